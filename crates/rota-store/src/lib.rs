@@ -1,0 +1,17 @@
+//! Where Rota's truth is kept: ordered keys and values behind one trait.
+//!
+//! This crate owns the [`Store`] trait with its law (read the trait's own page first), one
+//! module per backend (the only place where a driver is named) and [`conformance`], the list
+//! of obligations that every backend passes. It does not know what a task is: it keeps keys,
+//! values, revisions and fences.
+
+mod model;
+mod store;
+
+pub use model::{
+    Batch, BatchSeq, Direction, Epoch, Fence, Head, KeyRange, Mutation, Page, Revision, Space,
+    SpaceShape,
+};
+pub use store::{
+    Change, ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus,
+};

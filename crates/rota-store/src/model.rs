@@ -1,0 +1,181 @@
+//! The values that pass between a store and its user: spaces, keys, batches, fences.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// A named region of the key space, declared when a store is opened.
+///
+/// Keys are ordered within a space; nothing orders keys of different spaces. An embedded backend
+/// may give each space its own tree, a remote one makes the name a prefix of the key
+/// (`<prefix>/<name>/…`), so names are short, lower case and never change once data exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Space {
+    /// Stable name, `[a-z]{1,16}`.
+    pub name: &'static str,
+    /// What to expect of the values, so that a backend can lay them out well.
+    pub shape: SpaceShape,
+}
+
+/// What a space's values are like. A hint for layout; it never changes what a store promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SpaceShape {
+    /// Small values (tens to hundreds of bytes), rewritten and deleted often.
+    Hot,
+    /// Written once, read a few times, deleted once; from bytes to a megabyte.
+    Large,
+}
+
+/// A position in the store's history. Grows with every commit; comparable within one store only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Revision(pub u64);
+
+/// The number of a leadership: grows with every leader elected, for the life of the store's data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Epoch(pub u64);
+
+/// The number of a batch. The first batch ever committed is 1; each later one, of whatever epoch,
+/// is its predecessor plus one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct BatchSeq(pub u64);
+
+impl BatchSeq {
+    /// The number after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// What the head key says: the last batch that landed, and in whose epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Head {
+    /// Epoch of the leader that committed the last batch.
+    pub epoch: Epoch,
+    /// Number of that batch; 0 where none was ever committed.
+    pub seq: BatchSeq,
+}
+
+/// Proof of leadership that every batch carries. Got from [`crate::Store::campaign`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    /// The epoch of the leadership under which the batch is written.
+    pub epoch: Epoch,
+}
+
+/// One change to one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mutation {
+    /// Sets the value, whether or not the key exists.
+    Put {
+        /// The region the key belongs to.
+        space: Space,
+        /// The key within its space, 1 to 512 bytes.
+        key: Bytes,
+        /// The value, up to 16 MiB.
+        value: Bytes,
+    },
+    /// Removes the key; no error where it does not exist.
+    Delete {
+        /// The region the key belongs to.
+        space: Space,
+        /// The key within its space.
+        key: Bytes,
+    },
+}
+
+/// Changes that land together or not at all.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    /// This batch's number: the head's plus one.
+    pub seq: BatchSeq,
+    /// The changes, applied in order (a later change to the same key wins).
+    pub mutations: Vec<Mutation>,
+}
+
+impl Batch {
+    /// An empty batch with that number.
+    #[must_use]
+    pub fn new(seq: BatchSeq) -> Self {
+        Self { seq, mutations: Vec::new() }
+    }
+
+    /// Adds a put.
+    pub fn put(&mut self, space: Space, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.mutations.push(Mutation::Put { space, key: key.into(), value: value.into() });
+    }
+
+    /// Adds a delete.
+    pub fn delete(&mut self, space: Space, key: impl Into<Bytes>) {
+        self.mutations.push(Mutation::Delete { space, key: key.into() });
+    }
+}
+
+/// A half-open range of keys within one space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRange {
+    /// The region.
+    pub space: Space,
+    /// First key of the range (inclusive); empty means from the first key of the space.
+    pub start: Bytes,
+    /// End of the range (exclusive); `None` means to the end of the space.
+    pub end: Option<Bytes>,
+}
+
+impl KeyRange {
+    /// The whole of a space.
+    #[must_use]
+    pub fn all(space: Space) -> Self {
+        Self { space, start: Bytes::new(), end: None }
+    }
+
+    /// Every key that starts with `prefix`.
+    #[must_use]
+    pub fn prefix(space: Space, prefix: impl Into<Bytes>) -> Self {
+        let start: Bytes = prefix.into();
+        let mut end = start.to_vec();
+        while let Some(last) = end.pop() {
+            if last < u8::MAX {
+                end.push(last + 1);
+                return Self { space, start, end: Some(end.into()) };
+            }
+        }
+        Self { space, start, end: None }
+    }
+}
+
+/// Which way a scan walks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Smallest key first.
+    Ascending,
+    /// Largest key first.
+    Descending,
+}
+
+/// One page of a scan.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// Keys and values, in the direction asked for.
+    pub entries: Vec<(Bytes, Bytes)>,
+    /// Whether the range held more than the limit let through.
+    pub more: bool,
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for BatchSeq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,205 @@
+//! The trait itself. Its prose is law: a backend that breaks a sentence of it has a bug.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_core::Stream;
+
+use crate::model::{Batch, Direction, Epoch, Fence, Head, KeyRange, Mutation, Page, Revision, Space};
+
+/// An ordered, durable, fenced key-value store.
+///
+/// # The law
+///
+/// 1. **Durable.** When [`commit`](Store::commit) returns `Ok`, the batch survives the loss of
+///    this process and of this machine's power (embedded: fsync returned; etcd: a quorum has it).
+/// 2. **Atomic.** A batch lands whole or not at all, for every reader and through every crash.
+/// 3. **Ordered.** Batch *n + 1* lands only on top of batch *n*: a commit whose `seq` is not the
+///    head's plus one changes nothing and says [`CommitError::OutOfOrder`].
+/// 4. **Fenced.** A batch lands only while its fence's epoch is the newest one that
+///    [`campaign`](Store::campaign) ever gave out and that leadership has not been given up.
+///    Otherwise it changes nothing and says [`CommitError::Fenced`]. Once a later epoch exists, no
+///    batch of an earlier one lands, ever, however long it was delayed on its way.
+/// 5. **Never guessed.** Where the store cannot know whether a batch landed, it says
+///    [`CommitError::Ambiguous`]; [`head`](Store::head) then tells. All other errors mean that the
+///    batch did not land and will not land later.
+/// 6. **Linearizable.** [`get`](Store::get), [`head`](Store::head) and the moment at which
+///    [`snapshot`](Store::snapshot) is taken see every batch whose commit returned before the call.
+/// 7. **Consistent.** All that one `get` or one [`Snapshot`] returns is of one revision.
+/// 8. **Watched in order.** [`watch`](Store::watch) yields every batch that lands after its
+///    starting revision, whole, once, in order of revision; where it can't (history was compacted,
+///    the reader was too slow) it ends with [`StoreError::Compacted`] rather than leave one out.
+/// 9. **Cancel safe.** Dropping the future of a read changes nothing. Dropping the future of a
+///    commit leaves it ambiguous, as in 5.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Writes one batch under a fence. At most one commit is in flight at a time per leadership;
+    /// a second call waits for the first.
+    async fn commit(&self, fence: Fence, batch: Batch) -> Result<Revision, CommitError>;
+
+    /// The values of these keys at one revision, in the order asked for.
+    async fn get(&self, keys: &[(Space, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError>;
+
+    /// The last batch that landed.
+    async fn head(&self) -> Result<Head, StoreError>;
+
+    /// The store as it is now, to be read page by page while it changes.
+    async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError>;
+
+    /// Batches as they land, from the first one after `after`.
+    async fn watch(&self, after: Revision) -> Result<ChangeStream, StoreError>;
+
+    /// Waits until this process is the leader. `name` is for people: it is what other nodes see as
+    /// the leader's name. Cancel safe: a dropped campaign leaves no leader behind.
+    async fn campaign(&self, name: &str) -> Result<Box<dyn Leadership>, StoreError>;
+
+    /// How the store is: never fails, and answers within a second or so, because an operator asks
+    /// when things are bad.
+    async fn status(&self) -> StoreStatus;
+
+    /// Ends background work and releases what the backend holds (files, locks, connections). Later
+    /// calls fail with [`StoreError::Unavailable`].
+    async fn close(&self);
+}
+
+/// A won election.
+#[async_trait]
+pub trait Leadership: Send + Sync {
+    /// What batches of this leadership carry.
+    fn fence(&self) -> Fence;
+
+    /// Resolves when this leadership can no longer be relied on (it expired, it was taken, the
+    /// backend closed). Until then it is held.
+    async fn lost(&self);
+
+    /// Gives leadership up at once, so that another node need not wait for it to expire.
+    async fn resign(self: Box<Self>);
+}
+
+/// A frozen view of the store. Reading it never blocks commits. Holding one for long may cost the
+/// backend disk space, so drop it when done.
+#[async_trait]
+pub trait Snapshot: Send + Sync {
+    /// The revision that this view shows.
+    fn revision(&self) -> Revision;
+
+    /// The values of these keys, in the order asked for.
+    async fn get(&self, keys: &[(Space, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError>;
+
+    /// Up to `limit` entries of `range` (from its start or, descending, from its end). To go on,
+    /// narrow the range behind the last key returned.
+    async fn scan(
+        &self,
+        range: KeyRange,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Page, StoreError>;
+}
+
+/// One batch that landed, as a watcher sees it.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The revision it made.
+    pub revision: Revision,
+    /// Who wrote it, and its number.
+    pub head: Head,
+    /// What it changed.
+    pub mutations: Arc<Vec<Mutation>>,
+}
+
+/// Batches in order; see law 8.
+pub type ChangeStream = Pin<Box<dyn Stream<Item = Result<Change, StoreError>> + Send>>;
+
+/// What an operator wants to know of a store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreStatus {
+    /// `embedded`, `etcd`, …
+    pub backend: &'static str,
+    /// Where it is: a directory, endpoints. Never with credentials in it.
+    pub location: String,
+    /// Bytes used, where known.
+    pub bytes_used: Option<u64>,
+    /// Bytes it may grow to (quota or free disk plus used), where known.
+    pub bytes_max: Option<u64>,
+    /// The newest epoch this process knows of.
+    pub epoch: Epoch,
+    /// The revision of the last commit this process knows of.
+    pub revision: Revision,
+    /// Why it cannot take writes now; `None` while it can.
+    pub problem: Option<String>,
+}
+
+/// Why a batch was not acknowledged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// Another leadership exists or this one ended. It did not land and never will.
+    #[error("refused by the fence: epoch {ours} is no longer the newest")]
+    Fenced {
+        /// The epoch the batch carried.
+        ours: Epoch,
+    },
+    /// The batch's number is not the head's plus one. It did not land.
+    #[error("batch {got} does not follow the head, which is {head:?}")]
+    OutOfOrder {
+        /// The number the batch carried.
+        got: crate::BatchSeq,
+        /// Where the store is.
+        head: Head,
+    },
+    /// There is no room (disk full, quota). It did not land; the same batch may be tried again.
+    #[error("the store is full: {0}")]
+    Full(String),
+    /// The batch breaks a limit of the store. It did not land and trying again won't help.
+    #[error("the batch is not acceptable: {0}")]
+    Invalid(String),
+    /// The store can't be reached or refused for a passing reason. It did not land; try again.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// It is not known whether the batch landed. Ask [`Store::head`].
+    #[error("the outcome of the commit is not known: {0}")]
+    Ambiguous(String),
+    /// The data is damaged in a way that may not be passed over.
+    #[error("the store is corrupt: {0}")]
+    Corrupt(String),
+}
+
+/// Why a read failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// It can't be reached, or is closed. Passing: try again.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// The revision asked for is no longer kept.
+    #[error("the revision is no longer kept; read a new snapshot")]
+    Compacted,
+    /// The data is damaged; the message names the place.
+    #[error("the store is corrupt: {0}")]
+    Corrupt(String),
+    /// Opening failed because another process has it.
+    #[error("{location} is in use by another process{}", pid.map(|p| format!(" (pid {p})")).unwrap_or_default())]
+    Locked {
+        /// What was to be opened.
+        location: String,
+        /// Who has it, where known.
+        pid: Option<u32>,
+    },
+    /// The data was written in a format that this version does not read.
+    #[error("{location} has data format {found}; this version reads {supported}")]
+    Format {
+        /// What was to be opened.
+        location: String,
+        /// The version found.
+        found: String,
+        /// The version this build reads.
+        supported: u32,
+    },
+    /// The call took longer than allowed.
+    #[error("the store did not answer within {0:?}")]
+    Timeout(Duration),
+    /// Opening failed for another reason (permission, not a directory, …).
+    #[error("{0}")]
+    Open(String),
+}
