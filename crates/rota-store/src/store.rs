@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::Stream;
 
-use crate::model::{Batch, Direction, Epoch, Fence, Head, KeyRange, Mutation, Page, Revision, Space};
+use crate::model::{
+    Batch, Direction, Epoch, Fence, Head, KeyRange, Mutation, Page, Revision, Space,
+};
 
 /// An ordered, durable, fenced key-value store.
 ///
