@@ -1,1 +1,26 @@
-//! placeholder
+//! The public wire contract of Rota and its generated code. No logic lives here.
+//!
+//! [`v1`] is generated from `proto/rota/v1/rota.proto`; [`FILE_DESCRIPTOR_SET`] is the same for
+//! gRPC reflection.
+
+/// Version 1 of the contract, generated; `proto/rota/v1/rota.proto` documents it.
+pub mod v1 {
+    #![allow(
+        missing_docs,
+        unreachable_pub,
+        unused_qualifications,
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::needless_pass_by_value,
+        clippy::semicolon_if_nothing_returned,
+        clippy::wildcard_imports,
+        reason = "generated code"
+    )]
+    tonic::include_proto!("rota.v1");
+}
+
+/// The compiled contract, as gRPC reflection serves it.
+pub const FILE_DESCRIPTOR_SET: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/rota_descriptor.bin"));

@@ -1,0 +1,14 @@
+//! Compiles the protobuf contract without needing `protoc` on the machine.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use protox::prost::Message as _;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let files = protox::compile(["rota/v1/rota.proto"], ["proto"])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("rota_descriptor.bin"), files.encode_to_vec())?;
+    tonic_prost_build::configure().bytes(".").compile_fds(files)?;
+    Ok(())
+}
