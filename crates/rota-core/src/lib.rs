@@ -1,1 +1,30 @@
-//! placeholder
+//! The domain of Rota: its types, and the pure state machine that decides what runs when and where.
+//!
+//! The machine takes `(command, now)` and returns mutations to persist and effects to release once
+//! they are durable. It knows no clock, no I/O, no async, no randomness, no serialisation format
+//! and no logging; all of these are the business of its caller. Start reading at
+//! [`lifecycle`]: the table of transitions. Then [`Machine`].
+
+mod id;
+pub mod lifecycle;
+mod machine;
+mod name;
+mod policy;
+mod record;
+mod task;
+mod time;
+
+pub use id::{LeaseToken, ParseIdError, SessionId, TaskId, TaskIdSequence};
+pub use lifecycle::{Action, IllegalTransition, Status};
+pub use machine::{
+    Binding, Bindings, Command, Effect, EndReason, HeldLease, LeaseView, Leased, LiveView,
+    MachineLimits, Mutation, OpenSession, Outcome, QueueCounts, Refusal, Reply, Report, SessionEnd,
+    SessionView, StopReason, Stored, Submit, Waiting,
+};
+pub use name::{Name, NameError};
+pub use policy::{Jitter, Policy, Retention, RetryPolicy};
+pub use record::{
+    AttemptRecord, DoneRecord, Failure, FailureReason, LeaseRecord, LiveRecord, QueueRecord,
+};
+pub use task::{Binds, Priority, TaskSpec};
+pub use time::{Millis, MonoTime, Now, WallTime};

@@ -1,0 +1,197 @@
+//! Identifiers: of tasks, of sessions, of leases.
+
+use std::{fmt, num::NonZeroU64, str::FromStr};
+
+use crate::time::WallTime;
+
+/// Crockford's alphabet, lower case: no `i`, `l`, `o`, `u`.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// Characters that 64 bits take at 5 bits each.
+const TEXT_LEN: usize = 13;
+
+/// A task. Grows with the time of creation, so that order of ids is order of creation.
+///
+/// 44 bits of milliseconds since 1970 and 20 bits that count within one millisecond. Its text is
+/// `t_` and 13 characters of Crockford's base 32, which sorts as the number does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(NonZeroU64);
+
+/// A worker's session. Drawn at random, so that it cannot be guessed from another. Text: `s_…`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// The number of a lease: that of the batch which made it durable, so it only grows, for a task and
+/// for the whole store, and fits as a fencing token in whatever a task writes to elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct LeaseToken(pub u64);
+
+/// The text is not an id of this sort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an id: expected `{prefix}` and 13 characters of 0-9 a-z without i, l, o, u")]
+pub struct ParseIdError {
+    prefix: &'static str,
+}
+
+impl TaskId {
+    /// Prefix of the text form.
+    pub const PREFIX: &'static str = "t_";
+
+    /// The id with that number; `None` for 0.
+    #[must_use]
+    pub fn from_u64(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn as_u64(self) -> u64 {
+        self.0.get()
+    }
+}
+
+/// Hands out task ids: never the same twice, never a smaller one, whatever the wall clock does.
+#[derive(Debug, Clone)]
+pub struct TaskIdSequence {
+    last: u64,
+}
+
+impl TaskIdSequence {
+    const COUNTER_BITS: u32 = 20;
+
+    /// Continues after `last`, the largest id ever handed out.
+    #[must_use]
+    pub fn after(last: Option<TaskId>) -> Self {
+        Self { last: last.map_or(0, TaskId::as_u64) }
+    }
+
+    /// The next id, for a task created now.
+    #[must_use]
+    pub fn next(&mut self, now: WallTime) -> TaskId {
+        let millis = u64::try_from(now.0).unwrap_or(0);
+        self.last = (self.last + 1).max(millis << Self::COUNTER_BITS);
+        TaskId(NonZeroU64::new(self.last).expect("one more than a number is not zero"))
+    }
+}
+
+fn write_text(f: &mut fmt::Formatter<'_>, prefix: &str, number: u64) -> fmt::Result {
+    let mut text = [0u8; TEXT_LEN];
+    let mut rest = number;
+    for place in text.iter_mut().rev() {
+        *place = ALPHABET[usize::try_from(rest & 31).expect("5 bits fit")];
+        rest >>= 5;
+    }
+    f.write_str(prefix)?;
+    f.write_str(std::str::from_utf8(&text).expect("the alphabet is ASCII"))
+}
+
+fn parse_text(prefix: &'static str, text: &str) -> Result<u64, ParseIdError> {
+    let error = ParseIdError { prefix };
+    let digits = text.strip_prefix(prefix).ok_or(error)?.as_bytes();
+    if digits.len() != TEXT_LEN {
+        return Err(error);
+    }
+    let mut number: u64 = 0;
+    for (place, digit) in digits.iter().enumerate() {
+        let value = ALPHABET.iter().position(|c| c == digit).ok_or(error)?;
+        if place == 0 && value > 15 {
+            return Err(error);
+        }
+        number = (number << 5) | u64::try_from(value).expect("an index below 32 fits");
+    }
+    Ok(number)
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_text(f, Self::PREFIX, self.as_u64())
+    }
+}
+
+impl fmt::Debug for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for TaskId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = parse_text(Self::PREFIX, text)?;
+        Self::from_u64(number).ok_or(ParseIdError { prefix: Self::PREFIX })
+    }
+}
+
+impl SessionId {
+    const PREFIX: &'static str = "s_";
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_text(f, Self::PREFIX, self.0)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_text(Self::PREFIX, text).map(Self)
+    }
+}
+
+impl fmt::Display for LeaseToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn text_round_trips_and_sorts_as_the_number(a in 1u64.., b in 1u64..) {
+            let (a, b) = (TaskId::from_u64(a).unwrap(), TaskId::from_u64(b).unwrap());
+            prop_assert_eq!(a.to_string().parse::<TaskId>(), Ok(a));
+            prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
+        }
+
+        #[test]
+        fn ids_grow_whatever_the_clock_does(times in prop::collection::vec(0i64..1 << 43, 1..50)) {
+            let mut ids = TaskIdSequence::after(None);
+            let mut last = None;
+            for time in times {
+                let id = ids.next(WallTime(time));
+                prop_assert!(Some(id) > last);
+                last = Some(id);
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_not_an_id() {
+        for text in [
+            "",
+            "t_",
+            "t_0",
+            "0000000000001",
+            "t_0000000000000",
+            "t_zzzzzzzzzzzzz",
+            "t_00000000000i1",
+            "T_0000000000001",
+            "s_0000000000001",
+            "t_00000000000001",
+        ] {
+            assert!(text.parse::<TaskId>().is_err(), "{text}");
+        }
+    }
+}

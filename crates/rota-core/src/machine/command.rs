@@ -1,0 +1,399 @@
+//! What goes into the machine and what comes out: commands, replies, mutations, effects.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{
+    AttemptRecord, DoneRecord, Failure, LeaseToken, LiveRecord, Millis, Name, Priority,
+    QueueRecord, SessionId, TaskId, TaskSpec, WallTime,
+    lifecycle::{IllegalTransition, Status},
+};
+
+/// Everything that can be asked of the machine. Clients, workers and time all enter here.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// A client wants a task done.
+    Submit(Box<Submit>),
+    /// A client wants it stopped.
+    Cancel {
+        /// Which.
+        task: TaskId,
+        /// Its record, where it is not live.
+        stored: Stored,
+    },
+    /// A client wants an ended task tried again.
+    Retry {
+        /// Which.
+        task: TaskId,
+        /// Its record and definition, where it is not live.
+        stored: Stored,
+        /// Its definition, which holds the policy; `None` where there is none.
+        spec: Option<Arc<TaskSpec>>,
+    },
+    /// A client wants it at another time.
+    Reschedule {
+        /// Which.
+        task: TaskId,
+        /// Not before.
+        run_at: WallTime,
+        /// Its record, where it is not live.
+        stored: Stored,
+    },
+    /// A client wants it sooner or later than others.
+    SetPriority {
+        /// Which.
+        task: TaskId,
+        /// The new one.
+        priority: Priority,
+        /// Its record, where it is not live.
+        stored: Stored,
+    },
+    /// A client wants it gone.
+    Delete {
+        /// Which.
+        task: TaskId,
+        /// Its record, where it is not live.
+        stored: Stored,
+    },
+    /// Retention: remove it if it ended and its time is over; otherwise leave it.
+    Purge {
+        /// Which.
+        task: TaskId,
+        /// Its record, where it is not live.
+        stored: Stored,
+    },
+    /// A client stops or restarts the flow of a queue.
+    PauseQueue {
+        /// Which.
+        queue: Name,
+        /// Stop or go.
+        paused: bool,
+    },
+    /// A worker comes, or comes back.
+    OpenSession(Box<OpenSession>),
+    /// A worker lives.
+    Heartbeat {
+        /// Which.
+        session: SessionId,
+    },
+    /// A worker says how many tasks it is ready to hold.
+    SetCredit {
+        /// Which.
+        session: SessionId,
+        /// Absolute, those held included. Cut to its slots.
+        credit: u32,
+    },
+    /// A worker is to take no more.
+    Drain {
+        /// Which.
+        session: SessionId,
+    },
+    /// A worker goes.
+    CloseSession {
+        /// Which.
+        session: SessionId,
+    },
+    /// A worker reports on a task.
+    Report {
+        /// Which task.
+        task: TaskId,
+        /// By which lease.
+        token: LeaseToken,
+        /// What happened.
+        report: Report,
+        /// Drawn at random by the caller, for the jitter of a backoff.
+        random: u64,
+        /// Its record, where it is not live: to acknowledge a repeated report again.
+        stored: Stored,
+    },
+}
+
+/// What the store has of a task that a command is about. The caller reads it where the machine
+/// [says so](crate::Machine::wants_stored).
+pub type Stored = Option<Box<DoneRecord>>;
+
+/// A new task.
+#[derive(Debug, Clone)]
+pub struct Submit {
+    /// Its definition.
+    pub spec: Arc<TaskSpec>,
+    /// Who goes first.
+    pub priority: Priority,
+    /// Not before; a time that is over means now.
+    pub run_at: WallTime,
+    /// Whom the store knows by the names that the task gives itself.
+    pub bindings: Bindings,
+}
+
+/// Whom the store knows by a new task's names.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bindings {
+    /// By its id.
+    pub id: Option<Binding>,
+    /// By its idempotency key.
+    pub key: Option<Binding>,
+}
+
+/// A name is taken, by this task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Binding {
+    /// The task.
+    pub task: TaskId,
+    /// The hash of what its client asked for.
+    pub fingerprint: u64,
+}
+
+/// A worker that comes or comes back.
+#[derive(Debug, Clone)]
+pub struct OpenSession {
+    /// New and drawn at random, or the one it had.
+    pub session: SessionId,
+    /// For people.
+    pub worker: Name,
+    /// Served queues; empty means all.
+    pub queues: Vec<Name>,
+    /// Served kinds; empty means all.
+    pub kinds: Vec<Name>,
+    /// The most tasks it holds at once.
+    pub slots: u32,
+    /// The tasks it is ready to hold at once from now on.
+    pub credit: u32,
+    /// Without a heartbeat for so long, it is gone.
+    pub ttl: Millis,
+    /// The leases that it says it still holds; those it should hold and does not name are sent
+    /// again. `None`: it cannot say, so nothing is sent again.
+    pub held: Option<Vec<HeldLease>>,
+}
+
+/// A lease that a worker says it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HeldLease {
+    /// The task.
+    pub task: TaskId,
+    /// The lease.
+    pub token: LeaseToken,
+}
+
+/// What a worker says of a task it has.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Report {
+    /// The handler begins. Soft: known to this leader alone.
+    Started {
+        /// By the worker's clock.
+        at: WallTime,
+    },
+    /// How far the handler is. Soft.
+    Progress {
+        /// In the handler's words.
+        message: Arc<str>,
+    },
+    /// The attempt ended.
+    Ended {
+        /// When the handler began, by the worker's clock.
+        started_at: Option<WallTime>,
+        /// The end of what it printed.
+        output_tail: Bytes,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The worker gives it back unharmed.
+    Released,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Well.
+    Completed {
+        /// What the handler returns; empty for nothing.
+        result: Bytes,
+    },
+    /// Badly.
+    Failed {
+        /// Why. [`FailureReason::Permanent`](crate::FailureReason::Permanent) is not tried again.
+        failure: Failure,
+        /// When to try again, instead of the backoff.
+        retry_at: Option<WallTime>,
+    },
+    /// Stopped, as the server asked.
+    Cancelled,
+}
+
+/// What a command came to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// Done; nothing to tell.
+    Done,
+    /// The task exists.
+    Submitted {
+        /// It, or the one it repeats.
+        task: TaskId,
+        /// Whether it is new.
+        created: bool,
+    },
+    /// Its state after the command.
+    Task {
+        /// Which.
+        task: TaskId,
+        /// The state.
+        status: Status,
+    },
+    /// A session is open.
+    Session {
+        /// Which.
+        session: SessionId,
+        /// Of the leases that the worker named, those that are not its any more.
+        revoked: Vec<HeldLease>,
+    },
+}
+
+/// Why a command changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// There is no such task.
+    #[error("no such task")]
+    UnknownTask,
+    /// The task's state does not allow it.
+    #[error(transparent)]
+    Illegal(#[from] IllegalTransition),
+    /// The name belongs to another task with another body.
+    #[error("this {field} belongs to a task with another body")]
+    Conflict {
+        /// `id` or `idempotency_key`.
+        field: &'static str,
+        /// The task it belongs to.
+        task: TaskId,
+    },
+    /// The queue holds as many live tasks as it may.
+    #[error("queue {queue} is full: it holds {limit} tasks, the limit")]
+    QueueFull {
+        /// Which.
+        queue: Name,
+        /// The limit.
+        limit: u64,
+    },
+    /// There are as many queues and kinds as there may be.
+    #[error("too many different {what}: the limit is {limit}")]
+    TooManyNames {
+        /// `queues`, `kinds`, …
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+    },
+    /// The lease ended, or the task went to another, or it was cancelled.
+    #[error("the lease {token} on the task is no longer valid")]
+    StaleLease {
+        /// What the report carried.
+        token: LeaseToken,
+    },
+    /// There is no such session, or it ended.
+    #[error("no such session, or it has ended")]
+    UnknownSession,
+    /// The session exists and belongs to a worker of another name.
+    #[error("the session belongs to another worker")]
+    ForeignSession,
+}
+
+/// A change to be made durable. One step's mutations form (part of) one batch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Mutation {
+    /// Writes a definition, and its names.
+    PutSpec(Arc<TaskSpec>),
+    /// Writes a live task's state.
+    PutLive(Box<LiveRecord>),
+    /// Removes a live task's state: it ended.
+    DeleteLive(TaskId),
+    /// Writes an ended task's state.
+    PutDone(Box<DoneRecord>),
+    /// Removes an ended task's state: it lives again.
+    DeleteDone(Box<DoneRecord>),
+    /// Writes one attempt of the history.
+    PutAttempt(TaskId, Box<AttemptRecord>),
+    /// Writes a result.
+    PutResult(TaskId, Bytes),
+    /// Removes an ended task with all that is kept of it: definition, names, attempts, result.
+    DeleteTask(Box<DoneRecord>),
+    /// Writes a queue's settings.
+    PutQueue(Name, QueueRecord),
+}
+
+/// Something to do once the mutations of the same step are durable, and not before.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Send a task to a worker.
+    Dispatch(Leased),
+    /// Tell a worker to stop an attempt.
+    Stop {
+        /// Whose.
+        session: SessionId,
+        /// Which task.
+        task: TaskId,
+        /// Which lease.
+        token: LeaseToken,
+        /// Why.
+        reason: StopReason,
+    },
+    /// A task ended: wake those who wait for it.
+    Finished {
+        /// Which.
+        task: TaskId,
+        /// How.
+        status: Status,
+    },
+    /// Tell a worker to drain.
+    Drain {
+        /// Which.
+        session: SessionId,
+    },
+    /// A session is over.
+    SessionEnded(SessionEnd),
+}
+
+/// A task that a session has been given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leased {
+    /// To whom.
+    pub session: SessionId,
+    /// Which task.
+    pub task: TaskId,
+    /// What its reports must carry.
+    pub token: LeaseToken,
+    /// The attempt's number.
+    pub attempt: u32,
+    /// When it became due.
+    pub run_at: WallTime,
+}
+
+/// Why an attempt is to be stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// A client asked; the worker is to report the end.
+    Cancelled,
+    /// The lease is over; no report will be accepted.
+    LeaseLost,
+    /// The attempt took longer than allowed and the worker did not end it; no report will be
+    /// accepted.
+    Timeout,
+}
+
+/// The end of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionEnd {
+    /// Which.
+    pub session: SessionId,
+    /// Why.
+    pub reason: EndReason,
+    /// Tasks that were taken from it.
+    pub tasks: u32,
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndReason {
+    /// The worker said goodbye.
+    Closed,
+    /// It was not heard of for its TTL.
+    Expired,
+}

@@ -1,0 +1,130 @@
+//! What the machine tells of itself to those who only look.
+
+use crate::{
+    Binds, LeaseToken, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
+};
+use std::sync::Arc;
+
+/// A live task as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LiveView {
+    /// Which.
+    pub id: TaskId,
+    /// Where it waits.
+    pub queue: Name,
+    /// Which handler runs it.
+    pub kind: Name,
+    /// Its state.
+    pub status: Status,
+    /// Who goes first.
+    pub priority: Priority,
+    /// Not before.
+    pub run_at: WallTime,
+    /// Attempts begun.
+    pub attempt: u32,
+    /// How many of them lost their worker.
+    pub lost: u32,
+    /// Whether a client asked for it to be stopped.
+    pub cancel_requested: bool,
+    /// What it asks for.
+    pub policy: Policy,
+    /// The client's names for it.
+    pub binds: Binds,
+    /// The lease it is under.
+    pub lease: Option<LeaseView>,
+    /// Why it does not run; set while it waits.
+    pub waiting: Option<Waiting>,
+}
+
+/// A lease as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeaseView {
+    /// Whose.
+    pub session: SessionId,
+    /// The worker's name.
+    pub worker: Name,
+    /// Which.
+    pub token: LeaseToken,
+    /// Since when.
+    pub assigned_at: WallTime,
+    /// When the handler began, where the worker said so.
+    pub started_at: Option<WallTime>,
+    /// What the handler last said.
+    pub progress: Option<Arc<str>>,
+}
+
+/// Why a task does not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// It is due at a time.
+    DueLater {
+        /// When.
+        until: WallTime,
+    },
+    /// It failed and waits before it is tried again.
+    BackingOff {
+        /// The attempt that failed.
+        attempt: u32,
+        /// When it is due again.
+        until: WallTime,
+    },
+    /// Its queue is paused.
+    QueuePaused,
+    /// No open session serves its queue and kind.
+    NoWorker,
+    /// Sessions serve it and all their slots are taken.
+    SlotsBusy {
+        /// Tasks of its queue and kind that go before it.
+        ahead: u64,
+    },
+}
+
+/// A queue as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueCounts {
+    /// Which.
+    pub name: Name,
+    /// Whether none of its tasks starts.
+    pub paused: bool,
+    /// Tasks that wait for their time.
+    pub scheduled: u64,
+    /// Tasks that wait for a worker.
+    pub pending: u64,
+    /// Tasks that a worker has.
+    pub leased: u64,
+    /// Ended well since this machine was made.
+    pub completed_total: u64,
+    /// Ended as failed since this machine was made.
+    pub failed_total: u64,
+    /// Since when the pending task that is due longest has been due.
+    pub oldest_pending: Option<WallTime>,
+}
+
+/// A session as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionView {
+    /// Which.
+    pub id: SessionId,
+    /// The worker's name.
+    pub worker: Name,
+    /// Served queues; empty means all.
+    pub queues: Vec<Name>,
+    /// Served kinds; empty means all.
+    pub kinds: Vec<Name>,
+    /// The most tasks it holds.
+    pub slots: u32,
+    /// Tasks it is ready to hold.
+    pub credit: u32,
+    /// Tasks it holds.
+    pub held: u32,
+    /// Up to 1,000 of them.
+    pub tasks: Vec<(TaskId, Binds)>,
+    /// When it was opened.
+    pub opened_at: WallTime,
+    /// How long ago it was last heard of.
+    pub heartbeat_age: Millis,
+    /// Whether it takes no more.
+    pub draining: bool,
+    /// Whether its worker has not come back yet after a change of leader or a restart.
+    pub awaited: bool,
+}

@@ -1,0 +1,131 @@
+//! What a task asks for: how often and when to try again, how long to run, how long to be kept.
+
+use crate::{lifecycle::Status, time::Millis};
+
+/// When a failed attempt is followed by another.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RetryPolicy {
+    /// Attempts that may fail before the task does; lost ones are not counted. 1 to 1000.
+    pub max_attempts: u32,
+    /// Delay after the first failure.
+    pub initial: Millis,
+    /// Growth of the delay with each failure, 1.0 to 100.0.
+    pub multiplier: f64,
+    /// Longest delay.
+    pub max: Millis,
+    /// How the delay is spread.
+    pub jitter: Jitter,
+    /// Times a task may lose its worker before it fails. 0 to 1000.
+    pub max_lost: u32,
+}
+
+/// How a delay is spread, so that tasks that failed together are not tried together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Jitter {
+    /// Drawn evenly from zero to the computed delay ("full jitter", M. Brooker, *Exponential
+    /// Backoff And Jitter*, AWS 2015).
+    Full,
+    /// The computed delay itself.
+    None,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            max_attempts: 25,
+            initial: Millis::from_secs(1),
+            multiplier: 2.0,
+            max: Millis::from_secs(3600),
+            jitter: Jitter::Full,
+            max_lost: 3,
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// The delay before the attempt that follows failure number `failures` (1 for the first).
+    ///
+    /// `random` is drawn evenly from all of `u64` by the caller.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "the value is between 0 and max, which is far below 2^53 ms; sub-millisecond loss is meant"
+    )]
+    pub fn backoff(&self, failures: u32, random: u64) -> Millis {
+        let exponent = failures.saturating_sub(1).min(1000);
+        let grown = self.initial.0 as f64 * self.multiplier.powi(exponent.cast_signed());
+        let ceiling = grown.min(self.max.0 as f64) as u64;
+        match self.jitter {
+            Jitter::None => Millis(ceiling),
+            // The high half of the product maps `random` evenly to 0..=ceiling.
+            Jitter::Full => Millis(((u128::from(random) * (u128::from(ceiling) + 1)) >> 64) as u64),
+        }
+    }
+}
+
+/// How long finished tasks are kept, where the task says nothing itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Completed tasks.
+    pub completed: Millis,
+    /// Failed, cancelled and expired tasks.
+    pub other: Millis,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { completed: Millis::from_secs(24 * 3600), other: Millis::from_secs(7 * 24 * 3600) }
+    }
+}
+
+impl Retention {
+    /// How long a task that ended so is kept.
+    #[must_use]
+    pub fn of(&self, status: Status) -> Millis {
+        if status == Status::Completed { self.completed } else { self.other }
+    }
+}
+
+/// All that a task asks for beyond what and when.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Policy {
+    /// When to try again.
+    pub retry: RetryPolicy,
+    /// Longest time for one attempt.
+    pub timeout: Millis,
+    /// How long the finished task is kept; `None` leaves it to the server's [`Retention`].
+    pub retention: Option<Millis>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { retry: RetryPolicy::default(), timeout: Millis::from_secs(30 * 60), retention: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn grows_by_the_multiplier_up_to_the_maximum() {
+        let policy = RetryPolicy { jitter: Jitter::None, ..RetryPolicy::default() };
+        let delays: Vec<u64> = (1..=14).map(|n| policy.backoff(n, 0).0 / 1000).collect();
+        assert_eq!(delays, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600, 3600]);
+        assert_eq!(policy.backoff(u32::MAX, 0), policy.max);
+    }
+
+    proptest! {
+        #[test]
+        fn full_jitter_stays_within_the_computed_delay(n in 1u32..2000, random: u64) {
+            let full = RetryPolicy::default();
+            let none = RetryPolicy { jitter: Jitter::None, ..full };
+            prop_assert!(full.backoff(n, random) <= none.backoff(n, 0));
+            prop_assert_eq!(full.backoff(n, u64::MAX), none.backoff(n, 0));
+            prop_assert_eq!(full.backoff(n, 0), Millis(0));
+        }
+    }
+}

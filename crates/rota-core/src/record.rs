@@ -1,0 +1,183 @@
+//! What is kept of a task in the store, as values. How they become bytes is the engine's business.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{Binds, LeaseToken, Name, Policy, Priority, SessionId, Status, TaskId, WallTime};
+
+/// The changing state of a task that has not ended. Small: it is rewritten at each transition, and
+/// it alone is read at start-up.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LiveRecord {
+    /// The task.
+    pub id: TaskId,
+    /// Where it waits.
+    pub queue: Name,
+    /// Which handler runs it.
+    pub kind: Name,
+    /// `Scheduled`, `Pending` or `Assigned`. That an assigned task runs is soft state.
+    pub status: Status,
+    /// Who goes first.
+    pub priority: Priority,
+    /// Not before; after a failure, the end of the backoff.
+    pub run_at: WallTime,
+    /// Not started by then: it expires.
+    pub expires_at: Option<WallTime>,
+    /// Attempts begun, lost ones included.
+    pub attempt: u32,
+    /// How many of them lost their worker.
+    pub lost: u32,
+    /// Failures that count against `max_attempts` since submission or the last manual retry.
+    pub failures: u32,
+    /// Whether `run_at` is the end of a backoff.
+    pub backing_off: bool,
+    /// Who has it, while assigned.
+    pub lease: Option<LeaseRecord>,
+    /// Whether the client asked for it to be stopped.
+    pub cancel_requested: bool,
+    /// What it asks for.
+    pub policy: Policy,
+    /// The client's names for it.
+    pub binds: Binds,
+}
+
+/// Who has a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseRecord {
+    /// The session that has it.
+    pub session: SessionId,
+    /// What its reports must carry.
+    pub token: LeaseToken,
+    /// The worker's name, for people.
+    pub worker: Name,
+    /// When it was given.
+    pub assigned_at: WallTime,
+}
+
+/// What is kept of a task that ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DoneRecord {
+    /// The task.
+    pub id: TaskId,
+    /// Where it waited.
+    pub queue: Name,
+    /// Which handler ran it.
+    pub kind: Name,
+    /// `Completed`, `Failed`, `Cancelled` or `Expired`.
+    pub status: Status,
+    /// Who went first.
+    pub priority: Priority,
+    /// When it was last due.
+    pub run_at: WallTime,
+    /// Attempts begun.
+    pub attempt: u32,
+    /// How many of them lost their worker.
+    pub lost: u32,
+    /// When it ended.
+    pub finished_at: WallTime,
+    /// When it may be removed.
+    pub retain_until: WallTime,
+    /// Its last attempt, where it had one. Output is kept apart, with the attempt's own record.
+    pub last: Option<AttemptRecord>,
+    /// Why it did not complete.
+    pub failure: Option<Failure>,
+    /// Whether there is a result to be read.
+    pub has_result: bool,
+    /// The client's names for it.
+    pub binds: Binds,
+}
+
+/// One attempt, for the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// Its number: 1 for the first.
+    pub attempt: u32,
+    /// Its lease.
+    pub token: LeaseToken,
+    /// Who had it.
+    pub worker: Name,
+    /// When it was given.
+    pub assigned_at: WallTime,
+    /// When the handler began, where the worker said so.
+    pub started_at: Option<WallTime>,
+    /// When it ended; `None` while it goes on.
+    pub ended_at: Option<WallTime>,
+    /// Why it did not complete.
+    pub failure: Option<Failure>,
+    /// The end of what it printed.
+    pub output_tail: Bytes,
+}
+
+/// Why an attempt or a task did not complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The class of it.
+    pub reason: FailureReason,
+    /// In words, at most [`Failure::MESSAGE_BYTES_MAX`] bytes.
+    pub message: Arc<str>,
+}
+
+impl Failure {
+    /// The longest message that is kept.
+    pub const MESSAGE_BYTES_MAX: usize = 4096;
+
+    /// A failure; a message that is too long is cut at a character's boundary.
+    #[must_use]
+    pub fn new(reason: FailureReason, message: &str) -> Self {
+        let mut end = message.len().min(Self::MESSAGE_BYTES_MAX);
+        while !message.is_char_boundary(end) {
+            end -= 1;
+        }
+        Self { reason, message: message[..end].into() }
+    }
+}
+
+/// The class of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureReason {
+    /// The handler said so.
+    Error,
+    /// The handler said that trying again is useless.
+    Permanent,
+    /// The attempt took longer than its timeout.
+    Timeout,
+    /// The worker went away.
+    WorkerLost,
+    /// A client asked.
+    Cancelled,
+    /// It was not started in time.
+    Expired,
+}
+
+impl FailureReason {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Error,
+        Self::Permanent,
+        Self::Timeout,
+        Self::WorkerLost,
+        Self::Cancelled,
+        Self::Expired,
+    ];
+
+    /// The word used on the wire and in logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Permanent => "permanent",
+            Self::Timeout => "timeout",
+            Self::WorkerLost => "worker_lost",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// What is kept of a queue beyond its tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueueRecord {
+    /// No task of it starts.
+    pub paused: bool,
+}

@@ -1,0 +1,86 @@
+//! Time as it is handed in: the wall clock for dates, the monotonic one for durations.
+
+use std::{fmt, ops::Add, time::Duration};
+
+/// A date: milliseconds since 1970-01-01T00:00:00Z. May jump when an operator sets the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct WallTime(pub i64);
+
+/// A moment on a clock that never jumps: milliseconds since an origin of the caller's choosing.
+/// Means nothing outside the process that read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct MonoTime(pub u64);
+
+/// A duration in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Millis(pub u64);
+
+/// Both clocks, read together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// For dates.
+    pub wall: WallTime,
+    /// For durations.
+    pub mono: MonoTime,
+}
+
+impl WallTime {
+    /// The latest date that Rota accepts: 2500-01-01T00:00:00Z.
+    pub const MAX: Self = Self(16_725_225_600_000);
+
+    /// How long after `earlier` this is; zero where it is not later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Millis {
+        Millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl MonoTime {
+    /// How long after `earlier` this is; zero where it is not later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Millis {
+        Millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Millis {
+    /// That many seconds.
+    #[must_use]
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs * 1000)
+    }
+
+    /// Rounds up, so that a positive duration never becomes none. Saturates.
+    #[must_use]
+    pub fn from_duration(duration: Duration) -> Self {
+        Self(u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+    }
+
+    /// The same as a standard duration.
+    #[must_use]
+    pub const fn as_duration(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+}
+
+impl Add<Millis> for WallTime {
+    type Output = Self;
+
+    fn add(self, rhs: Millis) -> Self {
+        Self(self.0.saturating_add(i64::try_from(rhs.0).unwrap_or(i64::MAX)))
+    }
+}
+
+impl Add<Millis> for MonoTime {
+    type Output = Self;
+
+    fn add(self, rhs: Millis) -> Self {
+        Self(self.0.saturating_add(rhs.0))
+    }
+}
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_duration())
+    }
+}

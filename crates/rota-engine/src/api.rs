@@ -1,0 +1,386 @@
+//! What the engine takes from its callers and gives back: the vocabulary of [`crate::Engine`].
+
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use rota_core::{
+    Binds, Failure, HeldLease, LeaseToken, Millis, Name, NameError, Policy, Priority, Refusal,
+    SessionId, Status, StopReason, TaskId, TaskSpec, Waiting, WallTime,
+};
+use rota_store::StoreError;
+use tokio::sync::mpsc;
+
+/// A task that a client wants done, checked against the limits of the API.
+#[derive(Debug, Clone)]
+pub struct NewTask {
+    /// The client's names for it.
+    pub binds: Binds,
+    /// Where it waits.
+    pub queue: Name,
+    /// Which handler runs it.
+    pub kind: Name,
+    /// Its parameters.
+    pub payload: Bytes,
+    /// For people and filters; sorted by name.
+    pub labels: Vec<(Name, Box<str>)>,
+    /// Who goes first.
+    pub priority: Priority,
+    /// Not before.
+    pub run_at: RunAt,
+    /// When it loses its sense.
+    pub expires_at: Option<WallTime>,
+    /// What it asks for.
+    pub policy: Policy,
+}
+
+/// When a task is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RunAt {
+    /// At once.
+    #[default]
+    Now,
+    /// At a date.
+    At(WallTime),
+    /// That long after the server accepted it.
+    After(Millis),
+}
+
+/// What became of a submitted task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submitted {
+    /// It, or the one that it repeats.
+    pub task: TaskId,
+    /// Its id as clients see it.
+    pub shown_id: String,
+    /// Whether it is new.
+    pub created: bool,
+}
+
+/// How a client names a task: by the id that Rota gave it or by the one that the client chose.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum TaskRef {
+    /// Rota's.
+    Id(TaskId),
+    /// The client's.
+    Named(Name),
+}
+
+impl FromStr for TaskRef {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match text.parse() {
+            Ok(id) => Ok(Self::Id(id)),
+            Err(_) => Name::new(text).map(Self::Named),
+        }
+    }
+}
+
+impl fmt::Display for TaskRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Named(name) => name.fmt(f),
+        }
+    }
+}
+
+/// All there is to know of a task but its result and the history of its attempts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskView {
+    /// What it is. In lists the payload is left out (empty).
+    pub spec: Arc<TaskSpec>,
+    /// Its state.
+    pub status: Status,
+    /// Who goes first.
+    pub priority: Priority,
+    /// When it is, or was last, due.
+    pub run_at: WallTime,
+    /// Attempts begun, lost ones included.
+    pub attempt: u32,
+    /// How many of them lost their worker.
+    pub lost: u32,
+    /// Who has it, or had it last.
+    pub worker: Option<Name>,
+    /// The lease of the current or last attempt.
+    pub lease_token: Option<LeaseToken>,
+    /// When the current or last attempt's handler began.
+    pub started_at: Option<WallTime>,
+    /// When the task ended.
+    pub finished_at: Option<WallTime>,
+    /// Why the last attempt failed or the task did.
+    pub failure: Option<Failure>,
+    /// Why it does not run; set while it waits.
+    pub waiting: Option<Waiting>,
+    /// Whether a client asked for it to be stopped.
+    pub cancel_requested: bool,
+    /// What the handler last said.
+    pub progress: Option<Arc<str>>,
+    /// Whether there is a result to be read.
+    pub has_result: bool,
+}
+
+/// Which tasks a list is to show. All that is set must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskFilter {
+    /// In this queue.
+    pub queue: Option<Name>,
+    /// In one of these states; empty means any.
+    pub statuses: Vec<Status>,
+    /// Of this kind.
+    pub kind: Option<Name>,
+    /// With all of these labels.
+    pub labels: Vec<(Name, Box<str>)>,
+    /// Created within.
+    pub created: TimeRange,
+    /// Due within.
+    pub run_at: TimeRange,
+}
+
+/// A range of dates.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TimeRange {
+    /// Inclusive.
+    pub from: Option<WallTime>,
+    /// Exclusive.
+    pub to: Option<WallTime>,
+}
+
+impl TimeRange {
+    /// Whether the range holds that date.
+    #[must_use]
+    pub fn contains(&self, time: WallTime) -> bool {
+        self.from.is_none_or(|from| from <= time) && self.to.is_none_or(|to| time < to)
+    }
+}
+
+/// Where a list goes on: behind (older than) this task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// The last task that was looked at.
+    pub before: TaskId,
+}
+
+/// One page of a list, newest first.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TaskPage {
+    /// The tasks, without payloads. May be fewer than asked for although more follow.
+    pub tasks: Vec<TaskView>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
+/// What to do with many tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BulkAction {
+    /// Stop them.
+    Cancel,
+    /// Try them again.
+    Retry,
+    /// Remove them.
+    Delete,
+}
+
+/// What became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BulkOutcome {
+    /// Tasks changed.
+    pub changed: u32,
+    /// Tasks whose state did not allow it.
+    pub skipped: u32,
+    /// Where to go on; `None` when no more are selected.
+    pub next: Option<Cursor>,
+}
+
+/// Which worker is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkerRef {
+    /// One session.
+    Session(SessionId),
+    /// All sessions of that name.
+    Named(Name),
+}
+
+impl FromStr for WorkerRef {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match text.parse() {
+            Ok(session) => Ok(Self::Session(session)),
+            Err(_) => Name::new(text).map(Self::Named),
+        }
+    }
+}
+
+/// A worker that wants a session over a stream.
+#[derive(Debug, Clone)]
+pub struct SessionRequest {
+    /// The one it had, when it comes back.
+    pub session: Option<SessionId>,
+    /// For people.
+    pub worker: Name,
+    /// Served queues; empty means all.
+    pub queues: Vec<Name>,
+    /// Served kinds; empty means all.
+    pub kinds: Vec<Name>,
+    /// The most tasks it holds at once.
+    pub slots: u32,
+    /// The leases it still holds.
+    pub held: Vec<HeldLease>,
+}
+
+/// An open session: what flows down to the worker.
+#[derive(Debug)]
+pub struct SessionStream {
+    /// Which.
+    pub session: SessionId,
+    /// Without a heartbeat for so long, it ends.
+    pub ttl: Duration,
+    /// Of the leases named, those that are not its any more.
+    pub revoked: Vec<HeldLease>,
+    /// What the worker is to do. Ends when the session does, or when the worker came back on
+    /// another stream.
+    pub events: mpsc::UnboundedReceiver<SessionEvent>,
+}
+
+/// Something that a worker is to know.
+#[derive(Debug, Clone)]
+pub enum SessionEvent {
+    /// Do these.
+    Dispatches(Vec<Dispatched>),
+    /// Stop this one.
+    Stop {
+        /// Which task.
+        task: TaskId,
+        /// Which lease.
+        token: LeaseToken,
+        /// Why.
+        reason: StopReason,
+    },
+    /// Take no more.
+    Drain,
+    /// The session is over.
+    Ended,
+}
+
+/// A task on its way to a worker.
+#[derive(Debug, Clone)]
+pub struct Dispatched {
+    /// What its reports must carry.
+    pub token: LeaseToken,
+    /// The attempt's number.
+    pub attempt: u32,
+    /// When it became due.
+    pub run_at: WallTime,
+    /// What to do.
+    pub spec: Arc<TaskSpec>,
+}
+
+/// A worker without a stream asks for tasks.
+#[derive(Debug, Clone)]
+pub struct LeaseRequest {
+    /// Its session, from its last call; `None` on the first.
+    pub session: Option<SessionId>,
+    /// For people.
+    pub worker: Name,
+    /// Served queues; empty means all.
+    pub queues: Vec<Name>,
+    /// Served kinds; empty means all.
+    pub kinds: Vec<Name>,
+    /// The most tasks wanted now.
+    pub max: u32,
+    /// How long to wait for the first one.
+    pub wait: Duration,
+    /// Without a call for so long, the session ends and its tasks go to others.
+    pub ttl: Duration,
+}
+
+/// Tasks leased by a worker without a stream.
+#[derive(Debug, Clone)]
+pub struct LeasedTasks {
+    /// To be named in later calls.
+    pub session: SessionId,
+    /// Without a call for so long, it ends.
+    pub ttl: Duration,
+    /// The tasks; empty when the wait was over.
+    pub tasks: Vec<Dispatched>,
+    /// Whether the worker is asked to take no more.
+    pub draining: bool,
+}
+
+/// How the engine is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// The checks that readiness needs, each by name.
+    pub checks: Vec<Check>,
+}
+
+/// One thing that must hold for the node to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// `store`, `leader`, `backlog`, `engine`.
+    pub name: &'static str,
+    /// What is wrong; `None` when it holds.
+    pub problem: Option<String>,
+}
+
+impl Health {
+    /// Whether all holds.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.checks.iter().all(|check| check.problem.is_none())
+    }
+}
+
+/// About the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Info {
+    /// This node's name.
+    pub node: String,
+    /// The leader's name, where known.
+    pub leader: Option<String>,
+    /// The leadership's number.
+    pub epoch: u64,
+    /// `embedded`, `etcd`, …
+    pub store: String,
+    /// When this process began.
+    pub started_at: WallTime,
+    /// The engine's wall clock.
+    pub now: WallTime,
+    /// Tasks that have not ended.
+    pub live_tasks: u64,
+    /// Limits in force, by name.
+    pub limits: BTreeMap<&'static str, u64>,
+}
+
+/// Why the engine did not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// It changed nothing, because of what was asked.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// There is no leader yet, or its backlog is being loaded, or the store can't be reached. Where
+    /// `sent` the command may still be carried out.
+    #[error("not available: {reason}")]
+    Unavailable {
+        /// What is wrong.
+        reason: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// More is asked than can be done now. Nothing was changed.
+    #[error("too much at once: {reason}")]
+    Overloaded {
+        /// Which bound was met.
+        reason: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The store has no room. Nothing was changed.
+    #[error("the store is full: {0}")]
+    StoreFull(String),
+    /// Reading failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
