@@ -13,18 +13,20 @@ mod policy;
 mod record;
 mod task;
 mod time;
+mod wheel;
 
 pub use id::{LeaseToken, ParseIdError, SessionId, TaskId, TaskIdSequence};
 pub use lifecycle::{Action, IllegalTransition, Status};
 pub use machine::{
-    Binding, Bindings, Command, Effect, EndReason, HeldLease, LeaseView, Leased, LiveView,
+    Binding, Bindings, Command, Effect, EndReason, HeldLease, LeaseView, Leased, LiveView, Machine,
     MachineLimits, Mutation, OpenSession, Outcome, QueueCounts, Refusal, Reply, Report, SessionEnd,
-    SessionView, StopReason, Stored, Submit, Waiting,
+    SessionView, Step, StopReason, Stored, Submit, Waiting,
 };
 pub use name::{Name, NameError};
 pub use policy::{Jitter, Policy, Retention, RetryPolicy};
 pub use record::{
-    AttemptRecord, DoneRecord, Failure, FailureReason, LeaseRecord, LiveRecord, QueueRecord,
+    AttemptRecord, DoneRecord, EndKind, Failure, FailureReason, LeaseEnd, LeaseRecord, LiveRecord,
+    QueueRecord,
 };
 pub use task::{Binds, Priority, TaskSpec};
 pub use time::{Millis, MonoTime, Now, WallTime};

@@ -36,6 +36,8 @@ pub struct LiveRecord {
     pub lease: Option<LeaseRecord>,
     /// Whether the client asked for it to be stopped.
     pub cancel_requested: bool,
+    /// The last attempt's end as its worker reported it, to know a repeated report.
+    pub last_end: Option<LeaseEnd>,
     /// What it asks for.
     pub policy: Policy,
     /// The client's names for it.
@@ -53,6 +55,28 @@ pub struct LeaseRecord {
     pub worker: Name,
     /// When it was given.
     pub assigned_at: WallTime,
+}
+
+/// How a lease ended, as its worker reported it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseEnd {
+    /// Which.
+    pub token: LeaseToken,
+    /// How.
+    pub kind: EndKind,
+}
+
+/// What a worker can report at the end of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndKind {
+    /// The handler succeeded.
+    Completed,
+    /// It did not.
+    Failed,
+    /// It was stopped, as asked.
+    Cancelled,
+    /// The task was given back.
+    Released,
 }
 
 /// What is kept of a task that ended.
@@ -82,8 +106,12 @@ pub struct DoneRecord {
     pub last: Option<AttemptRecord>,
     /// Why it did not complete.
     pub failure: Option<Failure>,
+    /// How its worker reported its end, to know a repeated report.
+    pub last_end: Option<LeaseEnd>,
     /// Whether there is a result to be read.
     pub has_result: bool,
+    /// Whether the last attempt has a record of its own beside this one, for its output.
+    pub has_output: bool,
     /// The client's names for it.
     pub binds: Binds,
 }

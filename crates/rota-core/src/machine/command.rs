@@ -111,7 +111,7 @@ pub enum Command {
 
 /// What the store has of a task that a command is about. The caller reads it where the machine
 /// [says so](crate::Machine::wants_stored).
-pub type Stored = Option<Box<DoneRecord>>;
+pub type Stored = Option<Arc<DoneRecord>>;
 
 /// A new task.
 #[derive(Debug, Clone)]
@@ -306,15 +306,15 @@ pub enum Mutation {
     /// Removes a live task's state: it ended.
     DeleteLive(TaskId),
     /// Writes an ended task's state.
-    PutDone(Box<DoneRecord>),
+    PutDone(Arc<DoneRecord>),
     /// Removes an ended task's state: it lives again.
-    DeleteDone(Box<DoneRecord>),
+    DeleteDone(Arc<DoneRecord>),
     /// Writes one attempt of the history.
     PutAttempt(TaskId, Box<AttemptRecord>),
     /// Writes a result.
     PutResult(TaskId, Bytes),
     /// Removes an ended task with all that is kept of it: definition, names, attempts, result.
-    DeleteTask(Box<DoneRecord>),
+    DeleteTask(Arc<DoneRecord>),
     /// Writes a queue's settings.
     PutQueue(Name, QueueRecord),
 }

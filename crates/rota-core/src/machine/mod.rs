@@ -1,13 +1,50 @@
-//! The state machine.
+//! The state machine: `begin` a step at a time, `apply` commands, `seal` it.
+//!
+//! This file holds the machine's parts and the one place where a task changes state
+//! (`Machine::advance`). What commands do is in the files beside it, by who gives them: clients in
+//! `submit` and `manage`, workers in `session` and `report`, time in `clock`, the store in
+//! `restore`; `assign` decides who gets what, `look` answers questions.
 
+mod assign;
+mod clock;
 mod command;
+mod finish;
+mod live;
+mod look;
+mod manage;
+mod policies;
+mod report;
+mod restore;
+mod roster;
+mod session;
+mod settling;
+mod submit;
+#[cfg(test)]
+mod tests;
 mod view;
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 pub use command::{
     Binding, Bindings, Command, Effect, EndReason, HeldLease, Leased, Mutation, OpenSession,
     Outcome, Refusal, Reply, Report, SessionEnd, StopReason, Stored, Submit,
 };
 pub use view::{LeaseView, LiveView, QueueCounts, SessionView, Waiting};
+
+use self::{
+    live::{Flags, LiveTable, LiveTask, TaskIndex},
+    policies::PolicyTable,
+    roster::{Place, Roster, SessionIndex},
+    session::Sessions,
+    settling::Settling,
+};
+use crate::{
+    Binds, LeaseEnd, LeaseToken, Millis, MonoTime, Now, Retention, Status, WallTime,
+    lifecycle::{Action, IllegalTransition, transition},
+    wheel::Wheel,
+};
 
 /// Bounds on what the machine holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,4 +68,200 @@ impl Default for MachineLimits {
             sessions_max: 10_000,
         }
     }
+}
+
+/// What one step came to: make the mutations durable as one batch, then perform the effects, in
+/// order. Both may be empty.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// Changes to the store, in order.
+    pub mutations: Vec<Mutation>,
+    /// What to do once they are durable.
+    pub effects: Vec<Effect>,
+}
+
+/// A worker gets so long after the timeout to end an attempt and report it, before the machine does
+/// it without the worker.
+pub(crate) const TIMEOUT_GRACE: Millis = Millis::from_secs(10);
+/// A worker gets so long to stop a cancelled attempt and say so.
+pub(crate) const CANCEL_GRACE: Millis = Millis::from_secs(30);
+
+/// A task's lease.
+#[derive(Debug, Clone)]
+struct Lease {
+    session: SessionIndex,
+    token: LeaseToken,
+    assigned_at: WallTime,
+    started_at: Option<WallTime>,
+    /// When the machine ends the attempt by itself.
+    deadline: MonoTime,
+    progress: Option<Arc<str>>,
+}
+
+/// The state of all live tasks, queues and sessions of one coordinator.
+///
+/// Its caller begins a [step](Machine::begin), applies commands, [seals](Machine::seal) it, makes
+/// the mutations durable and then performs the effects. Replies, too, wait until then.
+#[derive(Debug)]
+pub struct Machine {
+    limits: MachineLimits,
+    retention: Retention,
+    now: Now,
+    token: LeaseToken,
+    live: LiveTable,
+    roster: Roster,
+    policies: PolicyTable,
+    sessions: Sessions,
+    leases: FxHashMap<TaskIndex, Lease>,
+    /// No lease's deadline is before this.
+    leases_due: MonoTime,
+    /// Ends of backoffs: durations, so by the clock that does not jump.
+    backoffs: FxHashMap<TaskIndex, MonoTime>,
+    expiries: FxHashMap<TaskIndex, WallTime>,
+    binds: FxHashMap<TaskIndex, Binds>,
+    last_ends: FxHashMap<TaskIndex, LeaseEnd>,
+    /// `run_at` and `expires_at`.
+    dates: Wheel,
+    /// Ends of backoffs.
+    delays: Wheel,
+    settling: Settling,
+    dirty: Vec<TaskIndex>,
+    step: Step,
+    /// Work was left over for the next step, so as to bound this one.
+    unfinished: bool,
+}
+
+impl Machine {
+    /// A machine without tasks.
+    #[must_use]
+    pub fn new(limits: MachineLimits, retention: Retention, now: Now) -> Self {
+        Self {
+            limits,
+            retention,
+            now,
+            token: LeaseToken(0),
+            live: LiveTable::new(),
+            roster: Roster::default(),
+            policies: PolicyTable::default(),
+            sessions: Sessions::default(),
+            leases: FxHashMap::default(),
+            leases_due: MonoTime(u64::MAX),
+            backoffs: FxHashMap::default(),
+            expiries: FxHashMap::default(),
+            binds: FxHashMap::default(),
+            last_ends: FxHashMap::default(),
+            dates: Wheel::new(clock::date(now.wall)),
+            delays: Wheel::new(now.mono.0),
+            settling: Settling::default(),
+            dirty: Vec::new(),
+            step: Step::default(),
+            unfinished: false,
+        }
+    }
+
+    /// Begins a step. `batch` is the number of the batch that will carry its mutations, one more
+    /// than that of the last step that had any; leases given in this step carry it as their token.
+    ///
+    /// A caller that commits batch *n - 1* while it prepares step *n* must have read what it hands
+    /// over as [`Stored`] and [`Bindings`] after batch *n - 2* was durable.
+    pub fn begin(&mut self, now: Now, batch: u64) {
+        if self.token != LeaseToken(batch) {
+            self.settling.turn();
+            self.token = LeaseToken(batch);
+        }
+        self.set_clock(now);
+    }
+
+    /// Carries out one command.
+    ///
+    /// # Errors
+    /// A refused command has changed nothing.
+    pub fn apply(&mut self, command: Command) -> Result<Reply, Refusal> {
+        match command {
+            Command::Submit(submit) => self.submit(&submit),
+            Command::Cancel { task, stored } => self.cancel(task, stored),
+            Command::Retry { task, stored, spec } => self.retry(task, stored, spec.as_deref()),
+            Command::Reschedule { task, run_at, stored } => self.reschedule(task, run_at, stored),
+            Command::SetPriority { task, priority, stored } => {
+                self.set_priority(task, priority, stored)
+            }
+            Command::Delete { task, stored } => self.delete(task, stored),
+            Command::Purge { task, stored } => Ok(self.purge(task, stored)),
+            Command::PauseQueue { queue, paused } => self.pause_queue(&queue, paused),
+            Command::OpenSession(open) => self.open_session(*open),
+            Command::Heartbeat { session } => self.heartbeat(session),
+            Command::SetCredit { session, credit } => self.set_credit(session, credit),
+            Command::Drain { session } => self.drain(session),
+            Command::CloseSession { session } => self.close_session(session),
+            Command::Report { task, token, report, random, stored } => {
+                self.report(task, token, report, random, stored)
+            }
+        }
+    }
+
+    /// Ends the step: gives what can be given to sessions with room, and hands over what the step
+    /// came to.
+    pub fn seal(&mut self) -> Step {
+        self.assign();
+        for index in std::mem::take(&mut self.dirty) {
+            let changed = self.live.get(index).is_some_and(|task| task.flags.has(Flags::DIRTY));
+            if changed {
+                self.live.at_mut(index).flags.clear(Flags::DIRTY);
+                let record = Box::new(self.record_of(index));
+                self.step.mutations.push(Mutation::PutLive(record));
+            }
+        }
+        std::mem::take(&mut self.step)
+    }
+
+    /// Tasks that have not ended.
+    #[must_use]
+    pub fn live_tasks(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Moves a task to the state that the table says, and keeps the counts and lanes true to it.
+    /// The only place where a live task's state is written.
+    fn advance(&mut self, index: TaskIndex, action: Action) -> Result<Status, IllegalTransition> {
+        let Self { live, roster, .. } = self;
+        let task = live.at_mut(index);
+        let from = task.status;
+        let to = transition(from, action)?.expect("a live task is not deleted");
+        task.status = to;
+        let lane = task.lane;
+        let queue = &mut roster.queues[roster.lanes[lane as usize].queue as usize];
+        for (status, change) in [(from, -1), (to, 1)] {
+            let count = match status {
+                Status::Scheduled => &mut queue.scheduled,
+                Status::Pending => &mut queue.pending,
+                Status::Assigned | Status::Running => &mut queue.leased,
+                Status::Completed => &mut queue.completed_total,
+                Status::Failed => &mut queue.failed_total,
+                Status::Cancelled | Status::Expired => continue,
+            };
+            *count = count.checked_add_signed(change).expect("counts follow the states");
+        }
+        if to == Status::Pending {
+            task.order = roster.enqueue(lane, task.priority, index);
+        }
+        if from == Status::Pending && action != Action::Assign {
+            roster.withdraw(lane, |place| is_waiting(live, place));
+        }
+        Ok(to)
+    }
+
+    /// Has the task's record written at the end of the step.
+    fn touch(&mut self, index: TaskIndex) {
+        let task = self.live.at_mut(index);
+        if !task.flags.has(Flags::DIRTY) {
+            task.flags.set(Flags::DIRTY);
+            self.dirty.push(index);
+        }
+    }
+}
+
+/// Whether the place is still that of a task which waits in it.
+fn is_waiting(live: &LiveTable, place: Place) -> bool {
+    live.get(place.task)
+        .is_some_and(|task| task.status == Status::Pending && task.order == place.order)
 }

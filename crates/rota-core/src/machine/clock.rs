@@ -1,0 +1,183 @@
+//! What time does: tasks become due, expire, run too long; sessions end.
+
+use super::{Effect, EndReason, Flags, Machine, StopReason, TaskIndex, finish::AttemptEnd};
+use crate::{
+    Failure, FailureReason, Millis, MonoTime, Now, Status, WallTime, lifecycle::Action,
+    wheel::Wheel,
+};
+
+/// Timers that fire in one step at most, so that a batch stays small and others get their turn.
+const FIRED_MAX: usize = 4096;
+/// The wall clock may be set back so far before the timers are set anew.
+const SET_BACK_TOLERATED: u64 = 1000;
+/// Leases are looked through at most this often.
+const LEASE_SWEEP: Millis = Millis::from_secs(1);
+/// Idle timers are tolerated up to this many beyond those that may be needed.
+const IDLE_TIMERS: usize = 100_000;
+
+/// A date as the wheel takes it.
+pub(super) fn date(time: WallTime) -> u64 {
+    u64::try_from(time.0).unwrap_or(0)
+}
+
+impl Machine {
+    /// How long the caller may wait, without commands, before it begins the next step.
+    /// `None`: for ever.
+    #[must_use]
+    pub fn next_wakeup(&self) -> Option<Millis> {
+        if self.unfinished {
+            return Some(Millis(0));
+        }
+        let until = |due: u64, now: u64| Millis(due.saturating_sub(now));
+        let moment = |due: MonoTime| (due.0 < u64::MAX).then(|| due.since(self.now.mono));
+        [
+            self.dates.next_deadline().map(|due| until(due, date(self.now.wall))),
+            self.delays.next_deadline().map(|due| until(due, self.now.mono.0)),
+            moment(self.leases_due),
+            moment(self.sessions.due),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Does what is due. Called once in a step, before or after the commands.
+    pub fn tick(&mut self) {
+        self.unfinished = false;
+        self.end_silent_sessions();
+        self.end_overdue_leases();
+        let mut fired = Vec::new();
+        self.dates.advance(date(self.now.wall), FIRED_MAX, &mut fired);
+        for index in fired.drain(..) {
+            self.date_reached(index);
+        }
+        self.delays.advance(self.now.mono.0, FIRED_MAX, &mut fired);
+        for index in fired {
+            let over = self.backoffs.get(&index).is_some_and(|due| *due <= self.now.mono);
+            if over {
+                self.make_due(index);
+            }
+        }
+        self.drop_idle_timers();
+    }
+
+    pub(super) fn set_clock(&mut self, now: Now) {
+        self.now = Now { wall: now.wall, mono: self.now.mono.max(now.mono) };
+        if date(now.wall) + SET_BACK_TOLERATED < self.dates.now() {
+            self.set_timers_anew();
+        }
+    }
+
+    /// The wall clock was set back: what is due by the new time is not what was due by the old.
+    fn set_timers_anew(&mut self) {
+        self.dates = Wheel::new(date(self.now.wall));
+        for (index, task) in self.live.iter() {
+            if task.status == Status::Scheduled && !self.backoffs.contains_key(&index) {
+                self.dates.insert(date(task.run_at), index);
+            }
+        }
+        for (index, expires_at) in &self.expiries {
+            self.dates.insert(date(*expires_at), *index);
+        }
+    }
+
+    /// A timer of the wall clock fired. The index may have been vacated or taken by another task
+    /// since it was set; what matters is what the task there has to do now.
+    fn date_reached(&mut self, index: TaskIndex) {
+        if self.live.get(index).is_none() {
+            return;
+        }
+        self.expire_if_over(index);
+        let Some(task) = self.live.get(index) else { return };
+        if task.status == Status::Scheduled
+            && task.run_at <= self.now.wall
+            && !self.backoffs.contains_key(&index)
+        {
+            self.make_due(index);
+        }
+    }
+
+    /// A scheduled task's time has come. Nothing is written: its record says when that is.
+    pub(super) fn make_due(&mut self, index: TaskIndex) {
+        self.backoffs.remove(&index);
+        self.live.at_mut(index).flags.clear(Flags::BACKING_OFF);
+        self.advance(index, Action::Due).expect("the caller found it scheduled");
+    }
+
+    fn end_silent_sessions(&mut self) {
+        if self.now.mono < self.sessions.due {
+            return;
+        }
+        let ends = |(index, session): (u32, &super::session::Session)| {
+            (session.heard_at + session.ttl, index)
+        };
+        let mut by_end: Vec<_> = self.sessions.iter().map(ends).collect();
+        by_end.sort_unstable();
+        let silent = by_end.partition_point(|(end, _)| *end <= self.now.mono);
+        self.sessions.due = by_end.get(silent).map_or(MonoTime(u64::MAX), |(end, _)| *end);
+        for (_, index) in &by_end[..silent] {
+            self.end_session(*index, EndReason::Expired);
+        }
+    }
+
+    fn end_overdue_leases(&mut self) {
+        if self.now.mono < self.leases_due {
+            return;
+        }
+        let mut overdue = Vec::new();
+        let mut next = MonoTime(u64::MAX);
+        for (index, lease) in &self.leases {
+            if lease.deadline <= self.now.mono {
+                overdue.push(*index);
+            } else {
+                next = next.min(lease.deadline);
+            }
+        }
+        self.leases_due = next.max(self.now.mono + LEASE_SWEEP);
+        if self.leases.len() == overdue.len() {
+            self.leases_due = MonoTime(u64::MAX);
+        }
+        overdue.sort_unstable_by_key(|index| self.live.at(*index).id);
+        for index in overdue {
+            self.end_overdue_lease(index);
+        }
+    }
+
+    fn end_overdue_lease(&mut self, index: TaskIndex) {
+        let lease = &self.leases[&index];
+        let task = self.live.at(index);
+        self.step.effects.push(Effect::Stop {
+            session: self.sessions.at(lease.session).id,
+            task: task.id,
+            token: lease.token,
+            reason: StopReason::Timeout,
+        });
+        if task.flags.has(Flags::CANCEL_REQUESTED) {
+            let message = "cancelled; the worker did not say that it stopped";
+            let failure = Failure::new(FailureReason::Cancelled, message);
+            self.finish(index, Action::Cancel, Some(failure), Some(AttemptEnd::default()));
+            return;
+        }
+        let timeout = self.policies.at(task.policy).timeout;
+        let message = format!("no end was reported within {timeout} and the grace after it");
+        let failure = Failure::new(FailureReason::Timeout, &message);
+        // Spread by what is at hand: this is not where many tasks fail at once.
+        let random = task.id.as_u64().wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.fail_attempt(index, failure, None, AttemptEnd::default(), random);
+    }
+
+    fn drop_idle_timers(&mut self) {
+        let live = &self.live;
+        if self.dates.len() > 4 * live.len() + IDLE_TIMERS {
+            self.dates.retain(|index| {
+                live.get(index).is_some_and(|task| {
+                    task.status == Status::Scheduled || task.flags.has(Flags::EXPIRES)
+                })
+            });
+        }
+        if self.delays.len() > 4 * self.backoffs.len() + IDLE_TIMERS {
+            let backoffs = &self.backoffs;
+            self.delays.retain(|index| backoffs.contains_key(&index));
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The ends of attempts and of tasks.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Effect, Flags, Lease, Machine, Mutation, TaskIndex};
+use crate::{
+    AttemptRecord, DoneRecord, EndKind, Failure, FailureReason, LeaseEnd, Status, WallTime,
+    lifecycle::Action,
+};
+
+/// What is known of an attempt when it ends.
+#[derive(Debug, Clone, Default)]
+pub(super) struct AttemptEnd {
+    pub(super) started_at: Option<WallTime>,
+    pub(super) output_tail: Bytes,
+    /// How its worker reported it; `None` where it did not.
+    pub(super) reported: Option<EndKind>,
+    pub(super) result: Bytes,
+}
+
+impl Machine {
+    /// Ends the task for good. `attempt` is what is known of the attempt that this ends, if it was
+    /// leased.
+    pub(super) fn finish(
+        &mut self,
+        index: TaskIndex,
+        action: Action,
+        failure: Option<Failure>,
+        attempt: Option<AttemptEnd>,
+    ) {
+        let last_end = self.last_ends.remove(&index);
+        let mut last_end = last_end.filter(|_| attempt.is_none());
+        let mut has_result = false;
+        let mut has_output = false;
+        let mut last = None;
+        if let Some(end) = attempt {
+            let lease = self.take_lease(index);
+            last_end = end.reported.map(|kind| LeaseEnd { token: lease.token, kind });
+            let id = self.live.at(index).id;
+            let mut record = self.attempt_record(index, &lease, &end, failure.clone());
+            if !record.output_tail.is_empty() {
+                has_output = true;
+                let whole = Mutation::PutAttempt(id, Box::new(record.clone()));
+                self.step.mutations.push(whole);
+                record.output_tail = Bytes::new();
+            }
+            if !end.result.is_empty() {
+                has_result = true;
+                self.step.mutations.push(Mutation::PutResult(id, end.result));
+            }
+            last = Some(record);
+        }
+        let status = self.advance(index, action).expect("the caller checked the transition");
+        assert!(status.is_terminal(), "{action:?} does not end a task");
+        self.backoffs.remove(&index);
+        self.expiries.remove(&index);
+        let binds = self.binds.remove(&index).unwrap_or_default();
+        let task = self.live.remove(index);
+        let retention = self.policies.at(task.policy).retention;
+        let retention = retention.unwrap_or_else(|| self.retention.of(status));
+        self.policies.release(task.policy);
+        let lane = &self.roster.lanes[task.lane as usize];
+        let done = Arc::new(DoneRecord {
+            id: task.id,
+            queue: self.roster.queues[lane.queue as usize].name.clone(),
+            kind: self.roster.kinds[lane.kind as usize].clone(),
+            status,
+            priority: task.priority,
+            run_at: task.run_at,
+            attempt: task.attempt,
+            lost: task.lost.into(),
+            finished_at: self.now.wall,
+            retain_until: self.now.wall + retention,
+            last,
+            failure,
+            last_end,
+            has_result,
+            has_output,
+            binds,
+        });
+        self.settling.ended(done.clone());
+        self.step.mutations.push(Mutation::DeleteLive(task.id));
+        self.step.mutations.push(Mutation::PutDone(done));
+        self.step.effects.push(Effect::Finished { task: task.id, status });
+    }
+
+    /// The attempt failed: the task backs off, or ends when it has no attempts left.
+    pub(super) fn fail_attempt(
+        &mut self,
+        index: TaskIndex,
+        failure: Failure,
+        retry_at: Option<WallTime>,
+        end: AttemptEnd,
+        random: u64,
+    ) {
+        let task = self.live.at_mut(index);
+        if task.flags.has(Flags::CANCEL_REQUESTED) {
+            self.finish(index, Action::Cancel, Some(failure), Some(end));
+            return;
+        }
+        task.failures = task.failures.saturating_add(1);
+        let failures = u32::from(task.failures);
+        let retry = self.policies.at(task.policy).retry;
+        if failure.reason == FailureReason::Permanent || failures >= retry.max_attempts {
+            self.finish(index, Action::Fail, Some(failure), Some(end));
+            return;
+        }
+        self.end_attempt(index, &end, failure);
+        self.advance(index, Action::BackOff).expect("the lease was checked");
+        self.live.at_mut(index).flags.set(Flags::BACKING_OFF);
+        if let Some(retry_at) = retry_at {
+            self.wait_until(index, retry_at);
+        } else {
+            let delay = retry.backoff(failures, random);
+            let due = self.now.mono + delay;
+            self.live.at_mut(index).run_at = self.now.wall + delay;
+            self.backoffs.insert(index, due);
+            self.delays.insert(due.0, index);
+        }
+        self.expire_if_over(index);
+    }
+
+    /// The worker went away: the task goes to another, unless it has lost too many.
+    pub(super) fn lose_attempt(&mut self, index: TaskIndex, message: &str) {
+        let failure = Failure::new(FailureReason::WorkerLost, message);
+        let task = self.live.at_mut(index);
+        if task.flags.has(Flags::CANCEL_REQUESTED) {
+            self.finish(index, Action::Cancel, Some(failure), Some(AttemptEnd::default()));
+            return;
+        }
+        task.lost = task.lost.saturating_add(1);
+        let lost = u32::from(task.lost);
+        if lost > self.policies.at(task.policy).retry.max_lost {
+            self.finish(index, Action::Fail, Some(failure), Some(AttemptEnd::default()));
+            return;
+        }
+        self.end_attempt(index, &AttemptEnd::default(), failure);
+        self.advance(index, Action::Requeue).expect("the lease was checked");
+        self.expire_if_over(index);
+    }
+
+    /// The worker gives the task back unharmed.
+    pub(super) fn release_attempt(&mut self, index: TaskIndex) {
+        if self.live.at(index).flags.has(Flags::CANCEL_REQUESTED) {
+            let failure = Failure::new(FailureReason::Cancelled, "cancelled before it started");
+            let end = AttemptEnd { reported: Some(EndKind::Released), ..AttemptEnd::default() };
+            self.finish(index, Action::Cancel, Some(failure), Some(end));
+            return;
+        }
+        let lease = self.take_lease(index);
+        let end = LeaseEnd { token: lease.token, kind: EndKind::Released };
+        self.last_ends.insert(index, end);
+        self.live.at_mut(index).attempt -= 1;
+        self.touch(index);
+        self.advance(index, Action::Release).expect("the lease was checked");
+        self.expire_if_over(index);
+    }
+
+    /// Ends an attempt of a task that lives on.
+    fn end_attempt(&mut self, index: TaskIndex, end: &AttemptEnd, failure: Failure) {
+        let lease = self.take_lease(index);
+        if let Some(kind) = end.reported {
+            self.last_ends.insert(index, LeaseEnd { token: lease.token, kind });
+        }
+        let record = self.attempt_record(index, &lease, end, Some(failure));
+        let id = self.live.at(index).id;
+        self.step.mutations.push(Mutation::PutAttempt(id, Box::new(record)));
+        self.touch(index);
+    }
+
+    fn attempt_record(
+        &self,
+        index: TaskIndex,
+        lease: &Lease,
+        end: &AttemptEnd,
+        failure: Option<Failure>,
+    ) -> AttemptRecord {
+        AttemptRecord {
+            attempt: self.live.at(index).attempt,
+            token: lease.token,
+            worker: self.sessions.at(lease.session).worker.clone(),
+            assigned_at: lease.assigned_at,
+            started_at: end.started_at.or(lease.started_at),
+            ended_at: Some(self.now.wall),
+            failure,
+            output_tail: end.output_tail.clone(),
+        }
+    }
+
+    /// Takes the lease off a task and gives its session the room back.
+    fn take_lease(&mut self, index: TaskIndex) -> Lease {
+        let lease = self.leases.remove(&index).expect("a leased task has a lease");
+        self.sessions.at_mut(lease.session).tasks.remove(&index);
+        self.note_idle(lease.session);
+        lease
+    }
+
+    /// Expires a waiting task whose date is over.
+    pub(super) fn expire_if_over(&mut self, index: TaskIndex) {
+        let over = self.expiries.get(&index).is_some_and(|date| *date <= self.now.wall);
+        let waits = matches!(self.live.at(index).status, Status::Scheduled | Status::Pending);
+        if over && waits {
+            let failure = Failure::new(FailureReason::Expired, "not started by expires_at");
+            self.finish(index, Action::Expire, Some(failure), None);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Answers to those who only look. Nothing here changes anything.
+
+use super::{
+    Command, Flags, LeaseView, LiveView, Machine, QueueCounts, SessionView, TaskIndex, Waiting,
+    is_waiting,
+    roster::{Lane, Place},
+    session::Session,
+};
+use crate::{SessionId, Status, TaskId, WallTime};
+
+/// Places looked at one by one to say how many tasks go first; beyond, the count may include some
+/// that were withdrawn lately.
+const COUNTED_EXACTLY: usize = 10_000;
+/// Tasks that a session's view names.
+const TASKS_NAMED: usize = 1000;
+
+impl Machine {
+    /// The task whose record the caller must read from the store before it applies the command:
+    /// one that is not live, and that the last steps did not touch.
+    #[must_use]
+    pub fn wants_stored(&self, command: &Command) -> Option<TaskId> {
+        let task = match command {
+            Command::Cancel { task, .. }
+            | Command::Retry { task, .. }
+            | Command::Reschedule { task, .. }
+            | Command::SetPriority { task, .. }
+            | Command::Delete { task, .. }
+            | Command::Purge { task, .. }
+            | Command::Report { task, .. } => *task,
+            _ => return None,
+        };
+        (self.live.find(task).is_none() && !self.settling.knows(task)).then_some(task)
+    }
+
+    /// A live task as it stands; `None` where it is not live.
+    #[must_use]
+    pub fn task(&self, id: TaskId) -> Option<LiveView> {
+        let index = self.live.find(id)?;
+        let task = self.live.at(index);
+        let lane = &self.roster.lanes[task.lane as usize];
+        let lease = self.leases.get(&index).map(|lease| {
+            let session = self.sessions.at(lease.session);
+            LeaseView {
+                session: session.id,
+                worker: session.worker.clone(),
+                token: lease.token,
+                assigned_at: lease.assigned_at,
+                started_at: lease.started_at,
+                progress: lease.progress.clone(),
+            }
+        });
+        Some(LiveView {
+            id,
+            queue: self.roster.queues[lane.queue as usize].name.clone(),
+            kind: self.roster.kinds[lane.kind as usize].clone(),
+            status: task.status,
+            priority: task.priority,
+            run_at: task.run_at,
+            attempt: task.attempt,
+            lost: task.lost.into(),
+            cancel_requested: task.flags.has(Flags::CANCEL_REQUESTED),
+            policy: *self.policies.at(task.policy),
+            binds: self.binds.get(&index).cloned().unwrap_or_default(),
+            lease,
+            waiting: self.waiting(index),
+        })
+    }
+
+    /// Why a task does not run; `None` where it does.
+    fn waiting(&self, index: TaskIndex) -> Option<Waiting> {
+        let task = self.live.at(index);
+        let lane = &self.roster.lanes[task.lane as usize];
+        match task.status {
+            Status::Scheduled if task.flags.has(Flags::BACKING_OFF) => {
+                Some(Waiting::BackingOff { attempt: task.attempt, until: task.run_at })
+            }
+            Status::Scheduled => Some(Waiting::DueLater { until: task.run_at }),
+            Status::Pending if self.roster.queues[lane.queue as usize].paused => {
+                Some(Waiting::QueuePaused)
+            }
+            Status::Pending if !self.roster.is_served(task.lane) => Some(Waiting::NoWorker),
+            Status::Pending => Some(Waiting::SlotsBusy { ahead: self.ahead(lane, index) }),
+            _ => None,
+        }
+    }
+
+    /// How many of its lane go before a task.
+    fn ahead(&self, lane: &Lane, index: TaskIndex) -> u64 {
+        let task = self.live.at(index);
+        let mut ahead = 0;
+        for (priority, places) in &lane.levels {
+            let before = if *priority == task.priority {
+                places.partition_point(|place| place.order < task.order)
+            } else {
+                places.len()
+            };
+            ahead += if before <= COUNTED_EXACTLY {
+                let valid = |place: &&Place| is_waiting(&self.live, **place);
+                places.iter().take(before).filter(valid).count()
+            } else {
+                before
+            };
+            if *priority == task.priority {
+                break;
+            }
+        }
+        (ahead as u64).min(lane.waiting.saturating_sub(1))
+    }
+
+    /// All queues, by name.
+    #[must_use]
+    pub fn queues(&self) -> Vec<QueueCounts> {
+        let mut queues: Vec<_> = (0..self.roster.queues.len()).map(|at| self.counts(at)).collect();
+        queues.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        queues
+    }
+
+    /// One queue; `None` where nothing has named it.
+    #[must_use]
+    pub fn queue(&self, name: &str) -> Option<QueueCounts> {
+        self.roster.find_queue(name).map(|index| self.counts(index as usize))
+    }
+
+    fn counts(&self, index: usize) -> QueueCounts {
+        let queue = &self.roster.queues[index];
+        let lanes = queue.lanes.iter().map(|lane| &self.roster.lanes[*lane as usize]);
+        QueueCounts {
+            name: queue.name.clone(),
+            paused: queue.paused,
+            scheduled: queue.scheduled,
+            pending: queue.pending,
+            leased: queue.leased,
+            completed_total: queue.completed_total,
+            failed_total: queue.failed_total,
+            oldest_pending: lanes.filter_map(|lane| self.oldest(lane)).min(),
+        }
+    }
+
+    /// When the first task of each priority was due; the earliest of these.
+    fn oldest(&self, lane: &Lane) -> Option<WallTime> {
+        let first = lane.levels.iter().filter_map(|(_, places)| {
+            let place = places.iter().find(|place| is_waiting(&self.live, **place))?;
+            Some(self.live.at(place.task).run_at)
+        });
+        first.min()
+    }
+
+    /// All sessions, by worker's name.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionView> {
+        let mut sessions: Vec<_> =
+            self.sessions.iter().map(|(_, session)| self.session_view(session)).collect();
+        sessions.sort_unstable_by(|a, b| (&a.worker, a.id).cmp(&(&b.worker, b.id)));
+        sessions
+    }
+
+    /// One session; `None` where it is not open.
+    #[must_use]
+    pub fn session(&self, id: SessionId) -> Option<SessionView> {
+        let index = self.sessions.find(id)?;
+        Some(self.session_view(self.sessions.at(index)))
+    }
+
+    fn session_view(&self, session: &Session) -> SessionView {
+        let named = session.tasks.iter().take(TASKS_NAMED).map(|index| {
+            let binds = self.binds.get(index).cloned().unwrap_or_default();
+            (self.live.at(*index).id, binds)
+        });
+        let mut tasks: Vec<_> = named.collect();
+        tasks.sort_unstable_by_key(|(id, _)| *id);
+        SessionView {
+            id: session.id,
+            worker: session.worker.clone(),
+            queues: session.queues.clone(),
+            kinds: session.kinds.clone(),
+            slots: session.slots,
+            credit: session.credit,
+            held: u32::try_from(session.tasks.len()).expect("slots are a 32-bit number"),
+            tasks,
+            opened_at: session.opened_at,
+            heartbeat_age: self.now.mono.since(session.heard_at),
+            draining: session.draining,
+            awaited: session.awaited,
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What clients do to tasks and queues that exist.
+
+use std::sync::Arc;
+
+use super::{
+    CANCEL_GRACE, Effect, Flags, LiveTask, Machine, Mutation, Refusal, Reply, StopReason, Stored,
+    TaskIndex,
+};
+use crate::{
+    DoneRecord, Failure, FailureReason, Name, Priority, QueueRecord, Status, TaskId, TaskSpec,
+    WallTime,
+    lifecycle::{Action, IllegalTransition, transition},
+};
+
+impl Machine {
+    pub(super) fn cancel(&mut self, task: TaskId, stored: Stored) -> Result<Reply, Refusal> {
+        let Some(index) = self.live.find(task) else {
+            let done = self.ended(task, stored)?;
+            if done.status == Status::Cancelled {
+                return Ok(Reply::Task { task, status: done.status });
+            }
+            return Err(IllegalTransition { from: done.status, action: Action::Cancel }.into());
+        };
+        let status = self.live.at(index).status;
+        if !status.is_leased() {
+            let failure = Failure::new(FailureReason::Cancelled, "cancelled before it started");
+            self.finish(index, Action::Cancel, Some(failure), None);
+            return Ok(Reply::Task { task, status: Status::Cancelled });
+        }
+        if !self.live.at(index).flags.has(Flags::CANCEL_REQUESTED) {
+            self.live.at_mut(index).flags.set(Flags::CANCEL_REQUESTED);
+            self.touch(index);
+            let deadline = self.now.mono + CANCEL_GRACE;
+            let lease = self.leases.get_mut(&index).expect("a leased task has a lease");
+            lease.deadline = lease.deadline.min(deadline);
+            self.leases_due = self.leases_due.min(lease.deadline);
+            let stop = Effect::Stop {
+                session: self.sessions.at(lease.session).id,
+                task,
+                token: lease.token,
+                reason: StopReason::Cancelled,
+            };
+            self.step.effects.push(stop);
+        }
+        Ok(Reply::Task { task, status })
+    }
+
+    pub(super) fn retry(
+        &mut self,
+        task: TaskId,
+        stored: Stored,
+        spec: Option<&TaskSpec>,
+    ) -> Result<Reply, Refusal> {
+        if let Some(index) = self.live.find(task) {
+            let from = self.live.at(index).status;
+            return Err(IllegalTransition { from, action: Action::Retry }.into());
+        }
+        let done = self.ended(task, stored)?;
+        transition(done.status, Action::Retry)?;
+        let spec = spec.ok_or(Refusal::UnknownTask)?;
+        self.revive(&done, spec);
+        Ok(Reply::Task { task, status: Status::Pending })
+    }
+
+    /// Makes an ended task live again, with fresh budgets and without an expiry date.
+    fn revive(&mut self, done: &Arc<DoneRecord>, spec: &TaskSpec) {
+        let queue = self.roster.queue(&done.queue);
+        let kind = self.roster.kind(&done.kind);
+        let index = self.live.insert(LiveTask {
+            id: done.id,
+            run_at: self.now.wall,
+            order: 0,
+            lane: self.roster.lane(queue, kind),
+            policy: self.policies.take(spec.policy),
+            attempt: done.attempt,
+            lost: 0,
+            failures: 0,
+            status: Status::Scheduled,
+            priority: done.priority,
+            flags: Flags::default(),
+        });
+        self.roster.queues[queue as usize].scheduled += 1;
+        if !done.binds.is_empty() {
+            self.live.at_mut(index).flags.set(Flags::NAMED);
+            self.binds.insert(index, done.binds.clone());
+        }
+        self.make_due(index);
+        self.touch(index);
+        if let Some(last) = done.last.as_ref().filter(|_| !done.has_output) {
+            let attempt = Mutation::PutAttempt(done.id, Box::new(last.clone()));
+            self.step.mutations.push(attempt);
+        }
+        self.step.mutations.push(Mutation::DeleteDone(done.clone()));
+    }
+
+    pub(super) fn reschedule(
+        &mut self,
+        task: TaskId,
+        run_at: WallTime,
+        stored: Stored,
+    ) -> Result<Reply, Refusal> {
+        let index = self.find_live(task, Action::Postpone, stored)?;
+        self.advance(index, Action::Postpone)?;
+        self.backoffs.remove(&index);
+        self.live.at_mut(index).flags.clear(Flags::BACKING_OFF);
+        self.touch(index);
+        self.wait_until(index, run_at);
+        Ok(Reply::Task { task, status: self.live.at(index).status })
+    }
+
+    pub(super) fn set_priority(
+        &mut self,
+        task: TaskId,
+        priority: Priority,
+        stored: Stored,
+    ) -> Result<Reply, Refusal> {
+        let index = self.find_live(task, Action::Reprioritize, stored)?;
+        transition(self.live.at(index).status, Action::Reprioritize)?;
+        if self.live.at(index).priority != priority {
+            self.live.at_mut(index).priority = priority;
+            self.touch(index);
+            self.advance(index, Action::Reprioritize)?;
+        }
+        Ok(Reply::Task { task, status: self.live.at(index).status })
+    }
+
+    pub(super) fn delete(&mut self, task: TaskId, stored: Stored) -> Result<Reply, Refusal> {
+        if let Some(index) = self.live.find(task) {
+            let from = self.live.at(index).status;
+            return Err(IllegalTransition { from, action: Action::Delete }.into());
+        }
+        let done = self.ended(task, stored)?;
+        self.remove(done);
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn purge(&mut self, task: TaskId, stored: Stored) -> Reply {
+        if self.live.find(task).is_none()
+            && let Some(done) = self.settling.done(task, stored)
+            && done.retain_until <= self.now.wall
+        {
+            self.remove(done);
+        }
+        Reply::Done
+    }
+
+    fn remove(&mut self, done: Arc<DoneRecord>) {
+        self.settling.removed(done.id);
+        self.step.mutations.push(Mutation::DeleteTask(done));
+    }
+
+    pub(super) fn pause_queue(&mut self, name: &Name, paused: bool) -> Result<Reply, Refusal> {
+        if self.roster.find_queue(name).is_none() {
+            self.check_new_queue()?;
+        }
+        let queue = self.roster.queue(name);
+        if self.roster.queues[queue as usize].paused != paused {
+            self.roster.queues[queue as usize].paused = paused;
+            self.step.mutations.push(Mutation::PutQueue(name.clone(), QueueRecord { paused }));
+            if !paused {
+                self.roster.wake_queue(queue);
+            }
+        }
+        Ok(Reply::Done)
+    }
+
+    fn find_live(
+        &self,
+        task: TaskId,
+        action: Action,
+        stored: Stored,
+    ) -> Result<TaskIndex, Refusal> {
+        match self.live.find(task) {
+            Some(index) => Ok(index),
+            None => {
+                let from = self.ended(task, stored)?.status;
+                Err(IllegalTransition { from, action }.into())
+            }
+        }
+    }
+
+    /// The record of a task that is not live.
+    fn ended(&self, task: TaskId, stored: Stored) -> Result<Arc<DoneRecord>, Refusal> {
+        self.settling.done(task, stored).ok_or(Refusal::UnknownTask)
+    }
+}

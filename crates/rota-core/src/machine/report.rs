@@ -1,0 +1,110 @@
+//! What workers say of the tasks they have.
+
+use super::{
+    Flags, Machine, Outcome, Refusal, Reply, Report, Stored, TIMEOUT_GRACE, TaskIndex,
+    finish::AttemptEnd,
+};
+use crate::{
+    EndKind, Failure, FailureReason, LeaseEnd, LeaseToken, Status, TaskId, lifecycle::Action,
+};
+
+impl Machine {
+    pub(super) fn report(
+        &mut self,
+        task: TaskId,
+        token: LeaseToken,
+        report: Report,
+        random: u64,
+        stored: Stored,
+    ) -> Result<Reply, Refusal> {
+        let Some(index) = self.live.find(task) else {
+            let done = self.settling.done(task, stored).ok_or(Refusal::UnknownTask)?;
+            return accept_repeated(token, &report, done.last_end);
+        };
+        let Some(lease) = self.leases.get(&index).filter(|lease| lease.token == token) else {
+            return accept_repeated(token, &report, self.last_ends.get(&index).copied());
+        };
+        self.heard_of(lease.session);
+        match report {
+            Report::Started { at } => self.start(index, at),
+            Report::Progress { message } => {
+                let lease = self.leases.get_mut(&index).expect("looked up above");
+                lease.progress = Some(message);
+            }
+            Report::Released => self.release_attempt(index),
+            Report::Ended { started_at, output_tail, outcome } => {
+                let end = AttemptEnd {
+                    started_at,
+                    output_tail,
+                    reported: Some(outcome.kind()),
+                    ..AttemptEnd::default()
+                };
+                self.end(index, outcome, end, random);
+            }
+        }
+        Ok(Reply::Done)
+    }
+
+    fn start(&mut self, index: TaskIndex, at: crate::WallTime) {
+        if self.live.at(index).status == Status::Assigned {
+            self.advance(index, Action::Start).expect("assigned");
+        }
+        let stopping = self.live.at(index).flags.has(Flags::CANCEL_REQUESTED);
+        let timeout = self.policies.at(self.live.at(index).policy).timeout;
+        let lease = self.leases.get_mut(&index).expect("the caller looked it up");
+        if lease.started_at.is_none() {
+            lease.started_at = Some(at);
+            if !stopping {
+                lease.deadline = self.now.mono + timeout + TIMEOUT_GRACE;
+            }
+        }
+    }
+
+    fn end(&mut self, index: TaskIndex, outcome: Outcome, end: AttemptEnd, random: u64) {
+        match outcome {
+            Outcome::Completed { result } => {
+                self.finish(index, Action::Complete, None, Some(AttemptEnd { result, ..end }));
+            }
+            Outcome::Failed { failure, retry_at } => {
+                self.fail_attempt(index, failure, retry_at, end, random);
+            }
+            Outcome::Cancelled => {
+                if self.live.at(index).flags.has(Flags::CANCEL_REQUESTED) {
+                    let failure = Failure::new(FailureReason::Cancelled, "cancelled");
+                    self.finish(index, Action::Cancel, Some(failure), Some(end));
+                } else {
+                    let failure =
+                        Failure::new(FailureReason::Error, "the worker stopped it unasked");
+                    self.fail_attempt(index, failure, None, end, random);
+                }
+            }
+        }
+    }
+}
+
+impl Outcome {
+    fn kind(&self) -> EndKind {
+        match self {
+            Self::Completed { .. } => EndKind::Completed,
+            Self::Failed { .. } => EndKind::Failed,
+            Self::Cancelled => EndKind::Cancelled,
+        }
+    }
+}
+
+/// A report on a lease that is over is accepted again when it says what was accepted before.
+fn accept_repeated(
+    token: LeaseToken,
+    report: &Report,
+    last_end: Option<LeaseEnd>,
+) -> Result<Reply, Refusal> {
+    let kind = match report {
+        Report::Ended { outcome, .. } => Some(outcome.kind()),
+        Report::Released => Some(EndKind::Released),
+        Report::Started { .. } | Report::Progress { .. } => None,
+    };
+    match (kind, last_end) {
+        (Some(kind), Some(end)) if end == (LeaseEnd { token, kind }) => Ok(Reply::Done),
+        _ => Err(Refusal::StaleLease { token }),
+    }
+}

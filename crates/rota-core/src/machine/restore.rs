@@ -1,0 +1,155 @@
+//! From records to a machine and back: what a new leader starts from.
+
+use rustc_hash::FxHashSet;
+
+use super::{
+    Flags, Lease, LiveTask, Machine, TIMEOUT_GRACE, TaskIndex, roster::SessionIndex,
+    session::Session,
+};
+use crate::{LeaseRecord, LiveRecord, Millis, Name, QueueRecord, Status, lifecycle::Action};
+
+impl Machine {
+    /// Takes up a queue's settings. Before the first step.
+    pub fn restore_queue(&mut self, name: &Name, record: QueueRecord) {
+        let queue = self.roster.queue(name);
+        self.roster.queues[queue as usize].paused = record.paused;
+    }
+
+    /// Takes up a live task. Before the first step; tasks come in the order of their ids. A session
+    /// that holds one has `session_ttl` from now to come back.
+    pub fn restore_task(&mut self, record: &LiveRecord, session_ttl: Millis) {
+        let queue = self.roster.queue(&record.queue);
+        let kind = self.roster.kind(&record.kind);
+        let narrow = |count: u32| u16::try_from(count).unwrap_or(u16::MAX);
+        let index = self.live.insert(LiveTask {
+            id: record.id,
+            run_at: record.run_at,
+            order: 0,
+            lane: self.roster.lane(queue, kind),
+            policy: self.policies.take(record.policy),
+            attempt: record.attempt,
+            lost: narrow(record.lost),
+            failures: narrow(record.failures),
+            status: Status::Scheduled,
+            priority: record.priority,
+            flags: Flags::default(),
+        });
+        self.roster.queues[queue as usize].scheduled += 1;
+        let task = self.live.at_mut(index);
+        for (flag, set) in [
+            (Flags::CANCEL_REQUESTED, record.cancel_requested),
+            (Flags::NAMED, !record.binds.is_empty()),
+        ] {
+            if set {
+                task.flags.set(flag);
+            }
+        }
+        if !record.binds.is_empty() {
+            self.binds.insert(index, record.binds.clone());
+        }
+        if let Some(end) = record.last_end {
+            self.last_ends.insert(index, end);
+        }
+        if let Some(expires_at) = record.expires_at {
+            self.set_expiry(index, expires_at);
+        }
+        match &record.lease {
+            Some(lease) => self.restore_lease(index, lease, session_ttl),
+            None if record.backing_off => self.restore_backoff(index),
+            None => self.wait_until(index, record.run_at),
+        }
+    }
+
+    /// What was left of a backoff when it was written is measured on the clock that does not jump
+    /// from here on.
+    fn restore_backoff(&mut self, index: TaskIndex) {
+        let left = self.live.at(index).run_at.since(self.now.wall);
+        let due = self.now.mono + left;
+        self.live.at_mut(index).flags.set(Flags::BACKING_OFF);
+        self.backoffs.insert(index, due);
+        self.delays.insert(due.0, index);
+    }
+
+    fn restore_lease(&mut self, index: TaskIndex, record: &LeaseRecord, session_ttl: Millis) {
+        let session = self.await_session(record, session_ttl);
+        self.make_due(index);
+        let places = &mut self.roster.lanes[self.live.at(index).lane as usize];
+        places.waiting -= 1;
+        self.advance(index, Action::Assign).expect("just made pending");
+        let timeout = self.policies.at(self.live.at(index).policy).timeout;
+        let deadline = self.now.mono + timeout + TIMEOUT_GRACE;
+        self.leases_due = self.leases_due.min(deadline);
+        let lease = Lease {
+            session,
+            token: record.token,
+            assigned_at: record.assigned_at,
+            started_at: None,
+            deadline,
+            progress: None,
+        };
+        self.leases.insert(index, lease);
+        self.sessions.at_mut(session).tasks.insert(index);
+    }
+
+    /// The session that holds a restored lease.
+    fn await_session(&mut self, record: &LeaseRecord, ttl: Millis) -> SessionIndex {
+        if let Some(index) = self.sessions.find(record.session) {
+            return index;
+        }
+        let subscription = self.roster.subscription(&[], &[]);
+        let index = self.sessions.insert(Session {
+            id: record.session,
+            worker: record.worker.clone(),
+            queues: Vec::new(),
+            kinds: Vec::new(),
+            subscription,
+            slots: 0,
+            credit: 0,
+            tasks: FxHashSet::default(),
+            ttl,
+            heard_at: self.now.mono,
+            opened_at: self.now.wall,
+            draining: false,
+            awaited: true,
+            in_idle: false,
+        });
+        self.heard_of(index);
+        index
+    }
+
+    /// The task as it is to be written.
+    pub(super) fn record_of(&self, index: TaskIndex) -> LiveRecord {
+        let task = self.live.at(index);
+        let lane = &self.roster.lanes[task.lane as usize];
+        let lease = self.leases.get(&index).map(|lease| {
+            let session = self.sessions.at(lease.session);
+            LeaseRecord {
+                session: session.id,
+                token: lease.token,
+                worker: session.worker.clone(),
+                assigned_at: lease.assigned_at,
+            }
+        });
+        LiveRecord {
+            id: task.id,
+            queue: self.roster.queues[lane.queue as usize].name.clone(),
+            kind: self.roster.kinds[lane.kind as usize].clone(),
+            status: match task.status {
+                Status::Running => Status::Assigned,
+                status => status,
+            },
+            priority: task.priority,
+            run_at: task.run_at,
+            expires_at: self.expiries.get(&index).copied(),
+            attempt: task.attempt,
+            lost: task.lost.into(),
+            failures: task.failures.into(),
+            backing_off: task.flags.has(Flags::BACKING_OFF),
+            lease,
+            cancel_requested: task.flags.has(Flags::CANCEL_REQUESTED),
+            last_end: self.last_ends.get(&index).copied(),
+            policy: *self.policies.at(task.policy),
+            binds: self.binds.get(&index).cloned().unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Workers' sessions: who serves what, who lives, who holds which tasks.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::{
+    Effect, EndReason, Flags, HeldLease, Leased, Machine, OpenSession, Refusal, Reply, SessionEnd,
+    StopReason, TaskIndex,
+    roster::{SessionIndex, SubscriptionIndex},
+};
+use crate::{Millis, MonoTime, Name, SessionId, Status, WallTime};
+
+/// A worker's session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    pub(super) worker: Name,
+    pub(super) queues: Vec<Name>,
+    pub(super) kinds: Vec<Name>,
+    pub(super) subscription: SubscriptionIndex,
+    pub(super) slots: u32,
+    pub(super) credit: u32,
+    pub(super) tasks: FxHashSet<TaskIndex>,
+    pub(super) ttl: Millis,
+    pub(super) heard_at: MonoTime,
+    pub(super) opened_at: WallTime,
+    pub(super) draining: bool,
+    /// Known from leases in the store alone: its worker has not come back yet.
+    pub(super) awaited: bool,
+    /// It stands in its subscription's ring of sessions with room.
+    pub(super) in_idle: bool,
+}
+
+impl Session {
+    pub(super) fn has_room(&self) -> bool {
+        self.serves() && self.tasks.len() < self.credit.min(self.slots) as usize
+    }
+
+    fn serves(&self) -> bool {
+        !self.draining && !self.awaited
+    }
+}
+
+/// All open sessions.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    slots: Vec<Option<Session>>,
+    free: Vec<SessionIndex>,
+    index: FxHashMap<SessionId, SessionIndex>,
+    /// No session ends by its TTL before this.
+    pub(super) due: MonoTime,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: FxHashMap::default(),
+            due: MonoTime(u64::MAX),
+        }
+    }
+}
+
+impl Sessions {
+    pub(super) fn find(&self, id: SessionId) -> Option<SessionIndex> {
+        self.index.get(&id).copied()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    pub(super) fn at(&self, index: SessionIndex) -> &Session {
+        self.slots[index as usize].as_ref().expect("a session in use")
+    }
+
+    pub(super) fn at_mut(&mut self, index: SessionIndex) -> &mut Session {
+        self.get_mut(index).expect("a session in use")
+    }
+
+    pub(super) fn get_mut(&mut self, index: SessionIndex) -> Option<&mut Session> {
+        self.slots[index as usize].as_mut()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SessionIndex, &Session)> {
+        (0..).zip(&self.slots).filter_map(|(index, slot)| Some((index, slot.as_ref()?)))
+    }
+
+    pub(super) fn insert(&mut self, session: Session) -> SessionIndex {
+        let id = session.id;
+        let index = if let Some(index) = self.free.pop() {
+            self.slots[index as usize] = Some(session);
+            index
+        } else {
+            self.slots.push(Some(session));
+            SessionIndex::try_from(self.slots.len() - 1).expect("sessions are limited")
+        };
+        self.index.insert(id, index);
+        index
+    }
+
+    fn remove(&mut self, index: SessionIndex) -> Session {
+        let session = self.slots[index as usize].take().expect("a session in use");
+        self.index.remove(&session.id);
+        self.free.push(index);
+        session
+    }
+}
+
+impl Machine {
+    pub(super) fn open_session(&mut self, open: OpenSession) -> Result<Reply, Refusal> {
+        let known = self.sessions.find(open.session);
+        match known {
+            Some(index) if self.sessions.at(index).worker != open.worker => {
+                return Err(Refusal::ForeignSession);
+            }
+            None if self.sessions.len() >= self.limits.sessions_max as usize => {
+                let limit = self.limits.sessions_max.into();
+                return Err(Refusal::TooManyNames { what: "sessions", limit });
+            }
+            _ => {}
+        }
+        self.check_served_names(&open)?;
+        let subscription = self.roster.subscription(&open.queues, &open.kinds);
+        let index = match known {
+            Some(index) => {
+                self.stop_serving(index);
+                index
+            }
+            None => self.sessions.insert(Session {
+                id: open.session,
+                worker: open.worker,
+                queues: Vec::new(),
+                kinds: Vec::new(),
+                subscription,
+                slots: 0,
+                credit: 0,
+                tasks: FxHashSet::default(),
+                ttl: open.ttl,
+                heard_at: self.now.mono,
+                opened_at: self.now.wall,
+                draining: false,
+                awaited: true,
+                in_idle: false,
+            }),
+        };
+        let session = self.sessions.at_mut(index);
+        session.queues = open.queues;
+        session.kinds = open.kinds;
+        session.in_idle &= session.subscription == subscription;
+        session.subscription = subscription;
+        session.slots = open.slots;
+        session.credit = open.credit;
+        session.ttl = open.ttl;
+        session.awaited = false;
+        if session.draining {
+            self.step.effects.push(Effect::Drain { session: open.session });
+        } else {
+            self.roster.subscriptions[subscription as usize].serving += 1;
+        }
+        self.heard_of(index);
+        let revoked = open.held.map_or_else(Vec::new, |held| self.reconcile(index, &held));
+        self.note_idle(index);
+        Ok(Reply::Session { session: open.session, revoked })
+    }
+
+    /// Names that a session serves count as queues and kinds, so they are bounded as those are.
+    fn check_served_names(&self, open: &OpenSession) -> Result<(), Refusal> {
+        let queues = open.queues.iter().filter(|name| self.roster.find_queue(name).is_none());
+        let limit = self.limits.queues_max;
+        if self.roster.queues.len() + queues.count() > limit as usize {
+            return Err(Refusal::TooManyNames { what: "queues", limit: limit.into() });
+        }
+        let kinds = open.kinds.iter().filter(|name| !self.roster.has_kind(name));
+        let limit = self.limits.kinds_max;
+        if self.roster.kinds.len() + kinds.count() > limit as usize {
+            return Err(Refusal::TooManyNames { what: "kinds", limit: limit.into() });
+        }
+        Ok(())
+    }
+
+    /// Compares what a worker says it holds with what it should hold: names what is not its any
+    /// more, and sends again what never reached it.
+    fn reconcile(&mut self, index: SessionIndex, held: &[HeldLease]) -> Vec<HeldLease> {
+        let mut named = FxHashSet::default();
+        let mut revoked = Vec::new();
+        for lease in held {
+            let task = self.live.find(lease.task);
+            let task = task.filter(|task| {
+                let has = self.leases.get(task);
+                has.is_some_and(|has| has.session == index && has.token == lease.token)
+            });
+            match task {
+                Some(task) => {
+                    named.insert(task);
+                }
+                None => revoked.push(*lease),
+            }
+        }
+        let mut tasks: Vec<_> = self.sessions.at(index).tasks.iter().copied().collect();
+        tasks.sort_unstable_by_key(|task| self.live.at(*task).id);
+        for task in tasks {
+            let lease = &self.leases[&task];
+            let (token, session) = (lease.token, self.sessions.at(index).id);
+            let live = self.live.at(task);
+            if !named.contains(&task) {
+                self.step.effects.push(Effect::Dispatch(Leased {
+                    session,
+                    task: live.id,
+                    token,
+                    attempt: live.attempt,
+                    run_at: live.run_at,
+                }));
+            }
+            if live.flags.has(Flags::CANCEL_REQUESTED) {
+                let reason = StopReason::Cancelled;
+                let task = live.id;
+                self.step.effects.push(Effect::Stop { session, task, token, reason });
+            }
+        }
+        revoked
+    }
+
+    pub(super) fn heartbeat(&mut self, session: SessionId) -> Result<Reply, Refusal> {
+        let index = self.sessions.find(session).ok_or(Refusal::UnknownSession)?;
+        self.heard_of(index);
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn set_credit(&mut self, session: SessionId, credit: u32) -> Result<Reply, Refusal> {
+        let index = self.sessions.find(session).ok_or(Refusal::UnknownSession)?;
+        self.heard_of(index);
+        self.sessions.at_mut(index).credit = credit;
+        self.note_idle(index);
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn drain(&mut self, session: SessionId) -> Result<Reply, Refusal> {
+        let index = self.sessions.find(session).ok_or(Refusal::UnknownSession)?;
+        self.stop_serving(index);
+        self.sessions.at_mut(index).draining = true;
+        self.step.effects.push(Effect::Drain { session });
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn close_session(&mut self, session: SessionId) -> Result<Reply, Refusal> {
+        let index = self.sessions.find(session).ok_or(Refusal::UnknownSession)?;
+        self.end_session(index, EndReason::Closed);
+        Ok(Reply::Done)
+    }
+
+    /// Takes all tasks from a session and forgets it.
+    pub(super) fn end_session(&mut self, index: SessionIndex, reason: EndReason) {
+        self.stop_serving(index);
+        self.sessions.at_mut(index).draining = true;
+        let session = self.sessions.at(index);
+        let id = session.id;
+        let mut tasks: Vec<_> = session.tasks.iter().copied().collect();
+        tasks.sort_unstable_by_key(|task| self.live.at(*task).id);
+        let message = match reason {
+            EndReason::Closed => format!("worker {} left", session.worker),
+            EndReason::Expired => {
+                format!("worker {} was not heard of for {}", session.worker, session.ttl)
+            }
+        };
+        for task in &tasks {
+            let started = self.live.at(*task).status == Status::Running;
+            if reason == EndReason::Closed && !started {
+                self.release_attempt(*task);
+            } else {
+                self.lose_attempt(*task, &message);
+            }
+        }
+        self.sessions.remove(index);
+        let tasks = u32::try_from(tasks.len()).expect("slots are a 32-bit number");
+        self.step.effects.push(Effect::SessionEnded(SessionEnd { session: id, reason, tasks }));
+    }
+
+    /// The worker lives.
+    pub(super) fn heard_of(&mut self, index: SessionIndex) {
+        let now = self.now.mono;
+        let session = self.sessions.at_mut(index);
+        session.heard_at = now;
+        let due = now + session.ttl;
+        self.sessions.due = self.sessions.due.min(due);
+    }
+
+    /// The session may have room: it joins the ring of those that do.
+    pub(super) fn note_idle(&mut self, index: SessionIndex) {
+        let session = self.sessions.at_mut(index);
+        if session.has_room() && !session.in_idle {
+            session.in_idle = true;
+            self.roster.subscriptions[session.subscription as usize].idle.push_back(index);
+        }
+    }
+
+    fn stop_serving(&mut self, index: SessionIndex) {
+        let session = self.sessions.at(index);
+        if session.serves() {
+            self.roster.subscriptions[session.subscription as usize].serving -= 1;
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What the last two steps ended, removed or named: the store may not show it yet.
+//!
+//! A caller reads records for step *n* when batch *n - 2* is durable and batch *n - 1* may still be
+//! on its way. What the steps *n - 1* and *n* did is therefore known from here.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::{Binding, Stored};
+use crate::{Binds, DoneRecord, Name, TaskId};
+
+#[derive(Debug, Default)]
+pub(super) struct Settling {
+    current: Generation,
+    previous: Generation,
+}
+
+#[derive(Debug, Default)]
+struct Generation {
+    /// Tasks that ended, and (`None`) those that were removed.
+    done: FxHashMap<TaskId, Stored>,
+    ids: FxHashMap<Name, Binding>,
+    keys: FxHashMap<Arc<str>, Binding>,
+}
+
+impl Settling {
+    /// A new step begins: what the one before the last did is in the store by now.
+    pub(super) fn turn(&mut self) {
+        std::mem::swap(&mut self.current, &mut self.previous);
+        self.current.done.clear();
+        self.current.ids.clear();
+        self.current.keys.clear();
+    }
+
+    pub(super) fn ended(&mut self, done: Arc<DoneRecord>) {
+        self.current.done.insert(done.id, Some(done));
+    }
+
+    pub(super) fn removed(&mut self, task: TaskId) {
+        self.current.done.insert(task, None);
+    }
+
+    pub(super) fn bound(&mut self, binds: &Binds, binding: Binding) {
+        if let Some(id) = &binds.id {
+            self.current.ids.insert(id.clone(), binding);
+        }
+        if let Some(key) = &binds.key {
+            self.current.keys.insert(key.clone(), binding);
+        }
+    }
+
+    /// The record of a task that is not live: what the last steps know, else what the store said.
+    pub(super) fn done(&self, task: TaskId, stored: Stored) -> Stored {
+        self.find(task).cloned().unwrap_or(stored)
+    }
+
+    pub(super) fn knows(&self, task: TaskId) -> bool {
+        self.find(task).is_some()
+    }
+
+    /// Whom an id belongs to: what the last steps know, else what the store said.
+    pub(super) fn by_id(&self, id: &Name, stored: Option<Binding>) -> Option<Binding> {
+        let recent = self.current.ids.get(id).or_else(|| self.previous.ids.get(id));
+        recent.copied().or(stored).filter(|binding| !self.is_removed(binding.task))
+    }
+
+    /// Whom an idempotency key belongs to, likewise.
+    pub(super) fn by_key(&self, key: &Arc<str>, stored: Option<Binding>) -> Option<Binding> {
+        let recent = self.current.keys.get(key).or_else(|| self.previous.keys.get(key));
+        recent.copied().or(stored).filter(|binding| !self.is_removed(binding.task))
+    }
+
+    fn find(&self, task: TaskId) -> Option<&Stored> {
+        self.current.done.get(&task).or_else(|| self.previous.done.get(&task))
+    }
+
+    fn is_removed(&self, task: TaskId) -> bool {
+        matches!(self.find(task), Some(None))
+    }
+}

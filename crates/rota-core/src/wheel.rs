@@ -1,0 +1,211 @@
+//! Timers: a hierarchical timing wheel.
+//!
+//! Setting a timer and firing one cost the same whether ten or ten million are set (G. Varghese and
+//! T. Lauck, *Hashed and Hierarchical Timing Wheels*, SOSP 1987, scheme 7). There is no cancelling:
+//! whoever is woken checks whether there is still something to do, and
+//! [`retain`](Wheel::retain) drops what has become idle when that pays.
+
+/// Slots of one level.
+const SLOTS: usize = 64;
+/// Bits that select a slot.
+const SLOT_BITS: u32 = 6;
+/// 64^7 ms is 139 years; what is due later waits in the last level and comes round again.
+const LEVELS: usize = 7;
+/// The last level.
+const TOP: u32 = 6;
+/// The furthest place from now: all slots of the last level but the one we stand in.
+const HORIZON: u64 = (SLOTS as u64 - 1) << (SLOT_BITS * TOP);
+
+/// A set of timers, each a deadline in milliseconds and a key.
+#[derive(Debug)]
+pub(crate) struct Wheel {
+    now: u64,
+    len: usize,
+    levels: Vec<Level>,
+}
+
+#[derive(Debug)]
+struct Level {
+    /// Bit `n` is set when slot `n` holds something.
+    occupied: u64,
+    slots: Vec<Vec<Timer>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Timer {
+    deadline: u64,
+    key: u32,
+}
+
+impl Wheel {
+    /// An empty wheel that stands at `now`.
+    pub(crate) fn new(now: u64) -> Self {
+        let level = || Level { occupied: 0, slots: vec![Vec::new(); SLOTS] };
+        Self { now, len: 0, levels: std::iter::repeat_with(level).take(LEVELS).collect() }
+    }
+
+    /// Where it stands: no timer before this is left.
+    pub(crate) fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Timers set, idle ones included.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Sets a timer. A deadline that is over fires at the next [`advance`](Self::advance).
+    pub(crate) fn insert(&mut self, deadline: u64, key: u32) {
+        self.len += 1;
+        self.place(Timer { deadline: deadline.max(self.now), key });
+    }
+
+    fn place(&mut self, timer: Timer) {
+        let place = timer.deadline.min(self.now + HORIZON);
+        let differing = (place ^ self.now) | (SLOTS as u64 - 1);
+        let level = (((63 - differing.leading_zeros()) / SLOT_BITS) as usize).min(LEVELS - 1);
+        let slot = slot_of(place, level);
+        let level = &mut self.levels[level];
+        level.occupied |= 1 << slot;
+        level.slots[slot].push(timer);
+    }
+
+    /// Moves to `now` and appends the keys of timers that are due to `due`, at most about `most` of
+    /// them; then the wheel stands where it stopped and the rest comes with the next call.
+    pub(crate) fn advance(&mut self, now: u64, most: usize, due: &mut Vec<u32>) {
+        let before = due.len();
+        while let Some((level, slot, start)) = self.next_slot() {
+            if start > now {
+                break;
+            }
+            if due.len() - before >= most {
+                return;
+            }
+            self.now = self.now.max(start);
+            let held = &mut self.levels[level];
+            held.occupied &= !(1 << slot);
+            if level == 0 {
+                let mut timers = std::mem::take(&mut held.slots[slot]);
+                let room = (most - (due.len() - before)).min(timers.len());
+                let rest = timers.split_off(room);
+                self.len -= timers.len();
+                due.extend(timers.iter().map(|timer| timer.key));
+                if !rest.is_empty() {
+                    let held = &mut self.levels[level];
+                    held.occupied |= 1 << slot;
+                    held.slots[slot] = rest;
+                    return;
+                }
+            } else {
+                for timer in std::mem::take(&mut held.slots[slot]) {
+                    self.place(timer);
+                }
+            }
+        }
+        self.now = self.now.max(now);
+    }
+
+    /// When to call [`advance`](Self::advance) next: never later than the earliest deadline.
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        self.next_slot().map(|(_, _, start)| start.max(self.now))
+    }
+
+    /// Drops the timers that `keep` has no use for.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(u32) -> bool) {
+        self.len = 0;
+        for level in &mut self.levels {
+            for (slot, timers) in level.slots.iter_mut().enumerate() {
+                timers.retain(|timer| keep(timer.key));
+                timers.shrink_to_fit();
+                self.len += timers.len();
+                if timers.is_empty() {
+                    level.occupied &= !(1 << slot);
+                }
+            }
+        }
+    }
+
+    /// The occupied slot that begins first: its level, its index, its first millisecond.
+    fn next_slot(&self) -> Option<(usize, usize, u64)> {
+        (0u32..).zip(&self.levels).find_map(|(level, held)| {
+            if held.occupied == 0 {
+                return None;
+            }
+            let width = SLOT_BITS * level;
+            let here = self.now >> width;
+            // A rotation counts modulo 64, which is what slots do.
+            let turn = u32::try_from(here % SLOTS as u64).expect("six bits fit");
+            let ahead = u64::from(held.occupied.rotate_right(turn).trailing_zeros());
+            let start = (here + ahead) << width;
+            Some((level as usize, slot_of(start, level as usize), start))
+        })
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "six bits, and fewer than 64 levels")]
+fn slot_of(time: u64, level: usize) -> usize {
+    ((time >> (SLOT_BITS * level as u32)) % SLOTS as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Against the obvious model: a sorted list.
+        #[test]
+        fn fires_each_once_never_early_never_late(
+            start in 0u64..1 << 45,
+            timers in prop::collection::vec((0u64..1 << 43, 0u32..14), 1..200),
+            steps in prop::collection::vec((0u64..1 << 43, 0u32..14), 1..50),
+        ) {
+            let mut wheel = Wheel::new(start);
+            let mut left: Vec<(u64, u32)> = Vec::new();
+            for (key, (span, shift)) in (0u32..).zip(timers) {
+                let deadline = start + (span >> (shift * 3));
+                wheel.insert(deadline, key);
+                left.push((deadline, key));
+            }
+            let mut now = start;
+            for (span, shift) in steps {
+                now += span >> (shift * 3);
+                if let Some(next) = wheel.next_deadline() {
+                    let earliest = left.iter().map(|(deadline, _)| *deadline).min();
+                    prop_assert!(earliest.is_some_and(|earliest| next <= earliest));
+                }
+                let mut fired = Vec::new();
+                wheel.advance(now, usize::MAX, &mut fired);
+                fired.sort_unstable();
+                let mut expected: Vec<u32> =
+                    left.iter().filter(|(deadline, _)| *deadline <= now).map(|(_, key)| *key).collect();
+                expected.sort_unstable();
+                prop_assert_eq!(fired, expected);
+                left.retain(|(deadline, _)| *deadline > now);
+                prop_assert_eq!(wheel.len(), left.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_burst_is_handed_out_in_portions() {
+        let mut wheel = Wheel::new(0);
+        (0..1000).for_each(|key| wheel.insert(5000, key));
+        let mut due = Vec::new();
+        wheel.advance(6000, 300, &mut due);
+        assert_eq!(due.len(), 300);
+        assert_eq!(wheel.next_deadline(), Some(5000));
+        wheel.advance(6000, 10_000, &mut due);
+        assert_eq!((due.len(), wheel.len()), (1000, 0));
+    }
+
+    #[test]
+    fn retain_drops_what_is_idle() {
+        let mut wheel = Wheel::new(0);
+        (0..100).for_each(|key| wheel.insert(u64::from(key) * 1000, key));
+        wheel.retain(|key| key % 10 == 0);
+        let mut due = Vec::new();
+        wheel.advance(1_000_000, usize::MAX, &mut due);
+        assert_eq!(due, [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]);
+    }
+}
