@@ -18,9 +18,9 @@ mod wheel;
 pub use id::{LeaseToken, ParseIdError, SessionId, TaskId, TaskIdSequence};
 pub use lifecycle::{Action, IllegalTransition, Status};
 pub use machine::{
-    Binding, Bindings, Command, Effect, EndReason, HeldLease, LeaseView, Leased, LiveView, Machine,
-    MachineLimits, Mutation, OpenSession, Outcome, QueueCounts, Refusal, Reply, Report, SessionEnd,
-    SessionView, Step, StopReason, Stored, Submit, Waiting,
+    Binding, Bindings, Command, Credit, Effect, EndReason, HeldLease, LeaseView, Leased, LiveView,
+    Machine, MachineLimits, Mutation, OpenSession, Outcome, QueueCounts, Refusal, Reply, Report,
+    SessionEnd, SessionView, Step, StopReason, Stored, Submit, Waiting,
 };
 pub use name::{Name, NameError};
 pub use policy::{Jitter, Policy, Retention, RetryPolicy};

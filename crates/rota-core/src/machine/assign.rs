@@ -1,7 +1,7 @@
 //! Who gets what: the roster's turn of the handle at the end of each step.
 
 use super::{
-    Effect, Lease, Leased, Machine, TIMEOUT_GRACE, TaskIndex, is_waiting,
+    Credit, Effect, Lease, Leased, Machine, TIMEOUT_GRACE, TaskIndex, is_waiting,
     roster::{SessionIndex, SubscriptionIndex},
 };
 use crate::lifecycle::Action;
@@ -80,6 +80,9 @@ impl Machine {
         task.attempt += 1;
         let held = self.sessions.at_mut(session);
         held.tasks.insert(index);
+        if let Credit::Take(left) = &mut held.credit {
+            *left -= 1;
+        }
         let deadline = self.now.mono + self.policies.at(task.policy).timeout + TIMEOUT_GRACE;
         self.leases_due = self.leases_due.min(deadline);
         let leased = Leased {

@@ -77,12 +77,12 @@ pub enum Command {
         /// Which.
         session: SessionId,
     },
-    /// A worker says how many tasks it is ready to hold.
+    /// A worker says how many tasks it is ready for.
     SetCredit {
         /// Which.
         session: SessionId,
-        /// Absolute, those held included. Cut to its slots.
-        credit: u32,
+        /// From now on.
+        credit: Credit,
     },
     /// A worker is to take no more.
     Drain {
@@ -157,13 +157,22 @@ pub struct OpenSession {
     pub kinds: Vec<Name>,
     /// The most tasks it holds at once.
     pub slots: u32,
-    /// The tasks it is ready to hold at once from now on.
-    pub credit: u32,
+    /// The tasks it is ready for from now on.
+    pub credit: Credit,
     /// Without a heartbeat for so long, it is gone.
     pub ttl: Millis,
     /// The leases that it says it still holds; those it should hold and does not name are sent
     /// again. `None`: it cannot say, so nothing is sent again.
     pub held: Option<Vec<HeldLease>>,
+}
+
+/// How many tasks a worker is ready for. Its slots bound it in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credit {
+    /// To hold so many at once, those it holds included: what it ends makes room for more.
+    Hold(u32),
+    /// To be given so many more, whatever it ends meanwhile.
+    Take(u32),
 }
 
 /// A lease that a worker says it holds.

@@ -28,8 +28,8 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 pub use command::{
-    Binding, Bindings, Command, Effect, EndReason, HeldLease, Leased, Mutation, OpenSession,
-    Outcome, Refusal, Reply, Report, SessionEnd, StopReason, Stored, Submit,
+    Binding, Bindings, Command, Credit, Effect, EndReason, HeldLease, Leased, Mutation,
+    OpenSession, Outcome, Refusal, Reply, Report, SessionEnd, StopReason, Stored, Submit,
 };
 pub use view::{LeaseView, LiveView, QueueCounts, SessionView, Waiting};
 

@@ -3,7 +3,7 @@
 use rustc_hash::FxHashSet;
 
 use super::{
-    Flags, Lease, LiveTask, Machine, TIMEOUT_GRACE, TaskIndex, roster::SessionIndex,
+    Credit, Flags, Lease, LiveTask, Machine, TIMEOUT_GRACE, TaskIndex, roster::SessionIndex,
     session::Session,
 };
 use crate::{LeaseRecord, LiveRecord, Millis, Name, QueueRecord, Status, lifecycle::Action};
@@ -104,7 +104,7 @@ impl Machine {
             kinds: Vec::new(),
             subscription,
             slots: 0,
-            credit: 0,
+            credit: Credit::Hold(0),
             tasks: FxHashSet::default(),
             ttl,
             heard_at: self.now.mono,

@@ -3,8 +3,8 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    Effect, EndReason, Flags, HeldLease, Leased, Machine, OpenSession, Refusal, Reply, SessionEnd,
-    StopReason, TaskIndex,
+    Credit, Effect, EndReason, Flags, HeldLease, Leased, Machine, OpenSession, Refusal, Reply,
+    SessionEnd, StopReason, TaskIndex,
     roster::{SessionIndex, SubscriptionIndex},
 };
 use crate::{Millis, MonoTime, Name, SessionId, Status, WallTime};
@@ -18,7 +18,7 @@ pub(super) struct Session {
     pub(super) kinds: Vec<Name>,
     pub(super) subscription: SubscriptionIndex,
     pub(super) slots: u32,
-    pub(super) credit: u32,
+    pub(super) credit: Credit,
     pub(super) tasks: FxHashSet<TaskIndex>,
     pub(super) ttl: Millis,
     pub(super) heard_at: MonoTime,
@@ -32,7 +32,12 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn has_room(&self) -> bool {
-        self.serves() && self.tasks.len() < self.credit.min(self.slots) as usize
+        let bound = match self.credit {
+            Credit::Hold(held) => held.min(self.slots),
+            Credit::Take(0) => 0,
+            Credit::Take(_) => self.slots,
+        };
+        self.serves() && self.tasks.len() < bound as usize
     }
 
     fn serves(&self) -> bool {
@@ -134,7 +139,7 @@ impl Machine {
                 kinds: Vec::new(),
                 subscription,
                 slots: 0,
-                credit: 0,
+                credit: Credit::Hold(0),
                 tasks: FxHashSet::default(),
                 ttl: open.ttl,
                 heard_at: self.now.mono,
@@ -227,7 +232,11 @@ impl Machine {
         Ok(Reply::Done)
     }
 
-    pub(super) fn set_credit(&mut self, session: SessionId, credit: u32) -> Result<Reply, Refusal> {
+    pub(super) fn set_credit(
+        &mut self,
+        session: SessionId,
+        credit: Credit,
+    ) -> Result<Reply, Refusal> {
         let index = self.sessions.find(session).ok_or(Refusal::UnknownSession)?;
         self.heard_of(index);
         self.sessions.at_mut(index).credit = credit;

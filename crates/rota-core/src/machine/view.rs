@@ -1,5 +1,6 @@
 //! What the machine tells of itself to those who only look.
 
+use super::Credit;
 use crate::{
     Binds, LeaseToken, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
 };
@@ -113,8 +114,8 @@ pub struct SessionView {
     pub kinds: Vec<Name>,
     /// The most tasks it holds.
     pub slots: u32,
-    /// Tasks it is ready to hold.
-    pub credit: u32,
+    /// Tasks it is ready for.
+    pub credit: Credit,
     /// Tasks it holds.
     pub held: u32,
     /// Up to 1,000 of them.
