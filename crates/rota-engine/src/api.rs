@@ -341,8 +341,6 @@ pub struct Info {
     pub leader: Option<String>,
     /// The leadership's number.
     pub epoch: u64,
-    /// `embedded`, `etcd`, …
-    pub store: String,
     /// When this process began.
     pub started_at: WallTime,
     /// The engine's wall clock.

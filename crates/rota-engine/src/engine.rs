@@ -1,20 +1,36 @@
-//! The handle to a running coordinator.
+//! The handle to a running coordinator, and the task that campaigns and leads.
 
-use std::{sync::Arc, time::Duration};
-
-use bytes::Bytes;
-use rota_core::{
-    AttemptRecord, HeldLease, MachineLimits, Name, Priority, QueueCounts, Refusal, Report,
-    Retention, SessionId, SessionView,
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
-use rota_store::Store;
-use tokio_util::sync::CancellationToken;
 
-use crate::api::{
-    BulkAction, BulkOutcome, Cursor, EngineError, Health, Info, LeaseRequest, LeasedTasks, NewTask,
-    RunAt, SessionRequest, SessionStream, Submitted, TaskFilter, TaskPage, TaskRef, TaskView,
-    WorkerRef,
+use rota_core::{Machine, MachineLimits, Retention};
+use rota_store::{Leadership, Store, StoreError, StoreStatus};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{error, info, warn};
+
+use crate::{
+    api::{EngineError, Health, Info},
+    cache::SpecCache,
+    clock::Clock,
+    coordinator::{Coordinator, End},
+    dispatch::{self, ToWorkers},
+    load::{self, MachineOptions},
+    pull::PullSessions,
+    request::{Answer, Release, Request},
+    retention,
+    shared::{Phase, Shared},
 };
+
+/// Requests that may wait in the inbox; then callers wait, and soon are turned away.
+const INBOX: usize = 4096;
+/// How long a caller waits for a place in the inbox.
+const INBOX_WAIT: Duration = Duration::from_secs(1);
+/// Between two campaigns, when one failed.
+const CAMPAIGN_PAUSE: Duration = Duration::from_secs(1);
 
 /// How an engine is to run.
 #[derive(Debug, Clone)]
@@ -29,152 +45,227 @@ pub struct EngineOptions {
     pub retention: Retention,
     /// Bytes of payloads kept in memory for tasks about to run.
     pub payload_cache_bytes: usize,
+    /// How long a caller waits for an answer before it is told that there is none.
+    pub call_timeout: Duration,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            node: "rota".to_owned(),
+            machine: MachineLimits::default(),
+            session_ttl: Duration::from_secs(10),
+            retention: Retention::default(),
+            payload_cache_bytes: 64 << 20,
+            call_timeout: Duration::from_secs(15),
+        }
+    }
 }
 
 /// A running coordinator. Cheap to clone; all clones speak to the same one.
+///
+/// Its methods are cancel safe in this sense: a dropped call leaves no trace in the caller's
+/// process, but what it asked for may still be carried out.
 #[derive(Clone)]
-pub struct Engine {}
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) options: EngineOptions,
+    pub(crate) inbox: mpsc::Sender<Request>,
+    pub(crate) pull: PullSessions,
+    stopped: TaskTracker,
+}
 
 impl Engine {
     /// Starts the engine on the current runtime. It campaigns, loads the backlog, and serves until
-    /// `stop` is cancelled; [`Engine::stopped`] then resolves once all is released.
+    /// `stop` is cancelled; [`Engine::stopped`] then resolves once all is released. Calls made
+    /// before it leads wait, up to the call's timeout.
+    #[must_use]
     pub fn start(store: Arc<dyn Store>, options: EngineOptions, stop: CancellationToken) -> Self {
-        todo!()
+        let shared = Arc::new(Shared::new(Clock::start()));
+        let (sender, inbox) = mpsc::channel(INBOX);
+        let (workers, down) = mpsc::channel(dispatch::QUEUED_MAX);
+        let stopped = TaskTracker::new();
+        stopped.spawn(dispatch::run(store.clone(), down));
+        stopped.spawn(retention::run(store.clone(), shared.clone(), sender.clone(), stop.clone()));
+        let leader = Leader {
+            store: store.clone(),
+            shared: shared.clone(),
+            options: options.clone(),
+            workers,
+            stop,
+        };
+        stopped.spawn(leader.run(inbox));
+        stopped.close();
+        let pull = PullSessions::default();
+        let inner = Inner { store, shared, options, inbox: sender, pull, stopped };
+        Self { inner: Arc::new(inner) }
     }
-    /// Resolves when the engine has stopped.
+
+    /// Resolves when the engine has stopped and let go of leadership.
     pub async fn stopped(&self) {
-        todo!()
-    }
-
-    /// Submits tasks, each for itself. Returns when those accepted are durable.
-    pub async fn submit(
-        &self,
-        tasks: Vec<NewTask>,
-    ) -> Result<Vec<Result<Submitted, Refusal>>, EngineError> {
-        todo!()
-    }
-    /// One task with its payload. `None`: unknown.
-    pub async fn task(&self, task: &TaskRef) -> Result<Option<TaskView>, EngineError> {
-        todo!()
-    }
-    /// One task, once it has ended or `wait` is over.
-    pub async fn wait(
-        &self,
-        task: &TaskRef,
-        wait: Duration,
-    ) -> Result<Option<TaskView>, EngineError> {
-        todo!()
-    }
-    /// Tasks, newest first.
-    pub async fn list(
-        &self,
-        filter: &TaskFilter,
-        page_size: usize,
-        after: Option<Cursor>,
-    ) -> Result<TaskPage, EngineError> {
-        todo!()
-    }
-    /// Asks for a task to be stopped.
-    pub async fn cancel(&self, task: &TaskRef) -> Result<TaskView, EngineError> {
-        todo!()
-    }
-    /// Makes an ended task pending again.
-    pub async fn retry(&self, task: &TaskRef) -> Result<TaskView, EngineError> {
-        todo!()
-    }
-    /// Sets when a waiting task is due.
-    pub async fn reschedule(&self, task: &TaskRef, run_at: RunAt) -> Result<TaskView, EngineError> {
-        todo!()
-    }
-    /// Sets a waiting task's priority.
-    pub async fn set_priority(
-        &self,
-        task: &TaskRef,
-        priority: Priority,
-    ) -> Result<TaskView, EngineError> {
-        todo!()
-    }
-    /// Removes an ended task.
-    pub async fn delete(&self, task: &TaskRef) -> Result<(), EngineError> {
-        todo!()
-    }
-    /// Does one thing to up to `limit` tasks that a filter selects.
-    pub async fn bulk(
-        &self,
-        action: BulkAction,
-        filter: &TaskFilter,
-        limit: usize,
-        after: Option<Cursor>,
-    ) -> Result<BulkOutcome, EngineError> {
-        todo!()
-    }
-    /// A task's attempts, oldest first. `None`: unknown task.
-    pub async fn attempts(
-        &self,
-        task: &TaskRef,
-    ) -> Result<Option<Vec<AttemptRecord>>, EngineError> {
-        todo!()
-    }
-    /// What a task's handler returned; empty for nothing. `None`: unknown task.
-    pub async fn result(&self, task: &TaskRef) -> Result<Option<Bytes>, EngineError> {
-        todo!()
-    }
-
-    /// All queues, by name.
-    pub async fn queues(&self) -> Result<Vec<QueueCounts>, EngineError> {
-        todo!()
-    }
-    /// Stops or restarts a queue. Durable.
-    pub async fn set_paused(&self, queue: &Name, paused: bool) -> Result<QueueCounts, EngineError> {
-        todo!()
-    }
-    /// All sessions, by worker's name.
-    pub async fn workers(&self) -> Result<Vec<SessionView>, EngineError> {
-        todo!()
-    }
-    /// Asks workers to drain. Empty: no such worker.
-    pub async fn drain(&self, worker: &WorkerRef) -> Result<Vec<SessionView>, EngineError> {
-        todo!()
-    }
-
-    /// Opens a session, or takes up one again.
-    pub async fn open_session(
-        &self,
-        request: SessionRequest,
-    ) -> Result<SessionStream, EngineError> {
-        todo!()
-    }
-    /// A worker lives.
-    pub async fn heartbeat(&self, session: SessionId) -> Result<(), EngineError> {
-        todo!()
-    }
-    /// A worker is ready to hold that many tasks, those it holds included.
-    pub async fn set_credit(&self, session: SessionId, credit: u32) -> Result<(), EngineError> {
-        todo!()
-    }
-    /// A worker goes; what it held goes to others.
-    pub async fn close_session(&self, session: SessionId) -> Result<(), EngineError> {
-        todo!()
-    }
-    /// A worker reports, on many tasks at once. Returns when what was accepted is durable.
-    pub async fn report(
-        &self,
-        reports: Vec<(HeldLease, Report)>,
-    ) -> Result<Vec<Result<(), Refusal>>, EngineError> {
-        todo!()
-    }
-    /// A worker without a stream asks for tasks. Cancel safe: tasks that a dropped call had been
-    /// given are returned by the session's next call.
-    pub async fn lease(&self, request: LeaseRequest) -> Result<LeasedTasks, EngineError> {
-        todo!()
+        self.inner.stopped.wait().await;
     }
 
     /// How it is. Answers at once.
+    #[must_use]
     pub fn health(&self) -> Health {
-        todo!()
+        self.inner.shared.health()
     }
+
     /// About it. Answers at once.
+    #[must_use]
     pub fn info(&self) -> Info {
-        todo!()
+        let Inner { shared, options, .. } = self.inner.as_ref();
+        let leads = matches!(*shared.phase.borrow(), Phase::Leading | Phase::Loading);
+        let machine = &options.machine;
+        let limits = BTreeMap::from([
+            ("queue_length", machine.queue_length_max),
+            ("queues", machine.queues_max.into()),
+            ("kinds", machine.kinds_max.into()),
+            ("sessions", machine.sessions_max.into()),
+        ]);
+        Info {
+            node: options.node.clone(),
+            leader: leads.then(|| options.node.clone()),
+            epoch: shared.epoch.load(Ordering::Relaxed),
+            started_at: shared.started_at,
+            now: shared.clock.now().wall,
+            live_tasks: shared.live_tasks.load(Ordering::Relaxed) as u64,
+            limits,
+        }
+    }
+
+    /// How its store is.
+    pub async fn store_status(&self) -> StoreStatus {
+        self.inner.store.status().await
+    }
+
+    /// Sends a request and waits for its answer.
+    pub(crate) async fn ask<T: Send>(
+        &self,
+        request: impl FnOnce(Answer<T>) -> Request,
+    ) -> Result<T, EngineError> {
+        let (answer, receiver) = oneshot::channel();
+        self.send(request(answer)).await?;
+        match tokio::time::timeout(self.inner.options.call_timeout, receiver).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(unavailable("leadership was lost; the outcome is not known")),
+            Err(_) => Err(unavailable("no answer in time; the outcome is not known")),
+        }
+    }
+
+    /// Asks the machine, and answers once what it says is durable.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Machine) -> T + Send + 'static,
+    ) -> Result<T, EngineError> {
+        self.ask(|answer: Answer<T>| {
+            Request::Look(Box::new(move |machine| -> Release {
+                let said = question(machine);
+                Box::new(move || {
+                    // One who no longer waits needs no answer.
+                    let _ = answer.send(Ok(said));
+                })
+            }))
+        })
+        .await
+    }
+
+    async fn send(&self, request: Request) -> Result<(), EngineError> {
+        use mpsc::error::SendTimeoutError;
+        match self.inner.inbox.send_timeout(request, INBOX_WAIT).await {
+            Ok(()) => Ok(()),
+            Err(SendTimeoutError::Timeout(_)) => {
+                self.inner.shared.admit()?;
+                Err(EngineError::Overloaded {
+                    reason: format!("{INBOX} requests wait already"),
+                    retry_after: INBOX_WAIT,
+                })
+            }
+            Err(SendTimeoutError::Closed(_)) => Err(unavailable("the engine has stopped")),
+        }
+    }
+}
+
+fn unavailable(reason: &str) -> EngineError {
+    EngineError::Unavailable { reason: reason.to_owned(), retry_after: Duration::from_secs(1) }
+}
+
+/// The task that campaigns, loads and leads, again and again.
+struct Leader {
+    store: Arc<dyn Store>,
+    shared: Arc<Shared>,
+    options: EngineOptions,
+    workers: mpsc::Sender<ToWorkers>,
+    stop: CancellationToken,
+}
+
+impl Leader {
+    async fn run(self, mut inbox: mpsc::Receiver<Request>) {
+        let mut broken = None;
+        while !self.stop.is_cancelled() {
+            self.shared.phase.send_replace(Phase::Campaigning);
+            let leadership = tokio::select! {
+                won = self.store.campaign(&self.options.node) => won,
+                () = self.stop.cancelled() => break,
+            };
+            match leadership {
+                Ok(leadership) => match self.lead(&mut inbox, leadership).await {
+                    Ok(End::Stopped) => break,
+                    Ok(End::Deposed) => warn!("leadership was lost"),
+                    Ok(End::Broken(reason)) => {
+                        error!(reason, "the store cannot be used");
+                        broken = Some(reason);
+                        break;
+                    }
+                    Err(error @ StoreError::Corrupt(_)) => {
+                        error!(%error, "the backlog cannot be loaded");
+                        broken = Some(error.to_string());
+                        break;
+                    }
+                    Err(error) => warn!(%error, "loading the backlog failed"),
+                },
+                Err(error) => warn!(%error, "the campaign failed"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(CAMPAIGN_PAUSE) => {}
+                () = self.stop.cancelled() => break,
+            }
+        }
+        self.shared.phase.send_replace(Phase::Stopped(broken));
+    }
+
+    async fn lead(
+        &self,
+        inbox: &mut mpsc::Receiver<Request>,
+        leadership: Box<dyn Leadership>,
+    ) -> Result<End, StoreError> {
+        let fence = leadership.fence();
+        self.shared.epoch.store(fence.epoch.0, Ordering::Relaxed);
+        self.shared.phase.send_replace(Phase::Loading);
+        let options = MachineOptions {
+            limits: self.options.machine,
+            retention: self.options.retention,
+            session_ttl: self.options.session_ttl,
+        };
+        let loaded = load::load(&self.store, options, self.shared.clock.now()).await?;
+        let live = loaded.machine.live_tasks();
+        info!(epoch = fence.epoch.0, live, "leading");
+        self.shared.live_tasks.store(live, Ordering::Relaxed);
+        self.shared.beat(self.shared.clock.now().mono);
+        self.shared.phase.send_replace(Phase::Leading);
+        let cache = SpecCache::new(self.options.payload_cache_bytes);
+        let (store, shared) = (self.store.clone(), self.shared.clone());
+        let coordinator = Coordinator::new(store, shared, fence, loaded, cache, &self.workers);
+        let end = coordinator.run(inbox, leadership.as_ref(), &self.stop).await;
+        // What flowed down under this leadership is over; sessions come back under the next.
+        let _ = self.workers.send(ToWorkers::DetachAll).await;
+        leadership.resign().await;
+        Ok(end)
     }
 }

@@ -3,9 +3,31 @@
 //! This crate owns leadership, the order in which commands reach the core, group commit, the
 //! layout of records in the store, sessions' channels and the reads that answer queries. It speaks
 //! neither HTTP nor gRPC and does not know which store it writes to.
+//!
+//! A command's way: a method of [`Engine`] (`tasks`, `workers`, `list`, `pull`) makes it a
+//! `request` in the inbox; the `coordinator` reads what the core must know (`lookup`), has the core
+//! decide, makes the mutations a `batch`, gets it into the store (`commit`) and then releases the
+//! answers, and what flows down to workers through `dispatch`.
 
 mod api;
+mod batch;
+mod cache;
+mod clock;
+mod codec;
+mod commit;
+mod coordinator;
+mod dispatch;
 mod engine;
+mod layout;
+mod list;
+mod load;
+mod lookup;
+mod pull;
+mod request;
+mod retention;
+mod shared;
+mod tasks;
+mod workers;
 
 pub use api::{
     BulkAction, BulkOutcome, Check, Cursor, Dispatched, EngineError, Health, Info, LeaseRequest,
@@ -13,3 +35,4 @@ pub use api::{
     TaskFilter, TaskPage, TaskRef, TaskView, TimeRange, WorkerRef,
 };
 pub use engine::{Engine, EngineOptions};
+pub use layout::SPACES;

@@ -1,0 +1,541 @@
+//! How records become bytes: protobuf messages, so that fields can be added over the years and any
+//! protobuf tool can read a store. These are private to the store; the wire contract is another.
+
+use bytes::Bytes;
+use prost::Message;
+use rota_core::{
+    AttemptRecord, Binding, Binds, DoneRecord, EndKind, Failure, FailureReason, Jitter, LeaseEnd,
+    LeaseRecord, LeaseToken, LiveRecord, Millis, Name, Policy, Priority, QueueRecord, RetryPolicy,
+    SessionId, Status, TaskId, TaskSpec, WallTime,
+};
+
+/// A record's bytes are not what this version writes.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("record: {0}")]
+pub(crate) struct CodecError(String);
+
+type Decoded<T> = Result<T, CodecError>;
+
+fn bad(what: &str) -> CodecError {
+    CodecError(what.to_owned())
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PolicyMessage {
+    #[prost(uint32, tag = "1")]
+    max_attempts: u32,
+    #[prost(uint64, tag = "2")]
+    initial_ms: u64,
+    #[prost(double, tag = "3")]
+    multiplier: f64,
+    #[prost(uint64, tag = "4")]
+    max_ms: u64,
+    #[prost(bool, tag = "5")]
+    no_jitter: bool,
+    #[prost(uint32, tag = "6")]
+    max_lost: u32,
+    #[prost(uint64, tag = "7")]
+    timeout_ms: u64,
+    #[prost(uint64, optional, tag = "8")]
+    retention_ms: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LabelMessage {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SpecMessage {
+    #[prost(fixed64, tag = "1")]
+    id: u64,
+    #[prost(string, tag = "2")]
+    queue: String,
+    #[prost(string, tag = "3")]
+    kind: String,
+    #[prost(bytes = "bytes", tag = "4")]
+    payload: Bytes,
+    #[prost(message, repeated, tag = "5")]
+    labels: Vec<LabelMessage>,
+    #[prost(int64, tag = "6")]
+    created_at_ms: i64,
+    #[prost(int64, optional, tag = "7")]
+    expires_at_ms: Option<i64>,
+    #[prost(message, optional, tag = "8")]
+    policy: Option<PolicyMessage>,
+    #[prost(string, optional, tag = "9")]
+    client_id: Option<String>,
+    #[prost(string, optional, tag = "10")]
+    idempotency_key: Option<String>,
+    #[prost(fixed64, tag = "11")]
+    fingerprint: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LeaseMessage {
+    #[prost(fixed64, tag = "1")]
+    session: u64,
+    #[prost(uint64, tag = "2")]
+    token: u64,
+    #[prost(string, tag = "3")]
+    worker: String,
+    #[prost(int64, tag = "4")]
+    assigned_at_ms: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct EndMessage {
+    #[prost(uint64, tag = "1")]
+    token: u64,
+    #[prost(uint32, tag = "2")]
+    kind: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LiveMessage {
+    #[prost(fixed64, tag = "1")]
+    id: u64,
+    #[prost(string, tag = "2")]
+    queue: String,
+    #[prost(string, tag = "3")]
+    kind: String,
+    #[prost(uint32, tag = "4")]
+    status: u32,
+    #[prost(uint32, tag = "5")]
+    priority: u32,
+    #[prost(int64, tag = "6")]
+    run_at_ms: i64,
+    #[prost(int64, optional, tag = "7")]
+    expires_at_ms: Option<i64>,
+    #[prost(uint32, tag = "8")]
+    attempt: u32,
+    #[prost(uint32, tag = "9")]
+    lost: u32,
+    #[prost(uint32, tag = "10")]
+    failures: u32,
+    #[prost(bool, tag = "11")]
+    backing_off: bool,
+    #[prost(message, optional, tag = "12")]
+    lease: Option<LeaseMessage>,
+    #[prost(bool, tag = "13")]
+    cancel_requested: bool,
+    #[prost(message, optional, tag = "14")]
+    policy: Option<PolicyMessage>,
+    #[prost(string, optional, tag = "15")]
+    client_id: Option<String>,
+    #[prost(string, optional, tag = "16")]
+    idempotency_key: Option<String>,
+    #[prost(message, optional, tag = "17")]
+    last_end: Option<EndMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FailureMessage {
+    #[prost(uint32, tag = "1")]
+    reason: u32,
+    #[prost(string, tag = "2")]
+    message: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AttemptMessage {
+    #[prost(uint32, tag = "1")]
+    attempt: u32,
+    #[prost(uint64, tag = "2")]
+    token: u64,
+    #[prost(string, tag = "3")]
+    worker: String,
+    #[prost(int64, tag = "4")]
+    assigned_at_ms: i64,
+    #[prost(int64, optional, tag = "5")]
+    started_at_ms: Option<i64>,
+    #[prost(int64, optional, tag = "6")]
+    ended_at_ms: Option<i64>,
+    #[prost(message, optional, tag = "7")]
+    failure: Option<FailureMessage>,
+    #[prost(bytes = "bytes", tag = "8")]
+    output_tail: Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct DoneMessage {
+    #[prost(fixed64, tag = "1")]
+    id: u64,
+    #[prost(string, tag = "2")]
+    queue: String,
+    #[prost(string, tag = "3")]
+    kind: String,
+    #[prost(uint32, tag = "4")]
+    status: u32,
+    #[prost(uint32, tag = "5")]
+    priority: u32,
+    #[prost(int64, tag = "6")]
+    run_at_ms: i64,
+    #[prost(uint32, tag = "7")]
+    attempt: u32,
+    #[prost(uint32, tag = "8")]
+    lost: u32,
+    #[prost(int64, tag = "9")]
+    finished_at_ms: i64,
+    #[prost(int64, tag = "10")]
+    retain_until_ms: i64,
+    #[prost(message, optional, tag = "11")]
+    last: Option<AttemptMessage>,
+    #[prost(message, optional, tag = "12")]
+    failure: Option<FailureMessage>,
+    #[prost(bool, tag = "13")]
+    has_result: bool,
+    #[prost(string, optional, tag = "14")]
+    client_id: Option<String>,
+    #[prost(string, optional, tag = "15")]
+    idempotency_key: Option<String>,
+    #[prost(message, optional, tag = "16")]
+    last_end: Option<EndMessage>,
+    #[prost(bool, tag = "17")]
+    has_output: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct QueueMessage {
+    #[prost(bool, tag = "1")]
+    paused: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct BindingMessage {
+    #[prost(fixed64, tag = "1")]
+    task: u64,
+    #[prost(fixed64, tag = "2")]
+    fingerprint: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RetainMessage {
+    #[prost(fixed64, repeated, tag = "1")]
+    tasks: Vec<u64>,
+}
+
+fn bytes_of(message: &impl Message) -> Bytes {
+    message.encode_to_vec().into()
+}
+
+fn parse<M: Message + Default>(bytes: &Bytes) -> Decoded<M> {
+    M::decode(bytes.clone()).map_err(|error| CodecError(error.to_string()))
+}
+
+fn name(text: &str) -> Decoded<Name> {
+    Name::new(text).map_err(|error| CodecError(format!("name {error}")))
+}
+
+fn task_id(number: u64) -> Decoded<TaskId> {
+    TaskId::from_u64(number).ok_or_else(|| bad("task id 0"))
+}
+
+/// Numbers that stand for states in the store. Never change one.
+fn status_number(status: Status) -> u32 {
+    match status {
+        Status::Scheduled => 1,
+        Status::Pending => 2,
+        Status::Assigned | Status::Running => 3,
+        Status::Completed => 4,
+        Status::Failed => 5,
+        Status::Cancelled => 6,
+        Status::Expired => 7,
+    }
+}
+
+fn status(number: u32) -> Decoded<Status> {
+    let found = Status::ALL.into_iter().find(|status| status_number(*status) == number);
+    found.ok_or_else(|| bad("unknown status"))
+}
+
+fn reason_number(reason: FailureReason) -> u32 {
+    match reason {
+        FailureReason::Error => 1,
+        FailureReason::Permanent => 2,
+        FailureReason::Timeout => 3,
+        FailureReason::WorkerLost => 4,
+        FailureReason::Cancelled => 5,
+        FailureReason::Expired => 6,
+    }
+}
+
+fn end_number(kind: EndKind) -> u32 {
+    match kind {
+        EndKind::Completed => 1,
+        EndKind::Failed => 2,
+        EndKind::Cancelled => 3,
+        EndKind::Released => 4,
+    }
+}
+
+fn priority(level: u32) -> Decoded<Priority> {
+    Priority::new(level).ok_or_else(|| bad("priority out of range"))
+}
+
+impl From<&Policy> for PolicyMessage {
+    fn from(policy: &Policy) -> Self {
+        Self {
+            max_attempts: policy.retry.max_attempts,
+            initial_ms: policy.retry.initial.0,
+            multiplier: policy.retry.multiplier,
+            max_ms: policy.retry.max.0,
+            no_jitter: policy.retry.jitter == Jitter::None,
+            max_lost: policy.retry.max_lost,
+            timeout_ms: policy.timeout.0,
+            retention_ms: policy.retention.map(|retention| retention.0),
+        }
+    }
+}
+
+fn policy(message: Option<PolicyMessage>) -> Decoded<Policy> {
+    let message = message.ok_or_else(|| bad("no policy"))?;
+    Ok(Policy {
+        retry: RetryPolicy {
+            max_attempts: message.max_attempts,
+            initial: Millis(message.initial_ms),
+            multiplier: message.multiplier,
+            max: Millis(message.max_ms),
+            jitter: if message.no_jitter { Jitter::None } else { Jitter::Full },
+            max_lost: message.max_lost,
+        },
+        timeout: Millis(message.timeout_ms),
+        retention: message.retention_ms.map(Millis),
+    })
+}
+
+fn client_id(binds: &Binds) -> Option<String> {
+    binds.id.as_ref().map(ToString::to_string)
+}
+
+fn idempotency_key(binds: &Binds) -> Option<String> {
+    binds.key.as_ref().map(ToString::to_string)
+}
+
+fn binds(id: Option<String>, key: Option<String>) -> Decoded<Binds> {
+    Ok(Binds { id: id.map(|id| name(&id)).transpose()?, key: key.map(Into::into) })
+}
+
+fn end_message(end: LeaseEnd) -> EndMessage {
+    EndMessage { token: end.token.0, kind: end_number(end.kind) }
+}
+
+fn end(message: EndMessage) -> Decoded<LeaseEnd> {
+    let kinds = [EndKind::Completed, EndKind::Failed, EndKind::Cancelled, EndKind::Released];
+    let kind = kinds.into_iter().find(|kind| end_number(*kind) == message.kind);
+    let kind = kind.ok_or_else(|| bad("unknown end of a lease"))?;
+    Ok(LeaseEnd { token: LeaseToken(message.token), kind })
+}
+
+fn failure_message(failure: &Failure) -> FailureMessage {
+    FailureMessage { reason: reason_number(failure.reason), message: failure.message.to_string() }
+}
+
+fn failure(message: &FailureMessage) -> Decoded<Failure> {
+    let reason =
+        FailureReason::ALL.into_iter().find(|reason| reason_number(*reason) == message.reason);
+    let reason = reason.ok_or_else(|| bad("unknown reason of a failure"))?;
+    Ok(Failure::new(reason, &message.message))
+}
+
+fn attempt_message(attempt: &AttemptRecord) -> AttemptMessage {
+    AttemptMessage {
+        attempt: attempt.attempt,
+        token: attempt.token.0,
+        worker: attempt.worker.to_string(),
+        assigned_at_ms: attempt.assigned_at.0,
+        started_at_ms: attempt.started_at.map(|at| at.0),
+        ended_at_ms: attempt.ended_at.map(|at| at.0),
+        failure: attempt.failure.as_ref().map(failure_message),
+        output_tail: attempt.output_tail.clone(),
+    }
+}
+
+fn attempt(message: AttemptMessage) -> Decoded<AttemptRecord> {
+    Ok(AttemptRecord {
+        attempt: message.attempt,
+        token: LeaseToken(message.token),
+        worker: name(&message.worker)?,
+        assigned_at: WallTime(message.assigned_at_ms),
+        started_at: message.started_at_ms.map(WallTime),
+        ended_at: message.ended_at_ms.map(WallTime),
+        failure: message.failure.as_ref().map(failure).transpose()?,
+        output_tail: message.output_tail,
+    })
+}
+
+pub(crate) fn encode_spec(spec: &TaskSpec) -> Bytes {
+    let label = |(name, value): &(Name, Box<str>)| LabelMessage {
+        name: name.to_string(),
+        value: value.to_string(),
+    };
+    bytes_of(&SpecMessage {
+        id: spec.id.as_u64(),
+        queue: spec.queue.to_string(),
+        kind: spec.kind.to_string(),
+        payload: spec.payload.clone(),
+        labels: spec.labels.iter().map(label).collect(),
+        created_at_ms: spec.created_at.0,
+        expires_at_ms: spec.expires_at.map(|at| at.0),
+        policy: Some((&spec.policy).into()),
+        client_id: client_id(&spec.binds),
+        idempotency_key: idempotency_key(&spec.binds),
+        fingerprint: spec.fingerprint,
+    })
+}
+
+pub(crate) fn decode_spec(bytes: &Bytes) -> Decoded<TaskSpec> {
+    let message: SpecMessage = parse(bytes)?;
+    let label = |label: LabelMessage| Ok((name(&label.name)?, label.value.into_boxed_str()));
+    Ok(TaskSpec {
+        id: task_id(message.id)?,
+        queue: name(&message.queue)?,
+        kind: name(&message.kind)?,
+        payload: message.payload,
+        labels: message.labels.into_iter().map(label).collect::<Decoded<_>>()?,
+        created_at: WallTime(message.created_at_ms),
+        expires_at: message.expires_at_ms.map(WallTime),
+        policy: policy(message.policy)?,
+        binds: binds(message.client_id, message.idempotency_key)?,
+        fingerprint: message.fingerprint,
+    })
+}
+
+pub(crate) fn encode_live(record: &LiveRecord) -> Bytes {
+    bytes_of(&LiveMessage {
+        id: record.id.as_u64(),
+        queue: record.queue.to_string(),
+        kind: record.kind.to_string(),
+        status: status_number(record.status),
+        priority: record.priority.level().into(),
+        run_at_ms: record.run_at.0,
+        expires_at_ms: record.expires_at.map(|at| at.0),
+        attempt: record.attempt,
+        lost: record.lost,
+        failures: record.failures,
+        backing_off: record.backing_off,
+        lease: record.lease.as_ref().map(|lease| LeaseMessage {
+            session: lease.session.0,
+            token: lease.token.0,
+            worker: lease.worker.to_string(),
+            assigned_at_ms: lease.assigned_at.0,
+        }),
+        cancel_requested: record.cancel_requested,
+        policy: Some((&record.policy).into()),
+        client_id: client_id(&record.binds),
+        idempotency_key: idempotency_key(&record.binds),
+        last_end: record.last_end.map(end_message),
+    })
+}
+
+pub(crate) fn decode_live(bytes: &Bytes) -> Decoded<LiveRecord> {
+    let message: LiveMessage = parse(bytes)?;
+    let lease = |lease: LeaseMessage| {
+        Ok(LeaseRecord {
+            session: SessionId(lease.session),
+            token: LeaseToken(lease.token),
+            worker: name(&lease.worker)?,
+            assigned_at: WallTime(lease.assigned_at_ms),
+        })
+    };
+    Ok(LiveRecord {
+        id: task_id(message.id)?,
+        queue: name(&message.queue)?,
+        kind: name(&message.kind)?,
+        status: status(message.status)?,
+        priority: priority(message.priority)?,
+        run_at: WallTime(message.run_at_ms),
+        expires_at: message.expires_at_ms.map(WallTime),
+        attempt: message.attempt,
+        lost: message.lost,
+        failures: message.failures,
+        backing_off: message.backing_off,
+        lease: message.lease.map(lease).transpose()?,
+        cancel_requested: message.cancel_requested,
+        last_end: message.last_end.map(end).transpose()?,
+        policy: policy(message.policy)?,
+        binds: binds(message.client_id, message.idempotency_key)?,
+    })
+}
+
+pub(crate) fn encode_done(record: &DoneRecord) -> Bytes {
+    bytes_of(&DoneMessage {
+        id: record.id.as_u64(),
+        queue: record.queue.to_string(),
+        kind: record.kind.to_string(),
+        status: status_number(record.status),
+        priority: record.priority.level().into(),
+        run_at_ms: record.run_at.0,
+        attempt: record.attempt,
+        lost: record.lost,
+        finished_at_ms: record.finished_at.0,
+        retain_until_ms: record.retain_until.0,
+        last: record.last.as_ref().map(attempt_message),
+        failure: record.failure.as_ref().map(failure_message),
+        has_result: record.has_result,
+        client_id: client_id(&record.binds),
+        idempotency_key: idempotency_key(&record.binds),
+        last_end: record.last_end.map(end_message),
+        has_output: record.has_output,
+    })
+}
+
+pub(crate) fn decode_done(bytes: &Bytes) -> Decoded<DoneRecord> {
+    let message: DoneMessage = parse(bytes)?;
+    Ok(DoneRecord {
+        id: task_id(message.id)?,
+        queue: name(&message.queue)?,
+        kind: name(&message.kind)?,
+        status: status(message.status)?,
+        priority: priority(message.priority)?,
+        run_at: WallTime(message.run_at_ms),
+        attempt: message.attempt,
+        lost: message.lost,
+        finished_at: WallTime(message.finished_at_ms),
+        retain_until: WallTime(message.retain_until_ms),
+        last: message.last.map(attempt).transpose()?,
+        failure: message.failure.as_ref().map(failure).transpose()?,
+        last_end: message.last_end.map(end).transpose()?,
+        has_result: message.has_result,
+        has_output: message.has_output,
+        binds: binds(message.client_id, message.idempotency_key)?,
+    })
+}
+
+pub(crate) fn encode_attempt(record: &AttemptRecord) -> Bytes {
+    bytes_of(&attempt_message(record))
+}
+
+pub(crate) fn decode_attempt(bytes: &Bytes) -> Decoded<AttemptRecord> {
+    attempt(parse(bytes)?)
+}
+
+pub(crate) fn encode_queue(record: QueueRecord) -> Bytes {
+    bytes_of(&QueueMessage { paused: record.paused })
+}
+
+pub(crate) fn decode_queue(bytes: &Bytes) -> Decoded<QueueRecord> {
+    let message: QueueMessage = parse(bytes)?;
+    Ok(QueueRecord { paused: message.paused })
+}
+
+pub(crate) fn encode_binding(binding: Binding) -> Bytes {
+    bytes_of(&BindingMessage { task: binding.task.as_u64(), fingerprint: binding.fingerprint })
+}
+
+pub(crate) fn decode_binding(bytes: &Bytes) -> Decoded<Binding> {
+    let message: BindingMessage = parse(bytes)?;
+    Ok(Binding { task: task_id(message.task)?, fingerprint: message.fingerprint })
+}
+
+pub(crate) fn encode_retain(tasks: &[TaskId]) -> Bytes {
+    bytes_of(&RetainMessage { tasks: tasks.iter().map(|task| task.as_u64()).collect() })
+}
+
+pub(crate) fn decode_retain(bytes: &Bytes) -> Decoded<Vec<TaskId>> {
+    let message: RetainMessage = parse(bytes)?;
+    message.tasks.into_iter().map(task_id).collect()
+}

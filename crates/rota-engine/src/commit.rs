@@ -1,0 +1,82 @@
+//! Getting one batch into the store, whatever happens on the way.
+
+use std::{sync::Arc, time::Duration};
+
+use rota_store::{Batch, CommitError, Fence, Store};
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::shared::{Shared, StoreProblem};
+
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Why a batch will never land.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// Leadership is lost: drop all memory.
+    Deposed,
+    /// The store cannot be used any more.
+    Broken(String),
+}
+
+/// Commits a batch. Tries again while the store is full or away, and resolves what is ambiguous by
+/// the head; returns only when the batch has landed or never will.
+pub(crate) async fn commit_until_known(
+    store: Arc<dyn Store>,
+    fence: Fence,
+    batch: Batch,
+    shared: Arc<Shared>,
+) -> Result<(), Refused> {
+    let mut pause = PAUSE_MIN;
+    let mut troubled = false;
+    loop {
+        let problem = match store.commit(fence, batch.clone()).await {
+            Ok(_) => break,
+            Err(CommitError::Fenced { .. }) => return Err(Refused::Deposed),
+            Err(error @ CommitError::OutOfOrder { .. }) => {
+                return match landed(store.as_ref(), fence, &batch, &shared).await {
+                    true => Ok(()),
+                    false => Err(Refused::Broken(error.to_string())),
+                };
+            }
+            Err(CommitError::Ambiguous(reason)) => {
+                warn!(reason, batch = batch.seq.0, "the outcome of a commit is not known");
+                if landed(store.as_ref(), fence, &batch, &shared).await {
+                    break;
+                }
+                continue;
+            }
+            Err(CommitError::Full(reason)) => StoreProblem::Full(reason),
+            Err(CommitError::Unavailable(reason)) => StoreProblem::Unavailable(reason),
+            Err(error) => return Err(Refused::Broken(error.to_string())),
+        };
+        if !troubled {
+            warn!(?problem, batch = batch.seq.0, "a commit waits for the store");
+            troubled = true;
+        }
+        shared.set_store_problem(Some(problem));
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+    if troubled || shared.store_problem().is_some() {
+        info!(batch = batch.seq.0, "the store takes commits again");
+        shared.set_store_problem(None);
+    }
+    Ok(())
+}
+
+/// Whether the head says that the batch landed. Asks until the store answers.
+async fn landed(store: &dyn Store, fence: Fence, batch: &Batch, shared: &Shared) -> bool {
+    let mut pause = PAUSE_MIN;
+    loop {
+        match store.head().await {
+            Ok(head) => return head.epoch == fence.epoch && head.seq == batch.seq,
+            Err(error) => {
+                shared.set_store_problem(Some(StoreProblem::Unavailable(error.to_string())));
+                sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! The loop: stamp the time, ask the core, commit, then perform the effects.
+//!
+//! At most one batch is on its way. While it is, commands are applied to the next step as they
+//! come; when it has landed, the next step is sealed and sent, and only then are the effects and
+//! answers of the landed one released. So a batch grows with the load, and nothing leaves before
+//! its commit.
+
+use std::{future::Future, pin::Pin, sync::Arc, sync::atomic::Ordering, time::Duration};
+
+use rota_core::{
+    Command, Effect, Machine, Mutation, Now, Refusal, Reply, Submit, TaskIdSequence, TaskSpec,
+};
+use rota_store::{BatchSeq, Fence, Leadership, Store, StoreError};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::{
+    api::{EngineError, NewTask, RunAt, Submitted},
+    batch::BatchBuilder,
+    cache::SpecCache,
+    commit::{Refused, commit_until_known},
+    dispatch::{ToWorkers, WorkerEffect},
+    lookup::{self, Lookups},
+    request::{Answer, CommandResult, Release, Request, Submission},
+    shared::{PULSE, Shared},
+};
+
+/// Requests taken from the inbox at a time.
+const TAKEN_MAX: usize = 256;
+/// A step takes no more requests when it has so many mutations; they wait in the inbox.
+const STEP_MUTATIONS_MAX: usize = 20_000;
+
+/// Why the loop ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It was told to stop.
+    Stopped,
+    /// Another leads.
+    Deposed,
+    /// The store cannot be used any more.
+    Broken(String),
+}
+
+/// A batch on its way, and what is to be done when it has landed.
+struct InFlight {
+    landed: Pin<Box<dyn Future<Output = Result<(), Refused>> + Send>>,
+    outcome: Outcome,
+}
+
+/// What waits for a step to be durable.
+#[derive(Default)]
+struct Outcome {
+    effects: Vec<Effect>,
+    releases: Vec<Release>,
+}
+
+/// The single writer of task state, for as long as its leadership lasts.
+pub(crate) struct Coordinator<'a> {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) fence: Fence,
+    pub(crate) machine: Machine,
+    pub(crate) ids: TaskIdSequence,
+    /// The number of the next batch.
+    pub(crate) seq: BatchSeq,
+    pub(crate) cache: SpecCache,
+    pub(crate) workers: &'a mpsc::Sender<ToWorkers>,
+    step: Open,
+}
+
+/// The step that is being applied.
+#[derive(Default)]
+struct Open {
+    releases: Vec<Release>,
+    entries: Vec<bytes::Bytes>,
+    commands: usize,
+}
+
+impl<'a> Coordinator<'a> {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        shared: Arc<Shared>,
+        fence: Fence,
+        loaded: crate::load::Loaded,
+        cache: SpecCache,
+        workers: &'a mpsc::Sender<ToWorkers>,
+    ) -> Self {
+        Self {
+            store,
+            shared,
+            fence,
+            machine: loaded.machine,
+            ids: loaded.ids,
+            seq: loaded.head.next(),
+            cache,
+            workers,
+            step: Open::default(),
+        }
+    }
+
+    /// Leads until leadership is lost or `stop` is cancelled; then the batch on its way is still
+    /// waited for.
+    pub(crate) async fn run(
+        mut self,
+        inbox: &mut mpsc::Receiver<Request>,
+        leadership: &dyn Leadership,
+        stop: &CancellationToken,
+    ) -> End {
+        let mut in_flight: Option<InFlight> = None;
+        let mut taken = Vec::with_capacity(TAKEN_MAX);
+        loop {
+            let room = self.step.commands < STEP_MUTATIONS_MAX;
+            let mut landed = None;
+            tokio::select! {
+                result = land(&mut in_flight), if in_flight.is_some() => landed = Some(result),
+                count = inbox.recv_many(&mut taken, TAKEN_MAX), if room => {
+                    if count == 0 {
+                        return End::Stopped;
+                    }
+                    self.take(&mut taken).await;
+                }
+                () = tokio::time::sleep(self.until_wakeup()), if in_flight.is_none() => {}
+                () = leadership.lost() => return End::Deposed,
+                () = stop.cancelled() => {
+                    if let Some(InFlight { landed, outcome }) = in_flight.take()
+                        && landed.await.is_ok()
+                    {
+                        self.release(outcome).await;
+                    }
+                    return End::Stopped;
+                }
+            }
+            let finished = match landed {
+                Some(Ok(())) => in_flight.take().map(|done| done.outcome),
+                Some(Err(Refused::Deposed)) => return End::Deposed,
+                Some(Err(Refused::Broken(reason))) => return End::Broken(reason),
+                None => None,
+            };
+            if in_flight.is_none() {
+                let now = self.begin();
+                self.shared.beat(now.mono);
+                self.machine.tick();
+                let (flight, outcome) = self.seal();
+                in_flight = flight;
+                if let Some(finished) = finished {
+                    self.release(finished).await;
+                }
+                self.release(outcome).await;
+            }
+        }
+    }
+
+    /// How long to sleep when nothing comes in.
+    fn until_wakeup(&self) -> Duration {
+        self.machine.next_wakeup().map_or(PULSE, |wakeup| wakeup.as_duration().min(PULSE))
+    }
+
+    fn begin(&mut self) -> Now {
+        let now = self.shared.clock.now();
+        self.machine.begin(now, self.seq.0);
+        now
+    }
+
+    /// Ends the open step. What changes nothing in the store needs no commit: it comes back to be
+    /// released, after what is on its way.
+    fn seal(&mut self) -> (Option<InFlight>, Outcome) {
+        let step = self.machine.seal();
+        let open = std::mem::take(&mut self.step);
+        self.shared.live_tasks.store(self.machine.live_tasks(), Ordering::Relaxed);
+        let outcome = Outcome { effects: step.effects, releases: open.releases };
+        if step.mutations.is_empty() && open.entries.is_empty() {
+            return (None, outcome);
+        }
+        let mut batch = BatchBuilder::new(self.seq);
+        for mutation in &step.mutations {
+            if let Mutation::PutSpec(spec) = mutation {
+                self.cache.offer(spec);
+            }
+            batch.add(mutation);
+        }
+        for entry in open.entries {
+            batch.delete_retain(entry);
+        }
+        self.seq = self.seq.next();
+        let (store, shared) = (self.store.clone(), self.shared.clone());
+        let landed = Box::pin(commit_until_known(store, self.fence, batch.finish(), shared));
+        (Some(InFlight { landed, outcome }), Outcome::default())
+    }
+
+    async fn release(&mut self, outcome: Outcome) {
+        let mut down = Vec::new();
+        for effect in outcome.effects {
+            match effect {
+                Effect::Dispatch(leased) => {
+                    let spec = self.cache.take(leased.task);
+                    down.push(WorkerEffect::Dispatch(leased, spec));
+                }
+                Effect::Stop { session, task, token, reason } => {
+                    down.push(WorkerEffect::Stop(session, task, token, reason));
+                }
+                Effect::Finished { task, .. } => {
+                    self.cache.take(task);
+                    self.shared.task_ended(task);
+                }
+                Effect::Drain { session } => down.push(WorkerEffect::Drain(session)),
+                Effect::SessionEnded(end) => {
+                    tracing::info!(session = %end.session, reason = ?end.reason, tasks = end.tasks,
+                        "a worker's session ended");
+                    down.push(WorkerEffect::Ended(end.session));
+                }
+            }
+        }
+        if !down.is_empty() {
+            tell_workers(self.workers, ToWorkers::Effects(down)).await;
+        }
+        for release in outcome.releases {
+            release();
+        }
+    }
+
+    /// Applies requests to the open step.
+    async fn take(&mut self, taken: &mut Vec<Request>) {
+        self.begin();
+        let keys = lookup::keys(&self.machine, taken);
+        let lookups = lookup::read(self.store.as_ref(), keys).await;
+        let now = self.begin();
+        for request in taken.drain(..) {
+            match request {
+                Request::Submit { tasks, answer } => self.submit(tasks, answer, &lookups, now),
+                Request::Commands { commands, answer } => self.commands(commands, answer, &lookups),
+                Request::OpenSession { open, events, answer } => {
+                    let session = open.session;
+                    let result = self.machine.apply(Command::OpenSession(open));
+                    if result.is_ok() {
+                        tell_workers(self.workers, ToWorkers::Attach(session, events)).await;
+                    }
+                    self.answer_later(answer, Ok(result));
+                }
+                Request::Purge { tasks, entries, answer } => {
+                    let result = self.purge(&tasks, entries, &lookups);
+                    self.answer_later(answer, result);
+                }
+                Request::Look(question) => {
+                    let release = question(&self.machine);
+                    self.step.releases.push(release);
+                }
+            }
+        }
+    }
+
+    fn answer_later<T: Send + 'static>(
+        &mut self,
+        answer: Answer<T>,
+        result: Result<T, EngineError>,
+    ) {
+        // One who no longer waits needs no answer.
+        self.step.releases.push(Box::new(move || {
+            let _ = answer.send(result);
+        }));
+    }
+
+    fn submit(
+        &mut self,
+        tasks: Vec<Submission>,
+        answer: Answer<Vec<Result<Submitted, Refusal>>>,
+        lookups: &Result<Lookups, StoreError>,
+        now: Now,
+    ) {
+        let known = match lookups {
+            Ok(lookups) => Some(lookups),
+            Err(_) if tasks.iter().all(|submission| submission.task.binds.is_empty()) => None,
+            Err(error) => {
+                self.answer_later(answer, Err(error.clone().into()));
+                return;
+            }
+        };
+        let mut results = Vec::with_capacity(tasks.len());
+        for submission in tasks {
+            match self.submit_one(submission, known, now) {
+                Ok(result) => results.push(result),
+                Err(error) => {
+                    self.answer_later(answer, Err(error.into()));
+                    return;
+                }
+            }
+        }
+        self.answer_later(answer, Ok(results));
+    }
+
+    fn submit_one(
+        &mut self,
+        submission: Submission,
+        lookups: Option<&Lookups>,
+        now: Now,
+    ) -> Result<Result<Submitted, Refusal>, StoreError> {
+        let bindings = match lookups {
+            Some(lookups) => lookups.bindings(&submission.task.binds)?,
+            None => rota_core::Bindings::default(),
+        };
+        let id = self.ids.next(now.wall);
+        let NewTask { priority, run_at, .. } = submission.task;
+        let spec = Arc::new(spec_of(submission, id, now));
+        let run_at = match run_at {
+            RunAt::Now => now.wall,
+            RunAt::At(date) => date,
+            RunAt::After(delay) => now.wall + delay,
+        };
+        self.step.commands += 1;
+        let submit = Submit { spec: spec.clone(), priority, run_at, bindings };
+        let reply = self.machine.apply(Command::Submit(Box::new(submit)));
+        Ok(reply.map(|reply| match reply {
+            Reply::Submitted { task, created } => {
+                // A repeat by key alone may be of a task that the client gave no id of its own.
+                let named = spec.binds.id.as_ref().map(ToString::to_string);
+                let shown_id = named.unwrap_or_else(|| task.to_string());
+                Submitted { task, shown_id, created }
+            }
+            other => unreachable!("a submission was answered with {other:?}"),
+        }))
+    }
+
+    fn commands(
+        &mut self,
+        commands: Vec<Command>,
+        answer: Answer<Vec<CommandResult>>,
+        lookups: &Result<Lookups, StoreError>,
+    ) {
+        let mut results = Vec::with_capacity(commands.len());
+        self.step.commands += commands.len();
+        for mut command in commands {
+            if let Err(error) = self.fill(&mut command, lookups) {
+                self.answer_later(answer, Err(error.into()));
+                return;
+            }
+            results.push(self.machine.apply(command));
+        }
+        self.answer_later(answer, Ok(results));
+    }
+
+    /// Hands a command what it needs to know of the store.
+    fn fill(
+        &self,
+        command: &mut Command,
+        lookups: &Result<Lookups, StoreError>,
+    ) -> Result<(), StoreError> {
+        let wanted = self.machine.wants_stored(command);
+        if wanted.is_none() && !matches!(command, Command::Retry { .. }) {
+            return Ok(());
+        }
+        let lookups = lookups.as_ref().map_err(StoreError::clone)?;
+        if let Command::Retry { task, spec, .. } = command {
+            *spec = lookups.spec(*task)?;
+        }
+        if let Some(task) = wanted {
+            match command {
+                Command::Cancel { stored, .. }
+                | Command::Retry { stored, .. }
+                | Command::Reschedule { stored, .. }
+                | Command::SetPriority { stored, .. }
+                | Command::Delete { stored, .. }
+                | Command::Purge { stored, .. }
+                | Command::Report { stored, .. } => *stored = lookups.stored(task)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn purge(
+        &mut self,
+        tasks: &[rota_core::TaskId],
+        entries: Vec<bytes::Bytes>,
+        lookups: &Result<Lookups, StoreError>,
+    ) -> Result<(), EngineError> {
+        let lookups = lookups.as_ref().map_err(|error| EngineError::Store(error.clone()))?;
+        for task in tasks {
+            let stored = lookups.stored(*task)?;
+            // Purging leaves alone what may not be purged; it refuses nothing.
+            let _ = self.machine.apply(Command::Purge { task: *task, stored });
+        }
+        self.step.commands += tasks.len();
+        self.step.entries.extend(entries);
+        Ok(())
+    }
+}
+
+async fn tell_workers(workers: &mpsc::Sender<ToWorkers>, message: ToWorkers) {
+    if workers.send(message).await.is_err() {
+        // It ends only with the engine itself.
+        error!("the dispatcher is gone");
+    }
+}
+
+/// Waits for the batch on its way. Cancel safe: the future stays where it is.
+async fn land(in_flight: &mut Option<InFlight>) -> Result<(), Refused> {
+    match in_flight {
+        Some(flight) => flight.landed.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn spec_of(submission: Submission, id: rota_core::TaskId, now: Now) -> TaskSpec {
+    let Submission { task, fingerprint } = submission;
+    TaskSpec {
+        id,
+        queue: task.queue,
+        kind: task.kind,
+        payload: task.payload,
+        labels: task.labels,
+        created_at: now.wall,
+        expires_at: task.expires_at,
+        policy: task.policy,
+        binds: task.binds,
+        fingerprint,
+    }
+}

@@ -1,0 +1,102 @@
+//! Where each record lives in the store: spaces and keys.
+//!
+//! | space | key | value |
+//! |---|---|---|
+//! | `live` | task id | state of a task that has not ended; read whole at start-up |
+//! | `done` | task id | state of a completed task |
+//! | `dead` | task id | state of a failed, cancelled or expired task |
+//! | `spec` | task id | definition, written once |
+//! | `result` | task id | what the handler returned |
+//! | `attempt` | task id `/` number | one attempt of the history |
+//! | `name` | `id/` client's id, `key/` idempotency key | the task, and a hash of its body |
+//! | `queue` | queue | its settings |
+//! | `retain` | date `/` batch | tasks that may be removed from then on |
+//!
+//! Keys are text, so that they can be read with the store's own tools; ids sort by creation.
+
+use bytes::Bytes;
+use rota_core::{Name, Status, TaskId, WallTime};
+use rota_store::{BatchSeq, Space, SpaceShape};
+
+const fn hot(name: &'static str) -> Space {
+    Space { name, shape: SpaceShape::Hot }
+}
+
+const fn large(name: &'static str) -> Space {
+    Space { name, shape: SpaceShape::Large }
+}
+
+pub(crate) const LIVE: Space = hot("live");
+pub(crate) const DONE: Space = hot("done");
+pub(crate) const DEAD: Space = hot("dead");
+pub(crate) const SPEC: Space = large("spec");
+pub(crate) const RESULT: Space = large("result");
+pub(crate) const ATTEMPT: Space = large("attempt");
+pub(crate) const NAME: Space = hot("name");
+pub(crate) const QUEUE: Space = hot("queue");
+pub(crate) const RETAIN: Space = hot("retain");
+
+/// Every space that the engine uses: what a store must be opened with.
+pub const SPACES: &[Space] = &[LIVE, DONE, DEAD, SPEC, RESULT, ATTEMPT, NAME, QUEUE, RETAIN];
+
+/// Entries of `retain` are made for spans of this length, so that a batch makes few.
+const RETAIN_SPAN_MS: i64 = 10_000;
+
+/// Where the state of a task that ended so is kept.
+pub(crate) fn ended(status: Status) -> Space {
+    if status == Status::Completed { DONE } else { DEAD }
+}
+
+pub(crate) fn task(id: TaskId) -> Bytes {
+    id.to_string().into()
+}
+
+/// The task that a key of a space with task ids names.
+pub(crate) fn parse_task(key: &[u8]) -> Option<TaskId> {
+    std::str::from_utf8(key).ok()?.parse().ok()
+}
+
+pub(crate) fn attempt(id: TaskId, attempt: u32) -> Bytes {
+    format!("{id}/{attempt:010}").into()
+}
+
+/// What all keys of a task's attempts begin with.
+pub(crate) fn attempts(id: TaskId) -> Bytes {
+    format!("{id}/").into()
+}
+
+pub(crate) fn client_id(id: &Name) -> Bytes {
+    format!("id/{id}").into()
+}
+
+pub(crate) fn idempotency_key(key: &str) -> Bytes {
+    format!("key/{key}").into()
+}
+
+/// The end of the span that holds that date.
+pub(crate) fn retain_span(date: WallTime) -> i64 {
+    date.0.div_euclid(RETAIN_SPAN_MS).saturating_add(1).saturating_mul(RETAIN_SPAN_MS)
+}
+
+pub(crate) fn retain(span: i64, batch: BatchSeq) -> Bytes {
+    format!("{span:016}/{:020}", batch.0).into()
+}
+
+/// The first key of `retain` that is not over at that date.
+pub(crate) fn retain_from(now: WallTime) -> Bytes {
+    format!("{:016}0", now.0.max(0)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retain_keys_sort_by_date_and_end_where_now_is() {
+        let span = retain_span(WallTime(1_700_000_000_000));
+        assert_eq!(span, 1_700_000_010_000);
+        let key = retain(span, BatchSeq(7));
+        assert!(key > retain_from(WallTime(span - 1)));
+        assert!(key < retain_from(WallTime(span)));
+    }
+}

@@ -1,0 +1,94 @@
+//! What a new leader starts from: the live tasks and the queues' settings, read at one revision.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use rota_core::{Machine, MachineLimits, Millis, Name, Now, Retention, TaskId, TaskIdSequence};
+use rota_store::{BatchSeq, Direction, KeyRange, Snapshot, Space, Store, StoreError};
+
+use crate::{codec, layout};
+
+/// Records read at a time.
+const PAGE: usize = 10_000;
+
+/// The machine as the store knows it.
+pub(crate) struct Loaded {
+    pub(crate) machine: Machine,
+    pub(crate) ids: TaskIdSequence,
+    /// The last batch that landed.
+    pub(crate) head: BatchSeq,
+}
+
+/// What the machine is made with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MachineOptions {
+    pub(crate) limits: MachineLimits,
+    pub(crate) retention: Retention,
+    pub(crate) session_ttl: Duration,
+}
+
+/// Reads the backlog.
+pub(crate) async fn load(
+    store: &Arc<dyn Store>,
+    options: MachineOptions,
+    now: Now,
+) -> Result<Loaded, StoreError> {
+    let head = store.head().await?.seq;
+    let snapshot = store.snapshot().await?;
+    let mut machine = Machine::new(options.limits, options.retention, now);
+    let snapshot = snapshot.as_ref();
+    each(snapshot, layout::QUEUE, |key, value| {
+        let text = std::str::from_utf8(key).unwrap_or("");
+        let name = Name::new(text).map_err(|error| unreadable("queue", key, &error))?;
+        let record =
+            codec::decode_queue(value).map_err(|error| unreadable("queue", key, &error))?;
+        machine.restore_queue(&name, record);
+        Ok(())
+    })
+    .await?;
+    let ttl = Millis::from_duration(options.session_ttl);
+    each(snapshot, layout::LIVE, |key, value| {
+        let record = codec::decode_live(value).map_err(|error| unreadable("live", key, &error))?;
+        machine.restore_task(&record, ttl);
+        Ok(())
+    })
+    .await?;
+    let ids = TaskIdSequence::after(newest_task(snapshot).await?);
+    Ok(Loaded { machine, ids, head })
+}
+
+async fn newest_task(snapshot: &dyn Snapshot) -> Result<Option<TaskId>, StoreError> {
+    let all = KeyRange::all(layout::SPEC);
+    let page = snapshot.scan(all, Direction::Descending, 1).await?;
+    Ok(page.entries.first().and_then(|(key, _)| layout::parse_task(key)))
+}
+
+async fn each(
+    snapshot: &dyn Snapshot,
+    space: Space,
+    mut visit: impl FnMut(&Bytes, &Bytes) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut range = KeyRange::all(space);
+    loop {
+        let page = snapshot.scan(range.clone(), Direction::Ascending, PAGE).await?;
+        for (key, value) in &page.entries {
+            visit(key, value)?;
+        }
+        match page.entries.last() {
+            Some((last, _)) if page.more => range.start = behind(last),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// The first key after this one.
+pub(crate) fn behind(key: &Bytes) -> Bytes {
+    let mut next = Vec::with_capacity(key.len() + 1);
+    next.extend_from_slice(key);
+    next.push(0);
+    next.into()
+}
+
+fn unreadable(space: &str, key: &Bytes, error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Corrupt(format!("{space}/{}: {error}", String::from_utf8_lossy(key)))
+}

@@ -1,0 +1,106 @@
+//! What the core must be told of the store before it can decide: records of tasks that are not
+//! live, and who owns a name. Read for many commands in one call.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rota_core::{Binding, Bindings, Binds, Command, DoneRecord, Machine, Stored, TaskId, TaskSpec};
+use rota_store::{Space, Store, StoreError};
+use rustc_hash::FxHashMap;
+
+use crate::{codec, dispatch::corrupt, layout, request::Request};
+
+/// What was read.
+#[derive(Debug, Default)]
+pub(crate) struct Lookups {
+    values: FxHashMap<(&'static str, Bytes), Bytes>,
+}
+
+/// The keys that must be read before these requests can be carried out.
+pub(crate) fn keys(machine: &Machine, requests: &[Request]) -> Vec<(Space, Bytes)> {
+    let mut keys: Vec<(Space, Bytes)> = Vec::new();
+    for request in requests {
+        match request {
+            Request::Submit { tasks, .. } => {
+                for submission in tasks {
+                    keys.extend(names(&submission.task.binds));
+                }
+            }
+            Request::Commands { commands, .. } => {
+                for command in commands {
+                    keys.extend(machine.wants_stored(command).into_iter().flat_map(records));
+                    if let Command::Retry { task, .. } = command {
+                        keys.push((layout::SPEC, layout::task(*task)));
+                    }
+                }
+            }
+            Request::Purge { tasks, .. } => {
+                keys.extend(tasks.iter().flat_map(|task| records(*task)));
+            }
+            Request::OpenSession { .. } | Request::Look(_) => {}
+        }
+    }
+    keys
+}
+
+/// Reads them, in one call if there are any.
+pub(crate) async fn read(
+    store: &dyn Store,
+    keys: Vec<(Space, Bytes)>,
+) -> Result<Lookups, StoreError> {
+    if keys.is_empty() {
+        return Ok(Lookups::default());
+    }
+    let found = store.get(&keys).await?;
+    let values = keys.into_iter().zip(found);
+    let values = values.filter_map(|((space, key), value)| Some(((space.name, key), value?)));
+    Ok(Lookups { values: values.collect() })
+}
+
+fn names(binds: &Binds) -> impl Iterator<Item = (Space, Bytes)> {
+    let id = binds.id.as_ref().map(|id| (layout::NAME, layout::client_id(id)));
+    let key = binds.key.as_ref().map(|key| (layout::NAME, layout::idempotency_key(key)));
+    id.into_iter().chain(key)
+}
+
+fn records(task: TaskId) -> [(Space, Bytes); 2] {
+    let key = layout::task(task);
+    [(layout::DONE, key.clone()), (layout::DEAD, key)]
+}
+
+impl Lookups {
+    fn value(&self, space: Space, key: Bytes) -> Option<&Bytes> {
+        self.values.get(&(space.name, key))
+    }
+
+    /// The record of a task that ended.
+    pub(crate) fn stored(&self, task: TaskId) -> Result<Stored, StoreError> {
+        let key = layout::task(task);
+        let done = self.value(layout::DONE, key.clone());
+        let Some(bytes) = done.or_else(|| self.value(layout::DEAD, key)) else { return Ok(None) };
+        let record: DoneRecord =
+            codec::decode_done(bytes).map_err(|error| corrupt("done", task, &error))?;
+        Ok(Some(Arc::new(record)))
+    }
+
+    /// The definition of a task that ended.
+    pub(crate) fn spec(&self, task: TaskId) -> Result<Option<Arc<TaskSpec>>, StoreError> {
+        let Some(bytes) = self.value(layout::SPEC, layout::task(task)) else { return Ok(None) };
+        let spec = codec::decode_spec(bytes).map_err(|error| corrupt("spec", task, &error))?;
+        Ok(Some(Arc::new(spec)))
+    }
+
+    /// Who owns a new task's names.
+    pub(crate) fn bindings(&self, binds: &Binds) -> Result<Bindings, StoreError> {
+        let binding = |key: Bytes| -> Result<Option<Binding>, StoreError> {
+            let Some(bytes) = self.value(layout::NAME, key.clone()) else { return Ok(None) };
+            let binding = codec::decode_binding(bytes).map_err(|error| {
+                StoreError::Corrupt(format!("name/{}: {error}", String::from_utf8_lossy(&key)))
+            })?;
+            Ok(Some(binding))
+        };
+        let id = binds.id.as_ref().map(|id| binding(layout::client_id(id)));
+        let key = binds.key.as_ref().map(|key| binding(layout::idempotency_key(key)));
+        Ok(Bindings { id: id.transpose()?.flatten(), key: key.transpose()?.flatten() })
+    }
+}

@@ -1,0 +1,43 @@
+//! What enters the coordinator's inbox: the one door for clients, workers and retention.
+
+use bytes::Bytes;
+use rota_core::{Command, Machine, Refusal, Reply, TaskId};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::api::{EngineError, NewTask, SessionEvent, Submitted};
+
+/// What a command came to, or why it was not carried out.
+pub(crate) type CommandResult = Result<Reply, Refusal>;
+
+/// Something to be run when all that came before it is durable.
+pub(crate) type Release = Box<dyn FnOnce() + Send>;
+
+/// A question to the machine. Gives back what tells the asker, once the answer holds.
+pub(crate) type Question = Box<dyn FnOnce(&Machine) -> Release + Send>;
+
+/// Answers go back on these; a dropped one means that leadership was lost on the way.
+pub(crate) type Answer<T> = oneshot::Sender<Result<T, EngineError>>;
+
+/// A request with the fingerprint of each task that names itself.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) task: NewTask,
+    pub(crate) fingerprint: u64,
+}
+
+pub(crate) enum Request {
+    /// New tasks.
+    Submit { tasks: Vec<Submission>, answer: Answer<Vec<Result<Submitted, Refusal>>> },
+    /// Commands, carried out in order.
+    Commands { commands: Vec<Command>, answer: Answer<Vec<CommandResult>> },
+    /// A worker comes; what flows down to it goes into `events`.
+    OpenSession {
+        open: Box<rota_core::OpenSession>,
+        events: mpsc::UnboundedSender<SessionEvent>,
+        answer: Answer<CommandResult>,
+    },
+    /// Retention: remove these tasks if their time is over, and with them the log's entries.
+    Purge { tasks: Vec<TaskId>, entries: Vec<Bytes>, answer: Answer<()> },
+    /// Someone wants to know.
+    Look(Question),
+}

@@ -1,0 +1,171 @@
+//! What the coordinator's loop and the handles to it share.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use rota_core::{MonoTime, TaskId, WallTime};
+use rustc_hash::FxHashMap;
+use tokio::sync::{oneshot, watch};
+
+use crate::{
+    api::{Check, EngineError, Health},
+    clock::Clock,
+};
+
+/// The loop wakes at least this often to show that it lives.
+pub(crate) const PULSE: Duration = Duration::from_secs(1);
+/// Without a sign of life for so long, the loop is taken for stalled.
+const STALLED_AFTER_MS: u64 = 10_000;
+
+/// Where the engine stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Waits to be elected.
+    Campaigning,
+    /// Was elected and reads the backlog.
+    Loading,
+    /// Serves.
+    Leading,
+    /// Has stopped, because it was told to or because of this.
+    Stopped(Option<String>),
+}
+
+/// Shared state. Locks in here are held for a few instructions, never across an await.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) clock: Clock,
+    pub(crate) phase: watch::Sender<Phase>,
+    pub(crate) live_tasks: AtomicUsize,
+    pub(crate) epoch: AtomicU64,
+    pub(crate) started_at: WallTime,
+    store_problem: Mutex<Option<StoreProblem>>,
+    pulse: AtomicI64,
+    waiting: AtomicUsize,
+    waiters: Mutex<FxHashMap<TaskId, Vec<oneshot::Sender<()>>>>,
+}
+
+/// Why commits do not get through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StoreProblem {
+    /// There is no room.
+    Full(String),
+    /// It does not answer, or refuses.
+    Unavailable(String),
+}
+
+impl StoreProblem {
+    fn message(&self) -> &str {
+        match self {
+            Self::Full(message) | Self::Unavailable(message) => message,
+        }
+    }
+}
+
+fn unpoisoned<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Nothing that is done under these locks can leave their contents half changed.
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            phase: watch::Sender::new(Phase::Campaigning),
+            live_tasks: AtomicUsize::new(0),
+            epoch: AtomicU64::new(0),
+            started_at: clock.now().wall,
+            store_problem: Mutex::new(None),
+            pulse: AtomicI64::new(0),
+            waiting: AtomicUsize::new(0),
+            waiters: Mutex::new(FxHashMap::default()),
+        }
+    }
+
+    pub(crate) fn set_store_problem(&self, problem: Option<StoreProblem>) {
+        *unpoisoned(&self.store_problem) = problem;
+    }
+
+    pub(crate) fn store_problem(&self) -> Option<StoreProblem> {
+        unpoisoned(&self.store_problem).clone()
+    }
+
+    /// Refuses new work at once while the store takes none.
+    pub(crate) fn admit(&self) -> Result<(), EngineError> {
+        match self.store_problem() {
+            None => Ok(()),
+            Some(StoreProblem::Full(reason)) => Err(EngineError::StoreFull(reason)),
+            Some(StoreProblem::Unavailable(reason)) => {
+                Err(EngineError::Unavailable { reason, retry_after: Duration::from_secs(2) })
+            }
+        }
+    }
+
+    /// The loop lives.
+    pub(crate) fn beat(&self, now: MonoTime) {
+        self.pulse.store(i64::try_from(now.0).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// Wakes when the task ends. Ask for the task's state after this, not before, so that an end
+    /// in between is not missed.
+    pub(crate) fn wait_for(&self, task: TaskId) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiters = unpoisoned(&self.waiters);
+        let list = waiters.entry(task).or_default();
+        list.retain(|waiter| !waiter.is_closed());
+        list.push(sender);
+        self.waiting.store(waiters.len(), Ordering::Release);
+        receiver
+    }
+
+    /// Forgets those who stopped waiting for a task.
+    pub(crate) fn forget_waiters(&self, task: TaskId) {
+        let mut waiters = unpoisoned(&self.waiters);
+        if let Some(list) = waiters.get_mut(&task) {
+            list.retain(|waiter| !waiter.is_closed());
+            if list.is_empty() {
+                waiters.remove(&task);
+            }
+        }
+        self.waiting.store(waiters.len(), Ordering::Release);
+    }
+
+    pub(crate) fn task_ended(&self, task: TaskId) {
+        if self.waiting.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let woken = unpoisoned(&self.waiters).remove(&task);
+        for waiter in woken.into_iter().flatten() {
+            // One who no longer waits needs no waking.
+            let _ = waiter.send(());
+        }
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let phase = self.phase.borrow().clone();
+        let leader = match &phase {
+            Phase::Campaigning => Some("no leadership yet".to_owned()),
+            Phase::Stopped(None) => Some("the engine has stopped".to_owned()),
+            Phase::Stopped(Some(reason)) => Some(format!("the engine has stopped: {reason}")),
+            Phase::Loading | Phase::Leading => None,
+        };
+        let backlog = (phase == Phase::Loading).then(|| "the backlog is being loaded".to_owned());
+        let store = self.store_problem().map(|problem| problem.message().to_owned());
+        let pulse = u64::try_from(self.pulse.load(Ordering::Relaxed)).unwrap_or(0);
+        let silent = self.clock.now().mono.0.saturating_sub(pulse);
+        let stalled = phase == Phase::Leading && silent > STALLED_AFTER_MS;
+        let engine = stalled.then(|| format!("the engine has done nothing for {silent} ms"));
+        Health {
+            checks: vec![
+                Check { name: "store", problem: store },
+                Check { name: "leader", problem: leader },
+                Check { name: "backlog", problem: backlog },
+                Check { name: "engine", problem: engine },
+            ],
+        }
+    }
+}

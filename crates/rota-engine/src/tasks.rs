@@ -1,0 +1,365 @@
+//! What clients ask of tasks, one by one.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use rota_core::{
+    AttemptRecord, Command, DoneRecord, LiveView, Priority, Refusal, TaskId, TaskSpec, WallTime,
+};
+use rota_store::{KeyRange, StoreError};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{
+    api::{EngineError, NewTask, RunAt, Submitted, TaskRef, TaskView},
+    codec,
+    dispatch::{corrupt, read_specs},
+    engine::Engine,
+    layout,
+    request::{Request, Submission},
+};
+
+/// Attempts of the history shown at most: the newest ones.
+const ATTEMPTS_SHOWN: usize = 1000;
+
+impl Engine {
+    /// Submits tasks, each for itself. Returns when those accepted are durable.
+    ///
+    /// # Errors
+    /// When nothing was accepted, or (`Unavailable`) it is not known what was.
+    pub async fn submit(
+        &self,
+        tasks: Vec<NewTask>,
+    ) -> Result<Vec<Result<Submitted, Refusal>>, EngineError> {
+        self.inner.shared.admit()?;
+        let tasks = tasks
+            .into_iter()
+            .map(|task| Submission { fingerprint: fingerprint(&task), task })
+            .collect();
+        self.ask(|answer| Request::Submit { tasks, answer }).await
+    }
+
+    /// One task with its payload. `None`: unknown.
+    ///
+    /// # Errors
+    /// When the engine or the store does not answer.
+    pub async fn task(&self, task: &TaskRef) -> Result<Option<TaskView>, EngineError> {
+        match self.resolve(task).await? {
+            Some(id) => self.view(id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// One task, once it has ended or `wait` is over.
+    ///
+    /// # Errors
+    /// As [`Engine::task`].
+    pub async fn wait(
+        &self,
+        task: &TaskRef,
+        wait: Duration,
+    ) -> Result<Option<TaskView>, EngineError> {
+        let Some(id) = self.resolve(task).await? else { return Ok(None) };
+        let ended = self.inner.shared.wait_for(id);
+        let forget = Forget { engine: self, id };
+        let view = self.view(id).await?;
+        if view.as_ref().is_none_or(|view| view.status.is_terminal()) {
+            return Ok(view);
+        }
+        // Whether it ended or the time did: what it is now is the answer.
+        let _ = tokio::time::timeout(wait, ended).await;
+        drop(forget);
+        self.view(id).await
+    }
+
+    /// Asks for a task to be stopped.
+    ///
+    /// # Errors
+    /// When it is unknown or has ended otherwise.
+    pub async fn cancel(&self, task: &TaskRef) -> Result<TaskView, EngineError> {
+        self.manage(task, |task| Command::Cancel { task, stored: None }).await
+    }
+
+    /// Makes an ended task pending again.
+    ///
+    /// # Errors
+    /// When it is unknown, live or completed.
+    pub async fn retry(&self, task: &TaskRef) -> Result<TaskView, EngineError> {
+        self.manage(task, |task| Command::Retry { task, stored: None, spec: None }).await
+    }
+
+    /// Sets when a waiting task is due.
+    ///
+    /// # Errors
+    /// When it is unknown or does not wait.
+    pub async fn reschedule(&self, task: &TaskRef, run_at: RunAt) -> Result<TaskView, EngineError> {
+        let now = self.inner.shared.clock.now().wall;
+        let run_at = match run_at {
+            RunAt::Now => now,
+            RunAt::At(date) => date,
+            RunAt::After(delay) => now + delay,
+        };
+        self.manage(task, |task| Command::Reschedule { task, run_at, stored: None }).await
+    }
+
+    /// Sets a waiting task's priority.
+    ///
+    /// # Errors
+    /// When it is unknown or does not wait.
+    pub async fn set_priority(
+        &self,
+        task: &TaskRef,
+        priority: Priority,
+    ) -> Result<TaskView, EngineError> {
+        self.manage(task, |task| Command::SetPriority { task, priority, stored: None }).await
+    }
+
+    /// Removes an ended task.
+    ///
+    /// # Errors
+    /// When it is unknown or live.
+    pub async fn delete(&self, task: &TaskRef) -> Result<(), EngineError> {
+        let id = self.resolve(task).await?.ok_or(Refusal::UnknownTask)?;
+        self.command(Command::Delete { task: id, stored: None }).await
+    }
+
+    /// A task's attempts, oldest first; of very many, the newest. `None`: unknown task.
+    ///
+    /// # Errors
+    /// As [`Engine::task`].
+    pub async fn attempts(
+        &self,
+        task: &TaskRef,
+    ) -> Result<Option<Vec<AttemptRecord>>, EngineError> {
+        let Some(id) = self.resolve(task).await? else { return Ok(None) };
+        let live = self.look(move |machine| machine.task(id)).await?;
+        let done = if live.is_none() { self.done(id).await? } else { None };
+        if live.is_none() && done.is_none() {
+            return Ok(None);
+        }
+        let mut attempts = self.stored_attempts(id).await?;
+        let last = match (live, done) {
+            (Some(live), _) => current_attempt(&live),
+            (None, Some(done)) => done.last.clone(),
+            (None, None) => None,
+        };
+        if let Some(last) = last
+            && attempts.last().is_none_or(|stored| stored.attempt != last.attempt)
+        {
+            attempts.push(last);
+        }
+        Ok(Some(attempts))
+    }
+
+    /// What a task's handler returned; empty for nothing. `None`: unknown task.
+    ///
+    /// # Errors
+    /// As [`Engine::task`].
+    pub async fn result(&self, task: &TaskRef) -> Result<Option<Bytes>, EngineError> {
+        let Some(view) = self.task(task).await? else { return Ok(None) };
+        let key = (layout::RESULT, layout::task(view.spec.id));
+        let found = self.inner.store.get(&[key]).await?;
+        Ok(Some(found.into_iter().next().flatten().unwrap_or_default()))
+    }
+
+    /// Carries out one command that tells nothing.
+    pub(crate) async fn command(&self, command: Command) -> Result<(), EngineError> {
+        let commands = vec![command];
+        let results = self.ask(|answer| Request::Commands { commands, answer }).await?;
+        for result in results {
+            result?;
+        }
+        Ok(())
+    }
+
+    async fn manage(
+        &self,
+        task: &TaskRef,
+        command: impl FnOnce(TaskId) -> Command,
+    ) -> Result<TaskView, EngineError> {
+        let id = self.resolve(task).await?.ok_or(Refusal::UnknownTask)?;
+        self.command(command(id)).await?;
+        Ok(self.view(id).await?.ok_or(Refusal::UnknownTask)?)
+    }
+
+    /// The task that is meant. An id is taken as it is, whether or not there is such a task.
+    pub(crate) async fn resolve(&self, task: &TaskRef) -> Result<Option<TaskId>, EngineError> {
+        match task {
+            TaskRef::Id(id) => Ok(Some(*id)),
+            TaskRef::Named(name) => {
+                let key = (layout::NAME, layout::client_id(name));
+                let found = self.inner.store.get(&[key]).await?;
+                let binding = found.into_iter().next().flatten();
+                let binding = binding.map(|bytes| codec::decode_binding(&bytes)).transpose();
+                let binding = binding
+                    .map_err(|error| StoreError::Corrupt(format!("name/id/{name}: {error}")))?;
+                Ok(binding.map(|binding| binding.task))
+            }
+        }
+    }
+
+    async fn view(&self, id: TaskId) -> Result<Option<TaskView>, EngineError> {
+        let live = self.look(move |machine| machine.task(id)).await?;
+        let found = read_specs(self.inner.store.as_ref(), &[id]).await?;
+        let Some(spec) = found.into_iter().next().flatten() else { return Ok(None) };
+        match live {
+            Some(live) => {
+                let last = self.last_failure(&live).await?;
+                Ok(Some(live_view(spec, live, last)))
+            }
+            None => Ok(self.done(id).await?.map(|done| done_view(spec, &done))),
+        }
+    }
+
+    /// The record of a task that ended.
+    pub(crate) async fn done(&self, id: TaskId) -> Result<Option<DoneRecord>, StoreError> {
+        let key = layout::task(id);
+        let keys = [(layout::DONE, key.clone()), (layout::DEAD, key)];
+        let found = self.inner.store.get(&keys).await?;
+        let bytes = found.into_iter().flatten().next();
+        let record = bytes.map(|bytes| codec::decode_done(&bytes)).transpose();
+        record.map_err(|error| corrupt("done", id, &error))
+    }
+
+    /// The record of the attempt before the one that is to come, for what went wrong in it.
+    pub(crate) async fn last_failure(
+        &self,
+        live: &LiveView,
+    ) -> Result<Option<AttemptRecord>, StoreError> {
+        if live.attempt == 0 || live.lease.is_some() {
+            return Ok(None);
+        }
+        let key = (layout::ATTEMPT, layout::attempt(live.id, live.attempt));
+        let found = self.inner.store.get(&[key]).await?;
+        let bytes = found.into_iter().next().flatten();
+        let record = bytes.map(|bytes| codec::decode_attempt(&bytes)).transpose();
+        record.map_err(|error| corrupt("attempt", live.id, &error))
+    }
+
+    async fn stored_attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, StoreError> {
+        let snapshot = self.inner.store.snapshot().await?;
+        let range = KeyRange::prefix(layout::ATTEMPT, layout::attempts(id));
+        let direction = rota_store::Direction::Descending;
+        let page = snapshot.scan(range, direction, ATTEMPTS_SHOWN).await?;
+        let records = page.entries.iter().rev().map(|(_, bytes)| codec::decode_attempt(bytes));
+        let records: Result<Vec<_>, _> = records.collect();
+        records.map_err(|error| corrupt("attempt", id, &error))
+    }
+}
+
+/// Forgets a waiter when its call ends or is dropped.
+struct Forget<'a> {
+    engine: &'a Engine,
+    id: TaskId,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.engine.inner.shared.forget_waiters(self.id);
+    }
+}
+
+fn current_attempt(live: &LiveView) -> Option<AttemptRecord> {
+    let lease = live.lease.as_ref()?;
+    Some(AttemptRecord {
+        attempt: live.attempt,
+        token: lease.token,
+        worker: lease.worker.clone(),
+        assigned_at: lease.assigned_at,
+        started_at: lease.started_at,
+        ended_at: None,
+        failure: None,
+        output_tail: Bytes::new(),
+    })
+}
+
+pub(crate) fn live_view(
+    spec: Arc<TaskSpec>,
+    live: LiveView,
+    last: Option<AttemptRecord>,
+) -> TaskView {
+    let (worker, token, started_at) = match (&live.lease, &last) {
+        (Some(lease), _) => (Some(lease.worker.clone()), Some(lease.token), lease.started_at),
+        (None, Some(last)) => (Some(last.worker.clone()), Some(last.token), last.started_at),
+        (None, None) => (None, None, None),
+    };
+    TaskView {
+        spec,
+        status: live.status,
+        priority: live.priority,
+        run_at: live.run_at,
+        attempt: live.attempt,
+        lost: live.lost,
+        worker,
+        lease_token: token,
+        started_at,
+        finished_at: None,
+        failure: last.and_then(|last| last.failure),
+        waiting: live.waiting,
+        cancel_requested: live.cancel_requested,
+        progress: live.lease.and_then(|lease| lease.progress),
+        has_result: false,
+    }
+}
+
+pub(crate) fn done_view(spec: Arc<TaskSpec>, done: &DoneRecord) -> TaskView {
+    let last = done.last.as_ref();
+    TaskView {
+        spec,
+        status: done.status,
+        priority: done.priority,
+        run_at: done.run_at,
+        attempt: done.attempt,
+        lost: done.lost,
+        worker: last.map(|last| last.worker.clone()),
+        lease_token: last.map(|last| last.token),
+        started_at: last.and_then(|last| last.started_at),
+        finished_at: Some(done.finished_at),
+        failure: done.failure.clone(),
+        waiting: None,
+        cancel_requested: false,
+        progress: None,
+        has_result: done.has_result,
+    }
+}
+
+/// A hash of all that the client asked for, the same in every version of Rota: it is kept with the
+/// task, to tell a repeat from a conflict. Tasks without names are never compared.
+fn fingerprint(task: &NewTask) -> u64 {
+    if task.binds.is_empty() {
+        return 0;
+    }
+    let mut hash = Xxh3::new();
+    let mut field = |bytes: &[u8]| {
+        hash.update(&(bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    field(task.binds.id.as_deref().unwrap_or_default().as_bytes());
+    field(task.binds.key.as_deref().unwrap_or_default().as_bytes());
+    field(task.queue.as_bytes());
+    field(task.kind.as_bytes());
+    field(&task.payload);
+    for (name, value) in &task.labels {
+        field(name.as_bytes());
+        field(value.as_bytes());
+    }
+    let date = |date: Option<WallTime>| date.map_or(i64::MIN, |date| date.0).to_le_bytes();
+    let (run_at, delay) = match task.run_at {
+        RunAt::Now => (None, u64::MAX),
+        RunAt::At(at) => (Some(at), u64::MAX),
+        RunAt::After(delay) => (None, delay.0),
+    };
+    let retry = &task.policy.retry;
+    field(&[task.priority.level()]);
+    field(&date(run_at));
+    field(&delay.to_le_bytes());
+    field(&date(task.expires_at));
+    field(&retry.max_attempts.to_le_bytes());
+    field(&retry.max_lost.to_le_bytes());
+    field(&retry.initial.0.to_le_bytes());
+    field(&retry.max.0.to_le_bytes());
+    field(&retry.multiplier.to_le_bytes());
+    field(&[u8::from(retry.jitter == rota_core::Jitter::None)]);
+    field(&task.policy.timeout.0.to_le_bytes());
+    field(&task.policy.retention.map_or(u64::MAX, |retention| retention.0).to_le_bytes());
+    hash.digest()
+}

@@ -1,0 +1,163 @@
+//! Queues and workers: what people ask of them, and what workers with a stream say.
+
+use rota_core::{
+    Command, Credit, HeldLease, Millis, Name, OpenSession, QueueCounts, Refusal, Reply, Report,
+    SessionId, SessionView,
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    api::{EngineError, SessionEvent, SessionRequest, SessionStream, WorkerRef},
+    engine::Engine,
+    request::Request,
+};
+
+impl Engine {
+    /// All queues, by name.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn queues(&self) -> Result<Vec<QueueCounts>, EngineError> {
+        self.look(rota_core::Machine::queues).await
+    }
+
+    /// One queue. `None`: nothing has named it.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn queue(&self, queue: &Name) -> Result<Option<QueueCounts>, EngineError> {
+        let queue = queue.clone();
+        self.look(move |machine| machine.queue(&queue)).await
+    }
+
+    /// Stops or restarts a queue. Durable.
+    ///
+    /// # Errors
+    /// When there are too many queues, or the engine does not answer.
+    pub async fn set_paused(&self, queue: &Name, paused: bool) -> Result<QueueCounts, EngineError> {
+        self.command(Command::PauseQueue { queue: queue.clone(), paused }).await?;
+        let asked = queue.clone();
+        let counts = self.look(move |machine| machine.queue(&asked)).await?;
+        Ok(counts.unwrap_or_else(|| QueueCounts {
+            name: queue.clone(),
+            paused,
+            scheduled: 0,
+            pending: 0,
+            leased: 0,
+            completed_total: 0,
+            failed_total: 0,
+            oldest_pending: None,
+        }))
+    }
+
+    /// All sessions, by worker's name.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn workers(&self) -> Result<Vec<SessionView>, EngineError> {
+        self.look(rota_core::Machine::sessions).await
+    }
+
+    /// Asks workers to drain. Empty: no such worker.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn drain(&self, worker: &WorkerRef) -> Result<Vec<SessionView>, EngineError> {
+        let meant = |view: &SessionView| match worker {
+            WorkerRef::Session(session) => view.id == *session,
+            WorkerRef::Named(name) => view.worker == *name,
+        };
+        let sessions: Vec<_> = self.workers().await?.into_iter().filter(meant).collect();
+        for view in &sessions {
+            match self.command(Command::Drain { session: view.id }).await {
+                // It left by itself meanwhile.
+                Ok(()) | Err(EngineError::Refused(Refusal::UnknownSession)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sessions.into_iter().map(|view| SessionView { draining: true, ..view }).collect())
+    }
+
+    /// Opens a session, or takes up one again.
+    ///
+    /// # Errors
+    /// When the session is another worker's or there are too many, or the engine does not answer.
+    pub async fn open_session(
+        &self,
+        request: SessionRequest,
+    ) -> Result<SessionStream, EngineError> {
+        let ttl = self.inner.options.session_ttl;
+        let open = OpenSession {
+            session: request.session.unwrap_or_else(|| SessionId(fastrand::u64(1..))),
+            worker: request.worker,
+            queues: request.queues,
+            kinds: request.kinds,
+            slots: request.slots,
+            credit: Credit::Hold(request.slots),
+            ttl: Millis::from_duration(ttl),
+            held: Some(request.held),
+        };
+        self.open(open).await
+    }
+
+    pub(crate) async fn open(&self, open: OpenSession) -> Result<SessionStream, EngineError> {
+        let ttl = open.ttl.as_duration();
+        let open = Box::new(open);
+        // Never more in it than the session's leases and a stop for each: slots bound both.
+        let (sender, events): (_, mpsc::UnboundedReceiver<SessionEvent>) =
+            mpsc::unbounded_channel();
+        let reply =
+            self.ask(|answer| Request::OpenSession { open, events: sender, answer }).await??;
+        match reply {
+            Reply::Session { session, revoked } => {
+                Ok(SessionStream { session, ttl, revoked, events })
+            }
+            other => unreachable!("a session was answered with {other:?}"),
+        }
+    }
+
+    /// A worker lives.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownSession`]: it is to open a new one.
+    pub async fn heartbeat(&self, session: SessionId) -> Result<(), EngineError> {
+        self.command(Command::Heartbeat { session }).await
+    }
+
+    /// A worker is ready to hold that many tasks, those it holds included.
+    ///
+    /// # Errors
+    /// As [`Engine::heartbeat`].
+    pub async fn set_credit(&self, session: SessionId, credit: u32) -> Result<(), EngineError> {
+        self.command(Command::SetCredit { session, credit: Credit::Hold(credit) }).await
+    }
+
+    /// A worker goes; what it held goes to others.
+    ///
+    /// # Errors
+    /// As [`Engine::heartbeat`].
+    pub async fn close_session(&self, session: SessionId) -> Result<(), EngineError> {
+        self.inner.pull.forget(session);
+        self.command(Command::CloseSession { session }).await
+    }
+
+    /// A worker reports, on many tasks at once. Returns when what was accepted is durable.
+    ///
+    /// # Errors
+    /// When it is not known what was accepted: the same reports may be sent again.
+    pub async fn report(
+        &self,
+        reports: Vec<(HeldLease, Report)>,
+    ) -> Result<Vec<Result<(), Refusal>>, EngineError> {
+        let command = |(lease, report): (HeldLease, Report)| Command::Report {
+            task: lease.task,
+            token: lease.token,
+            report,
+            random: fastrand::u64(..),
+            stored: None,
+        };
+        let commands = reports.into_iter().map(command).collect();
+        let results = self.ask(|answer| Request::Commands { commands, answer }).await?;
+        Ok(results.into_iter().map(|result| result.map(|_| ())).collect())
+    }
+}
