@@ -5,12 +5,14 @@
 //! of obligations that every backend passes. It does not know what a task is: it keeps keys,
 //! values, revisions and fences.
 
+mod embedded;
 mod model;
 mod store;
 
+pub use embedded::{EmbeddedOptions, EmbeddedStore};
 pub use model::{
-    Batch, BatchSeq, Direction, Epoch, Fence, Head, KeyRange, Mutation, Page, Revision, Space,
-    SpaceShape,
+    Batch, BatchLimits, BatchSeq, Direction, Epoch, Fence, Head, KEY_BYTES_MAX, KeyRange, Mutation,
+    Page, Revision, Space, SpaceShape, VALUE_BYTES_MAX,
 };
 pub use store::{
     Change, ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus,

@@ -70,9 +70,9 @@ pub enum Mutation {
     Put {
         /// The region the key belongs to.
         space: Space,
-        /// The key within its space, 1 to 512 bytes.
+        /// The key within its space, 1 to [`KEY_BYTES_MAX`] bytes.
         key: Bytes,
-        /// The value, up to 16 MiB.
+        /// The value, up to [`VALUE_BYTES_MAX`] bytes.
         value: Bytes,
     },
     /// Removes the key; no error where it does not exist.
@@ -82,6 +82,31 @@ pub enum Mutation {
         /// The key within its space.
         key: Bytes,
     },
+}
+
+impl Mutation {
+    /// The region that it changes.
+    #[must_use]
+    pub fn space(&self) -> Space {
+        let (Self::Put { space, .. } | Self::Delete { space, .. }) = self;
+        *space
+    }
+
+    /// The key that it changes.
+    #[must_use]
+    pub fn key(&self) -> &Bytes {
+        let (Self::Put { key, .. } | Self::Delete { key, .. }) = self;
+        key
+    }
+
+    /// Bytes of its key and value together.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Put { key, value, .. } => key.len() + value.len(),
+            Self::Delete { key, .. } => key.len(),
+        }
+    }
 }
 
 /// Changes that land together or not at all.
@@ -100,6 +125,12 @@ impl Batch {
         Self { seq, mutations: Vec::new() }
     }
 
+    /// Bytes of keys and values together, as [`BatchLimits::bytes_max`] counts them.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.mutations.iter().map(Mutation::bytes).sum()
+    }
+
     /// Adds a put.
     pub fn put(&mut self, space: Space, key: impl Into<Bytes>, value: impl Into<Bytes>) {
         self.mutations.push(Mutation::Put { space, key: key.into(), value: value.into() });
@@ -109,6 +140,21 @@ impl Batch {
     pub fn delete(&mut self, space: Space, key: impl Into<Bytes>) {
         self.mutations.push(Mutation::Delete { space, key: key.into() });
     }
+}
+
+/// The longest key that every backend takes, in bytes. The shortest has one byte.
+pub const KEY_BYTES_MAX: usize = 512;
+
+/// The longest value that every backend takes, in bytes, unless its [`BatchLimits`] say less.
+pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What one batch may hold; see [`crate::Store::limits`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// The most mutations.
+    pub mutations_max: usize,
+    /// The most bytes of keys and values together.
+    pub bytes_max: usize,
 }
 
 /// A half-open range of keys within one space.
@@ -158,7 +204,7 @@ pub enum Direction {
 pub struct Page {
     /// Keys and values, in the direction asked for.
     pub entries: Vec<(Bytes, Bytes)>,
-    /// Whether the range held more than the limit let through.
+    /// Whether the range holds more than this page shows.
     pub more: bool,
 }
 

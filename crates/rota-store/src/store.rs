@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 
 use crate::model::{
-    Batch, Direction, Epoch, Fence, Head, KeyRange, Mutation, Page, Revision, Space,
+    Batch, BatchLimits, Direction, Epoch, Fence, Head, KeyRange, Mutation, Page, Revision, Space,
 };
 
 /// An ordered, durable, fenced key-value store.
@@ -60,6 +60,10 @@ pub trait Store: Send + Sync + 'static {
     /// when things are bad.
     async fn status(&self) -> StoreStatus;
 
+    /// What one batch may hold. Constant for the life of this value, so that a caller can cut its
+    /// batches to it.
+    fn limits(&self) -> BatchLimits;
+
     /// Ends background work and releases what the backend holds (files, locks, connections). Later
     /// calls fail with [`StoreError::Unavailable`].
     async fn close(&self);
@@ -89,8 +93,10 @@ pub trait Snapshot: Send + Sync {
     /// The values of these keys, in the order asked for.
     async fn get(&self, keys: &[(Space, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError>;
 
-    /// Up to `limit` entries of `range` (from its start or, descending, from its end). To go on,
-    /// narrow the range behind the last key returned.
+    /// Up to `limit` entries of `range` (from its start or, descending, from its end). A backend may
+    /// end a page earlier where values are big, but a page of a range that holds anything is never
+    /// empty unless `limit` is 0. To go on while [`Page::more`] is set, narrow the range behind the
+    /// last key returned.
     async fn scan(
         &self,
         range: KeyRange,
@@ -201,6 +207,9 @@ pub enum StoreError {
     /// The call took longer than allowed.
     #[error("the store did not answer within {0:?}")]
     Timeout(Duration),
+    /// The caller broke a rule of the trait, such as naming a space that was not declared.
+    #[error("the request is not acceptable: {0}")]
+    Invalid(String),
     /// Opening failed for another reason (permission, not a directory, …).
     #[error("{0}")]
     Open(String),

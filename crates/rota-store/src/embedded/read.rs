@@ -1,0 +1,145 @@
+//! Reading: values and pages out of one view of the engine.
+//!
+//! A read that finds its blocks in memory takes microseconds, one that does not waits for the disk,
+//! and nobody knows beforehand; so all of it happens on tokio's blocking threads.
+
+use std::{ops::Bound, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fjall::{Guard, Readable};
+
+use super::{Shared, engine::Engine};
+use crate::{
+    model::{Direction, KeyRange, Page, Revision, Space},
+    store::{Snapshot, StoreError},
+};
+
+/// A page ends when it holds this many bytes of keys and values, whatever its limit.
+const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// A frozen view of one opening of the engine.
+pub(super) struct EmbeddedSnapshot {
+    shared: Arc<Shared>,
+    generation: u64,
+    revision: Revision,
+    view: fjall::Snapshot,
+}
+
+impl EmbeddedSnapshot {
+    /// The engine as it is now.
+    pub(super) fn take(shared: &Arc<Shared>) -> Result<Self, StoreError> {
+        let engine = shared.engine()?;
+        let view = engine.view();
+        let head = engine.head(&view).map_err(|error| failed("_meta", &error))?;
+        Ok(Self {
+            shared: Arc::clone(shared),
+            generation: engine.generation(),
+            revision: Revision(head.seq.0),
+            view,
+        })
+    }
+
+    /// The engine, if it is still the one that this view was taken of: once it was opened anew
+    /// (after a full disk), earlier views are gone.
+    fn engine(&self) -> Result<Arc<Engine>, StoreError> {
+        let engine = self.shared.engine()?;
+        if engine.generation() == self.generation { Ok(engine) } else { Err(StoreError::Compacted) }
+    }
+}
+
+#[async_trait]
+impl Snapshot for EmbeddedSnapshot {
+    fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    async fn get(&self, keys: &[(Space, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let (engine, view, keys) = (self.engine()?, self.view.clone(), keys.to_vec());
+        blocking(move || values(&engine, &view, &keys)).await
+    }
+
+    async fn scan(
+        &self,
+        range: KeyRange,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let (engine, view) = (self.engine()?, self.view.clone());
+        blocking(move || page(&engine, &view, &range, direction, limit)).await
+    }
+}
+
+/// Runs a read where it may wait for the disk.
+pub(super) async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| {
+        Err(if error.is_panic() {
+            StoreError::Corrupt("the engine gave up while reading".to_owned())
+        } else {
+            StoreError::Unavailable("the process is ending".to_owned())
+        })
+    })
+}
+
+/// The values of these keys in one view.
+pub(super) fn values(
+    engine: &Engine,
+    view: &fjall::Snapshot,
+    keys: &[(Space, Bytes)],
+) -> Result<Vec<Option<Bytes>>, StoreError> {
+    keys.iter()
+        .map(|(space, key)| {
+            let tree = engine.space(*space).ok_or_else(|| undeclared(*space))?;
+            let value = view.get(tree, key).map_err(|error| failed(space.name, &error))?;
+            Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+        })
+        .collect()
+}
+
+fn page(
+    engine: &Engine,
+    view: &fjall::Snapshot,
+    range: &KeyRange,
+    direction: Direction,
+    limit: usize,
+) -> Result<Page, StoreError> {
+    let space = range.space;
+    let tree = engine.space(space).ok_or_else(|| undeclared(space))?;
+    if range.end.as_ref().is_some_and(|end| *end <= range.start) {
+        return Ok(Page::default());
+    }
+    let end = range.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+    let mut found = view.range::<&Bytes, _>(tree, (Bound::Included(&range.start), end));
+    let mut next = || match direction {
+        Direction::Ascending => found.next(),
+        Direction::Descending => found.next_back(),
+    };
+    let mut page = Page::default();
+    let mut bytes = 0;
+    while let Some(entry) = next() {
+        if page.entries.len() == limit || bytes >= PAGE_BYTES_MAX {
+            page.more = true;
+            break;
+        }
+        let (key, value) = Guard::into_inner(entry).map_err(|error| failed(space.name, &error))?;
+        bytes += key.len() + value.len();
+        page.entries.push((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)));
+    }
+    Ok(page)
+}
+
+fn undeclared(space: Space) -> StoreError {
+    StoreError::Invalid(format!("the store was not opened with the space `{}`", space.name))
+}
+
+/// What an error of the engine means to a reader of that tree.
+fn failed(tree: &str, error: &fjall::Error) -> StoreError {
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
+            StoreError::Unavailable(format!("reading the tree `{tree}` failed: {error}"))
+        }
+        error => StoreError::Corrupt(format!("tree `{tree}`: {error}")),
+    }
+}

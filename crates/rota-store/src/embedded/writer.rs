@@ -1,0 +1,331 @@
+//! The one thread that writes: it takes requests in order, checks each against fence and head,
+//! and answers when the disk has it. Between requests it watches over the engine's health.
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::{
+    Shared,
+    directory::{Directory, free_bytes},
+    election::Held,
+    engine::{Engine, Found},
+    options::{EmbeddedOptions, LIMITS},
+};
+use crate::{
+    model::{Batch, Epoch, Fence, Head, KEY_BYTES_MAX, Mutation, Revision, Space, VALUE_BYTES_MAX},
+    store::{Change, CommitError, StoreError},
+};
+
+/// Requests that may wait for the writer; more wait their turn outside.
+const QUEUE_MAX: usize = 64;
+/// How often the writer looks at disk and engine when nothing else makes it.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long to wait between looks at background work that has fallen behind.
+const BEHIND_INTERVAL: Duration = Duration::from_millis(1);
+
+enum Request {
+    Commit { fence: Fence, batch: Batch, reply: oneshot::Sender<Result<Revision, CommitError>> },
+    Head { reply: oneshot::Sender<Result<Head, StoreError>> },
+    Campaign { seat: OwnedSemaphorePermit, reply: oneshot::Sender<Result<Held, StoreError>> },
+    Close { reply: oneshot::Sender<()> },
+}
+
+struct Queued {
+    request: Request,
+    /// Its place in the queue, free again once the request is done.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+/// The way to the writer.
+#[derive(Clone)]
+pub(super) struct Requests {
+    queue: mpsc::Sender<Queued>,
+    places: Arc<Semaphore>,
+}
+
+impl Requests {
+    pub(super) async fn commit(&self, fence: Fence, batch: Batch) -> Result<Revision, CommitError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Commit { fence, batch, reply })
+            .await
+            .map_err(|Closed| CommitError::Unavailable(CLOSED.to_owned()))?;
+        answer.await.unwrap_or_else(|_| Err(CommitError::Ambiguous("the writer ended".to_owned())))
+    }
+
+    /// The head once every request before this one is done.
+    pub(super) async fn head(&self) -> Result<Head, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Head { reply }).await.map_err(|Closed| closed())?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    pub(super) async fn campaign(&self, seat: OwnedSemaphorePermit) -> Result<Held, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Campaign { seat, reply }).await.map_err(|Closed| closed())?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Asks the writer to end when it has done what came before; resolves when it has released the
+    /// directory. Does not wait for a place in the queue.
+    pub(super) fn close(&self) -> oneshot::Receiver<()> {
+        let (reply, closed) = oneshot::channel();
+        // An error means that the writer has ended, and so does the dropped reply.
+        let _ = self.queue.send(Queued { request: Request::Close { reply }, _place: None });
+        closed
+    }
+
+    async fn send(&self, request: Request) -> Result<(), Closed> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| Closed)?;
+        self.queue.send(Queued { request, _place: Some(place) }).map_err(|_| Closed)
+    }
+}
+
+struct Closed;
+
+const CLOSED: &str = "the store is closed";
+
+fn closed() -> StoreError {
+    StoreError::Unavailable(CLOSED.to_owned())
+}
+
+/// What the writer thread owns.
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) directory: Directory,
+    pub(super) spaces: Vec<Space>,
+    pub(super) options: EmbeddedOptions,
+    /// The last batch that landed.
+    pub(super) head: Head,
+    /// `None` while the engine could not be opened again after it failed.
+    pub(super) engine: Option<Arc<Engine>>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    pub(super) fn start(self) -> Result<Requests, StoreError> {
+        let (queue, requests) = mpsc::channel();
+        let places = Arc::new(Semaphore::new(QUEUE_MAX));
+        thread::Builder::new()
+            .name("rota-store".to_owned())
+            .spawn(move || self.run(&requests))
+            .map_err(|error| StoreError::Open(format!("cannot start the writer: {error}")))?;
+        Ok(Requests { queue, places })
+    }
+
+    fn run(mut self, requests: &mpsc::Receiver<Queued>) {
+        // Whatever way this thread ends, nobody may go on believing that it leads.
+        let _over = Over(Arc::clone(&self.shared));
+        self.look();
+        let mut next_look = Instant::now() + CHECK_INTERVAL;
+        let closed = loop {
+            match requests.recv_timeout(next_look.saturating_duration_since(Instant::now())) {
+                Ok(queued) => {
+                    if let Some(closed) = self.serve(queued.request) {
+                        break Some(closed);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break None,
+            }
+            if Instant::now() >= next_look {
+                self.look();
+                next_look = Instant::now() + CHECK_INTERVAL;
+            }
+        };
+        self.shared.end();
+        self.release_engine();
+        drop(self);
+        if let Some(closed) = closed {
+            let _ = closed.send(());
+        }
+    }
+
+    /// Does one request; returns whom to tell when it was the last one.
+    fn serve(&mut self, request: Request) -> Option<oneshot::Sender<()>> {
+        match request {
+            Request::Commit { fence, batch, reply } => {
+                self.shared.busy(true);
+                let outcome = self.commit(fence, batch);
+                self.shared.busy(false);
+                // Nobody waits for it where the caller's future was dropped.
+                let _ = reply.send(outcome);
+            }
+            Request::Head { reply } => {
+                let _ = reply.send(Ok(self.head));
+            }
+            Request::Campaign { seat, reply } => {
+                // Where the caller is gone, this drops what it won, and with it the leadership.
+                let _ = reply.send(self.campaign(seat));
+            }
+            Request::Close { reply } => return Some(reply),
+        }
+        None
+    }
+
+    fn commit(&mut self, fence: Fence, batch: Batch) -> Result<Revision, CommitError> {
+        self.shared.election.admit(fence)?;
+        if batch.seq != self.head.seq.next() {
+            return Err(CommitError::OutOfOrder { got: batch.seq, head: self.head });
+        }
+        let bytes = self.check(&batch)?;
+        let engine = self.writable(bytes)?;
+        let head = Head { epoch: fence.epoch, seq: batch.seq };
+        if let Err(error) = engine.write(&batch, head) {
+            drop(engine);
+            self.settle(head, &error)?;
+        }
+        self.head = head;
+        let revision = Revision(head.seq.0);
+        self.shared.landed(Change { revision, head, mutations: Arc::new(batch.mutations) });
+        Ok(revision)
+    }
+
+    /// Refuses a batch that breaks a limit; returns its bytes.
+    fn check(&self, batch: &Batch) -> Result<usize, CommitError> {
+        let invalid = |why: String| Err(CommitError::Invalid(why));
+        let (count, bytes) = (batch.mutations.len(), batch.bytes());
+        if count > LIMITS.mutations_max {
+            return invalid(format!("{count} mutations; at most {}", LIMITS.mutations_max));
+        }
+        if bytes > LIMITS.bytes_max {
+            return invalid(format!("{bytes} bytes; at most {}", LIMITS.bytes_max));
+        }
+        for mutation in &batch.mutations {
+            let space = mutation.space().name;
+            if !self.spaces.iter().any(|declared| declared.name == space) {
+                return invalid(format!("the store was not opened with the space `{space}`"));
+            }
+            let key = mutation.key().len();
+            if key == 0 || key > KEY_BYTES_MAX {
+                return invalid(format!("a key of {key} bytes; 1 to {KEY_BYTES_MAX}"));
+            }
+            if let Mutation::Put { value, .. } = mutation
+                && value.len() > VALUE_BYTES_MAX
+            {
+                let length = value.len();
+                return invalid(format!("a value of {length} bytes; at most {VALUE_BYTES_MAX}"));
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn campaign(&mut self, seat: OwnedSemaphorePermit) -> Result<Held, StoreError> {
+        let epoch = Epoch(self.shared.election.epoch().0 + 1);
+        let engine =
+            self.writable(0).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        if let Err(error) = engine.write_epoch(epoch) {
+            drop(engine);
+            let found = self.reopen(&error.to_string()).map_err(StoreError::Unavailable)?;
+            if found.epoch != epoch {
+                return Err(StoreError::Unavailable(format!("cannot record the epoch: {error}")));
+            }
+        }
+        Ok(self.shared.election.install(seat, epoch))
+    }
+
+    /// The engine, once it can take that many bytes.
+    fn writable(&mut self, bytes: usize) -> Result<Arc<Engine>, CommitError> {
+        self.check_room(bytes).map_err(CommitError::Full)?;
+        loop {
+            let engine = match &self.engine {
+                Some(engine) => Arc::clone(engine),
+                None => {
+                    self.reopen("it was not open").map_err(CommitError::Unavailable)?;
+                    continue;
+                }
+            };
+            if let Err(error) = engine.check() {
+                drop(engine);
+                self.reopen(&error.to_string()).map_err(CommitError::Unavailable)?;
+                continue;
+            }
+            if !engine.is_behind() {
+                return Ok(engine);
+            }
+            drop(engine);
+            thread::sleep(BEHIND_INTERVAL);
+        }
+    }
+
+    fn check_room(&self, bytes: usize) -> Result<(), String> {
+        let path = self.directory.path();
+        let free = free_bytes(path).map_err(|error| {
+            format!("cannot tell the free space of {}: {error}", path.display())
+        })?;
+        let reserve = self.options.reserve_bytes;
+        if free < reserve.saturating_add(bytes as u64) {
+            return Err(format!(
+                "{free} bytes are free on the disk of {}, and {reserve} must stay free",
+                path.display()
+            ));
+        }
+        Ok(())
+    }
+
+    /// Finds out whether a batch landed whose write failed.
+    fn settle(&mut self, head: Head, error: &fjall::Error) -> Result<(), CommitError> {
+        let found = self
+            .reopen(&error.to_string())
+            .map_err(|why| CommitError::Ambiguous(format!("{error}; then {why}")))?;
+        if found.head == head {
+            return Ok(());
+        }
+        Err(CommitError::Full(error.to_string()))
+    }
+
+    /// Closes the engine and opens it again: the only way on after it failed.
+    fn reopen(&mut self, why: &str) -> Result<Found, String> {
+        tracing::warn!(reason = why, "opening the engine anew");
+        let generation = self.release_engine();
+        let path = self.directory.database();
+        let (engine, found) = Engine::open(&path, &self.spaces, &self.options, generation + 1)
+            .map_err(|error| format!("cannot open {}: {error}", path.display()))?;
+        let engine = Arc::new(engine);
+        self.shared.set_engine(Some(Arc::clone(&engine)));
+        self.engine = Some(engine);
+        Ok(found)
+    }
+
+    /// Closes the engine when the reads that use it are done.
+    fn release_engine(&mut self) -> u64 {
+        self.shared.set_engine(None);
+        let Some(mut engine) = self.engine.take() else { return 0 };
+        let generation = engine.generation();
+        loop {
+            match Arc::try_unwrap(engine) {
+                Ok(engine) => {
+                    drop(engine);
+                    return generation;
+                }
+                Err(used) => engine = used,
+            }
+            thread::sleep(BEHIND_INTERVAL);
+        }
+    }
+
+    /// Looks after the engine and says how it is.
+    fn look(&mut self) {
+        let path = self.directory.path();
+        let free = free_bytes(path).ok();
+        let used = self.engine.as_ref().and_then(|engine| engine.bytes_used().ok());
+        let problem = self.check_room(0).err();
+        self.shared.observed(used, free, problem);
+    }
+}
+
+/// Ends the store for its users when the writer thread ends, be it by a panic.
+struct Over(Arc<Shared>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
