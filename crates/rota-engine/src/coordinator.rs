@@ -8,7 +8,8 @@
 use std::{future::Future, pin::Pin, sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use rota_core::{
-    Command, Effect, Machine, Mutation, Now, Refusal, Reply, Submit, TaskIdSequence, TaskSpec,
+    Command, Effect, Machine, Mutation, Now, Refusal, Reply, Report, Submit, TaskIdSequence,
+    TaskSpec,
 };
 use rota_store::{BatchSeq, Fence, Leadership, Store, StoreError};
 use tokio::sync::mpsc;
@@ -28,8 +29,13 @@ use crate::{
 
 /// Requests taken from the inbox at a time.
 const TAKEN_MAX: usize = 256;
-/// A step takes no more requests when it has so many mutations; they wait in the inbox.
-const STEP_MUTATIONS_MAX: usize = 20_000;
+/// A step takes no more requests when it has so many commands; they wait in the inbox.
+const STEP_COMMANDS_MAX: usize = 20_000;
+
+/// A step takes no more requests when it has so many bytes of payloads and results.
+const STEP_BYTES_MAX: usize = 8 << 20;
+/// When the engine stops, the batch on its way gets so long to land.
+const LAST_COMMIT_WAIT: Duration = Duration::from_secs(5);
 
 /// Why the loop ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +81,7 @@ struct Open {
     releases: Vec<Release>,
     entries: Vec<bytes::Bytes>,
     commands: usize,
+    bytes: usize,
 }
 
 impl<'a> Coordinator<'a> {
@@ -110,7 +117,7 @@ impl<'a> Coordinator<'a> {
         let mut in_flight: Option<InFlight> = None;
         let mut taken = Vec::with_capacity(TAKEN_MAX);
         loop {
-            let room = self.step.commands < STEP_MUTATIONS_MAX;
+            let room = self.step.commands < STEP_COMMANDS_MAX && self.step.bytes < STEP_BYTES_MAX;
             let mut landed = None;
             tokio::select! {
                 result = land(&mut in_flight), if in_flight.is_some() => landed = Some(result),
@@ -124,7 +131,7 @@ impl<'a> Coordinator<'a> {
                 () = leadership.lost() => return End::Deposed,
                 () = stop.cancelled() => {
                     if let Some(InFlight { landed, outcome }) = in_flight.take()
-                        && landed.await.is_ok()
+                        && let Ok(Ok(())) = tokio::time::timeout(LAST_COMMIT_WAIT, landed).await
                     {
                         self.release(outcome).await;
                     }
@@ -307,6 +314,7 @@ impl<'a> Coordinator<'a> {
             RunAt::After(delay) => now.wall + delay,
         };
         self.step.commands += 1;
+        self.step.bytes += spec.payload.len();
         let submit = Submit { spec: spec.clone(), priority, run_at, bindings };
         let reply = self.machine.apply(Command::Submit(Box::new(submit)));
         Ok(reply.map(|reply| match reply {
@@ -333,6 +341,7 @@ impl<'a> Coordinator<'a> {
                 self.answer_later(answer, Err(error.into()));
                 return;
             }
+            self.step.bytes += bytes_of(&command);
             results.push(self.machine.apply(command));
         }
         self.answer_later(answer, Ok(results));
@@ -398,6 +407,16 @@ async fn land(in_flight: &mut Option<InFlight>) -> Result<(), Refused> {
         Some(flight) => flight.landed.as_mut().await,
         None => std::future::pending().await,
     }
+}
+
+/// What a command adds to the batch beyond records of a fixed size.
+fn bytes_of(command: &Command) -> usize {
+    let Command::Report { report: Report::Ended { output_tail, outcome, .. }, .. } = command else {
+        return 0;
+    };
+    let result =
+        if let rota_core::Outcome::Completed { result } = outcome { result.len() } else { 0 };
+    output_tail.len() + result
 }
 
 fn spec_of(submission: Submission, id: rota_core::TaskId, now: Now) -> TaskSpec {
