@@ -1,7 +1,10 @@
 //! The public wire contract of Rota and its generated code. No logic lives here.
 //!
+//! [`json`] holds the shapes that REST and the CLI speak.
 //! [`v1`] is generated from `proto/rota/v1/rota.proto`; [`FILE_DESCRIPTOR_SET`] is the same for
 //! gRPC reflection.
+
+pub mod json;
 
 /// Version 1 of the contract, generated; `proto/rota/v1/rota.proto` documents it.
 pub mod v1 {

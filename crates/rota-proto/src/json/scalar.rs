@@ -1,0 +1,242 @@
+//! Dates and durations as texts.
+
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        KnownFormat, ObjectBuilder, RefOr, SchemaFormat,
+        schema::{Schema, SchemaType, Type},
+    },
+};
+
+/// A duration: `250ms`, `30s`, `1m30s`, `2h`, `7d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Span(pub Duration);
+
+/// A date: RFC 3339, such as `2026-01-31T12:00:00Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Date(pub Timestamp);
+
+/// A text is not a date or a duration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScalarError(String);
+
+impl fmt::Display for ScalarError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ScalarError {}
+
+/// Longest text that is looked at.
+const TEXT_MAX: usize = 64;
+const DAY: u64 = 24 * 3600;
+
+fn shown(text: &str) -> Cow<'_, str> {
+    if text.chars().count() > TEXT_MAX {
+        Cow::Owned(text.chars().take(TEXT_MAX).chain(['…']).collect())
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+impl FromStr for Span {
+    type Err = ScalarError;
+
+    fn from_str(text: &str) -> Result<Self, ScalarError> {
+        let wrong = || {
+            let text = shown(text);
+            ScalarError(format!(
+                "{text:?} is not a duration such as \"250ms\", \"30s\" or \"1m30s\""
+            ))
+        };
+        if text.len() > TEXT_MAX {
+            return Err(wrong());
+        }
+        // Days are not of fixed length everywhere; here they have 24 hours.
+        let (days, rest) = match text.split_once('d') {
+            Some((days, rest)) if !days.is_empty() && days.bytes().all(|c| c.is_ascii_digit()) => {
+                (days.parse::<u64>().map_err(|_| wrong())?, rest)
+            }
+            _ => (0, text),
+        };
+        let rest = if rest.trim().is_empty() && days > 0 {
+            Duration::ZERO
+        } else {
+            let rest: SignedDuration = rest.trim().parse().map_err(|_| wrong())?;
+            Duration::try_from(rest)
+                .map_err(|_| ScalarError("a duration must not be negative".to_owned()))?
+        };
+        let days = days.checked_mul(DAY).map(Duration::from_secs).ok_or_else(wrong)?;
+        days.checked_add(rest).map(Self).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secs = self.0.as_secs();
+        let millis = self.0.subsec_millis();
+        let parts = [
+            (secs / DAY, "d"),
+            (secs % DAY / 3600, "h"),
+            (secs % 3600 / 60, "m"),
+            (secs % 60, "s"),
+            (millis.into(), "ms"),
+        ];
+        let mut any = false;
+        for (count, unit) in parts.into_iter().filter(|(count, _)| *count > 0) {
+            any = true;
+            write!(f, "{count}{unit}")?;
+        }
+        if any { Ok(()) } else { f.write_str("0s") }
+    }
+}
+
+impl FromStr for Date {
+    type Err = ScalarError;
+
+    fn from_str(text: &str) -> Result<Self, ScalarError> {
+        let wrong = || {
+            let text = shown(text);
+            ScalarError(format!("{text:?} is not a date such as \"2026-01-31T12:00:00Z\""))
+        };
+        if text.len() > TEXT_MAX {
+            return Err(wrong());
+        }
+        text.parse().map(Self).map_err(|_| wrong())
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3}", self.0)
+    }
+}
+
+fn parse<'de, T: FromStr<Err = ScalarError>, D: Deserializer<'de>>(de: D) -> Result<T, D::Error> {
+    let text = Cow::<str>::deserialize(de)?;
+    text.parse().map_err(D::Error::custom)
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
+        parse(de)
+    }
+}
+
+impl<'de> Deserialize<'de> for Date {
+    fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
+        parse(de)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, ser: S) -> Result<S::Ok, S::Error> {
+        ser.collect_str(self)
+    }
+}
+
+impl Serialize for Date {
+    fn serialize<S: Serializer>(&self, ser: S) -> Result<S::Ok, S::Error> {
+        ser.collect_str(self)
+    }
+}
+
+impl PartialSchema for Span {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(SchemaType::new(Type::String))
+            .description(Some("A duration: `250ms`, `30s`, `1m30s`, `2h`, `7d`."))
+            .pattern(Some(
+                r"^([0-9]{1,9}d)?([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?([0-9]{1,9}ms)?$",
+            ))
+            .examples(["30s"])
+            .into()
+    }
+}
+
+impl ToSchema for Span {}
+
+impl PartialSchema for Date {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(SchemaType::new(Type::String))
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+            .examples(["2026-01-31T12:00:00Z"])
+            .into()
+    }
+}
+
+impl ToSchema for Date {}
+
+impl From<prost_types::Timestamp> for Date {
+    fn from(at: prost_types::Timestamp) -> Self {
+        Self(Timestamp::new(at.seconds, at.nanos).unwrap_or(Timestamp::UNIX_EPOCH))
+    }
+}
+
+impl From<Date> for prost_types::Timestamp {
+    fn from(date: Date) -> Self {
+        Self { seconds: date.0.as_second(), nanos: date.0.subsec_nanosecond() }
+    }
+}
+
+impl From<prost_types::Duration> for Span {
+    fn from(duration: prost_types::Duration) -> Self {
+        Self(Duration::try_from(duration).unwrap_or(Duration::ZERO))
+    }
+}
+
+impl From<Span> for prost_types::Duration {
+    fn from(span: Span) -> Self {
+        Self {
+            seconds: i64::try_from(span.0.as_secs()).unwrap_or(i64::MAX),
+            nanos: span.0.subsec_nanos().cast_signed(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_round_trip() {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("30s", 30_000),
+            ("1m30s", 90_000),
+            ("2h", 7_200_000),
+            ("7d", 604_800_000),
+            ("1d12h", 129_600_000),
+            ("0s", 0),
+        ] {
+            let span: Span = text.parse().expect(text);
+            assert_eq!(span.0, Duration::from_millis(millis), "{text}");
+            assert_eq!(span.to_string(), text);
+        }
+        assert_eq!("1.5s".parse::<Span>().expect("a fraction").0, Duration::from_millis(1500));
+        assert_eq!("PT1M".parse::<Span>().expect("ISO 8601").0, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn what_is_no_span_is_refused() {
+        for text in ["", "30", "-5s", "1x", "99999999999999999999s", "d", "١s", &"1".repeat(100)] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn dates() {
+        let date: Date = "2026-01-31T13:00:00.5+01:00".parse().expect("a date");
+        assert_eq!(date.to_string(), "2026-01-31T12:00:00.500Z");
+        for text in ["", "yesterday", "2026-02-30T00:00:00Z", "2026-01-31", "99999-01-01T00:00:00Z"]
+        {
+            assert!(text.parse::<Date>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Workers, and being one without a stream.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::{
+    scalar::{Date, Span},
+    task::json_or_base64,
+};
+use crate::v1;
+
+/// A worker's session.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Worker {
+    /// Its session.
+    pub session: String,
+    /// Its name.
+    pub name: String,
+    /// The most tasks it holds.
+    pub slots: u32,
+    /// Tasks it holds.
+    pub slots_used: u32,
+    /// Served queues; empty means all.
+    pub queues: Vec<String>,
+    /// Served kinds; empty means all.
+    pub kinds: Vec<String>,
+    /// When the session was opened.
+    pub connected_at: Date,
+    /// How long ago it was last heard of.
+    pub heartbeat_age: Span,
+    /// Whether it takes no more.
+    pub draining: bool,
+    /// Ids of the tasks it holds, up to 1,000.
+    pub tasks: Vec<String>,
+}
+
+/// All workers.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WorkerList {
+    /// By name.
+    pub workers: Vec<Worker>,
+}
+
+/// About the server.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ServerInfo {
+    /// Its version.
+    pub version: String,
+    /// This node.
+    pub node: String,
+    /// The leading node, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
+    /// The leadership's number.
+    pub epoch: u64,
+    /// The sort of store.
+    pub store: String,
+    /// When this process began.
+    pub started_at: Date,
+    /// The server's clock.
+    pub now: Date,
+    /// Tasks that have not ended.
+    pub live_tasks: u64,
+    /// Whether it serves.
+    pub ready: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Limits in force.
+    pub limits: BTreeMap<String, u64>,
+}
+
+/// A worker without a stream asks for tasks.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseRequest {
+    /// A name for people.
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = "^[A-Za-z0-9._:/-]+$",
+        example = "my-script"
+    )]
+    pub worker: String,
+    /// Its session, from the last answer; absent on the first call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Served queues; empty means all.
+    #[serde(default)]
+    #[schema(max_items = 1000)]
+    pub queues: Vec<String>,
+    /// Served kinds; empty means all.
+    #[serde(default)]
+    #[schema(max_items = 1000)]
+    pub kinds: Vec<String>,
+    /// The most tasks wanted. Default: 1.
+    #[schema(minimum = 1, maximum = 1000)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<u32>,
+    /// How long to wait for the first one. Default: 0s; at most 60s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Span>,
+    /// Without a call for so long, the session ends. Default: 60s; 5s to 1h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Span>,
+}
+
+/// Leased tasks.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct LeaseResponse {
+    /// To be named in later calls.
+    pub session: String,
+    /// Without a call for so long, it ends.
+    pub ttl: Span,
+    /// Whether the worker is asked to take no more.
+    pub draining: bool,
+    /// Empty when the wait was over.
+    pub tasks: Vec<DispatchedTask>,
+}
+
+/// A task on its way to a worker.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct DispatchedTask {
+    /// Which.
+    pub id: String,
+    /// What its reports must carry.
+    pub lease_token: u64,
+    /// Where it waited.
+    pub queue: String,
+    /// Which handler runs it.
+    pub kind: String,
+    /// Parameters.
+    #[schema(value_type = Option<Object>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Box<RawValue>>,
+    /// Parameters that are not JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_base64: Option<String>,
+    /// 1 for the first.
+    pub attempt: u32,
+    /// Attempts that it has.
+    pub max_attempts: u32,
+    /// Longest time for this attempt.
+    pub timeout: Span,
+    /// For people and filters.
+    pub labels: BTreeMap<String, String>,
+    /// When it was accepted.
+    pub created_at: Date,
+    /// When it was due.
+    pub run_at: Date,
+}
+
+/// A session by itself.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Session {
+    /// Which.
+    pub session: String,
+}
+
+/// The attempt succeeded.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CompleteRequest {
+    /// From the lease.
+    pub lease_token: u64,
+    /// Any JSON.
+    #[schema(value_type = Option<Object>)]
+    #[serde(default)]
+    pub result: Option<Box<RawValue>>,
+    /// The end of what it printed.
+    #[serde(default)]
+    pub output_tail: Option<String>,
+}
+
+/// The attempt failed.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FailRequest {
+    /// From the lease.
+    pub lease_token: u64,
+    /// What went wrong.
+    pub error: String,
+    /// Trying again is useless.
+    #[serde(default)]
+    pub permanent: bool,
+    /// When to try again, instead of the backoff.
+    #[serde(default)]
+    pub retry_at: Option<Date>,
+    /// The end of what it printed.
+    #[serde(default)]
+    pub output_tail: Option<String>,
+}
+
+/// A lease, to be given back.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseTokenRequest {
+    /// From the lease.
+    pub lease_token: u64,
+}
+
+/// How far the handler is.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProgressRequest {
+    /// From the lease.
+    pub lease_token: u64,
+    /// In the handler's words.
+    #[schema(max_length = 1024)]
+    pub message: String,
+}
+
+impl From<v1::Worker> for Worker {
+    fn from(worker: v1::Worker) -> Self {
+        Self {
+            session: worker.session,
+            name: worker.name,
+            slots: worker.slots,
+            slots_used: worker.slots_used,
+            queues: worker.queues,
+            kinds: worker.kinds,
+            connected_at: worker.connected_at.unwrap_or_default().into(),
+            heartbeat_age: worker.heartbeat_age.map(Into::into).unwrap_or_default(),
+            draining: worker.draining,
+            tasks: worker.tasks,
+        }
+    }
+}
+
+impl From<v1::ListWorkersResponse> for WorkerList {
+    fn from(list: v1::ListWorkersResponse) -> Self {
+        Self { workers: list.workers.into_iter().map(Into::into).collect() }
+    }
+}
+
+impl From<v1::ServerInfo> for ServerInfo {
+    fn from(info: v1::ServerInfo) -> Self {
+        Self {
+            version: info.version,
+            node: info.node,
+            leader: (!info.leader.is_empty()).then_some(info.leader),
+            epoch: info.epoch,
+            store: info.store,
+            started_at: info.started_at.unwrap_or_default().into(),
+            now: info.now.unwrap_or_default().into(),
+            live_tasks: info.live_tasks,
+            ready: info.ready,
+            problem: (!info.problem.is_empty()).then_some(info.problem),
+            limits: info.limits.into_iter().collect(),
+        }
+    }
+}
+
+impl From<v1::Dispatch> for DispatchedTask {
+    fn from(task: v1::Dispatch) -> Self {
+        let (payload, payload_base64) = json_or_base64(&task.payload);
+        Self {
+            id: task.task_id,
+            lease_token: task.lease_token,
+            queue: task.queue,
+            kind: task.kind,
+            payload,
+            payload_base64,
+            attempt: task.attempt,
+            max_attempts: task.max_attempts,
+            timeout: task.timeout.map(Into::into).unwrap_or_default(),
+            labels: task.labels.into_iter().collect(),
+            created_at: task.created_at.unwrap_or_default().into(),
+            run_at: task.run_at.unwrap_or_default().into(),
+        }
+    }
+}
