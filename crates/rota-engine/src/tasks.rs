@@ -161,6 +161,15 @@ impl Engine {
         Ok(Some(found.into_iter().next().flatten().unwrap_or_default()))
     }
 
+    /// Which task is meant: its id by Rota. An id is taken as it is, whether or not there is such a
+    /// task. `None`: nobody has that name.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn find(&self, task: &TaskRef) -> Result<Option<TaskId>, EngineError> {
+        self.resolve(task).await
+    }
+
     /// Carries out one command that tells nothing.
     pub(crate) async fn command(&self, command: Command) -> Result<(), EngineError> {
         let commands = vec![command];

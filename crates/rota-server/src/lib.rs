@@ -1,1 +1,20 @@
-//! placeholder
+//! The API of a Rota node: REST, gRPC, health and docs on one port.
+//!
+//! This crate listens, authenticates, bounds and validates what clients send, maps it to the
+//! engine and dresses the answers. It holds no transitions and does not know which store is behind
+//! the engine. A request's way: `serve` (connection, authentication) → `rest` or `grpc` →
+//! `validate` → engine → `wire` or `failure`.
+
+mod auth;
+mod failure;
+mod grpc;
+mod limits;
+mod rest;
+mod serve;
+mod validate;
+mod wire;
+
+pub use auth::{Tokens, WeakToken};
+pub use limits::Limits;
+pub use rest::openapi_json;
+pub use serve::{ServeError, Server, ServerOptions};

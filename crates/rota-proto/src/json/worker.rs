@@ -258,7 +258,7 @@ impl From<v1::Dispatch> for DispatchedTask {
     fn from(task: v1::Dispatch) -> Self {
         let (payload, payload_base64) = json_or_base64(&task.payload);
         Self {
-            id: task.task_id,
+            id: task.shown_id,
             lease_token: task.lease_token,
             queue: task.queue,
             kind: task.kind,

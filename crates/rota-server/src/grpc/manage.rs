@@ -1,0 +1,108 @@
+//! `QueueService`, `ServerService` and what `WorkerService` tells of workers.
+
+use rota_engine::{EngineError, WorkerRef};
+use rota_proto::v1::{
+    self, queue_service_server::QueueService, server_service_server::ServerService,
+};
+use tonic::{Request, Response, Status};
+
+use super::Services;
+use crate::{
+    failure::{Failure, Reason},
+    validate, wire,
+};
+
+fn engine(error: EngineError) -> Status {
+    Failure::from(error).into()
+}
+
+impl Services {
+    /// All queues.
+    pub(crate) async fn all_queues(&self) -> Result<v1::ListQueuesResponse, Failure> {
+        let queues = self.engine.queues().await.map_err(Failure::from)?;
+        let now = self.engine.info().now;
+        let queues = queues.iter().map(|counts| wire::queue(counts, now)).collect();
+        Ok(v1::ListQueuesResponse { queues })
+    }
+
+    /// One queue.
+    pub(crate) async fn one_queue(&self, queue: &str) -> Result<v1::Queue, Failure> {
+        let queue = validate::name("queue", queue)?;
+        let counts = self.engine.queue(&queue).await.map_err(Failure::from)?;
+        let counts = counts
+            .ok_or_else(|| Failure::new(Reason::UnknownQueue, "nothing has named this queue"))?;
+        Ok(wire::queue(&counts, self.engine.info().now))
+    }
+
+    /// Stops or restarts a queue.
+    pub(crate) async fn set_paused(&self, queue: &str, paused: bool) -> Result<v1::Queue, Failure> {
+        let queue = validate::name("queue", queue)?;
+        let counts = self.engine.set_paused(&queue, paused).await.map_err(Failure::from)?;
+        Ok(wire::queue(&counts, self.engine.info().now))
+    }
+
+    /// All workers.
+    pub(crate) async fn all_workers(&self) -> Result<v1::ListWorkersResponse, Failure> {
+        let workers = self.engine.workers().await.map_err(Failure::from)?;
+        Ok(v1::ListWorkersResponse { workers: workers.iter().map(wire::worker).collect() })
+    }
+
+    /// Asks a worker's sessions to drain.
+    pub(crate) async fn drain(&self, worker: &str) -> Result<Vec<v1::Worker>, Failure> {
+        let meant: WorkerRef = worker
+            .parse()
+            .map_err(|error: rota_core::NameError| Failure::field("worker", error.to_string()))?;
+        let sessions = self.engine.drain(&meant).await.map_err(Failure::from)?;
+        if sessions.is_empty() {
+            return Err(Failure::new(Reason::UnknownWorker, "no such worker is connected"));
+        }
+        Ok(sessions.iter().map(wire::worker).collect())
+    }
+
+    /// About the server.
+    pub(crate) async fn server_info(&self) -> v1::ServerInfo {
+        let store = self.engine.store_status().await;
+        let health = self.engine.health();
+        wire::info(self.engine.info(), store.backend, &health, &self.limits)
+    }
+}
+
+#[tonic::async_trait]
+impl QueueService for Services {
+    async fn list_queues(
+        &self,
+        _: Request<v1::ListQueuesRequest>,
+    ) -> Result<Response<v1::ListQueuesResponse>, Status> {
+        Ok(Response::new(self.all_queues().await?))
+    }
+
+    async fn pause_queue(
+        &self,
+        request: Request<v1::QueueRequest>,
+    ) -> Result<Response<v1::Queue>, Status> {
+        Ok(Response::new(self.set_paused(&request.into_inner().queue, true).await?))
+    }
+
+    async fn resume_queue(
+        &self,
+        request: Request<v1::QueueRequest>,
+    ) -> Result<Response<v1::Queue>, Status> {
+        Ok(Response::new(self.set_paused(&request.into_inner().queue, false).await?))
+    }
+}
+
+#[tonic::async_trait]
+impl ServerService for Services {
+    async fn get_server_info(
+        &self,
+        _: Request<v1::GetServerInfoRequest>,
+    ) -> Result<Response<v1::ServerInfo>, Status> {
+        Ok(Response::new(self.server_info().await))
+    }
+}
+
+/// What a worker that is asked to drain looks like; of several sessions, the first.
+pub(super) async fn drain_one(services: &Services, worker: &str) -> Result<v1::Worker, Status> {
+    let sessions = services.drain(worker).await?;
+    sessions.into_iter().next().ok_or_else(|| engine(rota_core::Refusal::UnknownSession.into()))
+}

@@ -1,0 +1,237 @@
+//! `TaskService`.
+
+use rota_core::Refusal;
+use rota_engine::{BulkAction, EngineError, Submitted};
+use rota_proto::v1::{self, task_service_server::TaskService};
+use tonic::{Request, Response, Status};
+
+use super::Services;
+use crate::{
+    failure::{Failure, Reason},
+    validate, wire,
+};
+
+/// The task, or that there is none.
+pub(crate) fn known<T>(task: Option<T>) -> Result<T, Failure> {
+    task.ok_or_else(|| Refusal::UnknownTask.into())
+}
+
+impl Services {
+    /// Creates tasks that may each be refused for itself, some of them before they came here.
+    pub(crate) async fn create_many(
+        &self,
+        tasks: Vec<Result<v1::NewTask, Failure>>,
+    ) -> Result<Vec<Result<Submitted, Failure>>, Failure> {
+        validate::batch_size(tasks.len(), &self.limits)?;
+        let mut results = Vec::with_capacity(tasks.len());
+        let mut accepted = Vec::with_capacity(tasks.len());
+        for (at, task) in tasks.into_iter().enumerate() {
+            let field = format!("tasks[{at}]");
+            match task.and_then(|task| validate::new_task(task, &field, &self.limits)) {
+                Ok(task) => {
+                    accepted.push(task);
+                    results.push(None);
+                }
+                Err(failure) => results.push(Some(Err(failure))),
+            }
+        }
+        let mut submitted = if accepted.is_empty() {
+            Vec::new().into_iter()
+        } else {
+            self.engine.submit(accepted).await.map_err(Failure::from)?.into_iter()
+        };
+        let fill =
+            |result: Option<_>| result.or_else(|| Some(submitted.next()?.map_err(Failure::from)));
+        Ok(results.into_iter().filter_map(fill).collect())
+    }
+
+    /// Creates one task.
+    pub(crate) async fn create_one(&self, task: v1::NewTask) -> Result<(v1::Task, bool), Failure> {
+        let task = validate::new_task(task, "", &self.limits)?;
+        let results = self.engine.submit(vec![task]).await.map_err(Failure::from)?;
+        let submitted = results.into_iter().next();
+        let submitted =
+            submitted.ok_or_else(|| Failure::new(Reason::Internal, "no answer for the task"))??;
+        let id = rota_engine::TaskRef::Id(submitted.task);
+        let view = known(self.engine.task(&id).await.map_err(Failure::from)?)?;
+        Ok((wire::task(&view), submitted.created))
+    }
+
+    /// One task, perhaps once it has ended.
+    pub(crate) async fn get(
+        &self,
+        id: &str,
+        wait: Option<prost_types::Duration>,
+    ) -> Result<v1::Task, Failure> {
+        let task = validate::task_ref("id", id)?;
+        let wait = validate::wait("wait", wait, &self.limits)?;
+        let view = match wait {
+            Some(wait) => tokio::select! {
+                view = self.engine.wait(&task, wait) => view,
+                // The server stops: say how it stands rather than hold the client.
+                () = self.stop.cancelled() => self.engine.task(&task).await,
+            },
+            None => self.engine.task(&task).await,
+        };
+        Ok(wire::task(&known(view.map_err(Failure::from)?)?))
+    }
+}
+
+fn item_error(failure: Failure) -> v1::ItemError {
+    let (reason, _, _, code) = failure.reason.dress();
+    let field = failure.violations.into_iter().next().map(|violation| violation.field);
+    v1::ItemError {
+        code: code.into(),
+        message: failure.detail,
+        field: field.unwrap_or_default(),
+        reason: reason.to_owned(),
+    }
+}
+
+fn engine(error: EngineError) -> Status {
+    Failure::from(error).into()
+}
+
+#[tonic::async_trait]
+impl TaskService for Services {
+    async fn create_task(
+        &self,
+        request: Request<v1::CreateTaskRequest>,
+    ) -> Result<Response<v1::CreateTaskResponse>, Status> {
+        let task = request.into_inner().task;
+        let task = task.ok_or_else(|| Failure::field("task", "is missing"))?;
+        let (task, created) = self.create_one(task).await?;
+        Ok(Response::new(v1::CreateTaskResponse { task: Some(task), created }))
+    }
+
+    async fn create_tasks(
+        &self,
+        request: Request<v1::CreateTasksRequest>,
+    ) -> Result<Response<v1::CreateTasksResponse>, Status> {
+        use v1::create_tasks_response::{Created, Result as Item, result::Result as Wire};
+        let results =
+            self.create_many(request.into_inner().tasks.into_iter().map(Ok).collect()).await?;
+        let item = |result: Result<Submitted, Failure>| Item {
+            result: Some(match result {
+                Ok(done) => Wire::Task(Created { id: done.shown_id, created: done.created }),
+                Err(failure) => Wire::Error(item_error(failure)),
+            }),
+        };
+        let results = results.into_iter().map(item).collect();
+        Ok(Response::new(v1::CreateTasksResponse { results }))
+    }
+
+    async fn get_task(
+        &self,
+        request: Request<v1::GetTaskRequest>,
+    ) -> Result<Response<v1::Task>, Status> {
+        let request = request.into_inner();
+        Ok(Response::new(self.get(&request.id, request.wait).await?))
+    }
+
+    async fn list_tasks(
+        &self,
+        request: Request<v1::ListTasksRequest>,
+    ) -> Result<Response<v1::ListTasksResponse>, Status> {
+        let request = request.into_inner();
+        let filter = validate::filter(request.filter.unwrap_or_default(), &self.limits)?;
+        let size = (request.page_size > 0).then_some(request.page_size);
+        let size = validate::page_size("page_size", size, 50, &self.limits)?;
+        let after = validate::cursor("page_token", &request.page_token)?;
+        let page = self.engine.list(&filter, size, after).await.map_err(engine)?;
+        Ok(Response::new(wire::page(&page)))
+    }
+
+    async fn cancel_task(
+        &self,
+        request: Request<v1::TaskRequest>,
+    ) -> Result<Response<v1::Task>, Status> {
+        let task = validate::task_ref("id", &request.into_inner().id)?;
+        let view = self.engine.cancel(&task).await.map_err(engine)?;
+        Ok(Response::new(wire::task(&view)))
+    }
+
+    async fn retry_task(
+        &self,
+        request: Request<v1::TaskRequest>,
+    ) -> Result<Response<v1::Task>, Status> {
+        let task = validate::task_ref("id", &request.into_inner().id)?;
+        let view = self.engine.retry(&task).await.map_err(engine)?;
+        Ok(Response::new(wire::task(&view)))
+    }
+
+    async fn reschedule_task(
+        &self,
+        request: Request<v1::RescheduleTaskRequest>,
+    ) -> Result<Response<v1::Task>, Status> {
+        let request = request.into_inner();
+        let task = validate::task_ref("id", &request.id)?;
+        let run_at = validate::reschedule(request.run_at, request.delay)?;
+        let view = self.engine.reschedule(&task, run_at).await.map_err(engine)?;
+        Ok(Response::new(wire::task(&view)))
+    }
+
+    async fn set_task_priority(
+        &self,
+        request: Request<v1::SetTaskPriorityRequest>,
+    ) -> Result<Response<v1::Task>, Status> {
+        let request = request.into_inner();
+        let task = validate::task_ref("id", &request.id)?;
+        let priority = validate::priority(request.priority)?;
+        let view = self.engine.set_priority(&task, priority).await.map_err(engine)?;
+        Ok(Response::new(wire::task(&view)))
+    }
+
+    async fn delete_task(
+        &self,
+        request: Request<v1::TaskRequest>,
+    ) -> Result<Response<v1::DeleteTaskResponse>, Status> {
+        let task = validate::task_ref("id", &request.into_inner().id)?;
+        self.engine.delete(&task).await.map_err(engine)?;
+        Ok(Response::new(v1::DeleteTaskResponse {}))
+    }
+
+    async fn bulk_tasks(
+        &self,
+        request: Request<v1::BulkTasksRequest>,
+    ) -> Result<Response<v1::BulkTasksResponse>, Status> {
+        let request = request.into_inner();
+        let action = match request.action() {
+            v1::BulkAction::Unspecified => {
+                return Err(Failure::field("action", "must be cancel, retry or delete").into());
+            }
+            v1::BulkAction::Cancel => BulkAction::Cancel,
+            v1::BulkAction::Retry => BulkAction::Retry,
+            v1::BulkAction::Delete => BulkAction::Delete,
+        };
+        let filter = validate::filter(request.filter.unwrap_or_default(), &self.limits)?;
+        let limit = (request.limit > 0).then_some(request.limit);
+        let limit = validate::page_size("limit", limit, 1000, &self.limits)?;
+        let after = validate::cursor("page_token", &request.page_token)?;
+        let outcome = self.engine.bulk(action, &filter, limit, after).await.map_err(engine)?;
+        Ok(Response::new(v1::BulkTasksResponse {
+            changed: outcome.changed,
+            skipped: outcome.skipped,
+            next_page_token: outcome.next.map(|next| next.before.to_string()).unwrap_or_default(),
+        }))
+    }
+
+    async fn list_attempts(
+        &self,
+        request: Request<v1::TaskRequest>,
+    ) -> Result<Response<v1::ListAttemptsResponse>, Status> {
+        let task = validate::task_ref("id", &request.into_inner().id)?;
+        let attempts = known(self.engine.attempts(&task).await.map_err(engine)?)?;
+        let attempts = attempts.into_iter().map(wire::attempt).collect();
+        Ok(Response::new(v1::ListAttemptsResponse { attempts }))
+    }
+
+    async fn get_result(
+        &self,
+        request: Request<v1::TaskRequest>,
+    ) -> Result<Response<v1::GetResultResponse>, Status> {
+        let task = validate::task_ref("id", &request.into_inner().id)?;
+        let result = known(self.engine.result(&task).await.map_err(engine)?)?;
+        Ok(Response::new(v1::GetResultResponse { result }))
+    }
+}

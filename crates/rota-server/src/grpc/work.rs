@@ -1,0 +1,283 @@
+//! A worker's stream: tasks flow down as far as its credit allows, reports flow up.
+//!
+//! Two tasks serve a stream. One reads what the worker says and asks the engine; several messages of
+//! reports may be on their way at once. The other writes what the session's channel and the answers
+//! give it. When the stream breaks the session lives on until its TTL is over.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use futures_core::Stream;
+use futures_util::{StreamExt, stream::FuturesOrdered};
+use rota_core::SessionId;
+use rota_engine::{Engine, SessionEvent, SessionStream};
+use rota_proto::v1::{
+    self, server_message::Message as Down, worker_message::Message as Up,
+    worker_service_server::WorkerService,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Services, manage};
+use crate::{failure::Failure, limits::Limits, validate, wire};
+
+/// Messages that wait to be written.
+const OUTGOING: usize = 16;
+/// Messages of reports that may be on their way to the engine at once.
+const REPORTS_IN_FLIGHT: usize = 8;
+/// Tasks put into one message.
+const DISPATCHES_A_MESSAGE: usize = 512;
+/// Bytes of payloads put into one message: it must stay below what clients accept.
+const DISPATCHED_BYTES_A_MESSAGE: usize = 1 << 20;
+
+type DownStream = Pin<Box<dyn Stream<Item = Result<v1::ServerMessage, Status>> + Send>>;
+type Outgoing = mpsc::Sender<Result<v1::ServerMessage, Status>>;
+
+#[tonic::async_trait]
+impl WorkerService for Services {
+    type WorkStream = DownStream;
+
+    async fn list_workers(
+        &self,
+        _: Request<v1::ListWorkersRequest>,
+    ) -> Result<Response<v1::ListWorkersResponse>, Status> {
+        Ok(Response::new(self.all_workers().await?))
+    }
+
+    async fn drain_worker(
+        &self,
+        request: Request<v1::DrainWorkerRequest>,
+    ) -> Result<Response<v1::Worker>, Status> {
+        Ok(Response::new(manage::drain_one(self, &request.into_inner().worker).await?))
+    }
+
+    async fn work(
+        &self,
+        request: Request<Streaming<v1::WorkerMessage>>,
+    ) -> Result<Response<DownStream>, Status> {
+        let mut incoming = request.into_inner();
+        let first = incoming.message().await?;
+        let Some(v1::WorkerMessage { message: Some(Up::Hello(hello)) }) = first else {
+            return Err(Failure::field("message", "the first one must be hello").into());
+        };
+        let wanted = validate::hello(&hello, &self.limits)?;
+        let session = self.engine.open_session(wanted).await.map_err(Failure::from)?;
+        let (sender, outgoing) = mpsc::channel(OUTGOING);
+        let welcome = self.welcome(&session);
+        // The channel is empty: there is room.
+        let _ = sender.try_send(Ok(welcome));
+        let id = session.session;
+        let down = tokio::spawn(write(session, sender.clone(), self.stop.clone()));
+        let reader = Reader {
+            engine: self.engine.clone(),
+            limits: self.limits.clone(),
+            session: id,
+            outgoing: sender,
+            in_flight: FuturesOrdered::new(),
+        };
+        tokio::spawn(async move {
+            reader.run(incoming).await;
+            down.abort();
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+    }
+}
+
+impl Services {
+    fn welcome(&self, session: &SessionStream) -> v1::ServerMessage {
+        down(Down::Welcome(v1::Welcome {
+            session: session.session.to_string(),
+            ttl: Some(wire::duration(session.ttl)),
+            node: self.engine.info().node,
+            revoked: session.revoked.iter().map(wire::lease).collect(),
+            result_bytes_max: self.limits.result_bytes as u64,
+            output_tail_bytes_max: self.limits.output_tail_bytes as u64,
+        }))
+    }
+}
+
+fn down(message: Down) -> v1::ServerMessage {
+    v1::ServerMessage { message: Some(message) }
+}
+
+/// Writes what the session's channel gives, until it ends, the worker goes, or the server stops.
+async fn write(
+    mut session: SessionStream,
+    outgoing: Outgoing,
+    stop: tokio_util::sync::CancellationToken,
+) {
+    loop {
+        let event = tokio::select! {
+            event = session.events.recv() => event,
+            () = stop.cancelled() => {
+                let _ = outgoing.send(Err(Status::unavailable("the server stops"))).await;
+                return;
+            }
+        };
+        let sent = match event {
+            None => {
+                let gone =
+                    Status::unavailable("the session is served elsewhere or leadership changed");
+                let _ = outgoing.send(Err(gone)).await;
+                return;
+            }
+            Some(SessionEvent::Ended) => {
+                let _ = outgoing.send(Err(Status::not_found("the session has ended"))).await;
+                return;
+            }
+            Some(SessionEvent::Dispatches(mut tasks)) => {
+                // What came meanwhile goes along.
+                let mut rest = None;
+                while tasks.len() < DISPATCHES_A_MESSAGE && rest.is_none() {
+                    match session.events.try_recv() {
+                        Ok(SessionEvent::Dispatches(more)) => tasks.extend(more),
+                        Ok(event) => rest = Some(event),
+                        Err(_) => break,
+                    }
+                }
+                let sent = write_tasks(tasks, &outgoing).await;
+                match rest {
+                    Some(event) if sent => write_event(event, &outgoing).await,
+                    _ => sent,
+                }
+            }
+            Some(event) => write_event(event, &outgoing).await,
+        };
+        if !sent {
+            return;
+        }
+    }
+}
+
+async fn write_tasks(tasks: Vec<rota_engine::Dispatched>, outgoing: &Outgoing) -> bool {
+    let mut message = Vec::with_capacity(tasks.len().min(DISPATCHES_A_MESSAGE));
+    let mut bytes = 0;
+    for task in tasks {
+        bytes += task.spec.payload.len();
+        message.push(wire::dispatch(task));
+        if message.len() >= DISPATCHES_A_MESSAGE || bytes >= DISPATCHED_BYTES_A_MESSAGE {
+            let tasks = std::mem::take(&mut message);
+            bytes = 0;
+            if outgoing.send(Ok(down(Down::Dispatches(v1::Dispatches { tasks })))).await.is_err() {
+                return false;
+            }
+        }
+    }
+    if message.is_empty() {
+        return true;
+    }
+    outgoing.send(Ok(down(Down::Dispatches(v1::Dispatches { tasks: message })))).await.is_ok()
+}
+
+async fn write_event(event: SessionEvent, outgoing: &Outgoing) -> bool {
+    let message = match event {
+        SessionEvent::Dispatches(tasks) => return write_tasks(tasks, outgoing).await,
+        SessionEvent::Stop { task, token, reason } => Down::Stop(v1::Stop {
+            task_id: task.to_string(),
+            lease_token: token.0,
+            reason: wire::stop_reason(reason).into(),
+        }),
+        SessionEvent::Drain => Down::Drain(v1::Drain {}),
+        SessionEvent::Ended => {
+            let _ = outgoing.send(Err(Status::not_found("the session has ended"))).await;
+            return false;
+        }
+    };
+    outgoing.send(Ok(down(message))).await.is_ok()
+}
+
+/// Reads what a worker says.
+struct Reader {
+    engine: Engine,
+    limits: Arc<Limits>,
+    session: SessionId,
+    outgoing: Outgoing,
+    /// Messages of reports on their way. They reach the engine, and are answered, in order.
+    in_flight: FuturesOrdered<Pin<Box<dyn Future<Output = Answer> + Send>>>,
+}
+
+type Answer = Result<v1::ServerMessage, Status>;
+
+impl Reader {
+    async fn run(mut self, mut incoming: Streaming<v1::WorkerMessage>) {
+        loop {
+            let room = self.in_flight.len() < REPORTS_IN_FLIGHT;
+            tokio::select! {
+                message = incoming.next(), if room => {
+                    let Some(Ok(v1::WorkerMessage { message })) = message else { return };
+                    if !self.hear(message).await {
+                        return;
+                    }
+                }
+                Some(answer) = self.in_flight.next() => {
+                    if self.outgoing.send(answer).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes in one message. False: the stream is over.
+    async fn hear(&mut self, message: Option<Up>) -> bool {
+        let done = match message {
+            Some(Up::Heartbeat(_)) => self.engine.heartbeat(self.session).await,
+            Some(Up::Credit(credit)) => self.engine.set_credit(self.session, credit.slots).await,
+            Some(Up::Reports(reports)) => {
+                let (engine, limits) = (self.engine.clone(), self.limits.clone());
+                self.in_flight.push_back(Box::pin(async move {
+                    answer_reports(&engine, reports, &limits).await
+                }));
+                Ok(())
+            }
+            Some(Up::Goodbye(_)) => {
+                // The answers to its last reports come before the end of its session.
+                while let Some(answer) = self.in_flight.next().await {
+                    let _ = self.outgoing.send(answer).await;
+                }
+                let _ = self.engine.close_session(self.session).await;
+                return false;
+            }
+            Some(Up::Hello(_)) | None => {
+                let wrong = Failure::field("message", "is not one that a session expects");
+                let _ = self.outgoing.send(Err(wrong.into())).await;
+                return false;
+            }
+        };
+        if let Err(error) = done {
+            let _ = self.outgoing.send(Err(Failure::from(error).into())).await;
+            return false;
+        }
+        true
+    }
+}
+
+async fn answer_reports(engine: &Engine, reports: v1::Reports, limits: &Limits) -> Answer {
+    validate::reports_size(reports.reports.len())?;
+    let mut refused = Vec::new();
+    let mut accepted = Vec::with_capacity(reports.reports.len());
+    for report in reports.reports {
+        let (task_id, lease_token) = (report.task_id.clone(), report.lease_token);
+        match validate::report(report, limits) {
+            Ok(report) => accepted.push(report),
+            Err(failure) => refused.push(refusal(task_id, lease_token, failure)),
+        }
+    }
+    let leases: Vec<_> = accepted.iter().map(|(lease, _)| *lease).collect();
+    let results = engine.report(accepted).await.map_err(Failure::from)?;
+    for (lease, result) in leases.into_iter().zip(results) {
+        if let Err(reason) = result {
+            refused.push(refusal(lease.task.to_string(), lease.token.0, reason.into()));
+        }
+    }
+    Ok(down(Down::ReportResults(v1::ReportResults { seq: reports.seq, refused })))
+}
+
+fn refusal(task_id: String, lease_token: u64, failure: Failure) -> v1::ReportRefusal {
+    v1::ReportRefusal {
+        task_id,
+        lease_token,
+        reason: failure.reason.dress().0.to_owned(),
+        message: failure.detail,
+    }
+}

@@ -1,0 +1,97 @@
+//! Bounds on what a client can send. Each has a name, which its error mentions.
+
+use std::time::Duration;
+
+/// What a client can send at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a task's payload.
+    pub payload_bytes: usize,
+    /// Bytes of a result.
+    pub result_bytes: usize,
+    /// Bytes of output kept of an attempt; longer output is cut at its front.
+    pub output_tail_bytes: usize,
+    /// Tasks in one request.
+    pub batch: usize,
+    /// Bytes of one request.
+    pub request_bytes: usize,
+    /// Labels of a task.
+    pub labels: usize,
+    /// Bytes of a label's value.
+    pub label_value_bytes: usize,
+    /// Tasks on one page.
+    pub page_size: usize,
+    /// The longest wait of a long poll.
+    pub wait: Duration,
+    /// Time for the head of a request to arrive.
+    pub header_timeout: Duration,
+    /// Time for the body of a request to arrive.
+    pub body_timeout: Duration,
+    /// Open connections.
+    pub connections: usize,
+    /// Concurrent streams of one HTTP/2 connection.
+    pub streams_per_connection: u32,
+    /// Slots of a worker.
+    pub worker_slots: u32,
+}
+
+/// Bytes of an idempotency key.
+pub(crate) const IDEMPOTENCY_KEY_BYTES: usize = 256;
+/// Bytes of a progress message.
+pub(crate) const PROGRESS_BYTES: usize = 1024;
+/// Queues or kinds that one worker names.
+pub(crate) const SERVED_NAMES: usize = 1000;
+/// Reports in one message of a worker.
+pub(crate) const REPORTS: usize = 10_000;
+/// Longest timeout of an attempt.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Longest delay between attempts.
+pub(crate) const BACKOFF: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Longest retention.
+pub(crate) const RETENTION: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            payload_bytes: 1 << 20,
+            result_bytes: 1 << 20,
+            output_tail_bytes: 64 << 10,
+            batch: 1000,
+            request_bytes: 16 << 20,
+            labels: 32,
+            label_value_bytes: 1024,
+            page_size: 1000,
+            wait: Duration::from_secs(60),
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            connections: 10_000,
+            streams_per_connection: 1000,
+            worker_slots: 100_000,
+        }
+    }
+}
+
+impl Limits {
+    /// The limits by name, as `GET /v1/info` shows them.
+    #[must_use]
+    pub fn named(&self) -> Vec<(&'static str, u64)> {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        vec![
+            ("payload_bytes", self.payload_bytes as u64),
+            ("result_bytes", self.result_bytes as u64),
+            ("output_tail_bytes", self.output_tail_bytes as u64),
+            ("batch", self.batch as u64),
+            ("request_bytes", self.request_bytes as u64),
+            ("labels", self.labels as u64),
+            ("label_value_bytes", self.label_value_bytes as u64),
+            ("page_size", self.page_size as u64),
+            ("wait_ms", ms(self.wait)),
+            ("header_timeout_ms", ms(self.header_timeout)),
+            ("body_timeout_ms", ms(self.body_timeout)),
+            ("connections", self.connections as u64),
+            ("worker_slots", self.worker_slots.into()),
+            ("idempotency_key_bytes", IDEMPOTENCY_KEY_BYTES as u64),
+            ("name_characters", rota_core::Name::LEN_MAX as u64),
+        ]
+    }
+}

@@ -1,0 +1,53 @@
+//! For probes: whether the process lives, and whether it can serve.
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::grpc::Services;
+
+/// Whether the node can serve.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Readiness {
+    /// Whether all checks hold.
+    ready: bool,
+    /// Each check.
+    checks: Vec<ReadinessCheck>,
+}
+
+/// One thing that must hold.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ReadinessCheck {
+    /// `store`, `leader`, `backlog` or `engine`.
+    name: &'static str,
+    /// Whether it holds.
+    ok: bool,
+    /// What is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+/// The process lives.
+#[utoipa::path(get, path = "/healthz", tag = "server", responses(
+    (status = 200, description = "It lives", body = String, content_type = "text/plain"),
+))]
+pub(crate) async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// The node can serve: store reachable, leader known, backlog loaded, engine moving.
+#[utoipa::path(get, path = "/readyz", tag = "server", responses(
+    (status = 200, description = "It can", body = Readiness),
+    (status = 503, description = "It cannot; says which check fails", body = Readiness),
+))]
+pub(crate) async fn ready(State(services): State<Services>) -> (StatusCode, Json<Readiness>) {
+    let health = services.engine.health();
+    let ready = health.is_ready();
+    let checks = health.checks.into_iter().map(|check| ReadinessCheck {
+        name: check.name,
+        ok: check.problem.is_none(),
+        problem: check.problem,
+    });
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready, checks: checks.collect() }))
+}

@@ -1,0 +1,71 @@
+//! REST: routes under `/v1`, health, and the contract at `/openapi.json` and `/docs`.
+//!
+//! A handler turns JSON into its protobuf sibling, calls the same code as gRPC, and turns the answer
+//! back; so both protocols check and say the same.
+
+mod extract;
+mod health;
+mod openapi;
+mod problem;
+mod pull;
+mod queues;
+mod tasks;
+mod workers;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    routing::{delete, get, post},
+};
+
+use crate::grpc::Services;
+
+pub use openapi::openapi_json;
+pub(crate) use problem::internal_error;
+
+/// All routes.
+pub(crate) fn routes(services: Services) -> Router {
+    let most = services.limits.request_bytes;
+    let tasks = Router::new()
+        .route("/v1/tasks", get(tasks::list).post(tasks::create))
+        .route("/v1/tasks/batch", post(tasks::create_batch))
+        .route("/v1/tasks/bulk", post(tasks::bulk))
+        .route("/v1/tasks/{id}", get(tasks::get).delete(tasks::delete))
+        .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
+        .route("/v1/tasks/{id}/retry", post(tasks::retry))
+        .route("/v1/tasks/{id}/reschedule", post(tasks::reschedule))
+        .route("/v1/tasks/{id}/priority", post(tasks::set_priority))
+        .route("/v1/tasks/{id}/attempts", get(tasks::attempts))
+        .route("/v1/tasks/{id}/result", get(tasks::result));
+    let pull = Router::new()
+        .route("/v1/leases", post(pull::lease))
+        .route("/v1/sessions/{session}/heartbeat", post(pull::heartbeat))
+        .route("/v1/sessions/{session}", delete(pull::close))
+        .route("/v1/tasks/{id}/complete", post(pull::complete))
+        .route("/v1/tasks/{id}/fail", post(pull::fail))
+        .route("/v1/tasks/{id}/release", post(pull::release))
+        .route("/v1/tasks/{id}/progress", post(pull::progress));
+    let manage = Router::new()
+        .route("/v1/queues", get(queues::list))
+        .route("/v1/queues/{queue}", get(queues::get))
+        .route("/v1/queues/{queue}/pause", post(queues::pause))
+        .route("/v1/queues/{queue}/resume", post(queues::resume))
+        .route("/v1/workers", get(workers::list))
+        .route("/v1/workers/{worker}/drain", post(workers::drain))
+        .route("/v1/info", get(workers::info));
+    let around = Router::new()
+        .route("/", get(openapi::index))
+        .route("/openapi.json", get(openapi::document))
+        .route("/docs", get(openapi::docs))
+        .route("/docs/docs.js", get(openapi::script))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready));
+    tasks
+        .merge(pull)
+        .merge(manage)
+        .merge(around)
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(DefaultBodyLimit::max(most))
+        .with_state(services)
+}

@@ -1,0 +1,118 @@
+//! The contract, generated from the code, and a page that shows it without the internet.
+
+use std::sync::LazyLock;
+
+use axum::{
+    http::header,
+    response::{Html, IntoResponse, Redirect, Response},
+};
+use utoipa::{
+    OpenApi,
+    openapi::{ContentBuilder, HeaderBuilder, Ref, RefOr, ResponseBuilder},
+};
+
+use super::{health, problem, pull, queues, tasks, workers};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Rota",
+        description = "Create, watch and manage tasks; be a worker. Errors are problem documents \
+            (RFC 9457) with a stable `reason`. A 2xx means that what it says is durable.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(
+        tasks::create,
+        tasks::create_batch,
+        tasks::bulk,
+        tasks::list,
+        tasks::get,
+        tasks::delete,
+        tasks::cancel,
+        tasks::retry,
+        tasks::reschedule,
+        tasks::set_priority,
+        tasks::attempts,
+        tasks::result,
+        queues::list,
+        queues::get,
+        queues::pause,
+        queues::resume,
+        workers::list,
+        workers::drain,
+        workers::info,
+        pull::lease,
+        pull::heartbeat,
+        pull::close,
+        pull::complete,
+        pull::fail,
+        pull::release,
+        pull::progress,
+        health::alive,
+        health::ready,
+    ),
+    components(schemas(problem::Problem))
+)]
+struct Contract;
+
+/// What any path under `/v1` may answer, beyond what it says itself.
+const COMMON: [(&str, &str); 9] = [
+    ("400", "The request is not valid; `errors` names the fields"),
+    ("401", "Authentication is needed"),
+    ("403", "Not allowed"),
+    ("408", "The request took too long"),
+    ("413", "The request is too large"),
+    ("415", "The body must be JSON"),
+    ("429", "Too much at once; see Retry-After"),
+    ("503", "Not available now; see Retry-After"),
+    ("507", "The store is full"),
+];
+
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
+    let mut contract = Contract::openapi();
+    for (path, item) in &mut contract.paths.paths {
+        if !path.starts_with("/v1/") {
+            continue;
+        }
+        let operations =
+            [&mut item.get, &mut item.post, &mut item.delete, &mut item.put, &mut item.patch];
+        for operation in operations.into_iter().flatten() {
+            for (status, description) in COMMON {
+                let schema = Ref::from_schema_name("Problem");
+                let content = ContentBuilder::new().schema(Some(RefOr::Ref(schema))).build();
+                let mut response = ResponseBuilder::new()
+                    .description(description)
+                    .content("application/problem+json", content);
+                if matches!(status, "429" | "503" | "507") {
+                    response = response.header("retry-after", HeaderBuilder::new().build());
+                }
+                let responses = &mut operation.responses.responses;
+                responses.entry(status.to_owned()).or_insert_with(|| response.build().into());
+            }
+        }
+    }
+    contract.to_pretty_json().expect("the contract is always JSON")
+});
+
+/// The OpenAPI document, as text.
+#[must_use]
+pub fn openapi_json() -> &'static str {
+    DOCUMENT.as_str()
+}
+
+pub(crate) async fn document() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], openapi_json()).into_response()
+}
+
+pub(crate) async fn index() -> Redirect {
+    Redirect::temporary("/docs")
+}
+
+pub(crate) async fn docs() -> impl IntoResponse {
+    let policy = "default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'";
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(include_str!("docs.html")))
+}
+
+pub(crate) async fn script() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("docs.js"))
+}

@@ -1,0 +1,247 @@
+//! From the engine to the wire.
+
+use std::time::Duration;
+
+use rota_core::{
+    AttemptRecord, Failure, FailureReason, HeldLease, Jitter, Millis, Name, Policy, QueueCounts,
+    SessionView, Status, StopReason, Waiting, WallTime,
+};
+use rota_engine::{Dispatched, Health, Info, TaskPage, TaskView};
+use rota_proto::{json::Span, v1};
+
+use crate::limits::Limits;
+
+pub(crate) fn date(at: WallTime) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: at.0.div_euclid(1000),
+        nanos: i32::try_from(at.0.rem_euclid(1000) * 1_000_000).expect("below a second"),
+    }
+}
+
+pub(crate) fn span(span: Millis) -> prost_types::Duration {
+    duration(span.as_duration())
+}
+
+pub(crate) fn duration(duration: Duration) -> prost_types::Duration {
+    Span(duration).into()
+}
+
+pub(crate) fn status(status: Status) -> v1::TaskStatus {
+    match status {
+        Status::Scheduled => v1::TaskStatus::Scheduled,
+        Status::Pending => v1::TaskStatus::Pending,
+        Status::Assigned => v1::TaskStatus::Assigned,
+        Status::Running => v1::TaskStatus::Running,
+        Status::Completed => v1::TaskStatus::Completed,
+        Status::Failed => v1::TaskStatus::Failed,
+        Status::Cancelled => v1::TaskStatus::Cancelled,
+        Status::Expired => v1::TaskStatus::Expired,
+    }
+}
+
+fn failure(failure: &Failure) -> v1::TaskError {
+    let reason = match failure.reason {
+        FailureReason::Error => v1::FailureReason::Error,
+        FailureReason::Permanent => v1::FailureReason::Permanent,
+        FailureReason::Timeout => v1::FailureReason::Timeout,
+        FailureReason::WorkerLost => v1::FailureReason::WorkerLost,
+        FailureReason::Cancelled => v1::FailureReason::Cancelled,
+        FailureReason::Expired => v1::FailureReason::Expired,
+    };
+    v1::TaskError { reason: reason.into(), message: failure.message.to_string() }
+}
+
+fn retry(policy: &Policy) -> v1::RetryPolicy {
+    let retry = &policy.retry;
+    let jitter = match retry.jitter {
+        Jitter::Full => v1::Jitter::Full,
+        Jitter::None => v1::Jitter::None,
+    };
+    v1::RetryPolicy {
+        max_attempts: Some(retry.max_attempts),
+        initial: Some(span(retry.initial)),
+        multiplier: Some(retry.multiplier),
+        max: Some(span(retry.max)),
+        jitter: jitter.into(),
+        max_lost: Some(retry.max_lost),
+    }
+}
+
+fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
+    use v1::waiting::Reason;
+    let (queue, kind) = (&view.spec.queue, &view.spec.kind);
+    let until = |at: WallTime| rota_proto::json::Date::from(date(at));
+    let mut wire = v1::Waiting::default();
+    let (reason, message) = match waiting {
+        Waiting::DueLater { until: at } => {
+            wire.until = Some(date(at));
+            (Reason::DueLater, format!("due at {}", until(at)))
+        }
+        Waiting::BackingOff { attempt, until: at } => {
+            wire.until = Some(date(at));
+            wire.attempt = attempt;
+            let at = until(at);
+            (Reason::BackingOff, format!("attempt {attempt} failed; tried again at {at}"))
+        }
+        Waiting::QueuePaused => (Reason::QueuePaused, format!("queue {queue} is paused")),
+        Waiting::NoWorker => {
+            let message = format!("no connected worker serves kind {kind} in queue {queue}");
+            (Reason::NoWorker, message)
+        }
+        Waiting::SlotsBusy { ahead } => {
+            wire.ahead = ahead;
+            let message = format!(
+                "all slots of the workers that serve kind {kind} in queue {queue} are busy; \
+                 {ahead} tasks go first"
+            );
+            (Reason::SlotsBusy, message)
+        }
+    };
+    wire.reason = reason.into();
+    wire.message = message;
+    wire
+}
+
+pub(crate) fn task(view: &TaskView) -> v1::Task {
+    let spec = &view.spec;
+    let labels = spec.labels.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    v1::Task {
+        id: spec.shown_id(),
+        queue: spec.queue.to_string(),
+        kind: spec.kind.to_string(),
+        status: status(view.status).into(),
+        payload: spec.payload.clone(),
+        labels: labels.collect(),
+        priority: view.priority.level().into(),
+        created_at: Some(date(spec.created_at)),
+        run_at: Some(date(view.run_at)),
+        expires_at: spec.expires_at.map(date),
+        timeout: Some(span(spec.policy.timeout)),
+        retry: Some(retry(&spec.policy)),
+        idempotency_key: spec.binds.key.as_deref().unwrap_or_default().to_owned(),
+        retention: spec.policy.retention.map(span),
+        attempt: view.attempt,
+        lost: view.lost,
+        worker: view.worker.as_ref().map(ToString::to_string).unwrap_or_default(),
+        started_at: view.started_at.map(date),
+        finished_at: view.finished_at.map(date),
+        error: view.failure.as_ref().map(failure),
+        waiting: view.waiting.map(|reason| waiting(reason, view)),
+        lease_token: view.lease_token.map(|token| token.0).unwrap_or_default(),
+        cancel_requested: view.cancel_requested,
+        progress: view.progress.as_deref().unwrap_or_default().to_owned(),
+        has_result: view.has_result,
+    }
+}
+
+pub(crate) fn page(page: &TaskPage) -> v1::ListTasksResponse {
+    v1::ListTasksResponse {
+        tasks: page.tasks.iter().map(task).collect(),
+        next_page_token: page.next.map(|next| next.before.to_string()).unwrap_or_default(),
+    }
+}
+
+pub(crate) fn attempt(record: AttemptRecord) -> v1::Attempt {
+    v1::Attempt {
+        attempt: record.attempt,
+        worker: record.worker.to_string(),
+        assigned_at: Some(date(record.assigned_at)),
+        started_at: record.started_at.map(date),
+        ended_at: record.ended_at.map(date),
+        error: record.failure.as_ref().map(failure),
+        output_tail: record.output_tail,
+        lease_token: record.token.0,
+    }
+}
+
+pub(crate) fn queue(counts: &QueueCounts, now: WallTime) -> v1::Queue {
+    v1::Queue {
+        name: counts.name.to_string(),
+        paused: counts.paused,
+        scheduled: counts.scheduled,
+        pending: counts.pending,
+        running: counts.leased,
+        completed_total: counts.completed_total,
+        failed_total: counts.failed_total,
+        oldest_pending_age: counts.oldest_pending.map(|since| span(now.since(since))),
+    }
+}
+
+pub(crate) fn worker(view: &SessionView) -> v1::Worker {
+    let names = |names: &[Name]| names.iter().map(ToString::to_string).collect();
+    let task = |(id, binds): &(rota_core::TaskId, rota_core::Binds)| match &binds.id {
+        Some(name) => name.to_string(),
+        None => id.to_string(),
+    };
+    v1::Worker {
+        session: view.id.to_string(),
+        name: view.worker.to_string(),
+        slots: view.slots,
+        slots_used: view.held,
+        queues: names(&view.queues),
+        kinds: names(&view.kinds),
+        connected_at: Some(date(view.opened_at)),
+        heartbeat_age: Some(span(view.heartbeat_age)),
+        draining: view.draining,
+        tasks: view.tasks.iter().map(task).collect(),
+    }
+}
+
+/// What a worker is to do. The task is named by the id that Rota gave it, which reports repeat.
+pub(crate) fn dispatch(task: Dispatched) -> v1::Dispatch {
+    let spec = task.spec;
+    let labels = spec.labels.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    v1::Dispatch {
+        task_id: spec.id.to_string(),
+        lease_token: task.token.0,
+        queue: spec.queue.to_string(),
+        kind: spec.kind.to_string(),
+        payload: spec.payload.clone(),
+        attempt: task.attempt,
+        max_attempts: spec.policy.retry.max_attempts,
+        timeout: Some(span(spec.policy.timeout)),
+        labels: labels.collect(),
+        created_at: Some(date(spec.created_at)),
+        run_at: Some(date(task.run_at)),
+        shown_id: spec.shown_id(),
+    }
+}
+
+pub(crate) fn lease(lease: &HeldLease) -> v1::Lease {
+    v1::Lease { task_id: lease.task.to_string(), lease_token: lease.token.0 }
+}
+
+pub(crate) fn stop_reason(reason: StopReason) -> v1::stop::Reason {
+    match reason {
+        StopReason::Cancelled => v1::stop::Reason::Cancelled,
+        StopReason::LeaseLost => v1::stop::Reason::LeaseLost,
+        StopReason::Timeout => v1::stop::Reason::Timeout,
+    }
+}
+
+/// What is wrong, in one line; empty when nothing is.
+pub(crate) fn problem(health: &Health) -> String {
+    let problems: Vec<String> = health
+        .checks
+        .iter()
+        .filter_map(|check| Some(format!("{}: {}", check.name, check.problem.as_ref()?)))
+        .collect();
+    problems.join("; ")
+}
+
+pub(crate) fn info(info: Info, store: &str, health: &Health, limits: &Limits) -> v1::ServerInfo {
+    let named = limits.named().into_iter().chain(info.limits);
+    v1::ServerInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        node: info.node,
+        leader: info.leader.unwrap_or_default(),
+        epoch: info.epoch,
+        store: store.to_owned(),
+        started_at: Some(date(info.started_at)),
+        now: Some(date(info.now)),
+        live_tasks: info.live_tasks,
+        ready: health.is_ready(),
+        problem: problem(health),
+        limits: named.map(|(name, value)| (name.to_owned(), value)).collect(),
+    }
+}
