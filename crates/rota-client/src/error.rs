@@ -1,0 +1,92 @@
+//! Why a call did not do what was asked.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// Why a call did not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// An address is not one.
+    #[error("{address:?} is not an address such as http://127.0.0.1:7420: {reason}")]
+    Address {
+        /// What was given.
+        address: String,
+        /// Why not.
+        reason: String,
+    },
+    /// No node could be reached, within the time allowed.
+    #[error("cannot reach {addresses}: {reason}")]
+    Unreachable {
+        /// The nodes tried.
+        addresses: String,
+        /// What the last one said.
+        reason: String,
+    },
+    /// A node answered, and refused.
+    #[error("{message}")]
+    Refused {
+        /// The gRPC code.
+        code: Code,
+        /// In words.
+        message: String,
+        /// The stable word, such as `queue_full`; empty where the answer had none.
+        reason: String,
+        /// The fields that are wrong.
+        violations: Vec<FieldViolation>,
+        /// When to try again.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// Something wrong with one field of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldViolation {
+    /// Its path.
+    pub field: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl ClientError {
+    /// The gRPC code; `Unavailable` where no node was reached.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Address { .. } => Code::InvalidArgument,
+            Self::Unreachable { .. } => Code::Unavailable,
+            Self::Refused { code, .. } => *code,
+        }
+    }
+
+    /// The stable word of a refusal; empty for other errors.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Refused { reason, .. } => reason,
+            _ => "",
+        }
+    }
+}
+
+impl From<Status> for ClientError {
+    fn from(status: Status) -> Self {
+        let details = status.get_error_details();
+        let violations = details.bad_request().map(|bad| {
+            let violation = |violation: &tonic_types::FieldViolation| FieldViolation {
+                field: violation.field.clone(),
+                message: violation.description.clone(),
+            };
+            bad.field_violations.iter().map(violation).collect()
+        });
+        Self::Refused {
+            code: status.code(),
+            message: status.message().to_owned(),
+            reason: details.error_info().map(|info| info.reason.clone()).unwrap_or_default(),
+            violations: violations.unwrap_or_default(),
+            retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
+        }
+    }
+}
