@@ -1,0 +1,112 @@
+//! One attempt: runs a handler, and ends it when it must end.
+
+use std::{
+    panic::AssertUnwindSafe,
+    pin::pin,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use rota_proto::v1::{self, report::Outcome as Wire};
+use tokio::sync::mpsc;
+
+use crate::{
+    context::{StopReason, TaskContext},
+    handler::{Again, Handler, HandlerError, Outcome},
+    session::Event,
+};
+
+/// A handler that is told to stop gets so long to do so before it is dropped. Shorter than what the
+/// server grants the worker.
+const STOP_GRACE: Duration = Duration::from_secs(8);
+
+/// Runs the handler and says how it went.
+pub(crate) async fn run(
+    handler: Handler,
+    context: TaskContext,
+    payload: Bytes,
+    events: mpsc::UnboundedSender<Event>,
+) {
+    let started_at = SystemTime::now();
+    let outcome = supervise(handler, &context, payload).await;
+    let (outcome, output_tail) = report(outcome, context.stop_reason());
+    let dispatch = context.dispatch();
+    let report = v1::Report {
+        task_id: dispatch.task_id.clone(),
+        lease_token: dispatch.lease_token,
+        outcome,
+        started_at: Some(started_at.into()),
+        output_tail,
+    };
+    // The session outlives its attempts, unless the worker was dropped.
+    let _ = events.send(Event::Ended(report));
+}
+
+/// Drives the handler to its end, at the latest a grace after it was told to stop.
+async fn supervise(handler: Handler, context: &TaskContext, payload: Bytes) -> Outcome {
+    let timeout = context.timeout();
+    let call = std::panic::catch_unwind(AssertUnwindSafe(|| handler(context.clone(), payload)));
+    let Ok(call) = call else { return Err(HandlerError::new("the handler panicked")) };
+    let mut call = pin!(AssertUnwindSafe(call).catch_unwind());
+    let ended = tokio::select! {
+        ended = &mut call => Some(ended),
+        () = tokio::time::sleep(timeout) => {
+            context.stop(StopReason::Timeout);
+            None
+        }
+        _ = context.stopped() => None,
+    };
+    let ended = match ended {
+        Some(ended) => Some(ended),
+        None => tokio::time::timeout(STOP_GRACE, call).await.ok(),
+    };
+    match ended {
+        Some(Ok(outcome)) => outcome,
+        Some(Err(panic)) => Err(HandlerError::new(panic_message(panic.as_ref()))),
+        None => Err(HandlerError::new("the handler did not stop when told to and was dropped")),
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("the handler panicked: {}", words.unwrap_or("without words"))
+}
+
+/// What the server is told; `None`: nothing, for the lease is over.
+fn report(outcome: Outcome, stopped: Option<StopReason>) -> (Option<Wire>, Bytes) {
+    if stopped == Some(StopReason::LeaseLost) {
+        return (None, Bytes::new());
+    }
+    let error = match outcome {
+        // It was done before it noticed that it should stop: done is done.
+        Ok(done) => {
+            return (
+                Some(Wire::Completed(v1::Completed { result: done.result })),
+                done.output_tail,
+            );
+        }
+        Err(error) => error,
+    };
+    let failed = |reason: v1::FailureReason, message: String, again: Again| {
+        let retry_at = if let Again::At(at) = again { Some(at.into()) } else { None };
+        Wire::Failed(v1::Failed { reason: reason.into(), message, retry_at })
+    };
+    let wire = match stopped {
+        Some(StopReason::Cancelled) => Wire::Cancelled(v1::Cancelled {}),
+        Some(StopReason::Draining) => Wire::Released(v1::Released {}),
+        Some(StopReason::Timeout) => {
+            let message = format!("the attempt took longer than its timeout ({})", error.message);
+            failed(v1::FailureReason::Timeout, message, Again::ByPolicy)
+        }
+        Some(StopReason::LeaseLost) | None => {
+            let reason = match error.again {
+                Again::Never => v1::FailureReason::Permanent,
+                Again::ByPolicy | Again::At(_) => v1::FailureReason::Error,
+            };
+            failed(reason, error.message, error.again)
+        }
+    };
+    (Some(wire), error.output_tail)
+}

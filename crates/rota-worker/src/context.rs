@@ -1,0 +1,153 @@
+//! What a handler knows of its task, and can say.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use rota_proto::v1;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::session::Event;
+
+/// Why an attempt is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// A client cancelled the task.
+    Cancelled,
+    /// The attempt took longer than its timeout.
+    Timeout,
+    /// The lease is no longer this worker's: whatever the handler returns is dropped.
+    LeaseLost,
+    /// The worker drains and its patience is over: the task goes to another worker.
+    Draining,
+}
+
+/// A task in the hands of a handler. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct TaskContext {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    task: v1::Dispatch,
+    worker: Arc<str>,
+    stop: CancellationToken,
+    reason: OnceLock<StopReason>,
+    events: mpsc::UnboundedSender<Event>,
+}
+
+impl TaskContext {
+    pub(crate) fn new(
+        task: v1::Dispatch,
+        worker: Arc<str>,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let inner = Inner { task, worker, stop, reason: OnceLock::new(), events };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The task's id, as its client sees it.
+    #[expect(clippy::misnamed_getters, reason = "handlers know one id: the one that clients see")]
+    #[must_use]
+    pub fn task_id(&self) -> &str {
+        &self.inner.task.shown_id
+    }
+
+    /// Where it waited.
+    #[must_use]
+    pub fn queue(&self) -> &str {
+        &self.inner.task.queue
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.inner.task.kind
+    }
+
+    /// The number of this attempt: 1 for the first.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.inner.task.attempt
+    }
+
+    /// Attempts that may fail before the task does.
+    #[must_use]
+    pub fn max_attempts(&self) -> u32 {
+        self.inner.task.max_attempts
+    }
+
+    /// The fencing token: a number that only grows for a task. Hand it to whatever the task writes
+    /// to, and have that refuse a smaller one than it has seen: then an attempt that was paused and
+    /// overtaken cannot do harm.
+    #[must_use]
+    pub fn lease_token(&self) -> u64 {
+        self.inner.task.lease_token
+    }
+
+    /// Longest time for this attempt.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        let timeout = self.inner.task.timeout.unwrap_or_default();
+        timeout.try_into().unwrap_or(Duration::MAX)
+    }
+
+    /// A label of the task.
+    #[must_use]
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.inner.task.labels.get(name).map(String::as_str)
+    }
+
+    /// This worker's name.
+    #[must_use]
+    pub fn worker(&self) -> &str {
+        &self.inner.worker
+    }
+
+    /// When the task was due.
+    #[must_use]
+    pub fn run_at(&self) -> std::time::SystemTime {
+        let at = self.inner.task.run_at.unwrap_or_default();
+        at.try_into().unwrap_or(std::time::SystemTime::UNIX_EPOCH)
+    }
+
+    /// Says how far the handler is; shown with the task. At most 1 KiB is kept.
+    pub fn progress(&self, message: impl Into<String>) {
+        let mut message = message.into();
+        let mut end = message.len().min(1024);
+        while !message.is_char_boundary(end) {
+            end -= 1;
+        }
+        message.truncate(end);
+        let key = self.inner.task.task_id.clone();
+        let token = self.inner.task.lease_token;
+        // A worker that has stopped takes no more words.
+        let _ = self.inner.events.send(Event::Progress { task_id: key, token, message });
+    }
+
+    /// Resolves when the handler should stop; never for a task that may go on.
+    pub async fn stopped(&self) -> StopReason {
+        self.inner.stop.cancelled().await;
+        self.stop_reason().unwrap_or(StopReason::LeaseLost)
+    }
+
+    /// Why the handler should stop, if it should.
+    #[must_use]
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        self.inner.reason.get().copied()
+    }
+
+    pub(crate) fn stop(&self, reason: StopReason) {
+        // The first reason stands.
+        let _ = self.inner.reason.set(reason);
+        self.inner.stop.cancel();
+    }
+
+    pub(crate) fn dispatch(&self) -> &v1::Dispatch {
+        &self.inner.task
+    }
+}

@@ -1,0 +1,4 @@
+//! Executors: tasks that need no handler of their own.
+
+pub mod command;
+pub mod http;

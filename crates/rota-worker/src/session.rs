@@ -1,0 +1,480 @@
+//! The worker's session: one task that owns the stream, what runs, and what is to be reported.
+//!
+//! It comes back with the same session when the stream breaks, on whichever node answers, with the
+//! leases it still holds; what runs goes on meanwhile. It never waits for room to send: what cannot
+//! be sent now stays in the outbox, so that it always hears what the server says.
+
+use std::{sync::Arc, time::Duration};
+
+use rota_client::{ClientError, v1};
+use rota_proto::v1::{
+    report::Outcome, server_message::Message as Down, worker_message::Message as Up,
+    worker_service_client::WorkerServiceClient,
+};
+use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::TaskTracker;
+use tonic::{Code, Status, Streaming};
+use tracing::{debug, info, warn};
+
+use crate::{
+    attempt,
+    context::{StopReason, TaskContext},
+    outbox::Outbox,
+    worker::{Worker, WorkerError},
+};
+
+/// Messages on their way into the stream: the unanswered reports, heartbeats and credit.
+const OUTGOING: usize = 64;
+/// A task that still runs after so long is reported as started; quicker ones only as ended.
+const STARTED_AFTER: Duration = Duration::from_millis(20);
+/// Time for a node to answer the first message.
+const WELCOME: Duration = Duration::from_secs(5);
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(3);
+/// When all is done, the last reports get so long to be answered.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// After a resumption, ended leases are remembered so long.
+const REMEMBERED: Duration = Duration::from_secs(10);
+/// Events taken at a time.
+const EVENTS: usize = 1024;
+/// Largest message that is accepted.
+const MESSAGE_BYTES: usize = 64 << 20;
+
+/// What attempts say to the session.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Progress {
+        task_id: String,
+        token: u64,
+        message: String,
+    },
+    /// An attempt ended; without an outcome nothing is to be reported.
+    Ended(v1::Report),
+}
+
+/// A task that runs.
+struct Running {
+    token: u64,
+    context: TaskContext,
+    since: Instant,
+    reported: bool,
+}
+
+/// An open stream.
+struct Connection {
+    up: mpsc::Sender<v1::WorkerMessage>,
+    down: Streaming<v1::ServerMessage>,
+    ttl: Duration,
+}
+
+pub(crate) struct Session {
+    worker: Worker,
+    id: String,
+    running: FxHashMap<String, Running>,
+    /// Tasks that were not reported as started yet, oldest first.
+    silent: std::collections::VecDeque<(Instant, String)>,
+    outbox: Outbox,
+    events: mpsc::UnboundedReceiver<Event>,
+    events_sender: mpsc::UnboundedSender<Event>,
+    attempts: TaskTracker,
+    phase: Phase,
+    credit_sent: bool,
+    /// After a resumption: leases that have ended here. A task may be sent twice then.
+    ended: Option<Ended>,
+}
+
+/// How far the worker is with its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// Takes no more; what runs may go on until then.
+    Draining(Instant),
+    /// What ran was told to stop.
+    Ending(Instant),
+}
+
+impl Phase {
+    fn patience_ends(self) -> Option<Instant> {
+        if let Self::Draining(until) = self { Some(until) } else { None }
+    }
+}
+
+/// Leases that ended lately.
+struct Ended {
+    until: Instant,
+    leases: FxHashSet<(String, u64)>,
+}
+
+/// Why a connection ended.
+enum Lost {
+    /// Try again.
+    Broken(Status),
+    /// All is done.
+    Drained,
+}
+
+impl Session {
+    pub(crate) fn new(worker: Worker) -> Self {
+        // Bounded by what runs: each attempt sends its end and, at its own pace, progress.
+        let (events_sender, events) = mpsc::unbounded_channel();
+        Self {
+            worker,
+            id: String::new(),
+            running: FxHashMap::default(),
+            silent: std::collections::VecDeque::new(),
+            outbox: Outbox::default(),
+            events,
+            events_sender,
+            attempts: TaskTracker::new(),
+            phase: Phase::Serving,
+            credit_sent: false,
+            ended: None,
+        }
+    }
+
+    pub(crate) async fn run(mut self) -> Result<(), WorkerError> {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let lost = match self.connect().await {
+                Ok(connection) => {
+                    pause = PAUSE_MIN;
+                    self.serve(connection).await
+                }
+                Err(status) => Lost::Broken(status),
+            };
+            self.outbox.rewind();
+            self.credit_sent = false;
+            let status = match lost {
+                Lost::Drained => return Ok(()),
+                Lost::Broken(status) => status,
+            };
+            if refuses_for_good(&status) {
+                return Err(WorkerError::Refused(ClientError::from(status)));
+            }
+            warn!(
+                error = status.message(),
+                running = self.running.len(),
+                "not connected; trying again"
+            );
+            self.worker.client.next_node();
+            let until = Instant::now() + pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+            pause = (pause * 2).min(PAUSE_MAX);
+            if self.wait_unconnected(until).await {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Opens the stream and takes up the session. What the server no longer counts as ours is
+    /// stopped.
+    async fn connect(&mut self) -> Result<Connection, Status> {
+        let (up, outgoing) = mpsc::channel(OUTGOING);
+        let held = self.running.iter().map(|(task_id, running)| v1::Lease {
+            task_id: task_id.clone(),
+            lease_token: running.token,
+        });
+        let hello = v1::Hello {
+            name: self.worker.name.to_string(),
+            queues: self.worker.queues.clone(),
+            kinds: self.worker.handlers.keys().cloned().collect(),
+            slots: self.worker.slots,
+            session: self.id.clone(),
+            held: held.chain(self.outbox.leases()).collect(),
+        };
+        // The channel is empty: there is room.
+        let _ = up.try_send(message(Up::Hello(hello)));
+        let connection = self.worker.client.connection();
+        let mut service =
+            WorkerServiceClient::new(connection).max_decoding_message_size(MESSAGE_BYTES);
+        let late = |_| Status::unavailable("the server did not answer in time");
+        let answer = timeout(WELCOME, service.work(ReceiverStream::new(outgoing)));
+        let mut down = answer.await.map_err(late)??.into_inner();
+        let first = timeout(WELCOME, down.message()).await.map_err(late)??;
+        let Some(v1::ServerMessage { message: Some(Down::Welcome(welcome)) }) = first else {
+            return Err(Status::unavailable("the server did not welcome the worker"));
+        };
+        info!(session = welcome.session, node = welcome.node, "connected");
+        if !self.id.is_empty() {
+            let leases = self.outbox.leases().map(|lease| (lease.task_id, lease.lease_token));
+            let until = Instant::now() + REMEMBERED;
+            self.ended = Some(Ended { until, leases: leases.collect() });
+        }
+        self.id = welcome.session;
+        for lease in welcome.revoked {
+            self.outbox.forget(&lease.task_id, lease.lease_token);
+            self.stop(&lease.task_id, lease.lease_token, StopReason::LeaseLost);
+        }
+        for running in self.running.values_mut() {
+            running.reported = false;
+        }
+        self.silent = self.running.iter().map(|(id, task)| (task.since, id.clone())).collect();
+        let ttl = welcome.ttl.unwrap_or_default().try_into().unwrap_or(Duration::from_secs(10));
+        Ok(Connection { up, down, ttl })
+    }
+
+    /// Serves a stream until it breaks or all is done.
+    async fn serve(&mut self, mut connection: Connection) -> Lost {
+        let mut heartbeat = tokio::time::interval(connection.ttl / 3);
+        let mut events = Vec::with_capacity(EVENTS);
+        loop {
+            let started_due = self.silent.front().map(|(since, _)| *since + STARTED_AFTER);
+            let drain = self.worker.drain.clone();
+            tokio::select! {
+                down = connection.down.message() => match down {
+                    Ok(Some(v1::ServerMessage { message: Some(message) })) => self.hear(message),
+                    Ok(Some(_)) => debug!("the server said something that this version does not know"),
+                    Ok(None) => return Lost::Broken(Status::unavailable("the server closed the stream")),
+                    Err(status) => return Lost::Broken(status),
+                },
+                count = self.events.recv_many(&mut events, EVENTS) => {
+                    debug_assert!(count > 0, "the session holds a sender itself");
+                    events.drain(..).for_each(|event| self.note(event));
+                }
+                _ = heartbeat.tick() => {
+                    // A full channel says that the server does not read: the stream will break.
+                    let _ = connection.up.try_send(message(Up::Heartbeat(v1::Heartbeat {})));
+                }
+                () = maybe(started_due) => self.report_started(),
+                () = drain.gently.cancelled(), if self.phase == Phase::Serving => self.start_drain(),
+                () = drain.at_once.cancelled(), if self.phase.patience_ends().is_some() => self.end_drain(),
+                () = maybe(self.phase.patience_ends()) => self.end_drain(),
+            }
+            self.flush(&connection.up);
+            if self.phase != Phase::Serving && self.running.is_empty() && self.outbox.is_empty() {
+                let _ = connection.up.send(message(Up::Goodbye(v1::Goodbye {}))).await;
+                drop(connection.up);
+                // The server ends the stream when it has ended the session.
+                let ended = async { while let Ok(Some(_)) = connection.down.message().await {} };
+                let _ = timeout(LAST_WORDS, ended).await;
+                return Lost::Drained;
+            }
+        }
+    }
+
+    /// Between two connections: what runs goes on. True: the worker drained and gives up.
+    async fn wait_unconnected(&mut self, until: Instant) -> bool {
+        let drain = self.worker.drain.clone();
+        loop {
+            tokio::select! {
+                Some(event) = self.events.recv() => self.note(event),
+                () = sleep_until(until) => {
+                    let idle = self.running.is_empty() && self.outbox.is_empty();
+                    let over = match self.phase {
+                        Phase::Serving => false,
+                        Phase::Draining(_) => idle,
+                        Phase::Ending(since) => idle || since.elapsed() > LAST_WORDS,
+                    };
+                    if over {
+                        warn!("stopping without the server: what it was not told costs an attempt");
+                        return true;
+                    }
+                    return false;
+                }
+                () = drain.gently.cancelled(), if self.phase == Phase::Serving => self.start_drain(),
+                () = drain.at_once.cancelled(), if self.phase.patience_ends().is_some() => self.end_drain(),
+                () = maybe(self.phase.patience_ends()) => self.end_drain(),
+            }
+        }
+    }
+
+    fn hear(&mut self, message: Down) {
+        match message {
+            Down::Dispatches(dispatches) => {
+                dispatches.tasks.into_iter().for_each(|task| self.start(task));
+            }
+            Down::ReportResults(results) => {
+                for refusal in results.refused {
+                    warn!(
+                        task = refusal.task_id,
+                        token = refusal.lease_token,
+                        reason = refusal.reason,
+                        "a report was refused: {}",
+                        refusal.message
+                    );
+                    self.stop(&refusal.task_id, refusal.lease_token, StopReason::LeaseLost);
+                }
+                self.outbox.answered(results.seq);
+            }
+            Down::Stop(stop) => {
+                let reason = match stop.reason() {
+                    v1::stop::Reason::Cancelled => StopReason::Cancelled,
+                    // The server has given up on the attempt already.
+                    _ => StopReason::LeaseLost,
+                };
+                self.stop(&stop.task_id, stop.lease_token, reason);
+            }
+            Down::Drain(_) => {
+                if self.phase == Phase::Serving {
+                    info!("the server asks this worker to drain");
+                    self.start_drain();
+                }
+            }
+            Down::Welcome(_) => debug!("welcomed again"),
+        }
+    }
+
+    /// Starts an attempt, unless it is one that we have: a task may be sent again when a session is
+    /// resumed.
+    fn start(&mut self, task: v1::Dispatch) {
+        let (task_id, token) = (task.task_id.clone(), task.lease_token);
+        if let Some(running) = self.running.get(&task_id) {
+            if running.token == token {
+                return;
+            }
+            running.context.stop(StopReason::LeaseLost);
+        }
+        if self.phase != Phase::Serving {
+            self.release(&task);
+            return;
+        }
+        let lease = (task_id, token);
+        if self.ended.as_ref().is_some_and(|ended| ended.leases.contains(&lease)) {
+            return;
+        }
+        let (task_id, token) = lease;
+        let Some(handler) = self.worker.handlers.get(&task.kind).cloned() else {
+            self.release(&task);
+            return;
+        };
+        let payload = task.payload.clone();
+        let worker: Arc<str> = self.worker.name.clone();
+        let context = TaskContext::new(task, worker, self.events_sender.clone());
+        let since = Instant::now();
+        self.silent.push_back((since, task_id.clone()));
+        let running = Running { token, context: context.clone(), since, reported: false };
+        self.running.insert(task_id, running);
+        let events = self.events_sender.clone();
+        self.attempts.spawn(attempt::run(handler, context, payload, events));
+    }
+
+    /// Gives a task back that was not begun.
+    fn release(&mut self, task: &v1::Dispatch) {
+        self.outbox.push(v1::Report {
+            task_id: task.task_id.clone(),
+            lease_token: task.lease_token,
+            outcome: Some(Outcome::Released(v1::Released {})),
+            ..v1::Report::default()
+        });
+    }
+
+    fn stop(&self, task_id: &str, token: u64, reason: StopReason) {
+        if let Some(running) = self.running.get(task_id)
+            && running.token == token
+        {
+            running.context.stop(reason);
+        }
+    }
+
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::Ended(report) => {
+                if self.running.get(&report.task_id).is_some_and(|r| r.token == report.lease_token)
+                {
+                    self.running.remove(&report.task_id);
+                }
+                self.remember_end(&report);
+                if report.outcome.is_some() {
+                    self.outbox.push(report);
+                }
+            }
+            Event::Progress { task_id, token, message } => {
+                if self.running.contains_key(&task_id) {
+                    self.outbox.push(v1::Report {
+                        task_id,
+                        lease_token: token,
+                        outcome: Some(Outcome::Progress(v1::Progress { message })),
+                        ..v1::Report::default()
+                    });
+                }
+            }
+        }
+    }
+
+    fn remember_end(&mut self, report: &v1::Report) {
+        if let Some(ended) = &mut self.ended {
+            if Instant::now() < ended.until {
+                ended.leases.insert((report.task_id.clone(), report.lease_token));
+            } else {
+                self.ended = None;
+            }
+        }
+    }
+
+    /// Reports what has run for a while as started.
+    fn report_started(&mut self) {
+        let now = Instant::now();
+        while let Some((since, _)) = self.silent.front()
+            && *since + STARTED_AFTER <= now
+        {
+            let Some((since, task_id)) = self.silent.pop_front() else { break };
+            let Some(running) = self.running.get_mut(&task_id) else { continue };
+            if running.reported || running.since != since {
+                continue;
+            }
+            running.reported = true;
+            let started_at = std::time::SystemTime::now() - since.elapsed();
+            self.outbox.push(v1::Report {
+                task_id,
+                lease_token: running.token,
+                outcome: Some(Outcome::Started(v1::Started {})),
+                started_at: Some(started_at.into()),
+                ..v1::Report::default()
+            });
+        }
+    }
+
+    fn start_drain(&mut self) {
+        info!(running = self.running.len(), "draining");
+        self.phase = Phase::Draining(Instant::now() + self.worker.drain_timeout);
+    }
+
+    /// Patience is over: what still runs is handed back.
+    fn end_drain(&mut self) {
+        for running in self.running.values() {
+            running.context.stop(StopReason::Draining);
+        }
+        self.phase = Phase::Ending(Instant::now());
+    }
+
+    /// Sends what can be sent without waiting.
+    fn flush(&mut self, up: &mpsc::Sender<v1::WorkerMessage>) {
+        if self.phase != Phase::Serving && !self.credit_sent {
+            let credit = message(Up::Credit(v1::Credit { slots: 0 }));
+            self.credit_sent = up.try_send(credit).is_ok();
+        }
+        while up.capacity() > OUTGOING / 2
+            && let Some(reports) = self.outbox.next()
+        {
+            // The capacity was looked at, and nobody else sends.
+            let _ = up.try_send(message(Up::Reports(reports)));
+        }
+    }
+}
+
+fn message(message: Up) -> v1::WorkerMessage {
+    v1::WorkerMessage { message: Some(message) }
+}
+
+/// Resolves at that time; never where there is none.
+async fn maybe(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether coming back would be refused again.
+fn refuses_for_good(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::InvalidArgument
+            | Code::Unauthenticated
+            | Code::PermissionDenied
+            | Code::Unimplemented
+    )
+}

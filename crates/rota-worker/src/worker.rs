@@ -1,0 +1,198 @@
+//! A worker, from its settings to its end.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use rota_client::{Client, ClientError};
+use rustc_hash::FxHashMap;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    context::TaskContext,
+    handler::{self, Done, Handler, HandlerError},
+    session::Session,
+};
+
+/// Why a worker does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkerError {
+    /// It has nothing to run tasks with.
+    #[error("a worker needs at least one handler")]
+    NoHandler,
+    /// It has no room.
+    #[error("a worker needs at least one slot")]
+    NoSlot,
+    /// The server refuses it: a name that is not one, a token that is not known.
+    #[error("the server refuses this worker: {0}")]
+    Refused(ClientError),
+}
+
+/// How a worker drains: [`now`](Drain::now) may be called from a signal handler's task.
+#[derive(Debug, Clone, Default)]
+pub struct Drain {
+    pub(crate) gently: CancellationToken,
+    pub(crate) at_once: CancellationToken,
+}
+
+impl Drain {
+    /// Take no more tasks, let running ones finish until the worker's drain timeout, then hand the
+    /// rest back without spending an attempt, and end.
+    pub fn start(&self) {
+        self.gently.cancel();
+    }
+
+    /// The same, with no patience left.
+    pub fn now(&self) {
+        self.gently.cancel();
+        self.at_once.cancel();
+    }
+}
+
+/// Settings of a worker.
+pub struct Builder {
+    client: Client,
+    name: Option<String>,
+    queues: Vec<String>,
+    slots: u32,
+    drain_timeout: Duration,
+    handlers: FxHashMap<String, Handler>,
+}
+
+/// A worker, ready to run.
+pub struct Worker {
+    pub(crate) client: Client,
+    pub(crate) name: Arc<str>,
+    pub(crate) queues: Vec<String>,
+    pub(crate) slots: u32,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) handlers: FxHashMap<String, Handler>,
+    pub(crate) drain: Drain,
+}
+
+impl Builder {
+    /// A name for people; by default the host's name and this process's number.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Served queues; by default all.
+    #[must_use]
+    pub fn queues<Q: Into<String>>(mut self, queues: impl IntoIterator<Item = Q>) -> Self {
+        self.queues = queues.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Tasks run at once. Default 10.
+    #[must_use]
+    pub fn slots(mut self, slots: u32) -> Self {
+        self.slots = slots;
+        self
+    }
+
+    /// How long running tasks may go on when the worker drains. Default 30 s.
+    #[must_use]
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = timeout;
+        self
+    }
+
+    /// Runs tasks of a kind with a function that takes the payload and gives the result as values
+    /// with a JSON form. A payload that does not fit fails the task for good.
+    #[must_use]
+    pub fn handler<P, R, F, Fut>(self, kind: impl Into<String>, handler: F) -> Self
+    where
+        P: DeserializeOwned + Send + 'static,
+        R: Serialize + Send + 'static,
+        F: Fn(TaskContext, P) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, HandlerError>> + Send + 'static,
+    {
+        self.with(kind.into(), handler::typed(handler))
+    }
+
+    /// Runs tasks of a kind with a function that takes and gives bytes.
+    #[must_use]
+    pub fn raw_handler<F, Fut>(self, kind: impl Into<String>, handler: F) -> Self
+    where
+        F: Fn(TaskContext, Bytes) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Done, HandlerError>> + Send + 'static,
+    {
+        self.with(kind.into(), handler::raw(handler))
+    }
+
+    fn with(mut self, kind: String, handler: Handler) -> Self {
+        self.handlers.insert(kind, handler);
+        self
+    }
+
+    /// The worker.
+    ///
+    /// # Errors
+    /// When it has no handler or no slot.
+    pub fn build(self) -> Result<Worker, WorkerError> {
+        if self.handlers.is_empty() {
+            return Err(WorkerError::NoHandler);
+        }
+        if self.slots == 0 {
+            return Err(WorkerError::NoSlot);
+        }
+        Ok(Worker {
+            client: self.client,
+            name: self.name.unwrap_or_else(default_name).into(),
+            queues: self.queues,
+            slots: self.slots,
+            drain_timeout: self.drain_timeout,
+            handlers: self.handlers,
+            drain: Drain::default(),
+        })
+    }
+}
+
+/// The host's name and this process's number, in the alphabet of names.
+fn default_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String =
+        host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
+    let host = if host.is_empty() { "worker" } else { &host };
+    format!("{host}-{}", std::process::id())
+}
+
+impl Worker {
+    /// A worker to be set up, which reaches the cluster through this client.
+    #[must_use]
+    pub fn builder(client: Client) -> Builder {
+        Builder {
+            client,
+            name: None,
+            queues: Vec::new(),
+            slots: 10,
+            drain_timeout: Duration::from_secs(30),
+            handlers: FxHashMap::default(),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The way to end it.
+    #[must_use]
+    pub fn drain(&self) -> Drain {
+        self.drain.clone()
+    }
+
+    /// Runs tasks until it is drained, by [`Drain`] or because the server asks. While no server can
+    /// be reached it keeps what it runs and goes on trying. Dropping the future abandons running
+    /// tasks: their leases end with the session's TTL, and cost an attempt as lost.
+    ///
+    /// # Errors
+    /// When the server refuses the worker as it is.
+    pub async fn run(self) -> Result<(), WorkerError> {
+        Session::new(self).run().await
+    }
+}
