@@ -1,0 +1,45 @@
+# What a developer does every day; `make help` lists it. Needs the Rust toolchain and, for `test`,
+# what tests/install.sh installs from Debian's packages.
+
+.DEFAULT_GOAL := help
+.PHONY: help build release demo test fmt lint deny doc ci clean
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+help: ## Show what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the rota binary for development
+	$(CARGO) build --package rota
+
+release: ## Build the rota binary for use: target/release/rota
+	$(CARGO) build --package rota --release
+
+demo: ## Watch real tasks run on real processes; DIR=… names documents, KEEP=1 leaves the server up
+	@demo/run.sh
+
+test: ## Install what the tests need and run them all
+	@tests/install.sh
+	@tests/run.sh
+
+fmt: ## Format the sources
+	$(CARGO) fmt --all
+
+lint: ## Check formatting, lints and the project's own rules
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- --deny warnings
+	$(CARGO) xtask tidy
+
+deny: ## Check licences, versions, sources and known holes of what comes from elsewhere
+	@.ci/deny
+
+doc: ## Build the documentation of the crates: target/doc
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+
+ci: ## Everything that a change must pass
+	@.ci/run
+
+clean: ## Remove what was built and what the demo and tests left
+	$(CARGO) clean
+	rm -rf rota-data demo-data

@@ -1,0 +1,46 @@
+#!/bin/sh
+# Installs what the tests need beyond Rust: Debian packages (as root or with sudo) and, in a virtual
+# environment beside the build output, schemathesis. What is present is left alone.
+set -eu
+cd "$(dirname "$0")/.."
+
+schemathesis=4.32.5
+
+missing=
+need() {
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+need curl curl
+need jq jq
+need chromium chromium
+need python3 python3
+if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
+    missing="$missing python3-venv"
+fi
+
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" = 0 ]; then
+        as_root=
+    elif command -v sudo >/dev/null 2>&1; then
+        as_root=sudo
+    else
+        echo "The tests need these Debian packages, and this is neither root nor is there sudo:$missing" >&2
+        exit 1
+    fi
+    if ! command -v apt-get >/dev/null 2>&1; then
+        echo "The tests need what these Debian packages hold, and there is no apt-get:$missing" >&2
+        exit 1
+    fi
+    echo "Installing$missing"
+    $as_root apt-get update -qq
+    # shellcheck disable=SC2086 # a list of names
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null
+fi
+
+venv="${CARGO_TARGET_DIR:-target}/tools/schemathesis"
+if [ "$("$venv/bin/schemathesis" --version 2>/dev/null | grep -oE '[0-9]+(\.[0-9]+)+')" != "$schemathesis" ]; then
+    echo "Installing schemathesis $schemathesis into $venv"
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$schemathesis"
+fi
