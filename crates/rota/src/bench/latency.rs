@@ -1,0 +1,85 @@
+//! From submission to the start of the handler, in an open loop: a slow answer does not delay the
+//! next submission, and latency counts from when a task should have been sent.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use rota_client::{Client, task};
+use serde_json::{Value, json};
+use tokio::time::sleep_until;
+
+use super::{
+    Subject,
+    ledger::{Ledger, Workers, verify_left},
+    micros, quantiles,
+    throughput::{index_of, payload},
+};
+use crate::exit::Failure;
+
+const QUEUE: &str = "bench-latency";
+/// Tasks that warm things up and are not counted.
+const WARM_UP: u64 = 500;
+
+/// The load.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Load {
+    /// Tasks a second.
+    #[arg(long, default_value_t = 500)]
+    rate: u64,
+    /// For how long.
+    #[arg(long, default_value = "20s", value_parser = super::span)]
+    duration: Duration,
+    /// Bytes of a payload.
+    #[arg(long, default_value_t = 256)]
+    payload_bytes: usize,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self { rate: 500, duration: Duration::from_secs(20), payload_bytes: 256 }
+    }
+}
+
+pub(super) async fn run(subject: &Subject, load: &Load) -> Result<Value, Failure> {
+    let url = subject.client.addresses().to_owned();
+    let rate = load.rate.max(1);
+    let counted = rate * load.duration.as_secs().max(1);
+    let tasks = WARM_UP + counted;
+    let ledger = Arc::new(Ledger::new(counted));
+    let warm = Arc::new(Ledger::new(WARM_UP));
+    // Both clocks are this process's: the handler runs here too.
+    let began = Instant::now() + Duration::from_millis(200);
+    let gap = Duration::from_secs(1) / u32::try_from(rate).unwrap_or(u32::MAX);
+    let due = move |index: u64| began + gap * u32::try_from(index).unwrap_or(u32::MAX);
+    let (noted, warmed) = (ledger.clone(), warm.clone());
+    let workers = Workers::start(&url, "bench-latency", 1, 1000, move |_, payload| {
+        let index = index_of(payload);
+        let late = micros(due(index).elapsed());
+        if index < WARM_UP { warmed.note(index, late) } else { noted.note(index, late) }
+    })?;
+    let client = Client::connect([url])?;
+    client.get_server_info(rota_client::v1::GetServerInfoRequest {}).await?;
+    let mut sent = Vec::with_capacity(usize::try_from(tasks).unwrap_or(0));
+    for index in 0..tasks {
+        sleep_until(due(index).into()).await;
+        let client = client.clone();
+        let new = task("bench-latency").queue(QUEUE).payload(payload(index, load.payload_bytes));
+        sent.push(tokio::spawn(async move { client.create_task(new).await }));
+    }
+    for sent in sent {
+        sent.await.map_err(Failure::failed)??;
+    }
+    ledger.complete().await;
+    workers.end().await?;
+    warm.verify()?;
+    let (histogram, _) = ledger.verify()?;
+    verify_left(&subject.client, QUEUE, 0).await?;
+    Ok(json!({
+        "rate_per_second": rate,
+        "submit_to_start": quantiles(&histogram),
+        "server": subject.usage(),
+    }))
+}

@@ -1,0 +1,195 @@
+//! `rota bench`: measures a server over its public API, with real workers.
+//!
+//! Unless told to use a running server, it starts one of its own as a child process, on a free port,
+//! with its data in a temporary directory and every commit on disk. Each measurement verifies that
+//! every task completed exactly once, and fails if one did not.
+
+mod backlog;
+mod child;
+mod latency;
+mod ledger;
+mod throughput;
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand};
+use hdrhistogram::Histogram;
+use rota_client::Client;
+use rota_proto::json::Span;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use child::Child;
+
+use crate::{
+    exit::Failure,
+    output::{self, Format},
+};
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchVerb {
+    /// Tasks a second, from submission to completion.
+    Throughput {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        load: throughput::Load,
+    },
+    /// From submission to the start of the handler, at a given rate (open loop).
+    Latency {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        load: latency::Load,
+    },
+    /// Lateness of delayed tasks, with a backlog of pending ones.
+    Delay {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        load: backlog::DelayLoad,
+    },
+    /// From the start of a killed server with a backlog to the first task it runs.
+    Restart {
+        #[command(flatten)]
+        target: Target,
+        /// Tasks pending for tomorrow.
+        #[arg(long, default_value_t = 1_000_000)]
+        backlog: u64,
+    },
+    /// All of them.
+    All {
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Target {
+    /// A running server; by default one of its own.
+    #[arg(long)]
+    url: Option<String>,
+    /// Where its own server keeps its data; by default a temporary directory.
+    #[arg(long, value_name = "DIRECTORY")]
+    data: Option<PathBuf>,
+}
+
+/// A server to be measured.
+pub(crate) struct Subject {
+    client: Client,
+    child: Option<Child>,
+}
+
+impl Subject {
+    async fn start(target: &Target) -> Result<Self, Failure> {
+        let (url, child) = match &target.url {
+            Some(url) => (url.clone(), None),
+            None => {
+                let child = Child::start(target.data.clone()).await?;
+                (child.url().to_owned(), Some(child))
+            }
+        };
+        let client = Client::builder([url]).request_timeout(Duration::from_secs(60)).build()?;
+        Ok(Self { client, child })
+    }
+
+    /// Memory and processor time of its own server.
+    fn usage(&self) -> Value {
+        let usage = self.child.as_ref().and_then(Child::usage);
+        usage.map_or(Value::Null, |usage| json!(usage))
+    }
+}
+
+/// Quantiles of a latency, in milliseconds.
+#[derive(Debug, Serialize)]
+struct Quantiles {
+    count: u64,
+    p50_ms: f64,
+    p90_ms: f64,
+    p99_ms: f64,
+    p999_ms: f64,
+    max_ms: f64,
+}
+
+/// Of values in microseconds.
+#[expect(clippy::cast_precision_loss, reason = "microseconds of hours fit 52 bits")]
+fn quantiles(histogram: &Histogram<u64>) -> Quantiles {
+    let at = |quantile: f64| histogram.value_at_quantile(quantile) as f64 / 1000.0;
+    Quantiles {
+        count: histogram.len(),
+        p50_ms: at(0.5),
+        p90_ms: at(0.9),
+        p99_ms: at(0.99),
+        p999_ms: at(0.999),
+        max_ms: histogram.max() as f64 / 1000.0,
+    }
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new(3).expect("three digits are allowed")
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Runs the verb and prints what it found.
+pub(crate) async fn run(verb: BenchVerb, format: Format) -> Result<(), Failure> {
+    let found = match verb {
+        BenchVerb::Throughput { target, load } => {
+            throughput::run(&Subject::start(&target).await?, &load).await?
+        }
+        BenchVerb::Latency { target, load } => {
+            latency::run(&Subject::start(&target).await?, &load).await?
+        }
+        BenchVerb::Delay { target, load } => {
+            backlog::delay(&Subject::start(&target).await?, &load).await?
+        }
+        BenchVerb::Restart { target, backlog } => {
+            backlog::restart(Subject::start(&target).await?, backlog).await?
+        }
+        BenchVerb::All { target } => {
+            let load = throughput::Load::default();
+            let throughput = throughput::run(&Subject::start(&target).await?, &load).await?;
+            let load = latency::Load::default();
+            let latency = latency::run(&Subject::start(&target).await?, &load).await?;
+            let load = backlog::DelayLoad::default();
+            let delay = backlog::delay(&Subject::start(&target).await?, &load).await?;
+            let restart = backlog::restart(Subject::start(&target).await?, load.backlog).await?;
+            json!({ "throughput": throughput, "latency": latency, "delay": delay, "restart": restart })
+        }
+    };
+    match format {
+        Format::Json => output::json(&found),
+        Format::Table => {
+            let mut table = output::Table::new(&["MEASURE", "VALUE"]);
+            flatten("", &found, &mut table);
+            table.print()
+        }
+    }
+}
+
+fn flatten(prefix: &str, value: &Value, table: &mut output::Table) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let name =
+                    if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                flatten(&name, value, table);
+            }
+        }
+        Value::Null => {}
+        Value::Number(number) if number.is_f64() => {
+            let number = number.as_f64().unwrap_or_default();
+            table.row([prefix.to_owned(), format!("{number:.3}")]);
+        }
+        other => table.row([prefix.to_owned(), other.to_string()]),
+    }
+}
+
+/// A duration in a flag.
+fn span(text: &str) -> Result<Duration, String> {
+    text.parse::<Span>().map(|span| span.0).map_err(|error| error.to_string())
+}

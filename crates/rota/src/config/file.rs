@@ -1,0 +1,153 @@
+//! `rota.toml`.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use super::keys::KEYS;
+use crate::exit::Failure;
+
+/// What a file says: values by key, with the line.
+#[derive(Debug, Default)]
+pub(crate) struct ConfigFile {
+    values: BTreeMap<String, (String, String)>,
+}
+
+impl ConfigFile {
+    pub(crate) fn get(&self, key: &str) -> Option<(String, String)> {
+        self.values.get(key).cloned()
+    }
+
+    /// Reads a file's text. `shown` is the name under which errors know it.
+    pub(crate) fn parse(text: &str, shown: &str) -> Result<Self, Failure> {
+        let table: toml::Spanned<BTreeMap<toml::Spanned<String>, toml::Spanned<toml::Value>>> =
+            toml::from_str(text).map_err(|error| Failure::usage(format!("{shown}: {error}")))?;
+        let mut values = BTreeMap::new();
+        for (key, value) in table.into_inner() {
+            let line = 1 + text[..key.span().start].matches('\n').count();
+            let name = key.into_inner();
+            match value.into_inner() {
+                toml::Value::Table(inner) => {
+                    for (field, value) in inner {
+                        let line = line_of(text, line, &field);
+                        insert(&mut values, format!("{name}.{field}"), &value, shown, line)?;
+                    }
+                }
+                value => insert(&mut values, name, &value, shown, line)?,
+            }
+        }
+        Ok(Self { values })
+    }
+}
+
+/// The line of a field within the table that begins at `from`.
+fn line_of(text: &str, from: usize, field: &str) -> usize {
+    let lines = text.lines().enumerate().skip(from.saturating_sub(1));
+    let assigns = |line: &str| {
+        line.trim_start().strip_prefix(field).is_some_and(|rest| rest.trim_start().starts_with('='))
+    };
+    lines.into_iter().find(|(_, line)| assigns(line)).map_or(from, |(at, _)| at + 1)
+}
+
+fn insert(
+    values: &mut BTreeMap<String, (String, String)>,
+    name: String,
+    value: &toml::Value,
+    shown: &str,
+    line: usize,
+) -> Result<(), Failure> {
+    let place = format!("{shown}:{line}");
+    if !KEYS.iter().any(|key| key.name == name) {
+        let near = nearest(&name).map(|near| format!("; did you mean {near}?"));
+        let near = near.unwrap_or_default();
+        return Err(Failure::usage(format!("{place}: there is no key {name}{near}")));
+    }
+    let text = text_of(value)
+        .ok_or_else(|| Failure::usage(format!("{place}: {name} must be a text, number or list")))?;
+    values.insert(name, (text, place));
+    Ok(())
+}
+
+fn text_of(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Boolean(switch) => Some(switch.to_string()),
+        toml::Value::Array(parts) => {
+            let parts: Option<Vec<String>> = parts.iter().map(text_of).collect();
+            Some(parts?.join(","))
+        }
+        _ => None,
+    }
+}
+
+/// The key whose name is most like this one, if any is alike.
+fn nearest(name: &str) -> Option<&'static str> {
+    let distance = |key: &&str| distance(name, key);
+    let near = KEYS.iter().map(|key| key.name).min_by_key(distance)?;
+    (distance(&near) <= 3).then_some(near)
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut before = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let change = before + usize::from(from != *to);
+            before = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(before + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// Reads the file that is named, or the first one that there is.
+pub(super) fn find(named: Option<&Path>) -> Result<ConfigFile, Failure> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path)
+            .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+            .and_then(|text| ConfigFile::parse(&text, &path.display().to_string()))
+    };
+    if let Some(path) = named {
+        return read(path);
+    }
+    let home = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")));
+    let places = [
+        Some(PathBuf::from("rota.toml")),
+        home.map(|home| home.join("rota/rota.toml")),
+        Some(PathBuf::from("/etc/rota/rota.toml")),
+    ];
+    match places.into_iter().flatten().find(|path| path.is_file()) {
+        Some(path) => read(&path),
+        None => Ok(ConfigFile::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_nearest() {
+        let error = ConfigFile::parse("\nlisen = \"x\"\n", "rota.toml").expect_err("a typo");
+        assert_eq!(error.to_string(), "rota.toml:2: there is no key lisen; did you mean listen?");
+        let error = ConfigFile::parse("[limits]\nbacth = 1\n", "f").expect_err("a typo");
+        assert_eq!(
+            error.to_string(),
+            "f:2: there is no key limits.bacth; did you mean limits.batch?"
+        );
+        assert!(ConfigFile::parse("listen = ", "f").is_err());
+    }
+
+    #[test]
+    fn lists_become_texts() {
+        let file = ConfigFile::parse("queues = [\"a\", \"b\"]", "f").expect("a list");
+        assert_eq!(file.get("queues").map(|(text, _)| text), Some("a,b".to_owned()));
+    }
+}

@@ -1,0 +1,96 @@
+//! How the program ends: exit codes, and errors that say what to do next.
+
+use std::fmt;
+
+use rota_client::ClientError;
+use tonic::Code;
+
+/// Exit codes, the same for every command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    Failure = 1,
+    Usage = 2,
+    NotFound = 3,
+    Refused = 4,
+    Unavailable = 5,
+    TaskFailed = 6,
+    TimedOut = 124,
+}
+
+/// The codes, as `--help` shows them.
+pub(crate) const HELP: &str = "\
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 not found; 4 refused (conflict, state, limit);
+5 no server reached or not available; 6 the task ended otherwise than completed (wait);
+124 the wait timed out.";
+
+/// Why the program fails.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hint: None }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    pub(crate) fn failed(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Failure, message.to_string())
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let exit = match error.code() {
+            Code::InvalidArgument => Exit::Usage,
+            Code::NotFound => Exit::NotFound,
+            Code::AlreadyExists | Code::FailedPrecondition | Code::ResourceExhausted => {
+                Exit::Refused
+            }
+            Code::Unavailable | Code::DeadlineExceeded => Exit::Unavailable,
+            _ => Exit::Failure,
+        };
+        let hint = match (&error, error.code(), error.reason()) {
+            (ClientError::Unreachable { .. }, ..) => {
+                Some("is a server running? start one with `rota dev`, or name it with --url")
+            }
+            (_, Code::Unauthenticated, _) => Some("name a token with ROTA_TOKEN"),
+            (_, _, "unknown_task") => Some("see `rota task list`"),
+            (_, _, "unknown_worker") => Some("see `rota workers list`"),
+            (_, _, "conflict") => {
+                Some("choose another id or idempotency key, or send the same body")
+            }
+            (_, _, "queue_full") => Some("try again later, or raise limits.queue_length"),
+            _ => None,
+        };
+        Self { exit, message: error.to_string(), hint: hint.map(str::to_owned) }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::failed(error)
+    }
+}

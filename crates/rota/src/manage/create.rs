@@ -1,0 +1,247 @@
+//! `rota task create`: one task from flags, or many from a file.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use rota_client::{Client, NewTask, v1};
+use rota_proto::json::{self, Date, FieldError, Span, Task};
+use serde_json::json;
+
+use crate::{
+    exit::{Exit, Failure},
+    output::{self, Format},
+};
+
+/// Tasks sent to the server at a time.
+const PORTION: usize = 1000;
+
+/// A task in flags.
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Which handler runs it.
+    #[arg(long, required_unless_present_any = ["file", "command", "http"])]
+    kind: Option<String>,
+    /// Where it waits [default: default].
+    #[arg(long)]
+    queue: Option<String>,
+    /// Parameters: JSON, @FILE, or - for standard input.
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["command", "http"])]
+    payload: Option<String>,
+    /// Run a program: put its arguments behind --.
+    #[arg(long, conflicts_with = "http", requires = "argv")]
+    command: bool,
+    /// Request a URL.
+    #[arg(long, value_name = "URL")]
+    http: Option<String>,
+    /// The program and its arguments.
+    #[arg(last = true, value_name = "ARGV")]
+    argv: Vec<String>,
+    /// A name of your own for the task.
+    #[arg(long)]
+    id: Option<String>,
+    /// A repeat with the same key and body returns the same task.
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// A label; may be repeated.
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<String>,
+    /// 0 to 9, higher first [default: 5].
+    #[arg(long)]
+    priority: Option<u32>,
+    /// Not before that long from now, such as 30s or 2h.
+    #[arg(long, value_name = "TIME", conflicts_with = "run_at")]
+    delay: Option<Span>,
+    /// Not before that date, such as 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "DATE")]
+    run_at: Option<Date>,
+    /// Not started by then: it expires.
+    #[arg(long, value_name = "DATE")]
+    expires_at: Option<Date>,
+    /// Longest time for one attempt [default: 30m].
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<Span>,
+    /// Attempts before it fails for good [default: 25].
+    #[arg(long, value_name = "N")]
+    max_attempts: Option<u32>,
+    /// How long it is kept when it has ended.
+    #[arg(long, value_name = "TIME")]
+    retention: Option<Span>,
+    /// Wait until it has ended.
+    #[arg(long, conflicts_with = "file")]
+    pub(crate) wait: bool,
+    /// Many tasks: a file with one task in JSON on each line, or - for standard input.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "payload", "command", "http"])]
+    file: Option<PathBuf>,
+}
+
+fn wrong(error: &FieldError) -> Failure {
+    Failure::usage(format!("{} {}", error.field, error.message))
+}
+
+/// Creates what the flags say. The task, where it was one.
+pub(crate) async fn run(
+    args: CreateArgs,
+    client: &Client,
+    format: Format,
+) -> Result<Option<Task>, Failure> {
+    if let Some(file) = &args.file {
+        create_many(file, client, format).await?;
+        return Ok(None);
+    }
+    let task: v1::NewTask = from_flags(args)?.try_into().map_err(|error| wrong(&error))?;
+    let created = client.create_task(NewTask::from(task)).await?;
+    Ok(Some(created.into()))
+}
+
+fn from_flags(args: CreateArgs) -> Result<json::NewTask, Failure> {
+    let (kind, payload) = if args.command {
+        ("command".to_owned(), Some(json!({ "argv": args.argv }).to_string()))
+    } else if let Some(url) = args.http {
+        ("http".to_owned(), Some(json!({ "url": url }).to_string()))
+    } else {
+        let payload = args.payload.map(|payload| match payload.strip_prefix('@') {
+            _ if payload == "-" => read_all(io::stdin()),
+            Some(path) => File::open(path).and_then(read_all),
+            None => Ok(payload),
+        });
+        (String::new(), payload.transpose()?)
+    };
+    let kind = args.kind.unwrap_or(kind);
+    let not_json = |error| {
+        Failure::usage(format!("--payload is not JSON: {error}"))
+            .hint("texts need quotes of their own: --payload '\"text\"'")
+    };
+    let payload = payload.map(|text| serde_json::from_str(&text)).transpose().map_err(not_json)?;
+    let label = |label: &String| {
+        let (name, value) = label
+            .split_once('=')
+            .ok_or_else(|| Failure::usage(format!("--label {label}: must be NAME=VALUE")))?;
+        Ok((name.to_owned(), value.to_owned()))
+    };
+    let retry = args.max_attempts.map(|attempts| json::RetryPolicyInput {
+        max_attempts: Some(attempts),
+        ..json::RetryPolicyInput::default()
+    });
+    Ok(json::NewTask {
+        id: args.id,
+        queue: args.queue,
+        kind,
+        payload,
+        payload_base64: None,
+        labels: args.labels.iter().map(label).collect::<Result<_, Failure>>()?,
+        priority: args.priority,
+        run_at: args.run_at,
+        delay: args.delay,
+        expires_at: args.expires_at,
+        timeout: args.timeout,
+        retry,
+        idempotency_key: args.idempotency_key,
+        retention: args.retention,
+    })
+}
+
+fn read_all(mut input: impl Read) -> io::Result<String> {
+    let mut text = String::new();
+    input.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// What became of the tasks of a file.
+#[derive(Debug, Default, serde::Serialize)]
+struct Summary {
+    created: u64,
+    existed: u64,
+    refused: u64,
+}
+
+/// Creates a task for each line. A line that is refused is reported and the rest goes on.
+async fn create_many(file: &Path, client: &Client, format: Format) -> Result<(), Failure> {
+    let is_stdin = file.as_os_str() == "-";
+    let named = |error| Failure::usage(format!("{}: {error}", file.display()));
+    let (input, bytes): (Box<dyn Read>, u64) = if is_stdin {
+        (Box::new(io::stdin()), 0)
+    } else {
+        let opened = File::open(file).map_err(named)?;
+        let bytes = opened.metadata().map_or(0, |metadata| metadata.len());
+        (Box::new(opened), bytes)
+    };
+    let bar = progress(bytes);
+    let mut summary = Summary::default();
+    let mut portion = Vec::with_capacity(PORTION);
+    for (at, line) in BufReader::new(input).lines().enumerate() {
+        let line = line?;
+        bar.inc(line.len() as u64 + 1);
+        if line.trim().is_empty() {
+            continue;
+        }
+        match read_task(&line) {
+            Ok(task) => portion.push((at + 1, task)),
+            Err(message) => {
+                summary.refused += 1;
+                bar.suspend(|| output::note(&format!("line {}: {message}", at + 1)));
+            }
+        }
+        if portion.len() == PORTION {
+            send(client, &mut portion, &mut summary, &bar).await?;
+        }
+    }
+    send(client, &mut portion, &mut summary, &bar).await?;
+    bar.finish_and_clear();
+    match format {
+        Format::Json => output::json(&summary)?,
+        Format::Table => output::line(&format!(
+            "{} created, {} existed already, {} refused",
+            summary.created, summary.existed, summary.refused
+        ))?,
+    }
+    if summary.refused > 0 {
+        return Err(Failure::new(Exit::Refused, format!("{} lines were refused", summary.refused)));
+    }
+    Ok(())
+}
+
+fn progress(bytes: u64) -> ProgressBar {
+    let style = "{bar:40} {bytes}/{total_bytes}, {eta} left";
+    let bar = if bytes > 0 { ProgressBar::new(bytes) } else { ProgressBar::new_spinner() };
+    // The template is a constant, and sound.
+    match ProgressStyle::with_template(style) {
+        Ok(style) if bytes > 0 => bar.with_style(style),
+        _ => bar,
+    }
+}
+
+fn read_task(line: &str) -> Result<v1::NewTask, String> {
+    let task: json::NewTask = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    task.try_into().map_err(|error: FieldError| format!("{} {}", error.field, error.message))
+}
+
+async fn send(
+    client: &Client,
+    portion: &mut Vec<(usize, v1::NewTask)>,
+    summary: &mut Summary,
+    bar: &ProgressBar,
+) -> Result<(), Failure> {
+    use v1::create_tasks_response::result::Result as Item;
+    if portion.is_empty() {
+        return Ok(());
+    }
+    let (lines, tasks): (Vec<_>, Vec<_>) = portion.drain(..).unzip();
+    let results = client.create_tasks(tasks.into_iter().map(NewTask::from).collect()).await?;
+    for (line, result) in lines.into_iter().zip(results) {
+        match result.result {
+            Some(Item::Task(task)) if task.created => summary.created += 1,
+            Some(Item::Task(_)) => summary.existed += 1,
+            Some(Item::Error(error)) => {
+                summary.refused += 1;
+                bar.suspend(|| output::note(&format!("line {line}: {}", error.message)));
+            }
+            None => summary.refused += 1,
+        }
+    }
+    Ok(())
+}

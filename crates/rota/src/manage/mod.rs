@@ -1,0 +1,36 @@
+//! Verbs that ask a server: tasks, queues, workers, the server itself.
+
+pub(crate) mod create;
+pub(crate) mod queue;
+pub(crate) mod task;
+pub(crate) mod workers;
+
+use rota_client::{Client, v1};
+use rota_proto::json::ServerInfo;
+
+use crate::{
+    exit::Failure,
+    output::{self, Format, Table},
+};
+
+/// `rota info`.
+pub(crate) async fn info(client: &Client, format: Format) -> Result<(), Failure> {
+    let info: ServerInfo = client.get_server_info(v1::GetServerInfoRequest {}).await?.into();
+    if format == Format::Json {
+        return output::json(&info);
+    }
+    let mut table = Table::new(&["", ""]);
+    let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
+    row("Version", info.version);
+    row("Node", info.node);
+    row("Leader", info.leader.unwrap_or_else(|| "none".to_owned()));
+    row("Epoch", info.epoch.to_string());
+    row("Store", info.store);
+    row("Started", output::relative(info.started_at));
+    row("Live tasks", info.live_tasks.to_string());
+    row("Ready", info.problem.unwrap_or_else(|| "yes".to_owned()));
+    for (name, value) in info.limits {
+        row(&format!("Limit {name}"), value.to_string());
+    }
+    output::raw(table.text().trim_start().as_bytes())
+}

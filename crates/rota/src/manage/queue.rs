@@ -1,0 +1,85 @@
+//! `rota queue`.
+
+use clap::Subcommand;
+use rota_client::{Client, v1};
+use rota_proto::json::{Queue, QueueList};
+
+use crate::{
+    exit::{Exit, Failure},
+    output::{self, Format, Table},
+};
+
+/// What can be done with queues.
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueueVerb {
+    /// List all queues.
+    List,
+    /// Show one queue.
+    Get {
+        /// The queue.
+        queue: String,
+    },
+    /// Let no task of a queue start; those running go on.
+    Pause {
+        /// The queue.
+        queue: String,
+    },
+    /// Let tasks of a queue start again.
+    Resume {
+        /// The queue.
+        queue: String,
+    },
+}
+
+/// Runs the verb.
+pub(crate) async fn run(verb: QueueVerb, client: &Client, format: Format) -> Result<(), Failure> {
+    let all = || async {
+        let list = client.list_queues(v1::ListQueuesRequest {}).await?;
+        Ok::<_, Failure>(QueueList::from(list))
+    };
+    let one: Queue = match verb {
+        QueueVerb::List => {
+            let list = all().await?;
+            return if format == Format::Json { output::json(&list) } else { show(list.queues) };
+        }
+        QueueVerb::Get { queue } => {
+            let found = all().await?.queues.into_iter().find(|one| one.name == queue);
+            found.ok_or_else(|| {
+                Failure::new(Exit::NotFound, format!("nothing has named queue {queue}"))
+                    .hint("see `rota queue list`")
+            })?
+        }
+        QueueVerb::Pause { queue } => client.pause_queue(v1::QueueRequest { queue }).await?.into(),
+        QueueVerb::Resume { queue } => {
+            client.resume_queue(v1::QueueRequest { queue }).await?.into()
+        }
+    };
+    if format == Format::Json { output::json(&one) } else { show(vec![one]) }
+}
+
+fn show(queues: Vec<Queue>) -> Result<(), Failure> {
+    let mut table = Table::new(&[
+        "QUEUE",
+        "STATE",
+        "SCHEDULED",
+        "PENDING",
+        "RUNNING",
+        "OLDEST",
+        "COMPLETED",
+        "FAILED",
+    ]);
+    for queue in queues {
+        let oldest = queue.oldest_pending_age.map(|age| output::coarse(age.0));
+        table.row([
+            queue.name,
+            if queue.paused { "paused" } else { "active" }.to_owned(),
+            queue.scheduled.to_string(),
+            queue.pending.to_string(),
+            queue.running.to_string(),
+            oldest.unwrap_or_else(|| "-".to_owned()),
+            queue.completed_total.to_string(),
+            queue.failed_total.to_string(),
+        ]);
+    }
+    table.print()
+}

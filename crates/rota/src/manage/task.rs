@@ -1,0 +1,451 @@
+//! `rota task`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use rota_client::{Client, v1};
+use rota_proto::json::{
+    Attempt, AttemptList, BulkAction, BulkResult, Date, Span, Task, TaskFilter, TaskList,
+    TaskStatus,
+};
+
+use super::create;
+use crate::{
+    exit::{Exit, Failure},
+    output::{self, Format, Table},
+};
+
+/// What can be done with tasks.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskVerb {
+    /// Create a task from flags, or many from a file.
+    #[command(after_help = "Examples:\n  \
+        rota task create --kind resize --payload '{\"image\": \"cat.png\"}'\n  \
+        rota task create --command -- sh -c 'echo hello'\n  \
+        rota task create --http https://example.org --delay 30s\n  \
+        rota task create --file tasks.jsonl")]
+    Create(Box<create::CreateArgs>),
+    /// List tasks, newest first.
+    List {
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// The most tasks to list.
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// Show one task: its state, why it is not running, its attempts.
+    Get {
+        /// The task.
+        id: String,
+    },
+    /// Wait until a task has ended. Fails when it did not complete.
+    Wait {
+        /// The task.
+        id: String,
+        /// Give up after so long.
+        #[arg(long, value_name = "TIME")]
+        timeout: Option<Span>,
+    },
+    /// Print what a task's handler returned.
+    Result {
+        /// The task.
+        id: String,
+    },
+    /// Show the history of a task's attempts.
+    Attempts {
+        /// The task.
+        id: String,
+    },
+    /// Stop tasks: one, or all that the filter selects.
+    Cancel(Which),
+    /// Try ended tasks again: one, or all that the filter selects.
+    Retry(Which),
+    /// Remove finished tasks: one, or all that the filter selects.
+    Delete(Which),
+    /// Change when a waiting task is due.
+    Reschedule {
+        /// The task.
+        id: String,
+        /// Not before that long from now.
+        #[arg(long, value_name = "TIME", required_unless_present = "run_at")]
+        delay: Option<Span>,
+        /// Not before that date.
+        #[arg(long, value_name = "DATE", conflicts_with = "delay")]
+        run_at: Option<Date>,
+    },
+    /// Change a waiting task's priority.
+    Priority {
+        /// The task.
+        id: String,
+        /// 0 to 9, higher first.
+        priority: u32,
+    },
+}
+
+/// Which tasks a list shows.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FilterArgs {
+    /// In this queue.
+    #[arg(long)]
+    queue: Option<String>,
+    /// In one of these states, separated by commas.
+    #[arg(long, value_delimiter = ',', value_parser = parse_status)]
+    status: Vec<TaskStatus>,
+    /// Of this kind.
+    #[arg(long)]
+    kind: Option<String>,
+    /// With this label; may be repeated, and all must match.
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<String>,
+    /// Created at or after.
+    #[arg(long, value_name = "DATE")]
+    created_from: Option<Date>,
+    /// Created before.
+    #[arg(long, value_name = "DATE")]
+    created_to: Option<Date>,
+}
+
+/// One task, or those of a filter.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// The task.
+    #[arg(required_unless_present_any = ["queue", "status", "kind", "labels", "created_from", "created_to"])]
+    id: Option<String>,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+}
+
+fn parse_status(word: &str) -> Result<TaskStatus, String> {
+    serde_json::from_value(serde_json::Value::String(word.to_owned())).map_err(|_| {
+        "scheduled, pending, assigned, running, completed, failed, cancelled or expired".to_owned()
+    })
+}
+
+fn filter(args: &FilterArgs) -> Result<TaskFilter, Failure> {
+    let label = |label: &String| {
+        let (name, value) = label
+            .split_once('=')
+            .ok_or_else(|| Failure::usage(format!("--label {label}: must be NAME=VALUE")))?;
+        Ok((name.to_owned(), value.to_owned()))
+    };
+    Ok(TaskFilter {
+        queue: args.queue.clone(),
+        statuses: args.status.clone(),
+        kind: args.kind.clone(),
+        labels: args.labels.iter().map(label).collect::<Result<_, Failure>>()?,
+        created_from: args.created_from,
+        created_to: args.created_to,
+        run_at_from: None,
+        run_at_to: None,
+    })
+}
+
+/// Runs the verb.
+pub(crate) async fn run(verb: TaskVerb, client: &Client, format: Format) -> Result<(), Failure> {
+    match verb {
+        TaskVerb::Create(args) => {
+            let wait = args.wait;
+            match create::run(*args, client, format).await? {
+                Some(task) if wait => wait_for(client, &task.id, None, format).await,
+                Some(task) if format == Format::Json => output::json(&task),
+                Some(task) => output::line(&task.id),
+                None => Ok(()),
+            }
+        }
+        TaskVerb::List { filter: args, limit } => list(client, filter(&args)?, limit, format).await,
+        TaskVerb::Get { id } => get(client, &id, format).await,
+        TaskVerb::Wait { id, timeout } => {
+            wait_for(client, &id, timeout.map(|span| span.0), format).await
+        }
+        TaskVerb::Result { id } => output::raw(&client.get_result(&id).await?),
+        TaskVerb::Attempts { id } => {
+            let attempts = client.list_attempts(&id).await?;
+            let list = AttemptList { attempts: attempts.into_iter().map(Into::into).collect() };
+            if format == Format::Json {
+                output::json(&list)
+            } else {
+                attempts_table(&list.attempts).print()
+            }
+        }
+        TaskVerb::Cancel(which) => change(client, which, BulkAction::Cancel, format).await,
+        TaskVerb::Retry(which) => change(client, which, BulkAction::Retry, format).await,
+        TaskVerb::Delete(which) => change(client, which, BulkAction::Delete, format).await,
+        TaskVerb::Reschedule { id, delay, run_at } => {
+            let request = v1::RescheduleTaskRequest {
+                id,
+                run_at: run_at.map(Into::into),
+                delay: delay.map(Into::into),
+            };
+            show(&client.reschedule_task(request).await?.into(), format)
+        }
+        TaskVerb::Priority { id, priority } => {
+            let request = v1::SetTaskPriorityRequest { id, priority };
+            show(&client.set_task_priority(request).await?.into(), format)
+        }
+    }
+}
+
+async fn list(
+    client: &Client,
+    filter: TaskFilter,
+    limit: u32,
+    format: Format,
+) -> Result<(), Failure> {
+    let filter = v1::TaskFilter::from(filter);
+    let mut all = TaskList { tasks: Vec::new(), next_cursor: None };
+    let mut page_token = String::new();
+    loop {
+        let left = limit.saturating_sub(u32::try_from(all.tasks.len()).unwrap_or(limit));
+        if left == 0 {
+            break;
+        }
+        let filter = Some(filter.clone());
+        let request = v1::ListTasksRequest { filter, page_size: left.min(1000), page_token };
+        let page: TaskList = client.list_tasks(request).await?.into();
+        all.tasks.extend(page.tasks);
+        all.next_cursor.clone_from(&page.next_cursor);
+        match page.next_cursor {
+            Some(next) => page_token = next,
+            None => break,
+        }
+    }
+    if format == Format::Json {
+        return output::json(&all);
+    }
+    let mut table = Table::new(&["ID", "KIND", "QUEUE", "STATUS", "ATTEMPT", "CREATED", "NOTE"]);
+    for task in all.tasks {
+        let note = note(&task);
+        table.row([
+            task.id,
+            task.kind,
+            task.queue,
+            word(task.status),
+            format!("{}/{}", task.attempt, task.retry.max_attempts),
+            output::relative(task.created_at),
+            note,
+        ]);
+    }
+    table.print()?;
+    if all.next_cursor.is_some() {
+        output::note(&format!("there are more; raise --limit {limit} or narrow the filter"));
+    }
+    Ok(())
+}
+
+/// A status as its word.
+fn word(status: TaskStatus) -> String {
+    match serde_json::to_value(status) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+/// What a person wants to know of a task beyond its state.
+fn note(task: &Task) -> String {
+    let text = match (&task.waiting, &task.error, &task.progress) {
+        (Some(waiting), ..) => waiting.message.clone(),
+        (None, Some(error), _) => error.message.clone(),
+        (None, None, Some(progress)) => progress.clone(),
+        (None, None, None) => String::new(),
+    };
+    let first = text.lines().next().unwrap_or_default();
+    if first.chars().count() > 70 {
+        first.chars().take(69).chain(['…']).collect()
+    } else {
+        first.to_owned()
+    }
+}
+
+async fn get(client: &Client, id: &str, format: Format) -> Result<(), Failure> {
+    let task: Task = client.get_task(id).await?.into();
+    if format == Format::Json {
+        return output::json(&task);
+    }
+    let attempts = client.list_attempts(id).await?;
+    let attempts: Vec<Attempt> = attempts.into_iter().map(Into::into).collect();
+    let mut text = describe(&task);
+    if !attempts.is_empty() {
+        text.push('\n');
+        text.push_str(&attempts_table(&attempts).text());
+    }
+    let tail = attempts.last().and_then(|attempt| attempt.output_tail.as_deref());
+    if let Some(tail) = tail {
+        text.push_str("\nOutput:\n");
+        for line in tail.lines().rev().take(20).collect::<Vec<_>>().into_iter().rev() {
+            text.push_str(&format!("  {}\n", output::printable(line)));
+        }
+    }
+    output::raw(text.as_bytes())
+}
+
+fn describe(task: &Task) -> String {
+    let mut table = Table::new(&["Task", &task.id]);
+    let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
+    let date = |date: Date| format!("{date} ({})", output::relative(date));
+    row("Status", word(task.status));
+    if let Some(waiting) = &task.waiting {
+        row("Not running", waiting.message.clone());
+    }
+    if task.cancel_requested {
+        row("Cancel", "requested".to_owned());
+    }
+    row("Kind", task.kind.clone());
+    row("Queue", format!("{} (priority {})", task.queue, task.priority));
+    row("Attempt", format!("{} of {}", task.attempt, task.retry.max_attempts));
+    if task.lost > 0 {
+        row("Lost workers", format!("{} of {} allowed", task.lost, task.retry.max_lost));
+    }
+    row("Created", date(task.created_at));
+    row("Due", date(task.run_at));
+    for (name, at) in
+        [("Expires", task.expires_at), ("Started", task.started_at), ("Finished", task.finished_at)]
+    {
+        if let Some(at) = at {
+            row(name, date(at));
+        }
+    }
+    if let Some(worker) = &task.worker {
+        row("Worker", worker.clone());
+    }
+    if let Some(progress) = &task.progress {
+        row("Progress", progress.clone());
+    }
+    if let Some(error) = &task.error {
+        row("Error", format!("{}: {}", error.reason, error.message));
+    }
+    for (name, value) in &task.labels {
+        row("Label", format!("{name}={value}"));
+    }
+    if let Some(payload) = &task.payload {
+        let text = payload.get();
+        let short: String = text.chars().take(200).collect();
+        row("Payload", if short.len() < text.len() { format!("{short}…") } else { short });
+    }
+    row(
+        "Result",
+        if task.has_result { format!("rota task result {}", task.id) } else { "none".to_owned() },
+    );
+    table.text()
+}
+
+fn attempts_table(attempts: &[Attempt]) -> Table {
+    let mut table = Table::new(&["ATTEMPT", "WORKER", "STARTED", "TOOK", "OUTCOME"]);
+    for attempt in attempts {
+        let began = attempt.started_at.unwrap_or(attempt.assigned_at);
+        let took = attempt.ended_at.map(|ended| {
+            let took = ended.0.duration_since(began.0);
+            output::coarse(Duration::try_from(took).unwrap_or_default())
+        });
+        let outcome = match (&attempt.error, attempt.ended_at) {
+            (Some(error), _) => format!("{}: {}", error.reason, error.message),
+            (None, Some(_)) => "completed".to_owned(),
+            (None, None) => "running".to_owned(),
+        };
+        table.row([
+            attempt.attempt.to_string(),
+            attempt.worker.clone(),
+            output::relative(began),
+            took.unwrap_or_else(|| "-".to_owned()),
+            outcome,
+        ]);
+    }
+    table
+}
+
+fn show(task: &Task, format: Format) -> Result<(), Failure> {
+    match format {
+        Format::Json => output::json(task),
+        Format::Table => output::line(&format!("{} {}", task.id, word(task.status))),
+    }
+}
+
+async fn wait_for(
+    client: &Client,
+    id: &str,
+    timeout: Option<Duration>,
+    format: Format,
+) -> Result<(), Failure> {
+    let ended = client.wait_task(id);
+    let task = match timeout {
+        Some(timeout) => tokio::time::timeout(timeout, ended).await.map_err(|_| {
+            let waited = Span(timeout);
+            Failure::new(Exit::TimedOut, format!("{id} had not ended after {waited}"))
+                .hint(format!("see why with `rota task get {id}`"))
+        })??,
+        None => ended.await?,
+    };
+    let task = Task::from(task);
+    let status = task.status;
+    let error = task.error.clone();
+    show(&task, format)?;
+    if status == TaskStatus::Completed {
+        return Ok(());
+    }
+    let why = error.map(|error| format!(": {}", error.message)).unwrap_or_default();
+    Err(Failure::new(Exit::TaskFailed, format!("{id} {}{why}", word(status)))
+        .hint(format!("see its attempts with `rota task get {id}`")))
+}
+
+/// Does one thing to one task or to those of a filter.
+async fn change(
+    client: &Client,
+    which: Which,
+    action: BulkAction,
+    format: Format,
+) -> Result<(), Failure> {
+    if let Some(id) = which.id {
+        return match action {
+            BulkAction::Cancel => show(&client.cancel_task(&id).await?.into(), format),
+            BulkAction::Retry => show(&client.retry_task(&id).await?.into(), format),
+            BulkAction::Delete => {
+                client.delete_task(&id).await?;
+                if format == Format::Json {
+                    output::json(&serde_json::json!({ "id": id, "deleted": true }))
+                } else {
+                    output::line(&format!("{id} deleted"))
+                }
+            }
+        };
+    }
+    let verb = match action {
+        BulkAction::Cancel => "cancel",
+        BulkAction::Retry => "retry",
+        BulkAction::Delete => "delete",
+    };
+    let filter = v1::TaskFilter::from(filter(&which.filter)?);
+    if !which.yes {
+        if !output::is_interactive() {
+            return Err(Failure::usage(format!("to {verb} many tasks, add --yes")));
+        }
+        if !output::confirm(&format!("{verb} all tasks that the filter selects?"))? {
+            return Err(Failure::new(Exit::Failure, "nothing was changed"));
+        }
+    }
+    let mut total = BulkResult { changed: 0, skipped: 0, next_cursor: None };
+    let mut page_token = String::new();
+    loop {
+        let request = v1::BulkTasksRequest {
+            action: v1::BulkAction::from(action).into(),
+            filter: Some(filter.clone()),
+            limit: 0,
+            page_token,
+        };
+        let result: BulkResult = client.bulk_tasks(request).await?.into();
+        total.changed += result.changed;
+        total.skipped += result.skipped;
+        match result.next_cursor {
+            Some(next) => page_token = next,
+            None => break,
+        }
+    }
+    match format {
+        Format::Json => output::json(&total),
+        Format::Table => output::line(&format!(
+            "{} changed, {} skipped because of their state",
+            total.changed, total.skipped
+        )),
+    }
+}

@@ -1,0 +1,137 @@
+//! Printing: tables for people, JSON for programs.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::ValueEnum;
+use jiff::{SignedDuration, Timestamp};
+use rota_proto::json::{Date, Span};
+use serde::Serialize;
+
+use crate::exit::Failure;
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+}
+
+/// Writes to standard output. A reader that went away (`| head`) is no failure.
+pub(crate) fn raw(text: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// Writes a line.
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    raw(format!("{text}\n").as_bytes())
+}
+
+/// Writes JSON.
+pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
+    line(&text)
+}
+
+/// Writes an error, to standard error.
+pub(crate) fn error(failure: &Failure) {
+    note(&format!("error: {failure}"));
+}
+
+/// Writes a line to standard error.
+pub(crate) fn note(text: &str) {
+    // There is nowhere left to complain.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Whether a person is there to be asked.
+pub(crate) fn is_interactive() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks yes or no.
+pub(crate) fn confirm(question: &str) -> Result<bool, Failure> {
+    write!(io::stderr(), "{question} [y/N] ")?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Columns of text, aligned.
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(crate) fn new(head: &[&str]) -> Self {
+        Self { rows: vec![head.iter().map(|&title| title.to_owned()).collect()] }
+    }
+
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
+    }
+
+    /// The table as text.
+    pub(crate) fn text(&self) -> String {
+        let columns = self.rows.first().map_or(0, Vec::len);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                line.push_str(&format!("{cell:<width$}   "));
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+
+    pub(crate) fn print(&self) -> Result<(), Failure> {
+        raw(self.text().as_bytes())
+    }
+}
+
+/// Text of a user's on a terminal: without control characters, which could do anything there.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A date as people see it: how long ago or ahead.
+pub(crate) fn relative(date: Date) -> String {
+    let away = date.0.duration_since(Timestamp::now());
+    let short = |duration: SignedDuration| coarse(duration.unsigned_abs());
+    if away.is_negative() { format!("{} ago", short(away)) } else { format!("in {}", short(away)) }
+}
+
+/// A duration in its two largest units.
+pub(crate) fn coarse(duration: std::time::Duration) -> String {
+    let secs = duration.as_secs();
+    let rounded = match secs {
+        0 => std::time::Duration::from_millis(duration.subsec_millis().into()),
+        1..3600 => std::time::Duration::from_secs(secs),
+        3600..86_400 => std::time::Duration::from_secs(secs / 60 * 60),
+        _ => std::time::Duration::from_secs(secs / 3600 * 3600),
+    };
+    Span(rounded).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_control_characters_do_not_get_through() {
+        let mut table = Table::new(&["NAME", "COUNT"]);
+        table.row(["a\x1b[2Jb".to_owned(), "1".to_owned()]);
+        table.row(["long name".to_owned(), "22".to_owned()]);
+        assert_eq!(table.text(), "NAME        COUNT\na [2Jb      1\nlong name   22\n");
+    }
+}

@@ -1,0 +1,270 @@
+//! The processes: `rota server`, `rota worker`, `rota dev`.
+
+use std::{io::IsTerminal, sync::Arc, time::Duration};
+
+use rota_client::Client;
+use rota_core::{MachineLimits, Millis, Retention};
+use rota_engine::{Engine, EngineOptions};
+use rota_server::{Limits, Server, ServerOptions, Tokens};
+use rota_store::Store;
+use rota_worker::{
+    Drain, Worker,
+    executor::{command, http},
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{config::Settings, exit::Failure, store};
+
+/// Starts logging, to standard error.
+///
+/// # Errors
+/// When the filter or format is not one.
+pub(crate) fn start_log(settings: &Settings) -> Result<(), Failure> {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(settings.text("log"))
+        .map_err(|error| Failure::usage(format!("log: {error}")))?;
+    let json = match settings.text("log_format") {
+        "auto" => !std::io::stderr().is_terminal(),
+        "text" => false,
+        "json" => true,
+        other => return Err(Failure::usage(format!("log_format = {other:?}: auto, text or json"))),
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json {
+        builder.json().flatten_event(true).with_current_span(false).init();
+    } else {
+        builder.with_ansi(std::io::stderr().is_terminal()).init();
+    }
+    Ok(())
+}
+
+/// Resolves at the first SIGTERM or SIGINT, and then at the second.
+struct Signals {
+    first: CancellationToken,
+    second: CancellationToken,
+}
+
+fn signals() -> Result<Signals, Failure> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    let (first, second) = (CancellationToken::new(), CancellationToken::new());
+    let (one, two) = (first.clone(), second.clone());
+    tokio::spawn(async move {
+        for token in [one, two] {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            token.cancel();
+        }
+    });
+    Ok(Signals { first, second })
+}
+
+/// A server and what it stands on.
+struct Node {
+    store: Arc<dyn Store>,
+    engine: Engine,
+    server: Server,
+    stop: CancellationToken,
+    stop_engine: CancellationToken,
+}
+
+impl Node {
+    async fn start(settings: &Settings) -> Result<Self, Failure> {
+        let options = server_options(settings)?;
+        let engine_options = engine_options(settings)?;
+        let store = store::open(settings).await?;
+        let (stop, stop_engine) = (CancellationToken::new(), CancellationToken::new());
+        let engine = Engine::start(store.clone(), engine_options, stop_engine.clone());
+        let server = match Server::bind(engine.clone(), options).await {
+            Ok(server) => server,
+            Err(error) => {
+                stop_engine.cancel();
+                engine.stopped().await;
+                store.close().await;
+                return Err(Failure::failed(error)
+                    .hint("choose another address with --listen; for tokens see api_tokens"));
+            }
+        };
+        Ok(Self { store, engine, server, stop, stop_engine })
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.server.local_addr())
+    }
+
+    /// Serves until it is told to stop; then ends requests, the engine and the store, in that order.
+    async fn run(self) -> Result<(), Failure> {
+        let served = self.server.run(self.stop.clone()).await;
+        self.stop_engine.cancel();
+        self.engine.stopped().await;
+        self.store.close().await;
+        served.map_err(Failure::failed)
+    }
+}
+
+fn engine_options(settings: &Settings) -> Result<EngineOptions, Failure> {
+    let millis = |key: &str| settings.span(key).map(Millis::from_duration);
+    Ok(EngineOptions {
+        node: settings.text("node").to_owned(),
+        machine: MachineLimits {
+            queue_length_max: settings.get("limits.queue_length")?,
+            queues_max: settings.get("limits.queues")?,
+            kinds_max: settings.get("limits.kinds")?,
+            sessions_max: settings.get("limits.sessions")?,
+        },
+        session_ttl: settings.span("session_ttl")?.max(Duration::from_secs(1)),
+        retention: Retention {
+            completed: millis("retention_completed")?,
+            other: millis("retention_other")?,
+        },
+        payload_cache_bytes: settings.get("payload_cache_bytes")?,
+        ..EngineOptions::default()
+    })
+}
+
+fn server_options(settings: &Settings) -> Result<ServerOptions, Failure> {
+    let defaults = Limits::default();
+    let limits = Limits {
+        payload_bytes: settings.get("limits.payload_bytes")?,
+        result_bytes: settings.get("limits.result_bytes")?,
+        output_tail_bytes: settings.get("limits.output_tail_bytes")?,
+        batch: settings.get("limits.batch")?,
+        request_bytes: settings.get("limits.request_bytes")?,
+        labels: settings.get("limits.labels")?,
+        label_value_bytes: settings.get("limits.label_value_bytes")?,
+        page_size: settings.get("limits.page_size")?,
+        wait: settings.span("limits.wait")?,
+        header_timeout: settings.span("limits.header_timeout")?,
+        body_timeout: settings.span("limits.body_timeout")?,
+        connections: settings.get("limits.connections")?,
+        worker_slots: settings.get("limits.worker_slots")?,
+        ..defaults
+    };
+    let tokens = Tokens::new(settings.list("api_tokens"))
+        .map_err(|error| Failure::usage(format!("api_tokens: {error}")))?;
+    Ok(ServerOptions {
+        listen: settings.get("listen")?,
+        limits,
+        tokens,
+        insecure_no_auth: settings.get("insecure_no_auth")?,
+    })
+}
+
+/// A client as the settings say.
+///
+/// # Errors
+/// When an address is not one.
+pub(crate) fn client(settings: &Settings) -> Result<Client, Failure> {
+    let mut builder = Client::builder(settings.list("url"));
+    if !settings.text("token").is_empty() {
+        builder = builder.token(settings.text("token"));
+    }
+    Ok(builder.patience(Duration::from_secs(3)).build()?)
+}
+
+fn worker(settings: &Settings, client: Client) -> Result<Worker, Failure> {
+    let policy = http::AddressPolicy {
+        allow_private: settings.get("http_allow_private")?,
+        allowed_hosts: settings.list("http_allowed_hosts"),
+    };
+    let executor = http::HttpExecutor::new(policy).map_err(Failure::failed)?;
+    let mut builder = Worker::builder(client)
+        .queues(settings.list("queues"))
+        .slots(settings.get("slots")?)
+        .drain_timeout(settings.span("drain_timeout")?)
+        .raw_handler(http::KIND, move |context, payload| executor.clone().run(context, payload));
+    if settings.get("allow_command")? {
+        let allowed = settings.list("allowed_programs");
+        let allowed_programs = (!allowed.is_empty()).then_some(allowed);
+        let policy = Arc::new(command::CommandPolicy { allowed_programs });
+        builder = builder.raw_handler(command::KIND, move |context, payload| {
+            command::run(policy.clone(), context, payload)
+        });
+    }
+    if !settings.text("name").is_empty() {
+        builder = builder.name(settings.text("name"));
+    }
+    builder.build().map_err(Failure::failed)
+}
+
+/// `rota server`.
+///
+/// # Errors
+/// When it cannot start, or serving fails.
+pub(crate) async fn server(settings: &Settings) -> Result<(), Failure> {
+    let signals = signals()?;
+    let node = Node::start(settings).await?;
+    announce(&node.url(), settings);
+    stop_with(&signals.first, &node.stop);
+    node.run().await
+}
+
+/// `rota worker`.
+///
+/// # Errors
+/// When it cannot start, or the server refuses it.
+pub(crate) async fn run_worker(settings: &Settings) -> Result<(), Failure> {
+    let signals = signals()?;
+    let worker = worker(settings, client(settings)?)?;
+    info!(name = worker.name(), "worker");
+    drain_with(&signals, worker.drain());
+    worker.run().await.map_err(Failure::failed)
+}
+
+/// `rota dev`: a server and a worker in one process.
+///
+/// # Errors
+/// When one of them cannot start.
+pub(crate) async fn dev(settings: &Settings) -> Result<(), Failure> {
+    let signals = signals()?;
+    let node = Node::start(settings).await?;
+    let url = node.url();
+    announce(&url, settings);
+    let mut builder = Client::builder([url]);
+    if let Some(token) = settings.list("api_tokens").first() {
+        builder = builder.token(token);
+    }
+    let worker = worker(settings, builder.build()?)?;
+    drain_with(&signals, worker.drain());
+    let stop = node.stop.clone();
+    // The worker needs the server to hand back what it holds: the server stops after it.
+    let work = async {
+        let ended = worker.run().await;
+        stop.cancel();
+        ended
+    };
+    let (served, worked) = tokio::join!(node.run(), work);
+    served?;
+    worked.map_err(Failure::failed)
+}
+
+fn announce(url: &str, settings: &Settings) {
+    info!(url, store = settings.text("store"), docs = format!("{url}/docs"), "serving");
+    let exposed: bool = settings.get("insecure_no_auth").unwrap_or(false);
+    if exposed && settings.text("api_tokens").is_empty() {
+        warn!("no API token is set: everybody who reaches this port can run tasks");
+    }
+}
+
+fn stop_with(signal: &CancellationToken, stop: &CancellationToken) {
+    let (signal, stop) = (signal.clone(), stop.clone());
+    tokio::spawn(async move {
+        signal.cancelled().await;
+        info!("stopping");
+        stop.cancel();
+    });
+}
+
+fn drain_with(signals: &Signals, drain: Drain) {
+    let (first, second) = (signals.first.clone(), signals.second.clone());
+    tokio::spawn(async move {
+        first.cancelled().await;
+        drain.start();
+        second.cancelled().await;
+        drain.now();
+    });
+}
