@@ -5,6 +5,8 @@
 //! of obligations that every backend passes. It does not know what a task is: it keeps keys,
 //! values, revisions and fences.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod embedded;
 mod model;
 mod store;

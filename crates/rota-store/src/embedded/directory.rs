@@ -1,9 +1,10 @@
 //! The data directory: who may use it, what format it has, how much room its disk has left.
 //!
 //! ```text
-//! <dir>/lock     held while a process uses the directory; holds that process's id
-//! <dir>/format   "rota-embedded 1": the version of everything below
-//! <dir>/db/      the engine's own files
+//! <dir>/lock           held while a process uses the directory; holds that process's id
+//! <dir>/format         "rota-embedded 1": the version of everything below
+//! <dir>/acknowledged   how far the data has come at least
+//! <dir>/db/            the engine's own files
 //! ```
 
 use std::{

@@ -9,10 +9,14 @@
 //! The epoch of a batch is compared by the writer thread and the newest one is durable before
 //! anybody holds it, so a leadership that ended cannot write even in the next process.
 
+mod acknowledged;
 mod changes;
 mod directory;
 mod election;
 mod engine;
+mod fault;
+mod journal;
+mod keeper;
 mod options;
 mod read;
 mod writer;
@@ -32,6 +36,8 @@ use self::{
     directory::Directory,
     election::{Election, EmbeddedLeadership},
     engine::Engine,
+    fault::Fault,
+    keeper::Keeper,
     read::EmbeddedSnapshot,
     writer::{Requests, Writer},
 };
@@ -92,26 +98,19 @@ impl EmbeddedStore {
         options: EmbeddedOptions,
     ) -> Result<Self, StoreError> {
         let directory = Directory::acquire(dir)?;
-        let database = directory.database();
-        let (engine, found) = Engine::open(&database, spaces, &options, 1)
-            .map_err(|error| open_error(dir, &error))?;
-        let engine = Arc::new(engine);
+        let watch_bytes = options.watch_bytes;
+        let (mut keeper, found) = Keeper::open(directory, spaces, options).map_err(open_error)?;
         let revision = Revision(found.head.seq.0);
         let shared = Arc::new(Shared {
             location: dir.display().to_string(),
-            engine: RwLock::new(Some(Arc::clone(&engine))),
+            engine: RwLock::new(None),
             election: Arc::new(Election::new(found.epoch)),
-            changes: Arc::new(ChangeLog::new(revision, options.watch_bytes)),
+            changes: Arc::new(ChangeLog::new(revision, watch_bytes)),
             condition: Mutex::new(Condition { revision, ..Condition::default() }),
         });
-        let writer = Writer {
-            shared: Arc::clone(&shared),
-            directory,
-            spaces: spaces.to_vec(),
-            options,
-            head: found.head,
-            engine: Some(engine),
-        };
+        keeper.share(&shared);
+        keeper.look();
+        let writer = Writer { shared: Arc::clone(&shared), keeper };
         Ok(Self { requests: writer.start()?, shared })
     }
 }
@@ -235,12 +234,10 @@ impl Shared {
     }
 }
 
-/// What an error of the engine means to who opens the directory.
-fn open_error(dir: &Path, error: &fjall::Error) -> StoreError {
-    match error {
-        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
-            StoreError::Open(format!("cannot open {}: {error}", dir.display()))
-        }
-        error => StoreError::Corrupt(format!("{}: {error}", dir.display())),
+/// What a failure of the engine means to who opens the directory.
+fn open_error(fault: Fault) -> StoreError {
+    match fault {
+        Fault::Damaged(why) => StoreError::Corrupt(why),
+        fault => StoreError::Open(format!("cannot open {fault}")),
     }
 }

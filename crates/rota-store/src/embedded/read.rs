@@ -3,13 +3,16 @@
 //! A read that finds its blocks in memory takes microseconds, one that does not waits for the disk,
 //! and nobody knows beforehand; so all of it happens on tokio's blocking threads.
 
-use std::{ops::Bound, sync::Arc};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use fjall::{Guard, Readable};
 
-use super::{Shared, engine::Engine};
+use super::{Shared, engine::Engine, fault::Fault};
 use crate::{
     model::{Direction, KeyRange, Page, Revision, Space},
     store::{Snapshot, StoreError},
@@ -31,7 +34,7 @@ impl EmbeddedSnapshot {
     pub(super) fn take(shared: &Arc<Shared>) -> Result<Self, StoreError> {
         let engine = shared.engine()?;
         let view = engine.view();
-        let head = engine.head(&view).map_err(|error| failed("_meta", &error))?;
+        let head = engine.head(&view)?;
         Ok(Self {
             shared: Arc::clone(shared),
             generation: engine.generation(),
@@ -70,17 +73,17 @@ impl Snapshot for EmbeddedSnapshot {
     }
 }
 
-/// Runs a read where it may wait for the disk.
+/// Runs a read where it may wait for the disk. The engine may panic over a damaged file.
 pub(super) async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| {
-        Err(if error.is_panic() {
-            StoreError::Corrupt("the engine gave up while reading".to_owned())
-        } else {
-            StoreError::Unavailable("the process is ending".to_owned())
-        })
-    })
+    let guarded = || {
+        catch_unwind(AssertUnwindSafe(read))
+            .unwrap_or_else(|panic| Err(Fault::from_panic(&*panic).into()))
+    };
+    tokio::task::spawn_blocking(guarded)
+        .await
+        .unwrap_or_else(|_| Err(StoreError::Unavailable("the process is ending".to_owned())))
 }
 
 /// The values of these keys in one view.
@@ -89,13 +92,13 @@ pub(super) fn values(
     view: &fjall::Snapshot,
     keys: &[(Space, Bytes)],
 ) -> Result<Vec<Option<Bytes>>, StoreError> {
-    keys.iter()
-        .map(|(space, key)| {
-            let tree = engine.space(*space).ok_or_else(|| undeclared(*space))?;
-            let value = view.get(tree, key).map_err(|error| failed(space.name, &error))?;
-            Ok(value.map(|value| Bytes::copy_from_slice(&value)))
-        })
-        .collect()
+    let read = |(space, key): &(Space, Bytes)| {
+        let (tree, prefix) = engine.find(*space).ok_or_else(|| undeclared(*space))?;
+        let value =
+            view.get(tree, prefixed(prefix, key)).map_err(|error| failed(engine, *space, error))?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    };
+    keys.iter().map(read).collect()
 }
 
 fn page(
@@ -106,12 +109,16 @@ fn page(
     limit: usize,
 ) -> Result<Page, StoreError> {
     let space = range.space;
-    let tree = engine.space(space).ok_or_else(|| undeclared(space))?;
+    let (tree, prefix) = engine.find(space).ok_or_else(|| undeclared(space))?;
     if range.end.as_ref().is_some_and(|end| *end <= range.start) {
         return Ok(Page::default());
     }
-    let end = range.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-    let mut found = view.range::<&Bytes, _>(tree, (Bound::Included(&range.start), end));
+    let start = prefixed(prefix, &range.start);
+    let end = match &range.end {
+        Some(end) => prefixed(prefix, end),
+        None => vec![prefix + 1],
+    };
+    let mut found = view.range(tree, start..end);
     let mut next = || match direction {
         Direction::Ascending => found.next(),
         Direction::Descending => found.next_back(),
@@ -123,23 +130,25 @@ fn page(
             page.more = true;
             break;
         }
-        let (key, value) = Guard::into_inner(entry).map_err(|error| failed(space.name, &error))?;
+        let (key, value) =
+            Guard::into_inner(entry).map_err(|error| failed(engine, space, error))?;
         bytes += key.len() + value.len();
-        page.entries.push((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)));
+        page.entries.push((Bytes::copy_from_slice(&key[1..]), Bytes::copy_from_slice(&value)));
     }
     Ok(page)
+}
+
+fn prefixed(prefix: u8, key: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::with_capacity(key.len() + 1);
+    whole.push(prefix);
+    whole.extend_from_slice(key);
+    whole
 }
 
 fn undeclared(space: Space) -> StoreError {
     StoreError::Invalid(format!("the store was not opened with the space `{}`", space.name))
 }
 
-/// What an error of the engine means to a reader of that tree.
-fn failed(tree: &str, error: &fjall::Error) -> StoreError {
-    match error {
-        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
-            StoreError::Unavailable(format!("reading the tree `{tree}` failed: {error}"))
-        }
-        error => StoreError::Corrupt(format!("tree `{tree}`: {error}")),
-    }
+fn failed(engine: &Engine, space: Space, error: fjall::Error) -> StoreError {
+    Fault::from(error).at(&engine.place_of(space)).into()
 }

@@ -1,5 +1,5 @@
 //! The one thread that writes: it takes requests in order, checks each against fence and head,
-//! and answers when the disk has it. Between requests it watches over the engine's health.
+//! and answers when the disk has it. How the engine is kept going is the keeper's business.
 
 use std::{
     sync::{
@@ -12,15 +12,9 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::{
-    Shared,
-    directory::{Directory, free_bytes},
-    election::Held,
-    engine::{Engine, Found},
-    options::{EmbeddedOptions, LIMITS},
-};
+use super::{Shared, election::Held, keeper::Keeper, options::LIMITS};
 use crate::{
-    model::{Batch, Epoch, Fence, Head, KEY_BYTES_MAX, Mutation, Revision, Space, VALUE_BYTES_MAX},
+    model::{Batch, Epoch, Fence, Head, KEY_BYTES_MAX, Mutation, Revision, VALUE_BYTES_MAX},
     store::{Change, CommitError, StoreError},
 };
 
@@ -28,8 +22,6 @@ use crate::{
 const QUEUE_MAX: usize = 64;
 /// How often the writer looks at disk and engine when nothing else makes it.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long to wait between looks at background work that has fallen behind.
-const BEHIND_INTERVAL: Duration = Duration::from_millis(1);
 
 enum Request {
     Commit { fence: Fence, batch: Batch, reply: oneshot::Sender<Result<Revision, CommitError>> },
@@ -99,13 +91,7 @@ fn closed() -> StoreError {
 /// What the writer thread owns.
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
-    pub(super) directory: Directory,
-    pub(super) spaces: Vec<Space>,
-    pub(super) options: EmbeddedOptions,
-    /// The last batch that landed.
-    pub(super) head: Head,
-    /// `None` while the engine could not be opened again after it failed.
-    pub(super) engine: Option<Arc<Engine>>,
+    pub(super) keeper: Keeper,
 }
 
 impl Writer {
@@ -123,7 +109,6 @@ impl Writer {
     fn run(mut self, requests: &mpsc::Receiver<Queued>) {
         // Whatever way this thread ends, nobody may go on believing that it leads.
         let _over = Over(Arc::clone(&self.shared));
-        self.look();
         let mut next_look = Instant::now() + CHECK_INTERVAL;
         let closed = loop {
             match requests.recv_timeout(next_look.saturating_duration_since(Instant::now())) {
@@ -136,13 +121,12 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => break None,
             }
             if Instant::now() >= next_look {
-                self.look();
+                self.keeper.look();
                 next_look = Instant::now() + CHECK_INTERVAL;
             }
         };
         self.shared.end();
-        self.release_engine();
-        drop(self);
+        self.keeper.close();
         if let Some(closed) = closed {
             let _ = closed.send(());
         }
@@ -159,7 +143,7 @@ impl Writer {
                 let _ = reply.send(outcome);
             }
             Request::Head { reply } => {
-                let _ = reply.send(Ok(self.head));
+                let _ = reply.send(self.keeper.settled_head().map_err(StoreError::from));
             }
             Request::Campaign { seat, reply } => {
                 // Where the caller is gone, this drops what it won, and with it the leadership.
@@ -172,24 +156,20 @@ impl Writer {
 
     fn commit(&mut self, fence: Fence, batch: Batch) -> Result<Revision, CommitError> {
         self.shared.election.admit(fence)?;
-        if batch.seq != self.head.seq.next() {
-            return Err(CommitError::OutOfOrder { got: batch.seq, head: self.head });
+        let before = self.keeper.head();
+        if batch.seq != before.seq.next() {
+            return Err(CommitError::OutOfOrder { got: batch.seq, head: before });
         }
-        let bytes = self.check(&batch)?;
-        let engine = self.writable(bytes)?;
+        self.check(&batch)?;
         let head = Head { epoch: fence.epoch, seq: batch.seq };
-        if let Err(error) = engine.write(&batch, head) {
-            drop(engine);
-            self.settle(head, &error)?;
-        }
-        self.head = head;
+        self.keeper.write(&batch, head)?;
         let revision = Revision(head.seq.0);
         self.shared.landed(Change { revision, head, mutations: Arc::new(batch.mutations) });
         Ok(revision)
     }
 
-    /// Refuses a batch that breaks a limit; returns its bytes.
-    fn check(&self, batch: &Batch) -> Result<usize, CommitError> {
+    /// Refuses a batch that breaks a limit.
+    fn check(&self, batch: &Batch) -> Result<(), CommitError> {
         let invalid = |why: String| Err(CommitError::Invalid(why));
         let (count, bytes) = (batch.mutations.len(), batch.bytes());
         if count > LIMITS.mutations_max {
@@ -200,7 +180,7 @@ impl Writer {
         }
         for mutation in &batch.mutations {
             let space = mutation.space().name;
-            if !self.spaces.iter().any(|declared| declared.name == space) {
+            if !self.keeper.has_space(space) {
                 return invalid(format!("the store was not opened with the space `{space}`"));
             }
             let key = mutation.key().len();
@@ -214,110 +194,13 @@ impl Writer {
                 return invalid(format!("a value of {length} bytes; at most {VALUE_BYTES_MAX}"));
             }
         }
-        Ok(bytes)
+        Ok(())
     }
 
     fn campaign(&mut self, seat: OwnedSemaphorePermit) -> Result<Held, StoreError> {
         let epoch = Epoch(self.shared.election.epoch().0 + 1);
-        let engine =
-            self.writable(0).map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        if let Err(error) = engine.write_epoch(epoch) {
-            drop(engine);
-            let found = self.reopen(&error.to_string()).map_err(StoreError::Unavailable)?;
-            if found.epoch != epoch {
-                return Err(StoreError::Unavailable(format!("cannot record the epoch: {error}")));
-            }
-        }
+        self.keeper.write_epoch(epoch)?;
         Ok(self.shared.election.install(seat, epoch))
-    }
-
-    /// The engine, once it can take that many bytes.
-    fn writable(&mut self, bytes: usize) -> Result<Arc<Engine>, CommitError> {
-        self.check_room(bytes).map_err(CommitError::Full)?;
-        loop {
-            let engine = match &self.engine {
-                Some(engine) => Arc::clone(engine),
-                None => {
-                    self.reopen("it was not open").map_err(CommitError::Unavailable)?;
-                    continue;
-                }
-            };
-            if let Err(error) = engine.check() {
-                drop(engine);
-                self.reopen(&error.to_string()).map_err(CommitError::Unavailable)?;
-                continue;
-            }
-            if !engine.is_behind() {
-                return Ok(engine);
-            }
-            drop(engine);
-            thread::sleep(BEHIND_INTERVAL);
-        }
-    }
-
-    fn check_room(&self, bytes: usize) -> Result<(), String> {
-        let path = self.directory.path();
-        let free = free_bytes(path).map_err(|error| {
-            format!("cannot tell the free space of {}: {error}", path.display())
-        })?;
-        let reserve = self.options.reserve_bytes;
-        if free < reserve.saturating_add(bytes as u64) {
-            return Err(format!(
-                "{free} bytes are free on the disk of {}, and {reserve} must stay free",
-                path.display()
-            ));
-        }
-        Ok(())
-    }
-
-    /// Finds out whether a batch landed whose write failed.
-    fn settle(&mut self, head: Head, error: &fjall::Error) -> Result<(), CommitError> {
-        let found = self
-            .reopen(&error.to_string())
-            .map_err(|why| CommitError::Ambiguous(format!("{error}; then {why}")))?;
-        if found.head == head {
-            return Ok(());
-        }
-        Err(CommitError::Full(error.to_string()))
-    }
-
-    /// Closes the engine and opens it again: the only way on after it failed.
-    fn reopen(&mut self, why: &str) -> Result<Found, String> {
-        tracing::warn!(reason = why, "opening the engine anew");
-        let generation = self.release_engine();
-        let path = self.directory.database();
-        let (engine, found) = Engine::open(&path, &self.spaces, &self.options, generation + 1)
-            .map_err(|error| format!("cannot open {}: {error}", path.display()))?;
-        let engine = Arc::new(engine);
-        self.shared.set_engine(Some(Arc::clone(&engine)));
-        self.engine = Some(engine);
-        Ok(found)
-    }
-
-    /// Closes the engine when the reads that use it are done.
-    fn release_engine(&mut self) -> u64 {
-        self.shared.set_engine(None);
-        let Some(mut engine) = self.engine.take() else { return 0 };
-        let generation = engine.generation();
-        loop {
-            match Arc::try_unwrap(engine) {
-                Ok(engine) => {
-                    drop(engine);
-                    return generation;
-                }
-                Err(used) => engine = used,
-            }
-            thread::sleep(BEHIND_INTERVAL);
-        }
-    }
-
-    /// Looks after the engine and says how it is.
-    fn look(&mut self) {
-        let path = self.directory.path();
-        let free = free_bytes(path).ok();
-        let used = self.engine.as_ref().and_then(|engine| engine.bytes_used().ok());
-        let problem = self.check_room(0).err();
-        self.shared.observed(used, free, problem);
     }
 }
 

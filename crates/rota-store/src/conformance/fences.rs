@@ -1,0 +1,140 @@
+//! Law 4: who may write.
+
+use super::{
+    StoreFactory,
+    rig::{HOT, Rig, within},
+};
+use crate::{
+    model::{Epoch, Fence},
+    store::CommitError,
+};
+
+pub(super) async fn a_campaign_gives_a_new_epoch(factory: &dyn StoreFactory) {
+    let mut rig = Rig::new(factory).await;
+    assert!(rig.leadership.fence().epoch > Epoch(0));
+    for _ in 0..5 {
+        let before = rig.leadership.fence().epoch;
+        rig.leadership.resign().await;
+        rig = Rig::lead(rig.store).await;
+        assert!(rig.leadership.fence().epoch > before);
+        assert_eq!(rig.store.status().await.epoch, rig.leadership.fence().epoch);
+    }
+}
+
+pub(super) async fn a_second_campaign_waits_for_the_first(factory: &dyn StoreFactory) {
+    let rig = Rig::new(factory).await;
+    let first = rig.leadership.fence().epoch;
+    let store = rig.store.clone();
+    let mut second = tokio::spawn(async move { store.campaign("second").await.unwrap() });
+    // It has had every chance to win while the first one goes on writing.
+    for _ in 0..20 {
+        rig.write(HOT, &[("a", Some("1"))]).await;
+        tokio::task::yield_now().await;
+    }
+    assert!(!second.is_finished(), "two leaders at once");
+    rig.leadership.resign().await;
+    let second = within(&mut second).await.unwrap();
+    assert!(second.fence().epoch > first);
+}
+
+pub(super) async fn a_dropped_campaign_leaves_no_leader(factory: &dyn StoreFactory) {
+    let rig = Rig::new(factory).await;
+    for _ in 0..20 {
+        let mut campaign = Box::pin(rig.store.campaign("dropped"));
+        assert!(futures_util::poll!(&mut campaign).is_pending(), "two leaders at once");
+    }
+    rig.leadership.resign().await;
+    // Now that the seat is free, some of these get as far as winning before they are dropped.
+    for polls in 0..20 {
+        let mut campaign = Box::pin(rig.store.campaign("dropped"));
+        for _ in 0..polls {
+            if futures_util::poll!(&mut campaign).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    let rig = Rig::lead(rig.store).await;
+    rig.write(HOT, &[("a", Some("1"))]).await;
+}
+
+pub(super) async fn a_dropped_leadership_frees_the_seat(factory: &dyn StoreFactory) {
+    let Rig { store, leadership } = Rig::new(factory).await;
+    let fence = leadership.fence();
+    drop(leadership);
+    let rig = Rig::lead(store).await;
+    let batch = rig.next().await;
+    let refused = rig.store.commit(fence, batch).await;
+    assert!(matches!(refused, Err(CommitError::Fenced { .. })), "{refused:?}");
+}
+
+pub(super) async fn an_earlier_epoch_cannot_write(factory: &dyn StoreFactory) {
+    let rig = Rig::new(factory).await;
+    let old = rig.leadership.fence();
+    rig.leadership.resign().await;
+    let rig = Rig::lead(rig.store).await;
+    refuses(&rig, old).await;
+}
+
+pub(super) async fn a_later_epoch_that_nobody_has_cannot_write(factory: &dyn StoreFactory) {
+    let rig = Rig::new(factory).await;
+    let later = Fence { epoch: Epoch(rig.leadership.fence().epoch.0 + 1) };
+    refuses(&rig, later).await;
+    refuses(&rig, Fence { epoch: Epoch(0) }).await;
+}
+
+/// That fence changes nothing, and the leader goes on as if it had not been there.
+async fn refuses(rig: &Rig, fence: Fence) {
+    rig.write(HOT, &[("a", Some("1"))]).await;
+    let before = rig.store.head().await.unwrap();
+    let mut batch = rig.next().await;
+    batch.put(HOT, "a", "2");
+    let refused = rig.store.commit(fence, batch).await;
+    assert!(
+        matches!(refused, Err(CommitError::Fenced { ours }) if ours == fence.epoch),
+        "{refused:?}"
+    );
+    assert_eq!(rig.store.head().await.unwrap(), before);
+    assert_eq!(rig.read(HOT, "a").await.unwrap(), "1");
+    rig.write(HOT, &[("a", Some("3"))]).await;
+    assert_eq!(rig.store.head().await.unwrap().epoch, rig.leadership.fence().epoch);
+}
+
+pub(super) async fn a_resigned_leadership_cannot_write(factory: &dyn StoreFactory) {
+    let rig = Rig::new(factory).await;
+    let fence = rig.leadership.fence();
+    let batch = rig.next().await;
+    rig.leadership.resign().await;
+    let refused = rig.store.commit(fence, batch).await;
+    assert!(matches!(refused, Err(CommitError::Fenced { .. })), "{refused:?}");
+}
+
+pub(super) async fn no_epoch_before_reopening_can_write(factory: &dyn StoreFactory) {
+    let rig = Rig::new(factory).await;
+    let old = rig.leadership.fence();
+    rig.write(HOT, &[("a", Some("1"))]).await;
+    let rig = rig.reopen(factory).await;
+    refuses(&rig, old).await;
+}
+
+pub(super) async fn epochs_grow_across_reopening(factory: &dyn StoreFactory) {
+    let mut rig = Rig::new(factory).await;
+    for _ in 0..3 {
+        let before = rig.leadership.fence().epoch;
+        rig = rig.reopen(factory).await;
+        assert!(rig.leadership.fence().epoch > before);
+    }
+}
+
+pub(super) async fn closing_ends_a_leadership(factory: &dyn StoreFactory) {
+    let rig = Rig::new(factory).await;
+    let store = rig.store.clone();
+    let waiting = tokio::spawn(async move { store.campaign("waiting").await.is_ok() });
+    {
+        let mut lost = std::pin::pin!(rig.leadership.lost());
+        assert!(futures_util::poll!(&mut lost).is_pending(), "lost without a reason");
+        rig.store.close().await;
+        within(lost).await;
+    }
+    assert!(!within(waiting).await.unwrap(), "a campaign was won on a closed store");
+}

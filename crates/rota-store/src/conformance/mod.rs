@@ -1,0 +1,122 @@
+//! The obligations of a store, one by one: what the law of [`Store`] means in practice, for every
+//! backend to pass.
+//!
+//! A backend's tests say how to open it and get one test for each obligation:
+//!
+//! ```ignore
+//! rota_store::conformance_tests!(MyFactory::new().await);
+//! ```
+//!
+//! An obligation is broken when it panics. It owns the data of the factory that it was given, so
+//! each needs a factory of its own.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a panic is how an obligation says that it is broken"
+)]
+
+mod fences;
+mod reads;
+mod rig;
+mod watches;
+mod writes;
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use async_trait::async_trait;
+
+pub use self::rig::SPACES;
+use crate::store::Store;
+
+/// Opens a backend on data of its own.
+#[async_trait]
+pub trait StoreFactory: Send + Sync {
+    /// A store with [`SPACES`] on this factory's data: empty the first time, later with what
+    /// earlier ones left there. The one before is closed by then.
+    async fn open(&self) -> Arc<dyn Store>;
+}
+
+/// One obligation, running.
+pub type Check<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// One obligation: its name and what checks it.
+pub type Obligation = (&'static str, fn(&dyn StoreFactory) -> Check<'_>);
+
+/// Calls a macro with the name of every obligation, by module.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! for_each_obligation {
+    ($call:ident! $(, $extra:expr)?) => {
+        $crate::$call! { $($extra;)?
+            fences: a_campaign_gives_a_new_epoch, a_second_campaign_waits_for_the_first,
+                a_dropped_campaign_leaves_no_leader, a_dropped_leadership_frees_the_seat,
+                an_earlier_epoch_cannot_write, a_later_epoch_that_nobody_has_cannot_write,
+                a_resigned_leadership_cannot_write, no_epoch_before_reopening_can_write,
+                epochs_grow_across_reopening, closing_ends_a_leadership;
+            writes: a_batch_survives_reopening, deletes_survive_reopening,
+                a_long_history_survives_reopening, the_head_tells_the_last_batch,
+                a_batch_out_of_order_changes_nothing, of_two_commits_with_one_number_one_lands,
+                an_empty_batch_advances_the_head, the_last_change_to_a_key_wins,
+                deleting_what_is_not_there_is_no_error, a_refused_mutation_refuses_its_batch,
+                keys_have_limits, values_have_limits, batches_have_limits, a_large_batch_lands,
+                big_values_come_back, a_cancelled_commit_is_told_by_the_head,
+                a_closed_store_is_unavailable, the_status_tells_where_the_store_is;
+            reads: a_get_sees_every_commit_before_it, values_come_in_the_order_asked_for,
+                a_get_is_of_one_revision, spaces_are_apart, an_undeclared_space_is_refused,
+                a_snapshot_does_not_move, a_snapshot_tells_its_revision,
+                a_scan_in_pages_finds_each_key_once, a_scan_goes_both_ways,
+                ranges_end_before_their_end, a_prefix_holds_its_keys_alone,
+                keys_are_ordered_as_bytes, pages_of_big_values_end_early_but_never_empty,
+                a_scan_is_whole_while_commits_go_on;
+            watches: a_watch_yields_every_batch_in_order, a_watch_yields_batches_whole,
+                a_watch_begins_after_its_revision, a_slow_watch_misses_nothing_or_says_so,
+                a_watch_of_forgotten_history_says_so, closing_ends_a_watch;
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __obligation_list {
+    ($($module:ident: $($name:ident),+;)+) => {
+        /// All obligations.
+        pub const OBLIGATIONS: &[Obligation] =
+            &[$($((stringify!($name), |factory| Box::pin($module::$name(factory)))),+),+];
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __obligation_tests {
+    ($factory:expr; $($module:ident: $($name:ident),+;)+) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let factory = $factory;
+                $crate::conformance::check(stringify!($name), &factory).await;
+            }
+        )+)+
+    };
+}
+
+/// One `#[tokio::test]` for each obligation; the expression makes a fresh [`StoreFactory`] and may
+/// await.
+#[macro_export]
+macro_rules! conformance_tests {
+    ($factory:expr) => {
+        $crate::for_each_obligation! { __obligation_tests!, $factory }
+    };
+}
+
+crate::for_each_obligation! { __obligation_list! }
+
+/// Checks the obligation of that name.
+///
+/// # Panics
+///
+/// When the backend breaks it, or there is none of that name.
+pub async fn check(name: &str, factory: &dyn StoreFactory) {
+    let obligation = OBLIGATIONS.iter().find(|(known, _)| *known == name);
+    obligation.unwrap_or_else(|| panic!("no obligation `{name}`")).1(factory).await;
+}

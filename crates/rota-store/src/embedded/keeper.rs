@@ -1,0 +1,292 @@
+//! Keeps the engine going: brings it up, finds out what became of a failed write, opens it again
+//! after a full disk, and refuses to go on over damage.
+//!
+//! A failed write leaves the engine unusable, and its bytes may or may not be in the journal. The
+//! keeper closes the engine, cuts those bytes off and opens it again; from then on it is certain
+//! that the batch did not land. Only where that is not possible, the outcome stays open.
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Shared,
+    acknowledged::Acknowledged,
+    directory::{Directory, free_bytes},
+    engine::{Engine, Found},
+    fault::Fault,
+    journal::{self, Journal},
+    options::EmbeddedOptions,
+};
+use crate::{
+    model::{Batch, Epoch, Head, Space},
+    store::CommitError,
+};
+
+/// How long to wait before looking again at something that takes a moment.
+const PAUSE: Duration = Duration::from_millis(1);
+/// How long the engine's threads may take to let go of the journal.
+const RELEASE_MAX: Duration = Duration::from_secs(10);
+/// How often the note of what was acknowledged is brought up to date.
+const NOTE_INTERVAL: Duration = Duration::from_secs(10);
+/// An engine that fails again within this time after it was opened is checked for damage.
+const RECENT: Duration = Duration::from_secs(60);
+/// How often in a row the engine is opened again for one write.
+const ATTEMPTS_MAX: u32 = 2;
+
+/// The engine and all that is needed to open it again.
+pub(super) struct Keeper {
+    shared: Option<Arc<Shared>>,
+    directory: Directory,
+    spaces: Vec<Space>,
+    options: EmbeddedOptions,
+    acknowledged: Acknowledged,
+    noted: Instant,
+    /// `None` while it could not be opened again.
+    engine: Option<Arc<Engine>>,
+    opened: Instant,
+    generation: u64,
+    /// The last batch that landed.
+    head: Head,
+    /// A batch whose write failed and that may still be in the journal.
+    unsettled: Option<Head>,
+    /// What is damaged: there is no way on from there.
+    damage: Option<String>,
+}
+
+impl Keeper {
+    /// Opens the engine on a directory and checks that nothing acknowledged is missing.
+    pub(super) fn open(
+        directory: Directory,
+        spaces: &[Space],
+        options: EmbeddedOptions,
+    ) -> Result<(Self, Found), Fault> {
+        let acknowledged = Acknowledged::open(directory.path())
+            .map_err(|error| Fault::from_io(&error).at(&directory.path().display().to_string()))?;
+        let mut keeper = Self {
+            shared: None,
+            head: acknowledged.noted(),
+            directory,
+            spaces: spaces.to_vec(),
+            options,
+            acknowledged,
+            noted: Instant::now(),
+            engine: None,
+            opened: Instant::now(),
+            generation: 0,
+            unsettled: None,
+            damage: None,
+        };
+        let found = keeper.open_engine()?;
+        keeper.head = found.head;
+        keeper.note();
+        Ok((keeper, found))
+    }
+
+    /// Lets readers have the engine, now and whenever it is opened again.
+    pub(super) fn share(&mut self, shared: &Arc<Shared>) {
+        shared.set_engine(self.engine.clone());
+        self.shared = Some(Arc::clone(shared));
+    }
+
+    pub(super) fn has_space(&self, name: &str) -> bool {
+        self.spaces.iter().any(|space| space.name == name)
+    }
+
+    /// The last batch that landed.
+    pub(super) fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The same, once it is certain that no failed write changes it any more.
+    pub(super) fn settled_head(&mut self) -> Result<Head, Fault> {
+        if self.unsettled.is_some() {
+            self.reopen()?;
+        }
+        Ok(self.head)
+    }
+
+    /// Writes a batch. Any error but an ambiguous one means that it did not and will not land.
+    pub(super) fn write(&mut self, batch: &Batch, head: Head) -> Result<(), CommitError> {
+        self.check_room(batch.bytes() as u64).map_err(CommitError::Full)?;
+        let engine = self.writable()?;
+        if let Err(fault) = engine.write(batch, head) {
+            drop(engine);
+            self.unsettled = Some(head);
+            tracing::warn!(%fault, batch = head.seq.0, "a write failed");
+            return Err(match self.reopen() {
+                Ok(()) => fault.into(),
+                Err(then) => CommitError::Ambiguous(format!("{fault}; then: {then}")),
+            });
+        }
+        self.head = head;
+        Ok(())
+    }
+
+    /// Makes an epoch the newest. Where it fails, the epoch may be taken or not; nobody has it.
+    pub(super) fn write_epoch(&mut self, epoch: Epoch) -> Result<(), Fault> {
+        let engine = self.writable()?;
+        let outcome = engine.write_epoch(epoch);
+        drop(engine);
+        if outcome.is_err() {
+            self.reopen()?;
+        }
+        outcome
+    }
+
+    /// Looks after the engine and says how it is.
+    pub(super) fn look(&mut self) {
+        let room = self.check_room(0);
+        let healthy = match &self.engine {
+            Some(engine) => engine.check(),
+            None => Err(Fault::Stopped),
+        };
+        let health = match healthy {
+            // Opening it again on a full disk would only make it fail again.
+            Err(_) if room.is_ok() => self.revive(),
+            health => health,
+        };
+        if self.noted.elapsed() >= NOTE_INTERVAL {
+            self.note();
+        }
+        let damage = self.damage.clone();
+        let problem = damage.or(room.err()).or(health.err().map(|fault| fault.to_string()));
+        let free = free_bytes(self.directory.path()).ok();
+        let used = self.engine.as_ref().and_then(|engine| engine.bytes_used().ok());
+        if let Some(shared) = &self.shared {
+            shared.observed(used, free, problem);
+        }
+    }
+
+    /// Closes the engine and notes where it ended.
+    pub(super) fn close(mut self) {
+        self.release_engine();
+        self.note();
+    }
+
+    /// The engine, once it can take a write.
+    fn writable(&mut self) -> Result<Arc<Engine>, Fault> {
+        let mut attempts = 0;
+        loop {
+            let health = match &self.engine {
+                Some(engine) => engine.check(),
+                None => Err(Fault::Stopped),
+            };
+            match (health, &self.engine) {
+                (Ok(()), Some(engine)) if !engine.is_behind() => return Ok(Arc::clone(engine)),
+                (Ok(()), _) => thread::sleep(PAUSE),
+                (Err(fault), _) if attempts == ATTEMPTS_MAX => return Err(fault),
+                (Err(_), _) => {
+                    attempts += 1;
+                    self.revive()?;
+                }
+            }
+        }
+    }
+
+    /// Opens an engine again that stopped by itself.
+    fn revive(&mut self) -> Result<(), Fault> {
+        if let Some(damage) = &self.damage {
+            return Err(Fault::Damaged(damage.clone()));
+        }
+        if self.opened.elapsed() < RECENT
+            && let Some(engine) = &self.engine
+        {
+            tracing::warn!("the engine fails again and again; reading all data to find out why");
+            let outcome = engine.verify();
+            self.note_damage(outcome)?;
+        }
+        self.reopen()
+    }
+
+    fn note_damage<T>(&mut self, outcome: Result<T, Fault>) -> Result<T, Fault> {
+        if let Err(Fault::Damaged(damage)) = &outcome {
+            tracing::error!(%damage, "the data is damaged");
+            self.damage = Some(damage.clone());
+        }
+        outcome
+    }
+
+    /// Closes the engine, if it is open, and opens it again.
+    fn reopen(&mut self) -> Result<(), Fault> {
+        tracing::info!("opening the engine again");
+        self.release_engine();
+        let outcome = self.open_engine();
+        let found = self.note_damage(outcome)?;
+        self.head = found.head;
+        self.unsettled = None;
+        if let Some(shared) = &self.shared {
+            shared.set_engine(self.engine.clone());
+        }
+        Ok(())
+    }
+
+    /// Opens the engine behind the last batch that landed: what came after it is cut off, that
+    /// something before it is missing means damage.
+    fn open_engine(&mut self) -> Result<Found, Fault> {
+        let path = self.directory.database();
+        if path.exists() {
+            let journal = Journal::inspect(&path)?;
+            if let Some(unsettled) = self.unsettled {
+                let place = path.display().to_string();
+                journal.cut(unsettled).map_err(|error| Fault::from_io(&error).at(&place))?;
+            }
+        }
+        let (engine, found) =
+            Engine::open(&path, &self.spaces, &self.options, self.generation + 1)?;
+        if found.head.seq < self.head.seq {
+            return Err(Fault::Damaged(format!(
+                "{}: the data ends at batch {}, but batch {} was acknowledged",
+                path.display(),
+                found.head.seq,
+                self.head.seq
+            )));
+        }
+        self.generation += 1;
+        self.opened = Instant::now();
+        self.engine = Some(Arc::new(engine));
+        Ok(found)
+    }
+
+    /// Closes the engine once the reads that use it are done, and waits until its threads can no
+    /// longer write to the journal.
+    fn release_engine(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared.set_engine(None);
+        }
+        let Some(mut engine) = self.engine.take() else { return };
+        loop {
+            match Arc::try_unwrap(engine) {
+                Ok(engine) => break drop(engine),
+                Err(used) => engine = used,
+            }
+            thread::sleep(PAUSE);
+        }
+        let (database, began) = (self.directory.database(), Instant::now());
+        while journal::is_open(&database) && began.elapsed() < RELEASE_MAX {
+            thread::sleep(PAUSE);
+        }
+    }
+
+    fn check_room(&self, bytes: u64) -> Result<(), String> {
+        let path = self.directory.path().display();
+        let free = free_bytes(self.directory.path())
+            .map_err(|error| format!("cannot tell the free space of {path}: {error}"))?;
+        let reserve = self.options.reserve_bytes;
+        if free < reserve.saturating_add(bytes) {
+            return Err(format!(
+                "{free} bytes are free on the disk of {path}; {reserve} must stay free"
+            ));
+        }
+        Ok(())
+    }
+
+    fn note(&mut self) {
+        self.noted = Instant::now();
+        if let Err(error) = self.acknowledged.note(self.head) {
+            tracing::debug!(%error, "cannot note what was acknowledged");
+        }
+    }
+}
