@@ -128,7 +128,8 @@ fn quantiles(histogram: &Histogram<u64>) -> Quantiles {
 }
 
 fn histogram() -> Histogram<u64> {
-    Histogram::new(3).expect("three digits are allowed")
+    // A microsecond to an hour, in three digits.
+    Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("the bounds are sound")
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -1,0 +1,109 @@
+//! What the engine makes of a store that is slow, full, unsure or taken.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use futures_util::FutureExt;
+use rota_core::Status;
+use rota_engine::{EngineError, EngineOptions};
+
+use crate::support::{Mood, Node, completed, task};
+
+fn problem(node: &Node, check: &str) -> Option<String> {
+    let health = node.engine.health();
+    health.checks.into_iter().find(|found| found.name == check)?.problem
+}
+
+/// Polls until it holds; for conditions that nothing signals.
+async fn until(mut holds: impl FnMut() -> bool) {
+    let mut period = tokio::time::interval(Duration::from_millis(10));
+    let wait = async {
+        while !holds() {
+            period.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it comes to hold");
+}
+
+#[tokio::test]
+async fn nothing_leaves_before_its_commit() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    node.submit(task("warm")).await;
+    let entered = node.store.entered.load(Ordering::Relaxed);
+    node.store.set(Mood::Holding);
+    let engine = node.engine.clone();
+    let submitted = tokio::spawn(async move { engine.submit(vec![task("k")]).await });
+    until(|| node.store.entered.load(Ordering::Relaxed) > entered).await;
+    let engine = node.engine.clone();
+    let asked = tokio::spawn(async move { engine.queues().await });
+    let mut leased = Box::pin(node.lease(2));
+    assert!(leased.as_mut().now_or_never().is_none(), "dispatched before it was durable");
+    // Whatever else the engine could do without the store, it has had its turn to do.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!submitted.is_finished(), "acknowledged before it was durable");
+    assert!(!asked.is_finished(), "told what was not durable");
+    node.store.set(Mood::Well);
+    assert!(submitted.await.expect("no panic").expect("an answer")[0].is_ok());
+    assert!(!leased.await.is_empty());
+    assert!(asked.await.expect("no panic").is_ok());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_store_acknowledges_nothing_says_so_and_recovers_by_itself() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    node.submit(task("before")).await;
+    node.store.set(Mood::Full);
+    let engine = node.engine.clone();
+    let first = tokio::spawn(async move { engine.submit(vec![task("while")]).await });
+    until(|| problem(&node, "store").is_some()).await;
+    assert!(!node.engine.health().is_ready());
+    let refused = node.engine.submit(vec![task("more")]).await;
+    assert!(matches!(refused, Err(EngineError::StoreFull(_))), "{refused:?}");
+    assert!(!first.is_finished(), "acknowledged without being durable");
+    node.store.set(Mood::Well);
+    let kept = first.await.expect("no panic").expect("an answer");
+    assert!(kept[0].is_ok());
+    until(|| node.engine.health().is_ready()).await;
+    assert_eq!(node.lease(5).await.len(), 2);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_ambiguous_commit_is_resolved_and_applied_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let node = Node::start(&data);
+    for mood in [Mood::LandsAmbiguously, Mood::FailsAmbiguously] {
+        node.store.set(mood);
+        let id = node.submit(task("k")).await;
+        let leased = node.lease(5).await;
+        assert_eq!(leased.len(), 1, "{mood:?}");
+        assert!(node.report(&leased[0], completed("")).await);
+        let view = node.engine.task(&id).await.expect("an answer").expect("known");
+        assert_eq!((view.status, view.attempt), (Status::Completed, 1), "{mood:?}");
+    }
+    assert!(node.store.commits.load(Ordering::Relaxed) >= 7);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_deposed_leader_drops_its_memory_and_what_it_had_not_made_durable() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options =
+        EngineOptions { call_timeout: Duration::from_secs(5), ..EngineOptions::default() };
+    let node = Node::start_with(&directory.path().join("data"), options);
+    let kept = node.submit(task("kept")).await;
+    let epoch = node.engine.info().epoch;
+    node.store.set(Mood::Deposes);
+    let lost = node.engine.submit(vec![task("lost")]).await;
+    assert!(matches!(lost, Err(EngineError::Unavailable { .. })), "{lost:?}");
+    until(|| node.engine.info().epoch > epoch && node.engine.health().is_ready()).await;
+    let view = node.engine.task(&kept).await.expect("an answer").expect("known");
+    assert_eq!(view.status, Status::Pending);
+    assert_eq!(node.engine.info().live_tasks, 1);
+    node.stop().await;
+}

@@ -1,0 +1,111 @@
+//! A task's life through the engine, and through restarts.
+
+use std::time::Duration;
+
+use rota_core::{Binds, Failure, FailureReason, Millis, Outcome, Refusal, Retention, Status};
+use rota_engine::{EngineError, EngineOptions, NewTask, RunAt, TaskRef};
+
+use crate::support::{Node, completed, name, task};
+
+#[tokio::test]
+async fn a_task_is_submitted_leased_completed_and_read_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    let id = node.submit(task("k")).await;
+    let leased = node.lease(5).await;
+    assert_eq!(leased.len(), 1);
+    let view = node.engine.task(&id).await.expect("an answer").expect("known");
+    assert_eq!((view.status, view.attempt), (Status::Assigned, 1));
+    assert_eq!(view.lease_token, Some(leased[0].token));
+    assert!(node.report(&leased[0], completed("42")).await);
+    assert!(node.report(&leased[0], completed("42")).await, "a repeat is acknowledged again");
+    let view = node.engine.wait(&id, Duration::from_secs(5)).await.expect("an answer");
+    assert_eq!(view.expect("known").status, Status::Completed);
+    let result = node.engine.result(&id).await.expect("an answer");
+    assert_eq!(result.as_deref(), Some(b"42".as_slice()));
+    let attempts = node.engine.attempts(&id).await.expect("an answer").expect("known");
+    assert_eq!((attempts.len(), attempts[0].output_tail.as_ref()), (1, b"out".as_slice()));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_that_was_acknowledged_is_lost_by_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let node = Node::start(&data);
+    let later = NewTask { run_at: RunAt::After(Millis::from_secs(3600)), ..task("later") };
+    let (waiting, later, held) =
+        (node.submit(task("a")).await, node.submit(later).await, node.submit(task("b")).await);
+    node.engine.set_paused(&name("other"), true).await.expect("an answer");
+    let leased = node.lease(2).await;
+    assert_eq!(leased.len(), 2);
+    let failure = Failure::new(FailureReason::Error, "broken");
+    assert!(node.report(&leased[0], Outcome::Failed { failure, retry_at: None }).await);
+    node.stop().await;
+
+    let node = Node::start(&data);
+    let status = async |task: &TaskRef| {
+        let view = node.engine.task(task).await.expect("an answer");
+        view.expect("known").status
+    };
+    assert_eq!(status(&waiting).await, Status::Failed);
+    assert_eq!(status(&later).await, Status::Scheduled);
+    assert_eq!(status(&held).await, Status::Assigned);
+    let queues = node.engine.queues().await.expect("an answer");
+    assert!(queues.iter().any(|queue| &*queue.name == "other" && queue.paused));
+    assert!(node.report(&leased[1], completed("")).await, "the lease survived the restart");
+    assert_eq!(status(&held).await, Status::Completed);
+    let view = node.engine.retry(&waiting).await.expect("a dead letter can be retried");
+    assert_eq!(view.status, Status::Pending);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_is_one_tasks_and_a_repeat_is_known_in_flight_and_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let named =
+        |kind: &str| NewTask { binds: Binds { id: Some(name("mine")), key: None }, ..task(kind) };
+    let node = Node::start(&data);
+    let both = node.engine.submit(vec![named("k"), named("k"), named("other")]).await;
+    let both = both.expect("an answer");
+    let first = both[0].clone().expect("created");
+    let again = both[1].clone().expect("repeated");
+    assert!(first.created && !again.created);
+    assert_eq!((first.task, again.shown_id.as_str()), (again.task, "mine"));
+    assert!(matches!(both[2], Err(Refusal::Conflict { field: "id", .. })));
+    node.stop().await;
+
+    let node = Node::start(&data);
+    let again = node.engine.submit(vec![named("k")]).await.expect("an answer");
+    assert_eq!(again[0].as_ref().expect("repeated").task, first.task);
+    let mine: TaskRef = "mine".parse().expect("a name");
+    node.engine.cancel(&mine).await.expect("it waits");
+    node.engine.delete(&mine).await.expect("it ended");
+    let anew = node.engine.submit(vec![named("other")]).await.expect("an answer");
+    assert!(anew[0].as_ref().expect("the name is free").created);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn what_has_been_kept_long_enough_is_removed_with_all_its_records() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let retention = Retention { completed: Millis(0), other: Millis(0) };
+    let options = EngineOptions { retention, ..EngineOptions::default() };
+    let node = Node::start_with(&data, options);
+    let id = node.submit(task("k")).await;
+    let leased = node.lease(1).await;
+    assert!(node.report(&leased[0], completed("1")).await);
+    // The log is looked at every few seconds, and spans of it are ten seconds long.
+    let gone = async {
+        let mut period = tokio::time::interval(Duration::from_millis(200));
+        while node.engine.task(&id).await.expect("an answer").is_some() {
+            period.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(40), gone).await.expect("it is removed");
+    let deleted = node.engine.delete(&id).await;
+    assert!(matches!(deleted, Err(EngineError::Refused(Refusal::UnknownTask))));
+    node.stop().await;
+}

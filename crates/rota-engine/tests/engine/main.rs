@@ -1,0 +1,6 @@
+//! The engine over the real embedded store, and over one that misbehaves on demand.
+
+mod faults;
+mod life;
+mod lists;
+mod support;

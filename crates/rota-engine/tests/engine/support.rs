@@ -1,0 +1,206 @@
+//! An engine on a directory of its own, and a store that can be told to misbehave.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rota_core::{Binds, HeldLease, Name, Outcome, Policy, Priority, Report, RetryPolicy};
+use rota_engine::{
+    Dispatched, Engine, EngineOptions, LeaseRequest, NewTask, RunAt, SPACES, TaskRef,
+};
+use rota_store::{
+    Batch, BatchLimits, ChangeStream, CommitError, EmbeddedOptions, EmbeddedStore, Fence, Head,
+    Leadership, Revision, Snapshot, Space, Store, StoreError, StoreStatus,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// What the store does with the next commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// What it should.
+    Well,
+    /// Nothing, until it is well again.
+    Holding,
+    /// Says that there is no room.
+    Full,
+    /// Commits, and says that it does not know.
+    LandsAmbiguously,
+    /// Does not commit, and says that it does not know.
+    FailsAmbiguously,
+    /// Says once that another leads.
+    Deposes,
+}
+
+/// The embedded store with moods.
+pub(crate) struct MoodyStore {
+    inner: EmbeddedStore,
+    mood: watch::Sender<Mood>,
+    /// Commits that were asked for, and those that were let through.
+    pub(crate) entered: AtomicU32,
+    pub(crate) commits: AtomicU32,
+}
+
+impl MoodyStore {
+    pub(crate) fn open(directory: &Path) -> Arc<Self> {
+        let options = EmbeddedOptions { reserve_bytes: 0, ..EmbeddedOptions::default() };
+        let inner = EmbeddedStore::open(directory, SPACES, options).expect("an empty directory");
+        Arc::new(Self {
+            inner,
+            mood: watch::Sender::new(Mood::Well),
+            entered: AtomicU32::new(0),
+            commits: AtomicU32::new(0),
+        })
+    }
+
+    pub(crate) fn set(&self, mood: Mood) {
+        self.mood.send_replace(mood);
+    }
+}
+
+#[async_trait]
+impl Store for MoodyStore {
+    async fn commit(&self, fence: Fence, batch: Batch) -> Result<Revision, CommitError> {
+        self.entered.fetch_add(1, Ordering::Relaxed);
+        let mut moods = self.mood.subscribe();
+        moods.wait_for(|mood| *mood != Mood::Holding).await.expect("the sender is ours");
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        let mood = *self.mood.borrow();
+        match mood {
+            Mood::Well | Mood::Holding => self.inner.commit(fence, batch).await,
+            Mood::Full => Err(CommitError::Full("no room (test)".to_owned())),
+            Mood::LandsAmbiguously => {
+                self.set(Mood::Well);
+                self.inner.commit(fence, batch).await?;
+                Err(CommitError::Ambiguous("lost the answer (test)".to_owned()))
+            }
+            Mood::FailsAmbiguously => {
+                self.set(Mood::Well);
+                Err(CommitError::Ambiguous("lost the request (test)".to_owned()))
+            }
+            Mood::Deposes => {
+                self.set(Mood::Well);
+                Err(CommitError::Fenced { ours: fence.epoch })
+            }
+        }
+    }
+
+    async fn get(&self, keys: &[(Space, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        self.inner.get(keys).await
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        self.inner.head().await
+    }
+
+    async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError> {
+        self.inner.snapshot().await
+    }
+
+    async fn watch(&self, after: Revision) -> Result<ChangeStream, StoreError> {
+        self.inner.watch(after).await
+    }
+
+    async fn campaign(&self, name: &str) -> Result<Box<dyn Leadership>, StoreError> {
+        self.inner.campaign(name).await
+    }
+
+    async fn status(&self) -> StoreStatus {
+        self.inner.status().await
+    }
+
+    fn limits(&self) -> BatchLimits {
+        self.inner.limits()
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+/// A running engine.
+pub(crate) struct Node {
+    pub(crate) engine: Engine,
+    pub(crate) store: Arc<MoodyStore>,
+    stop: CancellationToken,
+}
+
+impl Node {
+    pub(crate) fn start(directory: &Path) -> Self {
+        Self::start_with(directory, EngineOptions::default())
+    }
+
+    pub(crate) fn start_with(directory: &Path, options: EngineOptions) -> Self {
+        let store = MoodyStore::open(directory);
+        let stop = CancellationToken::new();
+        let engine = Engine::start(store.clone(), options, stop.clone());
+        Self { engine, store, stop }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.engine.stopped().await;
+        self.store.close().await;
+    }
+
+    /// Submits one task and gives the name by which it can be found.
+    pub(crate) async fn submit(&self, task: NewTask) -> TaskRef {
+        let results = self.engine.submit(vec![task]).await.expect("the engine answers");
+        TaskRef::Id(results[0].as_ref().expect("accepted").task)
+    }
+
+    /// Leases up to so many tasks as the worker `w`.
+    pub(crate) async fn lease(&self, max: u32) -> Vec<Dispatched> {
+        let request = LeaseRequest {
+            session: None,
+            worker: name("w"),
+            queues: Vec::new(),
+            kinds: Vec::new(),
+            max,
+            wait: Duration::from_secs(10),
+            ttl: Duration::from_secs(60),
+        };
+        self.engine.lease(request).await.expect("the engine answers").tasks
+    }
+
+    pub(crate) async fn report(&self, task: &Dispatched, outcome: Outcome) -> bool {
+        let lease = HeldLease { task: task.spec.id, token: task.token };
+        let report =
+            Report::Ended { started_at: None, output_tail: Bytes::from_static(b"out"), outcome };
+        let results = self.engine.report(vec![(lease, report)]).await.expect("the engine answers");
+        results[0].is_ok()
+    }
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}
+
+/// A task of that kind, with one attempt.
+pub(crate) fn task(kind: &str) -> NewTask {
+    NewTask {
+        binds: Binds::default(),
+        queue: name("q"),
+        kind: name(kind),
+        payload: Bytes::from_static(b"{}"),
+        labels: Vec::new(),
+        priority: Priority::default(),
+        run_at: RunAt::Now,
+        expires_at: None,
+        policy: Policy {
+            retry: RetryPolicy { max_attempts: 1, ..RetryPolicy::default() },
+            ..Policy::default()
+        },
+    }
+}
+
+pub(crate) fn completed(result: &'static str) -> Outcome {
+    Outcome::Completed { result: Bytes::from_static(result.as_bytes()) }
+}
