@@ -116,7 +116,7 @@ mod tests {
         ];
         let expected = "\
 what     expected   observed
-----------------------------------------------
+-------------------------------------------
 one      completed  completed            ok
 another  completed  failed: exit code 1  WRONG
 ";

@@ -89,10 +89,11 @@ fn check_file(path: &Path, text: &str) -> Result<Vec<Finding>, String> {
     Ok(findings)
 }
 
-/// Files that hold nothing but tests, by their place: the compiler sees them only for tests, though
-/// they do not say so themselves.
+/// Files that hold nothing but tests, by their place, though they do not say so themselves. A suite
+/// for others to run is one too.
 fn is_test_file(path: &Path) -> bool {
-    let part = |part: &std::ffi::OsStr| part == "tests" || part == "benches";
+    let part =
+        |part: &std::ffi::OsStr| part == "tests" || part == "benches" || part == "conformance";
     path.parent().is_some_and(|parent| parent.iter().any(part))
         || path.file_stem().is_some_and(|stem| {
             stem == "tests" || stem.to_str().is_some_and(|stem| stem.ends_with("_tests"))
@@ -243,7 +244,12 @@ mod tests {
             assert_eq!(messages("src/a.rs", fine), [""; 0], "{fine}");
         }
         let text = "//! A.\nfn a() { b().unwrap(); }\n";
-        for fine in ["tests/a.rs", "src/machine/tests.rs", "tests/tests/kill.rs"] {
+        for fine in [
+            "tests/a.rs",
+            "src/machine/tests.rs",
+            "tests/tests/kill.rs",
+            "src/conformance/reads.rs",
+        ] {
             assert_eq!(messages(fine, text), [""; 0], "{fine}");
         }
     }
