@@ -83,6 +83,9 @@ impl Engine {
         let open = || {
             if !path.exists() {
                 create(path, options)?;
+            } else if !path.join("version").exists() {
+                // The engine would take it for a new one.
+                return Err(Fault::Damaged("the file `version` is missing".to_owned()));
             }
             Self::open_at(path, spaces, options, generation)
         };

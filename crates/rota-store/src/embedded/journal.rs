@@ -1,12 +1,13 @@
 //! Checks the engine's journal before the engine opens it.
 //!
-//! The engine takes the first thing in its journal that is no batch for the end, and cuts the file
-//! there. That is right for a batch that was being written when the process died, and wrong for
-//! damage in the middle: it would silently drop every acknowledged batch behind it. The two can be
-//! told apart, because a batch is synced before the next one is begun: an unfinished batch is the
-//! last thing in the last file, so damage with a whole batch after it, or in an earlier file, is
-//! damage to something that was acknowledged. What this cannot tell apart is damage to the very
-//! last batch; see [`super::acknowledged`] for that.
+//! Where the engine finds something in its journal that is no batch, it takes that for the end and
+//! cuts the file there, or it refuses to open, depending on the bytes. Both can be wrong: damage in
+//! the middle must not silently drop the acknowledged batches behind it, and a batch that was being
+//! written when the power failed must not keep the store from opening. The two can be told apart,
+//! because a batch is synced before the next one is begun: an unfinished batch is the last thing in
+//! the last file, so damage with a whole batch after it, or in an earlier file, is damage to
+//! something that was acknowledged. What this cannot tell apart is damage to the very last batch;
+//! see [`super::acknowledged`] for that.
 //!
 //! The format (of fjall 3), all numbers little-endian:
 //!
@@ -48,6 +49,8 @@ pub(super) struct Journal {
     last: Option<Last>,
     /// The sequence of the last whole batch, in whatever file.
     sequence: Option<u64>,
+    /// Where the last file holds something else than batches, up to its end.
+    unfinished: Option<(PathBuf, u64)>,
 }
 
 #[derive(Debug)]
@@ -88,7 +91,10 @@ impl Journal {
                         at,
                         &format!("not a batch, though a whole one follows at byte {later}"),
                     )),
-                    None if is_last => Ok(()),
+                    None if is_last => {
+                        self.unfinished = Some((file.to_owned(), at as u64));
+                        Ok(())
+                    }
                     None => Err(damaged(at, "not a batch, though a later file follows")),
                 };
             };
@@ -111,15 +117,42 @@ impl Journal {
                 .is_some_and(|batch| self.sequence.is_none_or(|before| batch.sequence > before))
     }
 
-    /// Cuts the batch with that head off, if it is the last one: it was not acknowledged.
-    pub(super) fn cut(&self, head: Head) -> io::Result<()> {
-        let Some(last) = self.last.as_ref().filter(|last| last.head == head) else {
-            return Ok(());
-        };
-        let file = OpenOptions::new().write(true).open(&last.file)?;
-        file.set_len(last.start)?;
-        file.sync_all()
+    /// Cuts off what was not acknowledged: an unfinished batch at the end, and a whole one with the
+    /// head of `failed`, if that is the last one.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Damaged`] where the unfinished batch, going by its neighbour, is one that was
+    /// acknowledged. Nothing is cut then.
+    pub(super) fn cut(&self, failed: Option<Head>, acknowledged: Head) -> Result<(), Fault> {
+        if let Some((file, at)) = &self.unfinished {
+            let last = self.last.as_ref().map(|last| last.head.seq);
+            if last.is_some_and(|last| last < acknowledged.seq) {
+                return Err(Fault::Damaged(format!(
+                    "{}, byte {at}: not a batch, though batch {} was acknowledged",
+                    file.display(),
+                    acknowledged.seq
+                )));
+            }
+            cut(file, *at)?;
+        }
+        match &self.last {
+            Some(last) if Some(last.head) == failed => cut(&last.file, last.start),
+            _ => Ok(()),
+        }
     }
+}
+
+fn cut(file: &Path, at: u64) -> Result<(), Fault> {
+    tracing::info!(file = %file.display(), at, "cutting off a batch that was not acknowledged");
+    OpenOptions::new()
+        .write(true)
+        .open(file)
+        .and_then(|opened| {
+            opened.set_len(at)?;
+            opened.sync_all()
+        })
+        .map_err(|error| Fault::from_io(&error).at(&file.display().to_string()))
 }
 
 /// A whole batch.

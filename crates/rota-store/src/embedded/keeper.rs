@@ -33,6 +33,8 @@ const RELEASE_MAX: Duration = Duration::from_secs(10);
 const NOTE_INTERVAL: Duration = Duration::from_secs(10);
 /// An engine that fails again within this time after it was opened is checked for damage.
 const RECENT: Duration = Duration::from_secs(60);
+/// After a write that found no room the disk counts as full until there is at least this much.
+const WANTED_MIN: u64 = 1 << 20;
 /// How often in a row the engine is opened again for one write.
 const ATTEMPTS_MAX: u32 = 2;
 
@@ -52,6 +54,8 @@ pub(super) struct Keeper {
     head: Head,
     /// A batch whose write failed and that may still be in the journal.
     unsettled: Option<Head>,
+    /// Bytes that a write needed which found no room; 0 once one did.
+    wanted: u64,
     /// What is damaged: there is no way on from there.
     damage: Option<String>,
 }
@@ -77,6 +81,7 @@ impl Keeper {
             opened: Instant::now(),
             generation: 0,
             unsettled: None,
+            wanted: 0,
             damage: None,
         };
         let found = keeper.open_engine()?;
@@ -110,19 +115,29 @@ impl Keeper {
 
     /// Writes a batch. Any error but an ambiguous one means that it did not and will not land.
     pub(super) fn write(&mut self, batch: &Batch, head: Head) -> Result<(), CommitError> {
+        let outcome = self.try_write(batch, head);
+        match &outcome {
+            Ok(()) => {
+                self.wanted = 0;
+                self.head = head;
+            }
+            Err(CommitError::Full(_)) => self.wanted = WANTED_MIN + 2 * batch.bytes() as u64,
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    fn try_write(&mut self, batch: &Batch, head: Head) -> Result<(), CommitError> {
         self.check_room(batch.bytes() as u64).map_err(CommitError::Full)?;
         let engine = self.writable()?;
-        if let Err(fault) = engine.write(batch, head) {
-            drop(engine);
-            self.unsettled = Some(head);
-            tracing::warn!(%fault, batch = head.seq.0, "a write failed");
-            return Err(match self.reopen() {
-                Ok(()) => fault.into(),
-                Err(then) => CommitError::Ambiguous(format!("{fault}; then: {then}")),
-            });
-        }
-        self.head = head;
-        Ok(())
+        let Err(fault) = engine.write(batch, head) else { return Ok(()) };
+        drop(engine);
+        self.unsettled = Some(head);
+        tracing::warn!(%fault, batch = head.seq.0, "a write failed");
+        Err(match self.reopen() {
+            Ok(()) => fault.into(),
+            Err(then) => CommitError::Ambiguous(format!("{fault}; then: {then}")),
+        })
     }
 
     /// Makes an epoch the newest. Where it fails, the epoch may be taken or not; nobody has it.
@@ -138,7 +153,10 @@ impl Keeper {
 
     /// Looks after the engine and says how it is.
     pub(super) fn look(&mut self) {
-        let room = self.check_room(0);
+        let room = self.check_room(self.wanted);
+        if room.is_ok() {
+            self.wanted = 0;
+        }
         let healthy = match &self.engine {
             Some(engine) => engine.check(),
             None => Err(Fault::Stopped),
@@ -228,11 +246,7 @@ impl Keeper {
     fn open_engine(&mut self) -> Result<Found, Fault> {
         let path = self.directory.database();
         if path.exists() {
-            let journal = Journal::inspect(&path)?;
-            if let Some(unsettled) = self.unsettled {
-                let place = path.display().to_string();
-                journal.cut(unsettled).map_err(|error| Fault::from_io(&error).at(&place))?;
-            }
+            Journal::inspect(&path)?.cut(self.unsettled, self.head)?;
         }
         let (engine, found) =
             Engine::open(&path, &self.spaces, &self.options, self.generation + 1)?;
