@@ -121,6 +121,9 @@ impl Builder {
     ///
     /// # Errors
     /// When there is no address, or one is not a URL.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime: connections belong to one.
     pub fn build(self) -> Result<Client, ClientError> {
         let wrong = |address: &str, reason: String| ClientError::Address {
             address: address.to_owned(),
