@@ -1,7 +1,7 @@
 //! Where Rota's truth is kept: ordered keys and values behind one trait.
 //!
 //! This crate owns the [`Store`] trait with its law (read the trait's own page first), one
-//! module per backend (the only place where a driver is named) and [`conformance`], the list
+//! module per backend (the only place where a driver is named) and `conformance` (a feature), the list
 //! of obligations that every backend passes. It does not know what a task is: it keeps keys,
 //! values, revisions and fences.
 
