@@ -54,6 +54,10 @@ impl RetryPolicy {
         reason = "the value is between 0 and max, which is far below 2^53 ms; sub-millisecond loss is meant"
     )]
     pub fn backoff(&self, failures: u32, random: u64) -> Millis {
+        if self.initial.0 == 0 {
+            // Nothing times a growth beyond all numbers would be no number.
+            return Millis(0);
+        }
         let exponent = failures.saturating_sub(1).min(1000);
         let grown = self.initial.0 as f64 * self.multiplier.powi(exponent.cast_signed());
         let ceiling = grown.min(self.max.0 as f64) as u64;
@@ -116,6 +120,8 @@ mod tests {
         let delays: Vec<u64> = (1..=14).map(|n| policy.backoff(n, 0).0 / 1000).collect();
         assert_eq!(delays, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600, 3600]);
         assert_eq!(policy.backoff(u32::MAX, 0), policy.max);
+        let at_once = RetryPolicy { initial: Millis(0), multiplier: 100.0, ..policy };
+        assert_eq!(at_once.backoff(1000, 0), Millis(0));
     }
 
     proptest! {

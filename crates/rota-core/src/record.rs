@@ -36,7 +36,8 @@ pub struct LiveRecord {
     pub lease: Option<LeaseRecord>,
     /// Whether the client asked for it to be stopped.
     pub cancel_requested: bool,
-    /// The last attempt's end as its worker reported it, to know a repeated report.
+    /// The last end that a worker reported, to know a repeated report. Kept while the next attempt
+    /// goes on.
     pub last_end: Option<LeaseEnd>,
     /// What it asks for.
     pub policy: Policy,
@@ -106,7 +107,7 @@ pub struct DoneRecord {
     pub last: Option<AttemptRecord>,
     /// Why it did not complete.
     pub failure: Option<Failure>,
-    /// How its worker reported its end, to know a repeated report.
+    /// The last end that a worker reported, to know a repeated report.
     pub last_end: Option<LeaseEnd>,
     /// Whether there is a result to be read.
     pub has_result: bool,
@@ -114,6 +115,16 @@ pub struct DoneRecord {
     pub has_output: bool,
     /// The client's names for it.
     pub binds: Binds,
+}
+
+impl DoneRecord {
+    /// How many attempts have a record of their own: those from the first to this one. The last
+    /// attempt of a task that it ended has one only where it printed something; any other has one.
+    #[must_use]
+    pub fn attempts_kept(&self) -> u32 {
+        let in_here = self.last.is_some() && !self.has_output;
+        self.attempt.saturating_sub(u32::from(in_here))
+    }
 }
 
 /// One attempt, for the history.

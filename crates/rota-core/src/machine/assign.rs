@@ -101,7 +101,6 @@ impl Machine {
             progress: None,
         };
         self.leases.insert(index, lease);
-        self.last_ends.remove(&index);
         self.touch(index);
         self.step.effects.push(Effect::Dispatch(leased));
     }

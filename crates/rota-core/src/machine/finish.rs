@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Effect, Flags, Lease, Machine, Mutation, TaskIndex};
+use super::{Effect, Flags, Lease, Machine, Mutation, TaskIndex, clock};
 use crate::{
     AttemptRecord, DoneRecord, EndKind, Failure, FailureReason, LeaseEnd, Status, WallTime,
     lifecycle::Action,
@@ -30,14 +30,15 @@ impl Machine {
         failure: Option<Failure>,
         attempt: Option<AttemptEnd>,
     ) {
-        let last_end = self.last_ends.remove(&index);
-        let mut last_end = last_end.filter(|_| attempt.is_none());
+        let mut last_end = self.last_ends.remove(&index);
         let mut has_result = false;
         let mut has_output = false;
         let mut last = None;
         if let Some(end) = attempt {
             let lease = self.take_lease(index);
-            last_end = end.reported.map(|kind| LeaseEnd { token: lease.token, kind });
+            if let Some(kind) = end.reported {
+                last_end = Some(LeaseEnd { token: lease.token, kind });
+            }
             let id = self.live.at(index).id;
             let mut record = self.attempt_record(index, &lease, &end, failure.clone());
             if !record.output_tail.is_empty() {
@@ -58,8 +59,8 @@ impl Machine {
         self.expiries.remove(&index);
         let binds = self.binds.remove(&index).unwrap_or_default();
         let task = self.live.remove(index);
-        let retention = self.policies.at(task.policy).retention;
-        let retention = retention.unwrap_or_else(|| self.retention.of(status));
+        let policy = *self.policies.at(task.policy);
+        let retention = policy.retention.unwrap_or_else(|| self.retention.of(status));
         self.policies.release(task.policy);
         let lane = &self.roster.lanes[task.lane as usize];
         let done = Arc::new(DoneRecord {
@@ -80,7 +81,7 @@ impl Machine {
             has_output,
             binds,
         });
-        self.settling.ended(done.clone());
+        self.settling.ended(done.clone(), policy);
         self.step.mutations.push(Mutation::DeleteLive(task.id));
         self.step.mutations.push(Mutation::PutDone(done));
         self.step.effects.push(Effect::Finished { task: task.id, status });
@@ -119,7 +120,7 @@ impl Machine {
             self.backoffs.insert(index, due);
             self.delays.insert(due.0, index);
         }
-        self.expire_if_over(index);
+        self.wait_again(index);
     }
 
     /// The worker went away: the task goes to another, unless it has lost too many.
@@ -138,7 +139,7 @@ impl Machine {
         }
         self.end_attempt(index, &AttemptEnd::default(), failure);
         self.advance(index, Action::Requeue).expect("the lease was checked");
-        self.expire_if_over(index);
+        self.wait_again(index);
     }
 
     /// The worker gives the task back unharmed.
@@ -155,7 +156,7 @@ impl Machine {
         self.live.at_mut(index).attempt -= 1;
         self.touch(index);
         self.advance(index, Action::Release).expect("the lease was checked");
-        self.expire_if_over(index);
+        self.wait_again(index);
     }
 
     /// Ends an attempt of a task that lives on.
@@ -195,6 +196,14 @@ impl Machine {
         self.sessions.at_mut(lease.session).tasks.remove(&index);
         self.note_idle(lease.session);
         lease
+    }
+
+    /// A task waits again. The timer of its expiry may have fired while a worker had it.
+    fn wait_again(&mut self, index: TaskIndex) {
+        if let Some(date) = self.expiries.get(&index) {
+            self.dates.insert(clock::date(*date), index);
+            self.expire_if_over(index);
+        }
     }
 
     /// Expires a waiting task whose date is over.

@@ -7,7 +7,7 @@ use super::{
     TaskIndex,
 };
 use crate::{
-    DoneRecord, Failure, FailureReason, Name, Priority, QueueRecord, Status, TaskId, TaskSpec,
+    DoneRecord, Failure, FailureReason, Name, Policy, Priority, QueueRecord, Status, TaskId, TaskSpec,
     WallTime,
     lifecycle::{Action, IllegalTransition, transition},
 };
@@ -57,13 +57,15 @@ impl Machine {
         }
         let done = self.ended(task, stored)?;
         transition(done.status, Action::Retry)?;
-        let spec = spec.ok_or(Refusal::UnknownTask)?;
-        self.revive(&done, spec);
+        let policy = self.settling.policy(task).or_else(|| spec.map(|spec| spec.policy));
+        let policy = policy.ok_or(Refusal::UnknownTask)?;
+        self.check_room(&done.queue, &done.kind)?;
+        self.revive(&done, policy);
         Ok(Reply::Task { task, status: Status::Pending })
     }
 
     /// Makes an ended task live again, with fresh budgets and without an expiry date.
-    fn revive(&mut self, done: &Arc<DoneRecord>, spec: &TaskSpec) {
+    fn revive(&mut self, done: &Arc<DoneRecord>, policy: Policy) {
         let queue = self.roster.queue(&done.queue);
         let kind = self.roster.kind(&done.kind);
         let index = self.live.insert(LiveTask {
@@ -71,7 +73,7 @@ impl Machine {
             run_at: self.now.wall,
             order: 0,
             lane: self.roster.lane(queue, kind),
-            policy: self.policies.take(spec.policy),
+            policy: self.policies.take(policy),
             attempt: done.attempt,
             lost: 0,
             failures: 0,
@@ -83,6 +85,9 @@ impl Machine {
         if !done.binds.is_empty() {
             self.live.at_mut(index).flags.set(Flags::NAMED);
             self.binds.insert(index, done.binds.clone());
+        }
+        if let Some(end) = done.last_end {
+            self.last_ends.insert(index, end);
         }
         self.make_due(index);
         self.touch(index);

@@ -202,6 +202,7 @@ impl Machine {
     /// Ends the step: gives what can be given to sessions with room, and hands over what the step
     /// came to.
     pub fn seal(&mut self) -> Step {
+        self.drop_void_dispatches();
         self.assign();
         for index in std::mem::take(&mut self.dirty) {
             let changed = self.live.get(index).is_some_and(|task| task.flags.has(Flags::DIRTY));
@@ -212,6 +213,18 @@ impl Machine {
             }
         }
         std::mem::take(&mut self.step)
+    }
+
+    /// A task that was to be sent again may have ended, or been taken away, later in the step.
+    fn drop_void_dispatches(&mut self) {
+        let Self { live, leases, step, .. } = self;
+        step.effects.retain(|effect| match effect {
+            Effect::Dispatch(leased) => live
+                .find(leased.task)
+                .and_then(|index| leases.get(&index))
+                .is_some_and(|lease| lease.token == leased.token),
+            _ => true,
+        });
     }
 
     /// Tasks that have not ended.

@@ -60,6 +60,12 @@ impl PolicyTable {
         }
     }
 
+    /// Whether no task has a policy.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
     pub(super) fn at(&self, index: u32) -> &Policy {
         &self.slots[index as usize].policy
     }

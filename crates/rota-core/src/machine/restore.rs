@@ -3,7 +3,7 @@
 use rustc_hash::FxHashSet;
 
 use super::{
-    Credit, Flags, Lease, LiveTask, Machine, TIMEOUT_GRACE, TaskIndex, roster::SessionIndex,
+    CANCEL_GRACE, Credit, Flags, Lease, LiveTask, Machine, TIMEOUT_GRACE, TaskIndex, roster::SessionIndex,
     session::Session,
 };
 use crate::{LeaseRecord, LiveRecord, Millis, Name, QueueRecord, Status, lifecycle::Action};
@@ -77,7 +77,10 @@ impl Machine {
         places.waiting -= 1;
         self.advance(index, Action::Assign).expect("just made pending");
         let timeout = self.policies.at(self.live.at(index).policy).timeout;
-        let deadline = self.now.mono + timeout + TIMEOUT_GRACE;
+        let mut deadline = self.now.mono + timeout + TIMEOUT_GRACE;
+        if self.live.at(index).flags.has(Flags::CANCEL_REQUESTED) {
+            deadline = deadline.min(self.now.mono + session_ttl + CANCEL_GRACE);
+        }
         self.leases_due = self.leases_due.min(deadline);
         let lease = Lease {
             session,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::{Binding, Stored};
-use crate::{Binds, DoneRecord, Name, TaskId};
+use crate::{Binds, DoneRecord, Name, Policy, TaskId};
 
 #[derive(Debug, Default)]
 pub(super) struct Settling {
@@ -16,10 +16,17 @@ pub(super) struct Settling {
     previous: Generation,
 }
 
+#[derive(Debug)]
+struct Ended {
+    done: Arc<DoneRecord>,
+    /// Its definition may not be in the store yet either.
+    policy: Policy,
+}
+
 #[derive(Debug, Default)]
 struct Generation {
     /// Tasks that ended, and (`None`) those that were removed.
-    done: FxHashMap<TaskId, Stored>,
+    done: FxHashMap<TaskId, Option<Ended>>,
     ids: FxHashMap<Name, Binding>,
     keys: FxHashMap<Arc<str>, Binding>,
 }
@@ -33,8 +40,8 @@ impl Settling {
         self.current.keys.clear();
     }
 
-    pub(super) fn ended(&mut self, done: Arc<DoneRecord>) {
-        self.current.done.insert(done.id, Some(done));
+    pub(super) fn ended(&mut self, done: Arc<DoneRecord>, policy: Policy) {
+        self.current.done.insert(done.id, Some(Ended { done, policy }));
     }
 
     pub(super) fn removed(&mut self, task: TaskId) {
@@ -52,7 +59,15 @@ impl Settling {
 
     /// The record of a task that is not live: what the last steps know, else what the store said.
     pub(super) fn done(&self, task: TaskId, stored: Stored) -> Stored {
-        self.find(task).cloned().unwrap_or(stored)
+        match self.find(task) {
+            Some(ended) => ended.as_ref().map(|ended| ended.done.clone()),
+            None => stored,
+        }
+    }
+
+    /// The policy of a task that ended lately.
+    pub(super) fn policy(&self, task: TaskId) -> Option<Policy> {
+        self.find(task)?.as_ref().map(|ended| ended.policy)
     }
 
     pub(super) fn knows(&self, task: TaskId) -> bool {
@@ -71,7 +86,7 @@ impl Settling {
         recent.copied().or(stored).filter(|binding| !self.is_removed(binding.task))
     }
 
-    fn find(&self, task: TaskId) -> Option<&Stored> {
+    fn find(&self, task: TaskId) -> Option<&Option<Ended>> {
         self.current.done.get(&task).or_else(|| self.previous.done.get(&task))
     }
 

@@ -3,7 +3,7 @@
 use super::{
     Binding, Flags, LiveTask, Machine, Mutation, Refusal, Reply, Submit, TaskIndex, clock,
 };
-use crate::{Priority, Status, TaskSpec, WallTime};
+use crate::{Name, Priority, Status, TaskSpec, WallTime};
 
 impl Machine {
     pub(super) fn submit(&mut self, submit: &Submit) -> Result<Reply, Refusal> {
@@ -11,7 +11,7 @@ impl Machine {
         if let Some(known) = self.repeated(submit)? {
             return Ok(Reply::Submitted { task: known.task, created: false });
         }
-        self.check_room(spec)?;
+        self.check_room(&spec.queue, &spec.kind)?;
         let index = self.add_live(spec, submit.priority, submit.run_at);
         if !spec.binds.is_empty() {
             let binding = Binding { task: spec.id, fingerprint: spec.fingerprint };
@@ -39,18 +39,19 @@ impl Machine {
         Ok(None)
     }
 
-    fn check_room(&self, spec: &TaskSpec) -> Result<(), Refusal> {
-        match self.roster.find_queue(&spec.queue) {
-            Some(queue) => {
+    /// Whether one more task may live there.
+    pub(super) fn check_room(&self, queue: &Name, kind: &Name) -> Result<(), Refusal> {
+        match self.roster.find_queue(queue) {
+            Some(index) => {
                 let limit = self.limits.queue_length_max;
-                if self.roster.queues[queue as usize].live() >= limit {
-                    return Err(Refusal::QueueFull { queue: spec.queue.clone(), limit });
+                if self.roster.queues[index as usize].live() >= limit {
+                    return Err(Refusal::QueueFull { queue: queue.clone(), limit });
                 }
             }
             None => self.check_new_queue()?,
         }
         let limit = self.limits.kinds_max;
-        if !self.roster.has_kind(&spec.kind) && self.roster.kinds.len() >= limit as usize {
+        if !self.roster.has_kind(kind) && self.roster.kinds.len() >= limit as usize {
             return Err(Refusal::TooManyNames { what: "kinds", limit: limit.into() });
         }
         Ok(())

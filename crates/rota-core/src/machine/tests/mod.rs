@@ -1,0 +1,13 @@
+//! The machine's tests: a [`world::World`] that drives it as the engine does, an auditor that looks
+//! at every step, tables for what each part promises, and random lives of whole worlds.
+
+mod audit;
+mod lifecycle;
+mod names;
+mod random;
+mod restart;
+mod sessions;
+mod sharing;
+mod store;
+mod time;
+mod world;
