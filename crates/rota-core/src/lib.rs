@@ -5,12 +5,14 @@
 //! and no logging; all of these are the business of its caller. Start reading at
 //! [`lifecycle`]: the table of transitions. Then [`Machine`].
 
+mod fifo;
 mod id;
 pub mod lifecycle;
 mod machine;
 mod name;
 mod policy;
 mod record;
+mod sharded;
 mod task;
 mod time;
 mod wheel;

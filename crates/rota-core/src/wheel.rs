@@ -2,8 +2,10 @@
 //!
 //! Setting a timer and firing one cost the same whether ten or ten million are set (G. Varghese and
 //! T. Lauck, *Hashed and Hierarchical Timing Wheels*, SOSP 1987, scheme 7). There is no cancelling:
-//! whoever is woken checks whether there is still something to do, and
-//! [`retain`](Wheel::retain) drops what has become idle when that pays.
+//! whoever is woken checks whether there is still something to do, and whoever finds too many idle
+//! timers makes a new wheel.
+
+use crate::fifo::Fifo;
 
 /// Slots of one level.
 const SLOTS: usize = 64;
@@ -15,6 +17,8 @@ const LEVELS: usize = 7;
 const TOP: u32 = 6;
 /// The furthest place from now: all slots of the last level but the one we stand in.
 const HORIZON: u64 = (SLOTS as u64 - 1) << (SLOT_BITS * TOP);
+/// Timers that may move to a lower level in the time of one that fires: it is much less work.
+const MOVES_FOR_ONE: usize = 16;
 
 /// A set of timers, each a deadline in milliseconds and a key.
 #[derive(Debug)]
@@ -22,13 +26,15 @@ pub(crate) struct Wheel {
     now: u64,
     len: usize,
     levels: Vec<Level>,
+    /// Timers on their way from a slot that was reached to lower levels.
+    falling: Fifo<Timer>,
 }
 
 #[derive(Debug)]
 struct Level {
     /// Bit `n` is set when slot `n` holds something.
     occupied: u64,
-    slots: Vec<Vec<Timer>>,
+    slots: Vec<Fifo<Timer>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +46,12 @@ struct Timer {
 impl Wheel {
     /// An empty wheel that stands at `now`.
     pub(crate) fn new(now: u64) -> Self {
-        let level = || Level { occupied: 0, slots: vec![Vec::new(); SLOTS] };
-        Self { now, len: 0, levels: std::iter::repeat_with(level).take(LEVELS).collect() }
+        let level = || Level {
+            occupied: 0,
+            slots: std::iter::repeat_with(Fifo::default).take(SLOTS).collect(),
+        };
+        let levels = std::iter::repeat_with(level).take(LEVELS).collect();
+        Self { now, len: 0, levels, falling: Fifo::default() }
     }
 
     /// Where it stands: no timer before this is left.
@@ -67,62 +77,53 @@ impl Wheel {
         let slot = slot_of(place, level);
         let level = &mut self.levels[level];
         level.occupied |= 1 << slot;
-        level.slots[slot].push(timer);
+        level.slots[slot].push_back(timer);
     }
 
-    /// Moves to `now` and appends the keys of timers that are due to `due`, at most about `most` of
-    /// them; then the wheel stands where it stopped and the rest comes with the next call.
+    /// Moves to `now` and appends the keys of timers that are due to `due`, at most `most` of them,
+    /// and at most in proportion of those that only come nearer; then the wheel stands where it
+    /// stopped and the rest comes with the next call.
     pub(crate) fn advance(&mut self, now: u64, most: usize, due: &mut Vec<u32>) {
-        let before = due.len();
-        while let Some((level, slot, start)) = self.next_slot() {
-            if start > now {
-                break;
-            }
-            if due.len() - before >= most {
-                return;
-            }
-            self.now = self.now.max(start);
-            let held = &mut self.levels[level];
-            held.occupied &= !(1 << slot);
-            if level == 0 {
-                let mut timers = std::mem::take(&mut held.slots[slot]);
-                let room = (most - (due.len() - before)).min(timers.len());
-                let rest = timers.split_off(room);
-                self.len -= timers.len();
-                due.extend(timers.iter().map(|timer| timer.key));
-                if !rest.is_empty() {
-                    let held = &mut self.levels[level];
-                    held.occupied |= 1 << slot;
-                    held.slots[slot] = rest;
+        let full = due.len().saturating_add(most);
+        let mut moves = most.saturating_mul(MOVES_FOR_ONE);
+        loop {
+            while let Some(timer) = self.falling.pop_front() {
+                self.place(timer);
+                moves -= 1;
+                if moves == 0 {
                     return;
                 }
-            } else {
-                for timer in std::mem::take(&mut held.slots[slot]) {
-                    self.place(timer);
-                }
             }
+            let Some((level, slot, start)) = self.next_slot().filter(|next| next.2 <= now) else {
+                break;
+            };
+            self.now = self.now.max(start);
+            let held = &mut self.levels[level];
+            if level > 0 {
+                held.occupied &= !(1 << slot);
+                self.falling = std::mem::take(&mut held.slots[slot]);
+                continue;
+            }
+            while due.len() < full
+                && let Some(timer) = held.slots[slot].pop_front()
+            {
+                due.push(timer.key);
+                self.len -= 1;
+            }
+            if !held.slots[slot].is_empty() {
+                return;
+            }
+            held.occupied &= !(1 << slot);
         }
         self.now = self.now.max(now);
     }
 
     /// When to call [`advance`](Self::advance) next: never later than the earliest deadline.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
-        self.next_slot().map(|(_, _, start)| start.max(self.now))
-    }
-
-    /// Drops the timers that `keep` has no use for.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(u32) -> bool) {
-        self.len = 0;
-        for level in &mut self.levels {
-            for (slot, timers) in level.slots.iter_mut().enumerate() {
-                timers.retain(|timer| keep(timer.key));
-                timers.shrink_to_fit();
-                self.len += timers.len();
-                if timers.is_empty() {
-                    level.occupied &= !(1 << slot);
-                }
-            }
+        if !self.falling.is_empty() {
+            return Some(self.now);
         }
+        self.next_slot().map(|(_, _, start)| start.max(self.now))
     }
 
     /// The occupied slot that begins first: its level, its index, its first millisecond.
@@ -200,12 +201,19 @@ mod tests {
     }
 
     #[test]
-    fn retain_drops_what_is_idle() {
+    fn a_far_slot_that_is_reached_is_emptied_in_portions() {
         let mut wheel = Wheel::new(0);
-        (0..100).for_each(|key| wheel.insert(u64::from(key) * 1000, key));
-        wheel.retain(|key| key % 10 == 0);
-        let mut due = Vec::new();
-        wheel.advance(1_000_000, usize::MAX, &mut due);
-        assert_eq!(due, [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]);
+        let first = 1 << 20;
+        (0..1000).for_each(|key| wheel.insert(first + u64::from(key), key));
+        let (mut due, mut calls) = (Vec::new(), 0);
+        while due.len() < 1000 {
+            assert!(wheel.next_deadline().is_some_and(|next| next <= first + due.len() as u64));
+            let before = due.len();
+            wheel.advance(first + 5000, 10, &mut due);
+            assert!(due.len() <= before + 10);
+            calls += 1;
+        }
+        assert!(calls > 1000 / 10, "moving was not bounded");
+        assert!(due.iter().copied().eq(0..1000), "none overtook another");
     }
 }

@@ -1,8 +1,8 @@
 //! Who gets what: the roster's turn of the handle at the end of each step.
 
 use super::{
-    Credit, Effect, Lease, Leased, Machine, TIMEOUT_GRACE, TaskIndex, is_waiting,
-    roster::{SessionIndex, SubscriptionIndex},
+    Credit, Effect, Lease, Leased, Machine, TIMEOUT_GRACE, TaskIndex,
+    subscription::{SessionIndex, SubscriptionIndex},
 };
 use crate::lifecycle::Action;
 
@@ -12,66 +12,43 @@ const ASSIGNMENTS_MAX: usize = 4096;
 impl Machine {
     /// Gives waiting tasks to sessions with room: subscriptions, queues and sessions each in turn.
     pub(super) fn assign(&mut self) {
-        let mut left = ASSIGNMENTS_MAX;
-        let subscriptions = self.roster.subscriptions.len();
-        loop {
-            let mut given = false;
-            for subscription in 0..subscriptions {
-                let subscription =
-                    SubscriptionIndex::try_from(subscription).expect("indices are 32 bits wide");
-                if left == 0 {
-                    self.unfinished = true;
-                    return;
-                }
-                if self.assign_one(subscription) {
-                    given = true;
-                    left -= 1;
-                }
-            }
-            if !given {
-                return;
-            }
+        for _ in 0..ASSIGNMENTS_MAX {
+            let Some(subscription) = self.roster.next_active() else { return };
+            self.assign_one(subscription);
         }
+        self.unfinished |= self.roster.is_active();
     }
 
-    /// Gives one task to one session of the subscription, if there are both.
-    fn assign_one(&mut self, subscription: SubscriptionIndex) -> bool {
-        let Some(session) = self.next_idle(subscription) else { return false };
-        loop {
-            let serves = &mut self.roster.subscriptions[subscription as usize];
-            let Some(queue) = serves.next_ready() else { return false };
+    /// Gives one task to one session of the subscription, if there are both. Then the queue, the
+    /// session and the subscription go to the end of their rings. Who got nothing keeps its turn.
+    fn assign_one(&mut self, subscription: SubscriptionIndex) {
+        let Some(session) = self.next_idle(subscription) else { return };
+        while let Some(queue) = self.roster.next_ready(subscription) {
             if self.roster.queues[queue as usize].paused {
                 continue;
             }
-            let Self { roster, live, .. } = self;
-            let task = roster.dequeue(subscription, queue, |place| is_waiting(live, place));
-            if let Some(task) = task {
-                self.roster.subscriptions[subscription as usize].note_ready(queue);
-                self.lease(task, session);
-                self.rotate_idle(subscription);
-                return true;
+            let Some(task) = self.roster.first(subscription, queue) else { continue };
+            self.roster.note_ready(subscription, queue);
+            if self.expire_if_over(task) {
+                break;
             }
+            self.roster.note_served(self.live.at(task).lane, subscription);
+            self.lease(task, session);
+            self.note_idle(session);
+            return;
         }
+        self.roster.keep_turn(subscription, session);
     }
 
-    /// The session whose turn it is, if one has room. It keeps its turn.
+    /// The session whose turn it is, if one has room.
     fn next_idle(&mut self, subscription: SubscriptionIndex) -> Option<SessionIndex> {
-        let idle = &mut self.roster.subscriptions[subscription as usize].idle;
-        while let Some(session) = idle.front() {
-            match self.sessions.get_mut(*session) {
-                Some(held) if held.subscription == subscription && held.has_room() => {
-                    return Some(*session);
-                }
-                Some(held) if held.subscription == subscription => held.in_idle = false,
-                _ => {}
+        while let Some(index) = self.roster.next_idle(subscription) {
+            let session = self.sessions.get_mut(index);
+            if session.is_some_and(|held| held.subscription == subscription && held.has_room()) {
+                return Some(index);
             }
-            idle.pop_front();
         }
         None
-    }
-
-    fn rotate_idle(&mut self, subscription: SubscriptionIndex) {
-        self.roster.subscriptions[subscription as usize].idle.rotate_left(1);
     }
 
     fn lease(&mut self, index: TaskIndex, session: SessionIndex) {

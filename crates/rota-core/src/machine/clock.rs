@@ -6,7 +6,8 @@ use crate::{
     wheel::Wheel,
 };
 
-/// Timers that fire in one step at most, so that a batch stays small and others get their turn.
+/// Timers that fire, and tasks that lose their lease, in one step at most, but for those of one
+/// session: so that a batch stays small and others get their turn.
 const FIRED_MAX: usize = 4096;
 /// The wall clock may be set back so far before the timers are set anew.
 const SET_BACK_TOLERATED: u64 = 1000;
@@ -53,7 +54,7 @@ impl Machine {
         }
         self.delays.advance(self.now.mono.0, FIRED_MAX, &mut fired);
         for index in fired {
-            let over = self.backoffs.get(&index).is_some_and(|due| *due <= self.now.mono);
+            let over = self.backoffs.get(index).is_some_and(|due| *due <= self.now.mono);
             if over {
                 self.make_due(index);
             }
@@ -68,16 +69,17 @@ impl Machine {
         }
     }
 
-    /// The wall clock was set back: what is due by the new time is not what was due by the old.
+    /// Sets the timers that are needed and no others. The wall clock may have been set back: what is
+    /// due by the new time is not what was due by the old.
     fn set_timers_anew(&mut self) {
         self.dates = Wheel::new(date(self.now.wall));
         for (index, task) in self.live.iter() {
-            if task.status == Status::Scheduled && !self.backoffs.contains_key(&index) {
+            if task.status == Status::Scheduled && !self.backoffs.contains(index) {
                 self.dates.insert(date(task.run_at), index);
             }
         }
-        for (index, expires_at) in &self.expiries {
-            self.dates.insert(date(*expires_at), *index);
+        for (index, expires_at) in self.expiries.iter() {
+            self.dates.insert(date(*expires_at), index);
         }
     }
 
@@ -87,11 +89,13 @@ impl Machine {
         if self.live.get(index).is_none() {
             return;
         }
-        self.expire_if_over(index);
-        let Some(task) = self.live.get(index) else { return };
+        if self.expire_if_over(index) {
+            return;
+        }
+        let task = self.live.at(index);
         if task.status == Status::Scheduled
             && task.run_at <= self.now.wall
-            && !self.backoffs.contains_key(&index)
+            && !self.backoffs.contains(index)
         {
             self.make_due(index);
         }
@@ -99,7 +103,7 @@ impl Machine {
 
     /// A scheduled task's time has come. Nothing is written: its record says when that is.
     pub(super) fn make_due(&mut self, index: TaskIndex) {
-        self.backoffs.remove(&index);
+        self.backoffs.remove(index);
         self.live.at_mut(index).flags.clear(Flags::BACKING_OFF);
         self.advance(index, Action::Due).expect("the caller found it scheduled");
     }
@@ -115,7 +119,13 @@ impl Machine {
         by_end.sort_unstable();
         let silent = by_end.partition_point(|(end, _)| *end <= self.now.mono);
         self.sessions.due = by_end.get(silent).map_or(MonoTime(u64::MAX), |(end, _)| *end);
-        for (_, index) in &by_end[..silent] {
+        let mut tasks = 0;
+        for (end, index) in &by_end[..silent] {
+            if tasks >= FIRED_MAX {
+                self.sessions.due = *end;
+                return;
+            }
+            tasks += self.sessions.at(*index).tasks.len();
             self.end_session(*index, EndReason::Expired);
         }
     }
@@ -138,6 +148,10 @@ impl Machine {
             self.leases_due = MonoTime(u64::MAX);
         }
         overdue.sort_unstable_by_key(|index| self.live.at(*index).id);
+        if overdue.len() > FIRED_MAX {
+            overdue.truncate(FIRED_MAX);
+            self.leases_due = self.now.mono;
+        }
         for index in overdue {
             self.end_overdue_lease(index);
         }
@@ -167,17 +181,14 @@ impl Machine {
     }
 
     fn drop_idle_timers(&mut self) {
-        let live = &self.live;
-        if self.dates.len() > 4 * live.len() + IDLE_TIMERS {
-            self.dates.retain(|index| {
-                live.get(index).is_some_and(|task| {
-                    task.status == Status::Scheduled || task.flags.has(Flags::EXPIRES)
-                })
-            });
+        if self.dates.len() > 4 * self.live.len() + IDLE_TIMERS {
+            self.set_timers_anew();
         }
         if self.delays.len() > 4 * self.backoffs.len() + IDLE_TIMERS {
-            let backoffs = &self.backoffs;
-            self.delays.retain(|index| backoffs.contains_key(&index));
+            self.delays = Wheel::new(self.now.mono.0);
+            for (index, due) in self.backoffs.iter() {
+                self.delays.insert(due.0, index);
+            }
         }
     }
 }

@@ -30,7 +30,7 @@ impl Machine {
         failure: Option<Failure>,
         attempt: Option<AttemptEnd>,
     ) {
-        let mut last_end = self.last_ends.remove(&index);
+        let mut last_end = self.last_ends.remove(index);
         let mut has_result = false;
         let mut has_output = false;
         let mut last = None;
@@ -55,9 +55,9 @@ impl Machine {
         }
         let status = self.advance(index, action).expect("the caller checked the transition");
         assert!(status.is_terminal(), "{action:?} does not end a task");
-        self.backoffs.remove(&index);
-        self.expiries.remove(&index);
-        let binds = self.binds.remove(&index).unwrap_or_default();
+        self.backoffs.remove(index);
+        self.expiries.remove(index);
+        let binds = self.binds.remove(index).unwrap_or_default();
         let task = self.live.remove(index);
         let policy = *self.policies.at(task.policy);
         let retention = policy.retention.unwrap_or_else(|| self.retention.of(status));
@@ -81,6 +81,7 @@ impl Machine {
             has_output,
             binds,
         });
+        self.roster.drop_task(task.lane);
         self.settling.ended(done.clone(), policy);
         self.step.mutations.push(Mutation::DeleteLive(task.id));
         self.step.mutations.push(Mutation::PutDone(done));
@@ -200,19 +201,20 @@ impl Machine {
 
     /// A task waits again. The timer of its expiry may have fired while a worker had it.
     fn wait_again(&mut self, index: TaskIndex) {
-        if let Some(date) = self.expiries.get(&index) {
+        if let Some(date) = self.expiries.get(index) {
             self.dates.insert(clock::date(*date), index);
             self.expire_if_over(index);
         }
     }
 
-    /// Expires a waiting task whose date is over.
-    pub(super) fn expire_if_over(&mut self, index: TaskIndex) {
-        let over = self.expiries.get(&index).is_some_and(|date| *date <= self.now.wall);
+    /// Expires a waiting task whose date is over; says whether it did.
+    pub(super) fn expire_if_over(&mut self, index: TaskIndex) -> bool {
+        let over = self.expiries.get(index).is_some_and(|date| *date <= self.now.wall);
         let waits = matches!(self.live.at(index).status, Status::Scheduled | Status::Pending);
         if over && waits {
             let failure = Failure::new(FailureReason::Expired, "not started by expires_at");
             self.finish(index, Action::Expire, Some(failure), None);
         }
+        over && waits
     }
 }

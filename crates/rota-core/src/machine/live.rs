@@ -1,7 +1,6 @@
 //! The table of live tasks: compact records, found by id or by index.
 
-use rustc_hash::FxHashMap;
-
+use super::ids::IdIndex;
 use crate::{Priority, Status, TaskId, WallTime};
 
 /// Where a live task sits in the table. Reused after the task has ended.
@@ -56,66 +55,74 @@ impl Flags {
 
 /// Slots of one chunk: growing never moves what is there.
 const CHUNK: usize = 4096;
-/// Parts of the index: growing one stalls for a hundredth of what growing all would.
-const SHARDS: usize = 256;
 
 /// All live tasks.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct LiveTable {
-    chunks: Vec<Vec<Option<LiveTask>>>,
+    chunks: Vec<Chunk>,
     free: Vec<TaskIndex>,
-    index: Vec<FxHashMap<TaskId, TaskIndex>>,
-    len: usize,
+    /// A chunk without tasks whose memory is kept, as it is likely to be used again at once.
+    spare: Option<usize>,
+    index: IdIndex,
+}
+
+/// Slots up to the last that was used; none where their memory was given back.
+#[derive(Debug, Default)]
+struct Chunk {
+    slots: Vec<Option<LiveTask>>,
+    tasks: usize,
 }
 
 impl LiveTable {
-    pub(super) fn new() -> Self {
-        Self {
-            chunks: Vec::new(),
-            free: Vec::new(),
-            index: (0..SHARDS).map(|_| FxHashMap::default()).collect(),
-            len: 0,
-        }
-    }
-
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.index.len()
     }
 
     /// # Panics
     /// When there is such a task already, or there are 2^32 of them.
     pub(super) fn insert(&mut self, task: LiveTask) -> TaskIndex {
         let index = self.free.pop().unwrap_or_else(|| {
-            if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-                self.chunks.push(Vec::with_capacity(CHUNK));
-            }
-            let full = (self.chunks.len() - 1) * CHUNK;
-            let chunk = self.chunks.last_mut().expect("one was pushed if there was none");
-            chunk.push(None);
-            TaskIndex::try_from(full + chunk.len() - 1).expect("fewer than 2^32 live tasks")
+            let first = self.chunks.len() * CHUNK;
+            self.chunks.push(Chunk::default());
+            let slots = first..first + CHUNK;
+            let index = |slot| TaskIndex::try_from(slot).expect("fewer than 2^32 live tasks");
+            self.free.extend(slots.rev().map(index));
+            self.free.pop().expect("some were added")
         });
-        let known = self.index[shard(task.id)].insert(task.id, index);
-        assert!(known.is_none(), "task {} is live already", task.id);
-        *self.slot(index) = Some(task);
-        self.len += 1;
+        self.index.insert(task.id, index);
+        let chunk = &mut self.chunks[index as usize / CHUNK];
+        let slot = index as usize % CHUNK;
+        if chunk.slots.len() <= slot {
+            chunk.slots.resize(slot + 1, None);
+        }
+        chunk.slots[slot] = Some(task);
+        chunk.tasks += 1;
         index
     }
 
     pub(super) fn remove(&mut self, index: TaskIndex) -> LiveTask {
-        let task = self.slot(index).take().expect("an index in use");
-        self.index[shard(task.id)].remove(&task.id);
+        let at = index as usize / CHUNK;
+        let chunk = &mut self.chunks[at];
+        let task = chunk.slots[index as usize % CHUNK].take().expect("an index in use");
+        chunk.tasks -= 1;
+        if chunk.tasks == 0 && self.spare != Some(at) {
+            let former = self.spare.replace(at).map(|former| &mut self.chunks[former]);
+            if let Some(former) = former.filter(|former| former.tasks == 0) {
+                former.slots = Vec::new();
+            }
+        }
+        self.index.remove(task.id);
         self.free.push(index);
-        self.len -= 1;
         task
     }
 
     pub(super) fn find(&self, id: TaskId) -> Option<TaskIndex> {
-        self.index[shard(id)].get(&id).copied()
+        self.index.find(id)
     }
 
     /// The task at an index that may have been vacated.
     pub(super) fn get(&self, index: TaskIndex) -> Option<&LiveTask> {
-        self.chunks[index as usize / CHUNK][index as usize % CHUNK].as_ref()
+        self.chunks[index as usize / CHUNK].slots.get(index as usize % CHUNK)?.as_ref()
     }
 
     /// # Panics
@@ -127,21 +134,58 @@ impl LiveTable {
     /// # Panics
     /// When the index is vacant.
     pub(super) fn at_mut(&mut self, index: TaskIndex) -> &mut LiveTask {
-        self.slot(index).as_mut().expect("an index in use")
+        let chunk = &mut self.chunks[index as usize / CHUNK];
+        chunk.slots[index as usize % CHUNK].as_mut().expect("an index in use")
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (TaskIndex, &LiveTask)> {
-        (0..)
-            .zip(self.chunks.iter().flatten())
-            .filter_map(|(index, slot)| Some((index, slot.as_ref()?)))
-    }
-
-    fn slot(&mut self, index: TaskIndex) -> &mut Option<LiveTask> {
-        &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK]
+        (0..).step_by(CHUNK).zip(&self.chunks).flat_map(|(first, chunk)| {
+            (first..).zip(&chunk.slots).filter_map(|(index, slot)| Some((index, slot.as_ref()?)))
+        })
     }
 }
 
-/// Spreads ids evenly: their low bits are mostly zero and their high bits change slowly.
-fn shard(id: TaskId) -> usize {
-    (id.as_u64().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize % SHARDS
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(number: u64) -> LiveTask {
+        LiveTask {
+            id: TaskId::from_u64(number).unwrap(),
+            run_at: WallTime(0),
+            order: 0,
+            lane: 0,
+            policy: 0,
+            attempt: 0,
+            lost: 0,
+            failures: 0,
+            status: Status::Scheduled,
+            priority: Priority::default(),
+            flags: Flags::default(),
+        }
+    }
+
+    #[test]
+    fn a_record_is_compact() {
+        assert!(size_of::<Option<LiveTask>>() <= 48);
+    }
+
+    #[test]
+    fn gives_memory_back_and_uses_indices_again() {
+        let count = 10 * CHUNK as u64;
+        let mut table = LiveTable::default();
+        let indices: Vec<_> = (1..=count).map(|number| table.insert(task(number))).collect();
+        assert!(indices.iter().copied().eq(0..40_960), "in order, so that neighbours stay close");
+        for index in &indices[..indices.len() - 1] {
+            table.remove(*index);
+        }
+        let held = table.chunks.iter().filter(|chunk| !chunk.slots.is_empty()).count();
+        assert_eq!((table.len(), table.iter().count(), held), (1, 1, 2));
+        assert!(table.get(0).is_none() && table.get(40_959).is_some());
+        for number in 1..count {
+            let index = table.insert(task(number));
+            assert_eq!(table.find(table.at(index).id), Some(index));
+        }
+        assert_eq!((table.len(), table.chunks.len()), (10 * CHUNK, 10));
+    }
 }

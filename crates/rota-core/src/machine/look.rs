@@ -3,7 +3,7 @@
 use super::{
     Command, Flags, LeaseView, LiveView, Machine, QueueCounts, SessionView, TaskIndex, Waiting,
     is_waiting,
-    roster::{Lane, Place},
+    lane::{Lane, Place},
     session::Session,
 };
 use crate::{SessionId, Status, TaskId, WallTime};
@@ -60,7 +60,7 @@ impl Machine {
             lost: task.lost.into(),
             cancel_requested: task.flags.has(Flags::CANCEL_REQUESTED),
             policy: *self.policies.at(task.policy),
-            binds: self.binds.get(&index).cloned().unwrap_or_default(),
+            binds: self.binds.get(index).cloned().unwrap_or_default(),
             lease,
             waiting: self.waiting(index),
         })
@@ -110,7 +110,8 @@ impl Machine {
     /// All queues, by name.
     #[must_use]
     pub fn queues(&self) -> Vec<QueueCounts> {
-        let mut queues: Vec<_> = (0..self.roster.queues.len()).map(|at| self.counts(at)).collect();
+        let indices = self.roster.queue_index.values();
+        let mut queues: Vec<_> = indices.map(|index| self.counts(*index as usize)).collect();
         queues.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         queues
     }
@@ -138,11 +139,8 @@ impl Machine {
 
     /// When the first task of each priority was due; the earliest of these.
     fn oldest(&self, lane: &Lane) -> Option<WallTime> {
-        let first = lane.levels.iter().filter_map(|(_, places)| {
-            let place = places.iter().find(|place| is_waiting(&self.live, **place))?;
-            Some(self.live.at(place.task).run_at)
-        });
-        first.min()
+        let firsts = lane.levels.iter().filter_map(|(_, places)| places.front());
+        firsts.map(|place| self.live.at(place.task).run_at).min()
     }
 
     /// All sessions, by worker's name.
@@ -163,7 +161,7 @@ impl Machine {
 
     fn session_view(&self, session: &Session) -> SessionView {
         let named = session.tasks.iter().take(TASKS_NAMED).map(|index| {
-            let binds = self.binds.get(index).cloned().unwrap_or_default();
+            let binds = self.binds.get(*index).cloned().unwrap_or_default();
             (self.live.at(*index).id, binds)
         });
         let mut tasks: Vec<_> = named.collect();

@@ -7,8 +7,8 @@ use super::{
     TaskIndex,
 };
 use crate::{
-    DoneRecord, Failure, FailureReason, Name, Policy, Priority, QueueRecord, Status, TaskId, TaskSpec,
-    WallTime,
+    DoneRecord, Failure, FailureReason, Name, Policy, Priority, QueueRecord, Status, TaskId,
+    TaskSpec, WallTime,
     lifecycle::{Action, IllegalTransition, transition},
 };
 
@@ -68,11 +68,13 @@ impl Machine {
     fn revive(&mut self, done: &Arc<DoneRecord>, policy: Policy) {
         let queue = self.roster.queue(&done.queue);
         let kind = self.roster.kind(&done.kind);
+        let lane = self.roster.lane(queue, kind);
+        self.roster.add_task(lane);
         let index = self.live.insert(LiveTask {
             id: done.id,
             run_at: self.now.wall,
             order: 0,
-            lane: self.roster.lane(queue, kind),
+            lane,
             policy: self.policies.take(policy),
             attempt: done.attempt,
             lost: 0,
@@ -106,7 +108,7 @@ impl Machine {
     ) -> Result<Reply, Refusal> {
         let index = self.find_live(task, Action::Postpone, stored)?;
         self.advance(index, Action::Postpone)?;
-        self.backoffs.remove(&index);
+        self.backoffs.remove(index);
         self.live.at_mut(index).flags.clear(Flags::BACKING_OFF);
         self.touch(index);
         self.wait_until(index, run_at);
@@ -163,6 +165,7 @@ impl Machine {
             self.roster.queues[queue as usize].paused = paused;
             self.step.mutations.push(Mutation::PutQueue(name.clone(), QueueRecord { paused }));
             if !paused {
+                self.roster.loosened += 1;
                 self.roster.wake_queue(queue);
             }
         }

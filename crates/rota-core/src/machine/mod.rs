@@ -9,16 +9,20 @@ mod assign;
 mod clock;
 mod command;
 mod finish;
+mod ids;
+mod lane;
 mod live;
 mod look;
 mod manage;
 mod policies;
+mod reclaim;
 mod report;
 mod restore;
 mod roster;
 mod session;
 mod settling;
 mod submit;
+mod subscription;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -34,15 +38,18 @@ pub use command::{
 pub use view::{LeaseView, LiveView, QueueCounts, SessionView, Waiting};
 
 use self::{
+    lane::Place,
     live::{Flags, LiveTable, LiveTask, TaskIndex},
     policies::PolicyTable,
-    roster::{Place, Roster, SessionIndex},
+    roster::Roster,
     session::Sessions,
     settling::Settling,
+    subscription::SessionIndex,
 };
 use crate::{
     Binds, LeaseEnd, LeaseToken, Millis, MonoTime, Now, Retention, Status, WallTime,
     lifecycle::{Action, IllegalTransition, transition},
+    sharded::Sharded,
     wheel::Wheel,
 };
 
@@ -116,10 +123,10 @@ pub struct Machine {
     /// No lease's deadline is before this.
     leases_due: MonoTime,
     /// Ends of backoffs: durations, so by the clock that does not jump.
-    backoffs: FxHashMap<TaskIndex, MonoTime>,
-    expiries: FxHashMap<TaskIndex, WallTime>,
-    binds: FxHashMap<TaskIndex, Binds>,
-    last_ends: FxHashMap<TaskIndex, LeaseEnd>,
+    backoffs: Sharded<TaskIndex, MonoTime>,
+    expiries: Sharded<TaskIndex, WallTime>,
+    binds: Sharded<TaskIndex, Binds>,
+    last_ends: Sharded<TaskIndex, LeaseEnd>,
     /// `run_at` and `expires_at`.
     dates: Wheel,
     /// Ends of backoffs.
@@ -140,16 +147,16 @@ impl Machine {
             retention,
             now,
             token: LeaseToken(0),
-            live: LiveTable::new(),
+            live: LiveTable::default(),
             roster: Roster::default(),
             policies: PolicyTable::default(),
             sessions: Sessions::default(),
             leases: FxHashMap::default(),
             leases_due: MonoTime(u64::MAX),
-            backoffs: FxHashMap::default(),
-            expiries: FxHashMap::default(),
-            binds: FxHashMap::default(),
-            last_ends: FxHashMap::default(),
+            backoffs: Sharded::default(),
+            expiries: Sharded::default(),
+            binds: Sharded::default(),
+            last_ends: Sharded::default(),
             dates: Wheel::new(clock::date(now.wall)),
             delays: Wheel::new(now.mono.0),
             settling: Settling::default(),
@@ -257,7 +264,7 @@ impl Machine {
         if to == Status::Pending {
             task.order = roster.enqueue(lane, task.priority, index);
         }
-        if from == Status::Pending && action != Action::Assign {
+        if from == Status::Pending {
             roster.withdraw(lane, |place| is_waiting(live, place));
         }
         Ok(to)

@@ -22,7 +22,7 @@ impl Machine {
             return accept_repeated(token, &report, done.last_end);
         };
         let Some(lease) = self.leases.get(&index).filter(|lease| lease.token == token) else {
-            return accept_repeated(token, &report, self.last_ends.get(&index).copied());
+            return accept_repeated(token, &report, self.last_ends.get(index).copied());
         };
         self.heard_of(lease.session);
         match report {

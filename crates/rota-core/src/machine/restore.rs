@@ -3,8 +3,8 @@
 use rustc_hash::FxHashSet;
 
 use super::{
-    CANCEL_GRACE, Credit, Flags, Lease, LiveTask, Machine, TIMEOUT_GRACE, TaskIndex, roster::SessionIndex,
-    session::Session,
+    CANCEL_GRACE, Credit, Flags, Lease, LiveTask, Machine, TIMEOUT_GRACE, TaskIndex,
+    session::Session, subscription::SessionIndex,
 };
 use crate::{LeaseRecord, LiveRecord, Millis, Name, QueueRecord, Status, lifecycle::Action};
 
@@ -21,11 +21,13 @@ impl Machine {
         let queue = self.roster.queue(&record.queue);
         let kind = self.roster.kind(&record.kind);
         let narrow = |count: u32| u16::try_from(count).unwrap_or(u16::MAX);
+        let lane = self.roster.lane(queue, kind);
+        self.roster.add_task(lane);
         let index = self.live.insert(LiveTask {
             id: record.id,
             run_at: record.run_at,
             order: 0,
-            lane: self.roster.lane(queue, kind),
+            lane,
             policy: self.policies.take(record.policy),
             attempt: record.attempt,
             lost: narrow(record.lost),
@@ -73,8 +75,6 @@ impl Machine {
     fn restore_lease(&mut self, index: TaskIndex, record: &LeaseRecord, session_ttl: Millis) {
         let session = self.await_session(record, session_ttl);
         self.make_due(index);
-        let places = &mut self.roster.lanes[self.live.at(index).lane as usize];
-        places.waiting -= 1;
         self.advance(index, Action::Assign).expect("just made pending");
         let timeout = self.policies.at(self.live.at(index).policy).timeout;
         let mut deadline = self.now.mono + timeout + TIMEOUT_GRACE;
@@ -100,6 +100,7 @@ impl Machine {
             return index;
         }
         let subscription = self.roster.subscription(&[], &[]);
+        self.roster.attach(subscription);
         let index = self.sessions.insert(Session {
             id: record.session,
             worker: record.worker.clone(),
@@ -114,7 +115,6 @@ impl Machine {
             opened_at: self.now.wall,
             draining: false,
             awaited: true,
-            in_idle: false,
         });
         self.heard_of(index);
         index
@@ -143,16 +143,16 @@ impl Machine {
             },
             priority: task.priority,
             run_at: task.run_at,
-            expires_at: self.expiries.get(&index).copied(),
+            expires_at: self.expiries.get(index).copied(),
             attempt: task.attempt,
             lost: task.lost.into(),
             failures: task.failures.into(),
             backing_off: task.flags.has(Flags::BACKING_OFF),
             lease,
             cancel_requested: task.flags.has(Flags::CANCEL_REQUESTED),
-            last_end: self.last_ends.get(&index).copied(),
+            last_end: self.last_ends.get(index).copied(),
             policy: *self.policies.at(task.policy),
-            binds: self.binds.get(&index).cloned().unwrap_or_default(),
+            binds: self.binds.get(index).cloned().unwrap_or_default(),
         }
     }
 }

@@ -5,7 +5,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{
     Credit, Effect, EndReason, Flags, HeldLease, Leased, Machine, OpenSession, Refusal, Reply,
     SessionEnd, StopReason, TaskIndex,
-    roster::{SessionIndex, SubscriptionIndex},
+    subscription::{SessionIndex, SubscriptionIndex},
 };
 use crate::{Millis, MonoTime, Name, SessionId, Status, WallTime};
 
@@ -26,8 +26,6 @@ pub(super) struct Session {
     pub(super) draining: bool,
     /// Known from leases in the store alone: its worker has not come back yet.
     pub(super) awaited: bool,
-    /// It stands in its subscription's ring of sessions with room.
-    pub(super) in_idle: bool,
 }
 
 impl Session {
@@ -127,9 +125,11 @@ impl Machine {
         }
         self.check_served_names(&open)?;
         let subscription = self.roster.subscription(&open.queues, &open.kinds);
+        self.roster.attach(subscription);
         let index = match known {
             Some(index) => {
                 self.stop_serving(index);
+                self.roster.detach(self.sessions.at(index).subscription);
                 index
             }
             None => self.sessions.insert(Session {
@@ -146,13 +146,11 @@ impl Machine {
                 opened_at: self.now.wall,
                 draining: false,
                 awaited: true,
-                in_idle: false,
             }),
         };
         let session = self.sessions.at_mut(index);
         session.queues = open.queues;
         session.kinds = open.kinds;
-        session.in_idle &= session.subscription == subscription;
         session.subscription = subscription;
         session.slots = open.slots;
         session.credit = open.credit;
@@ -170,18 +168,33 @@ impl Machine {
     }
 
     /// Names that a session serves count as queues and kinds, so they are bounded as those are.
-    fn check_served_names(&self, open: &OpenSession) -> Result<(), Refusal> {
-        let queues = open.queues.iter().filter(|name| self.roster.find_queue(name).is_none());
-        let limit = self.limits.queues_max;
-        if self.roster.queues.len() + queues.count() > limit as usize {
-            return Err(Refusal::TooManyNames { what: "queues", limit: limit.into() });
+    fn check_served_names(&mut self, open: &OpenSession) -> Result<(), Refusal> {
+        let (queues_max, kinds_max) = (self.limits.queues_max, self.limits.kinds_max);
+        if self.queues_with(open) > queues_max as usize {
+            self.roster.make_room(queues_max);
         }
-        let kinds = open.kinds.iter().filter(|name| !self.roster.has_kind(name));
-        let limit = self.limits.kinds_max;
-        if self.roster.kinds.len() + kinds.count() > limit as usize {
-            return Err(Refusal::TooManyNames { what: "kinds", limit: limit.into() });
+        if self.kinds_with(open) > kinds_max as usize {
+            self.roster.make_room(kinds_max);
+        }
+        if self.queues_with(open) > queues_max as usize {
+            return Err(Refusal::TooManyNames { what: "queues", limit: queues_max.into() });
+        }
+        if self.kinds_with(open) > kinds_max as usize {
+            return Err(Refusal::TooManyNames { what: "kinds", limit: kinds_max.into() });
         }
         Ok(())
+    }
+
+    /// As many queues as there would be.
+    fn queues_with(&self, open: &OpenSession) -> usize {
+        let new = open.queues.iter().filter(|name| self.roster.find_queue(name).is_none());
+        self.roster.queue_index.len() + new.count()
+    }
+
+    /// As many kinds as there would be.
+    fn kinds_with(&self, open: &OpenSession) -> usize {
+        let new = open.kinds.iter().filter(|name| !self.roster.has_kind(name));
+        self.roster.kind_index.len() + new.count()
     }
 
     /// Compares what a worker says it holds with what it should hold: names what is not its any
@@ -280,7 +293,8 @@ impl Machine {
                 self.lose_attempt(*task, &message);
             }
         }
-        self.sessions.remove(index);
+        let session = self.sessions.remove(index);
+        self.roster.detach(session.subscription);
         let tasks = u32::try_from(tasks.len()).expect("slots are a 32-bit number");
         self.step.effects.push(Effect::SessionEnded(SessionEnd { session: id, reason, tasks }));
     }
@@ -296,10 +310,9 @@ impl Machine {
 
     /// The session may have room: it joins the ring of those that do.
     pub(super) fn note_idle(&mut self, index: SessionIndex) {
-        let session = self.sessions.at_mut(index);
-        if session.has_room() && !session.in_idle {
-            session.in_idle = true;
-            self.roster.subscriptions[session.subscription as usize].idle.push_back(index);
+        let session = self.sessions.at(index);
+        if session.has_room() {
+            self.roster.note_idle(session.subscription, index);
         }
     }
 

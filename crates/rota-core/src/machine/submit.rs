@@ -40,7 +40,7 @@ impl Machine {
     }
 
     /// Whether one more task may live there.
-    pub(super) fn check_room(&self, queue: &Name, kind: &Name) -> Result<(), Refusal> {
+    pub(super) fn check_room(&mut self, queue: &Name, kind: &Name) -> Result<(), Refusal> {
         match self.roster.find_queue(queue) {
             Some(index) => {
                 let limit = self.limits.queue_length_max;
@@ -50,17 +50,28 @@ impl Machine {
             }
             None => self.check_new_queue()?,
         }
-        let limit = self.limits.kinds_max;
-        if !self.roster.has_kind(kind) && self.roster.kinds.len() >= limit as usize {
-            return Err(Refusal::TooManyNames { what: "kinds", limit: limit.into() });
+        if self.roster.has_kind(kind) { Ok(()) } else { self.check_new_kind() }
+    }
+
+    /// Whether there may be one more queue.
+    pub(super) fn check_new_queue(&mut self) -> Result<(), Refusal> {
+        let limit = self.limits.queues_max;
+        if self.roster.queue_index.len() >= limit as usize {
+            self.roster.make_room(limit);
+        }
+        if self.roster.queue_index.len() >= limit as usize {
+            return Err(Refusal::TooManyNames { what: "queues", limit: limit.into() });
         }
         Ok(())
     }
 
-    pub(super) fn check_new_queue(&self) -> Result<(), Refusal> {
-        let limit = self.limits.queues_max;
-        if self.roster.queues.len() >= limit as usize {
-            return Err(Refusal::TooManyNames { what: "queues", limit: limit.into() });
+    fn check_new_kind(&mut self) -> Result<(), Refusal> {
+        let limit = self.limits.kinds_max;
+        if self.roster.kind_index.len() >= limit as usize {
+            self.roster.make_room(limit);
+        }
+        if self.roster.kind_index.len() >= limit as usize {
+            return Err(Refusal::TooManyNames { what: "kinds", limit: limit.into() });
         }
         Ok(())
     }
@@ -69,11 +80,13 @@ impl Machine {
     fn add_live(&mut self, spec: &TaskSpec, priority: Priority, run_at: WallTime) -> TaskIndex {
         let queue = self.roster.queue(&spec.queue);
         let kind = self.roster.kind(&spec.kind);
+        let lane = self.roster.lane(queue, kind);
+        self.roster.add_task(lane);
         let index = self.live.insert(LiveTask {
             id: spec.id,
             run_at,
             order: 0,
-            lane: self.roster.lane(queue, kind),
+            lane,
             policy: self.policies.take(spec.policy),
             attempt: 0,
             lost: 0,

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::{Flags, Lease, SessionView, Step, is_waiting, live::LiveTask},
+    super::{Lease, SessionView, Step},
     store::ModelStore,
     world::{World, leases_in},
 };
 use crate::{
-    Action, Command, Effect, EndReason, LeaseToken, LiveRecord, Machine, Millis, MonoTime,
-    Mutation, Name, Outcome, Priority, Report, SessionId, Status, TaskId, lifecycle::transition,
+    Action, Command, Effect, EndReason, LeaseToken, Machine, Millis, MonoTime, Mutation, Name,
+    Outcome, Priority, Report, SessionId, Status, TaskId, lifecycle::transition,
 };
 
 // ---- who may do what
@@ -33,17 +33,14 @@ enum Who {
 }
 
 const WAITING: &[Status] = &[Status::Scheduled, Status::Pending];
-const LEASED: &[Status] = &[Status::Assigned, Status::Running];
+pub(super) const LEASED: &[Status] = &[Status::Assigned, Status::Running];
 
 impl Scope {
     fn new(who: Who, moves: &'static [(&'static [Status], &'static [Status])]) -> Self {
         Self { who, moves, creates: false, removes: false, requeues: None, sealing: false }
     }
 
-    fn only(
-        task: TaskId,
-        moves: &'static [(&'static [Status], &'static [Status])],
-    ) -> Self {
+    fn only(task: TaskId, moves: &'static [(&'static [Status], &'static [Status])]) -> Self {
         Self::new(Who::Only([task].into()), moves)
     }
 
@@ -127,10 +124,9 @@ impl Scope {
             && match (from, to) {
                 (None, Some(to)) => self.creates && WAITING.contains(&to),
                 (Some(from), None) => self.removes && from.is_terminal(),
-                (Some(from), Some(to)) => self
-                    .moves
-                    .iter()
-                    .any(|(froms, tos)| froms.contains(&from) && tos.contains(&to)),
+                (Some(from), Some(to)) => {
+                    self.moves.iter().any(|(froms, tos)| froms.contains(&from) && tos.contains(&to))
+                }
                 (None, None) => false,
             }
     }
@@ -305,103 +301,6 @@ fn fifo(after: &Snapshot, before: &Snapshot, assigned: &[TaskId]) {
     }
 }
 
-// ---- the machine's own books
-
-/// Counts everything anew.
-pub(super) fn recount(machine: &Machine) {
-    let live: Vec<_> = machine.live.iter().collect();
-    assert_eq!(live.len(), machine.live.len());
-    for (index, task) in &live {
-        assert_eq!(machine.live.find(task.id), Some(*index));
-        recount_task(machine, *index, task);
-    }
-    let sides = [
-        machine.leases.keys().copied().collect::<Vec<_>>(),
-        machine.backoffs.keys().copied().collect(),
-        machine.expiries.keys().copied().collect(),
-        machine.binds.keys().copied().collect(),
-        machine.last_ends.keys().copied().collect(),
-    ];
-    for (which, side) in sides.iter().enumerate() {
-        for index in side {
-            assert!(machine.live.get(*index).is_some(), "side map {which} kept an ended task");
-        }
-    }
-    recount_queues(machine, &live);
-    recount_sessions(machine);
-}
-
-fn recount_task(machine: &Machine, index: u32, task: &LiveTask) {
-    let has = |flag| task.flags.has(flag);
-    assert_eq!(machine.expiries.contains_key(&index), has(Flags::EXPIRES));
-    assert_eq!(machine.binds.contains_key(&index), has(Flags::NAMED));
-    assert_eq!(machine.leases.contains_key(&index), task.status.is_leased());
-    if has(Flags::BACKING_OFF) || machine.backoffs.contains_key(&index) {
-        assert!(has(Flags::BACKING_OFF) && task.status == Status::Scheduled, "{task:?}");
-    }
-    assert!(!has(Flags::CANCEL_REQUESTED) || task.status.is_leased(), "{task:?}");
-}
-
-fn recount_queues(machine: &Machine, live: &[(u32, &LiveTask)]) {
-    let roster = &machine.roster;
-    for (at, queue) in roster.queues.iter().enumerate() {
-        let of = |statuses: &[Status]| {
-            let here = live.iter().filter(|(_, task)| {
-                roster.lanes[task.lane as usize].queue as usize == at
-                    && statuses.contains(&task.status)
-            });
-            here.count() as u64
-        };
-        assert_eq!(queue.scheduled, of(&[Status::Scheduled]), "{}", queue.name);
-        assert_eq!(queue.pending, of(&[Status::Pending]), "{}", queue.name);
-        assert_eq!(queue.leased, of(LEASED), "{}", queue.name);
-    }
-    for (at, lane) in roster.lanes.iter().enumerate() {
-        let here = |task: &LiveTask| task.lane as usize == at;
-        let waiting: Vec<_> = live
-            .iter()
-            .filter(|(_, task)| here(task) && task.status == Status::Pending)
-            .map(|(index, _)| *index)
-            .collect();
-        assert_eq!(lane.waiting, waiting.len() as u64);
-        let mut placed = Vec::new();
-        for (priority, places) in &lane.levels {
-            let mut last = 0;
-            for place in places.iter() {
-                assert!(place.order > last, "places are in order");
-                last = place.order;
-                if is_waiting(&machine.live, *place) {
-                    assert_eq!(machine.live.at(place.task).priority, *priority);
-                    placed.push(place.task);
-                }
-            }
-        }
-        placed.sort_unstable();
-        assert_eq!(placed, waiting, "each pending task has one place");
-    }
-}
-
-fn recount_sessions(machine: &Machine) {
-    for (index, session) in machine.sessions.iter() {
-        let leased: BTreeSet<_> = machine
-            .leases
-            .iter()
-            .filter(|(_, lease)| lease.session == index)
-            .map(|(task, _)| *task)
-            .collect();
-        assert_eq!(leased, session.tasks.iter().copied().collect(), "{}", session.id);
-    }
-    for lease in machine.leases.values() {
-        machine.sessions.at(lease.session);
-    }
-    for (at, subscription) in machine.roster.subscriptions.iter().enumerate() {
-        let serving = machine.sessions.iter().filter(|(_, session)| {
-            session.subscription as usize == at && !session.draining && !session.awaited
-        });
-        assert_eq!(subscription.serving as usize, serving.count());
-    }
-}
-
 // ---- after each half of a step
 
 /// What is due has been done, and nothing is slept through.
@@ -416,7 +315,7 @@ pub(super) fn after_tick(machine: &Machine, sessions: &[SessionView]) {
     let mut soonest = u64::MAX;
     for (index, task) in machine.live.iter() {
         let left = match task.status {
-            Status::Scheduled => match machine.backoffs.get(&index) {
+            Status::Scheduled => match machine.backoffs.get(index) {
                 Some(due) => due.since(now.mono).0,
                 None => task.run_at.since(now.wall).0 + behind,
             },
@@ -425,7 +324,7 @@ pub(super) fn after_tick(machine: &Machine, sessions: &[SessionView]) {
         };
         assert!(left > 0, "overdue: {task:?} at {now:?}");
         soonest = soonest.min(left);
-        if let (false, Some(date)) = (task.status.is_leased(), machine.expiries.get(&index)) {
+        if let (false, Some(date)) = (task.status.is_leased(), machine.expiries.get(index)) {
             let left = date.since(now.wall).0 + behind;
             assert!(left > 0, "should have expired: {task:?} at {now:?}");
             soonest = soonest.min(left);
@@ -442,9 +341,7 @@ pub(super) fn after_tick(machine: &Machine, sessions: &[SessionView]) {
     for old in sessions {
         let ended = machine.session(old.id).is_none();
         let silent = machine.step.effects.iter().any(|effect| match effect {
-            Effect::SessionEnded(end) => {
-                (end.session, end.reason) == (old.id, EndReason::Expired)
-            }
+            Effect::SessionEnded(end) => (end.session, end.reason) == (old.id, EndReason::Expired),
             _ => false,
         });
         assert_eq!(ended, silent, "{old:?}");
@@ -522,51 +419,6 @@ fn nobody_idles(machine: &Machine) {
                 && serves(&session.queues, &queue.name)
                 && serves(&session.kinds, kind);
             assert!(!could, "{session:?} idles while {task:?} waits");
-        }
-    }
-}
-
-/// What the store would have says what the machine holds, and a machine made from it is the same.
-pub(super) fn store_is_true(world: &World, landed: &ModelStore) {
-    let machine = &world.machine;
-    assert_eq!(machine.live.len(), landed.live.len());
-    let twin = world.restored_from_newest();
-    recount(&twin);
-    for (index, task) in machine.live.iter() {
-        let held = machine.record_of(index);
-        let kept = &landed.live[&task.id];
-        same(&held, kept);
-        let twin_index = twin.live.find(task.id).expect("restored");
-        same(&twin.record_of(twin_index), kept);
-    }
-    for session in twin.sessions() {
-        let original = machine.session(session.id).expect("who has a lease is open");
-        assert_eq!(session.held, original.held);
-        assert!(session.awaited);
-    }
-}
-
-/// Equal but for what is concluded from dates: whether it is due, whether it still backs off.
-fn same(held: &LiveRecord, kept: &LiveRecord) {
-    let timeless = |record: &LiveRecord| LiveRecord {
-        status: if record.status == Status::Pending { Status::Scheduled } else { record.status },
-        backing_off: false,
-        ..record.clone()
-    };
-    assert_eq!(timeless(held), timeless(kept));
-    assert!(kept.backing_off || !held.backing_off, "{held:?} is not what is kept: {kept:?}");
-}
-
-impl Machine {
-    /// Nothing is kept of tasks that ended.
-    pub(super) fn assert_no_leftovers(&self) {
-        assert_eq!(self.live.len(), 0);
-        assert!(self.leases.is_empty() && self.backoffs.is_empty() && self.expiries.is_empty());
-        assert!(self.binds.is_empty() && self.last_ends.is_empty() && self.dirty.is_empty());
-        assert!(self.policies.is_empty(), "a policy is still counted");
-        for lane in &self.roster.lanes {
-            let places: usize = lane.levels.iter().map(|(_, places)| places.len()).sum();
-            assert!(places <= 64, "{places} void places");
         }
     }
 }

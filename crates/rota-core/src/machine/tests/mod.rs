@@ -2,10 +2,13 @@
 //! at every step, tables for what each part promises, and random lives of whole worlds.
 
 mod audit;
+mod books;
+mod expect;
 mod lifecycle;
 mod names;
 mod random;
 mod restart;
+mod say;
 mod sessions;
 mod sharing;
 mod store;

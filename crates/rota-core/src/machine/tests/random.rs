@@ -4,7 +4,10 @@
 use bytes::Bytes;
 use proptest::{prelude::*, sample::Index};
 
-use super::world::{Task, World, completed, name};
+use super::{
+    say::{Task, completed, name},
+    world::World,
+};
 use crate::{
     Command, Credit, Failure, FailureReason, HeldLease, Jitter, LeaseToken, Leased, MachineLimits,
     Millis, OpenSession, Outcome, Policy, Priority, Report, RetryPolicy, SessionId, TaskId,
@@ -17,7 +20,9 @@ const KINDS: [&str; 3] = ["send", "resize", "sum"];
 /// Something that happens.
 #[derive(Debug, Clone)]
 enum Event {
-    Submit { task: AnyTask },
+    Submit {
+        task: AnyTask,
+    },
     Cancel(Index),
     Retry(Index),
     Reschedule(Index, i64),
@@ -42,7 +47,10 @@ enum Event {
     SetWall(i64),
     Step,
     ReadAhead(bool),
-    Crash { landed: bool, down: u64 },
+    Crash {
+        landed: bool,
+        down: u64,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -289,7 +297,7 @@ fn report(world: &mut World, lease: Leased, saying: Saying) {
     let _ = world.apply(Command::Report { task, token, report, random, stored: None });
 }
 
-fn open(world: &mut World, any: AnyOpening) {
+fn open(world: &mut World, any: &AnyOpening) {
     let mut opening = world.opening(any.slots, &[], &[]);
     opening.queues = subset(QUEUES, any.queues);
     opening.kinds = subset(KINDS, any.kinds);
@@ -355,7 +363,7 @@ fn happen(world: &mut World, event: Event) {
             let _ = world.apply(Command::Cancel { task, stored });
         }
         Event::Pause(queue, paused) => world.pause(QUEUES[queue], paused),
-        Event::Open(any) => open(world, any),
+        Event::Open(any) => open(world, &any),
         Event::Heartbeat(session) => {
             if let Some(session) = pick_session(world, session) {
                 let _ = world.apply(Command::Heartbeat { session });
@@ -430,7 +438,7 @@ fn finish_everything(world: &mut World) {
 }
 
 fn nothing_is_left(world: &mut World) {
-    world.pass(Millis(u64::from(u32::MAX)));
+    world.pass(Millis(1 << 38));
     world.settle();
     let ended: Vec<_> = world.newest.done.keys().copied().collect();
     for task in ended {

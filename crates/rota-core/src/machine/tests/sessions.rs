@@ -1,1 +1,264 @@
-//! TODO
+//! Workers: coming, coming back, falling silent, draining and going.
+
+use super::{
+    say::{Task, completed, ended, failed, name},
+    world::World,
+};
+use crate::{
+    Command, Credit, Effect, EndReason, HeldLease, Leased, MachineLimits, Millis, Refusal, Reply,
+    Report, SessionEnd, SessionId, Status, StopReason, TaskId,
+};
+
+/// A worker that has some of some tasks.
+fn with_tasks(count: usize) -> (World, SessionId, Vec<Leased>) {
+    let mut world = World::new();
+    let session = world.open(10, &[], &[]);
+    for _ in 0..count {
+        world.submit(Task::new("q", "k"));
+    }
+    world.settle();
+    let leases = world.has(session);
+    assert_eq!(leases.len(), count);
+    world.effects();
+    (world, session, leases)
+}
+
+fn held(leases: &[Leased]) -> Vec<HeldLease> {
+    leases.iter().map(|lease| HeldLease { task: lease.task, token: lease.token }).collect()
+}
+
+/// The worker comes back and says what it holds.
+fn come_back(world: &mut World, session: SessionId, says: Option<&[Leased]>) -> Vec<HeldLease> {
+    let mut opening = world.opening(10, &[], &[]);
+    opening.worker = world.workers[&session].name.clone();
+    opening.session = session;
+    opening.held = says.map(held);
+    match world.apply(Command::OpenSession(Box::new(opening))).unwrap() {
+        Reply::Session { revoked, .. } => revoked,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn dispatched(world: &mut World) -> Vec<Leased> {
+    let effects = world.effects().into_iter();
+    let leases = effects.filter_map(|effect| match effect {
+        Effect::Dispatch(leased) => Some(leased),
+        _ => None,
+    });
+    leases.collect()
+}
+
+#[test]
+fn what_a_worker_does_not_know_of_is_sent_again() {
+    let (mut world, session, leases) = with_tasks(3);
+    assert_eq!(come_back(&mut world, session, Some(&leases[..1])), []);
+    world.settle();
+    assert_eq!(dispatched(&mut world), leases[1..]);
+    // It cannot say: nothing is sent again.
+    assert_eq!(come_back(&mut world, session, None), []);
+    world.settle();
+    assert_eq!(dispatched(&mut world), []);
+}
+
+#[test]
+fn what_is_reported_right_after_coming_back_is_not_sent_again() {
+    let (mut world, session, leases) = with_tasks(2);
+    come_back(&mut world, session, Some(&[]));
+    world.end(leases[0], completed());
+    world.report(leases[1], Report::Released).unwrap();
+    world.settle();
+    // The second one was given anew, by another lease.
+    let sent = dispatched(&mut world);
+    assert_eq!(sent.len(), 1);
+    assert!(sent[0].task == leases[1].task && sent[0].token > leases[1].token);
+}
+
+#[test]
+fn what_is_not_a_workers_any_more_is_revoked() {
+    let (mut world, session, leases) = with_tasks(4);
+    world.report(leases[0], Report::Released).unwrap();
+    world.end(leases[1], completed());
+    let never = Leased { task: TaskId::from_u64(7).unwrap(), ..leases[2] };
+    let older = Leased { token: crate::LeaseToken(0), ..leases[3] };
+    let says = [leases[0], leases[1], leases[2], never, older];
+    let revoked = come_back(&mut world, session, Some(&says));
+    assert_eq!(revoked, held(&[leases[0], leases[1], never, older]));
+    // Another worker's lease is not this one's.
+    let other = world.open(10, &[], &[]);
+    let revoked = come_back(&mut world, other, Some(&leases[2..3]));
+    assert_eq!(revoked, held(&leases[2..3]));
+}
+
+#[test]
+fn a_stop_that_did_not_arrive_is_sent_again() {
+    let (mut world, session, leases) = with_tasks(1);
+    let Leased { task, token, .. } = leases[0];
+    world.cancel(task).unwrap();
+    world.settle();
+    world.effects();
+    come_back(&mut world, session, Some(&leases));
+    world.settle();
+    let stop = Effect::Stop { session, task, token, reason: StopReason::Cancelled };
+    assert_eq!(world.effects(), [stop]);
+}
+
+#[test]
+fn a_session_belongs_to_its_worker() {
+    let (mut world, session, leases) = with_tasks(1);
+    let mut opening = world.opening(10, &[], &[]);
+    opening.session = session;
+    let opened = world.apply(Command::OpenSession(Box::new(opening)));
+    assert_eq!(opened, Err(Refusal::ForeignSession));
+    world.settle();
+    assert_eq!(world.has(session), leases);
+}
+
+#[test]
+fn coming_back_may_change_what_is_served() {
+    let mut world = World::new();
+    let session = world.open(1, &["a"], &[]);
+    let task = world.submit(Task::new("b", "k"));
+    world.settle();
+    assert!(world.has(session).is_empty());
+    let mut opening = world.opening(1, &["b"], &[]);
+    (opening.session, opening.worker) = (session, name("w1"));
+    world.apply(Command::OpenSession(Box::new(opening))).unwrap();
+    world.submit(Task::new("a", "k"));
+    world.settle();
+    assert_eq!(world.has_one(session).task, task);
+    assert_eq!(world.machine.sessions().len(), 1);
+}
+
+#[test]
+fn a_silent_worker_loses_its_tasks() {
+    let (mut world, session, leases) = with_tasks(2);
+    world.report(leases[0], Report::Started { at: world.now.wall }).unwrap();
+    for _ in 0..5 {
+        world.after(9999);
+        assert!(world.machine.session(session).is_some());
+        // A heartbeat, credit or a report: all are signs of life.
+        world.report(leases[0], Report::Progress { message: "on".into() }).unwrap();
+    }
+    world.after(10_000);
+    let end = SessionEnd { session, reason: EndReason::Expired, tasks: 2 };
+    assert!(world.effects().contains(&Effect::SessionEnded(end)));
+    assert_eq!(world.machine.session(session), None);
+    for lease in &leases {
+        let view = world.view(lease.task);
+        assert_eq!((view.status, view.attempt, view.lost), (Status::Pending, 1, 1));
+        let stale = world.report(*lease, ended(completed()));
+        assert_eq!(stale, Err(Refusal::StaleLease { token: lease.token }));
+    }
+    assert_eq!(
+        world.apply(Command::Heartbeat { session }),
+        Err(Refusal::UnknownSession),
+        "it must open a new one"
+    );
+}
+
+#[test]
+fn a_draining_worker_is_given_no_more_and_ends_what_it_has() {
+    let (mut world, session, leases) = with_tasks(2);
+    world.submit(Task::new("q", "k"));
+    world.apply(Command::Drain { session }).unwrap();
+    world.settle();
+    assert!(world.effects().contains(&Effect::Drain { session }));
+    world.end(leases[0], completed());
+    world.settle();
+    assert_eq!(world.has(session), leases[1..]);
+    // Neither credit nor coming back changes that.
+    world.apply(Command::SetCredit { session, credit: Credit::Hold(9) }).unwrap();
+    come_back(&mut world, session, Some(&leases[1..]));
+    world.settle();
+    assert_eq!(world.has(session), leases[1..]);
+    assert!(world.effects().contains(&Effect::Drain { session }), "it is told again");
+    assert!(world.machine.session(session).unwrap().draining);
+}
+
+#[test]
+fn a_worker_that_goes_gives_back_what_it_had_not_begun() {
+    let (mut world, session, leases) = with_tasks(3);
+    world.report(leases[0], Report::Started { at: world.now.wall }).unwrap();
+    world.cancel(leases[2].task).unwrap();
+    world.apply(Command::CloseSession { session }).unwrap();
+    world.settle();
+    let state = |task| {
+        let view = world.view(task);
+        (view.status, view.attempt, view.lost)
+    };
+    assert_eq!(state(leases[0].task), (Status::Pending, 1, 1));
+    assert_eq!(state(leases[1].task), (Status::Pending, 0, 0));
+    assert_eq!(world.status(leases[2].task), Some(Status::Cancelled));
+    let end = SessionEnd { session, reason: EndReason::Closed, tasks: 3 };
+    assert!(world.effects().contains(&Effect::SessionEnded(end)));
+}
+
+#[test]
+fn a_repeated_report_is_acknowledged_and_a_stale_one_refused() {
+    let reports = [ended(completed()), ended(failed("no")), Report::Released];
+    for report in &reports {
+        for other in &reports {
+            let (mut world, _, leases) = with_tasks(1);
+            let lease = leases[0];
+            world.report(lease, report.clone()).unwrap();
+            for steps in 0..4 {
+                let expected = if report == other {
+                    Ok(Reply::Done)
+                } else {
+                    Err(Refusal::StaleLease { token: lease.token })
+                };
+                assert_eq!(world.report(lease, other.clone()), expected, "{steps} steps later");
+                world.step();
+            }
+            let late = world.report(lease, Report::Progress { message: "on".into() });
+            assert!(late.is_err(), "nothing to be repeated");
+        }
+    }
+}
+
+#[test]
+fn a_repeat_is_known_although_the_task_has_gone_to_another() {
+    let (mut world, session, leases) = with_tasks(1);
+    world.report(leases[0], Report::Released).unwrap();
+    world.settle();
+    let next = world.has_one(session);
+    assert!(next.token > leases[0].token);
+    assert_eq!(world.report(leases[0], Report::Released), Ok(Reply::Done));
+    assert_eq!(world.has_one(session), next, "and the other is not disturbed");
+    world.end(next, completed());
+    world.settle();
+    assert!(world.report(leases[0], Report::Released).is_err(), "the last end counts");
+    assert_eq!(world.report(next, ended(completed())), Ok(Reply::Done));
+}
+
+#[test]
+fn there_are_no_more_sessions_than_may_be() {
+    let limits = MachineLimits { sessions_max: 2, ..MachineLimits::default() };
+    let mut world = World::with_limits(limits);
+    let first = world.open(1, &[], &[]);
+    world.open(1, &[], &[]);
+    let opening = world.opening(1, &[], &[]);
+    let refused = world.apply(Command::OpenSession(Box::new(opening)));
+    assert_eq!(refused, Err(Refusal::TooManyNames { what: "sessions", limit: 2 }));
+    come_back(&mut world, first, None);
+    world.apply(Command::CloseSession { session: first }).unwrap();
+    world.open(1, &[], &[]);
+}
+
+#[test]
+fn sessions_that_come_and_go_leave_nothing_behind() {
+    let mut world = World::new();
+    let stays = world.open(1, &[], &[]);
+    for _ in 0..200 {
+        let session = world.open(1, &[], &[]);
+        world.apply(Command::CloseSession { session }).unwrap();
+        world.heartbeat(stays);
+        world.after(100);
+    }
+    let subscription = &world.machine.roster.subscriptions[0];
+    assert!(subscription.idle_len() <= 2);
+    world.submit(Task::new("q", "k"));
+    world.settle();
+    assert_eq!(world.has(stays).len(), 1);
+    assert!(world.now.mono > super::world::START.mono + Millis(1000));
+}

@@ -32,7 +32,11 @@ impl ModelStore {
             Mutation::PutDone(done) => {
                 assert!(!self.live.contains_key(&done.id), "{} is live and done", done.id);
                 assert!(self.specs.contains_key(&done.id), "{} ended without a spec", done.id);
-                assert!(self.done.insert(done.id, done.clone()).is_none(), "{} ended twice", done.id);
+                assert!(
+                    self.done.insert(done.id, done.clone()).is_none(),
+                    "{} ended twice",
+                    done.id
+                );
             }
             Mutation::DeleteDone(done) => {
                 let known = self.done.remove(&done.id);

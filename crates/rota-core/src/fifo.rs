@@ -1,0 +1,126 @@
+//! A queue in pieces: growing and shrinking it never moves what is in it, and what it takes follows
+//! what it holds.
+//!
+//! One allocation that doubles would, at ten million entries, stall for the length of the copy, and
+//! would keep its largest size for ever.
+
+use std::collections::VecDeque;
+
+/// Entries of one piece.
+const PIECE: usize = 512;
+
+/// The last piece is kept when it is empty if it is no larger: it is likely to be filled again.
+const SPARE_MAX: usize = 64;
+
+/// First in, first out.
+#[derive(Debug)]
+pub(crate) struct Fifo<T> {
+    /// None of them is empty; but a small one may stay to be filled again.
+    pieces: VecDeque<VecDeque<T>>,
+    len: usize,
+}
+
+impl<T> Default for Fifo<T> {
+    fn default() -> Self {
+        Self { pieces: VecDeque::new(), len: 0 }
+    }
+}
+
+impl<T> Fifo<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(crate) fn push_back(&mut self, entry: T) {
+        match self.pieces.back_mut() {
+            Some(piece) if piece.len() < PIECE => piece.push_back(entry),
+            _ => self.pieces.push_back(VecDeque::from([entry])),
+        }
+        self.len += 1;
+    }
+
+    pub(crate) fn front(&self) -> Option<&T> {
+        self.pieces.front()?.front()
+    }
+
+    pub(crate) fn pop_front(&mut self) -> Option<T> {
+        let pieces = self.pieces.len();
+        let piece = self.pieces.front_mut()?;
+        let entry = piece.pop_front();
+        if piece.is_empty() && (pieces > 1 || piece.capacity() > SPARE_MAX) {
+            self.pieces.pop_front();
+        }
+        self.len -= usize::from(entry.is_some());
+        entry
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.pieces.iter().flatten()
+    }
+
+    /// How many entries at the front satisfy `before`; those that do come first.
+    pub(crate) fn partition_point(&self, mut before: impl FnMut(&T) -> bool) -> usize {
+        let starts_before = |piece: &VecDeque<T>| piece.front().is_some_and(&mut before);
+        let pieces = self.pieces.partition_point(starts_before);
+        let Some(last) = pieces.checked_sub(1) else { return 0 };
+        let whole: usize = self.pieces.range(..last).map(VecDeque::len).sum();
+        whole + self.pieces[last].partition_point(before)
+    }
+
+    /// Drops the entries that `keep` does not want.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+        let old = std::mem::take(self);
+        for entry in old.pieces.into_iter().flatten() {
+            if keep(&entry) {
+                self.push_back(entry);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Against the standard queue in one piece.
+        #[test]
+        fn does_what_a_queue_does(
+            steps in prop::collection::vec((0u32..4, 1u32..900), 1..40),
+        ) {
+            let (mut fifo, mut model) = (Fifo::default(), VecDeque::new());
+            let mut next = 0u32;
+            for (step, count) in steps {
+                match step {
+                    0 | 1 => for _ in 0..count {
+                        fifo.push_back(next);
+                        model.push_back(next);
+                        next += 1;
+                    },
+                    2 => for _ in 0..count {
+                        prop_assert_eq!(fifo.pop_front(), model.pop_front());
+                    },
+                    _ => {
+                        fifo.retain(|entry| entry % 3 != count % 3);
+                        model.retain(|entry| entry % 3 != count % 3);
+                    }
+                }
+                prop_assert_eq!(fifo.len(), model.len());
+                prop_assert_eq!(fifo.is_empty(), model.is_empty());
+                prop_assert_eq!(fifo.front(), model.front());
+                prop_assert!(fifo.iter().eq(model.iter()));
+                for cut in [0, next / 3, next / 2, next] {
+                    let place = model.partition_point(|entry| *entry < cut);
+                    prop_assert_eq!(fifo.partition_point(|entry| *entry < cut), place);
+                }
+                let capacity: usize = fifo.pieces.iter().map(VecDeque::capacity).sum();
+                prop_assert!(capacity <= fifo.len() + 2 * PIECE);
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Room for new names: queues, kinds and lanes that nothing needs any more are dropped.
+//!
+//! They are kept while they are few, so that a queue's totals and its place in lists stay. They are
+//! looked through only when enough has changed since the last time to make that worth it.
+
+use rustc_hash::FxHashSet;
+
+use super::{lane::LaneIndex, roster::Roster};
+
+/// Lanes without tasks that are kept, beyond as many as have some.
+const IDLE_LANES_MAX: usize = 1024;
+/// Names are looked through when one in so many of the limit may have become free.
+const WORTHWHILE: usize = 64;
+
+impl Roster {
+    /// A task lives in the lane from now on.
+    pub(super) fn add_task(&mut self, lane: LaneIndex) {
+        let tasks = &mut self.lanes[lane as usize].tasks;
+        self.idle_lanes -= usize::from(*tasks == 0);
+        *tasks += 1;
+    }
+
+    /// A task of the lane has ended.
+    pub(super) fn drop_task(&mut self, lane: LaneIndex) {
+        let tasks = &mut self.lanes[lane as usize].tasks;
+        *tasks -= 1;
+        if *tasks == 0 {
+            self.idle_lanes += 1;
+            self.loosened += 1;
+            let busy = self.lane_index.len() - self.idle_lanes;
+            if self.idle_lanes > busy + IDLE_LANES_MAX {
+                self.sweep_lanes();
+            }
+        }
+    }
+
+    /// Drops names that nothing needs, if there may be enough of them. `limit` is that of the names
+    /// for which there is no room.
+    pub(super) fn make_room(&mut self, limit: u32) {
+        if self.loosened <= limit as usize / WORTHWHILE {
+            return;
+        }
+        self.loosened = 0;
+        self.sweep_subscriptions();
+        self.sweep_lanes();
+        self.sweep_queues();
+        self.sweep_kinds();
+    }
+
+    fn sweep_lanes(&mut self) {
+        let Self { lanes, lane_index, queues, free_lanes, .. } = self;
+        for queue in queues {
+            queue.lanes.retain(|index| {
+                let lane = &mut lanes[*index as usize];
+                if lane.tasks == 0 {
+                    lane_index.remove(&(lane.queue, lane.kind));
+                    lane.levels = Vec::new();
+                    lane.subscriptions = Vec::new();
+                    free_lanes.push(*index);
+                }
+                lane.tasks > 0
+            });
+        }
+        self.idle_lanes = 0;
+    }
+
+    fn sweep_queues(&mut self) {
+        let used = self.subscriptions.iter().filter(|subscription| subscription.is_used());
+        let named: FxHashSet<_> =
+            used.filter_map(|subscription| subscription.queues()).flatten().copied().collect();
+        let Self { queues, queue_index, free_queues, .. } = self;
+        queue_index.retain(|_, index| {
+            let queue = &queues[*index as usize];
+            let keep = queue.paused || !queue.lanes.is_empty() || named.contains(index);
+            if !keep {
+                free_queues.push(*index);
+            }
+            keep
+        });
+    }
+
+    fn sweep_kinds(&mut self) {
+        let used = self.subscriptions.iter().filter(|subscription| subscription.is_used());
+        let mut needed: FxHashSet<_> =
+            used.filter_map(|subscription| subscription.kinds()).flatten().copied().collect();
+        needed.extend(self.lane_index.keys().map(|(_, kind)| *kind));
+        let Self { kind_index, free_kinds, .. } = self;
+        kind_index.retain(|_, index| {
+            let keep = needed.contains(index);
+            if !keep {
+                free_kinds.push(*index);
+            }
+            keep
+        });
+    }
+}

@@ -1,0 +1,247 @@
+//! Who serves what: a *subscription* is a set of queues and kinds that one or more sessions serve.
+//!
+//! It knows which queues have something for it and which of its sessions have room, each in a ring,
+//! so that neither a queue nor a worker is preferred. Subscriptions that have both stand in a ring
+//! themselves.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashSet;
+
+use super::{
+    lane::LaneIndex,
+    roster::{KindIndex, QueueIndex, Roster, index_of},
+};
+use crate::Name;
+
+pub(super) type SubscriptionIndex = u32;
+pub(super) type SessionIndex = u32;
+
+/// Subscriptions without sessions that are kept, beyond as many as have some: a worker that comes
+/// back finds its own.
+const UNUSED_MAX: usize = 64;
+
+/// A set of queues and kinds, and the sessions that serve it.
+#[derive(Debug, Default)]
+pub(super) struct Subscription {
+    /// `None`: all.
+    queues: Option<FxHashSet<QueueIndex>>,
+    /// `None`: all.
+    kinds: Option<FxHashSet<KindIndex>>,
+    /// Queues that may have something for it.
+    ready: Ring,
+    /// Sessions that may have room.
+    idle: Ring,
+    /// It stands in the ring of those that have both.
+    active: bool,
+    /// Open sessions.
+    pub(super) sessions: u32,
+    /// Open sessions that take tasks.
+    pub(super) serving: u32,
+}
+
+/// Who comes next: each at most once.
+#[derive(Debug, Default)]
+struct Ring {
+    order: VecDeque<u32>,
+    members: FxHashSet<u32>,
+}
+
+impl Ring {
+    fn join(&mut self, member: u32) {
+        if self.members.insert(member) {
+            self.order.push_back(member);
+        }
+    }
+
+    fn join_first(&mut self, member: u32) {
+        if self.members.insert(member) {
+            self.order.push_front(member);
+        }
+    }
+
+    fn leave_first(&mut self) -> Option<u32> {
+        let first = self.order.pop_front()?;
+        self.members.remove(&first);
+        Some(first)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+}
+
+impl Subscription {
+    pub(super) fn serves(&self, queue: QueueIndex, kind: KindIndex) -> bool {
+        self.serves_queue(queue) && self.serves_kind(kind)
+    }
+
+    pub(super) fn serves_queue(&self, queue: QueueIndex) -> bool {
+        self.queues.as_ref().is_none_or(|set| set.contains(&queue))
+    }
+
+    pub(super) fn serves_kind(&self, kind: KindIndex) -> bool {
+        self.kinds.as_ref().is_none_or(|set| set.contains(&kind))
+    }
+
+    /// The kinds it names; `None` for all.
+    pub(super) fn kinds(&self) -> Option<&FxHashSet<KindIndex>> {
+        self.kinds.as_ref()
+    }
+
+    /// The queues it names.
+    pub(super) fn queues(&self) -> Option<&FxHashSet<QueueIndex>> {
+        self.queues.as_ref()
+    }
+
+    #[cfg(test)]
+    pub(super) fn idle_len(&self) -> usize {
+        self.idle.order.len()
+    }
+
+    pub(super) fn is_used(&self) -> bool {
+        self.sessions > 0
+    }
+
+    /// Serves nothing from now on.
+    fn retire(&mut self) {
+        let nothing = || Some(FxHashSet::default());
+        let active = self.active;
+        *self = Self { queues: nothing(), kinds: nothing(), active, ..Self::default() };
+    }
+}
+
+impl Roster {
+    /// The subscription to those queues and kinds; empty means all.
+    pub(super) fn subscription(&mut self, queues: &[Name], kinds: &[Name]) -> SubscriptionIndex {
+        let mut queues: Vec<_> = queues.iter().map(|name| self.queue(name)).collect();
+        let mut kinds: Vec<_> = kinds.iter().map(|name| self.kind(name)).collect();
+        queues.sort_unstable();
+        queues.dedup();
+        kinds.sort_unstable();
+        kinds.dedup();
+        if let Some(index) = self.subscription_index.get(&(queues.clone(), kinds.clone())) {
+            return *index;
+        }
+        let index = self.free_subscriptions.pop().unwrap_or_else(|| {
+            self.subscriptions.push(Subscription::default());
+            index_of(self.subscriptions.len() - 1)
+        });
+        let some = |set: &[u32]| (!set.is_empty()).then(|| set.iter().copied().collect());
+        let subscription = &mut self.subscriptions[index as usize];
+        subscription.queues = some(&queues);
+        subscription.kinds = some(&kinds);
+        for lane in self.lane_index.values() {
+            let lane = &mut self.lanes[*lane as usize];
+            if subscription.serves(lane.queue, lane.kind) {
+                lane.subscriptions.push(index);
+                if lane.waiting > 0 {
+                    subscription.ready.join(lane.queue);
+                }
+            }
+        }
+        self.subscription_index.insert((queues, kinds), index);
+        index
+    }
+
+    /// A session is open for it.
+    pub(super) fn attach(&mut self, subscription: SubscriptionIndex) {
+        self.subscriptions[subscription as usize].sessions += 1;
+    }
+
+    /// A session is not open for it any more.
+    pub(super) fn detach(&mut self, subscription: SubscriptionIndex) {
+        let held = &mut self.subscriptions[subscription as usize];
+        held.sessions -= 1;
+        if held.sessions == 0 {
+            self.loosened += 1;
+            self.unused_subscriptions += 1;
+            // Some of them may be in use again; sweeping counts anew.
+            let used = self.subscription_index.len().saturating_sub(self.unused_subscriptions);
+            if self.unused_subscriptions > used + UNUSED_MAX {
+                self.sweep_subscriptions();
+            }
+        }
+    }
+
+    /// Drops subscriptions that no open session is for.
+    pub(super) fn sweep_subscriptions(&mut self) {
+        let Self { subscriptions, subscription_index, free_subscriptions, lanes, .. } = self;
+        let is_used = |index: SubscriptionIndex| subscriptions[index as usize].is_used();
+        let mut swept = Vec::new();
+        subscription_index.retain(|_, index| {
+            let keep = is_used(*index);
+            if !keep {
+                swept.push(*index);
+            }
+            keep
+        });
+        // Lanes list in the order in which subscriptions came; who is free next is the same in every
+        // run.
+        swept.sort_unstable();
+        for lane in lanes {
+            lane.subscriptions.retain(|index| is_used(*index));
+        }
+        for index in &swept {
+            subscriptions[*index as usize].retire();
+        }
+        free_subscriptions.extend(swept);
+        self.unused_subscriptions = 0;
+    }
+
+    /// The queue may have something for the subscription.
+    pub(super) fn note_ready(&mut self, subscription: SubscriptionIndex, queue: QueueIndex) {
+        self.subscriptions[subscription as usize].ready.join(queue);
+        self.activate(subscription);
+    }
+
+    /// The session may have room.
+    pub(super) fn note_idle(&mut self, subscription: SubscriptionIndex, session: SessionIndex) {
+        self.subscriptions[subscription as usize].idle.join(session);
+        self.activate(subscription);
+    }
+
+    /// Takes the next queue of the subscription's ring.
+    pub(super) fn next_ready(&mut self, subscription: SubscriptionIndex) -> Option<QueueIndex> {
+        self.subscriptions[subscription as usize].ready.leave_first()
+    }
+
+    /// Takes the next session of the subscription's ring.
+    pub(super) fn next_idle(&mut self, subscription: SubscriptionIndex) -> Option<SessionIndex> {
+        self.subscriptions[subscription as usize].idle.leave_first()
+    }
+
+    /// A session that was next got nothing and stays next.
+    pub(super) fn keep_turn(&mut self, subscription: SubscriptionIndex, session: SessionIndex) {
+        self.subscriptions[subscription as usize].idle.join_first(session);
+        self.activate(subscription);
+    }
+
+    /// A subscription was given a task of the lane: next time, the others are told first.
+    pub(super) fn note_served(&mut self, lane: LaneIndex, subscription: SubscriptionIndex) {
+        let told = &mut self.lanes[lane as usize].subscriptions;
+        if let Some(at) = told.iter().position(|other| *other == subscription) {
+            told[at..].rotate_left(1);
+        }
+    }
+
+    /// Takes the next subscription that has both something to do and someone to do it.
+    pub(super) fn next_active(&mut self) -> Option<SubscriptionIndex> {
+        let next = self.active.pop_front()?;
+        self.subscriptions[next as usize].active = false;
+        Some(next)
+    }
+
+    /// Whether there may be a next one.
+    pub(super) fn is_active(&self) -> bool {
+        !self.active.is_empty()
+    }
+
+    fn activate(&mut self, index: SubscriptionIndex) {
+        let held = &mut self.subscriptions[index as usize];
+        if !held.active && !held.ready.is_empty() && !held.idle.is_empty() {
+            held.active = true;
+            self.active.push_back(index);
+        }
+    }
+}

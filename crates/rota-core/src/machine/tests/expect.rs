@@ -1,0 +1,137 @@
+//! What the machine must answer to a command, worked out from the world's own books.
+
+use super::{say::kind_of, world::World};
+use crate::{
+    Action, Command, LeaseToken, Name, Refusal, Reply, Report, Status, Submit, TaskId,
+    lifecycle::transition,
+};
+
+/// What must be answered.
+#[derive(Debug)]
+pub(super) enum Expected {
+    Anything,
+    Done,
+    NewTask,
+    Repeat(TaskId),
+    Conflict(TaskId),
+    Task(Status),
+    Unknown,
+    Illegal(Status, Action),
+    Refused,
+}
+
+impl Expected {
+    pub(super) fn check(&self, command: &Command, reply: &Result<Reply, Refusal>) {
+        let as_expected = match (self, reply) {
+            (Self::Anything, _)
+            | (Self::Done, Ok(Reply::Done))
+            | (Self::NewTask, Ok(Reply::Submitted { created: true, .. }))
+            | (Self::NewTask, Err(Refusal::TooManyNames { .. }))
+            | (Self::Unknown, Err(Refusal::UnknownTask)) => true,
+            (Self::Repeat(known), Ok(Reply::Submitted { task, created: false }))
+            | (Self::Conflict(known), Err(Refusal::Conflict { task, .. })) => known == task,
+            (Self::Task(expected), Ok(Reply::Task { status, .. })) => expected == status,
+            (Self::Illegal(from, action), Err(Refusal::Illegal(illegal))) => {
+                (*from, *action) == (illegal.from, illegal.action)
+            }
+            (Self::Refused, Err(refusal)) => !matches!(
+                refusal,
+                Refusal::UnknownTask | Refusal::Illegal(_) | Refusal::Conflict { .. }
+            ),
+            _ => false,
+        };
+        assert!(as_expected, "{command:?}: expected {self:?}, got {reply:?}");
+    }
+}
+
+impl World {
+    /// What the machine must answer, by the world's own books.
+    pub(super) fn expected(&self, command: &Command) -> Expected {
+        let illegal = |from, action| Expected::Illegal(from, action);
+        let status = |task: &TaskId| self.status(*task);
+        match command {
+            Command::Submit(submit) => self.expected_of_submit(submit),
+            Command::Cancel { task, .. } => match status(task) {
+                None => Expected::Unknown,
+                Some(from) if from.is_leased() => Expected::Task(from),
+                Some(Status::Cancelled) => Expected::Task(Status::Cancelled),
+                Some(from) if from.is_terminal() => illegal(from, Action::Cancel),
+                Some(_) => Expected::Task(Status::Cancelled),
+            },
+            Command::Retry { task, .. } => match status(task) {
+                None => Expected::Unknown,
+                Some(from) if transition(from, Action::Retry).is_err() => {
+                    illegal(from, Action::Retry)
+                }
+                Some(_) if self.is_full(&self.newest.specs[task].queue) => Expected::Refused,
+                Some(_) => Expected::Task(Status::Pending),
+            },
+            Command::Reschedule { task, run_at, .. } => match status(task) {
+                None => Expected::Unknown,
+                Some(from) if transition(from, Action::Postpone).is_err() => {
+                    illegal(from, Action::Postpone)
+                }
+                Some(_) if *run_at <= self.now.wall => Expected::Task(Status::Pending),
+                Some(_) => Expected::Task(Status::Scheduled),
+            },
+            Command::SetPriority { task, .. } => match status(task) {
+                None => Expected::Unknown,
+                Some(from) if transition(from, Action::Reprioritize).is_err() => {
+                    illegal(from, Action::Reprioritize)
+                }
+                Some(from) => Expected::Task(from),
+            },
+            Command::Delete { task, .. } => match status(task) {
+                None => Expected::Unknown,
+                Some(from) if !from.is_terminal() => illegal(from, Action::Delete),
+                Some(_) => Expected::Done,
+            },
+            Command::Purge { .. } => Expected::Done,
+            Command::Report { task, token, report, .. } => {
+                self.expected_of_report(*task, *token, report)
+            }
+            Command::Heartbeat { session }
+            | Command::SetCredit { session, .. }
+            | Command::Drain { session }
+            | Command::CloseSession { session } => {
+                if self.machine.session(*session).is_some() {
+                    Expected::Done
+                } else {
+                    Expected::Refused
+                }
+            }
+            Command::PauseQueue { .. } | Command::OpenSession(_) => Expected::Anything,
+        }
+    }
+
+    fn expected_of_submit(&self, submit: &Submit) -> Expected {
+        let known = self.newest.bindings(&submit.spec.binds);
+        match known.id.or(known.key) {
+            Some(known) if known.fingerprint == submit.spec.fingerprint => {
+                Expected::Repeat(known.task)
+            }
+            Some(known) => Expected::Conflict(known.task),
+            None if self.is_full(&submit.spec.queue) => Expected::Refused,
+            None => Expected::NewTask,
+        }
+    }
+
+    fn is_full(&self, queue: &Name) -> bool {
+        let live = self.snapshot.live_in(queue);
+        live >= self.limits.queue_length_max
+    }
+
+    fn expected_of_report(&self, task: TaskId, token: LeaseToken, report: &Report) -> Expected {
+        if self.status(task).is_none() {
+            return Expected::Unknown;
+        }
+        let current = self.machine.task(task).and_then(|view| view.lease);
+        if current.is_some_and(|lease| lease.token == token) {
+            return Expected::Done;
+        }
+        match (kind_of(report), self.accepted.get(&task)) {
+            (Some(kind), Some(accepted)) if *accepted == (token, kind) => Expected::Done,
+            _ => Expected::Refused,
+        }
+    }
+}

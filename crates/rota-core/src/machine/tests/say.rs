@@ -1,0 +1,191 @@
+//! What clients and workers say to a world, in few words.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::world::{TTL, World};
+use crate::{
+    Binds, Command, Credit, EndKind, Failure, FailureReason, Leased, Name, OpenSession, Outcome,
+    Policy, Priority, Refusal, Reply, Report, SessionId, Submit, TaskId, TaskSpec, WallTime,
+};
+
+/// A task to be submitted.
+#[derive(Debug, Clone)]
+pub(super) struct Task {
+    pub(super) queue: Name,
+    pub(super) kind: Name,
+    pub(super) priority: u32,
+    pub(super) delay: i64,
+    pub(super) expires_in: Option<i64>,
+    pub(super) policy: Policy,
+    pub(super) binds: Binds,
+    pub(super) body: u64,
+}
+
+pub(super) fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+impl Task {
+    pub(super) fn new(queue: &str, kind: &str) -> Self {
+        Self {
+            queue: name(queue),
+            kind: name(kind),
+            priority: 5,
+            delay: 0,
+            expires_in: None,
+            policy: Policy::default(),
+            binds: Binds::default(),
+            body: 0,
+        }
+    }
+
+    pub(super) fn priority(self, priority: u32) -> Self {
+        Self { priority, ..self }
+    }
+
+    pub(super) fn delay(self, delay: i64) -> Self {
+        Self { delay, ..self }
+    }
+
+    pub(super) fn expires_in(self, span: i64) -> Self {
+        Self { expires_in: Some(span), ..self }
+    }
+
+    pub(super) fn policy(self, change: impl FnOnce(&mut Policy)) -> Self {
+        let mut policy = self.policy;
+        change(&mut policy);
+        Self { policy, ..self }
+    }
+
+    pub(super) fn id(self, id: &str) -> Self {
+        let binds = Binds { id: Some(name(id)), ..self.binds };
+        Self { binds, ..self }
+    }
+
+    pub(super) fn key(self, key: &str) -> Self {
+        let binds = Binds { key: Some(key.into()), ..self.binds };
+        Self { binds, ..self }
+    }
+
+    pub(super) fn body(self, body: u64) -> Self {
+        Self { body, ..self }
+    }
+}
+
+pub(super) fn failed(message: &str) -> Outcome {
+    let failure = Failure::new(FailureReason::Error, message);
+    Outcome::Failed { failure, retry_at: None }
+}
+
+pub(super) fn completed() -> Outcome {
+    Outcome::Completed { result: Bytes::new() }
+}
+
+pub(super) fn ended(outcome: Outcome) -> Report {
+    Report::Ended { started_at: None, output_tail: Bytes::new(), outcome }
+}
+
+pub(super) fn kind_of(report: &Report) -> Option<EndKind> {
+    match report {
+        Report::Released => Some(EndKind::Released),
+        Report::Ended { outcome: Outcome::Completed { .. }, .. } => Some(EndKind::Completed),
+        Report::Ended { outcome: Outcome::Failed { .. }, .. } => Some(EndKind::Failed),
+        Report::Ended { outcome: Outcome::Cancelled, .. } => Some(EndKind::Cancelled),
+        Report::Started { .. } | Report::Progress { .. } => None,
+    }
+}
+
+impl World {
+    pub(super) fn submission(&mut self, task: Task) -> Command {
+        let id = self.ids.next(self.now.wall);
+        let at = |span: i64| WallTime((self.now.wall.0 + span).max(1));
+        let spec = TaskSpec {
+            id,
+            queue: task.queue,
+            kind: task.kind,
+            payload: Bytes::new(),
+            labels: Vec::new(),
+            created_at: self.now.wall,
+            expires_at: task.expires_in.map(at),
+            policy: task.policy,
+            binds: task.binds,
+            fingerprint: task.body,
+        };
+        Command::Submit(Box::new(Submit {
+            spec: Arc::new(spec),
+            priority: Priority::new(task.priority).unwrap(),
+            run_at: at(task.delay),
+            bindings: crate::Bindings::default(),
+        }))
+    }
+
+    pub(super) fn try_submit(&mut self, task: Task) -> Result<(TaskId, bool), Refusal> {
+        let command = self.submission(task);
+        match self.apply(command)? {
+            Reply::Submitted { task, created } => Ok((task, created)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn submit(&mut self, task: Task) -> TaskId {
+        self.try_submit(task).unwrap().0
+    }
+
+    pub(super) fn cancel(&mut self, task: TaskId) -> Result<Reply, Refusal> {
+        self.apply(Command::Cancel { task, stored: None })
+    }
+
+    pub(super) fn retry(&mut self, task: TaskId) -> Result<Reply, Refusal> {
+        self.apply(Command::Retry { task, stored: None, spec: None })
+    }
+
+    pub(super) fn delete(&mut self, task: TaskId) -> Result<Reply, Refusal> {
+        self.apply(Command::Delete { task, stored: None })
+    }
+
+    pub(super) fn reschedule(&mut self, task: TaskId, delay: i64) -> Result<Reply, Refusal> {
+        let run_at = WallTime((self.now.wall.0 + delay).max(1));
+        self.apply(Command::Reschedule { task, run_at, stored: None })
+    }
+
+    pub(super) fn pause(&mut self, queue: &str, paused: bool) {
+        self.apply(Command::PauseQueue { queue: name(queue), paused }).unwrap();
+    }
+
+    /// A worker that comes for the first time.
+    pub(super) fn opening(&mut self, slots: u32, queues: &[&str], kinds: &[&str]) -> OpenSession {
+        self.sessions_opened += 1;
+        OpenSession {
+            session: SessionId(self.sessions_opened),
+            worker: name(&format!("w{}", self.sessions_opened)),
+            queues: queues.iter().map(|text| name(text)).collect(),
+            kinds: kinds.iter().map(|text| name(text)).collect(),
+            slots,
+            credit: Credit::Hold(u32::MAX),
+            ttl: TTL,
+            held: Some(Vec::new()),
+        }
+    }
+
+    pub(super) fn open(&mut self, slots: u32, queues: &[&str], kinds: &[&str]) -> SessionId {
+        let opening = self.opening(slots, queues, kinds);
+        let session = opening.session;
+        self.apply(Command::OpenSession(Box::new(opening))).unwrap();
+        session
+    }
+
+    pub(super) fn heartbeat(&mut self, session: SessionId) {
+        self.apply(Command::Heartbeat { session }).unwrap();
+    }
+
+    pub(super) fn report(&mut self, lease: Leased, report: Report) -> Result<Reply, Refusal> {
+        let Leased { task, token, .. } = lease;
+        self.apply(Command::Report { task, token, report, random: u64::MAX, stored: None })
+    }
+
+    pub(super) fn end(&mut self, lease: Leased, outcome: Outcome) {
+        self.report(lease, ended(outcome)).unwrap();
+    }
+}

@@ -1,0 +1,108 @@
+//! A map in parts: growing one part stalls for a small fraction of what growing all would, and a
+//! part gives its memory back when it has become nearly empty.
+
+use std::hash::Hash;
+
+use rustc_hash::FxHashMap;
+
+/// Parts of a map.
+const SHARDS: usize = 256;
+/// A part smaller than this is not worth shrinking.
+const SHRUNK_MIN: usize = 64;
+
+/// What a map in parts is keyed by.
+pub(crate) trait ShardKey: Copy + Eq + Hash {
+    /// A number that differs between keys that are used at once; any bits of it may be the same.
+    fn number(self) -> u64;
+}
+
+impl ShardKey for u32 {
+    fn number(self) -> u64 {
+        self.into()
+    }
+}
+
+/// A map of `K` to `V`.
+#[derive(Debug)]
+pub(crate) struct Sharded<K, V> {
+    /// None before the first entry.
+    shards: Vec<FxHashMap<K, V>>,
+    len: usize,
+}
+
+impl<K, V> Default for Sharded<K, V> {
+    fn default() -> Self {
+        Self { shards: Vec::new(), len: 0 }
+    }
+}
+
+impl<K: ShardKey, V> Sharded<K, V> {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn get(&self, key: K) -> Option<&V> {
+        if self.len == 0 {
+            return None;
+        }
+        self.shards[shard(key)].get(&key)
+    }
+
+    pub(crate) fn contains(&self, key: K) -> bool {
+        self.get(key).is_some()
+    }
+
+    pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
+        if self.shards.is_empty() {
+            self.shards.resize_with(SHARDS, FxHashMap::default);
+        }
+        let old = self.shards[shard(key)].insert(key, value);
+        self.len += usize::from(old.is_none());
+        old
+    }
+
+    pub(crate) fn remove(&mut self, key: K) -> Option<V> {
+        if self.len == 0 {
+            return None;
+        }
+        let part = &mut self.shards[shard(key)];
+        let old = part.remove(&key)?;
+        self.len -= 1;
+        if part.capacity() > SHRUNK_MIN && part.len() < part.capacity() / 8 {
+            part.shrink_to(part.len() * 2);
+        }
+        Some(old)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
+        self.shards.iter().flatten().map(|(key, value)| (*key, value))
+    }
+}
+
+/// Spreads keys evenly, whichever of their bits they differ in.
+fn shard<K: ShardKey>(key: K) -> usize {
+    (key.number().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize % SHARDS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gives_memory_back_and_forgets_nothing() {
+        let mut map = Sharded::default();
+        for key in 0..200_000u32 {
+            assert_eq!(map.insert(key, key + 1), None);
+        }
+        let full: usize = map.shards.iter().map(FxHashMap::capacity).sum();
+        for key in (0..200_000).filter(|key| key % 100 != 0) {
+            assert_eq!(map.remove(key), Some(key + 1));
+        }
+        assert_eq!((map.len(), map.iter().count()), (2000, 2000));
+        assert!((0..200_000).all(|key| map.contains(key) == (key % 100 == 0)));
+        let left: usize = map.shards.iter().map(FxHashMap::capacity).sum();
+        assert!(left * 5 < full, "{left} of {full}");
+        assert_eq!(map.insert(100, 7), Some(101));
+        assert_eq!(map.get(100), Some(&7));
+    }
+}
