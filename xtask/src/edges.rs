@@ -91,6 +91,12 @@ const ROOMS: &[Room] = &[
         because: "tests of real processes look from outside, as a user does",
     },
     Room {
+        name: "bench-core",
+        may: &["rota-core"],
+        tests_may: &[],
+        because: "it measures the state machine alone",
+    },
+    Room {
         name: "xtask",
         may: &[],
         tests_may: &[],
@@ -151,7 +157,7 @@ const FENCES: &[Fence] = &[
     },
     Fence {
         crates: &["mimalloc", "tikv-jemallocator", "tracing-subscriber"],
-        rooms: Rooms::Only(&["rota", "rota-demo"]),
+        rooms: Rooms::Only(&["bench-core", "rota", "rota-demo"]),
         because: "what holds for a whole process is the program's choice",
     },
 ];
