@@ -1,0 +1,255 @@
+//! Nothing that was acknowledged is lost, and nothing ends twice, though server and workers are
+//! killed with SIGKILL in the midst of a load.
+//!
+//! `ROTA_TEST_TASKS` sets how large the load is; `ROTA_TEST_SEED` repeats the choice of victims.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    path::PathBuf,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use rota_client::{
+    Client, task,
+    v1::{ListQueuesRequest, ListTasksRequest, create_tasks_response::result},
+};
+use rota_tests::{
+    audit::{Ack, Effect, Record, audit},
+    process::{LOOK, Server},
+};
+use tokio::process::{Child, Command};
+
+/// The server is killed so often, spread over the load.
+const SERVER_KILLS: usize = 20;
+/// And so many workers are.
+const WORKER_KILLS: usize = 10;
+/// Workers at any time, and what each runs at once.
+const WORKERS: usize = 3;
+const SLOTS: &str = "64";
+/// Clients that submit at once, and tasks in one request.
+const CLIENTS: usize = 4;
+const BATCH: usize = 50;
+/// Tasks submitted and not yet run, at most: the load lasts as long as the kills do.
+const BACKLOG: usize = 2000;
+/// The whole run ends within.
+const DEADLINE: Duration = Duration::from_secs(900);
+
+fn number(variable: &str, default: u64) -> u64 {
+    env::var(variable).ok().map_or(default, |text| text.parse().expect("a number"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_moment_nothing_is_lost_and_nothing_ends_twice() {
+    let tasks = usize::try_from(number("ROTA_TEST_TASKS", 50_000)).expect("a number of tasks");
+    let seed = number("ROTA_TEST_SEED", fastrand::u64(..));
+    println!("{tasks} tasks, seed {seed}");
+    let began = Instant::now();
+    let server = Server::start(&["--session-ttl", "5s"]).await;
+    let run = Run::new(server, tasks, seed);
+    let verdict = tokio::time::timeout(DEADLINE, run.play()).await.expect("it ends in time");
+    println!("{:.1} s: {verdict}", began.elapsed().as_secs_f64());
+}
+
+/// The load, the kills and the witnesses.
+struct Run {
+    server: Server,
+    tasks: usize,
+    random: fastrand::Rng,
+    workers: BTreeMap<String, Child>,
+    started: usize,
+    killed: BTreeSet<String>,
+}
+
+impl Run {
+    fn new(server: Server, tasks: usize, seed: u64) -> Self {
+        let random = fastrand::Rng::with_seed(seed);
+        let (workers, killed) = (BTreeMap::new(), BTreeSet::new());
+        Self { server, tasks, random, workers, started: 0, killed }
+    }
+
+    async fn play(mut self) -> String {
+        for _ in 0..WORKERS {
+            self.start_worker();
+        }
+        let ran = Arc::new(AtomicUsize::new(0));
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                let share = (client..self.tasks).step_by(CLIENTS).collect();
+                tokio::spawn(submit(self.server.client(), share, ran.clone()))
+            })
+            .collect();
+        self.kill_along(&ran).await;
+        let mut acks = Vec::new();
+        for client in clients {
+            acks.extend(client.await.expect("a client"));
+        }
+        self.settle().await;
+        // What is judged is what a new process finds.
+        self.server.kill_and_restart().await;
+        let records = records(&self.server.client()).await;
+        let verdict = audit(&acks, &self.effects(), &records, &self.killed);
+        assert_eq!(verdict.faults, [], "{} faults", verdict.faults.len());
+        assert_eq!(verdict.tasks, self.tasks);
+        format!(
+            "{} acknowledged tasks completed, each once; {} attempts lost with their worker; the \
+             handler ran {} times, {} of them under a lost lease; server killed {SERVER_KILLS} \
+             times, {} workers killed",
+            verdict.tasks,
+            verdict.lost,
+            verdict.effects,
+            verdict.duplicates,
+            self.killed.len()
+        )
+    }
+
+    fn log(&self, worker: &str) -> PathBuf {
+        self.server.home().join(format!("{worker}.effects"))
+    }
+
+    fn start_worker(&mut self) {
+        self.started += 1;
+        let name = format!("w{}", self.started);
+        let child = Command::new(env!("CARGO_BIN_EXE_effect-worker"))
+            .args([&self.server.url(), &name])
+            .arg(self.log(&name))
+            .arg(SLOTS)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("a worker");
+        self.workers.insert(name, child);
+    }
+
+    async fn kill_worker(&mut self) {
+        let at = self.random.usize(..self.workers.len());
+        let name = self.workers.keys().nth(at).expect("a worker").clone();
+        let mut worker = self.workers.remove(&name).expect("a worker");
+        worker.kill().await.expect("killed");
+        self.killed.insert(name);
+        self.start_worker();
+    }
+
+    /// Kills while the load goes on: each time when so many more tasks have run.
+    async fn kill_along(&mut self, ran: &AtomicUsize) {
+        // The last kill of the server is after the load.
+        let kills = SERVER_KILLS - 1 + WORKER_KILLS;
+        let mut is_server: Vec<bool> = (0..kills).map(|kill| kill >= WORKER_KILLS).collect();
+        self.random.shuffle(&mut is_server);
+        let mut look = tokio::time::interval(LOOK);
+        for (kill, is_server) in is_server.into_iter().enumerate() {
+            let due = self.tasks * (kill + 1) / (kills + 2);
+            loop {
+                look.tick().await;
+                let count = self.count_effects();
+                ran.store(count, Ordering::Relaxed);
+                if count >= due {
+                    break;
+                }
+            }
+            if is_server {
+                self.server.kill_and_restart().await;
+            } else {
+                self.kill_worker().await;
+            }
+        }
+        ran.store(usize::MAX, Ordering::Relaxed);
+    }
+
+    /// Waits until nothing is left to be done.
+    async fn settle(&self) {
+        let client = self.server.client();
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            look.tick().await;
+            let queues = client.list_queues(ListQueuesRequest {}).await.expect("queues").queues;
+            let left =
+                |queue: &rota_client::v1::Queue| queue.scheduled + queue.pending + queue.running;
+            if queues.iter().map(left).sum::<u64>() == 0 {
+                return;
+            }
+        }
+    }
+
+    fn logs(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
+        (1..=self.started).map(|worker| {
+            let name = format!("w{worker}");
+            // A worker that was killed early has no log.
+            let log = fs::read(self.log(&name)).unwrap_or_default();
+            (name, log)
+        })
+    }
+
+    fn count_effects(&self) -> usize {
+        let lines = |log: &[u8]| log.iter().filter(|byte| **byte == b'\n').count();
+        self.logs().map(|(_, log)| lines(&log)).sum()
+    }
+
+    fn effects(&self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (worker, log) in self.logs() {
+            let log = String::from_utf8(log).expect("text");
+            let effect = |line| Effect::parse(&worker, line).expect("a whole line");
+            effects.extend(log.lines().map(effect));
+        }
+        effects
+    }
+}
+
+/// A client: submits its share and repeats itself until each task is acknowledged.
+async fn submit(client: Client, share: Vec<usize>, ran: Arc<AtomicUsize>) -> Vec<Ack> {
+    let mut acks = Vec::with_capacity(share.len());
+    let mut look = tokio::time::interval(LOOK);
+    for batch in share.chunks(BATCH) {
+        while batch[0] > ran.load(Ordering::Relaxed).saturating_add(BACKLOG) {
+            look.tick().await;
+        }
+        let keys: Vec<String> = batch.iter().map(|number| format!("k{number}")).collect();
+        let tasks = || {
+            let named = |key: &String| task("effect").payload_json(key).idempotency_key(key);
+            keys.iter().map(named).collect()
+        };
+        let results = loop {
+            // No answer leaves open what happened: the same is sent again.
+            if let Ok(results) = client.create_tasks(tasks()).await {
+                break results;
+            }
+        };
+        for (key, result) in keys.into_iter().zip(results) {
+            match result.result {
+                Some(result::Result::Task(created)) => acks.push(Ack { key, id: created.id }),
+                other => panic!("{key} was not accepted: {other:?}"),
+            }
+        }
+    }
+    acks
+}
+
+/// Every task that the server knows, with its history.
+async fn records(client: &Client) -> Vec<Record> {
+    let mut tasks = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = ListTasksRequest { page_size: 1000, page_token, ..Default::default() };
+        let page = client.list_tasks(request).await.expect("a page");
+        tasks.extend(page.tasks);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    let record = |task: rota_client::v1::Task| async move {
+        let attempts = client.list_attempts(&task.id).await?;
+        let attempts = attempts.into_iter().map(Into::into).collect();
+        Ok::<_, rota_client::ClientError>(Record { status: task.status(), id: task.id, attempts })
+    };
+    stream::iter(tasks).map(record).buffer_unordered(64).try_collect().await.expect("histories")
+}
