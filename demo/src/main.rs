@@ -182,26 +182,20 @@ async fn ready(client: &Client, server: &mut Process) -> Result<()> {
 /// All that is played beside the documents.
 async fn scenarios(stage: &Stage, progress: &Progress) -> Vec<Row> {
     use scenarios as play;
-    // A killed worker cannot end its programs: what others are to see ended, ends before.
-    let ended = async {
-        let (slow, cancelled) = tokio::join!(
-            told(progress, "a task that takes too long", play::too_slow(stage)),
-            told(progress, "a task cancelled while it runs", play::cancelled(stage)),
-        );
-        let killed = told(progress, "a task whose worker is killed", play::orphaned(stage)).await;
-        [slow, cancelled, killed].concat()
-    };
     let rows = tokio::join!(
         told(progress, "an HTTP request", play::hook(stage)),
         told(progress, "tasks that fail twice", play::stumbling(stage)),
         told(progress, "a task due later", play::delayed(stage)),
-        ended,
+        told(progress, "a task that takes too long", play::too_slow(stage)),
+        told(progress, "a task cancelled while it runs", play::cancelled(stage)),
         told(progress, "a program that no worker allows", play::forbidden(stage)),
         told(progress, "a task of a kind that nobody serves", play::unserved(stage)),
         told(progress, "a task sent twice", play::repeated(stage)),
     );
-    let (hook, stumbling, delayed, ended, forbidden, unserved, repeated) = rows;
-    [hook, stumbling, delayed, ended, forbidden, unserved, repeated].concat()
+    let (hook, stumbling, delayed, slow, cancelled, forbidden, unserved, repeated) = rows;
+    // A killed worker takes an attempt from whatever it has: the others are to show theirs before.
+    let killed = told(progress, "a task whose worker is killed", play::orphaned(stage)).await;
+    [hook, stumbling, delayed, slow, cancelled, killed, forbidden, unserved, repeated].concat()
 }
 
 /// Plays a scenario, and says what came of it. One that comes to nothing is a row that does not hold.
