@@ -511,8 +511,8 @@ mod tests {
         assert_eq!(sizes, [8, 8, 4]);
     }
 
-    #[test]
-    fn addresses_are_checked() {
+    #[tokio::test]
+    async fn addresses_are_checked() {
         assert!(Client::connect(["http://127.0.0.1:7420"]).is_ok());
         for wrong in ["", "127.0.0.1", "ftp://x", "http://"] {
             let refused = Client::connect([wrong]);
