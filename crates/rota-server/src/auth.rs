@@ -3,7 +3,7 @@
 
 use std::{fmt, net::SocketAddr};
 
-use http::{HeaderMap, Method, header};
+use http::{Request, header, uri::Authority};
 use subtle::ConstantTimeEq;
 
 use crate::failure::{Failure, Reason};
@@ -54,25 +54,25 @@ impl Tokens {
 }
 
 /// Whether the request may pass. Health and the contract are open to all.
-pub(crate) fn check(
+pub(crate) fn check<B>(
     tokens: &Tokens,
-    method: &Method,
-    path: &str,
-    headers: &HeaderMap,
+    request: &Request<B>,
     local: SocketAddr,
 ) -> Result<(), Failure> {
+    let (path, headers) = (request.uri().path(), request.headers());
     if matches!(path, "/healthz" | "/readyz") {
         return Ok(());
     }
     if tokens.is_empty() {
-        return check_browser(method, headers, local);
+        return check_browser(request, local);
     }
     if matches!(path, "/" | "/docs" | "/docs/docs.js" | "/openapi.json") {
         return Ok(());
     }
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.strip_prefix("Bearer "));
-    match given {
+    let given = given.and_then(|value| value.split_once(' '));
+    let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    match given.map(|(_, token)| token) {
         Some(given) if tokens.open(given.trim()) => Ok(()),
         Some(_) => Err(Failure::new(Reason::Unauthenticated, "the bearer token is not known")),
         None => {
@@ -83,10 +83,11 @@ pub(crate) fn check(
 
 /// A page of some other site must not be able to submit commands to a server that trusts its own
 /// machine: refuse what a browser says comes from elsewhere, and names that are not this machine's.
-fn check_browser(method: &Method, headers: &HeaderMap, local: SocketAddr) -> Result<(), Failure> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let host = text(header::HOST);
-    if let (Some(origin), true) = (text(header::ORIGIN), method != Method::GET) {
+fn check_browser<B>(request: &Request<B>, local: SocketAddr) -> Result<(), Failure> {
+    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    // HTTP/2 says it in the address.
+    let host = text(header::HOST).or_else(|| request.uri().authority().map(Authority::as_str));
+    if let (Some(origin), false) = (text(header::ORIGIN), request.method().is_safe()) {
         let same = origin.split_once("://").map(|(_, rest)| rest) == host;
         if !same {
             let detail = "requests from pages of other sites are refused (header origin)";
@@ -117,45 +118,68 @@ fn names_this_machine(host: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        let pair = |(name, value): &(&'static str, &str)| {
-            (header::HeaderName::from_static(name), value.parse().expect("a header"))
-        };
-        pairs.iter().map(pair).collect()
+    fn pass(tokens: &Tokens, method: &str, uri: &str, given: &[(&str, &str)]) -> bool {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in given {
+            request = request.header(*name, *value);
+        }
+        let local = "127.0.0.1:7420".parse().unwrap();
+        check(tokens, &request.body(()).unwrap(), local).is_ok()
     }
 
     #[test]
     fn tokens_open_and_nothing_else_does() {
-        let tokens = Tokens::new(["0123456789abcdef".to_owned()]).expect("long enough");
-        let local = "127.0.0.1:7420".parse().expect("an address");
-        let pass = |given: &[(&'static str, &str)]| {
-            check(&tokens, &Method::POST, "/v1/tasks", &headers(given), local).is_ok()
-        };
+        let words = ["0123456789abcdef", "fedcba9876543210"].map(str::to_owned);
+        let tokens = Tokens::new(words).unwrap();
+        let pass = |given: &[(&str, &str)]| pass(&tokens, "POST", "/v1/tasks", given);
         assert!(pass(&[("authorization", "Bearer 0123456789abcdef")]));
-        assert!(!pass(&[("authorization", "Bearer 0123456789abcdeF")]));
-        assert!(!pass(&[("authorization", "Basic 0123456789abcdef")]));
+        assert!(pass(&[("authorization", "bearer fedcba9876543210")]));
+        for wrong in
+            ["Bearer 0123456789abcdeF", "Basic 0123456789abcdef", "Bearer ", "0123456789abcdef", ""]
+        {
+            assert!(!pass(&[("authorization", wrong)]), "{wrong}");
+        }
         assert!(!pass(&[]));
-        assert!(Tokens::new(["short".to_owned()]).is_err());
+        assert_eq!(Tokens::new(["short".to_owned()]).err(), Some(WeakToken));
         assert!(!format!("{tokens:?}").contains("0123"));
     }
 
     #[test]
+    fn health_and_the_contract_are_open_to_all() {
+        let tokens = Tokens::new(["0123456789abcdef".to_owned()]).unwrap();
+        for path in ["/healthz", "/readyz", "/", "/docs", "/docs/docs.js", "/openapi.json"] {
+            assert!(pass(&tokens, "GET", path, &[]), "{path}");
+        }
+        for path in ["/v1/info", "/docs/", "/v1/../healthz", "/rota.v1.TaskService/GetTask"] {
+            assert!(!pass(&tokens, "GET", path, &[]), "{path}");
+        }
+    }
+
+    #[test]
     fn pages_of_other_sites_are_refused() {
-        let local = "127.0.0.1:7420".parse().expect("an address");
-        let pass = |method: Method, given: &[(&'static str, &str)]| {
-            check(&Tokens::default(), &method, "/v1/tasks", &headers(given), local).is_ok()
-        };
-        assert!(pass(Method::POST, &[("host", "127.0.0.1:7420")]));
-        assert!(pass(Method::POST, &[("host", "[::1]:7420")]));
-        assert!(pass(Method::GET, &[("host", "localhost:7420")]));
-        assert!(!pass(Method::GET, &[("host", "evil.example:7420")]));
-        assert!(!pass(
-            Method::POST,
-            &[("host", "localhost:7420"), ("origin", "https://evil.example")]
-        ));
-        assert!(pass(
-            Method::POST,
-            &[("host", "localhost:7420"), ("origin", "http://localhost:7420")]
-        ));
+        let none = Tokens::default();
+        let pass = |method: &str, given: &[(&str, &str)]| pass(&none, method, "/v1/tasks", given);
+        for host in ["127.0.0.1:7420", "127.9.9.9", "[::1]:7420", "LocalHost:7420", "a.localhost"] {
+            assert!(pass("POST", &[("host", host)]), "{host}");
+        }
+        for host in
+            ["evil.example:7420", "localhost.evil.example", "10.0.0.1", "[::2]", "", "[", ":"]
+        {
+            assert!(!pass("GET", &[("host", host)]), "{host}");
+        }
+        let from = |origin| [("host", "localhost:7420"), ("origin", origin)];
+        assert!(pass("POST", &from("http://localhost:7420")));
+        for origin in ["https://evil.example", "http://localhost:7421", "null", ""] {
+            assert!(!pass("POST", &from(origin)), "{origin}");
+            assert!(!pass("DELETE", &from(origin)), "{origin}");
+            assert!(pass("GET", &from(origin)), "{origin}");
+        }
+    }
+
+    #[test]
+    fn the_host_of_http_2_counts_as_well() {
+        let none = Tokens::default();
+        assert!(pass(&none, "POST", "http://127.0.0.1:7420/v1/tasks", &[]));
+        assert!(!pass(&none, "POST", "http://evil.example/v1/tasks", &[]));
     }
 }

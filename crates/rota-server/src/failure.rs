@@ -29,8 +29,17 @@ use tonic_types::{ErrorDetails, StatusExt};
 pub(crate) struct Violation {
     /// The field's path, such as `tasks[3].retry.initial`.
     pub(crate) field: String,
-    /// What is wrong, naming the limit where there is one.
+    /// What is wrong.
     pub(crate) message: String,
+    /// The limit that it exceeds, where that is what is wrong.
+    pub(crate) limit: Option<LimitName>,
+}
+
+/// A limit on what clients send, by the name it has in `GET /v1/info` and in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LimitName {
+    pub(crate) name: &'static str,
+    pub(crate) max: u64,
 }
 
 /// The stable word for a failure.
@@ -138,8 +147,20 @@ impl Failure {
 
     /// One field that is wrong.
     pub(crate) fn field(field: &str, message: impl Into<String>) -> Self {
-        Self::invalid(vec![Violation { field: field.to_owned(), message: message.into() }])
+        Self::invalid(vec![violation(field, message)])
     }
+}
+
+impl Failure {
+    /// After how many whole seconds to try again.
+    pub(crate) fn retry_seconds(&self) -> Option<u64> {
+        let millis = self.retry_after?.as_millis();
+        u64::try_from(millis.div_ceil(1000).max(1)).ok()
+    }
+}
+
+fn violation(field: &str, message: impl Into<String>) -> Violation {
+    Violation { field: field.to_owned(), message: message.into(), limit: None }
 }
 
 impl From<Refusal> for Failure {
@@ -150,22 +171,27 @@ impl From<Refusal> for Failure {
             Refusal::UnknownTask => Self::new(Reason::UnknownTask, detail),
             Refusal::Illegal(_) => Self::new(Reason::IllegalState, detail),
             Refusal::Conflict { field, .. } => Self {
-                violations: vec![Violation { field: field.to_owned(), message: detail.clone() }],
+                violations: vec![violation(field, &detail)],
                 ..Self::new(Reason::Conflict, detail)
             },
-            Refusal::QueueFull { .. } => Self {
-                violations: vec![Violation { field: "queue".to_owned(), message: detail.clone() }],
+            Refusal::QueueFull { limit, .. } => Self {
+                violations: vec![Violation {
+                    limit: Some(LimitName { name: "queue_length", max: limit }),
+                    ..violation("queue", &detail)
+                }],
                 retry_after: hint,
                 ..Self::new(Reason::QueueFull, detail)
             },
-            Refusal::TooManyNames { .. } => {
-                Self { retry_after: hint, ..Self::new(Reason::TooMany, detail) }
-            }
-            Refusal::StaleLease { .. } => Self {
+            Refusal::TooManyNames { what, limit } => Self {
                 violations: vec![Violation {
-                    field: "lease_token".to_owned(),
-                    message: detail.clone(),
+                    limit: Some(LimitName { name: what, max: limit }),
+                    ..violation(what.trim_end_matches('s'), &detail)
                 }],
+                retry_after: hint,
+                ..Self::new(Reason::TooMany, detail)
+            },
+            Refusal::StaleLease { .. } => Self {
+                violations: vec![violation("lease_token", &detail)],
                 ..Self::new(Reason::StaleLease, detail)
             },
             Refusal::UnknownSession => Self::new(Reason::UnknownSession, detail),
@@ -213,5 +239,128 @@ impl From<Failure> for Status {
             details.set_retry_info(Some(after));
         }
         Self::with_error_details(code, failure.detail, details)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rota_core::{Action, IllegalTransition, LeaseToken, Name, Status as TaskStatus, TaskId};
+    use rota_store::StoreError;
+
+    use super::*;
+
+    const HINT: Option<u64> = Some(1);
+
+    /// What is wrong; its reason, HTTP status, gRPC code, hint and field.
+    type Row<T> = (T, &'static str, u16, Code, Option<u64>, Option<&'static str>);
+
+    fn refusals() -> Vec<Row<Refusal>> {
+        let illegal = IllegalTransition { from: TaskStatus::Running, action: Action::Retry };
+        let task = TaskId::from_u64(1).unwrap();
+        let queue = Name::new("q").unwrap();
+        vec![
+            (Refusal::UnknownTask, "unknown_task", 404, Code::NotFound, None, None),
+            (illegal.into(), "illegal_state", 409, Code::FailedPrecondition, None, None),
+            (
+                Refusal::Conflict { field: "idempotency_key", task },
+                "conflict",
+                409,
+                Code::AlreadyExists,
+                None,
+                Some("idempotency_key"),
+            ),
+            (
+                Refusal::QueueFull { queue, limit: 7 },
+                "queue_full",
+                429,
+                Code::ResourceExhausted,
+                HINT,
+                Some("queue"),
+            ),
+            (
+                Refusal::TooManyNames { what: "kinds", limit: 7 },
+                "too_many",
+                429,
+                Code::ResourceExhausted,
+                HINT,
+                Some("kind"),
+            ),
+            (
+                Refusal::StaleLease { token: LeaseToken(3) },
+                "stale_lease",
+                409,
+                Code::FailedPrecondition,
+                None,
+                Some("lease_token"),
+            ),
+            (Refusal::UnknownSession, "unknown_session", 404, Code::NotFound, None, None),
+            (Refusal::ForeignSession, "foreign_session", 409, Code::FailedPrecondition, None, None),
+        ]
+    }
+
+    fn rows() -> Vec<Row<EngineError>> {
+        let after = Duration::from_millis(2500);
+        let reason = "why".to_owned();
+        let refused = refusals().into_iter();
+        let refused = refused.map(|row| (row.0.into(), row.1, row.2, row.3, row.4, row.5));
+        refused
+            .chain([
+                (
+                    EngineError::Unavailable { reason: reason.clone(), retry_after: after },
+                    "unavailable",
+                    503,
+                    Code::Unavailable,
+                    Some(3),
+                    None,
+                ),
+                (
+                    EngineError::Overloaded { reason: reason.clone(), retry_after: after },
+                    "overloaded",
+                    429,
+                    Code::ResourceExhausted,
+                    Some(3),
+                    None,
+                ),
+                (
+                    EngineError::StoreFull(reason),
+                    "store_full",
+                    507,
+                    Code::ResourceExhausted,
+                    Some(30),
+                    None,
+                ),
+                (
+                    StoreError::Corrupt("secret path".to_owned()).into(),
+                    "unavailable",
+                    503,
+                    Code::Unavailable,
+                    HINT,
+                    None,
+                ),
+            ])
+            .collect()
+    }
+
+    #[test]
+    fn every_error_of_the_engine_is_dressed_for_both_protocols() {
+        for (error, reason, http, code, hint, field) in rows() {
+            let failure = Failure::from(error);
+            let (word, status, title, _) = failure.reason.dress();
+            assert_eq!((word, status), (reason, http), "{failure:?}");
+            assert!(!title.is_empty());
+            assert!(!failure.detail.contains("secret"), "{failure:?}");
+            let named = failure.violations.first().map(|wrong| wrong.field.as_str());
+            assert_eq!(named, field, "{reason}");
+            assert_eq!(failure.retry_seconds(), hint, "{reason}");
+
+            let status = Status::from(failure);
+            let details = status.get_error_details();
+            assert_eq!(status.code(), code, "{reason}");
+            assert_eq!(details.error_info().map(|info| info.reason.as_str()), Some(reason));
+            assert_eq!(details.error_info().map(|info| info.domain.as_str()), Some("rota"));
+            assert_eq!(details.retry_info().is_some(), hint.is_some(), "{reason}");
+            let named = details.bad_request().map(|bad| bad.field_violations[0].field.as_str());
+            assert_eq!(named, field, "{reason}");
+        }
     }
 }

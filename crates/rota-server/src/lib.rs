@@ -2,10 +2,12 @@
 //!
 //! This crate listens, authenticates, bounds and validates what clients send, maps it to the
 //! engine and dresses the answers. It holds no transitions and does not know which store is behind
-//! the engine. A request's way: `serve` (connection, authentication) → `rest` or `grpc` →
-//! `validate` → engine → `wire` or `failure`.
+//! the engine. A request's way: `connection` → `door` (authentication, which protocol) → `rest` or
+//! `grpc` → `validate` → engine → `wire` or `failure`.
 
 mod auth;
+mod connection;
+mod door;
 mod failure;
 mod grpc;
 mod limits;

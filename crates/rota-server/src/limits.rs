@@ -15,6 +15,8 @@ pub struct Limits {
     pub batch: usize,
     /// Bytes of one request.
     pub request_bytes: usize,
+    /// Levels of lists and objects in a payload or result that is JSON.
+    pub json_depth: usize,
     /// Labels of a task.
     pub labels: usize,
     /// Bytes of a label's value.
@@ -23,7 +25,7 @@ pub struct Limits {
     pub page_size: usize,
     /// The longest wait of a long poll.
     pub wait: Duration,
-    /// Time for the head of a request to arrive.
+    /// Time for the head of a request to arrive. An idle HTTP/1 connection is closed after it too.
     pub header_timeout: Duration,
     /// Time for the body of a request to arrive.
     pub body_timeout: Duration,
@@ -47,6 +49,8 @@ pub(crate) const REPORTS: usize = 10_000;
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Longest delay between attempts.
 pub(crate) const BACKOFF: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Longest delay of a task's first attempt.
+pub(crate) const DELAY: Duration = Duration::from_secs(400 * 366 * 24 * 3600);
 /// Longest retention.
 pub(crate) const RETENTION: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
@@ -58,11 +62,12 @@ impl Default for Limits {
             output_tail_bytes: 64 << 10,
             batch: 1000,
             request_bytes: 16 << 20,
+            json_depth: 64,
             labels: 32,
             label_value_bytes: 1024,
             page_size: 1000,
             wait: Duration::from_secs(60),
-            header_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
             connections: 10_000,
             streams_per_connection: 1000,
@@ -82,6 +87,7 @@ impl Limits {
             ("output_tail_bytes", self.output_tail_bytes as u64),
             ("batch", self.batch as u64),
             ("request_bytes", self.request_bytes as u64),
+            ("json_depth", self.json_depth as u64),
             ("labels", self.labels as u64),
             ("label_value_bytes", self.label_value_bytes as u64),
             ("page_size", self.page_size as u64),
@@ -89,9 +95,13 @@ impl Limits {
             ("header_timeout_ms", ms(self.header_timeout)),
             ("body_timeout_ms", ms(self.body_timeout)),
             ("connections", self.connections as u64),
+            ("streams_per_connection", self.streams_per_connection.into()),
             ("worker_slots", self.worker_slots.into()),
             ("idempotency_key_bytes", IDEMPOTENCY_KEY_BYTES as u64),
             ("name_characters", rota_core::Name::LEN_MAX as u64),
+            ("progress_bytes", PROGRESS_BYTES as u64),
+            ("served_names", SERVED_NAMES as u64),
+            ("reports", REPORTS as u64),
         ]
     }
 }

@@ -1,37 +1,15 @@
-//! The listener: one port for both protocols, bounded in connections and time.
+//! The server: what it needs to run, where it listens, and how it stops.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, extract::Request, response::IntoResponse};
-use http::Response;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
-};
 use rota_engine::Engine;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tower::{ServiceBuilder, ServiceExt};
-use tower_http::catch_panic::CatchPanicLayer;
-use tracing::{debug, error, warn};
 
-use crate::{
-    auth::{self, Tokens},
-    failure::Failure,
-    grpc::{self, Services},
-    limits::Limits,
-    rest,
-};
+use crate::{auth::Tokens, connection::Connections, door, grpc::Services, limits::Limits};
 
 /// When the server stops, requests under way get so long to end.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
-/// After a failed accept (out of file descriptors, say) it rests so long.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -112,111 +90,24 @@ impl Server {
         self.local
     }
 
-    /// Serves until `stop` is cancelled; then requests under way get some time to end.
+    /// Serves until `stop` is cancelled; then requests under way get some time to end, and after it
+    /// are ended. The engine is to stop after the server, so that they are still answered. Not cancel safe: dropped, it leaves the connections it has.
     ///
     /// # Errors
     /// When the parts do not fit together. What goes wrong with one connection ends that one.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ServeError> {
         let limits = Arc::new(self.options.limits);
-        let services =
-            Services { engine: self.engine.clone(), limits: limits.clone(), stop: stop.clone() };
-        let app = app(services, self.options.tokens.clone(), self.local).await?;
-        let graceful = GracefulShutdown::new();
-        let places = Arc::new(Semaphore::new(limits.connections));
+        let services = Services { engine: self.engine, limits: limits.clone(), stop: stop.clone() };
+        let app = door::app(services, self.options.tokens, self.local).await?;
+        let connections = Connections::new(app, limits, stop.clone());
         loop {
-            let accepted = tokio::select! {
-                accepted = accept(&self.listener, &places) => accepted,
+            tokio::select! {
+                () = connections.accept(&self.listener) => {}
                 () = stop.cancelled() => break,
-            };
-            let Some((stream, place)) = accepted else { continue };
-            let service = TowerToHyperService::new(app.clone());
-            let connection = builder(&limits)
-                .serve_connection_with_upgrades(TokioIo::new(stream), service)
-                .into_owned();
-            let connection = graceful.watch(connection);
-            tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    debug!(error, "a connection ended badly");
-                }
-                drop(place);
-            });
+            }
         }
         drop(self.listener);
-        if tokio::time::timeout(LAST_REQUESTS, graceful.shutdown()).await.is_err() {
-            warn!("requests were still under way when the server stopped");
-        }
+        connections.shut_down(LAST_REQUESTS).await;
         Ok(())
     }
-}
-
-type Place = tokio::sync::OwnedSemaphorePermit;
-
-/// The next connection, once there is a place for it.
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStream, Place)> {
-    let place = places.clone().acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => {
-            // Small messages must not wait for more.
-            if let Err(error) = stream.set_nodelay(true) {
-                debug!(%error, "a connection was gone at once");
-            }
-            Some((stream, place))
-        }
-        Err(error) => {
-            warn!(%error, "accepting a connection failed");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            None
-        }
-    }
-}
-
-fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(20))
-        .max_concurrent_streams(limits.streams_per_connection)
-        .max_header_list_size(32 << 10)
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(8 << 20);
-    builder
-}
-
-/// Both protocols behind one door.
-async fn app(services: Services, tokens: Tokens, local: SocketAddr) -> Result<Router, ServeError> {
-    let grpc = grpc::routes(services.clone()).await?.prepare().into_axum_router();
-    let rest = rest::routes(services);
-    let both = tower::service_fn(move |request: Request| {
-        let (grpc, rest, tokens) = (grpc.clone(), rest.clone(), tokens.clone());
-        async move {
-            let is_grpc = is_grpc(&request);
-            let (path, headers) = (request.uri().path(), request.headers());
-            if let Err(failure) = auth::check(&tokens, request.method(), path, headers, local) {
-                return Ok(refuse(failure, is_grpc));
-            }
-            if is_grpc { grpc.oneshot(request).await } else { rest.oneshot(request).await }
-        }
-    });
-    let guarded = ServiceBuilder::new().layer(CatchPanicLayer::custom(panicked)).service(both);
-    Ok(Router::new().fallback_service(guarded))
-}
-
-fn is_grpc(request: &Request) -> bool {
-    let kind = request.headers().get(http::header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-}
-
-fn refuse(failure: Failure, is_grpc: bool) -> Response<Body> {
-    if is_grpc { tonic::Status::from(failure).into_http() } else { failure.into_response() }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
-fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response<Body> {
-    let words = panic.downcast_ref::<String>().map(String::as_str);
-    let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
-    error!(panic = words.unwrap_or("without words"), "a request handler panicked");
-    rest::internal_error()
 }

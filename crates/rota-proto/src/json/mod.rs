@@ -3,18 +3,29 @@
 //! Each shape is converted from or to its protobuf sibling in [`crate::v1`], so both say the same.
 //! Dates are RFC 3339, durations are texts such as `1m30s`, states are lower-case words.
 
+mod manage;
+mod new_task;
+mod payload;
 mod queue;
 mod scalar;
+mod schema;
+mod strict;
 mod task;
 mod worker;
 
+pub use manage::{
+    BulkAction, BulkRequest, BulkResult, PriorityRequest, RescheduleRequest, TaskFilter,
+};
+pub use new_task::{
+    BatchResult, Created, FieldError, ItemError, NewTask, NewTaskBatch, NewTaskBatchResult,
+    RetryPolicyInput,
+};
 pub use queue::{Queue, QueueList};
 pub use scalar::{Date, ScalarError, Span};
+pub use strict::Object;
 pub use task::{
-    Attempt, AttemptList, BatchResult, BulkAction, BulkRequest, BulkResult, Created, FieldError,
-    ItemError, Jitter, NewTask, NewTaskBatch, NewTaskBatchResult, PriorityRequest,
-    RescheduleRequest, RetryPolicy, RetryPolicyInput, Task, TaskError, TaskFilter, TaskList,
-    TaskStatus, Waiting, WaitingReason,
+    Attempt, AttemptList, Jitter, RetryPolicy, Task, TaskError, TaskList, TaskStatus, Waiting,
+    WaitingReason,
 };
 pub use worker::{
     CompleteRequest, DispatchedTask, FailRequest, LeaseRequest, LeaseResponse, LeaseTokenRequest,

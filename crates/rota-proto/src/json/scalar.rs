@@ -187,7 +187,10 @@ impl From<Date> for prost_types::Timestamp {
 
 impl From<prost_types::Duration> for Span {
     fn from(duration: prost_types::Duration) -> Self {
-        Self(Duration::try_from(duration).unwrap_or(Duration::ZERO))
+        // Not `Duration::try_from`: it panics at the smallest number there is.
+        let secs = u64::try_from(duration.seconds).unwrap_or(0);
+        let nanos = u32::try_from(duration.nanos).unwrap_or(0).min(999_999_999);
+        Self(Duration::new(secs, nanos))
     }
 }
 
@@ -221,6 +224,14 @@ mod tests {
         }
         assert_eq!("1.5s".parse::<Span>().expect("a fraction").0, Duration::from_millis(1500));
         assert_eq!("PT1M".parse::<Span>().expect("ISO 8601").0, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn spans_come_from_protobuf_whatever_it_says() {
+        let span = |seconds, nanos| Span::from(prost_types::Duration { seconds, nanos }).0;
+        assert_eq!(span(1, 500_000_000), Duration::from_millis(1500));
+        assert_eq!(span(i64::MIN, i32::MIN), Duration::ZERO);
+        assert_eq!(span(i64::MAX, i32::MAX), Duration::new(u64::MAX >> 1, 999_999_999));
     }
 
     #[test]

@@ -1,100 +1,16 @@
-//! Tasks.
+//! Tasks as they are, and the history of their attempts.
 
 use std::collections::BTreeMap;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::scalar::{Date, Span};
+use super::{
+    payload::json_or_base64,
+    scalar::{Date, Span},
+};
 use crate::v1;
-
-/// A task to be done.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewTask {
-    /// A name of your own for the task, unique over all tasks; generated when absent.
-    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// Where it waits. Default: `default`.
-    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub queue: Option<String>,
-    /// Which handler runs it.
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = "^[A-Za-z0-9._:/-]+$",
-        example = "resize"
-    )]
-    pub kind: String,
-    /// Parameters: any JSON.
-    #[schema(value_type = Option<Object>)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub payload: Option<Box<RawValue>>,
-    /// Parameters that are not JSON, in base 64. Instead of `payload`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub payload_base64: Option<String>,
-    /// For people and filters: up to 32.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
-    /// 0 to 9, higher first. Default: 5.
-    #[schema(minimum = 0, maximum = 9)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub priority: Option<u32>,
-    /// Not before. Default: now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run_at: Option<Date>,
-    /// Instead of `run_at`: that long from now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delay: Option<Span>,
-    /// Not started by then: the task expires.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<Date>,
-    /// Longest time for one attempt. Default: 30m.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Span>,
-    /// When to try again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry: Option<RetryPolicyInput>,
-    /// A repeat with the same key and body returns the same task.
-    #[schema(min_length = 1, max_length = 256)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub idempotency_key: Option<String>,
-    /// How long the finished task is kept. Default: 1d when completed, else 7d.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retention: Option<Span>,
-}
-
-/// When to try again; what is absent has its default.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RetryPolicyInput {
-    /// Attempts before the task fails for good. Default: 25.
-    #[schema(minimum = 1, maximum = 1000)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_attempts: Option<u32>,
-    /// Delay after the first failure. Default: 1s.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub initial: Option<Span>,
-    /// Growth of the delay. Default: 2.
-    #[schema(minimum = 1, maximum = 100)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub multiplier: Option<f64>,
-    /// Longest delay. Default: 1h.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max: Option<Span>,
-    /// How the delay is spread. Default: full.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jitter: Option<Jitter>,
-    /// Times the task may lose its worker. Default: 3.
-    #[schema(minimum = 0, maximum = 1000)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_lost: Option<u32>,
-}
 
 /// When to try again, as it is in force.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -157,7 +73,7 @@ pub struct Task {
     /// Its state.
     pub status: TaskStatus,
     /// Parameters. Absent in lists.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
     /// Parameters that are not JSON.
@@ -259,58 +175,6 @@ pub enum WaitingReason {
     SlotsBusy,
 }
 
-/// What became of a new task.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Created {
-    /// Its id.
-    pub id: String,
-    /// False: it existed before.
-    pub created: bool,
-}
-
-/// Tasks to be done.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewTaskBatch {
-    /// Up to 1,000.
-    #[schema(min_items = 1, max_items = 1000)]
-    pub tasks: Vec<NewTask>,
-}
-
-/// A result for each task, in order.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct NewTaskBatchResult {
-    /// In the order of the request.
-    pub results: Vec<BatchResult>,
-}
-
-/// What became of one of many.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(untagged)]
-pub enum BatchResult {
-    /// It exists.
-    Created(Created),
-    /// It was refused.
-    Refused {
-        /// Why.
-        error: ItemError,
-    },
-}
-
-/// Why one of many was refused.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct ItemError {
-    /// The HTTP status that it would have had alone.
-    pub status: u16,
-    /// A stable word.
-    pub reason: String,
-    /// The field it is about.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub field: String,
-    /// In words.
-    pub message: String,
-}
-
 /// A page of tasks.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TaskList {
@@ -319,98 +183,6 @@ pub struct TaskList {
     /// Where to go on. A page may be short although more follow; absent at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
-}
-
-/// Which tasks are meant.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TaskFilter {
-    /// In this queue.
-    #[serde(default)]
-    pub queue: Option<String>,
-    /// In one of these states.
-    #[serde(default)]
-    pub statuses: Vec<TaskStatus>,
-    /// Of this kind.
-    #[serde(default)]
-    pub kind: Option<String>,
-    /// With all of these labels.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// Created at or after.
-    #[serde(default)]
-    pub created_from: Option<Date>,
-    /// Created before.
-    #[serde(default)]
-    pub created_to: Option<Date>,
-    /// Due at or after.
-    #[serde(default)]
-    pub run_at_from: Option<Date>,
-    /// Due before.
-    #[serde(default)]
-    pub run_at_to: Option<Date>,
-}
-
-/// One thing to be done to many tasks.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct BulkRequest {
-    /// What.
-    pub action: BulkAction,
-    /// To which.
-    pub filter: TaskFilter,
-    /// To how many at most. Default: 1000.
-    #[schema(minimum = 1, maximum = 1000)]
-    #[serde(default)]
-    pub limit: Option<u32>,
-    /// Where to go on, from the last answer.
-    #[serde(default)]
-    pub cursor: Option<String>,
-}
-
-/// What can be done to many tasks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum BulkAction {
-    /// Stop them.
-    Cancel,
-    /// Try them again.
-    Retry,
-    /// Remove them.
-    Delete,
-}
-
-/// What became of them.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct BulkResult {
-    /// Tasks changed.
-    pub changed: u32,
-    /// Tasks whose state did not allow it.
-    pub skipped: u32,
-    /// Where to go on; absent when the filter selects no more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_cursor: Option<String>,
-}
-
-/// Another time for a task.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RescheduleRequest {
-    /// Not before.
-    #[serde(default)]
-    pub run_at: Option<Date>,
-    /// Instead of `run_at`: that long from now.
-    #[serde(default)]
-    pub delay: Option<Span>,
-}
-
-/// Another priority for a task.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PriorityRequest {
-    /// 0 to 9, higher first.
-    #[schema(minimum = 0, maximum = 9)]
-    pub priority: u32,
 }
 
 /// The history of a task.
@@ -443,88 +215,6 @@ pub struct Attempt {
     pub output_tail: Option<String>,
     /// Its lease.
     pub lease_token: u64,
-}
-
-/// Bytes as JSON where they are JSON, else in base 64.
-pub(super) fn json_or_base64(bytes: &Bytes) -> (Option<Box<RawValue>>, Option<String>) {
-    if bytes.is_empty() {
-        return (None, None);
-    }
-    match serde_json::from_slice::<Box<RawValue>>(bytes) {
-        Ok(json) => (Some(json), None),
-        Err(_) => (None, Some(BASE64.encode(bytes))),
-    }
-}
-
-fn text(text: String) -> Option<String> {
-    (!text.is_empty()).then_some(text)
-}
-
-/// A field that cannot be carried over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FieldError {
-    /// Which.
-    pub field: &'static str,
-    /// Why not.
-    pub message: String,
-}
-
-impl TryFrom<NewTask> for v1::NewTask {
-    type Error = FieldError;
-
-    fn try_from(task: NewTask) -> Result<Self, FieldError> {
-        let payload = match (task.payload, task.payload_base64) {
-            (Some(_), Some(_)) => {
-                let message = "cannot be given together with payload".to_owned();
-                return Err(FieldError { field: "payload_base64", message });
-            }
-            (Some(json), None) => Bytes::from(Box::<str>::from(json).into_string()),
-            (None, Some(base64)) => BASE64.decode(base64).map(Bytes::from).map_err(|error| {
-                FieldError { field: "payload_base64", message: error.to_string() }
-            })?,
-            (None, None) => Bytes::new(),
-        };
-        for (field, given) in
-            [("id", &task.id), ("queue", &task.queue), ("idempotency_key", &task.idempotency_key)]
-        {
-            if given.as_deref() == Some("") {
-                return Err(FieldError { field, message: "must not be empty".to_owned() });
-            }
-        }
-        Ok(Self {
-            id: task.id.unwrap_or_default(),
-            queue: task.queue.unwrap_or_default(),
-            kind: task.kind,
-            payload,
-            labels: task.labels.into_iter().collect(),
-            priority: task.priority,
-            run_at: task.run_at.map(Into::into),
-            delay: task.delay.map(Into::into),
-            expires_at: task.expires_at.map(Into::into),
-            timeout: task.timeout.map(Into::into),
-            retry: task.retry.map(Into::into),
-            idempotency_key: task.idempotency_key.unwrap_or_default(),
-            retention: task.retention.map(Into::into),
-        })
-    }
-}
-
-impl From<RetryPolicyInput> for v1::RetryPolicy {
-    fn from(retry: RetryPolicyInput) -> Self {
-        let jitter = match retry.jitter {
-            None => v1::Jitter::Unspecified,
-            Some(Jitter::Full) => v1::Jitter::Full,
-            Some(Jitter::None) => v1::Jitter::None,
-        };
-        Self {
-            max_attempts: retry.max_attempts,
-            initial: retry.initial.map(Into::into),
-            multiplier: retry.multiplier,
-            max: retry.max.map(Into::into),
-            jitter: jitter.into(),
-            max_lost: retry.max_lost,
-        }
-    }
 }
 
 impl From<v1::RetryPolicy> for RetryPolicy {
@@ -643,44 +333,6 @@ impl From<v1::Task> for Task {
     }
 }
 
-impl From<TaskFilter> for v1::TaskFilter {
-    fn from(filter: TaskFilter) -> Self {
-        let range = |from: Option<Date>, to: Option<Date>| v1::TimeRange {
-            from: from.map(Into::into),
-            to: to.map(Into::into),
-        };
-        let status = |status| v1::TaskStatus::from(status).into();
-        Self {
-            queue: filter.queue.unwrap_or_default(),
-            statuses: filter.statuses.into_iter().map(status).collect(),
-            kind: filter.kind.unwrap_or_default(),
-            labels: filter.labels.into_iter().collect(),
-            created: Some(range(filter.created_from, filter.created_to)),
-            run_at: Some(range(filter.run_at_from, filter.run_at_to)),
-        }
-    }
-}
-
-impl From<BulkAction> for v1::BulkAction {
-    fn from(action: BulkAction) -> Self {
-        match action {
-            BulkAction::Cancel => Self::Cancel,
-            BulkAction::Retry => Self::Retry,
-            BulkAction::Delete => Self::Delete,
-        }
-    }
-}
-
-impl From<v1::BulkTasksResponse> for BulkResult {
-    fn from(result: v1::BulkTasksResponse) -> Self {
-        Self {
-            changed: result.changed,
-            skipped: result.skipped,
-            next_cursor: text(result.next_page_token),
-        }
-    }
-}
-
 impl From<v1::ListTasksResponse> for TaskList {
     fn from(list: v1::ListTasksResponse) -> Self {
         Self {
@@ -710,4 +362,9 @@ impl From<v1::ListAttemptsResponse> for AttemptList {
     fn from(list: v1::ListAttemptsResponse) -> Self {
         Self { attempts: list.attempts.into_iter().map(Into::into).collect() }
     }
+}
+
+/// A text that is absent when it is empty.
+pub(super) fn text(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
 }

@@ -7,8 +7,9 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{
+    payload::json_or_base64,
     scalar::{Date, Span},
-    task::json_or_base64,
+    schema,
 };
 use crate::v1;
 
@@ -78,23 +79,18 @@ pub struct ServerInfo {
 #[serde(deny_unknown_fields)]
 pub struct LeaseRequest {
     /// A name for people.
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = "^[A-Za-z0-9._:/-]+$",
-        example = "my-script"
-    )]
+    #[schema(schema_with = schema::worker)]
     pub worker: String,
     /// Its session, from the last answer; absent on the first call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
     /// Served queues; empty means all.
     #[serde(default)]
-    #[schema(max_items = 1000)]
+    #[schema(schema_with = schema::served)]
     pub queues: Vec<String>,
     /// Served kinds; empty means all.
     #[serde(default)]
-    #[schema(max_items = 1000)]
+    #[schema(schema_with = schema::served)]
     pub kinds: Vec<String>,
     /// The most tasks wanted. Default: 1.
     #[schema(minimum = 1, maximum = 1000)]
@@ -133,7 +129,7 @@ pub struct DispatchedTask {
     /// Which handler runs it.
     pub kind: String,
     /// Parameters.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
     /// Parameters that are not JSON.
@@ -167,7 +163,7 @@ pub struct CompleteRequest {
     /// From the lease.
     pub lease_token: u64,
     /// Any JSON.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     #[serde(default)]
     pub result: Option<Box<RawValue>>,
     /// The end of what it printed.

@@ -1,6 +1,7 @@
 //! gRPC: the four services of `rota.v1`. Each method validates, asks the engine and dresses the
 //! answer; what both protocols share is in `validate`, `wire` and `failure`.
 
+mod codec;
 mod manage;
 mod tasks;
 mod work;
@@ -17,6 +18,8 @@ use tonic::service::Routes;
 
 use crate::{limits::Limits, serve::ServeError};
 
+pub(crate) use codec::answered;
+
 /// What every service needs.
 #[derive(Clone)]
 pub(crate) struct Services {
@@ -24,6 +27,12 @@ pub(crate) struct Services {
     pub(crate) limits: Arc<Limits>,
     /// Ends the streams of workers, so that they go elsewhere.
     pub(crate) stop: CancellationToken,
+}
+
+/// Whether calls of that path are streams, which last.
+pub(crate) fn is_stream(path: &str) -> bool {
+    matches!(path, "/rota.v1.WorkerService/Work" | "/grpc.health.v1.Health/Watch")
+        || path.starts_with("/grpc.reflection.")
 }
 
 /// All services, reflection and health among them.

@@ -8,7 +8,8 @@ use tonic::{Request, Response, Status};
 use super::Services;
 use crate::{
     failure::{Failure, Reason},
-    validate, wire,
+    validate::{self, Place},
+    wire,
 };
 
 /// The task, or that there is none.
@@ -26,8 +27,8 @@ impl Services {
         let mut results = Vec::with_capacity(tasks.len());
         let mut accepted = Vec::with_capacity(tasks.len());
         for (at, task) in tasks.into_iter().enumerate() {
-            let field = format!("tasks[{at}]");
-            match task.and_then(|task| validate::new_task(task, &field, &self.limits)) {
+            let place = Place::Task(at);
+            match task.and_then(|task| validate::new_task(task, place, &self.limits)) {
                 Ok(task) => {
                     accepted.push(task);
                     results.push(None);
@@ -47,7 +48,7 @@ impl Services {
 
     /// Creates one task.
     pub(crate) async fn create_one(&self, task: v1::NewTask) -> Result<(v1::Task, bool), Failure> {
-        let task = validate::new_task(task, "", &self.limits)?;
+        let task = validate::new_task(task, Place::Top, &self.limits)?;
         let results = self.engine.submit(vec![task]).await.map_err(Failure::from)?;
         let submitted = results.into_iter().next();
         let submitted =
@@ -134,7 +135,8 @@ impl TaskService for Services {
         request: Request<v1::ListTasksRequest>,
     ) -> Result<Response<v1::ListTasksResponse>, Status> {
         let request = request.into_inner();
-        let filter = validate::filter(request.filter.unwrap_or_default(), &self.limits)?;
+        let filter =
+            validate::filter(request.filter.unwrap_or_default(), Place::Filter, &self.limits)?;
         let size = (request.page_size > 0).then_some(request.page_size);
         let size = validate::page_size("page_size", size, 50, &self.limits)?;
         let after = validate::cursor("page_token", &request.page_token)?;
@@ -204,7 +206,8 @@ impl TaskService for Services {
             v1::BulkAction::Retry => BulkAction::Retry,
             v1::BulkAction::Delete => BulkAction::Delete,
         };
-        let filter = validate::filter(request.filter.unwrap_or_default(), &self.limits)?;
+        let filter =
+            validate::filter(request.filter.unwrap_or_default(), Place::Filter, &self.limits)?;
         let limit = (request.limit > 0).then_some(request.limit);
         let limit = validate::page_size("limit", limit, 1000, &self.limits)?;
         let after = validate::cursor("page_token", &request.page_token)?;

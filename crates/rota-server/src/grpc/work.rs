@@ -8,7 +8,8 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use futures_core::Stream;
 use futures_util::{StreamExt, stream::FuturesOrdered};
-use rota_core::SessionId;
+use prost::Message as _;
+use rota_core::{HeldLease, SessionId};
 use rota_engine::{Engine, SessionEvent, SessionStream};
 use rota_proto::v1::{
     self, server_message::Message as Down, worker_message::Message as Up,
@@ -18,13 +19,19 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Services, manage};
-use crate::{failure::Failure, limits::Limits, validate, wire};
+use super::{Services, codec::unreadable, manage};
+use crate::{
+    failure::{Failure, Reason},
+    limits::Limits,
+    validate, wire,
+};
 
 /// Messages that wait to be written.
 const OUTGOING: usize = 16;
 /// Messages of reports that may be on their way to the engine at once.
 const REPORTS_IN_FLIGHT: usize = 8;
+/// Bytes of them; beyond, further messages are not read.
+const REPORT_BYTES_IN_FLIGHT: usize = 32 << 20;
 /// Tasks put into one message.
 const DISPATCHES_A_MESSAGE: usize = 512;
 /// Bytes of payloads put into one message: it must stay below what clients accept.
@@ -56,7 +63,10 @@ impl WorkerService for Services {
         request: Request<Streaming<v1::WorkerMessage>>,
     ) -> Result<Response<DownStream>, Status> {
         let mut incoming = request.into_inner();
-        let first = incoming.message().await?;
+        let first = tokio::time::timeout(self.limits.header_timeout, incoming.message()).await;
+        let first =
+            first.map_err(|_| Failure::new(Reason::RequestTimeout, "hello did not come"))?;
+        let first = first.map_err(|status| unreadable(&status).map_or(status, Status::from))?;
         let Some(v1::WorkerMessage { message: Some(Up::Hello(hello)) }) = first else {
             return Err(Failure::field("message", "the first one must be hello").into());
         };
@@ -74,6 +84,7 @@ impl WorkerService for Services {
             session: id,
             outgoing: sender,
             in_flight: FuturesOrdered::new(),
+            bytes_in_flight: 0,
         };
         tokio::spawn(async move {
             reader.run(incoming).await;
@@ -193,27 +204,42 @@ struct Reader {
     session: SessionId,
     outgoing: Outgoing,
     /// Messages of reports on their way. They reach the engine, and are answered, in order.
-    in_flight: FuturesOrdered<Pin<Box<dyn Future<Output = Answer> + Send>>>,
+    in_flight: FuturesOrdered<Answering>,
+    bytes_in_flight: usize,
 }
 
 type Answer = Result<v1::ServerMessage, Status>;
+/// A message of reports on its way: its bytes and the answer.
+type Answering = Pin<Box<dyn Future<Output = (usize, Answer)> + Send>>;
 
 impl Reader {
+    /// Until the worker goes, the writer ended the stream, or the worker said what it must not.
     async fn run(mut self, mut incoming: Streaming<v1::WorkerMessage>) {
         loop {
-            let room = self.in_flight.len() < REPORTS_IN_FLIGHT;
+            let room = self.in_flight.len() < REPORTS_IN_FLIGHT
+                && self.bytes_in_flight < REPORT_BYTES_IN_FLIGHT;
             tokio::select! {
-                message = incoming.next(), if room => {
-                    let Some(Ok(v1::WorkerMessage { message })) = message else { return };
-                    if !self.hear(message).await {
+                message = incoming.next(), if room => match message {
+                    Some(Ok(v1::WorkerMessage { message })) => {
+                        if !self.hear(message).await {
+                            return;
+                        }
+                    }
+                    Some(Err(status)) => {
+                        if let Some(failure) = unreadable(&status) {
+                            let _ = self.outgoing.send(Err(failure.into())).await;
+                        }
                         return;
                     }
-                }
-                Some(answer) = self.in_flight.next() => {
+                    None => return,
+                },
+                Some((bytes, answer)) = self.in_flight.next() => {
+                    self.bytes_in_flight -= bytes;
                     if self.outgoing.send(answer).await.is_err() {
                         return;
                     }
                 }
+                () = self.outgoing.closed() => return,
             }
         }
     }
@@ -225,14 +251,16 @@ impl Reader {
             Some(Up::Credit(credit)) => self.engine.set_credit(self.session, credit.slots).await,
             Some(Up::Reports(reports)) => {
                 let (engine, limits) = (self.engine.clone(), self.limits.clone());
+                let bytes = reports.encoded_len();
+                self.bytes_in_flight += bytes;
                 self.in_flight.push_back(Box::pin(async move {
-                    answer_reports(&engine, reports, &limits).await
+                    (bytes, answer_reports(&engine, reports, &limits).await)
                 }));
                 Ok(())
             }
             Some(Up::Goodbye(_)) => {
                 // The answers to its last reports come before the end of its session.
-                while let Some(answer) = self.in_flight.next().await {
+                while let Some((_, answer)) = self.in_flight.next().await {
                     let _ = self.outgoing.send(answer).await;
                 }
                 let _ = self.engine.close_session(self.session).await;
@@ -255,22 +283,35 @@ impl Reader {
 async fn answer_reports(engine: &Engine, reports: v1::Reports, limits: &Limits) -> Answer {
     validate::reports_size(reports.reports.len())?;
     let mut refused = Vec::new();
+    let mut leases = Vec::with_capacity(reports.reports.len());
     let mut accepted = Vec::with_capacity(reports.reports.len());
     for report in reports.reports {
-        let (task_id, lease_token) = (report.task_id.clone(), report.lease_token);
+        let lease = match validate::reported_lease(&report) {
+            Ok(lease) => lease,
+            Err(failure) => {
+                refused.push(refusal(report.task_id, report.lease_token, failure));
+                continue;
+            }
+        };
         match validate::report(report, limits) {
-            Ok(report) => accepted.push(report),
-            Err(failure) => refused.push(refusal(task_id, lease_token, failure)),
+            Ok(report) => {
+                leases.push(lease);
+                accepted.push((lease, report));
+            }
+            Err(failure) => refused.push(refused_lease(lease, failure)),
         }
     }
-    let leases: Vec<_> = accepted.iter().map(|(lease, _)| *lease).collect();
     let results = engine.report(accepted).await.map_err(Failure::from)?;
     for (lease, result) in leases.into_iter().zip(results) {
         if let Err(reason) = result {
-            refused.push(refusal(lease.task.to_string(), lease.token.0, reason.into()));
+            refused.push(refused_lease(lease, reason.into()));
         }
     }
     Ok(down(Down::ReportResults(v1::ReportResults { seq: reports.seq, refused })))
+}
+
+fn refused_lease(lease: HeldLease, failure: Failure) -> v1::ReportRefusal {
+    refusal(lease.task.to_string(), lease.token.0, failure)
 }
 
 fn refusal(task_id: String, lease_token: u64, failure: Failure) -> v1::ReportRefusal {

@@ -1,10 +1,15 @@
-//! From requests to values: bodies and queries, with errors that name the field.
+//! From requests to values: bodies and parts of paths, with errors that name the field.
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Path, Request, rejection::BytesRejection},
+    extract::{
+        FromRequest, FromRequestParts, Path, Request,
+        path::ErrorKind,
+        rejection::{BytesRejection, PathRejection},
+    },
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
+use rota_proto::json::Object;
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -55,34 +60,36 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     }
 }
 
-/// Reads JSON; the error names the field's path.
+/// Reads an object in JSON; the error names the field's path.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
-        let field = if path == "." { "body".to_owned() } else { path };
-        Failure::field(&field, readable(&error.into_inner().to_string()))
+        let message = error.into_inner().to_string();
+        Failure::field(&readable(&place(&path, &message)), readable(&message))
     })?;
     json.end().map_err(|error| Failure::field("body", readable(&error.to_string())))?;
     Ok(value)
 }
 
-/// A parser's message, cut to a length that a person reads.
-fn readable(message: &str) -> String {
-    message.chars().take(300).collect()
+/// The field that an error is about. That one is missing, or there twice, is said of the object
+/// around it.
+fn place(path: &str, message: &str) -> String {
+    // What could not be read to its name is a part of what is around it.
+    let path = path.trim_end_matches('?').trim_end_matches('.');
+    let named = message.strip_prefix("missing field `");
+    let named = named.or_else(|| message.strip_prefix("duplicate field `"));
+    match (path, named.and_then(|rest| rest.split_once('`'))) {
+        ("", None) => "body".to_owned(),
+        ("", Some((field, _))) => field.to_owned(),
+        (path, Some((field, _))) => format!("{path}.{field}"),
+        (path, None) => path.to_owned(),
+    }
 }
 
-/// The query as pairs, percent-decoded, in order.
-pub(crate) struct Pairs(pub(crate) Vec<(String, String)>);
-
-impl<S: Send + Sync> FromRequestParts<S> for Pairs {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let pairs = axum::extract::Query::<Vec<(String, String)>>::from_request_parts(parts, state);
-        let pairs = pairs.await.map_err(|_| Failure::field("query", "is not readable"))?;
-        Ok(Self(pairs.0))
-    }
+/// A text that a client had a part in, cut to a length that a person reads.
+fn readable(text: &str) -> String {
+    text.chars().take(300).collect()
 }
 
 /// One part of the path, percent-decoded.
@@ -93,6 +100,42 @@ impl<S: Sync + Send> FromRequestParts<S> for Part {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let part = Path::<String>::from_request_parts(parts, state).await;
-        part.map(|Path(part)| Self(part)).map_err(|_| Failure::field("path", "is not readable"))
+        part.map(|Path(part)| Self(part)).map_err(|rejection| {
+            let field = match &rejection {
+                PathRejection::FailedToDeserializePathParams(failed) => match failed.kind() {
+                    ErrorKind::InvalidUtf8InPathParam { key } => key.as_str(),
+                    _ => "path",
+                },
+                _ => "path",
+            };
+            Failure::field(field, "is not readable: it must be percent-encoded UTF-8")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_field_of_an_error_is_its_path() {
+        for (path, message, field) in [
+            (".", "expected value", "body"),
+            ("?", "EOF while parsing", "body"),
+            ("retry.?", "EOF while parsing", "retry"),
+            (".", "missing field `kind` at line 1", "kind"),
+            ("tasks[2]", "missing field `kind` at line 1", "tasks[2].kind"),
+            ("retry.initial", "invalid type", "retry.initial"),
+        ] {
+            assert_eq!(place(path, message), field);
+        }
+    }
+
+    #[test]
+    fn what_a_client_wrote_is_cut_before_it_is_repeated() {
+        let body = format!(r#"{{"{}":1}}"#, "x".repeat(1 << 20));
+        let failure = parse::<rota_proto::json::NewTask>(body.as_bytes()).unwrap_err();
+        assert_eq!(failure.violations[0].field.len(), 300);
+        assert!(failure.detail.len() < 1000);
     }
 }

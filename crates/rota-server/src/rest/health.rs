@@ -28,7 +28,7 @@ pub(crate) struct ReadinessCheck {
 }
 
 /// The process lives.
-#[utoipa::path(get, path = "/healthz", tag = "server", responses(
+#[utoipa::path(get, path = "/healthz", operation_id = "healthz", tag = "server", responses(
     (status = 200, description = "It lives", body = String, content_type = "text/plain"),
 ))]
 pub(crate) async fn alive() -> &'static str {
@@ -36,7 +36,7 @@ pub(crate) async fn alive() -> &'static str {
 }
 
 /// The node can serve: store reachable, leader known, backlog loaded, engine moving.
-#[utoipa::path(get, path = "/readyz", tag = "server", responses(
+#[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "server", responses(
     (status = 200, description = "It can", body = Readiness),
     (status = 503, description = "It cannot; says which check fails", body = Readiness),
 ))]

@@ -8,6 +8,7 @@ mod health;
 mod openapi;
 mod problem;
 mod pull;
+mod query;
 mod queues;
 mod tasks;
 mod workers;
@@ -21,7 +22,7 @@ use axum::{
 use crate::grpc::Services;
 
 pub use openapi::openapi_json;
-pub(crate) use problem::internal_error;
+pub(crate) use problem::too_many_connections;
 
 /// All routes.
 pub(crate) fn routes(services: Services) -> Router {

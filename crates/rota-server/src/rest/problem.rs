@@ -7,7 +7,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::failure::{Failure, Reason};
+use crate::failure::{Failure, LimitName, Reason, Violation};
 
 /// A problem document (RFC 9457), `application/problem+json`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -36,51 +36,86 @@ pub(crate) struct FieldProblem {
     /// Its path.
     #[schema(example = "retry.max_attempts")]
     field: String,
-    /// What is wrong, naming the limit where there is one.
+    /// What is wrong.
     message: String,
+    /// The limit that it exceeds, where that is what is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<ExceededLimit>,
 }
 
-/// The problem document of a failure.
-fn problem_response(failure: Failure) -> Response {
+/// A limit on what clients send; `GET /v1/info` shows them all.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ExceededLimit {
+    /// Its name, in the configuration too.
+    #[schema(example = "payload_bytes")]
+    name: &'static str,
+    /// Its value.
+    #[schema(example = 1_048_576)]
+    max: u64,
+}
+
+impl From<Violation> for FieldProblem {
+    fn from(violation: Violation) -> Self {
+        let limit = violation.limit.map(|LimitName { name, max }| ExceededLimit { name, max });
+        Self { field: violation.field, message: violation.message, limit }
+    }
+}
+
+/// The problem document of a failure, as JSON.
+fn document(failure: Failure) -> Vec<u8> {
     let (reason, status, title, _) = failure.reason.dress();
-    let errors = failure.violations.into_iter();
     let problem = Problem {
         kind: format!("urn:rota:problem:{reason}"),
         title,
         status,
         detail: failure.detail,
         reason,
-        errors: errors
-            .map(|violation| FieldProblem { field: violation.field, message: violation.message })
-            .collect(),
+        errors: failure.violations.into_iter().map(Into::into).collect(),
     };
-    let body = serde_json::to_vec(&problem).expect("a problem is always JSON");
-    let status = StatusCode::from_u16(status).expect("a status from the table");
-    let mut response = (status, body).into_response();
+    serde_json::to_vec(&problem).expect("a problem is always JSON")
+}
+
+fn response(failure: Failure) -> Response {
+    let (reason, retry) = (failure.reason, failure.retry_seconds());
+    let status = StatusCode::from_u16(reason.dress().1).expect("a status from the table");
+    let mut response = (status, document(failure)).into_response();
     let headers = response.headers_mut();
     let kind = HeaderValue::from_static("application/problem+json");
     headers.insert(header::CONTENT_TYPE, kind);
-    if let Some(after) = failure.retry_after {
-        let seconds = after.as_millis().div_ceil(1000).max(1);
-        if let Ok(seconds) = HeaderValue::from_str(&seconds.to_string()) {
-            headers.insert(header::RETRY_AFTER, seconds);
-        }
+    if let Some(seconds) = retry {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if failure.reason == Reason::Unauthenticated {
+    if reason == Reason::Unauthenticated {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
 }
 
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        problem_response(self)
-    }
+/// A whole answer for a connection that is one too many, to be written as it is.
+pub(crate) fn too_many_connections(max: usize) -> Vec<u8> {
+    let violation = Violation {
+        field: "connection".to_owned(),
+        message: "is one too many".to_owned(),
+        limit: Some(LimitName { name: "connections", max: max as u64 }),
+    };
+    let body = document(Failure {
+        violations: vec![violation],
+        ..Failure::new(Reason::Unavailable, format!("there are {max} connections, the limit"))
+    });
+    let mut answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
+         content-length: {}\r\nretry-after: 1\r\nconnection: close\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    answer.extend(body);
+    answer
 }
 
-/// What a panic in a handler comes to. Its message stays in the log.
-pub(crate) fn internal_error() -> Response {
-    problem_response(Failure::new(Reason::Internal, "something went wrong here; it is in the log"))
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        response(self)
+    }
 }
 
 pub(crate) async fn not_found(uri: Uri) -> Failure {

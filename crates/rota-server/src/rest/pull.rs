@@ -21,7 +21,8 @@ use super::{
 use crate::{
     failure::{Failure, Reason},
     grpc::Services,
-    validate, wire,
+    validate::{self, Place},
+    wire,
 };
 
 /// How long a session without a stream may be silent.
@@ -29,7 +30,7 @@ const TTL: (Duration, Duration, Duration) =
     (Duration::from_secs(5), Duration::from_secs(60), Duration::from_secs(3600));
 
 /// Leases up to `max` tasks, waiting for the first. The first call opens a session.
-#[utoipa::path(post, path = "/v1/leases", tag = "being a worker", request_body = LeaseRequest, responses(
+#[utoipa::path(post, path = "/v1/leases", operation_id = "lease_tasks", tag = "being a worker", request_body = LeaseRequest, responses(
     (status = 200, description = "The tasks; none when the wait was over", body = LeaseResponse),
     (status = 404, description = "The session has ended", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "The session is another worker's", body = Problem, content_type = "application/problem+json"),
@@ -48,7 +49,7 @@ pub(crate) async fn lease(
     }
     let asked = EngineLease {
         session: session.map(|text| validate::session("session", text)).transpose()?,
-        worker: validate::name("worker", &request.worker)?,
+        worker: validate::name_in_path("worker", &request.worker)?,
         queues: validate::served("queues", &request.queues)?,
         kinds: validate::served("kinds", &request.kinds)?,
         max: u32::try_from(validate::page_size("max", request.max, 1, limits)?).unwrap_or(1),
@@ -70,7 +71,7 @@ pub(crate) async fn lease(
 }
 
 /// The worker lives, and so does all it runs.
-#[utoipa::path(post, path = "/v1/sessions/{session}/heartbeat", tag = "being a worker",
+#[utoipa::path(post, path = "/v1/sessions/{session}/heartbeat", operation_id = "heartbeat", tag = "being a worker",
     params(("session" = String, Path, description = "The session")), responses(
     (status = 200, description = "It lives on", body = Session),
     (status = 404, description = "It has ended", body = Problem, content_type = "application/problem+json"),
@@ -84,7 +85,7 @@ pub(crate) async fn heartbeat(
 }
 
 /// Ends a session; what it held goes to others.
-#[utoipa::path(delete, path = "/v1/sessions/{session}", tag = "being a worker",
+#[utoipa::path(delete, path = "/v1/sessions/{session}", operation_id = "close_session", tag = "being a worker",
     params(("session" = String, Path, description = "The session")), responses(
     (status = 204, description = "Ended"),
     (status = 404, description = "It had ended", body = Problem, content_type = "application/problem+json"),
@@ -98,7 +99,7 @@ pub(crate) async fn close(
 }
 
 /// The attempt succeeded.
-#[utoipa::path(post, path = "/v1/tasks/{id}/complete", tag = "being a worker", request_body = CompleteRequest,
+#[utoipa::path(post, path = "/v1/tasks/{id}/complete", operation_id = "complete_task", tag = "being a worker", request_body = CompleteRequest,
     params(("id" = String, Path, description = "The task")), responses(
     (status = 204, description = "It is durable"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
@@ -109,13 +110,14 @@ pub(crate) async fn complete(
     Part(id): Part,
     Body(request): Body<CompleteRequest>,
 ) -> Result<StatusCode, Failure> {
+    validate::depth(Place::Top, "result", request.result.as_deref(), &services.limits)?;
     let result = request.result.map(|json| Bytes::from(Box::<str>::from(json).into_string()));
     let outcome = Outcome::Completed(v1::Completed { result: result.unwrap_or_default() });
     report(&services, &id, request.lease_token, outcome, request.output_tail).await
 }
 
 /// The attempt failed: the task backs off or, when it has no attempts left, fails.
-#[utoipa::path(post, path = "/v1/tasks/{id}/fail", tag = "being a worker", request_body = FailRequest,
+#[utoipa::path(post, path = "/v1/tasks/{id}/fail", operation_id = "fail_task", tag = "being a worker", request_body = FailRequest,
     params(("id" = String, Path, description = "The task")), responses(
     (status = 204, description = "It is durable"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
@@ -137,7 +139,7 @@ pub(crate) async fn fail(
 }
 
 /// Gives the task back unharmed: no attempt is spent.
-#[utoipa::path(post, path = "/v1/tasks/{id}/release", tag = "being a worker", request_body = LeaseTokenRequest,
+#[utoipa::path(post, path = "/v1/tasks/{id}/release", operation_id = "release_task", tag = "being a worker", request_body = LeaseTokenRequest,
     params(("id" = String, Path, description = "The task")), responses(
     (status = 204, description = "It is durable"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
@@ -153,7 +155,7 @@ pub(crate) async fn release(
 }
 
 /// Says how far the handler is, and that it lives.
-#[utoipa::path(post, path = "/v1/tasks/{id}/progress", tag = "being a worker", request_body = ProgressRequest,
+#[utoipa::path(post, path = "/v1/tasks/{id}/progress", operation_id = "report_progress", tag = "being a worker", request_body = ProgressRequest,
     params(("id" = String, Path, description = "The task")), responses(
     (status = 204, description = "Noted"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
@@ -176,15 +178,13 @@ async fn report(
     output_tail: Option<String>,
 ) -> Result<StatusCode, Failure> {
     let task = validate::task_ref("id", id)?;
-    let task = services.engine.find(&task).await?.ok_or(Refusal::UnknownTask)?;
-    let wire = v1::Report {
-        task_id: task.to_string(),
-        lease_token: token,
+    let said = v1::Report {
         outcome: Some(outcome),
-        started_at: None,
         output_tail: output_tail.map(Bytes::from).unwrap_or_default(),
+        ..v1::Report::default()
     };
-    let (_, report) = validate::report(wire, &services.limits)?;
+    let report = validate::report(said, &services.limits)?;
+    let task = services.engine.find(&task).await?.ok_or(Refusal::UnknownTask)?;
     let lease = HeldLease { task, token: LeaseToken(token) };
     for result in services.engine.report(vec![(lease, report)]).await? {
         result?;

@@ -7,7 +7,7 @@ use super::{extract::Part, problem::Problem};
 use crate::{failure::Failure, grpc::Services};
 
 /// All queues, by name.
-#[utoipa::path(get, path = "/v1/queues", tag = "queues", responses(
+#[utoipa::path(get, path = "/v1/queues", operation_id = "list_queues", tag = "queues", responses(
     (status = 200, description = "The queues", body = QueueList),
 ))]
 pub(crate) async fn list(State(services): State<Services>) -> Result<Json<QueueList>, Failure> {
@@ -15,7 +15,7 @@ pub(crate) async fn list(State(services): State<Services>) -> Result<Json<QueueL
 }
 
 /// One queue.
-#[utoipa::path(get, path = "/v1/queues/{queue}", tag = "queues",
+#[utoipa::path(get, path = "/v1/queues/{queue}", operation_id = "get_queue", tag = "queues",
     params(("queue" = String, Path, description = "The queue")), responses(
     (status = 200, description = "The queue", body = Queue),
     (status = 404, description = "Nothing has named it", body = Problem, content_type = "application/problem+json"),
@@ -28,7 +28,7 @@ pub(crate) async fn get(
 }
 
 /// No task of a paused queue starts; those running go on.
-#[utoipa::path(post, path = "/v1/queues/{queue}/pause", tag = "queues",
+#[utoipa::path(post, path = "/v1/queues/{queue}/pause", operation_id = "pause_queue", tag = "queues",
     params(("queue" = String, Path, description = "The queue")), responses(
     (status = 200, description = "The queue as it is now", body = Queue),
 ))]
@@ -40,7 +40,7 @@ pub(crate) async fn pause(
 }
 
 /// Tasks of the queue start again.
-#[utoipa::path(post, path = "/v1/queues/{queue}/resume", tag = "queues",
+#[utoipa::path(post, path = "/v1/queues/{queue}/resume", operation_id = "resume_queue", tag = "queues",
     params(("queue" = String, Path, description = "The queue")), responses(
     (status = 200, description = "The queue as it is now", body = Queue),
 ))]

@@ -12,29 +12,34 @@ use rota_proto::{
     json::{
         AttemptList, BatchResult, BulkRequest, BulkResult, Created, Date, FieldError, ItemError,
         NewTask, NewTaskBatch, NewTaskBatchResult, PriorityRequest, RescheduleRequest, Span, Task,
-        TaskFilter, TaskList, TaskStatus,
+        TaskList, TaskStatus,
     },
     v1,
 };
-use serde::Deserialize;
-use serde::de::IntoDeserializer;
 
 use super::{
-    extract::{Body, Pairs, Part},
+    extract::{Body, Part},
     problem::Problem,
+    query::{Pairs, in_query},
 };
 use crate::{
-    failure::{Failure, Violation},
+    failure::Failure,
     grpc::Services,
-    validate, wire,
+    limits::Limits,
+    validate::{self, Place},
+    wire,
 };
 
-fn wired(task: NewTask) -> Result<v1::NewTask, Failure> {
-    task.try_into().map_err(|error: FieldError| Failure::field(error.field, error.message))
+/// A task as both protocols have it. What only JSON can have wrong is found here.
+fn wired(task: NewTask, place: Place, limits: &Limits) -> Result<v1::NewTask, Failure> {
+    validate::depth(place, "payload", task.payload.as_deref(), limits)?;
+    task.try_into().map_err(|error: FieldError| {
+        Failure::field(&format!("{place}{}", error.field), error.message)
+    })
 }
 
 /// Creates one task. Answers when it is durable.
-#[utoipa::path(post, path = "/v1/tasks", tag = "tasks", request_body = NewTask, responses(
+#[utoipa::path(post, path = "/v1/tasks", operation_id = "create_task", tag = "tasks", request_body = NewTask, responses(
     (status = 201, description = "Created", body = Task, headers(("location" = String))),
     (status = 200, description = "It existed: a repeat by id or idempotency key", body = Task),
     (status = 409, description = "It exists with another body", body = Problem, content_type = "application/problem+json"),
@@ -43,7 +48,7 @@ pub(crate) async fn create(
     State(services): State<Services>,
     Body(task): Body<NewTask>,
 ) -> Result<Response, Failure> {
-    let (task, created) = services.create_one(wired(task)?).await?;
+    let (task, created) = services.create_one(wired(task, Place::Top, &services.limits)?).await?;
     let task = Task::from(task);
     if !created {
         return Ok(Json(task).into_response());
@@ -53,22 +58,15 @@ pub(crate) async fn create(
 }
 
 /// Creates up to 1,000 tasks, each for itself: the answer has a result for each, in order.
-#[utoipa::path(post, path = "/v1/tasks/batch", tag = "tasks", request_body = NewTaskBatch, responses(
+#[utoipa::path(post, path = "/v1/tasks/batch", operation_id = "create_tasks", tag = "tasks", request_body = NewTaskBatch, responses(
     (status = 200, description = "A result for each", body = NewTaskBatchResult),
 ))]
 pub(crate) async fn create_batch(
     State(services): State<Services>,
     Body(batch): Body<NewTaskBatch>,
 ) -> Result<Json<NewTaskBatchResult>, Failure> {
-    let place = |at: usize, failure: Failure| {
-        let within = |violation: Violation| Violation {
-            field: format!("tasks[{at}].{}", violation.field),
-            ..violation
-        };
-        Failure::invalid(failure.violations.into_iter().map(within).collect())
-    };
     let tasks = batch.tasks.into_iter().enumerate();
-    let tasks = tasks.map(|(at, task)| wired(task).map_err(|failure| place(at, failure)));
+    let tasks = tasks.map(|(at, task)| wired(task, Place::Task(at), &services.limits));
     let made = services.create_many(tasks.collect()).await?;
     let results = made.into_iter().map(|result| match result {
         Ok(done) => BatchResult::Created(Created { id: done.shown_id, created: done.created }),
@@ -89,7 +87,7 @@ fn item_error(failure: Failure) -> ItemError {
 }
 
 /// One task. With `wait`, answers when it has ended or the wait is over.
-#[utoipa::path(get, path = "/v1/tasks/{id}", tag = "tasks", params(
+#[utoipa::path(get, path = "/v1/tasks/{id}", operation_id = "get_task", tag = "tasks", params(
     ("id" = String, Path, description = "The task"),
     ("wait" = Option<Span>, Query, description = "Up to 60s"),
 ), responses(
@@ -99,45 +97,14 @@ fn item_error(failure: Failure) -> ItemError {
 pub(crate) async fn get(
     State(services): State<Services>,
     Part(id): Part,
-    Pairs(query): Pairs,
+    pairs: Pairs,
 ) -> Result<Json<Task>, Failure> {
-    let mut wait = None;
-    for (name, value) in query {
-        match name.as_str() {
-            "wait" => wait = Some(scalar::<Span>("wait", &value)?.into()),
-            _ => return Err(unknown_parameter(&name)),
-        }
-    }
-    Ok(Json(services.get(&id, wait).await?.into()))
-}
-
-fn scalar<T: std::str::FromStr<Err = rota_proto::json::ScalarError>>(
-    field: &str,
-    text: &str,
-) -> Result<T, Failure> {
-    text.parse()
-        .map_err(|error: rota_proto::json::ScalarError| Failure::field(field, error.to_string()))
-}
-
-fn unknown_parameter(name: &str) -> Failure {
-    let name: String = name.chars().take(64).collect();
-    Failure::field(&name, "is not a parameter of this path; see /docs")
-}
-
-fn number(field: &str, text: &str) -> Result<u32, Failure> {
-    text.parse().map_err(|_| Failure::field(field, "is not a number from 0 to 4294967295"))
-}
-
-fn status(text: &str) -> Result<TaskStatus, Failure> {
-    let word: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
-        text.into_deserializer();
-    TaskStatus::deserialize(word).map_err(|error| {
-        Failure::field("status", error.to_string().chars().take(200).collect::<String>())
-    })
+    let wait = pairs.wait()?;
+    Ok(Json(services.get(&id, wait.map(Into::into)).await?.into()))
 }
 
 /// Tasks, newest first, without payloads.
-#[utoipa::path(get, path = "/v1/tasks", tag = "tasks", params(
+#[utoipa::path(get, path = "/v1/tasks", operation_id = "list_tasks", tag = "tasks", params(
     ("queue" = Option<String>, Query, description = "In this queue"),
     ("status" = Option<Vec<TaskStatus>>, Query, description = "In one of these states; may be repeated or separated by commas"),
     ("kind" = Option<String>, Query, description = "Of this kind"),
@@ -151,56 +118,19 @@ fn status(text: &str) -> Result<TaskStatus, Failure> {
 ), responses((status = 200, description = "A page", body = TaskList)))]
 pub(crate) async fn list(
     State(services): State<Services>,
-    Pairs(query): Pairs,
+    pairs: Pairs,
 ) -> Result<Json<TaskList>, Failure> {
-    let mut filter = TaskFilter::default();
-    let mut limit = None;
-    let mut cursor = String::new();
-    for (name, value) in query {
-        match name.as_str() {
-            "queue" => filter.queue = Some(value),
-            "kind" => filter.kind = Some(value),
-            "status" => {
-                for word in value.split(',') {
-                    filter.statuses.push(status(word)?);
-                }
-            }
-            "label" => {
-                // A label's name may have a colon; its value begins behind the last one.
-                let (name, value) = value
-                    .rsplit_once(':')
-                    .ok_or_else(|| Failure::field("label", "must be name:value"))?;
-                filter.labels.insert(name.to_owned(), value.to_owned());
-            }
-            "created_from" => filter.created_from = Some(scalar(&name, &value)?),
-            "created_to" => filter.created_to = Some(scalar(&name, &value)?),
-            "run_at_from" => filter.run_at_from = Some(scalar(&name, &value)?),
-            "run_at_to" => filter.run_at_to = Some(scalar(&name, &value)?),
-            "limit" => limit = Some(number("limit", &value)?),
-            "cursor" => cursor = value,
-            _ => return Err(unknown_parameter(&name)),
-        }
-    }
-    named(&filter)?;
-    let filter = validate::filter(filter.into(), &services.limits)?;
-    let size = validate::page_size("limit", limit, 50, &services.limits)?;
-    let after = validate::cursor("cursor", &cursor)?;
+    let query = pairs.list()?;
+    let filter = validate::filter(query.filter.into(), Place::Top, &services.limits);
+    let filter = filter.map_err(in_query)?;
+    let size = validate::page_size("limit", query.limit, 50, &services.limits)?;
+    let after = validate::cursor("cursor", query.cursor.as_deref().unwrap_or_default())?;
     let page = services.engine.list(&filter, size, after).await?;
     Ok(Json(wire::page(&page).into()))
 }
 
-/// A name that is given is not empty.
-fn named(filter: &TaskFilter) -> Result<(), Failure> {
-    for (field, given) in [("queue", &filter.queue), ("kind", &filter.kind)] {
-        if given.as_deref() == Some("") {
-            return Err(Failure::field(field, "must not be empty"));
-        }
-    }
-    Ok(())
-}
-
 /// Asks for a task to be stopped. A running attempt is told; its end shows as `cancelled`.
-#[utoipa::path(post, path = "/v1/tasks/{id}/cancel", tag = "tasks",
+#[utoipa::path(post, path = "/v1/tasks/{id}/cancel", operation_id = "cancel_task", tag = "tasks",
     params(("id" = String, Path, description = "The task")), responses(
     (status = 200, description = "The task as it is now", body = Task),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
@@ -215,7 +145,7 @@ pub(crate) async fn cancel(
 }
 
 /// Makes a failed, cancelled or expired task pending again, with a fresh budget of attempts.
-#[utoipa::path(post, path = "/v1/tasks/{id}/retry", tag = "tasks",
+#[utoipa::path(post, path = "/v1/tasks/{id}/retry", operation_id = "retry_task", tag = "tasks",
     params(("id" = String, Path, description = "The task")), responses(
     (status = 200, description = "The task as it is now", body = Task),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
@@ -230,7 +160,7 @@ pub(crate) async fn retry(
 }
 
 /// Changes when a waiting task is due.
-#[utoipa::path(post, path = "/v1/tasks/{id}/reschedule", tag = "tasks", request_body = RescheduleRequest,
+#[utoipa::path(post, path = "/v1/tasks/{id}/reschedule", operation_id = "reschedule_task", tag = "tasks", request_body = RescheduleRequest,
     params(("id" = String, Path, description = "The task")), responses(
     (status = 200, description = "The task as it is now", body = Task),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
@@ -249,7 +179,7 @@ pub(crate) async fn reschedule(
 }
 
 /// Changes a waiting task's priority.
-#[utoipa::path(post, path = "/v1/tasks/{id}/priority", tag = "tasks", request_body = PriorityRequest,
+#[utoipa::path(post, path = "/v1/tasks/{id}/priority", operation_id = "set_task_priority", tag = "tasks", request_body = PriorityRequest,
     params(("id" = String, Path, description = "The task")), responses(
     (status = 200, description = "The task as it is now", body = Task),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
@@ -267,7 +197,7 @@ pub(crate) async fn set_priority(
 }
 
 /// Removes a finished task with all that is kept of it.
-#[utoipa::path(delete, path = "/v1/tasks/{id}", tag = "tasks",
+#[utoipa::path(delete, path = "/v1/tasks/{id}", operation_id = "delete_task", tag = "tasks",
     params(("id" = String, Path, description = "The task")), responses(
     (status = 204, description = "Removed"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
@@ -282,7 +212,7 @@ pub(crate) async fn delete(
 }
 
 /// Cancels, retries or deletes the tasks that a filter selects.
-#[utoipa::path(post, path = "/v1/tasks/bulk", tag = "tasks", request_body = BulkRequest, responses(
+#[utoipa::path(post, path = "/v1/tasks/bulk", operation_id = "bulk_tasks", tag = "tasks", request_body = BulkRequest, responses(
     (status = 200, description = "What became of them", body = BulkResult),
 ))]
 pub(crate) async fn bulk(
@@ -296,8 +226,14 @@ pub(crate) async fn bulk(
         BulkAction::Retry => Act::Retry,
         BulkAction::Delete => Act::Delete,
     };
-    named(&request.filter)?;
-    let filter = validate::filter(request.filter.into(), &services.limits)?;
+    for (field, given) in
+        [("filter.queue", &request.filter.queue), ("filter.kind", &request.filter.kind)]
+    {
+        if given.as_deref() == Some("") {
+            return Err(Failure::field(field, "must not be empty"));
+        }
+    }
+    let filter = validate::filter(request.filter.into(), Place::Filter, &services.limits)?;
     let limit = validate::page_size("limit", request.limit, 1000, &services.limits)?;
     let after = validate::cursor("cursor", request.cursor.as_deref().unwrap_or_default())?;
     let outcome = services.engine.bulk(action, &filter, limit, after).await?;
@@ -309,7 +245,7 @@ pub(crate) async fn bulk(
 }
 
 /// The history of a task's attempts, oldest first.
-#[utoipa::path(get, path = "/v1/tasks/{id}/attempts", tag = "tasks",
+#[utoipa::path(get, path = "/v1/tasks/{id}/attempts", operation_id = "list_attempts", tag = "tasks",
     params(("id" = String, Path, description = "The task")), responses(
     (status = 200, description = "Its attempts", body = AttemptList),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
@@ -325,7 +261,7 @@ pub(crate) async fn attempts(
 }
 
 /// What the task's handler returned, as it returned it.
-#[utoipa::path(get, path = "/v1/tasks/{id}/result", tag = "tasks",
+#[utoipa::path(get, path = "/v1/tasks/{id}/result", operation_id = "get_result", tag = "tasks",
     params(("id" = String, Path, description = "The task")), responses(
     (status = 200, description = "JSON where it is JSON, else bytes", body = Object),
     (status = 204, description = "It returned nothing, or has not ended"),

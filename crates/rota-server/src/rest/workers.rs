@@ -7,7 +7,7 @@ use super::{extract::Part, problem::Problem};
 use crate::{failure::Failure, grpc::Services};
 
 /// All workers, by name.
-#[utoipa::path(get, path = "/v1/workers", tag = "workers", responses(
+#[utoipa::path(get, path = "/v1/workers", operation_id = "list_workers", tag = "workers", responses(
     (status = 200, description = "The workers", body = WorkerList),
 ))]
 pub(crate) async fn list(State(services): State<Services>) -> Result<Json<WorkerList>, Failure> {
@@ -15,7 +15,7 @@ pub(crate) async fn list(State(services): State<Services>) -> Result<Json<Worker
 }
 
 /// Asks a worker to take no more tasks, finish what it runs and end its session.
-#[utoipa::path(post, path = "/v1/workers/{worker}/drain", tag = "workers",
+#[utoipa::path(post, path = "/v1/workers/{worker}/drain", operation_id = "drain_worker", tag = "workers",
     params(("worker" = String, Path, description = "A session, or a name: then all its sessions")), responses(
     (status = 200, description = "The workers meant", body = WorkerList),
     (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
@@ -29,7 +29,7 @@ pub(crate) async fn drain(
 }
 
 /// About the server: version, leader, store, limits.
-#[utoipa::path(get, path = "/v1/info", tag = "server", responses(
+#[utoipa::path(get, path = "/v1/info", operation_id = "get_server_info", tag = "server", responses(
     (status = 200, description = "The server", body = ServerInfo),
 ))]
 pub(crate) async fn info(State(services): State<Services>) -> Json<ServerInfo> {

@@ -1,0 +1,167 @@
+//! Connections: how many, how long they may take, and what one that is one too many is told.
+
+use std::{io, io::Cursor, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, warn};
+
+use crate::{limits::Limits, rest};
+
+/// After a failed accept (out of file descriptors, say) it rests so long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections at once that are told that there are too many; further ones are closed without.
+const TURNED_AWAY: usize = 64;
+/// How long one that is turned away may take to read why.
+const TURNED_AWAY_FOR: Duration = Duration::from_secs(1);
+/// An HTTP/2 connection is pinged when nothing came for so long, and closed when it stays silent
+/// for as long again.
+const PING: Duration = Duration::from_secs(20);
+/// What a connection of HTTP/2 begins with.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// All connections of a server.
+pub(crate) struct Connections {
+    app: Router,
+    limits: Arc<Limits>,
+    places: Arc<Semaphore>,
+    turned_away: Arc<Semaphore>,
+    tasks: TaskTracker,
+    /// The server stops: connections that have not begun are of no use any more.
+    stop: CancellationToken,
+    /// Ends the connections that did not end by themselves.
+    end: CancellationToken,
+    graceful: GracefulShutdown,
+}
+
+impl Connections {
+    pub(crate) fn new(app: Router, limits: Arc<Limits>, stop: CancellationToken) -> Self {
+        let places = Arc::new(Semaphore::new(limits.connections));
+        Self {
+            app,
+            limits,
+            places,
+            turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
+            tasks: TaskTracker::new(),
+            stop,
+            end: CancellationToken::new(),
+            graceful: GracefulShutdown::new(),
+        }
+    }
+
+    /// Takes the next connection. Cancel safe.
+    pub(crate) async fn accept(&self, listener: &TcpListener) {
+        match listener.accept().await {
+            Ok((stream, _)) => match self.places.clone().try_acquire_owned() {
+                Ok(place) => self.serve(stream, place),
+                Err(_) => self.turn_away(stream),
+            },
+            Err(error) => {
+                warn!(%error, "accepting a connection failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
+        // Small messages must not wait for more.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "a connection was gone at once");
+        }
+        let builder = builder(&self.limits);
+        let service = TowerToHyperService::new(self.app.clone());
+        let (watcher, stop, end) = (self.graceful.watcher(), self.stop.clone(), self.end.clone());
+        let head_within = self.limits.header_timeout;
+        self.tasks.spawn(async move {
+            let served = async {
+                let begun = tokio::select! {
+                    begun = tokio::time::timeout(head_within, begin(stream)) => begun,
+                    () = stop.cancelled() => return,
+                };
+                let Ok(Ok(stream)) = begun else { return };
+                let connection = builder.serve_connection(TokioIo::new(stream), service);
+                if let Err(error) = watcher.watch(connection.into_owned()).await {
+                    debug!(error, "a connection ended badly");
+                }
+            };
+            tokio::select! {
+                () = served => {}
+                () = end.cancelled() => {}
+            }
+            drop(place);
+        });
+    }
+
+    /// Says that there are too many connections, to as many as it can at once.
+    fn turn_away(&self, stream: TcpStream) {
+        let Ok(place) = self.turned_away.clone().try_acquire_owned() else { return };
+        let limit = self.limits.connections;
+        self.tasks.spawn(async move {
+            // A connection that fails now is gone all the same.
+            let _ = tokio::time::timeout(TURNED_AWAY_FOR, say_too_many(stream, limit)).await;
+            drop(place);
+        });
+    }
+
+    /// Asks all connections to end, and ends those that have not within the time.
+    pub(crate) async fn shut_down(self, within: Duration) {
+        if tokio::time::timeout(within, self.graceful.shutdown()).await.is_err() {
+            warn!("requests were still under way when the server stopped");
+        }
+        self.end.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Waits for as many bytes as tell the version of HTTP, so that the wait can be bounded: the server
+/// of connections waits for them without end.
+async fn begin(stream: TcpStream) -> io::Result<impl AsyncRead + AsyncWrite + Unpin> {
+    let (mut reader, writer) = stream.into_split();
+    let mut first = Vec::with_capacity(PREFACE.len());
+    loop {
+        let room = PREFACE.len() - first.len();
+        let count = (&mut reader).take(room as u64).read_buf(&mut first).await?;
+        let is_prefix = PREFACE.starts_with(&first);
+        if !is_prefix || first.len() == PREFACE.len() {
+            break;
+        }
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(tokio::io::join(Cursor::new(first).chain(reader), writer))
+}
+
+async fn say_too_many(mut stream: TcpStream, limit: usize) -> io::Result<()> {
+    stream.write_all(&rest::too_many_connections(limit)).await?;
+    stream.shutdown().await?;
+    // Closing with something unread would make the peer lose what was said.
+    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+    Ok(())
+}
+
+fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .max_concurrent_streams(limits.streams_per_connection)
+        .max_header_list_size(32 << 10)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(8 << 20);
+    builder
+}

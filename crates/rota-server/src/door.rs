@@ -1,0 +1,204 @@
+//! Both protocols behind one door: who may pass, which protocol it is, what is logged, and what
+//! becomes of a panic.
+
+use std::{any::Any, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, extract::Request, response::IntoResponse};
+use http::{HeaderMap, HeaderValue, Response, header};
+use tokio::time::Instant;
+use tower::{Service, ServiceBuilder, ServiceExt};
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::{Level, debug, enabled, error};
+
+use crate::{
+    auth::{self, Tokens},
+    failure::{Failure, Reason},
+    grpc::{self, Services},
+    rest,
+    serve::ServeError,
+};
+
+/// What the engine may take to answer a call, beyond what the client takes and asked to wait.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// What every request meets first.
+#[derive(Clone)]
+struct Door<G, R> {
+    grpc: G,
+    rest: R,
+    tokens: Tokens,
+    local: SocketAddr,
+    /// The longest that a gRPC call may take which is not a stream.
+    call: Duration,
+}
+
+/// The whole API as one service.
+pub(crate) async fn app(
+    services: Services,
+    tokens: Tokens,
+    local: SocketAddr,
+) -> Result<Router, ServeError> {
+    let call = services.limits.body_timeout + services.limits.wait + ANSWER;
+    let grpc = grpc::routes(services.clone()).await?.prepare().into_axum_router();
+    let rest = rest::routes(services);
+    Ok(guarded(grpc, rest, tokens, local, call))
+}
+
+fn guarded<G, R>(grpc: G, rest: R, tokens: Tokens, local: SocketAddr, call: Duration) -> Router
+where
+    G: Service<Request, Response = Response<Body>, Error = Infallible>,
+    G: Clone + Send + Sync + 'static,
+    G::Future: Send,
+    R: Service<Request, Response = Response<Body>, Error = Infallible>,
+    R: Clone + Send + Sync + 'static,
+    R::Future: Send,
+{
+    let grpc = ServiceBuilder::new().layer(CatchPanicLayer::custom(grpc_panicked)).service(grpc);
+    let rest = ServiceBuilder::new().layer(CatchPanicLayer::custom(rest_panicked)).service(rest);
+    // Shared, not copied: a request clones no more than a pointer and what it uses.
+    let door = Arc::new(Door { grpc, rest, tokens, local, call });
+    let service = tower::service_fn(move |request: Request| {
+        let door = door.clone();
+        async move { Ok::<_, Infallible>(door.logged(request).await) }
+    });
+    Router::new().fallback_service(service)
+}
+
+impl<G, R> Door<G, R>
+where
+    G: Service<Request, Error = Infallible> + Clone,
+    G::Response: IntoResponse,
+    R: Service<Request, Error = Infallible> + Clone,
+    R::Response: IntoResponse,
+{
+    async fn logged(&self, request: Request) -> Response<Body> {
+        if !enabled!(Level::DEBUG) {
+            return self.answer(request).await;
+        }
+        let began = Instant::now();
+        let method = request.method().clone();
+        let path: String = request.uri().path().chars().take(200).collect();
+        let response = self.answer(request).await;
+        let status = response.status().as_u16();
+        let took = began.elapsed();
+        debug!(%method, path, status, ?took, "answered");
+        response
+    }
+
+    async fn answer(&self, request: Request) -> Response<Body> {
+        let is_grpc = is_grpc(request.headers());
+        if let Err(failure) = auth::check(&self.tokens, &request, self.local) {
+            return if is_grpc {
+                tonic::Status::from(failure).into_http()
+            } else {
+                with_rest_headers(failure.into_response())
+            };
+        }
+        if is_grpc {
+            grpc::answered(self.grpc_call(request).await)
+        } else {
+            let Ok(response) = self.rest.clone().oneshot(request).await;
+            with_rest_headers(response.into_response())
+        }
+    }
+
+    /// A call that is no stream gets a deadline, so that a client that never ends its message does
+    /// not hold a place for ever. Streams are watched by pings.
+    async fn grpc_call(&self, request: Request) -> Response<Body> {
+        let limit = if grpc::is_stream(request.uri().path()) { Duration::MAX } else { self.call };
+        match tokio::time::timeout(limit, self.grpc.clone().oneshot(request)).await {
+            Ok(Ok(response)) => response.into_response(),
+            Err(_) => {
+                let detail = format!("the call took longer than {limit:?}");
+                tonic::Status::from(Failure::new(Reason::RequestTimeout, detail)).into_http()
+            }
+        }
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// What a browser must know of every answer: it is to be taken for what it says it is.
+fn with_rest_headers(mut response: Response<Body>) -> Response<Body> {
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
+}
+
+fn note_panic(panic: &(dyn Any + Send)) -> Failure {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
+    error!(panic = words.unwrap_or("without words"), "a request handler panicked");
+    Failure::new(Reason::Internal, "something went wrong here; it is in the log")
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
+fn rest_panicked(panic: Box<dyn Any + Send>) -> Response<Body> {
+    note_panic(panic.as_ref()).into_response()
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
+fn grpc_panicked(panic: Box<dyn Any + Send>) -> Response<Body> {
+    tonic::Status::from(note_panic(panic.as_ref())).into_http()
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// A door in front of what panics and of what never answers.
+    fn door() -> Router {
+        let panics = tower::service_fn(|request: Request| async move {
+            assert!(request.uri().path() == "/never", "the words of a panic");
+            std::future::pending::<Result<Response<Body>, Infallible>>().await
+        });
+        let local = SocketAddr::from(([127, 0, 0, 1], 7420));
+        guarded(panics, panics, Tokens::default(), local, Duration::from_secs(5))
+    }
+
+    fn request(path: &str, kind: &str) -> Request {
+        http::Request::post(path).header("content-type", kind).body(Body::empty()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_that_tells_nothing() {
+        let answer = door().oneshot(request("/", "application/json")).await.unwrap();
+        assert_eq!(answer.status(), 500);
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert!(!String::from_utf8_lossy(&body).contains("the words"));
+
+        let answer = door().oneshot(request("/", "application/grpc")).await.unwrap();
+        assert_eq!(
+            (answer.status(), &answer.headers()["grpc-status"]),
+            (200.try_into().unwrap(), &"13".parse().unwrap())
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_no_stream_has_a_deadline() {
+        let answer = door().oneshot(request("/never", "application/grpc")).await.unwrap();
+        assert_eq!(answer.headers()["grpc-status"], "4");
+    }
+
+    #[test]
+    fn grpc_is_known_by_its_type() {
+        for (kind, is) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc;x=y", true),
+            ("application/grpc-web", false),
+            ("application/json", false),
+            ("", false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, kind.parse().unwrap())]);
+            assert_eq!(is_grpc(&headers), is, "{kind}");
+        }
+    }
+}

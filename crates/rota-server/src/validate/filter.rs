@@ -1,0 +1,54 @@
+//! Filters: which tasks are meant.
+
+use rota_core::Status;
+use rota_engine::{TaskFilter, TimeRange};
+use rota_proto::v1;
+
+use super::{Check, Place, new_task::labels};
+use crate::{failure::Failure, limits::Limits};
+
+/// Which tasks are meant, and where that stands in the request.
+pub(crate) fn filter(
+    filter: v1::TaskFilter,
+    place: Place,
+    limits: &Limits,
+) -> Result<TaskFilter, Failure> {
+    let mut check = Check::at(place);
+    let optional = |check: &mut Check, field: &str, text: &str| {
+        (!text.is_empty()).then(|| check.name(field, text)).flatten()
+    };
+    let queue = optional(&mut check, "queue", &filter.queue);
+    let kind = optional(&mut check, "kind", &filter.kind);
+    let labels = labels(&mut check, filter.labels, limits);
+    let mut statuses = Vec::new();
+    for number in filter.statuses {
+        match v1::TaskStatus::try_from(number).ok().and_then(status) {
+            Some(status) if statuses.contains(&status) => {}
+            Some(status) => statuses.push(status),
+            None => {
+                check.wrong("statuses", format_args!("has {number}, which is not a status"));
+            }
+        }
+    }
+    let mut range = |from: &str, to: &str, range: Option<v1::TimeRange>| {
+        let range = range.unwrap_or_default();
+        TimeRange { from: check.date(from, range.from), to: check.date(to, range.to) }
+    };
+    let created = range("created_from", "created_to", filter.created);
+    let run_at = range("run_at_from", "run_at_to", filter.run_at);
+    check.finish(Some(TaskFilter { queue, statuses, kind, labels, created, run_at }))
+}
+
+fn status(status: v1::TaskStatus) -> Option<Status> {
+    Some(match status {
+        v1::TaskStatus::Unspecified => return None,
+        v1::TaskStatus::Scheduled => Status::Scheduled,
+        v1::TaskStatus::Pending => Status::Pending,
+        v1::TaskStatus::Assigned => Status::Assigned,
+        v1::TaskStatus::Running => Status::Running,
+        v1::TaskStatus::Completed => Status::Completed,
+        v1::TaskStatus::Failed => Status::Failed,
+        v1::TaskStatus::Cancelled => Status::Cancelled,
+        v1::TaskStatus::Expired => Status::Expired,
+    })
+}

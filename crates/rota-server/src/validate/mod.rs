@@ -1,0 +1,404 @@
+//! From the wire to the engine: every check of what a client sends, for both protocols.
+//!
+//! This file has the checks that many requests share; `new_task`, `filter` and `worker` those of
+//! one subject.
+
+mod filter;
+mod new_task;
+mod worker;
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use rota_core::{Millis, Name, NameError, Priority, SessionId, TaskId, WallTime};
+use rota_engine::{Cursor, RunAt, TaskRef};
+
+use crate::{
+    failure::{Failure, LimitName, Violation},
+    limits::{DELAY, Limits},
+};
+
+pub(crate) use filter::filter;
+pub(crate) use new_task::new_task;
+pub(crate) use worker::{hello, report, reported_lease, reports_size, served};
+
+/// Violations that one answer names at most.
+const VIOLATIONS: usize = 20;
+
+/// Where in a request something stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// At its top.
+    Top,
+    /// In this one of its tasks.
+    Task(usize),
+    /// In its filter.
+    Filter,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Top => Ok(()),
+            Self::Task(at) => write!(f, "tasks[{at}]."),
+            Self::Filter => f.write_str("filter."),
+        }
+    }
+}
+
+/// Collects what is wrong with a request, so that a client learns of all at once.
+pub(crate) struct Check {
+    place: Place,
+    violations: Vec<Violation>,
+}
+
+impl Check {
+    pub(crate) fn new() -> Self {
+        Self::at(Place::Top)
+    }
+
+    pub(crate) fn at(place: Place) -> Self {
+        Self { place, violations: Vec::new() }
+    }
+
+    pub(crate) fn wrong(&mut self, field: impl fmt::Display, message: impl fmt::Display) {
+        self.add(field, message, None);
+    }
+
+    fn add(
+        &mut self,
+        field: impl fmt::Display,
+        message: impl fmt::Display,
+        limit: Option<LimitName>,
+    ) {
+        if self.violations.len() < VIOLATIONS {
+            let field = format!("{}{field}", self.place);
+            self.violations.push(Violation { field, message: message.to_string(), limit });
+        }
+    }
+
+    fn ok<T, E: fmt::Display>(&mut self, field: &str, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.wrong(field, error)).ok()
+    }
+
+    /// Whether there are at most so many of something.
+    fn at_most(
+        &mut self,
+        field: impl fmt::Display,
+        what: &str,
+        found: usize,
+        (name, max): (&'static str, usize),
+    ) -> bool {
+        if found > max {
+            let message = format!("has {found} {what}; the limit is {max}");
+            self.add(field, message, Some(LimitName { name, max: max as u64 }));
+        }
+        found <= max
+    }
+
+    fn name(&mut self, field: impl fmt::Display, text: &str) -> Option<Name> {
+        match Name::new(text) {
+            Ok(name) => Some(name),
+            Err(error) => {
+                let limit = matches!(error, NameError::TooLong { .. })
+                    .then_some(LimitName { name: "name_characters", max: Name::LEN_MAX as u64 });
+                self.add(field, error, limit);
+                None
+            }
+        }
+    }
+
+    /// A name that stands in paths as well: these cannot have a part of dots alone.
+    fn name_in_path(&mut self, field: &str, text: &str) -> Option<Name> {
+        if !text.is_empty() && text.bytes().all(|c| c == b'.') {
+            self.wrong(field, "must have a character besides dots");
+            return None;
+        }
+        self.name(field, text)
+    }
+
+    fn date(&mut self, field: &str, at: Option<prost_types::Timestamp>) -> Option<WallTime> {
+        let at = at?;
+        let nanos_ok = (0..1_000_000_000).contains(&at.nanos);
+        let millis = at.seconds.checked_mul(1000);
+        let millis = millis.and_then(|millis| millis.checked_add((at.nanos / 1_000_000).into()));
+        match millis {
+            Some(millis) if nanos_ok && (0..=WallTime::MAX.0).contains(&millis) => {
+                Some(WallTime(millis))
+            }
+            _ => {
+                self.wrong(field, "is out of range: dates are from 1970 to the end of 2499");
+                None
+            }
+        }
+    }
+
+    fn span(
+        &mut self,
+        field: &str,
+        span: Option<prost_types::Duration>,
+        (least, most): (Duration, Duration),
+    ) -> Option<Millis> {
+        let span = span?;
+        // Not `Duration::try_from`: it panics at the smallest number there is.
+        let secs = u64::try_from(span.seconds).ok();
+        let nanos = u32::try_from(span.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+        match secs.zip(nanos).map(|(secs, nanos)| Duration::new(secs, nanos)) {
+            Some(span) if least <= span && span <= most => Some(Millis::from_duration(span)),
+            _ => {
+                let most = rota_proto::json::Span(most);
+                let least = rota_proto::json::Span(least);
+                self.wrong(field, format_args!("must be from {least} to {most}"));
+                None
+            }
+        }
+    }
+
+    fn number(&mut self, field: &str, given: Option<u32>, default: u32, range: (u32, u32)) -> u32 {
+        match given {
+            None => default,
+            Some(number) if range.0 <= number && number <= range.1 => number,
+            Some(number) => {
+                let (least, most) = range;
+                let message = format_args!("is {number}; it must be from {least} to {most}");
+                self.wrong(field, message);
+                default
+            }
+        }
+    }
+
+    fn run_at(
+        &mut self,
+        at: Option<prost_types::Timestamp>,
+        delay: Option<prost_types::Duration>,
+    ) -> RunAt {
+        if at.is_some() && delay.is_some() {
+            self.wrong("delay", "cannot be given together with run_at");
+        }
+        let delay = self.span("delay", delay, (Duration::ZERO, DELAY));
+        match (self.date("run_at", at), delay) {
+            (Some(at), _) => RunAt::At(at),
+            (None, Some(delay)) => RunAt::After(delay),
+            (None, None) => RunAt::Now,
+        }
+    }
+
+    fn priority(&mut self, level: u32) -> Option<Priority> {
+        let priority = Priority::new(level);
+        if priority.is_none() {
+            self.wrong("priority", format_args!("is {level}; it must be from 0 to 9"));
+        }
+        priority
+    }
+
+    /// What was made of the request, if nothing is wrong with it.
+    fn finish<T>(self, made: Option<T>) -> Result<T, Failure> {
+        match made {
+            Some(made) if self.violations.is_empty() => Ok(made),
+            _ => Err(Failure::invalid(self.violations)),
+        }
+    }
+}
+
+/// How many tasks come in one request.
+pub(crate) fn batch_size(count: usize, limits: &Limits) -> Result<(), Failure> {
+    let mut check = Check::new();
+    if count == 0 {
+        check.wrong("tasks", "must not be empty");
+    }
+    check.at_most("tasks", "tasks", count, ("batch", limits.batch));
+    check.finish(Some(()))
+}
+
+/// A task's id, as a client gives it.
+pub(crate) fn task_ref(field: &str, text: &str) -> Result<TaskRef, Failure> {
+    match text.parse::<TaskId>() {
+        Ok(id) => Ok(TaskRef::Id(id)),
+        Err(_) => name(field, text).map(TaskRef::Named),
+    }
+}
+
+/// A name, such as that of a queue.
+pub(crate) fn name(field: &str, text: &str) -> Result<Name, Failure> {
+    let mut check = Check::new();
+    let name = check.name(field, text);
+    check.finish(name)
+}
+
+/// The name of a queue or a worker that need not exist yet: one that paths can name.
+pub(crate) fn name_in_path(field: &str, text: &str) -> Result<Name, Failure> {
+    let mut check = Check::new();
+    let name = check.name_in_path(field, text);
+    check.finish(name)
+}
+
+/// Another time for a task.
+pub(crate) fn reschedule(
+    at: Option<prost_types::Timestamp>,
+    delay: Option<prost_types::Duration>,
+) -> Result<RunAt, Failure> {
+    let mut check = Check::new();
+    if at.is_none() && delay.is_none() {
+        check.wrong("run_at", "is missing: give run_at or delay");
+    }
+    let run_at = check.run_at(at, delay);
+    check.finish(Some(run_at))
+}
+
+/// A priority.
+pub(crate) fn priority(level: u32) -> Result<Priority, Failure> {
+    let mut check = Check::new();
+    let priority = check.priority(level);
+    check.finish(priority)
+}
+
+/// How long to wait.
+pub(crate) fn wait(
+    field: &str,
+    wait: Option<prost_types::Duration>,
+    limits: &Limits,
+) -> Result<Option<Duration>, Failure> {
+    let mut check = Check::new();
+    let wait = check.span(field, wait, (Duration::ZERO, limits.wait));
+    check.finish(Some(wait.map(Millis::as_duration)))
+}
+
+/// How many on a page.
+pub(crate) fn page_size(
+    field: &str,
+    given: Option<u32>,
+    default: u32,
+    limits: &Limits,
+) -> Result<usize, Failure> {
+    let mut check = Check::new();
+    let most = u32::try_from(limits.page_size).unwrap_or(u32::MAX);
+    let size = check.number(field, given, default.min(most), (1, most));
+    check.finish(Some(size as usize))
+}
+
+/// Where a list goes on.
+pub(crate) fn cursor(field: &str, text: &str) -> Result<Option<Cursor>, Failure> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let before = TaskId::from_str(text)
+        .map_err(|_| Failure::field(field, "is not a cursor that this server gave out"))?;
+    Ok(Some(Cursor { before }))
+}
+
+/// A session, as a worker names it.
+pub(crate) fn session(field: &str, text: &str) -> Result<SessionId, Failure> {
+    SessionId::from_str(text).map_err(|error| Failure::field(field, error.to_string()))
+}
+
+/// JSON that is passed on as it is must still not be nested without end: others will read it.
+pub(crate) fn depth(
+    place: Place,
+    field: &str,
+    json: Option<&serde_json::value::RawValue>,
+    limits: &Limits,
+) -> Result<(), Failure> {
+    let mut check = Check::at(place);
+    let max = limits.json_depth;
+    if json.is_some_and(|json| is_deeper(json.get().as_bytes(), max)) {
+        let limit = LimitName { name: "json_depth", max: max as u64 };
+        check.add(field, format_args!("is nested deeper than {max} levels"), Some(limit));
+    }
+    check.finish(Some(()))
+}
+
+/// Whether valid JSON has more levels of lists and objects than that.
+fn is_deeper(json: &[u8], max: usize) -> bool {
+    let mut depth = 0;
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > max {
+                    return true;
+                }
+            }
+            b']' | b'}' => depth -= 1,
+            b'"' => {
+                while let Some(within) = bytes.next() {
+                    match within {
+                        b'"' => break,
+                        b'\\' => drop(bytes.next()),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_is_that_of_lists_and_objects_outside_of_texts() {
+        for (json, depth) in [
+            ("1", 0),
+            ("[]", 1),
+            (r#"[[],{"a":[1]}]"#, 3),
+            (r#""[[[[""#, 0),
+            (r#"["\"[[", {"[":"\\"}, "]]"]"#, 2),
+            (r#"[[1],[2],[3]]"#, 2),
+        ] {
+            assert!(!is_deeper(json.as_bytes(), depth), "{json}");
+            assert!(depth == 0 || is_deeper(json.as_bytes(), depth - 1), "{json}");
+        }
+    }
+
+    #[test]
+    fn an_answer_names_a_bounded_number_of_violations() {
+        let mut check = Check::at(Place::Task(3));
+        for at in 0..10_000 {
+            check.wrong(format_args!("labels.{at}"), "is wrong");
+        }
+        let failure = check.finish(Some(())).unwrap_err();
+        assert_eq!(failure.violations.len(), VIOLATIONS);
+        assert_eq!(failure.violations[0].field, "tasks[3].labels.0");
+    }
+
+    #[test]
+    fn dates_have_a_range() {
+        let date = |seconds, nanos| {
+            let mut check = Check::new();
+            let date = check.date("at", Some(prost_types::Timestamp { seconds, nanos }));
+            check.finish(date)
+        };
+        assert_eq!(date(1, 999_999_999), Ok(WallTime(1999)));
+        assert_eq!(date(WallTime::MAX.0 / 1000, 0), Ok(WallTime::MAX));
+        for (seconds, nanos) in [
+            (-1, 0),
+            (0, -1),
+            (0, 1_000_000_000),
+            (WallTime::MAX.0 / 1000, 1_000_000),
+            (i64::MAX, 0),
+            (i64::MIN, i32::MIN),
+        ] {
+            assert!(date(seconds, nanos).is_err(), "{seconds} {nanos}");
+        }
+    }
+
+    #[test]
+    fn spans_have_a_range() {
+        let span = |seconds, nanos| {
+            let mut check = Check::new();
+            let range = (Duration::from_millis(1), Duration::from_secs(60));
+            let span = check.span("wait", Some(prost_types::Duration { seconds, nanos }), range);
+            check.finish(span)
+        };
+        assert_eq!(span(60, 0), Ok(Millis(60_000)));
+        assert_eq!(span(0, 1_000_001), Ok(Millis(2)), "rounded up");
+        for (seconds, nanos) in
+            [(0, 0), (0, 999_999), (60, 1), (-1, 0), (i64::MAX, i32::MAX), (i64::MIN, i32::MIN)]
+        {
+            assert!(span(seconds, nanos).is_err(), "{seconds} {nanos}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! New tasks.
+
+use std::{collections::HashMap, str::FromStr, time::Duration};
+
+use rota_core::{Binds, Jitter, Name, Policy, Priority, RetryPolicy, TaskId};
+use rota_engine::NewTask;
+use rota_proto::v1;
+
+use super::{Check, Place};
+use crate::{
+    failure::Failure,
+    limits::{BACKOFF, IDEMPOTENCY_KEY_BYTES, Limits, RETENTION, TIMEOUT},
+};
+
+/// Ids that the paths of REST use themselves.
+const RESERVED: [&str; 2] = ["batch", "bulk"];
+
+/// A new task, and where it stands in its request.
+pub(crate) fn new_task(
+    task: v1::NewTask,
+    place: Place,
+    limits: &Limits,
+) -> Result<NewTask, Failure> {
+    let mut check = Check::at(place);
+    let queue = if task.queue.is_empty() { "default" } else { &task.queue };
+    let queue = check.name_in_path("queue", queue);
+    let kind = check.name("kind", &task.kind);
+    let payload_limit = ("payload_bytes", limits.payload_bytes);
+    check.at_most("payload", "bytes", task.payload.len(), payload_limit);
+    let labels = labels(&mut check, task.labels, limits);
+    let binds = binds(&mut check, &task.id, task.idempotency_key);
+    let priority = match task.priority {
+        Some(level) => check.priority(level),
+        None => Some(Priority::default()),
+    };
+    let run_at = check.run_at(task.run_at, task.delay);
+    let expires_at = check.date("expires_at", task.expires_at);
+    let timeout = check.span("timeout", task.timeout, (Duration::from_millis(1), TIMEOUT));
+    let retention = check.span("retention", task.retention, (Duration::ZERO, RETENTION));
+    let retry = retry(&mut check, task.retry.unwrap_or_default());
+    let defaults = Policy::default();
+    let policy = Policy { retry, timeout: timeout.unwrap_or(defaults.timeout), retention };
+    let made = queue.zip(kind).zip(priority).map(|((queue, kind), priority)| NewTask {
+        binds,
+        queue,
+        kind,
+        payload: task.payload,
+        labels,
+        priority,
+        run_at,
+        expires_at,
+        policy,
+    });
+    check.finish(made)
+}
+
+/// Labels by name, sorted.
+pub(super) fn labels(
+    check: &mut Check,
+    given: HashMap<String, String>,
+    limits: &Limits,
+) -> Vec<(Name, Box<str>)> {
+    if !check.at_most("labels", "labels", given.len(), ("labels", limits.labels)) {
+        return Vec::new();
+    }
+    let mut labels = Vec::with_capacity(given.len());
+    for (name, value) in given {
+        // A name that is wrong may be long as well.
+        let place = format_args!("labels.{name:.32}");
+        let limit = ("label_value_bytes", limits.label_value_bytes);
+        check.at_most(place, "bytes", value.len(), limit);
+        if value.contains('\0') {
+            check.wrong(place, "must not contain NUL");
+        }
+        if let Some(name) = check.name(place, &name) {
+            labels.push((name, value.into_boxed_str()));
+        }
+    }
+    labels.sort_unstable();
+    labels
+}
+
+fn binds(check: &mut Check, id: &str, key: String) -> Binds {
+    let id = if id.is_empty() {
+        None
+    } else if TaskId::from_str(id).is_ok() {
+        check.wrong("id", "looks like an id that Rota generates; choose one of another form");
+        None
+    } else if RESERVED.contains(&id) {
+        check.wrong("id", "is a word that paths of the API use; choose another one");
+        None
+    } else {
+        check.name_in_path("id", id)
+    };
+    let limit = ("idempotency_key_bytes", IDEMPOTENCY_KEY_BYTES);
+    check.at_most("idempotency_key", "bytes", key.len(), limit);
+    if key.chars().any(char::is_control) {
+        check.wrong("idempotency_key", "must not contain control characters");
+    }
+    Binds { id, key: (!key.is_empty()).then(|| key.into()) }
+}
+
+fn retry(check: &mut Check, given: v1::RetryPolicy) -> RetryPolicy {
+    let default = RetryPolicy::default();
+    let jitter = match v1::Jitter::try_from(given.jitter) {
+        Ok(v1::Jitter::None) => Jitter::None,
+        Ok(v1::Jitter::Full | v1::Jitter::Unspecified) => Jitter::Full,
+        Err(_) => {
+            check.wrong("retry.jitter", format_args!("is {}, which is not a jitter", given.jitter));
+            Jitter::Full
+        }
+    };
+    let range = (Duration::ZERO, BACKOFF);
+    let initial = check.span("retry.initial", given.initial, range);
+    let max = check.span("retry.max", given.max, range);
+    let multiplier = given.multiplier.unwrap_or(default.multiplier);
+    if !(1.0..=100.0).contains(&multiplier) {
+        let message = format_args!("is {multiplier}; it must be from 1 to 100");
+        check.wrong("retry.multiplier", message);
+    }
+    let attempts = ("retry.max_attempts", given.max_attempts, default.max_attempts);
+    let lost = ("retry.max_lost", given.max_lost, default.max_lost);
+    RetryPolicy {
+        max_attempts: check.number(attempts.0, attempts.1, attempts.2, (1, 1000)),
+        initial: initial.unwrap_or(default.initial),
+        multiplier,
+        max: max.unwrap_or(default.max),
+        jitter,
+        max_lost: check.number(lost.0, lost.1, lost.2, (0, 1000)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rota_core::Millis;
+    use rota_engine::RunAt;
+
+    use super::*;
+
+    fn made(task: v1::NewTask) -> Result<NewTask, Vec<String>> {
+        let task = v1::NewTask { kind: "k".to_owned(), ..task };
+        new_task(task, Place::Top, &Limits::default())
+            .map_err(|failure| failure.violations.into_iter().map(|wrong| wrong.field).collect())
+    }
+
+    fn wrong(task: v1::NewTask) -> Vec<String> {
+        made(task).expect_err("something is wrong with it")
+    }
+
+    #[test]
+    fn what_is_absent_has_its_default() {
+        let task = made(v1::NewTask::default()).unwrap();
+        assert_eq!((&*task.queue, &*task.kind), ("default", "k"));
+        assert_eq!(task.priority, Priority::default());
+        assert_eq!(task.run_at, RunAt::Now);
+        assert_eq!(task.policy, Policy::default());
+        assert!(task.binds.is_empty());
+    }
+
+    #[test]
+    fn numbers_that_only_protobuf_can_say_are_checked() {
+        let retry = |retry| v1::NewTask { retry: Some(retry), ..v1::NewTask::default() };
+        for multiplier in [f64::NAN, f64::INFINITY, -0.0, 100.1] {
+            let given = v1::RetryPolicy { multiplier: Some(multiplier), ..Default::default() };
+            assert_eq!(wrong(retry(given)), ["retry.multiplier"], "{multiplier}");
+        }
+        let given = v1::RetryPolicy { jitter: 7, ..Default::default() };
+        assert_eq!(wrong(retry(given)), ["retry.jitter"]);
+        let delay = |seconds, nanos| v1::NewTask {
+            delay: Some(prost_types::Duration { seconds, nanos }),
+            ..v1::NewTask::default()
+        };
+        assert_eq!(made(delay(1, 500_000_000)).unwrap().run_at, RunAt::After(Millis(1500)));
+        assert_eq!(wrong(delay(i64::MAX, 0)), ["delay"]);
+        assert_eq!(wrong(delay(0, i32::MIN)), ["delay"]);
+    }
+
+    #[test]
+    fn labels_are_sorted_and_too_many_are_not_looked_at() {
+        let labels = |count| v1::NewTask {
+            labels: (0..count).map(|n| (format!("l{n:02}"), n.to_string())).collect(),
+            ..v1::NewTask::default()
+        };
+        let task = made(labels(32)).unwrap();
+        assert!(task.labels.is_sorted());
+        assert_eq!(task.labels.len(), 32);
+        assert_eq!(wrong(labels(100_000)), ["labels"]);
+    }
+
+    #[test]
+    fn a_violation_names_its_limit() {
+        let payload = bytes::Bytes::from(vec![0; (1 << 20) + 1]);
+        let task = v1::NewTask { payload, ..v1::NewTask::default() };
+        let failure = new_task(task, Place::Task(7), &Limits::default()).unwrap_err();
+        let payload = &failure.violations[1];
+        assert_eq!(payload.field, "tasks[7].payload");
+        assert_eq!(payload.message, "has 1048577 bytes; the limit is 1048576");
+        assert_eq!(payload.limit.map(|limit| limit.name), Some("payload_bytes"));
+    }
+}

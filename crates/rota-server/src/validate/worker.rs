@@ -1,0 +1,162 @@
+//! What workers say.
+
+use bytes::Bytes;
+use rota_core::{
+    Failure as TaskFailure, FailureReason, HeldLease, LeaseToken, Name, Outcome, Report, SessionId,
+};
+use rota_engine::SessionRequest;
+use rota_proto::v1;
+
+use super::Check;
+use crate::{
+    failure::{Failure, Reason},
+    limits::{Limits, PROGRESS_BYTES, REPORTS, SERVED_NAMES},
+};
+
+/// The names that a worker serves.
+pub(crate) fn served(field: &str, names: &[String]) -> Result<Vec<Name>, Failure> {
+    let mut check = Check::new();
+    if !check.at_most(field, "names", names.len(), ("served_names", SERVED_NAMES)) {
+        return check.finish(None);
+    }
+    let names = names
+        .iter()
+        .enumerate()
+        .filter_map(|(at, text)| check.name(format_args!("{field}[{at}]"), text))
+        .collect();
+    check.finish(Some(names))
+}
+
+/// A worker's first words.
+pub(crate) fn hello(hello: &v1::Hello, limits: &Limits) -> Result<SessionRequest, Failure> {
+    let mut check = Check::new();
+    let slots = check.number("slots", Some(hello.slots), 1, (1, limits.worker_slots));
+    let worker = check.name_in_path("name", &hello.name);
+    let known = (!hello.session.is_empty()).then_some(hello.session.as_str());
+    let known = known.and_then(|text| check.ok("session", text.parse::<SessionId>()));
+    let most = ("worker_slots", limits.worker_slots as usize);
+    check.at_most("held", "leases", hello.held.len(), most);
+    let worker = check.finish(worker)?;
+    Ok(SessionRequest {
+        session: known,
+        worker,
+        queues: served("queues", &hello.queues)?,
+        kinds: served("kinds", &hello.kinds)?,
+        slots,
+        // A text that is no id names no lease of ours.
+        held: hello.held.iter().filter_map(|held| lease(&held.task_id, held.lease_token)).collect(),
+    })
+}
+
+/// A lease as workers name it: by the id that Rota gave the task.
+pub(crate) fn lease(task: &str, token: u64) -> Option<HeldLease> {
+    Some(HeldLease { task: task.parse().ok()?, token: LeaseToken(token) })
+}
+
+/// How many reports come in one message.
+pub(crate) fn reports_size(count: usize) -> Result<(), Failure> {
+    let mut check = Check::new();
+    check.at_most("reports", "reports", count, ("reports", REPORTS));
+    check.finish(Some(()))
+}
+
+/// What a worker says of a task it has.
+pub(crate) fn report(report: v1::Report, limits: &Limits) -> Result<Report, Failure> {
+    use v1::report::Outcome as Wire;
+    let mut check = Check::new();
+    let started_at = check.date("started_at", report.started_at);
+    let output_tail = output_tail(&report.output_tail, limits);
+    let ended = |outcome| Report::Ended { started_at, output_tail, outcome };
+    let made = match report.outcome {
+        None => {
+            check.wrong("outcome", "is missing");
+            None
+        }
+        Some(Wire::Started(_)) => Some(Report::Started { at: started_at.unwrap_or_default() }),
+        Some(Wire::Progress(progress)) => {
+            let limit = ("progress_bytes", PROGRESS_BYTES);
+            check.at_most("message", "bytes", progress.message.len(), limit);
+            Some(Report::Progress { message: progress.message.into() })
+        }
+        Some(Wire::Completed(done)) => {
+            let limit = ("result_bytes", limits.result_bytes);
+            check.at_most("result", "bytes", done.result.len(), limit);
+            Some(ended(Outcome::Completed { result: done.result }))
+        }
+        Some(Wire::Failed(failed)) => {
+            let reason = match failed.reason() {
+                v1::FailureReason::Permanent => FailureReason::Permanent,
+                v1::FailureReason::Timeout => FailureReason::Timeout,
+                _ => FailureReason::Error,
+            };
+            let retry_at = check.date("retry_at", failed.retry_at);
+            let failure = TaskFailure::new(reason, &failed.message);
+            Some(ended(Outcome::Failed { failure, retry_at }))
+        }
+        Some(Wire::Released(_)) => Some(Report::Released),
+        Some(Wire::Cancelled(_)) => Some(ended(Outcome::Cancelled)),
+    };
+    check.finish(made)
+}
+
+/// The lease of a report, or that there is no such task.
+pub(crate) fn reported_lease(report: &v1::Report) -> Result<HeldLease, Failure> {
+    lease(&report.task_id, report.lease_token)
+        .ok_or_else(|| Failure::new(Reason::UnknownTask, "no such task"))
+}
+
+/// The end of what a handler printed: too much is cut at its front.
+fn output_tail(output: &Bytes, limits: &Limits) -> Bytes {
+    output.slice(output.len().saturating_sub(limits.output_tail_bytes)..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_cut_at_its_front() {
+        let limits = Limits { output_tail_bytes: 4, ..Limits::default() };
+        for (output, tail) in [("", ""), ("abcd", "abcd"), ("abcdefgh", "efgh")] {
+            assert_eq!(output_tail(&Bytes::from(output), &limits), tail);
+        }
+    }
+
+    #[test]
+    fn a_worker_says_who_it_is() {
+        let limits = Limits::default();
+        let good = v1::Hello { name: "w".to_owned(), slots: 4, ..v1::Hello::default() };
+        assert_eq!(hello(&good, &limits).unwrap().slots, 4);
+        let fields = |bad: v1::Hello| {
+            let failure = hello(&bad, &limits).unwrap_err();
+            failure.violations.into_iter().map(|wrong| wrong.field).collect::<Vec<_>>()
+        };
+        assert_eq!(fields(v1::Hello::default()), ["slots", "name"]);
+        assert_eq!(fields(v1::Hello { slots: 100_001, ..good.clone() }), ["slots"]);
+        assert_eq!(fields(v1::Hello { name: "a b".to_owned(), ..good.clone() }), ["name"]);
+        assert_eq!(fields(v1::Hello { session: "x".to_owned(), ..good.clone() }), ["session"]);
+        let kinds = vec!["ok".to_owned(), "not ok".to_owned()];
+        assert_eq!(fields(v1::Hello { kinds, ..good.clone() }), ["kinds[1]"]);
+        let queues = vec!["q".to_owned(); 1_000_000];
+        assert_eq!(fields(v1::Hello { queues, ..good }), ["queues"]);
+    }
+
+    #[test]
+    fn reports_are_bounded() {
+        let limits = Limits { result_bytes: 10, ..Limits::default() };
+        let said = |outcome| {
+            let report = v1::Report { outcome: Some(outcome), ..v1::Report::default() };
+            super::report(report, &limits)
+        };
+        use v1::report::Outcome as Wire;
+        let done = |size| Wire::Completed(v1::Completed { result: vec![b'1'; size].into() });
+        assert!(said(done(10)).is_ok());
+        assert_eq!(said(done(11)).unwrap_err().violations[0].field, "result");
+        let progress = |size| Wire::Progress(v1::Progress { message: "a".repeat(size) });
+        assert!(said(progress(PROGRESS_BYTES)).is_ok());
+        assert_eq!(said(progress(PROGRESS_BYTES + 1)).unwrap_err().violations[0].field, "message");
+        assert!(reports_size(REPORTS).is_ok());
+        assert!(reports_size(REPORTS + 1).is_err());
+        assert!(report(v1::Report::default(), &limits).is_err());
+    }
+}

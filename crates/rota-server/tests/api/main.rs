@@ -1,0 +1,14 @@
+//! The API of a node as clients see it: a real engine over a real embedded store behind a real
+//! port, asked in HTTP and gRPC.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod bad_input;
+mod bad_messages;
+mod connection;
+mod contract;
+mod doors;
+mod grpc;
+mod harness;
+mod rest;
+mod work;

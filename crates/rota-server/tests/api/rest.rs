@@ -1,0 +1,320 @@
+//! REST as it is meant to be used.
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use crate::harness::Node;
+
+#[tokio::test]
+async fn a_task_is_created_leased_completed_and_read() {
+    let node = Node::start().await;
+    let task = json!({
+        "kind": "resize", "queue": "images", "payload": { "file": "cat.png", "width": 640 },
+        "labels": { "customer": "acme" }, "priority": 7, "timeout": "90s",
+        "retry": { "max_attempts": 3, "initial": "500ms" },
+    });
+    let created = node.post_json("/v1/tasks", &task).await;
+    assert_eq!(created.status, 201, "{created:?}");
+    let shown = created.json();
+    let id = shown["id"].as_str().unwrap();
+    assert_eq!(created.header("location"), format!("/v1/tasks/{id}"));
+    assert_eq!(shown["status"], "pending");
+    assert_eq!(shown["waiting"]["reason"], "no_worker");
+    assert_eq!(shown["timeout"], "1m30s");
+    assert_eq!(shown["retry"]["initial"], "500ms");
+    assert_eq!(shown["payload"], task["payload"]);
+
+    let asked = json!({ "worker": "w1", "queues": ["images"], "max": 5, "wait": "30s" });
+    let leased = node.post_json("/v1/leases", &asked).await.json();
+    let lease = &leased["tasks"][0];
+    assert_eq!(lease["id"], *id);
+    assert_eq!(lease["payload"], task["payload"]);
+    assert_eq!(lease["attempt"], 1);
+    let token = lease["lease_token"].as_u64().unwrap();
+
+    let progress = json!({ "lease_token": token, "message": "half" });
+    let path = format!("/v1/tasks/{id}");
+    assert_eq!(node.post_json(&format!("{path}/progress"), &progress).await.status, 204);
+    let running = node.get(&path).await.json();
+    assert_eq!(
+        (running["progress"].as_str(), running["worker"].as_str()),
+        (Some("half"), Some("w1"))
+    );
+
+    let done = json!({ "lease_token": token, "result": { "ok": true }, "output_tail": "done\n" });
+    assert_eq!(node.post_json(&format!("{path}/complete"), &done).await.status, 204);
+    let ended = node.get(&format!("{path}?wait=30s")).await.json();
+    assert_eq!(
+        (ended["status"].as_str(), ended["has_result"].as_bool()),
+        (Some("completed"), Some(true))
+    );
+    let result = node.get(&format!("{path}/result")).await;
+    assert_eq!(
+        (result.header("content-type"), result.json()),
+        ("application/json", json!({ "ok": true }))
+    );
+    let attempts = node.get(&format!("{path}/attempts")).await.json();
+    assert_eq!(attempts["attempts"][0]["output_tail"], "done\n");
+
+    assert_eq!(node.delete(&path).await.status, 204);
+    assert_eq!(node.get(&path).await.status, 404);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn payloads_that_are_not_json_come_back_in_base64() {
+    let node = Node::start().await;
+    let id = node.create(&json!({ "kind": "k", "payload_base64": "/wAB" })).await;
+    let shown = node.get(&format!("/v1/tasks/{id}")).await.json();
+    assert_eq!((&shown["payload"], &shown["payload_base64"]), (&Value::Null, &json!("/wAB")));
+    let exact =
+        Bytes::from_static(br#"{"kind":"k","payload":{"b":1.50,  "a":12345678901234567890}}"#);
+    let shown = node.post("/v1/tasks", exact).await;
+    let body = String::from_utf8_lossy(&shown.body);
+    assert!(body.contains(r#""payload":{"b":1.50,  "a":12345678901234567890}"#), "{body}");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn ids_with_slashes_and_colons_are_found_by_their_paths() {
+    let node = Node::start().await;
+    for (id, encoded) in [("a/b:c", "a%2Fb:c"), ("a/../b", "a%2F..%2Fb"), ("x:y", "x%3Ay")] {
+        let created = node.post_json("/v1/tasks", &json!({ "kind": "k", "id": id })).await;
+        assert_eq!(created.status, 201);
+        let location = created.header("location").to_owned();
+        for path in [location, format!("/v1/tasks/{encoded}")] {
+            assert_eq!(node.get(&path).await.json()["id"], id, "{path}");
+        }
+        let answer = node.post(&format!("/v1/tasks/{encoded}/cancel"), "").await;
+        assert_eq!(answer.json()["status"], "cancelled");
+    }
+    let answer = node.post("/v1/queues/a%2Fb/pause", "").await;
+    assert_eq!(
+        (answer.json()["name"].as_str(), answer.json()["paused"].as_bool()),
+        (Some("a/b"), Some(true))
+    );
+    assert_eq!(node.get("/v1/queues/a%2Fb").await.json()["paused"], true);
+    assert_eq!(node.post("/v1/queues/a%2Fb/resume", "").await.json()["paused"], false);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_repeat_is_the_same_task_and_another_body_a_conflict() {
+    let node = Node::start().await;
+    for name in ["id", "idempotency_key"] {
+        let task = json!({ "kind": "k", name: "mine", "payload": 1 });
+        let first = node.post_json("/v1/tasks", &task).await;
+        assert_eq!(first.status, 201, "{first:?}");
+        let again = node.post_json("/v1/tasks", &task).await;
+        assert_eq!((again.status, &again.json()["id"]), (200, &first.json()["id"]));
+        let other = json!({ "kind": "k", name: "mine", "payload": 2 });
+        let answer = node.post_json("/v1/tasks", &other).await;
+        assert_eq!((answer.status, answer.fields()), (409, vec![name.to_owned()]));
+        assert_eq!(answer.problem()["reason"], "conflict");
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_failure_backs_off_and_is_told() {
+    let node = Node::start().await;
+    let retry = json!({ "initial": "1h", "max": "1h", "jitter": "none" });
+    let id = node.create(&json!({ "kind": "k", "retry": retry })).await;
+    let (_, token) = node.lease("k").await;
+    let path = format!("/v1/tasks/{id}");
+    let failed = json!({ "lease_token": token, "error": "no such file" });
+    assert_eq!(node.post_json(&format!("{path}/fail"), &failed).await.status, 204);
+    let shown = node.get(&path).await.json();
+    assert_eq!(shown["status"], "scheduled");
+    assert_eq!(shown["error"], json!({ "reason": "error", "message": "no such file" }));
+    assert_eq!(
+        (&shown["waiting"]["reason"], &shown["waiting"]["attempt"]),
+        (&json!("backing_off"), &json!(1))
+    );
+
+    assert_eq!(
+        node.post_json(&format!("{path}/reschedule"), &json!({ "delay": "0s" })).await.status,
+        200
+    );
+    let (_, token) = node.lease("k").await;
+    let failed = json!({ "lease_token": token, "error": "useless", "permanent": true });
+    assert_eq!(node.post_json(&format!("{path}/fail"), &failed).await.status, 204);
+    let shown = node.get(&path).await.json();
+    assert_eq!(
+        (&shown["status"], &shown["error"]["reason"]),
+        (&json!("failed"), &json!("permanent"))
+    );
+    assert_eq!(node.post(&format!("{path}/retry"), "").await.json()["status"], "pending");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn lists_are_filtered_and_paged() {
+    let node = Node::start().await;
+    let task = |n: usize| {
+        let queue = if n.is_multiple_of(2) { "even" } else { "odd" };
+        json!({ "kind": "k", "queue": queue, "labels": { "n": n.to_string(), "url": "a=b:c" } })
+    };
+    let tasks: Vec<Value> = (0..25).map(task).collect();
+    let made = node.post_json("/v1/tasks/batch", &json!({ "tasks": tasks })).await.json();
+    assert_eq!(made["results"].as_array().unwrap().len(), 25);
+    let last = made["results"][24]["id"].as_str().unwrap();
+    node.post(&format!("/v1/tasks/{last}/cancel"), "").await;
+
+    let count = async |query: &str| {
+        let page = node.get(&format!("/v1/tasks?{query}")).await;
+        assert_eq!(page.status, 200, "{query}: {page:?}");
+        page.json()["tasks"].as_array().unwrap().len()
+    };
+    assert_eq!(count("").await, 25);
+    assert_eq!(count("queue=odd").await, 12);
+    assert_eq!(count("status=pending").await, 24);
+    assert_eq!(count("status=pending,cancelled").await, 25);
+    assert_eq!(count("status=cancelled&status=failed").await, 1);
+    assert_eq!(count("label=n=7").await, 1);
+    assert_eq!(count("label=url=a%3Db:c&label=n=8&queue=even").await, 1);
+    assert_eq!(count("label=n=7&label=url=x").await, 0);
+    assert_eq!(count("kind=other").await, 0);
+    assert_eq!(count("created_to=2000-01-01T00:00:00Z").await, 0);
+    assert_eq!(count("created_from=2000-01-01T00:00:00Z&run_at_to=2400-01-01T00:00:00Z").await, 25);
+
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = node.get(&format!("/v1/tasks?limit=10{cursor}")).await.json();
+        let ids = page["tasks"].as_array().unwrap().iter().map(|task| task["id"].clone());
+        seen.extend(ids);
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    let mut newest_first = made["results"].as_array().unwrap().clone();
+    newest_first.reverse();
+    let newest_first: Vec<Value> = newest_first.iter().map(|one| one["id"].clone()).collect();
+    assert_eq!(seen, newest_first);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn many_are_changed_by_a_filter() {
+    let node = Node::start().await;
+    let tasks: Vec<Value> = (0..5).map(|_| json!({ "kind": "k", "queue": "bulk-q" })).collect();
+    node.post_json("/v1/tasks/batch", &json!({ "tasks": tasks })).await;
+    node.create(&json!({ "kind": "k", "queue": "other" })).await;
+    let filter = json!({ "queue": "bulk-q" });
+    for (action, changed, skipped) in [("cancel", 5, 0), ("cancel", 0, 5), ("retry", 5, 0)] {
+        let answer =
+            node.post_json("/v1/tasks/bulk", &json!({ "action": action, "filter": filter })).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let outcome = answer.json();
+        if action == "cancel" && changed == 0 {
+            // Cancelling again what is cancelled is no error; either count tells that none changed.
+            continue;
+        }
+        assert_eq!((&outcome["changed"], &outcome["skipped"]), (&json!(changed), &json!(skipped)));
+    }
+    assert_eq!(node.get("/v1/queues/other").await.json()["pending"], 1);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn queues_workers_and_the_server_are_shown() {
+    let node = Node::start().await;
+    node.create(&json!({ "kind": "k", "queue": "q" })).await;
+    node.create(&json!({ "kind": "k", "queue": "q", "delay": "1h" })).await;
+    let queues = node.get("/v1/queues").await.json();
+    let queue = &queues["queues"][0];
+    assert_eq!(
+        (&queue["name"], &queue["pending"], &queue["scheduled"]),
+        (&json!("q"), &json!(1), &json!(1))
+    );
+
+    let leased =
+        node.post_json("/v1/leases", &json!({ "worker": "w", "kinds": ["none"] })).await.json();
+    let session = leased["session"].as_str().unwrap();
+    let workers = node.get("/v1/workers").await.json();
+    assert_eq!(
+        (&workers["workers"][0]["name"], &workers["workers"][0]["session"]),
+        (&json!("w"), &json!(session))
+    );
+    assert_eq!(node.post(&format!("/v1/sessions/{session}/heartbeat"), "").await.status, 200);
+    assert_eq!(node.post("/v1/workers/w/drain", "").await.json()["workers"][0]["draining"], true);
+    assert_eq!(node.delete(&format!("/v1/sessions/{session}")).await.status, 204);
+    assert_eq!(node.get("/v1/workers").await.json()["workers"], json!([]));
+
+    let info = node.get("/v1/info").await.json();
+    assert_eq!((&info["ready"], &info["limits"]["payload_bytes"]), (&json!(true), &json!(1 << 20)));
+    assert_eq!(node.get("/readyz").await.json()["ready"], true);
+    assert_eq!(node.get("/").await.header("location"), "/docs");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_queue_says_when_to_try_again() {
+    let mut options = rota_engine::EngineOptions::default();
+    options.machine.queue_length_max = 2;
+    let node = Node::start_with(options, rota_server::ServerOptions::default()).await;
+    for _ in 0..2 {
+        node.create(&json!({ "kind": "k" })).await;
+    }
+    let answer = node.post_json("/v1/tasks", &json!({ "kind": "k" })).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (429, "1"));
+    insta::assert_json_snapshot!("problem_of_a_full_queue", answer.problem());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn configured_limits_are_in_force_and_named() {
+    let limits = rota_server::Limits {
+        payload_bytes: 10,
+        labels: 1,
+        batch: 2,
+        page_size: 3,
+        json_depth: 2,
+        ..rota_server::Limits::default()
+    };
+    let node = Node::start_limited(limits).await;
+    let limit = async |path: &str, body: Value| {
+        let answer = node.post_json(path, &body).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        answer.problem()["errors"][0]["limit"].clone()
+    };
+    let task = |member: &str, value: Value| json!({ "kind": "k", member: value });
+    let named = |name: &str, max: u64| json!({ "name": name, "max": max });
+    assert_eq!(
+        limit("/v1/tasks", task("payload", json!("0123456789"))).await,
+        named("payload_bytes", 10)
+    );
+    assert_eq!(limit("/v1/tasks", task("payload", json!([[[]]]))).await, named("json_depth", 2));
+    assert_eq!(
+        limit("/v1/tasks", task("labels", json!({ "a": "", "b": "" }))).await,
+        named("labels", 1)
+    );
+    assert_eq!(
+        limit("/v1/tasks", task("queue", json!("q".repeat(129)))).await,
+        named("name_characters", 128)
+    );
+    let tasks = json!({ "tasks": [task("queue", json!("q")), task("queue", json!("q")), task("queue", json!("q"))] });
+    assert_eq!(limit("/v1/tasks/batch", tasks).await, named("batch", 2));
+    assert_eq!(node.get("/v1/tasks?limit=4").await.fields(), ["limit"]);
+    assert_eq!(node.get("/v1/info").await.json()["limits"]["json_depth"], 2);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn results_are_not_to_be_guessed_at_by_browsers() {
+    let node = Node::start().await;
+    let id = node.create(&json!({ "kind": "k" })).await;
+    let (_, token) = node.lease("k").await;
+    let done = json!({ "lease_token": token, "result": "<script>" });
+    node.post_json(&format!("/v1/tasks/{id}/complete"), &done).await;
+    let answer = node.get(&format!("/v1/tasks/{id}/result")).await;
+    assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    let head = Request::head(format!("/v1/tasks/{id}")).body(Full::default()).unwrap();
+    let answer = node.send(head).await;
+    assert_eq!((answer.status, answer.body.len()), (200, 0));
+    node.stop().await;
+}
