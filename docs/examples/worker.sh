@@ -1,0 +1,110 @@
+#!/bin/sh
+# A Rota worker in shell, with curl and jq: runs PROGRAM for every task of a kind.
+#
+#   worker.sh KIND PROGRAM [ARGUMENT]...
+#
+# The program gets the task's payload on standard input and finds ROTA_TASK_ID, ROTA_ATTEMPT and
+# ROTA_LEASE_TOKEN (the fencing token) in its environment. Exit code 0 completes the task: what was
+# printed is its result, as JSON if it is JSON, else as a text. 65 (EX_DATAERR) fails it for good;
+# every other code is a failed attempt, tried again as the task's policy says.
+#
+# Settings: ROTA_URL (http://127.0.0.1:7420), ROTA_TOKEN (none), ROTA_NAME (the host's name and this
+# process's number), ROTA_TTL (60s): silent for so long, the worker is taken for gone; its heartbeat
+# comes three times as often. SIGTERM and SIGINT end it after the task in hand.
+set -u
+
+kind=${1:?usage: worker.sh KIND PROGRAM [ARGUMENT]...}
+shift
+url=${ROTA_URL:-http://127.0.0.1:7420}
+name=${ROTA_NAME:-$(uname -n | tr -cd 'A-Za-z0-9.-')-$$}
+ttl=${ROTA_TTL:-60s}
+
+umask 077
+dir=$(mktemp -d)
+session=
+stop=
+waiting=
+
+finish() {
+    # Ending the session gives back what was leased a moment ago.
+    [ -z "$session" ] || api DELETE "/v1/sessions/$session" </dev/null >/dev/null
+    rm -rf "$dir"
+}
+trap finish EXIT
+trap 'stop=1; [ -z "$waiting" ] || kill "$waiting" 2>/dev/null' TERM INT
+
+# The token stands in a file: arguments show in the list of processes.
+{
+    echo 'content-type: application/json'
+    [ -z "${ROTA_TOKEN:-}" ] || echo "authorization: Bearer $ROTA_TOKEN"
+} >"$dir/headers"
+
+# api METHOD PATH: sends standard input, prints the answer; fails unless it is 2xx.
+api() {
+    curl --silent --show-error --fail-with-body --max-time 90 \
+        --header "@$dir/headers" --request "$1" --data-binary @- "$url$2"
+}
+
+# report VERB ID: sends standard input again and again until somebody answers. A refusal says that the
+# lease is no longer ours: the task is another's, or was cancelled.
+report() {
+    cat >"$dir/report"
+    for pause in 1 1 2 4 8 16; do
+        answer=$(api POST "/v1/tasks/$2/$1" <"$dir/report" 2>"$dir/problem") && return
+        case $answer in
+        *'"status":4'*) echo "$2: $(echo "$answer" | jq -r .detail)" >&2 && return ;;
+        esac
+        sleep "$pause"
+    done
+    echo "$2: not reported: $(cat "$dir/problem")" >&2
+}
+
+beat() {
+    while sleep $((${ttl%s} / 3)); do
+        api POST "/v1/sessions/$session/heartbeat" </dev/null
+    done >/dev/null 2>&1
+}
+
+work() {
+    id=$(jq -r '.tasks[0].id' "$dir/lease")
+    token=$(jq -r '.tasks[0].lease_token' "$dir/lease")
+    attempt=$(jq -r '.tasks[0].attempt' "$dir/lease")
+    jq -c '.tasks[0].payload' "$dir/lease" >"$dir/payload"
+    beat &
+    beating=$!
+    ROTA_TASK_ID=$id ROTA_ATTEMPT=$attempt ROTA_LEASE_TOKEN=$token \
+        "$@" <"$dir/payload" >"$dir/out" 2>"$dir/err"
+    code=$?
+    kill "$beating"
+    tail -c 65536 "$dir/err" >"$dir/tail"
+    if [ "$code" = 0 ]; then
+        jq -n --argjson token "$token" --rawfile out "$dir/out" --rawfile tail "$dir/tail" \
+            '{lease_token: $token, result: ($out | try fromjson catch $out), output_tail: $tail}' |
+            report complete "$id"
+    else
+        jq -n --argjson token "$token" --arg code "$code" --rawfile tail "$dir/tail" \
+            '{lease_token: $token, error: "exit code \($code)", permanent: ($code == "65"),
+              output_tail: $tail}' |
+            report fail "$id"
+    fi
+}
+
+while [ -z "$stop" ]; do
+    jq -n --arg worker "$name" --arg kind "$kind" --arg ttl "$ttl" --arg session "$session" \
+        '{worker: $worker, kinds: [$kind], max: 1, wait: "20s", ttl: $ttl}
+         + if $session == "" then {} else {session: $session} end' >"$dir/ask"
+    # In the background, so that a signal does not have to wait for the end of the poll.
+    api POST /v1/leases <"$dir/ask" >"$dir/lease" 2>"$dir/problem" &
+    waiting=$!
+    if wait "$waiting"; then
+        session=$(jq -r .session "$dir/lease")
+        [ "$(jq '.tasks | length' "$dir/lease")" = 0 ] || work "$@"
+        [ "$(jq .draining "$dir/lease")" = false ] || stop=1
+    elif [ -z "$stop" ]; then
+        case $(jq -r .status "$dir/lease" 2>/dev/null) in
+        404 | 409) session= ;; # It has ended: the next call opens another.
+        *) cat "$dir/problem" >&2 && sleep 1 ;;
+        esac
+    fi
+    waiting=
+done

@@ -1,0 +1,99 @@
+//! A shell script is a worker: `docs/examples/worker.sh`, exactly as users get it, over the pull
+//! interface.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use rota_client::{
+    task,
+    v1::{FailureReason, ListWorkersRequest, TaskStatus},
+};
+use rota_tests::process::{LOOK, PATIENCE, Server, end};
+use serde_json::json;
+use tokio::{process::Command, time::timeout};
+
+fn script() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    root.join("docs/examples/worker.sh")
+}
+
+/// The script, serving a kind with a program.
+fn worker(server: &Server, kind: &str, program: &[&str]) -> Command {
+    let mut command = Command::new(script());
+    command.arg(kind).args(program).env("ROTA_URL", server.url()).env("ROTA_NAME", "script");
+    command.env_remove("ROTA_TOKEN").stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+#[tokio::test]
+async fn tasks_are_done_fail_and_are_done_after_all() {
+    let server = Server::start(&[]).await;
+    let client = server.client();
+    let program = r#"
+        jq -r '"hello \(.name), attempt \(env.ROTA_ATTEMPT)"'
+        [ "$ROTA_ATTEMPT" = 2 ] || { echo "not at the first attempt" >&2; exit 1; }
+    "#;
+    let mut worker = worker(&server, "greet", &["sh", "-c", program]).spawn().expect("a worker");
+    let new = task("greet").payload_json(&json!({ "name": "Ada" }));
+    let new = new.backoff(Duration::from_millis(10), 1.0, Duration::from_millis(10));
+    let created = client.create_task(new).await.expect("created");
+    let ended = timeout(PATIENCE, client.wait_task(&created.id)).await.expect("in time");
+    let ended = ended.expect("a task");
+    assert_eq!((ended.status(), ended.attempt), (TaskStatus::Completed, 2), "{ended:?}");
+    assert_eq!(ended.worker, "script");
+    let result = client.get_result(&created.id).await.expect("a result");
+    assert_eq!(result, json!("hello Ada, attempt 2\n").to_string());
+    let attempts = client.list_attempts(&created.id).await.expect("a history");
+    assert_eq!(attempts[0].error.as_ref().expect("it failed").message, "exit code 1");
+    assert_eq!(attempts[0].output_tail, "not at the first attempt\n");
+
+    let status = end(&mut worker).await;
+    assert!(status.success(), "{status}");
+    let workers = client.list_workers(ListWorkersRequest {}).await.expect("workers").workers;
+    assert_eq!(workers, [], "the session is over when the script is");
+}
+
+#[tokio::test]
+async fn bad_data_fails_for_good_and_what_is_json_is_a_json_result() {
+    let server = Server::start(&[]).await;
+    let client = server.client();
+    let program = "jq -e '.n * 2' || exit 65";
+    let mut worker = worker(&server, "double", &["sh", "-c", program]).spawn().expect("a worker");
+    let good = client.create_task(task("double").payload_json(&json!({ "n": 21 }))).await;
+    let bad = client.create_task(task("double").payload_json(&json!("no number"))).await;
+    let (good, bad) = (good.expect("created").id, bad.expect("created").id);
+    let ended = client.wait_task(&bad).await.expect("a task");
+    assert_eq!((ended.status(), ended.attempt), (TaskStatus::Failed, 1), "{ended:?}");
+    assert_eq!(ended.error.expect("why").reason(), FailureReason::Permanent);
+    assert_eq!(client.wait_task(&good).await.expect("a task").status(), TaskStatus::Completed);
+    assert_eq!(client.get_result(&good).await.expect("a result"), "42");
+    assert!(end(&mut worker).await.success());
+}
+
+#[tokio::test]
+async fn it_beats_while_it_works_and_survives_a_killed_server() {
+    let mut server = Server::start(&[]).await;
+    let client = server.client();
+    let mut worker = worker(&server, "slow", &["sleep", "7"]);
+    let mut worker = worker.env("ROTA_TTL", "5s").spawn().expect("a worker");
+    // Longer than the session's TTL: without a heartbeat it would be lost.
+    let first = client.create_task(task("slow")).await.expect("created");
+    let ended = timeout(PATIENCE, client.wait_task(&first.id)).await.expect("in time");
+    let ended = ended.expect("a task");
+    assert_eq!((ended.status(), ended.attempt), (TaskStatus::Completed, 1), "{ended:?}");
+
+    // The server is killed while the script works for it.
+    let second = client.create_task(task("slow")).await.expect("created");
+    let mut look = tokio::time::interval(LOOK);
+    while client.get_task(&second.id).await.expect("a task").worker.is_empty() {
+        look.tick().await;
+    }
+    server.kill_and_restart().await;
+    let ended = timeout(PATIENCE, client.wait_task(&second.id)).await.expect("in time");
+    let ended = ended.expect("a task");
+    assert_eq!((ended.status(), ended.attempt), (TaskStatus::Completed, 1), "{ended:?}");
+    assert!(end(&mut worker).await.success());
+}
