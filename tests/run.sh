@@ -7,7 +7,10 @@ cd "$(dirname "$0")/.."
 log="$(mktemp)"
 trap 'rm -f "$log"' EXIT
 
-# The tests of real processes start target/debug/rota.
+# The tests of real processes start this binary. No test's own build makes it: cargo links a binary
+# for the tests of its own package alone.
+cargo build --package rota --locked
+
 if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --workspace --locked --no-fail-fast 2>&1 | tee -a "$log" || failed=1
     cargo test --workspace --locked --doc 2>&1 | tee -a "$log" || failed=1
