@@ -7,7 +7,7 @@ use std::{
 };
 
 use rota_core::{Machine, MachineLimits, Retention};
-use rota_store::{Leadership, Store, StoreError, StoreStatus};
+use rota_store::{Leadership, Member, Store, StoreError, StoreStatus};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
@@ -208,10 +208,11 @@ struct Leader {
 impl Leader {
     async fn run(self, mut inbox: mpsc::Receiver<Request>) {
         let mut broken = None;
+        let me = Member::alone(&self.options.node);
         while !self.stop.is_cancelled() {
             self.shared.phase.send_replace(Phase::Campaigning);
             let leadership = tokio::select! {
-                won = self.store.campaign(&self.options.node) => won,
+                won = self.store.campaign(&me) => won,
                 () = self.stop.cancelled() => break,
             };
             match leadership {
@@ -265,7 +266,7 @@ impl Leader {
         let end = coordinator.run(inbox, leadership.as_ref(), &self.stop).await;
         // What flowed down under this leadership is over; sessions come back under the next.
         let _ = self.workers.send(ToWorkers::DetachAll).await;
-        leadership.resign().await;
+        leadership.resign(None).await;
         Ok(end)
     }
 }

@@ -13,8 +13,8 @@ mod store;
 
 pub use embedded::{EmbeddedOptions, EmbeddedStore};
 pub use model::{
-    Batch, BatchLimits, BatchSeq, Direction, Epoch, Fence, Head, KEY_BYTES_MAX, KeyRange, Mutation,
-    Page, Revision, Space, SpaceShape, VALUE_BYTES_MAX,
+    Batch, BatchLimits, BatchSeq, Direction, Epoch, Fence, Head, KEY_BYTES_MAX, KeyRange, Member,
+    Mutation, Page, Revision, Seat, Space, SpaceShape, VALUE_BYTES_MAX,
 };
 pub use store::{
     Change, ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus,

@@ -63,6 +63,32 @@ pub struct Fence {
     pub epoch: Epoch,
 }
 
+/// A node, as the others see it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Member {
+    /// Its name: unique among the nodes of one store, for people and for naming a successor.
+    pub name: String,
+    /// Where other nodes reach its API, such as `http://10.0.0.7:7420`; `None` where no other can.
+    pub address: Option<String>,
+}
+
+impl Member {
+    /// A node that no other node can reach.
+    #[must_use]
+    pub fn alone(name: impl Into<String>) -> Self {
+        Self { name: name.into(), address: None }
+    }
+}
+
+/// The leader's seat, taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seat {
+    /// Who has it.
+    pub member: Member,
+    /// Since when: the number of this leadership.
+    pub epoch: Epoch,
+}
+
 /// One change to one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mutation {

@@ -5,9 +5,11 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::Stream;
+use tokio::sync::watch;
 
 use crate::model::{
-    Batch, BatchLimits, Direction, Epoch, Fence, Head, KeyRange, Mutation, Page, Revision, Space,
+    Batch, BatchLimits, Direction, Epoch, Fence, Head, KeyRange, Member, Mutation, Page, Revision,
+    Seat, Space,
 };
 
 /// An ordered, durable, fenced key-value store.
@@ -52,9 +54,16 @@ pub trait Store: Send + Sync + 'static {
     /// Batches as they land, from the first one after `after`.
     async fn watch(&self, after: Revision) -> Result<ChangeStream, StoreError>;
 
-    /// Waits until this process is the leader. `name` is for people: it is what other nodes see as
-    /// the leader's name. Cancel safe: a dropped campaign leaves no leader behind.
-    async fn campaign(&self, name: &str) -> Result<Box<dyn Leadership>, StoreError>;
+    /// Waits until this process is the leader, and is a member until it wins, fails or is dropped;
+    /// then its leadership is. Cancel safe: a dropped campaign leaves no leader behind.
+    async fn campaign(&self, me: &Member) -> Result<Box<dyn Leadership>, StoreError>;
+
+    /// Who leads, as far as this process knows; `None` while nobody does or nothing is known. It
+    /// may lag behind the truth, so it serves to find the leader, never to prove who that is.
+    fn leader(&self) -> watch::Receiver<Option<Seat>>;
+
+    /// Who campaigns or leads now, by name.
+    async fn members(&self) -> Result<Vec<Member>, StoreError>;
 
     /// How the store is: never fails, and answers within a second or so, because an operator asks
     /// when things are bad.
@@ -79,8 +88,10 @@ pub trait Leadership: Send + Sync {
     /// backend closed). Until then it is held.
     async fn lost(&self);
 
-    /// Gives leadership up at once, so that another node need not wait for it to expire.
-    async fn resign(self: Box<Self>);
+    /// Gives leadership up at once, so that another node need not wait for it to expire. Where a
+    /// successor is named, other members let it go first for a moment (seconds); one that does not
+    /// exist or does not come delays the election by no more.
+    async fn resign(self: Box<Self>, successor: Option<&str>);
 }
 
 /// A frozen view of the store. Reading it never blocks commits. Holding one for long may cost the

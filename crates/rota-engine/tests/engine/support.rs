@@ -17,7 +17,7 @@ use rota_engine::{
 };
 use rota_store::{
     Batch, BatchLimits, ChangeStream, CommitError, EmbeddedOptions, EmbeddedStore, Fence, Head,
-    Leadership, Revision, Snapshot, Space, Store, StoreError, StoreStatus,
+    Leadership, Member, Revision, Seat, Snapshot, Space, Store, StoreError, StoreStatus,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -108,8 +108,16 @@ impl Store for MoodyStore {
         self.inner.watch(after).await
     }
 
-    async fn campaign(&self, name: &str) -> Result<Box<dyn Leadership>, StoreError> {
-        self.inner.campaign(name).await
+    async fn campaign(&self, me: &Member) -> Result<Box<dyn Leadership>, StoreError> {
+        self.inner.campaign(me).await
+    }
+
+    fn leader(&self) -> watch::Receiver<Option<Seat>> {
+        self.inner.leader()
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, StoreError> {
+        self.inner.members().await
     }
 
     async fn status(&self) -> StoreStatus {

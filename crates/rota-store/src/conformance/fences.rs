@@ -5,7 +5,7 @@ use super::{
     rig::{HOT, Rig, within},
 };
 use crate::{
-    model::{Epoch, Fence},
+    model::{Epoch, Fence, Member, Seat},
     store::CommitError,
 };
 
@@ -14,7 +14,7 @@ pub(super) async fn a_campaign_gives_a_new_epoch(factory: &dyn StoreFactory) {
     assert!(rig.leadership.fence().epoch > Epoch(0));
     for _ in 0..5 {
         let before = rig.leadership.fence().epoch;
-        rig.leadership.resign().await;
+        rig.leadership.resign(None).await;
         rig = Rig::lead(rig.store).await;
         assert!(rig.leadership.fence().epoch > before);
         assert_eq!(rig.store.status().await.epoch, rig.leadership.fence().epoch);
@@ -25,28 +25,30 @@ pub(super) async fn a_second_campaign_waits_for_the_first(factory: &dyn StoreFac
     let rig = Rig::new(factory).await;
     let first = rig.leadership.fence().epoch;
     let store = rig.store.clone();
-    let mut second = tokio::spawn(async move { store.campaign("second").await.unwrap() });
+    let mut second =
+        tokio::spawn(async move { store.campaign(&Member::alone("second")).await.unwrap() });
     // It has had every chance to win while the first one goes on writing.
     for _ in 0..20 {
         rig.write(HOT, &[("a", Some("1"))]).await;
         tokio::task::yield_now().await;
     }
     assert!(!second.is_finished(), "two leaders at once");
-    rig.leadership.resign().await;
+    rig.leadership.resign(None).await;
     let second = within(&mut second).await.unwrap();
     assert!(second.fence().epoch > first);
 }
 
 pub(super) async fn a_dropped_campaign_leaves_no_leader(factory: &dyn StoreFactory) {
+    let me = Member::alone("dropped");
     let rig = Rig::new(factory).await;
     for _ in 0..20 {
-        let mut campaign = Box::pin(rig.store.campaign("dropped"));
+        let mut campaign = Box::pin(rig.store.campaign(&me));
         assert!(futures_util::poll!(&mut campaign).is_pending(), "two leaders at once");
     }
-    rig.leadership.resign().await;
+    rig.leadership.resign(None).await;
     // Now that the seat is free, some of these get as far as winning before they are dropped.
     for polls in 0..20 {
-        let mut campaign = Box::pin(rig.store.campaign("dropped"));
+        let mut campaign = Box::pin(rig.store.campaign(&me));
         for _ in 0..polls {
             if futures_util::poll!(&mut campaign).is_ready() {
                 break;
@@ -71,7 +73,7 @@ pub(super) async fn a_dropped_leadership_frees_the_seat(factory: &dyn StoreFacto
 pub(super) async fn an_earlier_epoch_cannot_write(factory: &dyn StoreFactory) {
     let rig = Rig::new(factory).await;
     let old = rig.leadership.fence();
-    rig.leadership.resign().await;
+    rig.leadership.resign(None).await;
     let rig = Rig::lead(rig.store).await;
     refuses(&rig, old).await;
 }
@@ -104,7 +106,7 @@ pub(super) async fn a_resigned_leadership_cannot_write(factory: &dyn StoreFactor
     let rig = Rig::new(factory).await;
     let fence = rig.leadership.fence();
     let batch = rig.next().await;
-    rig.leadership.resign().await;
+    rig.leadership.resign(None).await;
     let refused = rig.store.commit(fence, batch).await;
     assert!(matches!(refused, Err(CommitError::Fenced { .. })), "{refused:?}");
 }
@@ -126,10 +128,74 @@ pub(super) async fn epochs_grow_across_reopening(factory: &dyn StoreFactory) {
     }
 }
 
+pub(super) async fn the_leader_is_known(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let mut leader = store.leader();
+    let me = Member { name: "a".to_owned(), address: Some("http://a:1".to_owned()) };
+    let leadership = within(store.campaign(&me)).await.unwrap();
+    let seat = Seat { member: me, epoch: leadership.fence().epoch };
+    within(leader.wait_for(|now| now.as_ref() == Some(&seat))).await.unwrap();
+    leadership.resign(None).await;
+    within(leader.wait_for(Option::is_none)).await.unwrap();
+    let rig = Rig::lead(store).await;
+    let epoch = rig.leadership.fence().epoch;
+    let is_new = |now: &Option<Seat>| now.as_ref().is_some_and(|seat| seat.epoch == epoch);
+    within(leader.wait_for(is_new)).await.unwrap();
+}
+
+pub(super) async fn members_are_those_who_campaign_or_lead(factory: &dyn StoreFactory) {
+    let rig = Rig::new(factory).await;
+    let names = async || {
+        let members = rig.store.members().await.unwrap();
+        members.into_iter().map(|member| member.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names().await, ["obligation"]);
+    let (store, me) = (rig.store.clone(), Member::alone("another"));
+    let campaign = tokio::spawn(async move { store.campaign(&me).await.is_ok() });
+    within(async {
+        while names().await != ["another", "obligation"] {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    campaign.abort();
+    within(async {
+        while names().await != ["obligation"] {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+pub(super) async fn a_named_successor_goes_first(factory: &dyn StoreFactory) {
+    let mut rig = Rig::new(factory).await;
+    for _ in 0..3 {
+        let mut campaigns = tokio::task::JoinSet::new();
+        for name in ["first", "second", "third"] {
+            let (store, me) = (rig.store.clone(), Member::alone(name));
+            campaigns.spawn(async move { (me.name.clone(), store.campaign(&me).await) });
+        }
+        within(async {
+            while rig.store.members().await.unwrap().len() < 4 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        rig.leadership.resign(Some("second")).await;
+        let (name, leadership) = within(campaigns.join_next()).await.unwrap().unwrap();
+        assert_eq!(name, "second");
+        campaigns.shutdown().await;
+        leadership.unwrap().resign(Some("nobody of that name")).await;
+        // It is waited for, but not for ever.
+        rig = Rig::lead(rig.store).await;
+    }
+}
+
 pub(super) async fn closing_ends_a_leadership(factory: &dyn StoreFactory) {
     let rig = Rig::new(factory).await;
     let store = rig.store.clone();
-    let waiting = tokio::spawn(async move { store.campaign("waiting").await.is_ok() });
+    let waiting =
+        tokio::spawn(async move { store.campaign(&Member::alone("waiting")).await.is_ok() });
     {
         let mut lost = std::pin::pin!(rig.leadership.lost());
         assert!(futures_util::poll!(&mut lost).is_pending(), "lost without a reason");

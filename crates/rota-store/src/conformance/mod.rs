@@ -53,7 +53,8 @@ macro_rules! for_each_obligation {
                 a_dropped_campaign_leaves_no_leader, a_dropped_leadership_frees_the_seat,
                 an_earlier_epoch_cannot_write, a_later_epoch_that_nobody_has_cannot_write,
                 a_resigned_leadership_cannot_write, no_epoch_before_reopening_can_write,
-                epochs_grow_across_reopening, closing_ends_a_leadership;
+                epochs_grow_across_reopening, closing_ends_a_leadership, the_leader_is_known,
+                members_are_those_who_campaign_or_lead, a_named_successor_goes_first;
             writes: a_batch_survives_reopening, deletes_survive_reopening,
                 a_long_history_survives_reopening, the_head_tells_the_last_batch,
                 a_batch_out_of_order_changes_nothing, of_two_commits_with_one_number_one_lands,

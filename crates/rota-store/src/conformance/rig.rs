@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::StoreFactory;
 use crate::{
-    model::{Batch, Direction, KeyRange, Revision, Space, SpaceShape},
+    model::{Batch, Direction, KeyRange, Member, Revision, Space, SpaceShape},
     store::{CommitError, Leadership, Snapshot, Store},
 };
 
@@ -37,13 +37,13 @@ impl Rig {
     }
 
     pub(super) async fn lead(store: Arc<dyn Store>) -> Self {
-        let leadership = within(store.campaign("obligation")).await.unwrap();
+        let leadership = within(store.campaign(&Member::alone("obligation"))).await.unwrap();
         Self { store, leadership }
     }
 
     /// Gives up everything and opens the data anew.
     pub(super) async fn reopen(self, factory: &dyn StoreFactory) -> Self {
-        self.leadership.resign().await;
+        self.leadership.resign(None).await;
         self.store.close().await;
         Self::new(factory).await
     }

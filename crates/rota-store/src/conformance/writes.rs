@@ -7,7 +7,7 @@ use super::{
     rig::{HOT, LARGE, Rig, UNDECLARED, WARM, scan, within},
 };
 use crate::{
-    model::{Batch, BatchSeq, Direction, KEY_BYTES_MAX, KeyRange, VALUE_BYTES_MAX},
+    model::{Batch, BatchSeq, Direction, KEY_BYTES_MAX, KeyRange, Member, VALUE_BYTES_MAX},
     store::{CommitError, StoreError},
 };
 
@@ -291,7 +291,7 @@ pub(super) async fn a_closed_store_is_unavailable(factory: &dyn StoreFactory) {
     assert!(rig.store.get(&[(HOT, "a".into())]).await.is_err_and(unavailable));
     assert!(rig.store.head().await.is_err_and(unavailable));
     assert!(rig.store.snapshot().await.is_err_and(unavailable));
-    assert!(rig.store.campaign("late").await.is_err_and(unavailable));
+    assert!(rig.store.campaign(&Member::alone("late")).await.is_err_and(unavailable));
     assert!(snapshot.get(&[(HOT, "a".into())]).await.is_err_and(unavailable));
     assert!(rig.store.status().await.problem.is_some());
 }

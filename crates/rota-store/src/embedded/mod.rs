@@ -29,6 +29,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 pub use self::options::EmbeddedOptions;
 use self::{
@@ -42,7 +43,7 @@ use self::{
     writer::{Requests, Writer},
 };
 use crate::{
-    model::{Batch, BatchLimits, Fence, Head, Revision, Space},
+    model::{Batch, BatchLimits, Fence, Head, Member, Revision, Seat, Space},
     store::{
         Change, ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus,
     },
@@ -144,12 +145,22 @@ impl Store for EmbeddedStore {
         self.shared.changes.watch(after)
     }
 
-    async fn campaign(&self, name: &str) -> Result<Box<dyn Leadership>, StoreError> {
-        let seat = self.shared.election.wait().await?;
+    async fn campaign(&self, me: &Member) -> Result<Box<dyn Leadership>, StoreError> {
+        let joined = self.shared.election.join(me);
+        let seat = self.shared.election.wait(&me.name).await?;
         let held = self.requests.campaign(seat).await?;
-        let leadership = EmbeddedLeadership::new(held, self.requests.clone());
-        tracing::debug!(name, epoch = leadership.fence().epoch.0, "leading");
+        let leadership = EmbeddedLeadership::new(held, joined, self.requests.clone());
+        tracing::debug!(node = me.name, epoch = leadership.fence().epoch.0, "leading");
         Ok(Box::new(leadership))
+    }
+
+    fn leader(&self) -> watch::Receiver<Option<Seat>> {
+        self.shared.election.leader()
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, StoreError> {
+        self.shared.engine()?;
+        Ok(self.shared.election.joined())
     }
 
     async fn status(&self) -> StoreStatus {

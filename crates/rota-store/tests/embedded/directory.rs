@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use rota_store::{Batch, EmbeddedStore, Leadership, Space, SpaceShape, Store, StoreError};
+use rota_store::{Batch, EmbeddedStore, Leadership, Member, Space, SpaceShape, Store, StoreError};
 
 use crate::rig::{HOT, LARGE, Rig, open, options};
 
@@ -30,7 +30,7 @@ async fn dropping_a_store_releases_its_directory_in_the_end() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();
     // Somebody who still leads must not keep the directory.
-    let leadership = store.campaign("test").await.unwrap();
+    let leadership = store.campaign(&Member::alone("test")).await.unwrap();
     drop(store);
     leadership.lost().await;
     let mut ticks = tokio::time::interval(std::time::Duration::from_millis(5));
@@ -100,7 +100,7 @@ async fn spaces_may_be_added_and_left_out_later() {
     let dir = tempfile::tempdir().unwrap();
     let with = |spaces: &[Space]| EmbeddedStore::open(dir.path(), spaces, options()).unwrap();
     let write = async |store: &EmbeddedStore, space: Space| {
-        let leadership: Box<dyn Leadership> = store.campaign("test").await.unwrap();
+        let leadership: Box<dyn Leadership> = store.campaign(&Member::alone("test")).await.unwrap();
         let mut batch = Batch::new(store.head().await.unwrap().seq.next());
         batch.put(space, "key", space.name);
         store.commit(leadership.fence(), batch).await.unwrap();

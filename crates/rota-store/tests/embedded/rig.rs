@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use bytes::Bytes;
 use rota_store::{
     Batch, BatchSeq, CommitError, Direction, EmbeddedOptions, EmbeddedStore, KeyRange, Leadership,
-    Space, SpaceShape, Store, StoreError,
+    Member, Space, SpaceShape, Store, StoreError,
 };
 
 pub(crate) const HOT: Space = Space { name: "hot", shape: SpaceShape::Hot };
@@ -33,7 +33,7 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) async fn new(store: EmbeddedStore) -> Self {
-        let leadership = store.campaign("test").await.expect("nobody else leads");
+        let leadership = store.campaign(&Member::alone("test")).await.expect("nobody else leads");
         let last = store.head().await.expect("it is open").seq;
         let contents = read_all(&store).await.expect("it is whole");
         Self { store: Arc::new(store), leadership, last, contents }
