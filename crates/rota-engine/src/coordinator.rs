@@ -8,11 +8,11 @@
 use std::{future::Future, pin::Pin, sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use rota_core::{
-    Command, Effect, Machine, Mutation, Now, Refusal, Reply, Report, Submit, TaskIdSequence,
-    TaskSpec,
+    Command, Effect, Machine, Millis, MonoTime, Mutation, Now, Refusal, Reply, Report, Submit,
+    TaskIdSequence, TaskSpec,
 };
 use rota_store::{BatchSeq, Fence, Leadership, Store, StoreError};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -34,6 +34,9 @@ const STEP_COMMANDS_MAX: usize = 20_000;
 
 /// A step takes no more requests when it has so many bytes of payloads and results.
 const STEP_BYTES_MAX: usize = 8 << 20;
+/// What nobody waits for is committed together with what else comes within this time: each commit
+/// costs a flush of the disk, which delays whoever comes next.
+const GATHER: Duration = Duration::from_millis(2);
 /// When the engine stops, the batch on its way gets so long to land.
 const LAST_COMMIT_WAIT: Duration = Duration::from_secs(5);
 
@@ -73,6 +76,8 @@ pub(crate) struct Coordinator<'a> {
     pub(crate) cache: SpecCache,
     pub(crate) workers: &'a mpsc::Sender<ToWorkers>,
     step: Open,
+    /// When the machine was last told the time.
+    begun: MonoTime,
 }
 
 /// The step that is being applied.
@@ -82,6 +87,10 @@ struct Open {
     entries: Vec<bytes::Bytes>,
     commands: usize,
     bytes: usize,
+    /// Since when something waits in it.
+    since: Option<Instant>,
+    /// Whether someone waits for it, so that it is not to wait for company.
+    hurried: bool,
 }
 
 impl<'a> Coordinator<'a> {
@@ -103,6 +112,7 @@ impl<'a> Coordinator<'a> {
             cache,
             workers,
             step: Open::default(),
+            begun: MonoTime(0),
         }
     }
 
@@ -118,7 +128,7 @@ impl<'a> Coordinator<'a> {
         let mut taken = Vec::with_capacity(TAKEN_MAX);
         loop {
             let room = self.step.commands < STEP_COMMANDS_MAX && self.step.bytes < STEP_BYTES_MAX;
-            let mut landed = None;
+            let (mut landed, mut due) = (None, false);
             tokio::select! {
                 result = land(&mut in_flight), if in_flight.is_some() => landed = Some(result),
                 count = inbox.recv_many(&mut taken, TAKEN_MAX), if room => {
@@ -127,7 +137,7 @@ impl<'a> Coordinator<'a> {
                     }
                     self.take(&mut taken).await;
                 }
-                () = tokio::time::sleep(self.until_wakeup()), if in_flight.is_none() => {}
+                () = tokio::time::sleep(self.until_seal()), if in_flight.is_none() => due = true,
                 () = leadership.lost() => return End::Deposed,
                 () = stop.cancelled() => {
                     if let Some(InFlight { landed, outcome }) = in_flight.take()
@@ -144,7 +154,7 @@ impl<'a> Coordinator<'a> {
                 Some(Err(Refused::Broken(reason))) => return End::Broken(reason),
                 None => None,
             };
-            if in_flight.is_none() {
+            if in_flight.is_none() && (due || self.until_seal().is_zero()) {
                 let now = self.begin();
                 self.shared.beat(now.mono);
                 self.machine.tick();
@@ -154,18 +164,28 @@ impl<'a> Coordinator<'a> {
                     self.release(finished).await;
                 }
                 self.release(outcome).await;
+            } else if let Some(finished) = finished {
+                self.release(finished).await;
             }
         }
     }
 
-    /// How long to sleep when nothing comes in.
-    fn until_wakeup(&self) -> Duration {
-        self.machine.next_wakeup().map_or(PULSE, |wakeup| wakeup.as_duration().min(PULSE))
+    /// How long the open step may wait for more when nothing is on its way.
+    fn until_seal(&self) -> Duration {
+        let stale = self.shared.clock.now().mono.since(self.begun).as_duration();
+        let wakeup = self.machine.next_wakeup().map_or(PULSE, Millis::as_duration);
+        let wakeup = wakeup.min(PULSE).saturating_sub(stale);
+        match self.step.since {
+            None => wakeup,
+            Some(_) if self.step.hurried || self.machine.has_assignments() => Duration::ZERO,
+            Some(since) => wakeup.min(GATHER.saturating_sub(since.elapsed())),
+        }
     }
 
     fn begin(&mut self) -> Now {
         let now = self.shared.clock.now();
         self.machine.begin(now, self.seq.0);
+        self.begun = now.mono;
         now
     }
 
@@ -232,6 +252,8 @@ impl<'a> Coordinator<'a> {
         let keys = lookup::keys(&self.machine, taken);
         let lookups = lookup::read(self.store.as_ref(), keys).await;
         let now = self.begin();
+        self.step.since.get_or_insert_with(Instant::now);
+        self.step.hurried |= self.shared.someone_waits() || !taken.iter().all(Request::can_wait);
         for request in taken.drain(..) {
             match request {
                 Request::Submit { tasks, answer } => self.submit(tasks, answer, &lookups, now),

@@ -41,3 +41,17 @@ pub(crate) enum Request {
     /// Someone wants to know.
     Look(Question),
 }
+
+impl Request {
+    /// Whether nothing is lost when it is carried out a few milliseconds later: a worker's signs of
+    /// life and its reports, unless they free what others wait for.
+    pub(crate) fn can_wait(&self) -> bool {
+        let Self::Commands { commands, .. } = self else { return false };
+        commands.iter().all(|command| {
+            matches!(
+                command,
+                Command::Report { .. } | Command::Heartbeat { .. } | Command::SetCredit { .. }
+            )
+        })
+    }
+}

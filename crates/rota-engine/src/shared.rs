@@ -122,6 +122,11 @@ impl Shared {
         receiver
     }
 
+    /// Whether anybody waits for a task's end.
+    pub(crate) fn someone_waits(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
+    }
+
     /// Forgets those who stopped waiting for a task.
     pub(crate) fn forget_waiters(&self, task: TaskId) {
         let mut waiters = unpoisoned(&self.waiters);

@@ -234,6 +234,12 @@ impl Machine {
         });
     }
 
+    /// Whether there may be waiting tasks for sessions with room: sealing the step gives them.
+    #[must_use]
+    pub fn has_assignments(&self) -> bool {
+        self.roster.is_active()
+    }
+
     /// Tasks that have not ended.
     #[must_use]
     pub fn live_tasks(&self) -> usize {
