@@ -7,7 +7,7 @@ use rota_core::{
     Binds, Failure, HeldLease, LeaseToken, Millis, Name, NameError, Policy, Priority, Refusal,
     SessionId, Status, StopReason, TaskId, TaskSpec, Waiting, WallTime,
 };
-use rota_store::StoreError;
+use rota_store::{Member, Seat, StoreError, StoreStatus};
 use tokio::sync::mpsc;
 
 /// A task that a client wants done, checked against the limits of the API.
@@ -339,16 +339,42 @@ pub struct Info {
     pub node: String,
     /// The leader's name, where known.
     pub leader: Option<String>,
+    /// What this node does.
+    pub role: Role,
     /// The leadership's number.
     pub epoch: u64,
     /// When this process began.
     pub started_at: WallTime,
     /// The engine's wall clock.
     pub now: WallTime,
+    /// The revision of the store up to which this node follows; 0 while it leads alone.
+    pub revision: u64,
     /// Tasks that have not ended.
     pub live_tasks: u64,
     /// Limits in force, by name.
     pub limits: BTreeMap<&'static str, u64>,
+}
+
+/// What a node does for the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// It decides, or will as soon as the backlog is loaded: ask it.
+    Leader,
+    /// Another one does.
+    Follower(Seat),
+    /// Nobody does, as far as it knows.
+    Unknown,
+}
+
+/// The nodes of a cluster, as one of them sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterView {
+    /// Who leads.
+    pub leader: Option<Seat>,
+    /// All nodes that are there, by name.
+    pub members: Vec<Member>,
+    /// The store that they share.
+    pub store: StoreStatus,
 }
 
 /// Why the engine did not do what was asked.
@@ -366,6 +392,18 @@ pub enum EngineError {
         reason: String,
         /// When to try again.
         retry_after: Duration,
+    },
+    /// Another node leads. Nothing was changed.
+    #[error("this node does not lead")]
+    NotLeader,
+    /// Leadership cannot be handed to a node that is not there. Nothing was changed.
+    #[error("{}", named.as_ref().map_or_else(
+        || "there is no other node".to_owned(),
+        |name| format!("there is no other node of the name {name}")
+    ))]
+    NoSuccessor {
+        /// Which was asked for.
+        named: Option<String>,
     },
     /// More is asked than can be done now. Nothing was changed.
     #[error("too much at once: {reason}")]

@@ -1,98 +1,244 @@
-//! From the core's mutations to a batch of the store.
+//! From what one step came to, to the batches of the store that make it durable.
+//!
+//! One batch, where the store takes it whole. Where it does not (a store may take no more than a
+//! hundred changes at a time), it is cut between tasks, never within one: tasks do not depend on
+//! each other, so every prefix of the batches is a state that the core could have been in.
 
 use std::collections::BTreeMap;
 
-use rota_core::{Binding, DoneRecord, Mutation, TaskId};
-use rota_store::{Batch, BatchSeq};
+use bytes::Bytes;
+use rota_core::{Binding, DoneRecord, Mutation, Name, TaskId};
+use rota_store::{Batch, BatchLimits, BatchSeq, Space};
+use rustc_hash::FxHashMap;
 
 use crate::{codec, layout};
 
-/// Collects what one step came to.
-pub(crate) struct BatchBuilder {
+/// What one task adds to an entry of the retention log, and an entry to a batch, in bytes at most.
+const RETAIN_TASK_BYTES: usize = 12;
+const RETAIN_ENTRY_BYTES: usize = 64;
+
+/// What a step came to.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// The core's mutations, in its order.
+    pub(crate) mutations: Vec<Mutation>,
+    /// Entries of the retention log that have been dealt with.
+    pub(crate) dealt_with: Vec<Bytes>,
+}
+
+impl Changes {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.mutations.is_empty() && self.dealt_with.is_empty()
+    }
+
+    /// The batches that hold them, in order, numbered from `first` on. None is larger than the
+    /// store takes, unless a single task's changes are.
+    pub(crate) fn into_batches(self, first: BatchSeq, limits: BatchLimits) -> Vec<Batch> {
+        let mut whole = Portion::default();
+        for mutation in &self.mutations {
+            whole.delete_early_attempts(mutation);
+            whole.add(mutation);
+        }
+        for entry in &self.dealt_with {
+            whole.delete(layout::RETAIN, entry.clone());
+        }
+        if whole.fits(&Portion::default(), limits) {
+            return vec![whole.finish(first)];
+        }
+        let mut seq = first;
+        let mut batches = Vec::new();
+        let mut open = Portion::default();
+        for portion in self.portions() {
+            if !open.fits(&portion, limits) {
+                batches.push(std::mem::take(&mut open).finish(seq));
+                seq = seq.next();
+            }
+            open.join(portion);
+        }
+        batches.push(open.finish(seq));
+        batches
+    }
+
+    /// What may land apart from each other, in an order in which it may land.
+    fn portions(&self) -> Vec<Portion> {
+        let mut places: FxHashMap<Subject<'_>, usize> = FxHashMap::default();
+        let mut portions: Vec<Portion> = Vec::new();
+        let mut attempts = Portion::default();
+        for mutation in &self.mutations {
+            // They may be many. Without them the task's other records are as good as before, so
+            // they may go first and each by itself.
+            attempts.delete_early_attempts(mutation);
+            let place = *places.entry(Subject::of(mutation)).or_insert_with(|| {
+                portions.push(Portion::default());
+                portions.len() - 1
+            });
+            portions[place].add(mutation);
+        }
+        for entry in &self.dealt_with {
+            let mut portion = Portion::default();
+            portion.delete(layout::RETAIN, entry.clone());
+            portions.push(portion);
+        }
+        attempts.split().chain(portions).collect()
+    }
+}
+
+/// Whose changes must land together.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Subject<'a> {
+    Task(TaskId),
+    Queue(&'a Name),
+}
+
+impl<'a> Subject<'a> {
+    fn of(mutation: &'a Mutation) -> Self {
+        match mutation {
+            Mutation::PutSpec(spec) => Self::Task(spec.id),
+            Mutation::PutLive(record) => Self::Task(record.id),
+            Mutation::DeleteLive(task)
+            | Mutation::PutAttempt(task, _)
+            | Mutation::PutResult(task, _) => Self::Task(*task),
+            Mutation::PutDone(record)
+            | Mutation::DeleteDone(record)
+            | Mutation::DeleteTask(record) => Self::Task(record.id),
+            Mutation::PutQueue(name, _) => Self::Queue(name),
+        }
+    }
+}
+
+/// Changes of the store that land together, before they have a number.
+#[derive(Default)]
+struct Portion {
     batch: Batch,
+    bytes: usize,
     /// Tasks that may be removed, by the end of the span in which that begins.
     retain: BTreeMap<i64, Vec<TaskId>>,
 }
 
-impl BatchBuilder {
-    pub(crate) fn new(seq: BatchSeq) -> Self {
-        Self { batch: Batch::new(seq), retain: BTreeMap::new() }
+impl Portion {
+    fn put(&mut self, space: Space, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.batch.put(space, key, value);
+        self.bytes += self.batch.mutations.last().map_or(0, rota_store::Mutation::bytes);
     }
 
-    /// Adds one of the core's mutations.
-    pub(crate) fn add(&mut self, mutation: &Mutation) {
-        let batch = &mut self.batch;
+    fn delete(&mut self, space: Space, key: impl Into<Bytes>) {
+        self.batch.delete(space, key);
+        self.bytes += self.batch.mutations.last().map_or(0, rota_store::Mutation::bytes);
+    }
+
+    /// Whether both together are no more than the store takes, or the first is nothing.
+    fn fits(&self, other: &Self, limits: BatchLimits) -> bool {
+        let spans = other.retain.keys().filter(|span| !self.retain.contains_key(span)).count();
+        let entries = self.retain.len() + spans;
+        let tasks: usize = self.retain.values().chain(other.retain.values()).map(Vec::len).sum();
+        let count = self.batch.mutations.len() + other.batch.mutations.len() + entries;
+        let retain_bytes = entries * RETAIN_ENTRY_BYTES + tasks * RETAIN_TASK_BYTES;
+        let bytes = self.bytes + other.bytes + retain_bytes;
+        let fit = count <= limits.mutations_max && bytes <= limits.bytes_max;
+        fit || (self.batch.mutations.is_empty() && !other.batch.mutations.is_empty())
+    }
+
+    fn join(&mut self, other: Self) {
+        self.batch.mutations.extend(other.batch.mutations);
+        self.bytes += other.bytes;
+        for (span, tasks) in other.retain {
+            self.retain.entry(span).or_default().extend(tasks);
+        }
+    }
+
+    /// Each change by itself.
+    fn split(self) -> impl Iterator<Item = Self> {
+        self.batch.mutations.into_iter().map(|mutation| {
+            let bytes = mutation.bytes();
+            let batch = Batch { mutations: vec![mutation], ..Batch::default() };
+            Self { batch, bytes, retain: BTreeMap::new() }
+        })
+    }
+
+    fn finish(mut self, seq: BatchSeq) -> Batch {
+        self.batch.seq = seq;
+        for (span, tasks) in std::mem::take(&mut self.retain) {
+            self.put(layout::RETAIN, layout::retain(span, seq), codec::encode_retain(&tasks));
+        }
+        self.batch
+    }
+
+    /// Adds one of the core's mutations, but for the early attempts that it removes.
+    fn add(&mut self, mutation: &Mutation) {
         match mutation {
             Mutation::PutSpec(spec) => {
-                batch.put(layout::SPEC, layout::task(spec.id), codec::encode_spec(spec));
+                self.put(layout::SPEC, layout::task(spec.id), codec::encode_spec(spec));
                 let binding = Binding { task: spec.id, fingerprint: spec.fingerprint };
                 if let Some(id) = &spec.binds.id {
                     let value = codec::encode_binding(binding);
-                    batch.put(layout::NAME, layout::client_id(id), value);
+                    self.put(layout::NAME, layout::client_id(id), value);
                 }
                 if let Some(key) = &spec.binds.key {
                     let value = codec::encode_binding(binding);
-                    batch.put(layout::NAME, layout::idempotency_key(key), value);
+                    self.put(layout::NAME, layout::idempotency_key(key), value);
                 }
             }
             Mutation::PutLive(record) => {
-                batch.put(layout::LIVE, layout::task(record.id), codec::encode_live(record));
+                self.put(layout::LIVE, layout::task(record.id), codec::encode_live(record));
             }
-            Mutation::DeleteLive(task) => batch.delete(layout::LIVE, layout::task(*task)),
+            Mutation::DeleteLive(task) => self.delete(layout::LIVE, layout::task(*task)),
             Mutation::PutDone(record) => {
                 let space = layout::ended(record.status);
-                batch.put(space, layout::task(record.id), codec::encode_done(record));
+                self.put(space, layout::task(record.id), codec::encode_done(record));
                 let span = layout::retain_span(record.retain_until);
                 self.retain.entry(span).or_default().push(record.id);
             }
             Mutation::DeleteDone(record) => {
-                batch.delete(layout::ended(record.status), layout::task(record.id));
+                self.delete(layout::ended(record.status), layout::task(record.id));
             }
             Mutation::PutAttempt(task, record) => {
                 let key = layout::attempt(*task, record.attempt);
-                batch.put(layout::ATTEMPT, key, codec::encode_attempt(record));
+                self.put(layout::ATTEMPT, key, codec::encode_attempt(record));
             }
             Mutation::PutResult(task, result) => {
-                batch.put(layout::RESULT, layout::task(*task), result.clone());
+                self.put(layout::RESULT, layout::task(*task), result.clone());
             }
             Mutation::DeleteTask(record) => self.delete_task(record),
             Mutation::PutQueue(name, record) => {
-                batch.put(layout::QUEUE, name.to_string(), codec::encode_queue(*record));
+                self.put(layout::QUEUE, name.to_string(), codec::encode_queue(*record));
             }
         }
     }
 
     fn delete_task(&mut self, record: &DoneRecord) {
-        let batch = &mut self.batch;
         let task = layout::task(record.id);
-        batch.delete(layout::ended(record.status), task.clone());
-        batch.delete(layout::SPEC, task.clone());
+        self.delete(layout::ended(record.status), task.clone());
+        self.delete(layout::SPEC, task.clone());
         if record.has_result {
-            batch.delete(layout::RESULT, task);
+            self.delete(layout::RESULT, task);
+        }
+        // Those of the last attempts may have been written in the same step.
+        for attempt in early_attempts(record)..=record.attempt {
+            self.delete(layout::ATTEMPT, layout::attempt(record.id, attempt));
         }
         if let Some(id) = &record.binds.id {
-            batch.delete(layout::NAME, layout::client_id(id));
+            self.delete(layout::NAME, layout::client_id(id));
         }
         if let Some(key) = &record.binds.key {
-            batch.delete(layout::NAME, layout::idempotency_key(key));
-        }
-        // The last attempt has a record of its own only where it has output.
-        let own = if record.has_output { record.attempt } else { record.attempt.saturating_sub(1) };
-        for attempt in 1..=own {
-            batch.delete(layout::ATTEMPT, layout::attempt(record.id, attempt));
+            self.delete(layout::NAME, layout::idempotency_key(key));
         }
     }
 
-    /// Removes an entry of the retention log: its tasks have been dealt with.
-    pub(crate) fn delete_retain(&mut self, key: bytes::Bytes) {
-        self.batch.delete(layout::RETAIN, key);
-    }
-
-    pub(crate) fn finish(mut self) -> Batch {
-        for (span, tasks) in self.retain {
-            let key = layout::retain(span, self.batch.seq);
-            self.batch.put(layout::RETAIN, key, codec::encode_retain(&tasks));
+    /// Removes the history of a task that is removed, but for its last attempts.
+    fn delete_early_attempts(&mut self, mutation: &Mutation) {
+        let Mutation::DeleteTask(record) = mutation else { return };
+        for attempt in 1..early_attempts(record) {
+            self.delete(layout::ATTEMPT, layout::attempt(record.id, attempt));
         }
-        self.batch
+    }
+}
+
+/// The first attempt that is not an early one: at most two are not. The last one has a record of
+/// its own only where it has output, so a task that completed at once costs no delete here.
+fn early_attempts(record: &DoneRecord) -> u32 {
+    if record.attempt == 1 && !record.has_output {
+        2
+    } else {
+        record.attempt.saturating_sub(1).max(1)
     }
 }

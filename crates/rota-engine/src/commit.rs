@@ -20,13 +20,25 @@ pub(crate) enum Refused {
     Broken(String),
 }
 
-/// Commits a batch. Tries again while the store is full or away, and resolves what is ambiguous by
-/// the head; returns only when the batch has landed or never will.
+/// Commits batches one after the other. Tries again while the store is full or away, and resolves
+/// what is ambiguous by the head; returns only when all have landed or one never will.
 pub(crate) async fn commit_until_known(
     store: Arc<dyn Store>,
     fence: Fence,
-    batch: Batch,
+    batches: Vec<Batch>,
     shared: Arc<Shared>,
+) -> Result<(), Refused> {
+    for batch in batches {
+        commit_one(store.as_ref(), fence, &batch, &shared).await?;
+    }
+    Ok(())
+}
+
+async fn commit_one(
+    store: &dyn Store,
+    fence: Fence,
+    batch: &Batch,
+    shared: &Shared,
 ) -> Result<(), Refused> {
     let mut pause = PAUSE_MIN;
     let mut troubled = false;
@@ -35,14 +47,14 @@ pub(crate) async fn commit_until_known(
             Ok(_) => break,
             Err(CommitError::Fenced { .. }) => return Err(Refused::Deposed),
             Err(error @ CommitError::OutOfOrder { .. }) => {
-                return match landed(store.as_ref(), fence, &batch, &shared).await {
+                return match landed(store, fence, batch, shared).await {
                     true => Ok(()),
                     false => Err(Refused::Broken(error.to_string())),
                 };
             }
             Err(CommitError::Ambiguous(reason)) => {
                 warn!(reason, batch = batch.seq.0, "the outcome of a commit is not known");
-                if landed(store.as_ref(), fence, &batch, &shared).await {
+                if landed(store, fence, batch, shared).await {
                     break;
                 }
                 continue;

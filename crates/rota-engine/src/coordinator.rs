@@ -18,7 +18,7 @@ use tracing::error;
 
 use crate::{
     api::{EngineError, NewTask, RunAt, Submitted},
-    batch::BatchBuilder,
+    batch::Changes,
     cache::SpecCache,
     commit::{Refused, commit_until_known},
     dispatch::{ToWorkers, WorkerEffect},
@@ -45,6 +45,8 @@ const LAST_COMMIT_WAIT: Duration = Duration::from_secs(5);
 pub(crate) enum End {
     /// It was told to stop.
     Stopped,
+    /// It was told to hand over, to this node if one is named.
+    Resigned(Option<String>),
     /// Another leads.
     Deposed,
     /// The store cannot be used any more.
@@ -76,6 +78,8 @@ pub(crate) struct Coordinator<'a> {
     pub(crate) cache: SpecCache,
     pub(crate) workers: &'a mpsc::Sender<ToWorkers>,
     step: Open,
+    /// It is to hand over, to this node if one is named.
+    resigning: Option<Option<String>>,
     /// When the machine was last told the time.
     begun: MonoTime,
 }
@@ -112,6 +116,7 @@ impl<'a> Coordinator<'a> {
             cache,
             workers,
             step: Open::default(),
+            resigning: None,
             begun: MonoTime(0),
         }
     }
@@ -127,7 +132,15 @@ impl<'a> Coordinator<'a> {
         let mut in_flight: Option<InFlight> = None;
         let mut taken = Vec::with_capacity(TAKEN_MAX);
         loop {
-            let room = self.step.commands < STEP_COMMANDS_MAX && self.step.bytes < STEP_BYTES_MAX;
+            if in_flight.is_none()
+                && self.step.since.is_none()
+                && let Some(successor) = self.resigning.take()
+            {
+                return End::Resigned(successor);
+            }
+            let room = self.resigning.is_none()
+                && self.step.commands < STEP_COMMANDS_MAX
+                && self.step.bytes < STEP_BYTES_MAX;
             let (mut landed, mut due) = (None, false);
             tokio::select! {
                 result = land(&mut in_flight), if in_flight.is_some() => landed = Some(result),
@@ -135,7 +148,7 @@ impl<'a> Coordinator<'a> {
                     if count == 0 {
                         return End::Stopped;
                     }
-                    self.take(&mut taken).await;
+                    self.take(&mut taken, leadership).await;
                 }
                 () = tokio::time::sleep(self.until_seal()), if in_flight.is_none() => due = true,
                 () = leadership.lost() => return End::Deposed,
@@ -196,22 +209,19 @@ impl<'a> Coordinator<'a> {
         let open = std::mem::take(&mut self.step);
         self.shared.live_tasks.store(self.machine.live_tasks(), Ordering::Relaxed);
         let outcome = Outcome { effects: step.effects, releases: open.releases };
-        if step.mutations.is_empty() && open.entries.is_empty() {
+        let changes = Changes { mutations: step.mutations, dealt_with: open.entries };
+        if changes.is_empty() {
             return (None, outcome);
         }
-        let mut batch = BatchBuilder::new(self.seq);
-        for mutation in &step.mutations {
+        for mutation in &changes.mutations {
             if let Mutation::PutSpec(spec) = mutation {
                 self.cache.offer(spec);
             }
-            batch.add(mutation);
         }
-        for entry in open.entries {
-            batch.delete_retain(entry);
-        }
-        self.seq = self.seq.next();
+        let batches = changes.into_batches(self.seq, self.store.limits());
+        self.seq = BatchSeq(self.seq.0 + batches.len() as u64);
         let (store, shared) = (self.store.clone(), self.shared.clone());
-        let landed = Box::pin(commit_until_known(store, self.fence, batch.finish(), shared));
+        let landed = Box::pin(commit_until_known(store, self.fence, batches, shared));
         (Some(InFlight { landed, outcome }), Outcome::default())
     }
 
@@ -247,10 +257,17 @@ impl<'a> Coordinator<'a> {
     }
 
     /// Applies requests to the open step.
-    async fn take(&mut self, taken: &mut Vec<Request>) {
+    async fn take(&mut self, taken: &mut Vec<Request>, leadership: &dyn Leadership) {
         self.begin();
         let keys = lookup::keys(&self.machine, taken);
-        let lookups = lookup::read(self.store.as_ref(), keys).await;
+        let lookups = tokio::select! {
+            biased;
+            lookups = lookup::read(self.store.as_ref(), keys) => lookups,
+            () = leadership.lost() => {
+                taken.drain(..).for_each(Request::refuse);
+                return;
+            }
+        };
         let now = self.begin();
         self.step.since.get_or_insert_with(Instant::now);
         self.step.hurried |= self.shared.someone_waits() || !taken.iter().all(Request::can_wait);
@@ -269,6 +286,10 @@ impl<'a> Coordinator<'a> {
                 Request::Purge { tasks, entries, answer } => {
                     let result = self.purge(&tasks, entries, &lookups);
                     self.answer_later(answer, result);
+                }
+                Request::Resign { successor, answer } => {
+                    self.resigning = Some(successor);
+                    self.answer_later(answer, Ok(()));
                 }
                 Request::Look(question) => {
                     let release = question(&self.machine);

@@ -13,16 +13,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
 use crate::{
-    api::{EngineError, Health, Info},
+    api::{EngineError, Health, Info, Role},
     cache::SpecCache,
     clock::Clock,
     coordinator::{Coordinator, End},
     dispatch::{self, ToWorkers},
-    load::{self, MachineOptions},
+    load::MachineOptions,
     pull::PullSessions,
     request::{Answer, Release, Request},
     retention,
     shared::{Phase, Shared},
+    standby::Standby,
 };
 
 /// Requests that may wait in the inbox; then callers wait, and soon are turned away.
@@ -31,12 +32,18 @@ const INBOX: usize = 4096;
 const INBOX_WAIT: Duration = Duration::from_secs(1);
 /// Between two campaigns, when one failed.
 const CAMPAIGN_PAUSE: Duration = Duration::from_secs(1);
+/// Who is elected within this time needs no copy of the backlog.
+const FOLLOW_AFTER: Duration = Duration::from_millis(200);
+/// How often a leader asks the store how it is.
+const LOOK_AT_STORE: Duration = Duration::from_secs(2);
 
 /// How an engine is to run.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
     /// This node's name.
     pub node: String,
+    /// Where other nodes reach its API, such as `http://10.0.0.7:7420`.
+    pub address: Option<String>,
     /// Bounds on what the machine holds.
     pub machine: MachineLimits,
     /// How long a stream worker may stay silent.
@@ -53,6 +60,7 @@ impl Default for EngineOptions {
     fn default() -> Self {
         Self {
             node: "rota".to_owned(),
+            address: None,
             machine: MachineLimits::default(),
             session_ttl: Duration::from_secs(10),
             retention: Retention::default(),
@@ -86,7 +94,8 @@ impl Engine {
     /// before it leads wait, up to the call's timeout.
     #[must_use]
     pub fn start(store: Arc<dyn Store>, options: EngineOptions, stop: CancellationToken) -> Self {
-        let shared = Arc::new(Shared::new(Clock::start()));
+        let shared = Shared::new(Clock::start(), options.node.clone(), store.leader());
+        let shared = Arc::new(shared);
         let (sender, inbox) = mpsc::channel(INBOX);
         let (workers, down) = mpsc::channel(dispatch::QUEUED_MAX);
         let stopped = TaskTracker::new();
@@ -121,7 +130,16 @@ impl Engine {
     #[must_use]
     pub fn info(&self) -> Info {
         let Inner { shared, options, .. } = self.inner.as_ref();
-        let leads = matches!(*shared.phase.borrow(), Phase::Leading | Phase::Loading);
+        let role = shared.role();
+        let leader = match &role {
+            Role::Leader => Some(options.node.clone()),
+            Role::Follower(seat) => Some(seat.member.name.clone()),
+            Role::Unknown => None,
+        };
+        let epoch = match &role {
+            Role::Follower(seat) => seat.epoch.0,
+            Role::Leader | Role::Unknown => shared.epoch.load(Ordering::Relaxed),
+        };
         let machine = &options.machine;
         let limits = BTreeMap::from([
             ("queue_length", machine.queue_length_max),
@@ -131,8 +149,10 @@ impl Engine {
         ]);
         Info {
             node: options.node.clone(),
-            leader: leads.then(|| options.node.clone()),
-            epoch: shared.epoch.load(Ordering::Relaxed),
+            leader,
+            role,
+            epoch,
+            revision: shared.revision.load(Ordering::Relaxed),
             started_at: shared.started_at,
             now: shared.clock.now().wall,
             live_tasks: shared.live_tasks.load(Ordering::Relaxed) as u64,
@@ -164,7 +184,8 @@ impl Engine {
         &self,
         question: impl FnOnce(&Machine) -> T + Send + 'static,
     ) -> Result<T, EngineError> {
-        self.ask(|answer: Answer<T>| {
+        let (answer, receiver): (Answer<T>, _) = oneshot::channel();
+        let question = {
             Request::Look(Box::new(move |machine| -> Release {
                 let said = question(machine);
                 Box::new(move || {
@@ -172,8 +193,14 @@ impl Engine {
                     let _ = answer.send(Ok(said));
                 })
             }))
-        })
-        .await
+        };
+        self.send(question).await?;
+        match tokio::time::timeout(self.inner.options.call_timeout, receiver).await {
+            Ok(Ok(result)) => result,
+            // Asking changes nothing, so whoever leads now may be asked.
+            Ok(Err(_)) => Err(EngineError::NotLeader),
+            Err(_) => Err(unavailable("no answer in time")),
+        }
     }
 
     async fn send(&self, request: Request) -> Result<(), EngineError> {
@@ -208,17 +235,21 @@ struct Leader {
 impl Leader {
     async fn run(self, mut inbox: mpsc::Receiver<Request>) {
         let mut broken = None;
-        let me = Member::alone(&self.options.node);
         while !self.stop.is_cancelled() {
             self.shared.phase.send_replace(Phase::Campaigning);
-            let leadership = tokio::select! {
-                won = self.store.campaign(&me) => won,
-                () = self.stop.cancelled() => break,
-            };
-            match leadership {
-                Ok(leadership) => match self.lead(&mut inbox, leadership).await {
+            let mut standby = Standby::default();
+            let pause = match self.campaign(&mut inbox, &mut standby).await {
+                None => break,
+                Some(Ok(leadership)) => match self.lead(&mut inbox, leadership, standby).await {
                     Ok(End::Stopped) => break,
-                    Ok(End::Deposed) => warn!("leadership was lost"),
+                    Ok(End::Resigned(successor)) => {
+                        info!(successor, "handed over");
+                        Duration::ZERO
+                    }
+                    Ok(End::Deposed) => {
+                        warn!("leadership was lost");
+                        Duration::ZERO
+                    }
                     Ok(End::Broken(reason)) => {
                         error!(reason, "the store cannot be used");
                         broken = Some(reason);
@@ -229,22 +260,59 @@ impl Leader {
                         broken = Some(error.to_string());
                         break;
                     }
-                    Err(error) => warn!(%error, "loading the backlog failed"),
+                    Err(error) => {
+                        warn!(%error, "loading the backlog failed");
+                        CAMPAIGN_PAUSE
+                    }
                 },
-                Err(error) => warn!(%error, "the campaign failed"),
-            }
+                Some(Err(error)) => {
+                    warn!(%error, "the campaign failed");
+                    CAMPAIGN_PAUSE
+                }
+            };
             tokio::select! {
-                () = tokio::time::sleep(CAMPAIGN_PAUSE) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.stop.cancelled() => break,
             }
         }
         self.shared.phase.send_replace(Phase::Stopped(broken));
     }
 
+    /// Waits to be elected, and stands by meanwhile. `None`: told to stop. Requests wait in the
+    /// inbox, unless another node leads.
+    async fn campaign(
+        &self,
+        inbox: &mut mpsc::Receiver<Request>,
+        standby: &mut Standby,
+    ) -> Option<Result<Box<dyn Leadership>, StoreError>> {
+        let me = Member { name: self.options.node.clone(), address: self.options.address.clone() };
+        let mut campaign = self.store.campaign(&me);
+        let mut leader = self.shared.leader.clone();
+        let follow = async {
+            tokio::time::sleep(FOLLOW_AFTER).await;
+            standby.follow(self.store.as_ref(), &self.shared).await;
+        };
+        let mut follow = std::pin::pin!(follow);
+        loop {
+            let follows = matches!(self.shared.role(), Role::Follower(_));
+            tokio::select! {
+                won = &mut campaign => return Some(won),
+                () = &mut follow => {}
+                request = inbox.recv(), if follows => request?.refuse(),
+                changed = leader.changed() => if changed.is_err() {
+                    // The store is gone; the campaign says why.
+                    return Some(campaign.await);
+                },
+                () = self.stop.cancelled() => return None,
+            }
+        }
+    }
+
     async fn lead(
         &self,
         inbox: &mut mpsc::Receiver<Request>,
         leadership: Box<dyn Leadership>,
+        standby: Standby,
     ) -> Result<End, StoreError> {
         let fence = leadership.fence();
         self.shared.epoch.store(fence.epoch.0, Ordering::Relaxed);
@@ -254,7 +322,11 @@ impl Leader {
             retention: self.options.retention,
             session_ttl: self.options.session_ttl,
         };
-        let loaded = load::load(&self.store, options, self.shared.clock.now()).await?;
+        let loading = standby.load(&self.store, options, self.shared.clock.now());
+        let loaded = tokio::select! {
+            loaded = loading => loaded?,
+            () = leadership.lost() => return Ok(End::Deposed),
+        };
         let live = loaded.machine.live_tasks();
         info!(epoch = fence.epoch.0, live, "leading");
         self.shared.live_tasks.store(live, Ordering::Relaxed);
@@ -263,10 +335,28 @@ impl Leader {
         let cache = SpecCache::new(self.options.payload_cache_bytes);
         let (store, shared) = (self.store.clone(), self.shared.clone());
         let coordinator = Coordinator::new(store, shared, fence, loaded, cache, &self.workers);
-        let end = coordinator.run(inbox, leadership.as_ref(), &self.stop).await;
+        let end = tokio::select! {
+            end = coordinator.run(inbox, leadership.as_ref(), &self.stop) => end,
+            () = self.watch_store() => End::Stopped,
+        };
+        // From here on requests wait, until it is known who leads.
+        self.shared.phase.send_replace(Phase::Campaigning);
+        self.shared.stands_by.store(false, Ordering::Relaxed);
+        self.shared.wake_all();
         // What flowed down under this leadership is over; sessions come back under the next.
         let _ = self.workers.send(ToWorkers::DetachAll).await;
-        leadership.resign(None).await;
+        let successor =
+            if let End::Resigned(successor) = &end { successor.as_deref() } else { None };
+        leadership.resign(successor).await;
         Ok(end)
+    }
+
+    /// Looks whether the store should get no new work. Never returns.
+    async fn watch_store(&self) {
+        let mut period = tokio::time::interval(LOOK_AT_STORE);
+        loop {
+            period.tick().await;
+            self.shared.set_pressure(self.store.status().await.pressure);
+        }
     }
 }

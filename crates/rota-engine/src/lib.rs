@@ -7,12 +7,14 @@
 //! A command's way: a method of [`Engine`] (`tasks`, `workers`, `list`, `pull`) makes it a
 //! `request` in the inbox; the `coordinator` reads what the core must know (`lookup`), has the core
 //! decide, makes the mutations a `batch`, gets it into the store (`commit`) and then releases the
-//! answers, and what flows down to workers through `dispatch`.
+//! answers, and what flows down to workers through `dispatch`. While another node leads, `standby`
+//! keeps a copy of the backlog.
 
 mod api;
 mod batch;
 mod cache;
 mod clock;
+mod cluster;
 mod codec;
 mod commit;
 mod coordinator;
@@ -26,13 +28,15 @@ mod pull;
 mod request;
 mod retention;
 mod shared;
+mod standby;
 mod tasks;
 mod workers;
 
 pub use api::{
-    BulkAction, BulkOutcome, Check, Cursor, Dispatched, EngineError, Health, Info, LeaseRequest,
-    LeasedTasks, NewTask, RunAt, SessionEvent, SessionRequest, SessionStream, Submitted,
-    TaskFilter, TaskPage, TaskRef, TaskView, TimeRange, WorkerRef,
+    BulkAction, BulkOutcome, Check, ClusterView, Cursor, Dispatched, EngineError, Health, Info,
+    LeaseRequest, LeasedTasks, NewTask, Role, RunAt, SessionEvent, SessionRequest, SessionStream,
+    Submitted, TaskFilter, TaskPage, TaskRef, TaskView, TimeRange, WorkerRef,
 };
+pub use cluster::RoleChanges;
 pub use engine::{Engine, EngineOptions};
 pub use layout::SPACES;

@@ -1,6 +1,6 @@
 //! What a new leader starts from: the live tasks and the queues' settings, read at one revision.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rota_core::{Machine, MachineLimits, Millis, Name, Now, Retention, TaskId, TaskIdSequence};
@@ -37,15 +37,7 @@ pub(crate) async fn load(
     let snapshot = store.snapshot().await?;
     let mut machine = Machine::new(options.limits, options.retention, now);
     let snapshot = snapshot.as_ref();
-    each(snapshot, layout::QUEUE, |key, value| {
-        let text = std::str::from_utf8(key).unwrap_or("");
-        let name = Name::new(text).map_err(|error| unreadable("queue", key, &error))?;
-        let record =
-            codec::decode_queue(value).map_err(|error| unreadable("queue", key, &error))?;
-        machine.restore_queue(&name, record);
-        Ok(())
-    })
-    .await?;
+    each(snapshot, layout::QUEUE, |key, value| restore_queue(&mut machine, key, value)).await?;
     let ttl = Millis::from_duration(options.session_ttl);
     each(snapshot, layout::LIVE, |key, value| {
         let record = codec::decode_live(value).map_err(|error| unreadable("live", key, &error))?;
@@ -57,13 +49,43 @@ pub(crate) async fn load(
     Ok(Loaded { machine, ids, head })
 }
 
-async fn newest_task(snapshot: &dyn Snapshot) -> Result<Option<TaskId>, StoreError> {
+/// Makes the same of records that were read before.
+pub(crate) fn restore(
+    queues: &BTreeMap<Bytes, Bytes>,
+    live: BTreeMap<TaskId, Bytes>,
+    newest: Option<TaskId>,
+    head: BatchSeq,
+    options: MachineOptions,
+    now: Now,
+) -> Result<Loaded, StoreError> {
+    let mut machine = Machine::new(options.limits, options.retention, now);
+    for (key, value) in queues {
+        restore_queue(&mut machine, key, value)?;
+    }
+    let ttl = Millis::from_duration(options.session_ttl);
+    for (task, value) in live {
+        let record = codec::decode_live(&value)
+            .map_err(|error| unreadable("live", &layout::task(task), &error))?;
+        machine.restore_task(&record, ttl);
+    }
+    Ok(Loaded { machine, ids: TaskIdSequence::after(newest), head })
+}
+
+fn restore_queue(machine: &mut Machine, key: &Bytes, value: &Bytes) -> Result<(), StoreError> {
+    let text = std::str::from_utf8(key).unwrap_or("");
+    let name = Name::new(text).map_err(|error| unreadable("queue", key, &error))?;
+    let record = codec::decode_queue(value).map_err(|error| unreadable("queue", key, &error))?;
+    machine.restore_queue(&name, record);
+    Ok(())
+}
+
+pub(crate) async fn newest_task(snapshot: &dyn Snapshot) -> Result<Option<TaskId>, StoreError> {
     let all = KeyRange::all(layout::SPEC);
     let page = snapshot.scan(all, Direction::Descending, 1).await?;
     Ok(page.entries.first().and_then(|(key, _)| layout::parse_task(key)))
 }
 
-async fn each(
+pub(crate) async fn each(
     snapshot: &dyn Snapshot,
     space: Space,
     mut visit: impl FnMut(&Bytes, &Bytes) -> Result<(), StoreError>,

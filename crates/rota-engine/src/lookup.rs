@@ -37,7 +37,7 @@ pub(crate) fn keys(machine: &Machine, requests: &[Request]) -> Vec<(Space, Bytes
             Request::Purge { tasks, .. } => {
                 keys.extend(tasks.iter().flat_map(|task| records(*task)));
             }
-            Request::OpenSession { .. } | Request::Look(_) => {}
+            Request::OpenSession { .. } | Request::Look(_) | Request::Resign { .. } => {}
         }
     }
     keys

@@ -40,9 +40,26 @@ pub(crate) enum Request {
     Purge { tasks: Vec<TaskId>, entries: Vec<Bytes>, answer: Answer<()> },
     /// Someone wants to know.
     Look(Question),
+    /// Leadership is to be handed over.
+    Resign { successor: Option<String>, answer: Answer<()> },
 }
 
 impl Request {
+    /// Says that this node does not lead, so that whoever asked goes to the one that does.
+    pub(crate) fn refuse(self) {
+        // One who no longer waits needs no answer.
+        match self {
+            Self::Submit { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
+            Self::Commands { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
+            Self::OpenSession { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
+            Self::Purge { answer, .. } | Self::Resign { answer, .. } => {
+                drop(answer.send(Err(EngineError::NotLeader)));
+            }
+            // The asker takes a dropped answer for this.
+            Self::Look(question) => drop(question),
+        }
+    }
+
     /// Whether nothing is lost when it is carried out a few milliseconds later: a worker's signs of
     /// life and its reports, unless they free what others wait for.
     pub(crate) fn can_wait(&self) -> bool {

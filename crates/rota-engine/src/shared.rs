@@ -3,17 +3,18 @@
 use std::{
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use rota_core::{MonoTime, TaskId, WallTime};
+use rota_store::Seat;
 use rustc_hash::FxHashMap;
 use tokio::sync::{oneshot, watch};
 
 use crate::{
-    api::{Check, EngineError, Health},
+    api::{Check, EngineError, Health, Role},
     clock::Clock,
 };
 
@@ -42,8 +43,17 @@ pub(crate) struct Shared {
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) live_tasks: AtomicUsize,
     pub(crate) epoch: AtomicU64,
+    /// The revision of the store up to which this node has followed.
+    pub(crate) revision: AtomicU64,
+    /// Whether this node has a copy of the backlog, and could take over at once.
+    pub(crate) stands_by: AtomicBool,
+    /// This node's name.
+    pub(crate) node: String,
+    pub(crate) leader: watch::Receiver<Option<Seat>>,
     pub(crate) started_at: WallTime,
     store_problem: Mutex<Option<StoreProblem>>,
+    /// Why the store should get no new work, though it still takes commits.
+    pressure: Mutex<Option<String>>,
     pulse: AtomicI64,
     waiting: AtomicUsize,
     waiters: Mutex<FxHashMap<TaskId, Vec<oneshot::Sender<()>>>>,
@@ -72,14 +82,19 @@ fn unpoisoned<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn new(clock: Clock) -> Self {
+    pub(crate) fn new(clock: Clock, node: String, leader: watch::Receiver<Option<Seat>>) -> Self {
         Self {
             clock,
             phase: watch::Sender::new(Phase::Campaigning),
             live_tasks: AtomicUsize::new(0),
             epoch: AtomicU64::new(0),
+            revision: AtomicU64::new(0),
+            stands_by: AtomicBool::new(false),
+            node,
+            leader,
             started_at: clock.now().wall,
             store_problem: Mutex::new(None),
+            pressure: Mutex::new(None),
             pulse: AtomicI64::new(0),
             waiting: AtomicUsize::new(0),
             waiters: Mutex::new(FxHashMap::default()),
@@ -94,10 +109,28 @@ impl Shared {
         unpoisoned(&self.store_problem).clone()
     }
 
+    pub(crate) fn set_pressure(&self, pressure: Option<String>) {
+        *unpoisoned(&self.pressure) = pressure;
+    }
+
+    /// What this node does.
+    pub(crate) fn role(&self) -> Role {
+        if matches!(*self.phase.borrow(), Phase::Loading | Phase::Leading) {
+            return Role::Leader;
+        }
+        match &*self.leader.borrow() {
+            Some(seat) if seat.member.name != self.node => Role::Follower(seat.clone()),
+            _ => Role::Unknown,
+        }
+    }
+
     /// Refuses new work at once while the store takes none.
     pub(crate) fn admit(&self) -> Result<(), EngineError> {
         match self.store_problem() {
-            None => Ok(()),
+            None => match unpoisoned(&self.pressure).clone() {
+                None => Ok(()),
+                Some(reason) => Err(EngineError::StoreFull(reason)),
+            },
             Some(StoreProblem::Full(reason)) => Err(EngineError::StoreFull(reason)),
             Some(StoreProblem::Unavailable(reason)) => {
                 Err(EngineError::Unavailable { reason, retry_after: Duration::from_secs(2) })
@@ -139,6 +172,12 @@ impl Shared {
         self.waiting.store(waiters.len(), Ordering::Release);
     }
 
+    /// Wakes all who wait: this node will not learn of the end.
+    pub(crate) fn wake_all(&self) {
+        unpoisoned(&self.waiters).clear();
+        self.waiting.store(0, Ordering::Release);
+    }
+
     pub(crate) fn task_ended(&self, task: TaskId) {
         if self.waiting.load(Ordering::Acquire) == 0 {
             return;
@@ -152,13 +191,22 @@ impl Shared {
 
     pub(crate) fn health(&self) -> Health {
         let phase = self.phase.borrow().clone();
+        let follows = matches!(self.role(), Role::Follower(_));
         let leader = match &phase {
-            Phase::Campaigning => Some("no leadership yet".to_owned()),
+            Phase::Campaigning if follows => None,
+            Phase::Campaigning => Some("no node leads".to_owned()),
             Phase::Stopped(None) => Some("the engine has stopped".to_owned()),
             Phase::Stopped(Some(reason)) => Some(format!("the engine has stopped: {reason}")),
             Phase::Loading | Phase::Leading => None,
         };
-        let backlog = (phase == Phase::Loading).then(|| "the backlog is being loaded".to_owned());
+        let copied = self.stands_by.load(Ordering::Relaxed);
+        let backlog = match &phase {
+            Phase::Loading => Some("the backlog is being loaded".to_owned()),
+            Phase::Campaigning if follows && !copied => {
+                Some("the backlog is being copied".to_owned())
+            }
+            _ => None,
+        };
         let store = self.store_problem().map(|problem| problem.message().to_owned());
         let pulse = u64::try_from(self.pulse.load(Ordering::Relaxed)).unwrap_or(0);
         let silent = self.clock.now().mono.0.saturating_sub(pulse);

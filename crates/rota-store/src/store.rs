@@ -147,6 +147,8 @@ pub struct StoreStatus {
     pub revision: Revision,
     /// Why it cannot take writes now; `None` while it can.
     pub problem: Option<String>,
+    /// Why it should get no new work, though it still takes what lets running work end.
+    pub pressure: Option<String>,
 }
 
 /// Why a batch was not acknowledged.

@@ -1,5 +1,6 @@
 //! The engine over the real embedded store, and over one that misbehaves on demand.
 
+mod cluster;
 mod faults;
 mod life;
 mod lists;

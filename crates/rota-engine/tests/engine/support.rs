@@ -4,7 +4,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -42,6 +42,8 @@ pub(crate) enum Mood {
 /// The embedded store with moods.
 pub(crate) struct MoodyStore {
     inner: EmbeddedStore,
+    /// The most mutations of a batch.
+    pub(crate) mutations_max: AtomicUsize,
     mood: watch::Sender<Mood>,
     /// Commits that were asked for, and those that were let through.
     pub(crate) entered: AtomicU32,
@@ -53,6 +55,7 @@ impl MoodyStore {
         let options = EmbeddedOptions { reserve_bytes: 0, ..EmbeddedOptions::default() };
         let inner = EmbeddedStore::open(directory, SPACES, options).expect("an empty directory");
         Arc::new(Self {
+            mutations_max: AtomicUsize::new(inner.limits().mutations_max),
             inner,
             mood: watch::Sender::new(Mood::Well),
             entered: AtomicU32::new(0),
@@ -69,6 +72,7 @@ impl MoodyStore {
 impl Store for MoodyStore {
     async fn commit(&self, fence: Fence, batch: Batch) -> Result<Revision, CommitError> {
         self.entered.fetch_add(1, Ordering::Relaxed);
+        assert!(batch.mutations.len() <= self.limits().mutations_max, "a batch is too large");
         let mut moods = self.mood.subscribe();
         moods.wait_for(|mood| *mood != Mood::Holding).await.expect("the sender is ours");
         self.commits.fetch_add(1, Ordering::Relaxed);
@@ -125,7 +129,8 @@ impl Store for MoodyStore {
     }
 
     fn limits(&self) -> BatchLimits {
-        self.inner.limits()
+        let mutations_max = self.mutations_max.load(Ordering::Relaxed);
+        BatchLimits { mutations_max, ..self.inner.limits() }
     }
 
     async fn close(&self) {
@@ -146,16 +151,26 @@ impl Node {
     }
 
     pub(crate) fn start_with(directory: &Path, options: EngineOptions) -> Self {
-        let store = MoodyStore::open(directory);
+        Self::start_on(MoodyStore::open(directory), options)
+    }
+
+    /// A node that shares its store with others.
+    pub(crate) fn start_on(store: Arc<MoodyStore>, options: EngineOptions) -> Self {
         let stop = CancellationToken::new();
         let engine = Engine::start(store.clone(), options, stop.clone());
         Self { engine, store, stop }
     }
 
     pub(crate) async fn stop(self) {
+        let store = self.store.clone();
+        self.leave().await;
+        store.close().await;
+    }
+
+    /// Stops, and leaves the store to the others.
+    pub(crate) async fn leave(self) {
         self.stop.cancel();
         self.engine.stopped().await;
-        self.store.close().await;
     }
 
     /// Submits one task and gives the name by which it can be found.

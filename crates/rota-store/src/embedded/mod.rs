@@ -241,6 +241,8 @@ impl Shared {
             epoch,
             revision: condition.revision,
             problem,
+            // Commits are refused while there is still a reserve for what happens on its own.
+            pressure: None,
         }
     }
 }

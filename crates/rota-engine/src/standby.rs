@@ -1,0 +1,202 @@
+//! What a node keeps while another one leads: a copy of what a new leader starts from, held current
+//! by watching the store, so that a takeover does not begin with reading the whole backlog.
+//!
+//! The copy is a convenience, never the truth: it is used only where it is known to hold the last
+//! batch that landed; in all other cases the backlog is read anew.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use rota_core::{Now, TaskId};
+use rota_store::{BatchSeq, Change, ChangeStream, Head, Mutation, Revision, Store, StoreError};
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{debug, info, warn};
+
+use crate::{
+    layout,
+    load::{self, Loaded, MachineOptions},
+    shared::Shared,
+};
+
+/// After a failure it rests so long.
+const PAUSE: Duration = Duration::from_millis(500);
+/// So often the copy is read anew, whatever the watch said.
+const RECONCILE: Duration = Duration::from_secs(600);
+/// A new leader waits so long for the last changes before it reads everything.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
+/// The copy.
+#[derive(Default)]
+pub(crate) struct Standby {
+    live: BTreeMap<TaskId, Bytes>,
+    queues: BTreeMap<Bytes, Bytes>,
+    newest: Option<TaskId>,
+    /// The last batch that it is known to hold.
+    seq: BatchSeq,
+    revision: Revision,
+    changes: Option<ChangeStream>,
+}
+
+impl Standby {
+    /// Keeps the copy current. Never returns; cancel safe: a dropped call leaves a copy that is
+    /// older, but whole.
+    pub(crate) async fn follow(&mut self, store: &dyn Store, shared: &Shared) {
+        loop {
+            if let Err(error) = self.list(store).await {
+                self.forget(shared);
+                warn!(%error, "copying the backlog failed");
+                sleep(PAUSE).await;
+                continue;
+            }
+            info!(live = self.live.len(), revision = self.revision.0, "standing by");
+            self.note(shared);
+            let reconcile = Instant::now() + RECONCILE;
+            while let Ok(watched) = timeout_at(reconcile, self.next(store)).await {
+                match watched {
+                    Ok(()) => self.note(shared),
+                    Err(error @ StoreError::Compacted) => {
+                        debug!(%error, "copying the backlog again");
+                        break;
+                    }
+                    Err(error) => {
+                        warn!(%error, "watching the backlog failed");
+                        sleep(PAUSE).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes it what a leader starts from; reads the backlog where the copy does not hold `head`
+    /// within a second.
+    ///
+    /// # Errors
+    /// When the backlog cannot be read.
+    pub(crate) async fn load(
+        mut self,
+        store: &Arc<dyn Store>,
+        options: MachineOptions,
+        now: Now,
+    ) -> Result<Loaded, StoreError> {
+        let head = store.head().await?;
+        if !self.catch_up(store.as_ref(), head).await {
+            return load::load(store, options, now).await;
+        }
+        info!(live = self.live.len(), "taking over from the copy");
+        load::restore(&self.queues, self.live, self.newest, head.seq, options, now)
+    }
+
+    /// Whether the copy holds the head.
+    async fn catch_up(&mut self, store: &dyn Store, head: Head) -> bool {
+        if self.changes.is_none() {
+            return false;
+        }
+        let deadline = Instant::now() + CATCH_UP;
+        while self.seq < head.seq {
+            if !matches!(timeout_at(deadline, self.next(store)).await, Ok(Ok(()))) {
+                return false;
+            }
+        }
+        // More than the head cannot be: this node leads, and has written nothing yet.
+        self.seq == head.seq
+    }
+
+    async fn list(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+        self.changes = None;
+        let head = store.head().await?;
+        let snapshot = store.snapshot().await?;
+        let (mut live, mut queues) = (BTreeMap::new(), BTreeMap::new());
+        load::each(snapshot.as_ref(), layout::QUEUE, |key, value| {
+            queues.insert(own(key), own(value));
+            Ok(())
+        })
+        .await?;
+        load::each(snapshot.as_ref(), layout::LIVE, |key, value| {
+            if let Some(task) = layout::parse_task(key) {
+                live.insert(task, own(value));
+            }
+            Ok(())
+        })
+        .await?;
+        let newest = load::newest_task(snapshot.as_ref()).await?;
+        let revision = snapshot.revision();
+        let changes = Some(store.watch(revision).await?);
+        // It may hold later batches than this one; then the watch's next batch tells.
+        *self = Self { live, queues, newest, seq: head.seq, revision, changes };
+        Ok(())
+    }
+
+    /// Takes in the next batch.
+    async fn next(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+        // It stays where it is while it is awaited, so that a dropped call leaves it in place.
+        if self.changes.is_none() {
+            self.changes = Some(store.watch(self.revision).await?);
+        }
+        let taken = match &mut self.changes {
+            Some(changes) => changes.next().await,
+            None => None,
+        };
+        let ended = || Err(StoreError::Unavailable("the watch ended".to_owned()));
+        match taken.unwrap_or_else(ended) {
+            Ok(change) => {
+                self.apply(&change);
+                Ok(())
+            }
+            Err(error) => {
+                self.changes = None;
+                Err(error)
+            }
+        }
+    }
+
+    fn apply(&mut self, change: &Change) {
+        self.revision = change.revision;
+        self.seq = change.head.seq;
+        for mutation in change.mutations.iter() {
+            let space = mutation.space();
+            match mutation {
+                Mutation::Put { key, value, .. } if space == layout::LIVE => {
+                    if let Some(task) = layout::parse_task(key) {
+                        self.live.insert(task, own(value));
+                    }
+                }
+                Mutation::Delete { key, .. } if space == layout::LIVE => {
+                    if let Some(task) = layout::parse_task(key) {
+                        self.live.remove(&task);
+                    }
+                }
+                Mutation::Put { key, value, .. } if space == layout::QUEUE => {
+                    self.queues.insert(own(key), own(value));
+                }
+                Mutation::Delete { key, .. } if space == layout::QUEUE => {
+                    self.queues.remove(key);
+                }
+                Mutation::Put { key, .. } if space == layout::SPEC => {
+                    self.newest = self.newest.max(layout::parse_task(key));
+                }
+                Mutation::Put { .. } | Mutation::Delete { .. } => {}
+            }
+        }
+    }
+
+    fn note(&self, shared: &Shared) {
+        shared.live_tasks.store(self.live.len(), Ordering::Relaxed);
+        shared.revision.store(self.revision.0, Ordering::Relaxed);
+        shared.stands_by.store(true, Ordering::Relaxed);
+    }
+
+    fn forget(&mut self, shared: &Shared) {
+        *self = Self::default();
+        shared.stands_by.store(false, Ordering::Relaxed);
+    }
+}
+
+/// A copy with memory of its own: what comes from a store may be a piece of something large.
+fn own(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}

@@ -1,0 +1,144 @@
+//! Several nodes on one store: who leads, who stands by, and what a change of leader costs.
+
+use std::{sync::Arc, time::Duration};
+
+use rota_core::Status;
+use rota_engine::{Engine, EngineError, EngineOptions, Role};
+
+use crate::support::{MoodyStore, Node, completed, task};
+
+fn start(store: &Arc<MoodyStore>, name: &str) -> Node {
+    let options = EngineOptions {
+        node: name.to_owned(),
+        address: Some(format!("http://{name}:7420")),
+        ..EngineOptions::default()
+    };
+    Node::start_on(store.clone(), options)
+}
+
+async fn until_role(engine: &Engine, is: impl Fn(&Role) -> bool) {
+    let mut changes = engine.role_changes();
+    let wait = async {
+        while !is(&engine.role()) {
+            changes.changed().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("the role changes");
+}
+
+/// A node that leads and one that has a copy of the backlog.
+async fn two(store: &Arc<MoodyStore>) -> (Node, Node) {
+    let first = start(store, "first");
+    until_role(&first.engine, |role| *role == Role::Leader).await;
+    let second = start(store, "second");
+    let follows = |role: &Role| matches!(role, Role::Follower(seat) if seat.member.name == "first");
+    until_role(&second.engine, follows).await;
+    until_ready(&second).await;
+    (first, second)
+}
+
+/// Nothing signals that the copy is made.
+async fn until_ready(node: &Node) {
+    let mut period = tokio::time::interval(Duration::from_millis(10));
+    let wait = async {
+        while !node.engine.health().is_ready() {
+            period.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it becomes ready");
+}
+
+#[tokio::test]
+async fn a_follower_takes_over_with_all_there_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = MoodyStore::open(&directory.path().join("data"));
+    let (first, second) = two(&store).await;
+    let mut tasks = Vec::new();
+    for _ in 0..50 {
+        tasks.push(first.submit(task("k")).await);
+    }
+    first.engine.set_paused(&crate::support::name("other"), true).await.expect("an answer");
+    let held = first.lease(10).await;
+    first.leave().await;
+    until_role(&second.engine, |role| *role == Role::Leader).await;
+    until_ready(&second).await;
+    assert_eq!(second.engine.info().live_tasks, 50);
+    let queues = second.engine.queues().await.expect("an answer");
+    assert!(queues.iter().any(|queue| queue.name.as_str() == "other" && queue.paused));
+    // What was being worked on goes on under its leases.
+    for held in &held {
+        assert!(second.report(held, completed("")).await);
+    }
+    let mut done = held.len();
+    while done < 50 {
+        for leased in second.lease(50).await {
+            assert!(second.report(&leased, completed("")).await);
+            done += 1;
+        }
+    }
+    for id in &tasks {
+        let view = second.engine.task(id).await.expect("an answer").expect("known");
+        assert_eq!((view.status, view.attempt), (Status::Completed, 1));
+    }
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn leadership_is_handed_over_and_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = MoodyStore::open(&directory.path().join("data"));
+    let (first, second) = two(&store).await;
+    let id = first.submit(task("k")).await;
+    assert_eq!(first.engine.transfer(None).await.expect("handed over"), "second");
+    until_role(&second.engine, |role| *role == Role::Leader).await;
+    until_role(&first.engine, |role| matches!(role, Role::Follower(_))).await;
+    let refused = first.engine.task(&id).await;
+    assert!(matches!(refused, Err(EngineError::NotLeader)), "{refused:?}");
+    let refused = first.engine.submit(vec![task("k")]).await;
+    assert!(matches!(refused, Err(EngineError::NotLeader)), "{refused:?}");
+    let view = second.engine.task(&id).await.expect("an answer").expect("known");
+    assert_eq!(view.status, Status::Pending);
+    until_ready(&first).await;
+    assert_eq!(second.engine.transfer(Some("first")).await.expect("handed over"), "first");
+    until_role(&first.engine, |role| *role == Role::Leader).await;
+    assert!(first.engine.task(&id).await.expect("an answer").is_some());
+    second.leave().await;
+    first.stop().await;
+}
+
+#[tokio::test]
+async fn leadership_is_handed_to_nobody_who_is_not_there() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    node.submit(task("k")).await;
+    for to in [None, Some("nobody"), Some("rota")] {
+        let refused = node.engine.transfer(to).await;
+        assert!(matches!(refused, Err(EngineError::NoSuccessor { .. })), "{refused:?}");
+    }
+    assert_eq!(node.engine.role(), Role::Leader);
+    node.submit(task("k")).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_too_much_for_one_batch_lands_in_several() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let node = Node::start(&data);
+    node.store.mutations_max.store(7, std::sync::atomic::Ordering::Relaxed);
+    let tasks = (0..100).map(|_| task("k")).collect();
+    let submitted = node.engine.submit(tasks).await.expect("an answer");
+    assert!(submitted.iter().all(Result::is_ok));
+    let mut done = 0;
+    while done < 60 {
+        for leased in node.lease(60).await {
+            assert!(node.report(&leased, completed("\"r\"")).await);
+            done += 1;
+        }
+    }
+    node.stop().await;
+    let node = Node::start(&data);
+    until_ready(&node).await;
+    assert_eq!(node.engine.info().live_tasks, 100 - done);
+    node.stop().await;
+}
