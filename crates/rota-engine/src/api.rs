@@ -393,6 +393,9 @@ pub enum EngineError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// Leadership was lost on the way. What was asked for may have been done.
+    #[error("leadership was lost; the outcome is not known")]
+    LeadershipLost,
     /// Another node leads. Nothing was changed.
     #[error("this node does not lead")]
     NotLeader,

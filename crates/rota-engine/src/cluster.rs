@@ -1,7 +1,12 @@
 //! What a node knows of the others, and the hand-over of leadership.
 
+use std::time::Duration;
+
 use rota_store::Seat;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use crate::{
     api::{ClusterView, EngineError, Role},
@@ -9,6 +14,9 @@ use crate::{
     request::Request,
     shared::Phase,
 };
+
+/// A node that just handed over is there again within this time.
+const COMES_BACK: Duration = Duration::from_millis(500);
 
 /// Tells when a node's role may have changed.
 #[derive(Debug)]
@@ -32,6 +40,18 @@ impl RoleChanges {
 }
 
 impl Engine {
+    /// Whether this node has an address for others, so that it may have peers.
+    #[must_use]
+    pub fn has_peers(&self) -> bool {
+        self.address().is_some()
+    }
+
+    /// Where other nodes reach this one.
+    #[must_use]
+    pub fn address(&self) -> Option<&str> {
+        self.inner.options.address.as_deref()
+    }
+
     /// What this node does now.
     #[must_use]
     pub fn role(&self) -> Role {
@@ -50,14 +70,15 @@ impl Engine {
         RoleChanges { phase, leader }
     }
 
-    /// All nodes, as the store tells.
-    ///
-    /// # Errors
-    /// When the store does not answer.
-    pub async fn cluster(&self) -> Result<ClusterView, EngineError> {
-        let members = self.inner.store.members().await?;
+    /// All nodes, as the store tells; none while it does not, and then it is said of the store.
+    pub async fn cluster(&self) -> ClusterView {
         let leader = self.inner.shared.leader.borrow().clone();
-        Ok(ClusterView { leader, members, store: self.inner.store.status().await })
+        let (members, mut store) =
+            tokio::join!(self.inner.store.members(), self.inner.store.status());
+        if let Err(error) = &members {
+            store.problem.get_or_insert_with(|| error.to_string());
+        }
+        ClusterView { leader, members: members.unwrap_or_default(), store }
     }
 
     /// Has this node hand its leadership to another, and says to which. What it was asked before is
@@ -66,18 +87,32 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoSuccessor`]: no such node is there. [`EngineError::NotLeader`].
     pub async fn transfer(&self, to: Option<&str>) -> Result<String, EngineError> {
-        let own = &self.inner.options.node;
-        let members = self.inner.store.members().await?;
-        let mut others = members.into_iter().map(|member| member.name).filter(|name| name != own);
-        let successor = match to {
-            Some(name) => others.find(|other| other == name),
-            None => others.next(),
-        };
-        let Some(successor) = successor else {
-            return Err(EngineError::NoSuccessor { named: to.map(str::to_owned) });
+        if self.role() != Role::Leader {
+            return Err(EngineError::NotLeader);
+        }
+        let deadline = Instant::now() + COMES_BACK;
+        let successor = loop {
+            if let Some(found) = self.successor(to).await? {
+                break found;
+            }
+            if Instant::now() >= deadline {
+                return Err(EngineError::NoSuccessor { named: to.map(str::to_owned) });
+            }
+            sleep(COMES_BACK / 10).await;
         };
         let named = Some(successor.clone());
         self.ask(|answer| Request::Resign { successor: named, answer }).await?;
         Ok(successor)
+    }
+
+    /// Another node: that of this name, or any.
+    async fn successor(&self, to: Option<&str>) -> Result<Option<String>, EngineError> {
+        let own = &self.inner.options.node;
+        let members = self.inner.store.members().await?;
+        let mut others = members.into_iter().map(|member| member.name).filter(|name| name != own);
+        Ok(match to {
+            Some(name) => others.find(|other| other == name),
+            None => others.next(),
+        })
     }
 }

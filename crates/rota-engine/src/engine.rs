@@ -174,7 +174,7 @@ impl Engine {
         self.send(request(answer)).await?;
         match tokio::time::timeout(self.inner.options.call_timeout, receiver).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(unavailable("leadership was lost; the outcome is not known")),
+            Ok(Err(_)) => Err(EngineError::LeadershipLost),
             Err(_) => Err(unavailable("no answer in time; the outcome is not known")),
         }
     }
@@ -197,8 +197,8 @@ impl Engine {
         self.send(question).await?;
         match tokio::time::timeout(self.inner.options.call_timeout, receiver).await {
             Ok(Ok(result)) => result,
-            // Asking changes nothing, so whoever leads now may be asked.
-            Ok(Err(_)) => Err(EngineError::NotLeader),
+            // Not `NotLeader`: the asker may have changed something before it asked this.
+            Ok(Err(_)) => Err(EngineError::LeadershipLost),
             Err(_) => Err(unavailable("no answer in time")),
         }
     }

@@ -40,3 +40,4 @@ pub use api::{
 pub use cluster::RoleChanges;
 pub use engine::{Engine, EngineOptions};
 pub use layout::SPACES;
+pub use rota_store::{Member, Seat};

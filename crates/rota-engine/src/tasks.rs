@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rota_core::{
-    AttemptRecord, Command, DoneRecord, LiveView, Priority, Refusal, TaskId, TaskSpec, WallTime,
+    AttemptRecord, Command, DoneRecord, LiveView, Machine, Millis, Priority, Refusal, TaskId,
+    TaskSpec, WallTime,
 };
 use rota_store::{KeyRange, StoreError};
 use xxhash_rust::xxh3::Xxh3;
@@ -187,7 +188,36 @@ impl Engine {
     ) -> Result<TaskView, EngineError> {
         let id = self.resolve(task).await?.ok_or(Refusal::UnknownTask)?;
         self.command(command(id)).await?;
-        Ok(self.view(id).await?.ok_or(Refusal::UnknownTask)?)
+        Ok(self.view_of_changed(id).await?.ok_or(Refusal::UnknownTask)?)
+    }
+
+    /// A task that was just changed here. Whoever leads by now, the change is known to be made: what
+    /// the store says of the task answers as well, but for why it waits.
+    ///
+    /// # Errors
+    /// When the engine or the store does not answer.
+    pub async fn view_of_changed(&self, id: TaskId) -> Result<Option<TaskView>, EngineError> {
+        match self.view(id).await {
+            Err(EngineError::LeadershipLost) => self.stored_view(id).await,
+            result => result,
+        }
+    }
+
+    async fn stored_view(&self, id: TaskId) -> Result<Option<TaskView>, EngineError> {
+        let found = read_specs(self.inner.store.as_ref(), &[id]).await?;
+        let Some(spec) = found.into_iter().next().flatten() else { return Ok(None) };
+        let found = self.inner.store.get(&[(layout::LIVE, layout::task(id))]).await?;
+        let Some(bytes) = found.into_iter().next().flatten() else {
+            return Ok(self.done(id).await?.map(|done| done_view(spec, &done)));
+        };
+        let record = codec::decode_live(&bytes).map_err(|error| corrupt("live", id, &error))?;
+        let options = &self.inner.options;
+        let now = self.inner.shared.clock.now();
+        let mut machine = Machine::new(options.machine, options.retention, now);
+        machine.restore_task(&record, Millis::from_duration(options.session_ttl));
+        let Some(live) = machine.task(id) else { return Ok(None) };
+        let last = self.last_failure(&live).await?;
+        Ok(Some(TaskView { waiting: None, ..live_view(spec, live, last) }))
     }
 
     /// The task that is meant. An id is taken as it is, whether or not there is such a task.

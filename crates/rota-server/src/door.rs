@@ -13,6 +13,7 @@ use tracing::{Level, debug, enabled, error};
 use crate::{
     auth::{self, Tokens},
     failure::{Failure, Reason},
+    forward::{Forwarder, Here},
     grpc::{self, Services},
     rest,
     serve::ServeError,
@@ -22,12 +23,13 @@ use crate::{
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// What every request meets first.
-#[derive(Clone)]
 struct Door<G, R> {
     grpc: G,
     rest: R,
     tokens: Tokens,
     local: SocketAddr,
+    /// The way to the leader, where this node has others beside it.
+    forwarder: Option<Arc<Forwarder>>,
     /// The longest that a gRPC call may take which is not a stream.
     call: Duration,
 }
@@ -40,11 +42,12 @@ pub(crate) async fn app(
 ) -> Result<Router, ServeError> {
     let call = services.limits.body_timeout + services.limits.wait + ANSWER;
     let grpc = grpc::routes(services.clone()).await?.prepare().into_axum_router();
+    let forwarder = services.peers.clone();
     let rest = rest::routes(services);
-    Ok(guarded(grpc, rest, tokens, local, call))
+    Ok(guarded(Door { grpc, rest, tokens, local, forwarder, call }))
 }
 
-fn guarded<G, R>(grpc: G, rest: R, tokens: Tokens, local: SocketAddr, call: Duration) -> Router
+fn guarded<G, R>(door: Door<G, R>) -> Router
 where
     G: Service<Request, Response = Response<Body>, Error = Infallible>,
     G: Clone + Send + Sync + 'static,
@@ -53,10 +56,11 @@ where
     R: Clone + Send + Sync + 'static,
     R::Future: Send,
 {
+    let Door { grpc, rest, tokens, local, forwarder, call } = door;
     let grpc = ServiceBuilder::new().layer(CatchPanicLayer::custom(grpc_panicked)).service(grpc);
     let rest = ServiceBuilder::new().layer(CatchPanicLayer::custom(rest_panicked)).service(rest);
     // Shared, not copied: a request clones no more than a pointer and what it uses.
-    let door = Arc::new(Door { grpc, rest, tokens, local, call });
+    let door = Arc::new(Door { grpc, rest, tokens, local, forwarder, call });
     let service = tower::service_fn(move |request: Request| {
         let door = door.clone();
         async move { Ok::<_, Infallible>(door.logged(request).await) }
@@ -66,26 +70,28 @@ where
 
 impl<G, R> Door<G, R>
 where
-    G: Service<Request, Error = Infallible> + Clone,
+    G: Service<Request, Error = Infallible> + Clone + Send + Sync,
     G::Response: IntoResponse,
-    R: Service<Request, Error = Infallible> + Clone,
+    G::Future: Send,
+    R: Service<Request, Error = Infallible> + Clone + Send + Sync,
     R::Response: IntoResponse,
+    R::Future: Send,
 {
     async fn logged(&self, request: Request) -> Response<Body> {
         if !enabled!(Level::DEBUG) {
-            return self.answer(request).await;
+            return self.admitted(request).await;
         }
         let began = Instant::now();
         let method = request.method().clone();
         let path: String = request.uri().path().chars().take(200).collect();
-        let response = self.answer(request).await;
+        let response = self.admitted(request).await;
         let status = response.status().as_u16();
         let took = began.elapsed();
         debug!(%method, path, status, ?took, "answered");
         response
     }
 
-    async fn answer(&self, request: Request) -> Response<Body> {
+    async fn admitted(&self, request: Request) -> Response<Body> {
         let is_grpc = is_grpc(request.headers());
         if let Err(failure) = auth::check(&self.tokens, &request, self.local) {
             return if is_grpc {
@@ -94,11 +100,11 @@ where
                 with_rest_headers(failure.into_response())
             };
         }
-        if is_grpc {
-            grpc::answered(self.grpc_call(request).await)
-        } else {
-            let Ok(response) = self.rest.clone().oneshot(request).await;
-            with_rest_headers(response.into_response())
+        match &self.forwarder {
+            Some(forwarder) if Forwarder::is_for_leader(request.uri().path()) => {
+                forwarder.answer(request, self).await
+            }
+            _ => Here::answer(self, request).await,
         }
     }
 
@@ -116,7 +122,26 @@ where
     }
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
+impl<G, R> Here for Door<G, R>
+where
+    G: Service<Request, Error = Infallible> + Clone + Send + Sync,
+    G::Response: IntoResponse,
+    G::Future: Send,
+    R: Service<Request, Error = Infallible> + Clone + Send + Sync,
+    R::Response: IntoResponse,
+    R::Future: Send,
+{
+    async fn answer(&self, request: Request) -> Response<Body> {
+        if is_grpc(request.headers()) {
+            grpc::answered(self.grpc_call(request).await)
+        } else {
+            let Ok(response) = self.rest.clone().oneshot(request).await;
+            with_rest_headers(response.into_response())
+        }
+    }
+}
+
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
@@ -159,7 +184,8 @@ mod tests {
             std::future::pending::<Result<Response<Body>, Infallible>>().await
         });
         let local = SocketAddr::from(([127, 0, 0, 1], 7420));
-        guarded(panics, panics, Tokens::default(), local, Duration::from_secs(5))
+        let (tokens, call) = (Tokens::default(), Duration::from_secs(5));
+        guarded(Door { grpc: panics, rest: panics, tokens, local, forwarder: None, call })
     }
 
     fn request(path: &str, kind: &str) -> Request {

@@ -14,15 +14,22 @@
 //! | `unsupported_media_type` | 415 | `INVALID_ARGUMENT` |
 //! | `queue_full`, `too_many`, `overloaded` | 429 | `RESOURCE_EXHAUSTED` |
 //! | `internal` | 500 | `INTERNAL` |
-//! | `unavailable` | 503 | `UNAVAILABLE` |
+//! | `leadership_lost`, `not_leader`, `unavailable` | 503 | `UNAVAILABLE` |
 //! | `store_full` | 507 | `RESOURCE_EXHAUSTED` |
 
 use std::time::Duration;
 
 use rota_core::Refusal;
 use rota_engine::EngineError;
-use tonic::{Code, Status};
+use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, StatusExt};
+
+/// Set on the answer of a node that could not answer because it does not lead, or no longer.
+pub(crate) const LEADER_LOST: &str = "rota-leader-lost";
+/// Nothing was changed: whatever was asked may be asked elsewhere.
+pub(crate) const BEFORE: &str = "before";
+/// Something may have been changed: what only reads may be asked elsewhere.
+pub(crate) const AMIDST: &str = "amidst";
 
 /// Something wrong with one field of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,11 +72,22 @@ pub(crate) enum Reason {
     TooMany,
     Overloaded,
     Internal,
+    LeadershipLost,
+    NotLeader,
     Unavailable,
     StoreFull,
 }
 
 impl Reason {
+    /// The value of [`LEADER_LOST`], where that is why there is no answer.
+    pub(crate) fn leader_lost(self) -> Option<&'static str> {
+        match self {
+            Self::NotLeader => Some(BEFORE),
+            Self::LeadershipLost => Some(AMIDST),
+            _ => None,
+        }
+    }
+
     /// The word, the HTTP status, its title, the gRPC code.
     pub(crate) fn dress(self) -> (&'static str, u16, &'static str, Code) {
         match self {
@@ -113,6 +131,10 @@ impl Reason {
             Self::TooMany => ("too_many", 429, "Too many of these", Code::ResourceExhausted),
             Self::Overloaded => ("overloaded", 429, "Too much at once", Code::ResourceExhausted),
             Self::Internal => ("internal", 500, "Internal error", Code::Internal),
+            Self::LeadershipLost => {
+                ("leadership_lost", 503, "The outcome is not known", Code::Unavailable)
+            }
+            Self::NotLeader => ("not_leader", 503, "Another node leads", Code::Unavailable),
             Self::Unavailable => ("unavailable", 503, "Not available now", Code::Unavailable),
             Self::StoreFull => ("store_full", 507, "The store is full", Code::ResourceExhausted),
         }
@@ -222,6 +244,15 @@ impl From<EngineError> for Failure {
                     ..Self::new(Reason::Unavailable, "the store did not answer")
                 }
             }
+            EngineError::LeadershipLost => Self {
+                retry_after: Some(Duration::from_secs(1)),
+                ..Self::new(Reason::LeadershipLost, error.to_string())
+            },
+            EngineError::NotLeader => Self {
+                retry_after: Some(Duration::from_secs(1)),
+                ..Self::new(Reason::NotLeader, error.to_string())
+            },
+            EngineError::NoSuccessor { .. } => Self::field("to", error.to_string()),
             _ => Self::new(Reason::Internal, error.to_string()),
         }
     }
@@ -238,7 +269,11 @@ impl From<Failure> for Status {
         if let Some(after) = failure.retry_after {
             details.set_retry_info(Some(after));
         }
-        Self::with_error_details(code, failure.detail, details)
+        let mut status = Self::with_error_details(code, failure.detail, details);
+        if let Some(lost) = failure.reason.leader_lost() {
+            status.metadata_mut().insert(LEADER_LOST, MetadataValue::from_static(lost));
+        }
+        status
     }
 }
 

@@ -9,6 +9,7 @@ mod auth;
 mod connection;
 mod door;
 mod failure;
+mod forward;
 mod grpc;
 mod limits;
 mod rest;

@@ -6,7 +6,9 @@ use rota_engine::Engine;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{auth::Tokens, connection::Connections, door, grpc::Services, limits::Limits};
+use crate::{
+    auth::Tokens, connection::Connections, door, forward::Forwarder, grpc::Services, limits::Limits,
+};
 
 /// When the server stops, requests under way get so long to end.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
@@ -97,7 +99,9 @@ impl Server {
     /// When the parts do not fit together. What goes wrong with one connection ends that one.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ServeError> {
         let limits = Arc::new(self.options.limits);
-        let services = Services { engine: self.engine, limits: limits.clone(), stop: stop.clone() };
+        let engine = self.engine;
+        let peers = engine.has_peers().then(|| Arc::new(Forwarder::new(engine.clone(), &limits)));
+        let services = Services { engine, limits: limits.clone(), peers, stop: stop.clone() };
         let app = door::app(services, self.options.tokens, self.local).await?;
         let connections = Connections::new(app, limits, stop.clone());
         loop {

@@ -93,7 +93,7 @@ async fn leadership_is_handed_over_and_back() {
     until_role(&second.engine, |role| *role == Role::Leader).await;
     until_role(&first.engine, |role| matches!(role, Role::Follower(_))).await;
     let refused = first.engine.task(&id).await;
-    assert!(matches!(refused, Err(EngineError::NotLeader)), "{refused:?}");
+    assert!(matches!(refused, Err(EngineError::LeadershipLost)), "{refused:?}");
     let refused = first.engine.submit(vec![task("k")]).await;
     assert!(matches!(refused, Err(EngineError::NotLeader)), "{refused:?}");
     let view = second.engine.task(&id).await.expect("an answer").expect("known");

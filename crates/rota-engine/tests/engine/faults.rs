@@ -100,7 +100,7 @@ async fn a_deposed_leader_drops_its_memory_and_what_it_had_not_made_durable() {
     let epoch = node.engine.info().epoch;
     node.store.set(Mood::Deposes);
     let lost = node.engine.submit(vec![task("lost")]).await;
-    assert!(matches!(lost, Err(EngineError::Unavailable { .. })), "{lost:?}");
+    assert!(matches!(lost, Err(EngineError::LeadershipLost)), "{lost:?}");
     until(|| node.engine.info().epoch > epoch && node.engine.health().is_ready()).await;
     let view = node.engine.task(&kept).await.expect("an answer").expect("known");
     assert_eq!(view.status, Status::Pending);

@@ -3,6 +3,7 @@
 //! Each shape is converted from or to its protobuf sibling in [`crate::v1`], so both say the same.
 //! Dates are RFC 3339, durations are texts such as `1m30s`, states are lower-case words.
 
+mod cluster;
 mod manage;
 mod new_task;
 mod payload;
@@ -13,6 +14,7 @@ mod strict;
 mod task;
 mod worker;
 
+pub use cluster::{Cluster, Node, NodeRole, StoreState, TransferRequest, TransferResponse};
 pub use manage::{
     BulkAction, BulkRequest, BulkResult, PriorityRequest, RescheduleRequest, TaskFilter,
 };

@@ -99,6 +99,25 @@ impl ServerService for Services {
     ) -> Result<Response<v1::ServerInfo>, Status> {
         Ok(Response::new(self.server_info().await))
     }
+
+    async fn get_cluster(
+        &self,
+        request: Request<v1::GetClusterRequest>,
+    ) -> Result<Response<v1::Cluster>, Status> {
+        let headers = request.metadata().clone().into_headers();
+        Ok(Response::new(self.cluster(headers.get(http::header::AUTHORIZATION)).await))
+    }
+
+    async fn get_node(&self, _: Request<v1::GetNodeRequest>) -> Result<Response<v1::Node>, Status> {
+        Ok(Response::new(self.this_node()))
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<v1::TransferLeadershipRequest>,
+    ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
+        Ok(Response::new(self.transfer(&request.into_inner().to).await?))
+    }
 }
 
 /// What a worker that is asked to drain looks like; of several sessions, the first.

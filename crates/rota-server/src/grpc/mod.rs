@@ -1,6 +1,7 @@
 //! gRPC: the four services of `rota.v1`. Each method validates, asks the engine and dresses the
 //! answer; what both protocols share is in `validate`, `wire` and `failure`.
 
+mod cluster;
 mod codec;
 mod manage;
 mod tasks;
@@ -16,7 +17,7 @@ use rota_proto::v1::{
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use crate::{limits::Limits, serve::ServeError};
+use crate::{forward::Forwarder, limits::Limits, serve::ServeError};
 
 pub(crate) use codec::answered;
 
@@ -25,6 +26,8 @@ pub(crate) use codec::answered;
 pub(crate) struct Services {
     pub(crate) engine: Engine,
     pub(crate) limits: Arc<Limits>,
+    /// The way to other nodes, where there may be some.
+    pub(crate) peers: Option<Arc<Forwarder>>,
     /// Ends the streams of workers, so that they go elsewhere.
     pub(crate) stop: CancellationToken,
 }

@@ -53,8 +53,8 @@ impl Services {
         let submitted = results.into_iter().next();
         let submitted =
             submitted.ok_or_else(|| Failure::new(Reason::Internal, "no answer for the task"))??;
-        let id = rota_engine::TaskRef::Id(submitted.task);
-        let view = known(self.engine.task(&id).await.map_err(Failure::from)?)?;
+        let view = self.engine.view_of_changed(submitted.task).await;
+        let view = known(view.map_err(Failure::from)?)?;
         Ok((wire::task(&view), submitted.created))
     }
 

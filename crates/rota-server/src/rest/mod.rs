@@ -3,6 +3,7 @@
 //! A handler turns JSON into its protobuf sibling, calls the same code as gRPC, and turns the answer
 //! back; so both protocols check and say the same.
 
+mod cluster;
 mod extract;
 mod health;
 mod openapi;
@@ -53,7 +54,10 @@ pub(crate) fn routes(services: Services) -> Router {
         .route("/v1/queues/{queue}/resume", post(queues::resume))
         .route("/v1/workers", get(workers::list))
         .route("/v1/workers/{worker}/drain", post(workers::drain))
-        .route("/v1/info", get(workers::info));
+        .route("/v1/info", get(workers::info))
+        .route("/v1/node", get(cluster::node))
+        .route("/v1/cluster", get(cluster::get))
+        .route("/v1/cluster/transfer", post(cluster::transfer));
     let around = Router::new()
         .route("/", get(openapi::index))
         .route("/openapi.json", get(openapi::document))

@@ -11,7 +11,7 @@ use utoipa::{
     openapi::{ContentBuilder, HeaderBuilder, Ref, RefOr, ResponseBuilder},
 };
 
-use super::{health, problem, pull, queues, tasks, workers};
+use super::{cluster, health, problem, pull, queues, tasks, workers};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -41,6 +41,9 @@ use super::{health, problem, pull, queues, tasks, workers};
         workers::list,
         workers::drain,
         workers::info,
+        cluster::get,
+        cluster::node,
+        cluster::transfer,
         pull::lease,
         pull::heartbeat,
         pull::close,

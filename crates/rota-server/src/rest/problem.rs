@@ -7,7 +7,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::failure::{Failure, LimitName, Reason, Violation};
+use crate::failure::{Failure, LEADER_LOST, LimitName, Reason, Violation};
 
 /// A problem document (RFC 9457), `application/problem+json`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -84,6 +84,9 @@ fn response(failure: Failure) -> Response {
     headers.insert(header::CONTENT_TYPE, kind);
     if let Some(seconds) = retry {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(lost) = reason.leader_lost() {
+        headers.insert(LEADER_LOST, HeaderValue::from_static(lost));
     }
     if reason == Reason::Unauthenticated {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

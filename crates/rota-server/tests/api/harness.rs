@@ -28,7 +28,7 @@ pub(crate) struct Node {
     store: Arc<EmbeddedStore>,
     server: JoinHandle<()>,
     // Removed when the node is.
-    _dir: TempDir,
+    _dir: Arc<TempDir>,
 }
 
 /// Nothing in these tests takes so long.
@@ -45,13 +45,21 @@ impl Node {
     }
 
     pub(crate) async fn start_with(engine: EngineOptions, server: ServerOptions) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let small = EmbeddedOptions { cache_bytes: 4 << 20, ..EmbeddedOptions::default() };
-        let store = EmbeddedStore::open(dir.path(), rota_engine::SPACES, small).unwrap();
-        let store = Arc::new(store);
+        let (store, dir) = open_store();
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::start_on(store, dir, listen, engine, server).await
+    }
+
+    /// A node on a store that it may share with others.
+    pub(crate) async fn start_on(
+        store: Arc<EmbeddedStore>,
+        dir: Arc<TempDir>,
+        listen: SocketAddr,
+        engine: EngineOptions,
+        server: ServerOptions,
+    ) -> Self {
         let (stop, stop_engine) = (CancellationToken::new(), CancellationToken::new());
         let engine = Engine::start(store.clone(), engine, stop_engine.clone());
-        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let options = ServerOptions { listen, ..server };
         let server = Server::bind(engine.clone(), options).await.unwrap();
         let address = server.local_addr();
@@ -62,11 +70,21 @@ impl Node {
 
     /// Stops all of it, the server first, and waits until it has.
     pub(crate) async fn stop(self) {
+        let store = self.store.clone();
+        self.leave().await;
+        store.close().await;
+    }
+
+    /// Stops, and leaves the store to the others.
+    pub(crate) async fn leave(self) {
         self.stop.cancel();
         self.server.await.unwrap();
         self.stop_engine.cancel();
         self.engine.stopped().await;
-        self.store.close().await;
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -135,6 +153,14 @@ impl Node {
         let task = answer.json()["tasks"][0].clone();
         (task["id"].as_str().unwrap().to_owned(), task["lease_token"].as_u64().unwrap())
     }
+}
+
+/// A store in a directory of its own.
+pub(crate) fn open_store() -> (Arc<EmbeddedStore>, Arc<TempDir>) {
+    let dir = tempfile::tempdir().unwrap();
+    let small = EmbeddedOptions { cache_bytes: 4 << 20, ..EmbeddedOptions::default() };
+    let store = EmbeddedStore::open(dir.path(), rota_engine::SPACES, small).unwrap();
+    (Arc::new(store), Arc::new(dir))
 }
 
 /// What came back.

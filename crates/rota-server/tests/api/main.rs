@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod bad_messages;
+mod cluster;
 mod connection;
 mod contract;
 mod doors;

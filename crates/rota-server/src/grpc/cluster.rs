@@ -1,0 +1,110 @@
+//! The nodes of the cluster: what each says of itself, asked by one of them for all.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{HeaderValue, Request, header};
+use http_body_util::{BodyExt, Limited};
+use rota_engine::{Member, Role};
+use rota_proto::{json, v1};
+
+use super::Services;
+use crate::{failure::Failure, validate, wire};
+
+/// Another node is to say how it is within this time.
+const ANSWER: Duration = Duration::from_secs(1);
+/// No node says more of itself.
+const ANSWER_BYTES: usize = 64 << 10;
+
+impl Services {
+    /// This node, as it sees itself.
+    pub(crate) fn this_node(&self) -> v1::Node {
+        let (info, health) = (self.engine.info(), self.engine.health());
+        let role = match info.role {
+            Role::Leader => v1::NodeRole::Leader,
+            Role::Follower(_) => v1::NodeRole::Follower,
+            Role::Unknown => v1::NodeRole::Unknown,
+        };
+        v1::Node {
+            name: info.node,
+            address: self.engine.address().unwrap_or_default().to_owned(),
+            role: role.into(),
+            ready: health.is_ready(),
+            problem: wire::problem(&health),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            epoch: info.epoch,
+            live_tasks: info.live_tasks,
+            revision: (role != v1::NodeRole::Leader).then_some(info.revision),
+        }
+    }
+
+    /// All nodes. `authorization` is the asker's, and opens the others to it too.
+    pub(crate) async fn cluster(&self, authorization: Option<&HeaderValue>) -> v1::Cluster {
+        let view = self.engine.cluster().await;
+        let this = self.this_node();
+        let nodes = view.members.iter().map(async |member| {
+            if member.name == this.name {
+                this.clone()
+            } else {
+                self.ask(member, authorization).await
+            }
+        });
+        let mut nodes = futures_util::future::join_all(nodes).await;
+        if !nodes.iter().any(|node| node.name == this.name) {
+            // The store does not know of it: it says so itself.
+            nodes.push(this);
+        }
+        let (leader, epoch) = match view.leader {
+            Some(seat) => (seat.member.name, seat.epoch.0),
+            None => (String::new(), self.engine.info().epoch),
+        };
+        let store = v1::StoreState {
+            backend: view.store.backend.to_owned(),
+            location: view.store.location,
+            revision: view.store.revision.0,
+            bytes_used: view.store.bytes_used,
+            bytes_max: view.store.bytes_max,
+            problem: view.store.problem.or(view.store.pressure).unwrap_or_default(),
+        };
+        v1::Cluster { leader, epoch, nodes, store: Some(store) }
+    }
+
+    async fn ask(&self, member: &Member, authorization: Option<&HeaderValue>) -> v1::Node {
+        let silent = |problem: &str| v1::Node {
+            name: member.name.clone(),
+            address: member.address.clone().unwrap_or_default(),
+            role: v1::NodeRole::Unreachable.into(),
+            problem: problem.to_owned(),
+            ..v1::Node::default()
+        };
+        let (Some(peers), Some(address)) = (&self.peers, &member.address) else {
+            return silent("it has no address for other nodes");
+        };
+        let mut request = Request::get("/v1/node");
+        if let Some(value) = authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        let request = request.body(Body::empty()).expect("a request of constant parts");
+        let answer = async {
+            let answer = peers.ask(address, request).await?;
+            let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await.ok()?;
+            serde_json::from_slice::<json::Node>(&body.to_bytes()).ok()
+        };
+        match tokio::time::timeout(ANSWER, answer).await {
+            // What it is called is settled by the store.
+            Ok(Some(node)) => v1::Node { name: member.name.clone(), ..node.into() },
+            Ok(None) => silent("it cannot be reached"),
+            Err(_) => silent("it did not answer within a second"),
+        }
+    }
+
+    /// Hands leadership to another node.
+    pub(crate) async fn transfer(
+        &self,
+        to: &str,
+    ) -> Result<v1::TransferLeadershipResponse, Failure> {
+        let to = if to.is_empty() { None } else { Some(validate::name("to", to)?) };
+        let to = self.engine.transfer(to.as_ref().map(rota_core::Name::as_str)).await?;
+        Ok(v1::TransferLeadershipResponse { to })
+    }
+}

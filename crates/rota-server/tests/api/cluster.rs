@@ -1,0 +1,179 @@
+//! Two nodes: whichever is asked, the leader answers, and a change of leader fails nobody.
+
+use std::net::{SocketAddr, TcpListener};
+
+use http::Request;
+use http_body_util::Full;
+use rota_engine::{EngineOptions, Role};
+use rota_proto::v1::{
+    self, server_service_client::ServerServiceClient, task_service_client::TaskServiceClient,
+    worker_service_client::WorkerServiceClient,
+};
+use rota_server::ServerOptions;
+use serde_json::json;
+use tokio::time::timeout;
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+
+use crate::harness::{Node, PATIENCE, open_store};
+
+struct Pair {
+    leader: Node,
+    follower: Node,
+}
+
+impl Pair {
+    async fn start() -> Self {
+        let (store, dir) = open_store();
+        let mut nodes = Vec::new();
+        for name in ["first", "second"] {
+            let listen = free();
+            let engine = EngineOptions {
+                node: name.to_owned(),
+                address: Some(format!("http://{listen}")),
+                ..EngineOptions::default()
+            };
+            let server = ServerOptions::default();
+            let node = Node::start_on(store.clone(), dir.clone(), listen, engine, server).await;
+            let settled = |role: &Role| match name {
+                "first" => *role == Role::Leader,
+                _ => matches!(role, Role::Follower(_)),
+            };
+            until(&node, settled).await;
+            nodes.push(node);
+        }
+        let follower = nodes.pop().unwrap();
+        Self { leader: nodes.pop().unwrap(), follower }
+    }
+
+    async fn stop(self) {
+        self.follower.leave().await;
+        self.leader.stop().await;
+    }
+}
+
+/// Another may take it before it is used; then the test fails and says so.
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+async fn until(node: &Node, is: impl Fn(&Role) -> bool) {
+    let mut changes = node.engine().role_changes();
+    let wait = async {
+        while !is(&node.engine().role()) {
+            changes.changed().await;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("the role changes");
+}
+
+#[tokio::test]
+async fn a_follower_has_the_leader_answer() {
+    let pair = Pair::start().await;
+    let id = pair.follower.create(&json!({ "kind": "k", "payload": { "x": 1 } })).await;
+    for node in [&pair.leader, &pair.follower] {
+        let task = node.get(&format!("/v1/tasks/{id}")).await.json();
+        assert_eq!((&task["status"], &task["payload"]["x"]), (&json!("pending"), &json!(1)));
+    }
+    // Errors, too, come as they are.
+    let wrong = pair.follower.post_json("/v1/tasks", &json!({ "kind": "k", "wrong": 1 })).await;
+    assert_eq!((wrong.status, wrong.problem()["reason"].as_str().unwrap()), (400, "invalid"));
+    assert_eq!(pair.follower.get("/v1/tasks/none").await.status, 404);
+    let mut client = TaskServiceClient::new(pair.follower.channel().await);
+    let request = v1::TaskRequest { id: id.clone() };
+    let task = client.cancel_task(request.clone()).await.unwrap().into_inner();
+    assert_eq!(task.status(), v1::TaskStatus::Cancelled);
+    let again =
+        client.reschedule_task(v1::RescheduleTaskRequest { id, ..Default::default() }).await;
+    assert!(again.is_err());
+    pair.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_works_through_a_follower() {
+    let pair = Pair::start().await;
+    let mut client = WorkerServiceClient::new(pair.follower.channel().await);
+    let (up, messages) = tokio::sync::mpsc::channel(8);
+    let send = async |message| {
+        up.send(v1::WorkerMessage { message: Some(message) }).await.unwrap();
+    };
+    send(v1::worker_message::Message::Hello(v1::Hello {
+        name: "w".to_owned(),
+        slots: 1,
+        ..v1::Hello::default()
+    }))
+    .await;
+    let mut down = client.work(ReceiverStream::new(messages)).await.unwrap().into_inner();
+    let mut next = async || timeout(PATIENCE, down.next()).await.unwrap();
+    assert!(matches!(
+        next().await.unwrap().unwrap().message,
+        Some(v1::server_message::Message::Welcome(_))
+    ));
+    send(v1::worker_message::Message::Credit(v1::Credit { slots: 1 })).await;
+    pair.leader.create(&json!({ "kind": "k" })).await;
+    let tasks = next().await.unwrap().unwrap().message;
+    assert!(matches!(tasks, Some(v1::server_message::Message::Dispatches(_))), "{tasks:?}");
+    // The stream ends with the leadership that it led to, so that the worker comes back.
+    let handed = pair.follower.post_json("/v1/cluster/transfer", &json!({})).await;
+    assert_eq!((handed.status, &handed.json()["to"]), (200, &json!("second")));
+    while let Some(Ok(_)) = next().await {}
+    until(&pair.follower, |role| *role == Role::Leader).await;
+    pair.stop().await;
+}
+
+#[tokio::test]
+async fn requests_are_held_while_leadership_changes() {
+    let pair = Pair::start().await;
+    let create = async |node: &Node, count: u32| {
+        for _ in 0..count {
+            node.create(&json!({ "kind": "k" })).await;
+        }
+    };
+    let transfer = async {
+        for to in ["second", "first", "second"] {
+            let handed = pair.leader.post_json("/v1/cluster/transfer", &json!({ "to": to })).await;
+            assert_eq!(handed.status, 200, "{handed:?}");
+            let new = if to == "first" { &pair.leader } else { &pair.follower };
+            until(new, |role| *role == Role::Leader).await;
+        }
+    };
+    tokio::join!(create(&pair.leader, 150), create(&pair.follower, 150), transfer);
+    let queues = pair.leader.get("/v1/queues").await.json();
+    assert_eq!(queues["queues"][0]["pending"], 300, "{queues}");
+    pair.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_carried_once_goes_no_further() {
+    let pair = Pair::start().await;
+    let request = Request::get("/v1/tasks").header("rota-forwarded", "1");
+    let answer = pair.follower.send(request.body(Full::default()).unwrap()).await;
+    assert_eq!((answer.status, answer.header("rota-leader-lost")), (503, "before"));
+    assert_eq!(answer.problem()["reason"], "not_leader");
+    pair.stop().await;
+}
+
+#[tokio::test]
+async fn every_node_tells_of_all() {
+    let pair = Pair::start().await;
+    for node in [&pair.leader, &pair.follower] {
+        let cluster = node.get("/v1/cluster").await.json();
+        assert_eq!(cluster["leader"], "first");
+        let nodes: Vec<_> = cluster["nodes"].as_array().unwrap().iter().collect();
+        let told: Vec<_> =
+            nodes.iter().map(|node| (node["name"].as_str(), node["role"].as_str())).collect();
+        assert_eq!(
+            told,
+            [(Some("first"), Some("leader")), (Some("second"), Some("follower"))],
+            "{cluster}"
+        );
+    }
+    let mut client = ServerServiceClient::new(pair.follower.channel().await);
+    let cluster = client.get_cluster(v1::GetClusterRequest {}).await.unwrap().into_inner();
+    assert_eq!((cluster.leader.as_str(), cluster.nodes.len()), ("first", 2));
+    let refused = client
+        .transfer_leadership(v1::TransferLeadershipRequest { to: "nobody".to_owned() })
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    pair.stop().await;
+}
