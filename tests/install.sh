@@ -13,6 +13,8 @@ need() {
 need curl curl
 need jq jq
 need chromium chromium
+need etcd etcd-server
+need etcdctl etcd-client
 need python3 python3
 if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
     missing="$missing python3-venv"

@@ -8,6 +8,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod embedded;
+pub mod etcd;
 mod model;
 mod store;
 

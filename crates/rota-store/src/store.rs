@@ -123,7 +123,8 @@ pub struct Change {
     pub revision: Revision,
     /// Who wrote it, and its number.
     pub head: Head,
-    /// What it changed.
+    /// What it changed. The delete of a key that was not there may be missing, for it changed
+    /// nothing.
     pub mutations: Arc<Vec<Mutation>>,
 }
 

@@ -167,15 +167,14 @@ fn awkward_keys() -> BTreeMap<Bytes, Bytes> {
 async fn with_awkward_keys(factory: &dyn StoreFactory) -> (Rig, BTreeMap<Bytes, Bytes>) {
     let rig = Rig::new(factory).await;
     let keys = awkward_keys();
-    let mut batch = rig.next().await;
+    let mut entries = Vec::new();
     for (key, value) in &keys {
-        batch.put(HOT, key.clone(), value.clone());
-        batch.put(LARGE, key.clone(), value.clone());
+        entries.extend([HOT, LARGE].map(|space| (space, key.clone(), value.clone())));
     }
     // Neighbours of what is scanned.
-    batch.put(WARM, "a", "neighbour");
-    batch.put(WARM, vec![0xff; 40], "neighbour");
-    rig.commit(batch).await.unwrap();
+    let neighbours = [Bytes::from("a"), Bytes::from(vec![0xff; 40])];
+    entries.extend(neighbours.map(|key| (WARM, key, "neighbour".into())));
+    rig.fill(entries).await;
     (rig, keys)
 }
 
@@ -244,12 +243,9 @@ pub(super) async fn a_prefix_holds_its_keys_alone(factory: &dyn StoreFactory) {
 
 pub(super) async fn keys_are_ordered_as_bytes(factory: &dyn StoreFactory) {
     let rig = Rig::new(factory).await;
-    let mut batch = rig.next().await;
-    for byte in (0..=u8::MAX).rev() {
-        batch.put(HOT, vec![byte], vec![byte]);
-        batch.put(HOT, vec![byte, 0], vec![byte]);
-    }
-    rig.commit(batch).await.unwrap();
+    let bytes = (0..=u8::MAX).rev();
+    let keys = bytes.flat_map(|byte| [vec![byte], vec![byte, 0]]);
+    rig.fill(keys.map(|key| (HOT, key.into(), "1".into())).collect()).await;
     let snapshot = rig.store.snapshot().await.unwrap();
     let found = scan(&*snapshot, KeyRange::all(HOT), Direction::Ascending, 100).await;
     assert_eq!(found.len(), 512);

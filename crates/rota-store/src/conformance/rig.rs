@@ -69,6 +69,19 @@ impl Rig {
         self.commit(batch).await.unwrap()
     }
 
+    /// Puts all of that, in as many batches as the store's limits ask for.
+    pub(super) async fn fill(&self, entries: Vec<(Space, Bytes, Bytes)>) {
+        let mut batch = self.next().await;
+        for (space, key, value) in entries {
+            if batch.mutations.len() == self.store.limits().mutations_max {
+                self.commit(std::mem::take(&mut batch)).await.unwrap();
+                batch = self.next().await;
+            }
+            batch.put(space, key, value);
+        }
+        self.commit(batch).await.unwrap();
+    }
+
     pub(super) async fn read(&self, space: Space, key: &str) -> Option<Bytes> {
         self.store.get(&[(space, key.to_owned().into())]).await.unwrap().remove(0)
     }

@@ -42,6 +42,7 @@ pub(super) async fn a_watch_yields_every_batch_in_order(factory: &dyn StoreFacto
 
 pub(super) async fn a_watch_yields_batches_whole(factory: &dyn StoreFactory) {
     let rig = Rig::new(factory).await;
+    rig.write(HOT, &[("c", Some("1"))]).await;
     let mut watch = rig.store.watch(now(&rig).await).await.unwrap();
     let mut batch = rig.next().await;
     batch.put(HOT, "a", "1");

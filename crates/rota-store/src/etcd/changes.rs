@@ -1,0 +1,174 @@
+//! Batches as they land: one watch of etcd on everything below the prefix, taken up again from the
+//! last revision seen whenever it breaks.
+//!
+//! All events of one revision are one transaction. etcd may cut a long answer in fragments, so a
+//! revision is complete only when an answer that is not to be continued has ended; only then is it
+//! handed on, and only then counts as seen.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use futures_util::stream;
+
+use super::{
+    Shared,
+    backoff::Backoff,
+    fault::Fault,
+    layout,
+    link::Link,
+    read,
+    subscription::Subscription,
+    wire::{Event, EventType},
+};
+use crate::{
+    model::{Head, Mutation, Revision},
+    store::{Change, ChangeStream, StoreError},
+};
+
+/// Every batch from the first one after that revision. The stream connects when it is first asked.
+pub(super) fn watch(shared: &Arc<Shared>, after: Revision) -> Result<ChangeStream, StoreError> {
+    shared.check_open()?;
+    let watcher = Watcher {
+        link: Link::new("watch", &shared.options),
+        shared: Arc::clone(shared),
+        seen: layout::signed(after.0),
+        events: None,
+        partial: Vec::new(),
+        ready: VecDeque::new(),
+        backoff: Backoff::default(),
+    };
+    Ok(Box::pin(stream::unfold(Some(watcher), async |watcher| {
+        let mut watcher = watcher?;
+        let shared = Arc::clone(&watcher.shared);
+        let next = tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => Err(shared.closed()),
+            next = watcher.next() => next,
+        };
+        let watcher = next.is_ok().then_some(watcher);
+        Some((next, watcher))
+    })))
+}
+
+struct Watcher {
+    shared: Arc<Shared>,
+    /// A connection of its own: a slow reader holds up nobody else.
+    link: Link,
+    /// The last revision of which everything is handed on.
+    seen: i64,
+    events: Option<Subscription>,
+    /// Events of answers that are to be continued.
+    partial: Vec<Event>,
+    ready: VecDeque<Change>,
+    backoff: Backoff,
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Result<Change, StoreError> {
+        loop {
+            if let Some(change) = self.ready.pop_front() {
+                return Ok(change);
+            }
+            let Err(fault) = self.receive().await else {
+                self.backoff.reset();
+                continue;
+            };
+            self.events = None;
+            self.partial.clear();
+            match fault {
+                Fault::Compacted => self.jump().await?,
+                Fault::Corrupt(why) => return Err(StoreError::Corrupt(why)),
+                fault => {
+                    tracing::debug!(reason = fault.reason(), after = self.seen, "watches anew");
+                    self.link.renew(&fault);
+                    self.backoff.wait().await;
+                }
+            }
+        }
+    }
+
+    /// Takes one answer of etcd.
+    async fn receive(&mut self) -> Result<(), Fault> {
+        if self.events.is_none() {
+            let root = self.shared.layout.root();
+            let end = layout::behind(&root);
+            let from = self.seen + 1;
+            self.events = Some(Subscription::open(&self.link, root, Some(end), from).await?);
+        }
+        let events = self.events.as_mut().expect("it was opened above");
+        let answer = events.next().await?;
+        self.partial.extend(answer.events);
+        if !answer.fragment {
+            self.complete()?;
+        }
+        Ok(())
+    }
+
+    /// Makes changes of the events at hand, which are whole revisions.
+    fn complete(&mut self) -> Result<(), Fault> {
+        let mut events = std::mem::take(&mut self.partial).into_iter().peekable();
+        let revision = |event: &Event| event.kv.as_ref().map_or(0, |key| key.mod_revision);
+        while let Some(first) = events.next() {
+            let current = revision(&first);
+            let mut gathered = Gathered::default();
+            gathered.add(&self.shared, first)?;
+            while let Some(event) = events.next_if(|event| revision(event) == current) {
+                gathered.add(&self.shared, event)?;
+            }
+            // The same revision again can only come of a watch that was taken up too early.
+            if current > self.seen {
+                self.seen = current;
+                let revision = Revision(layout::unsigned(current));
+                self.shared.saw_revision(revision);
+                self.ready.extend(gathered.change(revision));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where history was compacted: goes on from now if no batch was missed, for then only others
+    /// have written.
+    async fn jump(&mut self) -> Result<(), StoreError> {
+        let (head, now) = loop {
+            match read::head(&self.link, &self.shared.layout).await {
+                Ok(found) => break found,
+                Err(fault) if fault.is_passing() => self.backoff.wait().await,
+                Err(fault) => return Err(fault.into()),
+            }
+        };
+        if head.map_or(0, |head| head.mod_revision) > self.seen {
+            return Err(StoreError::Compacted);
+        }
+        self.seen = self.seen.max(now);
+        Ok(())
+    }
+}
+
+/// The events of one revision.
+#[derive(Default)]
+struct Gathered {
+    head: Option<Head>,
+    mutations: Vec<Mutation>,
+}
+
+impl Gathered {
+    fn add(&mut self, shared: &Shared, event: Event) -> Result<(), Fault> {
+        let deleted = event.r#type() == EventType::Delete;
+        let Some(key) = event.kv else { return Ok(()) };
+        if let Some((space, name)) = shared.layout.parse(&key.key) {
+            self.mutations.push(match deleted {
+                true => Mutation::Delete { space, key: name },
+                false => Mutation::Put { space, key: name, value: key.value },
+            });
+        } else if key.key == shared.layout.head && !deleted {
+            let (head, by_batch) = layout::decode_head(&key.value)?;
+            self.head = by_batch.then_some(head);
+        }
+        Ok(())
+    }
+
+    /// The batch, if it was one.
+    fn change(self, revision: Revision) -> Option<Change> {
+        let head = self.head?;
+        Some(Change { revision, head, mutations: Arc::new(self.mutations) })
+    }
+}

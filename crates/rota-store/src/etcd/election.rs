@@ -1,0 +1,289 @@
+//! Campaigns and what is won by them.
+//!
+//! A campaign is a task of its own with a lease of its own. While it waits, its node is among the
+//! members; when the leader's key is gone it tries to create it, which only one can. The task goes
+//! on through the leadership and ends by revoking the lease, whatever became of those who wait for
+//! it: that is how a dropped campaign leaves no leader behind.
+
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::{
+    sync::{oneshot, watch},
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{
+    Shared,
+    backoff::Backoff,
+    fault::Fault,
+    lease::Lease,
+    seat::{self, Try},
+    upkeep,
+};
+use crate::{
+    model::{Epoch, Fence, Member},
+    store::{Leadership, StoreError},
+};
+
+/// For so long others let a named successor go first.
+const DEFERENCE: Duration = Duration::from_secs(2);
+
+/// How long giving up the seat may take; then it is left to the lease.
+const RESIGNATION: Duration = Duration::from_secs(1);
+
+/// Where the outcome of a campaign goes.
+type Outcome = oneshot::Sender<Result<EtcdLeadership, StoreError>>;
+
+/// Waits for the seat. Cancel safe.
+pub(super) async fn campaign(
+    shared: &Arc<Shared>,
+    me: &Member,
+) -> Result<EtcdLeadership, StoreError> {
+    shared.check_open()?;
+    let (outcome, answer) = oneshot::channel();
+    let dropped = CancellationToken::new();
+    let campaign =
+        Campaign { shared: Arc::clone(shared), me: me.clone(), dropped: dropped.clone() };
+    let guard = dropped.drop_guard();
+    shared.spawn_control(campaign.run(outcome));
+    let leadership = answer.await.map_err(|_| shared.closed())??;
+    // From here on the leadership's own guard holds.
+    guard.disarm();
+    Ok(leadership)
+}
+
+struct Campaign {
+    shared: Arc<Shared>,
+    me: Member,
+    /// Cancelled when nobody waits for the outcome or holds the leadership any more.
+    dropped: CancellationToken,
+}
+
+/// How a lease's time ended.
+enum End {
+    /// There is nothing more to do.
+    Over,
+    /// The campaign begins anew with another lease.
+    Again(Fault),
+}
+
+impl Campaign {
+    async fn run(self, outcome: Outcome) {
+        let mut outcome = Some(outcome);
+        let mut backoff = Backoff::default();
+        while let Some(lease) = self.unless_over(Lease::grant(&self.shared)).await {
+            let fault = match lease {
+                Ok(lease) => {
+                    let end = self.with_lease(&lease, &mut outcome).await;
+                    lease.revoke().await;
+                    match end {
+                        End::Over => return,
+                        End::Again(fault) => fault,
+                    }
+                }
+                Err(fault) => fault,
+            };
+            if let Err(error) = self.shared.check_open() {
+                if let Some(outcome) = outcome.take() {
+                    let _ = outcome.send(Err(error));
+                }
+                return;
+            }
+            self.shared.note_trouble(Some(fault.reason()));
+            if self.unless_over(backoff.wait()).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Awaits it unless the store closes or nobody wants the outcome any more.
+    async fn unless_over<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.shared.stop.cancelled() => None,
+            () = self.dropped.cancelled() => None,
+            value = future => Some(value),
+        }
+    }
+
+    async fn with_lease(&self, lease: &Lease, outcome: &mut Option<Outcome>) -> End {
+        let mut kept = pin!(lease.keep());
+        let competing = async {
+            seat::join(&self.shared, &self.me, lease.id).await?;
+            self.compete(lease).await
+        };
+        let won = self
+            .unless_over(async {
+                tokio::select! {
+                    biased;
+                    fault = &mut kept => Err(fault),
+                    won = competing => won,
+                }
+            })
+            .await;
+        match (won, outcome.take()) {
+            (Some(Ok(epoch)), Some(outcome)) => {
+                self.lead(epoch, lease, kept, outcome).await;
+                End::Over
+            }
+            (Some(Err(fault)), waiting) => {
+                *outcome = waiting;
+                End::Again(fault)
+            }
+            _ => End::Over,
+        }
+    }
+
+    /// Waits until the seat is free and takes it.
+    async fn compete(&self, lease: &Lease) -> Result<Epoch, Fault> {
+        let mut seen = self.shared.seen.subscribe();
+        // The revision at which a successor was named whom we need not wait for (any more).
+        let mut ignored = 0;
+        let mut deferring: Option<(i64, Instant)> = None;
+        loop {
+            match seat::take(&self.shared, &self.me, lease.id, ignored).await? {
+                Try::Taken(epoch) => return Ok(epoch),
+                Try::Occupied { revision } => {
+                    let free =
+                        seen.wait_for(|seen| seen.revision > revision && seen.seat.is_none());
+                    // Tried again after a while even if nothing was seen: it costs one read.
+                    let _ = timeout(self.shared.options.leader_ttl, free).await;
+                }
+                Try::Promised { to, named, .. } if to == self.me.name => ignored = named,
+                Try::Promised { named, revision, .. } => {
+                    let since = match deferring {
+                        Some((known, since)) if known == named => since,
+                        _ => Instant::now(),
+                    };
+                    deferring = Some((named, since));
+                    let taken =
+                        seen.wait_for(|seen| seen.revision > revision && seen.seat.is_some());
+                    tokio::select! {
+                        _ = taken => {}
+                        () = sleep_until(since + DEFERENCE) => ignored = named,
+                    }
+                }
+                Try::Changed => ignored = 0,
+            }
+        }
+    }
+
+    /// Leads until that is lost or given up.
+    async fn lead(
+        &self,
+        epoch: Epoch,
+        lease: &Lease,
+        kept: Pin<&mut impl Future<Output = Fault>>,
+        outcome: Outcome,
+    ) {
+        let (resign, mut resignation) = oneshot::channel::<Resignation>();
+        let (over, is_over) = watch::channel(false);
+        self.shared.note_trouble(None);
+        self.shared.saw_epoch(epoch);
+        let leadership = EtcdLeadership {
+            shared: Arc::clone(&self.shared),
+            epoch,
+            until: lease.until(),
+            is_over,
+            resign,
+            _guard: self.dropped.clone().drop_guard(),
+        };
+        tracing::debug!(node = self.me.name, epoch = epoch.0, "leading");
+        // If nobody takes it, its guard ends this at once.
+        let _ = outcome.send(Ok(leadership));
+        let ended = self
+            .unless_over(async {
+                tokio::select! {
+                    biased;
+                    asked = &mut resignation => asked.ok(),
+                    _ = kept => None,
+                    () = self.replaced(epoch) => None,
+                    never = upkeep::run(&self.shared) => match never {},
+                }
+            })
+            .await;
+        self.shared.end(epoch);
+        over.send_replace(true);
+        if let Some(Some(Resignation { successor, done })) = ended {
+            let given_up = seat::give_up(&self.shared, epoch, successor.as_deref());
+            match timeout(RESIGNATION, given_up).await {
+                Ok(Ok(())) => tracing::debug!(epoch = epoch.0, successor, "resigned"),
+                Ok(Err(fault)) => {
+                    tracing::warn!(reason = fault.reason(), "could not give up the seat");
+                }
+                Err(_) => tracing::warn!("could not give up the seat in time"),
+            }
+            let _ = done.send(());
+        }
+    }
+
+    /// Waits until the seat is seen to be free or another's.
+    async fn replaced(&self, epoch: Epoch) {
+        let mut seen = self.shared.seen.subscribe();
+        let ours = super::layout::signed(epoch.0);
+        let other = seen.wait_for(|seen| {
+            seen.revision > ours && seen.seat.as_ref().is_none_or(|seat| seat.epoch != epoch)
+        });
+        if other.await.is_err() {
+            // Nobody observes any more, so there is nothing to be seen.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The wish to give the seat up.
+struct Resignation {
+    successor: Option<String>,
+    done: oneshot::Sender<()>,
+}
+
+/// A won election, as its winner holds it.
+pub(super) struct EtcdLeadership {
+    shared: Arc<Shared>,
+    epoch: Epoch,
+    until: watch::Receiver<Instant>,
+    is_over: watch::Receiver<bool>,
+    resign: oneshot::Sender<Resignation>,
+    _guard: DropGuard,
+}
+
+#[async_trait]
+impl Leadership for EtcdLeadership {
+    fn fence(&self) -> Fence {
+        Fence { epoch: self.epoch }
+    }
+
+    async fn lost(&self) {
+        let mut is_over = self.is_over.clone();
+        let mut until = self.until.clone();
+        loop {
+            let expiry = *until.borrow_and_update();
+            tokio::select! {
+                biased;
+                // An error means that the campaign's task has ended.
+                _ = is_over.wait_for(|over| *over) => return,
+                renewed = until.changed() => if renewed.is_err() { return },
+                // Counted here as well, should the other thread not come to it.
+                () = sleep_until(expiry) => return,
+            }
+        }
+    }
+
+    async fn resign(self: Box<Self>, successor: Option<&str>) {
+        let Self { shared, epoch, resign, _guard: guard, .. } = *self;
+        // Batches that come from now on need not be sent.
+        shared.end(epoch);
+        let (done, answer) = oneshot::channel();
+        if resign.send(Resignation { successor: successor.map(str::to_owned), done }).is_ok() {
+            // An error means that the task ended for another reason.
+            let _ = answer.await;
+        }
+        drop(guard);
+    }
+}

@@ -1,0 +1,151 @@
+//! What an error of etcd or of the way to it means: above all, whether the request may have had an
+//! effect.
+//!
+//! Whatever is not known here to have had none counts as unknown.
+
+use std::{error::Error, time::Duration};
+
+use tonic::{Code, Status};
+
+use crate::{
+    model::Epoch,
+    store::{CommitError, StoreError},
+};
+
+/// Why a request to etcd got no answer that can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It had no effect, for a passing reason: etcd was not reached, or has no leader now.
+    Refused(String),
+    /// It had no effect: who we are must be proved anew.
+    Stranger(String),
+    /// It had no effect: we are not allowed to. Passing, as far as an operator changes it.
+    Forbidden(String),
+    /// It may have had an effect.
+    Unknown(String),
+    /// It may have had an effect: there was no answer in that time.
+    Silent(Duration),
+    /// It had no effect: there is no room.
+    Full(String),
+    /// It had no effect and never will.
+    Invalid(String),
+    /// It asked for a revision that is compacted.
+    Compacted,
+    /// etcd says that its data is damaged.
+    Corrupt(String),
+}
+
+impl Fault {
+    /// Whether another attempt may go better, at once and perhaps elsewhere.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Stranger(_) | Self::Unknown(_) | Self::Silent(_) => true,
+            Self::Forbidden(_)
+            | Self::Full(_)
+            | Self::Invalid(_)
+            | Self::Compacted
+            | Self::Corrupt(_) => false,
+        }
+    }
+
+    /// Whether the request may have been carried out all the same, or will yet be.
+    pub(super) fn may_have_had_effect(&self) -> bool {
+        matches!(self, Self::Unknown(_) | Self::Silent(_))
+    }
+
+    /// For people.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Refused(why)
+            | Self::Stranger(why)
+            | Self::Unknown(why)
+            | Self::Invalid(why)
+            | Self::Full(why)
+            | Self::Corrupt(why) => why.clone(),
+            Self::Forbidden(why) => format!("{why}: the user needs to read and write the prefix"),
+            Self::Silent(waited) => format!("etcd did not answer within {waited:?}"),
+            Self::Compacted => "the revision is compacted".to_owned(),
+        }
+    }
+
+    /// What this means to a commit of that epoch.
+    pub(super) fn of_commit(self, ours: Epoch) -> CommitError {
+        let reason = self.reason();
+        match self {
+            Self::Unknown(_) | Self::Silent(_) => CommitError::Ambiguous(reason),
+            Self::Full(_) => CommitError::Full(reason),
+            Self::Corrupt(_) => CommitError::Corrupt(reason),
+            Self::Invalid(_) => CommitError::Invalid(format!("epoch {ours}: {reason}")),
+            Self::Refused(_) | Self::Stranger(_) | Self::Forbidden(_) | Self::Compacted => {
+                CommitError::Unavailable(reason)
+            }
+        }
+    }
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Compacted => Self::Compacted,
+            Fault::Silent(waited) => Self::Timeout(waited),
+            Fault::Corrupt(why) => Self::Corrupt(why),
+            Fault::Invalid(why) => Self::Invalid(why),
+            other => Self::Unavailable(other.reason()),
+        }
+    }
+}
+
+impl From<Status> for Fault {
+    fn from(status: Status) -> Self {
+        let message = status.message();
+        let said = message.strip_prefix("etcdserver: ");
+        let why = format!("etcd: {}", said.unwrap_or(message));
+        let says = |words: &str| message.contains(words);
+        match status.code() {
+            Code::Unauthenticated => Self::Stranger(why),
+            _ if says("invalid auth token") || says("auth store is old") => Self::Stranger(why),
+            Code::PermissionDenied => Self::Forbidden(why),
+            // The name or the password is wrong.
+            Code::InvalidArgument if says("authentication failed") => Self::Forbidden(why),
+            Code::ResourceExhausted if says("database space exceeded") => Self::Full(why),
+            Code::ResourceExhausted if says("too many requests") => Self::Refused(why),
+            Code::ResourceExhausted if says("larger than max") => Self::Invalid(why),
+            Code::OutOfRange if says("compacted") => Self::Compacted,
+            Code::DataLoss => Self::Corrupt(why),
+            Code::Unavailable if said == Some("no leader") => Self::Refused(why),
+            Code::InvalidArgument
+            | Code::NotFound
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+                if said.is_some() =>
+            {
+                Self::Invalid(why)
+            }
+            _ if never_sent(&status) => Self::Refused(chain(&status)),
+            _ => Self::Unknown(why),
+        }
+    }
+}
+
+/// Whether the transport failed before there was a connection to send the request over.
+fn never_sent(status: &Status) -> bool {
+    status.message().starts_with("Service was not ready")
+        || causes(status).any(<dyn Error>::is::<tonic::ConnectError>)
+}
+
+/// An error with all that is behind it: on its own, a transport's says nothing.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut texts = Vec::<String>::new();
+    for error in causes(error) {
+        let text = error.to_string();
+        if texts.last().is_none_or(|last| !last.contains(&text)) {
+            texts.push(text);
+        }
+    }
+    texts.join(": ")
+}
+
+/// An error, what caused it, and so on.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| <dyn Error>::source(*error))
+}

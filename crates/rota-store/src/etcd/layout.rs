@@ -1,0 +1,189 @@
+//! Which keys there are in etcd, and how what is in them is written.
+//!
+//! | key | value | lease |
+//! |---|---|---|
+//! | `<prefix>/format` | the version of this layout | |
+//! | `<prefix>/leader` | the leading node as JSON; the revision that created it is the epoch | the node's |
+//! | `<prefix>/successor` | the name of the node that is to lead next | |
+//! | `<prefix>/nodes/<name>` | a node that campaigns or leads, as JSON | the node's |
+//! | `<prefix>/head` | `<epoch>/<number>` of the last batch | |
+//! | `<prefix>/s/<space>/<key>` | the data | |
+//!
+//! All of it is text but the data, which is as its owner writes it.
+
+use bytes::Bytes;
+use rustc_hash::FxHashSet;
+use serde::{Deserialize, Serialize};
+
+use super::fault::Fault;
+use crate::{
+    model::{Batch, BatchSeq, Epoch, Head, KEY_BYTES_MAX, Member, Mutation, Space},
+    store::StoreError,
+};
+
+/// The version of the layout that this build reads and writes.
+pub(super) const FORMAT: u32 = 1;
+
+/// Said of a head that was written again to shut out a batch that may still be on its way.
+const SEALED: &str = " sealed";
+
+/// The names of all keys of one cluster.
+#[derive(Debug)]
+pub(super) struct Layout {
+    /// `<prefix>/`.
+    root: String,
+    spaces: Vec<Space>,
+    pub(super) format: Bytes,
+    pub(super) leader: Bytes,
+    pub(super) successor: Bytes,
+    pub(super) head: Bytes,
+}
+
+/// A node as it is written down.
+#[derive(Serialize, Deserialize)]
+struct Node {
+    name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
+}
+
+/// What one transaction is to do to one key: put or, with `None`, delete.
+pub(super) type Write = (Bytes, Option<Bytes>);
+
+impl Layout {
+    pub(super) fn new(prefix: &str, spaces: &[Space]) -> Self {
+        let key = |name: &str| format!("{prefix}/{name}");
+        Self {
+            root: key(""),
+            spaces: spaces.to_vec(),
+            format: key("format").into(),
+            leader: key("leader").into(),
+            successor: key("successor").into(),
+            head: key("head").into(),
+        }
+    }
+
+    /// What every key begins with.
+    pub(super) fn root(&self) -> Bytes {
+        self.root.clone().into()
+    }
+
+    /// The key of the node of that name; with an empty name, what all of them begin with.
+    pub(super) fn node(&self, name: &str) -> Bytes {
+        format!("{}nodes/{name}", self.root).into()
+    }
+
+    /// What the keys of a space begin with.
+    pub(super) fn space(&self, space: Space) -> Result<Vec<u8>, StoreError> {
+        if self.spaces.contains(&space) {
+            Ok(format!("{}s/{}/", self.root, space.name).into_bytes())
+        } else {
+            let name = space.name;
+            Err(StoreError::Invalid(format!("the store was not opened with the space `{name}`")))
+        }
+    }
+
+    /// The key in etcd of a key of a space.
+    pub(super) fn key(&self, space: Space, key: &[u8]) -> Result<Bytes, StoreError> {
+        let mut whole = self.space(space)?;
+        whole.extend_from_slice(key);
+        Ok(whole.into())
+    }
+
+    /// The space and key behind a key in etcd; nothing for keys that hold no data.
+    pub(super) fn parse(&self, key: &Bytes) -> Option<(Space, Bytes)> {
+        let rest = key.strip_prefix(self.root.as_bytes())?.strip_prefix(b"s/")?;
+        let end = rest.iter().position(|byte| *byte == b'/')?;
+        let space = self.spaces.iter().find(|space| space.name.as_bytes() == &rest[..end])?;
+        Some((*space, key.slice_ref(&rest[end + 1..])))
+    }
+
+    /// The most bytes that stand before a key of a space.
+    pub(super) fn prefix_bytes_max(&self) -> usize {
+        const SPACE_NAME_MAX: usize = 16;
+        self.root.len() + "s//".len() + SPACE_NAME_MAX
+    }
+
+    /// What a batch does, with the last change to each key only: etcd refuses to change a key twice
+    /// in one transaction.
+    pub(super) fn writes(&self, batch: &Batch) -> Result<Vec<Write>, String> {
+        let mut seen = FxHashSet::default();
+        let mut writes = Vec::with_capacity(batch.mutations.len());
+        for mutation in batch.mutations.iter().rev() {
+            let key = mutation.key();
+            if key.is_empty() || key.len() > KEY_BYTES_MAX {
+                return Err(format!("a key of {} bytes", key.len()));
+            }
+            let whole = self.key(mutation.space(), key).map_err(|error| error.to_string())?;
+            if seen.insert((mutation.space().name, key)) {
+                writes.push(match mutation {
+                    Mutation::Put { value, .. } => (whole, Some(value.clone())),
+                    Mutation::Delete { .. } => (whole, None),
+                });
+            }
+        }
+        writes.reverse();
+        Ok(writes)
+    }
+}
+
+/// What is written at the head.
+pub(super) fn encode_head(head: Head) -> String {
+    format!("{}/{}", head.epoch, head.seq)
+}
+
+/// The same, saying that it was written again without a batch.
+pub(super) fn encode_sealed_head(head: Head) -> String {
+    encode_head(head) + SEALED
+}
+
+/// What the head says, and whether a batch wrote it.
+pub(super) fn decode_head(value: &[u8]) -> Result<(Head, bool), Fault> {
+    let parse = || {
+        let text = std::str::from_utf8(value).ok()?;
+        let (text, by_batch) = match text.strip_suffix(SEALED) {
+            Some(text) => (text, false),
+            None => (text, true),
+        };
+        let (epoch, seq) = text.split_once('/')?;
+        let head = Head { epoch: Epoch(epoch.parse().ok()?), seq: BatchSeq(seq.parse().ok()?) };
+        Some((head, by_batch))
+    };
+    parse().ok_or_else(|| {
+        Fault::Corrupt(format!("the head says `{}`", String::from_utf8_lossy(value)))
+    })
+}
+
+/// A node, as it is written at `leader` and below `nodes/`.
+pub(super) fn encode_member(member: &Member) -> Vec<u8> {
+    let node = Node { name: member.name.clone(), address: member.address.clone() };
+    serde_json::to_vec(&node).expect("text is always JSON")
+}
+
+/// Reads what [`encode_member`] wrote. Whoever can write there can write anything, so what makes no
+/// sense is shown as a node of that name rather than refused.
+pub(super) fn decode_member(value: &[u8]) -> Member {
+    match serde_json::from_slice::<Node>(value) {
+        Ok(node) => Member { name: node.name, address: node.address },
+        Err(_) => Member::alone(String::from_utf8_lossy(value)),
+    }
+}
+
+/// A number of etcd's (revisions and sizes are signed there, but never negative) as one of ours.
+pub(super) fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+/// The other way round. No revision gets that far.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The first key behind all that begin with `prefix`, which does not end in 0xff.
+pub(super) fn behind(prefix: &[u8]) -> Bytes {
+    let mut end = prefix.to_vec();
+    if let Some(last) = end.last_mut() {
+        *last = last.saturating_add(1);
+    }
+    end.into()
+}

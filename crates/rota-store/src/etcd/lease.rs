@@ -1,0 +1,167 @@
+//! The lease that a node's keys hang on: granted, kept alive, revoked.
+//!
+//! How long it lasts is counted here by the monotonic clock from the moment at which a renewal was
+//! *sent*. etcd counts from a later one, so it never lets the lease expire before this node has
+//! ceased to believe in it; a fifth of its time is kept as a margin, for the clocks' rates and for
+//! what a change of etcd's own leader may cost.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until, timeout, timeout_at},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use super::{
+    Shared,
+    fault::Fault,
+    layout,
+    link::{Client, Effect},
+    wire::{LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest},
+};
+
+/// Renewals in the time that a lease lasts: so many may fail but one.
+const RENEWALS: u32 = 4;
+
+/// How long revoking may take; the lease expires anyway.
+const REVOCATION: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub(super) struct Lease {
+    shared: Arc<Shared>,
+    pub(super) id: i64,
+    ttl: Duration,
+    /// Until when it surely lasts.
+    until: watch::Sender<Instant>,
+}
+
+impl Lease {
+    /// A new lease.
+    pub(super) async fn grant(shared: &Arc<Shared>) -> Result<Self, Fault> {
+        let seconds = shared.options.leader_ttl.as_millis().div_ceil(1000);
+        let ttl = i64::try_from(seconds).unwrap_or(i64::MAX);
+        let asked = Instant::now();
+        let request = |client: Client| async move {
+            client.lease().lease_grant(LeaseGrantRequest { ttl }).await
+        };
+        // One that is granted without our knowing has no keys, and expires.
+        let granted = shared.control.call(Effect::Harmless, request).await?;
+        let ttl = Duration::from_secs(layout::unsigned(granted.ttl));
+        let until = watch::Sender::new(asked + reliable(ttl));
+        Ok(Self { shared: Arc::clone(shared), id: granted.id, ttl, until })
+    }
+
+    /// Until when it surely lasts, as that moves on.
+    pub(super) fn until(&self) -> watch::Receiver<Instant> {
+        self.until.subscribe()
+    }
+
+    /// Keeps it alive. Returns when it can no longer be relied on, with the reason.
+    pub(super) async fn keep(&self) -> Fault {
+        let fault = loop {
+            let expiry = *self.until.borrow();
+            let Ok(fault) = timeout_at(expiry, self.renew_until_a_fault()).await else {
+                // It may have been renewed in the meantime.
+                if *self.until.borrow() > Instant::now() {
+                    continue;
+                }
+                break Fault::Silent(reliable(self.ttl));
+            };
+            if !fault.is_passing() {
+                break fault;
+            }
+            tracing::warn!(reason = fault.reason(), "could not renew the lease");
+            self.shared.control.renew(&fault);
+            // Where etcd answers at once that it can't, asking without end would not help it.
+            let pause = Instant::now() + self.interval() / 8;
+            sleep_until(pause.min(expiry)).await;
+        };
+        tracing::warn!(reason = fault.reason(), "the lease is lost");
+        fault
+    }
+
+    async fn renew_until_a_fault(&self) -> Fault {
+        match self.renew().await {
+            Ok(never) => match never {},
+            Err(fault) => fault,
+        }
+    }
+
+    /// Renews it again and again over one stream.
+    async fn renew(&self) -> Result<Never, Fault> {
+        let interval = self.interval();
+        let mut sent = Instant::now();
+        let (requests, mut answers) = self.open().await?;
+        loop {
+            let ended = || Fault::Unknown("the stream of renewals ended".to_owned());
+            let answer = timeout(interval, answers.message()).await;
+            let answer = answer.map_err(|_| Fault::Silent(interval))??.ok_or_else(ended)?;
+            self.renewed(sent, answer.ttl)?;
+            // Not an interval of tokio's: after a pause of the process, one renewal is enough.
+            sleep_until(Instant::now() + interval).await;
+            sent = Instant::now();
+            requests.try_send(self.request()).map_err(|_| ended())?;
+        }
+    }
+
+    /// Opens a stream with a first renewal on it.
+    async fn open(&self) -> Result<Renewals, Fault> {
+        let opened = self.shared.control.call_within(self.interval(), Effect::Harmless, |client| {
+            let (requests, outgoing) = mpsc::channel(1);
+            let first = requests.try_send(self.request());
+            async move {
+                first.map_err(|error| tonic::Status::internal(error.to_string()))?;
+                let answers =
+                    client.lease().lease_keep_alive(ReceiverStream::new(outgoing)).await?;
+                Ok(answers.map(|answers| (requests, answers)))
+            }
+        });
+        opened.await
+    }
+
+    fn request(&self) -> LeaseKeepAliveRequest {
+        LeaseKeepAliveRequest { id: self.id }
+    }
+
+    fn renewed(&self, sent: Instant, ttl: i64) -> Result<(), Fault> {
+        if ttl <= 0 {
+            return Err(Fault::Invalid("the lease has expired".to_owned()));
+        }
+        let until = sent + reliable(Duration::from_secs(layout::unsigned(ttl)));
+        self.until.send_replace(until);
+        Ok(())
+    }
+
+    fn interval(&self) -> Duration {
+        self.ttl / (RENEWALS + 1)
+    }
+
+    /// Gives it back, and with it all keys that hang on it.
+    pub(super) async fn revoke(self) {
+        let id = self.id;
+        let request = |client: Client| async move {
+            client.lease().lease_revoke(LeaseRevokeRequest { id }).await
+        };
+        let revoked = self.shared.control.call(Effect::Harmless, request);
+        match timeout(REVOCATION, revoked).await {
+            // Revoked before, or expired.
+            Ok(Ok(_) | Err(Fault::Invalid(_))) => {}
+            Ok(Err(fault)) => {
+                tracing::debug!(reason = fault.reason(), "a lease is left to expire");
+            }
+            Err(_) => tracing::debug!("a lease is left to expire"),
+        }
+    }
+}
+
+enum Never {}
+
+/// Where renewals go, and where the answers to them come from.
+type Renewals = (mpsc::Sender<LeaseKeepAliveRequest>, Streaming<LeaseKeepAliveResponse>);
+
+/// What of a lease's time can be relied on.
+fn reliable(ttl: Duration) -> Duration {
+    ttl - ttl / 5
+}

@@ -1,0 +1,249 @@
+//! A connection to one member of etcd at a time, replaced by one to the next member when it fails.
+//!
+//! Each purpose has a link of its own (commits, reads, the lease, each watch), so that none waits
+//! behind another's data.
+
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::OnceCell, time::timeout};
+use tonic::{
+    Request, Response, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+};
+
+use super::{
+    fault::{self, Fault},
+    options::{EtcdOptions, EtcdTls, EtcdUser},
+    wire::{
+        AuthClient, AuthenticateRequest, KvClient, LeaseClient, MaintenanceClient, WatchClient,
+    },
+};
+
+/// etcd refuses pings that come more often than every 5 s.
+const PING_INTERVAL: Duration = Duration::from_secs(6);
+
+/// The most that one answer may have. Requests are cut so that answers stay far below it.
+const ANSWER_BYTES_MAX: usize = 1 << 30;
+
+/// Whether trying again could do something twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It reads, or doing it twice is the same as once: tried again after any passing fault.
+    Harmless,
+    /// It is tried again only after faults that surely had no effect.
+    Once,
+}
+
+/// See the module.
+pub(super) struct Link {
+    purpose: &'static str,
+    options: Arc<EtcdOptions>,
+    current: Mutex<Arc<Connection>>,
+}
+
+/// A connection that is there, as requests use it.
+#[derive(Clone)]
+pub(super) struct Client(Stamped);
+
+type Stamped = InterceptedService<Channel, Stamp>;
+
+impl Client {
+    pub(super) fn kv(&self) -> KvClient<Stamped> {
+        KvClient::new(self.0.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(super) fn watch(&self) -> WatchClient<Stamped> {
+        WatchClient::new(self.0.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(super) fn lease(&self) -> LeaseClient<Stamped> {
+        LeaseClient::new(self.0.clone())
+    }
+
+    pub(super) fn maintenance(&self) -> MaintenanceClient<Stamped> {
+        MaintenanceClient::new(self.0.clone())
+    }
+}
+
+/// What goes with each request: who we are, and that a member without a leader is to say so at once
+/// rather than let us wait.
+#[derive(Clone)]
+pub(super) struct Stamp {
+    token: Option<MetadataValue<Ascii>>,
+}
+
+impl Interceptor for Stamp {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let metadata = request.metadata_mut();
+        metadata.insert("hasleader", MetadataValue::from_static("true"));
+        if let Some(token) = &self.token {
+            metadata.insert("token", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// One connection, made when it is first used.
+struct Connection {
+    endpoint: usize,
+    client: OnceCell<Client>,
+}
+
+impl Connection {
+    fn to(endpoint: usize) -> Arc<Self> {
+        Arc::new(Self { endpoint, client: OnceCell::new() })
+    }
+}
+
+impl Link {
+    /// A link that connects when it is first used, in the runtime that uses it then.
+    pub(super) fn new(purpose: &'static str, options: &Arc<EtcdOptions>) -> Self {
+        Self { purpose, options: Arc::clone(options), current: Mutex::new(Connection::to(0)) }
+    }
+
+    /// Makes a request, with the time that the options give each attempt.
+    pub(super) async fn call<T, F>(
+        &self,
+        effect: Effect,
+        request: impl Fn(Client) -> F + Send,
+    ) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<Response<T>, Status>> + Send,
+    {
+        self.call_within(self.options.timeout, effect, request).await
+    }
+
+    /// Makes a request, with that much time for each attempt. There is one attempt for each member
+    /// and at least two, but no further one after faults that took their time.
+    pub(super) async fn call_within<T, F>(
+        &self,
+        patience: Duration,
+        effect: Effect,
+        request: impl Fn(Client) -> F + Send,
+    ) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<Response<T>, Status>> + Send,
+    {
+        let attempts = self.options.endpoints.len().max(2);
+        let mut silences = 0;
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let connection = Arc::clone(&self.current());
+            let answer = timeout(patience, async {
+                let client = connection.client.get_or_try_init(|| self.connect(&connection)).await;
+                match client {
+                    Ok(client) => Ok(request(client.clone()).await?.into_inner()),
+                    // A request that was never sent had no effect, whatever connecting had.
+                    Err(fault) if fault.may_have_had_effect() => {
+                        Err(Fault::Refused(fault.reason()))
+                    }
+                    Err(fault) => Err(fault),
+                }
+            })
+            .await;
+            let fault = match answer {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(fault)) => fault,
+                Err(_) if connection.client.initialized() => Fault::Silent(patience),
+                Err(_) => Fault::Refused(format!("no connection within {patience:?}")),
+            };
+            if !fault.is_passing() {
+                return Err(fault);
+            }
+            self.replace(&connection, &fault);
+            silences += usize::from(matches!(fault, Fault::Silent(_)));
+            let safe = effect == Effect::Harmless || !fault.may_have_had_effect();
+            if !safe || attempt >= attempts || silences >= 2 {
+                return Err(fault);
+            }
+        }
+    }
+
+    /// Replaces the connection after something went wrong with a stream on it.
+    pub(super) fn renew(&self, fault: &Fault) {
+        let connection = Arc::clone(&self.current());
+        self.replace(&connection, fault);
+    }
+
+    /// Goes on with a new connection: to the next member, or to the same one where only the
+    /// authentication is to blame. Nothing happens if that was done already.
+    fn replace(&self, failed: &Arc<Connection>, fault: &Fault) {
+        let mut current = self.current();
+        if !Arc::ptr_eq(&current, failed) {
+            return;
+        }
+        let members = self.options.endpoints.len();
+        let step = usize::from(!matches!(fault, Fault::Stranger(_)));
+        let endpoint = (failed.endpoint + step) % members;
+        *current = Connection::to(endpoint);
+        tracing::debug!(
+            purpose = self.purpose,
+            from = self.options.endpoints[failed.endpoint],
+            to = self.options.endpoints[endpoint],
+            reason = fault.reason(),
+            "connects to etcd anew"
+        );
+    }
+
+    async fn connect(&self, connection: &Connection) -> Result<Client, Fault> {
+        let address = &self.options.endpoints[connection.endpoint];
+        let scheme = if self.options.tls.is_some() { "https" } else { "http" };
+        let invalid = |error: tonic::transport::Error| {
+            Fault::Refused(format!("{address}: {}", fault::chain(&error)))
+        };
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
+            .map_err(invalid)?
+            // Less than a request has, so that not having connected is told from having no answer.
+            .connect_timeout(self.options.timeout / 2)
+            // etcd closes connections that ping without having a stream.
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(self.options.timeout)
+            .keep_alive_while_idle(false);
+        if let Some(tls) = &self.options.tls {
+            endpoint = endpoint.tls_config(read_tls(tls).await?).map_err(invalid)?;
+        }
+        let channel = endpoint.connect().await.map_err(invalid)?;
+        let token = match &self.options.user {
+            Some(user) => Some(authenticate(channel.clone(), user).await?),
+            None => None,
+        };
+        Ok(Client(InterceptedService::new(channel, Stamp { token })))
+    }
+
+    fn current(&self) -> MutexGuard<'_, Arc<Connection>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A token for this user. etcd forgets it after a while without use, and when it is started anew.
+async fn authenticate(channel: Channel, user: &EtcdUser) -> Result<MetadataValue<Ascii>, Fault> {
+    let request = AuthenticateRequest { name: user.name.clone(), password: user.password.clone() };
+    let answer = AuthClient::new(channel).authenticate(request).await?.into_inner();
+    let unusable = |_| Fault::Refused("etcd gave a token that cannot be sent".to_owned());
+    answer.token.parse().map_err(unusable)
+}
+
+async fn read_tls(tls: &EtcdTls) -> Result<ClientTlsConfig, Fault> {
+    let mut options = ClientTlsConfig::new();
+    options = match &tls.ca_file {
+        Some(file) => options.ca_certificate(Certificate::from_pem(read_file(file).await?)),
+        None => options.with_native_roots(),
+    };
+    if let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) {
+        options =
+            options.identity(Identity::from_pem(read_file(cert).await?, read_file(key).await?));
+    }
+    Ok(options)
+}
+
+async fn read_file(path: &std::path::Path) -> Result<Vec<u8>, Fault> {
+    let read = tokio::fs::read(path).await;
+    read.map_err(|error| Fault::Refused(format!("cannot read {}: {error}", path.display())))
+}

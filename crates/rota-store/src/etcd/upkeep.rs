@@ -1,0 +1,109 @@
+//! What the leader does for etcd: has it forget old revisions, which nothing else needs and which
+//! would fill it.
+//!
+//! Revisions are compacted up to a commit that is as old as the options say. Only commits are taken
+//! as such points: so whoever reads or watches from the last commit finds it kept, however long ago
+//! it was. When the database gets full, history is kept for seconds only.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Shared,
+    fault::Fault,
+    link::{Client, Effect},
+    read, status,
+    wire::CompactionRequest,
+};
+
+/// Under pressure, followers that are behind get this long.
+const HISTORY_MIN: Duration = Duration::from_secs(5);
+
+/// The part of the quota beyond which there is pressure.
+const PRESSURE: f64 = 0.5;
+
+pub(super) enum Never {}
+
+/// Compacts again and again. Cancel safe.
+pub(super) async fn run(shared: &Shared) -> Never {
+    let mut commits = Commits::default();
+    let step = (shared.options.history / 20).clamp(Duration::from_millis(100), HISTORY_MIN);
+    loop {
+        sleep(step).await;
+        if let Err(fault) = compact(shared, &mut commits).await {
+            tracing::debug!(reason = fault.reason(), "could not compact");
+        }
+    }
+}
+
+async fn compact(shared: &Shared, commits: &mut Commits) -> Result<(), Fault> {
+    let (head, _) = read::head(&shared.control, &shared.layout).await?;
+    let Some(head) = head else { return Ok(()) };
+    let now = Instant::now();
+    commits.note(now, head.mod_revision);
+    let answer = status::ask(&shared.control, shared.options.timeout).await?;
+    let used = status::bytes_used(&answer, shared.options.quota_bytes);
+    #[expect(clippy::cast_precision_loss, reason = "a rough part of a big number")]
+    let pressed = used as f64 > PRESSURE * shared.options.quota_bytes as f64;
+    let history = shared.options.history;
+    let keep = if pressed { history.min(HISTORY_MIN) } else { history };
+    let Some(revision) = commits.older_than(now, keep) else { return Ok(()) };
+    let request =
+        |client: Client| async move { client.kv().compact(CompactionRequest { revision }).await };
+    match shared.control.call(Effect::Harmless, request).await {
+        // Somebody else has compacted further.
+        Ok(_) | Err(Fault::Compacted) => {
+            tracing::debug!(revision, pressed, "compacted");
+            Ok(())
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+/// When the head was at which revision, oldest first.
+#[derive(Default)]
+struct Commits(VecDeque<(Instant, i64)>);
+
+impl Commits {
+    fn note(&mut self, at: Instant, revision: i64) {
+        if self.0.back().is_none_or(|(_, last)| *last < revision) {
+            self.0.push_back((at, revision));
+        }
+    }
+
+    /// The newest one that is as old as that; it and what is older is forgotten.
+    fn older_than(&mut self, now: Instant, age: Duration) -> Option<i64> {
+        let mut found = None;
+        while let Some((at, revision)) = self.0.front().copied() {
+            if now.duration_since(at) < age {
+                break;
+            }
+            found = Some(revision);
+            self.0.pop_front();
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_old_enough_is_found_once() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut commits = Commits::default();
+        for (seconds, revision) in [(0, 5), (10, 9), (20, 9), (30, 12)] {
+            commits.note(at(seconds), revision);
+        }
+        let minute = Duration::from_secs(60);
+        assert_eq!(commits.older_than(at(59), minute), None);
+        assert_eq!(commits.older_than(at(85), minute), Some(9));
+        assert_eq!(commits.older_than(at(85), minute), None);
+        // The last commit of all may be compacted up to, for it stays readable.
+        assert_eq!(commits.older_than(at(500), minute), Some(12));
+        assert_eq!(commits.older_than(at(900), minute), None);
+    }
+}

@@ -1,0 +1,327 @@
+//! Commits, one after another, by one task: so a commit whose caller went away is still carried to
+//! its end, and a question for the head waits until it is there.
+//!
+//! A batch is one transaction. It compares the revision that created the leader's key with the
+//! fence, and the revision that last changed the head with the one known here; where both hold, it
+//! writes the head and the mutations, else it reads both keys, which tells why.
+//!
+//! Where no answer came, the batch may still be on its way and land at any later time. Before
+//! anything else is done, the head is *sealed*: written again with the same value under the same
+//! two compares. Either that succeeds, and the late batch will find that the head has changed; or it
+//! fails, because the batch has landed or another node leads. In each case what the head says is
+//! final.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Shared,
+    fault::Fault,
+    layout::{self, Write},
+    link::{Client, Effect, Link},
+    wire::{self, RequestOp, TxnRequest, TxnResponse},
+};
+use crate::{
+    model::{Batch, BatchLimits, BatchSeq, Epoch, Fence, Head, Revision, VALUE_BYTES_MAX},
+    store::{CommitError, StoreError},
+};
+
+/// How often one commit is tried on a head that turns out to be another than was known.
+const ATTEMPTS: usize = 4;
+
+/// Requests that wait for the writer, at most.
+const QUEUE: usize = 64;
+
+enum Request {
+    Commit { fence: Fence, batch: Batch, reply: oneshot::Sender<Result<Revision, CommitError>> },
+    Head { reply: oneshot::Sender<Result<Head, StoreError>> },
+}
+
+/// How to reach the writer.
+#[derive(Clone)]
+pub(super) struct Requests(mpsc::Sender<Request>);
+
+impl Requests {
+    pub(super) async fn commit(&self, fence: Fence, batch: Batch) -> Result<Revision, CommitError> {
+        let closed = || CommitError::Unavailable("the store is closed".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Request::Commit { fence, batch, reply }).await.map_err(|_| closed())?;
+        // The writer takes up nothing once it is told to stop, and finishes what it has taken up.
+        answer.await.map_err(|_| closed())?
+    }
+
+    pub(super) async fn head(&self) -> Result<Head, StoreError> {
+        let closed = || StoreError::Unavailable("the store is closed".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Request::Head { reply }).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+}
+
+/// See the module.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    link: Link,
+    limits: BatchLimits,
+    /// Where the head is, as far as is known from what was read or written last.
+    known: Option<Position>,
+    /// The commit that got no answer, until it is settled.
+    unsettled: Option<Unsettled>,
+}
+
+/// What the head says, and the revision that made it say so: 0 where it was never written.
+#[derive(Debug, Clone, Copy, Default)]
+struct Position {
+    head: Head,
+    changed: i64,
+}
+
+/// A commit that may have landed on this position, and may yet.
+#[derive(Debug, Clone, Copy)]
+struct Unsettled {
+    fence: Fence,
+    before: Position,
+}
+
+/// What a transaction finds.
+struct Found {
+    /// The epoch of the leader.
+    leader: Option<Epoch>,
+    position: Position,
+}
+
+/// What became of a transaction.
+enum Outcome {
+    Landed(Revision),
+    Refused(Found),
+}
+
+impl Writer {
+    /// Starts the task. It ends when the store closes.
+    pub(super) fn start(shared: &Arc<Shared>) -> Requests {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let writer = Self {
+            link: Link::new("commits", &shared.options),
+            limits: shared.options.limits(&shared.layout),
+            shared: Arc::clone(shared),
+            known: None,
+            unsettled: None,
+        };
+        shared.tasks.spawn(writer.run(receiver));
+        Requests(sender)
+    }
+
+    async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            let request = tokio::select! {
+                biased;
+                () = shared.stop.cancelled() => return,
+                request = requests.recv() => request,
+            };
+            // Who went away does not want to know; the outcome is kept for the next one.
+            match request {
+                Some(Request::Commit { fence, batch, reply }) => {
+                    let outcome = self.commit(fence, &batch).await;
+                    self.shared.note_commit(&outcome);
+                    let _ = reply.send(outcome);
+                }
+                Some(Request::Head { reply }) => {
+                    let _ = reply.send(self.head().await);
+                }
+                None => return,
+            }
+        }
+    }
+
+    async fn commit(&mut self, fence: Fence, batch: &Batch) -> Result<Revision, CommitError> {
+        let fenced = || CommitError::Fenced { ours: fence.epoch };
+        if self.shared.has_ended(fence.epoch) {
+            return Err(fenced());
+        }
+        let writes = self.check(batch).map_err(CommitError::Invalid)?;
+        self.settle().await.map_err(|fault| unavailable(&fault))?;
+        for _ in 0..ATTEMPTS {
+            let position = match self.known {
+                Some(known) if follows(known.head, batch.seq) => known,
+                _ => {
+                    let found = self.look().await.map_err(|fault| unavailable(&fault))?;
+                    judge(&found, fence, batch.seq)?;
+                    found.position
+                }
+            };
+            match self.write(fence, batch.seq, &writes, position).await {
+                Ok(Outcome::Landed(revision)) => return Ok(revision),
+                Ok(Outcome::Refused(found)) => judge(&found, fence, batch.seq)?,
+                Err(fault) => return Err(fault.of_commit(fence.epoch)),
+            }
+        }
+        Err(CommitError::Unavailable("the head changes under every attempt".to_owned()))
+    }
+
+    /// What the batch writes, if it keeps the limits.
+    fn check(&self, batch: &Batch) -> Result<Vec<Write>, String> {
+        let BatchLimits { mutations_max, bytes_max } = self.limits;
+        let writes = self.shared.layout.writes(batch)?;
+        if writes.len() > mutations_max {
+            return Err(format!(
+                "{} keys are changed and one transaction takes {mutations_max}; see the \
+                 operations that etcd allows in one (--max-txn-ops)",
+                writes.len()
+            ));
+        }
+        let value = |(_, value): &Write| value.as_ref().map_or(0, bytes::Bytes::len);
+        if writes.iter().map(value).max() > Some(VALUE_BYTES_MAX) || batch.bytes() > bytes_max {
+            return Err(format!(
+                "{} bytes, and one transaction takes {bytes_max}; see the size that etcd allows \
+                 for a request (--max-request-bytes)",
+                batch.bytes()
+            ));
+        }
+        Ok(writes)
+    }
+
+    async fn write(
+        &mut self,
+        fence: Fence,
+        seq: BatchSeq,
+        writes: &[Write],
+        position: Position,
+    ) -> Result<Outcome, Fault> {
+        let head = Head { epoch: fence.epoch, seq };
+        let layout = &self.shared.layout;
+        let transaction = || {
+            let mut operations = Vec::with_capacity(writes.len() + 1);
+            operations.push(wire::put(&layout.head, layout::encode_head(head), 0));
+            operations.extend(writes.iter().map(|(key, value)| match value {
+                Some(value) => wire::put(key, value.clone(), 0),
+                None => wire::delete(key),
+            }));
+            operations
+        };
+        let outcome = self.attempt(fence, position, transaction).await;
+        match &outcome {
+            Ok(Outcome::Landed(revision)) => {
+                self.known = Some(Position { head, changed: layout::signed(revision.0) });
+                self.shared.saw_revision(*revision);
+            }
+            Ok(Outcome::Refused(found)) => self.known = Some(found.position),
+            Err(fault) if fault.may_have_had_effect() => {
+                self.known = None;
+                self.unsettled = Some(Unsettled { fence, before: position });
+            }
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    /// One transaction on the condition that this fence and this position hold.
+    async fn attempt(
+        &self,
+        fence: Fence,
+        position: Position,
+        operations: impl Fn() -> Vec<RequestOp> + Send + Sync,
+    ) -> Result<Outcome, Fault> {
+        let layout = &self.shared.layout;
+        let request = |client: Client| {
+            let epoch = layout::signed(fence.epoch.0);
+            let transaction = TxnRequest {
+                compare: vec![
+                    wire::created_at(&layout.leader, epoch),
+                    wire::changed_at(&layout.head, position.changed),
+                ],
+                success: operations(),
+                failure: self.questions(),
+            };
+            async move { client.kv().txn(transaction).await }
+        };
+        let answer = self.link.call(Effect::Once, request).await?;
+        if answer.succeeded {
+            let revision = wire::revision(answer.header.as_ref());
+            Ok(Outcome::Landed(Revision(layout::unsigned(revision))))
+        } else {
+            read_answers(answer).map(Outcome::Refused)
+        }
+    }
+
+    /// Reads the leader and the head, as they are now.
+    async fn look(&mut self) -> Result<Found, Fault> {
+        let request = |client: Client| {
+            let success = self.questions();
+            let transaction = TxnRequest { success, ..TxnRequest::default() };
+            async move { client.kv().txn(transaction).await }
+        };
+        let found = read_answers(self.link.call(Effect::Harmless, request).await?)?;
+        self.known = Some(found.position);
+        Ok(found)
+    }
+
+    fn questions(&self) -> Vec<RequestOp> {
+        let layout = &self.shared.layout;
+        vec![wire::get(&layout.leader, 0), wire::get(&layout.head, 0)]
+    }
+
+    /// Makes sure that no commit without an answer can land any more; see the module.
+    async fn settle(&mut self) -> Result<(), Fault> {
+        let Some(Unsettled { fence, before }) = self.unsettled else { return Ok(()) };
+        let head = &self.shared.layout.head;
+        let seal = || vec![wire::put(head, layout::encode_sealed_head(before.head), 0)];
+        self.known = match self.attempt(fence, before, seal).await? {
+            Outcome::Landed(revision) => {
+                Some(Position { head: before.head, changed: layout::signed(revision.0) })
+            }
+            Outcome::Refused(found) => Some(found.position),
+        };
+        self.unsettled = None;
+        Ok(())
+    }
+
+    async fn head(&mut self) -> Result<Head, StoreError> {
+        self.shared.check_open()?;
+        self.settle().await?;
+        let found = self.look().await?;
+        self.shared.saw_revision(Revision(layout::unsigned(found.position.changed)));
+        Ok(found.position.head)
+    }
+}
+
+/// Whether the batch of that number comes next.
+fn follows(head: Head, seq: BatchSeq) -> bool {
+    head.seq.0.checked_add(1) == Some(seq.0)
+}
+
+/// Says why a batch cannot land on what was found, if it can't.
+fn judge(found: &Found, fence: Fence, seq: BatchSeq) -> Result<(), CommitError> {
+    if found.leader != Some(fence.epoch) {
+        Err(CommitError::Fenced { ours: fence.epoch })
+    } else if !follows(found.position.head, seq) {
+        Err(CommitError::OutOfOrder { got: seq, head: found.position.head })
+    } else {
+        Ok(())
+    }
+}
+
+/// A fault before the batch itself was sent: nothing landed, whatever it was.
+fn unavailable(fault: &Fault) -> CommitError {
+    match fault {
+        Fault::Corrupt(why) => CommitError::Corrupt(why.clone()),
+        Fault::Full(why) => CommitError::Full(why.clone()),
+        fault => CommitError::Unavailable(fault.reason()),
+    }
+}
+
+/// The answers to [`Writer::questions`].
+fn read_answers(answer: TxnResponse) -> Result<Found, Fault> {
+    let mut keys = wire::found(answer);
+    let leader = keys.next().flatten();
+    let position = match keys.next().flatten() {
+        Some(key) => {
+            let (head, _) = layout::decode_head(&key.value)?;
+            Position { head, changed: key.mod_revision }
+        }
+        None => Position::default(),
+    };
+    let epoch = |key: wire::KeyValue| Epoch(layout::unsigned(key.create_revision));
+    Ok(Found { leader: leader.map(epoch), position })
+}
