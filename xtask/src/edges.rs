@@ -135,16 +135,7 @@ const FENCES: &[Fence] = &[
         because: "a store's driver is named in rota-store alone, so that a backend can be changed",
     },
     Fence {
-        crates: &[
-            "axum",
-            "h2",
-            "http",
-            "hyper",
-            "hyper-util",
-            "reqwest",
-            "tower",
-            "tower-http",
-        ],
+        crates: &["axum", "h2", "http", "hyper", "hyper-util", "reqwest", "tower", "tower-http"],
         rooms: Rooms::AllBut(&["rota-core", "rota-engine", "rota-store"]),
         because: "HTTP ends at the server; what decides and keeps does not speak it",
     },

@@ -1,6 +1,6 @@
 //! The processes: `rota server`, `rota worker`, `rota dev`.
 
-use std::{io::IsTerminal, sync::Arc, time::Duration};
+use std::{io::IsTerminal, net::SocketAddr, sync::Arc, time::Duration};
 
 use rota_client::Client;
 use rota_core::{MachineLimits, Millis, Retention};
@@ -97,8 +97,20 @@ impl Node {
     }
 
     /// Serves until it is told to stop; then ends requests, the engine and the store, in that order.
+    /// A node with others beside it lets go of leadership first: what it is still asked is carried
+    /// to the new leader.
     async fn run(self) -> Result<(), Failure> {
-        let served = self.server.run(self.stop.clone()).await;
+        let stop_server = CancellationToken::new();
+        let (engine, stop_engine) = (self.engine.clone(), self.stop_engine.clone());
+        let stopping = async {
+            self.stop.cancelled().await;
+            if engine.has_peers() {
+                stop_engine.cancel();
+                engine.stopped().await;
+            }
+            stop_server.cancel();
+        };
+        let (served, ()) = tokio::join!(self.server.run(stop_server.clone()), stopping);
         self.stop_engine.cancel();
         self.engine.stopped().await;
         self.store.close().await;
@@ -106,10 +118,40 @@ impl Node {
     }
 }
 
+/// This node's name.
+fn node_name(settings: &Settings) -> Result<String, Failure> {
+    match settings.text("node") {
+        "" if store::is_shared(settings) => {
+            let host = nix::unistd::gethostname().map_err(Failure::failed)?;
+            Ok(host.to_string_lossy().into_owned())
+        }
+        "" => Ok("rota".to_owned()),
+        name => Ok(name.to_owned()),
+    }
+}
+
+/// Where other nodes reach this one, where there may be some.
+fn address(settings: &Settings) -> Result<Option<String>, Failure> {
+    if !store::is_shared(settings) {
+        return Ok(None);
+    }
+    let listen: SocketAddr = settings.get("listen")?;
+    match settings.text("advertise") {
+        "" if listen.ip().is_unspecified() => {
+            Err(Failure::usage(format!("{listen} does not tell other nodes where this one is"))
+                .hint("say it with --advertise http://HOST:PORT"))
+        }
+        "" => Ok(Some(format!("http://{listen}"))),
+        url if url.starts_with("http://") => Ok(Some(url.to_owned())),
+        url => Err(Failure::usage(format!("advertise = {url:?} does not begin with http://"))),
+    }
+}
+
 fn engine_options(settings: &Settings) -> Result<EngineOptions, Failure> {
     let millis = |key: &str| settings.span(key).map(Millis::from_duration);
     Ok(EngineOptions {
-        node: settings.text("node").to_owned(),
+        node: node_name(settings)?,
+        address: address(settings)?,
         machine: MachineLimits {
             queue_length_max: settings.get("limits.queue_length")?,
             queues_max: settings.get("limits.queues")?,

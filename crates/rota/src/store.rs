@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use rota_store::{EmbeddedOptions, EmbeddedStore, Store, StoreError};
+use rota_store::{
+    EmbeddedOptions, EmbeddedStore, Store, StoreError,
+    etcd::{EtcdOptions, EtcdStore, EtcdTls, EtcdUser},
+};
 
 use crate::{config::Settings, exit::Failure};
 
@@ -26,9 +29,42 @@ pub(crate) async fn open(settings: &Settings) -> Result<Arc<dyn Store>, Failure>
             let store = opened.await.map_err(Failure::failed)?.map_err(explain)?;
             Ok(Arc::new(store))
         }
+        Some(("etcd", _)) => Ok(Arc::new(etcd(settings)?)),
         _ => Err(Failure::usage(format!("store = {url:?} is not a store that Rota knows"))
-            .hint("use file:DIRECTORY, such as file:./rota-data")),
+            .hint("use file:DIRECTORY, such as file:./rota-data, or etcd://HOST:PORT/PREFIX")),
     }
+}
+
+/// Whether several nodes can share the store that the settings name.
+pub(crate) fn is_shared(settings: &Settings) -> bool {
+    settings.text("store").starts_with("etcd:")
+}
+
+fn etcd(settings: &Settings) -> Result<EtcdStore, Failure> {
+    let usage = |error: StoreError| Failure::usage(format!("store: {error}"));
+    let defaults = EtcdOptions::from_url(settings.text("store")).map_err(usage)?;
+    let file = |key: &str| Some(settings.text(key)).filter(|path| !path.is_empty()).map(Into::into);
+    let tls = EtcdTls {
+        ca_file: file("store_ca_file"),
+        cert_file: file("store_cert_file"),
+        key_file: file("store_key_file"),
+    };
+    let wanted = settings.get("store_tls")? || tls != EtcdTls::default();
+    let user = settings.text("store_user");
+    let options = EtcdOptions {
+        tls: wanted.then_some(tls),
+        user: (!user.is_empty()).then(|| EtcdUser {
+            name: user.to_owned(),
+            password: settings.text("store_password").to_owned(),
+        }),
+        txn_ops_max: settings.get("store_txn_ops_max")?,
+        request_bytes_max: settings.get("store_request_bytes_max")?,
+        history: settings.span("store_history")?,
+        quota_bytes: settings.get("store_quota_bytes")?,
+        leader_ttl: settings.span("leader_ttl")?,
+        ..defaults
+    };
+    EtcdStore::open(options, rota_engine::SPACES).map_err(explain)
 }
 
 fn explain(error: StoreError) -> Failure {
