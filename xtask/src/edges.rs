@@ -97,6 +97,12 @@ const ROOMS: &[Room] = &[
         because: "it measures the state machine alone",
     },
     Room {
+        name: "bench-store-engines",
+        may: &["rota-store"],
+        tests_may: &[],
+        because: "it measures what keeps the data, and knows of tasks only what is kept of them",
+    },
+    Room {
         name: "xtask",
         may: &[],
         tests_may: &[],
@@ -118,13 +124,17 @@ enum Rooms {
 
 const FENCES: &[Fence] = &[
     Fence {
+        crates: &["redb"],
+        rooms: Rooms::Only(&["bench-store-engines"]),
+        because: "it was measured and not chosen; a driver has its place in rota-store alone",
+    },
+    Fence {
         crates: &[
             "consul",
             "etcd-client",
             "fjall",
             "heed",
             "lsm-tree",
-            "redb",
             "redis",
             "rocksdb",
             "rs-consul",
@@ -151,7 +161,7 @@ const FENCES: &[Fence] = &[
     },
     Fence {
         crates: &["mimalloc", "tikv-jemallocator", "tracing-subscriber"],
-        rooms: Rooms::Only(&["bench-core", "rota", "rota-demo"]),
+        rooms: Rooms::Only(&["bench-core", "bench-store-engines", "rota", "rota-demo"]),
         because: "what holds for a whole process is the program's choice",
     },
 ];
