@@ -3,7 +3,7 @@
 use std::{fmt::Display, io, path::Path};
 
 use rota_store::{
-    Batch, Direction, EmbeddedOptions, EmbeddedStore, KeyRange, Leadership, Space, Store,
+    Batch, Direction, EmbeddedOptions, EmbeddedStore, KeyRange, Leadership, Member, Space, Store,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -26,7 +26,8 @@ impl Embedded {
             let _guard = runtime.enter();
             EmbeddedStore::open(dir, &SPACES, EmbeddedOptions::default()).map_err(failed)?
         };
-        let leadership = runtime.block_on(store.campaign("bench")).map_err(failed)?;
+        let leadership =
+            runtime.block_on(store.campaign(&Member::alone("bench"))).map_err(failed)?;
         Ok(Self { runtime, store, leadership })
     }
 }
@@ -47,11 +48,15 @@ impl Contestant for Embedded {
             let mut range = KeyRange::all(space);
             let mut count = 0;
             loop {
-                let found =
-                    snapshot.scan(range.clone(), Direction::Ascending, page).await.map_err(failed)?;
+                let found = snapshot
+                    .scan(range.clone(), Direction::Ascending, page)
+                    .await
+                    .map_err(failed)?;
                 count += found.entries.len() as u64;
                 match found.entries.last() {
-                    Some((last, _)) if found.more => range.start = [last, &b"\0"[..]].concat().into(),
+                    Some((last, _)) if found.more => {
+                        range.start = [last, &b"\0"[..]].concat().into();
+                    }
                     _ => return Ok(count),
                 }
             }

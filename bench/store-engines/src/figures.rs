@@ -10,7 +10,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    contestant::Which,
+    contestant::{Contestant, Which},
     open,
     report::Report,
     workload::{LIVE, Workload},
@@ -18,6 +18,8 @@ use crate::{
 
 /// The verb under which this program runs as the one that is killed.
 pub(crate) const VICTIM: &str = "be-killed";
+/// Mutations in a group commit.
+const BATCHES: [usize; 3] = [1, 100, 1_000];
 /// Records in a page of a scan.
 const PAGE: usize = 1_000;
 /// Mutations in a batch where batches are not what is measured.
@@ -34,41 +36,53 @@ fn per_second(count: u64, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64()
 }
 
-/// Group commits of one size, one after the other.
+/// Group commits of each size, one after the other: on a store with nothing else in it, or while a
+/// backlog is worked off.
 pub(crate) fn commits(
     which: Which,
     dir: &Path,
-    batch: usize,
+    backlog: u64,
     seconds: u64,
     report: &mut Report,
 ) -> io::Result<()> {
     let mut engine = open(which, dir)?;
     let mut work = Workload::new(Some(KEPT));
+    load(&mut *engine, &mut work, backlog)?;
     // Tasks are on all their stages before the clock runs.
     while work.submitted() < 2 * KEPT {
-        engine.commit(work.batch(LOADING))?;
+        engine.commit(work.batch(UNDER_LOAD))?;
     }
-    let mut took = Vec::new();
-    let mut spent = Duration::ZERO;
-    while spent < Duration::from_secs(seconds) {
-        let next = work.batch(batch);
-        let start = Instant::now();
-        engine.commit(next)?;
-        let time = start.elapsed();
-        spent += time;
-        took.push(time);
+    for batch in BATCHES {
+        let mut took = Vec::new();
+        let mut spent = Duration::ZERO;
+        while spent < Duration::from_secs(seconds) {
+            let next = work.batch(batch);
+            let start = Instant::now();
+            engine.commit(next)?;
+            let time = start.elapsed();
+            spent += time;
+            took.push(time);
+        }
+        took.sort_unstable();
+        let at = |percent: usize| took[(took.len() - 1) * percent / 100].as_secs_f64() * 1e3;
+        report.add(&json!({
+            "figure": format!("commits of {batch}, {backlog} wait"),
+            "engine": which.name(),
+            "mutations_per_second": per_second((took.len() * batch) as u64, spent),
+            "p50_ms": at(50),
+            "p99_ms": at(99),
+            "max_ms": at(100),
+        }))?;
     }
-    engine.close()?;
-    took.sort_unstable();
-    let at = |percent: usize| took[(took.len() - 1) * percent / 100].as_secs_f64() * 1e3;
-    report.add(&json!({
-        "figure": format!("commits of {batch}"),
-        "engine": which.name(),
-        "mutations_per_second": per_second((took.len() * batch) as u64, spent),
-        "p50_ms": at(50),
-        "p99_ms": at(99),
-        "max_ms": at(100),
-    }))
+    engine.close()
+}
+
+/// Writes tasks for a store to begin with.
+fn load(engine: &mut dyn Contestant, work: &mut Workload, records: u64) -> io::Result<()> {
+    for first in (0..records).step_by(LOADING) {
+        engine.commit(work.preload(first..records.min(first + LOADING as u64)))?;
+    }
+    Ok(())
 }
 
 /// A process is killed while it commits; how long until the next one can read, and what a scan of all
@@ -136,10 +150,7 @@ fn run_and_kill(which: Which, dir: &Path, records: u64) -> io::Result<u64> {
 pub(crate) fn be_killed(which: Which, dir: &Path, records: u64) -> io::Result<()> {
     let mut engine = open(which, dir)?;
     let mut work = Workload::new(Some(KEPT));
-    let step = LOADING as u64;
-    for first in (0..records).step_by(LOADING) {
-        engine.commit(work.preload(first..records.min(first + step)))?;
-    }
+    load(&mut *engine, &mut work, records)?;
     let mut output = io::stdout().lock();
     loop {
         engine.commit(work.batch(UNDER_LOAD))?;
@@ -198,11 +209,8 @@ fn bytes_under(dir: &Path) -> io::Result<u64> {
         let entry = entry?;
         // Background work may remove a file meanwhile.
         let Ok(metadata) = entry.metadata() else { continue };
-        bytes += if metadata.is_dir() {
-            bytes_under(&entry.path())?
-        } else {
-            metadata.blocks() * 512
-        };
+        bytes +=
+            if metadata.is_dir() { bytes_under(&entry.path())? } else { metadata.blocks() * 512 };
     }
     Ok(bytes)
 }

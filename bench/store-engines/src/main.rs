@@ -23,9 +23,6 @@ use report::Report;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Mutations in a group commit.
-const BATCHES: [usize; 3] = [1, 100, 1_000];
-
 /// What is to be measured.
 struct Settings {
     /// How often each figure is taken.
@@ -83,9 +80,9 @@ fn main() -> io::Result<()> {
     let mut report = Report::new(settings.json.as_deref())?;
     for round in 0..settings.rounds {
         for which in in_turn(round) {
-            for batch in BATCHES {
+            for backlog in [0, settings.records] {
                 let dir = fresh(&settings, which)?;
-                figures::commits(which, &dir, batch, settings.seconds, &mut report)?;
+                figures::commits(which, &dir, backlog, settings.seconds, &mut report)?;
             }
             let dir = fresh(&settings, which)?;
             figures::restart_and_scan(which, &dir, settings.records, &mut report)?;

@@ -14,6 +14,8 @@ const SPEC_BYTES: usize = 300;
 const RECORD_BYTES: usize = 100;
 /// A task is assigned when so many more were submitted, and completed after as many again.
 const IN_FLIGHT: u64 = 500;
+/// A prime, and larger than any backlog.
+const SCATTER: u64 = 2_654_435_761;
 
 /// The mutations of tasks that go their way beside each other, in the order in which they are made.
 pub(crate) struct Workload {
@@ -23,6 +25,9 @@ pub(crate) struct Workload {
     submitted: u64,
     /// Tasks kept after they completed, before they are removed; `None`: all are kept.
     kept: Option<u64>,
+    /// Tasks that lay there from the beginning. Where there are any, they are what is assigned and
+    /// completed, in no order, while new ones join them.
+    backlog: u64,
 }
 
 impl Workload {
@@ -34,6 +39,7 @@ impl Workload {
             seq: BatchSeq(0),
             submitted: 0,
             kept,
+            backlog: 0,
         }
     }
 
@@ -63,21 +69,34 @@ impl Workload {
         self.put(SPEC, new, SPEC_BYTES);
         self.put(LIVE, new, RECORD_BYTES);
         if let Some(task) = new.checked_sub(IN_FLIGHT) {
+            let task = self.next_to_run(task);
             self.put(LIVE, task, RECORD_BYTES);
         }
         if let Some(task) = new.checked_sub(2 * IN_FLIGHT) {
+            let task = self.next_to_run(task);
             self.delete(LIVE, task);
             self.put(DONE, task, RECORD_BYTES);
         }
         let removed = self.kept.and_then(|kept| new.checked_sub(2 * IN_FLIGHT + kept));
         if let Some(task) = removed {
+            let task = self.next_to_run(task);
             self.delete(DONE, task);
             self.delete(SPEC, task);
         }
     }
 
+    /// The task that runs as the nth: without a backlog in order of creation, with one by date.
+    fn next_to_run(&self, nth: u64) -> u64 {
+        if nth >= self.backlog {
+            return nth;
+        }
+        // A step without a common factor comes past all of them once.
+        far(nth.wrapping_mul(SCATTER) % self.backlog)
+    }
+
     /// The batch that writes these live tasks, for a store to begin with.
     pub(crate) fn preload(&mut self, tasks: std::ops::Range<u64>) -> Batch {
+        self.backlog = tasks.end;
         for task in tasks {
             self.put(SPEC, far(task), SPEC_BYTES);
             self.put(LIVE, far(task), RECORD_BYTES);
