@@ -63,6 +63,30 @@ impl HandlerError {
         Self::retry_at(message, SystemTime::now() + after)
     }
 
+    /// What went wrong.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Whether trying again is useless.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        self.again == Again::Never
+    }
+
+    /// When to try again, where the handler said so.
+    #[must_use]
+    pub fn again_at(&self) -> Option<SystemTime> {
+        if let Again::At(at) = self.again { Some(at) } else { None }
+    }
+
+    /// The end of what was printed.
+    #[must_use]
+    pub fn output_tail(&self) -> &Bytes {
+        &self.output_tail
+    }
+
     /// Adds the end of what was printed.
     #[must_use]
     pub fn with_output(mut self, output_tail: Bytes) -> Self {

@@ -34,6 +34,7 @@ mod session;
 mod worker;
 
 pub mod executor;
+pub mod testing;
 
 pub use context::{StopReason, TaskContext};
 pub use handler::{Done, HandlerError};

@@ -16,10 +16,19 @@
 //!   task for good.
 //! - The result is `{"exit_code": 0, "stdout": "…", "stdout_truncated": false}`; the end of both
 //!   outputs is kept with the attempt.
+//! - A program is named by what `PATH` finds under its name, or by an absolute path.
+//! - When the program ends, so does whatever it left running in its process group.
 //! - On cancel and timeout the whole process group gets SIGTERM and, 5 s later, SIGKILL. A worker that
 //!   is killed itself cannot do that: run workers under a supervisor that kills the control group.
 
-use std::{collections::BTreeMap, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    pin::pin,
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use nix::{
@@ -29,7 +38,7 @@ use nix::{
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
 };
 
 use crate::{
@@ -41,10 +50,13 @@ use crate::{
 pub const KIND: &str = "command";
 /// A process group gets so long between SIGTERM and SIGKILL.
 const KILL_GRACE: Duration = Duration::from_secs(5);
+/// When a program has ended, what it printed may come for so long.
+const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 /// Bytes of output kept with the attempt.
 const TAIL_BYTES: usize = 64 << 10;
-/// Bytes of standard output kept in the result.
-const STDOUT_BYTES: usize = 256 << 10;
+/// Bytes of standard output kept in the result: as JSON they may become six times as many, and the
+/// whole is to stay below what servers take by default (1 MiB).
+const STDOUT_BYTES: usize = 160 << 10;
 /// Variables of the worker that programs see.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
 
@@ -63,7 +75,7 @@ struct Payload {
     argv: Vec<String>,
     #[serde(default)]
     env: BTreeMap<String, String>,
-    cwd: Option<PathBuf>,
+    cwd: Option<String>,
     stdin: Option<String>,
     shell: Option<String>,
 }
@@ -92,42 +104,14 @@ pub async fn run(
         .spawn()
         .map_err(|error| HandlerError::permanent(format!("{}: {error}", payload.argv[0])))?;
     let group = Group::of(&child);
-    let stdin = child.stdin.take();
-    let stdout = child.stdout.take();
-    let stderr = child.stderr.take();
-    let feed = async {
-        if let (Some(mut stdin), Some(text)) = (stdin, &payload.stdin) {
-            // A program that does not read to the end of its input may be quite right.
-            let _ = stdin.write_all(text.as_bytes()).await;
-        }
-    };
+    let feed = feed(child.stdin.take(), payload.stdin.as_deref());
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let tail = tokio::sync::Mutex::new(Tail::default());
     let mut head = Head::default();
-    let work = async {
-        let outputs = async {
-            tokio::join!(feed, copy(stdout, &tail, Some(&mut head)), copy(stderr, &tail, None));
-        };
-        let (status, ()) = tokio::join!(child.wait(), outputs);
-        status
+    let outputs = async {
+        tokio::join!(feed, copy(stdout, &tail, Some(&mut head)), copy(stderr, &tail, None));
     };
-    let status = {
-        let mut work = std::pin::pin!(work);
-        tokio::select! {
-            status = &mut work => status,
-            _ = context.stopped() => {
-                group.signal(Signal::SIGTERM);
-                match tokio::time::timeout(KILL_GRACE, &mut work).await {
-                    Ok(status) => status,
-                    Err(_) => {
-                        group.signal(Signal::SIGKILL);
-                        work.await
-                    }
-                }
-            }
-        }
-    };
-    // Whatever the program left running in its group ends with it.
-    group.signal(Signal::SIGKILL);
+    let status = supervise(&mut child, &group, outputs, &context).await;
     group.forget();
     let output_tail: Bytes = tail.into_inner().bytes.into();
     let status = status.map_err(|error| HandlerError::new(format!("waiting failed: {error}")))?;
@@ -154,6 +138,59 @@ pub async fn run(
     }
 }
 
+/// Waits for the program to end, and ends it when the task is to stop. Then whatever it left running
+/// in its group ends with it, and what was printed is read to its end.
+async fn supervise(
+    child: &mut Child,
+    group: &Group,
+    outputs: impl Future<Output = ()>,
+    context: &TaskContext,
+) -> std::io::Result<ExitStatus> {
+    let mut outputs = pin!(outputs);
+    let mut read = false;
+    let status = {
+        let mut ended = pin!(async {
+            let ended = child.wait();
+            tokio::pin!(ended);
+            loop {
+                tokio::select! {
+                    status = &mut ended => return status,
+                    () = &mut outputs, if !read => read = true,
+                }
+            }
+        });
+        tokio::select! {
+            status = &mut ended => status,
+            _ = context.stopped() => {
+                group.signal(Signal::SIGTERM);
+                match tokio::time::timeout(KILL_GRACE, &mut ended).await {
+                    Ok(status) => status,
+                    Err(_) => {
+                        group.signal(Signal::SIGKILL);
+                        ended.await
+                    }
+                }
+            }
+        }
+    };
+    if !read {
+        read = tokio::time::timeout(OUTPUT_GRACE, &mut outputs).await.is_ok();
+    }
+    group.signal(Signal::SIGKILL);
+    if !read {
+        // Whoever left the group may hold the output open still, and is not waited for.
+        let _ = tokio::time::timeout(OUTPUT_GRACE, outputs).await;
+    }
+    status
+}
+
+async fn feed(stdin: Option<ChildStdin>, text: Option<&str>) {
+    if let (Some(mut stdin), Some(text)) = (stdin, text) {
+        // A program that does not read to the end of its input may be quite right.
+        let _ = stdin.write_all(text.as_bytes()).await;
+    }
+}
+
 fn prepare(
     policy: &CommandPolicy,
     context: &TaskContext,
@@ -163,8 +200,12 @@ fn prepare(
         return Err(HandlerError::permanent("argv must name a program"));
     };
     let texts = payload.argv.iter().chain(payload.env.keys()).chain(payload.env.values());
-    if texts.chain(&payload.shell).any(|text| text.contains('\0')) {
-        return Err(HandlerError::permanent("argv and env must not contain NUL"));
+    if texts.chain(&payload.shell).chain(&payload.cwd).any(|text| text.contains('\0')) {
+        return Err(HandlerError::permanent("argv, env and cwd must not contain NUL"));
+    }
+    check_env(policy, &payload.env)?;
+    if let Some(cwd) = payload.cwd.as_ref().filter(|cwd| !Path::new(cwd).is_dir()) {
+        return Err(HandlerError::permanent(format!("cwd: {cwd} is not a directory")));
     }
     let mut command = match &payload.shell {
         None => {
@@ -203,15 +244,34 @@ fn prepare(
     Ok(command)
 }
 
+fn check_env(policy: &CommandPolicy, env: &BTreeMap<String, String>) -> Result<(), HandlerError> {
+    for name in env.keys() {
+        if name.is_empty() || name.contains('=') {
+            return Err(HandlerError::permanent(format!("env: {name:?} is not a name")));
+        }
+        // They put other code into a program than its own.
+        let loads = name.starts_with("LD_") || matches!(name.as_str(), "BASH_ENV" | "ENV");
+        if loads && policy.allowed_programs.is_some() {
+            let message = format!("env: this worker does not allow {name}, as it names programs");
+            return Err(HandlerError::permanent(message));
+        }
+    }
+    Ok(())
+}
+
 /// The absolute path of a program: looked up on the worker's own `PATH`, whatever the task sets.
 fn resolve(policy: &CommandPolicy, program: &str) -> Result<PathBuf, HandlerError> {
     let missing = || HandlerError::permanent(format!("{program}: no such program"));
-    let path = if program.contains('/') {
+    let path = if program.starts_with('/') {
         PathBuf::from(program)
+    } else if program.contains('/') {
+        // It would be another one in each directory.
+        let message = format!("{program}: must be a name or an absolute path");
+        return Err(HandlerError::permanent(message));
     } else {
         let paths = std::env::var_os("PATH").unwrap_or_default();
         let found = std::env::split_paths(&paths).map(|dir| dir.join(program));
-        found.into_iter().find(|path| path.is_file()).ok_or_else(missing)?
+        found.into_iter().find(|path| is_executable(path)).ok_or_else(missing)?
     };
     let Some(allowed) = &policy.allowed_programs else { return Ok(path) };
     let fits = |allowed: &String| {
@@ -226,6 +286,11 @@ fn resolve(policy: &CommandPolicy, program: &str) -> Result<PathBuf, HandlerErro
     } else {
         Err(HandlerError::permanent(format!("{program}: this worker does not allow it")))
     }
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 /// The process group of a child. Killed when this is dropped before the child ended.

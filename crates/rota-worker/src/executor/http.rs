@@ -44,8 +44,9 @@ use crate::{
 pub const KIND: &str = "http";
 /// Redirects followed.
 const REDIRECTS: usize = 5;
-/// Bytes of the answer's body kept in the result.
-const BODY_BYTES: usize = 256 << 10;
+/// Bytes of the answer's body kept in the result: as JSON they may become six times as many, and the
+/// whole is to stay below what servers take by default (1 MiB).
+const BODY_BYTES: usize = 160 << 10;
 /// Time for a connection to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest `Retry-After` that is honoured.

@@ -1,0 +1,128 @@
+//! For tests of handlers: a task in their hands without a server or a session.
+//!
+//! ```
+//! use rota_worker::{StopReason, testing::TestTask};
+//!
+//! # async fn example() {
+//! let test = TestTask::new("resize").attempt(2).lease_token(7).begin();
+//! let context = test.context();
+//! context.progress("half of it");
+//! assert_eq!(test.progress().as_deref(), Some("half of it"));
+//! test.stop(StopReason::Cancelled);
+//! assert_eq!(context.stopped().await, StopReason::Cancelled);
+//! # }
+//! ```
+
+use std::time::Duration;
+
+use rota_proto::v1;
+use tokio::sync::mpsc;
+
+use crate::{
+    context::{StopReason, TaskContext},
+    session::Event,
+};
+
+/// A task to be set up for a test.
+#[derive(Debug, Clone)]
+pub struct TestTask {
+    dispatch: v1::Dispatch,
+}
+
+impl TestTask {
+    /// A task of that kind: the first of three attempts, lease token 1, a timeout of 30 minutes.
+    #[must_use]
+    pub fn new(kind: impl Into<String>) -> Self {
+        let timeout = Duration::from_secs(30 * 60);
+        let id = "t_00000000000001".to_owned();
+        let dispatch = v1::Dispatch {
+            task_id: id.clone(),
+            shown_id: id,
+            lease_token: 1,
+            queue: "default".to_owned(),
+            kind: kind.into(),
+            attempt: 1,
+            max_attempts: 3,
+            ..v1::Dispatch::default()
+        };
+        Self { dispatch }.timeout(timeout)
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.dispatch.shown_id = id.into();
+        self
+    }
+
+    /// Its queue.
+    #[must_use]
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.dispatch.queue = queue.into();
+        self
+    }
+
+    /// The number of the attempt.
+    #[must_use]
+    pub fn attempt(mut self, attempt: u32) -> Self {
+        self.dispatch.attempt = attempt;
+        self
+    }
+
+    /// The fencing token.
+    #[must_use]
+    pub fn lease_token(mut self, token: u64) -> Self {
+        self.dispatch.lease_token = token;
+        self
+    }
+
+    /// What the handler sees as its timeout. Nothing stops it then: a test calls
+    /// [`stop`](TestAttempt::stop).
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.dispatch.timeout = timeout.try_into().ok();
+        self
+    }
+
+    /// Adds a label.
+    #[must_use]
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.dispatch.labels.insert(name.into(), value.into());
+        self
+    }
+
+    /// The task, given to a worker.
+    #[must_use]
+    pub fn begin(self) -> TestAttempt {
+        let (sender, events) = mpsc::unbounded_channel();
+        let context = TaskContext::new(self.dispatch, "test".into(), sender);
+        TestAttempt { context, _events: events }
+    }
+}
+
+/// An attempt under test.
+#[derive(Debug)]
+pub struct TestAttempt {
+    context: TaskContext,
+    // What would go to the session.
+    _events: mpsc::UnboundedReceiver<Event>,
+}
+
+impl TestAttempt {
+    /// What the handler is given.
+    #[must_use]
+    pub fn context(&self) -> TaskContext {
+        self.context.clone()
+    }
+
+    /// Tells the handler to stop, as the worker would.
+    pub fn stop(&self, reason: StopReason) {
+        self.context.stop(reason);
+    }
+
+    /// What the handler said last of its progress, unless it was asked for already.
+    #[must_use]
+    pub fn progress(&self) -> Option<String> {
+        self.context.take_progress()
+    }
+}
