@@ -19,7 +19,7 @@ use crate::{
 
 /// A handler that is told to stop gets so long to do so before it is dropped. Shorter than what the
 /// server grants the worker.
-const STOP_GRACE: Duration = Duration::from_secs(8);
+pub(crate) const STOP_GRACE: Duration = Duration::from_secs(8);
 
 /// Runs the handler and says how it went.
 pub(crate) async fn run(
@@ -29,7 +29,17 @@ pub(crate) async fn run(
     events: mpsc::UnboundedSender<Event>,
 ) {
     let started_at = SystemTime::now();
+    let _guard = SayAnyhow { context: &context, started_at, events: &events };
     let outcome = supervise(handler, &context, payload).await;
+    say(&context, started_at, outcome, &events);
+}
+
+fn say(
+    context: &TaskContext,
+    started_at: SystemTime,
+    outcome: Outcome,
+    events: &mpsc::UnboundedSender<Event>,
+) {
     let (outcome, output_tail) = report(outcome, context.stop_reason());
     let dispatch = context.dispatch();
     let report = v1::Report {
@@ -41,6 +51,24 @@ pub(crate) async fn run(
     };
     // The session outlives its attempts, unless the worker was dropped.
     let _ = events.send(Event::Ended(report));
+}
+
+/// A handler can panic where nobody catches it: when it is dropped. Without a word of its end it
+/// would hold its slot for ever.
+struct SayAnyhow<'a> {
+    context: &'a TaskContext,
+    started_at: SystemTime,
+    events: &'a mpsc::UnboundedSender<Event>,
+}
+
+impl Drop for SayAnyhow<'_> {
+    fn drop(&mut self) {
+        // Dropped without a panic: the runtime ends, and the worker with it.
+        if std::thread::panicking() {
+            let error = HandlerError::new("the handler panicked when it was dropped");
+            say(self.context, self.started_at, Err(error), self.events);
+        }
+    }
 }
 
 /// Drives the handler to its end, at the latest a grace after it was told to stop.

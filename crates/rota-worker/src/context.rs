@@ -1,7 +1,7 @@
 //! What a handler knows of its task, and can say.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -10,6 +10,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::session::Event;
+
+/// Bytes of a progress message.
+const PROGRESS_BYTES: usize = 1024;
 
 /// Why an attempt is to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +39,8 @@ struct Inner {
     worker: Arc<str>,
     stop: CancellationToken,
     reason: OnceLock<StopReason>,
+    /// What the handler last said and the session has not taken yet.
+    progress: Mutex<Option<String>>,
     events: mpsc::UnboundedSender<Event>,
 }
 
@@ -46,8 +51,8 @@ impl TaskContext {
         events: mpsc::UnboundedSender<Event>,
     ) -> Self {
         let stop = CancellationToken::new();
-        let inner = Inner { task, worker, stop, reason: OnceLock::new(), events };
-        Self { inner: Arc::new(inner) }
+        let (reason, progress) = (OnceLock::new(), Mutex::default());
+        Self { inner: Arc::new(Inner { task, worker, stop, reason, progress, events }) }
     }
 
     /// The task's id, as its client sees it.
@@ -115,18 +120,23 @@ impl TaskContext {
         at.try_into().unwrap_or(std::time::SystemTime::UNIX_EPOCH)
     }
 
-    /// Says how far the handler is; shown with the task. At most 1 KiB is kept.
+    /// Says how far the handler is; shown with the task. At most 1 KiB is kept. May be called as
+    /// often as one likes: what is said before the last was sent replaces it.
     pub fn progress(&self, message: impl Into<String>) {
         let mut message = message.into();
-        let mut end = message.len().min(1024);
-        while !message.is_char_boundary(end) {
-            end -= 1;
+        cut(&mut message, PROGRESS_BYTES);
+        let mut said = self.inner.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.replace(message).is_none() {
+            let task_id = self.inner.task.task_id.clone();
+            let token = self.inner.task.lease_token;
+            // A worker that has stopped takes no more words.
+            let _ = self.inner.events.send(Event::Progress { task_id, token });
         }
-        message.truncate(end);
-        let key = self.inner.task.task_id.clone();
-        let token = self.inner.task.lease_token;
-        // A worker that has stopped takes no more words.
-        let _ = self.inner.events.send(Event::Progress { task_id: key, token, message });
+    }
+
+    /// What the handler last said, once.
+    pub(crate) fn take_progress(&self) -> Option<String> {
+        self.inner.progress.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Resolves when the handler should stop; never for a task that may go on.
@@ -149,5 +159,44 @@ impl TaskContext {
 
     pub(crate) fn dispatch(&self) -> &v1::Dispatch {
         &self.inner.task
+    }
+}
+
+/// Cuts a text at a character's boundary, so that it has at most so many bytes.
+pub(crate) fn cut(text: &mut String, bytes_max: usize) {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        for (text, bytes_max, expected) in
+            [("abc", 5, "abc"), ("abc", 3, "abc"), ("abc", 2, "ab"), ("aü", 2, "a"), ("ü", 1, "")]
+        {
+            let mut text = text.to_owned();
+            cut(&mut text, bytes_max);
+            assert_eq!(text, expected);
+        }
+    }
+
+    #[test]
+    fn a_handler_that_talks_all_the_time_leaves_one_message() {
+        let (sender, mut events) = mpsc::unbounded_channel();
+        let context = TaskContext::new(v1::Dispatch::default(), "w".into(), sender);
+        for step in 0..10_000 {
+            context.progress(format!("step {step}"));
+        }
+        assert_eq!(events.len(), 1);
+        assert_eq!(context.take_progress().as_deref(), Some("step 9999"));
+        context.progress("more");
+        assert_eq!(events.len(), 2, "what was said after it was taken is told of again");
+        assert!(events.try_recv().is_ok());
     }
 }

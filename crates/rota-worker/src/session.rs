@@ -4,7 +4,7 @@
 //! leases it still holds; what runs goes on meanwhile. It never waits for room to send: what cannot
 //! be sent now stays in the outbox, so that it always hears what the server says.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use rota_client::{ClientError, v1};
 use rota_proto::v1::{
@@ -14,7 +14,7 @@ use rota_proto::v1::{
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
@@ -24,7 +24,7 @@ use tracing::{debug, info, warn};
 use crate::{
     attempt,
     context::{StopReason, TaskContext},
-    outbox::Outbox,
+    outbox::{Bounds, Outbox},
     worker::{Worker, WorkerError},
 };
 
@@ -36,10 +36,18 @@ const STARTED_AFTER: Duration = Duration::from_millis(20);
 const WELCOME: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(3);
-/// When all is done, the last reports get so long to be answered.
+/// When all is done, the server gets so long to end the stream.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// Without a server, a worker whose patience is over waits for one for so long.
+const UNHEARD: Duration = Duration::from_secs(5);
+/// With a server, what was told to stop gets so long to do so and to be reported: longer than an
+/// attempt gets.
+const ENDING: Duration = attempt::STOP_GRACE.saturating_add(LAST_WORDS);
 /// After a resumption, ended leases are remembered so long.
 const REMEMBERED: Duration = Duration::from_secs(10);
+/// The TTL of a session whose server does not say.
+const TTL: Duration = Duration::from_secs(10);
+const TTL_MIN: Duration = Duration::from_millis(100);
 /// Events taken at a time.
 const EVENTS: usize = 1024;
 /// Largest message that is accepted.
@@ -48,11 +56,8 @@ const MESSAGE_BYTES: usize = 64 << 20;
 /// What attempts say to the session.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Progress {
-        task_id: String,
-        token: u64,
-        message: String,
-    },
+    /// A handler said how far it is; its context has the words.
+    Progress { task_id: String, token: u64 },
     /// An attempt ended; without an outcome nothing is to be reported.
     Ended(v1::Report),
 }
@@ -77,8 +82,12 @@ pub(crate) struct Session {
     id: String,
     running: FxHashMap<String, Running>,
     /// Tasks that were not reported as started yet, oldest first.
-    silent: std::collections::VecDeque<(Instant, String)>,
+    silent: VecDeque<(Instant, String)>,
+    /// Tasks whose handlers said something that was not taken yet; each is in here once.
+    talking: VecDeque<(String, u64)>,
     outbox: Outbox,
+    /// What the server takes, as it said last.
+    bounds: Bounds,
     events: mpsc::UnboundedReceiver<Event>,
     events_sender: mpsc::UnboundedSender<Event>,
     attempts: TaskTracker,
@@ -102,6 +111,11 @@ impl Phase {
     fn patience_ends(self) -> Option<Instant> {
         if let Self::Draining(until) = self { Some(until) } else { None }
     }
+
+    /// When what still has not ended is left behind.
+    fn gives_up(self) -> Option<Instant> {
+        if let Self::Ending(since) = self { Some(since + ENDING) } else { None }
+    }
 }
 
 /// Leases that ended lately.
@@ -120,14 +134,17 @@ enum Lost {
 
 impl Session {
     pub(crate) fn new(worker: Worker) -> Self {
-        // Bounded by what runs: each attempt sends its end and, at its own pace, progress.
+        // Bounded by what runs: each attempt sends its end, and of its progress a word until that was
+        // taken.
         let (events_sender, events) = mpsc::unbounded_channel();
         Self {
             worker,
             id: String::new(),
             running: FxHashMap::default(),
-            silent: std::collections::VecDeque::new(),
+            silent: VecDeque::new(),
+            talking: VecDeque::new(),
             outbox: Outbox::default(),
+            bounds: Bounds::of(&v1::Welcome::default()),
             events,
             events_sender,
             attempts: TaskTracker::new(),
@@ -204,6 +221,7 @@ impl Session {
             let until = Instant::now() + REMEMBERED;
             self.ended = Some(Ended { until, leases: leases.collect() });
         }
+        self.bounds = Bounds::of(&welcome);
         self.id = welcome.session;
         for lease in welcome.revoked {
             self.outbox.forget(&lease.task_id, lease.lease_token);
@@ -213,13 +231,15 @@ impl Session {
             running.reported = false;
         }
         self.silent = self.running.iter().map(|(id, task)| (task.since, id.clone())).collect();
-        let ttl = welcome.ttl.unwrap_or_default().try_into().unwrap_or(Duration::from_secs(10));
-        Ok(Connection { up, down, ttl })
+        self.silent.make_contiguous().sort_unstable();
+        let ttl = welcome.ttl.and_then(|ttl| ttl.try_into().ok()).unwrap_or(TTL);
+        Ok(Connection { up, down, ttl: ttl.max(TTL_MIN) })
     }
 
     /// Serves a stream until it breaks or all is done.
     async fn serve(&mut self, mut connection: Connection) -> Lost {
         let mut heartbeat = tokio::time::interval(connection.ttl / 3);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             let started_due = self.silent.front().map(|(since, _)| *since + STARTED_AFTER);
@@ -243,15 +263,15 @@ impl Session {
                 () = drain.gently.cancelled(), if self.phase == Phase::Serving => self.start_drain(),
                 () = drain.at_once.cancelled(), if self.phase.patience_ends().is_some() => self.end_drain(),
                 () = maybe(self.phase.patience_ends()) => self.end_drain(),
+                () = maybe(self.phase.gives_up()) => {
+                    let (running, unsaid) = (self.running.len(), !self.outbox.is_empty());
+                    warn!(running, unsaid, "stopping with what could not be ended");
+                    return say_goodbye(connection).await;
+                }
             }
             self.flush(&connection.up);
             if self.phase != Phase::Serving && self.running.is_empty() && self.outbox.is_empty() {
-                let _ = connection.up.send(message(Up::Goodbye(v1::Goodbye {}))).await;
-                drop(connection.up);
-                // The server ends the stream when it has ended the session.
-                let ended = async { while let Ok(Some(_)) = connection.down.message().await {} };
-                let _ = timeout(LAST_WORDS, ended).await;
-                return Lost::Drained;
+                return say_goodbye(connection).await;
             }
         }
     }
@@ -267,7 +287,7 @@ impl Session {
                     let over = match self.phase {
                         Phase::Serving => false,
                         Phase::Draining(_) => idle,
-                        Phase::Ending(since) => idle || since.elapsed() > LAST_WORDS,
+                        Phase::Ending(since) => idle || since.elapsed() > UNHEARD,
                     };
                     if over {
                         warn!("stopping without the server: what it was not told costs an attempt");
@@ -288,7 +308,7 @@ impl Session {
                 dispatches.tasks.into_iter().for_each(|task| self.start(task));
             }
             Down::ReportResults(results) => {
-                for refusal in results.refused {
+                for refusal in &results.refused {
                     warn!(
                         task = refusal.task_id,
                         token = refusal.lease_token,
@@ -298,7 +318,7 @@ impl Session {
                     );
                     self.stop(&refusal.task_id, refusal.lease_token, StopReason::LeaseLost);
                 }
-                self.outbox.answered(results.seq);
+                self.outbox.answered(&results);
             }
             Down::Stop(stop) => {
                 let reason = match stop.reason() {
@@ -354,12 +374,16 @@ impl Session {
 
     /// Gives a task back that was not begun.
     fn release(&mut self, task: &v1::Dispatch) {
-        self.outbox.push(v1::Report {
+        self.report(v1::Report {
             task_id: task.task_id.clone(),
             lease_token: task.lease_token,
             outcome: Some(Outcome::Released(v1::Released {})),
             ..v1::Report::default()
         });
+    }
+
+    fn report(&mut self, report: v1::Report) {
+        self.outbox.push(report, self.bounds);
     }
 
     fn stop(&self, task_id: &str, token: u64, reason: StopReason) {
@@ -379,19 +403,10 @@ impl Session {
                 }
                 self.remember_end(&report);
                 if report.outcome.is_some() {
-                    self.outbox.push(report);
+                    self.report(report);
                 }
             }
-            Event::Progress { task_id, token, message } => {
-                if self.running.contains_key(&task_id) {
-                    self.outbox.push(v1::Report {
-                        task_id,
-                        lease_token: token,
-                        outcome: Some(Outcome::Progress(v1::Progress { message })),
-                        ..v1::Report::default()
-                    });
-                }
-            }
+            Event::Progress { task_id, token } => self.talking.push_back((task_id, token)),
         }
     }
 
@@ -402,6 +417,26 @@ impl Session {
             } else {
                 self.ended = None;
             }
+        }
+    }
+
+    /// Reports what handlers said last of their progress. Only while it can be sent soon: what they
+    /// say meanwhile replaces it.
+    fn report_progress(&mut self) {
+        if !self.outbox.has_room() {
+            return;
+        }
+        for (task_id, lease_token) in std::mem::take(&mut self.talking) {
+            let running = self.running.get(&task_id).filter(|task| task.token == lease_token);
+            let Some(message) = running.and_then(|task| task.context.take_progress()) else {
+                continue;
+            };
+            self.report(v1::Report {
+                task_id,
+                lease_token,
+                outcome: Some(Outcome::Progress(v1::Progress { message })),
+                ..v1::Report::default()
+            });
         }
     }
 
@@ -417,10 +452,11 @@ impl Session {
                 continue;
             }
             running.reported = true;
+            let lease_token = running.token;
             let started_at = std::time::SystemTime::now() - since.elapsed();
-            self.outbox.push(v1::Report {
+            self.report(v1::Report {
                 task_id,
-                lease_token: running.token,
+                lease_token,
                 outcome: Some(Outcome::Started(v1::Started {})),
                 started_at: Some(started_at.into()),
                 ..v1::Report::default()
@@ -447,6 +483,12 @@ impl Session {
             let credit = message(Up::Credit(v1::Credit { slots: 0 }));
             self.credit_sent = up.try_send(credit).is_ok();
         }
+        self.send_reports(up);
+        self.report_progress();
+        self.send_reports(up);
+    }
+
+    fn send_reports(&mut self, up: &mpsc::Sender<v1::WorkerMessage>) {
         while up.capacity() > OUTGOING / 2
             && let Some(reports) = self.outbox.next()
         {
@@ -454,6 +496,27 @@ impl Session {
             let _ = up.try_send(message(Up::Reports(reports)));
         }
     }
+}
+
+/// A worker that is dropped, or refused, leaves nothing running that nobody hears of.
+impl Drop for Session {
+    fn drop(&mut self) {
+        for running in self.running.values() {
+            running.context.stop(StopReason::LeaseLost);
+        }
+    }
+}
+
+/// Ends the session; what it still holds goes to others.
+async fn say_goodbye(mut connection: Connection) -> Lost {
+    let ended = async {
+        let _ = connection.up.send(message(Up::Goodbye(v1::Goodbye {}))).await;
+        drop(connection.up);
+        // The server ends the stream when it has ended the session.
+        while let Ok(Some(_)) = connection.down.message().await {}
+    };
+    let _ = timeout(LAST_WORDS, ended).await;
+    Lost::Drained
 }
 
 fn message(message: Up) -> v1::WorkerMessage {

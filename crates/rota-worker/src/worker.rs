@@ -187,8 +187,9 @@ impl Worker {
     }
 
     /// Runs tasks until it is drained, by [`Drain`] or because the server asks. While no server can
-    /// be reached it keeps what it runs and goes on trying. Dropping the future abandons running
-    /// tasks: their leases end with the session's TTL, and cost an attempt as lost.
+    /// be reached it keeps what it runs and goes on trying. Dropping the future tells running tasks to
+    /// stop ([`StopReason::LeaseLost`](crate::StopReason::LeaseLost)) and abandons them: their leases
+    /// end with the session's TTL, and cost an attempt as lost.
     ///
     /// # Errors
     /// When the server refuses the worker as it is.
