@@ -61,7 +61,7 @@ const ROOMS: &[Room] = &[
     Room {
         name: "rota-worker",
         may: &["rota-client", "rota-proto"],
-        tests_may: &[],
+        tests_may: &["rota-engine", "rota-server", "rota-store"],
         because: "a worker reaches the cluster through the client alone, never a store or an engine",
     },
     Room {

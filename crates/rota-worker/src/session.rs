@@ -431,6 +431,8 @@ impl Session {
             let Some(message) = running.and_then(|task| task.context.take_progress()) else {
                 continue;
             };
+            // Who speaks has begun.
+            self.report_start(&task_id);
             self.report(v1::Report {
                 task_id,
                 lease_token,
@@ -447,21 +449,28 @@ impl Session {
             && *since + STARTED_AFTER <= now
         {
             let Some((since, task_id)) = self.silent.pop_front() else { break };
-            let Some(running) = self.running.get_mut(&task_id) else { continue };
-            if running.reported || running.since != since {
-                continue;
+            if self.running.get(&task_id).is_some_and(|running| running.since == since) {
+                self.report_start(&task_id);
             }
-            running.reported = true;
-            let lease_token = running.token;
-            let started_at = std::time::SystemTime::now() - since.elapsed();
-            self.report(v1::Report {
-                task_id,
-                lease_token,
-                outcome: Some(Outcome::Started(v1::Started {})),
-                started_at: Some(started_at.into()),
-                ..v1::Report::default()
-            });
         }
+    }
+
+    /// Reports a task as started, once for each connection.
+    fn report_start(&mut self, task_id: &str) {
+        let Some(running) = self.running.get_mut(task_id).filter(|running| !running.reported)
+        else {
+            return;
+        };
+        running.reported = true;
+        let lease_token = running.token;
+        let started_at = std::time::SystemTime::now() - running.since.elapsed();
+        self.report(v1::Report {
+            task_id: task_id.to_owned(),
+            lease_token,
+            outcome: Some(Outcome::Started(v1::Started {})),
+            started_at: Some(started_at.into()),
+            ..v1::Report::default()
+        });
     }
 
     fn start_drain(&mut self) {
