@@ -27,6 +27,8 @@ const LOADING: usize = 10_000;
 const UNDER_LOAD: usize = 1_000;
 /// Tasks kept after their end where commits are measured, so that some are removed meanwhile.
 const KEPT: u64 = 5_000;
+/// The same where the room is measured that they take.
+const KEPT_LONG: u64 = 100_000;
 /// How long the process that is killed goes on committing, once its records are there.
 const ALIVE: Duration = Duration::from_secs(3);
 /// How long background work may go on after the last tasks were removed.
@@ -194,6 +196,30 @@ pub(crate) fn space(which: Which, dir: &Path, tasks: u64, report: &mut Report) -
         "closed_mb": megabytes(closed),
         "opened_again_mb": megabytes(bytes_under(dir)?),
         "compacted_by_hand": compacted,
+    }))
+}
+
+/// Tasks pass, some are kept for a while, all earlier ones are removed: the room that a store takes
+/// that has run for long.
+pub(crate) fn passing(which: Which, dir: &Path, tasks: u64, report: &mut Report) -> io::Result<()> {
+    let mut engine = open(which, dir)?;
+    let mut work = Workload::new(Some(KEPT_LONG));
+    let (mut most, mut last) = (0, 0);
+    let step = (tasks / 50).max(1);
+    while work.submitted() < tasks {
+        let until = work.submitted() + step;
+        while work.submitted() < until {
+            engine.commit(work.batch(UNDER_LOAD))?;
+        }
+        last = bytes_under(dir)?;
+        most = most.max(last);
+    }
+    engine.close()?;
+    report.add(&json!({
+        "figure": format!("{tasks} tasks pass, {KEPT_LONG} kept"),
+        "engine": which.name(),
+        "most_mb": megabytes(most),
+        "last_mb": megabytes(last),
     }))
 }
 

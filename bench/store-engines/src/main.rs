@@ -90,6 +90,8 @@ fn main() -> io::Result<()> {
     }
     for which in [Which::Embedded, Which::Redb] {
         let dir = fresh(&settings, which)?;
+        figures::passing(which, &dir, settings.tasks, &mut report)?;
+        let dir = fresh(&settings, which)?;
         figures::space(which, &dir, settings.tasks, &mut report)?;
     }
     std::fs::remove_dir_all(&settings.dir)?;
