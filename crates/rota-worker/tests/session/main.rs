@@ -5,6 +5,7 @@
 
 mod desk;
 mod ends;
+mod examples;
 mod going;
 mod node;
 mod proxy;
