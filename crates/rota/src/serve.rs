@@ -5,7 +5,7 @@ use std::{io::IsTerminal, net::SocketAddr, sync::Arc, time::Duration};
 use rota_client::Client;
 use rota_core::{MachineLimits, Millis, Retention};
 use rota_engine::{Engine, EngineOptions};
-use rota_server::{Limits, Server, ServerOptions, Tokens};
+use rota_server::{Limits, ServeError, Server, ServerOptions, Tokens};
 use rota_store::Store;
 use rota_worker::{
     Drain, Worker,
@@ -85,8 +85,13 @@ impl Node {
                 stop_engine.cancel();
                 engine.stopped().await;
                 store.close().await;
-                return Err(Failure::failed(error)
-                    .hint("choose another address with --listen; for tokens see api_tokens"));
+                let hint = match error {
+                    ServeError::Unprotected(_) => {
+                        "set ROTA_API_TOKENS, or add --insecure-no-auth, or listen on 127.0.0.1"
+                    }
+                    _ => "choose another address with --listen",
+                };
+                return Err(Failure::failed(error).hint(hint));
             }
         };
         Ok(Self { store, engine, server, stop, stop_engine })

@@ -294,23 +294,24 @@ fn is_executable(path: &Path) -> bool {
 }
 
 /// The process group of a child. Killed when this is dropped before the child ended.
-struct Group(std::cell::Cell<Option<Pid>>);
+struct Group(Option<Pid>);
 
 impl Group {
     fn of(child: &Child) -> Self {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
-        Self(std::cell::Cell::new(id.map(Pid::from_raw)))
+        Self(id.map(Pid::from_raw))
     }
 
     fn signal(&self, signal: Signal) {
-        if let Some(group) = self.0.get() {
+        if let Some(group) = self.0 {
             // It may be gone already.
             let _ = killpg(group, signal);
         }
     }
 
-    fn forget(&self) {
-        self.0.set(None);
+    /// It has ended: its number may become another's.
+    fn forget(mut self) {
+        self.0 = None;
     }
 }
 

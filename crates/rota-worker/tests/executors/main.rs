@@ -12,6 +12,6 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What an executor came to, in time.
-async fn in_time<T>(work: impl Future<Output = T>) -> T {
+async fn in_time<T>(work: impl Future<Output = T> + Send) -> T {
     tokio::time::timeout(PATIENCE, work).await.expect("in time")
 }

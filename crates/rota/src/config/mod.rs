@@ -58,6 +58,7 @@ fn flag(key: &'static Key) -> Arg {
     if key.is_switch() {
         arg.action(ArgAction::Set)
             .num_args(0..=1)
+            .value_name("BOOL")
             .require_equals(true)
             .default_missing_value("true")
     } else {

@@ -216,7 +216,10 @@ fn progress(bytes: u64) -> ProgressBar {
 }
 
 fn read_task(line: &str) -> Result<v1::NewTask, String> {
-    let task: json::NewTask = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let task: json::NewTask = serde_json::from_str(line).map_err(|error| {
+        // The line is known better outside.
+        error.to_string().replace(" at line 1 column ", ", at column ")
+    })?;
     task.try_into().map_err(|error: FieldError| format!("{} {}", error.field, error.message))
 }
 
@@ -238,7 +241,12 @@ async fn send(
             Some(Item::Task(_)) => summary.existed += 1,
             Some(Item::Error(error)) => {
                 summary.refused += 1;
-                bar.suspend(|| output::note(&format!("line {line}: {}", error.message)));
+                // The place in the request is of no interest: the line is.
+                let message = match error.message.strip_prefix("tasks[") {
+                    Some(rest) => rest.split_once("].").map_or(rest, |(_, field)| field),
+                    None => &error.message,
+                };
+                bar.suspend(|| output::note(&format!("line {line}: {message}")));
             }
             None => summary.refused += 1,
         }

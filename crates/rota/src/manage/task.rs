@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use rota_client::{Client, v1};
 use rota_proto::json::{
-    Attempt, AttemptList, BulkAction, BulkResult, Date, Span, Task, TaskFilter, TaskList,
-    TaskStatus,
+    Attempt, AttemptList, BulkAction, BulkResult, Date, Span, Task, TaskError, TaskFilter,
+    TaskList, TaskStatus,
 };
 
 use super::create;
@@ -105,11 +105,14 @@ pub(crate) struct FilterArgs {
     created_to: Option<Date>,
 }
 
+/// The flags of [`FilterArgs`].
+const FILTERS: [&str; 6] = ["queue", "status", "kind", "labels", "created_from", "created_to"];
+
 /// One task, or those of a filter.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
     /// The task.
-    #[arg(required_unless_present_any = ["queue", "status", "kind", "labels", "created_from", "created_to"])]
+    #[arg(required_unless_present_any = FILTERS, conflicts_with_all = FILTERS)]
     id: Option<String>,
     #[command(flatten)]
     filter: FilterArgs,
@@ -160,7 +163,13 @@ pub(crate) async fn run(verb: TaskVerb, client: &Client, format: Format) -> Resu
         TaskVerb::Wait { id, timeout } => {
             wait_for(client, &id, timeout.map(|span| span.0), format).await
         }
-        TaskVerb::Result { id } => output::raw(&client.get_result(&id).await?),
+        TaskVerb::Result { id } => {
+            let result = client.get_result(&id).await?;
+            if result.is_empty() {
+                output::note(&format!("{id} has no result"));
+            }
+            output::raw(&result)
+        }
         TaskVerb::Attempts { id } => {
             let attempts = client.list_attempts(&id).await?;
             let list = AttemptList { attempts: attempts.into_iter().map(Into::into).collect() };
@@ -215,6 +224,7 @@ async fn list(
     if format == Format::Json {
         return output::json(&all);
     }
+    let empty = all.tasks.is_empty();
     let mut table = Table::new(&["ID", "KIND", "QUEUE", "STATUS", "ATTEMPT", "CREATED", "NOTE"]);
     for task in all.tasks {
         let note = note(&task);
@@ -229,6 +239,9 @@ async fn list(
         ]);
     }
     table.print()?;
+    if empty {
+        output::note("no tasks");
+    }
     if all.next_cursor.is_some() {
         output::note(&format!("there are more; raise --limit {limit} or narrow the filter"));
     }
@@ -314,7 +327,7 @@ fn describe(task: &Task) -> String {
         row("Progress", progress.clone());
     }
     if let Some(error) = &task.error {
-        row("Error", format!("{}: {}", error.reason, error.message));
+        row("Error", fault(error));
     }
     for (name, value) in &task.labels {
         row("Label", format!("{name}={value}"));
@@ -331,6 +344,16 @@ fn describe(task: &Task) -> String {
     table.text()
 }
 
+/// What went wrong; its class where that says more than that it did.
+fn fault(error: &TaskError) -> String {
+    let message = error.message.as_str();
+    if error.reason == "error" {
+        message.to_owned()
+    } else {
+        format!("{}: {message}", error.reason)
+    }
+}
+
 fn attempts_table(attempts: &[Attempt]) -> Table {
     let mut table = Table::new(&["ATTEMPT", "WORKER", "STARTED", "TOOK", "OUTCOME"]);
     for attempt in attempts {
@@ -340,7 +363,7 @@ fn attempts_table(attempts: &[Attempt]) -> Table {
             output::coarse(Duration::try_from(took).unwrap_or_default())
         });
         let outcome = match (&attempt.error, attempt.ended_at) {
-            (Some(error), _) => format!("{}: {}", error.reason, error.message),
+            (Some(error), _) => format!("failed: {}", fault(error)),
             (None, Some(_)) => "completed".to_owned(),
             (None, None) => "running".to_owned(),
         };

@@ -1,0 +1,13 @@
+//! The command line as people and programs see it: the real binary against a real `rota dev`.
+//!
+//! Each test is a transcript, compared with the one that is kept beside it. What differs from run to
+//! run (ids, dates, durations) is replaced by a word.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod errors;
+mod queues;
+mod settings;
+mod shell;
+mod tasks;
+mod workers;

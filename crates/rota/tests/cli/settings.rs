@@ -1,0 +1,45 @@
+//! `rota config`, completions and help.
+
+use crate::shell::Shell;
+
+#[test]
+fn settings_are_shown_with_where_they_come_from_and_secrets_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = "slots = 3\ntoken = \"from-the-file-and-secret\"\n[limits]\nbatch = 7\n";
+    std::fs::write(dir.path().join("rota.toml"), file).unwrap();
+    let mut shell = Shell::alone(dir.path());
+    shell.say_with(&["config", "--node", "n1"], "", &[("ROTA_LISTEN", "127.0.0.1:9")]).say(&[
+        "config",
+        "-o",
+        "json",
+        "--config",
+        "/no/such/file.toml",
+    ]);
+    std::fs::write(dir.path().join("rota.toml"), "slotts = 3\n").unwrap();
+    shell.say(&["config"]);
+    std::fs::write(dir.path().join("rota.toml"), "slots = \n").unwrap();
+    shell.say(&["config"]).matches("config");
+}
+
+#[test]
+fn each_shell_gets_completions() {
+    let dir = tempfile::tempdir().unwrap();
+    for (shell, begins) in [("bash", "_rota()"), ("zsh", "#compdef rota"), ("fish", "# Print")] {
+        let script = Shell::alone(dir.path()).quietly(&["completions", shell]);
+        assert!(script.starts_with(begins), "{shell}: {}", &script[..80]);
+        for word in ["drain", "reschedule", "idempotency-key", "allowed-programs"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+}
+
+#[test]
+fn help_names_the_verbs_and_exit_codes() {
+    let dir = tempfile::tempdir().unwrap();
+    Shell::alone(dir.path())
+        .say(&["--help"])
+        .say(&["task", "--help"])
+        .say(&["task", "create", "--help"])
+        .say(&["worker", "--help"])
+        .matches("help");
+}

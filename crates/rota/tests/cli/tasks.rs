@@ -1,0 +1,154 @@
+//! `rota task`.
+
+use crate::shell::Server;
+
+#[test]
+fn a_task_is_created_waited_for_and_read() {
+    let server = Server::start().ready();
+    server
+        .shell()
+        .say(&[
+            "task",
+            "create",
+            "--id",
+            "hello",
+            "--label",
+            "team=docs",
+            "--command",
+            "--",
+            "echo",
+            "hi",
+        ])
+        .say(&["task", "wait", "hello"])
+        .say(&["task", "get", "hello"])
+        .say(&["task", "result", "hello"])
+        .say(&["task", "attempts", "hello"])
+        .say(&["task", "list"])
+        .say(&["task", "delete", "hello"])
+        .say(&["task", "list"])
+        .say(&["task", "get", "hello"])
+        .matches("task_life");
+}
+
+#[test]
+fn programs_get_json() {
+    let server = Server::start().ready();
+    server
+        .shell()
+        .say(&[
+            "task",
+            "create",
+            "--id",
+            "hello",
+            "-o",
+            "json",
+            "--wait",
+            "--command",
+            "--",
+            "echo",
+            "hi",
+        ])
+        .say(&["task", "get", "hello", "-o", "json"])
+        .say(&["task", "attempts", "hello", "-o", "json"])
+        .say(&["task", "list", "--limit", "1", "-o", "json"])
+        .say(&["task", "delete", "hello", "-o", "json"])
+        .say(&["task", "list", "-o", "json"])
+        .matches("task_json");
+}
+
+#[test]
+fn a_waiting_task_says_why_and_can_be_steered() {
+    let server = Server::start().ready();
+    server
+        .shell()
+        .say(&["task", "create", "--id", "later", "--kind", "http", "--delay", "1h"])
+        .say(&["task", "get", "later"])
+        .say(&["task", "reschedule", "later", "--delay", "2h"])
+        .say(&["task", "priority", "later", "9"])
+        .say(&[
+            "task",
+            "create",
+            "--id",
+            "unserved",
+            "--kind",
+            "resize",
+            "--payload",
+            "{\"width\": 7}",
+        ])
+        .say(&["task", "get", "unserved"])
+        .say(&["task", "list", "--status", "scheduled,pending"])
+        .say(&["task", "cancel", "unserved"])
+        .say(&["task", "cancel", "unserved"])
+        .say(&["task", "retry", "unserved"])
+        .say(&["task", "delete", "unserved"])
+        .matches("task_waiting");
+}
+
+#[test]
+fn failures_are_shown_and_decide_the_exit_code() {
+    let server = Server::start().ready();
+    let script = "echo on its way; echo 'no such file' >&2; exit 3";
+    server
+        .shell()
+        .say(&[
+            "task",
+            "create",
+            "--id",
+            "bad",
+            "--max-attempts",
+            "1",
+            "--command",
+            "--",
+            "sh",
+            "-c",
+            script,
+        ])
+        .say(&["task", "wait", "bad"])
+        .say(&["task", "get", "bad"])
+        .say(&["task", "list", "--status", "failed"])
+        .say(&["task", "result", "bad"])
+        .say(&["task", "create", "--wait", "--id", "none", "--command", "--", "no-such-program"])
+        .say(&["task", "create", "--id", "long", "--kind", "nobody"])
+        .say(&["task", "wait", "long", "--timeout", "200ms"])
+        .matches("task_failures");
+}
+
+#[test]
+fn many_tasks_come_from_a_file() {
+    let server = Server::start().ready();
+    let lines = [
+        r#"{"id": "a", "kind": "nobody", "queue": "mail", "payload": {"n": 1}}"#,
+        "",
+        r#"{"id": "b", "kind": "nobody", "queue": "mail", "priority": 12}"#,
+        r#"{"id": "c", "kind": "nobody", "queue": "mail"#,
+        r#"{"id": "d", "kind": "nobody", "colour": "red"}"#,
+        r#"{"id": "a", "kind": "nobody", "queue": "mail", "payload": {"n": 1}}"#,
+        r#"{"id": "a", "kind": "nobody", "queue": "mail", "payload": {"n": 2}}"#,
+        r#"{"id": "e", "kind": "nobody", "queue": "mail", "delay": "1h"}"#,
+    ];
+    let input = lines.join("\n");
+    server
+        .shell()
+        .say_with(&["task", "create", "--file", "-"], &input, &[])
+        .say_with(&["task", "create", "--file", "-", "-o", "json"], lines[0], &[])
+        .say(&["task", "create", "--file", "no-such-file.jsonl"])
+        .matches("task_file");
+}
+
+#[test]
+fn many_tasks_are_changed_by_a_filter_once_that_is_confirmed() {
+    let server = Server::start().ready();
+    let mut shell = server.shell();
+    for id in ["a", "b", "c"] {
+        shell.quietly(&["task", "create", "--kind", "nobody", "--queue", "mail", "--id", id]);
+    }
+    shell
+        .say(&["task", "cancel", "--queue", "mail"])
+        .say(&["task", "cancel", "--queue", "mail", "--yes"])
+        .say(&["task", "cancel", "--queue", "mail", "--yes", "-o", "json"])
+        .say(&["task", "retry", "--queue", "mail", "--status", "cancelled", "--yes"])
+        .say(&["task", "delete", "--queue", "mail", "--yes"])
+        .say(&["task", "cancel", "a", "--queue", "mail"])
+        .say(&["task", "cancel"])
+        .matches("task_bulk");
+}
