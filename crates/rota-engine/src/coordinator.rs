@@ -37,7 +37,7 @@ const STEP_BYTES_MAX: usize = 8 << 20;
 /// What nobody waits for is committed together with what else comes within this time: each commit
 /// costs a flush of the disk, which delays whoever comes next.
 const GATHER: Duration = Duration::from_millis(2);
-/// When the engine stops, the batch on its way gets so long to land.
+/// When the engine stops, what was taken gets so long to land.
 const LAST_COMMIT_WAIT: Duration = Duration::from_secs(5);
 
 /// Why the loop ended.
@@ -121,8 +121,8 @@ impl<'a> Coordinator<'a> {
         }
     }
 
-    /// Leads until leadership is lost or `stop` is cancelled; then the batch on its way is still
-    /// waited for.
+    /// Leads until leadership is lost or `stop` is cancelled; then what was taken from the inbox is
+    /// still carried out.
     pub(crate) async fn run(
         mut self,
         inbox: &mut mpsc::Receiver<Request>,
@@ -131,14 +131,20 @@ impl<'a> Coordinator<'a> {
     ) -> End {
         let mut in_flight: Option<InFlight> = None;
         let mut taken = Vec::with_capacity(TAKEN_MAX);
+        // When it was told to stop: until when the last step may take.
+        let mut stopping = None;
         loop {
-            if in_flight.is_none()
-                && self.step.since.is_none()
-                && let Some(successor) = self.resigning.take()
-            {
-                return End::Resigned(successor);
+            // What was taken is carried out before it ends.
+            if in_flight.is_none() && self.step.since.is_none() {
+                if stopping.is_some() {
+                    return End::Stopped;
+                }
+                if let Some(successor) = self.resigning.take() {
+                    return End::Resigned(successor);
+                }
             }
             let room = self.resigning.is_none()
+                && stopping.is_none()
                 && self.step.commands < STEP_COMMANDS_MAX
                 && self.step.bytes < STEP_BYTES_MAX;
             let (mut landed, mut due) = (None, false);
@@ -152,14 +158,10 @@ impl<'a> Coordinator<'a> {
                 }
                 () = tokio::time::sleep(self.until_seal()), if in_flight.is_none() => due = true,
                 () = leadership.lost() => return End::Deposed,
-                () = stop.cancelled() => {
-                    if let Some(InFlight { landed, outcome }) = in_flight.take()
-                        && let Ok(Ok(())) = tokio::time::timeout(LAST_COMMIT_WAIT, landed).await
-                    {
-                        self.release(outcome).await;
-                    }
-                    return End::Stopped;
+                () = stop.cancelled(), if stopping.is_none() => {
+                    stopping = Some(Instant::now() + LAST_COMMIT_WAIT);
                 }
+                () = at(stopping) => return End::Stopped,
             }
             let finished = match landed {
                 Some(Ok(())) => in_flight.take().map(|done| done.outcome),
@@ -441,6 +443,14 @@ async fn tell_workers(workers: &mpsc::Sender<ToWorkers>, message: ToWorkers) {
     if workers.send(message).await.is_err() {
         // It ends only with the engine itself.
         error!("the dispatcher is gone");
+    }
+}
+
+/// Resolves then, or never.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

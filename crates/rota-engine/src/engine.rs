@@ -214,7 +214,7 @@ impl Engine {
                     retry_after: INBOX_WAIT,
                 })
             }
-            Err(SendTimeoutError::Closed(_)) => Err(unavailable("the engine has stopped")),
+            Err(SendTimeoutError::Closed(_)) => Err(EngineError::NotLeader),
         }
     }
 }
@@ -276,6 +276,10 @@ impl Leader {
             }
         }
         self.shared.phase.send_replace(Phase::Stopped(broken));
+        inbox.close();
+        while let Some(request) = inbox.recv().await {
+            request.refuse();
+        }
     }
 
     /// Waits to be elected, and stands by meanwhile. `None`: told to stop. Requests wait in the
