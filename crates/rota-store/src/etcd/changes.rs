@@ -75,7 +75,7 @@ impl Watcher {
             self.events = None;
             self.partial.clear();
             match fault {
-                Fault::Compacted => self.jump().await?,
+                Fault::Compacted(to) => self.jump(to).await?,
                 Fault::Corrupt(why) => return Err(StoreError::Corrupt(why)),
                 fault => {
                     tracing::debug!(reason = fault.reason(), after = self.seen, "watches anew");
@@ -125,21 +125,23 @@ impl Watcher {
         Ok(())
     }
 
-    /// Where history was compacted: goes on from now if no batch was missed, for then only others
-    /// have written.
-    async fn jump(&mut self) -> Result<(), StoreError> {
-        let (head, now) = loop {
-            match read::head(&self.link, &self.shared.layout).await {
-                Ok(found) => break found,
-                Err(fault) if fault.is_passing() => self.backoff.wait().await,
-                Err(fault) => return Err(fault.into()),
+    /// Goes on from the oldest revision that is kept, if no batch before it was missed: then only
+    /// others have written.
+    async fn jump(&mut self, kept: i64) -> Result<(), StoreError> {
+        match read::head(&self.link, &self.shared.layout, kept).await {
+            Ok((head, _)) if head.as_ref().map_or(0, |head| head.mod_revision) <= self.seen => {
+                self.seen = self.seen.max(kept);
+                Ok(())
             }
-        };
-        if head.map_or(0, |head| head.mod_revision) > self.seen {
-            return Err(StoreError::Compacted);
+            Ok(_) => Err(StoreError::Compacted),
+            // It was compacted further, or etcd could not be reached: subscribing again will tell.
+            Err(Fault::Compacted(_)) => Ok(()),
+            Err(fault) if fault.is_passing() => {
+                self.backoff.wait().await;
+                Ok(())
+            }
+            Err(fault) => Err(fault.into()),
         }
-        self.seen = self.seen.max(now);
-        Ok(())
     }
 }
 

@@ -29,8 +29,9 @@ pub(super) enum Fault {
     Full(String),
     /// It had no effect and never will.
     Invalid(String),
-    /// It asked for a revision that is compacted.
-    Compacted,
+    /// It asked for a revision that is compacted. Readable is what is at or after this one, where
+    /// that is told (a watch is told, a read is not: 0).
+    Compacted(i64),
     /// etcd says that its data is damaged.
     Corrupt(String),
 }
@@ -43,7 +44,7 @@ impl Fault {
             Self::Forbidden(_)
             | Self::Full(_)
             | Self::Invalid(_)
-            | Self::Compacted
+            | Self::Compacted(_)
             | Self::Corrupt(_) => false,
         }
     }
@@ -58,13 +59,13 @@ impl Fault {
         match self {
             Self::Refused(why)
             | Self::Stranger(why)
+            | Self::Forbidden(why)
             | Self::Unknown(why)
             | Self::Invalid(why)
             | Self::Full(why)
             | Self::Corrupt(why) => why.clone(),
-            Self::Forbidden(why) => format!("{why}: the user needs to read and write the prefix"),
             Self::Silent(waited) => format!("etcd did not answer within {waited:?}"),
-            Self::Compacted => "the revision is compacted".to_owned(),
+            Self::Compacted(_) => "the revision is compacted".to_owned(),
         }
     }
 
@@ -76,7 +77,7 @@ impl Fault {
             Self::Full(_) => CommitError::Full(reason),
             Self::Corrupt(_) => CommitError::Corrupt(reason),
             Self::Invalid(_) => CommitError::Invalid(format!("epoch {ours}: {reason}")),
-            Self::Refused(_) | Self::Stranger(_) | Self::Forbidden(_) | Self::Compacted => {
+            Self::Refused(_) | Self::Stranger(_) | Self::Forbidden(_) | Self::Compacted(_) => {
                 CommitError::Unavailable(reason)
             }
         }
@@ -86,7 +87,7 @@ impl Fault {
 impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Compacted => Self::Compacted,
+            Fault::Compacted(_) => Self::Compacted,
             Fault::Silent(waited) => Self::Timeout(waited),
             Fault::Corrupt(why) => Self::Corrupt(why),
             Fault::Invalid(why) => Self::Invalid(why),
@@ -104,13 +105,18 @@ impl From<Status> for Fault {
         match status.code() {
             Code::Unauthenticated => Self::Stranger(why),
             _ if says("invalid auth token") || says("auth store is old") => Self::Stranger(why),
-            Code::PermissionDenied => Self::Forbidden(why),
-            // The name or the password is wrong.
+            Code::PermissionDenied => {
+                Self::Forbidden(format!("{why}: the user needs to read and write the prefix"))
+            }
+            // The name or the password is wrong, or there is none.
             Code::InvalidArgument if says("authentication failed") => Self::Forbidden(why),
+            Code::InvalidArgument if says("user name is empty") => {
+                Self::Forbidden("etcd asks for a user and password".to_owned())
+            }
             Code::ResourceExhausted if says("database space exceeded") => Self::Full(why),
             Code::ResourceExhausted if says("too many requests") => Self::Refused(why),
             Code::ResourceExhausted if says("larger than max") => Self::Invalid(why),
-            Code::OutOfRange if says("compacted") => Self::Compacted,
+            Code::OutOfRange if says("compacted") => Self::Compacted(0),
             Code::DataLoss => Self::Corrupt(why),
             Code::Unavailable if said == Some("no leader") => Self::Refused(why),
             Code::InvalidArgument
@@ -148,4 +154,72 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
 /// An error, what caused it, and so on.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| <dyn Error>::source(*error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a batch landed is concluded from these words, so they are etcd's own to the letter.
+    #[test]
+    fn an_effect_is_ruled_out_only_where_etcd_says_so() {
+        use Code::{
+            Cancelled, DataLoss, DeadlineExceeded, InvalidArgument, OutOfRange, PermissionDenied,
+            ResourceExhausted, Unauthenticated, Unavailable, Unknown,
+        };
+        for (code, message, expected) in [
+            (Unavailable, "etcdserver: request timed out", "unknown"),
+            (
+                Unavailable,
+                "etcdserver: request timed out, possibly due to previous leader failure",
+                "unknown",
+            ),
+            (Unavailable, "etcdserver: server stopped", "unknown"),
+            (Unavailable, "etcdserver: leader changed", "unknown"),
+            (Unavailable, "transport error", "unknown"),
+            (Unknown, "transport error", "unknown"),
+            (Unknown, "context canceled", "unknown"),
+            (Cancelled, "operation was canceled", "unknown"),
+            (DeadlineExceeded, "context deadline exceeded", "unknown"),
+            (InvalidArgument, "words of another's", "unknown"),
+            (ResourceExhausted, "words of another's", "unknown"),
+            (Unavailable, "etcdserver: no leader", "refused"),
+            (ResourceExhausted, "etcdserver: too many requests", "refused"),
+            (Unknown, "Service was not ready: closed", "refused"),
+            (Unauthenticated, "etcdserver: invalid auth token", "stranger"),
+            (InvalidArgument, "etcdserver: revision of auth store is old", "stranger"),
+            (PermissionDenied, "etcdserver: permission denied", "forbidden"),
+            (
+                InvalidArgument,
+                "etcdserver: authentication failed, invalid user ID or password",
+                "forbidden",
+            ),
+            (InvalidArgument, "etcdserver: user name is empty", "forbidden"),
+            (ResourceExhausted, "etcdserver: mvcc: database space exceeded", "full"),
+            (InvalidArgument, "etcdserver: request is too large", "invalid"),
+            (InvalidArgument, "etcdserver: too many operations in txn request", "invalid"),
+            (
+                ResourceExhausted,
+                "grpc: received message larger than max (4000000 vs. 2097152)",
+                "invalid",
+            ),
+            (OutOfRange, "etcdserver: mvcc: required revision has been compacted", "compacted"),
+            (DataLoss, "etcdserver: corrupt cluster", "corrupt"),
+        ] {
+            let fault = Fault::from(Status::new(code, message));
+            let name = match &fault {
+                Fault::Refused(_) => "refused",
+                Fault::Stranger(_) => "stranger",
+                Fault::Forbidden(_) => "forbidden",
+                Fault::Unknown(_) | Fault::Silent(_) => "unknown",
+                Fault::Full(_) => "full",
+                Fault::Invalid(_) => "invalid",
+                Fault::Compacted(_) => "compacted",
+                Fault::Corrupt(_) => "corrupt",
+            };
+            assert_eq!(name, expected, "{code:?} {message}");
+            let ambiguous = matches!(fault.of_commit(Epoch(1)), CommitError::Ambiguous(_));
+            assert_eq!(ambiguous, expected == "unknown", "{code:?} {message}");
+        }
+    }
 }

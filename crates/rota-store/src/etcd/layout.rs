@@ -187,3 +187,58 @@ pub(super) fn behind(prefix: &[u8]) -> Bytes {
     }
     end.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::SpaceShape;
+
+    const HOT: Space = Space { name: "hot", shape: SpaceShape::Hot };
+
+    #[test]
+    fn keys_of_spaces_are_found_again_and_others_are_not() {
+        let layout = Layout::new("a/b", &[HOT]);
+        for key in [&b"1"[..], b"", b"with/slashes/", &[0, 0xff]] {
+            let whole = layout.key(HOT, key).expect("it is declared");
+            assert_eq!(layout.parse(&whole), Some((HOT, Bytes::copy_from_slice(key))));
+        }
+        for other in ["a/b/head", "a/b/s/cold/1", "a/b/s/hot", "a/bs/hot/1", "s/hot/1"] {
+            assert_eq!(layout.parse(&Bytes::from(other)), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_read_as_it_was_written() {
+        let head = Head { epoch: Epoch(7), seq: BatchSeq(u64::MAX) };
+        assert_eq!(decode_head(encode_head(head).as_bytes()), Ok((head, true)));
+        assert_eq!(decode_head(encode_sealed_head(head).as_bytes()), Ok((head, false)));
+        for damaged in ["", "7", "7/", "7/x", "-1/2", "7/8 open", "7/8/9"] {
+            let read = decode_head(damaged.as_bytes());
+            assert!(matches!(read, Err(Fault::Corrupt(_))), "{damaged}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn of_several_changes_to_a_key_the_last_is_written() {
+        let layout = Layout::new("p", &[HOT]);
+        let mut batch = Batch::new(BatchSeq(1));
+        batch.put(HOT, "a", "1");
+        batch.put(HOT, "b", "1");
+        batch.put(HOT, "a", "2");
+        batch.delete(HOT, "b");
+        batch.delete(HOT, "c");
+        batch.put(HOT, "c", "3");
+        let expected = [("p/s/hot/a", Some("2")), ("p/s/hot/b", None), ("p/s/hot/c", Some("3"))];
+        let expected = expected.map(|(key, value)| (Bytes::from(key), value.map(Bytes::from)));
+        assert_eq!(layout.writes(&batch), Ok(expected.to_vec()));
+    }
+
+    #[test]
+    fn members_are_read_as_they_were_written() {
+        let address = Some("http://a:7420".to_owned());
+        for member in [Member::alone("a"), Member { name: "b \"c\"".to_owned(), address }] {
+            assert_eq!(decode_member(&encode_member(&member)), member);
+        }
+        assert_eq!(decode_member(b"not JSON"), Member::alone("not JSON"));
+    }
+}

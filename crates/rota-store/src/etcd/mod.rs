@@ -43,6 +43,7 @@
 mod backoff;
 mod changes;
 mod control;
+mod descend;
 mod election;
 mod fault;
 mod layout;
@@ -52,6 +53,7 @@ mod observer;
 mod options;
 mod read;
 mod seat;
+mod snapshot;
 mod status;
 mod subscription;
 mod upkeep;
@@ -76,7 +78,7 @@ use self::{
     layout::{FORMAT, Layout},
     link::Link,
     observer::Seen,
-    read::EtcdSnapshot,
+    snapshot::EtcdSnapshot,
     writer::{Requests, Writer},
 };
 use crate::{

@@ -154,3 +154,59 @@ impl EtcdOptions {
         BatchLimits { mutations_max, bytes_max: self.request_bytes_max.saturating_sub(overhead) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_tells_endpoints_and_prefix() {
+        for (url, endpoints, prefix) in [
+            ("etcd://a:1", &["a:1"][..], "rota"),
+            ("etcd://a", &["a:2379"], "rota"),
+            ("etcd://a:1,b,c:3/", &["a:1", "b:2379", "c:3"], "rota"),
+            ("etcd://a/x/y/", &["a:2379"], "x/y"),
+            (
+                "etcd://10.0.0.1:2379,[::1]:2379,[fe80::1]/x",
+                &["10.0.0.1:2379", "[::1]:2379", "[fe80::1]:2379"],
+                "x",
+            ),
+        ] {
+            let options = EtcdOptions::from_url(url).expect(url);
+            assert_eq!(options.endpoints, endpoints);
+            assert_eq!(options.prefix, prefix);
+            assert!(options.check().is_ok(), "{url}");
+        }
+        for url in [
+            "a:1",
+            "http://a:1",
+            "etcd://",
+            "etcd://a:",
+            "etcd://a:b",
+            "etcd://a,,b",
+            "etcd://u:p@a",
+        ] {
+            let refused = EtcdOptions::from_url(url);
+            assert!(matches!(refused, Err(StoreError::Open(_))), "{url}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        let good = || EtcdOptions::new(vec!["a:1".to_owned()], "rota");
+        let cert = EtcdTls { cert_file: Some("cert".into()), ..EtcdTls::default() };
+        for (options, word) in [
+            (EtcdOptions { endpoints: Vec::new(), ..good() }, "endpoint"),
+            (EtcdOptions { prefix: String::new(), ..good() }, "prefix"),
+            (EtcdOptions { prefix: "/rota".to_owned(), ..good() }, "prefix"),
+            (EtcdOptions { txn_ops_max: 1, ..good() }, "operations"),
+            (EtcdOptions { txn_ops_max: 50_000, ..good() }, "operations"),
+            (EtcdOptions { tls: Some(cert), ..good() }, "certificate"),
+            (EtcdOptions { leader_ttl: Duration::ZERO, ..good() }, "time to live"),
+            (EtcdOptions { timeout: Duration::ZERO, ..good() }, "timeout"),
+        ] {
+            let refused = options.check().expect_err(word).to_string();
+            assert!(refused.contains(word), "{refused}");
+        }
+    }
+}

@@ -41,7 +41,7 @@ impl Subscription {
         let ended = || Fault::Unknown("the watch ended".to_owned());
         let answer = self.0.message().await?.ok_or_else(ended)?;
         if answer.compact_revision > 0 {
-            Err(Fault::Compacted)
+            Err(Fault::Compacted(answer.compact_revision))
         } else if answer.canceled {
             // Among the reasons is a token that has expired; etcd does not tell it from others.
             Err(Fault::Stranger(format!("etcd: {}", answer.cancel_reason)))

@@ -38,7 +38,7 @@ pub(super) async fn run(shared: &Shared) -> Never {
 }
 
 async fn compact(shared: &Shared, commits: &mut Commits) -> Result<(), Fault> {
-    let (head, _) = read::head(&shared.control, &shared.layout).await?;
+    let (head, _) = read::head(&shared.control, &shared.layout, 0).await?;
     let Some(head) = head else { return Ok(()) };
     let now = Instant::now();
     commits.note(now, head.mod_revision);
@@ -53,7 +53,7 @@ async fn compact(shared: &Shared, commits: &mut Commits) -> Result<(), Fault> {
         |client: Client| async move { client.kv().compact(CompactionRequest { revision }).await };
     match shared.control.call(Effect::Harmless, request).await {
         // Somebody else has compacted further.
-        Ok(_) | Err(Fault::Compacted) => {
+        Ok(_) | Err(Fault::Compacted(_)) => {
             tracing::debug!(revision, pressed, "compacted");
             Ok(())
         }

@@ -1,7 +1,14 @@
 //! The etcd backend: the obligations of every store, and what it promises beyond them about
-//! elections, broken connections and etcd's own limits. Each test has an etcd of its own.
+//! elections, broken connections, security and etcd's own limits. Each test has an etcd of its own.
 
 #![expect(clippy::unwrap_used, reason = "a test says so by a panic when it fails")]
 
 mod conformance;
+mod elections;
+mod history;
+mod limits;
+mod node;
+mod outages;
+mod proxy;
+mod security;
 mod server;

@@ -9,6 +9,10 @@ use std::{
     time::Duration,
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use rota_store::etcd::EtcdOptions;
 use tempfile::TempDir;
 
@@ -17,7 +21,9 @@ const START: Duration = Duration::from_secs(60);
 
 /// A running etcd. Killed when dropped.
 pub(crate) struct Etcd {
-    _dir: TempDir,
+    dir: TempDir,
+    arguments: Vec<String>,
+    scheme: &'static str,
     /// For clients and for peers.
     ports: (u16, u16),
     process: Child,
@@ -26,14 +32,23 @@ pub(crate) struct Etcd {
 impl Etcd {
     /// Starts one that is set up as etcd is by itself.
     pub(crate) fn start() -> Self {
-        let scheme = "http";
-        let arguments = [];
+        Self::with(&[])
+    }
+
+    /// Starts one with these arguments beside the usual ones.
+    pub(crate) fn with(arguments: &[&str]) -> Self {
+        Self::secured("http", arguments)
+    }
+
+    /// Starts one that is reached by that scheme.
+    pub(crate) fn secured(scheme: &'static str, arguments: &[&str]) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         // Another process may take a port between our finding it free and etcd's using it.
         for _ in 0..10 {
             let dir = tempfile::tempdir().unwrap();
             let ports = (free_port(), free_port());
             if let Some(process) = run(dir.path(), scheme, ports, &arguments) {
-                return Self { _dir: dir, ports, process };
+                return Self { dir, arguments, scheme, ports, process };
             }
         }
         panic!("etcd does not start; is it installed? (tests/install.sh)");
@@ -47,6 +62,54 @@ impl Etcd {
     /// How a store reaches it.
     pub(crate) fn options(&self) -> EtcdOptions {
         EtcdOptions::new(vec![self.endpoint()], "rota")
+    }
+
+    /// Kills it, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Starts it again on its data.
+    pub(crate) fn restart(&mut self) {
+        let again = run(self.dir.path(), self.scheme, self.ports, &self.arguments);
+        self.process = again.expect("etcd starts again");
+    }
+
+    /// Stops it in its tracks; connections stay open and nothing answers.
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+        // The call returns before each of its threads has stopped.
+        let tasks = format!("/proc/{}/task", self.process.id());
+        let is_stopped = |task: &Path| {
+            let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+            stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with('T'))
+        };
+        while !std::fs::read_dir(&tasks).unwrap().flatten().all(|task| is_stopped(&task.path())) {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.process.id()).unwrap();
+        kill(Pid::from_raw(pid), signal).unwrap();
+    }
+
+    /// What etcd's own tool says to that.
+    pub(crate) fn ctl(&self, arguments: &[&str]) -> String {
+        let output = Command::new("etcdctl")
+            .env("ETCDCTL_API", "3")
+            .arg(format!("--endpoints={}://{}", self.scheme, self.endpoint()))
+            .args(arguments)
+            .output()
+            .expect("etcdctl is installed");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 }
 

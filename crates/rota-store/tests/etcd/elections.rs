@@ -1,0 +1,183 @@
+//! Who leads, across nodes: hand-over, succession, and above all that a leader who was deposed can
+//! write nothing.
+
+use std::time::{Duration, Instant};
+
+use rota_store::{CommitError, Seat, Store, StoreError, etcd::EtcdOptions};
+
+use crate::{
+    node::{Node, within},
+    proxy::Proxy,
+    server::Etcd,
+};
+
+const TTL: Duration = Duration::from_secs(2);
+
+fn options(etcd: &Etcd) -> EtcdOptions {
+    EtcdOptions { leader_ttl: TTL, ..etcd.options() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_resigns_is_followed_at_once() {
+    let etcd = Etcd::start();
+    let (a, b) = (Node::new("a", etcd.options()), Node::new("b", etcd.options()));
+    let (mut leading, mut waiting) = (a.lead().await, (b, a));
+    let mut epoch = leading.fence().epoch;
+    for _ in 0..5 {
+        let campaign = waiting.0.stand().await;
+        let begin = Instant::now();
+        leading.resign(None).await;
+        leading = within(campaign).await.unwrap();
+        let taken = begin.elapsed();
+        assert!(taken < Duration::from_millis(200), "the hand-over took {taken:?}");
+        assert!(leading.fence().epoch > epoch);
+        epoch = leading.fence().epoch;
+        waiting = (waiting.1, waiting.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_successor_who_was_named_follows() {
+    let etcd = Etcd::start();
+    let nodes = ["a", "b", "c"].map(|name| Node::new(name, etcd.options()));
+    let first = nodes[0].lead().await;
+    // Those who are not named have waited for longer.
+    let impatient = nodes[1].stand().await;
+    let named = nodes[2].stand().await;
+    let begin = Instant::now();
+    first.resign(Some("c")).await;
+    let second = within(named).await.unwrap();
+    assert!(begin.elapsed() < Duration::from_millis(500), "took {:?}", begin.elapsed());
+    assert!(!impatient.is_finished());
+    // Nobody waits for one who is not there.
+    let begin = Instant::now();
+    second.resign(Some("z")).await;
+    within(impatient).await.unwrap();
+    assert!(begin.elapsed() < Duration::from_millis(500), "took {:?}", begin.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_successor_who_does_not_come_is_waited_for_but_not_for_ever() {
+    let etcd = Etcd::start();
+    let nodes = ["a", "b", "c"].map(|name| Node::new(name, etcd.options()));
+    let first = nodes[0].lead().await;
+    let waiting = nodes[1].stand().await;
+    // This one is there but will not take the seat.
+    etcd.ctl(&["put", "rota/nodes/c", "{}"]);
+    let begin = Instant::now();
+    first.resign(Some("c")).await;
+    within(waiting).await.unwrap();
+    let waited = begin.elapsed();
+    assert!(waited > Duration::from_secs(1) && waited < Duration::from_secs(4), "{waited:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_node_knows_the_leader_and_the_members() {
+    let etcd = Etcd::start();
+    let (a, b) = (Node::new("a", etcd.options()), Node::new("b", etcd.options()));
+    let mut seen = b.store.leader();
+    let leading = a.lead().await;
+    let seat = Seat { member: a.me.clone(), epoch: leading.fence().epoch };
+    within(seen.wait_for(|now| *now == Some(seat.clone()))).await.unwrap();
+    let standing = b.stand().await;
+    assert_eq!(a.store.members().await.unwrap(), [a.me.clone(), b.me.clone()]);
+    leading.resign(None).await;
+    let leading = within(standing).await.unwrap();
+    let is_b = |now: &Option<Seat>| now.as_ref().is_some_and(|seat| seat.member == b.me);
+    within(a.store.leader().wait_for(is_b)).await.unwrap();
+    assert_eq!(a.store.status().await.epoch, leading.fence().epoch);
+    drop(leading);
+    within(seen.wait_for(Option::is_none)).await.unwrap();
+}
+
+/// The most important one: a leader behind a cut network believes in its leadership for a while
+/// and has a batch on its way. It must stop by itself before another leads, and whatever it sent
+/// must not land when the network is mended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deposed_leader_stops_in_time_and_writes_nothing() {
+    let etcd = Etcd::start();
+    let proxy = Proxy::to(etcd.endpoint()).await;
+    let mut behind = options(&etcd);
+    behind.endpoints = vec![proxy.endpoint()];
+    let (a, b) = (Node::new("a", behind), Node::new("b", options(&etcd)));
+    let old = a.lead().await;
+    let fence = old.fence();
+    a.put(fence, a.next().await, "by a").await.unwrap();
+    let seq = a.next().await;
+    let standing = b.stand().await;
+
+    proxy.cut();
+    let cut = Instant::now();
+    let late = {
+        let a = a.clone();
+        tokio::spawn(async move { a.put(fence, seq, "late").await })
+    };
+    let taken = tokio::spawn(async move { (standing.await.unwrap(), Instant::now()) });
+    within(old.lost()).await;
+    let stopped = Instant::now();
+    let (new, taken) = within(taken).await.unwrap();
+    assert!(stopped < taken, "another led while the old leader believed in itself");
+    let took = taken.duration_since(cut);
+    assert!(took < TTL + Duration::from_secs(1), "the take-over took {took:?}");
+    b.put(new.fence(), seq, "by b").await.unwrap();
+
+    proxy.mend();
+    let late = within(late).await.unwrap();
+    assert!(
+        matches!(late, Err(CommitError::Ambiguous(_) | CommitError::Fenced { .. })),
+        "{late:?}"
+    );
+    // The old leader's store finds out as soon as it gets through.
+    assert_eq!(a.next_when_reached().await, seq);
+    assert_eq!(a.value().await.unwrap(), "by b");
+    let refused = a.put(fence, seq.next(), "later").await;
+    assert!(matches!(refused, Err(CommitError::Fenced { .. })), "{refused:?}");
+    // And so does a batch that is only sent now, past everything that the old leader knows itself.
+    let c = Node::new("c", options(&etcd));
+    for seq in [seq, seq.next()] {
+        let refused = c.put(fence, seq, "later").await;
+        assert!(matches!(refused, Err(CommitError::Fenced { .. })), "{refused:?}");
+    }
+    assert_eq!(b.value().await.unwrap(), "by b");
+    b.put(new.fence(), seq.next(), "by b again").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_key_is_taken_away_hears_of_it() {
+    let etcd = Etcd::start();
+    let a = Node::new("a", etcd.options());
+    let old = a.lead().await;
+    let fence = old.fence();
+    etcd.ctl(&["del", "rota/leader"]);
+    within(old.lost()).await;
+    let refused = a.put(fence, a.next().await, "1").await;
+    assert!(matches!(refused, Err(CommitError::Fenced { .. })), "{refused:?}");
+    drop(old);
+    let new = a.lead().await;
+    assert!(new.fence().epoch > fence.epoch);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_lease_is_revoked_hears_of_it() {
+    let etcd = Etcd::start();
+    let a = Node::new("a", etcd.options());
+    let old = a.lead().await;
+    let leases = etcd.ctl(&["lease", "list"]);
+    let lease = leases.lines().last().unwrap().to_owned();
+    etcd.ctl(&["lease", "revoke", &lease]);
+    within(old.lost()).await;
+    assert_eq!(a.store.members().await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_of_another_format_is_left_alone() {
+    let etcd = Etcd::start();
+    etcd.ctl(&["put", "rota/format", "2"]);
+    let a = Node::new("a", etcd.options());
+    let refused = within(a.store.campaign(&a.me)).await.map(drop);
+    assert!(matches!(refused, Err(StoreError::Format { .. })), "{refused:?}");
+    let refused = within(a.store.snapshot()).await.map(drop);
+    assert!(matches!(refused, Err(StoreError::Format { .. })), "{refused:?}");
+    let problem = a.store.status().await.problem.unwrap();
+    assert!(problem.contains("format 2"), "{problem}");
+}

@@ -1,0 +1,149 @@
+//! How much etcd takes: in a transaction, in a request, and in all.
+
+use std::time::Duration;
+
+use rota_store::{Batch, CommitError, Direction, KeyRange, Store, etcd::EtcdOptions};
+
+use crate::{
+    node::{HOT, LARGE, Node, within},
+    server::Etcd,
+};
+
+/// A batch that uses the limits up: as many keys, each as long as may be, and as many bytes.
+fn fullest(node: &Node, seq: rota_store::BatchSeq) -> Batch {
+    let limits = node.store.limits();
+    let mut batch = Batch::new(seq);
+    let each = limits.bytes_max / limits.mutations_max;
+    for number in 0..limits.mutations_max {
+        let key = format!("{number:0width$}", width = 64.min(each / 2));
+        let value = vec![7; each - key.len()];
+        batch.put(LARGE, key, value);
+    }
+    assert!(batch.bytes() <= limits.bytes_max);
+    batch
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_keeps_the_limits_is_taken_by_etcd() {
+    let raised = ["--max-txn-ops=4096", "--max-request-bytes=3000000"];
+    for (arguments, operations, bytes) in
+        [(&[][..], 128, 1_572_864), (&raised[..1], 4096, 1_572_864), (&raised[..], 4096, 3_000_000)]
+    {
+        let etcd = Etcd::with(arguments);
+        let options = EtcdOptions {
+            prefix: "a/rather/long/prefix/of/forty/characters".to_owned(),
+            txn_ops_max: operations,
+            request_bytes_max: bytes,
+            ..etcd.options()
+        };
+        let a = Node::new("a", options);
+        let leading = a.lead().await;
+        let batch = fullest(&a, a.next().await);
+        within(a.store.commit(leading.fence(), batch)).await.unwrap();
+    }
+}
+
+/// Options that promise more than etcd takes must not cost a batch its certainty.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_etcd_does_not_take_is_invalid_and_did_not_land() {
+    let etcd = Etcd::start();
+    let options = EtcdOptions { txn_ops_max: 4096, request_bytes_max: 8_000_000, ..etcd.options() };
+    let a = Node::new("a", options);
+    let leading = a.lead().await;
+    let seq = a.next().await;
+    let mut many = Batch::new(seq);
+    (0..200_u32).for_each(|key| many.put(HOT, key.to_string(), "1"));
+    let mut big = Batch::new(seq);
+    big.put(LARGE, "big", vec![1; 1_600_000]);
+    let mut huge = Batch::new(seq);
+    huge.put(LARGE, "huge", vec![1; 4_000_000]);
+    for batch in [many, big, huge] {
+        let refused = within(a.store.commit(leading.fence(), batch)).await;
+        assert!(matches!(refused, Err(CommitError::Invalid(_))), "{refused:?}");
+    }
+    a.put(leading.fence(), seq, "1").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_etcd_is_full_it_is_told_and_goes_on_after_the_alarm() {
+    let quota = 24 << 20;
+    let etcd = Etcd::with(&[&format!("--quota-backend-bytes={quota}")]);
+    let options =
+        EtcdOptions { quota_bytes: quota, leader_ttl: Duration::from_secs(60), ..etcd.options() };
+    let a = Node::new("a", options);
+    let leading = a.lead().await;
+    let fence = leading.fence();
+    let mut pressed = false;
+    let full = loop {
+        let mut batch = Batch::new(a.next().await);
+        batch.put(LARGE, "the same each time", vec![1; 1_000_000]);
+        match within(a.store.commit(fence, batch)).await {
+            Ok(_) => pressed |= a.store.status().await.pressure.is_some(),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, CommitError::Full(_)), "{full:?}");
+    assert!(pressed, "nothing was said before it was full");
+    let problem = a.store.status().await.problem.unwrap();
+    assert!(problem.contains("NOSPACE"), "{problem}");
+    // What is there can be read, and the leadership is kept.
+    let seq = a.next().await;
+    assert!(a.store.get(&[(LARGE, "the same each time".into())]).await.unwrap()[0].is_some());
+
+    // What an operator does.
+    let revision = a.store.snapshot().await.unwrap().revision();
+    etcd.ctl(&["compact", &revision.to_string(), "--physical"]);
+    etcd.ctl(&["defrag"]);
+    etcd.ctl(&["alarm", "disarm"]);
+    a.put(fence, seq, "1").await.unwrap();
+    let status = a.store.status().await;
+    assert_eq!((status.problem, status.pressure), (None, None));
+}
+
+/// etcd has no cheap way to the end of a range; pages from there must be right all the same, and so
+/// must those that were read ahead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_range_is_read_from_both_ends() {
+    let etcd = Etcd::with(&["--max-txn-ops=10000"]);
+    let a = Node::new("a", EtcdOptions { txn_ops_max: 10_000, ..etcd.options() });
+    let leading = a.lead().await;
+    // Keys with much in common and in clusters, as ids that begin with the time are.
+    let key = |number: usize| format!("01JD{:06}XY{:04}", number / 997 * 31, number % 997);
+    let keys: Vec<String> = (0..24_000).map(key).collect();
+    for part in keys.chunks(8000) {
+        let mut batch = Batch::new(a.next().await);
+        part.iter().for_each(|key| batch.put(HOT, key.clone(), "a value of some bytes"));
+        within(a.store.commit(leading.fence(), batch)).await.unwrap();
+    }
+    let snapshot = a.store.snapshot().await.unwrap();
+    for (direction, limit, pages) in [
+        (Direction::Descending, 1, 30),
+        (Direction::Descending, 50, 20),
+        (Direction::Descending, 5000, 5),
+        (Direction::Ascending, 300, 80),
+        (Direction::Ascending, 10_000, 3),
+    ] {
+        let mut range = KeyRange::all(HOT);
+        let mut expected = keys.clone();
+        if direction == Direction::Descending {
+            expected.reverse();
+        }
+        for expected in expected.chunks(limit).take(pages) {
+            let page = within(snapshot.scan(range.clone(), direction, limit)).await.unwrap();
+            let found = page.entries.iter().map(|(key, _)| key);
+            assert!(found.eq(expected.iter().map(String::as_bytes)), "{direction:?} {limit}");
+            let last = expected.last().unwrap();
+            let end = match direction {
+                Direction::Descending => {
+                    range.end = Some(last.clone().into());
+                    keys.first()
+                }
+                Direction::Ascending => {
+                    range.start = format!("{last}\0").into();
+                    keys.last()
+                }
+            };
+            assert_eq!(page.more, Some(last) != end, "{direction:?} {limit}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! A network between a node and etcd that can be cut and mended. Connections stay open meanwhile,
+//! and what was sent waits on the way.
+
+use std::net::SocketAddr;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
+};
+
+use crate::node::within;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Whole,
+    /// Nothing passes on any connection.
+    Cut,
+    /// Nothing passes on connections that were there before; new ones are whole.
+    Held,
+    /// What was on its way on those has arrived, and nothing after it.
+    Released,
+}
+
+/// The state, and how often connections were held up to now.
+type Network = (State, u64);
+
+/// See the module. Ends with the runtime.
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    network: watch::Sender<Network>,
+    /// How often etcd said something on a connection that was held.
+    answers: watch::Sender<usize>,
+}
+
+impl Proxy {
+    /// A whole network in front of that address.
+    pub(crate) async fn to(etcd: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let network = watch::Sender::new((State::Whole, 0));
+        let answers = watch::Sender::new(0);
+        let proxy = Self { address, network: network.clone(), answers: answers.clone() };
+        tokio::spawn(async move {
+            while let Ok((node, _)) = listener.accept().await {
+                let connection = Connection {
+                    born: network.borrow().1,
+                    network: network.subscribe(),
+                    answers: answers.clone(),
+                };
+                tokio::spawn(connection.run(node, etcd.clone()));
+            }
+        });
+        proxy
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Lets nothing through.
+    pub(crate) fn cut(&self) {
+        self.network.send_modify(|network| network.0 = State::Cut);
+    }
+
+    /// Lets everything through, what waited included.
+    pub(crate) fn mend(&self) {
+        self.network.send_modify(|network| network.0 = State::Whole);
+    }
+
+    /// Lets nothing more through on the connections there are.
+    pub(crate) fn hold(&self) {
+        self.network.send_modify(|network| *network = (State::Held, network.1 + 1));
+    }
+
+    /// Lets arrive what was sent first after that, and waits until etcd has answered it.
+    pub(crate) async fn release(&self) {
+        let mut answers = self.answers.subscribe();
+        answers.mark_unchanged();
+        self.network.send_modify(|network| network.0 = State::Released);
+        within(answers.changed()).await.unwrap();
+    }
+}
+
+#[derive(Clone)]
+struct Connection {
+    /// How often connections had been held when this one was made.
+    born: u64,
+    network: watch::Receiver<Network>,
+    answers: watch::Sender<usize>,
+}
+
+impl Connection {
+    async fn run(self, node: TcpStream, etcd: String) {
+        let Ok(etcd) = TcpStream::connect(etcd).await else { return };
+        node.set_nodelay(true).unwrap();
+        etcd.set_nodelay(true).unwrap();
+        let ((from_node, to_node), (from_etcd, to_etcd)) = (node.into_split(), etcd.into_split());
+        tokio::join!(
+            self.clone().pass(from_node, to_etcd, |_| {}),
+            self.pass(from_etcd, to_node, |answers| *answers += 1)
+        );
+    }
+
+    /// Passes on what comes; `count` what comes on a connection that was held and is released.
+    async fn pass(
+        mut self,
+        mut from: OwnedReadHalf,
+        mut to: OwnedWriteHalf,
+        count: fn(&mut usize),
+    ) {
+        let mut buffer = vec![0; 64 * 1024];
+        let mut released = false;
+        loop {
+            let read = from.read(&mut buffer).await.unwrap_or(0);
+            let (state, holds) = *self.network.borrow();
+            if state == State::Released && self.born < holds {
+                self.answers.send_modify(count);
+            }
+            let passes = |(state, holds): &Network| match state {
+                State::Whole => true,
+                State::Cut => false,
+                State::Held => self.born >= *holds,
+                State::Released => self.born >= *holds || !released,
+            };
+            match self.network.wait_for(passes).await {
+                Ok(network) => released = network.0 == State::Released,
+                Err(_) => return,
+            }
+            if read == 0 || to.write_all(&buffer[..read]).await.is_err() {
+                let _ = to.shutdown().await;
+                return;
+            }
+        }
+    }
+}
