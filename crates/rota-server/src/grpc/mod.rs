@@ -4,6 +4,7 @@
 mod cluster;
 mod codec;
 mod manage;
+mod pull;
 mod tasks;
 mod work;
 

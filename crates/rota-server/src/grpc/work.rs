@@ -4,7 +4,7 @@
 //! reports may be on their way at once. The other writes what the session's channel and the answers
 //! give it. When the stream breaks the session lives on until its TTL is over.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use futures_core::Stream;
 use futures_util::{StreamExt, stream::FuturesOrdered};
@@ -17,6 +17,7 @@ use rota_proto::v1::{
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Services, codec::unreadable, manage};
@@ -34,11 +35,26 @@ const REPORTS_IN_FLIGHT: usize = 8;
 const REPORT_BYTES_IN_FLIGHT: usize = 32 << 20;
 /// Tasks put into one message.
 const DISPATCHES_A_MESSAGE: usize = 512;
-/// Bytes of payloads put into one message: it must stay below what clients accept.
+/// Bytes put into one message beyond its last task: it must stay below what clients accept, which is
+/// 4 MiB where they do not say more.
 const DISPATCHED_BYTES_A_MESSAGE: usize = 1 << 20;
 
 type DownStream = Pin<Box<dyn Stream<Item = Result<v1::ServerMessage, Status>> + Send>>;
-type Outgoing = mpsc::Sender<Result<v1::ServerMessage, Status>>;
+
+/// The way to the worker.
+struct Outgoing {
+    sender: mpsc::Sender<Answer>,
+    /// A worker that reads nothing for so long is as good as gone, though it may say that it lives:
+    /// what is to be said to it would pile up. As long as one may be silent.
+    patience: Duration,
+}
+
+impl Outgoing {
+    /// Says something. False: nobody listens.
+    async fn send(&self, answer: Answer) -> bool {
+        self.sender.send_timeout(answer, self.patience).await.is_ok()
+    }
+}
 
 #[tonic::async_trait]
 impl WorkerService for Services {
@@ -56,6 +72,61 @@ impl WorkerService for Services {
         request: Request<v1::DrainWorkerRequest>,
     ) -> Result<Response<v1::Worker>, Status> {
         Ok(Response::new(manage::drain_one(self, &request.into_inner().worker).await?))
+    }
+
+    async fn lease(
+        &self,
+        request: Request<v1::LeaseRequest>,
+    ) -> Result<Response<v1::LeaseResponse>, Status> {
+        Ok(Response::new(self.lease_tasks(request.get_ref()).await?))
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<v1::HeartbeatRequest>,
+    ) -> Result<Response<v1::HeartbeatResponse>, Status> {
+        self.session_lives(&request.get_ref().session).await?;
+        Ok(Response::new(v1::HeartbeatResponse {}))
+    }
+
+    async fn close_session(
+        &self,
+        request: Request<v1::CloseSessionRequest>,
+    ) -> Result<Response<v1::CloseSessionResponse>, Status> {
+        self.close_session(&request.get_ref().session).await?;
+        Ok(Response::new(v1::CloseSessionResponse {}))
+    }
+
+    async fn complete(
+        &self,
+        request: Request<v1::CompleteRequest>,
+    ) -> Result<Response<v1::CompleteResponse>, Status> {
+        self.complete(request.into_inner()).await?;
+        Ok(Response::new(v1::CompleteResponse {}))
+    }
+
+    async fn fail(
+        &self,
+        request: Request<v1::FailRequest>,
+    ) -> Result<Response<v1::FailResponse>, Status> {
+        self.fail(request.into_inner()).await?;
+        Ok(Response::new(v1::FailResponse {}))
+    }
+
+    async fn release(
+        &self,
+        request: Request<v1::ReleaseRequest>,
+    ) -> Result<Response<v1::ReleaseResponse>, Status> {
+        self.release(request.into_inner()).await?;
+        Ok(Response::new(v1::ReleaseResponse {}))
+    }
+
+    async fn report_progress(
+        &self,
+        request: Request<v1::ReportProgressRequest>,
+    ) -> Result<Response<v1::ReportProgressResponse>, Status> {
+        self.progress(request.into_inner()).await?;
+        Ok(Response::new(v1::ReportProgressResponse {}))
     }
 
     async fn work(
@@ -76,19 +147,30 @@ impl WorkerService for Services {
         let welcome = self.welcome(&session);
         // The channel is empty: there is room.
         let _ = sender.try_send(Ok(welcome));
-        let id = session.session;
-        let down = tokio::spawn(write(session, sender.clone(), self.stop.clone()));
-        let reader = Reader {
+        let (id, ttl) = (session.session, session.ttl);
+        let down = Outgoing { sender: sender.clone(), patience: ttl };
+        let stop = self.stop.clone();
+        let mut writing = tokio::spawn(async move { write(session, &down, stop).await });
+        let mut reader = Reader {
             engine: self.engine.clone(),
             limits: self.limits.clone(),
             session: id,
-            outgoing: sender,
+            outgoing: Outgoing { sender, patience: ttl },
             in_flight: FuturesOrdered::new(),
             bytes_in_flight: 0,
         };
+        let engine = self.engine.clone();
         tokio::spawn(async move {
-            reader.run(incoming).await;
-            down.abort();
+            let end = tokio::select! {
+                end = reader.run(&mut incoming) => end,
+                // The session is over, or its worker does not read.
+                _ = &mut writing => return,
+            };
+            writing.abort();
+            if end == End::Goodbye {
+                // It may have ended by itself. The stream goes on until then.
+                let _ = engine.close_session(id).await;
+            }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
     }
@@ -111,17 +193,14 @@ fn down(message: Down) -> v1::ServerMessage {
     v1::ServerMessage { message: Some(message) }
 }
 
-/// Writes what the session's channel gives, until it ends, the worker goes, or the server stops.
-async fn write(
-    mut session: SessionStream,
-    outgoing: Outgoing,
-    stop: tokio_util::sync::CancellationToken,
-) {
+/// Writes what the session's channel gives, until it ends, the worker goes or does not read, or the
+/// server stops.
+async fn write(mut session: SessionStream, outgoing: &Outgoing, stop: CancellationToken) {
     loop {
         let event = tokio::select! {
             event = session.events.recv() => event,
             () = stop.cancelled() => {
-                let _ = outgoing.send(Err(Status::unavailable("the server stops"))).await;
+                outgoing.send(Err(Status::unavailable("the server stops"))).await;
                 return;
             }
         };
@@ -129,11 +208,11 @@ async fn write(
             None => {
                 let gone =
                     Status::unavailable("the session is served elsewhere or leadership changed");
-                let _ = outgoing.send(Err(gone)).await;
+                outgoing.send(Err(gone)).await;
                 return;
             }
             Some(SessionEvent::Ended) => {
-                let _ = outgoing.send(Err(Status::not_found("the session has ended"))).await;
+                outgoing.send(Err(Status::not_found("the session has ended"))).await;
                 return;
             }
             Some(SessionEvent::Dispatches(mut tasks)) => {
@@ -146,13 +225,13 @@ async fn write(
                         Err(_) => break,
                     }
                 }
-                let sent = write_tasks(tasks, &outgoing).await;
+                let sent = write_tasks(tasks, outgoing).await;
                 match rest {
-                    Some(event) if sent => write_event(event, &outgoing).await,
+                    Some(event) if sent => write_event(event, outgoing).await,
                     _ => sent,
                 }
             }
-            Some(event) => write_event(event, &outgoing).await,
+            Some(event) => write_event(event, outgoing).await,
         };
         if !sent {
             return;
@@ -164,12 +243,13 @@ async fn write_tasks(tasks: Vec<rota_engine::Dispatched>, outgoing: &Outgoing) -
     let mut message = Vec::with_capacity(tasks.len().min(DISPATCHES_A_MESSAGE));
     let mut bytes = 0;
     for task in tasks {
-        bytes += task.spec.payload.len();
-        message.push(wire::dispatch(task));
+        let task = wire::dispatch(task);
+        bytes += task.encoded_len();
+        message.push(task);
         if message.len() >= DISPATCHES_A_MESSAGE || bytes >= DISPATCHED_BYTES_A_MESSAGE {
             let tasks = std::mem::take(&mut message);
             bytes = 0;
-            if outgoing.send(Ok(down(Down::Dispatches(v1::Dispatches { tasks })))).await.is_err() {
+            if !outgoing.send(Ok(down(Down::Dispatches(v1::Dispatches { tasks })))).await {
                 return false;
             }
         }
@@ -177,7 +257,7 @@ async fn write_tasks(tasks: Vec<rota_engine::Dispatched>, outgoing: &Outgoing) -
     if message.is_empty() {
         return true;
     }
-    outgoing.send(Ok(down(Down::Dispatches(v1::Dispatches { tasks: message })))).await.is_ok()
+    outgoing.send(Ok(down(Down::Dispatches(v1::Dispatches { tasks: message })))).await
 }
 
 async fn write_event(event: SessionEvent, outgoing: &Outgoing) -> bool {
@@ -190,11 +270,20 @@ async fn write_event(event: SessionEvent, outgoing: &Outgoing) -> bool {
         }),
         SessionEvent::Drain => Down::Drain(v1::Drain {}),
         SessionEvent::Ended => {
-            let _ = outgoing.send(Err(Status::not_found("the session has ended"))).await;
+            outgoing.send(Err(Status::not_found("the session has ended"))).await;
             return false;
         }
     };
-    outgoing.send(Ok(down(message))).await.is_ok()
+    outgoing.send(Ok(down(message))).await
+}
+
+/// How a stream ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The worker said so, and its session ends with it.
+    Goodbye,
+    /// The worker may come back.
+    Gone,
 }
 
 /// Reads what a worker says.
@@ -213,39 +302,51 @@ type Answer = Result<v1::ServerMessage, Status>;
 type Answering = Pin<Box<dyn Future<Output = (usize, Answer)> + Send>>;
 
 impl Reader {
-    /// Until the worker goes, the writer ended the stream, or the worker said what it must not.
-    async fn run(mut self, mut incoming: Streaming<v1::WorkerMessage>) {
+    /// Until the worker goes, nobody reads, or the worker said what it must not.
+    async fn run(&mut self, incoming: &mut Streaming<v1::WorkerMessage>) -> End {
         loop {
             let room = self.in_flight.len() < REPORTS_IN_FLIGHT
                 && self.bytes_in_flight < REPORT_BYTES_IN_FLIGHT;
             tokio::select! {
                 message = incoming.next(), if room => match message {
                     Some(Ok(v1::WorkerMessage { message })) => {
-                        if !self.hear(message).await {
-                            return;
+                        if let Some(end) = self.hear(message).await {
+                            return end;
                         }
                     }
                     Some(Err(status)) => {
                         if let Some(failure) = unreadable(&status) {
-                            let _ = self.outgoing.send(Err(failure.into())).await;
+                            self.outgoing.send(Err(failure.into())).await;
                         }
-                        return;
+                        return End::Gone;
                     }
-                    None => return,
+                    None => {
+                        self.finish().await;
+                        return End::Gone;
+                    }
                 },
                 Some((bytes, answer)) = self.in_flight.next() => {
                     self.bytes_in_flight -= bytes;
-                    if self.outgoing.send(answer).await.is_err() {
-                        return;
+                    if !self.outgoing.send(answer).await {
+                        return End::Gone;
                     }
                 }
-                () = self.outgoing.closed() => return,
+                () = self.outgoing.sender.closed() => return End::Gone,
             }
         }
     }
 
-    /// Takes in one message. False: the stream is over.
-    async fn hear(&mut self, message: Option<Up>) -> bool {
+    /// Answers the reports that are on their way.
+    async fn finish(&mut self) {
+        while let Some((_, answer)) = self.in_flight.next().await {
+            if !self.outgoing.send(answer).await {
+                return;
+            }
+        }
+    }
+
+    /// Takes in one message; how the stream ends, if it does.
+    async fn hear(&mut self, message: Option<Up>) -> Option<End> {
         let done = match message {
             Some(Up::Heartbeat(_)) => self.engine.heartbeat(self.session).await,
             Some(Up::Credit(credit)) => self.engine.set_credit(self.session, credit.slots).await,
@@ -260,23 +361,20 @@ impl Reader {
             }
             Some(Up::Goodbye(_)) => {
                 // The answers to its last reports come before the end of its session.
-                while let Some((_, answer)) = self.in_flight.next().await {
-                    let _ = self.outgoing.send(answer).await;
-                }
-                let _ = self.engine.close_session(self.session).await;
-                return false;
+                self.finish().await;
+                return Some(End::Goodbye);
             }
             Some(Up::Hello(_)) | None => {
                 let wrong = Failure::field("message", "is not one that a session expects");
-                let _ = self.outgoing.send(Err(wrong.into())).await;
-                return false;
+                self.outgoing.send(Err(wrong.into())).await;
+                return Some(End::Gone);
             }
         };
         if let Err(error) = done {
-            let _ = self.outgoing.send(Err(Failure::from(error).into())).await;
-            return false;
+            self.outgoing.send(Err(Failure::from(error).into())).await;
+            return Some(End::Gone);
         }
-        true
+        None
     }
 }
 

@@ -1,17 +1,13 @@
 //! Being a worker without a stream: `curl` and a shell script are enough.
 
-use std::time::Duration;
-
 use axum::{Json, extract::State, http::StatusCode};
 use bytes::Bytes;
-use rota_core::{HeldLease, LeaseToken, Refusal};
-use rota_engine::LeaseRequest as EngineLease;
 use rota_proto::{
     json::{
         CompleteRequest, FailRequest, LeaseRequest, LeaseResponse, LeaseTokenRequest,
         ProgressRequest, Session,
     },
-    v1::{self, report::Outcome},
+    v1,
 };
 
 use super::{
@@ -19,15 +15,10 @@ use super::{
     problem::Problem,
 };
 use crate::{
-    failure::{Failure, Reason},
+    failure::Failure,
     grpc::Services,
     validate::{self, Place},
-    wire,
 };
-
-/// How long a session without a stream may be silent.
-const TTL: (Duration, Duration, Duration) =
-    (Duration::from_secs(5), Duration::from_secs(60), Duration::from_secs(3600));
 
 /// Leases up to `max` tasks, waiting for the first. The first call opens a session.
 #[utoipa::path(post, path = "/v1/leases", operation_id = "lease_tasks", tag = "being a worker", request_body = LeaseRequest, responses(
@@ -39,34 +30,24 @@ pub(crate) async fn lease(
     State(services): State<Services>,
     Body(request): Body<LeaseRequest>,
 ) -> Result<Json<LeaseResponse>, Failure> {
-    let limits = &services.limits;
-    let session = request.session.as_deref();
-    let wait = validate::wait("wait", request.wait.map(Into::into), limits)?;
-    let (least, default, most) = TTL;
-    let ttl = request.ttl.map_or(default, |ttl| ttl.0);
-    if ttl < least || ttl > most {
-        return Err(Failure::field("ttl", "must be from 5s to 1h"));
+    if let Some(session) = &request.session {
+        validate::session("session", session)?;
     }
-    let asked = EngineLease {
-        session: session.map(|text| validate::session("session", text)).transpose()?,
-        worker: validate::name_in_path("worker", &request.worker)?,
-        queues: validate::served("queues", &request.queues)?,
-        kinds: validate::served("kinds", &request.kinds)?,
-        max: u32::try_from(validate::page_size("max", request.max, 1, limits)?).unwrap_or(1),
-        wait: wait.unwrap_or_default(),
-        ttl,
+    let asked = v1::LeaseRequest {
+        worker: request.worker,
+        session: request.session.unwrap_or_default(),
+        queues: request.queues,
+        kinds: request.kinds,
+        max: request.max,
+        wait: request.wait.map(Into::into),
+        ttl: request.ttl.map(Into::into),
     };
-    let leased = tokio::select! {
-        leased = services.engine.lease(asked) => leased?,
-        () = services.stop.cancelled() => {
-            return Err(Failure::new(Reason::Unavailable, "the server stops"));
-        }
-    };
+    let leased = services.lease_tasks(&asked).await?;
     Ok(Json(LeaseResponse {
-        session: leased.session.to_string(),
-        ttl: rota_proto::json::Span(leased.ttl),
+        session: leased.session,
+        ttl: leased.ttl.map(Into::into).unwrap_or_default(),
         draining: leased.draining,
-        tasks: leased.tasks.into_iter().map(|task| wire::dispatch(task).into()).collect(),
+        tasks: leased.tasks.into_iter().map(Into::into).collect(),
     }))
 }
 
@@ -80,7 +61,7 @@ pub(crate) async fn heartbeat(
     State(services): State<Services>,
     Part(session): Part,
 ) -> Result<Json<Session>, Failure> {
-    services.engine.heartbeat(validate::session("session", &session)?).await?;
+    services.session_lives(&session).await?;
     Ok(Json(Session { session }))
 }
 
@@ -94,7 +75,7 @@ pub(crate) async fn close(
     State(services): State<Services>,
     Part(session): Part,
 ) -> Result<StatusCode, Failure> {
-    services.engine.close_session(validate::session("session", &session)?).await?;
+    services.close_session(&session).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -112,8 +93,14 @@ pub(crate) async fn complete(
 ) -> Result<StatusCode, Failure> {
     validate::depth(Place::Top, "result", request.result.as_deref(), &services.limits)?;
     let result = request.result.map(|json| Bytes::from(Box::<str>::from(json).into_string()));
-    let outcome = Outcome::Completed(v1::Completed { result: result.unwrap_or_default() });
-    report(&services, &id, request.lease_token, outcome, request.output_tail).await
+    let complete = v1::CompleteRequest {
+        id,
+        lease_token: request.lease_token,
+        result: result.unwrap_or_default(),
+        output_tail: request.output_tail.map(Bytes::from).unwrap_or_default(),
+    };
+    services.complete(complete).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The attempt failed: the task backs off or, when it has no attempts left, fails.
@@ -130,12 +117,19 @@ pub(crate) async fn fail(
 ) -> Result<StatusCode, Failure> {
     let reason =
         if request.permanent { v1::FailureReason::Permanent } else { v1::FailureReason::Error };
-    let outcome = Outcome::Failed(v1::Failed {
+    let failed = v1::Failed {
         reason: reason.into(),
         message: request.error,
         retry_at: request.retry_at.map(Into::into),
-    });
-    report(&services, &id, request.lease_token, outcome, request.output_tail).await
+    };
+    let fail = v1::FailRequest {
+        id,
+        lease_token: request.lease_token,
+        failed: Some(failed),
+        output_tail: request.output_tail.map(Bytes::from).unwrap_or_default(),
+    };
+    services.fail(fail).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Gives the task back unharmed: no attempt is spent.
@@ -150,8 +144,8 @@ pub(crate) async fn release(
     Part(id): Part,
     Body(request): Body<LeaseTokenRequest>,
 ) -> Result<StatusCode, Failure> {
-    let outcome = Outcome::Released(v1::Released {});
-    report(&services, &id, request.lease_token, outcome, None).await
+    services.release(v1::ReleaseRequest { id, lease_token: request.lease_token }).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Says how far the handler is, and that it lives.
@@ -166,28 +160,7 @@ pub(crate) async fn progress(
     Part(id): Part,
     Body(request): Body<ProgressRequest>,
 ) -> Result<StatusCode, Failure> {
-    let outcome = Outcome::Progress(v1::Progress { message: request.message });
-    report(&services, &id, request.lease_token, outcome, None).await
-}
-
-async fn report(
-    services: &Services,
-    id: &str,
-    token: u64,
-    outcome: Outcome,
-    output_tail: Option<String>,
-) -> Result<StatusCode, Failure> {
-    let task = validate::task_ref("id", id)?;
-    let said = v1::Report {
-        outcome: Some(outcome),
-        output_tail: output_tail.map(Bytes::from).unwrap_or_default(),
-        ..v1::Report::default()
-    };
-    let report = validate::report(said, &services.limits)?;
-    let task = services.engine.find(&task).await?.ok_or(Refusal::UnknownTask)?;
-    let lease = HeldLease { task, token: LeaseToken(token) };
-    for result in services.engine.report(vec![(lease, report)]).await? {
-        result?;
-    }
+    let ProgressRequest { lease_token, message } = request;
+    services.progress(v1::ReportProgressRequest { id, lease_token, message }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

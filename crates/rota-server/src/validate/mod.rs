@@ -19,7 +19,7 @@ use crate::{
 
 pub(crate) use filter::filter;
 pub(crate) use new_task::new_task;
-pub(crate) use worker::{hello, report, reported_lease, reports_size, served};
+pub(crate) use worker::{hello, lease_request, report, reported_lease, reports_size};
 
 /// Violations that one answer names at most.
 const VIOLATIONS: usize = 20;

@@ -1,10 +1,13 @@
 //! What workers say.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use rota_core::{
-    Failure as TaskFailure, FailureReason, HeldLease, LeaseToken, Name, Outcome, Report, SessionId,
+    Failure as TaskFailure, FailureReason, HeldLease, LeaseToken, Millis, Name, Outcome, Report,
+    SessionId,
 };
-use rota_engine::SessionRequest;
+use rota_engine::{LeaseRequest, SessionRequest};
 use rota_proto::v1;
 
 use super::Check;
@@ -45,6 +48,36 @@ pub(crate) fn hello(hello: &v1::Hello, limits: &Limits) -> Result<SessionRequest
         slots,
         // A text that is no id names no lease of ours.
         held: hello.held.iter().filter_map(|held| lease(&held.task_id, held.lease_token)).collect(),
+    })
+}
+
+/// How long a session without a stream may be silent: at least, by default, at most.
+const PULL_TTL: [Duration; 3] =
+    [Duration::from_secs(5), Duration::from_secs(60), Duration::from_secs(3600)];
+
+/// A worker without a stream asks for tasks.
+pub(crate) fn lease_request(
+    request: &v1::LeaseRequest,
+    limits: &Limits,
+) -> Result<LeaseRequest, Failure> {
+    let mut check = Check::new();
+    let worker = check.name_in_path("worker", &request.worker);
+    let known = (!request.session.is_empty()).then_some(request.session.as_str());
+    let session = known.and_then(|text| check.ok("session", text.parse::<SessionId>()));
+    let most = u32::try_from(limits.page_size).unwrap_or(u32::MAX);
+    let max = check.number("max", request.max, 1, (1, most));
+    let wait = check.span("wait", request.wait, (Duration::ZERO, limits.wait));
+    let [least, default, most] = PULL_TTL;
+    let ttl = check.span("ttl", request.ttl, (least, most));
+    let worker = check.finish(worker)?;
+    Ok(LeaseRequest {
+        session,
+        worker,
+        queues: served("queues", &request.queues)?,
+        kinds: served("kinds", &request.kinds)?,
+        max,
+        wait: wait.map(Millis::as_duration).unwrap_or_default(),
+        ttl: ttl.map_or(default, Millis::as_duration),
     })
 }
 

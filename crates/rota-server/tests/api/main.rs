@@ -11,5 +11,6 @@ mod contract;
 mod doors;
 mod grpc;
 mod harness;
+mod pull;
 mod rest;
 mod work;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use rota_engine::EngineOptions;
 use rota_proto::v1::{
     self, report::Outcome, server_message::Message as Down, task_service_client::TaskServiceClient,
     worker_message::Message as Up, worker_service_client::WorkerServiceClient,
 };
-use rota_server::Limits;
+use rota_server::{Limits, ServerOptions};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming, transport::Channel};
@@ -284,4 +285,99 @@ async fn a_stop_of_the_server_ends_streams_and_tells_why() {
     // The worker's half is still open: that must not hold the server.
     tokio::time::timeout(Duration::from_secs(8), stopping).await.expect("in time").unwrap();
     drop((stream, channel));
+}
+
+#[tokio::test]
+async fn messages_stay_below_what_clients_accept_labels_included() {
+    let node = Node::start().await;
+    let channel = node.channel().await;
+    // A client that reads messages of 4 MiB, as they do by default.
+    let mut stream = Stream::open(&channel, Some(Up::Hello(hello(1000)))).await.unwrap();
+    stream.welcome().await;
+    node.post("/v1/queues/default/pause", "").await;
+    let labels = (0..32).map(|at| (format!("label-{at}"), "v".repeat(1000))).collect();
+    let task = v1::NewTask { kind: "k".to_owned(), labels, ..v1::NewTask::default() };
+    let mut client = TaskServiceClient::new(channel.clone());
+    for _ in 0..4 {
+        let request = v1::CreateTasksRequest { tasks: vec![task.clone(); 150] };
+        client.create_tasks(request).await.unwrap();
+    }
+    node.post("/v1/queues/default/resume", "").await;
+    assert_eq!(stream.dispatched(600).await.len(), 600);
+    drop((stream, client, channel));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_says_it_lives_but_reads_nothing_loses_its_session() {
+    let ttl = Duration::from_secs(2);
+    let options = EngineOptions { session_ttl: ttl, ..EngineOptions::default() };
+    let node = Node::start_with(options, ServerOptions::default()).await;
+    let channel = node.channel().await;
+    let mut stream = Stream::open(&channel, Some(Up::Hello(hello(100)))).await.unwrap();
+    stream.welcome().await;
+    // It says that it lives, far more often than it must, and from here on that is all it does.
+    let up = stream.up.clone();
+    let beating = tokio::spawn(async move {
+        let mut pulse = tokio::time::interval(ttl / 20);
+        let beat = v1::WorkerMessage { message: Some(Up::Heartbeat(v1::Heartbeat {})) };
+        while up.send(beat.clone()).await.is_ok() {
+            pulse.tick().await;
+        }
+    });
+    let payload = vec![b'x'; 1 << 20].into();
+    let task = v1::NewTask { kind: "k".to_owned(), payload, ..v1::NewTask::default() };
+    let mut client = TaskServiceClient::new(node.channel().await);
+    for _ in 0..10 {
+        let request = v1::CreateTasksRequest { tasks: vec![task.clone(); 8] };
+        client.create_tasks(request).await.unwrap();
+    }
+    let workers = || async { node.get("/v1/workers").await.json()["workers"].clone() };
+    assert_eq!(workers().await[0]["slots_used"], 80);
+    let gone = async { while workers().await != serde_json::json!([]) {} };
+    tokio::time::timeout(PATIENCE, gone).await.expect("its session ends");
+    beating.abort();
+    drop((stream, client, channel));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn reports_are_answered_though_the_worker_says_no_more() {
+    let node = Node::start().await;
+    let channel = node.channel().await;
+    let mut stream = Stream::open(&channel, Some(Up::Hello(hello(10)))).await.unwrap();
+    stream.welcome().await;
+    let ids = submit(&channel, 10).await;
+    let tasks = stream.dispatched(10).await;
+    for (seq, task) in (1..).zip(&tasks) {
+        let reports = vec![report(task, done())];
+        stream.say(Up::Reports(v1::Reports { seq, reports })).await;
+    }
+    let Stream { up, mut down } = stream;
+    drop(up);
+    let mut answered = 0;
+    while let Some(message) = tokio::time::timeout(PATIENCE, down.message()).await.unwrap().unwrap()
+    {
+        answered += u32::from(matches!(message.message, Some(Down::ReportResults(_))));
+    }
+    assert_eq!(answered, 10);
+    assert_eq!(status_of(&channel, &ids[9]).await, v1::TaskStatus::Completed);
+    drop((down, channel));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_goodbye_ends_the_session_and_then_the_stream_without_an_error() {
+    let node = Node::start().await;
+    let channel = node.channel().await;
+    for _ in 0..20 {
+        let mut stream = Stream::open(&channel, Some(Up::Hello(hello(1)))).await.unwrap();
+        stream.welcome().await;
+        stream.say(Up::Goodbye(v1::Goodbye {})).await;
+        let end = tokio::time::timeout(PATIENCE, stream.down.message()).await.unwrap();
+        assert!(matches!(end, Ok(None)), "{end:?}");
+        assert_eq!(node.get("/v1/workers").await.json()["workers"], serde_json::json!([]));
+    }
+    drop(channel);
+    node.stop().await;
 }

@@ -1,0 +1,89 @@
+//! Workers without a stream: what they ask call by call, for both protocols.
+
+use rota_core::{HeldLease, LeaseToken, Refusal};
+use rota_proto::v1::{self, report::Outcome};
+
+use super::Services;
+use crate::{
+    failure::{Failure, Reason},
+    validate, wire,
+};
+
+impl Services {
+    /// Leases tasks, waiting for the first as long as the worker says or the server runs.
+    pub(crate) async fn lease_tasks(
+        &self,
+        request: &v1::LeaseRequest,
+    ) -> Result<v1::LeaseResponse, Failure> {
+        let asked = validate::lease_request(request, &self.limits)?;
+        let leased = tokio::select! {
+            leased = self.engine.lease(asked) => leased?,
+            () = self.stop.cancelled() => {
+                return Err(Failure::new(Reason::Unavailable, "the server stops"));
+            }
+        };
+        Ok(v1::LeaseResponse {
+            session: leased.session.to_string(),
+            ttl: Some(wire::duration(leased.ttl)),
+            draining: leased.draining,
+            tasks: leased.tasks.into_iter().map(wire::dispatch).collect(),
+        })
+    }
+
+    /// A worker lives.
+    pub(crate) async fn session_lives(&self, session: &str) -> Result<(), Failure> {
+        Ok(self.engine.heartbeat(validate::session("session", session)?).await?)
+    }
+
+    /// A worker goes.
+    pub(crate) async fn close_session(&self, session: &str) -> Result<(), Failure> {
+        Ok(self.engine.close_session(validate::session("session", session)?).await?)
+    }
+
+    /// The attempt succeeded.
+    pub(crate) async fn complete(&self, request: v1::CompleteRequest) -> Result<(), Failure> {
+        let report = v1::Report {
+            outcome: Some(Outcome::Completed(v1::Completed { result: request.result })),
+            output_tail: request.output_tail,
+            ..v1::Report::default()
+        };
+        self.report_one(&request.id, request.lease_token, report).await
+    }
+
+    /// The attempt failed.
+    pub(crate) async fn fail(&self, request: v1::FailRequest) -> Result<(), Failure> {
+        let failed = request.failed.ok_or_else(|| Failure::field("failed", "is missing"))?;
+        let report = v1::Report {
+            outcome: Some(Outcome::Failed(failed)),
+            output_tail: request.output_tail,
+            ..v1::Report::default()
+        };
+        self.report_one(&request.id, request.lease_token, report).await
+    }
+
+    /// The task is given back.
+    pub(crate) async fn release(&self, request: v1::ReleaseRequest) -> Result<(), Failure> {
+        let outcome = Some(Outcome::Released(v1::Released {}));
+        let report = v1::Report { outcome, ..v1::Report::default() };
+        self.report_one(&request.id, request.lease_token, report).await
+    }
+
+    /// The handler says how far it is.
+    pub(crate) async fn progress(&self, request: v1::ReportProgressRequest) -> Result<(), Failure> {
+        let outcome = Some(Outcome::Progress(v1::Progress { message: request.message }));
+        let report = v1::Report { outcome, ..v1::Report::default() };
+        self.report_one(&request.id, request.lease_token, report).await
+    }
+
+    /// One report on a task that is named by either of its ids. Returns when it is durable.
+    async fn report_one(&self, id: &str, token: u64, said: v1::Report) -> Result<(), Failure> {
+        let task = validate::task_ref("id", id)?;
+        let report = validate::report(said, &self.limits)?;
+        let task = self.engine.find(&task).await?.ok_or(Refusal::UnknownTask)?;
+        let lease = HeldLease { task, token: LeaseToken(token) };
+        for result in self.engine.report(vec![(lease, report)]).await? {
+            result?;
+        }
+        Ok(())
+    }
+}
