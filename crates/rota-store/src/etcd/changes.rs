@@ -79,7 +79,6 @@ impl Watcher {
                 Fault::Corrupt(why) => return Err(StoreError::Corrupt(why)),
                 fault => {
                     tracing::debug!(reason = fault.reason(), after = self.seen, "watches anew");
-                    self.link.renew(&fault);
                     self.backoff.wait().await;
                 }
             }
@@ -92,10 +91,12 @@ impl Watcher {
             let root = self.shared.layout.root();
             let end = layout::behind(&root);
             let from = self.seen + 1;
-            self.events = Some(Subscription::open(&self.link, root, Some(end), from).await?);
+            let patience = self.shared.options.timeout;
+            let opened = Subscription::open(&self.link, patience, root, Some(end), from);
+            self.events = Some(opened.await?);
         }
         let events = self.events.as_mut().expect("it was opened above");
-        let answer = events.next().await?;
+        let answer = events.next(&self.link).await?;
         self.partial.extend(answer.events);
         if !answer.fragment {
             self.complete()?;

@@ -77,6 +77,7 @@ impl Campaign {
     async fn run(self, outcome: Outcome) {
         let mut outcome = Some(outcome);
         let mut backoff = Backoff::default();
+        let mut warned = false;
         while let Some(lease) = self.unless_over(Lease::grant(&self.shared)).await {
             let fault = match lease {
                 Ok(lease) => {
@@ -94,6 +95,10 @@ impl Campaign {
                     let _ = outcome.send(Err(error));
                 }
                 return;
+            }
+            if !warned {
+                tracing::warn!(node = self.me.name, reason = fault.reason(), "cannot campaign yet");
+                warned = true;
             }
             self.shared.note_trouble(Some(fault.reason()));
             if self.unless_over(backoff.wait()).await.is_none() {

@@ -18,7 +18,7 @@ use super::{
     Shared,
     fault::Fault,
     layout,
-    link::{Client, Effect},
+    link::{Client, Effect, Used},
     wire::{LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest},
 };
 
@@ -73,7 +73,6 @@ impl Lease {
                 break fault;
             }
             tracing::warn!(reason = fault.reason(), "could not renew the lease");
-            self.shared.control.renew(&fault);
             // Where etcd answers at once that it can't, asking without end would not help it.
             let pause = Instant::now() + self.interval() / 8;
             sleep_until(pause.min(expiry)).await;
@@ -91,9 +90,21 @@ impl Lease {
 
     /// Renews it again and again over one stream.
     async fn renew(&self) -> Result<Never, Fault> {
+        let sent = Instant::now();
+        let (mut renewals, used) = self.open().await?;
+        let renewed = self.renew_over(&mut renewals, sent).await;
+        if let Err(fault) = &renewed {
+            self.shared.control.renew(&used, fault);
+        }
+        renewed
+    }
+
+    async fn renew_over(
+        &self,
+        (requests, answers): &mut Renewals,
+        mut sent: Instant,
+    ) -> Result<Never, Fault> {
         let interval = self.interval();
-        let mut sent = Instant::now();
-        let (requests, mut answers) = self.open().await?;
         loop {
             let ended = || Fault::Unknown("the stream of renewals ended".to_owned());
             let answer = timeout(interval, answers.message()).await;
@@ -107,8 +118,8 @@ impl Lease {
     }
 
     /// Opens a stream with a first renewal on it.
-    async fn open(&self) -> Result<Renewals, Fault> {
-        let opened = self.shared.control.call_within(self.interval(), Effect::Harmless, |client| {
+    async fn open(&self) -> Result<(Renewals, Used), Fault> {
+        let request = |client: Client| {
             let (requests, outgoing) = mpsc::channel(1);
             let first = requests.try_send(self.request());
             async move {
@@ -117,8 +128,9 @@ impl Lease {
                     client.lease().lease_keep_alive(ReceiverStream::new(outgoing)).await?;
                 Ok(answers.map(|answers| (requests, answers)))
             }
-        });
-        opened.await
+        };
+        // A member that is silent must not take the time in which another can be asked.
+        self.shared.control.open(self.interval(), Effect::Harmless, request).await
     }
 
     fn request(&self) -> LeaseKeepAliveRequest {

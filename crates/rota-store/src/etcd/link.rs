@@ -40,6 +40,9 @@ pub(super) enum Effect {
     Once,
 }
 
+/// The connection that a stream is on.
+pub(super) struct Used(Arc<Connection>);
+
 /// See the module.
 pub(super) struct Link {
     purpose: &'static str,
@@ -119,14 +122,33 @@ impl Link {
         self.call_within(self.options.timeout, effect, request).await
     }
 
-    /// Makes a request, with that much time for each attempt. There is one attempt for each member
-    /// and at least two, but no further one after faults that took their time.
+    /// Makes a request, with that much time for each attempt.
     pub(super) async fn call_within<T, F>(
         &self,
         patience: Duration,
         effect: Effect,
         request: impl Fn(Client) -> F + Send,
     ) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<Response<T>, Status>> + Send,
+    {
+        self.open(patience, effect, request).await.map(|(answer, _)| answer)
+    }
+
+    /// Replaces the connection after something went wrong with a stream on it.
+    pub(super) fn renew(&self, used: &Used, fault: &Fault) {
+        self.replace(&used.0, fault);
+    }
+
+    /// Makes a request that opens a stream, with that much time for each attempt; also tells on which
+    /// connection it is, for [`renew`](Self::renew). There is one attempt for each member and at
+    /// least two, but no further one after two that took their time.
+    pub(super) async fn open<T, F>(
+        &self,
+        patience: Duration,
+        effect: Effect,
+        request: impl Fn(Client) -> F + Send,
+    ) -> Result<(T, Used), Fault>
     where
         F: Future<Output = Result<Response<T>, Status>> + Send,
     {
@@ -149,7 +171,7 @@ impl Link {
             })
             .await;
             let fault = match answer {
-                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Ok(answer)) => return Ok((answer, Used(connection))),
                 Ok(Err(fault)) => fault,
                 Err(_) if connection.client.initialized() => Fault::Silent(patience),
                 Err(_) => Fault::Refused(format!("no connection within {patience:?}")),
@@ -164,12 +186,6 @@ impl Link {
                 return Err(fault);
             }
         }
-    }
-
-    /// Replaces the connection after something went wrong with a stream on it.
-    pub(super) fn renew(&self, fault: &Fault) {
-        let connection = Arc::clone(&self.current());
-        self.replace(&connection, fault);
     }
 
     /// Goes on with a new connection: to the next member, or to the same one where only the

@@ -33,9 +33,6 @@ pub(super) async fn run(shared: Arc<Shared>) {
             () = shared.stop.cancelled() => return,
             fault = observe(&shared, &mut backoff) => {
                 tracing::debug!(reason = fault.reason(), "looks for the leader anew");
-                if fault.is_passing() {
-                    shared.control.renew(&fault);
-                }
             }
         }
         tokio::select! {
@@ -59,9 +56,10 @@ enum Never {}
 async fn follow(shared: &Shared, backoff: &mut Backoff) -> Result<Never, Fault> {
     let from = read(shared).await? + 1;
     let key = shared.layout.leader.clone();
-    let mut events = Subscription::open(&shared.control, key, None, from).await?;
+    let patience = shared.options.timeout;
+    let mut events = Subscription::open(&shared.control, patience, key, None, from).await?;
     loop {
-        let answer = events.next().await?;
+        let answer = events.next(&shared.control).await?;
         backoff.reset();
         for event in answer.events {
             let deleted = event.r#type() == EventType::Delete;

@@ -1,22 +1,28 @@
 //! One watch of etcd, as it comes: answers until something breaks it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tonic::Streaming;
 
 use super::{
     fault::Fault,
-    link::{Client, Effect, Link},
+    link::{Client, Effect, Link, Used},
     wire::{self, WatchCreateRequest, WatchResponse},
 };
 
 /// See the module. Dropping it ends the watch.
-pub(super) struct Subscription(Streaming<WatchResponse>);
+pub(super) struct Subscription {
+    answers: Streaming<WatchResponse>,
+    used: Used,
+}
 
 impl Subscription {
     /// Watches a key, or with an end all keys before that, from the revision `from` on.
     pub(super) async fn open(
         link: &Link,
+        patience: Duration,
         key: Bytes,
         end: Option<Bytes>,
         from: i64,
@@ -33,13 +39,24 @@ impl Subscription {
             let requests = stream::iter([create]).chain(stream::pending());
             async move { client.watch().watch(requests).await }
         };
-        link.call(Effect::Harmless, request).await.map(Self)
+        let (answers, used) = link.open(patience, Effect::Harmless, request).await?;
+        Ok(Self { answers, used })
     }
 
-    /// The next answer. One that ends the watch is a fault.
-    pub(super) async fn next(&mut self) -> Result<WatchResponse, Fault> {
+    /// The next answer. One that ends the watch is a fault, and the link is renewed after it.
+    pub(super) async fn next(&mut self, link: &Link) -> Result<WatchResponse, Fault> {
+        let answer = self.receive().await;
+        if let Err(fault) = &answer
+            && fault.is_passing()
+        {
+            link.renew(&self.used, fault);
+        }
+        answer
+    }
+
+    async fn receive(&mut self) -> Result<WatchResponse, Fault> {
         let ended = || Fault::Unknown("the watch ended".to_owned());
-        let answer = self.0.message().await?.ok_or_else(ended)?;
+        let answer = self.answers.message().await?.ok_or_else(ended)?;
         if answer.compact_revision > 0 {
             Err(Fault::Compacted(answer.compact_revision))
         } else if answer.canceled {
