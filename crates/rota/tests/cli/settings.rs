@@ -8,13 +8,12 @@ fn settings_are_shown_with_where_they_come_from_and_secrets_are_not() {
     let file = "slots = 3\ntoken = \"from-the-file-and-secret\"\n[limits]\nbatch = 7\n";
     std::fs::write(dir.path().join("rota.toml"), file).unwrap();
     let mut shell = Shell::alone(dir.path());
-    shell.say_with(&["config", "--node", "n1"], "", &[("ROTA_LISTEN", "127.0.0.1:9")]).say(&[
-        "config",
-        "-o",
-        "json",
-        "--config",
-        "/no/such/file.toml",
-    ]);
+    let variables = [("ROTA_LISTEN", "127.0.0.1:9")];
+    // There are many keys, and most are as they come.
+    let untold = |line: &str| line.ends_with(" default") && !line.starts_with("store ");
+    shell.say_with(&["config", "--node", "n1"], "", &variables).without(untold);
+    let missing = "/no/such/file.toml";
+    shell.say(&["config", "-o", "json", "--config", missing]);
     std::fs::write(dir.path().join("rota.toml"), "slotts = 3\n").unwrap();
     shell.say(&["config"]);
     std::fs::write(dir.path().join("rota.toml"), "slots = \n").unwrap();

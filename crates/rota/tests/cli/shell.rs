@@ -167,6 +167,13 @@ impl Shell {
         self
     }
 
+    /// Leaves lines out of what was written down so far.
+    pub(crate) fn without(&mut self, left_out: impl Fn(&str) -> bool) -> &mut Self {
+        let kept: Vec<&str> = self.text.lines().filter(|line| !left_out(line)).collect();
+        self.text = kept.join("\n") + "\n\n";
+        self
+    }
+
     /// Compares the transcript with the one that is kept.
     pub(crate) fn matches(&self, name: &str) {
         let mut settings = insta::Settings::clone_current();
