@@ -1,29 +1,20 @@
-//! The client: which node to ask, how often, how long.
+//! The client: the calls of the API, and which of them may be repeated.
 
-use std::{
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use http::HeaderValue;
 use rota_proto::v1::{
     self, queue_service_client::QueueServiceClient, server_service_client::ServerServiceClient,
     task_service_client::TaskServiceClient, worker_service_client::WorkerServiceClient,
 };
-use tokio::time::Instant;
-use tonic::{
-    Code, Request, Response, Status,
-    service::{Interceptor, interceptor::InterceptedService},
-    transport::{Channel, Endpoint},
-};
 
-use crate::{error::ClientError, new_task::NewTask};
+use crate::{
+    builder::Builder,
+    error::ClientError,
+    new_task::NewTask,
+    nodes::{Connection, Nodes, Repeat},
+};
 
 /// Tasks sent in one request.
 const BATCH: usize = 1000;
@@ -35,131 +26,18 @@ const BATCH_BYTES: usize = 8 << 20;
 const POLL: Duration = Duration::from_secs(30);
 /// Largest answer that is accepted.
 const ANSWER_BYTES: usize = 64 << 20;
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(2);
-
-/// How a client is to behave.
-#[derive(Debug, Clone)]
-pub struct Builder {
-    addresses: Vec<String>,
-    token: Option<HeaderValue>,
-    connect_timeout: Duration,
-    request_timeout: Duration,
-    patience: Duration,
-}
 
 /// A client of the API. Cheap to clone; clones share connections.
 ///
-/// Calls that change nothing, or may be repeated without harm, are tried again on all nodes while
-/// none can be reached, for as long as the client's patience lasts.
+/// Any node serves any call. A call that surely was not carried out (no node was reached, or there
+/// was no leader) is tried again, on the next node, for as long as the client's patience lasts. One
+/// that may have been carried out is tried again where that does no harm: reads, changes that are
+/// the same when done twice, and new tasks that name themselves by an id or an idempotency key. All
+/// others end with [`ClientError::OutcomeUnknown`].
 #[derive(Clone)]
 pub struct Client {
-    nodes: Arc<Nodes>,
-}
-
-struct Nodes {
-    channels: Vec<Channel>,
-    addresses: String,
-    current: AtomicUsize,
-    auth: Auth,
-    request_timeout: Duration,
-    patience: Duration,
-}
-
-/// One node's channel with the client's token, for streams of one's own.
-pub type Connection = InterceptedService<Channel, Auth>;
-
-/// Adds the token to each request.
-#[derive(Clone)]
-pub struct Auth(Option<HeaderValue>);
-
-impl Interceptor for Auth {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(token) = &self.0 {
-            let token = token.as_bytes().try_into();
-            let token = token.map_err(|_| Status::internal("the token is not a header"))?;
-            let _ = request.metadata_mut().insert::<&str>("authorization", token);
-        }
-        Ok(request)
-    }
-}
-
-impl std::fmt::Debug for Auth {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.0.is_some() { "Auth(hidden)" } else { "Auth(none)" })
-    }
-}
-
-impl Builder {
-    /// A bearer token for the API. One that cannot stand in a header is refused by the server as
-    /// unknown.
-    #[must_use]
-    pub fn token(mut self, token: &str) -> Self {
-        let header = HeaderValue::try_from(format!("Bearer {token}")).ok();
-        self.token = header.map(|mut header| {
-            header.set_sensitive(true);
-            header
-        });
-        self
-    }
-
-    /// Longest time for one request; long polls have their wait on top. Default 20 s.
-    #[must_use]
-    pub fn request_timeout(mut self, timeout: Duration) -> Self {
-        self.request_timeout = timeout;
-        self
-    }
-
-    /// How long to go on trying while no node can be reached. Default 10 s.
-    #[must_use]
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
-        self
-    }
-
-    /// The client. Connects with the first call.
-    ///
-    /// # Errors
-    /// When there is no address, or one is not a URL.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime: connections belong to one.
-    pub fn build(self) -> Result<Client, ClientError> {
-        let wrong = |address: &str, reason: String| ClientError::Address {
-            address: address.to_owned(),
-            reason,
-        };
-        if self.addresses.is_empty() {
-            return Err(wrong("", "there is none".to_owned()));
-        }
-        let channel = |address: &String| {
-            let endpoint = Endpoint::from_shared(address.clone())
-                .map_err(|error| wrong(address, error.to_string()))?;
-            match endpoint.uri().scheme_str() {
-                Some("http") => {}
-                _ => return Err(wrong(address, "it must begin with http://".to_owned())),
-            }
-            let endpoint = endpoint
-                .connect_timeout(self.connect_timeout)
-                .tcp_nodelay(true)
-                .http2_keep_alive_interval(Duration::from_secs(15))
-                .keep_alive_timeout(Duration::from_secs(10))
-                .keep_alive_while_idle(true)
-                .initial_stream_window_size(2 << 20)
-                .initial_connection_window_size(8 << 20);
-            Ok(endpoint.connect_lazy())
-        };
-        let channels: Result<Vec<_>, _> = self.addresses.iter().map(channel).collect();
-        let nodes = Nodes {
-            channels: channels?,
-            addresses: self.addresses.join(", "),
-            current: AtomicUsize::new(0),
-            auth: Auth(self.token),
-            request_timeout: self.request_timeout,
-            patience: self.patience,
-        };
-        Ok(Client { nodes: Arc::new(nodes) })
-    }
+    pub(crate) nodes: Arc<Nodes>,
+    pub(crate) request_timeout: Duration,
 }
 
 impl Client {
@@ -177,107 +55,29 @@ impl Client {
     /// A client of these nodes, to be configured.
     #[must_use]
     pub fn builder<A: Into<String>>(addresses: impl IntoIterator<Item = A>) -> Builder {
-        Builder {
-            addresses: addresses.into_iter().map(Into::into).collect(),
-            token: None,
-            connect_timeout: Duration::from_secs(3),
-            request_timeout: Duration::from_secs(20),
-            patience: Duration::from_secs(10),
-        }
+        Builder::new(addresses.into_iter().map(Into::into).collect())
     }
 
     /// The addresses it was given, for messages.
     #[must_use]
     pub fn addresses(&self) -> &str {
-        &self.nodes.addresses
+        self.nodes.addresses()
     }
 
     /// The channel of the node that is asked now, for a stream of one's own.
     #[must_use]
     pub fn connection(&self) -> Connection {
-        let at = self.nodes.current.load(Ordering::Relaxed) % self.nodes.channels.len();
-        InterceptedService::new(self.nodes.channels[at].clone(), self.nodes.auth.clone())
+        self.nodes.connection(self.nodes.current(), None)
     }
 
     /// The node that is asked now failed: the next one is asked from here on.
     pub fn next_node(&self) {
-        self.nodes.current.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Asks, again and again while no node can be reached and `repeat` says that it does no harm.
-    async fn ask<T, F>(
-        &self,
-        repeat: Repeat,
-        timeout: Duration,
-        call: impl Fn(Connection) -> F,
-    ) -> Result<T, ClientError>
-    where
-        F: Future<Output = Result<Response<T>, Status>>,
-    {
-        let give_up = Instant::now() + self.nodes.patience;
-        let mut pause = PAUSE_MIN;
-        loop {
-            let answer = tokio::time::timeout(timeout, call(self.connection())).await;
-            let status = match answer {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
-                Ok(Err(status)) => status,
-                Err(_) => Status::deadline_exceeded(format!("no answer within {timeout:?}")),
-            };
-            let error = ClientError::from(status.clone());
-            // A status without our reason comes from the transport: no node dealt with the request,
-            // or none could say that it did.
-            let transport = status.code() == Code::Unavailable && error.reason().is_empty();
-            let unreached = transport && is_connect_error(&status);
-            let again = match repeat {
-                Repeat::Harmless => status.code() == Code::Unavailable,
-                Repeat::IfUnreached => unreached || error.reason() == "overloaded",
-            };
-            if transport {
-                self.next_node();
-            }
-            if !again || Instant::now() + pause > give_up {
-                return Err(if transport { self.unreachable(&status) } else { error });
-            }
-            let jitter = 0.5 + fastrand::f64() / 2.0;
-            tokio::time::sleep(pause.mul_f64(jitter)).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
-    }
-
-    fn unreachable(&self, status: &Status) -> ClientError {
-        let mut reason = status.message().to_owned();
-        let mut cause = std::error::Error::source(status);
-        while let Some(error) = cause {
-            reason = error.to_string();
-            cause = error.source();
-        }
-        ClientError::Unreachable { addresses: self.nodes.addresses.clone(), reason }
+        self.nodes.leave(self.nodes.current());
     }
 
     fn tasks(connection: Connection) -> TaskServiceClient<Connection> {
         TaskServiceClient::new(connection).max_decoding_message_size(ANSWER_BYTES)
     }
-}
-
-/// When a call may be repeated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Repeat {
-    /// Always.
-    Harmless,
-    /// When it surely was not dealt with.
-    IfUnreached,
-}
-
-/// Whether the status says that no connection came about, so that nothing was sent.
-fn is_connect_error(status: &Status) -> bool {
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<std::io::Error>() {
-            return error.kind() == std::io::ErrorKind::ConnectionRefused;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 /// Calls with one request and one answer: their method, service and whether they may be repeated.
@@ -288,10 +88,10 @@ macro_rules! calls {
                 $(#[$doc])*
                 ///
                 /// # Errors
-                /// When no node can be reached, or it refuses.
+                /// When no node can be reached, or it refuses, or its answer was lost on the way.
                 pub async fn $name(&self, request: $request) -> Result<$answer, ClientError> {
-                    let timeout = self.nodes.request_timeout;
-                    self.ask(Repeat::$repeat, timeout, |connection| {
+                    let timeout = self.request_timeout;
+                    self.nodes.ask(Repeat::$repeat, timeout, |connection| {
                         let request = request.clone();
                         async move {
                             $service::new(connection)
@@ -309,38 +109,39 @@ macro_rules! calls {
 
 calls! {
     /// A page of tasks, newest first.
-    list_tasks(TaskServiceClient, v1::ListTasksRequest) -> v1::ListTasksResponse, Harmless;
+    list_tasks(TaskServiceClient, v1::ListTasksRequest) -> v1::ListTasksResponse, Read;
     /// Sets when a waiting task is due.
-    reschedule_task(TaskServiceClient, v1::RescheduleTaskRequest) -> v1::Task, IfUnreached;
+    reschedule_task(TaskServiceClient, v1::RescheduleTaskRequest) -> v1::Task, Once;
     /// Sets a waiting task's priority.
-    set_task_priority(TaskServiceClient, v1::SetTaskPriorityRequest) -> v1::Task, Harmless;
+    set_task_priority(TaskServiceClient, v1::SetTaskPriorityRequest) -> v1::Task, Idempotent;
     /// Cancels, retries or deletes the tasks that a filter selects.
-    bulk_tasks(TaskServiceClient, v1::BulkTasksRequest) -> v1::BulkTasksResponse, IfUnreached;
+    bulk_tasks(TaskServiceClient, v1::BulkTasksRequest) -> v1::BulkTasksResponse, Once;
     /// All queues.
-    list_queues(QueueServiceClient, v1::ListQueuesRequest) -> v1::ListQueuesResponse, Harmless;
+    list_queues(QueueServiceClient, v1::ListQueuesRequest) -> v1::ListQueuesResponse, Read;
     /// Stops a queue.
-    pause_queue(QueueServiceClient, v1::QueueRequest) -> v1::Queue, Harmless;
+    pause_queue(QueueServiceClient, v1::QueueRequest) -> v1::Queue, Idempotent;
     /// Restarts a queue.
-    resume_queue(QueueServiceClient, v1::QueueRequest) -> v1::Queue, Harmless;
+    resume_queue(QueueServiceClient, v1::QueueRequest) -> v1::Queue, Idempotent;
     /// All workers.
-    list_workers(WorkerServiceClient, v1::ListWorkersRequest) -> v1::ListWorkersResponse, Harmless;
+    list_workers(WorkerServiceClient, v1::ListWorkersRequest) -> v1::ListWorkersResponse, Read;
     /// Asks a worker to drain.
-    drain_worker(WorkerServiceClient, v1::DrainWorkerRequest) -> v1::Worker, Harmless;
+    drain_worker(WorkerServiceClient, v1::DrainWorkerRequest) -> v1::Worker, Idempotent;
     /// About the server.
-    get_server_info(ServerServiceClient, v1::GetServerInfoRequest) -> v1::ServerInfo, Harmless;
+    get_server_info(ServerServiceClient, v1::GetServerInfoRequest) -> v1::ServerInfo, Read;
 }
 
 impl Client {
     /// Creates one task. Tried again after a lost answer only if the task names itself by an id or
-    /// an idempotency key; otherwise an error of the transport leaves open whether it exists.
+    /// an idempotency key.
     ///
     /// # Errors
-    /// When no node can be reached, or it refuses.
+    /// When no node can be reached, or it refuses; [`ClientError::OutcomeUnknown`] leaves open
+    /// whether the task exists.
     pub async fn create_task(&self, task: NewTask) -> Result<v1::Task, ClientError> {
-        let repeat = if task.is_named() { Repeat::Harmless } else { Repeat::IfUnreached };
+        let repeat = if task.is_named() { Repeat::Idempotent } else { Repeat::Once };
         let request = v1::CreateTaskRequest { task: Some(task.0) };
-        let timeout = self.nodes.request_timeout;
-        let answer = self.ask(repeat, timeout, |connection| {
+        let timeout = self.request_timeout;
+        let answer = self.nodes.ask(repeat, timeout, |connection| {
             let request = request.clone();
             async move { Self::tasks(connection).create_task(request).await }
         });
@@ -367,11 +168,11 @@ impl Client {
         tasks: Vec<NewTask>,
     ) -> Result<Vec<v1::create_tasks_response::Result>, ClientError> {
         let named = tasks.iter().all(NewTask::is_named);
-        let repeat = if named { Repeat::Harmless } else { Repeat::IfUnreached };
+        let repeat = if named { Repeat::Idempotent } else { Repeat::Once };
         let tasks: Vec<_> = tasks.into_iter().map(|task| task.0).collect();
         let request = v1::CreateTasksRequest { tasks };
-        let timeout = self.nodes.request_timeout;
-        let answer = self.ask(repeat, timeout, |connection| {
+        let timeout = self.request_timeout;
+        let answer = self.nodes.ask(repeat, timeout, |connection| {
             let request = request.clone();
             async move { Self::tasks(connection).create_tasks(request).await }
         });
@@ -400,13 +201,14 @@ impl Client {
     }
 
     async fn poll_task(&self, id: &str, wait: Option<Duration>) -> Result<v1::Task, ClientError> {
-        let timeout = self.nodes.request_timeout + wait.unwrap_or_default();
+        let timeout = self.request_timeout + wait.unwrap_or_default();
         let wait = wait.and_then(|wait| wait.try_into().ok());
-        self.ask(Repeat::Harmless, timeout, |connection| {
-            let request = v1::GetTaskRequest { id: id.to_owned(), wait };
-            async move { Self::tasks(connection).get_task(request).await }
-        })
-        .await
+        self.nodes
+            .ask(Repeat::Read, timeout, |connection| {
+                let request = v1::GetTaskRequest { id: id.to_owned(), wait };
+                async move { Self::tasks(connection).get_task(request).await }
+            })
+            .await
     }
 
     /// Asks for a task to be stopped.
@@ -414,11 +216,12 @@ impl Client {
     /// # Errors
     /// When no node can be reached, or the task is unknown or has ended otherwise.
     pub async fn cancel_task(&self, id: &str) -> Result<v1::Task, ClientError> {
-        self.ask(Repeat::Harmless, self.nodes.request_timeout, |connection| {
-            let request = v1::TaskRequest { id: id.to_owned() };
-            async move { Self::tasks(connection).cancel_task(request).await }
-        })
-        .await
+        self.nodes
+            .ask(Repeat::Idempotent, self.request_timeout, |connection| {
+                let request = v1::TaskRequest { id: id.to_owned() };
+                async move { Self::tasks(connection).cancel_task(request).await }
+            })
+            .await
     }
 
     /// Makes an ended task pending again.
@@ -426,11 +229,12 @@ impl Client {
     /// # Errors
     /// When no node can be reached, or the task is unknown, live or completed.
     pub async fn retry_task(&self, id: &str) -> Result<v1::Task, ClientError> {
-        self.ask(Repeat::IfUnreached, self.nodes.request_timeout, |connection| {
-            let request = v1::TaskRequest { id: id.to_owned() };
-            async move { Self::tasks(connection).retry_task(request).await }
-        })
-        .await
+        self.nodes
+            .ask(Repeat::Once, self.request_timeout, |connection| {
+                let request = v1::TaskRequest { id: id.to_owned() };
+                async move { Self::tasks(connection).retry_task(request).await }
+            })
+            .await
     }
 
     /// Removes an ended task.
@@ -438,12 +242,13 @@ impl Client {
     /// # Errors
     /// When no node can be reached, or the task is unknown or live.
     pub async fn delete_task(&self, id: &str) -> Result<(), ClientError> {
-        self.ask(Repeat::IfUnreached, self.nodes.request_timeout, |connection| {
-            let request = v1::TaskRequest { id: id.to_owned() };
-            async move { Self::tasks(connection).delete_task(request).await }
-        })
-        .await
-        .map(|_| ())
+        self.nodes
+            .ask(Repeat::Once, self.request_timeout, |connection| {
+                let request = v1::TaskRequest { id: id.to_owned() };
+                async move { Self::tasks(connection).delete_task(request).await }
+            })
+            .await
+            .map(|_| ())
     }
 
     /// A task's attempts, oldest first.
@@ -451,7 +256,7 @@ impl Client {
     /// # Errors
     /// When no node can be reached, or the task is unknown.
     pub async fn list_attempts(&self, id: &str) -> Result<Vec<v1::Attempt>, ClientError> {
-        let answer = self.ask(Repeat::Harmless, self.nodes.request_timeout, |connection| {
+        let answer = self.nodes.ask(Repeat::Read, self.request_timeout, |connection| {
             let request = v1::TaskRequest { id: id.to_owned() };
             async move { Self::tasks(connection).list_attempts(request).await }
         });
@@ -463,7 +268,7 @@ impl Client {
     /// # Errors
     /// When no node can be reached, or the task is unknown.
     pub async fn get_result(&self, id: &str) -> Result<Bytes, ClientError> {
-        let answer = self.ask(Repeat::Harmless, self.nodes.request_timeout, |connection| {
+        let answer = self.nodes.ask(Repeat::Read, self.request_timeout, |connection| {
             let request = v1::TaskRequest { id: id.to_owned() };
             async move { Self::tasks(connection).get_result(request).await }
         });

@@ -25,6 +25,15 @@ pub enum ClientError {
         /// What the last one said.
         reason: String,
     },
+    /// The call reached a node, and its answer did not come back: it may have been carried out or
+    /// not. Not repeated, because that could do it twice, or repeated in vain.
+    #[error("the outcome is not known ({addresses}): {reason}")]
+    OutcomeUnknown {
+        /// The nodes asked.
+        addresses: String,
+        /// What became of the last try.
+        reason: String,
+    },
     /// A node answered, and refused.
     #[error("{message}")]
     Refused {
@@ -51,21 +60,22 @@ pub struct FieldViolation {
 }
 
 impl ClientError {
-    /// The gRPC code; `Unavailable` where no node was reached.
+    /// The gRPC code; `Unavailable` where no node was reached or its answer was lost.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
             Self::Address { .. } => Code::InvalidArgument,
-            Self::Unreachable { .. } => Code::Unavailable,
+            Self::Unreachable { .. } | Self::OutcomeUnknown { .. } => Code::Unavailable,
             Self::Refused { code, .. } => *code,
         }
     }
 
-    /// The stable word of a refusal; empty for other errors.
+    /// The stable word of a refusal, and `outcome_unknown`; empty for other errors.
     #[must_use]
     pub fn reason(&self) -> &str {
         match self {
             Self::Refused { reason, .. } => reason,
+            Self::OutcomeUnknown { .. } => "outcome_unknown",
             _ => "",
         }
     }

@@ -1,5 +1,8 @@
 //! Typed client of the Rota API, over gRPC: retries, failover between nodes.
 //!
+//! A call's way: `client` (what it is, whether it may be repeated) → `nodes` (which node, how often) →
+//! `fault` (what a failed try says).
+//!
 //! ```no_run
 //! # async fn example() -> Result<(), rota_client::ClientError> {
 //! use rota_client::{Client, task};
@@ -13,11 +16,16 @@
 //! # }
 //! ```
 
+mod builder;
 mod client;
 mod error;
+mod fault;
 mod new_task;
+mod nodes;
 
-pub use client::{Builder, Client, Connection};
+pub use builder::Builder;
+pub use client::Client;
 pub use error::{ClientError, FieldViolation};
 pub use new_task::{NewTask, task};
+pub use nodes::{Connection, Head};
 pub use rota_proto::v1;

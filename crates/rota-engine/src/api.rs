@@ -384,8 +384,8 @@ pub enum EngineError {
     /// It changed nothing, because of what was asked.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// There is no leader yet, or its backlog is being loaded, or the store can't be reached. Where
-    /// `sent` the command may still be carried out.
+    /// There is no leader yet, or its backlog is being loaded, or the store can't be reached.
+    /// Nothing was changed.
     #[error("not available: {reason}")]
     Unavailable {
         /// What is wrong.
@@ -408,6 +408,10 @@ pub enum EngineError {
         /// Which was asked for.
         named: Option<String>,
     },
+    /// The command was taken, and what became of it was lost on the way: it may be carried out, or
+    /// have been, or never be.
+    #[error("{0}; the outcome is not known")]
+    OutcomeUnknown(&'static str),
     /// More is asked than can be done now. Nothing was changed.
     #[error("too much at once: {reason}")]
     Overloaded {

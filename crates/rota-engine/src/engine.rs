@@ -175,7 +175,7 @@ impl Engine {
         match tokio::time::timeout(self.inner.options.call_timeout, receiver).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(EngineError::LeadershipLost),
-            Err(_) => Err(unavailable("no answer in time; the outcome is not known")),
+            Err(_) => Err(EngineError::OutcomeUnknown("there was no answer in time")),
         }
     }
 

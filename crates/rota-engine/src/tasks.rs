@@ -26,7 +26,7 @@ impl Engine {
     /// Submits tasks, each for itself. Returns when those accepted are durable.
     ///
     /// # Errors
-    /// When nothing was accepted, or (`Unavailable`) it is not known what was.
+    /// When nothing was accepted, or (`OutcomeUnknown`) it is not known what was.
     pub async fn submit(
         &self,
         tasks: Vec<NewTask>,
@@ -188,7 +188,10 @@ impl Engine {
     ) -> Result<TaskView, EngineError> {
         let id = self.resolve(task).await?.ok_or(Refusal::UnknownTask)?;
         self.command(command(id)).await?;
-        Ok(self.view_of_changed(id).await?.ok_or(Refusal::UnknownTask)?)
+        // It was done: an error of this reading must not say otherwise.
+        let view = self.view_of_changed(id).await;
+        let view = view.map_err(|_| EngineError::OutcomeUnknown("its state could not be read"))?;
+        Ok(view.ok_or(Refusal::UnknownTask)?)
     }
 
     /// A task that was just changed here. Whoever leads by now, the change is known to be made: what

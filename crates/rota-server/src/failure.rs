@@ -14,7 +14,7 @@
 //! | `unsupported_media_type` | 415 | `INVALID_ARGUMENT` |
 //! | `queue_full`, `too_many`, `overloaded` | 429 | `RESOURCE_EXHAUSTED` |
 //! | `internal` | 500 | `INTERNAL` |
-//! | `leadership_lost`, `not_leader`, `unavailable` | 503 | `UNAVAILABLE` |
+//! | `leadership_lost`, `not_leader`, `outcome_unknown`, `unavailable` | 503 | `UNAVAILABLE` |
 //! | `store_full` | 507 | `RESOURCE_EXHAUSTED` |
 
 use std::time::Duration;
@@ -75,6 +75,7 @@ pub(crate) enum Reason {
     LeadershipLost,
     NotLeader,
     Unavailable,
+    OutcomeUnknown,
     StoreFull,
 }
 
@@ -136,6 +137,9 @@ impl Reason {
             }
             Self::NotLeader => ("not_leader", 503, "Another node leads", Code::Unavailable),
             Self::Unavailable => ("unavailable", 503, "Not available now", Code::Unavailable),
+            Self::OutcomeUnknown => {
+                ("outcome_unknown", 503, "It may have been done or not", Code::Unavailable)
+            }
             Self::StoreFull => ("store_full", 507, "The store is full", Code::ResourceExhausted),
         }
     }
@@ -230,6 +234,7 @@ impl From<EngineError> for Failure {
             EngineError::Unavailable { reason, retry_after } => {
                 Self { retry_after: Some(retry_after), ..Self::new(Reason::Unavailable, reason) }
             }
+            EngineError::OutcomeUnknown(_) => Self::new(Reason::OutcomeUnknown, error.to_string()),
             EngineError::Overloaded { reason, retry_after } => {
                 Self { retry_after: Some(retry_after), ..Self::new(Reason::Overloaded, reason) }
             }
@@ -346,6 +351,14 @@ mod tests {
                     503,
                     Code::Unavailable,
                     Some(3),
+                    None,
+                ),
+                (
+                    EngineError::OutcomeUnknown("why"),
+                    "outcome_unknown",
+                    503,
+                    Code::Unavailable,
+                    None,
                     None,
                 ),
                 (

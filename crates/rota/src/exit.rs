@@ -76,6 +76,9 @@ impl From<ClientError> for Failure {
             (ClientError::Unreachable { .. }, ..) => {
                 Some("is a server running? start one with `rota dev`, or name it with --url")
             }
+            (ClientError::OutcomeUnknown { .. }, ..) => Some(
+                "look before you do it again; --id or --idempotency-key makes creating safe to repeat",
+            ),
             (_, Code::Unauthenticated, _) => Some("name a token with ROTA_TOKEN"),
             (_, _, "unknown_task") => Some("see `rota task list`"),
             (_, _, "unknown_worker") => Some("see `rota workers list`"),

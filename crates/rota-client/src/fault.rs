@@ -1,0 +1,138 @@
+//! What a failed try says: whether the call may have been carried out, and who is to be asked next.
+
+use std::{error::Error, io, time::Duration};
+
+use tonic::{Code, ConnectError, Status};
+
+use crate::error::ClientError;
+
+/// How a try failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It never reached a node: nothing was done.
+    NotSent,
+    /// A node took it and says that it did nothing because it cannot now: there is no leader, or
+    /// too much is asked of it.
+    NotNow {
+        /// Whether another node may do better.
+        elsewhere: bool,
+        /// When to ask again, if the node said so.
+        after: Option<Duration>,
+    },
+    /// The connection or the time ended before there was an answer, or the node does not know
+    /// itself: it may have been done.
+    Unknown,
+    /// A node's answer. Another one would say the same.
+    Refused,
+}
+
+impl Fault {
+    pub(crate) fn of(status: &Status) -> Self {
+        let error = ClientError::from(status.clone());
+        let after =
+            if let ClientError::Refused { retry_after, .. } = &error { *retry_after } else { None };
+        match error.reason() {
+            "unavailable" | "not_leader" => Self::NotNow { elsewhere: true, after },
+            "overloaded" => Self::NotNow { elsewhere: false, after },
+            "leadership_lost" | "outcome_unknown" | "request_timeout" => Self::Unknown,
+            "" => Self::without_reason(status),
+            _ => Self::Refused,
+        }
+    }
+
+    /// A status without our word comes from this side's transport, or from something between us and
+    /// a node.
+    fn without_reason(status: &Status) -> Self {
+        if status.source().is_some() {
+            return if causes(status).any(never_sent) { Self::NotSent } else { Self::Unknown };
+        }
+        match status.code() {
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Self::Unknown,
+            _ => Self::Refused,
+        }
+    }
+
+    /// Whether the node is to be left for the next one.
+    pub(crate) fn leaves_node(self) -> bool {
+        match self {
+            Self::NotSent | Self::Unknown => true,
+            Self::NotNow { elsewhere, .. } => elsewhere,
+            Self::Refused => false,
+        }
+    }
+}
+
+/// An error and all that it was caused by.
+pub(crate) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// Whether this cause says that no node can have begun with the call.
+fn never_sent(cause: &(dyn Error + 'static)) -> bool {
+    if cause.is::<ConnectError>() {
+        return true;
+    }
+    if let Some(error) = cause.downcast_ref::<io::Error>() {
+        return error.kind() == io::ErrorKind::ConnectionRefused;
+    }
+    // A node that shuts down names the last stream that it takes; later ones it has not begun.
+    cause.downcast_ref::<h2::Error>().is_some_and(|error| {
+        error.is_remote()
+            && match error.reason() {
+                Some(h2::Reason::REFUSED_STREAM) => true,
+                Some(h2::Reason::NO_ERROR) => error.is_go_away(),
+                _ => false,
+            }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::{ErrorDetails, StatusExt};
+
+    use super::*;
+
+    fn said(code: Code, reason: &str, after: Option<Duration>) -> Status {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(reason, "rota", HashMap::new());
+        details.set_retry_info(after);
+        Status::with_error_details(code, "words", details)
+    }
+
+    #[test]
+    fn what_a_node_says_of_a_call_is_believed() {
+        let second = Some(Duration::from_secs(1));
+        let not_now = |elsewhere, after| Fault::NotNow { elsewhere, after };
+        for (code, reason, after, fault) in [
+            (Code::Unavailable, "unavailable", second, not_now(true, second)),
+            (Code::Unavailable, "unavailable", None, not_now(true, None)),
+            (Code::ResourceExhausted, "overloaded", second, not_now(false, second)),
+            (Code::ResourceExhausted, "queue_full", second, Fault::Refused),
+            (Code::Unavailable, "not_leader", None, not_now(true, None)),
+            (Code::Unavailable, "outcome_unknown", None, Fault::Unknown),
+            (Code::Unavailable, "leadership_lost", second, Fault::Unknown),
+            (Code::DeadlineExceeded, "request_timeout", None, Fault::Unknown),
+            (Code::NotFound, "unknown_task", None, Fault::Refused),
+            (Code::Internal, "internal", None, Fault::Refused),
+        ] {
+            assert_eq!(Fault::of(&said(code, reason, after)), fault, "{reason}");
+        }
+    }
+
+    #[test]
+    fn without_our_word_only_a_connection_that_never_was_is_certain() {
+        let io = |kind| io::Error::from(kind);
+        let refused = Status::from_error(io(io::ErrorKind::ConnectionRefused).into());
+        assert_eq!(Fault::of(&refused), Fault::NotSent);
+        let reset = Status::from_error(io(io::ErrorKind::ConnectionReset).into());
+        assert_eq!(Fault::of(&reset), Fault::Unknown);
+        let unconnected = ConnectError("timed out".into());
+        assert_eq!(Fault::of(&Status::from_error(unconnected.into())), Fault::NotSent);
+        assert_eq!(Fault::of(&Status::unavailable("a proxy's 503")), Fault::Unknown);
+        assert_eq!(Fault::of(&Status::unimplemented("an older node")), Fault::Refused);
+    }
+}

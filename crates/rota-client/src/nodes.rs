@@ -1,0 +1,189 @@
+//! The nodes of a cluster as a client sees them: which one is asked, and how often a call is tried.
+//!
+//! Any node serves any call, so one is asked until it fails; then the next in the order of the
+//! addresses. A call is tried again only where that cannot do what was asked twice.
+
+use std::{
+    future::Future,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use http::HeaderValue;
+use tokio::time::Instant;
+use tonic::{
+    Request, Response, Status,
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::Channel,
+};
+
+use crate::{
+    error::ClientError,
+    fault::{Fault, causes},
+};
+
+/// Between rounds through all nodes.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// What a second time would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Nothing is changed, however often it is asked.
+    Read,
+    /// The second time changes nothing more.
+    Idempotent,
+    /// Something else than once would have done.
+    Once,
+}
+
+/// One node's channel with the client's token, for streams of one's own.
+pub type Connection = InterceptedService<Channel, Head>;
+
+/// What each request says beside itself: the token, and how long the client waits.
+#[derive(Clone)]
+pub struct Head {
+    token: Option<HeaderValue>,
+    timeout: Option<Duration>,
+}
+
+impl Interceptor for Head {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.token {
+            let token = token.as_bytes().try_into();
+            let token = token.map_err(|_| Status::internal("the token is not a header"))?;
+            let _ = request.metadata_mut().insert::<&str>("authorization", token);
+        }
+        if let Some(timeout) = self.timeout {
+            request.set_timeout(timeout);
+        }
+        Ok(request)
+    }
+}
+
+impl std::fmt::Debug for Head {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let token = if self.token.is_some() { "hidden" } else { "none" };
+        f.debug_struct("Head").field("token", &token).field("timeout", &self.timeout).finish()
+    }
+}
+
+/// All nodes, and the one that is asked now.
+pub(crate) struct Nodes {
+    channels: Vec<Channel>,
+    addresses: String,
+    current: AtomicUsize,
+    token: Option<HeaderValue>,
+    patience: Duration,
+}
+
+impl Nodes {
+    /// At least one channel; `addresses` is what messages call them.
+    pub(crate) fn new(
+        channels: Vec<Channel>,
+        addresses: String,
+        token: Option<HeaderValue>,
+        patience: Duration,
+    ) -> Self {
+        Self { channels, addresses, current: AtomicUsize::new(0), token, patience }
+    }
+
+    pub(crate) fn addresses(&self) -> &str {
+        &self.addresses
+    }
+
+    pub(crate) fn current(&self) -> usize {
+        self.current.load(Ordering::Relaxed)
+    }
+
+    /// The channel of a node. Any number names one.
+    pub(crate) fn connection(&self, node: usize, timeout: Option<Duration>) -> Connection {
+        let channel = self.channels[node % self.channels.len()].clone();
+        InterceptedService::new(channel, Head { token: self.token.clone(), timeout })
+    }
+
+    /// That node failed: the next one is asked from here on, unless another call noticed first.
+    pub(crate) fn leave(&self, node: usize) {
+        let next = node.wrapping_add(1);
+        let _ = self.current.compare_exchange(node, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Asks, on one node after the other, until there is an answer, or no further try is safe, or
+    /// patience is over. `timeout` is for one try. Patience begins with the first failure, so that
+    /// a long wait that breaks late is taken up again.
+    ///
+    /// Cancel safe in so far as a call that was dropped may or may not be carried out.
+    pub(crate) async fn ask<T, F>(
+        &self,
+        repeat: Repeat,
+        timeout: Duration,
+        call: impl Fn(Connection) -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut give_up = None;
+        let mut pause = PAUSE_MIN;
+        // Whether an earlier try may have been carried out.
+        let mut open = false;
+        for tried in 1.. {
+            let node = self.current();
+            let connection = self.connection(node, Some(timeout));
+            let status = match tokio::time::timeout(timeout, call(connection)).await {
+                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(status)) => status,
+                Err(_) => Status::deadline_exceeded(format!("no answer within {timeout:?}")),
+            };
+            let fault = Fault::of(&status);
+            if fault.leaves_node() {
+                self.leave(node);
+            }
+            open |= fault == Fault::Unknown && repeat != Repeat::Read;
+            let again = match fault {
+                Fault::NotSent | Fault::NotNow { .. } => true,
+                Fault::Unknown => repeat != Repeat::Once,
+                Fault::Refused => false,
+            };
+            let give_up = *give_up.get_or_insert_with(|| Instant::now() + self.patience);
+            let wait = self.wait_before(tried, fault, &mut pause);
+            if !again || Instant::now() + wait > give_up {
+                return Err(self.verdict(fault, open, &status));
+            }
+            tokio::time::sleep(wait).await;
+        }
+        unreachable!("the loop above ends by returning alone")
+    }
+
+    /// How long to wait before the next try: not at all before each node was asked once.
+    fn wait_before(&self, tried: usize, fault: Fault, pause: &mut Duration) -> Duration {
+        let all_asked = tried.is_multiple_of(self.channels.len());
+        if fault.leaves_node() && !all_asked {
+            return Duration::ZERO;
+        }
+        let jitter = 0.5 + fastrand::f64() / 2.0;
+        let mut wait = pause.mul_f64(jitter);
+        *pause = (*pause * 2).min(PAUSE_MAX);
+        if let Fault::NotNow { after: Some(after), elsewhere: false } = fault {
+            wait = wait.max(after.min(PAUSE_MAX));
+        }
+        wait
+    }
+
+    fn verdict(&self, fault: Fault, open: bool, status: &Status) -> ClientError {
+        let addresses = self.addresses.clone();
+        let reason = || {
+            let last = causes(status).last().map(ToString::to_string);
+            last.filter(|_| std::error::Error::source(status).is_some())
+                .unwrap_or_else(|| status.message().to_owned())
+        };
+        match fault {
+            // A later answer tells what became of an earlier try as well.
+            Fault::Refused => status.clone().into(),
+            _ if open => ClientError::OutcomeUnknown { addresses, reason: reason() },
+            Fault::NotNow { .. } => status.clone().into(),
+            Fault::NotSent | Fault::Unknown => {
+                ClientError::Unreachable { addresses, reason: reason() }
+            }
+        }
+    }
+}

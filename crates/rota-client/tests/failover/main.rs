@@ -1,0 +1,147 @@
+//! What becomes of calls when nodes refuse, break and fall silent: real nodes, real connections,
+//! faults on the way between them.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails should stop where it does")]
+
+mod rig;
+
+use std::time::Duration;
+
+use rig::{Cut, Node, nobody};
+use rota_client::{Client, ClientError, task, v1};
+use tonic::Code;
+
+fn client<const N: usize>(addresses: [&str; N], patience: Duration) -> Client {
+    Client::builder(addresses).patience(patience).build().unwrap()
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn count(client: &Client) -> usize {
+    client.list_tasks(v1::ListTasksRequest::default()).await.unwrap().tasks.len()
+}
+
+#[tokio::test]
+async fn a_call_goes_to_the_next_address_where_nobody_listens() {
+    let node = Node::start().await;
+    let client = client([&nobody(), &nobody(), &node.url()], PATIENCE);
+    let began = tokio::time::Instant::now();
+    // Without a name: that nobody took it is certain.
+    client.create_task(task("k")).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(2), "the next one is asked at once");
+    assert_eq!(count(&client).await, 1);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_cut_off_leaves_a_nameless_task_unknown_and_is_not_repeated() {
+    let node = Node::start().await;
+    let cut = Cut::in_front_of(&node, 1).await;
+    let client = client([&cut.url(), &node.url()], PATIENCE);
+    let error = client.create_task(task("k")).await.unwrap_err();
+    assert!(matches!(error, ClientError::OutcomeUnknown { .. }), "{error:?}");
+    assert_eq!((error.code(), error.reason()), (Code::Unavailable, "outcome_unknown"));
+    // It was carried out in this case; a repeat would have made two.
+    assert_eq!(count(&client).await, 1);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_that_names_itself_is_created_once_through_a_cut() {
+    let node = Node::start().await;
+    for (named, all) in [(task("k").id("mine"), 1), (task("k").idempotency_key("key"), 2)] {
+        let cut = Cut::in_front_of(&node, 1).await;
+        let client = client([&cut.url(), &node.url()], PATIENCE);
+        client.create_task(named).await.unwrap();
+        assert_eq!(cut.cuts(), 1);
+        assert_eq!(count(&client).await, all);
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn changes_that_are_not_the_same_twice_are_not_repeated() {
+    let node = Node::start().await;
+    let direct = client([&node.url()], PATIENCE);
+    let created = direct.create_task(task("k")).await.unwrap();
+    let cancelled = direct.cancel_task(&created.id).await.unwrap();
+    assert_eq!(cancelled.status(), v1::TaskStatus::Cancelled);
+
+    let cut = Cut::in_front_of(&node, 1).await;
+    let broken = client([&cut.url(), &node.url()], PATIENCE);
+    let error = broken.retry_task(&created.id).await.unwrap_err();
+    assert_eq!(error.reason(), "outcome_unknown", "{error:?}");
+    // A read is, and so is what changes nothing the second time.
+    let cut = Cut::in_front_of(&node, 1).await;
+    let broken = client([&cut.url(), &node.url()], PATIENCE);
+    let retried = broken.get_task(&created.id).await.unwrap();
+    assert_eq!((retried.status(), cut.cuts()), (v1::TaskStatus::Pending, 1));
+    let cut = Cut::in_front_of(&node, 1).await;
+    let broken = client([&cut.url(), &node.url()], PATIENCE);
+    broken.cancel_task(&created.id).await.unwrap();
+    assert_eq!(cut.cuts(), 1);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn what_may_have_been_done_is_said_even_if_later_tries_reach_nobody() {
+    let node = Node::start().await;
+    let cut = Cut::in_front_of(&node, usize::MAX).await;
+    let client = client([&cut.url(), &nobody()], Duration::from_millis(300));
+    let error = client.create_task(task("k").id("mine")).await.unwrap_err();
+    assert!(matches!(error, ClientError::OutcomeUnknown { .. }), "{error:?}");
+    let error = client.get_task("mine").await.unwrap_err();
+    assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_without_a_leader_is_left_for_another_whatever_is_asked() {
+    let node = Node::start().await;
+    let leaderless = rig::refusing(Code::Unavailable, "unavailable").await;
+    let client = client([&leaderless.url(), &node.url()], PATIENCE);
+    client.create_task(task("k")).await.unwrap();
+    assert_eq!((leaderless.asked(), count(&client).await), (1, 1));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_refusal_stands_and_is_asked_of_one_node_alone() {
+    let node = Node::start().await;
+    let full = rig::refusing(Code::ResourceExhausted, "queue_full").await;
+    let client = client([&full.url(), &node.url()], PATIENCE);
+    let error = client.create_task(task("k").id("mine")).await.unwrap_err();
+    assert_eq!((error.reason(), full.asked()), ("queue_full", 1));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_know_itself_leaves_a_nameless_task_unknown() {
+    let node = Node::start().await;
+    let unsure = rig::refusing(Code::Unavailable, "outcome_unknown").await;
+    let client = client([&unsure.url(), &node.url()], PATIENCE);
+    let error = client.create_task(task("k")).await.unwrap_err();
+    assert!(matches!(error, ClientError::OutcomeUnknown { .. }), "{error:?}");
+    assert_eq!(count(&client).await, 0);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_falls_silent_is_left_by_the_pings() {
+    let node = Node::start().await;
+    let silent = rig::silent().await;
+    let client = client([&silent, &node.url()], PATIENCE);
+    client.create_task(task("k").id("mine")).await.unwrap();
+    assert_eq!(count(&client).await, 1);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn when_patience_is_over_the_last_reason_is_told() {
+    let client = client([&nobody(), &nobody()], Duration::from_millis(200));
+    let began = tokio::time::Instant::now();
+    let error = client.get_task("x").await.unwrap_err();
+    assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
+    assert!(error.to_string().contains("refused"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
