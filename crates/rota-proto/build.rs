@@ -6,7 +6,7 @@ use protox::prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let files = protox::compile(["rota/v1/rota.proto"], ["proto"])?;
+    let files = protox::compile(["rota/v1/rota.proto", "rota/node/v1/node.proto"], ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("rota_descriptor.bin"), files.encode_to_vec())?;
     tonic_prost_build::configure().bytes(".").compile_fds(files)?;

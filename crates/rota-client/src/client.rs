@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use rota_proto::node_v1::{self, node_service_client::NodeServiceClient};
 use rota_proto::v1::{
     self, queue_service_client::QueueServiceClient, server_service_client::ServerServiceClient,
     task_service_client::TaskServiceClient, worker_service_client::WorkerServiceClient,
@@ -128,6 +129,10 @@ calls! {
     drain_worker(WorkerServiceClient, v1::DrainWorkerRequest) -> v1::Worker, Idempotent;
     /// About the server.
     get_server_info(ServerServiceClient, v1::GetServerInfoRequest) -> v1::ServerInfo, Read;
+    /// What the node that is asked logs.
+    get_log_filter(NodeServiceClient, node_v1::GetLogFilterRequest) -> node_v1::LogFilter, Read;
+    /// Changes what the node that is asked logs, until it ends.
+    set_log_filter(NodeServiceClient, node_v1::SetLogFilterRequest) -> node_v1::LogFilter, Idempotent;
 }
 
 impl Client {

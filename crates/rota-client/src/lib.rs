@@ -28,4 +28,4 @@ pub use client::Client;
 pub use error::{ClientError, FieldViolation};
 pub use new_task::{NewTask, task};
 pub use nodes::{Connection, Head};
-pub use rota_proto::v1;
+pub use rota_proto::{node_v1, v1};

@@ -14,7 +14,7 @@ use rota_core::{
 use rota_store::{BatchSeq, Fence, Leadership, Store, StoreError};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{debug, error, info};
 
 use crate::{
     api::{EngineError, NewTask, RunAt, Submitted},
@@ -228,23 +228,27 @@ impl<'a> Coordinator<'a> {
     }
 
     async fn release(&mut self, outcome: Outcome) {
+        let epoch = self.fence.epoch.0;
         let mut down = Vec::new();
         for effect in outcome.effects {
             match effect {
                 Effect::Dispatch(leased) => {
                     let spec = self.cache.take(leased.task);
+                    debug!(task = %leased.task, queue = spec.as_ref().map(|spec| spec.queue.as_str()),
+                        attempt = leased.attempt, session = %leased.session, epoch, "assigned");
                     down.push(WorkerEffect::Dispatch(leased, spec));
                 }
                 Effect::Stop { session, task, token, reason } => {
                     down.push(WorkerEffect::Stop(session, task, token, reason));
                 }
-                Effect::Finished { task, .. } => {
+                Effect::Finished { task, status } => {
+                    debug!(%task, ?status, epoch, "ended");
                     self.cache.take(task);
                     self.shared.task_ended(task);
                 }
                 Effect::Drain { session } => down.push(WorkerEffect::Drain(session)),
                 Effect::SessionEnded(end) => {
-                    tracing::info!(session = %end.session, reason = ?end.reason, tasks = end.tasks,
+                    info!(session = %end.session, reason = ?end.reason, tasks = end.tasks, epoch,
                         "a worker's session ended");
                     down.push(WorkerEffect::Ended(end.session));
                 }

@@ -8,6 +8,7 @@ use rota_core::{
     TaskSpec, WallTime,
 };
 use rota_store::{KeyRange, StoreError};
+use tracing::debug;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
@@ -36,7 +37,12 @@ impl Engine {
             .into_iter()
             .map(|task| Submission { fingerprint: fingerprint(&task), task })
             .collect();
-        self.ask(|answer| Request::Submit { tasks, answer }).await
+        let results = self.ask(|answer| Request::Submit { tasks, answer }).await?;
+        for submitted in results.iter().flatten() {
+            let Submitted { task, shown_id, created } = submitted;
+            debug!(%task, shown_id, created, "submitted");
+        }
+        Ok(results)
     }
 
     /// One task with its payload. `None`: unknown.

@@ -1,10 +1,13 @@
 //! Queues and workers: what people ask of them, and what workers with a stream say.
 
+use std::sync::atomic::Ordering;
+
 use rota_core::{
     Command, Credit, HeldLease, Millis, Name, OpenSession, QueueCounts, Refusal, Reply, Report,
     SessionId, SessionView,
 };
 use tokio::sync::mpsc;
+use tracing::info;
 
 use crate::{
     api::{EngineError, SessionEvent, SessionRequest, SessionStream, WorkerRef},
@@ -149,6 +152,7 @@ impl Engine {
         &self,
         reports: Vec<(HeldLease, Report)>,
     ) -> Result<Vec<Result<(), Refusal>>, EngineError> {
+        let leases: Vec<_> = reports.iter().map(|(lease, _)| *lease).collect();
         let command = |(lease, report): (HeldLease, Report)| Command::Report {
             task: lease.task,
             token: lease.token,
@@ -158,6 +162,12 @@ impl Engine {
         };
         let commands = reports.into_iter().map(command).collect();
         let results = self.ask(|answer| Request::Commands { commands, answer }).await?;
+        for (lease, result) in leases.iter().zip(&results) {
+            if let Err(refusal) = result {
+                let epoch = self.inner.shared.epoch.load(Ordering::Relaxed);
+                info!(task = %lease.task, token = lease.token.0, epoch, %refusal, "a report was refused");
+            }
+        }
         Ok(results.into_iter().map(|result| result.map(|_| ())).collect())
     }
 }

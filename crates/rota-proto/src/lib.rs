@@ -1,7 +1,7 @@
 //! The public wire contract of Rota and its generated code. No logic lives here.
 //!
 //! [`json`] holds the shapes that REST and the CLI speak.
-//! [`v1`] is generated from `proto/rota/v1/rota.proto`; [`FILE_DESCRIPTOR_SET`] is the same for
+//! [`v1`] and [`node_v1`] are generated from the files under `proto`; [`FILE_DESCRIPTOR_SET`] is the same for
 //! gRPC reflection.
 
 pub mod json;
@@ -22,6 +22,24 @@ pub mod v1 {
         reason = "generated code"
     )]
     tonic::include_proto!("rota.v1");
+}
+
+/// What a node says of itself alone, generated; `proto/rota/node/v1/node.proto` documents it.
+pub mod node_v1 {
+    #![allow(
+        missing_docs,
+        unreachable_pub,
+        unused_qualifications,
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::needless_pass_by_value,
+        clippy::semicolon_if_nothing_returned,
+        clippy::wildcard_imports,
+        reason = "generated code"
+    )]
+    tonic::include_proto!("rota.node.v1");
 }
 
 /// The compiled contract, as gRPC reflection serves it.

@@ -12,6 +12,7 @@ mod failure;
 mod forward;
 mod grpc;
 mod limits;
+mod log;
 mod rest;
 mod serve;
 mod validate;
@@ -19,5 +20,6 @@ mod wire;
 
 pub use auth::{Tokens, WeakToken};
 pub use limits::Limits;
+pub use log::{LogControl, WrongFilter};
 pub use rest::openapi_json;
 pub use serve::{ServeError, Server, ServerOptions};

@@ -7,7 +7,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::Tokens, connection::Connections, door, forward::Forwarder, grpc::Services, limits::Limits,
+    auth::Tokens, connection::Connections, door, forward::Forwarder, grpc::Services,
+    limits::Limits, log::LogControl,
 };
 
 /// When the server stops, requests under way get so long to end.
@@ -47,6 +48,8 @@ pub struct ServerOptions {
     /// The operator said in plain words that a server without tokens may be reached from other
     /// machines.
     pub insecure_no_auth: bool,
+    /// Through which clients see and change what is logged; without, they cannot.
+    pub log: Option<Arc<dyn LogControl>>,
 }
 
 impl Default for ServerOptions {
@@ -56,6 +59,7 @@ impl Default for ServerOptions {
             limits: Limits::default(),
             tokens: Tokens::default(),
             insecure_no_auth: false,
+            log: None,
         }
     }
 }
@@ -101,7 +105,13 @@ impl Server {
         let limits = Arc::new(self.options.limits);
         let engine = self.engine;
         let peers = engine.has_peers().then(|| Arc::new(Forwarder::new(engine.clone(), &limits)));
-        let services = Services { engine, limits: limits.clone(), peers, stop: stop.clone() };
+        let services = Services {
+            engine,
+            limits: limits.clone(),
+            peers,
+            stop: stop.clone(),
+            log: self.options.log,
+        };
         let app = door::app(services, self.options.tokens, self.local).await?;
         let connections = Connections::new(app, limits, stop.clone());
         loop {

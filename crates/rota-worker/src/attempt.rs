@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use rota_proto::v1::{self, report::Outcome as Wire};
 use tokio::sync::mpsc;
+use tracing::{debug, field::debug, info};
 
 use crate::{
     context::{StopReason, TaskContext},
@@ -30,6 +31,8 @@ pub(crate) async fn run(
 ) {
     let started_at = SystemTime::now();
     let _guard = SayAnyhow { context: &context, started_at, events: &events };
+    let (task, queue, attempt) = (context.task_id(), context.queue(), context.attempt());
+    debug!(task, queue, kind = context.kind(), attempt, "started");
     let outcome = supervise(handler, &context, payload).await;
     say(&context, started_at, outcome, &events);
 }
@@ -40,6 +43,7 @@ fn say(
     outcome: Outcome,
     events: &mpsc::UnboundedSender<Event>,
 ) {
+    note(context, &outcome);
     let (outcome, output_tail) = report(outcome, context.stop_reason());
     let dispatch = context.dispatch();
     let report = v1::Report {
@@ -67,6 +71,18 @@ impl Drop for SayAnyhow<'_> {
         if std::thread::panicking() {
             let error = HandlerError::new("the handler panicked when it was dropped");
             say(self.context, self.started_at, Err(error), self.events);
+        }
+    }
+}
+
+/// One line of the log on how it went.
+fn note(context: &TaskContext, outcome: &Outcome) {
+    let (task, queue, attempt) = (context.task_id(), context.queue(), context.attempt());
+    match outcome {
+        Ok(_) => debug!(task, queue, attempt, "done"),
+        Err(error) => {
+            let (error, stopped) = (&error.message, context.stop_reason().map(debug));
+            info!(task, queue, attempt, stopped, error, "an attempt did not succeed");
         }
     }
 }

@@ -4,6 +4,7 @@
 mod bench;
 mod config;
 mod exit;
+mod log;
 mod manage;
 mod output;
 mod serve;
@@ -60,6 +61,12 @@ enum Verb {
     Workers(manage::workers::WorkersVerb),
     /// About the server: version, leader, store, limits.
     Info,
+    /// See or change what a node logs.
+    Log {
+        /// What it is to log until it ends: a level, levels by module, or both
+        /// (info,rota_engine=debug). Without, shows what it logs.
+        filter: Option<String>,
+    },
     /// Show the settings in force and where each comes from.
     Config,
     /// Measure a server: throughput, latency, lateness.
@@ -136,20 +143,20 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
     let settings = Settings::resolve(leaf, |name| std::env::var(name).ok(), &file);
     let format = cli.common.output;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    if matches!(cli.verb, Verb::Dev | Verb::Server | Verb::Worker) {
-        serve::start_log(&settings)?;
-    }
     runtime.block_on(async {
         match cli.verb {
-            Verb::Dev => serve::dev(&settings).await,
-            Verb::Server => serve::server(&settings).await,
-            Verb::Worker => serve::run_worker(&settings).await,
+            Verb::Dev => serve::dev(&settings, log::start(&settings)?).await,
+            Verb::Server => serve::server(&settings, log::start(&settings)?).await,
+            Verb::Worker => serve::run_worker(&settings, log::start(&settings)?).await,
             Verb::Task(verb) => manage::task::run(verb, &serve::client(&settings)?, format).await,
             Verb::Queue(verb) => manage::queue::run(verb, &serve::client(&settings)?, format).await,
             Verb::Workers(verb) => {
                 manage::workers::run(verb, &serve::client(&settings)?, format).await
             }
             Verb::Info => manage::info(&serve::client(&settings)?, format).await,
+            Verb::Log { filter } => {
+                manage::log_filter(filter, &serve::client(&settings)?, format).await
+            }
             Verb::Config => show_config(&settings, format),
             Verb::Bench(verb) => bench::run(verb, format).await,
             Verb::Completions { shell } => {

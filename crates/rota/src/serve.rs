@@ -1,6 +1,6 @@
 //! The processes: `rota server`, `rota worker`, `rota dev`.
 
-use std::{io::IsTerminal, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use rota_client::Client;
 use rota_core::{MachineLimits, Millis, Retention};
@@ -15,30 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{config::Settings, exit::Failure, store};
-
-/// Starts logging, to standard error.
-///
-/// # Errors
-/// When the filter or format is not one.
-pub(crate) fn start_log(settings: &Settings) -> Result<(), Failure> {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_new(settings.text("log"))
-        .map_err(|error| Failure::usage(format!("log: {error}")))?;
-    let json = match settings.text("log_format") {
-        "auto" => !std::io::stderr().is_terminal(),
-        "text" => false,
-        "json" => true,
-        other => return Err(Failure::usage(format!("log_format = {other:?}: auto, text or json"))),
-    };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if json {
-        builder.json().flatten_event(true).with_current_span(false).init();
-    } else {
-        builder.with_ansi(std::io::stderr().is_terminal()).init();
-    }
-    Ok(())
-}
+use crate::{config::Settings, exit::Failure, log::Log, store};
 
 /// Resolves at the first SIGTERM or SIGINT, and then at the second.
 struct Signals {
@@ -73,8 +50,9 @@ struct Node {
 }
 
 impl Node {
-    async fn start(settings: &Settings) -> Result<Self, Failure> {
-        let options = server_options(settings)?;
+    async fn start(settings: &Settings, log: Log) -> Result<Self, Failure> {
+        log.write_as("node", settings.text("node"));
+        let options = ServerOptions { log: Some(Arc::new(log)), ..server_options(settings)? };
         let engine_options = engine_options(settings)?;
         let store = store::open(settings).await?;
         let (stop, stop_engine) = (CancellationToken::new(), CancellationToken::new());
@@ -198,6 +176,7 @@ fn server_options(settings: &Settings) -> Result<ServerOptions, Failure> {
         limits,
         tokens,
         insecure_no_auth: settings.get("insecure_no_auth")?,
+        log: None,
     })
 }
 
@@ -206,7 +185,11 @@ fn server_options(settings: &Settings) -> Result<ServerOptions, Failure> {
 /// # Errors
 /// When an address is not one.
 pub(crate) fn client(settings: &Settings) -> Result<Client, Failure> {
-    let mut builder = Client::builder(settings.list("url"));
+    client_of(settings, settings.list("url"))
+}
+
+fn client_of(settings: &Settings, addresses: Vec<String>) -> Result<Client, Failure> {
+    let mut builder = Client::builder(addresses);
     if !settings.text("token").is_empty() {
         builder = builder.token(settings.text("token"));
     }
@@ -242,9 +225,9 @@ fn worker(settings: &Settings, client: Client) -> Result<Worker, Failure> {
 ///
 /// # Errors
 /// When it cannot start, or serving fails.
-pub(crate) async fn server(settings: &Settings) -> Result<(), Failure> {
+pub(crate) async fn server(settings: &Settings, log: Log) -> Result<(), Failure> {
     let signals = signals()?;
-    let node = Node::start(settings).await?;
+    let node = Node::start(settings, log).await?;
     announce(&node.url(), settings);
     stop_with(&signals.first, &node.stop);
     node.run().await
@@ -254,10 +237,14 @@ pub(crate) async fn server(settings: &Settings) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When it cannot start, or the server refuses it.
-pub(crate) async fn run_worker(settings: &Settings) -> Result<(), Failure> {
+pub(crate) async fn run_worker(settings: &Settings, log: Log) -> Result<(), Failure> {
     let signals = signals()?;
-    let worker = worker(settings, client(settings)?)?;
-    info!(name = worker.name(), "worker");
+    // Workers are many and stay: each begins with another node, so that they spread.
+    let mut addresses = settings.list("url");
+    fastrand::shuffle(&mut addresses);
+    let worker = worker(settings, client_of(settings, addresses)?)?;
+    log.write_as("worker", worker.name());
+    info!("worker");
     drain_with(&signals, worker.drain());
     worker.run().await.map_err(Failure::failed)
 }
@@ -266,9 +253,9 @@ pub(crate) async fn run_worker(settings: &Settings) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When one of them cannot start.
-pub(crate) async fn dev(settings: &Settings) -> Result<(), Failure> {
+pub(crate) async fn dev(settings: &Settings, log: Log) -> Result<(), Failure> {
     let signals = signals()?;
-    let node = Node::start(settings).await?;
+    let node = Node::start(settings, log).await?;
     let url = node.url();
     announce(&url, settings);
     let mut builder = Client::builder([url]);

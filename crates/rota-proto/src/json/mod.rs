@@ -6,6 +6,7 @@
 mod cluster;
 mod manage;
 mod new_task;
+mod node;
 mod payload;
 mod queue;
 mod scalar;
@@ -22,6 +23,7 @@ pub use new_task::{
     BatchResult, Created, FieldError, ItemError, NewTask, NewTaskBatch, NewTaskBatchResult,
     RetryPolicyInput,
 };
+pub use node::{LogFilter, LogFilterRequest};
 pub use queue::{Queue, QueueList};
 pub use scalar::{Date, ScalarError, Span};
 pub use strict::Object;

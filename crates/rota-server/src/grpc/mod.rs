@@ -1,9 +1,10 @@
-//! gRPC: the four services of `rota.v1`. Each method validates, asks the engine and dresses the
+//! gRPC: the four services of `rota.v1`, and that of `rota.node.v1` about this node alone. Each method validates, asks the engine and dresses the
 //! answer; what both protocols share is in `validate`, `wire` and `failure`.
 
 mod cluster;
 mod codec;
 mod manage;
+mod node;
 mod pull;
 mod tasks;
 mod work;
@@ -11,6 +12,7 @@ mod work;
 use std::sync::Arc;
 
 use rota_engine::Engine;
+use rota_proto::node_v1::node_service_server::NodeServiceServer;
 use rota_proto::v1::{
     queue_service_server::QueueServiceServer, server_service_server::ServerServiceServer,
     task_service_server::TaskServiceServer, worker_service_server::WorkerServiceServer,
@@ -18,7 +20,7 @@ use rota_proto::v1::{
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use crate::{forward::Forwarder, limits::Limits, serve::ServeError};
+use crate::{forward::Forwarder, limits::Limits, log::LogControl, serve::ServeError};
 
 pub(crate) use codec::answered;
 
@@ -31,6 +33,7 @@ pub(crate) struct Services {
     pub(crate) peers: Option<Arc<Forwarder>>,
     /// Ends the streams of workers, so that they go elsewhere.
     pub(crate) stop: CancellationToken,
+    pub(crate) log: Option<Arc<dyn LogControl>>,
 }
 
 /// Whether calls of that path are streams, which last.
@@ -56,7 +59,8 @@ pub(crate) async fn routes(services: Services) -> Result<Routes, ServeError> {
         .add_service(TaskServiceServer::new(services.clone()).max_decoding_message_size(most))
         .add_service(QueueServiceServer::new(services.clone()).max_decoding_message_size(most))
         .add_service(WorkerServiceServer::new(services.clone()).max_decoding_message_size(most))
-        .add_service(ServerServiceServer::new(services).max_decoding_message_size(most))
+        .add_service(ServerServiceServer::new(services.clone()).max_decoding_message_size(most))
+        .add_service(NodeServiceServer::new(services).max_decoding_message_size(most))
         .add_service(health_service)
         .add_service(reflection);
     Ok(routes.routes())

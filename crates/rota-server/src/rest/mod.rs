@@ -1,4 +1,4 @@
-//! REST: routes under `/v1`, health, and the contract at `/openapi.json` and `/docs`.
+//! REST: routes under `/v1`, those about this node alone under `/node`, health, and the contract at `/openapi.json` and `/docs`.
 //!
 //! A handler turns JSON into its protobuf sibling, calls the same code as gRPC, and turns the answer
 //! back; so both protocols check and say the same.
@@ -6,6 +6,7 @@
 mod cluster;
 mod extract;
 mod health;
+mod node;
 mod openapi;
 mod problem;
 mod pull;
@@ -57,7 +58,8 @@ pub(crate) fn routes(services: Services) -> Router {
         .route("/v1/info", get(workers::info))
         .route("/v1/node", get(cluster::node))
         .route("/v1/cluster", get(cluster::get))
-        .route("/v1/cluster/transfer", post(cluster::transfer));
+        .route("/v1/cluster/transfer", post(cluster::transfer))
+        .route("/node/log-filter", get(node::log_filter).put(node::set_log_filter));
     let around = Router::new()
         .route("/", get(openapi::index))
         .route("/openapi.json", get(openapi::document))

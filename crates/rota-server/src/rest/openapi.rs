@@ -11,7 +11,7 @@ use utoipa::{
     openapi::{ContentBuilder, HeaderBuilder, Ref, RefOr, ResponseBuilder},
 };
 
-use super::{cluster, health, problem, pull, queues, tasks, workers};
+use super::{cluster, health, node, problem, pull, queues, tasks, workers};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -44,6 +44,8 @@ use super::{cluster, health, problem, pull, queues, tasks, workers};
         cluster::get,
         cluster::node,
         cluster::transfer,
+        node::log_filter,
+        node::set_log_filter,
         pull::lease,
         pull::heartbeat,
         pull::close,
@@ -58,7 +60,7 @@ use super::{cluster, health, problem, pull, queues, tasks, workers};
 )]
 struct Contract;
 
-/// What any path under `/v1` may answer, beyond what it says itself.
+/// What any path under `/v1` and `/node` may answer, beyond what it says itself.
 const COMMON: [(&str, &str); 9] = [
     ("400", "The request is not valid; `errors` names the fields"),
     ("401", "Authentication is needed"),
@@ -74,7 +76,7 @@ const COMMON: [(&str, &str); 9] = [
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
     let mut contract = Contract::openapi();
     for (path, item) in &mut contract.paths.paths {
-        if !path.starts_with("/v1/") {
+        if !path.starts_with("/v1/") && !path.starts_with("/node/") {
             continue;
         }
         let operations =

@@ -49,6 +49,28 @@ async fn with_a_token_grpc_is_open_to_its_bearer_alone() {
 }
 
 #[tokio::test]
+async fn what_a_node_logs_is_its_operators_business() {
+    let node = with_token().await;
+    let put = |token: Option<&str>, body: &str| {
+        let mut request =
+            Request::put("/node/log-filter").header("content-type", "application/json");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        node.send(request.body(Full::from(body.to_owned())).unwrap())
+    };
+    let whole = r#"{"filter":"debug"}"#;
+    assert_eq!(put(None, whole).await.status, 401);
+    // This node shares the log of its test's process.
+    assert_eq!(put(Some(TOKEN), whole).await.status, 404);
+    let long = format!(r#"{{"filter":"{}"}}"#, "a".repeat(1025));
+    for wrong in [r#"{"filter":""}"#, "{}", r#"{"filter":"x","more":1}"#, &long] {
+        assert_eq!(put(Some(TOKEN), wrong).await.status, 400, "{wrong}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn pages_of_other_sites_get_nothing() {
     let node = Node::start().await;
     let ask = |name: &'static str, value: &'static str| {

@@ -5,8 +5,8 @@ pub(crate) mod queue;
 pub(crate) mod task;
 pub(crate) mod workers;
 
-use rota_client::{Client, v1};
-use rota_proto::json::ServerInfo;
+use rota_client::{Client, node_v1, v1};
+use rota_proto::json::{LogFilter, ServerInfo};
 
 use crate::{
     exit::Failure,
@@ -33,4 +33,23 @@ pub(crate) async fn info(client: &Client, format: Format) -> Result<(), Failure>
         row(&format!("Limit {name}"), value.to_string());
     }
     output::raw(table.text().trim_start().as_bytes())
+}
+
+/// `rota log`: changes what the node logs if there is a filter, and shows what it does.
+pub(crate) async fn log_filter(
+    filter: Option<String>,
+    client: &Client,
+    format: Format,
+) -> Result<(), Failure> {
+    let now = match filter {
+        Some(filter) => client.set_log_filter(node_v1::SetLogFilterRequest { filter }).await?,
+        None => client.get_log_filter(node_v1::GetLogFilterRequest {}).await?,
+    };
+    let now = LogFilter::from(now);
+    if format == Format::Json {
+        return output::json(&now);
+    }
+    let mut table = Table::new(&["NODE", "LOG"]);
+    table.row([now.node, now.filter]);
+    table.print()
 }

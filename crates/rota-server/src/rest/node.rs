@@ -1,0 +1,31 @@
+//! This node alone.
+
+use axum::{Json, extract::State};
+use rota_proto::json::{LogFilter, LogFilterRequest};
+
+use super::{extract::Body, problem::Problem};
+use crate::{failure::Failure, grpc::Services};
+
+/// What the node that is asked logs. Never passed on to another node.
+#[utoipa::path(get, path = "/node/log-filter", operation_id = "get_log_filter", tag = "node", responses(
+    (status = 200, description = "The filter in force", body = LogFilter),
+    (status = 404, description = "Its log is not its own", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn log_filter(
+    State(services): State<Services>,
+) -> Result<Json<LogFilter>, Failure> {
+    Ok(Json(services.log_filter()?.into()))
+}
+
+/// Changes what the node that is asked logs, until it is changed again or the node ends.
+#[utoipa::path(put, path = "/node/log-filter", operation_id = "set_log_filter", tag = "node",
+    request_body = LogFilterRequest, responses(
+    (status = 200, description = "The filter in force", body = LogFilter),
+    (status = 404, description = "Its log is not its own", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn set_log_filter(
+    State(services): State<Services>,
+    Body(request): Body<LogFilterRequest>,
+) -> Result<Json<LogFilter>, Failure> {
+    Ok(Json(services.set_log_filter(&request.filter)?.into()))
+}
