@@ -2,13 +2,13 @@
 # what tests/install.sh installs from Debian's packages.
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo test fmt lint deny doc ci clean
+.PHONY: help build release demo cluster cluster-down test fmt lint deny doc ci clean
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 help: ## Show what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the rota binary for development
 	$(CARGO) build --package rota
@@ -18,6 +18,12 @@ release: ## Build the rota binary for use: target/release/rota
 
 demo: ## Watch real tasks run on real processes; DIR=… names documents, KEEP=1 leaves the server up
 	@demo/run.sh
+
+cluster: ## Start three members of etcd, three nodes and three workers on this machine
+	@deploy/local/cluster.sh up
+
+cluster-down: ## End them; data and logs stay in cluster-data
+	@deploy/local/cluster.sh down
 
 test: ## Install what the tests need and run them all
 	@tests/install.sh
@@ -42,4 +48,4 @@ ci: ## Everything that a change must pass
 
 clean: ## Remove what was built and what the demo and tests left
 	$(CARGO) clean
-	rm -rf rota-data demo-data
+	rm -rf rota-data demo-data cluster-data

@@ -13,6 +13,7 @@ need() {
 need curl curl
 need jq jq
 need chromium chromium
+need ip iproute2
 need etcd etcd-server
 need etcdctl etcd-client
 need python3 python3

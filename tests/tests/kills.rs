@@ -15,13 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-use rota_client::{
-    Client, task,
-    v1::{ListQueuesRequest, ListTasksRequest, create_tasks_response::result},
-};
+use rota_client::Client;
 use rota_tests::{
-    audit::{Ack, Effect, Record, audit},
+    audit::{Ack, Effect, audit},
+    load,
     process::{LOOK, Server},
 };
 use tokio::process::{Child, Command};
@@ -33,9 +30,8 @@ const WORKER_KILLS: usize = 10;
 /// Workers at any time, and what each runs at once.
 const WORKERS: usize = 3;
 const SLOTS: &str = "64";
-/// Clients that submit at once, and tasks in one request.
+/// Clients that submit at once.
 const CLIENTS: usize = 4;
-const BATCH: usize = 50;
 /// Tasks submitted and not yet run, at most: the load lasts as long as the kills do.
 const BACKLOG: usize = 2000;
 /// The whole run ends within.
@@ -90,10 +86,10 @@ impl Run {
         for client in clients {
             acks.extend(client.await.expect("a client"));
         }
-        self.settle().await;
+        load::settle(&self.server.client()).await;
         // What is judged is what a new process finds.
         self.server.kill_and_restart().await;
-        let records = records(&self.server.client()).await;
+        let records = load::records(&self.server.client()).await;
         let verdict = audit(&acks, &self.effects(), &records, &self.killed);
         assert_eq!(verdict.faults, [], "{} faults", verdict.faults.len());
         assert_eq!(verdict.tasks, self.tasks);
@@ -164,21 +160,6 @@ impl Run {
         ran.store(usize::MAX, Ordering::Relaxed);
     }
 
-    /// Waits until nothing is left to be done.
-    async fn settle(&self) {
-        let client = self.server.client();
-        let mut look = tokio::time::interval(LOOK);
-        loop {
-            look.tick().await;
-            let queues = client.list_queues(ListQueuesRequest {}).await.expect("queues").queues;
-            let left =
-                |queue: &rota_client::v1::Queue| queue.scheduled + queue.pending + queue.running;
-            if queues.iter().map(left).sum::<u64>() == 0 {
-                return;
-            }
-        }
-    }
-
     fn logs(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
         (1..=self.started).map(|worker| {
             let name = format!("w{worker}");
@@ -204,52 +185,16 @@ impl Run {
     }
 }
 
-/// A client: submits its share and repeats itself until each task is acknowledged.
+/// A client: submits its share, as far as the backlog allows.
 async fn submit(client: Client, share: Vec<usize>, ran: Arc<AtomicUsize>) -> Vec<Ack> {
     let mut acks = Vec::with_capacity(share.len());
     let mut look = tokio::time::interval(LOOK);
-    for batch in share.chunks(BATCH) {
+    for batch in share.chunks(load::BATCH) {
         while batch[0] > ran.load(Ordering::Relaxed).saturating_add(BACKLOG) {
             look.tick().await;
         }
         let keys: Vec<String> = batch.iter().map(|number| format!("k{number}")).collect();
-        let tasks = || {
-            let named = |key: &String| task("effect").payload_json(key).idempotency_key(key);
-            keys.iter().map(named).collect()
-        };
-        let results = loop {
-            // No answer leaves open what happened: the same is sent again.
-            if let Ok(results) = client.create_tasks(tasks()).await {
-                break results;
-            }
-        };
-        for (key, result) in keys.into_iter().zip(results) {
-            match result.result {
-                Some(result::Result::Task(created)) => acks.push(Ack { key, id: created.id }),
-                other => panic!("{key} was not accepted: {other:?}"),
-            }
-        }
+        acks.extend(load::submit(&client, &keys).await);
     }
     acks
-}
-
-/// Every task that the server knows, with its history.
-async fn records(client: &Client) -> Vec<Record> {
-    let mut tasks = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let request = ListTasksRequest { page_size: 1000, page_token, ..Default::default() };
-        let page = client.list_tasks(request).await.expect("a page");
-        tasks.extend(page.tasks);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    let record = |task: rota_client::v1::Task| async move {
-        let attempts = client.list_attempts(&task.id).await?;
-        let attempts = attempts.into_iter().map(Into::into).collect();
-        Ok::<_, rota_client::ClientError>(Record { status: task.status(), id: task.id, attempts })
-    };
-    stream::iter(tasks).map(record).buffer_unordered(64).try_collect().await.expect("histories")
 }

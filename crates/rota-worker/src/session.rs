@@ -35,7 +35,7 @@ const STARTED_AFTER: Duration = Duration::from_millis(20);
 /// Time for a node to answer the first message.
 const WELCOME: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(3);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// When all is done, the server gets so long to end the stream.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Without a server, a worker whose patience is over waits for one for so long.

@@ -1,7 +1,7 @@
 //! A worker to be killed: its handler writes down that it ran, in a file that only grows, and then
 //! says that it is done.
 //!
-//! `effect-worker URL NAME LOG SLOTS`. A line is `KEY TASK ATTEMPT LEASE_TOKEN`, in one write.
+//! `effect-worker URLS NAME LOG SLOTS`. A line is `KEY TASK ATTEMPT LEASE_TOKEN`, in one write.
 
 use std::{
     fs::{File, OpenOptions},
@@ -22,10 +22,10 @@ const SLOW: Duration = Duration::from_millis(50);
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [url, name, log, slots] = arguments.as_slice() else {
-        return Err("usage: effect-worker URL NAME LOG SLOTS".into());
+        return Err("usage: effect-worker URLS NAME LOG SLOTS".into());
     };
     let log = Arc::new(OpenOptions::new().append(true).create(true).open(log)?);
-    let worker = Worker::builder(Client::connect([url.clone()])?)
+    let worker = Worker::builder(Client::connect(url.split(','))?)
         .name(name)
         .slots(slots.parse()?)
         .handler("effect", move |context: TaskContext, key: String| {

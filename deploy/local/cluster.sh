@@ -1,0 +1,152 @@
+#!/usr/bin/env bash
+# A whole cluster on this machine, in the background: three members of etcd, three nodes, three
+# workers. `cluster.sh up` starts what does not run, `cluster.sh down` ends all of it; data and logs
+# are in ./cluster-data (or CLUSTER_DIR), and stay there.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+dir=$(realpath -m "${CLUSTER_DIR:-cluster-data}")
+rota=$(realpath -m "${CARGO_TARGET_DIR:-target}/release/rota")
+client_ports=(12379 22379 32379)
+peer_ports=(12380 22380 32380)
+node_ports=(7420 7421 7422)
+# What etcd takes in one transaction and in one request; the nodes must know both.
+txn_ops=10000
+request_bytes=8388608
+
+urls=$(printf 'http://127.0.0.1:%s,' "${node_ports[@]}")
+urls=${urls%,}
+
+need() {
+    local missing=()
+    command -v etcd >/dev/null || missing+=(etcd-server)
+    command -v etcdctl >/dev/null || missing+=(etcd-client)
+    command -v curl >/dev/null || missing+=(curl)
+    [ ${#missing[@]} -eq 0 ] && return
+    local as_root=()
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || {
+            echo "The cluster needs these Debian packages, and this is neither root nor is there sudo: ${missing[*]}" >&2
+            exit 1
+        }
+        as_root=(sudo)
+    fi
+    echo "Installing ${missing[*]}"
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# Whether the process of that name runs, and is ours: a number may have passed to another process.
+runs() {
+    local pid
+    pid=$(cat "$dir/run/$1.pid" 2>/dev/null) || return 1
+    tr '\0' ' ' <"/proc/$pid/environ" 2>/dev/null | grep -q "ROTA_CLUSTER_PROCESS=$dir/$1 "
+}
+
+start() {
+    local name=$1
+    shift
+    runs "$name" && return
+    ROTA_CLUSTER_PROCESS="$dir/$name" setsid nohup "$@" >>"$dir/log/$name.log" 2>&1 </dev/null &
+    echo $! >"$dir/run/$name.pid"
+}
+
+names() {
+    printf 'worker-%s\n' 1 2 3
+    printf 'node-%s\n' 1 2 3
+    printf 'etcd-%s\n' 1 2 3
+}
+
+wait_ready() {
+    local url=$1 name=$2
+    for _ in $(seq 150); do
+        curl -fs -o /dev/null --max-time 2 "$url" && return
+        runs "$name" || break
+        sleep 0.2
+    done
+    echo "$name did not become ready; the end of its log:" >&2
+    tail -n 5 "$dir/log/$name.log" >&2
+    exit 1
+}
+
+up() {
+    need
+    cargo build --quiet --release --package rota --locked
+    mkdir -p "$dir/run" "$dir/log"
+    local members='' endpoints='' i
+    for i in 0 1 2; do
+        members+="etcd-$((i + 1))=http://127.0.0.1:${peer_ports[$i]},"
+        endpoints+="127.0.0.1:${client_ports[$i]},"
+    done
+    for i in 0 1 2; do
+        local client=http://127.0.0.1:${client_ports[$i]} peer=http://127.0.0.1:${peer_ports[$i]}
+        start "etcd-$((i + 1))" etcd --name "etcd-$((i + 1))" --data-dir "$dir/etcd-$((i + 1))" \
+            --listen-client-urls "$client" --advertise-client-urls "$client" \
+            --listen-peer-urls "$peer" --initial-advertise-peer-urls "$peer" \
+            --initial-cluster "${members%,}" --initial-cluster-token rota-local \
+            --max-txn-ops "$txn_ops" --max-request-bytes "$request_bytes"
+    done
+    for i in 0 1 2; do
+        wait_ready "http://127.0.0.1:${client_ports[$i]}/health" "etcd-$((i + 1))"
+    done
+    for i in 0 1 2; do
+        start "node-$((i + 1))" "$rota" server --node "node-$((i + 1))" \
+            --listen "127.0.0.1:${node_ports[$i]}" --store "etcd://${endpoints%,}/rota" \
+            --store-txn-ops-max "$txn_ops" --store-request-bytes-max "$request_bytes"
+    done
+    for i in 0 1 2; do
+        wait_ready "http://127.0.0.1:${node_ports[$i]}/readyz" "node-$((i + 1))"
+    done
+    for i in 1 2 3; do
+        start "worker-$i" "$rota" worker --name "worker-$i" --url "$urls" --allow-command
+    done
+    for i in 1 2 3; do
+        for _ in $(seq 100); do
+            "$rota" workers list --url "$urls" 2>/dev/null | grep -q "worker-$i" && break
+            sleep 0.1
+        done
+    done
+    cat <<END
+A cluster runs: three members of etcd, three nodes, three workers.
+
+  nodes    ${node_ports[*]/#/http://127.0.0.1:}    (docs at /docs)
+  etcd     ${client_ports[*]/#/127.0.0.1:}
+  logs     ${dir}/log
+
+Try:
+  $rota cluster
+  $rota task create command --payload '{"argv": ["date"]}'
+  $rota task list
+  $rota cluster transfer
+  kill -9 \$(cat ${dir}/run/node-1.pid)    # the others go on; make cluster starts it again
+  ETCDCTL_API=3 etcdctl --endpoints 127.0.0.1:${client_ports[0]} get --prefix rota/ --keys-only
+
+End it with: make cluster-down
+END
+}
+
+down() {
+    local name ended=0
+    for name in $(names); do
+        if runs "$name"; then
+            kill "$(cat "$dir/run/$name.pid")" && ended=$((ended + 1))
+        fi
+        # Workers first, so that they hand back what they hold; then the nodes; then the store.
+        for _ in $(seq 150); do
+            runs "$name" || break
+            sleep 0.1
+        done
+        if runs "$name"; then
+            kill -9 "$(cat "$dir/run/$name.pid")"
+        fi
+        rm -f "$dir/run/$name.pid"
+    done
+    echo "Ended $ended processes. Data and logs are still in $dir."
+}
+
+case ${1:-} in
+    up) up ;;
+    down) down ;;
+    *) echo "usage: $0 up|down" >&2; exit 2 ;;
+esac
