@@ -39,6 +39,9 @@
 //! Version 3.4 or later. `--max-txn-ops` and `--quota-backend-bytes` must be at least what the
 //! options say. With authentication, the user needs to read and write the prefix. etcd's own
 //! automatic compaction is not needed: the leader compacts.
+//!
+//! A backup that is restored takes revisions back, and so epochs and lease tokens: restore it while
+//! no node runs.
 
 mod backoff;
 mod changes;

@@ -17,8 +17,11 @@ use super::{
     wire::CompactionRequest,
 };
 
-/// Under pressure, followers that are behind get this long.
-const HISTORY_MIN: Duration = Duration::from_secs(5);
+/// Under pressure, followers that are behind or read a snapshot get this long.
+const HISTORY_MIN: Duration = Duration::from_secs(15);
+
+/// How often there is something to compact, at least.
+const STEP_MAX: Duration = Duration::from_secs(5);
 
 /// The part of the quota beyond which there is pressure.
 const PRESSURE: f64 = 0.5;
@@ -28,7 +31,7 @@ pub(super) enum Never {}
 /// Compacts again and again. Cancel safe.
 pub(super) async fn run(shared: &Shared) -> Never {
     let mut commits = Commits::default();
-    let step = (shared.options.history / 20).clamp(Duration::from_millis(100), HISTORY_MIN);
+    let step = (shared.options.history / 20).clamp(Duration::from_millis(100), STEP_MAX);
     loop {
         sleep(step).await;
         if let Err(fault) = compact(shared, &mut commits).await {

@@ -142,6 +142,23 @@ async fn a_deposed_leader_stops_in_time_and_writes_nothing() {
     b.put(new.fence(), seq.next(), "by b again").await.unwrap();
 }
 
+/// All threads of the runtime that serves requests are blocked for longer than the lease lasts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_too_busy_for_anything_keeps_its_lease() {
+    let etcd = Etcd::start();
+    let (a, b) = (Node::new("a", options(&etcd)), Node::new("b", options(&etcd)));
+    let leading = a.lead().await;
+    a.put(leading.fence(), a.next().await, "1").await.unwrap();
+    let standing = b.stand().await;
+    let busy = || tokio::spawn(async { std::thread::park_timeout(TTL * 2) });
+    let (one, other) = (busy(), busy());
+    one.await.unwrap();
+    other.await.unwrap();
+    assert!(!standing.is_finished(), "the lease expired");
+    assert!(futures_util::poll!(std::pin::pin!(leading.lost())).is_pending());
+    a.put(leading.fence(), a.next().await, "2").await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_whose_key_is_taken_away_hears_of_it() {
     let etcd = Etcd::start();

@@ -225,3 +225,45 @@ async fn the_status_does_not_wait_for_a_silent_etcd() {
     etcd.resume();
     within(async { while a.store.status().await.problem.is_some() {} }).await;
 }
+
+/// Three members of etcd, and a node that is connected to the one that dies.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_of_etcd_may_be_lost_and_a_majority_may_come_back() {
+    let mut members = Etcd::cluster();
+    let mut options = members[0].options();
+    options.endpoints = members.iter().map(Etcd::endpoint).collect();
+    options.leader_ttl = Duration::from_secs(30);
+    let a = Node::new("a", options.clone());
+    let leading = a.lead().await;
+    let mut changes = a.store.watch(Revision(0)).await.unwrap();
+    let mut revisions = vec![a.put_until_landed(leading.fence(), "1").await];
+    members[0].kill();
+    revisions.push(a.put_until_landed(leading.fence(), "2").await);
+    // Without a majority nothing is acknowledged, and nothing waits for longer than it may.
+    members[1].kill();
+    let seq = BatchSeq(3);
+    let begin = Instant::now();
+    let refused = a.put(leading.fence(), seq, "3").await;
+    assert!(
+        matches!(refused, Err(CommitError::Ambiguous(_) | CommitError::Unavailable(_))),
+        "{refused:?}"
+    );
+    assert!(begin.elapsed() < options.timeout * 3, "took {:?}", begin.elapsed());
+    assert!(a.store.status().await.problem.is_some());
+    let starting = [members[0].begin(), members[1].begin()];
+    for (member, starting) in members.iter_mut().zip(starting) {
+        member.came_back(starting);
+    }
+    // The refused batch may have landed all the same; the watch shows each that did, once.
+    revisions.push(a.put_until_landed(leading.fence(), "4").await);
+    let mut seq = BatchSeq(0);
+    let mut seen = Vec::new();
+    while seen.last() != revisions.last() {
+        let change = within(changes.next()).await.unwrap().unwrap();
+        seq = seq.next();
+        assert_eq!(change.head.seq, seq);
+        seen.push(change.revision);
+    }
+    assert!(revisions.iter().all(|revision| seen.contains(revision)));
+    assert_eq!(a.value().await.unwrap(), "4");
+}

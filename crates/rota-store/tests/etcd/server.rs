@@ -42,14 +42,37 @@ impl Etcd {
 
     /// Starts one that is reached by that scheme.
     pub(crate) fn secured(scheme: &'static str, arguments: &[&str]) -> Self {
-        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        Self::members(scheme, 1, arguments).remove(0)
+    }
+
+    /// Starts a cluster of three.
+    pub(crate) fn cluster() -> [Self; 3] {
+        let members = Self::members("http", 3, &[]);
+        members.try_into().map_err(|_| "three were asked for").unwrap()
+    }
+
+    fn members(scheme: &'static str, count: usize, arguments: &[&str]) -> Vec<Self> {
         // Another process may take a port between our finding it free and etcd's using it.
         for _ in 0..10 {
-            let dir = tempfile::tempdir().unwrap();
-            let ports = (free_port(), free_port());
-            if let Some(process) = run(dir.path(), scheme, ports, &arguments) {
-                return Self { dir, arguments, scheme, ports, process };
-            }
+            let ports: Vec<(u16, u16)> = (0..count).map(|_| (free_port(), free_port())).collect();
+            let peers = ports.iter().map(|(_, peer)| format!("m{peer}=http://127.0.0.1:{peer}"));
+            let peers = format!("--initial-cluster={}", peers.collect::<Vec<_>>().join(","));
+            let arguments = arguments.iter().map(ToString::to_string);
+            let arguments: Vec<String> = arguments.chain([peers]).collect();
+            let dirs: Vec<TempDir> = ports.iter().map(|_| tempfile::tempdir().unwrap()).collect();
+            // None of several serves before the others are there.
+            let started: Vec<_> = std::iter::zip(&dirs, &ports)
+                .map(|(dir, ports)| spawn(dir.path(), scheme, *ports, &arguments))
+                .collect();
+            let started: Option<Vec<_>> = started.into_iter().map(serving).collect();
+            let Some(started) = started else { continue };
+            let members = std::iter::zip(std::iter::zip(dirs, ports), started);
+            return members
+                .map(|((dir, ports), process)| {
+                    let arguments = arguments.clone();
+                    Self { dir, arguments, scheme, ports, process }
+                })
+                .collect();
         }
         panic!("etcd does not start; is it installed? (tests/install.sh)");
     }
@@ -72,8 +95,18 @@ impl Etcd {
 
     /// Starts it again on its data.
     pub(crate) fn restart(&mut self) {
-        let again = run(self.dir.path(), self.scheme, self.ports, &self.arguments);
-        self.process = again.expect("etcd starts again");
+        let starting = self.begin();
+        self.came_back(starting);
+    }
+
+    /// Waits until what was begun serves.
+    pub(crate) fn came_back(&mut self, starting: Starting) {
+        self.process = serving(starting).expect("etcd starts again");
+    }
+
+    /// Starts it again on its data, without waiting until it serves.
+    pub(crate) fn begin(&self) -> Starting {
+        spawn(self.dir.path(), self.scheme, self.ports, &self.arguments)
     }
 
     /// Stops it in its tracks; connections stay open and nothing answers.
@@ -113,21 +146,18 @@ impl Etcd {
     }
 }
 
-/// Starts the process and waits until it serves; nothing if it ends instead.
-fn run(
-    dir: &Path,
-    scheme: &str,
-    (client, peer): (u16, u16),
-    arguments: &[String],
-) -> Option<Child> {
+/// A process that may come to serve.
+pub(crate) type Starting = (Child, mpsc::Receiver<()>);
+
+fn spawn(dir: &Path, scheme: &str, (client, peer): (u16, u16), arguments: &[String]) -> Starting {
     let clients = format!("{scheme}://127.0.0.1:{client}");
     let peers = format!("http://127.0.0.1:{peer}");
     let mut process = Command::new("etcd")
         .arg("--data-dir")
         .arg(dir.join("data"))
+        .args(["--name", &format!("m{peer}")])
         .args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients])
         .args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers])
-        .args(["--initial-cluster", &format!("default={peers}")])
         // A single member need not wait for the votes of others.
         .args(["--heartbeat-interval", "50", "--election-timeout", "500"])
         .args(arguments)
@@ -146,6 +176,11 @@ fn run(
             }
         }
     });
+    (process, is_serving)
+}
+
+/// The process when it serves; nothing if it ends instead.
+fn serving((mut process, is_serving): Starting) -> Option<Child> {
     if is_serving.recv_timeout(START).is_ok() {
         Some(process)
     } else {
