@@ -22,7 +22,7 @@ use super::{
     wire::{LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest},
 };
 
-/// Renewals in the time that a lease lasts: so many may fail but one.
+/// Renewals in the time for which a lease can be relied on: all of them but one may fail.
 const RENEWALS: u32 = 4;
 
 /// How long revoking may take; the lease expires anyway.

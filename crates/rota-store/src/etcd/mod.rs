@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! The table of keys is in [`layout`]; `etcdctl get --prefix rota/` shows them. A batch is one
+//! The table of keys is in `layout.rs`; `etcdctl get --prefix rota/` shows them. A batch is one
 //! transaction, so all that it changes has one revision, and that is the [`Revision`] of the commit.
 //!
 //! # Fencing
@@ -14,12 +14,12 @@
 //! because a key that is created again has another creation revision.
 //!
 //! So that a leader also *stops* in time, it counts its lease by the monotonic clock from when a
-//! renewal was sent ([`lease`]). The lease, the observation of the leader's key and the upkeep have
+//! renewal was sent (`lease.rs`). The lease, the observation of the leader's key and the upkeep have
 //! a thread and a connection of their own, so that no load of the node delays them.
 //!
 //! # Batches that got no answer
 //!
-//! [`writer`] tells how it is made certain whether they landed.
+//! `writer.rs` tells how it is made certain whether they landed.
 //!
 //! # What errors mean
 //!
@@ -82,6 +82,7 @@ use self::{
     link::Link,
     observer::Seen,
     snapshot::EtcdSnapshot,
+    status::Inquiry,
     writer::{Requests, Writer},
 };
 use crate::{
@@ -111,6 +112,7 @@ struct Shared {
     control: Link,
     /// For questions after etcd's health, which must not wait for anything.
     status: Link,
+    inquiry: Inquiry,
     /// Where the control thread's tasks run.
     control_runtime: Handle,
     tasks: TaskTracker,
@@ -151,6 +153,7 @@ impl EtcdStore {
             reads: Link::new("reads", &options),
             control: Link::new("control", &options),
             status: Link::new("status", &options),
+            inquiry: Inquiry::default(),
             options,
             control_runtime,
             tasks,

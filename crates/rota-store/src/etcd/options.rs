@@ -19,8 +19,8 @@ const BATCH_BYTES_MIN: usize = 64 * 1024;
 /// Settings of [`crate::etcd::EtcdStore`]. All nodes of a cluster share `endpoints` and `prefix`.
 #[derive(Debug, Clone)]
 pub struct EtcdOptions {
-    /// The members of etcd, each as `host:port`. Every connection goes to one of them and moves on
-    /// to the next when it fails.
+    /// The members of etcd, each as `host:port`. Every connection goes to the first of them and moves
+    /// on to the next when that fails; so nodes that name them in another order share the load out.
     pub endpoints: Vec<String>,
     /// What all keys begin with, without slashes at its ends; `rota` makes keys like
     /// `rota/leader`. Several clusters of Rota can share one etcd under different prefixes.

@@ -3,7 +3,7 @@
 //!
 //! etcd 3.4 walks its index over the whole rest of a range for each request, however few entries are
 //! asked for. So whoever reads page after page gets them out of ever larger parts that were read
-//! ahead. And it sorts downwards by fetching the whole range; [`descend`](super::descend) says how
+//! ahead. And it sorts downwards by fetching the whole range; [`descend`] says how
 //! that is avoided.
 
 use std::sync::{

@@ -1,8 +1,11 @@
 //! How etcd is, asked when somebody wants to know.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use super::{
     Shared,
@@ -14,9 +17,10 @@ use super::{
 use crate::store::StoreStatus;
 
 /// How long one member of etcd has for its answer.
-const PATIENCE: Duration = Duration::from_millis(400);
+const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long all of it may take.
+/// How long who wants to know waits. The question goes on without them, so that a connection that
+/// takes longer to make is there for the next one.
 const LIMIT: Duration = Duration::from_millis(900);
 
 /// The database is said to be full to its last free page when its file is so near to the quota:
@@ -36,8 +40,14 @@ pub(super) async fn status(shared: &Arc<Shared>) -> StoreStatus {
         status.problem = Some(error.to_string());
         return status;
     }
-    status.problem = match timeout(LIMIT, ask(&shared.status, PATIENCE)).await {
-        Ok(Ok(answer)) => {
+    let mut answer = shared.inquiry.put(shared);
+    let answer = match timeout(LIMIT, answer.wait_for(Option::is_some)).await {
+        Ok(Ok(answer)) => answer.clone(),
+        // Nobody asks any more, or it takes too long.
+        Ok(Err(_)) | Err(_) => None,
+    };
+    status.problem = match answer {
+        Some(Ok(answer)) => {
             let quota = match layout::unsigned(answer.db_size_quota) {
                 0 => shared.options.quota_bytes,
                 told => told,
@@ -50,10 +60,40 @@ pub(super) async fn status(shared: &Arc<Shared>) -> StoreStatus {
             });
             problem(&answer).or_else(|| shared.trouble())
         }
-        Ok(Err(fault)) => Some(fault.reason()),
-        Err(_) => Some(format!("etcd did not answer within {LIMIT:?}")),
+        Some(Err(fault)) => Some(fault.reason()),
+        None => Some(format!("etcd did not answer within {LIMIT:?}")),
     };
     status
+}
+
+/// The question that is being asked, which all share who want to know meanwhile.
+#[derive(Default)]
+pub(super) struct Inquiry(Mutex<Option<watch::Receiver<Answer>>>);
+
+type Answer = Option<Result<StatusResponse, Fault>>;
+
+impl Inquiry {
+    fn put(&self, shared: &Arc<Shared>) -> watch::Receiver<Answer> {
+        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pending = |asked: &watch::Receiver<Answer>| {
+            asked.borrow().is_none() && asked.has_changed().is_ok()
+        };
+        if let Some(asked) = current.as_ref().filter(|asked| pending(asked)) {
+            return asked.clone();
+        }
+        let (answer, asked) = watch::channel(None);
+        *current = Some(asked.clone());
+        let shared = Arc::clone(shared);
+        shared.clone().tasks.spawn(async move {
+            let told = tokio::select! {
+                biased;
+                () = shared.stop.cancelled() => return,
+                told = ask(&shared.status, PATIENCE) => told,
+            };
+            answer.send_replace(Some(told));
+        });
+        asked
+    }
 }
 
 /// What the member says of itself to which the link goes.
