@@ -41,6 +41,12 @@ const ROOMS: &[Room] = &[
         because: "the wire contract holds no logic, so that clients need nothing but it",
     },
     Room {
+        name: "rota-trace",
+        may: &[],
+        tests_may: &[],
+        because: "spans are written about what others do; where they go is the binary's choice",
+    },
+    Room {
         name: "rota-engine",
         may: &["rota-core", "rota-store"],
         tests_may: &[],
@@ -48,7 +54,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "rota-server",
-        may: &["rota-core", "rota-engine", "rota-proto"],
+        may: &["rota-core", "rota-engine", "rota-proto", "rota-trace"],
         tests_may: &["rota-store"],
         because: "the server sees the engine alone; which store is behind it is the binary's choice",
     },
@@ -60,7 +66,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "rota-worker",
-        may: &["rota-client", "rota-proto"],
+        may: &["rota-client", "rota-proto", "rota-trace"],
         tests_may: &["rota-engine", "rota-server", "rota-store"],
         because: "a worker reaches the cluster through the client alone, never a store or an engine",
     },
@@ -73,6 +79,7 @@ const ROOMS: &[Room] = &[
             "rota-proto",
             "rota-server",
             "rota-store",
+            "rota-trace",
             "rota-worker",
         ],
         tests_may: &[],
@@ -155,9 +162,14 @@ const FENCES: &[Fence] = &[
         because: "gRPC ends at the server, and in the store, whose etcd is spoken to by it",
     },
     Fence {
-        crates: &["clap", "clap_complete", "comfy-table", "indicatif", "toml"],
+        crates: &["clap", "clap_complete", "comfy-table", "indicatif", "ratatui", "toml"],
         rooms: Rooms::Only(&["rota", "rota-demo"]),
         because: "flags, configuration files and drawing belong to programs, not to libraries",
+    },
+    Fence {
+        crates: &["opentelemetry-otlp", "opentelemetry_sdk"],
+        rooms: Rooms::Only(&["rota"]),
+        because: "where traces go is the program's choice; libraries write spans by rota-trace",
     },
     Fence {
         crates: &["mimalloc", "tikv-jemallocator", "tracing-subscriber"],

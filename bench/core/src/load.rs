@@ -109,6 +109,7 @@ impl Load {
                 policy: Policy::default(),
                 binds: Binds::default(),
                 fingerprint: 0,
+                trace: None,
             };
             let submit = Submit {
                 spec: Arc::new(spec),

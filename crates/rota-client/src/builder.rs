@@ -2,10 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::HeaderValue;
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    metadata::AsciiMetadataValue,
+    transport::{Channel, Endpoint},
+};
 
-use crate::{client::Client, error::ClientError, nodes::Nodes};
+use crate::{
+    client::Client,
+    error::ClientError,
+    nodes::{Nodes, Said},
+};
 
 /// A node that answers no ping for so long is left for another: soon enough for a worker to come
 /// back within the TTL of its session (10 s by default).
@@ -16,7 +22,7 @@ const PING_WAIT: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub struct Builder {
     addresses: Vec<String>,
-    token: Option<HeaderValue>,
+    token: Option<AsciiMetadataValue>,
     connect_timeout: Duration,
     request_timeout: Duration,
     patience: Duration,
@@ -37,7 +43,7 @@ impl Builder {
     /// unknown.
     #[must_use]
     pub fn token(mut self, token: &str) -> Self {
-        let header = HeaderValue::try_from(format!("Bearer {token}")).ok();
+        let header = AsciiMetadataValue::try_from(format!("Bearer {token}")).ok();
         self.token = header.map(|mut header| {
             header.set_sensitive(true);
             header
@@ -73,7 +79,7 @@ impl Builder {
         let channels: Result<Vec<_>, _> =
             self.addresses.iter().map(|address| channel(address, self.connect_timeout)).collect();
         let addresses = self.addresses.join(", ");
-        let nodes = Nodes::new(channels?, addresses, self.token, self.patience);
+        let nodes = Nodes::new(channels?, addresses, Said::new(self.token), self.patience);
         Ok(Client { nodes: Arc::new(nodes), request_timeout: self.request_timeout })
     }
 }

@@ -59,6 +59,14 @@ impl Client {
         Builder::new(addresses.into_iter().map(Into::into).collect())
     }
 
+    /// The same client, whose calls say that they belong to this place in a trace: W3C trace context
+    /// as in the headers `traceparent` and `tracestate`. Tasks that it creates carry it on. A text
+    /// that cannot stand in a header is left out.
+    #[must_use]
+    pub fn traced(&self, parent: &str, state: &str) -> Self {
+        Self { nodes: Arc::new(self.nodes.traced(parent, state)), ..self.clone() }
+    }
+
     /// The addresses it was given, for messages.
     #[must_use]
     pub fn addresses(&self) -> &str {

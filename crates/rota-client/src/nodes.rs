@@ -5,14 +5,17 @@
 
 use std::{
     future::Future,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use http::HeaderValue;
 use tokio::time::Instant;
 use tonic::{
     Request, Response, Status,
+    metadata::AsciiMetadataValue,
     service::{Interceptor, interceptor::InterceptedService},
     transport::Channel,
 };
@@ -43,16 +46,32 @@ pub type Connection = InterceptedService<Channel, Head>;
 /// What each request says beside itself: the token, and how long the client waits.
 #[derive(Clone)]
 pub struct Head {
-    token: Option<HeaderValue>,
+    said: Arc<Said>,
     timeout: Option<Duration>,
+}
+
+/// What all requests of a client say.
+#[derive(Clone, Default)]
+pub(crate) struct Said {
+    token: Option<AsciiMetadataValue>,
+    trace: [Option<AsciiMetadataValue>; 2],
+}
+
+impl Said {
+    pub(crate) fn new(token: Option<AsciiMetadataValue>) -> Self {
+        Self { token, ..Self::default() }
+    }
 }
 
 impl Interceptor for Head {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(token) = &self.token {
-            let token = token.as_bytes().try_into();
-            let token = token.map_err(|_| Status::internal("the token is not a header"))?;
-            let _ = request.metadata_mut().insert::<&str>("authorization", token);
+        let [parent, state] = &self.said.trace;
+        let said =
+            [("authorization", &self.said.token), ("traceparent", parent), ("tracestate", state)];
+        for (name, value) in said {
+            if let Some(value) = value {
+                let _ = request.metadata_mut().insert(name, value.clone());
+            }
         }
         if let Some(timeout) = self.timeout {
             request.set_timeout(timeout);
@@ -63,17 +82,18 @@ impl Interceptor for Head {
 
 impl std::fmt::Debug for Head {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let token = if self.token.is_some() { "hidden" } else { "none" };
+        let token = if self.said.token.is_some() { "hidden" } else { "none" };
         f.debug_struct("Head").field("token", &token).field("timeout", &self.timeout).finish()
     }
 }
 
 /// All nodes, and the one that is asked now.
+#[derive(Clone)]
 pub(crate) struct Nodes {
     channels: Vec<Channel>,
     addresses: String,
-    current: AtomicUsize,
-    token: Option<HeaderValue>,
+    current: Arc<AtomicUsize>,
+    said: Arc<Said>,
     patience: Duration,
 }
 
@@ -82,10 +102,17 @@ impl Nodes {
     pub(crate) fn new(
         channels: Vec<Channel>,
         addresses: String,
-        token: Option<HeaderValue>,
+        said: Said,
         patience: Duration,
     ) -> Self {
-        Self { channels, addresses, current: AtomicUsize::new(0), token, patience }
+        Self { channels, addresses, current: Arc::default(), said: Arc::new(said), patience }
+    }
+
+    /// The same nodes and connections, with another place in a trace.
+    pub(crate) fn traced(&self, parent: &str, state: &str) -> Self {
+        let text = |text: &str| text.parse().ok().filter(|_| !text.is_empty());
+        let said = Said { trace: [text(parent), text(state)], ..Said::clone(&self.said) };
+        Self { said: Arc::new(said), ..self.clone() }
     }
 
     pub(crate) fn addresses(&self) -> &str {
@@ -99,7 +126,7 @@ impl Nodes {
     /// The channel of a node. Any number names one.
     pub(crate) fn connection(&self, node: usize, timeout: Option<Duration>) -> Connection {
         let channel = self.channels[node % self.channels.len()].clone();
-        InterceptedService::new(channel, Head { token: self.token.clone(), timeout })
+        InterceptedService::new(channel, Head { said: self.said.clone(), timeout })
     }
 
     /// That node failed: the next one is asked from here on, unless another call noticed first.

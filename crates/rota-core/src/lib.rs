@@ -30,5 +30,5 @@ pub use record::{
     AttemptRecord, DoneRecord, EndKind, Failure, FailureReason, LeaseEnd, LeaseRecord, LiveRecord,
     QueueRecord,
 };
-pub use task::{Binds, Priority, TaskSpec};
+pub use task::{Binds, Priority, TaskSpec, Trace};
 pub use time::{Millis, MonoTime, Now, WallTime};

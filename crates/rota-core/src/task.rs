@@ -30,6 +30,18 @@ pub struct TaskSpec {
     pub binds: Binds,
     /// A hash of what the client asked for, to tell a repeat from a conflict.
     pub fingerprint: u64,
+    /// Where it belongs in a trace of its client's.
+    pub trace: Option<Box<Trace>>,
+}
+
+/// A place in a trace, as W3C trace context writes it. Carried from the client to the workers and
+/// never looked at on the way; a repeat of a task may name another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    /// `traceparent`, 55 bytes.
+    pub parent: Box<str>,
+    /// `tracestate`, up to 512 bytes; empty for none.
+    pub state: Box<str>,
 }
 
 /// Names of the client's own by which a task can be found again and a repeat of it recognised.

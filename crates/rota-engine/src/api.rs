@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use rota_core::{
     Binds, Failure, HeldLease, LeaseToken, Millis, Name, NameError, Policy, Priority, Refusal,
-    SessionId, Status, StopReason, TaskId, TaskSpec, Waiting, WallTime,
+    SessionId, Status, StopReason, TaskId, TaskSpec, Trace, Waiting, WallTime,
 };
 use rota_store::{Member, Seat, StoreError, StoreStatus};
 use tokio::sync::mpsc;
@@ -31,6 +31,8 @@ pub struct NewTask {
     pub expires_at: Option<WallTime>,
     /// What it asks for.
     pub policy: Policy,
+    /// Where it belongs in a trace; no part of what tells a repeat from a conflict.
+    pub trace: Option<Box<Trace>>,
 }
 
 /// When a task is due.

@@ -6,7 +6,7 @@ use prost::Message;
 use rota_core::{
     AttemptRecord, Binding, Binds, DoneRecord, EndKind, Failure, FailureReason, Jitter, LeaseEnd,
     LeaseRecord, LeaseToken, LiveRecord, Millis, Name, Policy, Priority, QueueRecord, RetryPolicy,
-    SessionId, Status, TaskId, TaskSpec, WallTime,
+    SessionId, Status, TaskId, TaskSpec, Trace, WallTime,
 };
 
 /// A record's bytes are not what this version writes.
@@ -72,6 +72,16 @@ struct SpecMessage {
     idempotency_key: Option<String>,
     #[prost(fixed64, tag = "11")]
     fingerprint: u64,
+    #[prost(message, optional, tag = "12")]
+    trace: Option<TraceMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TraceMessage {
+    #[prost(string, tag = "1")]
+    parent: String,
+    #[prost(string, tag = "2")]
+    state: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -372,6 +382,10 @@ pub(crate) fn encode_spec(spec: &TaskSpec) -> Bytes {
         name: name.to_string(),
         value: value.to_string(),
     };
+    let trace = |trace: &Trace| TraceMessage {
+        parent: trace.parent.to_string(),
+        state: trace.state.to_string(),
+    };
     bytes_of(&SpecMessage {
         id: spec.id.as_u64(),
         queue: spec.queue.to_string(),
@@ -384,12 +398,16 @@ pub(crate) fn encode_spec(spec: &TaskSpec) -> Bytes {
         client_id: client_id(&spec.binds),
         idempotency_key: idempotency_key(&spec.binds),
         fingerprint: spec.fingerprint,
+        trace: spec.trace.as_deref().map(trace),
     })
 }
 
 pub(crate) fn decode_spec(bytes: &Bytes) -> Decoded<TaskSpec> {
     let message: SpecMessage = parse(bytes)?;
     let label = |label: LabelMessage| Ok((name(&label.name)?, label.value.into_boxed_str()));
+    let trace = |trace: TraceMessage| {
+        Box::new(Trace { parent: trace.parent.into(), state: trace.state.into() })
+    };
     Ok(TaskSpec {
         id: task_id(message.id)?,
         queue: name(&message.queue)?,
@@ -401,6 +419,7 @@ pub(crate) fn decode_spec(bytes: &Bytes) -> Decoded<TaskSpec> {
         policy: policy(message.policy)?,
         binds: binds(message.client_id, message.idempotency_key)?,
         fingerprint: message.fingerprint,
+        trace: message.trace.map(trace),
     })
 }
 

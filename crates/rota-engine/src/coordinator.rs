@@ -489,5 +489,6 @@ fn spec_of(submission: Submission, id: rota_core::TaskId, now: Now) -> TaskSpec 
         policy: task.policy,
         binds: task.binds,
         fingerprint,
+        trace: task.trace,
     }
 }

@@ -15,6 +15,7 @@ mod limits;
 mod log;
 mod rest;
 mod serve;
+mod trace;
 mod validate;
 mod wire;
 

@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rota_engine::Engine;
+use rota_trace::Tracer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +51,8 @@ pub struct ServerOptions {
     pub insecure_no_auth: bool,
     /// Through which clients see and change what is logged; without, they cannot.
     pub log: Option<Arc<dyn LogControl>>,
+    /// Writes spans of submissions and waits.
+    pub tracer: Tracer,
 }
 
 impl Default for ServerOptions {
@@ -60,6 +63,7 @@ impl Default for ServerOptions {
             tokens: Tokens::default(),
             insecure_no_auth: false,
             log: None,
+            tracer: Tracer::default(),
         }
     }
 }
@@ -111,6 +115,7 @@ impl Server {
             peers,
             stop: stop.clone(),
             log: self.options.log,
+            tracer: self.options.tracer,
         };
         let app = door::app(services, self.options.tokens, self.local).await?;
         let connections = Connections::new(app, limits, stop.clone());

@@ -190,6 +190,7 @@ pub(crate) fn worker(view: &SessionView) -> v1::Worker {
 /// What a worker is to do. The task is named by the id that Rota gave it, which reports repeat.
 pub(crate) fn dispatch(task: Dispatched) -> v1::Dispatch {
     let spec = task.spec;
+    let trace = spec.trace.as_deref();
     let labels = spec.labels.iter().map(|(name, value)| (name.to_string(), value.to_string()));
     v1::Dispatch {
         task_id: spec.id.to_string(),
@@ -204,6 +205,8 @@ pub(crate) fn dispatch(task: Dispatched) -> v1::Dispatch {
         created_at: Some(date(spec.created_at)),
         run_at: Some(date(task.run_at)),
         shown_id: spec.shown_id(),
+        traceparent: trace.map(|trace| trace.parent.to_string()).unwrap_or_default(),
+        tracestate: trace.map(|trace| trace.state.to_string()).unwrap_or_default(),
     }
 }
 

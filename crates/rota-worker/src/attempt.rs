@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::FutureExt;
 use rota_proto::v1::{self, report::Outcome as Wire};
+use rota_trace::{Role, Span, TraceContext, Tracer};
 use tokio::sync::mpsc;
 use tracing::{debug, field::debug, info};
 
@@ -28,12 +29,16 @@ pub(crate) async fn run(
     context: TaskContext,
     payload: Bytes,
     events: mpsc::UnboundedSender<Event>,
+    span: Option<Span>,
 ) {
     let started_at = SystemTime::now();
     let _guard = SayAnyhow { context: &context, started_at, events: &events };
     let (task, queue, attempt) = (context.task_id(), context.queue(), context.attempt());
     debug!(task, queue, kind = context.kind(), attempt, "started");
     let outcome = supervise(handler, &context, payload).await;
+    if let Some(span) = span {
+        end(span, &outcome, context.stop_reason());
+    }
     say(&context, started_at, outcome, &events);
 }
 
@@ -85,6 +90,38 @@ fn note(context: &TaskContext, outcome: &Outcome) {
             info!(task, queue, attempt, stopped, error, "an attempt did not succeed");
         }
     }
+}
+
+/// Begins the span of an attempt, and says what the handler belongs under. Only for a task that
+/// belongs to a trace: nobody asked to see the others.
+pub(crate) fn span(
+    tracer: &Tracer,
+    task: &v1::Dispatch,
+    worker: &str,
+) -> (Option<TraceContext>, Option<Span>) {
+    let Some(parent) = TraceContext::parse(&task.traceparent, &task.tracestate) else {
+        return (None, None);
+    };
+    let Some(mut span) = tracer.start("attempt", Role::Attempt, Some(&parent), SystemTime::now())
+    else {
+        return (Some(parent), None);
+    };
+    span.note("rota.task.id", &task.shown_id);
+    span.note("rota.queue", &task.queue);
+    span.note("rota.kind", &task.kind);
+    span.note("rota.worker", worker);
+    span.note_number("rota.attempt", task.attempt.into());
+    (Some(span.context()), Some(span))
+}
+
+fn end(mut span: Span, outcome: &Outcome, stopped: Option<StopReason>) {
+    if let Some(reason) = stopped {
+        span.note("rota.stopped", &format!("{reason:?}"));
+    }
+    if let Err(error) = outcome {
+        span.fail(&error.message);
+    }
+    span.end();
 }
 
 /// Drives the handler to its end, at the latest a grace after it was told to stop.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use rota_proto::v1;
+use rota_trace::TraceContext;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +38,7 @@ pub struct TaskContext {
 struct Inner {
     task: v1::Dispatch,
     worker: Arc<str>,
+    trace: Option<TraceContext>,
     stop: CancellationToken,
     reason: OnceLock<StopReason>,
     /// What the handler last said and the session has not taken yet.
@@ -48,11 +50,12 @@ impl TaskContext {
     pub(crate) fn new(
         task: v1::Dispatch,
         worker: Arc<str>,
+        trace: Option<TraceContext>,
         events: mpsc::UnboundedSender<Event>,
     ) -> Self {
         let stop = CancellationToken::new();
         let (reason, progress) = (OnceLock::new(), Mutex::default());
-        Self { inner: Arc::new(Inner { task, worker, stop, reason, progress, events }) }
+        Self { inner: Arc::new(Inner { task, worker, trace, stop, reason, progress, events }) }
     }
 
     /// The task's id, as its client sees it.
@@ -111,6 +114,13 @@ impl TaskContext {
     #[must_use]
     pub fn worker(&self) -> &str {
         &self.inner.worker
+    }
+
+    /// Where the attempt belongs in a trace: under the span that the worker writes of it, or where
+    /// the client said. `None`: the task belongs to no trace. Hand it on to whatever the handler calls.
+    #[must_use]
+    pub fn trace(&self) -> Option<&TraceContext> {
+        self.inner.trace.as_ref()
     }
 
     /// When the task was due.
@@ -189,7 +199,7 @@ mod tests {
     #[test]
     fn a_handler_that_talks_all_the_time_leaves_one_message() {
         let (sender, mut events) = mpsc::unbounded_channel();
-        let context = TaskContext::new(v1::Dispatch::default(), "w".into(), sender);
+        let context = TaskContext::new(v1::Dispatch::default(), "w".into(), None, sender);
         for step in 0..10_000 {
             context.progress(format!("step {step}"));
         }

@@ -38,4 +38,5 @@ pub mod testing;
 
 pub use context::{StopReason, TaskContext};
 pub use handler::{Done, HandlerError};
+pub use rota_trace::{TraceContext, Tracer};
 pub use worker::{Builder, Drain, Worker, WorkerError};

@@ -363,13 +363,14 @@ impl Session {
         };
         let payload = task.payload.clone();
         let worker: Arc<str> = self.worker.name.clone();
-        let context = TaskContext::new(task, worker, self.events_sender.clone());
+        let (trace, span) = attempt::span(&self.worker.tracer, &task, &worker);
+        let context = TaskContext::new(task, worker, trace, self.events_sender.clone());
         let since = Instant::now();
         self.silent.push_back((since, task_id.clone()));
         let running = Running { token, context: context.clone(), since, reported: false };
         self.running.insert(task_id, running);
         let events = self.events_sender.clone();
-        self.attempts.spawn(attempt::run(handler, context, payload, events));
+        self.attempts.spawn(attempt::run(handler, context, payload, events, span));
     }
 
     /// Gives a task back that was not begun.

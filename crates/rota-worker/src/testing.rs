@@ -16,6 +16,7 @@
 use std::time::Duration;
 
 use rota_proto::v1;
+use rota_trace::TraceContext;
 use tokio::sync::mpsc;
 
 use crate::{
@@ -91,11 +92,19 @@ impl TestTask {
         self
     }
 
+    /// Where it belongs in a trace, as `traceparent` and `tracestate` say it.
+    #[must_use]
+    pub fn trace(mut self, parent: impl Into<String>, state: impl Into<String>) -> Self {
+        (self.dispatch.traceparent, self.dispatch.tracestate) = (parent.into(), state.into());
+        self
+    }
+
     /// The task, given to a worker.
     #[must_use]
     pub fn begin(self) -> TestAttempt {
         let (sender, events) = mpsc::unbounded_channel();
-        let context = TaskContext::new(self.dispatch, "test".into(), sender);
+        let trace = TraceContext::parse(&self.dispatch.traceparent, &self.dispatch.tracestate);
+        let context = TaskContext::new(self.dispatch, "test".into(), trace, sender);
         TestAttempt { context, _events: events }
     }
 }

@@ -4,6 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rota_client::{Client, ClientError};
+use rota_trace::Tracer;
 use rustc_hash::FxHashMap;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
@@ -68,6 +69,7 @@ pub struct Worker {
     pub(crate) slots: u32,
     pub(crate) drain_timeout: Duration,
     pub(crate) handlers: FxHashMap<String, Handler>,
+    pub(crate) tracer: Tracer,
     pub(crate) drain: Drain,
 }
 
@@ -146,6 +148,7 @@ impl Builder {
             slots: self.slots,
             drain_timeout: self.drain_timeout,
             handlers: self.handlers,
+            tracer: Tracer::default(),
             drain: Drain::default(),
         })
     }
@@ -178,6 +181,13 @@ impl Worker {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Writes a span for each attempt of a task that belongs to a trace. Off by default.
+    #[must_use]
+    pub fn traced(mut self, tracer: Tracer) -> Self {
+        self.tracer = tracer;
+        self
     }
 
     /// The way to end it.

@@ -9,6 +9,7 @@ mod manage;
 mod output;
 mod serve;
 mod store;
+mod trace;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -7,6 +7,7 @@ use rota_core::{MachineLimits, Millis, Retention};
 use rota_engine::{Engine, EngineOptions};
 use rota_server::{Limits, ServeError, Server, ServerOptions, Tokens};
 use rota_store::Store;
+use rota_trace::Tracer;
 use rota_worker::{
     Drain, Worker,
     executor::{command, http},
@@ -15,7 +16,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{config::Settings, exit::Failure, log::Log, store};
+use crate::{
+    config::Settings,
+    exit::Failure,
+    log::Log,
+    store,
+    trace::{self, Traces},
+};
 
 /// Resolves at the first SIGTERM or SIGINT, and then at the second.
 struct Signals {
@@ -47,12 +54,19 @@ struct Node {
     server: Server,
     stop: CancellationToken,
     stop_engine: CancellationToken,
+    traces: Traces,
 }
 
 impl Node {
     async fn start(settings: &Settings, log: Log) -> Result<Self, Failure> {
-        log.write_as("node", settings.text("node"));
-        let options = ServerOptions { log: Some(Arc::new(log)), ..server_options(settings)? };
+        let name = node_name(settings)?;
+        log.write_as("node", &name);
+        let traces = trace::start(settings, &name)?;
+        let options = ServerOptions {
+            log: Some(Arc::new(log)),
+            tracer: traces.tracer(),
+            ..server_options(settings)?
+        };
         let engine_options = engine_options(settings)?;
         let store = store::open(settings).await?;
         let (stop, stop_engine) = (CancellationToken::new(), CancellationToken::new());
@@ -72,7 +86,7 @@ impl Node {
                 return Err(Failure::failed(error).hint(hint));
             }
         };
-        Ok(Self { store, engine, server, stop, stop_engine })
+        Ok(Self { store, engine, server, stop, stop_engine, traces })
     }
 
     fn url(&self) -> String {
@@ -97,6 +111,7 @@ impl Node {
         self.stop_engine.cancel();
         self.engine.stopped().await;
         self.store.close().await;
+        self.traces.end().await;
         served.map_err(Failure::failed)
     }
 }
@@ -177,15 +192,19 @@ fn server_options(settings: &Settings) -> Result<ServerOptions, Failure> {
         tokens,
         insecure_no_auth: settings.get("insecure_no_auth")?,
         log: None,
+        tracer: Tracer::default(),
     })
 }
 
-/// A client as the settings say.
+/// A client as the settings say. Run within a trace, as a task of a worker is, what it creates
+/// belongs to that: `TRACEPARENT` and `TRACESTATE` say so.
 ///
 /// # Errors
 /// When an address is not one.
 pub(crate) fn client(settings: &Settings) -> Result<Client, Failure> {
-    client_of(settings, settings.list("url"))
+    let client = client_of(settings, settings.list("url"))?;
+    let set = |variable: &str| std::env::var(variable).unwrap_or_default();
+    Ok(client.traced(&set("TRACEPARENT"), &set("TRACESTATE")))
 }
 
 fn client_of(settings: &Settings, addresses: Vec<String>) -> Result<Client, Failure> {
@@ -244,9 +263,12 @@ pub(crate) async fn run_worker(settings: &Settings, log: Log) -> Result<(), Fail
     fastrand::shuffle(&mut addresses);
     let worker = worker(settings, client_of(settings, addresses)?)?;
     log.write_as("worker", worker.name());
+    let traces = trace::start(settings, worker.name())?;
     info!("worker");
     drain_with(&signals, worker.drain());
-    worker.run().await.map_err(Failure::failed)
+    let ended = worker.traced(traces.tracer()).run().await;
+    traces.end().await;
+    ended.map_err(Failure::failed)
 }
 
 /// `rota dev`: a server and a worker in one process.
@@ -262,7 +284,7 @@ pub(crate) async fn dev(settings: &Settings, log: Log) -> Result<(), Failure> {
     if let Some(token) = settings.list("api_tokens").first() {
         builder = builder.token(token);
     }
-    let worker = worker(settings, builder.build()?)?;
+    let worker = worker(settings, builder.build()?)?.traced(node.traces.tracer());
     drain_with(&signals, worker.drain());
     let stop = node.stop.clone();
     // The worker needs the server to hand back what it holds: the server stops after it.

@@ -217,6 +217,7 @@ pub(crate) fn task(kind: &str) -> NewTask {
         priority: Priority::default(),
         run_at: RunAt::Now,
         expires_at: None,
+        trace: None,
         policy: Policy {
             retry: RetryPolicy { max_attempts: 1, ..RetryPolicy::default() },
             ..Policy::default()

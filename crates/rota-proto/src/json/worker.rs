@@ -10,6 +10,7 @@ use super::{
     payload::json_or_base64,
     scalar::{Date, Span},
     schema,
+    task::text,
 };
 use crate::v1;
 
@@ -147,6 +148,12 @@ pub struct DispatchedTask {
     pub created_at: Date,
     /// When it was due.
     pub run_at: Date,
+    /// W3C trace context that the task was created with: the attempt belongs under it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// What goes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracestate: Option<String>,
 }
 
 /// A session by itself.
@@ -266,6 +273,8 @@ impl From<v1::Dispatch> for DispatchedTask {
             labels: task.labels.into_iter().collect(),
             created_at: task.created_at.unwrap_or_default().into(),
             run_at: task.run_at.unwrap_or_default().into(),
+            traceparent: text(task.traceparent),
+            tracestate: text(task.tracestate),
         }
     }
 }

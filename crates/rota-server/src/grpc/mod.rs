@@ -17,6 +17,7 @@ use rota_proto::v1::{
     queue_service_server::QueueServiceServer, server_service_server::ServerServiceServer,
     task_service_server::TaskServiceServer, worker_service_server::WorkerServiceServer,
 };
+use rota_trace::Tracer;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -34,6 +35,7 @@ pub(crate) struct Services {
     /// Ends the streams of workers, so that they go elsewhere.
     pub(crate) stop: CancellationToken,
     pub(crate) log: Option<Arc<dyn LogControl>>,
+    pub(crate) tracer: Tracer,
 }
 
 /// Whether calls of that path are streams, which last.

@@ -6,7 +6,7 @@ use rota_proto::v1::{self, report::Outcome};
 use super::Services;
 use crate::{
     failure::{Failure, Reason},
-    validate, wire,
+    trace, validate, wire,
 };
 
 impl Services {
@@ -22,6 +22,7 @@ impl Services {
                 return Err(Failure::new(Reason::Unavailable, "the server stops"));
             }
         };
+        leased.tasks.iter().for_each(|task| trace::waited(&self.tracer, task));
         Ok(v1::LeaseResponse {
             session: leased.session.to_string(),
             ttl: Some(wire::duration(leased.ttl)),

@@ -3,11 +3,13 @@
 use rota_core::Refusal;
 use rota_engine::{BulkAction, EngineError, Submitted};
 use rota_proto::v1::{self, task_service_server::TaskService};
+use rota_trace::TraceContext;
 use tonic::{Request, Response, Status};
 
 use super::Services;
 use crate::{
     failure::{Failure, Reason},
+    trace,
     validate::{self, Place},
     wire,
 };
@@ -22,6 +24,7 @@ impl Services {
     pub(crate) async fn create_many(
         &self,
         tasks: Vec<Result<v1::NewTask, Failure>>,
+        trace: Option<TraceContext>,
     ) -> Result<Vec<Result<Submitted, Failure>>, Failure> {
         validate::batch_size(tasks.len(), &self.limits)?;
         let mut results = Vec::with_capacity(tasks.len());
@@ -39,7 +42,7 @@ impl Services {
         let mut submitted = if accepted.is_empty() {
             Vec::new().into_iter()
         } else {
-            self.engine.submit(accepted).await.map_err(Failure::from)?.into_iter()
+            self.submit(accepted, trace).await?.into_iter()
         };
         let fill =
             |result: Option<_>| result.or_else(|| Some(submitted.next()?.map_err(Failure::from)));
@@ -47,9 +50,13 @@ impl Services {
     }
 
     /// Creates one task.
-    pub(crate) async fn create_one(&self, task: v1::NewTask) -> Result<(v1::Task, bool), Failure> {
+    pub(crate) async fn create_one(
+        &self,
+        task: v1::NewTask,
+        trace: Option<TraceContext>,
+    ) -> Result<(v1::Task, bool), Failure> {
         let task = validate::new_task(task, Place::Top, &self.limits)?;
-        let results = self.engine.submit(vec![task]).await.map_err(Failure::from)?;
+        let results = self.submit(vec![task], trace).await?;
         let submitted = results.into_iter().next();
         let submitted =
             submitted.ok_or_else(|| Failure::new(Reason::Internal, "no answer for the task"))??;
@@ -99,9 +106,10 @@ impl TaskService for Services {
         &self,
         request: Request<v1::CreateTaskRequest>,
     ) -> Result<Response<v1::CreateTaskResponse>, Status> {
+        let trace = trace::of_headers(request.metadata().as_ref());
         let task = request.into_inner().task;
         let task = task.ok_or_else(|| Failure::field("task", "is missing"))?;
-        let (task, created) = self.create_one(task).await?;
+        let (task, created) = self.create_one(task, trace).await?;
         Ok(Response::new(v1::CreateTaskResponse { task: Some(task), created }))
     }
 
@@ -110,8 +118,9 @@ impl TaskService for Services {
         request: Request<v1::CreateTasksRequest>,
     ) -> Result<Response<v1::CreateTasksResponse>, Status> {
         use v1::create_tasks_response::{Created, Result as Item, result::Result as Wire};
-        let results =
-            self.create_many(request.into_inner().tasks.into_iter().map(Ok).collect()).await?;
+        let trace = trace::of_headers(request.metadata().as_ref());
+        let tasks = request.into_inner().tasks.into_iter().map(Ok).collect();
+        let results = self.create_many(tasks, trace).await?;
         let item = |result: Result<Submitted, Failure>| Item {
             result: Some(match result {
                 Ok(done) => Wire::Task(Created { id: done.shown_id, created: done.created }),

@@ -15,6 +15,7 @@ use rota_proto::v1::{
     self, server_message::Message as Down, worker_message::Message as Up,
     worker_service_server::WorkerService,
 };
+use rota_trace::Tracer;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +25,7 @@ use super::{Services, codec::unreadable, manage};
 use crate::{
     failure::{Failure, Reason},
     limits::Limits,
-    validate, wire,
+    trace, validate, wire,
 };
 
 /// Messages that wait to be written.
@@ -47,6 +48,8 @@ struct Outgoing {
     /// A worker that reads nothing for so long is as good as gone, though it may say that it lives:
     /// what is to be said to it would pile up. As long as one may be silent.
     patience: Duration,
+    /// Writes how long tasks waited.
+    tracer: Tracer,
 }
 
 impl Outgoing {
@@ -148,14 +151,15 @@ impl WorkerService for Services {
         // The channel is empty: there is room.
         let _ = sender.try_send(Ok(welcome));
         let (id, ttl) = (session.session, session.ttl);
-        let down = Outgoing { sender: sender.clone(), patience: ttl };
+        let tracer = self.tracer.clone();
+        let down = Outgoing { sender: sender.clone(), patience: ttl, tracer: tracer.clone() };
         let stop = self.stop.clone();
         let mut writing = tokio::spawn(async move { write(session, &down, stop).await });
         let mut reader = Reader {
             engine: self.engine.clone(),
             limits: self.limits.clone(),
             session: id,
-            outgoing: Outgoing { sender, patience: ttl },
+            outgoing: Outgoing { sender, patience: ttl, tracer },
             in_flight: FuturesOrdered::new(),
             bytes_in_flight: 0,
         };
@@ -243,6 +247,7 @@ async fn write_tasks(tasks: Vec<rota_engine::Dispatched>, outgoing: &Outgoing) -
     let mut message = Vec::with_capacity(tasks.len().min(DISPATCHES_A_MESSAGE));
     let mut bytes = 0;
     for task in tasks {
+        trace::waited(&outgoing.tracer, &task);
         let task = wire::dispatch(task);
         bytes += task.encoded_len();
         message.push(task);

@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use rota_core::Refusal;
@@ -26,6 +26,7 @@ use crate::{
     failure::Failure,
     grpc::Services,
     limits::Limits,
+    trace,
     validate::{self, Place},
     wire,
 };
@@ -46,9 +47,11 @@ fn wired(task: NewTask, place: Place, limits: &Limits) -> Result<v1::NewTask, Fa
 ))]
 pub(crate) async fn create(
     State(services): State<Services>,
+    headers: HeaderMap,
     Body(task): Body<NewTask>,
 ) -> Result<Response, Failure> {
-    let (task, created) = services.create_one(wired(task, Place::Top, &services.limits)?).await?;
+    let task = wired(task, Place::Top, &services.limits)?;
+    let (task, created) = services.create_one(task, trace::of_headers(&headers)).await?;
     let task = Task::from(task);
     if !created {
         return Ok(Json(task).into_response());
@@ -63,11 +66,12 @@ pub(crate) async fn create(
 ))]
 pub(crate) async fn create_batch(
     State(services): State<Services>,
+    headers: HeaderMap,
     Body(batch): Body<NewTaskBatch>,
 ) -> Result<Json<NewTaskBatchResult>, Failure> {
     let tasks = batch.tasks.into_iter().enumerate();
     let tasks = tasks.map(|(at, task)| wired(task, Place::Task(at), &services.limits));
-    let made = services.create_many(tasks.collect()).await?;
+    let made = services.create_many(tasks.collect(), trace::of_headers(&headers)).await?;
     let results = made.into_iter().map(|result| match result {
         Ok(done) => BatchResult::Created(Created { id: done.shown_id, created: done.created }),
         Err(failure) => BatchResult::Refused { error: item_error(failure) },

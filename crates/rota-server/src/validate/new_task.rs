@@ -50,6 +50,7 @@ pub(crate) fn new_task(
         run_at,
         expires_at,
         policy,
+        trace: None,
     });
     check.finish(made)
 }

@@ -10,7 +10,8 @@
 //!   script and its arguments.
 //! - The environment is not this worker's: `PATH`, `HOME`, `LANG` and `TZ` of the worker, what the
 //!   payload adds, and `ROTA_TASK_ID`, `ROTA_QUEUE`, `ROTA_KIND`, `ROTA_ATTEMPT` and
-//!   `ROTA_LEASE_TOKEN` (the fencing token).
+//!   `ROTA_LEASE_TOKEN` (the fencing token); `TRACEPARENT` and `TRACESTATE` for a task that belongs
+//!   to a trace.
 //! - Exit code 0 is done; 75 (`EX_TEMPFAIL`) and every other one is a failed attempt, tried again as
 //!   the task's policy says. A program that cannot be found or started, or is not allowed, fails the
 //!   task for good.
@@ -235,6 +236,9 @@ fn prepare(
         .env("ROTA_KIND", context.kind())
         .env("ROTA_ATTEMPT", context.attempt().to_string())
         .env("ROTA_LEASE_TOKEN", context.lease_token().to_string());
+    if let Some(trace) = context.trace() {
+        command.env("TRACEPARENT", trace.traceparent()).env("TRACESTATE", trace.tracestate());
+    }
     if let Some(cwd) = &payload.cwd {
         command.current_dir(cwd);
     }

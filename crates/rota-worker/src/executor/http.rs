@@ -9,7 +9,8 @@
 //! - `method` is `GET` by default, or `POST` with a body. A body that is a text is sent as it is,
 //!   anything else as JSON.
 //! - The request carries `Rota-Task-Id`, `Rota-Attempt`, `Rota-Lease-Token` (the fencing token) and,
-//!   unless set, `Idempotency-Key` with the task's id.
+//!   unless set, `Idempotency-Key` with the task's id, and `traceparent` and `tracestate` for a task
+//!   that belongs to a trace.
 //! - 2xx is done. 408, 429 and 5xx are tried again, at the time that `Retry-After` names if it does.
 //!   Every other answer fails the task for good, and so does an address that is refused.
 //! - The result is `{"status": 200, "headers": {…}, "body": "…", "body_truncated": false}`.
@@ -147,6 +148,14 @@ impl HttpExecutor {
             Ok(())
         };
         add("idempotency-key", context.task_id())?;
+        // A place of the task's own stands by itself: ours must not be mixed into it.
+        let own = payload.headers.keys().any(|name| name.eq_ignore_ascii_case("traceparent"));
+        if let Some(trace) = context.trace().filter(|_| !own) {
+            add("traceparent", &trace.traceparent())?;
+            if !trace.tracestate().is_empty() {
+                add("tracestate", trace.tracestate())?;
+            }
+        }
         if payload.body.as_ref().is_some_and(|body| !body.is_string()) {
             add("content-type", "application/json")?;
         }

@@ -62,6 +62,25 @@ async fn a_target_is_sent_the_request_and_how_to_fence_it() {
 }
 
 #[tokio::test]
+async fn a_target_learns_where_the_request_belongs_in_a_trace() {
+    let target = Target::saying("200 OK", "", "").await;
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let own = "00-11111111111111111111111111111111-2222222222222222-01";
+    let executor = HttpExecutor::new(open()).expect("roots");
+    for headers in [json!({}), json!({ "traceparent": own })] {
+        let attempt = TestTask::new("http").trace(parent, "vendor=1").begin();
+        let payload = json!({ "url": target.url("x"), "headers": headers });
+        in_time(executor.clone().run(attempt.context(), payload.to_string().into())).await.unwrap();
+    }
+    let requests = target.requests();
+    let said = |request: &str, line: &str| request.lines().any(|found| found == line);
+    assert!(said(&requests[0], &format!("traceparent: {parent}")), "{}", requests[0]);
+    assert!(said(&requests[0], "tracestate: vendor=1"), "{}", requests[0]);
+    assert!(said(&requests[1], &format!("traceparent: {own}")), "the task's own goes over it");
+    assert!(!requests[1].contains("tracestate"), "{}", requests[1]);
+}
+
+#[tokio::test]
 async fn methods_and_bodies_are_what_the_task_says() {
     let target = Target::saying("200 OK", "", "").await;
     for (extra, first, last) in [

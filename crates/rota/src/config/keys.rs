@@ -71,6 +71,14 @@ pub(crate) const KEYS: &[Key] = &[
         "auto (text on a terminal, else json), text or json",
     ),
     key(
+        Common,
+        "otlp_endpoint",
+        "",
+        "URL",
+        "Where to send traces, by OTLP over gRPC, such as http://127.0.0.1:4317; by default what \
+         OTEL_EXPORTER_OTLP_ENDPOINT says, or nowhere",
+    ),
+    key(
         Server,
         "node",
         "",

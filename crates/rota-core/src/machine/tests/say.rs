@@ -112,6 +112,7 @@ impl World {
             policy: task.policy,
             binds: task.binds,
             fingerprint: task.body,
+            trace: None,
         };
         Command::Submit(Box::new(Submit {
             spec: Arc::new(spec),

@@ -1,0 +1,111 @@
+//! Where tasks belong in traces: read from requests, kept with the task, and the spans that a node
+//! writes: one for a submission, one for each wait for a worker.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderValue};
+use rota_core::{Refusal, Trace, WallTime};
+use rota_engine::{Dispatched, NewTask, Submitted};
+use rota_trace::{Role, Span, TraceContext, Tracer};
+
+use crate::{failure::Failure, grpc::Services};
+
+/// What a request says of where it belongs.
+pub(crate) fn of_headers(headers: &HeaderMap) -> Option<TraceContext> {
+    let parent = headers.get("traceparent")?.to_str().ok()?;
+    let states = headers.get_all("tracestate").iter().filter_map(as_text);
+    TraceContext::parse(parent, &states.collect::<Vec<_>>().join(","))
+}
+
+fn as_text(value: &HeaderValue) -> Option<&str> {
+    value.to_str().ok()
+}
+
+fn kept(trace: &TraceContext) -> Box<Trace> {
+    Box::new(Trace { parent: trace.traceparent().into(), state: trace.tracestate().into() })
+}
+
+impl Services {
+    /// Submits tasks of one request, which belong under the request's span where there is one, and
+    /// else where the client said.
+    pub(crate) async fn submit(
+        &self,
+        mut tasks: Vec<NewTask>,
+        above: Option<TraceContext>,
+    ) -> Result<Vec<Result<Submitted, Refusal>>, Failure> {
+        let now = SystemTime::now();
+        let mut span = self.tracer.start("submit", Role::Submit, above.as_ref(), now);
+        if let Some(span) = &mut span {
+            describe(span, &tasks);
+        }
+        if let Some(trace) = span.as_ref().map(Span::context).or(above) {
+            tasks.iter_mut().for_each(|task| task.trace = Some(kept(&trace)));
+        }
+        let submitted = self.engine.submit(tasks).await.map_err(Failure::from);
+        if let Some(mut span) = span {
+            match &submitted {
+                Err(failure) => span.fail(&failure.detail),
+                Ok(results) => {
+                    if let [Ok(one)] = results.as_slice() {
+                        span.note("rota.task.id", &one.shown_id);
+                    }
+                    if let Some(refusal) = results.iter().find_map(|result| result.as_ref().err()) {
+                        span.fail(&refusal.to_string());
+                    }
+                }
+            }
+            span.end();
+        }
+        submitted
+    }
+}
+
+fn describe(span: &mut Span, tasks: &[NewTask]) {
+    span.note_number("rota.tasks", tasks.len() as u64);
+    if let Some(first) = tasks.first() {
+        span.note("rota.queue", &first.queue);
+        span.note("rota.kind", &first.kind);
+    }
+}
+
+/// Writes how long a task waited for a worker: from when it was due until now, where it goes to one.
+pub(crate) fn waited(tracer: &Tracer, task: &Dispatched) {
+    let Some(trace) = task.spec.trace.as_deref().filter(|_| tracer.is_on()) else { return };
+    let Some(above) = TraceContext::parse(&trace.parent, &trace.state) else { return };
+    let Some(mut span) = tracer.start("wait", Role::Internal, Some(&above), date(task.run_at))
+    else {
+        return;
+    };
+    span.note("rota.task.id", &task.spec.shown_id());
+    span.note("rota.queue", &task.spec.queue);
+    span.note_number("rota.attempt", task.attempt.into());
+    span.end();
+}
+
+fn date(at: WallTime) -> SystemTime {
+    let since = u64::try_from(at.0).unwrap_or(0);
+    SystemTime::UNIX_EPOCH + Duration::from_millis(since)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_says_nothing_readable_belongs_nowhere() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let headers = |parent: &[u8], states: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            headers.insert("traceparent", HeaderValue::from_bytes(parent).unwrap());
+            for state in states {
+                headers.append("tracestate", HeaderValue::from_static(state));
+            }
+            headers
+        };
+        let context = of_headers(&headers(parent.as_bytes(), &["a=1", "b=2"])).unwrap();
+        assert_eq!((context.traceparent(), context.tracestate()), (parent.to_owned(), "a=1,b=2"));
+        assert!(of_headers(&HeaderMap::new()).is_none());
+        assert!(of_headers(&headers(b"\xff", &[])).is_none());
+        assert!(of_headers(&headers(b"nonsense", &[])).is_none());
+    }
+}

@@ -1,0 +1,166 @@
+//! W3C trace context: the two texts by which one process tells another where its work belongs.
+
+use std::str::FromStr;
+
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
+
+/// Longest `tracestate` that is passed on, in bytes: what every implementation must keep at least.
+const STATE_BYTES_MAX: usize = 512;
+/// Most members of it.
+const STATE_MEMBERS_MAX: usize = 32;
+/// The flags that version 00 knows: sampled, and random trace id.
+const FLAGS_KNOWN: u8 = 0b11;
+
+/// A place in a trace: a span that what follows belongs under.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceContext {
+    trace: u128,
+    span: u64,
+    flags: u8,
+    state: Box<str>,
+}
+
+impl TraceContext {
+    /// Reads the headers `traceparent` and `tracestate`, or what stands for them elsewhere. `None`:
+    /// there is no context, or one that the standard says to ignore. A state that is not one, or is
+    /// longer than 512 bytes, is left out.
+    #[must_use]
+    pub fn parse(parent: &str, state: &str) -> Option<Self> {
+        let version = number(parent.get(..2)?)?;
+        let known = version == 0 && parent.len() == 55;
+        // Later versions may say more behind what we know of.
+        let later = (1..255).contains(&version)
+            && (parent.len() == 55 || parent.as_bytes().get(55) == Some(&b'-'));
+        if !known && !later {
+            return None;
+        }
+        let mut parts = parent.get(3..55)?.split('-');
+        let dash = parent.as_bytes()[2] == b'-';
+        let (trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?);
+        if !dash || (trace.len(), span.len(), flags.len()) != (32, 16, 2) || parts.next().is_some()
+        {
+            return None;
+        }
+        let (high, low) = (number(&trace[..16])?, number(&trace[16..])?);
+        let trace = u128::from(high) << 64 | u128::from(low);
+        let span = number(span)?;
+        let flags = u8::try_from(number(flags)?).ok()? & FLAGS_KNOWN;
+        (trace != 0 && span != 0).then(|| Self { trace, span, flags, state: checked(state) })
+    }
+
+    /// As the header `traceparent`.
+    #[must_use]
+    pub fn traceparent(&self) -> String {
+        format!("00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+    }
+
+    /// As the header `tracestate`; empty for none.
+    #[must_use]
+    pub fn tracestate(&self) -> &str {
+        &self.state
+    }
+
+    pub(crate) fn of(span: &SpanContext) -> Self {
+        Self {
+            trace: u128::from_be_bytes(span.trace_id().to_bytes()),
+            span: u64::from_be_bytes(span.span_id().to_bytes()),
+            flags: span.trace_flags().to_u8() & FLAGS_KNOWN,
+            state: checked(&span.trace_state().header()),
+        }
+    }
+
+    pub(crate) fn remote(&self) -> SpanContext {
+        SpanContext::new(
+            TraceId::from(self.trace),
+            SpanId::from(self.span),
+            TraceFlags::new(self.flags),
+            true,
+            TraceState::from_str(&self.state).unwrap_or_default(),
+        )
+    }
+}
+
+/// Lower-case hexadecimal digits, as the standard wants them.
+fn number(digits: &str) -> Option<u64> {
+    let lower = digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    u64::from_str_radix(digits, 16).ok().filter(|_| lower)
+}
+
+/// The state, if it is one that may be passed on.
+fn checked(state: &str) -> Box<str> {
+    let state = state.trim();
+    let members = || state.split(',').map(str::trim).filter(|member| !member.is_empty());
+    let fits = state.len() <= STATE_BYTES_MAX
+        && state.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'))
+        && members().count() <= STATE_MEMBERS_MAX
+        && members().all(|member| member.split_once('=').is_some_and(|(key, _)| !key.is_empty()));
+    if fits { state.into() } else { "".into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    #[test]
+    fn what_is_a_context_comes_out_as_it_went_in() {
+        let context = TraceContext::parse(PARENT, "vendor=1,other=x").expect("a context");
+        assert_eq!(context.traceparent(), PARENT);
+        assert_eq!(context.tracestate(), "vendor=1,other=x");
+    }
+
+    #[test]
+    fn what_is_none_is_ignored() {
+        let zero_trace = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
+        let zero_span = "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01";
+        let upper = PARENT.to_uppercase();
+        let long = format!("{PARENT}-00");
+        let version = PARENT.replacen("00", "ff", 1);
+        let short = &PARENT[..54];
+        let dashes = PARENT.replacen('-', "_", 1);
+        let sign = "00-+af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        for wrong in
+            ["", "00", "é", zero_trace, zero_span, &upper, &long, &version, short, &dashes, sign]
+        {
+            assert_eq!(TraceContext::parse(wrong, ""), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_later_version_is_read_as_far_as_it_is_known() {
+        let later = format!("{}-more", PARENT.replacen("00", "01", 1).replace("-01", "-ff"));
+        let context = TraceContext::parse(&later, "").expect("a context");
+        assert_eq!(context.traceparent(), PARENT.replace("-01", "-03"));
+    }
+
+    #[test]
+    fn a_state_that_is_not_one_is_left_out_and_the_rest_stays() {
+        let long = format!("k={}", "v".repeat(STATE_BYTES_MAX));
+        let many = "k=v,".repeat(33);
+        for wrong in ["novalue", "=v", "k=\u{e9}", "k=\nx", &long, &many] {
+            let context = TraceContext::parse(PARENT, wrong).expect("a context");
+            assert_eq!(context.tracestate(), "", "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_sent_does_harm(parent in ".{0,80}", state in ".{0,600}") {
+            if let Some(context) = TraceContext::parse(&parent, &state) {
+                let again = TraceContext::parse(&context.traceparent(), context.tracestate());
+                prop_assert_eq!(again, Some(context));
+            }
+        }
+
+        #[test]
+        fn any_context_survives(trace in 1u128.., span in 1u64.., flags in 0u8..4) {
+            let text = format!("00-{trace:032x}-{span:016x}-{flags:02x}");
+            let context = TraceContext::parse(&text, "").expect("a context");
+            prop_assert_eq!(context.traceparent(), text);
+            prop_assert_eq!(TraceContext::of(&context.remote()), context);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Spans: written where somebody collects them, and nothing at all elsewhere.
+
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use opentelemetry::{
+    Context, KeyValue,
+    global::{BoxedSpan, BoxedTracer},
+    trace::{Span as _, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer as _},
+};
+
+use crate::TraceContext;
+
+/// Writes spans. Off by default; then it costs the look at one pointer.
+#[derive(Clone, Default)]
+pub struct Tracer(Option<Arc<BoxedTracer>>);
+
+impl fmt::Debug for Tracer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Tracer(on)" } else { "Tracer(off)" })
+    }
+}
+
+/// What a span's part in a task's life is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Takes a task in.
+    Submit,
+    /// Something within a node.
+    Internal,
+    /// Runs a task.
+    Attempt,
+}
+
+impl Tracer {
+    /// One that writes.
+    #[must_use]
+    pub fn new(tracer: BoxedTracer) -> Self {
+        Self(Some(Arc::new(tracer)))
+    }
+
+    /// Whether it writes.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Begins a span at that time, under `parent` or as the first of a trace. `None`: nobody will
+    /// see it, because this is off or the trace is not sampled.
+    #[must_use]
+    pub fn start(
+        &self,
+        name: &'static str,
+        role: Role,
+        parent: Option<&TraceContext>,
+        at: SystemTime,
+    ) -> Option<Span> {
+        let tracer = self.0.as_deref()?;
+        let kind = match role {
+            Role::Submit => SpanKind::Producer,
+            Role::Internal => SpanKind::Internal,
+            Role::Attempt => SpanKind::Consumer,
+        };
+        let above = match parent {
+            Some(parent) => Context::new().with_remote_span_context(parent.remote()),
+            None => Context::new(),
+        };
+        let builder = SpanBuilder::from_name(name).with_kind(kind).with_start_time(at);
+        let span = tracer.build_with_context(builder, &above);
+        span.is_recording().then(|| Span(span))
+    }
+}
+
+/// A span that has begun. Ends when it is dropped, at the latest.
+pub struct Span(BoxedSpan);
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Span").field(&self.context()).finish()
+    }
+}
+
+impl Span {
+    /// Where that belongs which follows from it.
+    #[must_use]
+    pub fn context(&self) -> TraceContext {
+        TraceContext::of(self.0.span_context())
+    }
+
+    /// Says something of it.
+    pub fn note(&mut self, key: &'static str, value: &str) {
+        self.0.set_attribute(KeyValue::new(key, value.to_owned()));
+    }
+
+    /// Says a number of it.
+    pub fn note_number(&mut self, key: &'static str, value: u64) {
+        self.0.set_attribute(KeyValue::new(key, i64::try_from(value).unwrap_or(i64::MAX)));
+    }
+
+    /// Says that it went wrong.
+    pub fn fail(&mut self, reason: &str) {
+        self.0.set_status(Status::error(reason.to_owned()));
+    }
+
+    /// Ends it now.
+    pub fn end(mut self) {
+        self.0.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::TracerProvider;
+    use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
+
+    use super::*;
+
+    fn rig() -> (InMemorySpanExporter, Tracer) {
+        let exporter = InMemorySpanExporter::default();
+        let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
+        (exporter, Tracer::new(BoxedTracer::new(Box::new(provider.tracer("rota")))))
+    }
+
+    fn parent(flags: &str) -> TraceContext {
+        let text = format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
+        TraceContext::parse(&text, "k=v").expect("a context")
+    }
+
+    #[test]
+    fn a_span_is_written_under_its_parent_and_names_the_next() {
+        let (exporter, tracer) = rig();
+        let parent = parent("01");
+        let mut span = tracer
+            .start("wait", Role::Internal, Some(&parent), SystemTime::now())
+            .expect("sampled");
+        span.note("rota.queue", "q");
+        span.fail("why");
+        let context = span.context();
+        span.end();
+        let [written] = &exporter.get_finished_spans().expect("spans")[..] else {
+            panic!("one span")
+        };
+        assert_eq!(written.parent_span_id.to_string(), "b7ad6b7169203331");
+        let next =
+            format!("00-0af7651916cd43dd8448eb211c80319c-{}-01", written.span_context.span_id());
+        assert_eq!((context.traceparent(), context.tracestate()), (next, "k=v"));
+        assert_eq!(written.status, Status::error("why"));
+    }
+
+    #[test]
+    fn what_is_off_or_not_sampled_writes_nothing() {
+        let (exporter, tracer) = rig();
+        let now = SystemTime::now();
+        assert!(tracer.start("wait", Role::Internal, Some(&parent("00")), now).is_none());
+        assert!(Tracer::default().start("wait", Role::Submit, None, now).is_none());
+        assert!(exporter.get_finished_spans().expect("spans").is_empty());
+        assert!(tracer.start("submit", Role::Submit, None, now).is_some(), "a trace of its own");
+    }
+}

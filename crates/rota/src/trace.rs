@@ -1,0 +1,82 @@
+//! Where spans go: to a collector by OTLP, if one is named, and nowhere else.
+//!
+//! The standard variables of OpenTelemetry are heeded: `OTEL_EXPORTER_OTLP_ENDPOINT` and its kin for
+//! where and how, `OTEL_TRACES_SAMPLER` for how many, `OTEL_SERVICE_NAME` and
+//! `OTEL_RESOURCE_ATTRIBUTES` for who, `OTEL_SDK_DISABLED` for not at all.
+
+use std::time::Duration;
+
+use opentelemetry::{KeyValue, global::BoxedTracer, trace::TracerProvider};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
+use rota_trace::Tracer;
+use tracing::{info, warn};
+
+use crate::{config::Settings, exit::Failure};
+
+/// What is still to be sent gets so long when the process ends.
+const LAST_SPANS: Duration = Duration::from_secs(5);
+
+/// The traces of this process. To be [ended](Traces::end), so that the last spans are sent.
+pub(crate) struct Traces {
+    provider: Option<SdkTracerProvider>,
+}
+
+/// Begins to send spans, as a node or worker of that name, if the settings or the environment name
+/// a collector. Connects with the first spans; within a tokio runtime.
+///
+/// # Errors
+/// When the address is not one.
+pub(crate) fn start(settings: &Settings, name: &str) -> Result<Traces, Failure> {
+    let set = |variable: &str| std::env::var(variable).ok().filter(|value| !value.is_empty());
+    let configured = Some(settings.text("otlp_endpoint")).filter(|endpoint| !endpoint.is_empty());
+    let standard =
+        set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or_else(|| set("OTEL_EXPORTER_OTLP_ENDPOINT"));
+    let disabled = set("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let Some(endpoint) = configured.map(str::to_owned).or(standard).filter(|_| !disabled) else {
+        return Ok(Traces { provider: None });
+    };
+    let wrong = |error: &dyn std::fmt::Display| {
+        Failure::usage(format!("otlp_endpoint = {endpoint:?}: {error}"))
+            .hint("name a collector's gRPC port, such as http://127.0.0.1:4317")
+    };
+    if !endpoint.starts_with("http://") {
+        return Err(wrong(&"it must begin with http://"));
+    }
+    let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint.clone()).build();
+    let exporter = exporter.map_err(|error| wrong(&error))?;
+    let mut resource = Resource::builder().with_attributes([
+        KeyValue::new("service.instance.id", name.to_owned()),
+        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+    ]);
+    if set("OTEL_SERVICE_NAME").is_none() {
+        resource = resource.with_service_name("rota");
+    }
+    let provider = SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_resource(resource.build())
+        .build();
+    info!(endpoint, "sending traces");
+    Ok(Traces { provider: Some(provider) })
+}
+
+impl Traces {
+    /// What writes spans; off without a collector.
+    pub(crate) fn tracer(&self) -> Tracer {
+        self.provider.as_ref().map_or_else(Tracer::default, |provider| {
+            Tracer::new(BoxedTracer::new(Box::new(provider.tracer("rota"))))
+        })
+    }
+
+    /// Sends what is left, for as long as that takes up to 5 s.
+    pub(crate) async fn end(self) {
+        let Some(provider) = self.provider else { return };
+        let ended =
+            tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(LAST_SPANS)).await;
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "the last spans may not have been sent"),
+            Err(error) => warn!(%error, "sending the last spans failed"),
+        }
+    }
+}
