@@ -73,6 +73,12 @@ impl Client {
         self.nodes.addresses()
     }
 
+    /// How many nodes it knows; at least one.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        self.nodes.count()
+    }
+
     /// The channel of the node that is asked now, for a stream of one's own.
     #[must_use]
     pub fn connection(&self) -> Connection {

@@ -119,6 +119,10 @@ impl Nodes {
         &self.addresses
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.channels.len()
+    }
+
     pub(crate) fn current(&self) -> usize {
         self.current.load(Ordering::Relaxed)
     }

@@ -156,6 +156,7 @@ impl Session {
 
     pub(crate) async fn run(mut self) -> Result<(), WorkerError> {
         let mut pause = PAUSE_MIN;
+        let mut tried: usize = 0;
         loop {
             let lost = match self.connect().await {
                 Ok(connection) => {
@@ -179,8 +180,13 @@ impl Session {
                 "not connected; trying again"
             );
             self.worker.client.next_node();
-            let until = Instant::now() + pause.mul_f64(0.5 + fastrand::f64() / 2.0);
-            pause = (pause * 2).min(PAUSE_MAX);
+            tried += 1;
+            let mut until = Instant::now();
+            // Each node is tried once before there is a pause: the session waits for so long only.
+            if tried.is_multiple_of(self.worker.client.node_count()) {
+                until += pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
             if self.wait_unconnected(until).await {
                 return Ok(());
             }

@@ -36,8 +36,13 @@ impl Desk {
     }
 
     pub(crate) fn open_with(name: &str, url: &str, set: impl Fn(Builder) -> Builder) -> Self {
+        Self::open_at(name, &[url], set)
+    }
+
+    /// One that reaches the server at any of these addresses.
+    pub(crate) fn open_at(name: &str, urls: &[&str], set: impl Fn(Builder) -> Builder) -> Self {
         let (sender, attempts) = mpsc::unbounded_channel();
-        let builder = Worker::builder(Client::connect([url]).unwrap())
+        let builder = Worker::builder(Client::connect(urls.iter().copied()).unwrap())
             .name(name)
             .slots(2)
             .drain_timeout(Duration::from_secs(60))

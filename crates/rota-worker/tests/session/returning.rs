@@ -189,3 +189,31 @@ async fn a_worker_that_is_refused_ends_and_stops_what_runs() {
     assert_eq!(attempt.stopped().await, StopReason::LeaseLost);
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_addresses_the_next_is_taken_and_what_runs_goes_along() {
+    let node = Node::start().await;
+    let (silent, other) = (Proxy::to(node.address).await, Proxy::to(node.address).await);
+    let nobody = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    let urls = [silent.url(), nobody, other.url()];
+    let mut desk = Desk::open_at("w", &urls.each_ref().map(String::as_str), |builder| builder);
+    let id = node.create(task(KIND)).await;
+    let attempt = desk.next().await;
+    // Nothing says that this way is dead but that no ping is answered.
+    silent.set_up(Way::Held);
+    silent.set_down(Way::Held);
+    let next = node.create(task(KIND)).await;
+    desk.next().await.complete();
+    assert_eq!(node.ended(&next).await.status(), v1::TaskStatus::Completed);
+    attempt.complete();
+    assert_eq!(node.ended(&id).await.status(), v1::TaskStatus::Completed);
+    for id in [id, next] {
+        assert_eq!(node.attempts(&id).await, [None], "one attempt, which completed");
+    }
+    assert!(desk.is_empty(), "nothing ran twice");
+    desk.kill().await;
+    node.stop().await;
+}
