@@ -143,6 +143,10 @@ calls! {
     drain_worker(WorkerServiceClient, v1::DrainWorkerRequest) -> v1::Worker, Idempotent;
     /// About the server.
     get_server_info(ServerServiceClient, v1::GetServerInfoRequest) -> v1::ServerInfo, Read;
+    /// The nodes, who leads them, and their store.
+    get_cluster(ServerServiceClient, v1::GetClusterRequest) -> v1::Cluster, Read;
+    /// Hands leadership to another node.
+    transfer_leadership(ServerServiceClient, v1::TransferLeadershipRequest) -> v1::TransferLeadershipResponse, Once;
     /// What the node that is asked logs.
     get_log_filter(NodeServiceClient, node_v1::GetLogFilterRequest) -> node_v1::LogFilter, Read;
     /// Changes what the node that is asked logs, until it ends.

@@ -9,6 +9,7 @@ mod manage;
 mod output;
 mod serve;
 mod store;
+mod top;
 mod trace;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -60,6 +61,10 @@ enum Verb {
     /// See and drain workers.
     #[command(subcommand)]
     Workers(manage::workers::WorkersVerb),
+    /// See the nodes, their leader and their store; hand leadership over.
+    Cluster(manage::cluster::ClusterArgs),
+    /// Watch throughput, queues, workers, errors and nodes.
+    Top,
     /// About the server: version, leader, store, limits.
     Info,
     /// See or change what a node logs.
@@ -104,6 +109,9 @@ fn command() -> clap::Command {
                 verb.get_subcommands().map(|leaf| leaf.get_name().to_owned()).collect();
             if leaves.is_empty() {
                 return verb.args(flags);
+            }
+            if !verb.is_subcommand_required_set() {
+                verb = verb.args(flags.clone());
             }
             for leaf in leaves {
                 let flags = flags.clone();
@@ -154,6 +162,10 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
             Verb::Workers(verb) => {
                 manage::workers::run(verb, &serve::client(&settings)?, format).await
             }
+            Verb::Cluster(args) => {
+                manage::cluster::run(args, &serve::client(&settings)?, format).await
+            }
+            Verb::Top => top::run(serve::client(&settings)?).await,
             Verb::Info => manage::info(&serve::client(&settings)?, format).await,
             Verb::Log { filter } => {
                 manage::log_filter(filter, &serve::client(&settings)?, format).await

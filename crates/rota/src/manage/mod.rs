@@ -1,5 +1,6 @@
 //! Verbs that ask a server: tasks, queues, workers, the server itself.
 
+pub(crate) mod cluster;
 pub(crate) mod create;
 pub(crate) mod queue;
 pub(crate) mod task;

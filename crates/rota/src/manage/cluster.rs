@@ -1,0 +1,152 @@
+//! `rota cluster`.
+
+use clap::{Args, Subcommand};
+use rota_client::{Client, v1};
+use rota_proto::json::{Cluster, Node, NodeRole, TransferResponse};
+
+use crate::{
+    exit::Failure,
+    output::{self, Format, Table},
+};
+
+/// Without a verb: the nodes, who leads them, and their store.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct ClusterArgs {
+    #[command(subcommand)]
+    verb: Option<ClusterVerb>,
+}
+
+/// What can be done with a cluster.
+#[derive(Debug, Subcommand)]
+enum ClusterVerb {
+    /// Hand leadership to another node.
+    Transfer {
+        /// To which; by default any other.
+        #[arg(long, value_name = "NODE")]
+        to: Option<String>,
+    },
+}
+
+/// Runs the verb.
+pub(crate) async fn run(args: ClusterArgs, client: &Client, format: Format) -> Result<(), Failure> {
+    match args.verb {
+        None => {
+            let cluster = Cluster::from(client.get_cluster(v1::GetClusterRequest {}).await?);
+            if format == Format::Json {
+                return output::json(&cluster);
+            }
+            output::raw(text(&cluster).as_bytes())
+        }
+        Some(ClusterVerb::Transfer { to }) => {
+            let request = v1::TransferLeadershipRequest { to: to.unwrap_or_default() };
+            let answer = TransferResponse::from(client.transfer_leadership(request).await?);
+            if format == Format::Json {
+                return output::json(&answer);
+            }
+            output::line(&format!("leadership goes to {}", output::printable(&answer.to)))
+        }
+    }
+}
+
+fn text(cluster: &Cluster) -> String {
+    let mut about = Table::new(&["LEADER", "EPOCH", "STORE", "REVISION", "SIZE", "STATE"]);
+    let store = &cluster.store;
+    about.row([
+        cluster.leader.clone().unwrap_or_else(|| "none".to_owned()),
+        cluster.epoch.to_string(),
+        format!("{} {}", store.backend, store.location),
+        store.revision.to_string(),
+        size(store.bytes_used, store.bytes_max),
+        store.problem.clone().unwrap_or_else(|| "ok".to_owned()),
+    ]);
+    let mut nodes = Table::new(&["NODE", "ROLE", "STATE", "EPOCH", "LIVE", "LAG", "ADDRESS"]);
+    for node in &cluster.nodes {
+        nodes.row([
+            node.name.clone(),
+            role(node.role).to_owned(),
+            state(node),
+            node.epoch.to_string(),
+            node.live_tasks.to_string(),
+            lag(cluster, node).map_or_else(|| "-".to_owned(), |lag| lag.to_string()),
+            node.address.clone().unwrap_or_else(|| "-".to_owned()),
+        ]);
+    }
+    format!("{}\n{}", about.text(), nodes.text())
+}
+
+/// A role, as people read it.
+pub(crate) fn role(role: NodeRole) -> &'static str {
+    match role {
+        NodeRole::Leader => "leader",
+        NodeRole::Follower => "follower",
+        NodeRole::Unknown => "no leader",
+        NodeRole::Unreachable => "unreachable",
+    }
+}
+
+/// Whether a node serves, and why not.
+pub(crate) fn state(node: &Node) -> String {
+    match &node.problem {
+        Some(problem) => problem.clone(),
+        None if node.ready => "ready".to_owned(),
+        None => "not ready".to_owned(),
+    }
+}
+
+/// How many revisions of the store a node's copy of the live tasks is behind; a leader has none.
+pub(crate) fn lag(cluster: &Cluster, node: &Node) -> Option<u64> {
+    Some(cluster.store.revision.saturating_sub(node.revision?))
+}
+
+/// Bytes used, of those allowed.
+pub(crate) fn size(used: Option<u64>, max: Option<u64>) -> String {
+    match (used, max) {
+        (None, _) => "-".to_owned(),
+        (Some(used), None) => bytes(used),
+        (Some(used), Some(max)) => format!("{} of {}", bytes(used), bytes(max)),
+    }
+}
+
+/// Bytes in the largest unit of which there are ten at least.
+fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let unit = (1..UNITS.len()).rev().find(|unit| count >> (10 * unit) >= 10).unwrap_or(0);
+    format!("{} {}", count >> (10 * unit), UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_shows_who_leads_and_who_lags() {
+        let cluster = serde_json::json!({
+            "leader": "n1", "epoch": 7,
+            "nodes": [
+                { "name": "n1", "address": "http://10.0.0.1:7420", "role": "leader", "ready": true,
+                  "epoch": 7, "live_tasks": 120 },
+                { "name": "n2", "address": "http://10.0.0.2:7420", "role": "follower", "ready": true,
+                  "epoch": 7, "live_tasks": 118, "revision": 990 },
+                { "name": "n3\u{1b}[2J", "role": "unreachable", "ready": false,
+                  "problem": "it cannot be reached" },
+            ],
+            "store": { "backend": "etcd", "location": "e1:2379,e2:2379", "revision": 1000,
+                       "bytes_used": 52_428_800, "bytes_max": 2_147_483_648_u64 },
+        });
+        insta::assert_snapshot!(text(&serde_json::from_value(cluster).unwrap()));
+    }
+
+    #[test]
+    fn sizes_have_two_digits_at_least() {
+        for (count, shown) in [
+            (0, "0 B"),
+            (10_239, "10239 B"),
+            (10_240, "10 KiB"),
+            (52_428_800, "50 MiB"),
+            (u64::MAX, "16777215 TiB"),
+        ] {
+            assert_eq!(bytes(count), shown);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What is shown: answers of the API taken at one time, and what two of them say of the time
+//! between.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use rota_client::{Client, ClientError, v1};
+use rota_proto::json::{Cluster, Queue, Task, Worker};
+
+/// Failed tasks asked for.
+const FAILURES: u32 = 50;
+
+/// Answers of one time.
+#[derive(Debug, Clone)]
+pub(super) struct Sample {
+    pub(super) at: Instant,
+    pub(super) cluster: Cluster,
+    pub(super) queues: Vec<Queue>,
+    pub(super) workers: Vec<Worker>,
+    /// The newest failed tasks; asked for only while they are looked at.
+    pub(super) failures: Option<Vec<Task>>,
+}
+
+impl Sample {
+    /// Asks for everything that is shown.
+    pub(super) async fn take(client: &Client, failures: bool) -> Result<Self, ClientError> {
+        let filter = v1::TaskFilter {
+            statuses: vec![v1::TaskStatus::Failed.into()],
+            ..v1::TaskFilter::default()
+        };
+        let page = v1::ListTasksRequest {
+            filter: Some(filter),
+            page_size: FAILURES,
+            ..v1::ListTasksRequest::default()
+        };
+        let failed = async {
+            if !failures {
+                return Ok(None);
+            }
+            client.list_tasks(page).await.map(Some)
+        };
+        let (cluster, queues, workers, failed) = tokio::try_join!(
+            client.get_cluster(v1::GetClusterRequest {}),
+            client.list_queues(v1::ListQueuesRequest {}),
+            client.list_workers(v1::ListWorkersRequest {}),
+            failed,
+        )?;
+        Ok(Self {
+            at: Instant::now(),
+            cluster: cluster.into(),
+            queues: queues.queues.into_iter().map(Into::into).collect(),
+            workers: workers.workers.into_iter().map(Into::into).collect(),
+            failures: failed.map(|page| page.tasks.into_iter().map(Into::into).collect()),
+        })
+    }
+
+    pub(super) fn sum(&self, count: impl Fn(&Queue) -> u64) -> u64 {
+        self.queues.iter().map(count).sum()
+    }
+}
+
+/// Ends of tasks a second.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Rate {
+    pub(super) completed: f64,
+    pub(super) failed: f64,
+}
+
+/// What happened between two samples, by queue.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Rates {
+    queues: BTreeMap<String, Rate>,
+}
+
+impl Rates {
+    /// `None`: nothing can be said, because another node leads, whose totals begin anew.
+    pub(super) fn between(before: &Sample, after: &Sample) -> Option<Self> {
+        let seconds = after.at.saturating_duration_since(before.at).as_secs_f64();
+        if before.cluster.epoch != after.cluster.epoch || seconds <= 0.0 {
+            return None;
+        }
+        let known: BTreeMap<_, _> = before.queues.iter().map(|one| (&one.name, one)).collect();
+        let rate = |queue: &Queue| {
+            let was = known.get(&queue.name);
+            #[expect(clippy::cast_precision_loss, reason = "a rate is shown with three digits")]
+            let a_second = |now: u64, was: u64| now.saturating_sub(was) as f64 / seconds;
+            Rate {
+                completed: a_second(
+                    queue.completed_total,
+                    was.map_or(0, |was| was.completed_total),
+                ),
+                failed: a_second(queue.failed_total, was.map_or(0, |was| was.failed_total)),
+            }
+        };
+        let rates = after.queues.iter().map(|queue| (queue.name.clone(), rate(queue)));
+        Some(Self { queues: rates.collect() })
+    }
+
+    pub(super) fn of(&self, queue: &str) -> Rate {
+        self.queues.get(queue).copied().unwrap_or_default()
+    }
+
+    pub(super) fn total(&self) -> Rate {
+        self.queues.values().fold(Rate::default(), |sum, rate| Rate {
+            completed: sum.completed + rate.completed,
+            failed: sum.failed + rate.failed,
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! What is drawn of real answers. The fixtures are what a cluster over etcd said in the midst of a
+//! load (`rota cluster`, `queue list`, `workers list`, `task list --status failed`, all with
+//! `-o json`).
+
+use std::time::{Duration, Instant};
+
+use ratatui::{
+    Terminal,
+    backend::TestBackend,
+    crossterm::event::{KeyCode, KeyEvent},
+};
+use rota_proto::json::{QueueList, TaskList, WorkerList};
+
+use super::{
+    sample::{Rates, Sample},
+    state::{Flow, State},
+    view::{Paint, draw},
+};
+
+fn sample(at: Instant) -> Sample {
+    fn read<T: serde::de::DeserializeOwned>(text: &str) -> T {
+        serde_json::from_str(text).unwrap()
+    }
+    let workers: WorkerList = read(include_str!("fixtures/workers.json"));
+    let queues: QueueList = read(include_str!("fixtures/queues.json"));
+    let failures: TaskList = read(include_str!("fixtures/failures.json"));
+    Sample {
+        at,
+        cluster: read(include_str!("fixtures/cluster.json")),
+        queues: queues.queues,
+        workers: workers.workers,
+        failures: Some(failures.tasks),
+    }
+}
+
+/// A second later, with so many more tasks at their end in each queue.
+fn later(sample: &Sample, completed: u64, failed: u64) -> Sample {
+    let mut later = sample.clone();
+    later.at += Duration::from_secs(1);
+    for queue in &mut later.queues {
+        queue.completed_total += completed;
+        queue.failed_total += failed;
+    }
+    later
+}
+
+fn busy(now: Instant) -> State {
+    let mut state = State::new("http://127.0.0.1:7420".to_owned());
+    let mut sample = sample(now);
+    state.learn(Ok(sample.clone()));
+    for second in 0..60 {
+        sample = later(&sample, second * 20, second % 3);
+        state.learn(Ok(sample.clone()));
+    }
+    state
+}
+
+fn screen(state: &State, width: u16, height: u16, now: Instant) -> TestBackend {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| draw(frame, state, Paint(true), now)).unwrap();
+    terminal.backend().clone()
+}
+
+fn press(state: &mut State, codes: &[KeyCode]) {
+    for code in codes {
+        assert_eq!(state.press(KeyEvent::from(*code)), Flow::GoOn);
+    }
+}
+
+#[test]
+fn every_pane_fits_a_small_terminal() {
+    let now = Instant::now();
+    let mut state = busy(now);
+    let mut shown = Vec::new();
+    for _ in 0..4 {
+        shown.push(screen(&state, 80, 24, now).to_string());
+        press(&mut state, &[KeyCode::Tab]);
+    }
+    insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn a_lost_connection_is_said_and_what_was_known_stays() {
+    let now = Instant::now();
+    let mut state = busy(now);
+    state.learn(Err("cannot reach http://127.0.0.1:7420:\u{1b}[2J refused".to_owned()));
+    let first = state.trouble.clone();
+    state.learn(Err("another reason".to_owned()));
+    assert_eq!(state.trouble.as_ref().map(|(since, _)| *since), first.map(|(since, _)| since));
+    let text = screen(&state, 80, 24, Instant::now() + Duration::from_secs(5)).to_string();
+    let last = text.lines().last().unwrap();
+    assert!(last.contains("NOT CONNECTED for 5s: another reason"), "{last}");
+    assert!(text.contains("PENDING"), "what was known stays");
+    let known = state.sample.clone().unwrap();
+    state.learn(Ok(later(&known, 1, 0)));
+    assert!(state.trouble.is_none());
+}
+
+#[test]
+fn before_the_first_answer_it_says_so_and_tiny_terminals_do_no_harm() {
+    let now = Instant::now();
+    let state = State::new("http://n1:7420".to_owned());
+    insta::assert_snapshot!(screen(&state, 60, 10, now));
+    for (width, height) in [(1, 1), (10, 3), (80, 5), (400, 100)] {
+        screen(&busy(now), width, height, now);
+    }
+}
+
+#[test]
+fn rates_are_differences_and_begin_anew_with_another_leader() {
+    let now = Instant::now();
+    let before = sample(now);
+    let mut after = later(&before, 30, 3);
+    after.at = now + Duration::from_secs(2);
+    let queues = u32::try_from(before.queues.len()).unwrap();
+    let total = Rates::between(&before, &after).unwrap().total();
+    assert_eq!((total.completed, total.failed), (f64::from(15 * queues), 1.5 * f64::from(queues)));
+    after.cluster.epoch += 1;
+    assert_eq!(Rates::between(&before, &after), None);
+}
+
+#[test]
+fn keys_sort_scroll_pause_and_quit() {
+    let now = Instant::now();
+    let mut state = busy(now);
+    press(&mut state, &[KeyCode::Char('s')]);
+    assert_eq!(state.order(), "pending");
+    let pending: Vec<_> = state.queues().iter().map(|queue| queue.pending).collect();
+    assert!(pending.is_sorted_by(|a, b| a >= b) && pending.len() > 1, "{pending:?}");
+    press(&mut state, &[KeyCode::Down; 100]);
+    assert_eq!(state.scroll, pending.len() - 1);
+    press(&mut state, &[KeyCode::Char('p'), KeyCode::Up]);
+    assert!(state.paused);
+    press(&mut state, &[KeyCode::BackTab]);
+    assert_eq!((state.order(), state.scroll), ("name", 0));
+    assert_eq!(state.press(KeyEvent::from(KeyCode::Char('q'))), Flow::Quit);
+    let interrupt =
+        KeyEvent::new(KeyCode::Char('c'), ratatui::crossterm::event::KeyModifiers::CONTROL);
+    assert_eq!(state.press(interrupt), Flow::Quit);
+}
