@@ -48,7 +48,7 @@ pub enum RunAt {
 }
 
 /// What became of a submitted task.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Submitted {
     /// It, or the one that it repeats.
     pub task: TaskId,
@@ -56,6 +56,9 @@ pub struct Submitted {
     pub shown_id: String,
     /// Whether it is new.
     pub created: bool,
+    /// How it stood when it had been accepted. Told of a new task that was submitted alone, unless
+    /// it ended at once.
+    pub view: Option<Box<TaskView>>,
 }
 
 /// How a client names a task: by the id that Rota gave it or by the one that the client chose.

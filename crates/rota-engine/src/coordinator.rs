@@ -23,8 +23,9 @@ use crate::{
     commit::{Refused, commit_until_known},
     dispatch::{ToWorkers, WorkerEffect},
     lookup::{self, Lookups},
-    request::{Answer, CommandResult, Release, Request, Submission},
+    request::{Answer, CommandResult, Release, Request, Submission, SubmitResults},
     shared::{PULSE, Shared},
+    tasks::live_view,
 };
 
 /// Requests taken from the inbox at a time.
@@ -89,12 +90,20 @@ pub(crate) struct Coordinator<'a> {
 struct Open {
     releases: Vec<Release>,
     entries: Vec<bytes::Bytes>,
+    created: Vec<Created>,
     commands: usize,
     bytes: usize,
     /// Since when something waits in it.
     since: Option<Instant>,
     /// Whether someone waits for it, so that it is not to wait for company.
     hurried: bool,
+}
+
+/// A new task that was submitted alone. Its client is told how it stands when the step ends.
+struct Created {
+    spec: Arc<TaskSpec>,
+    results: SubmitResults,
+    answer: Answer<SubmitResults>,
 }
 
 impl<'a> Coordinator<'a> {
@@ -208,7 +217,17 @@ impl<'a> Coordinator<'a> {
     /// released, after what is on its way.
     fn seal(&mut self) -> (Option<InFlight>, Outcome) {
         let step = self.machine.seal();
-        let open = std::mem::take(&mut self.step);
+        let mut open = std::mem::take(&mut self.step);
+        for Created { spec, mut results, answer } in open.created {
+            let live = self.machine.task(spec.id);
+            if let ([Ok(one)], Some(live)) = (results.as_mut_slice(), live) {
+                one.view = Some(Box::new(live_view(spec, live, None)));
+            }
+            open.releases.push(Box::new(move || {
+                // One who no longer waits needs no answer.
+                let _ = answer.send(Ok(results));
+            }));
+        }
         self.shared.live_tasks.store(self.machine.live_tasks(), Ordering::Relaxed);
         let outcome = Outcome { effects: step.effects, releases: open.releases };
         let changes = Changes { mutations: step.mutations, dealt_with: open.entries };
@@ -319,7 +338,7 @@ impl<'a> Coordinator<'a> {
     fn submit(
         &mut self,
         tasks: Vec<Submission>,
-        answer: Answer<Vec<Result<Submitted, Refusal>>>,
+        answer: Answer<SubmitResults>,
         lookups: &Result<Lookups, StoreError>,
         now: Now,
     ) {
@@ -332,16 +351,25 @@ impl<'a> Coordinator<'a> {
             }
         };
         let mut results = Vec::with_capacity(tasks.len());
+        let mut newest = None;
         for submission in tasks {
             match self.submit_one(submission, known, now) {
-                Ok(result) => results.push(result),
+                Ok(result) => results.push(result.map(|(submitted, spec)| {
+                    newest = Some(spec);
+                    submitted
+                })),
                 Err(error) => {
                     self.answer_later(answer, Err(error.into()));
                     return;
                 }
             }
         }
-        self.answer_later(answer, Ok(results));
+        match (results.as_slice(), newest) {
+            ([Ok(Submitted { created: true, .. })], Some(spec)) => {
+                self.step.created.push(Created { spec, results, answer });
+            }
+            _ => self.answer_later(answer, Ok(results)),
+        }
     }
 
     fn submit_one(
@@ -349,7 +377,7 @@ impl<'a> Coordinator<'a> {
         submission: Submission,
         lookups: Option<&Lookups>,
         now: Now,
-    ) -> Result<Result<Submitted, Refusal>, StoreError> {
+    ) -> Result<Result<(Submitted, Arc<TaskSpec>), Refusal>, StoreError> {
         let bindings = match lookups {
             Some(lookups) => lookups.bindings(&submission.task.binds)?,
             None => rota_core::Bindings::default(),
@@ -371,7 +399,7 @@ impl<'a> Coordinator<'a> {
                 // A repeat by key alone may be of a task that the client gave no id of its own.
                 let named = spec.binds.id.as_ref().map(ToString::to_string);
                 let shown_id = named.unwrap_or_else(|| task.to_string());
-                Submitted { task, shown_id, created }
+                (Submitted { task, shown_id, created, view: None }, spec)
             }
             other => unreachable!("a submission was answered with {other:?}"),
         }))

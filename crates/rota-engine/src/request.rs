@@ -25,9 +25,12 @@ pub(crate) struct Submission {
     pub(crate) fingerprint: u64,
 }
 
+/// What became of each task that was submitted.
+pub(crate) type SubmitResults = Vec<Result<Submitted, Refusal>>;
+
 pub(crate) enum Request {
     /// New tasks.
-    Submit { tasks: Vec<Submission>, answer: Answer<Vec<Result<Submitted, Refusal>>> },
+    Submit { tasks: Vec<Submission>, answer: Answer<SubmitResults> },
     /// Commands, carried out in order.
     Commands { commands: Vec<Command>, answer: Answer<Vec<CommandResult>> },
     /// A worker comes; what flows down to it goes into `events`.

@@ -39,7 +39,7 @@ impl Engine {
             .collect();
         let results = self.ask(|answer| Request::Submit { tasks, answer }).await?;
         for submitted in results.iter().flatten() {
-            let Submitted { task, shown_id, created } = submitted;
+            let Submitted { task, shown_id, created, .. } = submitted;
             debug!(%task, shown_id, created, "submitted");
         }
         Ok(results)

@@ -60,6 +60,9 @@ impl Services {
         let submitted = results.into_iter().next();
         let submitted =
             submitted.ok_or_else(|| Failure::new(Reason::Internal, "no answer for the task"))??;
+        if let Some(view) = submitted.view {
+            return Ok((wire::task(&view), submitted.created));
+        }
         let view = self.engine.view_of_changed(submitted.task).await;
         let view = known(view.map_err(Failure::from)?)?;
         Ok((wire::task(&view), submitted.created))
