@@ -20,9 +20,10 @@ mod wheel;
 pub use id::{LeaseToken, ParseIdError, SessionId, TaskId, TaskIdSequence};
 pub use lifecycle::{Action, IllegalTransition, Status};
 pub use machine::{
-    Binding, Bindings, Command, Credit, Effect, EndReason, HeldLease, LeaseView, Leased, LiveView,
-    Machine, MachineLimits, Mutation, OpenSession, Outcome, QueueCounts, Refusal, Reply, Report,
-    SessionEnd, SessionView, Step, StopReason, Stored, Submit, Waiting,
+    Binding, Bindings, Command, Credit, Effect, EndReason, Event, Happened, HeldLease, LaneName,
+    LeaseView, Leased, LiveView, Machine, MachineLimits, Mutation, OpenSession, Outcome,
+    QueueCounts, QueueSurvey, Refusal, Reply, Report, SessionEnd, SessionState, SessionSurvey,
+    SessionView, Step, StopReason, Stored, Submit, Survey, Waiting,
 };
 pub use name::{Name, NameError};
 pub use policy::{Jitter, Policy, Retention, RetryPolicy};

@@ -1,7 +1,7 @@
 //! Who gets what: the roster's turn of the handle at the end of each step.
 
 use super::{
-    Credit, Effect, Lease, Leased, Machine, TIMEOUT_GRACE, TaskIndex,
+    Credit, Effect, Happened, Lease, Leased, Machine, TIMEOUT_GRACE, TaskIndex,
     subscription::{SessionIndex, SubscriptionIndex},
 };
 use crate::lifecycle::Action;
@@ -53,6 +53,8 @@ impl Machine {
 
     fn lease(&mut self, index: TaskIndex, session: SessionIndex) {
         self.advance(index, Action::Assign).expect("what a lane holds is pending");
+        let waited = self.waited(index);
+        self.note(index, Happened::Started { waited });
         let task = self.live.at_mut(index);
         task.attempt += 1;
         let held = self.sessions.at_mut(session);

@@ -1,6 +1,8 @@
 //! What time does: tasks become due, expire, run too long; sessions end.
 
-use super::{Effect, EndReason, Flags, Machine, StopReason, TaskIndex, finish::AttemptEnd};
+use super::{
+    Effect, EndReason, Flags, Happened, Machine, StopReason, TaskIndex, finish::AttemptEnd,
+};
 use crate::{
     Failure, FailureReason, Millis, MonoTime, Now, Status, WallTime, lifecycle::Action,
     wheel::Wheel,
@@ -54,8 +56,9 @@ impl Machine {
         }
         self.delays.advance(self.now.mono.0, FIRED_MAX, &mut fired);
         for index in fired {
-            let over = self.backoffs.get(index).is_some_and(|due| *due <= self.now.mono);
-            if over {
+            let due = self.backoffs.get(index).copied();
+            if let Some(due) = due.filter(|due| *due <= self.now.mono) {
+                self.note(index, Happened::Due { late: self.now.mono.since(due) });
                 self.make_due(index);
             }
         }
@@ -97,6 +100,8 @@ impl Machine {
             && task.run_at <= self.now.wall
             && !self.backoffs.contains(index)
         {
+            let late = self.now.wall.since(task.run_at);
+            self.note(index, Happened::Due { late });
             self.make_due(index);
         }
     }
@@ -104,7 +109,9 @@ impl Machine {
     /// A scheduled task's time has come. Nothing is written: its record says when that is.
     pub(super) fn make_due(&mut self, index: TaskIndex) {
         self.backoffs.remove(index);
-        self.live.at_mut(index).flags.clear(Flags::BACKING_OFF);
+        let flags = &mut self.live.at_mut(index).flags;
+        flags.clear(Flags::BACKING_OFF);
+        flags.clear(Flags::CAME_BACK);
         self.advance(index, Action::Due).expect("the caller found it scheduled");
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Effect, Flags, Lease, Machine, Mutation, TaskIndex, clock};
+use super::{Effect, Flags, Happened, Lease, Machine, Mutation, TaskIndex, clock};
 use crate::{
     AttemptRecord, DoneRecord, EndKind, Failure, FailureReason, LeaseEnd, Status, WallTime,
     lifecycle::Action,
@@ -34,6 +34,7 @@ impl Machine {
         let mut has_result = false;
         let mut has_output = false;
         let mut last = None;
+        let ran = self.ran(index);
         if let Some(end) = attempt {
             let lease = self.take_lease(index);
             if let Some(kind) = end.reported {
@@ -55,6 +56,7 @@ impl Machine {
         }
         let status = self.advance(index, action).expect("the caller checked the transition");
         assert!(status.is_terminal(), "{action:?} does not end a task");
+        self.note_end(index, status, failure.as_ref().map(|failure| failure.reason), ran);
         self.backoffs.remove(index);
         self.expiries.remove(index);
         let binds = self.binds.remove(index).unwrap_or_default();
@@ -109,6 +111,8 @@ impl Machine {
             self.finish(index, Action::Fail, Some(failure), Some(end));
             return;
         }
+        let ran = self.ran(index).unwrap_or_default();
+        self.note(index, Happened::Retried { ran });
         self.end_attempt(index, &end, failure);
         self.advance(index, Action::BackOff).expect("the lease was checked");
         self.live.at_mut(index).flags.set(Flags::BACKING_OFF);
@@ -126,6 +130,7 @@ impl Machine {
 
     /// The worker went away: the task goes to another, unless it has lost too many.
     pub(super) fn lose_attempt(&mut self, index: TaskIndex, message: &str) {
+        self.note(index, Happened::Lost);
         let failure = Failure::new(FailureReason::WorkerLost, message);
         let task = self.live.at_mut(index);
         if task.flags.has(Flags::CANCEL_REQUESTED) {
@@ -140,6 +145,7 @@ impl Machine {
         }
         self.end_attempt(index, &AttemptEnd::default(), failure);
         self.advance(index, Action::Requeue).expect("the lease was checked");
+        self.live.at_mut(index).flags.set(Flags::CAME_BACK);
         self.wait_again(index);
     }
 
@@ -155,8 +161,10 @@ impl Machine {
         let end = LeaseEnd { token: lease.token, kind: EndKind::Released };
         self.last_ends.insert(index, end);
         self.live.at_mut(index).attempt -= 1;
+        self.note(index, Happened::Released);
         self.touch(index);
         self.advance(index, Action::Release).expect("the lease was checked");
+        self.live.at_mut(index).flags.set(Flags::CAME_BACK);
         self.wait_again(index);
     }
 

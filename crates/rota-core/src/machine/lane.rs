@@ -1,8 +1,9 @@
 //! A lane: what waits of one kind in one queue, by priority and then in order of arrival.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, sync::Arc};
 
 use super::{
+    events::LaneName,
     live::TaskIndex,
     roster::{KindIndex, QueueIndex},
     subscription::SubscriptionIndex,
@@ -19,6 +20,7 @@ pub(super) type Turn = (Reverse<Priority>, u64);
 pub(super) struct Lane {
     pub(super) queue: QueueIndex,
     pub(super) kind: KindIndex,
+    pub(super) name: Arc<LaneName>,
     /// Its live tasks, in whatever state.
     pub(super) tasks: u64,
     /// Those of them that wait here.
@@ -46,10 +48,12 @@ impl Lane {
     pub(super) fn new(
         queue: QueueIndex,
         kind: KindIndex,
+        name: LaneName,
         subscriptions: Vec<SubscriptionIndex>,
     ) -> Self {
         let levels = Vec::new();
-        Self { queue, kind, tasks: 0, waiting: 0, levels, head: None, subscriptions }
+        let name = Arc::new(name);
+        Self { queue, kind, name, tasks: 0, waiting: 0, levels, head: None, subscriptions }
     }
 
     /// Puts a task behind those of its priority.
@@ -81,6 +85,11 @@ impl Lane {
                 level.retain(|place| valid(*place));
             }
         }
+    }
+
+    /// Places that take memory, void ones included.
+    pub(super) fn places(&self) -> usize {
+        self.levels.iter().map(|(_, level)| level.len()).sum()
     }
 
     /// Whose turn it is, and when that is.

@@ -39,6 +39,8 @@ impl Flags {
     pub(super) const EXPIRES: Self = Self(8);
     /// It has an entry in the map of names.
     pub(super) const NAMED: Self = Self(16);
+    /// It is pending because a worker lost it or gave it back.
+    pub(super) const CAME_BACK: Self = Self(32);
 
     pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -76,6 +78,11 @@ struct Chunk {
 impl LiveTable {
     pub(super) fn len(&self) -> usize {
         self.index.len()
+    }
+
+    /// Slots that take memory, free ones included.
+    pub(super) fn capacity(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.slots.capacity()).sum()
     }
 
     /// # Panics

@@ -122,7 +122,7 @@ impl Machine {
         self.roster.find_queue(name).map(|index| self.counts(index as usize))
     }
 
-    fn counts(&self, index: usize) -> QueueCounts {
+    pub(super) fn counts(&self, index: usize) -> QueueCounts {
         let queue = &self.roster.queues[index];
         let lanes = queue.lanes.iter().map(|lane| &self.roster.lanes[*lane as usize]);
         QueueCounts {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    CANCEL_GRACE, Effect, Flags, LiveTask, Machine, Mutation, Refusal, Reply, StopReason, Stored,
-    TaskIndex,
+    CANCEL_GRACE, Effect, Flags, Happened, LiveTask, Machine, Mutation, Refusal, Reply, StopReason,
+    Stored, TaskIndex,
 };
 use crate::{
     DoneRecord, Failure, FailureReason, Name, Policy, Priority, QueueRecord, Status, TaskId,
@@ -92,6 +92,7 @@ impl Machine {
             self.last_ends.insert(index, end);
         }
         self.make_due(index);
+        self.note(index, Happened::Revived);
         self.touch(index);
         if let Some(last) = done.last.as_ref().filter(|_| !done.has_output) {
             let attempt = Mutation::PutAttempt(done.id, Box::new(last.clone()));

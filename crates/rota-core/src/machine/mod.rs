@@ -8,6 +8,7 @@
 mod assign;
 mod clock;
 mod command;
+mod events;
 mod finish;
 mod ids;
 mod lane;
@@ -23,6 +24,7 @@ mod session;
 mod settling;
 mod submit;
 mod subscription;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -35,6 +37,8 @@ pub use command::{
     Binding, Bindings, Command, Credit, Effect, EndReason, HeldLease, Leased, Mutation,
     OpenSession, Outcome, Refusal, Reply, Report, SessionEnd, StopReason, Stored, Submit,
 };
+pub use events::{Event, Happened, LaneName};
+pub use survey::{QueueSurvey, SessionState, SessionSurvey, Survey};
 pub use view::{LeaseView, LiveView, QueueCounts, SessionView, Waiting};
 
 use self::{
@@ -85,6 +89,8 @@ pub struct Step {
     pub mutations: Vec<Mutation>,
     /// What to do once they are durable.
     pub effects: Vec<Effect>,
+    /// What happened, to be counted once it is durable.
+    pub events: Vec<Event>,
 }
 
 /// A worker gets so long after the timeout to end an attempt and report it, before the machine does

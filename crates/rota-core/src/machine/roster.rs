@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use rustc_hash::FxHashMap;
 
 use super::{
+    events::LaneName,
     lane::{Lane, LaneIndex, Place, Turn},
     live::TaskIndex,
     subscription::{Subscription, SubscriptionIndex},
@@ -133,7 +134,11 @@ impl Roster {
             .filter(|(_, subscription)| subscription.serves(queue, kind))
             .map(|(index, _)| index)
             .collect();
-        let lane = Lane::new(queue, kind, subscriptions);
+        let name = LaneName {
+            queue: self.queues[queue as usize].name.clone(),
+            kind: self.kinds[kind as usize].clone(),
+        };
+        let lane = Lane::new(queue, kind, name, subscriptions);
         let index = place(&mut self.lanes, &mut self.free_lanes, lane);
         self.lane_index.insert((queue, kind), index);
         self.queues[queue as usize].lanes.push(index);

@@ -1,7 +1,7 @@
 //! New tasks.
 
 use super::{
-    Binding, Flags, LiveTask, Machine, Mutation, Refusal, Reply, Submit, TaskIndex, clock,
+    Binding, Flags, Happened, LiveTask, Machine, Mutation, Refusal, Reply, Submit, TaskIndex, clock,
 };
 use crate::{Name, Priority, Status, TaskSpec, WallTime};
 
@@ -17,6 +17,7 @@ impl Machine {
             let binding = Binding { task: spec.id, fingerprint: spec.fingerprint };
             self.settling.bound(&spec.binds, binding);
         }
+        self.note(index, Happened::Submitted);
         self.touch(index);
         self.step.mutations.push(Mutation::PutSpec(submit.spec.clone()));
         Ok(Reply::Submitted { task: submit.spec.id, created: true })

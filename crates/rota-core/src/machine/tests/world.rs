@@ -12,7 +12,7 @@ use super::{
     store::ModelStore,
 };
 use crate::{
-    Command, Credit, Effect, EndKind, HeldLease, LeaseToken, Leased, LiveView, Machine,
+    Command, Credit, Effect, EndKind, Event, Happened, HeldLease, LeaseToken, Leased, LiveView, Machine,
     MachineLimits, Millis, MonoTime, Mutation, Name, Now, Refusal, Reply, Retention, SessionId,
     Status, Stored, TaskId, TaskIdSequence, WallTime,
 };
@@ -71,6 +71,8 @@ pub(super) struct World {
     pub(super) accepted: BTreeMap<TaskId, (LeaseToken, EndKind)>,
     pub(super) snapshot: Snapshot,
     pub(super) sessions_opened: u64,
+    /// Tasks that live, as the events of all steps say.
+    alive: usize,
     watched: bool,
 }
 
@@ -101,6 +103,7 @@ impl World {
             accepted: BTreeMap::new(),
             snapshot: Snapshot::default(),
             sessions_opened: 0,
+            alive: 0,
             watched: true,
         }
     }
@@ -286,6 +289,7 @@ impl World {
         let assigned = self.look(&scope);
         self.spend_credit(&before);
         audit::after_seal(self, &step, &assigned);
+        self.count(&step.events);
         if step.mutations.is_empty() {
             assert!(self.created.is_empty() && self.removed.is_empty());
             self.release(step.effects);
@@ -300,6 +304,25 @@ impl World {
             created: std::mem::take(&mut self.created),
             removed: std::mem::take(&mut self.removed),
         });
+    }
+
+    /// What the events say adds up to what lives.
+    fn count(&mut self, events: &[Event]) {
+        for event in events {
+            match event.what {
+                Happened::Submitted | Happened::Revived => self.alive += 1,
+                Happened::Completed { .. }
+                | Happened::Failed { .. }
+                | Happened::Cancelled
+                | Happened::Expired => self.alive -= 1,
+                Happened::Due { .. }
+                | Happened::Started { .. }
+                | Happened::Retried { .. }
+                | Happened::Lost
+                | Happened::Released => {}
+            }
+        }
+        assert_eq!(self.alive, self.machine.live_tasks(), "{events:?}");
     }
 
     /// Ends the open step of a world that is not looked at.
@@ -374,6 +397,7 @@ impl World {
         // The origin of the clock for durations is another in each process.
         self.now.mono = MonoTime(self.now.mono.0 / 2 + 7);
         self.machine = self.restored();
+        self.alive = self.machine.live_tasks();
         self.snapshot = Snapshot::restored(&self.machine, &self.newest);
         books::recount(&self.machine);
         self.accepted = self

@@ -1,0 +1,98 @@
+//! The machine at a glance, for those who watch it: its cost grows with queues, lanes and sessions,
+//! never with tasks.
+
+use super::{Machine, QueueCounts, live::LiveTask};
+use crate::{Millis, Name};
+
+/// The state of all queues and sessions.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Survey {
+    /// All queues, in no order.
+    pub queues: Vec<QueueSurvey>,
+    /// All sessions, in no order.
+    pub sessions: Vec<SessionSurvey>,
+    /// Bytes that live tasks take in memory, as far as their number says: allocators add to it.
+    pub memory_bytes: u64,
+}
+
+/// A queue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueSurvey {
+    /// Its counts.
+    pub counts: QueueCounts,
+    /// Pending tasks that no session serves.
+    pub unserved: u64,
+}
+
+/// A session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionSurvey {
+    /// The worker's name.
+    pub worker: Name,
+    /// The most tasks it holds.
+    pub slots: u32,
+    /// Tasks it holds.
+    pub held: u32,
+    /// How long ago it was last heard of.
+    pub heartbeat_age: Millis,
+    /// What it does.
+    pub state: SessionState,
+}
+
+/// What a session does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionState {
+    /// It takes tasks.
+    Serving,
+    /// It takes no more.
+    Draining,
+    /// Its worker has not come back yet after a change of leader or a restart.
+    Awaited,
+}
+
+/// Bytes of an entry in a map or wheel beside its value, on average.
+const ENTRY: usize = 16;
+
+impl Machine {
+    /// All queues and sessions.
+    #[must_use]
+    pub fn survey(&self) -> Survey {
+        let indices = self.roster.queue_index.values();
+        let queues = indices.map(|index| self.survey_queue(*index as usize)).collect();
+        let sessions = self.sessions.iter().map(|(_, session)| SessionSurvey {
+            worker: session.worker.clone(),
+            slots: session.slots,
+            held: u32::try_from(session.tasks.len()).expect("slots are a 32-bit number"),
+            heartbeat_age: self.now.mono.since(session.heard_at),
+            state: match (session.awaited, session.draining) {
+                (true, _) => SessionState::Awaited,
+                (_, true) => SessionState::Draining,
+                _ => SessionState::Serving,
+            },
+        });
+        Survey { queues, sessions: sessions.collect(), memory_bytes: self.memory_bytes() }
+    }
+
+    fn survey_queue(&self, index: usize) -> QueueSurvey {
+        let lanes = &self.roster.queues[index].lanes;
+        let unserved = lanes.iter().filter(|lane| !self.roster.is_served(**lane));
+        let waiting = |lane: &u32| self.roster.lanes[*lane as usize].waiting;
+        QueueSurvey { counts: self.counts(index), unserved: unserved.map(waiting).sum() }
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        let table = self.live.capacity() * size_of::<Option<LiveTask>>() + self.live.len() * ENTRY;
+        let places: usize = self.roster.lanes.iter().map(super::lane::Lane::places).sum();
+        let beside = [
+            places,
+            self.leases.len() * size_of::<super::Lease>() / ENTRY,
+            self.backoffs.len() * 2,
+            self.expiries.len() * 2,
+            self.binds.len() * 4,
+            self.last_ends.len() * 2,
+            self.dates.len(),
+            self.delays.len(),
+        ];
+        (table + beside.iter().sum::<usize>() * ENTRY) as u64
+    }
+}

@@ -1,0 +1,415 @@
+//! The metrics of a node.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use prometheus_client::{
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::Registry,
+};
+
+use crate::{
+    catalogue::{self as all, Buckets},
+    exposition::{self, Exposition, Format},
+    names::Names,
+    process,
+    registrar::{histogram, register},
+    snapshot::{Labels, Shown, Snapshot},
+    tasks::{self, Counts, Row},
+};
+
+/// Queues, and kinds, that metrics name where nothing else is said.
+const NAMES: usize = 200;
+
+/// How a commit failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitError {
+    /// There was no room.
+    Full,
+    /// The store could not be reached or refused.
+    Unavailable,
+    /// It was not known whether it landed.
+    Ambiguous,
+    /// Another node leads.
+    Fenced,
+    /// It will never land.
+    Broken,
+}
+
+impl CommitError {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Unavailable => "unavailable",
+            Self::Ambiguous => "ambiguous",
+            Self::Fenced => "fenced",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+/// One request to the API.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiCall<'a> {
+    /// `rest` or `grpc`.
+    pub protocol: &'static str,
+    /// The template of its route; of few values, whatever clients send.
+    pub route: &'a str,
+    /// The HTTP status, or the gRPC code's name.
+    pub code: &'a str,
+    /// How long the head of the answer took; `None` for a stream.
+    pub took: Option<Duration>,
+}
+
+/// What a node has seen of leaders.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Standing {
+    /// The newest leadership.
+    pub epoch: u64,
+    /// Changes of leader after the first.
+    pub changes: u64,
+    /// Time without one.
+    pub leaderless: Duration,
+    /// Whether one is known now.
+    pub known: bool,
+}
+
+#[derive(Debug)]
+struct Leaders {
+    standing: Standing,
+    /// Since when none is known.
+    without_since: Option<Instant>,
+}
+
+type HistogramFamily<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
+
+/// The metrics of a node: what engine and API count, and the registry that shows it. Cheap to clone;
+/// all clones are the same.
+#[derive(Debug, Clone)]
+pub struct NodeMetrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    shown: Shown,
+    version: &'static str,
+    queues: Names,
+    kinds: Names,
+    workers: usize,
+    totals: Mutex<Vec<Row>>,
+    leaders: Mutex<Leaders>,
+    schedule_to_start: HistogramFamily<1>,
+    execution: HistogramFamily<1>,
+    timer_lateness: Histogram,
+    batches: Counter,
+    batch_mutations: Histogram,
+    commit: Histogram,
+    store_errors: Family<Labels<1>, Counter>,
+    stale_writes: Counter,
+    stale_reports: Counter,
+    sessions_opened: Counter,
+    sessions_ended: Family<Labels<1>, Counter>,
+    api_requests: Family<Labels<3>, Counter>,
+    api_duration: HistogramFamily<2>,
+}
+
+fn by_task() -> Histogram {
+    histogram(Buckets::Task)
+}
+
+fn by_answer() -> Histogram {
+    histogram(Buckets::Answer)
+}
+
+fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that is done under these locks can leave their contents half changed.
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Default for NodeMetrics {
+    fn default() -> Self {
+        Self::new("", NAMES)
+    }
+}
+
+impl NodeMetrics {
+    /// Metrics of a node of that version, which name so many queues and so many kinds.
+    ///
+    /// # Panics
+    /// Never: what is registered is what is declared, which a test sees to.
+    #[must_use]
+    pub fn new(version: &'static str, names: usize) -> Self {
+        let mut registry = Registry::default();
+        let r = &mut registry;
+        let tasks = || HistogramFamily::<1>::new_with_constructor(by_task as fn() -> Histogram);
+        let answers = HistogramFamily::<2>::new_with_constructor(by_answer as fn() -> Histogram);
+        let shown = Shown::default();
+        let mut inner = Inner {
+            version,
+            queues: Names::new(names),
+            kinds: Names::new(names),
+            workers: names,
+            totals: Mutex::default(),
+            leaders: Mutex::new(Leaders {
+                standing: Standing::default(),
+                without_since: Some(Instant::now()),
+            }),
+            schedule_to_start: register(r, &all::SCHEDULE_TO_START, tasks()),
+            execution: register(r, &all::EXECUTION, tasks()),
+            timer_lateness: register(r, &all::TIMER_LATENESS, by_task()),
+            batches: register(r, &all::BATCHES, Counter::default()),
+            batch_mutations: register(r, &all::BATCH_MUTATIONS, histogram(Buckets::Size)),
+            commit: register(r, &all::COMMIT, by_answer()),
+            store_errors: register(r, &all::STORE_ERRORS, Family::default()),
+            stale_writes: register(r, &all::STALE_WRITES, Counter::default()),
+            stale_reports: register(r, &all::STALE_REPORTS, Counter::default()),
+            sessions_opened: register(r, &all::SESSIONS_OPENED, Counter::default()),
+            sessions_ended: register(r, &all::SESSIONS_ENDED, Family::default()),
+            api_requests: register(r, &all::API_REQUESTS, Family::default()),
+            api_duration: register(r, &all::API_DURATION, answers),
+            shown: shown.clone(),
+            registry,
+        };
+        inner.registry.register_collector(Box::new(shown));
+        // They are there from the start, so that their first step is seen as one.
+        for kind in ["full", "unavailable", "ambiguous", "fenced", "broken"] {
+            inner.store_errors.get_or_create_owned(&Labels::new(&all::STORE_ERRORS, [kind]));
+        }
+        for reason in ["closed", "expired"] {
+            inner.sessions_ended.get_or_create_owned(&Labels::new(&all::SESSIONS_ENDED, [reason]));
+        }
+        Self(Arc::new(inner))
+    }
+
+    /// Queues as values of labels.
+    #[must_use]
+    pub fn queues(&self) -> &Names {
+        &self.0.queues
+    }
+
+    /// Kinds as values of labels.
+    #[must_use]
+    pub fn kinds(&self) -> &Names {
+        &self.0.kinds
+    }
+
+    /// The most workers that are named.
+    #[must_use]
+    pub fn workers_max(&self) -> usize {
+        self.0.workers
+    }
+
+    /// The histogram of waits in a queue. Seconds.
+    #[must_use]
+    pub fn schedule_to_start(&self, queue: &str) -> Histogram {
+        let labels = Labels::new(&all::SCHEDULE_TO_START, [queue]);
+        self.0.schedule_to_start.get_or_create_owned(&labels)
+    }
+
+    /// The histogram of execution times in a queue. Seconds.
+    #[must_use]
+    pub fn execution(&self, queue: &str) -> Histogram {
+        self.0.execution.get_or_create_owned(&Labels::new(&all::EXECUTION, [queue]))
+    }
+
+    /// The histogram of timers' lateness. Seconds.
+    #[must_use]
+    pub fn timer_lateness(&self) -> &Histogram {
+        &self.0.timer_lateness
+    }
+
+    /// A batch with so many changes landed after that time.
+    pub fn committed(&self, mutations: usize, took: Duration) {
+        self.0.batches.inc();
+        self.0.batch_mutations.observe(f64::from(u32::try_from(mutations).unwrap_or(u32::MAX)));
+        self.0.commit.observe(took.as_secs_f64());
+    }
+
+    /// A commit failed, perhaps to be tried again.
+    pub fn commit_failed(&self, error: CommitError) {
+        let labels = Labels::new(&all::STORE_ERRORS, [error.as_str()]);
+        self.0.store_errors.get_or_create(&labels).inc();
+        if error == CommitError::Fenced {
+            self.0.stale_writes.inc();
+        }
+    }
+
+    /// A report was refused because its lease was over.
+    pub fn stale_report(&self) {
+        self.0.stale_reports.inc();
+    }
+
+    /// A session was opened or taken up again.
+    pub fn session_opened(&self) {
+        self.0.sessions_opened.inc();
+    }
+
+    /// A session ended: `closed` or `expired`.
+    pub fn session_ended(&self, reason: &'static str) {
+        let labels = Labels::new(&all::SESSIONS_ENDED, [reason]);
+        self.0.sessions_ended.get_or_create(&labels).inc();
+    }
+
+    /// A request was answered.
+    pub fn answered(&self, call: ApiCall<'_>) {
+        let ApiCall { protocol, route, code, took } = call;
+        let labels = Labels::new(&all::API_REQUESTS, [protocol, route, code]);
+        self.0.api_requests.get_or_create(&labels).inc();
+        if let Some(took) = took {
+            let labels = Labels::new(&all::API_DURATION, [protocol, route]);
+            self.0.api_duration.get_or_create(&labels).observe(took.as_secs_f64());
+        }
+    }
+
+    /// Sets totals of tasks that have landed, by their place in the list; a place at its end adds a
+    /// row.
+    pub fn set_totals(&self, rows: impl IntoIterator<Item = (usize, Row)>) {
+        let mut totals = locked(&self.0.totals);
+        for (place, row) in rows {
+            if place < totals.len() {
+                totals[place] = row;
+            } else {
+                totals.push(row);
+            }
+        }
+    }
+
+    /// Updates the counts of rows that are there.
+    pub fn update_totals(&self, counts: &[(usize, Counts)]) {
+        let mut totals = locked(&self.0.totals);
+        for (place, counts) in counts {
+            if let Some(row) = totals.get_mut(*place) {
+                row.counts = *counts;
+            }
+        }
+    }
+
+    /// This node leads no more: the totals are for the next leader to show.
+    pub fn clear_totals(&self) {
+        locked(&self.0.totals).clear();
+    }
+
+    /// Who leads has become known (the leadership's number) or unknown.
+    pub fn leader_seen(&self, epoch: Option<u64>) {
+        let mut leaders = locked(&self.0.leaders);
+        let now = Instant::now();
+        let Leaders { standing, without_since } = &mut *leaders;
+        if let (Some(since), Some(_)) = (*without_since, epoch) {
+            standing.leaderless += now.duration_since(since);
+            *without_since = None;
+        }
+        match epoch {
+            Some(epoch) => {
+                standing.changes += u64::from(standing.epoch != 0 && epoch > standing.epoch);
+                standing.epoch = standing.epoch.max(epoch);
+            }
+            None => *without_since = without_since.or(Some(now)),
+        }
+    }
+
+    /// What this node has seen of leaders so far.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let leaders = locked(&self.0.leaders);
+        let without = leaders.without_since;
+        let open = without.map_or(Duration::ZERO, |since| since.elapsed());
+        let leaderless = leaders.standing.leaderless + open;
+        Standing { leaderless, known: without.is_none(), ..leaders.standing }
+    }
+
+    /// Shows all: what was counted, the totals of tasks, and `snapshot`, which was looked up now.
+    #[must_use]
+    pub fn show(&self, mut snapshot: Snapshot, format: Format) -> Exposition {
+        tasks::show(&locked(&self.0.totals), &mut snapshot);
+        self.show_standing(&mut snapshot);
+        snapshot.set(&all::BUILD, [self.0.version], 1.0);
+        process::observe(&mut snapshot);
+        self.0.shown.replace(snapshot);
+        exposition::write(&self.0.registry, format)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "the exposition format has no other numbers")]
+    fn show_standing(&self, snapshot: &mut Snapshot) {
+        let standing = self.standing();
+        snapshot.put(&all::LEADER_KNOWN, f64::from(u8::from(standing.known)));
+        snapshot.put(&all::LEADER_EPOCH, standing.epoch as f64);
+        snapshot.put(&all::LEADER_CHANGES, standing.changes as f64);
+        snapshot.put(&all::LEADERLESS, standing.leaderless.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(metrics: &NodeMetrics) -> String {
+        let shown = metrics.show(Snapshot::default(), Format::Text);
+        String::from_utf8(shown.body).expect("text")
+    }
+
+    #[test]
+    fn what_is_counted_is_shown_and_nothing_undeclared() {
+        let metrics = NodeMetrics::new("1.2.3", 10);
+        metrics.committed(17, Duration::from_millis(3));
+        metrics.commit_failed(CommitError::Fenced);
+        metrics.schedule_to_start("q\"\n").observe(0.004);
+        let call = ApiCall { protocol: "rest", route: "/v1/tasks/{id}", code: "200", took: None };
+        metrics.answered(call);
+        let mut counts = Counts::default();
+        counts[Count::FailedTimeout as usize] = 7;
+        let row = Row { queue: "q".into(), kind: "k".into(), counts };
+        metrics.set_totals([(0, row)]);
+        let text = text(&metrics);
+        for line in [
+            "rota_batches_total 1",
+            "rota_batch_mutations_bucket{le=\"64.0\"} 1",
+            "rota_store_errors_total{kind=\"fenced\"} 1",
+            "rota_stale_writes_refused_total 1",
+            "rota_task_schedule_to_start_seconds_bucket{le=\"0.005\",queue=\"q\\\"\\n\"} 1",
+            "rota_api_requests_total{protocol=\"rest\",route=\"/v1/tasks/{id}\",code=\"200\"} 1",
+            "rota_tasks_failed_total{queue=\"q\",kind=\"k\",reason=\"timeout\"} 7.0",
+            "rota_tasks_completed_total{queue=\"q\",kind=\"k\"} 0.0",
+            "rota_build_info{version=\"1.2.3\"} 1.0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (name, kind) = line.split_once(' ').expect("a name and a type");
+            let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+            assert!(all::ALL.iter().any(|metric| metric.name == name), "{name} is not declared");
+        }
+        metrics.clear_totals();
+        assert!(!super::tests::text(&metrics).contains("rota_tasks_failed_total"));
+    }
+
+    #[test]
+    fn the_same_can_be_had_as_protobuf_with_native_histograms() {
+        let metrics = NodeMetrics::default();
+        metrics.timer_lateness().observe(0.25);
+        let shown = metrics.show(Snapshot::default(), Format::Protobuf);
+        assert!(shown.content_type.contains("encoding=delimited"));
+        let name = b"rota_timer_lateness_seconds";
+        assert!(shown.body.windows(name.len()).any(|window| window == name));
+    }
+
+    #[test]
+    fn leaders_are_counted_after_the_first() {
+        let metrics = NodeMetrics::default();
+        assert!(!metrics.standing().known);
+        metrics.leader_seen(Some(3));
+        metrics.leader_seen(Some(3));
+        let standing = metrics.standing();
+        assert_eq!((standing.epoch, standing.changes, standing.known), (3, 0, true));
+        let without = standing.leaderless;
+        metrics.leader_seen(None);
+        metrics.leader_seen(None);
+        metrics.leader_seen(Some(5));
+        let standing = metrics.standing();
+        assert_eq!((standing.epoch, standing.changes, standing.known), (5, 1, true));
+        assert!(standing.leaderless > without);
+    }
+
+    use crate::tasks::Count;
+}

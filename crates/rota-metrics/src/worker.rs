@@ -1,0 +1,169 @@
+//! The metrics of a worker.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use prometheus_client::{
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+use crate::{
+    catalogue::{self as all, Buckets},
+    exposition::{self, Exposition, Format},
+    process,
+    registrar::{histogram, register},
+    snapshot::{Labels, Shown, Snapshot},
+};
+
+/// How an attempt ended on a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptEnd {
+    /// Well.
+    Completed,
+    /// Badly.
+    Failed,
+    /// Stopped, as a client asked.
+    Cancelled,
+    /// Given back unharmed.
+    Released,
+    /// The lease was over: nobody is told.
+    Dropped,
+}
+
+impl AttemptEnd {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Released => "released",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+type HistogramFamily = Family<Labels<1>, Histogram, fn() -> Histogram>;
+
+/// The metrics of a worker. Cheap to clone; all clones are the same. Its labels name the kinds that
+/// the worker has handlers for, and so are bounded.
+#[derive(Debug, Clone)]
+pub struct WorkerMetrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    shown: Shown,
+    version: &'static str,
+    connected: Gauge<u64, AtomicU64>,
+    connects: Counter,
+    slots: Gauge<u64, AtomicU64>,
+    used: Gauge<u64, AtomicU64>,
+    attempts: Family<Labels<2>, Counter>,
+    durations: HistogramFamily,
+}
+
+impl Default for WorkerMetrics {
+    fn default() -> Self {
+        Self::new("")
+    }
+}
+
+impl WorkerMetrics {
+    /// Metrics of a worker of that version.
+    #[must_use]
+    pub fn new(version: &'static str) -> Self {
+        let mut registry = Registry::default();
+        let r = &mut registry;
+        let durations: HistogramFamily =
+            Family::new_with_constructor((|| histogram(Buckets::Task)) as fn() -> Histogram);
+        let shown = Shown::default();
+        let connected = register(r, &all::WORKER_CONNECTED, Gauge::default());
+        let connects = register(r, &all::WORKER_CONNECTS, Counter::default());
+        let slots = register(r, &all::WORKER_SLOTS, Gauge::default());
+        let used = register(r, &all::WORKER_SLOTS_USED, Gauge::default());
+        let attempts = register(r, &all::WORKER_ATTEMPTS, Family::default());
+        let durations = register(r, &all::WORKER_ATTEMPT, durations);
+        registry.register_collector(Box::new(shown.clone()));
+        let inner = Inner {
+            registry,
+            shown,
+            version,
+            connected,
+            connects,
+            slots,
+            used,
+            attempts,
+            durations,
+        };
+        Self(Arc::new(inner))
+    }
+
+    /// It has so many slots.
+    pub fn set_slots(&self, slots: u32) {
+        self.0.slots.set(slots.into());
+    }
+
+    /// It has a session, or has lost its connection.
+    pub fn set_connected(&self, connected: bool) {
+        self.0.connected.set(connected.into());
+        if connected {
+            self.0.connects.inc();
+        }
+    }
+
+    /// An attempt begins.
+    pub fn began(&self) {
+        self.0.used.inc();
+    }
+
+    /// An attempt ended after that time.
+    pub fn ended(&self, kind: &str, end: AttemptEnd, took: Duration) {
+        self.0.used.inner().fetch_sub(1, Ordering::Relaxed);
+        let labels = Labels::new(&all::WORKER_ATTEMPTS, [kind, end.as_str()]);
+        self.0.attempts.get_or_create(&labels).inc();
+        let labels = Labels::new(&all::WORKER_ATTEMPT, [kind]);
+        self.0.durations.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// Shows all.
+    #[must_use]
+    pub fn show(&self, format: Format) -> Exposition {
+        let mut snapshot = Snapshot::default();
+        snapshot.set(&all::BUILD, [self.0.version], 1.0);
+        process::observe(&mut snapshot);
+        self.0.shown.replace(snapshot);
+        exposition::write(&self.0.registry, format)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_are_counted_and_slots_given_back() {
+        let metrics = WorkerMetrics::new("1");
+        metrics.set_slots(4);
+        metrics.set_connected(true);
+        metrics.began();
+        metrics.began();
+        metrics.ended("resize", AttemptEnd::Failed, Duration::from_millis(20));
+        let text = String::from_utf8(metrics.show(Format::Text).body).expect("text");
+        for line in [
+            "rota_worker_connected 1",
+            "rota_worker_connects_total 1",
+            "rota_worker_slots 4",
+            "rota_worker_slots_used 1",
+            "rota_worker_attempts_total{kind=\"resize\",outcome=\"failed\"} 1",
+            "rota_worker_attempt_duration_seconds_count{kind=\"resize\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}
