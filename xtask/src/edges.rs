@@ -41,6 +41,12 @@ const ROOMS: &[Room] = &[
         because: "the wire contract holds no logic, so that clients need nothing but it",
     },
     Room {
+        name: "rota-metrics",
+        may: &[],
+        tests_may: &[],
+        because: "it knows names and numbers; what they count is the business of those who count",
+    },
+    Room {
         name: "rota-trace",
         may: &[],
         tests_may: &[],
@@ -48,13 +54,13 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "rota-engine",
-        may: &["rota-core", "rota-store"],
+        may: &["rota-core", "rota-metrics", "rota-store"],
         tests_may: &[],
         because: "the engine speaks no HTTP and no gRPC; the server maps the wire to it",
     },
     Room {
         name: "rota-server",
-        may: &["rota-core", "rota-engine", "rota-proto", "rota-trace"],
+        may: &["rota-core", "rota-engine", "rota-metrics", "rota-proto", "rota-trace"],
         tests_may: &["rota-store"],
         because: "the server sees the engine alone; which store is behind it is the binary's choice",
     },
@@ -66,7 +72,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "rota-worker",
-        may: &["rota-client", "rota-proto", "rota-trace"],
+        may: &["rota-client", "rota-metrics", "rota-proto", "rota-trace"],
         tests_may: &["rota-engine", "rota-server", "rota-store"],
         because: "a worker reaches the cluster through the client alone, never a store or an engine",
     },
@@ -76,6 +82,7 @@ const ROOMS: &[Room] = &[
             "rota-client",
             "rota-core",
             "rota-engine",
+            "rota-metrics",
             "rota-proto",
             "rota-server",
             "rota-store",
@@ -160,6 +167,11 @@ const FENCES: &[Fence] = &[
         crates: &["tonic", "tonic-prost"],
         rooms: Rooms::AllBut(&["rota-core", "rota-engine"]),
         because: "gRPC ends at the server, and in the store, whose etcd is spoken to by it",
+    },
+    Fence {
+        crates: &["metrics", "procfs", "prometheus", "prometheus-client"],
+        rooms: Rooms::Only(&["rota-metrics"]),
+        because: "what is not declared in rota-metrics is not shown",
     },
     Fence {
         crates: &["clap", "clap_complete", "comfy-table", "indicatif", "ratatui", "toml"],

@@ -7,15 +7,21 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rota_core::{Binding, DoneRecord, Mutation, Name, TaskId};
+use rota_core::{Binding, DoneRecord, Event, Mutation, Name, TaskId};
+use rota_metrics::{Count, Counts};
 use rota_store::{Batch, BatchLimits, BatchSeq, Space};
 use rustc_hash::FxHashMap;
 
-use crate::{codec, layout};
+use crate::{
+    codec, layout,
+    ledger::{Ledger, Place},
+};
 
 /// What one task adds to an entry of the retention log, and an entry to a batch, in bytes at most.
 const RETAIN_TASK_BYTES: usize = 12;
 const RETAIN_ENTRY_BYTES: usize = 64;
+/// What a total adds to a batch, in bytes at most.
+const TOTAL_BYTES: usize = 512;
 
 /// What a step came to.
 #[derive(Debug, Default)]
@@ -33,8 +39,18 @@ impl Changes {
 
     /// The batches that hold them, in order, numbered from `first` on. None is larger than the
     /// store takes, unless a single task's changes are.
-    pub(crate) fn into_batches(self, first: BatchSeq, limits: BatchLimits) -> Vec<Batch> {
+    /// What `events` come to is added to the totals in the batch that makes it durable.
+    pub(crate) fn into_batches(
+        self,
+        events: &[Event],
+        ledger: &mut Ledger,
+        first: BatchSeq,
+        limits: BatchLimits,
+    ) -> Vec<Batch> {
         let mut whole = Portion::default();
+        for event in events {
+            whole.count(ledger.count(event));
+        }
         for mutation in &self.mutations {
             whole.delete_early_attempts(mutation);
             whole.add(mutation);
@@ -43,24 +59,24 @@ impl Changes {
             whole.delete(layout::RETAIN, entry.clone());
         }
         if whole.fits(&Portion::default(), limits) {
-            return vec![whole.finish(first)];
+            return vec![whole.finish(first, ledger)];
         }
         let mut seq = first;
         let mut batches = Vec::new();
         let mut open = Portion::default();
-        for portion in self.portions() {
+        for portion in self.portions(events, ledger) {
             if !open.fits(&portion, limits) {
-                batches.push(std::mem::take(&mut open).finish(seq));
+                batches.push(std::mem::take(&mut open).finish(seq, ledger));
                 seq = seq.next();
             }
             open.join(portion);
         }
-        batches.push(open.finish(seq));
+        batches.push(open.finish(seq, ledger));
         batches
     }
 
     /// What may land apart from each other, in an order in which it may land.
-    fn portions(&self) -> Vec<Portion> {
+    fn portions(&self, events: &[Event], ledger: &mut Ledger) -> Vec<Portion> {
         let mut places: FxHashMap<Subject<'_>, usize> = FxHashMap::default();
         let mut portions: Vec<Portion> = Vec::new();
         let mut attempts = Portion::default();
@@ -73,6 +89,11 @@ impl Changes {
                 portions.len() - 1
             });
             portions[place].add(mutation);
+        }
+        for event in events {
+            if let Some(place) = places.get(&Subject::Task(event.task)) {
+                portions[*place].count(ledger.count(event));
+            }
         }
         for entry in &self.dealt_with {
             let mut portion = Portion::default();
@@ -113,6 +134,8 @@ struct Portion {
     bytes: usize,
     /// Tasks that may be removed, by the end of the span in which that begins.
     retain: BTreeMap<i64, Vec<TaskId>>,
+    /// What is to be added to the totals.
+    totals: BTreeMap<Place, Counts>,
 }
 
 impl Portion {
@@ -130,10 +153,12 @@ impl Portion {
     fn fits(&self, other: &Self, limits: BatchLimits) -> bool {
         let spans = other.retain.keys().filter(|span| !self.retain.contains_key(span)).count();
         let entries = self.retain.len() + spans;
+        let places = other.totals.keys().filter(|place| !self.totals.contains_key(place)).count();
+        let totals = self.totals.len() + places;
         let tasks: usize = self.retain.values().chain(other.retain.values()).map(Vec::len).sum();
-        let count = self.batch.mutations.len() + other.batch.mutations.len() + entries;
+        let count = self.batch.mutations.len() + other.batch.mutations.len() + entries + totals;
         let retain_bytes = entries * RETAIN_ENTRY_BYTES + tasks * RETAIN_TASK_BYTES;
-        let bytes = self.bytes + other.bytes + retain_bytes;
+        let bytes = self.bytes + other.bytes + retain_bytes + totals * TOTAL_BYTES;
         let fit = count <= limits.mutations_max && bytes <= limits.bytes_max;
         fit || (self.batch.mutations.is_empty() && !other.batch.mutations.is_empty())
     }
@@ -144,6 +169,18 @@ impl Portion {
         for (span, tasks) in other.retain {
             self.retain.entry(span).or_default().extend(tasks);
         }
+        for (place, counts) in other.totals {
+            let sums = self.totals.entry(place).or_default();
+            for (sum, count) in sums.iter_mut().zip(counts) {
+                *sum += count;
+            }
+        }
+    }
+
+    fn count(&mut self, counted: Option<(Place, Count)>) {
+        if let Some((place, count)) = counted {
+            self.totals.entry(place).or_default()[count as usize] += 1;
+        }
     }
 
     /// Each change by itself.
@@ -151,14 +188,18 @@ impl Portion {
         self.batch.mutations.into_iter().map(|mutation| {
             let bytes = mutation.bytes();
             let batch = Batch { mutations: vec![mutation], ..Batch::default() };
-            Self { batch, bytes, retain: BTreeMap::new() }
+            Self { batch, bytes, ..Self::default() }
         })
     }
 
-    fn finish(mut self, seq: BatchSeq) -> Batch {
+    fn finish(mut self, seq: BatchSeq, ledger: &mut Ledger) -> Batch {
         self.batch.seq = seq;
         for (span, tasks) in std::mem::take(&mut self.retain) {
             self.put(layout::RETAIN, layout::retain(span, seq), codec::encode_retain(&tasks));
+        }
+        for (place, counts) in std::mem::take(&mut self.totals) {
+            let (key, value) = ledger.add(place, &counts);
+            self.put(layout::TOTAL, key, value);
         }
         self.batch
     }

@@ -8,6 +8,7 @@ use rota_core::{
     LeaseRecord, LeaseToken, LiveRecord, Millis, Name, Policy, Priority, QueueRecord, RetryPolicy,
     SessionId, Status, TaskId, TaskSpec, Trace, WallTime,
 };
+use rota_metrics::Counts;
 
 /// A record's bytes are not what this version writes.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -530,6 +531,26 @@ pub(crate) fn encode_attempt(record: &AttemptRecord) -> Bytes {
 
 pub(crate) fn decode_attempt(bytes: &Bytes) -> Decoded<AttemptRecord> {
     attempt(parse(bytes)?)
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TotalMessage {
+    #[prost(uint64, repeated, tag = "1")]
+    counts: Vec<u64>,
+}
+
+pub(crate) fn encode_total(counts: &Counts) -> Bytes {
+    TotalMessage { counts: counts.to_vec() }.encode_to_vec().into()
+}
+
+/// What another version counts and this one does not is left out, and the reverse is zero.
+pub(crate) fn decode_total(bytes: &Bytes) -> Decoded<Counts> {
+    let message = TotalMessage::decode(bytes.clone()).map_err(|error| bad(&error.to_string()))?;
+    let mut counts = Counts::default();
+    for (count, found) in counts.iter_mut().zip(message.counts) {
+        *count = found;
+    }
+    Ok(counts)
 }
 
 pub(crate) fn encode_queue(record: QueueRecord) -> Bytes {

@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rota_store::{Batch, CommitError, Fence, Store};
-use tokio::time::sleep;
+use rota_metrics::{CommitError as Failed, NodeMetrics};
+use rota_store::{Batch, CommitError, Fence, Revision, Store};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::shared::{Shared, StoreProblem};
@@ -43,7 +44,10 @@ async fn commit_one(
     let mut pause = PAUSE_MIN;
     let mut troubled = false;
     loop {
-        let problem = match store.commit(fence, batch.clone()).await {
+        let began = Instant::now();
+        let committed = store.commit(fence, batch.clone()).await;
+        note(&shared.metrics, &committed, batch, began);
+        let problem = match committed {
             Ok(_) => break,
             Err(CommitError::Fenced { .. }) => return Err(Refused::Deposed),
             Err(error @ CommitError::OutOfOrder { .. }) => {
@@ -76,6 +80,24 @@ async fn commit_one(
         shared.set_store_problem(None);
     }
     Ok(())
+}
+
+/// Counts a commit. One whose outcome is not known is counted as such, whether or not it landed.
+fn note(
+    metrics: &NodeMetrics,
+    committed: &Result<Revision, CommitError>,
+    batch: &Batch,
+    began: Instant,
+) {
+    let failed = match committed {
+        Ok(_) => return metrics.committed(batch.mutations.len(), began.elapsed()),
+        Err(CommitError::Full(_)) => Failed::Full,
+        Err(CommitError::Unavailable(_)) => Failed::Unavailable,
+        Err(CommitError::Ambiguous(_)) => Failed::Ambiguous,
+        Err(CommitError::Fenced { .. }) => Failed::Fenced,
+        Err(_) => Failed::Broken,
+    };
+    metrics.commit_failed(failed);
 }
 
 /// Whether the head says that the batch landed. Asks until the store answers.

@@ -8,8 +8,8 @@
 use std::{future::Future, pin::Pin, sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use rota_core::{
-    Command, Effect, Machine, Millis, MonoTime, Mutation, Now, Refusal, Reply, Report, Submit,
-    TaskIdSequence, TaskSpec,
+    Command, Effect, EndReason, Machine, Millis, MonoTime, Mutation, Now, Refusal, Reply, Report,
+    Submit, TaskIdSequence, TaskSpec,
 };
 use rota_store::{BatchSeq, Fence, Leadership, Store, StoreError};
 use tokio::{sync::mpsc, time::Instant};
@@ -22,6 +22,7 @@ use crate::{
     cache::SpecCache,
     commit::{Refused, commit_until_known},
     dispatch::{ToWorkers, WorkerEffect},
+    ledger::{Landing, Ledger},
     lookup::{self, Lookups},
     request::{Answer, CommandResult, Release, Request, Submission, SubmitResults},
     shared::{PULSE, Shared},
@@ -65,6 +66,7 @@ struct InFlight {
 struct Outcome {
     effects: Vec<Effect>,
     releases: Vec<Release>,
+    counted: Landing,
 }
 
 /// The single writer of task state, for as long as its leadership lasts.
@@ -77,6 +79,7 @@ pub(crate) struct Coordinator<'a> {
     /// The number of the next batch.
     pub(crate) seq: BatchSeq,
     pub(crate) cache: SpecCache,
+    pub(crate) ledger: Ledger,
     pub(crate) workers: &'a mpsc::Sender<ToWorkers>,
     step: Open,
     /// It is to hand over, to this node if one is named.
@@ -113,6 +116,7 @@ impl<'a> Coordinator<'a> {
         fence: Fence,
         loaded: crate::load::Loaded,
         cache: SpecCache,
+        ledger: Ledger,
         workers: &'a mpsc::Sender<ToWorkers>,
     ) -> Self {
         Self {
@@ -123,6 +127,7 @@ impl<'a> Coordinator<'a> {
             ids: loaded.ids,
             seq: loaded.head.next(),
             cache,
+            ledger,
             workers,
             step: Open::default(),
             resigning: None,
@@ -229,9 +234,11 @@ impl<'a> Coordinator<'a> {
             }));
         }
         self.shared.live_tasks.store(self.machine.live_tasks(), Ordering::Relaxed);
-        let outcome = Outcome { effects: step.effects, releases: open.releases };
+        let mut outcome =
+            Outcome { effects: step.effects, releases: open.releases, ..Outcome::default() };
         let changes = Changes { mutations: step.mutations, dealt_with: open.entries };
         if changes.is_empty() {
+            outcome.counted = self.ledger.landing(step.events);
             return (None, outcome);
         }
         for mutation in &changes.mutations {
@@ -239,7 +246,9 @@ impl<'a> Coordinator<'a> {
                 self.cache.offer(spec);
             }
         }
-        let batches = changes.into_batches(self.seq, self.store.limits());
+        let limits = self.store.limits();
+        let batches = changes.into_batches(&step.events, &mut self.ledger, self.seq, limits);
+        outcome.counted = self.ledger.landing(step.events);
         self.seq = BatchSeq(self.seq.0 + batches.len() as u64);
         let (store, shared) = (self.store.clone(), self.shared.clone());
         let landed = Box::pin(commit_until_known(store, self.fence, batches, shared));
@@ -248,6 +257,7 @@ impl<'a> Coordinator<'a> {
 
     async fn release(&mut self, outcome: Outcome) {
         let epoch = self.fence.epoch.0;
+        self.ledger.landed(outcome.counted);
         let mut down = Vec::new();
         for effect in outcome.effects {
             match effect {
@@ -269,6 +279,11 @@ impl<'a> Coordinator<'a> {
                 Effect::SessionEnded(end) => {
                     info!(session = %end.session, reason = ?end.reason, tasks = end.tasks, epoch,
                         "a worker's session ended");
+                    let reason = match end.reason {
+                        EndReason::Closed => "closed",
+                        EndReason::Expired => "expired",
+                    };
+                    self.shared.metrics.session_ended(reason);
                     down.push(WorkerEffect::Ended(end.session));
                 }
             }
@@ -304,6 +319,7 @@ impl<'a> Coordinator<'a> {
                     let session = open.session;
                     let result = self.machine.apply(Command::OpenSession(open));
                     if result.is_ok() {
+                        self.shared.metrics.session_opened();
                         tell_workers(self.workers, ToWorkers::Attach(session, events)).await;
                     }
                     self.answer_later(answer, Ok(result));
@@ -419,7 +435,11 @@ impl<'a> Coordinator<'a> {
                 return;
             }
             self.step.bytes += bytes_of(&command);
-            results.push(self.machine.apply(command));
+            let result = self.machine.apply(command);
+            if let Err(Refusal::StaleLease { .. }) = result {
+                self.shared.metrics.stale_report();
+            }
+            results.push(result);
         }
         self.answer_later(answer, Ok(results));
     }

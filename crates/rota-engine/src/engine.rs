@@ -7,6 +7,7 @@ use std::{
 };
 
 use rota_core::{Machine, MachineLimits, Retention};
+use rota_metrics::NodeMetrics;
 use rota_store::{Leadership, Member, Store, StoreError, StoreStatus};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -18,16 +19,18 @@ use crate::{
     clock::Clock,
     coordinator::{Coordinator, End},
     dispatch::{self, ToWorkers},
+    ledger::Ledger,
     load::MachineOptions,
+    observe::{self, LastSurvey},
     pull::PullSessions,
     request::{Answer, Release, Request},
     retention,
-    shared::{Phase, Shared},
+    shared::{PULSE, Phase, Shared},
     standby::Standby,
 };
 
 /// Requests that may wait in the inbox; then callers wait, and soon are turned away.
-const INBOX: usize = 4096;
+pub(crate) const INBOX: usize = 4096;
 /// How long a caller waits for a place in the inbox.
 const INBOX_WAIT: Duration = Duration::from_secs(1);
 /// Between two campaigns, when one failed.
@@ -54,6 +57,11 @@ pub struct EngineOptions {
     pub payload_cache_bytes: usize,
     /// How long a caller waits for an answer before it is told that there is none.
     pub call_timeout: Duration,
+    /// When the engine's loop has given no sign of life for so long, the node is not ready. It gives
+    /// one every second.
+    pub stalled_after: Duration,
+    /// Where it counts.
+    pub metrics: NodeMetrics,
 }
 
 impl Default for EngineOptions {
@@ -66,6 +74,8 @@ impl Default for EngineOptions {
             retention: Retention::default(),
             payload_cache_bytes: 64 << 20,
             call_timeout: Duration::from_secs(15),
+            stalled_after: Duration::from_secs(10),
+            metrics: NodeMetrics::default(),
         }
     }
 }
@@ -85,6 +95,7 @@ pub(crate) struct Inner {
     pub(crate) options: EngineOptions,
     pub(crate) inbox: mpsc::Sender<Request>,
     pub(crate) pull: PullSessions,
+    pub(crate) survey: LastSurvey,
     stopped: TaskTracker,
 }
 
@@ -94,12 +105,13 @@ impl Engine {
     /// before it leads wait, up to the call's timeout.
     #[must_use]
     pub fn start(store: Arc<dyn Store>, options: EngineOptions, stop: CancellationToken) -> Self {
-        let shared = Shared::new(Clock::start(), options.node.clone(), store.leader());
-        let shared = Arc::new(shared);
+        let metrics = options.metrics.clone();
+        let shared = Arc::new(Shared::new(Clock::start(), &options, store.leader()));
         let (sender, inbox) = mpsc::channel(INBOX);
         let (workers, down) = mpsc::channel(dispatch::QUEUED_MAX);
         let stopped = TaskTracker::new();
         stopped.spawn(dispatch::run(store.clone(), down));
+        stopped.spawn(observe::follow_leaders(store.leader(), metrics, stop.clone()));
         stopped.spawn(retention::run(store.clone(), shared.clone(), sender.clone(), stop.clone()));
         let leader = Leader {
             store: store.clone(),
@@ -111,7 +123,8 @@ impl Engine {
         stopped.spawn(leader.run(inbox));
         stopped.close();
         let pull = PullSessions::default();
-        let inner = Inner { store, shared, options, inbox: sender, pull, stopped };
+        let survey = LastSurvey::default();
+        let inner = Inner { store, shared, options, inbox: sender, pull, survey, stopped };
         Self { inner: Arc::new(inner) }
     }
 
@@ -297,11 +310,13 @@ impl Leader {
             standby.follow(self.store.as_ref(), &self.shared).await;
         };
         let mut follow = std::pin::pin!(follow);
+        let mut pulse = tokio::time::interval(PULSE);
         loop {
             let follows = matches!(self.shared.role(), Role::Follower(_));
             tokio::select! {
                 won = &mut campaign => return Some(won),
                 () = &mut follow => {}
+                _ = pulse.tick() => self.shared.beat(self.shared.clock.now().mono),
                 request = inbox.recv(), if follows => request?.refuse(),
                 changed = leader.changed() => if changed.is_err() {
                     // The store is gone; the campaign says why.
@@ -326,8 +341,13 @@ impl Leader {
             retention: self.options.retention,
             session_ttl: self.options.session_ttl,
         };
-        let loading = standby.load(&self.store, options, self.shared.clock.now());
-        let loaded = tokio::select! {
+        let loading = async {
+            let loaded = standby.load(&self.store, options, self.shared.clock.now()).await?;
+            let snapshot = self.store.snapshot().await?;
+            let metrics = self.shared.metrics.clone();
+            Ok::<_, StoreError>((loaded, Ledger::load(snapshot.as_ref(), metrics).await?))
+        };
+        let (loaded, ledger) = tokio::select! {
             loaded = loading => loaded?,
             () = leadership.lost() => return Ok(End::Deposed),
         };
@@ -335,14 +355,17 @@ impl Leader {
         info!(epoch = fence.epoch.0, live, "leading");
         self.shared.live_tasks.store(live, Ordering::Relaxed);
         self.shared.beat(self.shared.clock.now().mono);
+        ledger.show();
         self.shared.phase.send_replace(Phase::Leading);
         let cache = SpecCache::new(self.options.payload_cache_bytes);
         let (store, shared) = (self.store.clone(), self.shared.clone());
-        let coordinator = Coordinator::new(store, shared, fence, loaded, cache, &self.workers);
+        let coordinator =
+            Coordinator::new(store, shared, fence, loaded, cache, ledger, &self.workers);
         let end = tokio::select! {
             end = coordinator.run(inbox, leadership.as_ref(), &self.stop) => end,
             () = self.watch_store() => End::Stopped,
         };
+        self.shared.metrics.clear_totals();
         // From here on requests wait, until it is known who leads.
         self.shared.phase.send_replace(Phase::Campaigning);
         self.shared.stands_by.store(false, Ordering::Relaxed);

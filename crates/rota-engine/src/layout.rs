@@ -10,6 +10,7 @@
 //! | `attempt` | task id `/` number | one attempt of the history |
 //! | `name` | `id/` client's id, `key/` idempotency key | the task, and a hash of its body |
 //! | `queue` | queue | its settings |
+//! | `total` | queue, space, kind | how often what happened to tasks, since the beginning |
 //! | `retain` | date `/` batch | tasks that may be removed from then on |
 //!
 //! Keys are text, so that they can be read with the store's own tools; ids sort by creation.
@@ -35,9 +36,10 @@ pub(crate) const ATTEMPT: Space = large("attempt");
 pub(crate) const NAME: Space = hot("name");
 pub(crate) const QUEUE: Space = hot("queue");
 pub(crate) const RETAIN: Space = hot("retain");
+pub(crate) const TOTAL: Space = hot("total");
 
 /// Every space that the engine uses: what a store must be opened with.
-pub const SPACES: &[Space] = &[LIVE, DONE, DEAD, SPEC, RESULT, ATTEMPT, NAME, QUEUE, RETAIN];
+pub const SPACES: &[Space] = &[LIVE, DONE, DEAD, SPEC, RESULT, ATTEMPT, NAME, QUEUE, RETAIN, TOTAL];
 
 /// Entries of `retain` are made for spans of this length, so that a batch makes few.
 const RETAIN_SPAN_MS: i64 = 10_000;
@@ -71,6 +73,16 @@ pub(crate) fn client_id(id: &Name) -> Bytes {
 
 pub(crate) fn idempotency_key(key: &str) -> Bytes {
     format!("key/{key}").into()
+}
+
+/// Names hold no spaces.
+pub(crate) fn total(queue: &str, kind: &str) -> Bytes {
+    format!("{queue} {kind}").into()
+}
+
+/// The queue and the kind that a key of totals names.
+pub(crate) fn parse_total(key: &[u8]) -> Option<(&str, &str)> {
+    std::str::from_utf8(key).ok()?.split_once(' ')
 }
 
 /// The end of the span that holds that date.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use rota_core::{MonoTime, TaskId, WallTime};
+use rota_metrics::NodeMetrics;
 use rota_store::Seat;
 use rustc_hash::FxHashMap;
 use tokio::sync::{oneshot, watch};
@@ -16,12 +17,11 @@ use tokio::sync::{oneshot, watch};
 use crate::{
     api::{Check, EngineError, Health, Role},
     clock::Clock,
+    engine::EngineOptions,
 };
 
 /// The loop wakes at least this often to show that it lives.
 pub(crate) const PULSE: Duration = Duration::from_secs(1);
-/// Without a sign of life for so long, the loop is taken for stalled.
-const STALLED_AFTER_MS: u64 = 10_000;
 
 /// Where the engine stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) node: String,
     pub(crate) leader: watch::Receiver<Option<Seat>>,
     pub(crate) started_at: WallTime,
+    pub(crate) metrics: NodeMetrics,
+    stalled_after: Duration,
     store_problem: Mutex<Option<StoreProblem>>,
     /// Why the store should get no new work, though it still takes commits.
     pressure: Mutex<Option<String>>,
@@ -82,7 +84,11 @@ fn unpoisoned<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn new(clock: Clock, node: String, leader: watch::Receiver<Option<Seat>>) -> Self {
+    pub(crate) fn new(
+        clock: Clock,
+        options: &EngineOptions,
+        leader: watch::Receiver<Option<Seat>>,
+    ) -> Self {
         Self {
             clock,
             phase: watch::Sender::new(Phase::Campaigning),
@@ -90,9 +96,11 @@ impl Shared {
             epoch: AtomicU64::new(0),
             revision: AtomicU64::new(0),
             stands_by: AtomicBool::new(false),
-            node,
+            node: options.node.clone(),
             leader,
             started_at: clock.now().wall,
+            metrics: options.metrics.clone(),
+            stalled_after: options.stalled_after,
             store_problem: Mutex::new(None),
             pressure: Mutex::new(None),
             pulse: AtomicI64::new(0),
@@ -141,6 +149,12 @@ impl Shared {
     /// The loop lives.
     pub(crate) fn beat(&self, now: MonoTime) {
         self.pulse.store(i64::try_from(now.0).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long ago the loop gave its last sign of life.
+    pub(crate) fn pulse_age(&self) -> Duration {
+        let pulse = u64::try_from(self.pulse.load(Ordering::Relaxed)).unwrap_or(0);
+        self.clock.now().mono.since(MonoTime(pulse)).as_duration()
     }
 
     /// Wakes when the task ends. Ask for the task's state after this, not before, so that an end
@@ -208,10 +222,11 @@ impl Shared {
             _ => None,
         };
         let store = self.store_problem().map(|problem| problem.message().to_owned());
-        let pulse = u64::try_from(self.pulse.load(Ordering::Relaxed)).unwrap_or(0);
-        let silent = self.clock.now().mono.0.saturating_sub(pulse);
-        let stalled = phase == Phase::Leading && silent > STALLED_AFTER_MS;
-        let engine = stalled.then(|| format!("the engine has done nothing for {silent} ms"));
+        let silent = self.pulse_age();
+        // Loading takes as long as it takes, and has a check of its own.
+        let at_work = matches!(phase, Phase::Campaigning | Phase::Leading);
+        let stalled = at_work && silent > self.stalled_after;
+        let engine = stalled.then(|| format!("the engine has done nothing for {silent:?}"));
         Health {
             checks: vec![
                 Check { name: "store", problem: store },

@@ -258,11 +258,11 @@ mod tests {
             let lawful = |c: char| c.is_ascii_lowercase() || c == '_';
             assert!(name.chars().all(lawful), "{name}");
             assert!(name.starts_with("rota_") || name.starts_with("process_"), "{name}");
-            assert_eq!(*shape == Shape::Counter, name.ends_with("_total"), "{name}");
+            assert_eq!(*shape == Counter, name.ends_with("_total"), "{name}");
             for word in ["_ms", "_millis", "_minutes", "_kb", "_mb", "_percent"] {
                 assert!(!name.contains(word), "{name} has no base unit");
             }
-            if let Shape::Histogram(Buckets::Task | Buckets::Answer) = shape {
+            if let Histogram(Buckets::Task | Buckets::Answer) = shape {
                 assert!(name.ends_with("_seconds"), "{name}");
             }
             assert!(!help.ends_with('.') && !help.contains('\n'), "{name}: {help:?}");

@@ -17,7 +17,7 @@ use crate::{
     process,
     registrar::{histogram, register},
     snapshot::{Labels, Shown, Snapshot},
-    tasks::{self, Counts, Row},
+    tasks::{self, Row},
 };
 
 /// Queues, and kinds, that metrics name where nothing else is said.
@@ -97,7 +97,7 @@ struct Inner {
     version: &'static str,
     queues: Names,
     kinds: Names,
-    workers: usize,
+    names: usize,
     totals: Mutex<Vec<Row>>,
     leaders: Mutex<Leaders>,
     schedule_to_start: HistogramFamily<1>,
@@ -150,7 +150,7 @@ impl NodeMetrics {
             version,
             queues: Names::new(names),
             kinds: Names::new(names),
-            workers: names,
+            names,
             totals: Mutex::default(),
             leaders: Mutex::new(Leaders {
                 standing: Standing::default(),
@@ -195,10 +195,10 @@ impl NodeMetrics {
         &self.0.kinds
     }
 
-    /// The most workers that are named.
+    /// The most queues, kinds and workers that are named.
     #[must_use]
-    pub fn workers_max(&self) -> usize {
-        self.0.workers
+    pub fn names_max(&self) -> usize {
+        self.0.names
     }
 
     /// The histogram of waits in a queue. Seconds.
@@ -272,16 +272,6 @@ impl NodeMetrics {
                 totals[place] = row;
             } else {
                 totals.push(row);
-            }
-        }
-    }
-
-    /// Updates the counts of rows that are there.
-    pub fn update_totals(&self, counts: &[(usize, Counts)]) {
-        let mut totals = locked(&self.0.totals);
-        for (place, counts) in counts {
-            if let Some(row) = totals.get_mut(*place) {
-                row.counts = *counts;
             }
         }
     }
@@ -381,7 +371,7 @@ mod tests {
             assert!(all::ALL.iter().any(|metric| metric.name == name), "{name} is not declared");
         }
         metrics.clear_totals();
-        assert!(!super::tests::text(&metrics).contains("rota_tasks_failed_total"));
+        assert!(!tests::text(&metrics).contains("rota_tasks_failed_total"));
     }
 
     #[test]
@@ -411,5 +401,5 @@ mod tests {
         assert!(standing.leaderless > without);
     }
 
-    use crate::tasks::Count;
+    use crate::tasks::{Count, Counts};
 }

@@ -117,6 +117,12 @@ impl WorkerMetrics {
         }
     }
 
+    /// Whether it has a session.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.0.connected.get() > 0
+    }
+
     /// An attempt begins.
     pub fn began(&self) {
         self.0.used.inc();

@@ -5,6 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use futures_util::FutureExt;
 use rota_core::Status;
 use rota_engine::{EngineError, EngineOptions};
+use rota_metrics::Format;
 
 use crate::support::{Mood, Node, completed, task};
 
@@ -105,5 +106,38 @@ async fn a_deposed_leader_drops_its_memory_and_what_it_had_not_made_durable() {
     let view = node.engine.task(&kept).await.expect("an answer").expect("known");
     assert_eq!(view.status, Status::Pending);
     assert_eq!(node.engine.info().live_tasks, 1);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_engine_that_does_nothing_is_not_ready_and_says_which_check_fails() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options =
+        EngineOptions { stalled_after: Duration::from_secs(2), ..EngineOptions::default() };
+    let node = Node::start_with(&directory.path().join("data"), options);
+    node.submit(task("before")).await;
+    let failing = || {
+        let checks = node.engine.health().checks;
+        let failing = checks.into_iter().filter(|check| check.problem.is_some());
+        failing.map(|check| check.name).collect::<Vec<_>>()
+    };
+    assert!(failing().is_empty());
+    node.store.set(Mood::Holding);
+    let engine = node.engine.clone();
+    let stuck = tokio::spawn(async move { engine.submit(vec![task("while")]).await });
+    until(|| failing() == ["engine"]).await;
+    // Whoever asks for metrics still gets them, and sees the same.
+    let shown = node.engine.metrics().show(node.engine.observe().await, Format::Text);
+    let shown = String::from_utf8(shown.body).expect("text");
+    let value = |name: &str| {
+        let line = shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse::<f64>().ok()).expect(name)
+    };
+    assert!(value("rota_engine_pulse_age_seconds") > 2.0, "{shown}");
+    assert!(value("rota_ready{check=\"engine\"}") < 0.5, "{shown}");
+    assert!(value("rota_ready{check=\"leader\"}") > 0.5, "{shown}");
+    node.store.set(Mood::Well);
+    assert!(stuck.await.expect("no panic").expect("an answer")[0].is_ok());
+    until(|| failing().is_empty()).await;
     node.stop().await;
 }

@@ -5,3 +5,4 @@ mod faults;
 mod life;
 mod lists;
 mod support;
+mod totals;

@@ -12,9 +12,9 @@ use super::{
     store::ModelStore,
 };
 use crate::{
-    Command, Credit, Effect, EndKind, Event, Happened, HeldLease, LeaseToken, Leased, LiveView, Machine,
-    MachineLimits, Millis, MonoTime, Mutation, Name, Now, Refusal, Reply, Retention, SessionId,
-    Status, Stored, TaskId, TaskIdSequence, WallTime,
+    Command, Credit, Effect, EndKind, Event, Happened, HeldLease, LeaseToken, Leased, LiveView,
+    Machine, MachineLimits, Millis, MonoTime, Mutation, Name, Now, Refusal, Reply, Retention,
+    SessionId, Status, Stored, TaskId, TaskIdSequence, WallTime,
 };
 
 /// When worlds begin.

@@ -1,0 +1,202 @@
+//! Totals of tasks by queue and kind, and how long tasks waited and ran.
+//!
+//! The totals are written in the batch that makes durable what they count, so they are exact: no
+//! crash and no change of leader loses or repeats one. They are shown once the batch has landed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rota_core::{Event, FailureReason, Happened, LaneName, Millis};
+use rota_metrics::{Count, Counts, Histogram, NodeMetrics, OTHER, Row};
+use rota_store::{Snapshot, StoreError};
+use rustc_hash::FxHashMap;
+
+use crate::{codec, layout, load::each};
+
+/// Lanes that are found without looking at their names at most; then all are looked up anew.
+const LANES_AT_HAND: usize = 10_000;
+/// So many pairs of a queue and a kind are told apart for each queue that may be.
+const KINDS_A_QUEUE: usize = 5;
+
+/// The place of a total in the list of all.
+pub(crate) type Place = usize;
+
+/// The totals, with what is not durable yet.
+pub(crate) struct Ledger {
+    metrics: NodeMetrics,
+    lines: Vec<Line>,
+    places: FxHashMap<(Arc<str>, Arc<str>), Place>,
+    at_hand: FxHashMap<Arc<LaneName>, Place>,
+    last: Option<(Arc<LaneName>, Place)>,
+    changed: Vec<Place>,
+}
+
+struct Line {
+    row: Row,
+    waited: Histogram,
+    ran: Histogram,
+}
+
+/// What is to be shown when a step has landed.
+#[derive(Default)]
+pub(crate) struct Landing {
+    rows: Vec<(Place, Row)>,
+    events: Vec<Event>,
+}
+
+impl Ledger {
+    /// The totals as the store has them.
+    pub(crate) async fn load(
+        snapshot: &dyn Snapshot,
+        metrics: NodeMetrics,
+    ) -> Result<Self, StoreError> {
+        let mut ledger = Self {
+            metrics,
+            lines: Vec::new(),
+            places: FxHashMap::default(),
+            at_hand: FxHashMap::default(),
+            last: None,
+            changed: Vec::new(),
+        };
+        each(snapshot, layout::TOTAL, |key, value| {
+            let unreadable = || StoreError::Corrupt(format!("total/{key:?}"));
+            let (queue, kind) = layout::parse_total(key).ok_or_else(unreadable)?;
+            ledger.metrics.queues().remember(queue);
+            ledger.metrics.kinds().remember(kind);
+            let place = ledger.open(queue.into(), kind.into());
+            ledger.lines[place].row.counts =
+                codec::decode_total(value).map_err(|_| unreadable())?;
+            Ok(())
+        })
+        .await?;
+        Ok(ledger)
+    }
+
+    /// Shows all totals: this node leads.
+    pub(crate) fn show(&self) {
+        self.metrics.clear_totals();
+        let rows = self.lines.iter().map(|line| line.row.clone());
+        self.metrics.set_totals(rows.enumerate());
+    }
+
+    /// What an event adds to, if it is counted.
+    pub(crate) fn count(&mut self, event: &Event) -> Option<(Place, Count)> {
+        let count = count_of(event.what)?;
+        Some((self.place(&event.lane), count))
+    }
+
+    /// Adds to a total; gives the record of it that is to be written.
+    pub(crate) fn add(&mut self, place: Place, counts: &Counts) -> (Bytes, Bytes) {
+        let row = &mut self.lines[place].row;
+        for (total, more) in row.counts.iter_mut().zip(counts) {
+            *total += more;
+        }
+        self.changed.push(place);
+        (layout::total(&row.queue, &row.kind), codec::encode_total(&row.counts))
+    }
+
+    /// What is to be shown when all that was added since the last call has landed.
+    pub(crate) fn landing(&mut self, events: Vec<Event>) -> Landing {
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.sort_unstable();
+        changed.dedup();
+        let rows = changed.into_iter().map(|place| (place, self.lines[place].row.clone()));
+        Landing { rows: rows.collect(), events }
+    }
+
+    /// It has landed.
+    pub(crate) fn landed(&mut self, landing: Landing) {
+        if !landing.rows.is_empty() {
+            self.metrics.set_totals(landing.rows);
+        }
+        for event in &landing.events {
+            match event.what {
+                Happened::Due { late } => self.metrics.timer_lateness().observe(seconds(late)),
+                Happened::Started { waited: Some(waited) } => {
+                    let place = self.place(&event.lane);
+                    self.lines[place].waited.observe(seconds(waited));
+                }
+                Happened::Completed { ran }
+                | Happened::Retried { ran }
+                | Happened::Failed { ran: Some(ran), .. } => {
+                    let place = self.place(&event.lane);
+                    self.lines[place].ran.observe(seconds(ran));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn place(&mut self, lane: &Arc<LaneName>) -> Place {
+        if let Some((last, place)) = &self.last
+            && Arc::ptr_eq(last, lane)
+        {
+            return *place;
+        }
+        let place = match self.at_hand.get(lane) {
+            Some(place) => *place,
+            None => self.find(lane),
+        };
+        self.last = Some((lane.clone(), place));
+        place
+    }
+
+    fn find(&mut self, lane: &Arc<LaneName>) -> Place {
+        let queue = self.metrics.queues().fold(&lane.queue);
+        let mut kind = self.metrics.kinds().fold(&lane.kind);
+        let most = self.metrics.names_max() * KINDS_A_QUEUE;
+        let is_new = !self.places.contains_key(&(queue.clone(), kind.clone()));
+        if is_new && self.lines.len() >= most {
+            kind = OTHER.into();
+        }
+        let place = self.open(queue, kind);
+        if self.at_hand.len() >= LANES_AT_HAND {
+            self.at_hand.clear();
+        }
+        self.at_hand.insert(lane.clone(), place);
+        place
+    }
+
+    /// The place of a pair; a new one if there is none.
+    fn open(&mut self, queue: Arc<str>, kind: Arc<str>) -> Place {
+        let pair = (queue.clone(), kind.clone());
+        if let Some(place) = self.places.get(&pair) {
+            return *place;
+        }
+        let place = self.lines.len();
+        let (waited, ran) =
+            (self.metrics.schedule_to_start(&queue), self.metrics.execution(&queue));
+        let row = Row { queue, kind, counts: Counts::default() };
+        self.lines.push(Line { row, waited, ran });
+        self.places.insert(pair, place);
+        place
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "centuries fit")]
+fn seconds(time: Millis) -> f64 {
+    time.0 as f64 / 1000.0
+}
+
+fn count_of(what: Happened) -> Option<Count> {
+    Some(match what {
+        Happened::Due { .. } => return None,
+        Happened::Submitted => Count::Submitted,
+        Happened::Revived => Count::Revived,
+        Happened::Started { .. } => Count::Started,
+        Happened::Released => Count::Released,
+        Happened::Retried { .. } => Count::Retried,
+        Happened::Lost => Count::Lost,
+        Happened::Completed { .. } => Count::Completed,
+        Happened::Failed { reason, .. } => match reason {
+            FailureReason::Permanent => Count::FailedPermanent,
+            FailureReason::Timeout => Count::FailedTimeout,
+            FailureReason::WorkerLost => Count::FailedWorkerLost,
+            FailureReason::Error | FailureReason::Cancelled | FailureReason::Expired => {
+                Count::FailedError
+            }
+        },
+        Happened::Cancelled => Count::Cancelled,
+        Happened::Expired => Count::Expired,
+    })
+}

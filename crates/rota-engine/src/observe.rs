@@ -1,0 +1,191 @@
+//! What is looked up of the engine when someone asks for its metrics.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use rota_core::{Machine, Millis, SessionState, Survey, WallTime};
+use rota_metrics::{NodeMetrics, OTHER, Snapshot, catalogue as all};
+use rota_store::Seat;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::Role,
+    engine::{Engine, INBOX},
+};
+
+/// An answer is not waited for longer than this: metrics are needed most when things are bad.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The last survey that the machine gave, for when it gives none.
+#[derive(Debug, Default)]
+pub(crate) struct LastSurvey(tokio::sync::Mutex<Option<(u64, Instant, Arc<Survey>)>>);
+
+/// Numbers as the exposition format has them.
+#[expect(clippy::cast_precision_loss, reason = "the exposition format has no other numbers")]
+fn number(value: impl TryInto<u64>) -> f64 {
+    value.try_into().map_or(0.0, |value: u64| value as f64)
+}
+
+fn flag(value: bool) -> f64 {
+    f64::from(u8::from(value))
+}
+
+impl Engine {
+    /// The metrics of this node.
+    #[must_use]
+    pub fn metrics(&self) -> &NodeMetrics {
+        &self.inner.options.metrics
+    }
+
+    /// What is not counted as it happens, as it is now. Costs grow with queues and sessions, never
+    /// with tasks. Answers within about a second, whatever else goes on.
+    pub async fn observe(&self) -> Snapshot {
+        let (survey, status) =
+            tokio::join!(self.survey(), timeout(PATIENCE, self.inner.store.status()));
+        let mut snapshot = Snapshot::default();
+        self.observe_node(&mut snapshot);
+        if let Ok(status) = status {
+            snapshot.put_known(&all::STORE_BYTES, status.bytes_used.map(number));
+            snapshot.put_known(&all::STORE_LIMIT, status.bytes_max.map(number));
+            snapshot.put(&all::STORE_REVISION, number(status.revision.0));
+            snapshot.put(&all::STORE_UP, flag(status.problem.is_none()));
+        } else {
+            snapshot.put(&all::STORE_UP, 0.0);
+        }
+        if let Some((taken, survey)) = survey {
+            let age = taken.elapsed();
+            snapshot.put(&all::QUEUE_VIEW_AGE, age.as_secs_f64());
+            snapshot.put(&all::LIVE_BYTES, number(survey.memory_bytes));
+            let now = self.inner.shared.clock.now().wall;
+            observe_queues(&mut snapshot, self.metrics(), &survey, now);
+            observe_sessions(&mut snapshot, self.metrics(), &survey, Millis::from_duration(age));
+        }
+        snapshot
+    }
+
+    /// The machine at a glance, and when that was. `None` where this node does not lead.
+    async fn survey(&self) -> Option<(Instant, Arc<Survey>)> {
+        if self.role() != Role::Leader {
+            return None;
+        }
+        let epoch = self.inner.shared.epoch.load(Ordering::Relaxed);
+        // One at a time, however many ask.
+        let mut last = self.inner.survey.0.lock().await;
+        if let Ok(Ok(survey)) = timeout(PATIENCE, self.look(Machine::survey)).await {
+            *last = Some((epoch, Instant::now(), Arc::new(survey)));
+        }
+        let (of, taken, survey) = last.as_ref()?;
+        (*of == epoch).then(|| (*taken, survey.clone()))
+    }
+
+    fn observe_node(&self, snapshot: &mut Snapshot) {
+        let shared = &self.inner.shared;
+        let leads = self.role() == Role::Leader;
+        snapshot.put(&all::LEADER, flag(leads));
+        if leads {
+            snapshot.put(&all::ENGINE_PULSE_AGE, shared.pulse_age().as_secs_f64());
+        }
+        for check in self.health().checks {
+            snapshot.set(&all::READY, [check.name], flag(check.problem.is_none()));
+        }
+        snapshot.put(&all::LIVE_TASKS, number(shared.live_tasks.load(Ordering::Relaxed)));
+        let inbox = &self.inner.inbox;
+        snapshot.put(&all::INBOX, number(inbox.max_capacity() - inbox.capacity()));
+        snapshot.put(&all::INBOX_LIMIT, number(INBOX));
+    }
+}
+
+#[derive(Default)]
+struct QueueSum {
+    scheduled: u64,
+    pending: u64,
+    leased: u64,
+    unserved: u64,
+    oldest: Option<WallTime>,
+    paused: bool,
+}
+
+fn observe_queues(snapshot: &mut Snapshot, metrics: &NodeMetrics, survey: &Survey, now: WallTime) {
+    let mut sums: HashMap<Arc<str>, QueueSum> = HashMap::new();
+    for queue in &survey.queues {
+        let counts = &queue.counts;
+        let sum = sums.entry(metrics.queues().fold(&counts.name)).or_default();
+        sum.scheduled += counts.scheduled;
+        sum.pending += counts.pending;
+        sum.leased += counts.leased;
+        sum.unserved += queue.unserved;
+        sum.oldest = [sum.oldest, counts.oldest_pending].into_iter().flatten().min();
+        sum.paused |= counts.paused;
+    }
+    for (queue, sum) in sums {
+        for (state, count) in
+            [("scheduled", sum.scheduled), ("pending", sum.pending), ("leased", sum.leased)]
+        {
+            snapshot.set(&all::TASKS, [queue.clone(), state.into()], number(count));
+        }
+        snapshot.set(&all::TASKS_UNSERVED, [queue.clone()], number(sum.unserved));
+        let age = sum.oldest.map_or(0.0, |oldest| now.since(oldest).as_duration().as_secs_f64());
+        snapshot.set(&all::OLDEST_PENDING, [queue.clone()], age);
+        snapshot.set(&all::QUEUE_PAUSED, [queue], flag(sum.paused));
+    }
+}
+
+#[derive(Default)]
+struct WorkerSum {
+    slots: u64,
+    held: u64,
+    silent: Millis,
+}
+
+fn observe_sessions(snapshot: &mut Snapshot, metrics: &NodeMetrics, survey: &Survey, age: Millis) {
+    let mut states = BTreeMap::from([("serving", 0u64), ("draining", 0), ("awaited", 0)]);
+    let mut by_worker: BTreeMap<&str, WorkerSum> = BTreeMap::new();
+    for session in &survey.sessions {
+        let state = match session.state {
+            SessionState::Serving => "serving",
+            SessionState::Draining => "draining",
+            SessionState::Awaited => "awaited",
+        };
+        *states.entry(state).or_default() += 1;
+        let named = by_worker.len() < metrics.names_max()
+            || by_worker.contains_key(session.worker.as_str());
+        let sum = by_worker.entry(if named { &session.worker } else { OTHER }).or_default();
+        sum.slots += u64::from(session.slots);
+        sum.held += u64::from(session.held);
+        sum.silent = sum.silent.max(Millis(session.heartbeat_age.0 + age.0));
+    }
+    for (state, count) in states {
+        snapshot.set(&all::SESSIONS, [state], number(count));
+    }
+    for (worker, sum) in by_worker {
+        snapshot.set(&all::SESSION_SLOTS, [worker], number(sum.slots));
+        snapshot.set(&all::SESSION_SLOTS_USED, [worker], number(sum.held));
+        let silent = sum.silent.as_duration().as_secs_f64();
+        snapshot.set(&all::SESSION_HEARTBEAT_AGE, [worker], silent);
+    }
+}
+
+/// Counts leaders as they come and go, until `stop` is cancelled.
+pub(crate) async fn follow_leaders(
+    mut leader: watch::Receiver<Option<Seat>>,
+    metrics: NodeMetrics,
+    stop: CancellationToken,
+) {
+    loop {
+        let epoch = leader.borrow_and_update().as_ref().map(|seat| seat.epoch.0);
+        metrics.leader_seen(epoch);
+        tokio::select! {
+            changed = leader.changed() => if changed.is_err() {
+                return;
+            },
+            () = stop.cancelled() => return,
+        }
+    }
+}
