@@ -24,12 +24,13 @@
 //!
 //! The runtime talks to the API alone, through `rota-client`: never to a store or to the engine. A
 //! task's way: `session` (stream, reconnects, reports) → `attempt` (timeout, cancellation, panics) →
-//! a handler or an `executor`.
+//! a handler or an `executor`. What `session` counts is shown by `scrape`.
 
 mod attempt;
 mod context;
 mod handler;
 mod outbox;
+mod scrape;
 mod session;
 mod worker;
 
@@ -38,5 +39,6 @@ pub mod testing;
 
 pub use context::{StopReason, TaskContext};
 pub use handler::{Done, HandlerError};
+pub use rota_metrics::WorkerMetrics;
 pub use rota_trace::{TraceContext, Tracer};
 pub use worker::{Builder, Drain, Worker, WorkerError};

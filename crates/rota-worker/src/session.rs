@@ -7,6 +7,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use rota_client::{ClientError, v1};
+use rota_metrics::AttemptEnd;
 use rota_proto::v1::{
     report::Outcome, server_message::Message as Down, worker_message::Message as Up,
     worker_service_client::WorkerServiceClient,
@@ -161,7 +162,10 @@ impl Session {
             let lost = match self.connect().await {
                 Ok(connection) => {
                     pause = PAUSE_MIN;
-                    self.serve(connection).await
+                    self.worker.metrics.set_connected(true);
+                    let lost = self.serve(connection).await;
+                    self.worker.metrics.set_connected(false);
+                    lost
                 }
                 Err(status) => Lost::Broken(status),
             };
@@ -374,7 +378,10 @@ impl Session {
         let since = Instant::now();
         self.silent.push_back((since, task_id.clone()));
         let running = Running { token, context: context.clone(), since, reported: false };
-        self.running.insert(task_id, running);
+        self.worker.metrics.began();
+        if let Some(replaced) = self.running.insert(task_id, running) {
+            self.count(&replaced, AttemptEnd::Dropped);
+        }
         let events = self.events_sender.clone();
         self.attempts.spawn(attempt::run(handler, context, payload, events, span));
     }
@@ -405,8 +412,9 @@ impl Session {
         match event {
             Event::Ended(report) => {
                 if self.running.get(&report.task_id).is_some_and(|r| r.token == report.lease_token)
+                    && let Some(running) = self.running.remove(&report.task_id)
                 {
-                    self.running.remove(&report.task_id);
+                    self.count(&running, end_of(report.outcome.as_ref()));
                 }
                 self.remember_end(&report);
                 if report.outcome.is_some() {
@@ -415,6 +423,10 @@ impl Session {
             }
             Event::Progress { task_id, token } => self.talking.push_back((task_id, token)),
         }
+    }
+
+    fn count(&self, running: &Running, end: AttemptEnd) {
+        self.worker.metrics.ended(running.context.kind(), end, running.since.elapsed());
     }
 
     fn remember_end(&mut self, report: &v1::Report) {
@@ -533,6 +545,16 @@ async fn say_goodbye(mut connection: Connection) -> Lost {
     };
     let _ = timeout(LAST_WORDS, ended).await;
     Lost::Drained
+}
+
+fn end_of(outcome: Option<&Outcome>) -> AttemptEnd {
+    match outcome {
+        Some(Outcome::Completed(_)) => AttemptEnd::Completed,
+        Some(Outcome::Failed(_)) => AttemptEnd::Failed,
+        Some(Outcome::Cancelled(_)) => AttemptEnd::Cancelled,
+        Some(Outcome::Released(_)) => AttemptEnd::Released,
+        Some(Outcome::Started(_) | Outcome::Progress(_)) | None => AttemptEnd::Dropped,
+    }
 }
 
 fn message(message: Up) -> v1::WorkerMessage {

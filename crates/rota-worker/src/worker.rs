@@ -1,17 +1,20 @@
 //! A worker, from its settings to its end.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rota_client::{Client, ClientError};
+use rota_metrics::WorkerMetrics;
 use rota_trace::Tracer;
 use rustc_hash::FxHashMap;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use crate::{
     context::TaskContext,
     handler::{self, Done, Handler, HandlerError},
+    scrape::Scrape,
     session::Session,
 };
 
@@ -28,6 +31,14 @@ pub enum WorkerError {
     /// The server refuses it: a name that is not one, a token that is not known.
     #[error("the server refuses this worker: {0}")]
     Refused(ClientError),
+    /// It cannot show its metrics there.
+    #[error("cannot listen on {address} for metrics: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 /// How a worker drains: [`now`](Drain::now) may be called from a signal handler's task.
@@ -58,6 +69,7 @@ pub struct Builder {
     queues: Vec<String>,
     slots: u32,
     drain_timeout: Duration,
+    metrics_listen: Option<SocketAddr>,
     handlers: FxHashMap<String, Handler>,
 }
 
@@ -71,6 +83,8 @@ pub struct Worker {
     pub(crate) handlers: FxHashMap<String, Handler>,
     pub(crate) tracer: Tracer,
     pub(crate) drain: Drain,
+    pub(crate) metrics: WorkerMetrics,
+    metrics_listen: Option<SocketAddr>,
 }
 
 impl Builder {
@@ -99,6 +113,14 @@ impl Builder {
     #[must_use]
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.drain_timeout = timeout;
+        self
+    }
+
+    /// Listens there while it runs: `/metrics` for Prometheus, `/healthz` and `/readyz` (connected to
+    /// a node) for probes. Open to all who reach it. Off by default.
+    #[must_use]
+    pub fn metrics_listen(mut self, address: SocketAddr) -> Self {
+        self.metrics_listen = Some(address);
         self
     }
 
@@ -141,6 +163,8 @@ impl Builder {
         if self.slots == 0 {
             return Err(WorkerError::NoSlot);
         }
+        let metrics = WorkerMetrics::new(env!("CARGO_PKG_VERSION"));
+        metrics.set_slots(self.slots);
         Ok(Worker {
             client: self.client,
             name: self.name.unwrap_or_else(default_name).into(),
@@ -150,6 +174,8 @@ impl Builder {
             handlers: self.handlers,
             tracer: Tracer::default(),
             drain: Drain::default(),
+            metrics,
+            metrics_listen: self.metrics_listen,
         })
     }
 }
@@ -173,6 +199,7 @@ impl Worker {
             queues: Vec::new(),
             slots: 10,
             drain_timeout: Duration::from_secs(30),
+            metrics_listen: None,
             handlers: FxHashMap::default(),
         }
     }
@@ -190,6 +217,12 @@ impl Worker {
         self
     }
 
+    /// What it counts, for programs that show it together with metrics of their own.
+    #[must_use]
+    pub fn metrics(&self) -> WorkerMetrics {
+        self.metrics.clone()
+    }
+
     /// The way to end it.
     #[must_use]
     pub fn drain(&self) -> Drain {
@@ -202,8 +235,15 @@ impl Worker {
     /// end with the session's TTL, and cost an attempt as lost.
     ///
     /// # Errors
-    /// When the server refuses the worker as it is.
+    /// When the server refuses the worker as it is, or the address for metrics cannot be listened on.
     pub async fn run(self) -> Result<(), WorkerError> {
-        Session::new(self).run().await
+        let Some(address) = self.metrics_listen else { return Session::new(self).run().await };
+        let refused = |source| WorkerError::Listen { address, source };
+        let scrape = Scrape::bind(address, self.metrics.clone()).await.map_err(refused)?;
+        info!(address = %scrape.local_addr().map_err(refused)?, "showing metrics");
+        tokio::select! {
+            ended = Session::new(self).run() => ended,
+            () = scrape.serve() => unreachable!("it serves for as long as it is asked to"),
+        }
     }
 }

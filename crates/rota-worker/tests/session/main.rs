@@ -10,6 +10,7 @@ mod going;
 mod node;
 mod proxy;
 mod returning;
+mod scrape;
 
 use std::time::Duration;
 
