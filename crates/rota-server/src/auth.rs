@@ -45,7 +45,7 @@ impl Tokens {
         self.0.is_empty()
     }
 
-    fn open(&self, given: &str) -> bool {
+    pub(crate) fn open(&self, given: &str) -> bool {
         // All are compared, whichever fits, so that time tells nothing.
         let fits = |token: &str| token.as_bytes().ct_eq(given.as_bytes());
         let any = self.0.iter().fold(subtle::Choice::from(0), |any, token| any | fits(token));
@@ -53,9 +53,20 @@ impl Tokens {
     }
 }
 
+/// What opens what.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Access {
+    /// Opens everything; none: everybody who reaches the server may use it.
+    pub(crate) tokens: Tokens,
+    /// Opens `/metrics` and nothing else.
+    pub(crate) metrics: Tokens,
+    /// `/metrics` is open to all.
+    pub(crate) metrics_open: bool,
+}
+
 /// Whether the request may pass. Health and the contract are open to all.
 pub(crate) fn check<B>(
-    tokens: &Tokens,
+    access: &Access,
     request: &Request<B>,
     local: SocketAddr,
 ) -> Result<(), Failure> {
@@ -63,7 +74,13 @@ pub(crate) fn check<B>(
     if matches!(path, "/healthz" | "/readyz") {
         return Ok(());
     }
-    if tokens.is_empty() {
+    let tokens = &access.tokens;
+    let for_metrics = path == "/metrics";
+    if for_metrics && access.metrics_open {
+        return Ok(());
+    }
+    let all_open = tokens.is_empty() && (!for_metrics || access.metrics.is_empty());
+    if all_open {
         return check_browser(request, local);
     }
     if matches!(path, "/" | "/docs" | "/docs/docs.js" | "/openapi.json") {
@@ -74,6 +91,7 @@ pub(crate) fn check<B>(
     let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     match given.map(|(_, token)| token) {
         Some(given) if tokens.open(given.trim()) => Ok(()),
+        Some(given) if for_metrics && access.metrics.open(given.trim()) => Ok(()),
         Some(_) => Err(Failure::new(Reason::Unauthenticated, "the bearer token is not known")),
         None => {
             Err(Failure::new(Reason::Unauthenticated, "send the header authorization: Bearer …"))
@@ -118,13 +136,19 @@ fn names_this_machine(host: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn pass(tokens: &Tokens, method: &str, uri: &str, given: &[(&str, &str)]) -> bool {
+    impl From<&Tokens> for Access {
+        fn from(tokens: &Tokens) -> Self {
+            Self { tokens: tokens.clone(), ..Self::default() }
+        }
+    }
+
+    fn pass(access: impl Into<Access>, method: &str, uri: &str, given: &[(&str, &str)]) -> bool {
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in given {
             request = request.header(*name, *value);
         }
         let local = "127.0.0.1:7420".parse().unwrap();
-        check(tokens, &request.body(()).unwrap(), local).is_ok()
+        check(&access.into(), &request.body(()).unwrap(), local).is_ok()
     }
 
     #[test]
@@ -181,5 +205,23 @@ mod tests {
         let none = Tokens::default();
         assert!(pass(&none, "POST", "http://127.0.0.1:7420/v1/tasks", &[]));
         assert!(!pass(&none, "POST", "http://evil.example/v1/tasks", &[]));
+    }
+
+    #[test]
+    fn metrics_can_have_a_token_of_their_own_or_be_open() {
+        let token = |text: &str| Tokens::new([text.to_owned()]).unwrap();
+        let given = |word: &str| format!("Bearer {word}");
+        let [api, scrape] = ["0123456789abcdef", "fedcba9876543210"];
+        let access = Access { tokens: token(api), metrics: token(scrape), metrics_open: false };
+        let pass = |path: &str, word: &str| {
+            pass(access.clone(), "GET", path, &[("authorization", &given(word))])
+        };
+        assert!(pass("/metrics", api) && pass("/metrics", scrape) && pass("/v1/tasks", api));
+        assert!(!pass("/v1/tasks", scrape) && !pass("/metrics", "something else 1"));
+        let pass = |access: &Access| tests::pass(access.clone(), "GET", "/metrics", &[]);
+        assert!(!pass(&access));
+        assert!(pass(&Access { metrics_open: true, ..access.clone() }));
+        assert!(!pass(&Access { tokens: Tokens::default(), ..access }));
+        assert!(pass(&Access::default()));
     }
 }

@@ -5,13 +5,15 @@ use std::{any::Any, convert::Infallible, net::SocketAddr, sync::Arc, time::Durat
 
 use axum::{Router, body::Body, extract::Request, response::IntoResponse};
 use http::{HeaderMap, HeaderValue, Response, header};
+use rota_metrics::NodeMetrics;
 use tokio::time::Instant;
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Level, debug, enabled, error};
 
 use crate::{
-    auth::{self, Tokens},
+    auth::{self, Access},
+    count::Route,
     failure::{Failure, Reason},
     forward::{Forwarder, Here},
     grpc::{self, Services},
@@ -26,7 +28,8 @@ const ANSWER: Duration = Duration::from_secs(30);
 struct Door<G, R> {
     grpc: G,
     rest: R,
-    tokens: Tokens,
+    access: Access,
+    metrics: NodeMetrics,
     local: SocketAddr,
     /// The way to the leader, where this node has others beside it.
     forwarder: Option<Arc<Forwarder>>,
@@ -37,14 +40,15 @@ struct Door<G, R> {
 /// The whole API as one service.
 pub(crate) async fn app(
     services: Services,
-    tokens: Tokens,
+    access: Access,
     local: SocketAddr,
 ) -> Result<Router, ServeError> {
     let call = services.limits.body_timeout + services.limits.wait + ANSWER;
     let grpc = grpc::routes(services.clone()).await?.prepare().into_axum_router();
     let forwarder = services.peers.clone();
+    let metrics = services.engine.metrics().clone();
     let rest = rest::routes(services);
-    Ok(guarded(Door { grpc, rest, tokens, local, forwarder, call }))
+    Ok(guarded(Door { grpc, rest, access, metrics, local, forwarder, call }))
 }
 
 fn guarded<G, R>(door: Door<G, R>) -> Router
@@ -56,11 +60,11 @@ where
     R: Clone + Send + Sync + 'static,
     R::Future: Send,
 {
-    let Door { grpc, rest, tokens, local, forwarder, call } = door;
+    let Door { grpc, rest, access, metrics, local, forwarder, call } = door;
     let grpc = ServiceBuilder::new().layer(CatchPanicLayer::custom(grpc_panicked)).service(grpc);
     let rest = ServiceBuilder::new().layer(CatchPanicLayer::custom(rest_panicked)).service(rest);
     // Shared, not copied: a request clones no more than a pointer and what it uses.
-    let door = Arc::new(Door { grpc, rest, tokens, local, forwarder, call });
+    let door = Arc::new(Door { grpc, rest, access, metrics, local, forwarder, call });
     let service = tower::service_fn(move |request: Request| {
         let door = door.clone();
         async move { Ok::<_, Infallible>(door.logged(request).await) }
@@ -78,22 +82,26 @@ where
     R::Future: Send,
 {
     async fn logged(&self, request: Request) -> Response<Body> {
-        if !enabled!(Level::DEBUG) {
-            return self.admitted(request).await;
-        }
         let began = Instant::now();
+        let route = Route::of(request.uri().path(), is_grpc(request.headers()));
+        if !enabled!(Level::DEBUG) {
+            let response = self.admitted(request).await;
+            route.answered(&self.metrics, &response, began.elapsed());
+            return response;
+        }
         let method = request.method().clone();
         let path: String = request.uri().path().chars().take(200).collect();
         let response = self.admitted(request).await;
         let status = response.status().as_u16();
         let took = began.elapsed();
+        route.answered(&self.metrics, &response, took);
         debug!(%method, path, status, ?took, "answered");
         response
     }
 
     async fn admitted(&self, request: Request) -> Response<Body> {
         let is_grpc = is_grpc(request.headers());
-        if let Err(failure) = auth::check(&self.tokens, &request, self.local) {
+        if let Err(failure) = auth::check(&self.access, &request, self.local) {
             return if is_grpc {
                 tonic::Status::from(failure).into_http()
             } else {
@@ -184,8 +192,9 @@ mod tests {
             std::future::pending::<Result<Response<Body>, Infallible>>().await
         });
         let local = SocketAddr::from(([127, 0, 0, 1], 7420));
-        let (tokens, call) = (Tokens::default(), Duration::from_secs(5));
-        guarded(Door { grpc: panics, rest: panics, tokens, local, forwarder: None, call })
+        let (access, call) = (Access::default(), Duration::from_secs(5));
+        let metrics = NodeMetrics::default();
+        guarded(Door { grpc: panics, rest: panics, access, metrics, local, forwarder: None, call })
     }
 
     fn request(path: &str, kind: &str) -> Request {

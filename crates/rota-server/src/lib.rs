@@ -7,6 +7,7 @@
 
 mod auth;
 mod connection;
+mod count;
 mod door;
 mod failure;
 mod forward;

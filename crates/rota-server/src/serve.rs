@@ -8,8 +8,13 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::Tokens, connection::Connections, door, forward::Forwarder, grpc::Services,
-    limits::Limits, log::LogControl,
+    auth::{Access, Tokens},
+    connection::Connections,
+    door,
+    forward::Forwarder,
+    grpc::Services,
+    limits::Limits,
+    log::LogControl,
 };
 
 /// When the server stops, requests under way get so long to end.
@@ -53,6 +58,10 @@ pub struct ServerOptions {
     pub log: Option<Arc<dyn LogControl>>,
     /// Writes spans of submissions and waits.
     pub tracer: Tracer,
+    /// Tokens that open `/metrics` and nothing else.
+    pub metrics_tokens: Tokens,
+    /// `/metrics` is open to everybody who reaches the port.
+    pub metrics_open: bool,
 }
 
 impl Default for ServerOptions {
@@ -64,6 +73,8 @@ impl Default for ServerOptions {
             insecure_no_auth: false,
             log: None,
             tracer: Tracer::default(),
+            metrics_tokens: Tokens::default(),
+            metrics_open: false,
         }
     }
 }
@@ -108,6 +119,11 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) -> Result<(), ServeError> {
         let limits = Arc::new(self.options.limits);
         let engine = self.engine;
+        let access = Access {
+            tokens: self.options.tokens,
+            metrics: self.options.metrics_tokens,
+            metrics_open: self.options.metrics_open,
+        };
         let peers = engine.has_peers().then(|| Arc::new(Forwarder::new(engine.clone(), &limits)));
         let services = Services {
             engine,
@@ -117,7 +133,7 @@ impl Server {
             log: self.options.log,
             tracer: self.options.tracer,
         };
-        let app = door::app(services, self.options.tokens, self.local).await?;
+        let app = door::app(services, access, self.local).await?;
         let connections = Connections::new(app, limits, stop.clone());
         loop {
             tokio::select! {

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use rota_client::Client;
 use rota_core::{MachineLimits, Millis, Retention};
 use rota_engine::{Engine, EngineOptions};
+use rota_metrics::NodeMetrics;
 use rota_server::{Limits, ServeError, Server, ServerOptions, Tokens};
 use rota_store::Store;
 use rota_trace::Tracer;
@@ -162,6 +163,7 @@ fn engine_options(settings: &Settings) -> Result<EngineOptions, Failure> {
             other: millis("retention_other")?,
         },
         payload_cache_bytes: settings.get("payload_cache_bytes")?,
+        metrics: NodeMetrics::new(env!("CARGO_PKG_VERSION"), settings.get("metrics_names")?),
         ..EngineOptions::default()
     })
 }
@@ -193,6 +195,9 @@ fn server_options(settings: &Settings) -> Result<ServerOptions, Failure> {
         insecure_no_auth: settings.get("insecure_no_auth")?,
         log: None,
         tracer: Tracer::default(),
+        metrics_tokens: Tokens::new(settings.list("metrics_tokens"))
+            .map_err(|error| Failure::usage(format!("metrics_tokens: {error}")))?,
+        metrics_open: settings.get("metrics_open")?,
     })
 }
 
@@ -233,6 +238,9 @@ fn worker(settings: &Settings, client: Client) -> Result<Worker, Failure> {
         builder = builder.raw_handler(command::KIND, move |context, payload| {
             command::run(policy.clone(), context, payload)
         });
+    }
+    if !settings.text("metrics_listen").is_empty() {
+        builder = builder.metrics_listen(settings.get("metrics_listen")?);
     }
     if !settings.text("name").is_empty() {
         builder = builder.name(settings.text("name"));

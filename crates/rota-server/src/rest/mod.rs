@@ -6,6 +6,7 @@
 mod cluster;
 mod extract;
 mod health;
+mod metrics;
 mod node;
 mod openapi;
 mod problem;
@@ -24,6 +25,7 @@ use axum::{
 use crate::grpc::Services;
 
 pub use openapi::openapi_json;
+pub(crate) use openapi::route_templates;
 pub(crate) use problem::too_many_connections;
 
 /// All routes.
@@ -66,7 +68,8 @@ pub(crate) fn routes(services: Services) -> Router {
         .route("/docs", get(openapi::docs))
         .route("/docs/docs.js", get(openapi::script))
         .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready));
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::show));
     tasks
         .merge(pull)
         .merge(manage)

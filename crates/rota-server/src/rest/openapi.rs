@@ -11,7 +11,7 @@ use utoipa::{
     openapi::{ContentBuilder, HeaderBuilder, Ref, RefOr, ResponseBuilder},
 };
 
-use super::{cluster, health, node, problem, pull, queues, tasks, workers};
+use super::{cluster, health, metrics, node, problem, pull, queues, tasks, workers};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -55,6 +55,7 @@ use super::{cluster, health, node, problem, pull, queues, tasks, workers};
         pull::progress,
         health::alive,
         health::ready,
+        metrics::show,
     ),
     components(schemas(problem::Problem))
 )]
@@ -98,6 +99,14 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
     }
     contract.to_pretty_json().expect("the contract is always JSON")
 });
+
+/// The templates of all routes.
+pub(crate) fn route_templates() -> Vec<&'static str> {
+    static CONTRACT: LazyLock<Vec<String>> =
+        LazyLock::new(|| Contract::openapi().paths.paths.into_keys().collect());
+    let around = ["/", "/openapi.json", "/docs", "/docs/docs.js"];
+    CONTRACT.iter().map(String::as_str).chain(around).collect()
+}
 
 /// The OpenAPI document, as text.
 #[must_use]

@@ -16,13 +16,13 @@ use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 
 use crate::harness::{Node, PATIENCE, open_store};
 
-struct Pair {
-    leader: Node,
-    follower: Node,
+pub(crate) struct Pair {
+    pub(crate) leader: Node,
+    pub(crate) follower: Node,
 }
 
 impl Pair {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (store, dir) = open_store();
         let mut nodes = Vec::new();
         for name in ["first", "second"] {
@@ -45,7 +45,7 @@ impl Pair {
         Self { leader: nodes.pop().unwrap(), follower }
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.follower.leave().await;
         self.leader.stop().await;
     }

@@ -159,6 +159,25 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "Listen beyond this machine without any token. Everybody who reaches the port can run tasks",
     ),
+    secret(
+        Server,
+        "metrics_tokens",
+        "Tokens that open /metrics and nothing else, separated by commas",
+    ),
+    key(
+        Server,
+        "metrics_open",
+        "false",
+        "",
+        "Let everybody who reaches the port read /metrics, whatever tokens there are",
+    ),
+    key(
+        Server,
+        "metrics_names",
+        "200",
+        "N",
+        "Queues, kinds and workers that metrics name; all further ones are counted as other",
+    ),
     key(
         Server,
         "session_ttl",
@@ -230,6 +249,14 @@ pub(crate) const KEYS: &[Key] = &[
     key(Worker, "queues", "", "NAMES", "Served queues, separated by commas; by default all"),
     key(Worker, "slots", "10", "N", "Tasks run at once"),
     key(Worker, "drain_timeout", "30s", "TIME", "How long running tasks may go on after SIGTERM"),
+    key(
+        Worker,
+        "metrics_listen",
+        "",
+        "ADDRESS",
+        "Where the worker shows /metrics, /healthz and /readyz, such as 127.0.0.1:7421; by default \
+         nowhere",
+    ),
     key(Worker, "allow_command", "false", "", "Run programs that tasks ask for (kind command)"),
     key(
         Worker,
