@@ -111,6 +111,12 @@ const ROOMS: &[Room] = &[
         because: "it measures the state machine alone",
     },
     Room {
+        name: "bench-latency",
+        may: &[],
+        tests_may: &[],
+        because: "it measures the machine, and the program as anybody runs it",
+    },
+    Room {
         name: "bench-store-engines",
         may: &["rota-store"],
         tests_may: &[],
