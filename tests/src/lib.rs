@@ -1,6 +1,7 @@
 //! What the tests of real processes share: the `rota` binary as a process that can be killed and
 //! started again ([`process`]), a whole [`cluster`] on hosts of its own ([`net`]), what can go wrong in
-//! it ([`fault`]), a [`load`] that keeps books, and the judge of what was done ([`audit`]).
+//! it ([`fault`]), a [`load`] that keeps books, the judge of what was done ([`audit`]),
+//! and what a node says that was done ([`scrape`]).
 //!
 //! These tests look from outside, as a user does: they know the API and the command line, and
 //! nothing of the inside. They need the binary beside them; `make test` sees to that.
@@ -11,3 +12,4 @@ pub mod fault;
 pub mod load;
 pub mod net;
 pub mod process;
+pub mod scrape;

@@ -1,5 +1,5 @@
 //! Nothing that was acknowledged is lost, and nothing ends twice, though server and workers are
-//! killed with SIGKILL in the midst of a load.
+//! killed with SIGKILL in the midst of a load; and the totals that its metrics show are exactly this.
 //!
 //! `ROTA_TEST_TASKS` sets how large the load is; `ROTA_TEST_SEED` repeats the choice of victims.
 
@@ -20,6 +20,7 @@ use rota_tests::{
     audit::{Ack, Effect, audit},
     load,
     process::{LOOK, Server},
+    scrape::{scrape, sum},
 };
 use tokio::process::{Child, Command};
 
@@ -93,6 +94,18 @@ impl Run {
         let verdict = audit(&acks, &self.effects(), &records, &self.killed);
         assert_eq!(verdict.faults, [], "{} faults", verdict.faults.len());
         assert_eq!(verdict.tasks, self.tasks);
+        let attempts = records.iter().map(|record| record.attempts.len()).sum();
+        let totals = scrape(&self.server.url()).await;
+        for (metric, count) in [
+            ("rota_tasks_submitted_total", self.tasks),
+            ("rota_tasks_started_total", attempts),
+            ("rota_tasks_lost_total", verdict.lost),
+            ("rota_tasks_completed_total", self.tasks),
+            ("rota_tasks_failed_total", 0),
+        ] {
+            let count = f64::from(u32::try_from(count).expect("a number of tasks"));
+            assert!((sum(&totals, metric) - count).abs() < 0.5, "{metric} of {count}: {totals:?}");
+        }
         format!(
             "{} acknowledged tasks completed, each once; {} attempts lost with their worker; the \
              handler ran {} times, {} of them under a lost lease; server killed {SERVER_KILLS} \

@@ -21,6 +21,7 @@ use crate::{
     dispatch::{self, ToWorkers},
     ledger::Ledger,
     load::MachineOptions,
+    lookout,
     observe::{self, LastSurvey},
     pull::PullSessions,
     request::{Answer, Release, Request},
@@ -37,8 +38,6 @@ const INBOX_WAIT: Duration = Duration::from_secs(1);
 const CAMPAIGN_PAUSE: Duration = Duration::from_secs(1);
 /// Who is elected within this time needs no copy of the backlog.
 const FOLLOW_AFTER: Duration = Duration::from_millis(200);
-/// How often a leader asks the store how it is.
-const LOOK_AT_STORE: Duration = Duration::from_secs(2);
 
 /// How an engine is to run.
 #[derive(Debug, Clone)]
@@ -112,6 +111,7 @@ impl Engine {
         let stopped = TaskTracker::new();
         stopped.spawn(dispatch::run(store.clone(), down));
         stopped.spawn(observe::follow_leaders(store.leader(), metrics, stop.clone()));
+        stopped.spawn(lookout::run(store.clone(), shared.clone(), stop.clone()));
         stopped.spawn(retention::run(store.clone(), shared.clone(), sender.clone(), stop.clone()));
         let leader = Leader {
             store: store.clone(),
@@ -361,10 +361,7 @@ impl Leader {
         let (store, shared) = (self.store.clone(), self.shared.clone());
         let coordinator =
             Coordinator::new(store, shared, fence, loaded, cache, ledger, &self.workers);
-        let end = tokio::select! {
-            end = coordinator.run(inbox, leadership.as_ref(), &self.stop) => end,
-            () = self.watch_store() => End::Stopped,
-        };
+        let end = coordinator.run(inbox, leadership.as_ref(), &self.stop).await;
         self.shared.metrics.clear_totals();
         // From here on requests wait, until it is known who leads.
         self.shared.phase.send_replace(Phase::Campaigning);
@@ -376,14 +373,5 @@ impl Leader {
             if let End::Resigned(successor) = &end { successor.as_deref() } else { None };
         leadership.resign(successor).await;
         Ok(end)
-    }
-
-    /// Looks whether the store should get no new work. Never returns.
-    async fn watch_store(&self) {
-        let mut period = tokio::time::interval(LOOK_AT_STORE);
-        loop {
-            period.tick().await;
-            self.shared.set_pressure(self.store.status().await.pressure);
-        }
     }
 }

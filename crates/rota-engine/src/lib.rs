@@ -24,6 +24,7 @@ mod layout;
 mod ledger;
 mod list;
 mod load;
+mod lookout;
 mod lookup;
 mod observe;
 mod pull;

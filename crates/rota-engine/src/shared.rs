@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: NodeMetrics,
     stalled_after: Duration,
     store_problem: Mutex<Option<StoreProblem>>,
+    /// What is wrong with the store as far as looking at it tells.
+    seen_problem: Mutex<Option<String>>,
     /// Why the store should get no new work, though it still takes commits.
     pressure: Mutex<Option<String>>,
     pulse: AtomicI64,
@@ -102,6 +104,7 @@ impl Shared {
             metrics: options.metrics.clone(),
             stalled_after: options.stalled_after,
             store_problem: Mutex::new(None),
+            seen_problem: Mutex::new(None),
             pressure: Mutex::new(None),
             pulse: AtomicI64::new(0),
             waiting: AtomicUsize::new(0),
@@ -115,6 +118,10 @@ impl Shared {
 
     pub(crate) fn store_problem(&self) -> Option<StoreProblem> {
         unpoisoned(&self.store_problem).clone()
+    }
+
+    pub(crate) fn set_seen_problem(&self, problem: Option<String>) {
+        *unpoisoned(&self.seen_problem) = problem;
     }
 
     pub(crate) fn set_pressure(&self, pressure: Option<String>) {
@@ -222,6 +229,7 @@ impl Shared {
             _ => None,
         };
         let store = self.store_problem().map(|problem| problem.message().to_owned());
+        let store = store.or_else(|| unpoisoned(&self.seen_problem).clone());
         let silent = self.pulse_age();
         // Loading takes as long as it takes, and has a check of its own.
         let at_work = matches!(phase, Phase::Campaigning | Phase::Leading);

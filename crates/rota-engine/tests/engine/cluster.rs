@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rota_core::Status;
 use rota_engine::{Engine, EngineError, EngineOptions, Role};
 
-use crate::support::{MoodyStore, Node, completed, task};
+use crate::support::{Mood, MoodyStore, Node, completed, task};
 
 fn start(store: &Arc<MoodyStore>, name: &str) -> Node {
     let options = EngineOptions {
@@ -141,4 +141,30 @@ async fn what_is_too_much_for_one_batch_lands_in_several() {
     until_ready(&node).await;
     assert_eq!(node.engine.info().live_tasks, 100 - done);
     node.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_without_its_store_is_not_ready_though_it_has_nothing_to_commit() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = MoodyStore::open(&directory.path().join("data"));
+    let (first, second) = two(&store).await;
+    store.set(Mood::Away);
+    let mut period = tokio::time::interval(Duration::from_millis(10));
+    for node in [&first, &second] {
+        let fails = async {
+            while node.engine.health().is_ready() {
+                period.tick().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), fails).await.expect("it becomes unready");
+        let checks = node.engine.health().checks;
+        let failing: Vec<_> = checks.iter().filter(|check| check.problem.is_some()).collect();
+        assert_eq!(failing.len(), 1, "{failing:?}");
+        assert_eq!(failing[0].name, "store");
+    }
+    store.set(Mood::Well);
+    until_ready(&first).await;
+    until_ready(&second).await;
+    second.leave().await;
+    first.stop().await;
 }

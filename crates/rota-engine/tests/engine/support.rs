@@ -31,6 +31,8 @@ pub(crate) enum Mood {
     Holding,
     /// Says that there is no room.
     Full,
+    /// Cannot be reached, and says so when asked how it is.
+    Away,
     /// Commits, and says that it does not know.
     LandsAmbiguously,
     /// Does not commit, and says that it does not know.
@@ -80,6 +82,7 @@ impl Store for MoodyStore {
         match mood {
             Mood::Well | Mood::Holding => self.inner.commit(fence, batch).await,
             Mood::Full => Err(CommitError::Full("no room (test)".to_owned())),
+            Mood::Away => Err(CommitError::Unavailable("away (test)".to_owned())),
             Mood::LandsAmbiguously => {
                 self.set(Mood::Well);
                 self.inner.commit(fence, batch).await?;
@@ -125,7 +128,9 @@ impl Store for MoodyStore {
     }
 
     async fn status(&self) -> StoreStatus {
-        self.inner.status().await
+        let away = *self.mood.borrow() == Mood::Away;
+        let problem = away.then(|| "away (test)".to_owned());
+        StoreStatus { problem, ..self.inner.status().await }
     }
 
     fn limits(&self) -> BatchLimits {
