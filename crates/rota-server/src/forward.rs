@@ -18,6 +18,7 @@ use hyper_util::{
 };
 use rota_engine::{Engine, Role, RoleChanges};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::{
@@ -51,6 +52,8 @@ pub(crate) struct Forwarder {
     client: Client<HttpConnector, Body>,
     request_bytes: usize,
     body_timeout: Duration,
+    /// This node stops: what it carries is to find another way while there is one.
+    stop: CancellationToken,
 }
 
 /// Why the leader's answer did not come.
@@ -62,7 +65,7 @@ enum Lost {
 }
 
 impl Forwarder {
-    pub(crate) fn new(engine: Engine, limits: &Limits) -> Self {
+    pub(crate) fn new(engine: Engine, limits: &Limits, stop: CancellationToken) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT));
@@ -76,7 +79,7 @@ impl Forwarder {
             .http2_initial_connection_window_size(8 << 20)
             .build(connector);
         let (request_bytes, body_timeout) = (limits.request_bytes, limits.body_timeout);
-        Self { engine, client, request_bytes, body_timeout }
+        Self { engine, client, request_bytes, body_timeout, stop }
     }
 
     /// Whether only the leader can answer this.
@@ -134,7 +137,7 @@ impl Forwarder {
     }
 
     /// A stream is carried once: its client opens another when it breaks. It breaks when the node
-    /// at its other end no longer leads.
+    /// at its other end no longer leads, or this one stops.
     async fn stream(&self, request: Request, here: &impl Here) -> Result<Response<Body>, Failure> {
         let deadline = Instant::now() + hold(request.headers());
         let mut changes = self.engine.role_changes();
@@ -147,14 +150,18 @@ impl Forwarder {
         };
         let address = seat.member.address.as_deref().unwrap_or_default();
         let answer = self.send(address, request).await.map_err(|_| not_leader())?;
-        let engine = self.engine.clone();
+        let (engine, stop) = (self.engine.clone(), self.stop.clone());
         let left = async move {
             while matches!(engine.role(), Role::Follower(now) if now.epoch == seat.epoch) {
-                changes.changed().await;
+                tokio::select! {
+                    () = changes.changed() => {}
+                    () = stop.cancelled() => return,
+                }
             }
         };
         let (head, body) = answer.into_parts();
-        let over = || futures_util::stream::once(async { Err("another node leads now".into()) });
+        let why = "another node leads now, or this one stops";
+        let over = || futures_util::stream::once(async move { Err(why.into()) });
         let frames = BodyStream::new(body)
             .map(|frame| frame.map_err(Box::<dyn Error + Send + Sync>::from))
             .take_until(Box::pin(left));

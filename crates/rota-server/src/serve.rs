@@ -124,7 +124,8 @@ impl Server {
             metrics: self.options.metrics_tokens,
             metrics_open: self.options.metrics_open,
         };
-        let peers = engine.has_peers().then(|| Arc::new(Forwarder::new(engine.clone(), &limits)));
+        let forwarder = || Forwarder::new(engine.clone(), &limits, stop.clone());
+        let peers = engine.has_peers().then(|| Arc::new(forwarder()));
         let services = Services {
             engine,
             limits: limits.clone(),

@@ -37,6 +37,8 @@ const STARTED_AFTER: Duration = Duration::from_millis(20);
 const WELCOME: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// As long as there is no connection, that is said so often.
+const SAID_AGAIN: Duration = Duration::from_secs(30);
 /// When all is done, the server gets so long to end the stream.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Without a server, a worker whose patience is over waits for one for so long.
@@ -158,10 +160,12 @@ impl Session {
     pub(crate) async fn run(mut self) -> Result<(), WorkerError> {
         let mut pause = PAUSE_MIN;
         let mut tried: usize = 0;
+        let mut said: Option<Instant> = None;
         loop {
             let lost = match self.connect().await {
                 Ok(connection) => {
                     pause = PAUSE_MIN;
+                    said = None;
                     self.worker.metrics.set_connected(true);
                     let lost = self.serve(connection).await;
                     self.worker.metrics.set_connected(false);
@@ -178,11 +182,13 @@ impl Session {
             if refuses_for_good(&status) {
                 return Err(WorkerError::Refused(ClientError::from(status)));
             }
-            warn!(
-                error = status.message(),
-                running = self.running.len(),
-                "not connected; trying again"
-            );
+            let (error, running) = (status.message(), self.running.len());
+            if said.is_none_or(|at| at.elapsed() >= SAID_AGAIN) {
+                warn!(error, running, "not connected; trying again");
+                said = Some(Instant::now());
+            } else {
+                debug!(error, running, "not connected; trying again");
+            }
             self.worker.client.next_node();
             tried += 1;
             let mut until = Instant::now();

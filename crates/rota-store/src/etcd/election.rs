@@ -121,6 +121,8 @@ impl Campaign {
         let mut kept = pin!(lease.keep());
         let competing = async {
             seat::join(&self.shared, &self.me, lease.id).await?;
+            // What hindered it before is over.
+            self.shared.note_trouble(None);
             self.compete(lease).await
         };
         let won = self
