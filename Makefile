@@ -46,6 +46,7 @@ doc: ## Build the documentation of the crates: target/doc
 ci: ## Everything that a change must pass
 	@.ci/run
 
-clean: ## Remove what was built and what the demo and tests left
+clean: ## Remove what was built and what the demo, a cluster and tests left
+	@deploy/local/cluster.sh down
 	$(CARGO) clean
 	rm -rf rota-data demo-data cluster-data

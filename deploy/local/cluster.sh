@@ -41,21 +41,35 @@ need() {
 runs() {
     local pid
     pid=$(cat "$dir/run/$1.pid" 2>/dev/null) || return 1
-    tr '\0' ' ' <"/proc/$pid/environ" 2>/dev/null | grep -q "ROTA_CLUSTER_PROCESS=$dir/$1 "
+    grep -zsqxF "ROTA_CLUSTER_PROCESS=$dir/$1" "/proc/$pid/environ"
 }
 
+# All processes whose name begins so. Found by what they carry, not by what is in the directory:
+# somebody may have removed that.
+pids() {
+    grep -zslE "^ROTA_CLUSTER_PROCESS=$(printf '%s' "$dir/$1" | sed 's/[][\.*^$+?(){}|]/\\&/g')" \
+        /proc/[0-9]*/environ | cut -d / -f 3 || true
+}
+
+# Starts what does not run; its name, the ports that it listens on, the command.
 start() {
-    local name=$1
-    shift
+    local name=$1 ports=$2 port
+    shift 2
     runs "$name" && return
+    for port in $ports; do
+        if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+            echo "$name cannot start: something else listens on port $port of this machine." >&2
+            command -v ss >/dev/null && ss -Hltnp "sport = :$port" >&2
+            echo "End that, then run make cluster again; make cluster-down ends what was started." >&2
+            exit 1
+        fi
+    done
     ROTA_CLUSTER_PROCESS="$dir/$name" setsid nohup "$@" >>"$dir/log/$name.log" 2>&1 </dev/null &
     echo $! >"$dir/run/$name.pid"
-}
-
-names() {
-    printf 'worker-%s\n' 1 2 3
-    printf 'node-%s\n' 1 2 3
-    printf 'etcd-%s\n' 1 2 3
+    # It is ours to see only when it has become the program.
+    until runs "$name" || ! kill -0 $! 2>/dev/null; do
+        sleep 0.02
+    done
 }
 
 wait_ready() {
@@ -65,8 +79,9 @@ wait_ready() {
         runs "$name" || break
         sleep 0.2
     done
-    echo "$name did not become ready; the end of its log:" >&2
+    echo "$name did not become ready; the end of $dir/log/$name.log:" >&2
     tail -n 5 "$dir/log/$name.log" >&2
+    echo "make cluster-down ends what was started." >&2
     exit 1
 }
 
@@ -74,14 +89,14 @@ up() {
     need
     cargo build --quiet --release --package rota --locked
     mkdir -p "$dir/run" "$dir/log"
-    local members='' endpoints='' i
+    local members='' i j
     for i in 0 1 2; do
         members+="etcd-$((i + 1))=http://127.0.0.1:${peer_ports[$i]},"
-        endpoints+="127.0.0.1:${client_ports[$i]},"
     done
     for i in 0 1 2; do
         local client=http://127.0.0.1:${client_ports[$i]} peer=http://127.0.0.1:${peer_ports[$i]}
-        start "etcd-$((i + 1))" etcd --name "etcd-$((i + 1))" --data-dir "$dir/etcd-$((i + 1))" \
+        start "etcd-$((i + 1))" "${client_ports[$i]} ${peer_ports[$i]}" \
+            etcd --name "etcd-$((i + 1))" --data-dir "$dir/etcd-$((i + 1))" \
             --listen-client-urls "$client" --advertise-client-urls "$client" \
             --listen-peer-urls "$peer" --initial-advertise-peer-urls "$peer" \
             --initial-cluster "${members%,}" --initial-cluster-token rota-local \
@@ -91,7 +106,13 @@ up() {
         wait_ready "http://127.0.0.1:${client_ports[$i]}/health" "etcd-$((i + 1))"
     done
     for i in 0 1 2; do
-        start "node-$((i + 1))" "$rota" server --node "node-$((i + 1))" \
+        # Each begins with another member, so that they share the load out.
+        local endpoints=''
+        for j in 0 1 2; do
+            endpoints+="127.0.0.1:${client_ports[$(((i + j) % 3))]},"
+        done
+        start "node-$((i + 1))" "${node_ports[$i]}" \
+            "$rota" server --node "node-$((i + 1))" \
             --listen "127.0.0.1:${node_ports[$i]}" --store "etcd://${endpoints%,}/rota" \
             --store-txn-ops-max "$txn_ops" --store-request-bytes-max "$request_bytes"
     done
@@ -99,7 +120,7 @@ up() {
         wait_ready "http://127.0.0.1:${node_ports[$i]}/readyz" "node-$((i + 1))"
     done
     for i in 1 2 3; do
-        start "worker-$i" "$rota" worker --name "worker-$i" --url "$urls" --allow-command
+        start "worker-$i" "" "$rota" worker --name "worker-$i" --url "$urls" --allow-command
     done
     for i in 1 2 3; do
         for _ in $(seq 100); do
@@ -115,11 +136,12 @@ A cluster runs: three members of etcd, three nodes, three workers.
   logs     ${dir}/log
 
 Try:
-  $rota cluster
-  $rota task create command --payload '{"argv": ["date"]}'
-  $rota task list
-  $rota cluster transfer
-  kill -9 \$(cat ${dir}/run/node-1.pid)    # the others go on; make cluster starts it again
+  export PATH="${rota%/*}:\$PATH" ROTA_URL=$urls
+  rota cluster
+  rota task create --command --wait -- date
+  rota bench throughput --url http://127.0.0.1:${node_ports[0]} --tasks 100000
+  rota cluster transfer
+  kill -9 \$(cat $dir/run/node-1.pid)      # the others go on; make cluster starts it again
   ETCDCTL_API=3 etcdctl --endpoints 127.0.0.1:${client_ports[0]} get --prefix rota/ --keys-only
 
 End it with: make cluster-down
@@ -127,22 +149,32 @@ END
 }
 
 down() {
-    local name ended=0
-    for name in $(names); do
-        if runs "$name"; then
-            kill "$(cat "$dir/run/$name.pid")" && ended=$((ended + 1))
-        fi
-        # Workers first, so that they hand back what they hold; then the nodes; then the store.
-        for _ in $(seq 150); do
-            runs "$name" || break
+    local group pid all=0
+    # Workers first, so that they hand back what they hold; then the nodes; then the store.
+    for group in worker- node- etcd-; do
+        local running
+        running=$(pids "$group")
+        for pid in $running; do
+            kill "$pid" 2>/dev/null && all=$((all + 1))
+            # One that was stopped hears of it only when it goes on.
+            kill -CONT "$pid" 2>/dev/null || true
+        done
+        # As long as a worker waits for what it runs, and some more.
+        for _ in $(seq 350); do
+            [ -n "$(pids "$group")" ] || break
             sleep 0.1
         done
-        if runs "$name"; then
-            kill -9 "$(cat "$dir/run/$name.pid")"
-        fi
-        rm -f "$dir/run/$name.pid"
+        for pid in $(pids "$group"); do
+            echo "$pid did not end by itself; killed." >&2
+            kill -9 "$pid" 2>/dev/null || true
+        done
     done
-    echo "Ended $ended processes. Data and logs are still in $dir."
+    rm -f "$dir"/run/*.pid
+    if [ "$all" = 0 ]; then
+        echo "No cluster runs here."
+    else
+        echo "Ended $all processes. Data and logs are still in $dir."
+    fi
 }
 
 case ${1:-} in
