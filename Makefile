@@ -2,7 +2,7 @@
 # what tests/install.sh installs from Debian's packages.
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo cluster cluster-down test fmt lint deny doc ci clean
+.PHONY: help build release demo cluster cluster-down dashboards test fmt lint deny doc ci clean
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -24,6 +24,10 @@ cluster: ## Start three members of etcd, three nodes and three workers on this m
 
 cluster-down: ## End them; data and logs stay in cluster-data
 	@deploy/local/cluster.sh down
+
+dashboards: ## Make the JSON of Grafana's dashboards anew from deploy/grafana/rota_dashboards
+	@tests/install.sh
+	@cd deploy/grafana && $(abspath $(TARGET))/tools/grafana/bin/python -B -m rota_dashboards dashboards
 
 test: ## Install what the tests need and run them all
 	@tests/install.sh

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what the tests need beyond Rust: Debian packages (as root or with sudo) and, in a virtual
-# environment beside the build output, schemathesis. What is present is left alone.
+# Installs what the tests need beyond Rust: Debian packages (as root or with sudo) and, in virtual
+# environments beside the build output, schemathesis and Grafana's foundation SDK. What is present is
+# left alone.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -16,6 +17,8 @@ need chromium chromium
 need ip iproute2
 need etcd etcd-server
 need etcdctl etcd-client
+need prometheus prometheus
+need promtool prometheus
 need python3 python3
 if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
     missing="$missing python3-venv"
@@ -46,4 +49,13 @@ if [ "$("$venv/bin/schemathesis" --version 2>/dev/null | grep -oE '[0-9]+(\.[0-9
     rm -rf "$venv"
     python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$schemathesis"
+fi
+
+venv="${CARGO_TARGET_DIR:-target}/tools/grafana"
+if ! cmp -s deploy/grafana/requirements.txt "$venv/requirements.txt"; then
+    echo "Installing Grafana's foundation SDK into $venv"
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r deploy/grafana/requirements.txt
+    cp deploy/grafana/requirements.txt "$venv/requirements.txt"
 fi

@@ -120,7 +120,8 @@ up() {
         wait_ready "http://127.0.0.1:${node_ports[$i]}/readyz" "node-$((i + 1))"
     done
     for i in 1 2 3; do
-        start "worker-$i" "" "$rota" worker --name "worker-$i" --url "$urls" --allow-command
+        start "worker-$i" "" "$rota" worker --name "worker-$i" --url "$urls" --allow-command \
+            --metrics-listen "127.0.0.1:743$i"
     done
     for i in 1 2 3; do
         for _ in $(seq 100); do

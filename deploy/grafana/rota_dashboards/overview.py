@@ -1,0 +1,114 @@
+"""*Overview*: is it healthy, on one screen; each panel leads to the dashboard that says why not."""
+
+from .blocks import (
+    CLUSTER, GREEN, GREY, QUARTER, RED, WINDOW, YELLOW,
+    bars, board, failing, finished, graph, quantiles, says, speed, stat, steps, to,
+)
+
+SERVER_ERRORS = "5..|Internal|Unavailable|Unknown|DataLoss|DeadlineExceeded"
+
+
+def dashboard():
+    """Builds it."""
+    made = board("rota-overview", "Overview", "Is Rota doing its work? Each panel leads to the details.")
+    for panel in [*_now(), *_lately()]:
+        made = made.with_panel(panel)
+    return finished(made)
+
+
+def _now():
+    queues, workers = to("rota-queues", "Queues"), to("rota-workers", "Workers")
+    cluster = to("rota-cluster", "Cluster and store")
+    failed = f"sum(cluster_queue:rota_tasks_failed:rate5m{{{CLUSTER}}})"
+    completed = f"sum(cluster_queue:rota_tasks_completed:rate5m{{{CLUSTER}}})"
+    return [
+        stat(
+            "Alerts", "Alerts of Rota that fire now. What each means and what to do is in docs/operating.md.",
+            f'count(ALERTS{{alertname=~"Rota.*", alertstate="firing", {CLUSTER}}}) or vector(0)',
+            colors=steps(GREEN, (1, RED)),
+        ),
+        stat(
+            "Leader", "Whether a node leads. Without a leader nothing is accepted, started or completed.",
+            f"cluster:rota_leader:max{{{CLUSTER}}}", colors=steps(RED, (1, GREEN)),
+            mapping=says(_0=("none", RED), _1=("leads", GREEN)), link=cluster,
+        ),
+        stat(
+            "Nodes ready", "Nodes of which every check of /readyz holds.",
+            f"sum(min by (instance) (rota_ready{{{CLUSTER}}}))", colors=steps(RED, (1, YELLOW), (2, GREEN)), link=cluster,
+        ),
+        stat(
+            "Workers", "Sessions of workers that take tasks.",
+            f'sum(cluster_state:rota_sessions:max{{{CLUSTER}, state="serving"}})', colors=steps(RED, (1, GREEN)), link=workers,
+        ),
+        stat(
+            "Waiting", "Tasks that are due and wait for a worker.",
+            f'sum(cluster_queue_state:rota_tasks:max{{{CLUSTER}, state="pending"}})', link=queues,
+        ),
+        stat(
+            "Longest wait", "For how long the task has been due that is due longest, in any queue.",
+            f"max(cluster_queue:rota_queue_oldest_pending_age_seconds:max{{{CLUSTER}}})", unit="s",
+            colors=steps(GREEN, (60, YELLOW), (300, RED)), link=queues,
+        ),
+        stat(
+            "Failing", "How many of the tasks that ended in the last five minutes failed with all their attempts.",
+            f"{failed} / ({failed} + {completed} > 0) or vector(0)", unit="percentunit",
+            colors=steps(GREEN, (0.02, YELLOW), (0.1, RED)), link=queues,
+        ),
+        stat(
+            "Store used", "Of what the store may take. On etcd no new tasks are taken from 80% on.",
+            f"max(cluster:rota_store_used:ratio{{{CLUSTER}}})", unit="percentunit",
+            colors=steps(GREEN, (0.7, YELLOW), (0.8, RED)), link=cluster,
+        ),
+    ]
+
+
+def _lately():
+    queues, workers = to("rota-queues", "Queues"), to("rota-workers", "Workers")
+    cluster = to("rota-cluster", "Cluster and store")
+    one_queue = to("rota-queues", "This queue", "var-queue=${__field.labels.queue}")
+    wait = f"rota_task_schedule_to_start_seconds_bucket{{{CLUSTER}}}"
+    requests = f"rota_api_requests_total{{{CLUSTER}"
+    return [
+        graph(
+            "Tasks a second", "What comes in and what gets done. Submitted above completed for long: a backlog grows.",
+            (speed("submitted", selectors=CLUSTER), "submitted"),
+            (speed("completed", selectors=CLUSTER), "completed"),
+            (failing(selectors=CLUSTER), "failed"),
+            (speed("retried", selectors=CLUSTER), "tried again"),
+            unit="ops", width=QUARTER, link=queues,
+        ),
+        graph(
+            "Wait to start", "From when a task was due to when a worker had it.",
+            *quantiles(wait, 0.5, 0.95, 0.99), unit="s", width=QUARTER, link=queues,
+        ),
+        bars(
+            "Longest wait by queue", "The ten queues with the oldest task that is due. Paused queues too.",
+            f"topk(10, max by (queue) (cluster_queue:rota_queue_oldest_pending_age_seconds:max{{{CLUSTER}}}))",
+            "{{queue}}", "s", steps(GREEN, (60, YELLOW), (300, RED)), link=one_queue,
+        ),
+        graph(
+            "Failures by queue", "Where errors come from: tasks a second that failed for good, in the ten worst queues.",
+            (f"topk(10, {failing('queue', CLUSTER)})", "{{queue}}"), unit="ops", width=QUARTER, link=queues,
+        ),
+        graph(
+            "Tasks by state", "Tasks that have not ended: due later, waiting, or with a worker.",
+            (f"sum by (state) (cluster_queue_state:rota_tasks:max{{{CLUSTER}}})", "{{state}}"),
+            width=QUARTER, stacked=True, link=queues,
+        ),
+        graph(
+            "Slots", "What the workers could run at once, and what they run. All used for long: more workers are needed.",
+            (f"sum(max by (worker) (rota_session_slots{{{CLUSTER}}}))", "slots"),
+            (f"sum(max by (worker) (rota_session_slots_used{{{CLUSTER}}}))", "used"), width=QUARTER, link=workers,
+        ),
+        graph(
+            "Commits", "How long the store takes to make a batch durable. Everything waits for that.",
+            *quantiles(f"rota_commit_duration_seconds_bucket{{{CLUSTER}}}", 0.5, 0.99),
+            unit="s", width=QUARTER, colors=steps(GREY, (0.5, RED)), link=cluster,
+        ),
+        graph(
+            "API", "Requests a second, and those that failed by no fault of the client. Forwarded ones count on both nodes.",
+            (f"sum(rate({requests}}}[{WINDOW}]))", "requests"),
+            (f'sum(rate({requests}, code=~"{SERVER_ERRORS}"}}[{WINDOW}])) or sum(rate({requests}}}[{WINDOW}])) * 0', "failed"),
+            unit="reqps", width=QUARTER, link=cluster,
+        ),
+    ]
