@@ -245,7 +245,9 @@ impl Cluster {
         self.workers.insert(name, worker);
     }
 
-    fn effects_of(&self, worker: &str) -> PathBuf {
+    /// Where a worker writes down what it does.
+    #[must_use]
+    pub fn effects_of(&self, worker: &str) -> PathBuf {
         self.home.path().join(format!("{worker}.effects"))
     }
 
