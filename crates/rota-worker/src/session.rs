@@ -142,7 +142,7 @@ impl Session {
         let (events_sender, events) = mpsc::unbounded_channel();
         Self {
             worker,
-            id: String::new(),
+            id: new_session(),
             running: FxHashMap::default(),
             silent: VecDeque::new(),
             talking: VecDeque::new(),
@@ -232,11 +232,9 @@ impl Session {
             return Err(Status::unavailable("the server did not welcome the worker"));
         };
         info!(session = welcome.session, node = welcome.node, "connected");
-        if !self.id.is_empty() {
-            let leases = self.outbox.leases().map(|lease| (lease.task_id, lease.lease_token));
-            let until = Instant::now() + REMEMBERED;
-            self.ended = Some(Ended { until, leases: leases.collect() });
-        }
+        let leases = self.outbox.leases().map(|lease| (lease.task_id, lease.lease_token));
+        let until = Instant::now() + REMEMBERED;
+        self.ended = Some(Ended { until, leases: leases.collect() });
         self.bounds = Bounds::of(&welcome);
         self.id = welcome.session;
         for lease in welcome.revoked {
@@ -542,6 +540,14 @@ impl Drop for Session {
 }
 
 /// Ends the session; what it still holds goes to others.
+/// A name for a session, chosen here so that the first connection can be repeated as any other: the
+/// node may have opened the session, and given it tasks, though its welcome did not arrive.
+fn new_session() -> String {
+    const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let digits = (0..12).map(|_| char::from(DIGITS[fastrand::usize(..DIGITS.len())]));
+    "s_0".chars().chain(digits).collect()
+}
+
 async fn say_goodbye(mut connection: Connection) -> Lost {
     let ended = async {
         let _ = connection.up.send(message(Up::Goodbye(v1::Goodbye {}))).await;

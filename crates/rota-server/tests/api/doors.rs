@@ -24,7 +24,8 @@ async fn with_a_token_rest_is_open_to_its_bearer_alone() {
     assert_eq!((answer.status, answer.header("www-authenticate")), (401, "Bearer"));
     assert_eq!(answer.problem()["reason"], "unauthenticated");
     let ask = |token: &str| {
-        let request = Request::get("/v1/tasks").header("authorization", format!("Bearer {token}"));
+        // Only who leads can answer this: then the node is ready.
+        let request = Request::get("/v1/queues").header("authorization", format!("Bearer {token}"));
         node.send(request.body(Full::default()).unwrap())
     };
     assert_eq!(ask("another-token-of-it").await.status, 401);

@@ -115,6 +115,23 @@ async fn a_task_that_did_not_arrive_is_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_welcome_was_lost_gets_what_its_session_was_given() {
+    let node = Node::start().await;
+    let proxy = Proxy::to(node.address).await;
+    proxy.set_down(Way::Lost);
+    let id = node.create(task(KIND)).await;
+    let mut desk = Desk::open("w", &proxy.url());
+    node.once(&id, |task| task.status() == v1::TaskStatus::Assigned).await;
+    proxy.set_down(Way::Open);
+    proxy.cut();
+    desk.next().await.complete();
+    let ended = node.ended(&id).await;
+    assert_eq!((ended.status(), ended.attempt), (v1::TaskStatus::Completed, 1));
+    desk.kill().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_that_break_again_and_again_lose_nothing_and_double_nothing() {
     let node = Node::start().await;
     let proxy = Proxy::to(node.address).await;
