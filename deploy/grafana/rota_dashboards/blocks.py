@@ -3,18 +3,15 @@
 Every panel has a title, a description that says what to make of it, a unit, and queries with legends.
 """
 
-from grafana_foundation_sdk.builders import (
-    bargauge,
-    common as common_builders,
-    dashboard as builders,
-    heatmap as heatmap_builders,
-    prometheus,
-    stat as stat_builders,
-    statetimeline,
-    table as table_builders,
-    timeseries,
-)
-from grafana_foundation_sdk.models import common, dashboard as models, heatmap as heatmap_models
+from grafana_foundation_sdk.builders import bargauge, prometheus, statetimeline, timeseries
+from grafana_foundation_sdk.builders import common as common_builders
+from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.builders import heatmap as heatmap_builders
+from grafana_foundation_sdk.builders import stat as stat_builders
+from grafana_foundation_sdk.builders import table as table_builders
+from grafana_foundation_sdk.models import common
+from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models import heatmap as heatmap_models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 GREEN, YELLOW, RED, BLUE, GREY = "green", "yellow", "red", "blue", "text"
@@ -56,14 +53,7 @@ def _queries(panel, queries, prepare):
 
 
 def _dressed(panel, title, description, unit, width, height):
-    return (
-        panel.title(title)
-        .description(description)
-        .datasource(DATASOURCE)
-        .unit(unit)
-        .span(width)
-        .height(height)
-    )
+    return panel.title(title).description(description).datasource(DATASOURCE).unit(unit).span(width).height(height)
 
 
 def to(uid, label, *variables):
@@ -118,9 +108,7 @@ def timeline(title, description, expr, legend, mapping, width=HALF):
     panel = _dressed(statetimeline.Panel(), title, description, "short", width, 6)
     panel = _queries(panel, [(expr, legend)], lambda query: query.range())
     panel = panel.mappings(mapping).show_value(common.VisibilityMode.NEVER).row_height(0.8)
-    return panel.thresholds(steps(GREY)).color_scheme(
-        builders.FieldColor().mode(models.FieldColorModeId.THRESHOLDS)
-    )
+    return panel.thresholds(steps(GREY)).color_scheme(builders.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
 
 
 def heatmap(title, description, bucket, unit="s", width=HALF):
@@ -162,7 +150,10 @@ def quantiles(bucket, *shares, by="", label=""):
     """Queries for these shares of a histogram, such as 0.5 and 0.99. `by` is a label to tell apart."""
     labels = ", ".join(["le", by] if by else ["le"])
     return [
-        (f"histogram_quantile({share}, sum by ({labels}) (rate({bucket}[{WINDOW}])))", f"{label}p{share * 100:g}")
+        (
+            f"histogram_quantile({share}, sum by ({labels}) (rate({bucket}[{WINDOW}])))",
+            f"{label}p{share * 100:g}",
+        )
         for share in shares
     ]
 
@@ -216,7 +207,10 @@ def _variable(name, label, query, several):
 
 
 VARIABLES = {
-    "queue": ("Queue", f"label_values(cluster_queue_kind:rota_tasks_submitted_total:max{{{CLUSTER}}}, queue)"),
+    "queue": (
+        "Queue",
+        f"label_values(cluster_queue_kind:rota_tasks_submitted_total:max{{{CLUSTER}}}, queue)",
+    ),
     "kind": ("Kind", f"label_values(cluster_queue_kind:rota_tasks_submitted_total:max{{{CLUSTER}}}, kind)"),
     "worker": ("Worker", f"label_values(rota_session_slots{{{CLUSTER}}}, worker)"),
     "node": ("Node", f"label_values(rota_leader{{{CLUSTER}}}, instance)"),
