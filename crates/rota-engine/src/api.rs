@@ -318,6 +318,9 @@ pub struct LeasedTasks {
 pub struct Health {
     /// The checks that readiness needs, each by name.
     pub checks: Vec<Check>,
+    /// Why only a restart could help: the engine's loop has given no sign of life for so long that it
+    /// will not go on by itself, though the store is well. `None` while there is hope.
+    pub stuck: Option<String>,
 }
 
 /// One thing that must hold for the node to serve.

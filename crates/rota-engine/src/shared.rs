@@ -20,6 +20,8 @@ use crate::{
     engine::EngineOptions,
 };
 
+/// A loop that has been stalled for so many times as long as makes a node unready will not go on.
+const STUCK_AFTER: u32 = 3;
 /// The loop wakes at least this often to show that it lives.
 pub(crate) const PULSE: Duration = Duration::from_secs(1);
 
@@ -235,7 +237,11 @@ impl Shared {
         let at_work = matches!(phase, Phase::Campaigning | Phase::Leading);
         let stalled = at_work && silent > self.stalled_after;
         let engine = stalled.then(|| format!("the engine has done nothing for {silent:?}"));
+        // Who waits for a store that is away goes on when it is back; a restart would not bring it.
+        let hopeless = silent > self.stalled_after * STUCK_AFTER && store.is_none();
+        let stuck = engine.clone().filter(|_| hopeless);
         Health {
+            stuck,
             checks: vec![
                 Check { name: "store", problem: store },
                 Check { name: "leader", problem: leader },

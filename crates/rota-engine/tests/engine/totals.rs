@@ -358,7 +358,19 @@ async fn ten_thousand_queues_and_kinds_make_few_labels_and_one_true_sum() {
             .filter_map(|(name, count)| name.contains("submitted").then_some(count))
             .sum();
         assert_eq!(sum, submitted);
-        for label in ["queue", "kind"] {
+        for number in 0..2 * NAMES {
+            let request = LeaseRequest {
+                session: None,
+                worker: name(&format!("worker-{round}-{number}")),
+                queues: Vec::new(),
+                kinds: Vec::new(),
+                max: 1,
+                wait: Duration::ZERO,
+                ttl: Duration::from_secs(60),
+            };
+            node.engine.lease(request).await.expect("an answer");
+        }
+        for label in ["queue", "kind", "worker"] {
             let values = values(&node.engine, label).await;
             // The kinds of errors of a store are five more.
             assert!(values.len() <= NAMES + 1 + 5, "{label} has {} values", values.len());

@@ -27,12 +27,17 @@ pub(crate) struct ReadinessCheck {
     problem: Option<String>,
 }
 
-/// The process lives.
+/// The process lives: it answers, and its engine is not stuck for good.
 #[utoipa::path(get, path = "/healthz", operation_id = "healthz", tag = "server", responses(
     (status = 200, description = "It lives", body = String, content_type = "text/plain"),
+    (status = 503, description = "Its engine is stuck: only a restart can help", body = String,
+        content_type = "text/plain"),
 ))]
-pub(crate) async fn alive() -> &'static str {
-    "ok\n"
+pub(crate) async fn alive(State(services): State<Services>) -> (StatusCode, String) {
+    match services.engine.health().stuck {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
 }
 
 /// The node can serve: store reachable, leader known, backlog loaded, engine moving.

@@ -25,7 +25,7 @@ pub(crate) struct Node {
     stop: CancellationToken,
     engine: Engine,
     stop_engine: CancellationToken,
-    store: Arc<EmbeddedStore>,
+    store: Arc<dyn Store>,
     server: JoinHandle<()>,
     // Removed when the node is.
     _dir: Arc<TempDir>,
@@ -52,7 +52,7 @@ impl Node {
 
     /// A node on a store that it may share with others.
     pub(crate) async fn start_on(
-        store: Arc<EmbeddedStore>,
+        store: Arc<dyn Store>,
         dir: Arc<TempDir>,
         listen: SocketAddr,
         engine: EngineOptions,

@@ -11,6 +11,7 @@ mod contract;
 mod doors;
 mod grpc;
 mod harness;
+mod health;
 mod metrics;
 mod pull;
 mod rest;
