@@ -1,6 +1,6 @@
 //! What a node shows at `/metrics`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -8,7 +8,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::process::PATIENCE;
+use crate::{
+    audit::{Record, Verdict},
+    process::PATIENCE,
+};
 
 /// The value of each series, by its name and labels as they are written.
 pub type Series = BTreeMap<String, f64>;
@@ -45,4 +48,38 @@ pub async fn scrape(url: &str) -> Series {
 pub fn sum(series: &Series, metric: &str) -> f64 {
     let of = |name: &str| name.split('{').next() == Some(metric);
     series.iter().filter(|(name, _)| of(name)).map(|(_, value)| value).sum()
+}
+
+/// The values that a label has in the series of metrics whose names begin so.
+#[must_use]
+pub fn values(series: &Series, metrics: &str, label: &str) -> BTreeSet<String> {
+    let begin = format!("{label}=\"");
+    let value = |name: &str| {
+        let (_, rest) = name.strip_prefix(metrics)?.split_once(&begin)?;
+        rest.split('"').next().map(str::to_owned)
+    };
+    series.keys().filter_map(|name| value(name)).collect()
+}
+
+/// Holds the totals that a leader shows against what was judged from outside: exactly, after whatever
+/// happened to servers and workers.
+///
+/// # Panics
+/// When one of them is another number.
+pub fn hold_totals(series: &Series, verdict: &Verdict, records: &[Record]) {
+    let attempts = records.iter().map(|record| record.attempts.len()).sum();
+    for (metric, count) in [
+        ("rota_tasks_submitted_total", verdict.tasks),
+        ("rota_tasks_started_total", attempts),
+        ("rota_tasks_lost_total", verdict.lost),
+        ("rota_tasks_completed_total", verdict.tasks),
+        ("rota_tasks_failed_total", 0),
+        ("rota_tasks_cancelled_total", 0),
+        ("rota_tasks_expired_total", 0),
+    ] {
+        let count = f64::from(u32::try_from(count).expect("a number of tasks"));
+        let shown = sum(series, metric);
+        // Whole numbers of this size have no rounding.
+        assert!((shown - count).abs() < f64::EPSILON, "{metric} is {shown}, and {count} happened");
+    }
 }

@@ -20,7 +20,7 @@ use rota_tests::{
     audit::{Ack, Effect, audit},
     load,
     process::{LOOK, Server},
-    scrape::{scrape, sum},
+    scrape::{hold_totals, scrape},
 };
 use tokio::process::{Child, Command};
 
@@ -94,18 +94,7 @@ impl Run {
         let verdict = audit(&acks, &self.effects(), &records, &self.killed);
         assert_eq!(verdict.faults, [], "{} faults", verdict.faults.len());
         assert_eq!(verdict.tasks, self.tasks);
-        let attempts = records.iter().map(|record| record.attempts.len()).sum();
-        let totals = scrape(&self.server.url()).await;
-        for (metric, count) in [
-            ("rota_tasks_submitted_total", self.tasks),
-            ("rota_tasks_started_total", attempts),
-            ("rota_tasks_lost_total", verdict.lost),
-            ("rota_tasks_completed_total", self.tasks),
-            ("rota_tasks_failed_total", 0),
-        ] {
-            let count = f64::from(u32::try_from(count).expect("a number of tasks"));
-            assert!((sum(&totals, metric) - count).abs() < 0.5, "{metric} of {count}: {totals:?}");
-        }
+        hold_totals(&scrape(&self.server.url()).await, &verdict, &records);
         format!(
             "{} acknowledged tasks completed, each once; {} attempts lost with their worker; the \
              handler ran {} times, {} of them under a lost lease; server killed {SERVER_KILLS} \
