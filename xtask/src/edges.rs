@@ -117,6 +117,12 @@ const ROOMS: &[Room] = &[
         because: "it measures the machine, and the program as anybody runs it",
     },
     Room {
+        name: "bench-metrics",
+        may: &["rota-client"],
+        tests_may: &[],
+        because: "it measures the program as anybody runs and asks it",
+    },
+    Room {
         name: "bench-store-engines",
         may: &["rota-store"],
         tests_may: &[],
