@@ -58,6 +58,8 @@ impl Machine {
         match &record.lease {
             Some(lease) => self.restore_lease(index, lease, session_ttl),
             None if record.backing_off => self.restore_backoff(index),
+            // It was due once: another clock, which is behind, does not take that back.
+            None if record.status == Status::Pending => self.make_due(index),
             None => self.wait_until(index, record.run_at),
         }
     }

@@ -158,6 +158,19 @@ fn what_became_due_meanwhile_is_due_and_what_expired_expires() {
 }
 
 #[test]
+fn what_was_due_stays_due_where_the_next_clock_is_behind() {
+    let mut world = World::new();
+    let due = world.submit(Task::new("q", "k"));
+    let later = world.submit(Task::new("q", "k").delay(1000));
+    world.settle();
+    world.set_wall_by(-3_600_000);
+    world.crash(true, Millis(2000));
+    world.settle();
+    assert_eq!(world.status(due), Some(Status::Pending));
+    assert_eq!(world.status(later), Some(Status::Scheduled), "a date is a date");
+}
+
+#[test]
 fn a_stop_is_asked_for_again_and_does_not_wait_for_the_timeout() {
     let mut world = World::new();
     let session = world.open(1, &[], &[]);
