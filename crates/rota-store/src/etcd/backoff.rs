@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(20);
-const LONGEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_millis(500);
 
-/// Pauses that double, up to a second. Not random: each node of the few has its own moments.
+/// Pauses that double, up to half a second: who comes back is to be noticed soon, and to ask costs
+/// little. Not random: each node of the few has its own moments.
 #[derive(Debug)]
 pub(super) struct Backoff(Duration);
 

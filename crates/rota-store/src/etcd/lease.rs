@@ -16,6 +16,7 @@ use tonic::Streaming;
 
 use super::{
     Shared,
+    backoff::Backoff,
     fault::Fault,
     layout,
     link::{Client, Effect, Used},
@@ -25,7 +26,7 @@ use super::{
 /// Renewals in the time for which a lease can be relied on: all of them but one may fail.
 const RENEWALS: u32 = 4;
 
-/// How long revoking may take; the lease expires anyway.
+/// Who revokes waits no longer for it.
 const REVOCATION: Duration = Duration::from_secs(1);
 
 /// See the module.
@@ -150,20 +151,40 @@ impl Lease {
         self.ttl / (RENEWALS + 1)
     }
 
-    /// Gives it back, and with it all keys that hang on it.
+    /// Gives it back, and with it all keys that hang on it. Where etcd cannot be reached now, that is
+    /// done as soon as it can: when its members come back, they give each lease its whole time anew.
     pub(super) async fn revoke(self) {
+        match timeout(REVOCATION, self.try_revoke()).await {
+            Ok(Ok(())) => return,
+            Ok(Err(fault)) => tracing::debug!(reason = fault.reason(), "a lease is revoked later"),
+            Err(_) => tracing::debug!("a lease is revoked later"),
+        }
+        let shared = Arc::clone(&self.shared);
+        let later = async move {
+            let mut backoff = Backoff::default();
+            let revoked = async {
+                while self.try_revoke().await.is_err() {
+                    backoff.wait().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.shared.stop.cancelled() => {}
+                () = revoked => {}
+            }
+        };
+        shared.spawn_control(later);
+    }
+
+    async fn try_revoke(&self) -> Result<(), Fault> {
         let id = self.id;
         let request = |client: Client| async move {
             client.lease().lease_revoke(LeaseRevokeRequest { id }).await
         };
-        let revoked = self.shared.control.call(Effect::Harmless, request);
-        match timeout(REVOCATION, revoked).await {
+        match self.shared.control.call(Effect::Harmless, request).await {
             // Revoked before, or expired.
-            Ok(Ok(_) | Err(Fault::Invalid(_))) => {}
-            Ok(Err(fault)) => {
-                tracing::debug!(reason = fault.reason(), "a lease is left to expire");
-            }
-            Err(_) => tracing::debug!("a lease is left to expire"),
+            Ok(_) | Err(Fault::Invalid(_)) => Ok(()),
+            Err(fault) => Err(fault),
         }
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct Used(Arc<Connection>);
 pub(super) struct Link {
     purpose: &'static str,
     options: Arc<EtcdOptions>,
+    /// The time for one attempt, unless a call says otherwise.
+    patience: Duration,
     current: Mutex<Arc<Connection>>,
 }
 
@@ -107,10 +109,20 @@ impl Connection {
 impl Link {
     /// A link that connects when it is first used, in the runtime that uses it then.
     pub(super) fn new(purpose: &'static str, options: &Arc<EtcdOptions>) -> Self {
-        Self { purpose, options: Arc::clone(options), current: Mutex::new(Connection::to(0)) }
+        Self {
+            purpose,
+            options: Arc::clone(options),
+            patience: options.timeout,
+            current: Mutex::new(Connection::to(0)),
+        }
     }
 
-    /// Makes a request, with the time that the options give each attempt.
+    /// The same link with that much time for each attempt.
+    pub(super) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Makes a request, with the link's time for each attempt.
     pub(super) async fn call<T, F>(
         &self,
         effect: Effect,
@@ -119,7 +131,7 @@ impl Link {
     where
         F: Future<Output = Result<Response<T>, Status>> + Send,
     {
-        self.call_within(self.options.timeout, effect, request).await
+        self.call_within(self.patience, effect, request).await
     }
 
     /// Makes a request, with that much time for each attempt.

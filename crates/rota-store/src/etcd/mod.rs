@@ -151,7 +151,7 @@ impl EtcdStore {
         let shared = Arc::new(Shared {
             layout: Layout::new(&options.prefix, spaces),
             reads: Link::new("reads", &options),
-            control: Link::new("control", &options),
+            control: Link::new("control", &options).with_patience(options.control_patience()),
             status: Link::new("status", &options),
             inquiry: Inquiry::default(),
             options,

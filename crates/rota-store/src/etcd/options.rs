@@ -5,6 +5,9 @@ use std::{fmt, path::PathBuf, time::Duration};
 use super::layout::Layout;
 use crate::{model::BatchLimits, store::StoreError};
 
+/// A member of etcd that is merely busy answers within this time.
+const CONTROL_PATIENCE_MIN: Duration = Duration::from_secs(1);
+
 const MIB: usize = 1024 * 1024;
 
 /// What protobuf adds to the key and value of an operation, at most.
@@ -138,6 +141,12 @@ impl EtcdOptions {
             return Ok(());
         };
         Err(StoreError::Open(format!("etcd at {}: {problem}", self.location())))
+    }
+
+    /// How long etcd has for one answer about leadership. Less than for others: a request that a member
+    /// took while etcd had no leader is answered late or never, and the next one at once.
+    pub(super) fn control_patience(&self) -> Duration {
+        (self.leader_ttl / 5).max(CONTROL_PATIENCE_MIN).min(self.timeout)
     }
 
     /// Endpoints and prefix, for people.
