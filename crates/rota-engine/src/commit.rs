@@ -7,10 +7,13 @@ use rota_store::{Batch, CommitError, Fence, Revision, Store};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use crate::shared::{Shared, StoreProblem};
+use crate::{
+    fail_point::FailPoint,
+    shared::{Shared, StoreProblem},
+};
 
 const PAUSE_MIN: Duration = Duration::from_millis(20);
-const PAUSE_MAX: Duration = Duration::from_secs(2);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// Why a batch will never land.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +33,9 @@ pub(crate) async fn commit_until_known(
     shared: Arc<Shared>,
 ) -> Result<(), Refused> {
     for batch in batches {
+        FailPoint::BeforeCommit.reach();
         commit_one(store.as_ref(), fence, &batch, &shared).await?;
+        FailPoint::AfterCommit.reach();
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ use crate::{
     cache::SpecCache,
     commit::{Refused, commit_until_known},
     dispatch::{ToWorkers, WorkerEffect},
+    fail_point::FailPoint,
     ledger::{Landing, Ledger},
     lookup::{self, Lookups},
     request::{Answer, CommandResult, Release, Request, Submission, SubmitResults},
@@ -256,6 +257,7 @@ impl<'a> Coordinator<'a> {
     }
 
     async fn release(&mut self, outcome: Outcome) {
+        FailPoint::BeforeDispatch.reach();
         let epoch = self.fence.epoch.0;
         self.ledger.landed(outcome.counted);
         let mut down = Vec::new();
@@ -291,9 +293,11 @@ impl<'a> Coordinator<'a> {
         if !down.is_empty() {
             tell_workers(self.workers, ToWorkers::Effects(down)).await;
         }
+        FailPoint::BeforeAnswer.reach();
         for release in outcome.releases {
             release();
         }
+        FailPoint::AfterAnswer.reach();
     }
 
     /// Applies requests to the open step.

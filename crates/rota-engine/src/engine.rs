@@ -19,6 +19,7 @@ use crate::{
     clock::Clock,
     coordinator::{Coordinator, End},
     dispatch::{self, ToWorkers},
+    fail_point::FailPoint,
     ledger::Ledger,
     load::MachineOptions,
     lookout,
@@ -333,6 +334,7 @@ impl Leader {
         leadership: Box<dyn Leadership>,
         standby: Standby,
     ) -> Result<End, StoreError> {
+        FailPoint::AfterElection.reach();
         let fence = leadership.fence();
         self.shared.epoch.store(fence.epoch.0, Ordering::Relaxed);
         self.shared.phase.send_replace(Phase::Loading);

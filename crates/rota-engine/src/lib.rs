@@ -20,6 +20,7 @@ mod commit;
 mod coordinator;
 mod dispatch;
 mod engine;
+mod fail_point;
 mod layout;
 mod ledger;
 mod list;

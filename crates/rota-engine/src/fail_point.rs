@@ -1,0 +1,96 @@
+//! Moments at which a process can be told to crash, so that a test finds out what is left behind
+//! when it does so just there.
+//!
+//! `ROTA_FAIL_POINT=after-commit:37` aborts the process when it comes to that point for the 37th time;
+//! without a number, the first time. Only builds with the feature `fail-points` have this, which tests
+//! alone ask for: in any other [`FailPoint::reach`] is empty and the variable is not read.
+
+/// A named moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FailPoint {
+    /// The election is won, and nothing of the backlog was read.
+    AfterElection,
+    /// A batch is made, and not yet sent to the store.
+    BeforeCommit,
+    /// A batch has landed, and nothing followed from that yet.
+    AfterCommit,
+    /// A step is durable, the next may be on its way, and no worker has heard of either.
+    BeforeDispatch,
+    /// Workers have what the step gave them, and no client has its answer.
+    BeforeAnswer,
+    /// All that a step gives was given.
+    AfterAnswer,
+}
+
+impl FailPoint {
+    /// Crashes if this is where the process is to crash.
+    pub(crate) fn reach(self) {
+        #[cfg(any(test, feature = "fail-points"))]
+        armed::reach(self);
+    }
+}
+
+#[cfg(any(test, feature = "fail-points"))]
+mod armed {
+    use std::sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    };
+
+    use super::FailPoint;
+
+    const VARIABLE: &str = "ROTA_FAIL_POINT";
+
+    const ALL: [(FailPoint, &str); 6] = [
+        (FailPoint::AfterElection, "after-election"),
+        (FailPoint::BeforeCommit, "before-commit"),
+        (FailPoint::AfterCommit, "after-commit"),
+        (FailPoint::BeforeDispatch, "before-dispatch"),
+        (FailPoint::BeforeAnswer, "before-answer"),
+        (FailPoint::AfterAnswer, "after-answer"),
+    ];
+
+    /// Where to crash, and at which time.
+    #[derive(Debug, PartialEq, Eq)]
+    struct Armed {
+        point: FailPoint,
+        time: u64,
+    }
+
+    static ARMED: LazyLock<Option<Armed>> = LazyLock::new(|| {
+        let text = std::env::var(VARIABLE).ok()?;
+        // A test that misspells it would pass because nothing happens.
+        Some(parse(&text).unwrap_or_else(|| panic!("{VARIABLE} has no such point: {text}")))
+    });
+
+    static REACHED: AtomicU64 = AtomicU64::new(0);
+
+    pub(super) fn reach(point: FailPoint) {
+        let Some(armed) = ARMED.as_ref().filter(|armed| armed.point == point) else { return };
+        if REACHED.fetch_add(1, Ordering::Relaxed) + 1 == armed.time {
+            // As sudden as SIGKILL: nothing is flushed, closed or dropped.
+            std::process::abort();
+        }
+    }
+
+    fn parse(text: &str) -> Option<Armed> {
+        let (name, time) = text.split_once(':').unwrap_or((text, "1"));
+        let (point, _) = ALL.into_iter().find(|(_, known)| *known == name)?;
+        Some(Armed { point, time: time.parse().ok().filter(|time| *time > 0)? })
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_point_is_named_with_its_time() {
+            let armed = |point, time| Some(Armed { point, time });
+            assert_eq!(parse("after-commit:37"), armed(FailPoint::AfterCommit, 37));
+            assert_eq!(parse("before-answer"), armed(FailPoint::BeforeAnswer, 1));
+            for wrong in ["", "after", "after-commit:", "after-commit:0", "after-commit:x"] {
+                assert_eq!(parse(wrong), None, "{wrong}");
+            }
+        }
+    }
+}
