@@ -2,7 +2,7 @@
 # what tests/install.sh installs from Debian's packages.
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo cluster cluster-down dashboards test fmt lint deny doc ci clean
+.PHONY: help build release demo cluster cluster-down dashboards test chaos fmt lint deny doc ci clean
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -32,6 +32,10 @@ dashboards: ## Make the JSON of Grafana's dashboards anew from deploy/grafana/ro
 test: ## Install what the tests need and run them all
 	@tests/install.sh
 	@tests/run.sh
+
+chaos: ## Hurt a cluster under load in every way; SEED=… repeats a plan, DURATION=10m goes on for that long
+	@tests/install.sh
+	@tests/chaos.sh "$(SEED)" "$(DURATION)" "$(FAULTS)"
 
 fmt: ## Format the sources
 	$(CARGO) fmt --all

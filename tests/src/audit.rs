@@ -12,8 +12,14 @@
 //! - The handler ran under the lease of the completed attempt, once. It may have run under the lease
 //!   of a lost attempt as well (that is what at-least-once means), once each, and is counted as a
 //!   duplicate. It never ran under a lease that the record does not know.
+//!
+//! And work goes on: [`alive`] judges how long a task took that was submitted when a fault was healed.
+//! What was written to the store on the way is the business of [`crate::history`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use rota_client::v1::{self, FailureReason, TaskStatus};
 
@@ -135,6 +141,17 @@ pub enum Fault {
     Stray(Effect),
     /// The handler was given another task's payload.
     Mixed(Effect),
+    /// After that, a task was not done in time.
+    NotAlive(String),
+}
+
+/// A task that was submitted when a fault had been healed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// What had gone wrong.
+    pub after: String,
+    /// How long it took to be done, if it was.
+    pub done_after: Option<Duration>,
 }
 
 /// What the judge found.
@@ -173,6 +190,13 @@ pub fn audit(
     }
     verdict.faults.extend(by_task.into_values().flatten().cloned().map(Fault::Stray));
     verdict
+}
+
+/// Judges whether work went on after each fault within that time.
+#[must_use]
+pub fn alive(probes: &[Probe], within: Duration) -> Vec<Fault> {
+    let late = |probe: &&Probe| probe.done_after.is_none_or(|took| took > within);
+    probes.iter().filter(late).map(|probe| Fault::NotAlive(probe.after.clone())).collect()
 }
 
 /// Ledger against record. Gives the key of each task.
@@ -394,6 +418,16 @@ mod tests {
         }
         let mixed = faults(|run| run.effects[0].key = "kb".into());
         assert_eq!(mixed, [Fault::Mixed(effect("w1", "kb", "a", 1, 10))]);
+    }
+
+    #[test]
+    fn work_goes_on_in_time() {
+        let second = Duration::from_secs(1);
+        let probe = |after: &str, done_after| Probe { after: after.into(), done_after };
+        let probes = [probe("a", Some(second)), probe("b", Some(second * 2)), probe("c", None)];
+        assert_eq!(alive(&probes[..1], second), []);
+        let late = ["b", "c"].map(|after| Fault::NotAlive(after.into()));
+        assert_eq!(alive(&probes, second), late);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What the tests of real processes share: the `rota` binary as a process that can be killed and
 //! started again ([`process`]), a whole [`cluster`] on hosts of its own ([`net`]), what can go wrong in
-//! it ([`fault`]), a [`load`] that keeps books, the judge of what was done ([`audit`]), and what a node
-//! says that was done ([`scrape`]). And for what is made of that, a [`book`] to compare with, a real
-//! [`prometheus`], the [`dashboards`], and the expressions in both ([`promql`]).
+//! it ([`fault`]), a [`load`] that keeps books, a [`recorder`] of what is written to etcd, the judges of
+//! what was done ([`audit`]) and written ([`history`]), their [`report`], and what a node says that was done ([`scrape`]).
+//! And for what is made of that, a [`book`] to compare with, a real [`prometheus`], the [`dashboards`],
+//! and the expressions in both ([`promql`]).
 //!
 //! These tests look from outside, as a user does: they know the API and the command line, and
 //! nothing of the inside. They need the binary beside them; `make test` sees to that.
@@ -12,9 +13,12 @@ pub mod book;
 pub mod cluster;
 pub mod dashboards;
 pub mod fault;
+pub mod history;
 pub mod load;
 pub mod net;
 pub mod process;
 pub mod prometheus;
 pub mod promql;
+pub mod recorder;
+pub mod report;
 pub mod scrape;

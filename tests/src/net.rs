@@ -1,5 +1,6 @@
 //! Several hosts on one machine: network namespaces on a bridge, whose links can be cut in either
-//! direction. Needs root and iproute2.
+//! direction. That needs iproute2 and the right to make them (root). Without it each host is an address
+//! of the loopback interface, and no link can be cut.
 
 use std::{
     fs,
@@ -18,13 +19,15 @@ const PREFIX: &str = "rota";
 pub struct Network {
     name: String,
     base: [u8; 3],
+    has_links: bool,
     hosts: Vec<String>,
 }
 
 /// A host of a [`Network`]. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Host {
-    namespace: String,
+    /// `None`: on the loopback interface.
+    namespace: Option<String>,
     address: Ipv4Addr,
 }
 
@@ -33,16 +36,24 @@ impl Network {
     /// removed.
     ///
     /// # Panics
-    /// When this is not root, or there is no iproute2.
+    /// When the kernel makes a bridge, and then does not let it be used.
     #[must_use]
+    #[expect(clippy::print_stderr, reason = "what cannot be tested belongs to the report of a run")]
     pub fn new() -> Self {
         remove_leftovers();
         let id = std::process::id();
         let byte = |shift: u32| u8::try_from((id >> shift) & 0xff).expect("a byte");
         let (name, base) = (format!("{PREFIX}{id}"), [10, 64 + byte(8) % 128, byte(0)]);
-        let network = Self { name, base, hosts: Vec::new() };
+        let mut network = Self { name, base, has_links: true, hosts: Vec::new() };
         let own = network.address(254);
-        ip(&format!("link add {} type bridge", network.name));
+        if !try_ip(&format!("link add {} type bridge", network.name)) {
+            eprintln!(
+                "no right to make networks (this is not root): NO LINK CAN BE CUT in this run"
+            );
+            network.has_links = false;
+            network.base[0] = 127;
+            return network;
+        }
         ip(&format!("addr add {own}/24 dev {}", network.name));
         ip(&format!("link set {} up", network.name));
         network
@@ -56,6 +67,10 @@ impl Network {
         let number = u8::try_from(self.hosts.len() + 1).expect("few hosts");
         let (bridge, address) = (self.name.clone(), self.address(number));
         let namespace = format!("{bridge}-{number}");
+        if !self.has_links {
+            self.hosts.push(namespace);
+            return Host { namespace: None, address };
+        }
         let (outside, inside) = (format!("{bridge}o{number}"), format!("{bridge}i{number}"));
         ip(&format!("netns add {namespace}"));
         self.hosts.push(namespace.clone());
@@ -64,7 +79,13 @@ impl Network {
         ip(&format!("-n {namespace} addr add {address}/24 dev {inside}"));
         ip(&format!("-n {namespace} link set {inside} up"));
         ip(&format!("-n {namespace} link set lo up"));
-        Host { namespace, address }
+        Host { namespace: Some(namespace), address }
+    }
+
+    /// Whether links between hosts can be cut.
+    #[must_use]
+    pub fn has_links(&self) -> bool {
+        self.has_links
     }
 
     fn address(&self, last: u8) -> Ipv4Addr {
@@ -81,6 +102,9 @@ impl Default for Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
+        if !self.has_links {
+            return;
+        }
         // Whatever does not go now is removed by the next run.
         for host in &self.hosts {
             try_ip(&format!("netns del {host}"));
@@ -99,8 +123,14 @@ impl Host {
     /// A program on this host. Its process is the program's own: signals reach it.
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.namespace]).arg(program);
+        let mut command = match &self.namespace {
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         command.stdin(Stdio::null()).kill_on_drop(true);
         command
     }
@@ -109,9 +139,9 @@ impl Host {
     /// still arrives here.
     ///
     /// # Panics
-    /// When it is cut already.
+    /// When it is cut already, or there are no links.
     pub fn cut(&self, other: &Self) {
-        ip(&format!("-n {} route add blackhole {}/32", self.namespace, other.address));
+        ip(&format!("-n {} route add blackhole {}/32", self.links(), other.address));
     }
 
     /// Undoes [`Host::cut`].
@@ -119,7 +149,12 @@ impl Host {
     /// # Panics
     /// When it was not cut.
     pub fn mend(&self, other: &Self) {
-        ip(&format!("-n {} route del blackhole {}/32", self.namespace, other.address));
+        ip(&format!("-n {} route del blackhole {}/32", self.links(), other.address));
+    }
+
+    /// Where its routes are.
+    fn links(&self) -> &str {
+        self.namespace.as_deref().expect("a network with links, for one of them is to be cut")
     }
 
     /// Whether a connection from here to a port of the other host comes about: packets must pass in

@@ -1,8 +1,14 @@
 //! A cluster under load, hurt again and again: nothing acknowledged is lost, nothing ends twice, no
 //! lease is honoured twice, and work goes on soon after each fault.
 //!
-//! Each process runs on a network of its own, so this needs root. `ROTA_TEST_SEED` repeats the order
-//! of the faults, `ROTA_TEST_SECONDS` sets how long they go on; without it, each fault strikes once.
+//! Each process runs on a host of its own, which takes root. Without it all are on the loopback interface,
+//! and the faults that cut links are left out, which the run says.
+//!
+//! `make chaos` runs it with these settings: `ROTA_TEST_SEED` repeats the plan of the faults.
+//! `ROTA_TEST_DURATION` (`90s`, `10m`, `1h`) has all of them strike, and again and again for that long;
+//! without it, some of each sort strike once. `ROTA_TEST_FAULTS` names those that are to strike, as they
+//! are printed or by how they begin, with commas between; `ROTA_TEST_LOG` says what the nodes log, and
+//! `ROTA_TEST_KEEP` leaves all logs behind, as a run that fails does anyway.
 
 use std::{
     env,
@@ -12,81 +18,145 @@ use std::{
 
 use rota_client::{Client, task};
 use rota_tests::{
-    audit::audit,
+    audit::{self, Probe, audit},
     cluster::{Cluster, Shape},
     fault::Fault,
-    load::{self, Load},
+    history,
+    load::{self, BATCH, Load},
+    process::LOOK,
+    report::Report,
 };
 use tokio::time::timeout;
 
-/// After a fault is healed, a task that is submitted then is done within this time.
-const LIVE_WITHIN: Duration = Duration::from_secs(30);
+/// After a fault is healed, a task that is submitted then is done within this time, on a machine that
+/// is busy with everything else; what is expected of a quiet one is a lease's time and a second.
+const LIVE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a fault lasts, beyond what it takes to strike.
-const HOLD: Duration = Duration::from_secs(4);
-/// The clients, and how often each submits a batch.
+const HOLD: Duration = Duration::from_secs(3);
+/// The clients, and how often each submits a batch, unless the run is so long that etcd's quota would
+/// not hold what it leaves.
 const CLIENTS: usize = 3;
 const PERIOD: Duration = Duration::from_millis(250);
+const TASKS_MAX: usize = 150_000;
 /// What the ids of probes begin with.
 const PROBE: &str = "probe-";
 
-fn number(variable: &str) -> Option<u64> {
-    env::var(variable).ok().map(|text| text.parse().expect("a number"))
+/// What the environment asks for.
+struct Plan {
+    seed: u64,
+    random: fastrand::Rng,
+    duration: Option<Duration>,
+    only: Vec<String>,
+}
+
+impl Plan {
+    fn read() -> Self {
+        let setting = |name: &str| env::var(name).ok().filter(|text| !text.is_empty());
+        let seed = setting("ROTA_TEST_SEED").map(|text| text.parse().expect("a number"));
+        let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+        let only = setting("ROTA_TEST_FAULTS").unwrap_or_default();
+        Self {
+            seed,
+            random: fastrand::Rng::with_seed(seed),
+            duration: setting("ROTA_TEST_DURATION").map(|text| duration(&text)),
+            only: only.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+        }
+    }
+
+    /// The faults of the next round.
+    fn round(&mut self, cluster: &Cluster) -> Vec<Fault> {
+        let can = |fault: &Fault| cluster.has_links() || !fault.cuts();
+        if self.duration.is_none() && self.only.is_empty() {
+            return Fault::selection(&mut self.random).into_iter().filter(can).collect();
+        }
+        let mut faults = Fault::all(&mut self.random);
+        faults.retain(can);
+        let named = |fault: &Fault| {
+            let name = format!("{fault:?}");
+            self.only.is_empty() || self.only.iter().any(|only| name.starts_with(only))
+        };
+        faults.retain(named);
+        assert!(
+            !faults.is_empty(),
+            "no fault that can strike here has such a name: {:?}",
+            self.only
+        );
+        faults
+    }
+
+    fn period(&self) -> Duration {
+        let batches = u32::try_from(TASKS_MAX / BATCH / CLIENTS).expect("few batches");
+        PERIOD.max(self.duration.unwrap_or_default() / batches)
+    }
+}
+
+/// A number and a unit; seconds without one.
+fn duration(text: &str) -> Duration {
+    let digits = text.trim_end_matches(['s', 'm', 'h']);
+    let seconds = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        other => panic!("no unit of time: {other}"),
+    };
+    Duration::from_secs(digits.parse::<u64>().expect("a number and a unit") * seconds)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hurt_in_every_way_nothing_is_lost_and_nothing_ends_twice() {
-    let seed = number("ROTA_TEST_SEED").unwrap_or_else(|| fastrand::u64(..));
-    let seconds = number("ROTA_TEST_SECONDS").map(Duration::from_secs);
-    let mut random = fastrand::Rng::with_seed(seed);
-    println!("seed {seed}");
+    let mut plan = Plan::read();
+    println!("ROTA_TEST_SEED={} repeats this plan", plan.seed);
     let shape = Shape { etcd: 3, nodes: 3, workers: 3 };
     let mut cluster = Cluster::start(shape, Path::new(env!("CARGO_BIN_EXE_effect-worker"))).await;
     let clients = (0..CLIENTS).map(|first| cluster.client(first)).collect();
-    let load = Load::start(clients, PERIOD);
+    let load = Load::start(clients, plan.period());
     let began = Instant::now();
+    let mut probes = Vec::new();
     loop {
-        let mut faults = Fault::ALL.to_vec();
-        random.shuffle(&mut faults);
-        for fault in faults {
+        for fault in plan.round(&cluster) {
             let before = load.acknowledged();
             println!("{:6.1} s: {fault:?}", began.elapsed().as_secs_f64());
-            fault.inflict(&mut cluster, HOLD, &mut random).await;
-            let healed = Instant::now();
-            probe(&cluster.client(0)).await;
+            fault.inflict(&mut cluster, HOLD, &mut plan.random).await;
+            let done_after = probe(&cluster.client(0)).await;
             println!(
-                "    alive {:.1?} after it was healed; {} tasks acknowledged meanwhile",
-                healed.elapsed(),
+                "    alive {done_after:.1?} after it was healed; {} tasks acknowledged meanwhile",
                 load.acknowledged() - before
             );
+            probes.push(Probe { after: format!("{fault:?}"), done_after });
         }
-        if seconds.is_none_or(|seconds| began.elapsed() >= seconds) {
+        if plan.duration.is_none_or(|duration| began.elapsed() >= duration) {
             break;
         }
     }
     let acks = load.end().await;
-    let client = cluster.client(0);
-    load::settle(&client).await;
-    let (mut records, mut effects) = (load::records(&client).await, cluster.effects());
+    load::settle(&cluster.client(0)).await;
+    let report = judge(&cluster, &acks, probes).await;
+    println!("{report}ROTA_TEST_SEED={} repeats the plan of this run", plan.seed);
+    assert_eq!(report.broken(), [], "promises were broken");
+}
+
+/// Has all witnesses heard.
+async fn judge(cluster: &Cluster, acks: &[audit::Ack], probes: Vec<Probe>) -> Report {
+    let (mut records, mut effects) = (load::records(&cluster.client(0)).await, cluster.effects());
     // Probes are asked for by nobody's books.
     records.retain(|record| !record.id.starts_with(PROBE));
     effects.retain(|effect| !effect.id.starts_with(PROBE));
-    let verdict = audit(&acks, &effects, &records, &cluster.excused);
-    assert_eq!(verdict.faults, [], "{} faults", verdict.faults.len());
-    println!(
-        "{} acknowledged tasks completed, each once; {} attempts lost with their worker; the \
-         handler ran {} times, {} of them under a lost lease",
-        verdict.tasks, verdict.lost, verdict.effects, verdict.duplicates
-    );
+    let written = history::judge(&cluster.history_until_now().await, &records);
+    let done = audit(acks, &effects, &records, &cluster.excused);
+    Report::new(probes, LIVE_WITHIN, done, written)
 }
 
-/// Work goes on: a task that is submitted now is done soon.
-async fn probe(client: &Client) {
-    let id = format!("{PROBE}{}", fastrand::u64(..));
+/// Work goes on: a task that is submitted now is done soon. `None`: it was not for a long time.
+async fn probe(client: &Client) -> Option<Duration> {
+    let (id, began) = (format!("{PROBE}{}", fastrand::u64(..)), Instant::now());
     let alive = async {
-        let task = task("effect").id(&id).payload_json(&"k1");
-        client.create_task(task).await.expect("it is accepted");
+        let task = || task("effect").id(&id).payload_json(&"k1");
+        let mut look = tokio::time::interval(LOOK);
+        // Refused by a node that has not yet heard that it is over: its name makes a repeat safe.
+        while client.create_task(task()).await.is_err() {
+            look.tick().await;
+        }
         client.wait_task(&id).await.expect("it ends")
     };
-    let done = timeout(LIVE_WITHIN, alive).await;
-    assert!(done.is_ok(), "a task was not done within {LIVE_WITHIN:?} of the healing");
+    timeout(LIVE_WITHIN * 3, alive).await.ok().map(|_| began.elapsed())
 }

@@ -1,26 +1,30 @@
 //! A cluster of real processes, each on a host of its own: members of etcd, nodes, and workers that
 //! write down what they ran.
 
+mod hosted;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
+use rota_client::{
+    Client,
+    v1::{GetServerInfoRequest, ServerInfo},
 };
-use rota_client::{Client, v1::GetServerInfoRequest};
 use tempfile::TempDir;
-use tokio::{process::Child, time::timeout};
+use tokio::{io::AsyncWriteExt, time::timeout};
 
+pub use self::hosted::Process;
 use crate::{
     audit::Effect,
+    history::Revision,
     net::{Host, Network},
     process::{LOOK, PATIENCE, rota},
+    recorder::Recorder,
 };
 
 /// Where members of etcd serve clients, and each other.
@@ -30,71 +34,9 @@ const ETCD_PEER_PORT: u16 = 2380;
 pub const NODE_PORT: u16 = 7420;
 /// A leader that is gone is replaced after so long.
 pub const LEADER_TTL: Duration = Duration::from_secs(3);
-
-/// A process on a host, which can be started again.
-#[derive(Debug)]
-pub struct Process {
-    /// Where it runs.
-    pub host: Host,
-    name: String,
-    program: PathBuf,
-    arguments: Vec<String>,
-    log: PathBuf,
-    child: Option<Child>,
-}
-
-impl Process {
-    /// Starts it; what it says goes behind what it said before.
-    ///
-    /// # Panics
-    /// When it runs already, or cannot be started.
-    pub fn start(&mut self) {
-        assert!(self.child.is_none(), "{} runs already", self.name);
-        let log = File::options().append(true).create(true).open(&self.log).expect("a log");
-        let mut command = self.host.command(&self.program);
-        command.args(&self.arguments).stdout(Stdio::null()).stderr(log);
-        self.child = Some(command.spawn().expect("it can be started"));
-    }
-
-    /// Sends it a signal.
-    ///
-    /// # Panics
-    /// When it does not run.
-    pub fn signal(&self, signal: Signal) {
-        let id = self.child.as_ref().and_then(Child::id).expect("it runs");
-        kill(Pid::from_raw(i32::try_from(id).expect("a process number")), signal).expect("sent");
-    }
-
-    /// Kills it and waits until it is gone.
-    ///
-    /// # Panics
-    /// When it had ended by itself.
-    pub async fn kill(&mut self) {
-        let mut child = self.child.take().expect("it runs");
-        let ended = child.try_wait().expect("a child");
-        assert_eq!(ended, None, "{} ended by itself:\n{}", self.name, self.last_words());
-        child.kill().await.expect("killed");
-    }
-
-    /// Asks it to end and waits until it has.
-    ///
-    /// # Panics
-    /// When it does not end.
-    pub async fn end(&mut self) {
-        self.signal(Signal::SIGTERM);
-        let mut child = self.child.take().expect("it runs");
-        timeout(PATIENCE, child.wait()).await.expect("it ends").expect("it can be waited for");
-    }
-
-    /// The end of its log.
-    #[must_use]
-    pub fn last_words(&self) -> String {
-        let log = fs::read(&self.log).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let lines: Vec<_> = log.lines().rev().take(20).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
-    }
-}
+/// What etcd may grow to: far more than a run of some hundred thousand tasks needs, and little enough
+/// to be filled within seconds.
+const QUOTA_BYTES: u64 = 256 << 20;
 
 /// What a cluster is made of.
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +60,8 @@ pub struct Cluster {
     pub workers: BTreeMap<String, Process>,
     /// Workers that lost, or may have lost, what they ran: killed, or cut off for long.
     pub excused: BTreeSet<String>,
+    /// What was written to etcd, from the beginning.
+    pub history: Recorder,
     workers_started: usize,
     program: PathBuf,
     home: TempDir,
@@ -135,7 +79,9 @@ impl Cluster {
         let (mut network, home) = (Network::new(), tempfile::tempdir().expect("a directory"));
         let etcd = members(&mut network, shape.etcd, home.path());
         let nodes = nodes(&mut network, shape.nodes, &etcd, home.path());
+        let history = Recorder::start(&etcd_addresses(&etcd));
         let mut cluster = Self {
+            history,
             etcd,
             nodes,
             workers: BTreeMap::new(),
@@ -172,6 +118,31 @@ impl Cluster {
         Client::builder(urls).patience(PATIENCE).build().expect("addresses")
     }
 
+    /// A client of one node alone, which tries nothing twice and waits for a second.
+    ///
+    /// # Panics
+    /// Never: the address is one.
+    #[must_use]
+    pub fn client_of(&self, node: usize) -> Client {
+        Client::builder([self.url(node)])
+            .request_timeout(Duration::from_secs(1))
+            .patience(Duration::ZERO)
+            .build()
+            .expect("an address")
+    }
+
+    /// Whether links between its hosts can be cut.
+    #[must_use]
+    pub fn has_links(&self) -> bool {
+        self.network.has_links()
+    }
+
+    /// A file that is gone with the cluster.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
     /// Which node leads, as soon as one says that it does.
     ///
     /// # Panics
@@ -193,7 +164,7 @@ impl Cluster {
 
     /// Whether a node says that it leads.
     pub async fn leads(&self, node: usize) -> bool {
-        self.info(node).await.is_some_and(|(leader, _)| leader == node_name(node))
+        self.server_info(node).await.is_some_and(|info| info.leader == node_name(node))
     }
 
     /// Waits until a node can serve.
@@ -203,7 +174,7 @@ impl Cluster {
     pub async fn ready(&self, node: usize) {
         let mut look = tokio::time::interval(LOOK);
         let ready = async {
-            while !self.info(node).await.is_some_and(|(_, ready)| ready) {
+            while !self.server_info(node).await.is_some_and(|info| info.ready) {
                 look.tick().await;
             }
         };
@@ -212,15 +183,9 @@ impl Cluster {
         }
     }
 
-    /// The leader's name as a node knows it, and whether the node is ready.
-    async fn info(&self, node: usize) -> Option<(String, bool)> {
-        let client = Client::builder([self.url(node)])
-            .request_timeout(Duration::from_secs(1))
-            .patience(Duration::ZERO)
-            .build()
-            .expect("an address");
-        let info = client.get_server_info(GetServerInfoRequest {}).await.ok()?;
-        Some((info.leader, info.ready))
+    /// What a node says of itself, if it answers within a second.
+    pub async fn server_info(&self, node: usize) -> Option<ServerInfo> {
+        self.client_of(node).get_server_info(GetServerInfoRequest {}).await.ok()
     }
 
     /// One more worker, on a host of its own.
@@ -233,14 +198,9 @@ impl Cluster {
         let effects = self.effects_of(&name);
         let arguments =
             [urls.join(","), name.clone(), effects.display().to_string(), "32".to_owned()];
-        let mut worker = Process {
-            host: self.network.host(),
-            name: name.clone(),
-            program: self.program.clone(),
-            arguments: arguments.into(),
-            log: self.home.path().join(format!("{name}.log")),
-            child: None,
-        };
+        let host = self.network.host();
+        let home = self.home.path();
+        let mut worker = Process::new(host, &name, &self.program, arguments.into(), home);
         worker.start();
         self.workers.insert(name, worker);
     }
@@ -268,6 +228,17 @@ impl Cluster {
         effects
     }
 
+    /// All that was written to etcd until now.
+    ///
+    /// # Panics
+    /// When etcd does not answer, or history was lost.
+    pub async fn history_until_now(&self) -> Vec<Revision> {
+        let head = self.etcdctl(0, &["get", "rota/head", "-w", "json"]).await.expect("the head");
+        let head: serde_json::Value = serde_json::from_str(&head).expect("JSON");
+        self.history.has_read(head["kvs"][0]["mod_revision"].as_i64().expect("a revision")).await;
+        self.history.revisions()
+    }
+
     /// Whether a member of etcd answers, asked by this process.
     pub async fn etcd_answers(&self, member: usize) -> bool {
         self.etcdctl(member, &["endpoint", "health"]).await.is_some()
@@ -275,12 +246,32 @@ impl Cluster {
 
     /// Runs `etcdctl` against one member; what it said, if it succeeded within two seconds.
     pub async fn etcdctl(&self, member: usize, arguments: &[&str]) -> Option<String> {
+        self.etcdctl_within(Duration::from_secs(2), member, arguments, None).await
+    }
+
+    /// The same, with so much time, and this to read.
+    pub async fn etcdctl_within(
+        &self,
+        patience: Duration,
+        member: usize,
+        arguments: &[&str],
+        input: Option<&str>,
+    ) -> Option<String> {
         let endpoint = format!("{}:{ETCD_PORT}", self.etcd[member].host.address());
+        let command_timeout = format!("{}ms", patience.as_millis() / 2);
         let mut command = tokio::process::Command::new("etcdctl");
         command.env("ETCDCTL_API", "3").args(["--endpoints", &endpoint]);
-        command.args(["--command-timeout", "1s", "--dial-timeout", "1s"]).args(arguments);
-        command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-        let output = timeout(Duration::from_secs(2), command.output()).await.ok()?.ok()?;
+        command.args(["--command-timeout", &command_timeout, "--dial-timeout", "1s"]);
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+        let run = async {
+            let mut child = command.spawn().ok()?;
+            if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+                stdin.write_all(input.as_bytes()).await.ok()?;
+            }
+            child.wait_with_output().await.ok()
+        };
+        let output = timeout(patience, run).await.ok()??;
         let text = String::from_utf8(output.stdout).ok()?;
         output.status.success().then_some(text)
     }
@@ -296,6 +287,10 @@ impl Drop for Cluster {
             for process in &self.nodes {
                 eprintln!("== {}\n{}", process.name, process.last_words());
             }
+        }
+        if std::thread::panicking() || std::env::var_os("ROTA_TEST_KEEP").is_some() {
+            self.home.disable_cleanup(true);
+            eprintln!("== all logs are in {}", self.home.path().display());
         }
     }
 }
@@ -322,19 +317,23 @@ fn members(network: &mut Network, count: usize, home: &Path) -> Vec<Process> {
             ("--initial-advertise-peer-urls", peer(&host)),
             ("--initial-cluster", all.join(",")),
             ("--max-txn-ops", "2000".to_owned()),
+            ("--quota-backend-bytes", QUOTA_BYTES.to_string()),
         ];
         let arguments =
             arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
-        let log = home.join(format!("{name}.log"));
-        Process { host, name, program: "etcd".into(), arguments, log, child: None }
+        Process::new(host, &name, Path::new("etcd"), arguments, home)
     };
     (1..).zip(hosts).map(member).collect()
 }
 
+/// Where all members of etcd are.
+fn etcd_addresses(etcd: &[Process]) -> String {
+    let address = |member: &Process| format!("{}:{ETCD_PORT}", member.host.address());
+    etcd.iter().map(address).collect::<Vec<_>>().join(",")
+}
+
 fn nodes(network: &mut Network, count: usize, etcd: &[Process], home: &Path) -> Vec<Process> {
-    let endpoint = |member: &Process| format!("{}:{ETCD_PORT}", member.host.address());
-    let endpoints: Vec<_> = etcd.iter().map(endpoint).collect();
-    let store = format!("etcd://{}/rota", endpoints.join(","));
+    let store = format!("etcd://{}/rota", etcd_addresses(etcd));
     let node = |at: usize| {
         let (host, name) = (network.host(), node_name(at));
         let arguments = [
@@ -344,12 +343,16 @@ fn nodes(network: &mut Network, count: usize, etcd: &[Process], home: &Path) -> 
             format!("--listen={}:{NODE_PORT}", host.address()),
             format!("--store={store}"),
             "--store-txn-ops-max=2000".to_owned(),
+            format!("--store-quota-bytes={QUOTA_BYTES}"),
             format!("--leader-ttl={}s", LEADER_TTL.as_secs()),
             "--session-ttl=10s".to_owned(),
         ];
-        let log = home.join(format!("{name}.log"));
-        let arguments = arguments.into();
-        Process { host, name, program: rota(), arguments, log, child: None }
+        let log = std::env::var("ROTA_TEST_LOG")
+            .ok()
+            .filter(|filter| !filter.is_empty())
+            .map(|filter| format!("--log={filter}"));
+        let arguments = arguments.into_iter().chain(log).collect();
+        Process::new(host, &name, &rota(), arguments, home)
     };
     (0..count).map(node).collect()
 }

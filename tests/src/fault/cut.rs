@@ -1,0 +1,111 @@
+//! Cuts in the network.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{node::another_leads, wait};
+use crate::{
+    cluster::{Cluster, ETCD_PORT, LEADER_TTL, NODE_PORT},
+    net::Host,
+};
+
+/// What a leader that hears nothing needs beyond its lease's time to be replaced.
+const TAKEOVER: Duration = Duration::from_secs(3);
+
+/// Which way nothing passes, seen from the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Neither way.
+    Both,
+    /// What it sends is lost.
+    Out,
+    /// What is sent to it is lost.
+    In,
+}
+
+impl Cut {
+    async fn strike(self, node: &Host, others: &[(Host, u16)]) {
+        for (other, port) in others {
+            assert!(node.reaches(other, *port).await, "it is cut already");
+            if self != Self::In {
+                node.cut(other);
+            }
+            if self != Self::Out {
+                other.cut(node);
+            }
+            assert!(!node.reaches(other, *port).await, "the cut did not strike");
+        }
+    }
+
+    fn heal(self, node: &Host, others: &[(Host, u16)]) {
+        for (other, _) in others {
+            if self != Self::In {
+                node.mend(other);
+            }
+            if self != Self::Out {
+                other.mend(node);
+            }
+        }
+    }
+}
+
+fn etcd(cluster: &Cluster) -> Vec<(Host, u16)> {
+    cluster.etcd.iter().map(|member| (member.host.clone(), ETCD_PORT)).collect()
+}
+
+pub(super) async fn leader_from_etcd(
+    cluster: &mut Cluster,
+    leader: usize,
+    cut: Cut,
+    hold: Duration,
+) {
+    let (node, etcd) = (cluster.nodes[leader].host.clone(), etcd(cluster));
+    cut.strike(&node, &etcd).await;
+    another_leads(cluster, leader, LEADER_TTL + TAKEOVER, Instant::now()).await;
+    wait(hold).await;
+    cut.heal(&node, &etcd);
+    cluster.ready(leader).await;
+}
+
+pub(super) async fn follower_from_etcd(cluster: &mut Cluster, follower: usize, hold: Duration) {
+    let (node, etcd) = (cluster.nodes[follower].host.clone(), etcd(cluster));
+    Cut::Both.strike(&node, &etcd).await;
+    wait(hold).await;
+    Cut::Both.heal(&node, &etcd);
+    cluster.ready(follower).await;
+}
+
+pub(super) async fn from_workers(cluster: &mut Cluster, leader: usize, cut: Cut, hold: Duration) {
+    let node = &cluster.nodes[leader].host;
+    // Nobody listens at a worker: that nothing passes shows from its side.
+    let workers: Vec<_> = cluster.workers.values().map(|worker| worker.host.clone()).collect();
+    let seen_from_worker = match cut {
+        Cut::Both => Cut::Both,
+        Cut::Out => Cut::In,
+        Cut::In => Cut::Out,
+    };
+    let leader = [(node.clone(), NODE_PORT)];
+    for worker in &workers {
+        seen_from_worker.strike(worker, &leader).await;
+    }
+    // They find another way, by the other nodes; but one may be too late for its session.
+    cluster.excused.extend(cluster.workers.keys().cloned());
+    wait(hold).await;
+    for worker in &workers {
+        seen_from_worker.heal(worker, &leader);
+    }
+}
+
+pub(super) async fn from_followers(cluster: &mut Cluster, leader: usize, hold: Duration) {
+    let node = cluster.nodes[leader].host.clone();
+    let others: Vec<_> = (0..cluster.nodes.len())
+        .filter(|other| *other != leader)
+        .map(|other| (cluster.nodes[other].host.clone(), NODE_PORT))
+        .collect();
+    Cut::Both.strike(&node, &others).await;
+    // Workers that came by way of a follower have to find the leader itself.
+    cluster.excused.extend(cluster.workers.keys().cloned());
+    wait(hold).await;
+    Cut::Both.heal(&node, &others);
+}

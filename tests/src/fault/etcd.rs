@@ -1,0 +1,172 @@
+//! What goes wrong with etcd.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rota_client::{ClientError, task};
+use tokio::time::{Instant, timeout};
+
+use super::wait;
+use crate::{
+    cluster::Cluster,
+    process::{LOOK, PATIENCE},
+};
+
+/// What fills etcd, a piece of it, and where.
+const FILLER: usize = 1 << 20;
+const FILLERS_MAX: usize = 1024;
+const FILL: &str = "fill/";
+
+/// Which member leads etcd.
+pub(super) async fn leader(cluster: &Cluster) -> usize {
+    for member in 0..cluster.etcd.len() {
+        let status = cluster.etcdctl(member, &["endpoint", "status", "-w", "json"]).await;
+        let status: serde_json::Value =
+            status.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let status = &status[0]["Status"];
+        if status["leader"].is_number() && status["leader"] == status["header"]["member_id"] {
+            return member;
+        }
+    }
+    panic!("no member of etcd says that it leads");
+}
+
+pub(super) async fn restart(cluster: &mut Cluster, members: &[usize], hold: Duration) {
+    for &member in members {
+        cluster.etcd[member].kill().await;
+        assert!(!cluster.etcd_answers(member).await, "the kill did not strike");
+    }
+    wait(hold).await;
+    for &member in members {
+        cluster.etcd[member].start();
+    }
+    is_whole(cluster).await;
+}
+
+pub(super) async fn lose_quorum(cluster: &mut Cluster, hold: Duration) {
+    let stopped = cluster.etcd.len() / 2 + 1;
+    for member in &cluster.etcd[..stopped] {
+        member.signal(Signal::SIGSTOP);
+    }
+    // The one that is left cannot answer what needs the others.
+    assert!(!cluster.etcd_answers(stopped).await, "the loss of quorum did not strike");
+    // Workers may come back later than their sessions last, once there is a leader again.
+    wait(hold).await;
+    for member in &cluster.etcd[..stopped] {
+        member.signal(Signal::SIGCONT);
+    }
+    is_whole(cluster).await;
+}
+
+pub(super) async fn slow(cluster: &mut Cluster, hold: Duration) {
+    let until = Instant::now() + hold;
+    let mut slices = 0;
+    while Instant::now() < until {
+        for member in &cluster.etcd {
+            member.signal(Signal::SIGSTOP);
+        }
+        wait(Duration::from_millis(150)).await;
+        for member in &cluster.etcd {
+            member.signal(Signal::SIGCONT);
+        }
+        wait(Duration::from_millis(50)).await;
+        slices += 1;
+    }
+    assert!(slices > 0, "etcd was never slow");
+}
+
+pub(super) async fn compact_past(cluster: &mut Cluster, follower: usize, hold: Duration) {
+    cluster.nodes[follower].signal(Signal::SIGSTOP);
+    wait(hold).await;
+    compact(cluster).await;
+    cluster.nodes[follower].signal(Signal::SIGCONT);
+    cluster.ready(follower).await;
+}
+
+/// Fills it until new work is refused, then until it takes nothing, and empties it again. Neither
+/// etcd nor a node is started anew, and leadership stays where it is.
+pub(super) async fn fill(cluster: &mut Cluster, leader: usize) {
+    let mut fillers = 0;
+    let refused = loop {
+        assert!(fillers < FILLERS_MAX, "etcd has room for ever");
+        assert!(put_filler(cluster, fillers).await, "etcd is full, and new work is taken still");
+        fillers += 1;
+        if let Some(refused) = refusal(cluster, leader).await {
+            break refused;
+        }
+    };
+    assert!(refused.contains("near its quota"), "new work is refused because: {refused}");
+    // What was accepted can still run and end.
+    drained(cluster, leader).await;
+    while put_filler(cluster, fillers).await {
+        assert!(fillers < FILLERS_MAX, "etcd has room for ever");
+        fillers += 1;
+    }
+    let alarms = cluster.etcdctl(0, &["alarm", "list"]).await.unwrap_or_default();
+    assert!(alarms.contains("NOSPACE"), "etcd does not say that it is full: {alarms}");
+    let refused = refusal(cluster, leader).await;
+    assert!(refused.is_some(), "new work is taken though etcd is full");
+    empty(cluster).await;
+    assert!(cluster.leads(leader).await, "leadership was lost because etcd was full");
+}
+
+/// What an operator does: removes what need not be there, compacts, defragments, disarms the alarm.
+async fn empty(cluster: &Cluster) {
+    assert!(cluster.etcdctl(0, &["del", "--prefix", FILL]).await.is_some(), "fillers stay");
+    compact(cluster).await;
+    for member in 0..cluster.etcd.len() {
+        let defrag = cluster.etcdctl_within(PATIENCE, member, &["defrag"], None).await;
+        assert!(defrag.is_some(), "a member of etcd cannot be defragmented");
+    }
+    let disarmed = cluster.etcdctl(0, &["alarm", "disarm"]).await;
+    assert!(disarmed.is_some(), "the alarm cannot be disarmed");
+}
+
+/// Writes a megabyte that is nobody's; false when there is no room for it.
+async fn put_filler(cluster: &Cluster, number: usize) -> bool {
+    let (key, value) = (format!("{FILL}{number:04}"), "x".repeat(FILLER));
+    cluster.etcdctl_within(PATIENCE, 0, &["put", &key], Some(&value)).await.is_some()
+}
+
+/// Why the leader takes no new task, if it does not.
+async fn refusal(cluster: &Cluster, leader: usize) -> Option<String> {
+    let client = cluster.client_of(leader);
+    match client.create_task(task("effect").payload_json(&"k1").id("probe-full")).await {
+        Ok(_) => None,
+        Err(ClientError::Refused { reason, message, .. }) if reason == "store_full" => {
+            Some(message)
+        }
+        Err(error) => panic!("a full store is no reason for this: {error:?}"),
+    }
+}
+
+/// Waits until nothing is left to be done.
+async fn drained(cluster: &Cluster, leader: usize) {
+    let settled = timeout(PATIENCE, crate::load::settle(&cluster.client(leader))).await;
+    assert!(settled.is_ok(), "running work does not end near the quota");
+}
+
+/// Compacts history up to now. Who keeps it for the judge is let read it first.
+async fn compact(cluster: &Cluster) {
+    let head = cluster.etcdctl(0, &["get", "rota/head", "-w", "json"]).await.expect("the head");
+    let head: serde_json::Value = serde_json::from_str(&head).expect("JSON");
+    let revision = head["header"]["revision"].as_i64().expect("a revision");
+    let read = head["kvs"][0]["mod_revision"].as_i64().expect("a revision");
+    cluster.history.has_read(read).await;
+    // Until its room can be used again: `defrag` gives back no other.
+    let physical = ["compact", "--physical", &revision.to_string()];
+    let compacted = cluster.etcdctl_within(PATIENCE, 0, &physical, None).await;
+    assert!(compacted.is_some(), "nothing was compacted");
+}
+
+async fn is_whole(cluster: &Cluster) {
+    let mut look = tokio::time::interval(LOOK);
+    let whole = async {
+        for member in 0..cluster.etcd.len() {
+            while !cluster.etcd_answers(member).await {
+                look.tick().await;
+            }
+        }
+    };
+    timeout(PATIENCE, whole).await.expect("etcd comes back");
+}

@@ -1,0 +1,421 @@
+//! The judge of what was written: whether every write was the leader's, and every task one worker's
+//! at a time.
+//!
+//! It hears a single witness, which nobody can contradict: etcd's own history, revision by revision.
+//! It holds it to this:
+//!
+//! - What is written below `s/` is written by a batch: the head changes in the same revision, and
+//!   its number is the one after the last. No batch is missing, none is there twice.
+//! - A batch carries the epoch of who leads at that revision: the revision at which the leader's key
+//!   was created, and the key is still there. So no accepted write is a former leader's.
+//! - A task's leases follow one another: the attempt's number grows by one, the token grows and is no
+//!   younger than the batch that writes it. A lease is one session's, from the revision that gives it
+//!   to the revision that takes it, and no two overlap.
+//! - A task ends once, in the revision in which it ceases to live, and under the lease that is valid
+//!   then: no accepted end is a former attempt's. After its end it lives no more.
+//! - What the API tells of a task's attempts is what was written of them.
+
+use std::collections::BTreeMap;
+
+use crate::audit::Record;
+
+/// All that one revision changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Revision {
+    /// Its number.
+    pub number: i64,
+    /// What it wrote at the head.
+    pub head: Option<Head>,
+    /// What became of the leader's key.
+    pub seat: Option<SeatChange>,
+    /// Whether it wrote below `s/`.
+    pub data: bool,
+    /// What it wrote of tasks.
+    pub tasks: Vec<TaskWrite>,
+}
+
+/// What the head says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Whose batch it was.
+    pub epoch: i64,
+    /// Which.
+    pub seq: u64,
+    /// Whether it was written again without a batch, to shut one out.
+    pub sealed: bool,
+}
+
+/// What became of the leader's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeatChange {
+    /// It is there, created at this revision.
+    Held(i64),
+    /// It is gone.
+    Left,
+}
+
+/// A write about one task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskWrite {
+    /// It lives, and is in these hands if in any.
+    Live {
+        /// Which.
+        task: String,
+        /// Who has it.
+        lease: Option<Lease>,
+    },
+    /// It no longer lives.
+    NoLonger {
+        /// Which.
+        task: String,
+    },
+    /// It has ended.
+    Ended {
+        /// Which.
+        task: String,
+        /// Under which attempt and token, if any.
+        under: Option<(u32, u64)>,
+    },
+}
+
+/// Who has a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// Which attempt.
+    pub attempt: u32,
+    /// Which lease.
+    pub token: u64,
+    /// Whose.
+    pub session: u64,
+}
+
+/// Something that must not be. The number is a revision's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// Data was written without a batch.
+    Unfenced(i64),
+    /// A batch is of another epoch than the leader of that revision.
+    OldEpoch(i64),
+    /// A batch does not follow the one before it.
+    Gap(i64),
+    /// A head was written again, and says something else or came with data.
+    Unsealed(i64),
+    /// A lease does not follow the one before it, or changes hands.
+    Overlap(i64, String),
+    /// A lease's token is younger than the batch that gives it.
+    Early(i64, String),
+    /// A task ended under another lease than the valid one.
+    OldAttempt(i64, String),
+    /// A task ended that had ended, or lives on.
+    EndsTwice(i64, String),
+    /// A task ceased to live and has not ended.
+    Vanished(i64, String),
+    /// The API tells other attempts than were written.
+    Told(String),
+}
+
+/// What the judge found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// What must not be. Empty: the history is right.
+    pub faults: Vec<Fault>,
+    /// Batches.
+    pub batches: usize,
+    /// Leaderships under which there was one.
+    pub leaderships: usize,
+    /// Leases that were given.
+    pub leases: usize,
+    /// Tasks that ended.
+    pub ended: usize,
+}
+
+/// Judges a history from its beginning, and what the API tells in the end: `told` may leave tasks out.
+#[must_use]
+pub fn judge(history: &[Revision], told: &[Record]) -> Verdict {
+    let mut judge = Judge::default();
+    for revision in history {
+        judge.hear(revision);
+    }
+    for record in told {
+        let told: Vec<_> = record.attempts.iter().map(|one| (one.number, one.token)).collect();
+        if judge.tasks.get(&record.id).is_none_or(|task| task.leases != told) {
+            judge.verdict.faults.push(Fault::Told(record.id.clone()));
+        }
+    }
+    judge.verdict
+}
+
+#[derive(Default)]
+struct Judge {
+    /// The revision that created the leader's key, while it is there.
+    leader: Option<i64>,
+    head: Option<Head>,
+    tasks: BTreeMap<String, Task>,
+    verdict: Verdict,
+}
+
+/// A task up to some revision.
+#[derive(Default)]
+struct Task {
+    lease: Option<Lease>,
+    /// All leases that it ever had: attempt and token.
+    leases: Vec<(u32, u64)>,
+    ended: bool,
+}
+
+impl Judge {
+    fn hear(&mut self, revision: &Revision) {
+        let number = revision.number;
+        match revision.head {
+            Some(head) if head.sealed => {
+                let same =
+                    self.head.is_some_and(|last| (last.epoch, last.seq) == (head.epoch, head.seq));
+                if revision.data || (!same && (self.head.is_some() || head.seq > 0)) {
+                    self.verdict.faults.push(Fault::Unsealed(number));
+                }
+            }
+            Some(head) => self.batch(number, head),
+            None if revision.data => self.verdict.faults.push(Fault::Unfenced(number)),
+            None => {}
+        }
+        match revision.seat {
+            Some(SeatChange::Held(created)) => self.leader = Some(created),
+            Some(SeatChange::Left) => self.leader = None,
+            None => {}
+        }
+        let ends = |name: &str| {
+            revision
+                .tasks
+                .iter()
+                .any(|write| matches!(write, TaskWrite::Ended { task, .. } if task == name))
+        };
+        let leaves = |name: &str| {
+            revision
+                .tasks
+                .iter()
+                .any(|write| matches!(write, TaskWrite::NoLonger { task } if task == name))
+        };
+        for write in &revision.tasks {
+            match write {
+                TaskWrite::Live { task, lease } => self.lives(number, task, *lease),
+                TaskWrite::NoLonger { task } if !ends(task) => {
+                    self.verdict.faults.push(Fault::Vanished(number, task.clone()));
+                }
+                TaskWrite::NoLonger { .. } => {}
+                TaskWrite::Ended { task, under } => self.ends(number, task, *under, leaves(task)),
+            }
+        }
+    }
+
+    fn batch(&mut self, number: i64, head: Head) {
+        if self.leader != Some(head.epoch) {
+            self.verdict.faults.push(Fault::OldEpoch(number));
+        }
+        let last = self.head.replace(head);
+        if head.seq != last.map_or(0, |last| last.seq) + 1 {
+            self.verdict.faults.push(Fault::Gap(number));
+        }
+        self.verdict.batches += 1;
+        self.verdict.leaderships += usize::from(last.map(|last| last.epoch) != Some(head.epoch));
+    }
+
+    fn lives(&mut self, number: i64, name: &str, lease: Option<Lease>) {
+        let seq = self.head.map_or(0, |head| head.seq);
+        let task = self.tasks.entry(name.to_owned()).or_default();
+        if task.ended {
+            self.verdict.faults.push(Fault::EndsTwice(number, name.to_owned()));
+        }
+        let before = std::mem::replace(&mut task.lease, lease);
+        let Some(lease) = lease.filter(|_| before != lease) else { return };
+        let (attempt, token) = task.leases.last().copied().unwrap_or_default();
+        if lease.attempt != attempt + 1 || lease.token <= token {
+            self.verdict.faults.push(Fault::Overlap(number, name.to_owned()));
+        }
+        if lease.token > seq {
+            self.verdict.faults.push(Fault::Early(number, name.to_owned()));
+        }
+        task.leases.push((lease.attempt, lease.token));
+        self.verdict.leases += 1;
+    }
+
+    fn ends(&mut self, number: i64, name: &str, under: Option<(u32, u64)>, leaves: bool) {
+        let task = self.tasks.entry(name.to_owned()).or_default();
+        if task.ended || !leaves {
+            self.verdict.faults.push(Fault::EndsTwice(number, name.to_owned()));
+        }
+        task.ended = true;
+        let valid = task.lease.take().map(|lease| (lease.attempt, lease.token));
+        if valid != under {
+            self.verdict.faults.push(Fault::OldAttempt(number, name.to_owned()));
+        }
+        self.verdict.ended += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rota_client::v1::TaskStatus;
+
+    use super::*;
+    use crate::audit::{Attempt, End};
+
+    fn lease(attempt: u32, token: u64) -> Option<Lease> {
+        Some(Lease { attempt, token, session: 70 + u64::from(attempt) })
+    }
+
+    fn live(task: &str, lease: Option<Lease>) -> TaskWrite {
+        TaskWrite::Live { task: task.into(), lease }
+    }
+
+    fn end(task: &str, under: (u32, u64)) -> [TaskWrite; 2] {
+        let task = || task.to_owned();
+        [
+            TaskWrite::Ended { task: task(), under: Some(under) },
+            TaskWrite::NoLonger { task: task() },
+        ]
+    }
+
+    fn seat(number: i64, seat: SeatChange) -> Revision {
+        Revision { number, seat: Some(seat), ..Revision::default() }
+    }
+
+    fn batch(number: i64, epoch: i64, seq: u64, tasks: impl Into<Vec<TaskWrite>>) -> Revision {
+        let head = Some(Head { epoch, seq, sealed: false });
+        Revision { number, head, data: true, tasks: tasks.into(), ..Revision::default() }
+    }
+
+    /// Leader 2 gives `a` and `b` to workers; `a` ends. Leader 6 finds the worker of `b` lost, gives `b`
+    /// to another, and it ends.
+    fn right() -> (Vec<Revision>, Vec<Record>) {
+        let sealed = Some(Head { epoch: 2, seq: 2, sealed: true });
+        let history = vec![
+            seat(2, SeatChange::Held(2)),
+            batch(3, 2, 1, [live("a", lease(1, 1)), live("b", lease(1, 1))]),
+            batch(4, 2, 2, end("a", (1, 1))),
+            seat(5, SeatChange::Left),
+            seat(6, SeatChange::Held(6)),
+            Revision { number: 7, head: sealed, ..Revision::default() },
+            batch(8, 6, 3, [live("b", None)]),
+            batch(9, 6, 4, [live("b", lease(2, 4))]),
+            batch(10, 6, 5, end("b", (2, 4))),
+        ];
+        let attempt = |number, token| {
+            let end = if token == 1 && number == 2 { End::Lost } else { End::Completed };
+            Attempt { number, worker: "w".into(), token, end }
+        };
+        let record =
+            |id: &str, attempts| Record { id: id.into(), status: TaskStatus::Completed, attempts };
+        let told =
+            vec![record("a", vec![attempt(1, 1)]), record("b", vec![attempt(1, 1), attempt(2, 4)])];
+        (history, told)
+    }
+
+    fn faults(plant: impl FnOnce(&mut Vec<Revision>)) -> Vec<Fault> {
+        let (mut history, told) = right();
+        plant(&mut history);
+        judge(&history, &told).faults
+    }
+
+    #[test]
+    fn a_right_history_has_no_fault() {
+        let (history, told) = right();
+        let expected = Verdict { faults: vec![], batches: 5, leaderships: 2, leases: 3, ended: 2 };
+        assert_eq!(judge(&history, &told), expected);
+        // Renewed without a change of hands, and given on in one revision.
+        let again = faults(|history| {
+            history[6].tasks = vec![live("b", lease(1, 1))];
+        });
+        assert_eq!(again, []);
+    }
+
+    #[test]
+    fn a_write_of_a_former_leader_is_found() {
+        let late =
+            faults(|history| history[6].head = Some(Head { epoch: 2, seq: 3, sealed: false }));
+        assert_eq!(late, [Fault::OldEpoch(8)]);
+        let between = faults(|history| {
+            let seat = history.remove(4);
+            history.insert(6, seat);
+        });
+        assert_eq!(between, [Fault::OldEpoch(8)]);
+        let nobody = faults(|history| drop(history.remove(0)));
+        assert_eq!(nobody, [Fault::OldEpoch(3), Fault::OldEpoch(4)]);
+        let bare = faults(|history| {
+            history[5] = Revision { number: 7, data: true, ..Revision::default() };
+        });
+        assert_eq!(bare, [Fault::Unfenced(7)]);
+    }
+
+    #[test]
+    fn batches_follow_one_another() {
+        let twice = faults(|history| {
+            let again = Revision { tasks: vec![], ..history[6].clone() };
+            history.insert(7, again);
+        });
+        assert_eq!(twice, [Fault::Gap(8)]);
+        let missing = faults(|history| drop(history.remove(6)));
+        assert_eq!(missing, [Fault::Gap(9)]);
+        for head in
+            [Head { epoch: 2, seq: 1, sealed: true }, Head { epoch: 6, seq: 2, sealed: true }]
+        {
+            assert_eq!(faults(|history| history[5].head = Some(head)), [Fault::Unsealed(7)]);
+        }
+        assert_eq!(faults(|history| history[5].data = true), [Fault::Unsealed(7)]);
+    }
+
+    #[test]
+    fn leases_do_not_overlap() {
+        let overlap = |lease: Option<Lease>| {
+            let (mut history, _) = right();
+            history[7].tasks = vec![live("b", lease)];
+            history.truncate(8);
+            judge(&history, &[]).faults
+        };
+        let b = || "b".to_owned();
+        assert_eq!(overlap(lease(2, 4)), []);
+        assert_eq!(overlap(lease(1, 4)), [Fault::Overlap(9, b())]);
+        assert_eq!(overlap(lease(3, 4)), [Fault::Overlap(9, b())]);
+        assert_eq!(overlap(lease(2, 1)), [Fault::Overlap(9, b())]);
+        assert_eq!(overlap(lease(2, 5)), [Fault::Early(9, b())]);
+        // The same lease in two sessions' hands.
+        let stolen = faults(|history| {
+            let session = 99;
+            history[6].tasks = vec![live("b", Some(Lease { attempt: 1, token: 1, session }))];
+        });
+        assert_eq!(stolen, [Fault::Overlap(8, b()), Fault::Told(b())]);
+    }
+
+    #[test]
+    fn an_end_is_the_valid_attempts_and_comes_once() {
+        let b = || "b".to_owned();
+        let late = faults(|history| history[8].tasks = end("b", (1, 1)).into());
+        assert_eq!(late, [Fault::OldAttempt(10, b())]);
+        let free = faults(|history| history[6].tasks.extend(end("b", (1, 1))));
+        assert!(free.contains(&Fault::OldAttempt(8, b())), "{free:?}");
+        let twice = faults(|history| {
+            history.push(batch(11, 6, 6, end("a", (1, 1))));
+        });
+        let a = || "a".to_owned();
+        assert_eq!(twice, [Fault::EndsTwice(11, a()), Fault::OldAttempt(11, a())]);
+        let on = faults(|history| drop(history[8].tasks.pop()));
+        assert_eq!(on, [Fault::EndsTwice(10, b())]);
+        let again = faults(|history| history.push(batch(11, 6, 6, [live("b", None)])));
+        assert_eq!(again, [Fault::EndsTwice(11, b())]);
+        let vanished = faults(|history| drop(history[8].tasks.remove(0)));
+        assert_eq!(vanished, [Fault::Vanished(10, b())]);
+    }
+
+    #[test]
+    fn what_is_told_is_what_was_written() {
+        for plant in [
+            (|told: &mut Vec<Record>| drop(told[1].attempts.remove(0))) as fn(&mut Vec<Record>),
+            |told| told[1].attempts[1].token = 3,
+            |told| told[1].id = "c".into(),
+        ] {
+            let (history, mut told) = right();
+            plant(&mut told);
+            let expected = [Fault::Told(told[1].id.clone())];
+            assert_eq!(judge(&history, &told).faults, expected);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! A node that takes over has every task, and soon: the leader is killed while a hundred thousand tasks
+//! live, and the time until another node runs a task is printed.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rota_client::{
+    Client, task,
+    v1::{ListQueuesRequest, create_tasks_response::result},
+};
+use rota_tests::cluster::{Cluster, LEADER_TTL, Shape};
+
+const LIVE: usize = 100_000;
+const BATCH: usize = 1000;
+/// What a takeover may take beyond the time after which a dead leader's lease is over.
+const TAKEOVER: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_thousand_live_tasks_are_taken_over_in_time() {
+    let shape = Shape { etcd: 3, nodes: 3, workers: 1 };
+    let mut cluster = Cluster::start(shape, Path::new(env!("CARGO_BIN_EXE_effect-worker"))).await;
+    let leader = cluster.leader().await;
+    let client = cluster.client(leader + 1);
+    for batch in 0..LIVE / BATCH {
+        submit(&client, batch).await;
+    }
+    assert_eq!(live(&client).await, LIVE as u64);
+
+    cluster.nodes[leader].kill().await;
+    let killed = Instant::now();
+    let created = client.create_task(task("effect").payload_json("k1")).await.expect("accepted");
+    let accepted = killed.elapsed();
+    client.wait_task(&created.id).await.expect("it ends");
+    let done = killed.elapsed();
+
+    println!(
+        "{LIVE} live tasks: a task accepted {accepted:.1?} after the leader was killed, done after {done:.1?}"
+    );
+    assert_eq!(live(&client).await, LIVE as u64, "what the former leader had");
+    // A busy machine is given as much again.
+    assert!(done < (LEADER_TTL + TAKEOVER) * 2, "another node works only after {done:?}");
+}
+
+/// Half wait for tomorrow, half for a worker of theirs.
+async fn submit(client: &Client, batch: usize) {
+    let later = |number: usize| {
+        let new = task("nobody").queue("later").payload_json(&number);
+        if number.is_multiple_of(2) { new.delay(DAY) } else { new }
+    };
+    let tasks = (batch * BATCH..(batch + 1) * BATCH).map(later).collect();
+    for created in client.create_tasks(tasks).await.expect("accepted") {
+        assert!(matches!(created.result, Some(result::Result::Task(_))), "{created:?}");
+    }
+}
+
+/// How many tasks there are that have not ended.
+async fn live(client: &Client) -> u64 {
+    let queues = client.list_queues(ListQueuesRequest {}).await.expect("queues").queues;
+    queues.iter().map(|queue| queue.scheduled + queue.pending + queue.running).sum()
+}
