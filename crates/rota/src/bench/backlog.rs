@@ -48,9 +48,9 @@ impl Default for DelayLoad {
 async fn fill(subject: &Subject, backlog: u64) -> Result<Value, Failure> {
     let before = subject.child.as_ref().and_then(super::Child::usage);
     let began = Instant::now();
-    let url = subject.client.addresses();
+    let nodes = &subject.nodes;
     let new = |index| task(BACKLOG).queue(BACKLOG).delay(DAY).payload(payload(index, 256));
-    submit(url, 2, 1000, backlog, new).await?;
+    submit(nodes, 2, 1000, backlog, new).await?;
     let seconds = began.elapsed().as_secs_f64();
     let after = subject.child.as_ref().and_then(super::Child::usage);
     Ok(
@@ -72,10 +72,10 @@ fn per_task(before: Option<Usage>, after: Option<Usage>, tasks: u64) -> Value {
 /// Lateness of delayed tasks.
 pub(super) async fn delay(subject: &Subject, load: &DelayLoad) -> Result<Value, Failure> {
     let backlog = fill(subject, load.backlog).await?;
-    let url = subject.client.addresses().to_owned();
+    let nodes = subject.nodes.clone();
     let ledger = Arc::new(Ledger::new(load.tasks));
     let noted = ledger.clone();
-    let workers = Workers::start(&url, QUEUE, 1, 1000, move |context, payload| {
+    let workers = Workers::start(&nodes, QUEUE, 1, 1000, move |context, payload| {
         // The server's clock is this machine's.
         let late = SystemTime::now().duration_since(context.run_at()).unwrap_or_default();
         noted.note(index_of(payload), micros(late));
@@ -86,7 +86,7 @@ pub(super) async fn delay(subject: &Subject, load: &DelayLoad) -> Result<Value, 
         let share = spread.mul_f64(fraction(index, tasks));
         task(QUEUE).queue(QUEUE).run_at(first + share).payload(payload(index, 64))
     };
-    submit(&url, 1, 500, load.tasks, new).await?;
+    submit(&nodes, 1, 500, load.tasks, new).await?;
     ledger.complete().await;
     workers.end().await?;
     let (histogram, _) = ledger.verify()?;
@@ -107,7 +107,7 @@ fn fraction(index: u64, of: u64) -> f64 {
 /// From SIGKILL and start with a backlog to the first task run.
 pub(super) async fn restart(mut subject: Subject, backlog: u64) -> Result<Value, Failure> {
     let filled = fill(&subject, backlog).await?;
-    let url = subject.client.addresses().to_owned();
+    let nodes = subject.nodes.clone();
     let Some(child) = &mut subject.child else {
         return Err(Failure::usage("a restart can only be measured with a server of its own"));
     };
@@ -115,10 +115,10 @@ pub(super) async fn restart(mut subject: Subject, backlog: u64) -> Result<Value,
     let ready = child.restart().await?;
     let ledger = Arc::new(Ledger::new(1));
     let noted = ledger.clone();
-    let workers = Workers::start(&url, QUEUE, 1, 1, move |_, payload| {
+    let workers = Workers::start(&nodes, QUEUE, 1, 1, move |_, payload| {
         noted.note(index_of(payload), 0);
     })?;
-    submit(&url, 1, 1, 1, |index| task(QUEUE).queue(QUEUE).payload(payload(index, 8))).await?;
+    submit(&nodes, 1, 1, 1, |index| task(QUEUE).queue(QUEUE).payload(payload(index, 8))).await?;
     ledger.complete().await;
     let first = began.elapsed();
     workers.end().await?;

@@ -45,7 +45,7 @@ impl Default for Load {
 }
 
 pub(super) async fn run(subject: &Subject, load: &Load) -> Result<Value, Failure> {
-    let url = subject.client.addresses().to_owned();
+    let nodes = subject.nodes.clone();
     let rate = load.rate.max(1);
     let counted = rate * load.duration.as_secs().max(1);
     let tasks = WARM_UP + counted;
@@ -56,12 +56,12 @@ pub(super) async fn run(subject: &Subject, load: &Load) -> Result<Value, Failure
     let gap = Duration::from_secs(1) / u32::try_from(rate).unwrap_or(u32::MAX);
     let due = move |index: u64| began + gap * u32::try_from(index).unwrap_or(u32::MAX);
     let (noted, warmed) = (ledger.clone(), warm.clone());
-    let workers = Workers::start(&url, "bench-latency", 1, 1000, move |_, payload| {
+    let workers = Workers::start(&nodes, "bench-latency", 1, 1000, move |_, payload| {
         let index = index_of(payload);
         let late = micros(due(index).elapsed());
         if index < WARM_UP { warmed.note(index, late) } else { noted.note(index, late) }
     })?;
-    let client = Client::connect([url])?;
+    let client = Client::connect(nodes)?;
     client.get_server_info(rota_client::v1::GetServerInfoRequest {}).await?;
     let (runtime, payload_bytes) = (Handle::current(), load.payload_bytes);
     // On a thread of its own: the runtime's timers are a millisecond coarse, which would be counted

@@ -74,7 +74,7 @@ pub(super) struct Workers {
 impl Workers {
     /// Starts `count` workers whose handler calls `run`.
     pub(super) fn start<F>(
-        url: &str,
+        nodes: &[String],
         kind: &str,
         count: u32,
         slots: u32,
@@ -86,7 +86,7 @@ impl Workers {
         let mut workers = Self { drains: Vec::new(), running: Vec::new() };
         for number in 0..count {
             let run = run.clone();
-            let worker = Worker::builder(Client::connect([url])?)
+            let worker = Worker::builder(Client::connect(nodes.to_vec())?)
                 .name(format!("bench-{number}"))
                 .slots(slots)
                 .raw_handler(kind, move |context, payload| {
@@ -113,7 +113,7 @@ impl Workers {
 
 /// Submits tasks in portions, from several clients at once.
 pub(super) async fn submit(
-    url: &str,
+    nodes: &[String],
     clients: u32,
     portion: usize,
     tasks: u64,
@@ -121,9 +121,9 @@ pub(super) async fn submit(
 ) -> Result<(), Failure> {
     let mut running = Vec::new();
     for number in 0..u64::from(clients) {
-        let (url, task, clients) = (url.to_owned(), task.clone(), u64::from(clients));
+        let (nodes, task, clients) = (nodes.to_vec(), task.clone(), u64::from(clients));
         running.push(tokio::spawn(async move {
-            let client = Client::builder([url])
+            let client = Client::builder(nodes)
                 .request_timeout(std::time::Duration::from_secs(60))
                 .build()?;
             let mut mine = (0..tasks).filter(|index| index % clients == number).peekable();

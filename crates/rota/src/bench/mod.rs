@@ -68,9 +68,9 @@ pub(crate) enum BenchVerb {
 /// What is measured.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Target {
-    /// A running server; by default one of its own.
-    #[arg(long)]
-    url: Option<String>,
+    /// A running server, or several nodes; by default one of its own.
+    #[arg(long, value_delimiter = ',')]
+    url: Vec<String>,
     /// Where its own server keeps its data; by default a temporary directory.
     #[arg(long, value_name = "DIRECTORY")]
     data: Option<PathBuf>,
@@ -78,21 +78,23 @@ pub(crate) struct Target {
 
 /// A server to be measured.
 pub(crate) struct Subject {
+    /// Where it is reached.
+    nodes: Vec<String>,
     client: Client,
     child: Option<Child>,
 }
 
 impl Subject {
     async fn start(target: &Target) -> Result<Self, Failure> {
-        let (url, child) = match &target.url {
-            Some(url) => (url.clone(), None),
-            None => {
-                let child = Child::start(target.data.clone()).await?;
-                (child.url().to_owned(), Some(child))
-            }
+        let (nodes, child) = if target.url.is_empty() {
+            let child = Child::start(target.data.clone()).await?;
+            (vec![child.url().to_owned()], Some(child))
+        } else {
+            (target.url.clone(), None)
         };
-        let client = Client::builder([url]).request_timeout(Duration::from_secs(60)).build()?;
-        Ok(Self { client, child })
+        let client =
+            Client::builder(nodes.clone()).request_timeout(Duration::from_secs(60)).build()?;
+        Ok(Self { nodes, client, child })
     }
 
     /// Memory and processor time of its own server.

@@ -57,17 +57,17 @@ pub(super) fn index_of(payload: &[u8]) -> u64 {
 
 #[expect(clippy::cast_precision_loss, reason = "counts of tasks fit 52 bits")]
 pub(super) async fn run(subject: &Subject, load: &Load) -> Result<Value, Failure> {
-    let url = subject.client.addresses().to_owned();
+    let nodes = &subject.nodes;
     let ledger = Arc::new(Ledger::new(load.tasks));
     let noted = ledger.clone();
     let workers =
-        Workers::start(&url, "bench-throughput", load.workers, load.slots, move |_, payload| {
+        Workers::start(nodes, "bench-throughput", load.workers, load.slots, move |_, payload| {
             noted.note(index_of(payload), 0);
         })?;
     let bytes = load.payload_bytes;
     let began = Instant::now();
     let new = move |index| task("bench-throughput").queue(QUEUE).payload(payload(index, bytes));
-    submit(&url, load.clients, load.batch, load.tasks, new).await?;
+    submit(nodes, load.clients, load.batch, load.tasks, new).await?;
     let submitted = began.elapsed();
     ledger.complete().await;
     workers.end().await?;
