@@ -10,7 +10,7 @@ use prost_types::FileDescriptorSet;
 use rota_metrics::{ApiCall, NodeMetrics, OTHER};
 use tonic::Code;
 
-use crate::{grpc::is_stream, rest::route_templates};
+use crate::{protocol::is_stream, rest::route_templates};
 
 /// Route templates of REST, by path.
 static REST: LazyLock<matchit::Router<&'static str>> = LazyLock::new(|| {

@@ -4,9 +4,10 @@
 use std::{any::Any, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, extract::Request, response::IntoResponse};
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderValue, Response, header};
 use rota_metrics::NodeMetrics;
 use tokio::time::Instant;
+use tonic_reflection::server::Error as ReflectionError;
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Level, debug, enabled, error};
@@ -16,9 +17,10 @@ use crate::{
     count::Route,
     failure::{Failure, Reason},
     forward::{Forwarder, Here},
-    grpc::{self, Services},
+    grpc,
+    protocol::{is_grpc, is_stream},
     rest,
-    serve::ServeError,
+    services::Services,
 };
 
 /// What the engine may take to answer a call, beyond what the client takes and asked to wait.
@@ -42,7 +44,7 @@ pub(crate) async fn app(
     services: Services,
     access: Access,
     local: SocketAddr,
-) -> Result<Router, ServeError> {
+) -> Result<Router, ReflectionError> {
     let call = services.limits.body_timeout + services.limits.wait + ANSWER;
     let grpc = grpc::routes(services.clone()).await?.prepare().into_axum_router();
     let forwarder = services.peers.clone();
@@ -119,7 +121,7 @@ where
     /// A call that is no stream gets a deadline, so that a client that never ends its message does
     /// not hold a place for ever. Streams are watched by pings.
     async fn grpc_call(&self, request: Request) -> Response<Body> {
-        let limit = if grpc::is_stream(request.uri().path()) { Duration::MAX } else { self.call };
+        let limit = if is_stream(request.uri().path()) { Duration::MAX } else { self.call };
         match tokio::time::timeout(limit, self.grpc.clone().oneshot(request)).await {
             Ok(Ok(response)) => response.into_response(),
             Err(_) => {
@@ -147,12 +149,6 @@ where
             with_rest_headers(response.into_response())
         }
     }
-}
-
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
-    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// What a browser must know of every answer: it is to be taken for what it says it is.
@@ -220,20 +216,5 @@ mod tests {
     async fn a_call_that_is_no_stream_has_a_deadline() {
         let answer = door().oneshot(request("/never", "application/grpc")).await.unwrap();
         assert_eq!(answer.headers()["grpc-status"], "4");
-    }
-
-    #[test]
-    fn grpc_is_known_by_its_type() {
-        for (kind, is) in [
-            ("application/grpc", true),
-            ("application/grpc+proto", true),
-            ("application/grpc;x=y", true),
-            ("application/grpc-web", false),
-            ("application/json", false),
-            ("", false),
-        ] {
-            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, kind.parse().unwrap())]);
-            assert_eq!(is_grpc(&headers), is, "{kind}");
-        }
     }
 }

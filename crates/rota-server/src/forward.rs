@@ -22,10 +22,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::{
-    door::is_grpc,
     failure::{AMIDST, BEFORE, Failure, LEADER_LOST, Reason},
-    grpc::is_stream,
     limits::Limits,
+    protocol::{is_grpc, is_stream},
 };
 
 /// Set on what another node carried here, so that it goes no further.

@@ -12,9 +12,9 @@ use crate::{
     connection::Connections,
     door,
     forward::Forwarder,
-    grpc::Services,
     limits::Limits,
     log::LogControl,
+    services::Services,
 };
 
 /// When the server stops, requests under way get so long to end.
@@ -134,7 +134,8 @@ impl Server {
             log: self.options.log,
             tracer: self.options.tracer,
         };
-        let app = door::app(services, access, self.local).await?;
+        let app = door::app(services, access, self.local).await;
+        let app = app.map_err(|error| ServeError::Setup(error.to_string()))?;
         let connections = Connections::new(app, limits, stop.clone());
         loop {
             tokio::select! {

@@ -8,7 +8,7 @@ use rota_core::{Refusal, Trace, WallTime};
 use rota_engine::{Dispatched, NewTask, Submitted};
 use rota_trace::{Role, Span, TraceContext, Tracer};
 
-use crate::{failure::Failure, grpc::Services};
+use crate::{failure::Failure, services::Services};
 
 /// What a request says of where it belongs.
 pub(crate) fn of_headers(headers: &HeaderMap) -> Option<TraceContext> {

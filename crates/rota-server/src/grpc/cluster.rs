@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Limited};
 use rota_engine::{Member, Role};
 use rota_proto::{json, v1};
 
-use super::Services;
+use crate::services::Services;
 use crate::{failure::Failure, validate, wire};
 
 /// Another node is to say how it is within this time.

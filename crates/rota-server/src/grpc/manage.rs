@@ -6,7 +6,7 @@ use rota_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::Services;
+use crate::services::Services;
 use crate::{
     failure::{Failure, Reason},
     validate, wire,

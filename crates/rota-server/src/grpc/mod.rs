@@ -1,5 +1,6 @@
-//! gRPC: the four services of `rota.v1`, and that of `rota.node.v1` about this node alone. Each method validates, asks the engine and dresses the
-//! answer; what both protocols share is in `validate`, `wire` and `failure`.
+//! gRPC: the four services of `rota.v1`, and that of `rota.node.v1` about this node alone. Each method
+//! validates, asks the engine and dresses the answer; what both protocols share is in `validate`,
+//! `wire` and `failure`.
 
 mod cluster;
 mod codec;
@@ -9,43 +10,23 @@ mod pull;
 mod tasks;
 mod work;
 
-use std::sync::Arc;
-
-use rota_engine::Engine;
 use rota_proto::node_v1::node_service_server::NodeServiceServer;
 use rota_proto::v1::{
     queue_service_server::QueueServiceServer, server_service_server::ServerServiceServer,
     task_service_server::TaskServiceServer, worker_service_server::WorkerServiceServer,
 };
-use rota_trace::Tracer;
-use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use tonic_reflection::server::Error as ReflectionError;
 
-use crate::{forward::Forwarder, limits::Limits, log::LogControl, serve::ServeError};
+use crate::services::Services;
 
 pub(crate) use codec::answered;
 
-/// What every service needs.
-#[derive(Clone)]
-pub(crate) struct Services {
-    pub(crate) engine: Engine,
-    pub(crate) limits: Arc<Limits>,
-    /// The way to other nodes, where there may be some.
-    pub(crate) peers: Option<Arc<Forwarder>>,
-    /// Ends the streams of workers, so that they go elsewhere.
-    pub(crate) stop: CancellationToken,
-    pub(crate) log: Option<Arc<dyn LogControl>>,
-    pub(crate) tracer: Tracer,
-}
-
-/// Whether calls of that path are streams, which last.
-pub(crate) fn is_stream(path: &str) -> bool {
-    matches!(path, "/rota.v1.WorkerService/Work" | "/grpc.health.v1.Health/Watch")
-        || path.starts_with("/grpc.reflection.")
-}
-
 /// All services, reflection and health among them.
-pub(crate) async fn routes(services: Services) -> Result<Routes, ServeError> {
+///
+/// # Errors
+/// When the descriptions that reflection is to show do not fit together.
+pub(crate) async fn routes(services: Services) -> Result<Routes, ReflectionError> {
     let most = services.limits.request_bytes;
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<TaskServiceServer<Services>>().await;
@@ -53,8 +34,7 @@ pub(crate) async fn routes(services: Services) -> Result<Routes, ServeError> {
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(rota_proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|error| ServeError::Setup(error.to_string()))?;
+        .build_v1()?;
     tokio::spawn(follow_health(services.clone(), health));
     let mut routes = Routes::builder();
     routes

@@ -3,7 +3,7 @@
 use rota_proto::node_v1::{self, node_service_server::NodeService};
 use tonic::{Request, Response, Status};
 
-use super::Services;
+use crate::services::Services;
 use crate::{
     failure::{Failure, Reason},
     log::{FILTER_BYTES_MAX, LogControl},

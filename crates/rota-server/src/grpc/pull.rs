@@ -3,7 +3,7 @@
 use rota_core::{HeldLease, LeaseToken, Refusal};
 use rota_proto::v1::{self, report::Outcome};
 
-use super::Services;
+use crate::services::Services;
 use crate::{
     failure::{Failure, Reason},
     trace, validate, wire,

@@ -6,7 +6,7 @@ use rota_proto::v1::{self, task_service_server::TaskService};
 use rota_trace::TraceContext;
 use tonic::{Request, Response, Status};
 
-use super::Services;
+use crate::services::Services;
 use crate::{
     failure::{Failure, Reason},
     trace,

@@ -21,10 +21,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Services, codec::unreadable, manage};
+use super::{codec::unreadable, manage};
 use crate::{
     failure::{Failure, Reason},
     limits::Limits,
+    services::Services,
     trace, validate, wire,
 };
 

@@ -8,7 +8,7 @@ use axum::{
 use rota_proto::json::{Cluster, Node, TransferRequest, TransferResponse};
 
 use super::{extract::Body, problem::Problem};
-use crate::{failure::Failure, grpc::Services};
+use crate::{failure::Failure, services::Services};
 
 /// The nodes, who leads them, and the store that they share. Any node answers, without a leader too.
 #[utoipa::path(get, path = "/v1/cluster", operation_id = "get_cluster", tag = "server", responses(

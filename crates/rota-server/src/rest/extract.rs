@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     failure::{Failure, Reason},
-    grpc::Services,
+    services::Services,
 };
 
 /// A JSON body.

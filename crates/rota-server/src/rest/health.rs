@@ -4,7 +4,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::grpc::Services;
+use crate::services::Services;
 
 /// Whether the node can serve.
 #[derive(Debug, Serialize, ToSchema)]

@@ -7,7 +7,7 @@ use axum::{
 };
 use rota_metrics::Format;
 
-use crate::grpc::Services;
+use crate::services::Services;
 
 /// What this node counts and sees, for Prometheus: OpenMetrics text, or protobuf where it is asked
 /// for first.

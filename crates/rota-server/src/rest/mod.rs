@@ -22,7 +22,7 @@ use axum::{
     routing::{delete, get, post},
 };
 
-use crate::grpc::Services;
+use crate::services::Services;
 
 pub use openapi::openapi_json;
 pub(crate) use openapi::route_templates;

@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use rota_proto::json::{LogFilter, LogFilterRequest};
 
 use super::{extract::Body, problem::Problem};
-use crate::{failure::Failure, grpc::Services};
+use crate::{failure::Failure, services::Services};
 
 /// What the node that is asked logs. Never passed on to another node.
 #[utoipa::path(get, path = "/node/log-filter", operation_id = "get_log_filter", tag = "node", responses(

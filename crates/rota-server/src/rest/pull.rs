@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    grpc::Services,
+    services::Services,
     validate::{self, Place},
 };
 

@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use rota_proto::json::{Queue, QueueList};
 
 use super::{extract::Part, problem::Problem};
-use crate::{failure::Failure, grpc::Services};
+use crate::{failure::Failure, services::Services};
 
 /// All queues, by name.
 #[utoipa::path(get, path = "/v1/queues", operation_id = "list_queues", tag = "queues", responses(

@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    grpc::Services,
     limits::Limits,
+    services::Services,
     trace,
     validate::{self, Place},
     wire,

@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use rota_proto::json::{ServerInfo, WorkerList};
 
 use super::{extract::Part, problem::Problem};
-use crate::{failure::Failure, grpc::Services};
+use crate::{failure::Failure, services::Services};
 
 /// All workers, by name.
 #[utoipa::path(get, path = "/v1/workers", operation_id = "list_workers", tag = "workers", responses(
