@@ -27,7 +27,7 @@ use crate::{
     lookup::{self, Lookups},
     request::{Answer, CommandResult, Release, Request, Submission, SubmitResults},
     shared::{PULSE, Shared},
-    tasks::live_view,
+    view::live_view,
 };
 
 /// Requests taken from the inbox at a time.

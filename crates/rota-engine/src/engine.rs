@@ -6,8 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rota_core::{Machine, MachineLimits, Retention};
-use rota_metrics::NodeMetrics;
+use rota_core::Machine;
 use rota_store::{Leadership, Member, Store, StoreError, StoreStatus};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -24,6 +23,7 @@ use crate::{
     load::MachineOptions,
     lookout,
     observe::{self, LastSurvey},
+    options::EngineOptions,
     pull::PullSessions,
     request::{Answer, Release, Request},
     retention,
@@ -39,46 +39,6 @@ const INBOX_WAIT: Duration = Duration::from_secs(1);
 const CAMPAIGN_PAUSE: Duration = Duration::from_secs(1);
 /// Who is elected within this time needs no copy of the backlog.
 const FOLLOW_AFTER: Duration = Duration::from_millis(200);
-
-/// How an engine is to run.
-#[derive(Debug, Clone)]
-pub struct EngineOptions {
-    /// This node's name.
-    pub node: String,
-    /// Where other nodes reach its API, such as `http://10.0.0.7:7420`.
-    pub address: Option<String>,
-    /// Bounds on what the machine holds.
-    pub machine: MachineLimits,
-    /// How long a stream worker may stay silent.
-    pub session_ttl: Duration,
-    /// How long finished tasks are kept.
-    pub retention: Retention,
-    /// Bytes of payloads kept in memory for tasks about to run.
-    pub payload_cache_bytes: usize,
-    /// How long a caller waits for an answer before it is told that there is none.
-    pub call_timeout: Duration,
-    /// When the engine's loop has given no sign of life for so long, the node is not ready. It gives
-    /// one every second.
-    pub stalled_after: Duration,
-    /// Where it counts.
-    pub metrics: NodeMetrics,
-}
-
-impl Default for EngineOptions {
-    fn default() -> Self {
-        Self {
-            node: "rota".to_owned(),
-            address: None,
-            machine: MachineLimits::default(),
-            session_ttl: Duration::from_secs(10),
-            retention: Retention::default(),
-            payload_cache_bytes: 64 << 20,
-            call_timeout: Duration::from_secs(15),
-            stalled_after: Duration::from_secs(10),
-            metrics: NodeMetrics::default(),
-        }
-    }
-}
 
 /// A running coordinator. Cheap to clone; all clones speak to the same one.
 ///

@@ -28,12 +28,14 @@ mod load;
 mod lookout;
 mod lookup;
 mod observe;
+mod options;
 mod pull;
 mod request;
 mod retention;
 mod shared;
 mod standby;
 mod tasks;
+mod view;
 mod workers;
 
 pub use api::{
@@ -42,6 +44,7 @@ pub use api::{
     Submitted, TaskFilter, TaskPage, TaskRef, TaskView, TimeRange, WorkerRef,
 };
 pub use cluster::RoleChanges;
-pub use engine::{Engine, EngineOptions};
+pub use engine::Engine;
 pub use layout::SPACES;
+pub use options::EngineOptions;
 pub use rota_store::{Member, Seat};

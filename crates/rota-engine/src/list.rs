@@ -21,7 +21,7 @@ use crate::{
     engine::Engine,
     layout,
     request::Request,
-    tasks::{done_view, live_view},
+    view::{done_view, live_view},
 };
 
 /// Records read from one space at a time.

@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use crate::{
     api::{Check, EngineError, Health, Role},
     clock::Clock,
-    engine::EngineOptions,
+    options::EngineOptions,
 };
 
 /// A loop that has been stalled for so many times as long as makes a node unready will not go on.

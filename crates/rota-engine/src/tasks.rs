@@ -1,11 +1,11 @@
 //! What clients ask of tasks, one by one.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rota_core::{
     AttemptRecord, Command, DoneRecord, LiveView, Machine, Millis, Priority, Refusal, TaskId,
-    TaskSpec, WallTime,
+    WallTime,
 };
 use rota_store::{KeyRange, StoreError};
 use tracing::debug;
@@ -18,6 +18,7 @@ use crate::{
     engine::Engine,
     layout,
     request::{Request, Submission},
+    view::{done_view, live_view},
 };
 
 /// Attempts of the history shown at most: the newest ones.
@@ -318,56 +319,6 @@ fn current_attempt(live: &LiveView) -> Option<AttemptRecord> {
         failure: None,
         output_tail: Bytes::new(),
     })
-}
-
-pub(crate) fn live_view(
-    spec: Arc<TaskSpec>,
-    live: LiveView,
-    last: Option<AttemptRecord>,
-) -> TaskView {
-    let (worker, token, started_at) = match (&live.lease, &last) {
-        (Some(lease), _) => (Some(lease.worker.clone()), Some(lease.token), lease.started_at),
-        (None, Some(last)) => (Some(last.worker.clone()), Some(last.token), last.started_at),
-        (None, None) => (None, None, None),
-    };
-    TaskView {
-        spec,
-        status: live.status,
-        priority: live.priority,
-        run_at: live.run_at,
-        attempt: live.attempt,
-        lost: live.lost,
-        worker,
-        lease_token: token,
-        started_at,
-        finished_at: None,
-        failure: last.and_then(|last| last.failure),
-        waiting: live.waiting,
-        cancel_requested: live.cancel_requested,
-        progress: live.lease.and_then(|lease| lease.progress),
-        has_result: false,
-    }
-}
-
-pub(crate) fn done_view(spec: Arc<TaskSpec>, done: &DoneRecord) -> TaskView {
-    let last = done.last.as_ref();
-    TaskView {
-        spec,
-        status: done.status,
-        priority: done.priority,
-        run_at: done.run_at,
-        attempt: done.attempt,
-        lost: done.lost,
-        worker: last.map(|last| last.worker.clone()),
-        lease_token: last.map(|last| last.token),
-        started_at: last.and_then(|last| last.started_at),
-        finished_at: Some(done.finished_at),
-        failure: done.failure.clone(),
-        waiting: None,
-        cancel_requested: false,
-        progress: None,
-        has_result: done.has_result,
-    }
 }
 
 /// A hash of all that the client asked for, the same in every version of Rota: it is kept with the

@@ -1,0 +1,59 @@
+//! A task as clients see it, made of its definition and its state.
+
+use std::sync::Arc;
+
+use rota_core::{AttemptRecord, DoneRecord, LiveView, TaskSpec};
+
+use crate::api::TaskView;
+
+/// One that has not ended; `last` is its last attempt that has.
+pub(crate) fn live_view(
+    spec: Arc<TaskSpec>,
+    live: LiveView,
+    last: Option<AttemptRecord>,
+) -> TaskView {
+    let (worker, token, started_at) = match (&live.lease, &last) {
+        (Some(lease), _) => (Some(lease.worker.clone()), Some(lease.token), lease.started_at),
+        (None, Some(last)) => (Some(last.worker.clone()), Some(last.token), last.started_at),
+        (None, None) => (None, None, None),
+    };
+    TaskView {
+        spec,
+        status: live.status,
+        priority: live.priority,
+        run_at: live.run_at,
+        attempt: live.attempt,
+        lost: live.lost,
+        worker,
+        lease_token: token,
+        started_at,
+        finished_at: None,
+        failure: last.and_then(|last| last.failure),
+        waiting: live.waiting,
+        cancel_requested: live.cancel_requested,
+        progress: live.lease.and_then(|lease| lease.progress),
+        has_result: false,
+    }
+}
+
+/// One that has ended.
+pub(crate) fn done_view(spec: Arc<TaskSpec>, done: &DoneRecord) -> TaskView {
+    let last = done.last.as_ref();
+    TaskView {
+        spec,
+        status: done.status,
+        priority: done.priority,
+        run_at: done.run_at,
+        attempt: done.attempt,
+        lost: done.lost,
+        worker: last.map(|last| last.worker.clone()),
+        lease_token: last.map(|last| last.token),
+        started_at: last.and_then(|last| last.started_at),
+        finished_at: Some(done.finished_at),
+        failure: done.failure.clone(),
+        waiting: None,
+        cancel_requested: false,
+        progress: None,
+        has_result: done.has_result,
+    }
+}
