@@ -325,6 +325,8 @@ impl Leader {
             Coordinator::new(store, shared, fence, loaded, cache, ledger, &self.workers);
         let end = coordinator.run(inbox, leadership.as_ref(), &self.stop).await;
         self.shared.metrics.clear_totals();
+        // What its last commit ran into was the leader's; how the store is, the lookout tells.
+        self.shared.set_store_problem(None);
         // From here on requests wait, until it is known who leads.
         self.shared.phase.send_replace(Phase::Campaigning);
         self.shared.stands_by.store(false, Ordering::Relaxed);

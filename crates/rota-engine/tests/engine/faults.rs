@@ -110,6 +110,24 @@ async fn a_deposed_leader_drops_its_memory_and_what_it_had_not_made_durable() {
 }
 
 #[tokio::test]
+async fn what_a_commit_ran_into_is_over_with_the_leadership() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    node.submit(task("before")).await;
+    let epoch = node.engine.info().epoch;
+    node.store.set(Mood::Away);
+    let engine = node.engine.clone();
+    let lost = tokio::spawn(async move { engine.submit(vec![task("lost")]).await });
+    until(|| !node.engine.health().is_ready()).await;
+    node.store.set(Mood::Deposes);
+    let lost = lost.await.expect("no panic");
+    assert!(matches!(lost, Err(EngineError::LeadershipLost)), "{lost:?}");
+    // Nothing is committed from here on that could show that the store is well.
+    until(|| node.engine.info().epoch > epoch && node.engine.health().is_ready()).await;
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn an_engine_that_does_nothing_is_not_ready_and_says_which_check_fails() {
     let directory = tempfile::tempdir().expect("a directory");
     let options =
