@@ -1,8 +1,9 @@
 //! The metrics of a worker.
 
 use std::{
+    collections::HashMap,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -37,6 +38,9 @@ pub enum AttemptEnd {
 }
 
 impl AttemptEnd {
+    const ALL: [Self; 5] =
+        [Self::Completed, Self::Failed, Self::Cancelled, Self::Released, Self::Dropped];
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Completed => "completed",
@@ -46,6 +50,15 @@ impl AttemptEnd {
             Self::Dropped => "dropped",
         }
     }
+}
+
+/// What is counted of one kind, found once: making labels for each attempt would cost more than all else
+/// that is counted of it.
+#[derive(Debug)]
+struct Attempts {
+    /// By [`AttemptEnd`].
+    ended: [Counter; AttemptEnd::ALL.len()],
+    took: Histogram,
 }
 
 type HistogramFamily = Family<Labels<1>, Histogram, fn() -> Histogram>;
@@ -66,6 +79,7 @@ struct Inner {
     used: Gauge<u64, AtomicU64>,
     attempts: Family<Labels<2>, Counter>,
     durations: HistogramFamily,
+    kinds: RwLock<HashMap<Box<str>, Arc<Attempts>>>,
 }
 
 impl Default for WorkerMetrics {
@@ -100,6 +114,7 @@ impl WorkerMetrics {
             used,
             attempts,
             durations,
+            kinds: RwLock::default(),
         };
         Self(Arc::new(inner))
     }
@@ -131,10 +146,25 @@ impl WorkerMetrics {
     /// An attempt ended after that time.
     pub fn ended(&self, kind: &str, end: AttemptEnd, took: Duration) {
         self.0.used.inner().fetch_sub(1, Ordering::Relaxed);
-        let labels = Labels::new(&all::WORKER_ATTEMPTS, [kind, end.as_str()]);
-        self.0.attempts.get_or_create(&labels).inc();
-        let labels = Labels::new(&all::WORKER_ATTEMPT, [kind]);
-        self.0.durations.get_or_create(&labels).observe(took.as_secs_f64());
+        let attempts = self.attempts(kind);
+        attempts.ended[end as usize].inc();
+        attempts.took.observe(took.as_secs_f64());
+    }
+
+    fn attempts(&self, kind: &str) -> Arc<Attempts> {
+        // A map is whole between two calls of its methods.
+        let known = self.0.kinds.read().unwrap_or_else(PoisonError::into_inner).get(kind).cloned();
+        known.unwrap_or_else(|| {
+            let labels = |end: AttemptEnd| Labels::new(&all::WORKER_ATTEMPTS, [kind, end.as_str()]);
+            let counter = |end| self.0.attempts.get_or_create_owned(&labels(end));
+            let took = Labels::new(&all::WORKER_ATTEMPT, [kind]);
+            let attempts = Arc::new(Attempts {
+                ended: AttemptEnd::ALL.map(counter),
+                took: self.0.durations.get_or_create_owned(&took),
+            });
+            let mut kinds = self.0.kinds.write().unwrap_or_else(PoisonError::into_inner);
+            kinds.entry(kind.into()).or_insert(attempts).clone()
+        })
     }
 
     /// Shows all.
@@ -167,6 +197,8 @@ mod tests {
             "rota_worker_slots 4",
             "rota_worker_slots_used 1",
             "rota_worker_attempts_total{kind=\"resize\",outcome=\"failed\"} 1",
+            "rota_worker_attempts_total{kind=\"resize\",outcome=\"completed\"} 0",
+            "rota_worker_attempts_total{kind=\"resize\",outcome=\"dropped\"} 0",
             "rota_worker_attempt_duration_seconds_count{kind=\"resize\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

@@ -225,7 +225,10 @@ impl Machine {
                 self.step.mutations.push(Mutation::PutLive(record));
             }
         }
-        std::mem::take(&mut self.step)
+        let step = std::mem::take(&mut self.step);
+        // The next step is about as large; growing bit by bit would copy all that is there.
+        self.step.events.reserve(step.events.len());
+        step
     }
 
     /// A task that was to be sent again may have ended, or been taken away, later in the step.
