@@ -117,7 +117,7 @@ async fn hurt_in_every_way_nothing_is_lost_and_nothing_ends_twice() {
             let before = load.acknowledged();
             println!("{:6.1} s: {fault:?}", began.elapsed().as_secs_f64());
             fault.inflict(&mut cluster, HOLD, &mut plan.random).await;
-            let done_after = probe(&cluster.client(0)).await;
+            let done_after = probe(&cluster.client(0), cluster.healed).await;
             println!(
                 "    alive {done_after:.1?} after it was healed; {} tasks acknowledged meanwhile",
                 load.acknowledged() - before
@@ -146,9 +146,10 @@ async fn judge(cluster: &Cluster, acks: &[audit::Ack], probes: Vec<Probe>) -> Re
     Report::new(probes, LIVE_WITHIN, done, written)
 }
 
-/// Work goes on: a task that is submitted now is done soon. `None`: it was not for a long time.
-async fn probe(client: &Client) -> Option<Duration> {
-    let (id, began) = (format!("{PROBE}{}", fastrand::u64(..)), Instant::now());
+/// Work goes on: a task that is submitted now is done soon after it all was healed. `None`: it was not
+/// for a long time.
+async fn probe(client: &Client, healed: tokio::time::Instant) -> Option<Duration> {
+    let id = format!("{PROBE}{}", fastrand::u64(..));
     let alive = async {
         let task = || task("effect").id(&id).payload_json(&"k1");
         let mut look = tokio::time::interval(LOOK);
@@ -158,5 +159,5 @@ async fn probe(client: &Client) -> Option<Duration> {
         }
         client.wait_task(&id).await.expect("it ends")
     };
-    timeout(LIVE_WITHIN * 3, alive).await.ok().map(|_| began.elapsed())
+    timeout(LIVE_WITHIN * 3, alive).await.ok().map(|_| healed.elapsed())
 }

@@ -105,11 +105,21 @@ impl Process {
         timeout(PATIENCE, child.wait()).await.expect("it ends").expect("it can be waited for");
     }
 
+    /// How often it said this, with all its starts.
+    #[must_use]
+    pub fn said(&self, words: &str) -> usize {
+        self.log_text().matches(words).count()
+    }
+
+    fn log_text(&self) -> String {
+        let log = fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     /// The end of its log.
     #[must_use]
     pub fn last_words(&self) -> String {
-        let log = fs::read(&self.log).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
+        let log = self.log_text();
         let lines: Vec<_> = log.lines().rev().take(20).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }

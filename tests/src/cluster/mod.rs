@@ -16,7 +16,10 @@ use rota_client::{
     v1::{GetServerInfoRequest, ServerInfo},
 };
 use tempfile::TempDir;
-use tokio::{io::AsyncWriteExt, time::timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    time::{Instant, timeout},
+};
 
 pub use self::hosted::Process;
 use crate::{
@@ -60,6 +63,8 @@ pub struct Cluster {
     pub workers: BTreeMap<String, Process>,
     /// Workers that lost, or may have lost, what they ran: killed, or cut off for long.
     pub excused: BTreeSet<String>,
+    /// When what went wrong last was no longer so.
+    pub healed: Instant,
     /// What was written to etcd, from the beginning.
     pub history: Recorder,
     workers_started: usize,
@@ -81,6 +86,7 @@ impl Cluster {
         let nodes = nodes(&mut network, shape.nodes, &etcd, home.path());
         let history = Recorder::start(&etcd_addresses(&etcd));
         let mut cluster = Self {
+            healed: Instant::now(),
             history,
             etcd,
             nodes,

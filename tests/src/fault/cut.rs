@@ -64,6 +64,7 @@ pub(super) async fn leader_from_etcd(
     cut.strike(&node, &etcd).await;
     another_leads(cluster, leader, LEADER_TTL + TAKEOVER, Instant::now()).await;
     wait(hold).await;
+    cluster.healed = Instant::now();
     cut.heal(&node, &etcd);
     cluster.ready(leader).await;
 }
@@ -72,6 +73,7 @@ pub(super) async fn follower_from_etcd(cluster: &mut Cluster, follower: usize, h
     let (node, etcd) = (cluster.nodes[follower].host.clone(), etcd(cluster));
     Cut::Both.strike(&node, &etcd).await;
     wait(hold).await;
+    cluster.healed = Instant::now();
     Cut::Both.heal(&node, &etcd);
     cluster.ready(follower).await;
 }
@@ -92,6 +94,7 @@ pub(super) async fn from_workers(cluster: &mut Cluster, leader: usize, cut: Cut,
     // They find another way, by the other nodes; but one may be too late for its session.
     cluster.excused.extend(cluster.workers.keys().cloned());
     wait(hold).await;
+    cluster.healed = Instant::now();
     for worker in &workers {
         seen_from_worker.heal(worker, &leader);
     }
@@ -107,5 +110,6 @@ pub(super) async fn from_followers(cluster: &mut Cluster, leader: usize, hold: D
     // Workers that came by way of a follower have to find the leader itself.
     cluster.excused.extend(cluster.workers.keys().cloned());
     wait(hold).await;
+    cluster.healed = Instant::now();
     Cut::Both.heal(&node, &others);
 }

@@ -16,6 +16,10 @@ use crate::{
 const FILLER: usize = 1 << 20;
 const FILLERS_MAX: usize = 1024;
 const FILL: &str = "fill/";
+/// How long a slow etcd stands still at a time.
+const SLICE: Duration = Duration::from_millis(150);
+/// What a node says when it has copied the backlog.
+const COPIED: &str = "standing by";
 
 /// Which member leads etcd.
 pub(super) async fn leader(cluster: &Cluster) -> usize {
@@ -37,6 +41,7 @@ pub(super) async fn restart(cluster: &mut Cluster, members: &[usize], hold: Dura
         assert!(!cluster.etcd_answers(member).await, "the kill did not strike");
     }
     wait(hold).await;
+    cluster.healed = Instant::now();
     for &member in members {
         cluster.etcd[member].start();
     }
@@ -52,6 +57,7 @@ pub(super) async fn lose_quorum(cluster: &mut Cluster, hold: Duration) {
     assert!(!cluster.etcd_answers(stopped).await, "the loss of quorum did not strike");
     // Workers may come back later than their sessions last, once there is a leader again.
     wait(hold).await;
+    cluster.healed = Instant::now();
     for member in &cluster.etcd[..stopped] {
         member.signal(Signal::SIGCONT);
     }
@@ -59,27 +65,55 @@ pub(super) async fn lose_quorum(cluster: &mut Cluster, hold: Duration) {
 }
 
 pub(super) async fn slow(cluster: &mut Cluster, hold: Duration) {
-    let until = Instant::now() + hold;
-    let mut slices = 0;
-    while Instant::now() < until {
-        for member in &cluster.etcd {
-            member.signal(Signal::SIGSTOP);
+    let slices = async {
+        let until = Instant::now() + hold;
+        while Instant::now() < until {
+            for member in &cluster.etcd {
+                member.signal(Signal::SIGSTOP);
+            }
+            wait(SLICE).await;
+            for member in &cluster.etcd {
+                member.signal(Signal::SIGCONT);
+            }
+            wait(SLICE / 3).await;
         }
-        wait(Duration::from_millis(150)).await;
-        for member in &cluster.etcd {
-            member.signal(Signal::SIGCONT);
+    };
+    // Whoever asks in the meantime waits for the end of a slice, most of the time.
+    let questions = async {
+        let mut slowest = Duration::ZERO;
+        for _ in 0..8 {
+            let asked = Instant::now();
+            cluster.etcd_answers(0).await;
+            slowest = slowest.max(asked.elapsed());
         }
-        wait(Duration::from_millis(50)).await;
-        slices += 1;
-    }
-    assert!(slices > 0, "etcd was never slow");
+        slowest
+    };
+    let ((), slowest) = tokio::join!(slices, questions);
+    assert!(slowest > SLICE / 2, "etcd was not slow: it answered within {slowest:?}");
+    cluster.healed = Instant::now();
 }
 
+/// The follower stands still, and so loses its connections: when it goes on, it has to ask for changes
+/// that can be read no more, and to copy all anew.
 pub(super) async fn compact_past(cluster: &mut Cluster, follower: usize, hold: Duration) {
+    let copied = cluster.nodes[follower].said(COPIED);
     cluster.nodes[follower].signal(Signal::SIGSTOP);
     wait(hold).await;
+    for member in 0..cluster.etcd.len() {
+        cluster.etcd[member].kill().await;
+        cluster.etcd[member].start();
+        is_whole(cluster).await;
+    }
     compact(cluster).await;
+    cluster.healed = Instant::now();
     cluster.nodes[follower].signal(Signal::SIGCONT);
+    let mut look = tokio::time::interval(LOOK);
+    let copies = async {
+        while cluster.nodes[follower].said(COPIED) == copied {
+            look.tick().await;
+        }
+    };
+    timeout(PATIENCE, copies).await.expect("the compaction struck: it copies all anew");
     cluster.ready(follower).await;
 }
 
@@ -107,6 +141,7 @@ pub(super) async fn fill(cluster: &mut Cluster, leader: usize) {
     let refused = refusal(cluster, leader).await;
     assert!(refused.is_some(), "new work is taken though etcd is full");
     empty(cluster).await;
+    cluster.healed = Instant::now();
     assert!(cluster.leads(leader).await, "leadership was lost because etcd was full");
 }
 

@@ -18,6 +18,7 @@ const TAKEOVER: Duration = Duration::from_secs(1);
 pub(super) async fn kill_leader(cluster: &mut Cluster, leader: usize) {
     cluster.nodes[leader].kill().await;
     another_leads(cluster, leader, LEADER_TTL + TAKEOVER, Instant::now()).await;
+    cluster.healed = Instant::now();
     cluster.nodes[leader].start();
     cluster.ready(leader).await;
 }
@@ -35,6 +36,7 @@ pub(super) async fn kill_at(
     lead_with(cluster, node, &[("ROTA_FAIL_POINT", &armed)]).await;
     cluster.nodes[node].dies_of(Signal::SIGABRT).await;
     another_leads(cluster, node, LEADER_TTL + TAKEOVER, Instant::now()).await;
+    cluster.healed = Instant::now();
     cluster.nodes[node].start();
     cluster.ready(node).await;
 }
@@ -58,6 +60,7 @@ pub(super) async fn lead_with(cluster: &mut Cluster, node: usize, variables: &[(
 pub(super) async fn end_leader(cluster: &mut Cluster, leader: usize) {
     cluster.nodes[leader].end().await;
     another_leads(cluster, leader, TAKEOVER, Instant::now()).await;
+    cluster.healed = Instant::now();
     cluster.nodes[leader].start();
     cluster.ready(leader).await;
 }
@@ -65,6 +68,7 @@ pub(super) async fn end_leader(cluster: &mut Cluster, leader: usize) {
 pub(super) async fn kill_follower(cluster: &mut Cluster, follower: usize, hold: Duration) {
     cluster.nodes[follower].kill().await;
     wait(hold).await;
+    cluster.healed = Instant::now();
     cluster.nodes[follower].start();
     cluster.ready(follower).await;
 }
@@ -74,6 +78,7 @@ pub(super) async fn kill_worker(cluster: &mut Cluster, random: &mut fastrand::Rn
     let name = cluster.workers.keys().nth(at).expect("a worker").clone();
     let mut worker = cluster.workers.remove(&name).expect("a worker");
     worker.kill().await;
+    cluster.healed = Instant::now();
     cluster.excused.insert(name);
     cluster.start_worker();
 }
@@ -82,6 +87,7 @@ pub(super) async fn pause_leader(cluster: &mut Cluster, leader: usize, hold: Dur
     cluster.nodes[leader].signal(Signal::SIGSTOP);
     another_leads(cluster, leader, LEADER_TTL + TAKEOVER, Instant::now()).await;
     wait(hold).await;
+    cluster.healed = Instant::now();
     cluster.nodes[leader].signal(Signal::SIGCONT);
     cluster.ready(leader).await;
 }
