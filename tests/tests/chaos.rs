@@ -36,7 +36,7 @@ const HOLD: Duration = Duration::from_secs(3);
 /// The clients, and how often each submits a batch, unless the run is so long that etcd's quota would
 /// not hold what it leaves.
 const CLIENTS: usize = 3;
-const PERIOD: Duration = Duration::from_millis(250);
+const PERIOD: Duration = Duration::from_millis(400);
 const TASKS_MAX: usize = 150_000;
 /// What the ids of probes begin with.
 const PROBE: &str = "probe-";
