@@ -239,6 +239,8 @@ pub struct SessionRequest {
 pub struct SessionStream {
     /// Which.
     pub session: SessionId,
+    /// Tells this connection from the worker's others.
+    pub connection: u64,
     /// Without a heartbeat for so long, it ends.
     pub ttl: Duration,
     /// Of the leases named, those that are not its any more.

@@ -150,6 +150,7 @@ impl Engine {
                 slots: SLOTS,
                 credit: Credit::Take(0),
                 ttl: Millis::from_duration(request.ttl),
+                connection: 0,
                 held: None,
             })
             .await?;

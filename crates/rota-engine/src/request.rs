@@ -70,7 +70,10 @@ impl Request {
         commands.iter().all(|command| {
             matches!(
                 command,
-                Command::Report { .. } | Command::Heartbeat { .. } | Command::SetCredit { .. }
+                Command::Report { .. }
+                    | Command::Heartbeat { .. }
+                    | Command::SetCredit { .. }
+                    | Command::Detach { .. }
             )
         })
     }

@@ -98,13 +98,14 @@ impl Engine {
             slots: request.slots,
             credit: Credit::Hold(request.slots),
             ttl: Millis::from_duration(ttl),
+            connection: fastrand::u64(..),
             held: Some(request.held),
         };
         self.open(open).await
     }
 
     pub(crate) async fn open(&self, open: OpenSession) -> Result<SessionStream, EngineError> {
-        let ttl = open.ttl.as_duration();
+        let (ttl, connection) = (open.ttl.as_duration(), open.connection);
         let open = Box::new(open);
         // Never more in it than the session's leases and a stop for each: slots bound both.
         let (sender, events): (_, mpsc::UnboundedReceiver<SessionEvent>) =
@@ -113,7 +114,7 @@ impl Engine {
             self.ask(|answer| Request::OpenSession { open, events: sender, answer }).await??;
         match reply {
             Reply::Session { session, revoked } => {
-                Ok(SessionStream { session, ttl, revoked, events })
+                Ok(SessionStream { session, connection, ttl, revoked, events })
             }
             other => unreachable!("a session was answered with {other:?}"),
         }
@@ -133,6 +134,18 @@ impl Engine {
     /// As [`Engine::heartbeat`].
     pub async fn set_credit(&self, session: SessionId, credit: u32) -> Result<(), EngineError> {
         self.command(Command::SetCredit { session, credit: Credit::Hold(credit) }).await
+    }
+
+    /// The connection of a [`SessionStream`] broke: its worker is given nothing until it comes back.
+    ///
+    /// # Errors
+    /// As [`Engine::heartbeat`].
+    pub async fn detach_session(
+        &self,
+        session: SessionId,
+        connection: u64,
+    ) -> Result<(), EngineError> {
+        self.command(Command::Detach { session, connection }).await
     }
 
     /// A worker goes; what it held goes to others.

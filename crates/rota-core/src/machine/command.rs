@@ -84,6 +84,14 @@ pub enum Command {
         /// From now on.
         credit: Credit,
     },
+    /// A worker's connection broke. It is given nothing more until it comes back, and what it holds
+    /// stays its own until its TTL is over.
+    Detach {
+        /// Which.
+        session: SessionId,
+        /// Which of its connections; nothing happens if it has come back on another since.
+        connection: u64,
+    },
     /// A worker is to take no more.
     Drain {
         /// Which.
@@ -161,6 +169,8 @@ pub struct OpenSession {
     pub credit: Credit,
     /// Without a heartbeat for so long, it is gone.
     pub ttl: Millis,
+    /// Tells this connection from its others.
+    pub connection: u64,
     /// The leases that it says it still holds; those it should hold and does not name are sent
     /// again. `None`: it cannot say, so nothing is sent again.
     pub held: Option<Vec<HeldLease>>,

@@ -204,6 +204,7 @@ impl Machine {
             Command::OpenSession(open) => self.open_session(*open),
             Command::Heartbeat { session } => self.heartbeat(session),
             Command::SetCredit { session, credit } => self.set_credit(session, credit),
+            Command::Detach { session, connection } => self.detach(session, connection),
             Command::Drain { session } => self.drain(session),
             Command::CloseSession { session } => self.close_session(session),
             Command::Report { task, token, report, random, stored } => {

@@ -116,6 +116,7 @@ impl Machine {
             heard_at: self.now.mono,
             opened_at: self.now.wall,
             draining: false,
+            connection: 0,
             awaited: true,
         });
         self.heard_of(index);

@@ -24,7 +24,9 @@ pub(super) struct Session {
     pub(super) heard_at: MonoTime,
     pub(super) opened_at: WallTime,
     pub(super) draining: bool,
-    /// Known from leases in the store alone: its worker has not come back yet.
+    /// Its last connection.
+    pub(super) connection: u64,
+    /// Its worker has not come back yet, after its connection broke or another node led.
     pub(super) awaited: bool,
 }
 
@@ -145,6 +147,7 @@ impl Machine {
                 heard_at: self.now.mono,
                 opened_at: self.now.wall,
                 draining: false,
+                connection: open.connection,
                 awaited: true,
             }),
         };
@@ -155,6 +158,7 @@ impl Machine {
         session.slots = open.slots;
         session.credit = open.credit;
         session.ttl = open.ttl;
+        session.connection = open.connection;
         session.awaited = false;
         if session.draining {
             self.step.effects.push(Effect::Drain { session: open.session });
@@ -254,6 +258,15 @@ impl Machine {
         self.heard_of(index);
         self.sessions.at_mut(index).credit = credit;
         self.note_idle(index);
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn detach(&mut self, session: SessionId, connection: u64) -> Result<Reply, Refusal> {
+        let index = self.sessions.find(session).ok_or(Refusal::UnknownSession)?;
+        if self.sessions.at(index).connection == connection {
+            self.stop_serving(index);
+            self.sessions.at_mut(index).awaited = true;
+        }
         Ok(Reply::Done)
     }
 

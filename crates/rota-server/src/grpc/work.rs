@@ -151,7 +151,7 @@ impl WorkerService for Services {
         let welcome = self.welcome(&session);
         // The channel is empty: there is room.
         let _ = sender.try_send(Ok(welcome));
-        let (id, ttl) = (session.session, session.ttl);
+        let (id, connection, ttl) = (session.session, session.connection, session.ttl);
         let tracer = self.tracer.clone();
         let down = Outgoing { sender: sender.clone(), patience: ttl, tracer: tracer.clone() };
         let stop = self.stop.clone();
@@ -169,13 +169,15 @@ impl WorkerService for Services {
             let end = tokio::select! {
                 end = reader.run(&mut incoming) => end,
                 // The session is over, or its worker does not read.
-                _ = &mut writing => return,
+                _ = &mut writing => End::Gone,
             };
             writing.abort();
-            if end == End::Goodbye {
-                // It may have ended by itself. The stream goes on until then.
-                let _ = engine.close_session(id).await;
-            }
+            // The session may have ended by itself.
+            let _ = match end {
+                // The stream goes on until then.
+                End::Goodbye => engine.close_session(id).await,
+                End::Gone => engine.detach_session(id, connection).await,
+            };
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
     }

@@ -89,6 +89,19 @@ impl Node {
         .await
     }
 
+    /// Waits until the worker's connection is known to be broken.
+    pub(crate) async fn without(&self, worker: &str) {
+        in_time(async {
+            loop {
+                let sessions = self.engine.workers().await.unwrap();
+                if sessions.iter().any(|it| it.worker.as_str() == worker && it.awaited) {
+                    return;
+                }
+            }
+        })
+        .await;
+    }
+
     /// How the task's attempts ended: the reason of each, in order.
     pub(crate) async fn attempts(&self, id: &str) -> Vec<Option<v1::FailureReason>> {
         let attempts = self.client().list_attempts(id).await.unwrap();

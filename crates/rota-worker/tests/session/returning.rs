@@ -119,6 +119,30 @@ async fn a_task_that_did_not_arrive_is_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_gone_is_given_nothing_more() {
+    let node = Node::start().await;
+    let mut gone = Desk::open("gone", node.client().addresses());
+    node.create(task(KIND)).await;
+    gone.next().await.complete();
+    gone.kill().await;
+    node.without("gone").await;
+    let mut desk = Desk::open("w", node.client().addresses());
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(node.create(task(KIND)).await);
+    }
+    for _ in 0..4 {
+        desk.next().await.complete();
+    }
+    for id in ids {
+        let ended = node.ended(&id).await;
+        assert_eq!((ended.status(), ended.attempt), (v1::TaskStatus::Completed, 1));
+    }
+    desk.kill().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_whose_welcome_was_lost_gets_what_its_session_was_given() {
     let node = Node::start().await;
     let proxy = Proxy::to(node.address).await;

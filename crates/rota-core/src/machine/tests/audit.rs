@@ -92,6 +92,7 @@ impl Scope {
             | Command::OpenSession(_)
             | Command::Heartbeat { .. }
             | Command::SetCredit { .. }
+            | Command::Detach { .. }
             | Command::Drain { .. } => Self::new(Who::Nobody, &[]),
         }
     }

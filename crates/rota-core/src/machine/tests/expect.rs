@@ -92,6 +92,7 @@ impl World {
             }
             Command::Heartbeat { session }
             | Command::SetCredit { session, .. }
+            | Command::Detach { session, .. }
             | Command::Drain { session }
             | Command::CloseSession { session } => {
                 if self.machine.session(*session).is_some() {

@@ -35,6 +35,7 @@ enum Event {
     Open(AnyOpening),
     Heartbeat(Index),
     SetCredit(Index, Credit),
+    Detach(Index),
     Drain(Index),
     Close(Index),
     /// By a worker, on something that it was sent.
@@ -200,6 +201,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         10 => any_opening().prop_map(Event::Open),
         4 => task().prop_map(Event::Heartbeat),
         6 => (task(), any_credit()).prop_map(|(session, credit)| Event::SetCredit(session, credit)),
+        2 => task().prop_map(Event::Detach),
         1 => task().prop_map(Event::Drain),
         2 => task().prop_map(Event::Close),
         30 => (task(), any_saying()).prop_map(|(lease, saying)| Event::Report(lease, saying)),
@@ -372,6 +374,11 @@ fn happen(world: &mut World, event: Event) {
         Event::SetCredit(session, credit) => {
             if let Some(session) = pick_session(world, session) {
                 let _ = world.apply(Command::SetCredit { session, credit });
+            }
+        }
+        Event::Detach(session) => {
+            if let Some(session) = pick_session(world, session) {
+                let _ = world.apply(Command::Detach { session, connection: 0 });
             }
         }
         Event::Drain(session) => {

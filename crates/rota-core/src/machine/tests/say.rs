@@ -166,6 +166,7 @@ impl World {
             slots,
             credit: Credit::Hold(u32::MAX),
             ttl: TTL,
+            connection: 0,
             held: Some(Vec::new()),
         }
     }

@@ -157,6 +157,26 @@ fn a_silent_worker_loses_its_tasks() {
 }
 
 #[test]
+fn a_worker_whose_connection_broke_is_given_no_more_until_it_comes_back() {
+    let (mut world, session, leases) = with_tasks(2);
+    world.end(leases[0], completed());
+    world.settle();
+    world.apply(Command::Detach { session, connection: 0 }).unwrap();
+    world.submit(Task::new("q", "k"));
+    world.settle();
+    assert_eq!(world.has(session), leases[1..], "it keeps what it has");
+    come_back(&mut world, session, Some(&leases[1..]));
+    world.settle();
+    assert_eq!(world.has(session).len(), 2);
+    // The end of a connection that is not its last one any more comes too late.
+    world.end(leases[1], completed());
+    world.apply(Command::Detach { session, connection: 7 }).unwrap();
+    world.submit(Task::new("q", "k"));
+    world.settle();
+    assert_eq!(world.has(session).len(), 2);
+}
+
+#[test]
 fn a_draining_worker_is_given_no_more_and_ends_what_it_has() {
     let (mut world, session, leases) = with_tasks(2);
     world.submit(Task::new("q", "k"));
