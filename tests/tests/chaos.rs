@@ -33,6 +33,8 @@ use tokio::time::timeout;
 const LIVE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a fault lasts, beyond what it takes to strike.
 const HOLD: Duration = Duration::from_secs(3);
+/// How long there is no quorum, in a run that is given its time.
+const OUTAGE: Duration = Duration::from_secs(30);
 /// The clients, and how often each submits a batch, unless the run is so long that etcd's quota would
 /// not hold what it leaves.
 const CLIENTS: usize = 3;
@@ -84,6 +86,11 @@ impl Plan {
         faults
     }
 
+    fn hold(&self, fault: Fault) -> Duration {
+        let outage = self.duration.is_some() && fault == Fault::LoseQuorum;
+        if outage { OUTAGE } else { HOLD }
+    }
+
     fn period(&self) -> Duration {
         let batches = u32::try_from(TASKS_MAX / BATCH / CLIENTS).expect("few batches");
         PERIOD.max(self.duration.unwrap_or_default() / batches)
@@ -116,7 +123,8 @@ async fn hurt_in_every_way_nothing_is_lost_and_nothing_ends_twice() {
         for fault in plan.round(&cluster) {
             let before = load.acknowledged();
             println!("{:6.1} s: {fault:?}", began.elapsed().as_secs_f64());
-            fault.inflict(&mut cluster, HOLD, &mut plan.random).await;
+            let hold = plan.hold(fault);
+            fault.inflict(&mut cluster, hold, &mut plan.random).await;
             let done_after = probe(&cluster.client(0), cluster.healed).await;
             println!(
                 "    alive {done_after:.1?} after it was healed; {} tasks acknowledged meanwhile",

@@ -131,6 +131,7 @@ impl Load {
             slots: u32::try_from(STEP).expect("a small number"),
             credit: Credit::Hold(u32::MAX),
             ttl: Millis(u64::MAX),
+            connection: 0,
             held: None,
         };
         self.machine.begin(self.now, self.batch);
