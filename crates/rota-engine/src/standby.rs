@@ -42,29 +42,52 @@ pub(crate) struct Standby {
     changes: Option<ChangeStream>,
 }
 
+/// A store that does not answer is a warning once; whoever is on call reads the log of an outage and
+/// needs no line for every attempt.
+#[derive(Default)]
+struct Outage {
+    told: bool,
+}
+
+impl Outage {
+    fn tell(&mut self, error: &StoreError, what: &'static str) {
+        if self.told {
+            debug!(%error, "{what}");
+        } else {
+            warn!(%error, "{what}; told once until it works again");
+        }
+        self.told = true;
+    }
+}
+
 impl Standby {
     /// Keeps the copy current. Never returns; cancel safe: a dropped call leaves a copy that is
     /// older, but whole.
     pub(crate) async fn follow(&mut self, store: &dyn Store, shared: &Shared) {
+        let mut outage = Outage::default();
         loop {
             if let Err(error) = self.list(store).await {
                 self.forget(shared);
-                warn!(%error, "copying the backlog failed");
+                outage.tell(&error, "copying the backlog failed");
                 sleep(PAUSE).await;
                 continue;
             }
+            outage = Outage::default();
             info!(live = self.live.len(), revision = self.revision.0, "standing by");
             self.note(shared);
             let reconcile = Instant::now() + RECONCILE;
             while let Ok(watched) = timeout_at(reconcile, self.next(store)).await {
                 match watched {
-                    Ok(()) => self.note(shared),
+                    Ok(()) => {
+                        outage = Outage::default();
+                        self.note(shared);
+                    }
                     Err(error @ StoreError::Compacted) => {
                         debug!(%error, "copying the backlog again");
                         break;
                     }
                     Err(error) => {
-                        warn!(%error, "watching the backlog failed");
+                        outage.tell(&error, "watching the backlog failed");
                         sleep(PAUSE).await;
                     }
                 }
