@@ -1,6 +1,7 @@
 //! Two builds in turn, each round in the other order, so that what the machine does meanwhile falls on
-//! both. What counts is the median of the rounds' ratios: a round that was disturbed is slow for both. Tasks a second is what users feel; the server's processor time for a task is what it costs, and
-//! varies less where others use the machine.
+//! both. What counts is the median of the rounds' ratios: a round that was disturbed is slow for both. Tasks
+//! a second is what users feel; the server's processor time for a task is what it costs, and varies less
+//! where others use the machine.
 
 use std::process::Command;
 

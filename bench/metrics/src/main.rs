@@ -3,7 +3,8 @@
 //! - `bench-metrics scrape target/release/rota [tasks] [queues] [scrapes]` ([`scrape`]): how long `/metrics`
 //!   takes on a node with so many pending tasks.
 //! - `bench-metrics compare BEFORE AFTER [rounds] [tasks]` ([`compare`]): what `rota bench throughput` says
-//!   of two builds, in turn; so a commit can be held against the one before it.
+//!   of two builds, in turn; so a commit can be held against the one before it. `bench/metrics/cost.sh` does
+//!   it with one build that has a switch, and so tells what metrics cost.
 //!
 //! From a directory on the disk in question.
 

@@ -151,6 +151,9 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
     let file = config::find_file(cli.common.config.as_deref())?;
     let settings = Settings::resolve(leaf, |name| std::env::var(name).ok(), &file);
     let format = cli.common.output;
+    if matches!(cli.verb, Verb::Server | Verb::Bench(_)) {
+        without_huge_pages();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.verb {
@@ -179,6 +182,14 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
             }
         }
     })
+}
+
+/// Where the system gives huge pages unasked, the first touch of one clears two megabytes and holds every
+/// task up for milliseconds. Not for workers: the programs that they start would inherit it.
+fn without_huge_pages() {
+    // A kernel that refuses costs latency, and nothing else.
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_thp_disable(true).unwrap_or_default();
 }
 
 fn show_config(settings: &Settings, format: Format) -> Result<(), Failure> {
