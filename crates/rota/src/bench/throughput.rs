@@ -10,7 +10,7 @@ use super::{
     Subject,
     ledger::{Ledger, Workers, submit, verify_left},
 };
-use crate::exit::Failure;
+use crate::{exit::Failure, manage::create::fresh_key};
 
 const QUEUE: &str = "bench-throughput";
 
@@ -35,11 +35,23 @@ pub(crate) struct Load {
     /// Slots of each worker.
     #[arg(long, default_value_t = 2000)]
     slots: u32,
+    /// Give each task an idempotency key, so that submitting goes on when nodes fail meanwhile. Costs a
+    /// record more for each.
+    #[arg(long)]
+    keys: bool,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { tasks: 300_000, payload_bytes: 256, clients: 2, batch: 500, workers: 2, slots: 2000 }
+        Self {
+            tasks: 300_000,
+            payload_bytes: 256,
+            clients: 2,
+            batch: 500,
+            workers: 2,
+            slots: 2000,
+            keys: false,
+        }
     }
 }
 
@@ -66,7 +78,14 @@ pub(super) async fn run(subject: &Subject, load: &Load) -> Result<Value, Failure
         })?;
     let bytes = load.payload_bytes;
     let began = Instant::now();
-    let new = move |index| task("bench-throughput").queue(QUEUE).payload(payload(index, bytes));
+    let key = load.keys.then(fresh_key);
+    let new = move |index| {
+        let task = task("bench-throughput").queue(QUEUE).payload(payload(index, bytes));
+        match &key {
+            Some(key) => task.idempotency_key(format!("{key}-{index}")),
+            None => task,
+        }
+    };
     submit(nodes, load.clients, load.batch, load.tasks, new).await?;
     let submitted = began.elapsed();
     ledger.complete().await;

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
 };
@@ -44,7 +45,8 @@ pub(crate) struct CreateArgs {
     /// A name of your own for the task.
     #[arg(long)]
     id: Option<String>,
-    /// A repeat with the same key and body returns the same task.
+    /// A repeat with the same key and body returns the same task [default: one of its own, unless there is
+    /// an --id].
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
     /// A label; may be repeated.
@@ -112,6 +114,10 @@ fn from_flags(args: CreateArgs) -> Result<json::NewTask, Failure> {
         (String::new(), payload.transpose()?)
     };
     let kind = args.kind.unwrap_or(kind);
+    let idempotency_key = match args.idempotency_key {
+        None if args.id.is_none() => Some(fresh_key()),
+        given => given,
+    };
     let not_json = |error| {
         Failure::usage(format!("--payload is not JSON: {error}"))
             .hint("texts need quotes of their own: --payload '\"text\"'")
@@ -140,9 +146,17 @@ fn from_flags(args: CreateArgs) -> Result<json::NewTask, Failure> {
         expires_at: args.expires_at,
         timeout: args.timeout,
         retry,
-        idempotency_key: args.idempotency_key,
+        idempotency_key,
         retention: args.retention,
     })
+}
+
+/// An idempotency key that nobody else has. With it the client may send a task again whose answer was
+/// lost, as when a node fails or leadership changes.
+pub(crate) fn fresh_key() -> String {
+    // Keyed by the system's randomness, unlike a generator that is seeded from the time.
+    let random = RandomState::new().build_hasher().finish();
+    format!("cli-{}-{random:016x}", jiff::Timestamp::now().as_millisecond())
 }
 
 fn read_all(mut input: impl Read) -> io::Result<String> {
@@ -173,6 +187,7 @@ async fn create_many(file: &Path, client: &Client, format: Format) -> Result<(),
     let bar = progress(bytes);
     let mut summary = Summary::default();
     let mut portion = Vec::with_capacity(PORTION);
+    let key = fresh_key();
     for (at, line) in BufReader::new(input).lines().enumerate() {
         let line = line?;
         bar.inc(line.len() as u64 + 1);
@@ -180,7 +195,12 @@ async fn create_many(file: &Path, client: &Client, format: Format) -> Result<(),
             continue;
         }
         match read_task(&line) {
-            Ok(task) => portion.push((at + 1, task)),
+            Ok(mut task) => {
+                if task.id.is_empty() && task.idempotency_key.is_empty() {
+                    task.idempotency_key = format!("{key}-{}", at + 1);
+                }
+                portion.push((at + 1, task));
+            }
             Err(message) => {
                 summary.refused += 1;
                 bar.suspend(|| output::note(&format!("line {}: {message}", at + 1)));
@@ -252,4 +272,31 @@ async fn send(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: CreateArgs,
+    }
+
+    fn key(flags: &[&str]) -> Option<String> {
+        let line = ["create", "--kind", "mail"].iter().chain(flags);
+        from_flags(Line::parse_from(line).args).expect("the flags are sound").idempotency_key
+    }
+
+    #[test]
+    fn a_task_without_a_name_gets_a_key_of_its_own_and_any_other_keeps_its_name() {
+        let (one, other) = (key(&[]), key(&[]));
+        assert!(one.is_some() && other.is_some());
+        assert_ne!(one, other, "each run creates a task of its own");
+        assert_eq!(key(&["--id", "invoice-7"]), None);
+        assert_eq!(key(&["--idempotency-key", "mine"]).as_deref(), Some("mine"));
+    }
 }
