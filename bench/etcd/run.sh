@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Measures throughput over etcd: `bench/etcd/run.sh ROTA MEMBERS TXN_OPS [TASKS]`, with this binary, so many
-# members of etcd, so many operations in one transaction. All of it runs on this machine, from an empty
-# directory that is gone afterwards.
+# Measures throughput over etcd: `bench/etcd/run.sh ROTA MEMBERS [TASKS]`, with this binary and so many members of
+# etcd, with etcd's own settings but for room. All of it runs on this machine, from an empty directory that is gone
+# afterwards.
 set -euo pipefail
 
-rota=$1 members=$2 txn_ops=$3 tasks=${4:-100000}
+rota=$1 members=$2 tasks=${3:-100000}
 dir=$(mktemp -d)
 pids=()
 end() {
@@ -24,14 +24,13 @@ for member in $(seq "$members"); do
     etcd --name "e$member" --data-dir "$dir/e$member" --log-level error \
         --listen-client-urls "$client" --advertise-client-urls "$client" \
         --listen-peer-urls "$peer" --initial-advertise-peer-urls "$peer" --initial-cluster "$cluster" \
-        --max-txn-ops "$txn_ops" --max-request-bytes 8388608 --quota-backend-bytes 4294967296 \
+        --quota-backend-bytes 4294967296 \
         >"$dir/e$member.log" 2>&1 &
     pids+=($!)
 done
 
 url=http://127.0.0.1:23920
 "$rota" server --insecure-no-auth --node=bench --listen=127.0.0.1:23920 --store="etcd://$endpoints/bench" \
-    --store-txn-ops-max="$txn_ops" --store-request-bytes-max=8388608 \
     --store-quota-bytes=4294967296 >"$dir/node.log" 2>&1 &
 pids+=($!)
 for _ in $(seq 100); do

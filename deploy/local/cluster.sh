@@ -10,9 +10,6 @@ rota=$(realpath -m "${CARGO_TARGET_DIR:-target}/release/rota")
 client_ports=(12379 22379 32379)
 peer_ports=(12380 22380 32380)
 node_ports=(7420 7421 7422)
-# What etcd takes in one transaction and in one request; the nodes must know both.
-txn_ops=10000
-request_bytes=8388608
 
 urls=$(printf 'http://127.0.0.1:%s,' "${node_ports[@]}")
 urls=${urls%,}
@@ -99,8 +96,7 @@ up() {
             etcd --name "etcd-$((i + 1))" --data-dir "$dir/etcd-$((i + 1))" \
             --listen-client-urls "$client" --advertise-client-urls "$client" \
             --listen-peer-urls "$peer" --initial-advertise-peer-urls "$peer" \
-            --initial-cluster "${members%,}" --initial-cluster-token rota-local \
-            --max-txn-ops "$txn_ops" --max-request-bytes "$request_bytes"
+            --initial-cluster "${members%,}" --initial-cluster-token rota-local
     done
     for i in 0 1 2; do
         wait_ready "http://127.0.0.1:${client_ports[$i]}/health" "etcd-$((i + 1))"
@@ -113,8 +109,7 @@ up() {
         done
         start "node-$((i + 1))" "${node_ports[$i]}" \
             "$rota" server --node "node-$((i + 1))" \
-            --listen "127.0.0.1:${node_ports[$i]}" --store "etcd://${endpoints%,}/rota" \
-            --store-txn-ops-max "$txn_ops" --store-request-bytes-max "$request_bytes"
+            --listen "127.0.0.1:${node_ports[$i]}" --store "etcd://${endpoints%,}/rota"
     done
     for i in 0 1 2; do
         wait_ready "http://127.0.0.1:${node_ports[$i]}/readyz" "node-$((i + 1))"

@@ -322,7 +322,6 @@ fn members(network: &mut Network, count: usize, home: &Path) -> Vec<Process> {
             ("--listen-peer-urls", peer(&host)),
             ("--initial-advertise-peer-urls", peer(&host)),
             ("--initial-cluster", all.join(",")),
-            ("--max-txn-ops", "2000".to_owned()),
             ("--quota-backend-bytes", QUOTA_BYTES.to_string()),
         ];
         let arguments =
@@ -348,7 +347,6 @@ fn nodes(network: &mut Network, count: usize, etcd: &[Process], home: &Path) -> 
             format!("--node={name}"),
             format!("--listen={}:{NODE_PORT}", host.address()),
             format!("--store={store}"),
-            "--store-txn-ops-max=2000".to_owned(),
             format!("--store-quota-bytes={QUOTA_BYTES}"),
             format!("--leader-ttl={}s", LEADER_TTL.as_secs()),
             "--session-ttl=10s".to_owned(),

@@ -16,6 +16,10 @@ const OPERATION_OVERHEAD: usize = 40;
 /// What a transaction holds beside its operations: compares, the head, the read of what is there.
 const TRANSACTION_OVERHEAD: usize = 4096;
 
+/// A batch holds no more changes than these, unless more fit into a transaction that holds no others:
+/// larger ones gain nothing, and others wait for them.
+const MUTATIONS_MAX: usize = 2048;
+
 /// A batch must be able to hold this much, or nothing useful fits.
 const BATCH_BYTES_MIN: usize = 64 * 1024;
 
@@ -154,10 +158,18 @@ impl EtcdOptions {
         format!("{}/{}", self.endpoints.join(","), self.prefix)
     }
 
+    /// How many operations a transaction within the transaction may hold, so that there may be as many
+    /// of those, less one for the head. etcd (3.4 to 3.7, `checkTxnRequest`) allows each of them what
+    /// its own number leaves of the limit, and does not add them up.
+    pub(super) fn nested_ops_max(&self) -> usize {
+        self.txn_ops_max / 2
+    }
+
     /// What fits into one transaction and one request, whatever the keys are: the head takes one
     /// operation, and each operation some bytes beside its key and value.
     pub(super) fn limits(&self, layout: &Layout) -> BatchLimits {
-        let mutations_max = self.txn_ops_max - 1;
+        let nested = self.nested_ops_max() * (self.nested_ops_max() - 1);
+        let mutations_max = nested.min(MUTATIONS_MAX).max(self.txn_ops_max - 1);
         let overhead =
             TRANSACTION_OVERHEAD + mutations_max * (layout.prefix_bytes_max() + OPERATION_OVERHEAD);
         BatchLimits { mutations_max, bytes_max: self.request_bytes_max.saturating_sub(overhead) }

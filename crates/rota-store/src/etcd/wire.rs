@@ -48,6 +48,12 @@ pub(super) fn delete(key: &Bytes) -> RequestOp {
     RequestOp { request: Some(Request::RequestDeleteRange(delete)) }
 }
 
+/// An operation that performs these: a transaction within the transaction.
+pub(super) fn nested(operations: Vec<RequestOp>) -> RequestOp {
+    let nested = TxnRequest { success: operations, ..TxnRequest::default() };
+    RequestOp { request: Some(Request::RequestTxn(nested)) }
+}
+
 /// An operation that reads a key, as it was at that revision or, with 0, as it is.
 pub(super) fn get(key: &Bytes, revision: i64) -> RequestOp {
     let range = RangeRequest { key: key.clone(), revision, ..RangeRequest::default() };

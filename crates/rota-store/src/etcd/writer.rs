@@ -5,6 +5,9 @@
 //! fence, and the revision that last changed the head with the one known here; where both hold, it
 //! writes the head and the mutations, else it reads both keys, which tells why.
 //!
+//! Where the mutations are more than etcd takes in a transaction, they are divided among transactions
+//! within the one: etcd applies all of it at once, and holds its limit against each of them alone.
+//!
 //! Where no answer came, the batch may still be on its way and land at any later time. Before
 //! anything else is done, the head is *sealed*: written again with the same value under the same
 //! two compares. Either that succeeds, and the late batch will find that the head has changed; or it
@@ -190,14 +193,21 @@ impl Writer {
         position: Position,
     ) -> Result<Outcome, Fault> {
         let head = Head { epoch: fence.epoch, seq };
-        let layout = &self.shared.layout;
+        let Shared { layout, options, .. } = self.shared.as_ref();
         let transaction = || {
-            let mut operations = Vec::with_capacity(writes.len() + 1);
-            operations.push(wire::put(&layout.head, layout::encode_head(head), 0));
-            operations.extend(writes.iter().map(|(key, value)| match value {
+            let head = wire::put(&layout.head, layout::encode_head(head), 0);
+            let perform = |(key, value): &Write| match value {
                 Some(value) => wire::put(key, value.clone(), 0),
                 None => wire::delete(key),
-            }));
+            };
+            let mut operations = Vec::with_capacity(writes.len().min(options.txn_ops_max) + 1);
+            operations.push(head);
+            if writes.len() < options.txn_ops_max {
+                operations.extend(writes.iter().map(perform));
+            } else {
+                let nested = |part: &[Write]| wire::nested(part.iter().map(perform).collect());
+                operations.extend(writes.chunks(options.nested_ops_max()).map(nested));
+            }
             operations
         };
         let outcome = self.attempt(fence, position, transaction).await;

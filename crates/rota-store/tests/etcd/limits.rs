@@ -26,9 +26,13 @@ fn fullest(node: &Node, seq: rota_store::BatchSeq) -> Batch {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_keeps_the_limits_is_taken_by_etcd() {
     let raised = ["--max-txn-ops=4096", "--max-request-bytes=3000000"];
-    for (arguments, operations, bytes) in
-        [(&[][..], 128, 1_572_864), (&raised[..1], 4096, 1_572_864), (&raised[..], 4096, 3_000_000)]
-    {
+    for (arguments, operations, bytes, mutations) in [
+        (&[][..], 128, 1_572_864, 2048),
+        (&["--max-txn-ops=8"], 8, 1_572_864, 12),
+        (&["--max-txn-ops=47"], 47, 1_572_864, 506),
+        (&raised[..1], 4096, 1_572_864, 4095),
+        (&raised, 4096, 3_000_000, 4095),
+    ] {
         let etcd = Etcd::with(arguments);
         let options = EtcdOptions {
             prefix: "a/rather/long/prefix/of/forty/characters".to_owned(),
@@ -38,6 +42,7 @@ async fn what_keeps_the_limits_is_taken_by_etcd() {
         };
         let a = Node::new("a", options);
         let leading = a.lead().await;
+        assert_eq!(a.store.limits().mutations_max, mutations);
         let batch = fullest(&a, a.next().await);
         within(a.store.commit(leading.fence(), batch)).await.unwrap();
     }

@@ -117,7 +117,7 @@ pub(crate) const KEYS: &[Key] = &[
         "store_txn_ops_max",
         "128",
         "N",
-        "Operations in one transaction: etcd's --max-txn-ops. More make larger, faster batches",
+        "Operations in one transaction: etcd's --max-txn-ops",
     ),
     key(
         Server,
