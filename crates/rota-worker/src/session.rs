@@ -539,7 +539,6 @@ impl Drop for Session {
     }
 }
 
-/// Ends the session; what it still holds goes to others.
 /// A name for a session, chosen here so that the first connection can be repeated as any other: the
 /// node may have opened the session, and given it tasks, though its welcome did not arrive.
 fn new_session() -> String {
@@ -548,6 +547,7 @@ fn new_session() -> String {
     "s_0".chars().chain(digits).collect()
 }
 
+/// Ends the session; what it still holds goes to others.
 async fn say_goodbye(mut connection: Connection) -> Lost {
     let ended = async {
         let _ = connection.up.send(message(Up::Goodbye(v1::Goodbye {}))).await;
