@@ -70,9 +70,10 @@ impl Engine {
         RoleChanges { phase, leader }
     }
 
-    /// All nodes, as the store tells; none while it does not, and then it is said of the store.
+    /// All nodes, as the store tells; none while it does not, and then it is said of the store, and who
+    /// leads is not known.
     pub async fn cluster(&self) -> ClusterView {
-        let leader = self.inner.shared.leader.borrow().clone();
+        let leader = self.inner.shared.known_leader();
         let (members, mut store) =
             tokio::join!(self.inner.store.members(), self.inner.store.status());
         if let Err(error) = &members {

@@ -14,7 +14,7 @@ use rota_core::{
 use rota_store::{BatchSeq, Fence, Leadership, Store, StoreError};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info};
+use tracing::{debug, error, warn};
 
 use crate::{
     api::{EngineError, NewTask, RunAt, Submitted},
@@ -24,6 +24,7 @@ use crate::{
     dispatch::{ToWorkers, WorkerEffect},
     fail_point::FailPoint,
     ledger::{Landing, Ledger},
+    log,
     lookup::{self, Lookups},
     request::{Answer, CommandResult, Release, Request, Submission, SubmitResults},
     shared::{PULSE, Shared},
@@ -40,6 +41,8 @@ const STEP_BYTES_MAX: usize = 8 << 20;
 /// What nobody waits for is committed together with what else comes within this time: each commit
 /// costs a flush of the disk, which delays whoever comes next.
 const GATHER: Duration = Duration::from_millis(2);
+/// The loop comes by every [`PULSE`], so after so long the process or its machine was stopped.
+const STOOD_STILL: Duration = Duration::from_secs(3);
 /// When the engine stops, what was taken gets so long to land.
 const LAST_COMMIT_WAIT: Duration = Duration::from_secs(5);
 
@@ -214,6 +217,11 @@ impl<'a> Coordinator<'a> {
 
     fn begin(&mut self) -> Now {
         let now = self.shared.clock.now();
+        let pause = now.mono.since(self.begun);
+        if self.begun != MonoTime(0) && pause.as_duration() > STOOD_STILL {
+            warn!(?pause, "the engine stood still; workers get that time again");
+            self.machine.excuse(pause);
+        }
         self.machine.begin(now, self.seq.0);
         self.begun = now.mono;
         now
@@ -259,6 +267,7 @@ impl<'a> Coordinator<'a> {
     async fn release(&mut self, outcome: Outcome) {
         FailPoint::BeforeDispatch.reach();
         let epoch = self.fence.epoch.0;
+        log::ends(&outcome.counted.events, epoch);
         self.ledger.landed(outcome.counted);
         let mut down = Vec::new();
         for effect in outcome.effects {
@@ -272,15 +281,13 @@ impl<'a> Coordinator<'a> {
                 Effect::Stop { session, task, token, reason } => {
                     down.push(WorkerEffect::Stop(session, task, token, reason));
                 }
-                Effect::Finished { task, status } => {
-                    debug!(%task, ?status, epoch, "ended");
+                Effect::Finished { task, .. } => {
                     self.cache.take(task);
                     self.shared.task_ended(task);
                 }
                 Effect::Drain { session } => down.push(WorkerEffect::Drain(session)),
                 Effect::SessionEnded(end) => {
-                    info!(session = %end.session, reason = ?end.reason, tasks = end.tasks, epoch,
-                        "a worker's session ended");
+                    log::session_ended(&end, epoch);
                     let reason = match end.reason {
                         EndReason::Closed => "closed",
                         EndReason::Expired => "expired",
@@ -321,8 +328,9 @@ impl<'a> Coordinator<'a> {
                 Request::Commands { commands, answer } => self.commands(commands, answer, &lookups),
                 Request::OpenSession { open, events, answer } => {
                     let session = open.session;
-                    let result = self.machine.apply(Command::OpenSession(open));
+                    let result = self.machine.apply(Command::OpenSession(open.clone()));
                     if result.is_ok() {
+                        log::session_opened(session, &open, self.fence.epoch.0);
                         self.shared.metrics.session_opened();
                         tell_workers(self.workers, ToWorkers::Attach(session, events)).await;
                     }

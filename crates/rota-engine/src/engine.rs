@@ -65,13 +65,12 @@ impl Engine {
     /// before it leads wait, up to the call's timeout.
     #[must_use]
     pub fn start(store: Arc<dyn Store>, options: EngineOptions, stop: CancellationToken) -> Self {
-        let metrics = options.metrics.clone();
         let shared = Arc::new(Shared::new(Clock::start(), &options, store.leader()));
         let (sender, inbox) = mpsc::channel(INBOX);
         let (workers, down) = mpsc::channel(dispatch::QUEUED_MAX);
         let stopped = TaskTracker::new();
         stopped.spawn(dispatch::run(store.clone(), down));
-        stopped.spawn(observe::follow_leaders(store.leader(), metrics, stop.clone()));
+        stopped.spawn(observe::follow_leaders(shared.clone(), stop.clone()));
         stopped.spawn(lookout::run(store.clone(), shared.clone(), stop.clone()));
         stopped.spawn(retention::run(store.clone(), shared.clone(), sender.clone(), stop.clone()));
         let leader = Leader {

@@ -41,7 +41,7 @@ struct Line {
 #[derive(Default)]
 pub(crate) struct Landing {
     rows: Vec<(Place, Row)>,
-    events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
 }
 
 impl Ledger {

@@ -25,6 +25,7 @@ mod layout;
 mod ledger;
 mod list;
 mod load;
+mod log;
 mod lookout;
 mod lookup;
 mod observe;

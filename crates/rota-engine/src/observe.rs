@@ -8,16 +8,13 @@ use std::{
 
 use rota_core::{Machine, Millis, SessionState, Survey, WallTime};
 use rota_metrics::{NodeMetrics, OTHER, Snapshot, catalogue as all};
-use rota_store::Seat;
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::Role,
     engine::{Engine, INBOX},
+    shared::Shared,
 };
 
 /// An answer is not waited for longer than this: metrics are needed most when things are bad.
@@ -110,19 +107,28 @@ struct QueueSum {
     unserved: u64,
     oldest: Option<WallTime>,
     paused: bool,
+    /// Something waits that is not held up by a pause.
+    waits: bool,
 }
 
 fn observe_queues(snapshot: &mut Snapshot, metrics: &NodeMetrics, survey: &Survey, now: WallTime) {
     let mut sums: HashMap<Arc<str>, QueueSum> = HashMap::new();
     for queue in &survey.queues {
         let counts = &queue.counts;
-        let sum = sums.entry(metrics.queues().fold(&counts.name)).or_default();
+        let name = metrics.queues().fold(&counts.name);
+        let alone = *name != *OTHER;
+        let sum = sums.entry(name).or_default();
         sum.scheduled += counts.scheduled;
         sum.pending += counts.pending;
         sum.leased += counts.leased;
-        sum.unserved += queue.unserved;
-        sum.oldest = [sum.oldest, counts.oldest_pending].into_iter().flatten().min();
+        // Alerts pass over queues that somebody paused. Among those that share a name, one that is paused
+        // must not silence them for the others: it is left out of what they look at.
+        if alone || !counts.paused {
+            sum.unserved += queue.unserved;
+            sum.oldest = [sum.oldest, counts.oldest_pending].into_iter().flatten().min();
+        }
         sum.paused |= counts.paused;
+        sum.waits |= !counts.paused && counts.pending > 0;
     }
     for (queue, sum) in sums {
         for (state, count) in
@@ -133,7 +139,7 @@ fn observe_queues(snapshot: &mut Snapshot, metrics: &NodeMetrics, survey: &Surve
         snapshot.set(&all::TASKS_UNSERVED, [queue.clone()], number(sum.unserved));
         let age = sum.oldest.map_or(0.0, |oldest| now.since(oldest).as_duration().as_secs_f64());
         snapshot.set(&all::OLDEST_PENDING, [queue.clone()], age);
-        snapshot.set(&all::QUEUE_PAUSED, [queue], flag(sum.paused));
+        snapshot.set(&all::QUEUE_PAUSED, [queue], flag(sum.paused && !sum.waits));
     }
 }
 
@@ -173,16 +179,12 @@ fn observe_sessions(snapshot: &mut Snapshot, metrics: &NodeMetrics, survey: &Sur
 }
 
 /// Counts leaders as they come and go, until `stop` is cancelled.
-pub(crate) async fn follow_leaders(
-    mut leader: watch::Receiver<Option<Seat>>,
-    metrics: NodeMetrics,
-    stop: CancellationToken,
-) {
+pub(crate) async fn follow_leaders(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut changes = shared.standing_changes();
     loop {
-        let epoch = leader.borrow_and_update().as_ref().map(|seat| seat.epoch.0);
-        metrics.leader_seen(epoch);
+        shared.metrics.leader_seen(shared.known_leader().map(|seat| seat.epoch.0));
         tokio::select! {
-            changed = leader.changed() => if changed.is_err() {
+            more = changes.changed() => if !more {
                 return;
             },
             () = stop.cancelled() => return,

@@ -57,12 +57,30 @@ pub(crate) struct Shared {
     stalled_after: Duration,
     store_problem: Mutex<Option<StoreProblem>>,
     /// What is wrong with the store as far as looking at it tells.
-    seen_problem: Mutex<Option<String>>,
+    seen_problem: watch::Sender<Option<String>>,
     /// Why the store should get no new work, though it still takes commits.
     pressure: Mutex<Option<String>>,
     pulse: AtomicI64,
     waiting: AtomicUsize,
     waiters: Mutex<FxHashMap<TaskId, Vec<oneshot::Sender<()>>>>,
+}
+
+/// See [`Shared::standing_changes`].
+pub(crate) struct StandingChanges {
+    phase: watch::Receiver<Phase>,
+    leader: watch::Receiver<Option<Seat>>,
+    seen_problem: watch::Receiver<Option<String>>,
+}
+
+impl StandingChanges {
+    /// Resolves at the next change; false where there will be none any more. Cancel safe.
+    pub(crate) async fn changed(&mut self) -> bool {
+        tokio::select! {
+            changed = self.phase.changed() => changed.is_ok(),
+            changed = self.leader.changed() => changed.is_ok(),
+            changed = self.seen_problem.changed() => changed.is_ok(),
+        }
+    }
 }
 
 /// Why commits do not get through.
@@ -106,7 +124,7 @@ impl Shared {
             metrics: options.metrics.clone(),
             stalled_after: options.stalled_after,
             store_problem: Mutex::new(None),
-            seen_problem: Mutex::new(None),
+            seen_problem: watch::Sender::default(),
             pressure: Mutex::new(None),
             pulse: AtomicI64::new(0),
             waiting: AtomicUsize::new(0),
@@ -123,7 +141,11 @@ impl Shared {
     }
 
     pub(crate) fn set_seen_problem(&self, problem: Option<String>) {
-        *unpoisoned(&self.seen_problem) = problem;
+        self.seen_problem.send_if_modified(|seen| {
+            let changed = *seen != problem;
+            *seen = problem;
+            changed
+        });
     }
 
     pub(crate) fn set_pressure(&self, pressure: Option<String>) {
@@ -138,6 +160,26 @@ impl Shared {
         match &*self.leader.borrow() {
             Some(seat) if seat.member.name != self.node => Role::Follower(seat.clone()),
             _ => Role::Unknown,
+        }
+    }
+
+    /// Who leads, if that is certain enough to be said: this node does, or another was seen to and the
+    /// store answers. Without its answers the seat that was seen last says where to try, no more.
+    pub(crate) fn known_leader(&self) -> Option<Seat> {
+        let seat = self.leader.borrow().clone();
+        match self.role() {
+            Role::Leader => seat.filter(|seat| seat.member.name == self.node),
+            Role::Follower(seat) => Some(seat).filter(|_| self.seen_problem.borrow().is_none()),
+            Role::Unknown => None,
+        }
+    }
+
+    /// Tells when [`Shared::known_leader`] may have changed.
+    pub(crate) fn standing_changes(&self) -> StandingChanges {
+        StandingChanges {
+            phase: self.phase.subscribe(),
+            leader: self.leader.clone(),
+            seen_problem: self.seen_problem.subscribe(),
         }
     }
 
@@ -216,7 +258,10 @@ impl Shared {
         let phase = self.phase.borrow().clone();
         let follows = matches!(self.role(), Role::Follower(_));
         let leader = match &phase {
-            Phase::Campaigning if follows => None,
+            Phase::Campaigning if self.known_leader().is_some() => None,
+            Phase::Campaigning if follows => {
+                Some("whether the leader still leads is not known without the store".to_owned())
+            }
             Phase::Campaigning => Some("no node leads".to_owned()),
             Phase::Stopped(None) => Some("the engine has stopped".to_owned()),
             Phase::Stopped(Some(reason)) => Some(format!("the engine has stopped: {reason}")),
@@ -231,15 +276,15 @@ impl Shared {
             _ => None,
         };
         let store = self.store_problem().map(|problem| problem.message().to_owned());
-        let store = store.or_else(|| unpoisoned(&self.seen_problem).clone());
+        let store = store.or_else(|| self.seen_problem.borrow().clone());
         let silent = self.pulse_age();
         // Loading takes as long as it takes, and has a check of its own.
         let at_work = matches!(phase, Phase::Campaigning | Phase::Leading);
-        let stalled = at_work && silent > self.stalled_after;
+        // Who waits for a store that is away or full goes on when it is back; a restart would not bring
+        // it. One trouble is told once.
+        let stalled = at_work && silent > self.stalled_after && store.is_none();
         let engine = stalled.then(|| format!("the engine has done nothing for {silent:?}"));
-        // Who waits for a store that is away goes on when it is back; a restart would not bring it.
-        let hopeless = silent > self.stalled_after * STUCK_AFTER && store.is_none();
-        let stuck = engine.clone().filter(|_| hopeless);
+        let stuck = engine.clone().filter(|_| silent > self.stalled_after * STUCK_AFTER);
         Health {
             stuck,
             checks: vec![

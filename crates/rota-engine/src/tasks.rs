@@ -8,7 +8,6 @@ use rota_core::{
     WallTime,
 };
 use rota_store::{KeyRange, StoreError};
-use tracing::debug;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
@@ -38,12 +37,7 @@ impl Engine {
             .into_iter()
             .map(|task| Submission { fingerprint: fingerprint(&task), task })
             .collect();
-        let results = self.ask(|answer| Request::Submit { tasks, answer }).await?;
-        for submitted in results.iter().flatten() {
-            let Submitted { task, shown_id, created, .. } = submitted;
-            debug!(%task, shown_id, created, "submitted");
-        }
-        Ok(results)
+        self.ask(|answer| Request::Submit { tasks, answer }).await
     }
 
     /// One task with its payload. `None`: unknown.

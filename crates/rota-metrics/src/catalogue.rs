@@ -129,7 +129,7 @@ catalogue! {
     OLDEST_PENDING: Gauge, Leader, "rota_queue_oldest_pending_age_seconds", &["queue"],
         "Since when the pending task that is due longest has been due; 0 where none is";
     QUEUE_PAUSED: Gauge, Leader, "rota_queue_paused", &["queue"],
-        "1 while the queue is paused";
+        "1 while the queue is paused; of queues that share a name, while all in which tasks wait are";
     SCHEDULE_TO_START: Histogram(Buckets::Task), Node, "rota_task_schedule_to_start_seconds",
         &["queue"],
         "From when a task was due to when it was given to a worker, without attempts that came \
@@ -163,13 +163,13 @@ catalogue! {
     LEADER: Gauge, Node, "rota_leader", NONE,
         "1 on the node that leads";
     LEADER_KNOWN: Gauge, Node, "rota_leader_known", NONE,
-        "1 while this node leads or knows who does";
+        "1 while this node leads or, by the word of the store, another does";
     LEADER_EPOCH: Gauge, Node, "rota_leader_epoch", NONE,
         "The number of the newest leadership that this node knows of; grows with every leader";
     LEADER_CHANGES: Counter, Node, "rota_leader_changes_total", NONE,
         "Changes of leader that this node saw, after the first leader";
     LEADERLESS: Counter, Node, "rota_leaderless_seconds_total", NONE,
-        "Time during which this node knew of no leader";
+        "Time during which this node knew of no leader; one that died counts as one until its lease is over";
     READY: Gauge, Node, "rota_ready", &["check"],
         "1 for each check of /readyz that holds: store, leader, backlog, engine";
     ENGINE_PULSE_AGE: Gauge, Leader, "rota_engine_pulse_age_seconds", NONE,

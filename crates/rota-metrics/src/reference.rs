@@ -16,7 +16,8 @@ How to scrape, alert on and draw them is in [`deploy/prometheus`](../../deploy/p
 
 - **Totals of tasks are exact.** They are written to the store in the same batch as the tasks, so no
   crash and no change of leader loses or repeats one. The leader alone shows them: take `max` over nodes
-  (`max by (queue, kind) (rota_tasks_completed_total)`) for the total, and `sum` of `rate()` for the speed.
+  (`max by (queue, kind) (rota_tasks_completed_total)`) for the total, and `rate` of that, recorded, for the
+  speed. A sum of rates would count twice what happened while another node led.
 - **Labels are bounded.** The first `metrics_names` queues and kinds (200) stand for themselves, all
   others are `other`; so are workers beyond as many.
 - Everything else counts since its process began.

@@ -398,10 +398,12 @@ pub enum StopReason {
 }
 
 /// The end of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionEnd {
     /// Which.
     pub session: SessionId,
+    /// Whose.
+    pub worker: Name,
     /// Why.
     pub reason: EndReason,
     /// Tasks that were taken from it.

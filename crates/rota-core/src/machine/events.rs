@@ -63,6 +63,8 @@ pub enum Happened {
         reason: FailureReason,
         /// As in `Completed`. `None` where the worker was lost.
         ran: Option<Millis>,
+        /// The last attempt's number.
+        attempt: u32,
     },
     /// It was cancelled.
     Cancelled,
@@ -104,7 +106,8 @@ impl Machine {
             _ => {
                 let reason = reason.unwrap_or(FailureReason::Error);
                 let lost = reason == FailureReason::WorkerLost;
-                Happened::Failed { reason, ran: ran.filter(|_| !lost) }
+                let attempt = self.live.at(index).attempt;
+                Happened::Failed { reason, ran: ran.filter(|_| !lost), attempt }
             }
         };
         self.note(index, what);

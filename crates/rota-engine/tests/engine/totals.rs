@@ -384,6 +384,30 @@ async fn ten_thousand_queues_and_kinds_make_few_labels_and_one_true_sum() {
 }
 
 #[tokio::test]
+async fn a_paused_queue_does_not_hide_others_that_share_its_name() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = EngineOptions { metrics: NodeMetrics::new("", 1), ..EngineOptions::default() };
+    let node = Node::start_with(&directory.path().join("data"), options);
+    for queue in ["named", "paused", "paused", "waits"] {
+        node.submit(NewTask { queue: name(queue), ..task("k") }).await;
+    }
+    for (queue, unserved, paused) in [("paused", 1, 0), ("waits", 0, 1)] {
+        node.engine.set_paused(&name(queue), true).await.expect("an answer");
+        let shown = node.engine.metrics().show(node.engine.observe().await, Format::Text);
+        let shown = String::from_utf8(shown.body).expect("text");
+        for line in [
+            "rota_tasks{queue=\"other\",state=\"pending\"} 3".to_owned(),
+            format!("rota_tasks_unserved{{queue=\"other\"}} {unserved}"),
+            format!("rota_queue_paused{{queue=\"other\"}} {paused}"),
+        ] {
+            let found = shown.lines().any(|found| found.trim_end_matches(".0") == line);
+            assert!(found, "{line} is not in\n{shown}");
+        }
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn waits_and_executions_are_measured_once_for_each_task_that_was_not_lost() {
     let directory = tempfile::tempdir().expect("a directory");
     let node = Node::start(&directory.path().join("data"));

@@ -130,8 +130,23 @@ fn coming_back_may_change_what_is_served() {
 }
 
 #[test]
+fn time_in_which_nobody_could_be_heard_does_not_count() {
+    let (mut world, session, leases) = with_tasks(1);
+    world.pass(Millis(3_600_000));
+    world.machine.excuse(Millis(3_600_000));
+    world.settle();
+    assert!(world.machine.session(session).is_some());
+    world.report(leases[0], ended(completed())).unwrap();
+    world.after(9_999);
+    assert!(world.machine.session(session).is_some());
+    world.after(1);
+    assert!(world.machine.session(session).is_none());
+}
+
+#[test]
 fn a_silent_worker_loses_its_tasks() {
     let (mut world, session, leases) = with_tasks(2);
+    let worker = world.workers[&session].name.clone();
     world.report(leases[0], Report::Started { at: world.now.wall }).unwrap();
     for _ in 0..5 {
         world.after(9999);
@@ -140,7 +155,7 @@ fn a_silent_worker_loses_its_tasks() {
         world.report(leases[0], Report::Progress { message: "on".into() }).unwrap();
     }
     world.after(10_000);
-    let end = SessionEnd { session, reason: EndReason::Expired, tasks: 2 };
+    let end = SessionEnd { session, worker, reason: EndReason::Expired, tasks: 2 };
     assert!(world.effects().contains(&Effect::SessionEnded(end)));
     assert_eq!(world.machine.session(session), None);
     for lease in &leases {
@@ -198,6 +213,7 @@ fn a_draining_worker_is_given_no_more_and_ends_what_it_has() {
 #[test]
 fn a_worker_that_goes_gives_back_what_it_had_not_begun() {
     let (mut world, session, leases) = with_tasks(3);
+    let worker = world.workers[&session].name.clone();
     world.report(leases[0], Report::Started { at: world.now.wall }).unwrap();
     world.cancel(leases[2].task).unwrap();
     world.apply(Command::CloseSession { session }).unwrap();
@@ -209,7 +225,7 @@ fn a_worker_that_goes_gives_back_what_it_had_not_begun() {
     assert_eq!(state(leases[0].task), (Status::Pending, 1, 1));
     assert_eq!(state(leases[1].task), (Status::Pending, 0, 0));
     assert_eq!(world.status(leases[2].task), Some(Status::Cancelled));
-    let end = SessionEnd { session, reason: EndReason::Closed, tasks: 3 };
+    let end = SessionEnd { session, worker, reason: EndReason::Closed, tasks: 3 };
     assert!(world.effects().contains(&Effect::SessionEnded(end)));
 }
 
