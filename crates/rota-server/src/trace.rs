@@ -44,13 +44,14 @@ impl Services {
         let submitted = self.engine.submit(tasks).await.map_err(Failure::from);
         if let Some(mut span) = span {
             match &submitted {
-                Err(failure) => span.fail(&failure.detail),
+                Err(failure) => span.fail(failure.reason.dress().0, &failure.detail),
                 Ok(results) => {
                     if let [Ok(one)] = results.as_slice() {
                         span.note("rota.task.id", &one.shown_id);
+                        span.note("messaging.message.id", &one.shown_id);
                     }
                     if let Some(refusal) = results.iter().find_map(|result| result.as_ref().err()) {
-                        span.fail(&refusal.to_string());
+                        span.fail("refused", &refusal.to_string());
                     }
                 }
             }
@@ -63,8 +64,7 @@ impl Services {
 fn describe(span: &mut Span, tasks: &[NewTask]) {
     span.note_number("rota.tasks", tasks.len() as u64);
     if let Some(first) = tasks.first() {
-        span.note("rota.queue", &first.queue);
-        span.note("rota.kind", &first.kind);
+        span.note_task(None, &first.queue, &first.kind);
     }
 }
 
@@ -72,12 +72,10 @@ fn describe(span: &mut Span, tasks: &[NewTask]) {
 pub(crate) fn waited(tracer: &Tracer, task: &Dispatched) {
     let Some(trace) = task.spec.trace.as_deref().filter(|_| tracer.is_on()) else { return };
     let Some(above) = TraceContext::parse(&trace.parent, &trace.state) else { return };
-    let Some(mut span) = tracer.start("wait", Role::Internal, Some(&above), date(task.run_at))
-    else {
-        return;
-    };
-    span.note("rota.task.id", &task.spec.shown_id());
-    span.note("rota.queue", &task.spec.queue);
+    // What was to run before it was created waits since then.
+    let since = date(task.run_at.max(task.spec.created_at));
+    let Some(mut span) = tracer.start("wait", Role::Internal, Some(&above), since) else { return };
+    span.note_task(Some(&task.spec.shown_id()), &task.spec.queue, &task.spec.kind);
     span.note_number("rota.attempt", task.attempt.into());
     span.end();
 }

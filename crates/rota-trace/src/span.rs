@@ -65,7 +65,15 @@ impl Tracer {
             None => Context::new(),
         };
         let builder = SpanBuilder::from_name(name).with_kind(kind).with_start_time(at);
-        let span = tracer.build_with_context(builder, &above);
+        let mut span = tracer.build_with_context(builder, &above);
+        let operation = match role {
+            Role::Submit => Some("send"),
+            Role::Internal => None,
+            Role::Attempt => Some("process"),
+        };
+        if let Some(operation) = operation {
+            span.set_attribute(KeyValue::new("messaging.operation.type", operation));
+        }
         span.is_recording().then(|| Span(span))
     }
 }
@@ -86,6 +94,19 @@ impl Span {
         TraceContext::of(self.0.span_context())
     }
 
+    /// Says which task it is about, in Rota's words and in those of OpenTelemetry's conventions for
+    /// messaging. A span about several tasks has no id.
+    pub fn note_task(&mut self, id: Option<&str>, queue: &str, kind: &str) {
+        self.note("rota.queue", queue);
+        self.note("rota.kind", kind);
+        self.note("messaging.system", "rota");
+        self.note("messaging.destination.name", queue);
+        if let Some(id) = id {
+            self.note("rota.task.id", id);
+            self.note("messaging.message.id", id);
+        }
+    }
+
     /// Says something of it.
     pub fn note(&mut self, key: &'static str, value: &str) {
         self.0.set_attribute(KeyValue::new(key, value.to_owned()));
@@ -96,8 +117,9 @@ impl Span {
         self.0.set_attribute(KeyValue::new(key, i64::try_from(value).unwrap_or(i64::MAX)));
     }
 
-    /// Says that it went wrong.
-    pub fn fail(&mut self, reason: &str) {
+    /// Says that it went wrong: the sort of error, and what of it people can read.
+    pub fn fail(&mut self, sort: &'static str, reason: &str) {
+        self.note("error.type", sort);
         self.0.set_status(Status::error(reason.to_owned()));
     }
 
@@ -133,7 +155,7 @@ mod tests {
             .start("wait", Role::Internal, Some(&parent), SystemTime::now())
             .expect("sampled");
         span.note("rota.queue", "q");
-        span.fail("why");
+        span.fail("sort", "why");
         let context = span.context();
         span.end();
         let [written] = &exporter.get_finished_spans().expect("spans")[..] else {

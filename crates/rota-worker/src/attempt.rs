@@ -83,11 +83,12 @@ impl Drop for SayAnyhow<'_> {
 /// One line of the log on how it went.
 fn note(context: &TaskContext, outcome: &Outcome) {
     let (task, queue, attempt) = (context.task_id(), context.queue(), context.attempt());
+    let kind = context.kind();
     match outcome {
-        Ok(_) => debug!(task, queue, attempt, "done"),
+        Ok(_) => debug!(task, queue, kind, attempt, "done"),
         Err(error) => {
             let (error, stopped) = (&error.message, context.stop_reason().map(debug));
-            info!(task, queue, attempt, stopped, error, "an attempt did not succeed");
+            info!(task, queue, kind, attempt, stopped, error, "an attempt did not succeed");
         }
     }
 }
@@ -106,9 +107,7 @@ pub(crate) fn span(
     else {
         return (Some(parent), None);
     };
-    span.note("rota.task.id", &task.shown_id);
-    span.note("rota.queue", &task.queue);
-    span.note("rota.kind", &task.kind);
+    span.note_task(Some(&task.shown_id), &task.queue, &task.kind);
     span.note("rota.worker", worker);
     span.note_number("rota.attempt", task.attempt.into());
     (Some(span.context()), Some(span))
@@ -118,8 +117,17 @@ fn end(mut span: Span, outcome: &Outcome, stopped: Option<StopReason>) {
     if let Some(reason) = stopped {
         span.note("rota.stopped", &format!("{reason:?}"));
     }
-    if let Err(error) = outcome {
-        span.fail(&error.message);
+    match (outcome, stopped) {
+        // Neither is a mistake of the handler's, nor of anybody's.
+        (Ok(_), _) | (Err(_), Some(StopReason::Cancelled | StopReason::Draining)) => {}
+        (Err(_), Some(StopReason::Timeout)) => {
+            span.fail("timeout", "it took longer than its timeout")
+        }
+        (Err(_), Some(StopReason::LeaseLost)) => span.fail("lease_lost", "its lease was lost"),
+        (Err(error), None) => {
+            let sort = if error.again == Again::Never { "permanent" } else { "error" };
+            span.fail(sort, &error.message);
+        }
     }
     span.end();
 }

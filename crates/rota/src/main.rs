@@ -148,8 +148,12 @@ fn leaf(matches: &clap::ArgMatches) -> &clap::ArgMatches {
 }
 
 fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
-    let file = config::find_file(cli.common.config.as_deref())?;
-    let settings = Settings::resolve(leaf, |name| std::env::var(name).ok(), &file);
+    let (named, leaf) = (cli.common.config.clone(), leaf.clone());
+    let read = move || {
+        let file = config::find_file(named.as_deref())?;
+        Ok(Settings::resolve(&leaf, |name| std::env::var(name).ok(), &file))
+    };
+    let settings = read()?;
     let format = cli.common.output;
     if matches!(cli.verb, Verb::Server | Verb::Bench(_)) {
         without_huge_pages();
@@ -157,9 +161,9 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.verb {
-            Verb::Dev => serve::dev(&settings, log::start(&settings)?).await,
-            Verb::Server => serve::server(&settings, log::start(&settings)?).await,
-            Verb::Worker => serve::run_worker(&settings, log::start(&settings)?).await,
+            Verb::Dev => serve::dev(&settings, log::start(&settings, read)?).await,
+            Verb::Server => serve::server(&settings, log::start(&settings, read)?).await,
+            Verb::Worker => serve::run_worker(&settings, log::start(&settings, read)?).await,
             Verb::Task(verb) => manage::task::run(verb, &serve::client(&settings)?, format).await,
             Verb::Queue(verb) => manage::queue::run(verb, &serve::client(&settings)?, format).await,
             Verb::Workers(verb) => {

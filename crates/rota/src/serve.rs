@@ -62,7 +62,7 @@ impl Node {
     async fn start(settings: &Settings, log: Log) -> Result<Self, Failure> {
         let name = node_name(settings)?;
         log.write_as("node", &name);
-        let traces = trace::start(settings, &name)?;
+        let traces = trace::start(settings, "rota-node", &name)?;
         let options = ServerOptions {
             log: Some(Arc::new(log)),
             tracer: traces.tracer(),
@@ -271,7 +271,7 @@ pub(crate) async fn run_worker(settings: &Settings, log: Log) -> Result<(), Fail
     fastrand::shuffle(&mut addresses);
     let worker = worker(settings, client_of(settings, addresses)?)?;
     log.write_as("worker", worker.name());
-    let traces = trace::start(settings, worker.name())?;
+    let traces = trace::start(settings, "rota-worker", worker.name())?;
     info!("worker");
     drain_with(&signals, worker.drain());
     let ended = worker.traced(traces.tracer()).run().await;

@@ -2,7 +2,7 @@
 //!
 //! The standard variables of OpenTelemetry are heeded: `OTEL_EXPORTER_OTLP_ENDPOINT` and its kin for
 //! where and how, `OTEL_TRACES_SAMPLER` for how many, `OTEL_SERVICE_NAME` and
-//! `OTEL_RESOURCE_ATTRIBUTES` for who, `OTEL_SDK_DISABLED` for not at all.
+//! `OTEL_RESOURCE_ATTRIBUTES` for who, `OTEL_SDK_DISABLED` and `OTEL_TRACES_EXPORTER` for not at all.
 
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use tracing::{info, warn};
 
 use crate::{config::Settings, exit::Failure};
 
+const PLAIN: &str = "http://";
+
 /// What is still to be sent gets so long when the process ends.
 const LAST_SPANS: Duration = Duration::from_secs(5);
 
@@ -22,17 +24,33 @@ pub(crate) struct Traces {
     provider: Option<SdkTracerProvider>,
 }
 
-/// Begins to send spans, as a node or worker of that name, if the settings or the environment name
+/// Begins to send spans, as that service (`rota-node`, `rota-worker`) and as a node or worker of that
+/// name, if the settings or the environment name
 /// a collector. Connects with the first spans; within a tokio runtime.
 ///
 /// # Errors
 /// When the address is not one.
-pub(crate) fn start(settings: &Settings, name: &str) -> Result<Traces, Failure> {
+pub(crate) fn start(
+    settings: &Settings,
+    service: &'static str,
+    name: &str,
+) -> Result<Traces, Failure> {
     let set = |variable: &str| std::env::var(variable).ok().filter(|value| !value.is_empty());
     let configured = Some(settings.text("otlp_endpoint")).filter(|endpoint| !endpoint.is_empty());
     let standard =
         set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or_else(|| set("OTEL_EXPORTER_OTLP_ENDPOINT"));
-    let disabled = set("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let disabled = set("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        || set("OTEL_TRACES_EXPORTER").is_some_and(|value| value != "otlp");
+    // What the surroundings say is meant for all programs alike: one that cannot follow it runs on.
+    let standard = standard.filter(|endpoint| {
+        let protocol = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
+        let protocol = protocol.into_iter().find_map(set).unwrap_or_else(|| "grpc".to_owned());
+        let usable = protocol == "grpc" && endpoint.starts_with(PLAIN);
+        if !usable && configured.is_none() && !disabled {
+            warn!(endpoint, protocol, "no traces are sent: only grpc to http://… is spoken");
+        }
+        usable
+    });
     let Some(endpoint) = configured.map(str::to_owned).or(standard).filter(|_| !disabled) else {
         return Ok(Traces { provider: None });
     };
@@ -40,7 +58,7 @@ pub(crate) fn start(settings: &Settings, name: &str) -> Result<Traces, Failure> 
         Failure::usage(format!("otlp_endpoint = {endpoint:?}: {error}"))
             .hint("name a collector's gRPC port, such as http://127.0.0.1:4317")
     };
-    if !endpoint.starts_with("http://") {
+    if !endpoint.starts_with(PLAIN) {
         return Err(wrong(&"it must begin with http://"));
     }
     let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint.clone()).build();
@@ -50,7 +68,7 @@ pub(crate) fn start(settings: &Settings, name: &str) -> Result<Traces, Failure> 
         KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
     ]);
     if set("OTEL_SERVICE_NAME").is_none() {
-        resource = resource.with_service_name("rota");
+        resource = resource.with_service_name(service);
     }
     let provider = SdkTracerProvider::builder()
         .with_batch_exporter(exporter)

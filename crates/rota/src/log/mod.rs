@@ -12,6 +12,8 @@ use std::{
 };
 
 use rota_server::{LogControl, WrongFilter};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
 use tracing_subscriber::{
     EnvFilter, Registry, layer::SubscriberExt, reload, util::SubscriberInitExt,
 };
@@ -46,11 +48,15 @@ impl fmt::Debug for Log {
     }
 }
 
-/// Starts logging. Once in the life of a process.
+/// Starts logging, within a tokio runtime. Once in the life of a process. At SIGHUP, `read` tells the
+/// filter anew.
 ///
 /// # Errors
-/// When the filter or format is not one.
-pub(crate) fn start(settings: &Settings) -> Result<Log, Failure> {
+/// When the filter or format is not one, or the signal cannot be listened to.
+pub(crate) fn start(
+    settings: &Settings,
+    read: impl Fn() -> Result<Settings, Failure> + Send + 'static,
+) -> Result<Log, Failure> {
     let text = settings.text("log").to_owned();
     let filter = parse(&text).map_err(|error| Failure::usage(format!("log: {error}")))?;
     let terminal = std::io::stderr().is_terminal();
@@ -67,7 +73,9 @@ pub(crate) fn start(settings: &Settings) -> Result<Log, Failure> {
         .event_format(Line::new(shape, writer.clone()))
         .with_writer(std::io::stderr);
     tracing_subscriber::registry().with(filter).with(lines).init();
-    Ok(Log { inner: Arc::new(Inner { filter: handle, text: Mutex::new(text), writer }) })
+    let log = Log { inner: Arc::new(Inner { filter: handle, text: Mutex::new(text), writer }) };
+    log.follow(read)?;
+    Ok(log)
 }
 
 fn parse(text: &str) -> Result<EnvFilter, WrongFilter> {
@@ -75,6 +83,28 @@ fn parse(text: &str) -> Result<EnvFilter, WrongFilter> {
 }
 
 impl Log {
+    /// Puts the filter that `read` finds in force whenever the process is sent SIGHUP.
+    fn follow(
+        &self,
+        read: impl Fn() -> Result<Settings, Failure> + Send + 'static,
+    ) -> Result<(), Failure> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let log = self.clone();
+        // Ends with the process.
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                let put = |settings: Settings| {
+                    log.set_filter(settings.text("log")).map_err(|error| Failure::usage(error.0))
+                };
+                match read().and_then(put) {
+                    Ok(()) => info!(filter = log.filter(), "the log's filter was read anew"),
+                    Err(error) => warn!(%error, "the log's filter stays as it was"),
+                }
+            }
+        });
+        Ok(())
+    }
+
     /// Says who writes, from here on. The first one stands.
     pub(crate) fn write_as(&self, role: &'static str, name: &str) {
         let _ = self.inner.writer.set(Writer { role, name: name.to_owned() });
