@@ -320,8 +320,8 @@ pub struct LeasedTasks {
 pub struct Health {
     /// The checks that readiness needs, each by name.
     pub checks: Vec<Check>,
-    /// Why only a restart could help: the engine's loop has given no sign of life for so long that it
-    /// will not go on by itself, though the store is well. `None` while there is hope.
+    /// Why only a restart could help: the engine ended by itself, or its loop has given no sign of life
+    /// for so long that it will not go on, though the store is well. `None` while there is hope.
     pub stuck: Option<String>,
 }
 

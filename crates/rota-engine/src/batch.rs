@@ -159,8 +159,8 @@ impl Portion {
         let count = self.batch.mutations.len() + other.batch.mutations.len() + entries + totals;
         let retain_bytes = entries * RETAIN_ENTRY_BYTES + tasks * RETAIN_TASK_BYTES;
         let bytes = self.bytes + other.bytes + retain_bytes + totals * TOTAL_BYTES;
-        let fit = count <= limits.mutations_max && bytes <= limits.bytes_max;
-        fit || (self.batch.mutations.is_empty() && !other.batch.mutations.is_empty())
+        limits.take(count, bytes)
+            || (self.batch.mutations.is_empty() && !other.batch.mutations.is_empty())
     }
 
     fn join(&mut self, other: Self) {

@@ -73,6 +73,12 @@ struct Outcome {
     counted: Landing,
 }
 
+impl Outcome {
+    fn is_empty(&self) -> bool {
+        self.effects.is_empty() && self.releases.is_empty()
+    }
+}
+
 /// The single writer of task state, for as long as its leadership lasts.
 pub(crate) struct Coordinator<'a> {
     pub(crate) store: Arc<dyn Store>,
@@ -167,7 +173,13 @@ impl<'a> Coordinator<'a> {
                 && self.step.bytes < STEP_BYTES_MAX;
             let (mut landed, mut due) = (None, false);
             tokio::select! {
+                biased;
+                () = leadership.lost() => return End::Deposed,
                 result = land(&mut in_flight), if in_flight.is_some() => landed = Some(result),
+                () = stop.cancelled(), if stopping.is_none() => {
+                    stopping = Some(Instant::now() + LAST_COMMIT_WAIT);
+                }
+                () = at(stopping) => return End::Stopped,
                 count = inbox.recv_many(&mut taken, TAKEN_MAX), if room => {
                     if count == 0 {
                         return End::Stopped;
@@ -175,11 +187,6 @@ impl<'a> Coordinator<'a> {
                     self.take(&mut taken, leadership).await;
                 }
                 () = tokio::time::sleep(self.until_seal()), if in_flight.is_none() => due = true,
-                () = leadership.lost() => return End::Deposed,
-                () = stop.cancelled(), if stopping.is_none() => {
-                    stopping = Some(Instant::now() + LAST_COMMIT_WAIT);
-                }
-                () = at(stopping) => return End::Stopped,
             }
             let finished = match landed {
                 Some(Ok(())) => in_flight.take().map(|done| done.outcome),
@@ -195,6 +202,10 @@ impl<'a> Coordinator<'a> {
                 in_flight = flight;
                 if let Some(finished) = finished {
                     self.release(finished).await;
+                }
+                // No commit vouches for this. A process that was stopped may believe that it leads.
+                if !outcome.is_empty() && !leadership.is_held() {
+                    return End::Deposed;
                 }
                 self.release(outcome).await;
             } else if let Some(finished) = finished {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rota_core::Machine;
-use rota_store::{Leadership, Member, Store, StoreError, StoreStatus};
+use rota_store::{Leadership, Member, Store, StoreError, StoreStatus, VALUE_BYTES_MAX};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
@@ -35,6 +35,8 @@ use crate::{
 pub(crate) const INBOX: usize = 4096;
 /// How long a caller waits for a place in the inbox.
 const INBOX_WAIT: Duration = Duration::from_secs(1);
+/// More records than one step of one task writes, the batch's own among them.
+const TASK_MUTATIONS: usize = 16;
 /// Between two campaigns, when one failed.
 const CAMPAIGN_PAUSE: Duration = Duration::from_secs(1);
 /// Who is elected within this time needs no copy of the backlog.
@@ -97,6 +99,15 @@ impl Engine {
     #[must_use]
     pub fn health(&self) -> Health {
         self.inner.shared.health()
+    }
+
+    /// Bytes that one step of one task may write: its payload with all that comes with it, or its result
+    /// with its output. The store takes no more at once, and a task is never divided.
+    #[must_use]
+    pub fn task_bytes_max(&self) -> usize {
+        let limits = self.inner.store.limits();
+        let rest = TASK_MUTATIONS * limits.mutation_bytes;
+        limits.bytes_max.saturating_sub(rest).min(VALUE_BYTES_MAX)
     }
 
     /// About it. Answers at once.

@@ -284,7 +284,11 @@ impl Shared {
         // it. One trouble is told once.
         let stalled = at_work && silent > self.stalled_after && store.is_none();
         let engine = stalled.then(|| format!("the engine has done nothing for {silent:?}"));
-        let stuck = engine.clone().filter(|_| silent > self.stalled_after * STUCK_AFTER);
+        let stuck = match &phase {
+            // It ended by itself, and nothing in this process begins it again.
+            Phase::Stopped(Some(_)) => leader.clone(),
+            _ => engine.clone().filter(|_| silent > self.stalled_after * STUCK_AFTER),
+        };
         Health {
             stuck,
             checks: vec![

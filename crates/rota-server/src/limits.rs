@@ -76,7 +76,18 @@ impl Default for Limits {
     }
 }
 
+/// What a task's records take beside what has a limit: names, policy, messages of errors.
+const RECORD_BYTES: usize = 32 << 10;
+
 impl Limits {
+    /// Bytes that one step of one task may come to under these limits.
+    pub(crate) fn task_bytes(&self) -> usize {
+        let label = rota_core::Name::LEN_MAX.saturating_add(self.label_value_bytes);
+        let given = self.payload_bytes.saturating_add(self.labels.saturating_mul(label));
+        let made = self.result_bytes.saturating_add(self.output_tail_bytes);
+        given.max(made).saturating_add(RECORD_BYTES)
+    }
+
     /// The limits by name, as `GET /v1/info` shows them.
     #[must_use]
     pub fn named(&self) -> Vec<(&'static str, u64)> {

@@ -37,6 +37,17 @@ pub enum ServeError {
          this is meant"
     )]
     Unprotected(SocketAddr),
+    /// Clients may send more than the store takes.
+    #[error(
+        "a task may come to {wanted} bytes by the limits (payload_bytes and labels, or result_bytes and \
+         output_tail_bytes), and the store takes {taken}"
+    )]
+    LimitsTooLarge {
+        /// By the limits.
+        wanted: usize,
+        /// By the store.
+        taken: usize,
+    },
     /// The parts do not fit together.
     #[error("cannot set up the server: {0}")]
     Setup(String),
@@ -98,6 +109,10 @@ impl Server {
         let open = options.tokens.is_empty() && !options.insecure_no_auth;
         if open && !address.ip().is_loopback() {
             return Err(ServeError::Unprotected(address));
+        }
+        let (wanted, taken) = (options.limits.task_bytes(), engine.task_bytes_max());
+        if wanted > taken {
+            return Err(ServeError::LimitsTooLarge { wanted, taken });
         }
         let refused = |source| ServeError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(refused)?;

@@ -151,7 +151,7 @@ impl Batch {
         Self { seq, mutations: Vec::new() }
     }
 
-    /// Bytes of keys and values together, as [`BatchLimits::bytes_max`] counts them.
+    /// Bytes of keys and values together, as [`BatchLimits::take`] has them.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.mutations.iter().map(Mutation::bytes).sum()
@@ -179,8 +179,19 @@ pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub struct BatchLimits {
     /// The most mutations.
     pub mutations_max: usize,
-    /// The most bytes of keys and values together.
+    /// The most bytes of keys and values together, with `mutation_bytes` more for each mutation.
     pub bytes_max: usize,
+    /// What a mutation takes beside its key and value.
+    pub mutation_bytes: usize,
+}
+
+impl BatchLimits {
+    /// Whether one batch may hold so many mutations with so many [bytes](Batch::bytes).
+    #[must_use]
+    pub fn take(self, mutations: usize, bytes: usize) -> bool {
+        let all = mutations.saturating_mul(self.mutation_bytes).saturating_add(bytes);
+        mutations <= self.mutations_max && all <= self.bytes_max
+    }
 }
 
 /// A half-open range of keys within one space.

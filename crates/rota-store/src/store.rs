@@ -27,7 +27,7 @@ use crate::model::{
 ///    batch of an earlier one lands, ever, however long it was delayed on its way.
 /// 5. **Never guessed.** Where the store cannot know whether a batch landed, it says
 ///    [`CommitError::Ambiguous`]; [`head`](Store::head) then tells. All other errors mean that the
-///    batch did not land and will not land later.
+///    batch did not land and will not land later, but for [`CommitError::Full`].
 /// 6. **Linearizable.** [`get`](Store::get), [`head`](Store::head) and the moment at which
 ///    [`snapshot`](Store::snapshot) is taken see every batch whose commit returned before the call.
 /// 7. **Consistent.** All that one `get` or one [`Snapshot`] returns is of one revision.
@@ -83,6 +83,11 @@ pub trait Store: Send + Sync + 'static {
 pub trait Leadership: Send + Sync {
     /// What batches of this leadership carry.
     fn fence(&self) -> Fence;
+
+    /// Whether this leadership can be relied on at this moment: no other can have begun. Answers at once,
+    /// by the clock where it is a matter of time, so it can be asked before something is said that no
+    /// commit vouches for.
+    fn is_held(&self) -> bool;
 
     /// Resolves when this leadership can no longer be relied on (it expired, it was taken, the
     /// backend closed). Until then it is held.
@@ -170,7 +175,9 @@ pub enum CommitError {
         /// Where the store is.
         head: Head,
     },
-    /// There is no room (disk full, quota). It did not land; the same batch may be tried again.
+    /// There is no room (disk full, quota). The same batch may be tried again, and nothing else before:
+    /// etcd can have taken the very batch by which the quota was passed. Then it lands no second time,
+    /// but is [out of order](Self::OutOfOrder), and the head tells.
     #[error("the store is full: {0}")]
     Full(String),
     /// The batch breaks a limit of the store. It did not land and trying again won't help.

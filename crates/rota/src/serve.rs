@@ -82,6 +82,10 @@ impl Node {
                     ServeError::Unprotected(_) => {
                         "set ROTA_API_TOKENS, or add --insecure-no-auth, or listen on 127.0.0.1"
                     }
+                    ServeError::LimitsTooLarge { .. } => {
+                        "lower these limits; over etcd, or raise --max-request-bytes there and \
+                         --store-request-bytes-max here"
+                    }
                     _ => "choose another address with --listen",
                 };
                 return Err(Failure::failed(error).hint(hint));

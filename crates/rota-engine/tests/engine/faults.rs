@@ -110,6 +110,20 @@ async fn a_deposed_leader_drops_its_memory_and_what_it_had_not_made_durable() {
 }
 
 #[tokio::test]
+async fn nothing_is_said_from_the_memory_of_a_leadership_that_has_lapsed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    let id = node.submit(task("k")).await;
+    let epoch = node.engine.info().epoch;
+    node.store.lapsed.store(true, Ordering::Relaxed);
+    let stale = node.engine.task(&id).await;
+    assert!(matches!(stale, Err(EngineError::LeadershipLost)), "{stale:?}");
+    until(|| node.engine.info().epoch > epoch && node.engine.health().is_ready()).await;
+    assert!(node.engine.task(&id).await.expect("an answer").is_some());
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn what_a_commit_ran_into_is_over_with_the_leadership() {
     let directory = tempfile::tempdir().expect("a directory");
     let node = Node::start(&directory.path().join("data"));

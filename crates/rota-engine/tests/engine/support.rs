@@ -4,7 +4,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -47,6 +47,8 @@ pub(crate) struct MoodyStore {
     /// The most mutations of a batch.
     pub(crate) mutations_max: AtomicUsize,
     mood: watch::Sender<Mood>,
+    /// Leaderships have lapsed, and nobody has noticed yet.
+    pub(crate) lapsed: Arc<AtomicBool>,
     /// Commits that were asked for, and those that were let through.
     pub(crate) entered: AtomicU32,
     pub(crate) commits: AtomicU32,
@@ -60,6 +62,7 @@ impl MoodyStore {
             mutations_max: AtomicUsize::new(inner.limits().mutations_max),
             inner,
             mood: watch::Sender::new(Mood::Well),
+            lapsed: Arc::default(),
             entered: AtomicU32::new(0),
             commits: AtomicU32::new(0),
         })
@@ -67,6 +70,31 @@ impl MoodyStore {
 
     pub(crate) fn set(&self, mood: Mood) {
         self.mood.send_replace(mood);
+    }
+}
+
+/// A leadership that can lapse unnoticed, as that of a process that was stopped does.
+struct MoodyLeadership {
+    inner: Box<dyn Leadership>,
+    lapsed: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Leadership for MoodyLeadership {
+    fn fence(&self) -> Fence {
+        self.inner.fence()
+    }
+
+    fn is_held(&self) -> bool {
+        !self.lapsed.load(Ordering::Relaxed) && self.inner.is_held()
+    }
+
+    async fn lost(&self) {
+        self.inner.lost().await;
+    }
+
+    async fn resign(self: Box<Self>, successor: Option<&str>) {
+        self.inner.resign(successor).await;
     }
 }
 
@@ -116,7 +144,9 @@ impl Store for MoodyStore {
     }
 
     async fn campaign(&self, me: &Member) -> Result<Box<dyn Leadership>, StoreError> {
-        self.inner.campaign(me).await
+        let inner = self.inner.campaign(me).await?;
+        self.lapsed.store(false, Ordering::Relaxed);
+        Ok(Box::new(MoodyLeadership { inner, lapsed: self.lapsed.clone() }))
     }
 
     fn leader(&self) -> watch::Receiver<Option<Seat>> {

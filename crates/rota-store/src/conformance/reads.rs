@@ -255,7 +255,8 @@ pub(super) async fn keys_are_ordered_as_bytes(factory: &dyn StoreFactory) {
 pub(super) async fn pages_of_big_values_end_early_but_never_empty(factory: &dyn StoreFactory) {
     let rig = Rig::new(factory).await;
     // Each alone is larger than some backends let a page be.
-    let size = (rig.store.limits().bytes_max - 100).min(9 << 20);
+    let limits = rig.store.limits();
+    let size = (limits.bytes_max - limits.mutation_bytes - 1).min(9 << 20);
     for key in ["a", "b", "c"] {
         let mut batch = rig.next().await;
         batch.put(LARGE, key, vec![7; size]);

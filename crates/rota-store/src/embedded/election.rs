@@ -186,6 +186,10 @@ impl Leadership for EmbeddedLeadership {
         Fence { epoch: self.held.epoch }
     }
 
+    fn is_held(&self) -> bool {
+        !*self.over.borrow()
+    }
+
     async fn lost(&self) {
         // An error means that the store is gone, and the leadership with it.
         let _ = self.over.clone().wait_for(|over| *over).await;

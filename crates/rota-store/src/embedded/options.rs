@@ -6,7 +6,7 @@ const MIB: u64 = 1024 * 1024;
 
 /// The most that one batch may hold, whatever the options say.
 pub(super) const LIMITS: BatchLimits =
-    BatchLimits { mutations_max: 100_000, bytes_max: 64 * 1024 * 1024 };
+    BatchLimits { mutations_max: 100_000, bytes_max: 64 * 1024 * 1024, mutation_bytes: 0 };
 
 /// Settings of [`crate::EmbeddedStore`]. None of them is part of the data: a directory may be opened
 /// with other settings than it was written with.

@@ -28,7 +28,7 @@ use crate::{
 pub(super) fn watch(shared: &Arc<Shared>, after: Revision) -> Result<ChangeStream, StoreError> {
     shared.check_open()?;
     let watcher = Watcher {
-        link: Link::new("watch", &shared.options),
+        link: Link::new("watch", &shared.options, &shared.members),
         shared: Arc::clone(shared),
         seen: layout::signed(after.0),
         events: None,

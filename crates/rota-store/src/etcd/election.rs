@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 use tokio::{
     sync::{oneshot, watch},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -154,7 +154,16 @@ impl Campaign {
         let mut ignored = 0;
         let mut deferring: Option<(i64, Instant)> = None;
         loop {
-            match seat::take(&self.shared, &self.me, lease.id, ignored).await? {
+            let tried = match seat::take(&self.shared, &self.me, lease.id, ignored).await {
+                // Without room there is no taking the seat, but there is coming again: who gave its
+                // lease up now would get no other.
+                Err(Fault::Full(_)) => {
+                    sleep(self.shared.options.leader_ttl).await;
+                    continue;
+                }
+                tried => tried?,
+            };
+            match tried {
                 Try::Taken(epoch) => return Ok(epoch),
                 Try::Occupied { revision } => {
                     let free =
@@ -264,6 +273,10 @@ pub(super) struct EtcdLeadership {
 impl Leadership for EtcdLeadership {
     fn fence(&self) -> Fence {
         Fence { epoch: self.epoch }
+    }
+
+    fn is_held(&self) -> bool {
+        !*self.is_over.borrow() && Instant::now() < *self.until.borrow()
     }
 
     async fn lost(&self) {

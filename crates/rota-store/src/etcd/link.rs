@@ -1,7 +1,7 @@
 //! A connection to one member of etcd at a time, replaced by one to the next member when it fails.
 //!
 //! Each purpose has a link of its own (commits, reads, the lease, each watch), so that none waits
-//! behind another's data.
+//! behind another's data. All of them leave a member that one of them finds silent (`members`).
 
 use std::{
     future::Future,
@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::OnceCell, time::timeout};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, timeout},
+};
 use tonic::{
     Request, Response, Status,
     metadata::{Ascii, MetadataValue},
@@ -19,6 +22,7 @@ use tonic::{
 
 use super::{
     fault::{self, Fault},
+    members::Members,
     options::{EtcdOptions, EtcdTls, EtcdUser},
     wire::{
         AuthClient, AuthenticateRequest, KvClient, LeaseClient, MaintenanceClient, WatchClient,
@@ -47,6 +51,7 @@ pub(super) struct Used(Arc<Connection>);
 pub(super) struct Link {
     purpose: &'static str,
     options: Arc<EtcdOptions>,
+    members: Arc<Members>,
     /// The time for one attempt, unless a call says otherwise.
     patience: Duration,
     current: Mutex<Arc<Connection>>,
@@ -97,21 +102,27 @@ impl Interceptor for Stamp {
 /// One connection, made when it is first used.
 struct Connection {
     endpoint: usize,
+    since: Instant,
     client: OnceCell<Client>,
 }
 
 impl Connection {
     fn to(endpoint: usize) -> Arc<Self> {
-        Arc::new(Self { endpoint, client: OnceCell::new() })
+        Arc::new(Self { endpoint, since: Instant::now(), client: OnceCell::new() })
     }
 }
 
 impl Link {
     /// A link that connects when it is first used, in the runtime that uses it then.
-    pub(super) fn new(purpose: &'static str, options: &Arc<EtcdOptions>) -> Self {
+    pub(super) fn new(
+        purpose: &'static str,
+        options: &Arc<EtcdOptions>,
+        members: &Arc<Members>,
+    ) -> Self {
         Self {
             purpose,
             options: Arc::clone(options),
+            members: Arc::clone(members),
             patience: options.timeout,
             current: Mutex::new(Connection::to(0)),
         }
@@ -149,7 +160,15 @@ impl Link {
 
     /// Replaces the connection after something went wrong with a stream on it.
     pub(super) fn renew(&self, used: &Used, fault: &Fault) {
+        if matches!(fault, Fault::Silent(_)) {
+            self.members.found_silent(used.0.endpoint);
+        }
         self.replace(&used.0, fault);
+    }
+
+    /// Resolves when the member that a stream is on was found silent by somebody. Cancel safe.
+    pub(super) async fn suspected(&self, used: &Used) {
+        self.members.suspected(used.0.endpoint, used.0.since).await;
     }
 
     /// Makes a request that opens a stream, with that much time for each attempt; also tells on which
@@ -164,12 +183,12 @@ impl Link {
     where
         F: Future<Output = Result<Response<T>, Status>> + Send,
     {
-        let attempts = self.options.endpoints.len().max(2);
+        let attempts = self.members.count().max(2);
         let mut silences = 0;
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let connection = Arc::clone(&self.current());
+            let connection = self.trusted();
             let answer = timeout(patience, async {
                 let client = connection.client.get_or_try_init(|| self.connect(&connection)).await;
                 match client {
@@ -185,8 +204,14 @@ impl Link {
             let fault = match answer {
                 Ok(Ok(answer)) => return Ok((answer, Used(connection))),
                 Ok(Err(fault)) => fault,
-                Err(_) if connection.client.initialized() => Fault::Silent(patience),
-                Err(_) => Fault::Refused(format!("no connection within {patience:?}")),
+                Err(_) => {
+                    self.members.found_silent(connection.endpoint);
+                    if connection.client.initialized() {
+                        Fault::Silent(patience)
+                    } else {
+                        Fault::Refused(format!("no connection within {patience:?}"))
+                    }
+                }
             };
             if !fault.is_passing() {
                 return Err(fault);
@@ -207,9 +232,10 @@ impl Link {
         if !Arc::ptr_eq(&current, failed) {
             return;
         }
-        let members = self.options.endpoints.len();
-        let step = usize::from(!matches!(fault, Fault::Stranger(_)));
-        let endpoint = (failed.endpoint + step) % members;
+        let endpoint = match fault {
+            Fault::Stranger(_) => failed.endpoint,
+            _ => self.members.after(failed.endpoint),
+        };
         *current = Connection::to(endpoint);
         tracing::debug!(
             purpose = self.purpose,
@@ -218,6 +244,15 @@ impl Link {
             reason = fault.reason(),
             "connects to etcd anew"
         );
+    }
+
+    /// The connection to use now: not one to a member that was found silent since it was made.
+    fn trusted(&self) -> Arc<Connection> {
+        let mut current = self.current();
+        if self.members.is_suspect(current.endpoint, current.since) {
+            *current = Connection::to(self.members.after(current.endpoint));
+        }
+        Arc::clone(&current)
     }
 
     async fn connect(&self, connection: &Connection) -> Result<Client, Fault> {

@@ -29,7 +29,7 @@
 //! | [`CommitError::OutOfOrder`] | the head is not the batch before this one | a bug, or two writers in one process |
 //! | [`CommitError::Ambiguous`] | no answer in time, or the connection broke | ask for the head, which makes certain |
 //! | [`CommitError::Unavailable`] | not sent, or refused before etcd did anything | try again |
-//! | [`CommitError::Full`] | etcd's quota is used up | compact, defragment, disarm the alarm; then it goes on by itself |
+//! | [`CommitError::Full`] | etcd's quota is used up; the batch that passed it may have landed | compact, defragment, disarm the alarm; then it goes on by itself |
 //! | [`CommitError::Invalid`] | more operations or bytes than etcd takes | cut batches by [`Store::limits`] |
 //! | [`StoreError::Compacted`] | the revision is older than the history that is kept | take a new snapshot |
 //! | [`StoreError::Timeout`], [`StoreError::Unavailable`] | etcd was not reached | try again |
@@ -52,6 +52,7 @@ mod fault;
 mod layout;
 mod lease;
 mod link;
+mod members;
 mod observer;
 mod options;
 mod read;
@@ -80,6 +81,7 @@ pub use self::options::{EtcdOptions, EtcdTls, EtcdUser};
 use self::{
     layout::{FORMAT, Layout},
     link::Link,
+    members::Members,
     observer::Seen,
     snapshot::EtcdSnapshot,
     status::Inquiry,
@@ -106,6 +108,7 @@ pub struct EtcdStore {
 struct Shared {
     options: Arc<EtcdOptions>,
     layout: Layout,
+    members: Arc<Members>,
     /// For reads that callers ask for.
     reads: Link,
     /// For the lease, the election and the upkeep: used on the control thread alone.
@@ -145,14 +148,17 @@ impl EtcdStore {
     pub fn open(options: EtcdOptions, spaces: &[Space]) -> Result<Self, StoreError> {
         options.check()?;
         let options = Arc::new(options);
+        let members = Arc::new(Members::new(options.endpoints.len()));
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let control_runtime = control::start(stop.clone(), tasks.clone())?;
         let shared = Arc::new(Shared {
             layout: Layout::new(&options.prefix, spaces),
-            reads: Link::new("reads", &options),
-            control: Link::new("control", &options).with_patience(options.control_patience()),
-            status: Link::new("status", &options),
+            reads: Link::new("reads", &options, &members),
+            control: Link::new("control", &options, &members)
+                .with_patience(options.control_patience()),
+            status: Link::new("status", &options, &members),
+            members,
             inquiry: Inquiry::default(),
             options,
             control_runtime,

@@ -13,7 +13,8 @@ const MIB: usize = 1024 * 1024;
 /// What protobuf adds to the key and value of an operation, at most.
 const OPERATION_OVERHEAD: usize = 40;
 
-/// What a transaction holds beside its operations: compares, the head, the read of what is there.
+/// What a transaction holds beside its operations: compares, the head, the read of what is there, and
+/// the wrapping of transactions within it.
 const TRANSACTION_OVERHEAD: usize = 4096;
 
 /// A batch holds no more changes than these, unless more fit into a transaction that holds no others:
@@ -134,7 +135,7 @@ impl EtcdOptions {
         } else if self.txn_ops_max < 8 {
             "etcd must take at least 8 operations in a transaction"
         } else if self.limits(&Layout::new(&self.prefix, &[])).bytes_max < BATCH_BYTES_MIN {
-            "so many operations do not fit into a request of that size"
+            "etcd must take requests of at least 68 KiB"
         } else if tls.cert_file.is_some() != tls.key_file.is_some() {
             "a certificate and its key are given together or not at all"
         } else if self.leader_ttl < Duration::from_secs(1) {
@@ -165,14 +166,15 @@ impl EtcdOptions {
         self.txn_ops_max / 2
     }
 
-    /// What fits into one transaction and one request, whatever the keys are: the head takes one
-    /// operation, and each operation some bytes beside its key and value.
+    /// What fits into one transaction and one request: the head takes one operation, and each operation
+    /// some bytes beside its key and value.
     pub(super) fn limits(&self, layout: &Layout) -> BatchLimits {
         let nested = self.nested_ops_max() * (self.nested_ops_max() - 1);
-        let mutations_max = nested.min(MUTATIONS_MAX).max(self.txn_ops_max - 1);
-        let overhead =
-            TRANSACTION_OVERHEAD + mutations_max * (layout.prefix_bytes_max() + OPERATION_OVERHEAD);
-        BatchLimits { mutations_max, bytes_max: self.request_bytes_max.saturating_sub(overhead) }
+        BatchLimits {
+            mutations_max: nested.min(MUTATIONS_MAX).max(self.txn_ops_max - 1),
+            bytes_max: self.request_bytes_max.saturating_sub(TRANSACTION_OVERHEAD),
+            mutation_bytes: layout.prefix_bytes_max() + OPERATION_OVERHEAD,
+        }
     }
 }
 
@@ -221,7 +223,7 @@ mod tests {
             (EtcdOptions { prefix: String::new(), ..good() }, "prefix"),
             (EtcdOptions { prefix: "/rota".to_owned(), ..good() }, "prefix"),
             (EtcdOptions { txn_ops_max: 1, ..good() }, "operations"),
-            (EtcdOptions { txn_ops_max: 50_000, ..good() }, "operations"),
+            (EtcdOptions { request_bytes_max: 60_000, ..good() }, "requests"),
             (EtcdOptions { tls: Some(cert), ..good() }, "certificate"),
             (EtcdOptions { leader_ttl: Duration::ZERO, ..good() }, "time to live"),
             (EtcdOptions { timeout: Duration::ZERO, ..good() }, "timeout"),

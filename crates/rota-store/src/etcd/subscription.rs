@@ -45,7 +45,12 @@ impl Subscription {
 
     /// The next answer. One that ends the watch is a fault, and the link is renewed after it.
     pub(super) async fn next(&mut self, link: &Link) -> Result<WatchResponse, Fault> {
-        let answer = self.receive().await;
+        let answer = tokio::select! {
+            answer = receive(&mut self.answers) => answer,
+            () = link.suspected(&self.used) => {
+                Err(Fault::Unknown("the member was found silent".to_owned()))
+            }
+        };
         if let Err(fault) = &answer
             && fault.is_passing()
         {
@@ -53,17 +58,17 @@ impl Subscription {
         }
         answer
     }
+}
 
-    async fn receive(&mut self) -> Result<WatchResponse, Fault> {
-        let ended = || Fault::Unknown("the watch ended".to_owned());
-        let answer = self.answers.message().await?.ok_or_else(ended)?;
-        if answer.compact_revision > 0 {
-            Err(Fault::Compacted(answer.compact_revision))
-        } else if answer.canceled {
-            // Among the reasons is a token that has expired; etcd does not tell it from others.
-            Err(Fault::Stranger(format!("etcd: {}", answer.cancel_reason)))
-        } else {
-            Ok(answer)
-        }
+async fn receive(answers: &mut Streaming<WatchResponse>) -> Result<WatchResponse, Fault> {
+    let ended = || Fault::Unknown("the watch ended".to_owned());
+    let answer = answers.message().await?.ok_or_else(ended)?;
+    if answer.compact_revision > 0 {
+        Err(Fault::Compacted(answer.compact_revision))
+    } else if answer.canceled {
+        // Among the reasons is a token that has expired; etcd does not tell it from others.
+        Err(Fault::Stranger(format!("etcd: {}", answer.cancel_reason)))
+    } else {
+        Ok(answer)
     }
 }

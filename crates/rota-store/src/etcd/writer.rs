@@ -105,7 +105,7 @@ impl Writer {
     pub(super) fn start(shared: &Arc<Shared>) -> Requests {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let writer = Self {
-            link: Link::new("commits", &shared.options),
+            link: Link::new("commits", &shared.options, &shared.members),
             limits: shared.options.limits(&shared.layout),
             shared: Arc::clone(shared),
             known: None,
@@ -165,20 +165,16 @@ impl Writer {
 
     /// What the batch writes, if it keeps the limits.
     fn check(&self, batch: &Batch) -> Result<Vec<Write>, String> {
-        let BatchLimits { mutations_max, bytes_max } = self.limits;
+        let BatchLimits { mutations_max, bytes_max, .. } = self.limits;
         let writes = self.shared.layout.writes(batch)?;
-        if writes.len() > mutations_max {
-            return Err(format!(
-                "{} keys are changed and one transaction takes {mutations_max}; see the \
-                 operations that etcd allows in one (--max-txn-ops)",
-                writes.len()
-            ));
-        }
         let value = |(_, value): &Write| value.as_ref().map_or(0, bytes::Bytes::len);
-        if writes.iter().map(value).max() > Some(VALUE_BYTES_MAX) || batch.bytes() > bytes_max {
+        if writes.iter().map(value).max() > Some(VALUE_BYTES_MAX)
+            || !self.limits.take(writes.len(), batch.bytes())
+        {
             return Err(format!(
-                "{} bytes, and one transaction takes {bytes_max}; see the size that etcd allows \
-                 for a request (--max-request-bytes)",
+                "{} keys are changed, with {} bytes; one transaction takes {mutations_max} and \
+                 {bytes_max}; see what etcd allows (--max-txn-ops, --max-request-bytes)",
+                writes.len(),
                 batch.bytes()
             ));
         }

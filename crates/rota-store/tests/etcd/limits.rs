@@ -13,13 +13,23 @@ use crate::{
 fn fullest(node: &Node, seq: rota_store::BatchSeq) -> Batch {
     let limits = node.store.limits();
     let mut batch = Batch::new(seq);
-    let each = limits.bytes_max / limits.mutations_max;
+    let each = limits.bytes_max / limits.mutations_max - limits.mutation_bytes;
     for number in 0..limits.mutations_max {
         let key = format!("{number:0width$}", width = 64.min(each / 2));
         let value = vec![7; each - key.len()];
         batch.put(LARGE, key, value);
     }
-    assert!(batch.bytes() <= limits.bytes_max);
+    assert!(limits.take(batch.mutations.len(), batch.bytes()));
+    batch
+}
+
+/// One key with as many bytes as may be.
+fn largest(node: &Node, seq: rota_store::BatchSeq) -> Batch {
+    let limits = node.store.limits();
+    let mut batch = Batch::new(seq);
+    batch.put(LARGE, "large", vec![7; limits.bytes_max - limits.mutation_bytes - "large".len()]);
+    assert!(limits.take(1, batch.bytes()));
+    assert!(batch.bytes() > (1 << 20) + (256 << 10), "a payload of a mebibyte needs room");
     batch
 }
 
@@ -44,6 +54,8 @@ async fn what_keeps_the_limits_is_taken_by_etcd() {
         let leading = a.lead().await;
         assert_eq!(a.store.limits().mutations_max, mutations);
         let batch = fullest(&a, a.next().await);
+        within(a.store.commit(leading.fence(), batch)).await.unwrap();
+        let batch = largest(&a, a.next().await);
         within(a.store.commit(leading.fence(), batch)).await.unwrap();
     }
 }
