@@ -28,6 +28,11 @@ pub(super) struct Acknowledged {
 }
 
 impl Acknowledged {
+    /// Whether there is a note.
+    pub(super) fn is_there(dir: &Path) -> bool {
+        dir.join(NAME).exists()
+    }
+
     /// Opens the note; creates it where there is none.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         let path = dir.join(NAME);

@@ -144,7 +144,8 @@ impl Journal {
 }
 
 fn cut(file: &Path, at: u64) -> Result<(), Fault> {
-    tracing::info!(file = %file.display(), at, "cutting off a batch that was not acknowledged");
+    let bytes = file.metadata().map_or(0, |metadata| metadata.len().saturating_sub(at));
+    tracing::warn!(file = %file.display(), at, bytes, "cutting off what is not a whole batch");
     OpenOptions::new()
         .write(true)
         .open(file)

@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// How long the engine's threads may take to let go of the journal.
 const RELEASE_MAX: Duration = Duration::from_secs(10);
 /// How often the note of what was acknowledged is brought up to date.
-const NOTE_INTERVAL: Duration = Duration::from_secs(10);
+const NOTE_INTERVAL: Duration = Duration::from_secs(2);
 /// An engine that fails again within this time after it was opened is checked for damage.
 const RECENT: Duration = Duration::from_secs(60);
 /// After a write that found no room the disk counts as full until there is at least this much.
@@ -67,8 +67,13 @@ impl Keeper {
         spaces: &[Space],
         options: EmbeddedOptions,
     ) -> Result<(Self, Found), Fault> {
+        let at = || directory.path().display().to_string();
+        if directory.database().exists() && !Acknowledged::is_there(directory.path()) {
+            let why = "the note of what was acknowledged is missing, so nothing tells what else is";
+            return Err(Fault::Damaged(format!("{}: {why}", at())));
+        }
         let acknowledged = Acknowledged::open(directory.path())
-            .map_err(|error| Fault::from_io(&error).at(&directory.path().display().to_string()))?;
+            .map_err(|error| Fault::from_io(&error).at(&at()))?;
         let mut keeper = Self {
             shared: None,
             head: acknowledged.noted(),
@@ -120,6 +125,10 @@ impl Keeper {
             Ok(()) => {
                 self.wanted = 0;
                 self.head = head;
+                // The first batch of all is noted at once: from then on an empty journal is a loss.
+                if self.acknowledged.noted() == Head::default() {
+                    self.note();
+                }
             }
             Err(CommitError::Full(_)) => self.wanted = WANTED_MIN + 2 * batch.bytes() as u64,
             Err(_) => {}
@@ -291,7 +300,8 @@ impl Keeper {
         let reserve = self.options.reserve_bytes;
         if free < reserve.saturating_add(bytes) {
             return Err(format!(
-                "{free} bytes are free on the disk of {path}; {reserve} must stay free"
+                "{free} bytes are free on the disk of {path}; {reserve} must stay free, and the next \
+                 batch takes up to {bytes}"
             ));
         }
         Ok(())

@@ -190,7 +190,8 @@ async fn missing_files_are_refused() {
     }
     rig.store.close().await;
     let (journal, _) = journal(dir.path());
-    for missing in [journal, dir.path().join("db"), dir.path().join("db/version")] {
+    let others = ["db", "db/version", "acknowledged"].map(|name| dir.path().join(name));
+    for missing in std::iter::once(journal).chain(others) {
         let copy = copy_of(&dir);
         let missing = copy.path().join(missing.strip_prefix(dir.path()).unwrap());
         if missing.is_dir() {
