@@ -80,6 +80,20 @@ pub struct HttpExecutor {
     policy: Arc<AddressPolicy>,
 }
 
+/// Headers that say where a request ends, or what its connection is used for: they follow from the rest,
+/// and wrong ones would let a task speak for others on the same connection.
+const FRAMING: [&str; 9] = [
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
 impl HttpExecutor {
     /// An executor that reaches what the policy allows.
     ///
@@ -160,6 +174,10 @@ impl HttpExecutor {
             add("content-type", "application/json")?;
         }
         for (name, value) in &payload.headers {
+            if FRAMING.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
+                let why = "it belongs to the connection, not to the task";
+                return Err(wrong("header", &format_args!("{name}: {why}")));
+            }
             add(name, value)?;
         }
         add("rota-task-id", context.task_id())?;

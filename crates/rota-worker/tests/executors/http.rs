@@ -291,6 +291,17 @@ async fn a_target_that_is_not_there_is_tried_again() {
 }
 
 #[tokio::test]
+async fn what_frames_a_request_is_not_for_the_task_to_say() {
+    let target = Target::saying("200 OK", "", "").await;
+    for name in ["Content-Length", "transfer-encoding", "HOST", "connection", "upgrade"] {
+        let payload = json!({"url": target.url(""), "headers": {name: "5"}});
+        let error = request(payload).await.unwrap_err();
+        assert!(error.is_permanent() && error.message().contains(name), "{}", error.message());
+    }
+    assert!(target.requests().is_empty());
+}
+
+#[tokio::test]
 async fn what_is_no_request_fails_for_good_and_says_why() {
     let url = "http://example.org/";
     for (payload, expected) in [

@@ -22,7 +22,7 @@ use ratatui::{
     DefaultTerminal,
     crossterm::event::{self, Event},
 };
-use rota_client::{Client, ClientError};
+use rota_client::Client;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -80,7 +80,7 @@ async fn show(terminal: &mut DefaultTerminal, client: Client, paint: Paint) -> R
                     // Ends with its answer; who quit meanwhile does not hear it.
                     tokio::spawn(async move {
                         let answer = Sample::take(&client, failures).await;
-                        let _ = answered.send(answer.map_err(reason)).await;
+                        let _ = answered.send(answer).await;
                     });
                 }
             }
@@ -104,11 +104,6 @@ async fn show(terminal: &mut DefaultTerminal, client: Client, paint: Paint) -> R
             }
         }
     }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "as a function of map_err")]
-fn reason(error: ClientError) -> String {
-    error.to_string()
 }
 
 /// Reads the keyboard, on a thread of its own that ends when this is dropped.

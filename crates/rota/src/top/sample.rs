@@ -1,13 +1,20 @@
 //! What is shown: answers of the API taken at one time, and what two of them say of the time
 //! between.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use rota_client::{Client, ClientError, v1};
 use rota_proto::json::{Cluster, Queue, Task, Worker};
+use tokio::time::timeout;
 
 /// Failed tasks asked for.
 const FAILURES: u32 = 50;
+
+/// What has not come by then is said to be missing, though a client would wait longer.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Answers of one time.
 #[derive(Debug, Clone)]
@@ -20,9 +27,17 @@ pub(super) struct Sample {
     pub(super) failures: Option<Vec<Task>>,
 }
 
+/// Why there is no whole sample, and what there is all the same: a node tells how the cluster is when
+/// nobody can tell how the tasks are.
+#[derive(Debug, Clone)]
+pub(super) struct Missing {
+    pub(super) reason: String,
+    pub(super) cluster: Option<Cluster>,
+}
+
 impl Sample {
-    /// Asks for everything that is shown.
-    pub(super) async fn take(client: &Client, failures: bool) -> Result<Self, ClientError> {
+    /// Asks for everything that is shown. Takes [`PATIENCE`] at most.
+    pub(super) async fn take(client: &Client, failures: bool) -> Result<Self, Missing> {
         let filter = v1::TaskFilter {
             statuses: vec![v1::TaskStatus::Failed.into()],
             ..v1::TaskFilter::default()
@@ -38,15 +53,25 @@ impl Sample {
             }
             client.list_tasks(page).await.map(Some)
         };
-        let (cluster, queues, workers, failed) = tokio::try_join!(
-            client.get_cluster(v1::GetClusterRequest {}),
-            client.list_queues(v1::ListQueuesRequest {}),
-            client.list_workers(v1::ListWorkersRequest {}),
-            failed,
-        )?;
+        let tasks = async {
+            tokio::try_join!(
+                client.list_queues(v1::ListQueuesRequest {}),
+                client.list_workers(v1::ListWorkersRequest {}),
+                failed,
+            )
+        };
+        let (cluster, tasks) =
+            tokio::join!(within(client.get_cluster(v1::GetClusterRequest {})), within(tasks),);
+        let (cluster, (queues, workers, failed)) = match (cluster, tasks) {
+            (Ok(cluster), Ok(tasks)) => (Cluster::from(cluster), tasks),
+            (Ok(cluster), Err(reason)) => {
+                return Err(Missing { reason, cluster: Some(cluster.into()) });
+            }
+            (Err(reason), _) => return Err(Missing { reason, cluster: None }),
+        };
         Ok(Self {
             at: Instant::now(),
-            cluster: cluster.into(),
+            cluster,
             queues: queues.queues.into_iter().map(Into::into).collect(),
             workers: workers.workers.into_iter().map(Into::into).collect(),
             failures: failed.map(|page| page.tasks.into_iter().map(Into::into).collect()),
@@ -55,6 +80,14 @@ impl Sample {
 
     pub(super) fn sum(&self, count: impl Fn(&Queue) -> u64) -> u64 {
         self.queues.iter().map(count).sum()
+    }
+}
+
+/// The answer, or why there is none.
+async fn within<T>(answer: impl Future<Output = Result<T, ClientError>>) -> Result<T, String> {
+    match timeout(PATIENCE, answer).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
     }
 }
 

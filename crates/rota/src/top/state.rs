@@ -8,7 +8,7 @@ use std::{
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use rota_proto::json::{Queue, Task, Worker};
 
-use super::sample::{Rate, Rates, Sample};
+use super::sample::{Missing, Rate, Rates, Sample};
 
 /// Seconds of throughput that are remembered.
 const HISTORY: usize = 200;
@@ -69,7 +69,7 @@ pub(super) struct State {
     pub(super) rates: Option<Rates>,
     /// Completed tasks a second, newest last.
     pub(super) history: VecDeque<u64>,
-    /// Since when there was no answer, and why.
+    /// Since when what is shown was not confirmed, and why.
     pub(super) trouble: Option<(Instant, String)>,
 }
 
@@ -89,12 +89,20 @@ impl State {
     }
 
     /// Takes in an answer, or that there was none.
-    pub(super) fn learn(&mut self, answer: Result<Sample, String>) {
+    pub(super) fn learn(&mut self, answer: Result<Sample, Missing>) {
         let sample = match answer {
             Ok(sample) => sample,
-            Err(reason) => {
-                let since = self.trouble.take().map_or_else(Instant::now, |(since, _)| since);
+            Err(Missing { reason, cluster }) => {
+                let since = match (&self.trouble, &self.sample) {
+                    (Some((since, _)), _) => *since,
+                    (None, Some(sample)) => sample.at,
+                    (None, None) => Instant::now(),
+                };
                 self.trouble = Some((since, reason));
+                if let (Some(sample), Some(cluster)) = (&mut self.sample, cluster) {
+                    sample.cluster = cluster;
+                }
+                self.rates = None;
                 return;
             }
         };

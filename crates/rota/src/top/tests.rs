@@ -9,10 +9,10 @@ use ratatui::{
     backend::TestBackend,
     crossterm::event::{KeyCode, KeyEvent},
 };
-use rota_proto::json::{QueueList, TaskList, WorkerList};
+use rota_proto::json::{Cluster, QueueList, TaskList, WorkerList};
 
 use super::{
-    sample::{Rates, Sample},
+    sample::{Missing, Rates, Sample},
     state::{Flow, State},
     view::{Paint, draw},
 };
@@ -79,17 +79,35 @@ fn every_pane_fits_a_small_terminal() {
     insta::assert_snapshot!(shown.join("\n"));
 }
 
+fn missing(reason: &str, cluster: Option<Cluster>) -> Result<Sample, Missing> {
+    Err(Missing { reason: reason.to_owned(), cluster })
+}
+
+#[test]
+fn a_node_that_answers_is_believed_on_the_cluster_when_nobody_knows_the_tasks() {
+    let now = Instant::now();
+    let mut state = busy(now);
+    let mut cluster = state.sample.clone().unwrap().cluster;
+    cluster.leader = None;
+    state.learn(missing("no answer within 3 s", Some(cluster)));
+    let text = screen(&state, 80, 24, now).to_string();
+    let first = text.lines().next().unwrap();
+    assert!(first.contains("NOT CONFIRMED") && first.contains("no leader"), "{first}");
+    assert!(text.contains("PENDING"), "what was known stays");
+}
+
 #[test]
 fn a_lost_connection_is_said_and_what_was_known_stays() {
     let now = Instant::now();
     let mut state = busy(now);
-    state.learn(Err("cannot reach http://127.0.0.1:7420:\u{1b}[2J refused".to_owned()));
+    state.learn(missing("cannot reach http://127.0.0.1:7420:\u{1b}[2J refused", None));
     let first = state.trouble.clone();
-    state.learn(Err("another reason".to_owned()));
+    state.learn(missing("another reason", None));
     assert_eq!(state.trouble.as_ref().map(|(since, _)| *since), first.map(|(since, _)| since));
     let text = screen(&state, 80, 24, Instant::now() + Duration::from_secs(5)).to_string();
     let last = text.lines().last().unwrap();
-    assert!(last.contains("NOT CONNECTED for 5s: another reason"), "{last}");
+    assert!(last.contains("NOT CONNECTED for"), "{last}");
+    assert!(last.contains("another reason"), "{last}");
     assert!(text.contains("PENDING"), "what was known stays");
     let known = state.sample.clone().unwrap();
     state.learn(Ok(later(&known, 1, 0)));

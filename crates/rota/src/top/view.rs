@@ -74,6 +74,9 @@ fn title_line<'a>(state: &'a State, paint: Paint) -> Line<'a> {
         return Line::from(parts);
     };
     let cluster = &sample.cluster;
+    if state.trouble.is_some() {
+        parts.push(Span::styled(" NOT CONFIRMED ", paint.bad()));
+    }
     parts.push(match &cluster.leader {
         Some(leader) => Span::raw(format!(" leader {}", printable(leader))),
         None => Span::styled(" no leader", paint.bad()),
