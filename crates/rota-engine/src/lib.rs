@@ -21,6 +21,7 @@ mod coordinator;
 mod dispatch;
 mod engine;
 mod fail_point;
+mod fingerprint;
 mod layout;
 mod ledger;
 mod list;

@@ -5,8 +5,8 @@ use super::{
     world::World,
 };
 use crate::{
-    Command, Credit, Effect, EndReason, HeldLease, Leased, MachineLimits, Millis, Refusal, Reply,
-    Report, SessionEnd, SessionId, Status, StopReason, TaskId,
+    Command, Credit, Effect, EndReason, HeldLease, Leased, MachineLimits, Millis, Outcome, Refusal,
+    Reply, Report, SessionEnd, SessionId, Status, StopReason, TaskId,
 };
 
 /// A worker that has some of some tasks.
@@ -215,7 +215,14 @@ fn a_worker_that_goes_gives_back_what_it_had_not_begun() {
 
 #[test]
 fn a_repeated_report_is_acknowledged_and_a_stale_one_refused() {
-    let reports = [ended(completed()), ended(failed("no")), Report::Released];
+    let other_result = Outcome::Completed { result: bytes::Bytes::from_static(b"2") };
+    let reports = [
+        ended(completed()),
+        ended(other_result),
+        ended(failed("no")),
+        ended(failed("no, and why")),
+        Report::Released,
+    ];
     for report in &reports {
         for other in &reports {
             let (mut world, _, leases) = with_tasks(1);
