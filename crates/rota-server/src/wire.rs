@@ -67,6 +67,15 @@ fn retry(policy: &Policy) -> v1::RetryPolicy {
     }
 }
 
+/// How many go before it, in words.
+fn place(ahead: u64) -> String {
+    match ahead {
+        0 => "it is next".to_owned(),
+        1 => "1 task goes first".to_owned(),
+        more => format!("{more} tasks go first"),
+    }
+}
+
 fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
     use v1::waiting::Reason;
     let (queue, kind) = (&view.spec.queue, &view.spec.kind);
@@ -91,10 +100,19 @@ fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
         Waiting::SlotsBusy { ahead } => {
             wire.ahead = ahead;
             let message = format!(
-                "all slots of the workers that serve kind {kind} in queue {queue} are busy; \
-                 {ahead} tasks go first"
+                "all slots of the workers that serve kind {kind} in queue {queue} are busy; {}",
+                place(ahead)
             );
             (Reason::SlotsBusy, message)
+        }
+        Waiting::NotAsked { ahead } => {
+            wire.ahead = ahead;
+            let message = format!(
+                "workers that serve kind {kind} in queue {queue} have room but have not asked for \
+                 tasks; {}",
+                place(ahead)
+            );
+            (Reason::NotAsked, message)
         }
     };
     wire.reason = reason.into();

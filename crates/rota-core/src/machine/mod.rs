@@ -39,7 +39,7 @@ pub use command::{
 };
 pub use events::{Event, Happened, LaneName};
 pub use survey::{QueueSurvey, SessionState, SessionSurvey, Survey};
-pub use view::{LeaseView, LiveView, QueueCounts, SessionView, Waiting};
+pub use view::{LeaseView, LiveView, Orders, QueueCounts, SessionView, Waiting};
 
 use self::{
     lane::Place,

@@ -21,7 +21,7 @@ pub struct Worker {
     pub session: String,
     /// Its name.
     pub name: String,
-    /// The most tasks it holds.
+    /// The most tasks it holds. A worker without a stream has as many as it last asked for, or holds.
     pub slots: u32,
     /// Tasks it holds.
     pub slots_used: u32,
