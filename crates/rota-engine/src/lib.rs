@@ -41,8 +41,9 @@ mod workers;
 
 pub use api::{
     BulkAction, BulkOutcome, Check, ClusterView, Cursor, Dispatched, EngineError, Health, Info,
-    LeaseRequest, LeasedTasks, NewTask, Role, RunAt, SessionEvent, SessionRequest, SessionStream,
-    Submitted, TaskFilter, TaskPage, TaskRef, TaskView, TimeRange, WorkerRef,
+    Instructions, LeaseRequest, LeasedTasks, NewTask, Role, RunAt, SessionEvent, SessionRequest,
+    SessionStream, StopOrder, Submitted, TaskFilter, TaskPage, TaskRef, TaskView, TimeRange,
+    WorkerRef,
 };
 pub use cluster::RoleChanges;
 pub use engine::Engine;

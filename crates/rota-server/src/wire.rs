@@ -6,7 +6,7 @@ use rota_core::{
     AttemptRecord, Failure, FailureReason, HeldLease, Jitter, Millis, Name, Policy, QueueCounts,
     SessionView, Status, StopReason, Waiting, WallTime,
 };
-use rota_engine::{Dispatched, Health, Info, TaskPage, TaskView};
+use rota_engine::{Dispatched, Health, Info, StopOrder, TaskPage, TaskView};
 use rota_proto::{json::Span, v1};
 
 use crate::limits::Limits;
@@ -237,6 +237,16 @@ pub(crate) fn stop_reason(reason: StopReason) -> v1::stop::Reason {
         StopReason::Cancelled => v1::stop::Reason::Cancelled,
         StopReason::LeaseLost => v1::stop::Reason::LeaseLost,
         StopReason::Timeout => v1::stop::Reason::Timeout,
+    }
+}
+
+/// An attempt to be stopped, for a worker that asks call by call.
+pub(crate) fn stop(order: StopOrder) -> v1::Stop {
+    v1::Stop {
+        task_id: order.lease.task.to_string(),
+        lease_token: order.lease.token.0,
+        reason: stop_reason(order.reason).into(),
+        shown_id: order.shown_id,
     }
 }
 

@@ -15,7 +15,7 @@ async fn a_task_is_submitted_leased_completed_and_read_back() {
     let leased = node.lease(5).await;
     assert_eq!(leased.len(), 1);
     let view = node.engine.task(&id).await.expect("an answer").expect("known");
-    assert_eq!((view.status, view.attempt), (Status::Assigned, 1));
+    assert_eq!((view.status, view.attempt), (Status::Running, 1));
     assert_eq!(view.lease_token, Some(leased[0].token));
     assert!(node.report(&leased[0], completed("42")).await);
     assert!(node.report(&leased[0], completed("42")).await, "a repeat is acknowledged again");

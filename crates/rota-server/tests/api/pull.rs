@@ -182,7 +182,7 @@ async fn what_is_wrong_is_named() {
     };
     let status = puller.client.complete(large).await.unwrap_err();
     assert_eq!(told(&status).2, ["result"]);
-    assert_eq!(read(&channel, "a").await.status(), v1::TaskStatus::Assigned, "still its own");
+    assert_eq!(read(&channel, "a").await.status(), v1::TaskStatus::Running, "still its own");
     drop((puller, channel));
     node.stop().await;
 }
