@@ -6,11 +6,13 @@
 # The program gets the task's payload on standard input and finds ROTA_TASK_ID, ROTA_ATTEMPT and
 # ROTA_LEASE_TOKEN (the fencing token) in its environment. Exit code 0 completes the task: what was
 # printed is its result, as JSON if it is JSON, else as a text. 65 (EX_DATAERR) fails it for good;
-# every other code is a failed attempt, tried again as the task's policy says.
+# every other code is a failed attempt, tried again as the task's policy says. When the task is
+# cancelled, or is no longer this worker's, the program gets SIGTERM and, 5 s later, SIGKILL; where there
+# is setsid, all that it started gets them too.
 #
 # Settings: ROTA_URL (http://127.0.0.1:7420), ROTA_TOKEN (none), ROTA_NAME (the host's name and this
 # process's number), ROTA_TTL (60s): silent for so long, the worker is taken for gone; its heartbeat
-# comes three times as often. SIGTERM and SIGINT end it after the task in hand.
+# comes three times as often, and at least every 5 s. SIGTERM and SIGINT end it after the task in hand.
 set -u
 
 kind=${1:?usage: worker.sh KIND PROGRAM [ARGUMENT]...}
@@ -21,15 +23,24 @@ ttl=${ROTA_TTL:-60s}
 
 umask 077
 dir=$(mktemp -d)
-session=
 stop=
 waiting=
+every=$((${ttl%s} / 3))
+[ "$every" -le 5 ] || every=5
+# A program gets a process group of its own, so that all of it can be stopped.
+alone=$(command -v setsid)
+
+# The session is ours to choose, so that it can be ended although the answer that names it was lost.
+choose_session() {
+    session=s_0$(LC_ALL=C tr -dc 0-9a-hjkmnp-tv-z </dev/urandom | head -c 12)
+}
 
 finish() {
-    # Ending the session gives back what was leased a moment ago.
-    [ -z "$session" ] || api DELETE "/v1/sessions/$session" </dev/null >/dev/null
+    # Ending the session gives to others what it still has.
+    api DELETE "/v1/sessions/$session" </dev/null >/dev/null 2>&1
     rm -rf "$dir"
 }
+choose_session
 trap finish EXIT
 trap 'stop=1; [ -z "$waiting" ] || kill "$waiting" 2>/dev/null' TERM INT
 
@@ -59,10 +70,25 @@ report() {
     echo "$2: not reported: $(cat "$dir/problem")" >&2
 }
 
+end_program() {
+    program=${alone:+-}$(cat "$dir/program")
+    kill -s TERM -- "$program"
+    sleep 5
+    kill -s KILL -- "$program"
+}
+
+# Says that the worker lives, until it is told to stop the task: then ends the program and notes why.
+# A session that is over has lost the task.
 beat() {
-    while sleep $((${ttl%s} / 3)); do
-        api POST "/v1/sessions/$session/heartbeat" </dev/null
-    done >/dev/null 2>&1
+    while sleep "$every"; do
+        api POST "/v1/sessions/$session/heartbeat" </dev/null |
+            jq -r --argjson token "$token" 'if .status == 404 then "lease_lost" else
+                .stop[]? | select(.lease_token == $token) | .reason end' >"$dir/told"
+        [ -s "$dir/told" ] || continue
+        mv "$dir/told" "$dir/why"
+        end_program
+        return
+    done
 }
 
 work() {
@@ -70,17 +96,28 @@ work() {
     token=$(jq -r '.tasks[0].lease_token' "$dir/lease")
     attempt=$(jq -r '.tasks[0].attempt' "$dir/lease")
     jq -c '.tasks[0].payload' "$dir/lease" >"$dir/payload"
-    beat &
+    : >"$dir/why"
+    beat >/dev/null 2>&1 &
     beating=$!
+    # shellcheck disable=SC2016 # The inner shell expands it.
     ROTA_TASK_ID=$id ROTA_ATTEMPT=$attempt ROTA_LEASE_TOKEN=$token \
-        "$@" <"$dir/payload" >"$dir/out" 2>"$dir/err"
+        $alone sh -c 'echo $$ >"$0" && exec "$@"' "$dir/program" "$@" \
+        <"$dir/payload" >"$dir/out" 2>"$dir/err"
     code=$?
-    kill "$beating"
+    kill "$beating" 2>/dev/null
+    why=$(cat "$dir/why")
     tail -c 65536 "$dir/err" >"$dir/tail"
     if [ "$code" = 0 ]; then
         jq -n --argjson token "$token" --rawfile out "$dir/out" --rawfile tail "$dir/tail" \
             '{lease_token: $token, result: ($out | try fromjson catch $out), output_tail: $tail}' |
             report complete "$id"
+    elif [ "$why" = cancelled ]; then
+        jq -n --argjson token "$token" --rawfile tail "$dir/tail" \
+            '{lease_token: $token, output_tail: $tail}' |
+            report cancelled "$id"
+    elif [ -n "$why" ]; then
+        # No report would be accepted.
+        echo "$id: stopped: $why" >&2
     else
         jq -n --argjson token "$token" --arg code "$code" --rawfile tail "$dir/tail" \
             '{lease_token: $token, error: "exit code \($code)", permanent: ($code == "65"),
@@ -91,18 +128,17 @@ work() {
 
 while [ -z "$stop" ]; do
     jq -n --arg worker "$name" --arg kind "$kind" --arg ttl "$ttl" --arg session "$session" \
-        '{worker: $worker, kinds: [$kind], max: 1, wait: "20s", ttl: $ttl}
-         + if $session == "" then {} else {session: $session} end' >"$dir/ask"
+        '{worker: $worker, session: $session, kinds: [$kind], max: 1, wait: "20s", ttl: $ttl}' \
+        >"$dir/ask"
     # In the background, so that a signal does not have to wait for the end of the poll.
     api POST /v1/leases <"$dir/ask" >"$dir/lease" 2>"$dir/problem" &
     waiting=$!
     if wait "$waiting"; then
-        session=$(jq -r .session "$dir/lease")
         [ "$(jq '.tasks | length' "$dir/lease")" = 0 ] || work "$@"
         [ "$(jq .draining "$dir/lease")" = false ] || stop=1
     elif [ -z "$stop" ]; then
         case $(jq -r .status "$dir/lease" 2>/dev/null) in
-        404 | 409) session= ;; # It has ended: the next call opens another.
+        404 | 409) choose_session ;; # It has ended, or is another's: the next call opens another.
         *) cat "$dir/problem" >&2 && sleep 1 ;;
         esac
     fi

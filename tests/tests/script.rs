@@ -74,6 +74,50 @@ async fn bad_data_fails_for_good_and_what_is_json_is_a_json_result() {
 }
 
 #[tokio::test]
+async fn a_cancelled_task_is_stopped_with_all_that_it_started() {
+    let server = Server::start(&[]).await;
+    let client = server.client();
+    let noted = server.home().join("started");
+    let program = r#"sleep 1000 & echo $! >"$1"; echo begun >&2; wait"#;
+    let noted_as = noted.to_str().expect("a path of text");
+    let mut worker = worker(&server, "long", &["sh", "-c", program, "sh", noted_as]);
+    let mut worker = worker.env("ROTA_TTL", "5s").spawn().expect("a worker");
+    let created = client.create_task(task("long")).await.expect("created");
+    let mut look = tokio::time::interval(LOOK);
+    let started = loop {
+        look.tick().await;
+        let text = std::fs::read_to_string(&noted).unwrap_or_default();
+        if let Ok(started) = text.trim().parse::<u32>() {
+            break started;
+        }
+    };
+    client.cancel_task(&created.id).await.expect("cancelled");
+    let ended = timeout(PATIENCE, client.wait_task(&created.id)).await.expect("in time");
+    assert_eq!(ended.expect("a task").status(), TaskStatus::Cancelled);
+    let attempts = client.list_attempts(&created.id).await.expect("a history");
+    assert_eq!(attempts[0].error.as_ref().expect("why").message, "cancelled", "it said so");
+    assert_eq!(attempts[0].output_tail, "begun\n");
+    while Path::new(&format!("/proc/{started}")).exists() {
+        look.tick().await;
+    }
+    assert!(end(&mut worker).await.success());
+}
+
+#[tokio::test]
+async fn ended_while_it_waits_for_its_first_task_it_leaves_nothing_behind() {
+    let server = Server::start(&[]).await;
+    let client = server.client();
+    let mut worker = worker(&server, "none", &["true"]).spawn().expect("a worker");
+    let workers = async || client.list_workers(ListWorkersRequest {}).await.expect("workers").workers;
+    let mut look = tokio::time::interval(LOOK);
+    while workers().await.is_empty() {
+        look.tick().await;
+    }
+    assert!(end(&mut worker).await.success());
+    assert_eq!(workers().await, []);
+}
+
+#[tokio::test]
 async fn it_beats_while_it_works_and_survives_a_killed_server() {
     let mut server = Server::start(&[]).await;
     let client = server.client();

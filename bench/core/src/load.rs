@@ -160,7 +160,8 @@ impl Load {
                 output_tail: Bytes::new(),
                 outcome: Outcome::Completed { result: Bytes::new() },
             };
-            let command = Command::Report { task, token, report, random: 0, stored: None };
+            let command =
+                Command::Report { task, token, report, fingerprint: 0, random: 0, stored: None };
             let reply = self.machine.apply(command);
             assert!(reply.is_ok(), "{reply:?}");
         }

@@ -65,6 +65,17 @@ pub struct LeaseEnd {
     pub token: LeaseToken,
     /// How.
     pub kind: EndKind,
+    /// The hash of what the worker said, to tell a repeat from another report; 0 where the task was
+    /// given back, which says nothing more.
+    pub fingerprint: u64,
+}
+
+impl LeaseEnd {
+    /// The task was given back.
+    #[must_use]
+    pub fn released(token: LeaseToken) -> Self {
+        Self { token, kind: EndKind::Released, fingerprint: 0 }
+    }
 }
 
 /// What a worker can report at the end of a lease.

@@ -309,10 +309,31 @@ pub struct LeasedTasks {
     pub session: SessionId,
     /// Without a call for so long, it ends.
     pub ttl: Duration,
-    /// The tasks; empty when the wait was over.
+    /// The tasks; empty when the wait was over, there was something else to tell, or a newer call of
+    /// the session came.
     pub tasks: Vec<Dispatched>,
-    /// Whether the worker is asked to take no more.
+    /// What it is to do beside them.
+    pub instructions: Instructions,
+}
+
+/// What a worker without a stream is to do beside its tasks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Instructions {
+    /// Attempts to be stopped.
+    pub stop: Vec<StopOrder>,
+    /// Whether it is to take no more.
     pub draining: bool,
+}
+
+/// An attempt that a worker is to stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StopOrder {
+    /// Which.
+    pub lease: HeldLease,
+    /// The task's id as clients see it.
+    pub shown_id: String,
+    /// Why.
+    pub reason: StopReason,
 }
 
 /// How the engine is.

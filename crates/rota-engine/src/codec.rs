@@ -103,6 +103,8 @@ struct EndMessage {
     token: u64,
     #[prost(uint32, tag = "2")]
     kind: u32,
+    #[prost(fixed64, optional, tag = "3")]
+    fingerprint: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -331,14 +333,21 @@ fn binds(id: Option<String>, key: Option<String>) -> Decoded<Binds> {
 }
 
 fn end_message(end: LeaseEnd) -> EndMessage {
-    EndMessage { token: end.token.0, kind: end_number(end.kind) }
+    let fingerprint = (end.kind != EndKind::Released).then_some(end.fingerprint);
+    EndMessage { token: end.token.0, kind: end_number(end.kind), fingerprint }
 }
 
 fn end(message: EndMessage) -> Decoded<LeaseEnd> {
     let kinds = [EndKind::Completed, EndKind::Failed, EndKind::Cancelled, EndKind::Released];
     let kind = kinds.into_iter().find(|kind| end_number(*kind) == message.kind);
     let kind = kind.ok_or_else(|| bad("unknown end of a lease"))?;
-    Ok(LeaseEnd { token: LeaseToken(message.token), kind })
+    let token = LeaseToken(message.token);
+    match (kind, message.fingerprint) {
+        (EndKind::Released, None) => Ok(LeaseEnd::released(token)),
+        (EndKind::Released, Some(_)) => Err(bad("the end of a lease says too much")),
+        (_, Some(fingerprint)) => Ok(LeaseEnd { token, kind, fingerprint }),
+        (_, None) => Err(bad("the end of a lease does not say what was reported")),
+    }
 }
 
 fn failure_message(failure: &Failure) -> FailureMessage {

@@ -8,7 +8,10 @@ use std::{
 
 use rota_core::Machine;
 use rota_store::{Leadership, Member, Store, StoreError, StoreStatus, VALUE_BYTES_MAX};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
@@ -59,6 +62,13 @@ pub(crate) struct Inner {
     pub(crate) pull: PullSessions,
     pub(crate) survey: LastSurvey,
     stopped: TaskTracker,
+}
+
+impl Inner {
+    /// Has a task run that the engine waits for before it says that it has stopped.
+    pub(crate) fn own(&self, task: impl Future<Output = ()> + Send + 'static, on: &Handle) {
+        self.stopped.spawn_on(task, on);
+    }
 }
 
 impl Engine {

@@ -21,6 +21,7 @@ mod coordinator;
 mod dispatch;
 mod engine;
 mod fail_point;
+mod fingerprint;
 mod layout;
 mod ledger;
 mod list;
@@ -41,8 +42,9 @@ mod workers;
 
 pub use api::{
     BulkAction, BulkOutcome, Check, ClusterView, Cursor, Dispatched, EngineError, Health, Info,
-    LeaseRequest, LeasedTasks, NewTask, Role, RunAt, SessionEvent, SessionRequest, SessionStream,
-    Submitted, TaskFilter, TaskPage, TaskRef, TaskView, TimeRange, WorkerRef,
+    Instructions, LeaseRequest, LeasedTasks, NewTask, Role, RunAt, SessionEvent, SessionRequest,
+    SessionStream, StopOrder, Submitted, TaskFilter, TaskPage, TaskRef, TaskView, TimeRange,
+    WorkerRef,
 };
 pub use cluster::RoleChanges;
 pub use engine::Engine;

@@ -5,17 +5,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use rota_core::{
     AttemptRecord, Command, DoneRecord, LiveView, Machine, Millis, Priority, Refusal, TaskId,
-    WallTime,
 };
 use rota_store::{KeyRange, StoreError};
-use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     api::{EngineError, NewTask, RunAt, Submitted, TaskRef, TaskView},
     codec,
     dispatch::{corrupt, read_specs},
     engine::Engine,
-    layout,
+    fingerprint, layout,
     request::{Request, Submission},
     view::{done_view, live_view},
 };
@@ -35,7 +33,7 @@ impl Engine {
         self.inner.shared.admit()?;
         let tasks = tasks
             .into_iter()
-            .map(|task| Submission { fingerprint: fingerprint(&task), task })
+            .map(|task| Submission { fingerprint: fingerprint::of_task(&task), task })
             .collect();
         self.ask(|answer| Request::Submit { tasks, answer }).await
     }
@@ -313,46 +311,4 @@ fn current_attempt(live: &LiveView) -> Option<AttemptRecord> {
         failure: None,
         output_tail: Bytes::new(),
     })
-}
-
-/// A hash of all that the client asked for, the same in every version of Rota: it is kept with the
-/// task, to tell a repeat from a conflict. Tasks without names are never compared.
-fn fingerprint(task: &NewTask) -> u64 {
-    if task.binds.is_empty() {
-        return 0;
-    }
-    let mut hash = Xxh3::new();
-    let mut field = |bytes: &[u8]| {
-        hash.update(&(bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
-    };
-    field(task.binds.id.as_deref().unwrap_or_default().as_bytes());
-    field(task.binds.key.as_deref().unwrap_or_default().as_bytes());
-    field(task.queue.as_bytes());
-    field(task.kind.as_bytes());
-    field(&task.payload);
-    for (name, value) in &task.labels {
-        field(name.as_bytes());
-        field(value.as_bytes());
-    }
-    let date = |date: Option<WallTime>| date.map_or(i64::MIN, |date| date.0).to_le_bytes();
-    let (run_at, delay) = match task.run_at {
-        RunAt::Now => (None, u64::MAX),
-        RunAt::At(at) => (Some(at), u64::MAX),
-        RunAt::After(delay) => (None, delay.0),
-    };
-    let retry = &task.policy.retry;
-    field(&[task.priority.level()]);
-    field(&date(run_at));
-    field(&delay.to_le_bytes());
-    field(&date(task.expires_at));
-    field(&retry.max_attempts.to_le_bytes());
-    field(&retry.max_lost.to_le_bytes());
-    field(&retry.initial.0.to_le_bytes());
-    field(&retry.max.0.to_le_bytes());
-    field(&retry.multiplier.to_le_bytes());
-    field(&[u8::from(retry.jitter == rota_core::Jitter::None)]);
-    field(&task.policy.timeout.0.to_le_bytes());
-    field(&task.policy.retention.map_or(u64::MAX, |retention| retention.0).to_le_bytes());
-    hash.digest()
 }

@@ -12,6 +12,7 @@ use tracing::info;
 use crate::{
     api::{EngineError, SessionEvent, SessionRequest, SessionStream, WorkerRef},
     engine::Engine,
+    fingerprint,
     request::Request,
 };
 
@@ -169,6 +170,7 @@ impl Engine {
         let command = |(lease, report): (HeldLease, Report)| Command::Report {
             task: lease.task,
             token: lease.token,
+            fingerprint: fingerprint::of_report(&report),
             report,
             random: fastrand::u64(..),
             stored: None,

@@ -147,7 +147,8 @@ catalogue! {
         "Workers' sessions, by state: serving, draining, or awaited (not back yet after a change of \
          leader)";
     SESSION_SLOTS: Gauge, Leader, "rota_session_slots", &["worker"],
-        "The most tasks that a worker's sessions hold";
+        "The most tasks that a worker's sessions hold; without a stream, as many as it last asked for \
+         or holds";
     SESSION_SLOTS_USED: Gauge, Leader, "rota_session_slots_used", &["worker"],
         "Tasks that a worker's sessions hold";
     SESSION_HEARTBEAT_AGE: Gauge, Leader, "rota_session_heartbeat_age_seconds", &["worker"],

@@ -6,7 +6,7 @@ use rota_core::{
     AttemptRecord, Failure, FailureReason, HeldLease, Jitter, Millis, Name, Policy, QueueCounts,
     SessionView, Status, StopReason, Waiting, WallTime,
 };
-use rota_engine::{Dispatched, Health, Info, TaskPage, TaskView};
+use rota_engine::{Dispatched, Health, Info, StopOrder, TaskPage, TaskView};
 use rota_proto::{json::Span, v1};
 
 use crate::limits::Limits;
@@ -67,6 +67,15 @@ fn retry(policy: &Policy) -> v1::RetryPolicy {
     }
 }
 
+/// How many go before it, in words.
+fn place(ahead: u64) -> String {
+    match ahead {
+        0 => "it is next".to_owned(),
+        1 => "1 task goes first".to_owned(),
+        more => format!("{more} tasks go first"),
+    }
+}
+
 fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
     use v1::waiting::Reason;
     let (queue, kind) = (&view.spec.queue, &view.spec.kind);
@@ -91,10 +100,19 @@ fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
         Waiting::SlotsBusy { ahead } => {
             wire.ahead = ahead;
             let message = format!(
-                "all slots of the workers that serve kind {kind} in queue {queue} are busy; \
-                 {ahead} tasks go first"
+                "all slots of the workers that serve kind {kind} in queue {queue} are busy; {}",
+                place(ahead)
             );
             (Reason::SlotsBusy, message)
+        }
+        Waiting::NotAsked { ahead } => {
+            wire.ahead = ahead;
+            let message = format!(
+                "workers that serve kind {kind} in queue {queue} have room but have not asked for \
+                 tasks; {}",
+                place(ahead)
+            );
+            (Reason::NotAsked, message)
         }
     };
     wire.reason = reason.into();
@@ -219,6 +237,16 @@ pub(crate) fn stop_reason(reason: StopReason) -> v1::stop::Reason {
         StopReason::Cancelled => v1::stop::Reason::Cancelled,
         StopReason::LeaseLost => v1::stop::Reason::LeaseLost,
         StopReason::Timeout => v1::stop::Reason::Timeout,
+    }
+}
+
+/// An attempt to be stopped, for a worker that asks call by call.
+pub(crate) fn stop(order: StopOrder) -> v1::Stop {
+    v1::Stop {
+        task_id: order.lease.task.to_string(),
+        lease_token: order.lease.token.0,
+        reason: stop_reason(order.reason).into(),
+        shown_id: order.shown_id,
     }
 }
 

@@ -110,6 +110,9 @@ pub enum Command {
         token: LeaseToken,
         /// What happened.
         report: Report,
+        /// The hash of all that the report says, made by the caller: the same for a repeat, another
+        /// for another report.
+        fingerprint: u64,
         /// Drawn at random by the caller, for the jitter of a backoff.
         random: u64,
         /// Its record, where it is not live: to acknowledge a repeated report again.

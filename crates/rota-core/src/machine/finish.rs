@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Effect, Flags, Happened, Lease, Machine, Mutation, TaskIndex, clock};
 use crate::{
-    AttemptRecord, DoneRecord, EndKind, Failure, FailureReason, LeaseEnd, Status, WallTime,
+    AttemptRecord, DoneRecord, Failure, FailureReason, LeaseEnd, Status, WallTime,
     lifecycle::Action,
 };
 
@@ -16,7 +16,7 @@ pub(super) struct AttemptEnd {
     pub(super) started_at: Option<WallTime>,
     pub(super) output_tail: Bytes,
     /// How its worker reported it; `None` where it did not.
-    pub(super) reported: Option<EndKind>,
+    pub(super) reported: Option<LeaseEnd>,
     pub(super) result: Bytes,
 }
 
@@ -37,9 +37,7 @@ impl Machine {
         let ran = self.ran(index);
         if let Some(end) = attempt {
             let lease = self.take_lease(index);
-            if let Some(kind) = end.reported {
-                last_end = Some(LeaseEnd { token: lease.token, kind });
-            }
+            last_end = end.reported.or(last_end);
             let id = self.live.at(index).id;
             let mut record = self.attempt_record(index, &lease, &end, failure.clone());
             if !record.output_tail.is_empty() {
@@ -153,13 +151,13 @@ impl Machine {
     pub(super) fn release_attempt(&mut self, index: TaskIndex) {
         if self.live.at(index).flags.has(Flags::CANCEL_REQUESTED) {
             let failure = Failure::new(FailureReason::Cancelled, "cancelled before it started");
-            let end = AttemptEnd { reported: Some(EndKind::Released), ..AttemptEnd::default() };
+            let released = LeaseEnd::released(self.leases[&index].token);
+            let end = AttemptEnd { reported: Some(released), ..AttemptEnd::default() };
             self.finish(index, Action::Cancel, Some(failure), Some(end));
             return;
         }
         let lease = self.take_lease(index);
-        let end = LeaseEnd { token: lease.token, kind: EndKind::Released };
-        self.last_ends.insert(index, end);
+        self.last_ends.insert(index, LeaseEnd::released(lease.token));
         self.live.at_mut(index).attempt -= 1;
         self.note(index, Happened::Released);
         self.touch(index);
@@ -171,8 +169,8 @@ impl Machine {
     /// Ends an attempt of a task that lives on.
     fn end_attempt(&mut self, index: TaskIndex, end: &AttemptEnd, failure: Failure) {
         let lease = self.take_lease(index);
-        if let Some(kind) = end.reported {
-            self.last_ends.insert(index, LeaseEnd { token: lease.token, kind });
+        if let Some(reported) = end.reported {
+            self.last_ends.insert(index, reported);
         }
         let record = self.attempt_record(index, &lease, end, Some(failure));
         let id = self.live.at(index).id;

@@ -1,8 +1,8 @@
 //! Answers to those who only look. Nothing here changes anything.
 
 use super::{
-    Command, Flags, LeaseView, LiveView, Machine, QueueCounts, SessionView, TaskIndex, Waiting,
-    is_waiting,
+    Command, Flags, HeldLease, LeaseView, LiveView, Machine, Orders, QueueCounts, SessionView,
+    TaskIndex, Waiting, is_waiting,
     lane::{Lane, Place},
     session::Session,
 };
@@ -79,6 +79,9 @@ impl Machine {
                 Some(Waiting::QueuePaused)
             }
             Status::Pending if !self.roster.is_served(task.lane) => Some(Waiting::NoWorker),
+            Status::Pending if self.roster.is_rested(task.lane) => {
+                Some(Waiting::NotAsked { ahead: self.ahead(lane, index) })
+            }
             Status::Pending => Some(Waiting::SlotsBusy { ahead: self.ahead(lane, index) }),
             _ => None,
         }
@@ -159,6 +162,22 @@ impl Machine {
         Some(self.session_view(self.sessions.at(index)))
     }
 
+    /// What a session's worker is to do beside its tasks; `None` where it is not open. The same until
+    /// the worker has done it, so that an answer that was lost does no harm.
+    #[must_use]
+    pub fn orders(&self, id: SessionId) -> Option<Orders> {
+        let session = self.sessions.at(self.sessions.find(id)?);
+        let tasks = session.tasks.iter();
+        let to_stop = tasks.filter(|task| self.live.at(**task).flags.has(Flags::CANCEL_REQUESTED));
+        let lease = |task: &TaskIndex| HeldLease {
+            task: self.live.at(*task).id,
+            token: self.leases[task].token,
+        };
+        let mut stop: Vec<_> = to_stop.map(lease).collect();
+        stop.sort_unstable_by_key(|lease| lease.task);
+        Some(Orders { stop, draining: session.draining })
+    }
+
     fn session_view(&self, session: &Session) -> SessionView {
         let named = session.tasks.iter().take(TASKS_NAMED).map(|index| {
             let binds = self.binds.get(*index).cloned().unwrap_or_default();
@@ -171,9 +190,9 @@ impl Machine {
             worker: session.worker.clone(),
             queues: session.queues.clone(),
             kinds: session.kinds.clone(),
-            slots: session.slots,
+            slots: session.shown_slots(),
             credit: session.credit,
-            held: u32::try_from(session.tasks.len()).expect("slots are a 32-bit number"),
+            held: session.held(),
             tasks,
             opened_at: session.opened_at,
             heartbeat_age: self.now.mono.since(session.heard_at),

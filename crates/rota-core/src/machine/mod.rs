@@ -39,7 +39,7 @@ pub use command::{
 };
 pub use events::{Event, Happened, LaneName};
 pub use survey::{QueueSurvey, SessionState, SessionSurvey, Survey};
-pub use view::{LeaseView, LiveView, QueueCounts, SessionView, Waiting};
+pub use view::{LeaseView, LiveView, Orders, QueueCounts, SessionView, Waiting};
 
 use self::{
     lane::Place,
@@ -207,8 +207,9 @@ impl Machine {
             Command::Detach { session, connection } => self.detach(session, connection),
             Command::Drain { session } => self.drain(session),
             Command::CloseSession { session } => self.close_session(session),
-            Command::Report { task, token, report, random, stored } => {
-                self.report(task, token, report, random, stored)
+            Command::Report { task, token, report, fingerprint, random, stored } => {
+                let end = report.end(token, fingerprint);
+                self.report(task, token, report, end, random, stored)
             }
         }
     }

@@ -14,15 +14,16 @@ impl Machine {
         task: TaskId,
         token: LeaseToken,
         report: Report,
+        end: Option<LeaseEnd>,
         random: u64,
         stored: Stored,
     ) -> Result<Reply, Refusal> {
         let Some(index) = self.live.find(task) else {
             let done = self.settling.done(task, stored).ok_or(Refusal::UnknownTask)?;
-            return accept_repeated(token, &report, done.last_end);
+            return accept_repeated(token, end, done.last_end);
         };
         let Some(lease) = self.leases.get(&index).filter(|lease| lease.token == token) else {
-            return accept_repeated(token, &report, self.last_ends.get(index).copied());
+            return accept_repeated(token, end, self.last_ends.get(index).copied());
         };
         self.heard_of(lease.session);
         match report {
@@ -33,12 +34,8 @@ impl Machine {
             }
             Report::Released => self.release_attempt(index),
             Report::Ended { started_at, output_tail, outcome } => {
-                let end = AttemptEnd {
-                    started_at,
-                    output_tail,
-                    reported: Some(outcome.kind()),
-                    ..AttemptEnd::default()
-                };
+                let end =
+                    AttemptEnd { started_at, output_tail, reported: end, ..AttemptEnd::default() };
                 self.end(index, outcome, end, random);
             }
         }
@@ -82,6 +79,19 @@ impl Machine {
     }
 }
 
+impl Report {
+    /// How the lease ends by this report; `None` where it does not.
+    pub(super) fn end(&self, token: LeaseToken, fingerprint: u64) -> Option<LeaseEnd> {
+        match self {
+            Self::Ended { outcome, .. } => {
+                Some(LeaseEnd { token, kind: outcome.kind(), fingerprint })
+            }
+            Self::Released => Some(LeaseEnd::released(token)),
+            Self::Started { .. } | Self::Progress { .. } => None,
+        }
+    }
+}
+
 impl Outcome {
     fn kind(&self) -> EndKind {
         match self {
@@ -95,16 +105,11 @@ impl Outcome {
 /// A report on a lease that is over is accepted again when it says what was accepted before.
 fn accept_repeated(
     token: LeaseToken,
-    report: &Report,
+    said: Option<LeaseEnd>,
     last_end: Option<LeaseEnd>,
 ) -> Result<Reply, Refusal> {
-    let kind = match report {
-        Report::Ended { outcome, .. } => Some(outcome.kind()),
-        Report::Released => Some(EndKind::Released),
-        Report::Started { .. } | Report::Progress { .. } => None,
-    };
-    match (kind, last_end) {
-        (Some(kind), Some(end)) if end == (LeaseEnd { token, kind }) => Ok(Reply::Done),
-        _ => Err(Refusal::StaleLease { token }),
+    if said.is_some() && said == last_end {
+        return Ok(Reply::Done);
     }
+    Err(Refusal::StaleLease { token })
 }

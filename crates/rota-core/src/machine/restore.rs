@@ -111,6 +111,8 @@ impl Machine {
             subscription,
             slots: 0,
             credit: Credit::Hold(0),
+            asked: 0,
+            resting: false,
             tasks: FxHashSet::default(),
             ttl,
             heard_at: self.now.mono,

@@ -203,6 +203,14 @@ impl Roster {
             .any(|subscription| self.subscriptions[*subscription as usize].serving > 0)
     }
 
+    /// Whether one of the sessions that serve the lane has room and has not asked for tasks.
+    pub(super) fn is_rested(&self, lane: LaneIndex) -> bool {
+        self.lanes[lane as usize]
+            .subscriptions
+            .iter()
+            .any(|subscription| self.subscriptions[*subscription as usize].resting > 0)
+    }
+
     /// The task whose turn it is among those of `queue` that the subscription serves.
     pub(super) fn first(
         &self,

@@ -19,6 +19,10 @@ pub(super) struct Session {
     pub(super) subscription: SubscriptionIndex,
     pub(super) slots: u32,
     pub(super) credit: Credit,
+    /// How many tasks its worker last asked for, if it asks call by call.
+    pub(super) asked: u32,
+    /// It has room and has not asked for tasks: counted by its subscription.
+    pub(super) resting: bool,
     pub(super) tasks: FxHashSet<TaskIndex>,
     pub(super) ttl: Millis,
     pub(super) heard_at: MonoTime,
@@ -42,6 +46,32 @@ impl Session {
 
     fn serves(&self) -> bool {
         !self.draining && !self.awaited
+    }
+
+    pub(super) fn held(&self) -> u32 {
+        u32::try_from(self.tasks.len()).expect("slots are a 32-bit number")
+    }
+
+    /// The slots as people see them. A worker that asks call by call never said how many it has: it
+    /// is taken to have as many as it last asked for, or holds.
+    pub(super) fn shown_slots(&self) -> u32 {
+        match self.credit {
+            Credit::Hold(_) => self.slots,
+            Credit::Take(_) => self.asked.max(self.held()).min(self.slots),
+        }
+    }
+
+    /// Whether its worker asks call by call, has room, and does not ask now.
+    pub(super) fn rests(&self) -> bool {
+        let room = self.asked.max(1).min(self.slots);
+        self.serves() && self.credit == Credit::Take(0) && self.held() < room
+    }
+
+    fn set_credit(&mut self, credit: Credit) {
+        self.credit = credit;
+        if let Credit::Take(asked @ 1..) = credit {
+            self.asked = asked;
+        }
     }
 }
 
@@ -142,6 +172,8 @@ impl Machine {
                 subscription,
                 slots: 0,
                 credit: Credit::Hold(0),
+                asked: 0,
+                resting: false,
                 tasks: FxHashSet::default(),
                 ttl: open.ttl,
                 heard_at: self.now.mono,
@@ -156,7 +188,7 @@ impl Machine {
         session.kinds = open.kinds;
         session.subscription = subscription;
         session.slots = open.slots;
-        session.credit = open.credit;
+        session.set_credit(open.credit);
         session.ttl = open.ttl;
         session.connection = open.connection;
         session.awaited = false;
@@ -256,7 +288,7 @@ impl Machine {
     ) -> Result<Reply, Refusal> {
         let index = self.sessions.find(session).ok_or(Refusal::UnknownSession)?;
         self.heard_of(index);
-        self.sessions.at_mut(index).credit = credit;
+        self.sessions.at_mut(index).set_credit(credit);
         self.note_idle(index);
         Ok(Reply::Done)
     }
@@ -335,16 +367,24 @@ impl Machine {
 
     /// The session may have room: it joins the ring of those that do.
     pub(super) fn note_idle(&mut self, index: SessionIndex) {
-        let session = self.sessions.at(index);
+        let session = self.sessions.at_mut(index);
+        let rests = session.rests();
+        if rests != session.resting {
+            session.resting = rests;
+            let resting = &mut self.roster.subscriptions[session.subscription as usize].resting;
+            *resting = if rests { *resting + 1 } else { *resting - 1 };
+        }
         if session.has_room() {
             self.roster.note_idle(session.subscription, index);
         }
     }
 
     fn stop_serving(&mut self, index: SessionIndex) {
-        let session = self.sessions.at(index);
+        let session = self.sessions.at_mut(index);
         if session.serves() {
-            self.roster.subscriptions[session.subscription as usize].serving -= 1;
+            let subscription = &mut self.roster.subscriptions[session.subscription as usize];
+            subscription.serving -= 1;
+            subscription.resting -= u32::from(std::mem::take(&mut session.resting));
         }
     }
 }

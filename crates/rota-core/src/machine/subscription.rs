@@ -38,6 +38,8 @@ pub(super) struct Subscription {
     pub(super) sessions: u32,
     /// Open sessions that take tasks.
     pub(super) serving: u32,
+    /// Of these, those whose workers ask call by call, have room, and do not ask now.
+    pub(super) resting: u32,
 }
 
 /// Who comes next: each at most once.

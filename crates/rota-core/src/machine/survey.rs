@@ -29,7 +29,8 @@ pub struct QueueSurvey {
 pub struct SessionSurvey {
     /// The worker's name.
     pub worker: Name,
-    /// The most tasks it holds.
+    /// The most tasks it holds; of a worker that asks call by call, as many as it last asked for, or
+    /// holds.
     pub slots: u32,
     /// Tasks it holds.
     pub held: u32,
@@ -61,8 +62,8 @@ impl Machine {
         let queues = indices.map(|index| self.survey_queue(*index as usize)).collect();
         let sessions = self.sessions.iter().map(|(_, session)| SessionSurvey {
             worker: session.worker.clone(),
-            slots: session.slots,
-            held: u32::try_from(session.tasks.len()).expect("slots are a 32-bit number"),
+            slots: session.shown_slots(),
+            held: session.held(),
             heartbeat_age: self.now.mono.since(session.heard_at),
             state: match (session.awaited, session.draining) {
                 (true, _) => SessionState::Awaited,

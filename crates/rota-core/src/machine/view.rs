@@ -1,6 +1,6 @@
 //! What the machine tells of itself to those who only look.
 
-use super::Credit;
+use super::{Credit, HeldLease};
 use crate::{
     Binds, LeaseToken, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
 };
@@ -78,6 +78,21 @@ pub enum Waiting {
         /// Tasks of its queue and kind that go before it.
         ahead: u64,
     },
+    /// Sessions serve it, and some have room and have not asked for tasks: their workers ask call by
+    /// call.
+    NotAsked {
+        /// Tasks of its queue and kind that go before it.
+        ahead: u64,
+    },
+}
+
+/// What a worker is to do beside its tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Orders {
+    /// Attempts that a client asked to be stopped, and whose end was not reported yet.
+    pub stop: Vec<HeldLease>,
+    /// Whether it is to take no more.
+    pub draining: bool,
 }
 
 /// A queue as it stands.
@@ -112,7 +127,8 @@ pub struct SessionView {
     pub queues: Vec<Name>,
     /// Served kinds; empty means all.
     pub kinds: Vec<Name>,
-    /// The most tasks it holds.
+    /// The most tasks it holds; of a worker that asks call by call, as many as it last asked for, or
+    /// holds.
     pub slots: u32,
     /// Tasks it is ready for.
     pub credit: Credit,

@@ -15,10 +15,11 @@ async fn a_task_is_submitted_leased_completed_and_read_back() {
     let leased = node.lease(5).await;
     assert_eq!(leased.len(), 1);
     let view = node.engine.task(&id).await.expect("an answer").expect("known");
-    assert_eq!((view.status, view.attempt), (Status::Assigned, 1));
+    assert_eq!((view.status, view.attempt), (Status::Running, 1));
     assert_eq!(view.lease_token, Some(leased[0].token));
     assert!(node.report(&leased[0], completed("42")).await);
     assert!(node.report(&leased[0], completed("42")).await, "a repeat is acknowledged again");
+    assert!(!node.report(&leased[0], completed("43")).await, "another result is no repeat");
     let view = node.engine.wait(&id, Duration::from_secs(5)).await.expect("an answer");
     assert_eq!(view.expect("known").status, Status::Completed);
     let result = node.engine.result(&id).await.expect("an answer");
@@ -39,8 +40,11 @@ async fn nothing_that_was_acknowledged_is_lost_by_a_restart() {
     node.engine.set_paused(&name("other"), true).await.expect("an answer");
     let leased = node.lease(2).await;
     assert_eq!(leased.len(), 2);
-    let failure = Failure::new(FailureReason::Error, "broken");
-    assert!(node.report(&leased[0], Outcome::Failed { failure, retry_at: None }).await);
+    let failed = |message: &str| {
+        let failure = Failure::new(FailureReason::Error, message);
+        Outcome::Failed { failure, retry_at: None }
+    };
+    assert!(node.report(&leased[0], failed("broken")).await);
     node.stop().await;
 
     let node = Node::start(&data);
@@ -49,6 +53,8 @@ async fn nothing_that_was_acknowledged_is_lost_by_a_restart() {
         view.expect("known").status
     };
     assert_eq!(status(&waiting).await, Status::Failed);
+    assert!(node.report(&leased[0], failed("broken")).await, "what was said is known");
+    assert!(!node.report(&leased[0], failed("otherwise")).await, "and told from what was not");
     assert_eq!(status(&later).await, Status::Scheduled);
     assert_eq!(status(&held).await, Status::Assigned);
     let queues = node.engine.queues().await.expect("an answer");

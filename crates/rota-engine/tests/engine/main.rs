@@ -4,5 +4,6 @@ mod cluster;
 mod faults;
 mod life;
 mod lists;
+mod pull;
 mod support;
 mod totals;

@@ -32,6 +32,7 @@ pub use task::{
     WaitingReason,
 };
 pub use worker::{
-    CompleteRequest, DispatchedTask, FailRequest, LeaseRequest, LeaseResponse, LeaseTokenRequest,
-    ProgressRequest, ServerInfo, Session, Worker, WorkerList,
+    CancelledRequest, CompleteRequest, DispatchedTask, FailRequest, HeartbeatResponse,
+    LeaseRequest, LeaseResponse, LeaseTokenRequest, ProgressRequest, ServerInfo, Stop, StopReason,
+    Worker, WorkerList,
 };

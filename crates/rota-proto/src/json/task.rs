@@ -173,6 +173,8 @@ pub enum WaitingReason {
     NoWorker,
     /// All slots are taken.
     SlotsBusy,
+    /// Its workers have room and have not asked for tasks.
+    NotAsked,
 }
 
 /// A page of tasks.
@@ -283,12 +285,14 @@ impl From<v1::Waiting> for Waiting {
             Reason::QueuePaused => WaitingReason::QueuePaused,
             Reason::NoWorker => WaitingReason::NoWorker,
             Reason::SlotsBusy => WaitingReason::SlotsBusy,
+            Reason::NotAsked => WaitingReason::NotAsked,
         };
         Self {
             reason,
             until: waiting.until.map(Into::into),
             attempt: (reason == WaitingReason::BackingOff).then_some(waiting.attempt),
-            ahead: (reason == WaitingReason::SlotsBusy).then_some(waiting.ahead),
+            ahead: matches!(reason, WaitingReason::SlotsBusy | WaitingReason::NotAsked)
+                .then_some(waiting.ahead),
             message: waiting.message,
         }
     }

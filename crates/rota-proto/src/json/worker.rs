@@ -21,7 +21,7 @@ pub struct Worker {
     pub session: String,
     /// Its name.
     pub name: String,
-    /// The most tasks it holds.
+    /// The most tasks it holds. A worker without a stream has as many as it last asked for, or holds.
     pub slots: u32,
     /// Tasks it holds.
     pub slots_used: u32,
@@ -82,7 +82,9 @@ pub struct LeaseRequest {
     /// A name for people.
     #[schema(schema_with = schema::worker)]
     pub worker: String,
-    /// Its session, from the last answer; absent on the first call.
+    /// Its session, from the last answer; absent on the first call. Or chosen by the worker at random:
+    /// `s_0` and 12 of the characters 0-9 a-z without i, l, o, u. Then it can end its session although
+    /// an answer was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
     /// Served queues; empty means all.
@@ -114,8 +116,34 @@ pub struct LeaseResponse {
     pub ttl: Span,
     /// Whether the worker is asked to take no more.
     pub draining: bool,
-    /// Empty when the wait was over.
+    /// Empty when the wait was over, or there was something else to tell.
     pub tasks: Vec<DispatchedTask>,
+    /// Attempts that the worker is to stop.
+    pub stop: Vec<Stop>,
+}
+
+/// An attempt that its worker is to stop.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Stop {
+    /// The task.
+    pub id: String,
+    /// The lease.
+    pub lease_token: u64,
+    /// Why.
+    pub reason: StopReason,
+}
+
+/// Why an attempt is to be stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// A client asked. Named in each answer until the end is reported; after 30 s the server does
+    /// without.
+    Cancelled,
+    /// The lease is over; no report will be accepted.
+    LeaseLost,
+    /// It took longer than allowed; no report will be accepted.
+    Timeout,
 }
 
 /// A task on its way to a worker.
@@ -156,11 +184,15 @@ pub struct DispatchedTask {
     pub tracestate: Option<String>,
 }
 
-/// A session by itself.
+/// A session lives on.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Session {
+pub struct HeartbeatResponse {
     /// Which.
     pub session: String,
+    /// Whether the worker is asked to take no more.
+    pub draining: bool,
+    /// Attempts that the worker is to stop.
+    pub stop: Vec<Stop>,
 }
 
 /// The attempt succeeded.
@@ -192,6 +224,17 @@ pub struct FailRequest {
     /// When to try again, instead of the backoff.
     #[serde(default)]
     pub retry_at: Option<Date>,
+    /// The end of what it printed.
+    #[serde(default)]
+    pub output_tail: Option<String>,
+}
+
+/// The attempt was stopped, as the server asked.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CancelledRequest {
+    /// From the lease.
+    pub lease_token: u64,
     /// The end of what it printed.
     #[serde(default)]
     pub output_tail: Option<String>,
@@ -230,6 +273,18 @@ impl From<v1::Worker> for Worker {
             draining: worker.draining,
             tasks: worker.tasks,
         }
+    }
+}
+
+impl From<v1::Stop> for Stop {
+    fn from(stop: v1::Stop) -> Self {
+        use v1::stop::Reason;
+        let reason = match stop.reason() {
+            Reason::Cancelled => StopReason::Cancelled,
+            Reason::Timeout => StopReason::Timeout,
+            Reason::LeaseLost | Reason::Unspecified => StopReason::LeaseLost,
+        };
+        Self { id: stop.shown_id, lease_token: stop.lease_token, reason }
     }
 }
 

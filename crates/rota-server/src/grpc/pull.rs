@@ -26,14 +26,23 @@ impl Services {
         Ok(v1::LeaseResponse {
             session: leased.session.to_string(),
             ttl: Some(wire::duration(leased.ttl)),
-            draining: leased.draining,
+            draining: leased.instructions.draining,
             tasks: leased.tasks.into_iter().map(wire::dispatch).collect(),
+            stop: leased.instructions.stop.into_iter().map(wire::stop).collect(),
         })
     }
 
     /// A worker lives.
-    pub(crate) async fn session_lives(&self, session: &str) -> Result<(), Failure> {
-        Ok(self.engine.heartbeat(validate::session("session", session)?).await?)
+    pub(crate) async fn session_lives(
+        &self,
+        session: &str,
+    ) -> Result<v1::HeartbeatResponse, Failure> {
+        let session = validate::session("session", session)?;
+        let instructions = self.engine.pull_heartbeat(session).await?;
+        Ok(v1::HeartbeatResponse {
+            stop: instructions.stop.into_iter().map(wire::stop).collect(),
+            draining: instructions.draining,
+        })
     }
 
     /// A worker goes.
@@ -56,6 +65,19 @@ impl Services {
         let failed = request.failed.ok_or_else(|| Failure::field("failed", "is missing"))?;
         let report = v1::Report {
             outcome: Some(Outcome::Failed(failed)),
+            output_tail: request.output_tail,
+            ..v1::Report::default()
+        };
+        self.report_one(&request.id, request.lease_token, report).await
+    }
+
+    /// The attempt was stopped.
+    pub(crate) async fn cancelled(
+        &self,
+        request: v1::ReportCancelledRequest,
+    ) -> Result<(), Failure> {
+        let report = v1::Report {
+            outcome: Some(Outcome::Cancelled(v1::Cancelled {})),
             output_tail: request.output_tail,
             ..v1::Report::default()
         };

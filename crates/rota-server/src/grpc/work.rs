@@ -89,8 +89,7 @@ impl WorkerService for Services {
         &self,
         request: Request<v1::HeartbeatRequest>,
     ) -> Result<Response<v1::HeartbeatResponse>, Status> {
-        self.session_lives(&request.get_ref().session).await?;
-        Ok(Response::new(v1::HeartbeatResponse {}))
+        Ok(Response::new(self.session_lives(&request.get_ref().session).await?))
     }
 
     async fn close_session(
@@ -115,6 +114,14 @@ impl WorkerService for Services {
     ) -> Result<Response<v1::FailResponse>, Status> {
         self.fail(request.into_inner()).await?;
         Ok(Response::new(v1::FailResponse {}))
+    }
+
+    async fn report_cancelled(
+        &self,
+        request: Request<v1::ReportCancelledRequest>,
+    ) -> Result<Response<v1::ReportCancelledResponse>, Status> {
+        self.cancelled(request.into_inner()).await?;
+        Ok(Response::new(v1::ReportCancelledResponse {}))
     }
 
     async fn release(
@@ -275,6 +282,7 @@ async fn write_event(event: SessionEvent, outgoing: &Outgoing) -> bool {
             task_id: task.to_string(),
             lease_token: token.0,
             reason: wire::stop_reason(reason).into(),
+            shown_id: String::new(),
         }),
         SessionEvent::Drain => Down::Drain(v1::Drain {}),
         SessionEvent::Ended => {

@@ -48,6 +48,7 @@ pub(crate) fn routes(services: Services) -> Router {
         .route("/v1/sessions/{session}", delete(pull::close))
         .route("/v1/tasks/{id}/complete", post(pull::complete))
         .route("/v1/tasks/{id}/fail", post(pull::fail))
+        .route("/v1/tasks/{id}/cancelled", post(pull::cancelled))
         .route("/v1/tasks/{id}/release", post(pull::release))
         .route("/v1/tasks/{id}/progress", post(pull::progress));
     let manage = Router::new()

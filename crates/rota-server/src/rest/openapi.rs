@@ -51,6 +51,7 @@ use super::{cluster, health, metrics, node, problem, pull, queues, tasks, worker
         pull::close,
         pull::complete,
         pull::fail,
+        pull::cancelled,
         pull::release,
         pull::progress,
         health::alive,

@@ -4,8 +4,8 @@ use axum::{Json, extract::State, http::StatusCode};
 use bytes::Bytes;
 use rota_proto::{
     json::{
-        CompleteRequest, FailRequest, LeaseRequest, LeaseResponse, LeaseTokenRequest,
-        ProgressRequest, Session,
+        CancelledRequest, CompleteRequest, FailRequest, HeartbeatResponse, LeaseRequest,
+        LeaseResponse, LeaseTokenRequest, ProgressRequest,
     },
     v1,
 };
@@ -21,6 +21,9 @@ use crate::{
 };
 
 /// Leases up to `max` tasks, waiting for the first. The first call opens a session.
+///
+/// Tasks that are handed over count as running. A newer call of the same session makes one that still
+/// waits return without tasks; one that is given up (its connection is closed) takes none.
 #[utoipa::path(post, path = "/v1/leases", operation_id = "lease_tasks", tag = "being a worker", request_body = LeaseRequest, responses(
     (status = 200, description = "The tasks; none when the wait was over", body = LeaseResponse),
     (status = 404, description = "The session has ended", body = Problem, content_type = "application/problem+json"),
@@ -48,21 +51,23 @@ pub(crate) async fn lease(
         ttl: leased.ttl.map(Into::into).unwrap_or_default(),
         draining: leased.draining,
         tasks: leased.tasks.into_iter().map(Into::into).collect(),
+        stop: leased.stop.into_iter().map(Into::into).collect(),
     }))
 }
 
-/// The worker lives, and so does all it runs.
+/// The worker lives, and so does all it runs. The answer says what it is to stop.
 #[utoipa::path(post, path = "/v1/sessions/{session}/heartbeat", operation_id = "heartbeat", tag = "being a worker",
     params(("session" = String, Path, description = "The session")), responses(
-    (status = 200, description = "It lives on", body = Session),
+    (status = 200, description = "It lives on", body = HeartbeatResponse),
     (status = 404, description = "It has ended", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn heartbeat(
     State(services): State<Services>,
     Part(session): Part,
-) -> Result<Json<Session>, Failure> {
-    services.session_lives(&session).await?;
-    Ok(Json(Session { session }))
+) -> Result<Json<HeartbeatResponse>, Failure> {
+    let v1::HeartbeatResponse { stop, draining } = services.session_lives(&session).await?;
+    let stop = stop.into_iter().map(Into::into).collect();
+    Ok(Json(HeartbeatResponse { session, draining, stop }))
 }
 
 /// Ends a session; what it held goes to others.
@@ -129,6 +134,27 @@ pub(crate) async fn fail(
         output_tail: request.output_tail.map(Bytes::from).unwrap_or_default(),
     };
     services.fail(fail).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The attempt was stopped, as the server asked. Unasked, it counts as failed.
+#[utoipa::path(post, path = "/v1/tasks/{id}/cancelled", operation_id = "report_cancelled", tag = "being a worker", request_body = CancelledRequest,
+    params(("id" = String, Path, description = "The task")), responses(
+    (status = 204, description = "It is durable"),
+    (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn cancelled(
+    State(services): State<Services>,
+    Part(id): Part,
+    Body(request): Body<CancelledRequest>,
+) -> Result<StatusCode, Failure> {
+    let cancelled = v1::ReportCancelledRequest {
+        id,
+        lease_token: request.lease_token,
+        output_tail: request.output_tail.map(Bytes::from).unwrap_or_default(),
+    };
+    services.cancelled(cancelled).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -3,10 +3,15 @@
 use rota_proto::v1::{
     self, task_service_client::TaskServiceClient, worker_service_client::WorkerServiceClient,
 };
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 use tonic::{Code, transport::Channel};
 
-use crate::{grpc::told, harness::Node};
+use crate::{
+    cluster::Pair,
+    grpc::told,
+    harness::{Node, PATIENCE},
+};
 
 struct Puller {
     client: WorkerServiceClient<Channel>,
@@ -182,7 +187,152 @@ async fn what_is_wrong_is_named() {
     };
     let status = puller.client.complete(large).await.unwrap_err();
     assert_eq!(told(&status).2, ["result"]);
-    assert_eq!(read(&channel, "a").await.status(), v1::TaskStatus::Assigned, "still its own");
+    assert_eq!(read(&channel, "a").await.status(), v1::TaskStatus::Running, "still its own");
     drop((puller, channel));
+    node.stop().await;
+}
+
+/// Waits until the workers are so.
+async fn until(node: &Node, is: impl Fn(&[Value]) -> bool) {
+    let look = async {
+        loop {
+            let workers = node.get("/v1/workers").await.json();
+            if is(workers["workers"].as_array().unwrap()) {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, look).await.expect("in time");
+}
+
+/// A long poll as `curl` makes it. Returns when the leader knows of it.
+async fn polls(via: &Node, leader: &Node) -> TcpStream {
+    let body = json!({ "worker": "gone", "kinds": ["k"], "max": 5, "wait": "60s" }).to_string();
+    let head = format!(
+        "POST /v1/leases HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        via.address,
+        body.len()
+    );
+    let mut stream = TcpStream::connect(via.address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    until(leader, |workers| workers.iter().any(|worker| worker["slots"] == 5)).await;
+    stream
+}
+
+#[tokio::test]
+async fn a_long_poll_whose_client_is_gone_takes_no_tasks() {
+    let pair = Pair::start().await;
+    for via in [&pair.leader, &pair.follower] {
+        let stream = polls(via, &pair.leader).await;
+        drop(stream);
+        until(&pair.leader, <[_]>::is_empty).await;
+        let channel = via.channel().await;
+        let mut puller = Puller::new(&channel);
+        let asks = puller.asks(5, 60);
+        let call = tokio::spawn(async move { puller.client.lease(asks).await });
+        until(&pair.leader, |workers| workers.iter().any(|worker| worker["slots"] == 5)).await;
+        call.abort();
+        until(&pair.leader, <[_]>::is_empty).await;
+    }
+    let id = pair.leader.create(&json!({ "kind": "k" })).await;
+    assert_eq!(pair.follower.lease("k").await.0, id);
+    pair.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_is_told_to_stop_and_says_that_it_did() {
+    let node = Node::start().await;
+    let channel = node.channel().await;
+    for id in ["a", "b"] {
+        create(&node, id).await;
+    }
+    let mut puller = Puller::new(&channel);
+    let mut tasks = puller.lease(2).await;
+    while tasks.len() < 2 {
+        tasks.extend(puller.lease(2).await);
+    }
+    tasks.sort_by(|a, b| a.shown_id.cmp(&b.shown_id));
+    let path = format!("/v1/sessions/{}/heartbeat", puller.session);
+    let quiet = json!({ "session": puller.session, "draining": false, "stop": [] });
+    assert_eq!(node.post(&path, "").await.json(), quiet);
+    for id in ["a", "b"] {
+        assert_eq!(node.post(&format!("/v1/tasks/{id}/cancel"), "").await.status, 200);
+    }
+    let stop = |task: &v1::Dispatch| json!({ "id": task.shown_id, "lease_token": task.lease_token, "reason": "cancelled" });
+    let told = node.post(&path, "").await.json();
+    assert_eq!(told["stop"], json!([stop(&tasks[0]), stop(&tasks[1])]));
+    let ask = json!({ "worker": "puller", "session": puller.session, "kinds": ["k"] });
+    assert_eq!(node.post_json("/v1/leases", &ask).await.json()["stop"], told["stop"]);
+    let leased = puller.client.lease(puller.asks(1, 0)).await.unwrap().into_inner();
+    let session = puller.session.clone();
+    let beat = puller.client.heartbeat(v1::HeartbeatRequest { session: session.clone() }).await;
+    let beat = beat.unwrap().into_inner();
+    assert_eq!((&leased.stop, leased.draining), (&beat.stop, beat.draining));
+    assert_eq!(beat.stop[0].task_id, tasks[0].task_id);
+    assert_eq!(beat.stop[0].reason(), v1::stop::Reason::Cancelled);
+
+    let said = json!({ "lease_token": tasks[0].lease_token, "output_tail": "stopped" });
+    for _ in 0..2 {
+        assert_eq!(node.post_json("/v1/tasks/a/cancelled", &said).await.status, 204);
+    }
+    let said = v1::ReportCancelledRequest {
+        id: "b".to_owned(),
+        lease_token: tasks[1].lease_token,
+        output_tail: "stopped".into(),
+    };
+    puller.client.report_cancelled(said).await.unwrap();
+    for id in ["a", "b"] {
+        assert_eq!(read(&channel, id).await.status(), v1::TaskStatus::Cancelled);
+        let attempts = node.get(&format!("/v1/tasks/{id}/attempts")).await.json();
+        assert_eq!(attempts["attempts"][0]["output_tail"], "stopped");
+    }
+    assert_eq!(node.post("/v1/workers/puller/drain", "").await.status, 200);
+    let draining = json!({ "session": session, "draining": true, "stop": [] });
+    assert_eq!(node.post(&path, "").await.json(), draining);
+    drop((puller, channel));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn another_result_by_the_same_lease_is_refused() {
+    let node = Node::start().await;
+    for (verb, first, second) in [
+        ("complete", json!({ "result": 1 }), json!({ "result": 2 })),
+        ("fail", json!({ "error": "one" }), json!({ "error": "two" })),
+        ("fail", json!({ "error": "e", "output_tail": "1" }), json!({ "error": "e" })),
+    ] {
+        let id = node.create(&json!({ "kind": "k" })).await;
+        let token = node.lease("k").await.1;
+        let report = async |body: &Value| {
+            let mut body = body.clone();
+            body["lease_token"] = token.into();
+            node.post_json(&format!("/v1/tasks/{id}/{verb}"), &body).await
+        };
+        assert_eq!(report(&first).await.status, 204);
+        let refused = report(&second).await;
+        assert_eq!((refused.status, &refused.problem()["reason"]), (409, &json!("stale_lease")));
+        assert_eq!(report(&first).await.status, 204, "the same again is fine");
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn slots_are_those_asked_for_and_a_task_says_that_nobody_asked() {
+    let node = Node::start().await;
+    let ask = json!({ "worker": "w", "kinds": ["k"], "max": 3 });
+    assert_eq!(node.post_json("/v1/leases", &ask).await.json()["tasks"], json!([]));
+    let worker = node.get("/v1/workers").await.json()["workers"][0].clone();
+    assert_eq!((&worker["slots"], &worker["slots_used"]), (&json!(3), &json!(0)));
+    let metrics = String::from_utf8(node.get("/metrics").await.body.to_vec()).unwrap();
+    assert!(metrics.contains("rota_session_slots{worker=\"w\"} 3"), "{metrics}");
+    let mut waiting = Vec::new();
+    for ahead in 0..3 {
+        let id = node.create(&json!({ "kind": "k" })).await;
+        let why = node.get(&format!("/v1/tasks/{id}")).await.json()["waiting"].clone();
+        assert_eq!((&why["reason"], &why["ahead"]), (&json!("not_asked"), &json!(ahead)));
+        waiting.push(why["message"].as_str().unwrap().to_owned());
+    }
+    insta::assert_snapshot!("not_asked", waiting.join("\n"));
     node.stop().await;
 }

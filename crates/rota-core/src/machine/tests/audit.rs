@@ -405,7 +405,10 @@ fn nobody_idles(machine: &Machine) {
         let most = match session.credit {
             crate::Credit::Hold(most) => most.min(session.slots),
             crate::Credit::Take(0) => 0,
-            crate::Credit::Take(_) => session.slots,
+            crate::Credit::Take(_) => {
+                let index = machine.sessions.find(session.id).expect("it is open");
+                machine.sessions.at(index).slots
+            }
         };
         if session.draining || session.awaited || session.held >= most {
             continue;

@@ -128,6 +128,11 @@ fn recount_sessions(machine: &Machine) {
             session.subscription as usize == at && !session.draining && !session.awaited
         });
         assert_eq!(subscription.serving as usize, serving.count());
+        let resting = machine
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.subscription as usize == at && session.rests());
+        assert_eq!(subscription.resting as usize, resting.count());
         let open = machine.sessions.iter().filter(|(_, open)| open.subscription as usize == at);
         assert_eq!(subscription.sessions as usize, open.count());
     }

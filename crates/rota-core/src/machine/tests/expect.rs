@@ -1,6 +1,9 @@
 //! What the machine must answer to a command, worked out from the world's own books.
 
-use super::{say::kind_of, world::World};
+use super::{
+    say::is_end,
+    world::{Accepted, World},
+};
 use crate::{
     Action, Command, LeaseToken, Name, Refusal, Reply, Report, Status, Submit, TaskId,
     lifecycle::transition,
@@ -130,9 +133,7 @@ impl World {
         if current.is_some_and(|lease| lease.token == token) {
             return Expected::Done;
         }
-        match (kind_of(report), self.accepted.get(&task)) {
-            (Some(kind), Some(accepted)) if *accepted == (token, kind) => Expected::Done,
-            _ => Expected::Refused,
-        }
+        let repeated = self.accepted.get(&task) == Some(&Accepted::of(token, report));
+        if is_end(report) && repeated { Expected::Done } else { Expected::Refused }
     }
 }

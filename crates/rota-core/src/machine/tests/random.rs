@@ -5,7 +5,7 @@ use bytes::Bytes;
 use proptest::{prelude::*, sample::Index};
 
 use super::{
-    say::{Task, completed, name},
+    say::{Task, completed, name, reported},
     world::World,
 };
 use crate::{
@@ -295,8 +295,7 @@ fn pick_session(world: &World, index: Index) -> Option<SessionId> {
 
 fn report(world: &mut World, lease: Leased, saying: Saying) {
     let (report, random) = saying.build(world);
-    let Leased { task, token, .. } = lease;
-    let _ = world.apply(Command::Report { task, token, report, random, stored: None });
+    let _ = world.apply(reported(lease, report, random));
 }
 
 fn open(world: &mut World, any: &AnyOpening) {

@@ -74,7 +74,9 @@ fn reports_are_judged_as_before() {
             let other =
                 if report == Report::Released { ended(completed()) } else { Report::Released };
             let stale = Err(Refusal::StaleLease { token: lease.token });
-            assert_eq!(world.report(lease, other), stale, "{report:?} {landed}");
+            for other in [other, ended(failed("otherwise"))] {
+                assert_eq!(world.report(lease, other), stale, "{report:?} {landed}");
+            }
         }
     }
 }

@@ -1,13 +1,17 @@
 //! What clients and workers say to a world, in few words.
 
-use std::sync::Arc;
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use bytes::Bytes;
+use rustc_hash::FxHasher;
 
 use super::world::{TTL, World};
 use crate::{
-    Binds, Command, Credit, EndKind, Failure, FailureReason, Leased, Name, OpenSession, Outcome,
-    Policy, Priority, Refusal, Reply, Report, SessionId, Submit, TaskId, TaskSpec, WallTime,
+    Binds, Command, Credit, Failure, FailureReason, Leased, Name, OpenSession, Outcome, Policy,
+    Priority, Refusal, Reply, Report, SessionId, Submit, TaskId, TaskSpec, WallTime,
 };
 
 /// A task to be submitted.
@@ -87,14 +91,22 @@ pub(super) fn ended(outcome: Outcome) -> Report {
     Report::Ended { started_at: None, output_tail: Bytes::new(), outcome }
 }
 
-pub(super) fn kind_of(report: &Report) -> Option<EndKind> {
-    match report {
-        Report::Released => Some(EndKind::Released),
-        Report::Ended { outcome: Outcome::Completed { .. }, .. } => Some(EndKind::Completed),
-        Report::Ended { outcome: Outcome::Failed { .. }, .. } => Some(EndKind::Failed),
-        Report::Ended { outcome: Outcome::Cancelled, .. } => Some(EndKind::Cancelled),
-        Report::Started { .. } | Report::Progress { .. } => None,
-    }
+/// The hash of all that a report says.
+pub(super) fn fingerprint(report: &Report) -> u64 {
+    let mut hasher = FxHasher::default();
+    format!("{report:?}").hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Whether it ends the lease.
+pub(super) fn is_end(report: &Report) -> bool {
+    matches!(report, Report::Ended { .. } | Report::Released)
+}
+
+/// A worker's report.
+pub(super) fn reported(lease: Leased, report: Report, random: u64) -> Command {
+    let (Leased { task, token, .. }, fingerprint) = (lease, fingerprint(&report));
+    Command::Report { task, token, report, fingerprint, random, stored: None }
 }
 
 impl World {
@@ -183,8 +195,7 @@ impl World {
     }
 
     pub(super) fn report(&mut self, lease: Leased, report: Report) -> Result<Reply, Refusal> {
-        let Leased { task, token, .. } = lease;
-        self.apply(Command::Report { task, token, report, random: u64::MAX, stored: None })
+        self.apply(reported(lease, report, u64::MAX))
     }
 
     pub(super) fn end(&mut self, lease: Leased, outcome: Outcome) {

@@ -5,8 +5,8 @@ use super::{
     world::World,
 };
 use crate::{
-    Command, Credit, Effect, EndReason, HeldLease, Leased, MachineLimits, Millis, Refusal, Reply,
-    Report, SessionEnd, SessionId, Status, StopReason, TaskId,
+    Command, Credit, Effect, EndReason, HeldLease, Leased, MachineLimits, Millis, Orders, Outcome,
+    Refusal, Reply, Report, SessionEnd, SessionId, Status, StopReason, TaskId,
 };
 
 /// A worker that has some of some tasks.
@@ -231,7 +231,14 @@ fn a_worker_that_goes_gives_back_what_it_had_not_begun() {
 
 #[test]
 fn a_repeated_report_is_acknowledged_and_a_stale_one_refused() {
-    let reports = [ended(completed()), ended(failed("no")), Report::Released];
+    let other_result = Outcome::Completed { result: bytes::Bytes::from_static(b"2") };
+    let reports = [
+        ended(completed()),
+        ended(other_result),
+        ended(failed("no")),
+        ended(failed("no, and why")),
+        Report::Released,
+    ];
     for report in &reports {
         for other in &reports {
             let (mut world, _, leases) = with_tasks(1);
@@ -265,6 +272,27 @@ fn a_repeat_is_known_although_the_task_has_gone_to_another() {
     world.settle();
     assert!(world.report(leases[0], Report::Released).is_err(), "the last end counts");
     assert_eq!(world.report(next, ended(completed())), Ok(Reply::Done));
+}
+
+#[test]
+fn what_a_worker_is_to_do_is_said_until_it_is_done() {
+    let (mut world, session, leases) = with_tasks(3);
+    let orders = |world: &World| world.machine.orders(session).unwrap();
+    assert_eq!(orders(&world), Orders::default());
+    for lease in &leases[..2] {
+        world.cancel(lease.task).unwrap();
+    }
+    world.settle();
+    assert_eq!(orders(&world).stop, held(&leases[..2]));
+    world.end(leases[0], Outcome::Cancelled);
+    assert_eq!(orders(&world).stop, held(&leases[1..2]));
+    world.apply(Command::Drain { session }).unwrap();
+    assert!(orders(&world).draining);
+    // Also to a worker that comes back after a change of leader, and cannot say what it holds.
+    world.settle();
+    world.crash(true, Millis(10));
+    assert_eq!(orders(&world), Orders { stop: held(&leases[1..2]), draining: false });
+    assert_eq!(world.machine.orders(SessionId(99)), None);
 }
 
 #[test]

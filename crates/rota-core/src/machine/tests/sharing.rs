@@ -218,6 +218,54 @@ fn a_waiting_task_says_how_many_go_before_it() {
 }
 
 #[test]
+fn a_task_says_when_workers_with_room_have_not_asked() {
+    let mut world = World::new();
+    let mut opening = world.opening(10_000, &[], &["k"]);
+    opening.credit = Credit::Take(0);
+    let session = opening.session;
+    world.apply(Command::OpenSession(Box::new(opening))).unwrap();
+    let ask = |world: &mut World, tasks| {
+        let credit = Credit::Take(tasks);
+        world.apply(Command::SetCredit { session, credit }).unwrap();
+        world.settle();
+    };
+    let slots = |world: &World| {
+        let view = world.machine.session(session).unwrap();
+        let survey = world.machine.survey().sessions.remove(0);
+        assert_eq!((view.slots, view.held), (survey.slots, survey.held));
+        (view.slots, view.held)
+    };
+    let tasks = [0, 1, 2].map(|_| world.submit(Task::new("q", "k")));
+    let waiting = |world: &World, at: usize| world.view(tasks[at]).waiting;
+    // It has just come: there is a worker, which has not said how much it takes.
+    assert_eq!(waiting(&world, 1), Some(Waiting::NotAsked { ahead: 1 }));
+    assert_eq!(slots(&world), (0, 0));
+    ask(&mut world, 1);
+    assert_eq!(
+        (slots(&world), waiting(&world, 1)),
+        ((1, 1), Some(Waiting::SlotsBusy { ahead: 0 }))
+    );
+    // What it did makes room, and it does not ask.
+    let first = world.has_one(session);
+    world.end(first, completed());
+    assert_eq!((slots(&world), waiting(&world, 1)), ((1, 0), Some(Waiting::NotAsked { ahead: 0 })));
+    // It takes one by one, and holds more than it asked for last.
+    ask(&mut world, 1);
+    ask(&mut world, 1);
+    assert_eq!(slots(&world), (2, 2));
+    let other = world.submit(Task::new("q", "other"));
+    assert_eq!(world.view(other).waiting, Some(Waiting::NoWorker));
+    // A worker that takes no more rests no more.
+    world.has(session).into_iter().for_each(|lease| world.end(lease, completed()));
+    let last = world.submit(Task::new("q", "k"));
+    let busy = world.open(0, &[], &["k"]);
+    assert_eq!(world.view(last).waiting, Some(Waiting::NotAsked { ahead: 0 }));
+    world.apply(Command::Drain { session }).unwrap();
+    assert_eq!(world.view(last).waiting, Some(Waiting::SlotsBusy { ahead: 0 }));
+    assert_ne!(busy, session);
+}
+
+#[test]
 fn a_queue_says_since_when_its_oldest_waits() {
     let mut world = World::new();
     let first = world.submit(Task::new("q", "k").priority(3));

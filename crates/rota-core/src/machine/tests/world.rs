@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     audit::{self, Scope, Snapshot},
     books,
-    say::kind_of,
+    say::{fingerprint, is_end},
     store::ModelStore,
 };
 use crate::{
-    Command, Credit, Effect, EndKind, Event, Happened, HeldLease, LeaseToken, Leased, LiveView,
-    Machine, MachineLimits, Millis, MonoTime, Mutation, Name, Now, Refusal, Reply, Retention,
-    SessionId, Status, Stored, TaskId, TaskIdSequence, WallTime,
+    Command, Credit, Effect, EndKind, Event, Happened, HeldLease, LeaseEnd, LeaseToken, Leased,
+    LiveView, Machine, MachineLimits, Millis, MonoTime, Mutation, Name, Now, Refusal, Reply,
+    Report, Retention, SessionId, Status, Stored, TaskId, TaskIdSequence, WallTime,
 };
 
 /// When worlds begin.
@@ -38,6 +38,31 @@ pub(super) struct Worker {
     pub(super) slots: u32,
     /// What was sent to it and not reported on.
     pub(super) has: Vec<Leased>,
+}
+
+/// A report that was accepted and ended a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Accepted {
+    /// With all that it said.
+    Ended(LeaseToken, u64),
+    Released(LeaseToken),
+}
+
+impl Accepted {
+    pub(super) fn of(token: LeaseToken, report: &Report) -> Self {
+        match report {
+            Report::Released => Self::Released(token),
+            said => Self::Ended(token, fingerprint(said)),
+        }
+    }
+
+    /// As the store knows it.
+    fn kept(end: LeaseEnd) -> Self {
+        match end.kind {
+            EndKind::Released => Self::Released(end.token),
+            _ => Self::Ended(end.token, end.fingerprint),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -68,7 +93,7 @@ pub(super) struct World {
     /// Every lease that was ever sent to anybody.
     pub(super) leases: Vec<Leased>,
     /// The last end that was accepted for a task.
-    pub(super) accepted: BTreeMap<TaskId, (LeaseToken, EndKind)>,
+    pub(super) accepted: BTreeMap<TaskId, Accepted>,
     pub(super) snapshot: Snapshot,
     pub(super) sessions_opened: u64,
     /// Tasks that live, as the events of all steps say.
@@ -185,7 +210,7 @@ impl World {
             // What had not begun is given back on the worker's behalf.
             (Command::CloseSession { session }, Ok(_)) => {
                 for (task, token) in self.snapshot.assigned_to(*session) {
-                    self.accepted.insert(task, (token, EndKind::Released));
+                    self.accepted.insert(task, Accepted::Released(token));
                 }
             }
             (Command::SetCredit { session, credit }, Ok(_)) => {
@@ -194,8 +219,8 @@ impl World {
                 }
             }
             (Command::Report { task, token, report, .. }, Ok(_)) => {
-                if let Some(kind) = kind_of(report) {
-                    self.accepted.insert(*task, (*token, kind));
+                if is_end(report) {
+                    self.accepted.insert(*task, Accepted::of(*token, report));
                     for worker in self.workers.values_mut() {
                         worker.has.retain(|has| (has.task, has.token) != (*task, *token));
                     }
@@ -406,7 +431,7 @@ impl World {
             .values()
             .filter_map(|record| Some((record.id, record.last_end?)))
             .chain(self.durable.done.values().filter_map(|done| Some((done.id, done.last_end?))))
-            .map(|(id, end)| (id, (end.token, end.kind)))
+            .map(|(id, end)| (id, Accepted::kept(end)))
             .collect();
         self.ids = TaskIdSequence::after(self.durable.specs.keys().max().copied());
     }
