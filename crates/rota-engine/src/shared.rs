@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) stands_by: AtomicBool,
     /// This node's name.
     pub(crate) node: String,
+    /// Where others reach it.
+    address: Option<String>,
     pub(crate) leader: watch::Receiver<Option<Seat>>,
     pub(crate) started_at: WallTime,
     pub(crate) metrics: NodeMetrics,
@@ -119,6 +121,7 @@ impl Shared {
             revision: AtomicU64::new(0),
             stands_by: AtomicBool::new(false),
             node: options.node.clone(),
+            address: options.address.clone(),
             leader,
             started_at: clock.now().wall,
             metrics: options.metrics.clone(),
@@ -172,6 +175,14 @@ impl Shared {
             Role::Follower(seat) => Some(seat).filter(|_| self.seen_problem.borrow().is_none()),
             Role::Unknown => None,
         }
+    }
+
+    /// Where a leader is that has this node's name and is not this node.
+    fn namesake(&self) -> Option<String> {
+        let seat = self.leader.borrow();
+        let member = &seat.as_ref()?.member;
+        let other = member.name == self.node && member.address != self.address;
+        member.address.clone().filter(|_| other)
     }
 
     /// Tells when [`Shared::known_leader`] may have changed.
@@ -262,7 +273,14 @@ impl Shared {
             Phase::Campaigning if follows => {
                 Some("whether the leader still leads is not known without the store".to_owned())
             }
-            Phase::Campaigning => Some("no node leads".to_owned()),
+            Phase::Campaigning => Some(match self.namesake() {
+                Some(address) => format!(
+                    "another node of this name, `{}`, leads at {address}; give each a name of its own \
+                     (node)",
+                    self.node
+                ),
+                None => "no node leads".to_owned(),
+            }),
             Phase::Stopped(None) => Some("the engine has stopped".to_owned()),
             Phase::Stopped(Some(reason)) => Some(format!("the engine has stopped: {reason}")),
             Phase::Loading | Phase::Leading => None,

@@ -144,6 +144,25 @@ async fn what_is_too_much_for_one_batch_lands_in_several() {
 }
 
 #[tokio::test]
+async fn a_node_that_has_the_leaders_name_says_so() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = MoodyStore::open(&directory.path().join("data"));
+    let first = start(&store, "first");
+    until_role(&first.engine, |role| *role == Role::Leader).await;
+    let options = EngineOptions {
+        node: "first".to_owned(),
+        address: Some("http://elsewhere:7420".to_owned()),
+        ..EngineOptions::default()
+    };
+    let second = Node::start_on(store.clone(), options);
+    let checks = second.engine.health().checks;
+    let problem = checks.into_iter().find(|check| check.name == "leader").unwrap().problem.unwrap();
+    assert!(problem.contains("another node of this name, `first`, leads at http://first:7420"));
+    second.leave().await;
+    first.stop().await;
+}
+
+#[tokio::test]
 async fn a_node_without_its_store_is_not_ready_though_it_has_nothing_to_commit() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = MoodyStore::open(&directory.path().join("data"));
