@@ -40,8 +40,8 @@ pub fn selectors(expression: &str) -> BTreeSet<Selector> {
             rest = rest[1..].split_once('"').map_or("", |(_, after)| after);
             continue;
         }
-        if first == '{' {
-            rest = rest.split_once('}').map_or("", |(_, after)| after);
+        if let Some(last) = [('{', '}'), ('[', ']')].iter().find(|pair| pair.0 == first) {
+            rest = rest.split_once(last.1).map_or("", |(_, after)| after);
             continue;
         }
         let end = rest.find(|c| !part_of_name(c)).unwrap_or(rest.len());
@@ -117,7 +117,7 @@ mod tests {
     fn series_are_found_with_their_matchers_and_labels_are_not() {
         let expression = r#"
             sum by (cluster, rota) (rate(rota_x_seconds_bucket{le="1", a=~"rota_b|c"}[5m]))
-            and on (cluster) changes(cluster:rota_y:max[1h]) > 4 or up{job="rota-nodes"} * 0
+            and on (cluster) changes(cluster:rota_y:max[$range:15s]) > 4 or up{job="rota-nodes"} * 0
         "#;
         let found: Vec<_> = selectors(expression)
             .into_iter()

@@ -300,13 +300,17 @@ impl Witness {
     /// The numbers at the top of the overview, after a worker and the leader were killed.
     async fn overview_counts(&self, alerts: usize) {
         let alerts = f64::from(u32::try_from(alerts).unwrap());
-        let expected =
-            [("Alerts", alerts), ("Leader", 1.0), ("Nodes ready", 2.0), ("Workers", 2.0)];
-        for (title, expected) in expected {
+        for (title, expected) in [("Alerts", alerts), ("Leader", 1.0), ("Workers", 2.0)] {
             let query = &self.board("rota-overview").panel(title).queries[0];
             let shown = self.now(query).await.first().map(Series::last);
             assert_eq!(shown, Some(expected), "{title}");
         }
+        // Its colour goes by the share, and its legend names both numbers.
+        let query = self.board("rota-overview").panel("Nodes ready").query("{{ready}} of {{nodes}}");
+        let shown = self.now(query).await;
+        let [shown] = &shown[..] else { panic!("Nodes ready: {shown:?}") };
+        assert_eq!((shown.label("ready"), shown.label("nodes")), ("2", "3"));
+        assert!((shown.last() - 2.0 / 3.0).abs() < 1e-9, "{shown:?}");
     }
 
     /// Totals are exact, as soon as they have been scraped: by queue and kind as recorded, and in the

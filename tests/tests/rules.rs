@@ -150,6 +150,33 @@ fn each_alert_says_what_it_means_and_where_to_read_on() {
     assert!(gone.is_empty(), "there are sections on alerts that do not exist: {gone:?}");
 }
 
+/// Alertmanager is not among what the tests install, so this looks at what it would be told.
+#[test]
+fn one_alarm_holds_back_only_alarms_that_there_are() {
+    let known: BTreeSet<_> = alerts().into_iter().map(|alert| alert.name).collect();
+    let sample = read("alertmanager.yml");
+    let matchers = sample.lines().filter(|line| line.contains("alertname=")).map(str::trim);
+    let names = matchers.flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric()));
+    let named: BTreeSet<_> = names.filter(|name| name.len() > 4 && name.starts_with("Rota")).collect();
+    assert!(named.len() > 10, "{named:?}");
+    let gone: Vec<_> = named.iter().filter(|name| !known.contains(**name)).collect();
+    assert!(gone.is_empty(), "{gone:?}");
+}
+
+#[test]
+fn the_table_of_alerts_has_each_with_its_severity() {
+    let page = deploy().parent().unwrap().join("docs/monitoring.md");
+    let page = fs::read_to_string(page).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| [Rota"));
+    let rows: BTreeMap<_, _> = rows.map(|row| row.split_once(']').unwrap()).collect();
+    for Alert { name, text } in &alerts() {
+        let row = rows.get(name.strip_prefix("Rota").unwrap());
+        let severity = if text.contains("severity: critical") { "critical" } else { "warning" };
+        assert!(row.is_some_and(|row| row.contains(&format!("| {severity} |"))), "{name}: {row:?}");
+    }
+    assert_eq!(rows.len(), alerts().len(), "{rows:?}");
+}
+
 #[test]
 fn all_that_is_asked_for_exists() {
     let page = deploy().parent().unwrap().join("docs/reference/metrics.md");
@@ -244,13 +271,13 @@ fn pods_become_targets_by_their_annotations() {
     }
     let config = config.replace("rules/", &format!("{}/rules/", prometheus().display()));
     fs::write(home.path().join("kubernetes.yml"), config).unwrap();
-    let pod = |name: &str, component: &str, scrape: &str, port: &str, phase: &str| {
+    let pod = |name: &str, ip: &str, component: &str, scrape: &str, port: &str, phase: &str| {
         serde_json::json!({
             "targets": ["10.0.0.1:1"],
             "labels": {
                 "__meta_kubernetes_namespace": "jobs",
                 "__meta_kubernetes_pod_name": name,
-                "__meta_kubernetes_pod_ip": "10.0.0.1",
+                "__meta_kubernetes_pod_ip": ip,
                 "__meta_kubernetes_pod_phase": phase,
                 "__meta_kubernetes_pod_annotation_prometheus_io_scrape": scrape,
                 "__meta_kubernetes_pod_annotation_prometheus_io_port": port,
@@ -259,26 +286,38 @@ fn pods_become_targets_by_their_annotations() {
             },
         })
     };
+    let mut elsewhere = pod("worker-2", "10.0.0.2", "worker", "true", "7421", "Running");
+    let labels = &mut elsewhere["labels"];
+    labels["__meta_kubernetes_namespace"] = "mail".into();
+    labels["__meta_kubernetes_pod_annotation_rota_cluster"] = "jobs/production".into();
     let pods = serde_json::json!([
-        pod("rota-0", "node", "true", "7420", "Running"),
-        pod("rota-1", "node", "false", "7420", "Running"),
-        pod("worker-0", "worker", "true", "7421", "Running"),
-        pod("worker-1", "worker", "true", "7421", "Failed"),
+        pod("rota-0", "10.0.0.1", "node", "true", "7420", "Running"),
+        pod("rota-1", "10.0.0.1", "node", "false", "7420", "Running"),
+        pod("worker-0", "fd00::17", "worker", "true", "7421", "Running"),
+        pod("worker-1", "10.0.0.1", "worker", "true", "7421", "Failed"),
+        elsewhere,
     ]);
     fs::write(home.path().join("pods.json"), pods.to_string()).unwrap();
     promtool(home.path(), &["check", "config", "kubernetes.yml"]);
-    for (job, instance, address) in
-        [("rota-nodes", "rota-0", "10.0.0.1:7420"), ("rota-workers", "worker-0", "10.0.0.1:7421")]
-    {
+    let rows = [
+        ("rota-nodes", &[("rota-0", "10.0.0.1:7420", "jobs")][..]),
+        (
+            "rota-workers",
+            &[("worker-0", "[fd00::17]:7421", "jobs"), ("worker-2", "10.0.0.2:7421", "mail")],
+        ),
+    ];
+    for (job, expected) in rows {
         let check = ["check", "service-discovery", "--timeout=2s", "kubernetes.yml", job];
         let found: serde_json::Value =
             serde_json::from_str(&promtool(home.path(), &check)).unwrap();
         let labels = found.as_array().unwrap().iter().map(|found| &found["labels"]);
         let kept: Vec<_> = labels.filter(|labels| labels["instance"].is_string()).collect();
-        let [kept] = &kept[..] else { panic!("{job}: {found}") };
-        assert_eq!(kept["__address__"], address);
-        assert_eq!(kept["instance"], instance);
-        assert_eq!((&kept["cluster"], &kept["namespace"]), (&"production".into(), &"jobs".into()));
-        assert_eq!((&kept["job"], &kept["__metrics_path__"]), (&job.into(), &"/metrics".into()));
+        assert_eq!(kept.len(), expected.len(), "{job}: {found}");
+        for (kept, (instance, address, namespace)) in kept.iter().zip(expected) {
+            assert_eq!(kept["__address__"], *address);
+            assert_eq!(kept["instance"], *instance);
+            assert_eq!((&kept["cluster"], &kept["namespace"]), (&"jobs/production".into(), &(*namespace).into()));
+            assert_eq!((&kept["job"], &kept["__metrics_path__"]), (&job.into(), &"/metrics".into()));
+        }
     }
 }

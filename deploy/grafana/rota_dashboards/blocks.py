@@ -63,13 +63,17 @@ def to(uid, label, *variables):
     return builders.DashboardLink(label).type(models.DashboardLinkType.LINK).url(url)
 
 
-def stat(title, description, expr, unit="short", colors=None, mapping=None, link=None, legend="", width=EIGHTH):
-    """One number, as it is now."""
+def stat(
+    title, description, expr, unit="short", colors=None, mapping=None, link=None, legend="", width=EIGHTH, named=False
+):
+    """One number, as it is now; its legend instead where it is `named`, in the colour of the number."""
     panel = _dressed(stat_builders.Panel(), title, description, unit, width, 4)
     panel = _queries(panel, [(expr, legend)], lambda query: query.instant())
     panel = panel.reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
     panel = panel.graph_mode(common.BigValueGraphMode.NONE)
     panel = panel.color_mode(common.BigValueColorMode.VALUE).thresholds(colors or steps(GREY))
+    if named:
+        panel = panel.text_mode(common.BigValueTextMode.NAME)
     if mapping:
         panel = panel.mappings(mapping)
     return panel.links([link]) if link else panel
@@ -174,6 +178,12 @@ def failing(by="", selectors=LANE):
     return speed("failed", by, selectors, "cluster_queue_kind_reason")
 
 
+def failing_attempts(by="", selectors=LANE):
+    """How many attempts a second fail, whether others follow or not. Lost ones are counted as lost alone."""
+    last = failing(by, f'{selectors}, reason!="worker_lost"')
+    return f"{speed('retried', by, selectors)} + {speed('lost', by, selectors)} + {last}"
+
+
 def row(title):
     """A heading."""
     return builders.Row(title)
@@ -235,7 +245,9 @@ def board(uid, title, description, *variables):
         label, query = VARIABLES[name]
         made = made.with_variable(_variable(name, label, query, True))
     links = builders.DashboardLink("Rota").type(models.DashboardLinkType.DASHBOARDS).tags(["rota"])
-    changed = f"changes(cluster:rota_leader_epoch:max{{{CLUSTER}}}[1m]) > 0"
+    # A minute long, and there too when for up to an hour no node could be asked.
+    epoch = f"cluster:rota_leader_epoch:max{{{CLUSTER}}}"
+    changed = f"({epoch} > max_over_time({epoch}[1h] offset 1m))"
     mark = _Annotation().name("Changes of leader").datasource(DATASOURCE).enable(True).icon_color("orange")
     return made.link(links.include_vars(True).keep_time(True)).annotation(
         mark.expr(f"rota_leader{{{CLUSTER}}} == 1 and on (cluster) {changed}")

@@ -74,8 +74,10 @@ def _leadership():
         ),
         stat(
             "Without a leader",
-            "Within the time range, as the node saw it that saw most of it.",
-            f"max(increase(rota_leaderless_seconds_total{{{CLUSTER}}}[$__range]))",
+            "Within the time range: as long as Prometheus saw no node lead, which is told to a quarter of a minute, or "
+            "as the node saw it that saw most of it. Whichever is more: nodes that are down count nothing.",
+            f"max(sum_over_time((1 - cluster:rota_leader:max{{{CLUSTER}}})[$__range:15s]) * 15 "
+            f"or increase(rota_leaderless_seconds_total{{{CLUSTER}}}[$__range]))",
             unit="s",
             colors=steps(GREY, (60, RED)),
             width=QUARTER,

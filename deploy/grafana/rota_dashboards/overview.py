@@ -11,6 +11,7 @@ from .blocks import (
     bars,
     board,
     failing,
+    failing_attempts,
     finished,
     graph,
     quantiles,
@@ -35,8 +36,10 @@ def dashboard():
 def _now():
     queues, workers = to("rota-queues", "Queues"), to("rota-workers", "Workers")
     cluster = to("rota-cluster", "Cluster and store")
-    failed = f"sum(cluster_queue:rota_tasks_failed:rate5m{{{CLUSTER}}})"
+    failed = f"sum(cluster_queue:rota_attempts_failed:rate5m{{{CLUSTER}}})"
     completed = f"sum(cluster_queue:rota_tasks_completed:rate5m{{{CLUSTER}}})"
+    ready = f"(sum(min by (instance) (rota_ready{{{CLUSTER}}})) or vector(0))"
+    nodes = f'count(up{{{CLUSTER}, job="rota-nodes"}})'
     return [
         stat(
             "Alerts",
@@ -54,10 +57,15 @@ def _now():
         ),
         stat(
             "Nodes ready",
-            "Nodes of which every check of /readyz holds.",
-            f"sum(min by (instance) (rota_ready{{{CLUSTER}}}))",
-            colors=steps(RED, (1, YELLOW), (2, GREEN)),
+            "Nodes of which every check of /readyz holds, of those that Prometheus knows. Yellow: some are missing; "
+            "red: more than half.",
+            f'{ready} / {nodes} * on () group_left (ready) count_values("ready", {ready}) '
+            f'* on () group_left (nodes) count_values("nodes", {nodes})',
+            unit="percentunit",
+            colors=steps(RED, (0.5, YELLOW), (1, GREEN)),
             link=cluster,
+            legend="{{ready}} of {{nodes}}",
+            named=True,
         ),
         stat(
             "Workers",
@@ -82,10 +90,10 @@ def _now():
         ),
         stat(
             "Failing",
-            "How many of the tasks that ended in the last five minutes failed with all their attempts.",
+            "How many of the attempts that ended in the last five minutes failed, whether others follow or not.",
             f"{failed} / ({failed} + {completed} > 0) or vector(0)",
             unit="percentunit",
-            colors=steps(GREEN, (0.02, YELLOW), (0.1, RED)),
+            colors=steps(GREEN, (0.1, YELLOW), (0.25, RED)),
             link=queues,
         ),
         stat(
@@ -135,9 +143,10 @@ def _lately():
             link=one_queue,
         ),
         graph(
-            "Failures by queue",
-            "Where errors come from: tasks a second that failed for good, in the ten worst queues.",
-            (f"topk(10, {failing('queue', CLUSTER)})", "{{queue}}"),
+            "Failing attempts by queue",
+            "Where errors come from: attempts a second that failed, whether others follow or not, in the ten worst "
+            "queues.",
+            (f"topk(10, {failing_attempts('queue', CLUSTER)})", "{{queue}}"),
             unit="ops",
             width=QUARTER,
             link=queues,

@@ -63,6 +63,7 @@ def _totals():
 
 def _flow():
     ratio = f"cluster_queue:rota_tasks_failed:ratio_rate5m{{{QUEUE}}}"
+    attempts = f"cluster_queue:rota_attempts_failed:ratio_rate5m{{{QUEUE}}}"
     return [
         graph(
             "Submitted",
@@ -90,7 +91,15 @@ def _flow():
             unit="ops",
         ),
         graph(
-            "Failing",
+            "Failing attempts",
+            "How many of the attempts failed, whether others follow or not, over five minutes. Above 25% for five "
+            "minutes an alert fires.",
+            (attempts, "{{queue}}"),
+            unit="percentunit",
+            colors=steps(GREY, (0.25, RED)),
+        ),
+        graph(
+            "Failing tasks",
             "How many of the tasks that were run to their end failed, over five minutes. Above 10% for five "
             "minutes an alert fires.",
             (ratio, "{{queue}}"),
@@ -110,7 +119,6 @@ def _flow():
             "Tasks a second that failed for good, by what runs them.",
             (failing("kind"), "{{kind}}"),
             unit="ops",
-            width=HALF,
         ),
         graph(
             "Ended or revived by clients",
@@ -120,7 +128,6 @@ def _flow():
             (speed("expired"), "expired"),
             (speed("revived"), "revived"),
             unit="ops",
-            width=HALF,
         ),
     ]
 
@@ -188,7 +195,12 @@ def _waiting():
                     f"sum by (queue) (cluster_queue:rota_tasks_failed:rate5m{{{QUEUE}}})",
                 ),
                 (
-                    "Failing",
+                    "Failing attempts",
+                    "percentunit",
+                    f"max by (queue) (cluster_queue:rota_attempts_failed:ratio_rate5m{{{QUEUE}}})",
+                ),
+                (
+                    "Failing tasks",
                     "percentunit",
                     f"max by (queue) (cluster_queue:rota_tasks_failed:ratio_rate5m{{{QUEUE}}})",
                 ),
