@@ -108,7 +108,8 @@ async fn ended_while_it_waits_for_its_first_task_it_leaves_nothing_behind() {
     let server = Server::start(&[]).await;
     let client = server.client();
     let mut worker = worker(&server, "none", &["true"]).spawn().expect("a worker");
-    let workers = async || client.list_workers(ListWorkersRequest {}).await.expect("workers").workers;
+    let workers =
+        async || client.list_workers(ListWorkersRequest {}).await.expect("workers").workers;
     let mut look = tokio::time::interval(LOOK);
     while workers().await.is_empty() {
         look.tick().await;
