@@ -73,8 +73,8 @@ impl World {
     }
 }
 
-fn answered(call: JoinHandle<LeasedTasks>) -> impl Future<Output = LeasedTasks> {
-    async { timeout(PATIENCE, call).await.expect("in time").expect("no panic") }
+async fn answered(call: JoinHandle<LeasedTasks>) -> LeasedTasks {
+    timeout(PATIENCE, call).await.expect("in time").expect("no panic")
 }
 
 fn cancelled() -> Report {

@@ -406,7 +406,7 @@ async fn stale_lease_tokens_are_refused_and_named() {
     let id = node.create(&json!({ "kind": "k" })).await;
     let (_, token) = node.lease("k").await;
     for wrong in [0, token - 1, token + 1, u64::MAX] {
-        for verb in ["complete", "fail", "release", "progress"] {
+        for verb in ["complete", "fail", "cancelled", "release", "progress"] {
             let body = json!({ "lease_token": wrong });
             let mut body = body.as_object().unwrap().clone();
             match verb {

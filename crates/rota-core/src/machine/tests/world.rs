@@ -218,12 +218,10 @@ impl World {
                     worker.credit = *credit;
                 }
             }
-            (Command::Report { task, token, report, .. }, Ok(_)) => {
-                if is_end(report) {
-                    self.accepted.insert(*task, Accepted::of(*token, report));
-                    for worker in self.workers.values_mut() {
-                        worker.has.retain(|has| (has.task, has.token) != (*task, *token));
-                    }
+            (Command::Report { task, token, report, .. }, Ok(_)) if is_end(report) => {
+                self.accepted.insert(*task, Accepted::of(*token, report));
+                for worker in self.workers.values_mut() {
+                    worker.has.retain(|has| (has.task, has.token) != (*task, *token));
                 }
             }
             _ => {}
