@@ -83,6 +83,7 @@ pub struct LeaseRequest {
     #[schema(schema_with = schema::worker)]
     pub worker: String,
     /// Its session, from the last answer; absent on the first call.
+    #[schema(schema_with = schema::session)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
     /// Served queues; empty means all.
@@ -168,6 +169,7 @@ pub struct Session {
 #[serde(deny_unknown_fields)]
 pub struct CompleteRequest {
     /// From the lease.
+    #[schema(schema_with = schema::lease_token)]
     pub lease_token: u64,
     /// Any JSON.
     #[schema(value_type = Option<serde_json::Value>)]
@@ -183,6 +185,7 @@ pub struct CompleteRequest {
 #[serde(deny_unknown_fields)]
 pub struct FailRequest {
     /// From the lease.
+    #[schema(schema_with = schema::lease_token)]
     pub lease_token: u64,
     /// What went wrong.
     pub error: String,
@@ -202,6 +205,7 @@ pub struct FailRequest {
 #[serde(deny_unknown_fields)]
 pub struct LeaseTokenRequest {
     /// From the lease.
+    #[schema(schema_with = schema::lease_token)]
     pub lease_token: u64,
 }
 
@@ -210,6 +214,7 @@ pub struct LeaseTokenRequest {
 #[serde(deny_unknown_fields)]
 pub struct ProgressRequest {
     /// From the lease.
+    #[schema(schema_with = schema::lease_token)]
     pub lease_token: u64,
     /// In the handler's words.
     #[schema(max_length = 1024)]
