@@ -79,7 +79,7 @@ pub struct NewTask {
 }
 
 /// When to try again; what is absent has its default.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetryPolicyInput {
     /// Attempts before the task fails for good. Default: 25.
