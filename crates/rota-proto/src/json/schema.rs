@@ -33,7 +33,14 @@ pub(super) fn kind() -> Schema {
 pub(super) fn task_id() -> Schema {
     let words = "A name of your own for the task, unique over all tasks; generated when absent. \
                  Not `batch` or `bulk`, and not of the form of generated ids (`t_…`).";
-    text(NAME_IN_PATH, true).description(Some(words)).examples(["invoice:2026-0042"]).into()
+    let taken = serde_json::json!({
+        "anyOf": [
+            { "enum": ["batch", "bulk"] },
+            { "type": "string", "pattern": "^t_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$" },
+        ],
+    });
+    let id = text(NAME_IN_PATH, true).description(Some(words)).examples(["invoice:2026-0042"]);
+    id.extensions(Some([("not", taken)].into_iter().collect())).into()
 }
 
 /// Where a task waits.

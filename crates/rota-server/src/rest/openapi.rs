@@ -9,7 +9,7 @@ use axum::{
 use serde_json::{Value, json};
 use utoipa::{
     OpenApi,
-    openapi::{ContentBuilder, HeaderBuilder, Ref, RefOr, ResponseBuilder},
+    openapi::{self, ContentBuilder, HeaderBuilder, Ref, RefOr, ResponseBuilder, schema::Schema},
 };
 
 use super::{cluster, health, metrics, node, problem, pull, queues, tasks, workers};
@@ -100,24 +100,20 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
             }
         }
     }
-    let mut contract = serde_json::to_value(contract).expect("the contract is always JSON");
     say_what_excludes_what(&mut contract);
-    serde_json::to_string_pretty(&contract).expect("the contract is always JSON")
+    contract.to_pretty_json().expect("the contract is always JSON")
 });
 
-/// Members that cannot be given together, and what cannot be chosen: generated schemas have no words for it.
-fn say_what_excludes_what(contract: &mut Value) {
+/// Members that cannot be given together, or must be: generated schemas have no words for it.
+///
+/// # Panics
+/// When there is no such schema: a mistake of the program.
+fn say_what_excludes_what(contract: &mut openapi::OpenApi) {
     let both = |one: &str, other: &str| {
         let given = json!({ "not": { "type": "null" } });
         json!({ "required": [one, other], "properties": { one: given, other: given } })
     };
     let times = both("run_at", "delay");
-    let own_id = json!({
-        "anyOf": [
-            { "enum": ["batch", "bulk"] },
-            { "type": "string", "pattern": "^t_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$" },
-        ],
-    });
     let given = json!({ "not": { "type": "null" } });
     let one_time = json!([
         { "required": ["run_at"], "properties": { "run_at": given } },
@@ -134,14 +130,18 @@ fn say_what_excludes_what(contract: &mut Value) {
     let some = json!({ "properties": { "filter": selects }, "not": all });
     let every = json!({ "allOf": [with("filter", &json!({ "not": selects })), all] });
     let payloads = both("payload", "payload_base64");
-    for (place, word, says) in [
+    for (name, word, says) in [
         ("NewTask", "not", json!({ "anyOf": [times, payloads] })),
-        ("NewTask/properties/id", "not", own_id),
         ("RescheduleRequest", "oneOf", one_time),
         ("BulkRequest", "anyOf", json!([some, every])),
     ] {
-        let schema = contract.pointer_mut(&format!("/components/schemas/{place}"));
-        schema.expect("a schema of the contract")[word] = says;
+        let schemas = contract.components.as_mut().map(|components| &mut components.schemas);
+        match schemas.and_then(|schemas| schemas.get_mut(name)) {
+            Some(RefOr::T(Schema::Object(schema))) => {
+                schema.extensions = Some([(word, says)].into_iter().collect());
+            }
+            _ => panic!("{name} is an object of the contract"),
+        }
     }
 }
 

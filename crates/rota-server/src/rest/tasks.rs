@@ -272,7 +272,7 @@ pub(crate) async fn attempts(
 #[utoipa::path(get, path = "/v1/tasks/{id}/result", operation_id = "get_result", tag = "tasks",
     params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 200, description = "JSON where it is JSON, else bytes", content(
-        (serde_json::Value = "application/json"), (Vec<u8> = "application/octet-stream"),
+        (serde_json::Value = "application/json"), (serde_json::Value = "application/octet-stream"),
     )),
     (status = 204, description = "It returned nothing, or has not ended"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
