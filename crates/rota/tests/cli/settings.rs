@@ -24,7 +24,7 @@ fn settings_are_shown_with_where_they_come_from_and_secrets_are_not() {
 fn values_that_no_key_takes_are_refused_with_key_source_and_range() {
     let dir = tempfile::tempdir().unwrap();
     let mut shell = Shell::alone(dir.path());
-    let mut file = |text: &str| std::fs::write(dir.path().join("rota.toml"), text).unwrap();
+    let file = |text: &str| std::fs::write(dir.path().join("rota.toml"), text).unwrap();
     file("slots = \"x\"\nsession_ttl = 5\n[limits]\nbatch = -4\n");
     // Each process looks at the keys that it heeds.
     for process in ["config", "server", "worker", "dev"] {
