@@ -163,9 +163,12 @@ impl Check {
         (name, most): (&'static str, Duration),
     ) -> Option<Millis> {
         let before = self.violations.len();
-        let span = self.span(field, span, (Duration::ZERO, most));
-        self.limited(before, LimitName { name, max: millis(most) });
-        span
+        let seconds = span.and_then(|span| u64::try_from(span.seconds).ok());
+        let checked = self.span(field, span, (Duration::ZERO, most));
+        if seconds.is_some_and(|seconds| seconds >= most.as_secs()) {
+            self.limited(before, LimitName { name, max: millis(most) });
+        }
+        checked
     }
 
     fn number(&mut self, field: &str, given: Option<u32>, default: u32, range: (u32, u32)) -> u32 {
@@ -191,7 +194,9 @@ impl Check {
     ) -> u32 {
         let before = self.violations.len();
         let number = self.number(field, given, default, (1, most));
-        self.limited(before, LimitName { name, max: most.into() });
+        if given.is_some_and(|given| given > most) {
+            self.limited(before, LimitName { name, max: most.into() });
+        }
         number
     }
 

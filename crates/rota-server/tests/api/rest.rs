@@ -322,6 +322,10 @@ async fn configured_limits_are_in_force_and_named() {
     assert_eq!(limit("/v1/queues/ninechars/pause", Value::Null).await["max"], 8);
     // What is only looked for may have any name.
     assert_eq!(node.get("/v1/tasks?queue=ninechars").await.status, 200);
+    for path in ["/v1/tasks?limit=0", "/v1/tasks/x?wait=-1s"] {
+        // What is too little exceeds no limit.
+        assert_eq!(node.get(path).await.problem()["errors"][0].get("limit"), None, "{path}");
+    }
     for (path, name, max) in
         [("/v1/tasks?limit=4", "page_size", 3), ("/v1/tasks/x?wait=3s", "wait_ms", 2000)]
     {
