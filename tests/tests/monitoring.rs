@@ -306,7 +306,8 @@ impl Witness {
             assert_eq!(shown, Some(expected), "{title}");
         }
         // Its colour goes by the share, and its legend names both numbers.
-        let query = self.board("rota-overview").panel("Nodes ready").query("{{ready}} of {{nodes}}");
+        let query =
+            self.board("rota-overview").panel("Nodes ready").query("{{ready}} of {{nodes}}");
         let shown = self.now(query).await;
         let [shown] = &shown[..] else { panic!("Nodes ready: {shown:?}") };
         assert_eq!((shown.label("ready"), shown.label("nodes")), ("2", "3"));

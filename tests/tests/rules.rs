@@ -157,7 +157,8 @@ fn one_alarm_holds_back_only_alarms_that_there_are() {
     let sample = read("alertmanager.yml");
     let matchers = sample.lines().filter(|line| line.contains("alertname=")).map(str::trim);
     let names = matchers.flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric()));
-    let named: BTreeSet<_> = names.filter(|name| name.len() > 4 && name.starts_with("Rota")).collect();
+    let named: BTreeSet<_> =
+        names.filter(|name| name.len() > 4 && name.starts_with("Rota")).collect();
     assert!(named.len() > 10, "{named:?}");
     let gone: Vec<_> = named.iter().filter(|name| !known.contains(**name)).collect();
     assert!(gone.is_empty(), "{gone:?}");
@@ -316,8 +317,14 @@ fn pods_become_targets_by_their_annotations() {
         for (kept, (instance, address, namespace)) in kept.iter().zip(expected) {
             assert_eq!(kept["__address__"], *address);
             assert_eq!(kept["instance"], *instance);
-            assert_eq!((&kept["cluster"], &kept["namespace"]), (&"jobs/production".into(), &(*namespace).into()));
-            assert_eq!((&kept["job"], &kept["__metrics_path__"]), (&job.into(), &"/metrics".into()));
+            assert_eq!(
+                (&kept["cluster"], &kept["namespace"]),
+                (&"jobs/production".into(), &(*namespace).into())
+            );
+            assert_eq!(
+                (&kept["job"], &kept["__metrics_path__"]),
+                (&job.into(), &"/metrics".into())
+            );
         }
     }
 }

@@ -223,6 +223,14 @@ impl Client {
         }
     }
 
+    /// The task when it has ended, or as it is when the wait is over.
+    ///
+    /// # Errors
+    /// When no node can be reached, or there is no such task.
+    pub async fn wait_task_for(&self, id: &str, wait: Duration) -> Result<v1::Task, ClientError> {
+        self.poll_task(id, Some(wait)).await
+    }
+
     async fn poll_task(&self, id: &str, wait: Option<Duration>) -> Result<v1::Task, ClientError> {
         let timeout = self.request_timeout + wait.unwrap_or_default();
         let wait = wait.and_then(|wait| wait.try_into().ok());

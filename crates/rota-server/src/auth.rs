@@ -116,7 +116,8 @@ fn check_browser<B>(request: &Request<B>, local: SocketAddr) -> Result<(), Failu
         && let Some(host) = host
         && !names_this_machine(host)
     {
-        let detail = "without authentication, the header host must name this machine";
+        let detail = "without authentication, the header host must name this machine, such as \
+                      localhost or 127.0.0.1; to serve other names, set api_tokens (ROTA_API_TOKENS)";
         return Err(Failure::new(Reason::Forbidden, detail));
     }
     Ok(())

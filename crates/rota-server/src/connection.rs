@@ -1,6 +1,6 @@
 //! Connections: how many, how long they may take, and what one that is one too many is told.
 
-use std::{io, io::Cursor, sync::Arc, time::Duration};
+use std::{io, io::Cursor, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper_util::{
@@ -10,13 +10,18 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, tcp::OwnedReadHalf},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-use crate::{limits::Limits, rest};
+use crate::{
+    failure::Failure,
+    limits::Limits,
+    line::{Late, Line},
+    rest,
+};
 
 /// After a failed accept (out of file descriptors, say) it rests so long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -85,12 +90,17 @@ impl Connections {
         self.tasks.spawn(async move {
             let served = async {
                 let begun = tokio::select! {
-                    begun = tokio::time::timeout(head_within, begin(stream)) => begun,
+                    begun = begin(stream, head_within) => begun,
                     () = stop.cancelled() => return,
                 };
-                let Ok(Ok(stream)) = begun else { return };
+                let Ok((stream, late)) = begun else { return };
                 let connection = builder.serve_connection(TokioIo::new(stream), service);
-                if let Err(error) = watcher.watch(connection.into_owned()).await {
+                let mut connection = pin!(watcher.watch(connection.into_owned()));
+                if let Err(error) = connection.as_mut().await {
+                    let ended = error.downcast_ref::<hyper::Error>();
+                    if ended.is_some_and(hyper::Error::is_timeout) {
+                        late.set();
+                    }
                     debug!(error, "a connection ended badly");
                 }
             };
@@ -126,21 +136,33 @@ impl Connections {
 
 /// Waits for as many bytes as tell the version of HTTP, so that the wait can be bounded: the server
 /// of connections waits for them without end.
-async fn begin(stream: TcpStream) -> io::Result<impl AsyncRead + AsyncWrite + Unpin> {
+async fn begin(
+    stream: TcpStream,
+    within: Duration,
+) -> io::Result<(impl AsyncRead + AsyncWrite + Unpin, Late)> {
     let (mut reader, writer) = stream.into_split();
     let mut first = Vec::with_capacity(PREFACE.len());
+    let read = tokio::time::timeout(within, read_first(&mut reader, &mut first)).await;
+    if read.is_err() && !first.is_empty() {
+        writer.try_write(&rest::whole_answer(Failure::header_timeout(within)))?;
+    }
+    read??;
+    let (late, plain) = (Late::default(), first != PREFACE);
+    let reader = Cursor::new(first).chain(reader);
+    Ok((Line::new(reader, writer, plain, late.clone(), within), late))
+}
+
+async fn read_first(reader: &mut OwnedReadHalf, first: &mut Vec<u8>) -> io::Result<()> {
     loop {
         let room = PREFACE.len() - first.len();
-        let count = (&mut reader).take(room as u64).read_buf(&mut first).await?;
-        let is_prefix = PREFACE.starts_with(&first);
-        if !is_prefix || first.len() == PREFACE.len() {
-            break;
+        let count = (&mut *reader).take(room as u64).read_buf(first).await?;
+        if !PREFACE.starts_with(first) || first.len() == PREFACE.len() {
+            return Ok(());
         }
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-    Ok(tokio::io::join(Cursor::new(first).chain(reader), writer))
 }
 
 async fn say_too_many(mut stream: TcpStream, limit: usize) -> io::Result<()> {

@@ -11,18 +11,22 @@
 //! | `conflict` | 409 | `ALREADY_EXISTS` |
 //! | `illegal_state`, `stale_lease`, `foreign_session` | 409 | `FAILED_PRECONDITION` |
 //! | `too_large` | 413 | `INVALID_ARGUMENT` |
+//! | `uri_too_long` | 414 | only over HTTP/1 |
+//! | `head_too_large` | 431 | only over HTTP/1 |
 //! | `unsupported_media_type` | 415 | `INVALID_ARGUMENT` |
 //! | `queue_full`, `too_many`, `overloaded` | 429 | `RESOURCE_EXHAUSTED` |
 //! | `internal` | 500 | `INTERNAL` |
 //! | `leadership_lost`, `not_leader`, `outcome_unknown`, `unavailable` | 503 | `UNAVAILABLE` |
 //! | `store_full` | 507 | `RESOURCE_EXHAUSTED` |
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
-use rota_core::Refusal;
+use rota_core::{Action, IllegalTransition, Refusal, Status as TaskStatus};
 use rota_engine::EngineError;
 use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::limits::millis;
 
 /// Set on the answer of a node that could not answer because it does not lead, or no longer.
 pub(crate) const LEADER_LOST: &str = "rota-leader-lost";
@@ -42,7 +46,8 @@ pub(crate) struct Violation {
     pub(crate) limit: Option<LimitName>,
 }
 
-/// A limit on what clients send, by the name it has in `GET /v1/info` and in the configuration.
+/// A limit on what clients send, by the name it has in `GET /v1/info`. In the configuration it has
+/// the same name; there, times are without the `_ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LimitName {
     pub(crate) name: &'static str,
@@ -67,6 +72,8 @@ pub(crate) enum Reason {
     StaleLease,
     ForeignSession,
     TooLarge,
+    UriTooLong,
+    HeadTooLarge,
     UnsupportedMediaType,
     QueueFull,
     TooMany,
@@ -125,6 +132,12 @@ impl Reason {
                 Code::FailedPrecondition,
             ),
             Self::TooLarge => ("too_large", 413, "The request is too large", Code::InvalidArgument),
+            Self::UriTooLong => {
+                ("uri_too_long", 414, "The address is too long", Code::InvalidArgument)
+            }
+            Self::HeadTooLarge => {
+                ("head_too_large", 431, "The head is too large", Code::InvalidArgument)
+            }
             Self::UnsupportedMediaType => {
                 ("unsupported_media_type", 415, "The body must be JSON", Code::InvalidArgument)
             }
@@ -175,6 +188,38 @@ impl Failure {
     pub(crate) fn field(field: &str, message: impl Into<String>) -> Self {
         Self::invalid(vec![violation(field, message)])
     }
+
+    /// Something exceeds a limit, for a reason of its own.
+    fn beyond(reason: Reason, field: &str, message: String, limit: LimitName) -> Self {
+        let detail = format!("{field} {message} (limit {})", limit.name);
+        let violation = Violation { field: field.to_owned(), message, limit: Some(limit) };
+        Self { violations: vec![violation], ..Self::new(reason, detail) }
+    }
+
+    /// The body has too many bytes.
+    pub(crate) fn too_large(max: usize) -> Self {
+        let limit = LimitName { name: "request_bytes", max: max as u64 };
+        Self::beyond(Reason::TooLarge, "body", format!("is larger than {max} bytes"), limit)
+    }
+
+    /// The body took too long.
+    pub(crate) fn body_timeout(within: Duration) -> Self {
+        let limit = LimitName { name: "body_timeout_ms", max: millis(within) };
+        let message = format!("did not arrive within {within:?}");
+        Self::beyond(Reason::RequestTimeout, "body", message, limit)
+    }
+
+    /// The head of a request took too long.
+    pub(crate) fn header_timeout(within: Duration) -> Self {
+        let limit = LimitName { name: "header_timeout_ms", max: millis(within) };
+        let message = format!("did not arrive within {within:?}");
+        Self::beyond(Reason::RequestTimeout, "head", message, limit)
+    }
+
+    /// The first limit that is exceeded.
+    pub(crate) fn limit(&self) -> Option<LimitName> {
+        self.violations.iter().find_map(|violation| violation.limit)
+    }
 }
 
 impl Failure {
@@ -189,13 +234,29 @@ fn violation(field: &str, message: impl Into<String>) -> Violation {
     Violation { field: field.to_owned(), message: message.into(), limit: None }
 }
 
+/// What to do instead of what the task's state does not allow.
+fn instead(illegal: IllegalTransition) -> &'static str {
+    use TaskStatus::{Cancelled, Completed, Expired, Failed};
+    match (illegal.action, illegal.from) {
+        (Action::Cancel, Failed | Cancelled | Expired) => "it has ended: retry or delete it",
+        (Action::Cancel, _) => "it has ended: read its result, or delete it",
+        (_, Completed) => "it has ended well: create another task",
+        (_, Failed | Cancelled | Expired) => "it has ended: retry it first",
+        (Action::Retry, _) => "it has not ended: wait until it has, or cancel it first",
+        (Action::Delete, _) => "it has not ended: cancel it first",
+        _ => "a worker has it: cancel it first, then retry it",
+    }
+}
+
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let detail = refusal.to_string();
         let hint = Some(Duration::from_secs(1));
         match refusal {
             Refusal::UnknownTask => Self::new(Reason::UnknownTask, detail),
-            Refusal::Illegal(_) => Self::new(Reason::IllegalState, detail),
+            Refusal::Illegal(illegal) => {
+                Self::new(Reason::IllegalState, format!("{detail}; {}", instead(illegal)))
+            }
             Refusal::Conflict { field, .. } => Self {
                 violations: vec![violation(field, &detail)],
                 ..Self::new(Reason::Conflict, detail)
@@ -267,9 +328,17 @@ impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
         let (word, _, _, code) = failure.reason.dress();
         let mut details = ErrorDetails::new();
-        details.set_error_info(word, "rota", std::collections::HashMap::new());
-        for violation in &failure.violations {
-            details.add_bad_request_violation(&violation.field, &violation.message);
+        let limit = failure.limit().map(|LimitName { name, max }| {
+            [("limit".to_owned(), name.to_owned()), ("max".to_owned(), max.to_string())]
+        });
+        details.set_error_info(
+            word,
+            "rota",
+            limit.into_iter().flatten().collect::<HashMap<_, _>>(),
+        );
+        for Violation { field, message, limit } in &failure.violations {
+            let named = limit.map(|limit| format!(" (limit {})", limit.name)).unwrap_or_default();
+            details.add_bad_request_violation(field, format!("{message}{named}"));
         }
         if let Some(after) = failure.retry_after {
             details.set_retry_info(Some(after));
@@ -284,7 +353,7 @@ impl From<Failure> for Status {
 
 #[cfg(test)]
 mod tests {
-    use rota_core::{Action, IllegalTransition, LeaseToken, Name, Status as TaskStatus, TaskId};
+    use rota_core::{LeaseToken, Name, TaskId};
     use rota_store::StoreError;
 
     use super::*;

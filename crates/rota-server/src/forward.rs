@@ -174,17 +174,11 @@ impl Forwarder {
         let limited = Limited::new(body, limit.saturating_add(FRAME_BYTES));
         match timeout(self.body_timeout, limited.collect()).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                let detail = format!("the body is larger than {limit} bytes (limit request_bytes)");
-                Err(Failure::new(Reason::TooLarge, detail))
-            }
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::too_large(limit)),
             Ok(Err(_)) => {
                 Err(Failure::new(Reason::Invalid, "the body could not be read to its end"))
             }
-            Err(_) => {
-                let detail = format!("the body did not arrive within {:?}", self.body_timeout);
-                Err(Failure::new(Reason::RequestTimeout, detail))
-            }
+            Err(_) => Err(Failure::body_timeout(self.body_timeout)),
         }
     }
 

@@ -13,6 +13,7 @@ mod failure;
 mod forward;
 mod grpc;
 mod limits;
+mod line;
 mod log;
 mod protocol;
 mod rest;

@@ -35,10 +35,13 @@ pub struct Limits {
     pub streams_per_connection: u32,
     /// Slots of a worker.
     pub worker_slots: u32,
+    /// Characters of a name that is given to something new: at most [`rota_core::Name::LEN_MAX`],
+    /// which holds whatever is said here.
+    pub name_characters: usize,
+    /// Bytes of an idempotency key.
+    pub idempotency_key_bytes: usize,
 }
 
-/// Bytes of an idempotency key.
-pub(crate) const IDEMPOTENCY_KEY_BYTES: usize = 256;
 /// Bytes of a progress message.
 pub(crate) const PROGRESS_BYTES: usize = 1024;
 /// Queues or kinds that one worker names.
@@ -72,6 +75,8 @@ impl Default for Limits {
             connections: 10_000,
             streams_per_connection: 1000,
             worker_slots: 100_000,
+            name_characters: rota_core::Name::LEN_MAX,
+            idempotency_key_bytes: 256,
         }
     }
 }
@@ -91,7 +96,6 @@ impl Limits {
     /// The limits by name, as `GET /v1/info` shows them.
     #[must_use]
     pub fn named(&self) -> Vec<(&'static str, u64)> {
-        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         vec![
             ("payload_bytes", self.payload_bytes as u64),
             ("result_bytes", self.result_bytes as u64),
@@ -102,17 +106,22 @@ impl Limits {
             ("labels", self.labels as u64),
             ("label_value_bytes", self.label_value_bytes as u64),
             ("page_size", self.page_size as u64),
-            ("wait_ms", ms(self.wait)),
-            ("header_timeout_ms", ms(self.header_timeout)),
-            ("body_timeout_ms", ms(self.body_timeout)),
+            ("wait_ms", millis(self.wait)),
+            ("header_timeout_ms", millis(self.header_timeout)),
+            ("body_timeout_ms", millis(self.body_timeout)),
             ("connections", self.connections as u64),
             ("streams_per_connection", self.streams_per_connection.into()),
             ("worker_slots", self.worker_slots.into()),
-            ("idempotency_key_bytes", IDEMPOTENCY_KEY_BYTES as u64),
-            ("name_characters", rota_core::Name::LEN_MAX as u64),
+            ("idempotency_key_bytes", self.idempotency_key_bytes as u64),
+            ("name_characters", self.name_characters as u64),
             ("progress_bytes", PROGRESS_BYTES as u64),
             ("served_names", SERVED_NAMES as u64),
             ("reports", REPORTS as u64),
         ]
     }
+}
+
+/// A time as limits are told: in milliseconds.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -15,6 +15,7 @@ pub(crate) enum Exit {
     Refused = 4,
     Unavailable = 5,
     TaskFailed = 6,
+    Denied = 7,
     TimedOut = 124,
 }
 
@@ -22,7 +23,8 @@ pub(crate) enum Exit {
 pub(crate) const HELP: &str = "\
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 not found; 4 refused (conflict, state, limit);
 5 no server reached or not available; 6 the task ended otherwise than completed (wait);
-124 the wait timed out.";
+7 the server wants a token, or another one; 124 the wait timed out.
+With -o json, errors are JSON on standard error: error, hint, reason, code.";
 
 /// Why the program fails.
 #[derive(Debug)]
@@ -30,11 +32,24 @@ pub(crate) struct Failure {
     pub(crate) exit: Exit,
     message: String,
     hint: Option<String>,
+    /// The server's stable word.
+    reason: Option<String>,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hint: None }
+        Self { exit, message: message.into(), hint: None, reason: None }
+    }
+
+    /// For programs: what is wrong, what to do, the server's word for it, and the exit code.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        let mut json = serde_json::json!({ "error": self.message, "code": self.exit as u8 });
+        for (name, text) in [("hint", &self.hint), ("reason", &self.reason)] {
+            if let Some(text) = text {
+                json[name] = text.as_str().into();
+            }
+        }
+        json
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -70,6 +85,7 @@ impl From<ClientError> for Failure {
                 Exit::Refused
             }
             Code::Unavailable | Code::DeadlineExceeded => Exit::Unavailable,
+            Code::Unauthenticated => Exit::Denied,
             _ => Exit::Failure,
         };
         let hint = match (&error, error.code(), error.reason()) {
@@ -79,7 +95,9 @@ impl From<ClientError> for Failure {
             (ClientError::OutcomeUnknown { .. }, ..) => Some(
                 "look before you do it again; --id or --idempotency-key makes creating safe to repeat",
             ),
-            (_, Code::Unauthenticated, _) => Some("name a token with ROTA_TOKEN"),
+            (_, Code::Unauthenticated, _) => {
+                Some("name one of the server's api_tokens with ROTA_TOKEN, or as token in the file")
+            }
             (_, _, "unknown_task") => Some("see `rota task list`"),
             (_, _, "unknown_worker") => Some("see `rota workers list`"),
             (_, _, "conflict") => {
@@ -88,7 +106,8 @@ impl From<ClientError> for Failure {
             (_, _, "queue_full") => Some("try again later, or raise limits.queue_length"),
             _ => None,
         };
-        Self { exit, message: error.to_string(), hint: hint.map(str::to_owned) }
+        let reason = Some(error.reason().to_owned()).filter(|reason| !reason.is_empty());
+        Self { exit, message: error.to_string(), hint: hint.map(str::to_owned), reason }
     }
 }
 

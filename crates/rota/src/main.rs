@@ -51,12 +51,16 @@ enum Verb {
     /// Run a server.
     Server,
     /// Run a worker.
-    Worker,
+    Worker {
+        /// Nothing: who wants to list workers is told how.
+        #[arg(hide = true)]
+        words: Vec<String>,
+    },
     /// Create, read and manage tasks.
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "tasks")]
     Task(manage::task::TaskVerb),
     /// See, pause and resume queues.
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "queues")]
     Queue(manage::queue::QueueVerb),
     /// See and drain workers.
     #[command(subcommand)]
@@ -124,19 +128,42 @@ fn command() -> clap::Command {
 }
 
 fn main() -> ExitCode {
-    let mut matches = command().get_matches();
-    let leaf = leaf(&matches).clone();
-    let cli = match Cli::from_arg_matches_mut(&mut matches) {
-        Ok(cli) => cli,
+    let parsed = command().try_get_matches().and_then(|mut matches| {
+        let leaf = leaf(&matches).clone();
+        Ok((Cli::from_arg_matches_mut(&mut matches)?, leaf))
+    });
+    let (format, ended) = match parsed {
+        Ok((cli, leaf)) => (cli.common.output, run(cli, &leaf)),
+        Err(error) if error.use_stderr() && wants_json(std::env::args()) => {
+            (Format::Json, Err(unreadable(&error)))
+        }
         Err(error) => error.exit(),
     };
-    match run(cli, &leaf) {
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::error(&failure);
+            output::error(&failure, format);
             ExitCode::from(failure.exit as u8)
         }
     }
+}
+
+/// What is wrong with the command line, and what to do.
+fn unreadable(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let text = text.trim().trim_start_matches("error: ");
+    match text.split_once("\n\n") {
+        Some((wrong, more)) => Failure::usage(wrong).hint(more),
+        None => Failure::usage(text),
+    }
+}
+
+/// Whether JSON was asked for on a command line that cannot be read otherwise.
+fn wants_json(args: impl Iterator<Item = String>) -> bool {
+    let args: Vec<String> = args.take_while(|arg| arg != "--").collect();
+    let apart =
+        |pair: &[String]| matches!(pair[0].as_str(), "-o" | "--output") && pair[1] == "json";
+    args.windows(2).any(apart) || args.iter().any(|arg| arg == "-ojson" || arg == "--output=json")
 }
 
 /// The matches of the last subcommand: where the flags of settings are.
@@ -155,15 +182,28 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
     };
     let settings = read()?;
     let format = cli.common.output;
+    let checked = match &cli.verb {
+        Verb::Dev => "dev",
+        Verb::Server => "server",
+        Verb::Worker { words } => {
+            no_words(words)?;
+            "worker"
+        }
+        Verb::Config => "config",
+        _ => "",
+    };
+    if !checked.is_empty() {
+        config::check(&settings, scopes(checked))?;
+    }
     if matches!(cli.verb, Verb::Server | Verb::Bench(_)) {
         without_huge_pages();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.verb {
-            Verb::Dev => serve::dev(&settings, log::start(&settings, read)?).await,
-            Verb::Server => serve::server(&settings, log::start(&settings, read)?).await,
-            Verb::Worker => serve::run_worker(&settings, log::start(&settings, read)?).await,
+            Verb::Dev => serve::dev(&settings, start_log(&settings, read)?).await,
+            Verb::Server => serve::server(&settings, start_log(&settings, read)?).await,
+            Verb::Worker { .. } => serve::run_worker(&settings, start_log(&settings, read)?).await,
             Verb::Task(verb) => manage::task::run(verb, &serve::client(&settings)?, format).await,
             Verb::Queue(verb) => manage::queue::run(verb, &serve::client(&settings)?, format).await,
             Verb::Workers(verb) => {
@@ -177,7 +217,10 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
             Verb::Log { filter } => {
                 manage::log_filter(filter, &serve::client(&settings)?, format).await
             }
-            Verb::Config => show_config(&settings, format),
+            Verb::Config => {
+                strange_variables().iter().for_each(|told| output::note(told));
+                show_config(&settings, format)
+            }
             Verb::Bench(verb) => bench::run(verb, format).await,
             Verb::Completions { shell } => {
                 let mut text = Vec::new();
@@ -186,6 +229,32 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
             }
         }
     })
+}
+
+/// Starts the log of a process, and tells what the environment has that is of no use.
+fn start_log(
+    settings: &Settings,
+    read: impl Fn() -> Result<Settings, Failure> + Send + 'static,
+) -> Result<log::Log, Failure> {
+    let log = log::start(settings, read)?;
+    strange_variables().iter().for_each(|told| tracing::warn!("{told}"));
+    Ok(log)
+}
+
+fn strange_variables() -> Vec<String> {
+    config::unknown_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))
+}
+
+fn no_words(words: &[String]) -> Result<(), Failure> {
+    match words.first().map(String::as_str) {
+        None => Ok(()),
+        Some("list" | "ls" | "drain") => {
+            let words = words.join(" ");
+            Err(Failure::usage("`rota worker` runs a worker, and does nothing with others")
+                .hint(format!("say `rota workers {words}`")))
+        }
+        Some(word) => Err(Failure::usage(format!("`rota worker` knows nothing of {word:?}"))),
+    }
 }
 
 /// Where the system gives huge pages unasked, the first touch of one clears two megabytes and holds every
@@ -224,6 +293,19 @@ fn show_config(settings: &Settings, format: Format) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn json_is_asked_for_before_the_program_of_a_task_begins() {
+        let asked = |line: &str| super::wants_json(line.split(' ').map(str::to_owned));
+        for line in
+            ["rota -o json x", "rota --output=json", "rota task --output json", "rota -ojson"]
+        {
+            assert!(asked(line), "{line}");
+        }
+        for line in ["rota x", "rota -o table", "rota task create -- x -o json"] {
+            assert!(!asked(line), "{line}");
+        }
+    }
+
     #[test]
     fn the_command_line_is_sound() {
         super::command().debug_assert();

@@ -37,8 +37,11 @@ pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<(), Failure> {
 }
 
 /// Writes an error, to standard error.
-pub(crate) fn error(failure: &Failure) {
-    note(&format!("error: {failure}"));
+pub(crate) fn error(failure: &Failure, format: Format) {
+    match format {
+        Format::Json => note(&failure.json().to_string()),
+        Format::Table => note(&format!("error: {failure}")),
+    }
 }
 
 /// Writes a line to standard error.

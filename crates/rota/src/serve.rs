@@ -161,7 +161,7 @@ fn engine_options(settings: &Settings) -> Result<EngineOptions, Failure> {
             kinds_max: settings.get("limits.kinds")?,
             sessions_max: settings.get("limits.sessions")?,
         },
-        session_ttl: settings.span("session_ttl")?.max(Duration::from_secs(1)),
+        session_ttl: settings.span("session_ttl")?,
         retention: Retention {
             completed: millis("retention_completed")?,
             other: millis("retention_other")?,
@@ -173,7 +173,6 @@ fn engine_options(settings: &Settings) -> Result<EngineOptions, Failure> {
 }
 
 fn server_options(settings: &Settings) -> Result<ServerOptions, Failure> {
-    let defaults = Limits::default();
     let limits = Limits {
         payload_bytes: settings.get("limits.payload_bytes")?,
         result_bytes: settings.get("limits.result_bytes")?,
@@ -188,7 +187,10 @@ fn server_options(settings: &Settings) -> Result<ServerOptions, Failure> {
         body_timeout: settings.span("limits.body_timeout")?,
         connections: settings.get("limits.connections")?,
         worker_slots: settings.get("limits.worker_slots")?,
-        ..defaults
+        json_depth: settings.get("limits.json_depth")?,
+        name_characters: settings.get("limits.name_characters")?,
+        idempotency_key_bytes: settings.get("limits.idempotency_key_bytes")?,
+        streams_per_connection: settings.get("limits.streams_per_connection")?,
     };
     let tokens = Tokens::new(settings.list("api_tokens"))
         .map_err(|error| Failure::usage(format!("api_tokens: {error}")))?;

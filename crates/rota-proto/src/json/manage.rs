@@ -21,7 +21,7 @@ pub struct TaskFilter {
     #[serde(default)]
     pub queue: Option<String>,
     /// In one of these states.
-    #[serde(default)]
+    #[serde(default, rename = "status")]
     pub statuses: Vec<TaskStatus>,
     /// Of this kind.
     #[schema(schema_with = schema::some_name)]
@@ -54,11 +54,15 @@ pub struct BulkRequest {
     /// To which.
     #[serde(deserialize_with = "strict::object")]
     pub filter: TaskFilter,
+    /// All tasks are meant: a filter that selects every task needs it, and no other takes it.
+    #[serde(default)]
+    pub all: bool,
     /// To how many at most. Default: 1000.
     #[schema(minimum = 1, maximum = 1000)]
     #[serde(default)]
     pub limit: Option<u32>,
     /// Where to go on, from the last answer.
+    #[schema(schema_with = schema::cursor)]
     #[serde(default)]
     pub cursor: Option<String>,
 }

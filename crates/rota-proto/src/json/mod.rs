@@ -20,8 +20,8 @@ pub use manage::{
     BulkAction, BulkRequest, BulkResult, PriorityRequest, RescheduleRequest, TaskFilter,
 };
 pub use new_task::{
-    BatchResult, Created, FieldError, ItemError, NewTask, NewTaskBatch, NewTaskBatchResult,
-    RetryPolicyInput,
+    BatchResult, Created, ExceededLimit, FieldError, ItemError, NewTask, NewTaskBatch,
+    NewTaskBatchResult, RetryPolicyInput,
 };
 pub use node::{LogFilter, LogFilterRequest};
 pub use queue::{Queue, QueueList};

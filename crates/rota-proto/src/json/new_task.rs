@@ -1,6 +1,6 @@
 //! Tasks to be created, and what becomes of them.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
@@ -35,6 +35,7 @@ pub struct NewTask {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
     /// Parameters that are not JSON, in base 64. Instead of `payload`.
+    #[schema(schema_with = schema::base64)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_base64: Option<String>,
     /// For people and filters: up to 32.
@@ -69,7 +70,7 @@ pub struct NewTask {
     )]
     pub retry: Option<RetryPolicyInput>,
     /// A repeat with the same key and body returns the same task.
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(schema_with = schema::idempotency_key)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
     /// How long the finished task is kept. Default: 1d when completed, else 7d.
@@ -78,7 +79,7 @@ pub struct NewTask {
 }
 
 /// When to try again; what is absent has its default.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetryPolicyInput {
     /// Attempts before the task fails for good. Default: 25.
@@ -155,6 +156,23 @@ pub struct ItemError {
     pub field: String,
     /// In words.
     pub message: String,
+    /// The limit that it exceeds, where that is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<ExceededLimit>,
+    /// When to try again, in seconds, where that helps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+}
+
+/// A limit on what clients send; `GET /v1/info` shows them all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ExceededLimit {
+    /// Its name, in the configuration too; there, times are without the `_ms`.
+    #[schema(example = "payload_bytes")]
+    pub name: Cow<'static, str>,
+    /// Its value.
+    #[schema(example = 1_048_576)]
+    pub max: u64,
 }
 
 /// A field that cannot be carried over.

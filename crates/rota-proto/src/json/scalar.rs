@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, fmt::temporal::Pieces};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use utoipa::{
     PartialSchema, ToSchema,
@@ -57,6 +57,11 @@ impl FromStr for Span {
         if text.len() > TEXT_MAX {
             return Err(wrong());
         }
+        if !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()) {
+            return Err(ScalarError(format!(
+                "{text:?} has no unit: write \"{text}s\" for seconds"
+            )));
+        }
         // Days are not of fixed length everywhere; here they have 24 hours.
         let (days, rest) = match text.split_once('d') {
             Some((days, rest)) if !days.is_empty() && days.bytes().all(|c| c.is_ascii_digit()) => {
@@ -107,7 +112,18 @@ impl FromStr for Date {
         if text.len() > TEXT_MAX {
             return Err(wrong());
         }
-        text.parse().map(Self).map_err(|_| wrong())
+        text.parse().map(Self).map_err(|_| {
+            let pieces = Pieces::parse(text);
+            // All that a date needs, and still none: it is beyond what can be counted.
+            if pieces.is_ok_and(|it| it.time().is_some() && it.offset().is_some()) {
+                let text = shown(text);
+                ScalarError(format!(
+                    "{text:?} is out of range: dates are from 1970 to the end of 2499"
+                ))
+            } else {
+                wrong()
+            }
+        })
     }
 }
 
@@ -166,6 +182,8 @@ impl PartialSchema for Date {
         ObjectBuilder::new()
             .schema_type(SchemaType::new(Type::String))
             .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+            .description(Some("A date: RFC 3339, from 1970 to the end of 2499."))
+            .pattern(Some("^(19[7-9][0-9]|2[0-4][0-9]{2})-"))
             .examples(["2026-01-31T12:00:00Z"])
             .into()
     }
@@ -239,6 +257,22 @@ mod tests {
         for text in ["", "30", "-5s", "1x", "99999999999999999999s", "d", "١s", &"1".repeat(100)] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_number_without_a_unit_is_told_how_to_write_it() {
+        let error = "5".parse::<Span>().unwrap_err().to_string();
+        assert_eq!(error, "\"5\" has no unit: write \"5s\" for seconds");
+    }
+
+    #[test]
+    fn a_date_that_is_beyond_all_is_said_to_be_out_of_range() {
+        for text in ["9999-12-31T23:59:59Z", "-009999-01-01T00:00:00+14:00"] {
+            let error = text.parse::<Date>().unwrap_err().to_string();
+            assert!(error.contains("out of range: dates are from 1970"), "{text}: {error}");
+        }
+        let error = "2026-02-30T00:00:00Z".parse::<Date>().unwrap_err().to_string();
+        assert!(error.contains("is not a date"), "{error}");
     }
 
     #[test]

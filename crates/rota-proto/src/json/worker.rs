@@ -85,6 +85,7 @@ pub struct LeaseRequest {
     /// Its session, from the last answer; absent on the first call. Or chosen by the worker at random:
     /// `s_0` and 12 of the characters 0-9 a-z without i, l, o, u. Then it can end its session although
     /// an answer was lost.
+    #[schema(schema_with = schema::session)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
     /// Served queues; empty means all.
@@ -200,6 +201,7 @@ pub struct HeartbeatResponse {
 #[serde(deny_unknown_fields)]
 pub struct CompleteRequest {
     /// From the lease.
+    #[schema(schema_with = schema::lease_token)]
     pub lease_token: u64,
     /// Any JSON.
     #[schema(value_type = Option<serde_json::Value>)]
@@ -215,6 +217,7 @@ pub struct CompleteRequest {
 #[serde(deny_unknown_fields)]
 pub struct FailRequest {
     /// From the lease.
+    #[schema(schema_with = schema::lease_token)]
     pub lease_token: u64,
     /// What went wrong.
     pub error: String,
@@ -245,6 +248,7 @@ pub struct CancelledRequest {
 #[serde(deny_unknown_fields)]
 pub struct LeaseTokenRequest {
     /// From the lease.
+    #[schema(schema_with = schema::lease_token)]
     pub lease_token: u64,
 }
 
@@ -253,6 +257,7 @@ pub struct LeaseTokenRequest {
 #[serde(deny_unknown_fields)]
 pub struct ProgressRequest {
     /// From the lease.
+    #[schema(schema_with = schema::lease_token)]
     pub lease_token: u64,
     /// In the handler's words.
     #[schema(max_length = 1024)]

@@ -31,8 +31,13 @@ pub(super) fn unreadable(status: &Status) -> Option<Failure> {
             Some(Failure::field(&field, message))
         }
         Code::OutOfRange => {
-            let detail = format!("{} (limit request_bytes)", status.message());
-            Some(Failure::new(Reason::TooLarge, detail))
+            // Its last words are the limit: `found 7 bytes, the limit is: 5 bytes`.
+            let limit = status.message().rsplit(": ").next();
+            let limit = limit.and_then(|limit| limit.strip_suffix(" bytes")?.parse().ok());
+            Some(limit.map_or_else(
+                || Failure::new(Reason::TooLarge, status.message()),
+                Failure::too_large,
+            ))
         }
         _ => None,
     }
@@ -79,6 +84,15 @@ mod tests {
         assert_eq!(said_of(&[0x0a, 100, 0x1a]).violations[0].field, "task");
         // No field has number 0.
         assert_eq!(said_of(&[0x00, 0x00]).violations[0].field, "message");
+    }
+
+    #[test]
+    fn a_message_that_is_too_large_names_the_limit() {
+        let words = "Error, decoded message length too large: found 7 bytes, the limit is: 5 bytes";
+        let limit = unreadable(&Status::out_of_range(words)).and_then(|failure| failure.limit());
+        assert_eq!(limit.map(|limit| (limit.name, limit.max)), Some(("request_bytes", 5)));
+        let other = unreadable(&Status::out_of_range("otherwise said")).unwrap();
+        assert_eq!((other.reason, other.limit()), (Reason::TooLarge, None));
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Services {
 
     /// Stops or restarts a queue.
     pub(crate) async fn set_paused(&self, queue: &str, paused: bool) -> Result<v1::Queue, Failure> {
-        let queue = validate::name_in_path("queue", queue)?;
+        let queue = validate::name_in_path("queue", queue, &self.limits)?;
         let counts = self.engine.set_paused(&queue, paused).await.map_err(Failure::from)?;
         Ok(wire::queue(&counts, self.engine.info().now))
     }

@@ -31,10 +31,13 @@ pub(crate) async fn routes(services: Services) -> Result<Routes, ReflectionError
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<TaskServiceServer<Services>>().await;
     health.set_serving::<WorkerServiceServer<Services>>().await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(rota_proto::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
+    let described = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(rota_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    // Older clients know the second name alone.
+    let (reflection, alpha) = (described().build_v1()?, described().build_v1alpha()?);
     tokio::spawn(follow_health(services.clone(), health));
     let mut routes = Routes::builder();
     routes
@@ -44,7 +47,8 @@ pub(crate) async fn routes(services: Services) -> Result<Routes, ReflectionError
         .add_service(ServerServiceServer::new(services.clone()).max_decoding_message_size(most))
         .add_service(NodeServiceServer::new(services).max_decoding_message_size(most))
         .add_service(health_service)
-        .add_service(reflection);
+        .add_service(reflection)
+        .add_service(alpha);
     Ok(routes.routes())
 }
 

@@ -90,12 +90,16 @@ impl Services {
 
 fn item_error(failure: Failure) -> v1::ItemError {
     let (reason, _, _, code) = failure.reason.dress();
+    let limit = failure.limit();
     let field = failure.violations.into_iter().next().map(|violation| violation.field);
     v1::ItemError {
         code: code.into(),
         message: failure.detail,
         field: field.unwrap_or_default(),
         reason: reason.to_owned(),
+        limit: limit.map(|limit| limit.name.to_owned()).unwrap_or_default(),
+        limit_max: limit.map(|limit| limit.max).unwrap_or_default(),
+        retry_after: failure.retry_after.map(wire::duration),
     }
 }
 
@@ -220,6 +224,7 @@ impl TaskService for Services {
         };
         let filter =
             validate::filter(request.filter.unwrap_or_default(), Place::Filter, &self.limits)?;
+        validate::selection(&filter, request.all)?;
         let limit = (request.limit > 0).then_some(request.limit);
         let limit = validate::page_size("limit", limit, 1000, &self.limits)?;
         let after = validate::cursor("page_token", &request.page_token)?;

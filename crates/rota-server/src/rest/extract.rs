@@ -30,10 +30,7 @@ impl<T: DeserializeOwned> FromRequest<Services> for Body<T> {
         let bytes = match tokio::time::timeout(limits.body_timeout, read).await {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(rejection)) => return Err(unreadable(&rejection, limits.request_bytes)),
-            Err(_) => {
-                let detail = format!("the body did not arrive within {:?}", limits.body_timeout);
-                return Err(Failure::new(Reason::RequestTimeout, detail));
-            }
+            Err(_) => return Err(Failure::body_timeout(limits.body_timeout)),
         };
         parse(&bytes).map(Self)
     }
@@ -41,8 +38,7 @@ impl<T: DeserializeOwned> FromRequest<Services> for Body<T> {
 
 fn unreadable(rejection: &BytesRejection, limit: usize) -> Failure {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let detail = format!("the body is larger than {limit} bytes (limit request_bytes)");
-        Failure::new(Reason::TooLarge, detail)
+        Failure::too_large(limit)
     } else {
         Failure::new(Reason::Invalid, "the body could not be read to its end")
     }

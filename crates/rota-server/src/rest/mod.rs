@@ -19,6 +19,7 @@ mod workers;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
+    middleware,
     routing::{delete, get, post},
 };
 
@@ -26,7 +27,7 @@ use crate::services::Services;
 
 pub use openapi::openapi_json;
 pub(crate) use openapi::route_templates;
-pub(crate) use problem::too_many_connections;
+pub(crate) use problem::{too_many_connections, whole_answer};
 
 /// All routes.
 pub(crate) fn routes(services: Services) -> Router {
@@ -74,6 +75,7 @@ pub(crate) fn routes(services: Services) -> Router {
     tasks
         .merge(pull)
         .merge(manage)
+        .route_layer(middleware::from_fn(query::strict))
         .merge(around)
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)

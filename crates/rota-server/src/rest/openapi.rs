@@ -6,9 +6,10 @@ use axum::{
     http::header,
     response::{Html, IntoResponse, Redirect, Response},
 };
+use serde_json::{Value, json};
 use utoipa::{
     OpenApi,
-    openapi::{ContentBuilder, HeaderBuilder, Ref, RefOr, ResponseBuilder},
+    openapi::{self, ContentBuilder, HeaderBuilder, Ref, RefOr, ResponseBuilder, schema::Schema},
 };
 
 use super::{cluster, health, metrics, node, problem, pull, queues, tasks, workers};
@@ -63,14 +64,16 @@ use super::{cluster, health, metrics, node, problem, pull, queues, tasks, worker
 struct Contract;
 
 /// What any path under `/v1` and `/node` may answer, beyond what it says itself.
-const COMMON: [(&str, &str); 9] = [
+const COMMON: [(&str, &str); 11] = [
     ("400", "The request is not valid; `errors` names the fields"),
     ("401", "Authentication is needed"),
     ("403", "Not allowed"),
-    ("408", "The request took too long"),
-    ("413", "The request is too large"),
+    ("408", "The request took too long (limits body_timeout_ms and header_timeout_ms)"),
+    ("413", "The request is too large (limit request_bytes)"),
+    ("414", "The address is too long; over HTTP/2 the stream is refused instead"),
     ("415", "The body must be JSON"),
     ("429", "Too much at once; see Retry-After"),
+    ("431", "The head of the request is too large; over HTTP/2 without a body"),
     ("503", "Not available now; see Retry-After"),
     ("507", "The store is full"),
 ];
@@ -98,8 +101,50 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
             }
         }
     }
+    say_what_excludes_what(&mut contract);
     contract.to_pretty_json().expect("the contract is always JSON")
 });
+
+/// Members that cannot be given together, or must be: generated schemas have no words for it.
+///
+/// # Panics
+/// When there is no such schema: a mistake of the program.
+fn say_what_excludes_what(contract: &mut openapi::OpenApi) {
+    let both = |one: &str, other: &str| {
+        let given = json!({ "not": { "type": "null" } });
+        json!({ "required": [one, other], "properties": { one: given, other: given } })
+    };
+    let times = both("run_at", "delay");
+    let given = json!({ "not": { "type": "null" } });
+    let one_time = json!([
+        { "required": ["run_at"], "properties": { "run_at": given } },
+        { "required": ["delay"], "properties": { "delay": given } },
+    ]);
+    let with =
+        |name: &str, schema: &Value| json!({ "required": [name], "properties": { name: schema } });
+    let scalars = ["queue", "kind", "created_from", "created_to", "run_at_from", "run_at_to"];
+    let mut selects: Vec<Value> = scalars.into_iter().map(|name| with(name, &given)).collect();
+    selects.push(with("status", &json!({ "minItems": 1 })));
+    selects.push(with("labels", &json!({ "minProperties": 1 })));
+    let selects = json!({ "anyOf": selects });
+    let all = with("all", &json!({ "const": true }));
+    let some = json!({ "properties": { "filter": selects }, "not": all });
+    let every = json!({ "allOf": [with("filter", &json!({ "not": selects })), all] });
+    let payloads = both("payload", "payload_base64");
+    for (name, word, says) in [
+        ("NewTask", "not", json!({ "anyOf": [times, payloads] })),
+        ("RescheduleRequest", "oneOf", one_time),
+        ("BulkRequest", "anyOf", json!([some, every])),
+    ] {
+        let schemas = contract.components.as_mut().map(|components| &mut components.schemas);
+        match schemas.and_then(|schemas| schemas.get_mut(name)) {
+            Some(RefOr::T(Schema::Object(schema))) => {
+                schema.extensions = Some([(word, says)].into_iter().collect());
+            }
+            _ => panic!("{name} is an object of the contract"),
+        }
+    }
+}
 
 /// The templates of all routes.
 pub(crate) fn route_templates() -> Vec<&'static str> {

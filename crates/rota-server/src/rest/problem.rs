@@ -1,9 +1,12 @@
 //! Errors as RFC 9457 problem documents.
 
+use std::time::Duration;
+
 use axum::{
     http::{HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
+use rota_proto::json::ExceededLimit;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -43,20 +46,15 @@ pub(crate) struct FieldProblem {
     limit: Option<ExceededLimit>,
 }
 
-/// A limit on what clients send; `GET /v1/info` shows them all.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ExceededLimit {
-    /// Its name, in the configuration too.
-    #[schema(example = "payload_bytes")]
-    name: &'static str,
-    /// Its value.
-    #[schema(example = 1_048_576)]
-    max: u64,
+impl From<LimitName> for ExceededLimit {
+    fn from(LimitName { name, max }: LimitName) -> Self {
+        Self { name: name.into(), max }
+    }
 }
 
 impl From<Violation> for FieldProblem {
     fn from(violation: Violation) -> Self {
-        let limit = violation.limit.map(|LimitName { name, max }| ExceededLimit { name, max });
+        let limit = violation.limit.map(Into::into);
         Self { field: violation.field, message: violation.message, limit }
     }
 }
@@ -101,16 +99,25 @@ pub(crate) fn too_many_connections(max: usize) -> Vec<u8> {
         message: "is one too many".to_owned(),
         limit: Some(LimitName { name: "connections", max: max as u64 }),
     };
-    let body = document(Failure {
+    whole_answer(Failure {
         violations: vec![violation],
+        retry_after: Some(Duration::from_secs(1)),
         ..Failure::new(Reason::Unavailable, format!("there are {max} connections, the limit"))
-    });
-    let mut answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
-         content-length: {}\r\nretry-after: 1\r\nconnection: close\r\n\r\n",
-        body.len()
-    )
-    .into_bytes();
+    })
+}
+
+/// A whole answer of HTTP/1, to be written as it is. It is the connection's last.
+pub(crate) fn whole_answer(failure: Failure) -> Vec<u8> {
+    let answer = response(failure.clone());
+    let body = document(failure);
+    let mut text = format!("HTTP/1.1 {}\r\n", answer.status());
+    for (name, value) in answer.headers() {
+        if let (true, Ok(value)) = (name != header::CONTENT_LENGTH, value.to_str()) {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    text.push_str(&format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()));
+    let mut answer = text.into_bytes();
     answer.extend(body);
     answer
 }

@@ -57,7 +57,7 @@ pub(crate) async fn lease(
 
 /// The worker lives, and so does all it runs. The answer says what it is to stop.
 #[utoipa::path(post, path = "/v1/sessions/{session}/heartbeat", operation_id = "heartbeat", tag = "being a worker",
-    params(("session" = String, Path, description = "The session")), responses(
+    params(("session" = String, Path, description = "The session", pattern = "^s_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$")), responses(
     (status = 200, description = "It lives on", body = HeartbeatResponse),
     (status = 404, description = "It has ended", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -72,7 +72,7 @@ pub(crate) async fn heartbeat(
 
 /// Ends a session; what it held goes to others.
 #[utoipa::path(delete, path = "/v1/sessions/{session}", operation_id = "close_session", tag = "being a worker",
-    params(("session" = String, Path, description = "The session")), responses(
+    params(("session" = String, Path, description = "The session", pattern = "^s_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$")), responses(
     (status = 204, description = "Ended"),
     (status = 404, description = "It had ended", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -86,7 +86,7 @@ pub(crate) async fn close(
 
 /// The attempt succeeded.
 #[utoipa::path(post, path = "/v1/tasks/{id}/complete", operation_id = "complete_task", tag = "being a worker", request_body = CompleteRequest,
-    params(("id" = String, Path, description = "The task")), responses(
+    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 204, description = "It is durable"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),
@@ -110,7 +110,7 @@ pub(crate) async fn complete(
 
 /// The attempt failed: the task backs off or, when it has no attempts left, fails.
 #[utoipa::path(post, path = "/v1/tasks/{id}/fail", operation_id = "fail_task", tag = "being a worker", request_body = FailRequest,
-    params(("id" = String, Path, description = "The task")), responses(
+    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 204, description = "It is durable"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),
@@ -139,7 +139,7 @@ pub(crate) async fn fail(
 
 /// The attempt was stopped, as the server asked. Unasked, it counts as failed.
 #[utoipa::path(post, path = "/v1/tasks/{id}/cancelled", operation_id = "report_cancelled", tag = "being a worker", request_body = CancelledRequest,
-    params(("id" = String, Path, description = "The task")), responses(
+    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 204, description = "It is durable"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),
@@ -160,7 +160,7 @@ pub(crate) async fn cancelled(
 
 /// Gives the task back unharmed: no attempt is spent.
 #[utoipa::path(post, path = "/v1/tasks/{id}/release", operation_id = "release_task", tag = "being a worker", request_body = LeaseTokenRequest,
-    params(("id" = String, Path, description = "The task")), responses(
+    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 204, description = "It is durable"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),
@@ -176,7 +176,7 @@ pub(crate) async fn release(
 
 /// Says how far the handler is, and that it lives.
 #[utoipa::path(post, path = "/v1/tasks/{id}/progress", operation_id = "report_progress", tag = "being a worker", request_body = ProgressRequest,
-    params(("id" = String, Path, description = "The task")), responses(
+    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 204, description = "Noted"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),

@@ -1,8 +1,10 @@
 //! What stands behind the `?`: each parameter is known, and given once unless it may be repeated.
 
 use axum::{
-    extract::{FromRequestParts, Query},
+    extract::{FromRequestParts, MatchedPath, Query, Request},
     http::request::Parts,
+    middleware::Next,
+    response::Response,
 };
 use rota_proto::json::{Date, ScalarError, Span, TaskFilter, TaskStatus};
 use serde::{Deserialize, de::IntoDeserializer};
@@ -22,6 +24,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Pairs {
     }
 }
 
+/// Refuses parameters where a path has none.
+pub(crate) async fn strict(request: Request, next: Next) -> Result<Response, Failure> {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let reads = request.method().is_safe();
+    let has_some = reads && matches!(path, Some("/v1/tasks" | "/v1/tasks/{id}"));
+    if has_some || request.uri().query().is_none() {
+        return Ok(next.run(request).await);
+    }
+    let (mut parts, body) = request.into_parts();
+    Pairs::from_request_parts(&mut parts, &()).await?.none()?;
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
 /// Parameters of `GET /v1/tasks`.
 #[derive(Debug, Default)]
 pub(crate) struct ListQuery {
@@ -31,6 +46,11 @@ pub(crate) struct ListQuery {
 }
 
 impl Pairs {
+    /// That there are none.
+    pub(crate) fn none(self) -> Result<(), Failure> {
+        self.0.first().map_or(Ok(()), |(name, _)| Err(unknown(name)))
+    }
+
     /// The only parameter there may be: how long to wait.
     pub(crate) fn wait(self) -> Result<Option<Span>, Failure> {
         let mut wait = None;

@@ -16,7 +16,7 @@ pub(crate) async fn list(State(services): State<Services>) -> Result<Json<QueueL
 
 /// One queue.
 #[utoipa::path(get, path = "/v1/queues/{queue}", operation_id = "get_queue", tag = "queues",
-    params(("queue" = String, Path, description = "The queue")), responses(
+    params(("queue" = String, Path, description = "The queue", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]*[A-Za-z0-9_:/-][A-Za-z0-9._:/-]*$")), responses(
     (status = 200, description = "The queue", body = Queue),
     (status = 404, description = "Nothing has named it", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -29,7 +29,7 @@ pub(crate) async fn get(
 
 /// No task of a paused queue starts; those running go on.
 #[utoipa::path(post, path = "/v1/queues/{queue}/pause", operation_id = "pause_queue", tag = "queues",
-    params(("queue" = String, Path, description = "The queue")), responses(
+    params(("queue" = String, Path, description = "The queue", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]*[A-Za-z0-9_:/-][A-Za-z0-9._:/-]*$")), responses(
     (status = 200, description = "The queue as it is now", body = Queue),
 ))]
 pub(crate) async fn pause(
@@ -41,7 +41,7 @@ pub(crate) async fn pause(
 
 /// Tasks of the queue start again.
 #[utoipa::path(post, path = "/v1/queues/{queue}/resume", operation_id = "resume_queue", tag = "queues",
-    params(("queue" = String, Path, description = "The queue")), responses(
+    params(("queue" = String, Path, description = "The queue", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]*[A-Za-z0-9_:/-][A-Za-z0-9._:/-]*$")), responses(
     (status = 200, description = "The queue as it is now", body = Queue),
 ))]
 pub(crate) async fn resume(

@@ -81,18 +81,21 @@ pub(crate) async fn create_batch(
 
 fn item_error(failure: Failure) -> ItemError {
     let (reason, status, ..) = failure.reason.dress();
+    let (limit, retry_after) = (failure.limit(), failure.retry_seconds());
     let field = failure.violations.into_iter().next().map(|violation| violation.field);
     ItemError {
         status,
         reason: reason.to_owned(),
         field: field.unwrap_or_default(),
         message: failure.detail,
+        limit: limit.map(Into::into),
+        retry_after,
     }
 }
 
 /// One task. With `wait`, answers when it has ended or the wait is over.
 #[utoipa::path(get, path = "/v1/tasks/{id}", operation_id = "get_task", tag = "tasks", params(
-    ("id" = String, Path, description = "The task"),
+    ("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
     ("wait" = Option<Span>, Query, description = "Up to 60s"),
 ), responses(
     (status = 200, description = "The task", body = Task),
@@ -109,16 +112,16 @@ pub(crate) async fn get(
 
 /// Tasks, newest first, without payloads.
 #[utoipa::path(get, path = "/v1/tasks", operation_id = "list_tasks", tag = "tasks", params(
-    ("queue" = Option<String>, Query, description = "In this queue"),
+    ("queue" = Option<String>, Query, description = "In this queue", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
     ("status" = Option<Vec<TaskStatus>>, Query, description = "In one of these states; may be repeated or separated by commas"),
-    ("kind" = Option<String>, Query, description = "Of this kind"),
-    ("label" = Option<Vec<String>>, Query, description = "name:value; may be repeated, and all must match"),
+    ("kind" = Option<String>, Query, description = "Of this kind", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
+    ("label" = Option<Vec<String>>, Query, description = "name=value; may be repeated, and all must match", pattern = "^[A-Za-z0-9._:/-]{1,128}=[^\\u0000]*$"),
     ("created_from" = Option<Date>, Query, description = "Created at or after"),
     ("created_to" = Option<Date>, Query, description = "Created before"),
     ("run_at_from" = Option<Date>, Query, description = "Due at or after"),
     ("run_at_to" = Option<Date>, Query, description = "Due before"),
     ("limit" = Option<u32>, Query, description = "1 to 1000; default 50", minimum = 1, maximum = 1000),
-    ("cursor" = Option<String>, Query, description = "next_cursor of the page before"),
+    ("cursor" = Option<String>, Query, description = "next_cursor of the page before", pattern = "^t_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$"),
 ), responses((status = 200, description = "A page", body = TaskList)))]
 pub(crate) async fn list(
     State(services): State<Services>,
@@ -135,7 +138,7 @@ pub(crate) async fn list(
 
 /// Asks for a task to be stopped. A running attempt is told; its end shows as `cancelled`.
 #[utoipa::path(post, path = "/v1/tasks/{id}/cancel", operation_id = "cancel_task", tag = "tasks",
-    params(("id" = String, Path, description = "The task")), responses(
+    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 200, description = "The task as it is now", body = Task),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "It has ended otherwise", body = Problem, content_type = "application/problem+json"),
@@ -150,7 +153,7 @@ pub(crate) async fn cancel(
 
 /// Makes a failed, cancelled or expired task pending again, with a fresh budget of attempts.
 #[utoipa::path(post, path = "/v1/tasks/{id}/retry", operation_id = "retry_task", tag = "tasks",
-    params(("id" = String, Path, description = "The task")), responses(
+    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 200, description = "The task as it is now", body = Task),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "It has not ended, or it completed", body = Problem, content_type = "application/problem+json"),
@@ -165,7 +168,7 @@ pub(crate) async fn retry(
 
 /// Changes when a waiting task is due.
 #[utoipa::path(post, path = "/v1/tasks/{id}/reschedule", operation_id = "reschedule_task", tag = "tasks", request_body = RescheduleRequest,
-    params(("id" = String, Path, description = "The task")), responses(
+    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 200, description = "The task as it is now", body = Task),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "It does not wait", body = Problem, content_type = "application/problem+json"),
@@ -184,7 +187,7 @@ pub(crate) async fn reschedule(
 
 /// Changes a waiting task's priority.
 #[utoipa::path(post, path = "/v1/tasks/{id}/priority", operation_id = "set_task_priority", tag = "tasks", request_body = PriorityRequest,
-    params(("id" = String, Path, description = "The task")), responses(
+    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 200, description = "The task as it is now", body = Task),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "It does not wait", body = Problem, content_type = "application/problem+json"),
@@ -202,7 +205,7 @@ pub(crate) async fn set_priority(
 
 /// Removes a finished task with all that is kept of it.
 #[utoipa::path(delete, path = "/v1/tasks/{id}", operation_id = "delete_task", tag = "tasks",
-    params(("id" = String, Path, description = "The task")), responses(
+    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 204, description = "Removed"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "It has not ended", body = Problem, content_type = "application/problem+json"),
@@ -238,6 +241,7 @@ pub(crate) async fn bulk(
         }
     }
     let filter = validate::filter(request.filter.into(), Place::Filter, &services.limits)?;
+    validate::selection(&filter, request.all)?;
     let limit = validate::page_size("limit", request.limit, 1000, &services.limits)?;
     let after = validate::cursor("cursor", request.cursor.as_deref().unwrap_or_default())?;
     let outcome = services.engine.bulk(action, &filter, limit, after).await?;
@@ -250,7 +254,7 @@ pub(crate) async fn bulk(
 
 /// The history of a task's attempts, oldest first.
 #[utoipa::path(get, path = "/v1/tasks/{id}/attempts", operation_id = "list_attempts", tag = "tasks",
-    params(("id" = String, Path, description = "The task")), responses(
+    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 200, description = "Its attempts", body = AttemptList),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -266,8 +270,10 @@ pub(crate) async fn attempts(
 
 /// What the task's handler returned, as it returned it.
 #[utoipa::path(get, path = "/v1/tasks/{id}/result", operation_id = "get_result", tag = "tasks",
-    params(("id" = String, Path, description = "The task")), responses(
-    (status = 200, description = "JSON where it is JSON, else bytes", body = Object),
+    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
+    (status = 200, description = "JSON where it is JSON, else bytes", content(
+        (serde_json::Value = "application/json"), (serde_json::Value = "application/octet-stream"),
+    )),
     (status = 204, description = "It returned nothing, or has not ended"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
 ))]

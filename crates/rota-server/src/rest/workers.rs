@@ -16,7 +16,7 @@ pub(crate) async fn list(State(services): State<Services>) -> Result<Json<Worker
 
 /// Asks a worker to take no more tasks, finish what it runs and end its session.
 #[utoipa::path(post, path = "/v1/workers/{worker}/drain", operation_id = "drain_worker", tag = "workers",
-    params(("worker" = String, Path, description = "A session, or a name: then all its sessions")), responses(
+    params(("worker" = String, Path, description = "A session, or a name: then all its sessions", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 200, description = "The workers meant", body = WorkerList),
     (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
 ))]

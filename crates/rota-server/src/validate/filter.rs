@@ -39,6 +39,18 @@ pub(crate) fn filter(
     check.finish(Some(TaskFilter { queue, statuses, kind, labels, created, run_at }))
 }
 
+/// Whether it was said that all tasks are meant, where all are selected, and only there.
+pub(crate) fn selection(filter: &TaskFilter, all: bool) -> Result<(), Failure> {
+    match (*filter == TaskFilter::default(), all) {
+        (true, false) => Err(Failure::field(
+            "all",
+            "must be true where the filter selects every task; or give a filter that selects fewer",
+        )),
+        (false, true) => Err(Failure::field("all", "cannot be given together with a filter")),
+        _ => Ok(()),
+    }
+}
+
 fn status(status: v1::TaskStatus) -> Option<Status> {
     Some(match status {
         v1::TaskStatus::Unspecified => return None,

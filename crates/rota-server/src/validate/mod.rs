@@ -9,15 +9,15 @@ mod worker;
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use rota_core::{Millis, Name, NameError, Priority, SessionId, TaskId, WallTime};
+use rota_core::{Millis, Name, Priority, SessionId, TaskId, WallTime};
 use rota_engine::{Cursor, RunAt, TaskRef};
 
 use crate::{
     failure::{Failure, LimitName, Violation},
-    limits::{DELAY, Limits},
+    limits::{DELAY, Limits, millis},
 };
 
-pub(crate) use filter::filter;
+pub(crate) use filter::{filter, selection};
 pub(crate) use new_task::new_task;
 pub(crate) use worker::{hello, lease_request, report, reported_lease, reports_size};
 
@@ -48,6 +48,8 @@ impl fmt::Display for Place {
 /// Collects what is wrong with a request, so that a client learns of all at once.
 pub(crate) struct Check {
     place: Place,
+    /// Characters of a name.
+    name_max: usize,
     violations: Vec<Violation>,
 }
 
@@ -57,7 +59,12 @@ impl Check {
     }
 
     pub(crate) fn at(place: Place) -> Self {
-        Self { place, violations: Vec::new() }
+        Self { place, name_max: Name::LEN_MAX, violations: Vec::new() }
+    }
+
+    /// With names as short as new ones must be.
+    pub(crate) fn naming(self, limits: &Limits) -> Self {
+        Self { name_max: limits.name_characters.min(Name::LEN_MAX), ..self }
     }
 
     pub(crate) fn wrong(&mut self, field: impl fmt::Display, message: impl fmt::Display) {
@@ -96,15 +103,10 @@ impl Check {
     }
 
     fn name(&mut self, field: impl fmt::Display, text: &str) -> Option<Name> {
-        match Name::new(text) {
-            Ok(name) => Some(name),
-            Err(error) => {
-                let limit = matches!(error, NameError::TooLong { .. })
-                    .then_some(LimitName { name: "name_characters", max: Name::LEN_MAX as u64 });
-                self.add(field, error, limit);
-                None
-            }
+        if !self.at_most(&field, "characters", text.len(), ("name_characters", self.name_max)) {
+            return None;
         }
+        Name::new(text).map_err(|error| self.wrong(field, error)).ok()
     }
 
     /// A name that stands in paths as well: these cannot have a part of dots alone.
@@ -153,6 +155,22 @@ impl Check {
         }
     }
 
+    /// A time from zero to a limit with a name.
+    fn span_within(
+        &mut self,
+        field: &str,
+        span: Option<prost_types::Duration>,
+        (name, most): (&'static str, Duration),
+    ) -> Option<Millis> {
+        let before = self.violations.len();
+        let seconds = span.and_then(|span| u64::try_from(span.seconds).ok());
+        let checked = self.span(field, span, (Duration::ZERO, most));
+        if seconds.is_some_and(|seconds| seconds >= most.as_secs()) {
+            self.limited(before, LimitName { name, max: millis(most) });
+        }
+        checked
+    }
+
     fn number(&mut self, field: &str, given: Option<u32>, default: u32, range: (u32, u32)) -> u32 {
         match given {
             None => default,
@@ -164,6 +182,27 @@ impl Check {
                 default
             }
         }
+    }
+
+    /// A number from 1 to a limit with a name.
+    fn number_within(
+        &mut self,
+        field: &str,
+        given: Option<u32>,
+        default: u32,
+        (name, most): (&'static str, u32),
+    ) -> u32 {
+        let before = self.violations.len();
+        let number = self.number(field, given, default, (1, most));
+        if given.is_some_and(|given| given > most) {
+            self.limited(before, LimitName { name, max: most.into() });
+        }
+        number
+    }
+
+    /// Names the limit in what was found wrong since.
+    fn limited(&mut self, since: usize, limit: LimitName) {
+        self.violations.iter_mut().skip(since).for_each(|wrong| wrong.limit = Some(limit));
     }
 
     fn run_at(
@@ -225,8 +264,8 @@ pub(crate) fn name(field: &str, text: &str) -> Result<Name, Failure> {
 }
 
 /// The name of a queue or a worker that need not exist yet: one that paths can name.
-pub(crate) fn name_in_path(field: &str, text: &str) -> Result<Name, Failure> {
-    let mut check = Check::new();
+pub(crate) fn name_in_path(field: &str, text: &str, limits: &Limits) -> Result<Name, Failure> {
+    let mut check = Check::new().naming(limits);
     let name = check.name_in_path(field, text);
     check.finish(name)
 }
@@ -258,7 +297,7 @@ pub(crate) fn wait(
     limits: &Limits,
 ) -> Result<Option<Duration>, Failure> {
     let mut check = Check::new();
-    let wait = check.span(field, wait, (Duration::ZERO, limits.wait));
+    let wait = check.span_within(field, wait, ("wait_ms", limits.wait));
     check.finish(Some(wait.map(Millis::as_duration)))
 }
 
@@ -271,7 +310,7 @@ pub(crate) fn page_size(
 ) -> Result<usize, Failure> {
     let mut check = Check::new();
     let most = u32::try_from(limits.page_size).unwrap_or(u32::MAX);
-    let size = check.number(field, given, default.min(most), (1, most));
+    let size = check.number_within(field, given, default.min(most), ("page_size", most));
     check.finish(Some(size as usize))
 }
 

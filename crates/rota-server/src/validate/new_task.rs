@@ -3,13 +3,13 @@
 use std::{collections::HashMap, str::FromStr, time::Duration};
 
 use rota_core::{Binds, Jitter, Name, Policy, Priority, RetryPolicy, TaskId};
-use rota_engine::NewTask;
+use rota_engine::{NewTask, RunAt};
 use rota_proto::v1;
 
 use super::{Check, Place};
 use crate::{
     failure::Failure,
-    limits::{BACKOFF, IDEMPOTENCY_KEY_BYTES, Limits, RETENTION, TIMEOUT},
+    limits::{BACKOFF, Limits, RETENTION, TIMEOUT},
 };
 
 /// Ids that the paths of REST use themselves.
@@ -21,20 +21,25 @@ pub(crate) fn new_task(
     place: Place,
     limits: &Limits,
 ) -> Result<NewTask, Failure> {
-    let mut check = Check::at(place);
+    let mut check = Check::at(place).naming(limits);
     let queue = if task.queue.is_empty() { "default" } else { &task.queue };
     let queue = check.name_in_path("queue", queue);
-    let kind = check.name("kind", &task.kind);
+    let kind = check.name_in_path("kind", &task.kind);
     let payload_limit = ("payload_bytes", limits.payload_bytes);
     check.at_most("payload", "bytes", task.payload.len(), payload_limit);
     let labels = labels(&mut check, task.labels, limits);
-    let binds = binds(&mut check, &task.id, task.idempotency_key);
+    let binds = binds(&mut check, &task.id, task.idempotency_key, limits);
     let priority = match task.priority {
         Some(level) => check.priority(level),
         None => Some(Priority::default()),
     };
     let run_at = check.run_at(task.run_at, task.delay);
     let expires_at = check.date("expires_at", task.expires_at);
+    if let (RunAt::At(due), Some(expires)) = (run_at, expires_at)
+        && expires < due
+    {
+        check.wrong("expires_at", "is before run_at: the task would expire before it could run");
+    }
     let timeout = check.span("timeout", task.timeout, (Duration::from_millis(1), TIMEOUT));
     let retention = check.span("retention", task.retention, (Duration::ZERO, RETENTION));
     let retry = retry(&mut check, task.retry.unwrap_or_default());
@@ -81,7 +86,7 @@ pub(super) fn labels(
     labels
 }
 
-fn binds(check: &mut Check, id: &str, key: String) -> Binds {
+fn binds(check: &mut Check, id: &str, key: String, limits: &Limits) -> Binds {
     let id = if id.is_empty() {
         None
     } else if TaskId::from_str(id).is_ok() {
@@ -93,7 +98,7 @@ fn binds(check: &mut Check, id: &str, key: String) -> Binds {
     } else {
         check.name_in_path("id", id)
     };
-    let limit = ("idempotency_key_bytes", IDEMPOTENCY_KEY_BYTES);
+    let limit = ("idempotency_key_bytes", limits.idempotency_key_bytes);
     check.at_most("idempotency_key", "bytes", key.len(), limit);
     if key.chars().any(char::is_control) {
         check.wrong("idempotency_key", "must not contain control characters");
@@ -114,6 +119,11 @@ fn retry(check: &mut Check, given: v1::RetryPolicy) -> RetryPolicy {
     let range = (Duration::ZERO, BACKOFF);
     let initial = check.span("retry.initial", given.initial, range);
     let max = check.span("retry.max", given.max, range);
+    let longest = max.unwrap_or(default.max);
+    if initial.is_some_and(|initial| initial > longest) {
+        let longest = rota_proto::json::Span(longest.as_duration());
+        check.wrong("retry.initial", format_args!("is above retry.max, which is {longest}"));
+    }
     let multiplier = given.multiplier.unwrap_or(default.multiplier);
     if !(1.0..=100.0).contains(&multiplier) {
         let message = format_args!("is {multiplier}; it must be from 1 to 100");
@@ -125,7 +135,7 @@ fn retry(check: &mut Check, given: v1::RetryPolicy) -> RetryPolicy {
         max_attempts: check.number(attempts.0, attempts.1, attempts.2, (1, 1000)),
         initial: initial.unwrap_or(default.initial),
         multiplier,
-        max: max.unwrap_or(default.max),
+        max: longest,
         jitter,
         max_lost: check.number(lost.0, lost.1, lost.2, (0, 1000)),
     }
@@ -134,7 +144,6 @@ fn retry(check: &mut Check, given: v1::RetryPolicy) -> RetryPolicy {
 #[cfg(test)]
 mod tests {
     use rota_core::Millis;
-    use rota_engine::RunAt;
 
     use super::*;
 

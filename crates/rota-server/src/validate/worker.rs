@@ -32,8 +32,9 @@ pub(crate) fn served(field: &str, names: &[String]) -> Result<Vec<Name>, Failure
 
 /// A worker's first words.
 pub(crate) fn hello(hello: &v1::Hello, limits: &Limits) -> Result<SessionRequest, Failure> {
-    let mut check = Check::new();
-    let slots = check.number("slots", Some(hello.slots), 1, (1, limits.worker_slots));
+    let mut check = Check::new().naming(limits);
+    let slots = ("worker_slots", limits.worker_slots);
+    let slots = check.number_within("slots", Some(hello.slots), 1, slots);
     let worker = check.name_in_path("name", &hello.name);
     let known = (!hello.session.is_empty()).then_some(hello.session.as_str());
     let known = known.and_then(|text| check.ok("session", text.parse::<SessionId>()));
@@ -60,13 +61,13 @@ pub(crate) fn lease_request(
     request: &v1::LeaseRequest,
     limits: &Limits,
 ) -> Result<LeaseRequest, Failure> {
-    let mut check = Check::new();
+    let mut check = Check::new().naming(limits);
     let worker = check.name_in_path("worker", &request.worker);
     let known = (!request.session.is_empty()).then_some(request.session.as_str());
     let session = known.and_then(|text| check.ok("session", text.parse::<SessionId>()));
     let most = u32::try_from(limits.page_size).unwrap_or(u32::MAX);
-    let max = check.number("max", request.max, 1, (1, most));
-    let wait = check.span("wait", request.wait, (Duration::ZERO, limits.wait));
+    let max = check.number_within("max", request.max, 1, ("page_size", most));
+    let wait = check.span_within("wait", request.wait, ("wait_ms", limits.wait));
     let [least, default, most] = PULL_TTL;
     let ttl = check.span("ttl", request.ttl, (least, most));
     let worker = check.finish(worker)?;

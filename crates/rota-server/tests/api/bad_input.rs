@@ -62,6 +62,7 @@ fn new_tasks() -> Vec<(&'static str, Bytes, &'static str)> {
         ("kind in other letters", r#"{"kind":"кind"}"#.into(), "kind"),
         ("kind that turns the text", r#"{"kind":"\u202Egnp.exe"}"#.into(), "kind"),
         ("half a surrogate", r#"{"kind":"\ud800"}"#.into(), "kind"),
+        ("kind that a path cannot name", r#"{"kind":".."}"#.into(), "kind"),
         ("queue is empty", task(r#""queue":"""#), "queue"),
         ("queue with a space", task(r#""queue":"a b""#), "queue"),
         ("queue that a path cannot name", task(r#""queue":"..""#), "queue"),
@@ -103,8 +104,14 @@ fn new_tasks() -> Vec<(&'static str, Bytes, &'static str)> {
         ("run_at before 1970", task(r#""run_at":"1969-12-31T23:59:59Z""#), "run_at"),
         ("run_at after 2499", task(r#""run_at":"2500-01-01T00:00:01Z""#), "run_at"),
         ("run_at in the year 9999", task(r#""run_at":"9999-12-30T00:00:00Z""#), "run_at"),
+        ("run_at beyond the last date", task(r#""run_at":"9999-12-31T23:59:59Z""#), "run_at"),
         ("run_at on no day", task(r#""run_at":"2026-02-30T00:00:00Z""#), "run_at"),
         ("expires_at without a zone", task(r#""expires_at":"2026-02-03T00:00:00""#), "expires_at"),
+        (
+            "expires_at before run_at",
+            task(r#""run_at":"2030-01-01T00:00:00Z","expires_at":"2029-12-31T23:59:59Z""#),
+            "expires_at",
+        ),
         ("run_at and delay", task(r#""run_at":"2030-01-01T00:00:00Z","delay":"1s""#), "delay"),
         ("delay is negative", task(r#""delay":"-5s""#), "delay"),
         ("delay without a unit", task(r#""delay":"5""#), "delay"),
@@ -120,6 +127,8 @@ fn new_tasks() -> Vec<(&'static str, Bytes, &'static str)> {
         ("backoff that shrinks", task(r#""retry":{"multiplier":0.5}"#), "retry.multiplier"),
         ("backoff that explodes", task(r#""retry":{"multiplier":1e308}"#), "retry.multiplier"),
         ("backoff of a year", task(r#""retry":{"initial":"366d"}"#), "retry.initial"),
+        ("backoff above its end", task(r#""retry":{"initial":"2s","max":"1s"}"#), "retry.initial"),
+        ("backoff above the default", task(r#""retry":{"initial":"2h"}"#), "retry.initial"),
         ("backoff below zero", task(r#""retry":{"max":"-1s"}"#), "retry.max"),
         ("jitter of another sort", task(r#""retry":{"jitter":"some"}"#), "retry.jitter"),
     ];
@@ -177,6 +186,14 @@ const PATHS: &[(&str, &str, u16, &str, &str)] = &[
     ("GET", "/v1/tasks/none?wait=forever", 400, "invalid", "wait"),
     ("GET", "/v1/tasks/none?wait=1s&wait=2s", 400, "invalid", "wait"),
     ("GET", "/v1/tasks/none?until=1s", 400, "invalid", "until"),
+    ("GET", "/v1/tasks/none/result?wait=1s", 400, "invalid", "wait"),
+    ("DELETE", "/v1/tasks/none?wait=1s", 400, "invalid", "wait"),
+    ("POST", "/v1/tasks/none/cancel?force=1", 400, "invalid", "force"),
+    ("GET", "/v1/info?x=1", 400, "invalid", "x"),
+    ("GET", "/v1/queues?limit=1", 400, "invalid", "limit"),
+    ("GET", "/v1/cluster?x", 400, "invalid", "x"),
+    ("GET", "/node/log-filter?filter=debug", 400, "invalid", "filter"),
+    ("DELETE", "/v1/sessions/s_0123456789abc?x=1", 400, "invalid", "x"),
     ("GET", "/v1/queues/none", 404, "unknown_queue", ""),
     ("GET", "/v1/queues/a%20b", 400, "invalid", "queue"),
     ("POST", "/v1/queues/%00/pause", 400, "invalid", "queue"),
@@ -239,6 +256,18 @@ fn bodies() -> Vec<(&'static str, String, &'static str)> {
         ("/v1/tasks/batch", json!({ "tasks": many }).to_string(), "tasks"),
         ("/v1/tasks/bulk", r#"{"action":"cancel"}"#.into(), "filter"),
         ("/v1/tasks/bulk", r#"{"action":"stop","filter":{}}"#.into(), "action"),
+        ("/v1/tasks/bulk", r#"{"action":"cancel","filter":{}}"#.into(), "all"),
+        ("/v1/tasks/bulk", r#"{"action":"cancel","filter":{},"all":false}"#.into(), "all"),
+        (
+            "/v1/tasks/bulk",
+            r#"{"action":"cancel","filter":{"status":[],"queue":null}}"#.into(),
+            "all",
+        ),
+        (
+            "/v1/tasks/bulk",
+            r#"{"action":"cancel","filter":{"queue":"q"},"all":true}"#.into(),
+            "all",
+        ),
         (
             "/v1/tasks/bulk",
             r#"{"action":"cancel","filter":{"state":"failed"}}"#.into(),
@@ -247,12 +276,25 @@ fn bodies() -> Vec<(&'static str, String, &'static str)> {
         ("/v1/tasks/bulk", r#"{"action":"cancel","filter":{"queue":""}}"#.into(), "filter.queue"),
         (
             "/v1/tasks/bulk",
-            r#"{"action":"cancel","filter":{"statuses":["no"]}}"#.into(),
-            "filter.statuses[0]",
+            r#"{"action":"cancel","filter":{"status":["no"]}}"#.into(),
+            "filter.status[0]",
+        ),
+        (
+            "/v1/tasks/bulk",
+            r#"{"action":"cancel","filter":{"statuses":["failed"]}}"#.into(),
+            "filter.statuses",
         ),
         ("/v1/tasks/bulk", r#"{"action":"cancel","filter":{"kind":"a b"}}"#.into(), "filter.kind"),
-        ("/v1/tasks/bulk", r#"{"action":"cancel","filter":{},"limit":1001}"#.into(), "limit"),
-        ("/v1/tasks/bulk", r#"{"action":"cancel","filter":{},"cursor":"?"}"#.into(), "cursor"),
+        (
+            "/v1/tasks/bulk",
+            r#"{"action":"cancel","filter":{},"all":true,"limit":1001}"#.into(),
+            "limit",
+        ),
+        (
+            "/v1/tasks/bulk",
+            r#"{"action":"cancel","filter":{},"all":true,"cursor":"?"}"#.into(),
+            "cursor",
+        ),
         ("/v1/tasks/x/reschedule", "{}".into(), "run_at"),
         (
             "/v1/tasks/x/reschedule",
@@ -361,6 +403,7 @@ async fn a_body_above_the_limit_is_refused_and_names_the_limit() {
     assert_eq!(answer.status, 413);
     let problem = answer.problem();
     assert!(problem["detail"].as_str().unwrap().contains("request_bytes"), "{problem}");
+    assert_eq!(problem["errors"][0]["limit"], json!({ "name": "request_bytes", "max": 16 << 20 }));
     node.stop().await;
 }
 
@@ -375,20 +418,25 @@ async fn illegal_transitions_are_conflicts() {
     let running = node.create(&json!({ "kind": "running" })).await;
     node.lease("running").await;
     let later = json!({ "delay": "1h" });
+    let cancelled = node.create(&json!({ "kind": "waits" })).await;
+    node.post(&format!("/v1/tasks/{cancelled}/cancel"), "").await;
     let cases = [
-        (&waiting, "retry", Value::Null),
-        (&running, "retry", Value::Null),
-        (&running, "reschedule", later.clone()),
-        (&running, "priority", json!({ "priority": 1 })),
-        (&done, "cancel", Value::Null),
-        (&done, "retry", Value::Null),
-        (&done, "reschedule", later),
-        (&done, "priority", json!({ "priority": 1 })),
+        (&waiting, "retry", Value::Null, "it has not ended: wait until it has, or cancel it first"),
+        (&running, "retry", Value::Null, "it has not ended: wait until it has, or cancel it first"),
+        (&running, "reschedule", later.clone(), "a worker has it: cancel it first, then retry it"),
+        (&running, "priority", json!({ "priority": 1 }), "a worker has it: cancel it first"),
+        (&done, "cancel", Value::Null, "it has ended: read its result, or delete it"),
+        (&done, "retry", Value::Null, "it has ended well: create another task"),
+        (&done, "reschedule", later.clone(), "it has ended well: create another task"),
+        (&done, "priority", json!({ "priority": 1 }), "it has ended well: create another task"),
+        (&cancelled, "reschedule", later, "it has ended: retry it first"),
     ];
-    for (id, verb, body) in cases {
+    for (id, verb, body, instead) in cases {
         let answer = node.post_json(&format!("/v1/tasks/{id}/{verb}"), &body).await;
         assert_eq!(answer.status, 409, "{verb} {answer:?}");
         assert_eq!(answer.problem()["reason"], "illegal_state", "{verb}");
+        let detail = answer.problem()["detail"].to_string();
+        assert!(detail.contains(instead), "{verb}: {detail}");
     }
     for id in [&waiting, &running] {
         let answer = node.delete(&format!("/v1/tasks/{id}")).await;
@@ -396,6 +444,7 @@ async fn illegal_transitions_are_conflicts() {
             (answer.status, answer.problem()["reason"].as_str()),
             (409, Some("illegal_state"))
         );
+        assert!(answer.problem()["detail"].to_string().contains("cancel it first"), "{answer:?}");
     }
     node.stop().await;
 }

@@ -21,9 +21,25 @@ async fn a_head_that_does_not_come_ends_the_connection() {
     let node = Node::start_limited(hasty()).await;
     for begun in ["", "P", "PRI * HTTP/2.0\r\n", "GET /healthz HT", "GET / HTTP/1.1\r\nx: y\r\n"] {
         let answer = node.send_raw(begun.as_bytes()).await;
-        assert!(!answer.contains("200"), "{begun}: {answer}");
+        assert!(!answer.contains("HTTP/1.1 200"), "{begun}: {answer}");
     }
     assert_eq!(node.get("/healthz").await.status, 200);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_is_answered_408_and_names_the_limit() {
+    let node = Node::start_limited(hasty()).await;
+    for begun in ["P", "GET /healthz HT", "GET / HTTP/1.1\r\nx: y\r\n"] {
+        let answer = node.send_raw(begun.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{begun}: {answer}");
+        assert!(answer.contains("content-type: application/problem+json"), "{answer}");
+        assert!(answer.contains(r#""limit":{"name":"header_timeout_ms","max":200}"#), "{answer}");
+    }
+    // Nothing was asked: nothing is said.
+    assert_eq!(node.send_raw(b"").await, "");
+    let answered = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    assert!(!node.send_raw(answered).await.contains("408"));
     node.stop().await;
 }
 
@@ -35,6 +51,7 @@ async fn a_body_that_does_not_come_is_answered_408() {
     let answer = node.send_raw(head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(answer.contains(r#""reason":"request_timeout""#), "{answer}");
+    assert!(answer.contains(r#""limit":{"name":"body_timeout_ms","max":200}"#), "{answer}");
     node.stop().await;
 }
 
@@ -43,16 +60,20 @@ async fn what_is_no_http_is_refused() {
     let node = Node::start_limited(hasty()).await;
     let long = format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "a".repeat(1 << 20));
     let headers = format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(10_000));
-    for (bytes, status) in [
-        ("\x16\x03\x01\x02\x00\x01\x00\x01", "400"),
-        ("GET /healthz\0 HTTP/1.1\r\n\r\n", "400"),
-        ("hello\r\n\r\n", "400"),
-        (&long, "431"),
-        (&headers, "431"),
+    let address = format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "a".repeat(70_000));
+    for (bytes, status, reason) in [
+        ("\x16\x03\x01\x02\x00\x01\x00\x01", "400", "invalid"),
+        ("GET /healthz\0 HTTP/1.1\r\n\r\n", "400", "invalid"),
+        ("hello\r\n\r\n", "400", "invalid"),
+        (&long, "431", "head_too_large"),
+        (&headers, "431", "head_too_large"),
+        (&address, "414", "uri_too_long"),
     ] {
         let answer = node.send_raw(bytes.as_bytes()).await;
         let shown: String = bytes.chars().take(40).collect();
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{shown:?}: {answer}");
+        assert!(answer.contains("content-type: application/problem+json"), "{shown:?}: {answer}");
+        assert!(answer.contains(&format!(r#""reason":"{reason}""#)), "{shown:?}: {answer}");
     }
     // The preface of HTTP/2 and then none of its frames.
     node.send_raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nGET / HTTP/1.1\r\n\r\n").await;

@@ -98,6 +98,36 @@ fn bodies_are_closed_to_unknown_members() {
 }
 
 #[test]
+fn what_is_refused_by_its_form_is_refused_by_the_contract() {
+    let contract: Value = serde_json::from_str(rota_server::openapi_json()).unwrap();
+    let at = |place: &str| contract.pointer(place).unwrap_or_else(|| panic!("{place}"));
+    // Any JSON may be a result.
+    let result = at("/paths/~1v1~1tasks~1{id}~1result/get/responses/200/content");
+    assert_eq!(result["application/json"]["schema"].get("type"), None, "{result}");
+    for (verb, path, operation) in operations(&contract) {
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let schema = &parameter["schema"];
+            let name = parameter["name"].as_str().unwrap();
+            let free = ["status", "limit", "wait", "created_from", "created_to"];
+            let free = free.contains(&name) || name.starts_with("run_at_");
+            let text = schema.to_string();
+            assert!(free || text.contains("pattern"), "{verb} {path} {name}: {schema}");
+        }
+    }
+    let schema = |name: &str| at(&format!("/components/schemas/{name}")).clone();
+    let task = schema("NewTask")["not"].to_string();
+    assert!(task.contains(r#"["run_at","delay"]"#), "{task}");
+    assert!(task.contains(r#"["payload","payload_base64"]"#), "{task}");
+    assert!(schema("RescheduleRequest")["oneOf"].is_array());
+    assert!(schema("BulkRequest")["anyOf"].is_array());
+    for request in ["CompleteRequest", "FailRequest", "LeaseTokenRequest", "ProgressRequest"] {
+        let token = schema(request)["properties"]["lease_token"].clone();
+        assert_eq!((&token["type"], &token["minimum"]), (&"integer".into(), &0.into()), "{token}");
+        assert_eq!(token["maximum"], u64::MAX, "{token}");
+    }
+}
+
+#[test]
 fn the_operations_are_these() {
     let contract: Value = serde_json::from_str(rota_server::openapi_json()).unwrap();
     let lines: Vec<String> = operations(&contract)

@@ -7,6 +7,7 @@ use rota_proto::v1::{
     server_service_client::ServerServiceClient, task_service_client::TaskServiceClient,
     worker_service_client::WorkerServiceClient,
 };
+use tokio_stream::StreamExt as _;
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt;
 
@@ -122,7 +123,33 @@ async fn errors_say_the_field_the_reason_and_when_to_try_again() {
     let request = v1::CreateTaskRequest { task: Some(task("k")) };
     let status = client.create_task(request).await.unwrap_err();
     assert_eq!(told(&status).0, Code::ResourceExhausted);
-    assert!(status.get_error_details().retry_info().unwrap().retry_delay.is_some());
+    let details = status.get_error_details();
+    assert!(details.retry_info().unwrap().retry_delay.is_some());
+    let said = &details.error_info().unwrap().metadata;
+    assert_eq!((said["limit"].as_str(), said["max"].as_str()), ("queue_length", "1"));
+    let words = &details.bad_request().unwrap().field_violations[0].description;
+    assert!(words.ends_with("(limit queue_length)"), "{words}");
+
+    let many = v1::CreateTasksRequest { tasks: vec![task("k"), task("a b")] };
+    let results = client.create_tasks(many).await.unwrap().into_inner().results;
+    let mut errors = results.into_iter().map(|result| match result.result {
+        Some(Item::Error(error)) => error,
+        other => panic!("{other:?}"),
+    });
+    let full = errors.next().unwrap();
+    assert_eq!((full.limit.as_str(), full.limit_max), ("queue_length", 1));
+    assert_eq!(full.retry_after.map(|after| after.seconds), Some(1));
+    let wrong = errors.next().unwrap();
+    assert_eq!((wrong.limit.as_str(), wrong.limit_max, wrong.retry_after), ("", 0, None));
+
+    let bulk = v1::BulkTasksRequest {
+        action: v1::BulkAction::Delete.into(),
+        ..v1::BulkTasksRequest::default()
+    };
+    let status = client.bulk_tasks(bulk.clone()).await.unwrap_err();
+    assert_eq!(told(&status).2, ["all"]);
+    let meant = v1::BulkTasksRequest { all: true, ..bulk };
+    assert_eq!(client.bulk_tasks(meant).await.unwrap().into_inner().skipped, 1);
     assert_eq!(
         client.retry_task(by_id("mine")).await.unwrap_err().code(),
         Code::FailedPrecondition
@@ -151,5 +178,27 @@ async fn queues_workers_and_the_server_are_shown() {
     let info = server.get_server_info(v1::GetServerInfoRequest {}).await.unwrap().into_inner();
     assert!(info.ready && info.limits["payload_bytes"] == 1 << 20);
     drop((queues, workers, server));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn services_are_described_to_older_clients_too() {
+    use tonic_reflection::pb::{v1, v1alpha};
+    let node = Node::start().await;
+    let channel = node.channel().await;
+    let ask = v1::server_reflection_request::MessageRequest::ListServices(String::new());
+    let ask = v1::ServerReflectionRequest { message_request: Some(ask), ..Default::default() };
+    let mut now = v1::server_reflection_client::ServerReflectionClient::new(channel.clone());
+    let told = now.server_reflection_info(tokio_stream::once(ask)).await.unwrap().into_inner();
+    let told = format!("{:?}", told.collect::<Vec<_>>().await);
+    assert!(told.contains("rota.v1.TaskService"), "{told}");
+
+    let ask = v1alpha::server_reflection_request::MessageRequest::ListServices(String::new());
+    let ask = v1alpha::ServerReflectionRequest { message_request: Some(ask), ..Default::default() };
+    let mut older = v1alpha::server_reflection_client::ServerReflectionClient::new(channel);
+    let told = older.server_reflection_info(tokio_stream::once(ask)).await.unwrap().into_inner();
+    let told = format!("{:?}", told.collect::<Vec<_>>().await);
+    assert!(told.contains("rota.v1.TaskService"), "{told}");
+    drop((now, older));
     node.stop().await;
 }

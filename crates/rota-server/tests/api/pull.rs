@@ -45,8 +45,10 @@ impl Puller {
     }
 }
 
+/// A task that is not tried again within these tests.
 async fn create(node: &Node, id: &str) {
-    node.create(&json!({"kind": "k", "id": id, "payload": {"n": 1}})).await;
+    let retry = json!({"initial": "1h", "jitter": "none"});
+    node.create(&json!({"kind": "k", "id": id, "payload": {"n": 1}, "retry": retry})).await;
 }
 
 async fn read(channel: &Channel, id: &str) -> v1::Task {

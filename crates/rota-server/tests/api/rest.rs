@@ -263,6 +263,9 @@ async fn a_full_queue_says_when_to_try_again() {
     let answer = node.post_json("/v1/tasks", &json!({ "kind": "k" })).await;
     assert_eq!((answer.status, answer.header("retry-after")), (429, "1"));
     insta::assert_json_snapshot!("problem_of_a_full_queue", answer.problem());
+    let batch = json!({ "tasks": [{ "kind": "k" }, { "kind": "a b" }] });
+    let answer = node.post_json("/v1/tasks/batch", &batch).await;
+    insta::assert_json_snapshot!("batch_on_a_full_queue", answer.json());
     node.stop().await;
 }
 
@@ -274,6 +277,10 @@ async fn configured_limits_are_in_force_and_named() {
         batch: 2,
         page_size: 3,
         json_depth: 2,
+        name_characters: 8,
+        idempotency_key_bytes: 4,
+        wait: std::time::Duration::from_secs(2),
+        worker_slots: 5,
         ..rota_server::Limits::default()
     };
     let node = Node::start_limited(limits).await;
@@ -293,14 +300,45 @@ async fn configured_limits_are_in_force_and_named() {
         limit("/v1/tasks", task("labels", json!({ "a": "", "b": "" }))).await,
         named("labels", 1)
     );
+    for member in ["queue", "kind", "id"] {
+        assert_eq!(
+            limit("/v1/tasks", task(member, json!("ninechars"))).await,
+            named("name_characters", 8),
+            "{member}"
+        );
+    }
     assert_eq!(
-        limit("/v1/tasks", task("queue", json!("q".repeat(129)))).await,
-        named("name_characters", 128)
+        limit("/v1/tasks", task("labels", json!({ "ninechars": "" }))).await,
+        named("name_characters", 8)
     );
+    assert_eq!(
+        limit("/v1/tasks", task("idempotency_key", json!("fives"))).await,
+        named("idempotency_key_bytes", 4)
+    );
+    let lease = |member: &str, value: Value| json!({ "worker": "w", member: value });
+    assert_eq!(limit("/v1/leases", lease("worker", json!("ninechars"))).await["max"], 8);
+    assert_eq!(limit("/v1/leases", lease("max", json!(4))).await, named("page_size", 3));
+    assert_eq!(limit("/v1/leases", lease("wait", json!("3s"))).await, named("wait_ms", 2000));
+    assert_eq!(limit("/v1/queues/ninechars/pause", Value::Null).await["max"], 8);
+    // What is only looked for may have any name.
+    assert_eq!(node.get("/v1/tasks?queue=ninechars").await.status, 200);
+    for path in ["/v1/tasks?limit=0", "/v1/tasks/x?wait=-1s"] {
+        // What is too little exceeds no limit.
+        assert_eq!(node.get(path).await.problem()["errors"][0].get("limit"), None, "{path}");
+    }
+    for (path, name, max) in
+        [("/v1/tasks?limit=4", "page_size", 3), ("/v1/tasks/x?wait=3s", "wait_ms", 2000)]
+    {
+        let problem = node.get(path).await.problem();
+        assert_eq!(problem["errors"][0]["limit"], named(name, max), "{problem}");
+    }
     let tasks = json!({ "tasks": [task("queue", json!("q")), task("queue", json!("q")), task("queue", json!("q"))] });
     assert_eq!(limit("/v1/tasks/batch", tasks).await, named("batch", 2));
     assert_eq!(node.get("/v1/tasks?limit=4").await.fields(), ["limit"]);
-    assert_eq!(node.get("/v1/info").await.json()["limits"]["json_depth"], 2);
+    let info = node.get("/v1/info").await.json();
+    assert_eq!(info["limits"]["json_depth"], 2);
+    assert_eq!(info["limits"]["name_characters"], 8);
+    assert_eq!(info["limits"]["idempotency_key_bytes"], 4);
     node.stop().await;
 }
 

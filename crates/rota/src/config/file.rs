@@ -29,6 +29,7 @@ impl ConfigFile {
             let name = key.into_inner();
             match value.into_inner() {
                 toml::Value::Table(inner) => {
+                    known_table(&name, &format!("{shown}:{line}"))?;
                     for (field, value) in inner {
                         let line = line_of(text, line, &field);
                         insert(&mut values, format!("{name}.{field}"), &value, shown, line)?;
@@ -39,6 +40,17 @@ impl ConfigFile {
         }
         Ok(Self { values })
     }
+}
+
+/// That a table of that name has keys.
+fn known_table(name: &str, place: &str) -> Result<(), Failure> {
+    let tables = || KEYS.iter().filter_map(|key| key.name.split_once('.').map(|(table, _)| table));
+    if tables().any(|table| table == name) {
+        return Ok(());
+    }
+    let near = tables().find(|table| distance(name, table) <= 3);
+    let near = near.map(|near| format!("; did you mean [{near}]?")).unwrap_or_default();
+    Err(Failure::usage(format!("{place}: there is no table [{name}]{near}")))
 }
 
 /// The line of a field within the table that begins at `from`.
@@ -83,7 +95,7 @@ fn text_of(value: &toml::Value) -> Option<String> {
 }
 
 /// The key whose name is most like this one, if any is alike.
-fn nearest(name: &str) -> Option<&'static str> {
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
     let distance = |key: &&str| distance(name, key);
     let near = KEYS.iter().map(|key| key.name).min_by_key(distance)?;
     (distance(&near) <= 3).then_some(near)
@@ -143,6 +155,15 @@ mod tests {
             "f:2: there is no key limits.bacth; did you mean limits.batch?"
         );
         assert!(ConfigFile::parse("listen = ", "f").is_err());
+    }
+
+    #[test]
+    fn an_unknown_table_is_named_though_it_is_empty() {
+        let error = ConfigFile::parse("\n[limit]\n", "f").expect_err("a typo");
+        assert_eq!(error.to_string(), "f:2: there is no table [limit]; did you mean [limits]?");
+        let error = ConfigFile::parse("slots = {}\n", "f").expect_err("no table");
+        assert_eq!(error.to_string(), "f:1: there is no table [slots]");
+        assert!(ConfigFile::parse("[limits]\n", "f").is_ok());
     }
 
     #[test]

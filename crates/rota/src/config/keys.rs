@@ -1,5 +1,7 @@
 //! The table of keys.
 
+use rota_core::Name;
+
 /// Which processes and commands a key is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
@@ -19,8 +21,27 @@ pub(crate) struct Key {
     pub(crate) default: &'static str,
     pub(crate) value_name: &'static str,
     pub(crate) help: &'static str,
+    /// Which values it takes.
+    pub(crate) takes: Takes,
     /// Never shown.
     pub(crate) secret: bool,
+}
+
+/// Which values a key takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Takes {
+    /// Any text; who uses it knows more.
+    Text,
+    /// A name, or names separated by commas; or nothing.
+    Names,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A host's address and a port; or nothing, where that is the default.
+    Address,
+    /// A whole number from the first to the last.
+    Number(u64, u64),
+    /// A time from the first to the last.
+    Time(&'static str, &'static str),
 }
 
 impl Key {
@@ -43,13 +64,49 @@ const fn key(
     name: &'static str,
     default: &'static str,
     value_name: &'static str,
+    takes: Takes,
     help: &'static str,
 ) -> Key {
-    Key { name, scope, default, value_name, help, secret: false }
+    Key { name, scope, default, value_name, help, takes, secret: false }
+}
+
+const fn number(
+    scope: Scope,
+    name: &'static str,
+    default: &'static str,
+    value_name: &'static str,
+    (least, most): (u64, u64),
+    help: &'static str,
+) -> Key {
+    key(scope, name, default, value_name, Takes::Number(least, most), help)
+}
+
+const fn time(
+    scope: Scope,
+    name: &'static str,
+    default: &'static str,
+    (least, most): (&'static str, &'static str),
+    help: &'static str,
+) -> Key {
+    key(scope, name, default, "TIME", Takes::Time(least, most), help)
+}
+
+const fn switch(scope: Scope, name: &'static str, help: &'static str) -> Key {
+    key(scope, name, "false", "", Takes::OneOf(&["true", "false"]), help)
+}
+
+const fn address(
+    scope: Scope,
+    name: &'static str,
+    default: &'static str,
+    help: &'static str,
+) -> Key {
+    key(scope, name, default, "ADDRESS", Takes::Address, help)
 }
 
 const fn secret(scope: Scope, name: &'static str, help: &'static str) -> Key {
-    Key { name, scope, default: "", value_name: "TOKEN", help, secret: true }
+    let takes = Takes::Text;
+    Key { name, scope, default: "", value_name: "TOKEN", help, takes, secret: true }
 }
 
 use Scope::{Client, Common, Limits, Server, Worker};
@@ -61,6 +118,7 @@ pub(crate) const KEYS: &[Key] = &[
         "log",
         "info",
         "FILTER",
+        Takes::Text,
         "What to log: error, warn, info, debug, or per module (rota_engine=debug)",
     ),
     key(
@@ -68,6 +126,7 @@ pub(crate) const KEYS: &[Key] = &[
         "log_format",
         "auto",
         "FORMAT",
+        Takes::OneOf(&["auto", "text", "json"]),
         "auto (text on a terminal, else json), text or json",
     ),
     key(
@@ -75,6 +134,7 @@ pub(crate) const KEYS: &[Key] = &[
         "otlp_endpoint",
         "",
         "URL",
+        Takes::Text,
         "Where to send traces, by OTLP over gRPC, such as http://127.0.0.1:4317; by default what \
          OTEL_EXPORTER_OTLP_ENDPOINT says, or nowhere",
     ),
@@ -83,6 +143,7 @@ pub(crate) const KEYS: &[Key] = &[
         "node",
         "",
         "NAME",
+        Takes::Names,
         "This node's name, unique in its cluster; by default the host's with etcd, else rota",
     ),
     key(
@@ -90,61 +151,81 @@ pub(crate) const KEYS: &[Key] = &[
         "advertise",
         "",
         "URL",
+        Takes::Text,
         "Where other nodes reach this one; with etcd by default http:// and where it listens",
     ),
-    key(
-        Server,
-        "listen",
-        "127.0.0.1:7420",
-        "ADDRESS",
-        "Where to listen, for REST, gRPC, health and docs",
-    ),
+    address(Server, "listen", "127.0.0.1:7420", "Where to listen, for REST, gRPC, health and docs"),
     key(
         Server,
         "store",
         "file:./rota-data",
         "URL",
+        Takes::Text,
         "Where state is kept: file:DIRECTORY, or etcd://HOST:PORT,HOST:PORT/PREFIX",
     ),
-    key(Server, "store_user", "", "NAME", "The user at etcd; its password is store_password"),
-    secret(Server, "store_password", "The password at etcd"),
-    key(Server, "store_tls", "false", "", "Speak TLS with etcd, also without any of the files"),
-    key(Server, "store_ca_file", "", "FILE", "Who may have signed etcd's certificates (PEM)"),
-    key(Server, "store_cert_file", "", "FILE", "This node's certificate for etcd (PEM)"),
-    key(Server, "store_key_file", "", "FILE", "The key of that certificate (PEM)"),
     key(
+        Server,
+        "store_user",
+        "",
+        "NAME",
+        Takes::Text,
+        "The user at etcd; its password is store_password",
+    ),
+    secret(Server, "store_password", "The password at etcd"),
+    switch(Server, "store_tls", "Speak TLS with etcd, also without any of the files"),
+    key(
+        Server,
+        "store_ca_file",
+        "",
+        "FILE",
+        Takes::Text,
+        "Who may have signed etcd's certificates (PEM)",
+    ),
+    key(
+        Server,
+        "store_cert_file",
+        "",
+        "FILE",
+        Takes::Text,
+        "This node's certificate for etcd (PEM)",
+    ),
+    key(Server, "store_key_file", "", "FILE", Takes::Text, "The key of that certificate (PEM)"),
+    number(
         Server,
         "store_txn_ops_max",
         "128",
         "N",
+        (8, 100_000),
         "Operations in one transaction: etcd's --max-txn-ops",
     ),
-    key(
+    number(
         Server,
         "store_request_bytes_max",
         "1572864",
         "BYTES",
+        (64 << 10, 1 << 30),
         "One request: etcd's --max-request-bytes",
     ),
-    key(
+    number(
         Server,
         "store_quota_bytes",
         "2147483648",
         "BYTES",
+        (16 << 20, 1 << 50),
         "Size of etcd's database: its --quota-backend-bytes. New work is refused before it is full",
     ),
-    key(
+    time(
         Server,
         "store_history",
         "10m",
-        "TIME",
+        ("1s", "30d"),
         "How long etcd keeps old revisions before the leader has it compact them",
     ),
-    key(
+    time(
         Server,
         "leader_ttl",
         "5s",
-        "TIME",
+        ("1s", "1h"),
         "A leader that is silent for so long is replaced by another node",
     ),
     secret(
@@ -152,11 +233,9 @@ pub(crate) const KEYS: &[Key] = &[
         "api_tokens",
         "Tokens that open the API, separated by commas; none: everybody who reaches it may use it",
     ),
-    key(
+    switch(
         Server,
         "insecure_no_auth",
-        "false",
-        "",
         "Listen beyond this machine without any token. Everybody who reaches the port can run tasks",
     ),
     secret(
@@ -164,78 +243,132 @@ pub(crate) const KEYS: &[Key] = &[
         "metrics_tokens",
         "Tokens that open /metrics and nothing else, separated by commas",
     ),
-    key(
+    switch(
         Server,
         "metrics_open",
-        "false",
-        "",
         "Let everybody who reaches the port read /metrics, whatever tokens there are",
     ),
-    key(
+    number(
         Server,
         "metrics_names",
         "200",
         "N",
+        (0, 100_000),
         "Queues, kinds and workers that metrics name; all further ones are counted as other",
     ),
-    key(
+    time(
         Server,
         "session_ttl",
         "10s",
-        "TIME",
+        ("1s", "1h"),
         "A worker that is silent for so long is taken for gone",
     ),
-    key(Server, "retention_completed", "1d", "TIME", "How long completed tasks are kept"),
-    key(
+    time(Server, "retention_completed", "1d", ("0s", "3660d"), "How long completed tasks are kept"),
+    time(
         Server,
         "retention_other",
         "7d",
-        "TIME",
+        ("0s", "3660d"),
         "How long failed, cancelled and expired tasks are kept",
     ),
-    key(
+    number(
         Server,
         "payload_cache_bytes",
         "67108864",
         "BYTES",
+        (0, 1 << 50),
         "Memory for payloads of tasks about to run",
     ),
-    key(
+    number(
         Server,
         "store_cache_bytes",
         "67108864",
         "BYTES",
+        (0, 1 << 50),
         "Memory for data read from the embedded store",
     ),
-    key(
+    number(
         Server,
         "store_reserve_bytes",
         "268435456",
         "BYTES",
+        (0, 1 << 50),
         "Free disk space below which new work is refused",
     ),
-    key(Limits, "limits.queue_length", "20000000", "N", "Live tasks in one queue"),
-    key(Limits, "limits.queues", "100000", "N", "Different queues"),
-    key(Limits, "limits.kinds", "100000", "N", "Different kinds"),
-    key(Limits, "limits.sessions", "10000", "N", "Connected workers"),
-    key(Limits, "limits.payload_bytes", "1048576", "BYTES", "A task's payload"),
-    key(Limits, "limits.result_bytes", "1048576", "BYTES", "A task's result"),
-    key(Limits, "limits.output_tail_bytes", "65536", "BYTES", "Output kept of an attempt"),
-    key(Limits, "limits.batch", "1000", "N", "Tasks in one request"),
-    key(Limits, "limits.request_bytes", "16777216", "BYTES", "One request"),
-    key(Limits, "limits.labels", "32", "N", "Labels of a task"),
-    key(Limits, "limits.label_value_bytes", "1024", "BYTES", "A label's value"),
-    key(Limits, "limits.page_size", "1000", "N", "Tasks on one page"),
-    key(Limits, "limits.wait", "60s", "TIME", "A long poll"),
-    key(Limits, "limits.header_timeout", "10s", "TIME", "The head of a request must arrive within"),
-    key(Limits, "limits.body_timeout", "30s", "TIME", "The body of a request must arrive within"),
-    key(Limits, "limits.connections", "10000", "N", "Open connections"),
-    key(Limits, "limits.worker_slots", "100000", "N", "Slots of a worker"),
+    number(
+        Limits,
+        "limits.queue_length",
+        "20000000",
+        "N",
+        (1, 1_000_000_000),
+        "Live tasks in one queue",
+    ),
+    number(Limits, "limits.queues", "100000", "N", (1, 10_000_000), "Different queues"),
+    number(Limits, "limits.kinds", "100000", "N", (1, 10_000_000), "Different kinds"),
+    number(Limits, "limits.sessions", "10000", "N", (1, 1_000_000), "Connected workers"),
+    number(Limits, "limits.payload_bytes", "1048576", "BYTES", (1, 1 << 30), "A task's payload"),
+    number(Limits, "limits.result_bytes", "1048576", "BYTES", (1, 1 << 30), "A task's result"),
+    number(
+        Limits,
+        "limits.output_tail_bytes",
+        "65536",
+        "BYTES",
+        (0, 1 << 30),
+        "Output kept of an attempt",
+    ),
+    number(Limits, "limits.batch", "1000", "N", (1, 100_000), "Tasks in one request"),
+    number(Limits, "limits.request_bytes", "16777216", "BYTES", (1024, 1 << 30), "One request"),
+    number(Limits, "limits.labels", "32", "N", (0, 1000), "Labels of a task"),
+    number(Limits, "limits.label_value_bytes", "1024", "BYTES", (0, 65_536), "A label's value"),
+    number(Limits, "limits.page_size", "1000", "N", (1, 10_000), "Tasks on one page"),
+    time(Limits, "limits.wait", "60s", ("0s", "1h"), "A long poll"),
+    time(
+        Limits,
+        "limits.header_timeout",
+        "10s",
+        ("100ms", "1h"),
+        "The head of a request must arrive within",
+    ),
+    time(
+        Limits,
+        "limits.body_timeout",
+        "30s",
+        ("100ms", "1h"),
+        "The body of a request must arrive within",
+    ),
+    number(Limits, "limits.connections", "10000", "N", (1, 1_000_000), "Open connections"),
+    number(
+        Limits,
+        "limits.json_depth",
+        "64",
+        "N",
+        (1, 127),
+        "Levels of lists and objects in a payload or result",
+    ),
+    number(
+        Limits,
+        "limits.name_characters",
+        "128",
+        "N",
+        (1, Name::LEN_MAX as u64),
+        "Characters of a new name: of a queue, kind, label, worker or task",
+    ),
+    number(Limits, "limits.idempotency_key_bytes", "256", "BYTES", (1, 4096), "An idempotency key"),
+    number(
+        Limits,
+        "limits.streams_per_connection",
+        "1000",
+        "N",
+        (1, 1_000_000),
+        "Requests at once over one connection of HTTP/2",
+    ),
+    number(Limits, "limits.worker_slots", "100000", "N", (1, 1_000_000), "Slots of a worker"),
     key(
         Client,
         "url",
         "http://127.0.0.1:7420",
         "URL",
+        Takes::Text,
         "The server; several, separated by commas, for failover",
     ),
     secret(Client, "token", "The token for the API"),
@@ -244,32 +377,44 @@ pub(crate) const KEYS: &[Key] = &[
         "name",
         "",
         "NAME",
+        Takes::Names,
         "The worker's name; by default the host's and the process's number",
     ),
-    key(Worker, "queues", "", "NAMES", "Served queues, separated by commas; by default all"),
-    key(Worker, "slots", "10", "N", "Tasks run at once"),
-    key(Worker, "drain_timeout", "30s", "TIME", "How long running tasks may go on after SIGTERM"),
     key(
+        Worker,
+        "queues",
+        "",
+        "NAMES",
+        Takes::Names,
+        "Served queues, separated by commas; by default all",
+    ),
+    number(Worker, "slots", "10", "N", (1, 1_000_000), "Tasks run at once"),
+    time(
+        Worker,
+        "drain_timeout",
+        "30s",
+        ("0s", "7d"),
+        "How long running tasks may go on after SIGTERM",
+    ),
+    address(
         Worker,
         "metrics_listen",
         "",
-        "ADDRESS",
         "Where the worker shows /metrics, /healthz and /readyz, such as 127.0.0.1:7421; by default \
          nowhere",
     ),
-    key(Worker, "allow_command", "false", "", "Run programs that tasks ask for (kind command)"),
+    switch(Worker, "allow_command", "Run programs that tasks ask for (kind command)"),
     key(
         Worker,
         "allowed_programs",
         "",
         "NAMES",
+        Takes::Text,
         "The only programs that may be run, separated by commas; by default all",
     ),
-    key(
+    switch(
         Worker,
         "http_allow_private",
-        "false",
-        "",
         "Let tasks of kind http reach private, loopback and link-local addresses",
     ),
     key(
@@ -277,6 +422,7 @@ pub(crate) const KEYS: &[Key] = &[
         "http_allowed_hosts",
         "",
         "HOSTS",
+        Takes::Text,
         "Hosts that tasks of kind http may reach whatever their address, separated by commas",
     ),
 ];

@@ -3,6 +3,7 @@
 //! Flags go over `ROTA_*` variables, these over `rota.toml`, that over defaults; a key has the same
 //! name in all of them: `--limits-batch`, `ROTA_LIMITS_BATCH`, and `batch` under `[limits]`.
 
+mod check;
 mod file;
 mod keys;
 
@@ -10,7 +11,9 @@ use std::{collections::BTreeMap, fmt, path::Path, str::FromStr};
 
 use clap::{Arg, ArgAction, ArgMatches, parser::ValueSource};
 
+pub(crate) use check::{check, unknown_variables};
 pub(crate) use file::ConfigFile;
+use keys::Takes;
 pub(crate) use keys::{KEYS, Key, Scope};
 
 use crate::exit::Failure;
@@ -62,7 +65,9 @@ fn flag(key: &'static Key) -> Arg {
             .require_equals(true)
             .default_missing_value("true")
     } else {
-        arg.value_name(key.value_name)
+        // What is below zero is to be refused with the range, not taken for another flag.
+        let below = matches!(key.takes, Takes::Number(..) | Takes::Time(..));
+        arg.value_name(key.value_name).allow_hyphen_values(below)
     }
 }
 

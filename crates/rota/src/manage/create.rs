@@ -33,7 +33,8 @@ pub(crate) struct CreateArgs {
     /// Parameters: JSON, @FILE, or - for standard input.
     #[arg(long, value_name = "JSON", conflicts_with_all = ["command", "http"])]
     payload: Option<String>,
-    /// Run a program: put its arguments behind --.
+    /// Run a program: put it and its arguments behind --. What is behind -- is the program's, so options
+    /// of this command go before it.
     #[arg(long, conflicts_with = "http", requires = "argv")]
     command: bool,
     /// Request a URL.
@@ -53,7 +54,7 @@ pub(crate) struct CreateArgs {
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
     /// 0 to 9, higher first [default: 5].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     priority: Option<u32>,
     /// Not before that long from now, such as 30s or 2h.
     #[arg(long, value_name = "TIME", conflicts_with = "run_at")]
@@ -70,6 +71,21 @@ pub(crate) struct CreateArgs {
     /// Attempts before it fails for good [default: 25].
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
+    /// Times it may lose its worker [default: 3].
+    #[arg(long, value_name = "N")]
+    max_lost: Option<u32>,
+    /// Delay after the first failure [default: 1s].
+    #[arg(long, value_name = "TIME")]
+    backoff_initial: Option<Span>,
+    /// Growth of the delay with each failure, 1 to 100 [default: 2].
+    #[arg(long, value_name = "FACTOR")]
+    backoff_multiplier: Option<f64>,
+    /// Longest delay [default: 1h].
+    #[arg(long, value_name = "TIME")]
+    backoff_max: Option<Span>,
+    /// Wait for the whole delay; by default for a part of it, drawn at random.
+    #[arg(long)]
+    no_jitter: bool,
     /// How long it is kept when it has ended.
     #[arg(long, value_name = "TIME")]
     retention: Option<Span>,
@@ -101,14 +117,18 @@ pub(crate) async fn run(
 }
 
 fn from_flags(args: CreateArgs) -> Result<json::NewTask, Failure> {
+    let retry = retry(&args);
     let (kind, payload) = if args.command {
         ("command".to_owned(), Some(json!({ "argv": args.argv }).to_string()))
     } else if let Some(url) = args.http {
         ("http".to_owned(), Some(json!({ "url": url }).to_string()))
     } else {
         let payload = args.payload.map(|payload| match payload.strip_prefix('@') {
-            _ if payload == "-" => read_all(io::stdin()),
-            Some(path) => File::open(path).and_then(read_all),
+            _ if payload == "-" => Ok(read_all(io::stdin())?),
+            Some(path) => {
+                let named = |error| Failure::usage(format!("--payload @{path}: {error}"));
+                File::open(path).and_then(read_all).map_err(named)
+            }
             None => Ok(payload),
         });
         (String::new(), payload.transpose()?)
@@ -129,10 +149,6 @@ fn from_flags(args: CreateArgs) -> Result<json::NewTask, Failure> {
             .ok_or_else(|| Failure::usage(format!("--label {label}: must be NAME=VALUE")))?;
         Ok((name.to_owned(), value.to_owned()))
     };
-    let retry = args.max_attempts.map(|attempts| json::RetryPolicyInput {
-        max_attempts: Some(attempts),
-        ..json::RetryPolicyInput::default()
-    });
     Ok(json::NewTask {
         id: args.id,
         queue: args.queue,
@@ -149,6 +165,19 @@ fn from_flags(args: CreateArgs) -> Result<json::NewTask, Failure> {
         idempotency_key,
         retention: args.retention,
     })
+}
+
+/// When to try again, if anything is said of it.
+fn retry(args: &CreateArgs) -> Option<json::RetryPolicyInput> {
+    let policy = json::RetryPolicyInput {
+        max_attempts: args.max_attempts,
+        initial: args.backoff_initial,
+        multiplier: args.backoff_multiplier,
+        max: args.backoff_max,
+        jitter: args.no_jitter.then_some(json::Jitter::None),
+        max_lost: args.max_lost,
+    };
+    (policy != json::RetryPolicyInput::default()).then_some(policy)
 }
 
 /// An idempotency key that nobody else has. With it the client may send a task again whose answer was

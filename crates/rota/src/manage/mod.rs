@@ -4,6 +4,7 @@ pub(crate) mod cluster;
 pub(crate) mod create;
 pub(crate) mod queue;
 pub(crate) mod task;
+mod wait;
 pub(crate) mod workers;
 
 use rota_client::{Client, node_v1, v1};

@@ -13,6 +13,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum QueueVerb {
     /// List all queues.
+    #[command(visible_alias = "ls")]
     List,
     /// Show one queue.
     Get {

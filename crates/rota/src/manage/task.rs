@@ -9,7 +9,7 @@ use rota_proto::json::{
     TaskList, TaskStatus,
 };
 
-use super::create;
+use super::{create, wait};
 use crate::{
     exit::{Exit, Failure},
     output::{self, Format, Table},
@@ -21,11 +21,12 @@ pub(crate) enum TaskVerb {
     /// Create a task from flags, or many from a file.
     #[command(after_help = "Examples:\n  \
         rota task create --kind resize --payload '{\"image\": \"cat.png\"}'\n  \
-        rota task create --command -- sh -c 'echo hello'\n  \
+        rota task create --command --wait -- sh -c 'echo hello'\n  \
         rota task create --http https://example.org --delay 30s\n  \
         rota task create --file tasks.jsonl")]
     Create(Box<create::CreateArgs>),
     /// List tasks, newest first.
+    #[command(visible_alias = "ls")]
     List {
         #[command(flatten)]
         filter: FilterArgs,
@@ -38,7 +39,7 @@ pub(crate) enum TaskVerb {
         /// The task.
         id: String,
     },
-    /// Wait until a task has ended. Fails when it did not complete.
+    /// Wait until a task has ended, and print what it said. Fails when it did not complete.
     Wait {
         /// The task.
         id: String,
@@ -103,19 +104,29 @@ pub(crate) struct FilterArgs {
     /// Created before.
     #[arg(long, value_name = "DATE")]
     created_to: Option<Date>,
+    /// Due at or after.
+    #[arg(long, value_name = "DATE")]
+    run_at_from: Option<Date>,
+    /// Due before.
+    #[arg(long, value_name = "DATE")]
+    run_at_to: Option<Date>,
 }
 
 /// The flags of [`FilterArgs`].
-const FILTERS: [&str; 6] = ["queue", "status", "kind", "labels", "created_from", "created_to"];
+const FILTERS: [&str; 8] =
+    ["queue", "status", "kind", "labels", "created_from", "created_to", "run_at_from", "run_at_to"];
 
 /// One task, or those of a filter.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
     /// The task.
-    #[arg(required_unless_present_any = FILTERS, conflicts_with_all = FILTERS)]
+    #[arg(required_unless_present_any = FILTERS.into_iter().chain(["all"]), conflicts_with_all = FILTERS)]
     id: Option<String>,
     #[command(flatten)]
     filter: FilterArgs,
+    /// All tasks, instead of a filter.
+    #[arg(long, conflicts_with = "id", conflicts_with_all = FILTERS)]
+    all: bool,
     /// Do not ask.
     #[arg(long)]
     yes: bool,
@@ -141,8 +152,8 @@ fn filter(args: &FilterArgs) -> Result<TaskFilter, Failure> {
         labels: args.labels.iter().map(label).collect::<Result<_, Failure>>()?,
         created_from: args.created_from,
         created_to: args.created_to,
-        run_at_from: None,
-        run_at_to: None,
+        run_at_from: args.run_at_from,
+        run_at_to: args.run_at_to,
     })
 }
 
@@ -152,7 +163,7 @@ pub(crate) async fn run(verb: TaskVerb, client: &Client, format: Format) -> Resu
         TaskVerb::Create(args) => {
             let wait = args.wait;
             match create::run(*args, client, format).await? {
-                Some(task) if wait => wait_for(client, &task.id, None, format).await,
+                Some(task) if wait => wait::until_ended(client, &task.id, None, format).await,
                 Some(task) if format == Format::Json => output::json(&task),
                 Some(task) => output::line(&task.id),
                 None => Ok(()),
@@ -161,7 +172,7 @@ pub(crate) async fn run(verb: TaskVerb, client: &Client, format: Format) -> Resu
         TaskVerb::List { filter: args, limit } => list(client, filter(&args)?, limit, format).await,
         TaskVerb::Get { id } => get(client, &id, format).await,
         TaskVerb::Wait { id, timeout } => {
-            wait_for(client, &id, timeout.map(|span| span.0), format).await
+            wait::until_ended(client, &id, timeout.map(|span| span.0), format).await
         }
         TaskVerb::Result { id } => {
             let result = client.get_result(&id).await?;
@@ -249,7 +260,7 @@ async fn list(
 }
 
 /// A status as its word.
-fn word(status: TaskStatus) -> String {
+pub(super) fn word(status: TaskStatus) -> String {
     match serde_json::to_value(status) {
         Ok(serde_json::Value::String(word)) => word,
         _ => String::new(),
@@ -287,11 +298,15 @@ async fn get(client: &Client, id: &str, format: Format) -> Result<(), Failure> {
     let tail = attempts.last().and_then(|attempt| attempt.output_tail.as_deref());
     if let Some(tail) = tail {
         text.push_str("\nOutput:\n");
-        for line in tail.lines().rev().take(20).collect::<Vec<_>>().into_iter().rev() {
-            text.push_str(&format!("  {}\n", output::printable(line)));
-        }
+        text.push_str(&last_lines(tail));
     }
     output::raw(text.as_bytes())
+}
+
+/// The end of what a task printed, indented.
+pub(super) fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().rev().take(20).collect();
+    lines.into_iter().rev().map(|line| format!("  {}\n", output::printable(line))).collect()
 }
 
 fn describe(task: &Task) -> String {
@@ -378,38 +393,11 @@ fn attempts_table(attempts: &[Attempt]) -> Table {
     table
 }
 
-fn show(task: &Task, format: Format) -> Result<(), Failure> {
+pub(super) fn show(task: &Task, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => output::json(task),
         Format::Table => output::line(&format!("{} {}", task.id, word(task.status))),
     }
-}
-
-async fn wait_for(
-    client: &Client,
-    id: &str,
-    timeout: Option<Duration>,
-    format: Format,
-) -> Result<(), Failure> {
-    let ended = client.wait_task(id);
-    let task = match timeout {
-        Some(timeout) => tokio::time::timeout(timeout, ended).await.map_err(|_| {
-            let waited = Span(timeout);
-            Failure::new(Exit::TimedOut, format!("{id} had not ended after {waited}"))
-                .hint(format!("see why with `rota task get {id}`"))
-        })??,
-        None => ended.await?,
-    };
-    let task = Task::from(task);
-    let status = task.status;
-    let error = task.error.clone();
-    show(&task, format)?;
-    if status == TaskStatus::Completed {
-        return Ok(());
-    }
-    let why = error.map(|error| format!(": {}", error.message)).unwrap_or_default();
-    Err(Failure::new(Exit::TaskFailed, format!("{id} {}{why}", word(status)))
-        .hint(format!("see its attempts with `rota task get {id}`")))
 }
 
 /// Does one thing to one task or to those of a filter.
@@ -443,7 +431,8 @@ async fn change(
         if !output::is_interactive() {
             return Err(Failure::usage(format!("to {verb} many tasks, add --yes")));
         }
-        if !output::confirm(&format!("{verb} all tasks that the filter selects?"))? {
+        let which = if which.all { "there are" } else { "the filter selects" };
+        if !output::confirm(&format!("{verb} all tasks that {which}?"))? {
             return Err(Failure::new(Exit::Failure, "nothing was changed"));
         }
     }
@@ -455,6 +444,7 @@ async fn change(
             filter: Some(filter.clone()),
             limit: 0,
             page_token,
+            all: which.all,
         };
         let result: BulkResult = client.bulk_tasks(request).await?.into();
         total.changed += result.changed;

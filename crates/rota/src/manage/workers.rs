@@ -13,6 +13,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorkersVerb {
     /// List connected workers.
+    #[command(visible_alias = "ls")]
     List,
     /// Ask a worker to take no more tasks, finish what it runs and end.
     Drain {

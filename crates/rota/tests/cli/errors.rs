@@ -25,13 +25,32 @@ fn what_is_unknown_or_wrong_is_named() {
         .say(&["task", "create", "--kind", "k", "--payload", "{"])
         .say(&["task", "create", "--kind", "k", "--label", "x"])
         .say(&["task", "create", "--kind", "k", "--delay", "soon"])
+        .say(&["task", "create", "--kind", "k", "--delay", "5"])
+        .say(&["task", "create", "--kind", "k", "--payload", "@/nonexistent"])
+        .say(&["task", "create", "--kind", "k", "--priority", "-1"])
         .say(&["task", "create"])
+        .say(&["task", "get", "no-such-task", "-o", "json"])
+        .say(&["task", "list", "--colour", "-o", "json"])
+        .say(&["worker", "list"])
         .say(&["task", "list", "--status", "sleeping"])
         .say(&["task", "delete", "mine"])
         .say(&["task", "retry", "mine"])
         .say(&["task", "list", "--url", "http://127.0.0.1:1", "--colour"])
         .say(&["tusk"])
         .matches("errors");
+}
+
+#[test]
+fn a_token_that_is_missing_or_wrong_is_said_so() {
+    let server = Server::start_with(&[("ROTA_API_TOKENS", "0123456789abcdef")]);
+    let with = |token| [("ROTA_TOKEN", token)];
+    server
+        .shell()
+        .say(&["task", "list"])
+        .say_with(&["task", "list"], "", &with("fedcba9876543210"))
+        .say_with(&["task", "list"], "", &with("0123456789abcdef"))
+        .say(&["task", "list", "-o", "json"])
+        .matches("tokens");
 }
 
 #[test]

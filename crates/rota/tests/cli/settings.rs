@@ -21,6 +21,38 @@ fn settings_are_shown_with_where_they_come_from_and_secrets_are_not() {
 }
 
 #[test]
+fn values_that_no_key_takes_are_refused_with_key_source_and_range() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut shell = Shell::alone(dir.path());
+    let file = |text: &str| std::fs::write(dir.path().join("rota.toml"), text).unwrap();
+    file("slots = \"x\"\nsession_ttl = 5\n[limits]\nbatch = -4\n");
+    // Each process looks at the keys that it heeds.
+    for process in ["config", "server", "worker", "dev"] {
+        shell.say(&[process]);
+    }
+    file("[limit]\n");
+    shell.say(&["config"]);
+    file("");
+    shell
+        .say(&["server", "--limits-batch", "0"])
+        .say(&["server", "--limits-batch", "-1"])
+        .say(&["server", "--session-ttl", "-5s"])
+        .say(&["server", "--limits-name-characters", "129"])
+        .say(&["server", "--limits-json-depth", "128"])
+        .say(&["server", "--metrics-open=perhaps"])
+        .say(&["dev", "--log-format", "xml"])
+        .say(&["worker", "--slots", "0"])
+        .say(&["worker", "--queues", "a,b c"])
+        .say(&["worker", "--allowed-programs", "ls"])
+        .say_with(&["server"], "", &[("ROTA_LIMITS_BATCH", "junk")])
+        .say_with(&["config"], "", &[("ROTA_API_TOKENS", "short")])
+        .say_with(&["config", "-o", "json"], "", &[("ROTA_SLOTS", "many")]);
+    let untold = |line: &str| line.ends_with(" default");
+    shell.say_with(&["config"], "", &[("ROTA_LIMITS_BACH", "7")]).without(untold);
+    shell.matches("settings_refused");
+}
+
+#[test]
 fn each_shell_gets_completions() {
     let dir = tempfile::tempdir().unwrap();
     for (shell, begins) in [("bash", "_rota()"), ("zsh", "#compdef rota"), ("fish", "# Print")] {

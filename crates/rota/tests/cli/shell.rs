@@ -45,10 +45,16 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// One with these variables.
+    pub(crate) fn start_with(variables: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut child = rota(dir.path())
             .args(["dev", "--listen", "127.0.0.1:0", "--log-format", "json"])
             .args(["--name", "dev", "--slots", "4", "--allow-command"])
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

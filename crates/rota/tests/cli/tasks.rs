@@ -114,6 +114,28 @@ fn failures_are_shown_and_decide_the_exit_code() {
 }
 
 #[test]
+fn who_waits_is_told_of_retries_and_of_what_was_printed() {
+    let server = Server::start().ready();
+    let create = ["task", "create", "--wait", "--command", "--max-attempts", "2", "--no-jitter"];
+    let more = ["--backoff-initial", "2s", "--backoff-multiplier", "1.5", "--backoff-max", "3s"];
+    let more = [&create[..], &more, &["--max-lost", "1"]].concat();
+    let program = ["--", "sh", "-c", "echo on its way; exit 3"];
+    server
+        .shell()
+        .say(&[&more[..], &["--id", "bad"], &program].concat())
+        .say(&[&create[..], &["--id", "well", "--", "echo", "hi"]].concat())
+        .say(&["task", "create", "--kind", "k", "--backoff-initial", "2h"])
+        .matches("task_wait");
+    let bad = server.shell().quietly(&["task", "get", "bad", "-o", "json"]);
+    let bad: serde_json::Value = serde_json::from_str(&bad).unwrap();
+    let retry = serde_json::json!({
+        "max_attempts": 2, "initial": "2s", "multiplier": 1.5, "max": "3s", "jitter": "none",
+        "max_lost": 1,
+    });
+    assert_eq!(bad["retry"], retry);
+}
+
+#[test]
 fn many_tasks_come_from_a_file() {
     let server = Server::start().ready();
     let lines = [
@@ -148,7 +170,13 @@ fn many_tasks_are_changed_by_a_filter_once_that_is_confirmed() {
         .say(&["task", "cancel", "--queue", "mail", "--yes", "-o", "json"])
         .say(&["task", "retry", "--queue", "mail", "--status", "cancelled", "--yes"])
         .say(&["task", "delete", "--queue", "mail", "--yes"])
+        .say(&["tasks", "ls", "--run-at-from", "2030-01-01T00:00:00Z"])
         .say(&["task", "cancel", "a", "--queue", "mail"])
+        .say(&["task", "cancel", "--all", "--queue", "mail"])
+        .say(&["task", "delete", "--all"])
+        .say(&["task", "create", "--kind", "nobody", "--id", "last", "--delay", "1h"])
+        .say(&["task", "cancel", "--run-at-to", "2030-01-01T00:00:00Z", "--yes"])
+        .say(&["task", "delete", "--all", "--yes"])
         .say(&["task", "cancel"])
         .matches("task_bulk");
 }

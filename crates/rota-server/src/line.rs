@@ -1,0 +1,162 @@
+//! A connection's bytes, and its last words: what is wrong with a request before there is one (its
+//! head came too slowly, is too large or is none) is said as a problem document too. The server of
+//! HTTP says of that a number alone, or nothing.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::tcp::OwnedWriteHalf,
+};
+
+use crate::{
+    failure::{Failure, Reason},
+    rest::whole_answer,
+};
+
+/// Whether a connection ends because a head took too long; said by whoever sees it end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Late(Arc<AtomicBool>);
+
+impl Late {
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A connection that speaks HTTP.
+pub(crate) struct Line<R> {
+    reader: R,
+    writer: OwnedWriteHalf,
+    /// It speaks HTTP/1: only there can words be put in between.
+    plain: bool,
+    /// Something came since the last answer.
+    begun: bool,
+    late: Late,
+    /// The time that a head has.
+    head_within: Duration,
+}
+
+impl<R> Line<R> {
+    pub(crate) fn new(
+        reader: R,
+        writer: OwnedWriteHalf,
+        plain: bool,
+        late: Late,
+        head_within: Duration,
+    ) -> Self {
+        Self { reader, writer, plain, begun: false, late, head_within }
+    }
+
+    /// Writes the words instead of an answer that has none.
+    fn instead(&mut self, cx: &mut Context<'_>, answer: &[u8]) -> Option<Poll<io::Result<usize>>> {
+        let words = whole_answer(wordless(answer).filter(|_| self.plain)?);
+        // It is the last that is written here, and less than any buffer holds.
+        let written = Pin::new(&mut self.writer).poll_write(cx, &words);
+        Some(written.map(|written| written.map(|_| answer.len())))
+    }
+}
+
+/// What an answer without words means, if it is one: the service behind always has words for these.
+fn wordless(answer: &[u8]) -> Option<Failure> {
+    let has = |what: &[u8]| answer.windows(what.len()).any(|part| part == what);
+    let status = answer.strip_prefix(b"HTTP/1.")?.get(2..5)?;
+    let (reason, detail) = match status {
+        b"400" => (Reason::Invalid, "this is not a request of HTTP"),
+        b"414" => (Reason::UriTooLong, "the address of the request is too long"),
+        b"431" => (Reason::HeadTooLarge, "the head of the request is too large"),
+        _ => return None,
+    };
+    (has(b"content-length: 0\r\n") && !has(b"content-type")).then(|| Failure::new(reason, detail))
+}
+
+impl<R> Drop for Line<R> {
+    fn drop(&mut self) {
+        if self.plain && self.begun && self.late.0.load(Ordering::Relaxed) {
+            // A connection that fails now is gone all the same.
+            let words = whole_answer(Failure::header_timeout(self.head_within));
+            let _ = self.writer.try_write(&words);
+        }
+    }
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Line<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.reader).poll_read(cx, buf))?;
+        self.begun |= buf.filled().len() > before;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<R: Unpin> AsyncWrite for Line<R> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.begun = false;
+        match self.instead(cx, buf) {
+            Some(written) => written,
+            None => Pin::new(&mut self.writer).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.begun = false;
+        let instead = if let [buf] = bufs { self.instead(cx, buf) } else { None };
+        match instead {
+            Some(written) => written,
+            None => Pin::new(&mut self.writer).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.writer.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.writer).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.writer).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_answers_without_words_are_given_some() {
+        let bare = |status| format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n");
+        let reason = |answer: &str| wordless(answer.as_bytes()).map(|failure| failure.reason);
+        assert_eq!(reason(&bare(431)), Some(Reason::HeadTooLarge));
+        assert_eq!(reason(&bare(414)), Some(Reason::UriTooLong));
+        assert_eq!(reason(&bare(400)), Some(Reason::Invalid));
+        assert_eq!(reason(&bare(404)), None);
+        assert_eq!(
+            reason("HTTP/1.1 400 X\r\ncontent-type: a/b\r\ncontent-length: 9\r\n\r\n"),
+            None
+        );
+        assert_eq!(reason("HTTP"), None);
+    }
+}

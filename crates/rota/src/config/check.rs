@@ -1,0 +1,154 @@
+//! Whether the values in force are such as their keys take: asked before anything is done with them.
+
+use std::net::SocketAddr;
+
+use rota_core::Name;
+use rota_proto::json::Span;
+use rota_server::Tokens;
+
+use super::{KEYS, Key, Scope, Settings, Takes, file::nearest};
+use crate::exit::Failure;
+
+/// Variables that are no settings and may be there: of the command line itself, and those that a
+/// program of a task is given.
+const NO_SETTINGS: [&str; 6] =
+    ["ROTA_CONFIG", "ROTA_TASK_ID", "ROTA_QUEUE", "ROTA_KIND", "ROTA_ATTEMPT", "ROTA_LEASE_TOKEN"];
+/// What those of tests, measurements and scripts begin with.
+const TOOLS: [&str; 4] =
+    ["ROTA_TEST_", "ROTA_FAIL_POINT", "ROTA_METRICS_OFF", "ROTA_CLUSTER_PROCESS"];
+
+/// Checks the keys of these scopes.
+///
+/// # Errors
+/// When a value is not one that its key takes: each is named, with where it comes from and what is
+/// allowed.
+pub(crate) fn check(settings: &Settings, scopes: &[Scope]) -> Result<(), Failure> {
+    let keys = KEYS.iter().filter(|key| scopes.contains(&key.scope));
+    let mut wrong: Vec<String> = keys.filter_map(|key| problem(settings, key)).collect();
+    if scopes.contains(&Scope::Worker)
+        && !settings.text("allowed_programs").is_empty()
+        && settings.text("allow_command") == "false"
+    {
+        wrong.push(format!(
+            "allowed_programs ({}) is of no use without allow_command: no program would be run; \
+             add --allow-command",
+            settings.source("allowed_programs")
+        ));
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Failure::usage(wrong.join("\n"))) }
+}
+
+/// What is wrong with a value, with all that there is to say of it.
+fn problem(settings: &Settings, key: &Key) -> Option<String> {
+    let text = settings.text(key.name);
+    let source = settings.source(key.name);
+    if key.secret {
+        let tokens = matches!(key.name, "api_tokens" | "metrics_tokens");
+        let weak = Tokens::new(settings.list(key.name)).err().filter(|_| tokens)?;
+        return Some(format!("{} ({source}): {weak}", key.name));
+    }
+    let is_default = *source == super::Source::Default;
+    let wanted = (!is_default).then(|| wanted(key.takes, text))??;
+    Some(format!("{} = {text:?} ({source}): {wanted}", key.name))
+}
+
+/// What is allowed, if the text is not.
+fn wanted(takes: Takes, text: &str) -> Option<String> {
+    match takes {
+        Takes::Text => None,
+        Takes::Names => {
+            let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+            names.filter_map(|name| Name::check(name).err()).next().map(|error| error.to_string())
+        }
+        Takes::OneOf(words) => {
+            let (last, others) = words.split_last()?;
+            let others = others.join(", ");
+            (!words.contains(&text)).then(|| format!("must be {others} or {last}"))
+        }
+        Takes::Address => {
+            let is_one = text.is_empty() || text.parse::<SocketAddr>().is_ok();
+            (!is_one).then(|| "must be an address and a port, such as 127.0.0.1:7420".to_owned())
+        }
+        Takes::Number(least, most) => {
+            let number = text.parse::<u64>().ok();
+            let is_one = number.is_some_and(|number| (least..=most).contains(&number));
+            (!is_one).then(|| format!("must be a whole number from {least} to {most}"))
+        }
+        Takes::Time(least, most) => {
+            let range = format!("must be a time from {least} to {most}");
+            match (text.parse::<Span>(), least.parse::<Span>(), most.parse::<Span>()) {
+                (Ok(time), Ok(first), Ok(last)) if first <= time && time <= last => None,
+                (Err(error), ..) => Some(format!("{error}; it {range}")),
+                _ => Some(range),
+            }
+        }
+    }
+}
+
+/// What is wrong with the names of variables: those that look like settings and are none.
+pub(crate) fn unknown_variables(names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let is_known = |name: &str| {
+        NO_SETTINGS.contains(&name)
+            || TOOLS.iter().any(|tool| name.starts_with(tool))
+            || KEYS.iter().any(|key| key.variable() == name)
+    };
+    let names = names.into_iter().filter(|name| name.starts_with("ROTA_") && !is_known(name));
+    let said = |name: String| {
+        let key = name.trim_start_matches("ROTA_").to_lowercase();
+        // Only the first part of a name in a table is apart from the rest.
+        let near = nearest(&key).or_else(|| nearest(&key.replacen('_', ".", 1)));
+        let near = KEYS.iter().find(|key| Some(key.name) == near).map(Key::variable);
+        let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        format!("the variable {name} is not a setting{near}")
+    };
+    names.map(said).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_allowed() {
+        for key in KEYS.iter().filter(|key| !key.default.is_empty()) {
+            assert_eq!(wanted(key.takes, key.default), None, "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn what_is_not_allowed_is_told_what_is() {
+        let number = Takes::Number(1, 9);
+        for text in ["0", "10", "-1", "", "many", "1.5", "99999999999999999999"] {
+            let told = wanted(number, text);
+            assert_eq!(told.as_deref(), Some("must be a whole number from 1 to 9"), "{text}");
+        }
+        let time = Takes::Time("1s", "1h");
+        assert_eq!(wanted(time, "1h"), None);
+        for text in ["500ms", "2h", "5", "soon", "-5s"] {
+            let told = wanted(time, text).expect(text);
+            assert!(told.ends_with("must be a time from 1s to 1h"), "{told}");
+        }
+        assert!(wanted(time, "5").is_some_and(|told| told.contains("write \"5s\"")));
+        assert!(
+            wanted(Takes::OneOf(&["a", "b"]), "c").is_some_and(|told| told == "must be a or b")
+        );
+        assert!(
+            wanted(Takes::Address, "nowhere").is_some() && wanted(Takes::Address, "").is_none()
+        );
+        assert!(wanted(Takes::Names, "a,b c").is_some() && wanted(Takes::Names, "a, b").is_none());
+    }
+
+    #[test]
+    fn variables_that_are_no_settings_are_told() {
+        let names =
+            ["ROTA_LIMITS_BATHC", "ROTA_SLOTS", "ROTA_TEST_SEED", "HOME", "ROTA_XYZZYXYZZY"];
+        let told = unknown_variables(names.map(str::to_owned));
+        assert_eq!(
+            told,
+            [
+                "the variable ROTA_LIMITS_BATHC is not a setting; did you mean ROTA_LIMITS_BATCH?",
+                "the variable ROTA_XYZZYXYZZY is not a setting",
+            ]
+        );
+    }
+}
