@@ -121,9 +121,11 @@ fn end(mut span: Span, outcome: &Outcome, stopped: Option<StopReason>) {
         // Neither is a mistake of the handler's, nor of anybody's.
         (Ok(_), _) | (Err(_), Some(StopReason::Cancelled | StopReason::Draining)) => {}
         (Err(_), Some(StopReason::Timeout)) => {
-            span.fail("timeout", "it took longer than its timeout")
+            span.fail("timeout", "it took longer than its timeout");
         }
-        (Err(_), Some(StopReason::LeaseLost)) => span.fail("lease_lost", "its lease was lost"),
+        (Err(_), Some(StopReason::LeaseLost)) => {
+            span.fail("lease_lost", "its lease was lost");
+        }
         (Err(error), None) => {
             let sort = if error.again == Again::Never { "permanent" } else { "error" };
             span.fail(sort, &error.message);
