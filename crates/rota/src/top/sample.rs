@@ -32,7 +32,7 @@ pub(super) struct Sample {
 #[derive(Debug, Clone)]
 pub(super) struct Missing {
     pub(super) reason: String,
-    pub(super) cluster: Option<Cluster>,
+    pub(super) cluster: Option<Box<Cluster>>,
 }
 
 impl Sample {
@@ -65,7 +65,7 @@ impl Sample {
         let (cluster, (queues, workers, failed)) = match (cluster, tasks) {
             (Ok(cluster), Ok(tasks)) => (Cluster::from(cluster), tasks),
             (Ok(cluster), Err(reason)) => {
-                return Err(Missing { reason, cluster: Some(cluster.into()) });
+                return Err(Missing { reason, cluster: Some(Box::new(cluster.into())) });
             }
             (Err(reason), _) => return Err(Missing { reason, cluster: None }),
         };

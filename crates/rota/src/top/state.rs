@@ -100,7 +100,7 @@ impl State {
                 };
                 self.trouble = Some((since, reason));
                 if let (Some(sample), Some(cluster)) = (&mut self.sample, cluster) {
-                    sample.cluster = cluster;
+                    sample.cluster = *cluster;
                 }
                 self.rates = None;
                 return;

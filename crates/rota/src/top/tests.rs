@@ -80,7 +80,7 @@ fn every_pane_fits_a_small_terminal() {
 }
 
 fn missing(reason: &str, cluster: Option<Cluster>) -> Result<Sample, Missing> {
-    Err(Missing { reason: reason.to_owned(), cluster })
+    Err(Missing { reason: reason.to_owned(), cluster: cluster.map(Box::new) })
 }
 
 #[test]
