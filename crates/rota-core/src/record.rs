@@ -56,6 +56,8 @@ pub struct LeaseRecord {
     pub worker: Name,
     /// When it was given.
     pub assigned_at: WallTime,
+    /// How long the session may be silent: another leader waits as long for it to come back.
+    pub session_ttl: Millis,
 }
 
 /// How a lease ended, as its worker reported it.

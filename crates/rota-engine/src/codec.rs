@@ -95,6 +95,8 @@ struct LeaseMessage {
     worker: String,
     #[prost(int64, tag = "4")]
     assigned_at_ms: i64,
+    #[prost(uint64, tag = "5")]
+    session_ttl_ms: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -451,6 +453,7 @@ pub(crate) fn encode_live(record: &LiveRecord) -> Bytes {
             token: lease.token.0,
             worker: lease.worker.to_string(),
             assigned_at_ms: lease.assigned_at.0,
+            session_ttl_ms: lease.session_ttl.0,
         }),
         cancel_requested: record.cancel_requested,
         policy: Some((&record.policy).into()),
@@ -468,6 +471,7 @@ pub(crate) fn decode_live(bytes: &Bytes) -> Decoded<LiveRecord> {
             token: LeaseToken(lease.token),
             worker: name(&lease.worker)?,
             assigned_at: WallTime(lease.assigned_at_ms),
+            session_ttl: Millis(lease.session_ttl_ms),
         })
     };
     Ok(LiveRecord {

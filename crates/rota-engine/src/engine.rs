@@ -321,7 +321,6 @@ impl Leader {
         let options = MachineOptions {
             limits: self.options.machine,
             retention: self.options.retention,
-            session_ttl: self.options.session_ttl,
         };
         let loading = async {
             let loaded = standby.load(&self.store, options, self.shared.clock.now()).await?;

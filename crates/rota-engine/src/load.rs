@@ -24,7 +24,6 @@ pub(crate) struct Loaded {
 pub(crate) struct MachineOptions {
     pub(crate) limits: MachineLimits,
     pub(crate) retention: Retention,
-    pub(crate) session_ttl: Duration,
 }
 
 /// Reads the backlog.
@@ -38,10 +37,9 @@ pub(crate) async fn load(
     let mut machine = Machine::new(options.limits, options.retention, now);
     let snapshot = snapshot.as_ref();
     each(snapshot, layout::QUEUE, |key, value| restore_queue(&mut machine, key, value)).await?;
-    let ttl = Millis::from_duration(options.session_ttl);
     each(snapshot, layout::LIVE, |key, value| {
         let record = codec::decode_live(value).map_err(|error| unreadable("live", key, &error))?;
-        machine.restore_task(&record, ttl);
+        machine.restore_task(&record);
         Ok(())
     })
     .await?;
@@ -62,11 +60,10 @@ pub(crate) fn restore(
     for (key, value) in queues {
         restore_queue(&mut machine, key, value)?;
     }
-    let ttl = Millis::from_duration(options.session_ttl);
     for (task, value) in live {
         let record = codec::decode_live(&value)
             .map_err(|error| unreadable("live", &layout::task(task), &error))?;
-        machine.restore_task(&record, ttl);
+        machine.restore_task(&record);
     }
     Ok(Loaded { machine, ids: TaskIdSequence::after(newest), head })
 }

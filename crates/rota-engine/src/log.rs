@@ -15,7 +15,6 @@ pub(crate) fn ends(events: &[Event], epoch: u64) {
             Happened::Completed { .. } => debug!(%task, queue, kind, epoch, "completed"),
             Happened::Cancelled => debug!(%task, queue, kind, epoch, "cancelled"),
             Happened::Expired => debug!(%task, queue, kind, epoch, "expired"),
-            Happened::Submitted => debug!(%task, queue, kind, epoch, "submitted"),
             _ => {}
         }
     }

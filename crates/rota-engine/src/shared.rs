@@ -194,18 +194,30 @@ impl Shared {
         }
     }
 
-    /// Refuses new work at once while the store takes none.
+    /// Refuses new work at once while the store takes none, or should get none.
     pub(crate) fn admit(&self) -> Result<(), EngineError> {
+        self.admit_change()?;
+        match unpoisoned(&self.pressure).clone() {
+            None => Ok(()),
+            Some(reason) => Err(EngineError::StoreFull(reason)),
+        }
+    }
+
+    /// Refuses a client's change at once while no commit gets through: it would only wait, and then not
+    /// be known.
+    pub(crate) fn admit_change(&self) -> Result<(), EngineError> {
         match self.store_problem() {
-            None => match unpoisoned(&self.pressure).clone() {
-                None => Ok(()),
-                Some(reason) => Err(EngineError::StoreFull(reason)),
-            },
+            None => Ok(()),
             Some(StoreProblem::Full(reason)) => Err(EngineError::StoreFull(reason)),
             Some(StoreProblem::Unavailable(reason)) => {
                 Err(EngineError::Unavailable { reason, retry_after: Duration::from_secs(2) })
             }
         }
+    }
+
+    /// Whether commits wait for room, while the store can be read.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self.store_problem(), Some(StoreProblem::Full(_)))
     }
 
     /// The loop lives.

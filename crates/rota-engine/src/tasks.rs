@@ -7,6 +7,7 @@ use rota_core::{
     AttemptRecord, Command, DoneRecord, LiveView, Machine, Millis, Priority, Refusal, TaskId,
 };
 use rota_store::{KeyRange, StoreError};
+use tracing::debug;
 
 use crate::{
     api::{EngineError, NewTask, RunAt, Submitted, TaskRef, TaskView},
@@ -35,7 +36,12 @@ impl Engine {
             .into_iter()
             .map(|task| Submission { fingerprint: fingerprint::of_task(&task), task })
             .collect();
-        self.ask(|answer| Request::Submit { tasks, answer }).await
+        let results = self.ask(|answer| Request::Submit { tasks, answer }).await?;
+        for submitted in results.iter().flatten() {
+            let Submitted { task, shown_id, created, .. } = submitted;
+            debug!(%task, shown_id, created, "submitted");
+        }
+        Ok(results)
     }
 
     /// One task with its payload. `None`: unknown.
@@ -185,6 +191,7 @@ impl Engine {
         task: &TaskRef,
         command: impl FnOnce(TaskId) -> Command,
     ) -> Result<TaskView, EngineError> {
+        self.inner.shared.admit_change()?;
         let id = self.resolve(task).await?.ok_or(Refusal::UnknownTask)?;
         self.command(command(id)).await?;
         // It was done: an error of this reading must not say otherwise.
@@ -216,7 +223,7 @@ impl Engine {
         let options = &self.inner.options;
         let now = self.inner.shared.clock.now();
         let mut machine = Machine::new(options.machine, options.retention, now);
-        machine.restore_task(&record, Millis::from_duration(options.session_ttl));
+        machine.restore_task(&record);
         let Some(live) = machine.task(id) else { return Ok(None) };
         let last = self.last_failure(&live).await?;
         Ok(Some(TaskView { waiting: None, ..live_view(spec, live, last) }))
@@ -239,6 +246,10 @@ impl Engine {
     }
 
     async fn view(&self, id: TaskId) -> Result<Option<TaskView>, EngineError> {
+        // What the machine says waits for a commit then. What the store has is all that is durable.
+        if self.inner.shared.is_full() {
+            return self.stored_view(id).await;
+        }
         let live = self.look(move |machine| machine.task(id)).await?;
         let found = read_specs(self.inner.store.as_ref(), &[id]).await?;
         let Some(spec) = found.into_iter().next().flatten() else { return Ok(None) };

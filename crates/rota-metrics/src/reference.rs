@@ -10,7 +10,8 @@ const HEAD: &str = "\
 <!-- Made by `cargo run -p rota-metrics --example reference`. Do not edit. -->
 
 Nodes show metrics at `/metrics`, on the port of the API; workers do where `--metrics-listen` says so.
-The format is OpenMetrics text, or protobuf with native histograms for a Prometheus that asks for it.
+The format is OpenMetrics text, or protobuf with native histograms for a Prometheus that asks for it (rules and
+dashboards want the classic ones kept beside them: see [monitoring](../monitoring.md)).
 How to scrape, alert on and draw them is in [`deploy/prometheus`](../../deploy/prometheus) and
 [`deploy/grafana`](../../deploy/grafana).
 

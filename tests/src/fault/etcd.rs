@@ -104,6 +104,8 @@ pub(super) async fn compact_past(cluster: &mut Cluster, follower: usize, hold: D
         cluster.etcd[member].start();
         is_whole(cluster).await;
     }
+    // What landed before the last of them was killed, the follower may have been sent, whichever it watched.
+    goes_on(cluster).await;
     compact(cluster).await;
     cluster.healed = Instant::now();
     cluster.nodes[follower].signal(Signal::SIGCONT);
@@ -190,11 +192,28 @@ async fn drained(cluster: &Cluster, leader: usize) {
 }
 
 /// Compacts history up to now. Who keeps it for the judge is let read it first.
-async fn compact(cluster: &Cluster) {
+/// The revision of now, and that of the last batch.
+async fn head(cluster: &Cluster) -> (i64, i64) {
     let head = cluster.etcdctl(0, &["get", "rota/head", "-w", "json"]).await.expect("the head");
     let head: serde_json::Value = serde_json::from_str(&head).expect("JSON");
-    let revision = head["header"]["revision"].as_i64().expect("a revision");
-    let read = head["kvs"][0]["mod_revision"].as_i64().expect("a revision");
+    let revision = |place: &serde_json::Value| place.as_i64().expect("a revision");
+    (revision(&head["header"]["revision"]), revision(&head["kvs"][0]["mod_revision"]))
+}
+
+/// Waits for another batch.
+async fn goes_on(cluster: &Cluster) {
+    let (_, before) = head(cluster).await;
+    let mut look = tokio::time::interval(LOOK);
+    let batch = async {
+        while head(cluster).await.1 == before {
+            look.tick().await;
+        }
+    };
+    timeout(PATIENCE, batch).await.expect("work goes on");
+}
+
+async fn compact(cluster: &Cluster) {
+    let (revision, read) = head(cluster).await;
     cluster.history.has_read(read).await;
     // Until its room can be used again: `defrag` gives back no other.
     let physical = ["compact", "--physical", &revision.to_string()];

@@ -6,7 +6,7 @@ use super::{
     CANCEL_GRACE, Credit, Flags, Lease, LiveTask, Machine, TIMEOUT_GRACE, TaskIndex,
     session::Session, subscription::SessionIndex,
 };
-use crate::{LeaseRecord, LiveRecord, Millis, Name, QueueRecord, Status, lifecycle::Action};
+use crate::{LeaseRecord, LiveRecord, Name, QueueRecord, Status, lifecycle::Action};
 
 impl Machine {
     /// Takes up a queue's settings. Before the first step.
@@ -16,8 +16,8 @@ impl Machine {
     }
 
     /// Takes up a live task. Before the first step; tasks come in the order of their ids. A session
-    /// that holds one has `session_ttl` from now to come back.
-    pub fn restore_task(&mut self, record: &LiveRecord, session_ttl: Millis) {
+    /// that holds one has its TTL from now to come back.
+    pub fn restore_task(&mut self, record: &LiveRecord) {
         let queue = self.roster.queue(&record.queue);
         let kind = self.roster.kind(&record.kind);
         let narrow = |count: u32| u16::try_from(count).unwrap_or(u16::MAX);
@@ -56,7 +56,7 @@ impl Machine {
             self.set_expiry(index, expires_at);
         }
         match &record.lease {
-            Some(lease) => self.restore_lease(index, lease, session_ttl),
+            Some(lease) => self.restore_lease(index, lease),
             None if record.backing_off => self.restore_backoff(index),
             // It was due once: another clock, which is behind, does not take that back.
             None if record.status == Status::Pending => self.make_due(index),
@@ -74,14 +74,14 @@ impl Machine {
         self.delays.insert(due.0, index);
     }
 
-    fn restore_lease(&mut self, index: TaskIndex, record: &LeaseRecord, session_ttl: Millis) {
-        let session = self.await_session(record, session_ttl);
+    fn restore_lease(&mut self, index: TaskIndex, record: &LeaseRecord) {
+        let session = self.await_session(record);
         self.make_due(index);
         self.advance(index, Action::Assign).expect("just made pending");
         let timeout = self.policies.at(self.live.at(index).policy).timeout;
         let mut deadline = self.now.mono + timeout + TIMEOUT_GRACE;
         if self.live.at(index).flags.has(Flags::CANCEL_REQUESTED) {
-            deadline = deadline.min(self.now.mono + session_ttl + CANCEL_GRACE);
+            deadline = deadline.min(self.now.mono + record.session_ttl + CANCEL_GRACE);
         }
         self.leases_due = self.leases_due.min(deadline);
         let lease = Lease {
@@ -97,8 +97,11 @@ impl Machine {
     }
 
     /// The session that holds a restored lease.
-    fn await_session(&mut self, record: &LeaseRecord, ttl: Millis) -> SessionIndex {
+    fn await_session(&mut self, record: &LeaseRecord) -> SessionIndex {
         if let Some(index) = self.sessions.find(record.session) {
+            // It may have come back with another one between two of its tasks.
+            let session = self.sessions.at_mut(index);
+            session.ttl = session.ttl.max(record.session_ttl);
             return index;
         }
         let subscription = self.roster.subscription(&[], &[]);
@@ -114,7 +117,7 @@ impl Machine {
             asked: 0,
             resting: false,
             tasks: FxHashSet::default(),
-            ttl,
+            ttl: record.session_ttl,
             heard_at: self.now.mono,
             opened_at: self.now.wall,
             draining: false,
@@ -136,6 +139,7 @@ impl Machine {
                 token: lease.token,
                 worker: session.worker.clone(),
                 assigned_at: lease.assigned_at,
+                session_ttl: session.ttl,
             }
         });
         LiveRecord {

@@ -56,7 +56,7 @@ async fn nothing_leaves_before_its_commit() {
 async fn a_full_store_acknowledges_nothing_says_so_and_recovers_by_itself() {
     let directory = tempfile::tempdir().expect("a directory");
     let node = Node::start(&directory.path().join("data"));
-    node.submit(task("before")).await;
+    let before = node.submit(task("before")).await;
     node.store.set(Mood::Full);
     let engine = node.engine.clone();
     let first = tokio::spawn(async move { engine.submit(vec![task("while")]).await });
@@ -64,6 +64,10 @@ async fn a_full_store_acknowledges_nothing_says_so_and_recovers_by_itself() {
     assert!(!node.engine.health().is_ready());
     let refused = node.engine.submit(vec![task("more")]).await;
     assert!(matches!(refused, Err(EngineError::StoreFull(_))), "{refused:?}");
+    let refused = node.engine.cancel(&before).await;
+    assert!(matches!(refused, Err(EngineError::StoreFull(_))), "{refused:?}");
+    let view = node.engine.task(&before).await.expect("it can be read").expect("known");
+    assert_eq!(view.status, Status::Pending);
     assert!(!first.is_finished(), "acknowledged without being durable");
     node.store.set(Mood::Well);
     let kept = first.await.expect("no panic").expect("an answer");

@@ -49,6 +49,23 @@ fn a_running_task_goes_on_and_completes() {
 }
 
 #[test]
+fn a_session_has_its_own_time_to_come_back() {
+    let mut world = World::new();
+    let mut opening = world.opening(10, &[], &[]);
+    opening.ttl = Millis(60_000);
+    let session = opening.session;
+    world.apply(Command::OpenSession(Box::new(opening))).unwrap();
+    let task = world.submit(Task::new("q", "k"));
+    world.settle();
+    assert_eq!(world.view(task).status, Status::Assigned);
+    world.crash(true, Millis(2000));
+    world.after(59_999);
+    assert!(world.machine.session(session).is_some());
+    world.after(1);
+    assert_eq!((world.machine.session(session), world.view(task).lost), (None, 1));
+}
+
+#[test]
 fn a_report_is_accepted_before_its_worker_has_come_back() {
     let (mut world, lease) = taken_over(Task::new("q", "k"));
     world.end(lease, completed());

@@ -494,7 +494,7 @@ fn restored(store: &ModelStore, limits: MachineLimits, now: Now) -> Machine {
         machine.restore_queue(name, *record);
     }
     for record in store.live.values() {
-        machine.restore_task(record, TTL);
+        machine.restore_task(record);
     }
     machine
 }
