@@ -128,7 +128,7 @@ work() {
 
 while [ -z "$stop" ]; do
     jq -n --arg worker "$name" --arg kind "$kind" --arg ttl "$ttl" --arg session "$session" \
-        '{worker: $worker, session: $session, kinds: [$kind], max: 1, wait: "20s", ttl: $ttl}' \
+        '{worker: $worker, session: $session, kinds: [$kind], max: 1, wait: "20s", ttl: $ttl, held: []}' \
         >"$dir/ask"
     # In the background, so that a signal does not have to wait for the end of the poll.
     api POST /v1/leases <"$dir/ask" >"$dir/lease" 2>"$dir/problem" &

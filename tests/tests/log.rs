@@ -87,5 +87,7 @@ async fn a_node_tells_of_tasks_when_it_is_asked_to_and_no_longer_when_it_is_not(
     assert_eq!((&assigned["attempt"], &assigned["queue"]), (&1.into(), &"q".into()));
     assert!(assigned["epoch"].as_u64().unwrap() >= 1);
     let sessions = lines.iter().filter(|line| line["message"] == "a worker's session opened");
-    assert!(sessions.clone().count() > 0 && sessions.clone().all(|line| line["worker"].is_string()));
+    assert!(
+        sessions.clone().count() > 0 && sessions.clone().all(|line| line["worker"].is_string())
+    );
 }

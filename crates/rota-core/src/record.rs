@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{Binds, LeaseToken, Name, Policy, Priority, SessionId, Status, TaskId, WallTime};
+use crate::{
+    Binds, LeaseToken, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
+};
 
 /// The changing state of a task that has not ended. Small: it is rewritten at each transition, and
 /// it alone is read at start-up.

@@ -300,6 +300,9 @@ pub struct LeaseRequest {
     pub wait: Duration,
     /// Without a call for so long, the session ends and its tasks go to others.
     pub ttl: Duration,
+    /// What the worker has, by the tasks' ids or what their clients call them. What else the session
+    /// holds is handed over again. `None`: nothing is.
+    pub held: Option<Vec<(String, LeaseToken)>>,
 }
 
 /// Tasks leased by a worker without a stream.

@@ -318,10 +318,8 @@ impl Leader {
         let fence = leadership.fence();
         self.shared.epoch.store(fence.epoch.0, Ordering::Relaxed);
         self.shared.phase.send_replace(Phase::Loading);
-        let options = MachineOptions {
-            limits: self.options.machine,
-            retention: self.options.retention,
-        };
+        let options =
+            MachineOptions { limits: self.options.machine, retention: self.options.retention };
         let loading = async {
             let loaded = standby.load(&self.store, options, self.shared.clock.now()).await?;
             let snapshot = self.store.snapshot().await?;

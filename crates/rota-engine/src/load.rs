@@ -1,9 +1,9 @@
 //! What a new leader starts from: the live tasks and the queues' settings, read at one revision.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use rota_core::{Machine, MachineLimits, Millis, Name, Now, Retention, TaskId, TaskIdSequence};
+use rota_core::{Machine, MachineLimits, Name, Now, Retention, TaskId, TaskIdSequence};
 use rota_store::{BatchSeq, Direction, KeyRange, Snapshot, Space, Store, StoreError};
 
 use crate::{codec, layout};

@@ -11,9 +11,10 @@ use std::{
 };
 
 use rota_core::{
-    Command, Credit, HeldLease, Millis, Name, OpenSession, Refusal, Report, SessionId, StopReason,
+    Binds, Command, Credit, HeldLease, LeaseToken, Leased, Millis, Name, OpenSession, Refusal,
+    Report, SessionId, StopReason,
 };
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::{
     runtime::Handle,
     sync::{Mutex as AsyncMutex, watch},
@@ -170,12 +171,16 @@ impl Engine {
     ) -> Result<(Vec<Dispatched>, Instructions), EngineError> {
         let mut mailbox = entry.mailbox.lock().await;
         self.enter(entry, &mut mailbox, request).await?;
+        if let Some(held) = &request.held {
+            self.find_untold(entry, &mut mailbox, held).await?;
+        }
         let here = u32::try_from(mailbox.left.len()).unwrap_or(u32::MAX);
         self.allow(entry.id, request.max.saturating_sub(here)).await?;
         self.collect(entry, &mut mailbox, request, deadline).await?;
         // What was given before this took effect is in the mailbox by then.
         self.allow(entry.id, 0).await?;
         mailbox.drain_ready(entry);
+        mailbox.drop_known(request.held.as_deref().unwrap_or_default());
         let count = mailbox.left.len().min(request.max as usize);
         let surplus: Vec<_> = mailbox.left.drain(count..).map(|task| lease_of(&task)).collect();
         mailbox.unwanted.extend(surplus);
@@ -185,6 +190,33 @@ impl Engine {
         let tasks = mailbox.left.drain(..).zip(begun);
         let tasks = tasks.filter_map(|(task, begun)| begun.is_ok().then_some(task)).collect();
         Ok((tasks, instructions))
+    }
+
+    /// Puts into the mailbox what the session holds though the worker does not know of it.
+    async fn find_untold(
+        &self,
+        entry: &PullSession,
+        mailbox: &mut Mailbox,
+        held: &[(String, LeaseToken)],
+    ) -> Result<(), EngineError> {
+        let session = entry.id;
+        let all = self.look(move |machine| machine.held(session)).await?;
+        mailbox.drain_ready(entry);
+        let is_known = |(leased, binds): &(Leased, Binds)| {
+            let lease = HeldLease { task: leased.task, token: leased.token };
+            names(held, lease, binds)
+                || mailbox.unwanted.contains(&lease)
+                || mailbox.left.iter().any(|task| lease_of(task) == lease)
+        };
+        let mut untold = all.ok_or(Refusal::UnknownSession)?;
+        untold.retain(|one| !is_known(one));
+        let tasks: Vec<_> = untold.iter().map(|(leased, _)| leased.task).collect();
+        let specs = read_specs(self.inner.store.as_ref(), &tasks).await?;
+        for ((leased, _), spec) in untold.into_iter().zip(specs) {
+            let Leased { token, attempt, run_at, .. } = leased;
+            mailbox.left.extend(spec.map(|spec| Dispatched { token, attempt, run_at, spec }));
+        }
+        Ok(())
     }
 
     /// Says of the tasks in the mailbox that they run, and gives back the unwanted ones. A task of
@@ -349,6 +381,15 @@ impl Engine {
     }
 }
 
+/// Whether a lease is among those that a worker named.
+fn names(held: &[(String, LeaseToken)], lease: HeldLease, binds: &Binds) -> bool {
+    let called = |name: &str| match &binds.id {
+        Some(id) if id.to_string() == name => true,
+        _ => lease.task.to_string() == name,
+    };
+    held.iter().any(|(name, token)| *token == lease.token && called(name))
+}
+
 fn lease_of(task: &Dispatched) -> HeldLease {
     HeldLease { task: task.spec.id, token: task.token }
 }
@@ -435,6 +476,15 @@ impl Mailbox {
         self.stream.is_some() || !self.former.is_empty()
     }
 
+    /// What was found to be untold may come down as well: it is told once, and not to who has it.
+    fn drop_known(&mut self, held: &[(String, LeaseToken)]) {
+        let mut seen = FxHashSet::default();
+        self.left.retain(|task| {
+            let lease = lease_of(task);
+            seen.insert((lease.task, lease.token)) && !names(held, lease, &task.spec.binds)
+        });
+    }
+
     fn drain_ready(&mut self, entry: &PullSession) {
         let mut events = Vec::new();
         for stream in self.former.iter_mut().chain(&mut self.stream) {
@@ -480,7 +530,7 @@ impl Mailbox {
 mod tests {
     use std::sync::Arc;
 
-    use rota_core::{Binds, LeaseToken, Policy, TaskId, TaskSpec, WallTime};
+    use rota_core::{Policy, TaskId, TaskSpec, WallTime};
 
     use super::*;
 

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rota_core::{
-    AttemptRecord, Command, DoneRecord, LiveView, Machine, Millis, Priority, Refusal, TaskId,
-};
+use rota_core::{AttemptRecord, Command, DoneRecord, LiveView, Machine, Priority, Refusal, TaskId};
 use rota_store::{KeyRange, StoreError};
 use tracing::debug;
 

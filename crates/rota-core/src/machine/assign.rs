@@ -75,6 +75,7 @@ impl Machine {
             session,
             token: self.token,
             assigned_at: self.now.wall,
+            session_ttl: held.ttl,
             started_at: None,
             deadline,
             progress: None,

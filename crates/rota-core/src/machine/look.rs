@@ -1,12 +1,12 @@
 //! Answers to those who only look. Nothing here changes anything.
 
 use super::{
-    Command, Flags, HeldLease, LeaseView, LiveView, Machine, Orders, QueueCounts, SessionView,
-    TaskIndex, Waiting, is_waiting,
+    Command, Flags, HeldLease, LeaseView, Leased, LiveView, Machine, Orders, QueueCounts,
+    SessionView, TaskIndex, Waiting, is_waiting,
     lane::{Lane, Place},
     session::Session,
 };
-use crate::{SessionId, Status, TaskId, WallTime};
+use crate::{Binds, SessionId, Status, TaskId, WallTime};
 
 /// Places looked at one by one to say how many tasks go first; beyond, the count may include some
 /// that were withdrawn lately.
@@ -176,6 +176,28 @@ impl Machine {
         let mut stop: Vec<_> = to_stop.map(lease).collect();
         stop.sort_unstable_by_key(|lease| lease.task);
         Some(Orders { stop, draining: session.draining })
+    }
+
+    /// What a session holds and is not to stop, with what clients call the tasks; `None` where it is not
+    /// open.
+    #[must_use]
+    pub fn held(&self, id: SessionId) -> Option<Vec<(Leased, Binds)>> {
+        let session = self.sessions.at(self.sessions.find(id)?);
+        let held = session.tasks.iter().filter_map(|index| {
+            let (task, lease) = (self.live.at(*index), &self.leases[index]);
+            let leased = Leased {
+                session: id,
+                task: task.id,
+                token: lease.token,
+                attempt: task.attempt,
+                run_at: task.run_at,
+            };
+            let binds = || self.binds.get(*index).cloned().unwrap_or_default();
+            (!task.flags.has(Flags::CANCEL_REQUESTED)).then(|| (leased, binds()))
+        });
+        let mut held: Vec<_> = held.collect();
+        held.sort_unstable_by_key(|(leased, _)| leased.task);
+        Some(held)
     }
 
     fn session_view(&self, session: &Session) -> SessionView {

@@ -105,6 +105,8 @@ struct Lease {
     session: SessionIndex,
     token: LeaseToken,
     assigned_at: WallTime,
+    /// The session's TTL when it was given.
+    session_ttl: Millis,
     started_at: Option<WallTime>,
     /// When the machine ends the attempt by itself.
     deadline: MonoTime,

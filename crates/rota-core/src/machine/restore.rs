@@ -88,6 +88,7 @@ impl Machine {
             session,
             token: record.token,
             assigned_at: record.assigned_at,
+            session_ttl: record.session_ttl,
             started_at: None,
             deadline,
             progress: None,
@@ -139,7 +140,7 @@ impl Machine {
                 token: lease.token,
                 worker: session.worker.clone(),
                 assigned_at: lease.assigned_at,
-                session_ttl: session.ttl,
+                session_ttl: lease.session_ttl,
             }
         });
         LiveRecord {

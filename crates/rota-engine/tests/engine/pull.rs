@@ -27,6 +27,7 @@ fn asks(session: Option<u64>, max: u32, wait: u64) -> LeaseRequest {
         max,
         wait: Duration::from_secs(wait),
         ttl: Duration::from_secs(60),
+        held: None,
     }
 }
 
@@ -218,5 +219,33 @@ async fn a_worker_is_told_what_to_stop_until_it_did() {
     world.node.engine.drain(&WorkerRef::Session(SessionId(7))).await.expect("an answer");
     assert!(answered(call).await.instructions.draining);
     assert!(world.heartbeat(7).await.draining);
+    world.node.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_lost_answer_told_of_is_told_again_to_who_says_what_it_has() {
+    let world = World::new();
+    for _ in 0..3 {
+        world.node.submit(task("k")).await;
+    }
+    let first = world.lease(asks(Some(7), 2, 10)).await.tasks;
+    assert_eq!(first.len(), 2);
+    let named = |task: &Dispatched| (task.spec.id.to_string(), task.token);
+    let lease = |task: &Dispatched| (task.spec.id, task.token, task.attempt);
+    // It has the one and never heard of the other.
+    let knows = LeaseRequest { held: Some(vec![named(&first[0])]), ..asks(Some(7), 1, 0) };
+    let again = world.lease(knows.clone()).await.tasks;
+    assert_eq!(again.iter().map(lease).collect::<Vec<_>>(), [lease(&first[1])]);
+    // Who names all, or says nothing of it, gets what is new.
+    let all = LeaseRequest { held: Some(first.iter().map(named).collect()), ..knows.clone() };
+    let new = world.lease(all).await.tasks;
+    assert_eq!(new.len(), 1);
+    assert!(!first.iter().map(lease).any(|known| known == lease(&new[0])));
+    assert!(world.lease(asks(Some(7), 1, 0)).await.tasks.is_empty());
+    // Nor is it told of what it is to stop.
+    world.node.engine.cancel(&TaskRef::Id(first[1].spec.id)).await.expect("cancelled");
+    let left = world.lease(LeaseRequest { max: 3, ..knows }).await;
+    assert_eq!(left.tasks.iter().map(lease).collect::<Vec<_>>(), [lease(&new[0])]);
+    assert_eq!(left.instructions.stop.len(), 1);
     world.node.stop().await;
 }

@@ -224,6 +224,7 @@ impl Node {
             max,
             wait: Duration::from_secs(10),
             ttl: Duration::from_secs(60),
+            held: None,
         };
         self.engine.lease(request).await.expect("the engine answers").tasks
     }

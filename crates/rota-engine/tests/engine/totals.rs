@@ -106,6 +106,7 @@ impl Shift<'_> {
             max: 1000,
             wait: Duration::from_secs(10),
             ttl,
+            held: None,
         };
         let tasks = self.engine.lease(request).await.expect("an answer").tasks;
         for task in &tasks {
@@ -367,6 +368,7 @@ async fn ten_thousand_queues_and_kinds_make_few_labels_and_one_true_sum() {
                 max: 1,
                 wait: Duration::ZERO,
                 ttl: Duration::from_secs(60),
+                held: None,
             };
             node.engine.lease(request).await.expect("an answer");
         }

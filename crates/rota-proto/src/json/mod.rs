@@ -32,7 +32,7 @@ pub use task::{
     WaitingReason,
 };
 pub use worker::{
-    CancelledRequest, CompleteRequest, DispatchedTask, FailRequest, HeartbeatResponse,
+    CancelledRequest, CompleteRequest, DispatchedTask, FailRequest, HeartbeatResponse, HeldLease,
     LeaseRequest, LeaseResponse, LeaseTokenRequest, ProgressRequest, ServerInfo, Stop, StopReason,
     Worker, WorkerList,
 };

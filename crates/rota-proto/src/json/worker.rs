@@ -106,6 +106,20 @@ pub struct LeaseRequest {
     /// Without a call for so long, the session ends. Default: 60s; 5s to 1h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Span>,
+    /// The tasks that the worker has; empty for one that works on none while it asks. What else its
+    /// session holds, an answer that was lost had told of: it is handed over again. Absent: nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Vec<HeldLease>>,
+}
+
+/// A task that a worker has.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HeldLease {
+    /// The task.
+    pub id: String,
+    /// The lease.
+    pub lease_token: u64,
 }
 
 /// Leased tasks.

@@ -4,7 +4,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use bytes::Bytes;
 use rota_proto::{
     json::{
-        CancelledRequest, CompleteRequest, FailRequest, HeartbeatResponse, LeaseRequest,
+        CancelledRequest, CompleteRequest, FailRequest, HeartbeatResponse, HeldLease, LeaseRequest,
         LeaseResponse, LeaseTokenRequest, ProgressRequest,
     },
     v1,
@@ -44,6 +44,11 @@ pub(crate) async fn lease(
         max: request.max,
         wait: request.wait.map(Into::into),
         ttl: request.ttl.map(Into::into),
+        held: request.held.map(|held| {
+            let lease =
+                |held: HeldLease| v1::Lease { task_id: held.id, lease_token: held.lease_token };
+            v1::HeldLeases { leases: held.into_iter().map(lease).collect() }
+        }),
     };
     let leased = services.lease_tasks(&asked).await?;
     Ok(Json(LeaseResponse {

@@ -70,7 +70,11 @@ pub(crate) fn lease_request(
     let wait = check.span_within("wait", request.wait, ("wait_ms", limits.wait));
     let [least, default, most] = PULL_TTL;
     let ttl = check.span("ttl", request.ttl, (least, most));
+    let held = request.held.as_ref().map(|held| &held.leases);
+    let count = held.map_or(0, Vec::len);
+    check.at_most("held", "leases", count, ("reports", REPORTS));
     let worker = check.finish(worker)?;
+    let lease = |lease: &v1::Lease| (lease.task_id.clone(), LeaseToken(lease.lease_token));
     Ok(LeaseRequest {
         session,
         worker,
@@ -79,6 +83,7 @@ pub(crate) fn lease_request(
         max,
         wait: wait.map(Millis::as_duration).unwrap_or_default(),
         ttl: ttl.map_or(default, Millis::as_duration),
+        held: held.map(|held| held.iter().map(lease).collect()),
     })
 }
 
