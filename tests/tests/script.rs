@@ -96,7 +96,8 @@ async fn a_cancelled_task_is_stopped_with_all_that_it_started() {
     assert_eq!(ended.expect("a task").status(), TaskStatus::Cancelled);
     let attempts = client.list_attempts(&created.id).await.expect("a history");
     assert_eq!(attempts[0].error.as_ref().expect("why").message, "cancelled", "it said so");
-    assert!(attempts[0].output_tail.starts_with("begun\n"), "{}", attempts[0].output_tail);
+    let tail = &attempts[0].output_tail;
+    assert!(tail.starts_with(b"begun\n"), "{tail:?}");
     while Path::new(&format!("/proc/{started}")).exists() {
         look.tick().await;
     }

@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::shared::Shared;
 
-/// How often it looks.
-const PERIOD: Duration = Duration::from_secs(2);
+/// How often it looks: a store that fills up fast is to be noticed between near its limit and full.
+const PERIOD: Duration = Duration::from_secs(1);
 /// So many looks in a row must find a problem before it counts: one answer may be late.
-const LOOKS: u32 = 2;
+const LOOKS: u32 = 3;
 
 /// Looks until `stop` is cancelled.
 pub(crate) async fn run(store: Arc<dyn Store>, shared: Arc<Shared>, stop: CancellationToken) {
@@ -28,7 +28,10 @@ pub(crate) async fn run(store: Arc<dyn Store>, shared: Arc<Shared>, stop: Cancel
             status = look => status,
             () = stop.cancelled() => return,
         };
-        shared.set_pressure(status.pressure);
+        // One that does not say how full it is may be as full as before.
+        if status.bytes_used.is_some() {
+            shared.set_pressure(status.pressure);
+        }
         troubled = if status.problem.is_some() { troubled + 1 } else { 0 };
         shared.set_seen_problem(status.problem.filter(|_| troubled >= LOOKS));
     }
