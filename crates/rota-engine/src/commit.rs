@@ -56,10 +56,11 @@ async fn commit_one(
             Ok(_) => break,
             Err(CommitError::Fenced { .. }) => return Err(Refused::Deposed),
             Err(error @ CommitError::OutOfOrder { .. }) => {
-                return match landed(store, fence, batch, shared).await {
-                    true => Ok(()),
-                    false => Err(Refused::Broken(error.to_string())),
-                };
+                // The store may have taken it when it said that it is full.
+                if landed(store, fence, batch, shared).await {
+                    break;
+                }
+                return Err(Refused::Broken(error.to_string()));
             }
             Err(CommitError::Ambiguous(reason)) => {
                 warn!(reason, batch = batch.seq.0, "the outcome of a commit is not known");

@@ -339,6 +339,7 @@ impl<'a> Coordinator<'a> {
                 Request::Commands { commands, answer } => self.commands(commands, answer, &lookups),
                 Request::OpenSession { open, events, answer } => {
                     let session = open.session;
+                    self.step.commands += 1;
                     let result = self.machine.apply(Command::OpenSession(open.clone()));
                     if result.is_ok() {
                         log::session_opened(session, &open, self.fence.epoch.0);
@@ -356,6 +357,8 @@ impl<'a> Coordinator<'a> {
                     self.answer_later(answer, Ok(()));
                 }
                 Request::Look(question) => {
+                    // What it says is kept until the batch before it has landed, so it is bounded too.
+                    self.step.commands += 1;
                     let release = question(&self.machine);
                     self.step.releases.push(release);
                 }

@@ -17,7 +17,7 @@
 
 use bytes::Bytes;
 use rota_core::{Name, Status, TaskId, WallTime};
-use rota_store::{BatchSeq, Space, SpaceShape};
+use rota_store::{BatchSeq, KEY_BYTES_MAX, Space, SpaceShape};
 
 const fn hot(name: &'static str) -> Space {
     Space { name, shape: SpaceShape::Hot }
@@ -71,8 +71,13 @@ pub(crate) fn client_id(id: &Name) -> Bytes {
     format!("id/{id}").into()
 }
 
+const KEY_PREFIX: &str = "key/";
+
+/// The longest idempotency key, in bytes: with what stands before it, a store takes no more.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = KEY_BYTES_MAX - KEY_PREFIX.len();
+
 pub(crate) fn idempotency_key(key: &str) -> Bytes {
-    format!("key/{key}").into()
+    format!("{KEY_PREFIX}{key}").into()
 }
 
 /// Names hold no spaces.

@@ -48,6 +48,6 @@ pub use api::{
 };
 pub use cluster::RoleChanges;
 pub use engine::Engine;
-pub use layout::SPACES;
+pub use layout::{IDEMPOTENCY_KEY_BYTES_MAX, SPACES};
 pub use options::EngineOptions;
 pub use rota_store::{Member, Seat};

@@ -100,6 +100,7 @@ impl Engine {
         limit: usize,
         after: Option<Cursor>,
     ) -> Result<BulkOutcome, EngineError> {
+        self.inner.shared.admit_change()?;
         let page = self.list(filter, limit, after).await?;
         let command = |view: &TaskView| {
             let task = view.spec.id;
@@ -128,21 +129,9 @@ impl Engine {
     /// What clients see of these tasks, in the same order. Tasks removed meanwhile are left out.
     async fn views(&self, records: Vec<Record>) -> Result<Vec<TaskView>, EngineError> {
         let ids: Vec<TaskId> = records.iter().map(Record::id).collect();
-        let live_ids: Vec<TaskId> = records
-            .iter()
-            .filter(|record| matches!(record, Record::Live(_)))
-            .map(Record::id)
-            .collect();
-        let mut live: FxHashMap<TaskId, LiveView> = FxHashMap::default();
-        if !live_ids.is_empty() {
-            let asked = live_ids.clone();
-            let views = self
-                .look(move |machine| -> Vec<_> {
-                    asked.into_iter().filter_map(|id| machine.task(id)).collect()
-                })
-                .await?;
-            live.extend(views.into_iter().map(|view| (view.id, view)));
-        }
+        let live = self.live_views(&records).await?;
+        let mut live: FxHashMap<TaskId, LiveView> =
+            live.into_iter().map(|view| (view.id, view)).collect();
         let specs = read_specs(self.inner.store.as_ref(), &ids).await?;
         let mut views = Vec::with_capacity(records.len());
         for (record, spec) in records.into_iter().zip(specs) {
@@ -165,6 +154,22 @@ impl Engine {
             }
         }
         Ok(views)
+    }
+
+    /// How the live ones stand: by the machine's word, or by their records while that waits for a commit.
+    async fn live_views(&self, records: &[Record]) -> Result<Vec<LiveView>, EngineError> {
+        let live = records.iter().filter_map(|record| match record {
+            Record::Live(record) => Some(record.as_ref()),
+            Record::Done(_) => None,
+        });
+        if self.inner.shared.is_full() {
+            return Ok(self.recorded(live.rev()));
+        }
+        let ids: Vec<TaskId> = live.map(|record| record.id).collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.look(move |machine| ids.into_iter().filter_map(|id| machine.task(id)).collect()).await
     }
 }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rota_core::{AttemptRecord, Command, DoneRecord, LiveView, Machine, Priority, Refusal, TaskId};
+use rota_core::{
+    AttemptRecord, Command, DoneRecord, LiveRecord, LiveView, Machine, Priority, Refusal, TaskId,
+};
 use rota_store::{KeyRange, StoreError};
 use tracing::debug;
 
@@ -122,6 +124,7 @@ impl Engine {
     /// # Errors
     /// When it is unknown or live.
     pub async fn delete(&self, task: &TaskRef) -> Result<(), EngineError> {
+        self.inner.shared.admit_change()?;
         let id = self.resolve(task).await?.ok_or(Refusal::UnknownTask)?;
         self.command(Command::Delete { task: id, stored: None }).await
     }
@@ -135,7 +138,10 @@ impl Engine {
         task: &TaskRef,
     ) -> Result<Option<Vec<AttemptRecord>>, EngineError> {
         let Some(id) = self.resolve(task).await? else { return Ok(None) };
-        let live = self.look(move |machine| machine.task(id)).await?;
+        let live = match self.inner.shared.is_full() {
+            true => self.stored_live(id).await?,
+            false => self.look(move |machine| machine.task(id)).await?,
+        };
         let done = if live.is_none() { self.done(id).await? } else { None };
         if live.is_none() && done.is_none() {
             return Ok(None);
@@ -213,18 +219,35 @@ impl Engine {
     async fn stored_view(&self, id: TaskId) -> Result<Option<TaskView>, EngineError> {
         let found = read_specs(self.inner.store.as_ref(), &[id]).await?;
         let Some(spec) = found.into_iter().next().flatten() else { return Ok(None) };
-        let found = self.inner.store.get(&[(layout::LIVE, layout::task(id))]).await?;
-        let Some(bytes) = found.into_iter().next().flatten() else {
+        let Some(live) = self.stored_live(id).await? else {
             return Ok(self.done(id).await?.map(|done| done_view(spec, &done)));
         };
+        let last = self.last_failure(&live).await?;
+        Ok(Some(live_view(spec, live, last)))
+    }
+
+    async fn stored_live(&self, id: TaskId) -> Result<Option<LiveView>, EngineError> {
+        let found = self.inner.store.get(&[(layout::LIVE, layout::task(id))]).await?;
+        let Some(bytes) = found.into_iter().next().flatten() else { return Ok(None) };
         let record = codec::decode_live(&bytes).map_err(|error| corrupt("live", id, &error))?;
+        Ok(self.recorded([&record]).pop())
+    }
+
+    /// Live tasks as their records alone tell of them: all but why they wait. In the order of their ids.
+    pub(crate) fn recorded<'a>(
+        &self,
+        records: impl IntoIterator<Item = &'a LiveRecord>,
+    ) -> Vec<LiveView> {
         let options = &self.inner.options;
         let now = self.inner.shared.clock.now();
         let mut machine = Machine::new(options.machine, options.retention, now);
-        machine.restore_task(&record);
-        let Some(live) = machine.task(id) else { return Ok(None) };
-        let last = self.last_failure(&live).await?;
-        Ok(Some(TaskView { waiting: None, ..live_view(spec, live, last) }))
+        let mut views = Vec::new();
+        for record in records {
+            machine.restore_task(record);
+            let view = machine.task(record.id);
+            views.extend(view.map(|view| LiveView { waiting: None, ..view }));
+        }
+        views
     }
 
     /// The task that is meant. An id is taken as it is, whether or not there is such a task.

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use rota_engine::Engine;
+use rota_engine::{Engine, IDEMPOTENCY_KEY_BYTES_MAX};
 use rota_trace::Tracer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +48,9 @@ pub enum ServeError {
         /// By the store.
         taken: usize,
     },
+    /// Clients may send longer idempotency keys than the store takes.
+    #[error("idempotency_key_bytes is {0}, and a store takes {IDEMPOTENCY_KEY_BYTES_MAX}")]
+    KeysTooLong(usize),
     /// The parts do not fit together.
     #[error("cannot set up the server: {0}")]
     Setup(String),
@@ -113,6 +116,9 @@ impl Server {
         let (wanted, taken) = (options.limits.task_bytes(), engine.task_bytes_max());
         if wanted > taken {
             return Err(ServeError::LimitsTooLarge { wanted, taken });
+        }
+        if options.limits.idempotency_key_bytes > IDEMPOTENCY_KEY_BYTES_MAX {
+            return Err(ServeError::KeysTooLong(options.limits.idempotency_key_bytes));
         }
         let refused = |source| ServeError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(refused)?;

@@ -3,8 +3,8 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    Credit, Effect, EndReason, Flags, HeldLease, Leased, Machine, OpenSession, Refusal, Reply,
-    SessionEnd, StopReason, TaskIndex,
+    CANCEL_GRACE, Credit, Effect, EndReason, Flags, HeldLease, Leased, Machine, OpenSession,
+    Refusal, Reply, SessionEnd, StopReason, TaskIndex,
     subscription::{SessionIndex, SubscriptionIndex},
 };
 use crate::{Millis, MonoTime, Name, SessionId, Status, WallTime};
@@ -198,6 +198,7 @@ impl Machine {
             self.roster.subscriptions[subscription as usize].serving += 1;
         }
         self.heard_of(index);
+        self.renew_leases(index);
         let revoked = open.held.map_or_else(Vec::new, |held| self.reconcile(index, &held));
         self.note_idle(index);
         Ok(Reply::Session { session: open.session, revoked })
@@ -231,6 +232,29 @@ impl Machine {
     fn kinds_with(&self, open: &OpenSession) -> usize {
         let new = open.kinds.iter().filter(|name| !self.roster.has_kind(name));
         self.roster.kind_index.len() + new.count()
+    }
+
+    /// Leases know how long their worker may be silent, for whoever leads next; and a worker that is
+    /// there again gets no more than the usual grace to stop what is cancelled.
+    fn renew_leases(&mut self, index: SessionIndex) {
+        let session = self.sessions.at(index);
+        let (ttl, stop_by) = (session.ttl, self.now.mono + CANCEL_GRACE);
+        let mut longer = Vec::new();
+        for task in &session.tasks {
+            let lease = self.leases.get_mut(task).expect("a session's tasks have leases");
+            if lease.session_ttl < ttl {
+                lease.session_ttl = ttl;
+                longer.push(*task);
+            }
+            if self.live.at(*task).flags.has(Flags::CANCEL_REQUESTED) {
+                lease.deadline = lease.deadline.min(stop_by);
+                self.leases_due = self.leases_due.min(lease.deadline);
+            }
+        }
+        longer.sort_unstable();
+        for task in longer {
+            self.touch(task);
+        }
     }
 
     /// Compares what a worker says it holds with what it should hold: names what is not its any

@@ -2,12 +2,12 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::join_all};
 use rota_core::Status;
-use rota_engine::{EngineError, EngineOptions};
+use rota_engine::{BulkAction, EngineError, EngineOptions, TaskFilter};
 use rota_metrics::Format;
 
-use crate::support::{Mood, Node, completed, task};
+use crate::support::{Mood, Node, completed, name, task};
 
 fn problem(node: &Node, check: &str) -> Option<String> {
     let health = node.engine.health();
@@ -66,14 +66,61 @@ async fn a_full_store_acknowledges_nothing_says_so_and_recovers_by_itself() {
     assert!(matches!(refused, Err(EngineError::StoreFull(_))), "{refused:?}");
     let refused = node.engine.cancel(&before).await;
     assert!(matches!(refused, Err(EngineError::StoreFull(_))), "{refused:?}");
-    let view = node.engine.task(&before).await.expect("it can be read").expect("known");
-    assert_eq!(view.status, Status::Pending);
+    let engine = &node.engine;
+    let full = |refused: Result<(), EngineError>| {
+        assert!(matches!(refused, Err(EngineError::StoreFull(_))), "{refused:?}");
+    };
+    full(engine.delete(&before).await);
+    full(engine.set_paused(&name("q"), true).await.map(drop));
+    let all = TaskFilter::default();
+    full(engine.bulk(BulkAction::Cancel, &all, 10, None).await.map(drop));
+    let view = engine.task(&before).await.expect("it can be read").expect("known");
+    assert_eq!((view.status, view.waiting), (Status::Pending, None));
+    let page = engine.list(&all, 10, None).await.expect("it can be read");
+    assert_eq!(page.tasks.len(), 1);
+    assert_eq!(
+        engine.attempts(&before).await.expect("it can be read").map(|all| all.len()),
+        Some(0)
+    );
     assert!(!first.is_finished(), "acknowledged without being durable");
     node.store.set(Mood::Well);
     let kept = first.await.expect("no panic").expect("an answer");
     assert!(kept[0].is_ok());
     until(|| node.engine.health().is_ready()).await;
     assert_eq!(node.lease(5).await.len(), 2);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_store_that_took_what_it_called_too_much_is_well_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    node.submit(task("before")).await;
+    node.store.set(Mood::LandsAsFull);
+    node.submit(task("taken")).await;
+    assert!(node.engine.health().is_ready(), "{:?}", node.engine.health());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn questions_are_bounded_while_a_commit_hangs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options =
+        EngineOptions { call_timeout: Duration::from_secs(3), ..EngineOptions::default() };
+    let node = Node::start_with(&directory.path().join("data"), options);
+    node.submit(task("before")).await;
+    let entered = node.store.entered.load(Ordering::Relaxed);
+    node.store.set(Mood::Holding);
+    let engine = node.engine.clone();
+    let held = tokio::spawn(async move { engine.submit(vec![task("held")]).await });
+    until(|| node.store.entered.load(Ordering::Relaxed) > entered).await;
+    let asked = join_all((0..30_000).map(|_| node.engine.queues())).await;
+    let turned_away =
+        asked.iter().filter(|answer| matches!(answer, Err(EngineError::Overloaded { .. }))).count();
+    assert!(turned_away > 5_000, "{turned_away} of 30,000 were turned away");
+    node.store.set(Mood::Well);
+    held.abort();
+    assert!(node.engine.queues().await.is_ok());
     node.stop().await;
 }
 

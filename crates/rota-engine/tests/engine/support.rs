@@ -31,6 +31,8 @@ pub(crate) enum Mood {
     Holding,
     /// Says that there is no room.
     Full,
+    /// Commits, and says once that there was no room.
+    LandsAsFull,
     /// Cannot be reached, and says so when asked how it is.
     Away,
     /// Commits, and says that it does not know.
@@ -110,6 +112,11 @@ impl Store for MoodyStore {
         match mood {
             Mood::Well | Mood::Holding => self.inner.commit(fence, batch).await,
             Mood::Full => Err(CommitError::Full("no room (test)".to_owned())),
+            Mood::LandsAsFull => {
+                self.set(Mood::Well);
+                self.inner.commit(fence, batch).await?;
+                Err(CommitError::Full("no room (test)".to_owned()))
+            }
             Mood::Away => Err(CommitError::Unavailable("away (test)".to_owned())),
             Mood::LandsAmbiguously => {
                 self.set(Mood::Well);

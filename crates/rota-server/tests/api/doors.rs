@@ -4,7 +4,7 @@ use http::Request;
 use http_body_util::Full;
 use rota_engine::EngineOptions;
 use rota_proto::v1::{GetServerInfoRequest, server_service_client::ServerServiceClient};
-use rota_server::{ServeError, Server, ServerOptions, Tokens};
+use rota_server::{Limits, ServeError, Server, ServerOptions, Tokens};
 use tonic::Code;
 
 use crate::harness::Node;
@@ -100,10 +100,16 @@ async fn a_server_that_others_reach_must_be_protected_or_meant_so() {
     let refused = Server::bind(engine.clone(), open.clone()).await.err();
     assert!(matches!(refused, Some(ServeError::Unprotected(_))), "{refused:?}");
     let meant = ServerOptions { insecure_no_auth: true, ..open.clone() };
-    assert!(Server::bind(engine.clone(), meant).await.is_ok());
+    assert!(Server::bind(engine.clone(), meant.clone()).await.is_ok());
     let protected = ServerOptions { tokens: Tokens::new([TOKEN.to_owned()]).unwrap(), ..open };
     assert!(!format!("{protected:?}").contains(TOKEN));
     assert!(Server::bind(engine.clone(), protected).await.is_ok());
+    let limits = Limits {
+        idempotency_key_bytes: rota_engine::IDEMPOTENCY_KEY_BYTES_MAX + 1,
+        ..Limits::default()
+    };
+    let refused = Server::bind(engine.clone(), ServerOptions { limits, ..meant }).await.err();
+    assert!(matches!(refused, Some(ServeError::KeysTooLong(509))), "{refused:?}");
     stop.cancel();
     engine.stopped().await;
 }

@@ -270,6 +270,19 @@ async fn a_full_queue_says_when_to_try_again() {
 }
 
 #[tokio::test]
+async fn the_longest_key_that_may_be_allowed_can_be_kept() {
+    let limits = rota_server::Limits {
+        idempotency_key_bytes: rota_engine::IDEMPOTENCY_KEY_BYTES_MAX,
+        ..rota_server::Limits::default()
+    };
+    let node = Node::start_limited(limits).await;
+    let key = "k".repeat(rota_engine::IDEMPOTENCY_KEY_BYTES_MAX);
+    let answer = node.post_json("/v1/tasks", &json!({ "kind": "k", "idempotency_key": key })).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn configured_limits_are_in_force_and_named() {
     let limits = rota_server::Limits {
         payload_bytes: 10,

@@ -301,7 +301,8 @@ impl Shared {
     /// Keeps what operators are to know of a commit.
     fn note_commit(&self, outcome: &Result<Revision, CommitError>) {
         match outcome {
-            Ok(_) => self.note_trouble(None),
+            // One that had landed before is answered so: etcd is well.
+            Ok(_) | Err(CommitError::OutOfOrder { .. }) => self.note_trouble(None),
             Err(
                 error @ (CommitError::Full(_)
                 | CommitError::Unavailable(_)

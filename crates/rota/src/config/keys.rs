@@ -1,6 +1,7 @@
 //! The table of keys.
 
 use rota_core::Name;
+use rota_engine::IDEMPOTENCY_KEY_BYTES_MAX;
 
 /// Which processes and commands a key is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -353,7 +354,14 @@ pub(crate) const KEYS: &[Key] = &[
         (1, Name::LEN_MAX as u64),
         "Characters of a new name: of a queue, kind, label, worker or task",
     ),
-    number(Limits, "limits.idempotency_key_bytes", "256", "BYTES", (1, 4096), "An idempotency key"),
+    number(
+        Limits,
+        "limits.idempotency_key_bytes",
+        "256",
+        "BYTES",
+        (1, IDEMPOTENCY_KEY_BYTES_MAX as u64),
+        "An idempotency key",
+    ),
     number(
         Limits,
         "limits.streams_per_connection",

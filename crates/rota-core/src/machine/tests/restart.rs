@@ -66,6 +66,26 @@ fn a_session_has_its_own_time_to_come_back() {
 }
 
 #[test]
+fn a_longer_time_to_come_back_holds_for_what_a_session_has_already() {
+    let mut world = World::new();
+    let mut opening = world.opening(10, &[], &[]);
+    let session = opening.session;
+    world.apply(Command::OpenSession(Box::new(opening.clone()))).unwrap();
+    let task = world.submit(Task::new("q", "k"));
+    world.settle();
+    let lease = world.has_one(session);
+    opening.ttl = Millis(60_000);
+    opening.held = Some(vec![HeldLease { task, token: lease.token }]);
+    world.apply(Command::OpenSession(Box::new(opening))).unwrap();
+    world.settle();
+    world.crash(true, Millis(2000));
+    world.after(59_999);
+    assert!(world.machine.session(session).is_some());
+    world.after(1);
+    assert_eq!((world.machine.session(session), world.view(task).lost), (None, 1));
+}
+
+#[test]
 fn a_report_is_accepted_before_its_worker_has_come_back() {
     let (mut world, lease) = taken_over(Task::new("q", "k"));
     world.end(lease, completed());
@@ -205,10 +225,12 @@ fn a_stop_is_asked_for_again_and_does_not_wait_for_the_timeout() {
     let (token, reason) = (lease.token, StopReason::Cancelled);
     assert_eq!(world.effects(), [Effect::Stop { session, task, token, reason }]);
     // It does not answer, and is given what it is given in any case; not half an hour.
-    for _ in 0..45 {
+    for _ in 0..29 {
         world.heartbeat(session);
         world.after(1000);
     }
+    assert!(world.stored(task).is_none());
+    world.after(1000);
     let done = world.stored(task).unwrap();
     assert_eq!(done.failure.as_ref().unwrap().reason, FailureReason::Cancelled);
     assert!(world.report(lease, ended(Outcome::Cancelled)).is_err());
