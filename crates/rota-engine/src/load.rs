@@ -1,15 +1,25 @@
 //! What a new leader starts from: the live tasks and the queues' settings, read at one revision.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread,
+};
 
 use bytes::Bytes;
-use rota_core::{Machine, MachineLimits, Name, Now, Retention, TaskId, TaskIdSequence};
+use rota_core::{LiveRecord, Machine, MachineLimits, Name, Now, Retention, TaskId, TaskIdSequence};
 use rota_store::{BatchSeq, Direction, KeyRange, Snapshot, Space, Store, StoreError};
 
 use crate::{codec, layout};
 
 /// Records read at a time.
 const PAGE: usize = 10_000;
+/// Records decoded at a time, and how many times that many may wait to be taken up.
+const DECODED: usize = 1_000;
+const DECODED_AHEAD: usize = 16;
 
 /// The machine as the store knows it.
 pub(crate) struct Loaded {
@@ -47,7 +57,7 @@ pub(crate) async fn load(
     Ok(Loaded { machine, ids, head })
 }
 
-/// Makes the same of records that were read before.
+/// Makes the same of records that were read before. Blocks: it takes a microsecond for each task.
 pub(crate) fn restore(
     queues: &BTreeMap<Bytes, Bytes>,
     live: BTreeMap<TaskId, Bytes>,
@@ -60,12 +70,36 @@ pub(crate) fn restore(
     for (key, value) in queues {
         restore_queue(&mut machine, key, value)?;
     }
-    for (task, value) in live {
-        let record = codec::decode_live(&value)
-            .map_err(|error| unreadable("live", &layout::task(task), &error))?;
-        machine.restore_task(&record);
-    }
+    // Clients wait meanwhile. Decoding takes as long as taking up, so it is done beside it.
+    thread::scope(|scope| {
+        let (decoded, records) = sync_channel(DECODED_AHEAD);
+        scope.spawn(move || decode(live, &decoded));
+        for some in records {
+            some?.iter().for_each(|record| machine.restore_task(record));
+        }
+        Ok::<_, StoreError>(())
+    })?;
     Ok(Loaded { machine, ids: TaskIdSequence::after(newest), head })
+}
+
+/// Decodes all, or up to the first that cannot be; ends early when nobody takes them.
+fn decode(
+    live: BTreeMap<TaskId, Bytes>,
+    decoded: &SyncSender<Result<Vec<LiveRecord>, StoreError>>,
+) {
+    let mut live = live.into_iter().peekable();
+    while live.peek().is_some() {
+        let some = live.by_ref().take(DECODED);
+        let records = some.map(|(task, value)| {
+            codec::decode_live(&value)
+                .map_err(|error| unreadable("live", &layout::task(task), &error))
+        });
+        let records = records.collect::<Result<_, _>>();
+        let failed = records.is_err();
+        if decoded.send(records).is_err() || failed {
+            return;
+        }
+    }
 }
 
 fn restore_queue(machine: &mut Machine, key: &Bytes, value: &Bytes) -> Result<(), StoreError> {

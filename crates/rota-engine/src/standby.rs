@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    panic::resume_unwind,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -14,7 +15,10 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use rota_core::{Now, TaskId};
 use rota_store::{BatchSeq, Change, ChangeStream, Head, Mutation, Revision, Store, StoreError};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::{
+    task::{JoinError, spawn_blocking},
+    time::{Instant, sleep, timeout_at},
+};
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -111,7 +115,13 @@ impl Standby {
             return load::load(store, options, now).await;
         }
         info!(live = self.live.len(), "taking over from the copy");
-        load::restore(&self.queues, self.live, self.newest, head.seq, options, now)
+        let Self { live, queues, newest, .. } = self;
+        let restore = move || load::restore(&queues, live, newest, head.seq, options, now);
+        match spawn_blocking(restore).await.map_err(JoinError::try_into_panic) {
+            Ok(loaded) => loaded,
+            Err(Ok(panic)) => resume_unwind(panic),
+            Err(Err(stopped)) => Err(StoreError::Unavailable(stopped.to_string())),
+        }
     }
 
     /// Whether the copy holds the head.
