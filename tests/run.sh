@@ -7,11 +7,11 @@ cd "$(dirname "$0")/.."
 log="$(mktemp)"
 trap 'rm -f "$log"' EXIT
 
-# The tests of real processes start this binary. No test's own build makes it: cargo links a binary
-# for the tests of its own package alone.
+# The tests of real processes start the binary, which is built along with them: alone it would have
+# other features of its dependencies, and all would be built twice.
 # It has the points at which a test can have it crash, which no shipped build has.
 points=rota/fail-points
-cargo build --package rota --locked --features "$points"
+cargo build --workspace --lib --bins --tests --examples --locked --features "$points"
 
 if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --workspace --locked --features "$points" --no-fail-fast 2>&1 | tee -a "$log" || failed=1
