@@ -18,12 +18,15 @@ use crate::{
 const PING_EVERY: Duration = Duration::from_secs(3);
 const PING_WAIT: Duration = Duration::from_secs(3);
 
+/// A machine without power answers nothing, and the next node waits to be tried. The first packet
+/// of a connection, when it is lost, is sent again after a second.
+const CONNECT: Duration = Duration::from_millis(1500);
+
 /// How a client is to behave.
 #[derive(Debug, Clone)]
 pub struct Builder {
     addresses: Vec<String>,
     token: Option<AsciiMetadataValue>,
-    connect_timeout: Duration,
     request_timeout: Duration,
     patience: Duration,
 }
@@ -33,7 +36,6 @@ impl Builder {
         Self {
             addresses,
             token: None,
-            connect_timeout: Duration::from_secs(3),
             request_timeout: Duration::from_secs(20),
             patience: Duration::from_secs(10),
         }
@@ -77,7 +79,7 @@ impl Builder {
             return Err(wrong("", &"there is none"));
         }
         let channels: Result<Vec<_>, _> =
-            self.addresses.iter().map(|address| channel(address, self.connect_timeout)).collect();
+            self.addresses.iter().map(|address| channel(address)).collect();
         let addresses = self.addresses.join(", ");
         let nodes = Nodes::new(channels?, addresses, Said::new(self.token), self.patience);
         Ok(Client { nodes: Arc::new(nodes), request_timeout: self.request_timeout })
@@ -88,7 +90,7 @@ fn wrong(address: &str, reason: &dyn std::fmt::Display) -> ClientError {
     ClientError::Address { address: address.to_owned(), reason: reason.to_string() }
 }
 
-fn channel(address: &str, connect_timeout: Duration) -> Result<Channel, ClientError> {
+fn channel(address: &str) -> Result<Channel, ClientError> {
     let endpoint =
         Endpoint::from_shared(address.to_owned()).map_err(|error| wrong(address, &error))?;
     match endpoint.uri().scheme_str() {
@@ -96,7 +98,7 @@ fn channel(address: &str, connect_timeout: Duration) -> Result<Channel, ClientEr
         _ => return Err(wrong(address, &"it must begin with http://")),
     }
     let endpoint = endpoint
-        .connect_timeout(connect_timeout)
+        .connect_timeout(CONNECT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_WAIT)
