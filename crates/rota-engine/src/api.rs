@@ -300,9 +300,9 @@ pub struct LeaseRequest {
     pub wait: Duration,
     /// Without a call for so long, the session ends and its tasks go to others.
     pub ttl: Duration,
-    /// What the worker has, by the tasks' ids or what their clients call them. What else the session
-    /// holds is handed over again. `None`: nothing is.
-    pub held: Option<Vec<(String, LeaseToken)>>,
+    /// What the worker has. What else the session holds is handed over again, and what it does not hold
+    /// is to be stopped. `None`: nothing is.
+    pub held: Option<Vec<(TaskRef, LeaseToken)>>,
 }
 
 /// Tasks leased by a worker without a stream.
@@ -331,10 +331,12 @@ pub struct Instructions {
 /// An attempt that a worker is to stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StopOrder {
-    /// Which.
-    pub lease: HeldLease,
-    /// The task's id as clients see it.
+    /// Which task. One whose lease is lost is called what its worker called it.
+    pub task: TaskRef,
+    /// The task's id as clients see it, or as its worker called it.
     pub shown_id: String,
+    /// Which lease.
+    pub token: LeaseToken,
     /// Why.
     pub reason: StopReason,
 }

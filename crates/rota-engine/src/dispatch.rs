@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use rota_core::{LeaseToken, Leased, SessionId, StopReason, TaskId, TaskSpec};
 use rota_store::{Store, StoreError};
 use rustc_hash::FxHashMap;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
 use crate::{
@@ -32,6 +32,27 @@ pub(crate) enum ToWorkers {
     Effects(Vec<WorkerEffect>),
     /// All sessions are over for this node: leadership was lost.
     DetachAll,
+    /// Answer this: all that came before is in the sessions' channels by then.
+    Flush(oneshot::Sender<()>),
+}
+
+/// A way to the dispatcher that does not keep it running.
+pub(crate) struct ToDispatcher(pub(crate) mpsc::WeakSender<ToWorkers>);
+
+impl ToDispatcher {
+    /// Resolves when all that it was told before is in the sessions' channels, or when it has ended.
+    /// It may be reading a payload that long. Cancel safe.
+    pub(crate) async fn flush(&self) {
+        let Some(workers) = self.0.upgrade() else { return };
+        let (done, flushed) = oneshot::channel();
+        let sent = workers.send(ToWorkers::Flush(done)).await;
+        // It runs as long as there is a sender.
+        drop(workers);
+        if sent.is_ok() {
+            // Where it ends before it comes to this, nobody is told of anything any more.
+            let _ = flushed.await;
+        }
+    }
 }
 
 /// An effect that concerns one worker.
@@ -51,6 +72,10 @@ pub(crate) async fn run(store: Arc<dyn Store>, mut inbox: mpsc::Receiver<ToWorke
                 channels.insert(session, events);
             }
             ToWorkers::DetachAll => channels.clear(),
+            ToWorkers::Flush(done) => {
+                // One who no longer waits needs no answer.
+                let _ = done.send(());
+            }
             ToWorkers::Effects(effects) => deliver(store.as_ref(), &mut channels, effects).await,
         }
     }

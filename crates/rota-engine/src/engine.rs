@@ -20,7 +20,7 @@ use crate::{
     cache::SpecCache,
     clock::Clock,
     coordinator::{Coordinator, End},
-    dispatch::{self, ToWorkers},
+    dispatch::{self, ToDispatcher, ToWorkers},
     fail_point::FailPoint,
     ledger::Ledger,
     load::MachineOptions,
@@ -59,6 +59,7 @@ pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) options: EngineOptions,
     pub(crate) inbox: mpsc::Sender<Request>,
+    pub(crate) dispatcher: ToDispatcher,
     pub(crate) pull: PullSessions,
     pub(crate) survey: LastSurvey,
     stopped: TaskTracker,
@@ -85,6 +86,7 @@ impl Engine {
         stopped.spawn(observe::follow_leaders(shared.clone(), stop.clone()));
         stopped.spawn(lookout::run(store.clone(), shared.clone(), stop.clone()));
         stopped.spawn(retention::run(store.clone(), shared.clone(), sender.clone(), stop.clone()));
+        let dispatcher = ToDispatcher(workers.downgrade());
         let leader = Leader {
             store: store.clone(),
             shared: shared.clone(),
@@ -96,7 +98,8 @@ impl Engine {
         stopped.close();
         let pull = PullSessions::default();
         let survey = LastSurvey::default();
-        let inner = Inner { store, shared, options, inbox: sender, pull, survey, stopped };
+        let inbox = sender;
+        let inner = Inner { store, shared, options, inbox, dispatcher, pull, survey, stopped };
         Self { inner: Arc::new(inner) }
     }
 

@@ -5,27 +5,30 @@
 //! went away, leaves nothing behind: the engine takes back what the call had asked for, and gives to
 //! others what the worker was not told of.
 
+mod held;
+mod mailbox;
+
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use rota_core::{
-    Binds, Command, Credit, HeldLease, LeaseToken, Leased, Millis, Name, OpenSession, Refusal,
-    Report, SessionId, StopReason,
+    Command, Credit, HeldLease, Leased, Machine, Millis, Name, OpenSession, Refusal, Report,
+    SessionId, StopReason,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::{
     runtime::Handle,
-    sync::{Mutex as AsyncMutex, watch},
-    time::Instant,
+    time::{Instant, timeout},
 };
 
+use self::{
+    held::{Leases, NamedLease},
+    mailbox::{Mailbox, PullSession, Serves, lease_of},
+};
 use crate::{
-    api::{
-        Dispatched, EngineError, Instructions, LeaseRequest, LeasedTasks, SessionEvent,
-        SessionStream, StopOrder,
-    },
+    api::{Dispatched, EngineError, Instructions, LeaseRequest, LeasedTasks, StopOrder, TaskRef},
     dispatch::read_specs,
     engine::Engine,
 };
@@ -37,50 +40,6 @@ const SLOTS: u32 = 10_000;
 #[derive(Debug, Default)]
 pub(crate) struct PullSessions {
     sessions: Mutex<FxHashMap<SessionId, Arc<PullSession>>>,
-}
-
-#[derive(Debug)]
-struct PullSession {
-    id: SessionId,
-    worker: Name,
-    /// The number of the newest call. One with another number gives up.
-    turn: watch::Sender<u64>,
-    /// Held by the one call that waits for tasks.
-    mailbox: AsyncMutex<Mailbox>,
-    notices: Mutex<Notices>,
-}
-
-/// What came down to the worker.
-#[derive(Debug, Default)]
-struct Mailbox {
-    /// `None`: it is not open.
-    stream: Option<SessionStream>,
-    /// Those it had before. What is in them is its own as well.
-    former: Vec<SessionStream>,
-    serves: Serves,
-    /// Tasks that the worker was not told of yet.
-    left: Vec<Dispatched>,
-    /// Tasks that the worker is not to be told of, and that are still its own.
-    unwanted: Vec<HeldLease>,
-    draining: bool,
-}
-
-/// What a session was opened with.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Serves {
-    queues: Vec<Name>,
-    kinds: Vec<Name>,
-    ttl: Duration,
-}
-
-/// What the worker is to know beside its tasks, for whichever call answers next.
-#[derive(Debug, Default)]
-struct Notices {
-    /// Something came up since the last answer.
-    news: bool,
-    /// Leases that were ended without the worker. The machine does not know them any more, so they
-    /// are said until then.
-    ended: Vec<(HeldLease, StopReason, Instant)>,
 }
 
 impl PullSessions {
@@ -136,6 +95,8 @@ impl Engine {
         match self.lease_once(&request, deadline).await {
             // It was silent for too long, or the leader changed: it may start anew.
             Err(EngineError::Refused(Refusal::UnknownSession)) => {
+                // That its session is over may be on its way down.
+                self.flush().await?;
                 self.lease_once(&request, deadline).await
             }
             result => result,
@@ -172,15 +133,16 @@ impl Engine {
         let mut mailbox = entry.mailbox.lock().await;
         self.enter(entry, &mut mailbox, request).await?;
         if let Some(held) = &request.held {
-            self.find_untold(entry, &mut mailbox, held).await?;
+            self.compare(entry, &mut mailbox, held, request.max).await?;
         }
         let here = u32::try_from(mailbox.left.len()).unwrap_or(u32::MAX);
         self.allow(entry.id, request.max.saturating_sub(here)).await?;
         self.collect(entry, &mut mailbox, request, deadline).await?;
-        // What was given before this took effect is in the mailbox by then.
         self.allow(entry.id, 0).await?;
+        // What was given before that took effect may wait for its payload to be read.
+        self.flush().await?;
         mailbox.drain_ready(entry);
-        mailbox.drop_known(request.held.as_deref().unwrap_or_default());
+        mailbox.drop_known(&Leases::named(request.held.as_deref().unwrap_or_default()));
         let count = mailbox.left.len().min(request.max as usize);
         let surplus: Vec<_> = mailbox.left.drain(count..).map(|task| lease_of(&task)).collect();
         mailbox.unwanted.extend(surplus);
@@ -192,24 +154,42 @@ impl Engine {
         Ok((tasks, instructions))
     }
 
-    /// Puts into the mailbox what the session holds though the worker does not know of it.
-    async fn find_untold(
+    /// Compares what a worker says it has with what its session holds. Notes what it is to stop, and
+    /// puts into the mailbox what it does not know of, as much as it takes.
+    async fn compare(
         &self,
         entry: &PullSession,
         mailbox: &mut Mailbox,
-        held: &[(String, LeaseToken)],
+        said: &[NamedLease],
+        max: u32,
     ) -> Result<(), EngineError> {
         let session = entry.id;
-        let all = self.look(move |machine| machine.held(session)).await?;
-        mailbox.drain_ready(entry);
-        let is_known = |(leased, binds): &(Leased, Binds)| {
-            let lease = HeldLease { task: leased.task, token: leased.token };
-            names(held, lease, binds)
-                || mailbox.unwanted.contains(&lease)
-                || mailbox.left.iter().any(|task| lease_of(task) == lease)
+        let look = move |machine: &Machine| {
+            let held = machine.held(session)?;
+            // These are not handed over again, but are the worker's until it has stopped.
+            let stop = machine.orders(session)?.stop.into_iter();
+            let binds = |lease: &HeldLease| Some(machine.task(lease.task)?.binds);
+            let stop: Vec<_> = stop.filter_map(|lease| Some((lease, binds(&lease)?))).collect();
+            Some((held, stop))
         };
-        let mut untold = all.ok_or(Refusal::UnknownSession)?;
-        untold.retain(|one| !is_known(one));
+        let (mut untold, stop) = self.look(look).await?.ok_or(Refusal::UnknownSession)?;
+        mailbox.drain_ready(entry);
+        let mut holds = Leases::default();
+        untold.iter().for_each(|(leased, binds)| holds.add(leased_lease(leased), binds));
+        stop.iter().for_each(|(lease, binds)| holds.add(*lease, binds));
+        let lost = said.iter().filter(|lease| !holds.names(lease)).cloned().collect();
+        entry.notices().note_lost(lost);
+
+        let said = Leases::named(said);
+        mailbox.drop_known(&said);
+        let left = mailbox.left.iter().map(lease_of);
+        let here: FxHashSet<_> = mailbox.unwanted.iter().copied().chain(left).collect();
+        untold.retain(|(leased, binds)| {
+            let lease = leased_lease(leased);
+            !here.contains(&lease) && !said.has(lease, binds)
+        });
+        // The rest stays held for the next call: payloads are read for what this one takes alone.
+        untold.truncate((max as usize).saturating_sub(mailbox.left.len()));
         let tasks: Vec<_> = untold.iter().map(|(leased, _)| leased.task).collect();
         let specs = read_specs(self.inner.store.as_ref(), &tasks).await?;
         for ((leased, _), spec) in untold.into_iter().zip(specs) {
@@ -217,6 +197,16 @@ impl Engine {
             mailbox.left.extend(spec.map(|spec| Dispatched { token, attempt, run_at, spec }));
         }
         Ok(())
+    }
+
+    /// Waits until what was given to workers before this is in their sessions' channels. That may take
+    /// as long as the store takes to answer.
+    async fn flush(&self) -> Result<(), EngineError> {
+        let flushed = timeout(self.inner.options.call_timeout, self.inner.dispatcher.flush()).await;
+        flushed.map_err(|_| EngineError::Unavailable {
+            reason: "what is to be done could not be read in time".to_owned(),
+            retry_after: Duration::from_secs(1),
+        })
     }
 
     /// Says of the tasks in the mailbox that they run, and gives back the unwanted ones. A task of
@@ -288,8 +278,12 @@ impl Engine {
             held: None,
         };
         let stream = self.open(open).await?;
-        // Nothing more goes into the former ones from now on. Whether it drains, the new one says.
+        if mailbox.was_open() {
+            // Nothing more goes into the former ones from then on.
+            self.flush().await?;
+        }
         mailbox.drain_ready(entry);
+        // Whether it drains, the new one says.
         mailbox.former.clear();
         mailbox.draining = false;
         mailbox.serves = serves;
@@ -324,14 +318,21 @@ impl Engine {
         let orders = orders.ok_or(Refusal::UnknownSession)?;
         let cancelled = orders.stop.into_iter().map(|lease| (lease, StopReason::Cancelled));
         let mut stop: Vec<_> = cancelled.collect();
+        let mut lost = Vec::new();
         if let Some(entry) = entry {
             let mut notices = entry.notices();
             notices.news = false;
             let now = Instant::now();
             notices.ended.retain(|(.., until)| *until > now);
             stop.extend(notices.ended.iter().map(|(lease, reason, _)| (*lease, *reason)));
+            lost.clone_from(&notices.lost);
         }
-        let stop = self.named(stop).await?;
+        let mut stop = self.named(stop).await?;
+        if !lost.is_empty() {
+            // Why it is over is known of some.
+            let known = Leases::of_orders(&stop);
+            stop.extend(lost.into_iter().filter(|lease| !known.names(lease)).map(lost_order));
+        }
         Ok(Instructions { stop, draining: orders.draining })
     }
 
@@ -347,7 +348,8 @@ impl Engine {
         let named = stop.into_iter().zip(specs).map(|((lease, reason), spec)| StopOrder {
             // It may have been deleted since.
             shown_id: spec.map_or_else(|| lease.task.to_string(), |spec| spec.shown_id()),
-            lease,
+            task: TaskRef::Id(lease.task),
+            token: lease.token,
             reason,
         });
         Ok(named.collect())
@@ -374,6 +376,7 @@ impl Engine {
         let mut mailbox = entry.mailbox.lock().await;
         if mailbox.was_open() {
             while may_yet(&self.allow(entry.id, 0).await) {}
+            while may_yet(&self.flush().await) {}
             mailbox.drain_ready(entry);
         }
         let untold: Vec<_> = mailbox.left.drain(..).map(|task| lease_of(&task)).collect();
@@ -381,17 +384,14 @@ impl Engine {
     }
 }
 
-/// Whether a lease is among those that a worker named.
-fn names(held: &[(String, LeaseToken)], lease: HeldLease, binds: &Binds) -> bool {
-    let called = |name: &str| match &binds.id {
-        Some(id) if id.to_string() == name => true,
-        _ => lease.task.to_string() == name,
-    };
-    held.iter().any(|(name, token)| *token == lease.token && called(name))
+fn leased_lease(leased: &Leased) -> HeldLease {
+    HeldLease { task: leased.task, token: leased.token }
 }
 
-fn lease_of(task: &Dispatched) -> HeldLease {
-    HeldLease { task: task.spec.id, token: task.token }
+/// Whoever has that lease is to stop. It is called what its worker called it: the task may be gone, and
+/// its name another's.
+fn lost_order((task, token): NamedLease) -> StopOrder {
+    StopOrder { shown_id: task.to_string(), task, token, reason: StopReason::LeaseLost }
 }
 
 /// Whether it is worth another try: it may not have been done, and this node leads as far as it knows.
@@ -431,150 +431,5 @@ impl Drop for Call<'_> {
         let (turn, nameless) = (self.turn, self.nameless);
         let clean_up = async move { engine.abandon(&entry, turn, nameless).await };
         self.engine.inner.own(clean_up, &runtime);
-    }
-}
-
-impl PullSession {
-    fn new(id: SessionId, worker: Name) -> Self {
-        Self {
-            id,
-            worker,
-            turn: watch::Sender::new(0),
-            mailbox: AsyncMutex::default(),
-            notices: Mutex::default(),
-        }
-    }
-
-    /// A call begins; those before it give up.
-    fn take_turn(&self) -> u64 {
-        let mut turn = 0;
-        self.turn.send_modify(|newest| {
-            *newest += 1;
-            turn = *newest;
-        });
-        turn
-    }
-
-    /// Resolves when a newer call has begun.
-    async fn overtaken(&self, turn: u64) {
-        let mut newest = self.turn.subscribe();
-        // The sender lives as long as this does.
-        let _ = newest.wait_for(|newest| *newest != turn).await;
-    }
-
-    fn notices(&self) -> MutexGuard<'_, Notices> {
-        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Mailbox {
-    fn is_open(&self) -> bool {
-        self.stream.as_ref().is_some_and(|stream| !stream.events.is_closed())
-    }
-
-    fn was_open(&self) -> bool {
-        self.stream.is_some() || !self.former.is_empty()
-    }
-
-    /// What was found to be untold may come down as well: it is told once, and not to who has it.
-    fn drop_known(&mut self, held: &[(String, LeaseToken)]) {
-        let mut seen = FxHashSet::default();
-        self.left.retain(|task| {
-            let lease = lease_of(task);
-            seen.insert((lease.task, lease.token)) && !names(held, lease, &task.spec.binds)
-        });
-    }
-
-    fn drain_ready(&mut self, entry: &PullSession) {
-        let mut events = Vec::new();
-        for stream in self.former.iter_mut().chain(&mut self.stream) {
-            while let Ok(event) = stream.events.try_recv() {
-                events.push(event);
-            }
-        }
-        events.into_iter().for_each(|event| self.take(event, entry));
-    }
-
-    fn take(&mut self, event: SessionEvent, entry: &PullSession) {
-        match event {
-            SessionEvent::Dispatches(tasks) => self.left.extend(tasks),
-            SessionEvent::Stop { task, token, reason } => {
-                self.stop(HeldLease { task, token }, reason, entry);
-            }
-            SessionEvent::Drain => {
-                self.draining = true;
-                entry.notices().news = true;
-            }
-            SessionEvent::Ended => {}
-        }
-    }
-
-    fn stop(&mut self, lease: HeldLease, reason: StopReason, entry: &PullSession) {
-        let before = self.left.len();
-        self.left.retain(|left| lease_of(left) != lease);
-        let cancelled = reason == StopReason::Cancelled;
-        if self.left.len() < before {
-            // The worker never hears of it.
-            self.unwanted.extend(cancelled.then_some(lease));
-            return;
-        }
-        let mut notices = entry.notices();
-        notices.news = true;
-        if !cancelled {
-            notices.ended.push((lease, reason, Instant::now() + self.serves.ttl));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use rota_core::{Policy, TaskId, TaskSpec, WallTime};
-
-    use super::*;
-
-    fn dispatched(task: u64) -> Dispatched {
-        let name = |text| Name::new(text).expect("a name");
-        let spec = TaskSpec {
-            id: TaskId::from_u64(task).expect("not 0"),
-            queue: name("q"),
-            kind: name("k"),
-            payload: bytes::Bytes::new(),
-            labels: Vec::new(),
-            created_at: WallTime(0),
-            expires_at: None,
-            policy: Policy::default(),
-            binds: Binds::default(),
-            fingerprint: 0,
-            trace: None,
-        };
-        Dispatched { token: LeaseToken(7), attempt: 1, run_at: WallTime(0), spec: Arc::new(spec) }
-    }
-
-    #[test]
-    fn what_the_worker_was_not_told_of_is_not_to_be_stopped() {
-        let entry = PullSession::new(SessionId(1), Name::new("w").expect("a name"));
-        let serves = Serves { ttl: Duration::from_secs(60), ..Serves::default() };
-        let mut mailbox = Mailbox { serves, ..Mailbox::default() };
-        let tasks = [1, 2, 3].map(dispatched);
-        let leases = tasks.each_ref().map(lease_of);
-        let stop = |lease: HeldLease, reason| {
-            let HeldLease { task, token } = lease;
-            SessionEvent::Stop { task, token, reason }
-        };
-        mailbox.take(SessionEvent::Dispatches(tasks.to_vec()), &entry);
-        mailbox.take(stop(leases[0], StopReason::Cancelled), &entry);
-        mailbox.take(stop(leases[1], StopReason::Timeout), &entry);
-        assert!(!entry.notices().news);
-        assert_eq!(mailbox.unwanted, leases[..1], "given back; that of the other is over");
-        assert_eq!(mailbox.left.iter().map(lease_of).collect::<Vec<_>>(), leases[2..]);
-        // What it was told of, it is told to stop: by the machine's word, or until it must know.
-        mailbox.left.clear();
-        mailbox.take(stop(leases[2], StopReason::Cancelled), &entry);
-        assert!(entry.notices().news && entry.notices().ended.is_empty());
-        mailbox.take(stop(leases[2], StopReason::Timeout), &entry);
-        let ended = &entry.notices().ended;
-        assert_eq!((ended.len(), ended[0].0, ended[0].1), (1, leases[2], StopReason::Timeout));
     }
 }

@@ -243,8 +243,8 @@ pub(crate) fn stop_reason(reason: StopReason) -> v1::stop::Reason {
 /// An attempt to be stopped, for a worker that asks call by call.
 pub(crate) fn stop(order: StopOrder) -> v1::Stop {
     v1::Stop {
-        task_id: order.lease.task.to_string(),
-        lease_token: order.lease.token.0,
+        task_id: order.task.to_string(),
+        lease_token: order.token.0,
         reason: stop_reason(order.reason).into(),
         shown_id: order.shown_id,
     }

@@ -1,10 +1,13 @@
 //! Workers without a stream: calls that are given up, that overtake one another, and what they are
 //! told.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use rota_core::{Credit, HeldLease, Outcome, Report, SessionId, SessionView, Status, StopReason};
-use rota_engine::{Dispatched, Instructions, LeaseRequest, LeasedTasks, TaskRef, WorkerRef};
+use rota_engine::{
+    Dispatched, EngineOptions, Instructions, LeaseRequest, LeasedTasks, StopOrder, TaskRef,
+    WorkerRef,
+};
 use tempfile::TempDir;
 use tokio::{task::JoinHandle, time::timeout};
 
@@ -33,8 +36,48 @@ fn asks(session: Option<u64>, max: u32, wait: u64) -> LeaseRequest {
 
 impl World {
     fn new() -> Self {
+        Self::with(EngineOptions::default())
+    }
+
+    /// Where every payload has to be read before its task goes to a worker.
+    fn uncached() -> Self {
+        Self::with(EngineOptions { payload_cache_bytes: 0, ..EngineOptions::default() })
+    }
+
+    fn with(options: EngineOptions) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        Self { node: Node::start(&directory.path().join("data")), _directory: directory }
+        let node = Node::start_with(&directory.path().join("data"), options);
+        Self { node, _directory: directory }
+    }
+
+    /// A task that is given to the session of a call, and whose payload cannot be read yet.
+    async fn submit_unreadable(&self) -> TaskRef {
+        self.node.store.hold_specs(true);
+        let before = self.specs();
+        let task = self.node.submit(task("k")).await;
+        let wait = async {
+            while self.specs() == before {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("in time");
+        task
+    }
+
+    fn specs(&self) -> usize {
+        self.node.store.specs.load(Ordering::Relaxed)
+    }
+
+    /// Lets the engine do all that it can do without what it waits for.
+    async fn settle(&self) {
+        for _ in 0..10 {
+            self.until(|_| true).await;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn held(&self) -> u32 {
+        self.node.engine.workers().await.expect("an answer").iter().map(|view| view.held).sum()
     }
 
     async fn lease(&self, request: LeaseRequest) -> LeasedTasks {
@@ -59,6 +102,14 @@ impl World {
         timeout(PATIENCE, look).await.expect("in time");
     }
 
+    /// A session whose worker is not heard of for longer than it may be, soon.
+    async fn falls_silent(&self, session: u64) {
+        let (kinds, ttl) = (vec![name("none")], Duration::from_millis(50));
+        let last = LeaseRequest { kinds, ttl, ..asks(Some(session), 1, 0) };
+        // It may be over before this is answered.
+        let _ = self.node.engine.lease(last).await;
+    }
+
     async fn heartbeat(&self, session: u64) -> Instructions {
         self.node.engine.pull_heartbeat(SessionId(session)).await.expect("an answer")
     }
@@ -76,6 +127,11 @@ impl World {
 
 async fn answered(call: JoinHandle<LeasedTasks>) -> LeasedTasks {
     timeout(PATIENCE, call).await.expect("in time").expect("no panic")
+}
+
+fn completed() -> Report {
+    let (output_tail, result) = (bytes::Bytes::new(), bytes::Bytes::new());
+    Report::Ended { started_at: None, output_tail, outcome: Outcome::Completed { result } }
 }
 
 fn cancelled() -> Report {
@@ -107,10 +163,10 @@ async fn what_was_given_to_a_call_that_is_given_up_goes_to_others() {
         let call = world.waits(asks(session, 1, 60)).await;
         // The assignment is on its way when the call goes.
         world.node.store.set(Mood::Holding);
-        let entered = world.node.store.entered.load(std::sync::atomic::Ordering::Relaxed);
+        let entered = world.node.store.entered.load(Ordering::Relaxed);
         let engine = world.node.engine.clone();
         let submitted = tokio::spawn(async move { engine.submit(vec![task("k")]).await });
-        while world.node.store.entered.load(std::sync::atomic::Ordering::Relaxed) == entered {
+        while world.node.store.entered.load(Ordering::Relaxed) == entered {
             tokio::task::yield_now().await;
         }
         call.abort();
@@ -124,16 +180,7 @@ async fn what_was_given_to_a_call_that_is_given_up_goes_to_others() {
         assert_eq!((view.lost, view.status), (0, Status::Running));
         world.node.engine.close_session(SessionId(8)).await.expect("it was open");
         let back = world.lease(asks(Some(9), 1, 60)).await;
-        world
-            .report(
-                &back.tasks[0],
-                Report::Ended {
-                    started_at: None,
-                    output_tail: bytes::Bytes::new(),
-                    outcome: Outcome::Completed { result: bytes::Bytes::new() },
-                },
-            )
-            .await;
+        world.report(&back.tasks[0], completed()).await;
     }
     world.node.stop().await;
 }
@@ -181,16 +228,7 @@ async fn what_is_handed_over_runs_since_then() {
     let view = world.node.engine.task(&task).await.expect("an answer").expect("known");
     assert_eq!(view.status, Status::Running);
     let started = view.started_at.expect("when");
-    world
-        .report(
-            &leased.tasks[0],
-            Report::Ended {
-                started_at: None,
-                output_tail: bytes::Bytes::new(),
-                outcome: Outcome::Completed { result: bytes::Bytes::new() },
-            },
-        )
-        .await;
+    world.report(&leased.tasks[0], completed()).await;
     let attempts = world.node.engine.attempts(&task).await.expect("an answer").expect("known");
     assert_eq!(attempts[0].started_at, Some(started));
     world.node.stop().await;
@@ -208,7 +246,7 @@ async fn a_worker_is_told_what_to_stop_until_it_did() {
     let told = answered(call).await;
     let [order] = &told.instructions.stop[..] else { panic!("{told:?}") };
     assert_eq!((order.shown_id.as_str(), order.reason), ("mine", StopReason::Cancelled));
-    assert_eq!(order.lease, HeldLease { task: leased.spec.id, token: leased.token });
+    assert_eq!((&order.task, order.token), (&TaskRef::Id(leased.spec.id), leased.token));
     // Each answer says it, and a call that waits does not come back for it again.
     assert_eq!(world.heartbeat(7).await, told.instructions);
     assert_eq!(world.lease(asks(Some(7), 1, 0)).await.instructions, told.instructions);
@@ -230,7 +268,7 @@ async fn what_a_lost_answer_told_of_is_told_again_to_who_says_what_it_has() {
     }
     let first = world.lease(asks(Some(7), 2, 10)).await.tasks;
     assert_eq!(first.len(), 2);
-    let named = |task: &Dispatched| (task.spec.id.to_string(), task.token);
+    let named = |task: &Dispatched| (TaskRef::Id(task.spec.id), task.token);
     let lease = |task: &Dispatched| (task.spec.id, task.token, task.attempt);
     // It has the one and never heard of the other.
     let knows = LeaseRequest { held: Some(vec![named(&first[0])]), ..asks(Some(7), 1, 0) };
@@ -247,5 +285,171 @@ async fn what_a_lost_answer_told_of_is_told_again_to_who_says_what_it_has() {
     let left = world.lease(LeaseRequest { max: 3, ..knows }).await;
     assert_eq!(left.tasks.iter().map(lease).collect::<Vec<_>>(), [lease(&new[0])]);
     assert_eq!(left.instructions.stop.len(), 1);
+    world.node.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_still_being_read_for_a_call_that_is_given_up_goes_to_others() {
+    let world = World::uncached();
+    for session in [None, Some(7)] {
+        let call = world.waits(asks(session, 1, 60)).await;
+        let task = world.submit_unreadable().await;
+        call.abort();
+        assert!(call.await.is_err(), "it was given up");
+        world.settle().await;
+        world.node.store.hold_specs(false);
+        let leased = world.lease(asks(Some(8), 1, 60)).await;
+        assert_eq!((leased.tasks.len(), leased.tasks[0].attempt), (1, 1), "no attempt was spent");
+        let view = world.node.engine.task(&task).await.expect("an answer").expect("known");
+        assert_eq!((view.lost, view.status), (0, Status::Running));
+        world.report(&leased.tasks[0], completed()).await;
+    }
+    world.node.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_whose_wait_is_over_tells_of_what_is_still_being_read() {
+    let world = World::uncached();
+    // Opens the session: the wait of the next call may be over as soon as it has asked.
+    world.lease(asks(Some(7), 1, 0)).await;
+    world.node.store.hold_specs(true);
+    world.node.submit(task("k")).await;
+    let engine = world.node.engine.clone();
+    let call = tokio::spawn(async move { engine.lease(asks(Some(7), 1, 0)).await.expect("tasks") });
+    world.until(|workers| workers[0].held == 1).await;
+    world.settle().await;
+    world.node.store.hold_specs(false);
+    assert_eq!(answered(call).await.tasks.len(), 1);
+    // Also one that serves something else from now on.
+    let older = world.waits(asks(Some(7), 1, 60)).await;
+    world.submit_unreadable().await;
+    let (engine, other) = (world.node.engine.clone(), vec![name("other")]);
+    let other = LeaseRequest { kinds: other, ..asks(Some(7), 1, 0) };
+    let newer = tokio::spawn(async move { engine.lease(other).await.expect("tasks") });
+    assert!(answered(older).await.tasks.is_empty());
+    world.settle().await;
+    world.node.store.hold_specs(false);
+    assert_eq!(answered(newer).await.tasks.len(), 1);
+    world.node.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_whose_end_is_still_on_its_way_down_may_begin_anew() {
+    let world = World::uncached();
+    let asked = LeaseRequest { kinds: vec![name("none")], ..asks(Some(7), 2, 60) };
+    let brief = LeaseRequest { ttl: Duration::from_millis(500), ..asked };
+    let silent = world.waits(brief.clone()).await;
+    let other = world.waits(asks(Some(8), 1, 60)).await;
+    world.submit_unreadable().await;
+    silent.abort();
+    world.until(|workers| workers.len() == 1).await;
+    let again = LeaseRequest { wait: Duration::ZERO, ..brief };
+    let engine = world.node.engine.clone();
+    let call = tokio::spawn(async move { engine.lease(again).await.expect("anew") });
+    world.settle().await;
+    world.node.store.hold_specs(false);
+    assert!(answered(call).await.tasks.is_empty());
+    assert_eq!(answered(other).await.tasks.len(), 1);
+    world.node.stop().await;
+}
+
+#[tokio::test]
+async fn an_engine_that_stops_waits_for_no_one_who_gave_up() {
+    let world = World::uncached();
+    let call = world.waits(asks(Some(7), 1, 60)).await;
+    world.submit_unreadable().await;
+    call.abort();
+    assert!(call.await.is_err(), "it was given up");
+    world.settle().await;
+    world.node.store.hold_specs(false);
+    timeout(PATIENCE, world.node.stop()).await.expect("in time");
+}
+
+#[tokio::test]
+async fn a_worker_that_was_silent_for_too_long_is_told_that_its_leases_are_lost() {
+    let world = World::new();
+    let mine = rota_core::Binds { id: Some(name("mine")), key: None };
+    for binds in [rota_core::Binds::default(), mine] {
+        world.node.submit(rota_engine::NewTask { binds, ..task("k") }).await;
+    }
+    let lost = world.lease(asks(Some(7), 2, 60)).await.tasks;
+    world.falls_silent(7).await;
+    world.until(<[_]>::is_empty).await;
+    let others = world.lease(asks(Some(8), 2, 60)).await.tasks;
+    assert_eq!((lost.len(), others.len()), (2, 2));
+    // It is heard of again, and calls its tasks what it likes.
+    let called = |task: &Dispatched| match &task.spec.binds.id {
+        Some(name) => (TaskRef::Named(name.clone()), task.token),
+        None => (TaskRef::Id(task.spec.id), task.token),
+    };
+    let order = |task: &Dispatched, reason| {
+        let ((task, token), shown_id) = (called(task), task.spec.shown_id());
+        StopOrder { task, shown_id, token, reason }
+    };
+    let held: Vec<_> = lost.iter().map(called).collect();
+    let again = LeaseRequest { held: Some(held), ..asks(Some(7), 2, 60) };
+    let told = world.lease(again.clone()).await;
+    let all: Vec<_> = lost.iter().map(|task| order(task, StopReason::LeaseLost)).collect();
+    assert_eq!((told.tasks.len(), &told.instructions.stop), (0, &all), "at once");
+    // Each answer says it, and a call that waits does not come back for it again.
+    assert_eq!(world.heartbeat(7).await.stop, all);
+    let call = world.waits(again).await;
+    world.node.submit(task("k")).await;
+    let told = answered(call).await;
+    assert_eq!((told.tasks.len(), &told.instructions.stop), (1, &all));
+    // Until it has none of them any more.
+    let stopped = LeaseRequest { held: Some(vec![called(&told.tasks[0])]), ..asks(Some(7), 2, 0) };
+    assert_eq!(world.lease(stopped).await.instructions, Instructions::default());
+    assert_eq!(world.heartbeat(7).await, Instructions::default());
+    world.node.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_cancelled_is_not_lost_and_what_ended_meanwhile_may_be_reported_again() {
+    let world = World::new();
+    let mine = rota_core::Binds { id: Some(name("mine")), key: None };
+    let id = world.node.submit(rota_engine::NewTask { binds: mine.clone(), ..task("k") }).await;
+    let stopped = world.lease(asks(Some(7), 1, 60)).await.tasks.remove(0);
+    world.node.submit(task("k")).await;
+    let ended = world.lease(asks(Some(7), 1, 60)).await.tasks.remove(0);
+    world.node.engine.cancel(&id).await.expect("cancelled");
+    for called in [TaskRef::Id(stopped.spec.id), TaskRef::Named(name("mine"))] {
+        let held = Some(vec![(called, stopped.token), (TaskRef::Id(ended.spec.id), ended.token)]);
+        let told = world.lease(LeaseRequest { held, ..asks(Some(7), 1, 0) }).await;
+        let [order] = &told.instructions.stop[..] else { panic!("{told:?}") };
+        assert_eq!((order.shown_id.as_str(), order.reason), ("mine", StopReason::Cancelled));
+    }
+    // The answer to this report did not reach it.
+    world.report(&ended, completed()).await;
+    let held = Some(vec![(TaskRef::Id(ended.spec.id), ended.token)]);
+    let told = world.lease(LeaseRequest { held, ..asks(Some(7), 1, 60) }).await;
+    let reasons = told.instructions.stop.iter().map(|order| order.reason);
+    let expected = [StopReason::Cancelled, StopReason::LeaseLost];
+    assert_eq!(reasons.collect::<Vec<_>>(), expected);
+    world.report(&ended, completed()).await;
+    assert_eq!(world.status(&TaskRef::Id(ended.spec.id)).await, Status::Completed);
+    world.node.stop().await;
+}
+
+#[tokio::test]
+async fn no_more_is_handed_over_again_than_a_call_takes() {
+    let world = World::new();
+    for _ in 0..4 {
+        world.node.submit(task("k")).await;
+    }
+    let first = world.lease(asks(Some(7), 3, 60)).await.tasks;
+    assert_eq!(first.len(), 3);
+    let before = world.specs();
+    let nothing = LeaseRequest { held: Some(Vec::new()), ..asks(Some(7), 1, 0) };
+    let one = world.lease(nothing).await.tasks;
+    assert_eq!((one.len(), world.specs() - before), (1, 1), "the others' payloads are not read");
+    assert_eq!(world.held().await, 3, "and they are not taken from it");
+    let held = Some(vec![(TaskRef::Id(one[0].spec.id), one[0].token)]);
+    let rest = world.lease(LeaseRequest { held, ..asks(Some(7), 2, 0) }).await.tasks;
+    let mut told: Vec<_> = one.iter().chain(&rest).map(|task| (task.spec.id, task.token)).collect();
+    told.sort_unstable();
+    let mut leases: Vec<_> = first.iter().map(|task| (task.spec.id, task.token)).collect();
+    leases.sort_unstable();
+    assert_eq!(told, leases, "under the leases that they had, before anything new");
     world.node.stop().await;
 }

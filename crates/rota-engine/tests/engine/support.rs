@@ -54,6 +54,10 @@ pub(crate) struct MoodyStore {
     /// Commits that were asked for, and those that were let through.
     pub(crate) entered: AtomicU32,
     pub(crate) commits: AtomicU32,
+    /// Whether definitions of tasks cannot be read until they can again.
+    holds_specs: watch::Sender<bool>,
+    /// Definitions that were asked for.
+    pub(crate) specs: AtomicUsize,
 }
 
 impl MoodyStore {
@@ -67,11 +71,17 @@ impl MoodyStore {
             lapsed: Arc::default(),
             entered: AtomicU32::new(0),
             commits: AtomicU32::new(0),
+            holds_specs: watch::Sender::new(false),
+            specs: AtomicUsize::new(0),
         })
     }
 
     pub(crate) fn set(&self, mood: Mood) {
         self.mood.send_replace(mood);
+    }
+
+    pub(crate) fn hold_specs(&self, holds: bool) {
+        self.holds_specs.send_replace(holds);
     }
 }
 
@@ -135,6 +145,12 @@ impl Store for MoodyStore {
     }
 
     async fn get(&self, keys: &[(Space, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let specs = keys.iter().filter(|(space, _)| space.name == "spec").count();
+        self.specs.fetch_add(specs, Ordering::Relaxed);
+        if specs > 0 {
+            let mut holds = self.holds_specs.subscribe();
+            holds.wait_for(|holds| !holds).await.expect("the sender is ours");
+        }
         self.inner.get(keys).await
     }
 

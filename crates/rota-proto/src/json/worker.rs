@@ -107,7 +107,8 @@ pub struct LeaseRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Span>,
     /// The tasks that the worker has; empty for one that works on none while it asks. What else its
-    /// session holds, an answer that was lost had told of: it is handed over again. Absent: nothing is.
+    /// session holds, an answer that was lost had told of: it is handed over again. What of these it
+    /// does not hold is to be stopped. Absent: nothing is said of either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Vec<HeldLease>>,
 }

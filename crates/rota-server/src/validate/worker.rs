@@ -74,7 +74,9 @@ pub(crate) fn lease_request(
     let count = held.map_or(0, Vec::len);
     check.at_most("held", "leases", count, ("reports", REPORTS));
     let worker = check.finish(worker)?;
-    let lease = |lease: &v1::Lease| (lease.task_id.clone(), LeaseToken(lease.lease_token));
+    // A text that is nothing's name names no lease of ours.
+    let lease =
+        |lease: &v1::Lease| Some((lease.task_id.parse().ok()?, LeaseToken(lease.lease_token)));
     Ok(LeaseRequest {
         session,
         worker,
@@ -83,7 +85,7 @@ pub(crate) fn lease_request(
         max,
         wait: wait.map(Millis::as_duration).unwrap_or_default(),
         ttl: ttl.map_or(default, Millis::as_duration),
-        held: held.map(|held| held.iter().map(lease).collect()),
+        held: held.map(|held| held.iter().filter_map(lease).collect()),
     })
 }
 

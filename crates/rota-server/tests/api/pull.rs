@@ -297,6 +297,35 @@ async fn a_worker_is_told_to_stop_and_says_that_it_did() {
 }
 
 #[tokio::test]
+async fn a_worker_that_names_a_lease_that_is_not_its_any_more_is_told() {
+    let node = Node::start().await;
+    let channel = node.channel().await;
+    create(&node, "a").await;
+    let mut puller = Puller::new(&channel);
+    let task = puller.lease(1).await.remove(0);
+    let path = format!("/v1/sessions/{}", puller.session);
+    assert_eq!(node.delete(&path).await.status, 204);
+    assert_eq!(node.lease("k").await.0, "a");
+    let lease = |id: &str| json!({ "id": id, "lease_token": task.lease_token });
+    let held = json!([lease("a"), lease(&task.task_id), lease("no name")]);
+    let ask = json!({
+        "worker": "puller", "session": puller.session, "kinds": ["k"], "wait": "60s", "held": held
+    });
+    let told = node.post_json("/v1/leases", &ask).await.json();
+    let stop =
+        |id: &str| json!({ "id": id, "lease_token": task.lease_token, "reason": "lease_lost" });
+    assert_eq!(told["stop"], json!([stop("a"), stop(&task.task_id)]), "as it calls them");
+    let lease = v1::Lease { task_id: task.task_id.clone(), lease_token: task.lease_token };
+    let held = Some(v1::HeldLeases { leases: vec![lease] });
+    let asks = v1::LeaseRequest { held, ..puller.asks(1, 0) };
+    let told = puller.client.lease(asks).await.unwrap().into_inner().stop;
+    assert_eq!((told.len(), told[0].reason()), (1, v1::stop::Reason::LeaseLost));
+    assert_eq!((&told[0].task_id, told[0].lease_token), (&task.task_id, task.lease_token));
+    drop((puller, channel));
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn another_result_by_the_same_lease_is_refused() {
     let node = Node::start().await;
     for (verb, first, second) in [

@@ -1,0 +1,85 @@
+//! Leases by what their tasks are called, to compare what a worker says that it has with what it holds.
+
+use rota_core::{Binds, HeldLease, LeaseToken};
+use rustc_hash::FxHashSet;
+
+use crate::api::{StopOrder, TaskRef};
+
+/// A lease by either name of its task: the id that Rota gave it or the one that its client chose.
+pub(crate) type NamedLease = (TaskRef, LeaseToken);
+
+/// A set of leases. Looked up at the same cost however many there are, as a worker may name thousands
+/// and hold as many.
+#[derive(Debug, Default)]
+pub(super) struct Leases(FxHashSet<NamedLease>);
+
+impl Leases {
+    /// As a worker names them.
+    pub(super) fn named(leases: &[NamedLease]) -> Self {
+        Self(leases.iter().cloned().collect())
+    }
+
+    /// What these orders are about.
+    pub(super) fn of_orders(orders: &[StopOrder]) -> Self {
+        let shown = |order: &StopOrder| Some((order.shown_id.parse().ok()?, order.token));
+        let ids = orders.iter().map(|order| (order.task.clone(), order.token));
+        Self(ids.chain(orders.iter().filter_map(shown)).collect())
+    }
+
+    /// Adds one by all that its task is called.
+    pub(super) fn add(&mut self, lease: HeldLease, binds: &Binds) {
+        self.0.insert((TaskRef::Id(lease.task), lease.token));
+        let name = binds.id.clone().map(|name| (TaskRef::Named(name), lease.token));
+        self.0.extend(name);
+    }
+
+    /// Whether a lease is in it, by whatever its task is called.
+    pub(super) fn has(&self, lease: HeldLease, binds: &Binds) -> bool {
+        let named = |name| self.names(&(TaskRef::Named(name), lease.token));
+        self.names(&(TaskRef::Id(lease.task), lease.token)) || binds.id.clone().is_some_and(named)
+    }
+
+    /// Whether a lease is in it by just this name.
+    pub(super) fn names(&self, lease: &NamedLease) -> bool {
+        self.0.contains(lease)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rota_core::{Name, StopReason, TaskId};
+
+    use super::*;
+
+    #[test]
+    fn a_lease_is_found_by_either_name_and_its_own_token() {
+        let task = TaskId::from_u64(1).expect("not 0");
+        let lease = HeldLease { task, token: LeaseToken(7) };
+        let mine = Name::new("mine").expect("a name");
+        let binds = Binds { id: Some(mine.clone()), key: None };
+        let (by_id, by_name) = (TaskRef::Id(task), TaskRef::Named(mine));
+        for name in [&by_id, &by_name] {
+            let said = |token| Leases::named(&[(name.clone(), LeaseToken(token))]);
+            assert!(said(7).has(lease, &binds) && !said(8).has(lease, &binds), "{name}");
+        }
+        assert!(!Leases::named(&[(by_name.clone(), lease.token)]).has(lease, &Binds::default()));
+        let mut holds = Leases::default();
+        holds.add(lease, &binds);
+        for name in [by_id, by_name] {
+            assert!(holds.names(&(name.clone(), LeaseToken(7))), "{name}");
+            assert!(!holds.names(&(name.clone(), LeaseToken(8))), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_an_order_is_about_is_found_by_either_name() {
+        let task = TaskRef::Id(TaskId::from_u64(1).expect("not 0"));
+        let (token, reason) = (LeaseToken(7), StopReason::Timeout);
+        let order = StopOrder { task: task.clone(), shown_id: "mine".to_owned(), token, reason };
+        let known = Leases::of_orders(&[order]);
+        for name in [task, TaskRef::Named(Name::new("mine").expect("a name"))] {
+            assert!(known.names(&(name.clone(), token)), "{name}");
+            assert!(!known.names(&(name.clone(), LeaseToken(8))), "{name}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What came down to a worker without a stream, until one of its calls tells it.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rota_core::{HeldLease, Name, SessionId, StopReason};
+use rustc_hash::FxHashSet;
+use tokio::{
+    sync::{Mutex as AsyncMutex, watch},
+    time::Instant,
+};
+
+use super::held::{Leases, NamedLease};
+use crate::api::{Dispatched, SessionEvent, SessionStream};
+
+#[derive(Debug)]
+pub(super) struct PullSession {
+    pub(super) id: SessionId,
+    pub(super) worker: Name,
+    /// The number of the newest call. One with another number gives up.
+    pub(super) turn: watch::Sender<u64>,
+    /// Held by the one call that waits for tasks.
+    pub(super) mailbox: AsyncMutex<Mailbox>,
+    pub(super) notices: Mutex<Notices>,
+}
+
+/// What came down to the worker.
+#[derive(Debug, Default)]
+pub(super) struct Mailbox {
+    /// `None`: it is not open.
+    pub(super) stream: Option<SessionStream>,
+    /// Those it had before. What is in them is its own as well.
+    pub(super) former: Vec<SessionStream>,
+    pub(super) serves: Serves,
+    /// Tasks that the worker was not told of yet.
+    pub(super) left: Vec<Dispatched>,
+    /// Tasks that the worker is not to be told of, and that are still its own.
+    pub(super) unwanted: Vec<HeldLease>,
+    pub(super) draining: bool,
+}
+
+/// What a session was opened with.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Serves {
+    pub(super) queues: Vec<Name>,
+    pub(super) kinds: Vec<Name>,
+    pub(super) ttl: Duration,
+}
+
+/// What the worker is to know beside its tasks, for whichever call answers next.
+#[derive(Debug, Default)]
+pub(super) struct Notices {
+    /// Something came up since the last answer.
+    pub(super) news: bool,
+    /// Leases that were ended without the worker. The machine does not know them any more, so they
+    /// are said until then.
+    pub(super) ended: Vec<(HeldLease, StopReason, Instant)>,
+    /// Leases that the worker said it has, and that the session does not hold: said until it says
+    /// again what it has.
+    pub(super) lost: Vec<NamedLease>,
+}
+
+pub(super) fn lease_of(task: &Dispatched) -> HeldLease {
+    HeldLease { task: task.spec.id, token: task.token }
+}
+
+impl PullSession {
+    pub(super) fn new(id: SessionId, worker: Name) -> Self {
+        Self {
+            id,
+            worker,
+            turn: watch::Sender::new(0),
+            mailbox: AsyncMutex::default(),
+            notices: Mutex::default(),
+        }
+    }
+
+    /// A call begins; those before it give up.
+    pub(super) fn take_turn(&self) -> u64 {
+        let mut turn = 0;
+        self.turn.send_modify(|newest| {
+            *newest += 1;
+            turn = *newest;
+        });
+        turn
+    }
+
+    /// Resolves when a newer call has begun.
+    pub(super) async fn overtaken(&self, turn: u64) {
+        let mut newest = self.turn.subscribe();
+        // The sender lives as long as this does.
+        let _ = newest.wait_for(|newest| *newest != turn).await;
+    }
+
+    pub(super) fn notices(&self) -> MutexGuard<'_, Notices> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Notices {
+    /// The worker has leases that are not its own. It is news once: a call that waits does not come
+    /// back for it again.
+    pub(super) fn note_lost(&mut self, lost: Vec<NamedLease>) {
+        let told = Leases::named(&self.lost);
+        self.news |= !lost.iter().all(|lease| told.names(lease));
+        self.lost = lost;
+    }
+}
+
+impl Mailbox {
+    pub(super) fn is_open(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| !stream.events.is_closed())
+    }
+
+    pub(super) fn was_open(&self) -> bool {
+        self.stream.is_some() || !self.former.is_empty()
+    }
+
+    /// What was found to be untold may come down as well: it is told once, and not to who has it.
+    pub(super) fn drop_known(&mut self, held: &Leases) {
+        let mut seen = FxHashSet::default();
+        self.left.retain(|task| {
+            let lease = lease_of(task);
+            seen.insert((lease.task, lease.token)) && !held.has(lease, &task.spec.binds)
+        });
+    }
+
+    pub(super) fn drain_ready(&mut self, entry: &PullSession) {
+        let mut events = Vec::new();
+        for stream in self.former.iter_mut().chain(&mut self.stream) {
+            while let Ok(event) = stream.events.try_recv() {
+                events.push(event);
+            }
+        }
+        events.into_iter().for_each(|event| self.take(event, entry));
+    }
+
+    pub(super) fn take(&mut self, event: SessionEvent, entry: &PullSession) {
+        match event {
+            SessionEvent::Dispatches(tasks) => self.left.extend(tasks),
+            SessionEvent::Stop { task, token, reason } => {
+                self.stop(HeldLease { task, token }, reason, entry);
+            }
+            SessionEvent::Drain => {
+                self.draining = true;
+                entry.notices().news = true;
+            }
+            SessionEvent::Ended => {}
+        }
+    }
+
+    pub(super) fn stop(&mut self, lease: HeldLease, reason: StopReason, entry: &PullSession) {
+        let before = self.left.len();
+        self.left.retain(|left| lease_of(left) != lease);
+        let cancelled = reason == StopReason::Cancelled;
+        if self.left.len() < before {
+            // The worker never hears of it.
+            self.unwanted.extend(cancelled.then_some(lease));
+            return;
+        }
+        let mut notices = entry.notices();
+        notices.news = true;
+        if !cancelled {
+            notices.ended.push((lease, reason, Instant::now() + self.serves.ttl));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rota_core::{Binds, LeaseToken, Policy, TaskId, TaskSpec, WallTime};
+
+    use super::*;
+
+    fn dispatched(task: u64) -> Dispatched {
+        let name = |text| Name::new(text).expect("a name");
+        let spec = TaskSpec {
+            id: TaskId::from_u64(task).expect("not 0"),
+            queue: name("q"),
+            kind: name("k"),
+            payload: bytes::Bytes::new(),
+            labels: Vec::new(),
+            created_at: WallTime(0),
+            expires_at: None,
+            policy: Policy::default(),
+            binds: Binds::default(),
+            fingerprint: 0,
+            trace: None,
+        };
+        Dispatched { token: LeaseToken(7), attempt: 1, run_at: WallTime(0), spec: Arc::new(spec) }
+    }
+
+    #[test]
+    fn what_the_worker_was_not_told_of_is_not_to_be_stopped() {
+        let entry = PullSession::new(SessionId(1), Name::new("w").expect("a name"));
+        let serves = Serves { ttl: Duration::from_secs(60), ..Serves::default() };
+        let mut mailbox = Mailbox { serves, ..Mailbox::default() };
+        let tasks = [1, 2, 3].map(dispatched);
+        let leases = tasks.each_ref().map(lease_of);
+        let stop = |lease: HeldLease, reason| {
+            let HeldLease { task, token } = lease;
+            SessionEvent::Stop { task, token, reason }
+        };
+        mailbox.take(SessionEvent::Dispatches(tasks.to_vec()), &entry);
+        mailbox.take(stop(leases[0], StopReason::Cancelled), &entry);
+        mailbox.take(stop(leases[1], StopReason::Timeout), &entry);
+        assert!(!entry.notices().news);
+        assert_eq!(mailbox.unwanted, leases[..1], "given back; that of the other is over");
+        assert_eq!(mailbox.left.iter().map(lease_of).collect::<Vec<_>>(), leases[2..]);
+        // What it was told of, it is told to stop: by the machine's word, or until it must know.
+        mailbox.left.clear();
+        mailbox.take(stop(leases[2], StopReason::Cancelled), &entry);
+        assert!(entry.notices().news && entry.notices().ended.is_empty());
+        mailbox.take(stop(leases[2], StopReason::Timeout), &entry);
+        let ended = &entry.notices().ended;
+        assert_eq!((ended.len(), ended[0].0, ended[0].1), (1, leases[2], StopReason::Timeout));
+    }
+}
