@@ -419,6 +419,12 @@ async fn what_is_cancelled_is_not_lost_and_what_ended_meanwhile_may_be_reported_
         let [order] = &told.instructions.stop[..] else { panic!("{told:?}") };
         assert_eq!((order.shown_id.as_str(), order.reason), ("mine", StopReason::Cancelled));
     }
+    // Nor is it news to a call that waits.
+    let held = Some(vec![(TaskRef::Named(name("mine")), stopped.token)]);
+    let call = world.waits(LeaseRequest { held, ..asks(Some(7), 2, 60) }).await;
+    world.settle().await;
+    assert!(!call.is_finished());
+    call.abort();
     // The answer to this report did not reach it.
     world.report(&ended, completed()).await;
     let held = Some(vec![(TaskRef::Id(ended.spec.id), ended.token)]);
