@@ -420,14 +420,15 @@ async fn what_is_cancelled_is_not_lost_and_what_ended_meanwhile_may_be_reported_
         assert_eq!((order.shown_id.as_str(), order.reason), ("mine", StopReason::Cancelled));
     }
     // Nor is it news to a call that waits.
-    let held = Some(vec![(TaskRef::Named(name("mine")), stopped.token)]);
+    let has = |task: &Dispatched| (TaskRef::Id(task.spec.id), task.token);
+    let held = Some(vec![has(&stopped), has(&ended)]);
     let call = world.waits(LeaseRequest { held, ..asks(Some(7), 2, 60) }).await;
     world.settle().await;
     assert!(!call.is_finished());
     call.abort();
     // The answer to this report did not reach it.
     world.report(&ended, completed()).await;
-    let held = Some(vec![(TaskRef::Id(ended.spec.id), ended.token)]);
+    let held = Some(vec![has(&ended)]);
     let told = world.lease(LeaseRequest { held, ..asks(Some(7), 1, 60) }).await;
     let reasons = told.instructions.stop.iter().map(|order| order.reason);
     let expected = [StopReason::Cancelled, StopReason::LeaseLost];
