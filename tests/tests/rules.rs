@@ -312,7 +312,9 @@ fn pods_become_targets_by_their_annotations() {
         let found: serde_json::Value =
             serde_json::from_str(&promtool(home.path(), &check)).unwrap();
         let labels = found.as_array().unwrap().iter().map(|found| &found["labels"]);
-        let kept: Vec<_> = labels.filter(|labels| labels["instance"].is_string()).collect();
+        let mut kept: Vec<_> = labels.filter(|labels| labels["instance"].is_string()).collect();
+        // promtool lists them in no order of its own.
+        kept.sort_by_key(|labels| labels["instance"].to_string());
         assert_eq!(kept.len(), expected.len(), "{job}: {found}");
         for (kept, (instance, address, namespace)) in kept.iter().zip(expected) {
             assert_eq!(kept["__address__"], *address);
