@@ -124,9 +124,8 @@ impl Engine {
     /// # Errors
     /// When it is unknown or live.
     pub async fn delete(&self, task: &TaskRef) -> Result<(), EngineError> {
-        self.inner.shared.admit_change()?;
         let id = self.resolve(task).await?.ok_or(Refusal::UnknownTask)?;
-        self.command(Command::Delete { task: id, stored: None }).await
+        self.change(Command::Delete { task: id, stored: None }).await
     }
 
     /// A task's attempts, oldest first; of very many, the newest. `None`: unknown task.
@@ -138,10 +137,7 @@ impl Engine {
         task: &TaskRef,
     ) -> Result<Option<Vec<AttemptRecord>>, EngineError> {
         let Some(id) = self.resolve(task).await? else { return Ok(None) };
-        let live = match self.inner.shared.is_full() {
-            true => self.stored_live(id).await?,
-            false => self.look(move |machine| machine.task(id)).await?,
-        };
+        let live = self.live(id).await?;
         let done = if live.is_none() { self.done(id).await? } else { None };
         if live.is_none() && done.is_none() {
             return Ok(None);
@@ -190,14 +186,19 @@ impl Engine {
         Ok(())
     }
 
+    /// Carries out a client's command, or refuses it at once where no commit gets through.
+    pub(crate) async fn change(&self, command: Command) -> Result<(), EngineError> {
+        self.inner.shared.admit_change()?;
+        self.command(command).await
+    }
+
     async fn manage(
         &self,
         task: &TaskRef,
         command: impl FnOnce(TaskId) -> Command,
     ) -> Result<TaskView, EngineError> {
-        self.inner.shared.admit_change()?;
         let id = self.resolve(task).await?.ok_or(Refusal::UnknownTask)?;
-        self.command(command(id)).await?;
+        self.change(command(id)).await?;
         // It was done: an error of this reading must not say otherwise.
         let view = self.view_of_changed(id).await;
         let view = view.map_err(|_| EngineError::OutcomeUnknown("its state could not be read"))?;
@@ -211,19 +212,9 @@ impl Engine {
     /// When the engine or the store does not answer.
     pub async fn view_of_changed(&self, id: TaskId) -> Result<Option<TaskView>, EngineError> {
         match self.view(id).await {
-            Err(EngineError::LeadershipLost) => self.stored_view(id).await,
+            Err(EngineError::LeadershipLost) => self.view_of(id, self.stored_live(id).await?).await,
             result => result,
         }
-    }
-
-    async fn stored_view(&self, id: TaskId) -> Result<Option<TaskView>, EngineError> {
-        let found = read_specs(self.inner.store.as_ref(), &[id]).await?;
-        let Some(spec) = found.into_iter().next().flatten() else { return Ok(None) };
-        let Some(live) = self.stored_live(id).await? else {
-            return Ok(self.done(id).await?.map(|done| done_view(spec, &done)));
-        };
-        let last = self.last_failure(&live).await?;
-        Ok(Some(live_view(spec, live, last)))
     }
 
     async fn stored_live(&self, id: TaskId) -> Result<Option<LiveView>, EngineError> {
@@ -233,7 +224,7 @@ impl Engine {
         Ok(self.recorded([&record]).pop())
     }
 
-    /// Live tasks as their records alone tell of them: all but why they wait. In the order of their ids.
+    /// Live tasks as their records alone, given in the order of ids, tell of them: all but why they wait.
     pub(crate) fn recorded<'a>(
         &self,
         records: impl IntoIterator<Item = &'a LiveRecord>,
@@ -267,11 +258,15 @@ impl Engine {
     }
 
     async fn view(&self, id: TaskId) -> Result<Option<TaskView>, EngineError> {
-        // What the machine says waits for a commit then. What the store has is all that is durable.
-        if self.inner.shared.is_full() {
-            return self.stored_view(id).await;
-        }
-        let live = self.look(move |machine| machine.task(id)).await?;
+        self.view_of(id, self.live(id).await?).await
+    }
+
+    /// A task, as far as it has not ended `live`.
+    async fn view_of(
+        &self,
+        id: TaskId,
+        live: Option<LiveView>,
+    ) -> Result<Option<TaskView>, EngineError> {
         let found = read_specs(self.inner.store.as_ref(), &[id]).await?;
         let Some(spec) = found.into_iter().next().flatten() else { return Ok(None) };
         match live {
@@ -281,6 +276,14 @@ impl Engine {
             }
             None => Ok(self.done(id).await?.map(|done| done_view(spec, &done))),
         }
+    }
+
+    async fn live(&self, id: TaskId) -> Result<Option<LiveView>, EngineError> {
+        // What the machine says waits for a commit then. What the store has is all that is durable.
+        if self.inner.shared.is_full() {
+            return self.stored_live(id).await;
+        }
+        self.look(move |machine| machine.task(id)).await
     }
 
     /// The record of a task that ended.

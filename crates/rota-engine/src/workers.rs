@@ -39,8 +39,7 @@ impl Engine {
     /// # Errors
     /// When there are too many queues, or the engine does not answer.
     pub async fn set_paused(&self, queue: &Name, paused: bool) -> Result<QueueCounts, EngineError> {
-        self.inner.shared.admit_change()?;
-        self.command(Command::PauseQueue { queue: queue.clone(), paused }).await?;
+        self.change(Command::PauseQueue { queue: queue.clone(), paused }).await?;
         let asked = queue.clone();
         let counts = self.look(move |machine| machine.queue(&asked)).await?;
         Ok(counts.unwrap_or_else(|| QueueCounts {

@@ -7,7 +7,7 @@ use rota_core::{
     Failure as TaskFailure, FailureReason, HeldLease, LeaseToken, Millis, Name, Outcome, Report,
     SessionId,
 };
-use rota_engine::{LeaseRequest, SessionRequest};
+use rota_engine::{LeaseRequest, SessionRequest, TaskRef};
 use rota_proto::v1;
 
 use super::Check;
@@ -70,13 +70,8 @@ pub(crate) fn lease_request(
     let wait = check.span_within("wait", request.wait, ("wait_ms", limits.wait));
     let [least, default, most] = PULL_TTL;
     let ttl = check.span("ttl", request.ttl, (least, most));
-    let held = request.held.as_ref().map(|held| &held.leases);
-    let count = held.map_or(0, Vec::len);
-    check.at_most("held", "leases", count, ("reports", REPORTS));
+    let held = request.held.as_ref().map(|held| named_leases("held", &held.leases));
     let worker = check.finish(worker)?;
-    // A text that is nothing's name names no lease of ours.
-    let lease =
-        |lease: &v1::Lease| Some((lease.task_id.parse().ok()?, LeaseToken(lease.lease_token)));
     Ok(LeaseRequest {
         session,
         worker,
@@ -85,8 +80,22 @@ pub(crate) fn lease_request(
         max,
         wait: wait.map(Millis::as_duration).unwrap_or_default(),
         ttl: ttl.map_or(default, Millis::as_duration),
-        held: held.map(|held| held.iter().filter_map(lease).collect()),
+        held: held.transpose()?,
     })
+}
+
+/// Leases by whatever their worker calls the tasks.
+fn named_leases(field: &str, leases: &[v1::Lease]) -> Result<Vec<(TaskRef, LeaseToken)>, Failure> {
+    let mut check = Check::new();
+    if !check.at_most(field, "leases", leases.len(), ("reports", REPORTS)) {
+        return check.finish(None);
+    }
+    let named = leases.iter().enumerate().filter_map(|(at, lease)| {
+        let task = check.ok(&format!("{field}[{at}]"), lease.task_id.parse())?;
+        Some((task, LeaseToken(lease.lease_token)))
+    });
+    let named = named.collect();
+    check.finish(Some(named))
 }
 
 /// A lease as workers name it: by the id that Rota gave the task.

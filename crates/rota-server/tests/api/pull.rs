@@ -307,10 +307,14 @@ async fn a_worker_that_names_a_lease_that_is_not_its_any_more_is_told() {
     assert_eq!(node.delete(&path).await.status, 204);
     assert_eq!(node.lease("k").await.0, "a");
     let lease = |id: &str| json!({ "id": id, "lease_token": task.lease_token });
-    let held = json!([lease("a"), lease(&task.task_id), lease("no name")]);
-    let ask = json!({
-        "worker": "puller", "session": puller.session, "kinds": ["k"], "wait": "60s", "held": held
-    });
+    let ask = |held: &[Value]| {
+        json!({
+            "worker": "puller", "session": puller.session, "kinds": ["k"], "wait": "60s", "held": held
+        })
+    };
+    let refused = node.post_json("/v1/leases", &ask(&[lease("a"), lease("no name")])).await;
+    assert_eq!((refused.status, refused.fields()), (400, vec!["held[1]".to_owned()]));
+    let ask = ask(&[lease("a"), lease(&task.task_id)]);
     let told = node.post_json("/v1/leases", &ask).await.json();
     let stop =
         |id: &str| json!({ "id": id, "lease_token": task.lease_token, "reason": "lease_lost" });
