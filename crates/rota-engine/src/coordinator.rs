@@ -146,9 +146,21 @@ impl<'a> Coordinator<'a> {
     }
 
     /// Leads until leadership is lost or `stop` is cancelled; then what was taken from the inbox is
-    /// still carried out.
+    /// still carried out. It is of no use afterwards, but takes a while to drop where tasks are many.
     pub(crate) async fn run(
-        mut self,
+        &mut self,
+        inbox: &mut mpsc::Receiver<Request>,
+        leadership: &dyn Leadership,
+        stop: &CancellationToken,
+    ) -> End {
+        let end = self.lead(inbox, leadership, stop).await;
+        // Who waits for what did not land learns at once that it is over.
+        self.step = Open::default();
+        end
+    }
+
+    async fn lead(
+        &mut self,
         inbox: &mut mpsc::Receiver<Request>,
         leadership: &dyn Leadership,
         stop: &CancellationToken,

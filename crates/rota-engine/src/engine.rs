@@ -341,7 +341,7 @@ impl Leader {
         self.shared.phase.send_replace(Phase::Leading);
         let cache = SpecCache::new(self.options.payload_cache_bytes);
         let (store, shared) = (self.store.clone(), self.shared.clone());
-        let coordinator =
+        let mut coordinator =
             Coordinator::new(store, shared, fence, loaded, cache, ledger, &self.workers);
         let end = coordinator.run(inbox, leadership.as_ref(), &self.stop).await;
         self.shared.metrics.clear_totals();
@@ -356,6 +356,8 @@ impl Leader {
         let successor =
             if let End::Resigned(successor) = &end { successor.as_deref() } else { None };
         leadership.resign(successor).await;
+        // The next leader need not wait for the memory of many tasks to be given back.
+        drop(coordinator);
         Ok(end)
     }
 }
