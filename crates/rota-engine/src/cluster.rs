@@ -30,6 +30,7 @@ impl RoleChanges {
     pub async fn changed(&mut self) {
         // An error means that the engine or the store is gone; then nothing changes any more.
         let gone = tokio::select! {
+            biased;
             changed = self.phase.changed() => changed.is_err(),
             changed = self.leader.changed() => changed.is_err(),
         };

@@ -228,7 +228,7 @@ impl<'a> Coordinator<'a> {
 
     /// How long the open step may wait for more when nothing is on its way.
     fn until_seal(&self) -> Duration {
-        let stale = self.shared.clock.now().mono.since(self.begun).as_duration();
+        let stale = self.shared.host.now().mono.since(self.begun).as_duration();
         let wakeup = self.machine.next_wakeup().map_or(PULSE, Millis::as_duration);
         let wakeup = wakeup.min(PULSE).saturating_sub(stale);
         match self.step.since {
@@ -239,7 +239,7 @@ impl<'a> Coordinator<'a> {
     }
 
     fn begin(&mut self) -> Now {
-        let now = self.shared.clock.now();
+        let now = self.shared.host.now();
         let pause = now.mono.since(self.begun);
         if self.begun != MonoTime(0) && pause.as_duration() > STOOD_STILL {
             warn!(?pause, "the engine stood still; workers get that time again");

@@ -18,10 +18,10 @@ use tracing::{error, info, warn};
 use crate::{
     api::{EngineError, Health, Info, Role},
     cache::SpecCache,
-    clock::Clock,
     coordinator::{Coordinator, End},
     dispatch::{self, ToDispatcher, ToWorkers},
     fail_point::FailPoint,
+    host::Host,
     ledger::Ledger,
     load::MachineOptions,
     lookout,
@@ -73,12 +73,17 @@ impl Inner {
 }
 
 impl Engine {
-    /// Starts the engine on the current runtime. It campaigns, loads the backlog, and serves until
+    /// Starts the engine on the current runtime, with the clocks, random numbers and threads of `host`. It campaigns, loads the backlog, and serves until
     /// `stop` is cancelled; [`Engine::stopped`] then resolves once all is released. Calls made
     /// before it leads wait, up to the call's timeout.
     #[must_use]
-    pub fn start(store: Arc<dyn Store>, options: EngineOptions, stop: CancellationToken) -> Self {
-        let shared = Arc::new(Shared::new(Clock::start(), &options, store.leader()));
+    pub fn start(
+        host: Host,
+        store: Arc<dyn Store>,
+        options: EngineOptions,
+        stop: CancellationToken,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(host, &options, store.leader()));
         let (sender, inbox) = mpsc::channel(INBOX);
         let (workers, down) = mpsc::channel(dispatch::QUEUED_MAX);
         let stopped = TaskTracker::new();
@@ -151,7 +156,7 @@ impl Engine {
             epoch,
             revision: shared.revision.load(Ordering::Relaxed),
             started_at: shared.started_at,
-            now: shared.clock.now().wall,
+            now: shared.host.now().wall,
             live_tasks: shared.live_tasks.load(Ordering::Relaxed) as u64,
             limits,
         }
@@ -268,8 +273,9 @@ impl Leader {
                 }
             };
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                biased;
                 () = self.stop.cancelled() => break,
+                () = tokio::time::sleep(pause) => {}
             }
         }
         self.shared.phase.send_replace(Phase::Stopped(broken));
@@ -298,15 +304,16 @@ impl Leader {
         loop {
             let follows = matches!(self.shared.role(), Role::Follower(_));
             tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return None,
                 won = &mut campaign => return Some(won),
-                () = &mut follow => {}
-                _ = pulse.tick() => self.shared.beat(self.shared.clock.now().mono),
-                request = inbox.recv(), if follows => request?.refuse(),
                 changed = leader.changed() => if changed.is_err() {
                     // The store is gone; the campaign says why.
                     return Some(campaign.await);
                 },
-                () = self.stop.cancelled() => return None,
+                _ = pulse.tick() => self.shared.beat(self.shared.host.now().mono),
+                request = inbox.recv(), if follows => request?.refuse(),
+                () = &mut follow => {}
             }
         }
     }
@@ -324,19 +331,20 @@ impl Leader {
         let options =
             MachineOptions { limits: self.options.machine, retention: self.options.retention };
         let loading = async {
-            let loaded = standby.load(&self.store, options, self.shared.clock.now()).await?;
+            let loaded = standby.load(&self.store, options, &self.shared.host).await?;
             let snapshot = self.store.snapshot().await?;
             let metrics = self.shared.metrics.clone();
             Ok::<_, StoreError>((loaded, Ledger::load(snapshot.as_ref(), metrics).await?))
         };
         let (loaded, ledger) = tokio::select! {
-            loaded = loading => loaded?,
+            biased;
             () = leadership.lost() => return Ok(End::Deposed),
+            loaded = loading => loaded?,
         };
         let live = loaded.machine.live_tasks();
         info!(epoch = fence.epoch.0, live, "leading");
         self.shared.live_tasks.store(live, Ordering::Relaxed);
-        self.shared.beat(self.shared.clock.now().mono);
+        self.shared.beat(self.shared.host.now().mono);
         ledger.show();
         self.shared.phase.send_replace(Phase::Leading);
         let cache = SpecCache::new(self.options.payload_cache_bytes);

@@ -13,7 +13,6 @@
 mod api;
 mod batch;
 mod cache;
-mod clock;
 mod cluster;
 mod codec;
 mod commit;
@@ -22,6 +21,7 @@ mod dispatch;
 mod engine;
 mod fail_point;
 mod fingerprint;
+mod host;
 mod layout;
 mod ledger;
 mod list;
@@ -48,6 +48,7 @@ pub use api::{
 };
 pub use cluster::RoleChanges;
 pub use engine::Engine;
+pub use host::{Clock, Host, Parallel, Random};
 pub use layout::{IDEMPOTENCY_KEY_BYTES_MAX, SPACES};
 pub use options::EngineOptions;
 pub use rota_store::{Member, Seat};

@@ -1,11 +1,9 @@
 //! What a new leader starts from: the live tasks and the queues' settings, read at one revision.
 
 use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        mpsc::{SyncSender, sync_channel},
-    },
+    collections::{BTreeMap, btree_map},
+    iter::Peekable,
+    sync::{Arc, mpsc::sync_channel},
     thread,
 };
 
@@ -13,7 +11,7 @@ use bytes::Bytes;
 use rota_core::{LiveRecord, Machine, MachineLimits, Name, Now, Retention, TaskId, TaskIdSequence};
 use rota_store::{BatchSeq, Direction, KeyRange, Snapshot, Space, Store, StoreError};
 
-use crate::{codec, layout};
+use crate::{codec, host::Parallel, layout};
 
 /// Records read at a time.
 const PAGE: usize = 10_000;
@@ -57,48 +55,67 @@ pub(crate) async fn load(
     Ok(Loaded { machine, ids, head })
 }
 
+/// The records of a backlog, read before.
+pub(crate) struct Records {
+    pub(crate) queues: BTreeMap<Bytes, Bytes>,
+    pub(crate) live: BTreeMap<TaskId, Bytes>,
+    pub(crate) newest: Option<TaskId>,
+    /// The last batch that they hold.
+    pub(crate) head: BatchSeq,
+}
+
 /// Makes the same of records that were read before. Blocks: it takes a microsecond for each task.
 pub(crate) fn restore(
-    queues: &BTreeMap<Bytes, Bytes>,
-    live: BTreeMap<TaskId, Bytes>,
-    newest: Option<TaskId>,
-    head: BatchSeq,
+    records: Records,
     options: MachineOptions,
     now: Now,
+    parallel: Parallel,
 ) -> Result<Loaded, StoreError> {
+    let Records { queues, live, newest, head } = records;
     let mut machine = Machine::new(options.limits, options.retention, now);
-    for (key, value) in queues {
+    for (key, value) in &queues {
         restore_queue(&mut machine, key, value)?;
     }
-    // Clients wait meanwhile. Decoding takes as long as taking up, so it is done beside it.
-    thread::scope(|scope| {
-        let (decoded, records) = sync_channel(DECODED_AHEAD);
-        scope.spawn(move || decode(live, &decoded));
-        for some in records {
-            some?.iter().for_each(|record| machine.restore_task(record));
-        }
+    let mut decoded = Decoded(live.into_iter().peekable());
+    let mut restore = |records: Result<Vec<LiveRecord>, StoreError>| {
+        records?.iter().for_each(|record| machine.restore_task(record));
         Ok::<_, StoreError>(())
-    })?;
+    };
+    match parallel {
+        Parallel::Inline => decoded.try_for_each(&mut restore)?,
+        Parallel::Threads => beside(decoded, restore)?,
+    }
     Ok(Loaded { machine, ids: TaskIdSequence::after(newest), head })
 }
 
-/// Decodes all, or up to the first that cannot be; ends early when nobody takes them.
-fn decode(
-    live: BTreeMap<TaskId, Bytes>,
-    decoded: &SyncSender<Result<Vec<LiveRecord>, StoreError>>,
-) {
-    let mut live = live.into_iter().peekable();
-    while live.peek().is_some() {
-        let some = live.by_ref().take(DECODED);
+/// Decodes on a thread of its own. Clients wait meanwhile, and decoding takes as long as taking up.
+#[expect(clippy::disallowed_methods, reason = "called only where the host has threads")]
+fn beside(
+    mut decoded: Decoded,
+    restore: impl FnMut(Result<Vec<LiveRecord>, StoreError>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    thread::scope(|scope| {
+        let (sender, records) = sync_channel(DECODED_AHEAD);
+        // Nobody takes more after one that could not be decoded.
+        scope.spawn(move || decoded.try_for_each(|records| sender.send(records)));
+        records.into_iter().try_for_each(restore)
+    })
+}
+
+/// Records decoded some at a time. What cannot be decoded is given as an error.
+struct Decoded(Peekable<btree_map::IntoIter<TaskId, Bytes>>);
+
+impl Iterator for Decoded {
+    type Item = Result<Vec<LiveRecord>, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.peek()?;
+        let some = self.0.by_ref().take(DECODED);
         let records = some.map(|(task, value)| {
             codec::decode_live(&value)
                 .map_err(|error| unreadable("live", &layout::task(task), &error))
         });
-        let records = records.collect::<Result<_, _>>();
-        let failed = records.is_err();
-        if decoded.send(records).is_err() || failed {
-            return;
-        }
+        Some(records.collect())
     }
 }
 

@@ -25,8 +25,9 @@ pub(crate) async fn run(store: Arc<dyn Store>, shared: Arc<Shared>, stop: Cancel
             store.status().await
         };
         let status = tokio::select! {
-            status = look => status,
+            biased;
             () = stop.cancelled() => return,
+            status = look => status,
         };
         // One that does not say how full it is may be as full as before.
         if status.bytes_used.is_some() {

@@ -1,7 +1,7 @@
 //! What is looked up of the engine when someone asks for its metrics.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -60,7 +60,7 @@ impl Engine {
             let age = taken.elapsed();
             snapshot.put(&all::QUEUE_VIEW_AGE, age.as_secs_f64());
             snapshot.put(&all::LIVE_BYTES, number(survey.memory_bytes));
-            let now = self.inner.shared.clock.now().wall;
+            let now = self.inner.shared.host.now().wall;
             observe_queues(&mut snapshot, self.metrics(), &survey, now);
             observe_sessions(&mut snapshot, self.metrics(), &survey, Millis::from_duration(age));
         }
@@ -112,7 +112,7 @@ struct QueueSum {
 }
 
 fn observe_queues(snapshot: &mut Snapshot, metrics: &NodeMetrics, survey: &Survey, now: WallTime) {
-    let mut sums: HashMap<Arc<str>, QueueSum> = HashMap::new();
+    let mut sums: BTreeMap<Arc<str>, QueueSum> = BTreeMap::new();
     for queue in &survey.queues {
         let counts = &queue.counts;
         let name = metrics.queues().fold(&counts.name);
@@ -184,10 +184,11 @@ pub(crate) async fn follow_leaders(shared: Arc<Shared>, stop: CancellationToken)
     loop {
         shared.metrics.leader_seen(shared.known_leader().map(|seat| seat.epoch.0));
         tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
             more = changes.changed() => if !more {
                 return;
             },
-            () = stop.cancelled() => return,
         }
     }
 }

@@ -108,15 +108,16 @@ impl Engine {
         request: &LeaseRequest,
         deadline: Instant,
     ) -> Result<LeasedTasks, EngineError> {
-        let session = request.session.unwrap_or_else(|| SessionId(fastrand::u64(1..)));
+        let session = request.session.unwrap_or_else(|| self.inner.shared.host.session_id());
         let entry = self.inner.pull.entry(session, &request.worker);
         let turn = entry.take_turn();
         let nameless = request.session.is_none();
         let call = Call { engine: self, entry: entry.clone(), turn, nameless, answered: false };
         let (tasks, instructions) = tokio::select! {
-            answer = self.poll(&entry, request, deadline) => answer?,
+            biased;
             // What there is for the worker stays for the newer call.
             () = entry.overtaken(turn) => (Vec::new(), Instructions::default()),
+            answer = self.poll(&entry, request, deadline) => answer?,
         };
         call.answered();
         Ok(LeasedTasks { session, ttl: request.ttl, tasks, instructions })
@@ -212,7 +213,7 @@ impl Engine {
     /// Says of the tasks in the mailbox that they run, and gives back the unwanted ones. A task of
     /// which it is refused is not the worker's any more.
     async fn begin(&self, mailbox: &Mailbox) -> Result<Vec<Result<(), Refusal>>, EngineError> {
-        let at = self.inner.shared.clock.now().wall;
+        let at = self.inner.shared.host.now().wall;
         let begun = mailbox.left.iter().map(|task| (lease_of(task), Report::Started { at }));
         let back = mailbox.unwanted.iter().map(|lease| (*lease, Report::Released));
         let reports: Vec<_> = begun.chain(back).collect();
@@ -239,6 +240,7 @@ impl Engine {
             };
             let pulse = Instant::now() + request.ttl / 3;
             tokio::select! {
+                biased;
                 event = stream.events.recv() => match event {
                     Some(event) => mailbox.take(event, entry),
                     None => return Err(Refusal::UnknownSession.into()),
@@ -358,8 +360,9 @@ impl Engine {
     /// Puts right what a dropped call left behind, unless a newer one goes on from there.
     async fn abandon(&self, entry: &PullSession, turn: u64, nameless: bool) {
         let untold = tokio::select! {
-            untold = self.take_back(entry) => untold,
+            biased;
             () = entry.overtaken(turn) => return,
+            untold = self.take_back(entry) => untold,
         };
         if !untold.is_empty() {
             let released = || untold.iter().map(|lease| (*lease, Report::Released)).collect();

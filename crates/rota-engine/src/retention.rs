@@ -34,17 +34,19 @@ pub(crate) async fn run(
     period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = period.tick() => {}
+            biased;
             () = stop.cancelled() => return,
+            _ = period.tick() => {}
         }
         if *shared.phase.borrow() != Phase::Leading {
             continue;
         }
         tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
             result = pass(&store, &shared, &inbox) => if let Err(error) = result {
                 warn!(%error, "removing old tasks was interrupted");
             },
-            () = stop.cancelled() => return,
         }
     }
 }
@@ -55,7 +57,7 @@ async fn pass(
     inbox: &mpsc::Sender<Request>,
 ) -> Result<(), StoreError> {
     let snapshot = store.snapshot().await?;
-    let end = layout::retain_from(shared.clock.now().wall);
+    let end = layout::retain_from(shared.host.now().wall);
     let mut range = KeyRange { space: layout::RETAIN, start: Bytes::new(), end: Some(end) };
     loop {
         let page = snapshot.scan(range.clone(), Direction::Ascending, ENTRIES).await?;

@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::{
     api::{Check, EngineError, Health, Role},
-    clock::Clock,
+    host::Host,
     options::EngineOptions,
 };
 
@@ -41,7 +41,7 @@ pub(crate) enum Phase {
 /// Shared state. Locks in here are held for a few instructions, never across an await.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) clock: Clock,
+    pub(crate) host: Host,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) live_tasks: AtomicUsize,
     pub(crate) epoch: AtomicU64,
@@ -78,6 +78,7 @@ impl StandingChanges {
     /// Resolves at the next change; false where there will be none any more. Cancel safe.
     pub(crate) async fn changed(&mut self) -> bool {
         tokio::select! {
+            biased;
             changed = self.phase.changed() => changed.is_ok(),
             changed = self.leader.changed() => changed.is_ok(),
             changed = self.seen_problem.changed() => changed.is_ok(),
@@ -109,12 +110,11 @@ fn unpoisoned<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Shared {
     pub(crate) fn new(
-        clock: Clock,
+        host: Host,
         options: &EngineOptions,
         leader: watch::Receiver<Option<Seat>>,
     ) -> Self {
         Self {
-            clock,
             phase: watch::Sender::new(Phase::Campaigning),
             live_tasks: AtomicUsize::new(0),
             epoch: AtomicU64::new(0),
@@ -123,7 +123,8 @@ impl Shared {
             node: options.node.clone(),
             address: options.address.clone(),
             leader,
-            started_at: clock.now().wall,
+            started_at: host.now().wall,
+            host,
             metrics: options.metrics.clone(),
             stalled_after: options.stalled_after,
             store_problem: Mutex::new(None),
@@ -228,7 +229,7 @@ impl Shared {
     /// How long ago the loop gave its last sign of life.
     pub(crate) fn pulse_age(&self) -> Duration {
         let pulse = u64::try_from(self.pulse.load(Ordering::Relaxed)).unwrap_or(0);
-        self.clock.now().mono.since(MonoTime(pulse)).as_duration()
+        self.host.now().mono.since(MonoTime(pulse)).as_duration()
     }
 
     /// Wakes when the task ends. Ask for the task's state after this, not before, so that an end

@@ -6,24 +6,21 @@
 
 use std::{
     collections::BTreeMap,
-    panic::resume_unwind,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use rota_core::{Now, TaskId};
+use rota_core::TaskId;
 use rota_store::{BatchSeq, Change, ChangeStream, Head, Mutation, Revision, Store, StoreError};
-use tokio::{
-    task::{JoinError, spawn_blocking},
-    time::{Instant, sleep, timeout_at},
-};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, info, warn};
 
 use crate::{
+    host::Host,
     layout,
-    load::{self, Loaded, MachineOptions},
+    load::{self, Loaded, MachineOptions, Records},
     shared::Shared,
 };
 
@@ -108,20 +105,17 @@ impl Standby {
         mut self,
         store: &Arc<dyn Store>,
         options: MachineOptions,
-        now: Now,
+        host: &Host,
     ) -> Result<Loaded, StoreError> {
         let head = store.head().await?;
         if !self.catch_up(store.as_ref(), head).await {
-            return load::load(store, options, now).await;
+            return load::load(store, options, host.now()).await;
         }
         info!(live = self.live.len(), "taking over from the copy");
         let Self { live, queues, newest, .. } = self;
-        let restore = move || load::restore(&queues, live, newest, head.seq, options, now);
-        match spawn_blocking(restore).await.map_err(JoinError::try_into_panic) {
-            Ok(loaded) => loaded,
-            Err(Ok(panic)) => resume_unwind(panic),
-            Err(Err(stopped)) => Err(StoreError::Unavailable(stopped.to_string())),
-        }
+        let records = Records { queues, live, newest, head: head.seq };
+        let (now, parallel) = (host.now(), host.parallel());
+        host.block_on(move || load::restore(records, options, now, parallel)).await
     }
 
     /// Whether the copy holds the head.

@@ -98,7 +98,7 @@ impl Engine {
     /// # Errors
     /// When it is unknown or does not wait.
     pub async fn reschedule(&self, task: &TaskRef, run_at: RunAt) -> Result<TaskView, EngineError> {
-        let now = self.inner.shared.clock.now().wall;
+        let now = self.inner.shared.host.now().wall;
         let run_at = match run_at {
             RunAt::Now => now,
             RunAt::At(date) => date,
@@ -230,7 +230,7 @@ impl Engine {
         records: impl IntoIterator<Item = &'a LiveRecord>,
     ) -> Vec<LiveView> {
         let options = &self.inner.options;
-        let now = self.inner.shared.clock.now();
+        let now = self.inner.shared.host.now();
         let mut machine = Machine::new(options.machine, options.retention, now);
         let mut views = Vec::new();
         for record in records {

@@ -92,14 +92,14 @@ impl Engine {
     ) -> Result<SessionStream, EngineError> {
         let ttl = self.inner.options.session_ttl;
         let open = OpenSession {
-            session: request.session.unwrap_or_else(|| SessionId(fastrand::u64(1..))),
+            session: request.session.unwrap_or_else(|| self.inner.shared.host.session_id()),
             worker: request.worker,
             queues: request.queues,
             kinds: request.kinds,
             slots: request.slots,
             credit: Credit::Hold(request.slots),
             ttl: Millis::from_duration(ttl),
-            connection: fastrand::u64(..),
+            connection: self.inner.shared.host.random(),
             held: Some(request.held),
         };
         self.open(open).await
@@ -172,7 +172,7 @@ impl Engine {
             token: lease.token,
             fingerprint: fingerprint::of_report(&report),
             report,
-            random: fastrand::u64(..),
+            random: self.inner.shared.host.random(),
             stored: None,
         };
         let commands = reports.into_iter().map(command).collect();

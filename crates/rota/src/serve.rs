@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use rota_client::Client;
 use rota_core::{MachineLimits, Millis, Retention};
-use rota_engine::{Engine, EngineOptions};
+use rota_engine::{Engine, EngineOptions, Host};
 use rota_metrics::NodeMetrics;
 use rota_server::{Limits, ServeError, Server, ServerOptions, Tokens};
 use rota_store::Store;
@@ -71,7 +71,8 @@ impl Node {
         let engine_options = engine_options(settings)?;
         let store = store::open(settings).await?;
         let (stop, stop_engine) = (CancellationToken::new(), CancellationToken::new());
-        let engine = Engine::start(store.clone(), engine_options, stop_engine.clone());
+        let engine =
+            Engine::start(Host::system(), store.clone(), engine_options, stop_engine.clone());
         let server = match Server::bind(engine.clone(), options).await {
             Ok(server) => server,
             Err(error) => {

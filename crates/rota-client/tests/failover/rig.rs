@@ -12,7 +12,7 @@ use std::{
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rota_engine::{Engine, EngineOptions};
+use rota_engine::{Engine, EngineOptions, Host};
 use rota_server::{Server, ServerOptions};
 use rota_store::{EmbeddedOptions, EmbeddedStore, Store};
 use tempfile::TempDir;
@@ -44,7 +44,12 @@ impl Node {
         let store = EmbeddedStore::open(dir.path(), rota_engine::SPACES, small).unwrap();
         let store = Arc::new(store);
         let (stop, stop_engine) = (CancellationToken::new(), CancellationToken::new());
-        let engine = Engine::start(store.clone(), EngineOptions::default(), stop_engine.clone());
+        let engine = Engine::start(
+            Host::system(),
+            store.clone(),
+            EngineOptions::default(),
+            stop_engine.clone(),
+        );
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let options = ServerOptions { listen, ..ServerOptions::default() };
         let server = Server::bind(engine.clone(), options).await.unwrap();

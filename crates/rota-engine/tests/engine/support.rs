@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rota_core::{Binds, HeldLease, Name, Outcome, Policy, Priority, Report, RetryPolicy};
 use rota_engine::{
-    Dispatched, Engine, EngineOptions, LeaseRequest, NewTask, RunAt, SPACES, TaskRef,
+    Dispatched, Engine, EngineOptions, Host, LeaseRequest, NewTask, RunAt, SPACES, TaskRef,
 };
 use rota_store::{
     Batch, BatchLimits, ChangeStream, CommitError, EmbeddedOptions, EmbeddedStore, Fence, Head,
@@ -215,7 +215,7 @@ impl Node {
     /// A node that shares its store with others.
     pub(crate) fn start_on(store: Arc<MoodyStore>, options: EngineOptions) -> Self {
         let stop = CancellationToken::new();
-        let engine = Engine::start(store.clone(), options, stop.clone());
+        let engine = Engine::start(Host::system(), store.clone(), options, stop.clone());
         Self { engine, store, stop }
     }
 

@@ -95,7 +95,12 @@ async fn a_server_that_others_reach_must_be_protected_or_meant_so() {
     let store = rota_store::EmbeddedStore::open(dir.path(), rota_engine::SPACES, small).unwrap();
     let stop = tokio_util::sync::CancellationToken::new();
     let store = std::sync::Arc::new(store);
-    let engine = rota_engine::Engine::start(store, EngineOptions::default(), stop.clone());
+    let engine = rota_engine::Engine::start(
+        rota_engine::Host::system(),
+        store,
+        EngineOptions::default(),
+        stop.clone(),
+    );
     let open = ServerOptions { listen: "0.0.0.0:0".parse().unwrap(), ..ServerOptions::default() };
     let refused = Server::bind(engine.clone(), open.clone()).await.err();
     assert!(matches!(refused, Some(ServeError::Unprotected(_))), "{refused:?}");

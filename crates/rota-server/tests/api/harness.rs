@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use rota_engine::{Engine, EngineOptions};
+use rota_engine::{Engine, EngineOptions, Host};
 use rota_server::{Limits, Server, ServerOptions};
 use rota_store::{EmbeddedOptions, EmbeddedStore, Store};
 use serde_json::Value;
@@ -59,7 +59,7 @@ impl Node {
         server: ServerOptions,
     ) -> Self {
         let (stop, stop_engine) = (CancellationToken::new(), CancellationToken::new());
-        let engine = Engine::start(store.clone(), engine, stop_engine.clone());
+        let engine = Engine::start(Host::system(), store.clone(), engine, stop_engine.clone());
         let options = ServerOptions { listen, ..server };
         let server = Server::bind(engine.clone(), options).await.unwrap();
         let address = server.local_addr();

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use rota_client::{Client, NewTask, v1};
-use rota_engine::{Engine, EngineOptions};
+use rota_engine::{Engine, EngineOptions, Host};
 use rota_server::{Server, ServerOptions, Tokens};
 use rota_store::{EmbeddedOptions, EmbeddedStore, Store};
 use tempfile::TempDir;
@@ -42,7 +42,8 @@ impl Node {
     ) -> Self {
         let store = Arc::new(open(dir.path()));
         let (stop, stop_engine) = (CancellationToken::new(), CancellationToken::new());
-        let engine = Engine::start(store.clone(), options.clone(), stop_engine.clone());
+        let engine =
+            Engine::start(Host::system(), store.clone(), options.clone(), stop_engine.clone());
         let served = ServerOptions { listen, tokens, ..ServerOptions::default() };
         let server = Server::bind(engine.clone(), served).await.unwrap();
         let address = server.local_addr();
