@@ -18,6 +18,7 @@
 
 mod builder;
 mod client;
+mod connect;
 mod error;
 mod fault;
 mod new_task;
@@ -25,6 +26,7 @@ mod nodes;
 
 pub use builder::Builder;
 pub use client::Client;
+pub use connect::{ByteStream, Connect, Connecting};
 pub use error::{ClientError, FieldViolation};
 pub use new_task::{NewTask, task};
 pub use nodes::{Connection, Head};

@@ -6,7 +6,7 @@
 use std::{
     future::Future,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -21,6 +21,7 @@ use tonic::{
 };
 
 use crate::{
+    connect::Dialer,
     error::ClientError,
     fault::{Fault, causes},
 };
@@ -95,17 +96,26 @@ pub(crate) struct Nodes {
     current: Arc<AtomicUsize>,
     said: Arc<Said>,
     patience: Duration,
+    random: Arc<Mutex<fastrand::Rng>>,
 }
 
 impl Nodes {
-    /// At least one channel; `addresses` is what messages call them.
+    /// At least one dialer; `addresses` is what messages call the nodes.
     pub(crate) fn new(
-        channels: Vec<Channel>,
+        dialers: &[Dialer],
         addresses: String,
         said: Said,
         patience: Duration,
+        random: fastrand::Rng,
     ) -> Self {
-        Self { channels, addresses, current: Arc::default(), said: Arc::new(said), patience }
+        Self {
+            channels: dialers.iter().map(Dialer::channel).collect(),
+            addresses,
+            current: Arc::default(),
+            said: Arc::new(said),
+            patience,
+            random: Arc::new(Mutex::new(random)),
+        }
     }
 
     /// The same nodes and connections, with another place in a trace.
@@ -191,7 +201,9 @@ impl Nodes {
         if fault.leaves_node() && !all_asked {
             return Duration::ZERO;
         }
-        let jitter = 0.5 + fastrand::f64() / 2.0;
+        // A generator is sound whatever its last user died of.
+        let random = self.random.lock().unwrap_or_else(PoisonError::into_inner).f64();
+        let jitter = 0.5 + random / 2.0;
         let mut wait = pause.mul_f64(jitter);
         *pause = (*pause * 2).min(PAUSE_MAX);
         if let Fault::NotNow { after: Some(after), elsewhere: false } = fault {

@@ -145,3 +145,19 @@ async fn when_patience_is_over_the_last_reason_is_told() {
     assert!(error.to_string().contains("refused"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(5));
 }
+
+#[tokio::test]
+async fn connections_are_made_by_the_connector_that_was_given() {
+    let node = Node::start().await;
+    let names = rig::Names(vec![("localhost:2", node.address())]);
+    // Nobody listens at either port; in the network of the connector, a node is at the second.
+    let client = Client::builder(["http://localhost:1", "http://localhost:2"])
+        .patience(PATIENCE)
+        .connector(names)
+        .seed(7)
+        .build()
+        .unwrap();
+    client.create_task(task("k")).await.unwrap();
+    assert_eq!(count(&client).await, 1);
+    node.stop().await;
+}
