@@ -128,6 +128,20 @@ fn endpoint(address: &str) -> Result<Endpoint, ClientError> {
         Some("http") => {}
         _ => return Err(wrong(address, &"it must begin with http://")),
     }
+    // Calls go to the host and port alone. What else an address says would be ignored.
+    let uri = endpoint.uri();
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(ClientError::Address {
+            address: "(hidden)".to_owned(),
+            reason: "it names a user; give the token of the API apart from it".to_owned(),
+        });
+    }
+    if uri.query().is_some() {
+        return Err(wrong(address, &"it has a query; name the host and port alone"));
+    }
+    if !matches!(uri.path(), "" | "/") {
+        return Err(wrong(address, &"it has a path; name the host and port alone"));
+    }
     Ok(endpoint
         .connect_timeout(CONNECT)
         .tcp_nodelay(true)

@@ -125,6 +125,10 @@ impl Nodes {
         Self { said: Arc::new(said), ..self.clone() }
     }
 
+    pub(crate) fn with_patience(&self, patience: Duration) -> Self {
+        Self { patience, ..self.clone() }
+    }
+
     pub(crate) fn addresses(&self) -> &str {
         &self.addresses
     }
