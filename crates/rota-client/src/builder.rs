@@ -112,7 +112,7 @@ impl Builder {
         let addresses = self.addresses.join(", ");
         let random = self.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
         let said = Said::new(self.token);
-        let nodes = Nodes::new(&dialers?, addresses, said, self.patience, random);
+        let nodes = Nodes::new(dialers?, addresses, said, self.patience, random);
         Ok(Client { nodes: Arc::new(nodes), request_timeout: self.request_timeout })
     }
 }

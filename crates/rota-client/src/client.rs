@@ -86,10 +86,10 @@ impl Client {
         self.nodes.count()
     }
 
-    /// The channel of the node that is asked now, for a stream of one's own.
+    /// A connection to the node that is asked now, for a stream of one's own.
     #[must_use]
     pub fn connection(&self) -> Connection {
-        self.nodes.connection(self.nodes.current(), None)
+        self.nodes.connection(self.nodes.current())
     }
 
     /// The node that is asked now failed: the next one is asked from here on.

@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rota_client::{ByteStream, Connect, Connecting};
 use rota_engine::{Engine, EngineOptions};
-use rota_server::{Server, ServerOptions};
+use rota_server::{Limits, Server, ServerOptions};
 use rota_store::{EmbeddedOptions, EmbeddedStore, Store};
 use tempfile::TempDir;
 use tokio::{
@@ -40,6 +40,10 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn start() -> Self {
+        Self::start_with(Limits::default()).await
+    }
+
+    pub(crate) async fn start_with(limits: Limits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let small = EmbeddedOptions { cache_bytes: 4 << 20, ..EmbeddedOptions::default() };
         let store = EmbeddedStore::open(dir.path(), rota_engine::SPACES, small).unwrap();
@@ -47,7 +51,7 @@ impl Node {
         let (stop, stop_engine) = (CancellationToken::new(), CancellationToken::new());
         let engine = Engine::start(store.clone(), EngineOptions::default(), stop_engine.clone());
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let options = ServerOptions { listen, ..ServerOptions::default() };
+        let options = ServerOptions { listen, limits, ..ServerOptions::default() };
         let server = Server::bind(engine.clone(), options).await.unwrap();
         let address = server.local_addr();
         let stopped = stop.clone();
