@@ -177,18 +177,22 @@ impl Server {
             metrics: self.options.metrics_tokens,
             metrics_open: self.options.metrics_open,
         };
-        let forwarder = || Forwarder::new(engine.clone(), &limits, stop.clone());
+        let connect = self.options.connect;
+        let forwarder = || Forwarder::new(engine.clone(), &limits, connect, stop.clone());
         let peers = engine.has_peers().then(|| Arc::new(forwarder()));
         let services = Services {
             engine,
             limits: limits.clone(),
-            peers,
+            peers: peers.clone(),
             stop: stop.clone(),
             log: self.options.log,
             tracer: self.options.tracer,
         };
         let app = door::app(services, access, self.local).await;
         let app = app.map_err(|error| ServeError::Setup(error.to_string()))?;
+        if let Some(peers) = peers {
+            tokio::spawn(async move { peers.watch().await });
+        }
         let connections = Connections::new(app, limits, stop.clone());
         loop {
             tokio::select! {

@@ -61,7 +61,7 @@ async fn follow_health(services: Services, health: tonic_health::server::HealthR
             () = services.stop.cancelled() => break,
             _ = period.tick() => {}
         }
-        let status = if services.engine.health().is_ready() {
+        let status = if services.health().is_ready() {
             tonic_health::ServingStatus::Serving
         } else {
             tonic_health::ServingStatus::NotServing

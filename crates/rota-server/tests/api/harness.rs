@@ -106,6 +106,18 @@ impl Node {
         self.engine.stopped().await;
     }
 
+    /// Stops the server, and leaves the engine running.
+    pub(crate) async fn stop_listening(&self) {
+        self.stop.cancel();
+        let refused = async { while TcpStream::connect(self.address).await.is_ok() {} };
+        tokio::time::timeout(PATIENCE, refused).await.expect("the port is closed");
+    }
+
+    /// Its metrics, as text.
+    pub(crate) async fn metrics(&self) -> String {
+        String::from_utf8_lossy(&self.get("/metrics").await.body).into_owned()
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
