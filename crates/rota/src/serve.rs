@@ -205,6 +205,7 @@ fn server_options(settings: &Settings) -> Result<ServerOptions, Failure> {
         metrics_tokens: Tokens::new(settings.list("metrics_tokens"))
             .map_err(|error| Failure::usage(format!("metrics_tokens: {error}")))?,
         metrics_open: settings.get("metrics_open")?,
+        ..ServerOptions::default()
     })
 }
 
