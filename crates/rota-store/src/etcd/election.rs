@@ -181,6 +181,7 @@ impl Campaign {
                     let taken =
                         seen.wait_for(|seen| seen.revision > revision && seen.seat.is_some());
                     tokio::select! {
+                        biased;
                         _ = taken => {}
                         () = sleep_until(since + DEFERENCE) => ignored = named,
                     }

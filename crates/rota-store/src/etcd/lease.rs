@@ -16,6 +16,7 @@ use tonic::Streaming;
 
 use super::{
     Shared,
+    answer::Patience,
     backoff::Backoff,
     fault::Fault,
     layout,
@@ -131,7 +132,7 @@ impl Lease {
             }
         };
         // A member that is silent must not take the time in which another can be asked.
-        self.shared.control.open(self.interval(), Effect::Harmless, request).await
+        self.shared.control.open(Patience::brief(self.interval()), Effect::Harmless, request).await
     }
 
     fn request(&self) -> LeaseKeepAliveRequest {

@@ -43,6 +43,7 @@
 //! A backup that is restored takes revisions back, and so epochs and lease tokens: restore it while
 //! no node runs.
 
+mod answer;
 mod backoff;
 mod changes;
 mod control;
@@ -55,6 +56,7 @@ mod link;
 mod members;
 mod observer;
 mod options;
+mod portion;
 mod read;
 mod seat;
 mod snapshot;
@@ -83,6 +85,7 @@ use self::{
     link::Link,
     members::Members,
     observer::Seen,
+    portion::Portions,
     snapshot::EtcdSnapshot,
     status::Inquiry,
     writer::{Requests, Writer},
@@ -111,6 +114,9 @@ struct Shared {
     members: Arc<Members>,
     /// For reads that callers ask for.
     reads: Link,
+    /// How much of single keys and of ranges one request asks for.
+    portions: Portions,
+    scans: Portions,
     /// For the lease, the election and the upkeep: used on the control thread alone.
     control: Link,
     /// For questions after etcd's health, which must not wait for anything.
@@ -156,9 +162,19 @@ impl EtcdStore {
             layout: Layout::new(&options.prefix, spaces),
             reads: Link::new("reads", &options, &members),
             control: Link::new("control", &options, &members)
-                .with_patience(options.control_patience()),
+                .for_small_requests(options.control_patience()),
             status: Link::new("status", &options, &members),
             members,
+            portions: Portions::new(
+                read::PART_BYTES,
+                options.txn_ops_max.min(read::KEYS_MAX),
+                options.request_bytes_max,
+            ),
+            scans: Portions::new(
+                snapshot::PART_BYTES,
+                snapshot::PART_MAX,
+                options.request_bytes_max,
+            ),
             inquiry: Inquiry::default(),
             options,
             control_runtime,

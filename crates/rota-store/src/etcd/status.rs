@@ -9,6 +9,7 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{
     Shared,
+    answer::Patience,
     fault::Fault,
     layout,
     link::{Client, Effect, Link},
@@ -100,7 +101,7 @@ impl Inquiry {
 pub(super) async fn ask(link: &Link, patience: Duration) -> Result<StatusResponse, Fault> {
     let request =
         |client: Client| async move { client.maintenance().status(StatusRequest {}).await };
-    link.call_within(patience, Effect::Harmless, request).await
+    link.call_within(Patience::brief(patience), Effect::Harmless, request).await
 }
 
 /// Bytes of the database that count towards its quota.
