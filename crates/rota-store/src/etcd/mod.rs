@@ -63,6 +63,7 @@ mod snapshot;
 mod status;
 mod subscription;
 mod upkeep;
+mod usage;
 mod wire;
 mod writer;
 
@@ -87,7 +88,7 @@ use self::{
     observer::Seen,
     portion::Portions,
     snapshot::EtcdSnapshot,
-    status::Inquiry,
+    status::Inquiries,
     writer::{Requests, Writer},
 };
 use crate::{
@@ -120,8 +121,7 @@ struct Shared {
     /// For the lease, the election and the upkeep: used on the control thread alone.
     control: Link,
     /// For questions after etcd's health, which must not wait for anything.
-    status: Link,
-    inquiry: Inquiry,
+    inquiries: Inquiries,
     /// Where the control thread's tasks run.
     control_runtime: Handle,
     tasks: TaskTracker,
@@ -163,7 +163,7 @@ impl EtcdStore {
             reads: Link::new("reads", &options, &members),
             control: Link::new("control", &options, &members)
                 .for_small_requests(options.control_patience()),
-            status: Link::new("status", &options, &members),
+            inquiries: Inquiries::new(&options, &members),
             members,
             portions: Portions::new(
                 read::PART_BYTES,
@@ -175,7 +175,6 @@ impl EtcdStore {
                 snapshot::PART_MAX,
                 options.request_bytes_max,
             ),
-            inquiry: Inquiry::default(),
             options,
             control_runtime,
             tasks,
