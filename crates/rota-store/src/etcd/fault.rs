@@ -8,7 +8,7 @@ use std::{error::Error, time::Duration};
 use tonic::{Code, Status};
 
 use crate::{
-    model::Epoch,
+    model::{Epoch, Member},
     store::{CommitError, StoreError},
 };
 
@@ -38,6 +38,8 @@ pub(super) enum Fault {
     Compacted(i64),
     /// etcd says that its data is damaged.
     Corrupt(String),
+    /// It had no effect: another node that lives has this node's name.
+    Namesake(Member),
 }
 
 impl Fault {
@@ -54,7 +56,8 @@ impl Fault {
             | Self::Full(_)
             | Self::Invalid(_)
             | Self::Compacted(_)
-            | Self::Corrupt(_) => false,
+            | Self::Corrupt(_)
+            | Self::Namesake(_) => false,
         }
     }
 
@@ -78,6 +81,7 @@ impl Fault {
                 format!("etcd did not answer within {waited:?}")
             }
             Self::Compacted(_) => "the revision is compacted".to_owned(),
+            Self::Namesake(_) => StoreError::from(self.clone()).to_string(),
         }
     }
 
@@ -91,9 +95,11 @@ impl Fault {
             Self::Full(_) => CommitError::Full(reason),
             Self::Corrupt(_) => CommitError::Corrupt(reason),
             Self::Invalid(_) => CommitError::Invalid(format!("epoch {ours}: {reason}")),
-            Self::Refused(_) | Self::Stranger(_) | Self::Forbidden(_) | Self::Compacted(_) => {
-                CommitError::Unavailable(reason)
-            }
+            Self::Refused(_)
+            | Self::Stranger(_)
+            | Self::Forbidden(_)
+            | Self::Compacted(_)
+            | Self::Namesake(_) => CommitError::Unavailable(reason),
         }
     }
 }
@@ -105,6 +111,7 @@ impl From<Fault> for StoreError {
             Fault::Silent(waited) | Fault::Slow(waited) => Self::Timeout(waited),
             Fault::Corrupt(why) => Self::Corrupt(why),
             Fault::Invalid(why) => Self::Invalid(why),
+            Fault::Namesake(Member { name, address }) => Self::NameTaken { name, address },
             other => Self::Unavailable(other.reason()),
         }
     }
@@ -245,6 +252,7 @@ mod tests {
                 Fault::Invalid(_) => "invalid",
                 Fault::Compacted(_) => "compacted",
                 Fault::Corrupt(_) => "corrupt",
+                Fault::Namesake(_) => "namesake",
             };
             assert_eq!(name, expected, "{code:?} {message}");
             let ambiguous = matches!(fault.of_commit(Epoch(1)), CommitError::Ambiguous(_));

@@ -13,8 +13,8 @@
 //! by etcd when the lease expired) no batch of that epoch can land, however long it was on its way,
 //! because a key that is created again has another creation revision.
 //!
-//! So that a leader also *stops* in time, it counts its lease by the monotonic clock from when a
-//! renewal was sent (`lease.rs`). The lease, the observation of the leader's key and the upkeep have
+//! So that a leader also *stops* in time, it counts its lease from when a renewal was sent, by clocks
+//! of which one counts the time in which the machine was suspended (`lease.rs`, `moment.rs`). The lease, the observation of the leader's key and the upkeep have
 //! a thread and a connection of their own, so that no load of the node delays them.
 //!
 //! # Batches that got no answer
@@ -31,6 +31,7 @@
 //! | [`CommitError::Unavailable`] | not sent, or refused before etcd did anything | try again |
 //! | [`CommitError::Full`] | etcd's quota is used up; the batch that passed it may have landed | compact, defragment, disarm the alarm; then it goes on by itself |
 //! | [`CommitError::Invalid`] | more operations or bytes than etcd takes | cut batches by [`Store::limits`] |
+//! | [`StoreError::NameTaken`] | another node has this name and renews its lease | give each node its own name |
 //! | [`StoreError::Compacted`] | the revision is older than the history that is kept | take a new snapshot |
 //! | [`StoreError::Timeout`], [`StoreError::Unavailable`] | etcd was not reached | try again |
 //!
@@ -54,10 +55,12 @@ mod layout;
 mod lease;
 mod link;
 mod members;
+mod moment;
 mod observer;
 mod options;
 mod portion;
 mod read;
+mod registration;
 mod seat;
 mod snapshot;
 mod status;
