@@ -326,7 +326,8 @@ async fn programs_can_run_as_another_user() {
     };
     let attempt = TestTask::new("command").begin();
     let policy = CommandPolicy { user: Some(nobody), ..CommandPolicy::default() };
-    let script = "id -un; id -G | wc -w; echo $USER $LOGNAME; test -r /proc/$PPID/environ || echo hidden";
+    let script =
+        "id -un; id -G | wc -w; echo $USER $LOGNAME; test -r /proc/$PPID/environ || echo hidden";
     let payload = json!({"shell": "sh", "argv": [script], "cwd": "/"});
     let done = run_as(policy, &attempt, &payload).await.unwrap();
     assert_eq!(stdout(&done), "nobody\n1\nnobody nobody\nhidden\n");
