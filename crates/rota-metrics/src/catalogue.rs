@@ -223,6 +223,9 @@ catalogue! {
         "1 while the worker has a session on a node";
     WORKER_CONNECTS: Counter, Worker, "rota_worker_connects_total", NONE,
         "Connections made to a node";
+    WORKER_REFUSALS: Counter, Worker, "rota_worker_refusals_total", NONE,
+        "Times that a server, or a proxy in front of it, refused the worker or a message of it; the \
+         worker keeps its tasks and tries again";
     WORKER_SLOTS: Gauge, Worker, "rota_worker_slots", NONE,
         "Tasks that the worker runs at once";
     WORKER_SLOTS_USED: Gauge, Worker, "rota_worker_slots_used", NONE,

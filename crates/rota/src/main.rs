@@ -187,6 +187,7 @@ fn leaf(matches: &clap::ArgMatches) -> &clap::ArgMatches {
 }
 
 fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
+    config::check_variables(std::env::vars_os())?;
     let (named, leaf) = (cli.common.config.clone(), leaf.clone());
     let read = move || {
         let file = config::find_file(named.as_deref())?;
