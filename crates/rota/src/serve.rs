@@ -242,7 +242,8 @@ fn worker(settings: &Settings, client: Client) -> Result<Worker, Failure> {
     if settings.get("allow_command")? {
         let allowed = settings.list("allowed_programs");
         let allowed_programs = (!allowed.is_empty()).then_some(allowed);
-        let policy = Arc::new(command::CommandPolicy { allowed_programs });
+        let policy =
+            Arc::new(command::CommandPolicy { allowed_programs, allowed_env: None, user: None });
         builder = builder.raw_handler(command::KIND, move |context, payload| {
             command::run(policy.clone(), context, payload)
         });

@@ -74,7 +74,7 @@ impl Node {
         server: ServerOptions,
     ) -> Self {
         let (stop, stop_engine) = (CancellationToken::new(), CancellationToken::new());
-        let engine = Engine::start(store.clone(), engine, stop_engine.clone());
+        let engine = Engine::start(Host::system(), store.clone(), engine, stop_engine.clone());
         let server = Server::on(listener, engine.clone(), server).unwrap();
         Self::run(store, dir, (engine, stop, stop_engine), server)
     }
