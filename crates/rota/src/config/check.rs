@@ -14,8 +14,13 @@ use crate::exit::Failure;
 const NO_SETTINGS: [&str; 6] =
     ["ROTA_CONFIG", "ROTA_TASK_ID", "ROTA_QUEUE", "ROTA_KIND", "ROTA_ATTEMPT", "ROTA_LEASE_TOKEN"];
 /// What those of tests, measurements and scripts begin with.
-const TOOLS: [&str; 4] =
-    ["ROTA_TEST_", "ROTA_FAIL_POINT", "ROTA_METRICS_OFF", "ROTA_CLUSTER_PROCESS"];
+const TOOLS: [&str; 4] = [
+    "ROTA_TEST_",
+    "ROTA_FAIL_POINT",
+    "ROTA_STALL_FILE",
+    "ROTA_METRICS_OFF",
+    "ROTA_CLUSTER_PROCESS",
+];
 
 /// Checks the keys of these scopes.
 ///
