@@ -39,6 +39,7 @@ fn signals() -> Result<Signals, Failure> {
     tokio::spawn(async move {
         for token in [one, two] {
             tokio::select! {
+                biased;
                 _ = term.recv() => {}
                 _ = int.recv() => {}
             }
