@@ -9,6 +9,7 @@ use super::{
     scalar::{Date, Span},
     schema, strict,
     task::{TaskStatus, text},
+    whole,
 };
 use crate::v1;
 
@@ -21,7 +22,13 @@ pub struct TaskFilter {
     #[serde(default)]
     pub queue: Option<String>,
     /// In one of these states.
-    #[serde(default, rename = "status")]
+    #[schema(min_items = 1)]
+    #[serde(
+        default,
+        rename = "status",
+        deserialize_with = "strict::some",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub statuses: Vec<TaskStatus>,
     /// Of this kind.
     #[schema(schema_with = schema::some_name)]
@@ -59,7 +66,7 @@ pub struct BulkRequest {
     pub all: bool,
     /// To how many at most. Default: 1000.
     #[schema(minimum = 1, maximum = 1000)]
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole::optional")]
     pub limit: Option<u32>,
     /// Where to go on, from the last answer.
     #[schema(schema_with = schema::cursor)]
@@ -109,6 +116,7 @@ pub struct RescheduleRequest {
 pub struct PriorityRequest {
     /// 0 to 9, higher first.
     #[schema(minimum = 0, maximum = 9)]
+    #[serde(deserialize_with = "whole::number")]
     pub priority: u32,
 }
 

@@ -12,7 +12,9 @@ mod queue;
 mod scalar;
 mod schema;
 mod strict;
+mod surrogate;
 mod task;
+mod whole;
 mod worker;
 
 pub use cluster::{Cluster, Node, NodeRole, StoreState, TransferRequest, TransferResponse};
@@ -27,6 +29,7 @@ pub use node::{LogFilter, LogFilterRequest};
 pub use queue::{Queue, QueueList};
 pub use scalar::{Date, ScalarError, Span};
 pub use strict::Object;
+pub use surrogate::has_lone_surrogate;
 pub use task::{
     Attempt, AttemptList, Jitter, RetryPolicy, Task, TaskError, TaskList, TaskStatus, Waiting,
     WaitingReason,

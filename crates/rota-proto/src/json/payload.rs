@@ -4,14 +4,16 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-/// As JSON where they are JSON, else in base 64.
+use super::surrogate::has_lone_surrogate;
+
+/// As JSON where they are JSON that every reader takes, else in base 64.
 pub(super) fn json_or_base64(bytes: &Bytes) -> (Option<Box<RawValue>>, Option<String>) {
     if bytes.is_empty() {
         return (None, None);
     }
     match serde_json::from_slice::<Box<RawValue>>(bytes) {
-        Ok(json) => (Some(json), None),
-        Err(_) => (None, Some(BASE64.encode(bytes))),
+        Ok(json) if !has_lone_surrogate(bytes) => (Some(json), None),
+        _ => (None, Some(BASE64.encode(bytes))),
     }
 }
 
@@ -25,7 +27,12 @@ mod tests {
             let (shown, base64) = json_or_base64(&Bytes::from(json));
             assert_eq!((shown.unwrap().get(), base64), (json, None));
         }
-        for (bytes, encoded) in [(&b"{"[..], "ew=="), (b"\xff\x00", "/wA="), (b"a b", "YSBi")] {
+        for (bytes, encoded) in [
+            (&b"{"[..], "ew=="),
+            (br#""\udead""#, "Ilx1ZGVhZCI="),
+            (b"\xff\x00", "/wA="),
+            (b"a b", "YSBi"),
+        ] {
             let (shown, base64) = json_or_base64(&Bytes::copy_from_slice(bytes));
             assert_eq!((shown.is_none(), base64.as_deref()), (true, Some(encoded)));
         }
