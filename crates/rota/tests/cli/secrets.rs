@@ -11,7 +11,8 @@ fn programs_cannot_read_the_workers_token() {
     let server = Server::start_with(&[("ROTA_API_TOKENS", TOKEN)]);
     let look = "echo looking; env; tr '\\0' '\\n' < /proc/$PPID/environ; \
                 tr '\\0' '\\n' < /proc/$PPID/cmdline; ls -l /proc/$PPID/fd; ls /proc/self/fd; true";
-    let args = ["task", "create", "--wait", "--", "sh", "-c", look];
+    let payload = format!(r#"{{"shell": "sh", "argv": ["{}"]}}"#, look.replace('\\', r"\\"));
+    let args = ["task", "create", "--wait", "--kind", "command", "--payload", payload.as_str()];
     let (code, stdout, stderr) = server.shell().run(&args, "", &[("ROTA_TOKEN", TOKEN)]);
     assert_eq!(code, 0, "{stdout}{stderr}");
     assert!(stdout.contains("looking"), "{stdout}");
