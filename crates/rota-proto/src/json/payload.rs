@@ -17,9 +17,20 @@ pub(super) fn json_or_base64(bytes: &Bytes) -> (Option<Box<RawValue>>, Option<St
     }
 }
 
+/// In base 64, unless they are text.
+pub(super) fn base64_unless_text(bytes: &[u8]) -> Option<String> {
+    std::str::from_utf8(bytes).is_err().then(|| BASE64.encode(bytes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_that_are_no_text_are_encoded() {
+        assert_eq!(base64_unless_text("grüße".as_bytes()), None);
+        assert_eq!(base64_unless_text(b"\xff\x00").as_deref(), Some("/wA="));
+    }
 
     #[test]
     fn json_stays_as_it_was_written_and_other_bytes_are_encoded() {
