@@ -436,7 +436,8 @@ async fn change(
             return Err(Failure::new(Exit::Failure, "nothing was changed"));
         }
     }
-    let mut total = BulkResult { changed: 0, skipped: 0, next_cursor: None };
+    let mut total =
+        BulkResult { changed: 0, skipped: 0, refused: 0, refusal: None, next_cursor: None };
     let mut page_token = String::new();
     loop {
         let request = v1::BulkTasksRequest {
@@ -449,6 +450,8 @@ async fn change(
         let result: BulkResult = client.bulk_tasks(request).await?.into();
         total.changed += result.changed;
         total.skipped += result.skipped;
+        total.refused += result.refused;
+        total.refusal = total.refusal.or(result.refusal);
         match result.next_cursor {
             Some(next) => page_token = next,
             None => break,
@@ -456,9 +459,16 @@ async fn change(
     }
     match format {
         Format::Json => output::json(&total),
-        Format::Table => output::line(&format!(
-            "{} changed, {} skipped because of their state",
-            total.changed, total.skipped
-        )),
+        Format::Table => {
+            let mut line = format!(
+                "{} changed, {} skipped because of their state",
+                total.changed, total.skipped
+            );
+            if let Some(refusal) = &total.refusal {
+                let more = format!(", {} refused: {}", total.refused, refusal.message);
+                line.push_str(&more);
+            }
+            output::line(&line)
+        }
     }
 }
