@@ -93,9 +93,24 @@ pub struct BulkResult {
     pub changed: u32,
     /// Tasks whose state did not allow it.
     pub skipped: u32,
+    /// Tasks left unchanged for another reason, such as a full queue.
+    #[serde(default)]
+    pub refused: u32,
+    /// Why the first of these was refused; absent when none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<BulkRefusal>,
     /// Where to go on; absent when the filter selects no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+}
+
+/// Why a task was left unchanged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BulkRefusal {
+    /// A stable word, as in `reason` of an error.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
 }
 
 /// Another time for a task.
@@ -153,6 +168,9 @@ impl From<v1::BulkTasksResponse> for BulkResult {
         Self {
             changed: result.changed,
             skipped: result.skipped,
+            refused: result.refused,
+            refusal: text(result.refusal_reason)
+                .map(|reason| BulkRefusal { reason, message: result.refusal_message }),
             next_cursor: text(result.next_page_token),
         }
     }

@@ -19,7 +19,8 @@ mod worker;
 
 pub use cluster::{Cluster, Node, NodeRole, StoreState, TransferRequest, TransferResponse};
 pub use manage::{
-    BulkAction, BulkRequest, BulkResult, PriorityRequest, RescheduleRequest, TaskFilter,
+    BulkAction, BulkRefusal, BulkRequest, BulkResult, PriorityRequest, RescheduleRequest,
+    TaskFilter,
 };
 pub use new_task::{
     BatchResult, Created, ExceededLimit, FieldError, ItemError, NewTask, NewTaskBatch,

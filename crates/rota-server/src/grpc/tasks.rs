@@ -248,11 +248,7 @@ impl TaskService for Services {
         let limit = validate::page_size("limit", limit, 1000, &self.limits)?;
         let after = validate::cursor("page_token", &request.page_token)?;
         let outcome = self.engine.bulk(action, &filter, limit, after).await.map_err(engine)?;
-        Ok(Response::new(v1::BulkTasksResponse {
-            changed: outcome.changed,
-            skipped: outcome.skipped,
-            next_page_token: outcome.next.map(|next| next.before.to_string()).unwrap_or_default(),
-        }))
+        Ok(Response::new(wire::bulk_outcome(outcome)))
     }
 
     async fn list_attempts(

@@ -274,11 +274,7 @@ pub(crate) async fn bulk(
     let limit = validate::page_size("limit", request.limit, 1000, &services.limits)?;
     let after = validate::cursor("cursor", request.cursor.as_deref().unwrap_or_default())?;
     let outcome = services.engine.bulk(action, &filter, limit, after).await?;
-    Ok(Json(BulkResult {
-        changed: outcome.changed,
-        skipped: outcome.skipped,
-        next_cursor: outcome.next.map(|next| next.before.to_string()),
-    }))
+    Ok(Json(wire::bulk_outcome(outcome).into()))
 }
 
 /// The history of a task's attempts, oldest first.

@@ -21,7 +21,7 @@ const NO_SETTINGS: [&str; 7] = [
     guard::HANDED_OVER,
 ];
 /// What those of tests, measurements and scripts begin with.
-const TOOLS: [&str; 4] = [
+const TOOLS: [&str; 5] = [
     "ROTA_TEST_",
     "ROTA_FAIL_POINT",
     "ROTA_STALL_FILE",

@@ -80,7 +80,8 @@ async fn page_by_page(
     mut request: v1::BulkTasksRequest,
     ask: impl AsyncFn(v1::BulkTasksRequest) -> Result<v1::BulkTasksResponse, ClientError>,
 ) -> (BulkResult, Option<Failure>) {
-    let mut total = BulkResult { changed: 0, skipped: 0, next_cursor: None };
+    let mut total =
+        BulkResult { changed: 0, skipped: 0, refused: 0, refusal: None, next_cursor: None };
     loop {
         let result = match ask(request.clone()).await {
             Ok(result) => BulkResult::from(result),
@@ -88,6 +89,8 @@ async fn page_by_page(
         };
         total.changed += result.changed;
         total.skipped += result.skipped;
+        total.refused += result.refused;
+        total.refusal = total.refusal.or(result.refusal);
         total.next_cursor.clone_from(&result.next_cursor);
         match result.next_cursor {
             None => return (total, None),
@@ -108,15 +111,22 @@ fn tell(
     format: Format,
 ) -> Result<(), Failure> {
     let stopped = match stopped {
-        Some(failure) if total.changed + total.skipped == 0 => return Err(failure),
+        Some(failure) if total.changed + total.skipped + total.refused == 0 => return Err(failure),
         stopped => stopped,
     };
     match format {
         Format::Json => output::json(total)?,
-        Format::Table => output::line(&format!(
-            "{} changed, {} skipped because of their state",
-            total.changed, total.skipped
-        ))?,
+        Format::Table => {
+            let mut line = format!(
+                "{} changed, {} skipped because of their state",
+                total.changed, total.skipped
+            );
+            if let Some(refusal) = &total.refusal {
+                let more = format!(", {} refused: {}", total.refused, refusal.message);
+                line.push_str(&more);
+            }
+            output::line(&line)?;
+        }
     }
     match stopped {
         None => Ok(()),
@@ -146,6 +156,7 @@ mod tests {
                     changed,
                     skipped: 1,
                     next_page_token: next.to_owned(),
+                    ..Default::default()
                 })
                 .map_err(|code| tonic::Status::new(code, "queue mail is full").into())
         };
