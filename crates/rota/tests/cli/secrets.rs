@@ -12,15 +12,19 @@ fn programs_cannot_read_the_workers_token() {
     let look = "echo looking; env; tr '\\0' '\\n' < /proc/$PPID/environ; \
                 tr '\\0' '\\n' < /proc/$PPID/cmdline; ls -l /proc/$PPID/fd; ls /proc/self/fd; true";
     let payload = format!(r#"{{"shell": "sh", "argv": ["{}"]}}"#, look.replace('\\', r"\\"));
-    let args = ["task", "create", "--wait", "--kind", "command", "--payload", payload.as_str()];
-    let (code, stdout, stderr) = server.shell().run(&args, "", &[("ROTA_TOKEN", TOKEN)]);
+    let mut args = vec!["task", "create", "--wait", "--id", "look", "--kind", "command"];
+    args.extend(["--payload", payload.as_str()]);
+    let token = [("ROTA_TOKEN", TOKEN)];
+    let (code, stdout, stderr) = server.shell().run(&args, "", &token);
     assert_eq!(code, 0, "{stdout}{stderr}");
+    // All that it saw: a wait shows the last twenty lines.
+    let (_, stdout, _) = server.shell().run(&["task", "result", "look"], "", &token);
     assert!(stdout.contains("looking"), "{stdout}");
     for secret in [TOKEN, "memfd"] {
         assert!(!stdout.contains(secret), "{secret} is in\n{stdout}");
     }
     // Its own list of files, and the three standard ones.
-    assert!(stdout.contains("\n0\n1\n2\n3\n"), "{stdout}");
+    assert!(stdout.contains(r"\n0\n1\n2\n3\n"), "{stdout}");
 }
 
 #[test]
