@@ -181,6 +181,8 @@ fn server_options(settings: &Settings) -> Result<ServerOptions, Failure> {
         output_tail_bytes: settings.get("limits.output_tail_bytes")?,
         batch: settings.get("limits.batch")?,
         request_bytes: settings.get("limits.request_bytes")?,
+        bodies_in_flight_bytes: settings.get("limits.bodies_in_flight_bytes")?,
+        answers_in_flight_bytes: settings.get("limits.answers_in_flight_bytes")?,
         labels: settings.get("limits.labels")?,
         label_value_bytes: settings.get("limits.label_value_bytes")?,
         page_size: settings.get("limits.page_size")?,

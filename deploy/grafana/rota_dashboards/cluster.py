@@ -240,6 +240,13 @@ def _api():
             (f"sum by (lane) (rota_forward_connections{{{NODE}}})", "{{lane}}, connections"),
         ),
         graph(
+            "Memory for requests and answers",
+            "Request bodies under way, and large answers that clients have not read yet.",
+            (f"rota_api_bodies_bytes{{{NODE}}}", "{{instance}}, bodies"),
+            (f"rota_api_answers_bytes{{{NODE}}}", "{{instance}}, answers"),
+            unit="bytes",
+        ),
+        graph(
             "Failed tries to reach another node",
             "A second, by reason.",
             (f"sum by (reason) (rate(rota_forward_failures_total{{{NODE}}}[{WINDOW}]))", "{{reason}}"),
