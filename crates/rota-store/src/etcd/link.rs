@@ -282,7 +282,7 @@ impl Link {
             return Ok(answer?.into_inner());
         }
         let (endpoint, timeout) = (connection.endpoint, self.options.timeout);
-        let lives = || self.answers(endpoint);
+        let lives = || self.members.lives(endpoint, self.answers(endpoint));
         let received = answer::receive(answer, &pulse, patience, timeout, lives);
         let received = tokio::select! {
             biased;
