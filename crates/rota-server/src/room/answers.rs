@@ -239,7 +239,7 @@ mod tests {
     async fn what_is_not_read_is_dropped() {
         let answers = answers(1 << 20);
         let unread = answers.count(answer(1 << 20), true, false).await;
-        sleep(Duration::from_secs(61)).await;
+        let _ = timeout(Duration::from_secs(61), std::future::pending::<()>()).await;
         assert_eq!(answers.budget.free.available_permits(), 1024);
         assert!(unread.into_body().collect().await.is_err());
     }

@@ -25,7 +25,7 @@ pub(crate) fn new_task(
     task: v1::NewTask,
     place: Place,
     limits: &Limits,
-    now: WallTime,
+    now: impl Fn() -> WallTime,
 ) -> Result<(NewTask, LeftOut), Failure> {
     let left_out = left_out(&task);
     Ok((checked(task, place, limits, now)?, left_out))
@@ -52,7 +52,7 @@ fn checked(
     task: v1::NewTask,
     place: Place,
     limits: &Limits,
-    now: WallTime,
+    now: impl Fn() -> WallTime,
 ) -> Result<NewTask, Failure> {
     let mut check = Check::at(place).naming(limits);
     let queue = if task.queue.is_empty() { "default" } else { &task.queue };
@@ -74,9 +74,9 @@ fn checked(
     let run_at = check.run_at(task.run_at, task.delay);
     let expires_at = check.date("expires_at", task.expires_at);
     let due = match run_at {
-        RunAt::Now => None,
         RunAt::At(date) => Some((date, "run_at")),
-        RunAt::After(delay) => Some((now + delay, "the end of delay")),
+        RunAt::After(delay) if expires_at.is_some() => Some((now() + delay, "the end of delay")),
+        RunAt::Now | RunAt::After(_) => None,
     };
     if let (Some((due, what)), Some(expires)) = (due, expires_at)
         && expires < due
@@ -206,7 +206,7 @@ mod tests {
 
     fn made(task: v1::NewTask) -> Result<NewTask, Vec<String>> {
         let task = v1::NewTask { kind: "k".to_owned(), ..task };
-        new_task(task, Place::Top, &Limits::default(), NOW)
+        new_task(task, Place::Top, &Limits::default(), || NOW)
             .map(|(task, _)| task)
             .map_err(|failure| failure.violations.into_iter().map(|wrong| wrong.field).collect())
     }
@@ -292,7 +292,7 @@ mod tests {
     fn a_violation_names_its_limit() {
         let payload = bytes::Bytes::from(vec![0; (1 << 20) + 1]);
         let task = v1::NewTask { payload, ..v1::NewTask::default() };
-        let failure = new_task(task, Place::Task(7), &Limits::default(), NOW).unwrap_err();
+        let failure = new_task(task, Place::Task(7), &Limits::default(), || NOW).unwrap_err();
         let payload = &failure.violations[1];
         assert_eq!(payload.field, "tasks[7].payload");
         assert_eq!(payload.message, "has 1048577 bytes; the limit is 1048576");
