@@ -564,3 +564,6 @@ async fn goodbye(connection: Connection) -> Lost {
     connection.close().await;
     Lost::Drained
 }
+
+#[cfg(test)]
+mod tests;
