@@ -245,13 +245,15 @@ impl Worker {
     /// end with the session's TTL, and cost an attempt as lost.
     ///
     /// # Errors
-    /// When each node refuses the worker at its first connection, or the address for metrics cannot be listened on.
+    /// When each node refuses the worker at its first connection, or the address for metrics cannot
+    /// be listened on.
     pub async fn run(self) -> Result<(), WorkerError> {
         let Some(address) = self.metrics_listen else { return Session::new(self).run().await };
         let refused = |source| WorkerError::Listen { address, source };
         let scrape = Scrape::bind(address, self.metrics.clone()).await.map_err(refused)?;
         info!(address = %scrape.local_addr().map_err(refused)?, "showing metrics");
         tokio::select! {
+            biased;
             ended = Session::new(self).run() => ended,
             () = scrape.serve() => unreachable!("it serves for as long as it is asked to"),
         }

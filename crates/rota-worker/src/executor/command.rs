@@ -146,12 +146,14 @@ async fn supervise(
             tokio::pin!(ended);
             loop {
                 tokio::select! {
+                    biased;
                     status = &mut ended => return status,
                     () = &mut outputs, if !read => read = true,
                 }
             }
         });
         tokio::select! {
+            biased;
             status = &mut ended => status,
             _ = context.stopped() => {
                 group.signal(Signal::SIGTERM);
