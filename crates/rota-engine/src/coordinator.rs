@@ -436,7 +436,7 @@ impl<'a> Coordinator<'a> {
         now: Now,
     ) -> Result<(Submitted, Arc<TaskSpec>), Refusal> {
         let bindings = match lookups {
-            Some(lookups) => lookups.bindings(&submission.task.binds)?,
+            Some(lookups) => lookups.bindings(&submission)?,
             None => rota_core::Bindings::default(),
         };
         let id = self.ids.next(now.wall);
@@ -587,7 +587,7 @@ fn spec_of(submission: Submission, id: rota_core::TaskId, now: Now) -> TaskSpec 
         expires_at: task.expires_at,
         policy: task.policy,
         binds: task.binds,
-        fingerprint,
+        fingerprint: fingerprint.kept,
         trace: task.trace,
     }
 }

@@ -11,7 +11,7 @@ use rota_store::{KeyRange, StoreError};
 use tracing::debug;
 
 use crate::{
-    api::{EngineError, NewTask, RunAt, Submitted, TaskRef, TaskView},
+    api::{EngineError, LeftOut, NewTask, RunAt, Submitted, TaskRef, TaskView},
     codec,
     dispatch::corrupt,
     engine::{Engine, Inner},
@@ -33,12 +33,27 @@ impl Engine {
         &self,
         tasks: Vec<NewTask>,
     ) -> Result<Vec<Result<Submitted, Refusal>>, EngineError> {
+        let said = |task| (task, LeftOut::default());
+        self.submit_said(tasks.into_iter().map(said).collect()).await
+    }
+
+    /// As [`Engine::submit`], with what the client left out of each task.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub async fn submit_said(
+        &self,
+        tasks: Vec<(NewTask, LeftOut)>,
+    ) -> Result<Vec<Result<Submitted, Refusal>>, EngineError> {
         self.inner.shared.admit()?;
-        let bytes = tasks.iter().map(|task| task.payload.len()).sum();
+        let bytes = tasks.iter().map(|(task, _)| task.payload.len()).sum();
         let room = self.room(self.inner.shared.room.for_submissions(bytes)).await?;
         let tasks = tasks
             .into_iter()
-            .map(|task| Submission { fingerprint: fingerprint::of_task(&task), task })
+            .map(|(task, left_out)| Submission {
+                fingerprint: fingerprint::of_task(&task, left_out),
+                task,
+            })
             .collect();
         let results = self.ask_with(room, |answer| Request::Submit { tasks, answer }).await?;
         for submitted in results.iter().flatten() {

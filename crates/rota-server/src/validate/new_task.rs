@@ -7,7 +7,7 @@ use std::{
 };
 
 use rota_core::{Binds, Jitter, Name, Policy, Priority, RetryPolicy, TaskId, WallTime};
-use rota_engine::{NewTask, RunAt};
+use rota_engine::{LeftOut, LeftOutOfRetry, NewTask, RunAt};
 use rota_proto::{json::has_lone_surrogate, v1};
 use serde::de::IgnoredAny;
 
@@ -20,8 +20,35 @@ use crate::{
 /// Ids that the paths of REST use themselves.
 const RESERVED: [&str; 2] = ["batch", "bulk"];
 
-/// A new task, and where it stands in its request.
+/// A new task, and where it stands in its request. Also what its client left out of it.
 pub(crate) fn new_task(
+    task: v1::NewTask,
+    place: Place,
+    limits: &Limits,
+    now: WallTime,
+) -> Result<(NewTask, LeftOut), Failure> {
+    let left_out = left_out(&task);
+    Ok((checked(task, place, limits, now)?, left_out))
+}
+
+fn left_out(task: &v1::NewTask) -> LeftOut {
+    let retry = task.retry.unwrap_or_default();
+    LeftOut {
+        queue: task.queue.is_empty(),
+        priority: task.priority.is_none(),
+        timeout: task.timeout.is_none(),
+        retry: LeftOutOfRetry {
+            max_attempts: retry.max_attempts.is_none(),
+            initial: retry.initial.is_none(),
+            multiplier: retry.multiplier.is_none(),
+            max: retry.max.is_none(),
+            jitter: retry.jitter() == v1::Jitter::Unspecified,
+            max_lost: retry.max_lost.is_none(),
+        },
+    }
+}
+
+fn checked(
     task: v1::NewTask,
     place: Place,
     limits: &Limits,
@@ -180,6 +207,7 @@ mod tests {
     fn made(task: v1::NewTask) -> Result<NewTask, Vec<String>> {
         let task = v1::NewTask { kind: "k".to_owned(), ..task };
         new_task(task, Place::Top, &Limits::default(), NOW)
+            .map(|(task, _)| task)
             .map_err(|failure| failure.violations.into_iter().map(|wrong| wrong.field).collect())
     }
 
