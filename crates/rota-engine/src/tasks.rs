@@ -84,15 +84,14 @@ impl Engine {
         wait: Duration,
     ) -> Result<Option<TaskView>, EngineError> {
         let Some(id) = self.resolve(task).await? else { return Ok(None) };
-        let ended = self.inner.shared.wait_for(id);
-        let forget = Forget { engine: self, id };
+        let mut waiter = self.inner.shared.wait_for(id);
         let view = self.view(id).await?;
         if view.as_ref().is_none_or(|view| view.status.is_terminal()) {
             return Ok(view);
         }
         // Whether it ended or the time did: what it is now is the answer.
-        let _ = tokio::time::timeout(wait, ended).await;
-        drop(forget);
+        let _ = tokio::time::timeout(wait, waiter.ended()).await;
+        drop(waiter);
         self.view(id).await
     }
 
@@ -349,18 +348,6 @@ impl Engine {
         let records = page.entries.iter().rev().map(|(_, bytes)| codec::decode_attempt(bytes));
         let records: Result<Vec<_>, _> = records.collect();
         records.map_err(|error| corrupt("attempt", id, &error))
-    }
-}
-
-/// Forgets a waiter when its call ends or is dropped.
-struct Forget<'a> {
-    engine: &'a Engine,
-    id: TaskId,
-}
-
-impl Drop for Forget<'_> {
-    fn drop(&mut self) {
-        self.engine.inner.shared.forget_waiters(self.id);
     }
 }
 

@@ -179,8 +179,12 @@ def _store():
         graph(
             "Errors",
             "Commits a second that did not succeed at once: full, unavailable, ambiguous (tried again), fenced "
-            "(another node leads), broken.",
+            "(another node leads), broken. And records of single tasks that could not be read.",
             (f"sum by (kind) (rate(rota_store_errors_total{{{CLUSTER}}}[{WINDOW}]))", "{{kind}}"),
+            (
+                f"sum by (space) (rate(rota_damaged_records_total{{{CLUSTER}}}[{WINDOW}]))",
+                "damaged: {{space}}",
+            ),
             unit="ops",
         ),
         graph(
