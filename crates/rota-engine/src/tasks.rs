@@ -108,7 +108,12 @@ impl Engine {
     /// # Errors
     /// When it is unknown, live or completed.
     pub async fn retry(&self, task: &TaskRef) -> Result<TaskView, EngineError> {
-        self.manage(task, |task| Command::Retry { task, stored: None, spec: None }).await
+        let id = self.resolve(task).await?.ok_or(Refusal::UnknownTask)?;
+        // The coordinator would read it with its payload, and for many requests at once.
+        let Inner { store, shared, .. } = self.inner.as_ref();
+        let found = shared.specs.without_payloads(store.as_ref(), &[id]).await?;
+        let spec = found.into_iter().next().and_then(Found::spec);
+        self.manage(&TaskRef::Id(id), |task| Command::Retry { task, stored: None, spec }).await
     }
 
     /// Sets when a waiting task is due.
