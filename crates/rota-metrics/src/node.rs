@@ -242,7 +242,7 @@ impl NodeMetrics {
         for kind in ["full", "unavailable", "ambiguous", "fenced", "broken"] {
             inner.store_errors.get_or_create_owned(&Labels::new(&all::STORE_ERRORS, [kind]));
         }
-        for space in ["spec", "live", "done", "attempt"] {
+        for space in ["live", "done", "dead", "spec", "attempt"] {
             let labels = Labels::new(&all::DAMAGED_RECORDS, [space]);
             inner.damaged_records.get_or_create_owned(&labels);
         }
