@@ -29,13 +29,11 @@ fn eight() -> Vec<NewTask> {
 }
 
 /// The most that was allocated meanwhile, beyond what was allocated before, in MiB.
-async fn peak(what: &str, work: impl Future<Output = ()>) -> usize {
+async fn peak(work: impl Future<Output = ()>) -> usize {
     let before = ALLOCATED.current_usage();
     ALLOCATED.reset_peak_usage();
     work.await;
-    let peak = (ALLOCATED.peak_usage() - before.min(ALLOCATED.peak_usage())) / MIB;
-    println!("{what}: {peak} MiB");
-    peak
+    ALLOCATED.peak_usage().saturating_sub(before) / MIB
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -48,22 +46,24 @@ async fn what_passes_through_is_bounded_in_bytes() {
     }
     let all = TaskFilter { queue: Some(name("q")), ..TaskFilter::default() };
     // 64 payloads at once.
-    let lists = peak("lists", async {
+    let lists = peak(async {
         let list = |_| node.engine.list(&all, 1000, None);
         for page in join_all((0..8).map(list)).await {
             assert_eq!(page.expect("an answer").tasks.len(), TASKS);
         }
     });
-    assert!(lists.await < 160);
-    let bulk = peak("bulk", async {
+    let lists = lists.await;
+    assert!(lists < 160, "{lists} MiB");
+    let bulk = peak(async {
         let retry = |_| node.engine.bulk(BulkAction::Retry, &all, 1000, None);
         for outcome in join_all((0..8).map(retry)).await {
             assert_eq!(outcome.expect("an answer").skipped as usize, TASKS);
         }
     });
-    assert!(bulk.await < 160);
+    let bulk = bulk.await;
+    assert!(bulk < 160, "{bulk} MiB");
     // A stream takes 4 MiB that its worker does not read, and each lease 2 MiB.
-    let workers = peak("workers", async {
+    let workers = peak(async {
         let request = SessionRequest {
             session: None,
             worker: name("idle"),
@@ -90,15 +90,17 @@ async fn what_passes_through_is_bounded_in_bytes() {
         }
         drop(idle);
     });
-    assert!(workers.await < 200);
+    let workers = workers.await;
+    assert!(workers < 200, "{workers} MiB");
     // 64 MiB that wait, what their clients still hold, and one batch on its way.
     node.store.set(Mood::Holding);
-    let waiting = peak("requests", async {
+    let waiting = peak(async {
         let submit = |_| node.engine.submit(eight());
         let calls = join_all((0..24).map(submit));
         let _ = tokio::time::timeout(Duration::from_secs(5), calls).await;
     });
-    assert!(waiting.await < 24 * 8 + 160);
+    let waiting = waiting.await;
+    assert!(waiting < 24 * 8 + 160, "{waiting} MiB");
     node.store.set(Mood::Well);
     node.stop().await;
 }
