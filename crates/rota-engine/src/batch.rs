@@ -241,7 +241,7 @@ impl Portion {
             }
             Mutation::DeleteTask(record) => self.delete_task(record),
             Mutation::PutQueue(name, record) => {
-                self.put(layout::QUEUE, name.to_string(), codec::encode_queue(*record));
+                self.put(layout::QUEUE, name.to_string(), codec::encode_queue(record));
             }
         }
     }

@@ -589,5 +589,6 @@ fn spec_of(submission: Submission, id: rota_core::TaskId, now: Now) -> TaskSpec 
         binds: task.binds,
         fingerprint,
         trace: task.trace,
+        unknown_policy: bytes::Bytes::new(),
     }
 }

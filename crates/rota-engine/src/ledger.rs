@@ -11,7 +11,11 @@ use rota_metrics::{Count, Counts, Histogram, NodeMetrics, OTHER, Row};
 use rota_store::{Snapshot, StoreError};
 use rustc_hash::FxHashMap;
 
-use crate::{codec, layout, load::each};
+use crate::{
+    codec::{self, ForeignCounts},
+    layout,
+    load::each,
+};
 
 /// Lanes that are found without looking at their names at most; then all are looked up anew.
 const LANES_AT_HAND: usize = 10_000;
@@ -33,6 +37,8 @@ pub(crate) struct Ledger {
 
 struct Line {
     row: Row,
+    /// What a newer version counts beside this.
+    foreign: ForeignCounts,
     waited: Histogram,
     ran: Histogram,
 }
@@ -64,7 +70,8 @@ impl Ledger {
             ledger.metrics.queues().remember(queue);
             ledger.metrics.kinds().remember(kind);
             let place = ledger.open(queue.into(), kind.into());
-            ledger.lines[place].row.counts =
+            let line = &mut ledger.lines[place];
+            (line.row.counts, line.foreign) =
                 codec::decode_total(value).map_err(|_| unreadable())?;
             Ok(())
         })
@@ -87,12 +94,12 @@ impl Ledger {
 
     /// Adds to a total; gives the record of it that is to be written.
     pub(crate) fn add(&mut self, place: Place, counts: &Counts) -> (Bytes, Bytes) {
-        let row = &mut self.lines[place].row;
+        let Line { row, foreign, .. } = &mut self.lines[place];
         for (total, more) in row.counts.iter_mut().zip(counts) {
             *total += more;
         }
         self.changed.push(place);
-        (layout::total(&row.queue, &row.kind), codec::encode_total(&row.counts))
+        (layout::total(&row.queue, &row.kind), codec::encode_total(&row.counts, foreign))
     }
 
     /// What is to be shown when all that was added since the last call has landed.
@@ -167,7 +174,7 @@ impl Ledger {
         let (waited, ran) =
             (self.metrics.schedule_to_start(&queue), self.metrics.execution(&queue));
         let row = Row { queue, kind, counts: Counts::default() };
-        self.lines.push(Line { row, waited, ran });
+        self.lines.push(Line { row, foreign: ForeignCounts::default(), waited, ran });
         self.places.insert(pair, place);
         place
     }

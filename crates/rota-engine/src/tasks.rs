@@ -360,5 +360,6 @@ fn current_attempt(live: &LiveView) -> Option<AttemptRecord> {
         ended_at: None,
         failure: None,
         output_tail: Bytes::new(),
+        unknown: Bytes::new(),
     })
 }

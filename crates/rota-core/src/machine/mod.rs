@@ -53,7 +53,7 @@ use self::{
     subscription::SessionIndex,
 };
 use crate::{
-    Binds, LeaseEnd, LeaseToken, Millis, MonoTime, Now, Retention, Status, WallTime,
+    Binds, LeaseEnd, LeaseToken, Millis, MonoTime, Now, Retention, Status, UnknownFields, WallTime,
     lifecycle::{Action, IllegalTransition, transition},
     sharded::Sharded,
     wheel::Wheel,
@@ -137,6 +137,8 @@ pub struct Machine {
     expiries: Sharded<TaskIndex, WallTime>,
     binds: Sharded<TaskIndex, Binds>,
     last_ends: Sharded<TaskIndex, LeaseEnd>,
+    /// What newer versions wrote into records: few tasks have any.
+    unknown: Sharded<TaskIndex, Box<UnknownFields>>,
     /// `run_at` and `expires_at`.
     dates: Wheel,
     /// Ends of backoffs.
@@ -167,6 +169,7 @@ impl Machine {
             expiries: Sharded::default(),
             binds: Sharded::default(),
             last_ends: Sharded::default(),
+            unknown: Sharded::default(),
             dates: Wheel::new(clock::date(now.wall)),
             delays: Wheel::new(now.mono.0),
             settling: Settling::default(),

@@ -71,7 +71,8 @@ impl Roster {
         let Self { queues, queue_index, free_queues, .. } = self;
         queue_index.retain(|_, index| {
             let queue = &queues[*index as usize];
-            let keep = queue.paused || !queue.lanes.is_empty() || named.contains(index);
+            let has_settings = queue.paused || !queue.unknown.is_empty();
+            let keep = has_settings || !queue.lanes.is_empty() || named.contains(index);
             if !keep {
                 free_queues.push(*index);
             }

@@ -13,6 +13,7 @@ impl Machine {
     pub fn restore_queue(&mut self, name: &Name, record: QueueRecord) {
         let queue = self.roster.queue(name);
         self.roster.queues[queue as usize].paused = record.paused;
+        self.roster.queues[queue as usize].unknown = record.unknown;
     }
 
     /// Takes up a live task. Before the first step; tasks come in the order of their ids. A session
@@ -51,6 +52,9 @@ impl Machine {
         }
         if let Some(end) = record.last_end {
             self.last_ends.insert(index, end);
+        }
+        if let Some(unknown) = &record.unknown {
+            self.unknown.insert(index, unknown.clone());
         }
         if let Some(expires_at) = record.expires_at {
             self.set_expiry(index, expires_at);
@@ -163,6 +167,7 @@ impl Machine {
             last_end: self.last_ends.get(index).copied(),
             policy: *self.policies.at(task.policy),
             binds: self.binds.get(index).cloned().unwrap_or_default(),
+            unknown: self.unknown.get(index).cloned(),
         }
     }
 }

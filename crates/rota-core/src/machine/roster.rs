@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -23,6 +24,8 @@ pub(super) type KindIndex = u32;
 pub(super) struct Queue {
     pub(super) name: Name,
     pub(super) paused: bool,
+    /// What a newer version wrote of its settings.
+    pub(super) unknown: Bytes,
     pub(super) lanes: Vec<LaneIndex>,
     /// Lanes in which something waits, by whose turn it is.
     pub(super) heads: BTreeMap<Turn, LaneIndex>,
@@ -38,6 +41,7 @@ impl Queue {
         Self {
             name,
             paused: false,
+            unknown: Bytes::new(),
             lanes: Vec::new(),
             heads: BTreeMap::new(),
             scheduled: 0,
