@@ -447,6 +447,24 @@ pub(crate) fn decode_live(bytes: &Bytes) -> Decoded<LiveRecord> {
     Ok(record)
 }
 
+/// The record of this live task. One that is another's, or says that the task ended, is damaged.
+pub(crate) fn decode_live_of(task: TaskId, bytes: &Bytes) -> Decoded<LiveRecord> {
+    let record = decode_live(bytes)?;
+    if record.id != task {
+        return Err(bad("it names another task"));
+    }
+    if record.status.is_terminal() {
+        return Err(bad("a live task that has ended"));
+    }
+    Ok(record)
+}
+
+/// The queue of a live task, from a record of which the rest cannot be read.
+pub(crate) fn queue_of_live(bytes: &Bytes) -> Option<Name> {
+    let message: LiveMessage = parse(bytes).ok()?;
+    Name::new(&message.queue).ok()
+}
+
 pub(crate) fn encode_done(record: &DoneRecord) -> Bytes {
     let message = DoneMessage {
         id: record.id.as_u64(),

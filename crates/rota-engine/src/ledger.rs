@@ -15,6 +15,7 @@ use crate::{
     codec::{self, ForeignCounts},
     layout,
     load::each,
+    unreadable::Unreadable,
 };
 
 /// Lanes that are found without looking at their names at most; then all are looked up anew.
@@ -55,6 +56,7 @@ impl Ledger {
     pub(crate) async fn load(
         snapshot: &dyn Snapshot,
         metrics: NodeMetrics,
+        unreadable: &mut Unreadable,
     ) -> Result<Self, StoreError> {
         let mut ledger = Self {
             metrics,
@@ -65,14 +67,22 @@ impl Ledger {
             changed: Vec::new(),
         };
         each(snapshot, layout::TOTAL, |key, value| {
-            let unreadable = || StoreError::Corrupt(format!("total/{key:?}"));
-            let (queue, kind) = layout::parse_total(key).ok_or_else(unreadable)?;
+            let Some((queue, kind)) = layout::parse_total(key) else {
+                unreadable.add(layout::TOTAL, key, &"the key names no queue and kind");
+                return Ok(());
+            };
+            let (counts, foreign) = match codec::decode_total(value) {
+                Ok(total) => total,
+                Err(error) => {
+                    unreadable.add(layout::TOTAL, key, &format!("{error}; it begins anew"));
+                    return Ok(());
+                }
+            };
             ledger.metrics.queues().remember(queue);
             ledger.metrics.kinds().remember(kind);
             let place = ledger.open(queue.into(), kind.into());
             let line = &mut ledger.lines[place];
-            (line.row.counts, line.foreign) =
-                codec::decode_total(value).map_err(|_| unreadable())?;
+            (line.row.counts, line.foreign) = (counts, foreign);
             Ok(())
         })
         .await?;

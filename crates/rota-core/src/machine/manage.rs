@@ -194,8 +194,14 @@ impl Machine {
     }
 
     /// The record of a task that is not live.
-    fn ended(&self, task: TaskId, stored: Stored) -> Result<Arc<DoneRecord>, Refusal> {
-        self.settling.done(task, stored).ok_or(Refusal::UnknownTask)
+    pub(super) fn ended(&self, task: TaskId, stored: Stored) -> Result<Arc<DoneRecord>, Refusal> {
+        self.settling.done(task, stored).ok_or_else(|| {
+            if self.is_set_aside(task) {
+                Refusal::unreadable_live(task)
+            } else {
+                Refusal::UnknownTask
+            }
+        })
     }
 }
 

@@ -72,7 +72,8 @@ impl Roster {
         queue_index.retain(|_, index| {
             let queue = &queues[*index as usize];
             let has_settings = queue.paused || !queue.unknown.is_empty();
-            let keep = has_settings || !queue.lanes.is_empty() || named.contains(index);
+            let has_tasks = !queue.lanes.is_empty() || queue.unreadable > 0;
+            let keep = has_settings || has_tasks || named.contains(index);
             if !keep {
                 free_queues.push(*index);
             }

@@ -6,7 +6,7 @@ use super::{
     CANCEL_GRACE, Credit, Flags, Lease, LiveTask, Machine, TIMEOUT_GRACE, TaskIndex,
     session::Session, subscription::SessionIndex,
 };
-use crate::{LeaseRecord, LiveRecord, Name, QueueRecord, Status, lifecycle::Action};
+use crate::{LeaseRecord, LiveRecord, Name, QueueRecord, Status, TaskId, lifecycle::Action};
 
 impl Machine {
     /// Takes up a queue's settings. Before the first step.
@@ -65,6 +65,16 @@ impl Machine {
             // It was due once: another clock, which is behind, does not take that back.
             None if record.status == Status::Pending => self.make_due(index),
             None => self.wait_until(index, record.run_at),
+        }
+    }
+
+    /// Leaves a live task alone whose record cannot be read. Its queue counts it where that much could be
+    /// read. Before the first step.
+    pub fn set_aside(&mut self, task: TaskId, queue: Option<&Name>) {
+        self.unreadable.insert(task);
+        if let Some(queue) = queue {
+            let queue = self.roster.queue(queue);
+            self.roster.queues[queue as usize].unreadable += 1;
         }
     }
 

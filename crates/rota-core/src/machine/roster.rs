@@ -32,6 +32,7 @@ pub(super) struct Queue {
     pub(super) scheduled: u64,
     pub(super) pending: u64,
     pub(super) leased: u64,
+    pub(super) unreadable: u64,
     pub(super) completed_total: u64,
     pub(super) failed_total: u64,
 }
@@ -47,6 +48,7 @@ impl Queue {
             scheduled: 0,
             pending: 0,
             leased: 0,
+            unreadable: 0,
             completed_total: 0,
             failed_total: 0,
         }
