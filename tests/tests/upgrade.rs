@@ -17,7 +17,7 @@ use rota_tests::{
     audit::{Ack, audit},
     cluster::{Cluster, Shape},
     history,
-    load::{self, BATCH, Load},
+    load::{self, BATCH, Kind, Load},
     older::{Use, older},
     process::{LOOK, PATIENCE, Server, rota},
 };
@@ -77,9 +77,9 @@ async fn roll(from: &Path, to: &Path) -> Cluster {
     let shape = Shape { etcd: 1, nodes: 3, workers: 2 };
     let mut cluster = Cluster::start_as(from, shape, worker()).await;
     let first_keys: Vec<String> = (1_000_000..1_000_050).map(|key| format!("k{key}")).collect();
-    let first = load::submit(&cluster.client(0), &first_keys).await;
+    let first = load::submit(&cluster.client(0), Kind::Effect, &first_keys).await;
     let clients = (0..shape.nodes).map(|first| cluster.client(first)).collect();
-    let load = Load::start(clients, PERIOD);
+    let load = Load::start(clients, Kind::Effect, PERIOD);
     for node in 0..shape.nodes {
         goes_on(&load).await;
         cluster.nodes[node].restart_as(to).await;
@@ -93,7 +93,7 @@ async fn roll(from: &Path, to: &Path) -> Cluster {
         }
     }
     goes_on(&load).await;
-    let again = load::submit(&cluster.client(0), &first_keys).await;
+    let again = load::submit(&cluster.client(0), Kind::Effect, &first_keys).await;
     assert_eq!(again, first, "a repeat is known as one by the other version");
     let mut acks = load.end().await;
     acks.extend(first);
@@ -117,7 +117,10 @@ async fn goes_on(load: &Load) {
 async fn judge(cluster: &Cluster, acks: &[Ack]) {
     let records = load::records(&cluster.client(0)).await;
     let verdict = audit(acks, &cluster.effects(), &records, &cluster.excuses);
-    println!("{verdict}");
+    println!(
+        "{} tasks, {} effects, {} attempts lost",
+        verdict.tasks, verdict.effects, verdict.lost
+    );
     assert_eq!(verdict.faults, [], "{} faults", verdict.faults.len());
     let written = history::judge(&cluster.history_until_now().await, &records);
     assert_eq!(written.faults, [], "{} faults", written.faults.len());
@@ -149,7 +152,7 @@ async fn carry_over(from: &Path, to: &Path) {
         created.push(client.create_task(task).await.expect("accepted").id);
     }
     let keys: Vec<String> = (100..150).map(|key| format!("k{key}")).collect();
-    let done = load::submit(&client, &keys).await;
+    let done = load::submit(&client, Kind::Effect, &keys).await;
     let effects = server.home().join("w1.effects");
     let mut worker = start_worker(&server, &effects);
     for ack in &done {
@@ -177,7 +180,7 @@ async fn carry_over(from: &Path, to: &Path) {
     client.retry_task(&cancelled).await.expect("it can be retried");
     client.cancel_task(&cancelled).await.expect("it waits again");
     let _worker = start_worker(&server, &effects);
-    let more = load::submit(&client, &["k200".to_owned()]).await;
+    let more = load::submit(&client, Kind::Effect, &["k200".to_owned()]).await;
     let last = client.wait_task(&more[0].id).await.expect("it ends");
     assert_eq!(last.status(), TaskStatus::Completed);
     for ack in &done {
