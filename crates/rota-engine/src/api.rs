@@ -36,6 +36,38 @@ pub struct NewTask {
     pub trace: Option<Box<Trace>>,
 }
 
+/// What a client left out of a new task, so that a default was filled in. A repeat is told from a
+/// conflict by what the client said, so a default may change without making conflicts of repeats.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The queue.
+    pub queue: bool,
+    /// The priority.
+    pub priority: bool,
+    /// The timeout of an attempt.
+    pub timeout: bool,
+    /// What is said of retries.
+    pub retry: LeftOutOfRetry,
+}
+
+/// What a client left out of what it said of retries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each stands for one field of a retry policy")]
+pub struct LeftOutOfRetry {
+    /// The number of attempts.
+    pub max_attempts: bool,
+    /// The first delay.
+    pub initial: bool,
+    /// The growth of the delay.
+    pub multiplier: bool,
+    /// The longest delay.
+    pub max: bool,
+    /// The spread of the delay.
+    pub jitter: bool,
+    /// The number of lost workers.
+    pub max_lost: bool,
+}
+
 /// When a task is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RunAt {

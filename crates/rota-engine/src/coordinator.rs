@@ -451,7 +451,7 @@ impl<'a> Coordinator<'a> {
         now: Now,
     ) -> Result<(Submitted, Arc<TaskSpec>), Refusal> {
         let bindings = match lookups {
-            Some(lookups) => lookups.bindings(&submission.task.binds)?,
+            Some(lookups) => lookups.bindings(&submission)?,
             None => rota_core::Bindings::default(),
         };
         let id = self.ids.next(now.wall);
@@ -546,7 +546,7 @@ fn spec_of(submission: Submission, id: rota_core::TaskId, now: Now) -> TaskSpec 
         expires_at: task.expires_at,
         policy: task.policy,
         binds: task.binds,
-        fingerprint,
+        fingerprint: fingerprint.kept,
         trace: task.trace,
         unknown_policy: bytes::Bytes::new(),
     }

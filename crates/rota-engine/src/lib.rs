@@ -47,9 +47,9 @@ mod workers;
 
 pub use api::{
     BulkAction, BulkOutcome, Check, ClusterView, Cursor, Dispatched, EngineError, Health, Info,
-    Instructions, LeaseRequest, LeasedTasks, NewTask, QueueList, Role, RunAt, SessionEvent,
-    SessionRequest, SessionStream, StopOrder, Submitted, TaskFilter, TaskPage, TaskRef, TaskView,
-    TimeRange, WorkerRef,
+    Instructions, LeaseRequest, LeasedTasks, LeftOut, LeftOutOfRetry, NewTask, QueueList, Role,
+    RunAt, SessionEvent, SessionRequest, SessionStream, StopOrder, Submitted, TaskFilter, TaskPage,
+    TaskRef, TaskView, TimeRange, WorkerRef,
 };
 pub use cluster::RoleChanges;
 pub use down::SessionEvents;

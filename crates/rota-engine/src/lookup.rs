@@ -10,7 +10,10 @@ use rota_core::{
 use rota_store::{Space, Store, StoreError};
 use rustc_hash::FxHashMap;
 
-use crate::{codec, layout, request::Request};
+use crate::{
+    codec, layout,
+    request::{Request, Submission},
+};
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -99,13 +102,18 @@ impl Lookups {
         Ok(Some(Arc::new(spec)))
     }
 
-    /// Who owns a new task's names.
-    pub(crate) fn bindings(&self, binds: &Binds) -> Result<Bindings, Refusal> {
+    /// Who owns a new task's names. What an earlier version kept of the same task is told as what this
+    /// one would keep.
+    pub(crate) fn bindings(&self, submission: &Submission) -> Result<Bindings, Refusal> {
+        let Submission { task, fingerprint } = submission;
+        let binds = &task.binds;
         let binding = |key: Bytes| -> Result<Option<Binding>, Refusal> {
             let Some(bytes) = self.value(layout::NAME, key.clone()) else { return Ok(None) };
             let binding = codec::decode_binding(bytes)
                 .map_err(|_| unreadable(format!("name/{}", String::from_utf8_lossy(&key))))?;
-            Ok(Some(binding))
+            let is_former = binding.fingerprint == fingerprint.former;
+            let kept = if is_former { fingerprint.kept } else { binding.fingerprint };
+            Ok(Some(Binding { fingerprint: kept, ..binding }))
         };
         let id = binds.id.as_ref().map(|id| binding(layout::client_id(id)));
         let key = binds.key.as_ref().map(|key| binding(layout::idempotency_key(key)));

@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::{
     api::{EngineError, NewTask, Submitted},
     down::DownSender,
+    fingerprint::Fingerprint,
 };
 
 /// What a command came to, or why it was not carried out.
@@ -84,7 +85,7 @@ async fn take(room: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermi
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub(crate) task: NewTask,
-    pub(crate) fingerprint: u64,
+    pub(crate) fingerprint: Fingerprint,
 }
 
 /// What became of each task that was submitted.

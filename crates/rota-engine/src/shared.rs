@@ -108,6 +108,31 @@ impl StandingChanges {
     }
 }
 
+/// Someone who waits for a task's end. Nothing of it stays when it is dropped.
+pub(crate) struct Waiter<'a> {
+    shared: &'a Shared,
+    task: TaskId,
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+impl Waiter<'_> {
+    /// Resolves when the task has ended, or when this node will not learn of it. Cancel safe.
+    pub(crate) async fn ended(&mut self) {
+        if let Some(ended) = &mut self.ended {
+            // A dropped sender means as much.
+            let _ = ended.await;
+        }
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        // The list keeps those whose receivers are there.
+        self.ended = None;
+        self.shared.forget_waiters(self.task);
+    }
+}
+
 /// Why commits do not get through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StoreProblem {
@@ -262,16 +287,14 @@ impl Shared {
         self.host.now().mono.since(MonoTime(pulse)).as_duration()
     }
 
-    /// Wakes when the task ends. Ask for the task's state after this, not before, so that an end
-    /// in between is not missed.
-    pub(crate) fn wait_for(&self, task: TaskId) -> oneshot::Receiver<()> {
-        let (sender, receiver) = oneshot::channel();
+    /// Waits for the task to end. Ask for the task's state after this, not before, so that an end in
+    /// between is not missed.
+    pub(crate) fn wait_for(&self, task: TaskId) -> Waiter<'_> {
+        let (sender, ended) = oneshot::channel();
         let mut waiters = unpoisoned(&self.waiters);
-        let list = waiters.entry(task).or_default();
-        list.retain(|waiter| !waiter.is_closed());
-        list.push(sender);
+        waiters.entry(task).or_default().push(sender);
         self.waiting.store(waiters.len(), Ordering::Release);
-        receiver
+        Waiter { shared: self, task, ended: Some(ended) }
     }
 
     /// Whether anybody waits for a task's end.
@@ -280,7 +303,7 @@ impl Shared {
     }
 
     /// Forgets those who stopped waiting for a task.
-    pub(crate) fn forget_waiters(&self, task: TaskId) {
+    fn forget_waiters(&self, task: TaskId) {
         let mut waiters = unpoisoned(&self.waiters);
         if let Some(list) = waiters.get_mut(&task) {
             list.retain(|waiter| !waiter.is_closed());
@@ -370,5 +393,26 @@ impl Shared {
                 Check { name: "version", problem: outdated, needed: false },
             ],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_stays_of_one_who_waited() {
+        let (_, leader) = watch::channel(None);
+        let shared = Shared::new(Host::system(), &EngineOptions::default(), leader);
+        let task = TaskId::from_u64(1).unwrap();
+        let mut stays = shared.wait_for(task);
+        drop(shared.wait_for(task));
+        assert!(shared.someone_waits());
+        shared.task_ended(task);
+        stays.ended().await;
+        // One who comes too late, as the task has ended before.
+        drop(shared.wait_for(task));
+        drop(stays);
+        assert!(!shared.someone_waits());
     }
 }

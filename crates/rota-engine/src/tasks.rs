@@ -11,7 +11,7 @@ use rota_store::{KeyRange, StoreError};
 use tracing::debug;
 
 use crate::{
-    api::{EngineError, NewTask, RunAt, Submitted, TaskRef, TaskView},
+    api::{EngineError, LeftOut, NewTask, RunAt, Submitted, TaskRef, TaskView},
     codec,
     dispatch::corrupt,
     engine::{Engine, Inner},
@@ -33,12 +33,27 @@ impl Engine {
         &self,
         tasks: Vec<NewTask>,
     ) -> Result<Vec<Result<Submitted, Refusal>>, EngineError> {
+        let said = |task| (task, LeftOut::default());
+        self.submit_said(tasks.into_iter().map(said).collect()).await
+    }
+
+    /// As [`Engine::submit`], with what the client left out of each task.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub async fn submit_said(
+        &self,
+        tasks: Vec<(NewTask, LeftOut)>,
+    ) -> Result<Vec<Result<Submitted, Refusal>>, EngineError> {
         self.inner.shared.admit()?;
-        let bytes = tasks.iter().map(|task| task.payload.len()).sum();
+        let bytes = tasks.iter().map(|(task, _)| task.payload.len()).sum();
         let room = self.room(self.inner.shared.room.for_submissions(bytes)).await?;
         let tasks = tasks
             .into_iter()
-            .map(|task| Submission { fingerprint: fingerprint::of_task(&task), task })
+            .map(|(task, left_out)| Submission {
+                fingerprint: fingerprint::of_task(&task, left_out),
+                task,
+            })
             .collect();
         let results = self.ask_with(room, |answer| Request::Submit { tasks, answer }).await?;
         for submitted in results.iter().flatten() {
@@ -69,15 +84,14 @@ impl Engine {
         wait: Duration,
     ) -> Result<Option<TaskView>, EngineError> {
         let Some(id) = self.resolve(task).await? else { return Ok(None) };
-        let ended = self.inner.shared.wait_for(id);
-        let forget = Forget { engine: self, id };
+        let mut waiter = self.inner.shared.wait_for(id);
         let view = self.view(id).await?;
         if view.as_ref().is_none_or(|view| view.status.is_terminal()) {
             return Ok(view);
         }
         // Whether it ended or the time did: what it is now is the answer.
-        let _ = tokio::time::timeout(wait, ended).await;
-        drop(forget);
+        let _ = tokio::time::timeout(wait, waiter.ended()).await;
+        drop(waiter);
         self.view(id).await
     }
 
@@ -94,7 +108,12 @@ impl Engine {
     /// # Errors
     /// When it is unknown, live or completed.
     pub async fn retry(&self, task: &TaskRef) -> Result<TaskView, EngineError> {
-        self.manage(task, |task| Command::Retry { task, stored: None, spec: None }).await
+        let id = self.resolve(task).await?.ok_or(Refusal::UnknownTask)?;
+        // The coordinator would read it with its payload, and for many requests at once.
+        let Inner { store, shared, .. } = self.inner.as_ref();
+        let found = shared.specs.without_payloads(store.as_ref(), &[id]).await?;
+        let spec = found.into_iter().next().and_then(Found::spec);
+        self.manage(&TaskRef::Id(id), |task| Command::Retry { task, stored: None, spec }).await
     }
 
     /// Sets when a waiting task is due.
@@ -350,18 +369,6 @@ impl Engine {
         let records = page.entries.iter().rev().map(|(_, bytes)| codec::decode_attempt(bytes));
         let records: Result<Vec<_>, _> = records.collect();
         records.map_err(|error| corrupt("attempt", id, &error))
-    }
-}
-
-/// Forgets a waiter when its call ends or is dropped.
-struct Forget<'a> {
-    engine: &'a Engine,
-    id: TaskId,
-}
-
-impl Drop for Forget<'_> {
-    fn drop(&mut self) {
-        self.engine.inner.shared.forget_waiters(self.id);
     }
 }
 

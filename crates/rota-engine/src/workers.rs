@@ -1,6 +1,6 @@
 //! Queues and workers: what people ask of them, and what workers with a stream say.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use rota_core::{
     Command, Credit, HeldLease, Millis, Name, OpenSession, QueueCounts, Refusal, Reply, Report,
@@ -11,10 +11,13 @@ use tracing::info;
 use crate::{
     api::{EngineError, QueueList, SessionRequest, SessionStream, WorkerRef},
     down,
-    engine::{Engine, unavailable},
+    engine::{Engine, Inner, unavailable},
     fingerprint,
     request::{self, Request},
 };
+
+/// How long the store may take to say who wrote last.
+const HEAD_WAIT: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// All queues, by name; while a commit hangs, as of the last one.
@@ -36,8 +39,21 @@ impl Engine {
         {
             return Ok(QueueList { queues, as_of: None });
         }
-        let landed = self.inner.shared.landed.queues();
+        self.landed_queues().await
+    }
+
+    /// All queues as of the last commit.
+    async fn landed_queues(&self) -> Result<QueueList, EngineError> {
+        let Inner { store, shared, .. } = self.inner.as_ref();
+        let epoch = shared.epoch.load(Ordering::Relaxed);
+        let landed = shared.landed.queues();
         let (queues, as_of) = landed.ok_or_else(|| unavailable("no commit has landed yet"))?;
+        // This may be the memory of a process that was stopped and replaced.
+        let head = tokio::time::timeout(HEAD_WAIT, store.head()).await;
+        let head = head.map_err(|_| unavailable("the store did not answer in time"))??;
+        if head.epoch.0 > epoch {
+            return Err(EngineError::LeadershipLost);
+        }
         Ok(QueueList { queues, as_of: Some(as_of) })
     }
 
@@ -52,9 +68,8 @@ impl Engine {
                 return Ok(counts);
             }
         }
-        let landed = self.inner.shared.landed.queues();
-        let (queues, _) = landed.ok_or_else(|| unavailable("no commit has landed yet"))?;
-        Ok(queues.into_iter().find(|counts| counts.name == *queue))
+        let list = self.landed_queues().await?;
+        Ok(list.queues.into_iter().find(|counts| counts.name == *queue))
     }
 
     /// Stops or restarts a queue. Durable.

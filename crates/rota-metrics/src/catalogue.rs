@@ -217,6 +217,10 @@ catalogue! {
     API_DURATION: Histogram(Buckets::Answer), Node, "rota_api_request_duration_seconds",
         &["protocol", "route"],
         "From a request to the head of its answer, long polls included, streams not";
+    API_BODIES: Gauge, Node, "rota_api_bodies_bytes", NONE,
+        "Memory for request bodies in use: at most limits.bodies_in_flight_bytes";
+    API_ANSWERS: Gauge, Node, "rota_api_answers_bytes", NONE,
+        "Memory for large answers in use: at most limits.answers_in_flight_bytes";
     FORWARD_CONNECTIONS: Gauge, Node, "rota_forward_connections", &["lane"],
         "Connections from this node to other nodes: lane short carries requests that are answered \
          at once, lane long carries long polls and workers' streams";

@@ -191,8 +191,12 @@ def _store():
         graph(
             "Errors",
             "Commits a second that did not succeed at once: full, unavailable, ambiguous (tried again), fenced "
-            "(another node leads), broken.",
+            "(another node leads), broken. And records of single tasks that could not be read.",
             (f"sum by (kind) (rate(rota_store_errors_total{{{CLUSTER}}}[{WINDOW}]))", "{{kind}}"),
+            (
+                f"sum by (space) (rate(rota_damaged_records_total{{{CLUSTER}}}[{WINDOW}]))",
+                "damaged: {{space}}",
+            ),
             unit="ops",
         ),
         graph(
@@ -250,6 +254,13 @@ def _api():
             "What followers have with the leader now, and the connections that carry it.",
             (f"sum by (lane) (rota_forward_streams{{{NODE}}})", "{{lane}}"),
             (f"sum by (lane) (rota_forward_connections{{{NODE}}})", "{{lane}}, connections"),
+        ),
+        graph(
+            "Memory for requests and answers",
+            "Request bodies under way, and large answers that clients have not read yet.",
+            (f"rota_api_bodies_bytes{{{NODE}}}", "{{instance}}, bodies"),
+            (f"rota_api_answers_bytes{{{NODE}}}", "{{instance}}, answers"),
+            unit="bytes",
         ),
         graph(
             "Failed tries to reach another node",

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::scalar::Span;
+use super::scalar::{Date, Span};
 use crate::v1;
 
 /// A queue.
@@ -37,6 +37,9 @@ pub struct Queue {
 pub struct QueueList {
     /// By name.
     pub queues: Vec<Queue>,
+    /// When they stood so. There while the store takes no commit: they are as of the last one then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Date>,
 }
 
 impl From<v1::Queue> for Queue {
@@ -57,6 +60,7 @@ impl From<v1::Queue> for Queue {
 
 impl From<v1::ListQueuesResponse> for QueueList {
     fn from(list: v1::ListQueuesResponse) -> Self {
-        Self { queues: list.queues.into_iter().map(Into::into).collect() }
+        let as_of = list.as_of.map(Into::into);
+        Self { queues: list.queues.into_iter().map(Into::into).collect(), as_of }
     }
 }

@@ -332,7 +332,7 @@ async fn messages_stay_below_what_clients_accept_labels_included() {
 
 #[tokio::test]
 async fn a_worker_that_says_it_lives_but_reads_nothing_loses_its_session() {
-    let ttl = Duration::from_secs(2);
+    let ttl = Duration::from_secs(5);
     let options = EngineOptions { session_ttl: ttl, ..EngineOptions::default() };
     let node = Node::start_with(options, ServerOptions::default()).await;
     let channel = node.channel().await;
