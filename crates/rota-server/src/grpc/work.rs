@@ -457,7 +457,6 @@ impl Reader {
             None => {
                 // A newer worker must not lose its stream for it.
                 debug!(session = %self.session, "ignored a message of a kind that this version does not know");
-                Ok(())
             }
             Some(Up::Hello(_)) => {
                 let wrong = Failure::field("message", "is not one that a session expects");
