@@ -110,6 +110,7 @@ impl Load {
                 binds: Binds::default(),
                 fingerprint: 0,
                 trace: None,
+                unknown_policy: bytes::Bytes::new(),
             };
             let submit = Submit {
                 spec: Arc::new(spec),

@@ -390,27 +390,37 @@ pub struct StopOrder {
 /// How the engine is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
-    /// The checks that readiness needs, each by name.
+    /// What must hold, or should, each by name.
     pub checks: Vec<Check>,
     /// Why only a restart could help: the engine ended by itself, or its loop has given no sign of life
     /// for so long that it will not go on, though the store is well. `None` while there is hope.
     pub stuck: Option<String>,
 }
 
-/// One thing that must hold for the node to serve.
+/// One thing that must hold for the node to serve, or should.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// `store`, `leader`, `backlog`, `engine`.
+    /// `store`, `leader`, `backlog`, `engine`, `records`, `version`.
     pub name: &'static str,
     /// What is wrong; `None` when it holds.
     pub problem: Option<String>,
+    /// Whether the node is not ready while it does not hold.
+    pub needed: bool,
+}
+
+impl Check {
+    /// One without which the node is not ready.
+    #[must_use]
+    pub fn needed(name: &'static str, problem: Option<String>) -> Self {
+        Self { name, problem, needed: true }
+    }
 }
 
 impl Health {
-    /// Whether all holds.
+    /// Whether all holds that is needed.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.checks.iter().all(|check| check.problem.is_none())
+        self.checks.iter().all(|check| check.problem.is_none() || !check.needed)
     }
 }
 
@@ -433,6 +443,10 @@ pub struct Info {
     pub revision: u64,
     /// Tasks that have not ended.
     pub live_tasks: u64,
+    /// The feature level that this node knows.
+    pub feature_level: u32,
+    /// The feature level that the cluster may use, when this node last looked.
+    pub cluster_feature_level: u32,
     /// Limits in force, by name.
     pub limits: BTreeMap<&'static str, u64>,
 }

@@ -30,11 +30,13 @@ pub(crate) struct Changes {
     pub(crate) mutations: Vec<Mutation>,
     /// Entries of the retention log that have been dealt with.
     pub(crate) dealt_with: Vec<Bytes>,
+    /// The cluster's new feature level.
+    pub(crate) level: Option<u32>,
 }
 
 impl Changes {
     pub(crate) fn is_empty(&self) -> bool {
-        self.mutations.is_empty() && self.dealt_with.is_empty()
+        self.mutations.is_empty() && self.dealt_with.is_empty() && self.level.is_none()
     }
 
     /// The batches that hold them, in order, numbered from `first` on. None is larger than the
@@ -58,6 +60,7 @@ impl Changes {
         for entry in &self.dealt_with {
             whole.delete(layout::RETAIN, entry.clone());
         }
+        whole.set_level(self.level);
         if whole.fits(&Portion::default(), limits) {
             return vec![whole.finish(first, ledger)];
         }
@@ -99,6 +102,11 @@ impl Changes {
             let mut portion = Portion::default();
             portion.delete(layout::RETAIN, entry.clone());
             portions.push(portion);
+        }
+        if self.level.is_some() {
+            let mut level = Portion::default();
+            level.set_level(self.level);
+            portions.push(level);
         }
         attempts.split().chain(portions).collect()
     }
@@ -147,6 +155,12 @@ impl Portion {
     fn delete(&mut self, space: Space, key: impl Into<Bytes>) {
         self.batch.delete(space, key);
         self.bytes += self.batch.mutations.last().map_or(0, rota_store::Mutation::bytes);
+    }
+
+    fn set_level(&mut self, level: Option<u32>) {
+        if let Some(level) = level {
+            self.put(layout::CLUSTER, layout::FEATURE_LEVEL, level.to_string());
+        }
     }
 
     /// Whether both together are no more than the store takes, or the first is nothing.
@@ -241,7 +255,7 @@ impl Portion {
             }
             Mutation::DeleteTask(record) => self.delete_task(record),
             Mutation::PutQueue(name, record) => {
-                self.put(layout::QUEUE, name.to_string(), codec::encode_queue(*record));
+                self.put(layout::QUEUE, name.to_string(), codec::encode_queue(record));
             }
         }
     }

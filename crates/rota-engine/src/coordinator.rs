@@ -5,6 +5,8 @@
 //! answers of the landed one released. So a batch grows with the load, and nothing leaves before
 //! its commit.
 
+mod stored;
+
 use std::{future::Future, pin::Pin, sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use rota_core::{
@@ -94,6 +96,8 @@ pub(crate) struct Coordinator<'a> {
     pub(crate) ledger: Ledger,
     pub(crate) workers: &'a mpsc::Sender<ToWorkers>,
     step: Open,
+    /// The feature level that is to be the cluster's, until it is on its way.
+    level: Option<u32>,
     /// It is to hand over, to this node if one is named.
     resigning: Option<Option<String>>,
     /// When the machine was last told the time.
@@ -105,6 +109,8 @@ pub(crate) struct Coordinator<'a> {
 struct Open {
     releases: Vec<Release>,
     entries: Vec<bytes::Bytes>,
+    /// Whether it is to be written though it holds a new feature level alone.
+    level_alone: bool,
     created: Vec<Created>,
     commands: usize,
     bytes: usize,
@@ -142,6 +148,7 @@ impl<'a> Coordinator<'a> {
             ledger,
             workers,
             step: Open::default(),
+            level: None,
             resigning: None,
             begun: MonoTime(0),
         }
@@ -275,7 +282,11 @@ impl<'a> Coordinator<'a> {
             queues,
             ..Outcome::default()
         };
-        let changes = Changes { mutations: step.mutations, dealt_with: open.entries };
+        let mut changes =
+            Changes { mutations: step.mutations, dealt_with: open.entries, level: None };
+        if open.level_alone || !changes.is_empty() {
+            changes.level = self.level.take();
+        }
         if changes.is_empty() {
             outcome.counted = self.ledger.landing(step.events);
             return (None, outcome);
@@ -371,6 +382,10 @@ impl<'a> Coordinator<'a> {
                 Request::Purge { tasks, entries, answer } => {
                     let result = self.purge(&tasks, entries, &lookups);
                     self.answer_later(answer, result);
+                }
+                Request::RaiseLevel { level, alone } => {
+                    self.level = Some(level);
+                    self.step.level_alone |= alone;
                 }
                 Request::Resign { successor, answer } => {
                     self.resigning = Some(successor);
@@ -494,62 +509,6 @@ impl<'a> Coordinator<'a> {
         }
         self.answer_later(answer, Ok(results));
     }
-
-    fn needs_lookup(&self, command: &Command) -> bool {
-        self.machine.wants_stored(command).is_some()
-            || matches!(command, Command::Retry { spec: None, .. })
-    }
-
-    /// Hands a command what it needs to know of the store. A damaged record fails this command alone.
-    fn fill(&self, command: &mut Command, lookups: Option<&Lookups>) -> Result<(), Refusal> {
-        if !self.needs_lookup(command) {
-            return Ok(());
-        }
-        // The caller looked whether there are any before it began; what was ended since, the machine
-        // knows.
-        let Some(lookups) = lookups else { return Ok(()) };
-        let wanted = self.machine.wants_stored(command);
-        if let Command::Retry { task, spec: spec @ None, .. } = command {
-            *spec = lookups.spec(*task)?;
-        }
-        if let Some(task) = wanted {
-            match command {
-                Command::Cancel { stored, .. }
-                | Command::Retry { stored, .. }
-                | Command::Reschedule { stored, .. }
-                | Command::SetPriority { stored, .. }
-                | Command::Delete { stored, .. }
-                | Command::Purge { stored, .. }
-                | Command::Report { stored, .. } => *stored = lookups.stored(task)?,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn purge(
-        &mut self,
-        tasks: &[rota_core::TaskId],
-        entries: Vec<bytes::Bytes>,
-        lookups: &Result<Lookups, StoreError>,
-    ) -> Result<(), EngineError> {
-        let lookups = lookups.as_ref().map_err(|error| EngineError::Store(error.clone()))?;
-        for task in tasks {
-            let stored = match lookups.stored(*task) {
-                Ok(stored) => stored,
-                // It stays. The others are not to wait until somebody mends it.
-                Err(refusal) => {
-                    self.shared.specs.damaged("done", *task, &refusal.to_string());
-                    continue;
-                }
-            };
-            // Purging leaves alone what may not be purged; it refuses nothing.
-            let _ = self.machine.apply(Command::Purge { task: *task, stored });
-        }
-        self.step.commands += tasks.len();
-        self.step.entries.extend(entries);
-        Ok(())
-    }
 }
 
 async fn tell_workers(workers: &mpsc::Sender<ToWorkers>, message: ToWorkers) {
@@ -589,5 +548,6 @@ fn spec_of(submission: Submission, id: rota_core::TaskId, now: Now) -> TaskSpec 
         binds: task.binds,
         fingerprint: fingerprint.kept,
         trace: task.trace,
+        unknown_policy: bytes::Bytes::new(),
     }
 }

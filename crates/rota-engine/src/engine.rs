@@ -23,6 +23,7 @@ use crate::{
     fail_point::FailPoint,
     host::Host,
     ledger::Ledger,
+    level,
     load::MachineOptions,
     lookout,
     observe::{self, LastSurvey},
@@ -94,6 +95,7 @@ impl Engine {
         stopped.spawn(observe::follow_leaders(shared.clone(), stop.clone()));
         stopped.spawn(lookout::run(store.clone(), shared.clone(), stop.clone()));
         stopped.spawn(retention::run(store.clone(), shared.clone(), sender.clone(), stop.clone()));
+        stopped.spawn(level::run(store.clone(), shared.clone(), sender.clone(), stop.clone()));
         let dispatcher = ToDispatcher(workers.downgrade());
         let leader = Leader {
             store: store.clone(),
@@ -161,6 +163,8 @@ impl Engine {
             started_at: shared.started_at,
             now: shared.host.now().wall,
             live_tasks: shared.live_tasks.load(Ordering::Relaxed) as u64,
+            feature_level: options.feature_level,
+            cluster_feature_level: shared.cluster_level.load(Ordering::Relaxed),
             limits,
         }
     }
@@ -277,6 +281,10 @@ impl Leader {
         let mut broken = None;
         while !self.stop.is_cancelled() {
             self.shared.phase.send_replace(Phase::Campaigning);
+            if self.is_outdated().await {
+                self.sit_out(&mut inbox).await;
+                continue;
+            }
             let mut standby = Standby::default();
             let pause = match self.campaign(&mut inbox, &mut standby).await {
                 None => break,
@@ -323,6 +331,40 @@ impl Leader {
         }
     }
 
+    /// Whether the cluster uses a feature level that this node does not know. Where that cannot be read, the
+    /// campaign says what is wrong.
+    async fn is_outdated(&self) -> bool {
+        let cluster = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return false,
+            cluster = level::of_cluster(self.store.as_ref()) => cluster,
+        };
+        let Ok(cluster) = cluster else { return false };
+        let before = self.shared.cluster_level.swap(cluster, Ordering::Relaxed);
+        let outdated = level::outdated(self.options.feature_level, cluster);
+        if let Some(reason) = outdated.as_ref().filter(|_| before != cluster) {
+            error!(reason, "does not lead");
+        }
+        outdated.is_some()
+    }
+
+    /// Neither campaigns nor leads for a while.
+    async fn sit_out(&self, inbox: &mut mpsc::Receiver<Request>) {
+        let over = tokio::time::sleep(level::PERIOD);
+        let mut over = std::pin::pin!(over);
+        let mut pulse = tokio::time::interval(PULSE);
+        loop {
+            let follows = matches!(self.shared.role(), Role::Follower(_));
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                () = &mut over => return,
+                _ = pulse.tick() => self.shared.beat(self.shared.host.now().mono),
+                Some(request) = inbox.recv(), if follows => request.refuse(),
+            }
+        }
+    }
+
     /// Waits to be elected, and stands by meanwhile. `None`: told to stop. Requests wait in the
     /// inbox, unless another node leads.
     async fn campaign(
@@ -330,7 +372,11 @@ impl Leader {
         inbox: &mut mpsc::Receiver<Request>,
         standby: &mut Standby,
     ) -> Option<Result<Box<dyn Leadership>, StoreError>> {
-        let me = Member { name: self.options.node.clone(), address: self.options.address.clone() };
+        let me = Member {
+            name: self.options.node.clone(),
+            address: self.options.address.clone(),
+            level: self.options.feature_level,
+        };
         let mut campaign = self.store.campaign(&me);
         let mut leader = self.shared.leader.clone();
         let follow = async {
@@ -365,14 +411,20 @@ impl Leader {
         FailPoint::AfterElection.reach();
         let fence = leadership.fence();
         self.shared.epoch.store(fence.epoch.0, Ordering::Relaxed);
+        // It may have been raised since the campaign began, by a leader that saw this node too late.
+        if self.is_outdated().await {
+            leadership.resign(None).await;
+            return Ok(End::Resigned(None));
+        }
         self.shared.phase.send_replace(Phase::Loading);
         let options =
             MachineOptions { limits: self.options.machine, retention: self.options.retention };
         let loading = async {
-            let loaded = standby.load(&self.store, options, &self.shared.host).await?;
+            let mut loaded = standby.load(&self.store, options, &self.shared.host).await?;
             let snapshot = self.store.snapshot().await?;
             let metrics = self.shared.metrics.clone();
-            Ok::<_, StoreError>((loaded, Ledger::load(snapshot.as_ref(), metrics).await?))
+            let ledger = Ledger::load(snapshot.as_ref(), metrics, &mut loaded.unreadable).await?;
+            Ok::<_, StoreError>((loaded, ledger))
         };
         let (loaded, ledger) = tokio::select! {
             biased;
@@ -382,6 +434,8 @@ impl Leader {
         let live = loaded.machine.live_tasks();
         info!(epoch = fence.epoch.0, live, "leading");
         self.shared.live_tasks.store(live, Ordering::Relaxed);
+        loaded.unreadable.log();
+        self.shared.unreadable.store(loaded.unreadable.count(), Ordering::Relaxed);
         self.shared.beat(self.shared.host.now().mono);
         ledger.show();
         self.shared.phase.send_replace(Phase::Leading);
@@ -391,6 +445,7 @@ impl Leader {
             Coordinator::new(store, shared, fence, loaded, cache, ledger, &self.workers);
         let end = coordinator.run(inbox, leadership.as_ref(), &self.stop).await;
         self.shared.metrics.clear_totals();
+        self.shared.unreadable.store(0, Ordering::Relaxed);
         // What its last commit ran into was the leader's; how the store is, the lookout tells.
         self.shared.set_store_problem(None);
         // From here on requests wait, until it is known who leads.

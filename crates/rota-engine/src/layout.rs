@@ -11,6 +11,7 @@
 //! | `name` | `id/` client's id, `key/` idempotency key | the task, and a hash of its body |
 //! | `queue` | queue | its settings |
 //! | `total` | queue, space, kind | how often what happened to tasks, since the beginning |
+//! | `cluster` | `level` | the [feature level](crate::level) that the cluster may use, as text |
 //! | `retain` | date `/` batch | tasks that may be removed from then on |
 //!
 //! Keys are text, so that they can be read with the store's own tools; ids sort by creation.
@@ -37,9 +38,14 @@ pub(crate) const NAME: Space = hot("name");
 pub(crate) const QUEUE: Space = hot("queue");
 pub(crate) const RETAIN: Space = hot("retain");
 pub(crate) const TOTAL: Space = hot("total");
+pub(crate) const CLUSTER: Space = hot("cluster");
 
 /// Every space that the engine uses: what a store must be opened with.
-pub const SPACES: &[Space] = &[LIVE, DONE, DEAD, SPEC, RESULT, ATTEMPT, NAME, QUEUE, RETAIN, TOTAL];
+pub const SPACES: &[Space] =
+    &[LIVE, DONE, DEAD, SPEC, RESULT, ATTEMPT, NAME, QUEUE, RETAIN, TOTAL, CLUSTER];
+
+/// The only key of `cluster`.
+pub(crate) const FEATURE_LEVEL: Bytes = Bytes::from_static(b"level");
 
 /// Entries of `retain` are made for spans of this length, so that a batch makes few.
 const RETAIN_SPAN_MS: i64 = 10_000;

@@ -26,6 +26,7 @@ mod host;
 mod landed;
 mod layout;
 mod ledger;
+mod level;
 mod list;
 mod load;
 mod log;
@@ -40,6 +41,7 @@ mod shared;
 mod specs;
 mod standby;
 mod tasks;
+mod unreadable;
 mod view;
 mod workers;
 

@@ -42,7 +42,10 @@ pub(crate) fn keys(machine: &Machine, requests: &[Request]) -> Vec<(Space, Bytes
             Request::Purge { tasks, .. } => {
                 keys.extend(tasks.iter().flat_map(|task| records(*task)));
             }
-            Request::OpenSession { .. } | Request::Look(_) | Request::Resign { .. } => {}
+            Request::OpenSession { .. }
+            | Request::RaiseLevel { .. }
+            | Request::Look(_)
+            | Request::Resign { .. } => {}
         }
     }
     keys
@@ -73,8 +76,8 @@ fn records(task: TaskId) -> [(Space, Bytes); 2] {
     [(layout::DONE, key.clone()), (layout::DEAD, key)]
 }
 
-fn damaged(record: String) -> Refusal {
-    Refusal::Damaged { record }
+fn unreadable(record: String) -> Refusal {
+    Refusal::Unreadable { record }
 }
 
 impl Lookups {
@@ -88,14 +91,14 @@ impl Lookups {
         let done = self.value(layout::DONE, key.clone());
         let Some(bytes) = done.or_else(|| self.value(layout::DEAD, key)) else { return Ok(None) };
         let record: DoneRecord =
-            codec::decode_done(bytes).map_err(|_| damaged(format!("done/{task}")))?;
+            codec::decode_done(bytes).map_err(|_| unreadable(format!("done/{task}")))?;
         Ok(Some(Arc::new(record)))
     }
 
     /// The definition of a task that ended.
     pub(crate) fn spec(&self, task: TaskId) -> Result<Option<Arc<TaskSpec>>, Refusal> {
         let Some(bytes) = self.value(layout::SPEC, layout::task(task)) else { return Ok(None) };
-        let spec = codec::decode_spec(bytes).map_err(|_| damaged(format!("spec/{task}")))?;
+        let spec = codec::decode_spec(bytes).map_err(|_| unreadable(format!("spec/{task}")))?;
         Ok(Some(Arc::new(spec)))
     }
 
@@ -107,7 +110,7 @@ impl Lookups {
         let binding = |key: Bytes| -> Result<Option<Binding>, Refusal> {
             let Some(bytes) = self.value(layout::NAME, key.clone()) else { return Ok(None) };
             let binding = codec::decode_binding(bytes)
-                .map_err(|_| damaged(format!("name/{}", String::from_utf8_lossy(&key))))?;
+                .map_err(|_| unreadable(format!("name/{}", String::from_utf8_lossy(&key))))?;
             let is_former = binding.fingerprint == fingerprint.former;
             let kept = if is_former { fingerprint.kept } else { binding.fingerprint };
             Ok(Some(Binding { fingerprint: kept, ..binding }))

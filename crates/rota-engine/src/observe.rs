@@ -88,10 +88,15 @@ impl Engine {
         snapshot.put(&all::LEADER, flag(leads));
         if leads {
             snapshot.put(&all::ENGINE_PULSE_AGE, shared.pulse_age().as_secs_f64());
+            let unreadable = shared.unreadable.load(Ordering::Relaxed);
+            snapshot.put(&all::UNREADABLE, number(unreadable));
         }
-        for check in self.health().checks {
+        for check in self.health().checks.into_iter().filter(|check| check.needed) {
             snapshot.set(&all::READY, [check.name], flag(check.problem.is_none()));
         }
+        snapshot.set(&all::FEATURE_LEVEL, ["node"], number(shared.known_level));
+        let cluster_level = shared.cluster_level.load(Ordering::Relaxed);
+        snapshot.set(&all::FEATURE_LEVEL, ["cluster"], number(cluster_level));
         snapshot.put(&all::LIVE_TASKS, number(shared.live_tasks.load(Ordering::Relaxed)));
         let inbox = &self.inner.inbox;
         snapshot.put(&all::INBOX, number(inbox.max_capacity() - inbox.capacity()));

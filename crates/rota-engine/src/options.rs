@@ -5,6 +5,8 @@ use std::time::Duration;
 use rota_core::{MachineLimits, Retention};
 use rota_metrics::NodeMetrics;
 
+use crate::level::FEATURE_LEVEL;
+
 /// How an engine is to run.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
@@ -25,6 +27,8 @@ pub struct EngineOptions {
     /// When the engine's loop has given no sign of life for so long, the node is not ready. It gives
     /// one every second.
     pub stalled_after: Duration,
+    /// The feature level that this node knows: that of this version, unless a test plays another.
+    pub feature_level: u32,
     /// Where it counts.
     pub metrics: NodeMetrics,
 }
@@ -40,6 +44,7 @@ impl Default for EngineOptions {
             payload_cache_bytes: 64 << 20,
             call_timeout: Duration::from_secs(15),
             stalled_after: Duration::from_secs(10),
+            feature_level: FEATURE_LEVEL,
             metrics: NodeMetrics::default(),
         }
     }

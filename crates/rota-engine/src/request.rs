@@ -104,6 +104,8 @@ pub(crate) enum Request {
     },
     /// Retention: remove these tasks if their time is over, and with them the log's entries.
     Purge { tasks: Vec<TaskId>, entries: Vec<Bytes>, answer: Answer<()> },
+    /// The cluster may use this feature level from the next batch on, which is written for it alone if need be.
+    RaiseLevel { level: u32, alone: bool },
     /// Someone wants to know.
     Look(Question),
     /// Leadership is to be handed over.
@@ -121,6 +123,8 @@ impl Request {
             Self::Purge { answer, .. } | Self::Resign { answer, .. } => {
                 drop(answer.send(Err(EngineError::NotLeader)));
             }
+            // The next leader finds out for itself.
+            Self::RaiseLevel { .. } => {}
             // The asker takes a dropped answer for this.
             Self::Look(question) => drop(question),
         }
@@ -129,7 +133,11 @@ impl Request {
     /// Whether nothing is lost when it is carried out a few milliseconds later: a worker's signs of
     /// life and its reports, unless they free what others wait for.
     pub(crate) fn can_wait(&self) -> bool {
-        let Self::Commands { commands, .. } = self else { return false };
+        let commands = match self {
+            Self::Commands { commands, .. } => commands,
+            Self::RaiseLevel { .. } => return true,
+            _ => return false,
+        };
         commands.iter().all(|command| {
             matches!(
                 command,

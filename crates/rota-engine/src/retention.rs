@@ -62,8 +62,14 @@ async fn pass(
     loop {
         let page = snapshot.scan(range.clone(), Direction::Ascending, ENTRIES).await?;
         for (key, value) in &page.entries {
-            let tasks = codec::decode_retain(value)
-                .map_err(|error| StoreError::Corrupt(format!("retain: {error}")))?;
+            let tasks = match codec::decode_retain(value) {
+                Ok(tasks) => tasks,
+                Err(error) => {
+                    let entry = String::from_utf8_lossy(key);
+                    debug!(%entry, %error, "what it names is not removed: this version cannot read it");
+                    continue;
+                }
+            };
             debug!(tasks = tasks.len(), "removing old tasks");
             if !remove(inbox, &tasks, key).await {
                 return Ok(());

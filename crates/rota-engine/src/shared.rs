@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -20,9 +20,11 @@ use crate::{
     down::Downstream,
     host::Host,
     landed::Landed,
+    level,
     options::EngineOptions,
     request::Room,
     specs::SpecReads,
+    unreadable,
 };
 
 /// A loop that has been stalled for so many times as long as makes a node unready will not go on.
@@ -50,6 +52,11 @@ pub(crate) struct Shared {
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) live_tasks: AtomicUsize,
     pub(crate) epoch: AtomicU64,
+    /// The feature level that this node knows, and that of the cluster when it was last read.
+    pub(crate) known_level: u32,
+    pub(crate) cluster_level: AtomicU32,
+    /// Records that this leader cannot read.
+    pub(crate) unreadable: AtomicUsize,
     /// The revision of the store up to which this node has followed.
     pub(crate) revision: AtomicU64,
     /// Whether this node has a copy of the backlog, and could take over at once.
@@ -158,6 +165,9 @@ impl Shared {
             phase: watch::Sender::new(Phase::Campaigning),
             live_tasks: AtomicUsize::new(0),
             epoch: AtomicU64::new(0),
+            known_level: options.feature_level,
+            cluster_level: AtomicU32::new(0),
+            unreadable: AtomicUsize::new(0),
             revision: AtomicU64::new(0),
             stands_by: AtomicBool::new(false),
             node: options.node.clone(),
@@ -324,6 +334,8 @@ impl Shared {
     pub(crate) fn health(&self) -> Health {
         let phase = self.phase.borrow().clone();
         let follows = matches!(self.role(), Role::Follower(_));
+        let outdated =
+            level::outdated(self.known_level, self.cluster_level.load(Ordering::Relaxed));
         let leader = match &phase {
             Phase::Campaigning if self.known_leader().is_some() => None,
             Phase::Campaigning if follows => {
@@ -335,7 +347,10 @@ impl Shared {
                      (node)",
                     self.node
                 ),
-                None => "no node leads".to_owned(),
+                None => match &outdated {
+                    Some(reason) => format!("no node leads; {reason}"),
+                    None => "no node leads".to_owned(),
+                },
             }),
             Phase::Stopped(None) => Some("the engine has stopped".to_owned()),
             Phase::Stopped(Some(reason)) => Some(format!("the engine has stopped: {reason}")),
@@ -344,7 +359,8 @@ impl Shared {
         let copied = self.stands_by.load(Ordering::Relaxed);
         let backlog = match &phase {
             Phase::Loading => Some("the backlog is being loaded".to_owned()),
-            Phase::Campaigning if follows && !copied => {
+            // A node that does not lead needs no copy.
+            Phase::Campaigning if follows && !copied && outdated.is_none() => {
                 Some("the backlog is being copied".to_owned())
             }
             _ => None,
@@ -363,13 +379,18 @@ impl Shared {
             Phase::Stopped(Some(_)) => leader.clone(),
             _ => engine.clone().filter(|_| silent > self.stalled_after * STUCK_AFTER),
         };
+        let records = unreadable::problem(self.unreadable.load(Ordering::Relaxed));
         Health {
             stuck,
             checks: vec![
-                Check { name: "store", problem: store },
-                Check { name: "leader", problem: leader },
-                Check { name: "backlog", problem: backlog },
-                Check { name: "engine", problem: engine },
+                Check::needed("store", store),
+                Check::needed("leader", leader),
+                Check::needed("backlog", backlog),
+                Check::needed("engine", engine),
+                // The node serves all other records.
+                Check { name: "records", problem: records, needed: false },
+                // It forwards, as long as another node leads.
+                Check { name: "version", problem: outdated, needed: false },
             ],
         }
     }

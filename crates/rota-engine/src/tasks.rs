@@ -245,7 +245,8 @@ impl Engine {
     async fn stored_live(&self, id: TaskId) -> Result<Option<LiveView>, EngineError> {
         let found = self.inner.store.get(&[(layout::LIVE, layout::task(id))]).await?;
         let Some(bytes) = found.into_iter().next().flatten() else { return Ok(None) };
-        let record = codec::decode_live(&bytes).map_err(|error| corrupt("live", id, &error))?;
+        let record = codec::decode_live_of(id, &bytes)
+            .map_err(|error| self.unreadable("live", id, &error))?;
         Ok(self.recorded([&record]).pop())
     }
 
@@ -297,7 +298,7 @@ impl Engine {
             Found::Spec(spec) => spec,
             Found::Missing => return Ok(None),
             Found::Damaged(_) => {
-                return Err(Refusal::Damaged { record: format!("spec/{id}") }.into());
+                return Err(Refusal::Unreadable { record: format!("spec/{id}") }.into());
             }
         };
         match live {
@@ -314,20 +315,35 @@ impl Engine {
         if self.inner.shared.is_full() {
             return self.stored_live(id).await;
         }
-        match self.glance(move |machine| machine.task(id)).await? {
-            Some(view) => Ok(view),
+        let found = self.glance(move |machine| match machine.task(id) {
+            None if machine.is_set_aside(id) => Err(Refusal::unreadable_live(id)),
+            found => Ok(found),
+        });
+        match found.await? {
+            Some(view) => Ok(view?),
             None => self.stored_live(id).await,
         }
     }
 
+    /// The answer to one who asks for a task whose record cannot be read.
+    fn unreadable(
+        &self,
+        space: &'static str,
+        id: TaskId,
+        error: &codec::CodecError,
+    ) -> EngineError {
+        self.inner.shared.specs.damaged(space, id, &error.to_string());
+        Refusal::Unreadable { record: format!("{space}/{id}") }.into()
+    }
+
     /// The record of a task that ended.
-    pub(crate) async fn done(&self, id: TaskId) -> Result<Option<DoneRecord>, StoreError> {
+    pub(crate) async fn done(&self, id: TaskId) -> Result<Option<DoneRecord>, EngineError> {
         let key = layout::task(id);
         let keys = [(layout::DONE, key.clone()), (layout::DEAD, key)];
         let found = self.inner.store.get(&keys).await?;
         let bytes = found.into_iter().flatten().next();
         let record = bytes.map(|bytes| codec::decode_done(&bytes)).transpose();
-        record.map_err(|error| corrupt("done", id, &error))
+        record.map_err(|error| self.unreadable("done", id, &error))
     }
 
     /// The record of the attempt before the one that is to come, for what went wrong in it.
@@ -367,5 +383,6 @@ fn current_attempt(live: &LiveView) -> Option<AttemptRecord> {
         ended_at: None,
         failure: None,
         output_tail: Bytes::new(),
+        unknown: Bytes::new(),
     })
 }

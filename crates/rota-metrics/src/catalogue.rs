@@ -172,7 +172,12 @@ catalogue! {
     LEADERLESS: Counter, Node, "rota_leaderless_seconds_total", NONE,
         "Time during which this node knew of no leader; one that died counts as one until its lease is over";
     READY: Gauge, Node, "rota_ready", &["check"],
-        "1 for each check of /readyz that holds: store, leader, backlog, engine";
+        "1 for each check of /readyz that holds and must: store, leader, backlog, engine";
+    FEATURE_LEVEL: Gauge, Node, "rota_feature_level", &["of"],
+        "Feature level: of this node, the one that it knows; of the cluster, the one that may be used";
+    UNREADABLE: Gauge, Leader, "rota_unreadable_records", NONE,
+        "Records that the leader cannot read, damaged or of a newer version: it leaves them alone and serves \
+         all others";
     ENGINE_PULSE_AGE: Gauge, Leader, "rota_engine_pulse_age_seconds", NONE,
         "Since when the engine's loop has given no sign of life; it gives one every second";
     LIVE_TASKS: Gauge, Node, "rota_live_tasks", NONE,

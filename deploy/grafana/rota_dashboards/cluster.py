@@ -137,6 +137,18 @@ def _engine():
             (f"rota_live_tasks{{{NODE}}}", "{{instance}}"),
         ),
         graph(
+            "Unreadable records",
+            "Damaged, or written by a newer version. The leader leaves them alone and serves all others.",
+            (f"max(rota_unreadable_records{{{CLUSTER}}})", "records"),
+        ),
+        graph(
+            "Feature level",
+            "What the cluster may use, and what each node knows. A node that knows less than the cluster uses "
+            "does not lead.",
+            (f'max(rota_feature_level{{{CLUSTER},of="cluster"}})', "cluster"),
+            (f'rota_feature_level{{{NODE},of="node"}}', "{{instance}}"),
+        ),
+        graph(
             "Memory of live tasks",
             "As far as their number says.",
             (f"max(rota_live_set_bytes{{{CLUSTER}}})", "live set"),

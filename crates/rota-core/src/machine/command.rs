@@ -318,12 +318,22 @@ pub enum Refusal {
     /// The session exists and belongs to a worker of another name.
     #[error("the session belongs to another worker")]
     ForeignSession,
-    /// A record that the command needs is damaged in the store. Other tasks are not concerned.
-    #[error("the stored record {record} is damaged: it cannot be read")]
-    Damaged {
+    /// A record that the command needs cannot be read. It is left alone, and other tasks are not concerned.
+    #[error(
+        "the stored record {record} cannot be read: it is damaged, or a newer version wrote it; it is left as it is"
+    )]
+    Unreadable {
         /// Its place in the store.
         record: String,
     },
+}
+
+impl Refusal {
+    /// The record of a task that has not ended cannot be read.
+    #[must_use]
+    pub fn unreadable_live(task: TaskId) -> Self {
+        Self::Unreadable { record: format!("live/{task}") }
+    }
 }
 
 /// A change to be made durable. One step's mutations form (part of) one batch.

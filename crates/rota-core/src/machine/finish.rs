@@ -58,6 +58,7 @@ impl Machine {
         self.backoffs.remove(index);
         self.expiries.remove(index);
         let binds = self.binds.remove(index).unwrap_or_default();
+        let unknown = self.unknown.remove(index);
         let task = self.live.remove(index);
         let policy = *self.policies.at(task.policy);
         let retention = policy.retention.unwrap_or_else(|| self.retention.of(status));
@@ -80,6 +81,7 @@ impl Machine {
             has_result,
             has_output,
             binds,
+            unknown,
         });
         self.roster.drop_task(task.lane);
         self.settling.ended(done.clone(), policy);
@@ -194,6 +196,7 @@ impl Machine {
             ended_at: Some(self.now.wall),
             failure,
             output_tail: end.output_tail.clone(),
+            unknown: Bytes::new(),
         }
     }
 

@@ -71,6 +71,12 @@ impl Machine {
         }
     }
 
+    /// Whether it is a live task whose record could not be read.
+    #[must_use]
+    pub fn is_set_aside(&self, task: TaskId) -> bool {
+        self.unreadable.contains(&task)
+    }
+
     /// Why a task does not run; `None` where it does.
     fn waiting(&self, index: TaskIndex, exactly: usize) -> Option<Waiting> {
         let task = self.live.at(index);
@@ -139,6 +145,7 @@ impl Machine {
             scheduled: queue.scheduled,
             pending: queue.pending,
             leased: queue.leased,
+            unreadable: queue.unreadable,
             completed_total: queue.completed_total,
             failed_total: queue.failed_total,
             oldest_pending: lanes.filter_map(|lane| self.oldest(lane)).min(),

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     DoneRecord, Failure, FailureReason, Name, Policy, Priority, QueueRecord, Status, TaskId,
-    TaskSpec, WallTime,
+    TaskSpec, UnknownFields, WallTime,
     lifecycle::{Action, IllegalTransition, transition},
 };
 
@@ -60,12 +60,12 @@ impl Machine {
         let policy = self.settling.policy(task).or_else(|| spec.map(|spec| spec.policy));
         let policy = policy.ok_or(Refusal::UnknownTask)?;
         self.check_room(&done.queue, &done.kind)?;
-        self.revive(&done, policy);
+        self.revive(&done, policy, spec);
         Ok(Reply::Task { task, status: Status::Pending })
     }
 
     /// Makes an ended task live again, with fresh budgets and without an expiry date.
-    fn revive(&mut self, done: &Arc<DoneRecord>, policy: Policy) {
+    fn revive(&mut self, done: &Arc<DoneRecord>, policy: Policy, spec: Option<&TaskSpec>) {
         let queue = self.roster.queue(&done.queue);
         let kind = self.roster.kind(&done.kind);
         let lane = self.roster.lane(queue, kind);
@@ -90,6 +90,9 @@ impl Machine {
         }
         if let Some(end) = done.last_end {
             self.last_ends.insert(index, end);
+        }
+        if let Some(unknown) = unknown_fields(done, spec) {
+            self.unknown.insert(index, unknown);
         }
         self.make_due(index);
         self.note(index, Happened::Revived);
@@ -163,8 +166,10 @@ impl Machine {
         }
         let queue = self.roster.queue(name);
         if self.roster.queues[queue as usize].paused != paused {
-            self.roster.queues[queue as usize].paused = paused;
-            self.step.mutations.push(Mutation::PutQueue(name.clone(), QueueRecord { paused }));
+            let entry = &mut self.roster.queues[queue as usize];
+            entry.paused = paused;
+            let record = QueueRecord { paused, unknown: entry.unknown.clone() };
+            self.step.mutations.push(Mutation::PutQueue(name.clone(), record));
             if !paused {
                 self.roster.loosened += 1;
                 self.roster.wake_queue(queue);
@@ -189,7 +194,23 @@ impl Machine {
     }
 
     /// The record of a task that is not live.
-    fn ended(&self, task: TaskId, stored: Stored) -> Result<Arc<DoneRecord>, Refusal> {
-        self.settling.done(task, stored).ok_or(Refusal::UnknownTask)
+    pub(super) fn ended(&self, task: TaskId, stored: Stored) -> Result<Arc<DoneRecord>, Refusal> {
+        self.settling.done(task, stored).ok_or_else(|| {
+            if self.is_set_aside(task) {
+                Refusal::unreadable_live(task)
+            } else {
+                Refusal::UnknownTask
+            }
+        })
     }
+}
+
+/// What a newer version wrote of an ended task. The record of one that ended does not hold its policy.
+fn unknown_fields(done: &DoneRecord, spec: Option<&TaskSpec>) -> Option<Box<UnknownFields>> {
+    let of_policy = spec.map(|spec| &spec.unknown_policy).filter(|fields| !fields.is_empty());
+    let mut unknown = done.unknown.clone();
+    if let Some(fields) = of_policy {
+        unknown.get_or_insert_default().policy = fields.clone();
+    }
+    unknown
 }

@@ -32,7 +32,7 @@ mod view;
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use command::{
     Binding, Bindings, Command, Credit, Effect, EndReason, HeldLease, Leased, Mutation,
@@ -53,7 +53,8 @@ use self::{
     subscription::SessionIndex,
 };
 use crate::{
-    Binds, LeaseEnd, LeaseToken, Millis, MonoTime, Now, Retention, Status, WallTime,
+    Binds, LeaseEnd, LeaseToken, Millis, MonoTime, Now, Retention, Status, TaskId, UnknownFields,
+    WallTime,
     lifecycle::{Action, IllegalTransition, transition},
     sharded::Sharded,
     wheel::Wheel,
@@ -137,6 +138,10 @@ pub struct Machine {
     expiries: Sharded<TaskIndex, WallTime>,
     binds: Sharded<TaskIndex, Binds>,
     last_ends: Sharded<TaskIndex, LeaseEnd>,
+    /// Live tasks whose records cannot be read: they keep their ids and names, and nothing is done to them.
+    unreadable: FxHashSet<TaskId>,
+    /// What newer versions wrote into records: few tasks have any.
+    unknown: Sharded<TaskIndex, Box<UnknownFields>>,
     /// `run_at` and `expires_at`.
     dates: Wheel,
     /// Ends of backoffs.
@@ -167,6 +172,8 @@ impl Machine {
             expiries: Sharded::default(),
             binds: Sharded::default(),
             last_ends: Sharded::default(),
+            unreadable: FxHashSet::default(),
+            unknown: Sharded::default(),
             dates: Wheel::new(clock::date(now.wall)),
             delays: Wheel::new(now.mono.0),
             settling: Settling::default(),

@@ -71,7 +71,9 @@ impl Roster {
         let Self { queues, queue_index, free_queues, .. } = self;
         queue_index.retain(|_, index| {
             let queue = &queues[*index as usize];
-            let keep = queue.paused || !queue.lanes.is_empty() || named.contains(index);
+            let has_settings = queue.paused || !queue.unknown.is_empty();
+            let has_tasks = !queue.lanes.is_empty() || queue.unreadable > 0;
+            let keep = has_settings || has_tasks || named.contains(index);
             if !keep {
                 free_queues.push(*index);
             }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -23,12 +24,15 @@ pub(super) type KindIndex = u32;
 pub(super) struct Queue {
     pub(super) name: Name,
     pub(super) paused: bool,
+    /// What a newer version wrote of its settings.
+    pub(super) unknown: Bytes,
     pub(super) lanes: Vec<LaneIndex>,
     /// Lanes in which something waits, by whose turn it is.
     pub(super) heads: BTreeMap<Turn, LaneIndex>,
     pub(super) scheduled: u64,
     pub(super) pending: u64,
     pub(super) leased: u64,
+    pub(super) unreadable: u64,
     pub(super) completed_total: u64,
     pub(super) failed_total: u64,
 }
@@ -38,11 +42,13 @@ impl Queue {
         Self {
             name,
             paused: false,
+            unknown: Bytes::new(),
             lanes: Vec::new(),
             heads: BTreeMap::new(),
             scheduled: 0,
             pending: 0,
             leased: 0,
+            unreadable: 0,
             completed_total: 0,
             failed_total: 0,
         }

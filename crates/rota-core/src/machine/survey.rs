@@ -91,6 +91,7 @@ impl Machine {
             self.expiries.len() * 2,
             self.binds.len() * 4,
             self.last_ends.len() * 2,
+            self.unknown.len() * 8,
             self.dates.len(),
             self.delays.len(),
         ];

@@ -8,3 +8,4 @@ mod pull;
 mod reads;
 mod support;
 mod totals;
+mod versions;

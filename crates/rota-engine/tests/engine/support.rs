@@ -299,9 +299,18 @@ impl Node {
     }
 
     pub(crate) async fn report(&self, task: &Dispatched, outcome: Outcome) -> bool {
+        self.report_with(task, outcome, "out").await
+    }
+
+    /// Reports an end without output.
+    pub(crate) async fn report_silently(&self, task: &Dispatched, outcome: Outcome) -> bool {
+        self.report_with(task, outcome, "").await
+    }
+
+    async fn report_with(&self, task: &Dispatched, outcome: Outcome, output: &'static str) -> bool {
         let lease = HeldLease { task: task.spec.id, token: task.token };
-        let report =
-            Report::Ended { started_at: None, output_tail: Bytes::from_static(b"out"), outcome };
+        let output_tail = Bytes::from_static(output.as_bytes());
+        let report = Report::Ended { started_at: None, output_tail, outcome };
         let results = self.engine.report(vec![(lease, report)]).await.expect("the engine answers");
         results[0].is_ok()
     }

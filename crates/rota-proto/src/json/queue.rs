@@ -26,6 +26,10 @@ pub struct Queue {
     /// How long the oldest pending task has been due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_pending_age: Option<Span>,
+    /// Live tasks whose records the leader cannot read: damaged, or written by a newer version. Nothing is done to
+    /// them, and they are in none of the other counts.
+    #[serde(default)]
+    pub unreadable: u64,
 }
 
 /// All queues.
@@ -49,6 +53,7 @@ impl From<v1::Queue> for Queue {
             completed_total: queue.completed_total,
             failed_total: queue.failed_total,
             oldest_pending_age: queue.oldest_pending_age.map(Into::into),
+            unreadable: queue.unreadable,
         }
     }
 }

@@ -20,6 +20,7 @@ use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::debug;
 
 use super::{codec::unreadable, manage};
 use crate::{
@@ -453,7 +454,11 @@ impl Reader {
                 self.finish().await;
                 return Some(End::Goodbye);
             }
-            Some(Up::Hello(_)) | None => {
+            None => {
+                // A newer worker must not lose its stream for it.
+                debug!(session = %self.session, "ignored a message of a kind that this version does not know");
+            }
+            Some(Up::Hello(_)) => {
                 let wrong = Failure::field("message", "is not one that a session expects");
                 self.outgoing.send(Err(wrong.into())).await;
                 return Some(End::Gone);

@@ -125,6 +125,7 @@ impl World {
             binds: task.binds,
             fingerprint: task.body,
             trace: None,
+            unknown_policy: Bytes::new(),
         };
         Command::Submit(Box::new(Submit {
             spec: Arc::new(spec),

@@ -50,7 +50,7 @@ impl ModelStore {
             }
             Mutation::DeleteTask(done) => self.delete_task(done),
             Mutation::PutQueue(name, record) => {
-                self.queues.insert(name.clone(), *record);
+                self.queues.insert(name.clone(), record.clone());
             }
         }
     }

@@ -491,7 +491,7 @@ impl World {
 fn restored(store: &ModelStore, limits: MachineLimits, now: Now) -> Machine {
     let mut machine = Machine::new(limits, Retention::default(), now);
     for (name, record) in &store.queues {
-        machine.restore_queue(name, *record);
+        machine.restore_queue(name, record.clone());
     }
     for record in store.live.values() {
         machine.restore_task(record);
