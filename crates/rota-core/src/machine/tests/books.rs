@@ -177,6 +177,7 @@ impl Machine {
         let sides =
             [self.backoffs.len(), self.expiries.len(), self.binds.len(), self.last_ends.len()];
         assert_eq!(sides, [0; 4]);
+        assert_eq!(self.last_failures.len(), 0);
         assert!(self.policies.is_empty(), "a policy is still counted");
         for lane in &self.roster.lanes {
             let places: usize = lane.levels.iter().map(|(_, places)| places.len()).sum();
