@@ -30,6 +30,8 @@ pub(crate) struct Changes {
     pub(crate) mutations: Vec<Mutation>,
     /// Entries of the retention log that have been dealt with.
     pub(crate) dealt_with: Vec<Bytes>,
+    /// The record of marks, if it is to be written. It lands no later than the mutations.
+    pub(crate) marks: Option<Bytes>,
 }
 
 impl Changes {
@@ -47,7 +49,7 @@ impl Changes {
         first: BatchSeq,
         limits: BatchLimits,
     ) -> Vec<Batch> {
-        let mut whole = Portion::default();
+        let mut whole = self.marks();
         for event in events {
             whole.count(ledger.count(event));
         }
@@ -63,7 +65,7 @@ impl Changes {
         }
         let mut seq = first;
         let mut batches = Vec::new();
-        let mut open = Portion::default();
+        let mut open = self.marks();
         for portion in self.portions(events, ledger) {
             if !open.fits(&portion, limits) {
                 batches.push(std::mem::take(&mut open).finish(seq, ledger));
@@ -73,6 +75,14 @@ impl Changes {
         }
         batches.push(open.finish(seq, ledger));
         batches
+    }
+
+    fn marks(&self) -> Portion {
+        let mut marks = Portion::default();
+        if let Some(record) = &self.marks {
+            marks.put(layout::MARK, layout::marks(), record.clone());
+        }
+        marks
     }
 
     /// What may land apart from each other, in an order in which it may land.
@@ -122,7 +132,7 @@ impl<'a> Subject<'a> {
             Mutation::PutDone(record)
             | Mutation::DeleteDone(record)
             | Mutation::DeleteTask(record) => Self::Task(record.id),
-            Mutation::PutQueue(name, _) => Self::Queue(name),
+            Mutation::PutQueue(name, _) | Mutation::DeleteQueue(name) => Self::Queue(name),
         }
     }
 }
@@ -240,6 +250,7 @@ impl Portion {
                 self.put(layout::RESULT, layout::task(*task), result.clone());
             }
             Mutation::DeleteTask(record) => self.delete_task(record),
+            Mutation::DeleteQueue(name) => self.delete(layout::QUEUE, name.to_string()),
             Mutation::PutQueue(name, record) => {
                 self.put(layout::QUEUE, name.to_string(), codec::encode_queue(*record));
             }

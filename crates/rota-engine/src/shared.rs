@@ -22,7 +22,9 @@ use crate::{
     landed::Landed,
     options::EngineOptions,
     request::Room,
+    signs::Signs,
     specs::SpecReads,
+    timekeeper::Timekeeper,
 };
 
 /// A loop that has been stalled for so many times as long as makes a node unready will not go on.
@@ -71,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) specs: SpecReads,
     /// The queues of the last step that landed.
     pub(crate) landed: Landed,
+    pub(crate) signs: Signs,
+    pub(crate) timekeeper: Timekeeper,
     stalled_after: Duration,
     store_problem: Mutex<Option<StoreProblem>>,
     /// What is wrong with the store as far as looking at it tells.
@@ -171,6 +175,8 @@ impl Shared {
             room: Room::default(),
             specs: SpecReads::new(options.metrics.clone()),
             landed: Landed::default(),
+            signs: Signs::default(),
+            timekeeper: Timekeeper::new(options.clock_grace),
             stalled_after: options.stalled_after,
             store_problem: Mutex::new(None),
             seen_problem: watch::Sender::default(),

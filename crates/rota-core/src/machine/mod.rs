@@ -180,6 +180,12 @@ impl Machine {
         }
     }
 
+    /// The time that it was last told.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
     /// Begins a step. `batch` is the number of the batch that will carry its mutations, one more
     /// than that of the last step that had any; leases given in this step carry it as their token.
     ///
