@@ -128,11 +128,12 @@ impl Engine {
     /// # Errors
     /// When the engine does not answer.
     pub async fn drain(&self, worker: &WorkerRef) -> Result<Vec<SessionView>, EngineError> {
-        let meant = |view: &SessionView| match worker {
-            WorkerRef::Session(session) => view.id == *session,
-            WorkerRef::Named(name) => view.worker == *name,
+        let worker = worker.clone();
+        let meant = move |machine: &rota_core::Machine| match worker {
+            WorkerRef::Session(session) => machine.session(session).into_iter().collect(),
+            WorkerRef::Named(name) => machine.sessions_of(&name),
         };
-        let sessions: Vec<_> = self.workers().await?.into_iter().filter(meant).collect();
+        let sessions: Vec<SessionView> = self.look(meant).await?;
         let drain = |view: &SessionView| Command::Drain { session: view.id };
         let commands: Vec<_> = sessions.iter().map(drain).collect();
         if commands.is_empty() {

@@ -196,6 +196,16 @@ impl Machine {
         keys.into_iter().map(view).collect()
     }
 
+    /// The sessions of the workers of that name, by id.
+    #[must_use]
+    pub fn sessions_of(&self, worker: &Name) -> Vec<SessionView> {
+        let theirs = self.sessions.iter().filter(|(_, session)| session.worker == *worker);
+        let mut sessions: Vec<_> =
+            theirs.map(|(_, session)| self.session_view(session, TASKS_NAMED)).collect();
+        sessions.sort_unstable_by_key(|view| view.id);
+        sessions
+    }
+
     /// Ids and last connections of all sessions, in no order.
     pub fn session_ids(&self) -> impl Iterator<Item = (SessionId, u64)> {
         self.sessions.iter().map(|(_, session)| (session.id, session.connection))
