@@ -32,6 +32,8 @@ pub(crate) struct Changes {
     pub(crate) dealt_with: Vec<Bytes>,
     /// The cluster's new feature level.
     pub(crate) level: Option<u32>,
+    /// The record of marks, if it is to be written. It lands no later than the mutations.
+    pub(crate) marks: Option<Bytes>,
 }
 
 impl Changes {
@@ -49,7 +51,7 @@ impl Changes {
         first: BatchSeq,
         limits: BatchLimits,
     ) -> Vec<Batch> {
-        let mut whole = Portion::default();
+        let mut whole = self.marks();
         for event in events {
             whole.count(ledger.count(event));
         }
@@ -66,7 +68,7 @@ impl Changes {
         }
         let mut seq = first;
         let mut batches = Vec::new();
-        let mut open = Portion::default();
+        let mut open = self.marks();
         for portion in self.portions(events, ledger) {
             if !open.fits(&portion, limits) {
                 batches.push(std::mem::take(&mut open).finish(seq, ledger));
@@ -76,6 +78,14 @@ impl Changes {
         }
         batches.push(open.finish(seq, ledger));
         batches
+    }
+
+    fn marks(&self) -> Portion {
+        let mut marks = Portion::default();
+        if let Some(record) = &self.marks {
+            marks.put(layout::MARK, layout::marks(), record.clone());
+        }
+        marks
     }
 
     /// What may land apart from each other, in an order in which it may land.
@@ -130,7 +140,7 @@ impl<'a> Subject<'a> {
             Mutation::PutDone(record)
             | Mutation::DeleteDone(record)
             | Mutation::DeleteTask(record) => Self::Task(record.id),
-            Mutation::PutQueue(name, _) => Self::Queue(name),
+            Mutation::PutQueue(name, _) | Mutation::DeleteQueue(name) => Self::Queue(name),
         }
     }
 }
@@ -254,6 +264,7 @@ impl Portion {
                 self.put(layout::RESULT, layout::task(*task), result.clone());
             }
             Mutation::DeleteTask(record) => self.delete_task(record),
+            Mutation::DeleteQueue(name) => self.delete(layout::QUEUE, name.to_string()),
             Mutation::PutQueue(name, record) => {
                 self.put(layout::QUEUE, name.to_string(), codec::encode_queue(record));
             }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rota_core::Machine;
+use rota_core::{Machine, TaskId, TaskIdSequence};
 use rota_store::{Leadership, Member, Store, StoreError, StoreStatus, VALUE_BYTES_MAX};
 use tokio::{
     runtime::Handle,
@@ -18,14 +18,16 @@ use tracing::{error, info, warn};
 use crate::{
     api::{EngineError, Health, Info, Role},
     cache::SpecCache,
-    coordinator::{Coordinator, End},
+    coordinator::{Books, Coordinator, End},
     dispatch::{self, ToDispatcher, ToWorkers},
     fail_point::FailPoint,
     host::Host,
+    inbox::{INBOX, Inbox, InboxSender, inbox},
     ledger::Ledger,
     level,
     load::MachineOptions,
     lookout,
+    marks::Marks,
     observe::{self, LastSurvey},
     options::EngineOptions,
     pull::PullSessions,
@@ -33,10 +35,9 @@ use crate::{
     retention,
     shared::{PULSE, Phase, Shared},
     standby::Standby,
+    timekeeper,
 };
 
-/// Requests that may wait in the inbox; then callers wait, and soon are turned away.
-pub(crate) const INBOX: usize = 4096;
 /// How long a caller waits for a place in the inbox.
 const INBOX_WAIT: Duration = Duration::from_secs(1);
 /// How long an answer may wait for a commit where the last committed state answers as well.
@@ -61,7 +62,7 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) options: EngineOptions,
-    pub(crate) inbox: mpsc::Sender<Request>,
+    pub(crate) inbox: InboxSender,
     pub(crate) dispatcher: ToDispatcher,
     pub(crate) pull: PullSessions,
     pub(crate) survey: LastSurvey,
@@ -87,12 +88,13 @@ impl Engine {
         stop: CancellationToken,
     ) -> Self {
         let shared = Arc::new(Shared::new(host, &options, store.leader()));
-        let (sender, inbox) = mpsc::channel(INBOX);
+        let (sender, inbox) = inbox();
         let (workers, down) = mpsc::channel(dispatch::QUEUED_MAX);
         let stopped = TaskTracker::new();
         let to_coordinator = sender.downgrade();
         stopped.spawn(dispatch::run(store.clone(), shared.clone(), to_coordinator, down));
         stopped.spawn(observe::follow_leaders(shared.clone(), stop.clone()));
+        stopped.spawn(timekeeper::run(shared.clone(), stop.clone()));
         stopped.spawn(lookout::run(store.clone(), shared.clone(), stop.clone()));
         stopped.spawn(retention::run(store.clone(), shared.clone(), sender.clone(), stop.clone()));
         stopped.spawn(level::run(store.clone(), shared.clone(), sender.clone(), stop.clone()));
@@ -249,7 +251,8 @@ impl Engine {
 
     async fn send(&self, request: Request) -> Result<(), EngineError> {
         use mpsc::error::SendTimeoutError;
-        match self.inner.inbox.send_timeout(request, INBOX_WAIT).await {
+        let now = self.inner.shared.host.now().mono;
+        match self.inner.inbox.send(request, now, INBOX_WAIT).await {
             Ok(()) => Ok(()),
             Err(SendTimeoutError::Timeout(_)) => {
                 self.inner.shared.admit()?;
@@ -277,7 +280,7 @@ struct Leader {
 }
 
 impl Leader {
-    async fn run(self, mut inbox: mpsc::Receiver<Request>) {
+    async fn run(self, mut inbox: Inbox) {
         let mut broken = None;
         while !self.stop.is_cancelled() {
             self.shared.phase.send_replace(Phase::Campaigning);
@@ -326,8 +329,8 @@ impl Leader {
         }
         self.shared.phase.send_replace(Phase::Stopped(broken));
         inbox.close();
-        while let Some(request) = inbox.recv().await {
-            request.refuse();
+        while let Some(sent) = inbox.recv().await {
+            sent.request.refuse();
         }
     }
 
@@ -349,7 +352,7 @@ impl Leader {
     }
 
     /// Neither campaigns nor leads for a while.
-    async fn sit_out(&self, inbox: &mut mpsc::Receiver<Request>) {
+    async fn sit_out(&self, inbox: &mut Inbox) {
         let over = tokio::time::sleep(level::PERIOD);
         let mut over = std::pin::pin!(over);
         let mut pulse = tokio::time::interval(PULSE);
@@ -360,7 +363,7 @@ impl Leader {
                 () = self.stop.cancelled() => return,
                 () = &mut over => return,
                 _ = pulse.tick() => self.shared.beat(self.shared.host.now().mono),
-                Some(request) = inbox.recv(), if follows => request.refuse(),
+                Some(sent) = inbox.recv(), if follows => sent.request.refuse(),
             }
         }
     }
@@ -369,7 +372,7 @@ impl Leader {
     /// inbox, unless another node leads.
     async fn campaign(
         &self,
-        inbox: &mut mpsc::Receiver<Request>,
+        inbox: &mut Inbox,
         standby: &mut Standby,
     ) -> Option<Result<Box<dyn Leadership>, StoreError>> {
         let me = Member {
@@ -396,7 +399,7 @@ impl Leader {
                     return Some(campaign.await);
                 },
                 _ = pulse.tick() => self.shared.beat(self.shared.host.now().mono),
-                request = inbox.recv(), if follows => request?.refuse(),
+                sent = inbox.recv(), if follows => sent?.request.refuse(),
                 () = &mut follow => {}
             }
         }
@@ -404,7 +407,7 @@ impl Leader {
 
     async fn lead(
         &self,
-        inbox: &mut mpsc::Receiver<Request>,
+        inbox: &mut Inbox,
         leadership: Box<dyn Leadership>,
         standby: Standby,
     ) -> Result<End, StoreError> {
@@ -424,13 +427,17 @@ impl Leader {
             let snapshot = self.store.snapshot().await?;
             let metrics = self.shared.metrics.clone();
             let ledger = Ledger::load(snapshot.as_ref(), metrics, &mut loaded.unreadable).await?;
-            Ok::<_, StoreError>((loaded, ledger))
+            Ok::<_, StoreError>((loaded, ledger, Marks::load(snapshot.as_ref()).await?))
         };
-        let (loaded, ledger) = tokio::select! {
+        let (mut loaded, ledger, marks) = tokio::select! {
             biased;
             () = leadership.lost() => return Ok(End::Deposed),
             loaded = loading => loaded?,
         };
+        let newest = loaded.ids.last();
+        let written = marks.written.or(newest.map(TaskId::created_at));
+        self.shared.timekeeper.compare(written, self.shared.host.now());
+        loaded.ids = TaskIdSequence::after(newest.max(marks.newest));
         let live = loaded.machine.live_tasks();
         info!(epoch = fence.epoch.0, live, "leading");
         self.shared.live_tasks.store(live, Ordering::Relaxed);
@@ -438,12 +445,23 @@ impl Leader {
         self.shared.unreadable.store(loaded.unreadable.count(), Ordering::Relaxed);
         self.shared.beat(self.shared.host.now().mono);
         ledger.show();
+        // Several ask it whether it is held; this function has the last of them.
+        let leadership = Arc::new(leadership);
+        self.shared.signs.begin(leadership.clone(), loaded.machine.session_ids());
         self.shared.phase.send_replace(Phase::Leading);
         let cache = SpecCache::new(self.options.payload_cache_bytes);
         let (store, shared) = (self.store.clone(), self.shared.clone());
-        let mut coordinator =
-            Coordinator::new(store, shared, fence, loaded, cache, ledger, &self.workers);
-        let end = coordinator.run(inbox, leadership.as_ref(), &self.stop).await;
+        let mut coordinator = Coordinator::new(
+            store,
+            shared,
+            fence,
+            loaded,
+            cache,
+            Books { ledger, marks },
+            &self.workers,
+        );
+        let end = coordinator.run(inbox, leadership.as_ref().as_ref(), &self.stop).await;
+        self.shared.signs.end();
         self.shared.metrics.clear_totals();
         self.shared.unreadable.store(0, Ordering::Relaxed);
         // What its last commit ran into was the leader's; how the store is, the lookout tells.
@@ -457,7 +475,9 @@ impl Leader {
         let _ = self.workers.send(ToWorkers::DetachAll).await;
         let successor =
             if let End::Resigned(successor) = &end { successor.as_deref() } else { None };
-        leadership.resign(successor).await;
+        if let Some(leadership) = Arc::into_inner(leadership) {
+            leadership.resign(successor).await;
+        }
         // The next leader need not wait for the memory of many tasks to be given back.
         drop(coordinator);
         Ok(end)

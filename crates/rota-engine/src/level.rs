@@ -16,11 +16,11 @@ use std::{
 };
 
 use rota_store::{Store, StoreError};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
+    inbox::InboxSender,
     layout,
     request::Request,
     shared::{Phase, Shared},
@@ -55,7 +55,7 @@ pub(crate) fn outdated(known: u32, cluster: u32) -> Option<String> {
 pub(crate) async fn run(
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
-    inbox: mpsc::Sender<Request>,
+    inbox: InboxSender,
     stop: CancellationToken,
 ) {
     let mut period = tokio::time::interval(PERIOD);
@@ -79,9 +79,8 @@ pub(crate) async fn run(
         if let Some(level) = wanted {
             // At first with the next batch that is written anyway.
             let raise = Request::RaiseLevel { level, alone: asked == wanted };
-            if inbox.send(raise).await.is_err() {
-                return;
-            }
+            // Where there is no room for it, the next look asks again.
+            let _ = inbox.send(raise, shared.host.now().mono, PERIOD).await;
         }
         asked = wanted;
     }

@@ -22,7 +22,10 @@ pub(crate) struct Lookups {
 }
 
 /// The keys that must be read before these requests can be carried out.
-pub(crate) fn keys(machine: &Machine, requests: &[Request]) -> Vec<(Space, Bytes)> {
+pub(crate) fn keys<'a>(
+    machine: &Machine,
+    requests: impl Iterator<Item = &'a Request>,
+) -> Vec<(Space, Bytes)> {
     let mut keys: Vec<(Space, Bytes)> = Vec::new();
     for request in requests {
         match request {

@@ -20,6 +20,8 @@ pub struct EngineOptions {
     pub session_ttl: Duration,
     /// How long finished tasks are kept.
     pub retention: Retention,
+    /// After the wall clock jumped forward, finished tasks are not removed for so long.
+    pub clock_grace: Duration,
     /// Bytes of payloads kept in memory for tasks about to run.
     pub payload_cache_bytes: usize,
     /// How long a caller waits for an answer before it is told that there is none.
@@ -41,6 +43,7 @@ impl Default for EngineOptions {
             machine: MachineLimits::default(),
             session_ttl: Duration::from_secs(10),
             retention: Retention::default(),
+            clock_grace: Duration::from_secs(3600),
             payload_cache_bytes: 64 << 20,
             call_timeout: Duration::from_secs(15),
             stalled_after: Duration::from_secs(10),

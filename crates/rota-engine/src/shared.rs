@@ -23,7 +23,9 @@ use crate::{
     level,
     options::EngineOptions,
     request::Room,
+    signs::Signs,
     specs::SpecReads,
+    timekeeper::Timekeeper,
     unreadable,
 };
 
@@ -78,6 +80,8 @@ pub(crate) struct Shared {
     pub(crate) specs: SpecReads,
     /// The queues of the last step that landed.
     pub(crate) landed: Landed,
+    pub(crate) signs: Signs,
+    pub(crate) timekeeper: Timekeeper,
     stalled_after: Duration,
     store_problem: Mutex<Option<StoreProblem>>,
     /// What is wrong with the store as far as looking at it tells.
@@ -181,6 +185,8 @@ impl Shared {
             room: Room::default(),
             specs: SpecReads::new(options.metrics.clone()),
             landed: Landed::default(),
+            signs: Signs::default(),
+            timekeeper: Timekeeper::new(options.clock_grace),
             stalled_after: options.stalled_after,
             store_problem: Mutex::new(None),
             seen_problem: watch::Sender::default(),

@@ -184,6 +184,8 @@ catalogue! {
         "Tasks that have not ended: the leader's own, or a follower's copy";
     LIVE_BYTES: Gauge, Leader, "rota_live_set_bytes", NONE,
         "Memory that live tasks take, as far as their number says";
+    CLOCK_DOUBTED: Gauge, Node, "rota_clock_doubted", NONE,
+        "1 while the wall clock jumped forward and nothing is removed for its age";
     INBOX: Gauge, Node, "rota_inbox_requests", NONE,
         "Requests that wait for the engine's loop";
     INBOX_LIMIT: Gauge, Node, "rota_inbox_limit_requests", NONE,

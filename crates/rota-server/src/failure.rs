@@ -285,6 +285,9 @@ impl From<Refusal> for Failure {
                 violations: vec![violation("lease_token", &detail)],
                 ..Self::new(Reason::StaleLease, detail)
             },
+            Refusal::DueAfterExpiry { field, .. } => {
+                Self::field(field, "is after expires_at: the task would expire before it could run")
+            }
             Refusal::UnknownSession => Self::new(Reason::UnknownSession, detail),
             Refusal::ForeignSession => Self::new(Reason::ForeignSession, detail),
             Refusal::Unreadable { .. } => Self::new(Reason::Unreadable, detail),
@@ -414,6 +417,14 @@ mod tests {
                 Code::FailedPrecondition,
                 None,
                 Some("lease_token"),
+            ),
+            (
+                Refusal::DueAfterExpiry { field: "delay", expires_at: rota_core::WallTime(1) },
+                "invalid",
+                400,
+                Code::InvalidArgument,
+                None,
+                Some("delay"),
             ),
             (Refusal::UnknownSession, "unknown_session", 404, Code::NotFound, None, None),
             (Refusal::ForeignSession, "foreign_session", 409, Code::FailedPrecondition, None, None),

@@ -168,6 +168,7 @@ fn engine_options(settings: &Settings) -> Result<EngineOptions, Failure> {
             completed: millis("retention_completed")?,
             other: millis("retention_other")?,
         },
+        clock_grace: settings.span("retention_clock_grace")?,
         payload_cache_bytes: settings.get("payload_cache_bytes")?,
         metrics: NodeMetrics::new(env!("CARGO_PKG_VERSION"), settings.get("metrics_names")?),
         ..EngineOptions::default()

@@ -132,6 +132,12 @@ def _engine():
             colors=steps(GREY, (10, RED)),
         ),
         graph(
+            "Wall clock in doubt",
+            "1 while a node's wall clock jumped forward. The leader removes no finished task until the grace is over.",
+            (f"rota_clock_doubted{{{NODE}}}", "{{instance}}"),
+            colors=steps(GREY, (1, RED)),
+        ),
+        graph(
             "Live tasks",
             "That have not ended: the leader's own, and each follower's copy. A copy far off the others is behind.",
             (f"rota_live_tasks{{{NODE}}}", "{{instance}}"),

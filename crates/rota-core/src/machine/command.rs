@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    AttemptRecord, DoneRecord, Failure, LeaseToken, LiveRecord, Millis, Name, Priority,
+    AttemptRecord, DoneRecord, Failure, LeaseToken, LiveRecord, Millis, MonoTime, Name, Priority,
     QueueRecord, SessionId, TaskId, TaskSpec, WallTime,
     lifecycle::{IllegalTransition, Status},
 };
@@ -74,13 +74,20 @@ pub enum Command {
     OpenSession(Box<OpenSession>),
     /// A worker lives.
     Heartbeat {
-        /// Which.
+        /// The session.
         session: SessionId,
+        /// The connection it came by, `None` for any. Nothing happens if the worker has come back on
+        /// another since.
+        connection: Option<u64>,
+        /// When it was heard, which may be some time ago.
+        at: MonoTime,
     },
     /// A worker says how many tasks it is ready for.
     SetCredit {
-        /// Which.
+        /// The session.
         session: SessionId,
+        /// As in `Heartbeat`.
+        connection: Option<u64>,
         /// From now on.
         credit: Credit,
     },
@@ -99,8 +106,10 @@ pub enum Command {
     },
     /// A worker goes.
     CloseSession {
-        /// Which.
+        /// The session.
         session: SessionId,
+        /// As in `Heartbeat`.
+        connection: Option<u64>,
     },
     /// A worker reports on a task.
     Report {
@@ -247,6 +256,11 @@ pub enum Outcome {
 pub enum Reply {
     /// Done; nothing to tell.
     Done,
+    /// Retention has to wait: the task is kept until then.
+    Kept {
+        /// When it may be removed.
+        until: WallTime,
+    },
     /// The task exists.
     Submitted {
         /// It, or the one it repeats.
@@ -312,6 +326,14 @@ pub enum Refusal {
         /// What the report carried.
         token: LeaseToken,
     },
+    /// The task would expire before it could run.
+    #[error("{field} is after expires_at: the task would expire before it could run")]
+    DueAfterExpiry {
+        /// `run_at` or `delay`, as the client calls it.
+        field: &'static str,
+        /// When the task expires.
+        expires_at: WallTime,
+    },
     /// There is no such session, or it ended.
     #[error("no such session, or it has ended")]
     UnknownSession,
@@ -357,6 +379,8 @@ pub enum Mutation {
     DeleteTask(Arc<DoneRecord>),
     /// Writes a queue's settings.
     PutQueue(Name, QueueRecord),
+    /// Removes a queue's settings: they are the default again.
+    DeleteQueue(Name),
 }
 
 /// Something to do once the mutations of the same step are durable, and not before.
@@ -386,6 +410,14 @@ pub enum Effect {
     Drain {
         /// Which.
         session: SessionId,
+    },
+    /// A session is open on this connection. What goes down to it by later effects goes there; what
+    /// goes down by earlier ones, of this step or one before, belongs to its former connection.
+    SessionOpened {
+        /// The session.
+        session: SessionId,
+        /// The connection.
+        connection: u64,
     },
     /// A session is over.
     SessionEnded(SessionEnd),

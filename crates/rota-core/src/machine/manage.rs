@@ -33,7 +33,7 @@ impl Machine {
             let deadline = self.now.mono + CANCEL_GRACE;
             let lease = self.leases.get_mut(&index).expect("a leased task has a lease");
             lease.deadline = lease.deadline.min(deadline);
-            self.leases_due = self.leases_due.min(lease.deadline);
+            self.deadlines.insert(lease.deadline.0, index);
             let stop = Effect::Stop {
                 session: self.sessions.at(lease.session).id,
                 task,
@@ -111,11 +111,13 @@ impl Machine {
         stored: Stored,
     ) -> Result<Reply, Refusal> {
         let index = self.find_live(task, Action::Postpone, stored)?;
+        transition(self.live.at(index).status, Action::Postpone)?;
+        self.check_due("run_at", run_at, self.expiries.get(index).copied())?;
         self.advance(index, Action::Postpone)?;
         self.backoffs.remove(index);
         self.live.at_mut(index).flags.clear(Flags::BACKING_OFF);
         self.touch(index);
-        self.wait_until(index, run_at);
+        self.wait_until(index, run_at.max(self.now.wall));
         Ok(Reply::Task { task, status: self.live.at(index).status })
     }
 
@@ -148,8 +150,10 @@ impl Machine {
     pub(super) fn purge(&mut self, task: TaskId, stored: Stored) -> Reply {
         if self.live.find(task).is_none()
             && let Some(done) = self.settling.done(task, stored)
-            && done.retain_until <= self.now.wall
         {
+            if done.retain_until > self.now.wall {
+                return Reply::Kept { until: done.retain_until };
+            }
             self.remove(done);
         }
         Reply::Done
@@ -168,8 +172,14 @@ impl Machine {
         if self.roster.queues[queue as usize].paused != paused {
             let entry = &mut self.roster.queues[queue as usize];
             entry.paused = paused;
-            let record = QueueRecord { paused, unknown: entry.unknown.clone() };
-            self.step.mutations.push(Mutation::PutQueue(name.clone(), record));
+            let unknown = entry.unknown.clone();
+            if paused || !unknown.is_empty() {
+                let record = QueueRecord { paused, unknown };
+                self.step.mutations.push(Mutation::PutQueue(name.clone(), record));
+            } else {
+                // A record that says nothing would hold the queue's name for ever.
+                self.step.mutations.push(Mutation::DeleteQueue(name.clone()));
+            }
             if !paused {
                 self.roster.loosened += 1;
                 self.roster.wake_queue(queue);

@@ -3,7 +3,7 @@
 use rustc_hash::FxHashSet;
 
 use super::{
-    CANCEL_GRACE, Credit, Flags, Lease, LiveTask, Machine, TIMEOUT_GRACE, TaskIndex,
+    CANCEL_GRACE, Credit, Flags, Lease, LiveTask, Machine, Mutation, TIMEOUT_GRACE, TaskIndex,
     session::Session, subscription::SessionIndex,
 };
 use crate::{LeaseRecord, LiveRecord, Name, QueueRecord, Status, TaskId, lifecycle::Action};
@@ -11,6 +11,11 @@ use crate::{LeaseRecord, LiveRecord, Name, QueueRecord, Status, TaskId, lifecycl
 impl Machine {
     /// Takes up a queue's settings. Before the first step.
     pub fn restore_queue(&mut self, name: &Name, record: QueueRecord) {
+        if !record.paused && record.unknown.is_empty() {
+            // Written by a version that kept such records, which hold a name for nothing.
+            self.step.mutations.push(Mutation::DeleteQueue(name.clone()));
+            return;
+        }
         let queue = self.roster.queue(name);
         self.roster.queues[queue as usize].paused = record.paused;
         self.roster.queues[queue as usize].unknown = record.unknown;
@@ -97,7 +102,7 @@ impl Machine {
         if self.live.at(index).flags.has(Flags::CANCEL_REQUESTED) {
             deadline = deadline.min(self.now.mono + record.session_ttl + CANCEL_GRACE);
         }
-        self.leases_due = self.leases_due.min(deadline);
+        self.deadlines.insert(deadline.0, index);
         let lease = Lease {
             session,
             token: record.token,

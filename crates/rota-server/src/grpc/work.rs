@@ -174,6 +174,7 @@ impl WorkerService for Services {
             engine: self.engine.clone(),
             limits: self.limits.clone(),
             session: id,
+            connection,
             outgoing: Outgoing { sender, patience: ttl, tracer },
             in_flight: FuturesOrdered::new(),
             reports_in_flight: 0,
@@ -193,7 +194,7 @@ impl WorkerService for Services {
             // The session may have ended by itself.
             let _ = match end {
                 // The stream goes on until then.
-                End::Goodbye => engine.close_session(id).await,
+                End::Goodbye => engine.close_session(id, Some(connection)).await,
                 End::Gone => engine.detach_session(id, connection).await,
             };
         });
@@ -319,6 +320,7 @@ struct Reader {
     engine: Engine,
     limits: Arc<Limits>,
     session: SessionId,
+    connection: u64,
     outgoing: Outgoing,
     /// Messages on their way. They reach the engine, and are answered, in order.
     in_flight: FuturesOrdered<Answering>,
@@ -423,7 +425,8 @@ impl Reader {
     fn beat(&mut self) {
         if self.in_flight.len() < IN_FLIGHT {
             let (engine, session) = (self.engine.clone(), self.session);
-            let beat = async move { noted(engine.heartbeat(session).await) };
+            let connection = Some(self.connection);
+            let beat = async move { noted(engine.heartbeat(session, connection).await) };
             self.in_flight.push_back(Box::pin(beat));
         }
     }
@@ -435,7 +438,8 @@ impl Reader {
             Some(Up::Heartbeat(_)) => self.beat(),
             Some(Up::Credit(credit)) => {
                 let (engine, session) = (self.engine.clone(), self.session);
-                let set = async move { noted(engine.set_credit(session, credit.slots).await) };
+                let (connection, slots) = (self.connection, credit.slots);
+                let set = async move { noted(engine.set_credit(session, connection, slots).await) };
                 self.in_flight.push_back(Box::pin(set));
             }
             Some(Up::Reports(reports)) => {

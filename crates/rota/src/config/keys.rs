@@ -272,6 +272,13 @@ pub(crate) const KEYS: &[Key] = &[
         ("0s", "3660d"),
         "How long failed, cancelled and expired tasks are kept",
     ),
+    time(
+        Server,
+        "retention_clock_grace",
+        "1h",
+        ("0s", "30d"),
+        "How long no finished task is removed after the wall clock jumped forward",
+    ),
     number(
         Server,
         "payload_cache_bytes",

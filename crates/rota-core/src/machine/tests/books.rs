@@ -179,9 +179,10 @@ impl Machine {
             self.expiries.len(),
             self.binds.len(),
             self.last_ends.len(),
+            self.last_failures.len(),
             self.unknown.len(),
         ];
-        assert_eq!(sides, [0; 5]);
+        assert_eq!(sides, [0; 6]);
         assert!(self.policies.is_empty(), "a policy is still counted");
         for lane in &self.roster.lanes {
             let places: usize = lane.levels.iter().map(|(_, places)| places.len()).sum();
