@@ -83,6 +83,7 @@ async fn run(directory: &Path) -> Result<Vec<Row>> {
         tokio::join!(work_through(&stage, &documents, &progress), scenarios(&stage, &progress))
     };
     let (worked, mut rows) = tokio::select! {
+        biased;
         both = work => both,
         _ = tokio::signal::ctrl_c() => return Err("interrupted".into()),
     };

@@ -180,6 +180,7 @@ async fn etcd_stands_still_now_and_then() {
     stand_still(Service::etcd().await, "etcd").await;
 }
 
+#[expect(clippy::print_stdout, reason = "the figures belong to the report of a run")]
 async fn stand_still(service: Service, name: &str) {
     let rounds =
         env::var("ROTA_TEST_STALLS").ok().map_or(1, |text| text.parse().expect("a number"));

@@ -2,6 +2,8 @@
 //! and the embedded store of one version is opened by another. `make upgrade` runs these tests; they are not
 //! among the others, as the older binaries have to be built first.
 
+#![expect(clippy::print_stdout, reason = "how a run went belongs to its report")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},

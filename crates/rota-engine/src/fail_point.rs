@@ -50,7 +50,7 @@ mod armed {
         time::Duration,
     };
 
-    use tokio::time::sleep;
+    use tokio::time::{Instant, sleep_until};
 
     use super::FailPoint;
 
@@ -85,7 +85,7 @@ mod armed {
 
     pub(super) async fn stalled() {
         while STALL.as_ref().is_some_and(|file| file.exists()) {
-            sleep(STALL_LOOK).await;
+            sleep_until(Instant::now() + STALL_LOOK).await;
         }
     }
 
