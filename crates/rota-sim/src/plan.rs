@@ -1,0 +1,147 @@
+//! The plan of faults: what goes wrong when and for how long, all of it from the seed.
+//!
+//! Faults are drawn one after the other and numbered, so that a failing run can be repeated without
+//! some of them until only those are left that it takes.
+
+use std::collections::BTreeSet;
+
+use crate::seed::Seed;
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The store does nothing for a while.
+    StoreStalls,
+    /// The store refuses everything.
+    StoreIsAway,
+    /// The store has no room.
+    StoreIsFull,
+    /// The store's answers get lost now and then, and requests to it.
+    StoreLosesAnswers,
+    /// The leader's seat is taken from it.
+    Depose,
+    /// The store forgets its history.
+    Compact,
+    /// A node's process ends at once and comes back later.
+    NodeCrashes(usize),
+    /// A node is told to stop, and comes back later.
+    NodeStops(usize),
+    /// A node's process does not run for a while; its clocks go on.
+    NodePauses(usize),
+    /// A node's machine is suspended, and its monotonic clock with it.
+    NodeSuspends(usize),
+    /// A node's wall clock is wrong for a while, by so many milliseconds.
+    NodeClockJumps(usize, i64),
+    /// A node cannot reach the store, or is not reached by it.
+    NodeLosesStore(usize, Ways),
+    /// A worker's machine and a node do not reach each other.
+    WorkerLosesNode(usize, usize, Ways),
+    /// A worker's process ends at once and comes back later.
+    WorkerCrashes(usize),
+    /// A worker's process does not run for a while.
+    WorkerPauses(usize),
+    /// Messages take long.
+    NetIsSlow,
+}
+
+/// Which ways between two places are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ways {
+    /// Both.
+    Both,
+    /// From the first to the second.
+    There,
+    /// From the second to the first.
+    Back,
+}
+
+/// A fault of the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Planned {
+    /// Its number.
+    pub number: usize,
+    /// When it begins, in simulated microseconds.
+    pub at_us: u64,
+    /// How long it lasts.
+    pub for_us: u64,
+    /// What it is.
+    pub fault: Fault,
+}
+
+/// Draws faults.
+pub(crate) struct Plan {
+    rng: fastrand::Rng,
+    nodes: usize,
+    workers: usize,
+    number: usize,
+    at_us: u64,
+    left_out: BTreeSet<usize>,
+    only: Option<BTreeSet<usize>>,
+}
+
+impl Plan {
+    pub(crate) fn new(
+        seed: Seed,
+        nodes: usize,
+        workers: usize,
+        only: Option<BTreeSet<usize>>,
+    ) -> Self {
+        let rng = seed.rng("plan", 0);
+        Self { rng, nodes, workers, number: 0, at_us: 2_000_000, left_out: BTreeSet::new(), only }
+    }
+
+    /// The next fault that is not left out; nothing where no more are to come.
+    pub(crate) fn next(&mut self) -> Option<Planned> {
+        loop {
+            if let Some(only) = &self.only
+                && only.last().is_none_or(|last| *last < self.number)
+            {
+                return None;
+            }
+            let planned = self.draw();
+            let wanted = self.only.as_ref().is_none_or(|only| only.contains(&planned.number));
+            if wanted && !self.left_out.contains(&planned.number) {
+                return Some(planned);
+            }
+        }
+    }
+
+    fn draw(&mut self) -> Planned {
+        let rng = &mut self.rng;
+        let gap_us = match rng.u32(..10) {
+            0..6 => rng.u64(10_000..1_500_000),
+            6..9 => rng.u64(500_000..4_000_000),
+            _ => rng.u64(4_000_000..12_000_000),
+        };
+        self.at_us += gap_us;
+        let for_us = match rng.u32(..10) {
+            0..3 => rng.u64(5_000..300_000),
+            3..7 => rng.u64(300_000..2_500_000),
+            _ => rng.u64(2_000_000..8_000_000),
+        };
+        let (node, worker) = (rng.usize(..self.nodes), rng.usize(..self.workers));
+        let ways = [Ways::Both, Ways::There, Ways::Back][rng.usize(..3)];
+        let jump_ms = rng.i64(-20_000..20_000);
+        let fault = match rng.u32(..100) {
+            0..18 => Fault::StoreStalls,
+            18..23 => Fault::StoreIsAway,
+            23..26 => Fault::StoreIsFull,
+            26..36 => Fault::StoreLosesAnswers,
+            36..42 => Fault::Depose,
+            42..47 => Fault::Compact,
+            47..54 => Fault::NodeCrashes(node),
+            54..59 => Fault::NodeStops(node),
+            59..66 => Fault::NodePauses(node),
+            66..70 => Fault::NodeSuspends(node),
+            70..74 => Fault::NodeClockJumps(node, jump_ms),
+            74..80 => Fault::NodeLosesStore(node, ways),
+            80..87 => Fault::WorkerLosesNode(worker, node, ways),
+            87..92 => Fault::WorkerCrashes(worker),
+            92..97 => Fault::WorkerPauses(worker),
+            _ => Fault::NetIsSlow,
+        };
+        let planned = Planned { number: self.number, at_us: self.at_us, for_us, fault };
+        self.number += 1;
+        planned
+    }
+}
