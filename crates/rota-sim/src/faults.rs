@@ -47,6 +47,8 @@ impl Run {
     }
 
     fn begin(&mut self, planned: Planned) {
+        let leader = self.world.lock().store.leader_place().map_or(0, |place| place.0 - 1);
+        let planned = Planned { fault: planned.fault.aimed(self.nodes(), leader), ..planned };
         let Planned { fault, for_us, .. } = planned;
         self.world.lock().note(format_args!("fault {fault:?} for {for_us}"));
         self.begun.push(planned);
@@ -55,6 +57,7 @@ impl Run {
             Fault::StoreStalls => self.world.lock().store.mood.stalled_until_us = until_us,
             Fault::StoreIsAway => self.world.lock().store.mood.away = true,
             Fault::StoreIsFull => self.world.lock().store.mood.full = true,
+            Fault::StoreIsSlow(by_us) => self.world.lock().store.mood.slow_us = by_us,
             Fault::StoreLosesAnswers => {
                 let mood = &mut self.world.lock().store.mood;
                 mood.loses_answers = LOSES_ANSWERS;
@@ -90,6 +93,7 @@ impl Run {
             Fault::StoreStalls | Fault::Depose | Fault::Compact => {}
             Fault::StoreIsAway => self.world.lock().store.mood.away = false,
             Fault::StoreIsFull => self.world.lock().store.mood.full = false,
+            Fault::StoreIsSlow(_) => self.world.lock().store.mood.slow_us = 0,
             Fault::StoreLosesAnswers => {
                 let mood = &mut self.world.lock().store.mood;
                 mood.loses_answers = 0;

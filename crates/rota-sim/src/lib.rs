@@ -26,3 +26,6 @@ mod world;
 pub use audit::{Counts, Rule, Violation};
 pub use plan::{Fault, Planned, Ways};
 pub use run::{Options, Outcome, run};
+
+#[cfg(test)]
+mod conformance_tests;

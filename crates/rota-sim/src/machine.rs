@@ -21,7 +21,7 @@ use tokio::{
 };
 
 /// The wall clock at the beginning of every run, in milliseconds since 1970.
-const WALL_AT_START: i64 = 1_800_000_000_000;
+pub(crate) const WALL_AT_START: i64 = 1_800_000_000_000;
 
 /// The clocks of a machine, as its process sees them.
 #[derive(Debug)]
@@ -132,6 +132,11 @@ impl Machine {
                 self.clock.wall_ahead.fetch_add(missed_ms, Ordering::Relaxed);
             }
         }
+    }
+
+    /// How far its wall clock is off.
+    pub(crate) fn skew_ms(&self) -> i64 {
+        self.skew_ms
     }
 
     /// Moves the wall clock by so much.

@@ -16,6 +16,8 @@ pub enum Fault {
     StoreIsAway,
     /// The store has no room.
     StoreIsFull,
+    /// The store takes so many microseconds longer for everything.
+    StoreIsSlow(u64),
     /// The store's answers get lost now and then, and requests to it.
     StoreLosesAnswers,
     /// The leader's seat is taken from it.
@@ -79,6 +81,23 @@ pub(crate) struct Plan {
     only: Option<BTreeSet<usize>>,
 }
 
+impl Fault {
+    /// The same, where the number behind the last node means whoever leads now.
+    pub(crate) fn aimed(self, nodes: usize, leader: usize) -> Self {
+        let aim = |at: usize| if at >= nodes { leader } else { at };
+        match self {
+            Self::NodeCrashes(at) => Self::NodeCrashes(aim(at)),
+            Self::NodeStops(at) => Self::NodeStops(aim(at)),
+            Self::NodePauses(at) => Self::NodePauses(aim(at)),
+            Self::NodeSuspends(at) => Self::NodeSuspends(aim(at)),
+            Self::NodeClockJumps(at, by_ms) => Self::NodeClockJumps(aim(at), by_ms),
+            Self::NodeLosesStore(at, ways) => Self::NodeLosesStore(aim(at), ways),
+            Self::WorkerLosesNode(worker, at, ways) => Self::WorkerLosesNode(worker, aim(at), ways),
+            other => other,
+        }
+    }
+}
+
 impl Plan {
     pub(crate) fn new(
         seed: Seed,
@@ -109,8 +128,9 @@ impl Plan {
     fn draw(&mut self) -> Planned {
         let rng = &mut self.rng;
         let gap_us = match rng.u32(..10) {
-            0..6 => rng.u64(10_000..1_500_000),
-            6..9 => rng.u64(500_000..4_000_000),
+            0..3 => rng.u64(1_000..150_000),
+            3..7 => rng.u64(50_000..1_500_000),
+            7..9 => rng.u64(500_000..4_000_000),
             _ => rng.u64(4_000_000..12_000_000),
         };
         self.at_us += gap_us;
@@ -119,11 +139,14 @@ impl Plan {
             3..7 => rng.u64(300_000..2_500_000),
             _ => rng.u64(2_000_000..8_000_000),
         };
-        let (node, worker) = (rng.usize(..self.nodes), rng.usize(..self.workers));
+        // One more than there are: whoever leads then.
+        let (node, worker) = (rng.usize(..=self.nodes), rng.usize(..self.workers));
+        let slow_us = rng.u64(5_000..400_000);
         let ways = [Ways::Both, Ways::There, Ways::Back][rng.usize(..3)];
         let jump_ms = rng.i64(-20_000..20_000);
         let fault = match rng.u32(..100) {
-            0..18 => Fault::StoreStalls,
+            0..12 => Fault::StoreStalls,
+            12..18 => Fault::StoreIsSlow(slow_us),
             18..23 => Fault::StoreIsAway,
             23..26 => Fault::StoreIsFull,
             26..36 => Fault::StoreLosesAnswers,

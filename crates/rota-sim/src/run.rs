@@ -16,7 +16,7 @@ use crate::{
     call::Caller,
     client::Client,
     log::Log,
-    machine::Machine,
+    machine::{Machine, WALL_AT_START},
     plan::{Plan, Planned},
     scenario::Scenario,
     seed::{Seed, SimRandom},
@@ -99,6 +99,8 @@ pub(crate) struct Run {
     queues: Arc<[Name]>,
     stops: BTreeMap<usize, CancellationToken>,
     pub(crate) now_us: u64,
+    /// The furthest that a wall clock ever was ahead.
+    skew_max_ms: i64,
     pub(crate) plan: Plan,
     pub(crate) next_fault: Option<Planned>,
     /// Faults that are on, by when they end.
@@ -157,6 +159,7 @@ impl Run {
             scenario,
             stops: BTreeMap::new(),
             now_us: 0,
+            skew_max_ms: 0,
             plan,
             next_fault,
             ongoing: Vec::new(),
@@ -166,6 +169,10 @@ impl Run {
 
     pub(crate) fn node(&self, at: usize) -> Place {
         self.nodes[at]
+    }
+
+    pub(crate) fn nodes(&self) -> usize {
+        self.nodes.len()
     }
 
     pub(crate) fn worker(&self, at: usize) -> Place {
@@ -185,6 +192,10 @@ impl Run {
         {
             let mut inner = self.world.lock();
             inner.now_us = self.now_us;
+            let skew_ms = self.machines.iter().map(Machine::skew_ms).max().unwrap_or(0);
+            self.skew_max_ms = self.skew_max_ms.max(skew_ms);
+            let true_ms = WALL_AT_START + (self.now_us / 1000).cast_signed();
+            inner.audit.wall_max_ms = true_ms + self.skew_max_ms;
             inner.run_due();
             if self.now_us.is_multiple_of(RETELL_US) {
                 tell_observers(&mut inner);

@@ -84,6 +84,12 @@ pub struct Counts {
     pub leases: u64,
     /// Leases that were lost.
     pub lost: u64,
+    /// Those of them whose worker's process had ended.
+    pub lost_over: u64,
+    /// Those of them whose worker was not heard of by that node.
+    pub lost_unheard: u64,
+    /// Those of them whose worker was silent for half its TTL.
+    pub lost_silent: u64,
     /// Changes of leadership.
     pub elections: u64,
     /// Reads that were checked.
@@ -192,11 +198,17 @@ impl Auditor {
 
     /// No healthy worker loses a lease.
     fn check_loss(&mut self, now_us: u64, id: u64, session: u64, place: Place, sent: Option<Sent>) {
-        let Some(known) = self.sessions.get(&session).filter(|known| !known.over) else { return };
-        let Some(sent) = sent else { return };
+        let Some(known) = self.sessions.get(&session).filter(|known| !known.over) else {
+            self.counts.lost_over += 1;
+            return;
+        };
         let heard = known.heard.iter().find(|(at, _)| *at == place);
-        let Some((_, heard_us)) = heard else { return };
+        let (Some((_, heard_us)), Some(sent)) = (heard, sent) else {
+            self.counts.lost_unheard += 1;
+            return;
+        };
         let silent_us = sent.listened_us.saturating_sub(*heard_us);
+        self.counts.lost_silent += u64::from(silent_us >= known.ttl_us / 2);
         if silent_us < known.ttl_us / 2 {
             let ttl_us = known.ttl_us;
             let what = format!(

@@ -138,8 +138,8 @@ impl Auditor {
         let Some(task) = self.tasks.get(&id) else { return };
         if !task.stood_so(class, from_us, to_us) {
             let what = format!(
-                "task {id:x} was {class:?} by a read that began at {from_us} µs; it is {:?}",
-                task.class()
+                "task {id:x} was {class:?} by a read that began at {from_us} µs; it was {:?}",
+                task.history
             );
             self.broken(Rule::Reads, to_us, what);
         }

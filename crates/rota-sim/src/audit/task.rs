@@ -45,7 +45,9 @@ pub(super) struct Task {
     /// Leases that are known to have ended, by whom it held.
     ends: Vec<u64>,
     tokens: Vec<u64>,
-    history: VecDeque<(u64, Class)>,
+    pub(super) history: VecDeque<(u64, Class)>,
+    /// When batches changed it. A read that is answered with one may see what held within it.
+    changed: VecDeque<u64>,
     /// A client asked for it to be deleted, or tried again.
     pub(super) may_go: bool,
     pub(super) may_return: bool,
@@ -79,8 +81,9 @@ impl Task {
         self.done.or(self.dead)
     }
 
+    /// Whether the end of that lease is durable, or the task went with it because a client asked.
     pub(super) fn has_ended(&self, token: u64) -> bool {
-        self.ends.contains(&token)
+        self.ends.contains(&token) || (self.may_go && !self.exists())
     }
 
     pub(super) fn had(&self, token: u64) -> bool {
@@ -98,6 +101,9 @@ impl Task {
 
     /// Whether the task stood so at some moment between these two. Unknown counts as yes.
     pub(super) fn stood_so(&self, class: Class, from_us: u64, to_us: u64) -> bool {
+        if self.changed.iter().any(|at_us| (from_us..=to_us).contains(at_us)) {
+            return true;
+        }
         let mut until_us = u64::MAX;
         for (since_us, stood) in self.history.iter().rev() {
             if *since_us <= to_us && until_us >= from_us && *stood == class {
@@ -118,6 +124,10 @@ impl Task {
         self.check_lease(&mut judged, seq);
         self.check_end(&mut judged);
         let class = self.class();
+        if self.changed.len() == HISTORY {
+            self.changed.pop_front();
+        }
+        self.changed.push_back(now_us);
         if self.history.back().is_none_or(|(_, last)| *last != class) {
             if self.history.len() == HISTORY {
                 self.history.pop_front();
@@ -140,7 +150,7 @@ impl Task {
             broken(Rule::Lost, "has no definition");
         }
         match (&self.was_live, &self.was_done) {
-            (Some(_), _) if !self.exists() => broken(Rule::Lost, "vanished while it was live"),
+            (Some(_), _) if !self.exists() && !self.may_go => broken(Rule::Lost, "vanished while it was live"),
             (None, Some(was)) => match ended {
                 Some(now) if now != *was && !self.may_return => {
                     broken(Rule::Ends, "ended a second time");

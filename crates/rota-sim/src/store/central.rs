@@ -21,6 +21,8 @@ const PAGE_BYTES: usize = 1 << 20;
 pub(crate) struct Mood {
     /// It does nothing until then; what comes meanwhile waits.
     pub(crate) stalled_until_us: u64,
+    /// Everything takes so much longer.
+    pub(crate) slow_us: u64,
     /// Of a thousand requests, so many are lost on their way.
     pub(crate) loses_requests: u32,
     /// Of a thousand answers, so many are lost.
@@ -59,6 +61,8 @@ pub(crate) struct Central {
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) election: Election,
     pub(crate) mood: Mood,
+    /// Until when it works on what came before.
+    pub(super) busy_until_us: u64,
     /// What came while it was stalled.
     pub(super) waiting: VecDeque<Action>,
     pub(crate) limits: StoreLimits,
@@ -79,12 +83,18 @@ impl Central {
             subscriptions: Vec::new(),
             election: Election::default(),
             mood: Mood::default(),
+            busy_until_us: 0,
             waiting: VecDeque::new(),
             limits,
             rng,
             bytes: 0,
             ignores_fences: false,
         }
+    }
+
+    /// Where the leader runs.
+    pub(crate) fn leader_place(&self) -> Option<Place> {
+        self.election.leader_place()
     }
 
     /// Applies a batch, or says why not.

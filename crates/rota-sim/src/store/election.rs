@@ -55,6 +55,11 @@ impl Election {
         self.seat.map(|_| self.newest)
     }
 
+    pub(super) fn leader_place(&self) -> Option<Place> {
+        let number = self.seat?;
+        self.candidates.iter().find(|one| one.number == number).map(|one| one.place)
+    }
+
     pub(super) fn newest(&self) -> Epoch {
         self.newest
     }

@@ -98,7 +98,14 @@ impl Link {
                 inner.note(format_args!("store request of {} lost", place.0));
                 return;
             }
-            do_in_turn(inner, Box::new(work));
+            let slow_us = inner.store.mood.slow_us;
+            let begins_us = (inner.now_us + slow_us).max(inner.store.busy_until_us);
+            inner.store.busy_until_us = begins_us;
+            if begins_us > inner.now_us {
+                inner.at(begins_us, Box::new(|inner| do_in_turn(inner, Box::new(work))));
+            } else {
+                do_in_turn(inner, Box::new(work));
+            }
         };
         self.world.lock().send(place, STORE, Box::new(arrive));
     }

@@ -1,0 +1,38 @@
+//! Runs of a few seeds, and what a run promises of itself.
+
+use rota_sim::{Options, Outcome, run};
+
+fn options(seed: u64, events: u64) -> Options {
+    Options { excused: Vec::new(), ..Options::new(seed, events) }
+}
+
+fn content(outcome: &Outcome, seed: u64) {
+    let shown: Vec<_> = outcome.violations.iter().map(ToString::to_string).collect();
+    let repeat = format!("cargo run -p rota-sim -- --seed {seed}");
+    assert!(shown.is_empty(), "{repeat}\n{}\n{}", shown.join("\n"), outcome.recent.join("\n"));
+}
+
+#[test]
+fn the_same_seed_is_the_same_run_to_the_byte() {
+    for seed in [1, 7] {
+        let options = Options { log: true, ..options(seed, 60_000) };
+        let (first, second) = (run(&options), run(&options));
+        let (first_log, second_log) = (first.log.unwrap(), second.log.unwrap());
+        let differ = first_log.lines().zip(second_log.lines()).find(|(one, two)| one != two);
+        assert_eq!(differ, None, "seed {seed}");
+        assert_eq!((first.hash, first.events), (second.hash, second.events), "seed {seed}");
+    }
+}
+
+#[test]
+fn other_seeds_are_other_runs() {
+    assert_ne!(run(&options(1, 5_000)).hash, run(&options(2, 5_000)).hash);
+}
+
+#[test]
+fn listed_seeds_are_clean() {
+    for seed in 1..=4 {
+        println!("seed {seed}");
+        content(&run(&options(seed, 50_000)), seed);
+    }
+}
