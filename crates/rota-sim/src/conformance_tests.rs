@@ -72,7 +72,7 @@ fn check(name: &'static str, seed: u64, batch: BatchLimits) {
 #[test]
 fn the_store_meets_every_obligation() {
     let large = BatchLimits { mutations_max: 10_000, bytes_max: 40 << 20, mutation_bytes: 64 };
-    let small = BatchLimits { mutations_max: 128, bytes_max: 1 << 20, mutation_bytes: 128 };
+    let small = BatchLimits { mutations_max: 2_048, bytes_max: 1 << 20, mutation_bytes: 128 };
     for (name, _) in OBLIGATIONS {
         check(name, 1, large);
         check(name, 2, small);
