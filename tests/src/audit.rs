@@ -8,7 +8,7 @@
 //!   key. Nothing is there that nobody asked for.
 //! - A task's history is a row of attempts, the last of which completed, and no other ended well:
 //!   there was exactly one accepted end. Each attempt before it lost its worker, and that worker was
-//!   killed. Lease tokens grow.
+//!   killed or cut off meanwhile: a healthy worker loses no lease. Lease tokens grow.
 //! - The handler ran under the lease of the completed attempt, once. It may have run under the lease
 //!   of a lost attempt as well (that is what at-least-once means), once each, and is counted as a
 //!   duplicate. It never ran under a lease that the record does not know.
@@ -22,6 +22,8 @@ use std::{
 };
 
 use rota_client::v1::{self, FailureReason, TaskStatus};
+
+use crate::excuse::Excuses;
 
 /// The server acknowledged that the task for `key` is `id`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,7 +133,7 @@ pub enum Fault {
     Ends(String),
     /// An attempt failed, which no handler here does.
     Failed(String),
-    /// An attempt is lost though its worker was never killed.
+    /// An attempt is lost though its worker was healthy all the time.
     LostByNobody(String, String),
     /// Completed, and the handler never ran under that lease.
     NoEffect(String),
@@ -169,14 +171,9 @@ pub struct Verdict {
     pub lost: usize,
 }
 
-/// Judges a run. `killed` are the names of the workers that were killed.
+/// Judges a run. `excuses` say which workers may have lost their leases, and when.
 #[must_use]
-pub fn audit(
-    acks: &[Ack],
-    effects: &[Effect],
-    records: &[Record],
-    killed: &BTreeSet<String>,
-) -> Verdict {
+pub fn audit(acks: &[Ack], effects: &[Effect], records: &[Record], excuses: &Excuses) -> Verdict {
     let mut verdict = Verdict { tasks: acks.len(), effects: effects.len(), ..Verdict::default() };
     let keys = check_acks(acks, records, &mut verdict);
     let mut by_task: BTreeMap<&str, Vec<&Effect>> = BTreeMap::new();
@@ -184,7 +181,7 @@ pub fn audit(
         by_task.entry(&effect.id).or_default().push(effect);
     }
     for record in records {
-        check_history(record, killed, &mut verdict);
+        check_history(record, excuses, &mut verdict);
         let effects = by_task.remove(record.id.as_str()).unwrap_or_default();
         check_effects(record, &effects, keys.get(record.id.as_str()).copied(), &mut verdict);
     }
@@ -227,7 +224,7 @@ fn check_acks<'a>(
 }
 
 /// A task's history by itself.
-fn check_history(record: &Record, killed: &BTreeSet<String>, verdict: &mut Verdict) {
+fn check_history(record: &Record, excuses: &Excuses, verdict: &mut Verdict) {
     let attempts = &record.attempts;
     let numbered = attempts.iter().zip(1..).all(|(attempt, number)| attempt.number == number);
     let growing = attempts.windows(2).all(|pair| pair[0].token < pair[1].token);
@@ -239,13 +236,14 @@ fn check_history(record: &Record, killed: &BTreeSet<String>, verdict: &mut Verdi
     if completed != 1 || last != Some(End::Completed) {
         verdict.faults.push(Fault::Ends(record.id.clone()));
     }
-    for attempt in attempts {
+    for (at, attempt) in attempts.iter().enumerate() {
+        let next = attempts.get(at + 1).map(|next| next.token);
         match attempt.end {
             End::Completed | End::Open => {}
             End::Otherwise => verdict.faults.push(Fault::Failed(record.id.clone())),
             End::Lost => {
                 verdict.lost += 1;
-                if !killed.contains(&attempt.worker) {
+                if !excuses.covers(&attempt.worker, attempt.token, next) {
                     let (id, worker) = (record.id.clone(), attempt.worker.clone());
                     verdict.faults.push(Fault::LostByNobody(id, worker));
                 }
@@ -290,7 +288,7 @@ mod tests {
         acks: Vec<Ack>,
         effects: Vec<Effect>,
         records: Vec<Record>,
-        killed: BTreeSet<String>,
+        excuses: Excuses,
     }
 
     fn ack(key: &str, id: &str) -> Ack {
@@ -306,6 +304,8 @@ mod tests {
     }
 
     fn right() -> Run {
+        let mut excuses = Excuses::default();
+        excuses.killed("w1", 11);
         let a = vec![attempt(1, "w1", 10, End::Completed)];
         let b = vec![attempt(1, "w1", 11, End::Lost), attempt(2, "w2", 12, End::Completed)];
         let record =
@@ -318,20 +318,20 @@ mod tests {
                 effect("w2", "kb", "b", 2, 12),
             ],
             records: vec![record("a", a), record("b", b)],
-            killed: BTreeSet::from(["w1".to_owned()]),
+            excuses,
         }
     }
 
     fn faults(plant: impl FnOnce(&mut Run)) -> Vec<Fault> {
         let mut run = right();
         plant(&mut run);
-        audit(&run.acks, &run.effects, &run.records, &run.killed).faults
+        audit(&run.acks, &run.effects, &run.records, &run.excuses).faults
     }
 
     #[test]
     fn a_right_run_has_no_fault_and_its_duplicate_is_counted() {
         let run = right();
-        let verdict = audit(&run.acks, &run.effects, &run.records, &run.killed);
+        let verdict = audit(&run.acks, &run.effects, &run.records, &run.excuses);
         let expected = Verdict { faults: vec![], tasks: 2, effects: 3, duplicates: 1, lost: 1 };
         assert_eq!(verdict, expected);
         // A worker may be killed before it ran anything, and an answer may be heard twice.
@@ -379,7 +379,7 @@ mod tests {
         assert_eq!(failed, [Fault::Failed("b".into())]);
         let never = faults(|run| run.records[0].attempts[0].end = End::Open);
         assert_eq!(never, [Fault::Ends("a".into())]);
-        let spared = faults(|run| run.killed.clear());
+        let spared = faults(|run| run.excuses = Excuses::default());
         assert_eq!(spared, [Fault::LostByNobody("b".into(), "w1".into())]);
     }
 

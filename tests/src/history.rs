@@ -12,7 +12,9 @@
 //!   younger than the batch that writes it. A lease is one session's, from the revision that gives it
 //!   to the revision that takes it, and no two overlap.
 //! - A task ends once, in the revision in which it ceases to live, and under the lease that is valid
-//!   then: no accepted end is a former attempt's. After its end it lives no more.
+//!   then: no accepted end is a former attempt's. One that no worker has can be cancelled, but not
+//!   completed. After its end it lives no more, unless a client retries it: then its end is removed in
+//!   the revision in which it lives again.
 //! - What the API tells of a task's attempts is what was written of them.
 
 use std::collections::BTreeMap;
@@ -73,8 +75,15 @@ pub enum TaskWrite {
     Ended {
         /// Which.
         task: String,
+        /// Whether by a success.
+        completed: bool,
         /// Under which attempt and token, if any.
         under: Option<(u32, u64)>,
+    },
+    /// The record of its end is gone: it is retried, or removed.
+    EndUndone {
+        /// Which.
+        task: String,
     },
 }
 
@@ -195,14 +204,28 @@ impl Judge {
                 .iter()
                 .any(|write| matches!(write, TaskWrite::NoLonger { task } if task == name))
         };
+        let undone = |name: &str| {
+            revision
+                .tasks
+                .iter()
+                .any(|write| matches!(write, TaskWrite::EndUndone { task } if task == name))
+        };
         for write in &revision.tasks {
             match write {
-                TaskWrite::Live { task, lease } => self.lives(number, task, *lease),
+                TaskWrite::Live { task, lease } => {
+                    if undone(task) {
+                        self.tasks.entry(task.clone()).or_default().ended = false;
+                    }
+                    self.lives(number, task, *lease);
+                }
+                TaskWrite::EndUndone { .. } => {}
                 TaskWrite::NoLonger { task } if !ends(task) => {
                     self.verdict.faults.push(Fault::Vanished(number, task.clone()));
                 }
                 TaskWrite::NoLonger { .. } => {}
-                TaskWrite::Ended { task, under } => self.ends(number, task, *under, leaves(task)),
+                TaskWrite::Ended { task, completed, under } => {
+                    self.ends(number, task, *under, *completed, leaves(task));
+                }
             }
         }
     }
@@ -238,14 +261,24 @@ impl Judge {
         self.verdict.leases += 1;
     }
 
-    fn ends(&mut self, number: i64, name: &str, under: Option<(u32, u64)>, leaves: bool) {
+    fn ends(
+        &mut self,
+        number: i64,
+        name: &str,
+        under: Option<(u32, u64)>,
+        completed: bool,
+        leaves: bool,
+    ) {
         let task = self.tasks.entry(name.to_owned()).or_default();
         if task.ended || !leaves {
             self.verdict.faults.push(Fault::EndsTwice(number, name.to_owned()));
         }
         task.ended = true;
         let valid = task.lease.take().map(|lease| (lease.attempt, lease.token));
-        if valid != under {
+        // What ends a task that no worker has is no attempt: its record shows the last one there was.
+        let last = task.leases.last().copied();
+        let waited = !completed && valid.is_none() && (under.is_none() || under == last);
+        if valid != under && !waited {
             self.verdict.faults.push(Fault::OldAttempt(number, name.to_owned()));
         }
         self.verdict.ended += 1;
@@ -270,7 +303,7 @@ mod tests {
     fn end(task: &str, under: (u32, u64)) -> [TaskWrite; 2] {
         let task = || task.to_owned();
         [
-            TaskWrite::Ended { task: task(), under: Some(under) },
+            TaskWrite::Ended { task: task(), completed: true, under: Some(under) },
             TaskWrite::NoLonger { task: task() },
         ]
     }

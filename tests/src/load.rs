@@ -15,6 +15,7 @@ use rota_client::{
 use crate::{
     audit::{Ack, Record},
     process::LOOK,
+    pull_worker,
 };
 
 /// Tasks in one request.
@@ -25,9 +26,9 @@ pub const BATCH: usize = 50;
 ///
 /// # Panics
 /// When a task is refused.
-pub async fn submit(client: &Client, keys: &[String]) -> Vec<Ack> {
+pub async fn submit(client: &Client, kind: Kind, keys: &[String]) -> Vec<Ack> {
     let tasks = || {
-        let named = |key: &String| task("effect").payload_json(key).idempotency_key(key);
+        let named = |key: &String| task(kind.name()).payload_json(key).idempotency_key(key);
         keys.iter().map(named).collect()
     };
     let mut look = tokio::time::interval(LOOK);
@@ -47,6 +48,32 @@ pub async fn submit(client: &Client, keys: &[String]) -> Vec<Ack> {
     keys.iter().zip(results).map(ack).collect()
 }
 
+/// Who is to run the tasks of a load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The workers of the cluster.
+    Effect,
+    /// The [worker without a stream](crate::pull_worker).
+    Pulled,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Effect => "effect",
+            Self::Pulled => pull_worker::KIND,
+        }
+    }
+
+    /// What its keys begin with.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Effect => "k",
+            Self::Pulled => "p",
+        }
+    }
+}
+
 /// A steady load, until it is told to stop.
 #[derive(Debug)]
 pub struct Load {
@@ -58,7 +85,7 @@ pub struct Load {
 impl Load {
     /// Starts a client with each of these, which submits a batch at each of its ticks.
     #[must_use]
-    pub fn start(clients: Vec<Client>, period: std::time::Duration) -> Self {
+    pub fn start(clients: Vec<Client>, kind: Kind, period: std::time::Duration) -> Self {
         let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let (next, running) = (Arc::new(AtomicUsize::new(0)), clients.into_iter());
         let run = |client: Client| {
@@ -70,9 +97,10 @@ impl Load {
                 while !stop.load(Ordering::Relaxed) {
                     tick.tick().await;
                     let first = next.fetch_add(BATCH, Ordering::Relaxed);
+                    let prefix = kind.prefix();
                     let keys: Vec<_> =
-                        (first..first + BATCH).map(|number| format!("k{number}")).collect();
-                    acks.extend(submit(&client, &keys).await);
+                        (first..first + BATCH).map(|number| format!("{prefix}{number}")).collect();
+                    acks.extend(submit(&client, kind, &keys).await);
                     acknowledged.fetch_add(BATCH, Ordering::Relaxed);
                 }
                 acks

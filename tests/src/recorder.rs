@@ -56,6 +56,13 @@ impl Recorder {
         assert!(matches!(come, Ok(Ok(_))), "history stopped before revision {revision}");
     }
 
+    /// The number of the last batch that it has read; 0 for none.
+    #[must_use]
+    pub fn last_batch(&self) -> u64 {
+        let revisions = self.revisions.lock().unwrap_or_else(PoisonError::into_inner);
+        revisions.iter().rev().find_map(|revision| revision.head).map_or(0, |head| head.seq)
+    }
+
     /// What was written so far, in order.
     #[must_use]
     pub fn revisions(&self) -> Vec<Revision> {
@@ -156,7 +163,9 @@ fn note(revision: &mut Revision, event: &Event) {
             match (space, gone) {
                 ("live", false) => revision.tasks.push(live(task, &value())),
                 ("live", true) => revision.tasks.push(TaskWrite::NoLonger { task }),
-                ("done" | "dead", false) => revision.tasks.push(ended(task, &value())),
+                ("done", false) => revision.tasks.push(ended(task, &value(), true)),
+                ("dead", false) => revision.tasks.push(ended(task, &value(), false)),
+                ("done" | "dead", true) => revision.tasks.push(TaskWrite::EndUndone { task }),
                 _ => {}
             }
         }
@@ -212,9 +221,10 @@ fn live(task: String, value: &[u8]) -> TaskWrite {
     TaskWrite::Live { task, lease: message.lease.map(lease) }
 }
 
-fn ended(task: String, value: &[u8]) -> TaskWrite {
+fn ended(task: String, value: &[u8], completed: bool) -> TaskWrite {
     let message = EndedMessage::decode(value).expect("a record of `done` or `dead`");
-    TaskWrite::Ended { task, under: message.last.map(|last| (last.attempt, last.token)) }
+    let under = message.last.map(|last| (last.attempt, last.token));
+    TaskWrite::Ended { task, completed, under }
 }
 
 #[cfg(test)]
@@ -263,7 +273,11 @@ mod tests {
             Revision { head: head(true), ..revision(4) },
             Revision {
                 data: true,
-                tasks: vec![TaskWrite::Ended { task: task(), under: Some((1, 9)) }],
+                tasks: vec![TaskWrite::Ended {
+                    task: task(),
+                    completed: true,
+                    under: Some((1, 9)),
+                }],
                 ..revision(5)
             },
             Revision { seat: Some(SeatChange::Left), ..revision(6) },

@@ -2,7 +2,7 @@
 //!
 //! | promise | what it says | who judges |
 //! |---|---|---|
-//! | LOST | nothing acknowledged is lost | [`crate::audit`], [`crate::history`] |
+//! | LOST | nothing acknowledged is lost | [`crate::audit`], [`crate::history`], [`crate::users`] |
 //! | ONCE | a task is one task, and ends once | the same |
 //! | FENCE | a write is the leader's, a lease one worker's, an end the valid attempt's | the same |
 //! | LIVE | work goes on soon after a fault is healed | [`crate::audit::alive`] |
@@ -12,6 +12,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use crate::{
     audit::{self, Probe, alive},
     history,
+    users::{Complaint, Experience},
 };
 
 /// What must hold whatever goes wrong.
@@ -38,6 +39,8 @@ pub struct Report {
     probes: Vec<Probe>,
     done: audit::Verdict,
     written: history::Verdict,
+    /// Tasks that users cancelled, retried and read.
+    changed: usize,
     breaches: BTreeMap<Promise, Vec<String>>,
 }
 
@@ -49,16 +52,19 @@ impl Report {
         within: Duration,
         done: audit::Verdict,
         written: history::Verdict,
+        experience: &Experience,
     ) -> Self {
         let late = alive(&probes, within);
         let seen = done.faults.iter().chain(&late);
         let seen = seen.map(|fault| (of_done(fault), format!("{fault:?}")));
         let read = written.faults.iter().map(|fault| (of_written(fault), format!("{fault:?}")));
         let mut breaches: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (promise, breach) in seen.chain(read) {
+        let told = experience.complaints.iter();
+        let told = told.map(|complaint| (of_told(complaint), format!("{complaint:?}")));
+        for (promise, breach) in seen.chain(read).chain(told) {
             breaches.entry(promise).or_default().push(breach);
         }
-        Self { probes, done, written, breaches }
+        Self { probes, done, written, changed: experience.book.len(), breaches }
     }
 
     /// The promises that were broken.
@@ -70,7 +76,10 @@ impl Report {
     fn evidence(&self, promise: Promise) -> String {
         let (done, written) = (&self.done, &self.written);
         match promise {
-            Promise::Lost => format!("{} tasks were acknowledged", done.tasks),
+            Promise::Lost => format!(
+                "{} tasks were acknowledged, and {} more that users cancelled or retried",
+                done.tasks, self.changed
+            ),
             Promise::Once => format!(
                 "{} tasks ended; {} attempts lost their worker; the handler ran {} times, {} of them \
                  under a lost lease",
@@ -156,6 +165,13 @@ fn of_written(fault: &history::Fault) -> Promise {
     }
 }
 
+fn of_told(complaint: &Complaint) -> Promise {
+    match complaint {
+        Complaint::NotFound(_) => Promise::Lost,
+        Complaint::Changed(..) | Complaint::EndedAs(..) => Promise::Once,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,7 +186,7 @@ mod tests {
         ];
         let done = audit::Verdict { faults: done.to_vec(), tasks: 7, ..Default::default() };
         let written = history::Verdict { faults: written.to_vec(), ..Default::default() };
-        Report::new(probes, WITHIN, done, written)
+        Report::new(probes, WITHIN, done, written, &Experience::default())
     }
 
     #[test]

@@ -22,9 +22,11 @@ use rota_tests::{
     cluster::{Cluster, Shape},
     fault::Fault,
     history,
-    load::{self, BATCH, Load},
+    load::{self, BATCH, Kind, Load},
     process::LOOK,
+    pull_worker::PullWorker,
     report::Report,
+    users::{self, Experience, Users},
 };
 use tokio::time::timeout;
 
@@ -33,11 +35,16 @@ use tokio::time::timeout;
 const LIVE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a fault lasts, beyond what it takes to strike.
 const HOLD: Duration = Duration::from_secs(3);
+/// How long workers hear nothing of the leader, or nobody of etcd: longer than a session lives without
+/// its worker.
+const LONG_HOLD: Duration = Duration::from_secs(8);
 /// How long there is no quorum, in a run that is given its time.
 const OUTAGE: Duration = Duration::from_secs(30);
 /// The clients, and how often each submits a batch, unless the run is so long that etcd's quota would
 /// not hold what it leaves.
 const CLIENTS: usize = 3;
+/// Users who cancel, retry and read.
+const USERS: usize = 3;
 const PERIOD: Duration = Duration::from_millis(400);
 const TASKS_MAX: usize = 150_000;
 /// What the ids of probes begin with.
@@ -87,8 +94,14 @@ impl Plan {
     }
 
     fn hold(&self, fault: Fault) -> Duration {
-        let outage = self.duration.is_some() && fault == Fault::LoseQuorum;
-        if outage { OUTAGE } else { HOLD }
+        match fault {
+            Fault::LoseQuorum if self.duration.is_some() => OUTAGE,
+            Fault::LoseQuorum
+            | Fault::CutLeaderFromWorkers
+            | Fault::DeafenLeaderToWorkers
+            | Fault::DeafenWorkersToLeader => LONG_HOLD,
+            _ => HOLD,
+        }
     }
 
     fn period(&self) -> Duration {
@@ -116,7 +129,10 @@ async fn hurt_in_every_way_nothing_is_lost_and_nothing_ends_twice() {
     let shape = Shape { etcd: 3, nodes: 3, workers: 3 };
     let mut cluster = Cluster::start(shape, Path::new(env!("CARGO_BIN_EXE_effect-worker"))).await;
     let clients = (0..CLIENTS).map(|first| cluster.client(first)).collect();
-    let load = Load::start(clients, plan.period());
+    let load = Load::start(clients, Kind::Effect, plan.period());
+    let users = Users::start((0..USERS).map(|first| cluster.client(first)).collect(), plan.seed);
+    let pull_worker = PullWorker::start(cluster.client(1));
+    let pulled = Load::start(vec![cluster.client(2)], Kind::Pulled, plan.period() * 4);
     let began = Instant::now();
     let mut probes = Vec::new();
     loop {
@@ -136,22 +152,34 @@ async fn hurt_in_every_way_nothing_is_lost_and_nothing_ends_twice() {
             break;
         }
     }
-    let acks = load.end().await;
+    let mut acks = load.end().await;
+    acks.extend(pulled.end().await);
+    let experience = users.end().await;
     load::settle(&cluster.client(0)).await;
-    let report = judge(&cluster, &acks, probes).await;
+    cluster.close_excuses().await;
+    let pulled = pull_worker.end().await;
+    let report = judge(&cluster, &acks, pulled, experience, probes).await;
     println!("{report}ROTA_TEST_SEED={} repeats the plan of this run", plan.seed);
     assert_eq!(report.broken(), [], "promises were broken");
 }
 
 /// Has all witnesses heard.
-async fn judge(cluster: &Cluster, acks: &[audit::Ack], probes: Vec<Probe>) -> Report {
+async fn judge(
+    cluster: &Cluster,
+    acks: &[audit::Ack],
+    pulled: Vec<audit::Effect>,
+    mut experience: Experience,
+    probes: Vec<Probe>,
+) -> Report {
     let (mut records, mut effects) = (load::records(&cluster.client(0)).await, cluster.effects());
-    // Probes are asked for by nobody's books.
-    records.retain(|record| !record.id.starts_with(PROBE));
+    effects.extend(pulled);
+    experience.compare(&records);
+    // Probes are in nobody's books, and users keep books of their own.
+    records.retain(|record| !record.id.starts_with(PROBE) && !users::is_theirs(&record.id));
     effects.retain(|effect| !effect.id.starts_with(PROBE));
     let written = history::judge(&cluster.history_until_now().await, &records);
-    let done = audit(acks, &effects, &records, &cluster.excused);
-    Report::new(probes, LIVE_WITHIN, done, written)
+    let done = audit(acks, &effects, &records, &cluster.excuses);
+    Report::new(probes, LIVE_WITHIN, done, written, &experience)
 }
 
 /// Work goes on: a task that is submitted now is done soon after it all was healed. `None`: it was not

@@ -4,7 +4,7 @@
 //! `ROTA_TEST_TASKS` sets how large the load is; `ROTA_TEST_SEED` repeats the choice of victims.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     env, fs,
     path::PathBuf,
     process::Stdio,
@@ -18,6 +18,7 @@ use std::{
 use rota_client::Client;
 use rota_tests::{
     audit::{Ack, Effect, audit},
+    excuse::Excuses,
     load,
     process::{LOOK, Server},
     scrape::{hold_totals, scrape},
@@ -61,14 +62,15 @@ struct Run {
     random: fastrand::Rng,
     workers: BTreeMap<String, Child>,
     started: usize,
-    killed: BTreeSet<String>,
+    killed: usize,
+    excuses: Excuses,
 }
 
 impl Run {
     fn new(server: Server, tasks: usize, seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
-        let (workers, killed) = (BTreeMap::new(), BTreeSet::new());
-        Self { server, tasks, random, workers, started: 0, killed }
+        let (workers, excuses) = (BTreeMap::new(), Excuses::default());
+        Self { server, tasks, random, workers, started: 0, killed: 0, excuses }
     }
 
     async fn play(mut self) -> String {
@@ -91,7 +93,7 @@ impl Run {
         // What is judged is what a new process finds.
         self.server.kill_and_restart().await;
         let records = load::records(&self.server.client()).await;
-        let verdict = audit(&acks, &self.effects(), &records, &self.killed);
+        let verdict = audit(&acks, &self.effects(), &records, &self.excuses);
         assert_eq!(verdict.faults, [], "{} faults", verdict.faults.len());
         assert_eq!(verdict.tasks, self.tasks);
         hold_totals(&scrape(&self.server.url()).await, &verdict, &records);
@@ -99,11 +101,7 @@ impl Run {
             "{} acknowledged tasks completed, each once; {} attempts lost with their worker; the \
              handler ran {} times, {} of them under a lost lease; server killed {SERVER_KILLS} \
              times, {} workers killed",
-            verdict.tasks,
-            verdict.lost,
-            verdict.effects,
-            verdict.duplicates,
-            self.killed.len()
+            verdict.tasks, verdict.lost, verdict.effects, verdict.duplicates, self.killed
         )
     }
 
@@ -132,7 +130,9 @@ impl Run {
         let name = self.workers.keys().nth(at).expect("a worker").clone();
         let mut worker = self.workers.remove(&name).expect("a worker");
         worker.kill().await.expect("killed");
-        self.killed.insert(name);
+        // Batches are not looked at here: it is excused from the beginning on.
+        self.excuses.killed(&name, 0);
+        self.killed += 1;
         self.start_worker();
     }
 
@@ -196,7 +196,7 @@ async fn submit(client: Client, share: Vec<usize>, ran: Arc<AtomicUsize>) -> Vec
             look.tick().await;
         }
         let keys: Vec<String> = batch.iter().map(|number| format!("k{number}")).collect();
-        acks.extend(load::submit(&client, &keys).await);
+        acks.extend(load::submit(&client, load::Kind::Effect, &keys).await);
     }
     acks
 }

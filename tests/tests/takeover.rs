@@ -8,9 +8,12 @@ use std::{
 
 use rota_client::{
     Client, task,
-    v1::{ListQueuesRequest, create_tasks_response::result},
+    v1::{ListQueuesRequest, TaskStatus, create_tasks_response::result},
 };
-use rota_tests::cluster::{Cluster, LEADER_TTL, Shape};
+use rota_tests::{
+    cluster::{Cluster, LEADER_TTL, Shape},
+    process::LOOK,
+};
 
 const LIVE: usize = 100_000;
 const BATCH: usize = 1000;
@@ -27,7 +30,10 @@ async fn a_hundred_thousand_live_tasks_are_taken_over_in_time() {
     for batch in 0..LIVE / BATCH {
         submit(&client, batch).await;
     }
-    assert_eq!(live(&client).await, LIVE as u64);
+    // It runs when the leader is killed, and goes on until after the takeover.
+    let running = client.create_task(task("effect").payload_json("k7")).await.expect("accepted");
+    runs(&client, &running.id).await;
+    assert_eq!(live(&client).await, LIVE as u64 + 1);
 
     cluster.nodes[leader].kill().await;
     let killed = Instant::now();
@@ -39,7 +45,9 @@ async fn a_hundred_thousand_live_tasks_are_taken_over_in_time() {
     println!(
         "{LIVE} live tasks: a task accepted {accepted:.1?} after the leader was killed, done after {done:.1?}"
     );
-    assert_eq!(live(&client).await, LIVE as u64, "what the former leader had");
+    assert_eq!(live(&client).await, LIVE as u64 + 1, "what the former leader had");
+    let ended = client.wait_task(&running.id).await.expect("it ends");
+    assert_eq!((ended.status(), ended.attempt), (TaskStatus::Completed, 1), "its worker lost it");
     // A busy machine is given as much again.
     assert!(done < (LEADER_TTL + TAKEOVER) * 2, "another node works only after {done:?}");
 }
@@ -53,6 +61,14 @@ async fn submit(client: &Client, batch: usize) {
     let tasks = (batch * BATCH..(batch + 1) * BATCH).map(later).collect();
     for created in client.create_tasks(tasks).await.expect("accepted") {
         assert!(matches!(created.result, Some(result::Result::Task(_))), "{created:?}");
+    }
+}
+
+/// Waits until a worker has begun with a task.
+async fn runs(client: &Client, id: &str) {
+    let mut look = tokio::time::interval(LOOK);
+    while client.get_task(id).await.expect("it is there").status() != TaskStatus::Running {
+        look.tick().await;
     }
 }
 

@@ -7,7 +7,7 @@ use rota_client::{Client, task, v1};
 use rota_tests::{
     audit::audit,
     cluster::{Cluster, Shape},
-    load::{self, Load},
+    load::{self, Kind, Load},
     process::{LOOK, PATIENCE, Server},
     scrape::{hold_totals, scrape, sum, values},
 };
@@ -38,21 +38,20 @@ async fn totals_are_exact_through_changes_of_leader() {
     let shape = Shape { etcd: 1, nodes: 3, workers: 2 };
     let mut cluster = Cluster::start(shape, Path::new(env!("CARGO_BIN_EXE_effect-worker"))).await;
     let clients = (0..CLIENTS).map(|first| cluster.client(first)).collect();
-    let load = Load::start(clients, PERIOD);
+    let load = Load::start(clients, Kind::Effect, PERIOD);
     for end in [End::Killed, End::HandedOver, End::Killed, End::HandedOver] {
         go_on(&load).await;
         change_leader(&mut cluster, end).await;
     }
-    let (name, mut worker) = cluster.workers.pop_first().expect("a worker");
-    worker.kill().await;
-    cluster.excused.insert(name);
+    let name = cluster.workers.keys().next().expect("a worker").clone();
+    cluster.kill_worker(&name).await;
     cluster.start_worker();
     go_on(&load).await;
     let acks = load.end().await;
     let client = cluster.client(0);
     load::settle(&client).await;
     let records = load::records(&client).await;
-    let verdict = audit(&acks, &cluster.effects(), &records, &cluster.excused);
+    let verdict = audit(&acks, &cluster.effects(), &records, &cluster.excuses);
     assert_eq!(verdict.faults, []);
     for _ in 0..2 {
         let leader = cluster.leader().await;

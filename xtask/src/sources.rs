@@ -1,5 +1,6 @@
 //! Habits of the sources that no lint holds: each file says what it owns, none grows without end,
-//! nothing outside tests gives up with `unwrap`, and no test sleeps.
+//! nothing outside tests gives up with `unwrap` or leaves to chance which branch of a `select!` runs,
+//! and no test sleeps.
 //!
 //! Files are read as tokens, not as text: what a comment or a string says is no finding.
 
@@ -81,6 +82,10 @@ fn check_file(path: &Path, text: &str) -> Result<Vec<Finding>, String> {
                 place,
                 "`unwrap` outside tests: return an error, or `expect` with the invariant that holds",
             ),
+            What::ChanceOrder => found(
+                place,
+                "`select!` without `biased;`: chance decides between branches, and no run can be repeated",
+            ),
             What::Sleep => {
                 found(place, "a test sleeps: wait for a signal, or pause the clock and advance it");
             }
@@ -110,6 +115,7 @@ struct Call {
 enum What {
     Unwrap,
     Sleep,
+    ChanceOrder,
 }
 
 /// Looks through tokens for calls. An attribute that names `test` makes tests of what follows it, up
@@ -138,6 +144,14 @@ fn walk(tokens: TokenStream, in_tests: bool, calls: &mut Vec<Call>) {
                 let line = ident.span().start().line;
                 if ident == "unwrap" && called && method && !in_tests && !item_is_test {
                     calls.push(Call { what: What::Unwrap, line });
+                }
+                if ident == "select"
+                    && next(1).is_some_and(|token| is_punct(token, '!'))
+                    && next(2).is_some_and(|branches| !is_biased(branches))
+                    && !in_tests
+                    && !item_is_test
+                {
+                    calls.push(Call { what: What::ChanceOrder, line });
                 }
                 if ident == "sleep" && called && !declared && (in_tests || item_is_test) {
                     calls.push(Call { what: What::Sleep, line });
@@ -173,6 +187,12 @@ fn names_test(group: &Group) -> bool {
 
 fn is_arguments(token: &TokenTree) -> bool {
     matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Parenthesis)
+}
+
+/// Whether the branches of a `select!` are polled in the order in which they are written.
+fn is_biased(branches: &TokenTree) -> bool {
+    let TokenTree::Group(branches) = branches else { return false };
+    branches.stream().into_iter().next().is_some_and(|first| is_word(&first, "biased"))
 }
 
 fn is_punct(token: &TokenTree, char: char) -> bool {
@@ -265,6 +285,16 @@ mod tests {
             "src/a.rs:3: ",
             "sleeps",
         );
+    }
+
+    #[test]
+    fn branches_of_select_have_an_order() {
+        let text =
+            "//! A.\nasync fn a() {\n    tokio::select! {\n        () = b() => {}\n    }\n}\n";
+        one("src/a.rs", text, "src/a.rs:3: ", "`biased;`");
+        assert_eq!(messages("tests/a.rs", text), [""; 0]);
+        let ordered = text.replace("select! {\n", "select! {\n        biased;\n");
+        assert_eq!(messages("src/a.rs", &ordered), [""; 0]);
     }
 
     #[test]

@@ -1,14 +1,12 @@
 //! Settings of a client.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use tonic::{
-    metadata::AsciiMetadataValue,
-    transport::{Channel, Endpoint},
-};
+use tonic::{metadata::AsciiMetadataValue, transport::Endpoint};
 
 use crate::{
     client::Client,
+    connect::{Connect, Dialer},
     error::ClientError,
     nodes::{Nodes, Said},
 };
@@ -23,12 +21,25 @@ const PING_WAIT: Duration = Duration::from_secs(3);
 const CONNECT: Duration = Duration::from_millis(1500);
 
 /// How a client is to behave.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Builder {
     addresses: Vec<String>,
     token: Option<AsciiMetadataValue>,
     request_timeout: Duration,
     patience: Duration,
+    connect: Option<Arc<dyn Connect>>,
+    seed: Option<u64>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("addresses", &self.addresses)
+            .field("token", &self.token)
+            .field("request_timeout", &self.request_timeout)
+            .field("patience", &self.patience)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Builder {
@@ -38,6 +49,8 @@ impl Builder {
             token: None,
             request_timeout: Duration::from_secs(20),
             patience: Duration::from_secs(10),
+            connect: None,
+            seed: None,
         }
     }
 
@@ -67,6 +80,20 @@ impl Builder {
         self
     }
 
+    /// Makes connections with `connect` instead of over TCP.
+    #[must_use]
+    pub fn connector(mut self, connect: impl Connect) -> Self {
+        self.connect = Some(Arc::new(connect));
+        self
+    }
+
+    /// Seed of the jitter in pauses between tries, for runs that can be repeated. Random by default.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
     /// The client. Connects with the first call.
     ///
     /// # Errors
@@ -78,32 +105,49 @@ impl Builder {
         if self.addresses.is_empty() {
             return Err(wrong("", &"there is none"));
         }
-        let channels: Result<Vec<_>, _> =
-            self.addresses.iter().map(|address| channel(address)).collect();
+        let dialer = |address: &String| -> Result<Dialer, ClientError> {
+            Ok(Dialer::new(endpoint(address)?, self.connect.clone()))
+        };
+        let dialers: Result<Vec<_>, _> = self.addresses.iter().map(dialer).collect();
         let addresses = self.addresses.join(", ");
-        let nodes = Nodes::new(channels?, addresses, Said::new(self.token), self.patience);
+        let random = self.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        let said = Said::new(self.token);
+        let nodes = Nodes::new(dialers?, addresses, said, self.patience, random);
         Ok(Client { nodes: Arc::new(nodes), request_timeout: self.request_timeout })
     }
 }
 
-fn wrong(address: &str, reason: &dyn std::fmt::Display) -> ClientError {
+fn wrong(address: &str, reason: &dyn fmt::Display) -> ClientError {
     ClientError::Address { address: address.to_owned(), reason: reason.to_string() }
 }
 
-fn channel(address: &str) -> Result<Channel, ClientError> {
+fn endpoint(address: &str) -> Result<Endpoint, ClientError> {
     let endpoint =
         Endpoint::from_shared(address.to_owned()).map_err(|error| wrong(address, &error))?;
     match endpoint.uri().scheme_str() {
         Some("http") => {}
         _ => return Err(wrong(address, &"it must begin with http://")),
     }
-    let endpoint = endpoint
+    // Calls go to the host and port alone. What else an address says would be ignored.
+    let uri = endpoint.uri();
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(ClientError::Address {
+            address: "(hidden)".to_owned(),
+            reason: "it names a user; give the token of the API apart from it".to_owned(),
+        });
+    }
+    if uri.query().is_some() {
+        return Err(wrong(address, &"it has a query; name the host and port alone"));
+    }
+    if !matches!(uri.path(), "" | "/") {
+        return Err(wrong(address, &"it has a path; name the host and port alone"));
+    }
+    Ok(endpoint
         .connect_timeout(CONNECT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_WAIT)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(2 << 20)
-        .initial_connection_window_size(8 << 20);
-    Ok(endpoint.connect_lazy())
+        .initial_connection_window_size(8 << 20))
 }

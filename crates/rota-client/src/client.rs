@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use prost::Message as _;
 use rota_proto::node_v1::{self, node_service_client::NodeServiceClient};
 use rota_proto::v1::{
     self, queue_service_client::QueueServiceClient, server_service_client::ServerServiceClient,
@@ -21,7 +22,7 @@ use crate::{
 const BATCH: usize = 1000;
 /// Such requests under way at once.
 const BATCHES_IN_FLIGHT: usize = 4;
-/// Bytes of payloads after which a request is sent, full or not.
+/// Bytes of tasks in one request.
 const BATCH_BYTES: usize = 8 << 20;
 /// One long poll.
 const POLL: Duration = Duration::from_secs(30);
@@ -67,6 +68,12 @@ impl Client {
         Self { nodes: Arc::new(self.nodes.traced(parent, state)), ..self.clone() }
     }
 
+    /// The same client and connections, with another [`Builder::patience`].
+    #[must_use]
+    pub fn with_patience(&self, patience: Duration) -> Self {
+        Self { nodes: Arc::new(self.nodes.with_patience(patience)), ..self.clone() }
+    }
+
     /// The addresses it was given, for messages.
     #[must_use]
     pub fn addresses(&self) -> &str {
@@ -79,10 +86,10 @@ impl Client {
         self.nodes.count()
     }
 
-    /// The channel of the node that is asked now, for a stream of one's own.
+    /// A connection to the node that is asked now, for a stream of one's own.
     #[must_use]
     pub fn connection(&self) -> Connection {
-        self.nodes.connection(self.nodes.current(), None)
+        self.nodes.connection(self.nodes.current())
     }
 
     /// The node that is asked now failed: the next one is asked from here on.
@@ -149,8 +156,9 @@ calls! {
     transfer_leadership(ServerServiceClient, v1::TransferLeadershipRequest) -> v1::TransferLeadershipResponse, Once;
     /// What the node that is asked logs.
     get_log_filter(NodeServiceClient, node_v1::GetLogFilterRequest) -> node_v1::LogFilter, Read;
-    /// Changes what the node that is asked logs, until it ends.
-    set_log_filter(NodeServiceClient, node_v1::SetLogFilterRequest) -> node_v1::LogFilter, Idempotent;
+    /// Changes what the node that is asked logs, until it ends. Not repeated: another node would be changed
+    /// as well.
+    set_log_filter(NodeServiceClient, node_v1::SetLogFilterRequest) -> node_v1::LogFilter, Once;
 }
 
 impl Client {
@@ -313,18 +321,20 @@ fn is_terminal(status: v1::TaskStatus) -> bool {
     matches!(status, Completed | Failed | Cancelled | Expired)
 }
 
-/// Cuts tasks into requests of bounded number and size.
+/// Cuts tasks into requests of bounded number and size. A task of more than that size goes alone, so that
+/// no other is refused with it.
 fn portions(tasks: Vec<NewTask>) -> Vec<Vec<NewTask>> {
     let mut portions = Vec::with_capacity(tasks.len().div_ceil(BATCH));
     let mut portion = Vec::new();
     let mut bytes = 0;
     for task in tasks {
-        bytes += task.0.payload.len();
-        portion.push(task);
-        if portion.len() == BATCH || bytes >= BATCH_BYTES {
+        let size = task.0.encoded_len();
+        if portion.len() == BATCH || (bytes + size > BATCH_BYTES && !portion.is_empty()) {
             portions.push(std::mem::take(&mut portion));
             bytes = 0;
         }
+        bytes += size;
+        portion.push(task);
     }
     if !portion.is_empty() {
         portions.push(portion);
@@ -344,15 +354,30 @@ mod tests {
         assert_eq!(sizes, [1000, 1000, 500]);
         let large: Vec<_> = (0..20).map(|_| task("t").payload(vec![0; 1 << 20])).collect();
         let sizes: Vec<_> = portions(large).iter().map(Vec::len).collect();
-        assert_eq!(sizes, [8, 8, 4]);
+        assert_eq!(sizes, [7, 7, 6]);
+        let sized = |bytes: usize| task("t").label("x", "y".repeat(bytes));
+        let mixed = vec![sized(1), sized(9 << 20), sized(1), sized(1)];
+        let sizes: Vec<_> = portions(mixed).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [1, 1, 2]);
     }
 
     #[tokio::test]
     async fn addresses_are_checked() {
         assert!(Client::connect(["http://127.0.0.1:7420"]).is_ok());
-        for wrong in ["", "127.0.0.1", "ftp://x", "http://"] {
+        assert!(Client::connect(["http://127.0.0.1:7420/"]).is_ok());
+        for wrong in [
+            "",
+            "127.0.0.1",
+            "ftp://x",
+            "http://",
+            "http://x/prefix",
+            "http://x//",
+            "http://x?query",
+            "http://user:password@x",
+        ] {
             let refused = Client::connect([wrong]);
-            assert!(matches!(refused, Err(ClientError::Address { .. })), "{wrong}");
+            let Err(error @ ClientError::Address { .. }) = refused else { panic!("{wrong}") };
+            assert!(!error.to_string().contains("password"), "{error}");
         }
         assert!(Client::connect(Vec::<String>::new()).is_err());
     }

@@ -1,7 +1,7 @@
 //! Typed client of the Rota API, over gRPC: retries, failover between nodes.
 //!
 //! A call's way: `client` (what it is, whether it may be repeated) → `nodes` (which node, how often) →
-//! `fault` (what a failed try says).
+//! `links` (which of its connections) → `fault` (what a failed try says).
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), rota_client::ClientError> {
@@ -18,14 +18,18 @@
 
 mod builder;
 mod client;
+mod connect;
 mod error;
 mod fault;
+mod links;
 mod new_task;
 mod nodes;
 
 pub use builder::Builder;
 pub use client::Client;
+pub use connect::{ByteStream, Connect, Connecting};
 pub use error::{ClientError, FieldViolation};
+pub use links::{Answer, Line};
 pub use new_task::{NewTask, task};
 pub use nodes::{Connection, Head};
 pub use rota_proto::{node_v1, v1};

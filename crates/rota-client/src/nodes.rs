@@ -6,7 +6,7 @@
 use std::{
     future::Future,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -17,17 +17,21 @@ use tonic::{
     Request, Response, Status,
     metadata::AsciiMetadataValue,
     service::{Interceptor, interceptor::InterceptedService},
-    transport::Channel,
 };
 
 use crate::{
+    connect::Dialer,
     error::ClientError,
     fault::{Fault, causes},
+    links::{Line, Links, Ticket},
 };
 
 /// Between rounds through all nodes.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Longest time until a connection takes a call. Longer than making a connection may take.
+const OPEN: Duration = Duration::from_secs(3);
 
 /// What a second time would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +44,8 @@ pub(crate) enum Repeat {
     Once,
 }
 
-/// One node's channel with the client's token, for streams of one's own.
-pub type Connection = InterceptedService<Channel, Head>;
+/// A connection to one node with the client's token, for a stream of one's own.
+pub type Connection = InterceptedService<Line, Head>;
 
 /// What each request says beside itself: the token, and how long the client waits.
 #[derive(Clone)]
@@ -90,22 +94,31 @@ impl std::fmt::Debug for Head {
 /// All nodes, and the one that is asked now.
 #[derive(Clone)]
 pub(crate) struct Nodes {
-    channels: Vec<Channel>,
+    links: Vec<Arc<Links>>,
     addresses: String,
     current: Arc<AtomicUsize>,
     said: Arc<Said>,
     patience: Duration,
+    random: Arc<Mutex<fastrand::Rng>>,
 }
 
 impl Nodes {
-    /// At least one channel; `addresses` is what messages call them.
+    /// At least one dialer; `addresses` is what messages call the nodes.
     pub(crate) fn new(
-        channels: Vec<Channel>,
+        dialers: Vec<Dialer>,
         addresses: String,
         said: Said,
         patience: Duration,
+        random: fastrand::Rng,
     ) -> Self {
-        Self { channels, addresses, current: Arc::default(), said: Arc::new(said), patience }
+        Self {
+            links: dialers.into_iter().map(Links::new).collect(),
+            addresses,
+            current: Arc::default(),
+            said: Arc::new(said),
+            patience,
+            random: Arc::new(Mutex::new(random)),
+        }
     }
 
     /// The same nodes and connections, with another place in a trace.
@@ -115,22 +128,29 @@ impl Nodes {
         Self { said: Arc::new(said), ..self.clone() }
     }
 
+    pub(crate) fn with_patience(&self, patience: Duration) -> Self {
+        Self { patience, ..self.clone() }
+    }
+
     pub(crate) fn addresses(&self) -> &str {
         &self.addresses
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.channels.len()
+        self.links.len()
     }
 
     pub(crate) fn current(&self) -> usize {
         self.current.load(Ordering::Relaxed)
     }
 
-    /// The channel of a node. Any number names one.
-    pub(crate) fn connection(&self, node: usize, timeout: Option<Duration>) -> Connection {
-        let channel = self.channels[node % self.channels.len()].clone();
-        InterceptedService::new(channel, Head { said: self.said.clone(), timeout })
+    /// A connection to a node. Any number names one.
+    pub(crate) fn connection(&self, node: usize) -> Connection {
+        self.on(self.links[node % self.links.len()].place(), None)
+    }
+
+    fn on(&self, line: Line, timeout: Option<Duration>) -> Connection {
+        InterceptedService::new(line, Head { said: self.said.clone(), timeout })
     }
 
     /// That node failed: the next one is asked from here on, unless another call noticed first.
@@ -159,13 +179,17 @@ impl Nodes {
         let mut open = false;
         for tried in 1.. {
             let node = self.current();
-            let connection = self.connection(node, Some(timeout));
-            let status = match tokio::time::timeout(timeout, call(connection)).await {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
-                Ok(Err(status)) => status,
-                Err(_) => Status::deadline_exceeded(format!("no answer within {timeout:?}")),
+            let line = self.links[node % self.links.len()].place();
+            let ticket = line.ticket();
+            let asked = call(self.on(line, Some(timeout)));
+            let status = match answer(asked, &ticket, timeout).await {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) => status,
             };
-            let fault = Fault::of(&status);
+            let fault = match Fault::of(&status) {
+                Fault::Unknown if ticket.give_up() => Fault::NotSent,
+                fault => fault,
+            };
             if fault.leaves_node() {
                 self.leave(node);
             }
@@ -187,11 +211,13 @@ impl Nodes {
 
     /// How long to wait before the next try: not at all before each node was asked once.
     fn wait_before(&self, tried: usize, fault: Fault, pause: &mut Duration) -> Duration {
-        let all_asked = tried.is_multiple_of(self.channels.len());
+        let all_asked = tried.is_multiple_of(self.links.len());
         if fault.leaves_node() && !all_asked {
             return Duration::ZERO;
         }
-        let jitter = 0.5 + fastrand::f64() / 2.0;
+        // A generator is sound whatever its last user died of.
+        let random = self.random.lock().unwrap_or_else(PoisonError::into_inner).f64();
+        let jitter = 0.5 + random / 2.0;
         let mut wait = pause.mul_f64(jitter);
         *pause = (*pause * 2).min(PAUSE_MAX);
         if let Fault::NotNow { after: Some(after), elsewhere: false } = fault {
@@ -215,6 +241,33 @@ impl Nodes {
             Fault::NotSent | Fault::Unknown => {
                 ClientError::Unreachable { addresses, reason: reason() }
             }
+        }
+    }
+}
+
+/// The answer to a call, or why there is none in time. A call whose stream is not opened soon is given up
+/// long before its own time is over: it may wait behind calls that take as long as they like.
+async fn answer<T>(
+    asked: impl Future<Output = Result<Response<T>, Status>>,
+    ticket: &Ticket,
+    timeout: Duration,
+) -> Result<Response<T>, Status> {
+    let stuck = async {
+        tokio::time::sleep(OPEN.min(timeout)).await;
+        if !ticket.give_up() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        answer = tokio::time::timeout(timeout, asked) => match answer {
+            Ok(answer) => answer,
+            Err(_) => Err(Status::deadline_exceeded(format!("no answer within {timeout:?}"))),
+        },
+        () = stuck => {
+            ticket.waited_in_vain();
+            let open = OPEN.min(timeout);
+            Err(Status::unavailable(format!("the connection took no further call within {open:?}")))
         }
     }
 }

@@ -210,11 +210,22 @@ catalogue! {
     API_DURATION: Histogram(Buckets::Answer), Node, "rota_api_request_duration_seconds",
         &["protocol", "route"],
         "From a request to the head of its answer, long polls included, streams not";
+    FORWARD_CONNECTIONS: Gauge, Node, "rota_forward_connections", &["lane"],
+        "Connections from this node to other nodes: lane short carries requests that are answered \
+         at once, lane long carries long polls and workers' streams";
+    FORWARD_STREAMS: Gauge, Node, "rota_forward_streams", &["lane"],
+        "Requests that this node has with other nodes now, by lane";
+    FORWARD_FAILURES: Counter, Node, "rota_forward_failures_total", &["reason"],
+        "Tries to have another node answer that failed: unreachable, no_room (all streams were in \
+         use), late (no answer in time) or unknown (the connection broke)";
     // Workers, as they see themselves.
     WORKER_CONNECTED: Gauge, Worker, "rota_worker_connected", NONE,
         "1 while the worker has a session on a node";
     WORKER_CONNECTS: Counter, Worker, "rota_worker_connects_total", NONE,
         "Connections made to a node";
+    WORKER_REFUSALS: Counter, Worker, "rota_worker_refusals_total", NONE,
+        "Times that a server, or a proxy in front of it, refused the worker or a message of it; the \
+         worker keeps its tasks and tries again";
     WORKER_SLOTS: Gauge, Worker, "rota_worker_slots", NONE,
         "Tasks that the worker runs at once";
     WORKER_SLOTS_USED: Gauge, Worker, "rota_worker_slots_used", NONE,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use prometheus_client::{
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
@@ -46,6 +46,50 @@ impl CommitError {
             Self::Ambiguous => "ambiguous",
             Self::Fenced => "fenced",
             Self::Broken => "broken",
+        }
+    }
+}
+
+/// Which connections to other nodes a request takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardLane {
+    /// Those of requests that are answered at once.
+    Short,
+    /// Those of long polls and streams.
+    Long,
+}
+
+impl ForwardLane {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Short => "short",
+            Self::Long => "long",
+        }
+    }
+}
+
+/// Why another node did not answer a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardLoss {
+    /// It could not be connected to, or did not take the request.
+    Unreachable,
+    /// All streams to it were in use.
+    NoRoom,
+    /// It did not answer in time.
+    Late,
+    /// The connection broke before the answer.
+    Unknown,
+}
+
+impl ForwardLoss {
+    const ALL: [Self; 4] = [Self::Unreachable, Self::NoRoom, Self::Late, Self::Unknown];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::NoRoom => "no_room",
+            Self::Late => "late",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -113,6 +157,9 @@ struct Inner {
     sessions_ended: Family<Labels<1>, Counter>,
     api_requests: Family<Labels<3>, Counter>,
     api_duration: HistogramFamily<2>,
+    forward_connections: Family<Labels<1>, Gauge>,
+    forward_streams: Family<Labels<1>, Gauge>,
+    forward_failures: Family<Labels<1>, Counter>,
 }
 
 fn by_task() -> Histogram {
@@ -169,6 +216,9 @@ impl NodeMetrics {
             sessions_ended: register(r, &all::SESSIONS_ENDED, Family::default()),
             api_requests: register(r, &all::API_REQUESTS, Family::default()),
             api_duration: register(r, &all::API_DURATION, answers),
+            forward_connections: register(r, &all::FORWARD_CONNECTIONS, Family::default()),
+            forward_streams: register(r, &all::FORWARD_STREAMS, Family::default()),
+            forward_failures: register(r, &all::FORWARD_FAILURES, Family::default()),
             shown: shown.clone(),
             registry,
         };
@@ -179,6 +229,16 @@ impl NodeMetrics {
         }
         for reason in ["closed", "expired"] {
             inner.sessions_ended.get_or_create_owned(&Labels::new(&all::SESSIONS_ENDED, [reason]));
+        }
+        for lane in [ForwardLane::Short, ForwardLane::Long] {
+            let labels = |metric| Labels::new(metric, [lane.as_str()]);
+            let connections = labels(&all::FORWARD_CONNECTIONS);
+            inner.forward_connections.get_or_create_owned(&connections);
+            inner.forward_streams.get_or_create_owned(&labels(&all::FORWARD_STREAMS));
+        }
+        for loss in ForwardLoss::ALL {
+            let labels = Labels::new(&all::FORWARD_FAILURES, [loss.as_str()]);
+            inner.forward_failures.get_or_create_owned(&labels);
         }
         Self(Arc::new(inner))
     }
@@ -261,6 +321,26 @@ impl NodeMetrics {
             let labels = Labels::new(&all::API_DURATION, [protocol, route]);
             self.0.api_duration.get_or_create(&labels).observe(took.as_secs_f64());
         }
+    }
+
+    /// The connections of a lane to one other node were `before`, and are `now`.
+    pub fn forward_connections(&self, lane: ForwardLane, before: usize, now: usize) {
+        let labels = Labels::new(&all::FORWARD_CONNECTIONS, [lane.as_str()]);
+        let step =
+            i64::try_from(now).unwrap_or(i64::MAX) - i64::try_from(before).unwrap_or(i64::MAX);
+        self.0.forward_connections.get_or_create(&labels).inc_by(step);
+    }
+
+    /// A request to another node begins, or ends.
+    pub fn forwarding(&self, lane: ForwardLane, begins: bool) {
+        let labels = Labels::new(&all::FORWARD_STREAMS, [lane.as_str()]);
+        self.0.forward_streams.get_or_create(&labels).inc_by(if begins { 1 } else { -1 });
+    }
+
+    /// Another node did not answer a request.
+    pub fn forward_lost(&self, loss: ForwardLoss) {
+        let labels = Labels::new(&all::FORWARD_FAILURES, [loss.as_str()]);
+        self.0.forward_failures.get_or_create(&labels).inc();
     }
 
     /// Sets totals of tasks that have landed, by their place in the list; a place at its end adds a

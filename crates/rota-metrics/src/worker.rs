@@ -75,6 +75,7 @@ struct Inner {
     version: &'static str,
     connected: Gauge<u64, AtomicU64>,
     connects: Counter,
+    refusals: Counter,
     slots: Gauge<u64, AtomicU64>,
     used: Gauge<u64, AtomicU64>,
     attempts: Family<Labels<2>, Counter>,
@@ -99,6 +100,7 @@ impl WorkerMetrics {
         let shown = Shown::default();
         let connected = register(r, &all::WORKER_CONNECTED, Gauge::default());
         let connects = register(r, &all::WORKER_CONNECTS, Counter::default());
+        let refusals = register(r, &all::WORKER_REFUSALS, Counter::default());
         let slots = register(r, &all::WORKER_SLOTS, Gauge::default());
         let used = register(r, &all::WORKER_SLOTS_USED, Gauge::default());
         let attempts = register(r, &all::WORKER_ATTEMPTS, Family::default());
@@ -110,6 +112,7 @@ impl WorkerMetrics {
             version,
             connected,
             connects,
+            refusals,
             slots,
             used,
             attempts,
@@ -130,6 +133,11 @@ impl WorkerMetrics {
         if connected {
             self.0.connects.inc();
         }
+    }
+
+    /// A server, or a proxy in front of it, refused the worker or what it sent.
+    pub fn refused(&self) {
+        self.0.refusals.inc();
     }
 
     /// Whether it has a session.

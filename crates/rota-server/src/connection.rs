@@ -1,6 +1,6 @@
 //! Connections: how many, how long they may take, and what one that is one too many is told.
 
-use std::{io, io::Cursor, pin::pin, sync::Arc, time::Duration};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper_util::{
@@ -9,8 +9,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpStream, tcp::OwnedReadHalf},
+    io::{AsyncReadExt, AsyncWriteExt},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -20,6 +19,7 @@ use crate::{
     failure::Failure,
     limits::Limits,
     line::{Late, Line},
+    net::{BoxedStream, Listen},
     rest,
 };
 
@@ -65,7 +65,7 @@ impl Connections {
     }
 
     /// Takes the next connection. Cancel safe.
-    pub(crate) async fn accept(&self, listener: &TcpListener) {
+    pub(crate) async fn accept(&self, listener: &mut dyn Listen) {
         match listener.accept().await {
             Ok((stream, _)) => match self.places.clone().try_acquire_owned() {
                 Ok(place) => self.serve(stream, place),
@@ -78,11 +78,7 @@ impl Connections {
         }
     }
 
-    fn serve(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
-        // Small messages must not wait for more.
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, "a connection was gone at once");
-        }
+    fn serve(&self, stream: BoxedStream, place: OwnedSemaphorePermit) {
         let builder = builder(&self.limits);
         let service = TowerToHyperService::new(self.app.clone());
         let (watcher, stop, end) = (self.graceful.watcher(), self.stop.clone(), self.end.clone());
@@ -90,8 +86,9 @@ impl Connections {
         self.tasks.spawn(async move {
             let served = async {
                 let begun = tokio::select! {
-                    begun = begin(stream, head_within) => begun,
+                    biased;
                     () = stop.cancelled() => return,
+                    begun = begin(stream, head_within) => begun,
                 };
                 let Ok((stream, late)) = begun else { return };
                 let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -105,15 +102,16 @@ impl Connections {
                 }
             };
             tokio::select! {
-                () = served => {}
+                biased;
                 () = end.cancelled() => {}
+                () = served => {}
             }
             drop(place);
         });
     }
 
     /// Says that there are too many connections, to as many as it can at once.
-    fn turn_away(&self, stream: TcpStream) {
+    fn turn_away(&self, stream: BoxedStream) {
         let Ok(place) = self.turned_away.clone().try_acquire_owned() else { return };
         let limit = self.limits.connections;
         self.tasks.spawn(async move {
@@ -136,26 +134,22 @@ impl Connections {
 
 /// Waits for as many bytes as tell the version of HTTP, so that the wait can be bounded: the server
 /// of connections waits for them without end.
-async fn begin(
-    stream: TcpStream,
-    within: Duration,
-) -> io::Result<(impl AsyncRead + AsyncWrite + Unpin, Late)> {
-    let (mut reader, writer) = stream.into_split();
+async fn begin(mut stream: BoxedStream, within: Duration) -> io::Result<(Line, Late)> {
     let mut first = Vec::with_capacity(PREFACE.len());
-    let read = tokio::time::timeout(within, read_first(&mut reader, &mut first)).await;
+    let read = tokio::time::timeout(within, read_first(&mut stream, &mut first)).await;
     if read.is_err() && !first.is_empty() {
-        writer.try_write(&rest::whole_answer(Failure::header_timeout(within)))?;
+        let words = rest::whole_answer(Failure::header_timeout(within));
+        tokio::time::timeout(TURNED_AWAY_FOR, stream.write_all(&words)).await??;
     }
     read??;
     let (late, plain) = (Late::default(), first != PREFACE);
-    let reader = Cursor::new(first).chain(reader);
-    Ok((Line::new(reader, writer, plain, late.clone(), within), late))
+    Ok((Line::new(first, stream, plain, late.clone(), within), late))
 }
 
-async fn read_first(reader: &mut OwnedReadHalf, first: &mut Vec<u8>) -> io::Result<()> {
+async fn read_first(stream: &mut BoxedStream, first: &mut Vec<u8>) -> io::Result<()> {
     loop {
         let room = PREFACE.len() - first.len();
-        let count = (&mut *reader).take(room as u64).read_buf(first).await?;
+        let count = (&mut *stream).take(room as u64).read_buf(first).await?;
         if !PREFACE.starts_with(first) || first.len() == PREFACE.len() {
             return Ok(());
         }
@@ -165,7 +159,7 @@ async fn read_first(reader: &mut OwnedReadHalf, first: &mut Vec<u8>) -> io::Resu
     }
 }
 
-async fn say_too_many(mut stream: TcpStream, limit: usize) -> io::Result<()> {
+async fn say_too_many(mut stream: BoxedStream, limit: usize) -> io::Result<()> {
     stream.write_all(&rest::too_many_connections(limit)).await?;
     stream.shutdown().await?;
     // Closing with something unread would make the peer lose what was said.

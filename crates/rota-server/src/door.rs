@@ -18,13 +18,11 @@ use crate::{
     failure::{Failure, Reason},
     forward::{Forwarder, Here},
     grpc,
+    limits::ANSWER,
     protocol::{is_grpc, is_stream},
     rest,
     services::Services,
 };
-
-/// What the engine may take to answer a call, beyond what the client takes and asked to wait.
-const ANSWER: Duration = Duration::from_secs(30);
 
 /// What every request meets first.
 struct Door<G, R> {

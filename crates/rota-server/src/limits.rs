@@ -42,6 +42,8 @@ pub struct Limits {
     pub idempotency_key_bytes: usize,
 }
 
+/// What the engine may take to answer a call, beyond what the client takes and asked to wait.
+pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 /// Bytes of a progress message.
 pub(crate) const PROGRESS_BYTES: usize = 1024;
 /// Queues or kinds that one worker names.

@@ -9,17 +9,15 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::tcp::OwnedWriteHalf,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
     failure::{Failure, Reason},
+    net::BoxedStream,
     rest::whole_answer,
 };
 
@@ -34,9 +32,12 @@ impl Late {
 }
 
 /// A connection that speaks HTTP.
-pub(crate) struct Line<R> {
-    reader: R,
-    writer: OwnedWriteHalf,
+pub(crate) struct Line {
+    /// Bytes that were read to tell the protocol, and are still to be given out.
+    first: Vec<u8>,
+    /// How many of them were given out.
+    given: usize,
+    stream: BoxedStream,
     /// It speaks HTTP/1: only there can words be put in between.
     plain: bool,
     /// Something came since the last answer.
@@ -46,22 +47,22 @@ pub(crate) struct Line<R> {
     head_within: Duration,
 }
 
-impl<R> Line<R> {
+impl Line {
     pub(crate) fn new(
-        reader: R,
-        writer: OwnedWriteHalf,
+        first: Vec<u8>,
+        stream: BoxedStream,
         plain: bool,
         late: Late,
         head_within: Duration,
     ) -> Self {
-        Self { reader, writer, plain, begun: false, late, head_within }
+        Self { first, given: 0, stream, plain, begun: false, late, head_within }
     }
 
     /// Writes the words instead of an answer that has none.
     fn instead(&mut self, cx: &mut Context<'_>, answer: &[u8]) -> Option<Poll<io::Result<usize>>> {
         let words = whole_answer(wordless(answer).filter(|_| self.plain)?);
         // It is the last that is written here, and less than any buffer holds.
-        let written = Pin::new(&mut self.writer).poll_write(cx, &words);
+        let written = Pin::new(&mut self.stream).poll_write(cx, &words);
         Some(written.map(|written| written.map(|_| answer.len())))
     }
 }
@@ -79,30 +80,39 @@ fn wordless(answer: &[u8]) -> Option<Failure> {
     (has(b"content-length: 0\r\n") && !has(b"content-type")).then(|| Failure::new(reason, detail))
 }
 
-impl<R> Drop for Line<R> {
+impl Drop for Line {
     fn drop(&mut self) {
         if self.plain && self.begun && self.late.0.load(Ordering::Relaxed) {
             // A connection that fails now is gone all the same.
             let words = whole_answer(Failure::header_timeout(self.head_within));
-            let _ = self.writer.try_write(&words);
+            let mut cx = Context::from_waker(Waker::noop());
+            let _ = Pin::new(&mut self.stream).poll_write(&mut cx, &words);
         }
     }
 }
 
-impl<R: AsyncRead + Unpin> AsyncRead for Line<R> {
+impl AsyncRead for Line {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let line = &mut *self;
+        if let Some(rest) = line.first.get(line.given..).filter(|rest| !rest.is_empty()) {
+            let count = rest.len().min(buf.remaining());
+            buf.put_slice(&rest[..count]);
+            line.given += count;
+            line.begun = true;
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.reader).poll_read(cx, buf))?;
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         self.begun |= buf.filled().len() > before;
         Poll::Ready(Ok(()))
     }
 }
 
-impl<R: Unpin> AsyncWrite for Line<R> {
+impl AsyncWrite for Line {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -111,7 +121,7 @@ impl<R: Unpin> AsyncWrite for Line<R> {
         self.begun = false;
         match self.instead(cx, buf) {
             Some(written) => written,
-            None => Pin::new(&mut self.writer).poll_write(cx, buf),
+            None => Pin::new(&mut self.stream).poll_write(cx, buf),
         }
     }
 
@@ -124,20 +134,20 @@ impl<R: Unpin> AsyncWrite for Line<R> {
         let instead = if let [buf] = bufs { self.instead(cx, buf) } else { None };
         match instead {
             Some(written) => written,
-            None => Pin::new(&mut self.writer).poll_write_vectored(cx, bufs),
+            None => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.writer.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.writer).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.writer).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -14,11 +14,15 @@ use crate::{
     forward::Forwarder,
     limits::Limits,
     log::LogControl,
+    net::{Connect, Listen, TcpConnect},
     services::Services,
 };
 
 /// When the server stops, requests under way get so long to end.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
+/// Another node that cannot be reached by TCP within this time is tried again.
+const CONNECT: Duration = Duration::from_secs(1);
+
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -76,6 +80,8 @@ pub struct ServerOptions {
     pub metrics_tokens: Tokens,
     /// `/metrics` is open to everybody who reaches the port.
     pub metrics_open: bool,
+    /// Connects to other nodes.
+    pub connect: Arc<dyn Connect>,
 }
 
 impl Default for ServerOptions {
@@ -89,13 +95,14 @@ impl Default for ServerOptions {
             tracer: Tracer::default(),
             metrics_tokens: Tokens::default(),
             metrics_open: false,
+            connect: Arc::new(TcpConnect::within(CONNECT)),
         }
     }
 }
 
 /// A server that listens, and serves once [`run`](Server::run).
 pub struct Server {
-    listener: TcpListener,
+    listener: Box<dyn Listen>,
     local: SocketAddr,
     options: ServerOptions,
     engine: Engine,
@@ -109,6 +116,34 @@ impl Server {
     /// and nothing protects it.
     pub async fn bind(engine: Engine, options: ServerOptions) -> Result<Self, ServeError> {
         let address = options.listen;
+        Self::check(&engine, &options, address)?;
+        let refused = |source| ServeError::Bind { address, source };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        Self::on(Box::new(listener), engine, options)
+    }
+
+    /// Serves what comes through this listener. `options.listen` has no meaning then.
+    ///
+    /// # Errors
+    /// As [`Server::bind`].
+    pub fn on(
+        listener: Box<dyn Listen>,
+        engine: Engine,
+        options: ServerOptions,
+    ) -> Result<Self, ServeError> {
+        let address = options.listen;
+        let local = listener.local_addr();
+        let local = local.map_err(|source| ServeError::Bind { address, source })?;
+        Self::check(&engine, &options, local)?;
+        Ok(Self { listener, local, options, engine })
+    }
+
+    /// Whether a server may run so at this address.
+    fn check(
+        engine: &Engine,
+        options: &ServerOptions,
+        address: SocketAddr,
+    ) -> Result<(), ServeError> {
         let open = options.tokens.is_empty() && !options.insecure_no_auth;
         if open && !address.ip().is_loopback() {
             return Err(ServeError::Unprotected(address));
@@ -120,10 +155,7 @@ impl Server {
         if options.limits.idempotency_key_bytes > IDEMPOTENCY_KEY_BYTES_MAX {
             return Err(ServeError::KeysTooLong(options.limits.idempotency_key_bytes));
         }
-        let refused = |source| ServeError::Bind { address, source };
-        let listener = TcpListener::bind(address).await.map_err(refused)?;
-        let local = listener.local_addr().map_err(refused)?;
-        Ok(Self { listener, local, options, engine })
+        Ok(())
     }
 
     /// Where it listens: the port that was chosen, if 0 was asked for.
@@ -137,7 +169,7 @@ impl Server {
     ///
     /// # Errors
     /// When the parts do not fit together. What goes wrong with one connection ends that one.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), ServeError> {
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), ServeError> {
         let limits = Arc::new(self.options.limits);
         let engine = self.engine;
         let access = Access {
@@ -145,23 +177,28 @@ impl Server {
             metrics: self.options.metrics_tokens,
             metrics_open: self.options.metrics_open,
         };
-        let forwarder = || Forwarder::new(engine.clone(), &limits, stop.clone());
+        let connect = self.options.connect;
+        let forwarder = || Forwarder::new(engine.clone(), &limits, connect, stop.clone());
         let peers = engine.has_peers().then(|| Arc::new(forwarder()));
         let services = Services {
             engine,
             limits: limits.clone(),
-            peers,
+            peers: peers.clone(),
             stop: stop.clone(),
             log: self.options.log,
             tracer: self.options.tracer,
         };
         let app = door::app(services, access, self.local).await;
         let app = app.map_err(|error| ServeError::Setup(error.to_string()))?;
+        if let Some(peers) = peers {
+            tokio::spawn(async move { peers.watch().await });
+        }
         let connections = Connections::new(app, limits, stop.clone());
         loop {
             tokio::select! {
-                () = connections.accept(&self.listener) => {}
+                biased;
                 () = stop.cancelled() => break,
+                () = connections.accept(self.listener.as_mut()) => {}
             }
         }
         drop(self.listener);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rota_engine::Engine;
+use rota_engine::{Check, Engine, Health};
 use rota_trace::Tracer;
 use tokio_util::sync::CancellationToken;
 
@@ -19,4 +19,15 @@ pub(crate) struct Services {
     pub(crate) stop: CancellationToken,
     pub(crate) log: Option<Arc<dyn LogControl>>,
     pub(crate) tracer: Tracer,
+}
+
+impl Services {
+    /// How this node is: its engine, and its way to the leader.
+    pub(crate) fn health(&self) -> Health {
+        let mut health = self.engine.health();
+        if let Some(peers) = &self.peers {
+            health.checks.push(Check { name: "forwarding", problem: peers.problem() });
+        }
+        health
+    }
 }

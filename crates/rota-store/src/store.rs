@@ -56,6 +56,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Waits until this process is the leader, and is a member until it wins, fails or is dropped;
     /// then its leadership is. Cancel safe: a dropped campaign leaves no leader behind.
+    ///
+    /// Where several processes share the store, a name that another living member has is refused with
+    /// [`StoreError::NameTaken`], and that member stays. One that came back after a crash waits until
+    /// the store has let go of its former self.
     async fn campaign(&self, me: &Member) -> Result<Box<dyn Leadership>, StoreError>;
 
     /// Who leads, as far as this process knows; `None` while nobody does or nothing is known. It
@@ -228,6 +232,17 @@ pub enum StoreError {
     /// The call took longer than allowed.
     #[error("the store did not answer within {0:?}")]
     Timeout(Duration),
+    /// A campaign under a name that another node has, which is alive.
+    #[error(
+        "another node{} is named `{name}`; give each node its own name",
+        address.as_ref().map(|address| format!(" at {address}")).unwrap_or_default()
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Where other nodes reach the node that has it.
+        address: Option<String>,
+    },
     /// The caller broke a rule of the trait, such as naming a space that was not declared.
     #[error("the request is not acceptable: {0}")]
     Invalid(String),

@@ -27,7 +27,10 @@
 //! a handler or an `executor`. What `session` counts is shown by `scrape`.
 
 mod attempt;
+mod breaks;
+mod connection;
 mod context;
+mod ended;
 mod handler;
 mod outbox;
 mod scrape;

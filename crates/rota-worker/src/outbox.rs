@@ -1,21 +1,28 @@
 //! Reports on their way to the server: each is kept until it was answered.
+//!
+//! A message that the server does not take must not hold up the reports behind it. So the outbox
+//! learns from each connection that breaks how much it may put into one message (`pace`), until the
+//! report that cannot be taken is alone; that one alone becomes a failure of its attempt.
+
+mod pace;
 
 use std::collections::VecDeque;
 
+use prost::Message as _;
 use rota_proto::v1::{self, report::Outcome};
+use tracing::warn;
 
-use crate::context::cut as cut_text;
+use self::pace::{Pace, Verdict};
+use crate::{breaks::Break, context::cut as cut_text};
 
-/// Messages of reports that may be unanswered at once. The server takes more.
-const UNANSWERED_MAX: usize = 4;
-/// Reports put into one message.
-const REPORTS_A_MESSAGE: usize = 1000;
-/// Bytes of results and output put into one message.
-const BYTES_A_MESSAGE: usize = 4 << 20;
 /// Bytes of an error that are sent; the server keeps fewer.
 const MESSAGE_BYTES: usize = 8 << 10;
-/// The reason for which a server refuses a report that it cannot take as it is.
-const UNACCEPTABLE: &str = "invalid";
+/// Bytes of an error that is too large with all its words.
+const SHORT_MESSAGE_BYTES: usize = 256;
+/// Bytes that a report takes in a message beyond its own.
+const FRAME_BYTES: usize = 8;
+/// The reasons for which a server refuses a report that it cannot take as it is.
+const UNACCEPTABLE: [&str; 2] = ["invalid", "too_large"];
 
 /// Reports that wait to be sent, and those that wait for their answer.
 #[derive(Debug, Default)]
@@ -23,16 +30,20 @@ pub(crate) struct Outbox {
     waiting: VecDeque<v1::Report>,
     unanswered: VecDeque<v1::Reports>,
     last_seq: u64,
+    pace: Pace,
 }
 
 fn size_of(report: &v1::Report) -> usize {
-    let said = match &report.outcome {
-        Some(Outcome::Completed(done)) => done.result.len(),
-        Some(Outcome::Failed(failed)) => failed.message.len(),
-        Some(Outcome::Progress(progress)) => progress.message.len(),
-        _ => 0,
-    };
-    report.output_tail.len() + said
+    report.encoded_len() + FRAME_BYTES
+}
+
+fn size_of_all(message: &v1::Reports) -> usize {
+    message.reports.iter().map(size_of).sum()
+}
+
+/// Whether the server cannot take the report, though the lease may hold.
+pub(crate) fn is_unacceptable(refusal: &v1::ReportRefusal) -> bool {
+    UNACCEPTABLE.contains(&refusal.reason.as_str())
 }
 
 /// Whether the report ends its lease, so that it must not be lost.
@@ -86,11 +97,48 @@ fn failed_for_good(message: String) -> Outcome {
     Outcome::Failed(v1::Failed { reason, message, retry_at: None })
 }
 
+/// Makes a report smaller that the server does not take. False: there is nothing left to leave out.
+fn reduce(report: &mut v1::Report, why: &str) -> bool {
+    match &mut report.outcome {
+        Some(Outcome::Completed(_)) => report.outcome = Some(failed_for_good(why.to_owned())),
+        _ if !report.output_tail.is_empty() => report.output_tail.clear(),
+        Some(Outcome::Failed(failed)) if failed.message.len() > SHORT_MESSAGE_BYTES => {
+            cut_text(&mut failed.message, SHORT_MESSAGE_BYTES);
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// Makes a report fit into one message. False: it cannot.
+fn reduce_to(report: &mut v1::Report, bytes_max: usize) -> bool {
+    let bytes = size_of(report);
+    while size_of(report) > bytes_max {
+        let why = format!(
+            "the result was lost: the report of this attempt takes {bytes} bytes, more than the \
+             server accepts in one message (limit request_bytes)"
+        );
+        if !reduce(report, &why) {
+            return false;
+        }
+    }
+    true
+}
+
 impl Outbox {
     /// Takes a report, made to fit what the server accepts.
     pub(crate) fn push(&mut self, mut report: v1::Report, bounds: Bounds) {
         bounds.fit(&mut report);
-        self.waiting.push_back(report);
+        self.keep(report);
+    }
+
+    /// Puts a report behind the others, if the server can take it.
+    fn keep(&mut self, mut report: v1::Report) {
+        if reduce_to(&mut report, self.pace.report_bytes_max) {
+            self.waiting.push_back(report);
+        } else if is_end(&report) {
+            warn_dropped(&report);
+        }
     }
 
     /// Whether everything was sent and answered.
@@ -100,15 +148,17 @@ impl Outbox {
 
     /// The next message, if there is something to send and not too much is unanswered.
     pub(crate) fn next(&mut self) -> Option<v1::Reports> {
-        if self.waiting.is_empty() || self.unanswered.len() >= UNANSWERED_MAX {
+        if self.waiting.is_empty() || self.unanswered.len() >= self.pace.messages {
             return None;
         }
         let mut bytes = 0;
-        let mut reports = Vec::with_capacity(self.waiting.len().min(REPORTS_A_MESSAGE));
-        while reports.len() < REPORTS_A_MESSAGE && bytes < BYTES_A_MESSAGE {
-            let Some(report) = self.waiting.pop_front() else { break };
-            bytes += size_of(&report);
-            reports.push(report);
+        let mut reports = Vec::with_capacity(self.waiting.len().min(self.pace.reports));
+        while reports.len() < self.pace.reports
+            && let Some(size) = self.waiting.front().map(size_of)
+            && (reports.is_empty() || bytes + size <= self.pace.bytes)
+        {
+            bytes += size;
+            reports.extend(self.waiting.pop_front());
         }
         self.last_seq += 1;
         let message = v1::Reports { seq: self.last_seq, reports };
@@ -120,9 +170,47 @@ impl Outbox {
     pub(crate) fn answered(&mut self, results: &v1::ReportResults) {
         while self.unanswered.front().is_some_and(|message| message.seq <= results.seq) {
             let Some(message) = self.unanswered.pop_front() else { break };
+            self.pace.answered();
             for refusal in results.refused.iter().filter(|_| message.seq == results.seq) {
                 self.replace(message.reports.iter(), refusal);
             }
+        }
+    }
+
+    /// The stream broke, and what was not answered is sent again: in another way, if it may be what
+    /// broke it.
+    pub(crate) fn broken(&mut self, why: &Break) {
+        let largest = self.unanswered.iter().max_by_key(|message| size_of_all(message));
+        let Some(largest) = largest else { return };
+        let sent = pace::Sent {
+            bytes: size_of_all(largest),
+            reports: largest.reports.len(),
+            messages: self.unanswered.len(),
+        };
+        // What is soft is not sent again, and so does no more harm.
+        let suspect = largest.reports.first().filter(|report| sent.is_alone() && is_end(report));
+        let suspected = suspect.is_some();
+        self.rewind();
+        let verdict = self.pace.broken(why, sent);
+        if verdict == Verdict::Smaller {
+            for report in std::mem::take(&mut self.waiting) {
+                self.keep(report);
+            }
+        }
+        // What was alone is the first again.
+        let first = if suspected { self.waiting.pop_front() } else { None };
+        match (verdict, why, first) {
+            (Verdict::Guilty, Break::Refused(said), Some(mut report)) => {
+                let why = format!("the result was lost: the server refused the report: {said}");
+                if reduce(&mut report, &why) {
+                    self.waiting.push_front(report);
+                } else {
+                    warn_dropped(&report);
+                }
+            }
+            (Verdict::Guilty, _, Some(report)) => self.waiting.push_back(report),
+            (_, _, Some(report)) => self.waiting.push_front(report),
+            (_, _, None) => {}
         }
     }
 
@@ -133,7 +221,7 @@ impl Outbox {
         mut sent: impl Iterator<Item = &'a v1::Report>,
         refusal: &v1::ReportRefusal,
     ) {
-        if refusal.reason != UNACCEPTABLE {
+        if !is_unacceptable(refusal) {
             return;
         }
         let meant = sent.find(|report| {
@@ -151,11 +239,11 @@ impl Outbox {
 
     /// Whether what is pushed now is sent soon.
     pub(crate) fn has_room(&self) -> bool {
-        self.waiting.is_empty() && self.unanswered.len() < UNANSWERED_MAX
+        self.waiting.is_empty() && self.unanswered.len() < self.pace.messages
     }
 
     /// The stream broke: what was not answered is sent again. What is soft is not worth it.
-    pub(crate) fn rewind(&mut self) {
+    fn rewind(&mut self) {
         while let Some(message) = self.unanswered.pop_back() {
             for report in message.reports.into_iter().rev().filter(is_end) {
                 self.waiting.push_front(report);
@@ -178,9 +266,17 @@ impl Outbox {
     }
 }
 
+fn warn_dropped(report: &v1::Report) {
+    let (task, token) = (&report.task_id, report.lease_token);
+    warn!(task, token, "the server takes no report of this attempt; it ends with its timeout");
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        pace::{BYTES_MAX, MESSAGES_MAX, REPORTS_MAX},
+        *,
+    };
 
     const BOUNDS: Bounds = Bounds { result_bytes: 10, output_tail_bytes: 4 };
 
@@ -212,7 +308,7 @@ mod tests {
         let second = outbox.next().expect("one report");
         outbox.push(done(4), BOUNDS);
         outbox.answered(&answer(first.seq - 1));
-        outbox.rewind();
+        outbox.broken(&Break::Lost);
         let again = outbox.next().expect("three reports");
         assert_eq!(tokens(&again), [1, 3, 4]);
         assert!(again.seq > second.seq);
@@ -229,7 +325,7 @@ mod tests {
         outbox.push(v1::Report { outcome: None, ..done(3) }, BOUNDS);
         let held: Vec<u64> = outbox.leases().map(|lease| lease.lease_token).collect();
         assert_eq!(held, [1, 2]);
-        outbox.rewind();
+        outbox.broken(&Break::Lost);
         outbox.forget("t", 1);
         assert_eq!(tokens(&outbox.next().expect("what is left")), [2, 3]);
     }
@@ -241,8 +337,8 @@ mod tests {
             outbox.push(done(token), BOUNDS);
         }
         let sent: Vec<_> = std::iter::from_fn(|| outbox.next()).collect();
-        assert_eq!(sent.len(), UNANSWERED_MAX);
-        assert!(sent.iter().all(|message| message.reports.len() == REPORTS_A_MESSAGE));
+        assert_eq!(sent.len(), MESSAGES_MAX);
+        assert!(sent.iter().all(|message| message.reports.len() == REPORTS_MAX));
         assert!(!outbox.has_room());
         outbox.answered(&answer(sent[0].seq));
         assert!(outbox.next().is_some());
@@ -262,7 +358,7 @@ mod tests {
         }
         while let Some(message) = outbox.next() {
             let bytes: usize = message.reports.iter().map(size_of).sum();
-            assert!(bytes <= BYTES_A_MESSAGE + (1 << 20), "{bytes}");
+            assert!(bytes <= BYTES_MAX, "{bytes}");
             outbox.answered(&answer(message.seq));
         }
         assert!(outbox.is_empty());
@@ -303,14 +399,131 @@ mod tests {
         outbox.push(done(1), BOUNDS);
         outbox.push(done(2), BOUNDS);
         let sent = outbox.next().expect("two reports");
-        let refusals = vec![refused(UNACCEPTABLE, 1), refused("stale_lease", 2)];
+        let refusals = vec![refused("invalid", 1), refused("stale_lease", 2)];
         outbox.answered(&v1::ReportResults { seq: sent.seq, refused: refusals });
         let again = outbox.next().expect("another report of the first");
         assert_eq!(tokens(&again), [1]);
         assert!(matches!(again.reports[0].outcome, Some(Outcome::Failed(_))));
         // If the server doesn't take that either, there is nothing more to say.
-        let refusals = vec![refused(UNACCEPTABLE, 1)];
+        let refusals = vec![refused("invalid", 1)];
         outbox.answered(&v1::ReportResults { seq: again.seq, refused: refusals });
         assert!(outbox.is_empty());
+    }
+
+    fn result(token: u64, bytes: usize) -> v1::Report {
+        let completed = v1::Completed { result: vec![b'1'; bytes].into() };
+        v1::Report { outcome: Some(Outcome::Completed(completed)), ..done(token) }
+    }
+
+    const WIDE: Bounds = Bounds { result_bytes: usize::MAX, output_tail_bytes: usize::MAX };
+
+    /// A server that breaks the stream when it is sent what it does not take; what it took.
+    fn deliver(
+        outbox: &mut Outbox,
+        refuses: impl Fn(&v1::Reports) -> Option<Break>,
+    ) -> Vec<v1::Report> {
+        let mut taken = Vec::new();
+        for _ in 0..200 {
+            let sent: Vec<_> = std::iter::from_fn(|| outbox.next()).collect();
+            let mut broken = None;
+            for message in sent {
+                broken = refuses(&message);
+                if broken.is_some() {
+                    break;
+                }
+                outbox.answered(&answer(message.seq));
+                taken.extend(message.reports);
+            }
+            if let Some(why) = broken {
+                outbox.broken(&why);
+            }
+            if outbox.is_empty() {
+                return taken;
+            }
+        }
+        panic!("still there: {} of {}", outbox.waiting.len(), taken.len());
+    }
+
+    fn failures(taken: &[v1::Report]) -> Vec<(u64, &str)> {
+        let failed = taken.iter().filter_map(|report| match &report.outcome {
+            Some(Outcome::Failed(failed)) => Some((report.lease_token, failed.message.as_str())),
+            _ => None,
+        });
+        failed.collect()
+    }
+
+    #[test]
+    fn messages_are_made_as_small_as_the_server_wants_them() {
+        const MAX: usize = 2 << 20;
+        for told in [Some(MAX), None] {
+            let mut outbox = Outbox::default();
+            (0..5).for_each(|token| outbox.push(result(token, 985_000), WIDE));
+            let taken = deliver(&mut outbox, |message| {
+                (message.encoded_len() > MAX).then_some(Break::TooLarge(told))
+            });
+            assert_eq!(taken.len(), 5);
+            assert_eq!(failures(&taken), []);
+        }
+    }
+
+    #[test]
+    fn only_the_result_that_never_fits_fails_and_says_why() {
+        const MAX: usize = 1 << 20;
+        for told in [Some(MAX), None] {
+            let mut outbox = Outbox::default();
+            for token in 0..9 {
+                let bytes = if token == 4 { MAX } else { 100_000 };
+                outbox.push(result(token, bytes), WIDE);
+            }
+            let taken = deliver(&mut outbox, |message| {
+                (message.encoded_len() > MAX).then_some(Break::TooLarge(told))
+            });
+            let mut tokens: Vec<u64> = taken.iter().map(|report| report.lease_token).collect();
+            tokens.sort_unstable();
+            assert_eq!(tokens, (0..9).collect::<Vec<_>>());
+            match failures(&taken)[..] {
+                [(4, message)] => assert!(message.contains("limit request_bytes"), "{message}"),
+                ref other => panic!("{other:?}"),
+            }
+            // The next one need not be refused first.
+            outbox.push(result(10, MAX), WIDE);
+            let next = outbox.next().expect("a report");
+            assert_eq!(failures(&next.reports).len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_report_that_breaks_the_stream_does_not_hold_up_the_others() {
+        let has = |message: &v1::Reports, token: u64| {
+            let mut reports = message.reports.iter();
+            reports.any(|it| {
+                it.lease_token == token && matches!(it.outcome, Some(Outcome::Completed(_)))
+            })
+        };
+        for bad in [0, 37, 99] {
+            let mut outbox = Outbox::default();
+            (0..100).for_each(|token| outbox.push(done(token), BOUNDS));
+            let taken = deliver(&mut outbox, |message| {
+                has(message, bad).then(|| Break::Refused("who knows".to_owned()))
+            });
+            assert_eq!(taken.len(), 100);
+            let expected = "the result was lost: the server refused the report: who knows";
+            assert_eq!(failures(&taken), [(bad, expected)]);
+        }
+    }
+
+    #[test]
+    fn a_network_that_fails_never_costs_a_result_and_holds_up_nobody() {
+        let mut outbox = Outbox::default();
+        (0..20).for_each(|token| outbox.push(done(token), BOUNDS));
+        let breaks = std::cell::Cell::new(0);
+        let taken = deliver(&mut outbox, |message| {
+            let bad = message.reports.iter().any(|report| report.lease_token == 3);
+            breaks.set(breaks.get() + u32::from(bad));
+            (bad && breaks.get() < 60).then_some(Break::Lost)
+        });
+        assert_eq!(failures(&taken), []);
+        assert_eq!(taken.len(), 20);
+        assert_eq!(taken.last().map(|report| report.lease_token), Some(3), "the others went first");
     }
 }

@@ -10,51 +10,43 @@ use rota_client::{ClientError, v1};
 use rota_metrics::AttemptEnd;
 use rota_proto::v1::{
     report::Outcome, server_message::Message as Down, worker_message::Message as Up,
-    worker_service_client::WorkerServiceClient,
 };
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use tokio::{
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, sleep_until},
 };
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
-use tonic::{Code, Status, Streaming};
+use tonic::Status;
 use tracing::{debug, info, warn};
 
 use crate::{
     attempt,
+    breaks::{Break, refuses_worker},
+    connection::{self, Connection, OUTGOING, message},
     context::{StopReason, TaskContext},
-    outbox::{Bounds, Outbox},
+    ended::Ended,
+    outbox::{self, Bounds, Outbox},
     worker::{Worker, WorkerError},
 };
 
-/// Messages on their way into the stream: the unanswered reports, heartbeats and credit.
-const OUTGOING: usize = 64;
 /// A task that still runs after so long is reported as started; quicker ones only as ended.
 const STARTED_AFTER: Duration = Duration::from_millis(20);
-/// Time for a node to answer the first message.
-const WELCOME: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// The same for a worker that is refused, and whose leases are over by now.
+const PAUSE_REFUSED: Duration = Duration::from_secs(10);
+/// A connection that lasted so long was a good one.
+const LASTING: Duration = Duration::from_secs(5);
 /// As long as there is no connection, that is said so often.
 const SAID_AGAIN: Duration = Duration::from_secs(30);
-/// When all is done, the server gets so long to end the stream.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Without a server, a worker whose patience is over waits for one for so long.
 const UNHEARD: Duration = Duration::from_secs(5);
 /// With a server, what was told to stop gets so long to do so and to be reported: longer than an
 /// attempt gets.
-const ENDING: Duration = attempt::STOP_GRACE.saturating_add(LAST_WORDS);
-/// After a resumption, ended leases are remembered so long.
-const REMEMBERED: Duration = Duration::from_secs(10);
-/// The TTL of a session whose server does not say.
-const TTL: Duration = Duration::from_secs(10);
-const TTL_MIN: Duration = Duration::from_millis(100);
+const ENDING: Duration = attempt::STOP_GRACE.saturating_add(connection::LAST_WORDS);
 /// Events taken at a time.
 const EVENTS: usize = 1024;
-/// Largest message that is accepted.
-const MESSAGE_BYTES: usize = 64 << 20;
 
 /// What attempts say to the session.
 #[derive(Debug)]
@@ -73,13 +65,6 @@ struct Running {
     reported: bool,
 }
 
-/// An open stream.
-struct Connection {
-    up: mpsc::Sender<v1::WorkerMessage>,
-    down: Streaming<v1::ServerMessage>,
-    ttl: Duration,
-}
-
 pub(crate) struct Session {
     worker: Worker,
     id: String,
@@ -96,8 +81,15 @@ pub(crate) struct Session {
     attempts: TaskTracker,
     phase: Phase,
     credit_sent: bool,
-    /// After a resumption: leases that have ended here. A task may be sent twice then.
-    ended: Option<Ended>,
+    /// Leases that have ended here: the server may send a task twice.
+    ended: Ended,
+    /// A server has welcomed this worker. It knows the token and the name then, and what refuses them
+    /// later is a fault in between that may pass.
+    welcomed: bool,
+    /// Nodes in a row that refused the worker.
+    refusals: usize,
+    /// The server gave or answered something over the last connection.
+    is_useful: bool,
 }
 
 /// How far the worker is with its life.
@@ -121,12 +113,6 @@ impl Phase {
     }
 }
 
-/// Leases that ended lately.
-struct Ended {
-    until: Instant,
-    leases: FxHashSet<(String, u64)>,
-}
-
 /// Why a connection ended.
 enum Lost {
     /// Try again.
@@ -140,6 +126,7 @@ impl Session {
         // Bounded by what runs: each attempt sends its end, and of its progress a word until that was
         // taken.
         let (events_sender, events) = mpsc::unbounded_channel();
+        let ended = Ended::new(worker.slots);
         Self {
             worker,
             id: new_session(),
@@ -153,7 +140,10 @@ impl Session {
             attempts: TaskTracker::new(),
             phase: Phase::Serving,
             credit_sent: false,
-            ended: None,
+            ended,
+            welcomed: false,
+            refusals: 0,
+            is_useful: false,
         }
     }
 
@@ -161,33 +151,36 @@ impl Session {
         let mut pause = PAUSE_MIN;
         let mut tried: usize = 0;
         let mut said: Option<Instant> = None;
+        // When the server's patience with this session begins.
+        let mut heard = Instant::now();
+        let mut ttl = Duration::MAX;
         loop {
             let lost = match self.connect().await {
                 Ok(connection) => {
-                    pause = PAUSE_MIN;
-                    said = None;
-                    self.worker.metrics.set_connected(true);
-                    let lost = self.serve(connection).await;
-                    self.worker.metrics.set_connected(false);
+                    ttl = connection.ttl;
+                    let since = Instant::now();
+                    let lost = self.serve_connected(connection).await;
+                    heard = Instant::now();
+                    if self.is_useful || since.elapsed() > LASTING {
+                        (pause, said) = (PAUSE_MIN, None);
+                    }
                     lost
                 }
                 Err(status) => Lost::Broken(status),
             };
-            self.outbox.rewind();
             self.credit_sent = false;
             let status = match lost {
                 Lost::Drained => return Ok(()),
                 Lost::Broken(status) => status,
             };
-            if refuses_for_good(&status) {
-                return Err(WorkerError::Refused(ClientError::from(status)));
-            }
-            let (error, running) = (status.message(), self.running.len());
+            let refused = matches!(Break::of(&status), Break::Refused(_) | Break::TooLarge(_));
+            self.judge(&status, refused)?;
+            let (error, code, running) = (status.message(), status.code(), self.running.len());
             if said.is_none_or(|at| at.elapsed() >= SAID_AGAIN) {
-                warn!(error, running, "not connected; trying again");
+                warn!(error, ?code, running, "not connected; trying again");
                 said = Some(Instant::now());
             } else {
-                debug!(error, running, "not connected; trying again");
+                debug!(error, ?code, running, "not connected; trying again");
             }
             self.worker.client.next_node();
             tried += 1;
@@ -195,7 +188,8 @@ impl Session {
             // Each node is tried once before there is a pause: the session waits for so long only.
             if tried.is_multiple_of(self.worker.client.node_count()) {
                 until += pause.mul_f64(0.5 + fastrand::f64() / 2.0);
-                pause = (pause * 2).min(PAUSE_MAX);
+                let is_over = refused && heard.elapsed() > ttl;
+                pause = (pause * 2).min(if is_over { PAUSE_REFUSED } else { PAUSE_MAX });
             }
             if self.wait_unconnected(until).await {
                 return Ok(());
@@ -203,10 +197,33 @@ impl Session {
         }
     }
 
+    /// Whether the worker is to end: only before it was ever welcomed, when each node refuses it as it
+    /// is. Later it would end what runs and lose what is done, for a fault that may pass.
+    fn judge(&mut self, status: &Status, refused: bool) -> Result<(), WorkerError> {
+        if refused {
+            self.worker.metrics.refused();
+        }
+        self.refusals = if refuses_worker(status) { self.refusals + 1 } else { 0 };
+        if !self.welcomed && self.refusals >= self.worker.client.node_count() {
+            return Err(WorkerError::Refused(ClientError::from(status.clone())));
+        }
+        Ok(())
+    }
+
+    async fn serve_connected(&mut self, connection: Connection) -> Lost {
+        (self.welcomed, self.refusals, self.is_useful) = (true, 0, false);
+        self.worker.metrics.set_connected(true);
+        let lost = self.serve(connection).await;
+        self.worker.metrics.set_connected(false);
+        if let Lost::Broken(status) = &lost {
+            self.outbox.broken(&Break::of(status));
+        }
+        lost
+    }
+
     /// Opens the stream and takes up the session. What the server no longer counts as ours is
     /// stopped.
     async fn connect(&mut self) -> Result<Connection, Status> {
-        let (up, outgoing) = mpsc::channel(OUTGOING);
         let held = self.running.iter().map(|(task_id, running)| v1::Lease {
             task_id: task_id.clone(),
             lease_token: running.token,
@@ -219,22 +236,7 @@ impl Session {
             session: self.id.clone(),
             held: held.chain(self.outbox.leases()).collect(),
         };
-        // The channel is empty: there is room.
-        let _ = up.try_send(message(Up::Hello(hello)));
-        let connection = self.worker.client.connection();
-        let mut service =
-            WorkerServiceClient::new(connection).max_decoding_message_size(MESSAGE_BYTES);
-        let late = |_| Status::unavailable("the server did not answer in time");
-        let answer = timeout(WELCOME, service.work(ReceiverStream::new(outgoing)));
-        let mut down = answer.await.map_err(late)??.into_inner();
-        let first = timeout(WELCOME, down.message()).await.map_err(late)??;
-        let Some(v1::ServerMessage { message: Some(Down::Welcome(welcome)) }) = first else {
-            return Err(Status::unavailable("the server did not welcome the worker"));
-        };
-        info!(session = welcome.session, node = welcome.node, "connected");
-        let leases = self.outbox.leases().map(|lease| (lease.task_id, lease.lease_token));
-        let until = Instant::now() + REMEMBERED;
-        self.ended = Some(Ended { until, leases: leases.collect() });
+        let (connection, welcome) = connection::open(&self.worker.client, hello).await?;
         self.bounds = Bounds::of(&welcome);
         self.id = welcome.session;
         for lease in welcome.revoked {
@@ -246,8 +248,7 @@ impl Session {
         }
         self.silent = self.running.iter().map(|(id, task)| (task.since, id.clone())).collect();
         self.silent.make_contiguous().sort_unstable();
-        let ttl = welcome.ttl.and_then(|ttl| ttl.try_into().ok()).unwrap_or(TTL);
-        Ok(Connection { up, down, ttl: ttl.max(TTL_MIN) })
+        Ok(connection)
     }
 
     /// Serves a stream until it breaks or all is done.
@@ -280,12 +281,12 @@ impl Session {
                 () = maybe(self.phase.gives_up()) => {
                     let (running, unsaid) = (self.running.len(), !self.outbox.is_empty());
                     warn!(running, unsaid, "stopping with what could not be ended");
-                    return say_goodbye(connection).await;
+                    return goodbye(connection).await;
                 }
             }
             self.flush(&connection.up);
             if self.phase != Phase::Serving && self.running.is_empty() && self.outbox.is_empty() {
-                return say_goodbye(connection).await;
+                return goodbye(connection).await;
             }
         }
     }
@@ -317,6 +318,7 @@ impl Session {
     }
 
     fn hear(&mut self, message: Down) {
+        self.is_useful |= matches!(message, Down::Dispatches(_) | Down::ReportResults(_));
         match message {
             Down::Dispatches(dispatches) => {
                 dispatches.tasks.into_iter().for_each(|task| self.start(task));
@@ -327,9 +329,13 @@ impl Session {
                         task = refusal.task_id,
                         token = refusal.lease_token,
                         reason = refusal.reason,
-                        "a report was refused: {}",
-                        refusal.message
+                        said = refusal.message,
+                        "a report was refused"
                     );
+                    // A report that the server cannot read says nothing about the lease.
+                    if outbox::is_unacceptable(refusal) {
+                        continue;
+                    }
                     self.stop(&refusal.task_id, refusal.lease_token, StopReason::LeaseLost);
                 }
                 self.outbox.answered(&results);
@@ -362,15 +368,14 @@ impl Session {
             }
             running.context.stop(StopReason::LeaseLost);
         }
+        if self.ended.has(&task_id, token) {
+            debug!(task = task_id, token, "the server sent a task again that has ended here");
+            return;
+        }
         if self.phase != Phase::Serving {
             self.release(&task);
             return;
         }
-        let lease = (task_id, token);
-        if self.ended.as_ref().is_some_and(|ended| ended.leases.contains(&lease)) {
-            return;
-        }
-        let (task_id, token) = lease;
         let Some(handler) = self.worker.handlers.get(&task.kind).cloned() else {
             self.release(&task);
             return;
@@ -420,7 +425,7 @@ impl Session {
                 {
                     self.count(&running, end_of(report.outcome.as_ref()));
                 }
-                self.remember_end(&report);
+                self.ended.add(&report.task_id, report.lease_token);
                 if report.outcome.is_some() {
                     self.report(report);
                 }
@@ -431,16 +436,6 @@ impl Session {
 
     fn count(&self, running: &Running, end: AttemptEnd) {
         self.worker.metrics.ended(running.context.kind(), end, running.since.elapsed());
-    }
-
-    fn remember_end(&mut self, report: &v1::Report) {
-        if let Some(ended) = &mut self.ended {
-            if Instant::now() < ended.until {
-                ended.leases.insert((report.task_id.clone(), report.lease_token));
-            } else {
-                self.ended = None;
-            }
-        }
     }
 
     /// Reports what handlers said last of their progress. Only while it can be sent soon: what they
@@ -547,18 +542,6 @@ fn new_session() -> String {
     "s_0".chars().chain(digits).collect()
 }
 
-/// Ends the session; what it still holds goes to others.
-async fn say_goodbye(mut connection: Connection) -> Lost {
-    let ended = async {
-        let _ = connection.up.send(message(Up::Goodbye(v1::Goodbye {}))).await;
-        drop(connection.up);
-        // The server ends the stream when it has ended the session.
-        while let Ok(Some(_)) = connection.down.message().await {}
-    };
-    let _ = timeout(LAST_WORDS, ended).await;
-    Lost::Drained
-}
-
 fn end_of(outcome: Option<&Outcome>) -> AttemptEnd {
     match outcome {
         Some(Outcome::Completed(_)) => AttemptEnd::Completed,
@@ -569,10 +552,6 @@ fn end_of(outcome: Option<&Outcome>) -> AttemptEnd {
     }
 }
 
-fn message(message: Up) -> v1::WorkerMessage {
-    v1::WorkerMessage { message: Some(message) }
-}
-
 /// Resolves at that time; never where there is none.
 async fn maybe(at: Option<Instant>) {
     match at {
@@ -581,13 +560,7 @@ async fn maybe(at: Option<Instant>) {
     }
 }
 
-/// Whether coming back would be refused again.
-fn refuses_for_good(status: &Status) -> bool {
-    matches!(
-        status.code(),
-        Code::InvalidArgument
-            | Code::Unauthenticated
-            | Code::PermissionDenied
-            | Code::Unimplemented
-    )
+async fn goodbye(connection: Connection) -> Lost {
+    connection.close().await;
+    Lost::Drained
 }

@@ -28,7 +28,7 @@ pub enum WorkerError {
     /// It has no room.
     #[error("a worker needs at least one slot")]
     NoSlot,
-    /// The server refuses it: a name that is not one, a token that is not known.
+    /// Each node refuses it before it was ever connected: an invalid name, an unknown token.
     #[error("the server refuses this worker: {0}")]
     Refused(ClientError),
     /// It cannot show its metrics there.
@@ -230,12 +230,13 @@ impl Worker {
     }
 
     /// Runs tasks until it is drained, by [`Drain`] or because the server asks. While no server can
-    /// be reached it keeps what it runs and goes on trying. Dropping the future tells running tasks to
+    /// be reached, or a worker that was connected once is refused, it keeps what it runs and goes on
+    /// trying. Dropping the future tells running tasks to
     /// stop ([`StopReason::LeaseLost`](crate::StopReason::LeaseLost)) and abandons them: their leases
     /// end with the session's TTL, and cost an attempt as lost.
     ///
     /// # Errors
-    /// When the server refuses the worker as it is, or the address for metrics cannot be listened on.
+    /// When each node refuses the worker at its first connection, or the address for metrics cannot be listened on.
     pub async fn run(self) -> Result<(), WorkerError> {
         let Some(address) = self.metrics_listen else { return Session::new(self).run().await };
         let refused = |source| WorkerError::Listen { address, source };

@@ -17,13 +17,14 @@ pub(crate) enum Exit {
     TaskFailed = 6,
     Denied = 7,
     TimedOut = 124,
+    Interrupted = 130,
 }
 
 /// The codes, as `--help` shows them.
 pub(crate) const HELP: &str = "\
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 not found; 4 refused (conflict, state, limit);
 5 no server reached or not available; 6 the task ended otherwise than completed (wait);
-7 the server wants a token, or another one; 124 the wait timed out.
+7 the server wants a token, or another one; 124 the wait timed out; 130 interrupted (create --file).
 With -o json, errors are JSON on standard error: error, hint, reason, code.";
 
 /// Why the program fails.
@@ -58,6 +59,12 @@ impl Failure {
 
     pub(crate) fn failed(message: impl fmt::Display) -> Self {
         Self::new(Exit::Failure, message.to_string())
+    }
+
+    /// The same failure, after what it put an end to.
+    pub(crate) fn after(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

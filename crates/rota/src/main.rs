@@ -9,16 +9,17 @@ mod manage;
 mod output;
 mod serve;
 mod store;
+mod text;
 mod top;
 mod trace;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use config::{KEYS, Scope, Settings};
-use exit::Failure;
+use exit::{Exit, Failure};
 use output::Format;
 
 #[global_allocator]
@@ -75,6 +76,7 @@ enum Verb {
     Log {
         /// What it is to log until it ends: a level, levels by module, or both
         /// (info,rota_engine=debug). Without, shows what it logs.
+        #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
         filter: Option<String>,
     },
     /// Show the settings in force and where each comes from.
@@ -128,14 +130,18 @@ fn command() -> clap::Command {
 }
 
 fn main() -> ExitCode {
-    let parsed = command().try_get_matches().and_then(|mut matches| {
-        let leaf = leaf(&matches).clone();
-        Ok((Cli::from_arg_matches_mut(&mut matches)?, leaf))
-    });
-    let (format, ended) = match parsed {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let (format, ended) = match parse(&args) {
         Ok((cli, leaf)) => (cli.common.output, run(cli, &leaf)),
-        Err(error) if error.use_stderr() && wants_json(std::env::args()) => {
+        Err(error) if error.use_stderr() && wants_json(&args) => {
             (Format::Json, Err(unreadable(&error)))
+        }
+        // What was typed is part of the message, and may have come from somebody else.
+        Err(error)
+            if error.use_stderr() && text::lines(&error.to_string()) != error.to_string() =>
+        {
+            output::note(error.to_string().trim_end());
+            return ExitCode::from(Exit::Usage as u8);
         }
         Err(error) => error.exit(),
     };
@@ -146,6 +152,13 @@ fn main() -> ExitCode {
             ExitCode::from(failure.exit as u8)
         }
     }
+}
+
+/// Reads the command line. The matches are those of the last subcommand: where the flags of settings are.
+fn parse(args: &[OsString]) -> Result<(Cli, clap::ArgMatches), clap::Error> {
+    let mut matches = command().try_get_matches_from(args)?;
+    let leaf = leaf(&matches).clone();
+    Ok((Cli::from_arg_matches_mut(&mut matches)?, leaf))
 }
 
 /// What is wrong with the command line, and what to do.
@@ -159,14 +172,13 @@ fn unreadable(error: &clap::Error) -> Failure {
 }
 
 /// Whether JSON was asked for on a command line that cannot be read otherwise.
-fn wants_json(args: impl Iterator<Item = String>) -> bool {
-    let args: Vec<String> = args.take_while(|arg| arg != "--").collect();
+fn wants_json(args: &[OsString]) -> bool {
+    let args: Vec<_> = args.iter().take_while(|arg| *arg != "--").collect();
     let apart =
-        |pair: &[String]| matches!(pair[0].as_str(), "-o" | "--output") && pair[1] == "json";
-    args.windows(2).any(apart) || args.iter().any(|arg| arg == "-ojson" || arg == "--output=json")
+        |pair: &[&OsString]| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "json";
+    args.windows(2).any(apart) || args.iter().any(|arg| *arg == "-ojson" || *arg == "--output=json")
 }
 
-/// The matches of the last subcommand: where the flags of settings are.
 fn leaf(matches: &clap::ArgMatches) -> &clap::ArgMatches {
     match matches.subcommand() {
         Some((_, inner)) => leaf(inner),
@@ -175,6 +187,7 @@ fn leaf(matches: &clap::ArgMatches) -> &clap::ArgMatches {
 }
 
 fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
+    config::check_variables(std::env::vars_os())?;
     let (named, leaf) = (cli.common.config.clone(), leaf.clone());
     let read = move || {
         let file = config::find_file(named.as_deref())?;
@@ -225,7 +238,7 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
             Verb::Completions { shell } => {
                 let mut text = Vec::new();
                 clap_complete::generate(shell, &mut command(), "rota", &mut text);
-                output::raw(&text)
+                output::verbatim(&text)
             }
         }
     })
@@ -293,9 +306,18 @@ fn show_config(settings: &Settings, format: Format) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use clap::error::ErrorKind;
+
+    use super::*;
+
     #[test]
     fn json_is_asked_for_before_the_program_of_a_task_begins() {
-        let asked = |line: &str| super::wants_json(line.split(' ').map(str::to_owned));
+        let asked = |line: &str| {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            wants_json(&args)
+        };
         for line in
             ["rota -o json x", "rota --output=json", "rota task --output json", "rota -ojson"]
         {
@@ -308,6 +330,56 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        super::command().debug_assert();
+        command().debug_assert();
+    }
+
+    /// The words of each verb without verbs below it, and its definition.
+    fn verbs(above: &[String], command: &clap::Command) -> Vec<(Vec<String>, clap::Command)> {
+        let below: Vec<_> = command
+            .get_subcommands()
+            .flat_map(|verb| verbs(&[above, &[verb.get_name().to_owned()]].concat(), verb))
+            .collect();
+        if below.is_empty() { vec![(above.to_vec(), command.clone())] } else { below }
+    }
+
+    #[test]
+    fn arguments_that_are_not_utf_8_are_wrong_usage_for_every_verb() {
+        let mut tried = 0;
+        let mut whole = command();
+        whole.build();
+        for (words, verb) in verbs(&["rota".to_owned()], &whole) {
+            for arg in verb.get_arguments().filter(|arg| arg.get_action().takes_values()) {
+                let mut line: Vec<OsString> = words.iter().map(OsString::from).collect();
+                match (arg.get_long(), arg.is_last_set()) {
+                    (Some(long), _) => {
+                        let mut flag = OsString::from(format!("--{long}="));
+                        flag.push(OsString::from_vec(vec![0xff]));
+                        line.push(flag);
+                    }
+                    (None, true) => {
+                        line.extend([
+                            "--command".into(),
+                            "--".into(),
+                            OsString::from_vec(vec![0xff]),
+                        ]);
+                    }
+                    (None, false) => line.push(OsString::from_vec(vec![0xff])),
+                }
+                tried += 1;
+                // Files may have any name: whether one is there shows when it is opened.
+                let is_path = arg.get_value_parser().type_id() == std::any::TypeId::of::<PathBuf>();
+                match parse(&line) {
+                    Ok(_) => assert!(is_path, "{line:?}"),
+                    Err(error) if is_path => {
+                        assert_ne!(error.kind(), ErrorKind::InvalidUtf8, "{line:?}");
+                    }
+                    Err(error) => {
+                        assert_eq!(error.exit_code(), Exit::Usage as i32, "{line:?}: {error}");
+                    }
+                }
+                assert!(!wants_json(&line));
+            }
+        }
+        assert!(tried > 100, "{tried}");
     }
 }

@@ -1,4 +1,5 @@
-//! Printing: tables for people, JSON for programs.
+//! Printing: tables for people, JSON for programs. Everything that this program prints goes through here,
+//! so that no text of others reaches a terminal unescaped.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -7,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use rota_proto::json::{Date, Span};
 use serde::Serialize;
 
-use crate::exit::Failure;
+use crate::{exit::Failure, text};
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -16,38 +17,58 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Writes to standard output. A reader that went away (`| head`) is no failure.
-pub(crate) fn raw(text: &[u8]) -> Result<(), Failure> {
+/// Writes bytes to standard output as they are: for programs. A reader that went away (`| head`) is no
+/// failure.
+pub(crate) fn verbatim(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),
     }
 }
 
+/// Writes text for people, of one line or several.
+pub(crate) fn text(text: &str) -> Result<(), Failure> {
+    verbatim(text::lines(text).as_bytes())
+}
+
 /// Writes a line.
-pub(crate) fn line(text: &str) -> Result<(), Failure> {
-    raw(format!("{text}\n").as_bytes())
+pub(crate) fn line(line: &str) -> Result<(), Failure> {
+    text(&format!("{line}\n"))
+}
+
+/// Writes what a task returned: as it is for a program, without harm on a terminal.
+pub(crate) fn result(bytes: &[u8]) -> Result<(), Failure> {
+    if io::stdout().is_terminal() {
+        return text(&String::from_utf8_lossy(bytes));
+    }
+    verbatim(bytes)
 }
 
 /// Writes JSON.
 pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
-    line(&text)
+    let document = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
+    verbatim(format!("{}\n", text::json(document)).as_bytes())
 }
 
 /// Writes an error, to standard error.
 pub(crate) fn error(failure: &Failure, format: Format) {
     match format {
-        Format::Json => note(&failure.json().to_string()),
+        Format::Json => json_note(&failure.json()),
         Format::Table => note(&format!("error: {failure}")),
     }
 }
 
-/// Writes a line to standard error.
+/// Writes to standard error: a line, or several.
 pub(crate) fn note(text: &str) {
     // There is nowhere left to complain.
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", text::lines(text));
+}
+
+/// Writes a line of JSON to standard error.
+pub(crate) fn json_note(value: &serde_json::Value) {
+    // As above.
+    let _ = writeln!(io::stderr(), "{}", text::json(value.to_string()));
 }
 
 /// Whether a person is there to be asked.
@@ -57,7 +78,7 @@ pub(crate) fn is_interactive() -> bool {
 
 /// Asks yes or no.
 pub(crate) fn confirm(question: &str) -> Result<bool, Failure> {
-    write!(io::stderr(), "{question} [y/N] ")?;
+    write!(io::stderr(), "{} [y/N] ", text::lines(question))?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
@@ -70,11 +91,11 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(head: &[&str]) -> Self {
-        Self { rows: vec![head.iter().map(|&title| title.to_owned()).collect()] }
+        Self { rows: vec![head.iter().map(|title| text::line(title)).collect()] }
     }
 
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
+        self.rows.push(cells.into_iter().map(|cell| text::line(&cell)).collect());
     }
 
     /// The table as text.
@@ -98,13 +119,8 @@ impl Table {
     }
 
     pub(crate) fn print(&self) -> Result<(), Failure> {
-        raw(self.text().as_bytes())
+        text(&self.text())
     }
-}
-
-/// Text of a user's on a terminal: without control characters, which could do anything there.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// A date as people see it: how long ago or ahead.
@@ -135,6 +151,6 @@ mod tests {
         let mut table = Table::new(&["NAME", "COUNT"]);
         table.row(["a\x1b[2Jb".to_owned(), "1".to_owned()]);
         table.row(["long name".to_owned(), "22".to_owned()]);
-        assert_eq!(table.text(), "NAME        COUNT\na [2Jb      1\nlong name   22\n");
+        assert_eq!(table.text(), "NAME          COUNT\na\\u{1b}[2Jb   1\nlong name     22\n");
     }
 }

@@ -205,6 +205,7 @@ fn server_options(settings: &Settings) -> Result<ServerOptions, Failure> {
         metrics_tokens: Tokens::new(settings.list("metrics_tokens"))
             .map_err(|error| Failure::usage(format!("metrics_tokens: {error}")))?,
         metrics_open: settings.get("metrics_open")?,
+        ..ServerOptions::default()
     })
 }
 
@@ -241,7 +242,8 @@ fn worker(settings: &Settings, client: Client) -> Result<Worker, Failure> {
     if settings.get("allow_command")? {
         let allowed = settings.list("allowed_programs");
         let allowed_programs = (!allowed.is_empty()).then_some(allowed);
-        let policy = Arc::new(command::CommandPolicy { allowed_programs });
+        let policy =
+            Arc::new(command::CommandPolicy { allowed_programs, allowed_env: None, user: None });
         builder = builder.raw_handler(command::KIND, move |context, payload| {
             command::run(policy.clone(), context, payload)
         });

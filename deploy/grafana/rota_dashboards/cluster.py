@@ -233,6 +233,17 @@ def _api():
             (f"topk(10, {slow})", "{{route}}"),
             unit="s",
         ),
+        graph(
+            "Requests with other nodes",
+            "What followers have with the leader now, and the connections that carry it.",
+            (f"sum by (lane) (rota_forward_streams{{{NODE}}})", "{{lane}}"),
+            (f"sum by (lane) (rota_forward_connections{{{NODE}}})", "{{lane}}, connections"),
+        ),
+        graph(
+            "Failed tries to reach another node",
+            "A second, by reason.",
+            (f"sum by (reason) (rate(rota_forward_failures_total{{{NODE}}}[{WINDOW}]))", "{{reason}}"),
+        ),
     ]
 
 

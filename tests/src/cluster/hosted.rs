@@ -105,6 +105,16 @@ impl Process {
         timeout(PATIENCE, child.wait()).await.expect("it ends").expect("it can be waited for");
     }
 
+    /// Waits until it has ended well by itself.
+    ///
+    /// # Panics
+    /// When it does not end, or ends otherwise.
+    pub async fn ends(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        let ended = timeout(PATIENCE, child.wait()).await.expect("it ends").expect("a child");
+        assert!(ended.success(), "{}: {ended}\n{}", self.name, self.last_words());
+    }
+
     /// How often it said this, with all its starts.
     #[must_use]
     pub fn said(&self, words: &str) -> usize {

@@ -4,7 +4,7 @@
 mod hosted;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Stdio,
@@ -18,12 +18,13 @@ use rota_client::{
 use tempfile::TempDir;
 use tokio::{
     io::AsyncWriteExt,
-    time::{Instant, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 
 pub use self::hosted::Process;
 use crate::{
     audit::Effect,
+    excuse::Excuses,
     history::Revision,
     net::{Host, Network},
     process::{LOOK, PATIENCE, rota},
@@ -37,6 +38,11 @@ const ETCD_PEER_PORT: u16 = 2380;
 pub const NODE_PORT: u16 = 7420;
 /// A leader that is gone is replaced after so long.
 pub const LEADER_TTL: Duration = Duration::from_secs(3);
+/// A worker that is not heard of for so long loses what it has.
+pub const SESSION_TTL: Duration = Duration::from_secs(5);
+/// Of so many keys (`k7`, `k135` and so on), one is of a task that runs for seven seconds: longer than a
+/// session lives without its worker.
+const LONG_EVERY: usize = 128;
 /// What etcd may grow to: far more than a run of some hundred thousand tasks needs, and little enough
 /// to be filled within seconds.
 const QUOTA_BYTES: u64 = 256 << 20;
@@ -61,8 +67,8 @@ pub struct Cluster {
     pub nodes: Vec<Process>,
     /// Workers that run, by name.
     pub workers: BTreeMap<String, Process>,
-    /// Workers that lost, or may have lost, what they ran: killed, or cut off for long.
-    pub excused: BTreeSet<String>,
+    /// Workers that may have lost what they ran, and when.
+    pub excuses: Excuses,
     /// When what went wrong last was no longer so.
     pub healed: Instant,
     /// What was written to etcd, from the beginning.
@@ -76,7 +82,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// Starts all of it and waits until every node can serve. `worker` is the program that runs
-    /// tasks: `worker URLS NAME LOG SLOTS`.
+    /// tasks: `worker URLS NAME LOG SLOTS LONG_EVERY`.
     ///
     /// # Panics
     /// When something does not start.
@@ -91,7 +97,7 @@ impl Cluster {
             etcd,
             nodes,
             workers: BTreeMap::new(),
-            excused: BTreeSet::new(),
+            excuses: Excuses::default(),
             workers_started: 0,
             program: worker.to_owned(),
             home,
@@ -202,8 +208,13 @@ impl Cluster {
         let urls: Vec<_> =
             (0..count).map(|at| self.url((self.workers_started + at) % count)).collect();
         let effects = self.effects_of(&name);
-        let arguments =
-            [urls.join(","), name.clone(), effects.display().to_string(), "32".to_owned()];
+        let arguments = [
+            urls.join(","),
+            name.clone(),
+            effects.display().to_string(),
+            "32".to_owned(),
+            LONG_EVERY.to_string(),
+        ];
         let host = self.network.host();
         let home = self.home.path();
         let mut worker = Process::new(host, &name, &self.program, arguments.into(), home);
@@ -232,6 +243,28 @@ impl Cluster {
             effects.extend(log.lines().map(effect));
         }
         effects
+    }
+
+    /// Kills a worker, which is no longer part of the cluster then. Its leases are lost.
+    ///
+    /// # Panics
+    /// When there is no such worker.
+    pub async fn kill_worker(&mut self, name: &str) {
+        self.excuses.killed(name, self.history.last_batch());
+        self.workers.remove(name).expect("a worker").kill().await;
+    }
+
+    /// Waits until nobody can lose anything any more by having been cut off, and notes which batch was
+    /// the last by which somebody may have.
+    ///
+    /// # Panics
+    /// When etcd does not answer.
+    pub async fn close_excuses(&mut self) {
+        if let Some(moment) = self.excuses.closes_at() {
+            sleep_until(moment).await;
+            self.history_until_now().await;
+            self.excuses.close(self.history.last_batch());
+        }
     }
 
     /// All that was written to etcd until now.
@@ -349,7 +382,7 @@ fn nodes(network: &mut Network, count: usize, etcd: &[Process], home: &Path) -> 
             format!("--store={store}"),
             format!("--store-quota-bytes={QUOTA_BYTES}"),
             format!("--leader-ttl={}s", LEADER_TTL.as_secs()),
-            "--session-ttl=10s".to_owned(),
+            format!("--session-ttl={}s", SESSION_TTL.as_secs()),
         ];
         let log = std::env::var("ROTA_TEST_LOG")
             .ok()

@@ -6,12 +6,15 @@ use tokio::time::Instant;
 
 use super::{node::another_leads, wait};
 use crate::{
-    cluster::{Cluster, ETCD_PORT, LEADER_TTL, NODE_PORT},
+    cluster::{Cluster, ETCD_PORT, LEADER_TTL, NODE_PORT, SESSION_TTL},
     net::Host,
 };
 
 /// What a leader that hears nothing needs beyond its lease's time to be replaced.
 const TAKEOVER: Duration = Duration::from_secs(3);
+
+/// A worker that may be heard again needs so long to be connected.
+const CONNECTS: Duration = Duration::from_secs(2);
 
 /// Which way nothing passes, seen from the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,12 +95,23 @@ pub(super) async fn from_workers(cluster: &mut Cluster, leader: usize, cut: Cut,
         seen_from_worker.strike(worker, &leader).await;
     }
     // They find another way, by the other nodes; but one may be too late for its session.
-    cluster.excused.extend(cluster.workers.keys().cloned());
+    excuse_all(cluster);
     wait(hold).await;
-    cluster.healed = Instant::now();
+    healed(cluster);
     for worker in &workers {
         seen_from_worker.heal(worker, &leader);
     }
+}
+
+/// All workers are cut off from where they were connected.
+fn excuse_all(cluster: &mut Cluster) {
+    let last = cluster.history.last_batch();
+    cluster.excuses.cut_off(cluster.workers.keys(), last);
+}
+
+fn healed(cluster: &mut Cluster) {
+    cluster.healed = Instant::now();
+    cluster.excuses.healed(cluster.healed + SESSION_TTL + CONNECTS);
 }
 
 pub(super) async fn from_followers(cluster: &mut Cluster, leader: usize, hold: Duration) {
@@ -108,8 +122,8 @@ pub(super) async fn from_followers(cluster: &mut Cluster, leader: usize, hold: D
         .collect();
     Cut::Both.strike(&node, &others).await;
     // Workers that came by way of a follower have to find the leader itself.
-    cluster.excused.extend(cluster.workers.keys().cloned());
+    excuse_all(cluster);
     wait(hold).await;
-    cluster.healed = Instant::now();
+    healed(cluster);
     Cut::Both.heal(&node, &others);
 }

@@ -6,6 +6,7 @@
 //! | SIGKILL of the leader, of a follower, of a worker | [`KillLeader`], [`KillFollower`], [`KillWorker`] |
 //! | a crash at a named point around a commit | [`KillAt`] each [`Point`] |
 //! | SIGTERM of the leader | [`EndLeader`] |
+//! | a worker is asked to drain | [`DrainWorker`] |
 //! | SIGSTOP of the leader past its lease, then SIGCONT | [`PauseLeader`] |
 //! | partition of leader and etcd, both ways and each way | [`CutLeaderFromEtcd`], [`DeafenEtcdToLeader`], [`DeafenLeaderToEtcd`] |
 //! | partition of leader and workers, both ways and each way | [`CutLeaderFromWorkers`], [`DeafenLeaderToWorkers`], [`DeafenWorkersToLeader`] |
@@ -42,6 +43,8 @@ pub enum Fault {
     KillFollower,
     /// A worker gets SIGKILL; another takes its place.
     KillWorker,
+    /// A worker is asked to drain, and ends; another takes its place.
+    DrainWorker,
     /// The leader stands still until another one leads, and then goes on as if nothing had been.
     PauseLeader,
     /// No packet passes between the leader and etcd.
@@ -100,8 +103,9 @@ pub enum Point {
 use Fault::{
     CompactPastFollower, CutFollowerFromEtcd, CutLeaderFromEtcd, CutLeaderFromFollowers,
     CutLeaderFromWorkers, DeafenEtcdToLeader, DeafenLeaderToEtcd, DeafenLeaderToWorkers,
-    DeafenWorkersToLeader, EndLeader, FillEtcd, JumpClock, KillAt, KillEtcdLeader, KillEtcdMember,
-    KillFollower, KillLeader, KillWorker, LoseQuorum, PauseLeader, RestartEtcd, SlowEtcd,
+    DeafenWorkersToLeader, DrainWorker, EndLeader, FillEtcd, JumpClock, KillAt, KillEtcdLeader,
+    KillEtcdMember, KillFollower, KillLeader, KillWorker, LoseQuorum, PauseLeader, RestartEtcd,
+    SlowEtcd,
 };
 use Point::{AfterAnswer, AfterCommit, AfterElection, BeforeAnswer, BeforeCommit, BeforeDispatch};
 
@@ -113,6 +117,7 @@ const ROWS: &[&[Fault]] = &[
     &[EndLeader],
     &[KillFollower],
     &[KillWorker],
+    &[DrainWorker],
     &[PauseLeader],
     &[CutLeaderFromEtcd, DeafenEtcdToLeader, DeafenLeaderToEtcd],
     &[CutLeaderFromWorkers, DeafenLeaderToWorkers, DeafenWorkersToLeader],
@@ -164,6 +169,7 @@ impl Fault {
     /// When it did not strike, or the cluster did not do what it must meanwhile: elect another
     /// leader, above all.
     pub async fn inflict(self, cluster: &mut Cluster, hold: Duration, random: &mut fastrand::Rng) {
+        cluster.close_excuses().await;
         let leader = cluster.leader().await;
         let follower = (leader + 1 + random.usize(..cluster.nodes.len() - 1)) % cluster.nodes.len();
         let member = random.usize(..cluster.etcd.len());
@@ -173,6 +179,7 @@ impl Fault {
             EndLeader => node::end_leader(cluster, leader).await,
             KillFollower => node::kill_follower(cluster, follower, hold).await,
             KillWorker => node::kill_worker(cluster, random).await,
+            DrainWorker => node::drain_worker(cluster, random).await,
             PauseLeader => node::pause_leader(cluster, leader, hold).await,
             CutLeaderFromEtcd => cut::leader_from_etcd(cluster, leader, Cut::Both, hold).await,
             DeafenEtcdToLeader => cut::leader_from_etcd(cluster, leader, Cut::Out, hold).await,

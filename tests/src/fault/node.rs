@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use rota_client::v1::TransferLeadershipRequest;
+use rota_client::v1::{DrainWorkerRequest, TransferLeadershipRequest};
 use tokio::time::{Instant, timeout};
 
 use super::{Point, wait};
@@ -76,10 +76,25 @@ pub(super) async fn kill_follower(cluster: &mut Cluster, follower: usize, hold: 
 pub(super) async fn kill_worker(cluster: &mut Cluster, random: &mut fastrand::Rng) {
     let at = random.usize(..cluster.workers.len());
     let name = cluster.workers.keys().nth(at).expect("a worker").clone();
-    let mut worker = cluster.workers.remove(&name).expect("a worker");
-    worker.kill().await;
+    cluster.kill_worker(&name).await;
     cluster.healed = Instant::now();
-    cluster.excused.insert(name);
+    cluster.start_worker();
+}
+
+/// A worker that is asked to drain ends what it runs and then itself; it loses nothing.
+pub(super) async fn drain_worker(cluster: &mut Cluster, random: &mut fastrand::Rng) {
+    let at = random.usize(..cluster.workers.len());
+    let name = cluster.workers.keys().nth(at).expect("a worker").clone();
+    let request = || DrainWorkerRequest { worker: name.clone() };
+    let mut look = tokio::time::interval(LOOK);
+    let drained = async {
+        while cluster.client(0).drain_worker(request()).await.is_err() {
+            look.tick().await;
+        }
+    };
+    timeout(PATIENCE, drained).await.expect("the worker is asked to drain");
+    cluster.workers.remove(&name).expect("a worker").ends().await;
+    cluster.healed = Instant::now();
     cluster.start_worker();
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rig::{Cut, Node, nobody};
 use rota_client::{Client, ClientError, task, v1};
+use rota_server::Limits;
 use tonic::Code;
 
 fn client<const N: usize>(addresses: [&str; N], patience: Duration) -> Client {
@@ -144,4 +145,64 @@ async fn when_patience_is_over_the_last_reason_is_told() {
     assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
     assert!(error.to_string().contains("refused"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn connections_are_made_by_the_connector_that_was_given() {
+    let node = Node::start().await;
+    let names = rig::Names(vec![("localhost:2", node.address())]);
+    // Nobody listens at either port; in the network of the connector, a node is at the second.
+    let client = Client::builder(["http://localhost:1", "http://localhost:2"])
+        .patience(PATIENCE)
+        .connector(names)
+        .seed(7)
+        .build()
+        .unwrap();
+    client.create_task(task("k")).await.unwrap();
+    assert_eq!(count(&client).await, 1);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn calls_that_wait_long_hold_up_no_others() {
+    // Two calls on a connection, and no more.
+    let limits = Limits { streams_per_connection: 2, ..Limits::default() };
+    let node = Node::start_with(limits).await;
+    let client = client([&node.url()], PATIENCE);
+    client.create_task(task("k").id("mine")).await.unwrap();
+    let polls: Vec<_> = (0..5)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.wait_task("mine").await.unwrap() })
+        })
+        .collect();
+    // Without a name: it was not sent while it waited, so that it can be sent on another connection.
+    client.create_task(task("k")).await.unwrap();
+    assert_eq!(count(&client).await, 2);
+    client.cancel_task("mine").await.unwrap();
+    for poll in polls {
+        assert_eq!(poll.await.unwrap().status(), v1::TaskStatus::Cancelled);
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn many_calls_at_once_are_spread_over_connections() {
+    let node = Node::start().await;
+    let client = client([&node.url()], PATIENCE);
+    client.create_task(task("k").id("mine")).await.unwrap();
+    let polls: Vec<_> = (0..1200)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.wait_task("mine").await.unwrap() })
+        })
+        .collect();
+    // A single connection carries 1,000; on it, this would wait until the first polls end after 30 s.
+    let created = client.create_task(task("k"));
+    tokio::time::timeout(Duration::from_secs(20), created).await.unwrap().unwrap();
+    client.cancel_task("mine").await.unwrap();
+    for poll in polls {
+        assert_eq!(poll.await.unwrap().status(), v1::TaskStatus::Cancelled);
+    }
+    node.stop().await;
 }

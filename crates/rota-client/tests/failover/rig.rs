@@ -12,8 +12,9 @@ use std::{
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rota_client::{ByteStream, Connect, Connecting};
 use rota_engine::{Engine, EngineOptions, Host};
-use rota_server::{Server, ServerOptions};
+use rota_server::{Limits, Server, ServerOptions};
 use rota_store::{EmbeddedOptions, EmbeddedStore, Store};
 use tempfile::TempDir;
 use tokio::{
@@ -39,6 +40,10 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn start() -> Self {
+        Self::start_with(Limits::default()).await
+    }
+
+    pub(crate) async fn start_with(limits: Limits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let small = EmbeddedOptions { cache_bytes: 4 << 20, ..EmbeddedOptions::default() };
         let store = EmbeddedStore::open(dir.path(), rota_engine::SPACES, small).unwrap();
@@ -51,7 +56,7 @@ impl Node {
             stop_engine.clone(),
         );
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let options = ServerOptions { listen, ..ServerOptions::default() };
+        let options = ServerOptions { listen, limits, ..ServerOptions::default() };
         let server = Server::bind(engine.clone(), options).await.unwrap();
         let address = server.local_addr();
         let stopped = stop.clone();
@@ -63,12 +68,35 @@ impl Node {
         format!("http://{}", self.address)
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.server.await.unwrap();
         self.stop_engine.cancel();
         self.engine.stopped().await;
         self.store.close().await;
+    }
+}
+
+/// A network of its own: authorities lead to nodes, whatever names the system knows.
+pub(crate) struct Names(pub(crate) Vec<(&'static str, SocketAddr)>);
+
+impl Connect for Names {
+    fn connect(&self, authority: &str) -> Connecting {
+        let found = self.0.iter().find(|(name, _)| *name == authority).map(|(_, to)| *to);
+        Box::pin(async move {
+            let to = found.ok_or(std::io::ErrorKind::ConnectionRefused)?;
+            // Both ends in memory; only the node itself stands on a socket.
+            let (near, mut far) = tokio::io::duplex(1024);
+            tokio::spawn(async move {
+                let mut socket = TcpStream::connect(to).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut far, &mut socket).await;
+            });
+            Ok(Box::new(near) as Box<dyn ByteStream>)
+        })
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use futures_util::{FutureExt, future::join_all};
+use futures_util::future::join_all;
 use rota_core::Status;
-use rota_engine::{BulkAction, EngineError, EngineOptions, TaskFilter};
+use rota_engine::{
+    BulkAction, EngineError, EngineOptions, SessionEvent, SessionRequest, TaskFilter,
+};
 use rota_metrics::Format;
 
 use crate::support::{Mood, Node, completed, name, task};
@@ -29,7 +31,16 @@ async fn until(mut holds: impl FnMut() -> bool) {
 async fn nothing_leaves_before_its_commit() {
     let directory = tempfile::tempdir().expect("a directory");
     let node = Node::start(&directory.path().join("data"));
-    node.submit(task("warm")).await;
+    // It has room, so a task goes to it in the step in which it is submitted.
+    let worker = SessionRequest {
+        session: None,
+        worker: name("w"),
+        queues: Vec::new(),
+        kinds: Vec::new(),
+        slots: 1,
+        held: Vec::new(),
+    };
+    let mut worker = node.engine.open_session(worker).await.expect("an answer");
     let entered = node.store.entered.load(Ordering::Relaxed);
     node.store.set(Mood::Holding);
     let engine = node.engine.clone();
@@ -37,17 +48,16 @@ async fn nothing_leaves_before_its_commit() {
     until(|| node.store.entered.load(Ordering::Relaxed) > entered).await;
     let engine = node.engine.clone();
     let asked = tokio::spawn(async move { engine.queues().await });
-    let mut leased = Box::pin(node.lease(2));
-    assert!(leased.as_mut().now_or_never().is_none(), "dispatched before it was durable");
     // Whatever else the engine could do without the store, it has had its turn to do.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
+    assert!(worker.events.try_recv().is_err(), "dispatched before it was durable");
     assert!(!submitted.is_finished(), "acknowledged before it was durable");
     assert!(!asked.is_finished(), "told what was not durable");
     node.store.set(Mood::Well);
     assert!(submitted.await.expect("no panic").expect("an answer")[0].is_ok());
-    assert!(!leased.await.is_empty());
+    assert!(matches!(worker.events.recv().await, Some(SessionEvent::Dispatches(_))));
     assert!(asked.await.expect("no panic").is_ok());
     node.stop().await;
 }

@@ -19,7 +19,7 @@ const ANSWER_BYTES: usize = 64 << 10;
 impl Services {
     /// This node, as it sees itself.
     pub(crate) fn this_node(&self) -> v1::Node {
-        let (info, health) = (self.engine.info(), self.engine.health());
+        let (info, health) = (self.engine.info(), self.health());
         let role = match info.role {
             Role::Leader => v1::NodeRole::Leader,
             Role::Follower(_) => v1::NodeRole::Follower,
@@ -86,7 +86,7 @@ impl Services {
         }
         let request = request.body(Body::empty()).expect("a request of constant parts");
         let answer = async {
-            let answer = peers.ask(address, request).await?;
+            let answer = peers.ask(address, request, ANSWER).await?;
             let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await.ok()?;
             serde_json::from_slice::<json::Node>(&body.to_bytes()).ok()
         };

@@ -62,7 +62,7 @@ impl Services {
     /// About the server.
     pub(crate) async fn server_info(&self) -> v1::ServerInfo {
         let store = self.engine.store_status().await;
-        let health = self.engine.health();
+        let health = self.health();
         wire::info(self.engine.info(), store.backend, &health, &self.limits)
     }
 }

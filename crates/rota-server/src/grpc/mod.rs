@@ -57,10 +57,11 @@ async fn follow_health(services: Services, health: tonic_health::server::HealthR
     let mut period = tokio::time::interval(std::time::Duration::from_secs(1));
     loop {
         tokio::select! {
-            _ = period.tick() => {}
+            biased;
             () = services.stop.cancelled() => break,
+            _ = period.tick() => {}
         }
-        let status = if services.engine.health().is_ready() {
+        let status = if services.health().is_ready() {
             tonic_health::ServingStatus::Serving
         } else {
             tonic_health::ServingStatus::NotServing

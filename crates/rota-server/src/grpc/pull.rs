@@ -17,6 +17,7 @@ impl Services {
     ) -> Result<v1::LeaseResponse, Failure> {
         let asked = validate::lease_request(request, &self.limits)?;
         let leased = tokio::select! {
+            biased;
             leased = self.engine.lease(asked) => leased?,
             () = self.stop.cancelled() => {
                 return Err(Failure::new(Reason::Unavailable, "the server stops"));

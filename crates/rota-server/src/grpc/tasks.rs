@@ -78,6 +78,7 @@ impl Services {
         let wait = validate::wait("wait", wait, &self.limits)?;
         let view = match wait {
             Some(wait) => tokio::select! {
+                biased;
                 view = self.engine.wait(&task, wait) => view,
                 // The server stops: say how it stands rather than hold the client.
                 () = self.stop.cancelled() => self.engine.task(&task).await,

@@ -174,6 +174,7 @@ impl WorkerService for Services {
         let engine = self.engine.clone();
         tokio::spawn(async move {
             let end = tokio::select! {
+                biased;
                 end = reader.run(&mut incoming) => end,
                 // The session is over, or its worker does not read.
                 _ = &mut writing => End::Gone,
@@ -212,11 +213,12 @@ fn down(message: Down) -> v1::ServerMessage {
 async fn write(mut session: SessionStream, outgoing: &Outgoing, stop: CancellationToken) {
     loop {
         let event = tokio::select! {
-            event = session.events.recv() => event,
+            biased;
             () = stop.cancelled() => {
                 outgoing.send(Err(Status::unavailable("the server stops"))).await;
                 return;
             }
+            event = session.events.recv() => event,
         };
         let sent = match event {
             None => {
@@ -324,6 +326,15 @@ impl Reader {
             let room = self.in_flight.len() < REPORTS_IN_FLIGHT
                 && self.bytes_in_flight < REPORT_BYTES_IN_FLIGHT;
             tokio::select! {
+                biased;
+                () = self.outgoing.sender.closed() => return End::Gone,
+                // Answers first: they make room for what is read next.
+                Some((bytes, answer)) = self.in_flight.next() => {
+                    self.bytes_in_flight -= bytes;
+                    if !self.outgoing.send(answer).await {
+                        return End::Gone;
+                    }
+                }
                 message = incoming.next(), if room => match message {
                     Some(Ok(v1::WorkerMessage { message })) => {
                         if let Some(end) = self.hear(message).await {
@@ -341,13 +352,6 @@ impl Reader {
                         return End::Gone;
                     }
                 },
-                Some((bytes, answer)) = self.in_flight.next() => {
-                    self.bytes_in_flight -= bytes;
-                    if !self.outgoing.send(answer).await {
-                        return End::Gone;
-                    }
-                }
-                () = self.outgoing.sender.closed() => return End::Gone,
             }
         }
     }

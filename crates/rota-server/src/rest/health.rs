@@ -18,7 +18,7 @@ pub(crate) struct Readiness {
 /// One thing that must hold.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ReadinessCheck {
-    /// `store`, `leader`, `backlog` or `engine`.
+    /// `store`, `leader`, `backlog`, `engine`, or `forwarding` where there may be other nodes.
     name: &'static str,
     /// Whether it holds.
     ok: bool,
@@ -46,7 +46,7 @@ pub(crate) async fn alive(State(services): State<Services>) -> (StatusCode, Stri
     (status = 503, description = "It cannot; says which check fails", body = Readiness),
 ))]
 pub(crate) async fn ready(State(services): State<Services>) -> (StatusCode, Json<Readiness>) {
-    let health = services.engine.health();
+    let health = services.health();
     let ready = health.is_ready();
     let checks = health.checks.into_iter().map(|check| ReadinessCheck {
         name: check.name,

@@ -9,7 +9,7 @@ use rota_proto::v1::{
     self, server_service_client::ServerServiceClient, task_service_client::TaskServiceClient,
     worker_service_client::WorkerServiceClient,
 };
-use rota_server::ServerOptions;
+use rota_server::{Limits, ServerOptions};
 use serde_json::json;
 use tokio::time::timeout;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
@@ -23,6 +23,10 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) async fn start() -> Self {
+        Self::start_limited(Limits::default()).await
+    }
+
+    pub(crate) async fn start_limited(limits: Limits) -> Self {
         let (store, dir) = open_store();
         let mut nodes = Vec::new();
         for name in ["first", "second"] {
@@ -32,7 +36,7 @@ impl Pair {
                 address: Some(format!("http://{listen}")),
                 ..EngineOptions::default()
             };
-            let server = ServerOptions::default();
+            let server = ServerOptions { limits, ..ServerOptions::default() };
             let node = Node::start_on(store.clone(), dir.clone(), listen, engine, server).await;
             let settled = |role: &Role| match name {
                 "first" => *role == Role::Leader,
@@ -175,5 +179,73 @@ async fn every_node_tells_of_all() {
         .await
         .unwrap_err();
     assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    pair.stop().await;
+}
+
+/// Requests that wait through a follower, with as many as the leader allows on one connection.
+#[tokio::test]
+async fn long_polls_through_a_follower_leave_room_for_everybody_else() {
+    let limits = Limits { streams_per_connection: 2, ..Limits::default() };
+    let pair = Pair::start_limited(limits).await;
+    let id = pair.leader.create(&json!({ "kind": "k" })).await;
+    let path = format!("/v1/tasks/{id}?wait=60s");
+    let waits = async {
+        tokio::join!(
+            pair.follower.get(&path),
+            pair.follower.get(&path),
+            pair.follower.get(&path),
+            pair.follower.get(&path),
+            pair.follower.get(&path),
+        )
+    };
+    let others = async {
+        // They are with the leader once as many streams are in use.
+        let all_wait = async {
+            let line = "rota_forward_streams{lane=\"long\"} 5";
+            while !pair.follower.metrics().await.contains(line) {}
+        };
+        timeout(PATIENCE, all_wait).await.expect("all of them wait");
+        let quick = async {
+            assert_eq!(pair.follower.get("/v1/queues").await.status, 200);
+            pair.follower.create(&json!({ "kind": "other" })).await;
+            let mut client = WorkerServiceClient::new(pair.follower.channel().await);
+            let (sender, messages) = tokio::sync::mpsc::channel(8);
+            let hello = v1::Hello { name: "w".to_owned(), slots: 1, ..v1::Hello::default() };
+            let hello = Some(v1::worker_message::Message::Hello(hello));
+            sender.send(v1::WorkerMessage { message: hello }).await.unwrap();
+            let down = client.work(ReceiverStream::new(messages)).await.unwrap();
+            down.into_inner().next().await.unwrap().unwrap();
+        };
+        timeout(PATIENCE, quick).await.expect("answers at once");
+        let ready = pair.follower.get("/readyz").await.json();
+        let forwarding = ready["checks"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!(forwarding, json!({ "name": "forwarding", "ok": true }), "{ready}");
+        pair.leader.post_json(&format!("/v1/tasks/{id}/cancel"), &json!({})).await;
+    };
+    let (waited, ()) = tokio::join!(waits, others);
+    for answer in [waited.0, waited.1, waited.2, waited.3, waited.4] {
+        assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some("cancelled")));
+    }
+    pair.stop().await;
+}
+
+#[tokio::test]
+async fn a_leader_that_cannot_be_reached_is_said_to_be() {
+    let pair = Pair::start().await;
+    let id = pair.follower.create(&json!({ "kind": "k" })).await;
+    // The leader's engine goes on, its port does not.
+    pair.leader.stop_listening().await;
+    let answer = pair.follower.get(&format!("/v1/tasks/{id}")).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, "1"));
+    let detail = answer.problem()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("cannot reach the leader"), "{detail}");
+    let lost = "rota_forward_failures_total{reason=\"unreachable\"}";
+    let metrics = pair.follower.metrics().await;
+    assert!(metrics.contains(lost) && !metrics.contains(&format!("{lost} 0")), "{metrics}");
+    let ready = async { while pair.follower.get("/readyz").await.status == 200 {} };
+    timeout(PATIENCE, ready).await.expect("it says that it cannot serve");
+    let ready = pair.follower.get("/readyz").await.json();
+    let forwarding = ready["checks"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!((&forwarding["name"], &forwarding["ok"]), (&json!("forwarding"), &json!(false)));
     pair.stop().await;
 }

@@ -12,7 +12,7 @@ use rota_store::{EmbeddedOptions, EmbeddedStore, Store};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     task::JoinHandle,
 };
@@ -62,6 +62,29 @@ impl Node {
         let engine = Engine::start(Host::system(), store.clone(), engine, stop_engine.clone());
         let options = ServerOptions { listen, ..server };
         let server = Server::bind(engine.clone(), options).await.unwrap();
+        let parts = (engine, stop, stop_engine);
+        Self::run(store, dir, parts, server)
+    }
+
+    /// A node that accepts what this listener gives.
+    pub(crate) fn start_behind(
+        listener: Box<dyn rota_server::Listen>,
+        (store, dir): (Arc<dyn Store>, Arc<TempDir>),
+        engine: EngineOptions,
+        server: ServerOptions,
+    ) -> Self {
+        let (stop, stop_engine) = (CancellationToken::new(), CancellationToken::new());
+        let engine = Engine::start(Host::system(), store.clone(), engine, stop_engine.clone());
+        let server = Server::on(listener, engine.clone(), server).unwrap();
+        Self::run(store, dir, (engine, stop, stop_engine), server)
+    }
+
+    fn run(
+        store: Arc<dyn Store>,
+        dir: Arc<TempDir>,
+        (engine, stop, stop_engine): (Engine, CancellationToken, CancellationToken),
+        server: Server,
+    ) -> Self {
         let address = server.local_addr();
         let stopped = stop.clone();
         let server = tokio::spawn(async move { server.run(stopped).await.unwrap() });
@@ -81,6 +104,18 @@ impl Node {
         self.server.await.unwrap();
         self.stop_engine.cancel();
         self.engine.stopped().await;
+    }
+
+    /// Stops the server, and leaves the engine running.
+    pub(crate) async fn stop_listening(&self) {
+        self.stop.cancel();
+        let refused = async { while TcpStream::connect(self.address).await.is_ok() {} };
+        tokio::time::timeout(PATIENCE, refused).await.expect("the port is closed");
+    }
+
+    /// Its metrics, as text.
+    pub(crate) async fn metrics(&self) -> String {
+        String::from_utf8_lossy(&self.get("/metrics").await.body).into_owned()
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -110,6 +145,14 @@ impl Node {
         let host = self.address.to_string().parse().unwrap();
         request.headers_mut().entry("host").or_insert(host);
         let stream = TcpStream::connect(self.address).await.unwrap();
+        Self::send_on(stream, request).await
+    }
+
+    /// Sends a request on this stream.
+    pub(crate) async fn send_on(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        request: Request<Full<Bytes>>,
+    ) -> Answer {
         let io = TokioIo::new(stream);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
         let asked = async {

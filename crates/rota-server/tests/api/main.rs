@@ -13,6 +13,7 @@ mod grpc;
 mod harness;
 mod health;
 mod metrics;
+mod network;
 mod pull;
 mod rest;
 mod work;

@@ -8,7 +8,11 @@
 
 use bytes::Bytes;
 
-use super::{fault::Fault, layout, snapshot::EtcdSnapshot};
+use super::{
+    fault::Fault,
+    layout,
+    snapshot::{EtcdSnapshot, Show},
+};
 use crate::model::Direction;
 
 /// So few entries are sorted as they are.
@@ -23,7 +27,7 @@ pub(super) async fn narrow(
 ) -> Result<(Bytes, usize), Fault> {
     let enough = wanted.saturating_mul(2).max(FEW);
     let count = async |from: &Bytes| {
-        let found = snapshot.range((from, &end), Direction::Ascending, 1).await?;
+        let found = snapshot.range((from, &end), Direction::Ascending, 1, Show::KeysAlone).await?;
         let count = usize::try_from(layout::unsigned(found.count)).unwrap_or(usize::MAX);
         Ok::<_, Fault>((found.kvs.into_iter().next().map(|first| first.key), count))
     };

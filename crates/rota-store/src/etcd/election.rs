@@ -23,6 +23,8 @@ use super::{
     backoff::Backoff,
     fault::Fault,
     lease::Lease,
+    moment::Moment,
+    registration,
     seat::{self, Try},
     upkeep,
 };
@@ -36,6 +38,9 @@ const DEFERENCE: Duration = Duration::from_secs(2);
 
 /// How long giving up the seat may take; then it is left to the lease.
 const RESIGNATION: Duration = Duration::from_secs(1);
+
+/// How often a leader looks whether its lease expired while the machine was suspended.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Where the outcome of a campaign goes.
 type Outcome = oneshot::Sender<Result<EtcdLeadership, StoreError>>;
@@ -90,7 +95,12 @@ impl Campaign {
                 }
                 Err(fault) => fault,
             };
-            if let Err(error) = self.shared.check_open() {
+            let hopeless = match &fault {
+                Fault::Namesake(_) => Err(StoreError::from(fault.clone())),
+                _ => self.shared.check_open(),
+            };
+            if let Err(error) = hopeless {
+                self.shared.note_trouble(Some(error.to_string()));
                 if let Some(outcome) = outcome.take() {
                     let _ = outcome.send(Err(error));
                 }
@@ -120,10 +130,14 @@ impl Campaign {
     async fn with_lease(&self, lease: &Lease, outcome: &mut Option<Outcome>) -> End {
         let mut kept = pin!(lease.keep());
         let competing = async {
-            seat::join(&self.shared, &self.me, lease.id).await?;
+            registration::enter(&self.shared, &self.me, lease.id).await?;
             // What hindered it before is over.
             self.shared.note_trouble(None);
-            self.compete(lease).await
+            tokio::select! {
+                biased;
+                won = self.compete(lease) => won,
+                never = registration::stay(&self.shared, &self.me, lease.id) => match never {},
+            }
         };
         let won = self
             .unless_over(async {
@@ -181,6 +195,7 @@ impl Campaign {
                     let taken =
                         seen.wait_for(|seen| seen.revision > revision && seen.seat.is_some());
                     tokio::select! {
+                        biased;
                         _ = taken => {}
                         () = sleep_until(since + DEFERENCE) => ignored = named,
                     }
@@ -221,6 +236,7 @@ impl Campaign {
                     _ = kept => None,
                     () = self.replaced(epoch) => None,
                     never = upkeep::run(&self.shared) => match never {},
+                    never = registration::stay(&self.shared, &self.me, lease.id) => match never {},
                 }
             })
             .await;
@@ -263,7 +279,7 @@ struct Resignation {
 pub(super) struct EtcdLeadership {
     shared: Arc<Shared>,
     epoch: Epoch,
-    until: watch::Receiver<Instant>,
+    until: watch::Receiver<Moment>,
     is_over: watch::Receiver<bool>,
     resign: oneshot::Sender<Resignation>,
     _guard: DropGuard,
@@ -276,7 +292,7 @@ impl Leadership for EtcdLeadership {
     }
 
     fn is_held(&self) -> bool {
-        !*self.is_over.borrow() && Instant::now() < *self.until.borrow()
+        !*self.is_over.borrow() && !self.until.borrow().has_passed_at(Moment::now())
     }
 
     async fn lost(&self) {
@@ -284,13 +300,18 @@ impl Leadership for EtcdLeadership {
         let mut until = self.until.clone();
         loop {
             let expiry = *until.borrow_and_update();
+            if expiry.has_passed_at(Moment::now()) {
+                return;
+            }
+            // Timers stand still while the machine is suspended, so it is looked now and then.
+            let look = expiry.running.min(Instant::now() + LOOK);
             tokio::select! {
                 biased;
                 // An error means that the campaign's task has ended.
                 _ = is_over.wait_for(|over| *over) => return,
                 renewed = until.changed() => if renewed.is_err() { return },
                 // Counted here as well, should the other thread not come to it.
-                () = sleep_until(expiry) => return,
+                () = sleep_until(look) => {}
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{error::Error, time::Duration};
 use tonic::{Code, Status};
 
 use crate::{
-    model::Epoch,
+    model::{Epoch, Member},
     store::{CommitError, StoreError},
 };
 
@@ -23,8 +23,12 @@ pub(super) enum Fault {
     Forbidden(String),
     /// It may have had an effect.
     Unknown(String),
-    /// It may have had an effect: there was no answer in that time.
+    /// It may have had an effect: the member answered nothing in that time.
     Silent(Duration),
+    /// It may have had an effect: the member lives, but this answer was not there in that time.
+    Slow(Duration),
+    /// The answer has more bytes than are taken.
+    Large(String),
     /// It had no effect: there is no room.
     Full(String),
     /// It had no effect and never will.
@@ -34,24 +38,32 @@ pub(super) enum Fault {
     Compacted(i64),
     /// etcd says that its data is damaged.
     Corrupt(String),
+    /// It had no effect: another node that lives has this node's name.
+    Namesake(Member),
 }
 
 impl Fault {
     /// Whether another attempt may go better, at once and perhaps elsewhere.
     pub(super) fn is_passing(&self) -> bool {
         match self {
-            Self::Refused(_) | Self::Stranger(_) | Self::Unknown(_) | Self::Silent(_) => true,
+            Self::Refused(_)
+            | Self::Stranger(_)
+            | Self::Unknown(_)
+            | Self::Silent(_)
+            | Self::Slow(_) => true,
             Self::Forbidden(_)
+            | Self::Large(_)
             | Self::Full(_)
             | Self::Invalid(_)
             | Self::Compacted(_)
-            | Self::Corrupt(_) => false,
+            | Self::Corrupt(_)
+            | Self::Namesake(_) => false,
         }
     }
 
     /// Whether the request may have been carried out all the same, or will yet be.
     pub(super) fn may_have_had_effect(&self) -> bool {
-        matches!(self, Self::Unknown(_) | Self::Silent(_))
+        matches!(self, Self::Unknown(_) | Self::Silent(_) | Self::Slow(_) | Self::Large(_))
     }
 
     /// For people.
@@ -63,9 +75,13 @@ impl Fault {
             | Self::Unknown(why)
             | Self::Invalid(why)
             | Self::Full(why)
+            | Self::Large(why)
             | Self::Corrupt(why) => why.clone(),
-            Self::Silent(waited) => format!("etcd did not answer within {waited:?}"),
+            Self::Silent(waited) | Self::Slow(waited) => {
+                format!("etcd did not answer within {waited:?}")
+            }
             Self::Compacted(_) => "the revision is compacted".to_owned(),
+            Self::Namesake(_) => StoreError::from(self.clone()).to_string(),
         }
     }
 
@@ -73,13 +89,17 @@ impl Fault {
     pub(super) fn of_commit(self, ours: Epoch) -> CommitError {
         let reason = self.reason();
         match self {
-            Self::Unknown(_) | Self::Silent(_) => CommitError::Ambiguous(reason),
+            Self::Unknown(_) | Self::Silent(_) | Self::Slow(_) | Self::Large(_) => {
+                CommitError::Ambiguous(reason)
+            }
             Self::Full(_) => CommitError::Full(reason),
             Self::Corrupt(_) => CommitError::Corrupt(reason),
             Self::Invalid(_) => CommitError::Invalid(format!("epoch {ours}: {reason}")),
-            Self::Refused(_) | Self::Stranger(_) | Self::Forbidden(_) | Self::Compacted(_) => {
-                CommitError::Unavailable(reason)
-            }
+            Self::Refused(_)
+            | Self::Stranger(_)
+            | Self::Forbidden(_)
+            | Self::Compacted(_)
+            | Self::Namesake(_) => CommitError::Unavailable(reason),
         }
     }
 }
@@ -88,9 +108,10 @@ impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Compacted(_) => Self::Compacted,
-            Fault::Silent(waited) => Self::Timeout(waited),
+            Fault::Silent(waited) | Fault::Slow(waited) => Self::Timeout(waited),
             Fault::Corrupt(why) => Self::Corrupt(why),
             Fault::Invalid(why) => Self::Invalid(why),
+            Fault::Namesake(Member { name, address }) => Self::NameTaken { name, address },
             other => Self::Unavailable(other.reason()),
         }
     }
@@ -115,6 +136,9 @@ impl From<Status> for Fault {
             }
             Code::ResourceExhausted if says("database space exceeded") => Self::Full(why),
             Code::ResourceExhausted if says("too many requests") => Self::Refused(why),
+            Code::OutOfRange if says("decoded message length too large") => Self::Large(why),
+            // etcd itself sends no more than 2 GiB.
+            Code::ResourceExhausted if says("trying to send message larger") => Self::Large(why),
             Code::ResourceExhausted if says("larger than max") => Self::Invalid(why),
             Code::OutOfRange if says("compacted") => Self::Compacted(0),
             Code::DataLoss => Self::Corrupt(why),
@@ -203,6 +227,17 @@ mod tests {
                 "grpc: received message larger than max (4000000 vs. 2097152)",
                 "invalid",
             ),
+            (
+                ResourceExhausted,
+                "grpc: trying to send message larger than max (4000000000 vs. 2147483647)",
+                "large",
+            ),
+            (
+                OutOfRange,
+                "Error, decoded message length too large: found 90000000 bytes, the limit is: \
+                 67108864 bytes",
+                "large",
+            ),
             (OutOfRange, "etcdserver: mvcc: required revision has been compacted", "compacted"),
             (DataLoss, "etcdserver: corrupt cluster", "corrupt"),
         ] {
@@ -211,15 +246,18 @@ mod tests {
                 Fault::Refused(_) => "refused",
                 Fault::Stranger(_) => "stranger",
                 Fault::Forbidden(_) => "forbidden",
-                Fault::Unknown(_) | Fault::Silent(_) => "unknown",
+                Fault::Unknown(_) | Fault::Silent(_) | Fault::Slow(_) => "unknown",
+                Fault::Large(_) => "large",
                 Fault::Full(_) => "full",
                 Fault::Invalid(_) => "invalid",
                 Fault::Compacted(_) => "compacted",
                 Fault::Corrupt(_) => "corrupt",
+                Fault::Namesake(_) => "namesake",
             };
             assert_eq!(name, expected, "{code:?} {message}");
             let ambiguous = matches!(fault.of_commit(Epoch(1)), CommitError::Ambiguous(_));
-            assert_eq!(ambiguous, expected == "unknown", "{code:?} {message}");
+            let uncertain = ["unknown", "large"].contains(&expected);
+            assert_eq!(ambiguous, uncertain, "{code:?} {message}");
         }
     }
 }

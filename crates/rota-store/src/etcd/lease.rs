@@ -1,7 +1,7 @@
 //! The lease that a node's keys hang on: granted, kept alive, revoked.
 //!
-//! How long it lasts is counted here by the monotonic clock from the moment at which a renewal was
-//! *sent*. etcd counts from a later one, so it never lets the lease expire before this node has
+//! How long it lasts is counted here, suspension of the machine included, from the moment at which a
+//! renewal was *sent*. etcd counts from a later one, so it never lets the lease expire before this node has
 //! ceased to believe in it; a fifth of its time is kept as a margin, for the clocks' rates and for
 //! what a change of etcd's own leader may cost.
 
@@ -16,11 +16,16 @@ use tonic::Streaming;
 
 use super::{
     Shared,
+    answer::Patience,
     backoff::Backoff,
     fault::Fault,
     layout,
     link::{Client, Effect, Used},
-    wire::{LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest},
+    moment::Moment,
+    wire::{
+        LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest,
+        LeaseTimeToLiveRequest,
+    },
 };
 
 /// Renewals in the time for which a lease can be relied on: all of them but one may fail.
@@ -35,7 +40,7 @@ pub(super) struct Lease {
     pub(super) id: i64,
     ttl: Duration,
     /// Until when it surely lasts.
-    until: watch::Sender<Instant>,
+    until: watch::Sender<Moment>,
 }
 
 impl Lease {
@@ -43,19 +48,19 @@ impl Lease {
     pub(super) async fn grant(shared: &Arc<Shared>) -> Result<Self, Fault> {
         let seconds = shared.options.leader_ttl.as_millis().div_ceil(1000);
         let ttl = i64::try_from(seconds).unwrap_or(i64::MAX);
-        let asked = Instant::now();
+        let asked = Moment::now();
         let request = |client: Client| async move {
             client.lease().lease_grant(LeaseGrantRequest { ttl }).await
         };
         // One that is granted without our knowing has no keys, and expires.
         let granted = shared.control.call(Effect::Harmless, request).await?;
         let ttl = Duration::from_secs(layout::unsigned(granted.ttl));
-        let until = watch::Sender::new(asked + reliable(ttl));
+        let until = watch::Sender::new(asked.plus(reliable(ttl)));
         Ok(Self { shared: Arc::clone(shared), id: granted.id, ttl, until })
     }
 
     /// Until when it surely lasts, as that moves on.
-    pub(super) fn until(&self) -> watch::Receiver<Instant> {
+    pub(super) fn until(&self) -> watch::Receiver<Moment> {
         self.until.subscribe()
     }
 
@@ -63,9 +68,10 @@ impl Lease {
     pub(super) async fn keep(&self) -> Fault {
         let fault = loop {
             let expiry = *self.until.borrow();
-            let Ok(fault) = timeout_at(expiry, self.renew_until_a_fault()).await else {
+            let renewing = timeout_at(expiry.running, self.renew_until_a_fault());
+            let Ok(fault) = renewing.await else {
                 // It may have been renewed in the meantime.
-                if *self.until.borrow() > Instant::now() {
+                if !self.until.borrow().has_passed_at(Moment::now()) {
                     continue;
                 }
                 break Fault::Silent(reliable(self.ttl));
@@ -76,7 +82,7 @@ impl Lease {
             tracing::warn!(reason = fault.reason(), "could not renew the lease");
             // Where etcd answers at once that it can't, asking without end would not help it.
             let pause = Instant::now() + self.interval() / 8;
-            sleep_until(pause.min(expiry)).await;
+            sleep_until(pause.min(expiry.running)).await;
         };
         tracing::warn!(reason = fault.reason(), "the lease is lost");
         fault
@@ -91,7 +97,7 @@ impl Lease {
 
     /// Renews it again and again over one stream.
     async fn renew(&self) -> Result<Never, Fault> {
-        let sent = Instant::now();
+        let sent = Moment::now();
         let (mut renewals, used) = self.open().await?;
         let renewed = self.renew_over(&mut renewals, sent).await;
         if let Err(fault) = &renewed {
@@ -103,7 +109,7 @@ impl Lease {
     async fn renew_over(
         &self,
         (requests, answers): &mut Renewals,
-        mut sent: Instant,
+        mut sent: Moment,
     ) -> Result<Never, Fault> {
         let interval = self.interval();
         loop {
@@ -113,7 +119,7 @@ impl Lease {
             self.renewed(sent, answer.ttl)?;
             // Not an interval of tokio's: after a pause of the process, one renewal is enough.
             sleep_until(Instant::now() + interval).await;
-            sent = Instant::now();
+            sent = Moment::now();
             requests.try_send(self.request()).map_err(|_| ended())?;
         }
     }
@@ -131,18 +137,18 @@ impl Lease {
             }
         };
         // A member that is silent must not take the time in which another can be asked.
-        self.shared.control.open(self.interval(), Effect::Harmless, request).await
+        self.shared.control.open(Patience::brief(self.interval()), Effect::Harmless, request).await
     }
 
     fn request(&self) -> LeaseKeepAliveRequest {
         LeaseKeepAliveRequest { id: self.id }
     }
 
-    fn renewed(&self, sent: Instant, ttl: i64) -> Result<(), Fault> {
+    fn renewed(&self, sent: Moment, ttl: i64) -> Result<(), Fault> {
         if ttl <= 0 {
             return Err(Fault::Invalid("the lease has expired".to_owned()));
         }
-        let until = sent + reliable(Duration::from_secs(layout::unsigned(ttl)));
+        let until = sent.plus(reliable(Duration::from_secs(layout::unsigned(ttl))));
         self.until.send_replace(until);
         Ok(())
     }
@@ -186,6 +192,18 @@ impl Lease {
             Ok(_) | Err(Fault::Invalid(_)) => Ok(()),
             Err(fault) => Err(fault),
         }
+    }
+}
+
+/// How much time another's lease has left; `None` when it has expired.
+pub(super) async fn time_left(shared: &Shared, id: i64) -> Result<Option<Duration>, Fault> {
+    let request = |client: Client| async move {
+        client.lease().lease_time_to_live(LeaseTimeToLiveRequest { id }).await
+    };
+    match shared.control.call(Effect::Harmless, request).await {
+        Ok(left) => Ok(u64::try_from(left.ttl).ok().map(Duration::from_secs)),
+        Err(Fault::Invalid(_)) => Ok(None),
+        Err(fault) => Err(fault),
     }
 }
 

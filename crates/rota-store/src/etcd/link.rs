@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{
     sync::OnceCell,
-    time::{Instant, timeout},
+    time::{Instant, timeout, timeout_at},
 };
 use tonic::{
     Request, Response, Status,
@@ -21,25 +21,35 @@ use tonic::{
 };
 
 use super::{
+    answer::{self, Heard, Missing, Patience, Pulse},
     fault::{self, Fault},
     members::Members,
     options::{EtcdOptions, EtcdTls, EtcdUser},
     wire::{
-        AuthClient, AuthenticateRequest, KvClient, LeaseClient, MaintenanceClient, WatchClient,
+        AuthClient, AuthenticateRequest, KvClient, LeaseClient, MaintenanceClient, StatusRequest,
+        WatchClient,
     },
 };
 
 /// etcd refuses pings that come more often than every 5 s.
 const PING_INTERVAL: Duration = Duration::from_secs(6);
 
-/// The most that one answer may have. Requests are cut so that answers stay far below it.
-const ANSWER_BYTES_MAX: usize = 1 << 30;
+/// The most bytes that one answer may have. Requests aim far below it; one that meets it is divided.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes that a member may send ahead on one stream, and on one connection. Small, so that a large
+/// answer does not fill a slow line for long: renewals of the lease use the same line.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 512 * 1024;
 
 /// Whether trying again could do something twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     /// It reads, or doing it twice is the same as once: tried again after any passing fault.
     Harmless,
+    /// It reads as much as it was told to: as `Harmless`, but when it was too slow, less is asked for
+    /// instead of the same again.
+    Portion,
     /// It is tried again only after faults that surely had no effect.
     Once,
 }
@@ -54,30 +64,48 @@ pub(super) struct Link {
     members: Arc<Members>,
     /// The time for one attempt, unless a call says otherwise.
     patience: Duration,
+    /// Whether requests are so small that one without an answer shows that the member is silent.
+    /// Otherwise the member is asked before it is called so.
+    small: bool,
+    /// Whether it stays with its member, whatever happens.
+    fixed: bool,
     current: Mutex<Arc<Connection>>,
 }
 
 /// A connection that is there, as requests use it.
 #[derive(Clone)]
-pub(super) struct Client(Stamped);
+pub(super) struct Client {
+    heard: Heard,
+    stamp: Stamp,
+}
 
-type Stamped = InterceptedService<Channel, Stamp>;
+type Stamped = InterceptedService<Heard, Stamp>;
 
 impl Client {
+    fn stamped(&self) -> Stamped {
+        InterceptedService::new(self.heard.clone(), self.stamp.clone())
+    }
+
     pub(super) fn kv(&self) -> KvClient<Stamped> {
-        KvClient::new(self.0.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+        KvClient::new(self.stamped()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     pub(super) fn watch(&self) -> WatchClient<Stamped> {
-        WatchClient::new(self.0.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+        WatchClient::new(self.stamped()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     pub(super) fn lease(&self) -> LeaseClient<Stamped> {
-        LeaseClient::new(self.0.clone())
+        LeaseClient::new(self.stamped())
     }
 
     pub(super) fn maintenance(&self) -> MaintenanceClient<Stamped> {
-        MaintenanceClient::new(self.0.clone())
+        MaintenanceClient::new(self.stamped())
+    }
+
+    /// The same, telling that pulse of what arrives.
+    fn heard_by(&self, pulse: Pulse) -> Self {
+        let channel = self.heard.channel.clone();
+        Self { heard: Heard { channel, pulse }, stamp: self.stamp.clone() }
     }
 }
 
@@ -124,33 +152,41 @@ impl Link {
             options: Arc::clone(options),
             members: Arc::clone(members),
             patience: options.timeout,
+            small: false,
+            fixed: false,
             current: Mutex::new(Connection::to(0)),
         }
     }
 
-    /// The same link with that much time for each attempt.
-    pub(super) fn with_patience(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+    /// The same link for small requests only, with that much time for each attempt. A member that
+    /// takes longer is called silent.
+    pub(super) fn for_small_requests(self, patience: Duration) -> Self {
+        Self { patience, small: true, ..self }
+    }
+
+    /// The same link, to that member alone.
+    pub(super) fn fixed_to(self, member: usize) -> Self {
+        Self { fixed: true, current: Mutex::new(Connection::to(member)), ..self }
     }
 
     /// Makes a request, with the link's time for each attempt.
     pub(super) async fn call<T, F>(
         &self,
         effect: Effect,
-        request: impl Fn(Client) -> F + Send,
+        request: impl Fn(Client) -> F + Send + Sync,
     ) -> Result<T, Fault>
     where
         F: Future<Output = Result<Response<T>, Status>> + Send,
     {
-        self.call_within(self.patience, effect, request).await
+        self.call_within(Patience::brief(self.patience), effect, request).await
     }
 
     /// Makes a request, with that much time for each attempt.
     pub(super) async fn call_within<T, F>(
         &self,
-        patience: Duration,
+        patience: Patience,
         effect: Effect,
-        request: impl Fn(Client) -> F + Send,
+        request: impl Fn(Client) -> F + Send + Sync,
     ) -> Result<T, Fault>
     where
         F: Future<Output = Result<Response<T>, Status>> + Send,
@@ -176,52 +212,97 @@ impl Link {
     /// least two, but no further one after two that took their time.
     pub(super) async fn open<T, F>(
         &self,
-        patience: Duration,
+        patience: Patience,
         effect: Effect,
-        request: impl Fn(Client) -> F + Send,
+        request: impl Fn(Client) -> F + Send + Sync,
     ) -> Result<(T, Used), Fault>
     where
         F: Future<Output = Result<Response<T>, Status>> + Send,
     {
-        let attempts = self.members.count().max(2);
-        let mut silences = 0;
+        let attempts = if self.fixed { 1 } else { self.members.count().max(2) };
+        let mut waits = 0;
         let mut attempt = 0;
         loop {
             attempt += 1;
             let connection = self.trusted();
-            let answer = timeout(patience, async {
-                let client = connection.client.get_or_try_init(|| self.connect(&connection)).await;
-                match client {
-                    Ok(client) => Ok(request(client.clone()).await?.into_inner()),
-                    // A request that was never sent had no effect, whatever connecting had.
-                    Err(fault) if fault.may_have_had_effect() => {
-                        Err(Fault::Refused(fault.reason()))
-                    }
-                    Err(fault) => Err(fault),
-                }
-            })
-            .await;
-            let fault = match answer {
-                Ok(Ok(answer)) => return Ok((answer, Used(connection))),
-                Ok(Err(fault)) => fault,
-                Err(_) => {
-                    self.members.found_silent(connection.endpoint);
-                    if connection.client.initialized() {
-                        Fault::Silent(patience)
-                    } else {
-                        Fault::Refused(format!("no connection within {patience:?}"))
-                    }
-                }
+            let fault = match self.attempt(&connection, patience, &request).await {
+                Ok(answer) => return Ok((answer, Used(connection))),
+                Err(fault) => fault,
             };
+            if matches!(fault, Fault::Silent(_)) {
+                self.members.found_silent(connection.endpoint);
+            }
             if !fault.is_passing() {
                 return Err(fault);
             }
             self.replace(&connection, &fault);
-            silences += usize::from(matches!(fault, Fault::Silent(_)));
-            let safe = effect == Effect::Harmless || !fault.may_have_had_effect();
-            if !safe || attempt >= attempts || silences >= 2 {
+            waits += usize::from(matches!(fault, Fault::Silent(_) | Fault::Slow(_)));
+            let safe = match effect {
+                Effect::Harmless => true,
+                Effect::Portion => !matches!(fault, Fault::Slow(_)),
+                Effect::Once => !fault.may_have_had_effect(),
+            };
+            if !safe || attempt >= attempts || waits >= 2 {
                 return Err(fault);
             }
+        }
+    }
+
+    /// Makes a request once, on that connection.
+    async fn attempt<T, F>(
+        &self,
+        connection: &Connection,
+        patience: Patience,
+        request: impl Fn(Client) -> F + Send + Sync,
+    ) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<Response<T>, Status>> + Send,
+    {
+        let began = Instant::now();
+        let connecting = patience.all.min(self.options.timeout);
+        let connected = connection.client.get_or_try_init(|| self.connect(connection));
+        let client = match timeout(connecting, connected).await {
+            Ok(Ok(client)) => client,
+            // A request that was never sent had no effect, whatever connecting had.
+            Ok(Err(fault)) if fault.may_have_had_effect() => {
+                return Err(Fault::Refused(fault.reason()));
+            }
+            Ok(Err(fault)) => return Err(fault),
+            Err(_) => {
+                self.members.found_silent(connection.endpoint);
+                return Err(Fault::Refused(format!("no connection within {connecting:?}")));
+            }
+        };
+        let pulse = Pulse::default();
+        let answer = request(client.heard_by(pulse.clone()));
+        if self.small {
+            // What remains after connecting.
+            let answer = timeout_at(began + patience.all, answer).await;
+            let answer = answer.map_err(|_| Fault::Silent(patience.all))?;
+            return Ok(answer?.into_inner());
+        }
+        let (endpoint, timeout) = (connection.endpoint, self.options.timeout);
+        let lives = || self.answers(endpoint);
+        let received = answer::receive(answer, &pulse, patience, timeout, lives);
+        let received = tokio::select! {
+            biased;
+            received = received => received,
+            () = self.members.suspected(endpoint, connection.since) => Err(Missing::Silent),
+        };
+        match received {
+            Ok(answer) => Ok(answer?.into_inner()),
+            Err(Missing::Silent) => Err(Fault::Silent(timeout)),
+            Err(Missing::Slow) => Err(Fault::Slow(began.elapsed())),
+        }
+    }
+
+    /// Whether that member answers a small question at all.
+    async fn answers(&self, endpoint: usize) -> bool {
+        let Ok(channel) = self.channel(endpoint).await else { return false };
+        match MaintenanceClient::new(channel).status(StatusRequest {}).await {
+            Ok(_) => true,
+            // Words of etcd's, even if they are a refusal.
+            Err(status) => !matches!(Fault::from(status), Fault::Unknown(_) | Fault::Refused(_)),
         }
     }
 
@@ -233,6 +314,7 @@ impl Link {
             return;
         }
         let endpoint = match fault {
+            _ if self.fixed => failed.endpoint,
             Fault::Stranger(_) => failed.endpoint,
             _ => self.members.after(failed.endpoint),
         };
@@ -249,14 +331,24 @@ impl Link {
     /// The connection to use now: not one to a member that was found silent since it was made.
     fn trusted(&self) -> Arc<Connection> {
         let mut current = self.current();
-        if self.members.is_suspect(current.endpoint, current.since) {
+        if !self.fixed && self.members.is_suspect(current.endpoint, current.since) {
             *current = Connection::to(self.members.after(current.endpoint));
         }
         Arc::clone(&current)
     }
 
     async fn connect(&self, connection: &Connection) -> Result<Client, Fault> {
-        let address = &self.options.endpoints[connection.endpoint];
+        let channel = self.channel(connection.endpoint).await?;
+        let token = match &self.options.user {
+            Some(user) => Some(authenticate(channel.clone(), user).await?),
+            None => None,
+        };
+        let heard = Heard { channel, pulse: Pulse::default() };
+        Ok(Client { heard, stamp: Stamp { token } })
+    }
+
+    async fn channel(&self, endpoint: usize) -> Result<Channel, Fault> {
+        let address = &self.options.endpoints[endpoint];
         let scheme = if self.options.tls.is_some() { "https" } else { "http" };
         let invalid = |error: tonic::transport::Error| {
             Fault::Refused(format!("{address}: {}", fault::chain(&error)))
@@ -265,6 +357,8 @@ impl Link {
             .map_err(invalid)?
             // Less than a request has, so that not having connected is told from having no answer.
             .connect_timeout(self.options.timeout / 2)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             // etcd closes connections that ping without having a stream.
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(self.options.timeout)
@@ -272,12 +366,7 @@ impl Link {
         if let Some(tls) = &self.options.tls {
             endpoint = endpoint.tls_config(read_tls(tls).await?).map_err(invalid)?;
         }
-        let channel = endpoint.connect().await.map_err(invalid)?;
-        let token = match &self.options.user {
-            Some(user) => Some(authenticate(channel.clone(), user).await?),
-            None => None,
-        };
-        Ok(Client(InterceptedService::new(channel, Stamp { token })))
+        endpoint.connect().await.map_err(invalid)
     }
 
     fn current(&self) -> MutexGuard<'_, Arc<Connection>> {

@@ -13,8 +13,8 @@
 //! by etcd when the lease expired) no batch of that epoch can land, however long it was on its way,
 //! because a key that is created again has another creation revision.
 //!
-//! So that a leader also *stops* in time, it counts its lease by the monotonic clock from when a
-//! renewal was sent (`lease.rs`). The lease, the observation of the leader's key and the upkeep have
+//! So that a leader also *stops* in time, it counts its lease from when a renewal was sent, by clocks
+//! of which one counts the time in which the machine was suspended (`lease.rs`, `moment.rs`). The lease, the observation of the leader's key and the upkeep have
 //! a thread and a connection of their own, so that no load of the node delays them.
 //!
 //! # Batches that got no answer
@@ -31,6 +31,7 @@
 //! | [`CommitError::Unavailable`] | not sent, or refused before etcd did anything | try again |
 //! | [`CommitError::Full`] | etcd's quota is used up; the batch that passed it may have landed | compact, defragment, disarm the alarm; then it goes on by itself |
 //! | [`CommitError::Invalid`] | more operations or bytes than etcd takes | cut batches by [`Store::limits`] |
+//! | [`StoreError::NameTaken`] | another node has this name and renews its lease | give each node its own name |
 //! | [`StoreError::Compacted`] | the revision is older than the history that is kept | take a new snapshot |
 //! | [`StoreError::Timeout`], [`StoreError::Unavailable`] | etcd was not reached | try again |
 //!
@@ -43,6 +44,7 @@
 //! A backup that is restored takes revisions back, and so epochs and lease tokens: restore it while
 //! no node runs.
 
+mod answer;
 mod backoff;
 mod changes;
 mod control;
@@ -53,14 +55,18 @@ mod layout;
 mod lease;
 mod link;
 mod members;
+mod moment;
 mod observer;
 mod options;
+mod portion;
 mod read;
+mod registration;
 mod seat;
 mod snapshot;
 mod status;
 mod subscription;
 mod upkeep;
+mod usage;
 mod wire;
 mod writer;
 
@@ -83,8 +89,9 @@ use self::{
     link::Link,
     members::Members,
     observer::Seen,
+    portion::Portions,
     snapshot::EtcdSnapshot,
-    status::Inquiry,
+    status::Inquiries,
     writer::{Requests, Writer},
 };
 use crate::{
@@ -111,11 +118,13 @@ struct Shared {
     members: Arc<Members>,
     /// For reads that callers ask for.
     reads: Link,
+    /// How much of single keys and of ranges one request asks for.
+    portions: Portions,
+    scans: Portions,
     /// For the lease, the election and the upkeep: used on the control thread alone.
     control: Link,
     /// For questions after etcd's health, which must not wait for anything.
-    status: Link,
-    inquiry: Inquiry,
+    inquiries: Inquiries,
     /// Where the control thread's tasks run.
     control_runtime: Handle,
     tasks: TaskTracker,
@@ -156,10 +165,19 @@ impl EtcdStore {
             layout: Layout::new(&options.prefix, spaces),
             reads: Link::new("reads", &options, &members),
             control: Link::new("control", &options, &members)
-                .with_patience(options.control_patience()),
-            status: Link::new("status", &options, &members),
+                .for_small_requests(options.control_patience()),
+            inquiries: Inquiries::new(&options, &members),
             members,
-            inquiry: Inquiry::default(),
+            portions: Portions::new(
+                read::PART_BYTES,
+                options.txn_ops_max.min(read::KEYS_MAX),
+                options.request_bytes_max,
+            ),
+            scans: Portions::new(
+                snapshot::PART_BYTES,
+                snapshot::PART_MAX,
+                options.request_bytes_max,
+            ),
             options,
             control_runtime,
             tasks,

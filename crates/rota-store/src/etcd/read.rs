@@ -8,21 +8,28 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
     Shared,
+    answer::Patience,
     fault::Fault,
     layout,
     link::{Client, Effect, Link},
     wire::{self, KeyValue, RangeRequest, TxnRequest},
 };
 use crate::{
-    model::{Member, Space},
+    model::{Member, Space, SpaceShape},
     store::StoreError,
 };
 
 /// Keys that are read by one request, at most; less where etcd takes fewer operations.
-const KEYS_MAX: usize = 64;
+pub(super) const KEYS_MAX: usize = 64;
+
+/// Bytes at which one request aims.
+pub(super) const PART_BYTES: usize = 1 << 20;
 
 /// Requests for parts of one answer that are on their way together.
 const PARTS: usize = 4;
+
+/// A key, and the space that it is of.
+type Key = (Space, Bytes);
 
 /// The values of these keys at one revision: that one, or the newest.
 pub(super) async fn values(
@@ -31,31 +38,87 @@ pub(super) async fn values(
     revision: Option<i64>,
 ) -> Result<Vec<Option<Bytes>>, StoreError> {
     shared.check_open()?;
-    let key = |(space, key): &(Space, Bytes)| shared.layout.key(*space, key);
-    let keys = keys.iter().map(key).collect::<Result<Vec<_>, _>>()?;
-    let parts = keys.chunks(shared.options.txn_ops_max.min(KEYS_MAX)).map(<[Bytes]>::to_vec);
-    let mut parts = parts.collect::<Vec<_>>().into_iter();
+    let key = |(space, key): &Key| Ok((*space, shared.layout.key(*space, key)?));
+    let keys = keys.iter().map(key).collect::<Result<Vec<_>, StoreError>>()?;
+    // Cut when there is room for the next one, with what is known of sizes by then.
+    let mut rest = &keys[..];
+    let mut parts = std::iter::from_fn(|| {
+        let count = shared.portions.first_of(rest.iter().map(|(space, _)| *space));
+        let (part, behind) = rest.split_at_checked(count.min(rest.len()))?;
+        rest = behind;
+        Some(part.to_vec()).filter(|part| !part.is_empty())
+    });
     let Some(first) = parts.next() else { return Ok(Vec::new()) };
     let (mut values, at) = part(shared, first, revision.unwrap_or(0)).await?;
-    let rest = stream::iter(parts).map(|keys| part(shared, keys, at)).buffered(PARTS);
-    let rest: Vec<_> = rest.try_collect().await?;
-    values.extend(rest.into_iter().flat_map(|(values, _)| values));
+    let mut parts = stream::iter(parts).map(|keys| part(shared, keys, at)).buffered(PARTS);
+    while let Some((part, _)) = parts.try_next().await? {
+        values.extend(part);
+    }
     Ok(values)
 }
 
-/// The values of so many keys as one request asks for, at that revision or, with 0, the newest; and
-/// which that was.
+/// The values of these keys at that revision or, with 0, the newest; and which that was. Asks for all
+/// of them at once, unless that takes too long.
 async fn part(
     shared: &Shared,
-    keys: Vec<Bytes>,
+    keys: Vec<Key>,
+    revision: i64,
+) -> Result<(Vec<Option<Bytes>>, i64), Fault> {
+    let (mut values, mut at) = (Vec::with_capacity(keys.len()), revision);
+    let mut count = keys.len();
+    while values.len() < keys.len() {
+        let rest = &keys[values.len()..];
+        let asked = &rest[..count.min(rest.len())];
+        match ask(shared, asked, at).await {
+            Ok((found, revision)) => {
+                note_sizes(shared, asked, &found);
+                values.extend(found);
+                at = revision;
+            }
+            Err(fault @ (Fault::Slow(_) | Fault::Large(_))) if asked.len() > 1 => {
+                tracing::debug!(keys = asked.len(), reason = fault.reason(), "reads fewer at once");
+                for (space, _) in asked {
+                    shared.portions.was_too_much(*space, asked.len());
+                }
+                count = asked.len() / 2;
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok((values, at))
+}
+
+/// Notes the sizes of what came, by shape.
+fn note_sizes(shared: &Shared, keys: &[Key], values: &[Option<Bytes>]) {
+    for shape in [SpaceShape::Hot, SpaceShape::Large] {
+        let of_shape = |((space, _), value): (&Key, &Option<Bytes>)| {
+            let bytes = value.as_ref().map_or(0, Bytes::len);
+            (space.shape == shape).then_some((*space, bytes))
+        };
+        let (mut count, mut bytes, mut space) = (0, 0, None);
+        for (of, size) in keys.iter().zip(values).filter_map(of_shape) {
+            (count, bytes, space) = (count + 1, bytes + size, Some(of));
+        }
+        if let Some(space) = space {
+            shared.portions.came(space, count, bytes);
+        }
+    }
+}
+
+/// One request for these keys.
+async fn ask(
+    shared: &Shared,
+    keys: &[Key],
     revision: i64,
 ) -> Result<(Vec<Option<Bytes>>, i64), Fault> {
     let request = |client: Client| {
-        let success = keys.iter().map(|key| wire::get(key, revision)).collect();
+        let success = keys.iter().map(|(_, key)| wire::get(key, revision)).collect();
         let transaction = TxnRequest { success, ..TxnRequest::default() };
         async move { client.kv().txn(transaction).await }
     };
-    let answer = shared.reads.call(Effect::Harmless, request).await?;
+    let effect = if keys.len() > 1 { Effect::Portion } else { Effect::Harmless };
+    let patience = Patience::for_answer(shared.options.timeout);
+    let answer = shared.reads.call_within(patience, effect, request).await?;
     let at = if revision == 0 { wire::revision(answer.header.as_ref()) } else { revision };
     Ok((wire::found(answer).map(|key| key.map(|key| key.value)).collect(), at))
 }

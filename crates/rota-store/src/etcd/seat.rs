@@ -31,32 +31,62 @@ pub(super) enum Try {
     Changed,
 }
 
-/// Lets this node be seen among the members, with the first one to come writing the format.
-pub(super) async fn join(shared: &Shared, me: &Member, lease: i64) -> Result<(), Fault> {
+/// What came of entering a node among the members.
+pub(super) enum Join {
+    /// It is there, with its lease.
+    Entered,
+    /// Another lease holds the name.
+    Taken {
+        /// The node that entered with it.
+        member: Member,
+        /// That lease.
+        lease: i64,
+    },
+}
+
+/// Lets this node be seen among the members, unless its name is taken; the first one to come writes
+/// the format.
+pub(super) async fn join(shared: &Shared, me: &Member, lease: i64) -> Result<Join, Fault> {
     let layout = &shared.layout;
-    let me = wire::put(&layout.node(&me.name), layout::encode_member(me), lease);
+    let node = layout.node(&me.name);
+    let entry = wire::put(&node, layout::encode_member(me), lease);
     let format = FORMAT.to_string();
-    let first = TxnRequest {
-        compare: vec![wire::created_at(&layout.format, 0)],
-        success: vec![wire::put(&layout.format, format.clone(), 0), me.clone()],
-        failure: Vec::new(),
-    };
-    if transact(shared, first).await?.succeeded {
-        return Ok(());
+    // What is there, as far as is known: nothing at first.
+    let mut known: [Option<KeyValue>; 2] = [None, None];
+    loop {
+        let revision = |key: &Option<KeyValue>| key.as_ref().map_or(0, |key| key.mod_revision);
+        let mut operations = vec![entry.clone()];
+        if known[0].is_none() {
+            operations.push(wire::put(&layout.format, format.clone(), 0));
+        }
+        let transaction = TxnRequest {
+            compare: vec![
+                wire::changed_at(&layout.format, revision(&known[0])),
+                wire::changed_at(&node, revision(&known[1])),
+            ],
+            success: operations,
+            failure: vec![wire::get(&layout.format, 0), wire::get(&node, 0)],
+        };
+        let answer = transact(shared, transaction).await?;
+        if answer.succeeded {
+            return Ok(Join::Entered);
+        }
+        known = keys(answer);
+        if let Some(found) = known[0].as_ref().filter(|key| key.value != format.as_bytes()) {
+            shared.check_format(&found.value);
+            let found = String::from_utf8_lossy(&found.value);
+            return Err(Fault::Invalid(format!("format {found}")));
+        }
+        match &known[1] {
+            Some(key) if key.lease == lease => return Ok(Join::Entered),
+            // An entry without a lease is no node's.
+            Some(key) if key.lease != 0 => {
+                let member = layout::decode_member(&key.value);
+                return Ok(Join::Taken { member, lease: key.lease });
+            }
+            _ => {}
+        }
     }
-    let joined = TxnRequest {
-        compare: vec![wire::says(&layout.format, format)],
-        success: vec![me],
-        failure: vec![wire::get(&layout.format, 0)],
-    };
-    let joined = transact(shared, joined).await?;
-    if joined.succeeded {
-        return Ok(());
-    }
-    let [found] = keys(joined);
-    let found = found.map(|key| key.value).unwrap_or_default();
-    shared.check_format(&found);
-    Err(Fault::Invalid(format!("format {}", String::from_utf8_lossy(&found))))
 }
 
 /// Tries to take the seat, past a successor who was named at the revision `ignored` (0 for none).

@@ -6,16 +6,15 @@
 //! ahead. And it sorts downwards by fetching the whole range; [`descend`] says how
 //! that is avoided.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Shared, descend,
+    Shared,
+    answer::Patience,
+    descend,
     fault::Fault,
     layout,
     link::{Client, Effect},
@@ -23,7 +22,7 @@ use super::{
     wire::{KeyValue, RangeRequest, RangeResponse, SortOrder},
 };
 use crate::{
-    model::{Direction, KeyRange, Page, Revision, Space, SpaceShape},
+    model::{Direction, KeyRange, Page, Revision, Space},
     store::{Snapshot, StoreError},
 };
 
@@ -31,10 +30,10 @@ use crate::{
 const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What one request aims at.
-const PART_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const PART_BYTES: usize = 4 * 1024 * 1024;
 
 /// Entries that one request asks for, at most.
-const PART_MAX: usize = 50_000;
+pub(super) const PART_MAX: usize = 50_000;
 
 /// The store at one revision.
 pub(super) struct EtcdSnapshot {
@@ -44,8 +43,6 @@ pub(super) struct EtcdSnapshot {
     /// The revision to read at: the newest when this was taken, for the one of the last commit may
     /// long be compacted.
     pinned: i64,
-    /// Bytes of the average entry of the last part, to ask for about as many as fit the next.
-    entry_bytes: AtomicUsize,
     ahead: Mutex<Ahead>,
 }
 
@@ -61,6 +58,13 @@ struct Ahead {
     grown: usize,
 }
 
+/// What a range shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Show {
+    Values,
+    KeysAlone,
+}
+
 impl EtcdSnapshot {
     /// The store as it is now.
     pub(super) async fn take(shared: &Arc<Shared>) -> Result<Self, StoreError> {
@@ -69,30 +73,42 @@ impl EtcdSnapshot {
         let changed = head.map_or(0, |head| head.mod_revision);
         let revision = Revision(layout::unsigned(changed));
         shared.saw_revision(revision);
-        Ok(Self {
-            shared: Arc::clone(shared),
-            revision,
-            pinned,
-            entry_bytes: AtomicUsize::new(0),
-            ahead: Mutex::default(),
-        })
+        Ok(Self { shared: Arc::clone(shared), revision, pinned, ahead: Mutex::default() })
     }
 
-    /// How many entries of that space fit one answer.
-    fn part(&self, space: Space) -> usize {
-        match (self.entry_bytes.load(Ordering::Relaxed), space.shape) {
-            (0, SpaceShape::Hot) => 256,
-            (0, SpaceShape::Large) => 16,
-            (bytes, _) => (PART_BYTES / bytes).clamp(1, PART_MAX),
+    /// Up to `limit` entries of a range of etcd's keys; fewer where so many take too long.
+    async fn part(
+        &self,
+        space: Space,
+        bounds: (&Bytes, &Bytes),
+        direction: Direction,
+        limit: usize,
+    ) -> Result<RangeResponse, Fault> {
+        let mut limit = limit;
+        loop {
+            match self.range(bounds, direction, limit, Show::Values).await {
+                Ok(part) => {
+                    let bytes = part.kvs.iter().map(size).sum();
+                    self.shared.scans.came(space, part.kvs.len(), bytes);
+                    return Ok(part);
+                }
+                Err(fault @ (Fault::Slow(_) | Fault::Large(_))) if limit > 1 => {
+                    tracing::debug!(limit, reason = fault.reason(), "reads fewer at once");
+                    self.shared.scans.was_too_much(space, limit);
+                    limit /= 2;
+                }
+                Err(fault) => return Err(fault),
+            }
         }
     }
 
-    /// Up to `limit` entries of a range of etcd's keys.
+    /// One request for up to `limit` entries of a range of etcd's keys.
     pub(super) async fn range(
         &self,
         (start, end): (&Bytes, &Bytes),
         direction: Direction,
         limit: usize,
+        show: Show,
     ) -> Result<RangeResponse, Fault> {
         let order = match direction {
             Direction::Ascending => SortOrder::None,
@@ -104,17 +120,15 @@ impl EtcdSnapshot {
             limit: i64::try_from(limit).unwrap_or(i64::MAX),
             revision: self.pinned,
             sort_order: order.into(),
+            keys_only: show == Show::KeysAlone,
         };
         let request = |client: Client| {
             let range = range.clone();
             async move { client.kv().range(range).await }
         };
-        let part = self.shared.reads.call(Effect::Harmless, request).await?;
-        let size: usize = part.kvs.iter().map(size).sum();
-        if let Some(average) = size.checked_div(part.kvs.len()) {
-            self.entry_bytes.store(average + 1, Ordering::Relaxed);
-        }
-        Ok(part)
+        let effect = if limit > 1 { Effect::Portion } else { Effect::Harmless };
+        let patience = Patience::for_range(self.shared.options.timeout);
+        self.shared.reads.call_within(patience, effect, request).await
     }
 
     /// A page upwards.
@@ -138,8 +152,8 @@ impl EtcdSnapshot {
                 entries.push(entry);
             } else if ahead.more {
                 let missing = limit - entries.len();
-                let wanted = missing.max(ahead.grown).min(self.part(space));
-                let part = self.range((&start, &end), Direction::Ascending, wanted).await?;
+                let wanted = missing.max(ahead.grown).min(self.shared.scans.of(space));
+                let part = self.part(space, (&start, &end), Direction::Ascending, wanted).await?;
                 ahead.grown = wanted.saturating_mul(4);
                 ahead.more = part.more;
                 ahead.entries = part.kvs.into_iter();
@@ -163,9 +177,9 @@ impl EtcdSnapshot {
         let mut entries = Vec::new();
         let mut bytes = 0;
         loop {
-            let wanted = self.part(space).min(limit - entries.len());
+            let wanted = self.shared.scans.of(space).min(limit - entries.len());
             let (near, count) = descend::narrow(self, (start.clone(), end.clone()), wanted).await?;
-            let part = self.range((&near, &end), Direction::Descending, wanted).await?;
+            let part = self.part(space, (&near, &end), Direction::Descending, wanted).await?;
             if let Some(last) = part.kvs.last() {
                 end.clone_from(&last.key);
             }
@@ -220,7 +234,8 @@ impl Snapshot for EtcdSnapshot {
         }
         let (entries, more) = match direction {
             _ if limit == 0 => {
-                let first = self.range((&start, &end), Direction::Ascending, 1).await?;
+                let bounds = (&start, &end);
+                let first = self.range(bounds, Direction::Ascending, 1, Show::KeysAlone).await?;
                 (Vec::new(), !first.kvs.is_empty())
             }
             Direction::Ascending => self.ascend(range.space, (start, end), limit).await?,

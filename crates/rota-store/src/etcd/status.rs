@@ -1,17 +1,24 @@
-//! How etcd is, asked when somebody wants to know.
+//! How etcd is, asked of each of its members when somebody wants to know.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use tokio::{sync::watch, time::timeout};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use super::{
     Shared,
+    answer::Patience,
     fault::Fault,
-    layout,
     link::{Client, Effect, Link},
+    members::Members,
+    options::EtcdOptions,
+    usage::{Fullness, Usage},
     wire::{StatusRequest, StatusResponse},
 };
 use crate::store::StoreStatus;
@@ -19,13 +26,13 @@ use crate::store::StoreStatus;
 /// How long one member of etcd has for its answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long who wants to know waits. The question goes on without them, so that a connection that
+/// How long who wants to know waits. The questions go on without them, so that a connection that
 /// takes longer to make is there for the next one.
 const LIMIT: Duration = Duration::from_millis(900);
 
-/// The database is said to be full to its last free page when its file is so near to the quota:
-/// then pages that are free within it no longer help.
-const FILE_RESERVE: u64 = 16 * 1024 * 1024;
+/// When one member that is well has answered, the others have so long. One that is away must not
+/// make every look last.
+const OTHERS: Duration = Duration::from_millis(100);
 
 pub(super) async fn status(shared: &Arc<Shared>) -> StoreStatus {
     let mut status = StoreStatus {
@@ -40,41 +47,93 @@ pub(super) async fn status(shared: &Arc<Shared>) -> StoreStatus {
         status.problem = Some(error.to_string());
         return status;
     }
-    let mut answer = shared.inquiry.put(shared);
-    let answer = match timeout(LIMIT, answer.wait_for(Option::is_some)).await {
-        Ok(Ok(answer)) => answer.clone(),
-        // Nobody asks any more, or it takes too long.
-        Ok(Err(_)) | Err(_) => None,
-    };
-    status.problem = match answer {
-        Some(Ok(answer)) => {
-            let quota = match layout::unsigned(answer.db_size_quota) {
-                0 => shared.options.quota_bytes,
-                told => told,
-            };
-            status.bytes_max = Some(quota);
-            let used = bytes_used(&answer, quota);
-            status.bytes_used = Some(used);
-            status.pressure = (used >= quota / 5 * 4).then(|| {
-                format!("etcd's database is near its quota: {used} of {quota} bytes are used")
-            });
-            problem(&answer).or_else(|| shared.trouble())
-        }
-        Some(Err(fault)) => Some(fault.reason()),
-        None => Some(format!("etcd did not answer within {LIMIT:?}")),
-    };
+    let answers = shared.inquiries.put(shared).await;
+    // What is known from before does not tell how full it is now, if nobody answers.
+    if answers.iter().any(Result::is_ok)
+        && let Some(fullness) = shared.inquiries.fullness(&shared.options)
+    {
+        status.bytes_max = Some(fullness.quota);
+        status.bytes_used = Some(fullness.used);
+        status.pressure = fullness.is_near.then(|| {
+            let Fullness { used, quota, .. } = fullness;
+            format!("etcd's database is near its quota: {used} of {quota} bytes are used")
+        });
+    }
+    status.problem = problem(&answers).or_else(|| shared.trouble());
     status
 }
 
-/// The question that is being asked, which all share who want to know meanwhile.
-#[derive(Default)]
-pub(super) struct Inquiry(Mutex<Option<watch::Receiver<Answer>>>);
+/// Asks the members how they are.
+pub(super) struct Inquiries {
+    members: Vec<Inquiry>,
+    usage: Mutex<Usage>,
+}
+
+/// The question to one member.
+struct Inquiry {
+    link: Link,
+    /// The question that is being asked, which all share who want to know meanwhile.
+    current: Mutex<Option<watch::Receiver<Answer>>>,
+}
 
 type Answer = Option<Result<StatusResponse, Fault>>;
 
-impl Inquiry {
-    fn put(&self, shared: &Arc<Shared>) -> watch::Receiver<Answer> {
-        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+impl Inquiries {
+    pub(super) fn new(options: &Arc<EtcdOptions>, members: &Arc<Members>) -> Self {
+        let inquiry = |member| {
+            let link = Link::new("status", options, members);
+            let link = link.for_small_requests(PATIENCE).fixed_to(member);
+            Inquiry { link, current: Mutex::default() }
+        };
+        Self {
+            members: (0..members.count()).map(inquiry).collect(),
+            usage: Mutex::new(Usage::new(members.count())),
+        }
+    }
+
+    /// How full etcd is, as far as is known.
+    pub(super) fn fullness(&self, options: &EtcdOptions) -> Option<Fullness> {
+        let usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        usage.fullness(options.quota_bytes)
+    }
+
+    /// What those members say who answer in time.
+    pub(super) async fn put(&self, shared: &Arc<Shared>) -> Vec<Result<StatusResponse, Fault>> {
+        let asked = (0..self.members.len()).map(|member| {
+            let mut answer = self.ask(shared, member);
+            async move { answer.wait_for(Option::is_some).await.ok().and_then(|told| told.clone()) }
+        });
+        let mut asked: FuturesUnordered<_> = asked.collect();
+        let mut answers = Vec::new();
+        let first = async {
+            while let Some(answer) = asked.next().await {
+                let is_well = answer.as_ref().is_some_and(is_well);
+                answers.extend(answer);
+                if is_well {
+                    break;
+                }
+            }
+        };
+        if timeout(LIMIT, first).await.is_err() {
+            return answers;
+        }
+        let mut patience = std::pin::pin!(sleep(OTHERS));
+        loop {
+            tokio::select! {
+                biased;
+                answer = asked.next() => match answer {
+                    Some(answer) => answers.extend(answer),
+                    None => return answers,
+                },
+                () = &mut patience => return answers,
+            }
+        }
+    }
+
+    /// Asks a member, unless it is being asked.
+    fn ask(&self, shared: &Arc<Shared>, member: usize) -> watch::Receiver<Answer> {
+        let mut current =
+            self.members[member].current.lock().unwrap_or_else(PoisonError::into_inner);
         let pending = |asked: &watch::Receiver<Answer>| {
             asked.borrow().is_none() && asked.has_changed().is_ok()
         };
@@ -85,11 +144,16 @@ impl Inquiry {
         *current = Some(asked.clone());
         let shared = Arc::clone(shared);
         shared.clone().tasks.spawn(async move {
+            let inquiries = &shared.inquiries;
             let told = tokio::select! {
                 biased;
                 () = shared.stop.cancelled() => return,
-                told = ask(&shared.status, PATIENCE) => told,
+                told = ask(&inquiries.members[member].link) => told,
             };
+            if let Ok(told) = &told {
+                let mut usage = inquiries.usage.lock().unwrap_or_else(PoisonError::into_inner);
+                usage.note(member, told);
+            }
             answer.send_replace(Some(told));
         });
         asked
@@ -97,36 +161,63 @@ impl Inquiry {
 }
 
 /// What the member says of itself to which the link goes.
-pub(super) async fn ask(link: &Link, patience: Duration) -> Result<StatusResponse, Fault> {
+async fn ask(link: &Link) -> Result<StatusResponse, Fault> {
     let request =
         |client: Client| async move { client.maintenance().status(StatusRequest {}).await };
-    link.call_within(patience, Effect::Harmless, request).await
+    link.call_within(Patience::brief(PATIENCE), Effect::Harmless, request).await
 }
 
-/// Bytes of the database that count towards its quota.
-pub(super) fn bytes_used(status: &StatusResponse, quota: u64) -> u64 {
-    let file = layout::unsigned(status.db_size);
-    let in_use = match layout::unsigned(status.db_size_in_use) {
-        0 => file,
-        told => told,
+fn is_well(answer: &Result<StatusResponse, Fault>) -> bool {
+    answer.as_ref().is_ok_and(|answer| answer.leader != 0)
+}
+
+/// What hinders etcd, by the answers of the members that gave one. A member that is away, or has no
+/// leader, hinders nothing while another has one; an alarm of any member counts.
+fn problem(answers: &[Result<StatusResponse, Fault>]) -> Option<String> {
+    let told = || answers.iter().flatten();
+    let errors = |leads: bool| {
+        let of_kind = told().filter(move |answer| (answer.leader != 0) == leads);
+        of_kind.flat_map(|answer| &answer.errors)
     };
-    let full = file.saturating_add(FILE_RESERVE) >= quota && file >= quota / 2;
-    if full { file.min(quota) } else { in_use.min(quota) }
-}
-
-fn problem(status: &StatusResponse) -> Option<String> {
-    let errors = &status.errors;
-    if errors.iter().any(|error| error.contains("NOSPACE")) {
+    let has_leader = told().any(|answer| answer.leader != 0);
+    if errors(has_leader).any(|error| error.contains("NOSPACE")) {
         Some(
             "etcd is full (alarm NOSPACE): compact and defragment it or raise its quota, then \
              `etcdctl alarm disarm`"
                 .to_owned(),
         )
-    } else if !errors.is_empty() {
-        Some(format!("etcd: {}", errors.join("; ")))
-    } else if status.leader == 0 {
+    } else if let Some(error) = errors(has_leader).next() {
+        Some(format!("etcd: {error}"))
+    } else if has_leader {
+        None
+    } else if told().next().is_some() {
         Some("etcd has no leader".to_owned())
     } else {
-        None
+        let faults = answers.iter().filter_map(|answer| answer.as_ref().err());
+        let reasons = faults.map(Fault::reason).next();
+        Some(reasons.unwrap_or_else(|| format!("etcd did not answer within {LIMIT:?}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(leader: u64, errors: &[&str]) -> Result<StatusResponse, Fault> {
+        let errors = errors.iter().map(ToString::to_string).collect();
+        Ok(StatusResponse { leader, errors, ..StatusResponse::default() })
+    }
+
+    #[test]
+    fn a_member_that_is_away_is_no_problem_and_an_alarm_of_any_is() {
+        let away = || Err(Fault::Refused("away".to_owned()));
+        let says = |answers: &[_]| problem(answers).unwrap_or_default();
+        assert_eq!(problem(&[told(1, &[]), away()]), None);
+        assert_eq!(problem(&[told(0, &["etcdserver: no leader"]), told(1, &[])]), None);
+        assert!(says(&[told(1, &[]), told(1, &["memberID:1 alarm:NOSPACE"])]).contains("full"));
+        assert!(says(&[told(1, &["alarm:CORRUPT"])]).contains("CORRUPT"));
+        assert!(says(&[told(0, &[]), away()]).contains("no leader"));
+        assert!(says(&[away(), away()]).contains("away"));
+        assert!(says(&[]).contains("did not answer"));
     }
 }

@@ -7,6 +7,7 @@ use futures_util::{StreamExt, stream};
 use tonic::Streaming;
 
 use super::{
+    answer::Patience,
     fault::Fault,
     link::{Client, Effect, Link, Used},
     wire::{self, WatchCreateRequest, WatchResponse},
@@ -39,13 +40,15 @@ impl Subscription {
             let requests = stream::iter([create]).chain(stream::pending());
             async move { client.watch().watch(requests).await }
         };
-        let (answers, used) = link.open(patience, Effect::Harmless, request).await?;
+        let (answers, used) =
+            link.open(Patience::brief(patience), Effect::Harmless, request).await?;
         Ok(Self { answers, used })
     }
 
     /// The next answer. One that ends the watch is a fault, and the link is renewed after it.
     pub(super) async fn next(&mut self, link: &Link) -> Result<WatchResponse, Fault> {
         let answer = tokio::select! {
+            biased;
             answer = receive(&mut self.answers) => answer,
             () = link.suspected(&self.used) => {
                 Err(Fault::Unknown("the member was found silent".to_owned()))

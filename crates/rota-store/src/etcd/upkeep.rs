@@ -5,7 +5,7 @@
 //! as such points: so whoever reads or watches from the last commit finds it kept, however long ago
 //! it was. When the database gets full, history is kept for seconds only.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
@@ -13,7 +13,7 @@ use super::{
     Shared,
     fault::Fault,
     link::{Client, Effect},
-    read, status,
+    read,
     wire::CompactionRequest,
 };
 
@@ -23,13 +23,13 @@ const HISTORY_MIN: Duration = Duration::from_secs(15);
 /// How often there is something to compact, at least.
 const STEP_MAX: Duration = Duration::from_secs(5);
 
-/// The part of the quota beyond which there is pressure.
-const PRESSURE: f64 = 0.5;
+/// The part of the quota, one of so many, beyond which there is pressure.
+const PRESSURE: u64 = 2;
 
 pub(super) enum Never {}
 
 /// Compacts again and again. Cancel safe.
-pub(super) async fn run(shared: &Shared) -> Never {
+pub(super) async fn run(shared: &Arc<Shared>) -> Never {
     let mut commits = Commits::default();
     let step = (shared.options.history / 20).clamp(Duration::from_millis(100), STEP_MAX);
     loop {
@@ -40,15 +40,14 @@ pub(super) async fn run(shared: &Shared) -> Never {
     }
 }
 
-async fn compact(shared: &Shared, commits: &mut Commits) -> Result<(), Fault> {
+async fn compact(shared: &Arc<Shared>, commits: &mut Commits) -> Result<(), Fault> {
     let (head, _) = read::head(&shared.control, &shared.layout, 0).await?;
     let Some(head) = head else { return Ok(()) };
     let now = Instant::now();
     commits.note(now, head.mod_revision);
-    let answer = status::ask(&shared.control, shared.options.timeout).await?;
-    let used = status::bytes_used(&answer, shared.options.quota_bytes);
-    #[expect(clippy::cast_precision_loss, reason = "a rough part of a big number")]
-    let pressed = used as f64 > PRESSURE * shared.options.quota_bytes as f64;
+    shared.inquiries.put(shared).await;
+    let fullness = shared.inquiries.fullness(&shared.options);
+    let pressed = fullness.is_some_and(|full| full.is_near || full.used > full.quota / PRESSURE);
     let history = shared.options.history;
     let keep = if pressed { history.min(HISTORY_MIN) } else { history };
     let Some(revision) = commits.older_than(now, keep) else { return Ok(()) };

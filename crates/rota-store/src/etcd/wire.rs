@@ -5,11 +5,11 @@ use bytes::Bytes;
 
 pub(super) use generated::{
     AuthenticateRequest, CompactionRequest, Compare, Event, KeyValue, LeaseGrantRequest,
-    LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest, RangeRequest, RangeResponse,
-    RequestOp, ResponseHeader, StatusRequest, StatusResponse, TxnRequest, TxnResponse,
-    WatchCreateRequest, WatchRequest, WatchResponse, auth_client::AuthClient, event::EventType,
-    kv_client::KvClient, lease_client::LeaseClient, maintenance_client::MaintenanceClient,
-    range_request::SortOrder, watch_client::WatchClient,
+    LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest, LeaseTimeToLiveRequest,
+    RangeRequest, RangeResponse, RequestOp, ResponseHeader, StatusRequest, StatusResponse,
+    TxnRequest, TxnResponse, WatchCreateRequest, WatchRequest, WatchResponse,
+    auth_client::AuthClient, event::EventType, kv_client::KvClient, lease_client::LeaseClient,
+    maintenance_client::MaintenanceClient, range_request::SortOrder, watch_client::WatchClient,
 };
 use generated::{
     DeleteRangeRequest, PutRequest,
@@ -75,16 +75,10 @@ pub(super) fn changed_at(key: &Bytes, revision: i64) -> Compare {
     compare(key, CompareResult::Equal, TargetUnion::ModRevision(revision))
 }
 
-/// The condition that a key has that value.
-pub(super) fn says(key: &Bytes, value: impl Into<Bytes>) -> Compare {
-    compare(key, CompareResult::Equal, TargetUnion::Value(value.into()))
-}
-
 fn compare(key: &Bytes, result: CompareResult, union: TargetUnion) -> Compare {
     let target = match union {
         TargetUnion::CreateRevision(_) => CompareTarget::Create,
         TargetUnion::ModRevision(_) => CompareTarget::Mod,
-        TargetUnion::Value(_) => CompareTarget::Value,
     };
     Compare {
         result: result.into(),

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Shared,
+    answer::Patience,
     fault::Fault,
     layout::{self, Write},
     link::{Client, Effect, Link},
@@ -206,7 +207,10 @@ impl Writer {
             }
             operations
         };
-        let outcome = self.attempt(fence, position, transaction).await;
+        let size = |(key, value): &Write| key.len() + value.as_ref().map_or(0, bytes::Bytes::len);
+        let bytes = writes.iter().map(size).sum();
+        let patience = Patience::for_request(options.timeout, bytes);
+        let outcome = self.attempt(fence, position, patience, transaction).await;
         match &outcome {
             Ok(Outcome::Landed(revision)) => {
                 self.known = Some(Position { head, changed: layout::signed(revision.0) });
@@ -227,6 +231,7 @@ impl Writer {
         &self,
         fence: Fence,
         position: Position,
+        patience: Patience,
         operations: impl Fn() -> Vec<RequestOp> + Send + Sync,
     ) -> Result<Outcome, Fault> {
         let layout = &self.shared.layout;
@@ -242,7 +247,7 @@ impl Writer {
             };
             async move { client.kv().txn(transaction).await }
         };
-        let answer = self.link.call(Effect::Once, request).await?;
+        let answer = self.link.call_within(patience, Effect::Once, request).await?;
         if answer.succeeded {
             let revision = wire::revision(answer.header.as_ref());
             Ok(Outcome::Landed(Revision(layout::unsigned(revision))))
@@ -273,7 +278,8 @@ impl Writer {
         let Some(Unsettled { fence, before }) = self.unsettled else { return Ok(()) };
         let head = &self.shared.layout.head;
         let seal = || vec![wire::put(head, layout::encode_sealed_head(before.head), 0)];
-        self.known = match self.attempt(fence, before, seal).await? {
+        let patience = Patience::brief(self.shared.options.timeout);
+        self.known = match self.attempt(fence, before, patience, seal).await? {
             Outcome::Landed(revision) => {
                 Some(Position { head: before.head, changed: layout::signed(revision.0) })
             }

@@ -187,6 +187,65 @@ async fn a_leader_whose_lease_is_revoked_hears_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_in_use_is_refused_and_who_has_it_stays() {
+    let etcd = Etcd::start();
+    let (a, b) = (Node::new("a", options(&etcd)), Node::new("b", options(&etcd)));
+    let leading = a.lead().await;
+    let standing = b.stand().await;
+    for taken in [&a, &b] {
+        let mut second = Node::new(&taken.me.name, options(&etcd));
+        second.me.address = Some("http://second:1".to_owned());
+        let refused = within(second.store.campaign(&second.me)).await.map(drop).unwrap_err();
+        let StoreError::NameTaken { name, address } = &refused else { panic!("{refused:?}") };
+        assert_eq!((name, address), (&taken.me.name, &taken.me.address));
+        let told = refused.to_string();
+        assert!(told.contains(&format!("http://{name}:7420")), "{told}");
+        assert_eq!(second.store.status().await.problem, Some(told));
+        second.store.close().await;
+        assert_eq!(b.store.members().await.unwrap(), [a.me.clone(), b.me.clone()]);
+    }
+    leading.resign(Some("b")).await;
+    within(standing).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_after_a_crash_waits_for_its_former_lease() {
+    let etcd = Etcd::start();
+    let granted = etcd.ctl(&["lease", "grant", "3"]);
+    let lease = granted.split_whitespace().nth(1).unwrap();
+    etcd.ctl(&["put", "--lease", lease, "rota/nodes/a", r#"{"name":"a"}"#]);
+    // And what has no lease is nobody's.
+    etcd.ctl(&["put", "rota/nodes/b", r#"{"name":"b"}"#]);
+    let (a, b) = (Node::new("a", options(&etcd)), Node::new("b", options(&etcd)));
+    let begin = Instant::now();
+    drop(b.lead().await);
+    assert!(begin.elapsed() < Duration::from_secs(2), "took {:?}", begin.elapsed());
+    let leading = a.lead().await;
+    assert!(begin.elapsed() > Duration::from_secs(2), "another's lease was passed over");
+    assert_eq!(a.store.members().await.unwrap(), [a.me.clone()]);
+    drop(leading);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_finds_its_entry_gone_enters_again() {
+    let etcd = Etcd::start();
+    let (a, b) = (Node::new("a", options(&etcd)), Node::new("b", options(&etcd)));
+    let leading = a.lead().await;
+    let standing = b.stand().await;
+    for name in ["a", "b"] {
+        etcd.ctl(&["del", &format!("rota/nodes/{name}")]);
+        within(async {
+            while a.store.members().await.unwrap() != [a.me.clone(), b.me.clone()] {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+    leading.resign(Some("b")).await;
+    within(standing).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn data_of_another_format_is_left_alone() {
     let etcd = Etcd::start();
     etcd.ctl(&["put", "rota/format", "2"]);

@@ -83,24 +83,25 @@ async fn what_etcd_does_not_take_is_invalid_and_did_not_land() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_etcd_is_full_it_is_told_and_goes_on_after_the_alarm() {
-    let quota = 24 << 20;
+    let quota = 64 << 20;
     let etcd = Etcd::with(&[&format!("--quota-backend-bytes={quota}")]);
     let options =
         EtcdOptions { quota_bytes: quota, leader_ttl: Duration::from_secs(60), ..etcd.options() };
     let a = Node::new("a", options);
     let leading = a.lead().await;
     let fence = leading.fence();
-    let mut pressed = false;
+    let mut after_pressure = 0;
     let full = loop {
         let mut batch = Batch::new(a.next().await);
         batch.put(LARGE, "the same each time", vec![1; 1_000_000]);
         match within(a.store.commit(fence, batch)).await {
-            Ok(_) => pressed |= a.store.status().await.pressure.is_some(),
+            Ok(_) if after_pressure > 0 => after_pressure += 1,
+            Ok(_) => after_pressure += u32::from(a.store.status().await.pressure.is_some()),
             Err(error) => break error,
         }
     };
     assert!(matches!(full, CommitError::Full(_)), "{full:?}");
-    assert!(pressed, "nothing was said before it was full");
+    assert!(after_pressure > 6, "running work had no room: {after_pressure}");
     let problem = a.store.status().await.problem.unwrap();
     assert!(problem.contains("NOSPACE"), "{problem}");
     // What is there can be read, and the leadership is kept.
@@ -115,6 +116,40 @@ async fn when_etcd_is_full_it_is_told_and_goes_on_after_the_alarm() {
     a.put(fence, seq, "1").await.unwrap();
     let status = a.store.status().await;
     assert_eq!((status.problem, status.pressure), (None, None));
+}
+
+/// etcd stops taking writes when the file of any member reaches the quota.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_fullest_member_of_etcd_counts() {
+    let quota: u64 = 48 << 20;
+    let members = Etcd::cluster_with(&[&format!("--quota-backend-bytes={quota}")]);
+    let mut options = EtcdOptions { quota_bytes: quota, ..members[0].options() };
+    options.endpoints = members.iter().map(Etcd::endpoint).collect();
+    let a = Node::new("a", options);
+    let leading = a.lead().await;
+    for _ in 0..38 {
+        let mut batch = Batch::new(a.next().await);
+        batch.put(LARGE, "the same each time", vec![1; 1_000_000]);
+        within(a.store.commit(leading.fence(), batch)).await.unwrap();
+    }
+    let revision = a.store.snapshot().await.unwrap().revision();
+    members[0].ctl(&["compact", &revision.to_string(), "--physical"]);
+    // One member keeps its file, and it is not the first one to be asked.
+    members[0].ctl(&["defrag"]);
+    members[2].ctl(&["defrag"]);
+    let told = within(async {
+        loop {
+            let status = a.store.status().await;
+            if status.pressure.is_some() {
+                return status;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let status = told.await;
+    assert!(status.bytes_used.unwrap() > quota / 4 * 3, "{status:?}");
+    members[1].ctl(&["defrag"]);
+    within(async { while a.store.status().await.pressure.is_some() {} }).await;
 }
 
 /// etcd has no cheap way to the end of a range; pages from there must be right all the same, and so

@@ -12,3 +12,4 @@ mod outages;
 mod proxy;
 mod security;
 mod server;
+mod slow;

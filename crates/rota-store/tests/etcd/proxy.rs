@@ -1,7 +1,7 @@
-//! A network between a node and etcd that can be cut and mended. Connections stay open meanwhile,
-//! and what was sent waits on the way.
+//! A network between a node and etcd that can be cut and mended, or is slow. Connections stay open
+//! meanwhile, and what was sent waits on the way.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -9,7 +9,8 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::watch,
+    sync::{Mutex, watch},
+    time::{Instant, sleep_until},
 };
 
 use crate::node::within;
@@ -34,23 +35,63 @@ pub(crate) struct Proxy {
     network: watch::Sender<Network>,
     /// How often etcd said something on a connection that was held.
     answers: watch::Sender<usize>,
+    /// How many connections were made.
+    connections: watch::Sender<usize>,
+}
+
+/// What all connections have in common where the network is slow: the bytes that pass in a second,
+/// and when the next one may.
+struct Line {
+    rate: u32,
+    free: Mutex<Instant>,
+}
+
+impl Line {
+    /// Waits as long as so many bytes take.
+    async fn carry(&self, bytes: usize) {
+        let mut free = self.free.lock().await;
+        let takes = Duration::from_secs(bytes as u64) / self.rate;
+        *free = (*free).max(Instant::now()) + takes;
+        let arrival = *free;
+        drop(free);
+        sleep_until(arrival).await;
+    }
 }
 
 impl Proxy {
     /// A whole network in front of that address.
     pub(crate) async fn to(etcd: String) -> Self {
+        Self::over(etcd, None).await
+    }
+
+    /// A network in front of that address that carries so many bytes in a second to the node, over
+    /// all connections together.
+    pub(crate) async fn slow(etcd: String, rate: u32) -> Self {
+        let free = Mutex::new(Instant::now());
+        Self::over(etcd, Some(Arc::new(Line { rate, free }))).await
+    }
+
+    async fn over(etcd: String, line: Option<Arc<Line>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let network = watch::Sender::new((State::Whole, 0));
         let answers = watch::Sender::new(0);
-        let proxy = Self { address, network: network.clone(), answers: answers.clone() };
+        let connections = watch::Sender::new(0);
+        let proxy = Self {
+            address,
+            network: network.clone(),
+            answers: answers.clone(),
+            connections: connections.clone(),
+        };
         tokio::spawn(async move {
             while let Ok((node, _)) = listener.accept().await {
                 let connection = Connection {
                     born: network.borrow().1,
                     network: network.subscribe(),
                     answers: answers.clone(),
+                    line: line.clone(),
                 };
+                connections.send_modify(|connections| *connections += 1);
                 tokio::spawn(connection.run(node, etcd.clone()));
             }
         });
@@ -59,6 +100,11 @@ impl Proxy {
 
     pub(crate) fn endpoint(&self) -> String {
         self.address.to_string()
+    }
+
+    /// How many connections were made until now.
+    pub(crate) fn connections(&self) -> usize {
+        *self.connections.borrow()
     }
 
     /// Lets nothing through.
@@ -91,6 +137,8 @@ struct Connection {
     born: u64,
     network: watch::Receiver<Network>,
     answers: watch::Sender<usize>,
+    /// `None` where the network is as fast as can be.
+    line: Option<Arc<Line>>,
 }
 
 impl Connection {
@@ -100,7 +148,7 @@ impl Connection {
         etcd.set_nodelay(true).unwrap();
         let ((from_node, to_node), (from_etcd, to_etcd)) = (node.into_split(), etcd.into_split());
         tokio::join!(
-            self.clone().pass(from_node, to_etcd, |_| {}),
+            Self { line: None, ..self.clone() }.pass(from_node, to_etcd, |_| {}),
             self.pass(from_etcd, to_node, |answers| *answers += 1)
         );
     }
@@ -112,7 +160,7 @@ impl Connection {
         mut to: OwnedWriteHalf,
         count: fn(&mut usize),
     ) {
-        let mut buffer = vec![0; 64 * 1024];
+        let mut buffer = vec![0; 16 * 1024];
         let mut released = false;
         loop {
             let read = from.read(&mut buffer).await.unwrap_or(0);
@@ -129,6 +177,9 @@ impl Connection {
             match self.network.wait_for(passes).await {
                 Ok(network) => released = network.0 == State::Released,
                 Err(_) => return,
+            }
+            if let Some(line) = &self.line {
+                line.carry(read).await;
             }
             if read == 0 || to.write_all(&buffer[..read]).await.is_err() {
                 let _ = to.shutdown().await;

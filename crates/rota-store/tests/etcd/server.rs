@@ -47,7 +47,12 @@ impl Etcd {
 
     /// Starts a cluster of three.
     pub(crate) fn cluster() -> [Self; 3] {
-        let members = Self::members("http", 3, &[]);
+        Self::cluster_with(&[])
+    }
+
+    /// Starts a cluster of three, each with these arguments beside the usual ones.
+    pub(crate) fn cluster_with(arguments: &[&str]) -> [Self; 3] {
+        let members = Self::members("http", 3, arguments);
         members.try_into().map_err(|_| "three were asked for").unwrap()
     }
 

@@ -13,11 +13,17 @@
 //!   that belongs to a trace.
 //! - 2xx is done. 408, 429 and 5xx are tried again, at the time that `Retry-After` names if it does.
 //!   Every other answer fails the task for good, and so does an address that is refused.
-//! - The result is `{"status": 200, "headers": {…}, "body": "…", "body_truncated": false}`.
+//! - The result is `{"status": 200, "headers": {…}, "body": "…", "body_truncated": false}`, with
+//!   `"body_encoding": "base64"` if the body is not UTF-8. A body is kept as it came, compressed or not;
+//!   `content-encoding` is among the headers.
+//! - Up to five redirects are followed. What the task and the worker put into the request (headers, body,
+//!   lease token) goes to the origin of the task's `url` alone: to another scheme, host or port a `GET`
+//!   or `HEAD` goes on without it, and every other request fails.
 //! - Addresses that are private, loopback, link-local or otherwise not public are refused when the
 //!   connection is made, redirects included, unless the worker allows them.
 
 mod address;
+mod redirect;
 
 use std::{
     collections::BTreeMap,
@@ -30,12 +36,12 @@ use futures_util::StreamExt;
 use reqwest::{
     Method, Response, StatusCode, Url,
     header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
-    redirect,
 };
 use serde::{Deserialize, Serialize};
 
 pub use address::AddressPolicy;
 
+use super::keep::keep;
 use crate::{
     context::TaskContext,
     handler::{Done, HandlerError},
@@ -53,7 +59,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest `Retry-After` that is honoured.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Headers of the answer kept in the result.
-const KEPT_HEADERS: [&str; 5] = ["content-type", "content-length", "etag", "location", "date"];
+const KEPT_HEADERS: [&str; 6] =
+    ["content-type", "content-encoding", "content-length", "etag", "location", "date"];
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,6 +77,8 @@ struct HttpResult {
     status: u16,
     headers: BTreeMap<String, String>,
     body: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_encoding: Option<&'static str>,
     body_truncated: bool,
 }
 
@@ -103,21 +112,13 @@ impl HttpExecutor {
         // Another part of the program may have chosen a provider already: fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let policy = Arc::new(policy);
-        let on_redirect = policy.clone();
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .no_proxy()
             .user_agent(concat!("rota/", env!("CARGO_PKG_VERSION")))
             .dns_resolver(address::Resolver::new(policy.clone()))
-            .redirect(redirect::Policy::custom(move |attempt| {
-                if attempt.previous().len() > REDIRECTS {
-                    return attempt.error(address::Refused::redirects(REDIRECTS));
-                }
-                match on_redirect.check_url(attempt.url()) {
-                    Ok(()) => attempt.follow(),
-                    Err(refused) => attempt.error(refused),
-                }
-            }))
+            // What may go along depends on where a redirect leads: see `redirect`.
+            .redirect(reqwest::redirect::Policy::none())
             .build()?;
         Ok(Self { client, policy })
     }
@@ -132,13 +133,28 @@ impl HttpExecutor {
         })?;
         let request = self.request(&context, payload)?;
         let exchange = async {
-            let answer = self.client.execute(request).await.map_err(|error| refine(&error))?;
+            let answer = self.follow(request).await?;
             finish(answer).await
         };
         tokio::select! {
             done = exchange => done,
             _ = context.stopped() => Err(HandlerError::new("the request was given up")),
         }
+    }
+
+    /// Makes a request, and those that it is redirected to.
+    async fn follow(&self, mut request: reqwest::Request) -> Result<Response, HandlerError> {
+        for _ in 0..=REDIRECTS {
+            let again = request.try_clone();
+            let answer = self.client.execute(request).await.map_err(|error| refine(&error))?;
+            let Some(to) = redirect::target(&answer) else { return Ok(answer) };
+            let refused = |refused| HandlerError::permanent(format!("redirect: {refused}"));
+            self.policy.check_url(&to).map_err(refused)?;
+            // The body is in memory, so there is a copy of each request.
+            let Some(before) = again else { return Ok(answer) };
+            request = redirect::next(before, answer.status(), to)?;
+        }
+        Err(HandlerError::permanent(address::Refused::redirects(REDIRECTS)))
     }
 
     fn request(
@@ -197,14 +213,15 @@ impl HttpExecutor {
 async fn finish(answer: Response) -> Result<Done, HandlerError> {
     let status = answer.status();
     let retry_after = retry_after(answer.headers());
-    let kept = KEPT_HEADERS.iter().filter_map(|name| {
-        let value = answer.headers().get(*name)?.to_str().ok()?;
-        Some(((*name).to_owned(), value.to_owned()))
-    });
+    let kept = KEPT_HEADERS
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), text_of(answer.headers().get(*name)?))));
     let headers = kept.collect();
     let (body, body_truncated) = read_body(answer).await?;
     if status.is_success() {
-        let result = HttpResult { status: status.as_u16(), headers, body, body_truncated };
+        let (body, body_encoding) = keep(body, body_truncated);
+        let status = status.as_u16();
+        let result = HttpResult { status, headers, body, body_encoding, body_truncated };
         let json = serde_json::to_vec(&result).map_err(HandlerError::from)?;
         return Ok(Done { result: json.into(), output_tail: Bytes::new() });
     }
@@ -219,7 +236,14 @@ async fn finish(answer: Response) -> Result<Done, HandlerError> {
     Err(error.with_output(body.into()))
 }
 
-async fn read_body(answer: Response) -> Result<(String, bool), HandlerError> {
+/// A header's value. What is not UTF-8 is ISO 8859-1, as HTTP has it.
+fn text_of(value: &HeaderValue) -> String {
+    let bytes = value.as_bytes();
+    let latin = || bytes.iter().map(|byte| char::from(*byte)).collect();
+    std::str::from_utf8(bytes).map_or_else(|_| latin(), str::to_owned)
+}
+
+async fn read_body(answer: Response) -> Result<(Vec<u8>, bool), HandlerError> {
     let mut chunks = answer.bytes_stream();
     let mut body = Vec::new();
     while let Some(chunk) = chunks.next().await {
@@ -227,10 +251,10 @@ async fn read_body(answer: Response) -> Result<(String, bool), HandlerError> {
         let room = BODY_BYTES - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         if chunk.len() > room {
-            return Ok((String::from_utf8_lossy(&body).into_owned(), true));
+            return Ok((body, true));
         }
     }
-    Ok((String::from_utf8_lossy(&body).into_owned(), false))
+    Ok((body, false))
 }
 
 /// How long the server asks to wait: seconds or a date.

@@ -2,3 +2,5 @@
 
 pub mod command;
 pub mod http;
+
+mod keep;

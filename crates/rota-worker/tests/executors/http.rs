@@ -252,6 +252,70 @@ async fn redirects_are_followed_but_not_for_ever() {
 }
 
 #[tokio::test]
+async fn a_redirect_to_another_origin_takes_nothing_along() {
+    let other = Target::saying("200 OK", "", "there").await;
+    for (status, method, may) in [
+        ("301 Moved Permanently", "GET", true),
+        ("302 Found", "POST", true),
+        ("303 See Other", "PUT", true),
+        ("307 Temporary Redirect", "GET", true),
+        ("308 Permanent Redirect", "HEAD", true),
+        ("301 Moved Permanently", "PUT", false),
+        ("307 Temporary Redirect", "POST", false),
+        ("308 Permanent Redirect", "DELETE", false),
+    ] {
+        let to = format!("location: {}\r\n", other.url("elsewhere"));
+        let target = Target::saying(status, &to, "").await;
+        let before = other.requests().len();
+        let mut payload = json!({
+            "url": target.url("hook?key=1"), "method": method,
+            "headers": {
+                "x-api-key": "secret", "authorization": "secret", "cookie": "secret",
+                "content-type": "text/secret", "accept": "text/plain",
+            },
+        });
+        if !matches!(method, "GET" | "HEAD") {
+            payload["body"] = json!("secret");
+        }
+        let outcome = request(payload).await;
+        let got = other.requests().split_off(before);
+        if !may {
+            let error = outcome.unwrap_err();
+            assert!(error.is_permanent(), "{status} {method}");
+            assert!(error.message().contains("another origin"), "{}", error.message());
+            assert_eq!(got, Vec::<String>::new(), "{status} {method}");
+            continue;
+        }
+        outcome.unwrap();
+        assert_eq!(got.len(), 1, "{status} {method}");
+        assert!(got[0].contains("accept: text/plain"), "{}", got[0]);
+        for kept_back in ["secret", "rota-", "idempotency-key", "order-7", "referer", "traceparent"]
+        {
+            let request = got[0].replace("user-agent: rota/", "");
+            assert!(!request.contains(kept_back), "{kept_back}: {}", got[0]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_text_is_kept_byte_for_byte() {
+    let bytes = [0x1f, 0x8b, 0x08, 0xff, 0x00];
+    let head = "content-encoding: gzip\r\ncontent-type: text/plain; x=\"\u{fc}\"\r\n";
+    let target = Target::giving("200 OK", head.as_bytes(), &bytes).await;
+    let result = result(&request(json!({"url": target.url("")})).await.unwrap());
+    assert_eq!((&result["body"], &result["body_encoding"]), (&json!("H4sI/wA="), &json!("base64")));
+    assert_eq!(result["headers"]["content-encoding"], "gzip");
+    let head = b"etag: \"\xfc\"\r\n";
+    let target = Target::giving("200 OK", head, "grüße".as_bytes()).await;
+    let result = self::result(&request(json!({"url": target.url("")})).await.unwrap());
+    assert_eq!((&result["body"], &result["body_encoding"]), (&json!("grüße"), &Value::Null));
+    assert_eq!(result["headers"]["etag"], "\"ü\"", "ISO 8859-1");
+    let target = Target::giving("500 Internal Server Error", b"", &bytes).await;
+    let error = request(json!({"url": target.url("")})).await.unwrap_err();
+    assert_eq!(error.output_tail()[..], bytes);
+}
+
+#[tokio::test]
 async fn an_endless_body_is_cut() {
     let head = "HTTP/1.1 200 OK\r\n\r\n";
     let target = Target::start(|_| Answer::Endless(head.to_owned())).await;
@@ -284,7 +348,7 @@ async fn a_target_that_is_not_there_is_tried_again() {
     drop(gone);
     let error = request(json!({"url": url})).await.unwrap_err();
     assert!(!error.is_permanent(), "{}", error.message());
-    let half = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf".to_owned();
+    let half = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf".as_bytes().to_vec();
     let target = Target::start(move |_| Answer::Bytes(half.clone())).await;
     let error = request(json!({"url": target.url("")})).await.unwrap_err();
     assert!(!error.is_permanent(), "{}", error.message());

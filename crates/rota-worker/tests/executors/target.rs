@@ -15,7 +15,7 @@ use tokio::{
 #[derive(Clone)]
 pub(crate) enum Answer {
     /// These bytes.
-    Bytes(String),
+    Bytes(Vec<u8>),
     /// These bytes, then more of the body for ever.
     Endless(String),
     /// Nothing at all.
@@ -50,7 +50,12 @@ impl Target {
 
     /// Always the same answer: a status line's end, headers and a body.
     pub(crate) async fn saying(status: &str, headers: &str, body: &str) -> Self {
-        let bytes = answer(status, headers, body);
+        Self::giving(status, headers.as_bytes(), body.as_bytes()).await
+    }
+
+    /// The same in bytes.
+    pub(crate) async fn giving(status: &str, headers: &[u8], body: &[u8]) -> Self {
+        let bytes = answer_bytes(status, headers, body);
         Self::start(move |_| Answer::Bytes(bytes.clone())).await
     }
 
@@ -71,11 +76,14 @@ impl Drop for Target {
 }
 
 /// A whole answer.
-pub(crate) fn answer(status: &str, headers: &str, body: &str) -> String {
+pub(crate) fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
+    answer_bytes(status, headers.as_bytes(), body.as_bytes())
+}
+
+fn answer_bytes(status: &str, headers: &[u8], body: &[u8]) -> Vec<u8> {
     let length = body.len();
-    format!(
-        "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}"
-    )
+    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n");
+    [head.as_bytes(), headers, b"\r\n", body].concat()
 }
 
 async fn serve(
@@ -99,7 +107,7 @@ async fn serve(
     let path = request.split(' ').nth(1).unwrap().trim_start_matches('/').to_owned();
     seen.lock().unwrap().push(request);
     match answer(&path) {
-        Answer::Bytes(bytes) => stream.write_all(bytes.as_bytes()).await?,
+        Answer::Bytes(bytes) => stream.write_all(&bytes).await?,
         Answer::Endless(head) => {
             stream.write_all(head.as_bytes()).await?;
             loop {

@@ -6,9 +6,11 @@
 mod desk;
 mod ends;
 mod examples;
+mod gate;
 mod going;
 mod node;
 mod proxy;
+mod refusals;
 mod returning;
 mod scrape;
 

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use rota_client::{Client, NewTask, v1};
 use rota_engine::{Engine, EngineOptions, Host};
-use rota_server::{Server, ServerOptions, Tokens};
+use rota_server::{Limits, Server, ServerOptions, Tokens};
 use rota_store::{EmbeddedOptions, EmbeddedStore, Store};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -34,17 +34,29 @@ impl Node {
         Self::start_on(dir, any, options, Tokens::default()).await
     }
 
+    /// One that takes no larger requests and results.
+    pub(crate) async fn start_taking(request_bytes: usize, result_bytes: usize) -> Self {
+        let limits = Limits { request_bytes, result_bytes, ..Limits::default() };
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let served = ServerOptions { listen, limits, ..ServerOptions::default() };
+        Self::serve(tempfile::tempdir().unwrap(), EngineOptions::default(), served).await
+    }
+
     async fn start_on(
         dir: TempDir,
         listen: SocketAddr,
         options: EngineOptions,
         tokens: Tokens,
     ) -> Self {
+        let served = ServerOptions { listen, tokens, ..ServerOptions::default() };
+        Self::serve(dir, options, served).await
+    }
+
+    async fn serve(dir: TempDir, options: EngineOptions, served: ServerOptions) -> Self {
         let store = Arc::new(open(dir.path()));
         let (stop, stop_engine) = (CancellationToken::new(), CancellationToken::new());
         let engine =
             Engine::start(Host::system(), store.clone(), options.clone(), stop_engine.clone());
-        let served = ServerOptions { listen, tokens, ..ServerOptions::default() };
         let server = Server::bind(engine.clone(), served).await.unwrap();
         let address = server.local_addr();
         let stopped = stop.clone();

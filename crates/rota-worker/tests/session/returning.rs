@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use rota_client::{task, v1};
 use rota_engine::EngineOptions;
-use rota_server::Tokens;
-use rota_worker::{StopReason, WorkerError};
+use rota_worker::StopReason;
 use serde_json::Value;
 
 use crate::{
     desk::{Desk, KIND},
-    in_time,
     node::Node,
     proxy::{Proxy, Way},
 };
@@ -216,22 +214,6 @@ async fn a_worker_that_was_cut_off_for_too_long_learns_that_its_lease_is_lost() 
     node.ended(&a).await;
     node.ended(&b).await;
     far.kill().await;
-    node.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_is_refused_ends_and_stops_what_runs() {
-    let node = Node::start().await;
-    let mut desk = Desk::open("w", node.client().addresses());
-    node.create(task(KIND)).await;
-    let attempt = desk.next().await;
-    let tokens = Tokens::new(["a-token-that-the-worker-does-not-have".to_owned()]).unwrap();
-    let node = node.stop().await.start_protected(tokens).await;
-    match in_time(desk.closed()).await {
-        Err(WorkerError::Refused(error)) => assert_eq!(error.reason(), "unauthenticated"),
-        other => panic!("not refused: {other:?}"),
-    }
-    assert_eq!(attempt.stopped().await, StopReason::LeaseLost);
     node.stop().await;
 }
 

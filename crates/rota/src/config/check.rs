@@ -1,6 +1,6 @@
 //! Whether the values in force are such as their keys take: asked before anything is done with them.
 
-use std::net::SocketAddr;
+use std::{ffi::OsString, net::SocketAddr};
 
 use rota_core::Name;
 use rota_proto::json::Span;
@@ -85,6 +85,31 @@ fn wanted(takes: Takes, text: &str) -> Option<String> {
     }
 }
 
+/// Checks that every `ROTA_*` variable is UTF-8. A setting that cannot be read must not count as one
+/// that is absent: a server would serve without its tokens, a worker would run every program.
+///
+/// # Errors
+/// When one is not; all of them are named, and no value is shown, since it may be a secret.
+pub(crate) fn check_variables(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(), Failure> {
+    let wrong: Vec<String> = variables
+        .into_iter()
+        .filter(|(name, _)| name.as_encoded_bytes().starts_with(b"ROTA_"))
+        // A path may have any bytes.
+        .filter(|(name, _)| name != "ROTA_CONFIG")
+        .filter_map(|(name, value)| match (name.to_str(), value.to_str()) {
+            (Some(_), Some(_)) => None,
+            (Some(name), None) => Some(format!("the value of the variable {name} is not UTF-8")),
+            (None, _) => Some(format!("the name of the variable {name:?} is not UTF-8")),
+        })
+        .collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::usage(wrong.join("\n")).hint("set it to text in UTF-8, or unset it"))
+}
+
 /// What is wrong with the names of variables: those that look like settings and are none.
 pub(crate) fn unknown_variables(names: impl IntoIterator<Item = String>) -> Vec<String> {
     let is_known = |name: &str| {
@@ -136,6 +161,21 @@ mod tests {
             wanted(Takes::Address, "nowhere").is_some() && wanted(Takes::Address, "").is_none()
         );
         assert!(wanted(Takes::Names, "a,b c").is_some() && wanted(Takes::Names, "a, b").is_none());
+    }
+
+    #[test]
+    fn a_variable_that_is_not_utf_8_is_named_and_its_value_is_not_shown() {
+        use std::os::unix::ffi::OsStringExt;
+        let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        let check = |name: &[u8], value: &[u8]| check_variables([(text(name), text(value))]);
+        assert!(check(b"ROTA_TOKEN", b"a token").is_ok());
+        assert!(check(b"ROTA_CONFIG", b"/etc/r\xff.toml").is_ok());
+        assert!(check(b"OTHER", b"\xff").is_ok());
+        let error = check(b"ROTA_API_TOKENS", b"secret\xff").expect_err("not UTF-8").to_string();
+        assert!(error.contains("ROTA_API_TOKENS is not UTF-8"), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+        let error = check(b"ROTA_\xff", b"x").expect_err("not UTF-8").to_string();
+        assert!(error.contains("ROTA_\\xFF"), "{error}");
     }
 
     #[test]

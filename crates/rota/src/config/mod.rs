@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt, path::Path, str::FromStr};
 
 use clap::{Arg, ArgAction, ArgMatches, parser::ValueSource};
 
-pub(crate) use check::{check, unknown_variables};
+pub(crate) use check::{check, check_variables, unknown_variables};
 pub(crate) use file::ConfigFile;
 use keys::Takes;
 pub(crate) use keys::{KEYS, Key, Scope};

@@ -19,6 +19,7 @@ use tracing_subscriber::{
 };
 
 use super::Writer;
+use crate::text::{self, Escaped, is_harmful};
 
 /// The form of the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +124,7 @@ impl Said<'_> {
             map.end()
         });
         written.expect("texts and numbers always have a JSON form");
-        String::from_utf8(bytes).expect("JSON is UTF-8")
+        text::json(String::from_utf8(bytes).expect("JSON is UTF-8"))
     }
 }
 
@@ -169,25 +170,7 @@ impl Visit for Fields {
     }
 }
 
-/// Whether a character could leave its place on a line, or show another than what is there.
-fn is_harmful(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}')
-        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Text without harm.
-struct Escaped<'a>(&'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| {
-            if is_harmful(c) { write!(f, "{}", c.escape_default()) } else { f.write_char(c) }
-        })
-    }
-}
-
-/// The same, in quotes where its end would not be seen.
+/// Text without harm, in quotes where its end would not be seen.
 struct Quoted<'a>(&'a str);
 
 impl fmt::Display for Quoted<'_> {

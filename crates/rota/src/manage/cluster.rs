@@ -1,12 +1,13 @@
 //! `rota cluster`.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser as Text};
 use rota_client::{Client, v1};
 use rota_proto::json::{Cluster, Node, NodeRole, TransferResponse};
 
 use crate::{
     exit::Failure,
     output::{self, Format, Table},
+    text,
 };
 
 /// Without a verb: the nodes, who leads them, and their store.
@@ -23,7 +24,7 @@ enum ClusterVerb {
     /// Hand leadership to another node.
     Transfer {
         /// To which; by default any other.
-        #[arg(long, value_name = "NODE")]
+        #[arg(long, value_name = "NODE", value_parser = Text::new())]
         to: Option<String>,
     },
 }
@@ -36,7 +37,7 @@ pub(crate) async fn run(args: ClusterArgs, client: &Client, format: Format) -> R
             if format == Format::Json {
                 return output::json(&cluster);
             }
-            output::raw(text(&cluster).as_bytes())
+            output::text(&text(&cluster))
         }
         Some(ClusterVerb::Transfer { to }) => {
             let request = v1::TransferLeadershipRequest { to: to.unwrap_or_default() };
@@ -44,7 +45,7 @@ pub(crate) async fn run(args: ClusterArgs, client: &Client, format: Format) -> R
             if format == Format::Json {
                 return output::json(&answer);
             }
-            output::line(&format!("leadership goes to {}", output::printable(&answer.to)))
+            output::line(&format!("leadership goes to {}", text::line(&answer.to)))
         }
     }
 }

@@ -1,34 +1,28 @@
-//! `rota task create`: one task from flags, or many from a file.
+//! `rota task create`: one task from flags; many are left to `import`.
 
 use std::{
     fs::File,
     hash::{BuildHasher as _, Hasher as _, RandomState},
-    io::{self, BufRead, BufReader, Read},
-    path::{Path, PathBuf},
+    io::{self, Read},
+    path::PathBuf,
 };
 
-use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
-use rota_client::{Client, NewTask, v1};
+use clap::{Args, builder::NonEmptyStringValueParser as Text};
+use rota_client::{Client, ClientError, NewTask, v1};
 use rota_proto::json::{self, Date, FieldError, Span, Task};
 use serde_json::json;
 
-use crate::{
-    exit::{Exit, Failure},
-    output::{self, Format},
-};
-
-/// Tasks sent to the server at a time.
-const PORTION: usize = 1000;
+use super::{import, lines::BYTE_ORDER_MARK};
+use crate::{exit::Failure, output::Format};
 
 /// A task in flags.
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
-    /// Which handler runs it.
-    #[arg(long, required_unless_present_any = ["file", "command", "http"])]
+    /// The handler that runs it.
+    #[arg(long, value_parser = Text::new(), required_unless_present_any = ["file", "command", "http"])]
     kind: Option<String>,
-    /// Where it waits [default: default].
-    #[arg(long)]
+    /// The queue in which it waits [default: default].
+    #[arg(long, value_parser = Text::new())]
     queue: Option<String>,
     /// Parameters: JSON, @FILE, or - for standard input.
     #[arg(long, value_name = "JSON", conflicts_with_all = ["command", "http"])]
@@ -37,18 +31,18 @@ pub(crate) struct CreateArgs {
     /// of this command go before it.
     #[arg(long, conflicts_with = "http", requires = "argv")]
     command: bool,
-    /// Request a URL.
-    #[arg(long, value_name = "URL")]
+    /// Request a URL, such as https://example.org.
+    #[arg(long, value_name = "URL", value_parser = parse_url, conflicts_with = "argv")]
     http: Option<String>,
     /// The program and its arguments.
-    #[arg(last = true, value_name = "ARGV")]
+    #[arg(last = true, value_name = "ARGV", requires = "command")]
     argv: Vec<String>,
     /// A name of your own for the task.
-    #[arg(long)]
+    #[arg(long, value_parser = Text::new())]
     id: Option<String>,
     /// A repeat with the same key and body returns the same task [default: one of its own, unless there is
-    /// an --id].
-    #[arg(long, value_name = "KEY")]
+    /// an --id]. With --file, each line without a key or an id gets this key and its number.
+    #[arg(long, value_name = "KEY", value_parser = Text::new())]
     idempotency_key: Option<String>,
     /// A label; may be repeated.
     #[arg(long = "label", value_name = "NAME=VALUE")]
@@ -92,9 +86,46 @@ pub(crate) struct CreateArgs {
     /// Wait until it has ended.
     #[arg(long, conflicts_with = "file")]
     pub(crate) wait: bool,
-    /// Many tasks: a file with one task in JSON on each line, or - for standard input.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "payload", "command", "http"])]
+    /// Many tasks: a file with one task in JSON on each line, or - for standard input. Each line says all of
+    /// its task: of the other flags, only --idempotency-key goes with it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ONE_TASK)]
     file: Option<PathBuf>,
+}
+
+/// The flags that say what one task is.
+const ONE_TASK: [&str; 20] = [
+    "kind",
+    "queue",
+    "payload",
+    "command",
+    "http",
+    "argv",
+    "id",
+    "labels",
+    "priority",
+    "delay",
+    "run_at",
+    "expires_at",
+    "timeout",
+    "max_attempts",
+    "max_lost",
+    "backoff_initial",
+    "backoff_multiplier",
+    "backoff_max",
+    "no_jitter",
+    "retention",
+];
+
+fn parse_url(text: &str) -> Result<String, String> {
+    let is_one = ["http://", "https://"].iter().any(|scheme| {
+        let rest = text.get(scheme.len()..).filter(|rest| !rest.is_empty());
+        rest.is_some() && text[..scheme.len()].eq_ignore_ascii_case(scheme)
+    });
+    if is_one {
+        Ok(text.to_owned())
+    } else {
+        Err("it must begin with http:// or https://".to_owned())
+    }
 }
 
 fn wrong(error: &FieldError) -> Failure {
@@ -108,12 +139,19 @@ pub(crate) async fn run(
     format: Format,
 ) -> Result<Option<Task>, Failure> {
     if let Some(file) = &args.file {
-        create_many(file, client, format).await?;
+        import::run(file, args.idempotency_key.clone(), client, format).await?;
         return Ok(None);
     }
     let task: v1::NewTask = from_flags(args)?.try_into().map_err(|error| wrong(&error))?;
-    let created = client.create_task(NewTask::from(task)).await?;
-    Ok(Some(created.into()))
+    let key = task.idempotency_key.clone();
+    match client.create_task(NewTask::from(task)).await {
+        Ok(created) => Ok(Some(created.into())),
+        Err(error @ ClientError::OutcomeUnknown { .. }) if !key.is_empty() => {
+            let again = "run it again with this key to get the task, whether it was created or not";
+            Err(Failure::from(error).hint(format!("{again}: --idempotency-key {key}")))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn from_flags(args: CreateArgs) -> Result<json::NewTask, Failure> {
@@ -124,7 +162,8 @@ fn from_flags(args: CreateArgs) -> Result<json::NewTask, Failure> {
         ("http".to_owned(), Some(json!({ "url": url }).to_string()))
     } else {
         let payload = args.payload.map(|payload| match payload.strip_prefix('@') {
-            _ if payload == "-" => Ok(read_all(io::stdin())?),
+            _ if payload == "-" => read_all(io::stdin())
+                .map_err(|error| Failure::usage(format!("--payload -: {error}"))),
             Some(path) => {
                 let named = |error| Failure::usage(format!("--payload @{path}: {error}"));
                 File::open(path).and_then(read_all).map_err(named)
@@ -189,118 +228,15 @@ pub(crate) fn fresh_key() -> String {
 }
 
 fn read_all(mut input: impl Read) -> io::Result<String> {
-    let mut text = String::new();
-    input.read_to_string(&mut text)?;
-    Ok(text)
-}
-
-/// What became of the tasks of a file.
-#[derive(Debug, Default, serde::Serialize)]
-struct Summary {
-    created: u64,
-    existed: u64,
-    refused: u64,
-}
-
-/// Creates a task for each line. A line that is refused is reported and the rest goes on.
-async fn create_many(file: &Path, client: &Client, format: Format) -> Result<(), Failure> {
-    let is_stdin = file.as_os_str() == "-";
-    let named = |error| Failure::usage(format!("{}: {error}", file.display()));
-    let (input, bytes): (Box<dyn Read>, u64) = if is_stdin {
-        (Box::new(io::stdin()), 0)
-    } else {
-        let opened = File::open(file).map_err(named)?;
-        let bytes = opened.metadata().map_or(0, |metadata| metadata.len());
-        (Box::new(opened), bytes)
-    };
-    let bar = progress(bytes);
-    let mut summary = Summary::default();
-    let mut portion = Vec::with_capacity(PORTION);
-    let key = fresh_key();
-    for (at, line) in BufReader::new(input).lines().enumerate() {
-        let line = line?;
-        bar.inc(line.len() as u64 + 1);
-        if line.trim().is_empty() {
-            continue;
-        }
-        match read_task(&line) {
-            Ok(mut task) => {
-                if task.id.is_empty() && task.idempotency_key.is_empty() {
-                    task.idempotency_key = format!("{key}-{}", at + 1);
-                }
-                portion.push((at + 1, task));
-            }
-            Err(message) => {
-                summary.refused += 1;
-                bar.suspend(|| output::note(&format!("line {}: {message}", at + 1)));
-            }
-        }
-        if portion.len() == PORTION {
-            send(client, &mut portion, &mut summary, &bar).await?;
-        }
+    let mut bytes = Vec::new();
+    input.read_to_end(&mut bytes)?;
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
     }
-    send(client, &mut portion, &mut summary, &bar).await?;
-    bar.finish_and_clear();
-    match format {
-        Format::Json => output::json(&summary)?,
-        Format::Table => output::line(&format!(
-            "{} created, {} existed already, {} refused",
-            summary.created, summary.existed, summary.refused
-        ))?,
-    }
-    if summary.refused > 0 {
-        return Err(Failure::new(Exit::Refused, format!("{} lines were refused", summary.refused)));
-    }
-    Ok(())
-}
-
-fn progress(bytes: u64) -> ProgressBar {
-    let style = "{bar:40} {bytes}/{total_bytes}, {eta} left";
-    let bar = if bytes > 0 { ProgressBar::new(bytes) } else { ProgressBar::new_spinner() };
-    // The template is a constant, and sound.
-    match ProgressStyle::with_template(style) {
-        Ok(style) if bytes > 0 => bar.with_style(style),
-        _ => bar,
-    }
-}
-
-fn read_task(line: &str) -> Result<v1::NewTask, String> {
-    let task: json::NewTask = serde_json::from_str(line).map_err(|error| {
-        // The line is known better outside.
-        error.to_string().replace(" at line 1 column ", ", at column ")
-    })?;
-    task.try_into().map_err(|error: FieldError| format!("{} {}", error.field, error.message))
-}
-
-async fn send(
-    client: &Client,
-    portion: &mut Vec<(usize, v1::NewTask)>,
-    summary: &mut Summary,
-    bar: &ProgressBar,
-) -> Result<(), Failure> {
-    use v1::create_tasks_response::result::Result as Item;
-    if portion.is_empty() {
-        return Ok(());
-    }
-    let (lines, tasks): (Vec<_>, Vec<_>) = portion.drain(..).unzip();
-    let results = client.create_tasks(tasks.into_iter().map(NewTask::from).collect()).await?;
-    for (line, result) in lines.into_iter().zip(results) {
-        match result.result {
-            Some(Item::Task(task)) if task.created => summary.created += 1,
-            Some(Item::Task(_)) => summary.existed += 1,
-            Some(Item::Error(error)) => {
-                summary.refused += 1;
-                // The place in the request is of no interest: the line is.
-                let message = match error.message.strip_prefix("tasks[") {
-                    Some(rest) => rest.split_once("].").map_or(rest, |(_, field)| field),
-                    None => &error.message,
-                };
-                bar.suspend(|| output::note(&format!("line {line}: {message}")));
-            }
-            None => summary.refused += 1,
-        }
-    }
-    Ok(())
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to() + 1;
+        io::Error::new(io::ErrorKind::InvalidData, format!("not UTF-8 at byte {at}"))
+    })
 }
 
 #[cfg(test)]

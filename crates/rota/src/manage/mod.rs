@@ -2,6 +2,8 @@
 
 pub(crate) mod cluster;
 pub(crate) mod create;
+mod import;
+mod lines;
 pub(crate) mod queue;
 pub(crate) mod task;
 mod wait;
@@ -9,11 +11,17 @@ pub(crate) mod workers;
 
 use rota_client::{Client, node_v1, v1};
 use rota_proto::json::{LogFilter, ServerInfo};
+use tonic::Code;
 
 use crate::{
     exit::Failure,
     output::{self, Format, Table},
 };
+
+/// Whether an error may pass by itself: no server is reached, or the one that is cannot answer now.
+fn is_passing(code: Code, reason: &str) -> bool {
+    matches!(code, Code::Unavailable | Code::DeadlineExceeded) || reason == "overloaded"
+}
 
 /// `rota info`.
 pub(crate) async fn info(client: &Client, format: Format) -> Result<(), Failure> {
@@ -34,7 +42,7 @@ pub(crate) async fn info(client: &Client, format: Format) -> Result<(), Failure>
     for (name, value) in info.limits {
         row(&format!("Limit {name}"), value.to_string());
     }
-    output::raw(table.text().trim_start().as_bytes())
+    output::text(table.text().trim_start())
 }
 
 /// `rota log`: changes what the node logs if there is a filter, and shows what it does.

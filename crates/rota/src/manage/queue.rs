@@ -1,6 +1,6 @@
 //! `rota queue`.
 
-use clap::Subcommand;
+use clap::{Subcommand, builder::NonEmptyStringValueParser as Text};
 use rota_client::{Client, v1};
 use rota_proto::json::{Queue, QueueList};
 
@@ -18,16 +18,19 @@ pub(crate) enum QueueVerb {
     /// Show one queue.
     Get {
         /// The queue.
+        #[arg(value_parser = Text::new())]
         queue: String,
     },
     /// Let no task of a queue start; those running go on.
     Pause {
         /// The queue.
+        #[arg(value_parser = Text::new())]
         queue: String,
     },
     /// Let tasks of a queue start again.
     Resume {
         /// The queue.
+        #[arg(value_parser = Text::new())]
         queue: String,
     },
 }

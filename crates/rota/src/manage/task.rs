@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser as Text};
 use rota_client::{Client, v1};
 use rota_proto::json::{
     Attempt, AttemptList, BulkAction, BulkResult, Date, Span, Task, TaskError, TaskFilter,
     TaskList, TaskStatus,
 };
 
-use super::{create, wait};
+use super::{
+    create,
+    wait::{self, Wait},
+};
 use crate::{
     exit::{Exit, Failure},
     output::{self, Format, Table},
+    text,
 };
 
 /// What can be done with tasks.
@@ -31,17 +35,19 @@ pub(crate) enum TaskVerb {
         #[command(flatten)]
         filter: FilterArgs,
         /// The most tasks to list.
-        #[arg(long, default_value_t = 50)]
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
     /// Show one task: its state, why it is not running, its attempts.
     Get {
         /// The task.
+        #[arg(value_parser = Text::new())]
         id: String,
     },
     /// Wait until a task has ended, and print what it said. Fails when it did not complete.
     Wait {
         /// The task.
+        #[arg(value_parser = Text::new())]
         id: String,
         /// Give up after so long.
         #[arg(long, value_name = "TIME")]
@@ -50,11 +56,13 @@ pub(crate) enum TaskVerb {
     /// Print what a task's handler returned.
     Result {
         /// The task.
+        #[arg(value_parser = Text::new())]
         id: String,
     },
     /// Show the history of a task's attempts.
     Attempts {
         /// The task.
+        #[arg(value_parser = Text::new())]
         id: String,
     },
     /// Stop tasks: one, or all that the filter selects.
@@ -66,6 +74,7 @@ pub(crate) enum TaskVerb {
     /// Change when a waiting task is due.
     Reschedule {
         /// The task.
+        #[arg(value_parser = Text::new())]
         id: String,
         /// Not before that long from now.
         #[arg(long, value_name = "TIME", required_unless_present = "run_at")]
@@ -77,6 +86,7 @@ pub(crate) enum TaskVerb {
     /// Change a waiting task's priority.
     Priority {
         /// The task.
+        #[arg(value_parser = Text::new())]
         id: String,
         /// 0 to 9, higher first.
         priority: u32,
@@ -87,13 +97,13 @@ pub(crate) enum TaskVerb {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FilterArgs {
     /// In this queue.
-    #[arg(long)]
+    #[arg(long, value_parser = Text::new())]
     queue: Option<String>,
     /// In one of these states, separated by commas.
     #[arg(long, value_delimiter = ',', value_parser = parse_status)]
     status: Vec<TaskStatus>,
     /// Of this kind.
-    #[arg(long)]
+    #[arg(long, value_parser = Text::new())]
     kind: Option<String>,
     /// With this label; may be repeated, and all must match.
     #[arg(long = "label", value_name = "NAME=VALUE")]
@@ -120,7 +130,7 @@ const FILTERS: [&str; 8] =
 #[derive(Debug, Args)]
 pub(crate) struct Which {
     /// The task.
-    #[arg(required_unless_present_any = FILTERS.into_iter().chain(["all"]), conflicts_with_all = FILTERS)]
+    #[arg(value_parser = Text::new(), required_unless_present_any = FILTERS.into_iter().chain(["all"]), conflicts_with_all = FILTERS)]
     id: Option<String>,
     #[command(flatten)]
     filter: FilterArgs,
@@ -163,7 +173,15 @@ pub(crate) async fn run(verb: TaskVerb, client: &Client, format: Format) -> Resu
         TaskVerb::Create(args) => {
             let wait = args.wait;
             match create::run(*args, client, format).await? {
-                Some(task) if wait => wait::until_ended(client, &task.id, None, format).await,
+                Some(task) if wait => {
+                    // At once: who interrupts the wait must know what goes on without it.
+                    match format {
+                        Format::Table => output::note(&task.id),
+                        Format::Json => output::json_note(&serde_json::json!({ "id": task.id })),
+                    }
+                    let wait = Wait { id: task.id, timeout: None, known: true };
+                    wait::until_ended(client, wait, format).await
+                }
                 Some(task) if format == Format::Json => output::json(&task),
                 Some(task) => output::line(&task.id),
                 None => Ok(()),
@@ -172,14 +190,21 @@ pub(crate) async fn run(verb: TaskVerb, client: &Client, format: Format) -> Resu
         TaskVerb::List { filter: args, limit } => list(client, filter(&args)?, limit, format).await,
         TaskVerb::Get { id } => get(client, &id, format).await,
         TaskVerb::Wait { id, timeout } => {
-            wait::until_ended(client, &id, timeout.map(|span| span.0), format).await
+            let wait = Wait { id, timeout: timeout.map(|span| span.0), known: false };
+            wait::until_ended(client, wait, format).await
         }
         TaskVerb::Result { id } => {
             let result = client.get_result(&id).await?;
-            if result.is_empty() {
-                output::note(&format!("{id} has no result"));
+            match format {
+                Format::Json if result.is_empty() => output::json(&serde_json::Value::Null),
+                // What a handler returned is JSON in most cases, and is not to be changed in any.
+                Format::Json => output::verbatim(&result),
+                Format::Table if result.is_empty() => {
+                    output::note(&format!("{id} has no result"));
+                    Ok(())
+                }
+                Format::Table => output::result(&result),
             }
-            output::raw(&result)
         }
         TaskVerb::Attempts { id } => {
             let attempts = client.list_attempts(&id).await?;
@@ -254,7 +279,7 @@ async fn list(
         output::note("no tasks");
     }
     if all.next_cursor.is_some() {
-        output::note(&format!("there are more; raise --limit {limit} or narrow the filter"));
+        output::note(&format!("showing the first {limit} tasks; use --limit to see more"));
     }
     Ok(())
 }
@@ -300,13 +325,13 @@ async fn get(client: &Client, id: &str, format: Format) -> Result<(), Failure> {
         text.push_str("\nOutput:\n");
         text.push_str(&last_lines(tail));
     }
-    output::raw(text.as_bytes())
+    output::text(&text)
 }
 
 /// The end of what a task printed, indented.
 pub(super) fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().rev().take(20).collect();
-    lines.into_iter().rev().map(|line| format!("  {}\n", output::printable(line))).collect()
+    lines.into_iter().rev().map(|line| format!("  {}\n", text::line(line))).collect()
 }
 
 fn describe(task: &Task) -> String {
@@ -436,29 +461,54 @@ async fn change(
             return Err(Failure::new(Exit::Failure, "nothing was changed"));
         }
     }
+    let request = v1::BulkTasksRequest {
+        action: v1::BulkAction::from(action).into(),
+        filter: Some(filter),
+        limit: 0,
+        page_token: String::new(),
+        all: which.all,
+    };
+    change_all(client, request, verb, format).await
+}
+
+/// Does one thing to all tasks of a filter, page by page. What was changed is told however it ends.
+async fn change_all(
+    client: &Client,
+    mut request: v1::BulkTasksRequest,
+    verb: &str,
+    format: Format,
+) -> Result<(), Failure> {
     let mut total = BulkResult { changed: 0, skipped: 0, next_cursor: None };
-    let mut page_token = String::new();
-    loop {
-        let request = v1::BulkTasksRequest {
-            action: v1::BulkAction::from(action).into(),
-            filter: Some(filter.clone()),
-            limit: 0,
-            page_token,
-            all: which.all,
+    let stopped = loop {
+        let result: BulkResult = match client.bulk_tasks(request.clone()).await {
+            Ok(result) => result.into(),
+            Err(error) => break Some(Failure::from(error)),
         };
-        let result: BulkResult = client.bulk_tasks(request).await?.into();
         total.changed += result.changed;
         total.skipped += result.skipped;
+        let moved = result.next_cursor.as_deref() != Some(request.page_token.as_str());
+        total.next_cursor.clone_from(&result.next_cursor);
         match result.next_cursor {
-            Some(next) => page_token = next,
-            None => break,
+            None => break None,
+            Some(next) if moved => request.page_token = next,
+            Some(_) => {
+                let why = "the server changes no more of them now";
+                break Some(Failure::new(Exit::Refused, why).hint("try again later"));
+            }
         }
+    };
+    if total.changed + total.skipped == 0
+        && let Some(failure) = stopped
+    {
+        return Err(failure);
     }
     match format {
-        Format::Json => output::json(&total),
+        Format::Json => output::json(&total)?,
         Format::Table => output::line(&format!(
             "{} changed, {} skipped because of their state",
             total.changed, total.skipped
-        )),
+        ))?,
     }
+    let rest = |failure: Failure| failure.after(&format!("{verb} stopped before the rest"));
+    stopped.map_or(Ok(()), |failure| Err(rest(failure)))
 }

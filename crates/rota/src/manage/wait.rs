@@ -1,14 +1,19 @@
 //! Waiting for a task's end, and what there is to say meanwhile and then.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rota_client::Client;
+use rota_client::{Client, ClientError};
 use rota_proto::json::{Attempt, Span, Task, TaskStatus, WaitingReason};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::task::{last_lines, show, word};
+use super::{
+    is_passing,
+    task::{last_lines, show, word},
+};
 use crate::{
     exit::{Exit, Failure},
     output::{self, Format},
+    text,
 };
 
 /// How often it is looked whether there is something to say.
@@ -16,18 +21,39 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Characters of a result that are printed; `rota task result` prints all.
 const RESULT: usize = 2000;
 
-/// Waits until a task has ended, and prints what it said. Fails when it did not complete.
+/// How long an answer may take beyond the end of the wait.
+const GRACE: Duration = Duration::from_secs(1);
+/// Between tries while no server can be reached.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What is waited for.
+pub(super) struct Wait {
+    pub(super) id: String,
+    pub(super) timeout: Option<Duration>,
+    /// Whether a server has answered for the task before. If none has, and there is no timeout, a server
+    /// that cannot be reached is more likely the wrong address than one that comes back.
+    pub(super) known: bool,
+}
+
+/// Waits until a task has ended, and prints what it printed and returned.
+///
+/// # Errors
+/// When it did not complete, or the time is over.
 pub(super) async fn until_ended(
     client: &Client,
-    id: &str,
-    timeout: Option<Duration>,
+    wait: Wait,
     format: Format,
 ) -> Result<(), Failure> {
-    let task = ended(client, id, timeout, format).await?;
+    let id = wait.id.clone();
+    let task = ended(client, wait, format).await?;
     let (status, error) = (task.status, task.error.clone());
     show(&task, format)?;
     if format == Format::Table {
-        output::raw(said(client, &task).await?.as_bytes())?;
+        match said(client, &task).await {
+            Ok(said) => output::text(&said)?,
+            // How it ended is known, and decides how this does.
+            Err(error) => output::note(&format!("its output cannot be read: {error}")),
+        }
     }
     if status == TaskStatus::Completed {
         return Ok(());
@@ -38,31 +64,63 @@ pub(super) async fn until_ended(
 }
 
 /// The task once it has ended. Meanwhile, what keeps it is told on standard error.
-async fn ended(
-    client: &Client,
-    id: &str,
-    timeout: Option<Duration>,
-    format: Format,
-) -> Result<Task, Failure> {
-    let began = Instant::now();
+async fn ended(client: &Client, wait: Wait, format: Format) -> Result<Task, Failure> {
+    let Wait { id, timeout, mut known } = wait;
+    let until = timeout.map(|timeout| Instant::now() + timeout);
     let mut told = None;
+    let mut away: Option<ClientError> = None;
     loop {
-        let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
-        let wait = left.map_or(LOOK, |left| left.min(LOOK));
-        let task = Task::from(client.wait_task_for(id, wait).await?);
-        if is_ended(task.status) {
-            return Ok(task);
+        let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()));
+        let asked = client.wait_task_for(&id, left.min(LOOK));
+        let answer = match until {
+            Some(until) => timeout_at(until + GRACE, asked).await.ok(),
+            None => Some(asked.await),
+        };
+        match answer {
+            Some(Ok(task)) => {
+                let task = Task::from(task);
+                if is_ended(task.status) {
+                    return Ok(task);
+                }
+                (known, away) = (true, None);
+                let news = news(&task);
+                if format == Format::Table && news.is_some() && news != told {
+                    news.iter().for_each(|news| output::note(&news.text));
+                    told = news;
+                }
+            }
+            Some(Err(error)) => {
+                let goes_on =
+                    is_passing(error.code(), error.reason()) && (known || until.is_some());
+                if !goes_on {
+                    return Err(error.into());
+                }
+                if away.is_none() && format == Format::Table {
+                    output::note(&format!("{error}; waiting for it to come back"));
+                }
+                away = Some(error);
+                sleep(left.min(PAUSE)).await;
+            }
+            None => {}
         }
-        let news = news(&task);
-        if format == Format::Table && news.is_some() && news != told {
-            news.iter().for_each(|news| output::note(&news.text));
-            told = news;
+        if let Some(timeout) =
+            timeout.filter(|_| until.is_some_and(|until| until <= Instant::now()))
+        {
+            return Err(over(&id, timeout, known, away));
         }
-        if let Some(timeout) = timeout.filter(|timeout| *timeout <= began.elapsed()) {
-            let waited = Span(timeout);
-            let message = format!("{id} had not ended after {waited}");
-            return Err(Failure::new(Exit::TimedOut, message)
-                .hint(format!("see why with `rota task get {id}`")));
+    }
+}
+
+/// The time is over. Without any answer, what is wrong is the server.
+fn over(id: &str, timeout: Duration, known: bool, away: Option<ClientError>) -> Failure {
+    let waited = Span(timeout);
+    match away {
+        Some(error) if !known => error.into(),
+        None if !known => Failure::new(Exit::Unavailable, format!("no answer within {waited}")),
+        away => {
+            let why = away.map(|error| format!("; {error}")).unwrap_or_default();
+            Failure::new(Exit::TimedOut, format!("{id} had not ended after {waited}{why}"))
+                .hint(format!("see why with `rota task get {id}`"))
         }
     }
 }
@@ -78,7 +136,7 @@ fn is_ended(status: TaskStatus) -> bool {
 fn news(task: &Task) -> Option<News> {
     let waiting = task.waiting.as_ref()?;
     let error = task.error.as_ref().filter(|_| waiting.reason == WaitingReason::BackingOff);
-    let why = error.map(|error| format!(" ({})", output::printable(&error.message)));
+    let why = error.map(|error| format!(" ({})", text::line(&error.message)));
     let text = format!("{}: {}{}", task.id, waiting.message, why.unwrap_or_default());
     Some(News { attempt: task.attempt, reason: waiting.reason, text })
 }
@@ -107,7 +165,7 @@ async fn said(client: &Client, task: &Task) -> Result<String, Failure> {
     if task.has_result && task.kind != "command" {
         let result = client.get_result(&task.id).await?;
         let result = String::from_utf8_lossy(&result);
-        let short: String = output::printable(&result).chars().take(RESULT).collect();
+        let short = text::line(&result.chars().take(RESULT).collect::<String>());
         let more = if result.chars().count() > RESULT { "…" } else { "" };
         text.push_str(&format!("Result:\n  {short}{more}\n"));
     }

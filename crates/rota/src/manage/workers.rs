@@ -1,6 +1,6 @@
 //! `rota workers`.
 
-use clap::Subcommand;
+use clap::{Subcommand, builder::NonEmptyStringValueParser as Text};
 use rota_client::{Client, v1};
 use rota_proto::json::{Worker, WorkerList};
 
@@ -18,6 +18,7 @@ pub(crate) enum WorkersVerb {
     /// Ask a worker to take no more tasks, finish what it runs and end.
     Drain {
         /// Its name, or one session of it.
+        #[arg(value_parser = Text::new())]
         worker: String,
     },
 }

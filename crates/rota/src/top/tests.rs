@@ -156,3 +156,52 @@ fn keys_sort_scroll_pause_and_quit() {
         KeyEvent::new(KeyCode::Char('c'), ratatui::crossterm::event::KeyModifiers::CONTROL);
     assert_eq!(state.press(interrupt), Flow::Quit);
 }
+
+#[test]
+fn no_text_of_others_reaches_the_terminal_as_it_is() {
+    let harm = "\u{1b}[2J\u{202e}";
+    let now = Instant::now();
+    let mut sample = sample(now);
+    let poison = |text: &mut String| text.insert_str(0, harm);
+    sample.cluster.leader.iter_mut().for_each(poison);
+    poison(&mut sample.cluster.store.backend);
+    for node in &mut sample.cluster.nodes {
+        poison(&mut node.name);
+        node.problem = Some(harm.to_owned());
+    }
+    for queue in &mut sample.queues {
+        poison(&mut queue.name);
+    }
+    for worker in &mut sample.workers {
+        poison(&mut worker.name);
+        worker.queues.push(harm.to_owned());
+        worker.kinds.push(harm.to_owned());
+    }
+    for task in sample.failures.iter_mut().flatten() {
+        poison(&mut task.id);
+        poison(&mut task.queue);
+        if let Some(error) = &mut task.error {
+            poison(&mut error.reason);
+            poison(&mut error.message);
+        }
+    }
+    let mut troubled = sample.clone();
+    troubled.cluster.store.problem = Some(harm.to_owned());
+    let mut state = State::new(harm.to_owned());
+    let clean = |state: &State| {
+        let shown = screen(state, 240, 24, now).to_string();
+        let is_harm = |c: char| c != '\n' && crate::text::is_harmful(c);
+        assert!(!shown.chars().any(is_harm), "{shown:?}");
+        shown
+    };
+    clean(&state);
+    for sample in [sample, troubled] {
+        state.learn(Ok(sample));
+        for _ in 0..4 {
+            assert!(clean(&state).contains(r"\u{202e}"));
+            press(&mut state, &[KeyCode::Tab]);
+        }
+    }
+    state.learn(Err(Missing { reason: harm.to_owned(), cluster: None }));
+    clean(&state);
+}

@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     manage::cluster::{lag, role, size, state as state_of},
-    output::{coarse, printable},
+    output::coarse,
+    text::line as printable,
 };
 
 /// Colours, or none.

@@ -5,7 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod away;
 mod errors;
+mod hostile;
 mod queues;
 mod settings;
 mod shell;

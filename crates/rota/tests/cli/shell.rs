@@ -25,7 +25,7 @@ const FILTERS: [(&str, &str); 11] = [
 ];
 
 /// A program that is told nothing by the environment of these tests.
-fn rota(dir: &Path) -> Command {
+pub(crate) fn rota(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rota"));
     command.env_clear().current_dir(dir).env("HOME", dir);
     for name in ["PATH", "LLVM_PROFILE_FILE"] {
@@ -51,25 +51,28 @@ impl Server {
     /// One with these variables.
     pub(crate) fn start_with(variables: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut child = rota(dir.path())
-            .args(["dev", "--listen", "127.0.0.1:0", "--log-format", "json"])
-            .args(["--name", "dev", "--slots", "4", "--allow-command"])
-            .envs(variables.iter().copied())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let url = loop {
-            let mut line = String::new();
-            assert!(log.read_line(&mut line).unwrap() > 0, "the server ended");
-            let said: serde_json::Value = serde_json::from_str(&line).expect("a log in JSON");
-            if said["message"] == "serving" {
-                break said["url"].as_str().expect("a URL").to_owned();
-            }
-        };
-        // Somebody must read it, or the server would wait.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        let (child, url) = serve(dir.path(), "127.0.0.1:0", variables);
         Self { child, url, dir }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Ends at once, as by a loss of power.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts again at the same address, with what it kept.
+    pub(crate) fn start_again(&mut self) {
+        let listen = self.url.trim_start_matches("http://").to_owned();
+        (self.child, self.url) = serve(self.dir.path(), &listen, &[]);
     }
 
     pub(crate) fn shell(&self) -> Shell {
@@ -82,6 +85,29 @@ impl Server {
         while !shell.quietly(&["workers", "list", "-o", "json"]).contains("\"name\": \"dev\"") {}
         self
     }
+}
+
+/// The process and its URL.
+fn serve(dir: &Path, listen: &str, variables: &[(&str, &str)]) -> (Child, String) {
+    let mut child = rota(dir)
+        .args(["dev", "--listen", listen, "--log-format", "json"])
+        .args(["--name", "dev", "--slots", "4", "--allow-command"])
+        .envs(variables.iter().copied())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let url = loop {
+        let mut line = String::new();
+        assert!(log.read_line(&mut line).unwrap() > 0, "the server ended");
+        let said: serde_json::Value = serde_json::from_str(&line).expect("a log in JSON");
+        if said["message"] == "serving" {
+            break said["url"].as_str().expect("a URL").to_owned();
+        }
+    };
+    // Somebody must read it, or the server would wait.
+    std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+    (child, url)
 }
 
 impl Drop for Server {

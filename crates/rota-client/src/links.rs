@@ -1,0 +1,274 @@
+//! The connections to one node: as many as its calls need at a time.
+//!
+//! A connection of HTTP/2 carries so many calls at once as the node allows, and further ones wait, for as long
+//! as a long poll lasts. So calls are spread over several connections, and it is known of each call whether
+//! its stream was opened: one that was not has surely not been carried out.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tonic::{
+    Status,
+    body::Body,
+    codegen::{Service, http},
+    transport::{Channel, Error},
+};
+
+use crate::connect::Dialer;
+
+/// Calls on one connection before another is made. Nodes allow 1,000 by default, proxies often 100.
+const CALLS: usize = 100;
+/// Connections to one node. Beyond, calls wait for each other.
+const LINKS_MAX: usize = 64;
+
+/// The connections to one node.
+pub(crate) struct Links {
+    dialer: Dialer,
+    /// Calls that one connection carries, as far as is known.
+    calls_max: AtomicUsize,
+    /// At least one. Others go when they carry nothing.
+    links: Mutex<Vec<Arc<Link>>>,
+}
+
+/// One connection.
+struct Link {
+    channel: Channel,
+    /// Calls that use it, and those of them whose streams were opened.
+    calls: AtomicUsize,
+    opened: AtomicUsize,
+}
+
+impl Links {
+    pub(crate) fn new(dialer: Dialer) -> Arc<Self> {
+        let first = Link::new(&dialer);
+        Arc::new(Self {
+            dialer,
+            calls_max: AtomicUsize::new(CALLS),
+            links: Mutex::new(vec![first]),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Link>>> {
+        // Nothing in here can panic between two changes that belong together.
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a call, on a connection with room.
+    pub(crate) fn place(self: &Arc<Self>) -> Line {
+        let calls_max = self.calls_max.load(Ordering::Relaxed);
+        let mut links = self.lock();
+        let least = links.iter().min_by_key(|link| link.calls.load(Ordering::Relaxed)).cloned();
+        let link = match least {
+            Some(link) if link.calls.load(Ordering::Relaxed) < calls_max => link,
+            Some(link) if links.len() >= LINKS_MAX => link,
+            _ => {
+                let link = Link::new(&self.dialer);
+                links.push(link.clone());
+                link
+            }
+        };
+        link.calls.fetch_add(1, Ordering::Relaxed);
+        drop(links);
+        let channel = link.channel.clone();
+        let state = AtomicU8::new(WAITING);
+        Line { channel, call: Arc::new(Call { links: self.clone(), link, state }) }
+    }
+
+    /// A call ended: a connection that carries none any more is given up, unless it is the only one.
+    fn leave(&self, link: &Arc<Link>) {
+        if link.calls.fetch_sub(1, Ordering::Relaxed) > 1 {
+            return;
+        }
+        let mut links = self.lock();
+        let is_idle = link.calls.load(Ordering::Relaxed) == 0;
+        if links.len() > 1 && is_idle {
+            links.retain(|other| !Arc::ptr_eq(other, link));
+        }
+    }
+
+    /// No stream was opened on a connection for too long: it carries as many as it can, or is stuck.
+    fn is_full(&self, link: &Arc<Link>) {
+        let opened = link.opened.load(Ordering::Relaxed);
+        if opened > 0 {
+            self.calls_max.fetch_min(opened, Ordering::Relaxed);
+            return;
+        }
+        let mut links = self.lock();
+        links.retain(|other| !Arc::ptr_eq(other, link));
+        if links.is_empty() {
+            links.push(Link::new(&self.dialer));
+        }
+    }
+}
+
+impl Link {
+    fn new(dialer: &Dialer) -> Arc<Self> {
+        Arc::new(Self {
+            channel: dialer.channel(),
+            calls: AtomicUsize::new(0),
+            opened: AtomicUsize::new(0),
+        })
+    }
+}
+
+/// The stream of a call is not open.
+const WAITING: u8 = 0;
+/// Something of the call was sent.
+const OPENED: u8 = 1;
+/// The call was given up before its stream was opened. Nothing is sent any more.
+const GIVEN_UP: u8 = 2;
+
+/// A call's place on a connection. It is taken until this and the answer are dropped.
+struct Call {
+    links: Arc<Links>,
+    link: Arc<Link>,
+    state: AtomicU8,
+}
+
+impl Call {
+    /// Goes from waiting to another state. Whether the call is in that state then.
+    fn settle(&self, state: u8) -> bool {
+        let order = Ordering::SeqCst;
+        match self.state.compare_exchange(WAITING, state, order, order) {
+            Ok(_) => {
+                if state == OPENED {
+                    self.link.opened.fetch_add(1, Ordering::Relaxed);
+                }
+                true
+            }
+            Err(now) => now == state,
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if *self.state.get_mut() == OPENED {
+            self.link.opened.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.links.leave(&self.link);
+    }
+}
+
+/// One connection to a node, for a call or a stream.
+#[derive(Clone)]
+pub struct Line {
+    channel: Channel,
+    call: Arc<Call>,
+}
+
+impl Line {
+    /// What tells whether the call was sent.
+    pub(crate) fn ticket(&self) -> Ticket {
+        Ticket(self.call.clone())
+    }
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line").field("address", &self.call.links.dialer).finish_non_exhaustive()
+    }
+}
+
+/// Whether a call was sent.
+pub(crate) struct Ticket(Arc<Call>);
+
+impl Ticket {
+    /// Whether nothing of the call was sent. If so, nothing will be.
+    pub(crate) fn give_up(&self) -> bool {
+        self.0.settle(GIVEN_UP)
+    }
+
+    /// The call waited too long for its stream: others are not to wait behind it.
+    pub(crate) fn waited_in_vain(&self) {
+        self.0.links.is_full(&self.0.link);
+    }
+}
+
+impl Service<http::Request<Body>> for Line {
+    type Response = http::Response<Answer>;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.channel.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let call = self.call.clone();
+        let request = request.map(|body| Body::new(Question { body, call: call.clone() }));
+        let answer = self.channel.call(request);
+        Box::pin(async move { Ok(answer.await?.map(|body| Answer { body, _call: call })) })
+    }
+}
+
+/// What is sent. The transport reads it when the stream is open.
+struct Question {
+    body: Body,
+    call: Arc<Call>,
+}
+
+impl HttpBody for Question {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if matches!(frame, Some(Ok(_))) && !self.call.settle(OPENED) {
+            return Poll::Ready(Some(Err(Status::cancelled("the call was given up"))));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// What comes back.
+pub struct Answer {
+    body: Body,
+    // The call's place is taken while this is read.
+    _call: Arc<Call>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer").finish_non_exhaustive()
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

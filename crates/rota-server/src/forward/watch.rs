@@ -1,0 +1,101 @@
+//! Whether requests get from here to the leader. A short request is sent every second, by the way
+//! that clients' requests take, so that a node which forwards in vain says that it is not ready.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{body::Body, extract::Request};
+use rota_engine::Role;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::{Forwarder, Travel, after, pool::Lane, pool::Lost};
+
+/// How often the way is tried.
+const PERIOD: Duration = Duration::from_secs(1);
+/// A try that has no answer by then failed.
+const WITHIN: Duration = Duration::from_secs(2);
+/// The way may be closed for so long, as it is while leadership changes, before that is a problem.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Since when nothing gets through, and why.
+#[derive(Debug, Default)]
+pub(super) struct Trouble(Mutex<Option<(Instant, String)>>);
+
+impl Trouble {
+    fn set(&self, why: Option<String>) {
+        let mut trouble = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *trouble = why.map(|why| (trouble.as_ref().map_or_else(Instant::now, |it| it.0), why));
+    }
+}
+
+impl Forwarder {
+    /// Why requests do not get through to the leader, if they have not for a while.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let trouble = self.trouble.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, why) = trouble.as_ref()?;
+        let passed = since.elapsed();
+        let secs = passed.as_secs();
+        (passed >= PATIENCE)
+            .then(|| format!("requests have not got through to the leader for {secs} s: {why}"))
+    }
+
+    /// Tries the way to the leader until the server stops.
+    pub(crate) async fn watch(&self) {
+        let mut period = interval(PERIOD);
+        period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                _ = period.tick() => {}
+            }
+            let why = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                why = self.try_the_way() => why,
+            };
+            self.trouble.set(why);
+        }
+    }
+
+    /// Why a request to the leader fails now, if it does.
+    async fn try_the_way(&self) -> Option<String> {
+        let Role::Follower(seat) = self.engine.role() else { return None };
+        let address = seat.member.address.as_deref()?;
+        // Everybody may ask for this, and any answer shows that the way is open.
+        let request = Request::get("/healthz").body(Body::empty()).ok()?;
+        let travel = Travel { lane: Lane::Short, until: after(WITHIN) };
+        let why = match self.send(address, request, travel).await {
+            Ok(_) => return None,
+            Err(Lost::NotSent(why)) => why,
+            Err(Lost::NoRoom) => "all streams to it are in use".to_owned(),
+            Err(Lost::Late) => format!("it did not answer within {WITHIN:?}"),
+            Err(Lost::Unknown) => "the connection broke".to_owned(),
+        };
+        Some(format!("{} ({address}): {why}", seat.member.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn since(trouble: &Trouble) -> Option<Duration> {
+        trouble.0.lock().unwrap().as_ref().map(|(since, _)| since.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn trouble_lasts_from_its_first_failure_to_the_next_success() {
+        let trouble = Trouble::default();
+        trouble.set(Some("a".to_owned()));
+        advance(Duration::from_secs(3)).await;
+        trouble.set(Some("b".to_owned()));
+        assert_eq!(since(&trouble), Some(Duration::from_secs(3)));
+        trouble.set(None);
+        assert_eq!(since(&trouble), None);
+    }
+}

@@ -1,0 +1,249 @@
+//! Waiting for one answer: how long, and what it means when none comes.
+//!
+//! The duration of a large answer says nothing about the member that sends it. So a request fails
+//! when nothing arrives for a while, not when the whole answer takes long. And before a member that
+//! sends nothing is called silent, which makes every connection leave it, it is asked a small
+//! question on another connection: a member that is busy with a large request answers that one.
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http_body_util::BodyExt;
+use tokio::time::{Instant, sleep_until, timeout};
+use tonic::{
+    body::Body,
+    codegen::{BoxFuture, Service, http},
+    transport::Channel,
+};
+
+/// The slowest connection for which large requests get enough time, in bytes per second.
+const SLOWEST_LINE: u64 = 128 * 1024;
+
+/// An answer of unknown size may take this many times the timeout in all, as long as it keeps coming.
+const LARGE_ANSWER: u32 = 10;
+
+/// How long one request may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Patience {
+    /// The longest time in which nothing of the answer arrives.
+    pub(super) quiet: Duration,
+    /// The longest time in all.
+    pub(super) all: Duration,
+}
+
+impl Patience {
+    /// For a small request with a small answer.
+    pub(super) fn brief(timeout: Duration) -> Self {
+        Self { quiet: timeout, all: timeout }
+    }
+
+    /// For a request of that many bytes, with a small answer.
+    pub(super) fn for_request(timeout: Duration, bytes: usize) -> Self {
+        let sending = Duration::from_millis(bytes as u64 * 1000 / SLOWEST_LINE);
+        Self::brief(timeout + sending)
+    }
+
+    /// For an answer that may be large.
+    pub(super) fn for_answer(timeout: Duration) -> Self {
+        Self { quiet: timeout, all: timeout * LARGE_ANSWER }
+    }
+
+    /// For a range: etcd walks its index for seconds before it sends the first byte.
+    pub(super) fn for_range(timeout: Duration) -> Self {
+        Self { quiet: timeout * 3, all: timeout * LARGE_ANSWER }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// The member answers nothing.
+    Silent,
+    /// The member answers, but not this request in time.
+    Slow,
+}
+
+/// Awaits an answer whose bytes are told to `pulse`. When nothing is heard for half the `timeout`,
+/// asks with `lives` whether the member answers at all, which has the other half.
+pub(super) async fn receive<T, L: Future<Output = bool>>(
+    answer: impl Future<Output = T>,
+    pulse: &Pulse,
+    patience: Patience,
+    timeout_of_member: Duration,
+    lives: impl Fn() -> L,
+) -> Result<T, Missing> {
+    let began = Instant::now();
+    let deadline = began + patience.all;
+    let half = timeout_of_member / 2;
+    let mut vouched = began;
+    let mut answer = pin!(answer);
+    loop {
+        let heard = pulse.last().max(began);
+        let quiet_until = (heard + patience.quiet).min(deadline);
+        let ask_at = heard.max(vouched) + half;
+        tokio::select! {
+            biased;
+            answer = &mut answer => return Ok(answer),
+            () = sleep_until(quiet_until.min(ask_at)) => {}
+        }
+        if Instant::now() >= deadline {
+            return Err(Missing::Slow);
+        }
+        if pulse.last() > heard {
+            continue;
+        }
+        if Instant::now() >= quiet_until {
+            return Err(Missing::Slow);
+        }
+        let lives = tokio::select! {
+            biased;
+            answer = &mut answer => return Ok(answer),
+            lives = timeout(half, lives()) => lives.unwrap_or(false),
+        };
+        if lives {
+            vouched = Instant::now();
+        } else if pulse.last() <= heard {
+            return Err(Missing::Silent);
+        }
+    }
+}
+
+/// When something of an answer last arrived.
+#[derive(Debug, Clone)]
+pub(super) struct Pulse(Arc<Beat>);
+
+#[derive(Debug)]
+struct Beat {
+    origin: Instant,
+    /// Nanoseconds after the origin.
+    last: AtomicU64,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self(Arc::new(Beat { origin: Instant::now(), last: AtomicU64::new(0) }))
+    }
+}
+
+impl Pulse {
+    fn beat(&self) {
+        let since = self.0.origin.elapsed().as_nanos();
+        self.0.last.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn last(&self) -> Instant {
+        self.0.origin + Duration::from_nanos(self.0.last.load(Ordering::Relaxed))
+    }
+}
+
+/// A channel that tells a pulse of every byte that arrives.
+#[derive(Clone)]
+pub(super) struct Heard {
+    pub(super) channel: Channel,
+    pub(super) pulse: Pulse,
+}
+
+impl Service<http::Request<Body>> for Heard {
+    type Response = http::Response<Body>;
+    type Error = tonic::transport::Error;
+    type Future = BoxFuture<Self::Response, Self::Error>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.channel.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let answer = self.channel.call(request);
+        let pulse = self.pulse.clone();
+        Box::pin(async move {
+            let answer = answer.await?;
+            pulse.beat();
+            let heard = move |frame| {
+                pulse.beat();
+                frame
+            };
+            Ok(answer.map(|body| Body::new(body.map_frame(heard))))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(3);
+
+    async fn wait(
+        answer: impl Future<Output = ()>,
+        pulse: &Pulse,
+        patience: Patience,
+        lives: bool,
+    ) -> (Result<(), Missing>, Duration) {
+        let began = Instant::now();
+        let received = receive(answer, pulse, patience, TIMEOUT, || async {
+            if !lives {
+                pending::<()>().await;
+            }
+            lives
+        });
+        (received.await, began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_answers_nothing_is_silent_after_the_timeout() {
+        for patience in [
+            Patience::brief(TIMEOUT),
+            Patience::for_request(TIMEOUT, 1 << 24),
+            Patience::for_answer(TIMEOUT),
+            Patience::for_range(TIMEOUT),
+        ] {
+            let waited = wait(pending(), &Pulse::default(), patience, false).await;
+            assert_eq!(waited, (Err(Missing::Silent), TIMEOUT), "{patience:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_answers_small_questions_is_slow_but_not_silent() {
+        for patience in [Patience::brief(TIMEOUT), Patience::for_answer(TIMEOUT)] {
+            let waited = wait(pending(), &Pulse::default(), patience, true).await;
+            assert_eq!(waited, (Err(Missing::Slow), TIMEOUT), "{patience:?}");
+        }
+        let patience = Patience::for_request(TIMEOUT, 1 << 20);
+        let waited = wait(pending(), &Pulse::default(), patience, true).await;
+        assert_eq!(waited, (Err(Missing::Slow), TIMEOUT + Duration::from_secs(8)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_may_take_long_while_it_comes() {
+        let pulse = Pulse::default();
+        let coming = async {
+            for _ in 0..20 {
+                sleep(TIMEOUT / 3).await;
+                pulse.beat();
+            }
+        };
+        let patience = Patience::for_answer(TIMEOUT);
+        let (received, took) = wait(coming, &pulse, patience, false).await;
+        assert_eq!((received, took), (Ok(()), TIMEOUT / 3 * 20));
+        // But not for ever.
+        let dripping = async {
+            loop {
+                sleep(TIMEOUT / 3).await;
+                pulse.beat();
+            }
+        };
+        let (received, took) = wait(dripping, &pulse, patience, false).await;
+        assert_eq!((received, took), (Err(Missing::Slow), TIMEOUT * LARGE_ANSWER));
+    }
+}

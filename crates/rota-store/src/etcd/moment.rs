@@ -1,0 +1,68 @@
+//! Moments that a suspended machine does not stretch.
+//!
+//! The monotonic clock of Linux stands still while the machine is suspended, and etcd's does not: by
+//! it alone, a leader that was suspended for an hour would believe in its lease when it wakes. So the
+//! clock that counts suspension as well is read beside it, and what has passed by either has passed.
+
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use tokio::time::Instant;
+
+/// Counts on during suspension; other systems' monotonic clock does so by itself.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const WITH_SUSPENSION: ClockId = ClockId::CLOCK_BOOTTIME;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const WITH_SUSPENSION: ClockId = ClockId::CLOCK_MONOTONIC;
+
+/// See the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Moment {
+    /// By the clock that timers go by.
+    pub(super) running: Instant,
+    /// By the clock that counts suspension, since some moment before.
+    with_suspension: Duration,
+}
+
+impl Moment {
+    pub(super) fn now() -> Self {
+        // A system without that clock leaves it at zero, so that only the other one counts.
+        let with_suspension = clock_gettime(WITH_SUSPENSION).map(Duration::from);
+        Self { running: Instant::now(), with_suspension: with_suspension.unwrap_or_default() }
+    }
+
+    /// So much later.
+    pub(super) fn plus(self, time: Duration) -> Self {
+        Self {
+            running: self.running + time,
+            with_suspension: self.with_suspension.saturating_add(time),
+        }
+    }
+
+    /// Whether it has passed at that other moment.
+    pub(super) fn has_passed_at(self, now: Self) -> bool {
+        now.running >= self.running || now.with_suspension >= self.with_suspension
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_passes_while_the_machine_is_suspended() {
+        let (second, now) = (Duration::from_secs(1), Moment::now());
+        let until = now.plus(4 * second);
+        assert!(!until.has_passed_at(now));
+        assert!(!until.has_passed_at(now.plus(3 * second)));
+        assert!(until.has_passed_at(now.plus(4 * second)));
+        let suspended =
+            Moment { with_suspension: now.with_suspension + 3600 * second, ..now.plus(second) };
+        assert!(until.has_passed_at(suspended), "the lease outlived the suspension");
+    }
+
+    #[test]
+    fn the_clock_is_there() {
+        assert!(Moment::now().with_suspension > Duration::ZERO);
+    }
+}

@@ -1,0 +1,94 @@
+//! Why a stream ended, as far as it says something about what was sent over it.
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// The limit on the size of a message, as the server names it.
+const LIMIT: &str = "request_bytes";
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Break {
+    /// The network or the node failed. Says nothing about the messages, unless it happens again and
+    /// again.
+    Lost,
+    /// A message was larger than the server accepts: more than so many bytes, where it says.
+    TooLarge(Option<usize>),
+    /// Somebody refused, with these words: the server, or a proxy in front of it.
+    Refused(String),
+}
+
+impl Break {
+    pub(crate) fn of(status: &Status) -> Self {
+        let info = status.get_details_error_info();
+        let said = |key: &str| info.as_ref()?.metadata.get(key).map(String::as_str);
+        let max =
+            said("limit").filter(|limit| *limit == LIMIT).and_then(|_| said("max")?.parse().ok());
+        match status.code() {
+            _ if info.as_ref().is_some_and(|info| info.reason == "too_large") => {
+                Self::TooLarge(max)
+            }
+            // gRPC libraries say so with a code of their own, a proxy with a status of HTTP.
+            Code::OutOfRange => Self::TooLarge(None),
+            Code::ResourceExhausted if status.message().contains("larger") => Self::TooLarge(None),
+            Code::Unknown if status.message().contains("413") => Self::TooLarge(None),
+            Code::Ok
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::NotFound
+            | Code::Aborted
+            | Code::Unavailable => Self::Lost,
+            _ => Self::Refused(status.message().to_owned()),
+        }
+    }
+}
+
+/// Whether the server itself refuses the worker as it is: its token, its name. A proxy that answers
+/// in the server's place gives no reason of Rota's.
+pub(crate) fn refuses_worker(status: &Status) -> bool {
+    let by_rota = status.get_details_error_info().is_some_and(|info| !info.reason.is_empty());
+    let code = matches!(
+        status.code(),
+        Code::InvalidArgument | Code::Unauthenticated | Code::PermissionDenied
+    );
+    by_rota && code
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn statuses_are_told_apart() {
+        let info = |reason: &str, metadata: &[(&str, &str)]| {
+            let metadata = metadata.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+            ErrorDetails::with_error_info(
+                reason,
+                "rota",
+                metadata.collect::<std::collections::HashMap<_, _>>(),
+            )
+        };
+        let rota = |code, reason: &str, metadata: &[(&str, &str)]| {
+            Status::with_error_details(code, "no", info(reason, metadata))
+        };
+        let limit = [("limit", "request_bytes"), ("max", "2048")];
+        for (status, expected) in [
+            (rota(Code::InvalidArgument, "too_large", &limit), Break::TooLarge(Some(2048))),
+            (Status::out_of_range("found 7 bytes, the limit is: 5 bytes"), Break::TooLarge(None)),
+            (Status::resource_exhausted("message larger than max"), Break::TooLarge(None)),
+            (Status::unavailable("gone"), Break::Lost),
+            (Status::not_found("the session has ended"), Break::Lost),
+            (Status::unauthenticated("no"), Break::Refused("no".to_owned())),
+            (Status::unimplemented("no"), Break::Refused("no".to_owned())),
+            (Status::invalid_argument("no"), Break::Refused("no".to_owned())),
+        ] {
+            assert_eq!(Break::of(&status), expected, "{status:?}");
+        }
+        assert!(refuses_worker(&rota(Code::Unauthenticated, "unauthenticated", &[])));
+        assert!(!refuses_worker(&Status::unauthenticated("")), "a proxy may have said so");
+        assert!(!refuses_worker(&rota(Code::Unavailable, "unavailable", &[])));
+    }
+}

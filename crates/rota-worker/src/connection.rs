@@ -1,0 +1,73 @@
+//! A stream to a node: how it is opened with a hello and closed with a goodbye. What is said in
+//! between is the session's.
+
+use std::time::Duration;
+
+use rota_client::Client;
+use rota_proto::v1::{
+    self, server_message::Message as Down, worker_message::Message as Up,
+    worker_service_client::WorkerServiceClient,
+};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+use tracing::info;
+
+/// Messages on their way into the stream: the unanswered reports, heartbeats and credit.
+pub(crate) const OUTGOING: usize = 64;
+/// Time for a node to answer the first message.
+const WELCOME: Duration = Duration::from_secs(5);
+/// When all is done, the server gets so long to end the stream.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
+/// The TTL of a session whose server does not say.
+const TTL: Duration = Duration::from_secs(10);
+const TTL_MIN: Duration = Duration::from_millis(100);
+/// Largest message that is accepted: a server may allow payloads of 1 GiB, and a smaller bound here
+/// would break each connection that brings one.
+const MESSAGE_BYTES: usize = (1 << 30) + (16 << 20);
+
+/// An open stream.
+pub(crate) struct Connection {
+    pub(crate) up: mpsc::Sender<v1::WorkerMessage>,
+    pub(crate) down: Streaming<v1::ServerMessage>,
+    pub(crate) ttl: Duration,
+}
+
+/// Opens a stream on the node that the client is at.
+pub(crate) async fn open(
+    client: &Client,
+    hello: v1::Hello,
+) -> Result<(Connection, v1::Welcome), Status> {
+    let (up, outgoing) = mpsc::channel(OUTGOING);
+    // The channel is empty: there is room.
+    let _ = up.try_send(message(Up::Hello(hello)));
+    let mut service =
+        WorkerServiceClient::new(client.connection()).max_decoding_message_size(MESSAGE_BYTES);
+    let late = |_| Status::unavailable("the server did not answer in time");
+    let answer = timeout(WELCOME, service.work(ReceiverStream::new(outgoing)));
+    let mut down = answer.await.map_err(late)??.into_inner();
+    let first = timeout(WELCOME, down.message()).await.map_err(late)??;
+    let Some(v1::ServerMessage { message: Some(Down::Welcome(welcome)) }) = first else {
+        return Err(Status::unavailable("the server did not welcome the worker"));
+    };
+    info!(session = welcome.session, node = welcome.node, "connected");
+    let ttl = welcome.ttl.and_then(|ttl| ttl.try_into().ok()).unwrap_or(TTL);
+    Ok((Connection { up, down, ttl: ttl.max(TTL_MIN) }, welcome))
+}
+
+impl Connection {
+    /// Ends the session; what it still holds goes to others.
+    pub(crate) async fn close(mut self) {
+        let ended = async {
+            let _ = self.up.send(message(Up::Goodbye(v1::Goodbye {}))).await;
+            drop(self.up);
+            // The server ends the stream when it has ended the session.
+            while let Ok(Some(_)) = self.down.message().await {}
+        };
+        let _ = timeout(LAST_WORDS, ended).await;
+    }
+}
+
+pub(crate) fn message(message: Up) -> v1::WorkerMessage {
+    v1::WorkerMessage { message: Some(message) }
+}

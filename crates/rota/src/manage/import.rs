@@ -1,0 +1,299 @@
+//! `rota task create --file`: creates a task for each line, through failures of servers, and says at the end
+//! what was done, however it ends.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read},
+    path::Path,
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use rota_client::{Client, ClientError, NewTask, v1};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    time::{Instant, sleep},
+};
+use tonic::Code;
+use v1::create_tasks_response::{Result as Answer, result::Result as Item};
+
+use super::{
+    create::fresh_key,
+    is_passing,
+    lines::{self, Portion},
+};
+use crate::{
+    exit::{Exit, Failure},
+    output::{self, Format},
+};
+
+/// How long servers may be away before an import ends.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between tries.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What became of the lines.
+#[derive(Debug, Default, serde::Serialize)]
+struct Summary {
+    created: u64,
+    existed: u64,
+    refused: u64,
+    /// Exist; an answer was lost, so it is not known whether this import created them.
+    unclear: u64,
+    /// Sent to a server that did not answer: created or not.
+    unknown: u64,
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { created, existed, refused, unclear, unknown } = self;
+        write!(f, "{created} created, {existed} existed already, {refused} refused")?;
+        if *unclear > 0 {
+            write!(f, ", {unclear} created now or before (an answer was lost)")?;
+        }
+        if *unknown > 0 {
+            write!(f, ", {unknown} created or not (sent, and not answered)")?;
+        }
+        Ok(())
+    }
+}
+
+/// Creates a task for each line of a file, or of standard input for `-`. Tasks without a name get an
+/// idempotency key that begins with `key`. A line that is refused is reported and the rest goes on.
+///
+/// # Errors
+/// When lines were refused, or it ended early; the summary is printed before.
+pub(super) async fn run(
+    file: &Path,
+    key: Option<String>,
+    client: &Client,
+    format: Format,
+) -> Result<(), Failure> {
+    let (input, bytes) = open(file)?;
+    let mut stop = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (sender, mut portions) = mpsc::channel(1);
+    let fresh_key = key.is_none().then(fresh_key);
+    let key = key.or_else(|| fresh_key.clone()).unwrap_or_default();
+    let prefix = key.clone();
+    // Ends with the input, or when this function does. It is not waited for: standard input may be silent.
+    std::thread::spawn(move || lines::read(BufReader::new(input), &prefix, &sender));
+    let mut import = Import {
+        // Tries are repeated here, to know which lines are in doubt.
+        client: client.with_patience(Duration::ZERO),
+        summary: Summary::default(),
+        bar: progress(bytes),
+        fresh_key,
+        next_line: 1,
+        in_doubt: 0,
+    };
+    let ended = tokio::select! {
+        biased;
+        _ = stop.0.recv() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+        _ = stop.1.recv() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+        ended = import.all(&mut portions) => ended,
+    };
+    import.bar.finish_and_clear();
+    import.summary.unknown = import.in_doubt;
+    match format {
+        Format::Json => output::json(&import.summary)?,
+        Format::Table => output::line(&import.summary.to_string())?,
+    }
+    let again = format!(
+        "lines before {} are done; run it again with --idempotency-key {key}, which creates no task twice",
+        import.next_line
+    );
+    ended.map_err(|failure| failure.hint(again))?;
+    match import.summary.refused {
+        0 => Ok(()),
+        1 => Err(Failure::new(Exit::Refused, "1 line was refused")),
+        lines => Err(Failure::new(Exit::Refused, format!("{lines} lines were refused"))),
+    }
+}
+
+/// The input and its size, 0 where that is not known.
+fn open(file: &Path) -> Result<(Box<dyn Read + Send>, u64), Failure> {
+    if file.as_os_str() == "-" {
+        return Ok((Box::new(io::stdin()), 0));
+    }
+    let named = |error| Failure::usage(format!("{}: {error}", file.display()));
+    let opened = File::open(file).map_err(named)?;
+    let metadata = opened.metadata().map_err(named)?;
+    if metadata.is_dir() {
+        return Err(named(io::ErrorKind::IsADirectory.into()));
+    }
+    Ok((Box::new(opened), metadata.len()))
+}
+
+fn progress(bytes: u64) -> ProgressBar {
+    let style = "{bar:40} {bytes}/{total_bytes}, {eta} left";
+    let bar = if bytes > 0 { ProgressBar::new(bytes) } else { ProgressBar::new_spinner() };
+    // The template is a constant, and sound.
+    match ProgressStyle::with_template(style) {
+        Ok(style) if bytes > 0 => bar.with_style(style),
+        _ => bar,
+    }
+}
+
+type Tasks = Vec<(usize, v1::NewTask)>;
+
+struct Import {
+    client: Client,
+    summary: Summary,
+    bar: ProgressBar,
+    /// What the keys of this import begin with, where nobody else can have the same.
+    fresh_key: Option<String>,
+    /// Lines before this one are done.
+    next_line: usize,
+    /// Lines that a server was sent and has not answered for.
+    in_doubt: u64,
+}
+
+impl Import {
+    async fn all(&mut self, portions: &mut mpsc::Receiver<Portion>) -> Result<(), Failure> {
+        while let Some(portion) = portions.recv().await {
+            let first = |line: Option<usize>| line.unwrap_or(usize::MAX);
+            let tasks = first(portion.tasks.first().map(|(line, _)| *line));
+            let refused = first(portion.refused.first().map(|(line, _)| *line));
+            let next = portion.tasks.last().map(|(line, _)| *line);
+            let next = next.max(portion.refused.last().map(|(line, _)| *line));
+            if tasks.min(refused) < usize::MAX {
+                self.next_line = tasks.min(refused);
+            }
+            for (line, why) in portion.refused {
+                self.refuse(line, &why);
+            }
+            self.send(portion.tasks).await?;
+            self.next_line = next.map_or(self.next_line, |line| line + 1);
+            self.bar.inc(portion.bytes);
+            if let Some(why) = portion.broken {
+                return Err(Failure::usage(why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a task has a key that only this import knows.
+    fn is_ours(&self, task: &v1::NewTask) -> bool {
+        let key = task.idempotency_key.as_str();
+        self.fresh_key.as_deref().is_some_and(|fresh| task.id.is_empty() && key.starts_with(fresh))
+    }
+
+    fn refuse(&mut self, line: usize, why: &str) {
+        self.summary.refused += 1;
+        self.bar.suspend(|| output::note(&format!("line {line}: {why}")));
+    }
+
+    /// Sends tasks. Where a server refuses a request as a whole, its halves are sent, so that one task that
+    /// is too large, or too many at once, cost no other task.
+    async fn send(&mut self, tasks: Tasks) -> Result<(), Failure> {
+        let mut parts = vec![tasks];
+        while let Some(mut part) = parts.pop() {
+            let Some(&(line, _)) = part.first() else { continue };
+            match self.create(&mut part).await {
+                Ok(()) => {}
+                Err(error) if is_of_the_request(&error) && part.len() > 1 => {
+                    let second = part.split_off(part.len() / 2);
+                    parts.extend([second, part]);
+                }
+                Err(error) if is_of_the_request(&error) => {
+                    self.in_doubt = 0;
+                    self.refuse(line, without_place(&error.to_string()));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates tasks in one request, and goes on with those that a server could not take at that time, until
+    /// all are answered for. Each has a name: repeating it creates nothing twice.
+    async fn create(&mut self, tasks: &mut Tasks) -> Result<(), ClientError> {
+        let mut outage = None;
+        let mut repeated = false;
+        loop {
+            self.in_doubt = tasks.len() as u64;
+            let before = tasks.len();
+            let sent = tasks.iter().map(|(_, task)| NewTask::from(task.clone())).collect();
+            let error = match self.client.create_tasks(sent).await {
+                Err(error) => error,
+                Ok(answers) => match self.count(tasks, answers, repeated) {
+                    Some(error) => error,
+                    None => {
+                        self.in_doubt = 0;
+                        return Ok(());
+                    }
+                },
+            };
+            repeated |= leaves_open(&error);
+            self.in_doubt = if repeated { tasks.len() as u64 } else { 0 };
+            if !is_passing(error.code(), error.reason()) {
+                return Err(error);
+            }
+            if tasks.len() < before {
+                outage = None;
+            }
+            let since = *outage.get_or_insert_with(|| {
+                let told = format!("{error}; trying again for {} s", PATIENCE.as_secs());
+                self.bar.suspend(|| output::note(&told));
+                Instant::now()
+            });
+            if since.elapsed() >= PATIENCE {
+                return Err(error);
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Counts what was answered. Tasks that a server could not take at that time stay, and why is returned.
+    fn count(
+        &mut self,
+        tasks: &mut Tasks,
+        answers: Vec<Answer>,
+        repeated: bool,
+    ) -> Option<ClientError> {
+        let mut later = None;
+        let mut answers = answers.into_iter();
+        for (line, task) in std::mem::take(tasks) {
+            match answers.next().and_then(|answer| answer.result) {
+                Some(Item::Task(answered)) if answered.created => self.summary.created += 1,
+                // Nobody else has this key: one of the tries before created it.
+                Some(Item::Task(_)) if repeated && self.is_ours(&task) => self.summary.created += 1,
+                Some(Item::Task(_)) if repeated => self.summary.unclear += 1,
+                Some(Item::Task(_)) => self.summary.existed += 1,
+                Some(Item::Error(error)) if is_passing(error.code.into(), &error.reason) => {
+                    tasks.push((line, task));
+                    later = Some(ClientError::Refused {
+                        code: error.code.into(),
+                        message: error.message,
+                        reason: error.reason,
+                        violations: Vec::new(),
+                        retry_after: None,
+                    });
+                }
+                Some(Item::Error(error)) => self.refuse(line, without_place(&error.message)),
+                None => self.refuse(line, "the server did not answer for it"),
+            }
+        }
+        later
+    }
+}
+
+/// Whether what was asked may have been done all the same.
+fn leaves_open(error: &ClientError) -> bool {
+    matches!(error, ClientError::OutcomeUnknown { .. })
+        || matches!(error.reason(), "leadership_lost" | "outcome_unknown" | "request_timeout")
+}
+
+/// Whether a request was refused for what it holds or how large it is: a part of it may be taken.
+fn is_of_the_request(error: &ClientError) -> bool {
+    matches!(error.code(), Code::InvalidArgument | Code::OutOfRange)
+}
+
+/// A message without the place in the request: the line is what is of interest.
+fn without_place(message: &str) -> &str {
+    match message.strip_prefix("tasks[") {
+        Some(rest) => rest.split_once("].").map_or(rest, |(_, field)| field),
+        None => message,
+    }
+}

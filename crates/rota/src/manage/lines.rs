@@ -1,0 +1,218 @@
+//! The lines of a file with one task on each: read on a thread of their own, checked, and handed over in
+//! portions. What cannot be read is told with its line, and the lines after it are read all the same.
+
+use std::{
+    io::{self, BufRead},
+    mem,
+};
+
+use rota_client::v1;
+use rota_proto::json::{self, FieldError};
+use tokio::sync::mpsc;
+
+/// Tasks in a portion.
+const TASKS: usize = 1000;
+/// Bytes of lines after which a portion is handed over, full or not.
+const PORTION_BYTES: u64 = 4 << 20;
+/// Longest line that is read. No server takes a task of this size.
+const LINE_BYTES: usize = 64 << 20;
+
+/// Lines that were read.
+#[derive(Debug, Default)]
+pub(super) struct Portion {
+    /// Tasks, with the numbers of their lines.
+    pub(super) tasks: Vec<(usize, v1::NewTask)>,
+    /// Lines that are no tasks: their number, and why not.
+    pub(super) refused: Vec<(usize, String)>,
+    pub(super) bytes: u64,
+    /// Why nothing comes after this portion, although the file has not ended.
+    pub(super) broken: Option<String>,
+}
+
+/// Reads everything, until it ends or nobody receives any more. Tasks without a name of their own get
+/// `key` and the number of their line as idempotency key.
+pub(super) fn read(input: impl BufRead, key: &str, portions: &mpsc::Sender<Portion>) {
+    let mut portion = Portion::default();
+    for line in Lines::of(input) {
+        let line = match line {
+            Ok(line) => line,
+            Err(error) => {
+                portion.broken = Some(error.to_string());
+                break;
+            }
+        };
+        // A long line goes alone: refused for its size, it takes no others along.
+        let is_full = portion.bytes > 0 && portion.bytes + line.bytes > PORTION_BYTES;
+        if is_full && portions.blocking_send(mem::take(&mut portion)).is_err() {
+            return;
+        }
+        portion.bytes += line.bytes;
+        match line.text.and_then(|text| task_of(&text)) {
+            Ok(None) => {}
+            Ok(Some(mut task)) => {
+                if task.id.is_empty() && task.idempotency_key.is_empty() {
+                    task.idempotency_key = format!("{key}-{}", line.number);
+                }
+                portion.tasks.push((line.number, task));
+            }
+            Err(why) => portion.refused.push((line.number, why)),
+        }
+        let lines = portion.tasks.len() + portion.refused.len();
+        if (lines >= TASKS || portion.bytes >= PORTION_BYTES)
+            && portions.blocking_send(mem::take(&mut portion)).is_err()
+        {
+            return;
+        }
+    }
+    // Nobody may be there any more.
+    let _ = portions.blocking_send(portion);
+}
+
+/// The task on a line; none on an empty one.
+fn task_of(line: &str) -> Result<Option<v1::NewTask>, String> {
+    if line.trim().is_empty() {
+        return Ok(None);
+    }
+    let task: json::NewTask = serde_json::from_str(line).map_err(|error| {
+        // The line is known better outside.
+        error.to_string().replace(" at line 1 column ", ", at column ")
+    })?;
+    let checked: Result<v1::NewTask, FieldError> = task.try_into();
+    checked.map(Some).map_err(|error| format!("{} {}", error.field, error.message))
+}
+
+/// A line, without what ends it.
+#[derive(Debug)]
+struct Line {
+    number: usize,
+    /// Bytes that it takes in the file.
+    bytes: u64,
+    /// Or why it cannot be read.
+    text: Result<String, String>,
+}
+
+/// Cuts input into lines. Memory is bounded by [`LINE_BYTES`].
+struct Lines<R> {
+    input: R,
+    number: usize,
+}
+
+impl<R: BufRead> Lines<R> {
+    fn of(input: R) -> Self {
+        Self { input, number: 0 }
+    }
+
+    /// The bytes of the next line, or nothing where it is too long; with how many there were.
+    fn bytes(&mut self) -> io::Result<(u64, Option<Vec<u8>>)> {
+        let (mut count, mut line) = (0, Some(Vec::new()));
+        loop {
+            let read = match self.input.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            let end = read.iter().position(|byte| *byte == b'\n');
+            let part = &read[..end.unwrap_or(read.len())];
+            line = line.filter(|line| line.len() + part.len() <= LINE_BYTES);
+            if let Some(line) = &mut line {
+                line.extend_from_slice(part);
+            }
+            let used = part.len() + usize::from(end.is_some());
+            count += used as u64;
+            self.input.consume(used);
+            if end.is_some() || used == 0 {
+                return Ok((count, line));
+            }
+        }
+    }
+}
+
+impl<R: BufRead> Iterator for Lines<R> {
+    type Item = io::Result<Line>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (bytes, line) = match self.bytes() {
+            Ok((0, _)) => return None,
+            Ok(read) => read,
+            Err(error) => return Some(Err(error)),
+        };
+        self.number += 1;
+        let text = match line {
+            None => Err(format!("longer than {} MiB", LINE_BYTES >> 20)),
+            Some(line) if self.number == 1 && is_utf_16(&line) => {
+                let convert = "it is UTF-16; convert it with `iconv -f UTF-16 -t UTF-8`";
+                return Some(Err(io::Error::new(io::ErrorKind::InvalidData, convert)));
+            }
+            Some(mut line) => {
+                if self.number == 1 && line.starts_with(BYTE_ORDER_MARK) {
+                    line.drain(..BYTE_ORDER_MARK.len());
+                }
+                String::from_utf8(line).map_err(|error| {
+                    let at = error.utf8_error().valid_up_to() + 1;
+                    format!("not UTF-8 at byte {at}")
+                })
+            }
+        };
+        Some(Ok(Line { number: self.number, bytes, text }))
+    }
+}
+
+/// What some editors put before UTF-8.
+pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+fn is_utf_16(start: &[u8]) -> bool {
+    start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(input: &[u8]) -> Vec<Portion> {
+        let (sender, mut receiver) = mpsc::channel(100);
+        read(input, "key", &sender);
+        drop(sender);
+        std::iter::from_fn(|| receiver.try_recv().ok()).collect()
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_line_costs_no_other() {
+        let mut input = b"\xef\xbb\xbf{\"kind\": \"a\"}\r\n\n{\"kind\": \"b\xff\"}\n".to_vec();
+        input.extend(std::iter::repeat_n(b'x', LINE_BYTES + 1));
+        input.extend(b"\n{\"kind\": \"c\", \"id\": \"mine\"}\n{\"kind\": \"d\"");
+        let portions = all(&input);
+        let tasks: Vec<_> = portions.iter().flat_map(|portion| &portion.tasks).collect();
+        let names: Vec<_> = tasks
+            .iter()
+            .map(|(line, task)| (*line, &*task.kind, &*task.id, &*task.idempotency_key))
+            .collect();
+        assert_eq!(names, [(1, "a", "", "key-1"), (5, "c", "mine", "")]);
+        let refused: Vec<_> = portions.iter().flat_map(|portion| portion.refused.clone()).collect();
+        assert_eq!(refused[0], (3, "not UTF-8 at byte 12".to_owned()));
+        assert_eq!(refused[1], (4, "longer than 64 MiB".to_owned()));
+        assert_eq!(refused[2].0, 6);
+        assert_eq!(refused.len(), 3);
+        assert!(portions.iter().all(|portion| portion.broken.is_none()));
+        let bytes: u64 = portions.iter().map(|portion| portion.bytes).sum();
+        assert_eq!(bytes, input.len() as u64);
+    }
+
+    #[test]
+    fn portions_are_bounded_in_number_and_bytes() {
+        let small = "{\"kind\": \"a\"}\n".repeat(2500);
+        let sizes = |portions: Vec<Portion>| {
+            portions.iter().map(|portion| portion.tasks.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(all(small.as_bytes())), [1000, 1000, 500]);
+        let large = format!("{{\"kind\": \"a\", \"payload\": \"{}\"}}\n", "x".repeat(1 << 20));
+        assert_eq!(sizes(all(large.repeat(6).as_bytes())), [3, 3]);
+        assert_eq!(sizes(all(b"")), [0]);
+    }
+
+    #[test]
+    fn a_file_in_utf_16_is_told_to_be_one() {
+        let portions = all(b"\xff\xfe{\0\"\0k\0");
+        let broken = portions[0].broken.as_deref().expect("it is not read");
+        assert!(broken.contains("iconv"), "{broken}");
+        assert_eq!(portions.len(), 1);
+    }
+}

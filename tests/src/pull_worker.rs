@@ -1,0 +1,134 @@
+//! A worker without a stream, as a script would be: it asks for tasks call by call, says what it did, and
+//! repeats itself until it is answered. It asks whichever node answers.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use rota_client::{
+    Client, Connection,
+    v1::{
+        CompleteRequest, Dispatch, HeldLeases, LeaseRequest, LeaseResponse,
+        worker_service_client::WorkerServiceClient,
+    },
+};
+use tokio::{
+    task::JoinHandle,
+    time::{interval, timeout},
+};
+use tonic::{Code, Status};
+
+use crate::{audit::Effect, process::LOOK};
+
+/// The kind that it serves.
+pub const KIND: &str = "pulled";
+const NAME: &str = "puller";
+/// The most tasks that it asks for at once.
+const TASKS: u32 = 8;
+/// How long a call for tasks waits for one, and how long it waits for the answer.
+const WAIT_S: i64 = 2;
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// The worker at work, until it is told to stop.
+#[derive(Debug)]
+pub struct PullWorker {
+    stop: Arc<AtomicBool>,
+    worker: JoinHandle<Vec<Effect>>,
+}
+
+impl PullWorker {
+    /// Starts one.
+    #[must_use]
+    pub fn start(client: Client) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = stop.clone();
+        let worker = tokio::spawn(async move {
+            let (mut session, mut effects) = (String::new(), Vec::new());
+            while !told.load(Ordering::Relaxed) {
+                let answer = lease(&client, &session).await;
+                session = answer.session;
+                for dispatch in answer.tasks {
+                    effects.push(effect(&dispatch));
+                    complete(&client, &dispatch).await;
+                }
+            }
+            effects
+        });
+        Self { stop, worker }
+    }
+
+    /// Ends it, and gives what it did.
+    ///
+    /// # Panics
+    /// When the worker did.
+    pub async fn end(self) -> Vec<Effect> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.worker.await.expect("the worker")
+    }
+}
+
+fn effect(dispatch: &Dispatch) -> Effect {
+    Effect {
+        worker: NAME.to_owned(),
+        key: serde_json::from_slice(&dispatch.payload).expect("a key"),
+        id: dispatch.task_id.clone(),
+        attempt: dispatch.attempt,
+        token: dispatch.lease_token,
+    }
+}
+
+/// Asks for tasks. It has none at that moment, and says so: what a lost answer had told of is told again.
+async fn lease(client: &Client, session: &str) -> LeaseResponse {
+    let request = LeaseRequest {
+        worker: NAME.to_owned(),
+        session: session.to_owned(),
+        kinds: vec![KIND.to_owned()],
+        max: Some(TASKS),
+        wait: Some(prost_types::Duration { seconds: WAIT_S, nanos: 0 }),
+        held: Some(HeldLeases::default()),
+        ..LeaseRequest::default()
+    };
+    let ask = |mut service: WorkerServiceClient<Connection>| {
+        let request = request.clone();
+        async move { service.lease(request).await }
+    };
+    until_answered(client, ask).await.expect("a call for tasks is never refused")
+}
+
+/// Says that a task is done. A refusal means that its lease was lost.
+async fn complete(client: &Client, dispatch: &Dispatch) {
+    let ask = |mut service: WorkerServiceClient<Connection>| {
+        let (id, lease_token) = (dispatch.task_id.clone(), dispatch.lease_token);
+        let request = CompleteRequest { id, lease_token, ..CompleteRequest::default() };
+        async move { service.complete(request).await }
+    };
+    // The judge of the run finds what was lost without an excuse.
+    let _ = until_answered(client, ask).await;
+}
+
+/// Repeats a call until it is carried out or refused for what it says.
+async fn until_answered<T, F>(
+    client: &Client,
+    ask: impl Fn(WorkerServiceClient<Connection>) -> F,
+) -> Result<T, Status>
+where
+    F: Future<Output = Result<tonic::Response<T>, Status>>,
+{
+    let mut look = interval(LOOK);
+    loop {
+        look.tick().await;
+        match timeout(ANSWERS_WITHIN, ask(WorkerServiceClient::new(client.connection()))).await {
+            Ok(Ok(answer)) => return Ok(answer.into_inner()),
+            Ok(Err(status)) if is_final(&status) => return Err(status),
+            Ok(Err(_)) | Err(_) => client.next_node(),
+        }
+    }
+}
+
+fn is_final(status: &Status) -> bool {
+    matches!(status.code(), Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition)
+}
