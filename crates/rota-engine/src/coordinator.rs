@@ -26,6 +26,7 @@ use crate::{
     ledger::{Landing, Ledger},
     log,
     lookup::{self, Lookups},
+    planted::Planted,
     request::{Answer, CommandResult, Release, Request, Submission, SubmitResults},
     shared::{PULSE, Shared},
     view::live_view,
@@ -209,7 +210,9 @@ impl<'a> Coordinator<'a> {
             if in_flight.is_none() && (due || self.until_seal().is_zero()) {
                 let now = self.begin();
                 self.shared.beat(now.mono);
-                self.machine.tick();
+                if !Planted::DropsTimers.is_made() {
+                    self.machine.tick();
+                }
                 let (flight, outcome) = self.seal();
                 in_flight = flight;
                 if let Some(finished) = finished {
@@ -284,6 +287,9 @@ impl<'a> Coordinator<'a> {
         self.seq = BatchSeq(self.seq.0 + batches.len() as u64);
         let (store, shared) = (self.store.clone(), self.shared.clone());
         let landed = Box::pin(commit_until_known(store, self.fence, batches, shared));
+        if Planted::ReleasesEarly.is_made() {
+            return (Some(InFlight { landed, outcome: Outcome::default() }), outcome);
+        }
         (Some(InFlight { landed, outcome }), Outcome::default())
     }
 
@@ -372,6 +378,10 @@ impl<'a> Coordinator<'a> {
                     // What it says is kept until the batch before it has landed, so it is bounded too.
                     self.step.commands += 1;
                     let release = question(&self.machine);
+                    if Planted::ReadsEarly.is_made() {
+                        release();
+                        continue;
+                    }
                     self.step.releases.push(release);
                 }
             }
@@ -473,7 +483,16 @@ impl<'a> Coordinator<'a> {
                 return;
             }
             self.step.bytes += bytes_of(&command);
+            let heartbeat = matches!(command, Command::Heartbeat { .. });
+            if heartbeat && Planted::IgnoresHeartbeats.is_made() {
+                results.push(Ok(Reply::Done));
+                continue;
+            }
             let result = self.machine.apply(command);
+            if result.is_err() && Planted::AcceptsStaleReports.is_made() {
+                results.push(Ok(Reply::Done));
+                continue;
+            }
             if let Err(Refusal::StaleLease { .. }) = result {
                 self.shared.metrics.stale_report();
             }

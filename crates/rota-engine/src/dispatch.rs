@@ -14,6 +14,7 @@ use tracing::{error, warn};
 use crate::{
     api::{Dispatched, SessionEvent},
     codec, layout,
+    planted::Planted,
 };
 
 /// Batches of effects that may wait here; then the coordinator waits.
@@ -69,6 +70,9 @@ pub(crate) async fn run(store: Arc<dyn Store>, mut inbox: mpsc::Receiver<ToWorke
     while let Some(message) = inbox.recv().await {
         match message {
             ToWorkers::Attach(session, events) => {
+                if Planted::KeepsFormerChannel.is_made() && channels.contains_key(&session) {
+                    continue;
+                }
                 channels.insert(session, events);
             }
             ToWorkers::DetachAll => channels.clear(),
@@ -88,6 +92,7 @@ async fn deliver(store: &dyn Store, channels: &mut Channels, effects: Vec<Worker
     let mut outgoing: FxHashMap<SessionId, Vec<Dispatched>> = FxHashMap::default();
     for effect in effects {
         match effect {
+            WorkerEffect::Dispatch(..) if Planted::DropsDispatches.is_made_once_in(500) => {}
             WorkerEffect::Dispatch(leased, spec) => {
                 let Some(spec) = spec.or_else(|| specs.remove(&leased.task)) else {
                     // The lease stays; the task's timeout or the session's end frees it.

@@ -27,6 +27,7 @@ use crate::{
     lookout,
     observe::{self, LastSurvey},
     options::EngineOptions,
+    planted::Planted,
     pull::PullSessions,
     request::{Answer, Release, Request},
     retention,
@@ -177,6 +178,7 @@ impl Engine {
         match tokio::time::timeout(self.inner.options.call_timeout, receiver).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(EngineError::LeadershipLost),
+            Err(_) if Planted::LiesAboutTimeouts.is_made() => Err(unavailable("no answer in time")),
             Err(_) => Err(EngineError::OutcomeUnknown("there was no answer in time")),
         }
     }

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use rota_core::{Binds, Jitter, Millis, Name, Policy, Priority, Refusal, RetryPolicy, Status, TaskId};
+use rota_core::{
+    Binds, Jitter, Millis, Name, Policy, Priority, Refusal, RetryPolicy, Status, TaskId,
+};
 use rota_engine::{
     BulkAction, EngineError, NewTask, RunAt, Submitted, TaskFilter, TaskRef, TaskView,
 };
@@ -124,6 +126,8 @@ impl Client {
             max_lost: 3,
         };
         let retention = per_mille(&mut self.rng, 100).then(|| Millis(self.rng.u64(0..20_000)));
+        // A lease that nobody holds must not be freed by a timeout before it shows.
+        let timeout = if self.rng.u32(..10) == 0 { Millis(20_000) } else { Millis(3_600_000) };
         NewTask {
             binds,
             queue: self.queue(),
@@ -133,7 +137,7 @@ impl Client {
             priority: Priority::new(self.rng.u32(0..10)).unwrap_or_default(),
             run_at,
             expires_at: None,
-            policy: Policy { retry, timeout: Millis(20_000), retention },
+            policy: Policy { retry, timeout, retention },
             trace: None,
         }
     }
@@ -188,7 +192,8 @@ impl Client {
     }
 
     async fn rest(&mut self, error: &CallError) {
-        let most = if matches!(error, CallError::Engine(EngineError::NotLeader)) { 30 } else { 300 };
+        let most =
+            if matches!(error, CallError::Engine(EngineError::NotLeader)) { 30 } else { 300 };
         sleep(Duration::from_millis(self.rng.u64(1..most))).await;
     }
 

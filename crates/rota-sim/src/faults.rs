@@ -10,6 +10,8 @@ use crate::{
 
 /// How slow a slow network is.
 const SLOW: Latency = Latency { min_us: 20_000, max_us: 150_000 };
+/// What is wrong with machines and the network may cost leases for so long after its end.
+const AFTERMATH_US: u64 = 30_000_000;
 /// Answers lost of a thousand.
 const LOSES_ANSWERS: u32 = 200;
 const LOSES_REQUESTS: u32 = 100;
@@ -53,6 +55,10 @@ impl Run {
         self.world.lock().note(format_args!("fault {fault:?} for {for_us}"));
         self.begun.push(planned);
         let until_us = self.now_us + for_us;
+        if !fault.is_of_the_store() {
+            let audit = &mut self.world.lock().audit;
+            audit.troubled_until_us = audit.troubled_until_us.max(until_us + AFTERMATH_US);
+        }
         match fault {
             Fault::StoreStalls => self.world.lock().store.mood.stalled_until_us = until_us,
             Fault::StoreIsAway => self.world.lock().store.mood.away = true,
@@ -79,10 +85,8 @@ impl Run {
             }
             Fault::WorkerCrashes(at) => self.crash(self.worker(at)),
             Fault::WorkerPauses(at) => self.halt(self.worker(at), Running::Paused),
-            Fault::NetIsSlow => {
-                let mut inner = self.world.lock();
-                inner.net.slow = Some(SLOW);
-            }
+            Fault::NetIsSlow => self.world.lock().net.slow = Some(SLOW),
+            Fault::NetIsThin(per_ms) => self.world.lock().net.bytes_per_ms = Some(per_ms),
         }
         self.ongoing.push((until_us, planned));
     }
@@ -122,6 +126,7 @@ impl Run {
                 self.machines[place.0].resume();
             }
             Fault::NetIsSlow => self.world.lock().net.slow = None,
+            Fault::NetIsThin(_) => self.world.lock().net.bytes_per_ms = None,
         }
     }
 

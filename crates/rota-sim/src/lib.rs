@@ -16,10 +16,13 @@ mod faults;
 mod log;
 mod machine;
 mod plan;
+#[cfg(feature = "planted-faults")]
+pub mod planted;
 mod run;
 mod scenario;
 mod seed;
 mod store;
+mod wire;
 mod worker;
 mod world;
 

@@ -1,8 +1,15 @@
 //! Runs the simulator: `rota-sim --seed N --events M`.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that tells what it found")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program that tells what it found"
+)]
 
-use std::{process::ExitCode, time::Instant};
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use rota_sim::{Options, Rule, run};
 
@@ -13,26 +20,34 @@ Runs Rota's engine in a simulated world. Prints the seed first, so that a run ca
 
   --seed N       Seed [default: from the clock]
   --events M     Events after which faults and new work end [default: 1000000]
+  --for TIME     Go on with the next seeds for this long, such as 90s, 10m or 2h
   --runs R       Number of runs, with the seeds N, N+1, ... [default: 1]
   --excuse RULE  Rule that is not checked; can be repeated
   --only LIST    Numbers of the only faults of the plan to use, such as 3,8,21
+  --wire         Run the shipped server, worker and client over byte streams
   --log FILE     Write the whole log to this file
 ";
 
 struct Arguments {
     options: Options,
     runs: u64,
+    time: Option<Duration>,
     log: Option<String>,
 }
 
 fn parse() -> Result<Arguments, String> {
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let seed = clock.map_or(1, |now| u64::from(now.subsec_nanos()) ^ now.as_secs());
-    let mut parsed = Arguments { options: Options::new(seed, 1_000_000), runs: 1, log: None };
+    let mut parsed =
+        Arguments { options: Options::new(seed, 1_000_000), runs: 1, time: None, log: None };
     let mut given = std::env::args().skip(1);
     while let Some(flag) = given.next() {
         if flag == "--help" {
             return Err(USAGE.to_owned());
+        }
+        if flag == "--wire" {
+            parsed.options.wire = true;
+            continue;
         }
         let value = given.next().ok_or_else(|| format!("{flag} needs a value\n\n{USAGE}"))?;
         let number = || value.parse::<u64>().map_err(|error| format!("{flag} {value}: {error}"));
@@ -40,6 +55,7 @@ fn parse() -> Result<Arguments, String> {
             "--seed" => parsed.options.seed = number()?,
             "--events" => parsed.options.events = number()?,
             "--runs" => parsed.runs = number()?,
+            "--for" => parsed.time = Some(duration(&value)?),
             "--log" => {
                 parsed.options.log = true;
                 parsed.log = Some(value);
@@ -48,6 +64,15 @@ fn parse() -> Result<Arguments, String> {
                 let rule = Rule::ALL.into_iter().find(|rule| format!("{rule:?}") == value);
                 let rule = rule.ok_or_else(|| format!("no rule {value}: {:?}", Rule::ALL))?;
                 parsed.options.excused.push(rule);
+            }
+            #[cfg(feature = "planted-faults")]
+            "--planted" => {
+                let named = |find: &&rota_sim::planted::Find| {
+                    format!("{:?}", find.mistake).contains(&value)
+                };
+                let find = rota_sim::planted::LIST.iter().find(named);
+                let find = find.ok_or_else(|| format!("no planted mistake {value}"))?;
+                parsed.options.planted = Some(find.mistake);
             }
             "--only" => {
                 let numbers = value.split(',').filter(|part| !part.is_empty());
@@ -60,6 +85,20 @@ fn parse() -> Result<Arguments, String> {
     Ok(parsed)
 }
 
+/// `90s`, `10m`, `2h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a time such as 90s, 10m or 2h");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        _ => return Err(wrong()),
+    };
+    Ok(Duration::from_secs(number * seconds))
+}
+
 fn main() -> ExitCode {
     let parsed = match parse() {
         Ok(parsed) => parsed,
@@ -69,7 +108,15 @@ fn main() -> ExitCode {
         }
     };
     let mut failed = false;
-    for offset in 0..parsed.runs {
+    let start = Instant::now();
+    for offset in 0.. {
+        let goes_on = match parsed.time {
+            Some(time) => start.elapsed() < time,
+            None => offset < parsed.runs,
+        };
+        if !goes_on {
+            break;
+        }
         let mut options = parsed.options.clone();
         options.seed = options.seed.wrapping_add(offset);
         println!("seed {} events {}", options.seed, options.events);

@@ -44,6 +44,8 @@ pub enum Fault {
     WorkerPauses(usize),
     /// Messages take long.
     NetIsSlow,
+    /// Links carry so many bytes in a millisecond.
+    NetIsThin(u64),
 }
 
 /// Which ways between two places are cut.
@@ -82,6 +84,19 @@ pub(crate) struct Plan {
 }
 
 impl Fault {
+    /// Whether it is the store's alone: machines and the network are well.
+    pub(crate) fn is_of_the_store(self) -> bool {
+        matches!(
+            self,
+            Self::StoreStalls
+                | Self::StoreIsAway
+                | Self::StoreIsFull
+                | Self::StoreIsSlow(_)
+                | Self::StoreLosesAnswers
+                | Self::Compact
+        )
+    }
+
     /// The same, where the number behind the last node means whoever leads now.
     pub(crate) fn aimed(self, nodes: usize, leader: usize) -> Self {
         let aim = |at: usize| if at >= nodes { leader } else { at };
@@ -141,6 +156,7 @@ impl Plan {
         };
         // One more than there are: whoever leads then.
         let (node, worker) = (rng.usize(..=self.nodes), rng.usize(..self.workers));
+        let thin = rng.u64(20..500);
         let slow_us = rng.u64(5_000..400_000);
         let ways = [Ways::Both, Ways::There, Ways::Back][rng.usize(..3)];
         let jump_ms = rng.i64(-20_000..20_000);
@@ -161,6 +177,7 @@ impl Plan {
             80..87 => Fault::WorkerLosesNode(worker, node, ways),
             87..92 => Fault::WorkerCrashes(worker),
             92..97 => Fault::WorkerPauses(worker),
+            97 => Fault::NetIsThin(thin),
             _ => Fault::NetIsSlow,
         };
         let planned = Planned { number: self.number, at_us: self.at_us, for_us, fault };

@@ -21,6 +21,7 @@ use crate::{
     scenario::Scenario,
     seed::{Seed, SimRandom},
     store::{Central, SimStore, tell_observers, tell_watchers},
+    wire::{self, User, WorkerPlan},
     worker::{StreamWorker, queue_names},
     world::{Inner, Net, Place, STORE, Site, World},
 };
@@ -44,6 +45,11 @@ pub struct Options {
     pub excused: Vec<Rule>,
     /// Keep the whole log.
     pub log: bool,
+    /// Run the shipped server, worker and client over byte streams, instead of calling the engine.
+    pub wire: bool,
+    /// A mistake that is planted.
+    #[cfg(feature = "planted-faults")]
+    pub planted: Option<crate::planted::Mistake>,
     /// Only these faults of the plan, by number.
     pub only: Option<BTreeSet<usize>>,
 }
@@ -52,7 +58,16 @@ impl Options {
     /// A run of that seed, so long, with all rules and all faults.
     #[must_use]
     pub fn new(seed: u64, events: u64) -> Self {
-        Self { seed, events, excused: Vec::new(), log: false, only: None }
+        Self {
+            seed,
+            events,
+            excused: Vec::new(),
+            log: false,
+            wire: false,
+            #[cfg(feature = "planted-faults")]
+            planted: None,
+            only: None,
+        }
     }
 }
 
@@ -97,6 +112,7 @@ pub(crate) struct Run {
     seed: Seed,
     scenario: Scenario,
     queues: Arc<[Name]>,
+    by_wire: bool,
     stops: BTreeMap<usize, CancellationToken>,
     pub(crate) now_us: u64,
     /// The furthest that a wall clock ever was ahead.
@@ -114,7 +130,11 @@ pub(crate) struct Run {
 /// When a runtime cannot be made.
 #[must_use]
 pub fn run(options: &Options) -> Outcome {
+    // What draws without a generator of its own draws from this thread's.
+    fastrand::seed(options.seed);
     let mut run = Run::new(options);
+    #[cfg(feature = "planted-faults")]
+    crate::planted::plant(options.planted, &run.world);
     for at in 1..run.machines.len() {
         run.boot(Place(at));
     }
@@ -136,7 +156,7 @@ pub fn run(options: &Options) -> Outcome {
 impl Run {
     fn new(options: &Options) -> Self {
         let seed = Seed(options.seed);
-        let scenario = Scenario::draw(seed);
+        let scenario = Scenario::draw(seed, options.wire);
         let mut purposes = vec![None];
         purposes.extend((0..scenario.nodes).map(|at| Some(Purpose::Node(at))));
         purposes.extend((0..scenario.workers).map(|at| Some(Purpose::Worker(at))));
@@ -145,7 +165,8 @@ impl Run {
         let sites = (0..places).map(|_| Site::default()).collect();
         let net = Net::new(seed.rng("net", 0), places, scenario.latency);
         let central = Central::new(SPACES, scenario.store, seed.rng("store", 0));
-        let audit = Auditor::new(options.excused.clone());
+        let mut audit = Auditor::new(options.excused.clone());
+        audit.by_wire = options.wire;
         let log = Log::new(options.log, true);
         let mut plan = Plan::new(seed, scenario.nodes, scenario.workers, options.only.clone());
         let next_fault = plan.next();
@@ -157,6 +178,7 @@ impl Run {
             seed,
             queues: queue_names(scenario.queues),
             scenario,
+            by_wire: options.wire,
             stops: BTreeMap::new(),
             now_us: 0,
             skew_max_ms: 0,
@@ -243,24 +265,38 @@ impl Run {
                 let store = SimStore::connect(&self.world, place);
                 let options = EngineOptions {
                     node: format!("n{at}"),
-                    address: Some(format!("http://n{at}")),
+                    address: Some(wire::url(place)),
                     session_ttl: self.scenario.session_ttl,
                     ..EngineOptions::default()
                 };
-                engine = Some(Engine::start(host, store, options, stop.clone()));
+                let started = Engine::start(host, store, options, stop.clone());
+                if self.by_wire {
+                    let (world, engine) = (self.world.clone(), started.clone());
+                    handle.spawn(wire::serve(world, place, engine, stop.clone()));
+                } else {
+                    engine = Some(started);
+                }
                 self.stops.insert(place.0, stop);
             }
             Purpose::Worker(at) => {
                 for session in 0..self.scenario.sessions {
                     let rng = self.seed.rng("worker", number << 8 | session as u64);
-                    handle.spawn(self.stream_worker(place, at, session, rng).run());
+                    if self.by_wire {
+                        handle.spawn(wire::work(self.wire_worker(place, at, session, rng)));
+                    } else {
+                        handle.spawn(self.stream_worker(place, at, session, rng).run());
+                    }
                 }
             }
             Purpose::Client(_) => {
                 for client in 0..self.scenario.clients_each {
                     let number = number << 8 | client as u64;
                     let rng = self.seed.rng("client", number);
-                    handle.spawn(self.client(place, client, rng).run());
+                    if self.by_wire {
+                        handle.spawn(self.user(place, client, rng).run());
+                    } else {
+                        handle.spawn(self.client(place, client, rng).run());
+                    }
                 }
             }
         }
@@ -299,6 +335,31 @@ impl Run {
         }
     }
 
+    fn wire_worker(
+        &self,
+        place: Place,
+        at: usize,
+        session: usize,
+        rng: fastrand::Rng,
+    ) -> WorkerPlan {
+        let worker = self.stream_worker(place, at, session, rng);
+        WorkerPlan {
+            world: self.world.clone(),
+            at: place,
+            nodes: self.nodes.clone(),
+            name: worker.name.to_string(),
+            queues: worker.queues.iter().map(ToString::to_string).collect(),
+            slots: worker.slots,
+            rng: worker.rng,
+        }
+    }
+
+    fn user(&self, place: Place, at: usize, rng: fastrand::Rng) -> User {
+        let number = (place.0 as u64) << 8 | at as u64;
+        let (queues, pause_ms) = (self.scenario.queues, self.scenario.client_pause_ms);
+        User::new((&self.world, place, &self.nodes), rng, queues, number, pause_ms)
+    }
+
     fn client(&self, place: Place, at: usize, rng: fastrand::Rng) -> Client {
         Client {
             caller: self.caller(place, at),
@@ -319,6 +380,7 @@ impl Run {
             let mut inner = self.world.lock();
             inner.note(format_args!("crash {}", place.0));
             inner.audit.crashed(place);
+            wire::break_all(&mut inner, place);
             let site = &mut inner.sites[place.0];
             site.up = false;
             site.handle = None;
@@ -344,8 +406,7 @@ impl Run {
                 inner.audit.finish(now_us);
             }
             let violations = inner.audit.violations().to_vec();
-            let recent =
-                if violations.is_empty() { Vec::new() } else { inner.log.recent() };
+            let recent = if violations.is_empty() { Vec::new() } else { inner.log.recent() };
             Outcome {
                 events: inner.happened,
                 simulated: Duration::from_micros(now_us),

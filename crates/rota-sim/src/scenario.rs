@@ -29,24 +29,26 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    pub(crate) fn draw(seed: Seed) -> Self {
+    pub(crate) fn draw(seed: Seed, by_wire: bool) -> Self {
         let mut rng = seed.rng("scenario", 0);
         let mutations_max = [127, 2_048, 100_000][rng.usize(..3)];
         let leader_ttl_us = rng.u64(1_000_000..5_000_000);
         let latency_us = [300, 1_000, 4_000][rng.usize(..3)];
+        // What is encoded takes more of the machine that simulates it.
+        let clients_each = if by_wire { rng.usize(3..12) } else { rng.usize(5..40) };
         Self {
             nodes: [1, 2, 3, 3, 3][rng.usize(..5)],
             workers: rng.usize(2..4),
             sessions: rng.usize(2..6),
             slots: rng.u32(2..40),
             clients: rng.usize(1..3),
-            clients_each: rng.usize(5..40),
+            clients_each,
             client_pause_ms: [2, 10, 40][rng.usize(..3)],
             queues: rng.usize(1..8),
             session_ttl: Duration::from_millis(rng.u64(1_000..6_000)),
             latency: Latency { min_us: 100, max_us: latency_us },
             store: StoreLimits {
-                batch: BatchLimits { mutations_max, bytes_max: 12 << 20, mutation_bytes: 64 },
+                batch: BatchLimits { mutations_max, bytes_max: 40 << 20, mutation_bytes: 64 },
                 leader_ttl_us,
             },
             patience_us: 180_000_000,

@@ -266,9 +266,7 @@ pub(crate) async fn give_report(
     served.heard(session, ttl);
     let ends: Vec<_> = reports
         .iter()
-        .map(|(lease, report)| {
-            (*lease, matches!(report, Report::Ended { .. } | Report::Released))
-        })
+        .map(|(lease, report)| (*lease, matches!(report, Report::Ended { .. } | Report::Released)))
         .collect();
     let results = served.engine.report(reports).await?;
     served.with(|inner, now_us| {
@@ -282,11 +280,7 @@ pub(crate) async fn give_report(
 }
 
 /// On the node: carries what flows down to the worker until either side ends it.
-async fn carry(
-    served: Served,
-    mut stream: rota_engine::SessionStream,
-    flow: Flow<SessionEvent>,
-) {
+async fn carry(served: Served, mut stream: rota_engine::SessionStream, flow: Flow<SessionEvent>) {
     loop {
         let event = tokio::select! {
             biased;

@@ -15,7 +15,7 @@ use rota_engine::Engine;
 use rustc_hash::FxHashSet;
 use tokio::runtime::Handle;
 
-use crate::{audit::Auditor, log::Log, store::Central};
+use crate::{audit::Auditor, log::Log, store::Central, wire::Connections};
 
 /// A place that messages come from and go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,6 +84,8 @@ pub(crate) struct Net {
     latency: Latency,
     /// While messages take longer than they should.
     pub(crate) slow: Option<Latency>,
+    /// While links are thin: what each carries in a millisecond.
+    pub(crate) bytes_per_ms: Option<u64>,
     /// Ways that carry nothing; each direction for itself.
     pub(crate) cut: FxHashSet<(Place, Place)>,
     /// When the last message on each way arrives: none overtakes another.
@@ -93,19 +95,30 @@ pub(crate) struct Net {
 
 impl Net {
     pub(crate) fn new(rng: fastrand::Rng, places: usize, latency: Latency) -> Self {
-        Self { rng, latency, slow: None, cut: FxHashSet::default(), last: vec![0; places * places], places }
+        Self {
+            rng,
+            latency,
+            slow: None,
+            bytes_per_ms: None,
+            cut: FxHashSet::default(),
+            last: vec![0; places * places],
+            places,
+        }
     }
 
     pub(crate) fn carries(&self, from: Place, to: Place) -> bool {
         !self.cut.contains(&(from, to))
     }
 
-    /// When a message that is sent now arrives.
-    fn arrival(&mut self, now_us: u64, from: Place, to: Place) -> u64 {
+    /// When a message of so many bytes that is sent now arrives.
+    fn arrival(&mut self, now_us: u64, from: Place, to: Place, bytes: usize) -> u64 {
         let Latency { min_us, max_us } = self.slow.unwrap_or(self.latency);
         let delay = self.rng.u64(min_us..=max_us);
         let last = &mut self.last[from.0 * self.places + to.0];
         *last = (now_us + delay).max(*last);
+        if let Some(per_ms) = self.bytes_per_ms {
+            *last += bytes as u64 * 1000 / per_ms;
+        }
         *last
     }
 }
@@ -122,6 +135,7 @@ pub(crate) struct Inner {
     pub(crate) store: Central,
     pub(crate) audit: Auditor,
     pub(crate) log: Log,
+    pub(crate) wires: Connections,
     /// Whether clients are to ask for nothing new.
     pub(crate) quiet: bool,
 }
@@ -144,6 +158,7 @@ impl Inner {
             store,
             audit,
             log,
+            wires: Connections::default(),
             quiet: false,
         }
     }
@@ -157,6 +172,11 @@ impl Inner {
     /// Sends a message. What it is to do is done when it arrives, if the receiver is up by then; a
     /// message that does not arrive is dropped, sooner or later.
     pub(crate) fn send(&mut self, from: Place, to: Place, action: Action) {
+        self.send_bytes(from, to, 0, action);
+    }
+
+    /// The same, of a message whose size counts.
+    pub(crate) fn send_bytes(&mut self, from: Place, to: Place, bytes: usize, action: Action) {
         let sender_down = from != STORE && !self.sites[from.0].up;
         if sender_down {
             return;
@@ -165,7 +185,7 @@ impl Inner {
             self.at(self.now_us + SILENCE_US, Box::new(move |_| drop(action)));
             return;
         }
-        let arrives = self.net.arrival(self.now_us, from, to);
+        let arrives = self.net.arrival(self.now_us, from, to, bytes);
         let incarnation = self.sites[to.0].incarnation;
         self.at(
             arrives,

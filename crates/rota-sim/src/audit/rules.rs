@@ -76,7 +76,8 @@ impl Auditor {
             task.exists() || task.may_go
         });
         if !durable {
-            let what = format!("submission {tag:x} was acknowledged as task {id:x}, which is not there");
+            let what =
+                format!("submission {tag:x} was acknowledged as task {id:x}, which is not there");
             self.broken(Rule::Lost, now_us, what);
         }
         if self.never.contains(&tag) {
@@ -90,6 +91,28 @@ impl Auditor {
         {
             let what = format!("{name} stands for task {other:x} and for task {id:x}");
             self.broken(Rule::Names, now_us, what);
+        }
+    }
+
+    /// A client was told that its submission is a task.
+    pub(crate) fn accepted_tag(&mut self, now_us: u64, tag: u64) {
+        match self.by_tag.get(&tag).copied() {
+            Some(id) => self.accepted(now_us, tag, id, None),
+            None => {
+                let what = format!("submission {tag:x} was acknowledged, and is not there");
+                self.broken(Rule::Lost, now_us, what);
+            }
+        }
+    }
+
+    /// A worker's handler begins.
+    pub(crate) fn started(&mut self, now_us: u64, tag: u64, token: u64) {
+        match self.by_tag.get(&tag).copied() {
+            Some(id) => self.dispatched(now_us, id, token),
+            None => {
+                let what = format!("submission {tag:x} runs, and is not there");
+                self.broken(Rule::Dispatch, now_us, what);
+            }
         }
     }
 
@@ -127,7 +150,9 @@ impl Auditor {
     /// A worker was told that its report of an end is accepted.
     pub(crate) fn reported(&mut self, now_us: u64, id: u64, token: u64) {
         if !self.tasks.get(&id).is_some_and(|task| task.has_ended(token)) {
-            let what = format!("the end of lease {token} of task {id:x} was acknowledged, and is not durable");
+            let what = format!(
+                "the end of lease {token} of task {id:x} was acknowledged, and is not durable"
+            );
             self.broken(Rule::Reports, now_us, what);
         }
     }

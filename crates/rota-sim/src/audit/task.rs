@@ -112,7 +112,9 @@ impl Task {
             until_us = *since_us;
         }
         // Before the first change that is remembered.
-        if self.history.len() == HISTORY { until_us > from_us } else {
+        if self.history.len() == HISTORY {
+            until_us > from_us
+        } else {
             class == Class::Absent && until_us >= from_us
         }
     }
@@ -150,7 +152,9 @@ impl Task {
             broken(Rule::Lost, "has no definition");
         }
         match (&self.was_live, &self.was_done) {
-            (Some(_), _) if !self.exists() && !self.may_go => broken(Rule::Lost, "vanished while it was live"),
+            (Some(_), _) if !self.exists() && !self.may_go => {
+                broken(Rule::Lost, "vanished while it was live")
+            }
             (None, Some(was)) => match ended {
                 Some(now) if now != *was && !self.may_return => {
                     broken(Rule::Ends, "ended a second time");
@@ -174,10 +178,10 @@ impl Task {
         let before = self.was_live.as_ref().and_then(|live| live.lease.clone());
         let now = self.live.as_ref().and_then(|live| live.lease.clone());
         let lost_before = self.was_live.as_ref().map_or(0, |live| live.lost);
-        let lost_now = self.live.as_ref().map_or_else(
-            || self.ended().map_or(lost_before, |done| done.lost),
-            |live| live.lost,
-        );
+        let lost_now = self
+            .live
+            .as_ref()
+            .map_or_else(|| self.ended().map_or(lost_before, |done| done.lost), |live| live.lost);
         if let Some(lease) = &before
             && lost_now > lost_before
         {

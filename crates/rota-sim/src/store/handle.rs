@@ -254,7 +254,11 @@ impl Store for SimStore {
             Ok(())
         };
         self.read(subscribe).await?;
-        Ok(Box::pin(reads::Changes { changes, closed: Box::pin(self.link.closed.clone().cancelled_owned()), over: false }))
+        Ok(Box::pin(reads::Changes {
+            changes,
+            closed: Box::pin(self.link.closed.clone().cancelled_owned()),
+            over: false,
+        }))
     }
 
     async fn campaign(&self, me: &Member) -> Result<Box<dyn Leadership>, StoreError> {
@@ -266,10 +270,8 @@ impl Store for SimStore {
     }
 
     async fn members(&self) -> Result<Vec<Member>, StoreError> {
-        self.read(|inner| {
-            inner.store.readable(u64::MAX).map(|()| inner.store.election.members())
-        })
-        .await
+        self.read(|inner| inner.store.readable(u64::MAX).map(|()| inner.store.election.members()))
+            .await
     }
 
     async fn status(&self) -> StoreStatus {

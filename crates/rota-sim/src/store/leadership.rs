@@ -65,10 +65,7 @@ fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".to_owned())
 }
 
-pub(super) async fn campaign(
-    link: &Link,
-    me: &Member,
-) -> Result<Box<dyn Leadership>, StoreError> {
+pub(super) async fn campaign(link: &Link, me: &Member) -> Result<Box<dyn Leadership>, StoreError> {
     if link.closed.is_cancelled() {
         return Err(closed());
     }
