@@ -15,6 +15,7 @@ mod client;
 mod faults;
 mod log;
 mod machine;
+mod minimise;
 mod plan;
 #[cfg(feature = "planted-faults")]
 pub mod planted;
@@ -27,6 +28,7 @@ mod worker;
 mod world;
 
 pub use audit::{Counts, Rule, Violation};
+pub use minimise::minimise;
 pub use plan::{Fault, Planned, Ways};
 pub use run::{Options, Outcome, run};
 

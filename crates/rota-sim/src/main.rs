@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rota_sim::{Options, Rule, run};
+use rota_sim::{Options, Rule, minimise, run};
 
 const USAGE: &str = "\
 Usage: rota-sim [OPTIONS]
@@ -27,6 +27,9 @@ Runs Rota's engine in a simulated world. Prints the seed first, so that a run ca
   --wire         Run the shipped server, worker and client over byte streams
   --log FILE     Write the whole log to this file
 ";
+
+/// Runs that are made to find out which faults a failure takes.
+const MINIMISING_RUNS: usize = 60;
 
 struct Arguments {
     options: Options,
@@ -143,6 +146,9 @@ fn main() -> ExitCode {
             println!("BROKEN {violation}");
         }
         if !outcome.violations.is_empty() {
+            let needed = minimise(&options, &outcome, MINIMISING_RUNS);
+            let numbers: Vec<_> = needed.iter().map(ToString::to_string).collect();
+            println!("takes these faults: --only {}", numbers.join(","));
             for line in &outcome.recent {
                 println!("  {line}");
             }

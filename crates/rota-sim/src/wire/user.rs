@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rota_client::{Client, ClientError, NewTask, task};
+use rota_proto::v1::Task;
 use tokio::time::{sleep, timeout};
 
 use super::parts;
@@ -139,30 +140,36 @@ impl User {
 
     async fn submit(&mut self, tag: u64, name: Option<String>, task: NewTask) {
         let answer = self.client.create_task(task.clone()).await;
+        if self.told(tag, name.is_some(), &answer) {
+            self.tasks.extend(answer.map(|created| created.id));
+            if self.tasks.len() > REMEMBERED {
+                self.tasks.remove(0);
+            }
+            return;
+        }
+        if let Some(name) = name {
+            self.open.push((tag, name, task));
+        }
+        let pause = self.rng.u64(1..200);
+        sleep(Duration::from_millis(pause)).await;
+    }
+
+    /// Tells the auditor what a client was told; whether the outcome is known.
+    fn told(&self, tag: u64, named: bool, answer: &Result<Task, ClientError>) -> bool {
         let mut inner = self.world.lock();
         let now_us = inner.now_us;
         match answer {
-            Ok(created) => {
+            Ok(_) => {
                 inner.audit.accepted_tag(now_us, tag);
-                drop(inner);
-                self.tasks.push(created.id);
-                if self.tasks.len() > REMEMBERED {
-                    self.tasks.remove(0);
-                }
+                true
             }
             Err(ClientError::Refused { message, reason, .. })
-                if name.is_none() && CHANGED_NOTHING.contains(&reason.as_str()) =>
+                if !named && CHANGED_NOTHING.contains(&reason.as_str()) =>
             {
-                inner.audit.unchanged(now_us, tag, &message);
+                inner.audit.unchanged(now_us, tag, message);
+                true
             }
-            Err(_) => {
-                drop(inner);
-                if let Some(name) = name {
-                    self.open.push((tag, name, task));
-                }
-                let pause = self.rng.u64(1..200);
-                sleep(Duration::from_millis(pause)).await;
-            }
+            Err(_) => false,
         }
     }
 }
