@@ -49,6 +49,8 @@ trap 'stop=1; [ -z "$waiting" ] || kill "$waiting" 2>/dev/null' TERM INT
     echo 'content-type: application/json'
     [ -z "${ROTA_TOKEN:-}" ] || echo "authorization: Bearer $ROTA_TOKEN"
 } >"$dir/headers"
+# The program must not inherit it.
+unset ROTA_TOKEN
 
 # api METHOD PATH: sends standard input, prints the answer; fails unless it is 2xx.
 api() {
@@ -56,7 +58,7 @@ api() {
         --header "@$dir/headers" --request "$1" --data-binary @- "$url$2"
 }
 
-# report VERB ID: sends standard input again and again until somebody answers. A refusal says that the
+# report VERB ID, the latter as it stands in a path: sends standard input again and again until somebody answers. A refusal says that the
 # lease is no longer ours: the task is another's, or was cancelled.
 report() {
     cat >"$dir/report"
@@ -93,6 +95,8 @@ beat() {
 
 work() {
     id=$(jq -r '.tasks[0].id' "$dir/lease")
+    # An id may have a slash.
+    path=$(jq -r '.tasks[0].id | @uri' "$dir/lease")
     token=$(jq -r '.tasks[0].lease_token' "$dir/lease")
     attempt=$(jq -r '.tasks[0].attempt' "$dir/lease")
     jq -c '.tasks[0].payload' "$dir/lease" >"$dir/payload"
@@ -110,11 +114,11 @@ work() {
     if [ "$code" = 0 ]; then
         jq -n --argjson token "$token" --rawfile out "$dir/out" --rawfile tail "$dir/tail" \
             '{lease_token: $token, result: ($out | try fromjson catch $out), output_tail: $tail}' |
-            report complete "$id"
+            report complete "$path"
     elif [ "$why" = cancelled ]; then
         jq -n --argjson token "$token" --rawfile tail "$dir/tail" \
             '{lease_token: $token, output_tail: $tail}' |
-            report cancelled "$id"
+            report cancelled "$path"
     elif [ -n "$why" ]; then
         # No report would be accepted.
         echo "$id: stopped: $why" >&2
@@ -122,7 +126,7 @@ work() {
         jq -n --argjson token "$token" --arg code "$code" --rawfile tail "$dir/tail" \
             '{lease_token: $token, error: "exit code \($code)", permanent: ($code == "65"),
               output_tail: $tail}' |
-            report fail "$id"
+            report fail "$path"
     fi
 }
 

@@ -74,6 +74,7 @@ pub fn command(arguments: &[&str], home: &Path) -> Command {
 pub struct Server {
     home: tempfile::TempDir,
     options: Vec<String>,
+    variables: Vec<(String, String)>,
     address: String,
     child: Child,
     starts: u32,
@@ -85,10 +86,22 @@ impl Server {
     /// # Panics
     /// When it does not start.
     pub async fn start(options: &[&str]) -> Self {
+        Self::start_with(options, |_| Vec::new()).await
+    }
+
+    /// The same, with variables in its environment, which may name files in its home.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_with(
+        options: &[&str],
+        variables: impl FnOnce(&Path) -> Vec<(String, String)>,
+    ) -> Self {
         let home = tempfile::tempdir().expect("a directory");
         let options: Vec<_> = options.iter().map(|&option| option.to_owned()).collect();
-        let (child, address) = spawn(home.path(), "127.0.0.1:0", &options, 1).await;
-        Self { home, options, address, child, starts: 1 }
+        let variables = variables(home.path());
+        let (child, address) = spawn(home.path(), "127.0.0.1:0", &options, &variables, 1).await;
+        Self { home, options, variables, address, child, starts: 1 }
     }
 
     /// Where it is to be reached.
@@ -141,7 +154,8 @@ impl Server {
         self.child.kill().await.expect("killed");
         self.starts += 1;
         (self.child, self.address) =
-            spawn(self.home.path(), &self.address, &self.options, self.starts).await;
+            spawn(self.home.path(), &self.address, &self.options, &self.variables, self.starts)
+                .await;
     }
 
     /// Asks it to end with SIGTERM, and says how it ended.
@@ -177,10 +191,17 @@ fn log_path(home: &Path, start: u32) -> PathBuf {
 }
 
 /// Starts a server and reads from its log where it listens.
-async fn spawn(home: &Path, listen: &str, options: &[String], start: u32) -> (Child, String) {
+async fn spawn(
+    home: &Path,
+    listen: &str,
+    options: &[String],
+    variables: &[(String, String)],
+    start: u32,
+) -> (Child, String) {
     let mut arguments = vec!["server", "--listen", listen, "--store", "file:data"];
     arguments.extend(options.iter().map(String::as_str));
     let mut child = command(&arguments, home)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()

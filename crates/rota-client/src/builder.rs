@@ -24,7 +24,7 @@ const CONNECT: Duration = Duration::from_millis(1500);
 #[derive(Clone)]
 pub struct Builder {
     addresses: Vec<String>,
-    token: Option<AsciiMetadataValue>,
+    token: Option<Result<AsciiMetadataValue, ClientError>>,
     request_timeout: Duration,
     patience: Duration,
     connect: Option<Arc<dyn Connect>>,
@@ -35,7 +35,7 @@ impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("addresses", &self.addresses)
-            .field("token", &self.token)
+            .field("token", &self.token.as_ref().map(|_| "hidden"))
             .field("request_timeout", &self.request_timeout)
             .field("patience", &self.patience)
             .finish_non_exhaustive()
@@ -54,15 +54,14 @@ impl Builder {
         }
     }
 
-    /// A bearer token for the API. One that cannot stand in a header is refused by the server as
-    /// unknown.
+    /// A bearer token for the API. [`Builder::build`] refuses one that cannot stand in a header.
     #[must_use]
     pub fn token(mut self, token: &str) -> Self {
-        let header = AsciiMetadataValue::try_from(format!("Bearer {token}")).ok();
-        self.token = header.map(|mut header| {
+        let header = AsciiMetadataValue::try_from(format!("Bearer {token}"));
+        self.token = Some(header.map_err(|_| ClientError::Token).map(|mut header| {
             header.set_sensitive(true);
             header
-        });
+        }));
         self
     }
 
@@ -97,7 +96,7 @@ impl Builder {
     /// The client. Connects with the first call.
     ///
     /// # Errors
-    /// When there is no address, or one is not a URL.
+    /// When there is no address, or one is not a URL, or the token cannot be sent.
     ///
     /// # Panics
     /// Outside of a tokio runtime: connections belong to one.
@@ -111,7 +110,7 @@ impl Builder {
         let dialers: Result<Vec<_>, _> = self.addresses.iter().map(dialer).collect();
         let addresses = self.addresses.join(", ");
         let random = self.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        let said = Said::new(self.token);
+        let said = Said::new(self.token.transpose()?);
         let nodes = Nodes::new(dialers?, addresses, said, self.patience, random);
         Ok(Client { nodes: Arc::new(nodes), request_timeout: self.request_timeout })
     }
@@ -124,17 +123,26 @@ fn wrong(address: &str, reason: &dyn fmt::Display) -> ClientError {
 fn endpoint(address: &str) -> Result<Endpoint, ClientError> {
     let endpoint =
         Endpoint::from_shared(address.to_owned()).map_err(|error| wrong(address, &error))?;
-    match endpoint.uri().scheme_str() {
-        Some("http") => {}
-        _ => return Err(wrong(address, &"it must begin with http://")),
+    // Asked of the text: the transport takes an address of a Unix socket as one of HTTP.
+    let is_http = address.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
+    if !is_http {
+        return Err(wrong(address, &"it must begin with http://"));
     }
     // Calls go to the host and port alone. What else an address says would be ignored.
     let uri = endpoint.uri();
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    if authority.contains('@') {
         return Err(ClientError::Address {
             address: "(hidden)".to_owned(),
             reason: "it names a user; give the token of the API apart from it".to_owned(),
         });
+    }
+    if uri.host().unwrap_or_default().is_empty() {
+        return Err(wrong(address, &"it names no host"));
+    }
+    let after_host = authority.rsplit_once(']').map_or(authority, |(_, after)| after);
+    if after_host.contains(':') && uri.port_u16().is_none_or(|port| port == 0) {
+        return Err(wrong(address, &"its port is not a number from 1 to 65535"));
     }
     if uri.query().is_some() {
         return Err(wrong(address, &"it has a query; name the host and port alone"));

@@ -370,6 +370,14 @@ mod tests {
             "127.0.0.1",
             "ftp://x",
             "http://",
+            "unix:///tmp/socket",
+            "unix://x",
+            "https://x",
+            "http://:80",
+            "http://x:",
+            "http://x:0",
+            "http://x:99999",
+            "http://[::1]:99999",
             "http://x/prefix",
             "http://x//",
             "http://x?query",
@@ -380,6 +388,13 @@ mod tests {
             assert!(!error.to_string().contains("password"), "{error}");
         }
         assert!(Client::connect(Vec::<String>::new()).is_err());
+        for right in ["HTTP://x", "http://[::1]", "http://[::1]:7420", "http://x:1"] {
+            assert!(Client::connect([right]).is_ok(), "{right}");
+        }
+        for token in ["a\nb", "\u{7f}", "a\0"] {
+            let refused = Client::builder(["http://x"]).token(token).build();
+            assert!(matches!(refused, Err(ClientError::Token)), "{token:?}");
+        }
     }
 
     #[tokio::test]

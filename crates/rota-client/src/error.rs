@@ -17,6 +17,9 @@ pub enum ClientError {
         /// Why not.
         reason: String,
     },
+    /// The token has a character that a header cannot carry, such as a line break.
+    #[error("the token has a character that cannot be sent, such as a line break")]
+    Token,
     /// No node could be reached, within the time allowed.
     #[error("cannot reach {addresses}: {reason}")]
     Unreachable {
@@ -64,7 +67,7 @@ impl ClientError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Address { .. } => Code::InvalidArgument,
+            Self::Address { .. } | Self::Token => Code::InvalidArgument,
             Self::Unreachable { .. } | Self::OutcomeUnknown { .. } => Code::Unavailable,
             Self::Refused { code, .. } => *code,
         }

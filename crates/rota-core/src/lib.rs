@@ -21,9 +21,9 @@ pub use id::{LeaseToken, ParseIdError, SessionId, TaskId, TaskIdSequence};
 pub use lifecycle::{Action, IllegalTransition, Status};
 pub use machine::{
     Binding, Bindings, Command, Credit, Effect, EndReason, Event, Happened, HeldLease, LaneName,
-    LeaseView, Leased, LiveView, Machine, MachineLimits, Mutation, OpenSession, Orders, Outcome,
-    QueueCounts, QueueSurvey, Refusal, Reply, Report, SessionEnd, SessionState, SessionSurvey,
-    SessionView, Step, StopReason, Stored, Submit, Survey, Waiting,
+    LeaseView, Leased, LiveFilter, LivePage, LiveView, Machine, MachineLimits, Mutation,
+    OpenSession, Orders, Outcome, QueueCounts, QueueSurvey, Refusal, Reply, Report, SessionEnd,
+    SessionState, SessionSurvey, SessionView, Step, StopReason, Stored, Submit, Survey, Waiting,
 };
 pub use name::{Name, NameError};
 pub use policy::{Jitter, Policy, Retention, RetryPolicy};

@@ -4,11 +4,12 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rota_core::{
-    Binds, Failure, HeldLease, LeaseToken, Millis, Name, NameError, Policy, Priority, Refusal,
-    SessionId, Status, StopReason, TaskId, TaskSpec, Trace, Waiting, WallTime,
+    Binds, Failure, HeldLease, LeaseToken, Millis, Name, NameError, Policy, Priority, QueueCounts,
+    Refusal, SessionId, Status, StopReason, TaskId, TaskSpec, Trace, Waiting, WallTime,
 };
 use rota_store::{Member, Seat, StoreError, StoreStatus};
-use tokio::sync::mpsc;
+
+use crate::down::SessionEvents;
 
 /// A task that a client wants done, checked against the limits of the API.
 #[derive(Debug, Clone)]
@@ -187,14 +188,27 @@ pub enum BulkAction {
 }
 
 /// What became of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BulkOutcome {
     /// Tasks changed.
     pub changed: u32,
     /// Tasks whose state did not allow it.
     pub skipped: u32,
+    /// Tasks that were left alone for another reason, such as a queue that is full.
+    pub refused: u32,
+    /// Why the first of these was.
+    pub refusal: Option<Refusal>,
     /// Where to go on; `None` when no more are selected.
     pub next: Option<Cursor>,
+}
+
+/// All queues.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueList {
+    /// By name.
+    pub queues: Vec<QueueCounts>,
+    /// When they stood so, where that is not now: a commit hangs, and these are as of the last one.
+    pub as_of: Option<WallTime>,
 }
 
 /// Which worker is meant.
@@ -247,7 +261,7 @@ pub struct SessionStream {
     pub revoked: Vec<HeldLease>,
     /// What the worker is to do. Ends when the session does, or when the worker came back on
     /// another stream.
-    pub events: mpsc::UnboundedReceiver<SessionEvent>,
+    pub events: SessionEvents,
 }
 
 /// Something that a worker is to know.

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::{
-    fail_point::FailPoint,
+    fail_point::{self, FailPoint},
     planted::Planted,
     shared::{Shared, StoreProblem},
 };
@@ -51,6 +51,7 @@ async fn commit_one(
     let mut troubled = false;
     loop {
         let began = Instant::now();
+        fail_point::stalled().await;
         let committed = store.commit(fence, batch.clone()).await;
         note(&shared.metrics, &committed, batch, began);
         let problem = match committed {

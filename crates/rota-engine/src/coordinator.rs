@@ -8,8 +8,8 @@
 use std::{future::Future, pin::Pin, sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use rota_core::{
-    Command, Effect, EndReason, Machine, Millis, MonoTime, Mutation, Now, Refusal, Reply, Report,
-    Submit, TaskIdSequence, TaskSpec,
+    Command, Effect, EndReason, Machine, Millis, MonoTime, Mutation, Now, Refusal, Reply, Submit,
+    TaskIdSequence, TaskSpec,
 };
 use rota_store::{BatchSeq, Fence, Leadership, Store, StoreError};
 use tokio::{sync::mpsc, time::Instant};
@@ -23,11 +23,12 @@ use crate::{
     commit::{Refused, commit_until_known},
     dispatch::{ToWorkers, WorkerEffect},
     fail_point::FailPoint,
+    landed::LandingQueues,
     ledger::{Landing, Ledger},
     log,
     lookup::{self, Lookups},
     planted::Planted,
-    request::{Answer, CommandResult, Release, Request, Submission, SubmitResults},
+    request::{self, Answer, CommandResult, Release, Request, Submission, SubmitResults},
     shared::{PULSE, Shared},
     view::live_view,
 };
@@ -72,6 +73,7 @@ struct Outcome {
     effects: Vec<Effect>,
     releases: Vec<Release>,
     counted: Landing,
+    queues: LandingQueues,
 }
 
 impl Outcome {
@@ -269,8 +271,13 @@ impl<'a> Coordinator<'a> {
             }));
         }
         self.shared.live_tasks.store(self.machine.live_tasks(), Ordering::Relaxed);
-        let mut outcome =
-            Outcome { effects: step.effects, releases: open.releases, ..Outcome::default() };
+        let queues = self.shared.landed.landing(&self.machine, &step);
+        let mut outcome = Outcome {
+            effects: step.effects,
+            releases: open.releases,
+            queues,
+            ..Outcome::default()
+        };
         let changes = Changes { mutations: step.mutations, dealt_with: open.entries };
         if changes.is_empty() {
             outcome.counted = self.ledger.landing(step.events);
@@ -298,6 +305,7 @@ impl<'a> Coordinator<'a> {
         let epoch = self.fence.epoch.0;
         log::ends(&outcome.counted.events, epoch);
         self.ledger.landed(outcome.counted);
+        self.shared.landed.keep(outcome.queues);
         let mut down = Vec::new();
         for effect in outcome.effects {
             match effect {
@@ -417,16 +425,11 @@ impl<'a> Coordinator<'a> {
         let mut results = Vec::with_capacity(tasks.len());
         let mut newest = None;
         for submission in tasks {
-            match self.submit_one(submission, known, now) {
-                Ok(result) => results.push(result.map(|(submitted, spec)| {
-                    newest = Some(spec);
-                    submitted
-                })),
-                Err(error) => {
-                    self.answer_later(answer, Err(error.into()));
-                    return;
-                }
-            }
+            let result = self.submit_one(submission, known, now);
+            results.push(result.map(|(submitted, spec)| {
+                newest = Some(spec);
+                submitted
+            }));
         }
         match (results.as_slice(), newest) {
             ([Ok(Submitted { created: true, .. })], Some(spec)) => {
@@ -441,7 +444,7 @@ impl<'a> Coordinator<'a> {
         submission: Submission,
         lookups: Option<&Lookups>,
         now: Now,
-    ) -> Result<Result<(Submitted, Arc<TaskSpec>), Refusal>, StoreError> {
+    ) -> Result<(Submitted, Arc<TaskSpec>), Refusal> {
         let bindings = match lookups {
             Some(lookups) => lookups.bindings(&submission.task.binds)?,
             None => rota_core::Bindings::default(),
@@ -457,8 +460,8 @@ impl<'a> Coordinator<'a> {
         self.step.commands += 1;
         self.step.bytes += spec.payload.len();
         let submit = Submit { spec: spec.clone(), priority, run_at, bindings };
-        let reply = self.machine.apply(Command::Submit(Box::new(submit)));
-        Ok(reply.map(|reply| match reply {
+        let reply = self.machine.apply(Command::Submit(Box::new(submit)))?;
+        Ok(match reply {
             Reply::Submitted { task, created } => {
                 // A repeat by key alone may be of a task that the client gave no id of its own.
                 let named = spec.binds.id.as_ref().map(ToString::to_string);
@@ -466,7 +469,7 @@ impl<'a> Coordinator<'a> {
                 (Submitted { task, shown_id, created, view: None }, spec)
             }
             other => unreachable!("a submission was answered with {other:?}"),
-        }))
+        })
     }
 
     fn commands(
@@ -475,44 +478,57 @@ impl<'a> Coordinator<'a> {
         answer: Answer<Vec<CommandResult>>,
         lookups: &Result<Lookups, StoreError>,
     ) {
+        let known = match lookups {
+            Ok(lookups) => Some(lookups),
+            // Either all are carried out or none.
+            Err(error) if commands.iter().any(|command| self.needs_lookup(command)) => {
+                self.answer_later(answer, Err(error.clone().into()));
+                return;
+            }
+            Err(_) => None,
+        };
         let mut results = Vec::with_capacity(commands.len());
         self.step.commands += commands.len();
         for mut command in commands {
-            if let Err(error) = self.fill(&mut command, lookups) {
-                self.answer_later(answer, Err(error.into()));
-                return;
-            }
-            self.step.bytes += bytes_of(&command);
+            let bytes = request::bytes_of(&command);
             let heartbeat = matches!(command, Command::Heartbeat { .. });
             if heartbeat && Planted::IgnoresHeartbeats.is_made() {
                 results.push(Ok(Reply::Done));
                 continue;
             }
-            let result = self.machine.apply(command);
+            let result = match self.fill(&mut command, known) {
+                Ok(()) => self.machine.apply(command),
+                Err(refusal) => Err(refusal),
+            };
             if result.is_err() && Planted::AcceptsStaleReports.is_made() {
                 results.push(Ok(Reply::Done));
                 continue;
             }
-            if let Err(Refusal::StaleLease { .. }) = result {
-                self.shared.metrics.stale_report();
+            match &result {
+                Ok(_) => self.step.bytes += bytes,
+                Err(Refusal::StaleLease { .. }) => self.shared.metrics.stale_report(),
+                Err(_) => {}
             }
             results.push(result);
         }
         self.answer_later(answer, Ok(results));
     }
 
-    /// Hands a command what it needs to know of the store.
-    fn fill(
-        &self,
-        command: &mut Command,
-        lookups: &Result<Lookups, StoreError>,
-    ) -> Result<(), StoreError> {
-        let wanted = self.machine.wants_stored(command);
-        if wanted.is_none() && !matches!(command, Command::Retry { .. }) {
+    fn needs_lookup(&self, command: &Command) -> bool {
+        self.machine.wants_stored(command).is_some()
+            || matches!(command, Command::Retry { spec: None, .. })
+    }
+
+    /// Hands a command what it needs to know of the store. A damaged record fails this command alone.
+    fn fill(&self, command: &mut Command, lookups: Option<&Lookups>) -> Result<(), Refusal> {
+        if !self.needs_lookup(command) {
             return Ok(());
         }
-        let lookups = lookups.as_ref().map_err(StoreError::clone)?;
-        if let Command::Retry { task, spec, .. } = command {
+        // The caller looked whether there are any before it began; what was ended since, the machine
+        // knows.
+        let Some(lookups) = lookups else { return Ok(()) };
+        let wanted = self.machine.wants_stored(command);
+        if let Command::Retry { task, spec: spec @ None, .. } = command {
             *spec = lookups.spec(*task)?;
         }
         if let Some(task) = wanted {
@@ -538,7 +554,14 @@ impl<'a> Coordinator<'a> {
     ) -> Result<(), EngineError> {
         let lookups = lookups.as_ref().map_err(|error| EngineError::Store(error.clone()))?;
         for task in tasks {
-            let stored = lookups.stored(*task)?;
+            let stored = match lookups.stored(*task) {
+                Ok(stored) => stored,
+                // It stays. The others are not to wait until somebody mends it.
+                Err(refusal) => {
+                    self.shared.specs.damaged("done", *task, &refusal.to_string());
+                    continue;
+                }
+            };
             // Purging leaves alone what may not be purged; it refuses nothing.
             let _ = self.machine.apply(Command::Purge { task: *task, stored });
         }
@@ -569,16 +592,6 @@ async fn land(in_flight: &mut Option<InFlight>) -> Result<(), Refused> {
         Some(flight) => flight.landed.as_mut().await,
         None => std::future::pending().await,
     }
-}
-
-/// What a command adds to the batch beyond records of a fixed size.
-fn bytes_of(command: &Command) -> usize {
-    let Command::Report { report: Report::Ended { output_tail, outcome, .. }, .. } = command else {
-        return 0;
-    };
-    let result =
-        if let rota_core::Outcome::Completed { result } = outcome { result.len() } else { 0 };
-    output_tail.len() + result
 }
 
 fn spec_of(submission: Submission, id: rota_core::TaskId, now: Now) -> TaskSpec {

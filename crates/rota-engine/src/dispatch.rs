@@ -1,58 +1,90 @@
 //! The way down to workers: reads what is to be done and puts it into their sessions' channels.
 //!
-//! One task owns all channels and handles all that flows down, in the order in which it became
-//! durable. It is apart from the coordinator's loop because it may have to read payloads.
+//! One task owns all channels. It never waits for the store or for a worker, so the coordinator's loop
+//! never waits for it: payloads are read beside it, a bounded number at a time (`dispatch/reads.rs`),
+//! and what a session's channel has no room for stays here as a lease without its payload.
+//!
+//! The order is kept for each task: no stop overtakes the dispatch that it is about. Tasks of one
+//! session may overtake each other where a payload takes long to read. A lease whose task cannot be
+//! read is given back or ended by a report, so no task stays leased that nobody runs.
+
+mod reads;
 
 use std::{sync::Arc, time::Duration};
 
-use rota_core::{LeaseToken, Leased, SessionId, StopReason, TaskId, TaskSpec};
-use rota_store::{Store, StoreError};
-use rustc_hash::FxHashMap;
+use rota_core::{
+    Command, Failure, FailureReason, HeldLease, LeaseToken, Leased, Outcome, Report, SessionId,
+    StopReason, TaskId, TaskSpec,
+};
+use rota_store::Store;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
+use self::reads::{Reads, Work};
 use crate::{
     api::{Dispatched, SessionEvent},
-    codec, layout,
+    codec,
+    down::{DownSender, size_of},
+    fingerprint,
     planted::Planted,
+    request::{Answer, Request},
+    shared::Shared,
+    specs::Found,
 };
 
-/// Batches of effects that may wait here; then the coordinator waits.
+/// Batches of effects that may wait here; they are taken at once, so there are few.
 pub(crate) const QUEUED_MAX: usize = 256;
-/// Definitions read in one call.
-const READ_MAX: usize = 256;
-/// Between two tries to read.
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Payloads of one session that are read at once.
+const SESSION_READS: usize = 32;
 
 /// What the dispatcher is told.
 pub(crate) enum ToWorkers {
     /// This session's events go here from now on.
-    Attach(SessionId, mpsc::UnboundedSender<SessionEvent>),
+    Attach(SessionId, DownSender),
     /// Effects of one step, in order.
     Effects(Vec<WorkerEffect>),
     /// All sessions are over for this node: leadership was lost.
     DetachAll,
-    /// Answer this: all that came before is in the sessions' channels by then.
+    /// Answer this: all that came before has been taken in.
     Flush(oneshot::Sender<()>),
+    /// Give back what this session was given and what is not in its channel, and answer this.
+    GiveBack { session: SessionId, when: GiveBack, answer: oneshot::Sender<()> },
+}
+
+/// When to give back leases that no worker was told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GiveBack {
+    /// When nothing more can go into the channel: all is in it, or it is full.
+    Settled,
+    /// At once, whatever is being read.
+    Now,
 }
 
 /// A way to the dispatcher that does not keep it running.
 pub(crate) struct ToDispatcher(pub(crate) mpsc::WeakSender<ToWorkers>);
 
 impl ToDispatcher {
-    /// Resolves when all that it was told before is in the sessions' channels, or when it has ended.
-    /// It may be reading a payload that long. Cancel safe.
+    /// Resolves when it has taken in all that it was told before, or has ended. Cancel safe.
     pub(crate) async fn flush(&self) {
-        let Some(workers) = self.0.upgrade() else { return };
-        let (done, flushed) = oneshot::channel();
-        let sent = workers.send(ToWorkers::Flush(done)).await;
+        // Where it ends before it comes to this, nobody is told of anything any more.
+        self.tell(ToWorkers::Flush).await;
+    }
+
+    /// Gives back what a session was given and what is not in its channel, so that it goes to others.
+    /// Cancel safe.
+    pub(crate) async fn give_back(&self, session: SessionId, when: GiveBack) {
+        self.tell(|answer| ToWorkers::GiveBack { session, when, answer }).await;
+    }
+
+    async fn tell<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> ToWorkers) -> Option<T> {
+        let workers = self.0.upgrade()?;
+        let (answer, answered) = oneshot::channel();
+        let sent = workers.send(message(answer)).await;
         // It runs as long as there is a sender.
         drop(workers);
-        if sent.is_ok() {
-            // Where it ends before it comes to this, nobody is told of anything any more.
-            let _ = flushed.await;
-        }
+        sent.ok()?;
+        answered.await.ok()
     }
 }
 
@@ -64,139 +96,452 @@ pub(crate) enum WorkerEffect {
     Ended(SessionId),
 }
 
-/// Runs until its sender is dropped.
-pub(crate) async fn run(store: Arc<dyn Store>, mut inbox: mpsc::Receiver<ToWorkers>) {
-    let mut channels = FxHashMap::default();
-    while let Some(message) = inbox.recv().await {
-        match message {
-            ToWorkers::Attach(session, events) => {
-                if Planted::KeepsFormerChannel.is_made() && channels.contains_key(&session) {
-                    continue;
-                }
-                channels.insert(session, events);
+/// Runs until its sender is dropped. `requests` leads to the coordinator.
+pub(crate) async fn run(
+    store: Arc<dyn Store>,
+    shared: Arc<Shared>,
+    requests: mpsc::WeakSender<Request>,
+    mut inbox: mpsc::Receiver<ToWorkers>,
+) {
+    let reads = Reads::new(store);
+    let mut dispatcher = Dispatcher {
+        shared,
+        requests,
+        reads,
+        lanes: FxHashMap::default(),
+        ring: std::collections::VecDeque::new(),
+        blocked: FxHashSet::default(),
+    };
+    loop {
+        let shared = dispatcher.shared.clone();
+        tokio::select! {
+            biased;
+            message = inbox.recv() => match message {
+                Some(message) => dispatcher.take(message),
+                None => return,
+            },
+            done = dispatcher.reads.next() => dispatcher.done(done),
+            () = shared.downstream.freed(), if !dispatcher.blocked.is_empty() => {
+                dispatcher.unblock();
             }
-            ToWorkers::DetachAll => channels.clear(),
+        }
+        dispatcher.read_more();
+    }
+}
+
+/// A session's way down.
+struct Lane {
+    channel: DownSender,
+    /// What the session was given and what is not in its channel yet.
+    undelivered: FxHashMap<TaskId, Leased>,
+    /// Those of them that are to be read, in order. May name some that are gone.
+    unread: std::collections::VecDeque<TaskId>,
+    /// How many of them are being read.
+    reading: usize,
+    /// It is in the ring of those that want to read.
+    in_ring: bool,
+    /// At hand, about to go into the channel.
+    outgoing: Vec<Dispatched>,
+    outgoing_bytes: usize,
+    /// Who waits until nothing more can go into the channel.
+    settling: Vec<oneshot::Sender<()>>,
+}
+
+impl Lane {
+    fn new(channel: DownSender) -> Self {
+        Self {
+            channel,
+            undelivered: FxHashMap::default(),
+            unread: std::collections::VecDeque::new(),
+            reading: 0,
+            in_ring: false,
+            outgoing: Vec::new(),
+            outgoing_bytes: 0,
+            settling: Vec::new(),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.channel.has_room(self.outgoing_bytes)
+    }
+
+    fn put(&mut self, leased: Leased, spec: Arc<TaskSpec>) {
+        let Leased { token, attempt, run_at, .. } = leased;
+        self.outgoing_bytes += size_of(&spec);
+        self.outgoing.push(Dispatched { token, attempt, run_at, spec });
+    }
+
+    fn flush(&mut self) {
+        if !self.outgoing.is_empty() {
+            self.outgoing_bytes = 0;
+            self.channel.send(SessionEvent::Dispatches(std::mem::take(&mut self.outgoing)));
+        }
+    }
+
+    fn is_undelivered(&self, task: TaskId, token: LeaseToken) -> bool {
+        self.undelivered.get(&task).is_some_and(|leased| leased.token == token)
+    }
+
+    fn take_back(&mut self) -> Vec<HeldLease> {
+        self.unread.clear();
+        let mut leases: Vec<_> = self.undelivered.drain().map(|(_, leased)| held(leased)).collect();
+        leases.sort_unstable_by_key(|lease| lease.task);
+        leases
+    }
+}
+
+fn held(leased: Leased) -> HeldLease {
+    HeldLease { task: leased.task, token: leased.token }
+}
+
+struct Dispatcher {
+    shared: Arc<Shared>,
+    requests: mpsc::WeakSender<Request>,
+    reads: Reads,
+    lanes: FxHashMap<SessionId, Lane>,
+    /// Sessions that want to read, each in turn.
+    ring: std::collections::VecDeque<SessionId>,
+    /// Sessions that want to read and have no room.
+    blocked: FxHashSet<SessionId>,
+}
+
+impl Dispatcher {
+    fn take(&mut self, message: ToWorkers) {
+        match message {
+            ToWorkers::Attach(session, channel) => self.attach(session, channel),
+            ToWorkers::DetachAll => {
+                self.lanes.clear();
+                self.ring.clear();
+                self.blocked.clear();
+            }
             ToWorkers::Flush(done) => {
                 // One who no longer waits needs no answer.
                 let _ = done.send(());
             }
-            ToWorkers::Effects(effects) => deliver(store.as_ref(), &mut channels, effects).await,
+            ToWorkers::GiveBack { session, when, answer } => self.give_back(session, when, answer),
+            ToWorkers::Effects(effects) => self.deliver(effects),
         }
     }
-}
 
-type Channels = FxHashMap<SessionId, mpsc::UnboundedSender<SessionEvent>>;
+    fn attach(&mut self, session: SessionId, channel: DownSender) {
+        if Planted::KeepsFormerChannel.is_made() && self.lanes.contains_key(&session) {
+            return;
+        }
+        let is_sent_again = channel.is_sent_again;
+        let former = self.lanes.remove(&session);
+        let mut lane = Lane::new(channel);
+        if let Some(former) = former.filter(|_| !is_sent_again) {
+            lane.unread = former.undelivered.keys().copied().collect();
+            lane.unread.make_contiguous().sort_unstable();
+            lane.undelivered = former.undelivered;
+            lane.settling = former.settling;
+        }
+        self.blocked.remove(&session);
+        // It may be in the ring already. Then it has one turn more.
+        lane.in_ring = true;
+        self.ring.push_back(session);
+        self.lanes.insert(session, lane);
+    }
 
-async fn deliver(store: &dyn Store, channels: &mut Channels, effects: Vec<WorkerEffect>) {
-    let mut specs = read_missing(store, &effects).await;
-    let mut outgoing: FxHashMap<SessionId, Vec<Dispatched>> = FxHashMap::default();
-    for effect in effects {
-        match effect {
-            WorkerEffect::Dispatch(..) if Planted::DropsDispatches.is_made_once_in(500) => {}
-            WorkerEffect::Dispatch(leased, spec) => {
-                let Some(spec) = spec.or_else(|| specs.remove(&leased.task)) else {
-                    // The lease stays; the task's timeout or the session's end frees it.
-                    error!(task = %leased.task, "the definition could not be read");
-                    continue;
-                };
-                outgoing.entry(leased.session).or_default().push(Dispatched {
-                    token: leased.token,
-                    attempt: leased.attempt,
-                    run_at: leased.run_at,
-                    spec,
-                });
+    fn give_back(&mut self, session: SessionId, when: GiveBack, answer: oneshot::Sender<()>) {
+        let Some(lane) = self.lanes.get_mut(&session) else {
+            // One who no longer waits needs no answer.
+            let _ = answer.send(());
+            return;
+        };
+        lane.settling.push(answer);
+        if when == GiveBack::Now {
+            self.give_back_now(session);
+        } else {
+            self.settle(session);
+        }
+    }
+
+    /// Answers those who wait until nothing more can go into the channel, if that is so.
+    fn settle(&mut self, session: SessionId) {
+        let Some(lane) = self.lanes.get_mut(&session) else { return };
+        lane.settling.retain(|answer| !answer.is_closed());
+        let is_full = lane.reading == 0 && self.blocked.contains(&session);
+        if !lane.settling.is_empty() && (lane.undelivered.is_empty() || is_full) {
+            self.give_back_now(session);
+        }
+    }
+
+    fn give_back_now(&mut self, session: SessionId) {
+        let Some(lane) = self.lanes.get_mut(&session) else { return };
+        let leases = lane.take_back();
+        for answer in lane.settling.drain(..) {
+            // One who no longer waits needs no answer.
+            let _ = answer.send(());
+        }
+        self.report(leases.into_iter().map(|lease| (lease, Report::Released)).collect());
+    }
+
+    fn deliver(&mut self, effects: Vec<WorkerEffect>) {
+        let mut touched = FxHashSet::default();
+        for effect in effects {
+            match effect {
+                WorkerEffect::Dispatch(..) if Planted::DropsDispatches.is_made_once_in(500) => {}
+                WorkerEffect::Dispatch(leased, spec) => {
+                    // A worker that is not connected now learns of its tasks when it comes back.
+                    let Some(lane) = self.lanes.get_mut(&leased.session) else { continue };
+                    match spec {
+                        Some(spec) if lane.has_room() => {
+                            self.shared.payloads.note(size_of(&spec));
+                            lane.put(leased, spec);
+                            touched.insert(leased.session);
+                        }
+                        _ => self.queue(leased),
+                    }
+                }
+                WorkerEffect::Stop(session, task, token, reason) => {
+                    self.stop(session, HeldLease { task, token }, reason);
+                }
+                WorkerEffect::Drain(session) => {
+                    if let Some(lane) = self.lanes.get_mut(&session) {
+                        lane.flush();
+                        lane.channel.send(SessionEvent::Drain);
+                    }
+                }
+                WorkerEffect::Ended(session) => {
+                    if let Some(lane) = self.lanes.remove(&session) {
+                        lane.channel.send(SessionEvent::Ended);
+                    }
+                    self.blocked.remove(&session);
+                }
             }
-            WorkerEffect::Stop(session, task, token, reason) => {
-                flush(channels, &mut outgoing, session);
-                send(channels, session, SessionEvent::Stop { task, token, reason });
-            }
-            WorkerEffect::Drain(session) => {
-                flush(channels, &mut outgoing, session);
-                send(channels, session, SessionEvent::Drain);
-            }
-            WorkerEffect::Ended(session) => {
-                send(channels, session, SessionEvent::Ended);
-                channels.remove(&session);
+        }
+        for session in touched {
+            if let Some(lane) = self.lanes.get_mut(&session) {
+                lane.flush();
             }
         }
     }
-    for (session, tasks) in outgoing {
-        send(channels, session, SessionEvent::Dispatches(tasks));
-    }
-}
 
-fn flush(
-    channels: &Channels,
-    outgoing: &mut FxHashMap<SessionId, Vec<Dispatched>>,
-    session: SessionId,
-) {
-    if let Some(tasks) = outgoing.remove(&session) {
-        send(channels, session, SessionEvent::Dispatches(tasks));
-    }
-}
-
-/// A worker that is not connected now learns of its tasks when it comes back.
-fn send(channels: &Channels, session: SessionId, event: SessionEvent) {
-    if let Some(channel) = channels.get(&session) {
-        let _ = channel.send(event);
-    }
-}
-
-async fn read_missing(
-    store: &dyn Store,
-    effects: &[WorkerEffect],
-) -> FxHashMap<TaskId, Arc<TaskSpec>> {
-    let missing: Vec<TaskId> = effects
-        .iter()
-        .filter_map(|effect| match effect {
-            WorkerEffect::Dispatch(leased, None) => Some(leased.task),
-            _ => None,
-        })
-        .collect();
-    let mut specs = FxHashMap::default();
-    for tasks in missing.chunks(READ_MAX) {
-        let found = read_until_known(store, tasks).await;
-        specs.extend(found.into_iter().flatten().map(|spec| (spec.id, spec)));
-    }
-    specs
-}
-
-/// Reads definitions, as often as it takes: the leases are given, so the workers must learn of them.
-async fn read_until_known(store: &dyn Store, tasks: &[TaskId]) -> Vec<Option<Arc<TaskSpec>>> {
-    let mut pause = PAUSE_MIN;
-    loop {
-        match read_specs(store, tasks).await {
-            Ok(found) => return found,
-            Err(error @ StoreError::Corrupt(_)) => {
-                error!(%error, "definitions cannot be read");
-                return Vec::new();
-            }
-            Err(error) => warn!(%error, "reading definitions failed; trying again"),
+    /// Has a payload read when it is the session's turn.
+    fn queue(&mut self, leased: Leased) {
+        let Some(lane) = self.lanes.get_mut(&leased.session) else { return };
+        if lane.is_undelivered(leased.task, leased.token) {
+            return;
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+        if lane.undelivered.insert(leased.task, leased).is_none() {
+            lane.unread.push_back(leased.task);
+        }
+        if !lane.in_ring && !self.blocked.contains(&leased.session) {
+            lane.in_ring = true;
+            self.ring.push_back(leased.session);
+        }
     }
-}
 
-/// Reads definitions, in the order asked for.
-pub(crate) async fn read_specs(
-    store: &dyn Store,
-    tasks: &[TaskId],
-) -> Result<Vec<Option<Arc<TaskSpec>>>, StoreError> {
-    let keys: Vec<_> = tasks.iter().map(|task| (layout::SPEC, layout::task(*task))).collect();
-    let found = store.get(&keys).await?;
-    found
-        .into_iter()
-        .zip(tasks)
-        .map(|(bytes, task)| {
-            let spec = bytes.map(|bytes| codec::decode_spec(&bytes)).transpose();
-            let spec = spec.map_err(|error| corrupt("spec", *task, &error))?;
-            Ok(spec.map(Arc::new))
-        })
-        .collect()
+    fn stop(&mut self, session: SessionId, lease: HeldLease, reason: StopReason) {
+        let HeldLease { task, token } = lease;
+        let Some(lane) = self.lanes.get_mut(&session) else { return };
+        if !lane.is_undelivered(task, token) {
+            lane.flush();
+            lane.channel.send(SessionEvent::Stop { task, token, reason });
+            return;
+        }
+        // The worker never hears of it.
+        lane.undelivered.remove(&task);
+        if reason == StopReason::Cancelled {
+            self.report(vec![(lease, Report::Released)]);
+        }
+        self.settle(session);
+    }
+
+    /// Starts as many reads as may run.
+    fn read_more(&mut self) {
+        while let Some(size) = self.reads.room() {
+            let mut portion = Vec::with_capacity(size);
+            let mut turns = self.ring.len();
+            while turns > 0 && portion.len() < size {
+                turns -= 1;
+                let Some(session) = self.ring.pop_front() else { break };
+                self.take_turn(session, size, &mut portion);
+            }
+            if portion.is_empty() {
+                return;
+            }
+            self.reads.start(portion);
+        }
+    }
+
+    fn take_turn(&mut self, session: SessionId, size: usize, portion: &mut Vec<Leased>) {
+        let Some(lane) = self.lanes.get_mut(&session) else { return };
+        lane.in_ring = false;
+        while portion.len() < size && lane.reading < SESSION_READS {
+            let Some(task) = lane.unread.front() else { break };
+            let Some(leased) = lane.undelivered.get(task).copied() else {
+                lane.unread.pop_front();
+                continue;
+            };
+            if !lane.has_room() {
+                self.shared.downstream.want();
+            }
+            if !lane.has_room() {
+                self.blocked.insert(session);
+                break;
+            }
+            lane.unread.pop_front();
+            lane.reading += 1;
+            portion.push(leased);
+        }
+        let waits = lane.unread.is_empty() || self.blocked.contains(&session);
+        if !waits && lane.reading < SESSION_READS {
+            lane.in_ring = true;
+            self.ring.push_back(session);
+        }
+        self.settle(session);
+    }
+
+    /// There may be room again.
+    fn unblock(&mut self) {
+        let mut blocked: Vec<_> = self.blocked.drain().collect();
+        blocked.sort_unstable();
+        for session in blocked {
+            if let Some(lane) = self.lanes.get_mut(&session)
+                && !lane.in_ring
+            {
+                lane.in_ring = true;
+                self.ring.push_back(session);
+            }
+        }
+    }
+
+    fn done(&mut self, done: Work) {
+        match done {
+            Work::Told => {}
+            Work::Rested(mut portion) => {
+                // What was stopped or taken back meanwhile need not be read.
+                portion.leases.retain(|leased| self.still_wants(leased));
+                self.reads.again(portion);
+            }
+            Work::Read(portion, Ok(found)) => {
+                for (leased, found) in portion.leases.into_iter().zip(found) {
+                    self.found(leased, found);
+                }
+            }
+            Work::Read(portion, Err(failed)) => {
+                warn!(error = %failed, tasks = portion.leases.len(), "payloads could not be read");
+                let (retries, given_up) = self.reads.failed(portion, &failed);
+                for leased in given_up {
+                    if self.forget(&leased) {
+                        warn!(task = %leased.task, "a payload cannot be read; the lease is given back");
+                        self.report(vec![(held(leased), Report::Released)]);
+                    }
+                }
+                self.reads.rest(retries);
+            }
+        }
+    }
+
+    fn still_wants(&mut self, leased: &Leased) -> bool {
+        let Some(lane) = self.lanes.get_mut(&leased.session) else { return false };
+        let wants = lane.is_undelivered(leased.task, leased.token);
+        if !wants {
+            lane.reading = lane.reading.saturating_sub(1);
+        }
+        wants
+    }
+
+    /// A read is over. Says whether its task still waited for it.
+    fn forget(&mut self, leased: &Leased) -> bool {
+        let Some(lane) = self.lanes.get_mut(&leased.session) else { return false };
+        lane.reading = lane.reading.saturating_sub(1);
+        let waited = lane.is_undelivered(leased.task, leased.token);
+        if waited {
+            lane.undelivered.remove(&leased.task);
+        }
+        if !lane.unread.is_empty() && !lane.in_ring && !self.blocked.contains(&leased.session) {
+            lane.in_ring = true;
+            self.ring.push_back(leased.session);
+        }
+        waited
+    }
+
+    fn found(&mut self, leased: Leased, found: Found) {
+        if self.forget(&leased) {
+            match found {
+                Found::Spec(spec) => {
+                    self.shared.payloads.note(size_of(&spec));
+                    if let Some(lane) = self.lanes.get_mut(&leased.session) {
+                        lane.put(leased, spec);
+                        lane.flush();
+                    }
+                }
+                Found::Missing => self.end(leased, "there is none"),
+                Found::Damaged(reason) => self.end(leased, &reason),
+            }
+        }
+        self.settle(leased.session);
+    }
+
+    /// Ends an attempt of a task that no worker can run.
+    fn end(&mut self, leased: Leased, reason: &str) {
+        error!(task = %leased.task, reason, "the definition of a task cannot be read");
+        self.shared.metrics.damaged_record("spec");
+        let message = format!("the stored definition of this task cannot be read: {reason}");
+        let failure = Failure::new(FailureReason::Permanent, &message);
+        let outcome = Outcome::Failed { failure, retry_at: None };
+        let output_tail = bytes::Bytes::new();
+        let ended = Report::Ended { started_at: None, output_tail, outcome };
+        self.report(vec![(held(leased), ended)]);
+    }
+
+    fn report(&mut self, reports: Vec<(HeldLease, Report)>) {
+        let Some(requests) = self.requests.upgrade() else { return };
+        if reports.is_empty() {
+            return;
+        }
+        let command = |(lease, report): (HeldLease, Report)| Command::Report {
+            task: lease.task,
+            token: lease.token,
+            fingerprint: fingerprint::of_report(&report),
+            report,
+            // No backoff follows these.
+            random: 0,
+            stored: None,
+        };
+        let commands: Vec<_> = reports.into_iter().map(command).collect();
+        let (answer, answered) = Answer::new(None);
+        self.reads.tell(async move {
+            let sent = requests.send(Request::Commands { commands, answer }).await;
+            drop(requests);
+            if sent.is_ok() {
+                // Where leadership is lost on the way, the next leader comes to the same end.
+                let _ = answered.await;
+            }
+        });
+    }
 }
 
 /// The error for a record that is there and cannot be read.
-pub(crate) fn corrupt(space: &str, task: TaskId, error: &codec::CodecError) -> StoreError {
-    StoreError::Corrupt(format!("{space}/{task}: {error}"))
+pub(crate) fn corrupt(
+    space: &str,
+    task: TaskId,
+    error: &codec::CodecError,
+) -> rota_store::StoreError {
+    rota_store::StoreError::Corrupt(format!("{space}/{task}: {error}"))
 }
+
+/// How much payloads weigh lately, to guess how many of them fit somewhere.
+#[derive(Debug, Default)]
+pub(crate) struct PayloadSizes(std::sync::atomic::AtomicUsize);
+
+impl PayloadSizes {
+    fn note(&self, bytes: usize) {
+        use std::sync::atomic::Ordering::Relaxed;
+        // The dispatcher alone writes it.
+        let mean = self.0.load(Relaxed);
+        self.0.store(mean - mean / 16 + bytes / 16, Relaxed);
+    }
+
+    /// How many tasks come to about so many bytes; at least one.
+    pub(crate) fn count_within(&self, bytes: usize) -> u32 {
+        let mean = self.0.load(std::sync::atomic::Ordering::Relaxed).max(1);
+        u32::try_from(bytes / mean).unwrap_or(u32::MAX).max(1)
+    }
+}
+
+/// How long a caller waits for the dispatcher to settle before it takes what there is.
+pub(crate) const SETTLE_WAIT: Duration = Duration::from_secs(3);

@@ -10,7 +10,7 @@ use rota_core::Machine;
 use rota_store::{Leadership, Member, Store, StoreError, StoreStatus, VALUE_BYTES_MAX};
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, mpsc},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
@@ -39,6 +39,8 @@ use crate::{
 pub(crate) const INBOX: usize = 4096;
 /// How long a caller waits for a place in the inbox.
 const INBOX_WAIT: Duration = Duration::from_secs(1);
+/// How long an answer may wait for a commit where the last committed state answers as well.
+const GLANCE_WAIT: Duration = Duration::from_secs(2);
 /// More records than one step of one task writes, the batch's own among them.
 const TASK_MUTATIONS: usize = 16;
 /// Between two campaigns, when one failed.
@@ -88,7 +90,8 @@ impl Engine {
         let (sender, inbox) = mpsc::channel(INBOX);
         let (workers, down) = mpsc::channel(dispatch::QUEUED_MAX);
         let stopped = TaskTracker::new();
-        stopped.spawn(dispatch::run(store.clone(), down));
+        let to_coordinator = sender.downgrade();
+        stopped.spawn(dispatch::run(store.clone(), shared.clone(), to_coordinator, down));
         stopped.spawn(observe::follow_leaders(shared.clone(), stop.clone()));
         stopped.spawn(lookout::run(store.clone(), shared.clone(), stop.clone()));
         stopped.spawn(retention::run(store.clone(), shared.clone(), sender.clone(), stop.clone()));
@@ -173,7 +176,16 @@ impl Engine {
         &self,
         request: impl FnOnce(Answer<T>) -> Request,
     ) -> Result<T, EngineError> {
-        let (answer, receiver) = oneshot::channel();
+        self.ask_with(None, request).await
+    }
+
+    /// As [`Engine::ask`], with the room that the request takes.
+    pub(crate) async fn ask_with<T: Send>(
+        &self,
+        room: Option<OwnedSemaphorePermit>,
+        request: impl FnOnce(Answer<T>) -> Request,
+    ) -> Result<T, EngineError> {
+        let (answer, receiver) = Answer::new(room);
         self.send(request(answer)).await?;
         match tokio::time::timeout(self.inner.options.call_timeout, receiver).await {
             Ok(Ok(result)) => result,
@@ -183,12 +195,26 @@ impl Engine {
         }
     }
 
+    /// Waits a moment for room in memory.
+    pub(crate) async fn room(
+        &self,
+        room: impl Future<Output = Option<OwnedSemaphorePermit>> + Send,
+    ) -> Result<Option<OwnedSemaphorePermit>, EngineError> {
+        match tokio::time::timeout(INBOX_WAIT, room).await {
+            Ok(room) => Ok(room),
+            Err(_) => Err(EngineError::Overloaded {
+                reason: "requests that wait already hold as many bytes as may".to_owned(),
+                retry_after: INBOX_WAIT,
+            }),
+        }
+    }
+
     /// Asks the machine, and answers once what it says is durable.
     pub(crate) async fn look<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Machine) -> T + Send + 'static,
     ) -> Result<T, EngineError> {
-        let (answer, receiver): (Answer<T>, _) = oneshot::channel();
+        let (answer, receiver) = Answer::new(None);
         let question = {
             Request::Look(Box::new(move |machine| -> Release {
                 let said = question(machine);
@@ -204,6 +230,18 @@ impl Engine {
             // Not `NotLeader`: the asker may have changed something before it asked this.
             Ok(Err(_)) => Err(EngineError::LeadershipLost),
             Err(_) => Err(unavailable("no answer in time")),
+        }
+    }
+
+    /// As [`Engine::look`], for what the store can tell as well. `None`: the machine's answer waits for a
+    /// commit that takes long, so the store is to be asked.
+    pub(crate) async fn glance<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Machine) -> T + Send + 'static,
+    ) -> Result<Option<T>, EngineError> {
+        match tokio::time::timeout(GLANCE_WAIT, self.look(question)).await {
+            Ok(answer) => answer.map(Some),
+            Err(_) => Ok(None),
         }
     }
 
@@ -223,7 +261,7 @@ impl Engine {
     }
 }
 
-fn unavailable(reason: &str) -> EngineError {
+pub(crate) fn unavailable(reason: &str) -> EngineError {
     EngineError::Unavailable { reason: reason.to_owned(), retry_after: Duration::from_secs(1) }
 }
 
@@ -361,6 +399,7 @@ impl Leader {
         self.shared.phase.send_replace(Phase::Campaigning);
         self.shared.stands_by.store(false, Ordering::Relaxed);
         self.shared.wake_all();
+        self.shared.landed.forget();
         // What flowed down under this leadership is over; sessions come back under the next.
         let _ = self.workers.send(ToWorkers::DetachAll).await;
         let successor =

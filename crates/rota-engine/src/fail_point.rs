@@ -4,6 +4,9 @@
 //! `ROTA_FAIL_POINT=after-commit:37` aborts the process when it comes to that point for the 37th time;
 //! without a number, the first time. Only builds with the feature `fail-points` have this, which tests
 //! alone ask for: in any other [`FailPoint::reach`] is empty and the variable is not read.
+//!
+//! `ROTA_STALL_FILE=/some/file` makes the store stand still, in the same builds, while that file exists: each
+//! commit waits until it is gone, as it would for a disk that does not answer.
 
 /// A named moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,12 +33,24 @@ impl FailPoint {
     }
 }
 
+/// Waits while the store is to stand still.
+pub(crate) async fn stalled() {
+    #[cfg(any(test, feature = "fail-points"))]
+    armed::stalled().await;
+}
+
 #[cfg(any(test, feature = "fail-points"))]
 mod armed {
-    use std::sync::{
-        LazyLock,
-        atomic::{AtomicU64, Ordering},
+    use std::{
+        path::PathBuf,
+        sync::{
+            LazyLock,
+            atomic::{AtomicU64, Ordering},
+        },
+        time::Duration,
     };
+
+    use tokio::time::sleep;
 
     use super::FailPoint;
 
@@ -62,6 +77,17 @@ mod armed {
         // A test that misspells it would pass because nothing happens.
         Some(parse(&text).unwrap_or_else(|| panic!("{VARIABLE} has no such point: {text}")))
     });
+
+    static STALL: LazyLock<Option<PathBuf>> =
+        LazyLock::new(|| std::env::var_os("ROTA_STALL_FILE").map(PathBuf::from));
+    /// How often it is looked whether the store is to go on.
+    const STALL_LOOK: Duration = Duration::from_millis(5);
+
+    pub(super) async fn stalled() {
+        while STALL.as_ref().is_some_and(|file| file.exists()) {
+            sleep(STALL_LOOK).await;
+        }
+    }
 
     static REACHED: AtomicU64 = AtomicU64::new(0);
 

@@ -18,10 +18,12 @@ mod codec;
 mod commit;
 mod coordinator;
 mod dispatch;
+mod down;
 mod engine;
 mod fail_point;
 mod fingerprint;
 mod host;
+mod landed;
 mod layout;
 mod ledger;
 mod list;
@@ -36,6 +38,7 @@ mod pull;
 mod request;
 mod retention;
 mod shared;
+mod specs;
 mod standby;
 mod tasks;
 mod view;
@@ -43,11 +46,12 @@ mod workers;
 
 pub use api::{
     BulkAction, BulkOutcome, Check, ClusterView, Cursor, Dispatched, EngineError, Health, Info,
-    Instructions, LeaseRequest, LeasedTasks, NewTask, Role, RunAt, SessionEvent, SessionRequest,
-    SessionStream, StopOrder, Submitted, TaskFilter, TaskPage, TaskRef, TaskView, TimeRange,
-    WorkerRef,
+    Instructions, LeaseRequest, LeasedTasks, NewTask, QueueList, Role, RunAt, SessionEvent,
+    SessionRequest, SessionStream, StopOrder, Submitted, TaskFilter, TaskPage, TaskRef, TaskView,
+    TimeRange, WorkerRef,
 };
 pub use cluster::RoleChanges;
+pub use down::SessionEvents;
 pub use engine::Engine;
 pub use host::{Clock, Host, Parallel, Random};
 pub use layout::{IDEMPOTENCY_KEY_BYTES_MAX, SPACES};

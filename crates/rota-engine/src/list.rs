@@ -1,54 +1,85 @@
 //! Lists of tasks, newest first, and what is done to many at once.
 //!
-//! Ids sort by creation, so a list walks the spaces of live, completed and dead tasks from the end
-//! and merges them by id. A cursor is the last id looked at: tasks that come or go meanwhile
-//! neither shift nor repeat a page. One call looks at a bounded number of tasks; when a filter
-//! selects few, a page is short and says where to go on.
+//! Live tasks are answered from the machine, page by page, so a list of running tasks costs the same
+//! however many wait. Ended tasks are read from the store. Both are merged by id. A call looks at a
+//! bounded number of tasks for a bounded time; when a filter selects few, a page is short and says
+//! where to go on. No page holds payloads, whatever is read for it.
 
-use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
+mod ended;
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rota_core::{
-    Command, DoneRecord, LiveRecord, LiveView, Name, Refusal, TaskId, TaskSpec, WallTime,
+    AttemptRecord, Binds, Command, DoneRecord, LiveFilter, LivePage, LiveView, Policy, Refusal,
+    Status, TaskId, TaskSpec, WallTime,
 };
-use rota_store::{Direction, KeyRange, Snapshot, Space, StoreError};
+use rota_store::{Direction, KeyRange};
 use rustc_hash::FxHashMap;
+use tokio::time::Instant;
 
+use self::ended::EndedWalk;
 use crate::{
     api::{BulkAction, BulkOutcome, Cursor, EngineError, TaskFilter, TaskPage, TaskView},
     codec,
-    dispatch::{corrupt, read_specs},
-    engine::Engine,
+    engine::{Engine, Inner},
     layout,
     request::Request,
+    specs::{Found, PORTION},
     view::{done_view, live_view},
 };
 
-/// Records read from one space at a time.
-const PAGE: usize = 256;
-/// Records looked at in one call.
+/// Live tasks taken from the machine at a time: a question holds up its loop.
+const LIVE_PAGE: usize = 256;
+/// Ended tasks looked at in one call.
 const LOOKED_AT_MAX: usize = 20_000;
+/// A call that has taken so long ends with what it has.
+const TIME_MAX: Duration = Duration::from_secs(2);
 
-/// A task's state as a space holds it.
-enum Record {
-    Live(Box<LiveRecord>),
-    Done(Box<DoneRecord>),
+/// A task's state, from the machine or from the store.
+enum State {
+    Live(Box<LiveView>),
+    Ended(Box<DoneRecord>),
 }
 
-impl Record {
+impl State {
     fn id(&self) -> TaskId {
         match self {
-            Self::Live(record) => record.id,
-            Self::Done(record) => record.id,
+            Self::Live(view) => view.id,
+            Self::Ended(record) => record.id,
         }
     }
 
-    fn facts(&self) -> (&Name, &Name, WallTime) {
-        match self {
-            Self::Live(record) => (&record.queue, &record.kind, record.run_at),
-            Self::Done(record) => (&record.queue, &record.kind, record.run_at),
+    /// A definition for a task whose own cannot be read: what its state knows of it.
+    fn known(&self) -> TaskSpec {
+        let (id, queue, kind, policy, binds) = match self {
+            Self::Live(view) => (view.id, &view.queue, &view.kind, view.policy, &view.binds),
+            Self::Ended(done) => (done.id, &done.queue, &done.kind, Policy::default(), &done.binds),
+        };
+        TaskSpec {
+            id,
+            queue: queue.clone(),
+            kind: kind.clone(),
+            payload: Bytes::new(),
+            labels: Vec::new(),
+            created_at: WallTime(i64::try_from(id.as_u64() >> ID_COUNTER_BITS).unwrap_or(0)),
+            expires_at: None,
+            policy,
+            binds: Binds::clone(binds),
+            fingerprint: 0,
+            trace: None,
         }
     }
+}
+
+/// Bits of an id below its milliseconds.
+const ID_COUNTER_BITS: u32 = 20;
+
+/// Part of a list, newest first.
+struct Part {
+    states: Vec<State>,
+    /// The oldest task that was looked at; `None` where no older ones follow.
+    down_to: Option<TaskId>,
 }
 
 impl Engine {
@@ -62,37 +93,30 @@ impl Engine {
         page_size: usize,
         after: Option<Cursor>,
     ) -> Result<TaskPage, EngineError> {
-        let snapshot = self.inner.store.snapshot().await?;
-        let mut walk = Walk::new(snapshot, filter, after);
+        let until = Instant::now() + TIME_MAX;
         let mut page = TaskPage::default();
-        let mut looked_at = 0;
-        while page.tasks.len() < page_size && looked_at < LOOKED_AT_MAX {
-            let mut candidates = Vec::new();
-            while candidates.len() < page_size - page.tasks.len() && looked_at < LOOKED_AT_MAX {
-                let Some(record) = walk.next().await? else { break };
-                looked_at += 1;
-                page.next = Some(Cursor { before: record.id() });
-                if selects(filter, &record) {
-                    candidates.push(record);
-                }
-            }
-            if candidates.is_empty() && looked_at < LOOKED_AT_MAX {
-                page.next = None;
-                break;
-            }
-            let views = self.views(candidates).await?;
+        let mut before = after.map(|cursor| cursor.before);
+        let oldest = ended::oldest(filter);
+        let mut budget = LOOKED_AT_MAX;
+        loop {
+            let wanted = (page_size - page.tasks.len()).min(LIVE_PAGE);
+            let part = self.part(filter, before, wanted, &mut budget).await?;
+            let views = self.views(part.states).await?;
             page.tasks.extend(views.into_iter().filter(|view| selects_view(filter, view)));
+            before = part.down_to.filter(|down_to| oldest < Some(*down_to));
+            page.next = before.map(|before| Cursor { before });
+            let over = page.tasks.len() >= page_size || budget == 0 || Instant::now() >= until;
+            if over || before.is_none() {
+                return Ok(page);
+            }
         }
-        if page.next.is_some() && walk.next().await?.is_none() {
-            page.next = None;
-        }
-        Ok(page)
     }
 
-    /// Does one thing to up to `limit` tasks that a filter selects.
+    /// Does one thing to up to `limit` tasks that a filter selects. What is refused for one task, such
+    /// as by a queue that is full, is counted and leaves the others alone.
     ///
     /// # Errors
-    /// As [`Engine::list`]; what was done before stays done.
+    /// As [`Engine::list`], and then nothing was changed; or it is not known what was.
     pub async fn bulk(
         &self,
         action: BulkAction,
@@ -102,16 +126,17 @@ impl Engine {
     ) -> Result<BulkOutcome, EngineError> {
         self.inner.shared.admit_change()?;
         let page = self.list(filter, limit, after).await?;
-        let command = |view: &TaskView| {
+        let command = |view: TaskView| {
             let task = view.spec.id;
             match action {
                 BulkAction::Cancel => Command::Cancel { task, stored: None },
-                BulkAction::Retry => Command::Retry { task, stored: None, spec: None },
+                // The definition is at hand. The coordinator would read it with its payload.
+                BulkAction::Retry => Command::Retry { task, stored: None, spec: Some(view.spec) },
                 BulkAction::Delete => Command::Delete { task, stored: None },
             }
         };
         let mut outcome = BulkOutcome { next: page.next, ..BulkOutcome::default() };
-        let commands: Vec<_> = page.tasks.iter().map(command).collect();
+        let commands: Vec<_> = page.tasks.into_iter().map(command).collect();
         if commands.is_empty() {
             return Ok(outcome);
         }
@@ -120,167 +145,186 @@ impl Engine {
             match result {
                 Ok(_) => outcome.changed += 1,
                 Err(Refusal::UnknownTask | Refusal::Illegal(_)) => outcome.skipped += 1,
-                Err(refusal) => return Err(refusal.into()),
+                Err(refusal) => {
+                    outcome.refused += 1;
+                    outcome.refusal.get_or_insert(refusal);
+                }
             }
         }
         Ok(outcome)
     }
 
-    /// What clients see of these tasks, in the same order. Tasks removed meanwhile are left out.
-    async fn views(&self, records: Vec<Record>) -> Result<Vec<TaskView>, EngineError> {
-        let ids: Vec<TaskId> = records.iter().map(Record::id).collect();
-        let live = self.live_views(&records).await?;
-        let mut live: FxHashMap<TaskId, LiveView> =
-            live.into_iter().map(|view| (view.id, view)).collect();
-        let specs = read_specs(self.inner.store.as_ref(), &ids).await?;
-        let mut views = Vec::with_capacity(records.len());
-        for (record, spec) in records.into_iter().zip(specs) {
-            let Some(spec) = spec else { continue };
-            let spec = without_payload(spec);
-            match record {
-                Record::Done(done) => views.push(done_view(spec, &done)),
-                Record::Live(record) => match live.remove(&record.id) {
-                    Some(view) => {
-                        let last = self.last_failure(&view).await?;
-                        views.push(live_view(spec, view, last));
-                    }
-                    // It ended after the snapshot was taken.
-                    None => {
-                        if let Some(done) = self.done(record.id).await? {
-                            views.push(done_view(spec, &done));
-                        }
-                    }
-                },
+    /// Up to `wanted` tasks older than `before` of which their states tell that the filter may select
+    /// them.
+    async fn part(
+        &self,
+        filter: &TaskFilter,
+        before: Option<TaskId>,
+        wanted: usize,
+        budget: &mut usize,
+    ) -> Result<Part, EngineError> {
+        // Live ones first: a task that ends meanwhile is in both, never in none.
+        let live = self.live_part(filter, before, wanted).await?;
+        let mut down_to = live.down_to;
+        let mut live = VecDeque::from(live.tasks);
+        let mut ended = EndedWalk::open(self, filter, before, down_to).await?;
+        let mut states: Vec<State> = Vec::new();
+        while states.len() < wanted {
+            let next_live = live.front().map(|view| view.id);
+            let next_ended = ended.peek(budget).await?;
+            if next_ended.is_none() && *budget == 0 {
+                // How far it came; what is older is for the next page.
+                let floor = ended.looked_at();
+                let newer = live.iter().take_while(|view| floor < Some(view.id)).count();
+                let fit = newer.min(wanted - states.len());
+                states.extend(live.drain(..fit).map(Box::new).map(State::Live));
+                let down_to = if fit < newer { states.last().map(State::id) } else { floor };
+                return Ok(Part { states, down_to });
             }
+            match (next_live, next_ended) {
+                (None, None) => return Ok(Part { states, down_to }),
+                (Some(live_id), ended_id) if ended_id < Some(live_id) => {
+                    states.extend(live.pop_front().map(Box::new).map(State::Live));
+                }
+                (live_id, Some(ended_id)) => {
+                    if live_id == Some(ended_id) {
+                        live.pop_front();
+                    }
+                    states.extend(ended.take().map(Box::new).map(State::Ended));
+                }
+                (Some(_), None) => unreachable!("a live one is newer than none"),
+            }
+        }
+        if down_to.is_some() || !live.is_empty() || ended.peek(budget).await?.is_some() {
+            down_to = states.last().map(State::id);
+        }
+        Ok(Part { states, down_to })
+    }
+
+    async fn live_part(
+        &self,
+        filter: &TaskFilter,
+        before: Option<TaskId>,
+        wanted: usize,
+    ) -> Result<LivePage, EngineError> {
+        let is_live = |status: &Status| !status.is_terminal();
+        let statuses: Vec<_> = filter.statuses.iter().copied().filter(is_live).collect();
+        if statuses.is_empty() && !filter.statuses.is_empty() {
+            return Ok(LivePage::default());
+        }
+        let live = LiveFilter {
+            statuses,
+            queue: filter.queue.clone(),
+            kind: filter.kind.clone(),
+            run_at_from: filter.run_at.from,
+            run_at_to: filter.run_at.to,
+        };
+        // What the machine says waits for a commit then. What the store has is all that is durable.
+        if !self.inner.shared.is_full() {
+            let asked = live.clone();
+            let page =
+                self.glance(move |machine| machine.live_page(&asked, before, wanted)).await?;
+            if let Some(page) = page {
+                return Ok(page);
+            }
+        }
+        self.recorded_part(&live, before, wanted).await
+    }
+
+    /// Live tasks as their records alone tell of them.
+    async fn recorded_part(
+        &self,
+        filter: &LiveFilter,
+        before: Option<TaskId>,
+        wanted: usize,
+    ) -> Result<LivePage, EngineError> {
+        let snapshot = self.inner.store.snapshot().await?;
+        let end = before.map(layout::task);
+        let range = KeyRange { space: layout::LIVE, start: Bytes::new(), end };
+        let scanned = snapshot.scan(range, Direction::Descending, wanted).await?;
+        let last = scanned.entries.last().and_then(|(key, _)| layout::parse_task(key));
+        let mut records = Vec::with_capacity(scanned.entries.len());
+        for (key, value) in scanned.entries.iter().rev() {
+            let Some(id) = layout::parse_task(key) else { continue };
+            match codec::decode_live(value) {
+                Ok(record) => records.push(record),
+                Err(error) => self.inner.shared.specs.damaged("live", id, &error.to_string()),
+            }
+        }
+        let mut tasks = self.recorded(&records);
+        tasks.retain(|view| {
+            (filter.statuses.is_empty() || filter.statuses.contains(&view.status))
+                && filter.queue.as_ref().is_none_or(|wanted| *wanted == view.queue)
+                && filter.kind.as_ref().is_none_or(|wanted| *wanted == view.kind)
+                && filter.run_at_from.is_none_or(|from| from <= view.run_at)
+                && filter.run_at_to.is_none_or(|to| view.run_at < to)
+        });
+        tasks.reverse();
+        Ok(LivePage { tasks, down_to: last.filter(|_| scanned.more) })
+    }
+
+    /// What clients see of these tasks, in the same order. Tasks removed meanwhile are left out.
+    async fn views(&self, states: Vec<State>) -> Result<Vec<TaskView>, EngineError> {
+        let ids: Vec<TaskId> = states.iter().map(State::id).collect();
+        let Inner { store, shared, .. } = self.inner.as_ref();
+        let specs = shared.specs.without_payloads(store.as_ref(), &ids).await?;
+        let mut failures = self.last_failures(&states).await?;
+        let mut views = Vec::with_capacity(states.len());
+        for (state, found) in states.into_iter().zip(specs) {
+            let spec = match found {
+                Found::Spec(spec) => spec,
+                Found::Missing => continue,
+                // It is shown all the same: somebody has to find and delete it.
+                Found::Damaged(_) => Arc::new(state.known()),
+            };
+            views.push(match state {
+                State::Ended(done) => done_view(spec, &done),
+                State::Live(view) => {
+                    let last = failures.remove(&view.id);
+                    live_view(spec, *view, last)
+                }
+            });
         }
         Ok(views)
     }
 
-    /// How the live ones stand: by the machine's word, or by their records while that waits for a commit.
-    async fn live_views(&self, records: &[Record]) -> Result<Vec<LiveView>, EngineError> {
-        let live = records.iter().filter_map(|record| match record {
-            Record::Live(record) => Some(record.as_ref()),
-            Record::Done(_) => None,
+    /// The last attempts of those tasks that wait for another one. Without output, which may be large.
+    async fn last_failures(
+        &self,
+        states: &[State],
+    ) -> Result<FxHashMap<TaskId, AttemptRecord>, EngineError> {
+        let tried = states.iter().filter_map(|state| match state {
+            State::Live(view) if view.attempt > 0 && view.lease.is_none() => {
+                Some((view.id, view.attempt))
+            }
+            _ => None,
         });
-        if self.inner.shared.is_full() {
-            return Ok(self.recorded(live.rev()));
+        let tried: Vec<_> = tried.collect();
+        let mut failures = FxHashMap::default();
+        for portion in tried.chunks(PORTION) {
+            let key =
+                |(id, attempt): &(TaskId, u32)| (layout::ATTEMPT, layout::attempt(*id, *attempt));
+            let keys: Vec<_> = portion.iter().map(key).collect();
+            let found = self.inner.store.get(&keys).await?;
+            for ((id, _), bytes) in portion.iter().zip(found) {
+                match bytes.map(|bytes| codec::decode_attempt(&bytes)) {
+                    Some(Ok(record)) => {
+                        let record = AttemptRecord { output_tail: Bytes::new(), ..record };
+                        failures.insert(*id, record);
+                    }
+                    Some(Err(error)) => {
+                        self.inner.shared.specs.damaged("attempt", *id, &error.to_string());
+                    }
+                    None => {}
+                }
+            }
         }
-        let ids: Vec<TaskId> = live.map(|record| record.id).collect();
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.look(move |machine| ids.into_iter().filter_map(|id| machine.task(id)).collect()).await
+        Ok(failures)
     }
 }
 
-fn without_payload(spec: Arc<TaskSpec>) -> Arc<TaskSpec> {
-    let spec = Arc::unwrap_or_clone(spec);
-    Arc::new(TaskSpec { payload: Bytes::new(), ..spec })
-}
-
-/// What can be told from the record alone.
-fn selects(filter: &TaskFilter, record: &Record) -> bool {
-    let (queue, kind, run_at) = record.facts();
-    let status = match record {
-        Record::Done(done) => filter.statuses.is_empty() || filter.statuses.contains(&done.status),
-        Record::Live(_) => true,
-    };
-    status
-        && filter.queue.as_ref().is_none_or(|wanted| wanted == queue)
-        && filter.kind.as_ref().is_none_or(|wanted| wanted == kind)
-        && filter.run_at.contains(run_at)
-}
-
-/// What needs the definition, or the live state.
+/// What needs the definition.
 fn selects_view(filter: &TaskFilter, view: &TaskView) -> bool {
-    (filter.statuses.is_empty() || filter.statuses.contains(&view.status))
-        && filter.created.contains(view.spec.created_at)
+    filter.created.contains(view.spec.created_at)
         && filter.labels.iter().all(|label| view.spec.labels.contains(label))
-}
-
-/// Spaces merged by id, newest first.
-struct Walk {
-    snapshot: Arc<dyn Snapshot>,
-    sources: Vec<Source>,
-    /// The newest id of each source that has one in hand.
-    heads: BinaryHeap<(TaskId, Reverse<usize>)>,
-    started: bool,
-}
-
-/// One space, read page by page.
-struct Source {
-    range: KeyRange,
-    /// Entries in hand, the newest last.
-    entries: Vec<(Bytes, Bytes)>,
-    more: bool,
-}
-
-impl Walk {
-    fn new(snapshot: Arc<dyn Snapshot>, filter: &TaskFilter, after: Option<Cursor>) -> Self {
-        let end = after.map(|cursor| layout::task(cursor.before));
-        let wanted = |space: Space| {
-            filter.statuses.is_empty()
-                || filter.statuses.iter().any(|status| {
-                    let home =
-                        if status.is_terminal() { layout::ended(*status) } else { layout::LIVE };
-                    home == space
-                })
-        };
-        let source = |space: Space| Source {
-            range: KeyRange { space, start: Bytes::new(), end: end.clone() },
-            entries: Vec::new(),
-            more: true,
-        };
-        let spaces = [layout::LIVE, layout::DONE, layout::DEAD];
-        Self {
-            snapshot,
-            sources: spaces.into_iter().filter(|space| wanted(*space)).map(source).collect(),
-            heads: BinaryHeap::new(),
-            started: false,
-        }
-    }
-
-    async fn next(&mut self) -> Result<Option<Record>, StoreError> {
-        if !self.started {
-            self.started = true;
-            for source in 0..self.sources.len() {
-                self.refill(source).await?;
-            }
-        }
-        let Some((id, Reverse(index))) = self.heads.pop() else { return Ok(None) };
-        let source = &mut self.sources[index];
-        let (_, value) = source.entries.pop().expect("a head stands for an entry");
-        let record = if source.range.space == layout::LIVE {
-            let record = codec::decode_live(&value).map_err(|error| corrupt("live", id, &error))?;
-            Record::Live(Box::new(record))
-        } else {
-            let record = codec::decode_done(&value).map_err(|error| corrupt("done", id, &error))?;
-            Record::Done(Box::new(record))
-        };
-        self.refill(index).await?;
-        Ok(Some(record))
-    }
-
-    /// Puts the source's next id among the heads, reading a page if none is in hand.
-    async fn refill(&mut self, index: usize) -> Result<(), StoreError> {
-        let source = &mut self.sources[index];
-        if source.entries.is_empty() && source.more {
-            let direction = Direction::Descending;
-            let page = self.snapshot.scan(source.range.clone(), direction, PAGE).await?;
-            source.more = page.more;
-            if let Some((last, _)) = page.entries.last() {
-                source.range.end = Some(last.clone());
-            }
-            source.entries = page.entries;
-            source.entries.reverse();
-        }
-        if let Some((key, _)) = source.entries.last() {
-            let id = layout::parse_task(key).ok_or_else(|| {
-                let key = String::from_utf8_lossy(key);
-                StoreError::Corrupt(format!("{}/{key}: not a task id", source.range.space.name))
-            })?;
-            self.heads.push((id, Reverse(index)));
-        }
-        Ok(())
-    }
 }

@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rota_core::{Binding, Bindings, Binds, Command, DoneRecord, Machine, Stored, TaskId, TaskSpec};
+use rota_core::{
+    Binding, Bindings, Binds, Command, DoneRecord, Machine, Refusal, Stored, TaskId, TaskSpec,
+};
 use rota_store::{Space, Store, StoreError};
 use rustc_hash::FxHashMap;
 
-use crate::{codec, dispatch::corrupt, layout, planted::Planted, request::Request};
+use crate::{codec, layout, planted::Planted, request::Request};
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -29,7 +31,7 @@ pub(crate) fn keys(machine: &Machine, requests: &[Request]) -> Vec<(Space, Bytes
             Request::Commands { commands, .. } => {
                 for command in commands {
                     keys.extend(machine.wants_stored(command).into_iter().flat_map(records));
-                    if let Command::Retry { task, .. } = command {
+                    if let Command::Retry { task, spec: None, .. } = command {
                         keys.push((layout::SPEC, layout::task(*task)));
                     }
                 }
@@ -68,38 +70,41 @@ fn records(task: TaskId) -> [(Space, Bytes); 2] {
     [(layout::DONE, key.clone()), (layout::DEAD, key)]
 }
 
+fn damaged(record: String) -> Refusal {
+    Refusal::Damaged { record }
+}
+
 impl Lookups {
     fn value(&self, space: Space, key: Bytes) -> Option<&Bytes> {
         self.values.get(&(space.name, key))
     }
 
     /// The record of a task that ended.
-    pub(crate) fn stored(&self, task: TaskId) -> Result<Stored, StoreError> {
+    pub(crate) fn stored(&self, task: TaskId) -> Result<Stored, Refusal> {
         let key = layout::task(task);
         let done = self.value(layout::DONE, key.clone());
         let Some(bytes) = done.or_else(|| self.value(layout::DEAD, key)) else { return Ok(None) };
         let record: DoneRecord =
-            codec::decode_done(bytes).map_err(|error| corrupt("done", task, &error))?;
+            codec::decode_done(bytes).map_err(|_| damaged(format!("done/{task}")))?;
         Ok(Some(Arc::new(record)))
     }
 
     /// The definition of a task that ended.
-    pub(crate) fn spec(&self, task: TaskId) -> Result<Option<Arc<TaskSpec>>, StoreError> {
+    pub(crate) fn spec(&self, task: TaskId) -> Result<Option<Arc<TaskSpec>>, Refusal> {
         let Some(bytes) = self.value(layout::SPEC, layout::task(task)) else { return Ok(None) };
-        let spec = codec::decode_spec(bytes).map_err(|error| corrupt("spec", task, &error))?;
+        let spec = codec::decode_spec(bytes).map_err(|_| damaged(format!("spec/{task}")))?;
         Ok(Some(Arc::new(spec)))
     }
 
     /// Who owns a new task's names.
-    pub(crate) fn bindings(&self, binds: &Binds) -> Result<Bindings, StoreError> {
-        let binding = |key: Bytes| -> Result<Option<Binding>, StoreError> {
+    pub(crate) fn bindings(&self, binds: &Binds) -> Result<Bindings, Refusal> {
+        let binding = |key: Bytes| -> Result<Option<Binding>, Refusal> {
+            let Some(bytes) = self.value(layout::NAME, key.clone()) else { return Ok(None) };
             if Planted::ForgetsNames.is_made() {
                 return Ok(None);
             }
-            let Some(bytes) = self.value(layout::NAME, key.clone()) else { return Ok(None) };
-            let binding = codec::decode_binding(bytes).map_err(|error| {
-                StoreError::Corrupt(format!("name/{}: {error}", String::from_utf8_lossy(&key)))
-            })?;
+            let binding = codec::decode_binding(bytes)
+                .map_err(|_| damaged(format!("name/{}", String::from_utf8_lossy(&key))))?;
             Ok(Some(binding))
         };
         let id = binds.id.as_ref().map(|id| binding(layout::client_id(id)));

@@ -9,6 +9,7 @@ mod held;
 mod mailbox;
 
 use std::{
+    ops::ControlFlow,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -29,10 +30,15 @@ use self::{
 };
 use crate::{
     api::{Dispatched, EngineError, Instructions, LeaseRequest, LeasedTasks, StopOrder, TaskRef},
-    dispatch::read_specs,
-    engine::Engine,
+    dispatch::{GiveBack, SETTLE_WAIT},
+    down::size_of,
+    engine::{Engine, Inner},
+    specs::Found,
 };
 
+/// Bytes of tasks in one answer; the one that passes the bound still goes in. What does not fit stays
+/// for another call. Below the 4 MiB that gRPC clients accept where they do not say more.
+const ANSWER_BYTES_MAX: usize = 2 << 20;
 /// The most tasks that a session without a stream holds at once.
 const SLOTS: u32 = 10_000;
 
@@ -137,14 +143,15 @@ impl Engine {
             self.compare(entry, &mut mailbox, held, request.max).await?;
         }
         let here = u32::try_from(mailbox.left.len()).unwrap_or(u32::MAX);
-        self.allow(entry.id, request.max.saturating_sub(here)).await?;
+        // More than fits into one answer would only be given back.
+        let fits = self.inner.shared.payloads.count_within(ANSWER_BYTES_MAX);
+        self.allow(entry.id, request.max.min(fits).saturating_sub(here)).await?;
         self.collect(entry, &mut mailbox, request, deadline).await?;
         self.allow(entry.id, 0).await?;
-        // What was given before that took effect may wait for its payload to be read.
-        self.flush().await?;
+        self.settle(entry.id).await?;
         mailbox.drain_ready(entry);
         mailbox.drop_known(&Leases::named(request.held.as_deref().unwrap_or_default()));
-        let count = mailbox.left.len().min(request.max as usize);
+        let count = mailbox.fitting(request.max as usize, ANSWER_BYTES_MAX);
         let surplus: Vec<_> = mailbox.left.drain(count..).map(|task| lease_of(&task)).collect();
         mailbox.unwanted.extend(surplus);
         let (begun, instructions) =
@@ -192,22 +199,46 @@ impl Engine {
         // The rest stays held for the next call: payloads are read for what this one takes alone.
         untold.truncate((max as usize).saturating_sub(mailbox.left.len()));
         let tasks: Vec<_> = untold.iter().map(|(leased, _)| leased.task).collect();
-        let specs = read_specs(self.inner.store.as_ref(), &tasks).await?;
-        for ((leased, _), spec) in untold.into_iter().zip(specs) {
-            let Leased { token, attempt, run_at, .. } = leased;
-            mailbox.left.extend(spec.map(|spec| Dispatched { token, attempt, run_at, spec }));
+        let mut bytes: usize = mailbox.left.iter().map(|task| size_of(&task.spec)).sum();
+        let mut untold = untold.into_iter();
+        let hand_over = |_, found: Found| {
+            if let (Some((leased, _)), Some(spec)) = (untold.next(), found.spec()) {
+                let Leased { token, attempt, run_at, .. } = leased;
+                bytes += size_of(&spec);
+                mailbox.left.push(Dispatched { token, attempt, run_at, spec });
+            }
+            if bytes < ANSWER_BYTES_MAX {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        };
+        let Inner { store, shared, .. } = self.inner.as_ref();
+        shared.specs.each(store.as_ref(), &tasks, hand_over).await?;
+        Ok(())
+    }
+
+    /// Waits until what was given to the session is in its channel, as far as there is room and it can
+    /// be read in time. What is not goes back, to be given to whoever asks next.
+    async fn settle(&self, session: SessionId) -> Result<(), EngineError> {
+        let dispatcher = &self.inner.dispatcher;
+        let settled = dispatcher.give_back(session, GiveBack::Settled);
+        if timeout(SETTLE_WAIT, settled).await.is_err() {
+            self.give_back(session).await?;
         }
         Ok(())
     }
 
-    /// Waits until what was given to workers before this is in their sessions' channels. That may take
-    /// as long as the store takes to answer.
+    /// Gives back what is not in the session's channel.
+    async fn give_back(&self, session: SessionId) -> Result<(), EngineError> {
+        let given_back = self.inner.dispatcher.give_back(session, GiveBack::Now);
+        timeout(self.inner.options.call_timeout, given_back).await.map_err(|_| too_slow())
+    }
+
+    /// Waits until the dispatcher has taken in what it was told before this.
     async fn flush(&self) -> Result<(), EngineError> {
         let flushed = timeout(self.inner.options.call_timeout, self.inner.dispatcher.flush()).await;
-        flushed.map_err(|_| EngineError::Unavailable {
-            reason: "what is to be done could not be read in time".to_owned(),
-            retry_after: Duration::from_secs(1),
-        })
+        flushed.map_err(|_| too_slow())
     }
 
     /// Says of the tasks in the mailbox that they run, and gives back the unwanted ones. A task of
@@ -346,10 +377,11 @@ impl Engine {
             return Ok(Vec::new());
         }
         let tasks: Vec<_> = stop.iter().map(|(lease, _)| lease.task).collect();
-        let specs = read_specs(self.inner.store.as_ref(), &tasks).await?;
+        let Inner { store, shared, .. } = self.inner.as_ref();
+        let specs = shared.specs.without_payloads(store.as_ref(), &tasks).await?;
         let named = stop.into_iter().zip(specs).map(|((lease, reason), spec)| StopOrder {
             // It may have been deleted since.
-            shown_id: spec.map_or_else(|| lease.task.to_string(), |spec| spec.shown_id()),
+            shown_id: spec.spec().map_or_else(|| lease.task.to_string(), |spec| spec.shown_id()),
             task: TaskRef::Id(lease.task),
             token: lease.token,
             reason,
@@ -379,11 +411,18 @@ impl Engine {
         let mut mailbox = entry.mailbox.lock().await;
         if mailbox.was_open() {
             while may_yet(&self.allow(entry.id, 0).await) {}
-            while may_yet(&self.flush().await) {}
+            while may_yet(&self.give_back(entry.id).await) {}
             mailbox.drain_ready(entry);
         }
         let untold: Vec<_> = mailbox.left.drain(..).map(|task| lease_of(&task)).collect();
         mailbox.unwanted.drain(..).chain(untold).collect()
+    }
+}
+
+fn too_slow() -> EngineError {
+    EngineError::Unavailable {
+        reason: "the dispatcher did not answer in time".to_owned(),
+        retry_after: Duration::from_secs(1),
     }
 }
 

@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use rota_core::TaskId;
 use rota_store::{Direction, KeyRange, Store, StoreError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::{
     codec, layout,
     load::behind,
-    request::Request,
+    request::{Answer, Request},
     shared::{Phase, Shared},
 };
 
@@ -83,7 +83,7 @@ async fn remove(inbox: &mpsc::Sender<Request>, tasks: &[TaskId], entry: &Bytes) 
     for at in 0..chunks {
         let part = tasks.chunks(TASKS).nth(at).unwrap_or_default().to_vec();
         let entries = if at + 1 == chunks { vec![entry.clone()] } else { Vec::new() };
-        let (answer, done) = oneshot::channel();
+        let (answer, done) = Answer::new(None);
         if inbox.send(Request::Purge { tasks: part, entries, answer }).await.is_err() {
             return false;
         }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -16,8 +16,13 @@ use tokio::sync::{oneshot, watch};
 
 use crate::{
     api::{Check, EngineError, Health, Role},
+    dispatch::PayloadSizes,
+    down::Downstream,
     host::Host,
+    landed::Landed,
     options::EngineOptions,
+    request::Room,
+    specs::SpecReads,
 };
 
 /// A loop that has been stalled for so many times as long as makes a node unready will not go on.
@@ -56,6 +61,16 @@ pub(crate) struct Shared {
     pub(crate) leader: watch::Receiver<Option<Seat>>,
     pub(crate) started_at: WallTime,
     pub(crate) metrics: NodeMetrics,
+    /// What is on its way down to workers.
+    pub(crate) downstream: Arc<Downstream>,
+    /// How large payloads are lately.
+    pub(crate) payloads: PayloadSizes,
+    /// Room for requests on their way to the coordinator.
+    pub(crate) room: Room,
+    /// Reads that answer questions.
+    pub(crate) specs: SpecReads,
+    /// The queues of the last step that landed.
+    pub(crate) landed: Landed,
     stalled_after: Duration,
     store_problem: Mutex<Option<StoreProblem>>,
     /// What is wrong with the store as far as looking at it tells.
@@ -126,6 +141,11 @@ impl Shared {
             started_at: host.now().wall,
             host,
             metrics: options.metrics.clone(),
+            downstream: Arc::default(),
+            payloads: PayloadSizes::default(),
+            room: Room::default(),
+            specs: SpecReads::new(options.metrics.clone()),
+            landed: Landed::default(),
             stalled_after: options.stalled_after,
             store_problem: Mutex::new(None),
             seen_problem: watch::Sender::default(),

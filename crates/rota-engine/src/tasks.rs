@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rota_core::{
-    AttemptRecord, Command, DoneRecord, LiveRecord, LiveView, Machine, Priority, Refusal, TaskId,
+    AttemptRecord, Command, DoneRecord, LiveRecord, LiveView, Machine, Priority, Refusal, Reply,
+    TaskId,
 };
 use rota_store::{KeyRange, StoreError};
 use tracing::debug;
@@ -12,10 +13,11 @@ use tracing::debug;
 use crate::{
     api::{EngineError, NewTask, RunAt, Submitted, TaskRef, TaskView},
     codec,
-    dispatch::{corrupt, read_specs},
-    engine::Engine,
+    dispatch::corrupt,
+    engine::{Engine, Inner},
     fingerprint, layout,
     request::{Request, Submission},
+    specs::Found,
     view::{done_view, live_view},
 };
 
@@ -32,11 +34,13 @@ impl Engine {
         tasks: Vec<NewTask>,
     ) -> Result<Vec<Result<Submitted, Refusal>>, EngineError> {
         self.inner.shared.admit()?;
+        let bytes = tasks.iter().map(|task| task.payload.len()).sum();
+        let room = self.room(self.inner.shared.room.for_submissions(bytes)).await?;
         let tasks = tasks
             .into_iter()
             .map(|task| Submission { fingerprint: fingerprint::of_task(&task), task })
             .collect();
-        let results = self.ask(|answer| Request::Submit { tasks, answer }).await?;
+        let results = self.ask_with(room, |answer| Request::Submit { tasks, answer }).await?;
         for submitted in results.iter().flatten() {
             let Submitted { task, shown_id, created, .. } = submitted;
             debug!(%task, shown_id, created, "submitted");
@@ -178,12 +182,14 @@ impl Engine {
 
     /// Carries out one command that tells nothing.
     pub(crate) async fn command(&self, command: Command) -> Result<(), EngineError> {
+        self.one_command(command).await.map(drop)
+    }
+
+    /// Carries out one command.
+    pub(crate) async fn one_command(&self, command: Command) -> Result<Reply, EngineError> {
         let commands = vec![command];
         let results = self.ask(|answer| Request::Commands { commands, answer }).await?;
-        for result in results {
-            result?;
-        }
-        Ok(())
+        Ok(results.into_iter().next().unwrap_or(Ok(Reply::Done))?)
     }
 
     /// Carries out a client's command, or refuses it at once where no commit gets through.
@@ -267,8 +273,14 @@ impl Engine {
         id: TaskId,
         live: Option<LiveView>,
     ) -> Result<Option<TaskView>, EngineError> {
-        let found = read_specs(self.inner.store.as_ref(), &[id]).await?;
-        let Some(spec) = found.into_iter().next().flatten() else { return Ok(None) };
+        let Inner { store, shared, .. } = self.inner.as_ref();
+        let spec = match shared.specs.one(store.as_ref(), id).await? {
+            Found::Spec(spec) => spec,
+            Found::Missing => return Ok(None),
+            Found::Damaged(_) => {
+                return Err(Refusal::Damaged { record: format!("spec/{id}") }.into());
+            }
+        };
         match live {
             Some(live) => {
                 let last = self.last_failure(&live).await?;
@@ -283,7 +295,10 @@ impl Engine {
         if self.inner.shared.is_full() {
             return self.stored_live(id).await;
         }
-        self.look(move |machine| machine.task(id)).await
+        match self.glance(move |machine| machine.task(id)).await? {
+            Some(view) => Ok(view),
+            None => self.stored_live(id).await,
+        }
     }
 
     /// The record of a task that ended.

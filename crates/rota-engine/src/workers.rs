@@ -6,32 +6,55 @@ use rota_core::{
     Command, Credit, HeldLease, Millis, Name, OpenSession, QueueCounts, Refusal, Reply, Report,
     SessionId, SessionView,
 };
-use tokio::sync::mpsc;
 use tracing::info;
 
 use crate::{
-    api::{EngineError, SessionEvent, SessionRequest, SessionStream, WorkerRef},
-    engine::Engine,
+    api::{EngineError, QueueList, SessionRequest, SessionStream, WorkerRef},
+    down,
+    engine::{Engine, unavailable},
     fingerprint,
-    request::Request,
+    request::{self, Request},
 };
 
 impl Engine {
-    /// All queues, by name.
+    /// All queues, by name; while a commit hangs, as of the last one.
     ///
     /// # Errors
     /// When the engine does not answer.
     pub async fn queues(&self) -> Result<Vec<QueueCounts>, EngineError> {
-        self.look(rota_core::Machine::queues).await
+        Ok(self.queue_list().await?.queues)
     }
 
-    /// One queue. `None`: nothing has named it.
+    /// All queues, by name, and when they stood so.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn queue_list(&self) -> Result<QueueList, EngineError> {
+        // What the machine says waits for a commit then.
+        if self.inner.shared.store_problem().is_none()
+            && let Some(queues) = self.glance(rota_core::Machine::queues).await?
+        {
+            return Ok(QueueList { queues, as_of: None });
+        }
+        let landed = self.inner.shared.landed.queues();
+        let (queues, as_of) = landed.ok_or_else(|| unavailable("no commit has landed yet"))?;
+        Ok(QueueList { queues, as_of: Some(as_of) })
+    }
+
+    /// One queue; while a commit hangs, as of the last one. `None`: nothing has named it.
     ///
     /// # Errors
     /// When the engine does not answer.
     pub async fn queue(&self, queue: &Name) -> Result<Option<QueueCounts>, EngineError> {
-        let queue = queue.clone();
-        self.look(move |machine| machine.queue(&queue)).await
+        if self.inner.shared.store_problem().is_none() {
+            let asked = queue.clone();
+            if let Some(counts) = self.glance(move |machine| machine.queue(&asked)).await? {
+                return Ok(counts);
+            }
+        }
+        let landed = self.inner.shared.landed.queues();
+        let (queues, _) = landed.ok_or_else(|| unavailable("no commit has landed yet"))?;
+        Ok(queues.into_iter().find(|counts| counts.name == *queue))
     }
 
     /// Stops or restarts a queue. Durable.
@@ -39,19 +62,13 @@ impl Engine {
     /// # Errors
     /// When there are too many queues, or the engine does not answer.
     pub async fn set_paused(&self, queue: &Name, paused: bool) -> Result<QueueCounts, EngineError> {
-        self.change(Command::PauseQueue { queue: queue.clone(), paused }).await?;
-        let asked = queue.clone();
-        let counts = self.look(move |machine| machine.queue(&asked)).await?;
-        Ok(counts.unwrap_or_else(|| QueueCounts {
-            name: queue.clone(),
-            paused,
-            scheduled: 0,
-            pending: 0,
-            leased: 0,
-            completed_total: 0,
-            failed_total: 0,
-            oldest_pending: None,
-        }))
+        self.inner.shared.admit_change()?;
+        let command = Command::PauseQueue { queue: queue.clone(), paused };
+        // The answer says how the queue stands, so nothing has to be asked that could fail.
+        match self.one_command(command).await? {
+            Reply::Queue(counts) => Ok(*counts),
+            other => unreachable!("a pause was answered with {other:?}"),
+        }
     }
 
     /// All sessions, by worker's name.
@@ -72,11 +89,17 @@ impl Engine {
             WorkerRef::Named(name) => view.worker == *name,
         };
         let sessions: Vec<_> = self.workers().await?.into_iter().filter(meant).collect();
-        for view in &sessions {
-            match self.command(Command::Drain { session: view.id }).await {
+        let drain = |view: &SessionView| Command::Drain { session: view.id };
+        let commands: Vec<_> = sessions.iter().map(drain).collect();
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        // In one request, so that either all drain or none.
+        for result in self.ask(|answer| Request::Commands { commands, answer }).await? {
+            match result {
                 // It left by itself meanwhile.
-                Ok(()) | Err(EngineError::Refused(Refusal::UnknownSession)) => {}
-                Err(error) => return Err(error),
+                Ok(_) | Err(Refusal::UnknownSession) => {}
+                Err(refusal) => return Err(refusal.into()),
             }
         }
         Ok(sessions.into_iter().map(|view| SessionView { draining: true, ..view }).collect())
@@ -108,9 +131,7 @@ impl Engine {
     pub(crate) async fn open(&self, open: OpenSession) -> Result<SessionStream, EngineError> {
         let (ttl, connection) = (open.ttl.as_duration(), open.connection);
         let open = Box::new(open);
-        // Never more in it than the session's leases and a stop for each: slots bound both.
-        let (sender, events): (_, mpsc::UnboundedReceiver<SessionEvent>) =
-            mpsc::unbounded_channel();
+        let (sender, events) = down::channel(&self.inner.shared.downstream, open.held.is_some());
         let reply =
             self.ask(|answer| Request::OpenSession { open, events: sender, answer }).await??;
         match reply {
@@ -175,8 +196,10 @@ impl Engine {
             random: self.inner.shared.host.random(),
             stored: None,
         };
-        let commands = reports.into_iter().map(command).collect();
-        let results = self.ask(|answer| Request::Commands { commands, answer }).await?;
+        let commands: Vec<_> = reports.into_iter().map(command).collect();
+        let bytes = commands.iter().map(request::bytes_of).sum();
+        let room = self.room(self.inner.shared.room.for_reports(bytes)).await?;
+        let results = self.ask_with(room, |answer| Request::Commands { commands, answer }).await?;
         for (lease, result) in leases.iter().zip(&results) {
             if let Err(refusal) = result {
                 let epoch = self.inner.shared.epoch.load(Ordering::Relaxed);

@@ -183,6 +183,8 @@ catalogue! {
         "Requests that wait for the engine's loop";
     INBOX_LIMIT: Gauge, Node, "rota_inbox_limit_requests", NONE,
         "The most requests that may wait; then callers are turned away";
+    DAMAGED_RECORDS: Counter, Node, "rota_damaged_records_total", &["space"],
+        "Records of single tasks found unreadable, by the space of the store that holds them";
     // The store.
     BATCHES: Counter, Node, "rota_batches_total", NONE,
         "Batches that this node committed";

@@ -153,6 +153,7 @@ struct Inner {
     store_errors: Family<Labels<1>, Counter>,
     stale_writes: Counter,
     stale_reports: Counter,
+    damaged_records: Family<Labels<1>, Counter>,
     sessions_opened: Counter,
     sessions_ended: Family<Labels<1>, Counter>,
     api_requests: Family<Labels<3>, Counter>,
@@ -212,6 +213,7 @@ impl NodeMetrics {
             store_errors: register(r, &all::STORE_ERRORS, Family::default()),
             stale_writes: register(r, &all::STALE_WRITES, Counter::default()),
             stale_reports: register(r, &all::STALE_REPORTS, Counter::default()),
+            damaged_records: register(r, &all::DAMAGED_RECORDS, Family::default()),
             sessions_opened: register(r, &all::SESSIONS_OPENED, Counter::default()),
             sessions_ended: register(r, &all::SESSIONS_ENDED, Family::default()),
             api_requests: register(r, &all::API_REQUESTS, Family::default()),
@@ -299,6 +301,12 @@ impl NodeMetrics {
     /// A report was refused because its lease was over.
     pub fn stale_report(&self) {
         self.0.stale_reports.inc();
+    }
+
+    /// A record of one task cannot be read.
+    pub fn damaged_record(&self, space: &'static str) {
+        let labels = Labels::new(&all::DAMAGED_RECORDS, [space]);
+        self.0.damaged_records.get_or_create(&labels).inc();
     }
 
     /// A session was opened or taken up again.

@@ -4,7 +4,7 @@
 use std::{any::Any, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, extract::Request, response::IntoResponse};
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, Response, Version, header, uri::Authority};
 use rota_metrics::NodeMetrics;
 use tokio::time::Instant;
 use tonic_reflection::server::Error as ReflectionError;
@@ -101,7 +101,9 @@ where
 
     async fn admitted(&self, request: Request) -> Response<Body> {
         let is_grpc = is_grpc(request.headers());
-        if let Err(failure) = auth::check(&self.access, &request, self.local) {
+        let checked =
+            check_host(&request).and_then(|()| auth::check(&self.access, &request, self.local));
+        if let Err(failure) = checked {
             return if is_grpc {
                 tonic::Status::from(failure).into_http()
             } else {
@@ -149,6 +151,26 @@ where
     }
 }
 
+/// A request that names no host, or two, may mean something else to a proxy in between (RFC 9112,
+/// section 3.2).
+fn check_host(request: &Request) -> Result<(), Failure> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let message = match (hosts.next(), hosts.next()) {
+        (Some(_), Some(_)) => "is given more than once",
+        (None, _) if request.version() == Version::HTTP_11 => "is missing",
+        (Some(host), _) if !is_host(host) => "is not a host, or a host and a port",
+        _ => return Ok(()),
+    };
+    Err(Failure::field("host", message))
+}
+
+/// Nothing, where the address has no host, or a host with or without a port.
+fn is_host(value: &HeaderValue) -> bool {
+    let host = value.as_bytes();
+    let authority = Authority::try_from(host);
+    host.is_empty() || (authority.is_ok() && !host.contains(&b'@'))
+}
+
 /// What a browser must know of every answer: it is to be taken for what it says it is.
 fn with_rest_headers(mut response: Response<Body>) -> Response<Body> {
     let nosniff = HeaderValue::from_static("nosniff");
@@ -192,7 +214,26 @@ mod tests {
     }
 
     fn request(path: &str, kind: &str) -> Request {
-        http::Request::post(path).header("content-type", kind).body(Body::empty()).unwrap()
+        let request = http::Request::post(path).header("host", "localhost");
+        request.header("content-type", kind).body(Body::empty()).unwrap()
+    }
+
+    #[test]
+    fn a_request_names_one_host() {
+        let passes = |version: Version, hosts: &[&str]| {
+            let mut request = http::Request::get("/").version(version);
+            for host in hosts {
+                request = request.header("host", *host);
+            }
+            check_host(&request.body(Body::empty()).unwrap()).is_ok()
+        };
+        for host in ["localhost", "127.0.0.1:7420", "[::1]:7420", ""] {
+            assert!(passes(Version::HTTP_11, &[host]), "{host}");
+        }
+        assert!(passes(Version::HTTP_10, &[]) && passes(Version::HTTP_2, &[]));
+        for hosts in [&[][..], &["a", "a"], &["a b"], &["a@b"], &["a/b"]] {
+            assert!(!passes(Version::HTTP_11, hosts), "{hosts:?}");
+        }
     }
 
     #[tokio::test]

@@ -6,10 +6,10 @@ use rota_core::{
     AttemptRecord, Failure, FailureReason, HeldLease, Jitter, Millis, Name, Policy, QueueCounts,
     SessionView, Status, StopReason, Waiting, WallTime,
 };
-use rota_engine::{Dispatched, Health, Info, StopOrder, TaskPage, TaskView};
+use rota_engine::{BulkOutcome, Dispatched, Health, Info, StopOrder, TaskPage, TaskView};
 use rota_proto::{json::Span, v1};
 
-use crate::limits::Limits;
+use crate::{failure::Failure as Refused, limits::Limits};
 
 pub(crate) fn date(at: WallTime) -> prost_types::Timestamp {
     prost_types::Timestamp {
@@ -24,6 +24,21 @@ pub(crate) fn span(span: Millis) -> prost_types::Duration {
 
 pub(crate) fn duration(duration: Duration) -> prost_types::Duration {
     Span(duration).into()
+}
+
+pub(crate) fn bulk_outcome(outcome: BulkOutcome) -> v1::BulkTasksResponse {
+    let refusal = outcome.refusal.map(Refused::from);
+    let (refusal_reason, refusal_message) = refusal
+        .map(|refused| (refused.reason.dress().0.to_owned(), refused.detail))
+        .unwrap_or_default();
+    v1::BulkTasksResponse {
+        changed: outcome.changed,
+        skipped: outcome.skipped,
+        refused: outcome.refused,
+        refusal_reason,
+        refusal_message,
+        next_page_token: outcome.next.map(|next| next.before.to_string()).unwrap_or_default(),
+    }
 }
 
 pub(crate) fn status(status: Status) -> v1::TaskStatus {

@@ -45,7 +45,7 @@ fn world(seed: Seed, batch: BatchLimits) -> World {
 fn check(name: &'static str, seed: u64, batch: BatchLimits) {
     let world = world(Seed(seed), batch);
     let mut machine = Machine::new();
-    let runtime = machine.boot(0).unwrap();
+    let runtime = machine.boot(0, seed).unwrap();
     let failed = Arc::new(Mutex::new(None));
     let (factory, said) = (Factory(world.clone()), failed.clone());
     runtime.spawn(async move {

@@ -85,8 +85,14 @@ impl Machine {
     }
 
     /// Starts the process: `now_us` is the simulated time.
-    pub(crate) fn boot(&mut self, now_us: u64) -> std::io::Result<&Runtime> {
-        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    pub(crate) fn boot(&mut self, now_us: u64, seed: u64) -> std::io::Result<&Runtime> {
+        let mut builder = Builder::new_current_thread();
+        builder.enable_time().start_paused(true);
+        // Whom a watch wakes first, tokio draws. Without its unstable interface that cannot be seeded.
+        #[cfg(tokio_unstable)]
+        builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_le_bytes()));
+        let _ = seed;
+        let runtime = builder.build()?;
         self.running = Running::Yes;
         self.missed = Duration::ZERO;
         {

@@ -45,7 +45,7 @@ pub const LIST: &[Find] = &[
     engine(Planted::DropsTimers, 200_000, &[Rule::Progress], false),
     engine(Planted::AcceptsStaleReports, 500_000, &[Rule::Reports], true),
     engine(Planted::ForgetsNames, 500_000, &[Rule::Names, Rule::Lost], true),
-    engine(Planted::ReadsEarly, 200_000, &[Rule::Reads], false),
+    engine(Planted::ReadsEarly, 500_000, &[Rule::Reads], true),
     engine(Planted::KeepsEndedInCopy, 1_000_000, &[Rule::Ends, Rule::Lost], true),
     engine(Planted::TrustsOldCopy, 1_000_000, &[Rule::Ends, Rule::Lost, Rule::Progress], true),
     engine(Planted::ForgetsTasks, 1_000_000, &[Rule::Progress, Rule::Reads], true),

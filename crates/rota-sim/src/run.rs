@@ -252,7 +252,9 @@ impl Run {
             site.incarnation
         };
         let clock = self.machines[place.0].clock.clone();
-        let runtime = self.machines[place.0].boot(self.now_us).expect("a runtime can be made");
+        let runtime = self.machines[place.0]
+            .boot(self.now_us, self.seed.rng("tokio", place.0 as u64).u64(..))
+            .expect("a runtime can be made");
         let handle = runtime.handle().clone();
         let inside = handle.enter();
         let number = (place.0 as u64) << 32 | u64::from(incarnation);

@@ -73,8 +73,10 @@ pub trait Store: Send + Sync + 'static {
     /// when things are bad.
     async fn status(&self) -> StoreStatus;
 
-    /// What one batch may hold. Constant for the life of this value, so that a caller can cut its
-    /// batches to it.
+    /// What one batch may hold, for a caller to cut its batches to. It stays as it is while a
+    /// leadership lasts, but the next one may find less: where a backend turns out to take less than
+    /// it was said to, the batch that showed it is [fenced](CommitError::Fenced), for its leadership
+    /// has ended. So ask for it anew after each campaign.
     fn limits(&self) -> BatchLimits;
 
     /// Ends background work and releases what the backend holds (files, locks, connections). Later

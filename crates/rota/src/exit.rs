@@ -67,6 +67,15 @@ impl Failure {
         self
     }
 
+    /// The same failure, with a further hint.
+    pub(crate) fn and_hint(self, more: &str) -> Self {
+        let hint = match &self.hint {
+            Some(hint) => format!("{hint}\n  {more}"),
+            None => more.to_owned(),
+        };
+        self.hint(hint)
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self

@@ -4,6 +4,7 @@
 mod bench;
 mod config;
 mod exit;
+mod guard;
 mod log;
 mod manage;
 mod output;
@@ -188,10 +189,14 @@ fn leaf(matches: &clap::ArgMatches) -> &clap::ArgMatches {
 
 fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
     config::check_variables(std::env::vars_os())?;
+    let runs_programs = matches!(cli.verb, Verb::Dev | Verb::Worker { .. });
+    // Before anything is read or opened: a worker may start itself anew.
+    let secrets = if runs_programs { guard::take_secrets()? } else { guard::Secrets::default() };
+    let inherited = if runs_programs { guard::inherited_files() } else { Vec::new() };
     let (named, leaf) = (cli.common.config.clone(), leaf.clone());
     let read = move || {
         let file = config::find_file(named.as_deref())?;
-        Ok(Settings::resolve(&leaf, |name| std::env::var(name).ok(), &file))
+        Ok(Settings::resolve(&leaf, |name| secrets.variable(name), &file))
     };
     let settings = read()?;
     let format = cli.common.output;
@@ -207,6 +212,9 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
     };
     if !checked.is_empty() {
         config::check(&settings, scopes(checked))?;
+    }
+    if runs_programs && settings.get("allow_command")? {
+        guard::close_up(&inherited)?;
     }
     if matches!(cli.verb, Verb::Server | Verb::Bench(_)) {
         without_huge_pages();

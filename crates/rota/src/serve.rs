@@ -10,7 +10,7 @@ use rota_server::{Limits, ServeError, Server, ServerOptions, Tokens};
 use rota_store::Store;
 use rota_trace::Tracer;
 use rota_worker::{
-    Drain, Worker,
+    Drain, Worker, WorkerError,
     executor::{command, http},
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    config::Settings,
+    config::{KEYS, Key, Settings, Source},
     exit::Failure,
     log::Log,
     store,
@@ -39,6 +39,7 @@ fn signals() -> Result<Signals, Failure> {
     tokio::spawn(async move {
         for token in [one, two] {
             tokio::select! {
+                biased;
                 _ = term.recv() => {}
                 _ = int.recv() => {}
             }
@@ -240,10 +241,7 @@ fn worker(settings: &Settings, client: Client) -> Result<Worker, Failure> {
         .drain_timeout(settings.span("drain_timeout")?)
         .raw_handler(http::KIND, move |context, payload| executor.clone().run(context, payload));
     if settings.get("allow_command")? {
-        let allowed = settings.list("allowed_programs");
-        let allowed_programs = (!allowed.is_empty()).then_some(allowed);
-        let policy =
-            Arc::new(command::CommandPolicy { allowed_programs, allowed_env: None, user: None });
+        let policy = Arc::new(command_policy(settings)?);
         builder = builder.raw_handler(command::KIND, move |context, payload| {
             command::run(policy.clone(), context, payload)
         });
@@ -255,6 +253,42 @@ fn worker(settings: &Settings, client: Client) -> Result<Worker, Failure> {
         builder = builder.name(settings.text("name"));
     }
     builder.build().map_err(Failure::failed)
+}
+
+/// What tasks may run. Warns of secrets that their programs can read.
+fn command_policy(settings: &Settings) -> Result<command::CommandPolicy, Failure> {
+    let user = match settings.text("command_user") {
+        "" => None,
+        name => Some(command::CommandUser::named(name).map_err(|error| {
+            let source = settings.source("command_user");
+            Failure::usage(format!("command_user = {name:?} ({source}): {error}"))
+        })?),
+    };
+    let in_file = |key: &&Key| matches!(settings.source(key.name), Source::File(_)) && key.secret;
+    if user.is_none()
+        && let Some(key) = KEYS.iter().find(in_file)
+    {
+        warn!(
+            place = %settings.source(key.name),
+            "programs of tasks can read {} in the configuration file; set the variable {} instead, \
+             or command_user",
+            key.name,
+            key.variable()
+        );
+    }
+    Ok(command::CommandPolicy {
+        allowed_programs: settings.list_if_set("allowed_programs"),
+        allowed_env: settings.list_if_set("allowed_env"),
+        user,
+    })
+}
+
+/// How a worker's error ends the program: a refusal with the code of what was refused.
+fn ended_badly(error: WorkerError) -> Failure {
+    match error {
+        WorkerError::Refused(error) => error.into(),
+        error => Failure::failed(error),
+    }
 }
 
 /// `rota server`.
@@ -285,7 +319,7 @@ pub(crate) async fn run_worker(settings: &Settings, log: Log) -> Result<(), Fail
     drain_with(&signals, worker.drain());
     let ended = worker.traced(traces.tracer()).run().await;
     traces.end().await;
-    ended.map_err(Failure::failed)
+    ended.map_err(ended_badly)
 }
 
 /// `rota dev`: a server and a worker in one process.
@@ -312,7 +346,7 @@ pub(crate) async fn dev(settings: &Settings, log: Log) -> Result<(), Failure> {
     };
     let (served, worked) = tokio::join!(node.run(), work);
     served?;
-    worked.map_err(Failure::failed)
+    worked.map_err(ended_badly)
 }
 
 fn announce(url: &str, settings: &Settings) {

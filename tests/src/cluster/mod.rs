@@ -87,9 +87,17 @@ impl Cluster {
     /// # Panics
     /// When something does not start.
     pub async fn start(shape: Shape, worker: &Path) -> Self {
+        Self::start_with(shape, worker, SESSION_TTL).await
+    }
+
+    /// The same, with sessions that live for so long without their worker.
+    ///
+    /// # Panics
+    /// When something does not start.
+    pub async fn start_with(shape: Shape, worker: &Path, session_ttl: Duration) -> Self {
         let (mut network, home) = (Network::new(), tempfile::tempdir().expect("a directory"));
         let etcd = members(&mut network, shape.etcd, home.path());
-        let nodes = nodes(&mut network, shape.nodes, &etcd, home.path());
+        let nodes = nodes(&mut network, shape.nodes, &etcd, session_ttl, home.path());
         let history = Recorder::start(&etcd_addresses(&etcd));
         let mut cluster = Self {
             healed: Instant::now(),
@@ -370,7 +378,13 @@ fn etcd_addresses(etcd: &[Process]) -> String {
     etcd.iter().map(address).collect::<Vec<_>>().join(",")
 }
 
-fn nodes(network: &mut Network, count: usize, etcd: &[Process], home: &Path) -> Vec<Process> {
+fn nodes(
+    network: &mut Network,
+    count: usize,
+    etcd: &[Process],
+    session_ttl: Duration,
+    home: &Path,
+) -> Vec<Process> {
     let store = format!("etcd://{}/rota", etcd_addresses(etcd));
     let node = |at: usize| {
         let (host, name) = (network.host(), node_name(at));
@@ -382,7 +396,7 @@ fn nodes(network: &mut Network, count: usize, etcd: &[Process], home: &Path) -> 
             format!("--store={store}"),
             format!("--store-quota-bytes={QUOTA_BYTES}"),
             format!("--leader-ttl={}s", LEADER_TTL.as_secs()),
-            format!("--session-ttl={}s", SESSION_TTL.as_secs()),
+            format!("--session-ttl={}s", session_ttl.as_secs()),
         ];
         let log = std::env::var("ROTA_TEST_LOG")
             .ok()

@@ -261,6 +261,8 @@ pub enum Reply {
         /// The state.
         status: Status,
     },
+    /// The state of a queue after the command.
+    Queue(Box<super::QueueCounts>),
     /// A session is open.
     Session {
         /// Which.
@@ -316,6 +318,12 @@ pub enum Refusal {
     /// The session exists and belongs to a worker of another name.
     #[error("the session belongs to another worker")]
     ForeignSession,
+    /// A record that the command needs is damaged in the store. Other tasks are not concerned.
+    #[error("the stored record {record} is damaged: it cannot be read")]
+    Damaged {
+        /// Its place in the store.
+        record: String,
+    },
 }
 
 /// A change to be made durable. One step's mutations form (part of) one batch.

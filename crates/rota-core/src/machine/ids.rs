@@ -4,7 +4,7 @@
 //! neighbours together, in leaves of a tree: the leaves in use stay in the processor's cache however
 //! many others there are. A hash table of ten million ids costs two misses for each task instead.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use super::live::TaskIndex;
 use crate::TaskId;
@@ -32,6 +32,19 @@ impl IdIndex {
         let (_, leaf) = self.leaves.range(..=id).next_back()?;
         let at = leaf.binary_search_by_key(&id, |entry| entry.0).ok()?;
         Some(leaf[at].1)
+    }
+
+    /// Ids smaller than `before`, the largest first.
+    pub(super) fn below(
+        &self,
+        before: Option<TaskId>,
+    ) -> impl Iterator<Item = (TaskId, TaskIndex)> {
+        let end = before.map_or(Bound::Unbounded, Bound::Excluded);
+        let leaves = self.leaves.range((Bound::Unbounded, end)).rev();
+        leaves.flat_map(move |(_, leaf)| {
+            let is_below = |entry: &(TaskId, _)| before.is_none_or(|before| entry.0 < before);
+            leaf[..leaf.partition_point(is_below)].iter().rev().copied()
+        })
     }
 
     /// # Panics
@@ -118,6 +131,9 @@ mod tests {
                 prop_assert_eq!(index.len(), model.len());
                 for number in (from..from + count).step_by(3).chain([from.max(2) - 1, from + count]) {
                     prop_assert_eq!(index.find(id(number)), model.get(&number).copied());
+                    let below = index.below(Some(id(number))).take(3).map(|(id, _)| id.as_u64());
+                    let expected = model.range(..number).rev().take(3).map(|(number, _)| *number);
+                    prop_assert!(below.eq(expected));
                 }
                 let places: usize = index.leaves.values().map(Vec::capacity).sum();
                 prop_assert!(index.leaves.values().all(|leaf| !leaf.is_empty()));

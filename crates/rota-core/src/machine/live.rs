@@ -145,6 +145,14 @@ impl LiveTable {
         chunk.slots[index as usize % CHUNK].as_mut().expect("an index in use")
     }
 
+    /// Those older than `before`, newest first.
+    pub(super) fn below(
+        &self,
+        before: Option<TaskId>,
+    ) -> impl Iterator<Item = (TaskId, TaskIndex)> {
+        self.index.below(before)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (TaskIndex, &LiveTask)> {
         (0..).step_by(CHUNK).zip(&self.chunks).flat_map(|(first, chunk)| {
             (first..).zip(&chunk.slots).filter_map(|(index, slot)| Some((index, slot.as_ref()?)))

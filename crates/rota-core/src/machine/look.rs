@@ -35,8 +35,13 @@ impl Machine {
     /// A live task as it stands; `None` where it is not live.
     #[must_use]
     pub fn task(&self, id: TaskId) -> Option<LiveView> {
-        let index = self.live.find(id)?;
+        self.live.find(id).map(|index| self.view(index, COUNTED_EXACTLY))
+    }
+
+    /// A live task as it stands. `exactly` bounds the work to say how many go before it.
+    pub(super) fn view(&self, index: TaskIndex, exactly: usize) -> LiveView {
         let task = self.live.at(index);
+        let id = task.id;
         let lane = &self.roster.lanes[task.lane as usize];
         let lease = self.leases.get(&index).map(|lease| {
             let session = self.sessions.at(lease.session);
@@ -49,7 +54,7 @@ impl Machine {
                 progress: lease.progress.clone(),
             }
         });
-        Some(LiveView {
+        LiveView {
             id,
             queue: self.roster.queues[lane.queue as usize].name.clone(),
             kind: self.roster.kinds[lane.kind as usize].clone(),
@@ -62,12 +67,12 @@ impl Machine {
             policy: *self.policies.at(task.policy),
             binds: self.binds.get(index).cloned().unwrap_or_default(),
             lease,
-            waiting: self.waiting(index),
-        })
+            waiting: self.waiting(index, exactly),
+        }
     }
 
     /// Why a task does not run; `None` where it does.
-    fn waiting(&self, index: TaskIndex) -> Option<Waiting> {
+    fn waiting(&self, index: TaskIndex, exactly: usize) -> Option<Waiting> {
         let task = self.live.at(index);
         let lane = &self.roster.lanes[task.lane as usize];
         match task.status {
@@ -80,15 +85,15 @@ impl Machine {
             }
             Status::Pending if !self.roster.is_served(task.lane) => Some(Waiting::NoWorker),
             Status::Pending if self.roster.is_rested(task.lane) => {
-                Some(Waiting::NotAsked { ahead: self.ahead(lane, index) })
+                Some(Waiting::NotAsked { ahead: self.ahead(lane, index, exactly) })
             }
-            Status::Pending => Some(Waiting::SlotsBusy { ahead: self.ahead(lane, index) }),
+            Status::Pending => Some(Waiting::SlotsBusy { ahead: self.ahead(lane, index, exactly) }),
             _ => None,
         }
     }
 
     /// How many of its lane go before a task.
-    fn ahead(&self, lane: &Lane, index: TaskIndex) -> u64 {
+    fn ahead(&self, lane: &Lane, index: TaskIndex, exactly: usize) -> u64 {
         let task = self.live.at(index);
         let mut ahead = 0;
         for (priority, places) in &lane.levels {
@@ -97,7 +102,7 @@ impl Machine {
             } else {
                 places.len()
             };
-            ahead += if before <= COUNTED_EXACTLY {
+            ahead += if before <= exactly {
                 let valid = |place: &&Place| is_waiting(&self.live, **place);
                 places.iter().take(before).filter(valid).count()
             } else {

@@ -170,7 +170,7 @@ impl Machine {
                 self.roster.wake_queue(queue);
             }
         }
-        Ok(Reply::Done)
+        Ok(Reply::Queue(Box::new(self.counts(queue as usize))))
     }
 
     fn find_live(

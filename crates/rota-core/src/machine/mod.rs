@@ -15,6 +15,7 @@ mod lane;
 mod live;
 mod look;
 mod manage;
+mod page;
 mod policies;
 mod reclaim;
 mod report;
@@ -38,6 +39,7 @@ pub use command::{
     OpenSession, Outcome, Refusal, Reply, Report, SessionEnd, StopReason, Stored, Submit,
 };
 pub use events::{Event, Happened, LaneName};
+pub use page::{LiveFilter, LivePage};
 pub use survey::{QueueSurvey, SessionState, SessionSurvey, Survey};
 pub use view::{LeaseView, LiveView, Orders, QueueCounts, SessionView, Waiting};
 
@@ -245,6 +247,12 @@ impl Machine {
                 .is_some_and(|lease| lease.token == leased.token),
             _ => true,
         });
+    }
+
+    /// The wall time of the last step that was begun.
+    #[must_use]
+    pub fn wall_time(&self) -> WallTime {
+        self.now.wall
     }
 
     /// Whether there may be waiting tasks for sessions with room: sealing the step gives them.

@@ -13,7 +13,10 @@ use tokio::{
 };
 
 use super::held::{Leases, NamedLease};
-use crate::api::{Dispatched, SessionEvent, SessionStream};
+use crate::{
+    api::{Dispatched, SessionEvent, SessionStream},
+    down::size_of,
+};
 
 #[derive(Debug)]
 pub(super) struct PullSession {
@@ -125,6 +128,17 @@ impl Mailbox {
             let lease = lease_of(task);
             seen.insert((lease.task, lease.token)) && !held.has(lease, &task.spec.binds)
         });
+    }
+
+    /// How many of its tasks fit into an answer of so many tasks and bytes; at least one, if any.
+    pub(super) fn fitting(&self, tasks_max: usize, bytes_max: usize) -> usize {
+        let mut bytes = 0;
+        let fits = self.left.iter().take(tasks_max).take_while(|task| {
+            let before = bytes;
+            bytes += size_of(&task.spec);
+            before == 0 || bytes <= bytes_max
+        });
+        fits.count()
     }
 
     pub(super) fn drain_ready(&mut self, entry: &PullSession) {

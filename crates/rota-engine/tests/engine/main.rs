@@ -5,5 +5,6 @@ mod faults;
 mod life;
 mod lists;
 mod pull;
+mod reads;
 mod support;
 mod totals;

@@ -1,9 +1,10 @@
 //! An engine on a directory of its own, and a store that can be told to misbehave.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -43,6 +44,17 @@ pub(crate) enum Mood {
     Deposes,
 }
 
+/// What the store does when one definition is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SpecFault {
+    /// It never answers.
+    Hangs,
+    /// It answers something that is no definition.
+    Damaged,
+    /// It has none.
+    Missing,
+}
+
 /// The embedded store with moods.
 pub(crate) struct MoodyStore {
     inner: EmbeddedStore,
@@ -58,6 +70,12 @@ pub(crate) struct MoodyStore {
     holds_specs: watch::Sender<bool>,
     /// Definitions that were asked for.
     pub(crate) specs: AtomicUsize,
+    /// By task.
+    pub(crate) spec_faults: Mutex<BTreeMap<String, SpecFault>>,
+    /// A call that would answer more bytes fails.
+    pub(crate) answer_bytes_max: AtomicUsize,
+    /// The largest answer so far.
+    pub(crate) answer_bytes: AtomicUsize,
 }
 
 impl MoodyStore {
@@ -73,11 +91,18 @@ impl MoodyStore {
             commits: AtomicU32::new(0),
             holds_specs: watch::Sender::new(false),
             specs: AtomicUsize::new(0),
+            spec_faults: Mutex::default(),
+            answer_bytes_max: AtomicUsize::new(usize::MAX),
+            answer_bytes: AtomicUsize::new(0),
         })
     }
 
     pub(crate) fn set(&self, mood: Mood) {
         self.mood.send_replace(mood);
+    }
+
+    pub(crate) fn fault(&self, task: &TaskRef, fault: SpecFault) {
+        self.spec_faults.lock().expect("nobody panics with it").insert(task.to_string(), fault);
     }
 
     pub(crate) fn hold_specs(&self, holds: bool) {
@@ -151,7 +176,28 @@ impl Store for MoodyStore {
             let mut holds = self.holds_specs.subscribe();
             holds.wait_for(|holds| !holds).await.expect("the sender is ours");
         }
-        self.inner.get(keys).await
+        let fault = |(space, key): &(Space, Bytes)| {
+            let faults = self.spec_faults.lock().expect("nobody panics with it");
+            let fault = faults.get(std::str::from_utf8(key).expect("text")).copied();
+            fault.filter(|_| space.name == "spec")
+        };
+        if keys.iter().any(|key| fault(key) == Some(SpecFault::Hangs)) {
+            std::future::pending::<()>().await;
+        }
+        let mut values = self.inner.get(keys).await?;
+        for (key, value) in keys.iter().zip(&mut values) {
+            match fault(key) {
+                Some(SpecFault::Damaged) => *value = Some(Bytes::from_static(b"\xff\xff")),
+                Some(SpecFault::Missing) => *value = None,
+                Some(SpecFault::Hangs) | None => {}
+            }
+        }
+        let bytes: usize = values.iter().flatten().map(Bytes::len).sum();
+        if bytes > self.answer_bytes_max.load(Ordering::Relaxed) {
+            return Err(StoreError::Timeout(Duration::from_secs(3)));
+        }
+        self.answer_bytes.fetch_max(bytes, Ordering::Relaxed);
+        Ok(values)
     }
 
     async fn head(&self) -> Result<Head, StoreError> {

@@ -9,6 +9,7 @@ use super::{
     scalar::{Date, Span},
     schema, strict,
     task::{TaskStatus, text},
+    whole,
 };
 use crate::v1;
 
@@ -21,7 +22,13 @@ pub struct TaskFilter {
     #[serde(default)]
     pub queue: Option<String>,
     /// In one of these states.
-    #[serde(default, rename = "status")]
+    #[schema(min_items = 1)]
+    #[serde(
+        default,
+        rename = "status",
+        deserialize_with = "strict::some",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub statuses: Vec<TaskStatus>,
     /// Of this kind.
     #[schema(schema_with = schema::some_name)]
@@ -59,7 +66,7 @@ pub struct BulkRequest {
     pub all: bool,
     /// To how many at most. Default: 1000.
     #[schema(minimum = 1, maximum = 1000)]
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole::optional")]
     pub limit: Option<u32>,
     /// Where to go on, from the last answer.
     #[schema(schema_with = schema::cursor)]
@@ -86,9 +93,24 @@ pub struct BulkResult {
     pub changed: u32,
     /// Tasks whose state did not allow it.
     pub skipped: u32,
+    /// Tasks left unchanged for another reason, such as a full queue.
+    #[serde(default)]
+    pub refused: u32,
+    /// Why the first of these was refused; absent when none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<BulkRefusal>,
     /// Where to go on; absent when the filter selects no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+}
+
+/// Why a task was left unchanged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BulkRefusal {
+    /// A stable word, as in `reason` of an error.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
 }
 
 /// Another time for a task.
@@ -109,6 +131,7 @@ pub struct RescheduleRequest {
 pub struct PriorityRequest {
     /// 0 to 9, higher first.
     #[schema(minimum = 0, maximum = 9)]
+    #[serde(deserialize_with = "whole::number")]
     pub priority: u32,
 }
 
@@ -145,6 +168,9 @@ impl From<v1::BulkTasksResponse> for BulkResult {
         Self {
             changed: result.changed,
             skipped: result.skipped,
+            refused: result.refused,
+            refusal: text(result.refusal_reason)
+                .map(|reason| BulkRefusal { reason, message: result.refusal_message }),
             next_cursor: text(result.next_page_token),
         }
     }

@@ -12,12 +12,15 @@ mod queue;
 mod scalar;
 mod schema;
 mod strict;
+mod surrogate;
 mod task;
+mod whole;
 mod worker;
 
 pub use cluster::{Cluster, Node, NodeRole, StoreState, TransferRequest, TransferResponse};
 pub use manage::{
-    BulkAction, BulkRequest, BulkResult, PriorityRequest, RescheduleRequest, TaskFilter,
+    BulkAction, BulkRefusal, BulkRequest, BulkResult, PriorityRequest, RescheduleRequest,
+    TaskFilter,
 };
 pub use new_task::{
     BatchResult, Created, ExceededLimit, FieldError, ItemError, NewTask, NewTaskBatch,
@@ -27,6 +30,7 @@ pub use node::{LogFilter, LogFilterRequest};
 pub use queue::{Queue, QueueList};
 pub use scalar::{Date, ScalarError, Span};
 pub use strict::Object;
+pub use surrogate::has_lone_surrogate;
 pub use task::{
     Attempt, AttemptList, Jitter, RetryPolicy, Task, TaskError, TaskList, TaskStatus, Waiting,
     WaitingReason,

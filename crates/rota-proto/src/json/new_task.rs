@@ -12,6 +12,7 @@ use super::{
     scalar::{Date, Span},
     schema, strict,
     task::Jitter,
+    whole,
 };
 use crate::v1;
 
@@ -48,7 +49,11 @@ pub struct NewTask {
     pub labels: BTreeMap<String, String>,
     /// 0 to 9, higher first. Default: 5.
     #[schema(minimum = 0, maximum = 9)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "whole::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub priority: Option<u32>,
     /// Not before. Default: now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,7 +74,8 @@ pub struct NewTask {
         skip_serializing_if = "Option::is_none"
     )]
     pub retry: Option<RetryPolicyInput>,
-    /// A repeat with the same key and body returns the same task.
+    /// A repeat with the same key and body returns the same task. Payloads are compared byte by
+    /// byte, so the members of an object must have the same order.
     #[schema(schema_with = schema::idempotency_key)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
@@ -84,7 +90,11 @@ pub struct NewTask {
 pub struct RetryPolicyInput {
     /// Attempts before the task fails for good. Default: 25.
     #[schema(minimum = 1, maximum = 1000)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "whole::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub max_attempts: Option<u32>,
     /// Delay after the first failure. Default: 1s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,7 +111,11 @@ pub struct RetryPolicyInput {
     pub jitter: Option<Jitter>,
     /// Times the task may lose its worker. Default: 3.
     #[schema(minimum = 0, maximum = 1000)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "whole::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub max_lost: Option<u32>,
 }
 

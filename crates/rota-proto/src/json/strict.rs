@@ -66,6 +66,20 @@ pub(super) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     de.deserialize_seq(Items(PhantomData))
 }
 
+/// A list that, where it is given, has at least one item: what selects by it would else select
+/// everything.
+pub(super) fn some<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    de: D,
+) -> Result<Vec<T>, D::Error> {
+    let items = Vec::deserialize(de)?;
+    if items.is_empty() {
+        return Err(D::Error::custom(
+            "must not be an empty list: leave it out, or name at least one",
+        ));
+    }
+    Ok(items)
+}
+
 /// Texts by name, each name once.
 pub(super) fn labels<'de, D: Deserializer<'de>>(
     de: D,

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{
-    payload::json_or_base64,
+    payload::{base64_unless_text, json_or_base64},
     scalar::{Date, Span},
 };
 use crate::v1;
@@ -212,9 +212,12 @@ pub struct Attempt {
     /// Why it did not complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<TaskError>,
-    /// The end of what it printed.
+    /// The end of what it printed, as text: bytes that are not UTF-8 are replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tail: Option<String>,
+    /// The same byte for byte in base64. Only if it is not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tail_base64: Option<String>,
     /// Its lease.
     pub lease_token: u64,
 }
@@ -357,6 +360,7 @@ impl From<v1::Attempt> for Attempt {
             ended_at: attempt.ended_at.map(Into::into),
             error: attempt.error.map(Into::into),
             output_tail: text(output),
+            output_tail_base64: base64_unless_text(&attempt.output_tail),
             lease_token: attempt.lease_token,
         }
     }

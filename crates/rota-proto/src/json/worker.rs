@@ -11,6 +11,7 @@ use super::{
     scalar::{Date, Span},
     schema,
     task::text,
+    whole,
 };
 use crate::v1;
 
@@ -98,7 +99,11 @@ pub struct LeaseRequest {
     pub kinds: Vec<String>,
     /// The most tasks wanted. Default: 1.
     #[schema(minimum = 1, maximum = 1000)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "whole::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub max: Option<u32>,
     /// How long to wait for the first one. Default: 0s; at most 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,6 +125,7 @@ pub struct HeldLease {
     /// The task.
     pub id: String,
     /// The lease.
+    #[serde(deserialize_with = "whole::number")]
     pub lease_token: u64,
 }
 
@@ -217,6 +223,7 @@ pub struct HeartbeatResponse {
 pub struct CompleteRequest {
     /// From the lease.
     #[schema(schema_with = schema::lease_token)]
+    #[serde(deserialize_with = "whole::number")]
     pub lease_token: u64,
     /// Any JSON.
     #[schema(value_type = Option<serde_json::Value>)]
@@ -233,6 +240,7 @@ pub struct CompleteRequest {
 pub struct FailRequest {
     /// From the lease.
     #[schema(schema_with = schema::lease_token)]
+    #[serde(deserialize_with = "whole::number")]
     pub lease_token: u64,
     /// What went wrong.
     pub error: String,
@@ -252,6 +260,7 @@ pub struct FailRequest {
 #[serde(deny_unknown_fields)]
 pub struct CancelledRequest {
     /// From the lease.
+    #[serde(deserialize_with = "whole::number")]
     pub lease_token: u64,
     /// The end of what it printed.
     #[serde(default)]
@@ -264,6 +273,7 @@ pub struct CancelledRequest {
 pub struct LeaseTokenRequest {
     /// From the lease.
     #[schema(schema_with = schema::lease_token)]
+    #[serde(deserialize_with = "whole::number")]
     pub lease_token: u64,
 }
 
@@ -273,6 +283,7 @@ pub struct LeaseTokenRequest {
 pub struct ProgressRequest {
     /// From the lease.
     #[schema(schema_with = schema::lease_token)]
+    #[serde(deserialize_with = "whole::number")]
     pub lease_token: u64,
     /// In the handler's words.
     #[schema(max_length = 1024)]

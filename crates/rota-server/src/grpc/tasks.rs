@@ -1,6 +1,6 @@
 //! `TaskService`.
 
-use rota_core::Refusal;
+use rota_core::{Refusal, Status as TaskStatus};
 use rota_engine::{BulkAction, EngineError, Submitted};
 use rota_proto::v1::{self, task_service_server::TaskService};
 use rota_trace::TraceContext;
@@ -29,9 +29,10 @@ impl Services {
         validate::batch_size(tasks.len(), &self.limits)?;
         let mut results = Vec::with_capacity(tasks.len());
         let mut accepted = Vec::with_capacity(tasks.len());
+        let now = self.engine.info().now;
         for (at, task) in tasks.into_iter().enumerate() {
             let place = Place::Task(at);
-            match task.and_then(|task| validate::new_task(task, place, &self.limits)) {
+            match task.and_then(|task| validate::new_task(task, place, &self.limits, now)) {
                 Ok(task) => {
                     accepted.push(task);
                     results.push(None);
@@ -55,7 +56,8 @@ impl Services {
         task: v1::NewTask,
         trace: Option<TraceContext>,
     ) -> Result<(v1::Task, bool), Failure> {
-        let task = validate::new_task(task, Place::Top, &self.limits)?;
+        let now = self.engine.info().now;
+        let task = validate::new_task(task, Place::Top, &self.limits, now)?;
         let results = self.submit(vec![task], trace).await?;
         let submitted = results.into_iter().next();
         let submitted =
@@ -66,6 +68,24 @@ impl Services {
         let view = self.engine.view_of_changed(submitted.task).await;
         let view = known(view.map_err(Failure::from)?)?;
         Ok((wire::task(&view), submitted.created))
+    }
+
+    /// Sets when a waiting task is due, which must be before it expires.
+    pub(crate) async fn reschedule(
+        &self,
+        id: &str,
+        at: Option<prost_types::Timestamp>,
+        delay: Option<prost_types::Duration>,
+    ) -> Result<v1::Task, Failure> {
+        let task = validate::task_ref("id", id)?;
+        let run_at = validate::reschedule(at, delay)?;
+        let view = known(self.engine.task(&task).await?)?;
+        // Of others the engine says why they cannot be rescheduled.
+        if matches!(view.status, TaskStatus::Scheduled | TaskStatus::Pending) {
+            let now = self.engine.info().now;
+            validate::before_expiry(run_at, view.spec.expires_at, now)?;
+        }
+        Ok(wire::task(&self.engine.reschedule(&task, run_at).await?))
     }
 
     /// One task, perhaps once it has ended.
@@ -184,10 +204,8 @@ impl TaskService for Services {
         request: Request<v1::RescheduleTaskRequest>,
     ) -> Result<Response<v1::Task>, Status> {
         let request = request.into_inner();
-        let task = validate::task_ref("id", &request.id)?;
-        let run_at = validate::reschedule(request.run_at, request.delay)?;
-        let view = self.engine.reschedule(&task, run_at).await.map_err(engine)?;
-        Ok(Response::new(wire::task(&view)))
+        let task = self.reschedule(&request.id, request.run_at, request.delay).await?;
+        Ok(Response::new(task))
     }
 
     async fn set_task_priority(
@@ -230,11 +248,7 @@ impl TaskService for Services {
         let limit = validate::page_size("limit", limit, 1000, &self.limits)?;
         let after = validate::cursor("page_token", &request.page_token)?;
         let outcome = self.engine.bulk(action, &filter, limit, after).await.map_err(engine)?;
-        Ok(Response::new(v1::BulkTasksResponse {
-            changed: outcome.changed,
-            skipped: outcome.skipped,
-            next_page_token: outcome.next.map(|next| next.before.to_string()).unwrap_or_default(),
-        }))
+        Ok(Response::new(wire::bulk_outcome(outcome)))
     }
 
     async fn list_attempts(

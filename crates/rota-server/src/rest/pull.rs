@@ -101,7 +101,7 @@ pub(crate) async fn complete(
     Part(id): Part,
     Body(request): Body<CompleteRequest>,
 ) -> Result<StatusCode, Failure> {
-    validate::depth(Place::Top, "result", request.result.as_deref(), &services.limits)?;
+    validate::json(Place::Top, "result", request.result.as_deref(), &services.limits)?;
     let result = request.result.map(|json| Bytes::from(Box::<str>::from(json).into_string()));
     let complete = v1::CompleteRequest {
         id,

@@ -12,7 +12,7 @@ use rota_proto::{
     json::{
         AttemptList, BatchResult, BulkRequest, BulkResult, Created, Date, FieldError, ItemError,
         NewTask, NewTaskBatch, NewTaskBatchResult, PriorityRequest, RescheduleRequest, Span, Task,
-        TaskList, TaskStatus,
+        TaskList, TaskStatus, has_lone_surrogate,
     },
     v1,
 };
@@ -33,14 +33,41 @@ use crate::{
 
 /// A task as both protocols have it. What only JSON can have wrong is found here.
 fn wired(task: NewTask, place: Place, limits: &Limits) -> Result<v1::NewTask, Failure> {
-    validate::depth(place, "payload", task.payload.as_deref(), limits)?;
+    validate::json(place, "payload", task.payload.as_deref(), limits)?;
     task.try_into().map_err(|error: FieldError| {
         Failure::field(&format!("{place}{}", error.field), error.message)
     })
 }
 
+/// The header that can be given instead of the field `idempotency_key`.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// The task with the key from the header, if one is there.
+fn keyed(mut task: NewTask, headers: &HeaderMap) -> Result<NewTask, Failure> {
+    let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = given.next() else { return Ok(task) };
+    let wrong = |message: &str| Err(Failure::field(IDEMPOTENCY_KEY, message));
+    if given.next().is_some() {
+        return wrong("is given more than once");
+    }
+    let Ok(key) = value.to_str() else { return wrong("has characters other than those of ASCII") };
+    // Some clients write it as a string of structured fields, in quotes.
+    let quoted = key.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let key = quoted.unwrap_or(key);
+    match task.idempotency_key.as_deref() {
+        _ if key.is_empty() => wrong("must not be empty"),
+        Some(other) if other != key => wrong("is not the same as the field idempotency_key"),
+        _ => {
+            task.idempotency_key = Some(key.to_owned());
+            Ok(task)
+        }
+    }
+}
+
 /// Creates one task. Answers when it is durable.
-#[utoipa::path(post, path = "/v1/tasks", operation_id = "create_task", tag = "tasks", request_body = NewTask, responses(
+#[utoipa::path(post, path = "/v1/tasks", operation_id = "create_task", tag = "tasks", request_body = NewTask, params(
+    ("idempotency-key" = Option<String>, Header, description = "The same as the field idempotency_key", min_length = 1, max_length = 256, pattern = "^[ -~]+$"),
+), responses(
     (status = 201, description = "Created", body = Task, headers(("location" = String))),
     (status = 200, description = "It existed: a repeat by id or idempotency key", body = Task),
     (status = 409, description = "It exists with another body", body = Problem, content_type = "application/problem+json"),
@@ -50,6 +77,7 @@ pub(crate) async fn create(
     headers: HeaderMap,
     Body(task): Body<NewTask>,
 ) -> Result<Response, Failure> {
+    let task = keyed(task, &headers)?;
     let task = wired(task, Place::Top, &services.limits)?;
     let (task, created) = services.create_one(task, trace::of_headers(&headers)).await?;
     let task = Task::from(task);
@@ -69,6 +97,10 @@ pub(crate) async fn create_batch(
     headers: HeaderMap,
     Body(batch): Body<NewTaskBatch>,
 ) -> Result<Json<NewTaskBatchResult>, Failure> {
+    if headers.contains_key(IDEMPOTENCY_KEY) {
+        let wrong = "names one task; in a batch, give each task the field idempotency_key";
+        return Err(Failure::field(IDEMPOTENCY_KEY, wrong));
+    }
     let tasks = batch.tasks.into_iter().enumerate();
     let tasks = tasks.map(|(at, task)| wired(task, Place::Task(at), &services.limits));
     let made = services.create_many(tasks.collect(), trace::of_headers(&headers)).await?;
@@ -178,11 +210,8 @@ pub(crate) async fn reschedule(
     Part(id): Part,
     Body(request): Body<RescheduleRequest>,
 ) -> Result<Json<Task>, Failure> {
-    let task = validate::task_ref("id", &id)?;
-    let run_at =
-        validate::reschedule(request.run_at.map(Into::into), request.delay.map(Into::into))?;
-    let view = services.engine.reschedule(&task, run_at).await?;
-    Ok(Json(wire::task(&view).into()))
+    let (at, delay) = (request.run_at.map(Into::into), request.delay.map(Into::into));
+    Ok(Json(services.reschedule(&id, at, delay).await?.into()))
 }
 
 /// Changes a waiting task's priority.
@@ -245,11 +274,7 @@ pub(crate) async fn bulk(
     let limit = validate::page_size("limit", request.limit, 1000, &services.limits)?;
     let after = validate::cursor("cursor", request.cursor.as_deref().unwrap_or_default())?;
     let outcome = services.engine.bulk(action, &filter, limit, after).await?;
-    Ok(Json(BulkResult {
-        changed: outcome.changed,
-        skipped: outcome.skipped,
-        next_cursor: outcome.next.map(|next| next.before.to_string()),
-    }))
+    Ok(Json(wire::bulk_outcome(outcome).into()))
 }
 
 /// The history of a task's attempts, oldest first.
@@ -287,6 +312,8 @@ pub(crate) async fn result(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let json = serde_json::from_slice::<serde::de::IgnoredAny>(&result).is_ok();
+    // With half a character, not every reader takes it as JSON.
+    let json = json && !has_lone_surrogate(&result);
     let kind = if json { "application/json" } else { "application/octet-stream" };
     Ok(([(header::CONTENT_TYPE, kind)], result).into_response())
 }

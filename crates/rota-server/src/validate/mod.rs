@@ -11,6 +11,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use rota_core::{Millis, Name, Priority, SessionId, TaskId, WallTime};
 use rota_engine::{Cursor, RunAt, TaskRef};
+use rota_proto::json::has_lone_surrogate;
 
 use crate::{
     failure::{Failure, LimitName, Violation},
@@ -21,6 +22,9 @@ pub(crate) use filter::{filter, selection};
 pub(crate) use new_task::new_task;
 pub(crate) use worker::{hello, lease_request, report, reported_lease, reports_size};
 
+/// What is wrong with JSON that has half a character.
+const LONE_SURROGATE: &str = "has an escape for half a character (\\ud800 to \\udfff without its other \
+                              half), which many readers of JSON refuse";
 /// Violations that one answer names at most.
 const VIOLATIONS: usize = 20;
 
@@ -283,6 +287,30 @@ pub(crate) fn reschedule(
     check.finish(Some(run_at))
 }
 
+/// Whether a waiting task that is given this time can still start before it expires.
+pub(crate) fn before_expiry(
+    run_at: RunAt,
+    expires_at: Option<WallTime>,
+    now: WallTime,
+) -> Result<(), Failure> {
+    let mut check = Check::new();
+    let (field, due) = match run_at {
+        RunAt::Now => return Ok(()),
+        RunAt::At(date) => ("run_at", date),
+        RunAt::After(delay) => ("delay", now + delay),
+    };
+    if let Some(expires) = expires_at.filter(|expires| *expires < due) {
+        let expires = rota_proto::json::Date::from(crate::wire::date(expires));
+        check.wrong(
+            field,
+            format_args!(
+                "is after expires_at, which is {expires}: the task would expire before it could run"
+            ),
+        );
+    }
+    check.finish(Some(()))
+}
+
 /// A priority.
 pub(crate) fn priority(level: u32) -> Result<Priority, Failure> {
     let mut check = Check::new();
@@ -329,8 +357,9 @@ pub(crate) fn session(field: &str, text: &str) -> Result<SessionId, Failure> {
     SessionId::from_str(text).map_err(|error| Failure::field(field, error.to_string()))
 }
 
-/// JSON that is passed on as it is must still not be nested without end: others will read it.
-pub(crate) fn depth(
+/// JSON that is passed on as it is must still be such that everybody can read it: not nested without
+/// end, and without halves of characters.
+pub(crate) fn json(
     place: Place,
     field: &str,
     json: Option<&serde_json::value::RawValue>,
@@ -341,6 +370,9 @@ pub(crate) fn depth(
     if json.is_some_and(|json| is_deeper(json.get().as_bytes(), max)) {
         let limit = LimitName { name: "json_depth", max: max as u64 };
         check.add(field, format_args!("is nested deeper than {max} levels"), Some(limit));
+    }
+    if json.is_some_and(|json| has_lone_surrogate(json.get().as_bytes())) {
+        check.wrong(field, LONE_SURROGATE);
     }
     check.finish(Some(()))
 }

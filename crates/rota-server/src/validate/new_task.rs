@@ -1,12 +1,17 @@
 //! New tasks.
 
-use std::{collections::HashMap, str::FromStr, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    str::FromStr,
+    time::Duration,
+};
 
-use rota_core::{Binds, Jitter, Name, Policy, Priority, RetryPolicy, TaskId};
+use rota_core::{Binds, Jitter, Name, Policy, Priority, RetryPolicy, TaskId, WallTime};
 use rota_engine::{NewTask, RunAt};
-use rota_proto::v1;
+use rota_proto::{json::has_lone_surrogate, v1};
+use serde::de::IgnoredAny;
 
-use super::{Check, Place};
+use super::{Check, LONE_SURROGATE, Place};
 use crate::{
     failure::Failure,
     limits::{BACKOFF, Limits, RETENTION, TIMEOUT},
@@ -20,6 +25,7 @@ pub(crate) fn new_task(
     task: v1::NewTask,
     place: Place,
     limits: &Limits,
+    now: WallTime,
 ) -> Result<NewTask, Failure> {
     let mut check = Check::at(place).naming(limits);
     let queue = if task.queue.is_empty() { "default" } else { &task.queue };
@@ -27,6 +33,11 @@ pub(crate) fn new_task(
     let kind = check.name_in_path("kind", &task.kind);
     let payload_limit = ("payload_bytes", limits.payload_bytes);
     check.at_most("payload", "bytes", task.payload.len(), payload_limit);
+    if has_lone_surrogate(&task.payload)
+        && serde_json::from_slice::<IgnoredAny>(&task.payload).is_ok()
+    {
+        check.wrong("payload", LONE_SURROGATE);
+    }
     let labels = labels(&mut check, task.labels, limits);
     let binds = binds(&mut check, &task.id, task.idempotency_key, limits);
     let priority = match task.priority {
@@ -35,10 +46,16 @@ pub(crate) fn new_task(
     };
     let run_at = check.run_at(task.run_at, task.delay);
     let expires_at = check.date("expires_at", task.expires_at);
-    if let (RunAt::At(due), Some(expires)) = (run_at, expires_at)
+    let due = match run_at {
+        RunAt::Now => None,
+        RunAt::At(date) => Some((date, "run_at")),
+        RunAt::After(delay) => Some((now + delay, "the end of delay")),
+    };
+    if let (Some((due, what)), Some(expires)) = (due, expires_at)
         && expires < due
     {
-        check.wrong("expires_at", "is before run_at: the task would expire before it could run");
+        let message = format_args!("is before {what}: the task would expire before it could run");
+        check.wrong("expires_at", message);
     }
     let timeout = check.span("timeout", task.timeout, (Duration::from_millis(1), TIMEOUT));
     let retention = check.span("retention", task.retention, (Duration::ZERO, RETENTION));
@@ -70,7 +87,8 @@ pub(super) fn labels(
         return Vec::new();
     }
     let mut labels = Vec::with_capacity(given.len());
-    for (name, value) in given {
+    // In an order of their own, so that the same request gets the same answer.
+    for (name, value) in given.into_iter().collect::<BTreeMap<_, _>>() {
         // A name that is wrong may be long as well.
         let place = format_args!("labels.{name:.32}");
         let limit = ("label_value_bytes", limits.label_value_bytes);
@@ -89,7 +107,7 @@ pub(super) fn labels(
 fn binds(check: &mut Check, id: &str, key: String, limits: &Limits) -> Binds {
     let id = if id.is_empty() {
         None
-    } else if TaskId::from_str(id).is_ok() {
+    } else if TaskId::from_str(id).is_ok() || looks_generated(id) {
         check.wrong("id", "looks like an id that Rota generates; choose one of another form");
         None
     } else if RESERVED.contains(&id) {
@@ -104,6 +122,16 @@ fn binds(check: &mut Check, id: &str, key: String, limits: &Limits) -> Binds {
         check.wrong("idempotency_key", "must not contain control characters");
     }
     Binds { id, key: (!key.is_empty()).then(|| key.into()) }
+}
+
+/// Whether an id has the form of those that Rota generates. No task has the one of zeros alone, but
+/// nobody could tell.
+fn looks_generated(id: &str) -> bool {
+    let digits = id.strip_prefix("t_").unwrap_or_default().as_bytes();
+    let is_digit = |c: &u8| {
+        c.is_ascii_digit() || c.is_ascii_lowercase() && !matches!(c, b'i' | b'l' | b'o' | b'u')
+    };
+    digits.len() == 13 && digits[0].is_ascii_hexdigit() && digits.iter().all(is_digit)
 }
 
 fn retry(check: &mut Check, given: v1::RetryPolicy) -> RetryPolicy {
@@ -147,9 +175,11 @@ mod tests {
 
     use super::*;
 
+    const NOW: WallTime = WallTime(1_800_000_000_000);
+
     fn made(task: v1::NewTask) -> Result<NewTask, Vec<String>> {
         let task = v1::NewTask { kind: "k".to_owned(), ..task };
-        new_task(task, Place::Top, &Limits::default())
+        new_task(task, Place::Top, &Limits::default(), NOW)
             .map_err(|failure| failure.violations.into_iter().map(|wrong| wrong.field).collect())
     }
 
@@ -186,6 +216,39 @@ mod tests {
     }
 
     #[test]
+    fn a_delay_must_end_before_the_task_expires() {
+        let task = |seconds: i64| v1::NewTask {
+            delay: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+            expires_at: Some(crate::wire::date(WallTime(NOW.0 + seconds * 1000))),
+            ..v1::NewTask::default()
+        };
+        assert!(made(task(60)).is_ok());
+        assert_eq!(wrong(task(59)), ["expires_at"]);
+    }
+
+    #[test]
+    fn bytes_that_are_nearly_json_are_refused_and_others_are_not_looked_at() {
+        let payload = |payload: &'static [u8]| v1::NewTask {
+            payload: bytes::Bytes::from_static(payload),
+            ..v1::NewTask::default()
+        };
+        assert_eq!(wrong(payload(br#"["\ud83d"]"#)), ["payload"]);
+        assert!(made(payload(br#"["\ud83d\ude00"]"#)).is_ok());
+        assert!(made(payload(br"\ud83d is no JSON")).is_ok());
+    }
+
+    #[test]
+    fn ids_of_the_generated_form_are_refused() {
+        let id = |id: &str| v1::NewTask { id: id.to_owned(), ..v1::NewTask::default() };
+        for taken in ["t_0000000000000", "t_0123456789abc", "t_fzzzzzzzzzzzz"] {
+            assert_eq!(wrong(id(taken)), ["id"], "{taken}");
+        }
+        for free in ["t_000000000000", "t_00000000000000", "t_g000000000000", "t_000000000000i"] {
+            assert!(made(id(free)).is_ok(), "{free}");
+        }
+    }
+
+    #[test]
     fn labels_are_sorted_and_too_many_are_not_looked_at() {
         let labels = |count| v1::NewTask {
             labels: (0..count).map(|n| (format!("l{n:02}"), n.to_string())).collect(),
@@ -201,7 +264,7 @@ mod tests {
     fn a_violation_names_its_limit() {
         let payload = bytes::Bytes::from(vec![0; (1 << 20) + 1]);
         let task = v1::NewTask { payload, ..v1::NewTask::default() };
-        let failure = new_task(task, Place::Task(7), &Limits::default()).unwrap_err();
+        let failure = new_task(task, Place::Task(7), &Limits::default(), NOW).unwrap_err();
         let payload = &failure.violations[1];
         assert_eq!(payload.field, "tasks[7].payload");
         assert_eq!(payload.message, "has 1048577 bytes; the limit is 1048576");

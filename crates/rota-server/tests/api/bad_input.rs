@@ -86,6 +86,15 @@ fn new_tasks() -> Vec<(&'static str, Bytes, &'static str)> {
             "labels.a",
         ),
         ("a label with NUL", task(r#""labels":{"a":"\u0000"}"#), "labels.a"),
+        ("half a character", task(r#""payload":"\ud83d""#), "payload"),
+        ("half a character in a name", task(r#""payload":{"a":[{"\uDC00":1}]}"#), "payload"),
+        ("half a character in base64", task(r#""payload_base64":"Ilx1ZGVhZCI=""#), "payload"),
+        ("id of zeros", task(r#""id":"t_0000000000000""#), "id"),
+        (
+            "a delay that ends after expires_at",
+            task(r#""delay":"36500d","expires_at":"2030-01-01T00:00:00Z""#),
+            "expires_at",
+        ),
         ("two payloads", task(r#""payload":1,"payload_base64":"AA==""#), "payload_base64"),
         ("base64 that is none", task(r#""payload_base64":"?""#), "payload_base64"),
         (
@@ -260,9 +269,12 @@ fn bodies() -> Vec<(&'static str, String, &'static str)> {
         ("/v1/tasks/bulk", r#"{"action":"cancel","filter":{},"all":false}"#.into(), "all"),
         (
             "/v1/tasks/bulk",
-            r#"{"action":"cancel","filter":{"status":[],"queue":null}}"#.into(),
-            "all",
+            r#"{"action":"delete","filter":{"status":[],"queue":"q"}}"#.into(),
+            "filter.status",
         ),
+        ("/v1/tasks/x/complete", r#"{"lease_token":1,"result":"\udead"}"#.into(), "result"),
+        ("/v1/tasks/x/complete", r#"{"lease_token":1.5}"#.into(), "lease_token"),
+        ("/v1/tasks/x/fail", r#"{"lease_token":1,"error":"\ud800"}"#.into(), "error"),
         (
             "/v1/tasks/bulk",
             r#"{"action":"cancel","filter":{"queue":"q"},"all":true}"#.into(),

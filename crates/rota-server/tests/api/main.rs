@@ -9,6 +9,7 @@ mod cluster;
 mod connection;
 mod contract;
 mod doors;
+mod edges;
 mod grpc;
 mod harness;
 mod health;

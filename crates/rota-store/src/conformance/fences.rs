@@ -1,12 +1,14 @@
 //! Law 4: who may write.
 
+use std::task::Poll;
+
 use super::{
     StoreFactory,
     rig::{HOT, Rig, within},
 };
 use crate::{
     model::{Epoch, Fence, Member, Seat},
-    store::CommitError,
+    store::{CommitError, StoreError},
 };
 
 pub(super) async fn a_campaign_gives_a_new_epoch(factory: &dyn StoreFactory) {
@@ -165,6 +167,31 @@ pub(super) async fn members_are_those_who_campaign_or_lead(factory: &dyn StoreFa
         }
     })
     .await;
+}
+
+/// A second campaign under the leader's name waits or is refused; either way it ends without the
+/// leader's entry.
+pub(super) async fn a_namesake_takes_no_member_away(factory: &dyn StoreFactory) {
+    let rig = Rig::new(factory).await;
+    let me = Member::alone("obligation");
+    {
+        let mut campaign = Box::pin(rig.store.campaign(&me));
+        for _ in 0..100 {
+            match futures_util::poll!(&mut campaign) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(_)) => panic!("two leaders at once"),
+                Poll::Ready(Err(error)) => {
+                    assert!(matches!(error, StoreError::NameTaken { .. }), "{error:?}");
+                    break;
+                }
+            }
+            rig.write(HOT, &[("a", Some("1"))]).await;
+        }
+    }
+    for _ in 0..100 {
+        rig.write(HOT, &[("a", Some("2"))]).await;
+        assert_eq!(rig.store.members().await.unwrap(), std::slice::from_ref(&me));
+    }
 }
 
 pub(super) async fn a_named_successor_goes_first(factory: &dyn StoreFactory) {

@@ -7,6 +7,8 @@
 //! rota_store::conformance_tests!(MyFactory::new().await);
 //! ```
 //!
+//! [`SlowStore`] is for tests of those who use a store: it stands still by a plan.
+//!
 //! An obligation is broken when it panics. It owns the data of the factory that it was given, so
 //! each needs a factory of its own.
 
@@ -19,6 +21,7 @@
 mod fences;
 mod reads;
 mod rig;
+mod slow;
 mod watches;
 mod writes;
 
@@ -26,7 +29,10 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
 
-pub use self::rig::SPACES;
+pub use self::{
+    rig::SPACES,
+    slow::{SlowStore, Stall, Stalled},
+};
 use crate::store::Store;
 
 /// Opens a backend on data of its own.
@@ -54,13 +60,15 @@ macro_rules! for_each_obligation {
                 an_earlier_epoch_cannot_write, a_later_epoch_that_nobody_has_cannot_write,
                 a_resigned_leadership_cannot_write, no_epoch_before_reopening_can_write,
                 epochs_grow_across_reopening, closing_ends_a_leadership, the_leader_is_known,
-                members_are_those_who_campaign_or_lead, a_named_successor_goes_first;
+                members_are_those_who_campaign_or_lead, a_namesake_takes_no_member_away,
+                a_named_successor_goes_first;
             writes: a_batch_survives_reopening, deletes_survive_reopening,
                 a_long_history_survives_reopening, the_head_tells_the_last_batch,
                 a_batch_out_of_order_changes_nothing, of_two_commits_with_one_number_one_lands,
                 an_empty_batch_advances_the_head, the_last_change_to_a_key_wins,
                 deleting_what_is_not_there_is_no_error, a_refused_mutation_refuses_its_batch,
                 keys_have_limits, values_have_limits, batches_have_limits, a_large_batch_lands,
+                a_batch_with_all_the_bytes_lands,
                 big_values_come_back, a_cancelled_commit_is_told_by_the_head,
                 a_closed_store_is_unavailable, the_status_tells_where_the_store_is;
             reads: a_get_sees_every_commit_before_it, values_come_in_the_order_asked_for,
@@ -69,7 +77,7 @@ macro_rules! for_each_obligation {
                 a_scan_in_pages_finds_each_key_once, a_scan_goes_both_ways,
                 ranges_end_before_their_end, a_prefix_holds_its_keys_alone,
                 keys_are_ordered_as_bytes, pages_of_big_values_end_early_but_never_empty,
-                a_scan_is_whole_while_commits_go_on;
+                a_scan_is_whole_while_commits_go_on, large_values_among_small_ones_are_read_together;
             watches: a_watch_yields_every_batch_in_order, a_watch_yields_batches_whole,
                 a_watch_begins_after_its_revision, a_slow_watch_misses_nothing_or_says_so,
                 a_watch_of_forgotten_history_says_so, closing_ends_a_watch;

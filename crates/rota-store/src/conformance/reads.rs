@@ -15,7 +15,7 @@ use super::{
     rig::{HOT, LARGE, Rig, UNDECLARED, WARM, scan},
 };
 use crate::{
-    model::{Direction, KeyRange},
+    model::{Direction, KEY_BYTES_MAX, KeyRange},
     store::StoreError,
 };
 
@@ -300,4 +300,45 @@ pub(super) async fn a_scan_is_whole_while_commits_go_on(factory: &dyn StoreFacto
         rig.commit(batch).await.unwrap();
     }
     reader.await.unwrap();
+}
+
+/// One read asks for keys of all sizes, in any order; and so does a scan.
+pub(super) async fn large_values_among_small_ones_are_read_together(factory: &dyn StoreFactory) {
+    let rig = Rig::new(factory).await;
+    let limits = rig.store.limits();
+    let large = (limits.bytes_max - limits.mutation_bytes - KEY_BYTES_MAX).min(1 << 20);
+    let size = |number: usize| match number % 10 {
+        3 | 4 => large,
+        7 => large / 10,
+        _ => number,
+    };
+    let value = |number: usize| Bytes::from(vec![number.to_le_bytes()[0]; size(number)]);
+    let key = |number: usize| Bytes::from(format!("{number:03}"));
+    for number in 0..120 {
+        let mut batch = rig.next().await;
+        batch.put(LARGE, key(number), value(number));
+        batch.put(HOT, key(number), format!("hot {number}"));
+        rig.commit(batch).await.unwrap();
+    }
+    // Each key of either space once, and as many that are not there.
+    let places: Vec<usize> = (0..180).map(|place| place * 77 % 180).collect();
+    let keys = places.iter().flat_map(|place| [(LARGE, key(*place)), (HOT, key(*place))]);
+    let keys: Vec<_> = keys.collect();
+    let snapshot = rig.store.snapshot().await.unwrap();
+    for found in [rig.store.get(&keys).await.unwrap(), snapshot.get(&keys).await.unwrap()] {
+        assert_eq!(found.len(), keys.len());
+        for (place, found) in places.iter().zip(found.chunks(2)) {
+            let expected = (*place < 120).then(|| [value(*place), format!("hot {place}").into()]);
+            let expected = expected.map_or([None, None], |values| values.map(Some));
+            assert!(found == expected, "another value at {place}");
+        }
+    }
+    for direction in BOTH {
+        let mut found = scan(&*snapshot, KeyRange::all(LARGE), direction, 50).await;
+        if direction == Direction::Descending {
+            found.reverse();
+        }
+        let expected = (0..120).map(|number| (key(number), value(number)));
+        assert!(found.into_iter().eq(expected), "{direction:?}: not what was put");
+    }
 }

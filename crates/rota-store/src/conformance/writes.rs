@@ -229,6 +229,28 @@ pub(super) async fn a_large_batch_lands(factory: &dyn StoreFactory) {
     }
 }
 
+pub(super) async fn a_batch_with_all_the_bytes_lands(factory: &dyn StoreFactory) {
+    let rig = Rig::new(factory).await;
+    let limits = rig.store.limits();
+    let mut batch = rig.next().await;
+    let mut sizes = Vec::new();
+    loop {
+        let key = format!("{:04}", sizes.len());
+        let held = batch.bytes() + (sizes.len() + 1) * limits.mutation_bytes + key.len();
+        let size = limits.bytes_max.saturating_sub(held).min(VALUE_BYTES_MAX);
+        if size == 0 {
+            break;
+        }
+        batch.put(LARGE, key, vec![7; size]);
+        sizes.push(size);
+    }
+    assert!(limits.take(batch.mutations.len(), batch.bytes()));
+    rig.commit(batch).await.unwrap();
+    for (number, size) in sizes.into_iter().enumerate() {
+        assert_eq!(rig.read(LARGE, &format!("{number:04}")).await.unwrap().len(), size);
+    }
+}
+
 pub(super) async fn big_values_come_back(factory: &dyn StoreFactory) {
     let rig = Rig::new(factory).await;
     // A pattern without repetition, so that a piece in the wrong place shows.

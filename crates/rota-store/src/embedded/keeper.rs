@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Shared,
+    Observed, Shared,
     acknowledged::Acknowledged,
     directory::{Directory, free_bytes},
     engine::{Engine, Found},
@@ -181,9 +181,10 @@ impl Keeper {
         let damage = self.damage.clone();
         let problem = damage.or(room.err()).or(health.err().map(|fault| fault.to_string()));
         let free = free_bytes(self.directory.path()).ok();
+        let pressure = free.and_then(|free| self.pressure(free));
         let used = self.engine.as_ref().and_then(|engine| engine.bytes_used().ok());
         if let Some(shared) = &self.shared {
-            shared.observed(used, free, problem);
+            shared.observed(Observed { used, free, problem, pressure });
         }
     }
 
@@ -291,6 +292,17 @@ impl Keeper {
         while journal::is_open(&database) && began.elapsed() < RELEASE_MAX {
             thread::sleep(PAUSE);
         }
+    }
+
+    /// New work is to stop while there is still as much again as the reserve, for running work to end.
+    fn pressure(&self, free: u64) -> Option<String> {
+        let wanted = self.options.reserve_bytes.saturating_mul(2);
+        let path = self.directory.path().display();
+        (free < wanted).then(|| {
+            format!(
+                "the disk of {path} is nearly full: {free} bytes are free, and new work needs {wanted}"
+            )
+        })
     }
 
     fn check_room(&self, bytes: u64) -> Result<(), String> {

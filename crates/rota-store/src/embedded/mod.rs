@@ -78,9 +78,18 @@ struct Condition {
     bytes_used: Option<u64>,
     bytes_free: Option<u64>,
     problem: Option<String>,
+    pressure: Option<String>,
     closed: bool,
     /// When the commit began that is being written now.
     busy_since: Option<Instant>,
+}
+
+/// What the writer saw when it looked around.
+struct Observed {
+    used: Option<u64>,
+    free: Option<u64>,
+    problem: Option<String>,
+    pressure: Option<String>,
 }
 
 impl EmbeddedStore {
@@ -206,11 +215,13 @@ impl Shared {
     }
 
     /// Notes what the writer saw when it looked around.
-    fn observed(&self, used: Option<u64>, free: Option<u64>, problem: Option<String>) {
+    fn observed(&self, observed: Observed) {
+        let Observed { used, free, problem, pressure } = observed;
         let mut condition = self.condition();
         condition.bytes_used = used.or(condition.bytes_used);
         condition.bytes_free = free.or(condition.bytes_free);
         condition.problem = problem;
+        condition.pressure = pressure;
     }
 
     /// Ends everything but the engine itself.
@@ -241,8 +252,7 @@ impl Shared {
             epoch,
             revision: condition.revision,
             problem,
-            // Commits are refused while there is still a reserve for what happens on its own.
-            pressure: None,
+            pressure: condition.pressure.clone(),
         }
     }
 }

@@ -15,7 +15,8 @@ pub struct EmbeddedOptions {
     /// Bytes of memory for blocks read from disk, shared by all spaces.
     pub cache_bytes: u64,
     /// Commits are refused as [`crate::CommitError::Full`] while fewer bytes than this are free on
-    /// the disk. The room that is left lets background work finish, which is what frees space.
+    /// the disk. The room that is left lets background work finish, which is what frees space. Below
+    /// twice as many there is [pressure](crate::StoreStatus::pressure), so that running work can end.
     pub reserve_bytes: u64,
     /// Bytes of recent batches kept in memory for watchers. One that falls further behind is told
     /// [`crate::StoreError::Compacted`].

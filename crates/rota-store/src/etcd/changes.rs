@@ -1,9 +1,10 @@
 //! Batches as they land: one watch of etcd on everything below the prefix, taken up again from the
 //! last revision seen whenever it breaks.
 //!
-//! All events of one revision are one transaction. etcd may cut a long answer in fragments, so a
-//! revision is complete only when an answer that is not to be continued has ended; only then is it
-//! handed on, and only then counts as seen.
+//! All events of one revision are one transaction. etcd cuts a long answer in fragments, anywhere, so
+//! the last revision of a fragment may not be complete; it is handed on, and counts as seen, only when
+//! the next revision begins or the answer ends. What came before it is handed on at once, for one answer
+//! can hold a thousand revisions.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -98,16 +99,15 @@ impl Watcher {
         let events = self.events.as_mut().expect("it was opened above");
         let answer = events.next(&self.link).await?;
         self.partial.extend(answer.events);
-        if !answer.fragment {
-            self.complete()?;
-        }
-        Ok(())
+        let unfinished =
+            if answer.fragment { split_last_revision(&mut self.partial) } else { Vec::new() };
+        let whole = std::mem::replace(&mut self.partial, unfinished);
+        self.complete(whole)
     }
 
-    /// Makes changes of the events at hand, which are whole revisions.
-    fn complete(&mut self) -> Result<(), Fault> {
-        let mut events = std::mem::take(&mut self.partial).into_iter().peekable();
-        let revision = |event: &Event| event.kv.as_ref().map_or(0, |key| key.mod_revision);
+    /// Makes changes of these events, which are whole revisions.
+    fn complete(&mut self, events: Vec<Event>) -> Result<(), Fault> {
+        let mut events = events.into_iter().peekable();
         while let Some(first) = events.next() {
             let current = revision(&first);
             let mut gathered = Gathered::default();
@@ -146,6 +146,17 @@ impl Watcher {
     }
 }
 
+fn revision(event: &Event) -> i64 {
+    event.kv.as_ref().map_or(0, |key| key.mod_revision)
+}
+
+/// Takes the events of the last revision out.
+fn split_last_revision(events: &mut Vec<Event>) -> Vec<Event> {
+    let Some(last) = events.last().map(revision) else { return Vec::new() };
+    let before = events.iter().rposition(|event| revision(event) != last);
+    events.split_off(before.map_or(0, |before| before + 1))
+}
+
 /// The events of one revision.
 #[derive(Default)]
 struct Gathered {
@@ -173,5 +184,28 @@ impl Gathered {
     fn change(self, revision: Revision) -> Option<Change> {
         let head = self.head?;
         Some(Change { revision, head, mutations: Arc::new(self.mutations) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etcd::wire::KeyValue;
+
+    #[test]
+    fn of_a_fragment_all_but_the_last_revision_is_whole() {
+        let event = |revision: &i64| {
+            let kv = KeyValue { mod_revision: *revision, ..KeyValue::default() };
+            Event { kv: Some(kv), ..Event::default() }
+        };
+        let split = |revisions: &[i64]| {
+            let mut events: Vec<Event> = revisions.iter().map(event).collect();
+            let last = split_last_revision(&mut events);
+            (events.iter().map(revision).collect(), last.iter().map(revision).collect())
+        };
+        let expected = |whole: &[i64], last: &[i64]| (whole.to_vec(), last.to_vec());
+        assert_eq!(split(&[]), expected(&[], &[]));
+        assert_eq!(split(&[1, 1]), expected(&[], &[1, 1]));
+        assert_eq!(split(&[1, 1, 2, 4, 4]), expected(&[1, 1, 2], &[4, 4]));
     }
 }

@@ -235,6 +235,7 @@ impl Campaign {
                     asked = &mut resignation => asked.ok(),
                     _ = kept => None,
                     () = self.replaced(epoch) => None,
+                    () = self.abandoned(epoch) => None,
                     never = upkeep::run(&self.shared) => match never {},
                     never = registration::stay(&self.shared, &self.me, lease.id) => match never {},
                 }
@@ -252,6 +253,14 @@ impl Campaign {
                 Err(_) => tracing::warn!("could not give up the seat in time"),
             }
             let _ = done.send(());
+        }
+    }
+
+    /// Waits until the store itself gives the leadership up.
+    async fn abandoned(&self, epoch: Epoch) {
+        let mut newest = self.shared.abandoned.subscribe();
+        if newest.wait_for(|newest| *newest >= epoch).await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 

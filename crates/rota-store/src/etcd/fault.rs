@@ -33,6 +33,8 @@ pub(super) enum Fault {
     Full(String),
     /// It had no effect and never will.
     Invalid(String),
+    /// It had no effect and never will: this member takes no requests with so many operations or bytes.
+    TooMuch(String),
     /// It asked for a revision that is compacted. Readable is what is at or after this one, where
     /// that is told (a watch is told, a read is not: 0).
     Compacted(i64),
@@ -55,6 +57,7 @@ impl Fault {
             | Self::Large(_)
             | Self::Full(_)
             | Self::Invalid(_)
+            | Self::TooMuch(_)
             | Self::Compacted(_)
             | Self::Corrupt(_)
             | Self::Namesake(_) => false,
@@ -75,6 +78,7 @@ impl Fault {
             | Self::Unknown(why)
             | Self::Invalid(why)
             | Self::Full(why)
+            | Self::TooMuch(why)
             | Self::Large(why)
             | Self::Corrupt(why) => why.clone(),
             Self::Silent(waited) | Self::Slow(waited) => {
@@ -94,7 +98,9 @@ impl Fault {
             }
             Self::Full(_) => CommitError::Full(reason),
             Self::Corrupt(_) => CommitError::Corrupt(reason),
-            Self::Invalid(_) => CommitError::Invalid(format!("epoch {ours}: {reason}")),
+            Self::Invalid(_) | Self::TooMuch(_) => {
+                CommitError::Invalid(format!("epoch {ours}: {reason}"))
+            }
             Self::Refused(_)
             | Self::Stranger(_)
             | Self::Forbidden(_)
@@ -110,10 +116,20 @@ impl From<Fault> for StoreError {
             Fault::Compacted(_) => Self::Compacted,
             Fault::Silent(waited) | Fault::Slow(waited) => Self::Timeout(waited),
             Fault::Corrupt(why) => Self::Corrupt(why),
-            Fault::Invalid(why) => Self::Invalid(why),
+            Fault::Invalid(why) | Fault::TooMuch(why) => Self::Invalid(why),
             Fault::Namesake(Member { name, address }) => Self::NameTaken { name, address },
             other => Self::Unavailable(other.reason()),
         }
+    }
+}
+
+/// What etcd says of a transaction with more operations than it takes.
+const TOO_MANY: &str = "too many operations";
+
+impl Fault {
+    /// Whether it was the operations that were too many, not the bytes.
+    pub(super) fn is_too_many(&self) -> bool {
+        matches!(self, Self::TooMuch(why) if why.contains(TOO_MANY))
     }
 }
 
@@ -139,7 +155,9 @@ impl From<Status> for Fault {
             Code::OutOfRange if says("decoded message length too large") => Self::Large(why),
             // etcd itself sends no more than 2 GiB.
             Code::ResourceExhausted if says("trying to send message larger") => Self::Large(why),
-            Code::ResourceExhausted if says("larger than max") => Self::Invalid(why),
+            Code::ResourceExhausted if says("larger than max") => Self::TooMuch(why),
+            Code::InvalidArgument if says("request is too large") => Self::TooMuch(why),
+            Code::InvalidArgument if says(TOO_MANY) => Self::TooMuch(why),
             Code::OutOfRange if says("compacted") => Self::Compacted(0),
             Code::DataLoss => Self::Corrupt(why),
             Code::Unavailable if said == Some("no leader") => Self::Refused(why),
@@ -220,12 +238,12 @@ mod tests {
             ),
             (InvalidArgument, "etcdserver: user name is empty", "forbidden"),
             (ResourceExhausted, "etcdserver: mvcc: database space exceeded", "full"),
-            (InvalidArgument, "etcdserver: request is too large", "invalid"),
-            (InvalidArgument, "etcdserver: too many operations in txn request", "invalid"),
+            (InvalidArgument, "etcdserver: request is too large", "too much"),
+            (InvalidArgument, "etcdserver: too many operations in txn request", "too much"),
             (
                 ResourceExhausted,
                 "grpc: received message larger than max (4000000 vs. 2097152)",
-                "invalid",
+                "too much",
             ),
             (
                 ResourceExhausted,
@@ -250,6 +268,7 @@ mod tests {
                 Fault::Large(_) => "large",
                 Fault::Full(_) => "full",
                 Fault::Invalid(_) => "invalid",
+                Fault::TooMuch(_) => "too much",
                 Fault::Compacted(_) => "compacted",
                 Fault::Corrupt(_) => "corrupt",
                 Fault::Namesake(_) => "namesake",

@@ -98,6 +98,11 @@ impl Layout {
         Some((*space, key.slice_ref(&rest[end + 1..])))
     }
 
+    /// A key that no node ever writes.
+    pub(super) fn probe(&self, number: usize) -> Bytes {
+        format!("{}probe/{number}", self.root).into()
+    }
+
     /// The most bytes that stand before a key of a space.
     pub(super) fn prefix_bytes_max(&self) -> usize {
         const SPACE_NAME_MAX: usize = 16;

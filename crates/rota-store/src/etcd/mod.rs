@@ -25,12 +25,12 @@
 //!
 //! | error | what happened | what to do |
 //! |---|---|---|
-//! | [`CommitError::Fenced`] | the leader's key is not the one of this leadership | step down |
+//! | [`CommitError::Fenced`] | the leader's key is not the one of this leadership, or etcd takes less in a transaction than the options say | step down; the next leadership has limits that etcd takes |
 //! | [`CommitError::OutOfOrder`] | the head is not the batch before this one | a bug, or two writers in one process |
 //! | [`CommitError::Ambiguous`] | no answer in time, or the connection broke | ask for the head, which makes certain |
 //! | [`CommitError::Unavailable`] | not sent, or refused before etcd did anything | try again |
 //! | [`CommitError::Full`] | etcd's quota is used up; the batch that passed it may have landed | compact, defragment, disarm the alarm; then it goes on by itself |
-//! | [`CommitError::Invalid`] | more operations or bytes than etcd takes | cut batches by [`Store::limits`] |
+//! | [`CommitError::Invalid`] | more operations or bytes than the limits | cut batches by [`Store::limits`] |
 //! | [`StoreError::NameTaken`] | another node has this name and renews its lease | give each node its own name |
 //! | [`StoreError::Compacted`] | the revision is older than the history that is kept | take a new snapshot |
 //! | [`StoreError::Timeout`], [`StoreError::Unavailable`] | etcd was not reached | try again |
@@ -46,6 +46,7 @@
 
 mod answer;
 mod backoff;
+mod capacity;
 mod changes;
 mod control;
 mod descend;
@@ -85,6 +86,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::options::{EtcdOptions, EtcdTls, EtcdUser};
 use self::{
+    capacity::Capacity,
     layout::{FORMAT, Layout},
     link::Link,
     members::Members,
@@ -115,6 +117,8 @@ pub struct EtcdStore {
 struct Shared {
     options: Arc<EtcdOptions>,
     layout: Layout,
+    /// What one transaction may hold.
+    capacity: Capacity,
     members: Arc<Members>,
     /// For reads that callers ask for.
     reads: Link,
@@ -136,6 +140,8 @@ struct Shared {
     epoch: AtomicU64,
     /// The newest epoch of this store that has ended.
     ended: AtomicU64,
+    /// The newest epoch that this store gave up by itself.
+    abandoned: watch::Sender<Epoch>,
     /// The newest revision of a commit that is known.
     revision: AtomicU64,
     /// The format of the data, once it was found to be another than ours.
@@ -163,6 +169,7 @@ impl EtcdStore {
         let control_runtime = control::start(stop.clone(), tasks.clone())?;
         let shared = Arc::new(Shared {
             layout: Layout::new(&options.prefix, spaces),
+            capacity: Capacity::new(&options),
             reads: Link::new("reads", &options, &members),
             control: Link::new("control", &options, &members)
                 .for_small_requests(options.control_patience()),
@@ -186,6 +193,7 @@ impl EtcdStore {
             leader: watch::Sender::default(),
             epoch: AtomicU64::new(0),
             ended: AtomicU64::new(0),
+            abandoned: watch::Sender::default(),
             revision: AtomicU64::new(0),
             foreign_format: OnceLock::new(),
             trouble: Mutex::new(None),
@@ -240,7 +248,7 @@ impl Store for EtcdStore {
     }
 
     fn limits(&self) -> BatchLimits {
-        self.shared.options.limits(&self.shared.layout)
+        self.shared.capacity.takes().limits(&self.shared.layout)
     }
 
     async fn close(&self) {
@@ -301,6 +309,16 @@ impl Shared {
     /// Notes that a leadership of this store is over.
     fn end(&self, epoch: Epoch) {
         self.ended.fetch_max(epoch.0, Ordering::AcqRel);
+    }
+
+    /// Gives a leadership of this store up that can't go on.
+    fn abandon(&self, epoch: Epoch) {
+        self.end(epoch);
+        self.abandoned.send_if_modified(|newest| {
+            let newer = *newest < epoch;
+            *newest = (*newest).max(epoch);
+            newer
+        });
     }
 
     /// Whether it is known without asking etcd that nothing of that epoch can land.

@@ -1,28 +1,17 @@
-//! What can be set about the etcd backend, and what one batch may hold with these settings.
+//! What can be set about the etcd backend.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use super::layout::Layout;
-use crate::{model::BatchLimits, store::StoreError};
+use super::{
+    capacity::{BATCH_BYTES_MIN, OPERATIONS_MIN, Takes},
+    layout::Layout,
+};
+use crate::store::StoreError;
 
 /// A member of etcd that is merely busy answers within this time.
 const CONTROL_PATIENCE_MIN: Duration = Duration::from_secs(1);
 
 const MIB: usize = 1024 * 1024;
-
-/// What protobuf adds to the key and value of an operation, at most.
-const OPERATION_OVERHEAD: usize = 40;
-
-/// What a transaction holds beside its operations: compares, the head, the read of what is there, and
-/// the wrapping of transactions within it.
-const TRANSACTION_OVERHEAD: usize = 4096;
-
-/// A batch holds no more changes than these, unless more fit into a transaction that holds no others:
-/// larger ones gain nothing, and others wait for them.
-const MUTATIONS_MAX: usize = 2048;
-
-/// A batch must be able to hold this much, or nothing useful fits.
-const BATCH_BYTES_MIN: usize = 64 * 1024;
 
 /// Settings of [`crate::etcd::EtcdStore`]. All nodes of a cluster share `endpoints` and `prefix`.
 #[derive(Debug, Clone)]
@@ -128,13 +117,14 @@ impl EtcdOptions {
     /// Refuses what cannot work.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let tls = self.tls.clone().unwrap_or_default();
+        let layout = Layout::new(&self.prefix, &[]);
         let problem = if self.endpoints.is_empty() {
             "no endpoint is given"
         } else if self.prefix.is_empty() || self.prefix.trim_matches('/') != self.prefix {
             "the prefix must not be empty nor begin or end with a slash"
-        } else if self.txn_ops_max < 8 {
+        } else if self.txn_ops_max < OPERATIONS_MIN {
             "etcd must take at least 8 operations in a transaction"
-        } else if self.limits(&Layout::new(&self.prefix, &[])).bytes_max < BATCH_BYTES_MIN {
+        } else if Takes::said(self).limits(&layout).bytes_max < BATCH_BYTES_MIN {
             "etcd must take requests of at least 68 KiB"
         } else if tls.cert_file.is_some() != tls.key_file.is_some() {
             "a certificate and its key are given together or not at all"
@@ -157,24 +147,6 @@ impl EtcdOptions {
     /// Endpoints and prefix, for people.
     pub(super) fn location(&self) -> String {
         format!("{}/{}", self.endpoints.join(","), self.prefix)
-    }
-
-    /// How many operations a transaction within the transaction may hold, so that there may be as many
-    /// of those, less one for the head. etcd (3.4 to 3.7, `checkTxnRequest`) allows each of them what
-    /// its own number leaves of the limit, and does not add them up.
-    pub(super) fn nested_ops_max(&self) -> usize {
-        self.txn_ops_max / 2
-    }
-
-    /// What fits into one transaction and one request: the head takes one operation, and each operation
-    /// some bytes beside its key and value.
-    pub(super) fn limits(&self, layout: &Layout) -> BatchLimits {
-        let nested = self.nested_ops_max() * (self.nested_ops_max() - 1);
-        BatchLimits {
-            mutations_max: nested.min(MUTATIONS_MAX).max(self.txn_ops_max - 1),
-            bytes_max: self.request_bytes_max.saturating_sub(TRANSACTION_OVERHEAD),
-            mutation_bytes: layout.prefix_bytes_max() + OPERATION_OVERHEAD,
-        }
     }
 }
 

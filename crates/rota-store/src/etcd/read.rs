@@ -75,7 +75,9 @@ async fn part(
                 values.extend(found);
                 at = revision;
             }
-            Err(fault @ (Fault::Slow(_) | Fault::Large(_))) if asked.len() > 1 => {
+            Err(fault @ (Fault::Slow(_) | Fault::Large(_) | Fault::TooMuch(_)))
+                if asked.len() > 1 =>
+            {
                 tracing::debug!(keys = asked.len(), reason = fault.reason(), "reads fewer at once");
                 for (space, _) in asked {
                     shared.portions.was_too_much(*space, asked.len());

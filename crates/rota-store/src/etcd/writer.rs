@@ -6,7 +6,8 @@
 //! writes the head and the mutations, else it reads both keys, which tells why.
 //!
 //! Where the mutations are more than etcd takes in a transaction, they are divided among transactions
-//! within the one: etcd applies all of it at once, and holds its limit against each of them alone.
+//! within the one (`capacity.rs`): etcd applies all of it at once, and holds its limit against each of
+//! them alone.
 //!
 //! Where no answer came, the batch may still be on its way and land at any later time. Before
 //! anything else is done, the head is *sealed*: written again with the same value under the same
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Shared,
     answer::Patience,
+    capacity::{Refused, Takes},
     fault::Fault,
     layout::{self, Write},
     link::{Client, Effect, Link},
@@ -51,8 +53,9 @@ impl Requests {
         let closed = || CommitError::Unavailable("the store is closed".to_owned());
         let (reply, answer) = oneshot::channel();
         self.0.send(Request::Commit { fence, batch, reply }).await.map_err(|_| closed())?;
-        // The writer takes up nothing once it is told to stop, and finishes what it has taken up.
-        answer.await.map_err(|_| closed())?
+        // The writer finishes what it has taken up, unless it is dropped with its runtime.
+        let dropped = || CommitError::Ambiguous("the store was closed meanwhile".to_owned());
+        answer.await.map_err(|_| dropped())?
     }
 
     pub(super) async fn head(&self) -> Result<Head, StoreError> {
@@ -67,7 +70,6 @@ impl Requests {
 pub(super) struct Writer {
     shared: Arc<Shared>,
     link: Link,
-    limits: BatchLimits,
     /// Where the head is, as far as is known from what was read or written last.
     known: Option<Position>,
     /// The commit that got no answer, until it is settled.
@@ -107,7 +109,6 @@ impl Writer {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let writer = Self {
             link: Link::new("commits", &shared.options, &shared.members),
-            limits: shared.options.limits(&shared.layout),
             shared: Arc::clone(shared),
             known: None,
             unsettled: None,
@@ -144,7 +145,8 @@ impl Writer {
         if self.shared.has_ended(fence.epoch) {
             return Err(fenced());
         }
-        let writes = self.check(batch).map_err(CommitError::Invalid)?;
+        let takes = self.shared.capacity.takes();
+        let writes = self.check(takes, batch).map_err(CommitError::Invalid)?;
         self.settle().await.map_err(|fault| unavailable(&fault))?;
         for _ in 0..ATTEMPTS {
             let position = match self.known {
@@ -155,9 +157,12 @@ impl Writer {
                     found.position
                 }
             };
-            match self.write(fence, batch.seq, &writes, position).await {
+            match self.write(fence, batch.seq, takes, &writes, position).await {
                 Ok(Outcome::Landed(revision)) => return Ok(revision),
                 Ok(Outcome::Refused(found)) => judge(&found, fence, batch.seq)?,
+                Err(fault @ Fault::TooMuch(_)) => {
+                    return Err(self.lower(fence, takes, batch, &writes, fault).await);
+                }
                 Err(fault) => return Err(fault.of_commit(fence.epoch)),
             }
         }
@@ -165,12 +170,13 @@ impl Writer {
     }
 
     /// What the batch writes, if it keeps the limits.
-    fn check(&self, batch: &Batch) -> Result<Vec<Write>, String> {
-        let BatchLimits { mutations_max, bytes_max, .. } = self.limits;
+    fn check(&self, takes: Takes, batch: &Batch) -> Result<Vec<Write>, String> {
+        let limits = takes.limits(&self.shared.layout);
+        let BatchLimits { mutations_max, bytes_max, .. } = limits;
         let writes = self.shared.layout.writes(batch)?;
         let value = |(_, value): &Write| value.as_ref().map_or(0, bytes::Bytes::len);
         if writes.iter().map(value).max() > Some(VALUE_BYTES_MAX)
-            || !self.limits.take(writes.len(), batch.bytes())
+            || !limits.take(writes.len(), batch.bytes())
         {
             return Err(format!(
                 "{} keys are changed, with {} bytes; one transaction takes {mutations_max} and \
@@ -182,31 +188,53 @@ impl Writer {
         Ok(writes)
     }
 
+    /// etcd does not take a batch that keeps the limits: finds out what it does take, and ends the
+    /// leadership, for batches that are cut already may be too large as well. Who leads next, most
+    /// likely this node, cuts them by what is known then.
+    async fn lower(
+        &self,
+        fence: Fence,
+        takes: Takes,
+        batch: &Batch,
+        writes: &[Write],
+        fault: Fault,
+    ) -> CommitError {
+        let Shared { capacity, layout, options, .. } = self.shared.as_ref();
+        let refused = if fault.is_too_many() {
+            Refused::Mutations
+        } else {
+            let overhead = takes.limits(layout).mutation_bytes * writes.len();
+            Refused::Bytes(batch.bytes() + overhead)
+        };
+        match capacity.lower(&self.link, layout, options, &refused).await {
+            Ok(true) => {
+                let BatchLimits { mutations_max, bytes_max, .. } = capacity.takes().limits(layout);
+                tracing::warn!(
+                    reason = fault.reason(),
+                    mutations_max,
+                    bytes_max,
+                    "etcd takes less in one transaction than the settings say; leading anew with less"
+                );
+                self.shared.abandon(fence.epoch);
+                CommitError::Fenced { ours: fence.epoch }
+            }
+            Ok(false) => fault.of_commit(fence.epoch),
+            Err(fault) => unavailable(&fault),
+        }
+    }
+
     async fn write(
         &mut self,
         fence: Fence,
         seq: BatchSeq,
+        takes: Takes,
         writes: &[Write],
         position: Position,
     ) -> Result<Outcome, Fault> {
         let head = Head { epoch: fence.epoch, seq };
         let Shared { layout, options, .. } = self.shared.as_ref();
-        let transaction = || {
-            let head = wire::put(&layout.head, layout::encode_head(head), 0);
-            let perform = |(key, value): &Write| match value {
-                Some(value) => wire::put(key, value.clone(), 0),
-                None => wire::delete(key),
-            };
-            let mut operations = Vec::with_capacity(writes.len().min(options.txn_ops_max) + 1);
-            operations.push(head);
-            if writes.len() < options.txn_ops_max {
-                operations.extend(writes.iter().map(perform));
-            } else {
-                let nested = |part: &[Write]| wire::nested(part.iter().map(perform).collect());
-                operations.extend(writes.chunks(options.nested_ops_max()).map(nested));
-            }
-            operations
-        };
+        let transaction =
+            || takes.arrange(wire::put(&layout.head, layout::encode_head(head), 0), writes);
         let size = |(key, value): &Write| key.len() + value.as_ref().map_or(0, bytes::Bytes::len);
         let bytes = writes.iter().map(size).sum();
         let patience = Patience::for_request(options.timeout, bytes);

@@ -133,6 +133,32 @@ async fn commits_stop_while_there_is_still_a_reserve() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn new_work_is_to_stop_while_commits_are_still_taken() {
+    let Some(disk) = SmallDisk::mount(256 * MIB) else { return };
+    let options = EmbeddedOptions { reserve_bytes: 32 * MIB, ..EmbeddedOptions::default() };
+    let store = EmbeddedStore::open(&disk.data(), &SPACES, options).unwrap();
+    let mut rig = Rig::new(store).await;
+    assert_eq!(rig.store.status().await.pressure, None);
+    disk.fill_but(60 * MIB);
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    let pressed = async {
+        while rig.store.status().await.pressure.is_none() {
+            ticks.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), pressed).await.unwrap();
+    assert_eq!(rig.store.status().await.problem, None);
+    for _ in 0..20 {
+        rig.step(100_000).await.unwrap();
+    }
+    rig.check().await;
+    disk.free();
+    while rig.store.status().await.pressure.is_some() {
+        ticks.tick().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_finds_no_room_does_not_land() {
     // Values smaller and larger than what the engine collects before it writes to the file: the
     // write fails in different places.

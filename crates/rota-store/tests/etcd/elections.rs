@@ -222,7 +222,7 @@ async fn who_comes_back_after_a_crash_waits_for_its_former_lease() {
     assert!(begin.elapsed() < Duration::from_secs(2), "took {:?}", begin.elapsed());
     let leading = a.lead().await;
     assert!(begin.elapsed() > Duration::from_secs(2), "another's lease was passed over");
-    assert_eq!(a.store.members().await.unwrap(), [a.me.clone()]);
+    assert_eq!(a.store.members().await.unwrap(), std::slice::from_ref(&a.me));
     drop(leading);
 }
 

@@ -60,25 +60,58 @@ async fn what_keeps_the_limits_is_taken_by_etcd() {
     }
 }
 
-/// Options that promise more than etcd takes must not cost a batch its certainty.
+/// Options that promise more than etcd takes cost a leadership, and no more: the batch did not land,
+/// and the next leader cuts its batches by what etcd does take.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_etcd_does_not_take_is_invalid_and_did_not_land() {
-    let etcd = Etcd::start();
-    let options = EtcdOptions { txn_ops_max: 4096, request_bytes_max: 8_000_000, ..etcd.options() };
+async fn what_etcd_does_not_take_lowers_the_limits() {
+    let etcd = Etcd::with(&["--max-txn-ops=64"]);
+    let options = EtcdOptions { txn_ops_max: 1024, request_bytes_max: 8_000_000, ..etcd.options() };
     let a = Node::new("a", options);
-    let leading = a.lead().await;
-    let seq = a.next().await;
-    let mut many = Batch::new(seq);
-    (0..200_u32).for_each(|key| many.put(HOT, key.to_string(), "1"));
-    let mut big = Batch::new(seq);
-    big.put(LARGE, "big", vec![1; 1_600_000]);
-    let mut huge = Batch::new(seq);
-    huge.put(LARGE, "huge", vec![1; 4_000_000]);
-    for batch in [many, big, huge] {
+    for (keys, value, mutations, bytes) in [
+        // As many operations as may be nested in 64, and then half of the bytes of a request.
+        (2000, 1, 992, 7_995_904),
+        (1, 1_600_000, 992, 1_568_768),
+    ] {
+        let leading = a.lead().await;
+        let seq = a.next().await;
+        let mut batch = Batch::new(seq);
+        (0..keys).for_each(|key: u32| batch.put(LARGE, key.to_string(), vec![1; value]));
         let refused = within(a.store.commit(leading.fence(), batch)).await;
-        assert!(matches!(refused, Err(CommitError::Invalid(_))), "{refused:?}");
+        assert!(matches!(refused, Err(CommitError::Fenced { .. })), "{refused:?}");
+        within(leading.lost()).await;
+        assert!(!leading.is_held());
+        drop(leading);
+        let leading = a.lead().await;
+        assert_eq!(a.next().await, seq, "it landed all the same");
+        let limits = a.store.limits();
+        assert_eq!(limits.mutations_max, mutations);
+        assert!(limits.bytes_max <= bytes && limits.bytes_max > bytes - 70_000, "{limits:?}");
+        drop(leading);
     }
-    a.put(leading.fence(), seq, "1").await.unwrap();
+    let leading = a.lead().await;
+    let batch = fullest(&a, a.next().await);
+    within(a.store.commit(leading.fence(), batch)).await.unwrap();
+    let batch = largest(&a, a.next().await);
+    within(a.store.commit(leading.fence(), batch)).await.unwrap();
+    // Reads ask for as much at once as is taken, too.
+    let keys: Vec<_> = (0..200).map(|n| (HOT, format!("{n}").into())).collect();
+    assert_eq!(within(a.store.get(&keys)).await.unwrap().len(), 200);
+}
+
+/// The same with a request that etcd does not even receive.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_far_too_large_lowers_the_limits_as_well() {
+    let etcd = Etcd::start();
+    let a = Node::new("a", EtcdOptions { request_bytes_max: 8_000_000, ..etcd.options() });
+    let leading = a.lead().await;
+    let mut batch = Batch::new(a.next().await);
+    batch.put(LARGE, "huge", vec![1; 6_000_000]);
+    let refused = within(a.store.commit(leading.fence(), batch)).await;
+    assert!(matches!(refused, Err(CommitError::Fenced { .. })), "{refused:?}");
+    drop(leading);
+    let leading = a.lead().await;
+    let batch = largest(&a, a.next().await);
+    within(a.store.commit(leading.fence(), batch)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,16 +6,28 @@ use rota_core::Name;
 use rota_proto::json::Span;
 use rota_server::Tokens;
 
-use super::{KEYS, Key, Scope, Settings, Takes, file::nearest};
-use crate::exit::Failure;
+use super::{KEYS, Key, Scope, Settings, Source, Takes, file::nearest};
+use crate::{exit::Failure, guard};
 
 /// Variables that are no settings and may be there: of the command line itself, and those that a
 /// program of a task is given.
-const NO_SETTINGS: [&str; 6] =
-    ["ROTA_CONFIG", "ROTA_TASK_ID", "ROTA_QUEUE", "ROTA_KIND", "ROTA_ATTEMPT", "ROTA_LEASE_TOKEN"];
+const NO_SETTINGS: [&str; 7] = [
+    "ROTA_CONFIG",
+    "ROTA_TASK_ID",
+    "ROTA_QUEUE",
+    "ROTA_KIND",
+    "ROTA_ATTEMPT",
+    "ROTA_LEASE_TOKEN",
+    guard::HANDED_OVER,
+];
 /// What those of tests, measurements and scripts begin with.
-const TOOLS: [&str; 4] =
-    ["ROTA_TEST_", "ROTA_FAIL_POINT", "ROTA_METRICS_OFF", "ROTA_CLUSTER_PROCESS"];
+const TOOLS: [&str; 5] = [
+    "ROTA_TEST_",
+    "ROTA_FAIL_POINT",
+    "ROTA_STALL_FILE",
+    "ROTA_METRICS_OFF",
+    "ROTA_CLUSTER_PROCESS",
+];
 
 /// Checks the keys of these scopes.
 ///
@@ -25,29 +37,69 @@ const TOOLS: [&str; 4] =
 pub(crate) fn check(settings: &Settings, scopes: &[Scope]) -> Result<(), Failure> {
     let keys = KEYS.iter().filter(|key| scopes.contains(&key.scope));
     let mut wrong: Vec<String> = keys.filter_map(|key| problem(settings, key)).collect();
-    if scopes.contains(&Scope::Worker)
-        && !settings.text("allowed_programs").is_empty()
-        && settings.text("allow_command") == "false"
-    {
-        wrong.push(format!(
-            "allowed_programs ({}) is of no use without allow_command: no program would be run; \
-             add --allow-command",
-            settings.source("allowed_programs")
-        ));
+    if scopes.contains(&Scope::Worker) && settings.text("allow_command") == "false" {
+        let set = COMMAND_KEYS.iter().filter(|key| *settings.source(key) != Source::Default);
+        wrong.extend(set.map(|key| {
+            format!(
+                "{key} ({}) is of no use without allow_command: no program would be run; add \
+                 --allow-command",
+                settings.source(key)
+            )
+        }));
     }
     if wrong.is_empty() { Ok(()) } else { Err(Failure::usage(wrong.join("\n"))) }
+}
+
+/// Keys that say how programs are run.
+const COMMAND_KEYS: [&str; 3] = ["allowed_programs", "allowed_env", "command_user"];
+
+/// Lists that mean everything when they are not set. So an empty one, such as that of a variable whose
+/// value got lost, must not: for each, what to do instead.
+const NEVER_EMPTY: [(&str, &str); 4] = [
+    ("allowed_programs", "name programs, or unset it to allow all of them"),
+    ("queues", "name queues, or unset it to serve all of them"),
+    ("api_tokens", "set a token, or unset it to serve without any"),
+    ("metrics_tokens", "set a token, or unset it"),
+];
+
+/// What is wrong with the parts of a list.
+fn wrong_part(settings: &Settings, key: &str) -> Option<String> {
+    let parts = settings.list(key);
+    let empty = NEVER_EMPTY.iter().find(|(name, _)| *name == key && parts.is_empty());
+    if let Some((_, instead)) = empty {
+        return Some(format!("the list is empty; {instead}"));
+    }
+    let no_program = |part: &&String| part.contains('/') && !part.starts_with('/');
+    let no_variable =
+        |part: &&String| !part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'=');
+    match key {
+        "allowed_programs" => parts
+            .iter()
+            .find(no_program)
+            .map(|part| format!("{part:?} must be a program's name or its absolute path")),
+        "allowed_env" => parts
+            .iter()
+            .find(no_variable)
+            .map(|part| format!("{part:?} is not the name of a variable")),
+        _ => None,
+    }
 }
 
 /// What is wrong with a value, with all that there is to say of it.
 fn problem(settings: &Settings, key: &Key) -> Option<String> {
     let text = settings.text(key.name);
     let source = settings.source(key.name);
+    if *source != Source::Default
+        && let Some(wrong) = wrong_part(settings, key.name)
+    {
+        return Some(format!("{} ({source}): {wrong}", key.name));
+    }
     if key.secret {
         let tokens = matches!(key.name, "api_tokens" | "metrics_tokens");
         let weak = Tokens::new(settings.list(key.name)).err().filter(|_| tokens)?;
         return Some(format!("{} ({source}): {weak}", key.name));
     }
-    let is_default = *source == super::Source::Default;
+    let is_default = *source == Source::Default;
     let wanted = (!is_default).then(|| wanted(key.takes, text))??;
     Some(format!("{} = {text:?} ({source}): {wanted}", key.name))
 }

@@ -75,6 +75,13 @@ fn insert(
         let near = near.unwrap_or_default();
         return Err(Failure::usage(format!("{place}: there is no key {name}{near}")));
     }
+    if let toml::Value::Array(parts) = value
+        && let Some(part) = parts.iter().filter_map(toml::Value::as_str).find(|p| p.contains(','))
+    {
+        // It would be read as two.
+        let wrong = format!("{place}: {name}: {part:?} must not contain a comma");
+        return Err(Failure::usage(wrong));
+    }
     let text = text_of(value)
         .ok_or_else(|| Failure::usage(format!("{place}: {name} must be a text, number or list")))?;
     values.insert(name, (text, place));
@@ -170,5 +177,7 @@ mod tests {
     fn lists_become_texts() {
         let file = ConfigFile::parse("queues = [\"a\", \"b\"]", "f").expect("a list");
         assert_eq!(file.get("queues").map(|(text, _)| text), Some("a,b".to_owned()));
+        let error = ConfigFile::parse("allowed_programs = [\"/a,b/c\"]", "f").expect_err("two");
+        assert_eq!(error.to_string(), "f:1: allowed_programs: \"/a,b/c\" must not contain a comma");
     }
 }

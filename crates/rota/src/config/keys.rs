@@ -418,7 +418,24 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "NAMES",
         Takes::Text,
-        "The only programs that may be run, separated by commas; by default all",
+        "The only programs that may be run, separated by commas: names, or absolute paths; by default all",
+    ),
+    key(
+        Worker,
+        "allowed_env",
+        "",
+        "NAMES",
+        Takes::Text,
+        "The only variables that tasks may set for programs, separated by commas; by default all, or \
+         none if allowed_programs is set",
+    ),
+    key(
+        Worker,
+        "command_user",
+        "",
+        "NAME",
+        Takes::Text,
+        "The user that programs run as, for a worker that runs as root; by default the worker's",
     ),
     switch(
         Worker,

@@ -133,6 +133,11 @@ impl Settings {
         self.get::<rota_proto::json::Span>(key).map(|span| span.0)
     }
 
+    /// Values separated by commas, if the key is set: then an empty list is one.
+    pub(crate) fn list_if_set(&self, key: &str) -> Option<Vec<String>> {
+        (*self.source(key) != Source::Default).then(|| self.list(key))
+    }
+
     /// Values separated by commas; none for an empty text.
     pub(crate) fn list(&self, key: &str) -> Vec<String> {
         let parts = self.text(key).split(',').map(str::trim).filter(|part| !part.is_empty());

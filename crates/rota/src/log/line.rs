@@ -201,6 +201,7 @@ mod tests {
         said.write_text(&mut text, false).unwrap();
         let json = said.json();
         assert_eq!((text.lines().count(), json.lines().count()), (1, 1));
+        assert!(!text.contains(is_harmful) && !json.contains(is_harmful), "{text:?} {json:?}");
         (text, serde_json::from_str(&json).unwrap())
     }
 

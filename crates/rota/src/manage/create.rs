@@ -12,7 +12,7 @@ use rota_client::{Client, ClientError, NewTask, v1};
 use rota_proto::json::{self, Date, FieldError, Span, Task};
 use serde_json::json;
 
-use super::{import, lines::BYTE_ORDER_MARK};
+use super::{import, labels, lines::BYTE_ORDER_MARK};
 use crate::{exit::Failure, output::Format};
 
 /// A task in flags.
@@ -182,19 +182,13 @@ fn from_flags(args: CreateArgs) -> Result<json::NewTask, Failure> {
             .hint("texts need quotes of their own: --payload '\"text\"'")
     };
     let payload = payload.map(|text| serde_json::from_str(&text)).transpose().map_err(not_json)?;
-    let label = |label: &String| {
-        let (name, value) = label
-            .split_once('=')
-            .ok_or_else(|| Failure::usage(format!("--label {label}: must be NAME=VALUE")))?;
-        Ok((name.to_owned(), value.to_owned()))
-    };
     Ok(json::NewTask {
         id: args.id,
         queue: args.queue,
         kind,
         payload,
         payload_base64: None,
-        labels: args.labels.iter().map(label).collect::<Result<_, Failure>>()?,
+        labels: labels(&args.labels)?,
         priority: args.priority,
         run_at: args.run_at,
         delay: args.delay,

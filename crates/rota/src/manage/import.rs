@@ -10,6 +10,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rota_client::{Client, ClientError, NewTask, v1};
+use serde_json::json;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -83,6 +84,7 @@ pub(super) async fn run(
         client: client.with_patience(Duration::ZERO),
         summary: Summary::default(),
         bar: progress(bytes),
+        format,
         fresh_key,
         next_line: 1,
         in_doubt: 0,
@@ -99,11 +101,12 @@ pub(super) async fn run(
         Format::Json => output::json(&import.summary)?,
         Format::Table => output::line(&import.summary.to_string())?,
     }
-    let again = format!(
-        "lines before {} are done; run it again with --idempotency-key {key}, which creates no task twice",
-        import.next_line
-    );
-    ended.map_err(|failure| failure.hint(again))?;
+    let done = match import.next_line {
+        1 => String::new(),
+        line => format!("lines before {line} are done; "),
+    };
+    let again = format!("{done}run it again with --idempotency-key {key} to create no line twice");
+    ended.map_err(|failure| failure.and_hint(&again))?;
     match import.summary.refused {
         0 => Ok(()),
         1 => Err(Failure::new(Exit::Refused, "1 line was refused")),
@@ -141,6 +144,7 @@ struct Import {
     client: Client,
     summary: Summary,
     bar: ProgressBar,
+    format: Format,
     /// What the keys of this import begin with, where nobody else can have the same.
     fresh_key: Option<String>,
     /// Lines before this one are done.
@@ -181,7 +185,10 @@ impl Import {
 
     fn refuse(&mut self, line: usize, why: &str) {
         self.summary.refused += 1;
-        self.bar.suspend(|| output::note(&format!("line {line}: {why}")));
+        self.bar.suspend(|| match self.format {
+            Format::Table => output::note(&format!("line {line}: {why}")),
+            Format::Json => output::json_note(&json!({ "line": line, "error": why })),
+        });
     }
 
     /// Sends tasks. Where a server refuses a request as a whole, its halves are sent, so that one task that
@@ -235,7 +242,10 @@ impl Import {
             }
             let since = *outage.get_or_insert_with(|| {
                 let told = format!("{error}; trying again for {} s", PATIENCE.as_secs());
-                self.bar.suspend(|| output::note(&told));
+                self.bar.suspend(|| match self.format {
+                    Format::Table => output::note(&told),
+                    Format::Json => output::json_note(&json!({ "note": told })),
+                });
                 Instant::now()
             });
             if since.elapsed() >= PATIENCE {

@@ -1,5 +1,6 @@
 //! Verbs that ask a server: tasks, queues, workers, the server itself.
 
+mod bulk;
 pub(crate) mod cluster;
 pub(crate) mod create;
 mod import;
@@ -8,6 +9,8 @@ pub(crate) mod queue;
 pub(crate) mod task;
 mod wait;
 pub(crate) mod workers;
+
+use std::collections::BTreeMap;
 
 use rota_client::{Client, node_v1, v1};
 use rota_proto::json::{LogFilter, ServerInfo};
@@ -21,6 +24,20 @@ use crate::{
 /// Whether an error may pass by itself: no server is reached, or the one that is cannot answer now.
 fn is_passing(code: Code, reason: &str) -> bool {
     matches!(code, Code::Unavailable | Code::DeadlineExceeded) || reason == "overloaded"
+}
+
+/// Labels as flags say them: each name once.
+fn labels(flags: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut labels = BTreeMap::new();
+    for flag in flags {
+        let (name, value) = flag
+            .split_once('=')
+            .ok_or_else(|| Failure::usage(format!("--label {flag}: must be NAME=VALUE")))?;
+        if labels.insert(name.to_owned(), value.to_owned()).is_some() {
+            return Err(Failure::usage(format!("--label {flag}: {name} is given twice")));
+        }
+    }
+    Ok(labels)
 }
 
 /// `rota info`.

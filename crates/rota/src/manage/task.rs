@@ -5,16 +5,16 @@ use std::time::Duration;
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser as Text};
 use rota_client::{Client, v1};
 use rota_proto::json::{
-    Attempt, AttemptList, BulkAction, BulkResult, Date, Span, Task, TaskError, TaskFilter,
-    TaskList, TaskStatus,
+    Attempt, AttemptList, BulkAction, Date, Span, Task, TaskError, TaskFilter, TaskList, TaskStatus,
 };
 
 use super::{
-    create,
+    bulk::{self, Which},
+    create, labels,
     wait::{self, Wait},
 };
 use crate::{
-    exit::{Exit, Failure},
+    exit::Failure,
     output::{self, Format, Table},
     text,
 };
@@ -123,24 +123,8 @@ pub(crate) struct FilterArgs {
 }
 
 /// The flags of [`FilterArgs`].
-const FILTERS: [&str; 8] =
+pub(super) const FILTERS: [&str; 8] =
     ["queue", "status", "kind", "labels", "created_from", "created_to", "run_at_from", "run_at_to"];
-
-/// One task, or those of a filter.
-#[derive(Debug, Args)]
-pub(crate) struct Which {
-    /// The task.
-    #[arg(value_parser = Text::new(), required_unless_present_any = FILTERS.into_iter().chain(["all"]), conflicts_with_all = FILTERS)]
-    id: Option<String>,
-    #[command(flatten)]
-    filter: FilterArgs,
-    /// All tasks, instead of a filter.
-    #[arg(long, conflicts_with = "id", conflicts_with_all = FILTERS)]
-    all: bool,
-    /// Do not ask.
-    #[arg(long)]
-    yes: bool,
-}
 
 fn parse_status(word: &str) -> Result<TaskStatus, String> {
     serde_json::from_value(serde_json::Value::String(word.to_owned())).map_err(|_| {
@@ -148,18 +132,12 @@ fn parse_status(word: &str) -> Result<TaskStatus, String> {
     })
 }
 
-fn filter(args: &FilterArgs) -> Result<TaskFilter, Failure> {
-    let label = |label: &String| {
-        let (name, value) = label
-            .split_once('=')
-            .ok_or_else(|| Failure::usage(format!("--label {label}: must be NAME=VALUE")))?;
-        Ok((name.to_owned(), value.to_owned()))
-    };
+pub(super) fn filter(args: &FilterArgs) -> Result<TaskFilter, Failure> {
     Ok(TaskFilter {
         queue: args.queue.clone(),
         statuses: args.status.clone(),
         kind: args.kind.clone(),
-        labels: args.labels.iter().map(label).collect::<Result<_, Failure>>()?,
+        labels: labels(&args.labels)?,
         created_from: args.created_from,
         created_to: args.created_to,
         run_at_from: args.run_at_from,
@@ -215,9 +193,9 @@ pub(crate) async fn run(verb: TaskVerb, client: &Client, format: Format) -> Resu
                 attempts_table(&list.attempts).print()
             }
         }
-        TaskVerb::Cancel(which) => change(client, which, BulkAction::Cancel, format).await,
-        TaskVerb::Retry(which) => change(client, which, BulkAction::Retry, format).await,
-        TaskVerb::Delete(which) => change(client, which, BulkAction::Delete, format).await,
+        TaskVerb::Cancel(which) => bulk::change(client, which, BulkAction::Cancel, format).await,
+        TaskVerb::Retry(which) => bulk::change(client, which, BulkAction::Retry, format).await,
+        TaskVerb::Delete(which) => bulk::change(client, which, BulkAction::Delete, format).await,
         TaskVerb::Reschedule { id, delay, run_at } => {
             let request = v1::RescheduleTaskRequest {
                 id,
@@ -387,7 +365,7 @@ fn describe(task: &Task) -> String {
 /// What went wrong; its class where that says more than that it did.
 fn fault(error: &TaskError) -> String {
     let message = error.message.as_str();
-    if error.reason == "error" {
+    if error.reason == "error" || error.reason == message {
         message.to_owned()
     } else {
         format!("{}: {message}", error.reason)
@@ -403,6 +381,7 @@ fn attempts_table(attempts: &[Attempt]) -> Table {
             output::coarse(Duration::try_from(took).unwrap_or_default())
         });
         let outcome = match (&attempt.error, attempt.ended_at) {
+            (Some(error), _) if error.reason == error.message => error.message.clone(),
             (Some(error), _) => format!("failed: {}", fault(error)),
             (None, Some(_)) => "completed".to_owned(),
             (None, None) => "running".to_owned(),
@@ -421,94 +400,10 @@ fn attempts_table(attempts: &[Attempt]) -> Table {
 pub(super) fn show(task: &Task, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => output::json(task),
-        Format::Table => output::line(&format!("{} {}", task.id, word(task.status))),
-    }
-}
-
-/// Does one thing to one task or to those of a filter.
-async fn change(
-    client: &Client,
-    which: Which,
-    action: BulkAction,
-    format: Format,
-) -> Result<(), Failure> {
-    if let Some(id) = which.id {
-        return match action {
-            BulkAction::Cancel => show(&client.cancel_task(&id).await?.into(), format),
-            BulkAction::Retry => show(&client.retry_task(&id).await?.into(), format),
-            BulkAction::Delete => {
-                client.delete_task(&id).await?;
-                if format == Format::Json {
-                    output::json(&serde_json::json!({ "id": id, "deleted": true }))
-                } else {
-                    output::line(&format!("{id} deleted"))
-                }
-            }
-        };
-    }
-    let verb = match action {
-        BulkAction::Cancel => "cancel",
-        BulkAction::Retry => "retry",
-        BulkAction::Delete => "delete",
-    };
-    let filter = v1::TaskFilter::from(filter(&which.filter)?);
-    if !which.yes {
-        if !output::is_interactive() {
-            return Err(Failure::usage(format!("to {verb} many tasks, add --yes")));
-        }
-        let which = if which.all { "there are" } else { "the filter selects" };
-        if !output::confirm(&format!("{verb} all tasks that {which}?"))? {
-            return Err(Failure::new(Exit::Failure, "nothing was changed"));
+        Format::Table => {
+            let asked = task.cancel_requested && !wait::is_ended(task.status);
+            let more = if asked { ", cancel requested" } else { "" };
+            output::line(&format!("{} {}{more}", task.id, word(task.status)))
         }
     }
-    let request = v1::BulkTasksRequest {
-        action: v1::BulkAction::from(action).into(),
-        filter: Some(filter),
-        limit: 0,
-        page_token: String::new(),
-        all: which.all,
-    };
-    change_all(client, request, verb, format).await
-}
-
-/// Does one thing to all tasks of a filter, page by page. What was changed is told however it ends.
-async fn change_all(
-    client: &Client,
-    mut request: v1::BulkTasksRequest,
-    verb: &str,
-    format: Format,
-) -> Result<(), Failure> {
-    let mut total = BulkResult { changed: 0, skipped: 0, next_cursor: None };
-    let stopped = loop {
-        let result: BulkResult = match client.bulk_tasks(request.clone()).await {
-            Ok(result) => result.into(),
-            Err(error) => break Some(Failure::from(error)),
-        };
-        total.changed += result.changed;
-        total.skipped += result.skipped;
-        let moved = result.next_cursor.as_deref() != Some(request.page_token.as_str());
-        total.next_cursor.clone_from(&result.next_cursor);
-        match result.next_cursor {
-            None => break None,
-            Some(next) if moved => request.page_token = next,
-            Some(_) => {
-                let why = "the server changes no more of them now";
-                break Some(Failure::new(Exit::Refused, why).hint("try again later"));
-            }
-        }
-    };
-    if total.changed + total.skipped == 0
-        && let Some(failure) = stopped
-    {
-        return Err(failure);
-    }
-    match format {
-        Format::Json => output::json(&total)?,
-        Format::Table => output::line(&format!(
-            "{} changed, {} skipped because of their state",
-            total.changed, total.skipped
-        ))?,
-    }
-    let rest = |failure: Failure| failure.after(&format!("{verb} stopped before the rest"));
-    stopped.map_or(Ok(()), |failure| Err(rest(failure)))
 }

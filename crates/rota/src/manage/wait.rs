@@ -125,7 +125,7 @@ fn over(id: &str, timeout: Duration, known: bool, away: Option<ClientError>) -> 
     }
 }
 
-fn is_ended(status: TaskStatus) -> bool {
+pub(super) fn is_ended(status: TaskStatus) -> bool {
     !matches!(
         status,
         TaskStatus::Scheduled | TaskStatus::Pending | TaskStatus::Assigned | TaskStatus::Running

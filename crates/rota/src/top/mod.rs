@@ -54,8 +54,9 @@ pub(crate) async fn run(client: Client) -> Result<(), Failure> {
     // Gives the terminal back if this panics, too.
     let mut terminal = ratatui::try_init()?;
     let shown = tokio::select! {
-        shown = show(&mut terminal, client, paint) => shown,
+        biased;
         _ = term.recv() => Ok(()),
+        shown = show(&mut terminal, client, paint) => shown,
     };
     ratatui::restore();
     shown
@@ -72,22 +73,7 @@ async fn show(terminal: &mut DefaultTerminal, client: Client, paint: Paint) -> R
     loop {
         terminal.draw(|frame| view::draw(frame, &state, paint, Instant::now()))?;
         tokio::select! {
-            _ = ticks.tick() => {
-                if !asking && !state.paused {
-                    asking = true;
-                    let (client, answered) = (client.clone(), answered.clone());
-                    let failures = state.pane == Pane::Errors;
-                    // Ends with its answer; who quit meanwhile does not hear it.
-                    tokio::spawn(async move {
-                        let answer = Sample::take(&client, failures).await;
-                        let _ = answered.send(answer).await;
-                    });
-                }
-            }
-            Some(answer) = answers.recv() => {
-                asking = false;
-                state.learn(answer);
-            }
+            biased;
             event = events.recv() => match event {
                 Some(Event::Key(key)) => {
                     let before = state.pane;
@@ -101,6 +87,22 @@ async fn show(terminal: &mut DefaultTerminal, client: Client, paint: Paint) -> R
                 // Drawn anew at its new size, or with the next change.
                 Some(_) => {}
                 None => return Ok(()),
+            },
+            Some(answer) = answers.recv() => {
+                asking = false;
+                state.learn(answer);
+            }
+            _ = ticks.tick() => {
+                if !asking && !state.paused {
+                    asking = true;
+                    let (client, answered) = (client.clone(), answered.clone());
+                    let failures = state.pane == Pane::Errors;
+                    // Ends with its answer; who quit meanwhile does not hear it.
+                    tokio::spawn(async move {
+                        let answer = Sample::take(&client, failures).await;
+                        let _ = answered.send(answer).await;
+                    });
+                }
             }
         }
     }

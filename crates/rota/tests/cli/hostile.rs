@@ -128,6 +128,8 @@ fn an_empty_value_is_refused_where_it_would_be_taken_for_none() {
         &["log", ""],
         &["task", "list", "--url", ""],
         &["task", "list", "--url", ","],
+        &["task", "create", "--kind", "k", "--label", "a=1", "--label", "a=2"],
+        &["task", "list", "--label", "a=1", "--label", "a=2"],
     ] {
         let ended = rota(dir.path()).args(args).output().unwrap();
         let said = text(&ended.stderr);
@@ -224,6 +226,8 @@ fn an_address_with_a_part_that_is_not_used_is_refused() {
         assert_eq!(ended.status.code(), Some(2), "{said}");
         assert!(said.contains(part), "{said}");
     }
+    let token = rota(dir.path()).env("ROTA_TOKEN", "a\nb").args(["task", "list"]).output().unwrap();
+    assert_eq!(token.status.code(), Some(2), "{}", text(&token.stderr));
     // A bare slash is no path.
     let ended =
         rota(dir.path()).args(["task", "list", "--url", "http://127.0.0.1:1/"]).output().unwrap();

@@ -131,7 +131,12 @@ impl Shell {
         Self { url: None, dir: dir.into(), text: String::new() }
     }
 
-    fn run(&self, args: &[&str], input: &str, variables: &[(&str, &str)]) -> (i32, String, String) {
+    pub(crate) fn run(
+        &self,
+        args: &[&str],
+        input: &str,
+        variables: &[(&str, &str)],
+    ) -> (i32, String, String) {
         let mut command = rota(&self.dir);
         if let Some(url) = &self.url {
             command.env("ROTA_URL", url);

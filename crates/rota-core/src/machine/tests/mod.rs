@@ -6,6 +6,7 @@ mod books;
 mod expect;
 mod lifecycle;
 mod names;
+mod pages;
 mod random;
 mod restart;
 mod say;

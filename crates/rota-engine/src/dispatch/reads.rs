@@ -1,0 +1,166 @@
+//! Reads of payloads for workers: bounded in number, each with a deadline. The payloads of a portion
+//! that fails are read again one by one, so that what cannot be read holds up nothing else.
+
+use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use rota_core::{Leased, TaskId};
+use rota_store::{Store, StoreError};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::specs::{self, Found, PORTION};
+
+/// Payloads that are read at once, at most.
+const WINDOW_MAX: usize = 128;
+/// Portions that failed before and are read at once: the others' reads are not to wait for them.
+const AGAIN_MAX: usize = 4;
+/// A read that takes longer has failed. One payload alone gets more time.
+const PORTION_DEADLINE: Duration = Duration::from_secs(3);
+const ALONE_DEADLINE: Duration = Duration::from_secs(10);
+/// Between two tries to read.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// A payload that could not be read for so long, alone, is given up.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(30);
+
+/// Tasks whose payloads are read in one call.
+pub(super) struct Portion {
+    pub(super) leases: Vec<Leased>,
+    /// When it failed first, and the pause before the next try; it is one task then.
+    failed: Option<(Instant, Duration)>,
+}
+
+/// What came of something that went on beside the dispatcher.
+pub(super) enum Work {
+    Read(Portion, Result<Vec<Found>, StoreError>),
+    /// A portion that failed may be read again.
+    Rested(Portion),
+    /// The coordinator was told something.
+    Told,
+}
+
+/// What goes on beside the dispatcher.
+pub(super) struct Reads {
+    store: Arc<dyn Store>,
+    work: FuturesUnordered<Pin<Box<dyn Future<Output = Work> + Send>>>,
+    /// Payloads that may be read at once. It shrinks when reads fail and grows when they succeed.
+    window: usize,
+    in_flight: usize,
+    /// Portions that failed before and may be read now.
+    again: VecDeque<Portion>,
+    again_in_flight: usize,
+}
+
+impl Reads {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            work: FuturesUnordered::new(),
+            window: WINDOW_MAX,
+            in_flight: 0,
+            again: VecDeque::new(),
+            again_in_flight: 0,
+        }
+    }
+
+    /// The next thing that is done. Never resolves while there is nothing to do. Cancel safe.
+    pub(super) async fn next(&mut self) -> Work {
+        match self.work.next().await {
+            Some(work) => {
+                if let Work::Read(portion, result) = &work {
+                    let count = portion.leases.len();
+                    self.in_flight -= count;
+                    self.again_in_flight -= usize::from(portion.failed.is_some());
+                    self.window = match result {
+                        Ok(_) => (self.window + count).min(WINDOW_MAX),
+                        Err(_) => (self.window / 2).max(1),
+                    };
+                }
+                work
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// How many payloads the next portion may have; `None` while no more may be read.
+    pub(super) fn room(&mut self) -> Option<usize> {
+        while self.again_in_flight < AGAIN_MAX
+            && let Some(portion) = self.again.pop_front()
+        {
+            self.begin(portion);
+        }
+        let size = (self.window / 8).clamp(1, PORTION);
+        (self.in_flight == 0 || self.in_flight + size <= self.window).then_some(size)
+    }
+
+    pub(super) fn start(&mut self, leases: Vec<Leased>) {
+        self.begin(Portion { leases, failed: None });
+    }
+
+    /// Reads a portion that failed before, when it is its turn.
+    pub(super) fn again(&mut self, portion: Portion) {
+        if !portion.leases.is_empty() {
+            self.again.push_back(portion);
+        }
+    }
+
+    fn begin(&mut self, portion: Portion) {
+        self.in_flight += portion.leases.len();
+        self.again_in_flight += usize::from(portion.failed.is_some());
+        let store = self.store.clone();
+        self.work.push(Box::pin(async move {
+            let tasks: Vec<TaskId> = portion.leases.iter().map(|leased| leased.task).collect();
+            let deadline = if portion.failed.is_some() { ALONE_DEADLINE } else { PORTION_DEADLINE };
+            let read = timeout(deadline, specs::read(store.as_ref(), &tasks)).await;
+            let read = read.unwrap_or(Err(StoreError::Timeout(deadline)));
+            // One that the store itself finds damaged is like one that cannot be decoded.
+            let read = match read {
+                Err(StoreError::Corrupt(reason)) if tasks.len() == 1 => {
+                    Ok(vec![Found::Damaged(reason)])
+                }
+                read => read,
+            };
+            Work::Read(portion, read)
+        }));
+    }
+
+    /// What to read again of a portion that failed, each alone, and what is given up.
+    pub(super) fn failed(
+        &self,
+        portion: Portion,
+        error: &StoreError,
+    ) -> (Vec<Portion>, Vec<Leased>) {
+        let now = Instant::now();
+        let failed = match portion.failed {
+            None => (now, PAUSE_MIN),
+            Some((since, pause)) => {
+                let over = now.duration_since(since) >= GIVEN_UP_AFTER;
+                if over || matches!(error, StoreError::Invalid(_)) {
+                    return (Vec::new(), portion.leases);
+                }
+                (since, (pause * 2).min(PAUSE_MAX))
+            }
+        };
+        let alone = |leased| Portion { leases: vec![leased], failed: Some(failed) };
+        (portion.leases.into_iter().map(alone).collect(), Vec::new())
+    }
+
+    /// Waits before these are read again.
+    pub(super) fn rest(&mut self, portions: Vec<Portion>) {
+        for portion in portions {
+            let pause = portion.failed.map_or(PAUSE_MIN, |(_, pause)| pause);
+            self.work.push(Box::pin(async move {
+                sleep(pause).await;
+                Work::Rested(portion)
+            }));
+        }
+    }
+
+    /// Does something else beside the dispatcher.
+    pub(super) fn tell(&mut self, telling: impl Future<Output = ()> + Send + 'static) {
+        self.work.push(Box::pin(async move {
+            telling.await;
+            Work::Told
+        }));
+    }
+}

@@ -1,0 +1,350 @@
+//! Reads of what the store has of single tasks: one that hangs, is damaged, is missing or is large
+//! concerns that task alone.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use rota_core::{FailureReason, SessionId, Status};
+use rota_engine::{
+    BulkAction, Dispatched, EngineOptions, LeaseRequest, NewTask, SessionEvent, SessionRequest,
+    SessionStream, TaskFilter, TaskRef,
+};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use crate::support::{Mood, Node, SpecFault, completed, name, task};
+
+/// Nothing here takes so long, unless it waits for what does not come.
+const PATIENCE: Duration = Duration::from_secs(25);
+const MIB: usize = 1 << 20;
+
+/// A node that has no payload at hand.
+fn uncached() -> (Node, TempDir) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = EngineOptions { payload_cache_bytes: 0, ..EngineOptions::default() };
+    (Node::start_with(&directory.path().join("data"), options), directory)
+}
+
+fn sized(bytes: usize) -> NewTask {
+    NewTask { payload: Bytes::from(vec![b'1'; bytes]), ..task("k") }
+}
+
+async fn stream(node: &Node, worker: &str, slots: u32) -> SessionStream {
+    let request = SessionRequest {
+        session: None,
+        worker: name(worker),
+        queues: Vec::new(),
+        kinds: Vec::new(),
+        slots,
+        held: Vec::new(),
+    };
+    node.engine.open_session(request).await.expect("a session")
+}
+
+/// Tasks that come down, until there are so many.
+async fn receive(stream: &mut SessionStream, count: usize) -> Vec<Dispatched> {
+    let mut tasks = Vec::new();
+    let receive = async {
+        while tasks.len() < count {
+            if let Some(SessionEvent::Dispatches(more)) = stream.events.recv().await {
+                tasks.extend(more);
+            }
+        }
+    };
+    timeout(PATIENCE, receive).await.expect("they come in time");
+    tasks
+}
+
+#[tokio::test]
+async fn one_payload_that_cannot_be_read_stops_nobody_else() {
+    let (node, _directory) = uncached();
+    let hangs = node.submit(task("k")).await;
+    node.store.fault(&hangs, SpecFault::Hangs);
+    let others = (0..300).map(|_| task("k")).collect();
+    node.engine.submit(others).await.expect("an answer");
+    // It is read for the first worker together with others, and holds up neither worker for good.
+    let mut first = stream(&node, "first", 301).await;
+    assert_eq!(receive(&mut first, 300).await.len(), 300);
+    node.submit(task("k")).await;
+    let mut second = stream(&node, "second", 5).await;
+    assert_eq!(receive(&mut second, 1).await.len(), 1);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_whose_definition_is_damaged_or_missing_fails_alone_and_durably() {
+    let (node, _directory) = uncached();
+    let damaged = node.submit(task("k")).await;
+    let missing = node.submit(task("k")).await;
+    node.store.fault(&damaged, SpecFault::Damaged);
+    node.store.fault(&missing, SpecFault::Missing);
+    node.engine.submit((0..20).map(|_| task("k")).collect()).await.expect("an answer");
+    let mut worker = stream(&node, "w", 100).await;
+    assert_eq!(receive(&mut worker, 20).await.len(), 20);
+    let filter = TaskFilter { statuses: vec![Status::Failed], ..TaskFilter::default() };
+    let failed = async {
+        loop {
+            let page = node.engine.list(&filter, 10, None).await.expect("it can be listed");
+            // One without any definition counts as deleted for who only looks.
+            if let [view] = &page.tasks[..] {
+                return view.clone();
+            }
+        }
+    };
+    let view = timeout(PATIENCE, failed).await.expect("in time");
+    assert_eq!(TaskRef::Id(view.spec.id), damaged);
+    let failure = view.failure.expect("why");
+    assert_eq!(failure.reason, FailureReason::Permanent);
+    assert!(failure.message.contains("definition"), "{}", failure.message);
+    assert!(node.engine.task(&damaged).await.is_err(), "its payload cannot be shown");
+    // Nobody has it any more, and it can be removed.
+    let workers = node.engine.workers().await.expect("an answer");
+    assert_eq!(workers[0].held, 20);
+    node.engine.delete(&damaged).await.expect("it ended");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn payloads_that_are_too_many_bytes_for_one_read_are_read_in_smaller_portions() {
+    let (node, _directory) = uncached();
+    for _ in 0..4 {
+        node.engine.submit((0..8).map(|_| sized(MIB)).collect()).await.expect("an answer");
+    }
+    node.store.answer_bytes_max.store(3 * MIB, Ordering::Relaxed);
+    let mut worker = stream(&node, "w", 100).await;
+    assert_eq!(receive(&mut worker, 32).await.len(), 32);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_reads_nothing_holds_bounded_bytes_and_no_other_worker_up() {
+    let (node, _directory) = uncached();
+    let mut idle = stream(&node, "idle", 100).await;
+    for _ in 0..6 {
+        node.engine.submit((0..8).map(|_| sized(MIB)).collect()).await.expect("an answer");
+    }
+    let first = receive(&mut idle, 1).await.len();
+    let quick = NewTask { kind: name("quick"), ..task("k") };
+    node.submit(quick).await;
+    let request = SessionRequest {
+        session: None,
+        worker: name("quick"),
+        queues: Vec::new(),
+        kinds: vec![name("quick")],
+        slots: 1,
+        held: Vec::new(),
+    };
+    let held = async || {
+        let workers = node.engine.workers().await.expect("an answer");
+        workers.iter().find(|view| &*view.worker == "idle").map_or(0, |view| view.held)
+    };
+    let mut other = node.engine.open_session(request).await.expect("a session");
+    if held().await < 49 {
+        assert_eq!(receive(&mut other, 1).await.len(), 1);
+    }
+    let mut waiting = 0;
+    while let Ok(event) = idle.events.try_recv() {
+        if let SessionEvent::Dispatches(tasks) = event {
+            waiting += tasks.len();
+        }
+    }
+    assert!(first + waiting < 45, "{first} and {waiting} of 48 came without being taken");
+    let rest = receive(&mut idle, 48 - first - waiting).await;
+    assert!(!rest.is_empty(), "the rest comes as there is room");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn lists_and_bulk_requests_read_few_bytes_at_a_time() {
+    let (node, _directory) = uncached();
+    for _ in 0..4 {
+        node.engine.submit((0..10).map(|_| sized(MIB)).collect()).await.expect("an answer");
+    }
+    let all = TaskFilter { queue: Some(name("q")), ..TaskFilter::default() };
+    let page = node.engine.list(&all, 1000, None).await.expect("an answer");
+    assert_eq!((page.tasks.len(), page.next), (40, None));
+    assert!(page.tasks.iter().all(|view| view.spec.payload.is_empty()));
+    for action in [BulkAction::Cancel, BulkAction::Retry, BulkAction::Cancel] {
+        let outcome = node.engine.bulk(action, &all, 1000, None).await.expect("an answer");
+        assert_eq!(outcome.changed, 40, "{action:?}");
+    }
+    let largest = node.store.answer_bytes.load(Ordering::Relaxed);
+    assert!(largest <= 17 * MIB, "{largest} bytes were read at once");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_lease_answers_with_bounded_bytes_and_leaves_the_rest_to_others() {
+    let (node, _directory) = uncached();
+    for _ in 0..3 {
+        node.engine.submit((0..10).map(|_| sized(MIB)).collect()).await.expect("an answer");
+    }
+    let mut seen = 0;
+    for round in 0..60 {
+        let request = LeaseRequest {
+            session: Some(SessionId(7)),
+            worker: name("w"),
+            queues: Vec::new(),
+            kinds: Vec::new(),
+            max: 1000,
+            wait: Duration::from_secs(10),
+            ttl: Duration::from_secs(60),
+            held: None,
+        };
+        let tasks = node.engine.lease(request).await.expect("an answer").tasks;
+        let bytes: usize = tasks.iter().map(|task| task.spec.payload.len()).sum();
+        assert!(!tasks.is_empty() && bytes <= 2 * MIB, "{bytes} bytes in round {round}");
+        seen += tasks.len();
+        for task in &tasks {
+            assert_eq!(task.attempt, 1, "what was left over cost no attempt");
+            assert!(node.report(task, completed("")).await);
+        }
+        if seen == 30 {
+            break;
+        }
+    }
+    assert_eq!(seen, 30);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn requests_that_wait_hold_bounded_bytes() {
+    let (node, _directory) = uncached();
+    node.submit(task("warm")).await;
+    node.store.set(Mood::Holding);
+    let submit = |_| {
+        let engine = node.engine.clone();
+        tokio::spawn(async move {
+            let tasks = (0..8).map(|_| sized(MIB)).collect();
+            engine.submit(tasks).await
+        })
+    };
+    let wait = |mut call: tokio::task::JoinHandle<_>| async move {
+        let answer = timeout(Duration::from_secs(4), &mut call).await;
+        answer.map_err(|_| call)
+    };
+    let mut turned_away = 0;
+    let mut taken = Vec::new();
+    for answer in join_all((0..24).map(submit).map(wait)).await {
+        match answer {
+            Ok(refused) => {
+                let refused = refused.expect("no panic");
+                let full = matches!(refused, Err(rota_engine::EngineError::Overloaded { .. }));
+                assert!(full, "{refused:?}");
+                turned_away += 1;
+            }
+            Err(call) => taken.push(call),
+        }
+    }
+    assert!(taken.len() <= 8 && turned_away >= 16, "{} wait, {turned_away} do not", taken.len());
+    node.store.set(Mood::Well);
+    for call in taken {
+        assert!(call.await.expect("no panic").is_ok());
+    }
+    node.submit(sized(MIB)).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_bulk_retry_says_what_was_done_where_a_queue_is_full() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut options = EngineOptions::default();
+    options.machine.queue_length_max = 3;
+    let node = Node::start_with(&directory.path().join("data"), options);
+    for _ in 0..5 {
+        let id = node.submit(task("k")).await;
+        node.engine.cancel(&id).await.expect("it waits");
+    }
+    let all = TaskFilter { queue: Some(name("q")), ..TaskFilter::default() };
+    let outcome = node.engine.bulk(BulkAction::Retry, &all, 10, None).await.expect("counts");
+    assert_eq!((outcome.changed, outcome.skipped, outcome.refused), (3, 0, 2));
+    let refusal = outcome.refusal.expect("why");
+    assert!(matches!(refusal, rota_core::Refusal::QueueFull { .. }), "{refusal:?}");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_pause_says_how_the_queue_stands_by_its_own_answer() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    node.submit(task("k")).await;
+    let queue = node.engine.set_paused(&name("q"), true).await.expect("an answer");
+    assert_eq!((queue.paused, queue.pending), (true, 1));
+    let none = node.engine.set_paused(&name("none"), false).await.expect("an answer");
+    assert_eq!((&*none.name, none.paused, none.pending), ("none", false, 0));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn tasks_are_shown_as_they_were_committed_while_a_commit_hangs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    let id = node.submit(task("k")).await;
+    let entered = node.store.entered.load(Ordering::Relaxed);
+    node.store.set(Mood::Holding);
+    let engine = node.engine.clone();
+    let stuck = tokio::spawn(async move { engine.submit(vec![task("k")]).await });
+    while node.store.entered.load(Ordering::Relaxed) == entered {
+        tokio::task::yield_now().await;
+    }
+    let view = node.engine.task(&id).await.expect("an answer").expect("known");
+    assert_eq!(view.status, Status::Pending);
+    let page = node.engine.list(&TaskFilter::default(), 10, None).await.expect("an answer");
+    assert_eq!(page.tasks.len(), 1, "what is not durable is not shown");
+    let queues = node.engine.queues().await.expect("the last committed state");
+    assert_eq!((queues.len(), queues[0].pending), (1, 1));
+    let queue = node.engine.queue(&name("q")).await.expect("the last committed state");
+    assert_eq!(queue.expect("known").pending, 1);
+    node.store.set(Mood::Well);
+    assert!(stuck.await.expect("no panic").is_ok());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn pages_of_live_and_ended_tasks_are_merged_whatever_their_sizes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    let mut expected = Vec::new();
+    for round in 0..60 {
+        let id = node.submit(task("k")).await;
+        if round % 3 == 0 {
+            node.engine.cancel(&id).await.expect("it waits");
+        }
+        expected.push((id, round % 3 == 0));
+    }
+    expected.reverse();
+    for size in [1, 2, 7, 59, 60, 61] {
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let all = TaskFilter::default();
+            let page = node.engine.list(&all, size, after).await.expect("an answer");
+            assert!(page.tasks.len() <= size && !page.tasks.is_empty(), "{size}");
+            let ended = |view: &rota_engine::TaskView| view.status.is_terminal();
+            seen.extend(page.tasks.iter().map(|view| (TaskRef::Id(view.spec.id), ended(view))));
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(seen, expected, "{size}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_definition_does_not_hide_the_tasks_beside_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    let damaged = node.submit(task("k")).await;
+    node.submit(task("k")).await;
+    node.store.fault(&damaged, SpecFault::Damaged);
+    let page = node.engine.list(&TaskFilter::default(), 10, None).await.expect("an answer");
+    assert_eq!(page.tasks.len(), 2);
+    assert_eq!(TaskRef::Id(page.tasks[1].spec.id), damaged);
+    assert_eq!((&*page.tasks[1].spec.queue, page.tasks[1].status), ("q", Status::Pending));
+    let filter = TaskFilter { queue: Some(name("q")), ..TaskFilter::default() };
+    let outcome = node.engine.bulk(BulkAction::Cancel, &filter, 10, None).await.expect("counts");
+    assert_eq!(outcome.changed, 2);
+    node.stop().await;
+}

@@ -1,0 +1,203 @@
+//! A store that stands still at planned times, for tests and benchmarks of service under a bad store.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    model::{
+        Batch, BatchLimits, Direction, Fence, Head, KeyRange, Member, Page, Revision, Seat, Space,
+    },
+    store::{ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus},
+};
+
+/// What stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stalled {
+    /// Reads: they begin when the stall is over.
+    Reads,
+    /// Commits: they begin when the stall is over.
+    Commits,
+    /// Answers of commits: they land at once, and nobody hears of it before the stall is over.
+    CommitAnswers,
+    /// Reads and commits.
+    All,
+}
+
+/// A time in which something stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stall {
+    /// What stands still.
+    pub what: Stalled,
+    /// When it begins, from when the store was wrapped.
+    pub begins: Duration,
+    /// How long it lasts.
+    pub lasts: Duration,
+    /// How often it begins again; `None` for once.
+    pub every: Option<Duration>,
+}
+
+impl Stall {
+    /// When the stall is over in which that moment is, if it is in one.
+    fn over(&self, now: Duration) -> Option<Duration> {
+        let since = now.checked_sub(self.begins)?;
+        let round = self.every.filter(|every| !every.is_zero()).map_or(Duration::ZERO, |every| {
+            let whole = since.as_nanos() / every.as_nanos() * every.as_nanos();
+            Duration::from_nanos(u64::try_from(whole).unwrap_or(u64::MAX))
+        });
+        (since - round < self.lasts).then(|| self.begins + round + self.lasts)
+    }
+}
+
+/// A store that does what another does, but stands still by a plan. Elections, watches and questions
+/// after its state go on meanwhile.
+pub struct SlowStore {
+    inner: Arc<dyn Store>,
+    plan: Arc<Plan>,
+}
+
+struct Plan {
+    wrapped: Instant,
+    stalls: Vec<Stall>,
+}
+
+impl SlowStore {
+    /// Wraps a store. The times of the plan count from now.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Store>, stalls: Vec<Stall>) -> Self {
+        Self { inner, plan: Arc::new(Plan { wrapped: Instant::now(), stalls }) }
+    }
+}
+
+impl Plan {
+    /// Waits while any of these stands still.
+    async fn pass(&self, of: &[Stalled]) {
+        loop {
+            let now = self.wrapped.elapsed();
+            let stalls = self.stalls.iter().filter(|stall| of.contains(&stall.what));
+            let Some(over) = stalls.filter_map(|stall| stall.over(now)).max() else { return };
+            sleep_until(self.wrapped + over).await;
+        }
+    }
+
+    async fn pass_reads(&self) {
+        self.pass(&[Stalled::Reads, Stalled::All]).await;
+    }
+}
+
+#[async_trait]
+impl Store for SlowStore {
+    async fn commit(&self, fence: Fence, batch: Batch) -> Result<Revision, CommitError> {
+        self.plan.pass(&[Stalled::Commits, Stalled::All]).await;
+        let outcome = self.inner.commit(fence, batch).await;
+        self.plan.pass(&[Stalled::CommitAnswers]).await;
+        outcome
+    }
+
+    async fn get(&self, keys: &[(Space, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        self.plan.pass_reads().await;
+        self.inner.get(keys).await
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        self.plan.pass_reads().await;
+        self.inner.head().await
+    }
+
+    async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError> {
+        self.plan.pass_reads().await;
+        let inner = self.inner.snapshot().await?;
+        Ok(Arc::new(SlowSnapshot { inner, plan: Arc::clone(&self.plan) }))
+    }
+
+    async fn watch(&self, after: Revision) -> Result<ChangeStream, StoreError> {
+        self.inner.watch(after).await
+    }
+
+    async fn campaign(&self, me: &Member) -> Result<Box<dyn Leadership>, StoreError> {
+        self.inner.campaign(me).await
+    }
+
+    fn leader(&self) -> watch::Receiver<Option<Seat>> {
+        self.inner.leader()
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, StoreError> {
+        self.inner.members().await
+    }
+
+    async fn status(&self) -> StoreStatus {
+        self.inner.status().await
+    }
+
+    fn limits(&self) -> BatchLimits {
+        self.inner.limits()
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+struct SlowSnapshot {
+    inner: Arc<dyn Snapshot>,
+    plan: Arc<Plan>,
+}
+
+#[async_trait]
+impl Snapshot for SlowSnapshot {
+    fn revision(&self) -> Revision {
+        self.inner.revision()
+    }
+
+    async fn get(&self, keys: &[(Space, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        self.plan.pass_reads().await;
+        self.inner.get(keys).await
+    }
+
+    async fn scan(
+        &self,
+        range: KeyRange,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        self.plan.pass_reads().await;
+        self.inner.scan(range, direction, limit).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_planned_stands_still_and_nothing_else() {
+        let stall = Stall {
+            what: Stalled::Reads,
+            begins: 2 * SECOND,
+            lasts: SECOND,
+            every: Some(5 * SECOND),
+        };
+        let plan = Plan { wrapped: Instant::now(), stalls: vec![stall] };
+        let passes = async |at: Duration| {
+            sleep_until(plan.wrapped + at).await;
+            plan.pass(&[Stalled::Commits, Stalled::All]).await;
+            assert_eq!(plan.wrapped.elapsed(), at, "commits stood still");
+            plan.pass_reads().await;
+            plan.wrapped.elapsed() - at
+        };
+        let half = SECOND / 2;
+        assert_eq!(passes(SECOND).await, Duration::ZERO);
+        assert_eq!(passes(2 * SECOND).await, SECOND);
+        assert_eq!(passes(3 * SECOND).await, Duration::ZERO);
+        assert_eq!(passes(12 * SECOND + half).await, half);
+        assert_eq!(passes(13 * SECOND).await, Duration::ZERO);
+    }
+}

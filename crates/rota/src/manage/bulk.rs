@@ -1,0 +1,195 @@
+//! One thing done to many tasks: `rota task cancel`, `retry` and `delete`, of one task or of those that a
+//! filter selects.
+
+use clap::{Args, builder::NonEmptyStringValueParser as Text};
+use rota_client::{Client, ClientError, v1};
+use rota_proto::json::{BulkAction, BulkResult};
+
+use super::task::{FILTERS, FilterArgs, filter, show};
+use crate::{
+    exit::{Exit, Failure},
+    output::{self, Format},
+};
+
+/// One task, or those of a filter.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// The task.
+    #[arg(value_parser = Text::new(), required_unless_present_any = FILTERS.into_iter().chain(["all"]), conflicts_with_all = FILTERS)]
+    id: Option<String>,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// All tasks, instead of a filter.
+    #[arg(long, conflicts_with = "id", conflicts_with_all = FILTERS)]
+    all: bool,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Does one thing to one task or to those of a filter.
+pub(super) async fn change(
+    client: &Client,
+    which: Which,
+    action: BulkAction,
+    format: Format,
+) -> Result<(), Failure> {
+    if let Some(id) = which.id {
+        return match action {
+            BulkAction::Cancel => show(&client.cancel_task(&id).await?.into(), format),
+            BulkAction::Retry => show(&client.retry_task(&id).await?.into(), format),
+            BulkAction::Delete => {
+                client.delete_task(&id).await?;
+                if format == Format::Json {
+                    output::json(&serde_json::json!({ "id": id, "deleted": true }))
+                } else {
+                    output::line(&format!("{id} deleted"))
+                }
+            }
+        };
+    }
+    let verb = match action {
+        BulkAction::Cancel => "cancel",
+        BulkAction::Retry => "retry",
+        BulkAction::Delete => "delete",
+    };
+    let filter = v1::TaskFilter::from(filter(&which.filter)?);
+    if !which.yes {
+        if !output::is_interactive() {
+            return Err(Failure::usage(format!("to {verb} many tasks, add --yes")));
+        }
+        let which = if which.all { "there are" } else { "the filter selects" };
+        if !output::confirm(&format!("{verb} all tasks that {which}?"))? {
+            return Err(Failure::new(Exit::Failure, "nothing was changed"));
+        }
+    }
+    let request = v1::BulkTasksRequest {
+        action: v1::BulkAction::from(action).into(),
+        filter: Some(filter),
+        limit: 0,
+        page_token: String::new(),
+        all: which.all,
+    };
+    let ask = async |request| client.bulk_tasks(request).await;
+    let (total, stopped) = page_by_page(request, ask).await;
+    tell(&total, stopped, verb, format)
+}
+
+/// Changes page after page. What was changed, and what put an end to it before the last one.
+async fn page_by_page(
+    mut request: v1::BulkTasksRequest,
+    ask: impl AsyncFn(v1::BulkTasksRequest) -> Result<v1::BulkTasksResponse, ClientError>,
+) -> (BulkResult, Option<Failure>) {
+    let mut total =
+        BulkResult { changed: 0, skipped: 0, refused: 0, refusal: None, next_cursor: None };
+    loop {
+        let result = match ask(request.clone()).await {
+            Ok(result) => BulkResult::from(result),
+            Err(error) => return (total, Some(error.into())),
+        };
+        total.changed += result.changed;
+        total.skipped += result.skipped;
+        total.refused += result.refused;
+        total.refusal = total.refusal.or(result.refusal);
+        total.next_cursor.clone_from(&result.next_cursor);
+        match result.next_cursor {
+            None => return (total, None),
+            Some(next) if next != request.page_token => request.page_token = next,
+            Some(_) => {
+                let why = "the server cannot change the next task now";
+                return (total, Some(Failure::new(Exit::Refused, why).hint("try again later")));
+            }
+        }
+    }
+}
+
+/// Tells what was changed, however it ended.
+fn tell(
+    total: &BulkResult,
+    stopped: Option<Failure>,
+    verb: &str,
+    format: Format,
+) -> Result<(), Failure> {
+    let stopped = match stopped {
+        Some(failure) if total.changed + total.skipped + total.refused == 0 => return Err(failure),
+        stopped => stopped,
+    };
+    match format {
+        Format::Json => output::json(total)?,
+        Format::Table => {
+            let mut line = format!(
+                "{} changed, {} skipped because of their state",
+                total.changed, total.skipped
+            );
+            if let Some(refusal) = &total.refusal {
+                let more = format!(", {} refused: {}", total.refused, refusal.message);
+                line.push_str(&more);
+            }
+            output::line(&line)?;
+        }
+    }
+    match stopped {
+        None => Ok(()),
+        Some(failure) => Err(failure.after(&format!("{verb} stopped before the rest"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tonic::Code;
+
+    use super::*;
+
+    type Answer = Result<(u32, &'static str), Code>;
+
+    /// What comes of these answers, and the cursors that were asked for.
+    async fn after(answers: &[Answer]) -> (BulkResult, Option<Failure>, Vec<String>) {
+        let asked = Mutex::new(Vec::new());
+        let ask = async |request: v1::BulkTasksRequest| {
+            let mut asked = asked.lock().unwrap();
+            asked.push(request.page_token);
+            let answer = answers[asked.len() - 1];
+            answer
+                .map(|(changed, next)| v1::BulkTasksResponse {
+                    changed,
+                    skipped: 1,
+                    next_page_token: next.to_owned(),
+                    ..Default::default()
+                })
+                .map_err(|code| tonic::Status::new(code, "queue mail is full").into())
+        };
+        let (total, stopped) = page_by_page(v1::BulkTasksRequest::default(), ask).await;
+        (total, stopped, asked.into_inner().unwrap())
+    }
+
+    #[tokio::test]
+    async fn pages_are_followed_to_the_last() {
+        let (total, stopped, asked) = after(&[Ok((1000, "a")), Ok((5, "b")), Ok((0, ""))]).await;
+        assert_eq!((total.changed, total.skipped, total.next_cursor), (1005, 3, None));
+        assert!(stopped.is_none());
+        assert_eq!(asked, ["", "a", "b"]);
+    }
+
+    #[tokio::test]
+    async fn what_was_changed_before_a_refusal_is_kept() {
+        let (total, stopped, _) = after(&[Ok((5, "a")), Err(Code::ResourceExhausted)]).await;
+        assert_eq!((total.changed, total.next_cursor.as_deref()), (5, Some("a")));
+        assert_eq!(stopped.as_ref().map(|failure| failure.exit), Some(Exit::Refused));
+        let told = tell(&total, stopped, "retry", Format::Table).expect_err("it is not all");
+        let told = told.to_string();
+        assert!(told.starts_with("retry stopped before the rest: queue mail is full"), "{told}");
+        // Nothing was changed: the refusal is all there is to say.
+        let (total, stopped, _) = after(&[Err(Code::ResourceExhausted)]).await;
+        let told = tell(&total, stopped, "retry", Format::Table).expect_err("refused");
+        assert!(told.to_string().starts_with("queue mail is full"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn a_cursor_that_does_not_move_is_the_end() {
+        let (total, stopped, asked) = after(&[Ok((5, "a")), Ok((0, "a"))]).await;
+        assert_eq!((total.changed, asked.len()), (5, 2));
+        assert!(stopped.is_some());
+    }
+}
