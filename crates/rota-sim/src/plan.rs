@@ -121,7 +121,7 @@ impl Plan {
         only: Option<BTreeSet<usize>>,
     ) -> Self {
         let rng = seed.rng("plan", 0);
-        Self { rng, nodes, workers, number: 0, at_us: 2_000_000, left_out: BTreeSet::new(), only }
+        Self { rng, nodes, workers, number: 0, at_us: 500_000, left_out: BTreeSet::new(), only }
     }
 
     /// The next fault that is not left out; nothing where no more are to come.
@@ -142,10 +142,10 @@ impl Plan {
 
     fn draw(&mut self) -> Planned {
         let rng = &mut self.rng;
-        let gap_us = match rng.u32(..10) {
-            0..3 => rng.u64(1_000..150_000),
-            3..7 => rng.u64(50_000..1_500_000),
-            7..9 => rng.u64(500_000..4_000_000),
+        let gap_us = match rng.u32(..20) {
+            0..8 => rng.u64(1_000..150_000),
+            8..15 => rng.u64(50_000..800_000),
+            15..19 => rng.u64(500_000..3_000_000),
             _ => rng.u64(4_000_000..12_000_000),
         };
         self.at_us += gap_us;
@@ -161,23 +161,23 @@ impl Plan {
         let ways = [Ways::Both, Ways::There, Ways::Back][rng.usize(..3)];
         let jump_ms = rng.i64(-20_000..20_000);
         let fault = match rng.u32(..100) {
-            0..12 => Fault::StoreStalls,
-            12..18 => Fault::StoreIsSlow(slow_us),
-            18..23 => Fault::StoreIsAway,
-            23..26 => Fault::StoreIsFull,
-            26..36 => Fault::StoreLosesAnswers,
-            36..42 => Fault::Depose,
-            42..47 => Fault::Compact,
-            47..54 => Fault::NodeCrashes(node),
-            54..59 => Fault::NodeStops(node),
-            59..66 => Fault::NodePauses(node),
-            66..70 => Fault::NodeSuspends(node),
-            70..74 => Fault::NodeClockJumps(node, jump_ms),
-            74..80 => Fault::NodeLosesStore(node, ways),
-            80..87 => Fault::WorkerLosesNode(worker, node, ways),
-            87..92 => Fault::WorkerCrashes(worker),
-            92..97 => Fault::WorkerPauses(worker),
-            97 => Fault::NetIsThin(thin),
+            0..11 => Fault::StoreStalls,
+            11..16 => Fault::StoreIsSlow(slow_us),
+            16..20 => Fault::StoreIsAway,
+            20..23 => Fault::StoreIsFull,
+            23..33 => Fault::StoreLosesAnswers,
+            33..41 => Fault::Depose,
+            41..45 => Fault::Compact,
+            45..52 => Fault::NodeCrashes(node),
+            52..57 => Fault::NodeStops(node),
+            57..64 => Fault::NodePauses(node),
+            64..71 => Fault::NodeSuspends(node),
+            71..75 => Fault::NodeClockJumps(node, jump_ms),
+            75..81 => Fault::NodeLosesStore(node, ways),
+            81..88 => Fault::WorkerLosesNode(worker, node, ways),
+            88..92 => Fault::WorkerCrashes(worker),
+            92..96 => Fault::WorkerPauses(worker),
+            96 | 97 => Fault::NetIsThin(thin),
             _ => Fault::NetIsSlow,
         };
         let planned = Planned { number: self.number, at_us: self.at_us, for_us, fault };

@@ -144,12 +144,7 @@ pub fn run(options: &Options) -> Outcome {
     }
     run.heal_all();
     run.world.lock().quiet = true;
-    let deadline_us = run.now_us + run.scenario.patience_us;
-    while run.now_us < deadline_us && run.is_content() && !run.is_done() {
-        for _ in 0..200 {
-            run.tick();
-        }
-    }
+    run.work_off();
     run.finish()
 }
 
@@ -199,6 +194,23 @@ impl Run {
 
     pub(crate) fn worker(&self, at: usize) -> Place {
         Place(1 + self.scenario.nodes + at)
+    }
+
+    /// Lets all work be done. Ends where nothing more is done though work is left.
+    fn work_off(&mut self) {
+        let (mut done, mut since_us) = (0, self.now_us);
+        while self.is_content() && !self.is_done() {
+            let counts = self.world.lock().audit.counts;
+            if counts.leases + counts.ended != done {
+                (done, since_us) = (counts.leases + counts.ended, self.now_us);
+            }
+            if self.now_us - since_us > self.scenario.patience_us {
+                return;
+            }
+            for _ in 0..200 {
+                self.tick();
+            }
+        }
     }
 
     fn is_content(&self) -> bool {
