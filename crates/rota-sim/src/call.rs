@@ -17,6 +17,9 @@ use crate::{
     world::{Inner, Place, World},
 };
 
+/// A node that does not answer so often is left.
+const UNANSWERED_MAX: u32 = 3;
+
 /// Why a call has no answer.
 #[derive(Debug, Clone)]
 pub(crate) enum CallError {
@@ -71,6 +74,8 @@ pub(crate) struct Caller {
     pub(crate) nodes: Arc<[Place]>,
     /// Index of the node to ask.
     pub(crate) at: usize,
+    /// Calls to it without an answer, one after the other.
+    pub(crate) unanswered: u32,
 }
 
 /// What the task on the node is given.
@@ -105,9 +110,19 @@ impl Caller {
         self.nodes[self.at % self.nodes.len()]
     }
 
-    /// Asks another node from now on.
-    pub(crate) fn turn(&mut self) {
-        self.at += 1;
+    /// Asks another node next, if this one cannot help. One that does not answer may lead all the same.
+    fn turn(&mut self, error: &CallError) {
+        let other = match error {
+            CallError::Engine(error) => matches!(error, EngineError::NotLeader),
+            CallError::NoAnswer => {
+                self.unanswered += 1;
+                self.unanswered >= UNANSWERED_MAX
+            }
+        };
+        if other {
+            self.at += 1;
+            self.unanswered = 0;
+        }
     }
 
     /// Asks the engine of the node that is believed to lead. When another leads, that one is asked next.
@@ -134,11 +149,14 @@ impl Caller {
         };
         self.world.lock().send(from, to, Box::new(arrive));
         let error = match timeout(wait, answered).await {
-            Ok(Ok(Ok(said))) => return Ok(said),
+            Ok(Ok(Ok(said))) => {
+                self.unanswered = 0;
+                return Ok(said);
+            }
             Ok(Ok(Err(error))) => CallError::Engine(error),
             Ok(Err(_)) | Err(_) => CallError::NoAnswer,
         };
-        self.turn();
+        self.turn(&error);
         Err(error)
     }
 }

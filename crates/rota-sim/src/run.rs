@@ -8,7 +8,7 @@ use std::{
 
 use rota_core::Name;
 use rota_engine::{Engine, EngineOptions, Host, Parallel, SPACES};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     call::Caller,
     client::Client,
     log::Log,
-    machine::{Machine, WALL_AT_START},
+    machine::{Machine, SimClock, WALL_AT_START},
     plan::{Plan, Planned},
     scenario::Scenario,
     seed::{Seed, SimRandom},
@@ -270,7 +270,23 @@ impl Run {
         let handle = runtime.handle().clone();
         let inside = handle.enter();
         let number = (place.0 as u64) << 32 | u64::from(incarnation);
+        let engine = self.populate(place, purpose, number, clock);
+        drop(inside);
+        let mut inner = self.world.lock();
+        inner.sites[place.0].handle = Some(handle);
+        inner.sites[place.0].engine = engine;
+    }
+
+    /// Starts what runs on a machine, within its runtime. Gives the engine that others may call.
+    fn populate(
+        &mut self,
+        place: Place,
+        purpose: Purpose,
+        number: u64,
+        clock: Arc<SimClock>,
+    ) -> Option<Engine> {
         let mut engine = None;
+        let handle = Handle::current();
         match purpose {
             Purpose::Node(at) => {
                 let random = Arc::new(SimRandom::new(self.seed.rng("host", number)));
@@ -314,14 +330,17 @@ impl Run {
                 }
             }
         }
-        drop(inside);
-        let mut inner = self.world.lock();
-        inner.sites[place.0].handle = Some(handle);
-        inner.sites[place.0].engine = engine;
+        engine
     }
 
     fn caller(&self, place: Place, at: usize) -> Caller {
-        Caller { world: self.world.clone(), me: place, nodes: self.nodes.clone(), at }
+        Caller {
+            world: self.world.clone(),
+            me: place,
+            nodes: self.nodes.clone(),
+            at,
+            unanswered: 0,
+        }
     }
 
     fn stream_worker(

@@ -66,7 +66,7 @@ impl StreamWorker {
     pub(crate) async fn run(mut self) {
         loop {
             let Some(mut connection) = self.connect().await else {
-                sleep(Duration::from_millis(self.rng.u64(20..200))).await;
+                sleep(Duration::from_millis(self.rng.u64(10..60))).await;
                 continue;
             };
             match self.work(&mut connection).await {

@@ -7,7 +7,7 @@ use rota_sim::{
 };
 
 /// Events of one run.
-const EVENTS: u64 = 30_000;
+const EVENTS: u64 = 20_000;
 
 /// Looks for it over seeds; gives the events that it took and the rule that was broken.
 fn find(find: &Find) -> Option<(u64, Rule)> {

@@ -1,6 +1,7 @@
 //! Runs of a few seeds, and what a run promises of itself.
 
-use rota_sim::{Options, Outcome, Rule, run};
+use rota_engine::Planted;
+use rota_sim::{Options, Outcome, Rule, minimise, planted::Mistake, run};
 
 /// Rules that the engine is known to break, each with the reason. `rota-sim` without `--excuse` shows it.
 const EXCUSED: &[Rule] = &[
@@ -21,7 +22,7 @@ fn content(outcome: &Outcome, seed: u64) {
 #[test]
 fn the_same_seed_is_the_same_run_to_the_byte() {
     for seed in [1, 7] {
-        let options = Options { log: true, ..options(seed, 60_000) };
+        let options = Options { log: true, ..options(seed, 30_000) };
         let (first, second) = (run(&options), run(&options));
         let (first_log, second_log) = (first.log.unwrap(), second.log.unwrap());
         let differ = first_log.lines().zip(second_log.lines()).find(|(one, two)| one != two);
@@ -36,9 +37,32 @@ fn other_seeds_are_other_runs() {
 }
 
 #[test]
+fn shipped_servers_workers_and_clients_run_in_it() {
+    for seed in 1..=2 {
+        println!("seed {seed}");
+        content(&run(&Options { wire: true, ..options(seed, 15_000) }), seed);
+    }
+}
+
+#[test]
+fn a_failing_run_is_made_smaller() {
+    let mut options = options(100, 20_000);
+    options.planted = Some(Mistake::Engine(Planted::TakesUnknownForLanded));
+    let failed = (100..120).find_map(|seed| {
+        options.seed = seed;
+        Some(run(&options)).filter(|outcome| !outcome.violations.is_empty())
+    });
+    let failed = failed.expect("a run that fails");
+    let needed = minimise(&options, &failed, 12);
+    assert!(needed.len() <= failed.faults.len());
+    let again = run(&Options { only: Some(needed), ..options });
+    assert_eq!(again.violations[0].rule, failed.violations[0].rule);
+}
+
+#[test]
 fn listed_seeds_are_clean() {
     for seed in 1..=4 {
         println!("seed {seed}");
-        content(&run(&options(seed, 50_000)), seed);
+        content(&run(&options(seed, 30_000)), seed);
     }
 }

@@ -16,19 +16,30 @@ use self::task::Task;
 pub(crate) use self::task::{Class, tag_of};
 use crate::world::Place;
 
+/// The first step of a leadership may have been open for so long.
+const FIRST_STEP_US: u64 = 10_000_000;
 /// Violations that are kept.
 const VIOLATIONS_MAX: usize = 20;
 
 /// What is known of a session's worker.
 #[derive(Debug, Default)]
 struct Session {
-    /// Where it was last heard of, by how long that place had listened by then.
-    heard: Vec<(Place, u64)>,
+    /// By which nodes it was heard of.
+    heard: Vec<Contact>,
     ttl_us: u64,
     /// Where its worker runs.
     worker: Option<Place>,
     /// It said goodbye, or gave up.
     over: bool,
+}
+
+/// How one node hears of a worker. Times are those in which the node could listen.
+#[derive(Debug, Clone, Copy)]
+struct Contact {
+    place: Place,
+    last_us: u64,
+    /// Since when no silence was longer than half the TTL.
+    steady_since_us: u64,
 }
 
 /// How a worker was heard of.
@@ -44,7 +55,10 @@ pub(crate) struct Heard {
 /// A batch on its way.
 #[derive(Debug, Clone, Copy)]
 struct Sent {
+    epoch: u64,
     listened_us: u64,
+    /// When the one before it was sent: what it says was decided after that.
+    former_us: u64,
 }
 
 /// The auditor.
@@ -59,6 +73,7 @@ pub(crate) struct Auditor {
     names: FxHashMap<String, u64>,
     sessions: FxHashMap<u64, Session>,
     sent: FxHashMap<(u64, u64), Sent>,
+    last_sent: FxHashMap<Place, Sent>,
     epoch: u64,
     paused: FxHashMap<bytes::Bytes, bool>,
     /// The furthest that any machine's wall clock is.
@@ -133,8 +148,16 @@ impl Auditor {
     }
 
     /// A node sends a batch to the store. The first time counts.
-    pub(crate) fn sent(&mut self, _: u64, _: Place, seq: u64, epoch: u64, listened_us: u64) {
-        self.sent.entry((epoch, seq)).or_insert(Sent { listened_us });
+    pub(crate) fn sent(&mut self, place: Place, seq: u64, epoch: u64, listened_us: u64) {
+        if self.sent.contains_key(&(epoch, seq)) {
+            return;
+        }
+        let former = self.last_sent.get(&place).filter(|former| former.epoch == epoch);
+        let former_us =
+            former.map_or(listened_us.saturating_sub(FIRST_STEP_US), |former| former.listened_us);
+        let sent = Sent { epoch, listened_us, former_us };
+        self.last_sent.insert(place, sent);
+        self.sent.insert((epoch, seq), sent);
     }
 
     /// A worker's message was handed to the engine of a node.
@@ -143,16 +166,25 @@ impl Auditor {
         let session = self.sessions.entry(session).or_default();
         session.ttl_us = ttl_us;
         session.worker = Some(worker);
-        match session.heard.iter_mut().find(|(at, _)| *at == place) {
-            Some((_, heard)) => *heard = listened_us,
-            None => session.heard.push((place, listened_us)),
+        match session.heard.iter_mut().find(|contact| contact.place == place) {
+            Some(contact) => {
+                if listened_us - contact.last_us > ttl_us / 2 {
+                    contact.steady_since_us = listened_us;
+                }
+                contact.last_us = listened_us;
+            }
+            None => session.heard.push(Contact {
+                place,
+                last_us: listened_us,
+                steady_since_us: listened_us,
+            }),
         }
     }
 
     /// A machine's process ended: what it heard is gone, and so are the sessions of its workers.
     pub(crate) fn crashed(&mut self, place: Place) {
         for session in self.sessions.values_mut() {
-            session.heard.retain(|(at, _)| *at != place);
+            session.heard.retain(|contact| contact.place != place);
             session.over |= session.worker == Some(place);
         }
     }
@@ -217,12 +249,17 @@ impl Auditor {
             self.counts.lost_over += 1;
             return;
         };
-        let heard = known.heard.iter().find(|(at, _)| *at == place);
-        let (Some((_, heard_us)), Some(sent)) = (heard, sent) else {
+        let heard = known.heard.iter().find(|contact| contact.place == place);
+        let (Some(contact), Some(sent)) = (heard, sent) else {
             self.counts.lost_unheard += 1;
             return;
         };
-        let silent_us = sent.listened_us.saturating_sub(*heard_us);
+        let silent_us = sent.listened_us.saturating_sub(contact.last_us);
+        let steady = contact.steady_since_us + known.ttl_us <= sent.former_us;
+        if !steady {
+            self.counts.lost_silent += 1;
+            return;
+        }
         self.counts.lost_silent += u64::from(silent_us >= known.ttl_us / 2);
         if silent_us < known.ttl_us / 2 {
             let ttl_us = known.ttl_us;

@@ -199,8 +199,8 @@ impl Store for SimStore {
         let place = self.link.place;
         {
             let mut inner = self.link.world.lock();
-            let (now_us, listened_us) = (inner.now_us, inner.sites[place.0].listened_us);
-            inner.audit.sent(now_us, place, batch.seq.0, fence.epoch.0, listened_us);
+            let listened_us = inner.sites[place.0].listened_us;
+            inner.audit.sent(place, batch.seq.0, fence.epoch.0, listened_us);
         }
         let work = move |inner: &mut Inner| {
             let landed = inner.store.commit(fence, &batch);
