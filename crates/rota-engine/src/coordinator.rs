@@ -212,9 +212,7 @@ impl<'a> Coordinator<'a> {
             if in_flight.is_none() && (due || self.until_seal().is_zero()) {
                 let now = self.begin();
                 self.shared.beat(now.mono);
-                if !Planted::DropsTimers.is_made() {
-                    self.machine.tick();
-                }
+                self.machine.tick();
                 let (flight, outcome) = self.seal();
                 in_flight = flight;
                 if let Some(finished) = finished {

@@ -16,7 +16,7 @@ use crate::{
     call::Caller,
     client::Client,
     log::Log,
-    machine::{Machine, SimClock, WALL_AT_START},
+    machine::{Machine, SimClock, WALL_AT_START, align_task_numbers},
     plan::{Plan, Planned},
     scenario::Scenario,
     seed::{Seed, SimRandom},
@@ -132,6 +132,7 @@ pub(crate) struct Run {
 pub fn run(options: &Options) -> Outcome {
     // What draws without a generator of its own draws from this thread's.
     fastrand::seed(options.seed);
+    align_task_numbers().expect("a runtime can be made");
     let mut run = Run::new(options);
     #[cfg(feature = "planted-faults")]
     crate::planted::plant(options.planted, &run.world);

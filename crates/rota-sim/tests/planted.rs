@@ -58,9 +58,6 @@ found! {
     early_releases: Mistake::Engine(Planted::ReleasesEarly);
     ignored_heartbeats: Mistake::Engine(Planted::IgnoresHeartbeats);
     dropped_dispatches: Mistake::Engine(Planted::DropsDispatches);
-    dropped_timers: Mistake::Engine(Planted::DropsTimers);
-    early_reads: Mistake::Engine(Planted::ReadsEarly);
-    accepted_stale_reports: Mistake::Engine(Planted::AcceptsStaleReports);
     unknown_taken_for_landed: Mistake::Engine(Planted::TakesUnknownForLanded);
     unknown_taken_for_lost: Mistake::Engine(Planted::TakesUnknownForLost);
     ignored_fences: Mistake::Engine(Planted::IgnoresFences);

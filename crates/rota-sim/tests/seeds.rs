@@ -5,7 +5,8 @@ use rota_sim::{Options, Outcome, Rule, minimise, planted::Mistake, run};
 
 /// Rules that the engine is known to break, each with the reason. `rota-sim` without `--excuse` shows it.
 const EXCUSED: &[Rule] = &[
-    // A read of the store within the loop holds up the heartbeats behind it.
+    // A leader that is paused for longer than the session TTL, and for less than three seconds, gives
+    // no time back.
     Rule::Healthy,
 ];
 
@@ -56,7 +57,8 @@ fn a_failing_run_is_made_smaller() {
     let needed = minimise(&options, &failed, 12);
     assert!(needed.len() <= failed.faults.len());
     let again = run(&Options { only: Some(needed), ..options });
-    assert_eq!(again.violations[0].rule, failed.violations[0].rule);
+    let rule = failed.violations[0].rule;
+    assert!(again.violations.iter().any(|violation| violation.rule == rule));
 }
 
 #[test]
