@@ -44,13 +44,10 @@ pub const LIST: &[Find] = &[
     engine(Planted::DropsDispatches, 200_000, &[Rule::Progress], false),
     engine(Planted::ForgetsNames, 500_000, &[Rule::Names, Rule::Lost], true),
     engine(Planted::KeepsEndedInCopy, 1_000_000, &[Rule::Ends, Rule::Lost], true),
-    engine(Planted::TrustsOldCopy, 1_000_000, &[Rule::Ends, Rule::Lost, Rule::Progress], true),
-    engine(Planted::ForgetsTasks, 1_000_000, &[Rule::Progress, Rule::Reads], true),
     engine(Planted::TakesUnknownForLanded, 1_000_000, &[Rule::Lost, Rule::Dispatch], true),
     engine(Planted::TakesUnknownForLost, 1_000_000, &[Rule::Progress], true),
     engine(Planted::IgnoresFences, 1_000_000, &[Rule::Lost, Rule::Dispatch], true),
     engine(Planted::KeepsFormerChannel, 1_000_000, &[Rule::Progress], true),
-    engine(Planted::LiesAboutTimeouts, 1_000_000, &[Rule::Unchanged], true),
     Find {
         mistake: Mistake::StoreIgnoresFences,
         within: 1_000_000,
