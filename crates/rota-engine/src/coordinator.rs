@@ -384,10 +384,6 @@ impl<'a> Coordinator<'a> {
                     // What it says is kept until the batch before it has landed, so it is bounded too.
                     self.step.commands += 1;
                     let release = question(&self.machine);
-                    if Planted::ReadsEarly.is_made() {
-                        release();
-                        continue;
-                    }
                     self.step.releases.push(release);
                 }
             }
@@ -489,19 +485,13 @@ impl<'a> Coordinator<'a> {
         self.step.commands += commands.len();
         for mut command in commands {
             let bytes = request::bytes_of(&command);
-            let heartbeat = matches!(command, Command::Heartbeat { .. });
-            if heartbeat && Planted::IgnoresHeartbeats.is_made() {
-                results.push(Ok(Reply::Done));
-                continue;
-            }
+            let deaf = matches!(command, Command::Heartbeat { .. })
+                && Planted::IgnoresHeartbeats.is_made();
             let result = match self.fill(&mut command, known) {
+                Ok(()) if deaf => Ok(Reply::Done),
                 Ok(()) => self.machine.apply(command),
                 Err(refusal) => Err(refusal),
             };
-            if result.is_err() && Planted::AcceptsStaleReports.is_made() {
-                results.push(Ok(Reply::Done));
-                continue;
-            }
             match &result {
                 Ok(_) => self.step.bytes += bytes,
                 Err(Refusal::StaleLease { .. }) => self.shared.metrics.stale_report(),

@@ -27,19 +27,15 @@ pub enum Planted {
     IgnoresFences,
     /// A worker that comes back is answered on its former channel.
     KeepsFormerChannel,
-    /// A report on a lease that is over is acknowledged.
-    AcceptsStaleReports,
     /// Nobody is known by the names that tasks give themselves.
     ForgetsNames,
-    /// Reads tell what is not durable yet.
-    ReadsEarly,
     /// A call without an answer in time says that it changed nothing.
     LiesAboutTimeouts,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 12] = [
         Self::ReleasesEarly,
         Self::IgnoresHeartbeats,
         Self::DropsDispatches,
@@ -50,9 +46,7 @@ impl Planted {
         Self::TakesUnknownForLost,
         Self::IgnoresFences,
         Self::KeepsFormerChannel,
-        Self::AcceptsStaleReports,
         Self::ForgetsNames,
-        Self::ReadsEarly,
         Self::LiesAboutTimeouts,
     ];
 

@@ -58,11 +58,12 @@ pub const LIST: &[Find] = &[
 
 /// Mistakes that the simulator does not find yet, each with the reason.
 pub const NOT_FOUND: &[(Planted, &str)] = &[
-    (Planted::ReadsEarly, "what a read told early has mostly landed when its definition is read"),
+    (Planted::TrustsOldCopy, "the copy is seldom behind when its node is elected"),
     (
-        Planted::AcceptsStaleReports,
-        "simulated workers report nothing on a lease that they know is lost",
+        Planted::ForgetsTasks,
+        "it strikes where the backlog is read anew, and most leaders have a copy",
     ),
+    (Planted::LiesAboutTimeouts, "no fault lasts as long as a call may wait"),
 ];
 
 /// Plants it for what runs on this thread.

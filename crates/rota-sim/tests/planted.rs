@@ -34,9 +34,8 @@ fn find(find: &Find) -> Option<(u64, Rule)> {
 }
 
 fn is_found(mistake: Mistake) {
-    let wanted = LIST.iter().find(|find| find.mistake == mistake).unwrap();
+    let wanted = LIST.iter().find(|find| find.mistake == mistake).expect("it is in the list");
     let (events, rule) = find(wanted).unwrap_or_else(|| panic!("{mistake:?} is not found"));
-    println!("{mistake:?} breaks {rule:?} within {events} events");
     assert!(events <= wanted.within, "{mistake:?}: {events} events");
     assert!(wanted.breaks.contains(&rule), "{mistake:?} breaks {rule:?}");
 }

@@ -280,12 +280,12 @@ impl Auditor {
         match space {
             "spec" => self.take_spec(now_us, key, value),
             "live" => {
-                let live = value.map(|value| read::<records::Live>(value));
+                let live = value.map(read::<records::Live>);
                 let id = live.as_ref().map(|live| live.id).or_else(|| self.keys.get(key).copied());
                 self.change(now_us, id, |task| task.live = live);
             }
             "done" | "dead" => {
-                let done = value.map(|value| read::<records::Done>(value));
+                let done = value.map(read::<records::Done>);
                 let id = done.as_ref().map(|done| done.id).or_else(|| self.keys.get(key).copied());
                 self.change(now_us, id, |task| task.put_done(space == "done", done));
             }

@@ -153,18 +153,17 @@ impl Task {
         }
         match (&self.was_live, &self.was_done) {
             (Some(_), _) if !self.exists() && !self.may_go => {
-                broken(Rule::Lost, "vanished while it was live")
+                broken(Rule::Lost, "vanished while it was live");
             }
             (None, Some(was)) => match ended {
                 Some(now) if now != *was && !self.may_return => {
                     broken(Rule::Ends, "ended a second time");
                 }
                 Some(_) => {}
-                None if self.live.is_some() => {
-                    if !self.may_return {
-                        broken(Rule::Ends, "lives again, and nobody asked for that");
-                    }
+                None if self.live.is_some() && !self.may_return => {
+                    broken(Rule::Ends, "lives again, and nobody asked for that");
                 }
+                None if self.live.is_some() => {}
                 None if !self.may_go && was.retain_until_ms > wall_max_ms => {
                     broken(Rule::Lost, "was removed before its time");
                 }
