@@ -26,7 +26,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const LOOK: Duration = Duration::from_millis(20);
 
 /// The build's directory: `target/debug`, say.
-fn build_directory() -> PathBuf {
+pub(crate) fn build_directory() -> PathBuf {
     let own = std::env::current_exe().expect("a program has a path");
     let directory = own.parent().expect("a file is in a directory");
     if directory.ends_with("deps") { directory.parent().expect("deps") } else { directory }.into()
@@ -58,7 +58,12 @@ pub fn tool(path: &str) -> PathBuf {
 /// The binary with these arguments, without any setting of the environment's.
 #[must_use]
 pub fn command(arguments: &[&str], home: &Path) -> Command {
-    let mut command = Command::new(rota());
+    command_of(&rota(), arguments, home)
+}
+
+/// The same with the binary of any version.
+fn command_of(program: &Path, arguments: &[&str], home: &Path) -> Command {
+    let mut command = Command::new(program);
     for (variable, _) in std::env::vars_os() {
         if variable.as_encoded_bytes().starts_with(b"ROTA_") {
             command.env_remove(variable);
@@ -73,6 +78,7 @@ pub fn command(arguments: &[&str], home: &Path) -> Command {
 #[derive(Debug)]
 pub struct Server {
     home: tempfile::TempDir,
+    program: PathBuf,
     options: Vec<String>,
     variables: Vec<(String, String)>,
     address: String,
@@ -97,11 +103,29 @@ impl Server {
         options: &[&str],
         variables: impl FnOnce(&Path) -> Vec<(String, String)>,
     ) -> Self {
+        Self::start_all(&rota(), options, variables).await
+    }
+
+    /// The same with the binary of any version.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_as(program: &Path, options: &[&str]) -> Self {
+        Self::start_all(program, options, |_| Vec::new()).await
+    }
+
+    async fn start_all(
+        program: &Path,
+        options: &[&str],
+        variables: impl FnOnce(&Path) -> Vec<(String, String)>,
+    ) -> Self {
         let home = tempfile::tempdir().expect("a directory");
         let options: Vec<_> = options.iter().map(|&option| option.to_owned()).collect();
         let variables = variables(home.path());
-        let (child, address) = spawn(home.path(), "127.0.0.1:0", &options, &variables, 1).await;
-        Self { home, options, variables, address, child, starts: 1 }
+        let start = Start { program, options: &options, variables: &variables, number: 1 };
+        let (child, address) = spawn(start, home.path(), "127.0.0.1:0").await;
+        let program = program.to_owned();
+        Self { home, program, options, variables, address, child, starts: 1 }
     }
 
     /// Where it is to be reached.
@@ -152,10 +176,25 @@ impl Server {
         let ended = self.child.try_wait().expect("a child");
         assert_eq!(ended, None, "the server ended by itself; logs in {:?}", self.logs());
         self.child.kill().await.expect("killed");
+        self.start_again().await;
+    }
+
+    /// Asks it to end, and starts the binary of another version on the same data and port.
+    ///
+    /// # Panics
+    /// When it does not end or start.
+    pub async fn restart_as(&mut self, program: &Path) {
+        end(&mut self.child).await;
+        program.clone_into(&mut self.program);
+        self.start_again().await;
+    }
+
+    async fn start_again(&mut self) {
         self.starts += 1;
-        (self.child, self.address) =
-            spawn(self.home.path(), &self.address, &self.options, &self.variables, self.starts)
-                .await;
+        let Self { home, program, options, variables, address, starts, .. } = self;
+        let start = Start { program, options, variables, number: *starts };
+        let started = spawn(start, home.path(), address).await;
+        (self.child, self.address) = started;
     }
 
     /// Asks it to end with SIGTERM, and says how it ended.
@@ -190,24 +229,28 @@ fn log_path(home: &Path, start: u32) -> PathBuf {
     home.join(format!("server-{start}.log"))
 }
 
+/// How a server is started.
+struct Start<'a> {
+    program: &'a Path,
+    options: &'a [String],
+    variables: &'a [(String, String)],
+    /// 1 for the first time.
+    number: u32,
+}
+
 /// Starts a server and reads from its log where it listens.
-async fn spawn(
-    home: &Path,
-    listen: &str,
-    options: &[String],
-    variables: &[(String, String)],
-    start: u32,
-) -> (Child, String) {
+async fn spawn(start: Start<'_>, home: &Path, listen: &str) -> (Child, String) {
+    let Start { program, options, variables, number } = start;
     let mut arguments = vec!["server", "--listen", listen, "--store", "file:data"];
     arguments.extend(options.iter().map(String::as_str));
-    let mut child = command(&arguments, home)
+    let mut child = command_of(program, &arguments, home)
         .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary can be started");
     let stderr = child.stderr.take().expect("it was piped");
-    let mut log = File::create(log_path(home, start)).expect("a file");
+    let mut log = File::create(log_path(home, number)).expect("a file");
     let (found, address) = oneshot::channel();
     // Ends with the process.
     tokio::spawn(async move {
@@ -225,7 +268,7 @@ async fn spawn(
     match timeout(PATIENCE, address).await {
         Ok(Ok(address)) => (child, address),
         _ => {
-            let log = std::fs::read_to_string(log_path(home, start)).unwrap_or_default();
+            let log = std::fs::read_to_string(log_path(home, number)).unwrap_or_default();
             panic!("the server did not start:\n{log}")
         }
     }

@@ -110,6 +110,7 @@ impl Load {
                 binds: Binds::default(),
                 fingerprint: 0,
                 trace: None,
+                unknown_policy: Bytes::new(),
             };
             let submit = Submit {
                 spec: Arc::new(spec),
@@ -142,7 +143,7 @@ impl Load {
     /// Ends the step as the engine does; what it came to is dropped, as if it were durable.
     fn step(&mut self) {
         self.machine.begin(self.now, self.batch);
-        self.machine.tick();
+        self.machine.tick(self.now.mono);
         let step = self.machine.seal();
         self.batch += 1;
         for effect in step.effects {

@@ -225,7 +225,7 @@ impl Client {
     pub async fn wait_task(&self, id: &str) -> Result<v1::Task, ClientError> {
         loop {
             let task = self.poll_task(id, Some(POLL)).await?;
-            if is_terminal(task.status()) {
+            if has_ended(&task) {
                 return Ok(task);
             }
         }
@@ -315,6 +315,15 @@ impl Client {
     }
 }
 
+/// A state that only a newer server knows is taken for an end if the task has a date of its end. Otherwise a
+/// client that waits would ask again and again without a pause.
+fn has_ended(task: &v1::Task) -> bool {
+    match v1::TaskStatus::try_from(task.status) {
+        Ok(status) => is_terminal(status),
+        Err(_) => task.finished_at.is_some(),
+    }
+}
+
 /// Whether a task in that state has ended.
 fn is_terminal(status: v1::TaskStatus) -> bool {
     use v1::TaskStatus::{Cancelled, Completed, Expired, Failed};
@@ -359,6 +368,15 @@ mod tests {
         let mixed = vec![sized(1), sized(9 << 20), sized(1), sized(1)];
         let sizes: Vec<_> = portions(mixed).iter().map(Vec::len).collect();
         assert_eq!(sizes, [1, 1, 2]);
+    }
+
+    #[test]
+    fn a_state_of_a_newer_server_is_an_end_if_the_task_says_when_it_ended() {
+        let task = |status, finished_at| v1::Task { status, finished_at, ..v1::Task::default() };
+        assert!(has_ended(&task(99, Some(prost_types::Timestamp::default()))));
+        assert!(!has_ended(&task(99, None)));
+        assert!(has_ended(&task(v1::TaskStatus::Failed.into(), None)));
+        assert!(!has_ended(&task(v1::TaskStatus::Running.into(), None)));
     }
 
     #[tokio::test]

@@ -47,6 +47,13 @@ impl TaskId {
     pub fn as_u64(self) -> u64 {
         self.0.get()
     }
+
+    /// About when the task was created: not before that, unless the wall clock was set back since the
+    /// id before.
+    #[must_use]
+    pub fn created_at(self) -> WallTime {
+        WallTime(i64::try_from(self.as_u64() >> TaskIdSequence::COUNTER_BITS).unwrap_or(i64::MAX))
+    }
 }
 
 /// Hands out task ids: never the same twice, never a smaller one, whatever the wall clock does.
@@ -62,6 +69,12 @@ impl TaskIdSequence {
     #[must_use]
     pub fn after(last: Option<TaskId>) -> Self {
         Self { last: last.map_or(0, TaskId::as_u64) }
+    }
+
+    /// The largest id handed out so far; `None` before the first.
+    #[must_use]
+    pub fn last(&self) -> Option<TaskId> {
+        TaskId::from_u64(self.last)
     }
 
     /// The next id, for a task created now.

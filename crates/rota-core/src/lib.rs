@@ -29,7 +29,7 @@ pub use name::{Name, NameError};
 pub use policy::{Jitter, Policy, Retention, RetryPolicy};
 pub use record::{
     AttemptRecord, DoneRecord, EndKind, Failure, FailureReason, LeaseEnd, LeaseRecord, LiveRecord,
-    QueueRecord,
+    QueueRecord, UnknownFields,
 };
 pub use task::{Binds, Priority, TaskSpec, Trace};
 pub use time::{Millis, MonoTime, Now, WallTime};

@@ -45,6 +45,22 @@ pub struct LiveRecord {
     pub policy: Policy,
     /// The client's names for it.
     pub binds: Binds,
+    /// What a newer version wrote beside all this.
+    pub unknown: Option<Box<UnknownFields>>,
+}
+
+/// Fields of a task's record that this version does not know, because a newer one wrote them. Nothing
+/// here reads them: they go along with the task, so that the newer version finds them again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnknownFields {
+    /// Fields of the task itself.
+    pub task: Bytes,
+    /// Fields of its policy.
+    pub policy: Bytes,
+    /// Fields of this lease; void once the task has another one or none.
+    pub lease: Option<(LeaseToken, Bytes)>,
+    /// Fields of the reported end of this lease; void once another end is the last.
+    pub last_end: Option<(LeaseToken, Bytes)>,
 }
 
 /// Who has a task.
@@ -130,6 +146,8 @@ pub struct DoneRecord {
     pub has_output: bool,
     /// The client's names for it.
     pub binds: Binds,
+    /// What a newer version wrote beside all this.
+    pub unknown: Option<Box<UnknownFields>>,
 }
 
 impl DoneRecord {
@@ -161,6 +179,8 @@ pub struct AttemptRecord {
     pub failure: Option<Failure>,
     /// The end of what it printed.
     pub output_tail: Bytes,
+    /// Fields that a newer version wrote beside these, kept unread.
+    pub unknown: Bytes,
 }
 
 /// Why an attempt or a task did not complete.
@@ -230,8 +250,10 @@ impl FailureReason {
 }
 
 /// What is kept of a queue beyond its tasks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct QueueRecord {
     /// No task of it starts.
     pub paused: bool,
+    /// Fields that a newer version wrote beside these, kept unread.
+    pub unknown: Bytes,
 }

@@ -32,6 +32,8 @@ pub struct TaskSpec {
     pub fingerprint: u64,
     /// Where it belongs in a trace of its client's.
     pub trace: Option<Box<Trace>>,
+    /// Fields of the policy that a newer version wrote, kept unread for when the task is retried.
+    pub unknown_policy: Bytes,
 }
 
 /// A place in a trace, as W3C trace context writes it. Carried from the client to the workers and

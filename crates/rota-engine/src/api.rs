@@ -36,6 +36,38 @@ pub struct NewTask {
     pub trace: Option<Box<Trace>>,
 }
 
+/// What a client left out of a new task, so that a default was filled in. A repeat is told from a
+/// conflict by what the client said, so a default may change without making conflicts of repeats.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The queue.
+    pub queue: bool,
+    /// The priority.
+    pub priority: bool,
+    /// The timeout of an attempt.
+    pub timeout: bool,
+    /// What is said of retries.
+    pub retry: LeftOutOfRetry,
+}
+
+/// What a client left out of what it said of retries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each stands for one field of a retry policy")]
+pub struct LeftOutOfRetry {
+    /// The number of attempts.
+    pub max_attempts: bool,
+    /// The first delay.
+    pub initial: bool,
+    /// The growth of the delay.
+    pub multiplier: bool,
+    /// The longest delay.
+    pub max: bool,
+    /// The spread of the delay.
+    pub jitter: bool,
+    /// The number of lost workers.
+    pub max_lost: bool,
+}
+
 /// When a task is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RunAt {
@@ -358,27 +390,37 @@ pub struct StopOrder {
 /// How the engine is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
-    /// The checks that readiness needs, each by name.
+    /// What must hold, or should, each by name.
     pub checks: Vec<Check>,
     /// Why only a restart could help: the engine ended by itself, or its loop has given no sign of life
     /// for so long that it will not go on, though the store is well. `None` while there is hope.
     pub stuck: Option<String>,
 }
 
-/// One thing that must hold for the node to serve.
+/// One thing that must hold for the node to serve, or should.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// `store`, `leader`, `backlog`, `engine`.
+    /// `store`, `leader`, `backlog`, `engine`, `records`, `version`.
     pub name: &'static str,
     /// What is wrong; `None` when it holds.
     pub problem: Option<String>,
+    /// Whether the node is not ready while it does not hold.
+    pub needed: bool,
+}
+
+impl Check {
+    /// One without which the node is not ready.
+    #[must_use]
+    pub fn needed(name: &'static str, problem: Option<String>) -> Self {
+        Self { name, problem, needed: true }
+    }
 }
 
 impl Health {
-    /// Whether all holds.
+    /// Whether all holds that is needed.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.checks.iter().all(|check| check.problem.is_none())
+        self.checks.iter().all(|check| check.problem.is_none() || !check.needed)
     }
 }
 
@@ -401,6 +443,10 @@ pub struct Info {
     pub revision: u64,
     /// Tasks that have not ended.
     pub live_tasks: u64,
+    /// The feature level that this node knows.
+    pub feature_level: u32,
+    /// The feature level that the cluster may use, when this node last looked.
+    pub cluster_feature_level: u32,
     /// Limits in force, by name.
     pub limits: BTreeMap<&'static str, u64>,
 }

@@ -30,11 +30,15 @@ pub(crate) struct Changes {
     pub(crate) mutations: Vec<Mutation>,
     /// Entries of the retention log that have been dealt with.
     pub(crate) dealt_with: Vec<Bytes>,
+    /// The cluster's new feature level.
+    pub(crate) level: Option<u32>,
+    /// The record of marks, if it is to be written. It lands no later than the mutations.
+    pub(crate) marks: Option<Bytes>,
 }
 
 impl Changes {
     pub(crate) fn is_empty(&self) -> bool {
-        self.mutations.is_empty() && self.dealt_with.is_empty()
+        self.mutations.is_empty() && self.dealt_with.is_empty() && self.level.is_none()
     }
 
     /// The batches that hold them, in order, numbered from `first` on. None is larger than the
@@ -47,7 +51,7 @@ impl Changes {
         first: BatchSeq,
         limits: BatchLimits,
     ) -> Vec<Batch> {
-        let mut whole = Portion::default();
+        let mut whole = self.marks();
         for event in events {
             whole.count(ledger.count(event));
         }
@@ -58,12 +62,13 @@ impl Changes {
         for entry in &self.dealt_with {
             whole.delete(layout::RETAIN, entry.clone());
         }
+        whole.set_level(self.level);
         if whole.fits(&Portion::default(), limits) {
             return vec![whole.finish(first, ledger)];
         }
         let mut seq = first;
         let mut batches = Vec::new();
-        let mut open = Portion::default();
+        let mut open = self.marks();
         for portion in self.portions(events, ledger) {
             if !open.fits(&portion, limits) {
                 batches.push(std::mem::take(&mut open).finish(seq, ledger));
@@ -73,6 +78,14 @@ impl Changes {
         }
         batches.push(open.finish(seq, ledger));
         batches
+    }
+
+    fn marks(&self) -> Portion {
+        let mut marks = Portion::default();
+        if let Some(record) = &self.marks {
+            marks.put(layout::MARK, layout::marks(), record.clone());
+        }
+        marks
     }
 
     /// What may land apart from each other, in an order in which it may land.
@@ -100,6 +113,11 @@ impl Changes {
             portion.delete(layout::RETAIN, entry.clone());
             portions.push(portion);
         }
+        if self.level.is_some() {
+            let mut level = Portion::default();
+            level.set_level(self.level);
+            portions.push(level);
+        }
         attempts.split().chain(portions).collect()
     }
 }
@@ -122,7 +140,7 @@ impl<'a> Subject<'a> {
             Mutation::PutDone(record)
             | Mutation::DeleteDone(record)
             | Mutation::DeleteTask(record) => Self::Task(record.id),
-            Mutation::PutQueue(name, _) => Self::Queue(name),
+            Mutation::PutQueue(name, _) | Mutation::DeleteQueue(name) => Self::Queue(name),
         }
     }
 }
@@ -147,6 +165,12 @@ impl Portion {
     fn delete(&mut self, space: Space, key: impl Into<Bytes>) {
         self.batch.delete(space, key);
         self.bytes += self.batch.mutations.last().map_or(0, rota_store::Mutation::bytes);
+    }
+
+    fn set_level(&mut self, level: Option<u32>) {
+        if let Some(level) = level {
+            self.put(layout::CLUSTER, layout::FEATURE_LEVEL, level.to_string());
+        }
     }
 
     /// Whether both together are no more than the store takes, or the first is nothing.
@@ -240,8 +264,9 @@ impl Portion {
                 self.put(layout::RESULT, layout::task(*task), result.clone());
             }
             Mutation::DeleteTask(record) => self.delete_task(record),
+            Mutation::DeleteQueue(name) => self.delete(layout::QUEUE, name.to_string()),
             Mutation::PutQueue(name, record) => {
-                self.put(layout::QUEUE, name.to_string(), codec::encode_queue(*record));
+                self.put(layout::QUEUE, name.to_string(), codec::encode_queue(record));
             }
         }
     }

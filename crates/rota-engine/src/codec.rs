@@ -1,14 +1,28 @@
 //! How records become bytes: protobuf messages, so that fields can be added over the years and any
 //! protobuf tool can read a store. These are private to the store; the wire contract is another.
+//!
+//! Fields that this version does not know are kept (`unknown`) where a record is rewritten. For this to work
+//! across versions, a new field of `LiveMessage` or `DoneMessage` takes a number that neither of them has, and
+//! means the same in both: an older node carries it from one to the other by its number.
+
+mod entries;
+mod spec;
+mod unknown;
 
 use bytes::Bytes;
 use prost::Message;
 use rota_core::{
-    AttemptRecord, Binding, Binds, DoneRecord, EndKind, Failure, FailureReason, Jitter, LeaseEnd,
-    LeaseRecord, LeaseToken, LiveRecord, Millis, Name, Policy, Priority, QueueRecord, RetryPolicy,
-    SessionId, Status, TaskId, TaskSpec, Trace, WallTime,
+    AttemptRecord, Binds, DoneRecord, EndKind, Failure, FailureReason, Jitter, LeaseEnd,
+    LeaseRecord, LeaseToken, LiveRecord, Millis, Name, Policy, Priority, RetryPolicy, SessionId,
+    Status, TaskId, WallTime,
 };
-use rota_metrics::Counts;
+
+pub(crate) use self::entries::{
+    ForeignCounts, decode_binding, decode_queue, decode_retain, decode_total, encode_binding,
+    encode_queue, encode_retain, encode_total,
+};
+pub(crate) use self::spec::{decode_spec, encode_spec};
+use self::unknown::{Known, Places};
 
 /// A record's bytes are not what this version writes.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -41,48 +55,8 @@ struct PolicyMessage {
     retention_ms: Option<u64>,
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct LabelMessage {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct SpecMessage {
-    #[prost(fixed64, tag = "1")]
-    id: u64,
-    #[prost(string, tag = "2")]
-    queue: String,
-    #[prost(string, tag = "3")]
-    kind: String,
-    #[prost(bytes = "bytes", tag = "4")]
-    payload: Bytes,
-    #[prost(message, repeated, tag = "5")]
-    labels: Vec<LabelMessage>,
-    #[prost(int64, tag = "6")]
-    created_at_ms: i64,
-    #[prost(int64, optional, tag = "7")]
-    expires_at_ms: Option<i64>,
-    #[prost(message, optional, tag = "8")]
-    policy: Option<PolicyMessage>,
-    #[prost(string, optional, tag = "9")]
-    client_id: Option<String>,
-    #[prost(string, optional, tag = "10")]
-    idempotency_key: Option<String>,
-    #[prost(fixed64, tag = "11")]
-    fingerprint: u64,
-    #[prost(message, optional, tag = "12")]
-    trace: Option<TraceMessage>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TraceMessage {
-    #[prost(string, tag = "1")]
-    parent: String,
-    #[prost(string, tag = "2")]
-    state: String,
+impl Known for PolicyMessage {
+    const LAST: u32 = 8;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -99,6 +73,10 @@ struct LeaseMessage {
     session_ttl_ms: u64,
 }
 
+impl Known for LeaseMessage {
+    const LAST: u32 = 5;
+}
+
 #[derive(Clone, Copy, PartialEq, Message)]
 struct EndMessage {
     #[prost(uint64, tag = "1")]
@@ -107,6 +85,10 @@ struct EndMessage {
     kind: u32,
     #[prost(fixed64, optional, tag = "3")]
     fingerprint: Option<u64>,
+}
+
+impl Known for EndMessage {
+    const LAST: u32 = 3;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -147,12 +129,20 @@ struct LiveMessage {
     last_end: Option<EndMessage>,
 }
 
+impl Known for LiveMessage {
+    const LAST: u32 = 17;
+}
+
 #[derive(Clone, PartialEq, Message)]
 struct FailureMessage {
     #[prost(uint32, tag = "1")]
     reason: u32,
     #[prost(string, tag = "2")]
     message: String,
+}
+
+impl Known for FailureMessage {
+    const LAST: u32 = 2;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -173,6 +163,10 @@ struct AttemptMessage {
     failure: Option<FailureMessage>,
     #[prost(bytes = "bytes", tag = "8")]
     output_tail: Bytes,
+}
+
+impl Known for AttemptMessage {
+    const LAST: u32 = 8;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -213,24 +207,8 @@ struct DoneMessage {
     has_output: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Message)]
-struct QueueMessage {
-    #[prost(bool, tag = "1")]
-    paused: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-struct BindingMessage {
-    #[prost(fixed64, tag = "1")]
-    task: u64,
-    #[prost(fixed64, tag = "2")]
-    fingerprint: u64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct RetainMessage {
-    #[prost(fixed64, repeated, tag = "1")]
-    tasks: Vec<u64>,
+impl Known for DoneMessage {
+    const LAST: u32 = 17;
 }
 
 fn bytes_of(message: &impl Message) -> Bytes {
@@ -376,7 +354,11 @@ fn attempt_message(attempt: &AttemptRecord) -> AttemptMessage {
     }
 }
 
-fn attempt(message: AttemptMessage) -> Decoded<AttemptRecord> {
+/// Reads an attempt from its message and the bytes that the message was read from.
+fn attempt(message: AttemptMessage, bytes: &[u8]) -> Decoded<AttemptRecord> {
+    let mut unknown = unknown::of::<AttemptMessage>(bytes).to_vec();
+    let of_failure = unknown::of::<FailureMessage>(&unknown::content(bytes, 7));
+    unknown::put_within(&mut unknown, 7, &of_failure);
     Ok(AttemptRecord {
         attempt: message.attempt,
         token: LeaseToken(message.token),
@@ -386,57 +368,12 @@ fn attempt(message: AttemptMessage) -> Decoded<AttemptRecord> {
         ended_at: message.ended_at_ms.map(WallTime),
         failure: message.failure.as_ref().map(failure).transpose()?,
         output_tail: message.output_tail,
-    })
-}
-
-pub(crate) fn encode_spec(spec: &TaskSpec) -> Bytes {
-    let label = |(name, value): &(Name, Box<str>)| LabelMessage {
-        name: name.to_string(),
-        value: value.to_string(),
-    };
-    let trace = |trace: &Trace| TraceMessage {
-        parent: trace.parent.to_string(),
-        state: trace.state.to_string(),
-    };
-    bytes_of(&SpecMessage {
-        id: spec.id.as_u64(),
-        queue: spec.queue.to_string(),
-        kind: spec.kind.to_string(),
-        payload: spec.payload.clone(),
-        labels: spec.labels.iter().map(label).collect(),
-        created_at_ms: spec.created_at.0,
-        expires_at_ms: spec.expires_at.map(|at| at.0),
-        policy: Some((&spec.policy).into()),
-        client_id: client_id(&spec.binds),
-        idempotency_key: idempotency_key(&spec.binds),
-        fingerprint: spec.fingerprint,
-        trace: spec.trace.as_deref().map(trace),
-    })
-}
-
-pub(crate) fn decode_spec(bytes: &Bytes) -> Decoded<TaskSpec> {
-    let message: SpecMessage = parse(bytes)?;
-    let label = |label: LabelMessage| Ok((name(&label.name)?, label.value.into_boxed_str()));
-    let trace = |trace: TraceMessage| {
-        Box::new(Trace { parent: trace.parent.into(), state: trace.state.into() })
-    };
-    Ok(TaskSpec {
-        id: task_id(message.id)?,
-        queue: name(&message.queue)?,
-        kind: name(&message.kind)?,
-        payload: message.payload,
-        labels: message.labels.into_iter().map(label).collect::<Decoded<_>>()?,
-        created_at: WallTime(message.created_at_ms),
-        expires_at: message.expires_at_ms.map(WallTime),
-        policy: policy(message.policy)?,
-        binds: binds(message.client_id, message.idempotency_key)?,
-        fingerprint: message.fingerprint,
-        trace: message.trace.map(trace),
+        unknown: unknown.into(),
     })
 }
 
 pub(crate) fn encode_live(record: &LiveRecord) -> Bytes {
-    bytes_of(&LiveMessage {
+    let message = LiveMessage {
         id: record.id.as_u64(),
         queue: record.queue.to_string(),
         kind: record.kind.to_string(),
@@ -460,7 +397,20 @@ pub(crate) fn encode_live(record: &LiveRecord) -> Bytes {
         client_id: client_id(&record.binds),
         idempotency_key: idempotency_key(&record.binds),
         last_end: record.last_end.map(end_message),
-    })
+    };
+    let mut bytes = message.encode_to_vec();
+    if let Some(unknown) = &record.unknown {
+        unknown::put_of_task(&mut bytes, unknown, &live_places(record));
+    }
+    bytes.into()
+}
+
+fn live_places(record: &LiveRecord) -> Places {
+    Places {
+        policy: Some(14),
+        lease: record.lease.as_ref().map(|lease| (12, lease.token)),
+        last_end: record.last_end.map(|end| (17, end.token)),
+    }
 }
 
 pub(crate) fn decode_live(bytes: &Bytes) -> Decoded<LiveRecord> {
@@ -474,7 +424,7 @@ pub(crate) fn decode_live(bytes: &Bytes) -> Decoded<LiveRecord> {
             session_ttl: Millis(lease.session_ttl_ms),
         })
     };
-    Ok(LiveRecord {
+    let mut record = LiveRecord {
         id: task_id(message.id)?,
         queue: name(&message.queue)?,
         kind: name(&message.kind)?,
@@ -491,11 +441,32 @@ pub(crate) fn decode_live(bytes: &Bytes) -> Decoded<LiveRecord> {
         last_end: message.last_end.map(end).transpose()?,
         policy: policy(message.policy)?,
         binds: binds(message.client_id, message.idempotency_key)?,
-    })
+        unknown: None,
+    };
+    record.unknown = unknown::of_task::<LiveMessage>(bytes, &live_places(&record));
+    Ok(record)
+}
+
+/// The record of this live task. One that is another's, or says that the task ended, is damaged.
+pub(crate) fn decode_live_of(task: TaskId, bytes: &Bytes) -> Decoded<LiveRecord> {
+    let record = decode_live(bytes)?;
+    if record.id != task {
+        return Err(bad("it names another task"));
+    }
+    if record.status.is_terminal() {
+        return Err(bad("a live task that has ended"));
+    }
+    Ok(record)
+}
+
+/// The queue of a live task, from a record of which the rest cannot be read.
+pub(crate) fn queue_of_live(bytes: &Bytes) -> Option<Name> {
+    let message: LiveMessage = parse(bytes).ok()?;
+    Name::new(&message.queue).ok()
 }
 
 pub(crate) fn encode_done(record: &DoneRecord) -> Bytes {
-    bytes_of(&DoneMessage {
+    let message = DoneMessage {
         id: record.id.as_u64(),
         queue: record.queue.to_string(),
         kind: record.kind.to_string(),
@@ -513,12 +484,24 @@ pub(crate) fn encode_done(record: &DoneRecord) -> Bytes {
         idempotency_key: idempotency_key(&record.binds),
         last_end: record.last_end.map(end_message),
         has_output: record.has_output,
-    })
+    };
+    let mut bytes = message.encode_to_vec();
+    if let Some(unknown) = &record.unknown {
+        unknown::put_of_task(&mut bytes, unknown, &done_places(record));
+    }
+    bytes.into()
+}
+
+/// The record of one that ended has no policy and no lease.
+fn done_places(record: &DoneRecord) -> Places {
+    let last_end = record.last_end.map(|end| (16, end.token));
+    Places { last_end, ..Places::default() }
 }
 
 pub(crate) fn decode_done(bytes: &Bytes) -> Decoded<DoneRecord> {
     let message: DoneMessage = parse(bytes)?;
-    Ok(DoneRecord {
+    let last = |last| attempt(last, &unknown::content(bytes, 11));
+    let mut record = DoneRecord {
         id: task_id(message.id)?,
         queue: name(&message.queue)?,
         kind: name(&message.kind)?,
@@ -529,66 +512,24 @@ pub(crate) fn decode_done(bytes: &Bytes) -> Decoded<DoneRecord> {
         lost: message.lost,
         finished_at: WallTime(message.finished_at_ms),
         retain_until: WallTime(message.retain_until_ms),
-        last: message.last.map(attempt).transpose()?,
+        last: message.last.map(last).transpose()?,
         failure: message.failure.as_ref().map(failure).transpose()?,
         last_end: message.last_end.map(end).transpose()?,
         has_result: message.has_result,
         has_output: message.has_output,
         binds: binds(message.client_id, message.idempotency_key)?,
-    })
+        unknown: None,
+    };
+    record.unknown = unknown::of_task::<DoneMessage>(bytes, &done_places(&record));
+    Ok(record)
 }
 
 pub(crate) fn encode_attempt(record: &AttemptRecord) -> Bytes {
-    bytes_of(&attempt_message(record))
+    let mut bytes = attempt_message(record).encode_to_vec();
+    bytes.extend_from_slice(&record.unknown);
+    bytes.into()
 }
 
 pub(crate) fn decode_attempt(bytes: &Bytes) -> Decoded<AttemptRecord> {
-    attempt(parse(bytes)?)
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TotalMessage {
-    #[prost(uint64, repeated, tag = "1")]
-    counts: Vec<u64>,
-}
-
-pub(crate) fn encode_total(counts: &Counts) -> Bytes {
-    TotalMessage { counts: counts.to_vec() }.encode_to_vec().into()
-}
-
-/// What another version counts and this one does not is left out, and the reverse is zero.
-pub(crate) fn decode_total(bytes: &Bytes) -> Decoded<Counts> {
-    let message = TotalMessage::decode(bytes.clone()).map_err(|error| bad(&error.to_string()))?;
-    let mut counts = Counts::default();
-    for (count, found) in counts.iter_mut().zip(message.counts) {
-        *count = found;
-    }
-    Ok(counts)
-}
-
-pub(crate) fn encode_queue(record: QueueRecord) -> Bytes {
-    bytes_of(&QueueMessage { paused: record.paused })
-}
-
-pub(crate) fn decode_queue(bytes: &Bytes) -> Decoded<QueueRecord> {
-    let message: QueueMessage = parse(bytes)?;
-    Ok(QueueRecord { paused: message.paused })
-}
-
-pub(crate) fn encode_binding(binding: Binding) -> Bytes {
-    bytes_of(&BindingMessage { task: binding.task.as_u64(), fingerprint: binding.fingerprint })
-}
-
-pub(crate) fn decode_binding(bytes: &Bytes) -> Decoded<Binding> {
-    let message: BindingMessage = parse(bytes)?;
-    Ok(Binding { task: task_id(message.task)?, fingerprint: message.fingerprint })
-}
-
-pub(crate) fn encode_retain(tasks: &[TaskId]) -> Bytes {
-    bytes_of(&RetainMessage { tasks: tasks.iter().map(|task| task.as_u64()).collect() })
-}
-
-pub(crate) fn decode_retain(bytes: &Bytes) -> Decoded<Vec<TaskId>> {
-    let message: RetainMessage = parse(bytes)?;
-    message.tasks.into_iter().map(task_id).collect()
+    attempt(parse(bytes)?, bytes)
 }

@@ -5,46 +5,40 @@
 //! answers of the landed one released. So a batch grows with the load, and nothing leaves before
 //! its commit.
 
-use std::{future::Future, pin::Pin, sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::VecDeque, future::Future, pin::Pin, sync::Arc, sync::atomic::Ordering,
+    time::Duration,
+};
 
 use rota_core::{
-    Command, Effect, EndReason, Machine, Millis, MonoTime, Mutation, Now, Refusal, Reply, Submit,
-    TaskIdSequence, TaskSpec,
+    Effect, EndReason, Machine, Millis, MonoTime, Mutation, Now, TaskIdSequence, TaskSpec,
 };
-use rota_store::{BatchSeq, Fence, Leadership, Store, StoreError};
+use rota_store::{BatchSeq, Fence, Leadership, Store};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{debug, error};
 
 use crate::{
-    api::{EngineError, NewTask, RunAt, Submitted},
     batch::Changes,
     cache::SpecCache,
     commit::{Refused, commit_until_known},
     dispatch::{ToWorkers, WorkerEffect},
+    down::DownSender,
     fail_point::FailPoint,
+    inbox::{Inbox, Sent},
     landed::LandingQueues,
     ledger::{Landing, Ledger},
     log,
-    lookup::{self, Lookups},
+    marks::Marks,
     planted::Planted,
-    request::{self, Answer, CommandResult, Release, Request, Submission, SubmitResults},
+    request::{Answer, Release, SubmitResults},
     shared::{PULSE, Shared},
     view::live_view,
 };
 
-/// Requests taken from the inbox at a time.
-const TAKEN_MAX: usize = 256;
-/// A step takes no more requests when it has so many commands; they wait in the inbox.
-const STEP_COMMANDS_MAX: usize = 20_000;
-
-/// A step takes no more requests when it has so many bytes of payloads and results.
-const STEP_BYTES_MAX: usize = 8 << 20;
 /// What nobody waits for is committed together with what else comes within this time: each commit
 /// costs a flush of the disk, which delays whoever comes next.
 const GATHER: Duration = Duration::from_millis(2);
-/// The loop comes by every [`PULSE`], so after so long the process or its machine was stopped.
-const STOOD_STILL: Duration = Duration::from_secs(3);
 /// When the engine stops, what was taken gets so long to land.
 const LAST_COMMIT_WAIT: Duration = Duration::from_secs(5);
 
@@ -71,15 +65,32 @@ struct InFlight {
 #[derive(Default)]
 struct Outcome {
     effects: Vec<Effect>,
+    /// Where to send what goes down to the sessions that `effects` open, in their order.
+    opened: VecDeque<DownSender>,
     releases: Vec<Release>,
     counted: Landing,
     queues: LandingQueues,
+}
+
+/// What makes an outcome true for whoever hears of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Voucher {
+    /// A commit that landed.
+    Commit,
+    /// Nothing but the leadership, at this moment.
+    Leadership,
 }
 
 impl Outcome {
     fn is_empty(&self) -> bool {
         self.effects.is_empty() && self.releases.is_empty()
     }
+}
+
+/// What a leader keeps beside the machine.
+pub(crate) struct Books {
+    pub(crate) ledger: Ledger,
+    pub(crate) marks: Marks,
 }
 
 /// The single writer of task state, for as long as its leadership lasts.
@@ -94,32 +105,40 @@ pub(crate) struct Coordinator<'a> {
     pub(crate) cache: SpecCache,
     pub(crate) ledger: Ledger,
     pub(crate) workers: &'a mpsc::Sender<ToWorkers>,
-    step: Open,
+    pub(crate) step: Open,
+    pub(crate) marks: Marks,
+    /// The feature level that is to be the cluster's, until it is on its way.
+    pub(crate) level: Option<u32>,
     /// It is to hand over, to this node if one is named.
-    resigning: Option<Option<String>>,
+    pub(crate) resigning: Option<Option<String>>,
     /// When the machine was last told the time.
     begun: MonoTime,
+    /// All that workers sent before this has been applied.
+    pub(crate) heard: MonoTime,
 }
 
 /// The step that is being applied.
 #[derive(Default)]
-struct Open {
-    releases: Vec<Release>,
-    entries: Vec<bytes::Bytes>,
-    created: Vec<Created>,
-    commands: usize,
-    bytes: usize,
+pub(crate) struct Open {
+    pub(crate) releases: Vec<Release>,
+    pub(crate) opened: VecDeque<DownSender>,
+    pub(crate) entries: Vec<bytes::Bytes>,
+    /// Whether it is to be written though it holds a new feature level alone.
+    pub(crate) level_alone: bool,
+    pub(crate) created: Vec<Created>,
+    pub(crate) commands: usize,
+    pub(crate) bytes: usize,
     /// Since when something waits in it.
-    since: Option<Instant>,
+    pub(crate) since: Option<Instant>,
     /// Whether someone waits for it, so that it is not to wait for company.
-    hurried: bool,
+    pub(crate) hurried: bool,
 }
 
 /// A new task that was submitted alone. Its client is told how it stands when the step ends.
-struct Created {
-    spec: Arc<TaskSpec>,
-    results: SubmitResults,
-    answer: Answer<SubmitResults>,
+pub(crate) struct Created {
+    pub(crate) spec: Arc<TaskSpec>,
+    pub(crate) results: SubmitResults,
+    pub(crate) answer: Answer<SubmitResults>,
 }
 
 impl<'a> Coordinator<'a> {
@@ -129,9 +148,10 @@ impl<'a> Coordinator<'a> {
         fence: Fence,
         loaded: crate::load::Loaded,
         cache: SpecCache,
-        ledger: Ledger,
+        books: Books,
         workers: &'a mpsc::Sender<ToWorkers>,
     ) -> Self {
+        let Books { ledger, marks } = books;
         Self {
             store,
             shared,
@@ -143,8 +163,11 @@ impl<'a> Coordinator<'a> {
             ledger,
             workers,
             step: Open::default(),
+            marks,
+            level: None,
             resigning: None,
             begun: MonoTime(0),
+            heard: MonoTime(0),
         }
     }
 
@@ -152,24 +175,36 @@ impl<'a> Coordinator<'a> {
     /// still carried out. It is of no use afterwards, but takes a while to drop where tasks are many.
     pub(crate) async fn run(
         &mut self,
-        inbox: &mut mpsc::Receiver<Request>,
+        inbox: &mut Inbox,
         leadership: &dyn Leadership,
         stop: &CancellationToken,
     ) -> End {
-        let end = self.lead(inbox, leadership, stop).await;
-        // Who waits for what did not land learns at once that it is over.
+        self.listen();
+        let mut taken = VecDeque::new();
+        let end = self.lead(inbox, &mut taken, leadership, stop).await;
+        // Who waits for what did not land, or was not begun, learns at once that it is over.
         self.step = Open::default();
+        taken.into_iter().for_each(|sent| sent.request.refuse());
         end
+    }
+
+    /// From now on workers can be heard: no session and no lease has spent any of its time yet.
+    fn listen(&mut self) {
+        let now = self.shared.host.now();
+        self.shared.timekeeper.look(now);
+        self.shared.timekeeper.take_missed();
+        self.machine.excuse(now.mono.since(self.machine.now().mono));
+        (self.begun, self.heard) = (now.mono, now.mono);
     }
 
     async fn lead(
         &mut self,
-        inbox: &mut mpsc::Receiver<Request>,
+        inbox: &mut Inbox,
+        taken: &mut VecDeque<Sent>,
         leadership: &dyn Leadership,
         stop: &CancellationToken,
     ) -> End {
         let mut in_flight: Option<InFlight> = None;
-        let mut taken = Vec::with_capacity(TAKEN_MAX);
         // When it was told to stop: until when the last step may take.
         let mut stopping = None;
         loop {
@@ -182,10 +217,8 @@ impl<'a> Coordinator<'a> {
                     return End::Resigned(successor);
                 }
             }
-            let room = self.resigning.is_none()
-                && stopping.is_none()
-                && self.step.commands < STEP_COMMANDS_MAX
-                && self.step.bytes < STEP_BYTES_MAX;
+            let budget = self.budget();
+            let room = self.resigning.is_none() && stopping.is_none() && !budget.is_spent();
             let (mut landed, mut due) = (None, false);
             tokio::select! {
                 biased;
@@ -195,11 +228,14 @@ impl<'a> Coordinator<'a> {
                     stopping = Some(Instant::now() + LAST_COMMIT_WAIT);
                 }
                 () = at(stopping) => return End::Stopped,
-                count = inbox.recv_many(&mut taken, TAKEN_MAX), if room => {
-                    if count == 0 {
+                () = self.shared.signs.said() => {
+                    self.begin();
+                }
+                more = inbox.take(taken, budget), if room => {
+                    if !more {
                         return End::Stopped;
                     }
-                    self.take(&mut taken, leadership).await;
+                    self.take(taken, leadership).await;
                 }
                 () = tokio::time::sleep(self.until_seal()), if in_flight.is_none() => due = true,
             }
@@ -212,19 +248,20 @@ impl<'a> Coordinator<'a> {
             if in_flight.is_none() && (due || self.until_seal().is_zero()) {
                 let now = self.begin();
                 self.shared.beat(now.mono);
-                self.machine.tick();
-                let (flight, outcome) = self.seal();
+                if inbox.has_heard_workers() && taken.iter().all(|sent| sent.by_worker.is_none()) {
+                    self.heard = now.mono;
+                }
+                self.machine.tick(self.heard);
+                let (flight, outcome) = self.seal(now);
                 in_flight = flight;
                 if let Some(finished) = finished {
-                    self.release(finished).await;
+                    self.release(finished, leadership, Voucher::Commit).await;
                 }
-                // No commit vouches for this. A process that was stopped may believe that it leads.
-                if !outcome.is_empty() && !leadership.is_held() {
+                if !self.release(outcome, leadership, Voucher::Leadership).await {
                     return End::Deposed;
                 }
-                self.release(outcome).await;
             } else if let Some(finished) = finished {
-                self.release(finished).await;
+                self.release(finished, leadership, Voucher::Commit).await;
             }
         }
     }
@@ -241,21 +278,23 @@ impl<'a> Coordinator<'a> {
         }
     }
 
-    fn begin(&mut self) -> Now {
+    /// Tells the machine the time, and what was heard of workers until then.
+    pub(crate) fn begin(&mut self) -> Now {
         let now = self.shared.host.now();
-        let pause = now.mono.since(self.begun);
-        if self.begun != MonoTime(0) && pause.as_duration() > STOOD_STILL {
-            warn!(?pause, "the engine stood still; workers get that time again");
-            self.machine.excuse(pause);
+        self.shared.timekeeper.look(now);
+        let missed = self.shared.timekeeper.take_missed();
+        if missed > Millis(0) {
+            self.machine.excuse(missed);
         }
         self.machine.begin(now, self.seq.0);
         self.begun = now.mono;
+        self.hear();
         now
     }
 
     /// Ends the open step. What changes nothing in the store needs no commit: it comes back to be
     /// released, after what is on its way.
-    fn seal(&mut self) -> (Option<InFlight>, Outcome) {
+    fn seal(&mut self, now: Now) -> (Option<InFlight>, Outcome) {
         let step = self.machine.seal();
         let mut open = std::mem::take(&mut self.step);
         for Created { spec, mut results, answer } in open.created {
@@ -272,11 +311,20 @@ impl<'a> Coordinator<'a> {
         let queues = self.shared.landed.landing(&self.machine, &step);
         let mut outcome = Outcome {
             effects: step.effects,
+            opened: open.opened,
             releases: open.releases,
             queues,
             ..Outcome::default()
         };
-        let changes = Changes { mutations: step.mutations, dealt_with: open.entries };
+        let mut changes = Changes {
+            mutations: step.mutations,
+            dealt_with: open.entries,
+            level: None,
+            marks: None,
+        };
+        if open.level_alone || !changes.is_empty() {
+            changes.level = self.level.take();
+        }
         if changes.is_empty() {
             outcome.counted = self.ledger.landing(step.events);
             return (None, outcome);
@@ -286,6 +334,8 @@ impl<'a> Coordinator<'a> {
                 self.cache.offer(spec);
             }
         }
+        let believed = Some(now.wall).filter(|_| !self.shared.timekeeper.doubts());
+        changes.marks = self.marks.note(&changes.mutations, self.ids.last(), believed);
         let limits = self.store.limits();
         let batches = changes.into_batches(&step.events, &mut self.ledger, self.seq, limits);
         outcome.counted = self.ledger.landing(step.events);
@@ -298,7 +348,17 @@ impl<'a> Coordinator<'a> {
         (Some(InFlight { landed, outcome }), Outcome::default())
     }
 
-    async fn release(&mut self, outcome: Outcome) {
+    /// Performs the effects and gives the answers. False: nothing vouches for the answers any more.
+    async fn release(
+        &mut self,
+        mut outcome: Outcome,
+        leadership: &dyn Leadership,
+        voucher: Voucher,
+    ) -> bool {
+        // A process that was stopped may believe that it leads.
+        if voucher == Voucher::Leadership && !outcome.is_empty() && !leadership.is_held() {
+            return false;
+        }
         FailPoint::BeforeDispatch.reach();
         let epoch = self.fence.epoch.0;
         log::ends(&outcome.counted.events, epoch);
@@ -321,6 +381,11 @@ impl<'a> Coordinator<'a> {
                     self.shared.task_ended(task);
                 }
                 Effect::Drain { session } => down.push(WorkerEffect::Drain(session)),
+                Effect::SessionOpened { session, connection } => {
+                    self.shared.signs.opened(session, connection);
+                    let events = outcome.opened.pop_front();
+                    down.extend(events.map(|events| WorkerEffect::Attach(session, events)));
+                }
                 Effect::SessionEnded(end) => {
                     log::session_ended(&end, epoch);
                     let reason = match end.reason {
@@ -328,234 +393,29 @@ impl<'a> Coordinator<'a> {
                         EndReason::Expired => "expired",
                     };
                     self.shared.metrics.session_ended(reason);
+                    self.shared.signs.ended(end.session);
                     down.push(WorkerEffect::Ended(end.session));
                 }
             }
         }
         if !down.is_empty() {
-            tell_workers(self.workers, ToWorkers::Effects(down)).await;
+            tokio::select! {
+                biased;
+                () = tell_workers(self.workers, ToWorkers::Effects(down)) => {}
+                // Its channel may be full for as long as the store does not answer.
+                () = leadership.lost() => {}
+            }
+            // That may have taken a while.
+            if voucher == Voucher::Leadership && !leadership.is_held() {
+                return false;
+            }
         }
         FailPoint::BeforeAnswer.reach();
         for release in outcome.releases {
             release();
         }
         FailPoint::AfterAnswer.reach();
-    }
-
-    /// Applies requests to the open step.
-    async fn take(&mut self, taken: &mut Vec<Request>, leadership: &dyn Leadership) {
-        self.begin();
-        let keys = lookup::keys(&self.machine, taken);
-        let lookups = tokio::select! {
-            biased;
-            lookups = lookup::read(self.store.as_ref(), keys) => lookups,
-            () = leadership.lost() => {
-                taken.drain(..).for_each(Request::refuse);
-                return;
-            }
-        };
-        let now = self.begin();
-        self.step.since.get_or_insert_with(Instant::now);
-        self.step.hurried |= self.shared.someone_waits() || !taken.iter().all(Request::can_wait);
-        for request in taken.drain(..) {
-            match request {
-                Request::Submit { tasks, answer } => self.submit(tasks, answer, &lookups, now),
-                Request::Commands { commands, answer } => self.commands(commands, answer, &lookups),
-                Request::OpenSession { open, events, answer } => {
-                    let session = open.session;
-                    self.step.commands += 1;
-                    let result = self.machine.apply(Command::OpenSession(open.clone()));
-                    if result.is_ok() {
-                        log::session_opened(session, &open, self.fence.epoch.0);
-                        self.shared.metrics.session_opened();
-                        tell_workers(self.workers, ToWorkers::Attach(session, events)).await;
-                    }
-                    self.answer_later(answer, Ok(result));
-                }
-                Request::Purge { tasks, entries, answer } => {
-                    let result = self.purge(&tasks, entries, &lookups);
-                    self.answer_later(answer, result);
-                }
-                Request::Resign { successor, answer } => {
-                    self.resigning = Some(successor);
-                    self.answer_later(answer, Ok(()));
-                }
-                Request::Look(question) => {
-                    // What it says is kept until the batch before it has landed, so it is bounded too.
-                    self.step.commands += 1;
-                    let release = question(&self.machine);
-                    self.step.releases.push(release);
-                }
-            }
-        }
-    }
-
-    fn answer_later<T: Send + 'static>(
-        &mut self,
-        answer: Answer<T>,
-        result: Result<T, EngineError>,
-    ) {
-        // One who no longer waits needs no answer.
-        self.step.releases.push(Box::new(move || {
-            let _ = answer.send(result);
-        }));
-    }
-
-    fn submit(
-        &mut self,
-        tasks: Vec<Submission>,
-        answer: Answer<SubmitResults>,
-        lookups: &Result<Lookups, StoreError>,
-        now: Now,
-    ) {
-        let known = match lookups {
-            Ok(lookups) => Some(lookups),
-            Err(_) if tasks.iter().all(|submission| submission.task.binds.is_empty()) => None,
-            Err(error) => {
-                self.answer_later(answer, Err(error.clone().into()));
-                return;
-            }
-        };
-        let mut results = Vec::with_capacity(tasks.len());
-        let mut newest = None;
-        for submission in tasks {
-            let result = self.submit_one(submission, known, now);
-            results.push(result.map(|(submitted, spec)| {
-                newest = Some(spec);
-                submitted
-            }));
-        }
-        match (results.as_slice(), newest) {
-            ([Ok(Submitted { created: true, .. })], Some(spec)) => {
-                self.step.created.push(Created { spec, results, answer });
-            }
-            _ => self.answer_later(answer, Ok(results)),
-        }
-    }
-
-    fn submit_one(
-        &mut self,
-        submission: Submission,
-        lookups: Option<&Lookups>,
-        now: Now,
-    ) -> Result<(Submitted, Arc<TaskSpec>), Refusal> {
-        let bindings = match lookups {
-            Some(lookups) => lookups.bindings(&submission.task.binds)?,
-            None => rota_core::Bindings::default(),
-        };
-        let id = self.ids.next(now.wall);
-        let NewTask { priority, run_at, .. } = submission.task;
-        let spec = Arc::new(spec_of(submission, id, now));
-        let run_at = match run_at {
-            RunAt::Now => now.wall,
-            RunAt::At(date) => date,
-            RunAt::After(delay) => now.wall + delay,
-        };
-        self.step.commands += 1;
-        self.step.bytes += spec.payload.len();
-        let submit = Submit { spec: spec.clone(), priority, run_at, bindings };
-        let reply = self.machine.apply(Command::Submit(Box::new(submit)))?;
-        Ok(match reply {
-            Reply::Submitted { task, created } => {
-                // A repeat by key alone may be of a task that the client gave no id of its own.
-                let named = spec.binds.id.as_ref().map(ToString::to_string);
-                let shown_id = named.unwrap_or_else(|| task.to_string());
-                (Submitted { task, shown_id, created, view: None }, spec)
-            }
-            other => unreachable!("a submission was answered with {other:?}"),
-        })
-    }
-
-    fn commands(
-        &mut self,
-        commands: Vec<Command>,
-        answer: Answer<Vec<CommandResult>>,
-        lookups: &Result<Lookups, StoreError>,
-    ) {
-        let known = match lookups {
-            Ok(lookups) => Some(lookups),
-            // Either all are carried out or none.
-            Err(error) if commands.iter().any(|command| self.needs_lookup(command)) => {
-                self.answer_later(answer, Err(error.clone().into()));
-                return;
-            }
-            Err(_) => None,
-        };
-        let mut results = Vec::with_capacity(commands.len());
-        self.step.commands += commands.len();
-        for mut command in commands {
-            let bytes = request::bytes_of(&command);
-            let deaf = matches!(command, Command::Heartbeat { .. })
-                && Planted::IgnoresHeartbeats.is_made();
-            let result = match self.fill(&mut command, known) {
-                Ok(()) if deaf => Ok(Reply::Done),
-                Ok(()) => self.machine.apply(command),
-                Err(refusal) => Err(refusal),
-            };
-            match &result {
-                Ok(_) => self.step.bytes += bytes,
-                Err(Refusal::StaleLease { .. }) => self.shared.metrics.stale_report(),
-                Err(_) => {}
-            }
-            results.push(result);
-        }
-        self.answer_later(answer, Ok(results));
-    }
-
-    fn needs_lookup(&self, command: &Command) -> bool {
-        self.machine.wants_stored(command).is_some()
-            || matches!(command, Command::Retry { spec: None, .. })
-    }
-
-    /// Hands a command what it needs to know of the store. A damaged record fails this command alone.
-    fn fill(&self, command: &mut Command, lookups: Option<&Lookups>) -> Result<(), Refusal> {
-        if !self.needs_lookup(command) {
-            return Ok(());
-        }
-        // The caller looked whether there are any before it began; what was ended since, the machine
-        // knows.
-        let Some(lookups) = lookups else { return Ok(()) };
-        let wanted = self.machine.wants_stored(command);
-        if let Command::Retry { task, spec: spec @ None, .. } = command {
-            *spec = lookups.spec(*task)?;
-        }
-        if let Some(task) = wanted {
-            match command {
-                Command::Cancel { stored, .. }
-                | Command::Retry { stored, .. }
-                | Command::Reschedule { stored, .. }
-                | Command::SetPriority { stored, .. }
-                | Command::Delete { stored, .. }
-                | Command::Purge { stored, .. }
-                | Command::Report { stored, .. } => *stored = lookups.stored(task)?,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn purge(
-        &mut self,
-        tasks: &[rota_core::TaskId],
-        entries: Vec<bytes::Bytes>,
-        lookups: &Result<Lookups, StoreError>,
-    ) -> Result<(), EngineError> {
-        let lookups = lookups.as_ref().map_err(|error| EngineError::Store(error.clone()))?;
-        for task in tasks {
-            let stored = match lookups.stored(*task) {
-                Ok(stored) => stored,
-                // It stays. The others are not to wait until somebody mends it.
-                Err(refusal) => {
-                    self.shared.specs.damaged("done", *task, &refusal.to_string());
-                    continue;
-                }
-            };
-            // Purging leaves alone what may not be purged; it refuses nothing.
-            let _ = self.machine.apply(Command::Purge { task: *task, stored });
-        }
-        self.step.commands += tasks.len();
-        self.step.entries.extend(entries);
-        Ok(())
+        true
     }
 }
 
@@ -579,22 +439,5 @@ async fn land(in_flight: &mut Option<InFlight>) -> Result<(), Refused> {
     match in_flight {
         Some(flight) => flight.landed.as_mut().await,
         None => std::future::pending().await,
-    }
-}
-
-fn spec_of(submission: Submission, id: rota_core::TaskId, now: Now) -> TaskSpec {
-    let Submission { task, fingerprint } = submission;
-    TaskSpec {
-        id,
-        queue: task.queue,
-        kind: task.kind,
-        payload: task.payload,
-        labels: task.labels,
-        created_at: now.wall,
-        expires_at: task.expires_at,
-        policy: task.policy,
-        binds: task.binds,
-        fingerprint,
-        trace: task.trace,
     }
 }

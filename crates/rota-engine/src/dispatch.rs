@@ -27,6 +27,7 @@ use crate::{
     codec,
     down::{DownSender, size_of},
     fingerprint,
+    inbox::WeakInboxSender,
     planted::Planted,
     request::{Answer, Request},
     shared::Shared,
@@ -38,10 +39,12 @@ pub(crate) const QUEUED_MAX: usize = 256;
 /// Payloads of one session that are read at once.
 const SESSION_READS: usize = 32;
 
+/// A report of the dispatcher waits so long for a place in the inbox. The lease is the session's until
+/// it is reported.
+const REPORT_WAIT: Duration = Duration::from_secs(3600);
+
 /// What the dispatcher is told.
 pub(crate) enum ToWorkers {
-    /// This session's events go here from now on.
-    Attach(SessionId, DownSender),
     /// Effects of one step, in order.
     Effects(Vec<WorkerEffect>),
     /// All sessions are over for this node: leadership was lost.
@@ -90,6 +93,8 @@ impl ToDispatcher {
 
 /// An effect that concerns one worker.
 pub(crate) enum WorkerEffect {
+    /// What follows for this session goes here. What came before went to its former connection.
+    Attach(SessionId, DownSender),
     Dispatch(Leased, Option<Arc<TaskSpec>>),
     Stop(SessionId, TaskId, LeaseToken, StopReason),
     Drain(SessionId),
@@ -100,7 +105,7 @@ pub(crate) enum WorkerEffect {
 pub(crate) async fn run(
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
-    requests: mpsc::WeakSender<Request>,
+    requests: WeakInboxSender,
     mut inbox: mpsc::Receiver<ToWorkers>,
 ) {
     let reads = Reads::new(store);
@@ -196,7 +201,7 @@ fn held(leased: Leased) -> HeldLease {
 
 struct Dispatcher {
     shared: Arc<Shared>,
-    requests: mpsc::WeakSender<Request>,
+    requests: WeakInboxSender,
     reads: Reads,
     lanes: FxHashMap<SessionId, Lane>,
     /// Sessions that want to read, each in turn.
@@ -208,7 +213,6 @@ struct Dispatcher {
 impl Dispatcher {
     fn take(&mut self, message: ToWorkers) {
         match message {
-            ToWorkers::Attach(session, channel) => self.attach(session, channel),
             ToWorkers::DetachAll => {
                 self.lanes.clear();
                 self.ring.clear();
@@ -294,6 +298,12 @@ impl Dispatcher {
                         _ => self.queue(leased),
                     }
                 }
+                WorkerEffect::Attach(session, channel) => {
+                    if let Some(former) = self.lanes.get_mut(&session) {
+                        former.flush();
+                    }
+                    self.attach(session, channel);
+                }
                 WorkerEffect::Stop(session, task, token, reason) => {
                     self.stop(session, HeldLease { task, token }, reason);
                 }
@@ -304,7 +314,8 @@ impl Dispatcher {
                     }
                 }
                 WorkerEffect::Ended(session) => {
-                    if let Some(lane) = self.lanes.remove(&session) {
+                    if let Some(mut lane) = self.lanes.remove(&session) {
+                        lane.flush();
                         lane.channel.send(SessionEvent::Ended);
                     }
                     self.blocked.remove(&session);
@@ -504,8 +515,10 @@ impl Dispatcher {
         };
         let commands: Vec<_> = reports.into_iter().map(command).collect();
         let (answer, answered) = Answer::new(None);
+        let now = self.shared.host.now().mono;
         self.reads.tell(async move {
-            let sent = requests.send(Request::Commands { commands, answer }).await;
+            let request = Request::Commands { commands, answer };
+            let sent = requests.send(request, now, REPORT_WAIT).await;
             drop(requests);
             if sent.is_ok() {
                 // Where leadership is lost on the way, the next leader comes to the same end.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rota_core::Machine;
+use rota_core::{Machine, TaskId, TaskIdSequence};
 use rota_store::{Leadership, Member, Store, StoreError, StoreStatus, VALUE_BYTES_MAX};
 use tokio::{
     runtime::Handle,
@@ -18,13 +18,16 @@ use tracing::{error, info, warn};
 use crate::{
     api::{EngineError, Health, Info, Role},
     cache::SpecCache,
-    coordinator::{Coordinator, End},
+    coordinator::{Books, Coordinator, End},
     dispatch::{self, ToDispatcher, ToWorkers},
     fail_point::FailPoint,
     host::Host,
+    inbox::{INBOX, Inbox, InboxSender, inbox},
     ledger::Ledger,
+    level,
     load::MachineOptions,
     lookout,
+    marks::Marks,
     observe::{self, LastSurvey},
     options::EngineOptions,
     planted::Planted,
@@ -33,10 +36,9 @@ use crate::{
     retention,
     shared::{PULSE, Phase, Shared},
     standby::Standby,
+    timekeeper,
 };
 
-/// Requests that may wait in the inbox; then callers wait, and soon are turned away.
-pub(crate) const INBOX: usize = 4096;
 /// How long a caller waits for a place in the inbox.
 const INBOX_WAIT: Duration = Duration::from_secs(1);
 /// How long an answer may wait for a commit where the last committed state answers as well.
@@ -61,7 +63,7 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) options: EngineOptions,
-    pub(crate) inbox: mpsc::Sender<Request>,
+    pub(crate) inbox: InboxSender,
     pub(crate) dispatcher: ToDispatcher,
     pub(crate) pull: PullSessions,
     pub(crate) survey: LastSurvey,
@@ -87,14 +89,16 @@ impl Engine {
         stop: CancellationToken,
     ) -> Self {
         let shared = Arc::new(Shared::new(host, &options, store.leader()));
-        let (sender, inbox) = mpsc::channel(INBOX);
+        let (sender, inbox) = inbox();
         let (workers, down) = mpsc::channel(dispatch::QUEUED_MAX);
         let stopped = TaskTracker::new();
         let to_coordinator = sender.downgrade();
         stopped.spawn(dispatch::run(store.clone(), shared.clone(), to_coordinator, down));
         stopped.spawn(observe::follow_leaders(shared.clone(), stop.clone()));
+        stopped.spawn(timekeeper::run(shared.clone(), stop.clone()));
         stopped.spawn(lookout::run(store.clone(), shared.clone(), stop.clone()));
         stopped.spawn(retention::run(store.clone(), shared.clone(), sender.clone(), stop.clone()));
+        stopped.spawn(level::run(store.clone(), shared.clone(), sender.clone(), stop.clone()));
         let dispatcher = ToDispatcher(workers.downgrade());
         let leader = Leader {
             store: store.clone(),
@@ -162,6 +166,8 @@ impl Engine {
             started_at: shared.started_at,
             now: shared.host.now().wall,
             live_tasks: shared.live_tasks.load(Ordering::Relaxed) as u64,
+            feature_level: options.feature_level,
+            cluster_feature_level: shared.cluster_level.load(Ordering::Relaxed),
             limits,
         }
     }
@@ -247,7 +253,8 @@ impl Engine {
 
     async fn send(&self, request: Request) -> Result<(), EngineError> {
         use mpsc::error::SendTimeoutError;
-        match self.inner.inbox.send_timeout(request, INBOX_WAIT).await {
+        let now = self.inner.shared.host.now().mono;
+        match self.inner.inbox.send(request, now, INBOX_WAIT).await {
             Ok(()) => Ok(()),
             Err(SendTimeoutError::Timeout(_)) => {
                 self.inner.shared.admit()?;
@@ -275,10 +282,14 @@ struct Leader {
 }
 
 impl Leader {
-    async fn run(self, mut inbox: mpsc::Receiver<Request>) {
+    async fn run(self, mut inbox: Inbox) {
         let mut broken = None;
         while !self.stop.is_cancelled() {
             self.shared.phase.send_replace(Phase::Campaigning);
+            if self.is_outdated().await {
+                self.sit_out(&mut inbox).await;
+                continue;
+            }
             let mut standby = Standby::default();
             let pause = match self.campaign(&mut inbox, &mut standby).await {
                 None => break,
@@ -320,8 +331,42 @@ impl Leader {
         }
         self.shared.phase.send_replace(Phase::Stopped(broken));
         inbox.close();
-        while let Some(request) = inbox.recv().await {
-            request.refuse();
+        while let Some(sent) = inbox.recv().await {
+            sent.request.refuse();
+        }
+    }
+
+    /// Whether the cluster uses a feature level that this node does not know. Where that cannot be read, the
+    /// campaign says what is wrong.
+    async fn is_outdated(&self) -> bool {
+        let cluster = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return false,
+            cluster = level::of_cluster(self.store.as_ref()) => cluster,
+        };
+        let Ok(cluster) = cluster else { return false };
+        let before = self.shared.cluster_level.swap(cluster, Ordering::Relaxed);
+        let outdated = level::outdated(self.options.feature_level, cluster);
+        if let Some(reason) = outdated.as_ref().filter(|_| before != cluster) {
+            error!(reason, "does not lead");
+        }
+        outdated.is_some()
+    }
+
+    /// Neither campaigns nor leads for a while.
+    async fn sit_out(&self, inbox: &mut Inbox) {
+        let over = tokio::time::sleep(level::PERIOD);
+        let mut over = std::pin::pin!(over);
+        let mut pulse = tokio::time::interval(PULSE);
+        loop {
+            let follows = matches!(self.shared.role(), Role::Follower(_));
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                () = &mut over => return,
+                _ = pulse.tick() => self.shared.beat(self.shared.host.now().mono),
+                Some(sent) = inbox.recv(), if follows => sent.request.refuse(),
+            }
         }
     }
 
@@ -329,10 +374,14 @@ impl Leader {
     /// inbox, unless another node leads.
     async fn campaign(
         &self,
-        inbox: &mut mpsc::Receiver<Request>,
+        inbox: &mut Inbox,
         standby: &mut Standby,
     ) -> Option<Result<Box<dyn Leadership>, StoreError>> {
-        let me = Member { name: self.options.node.clone(), address: self.options.address.clone() };
+        let me = Member {
+            name: self.options.node.clone(),
+            address: self.options.address.clone(),
+            level: self.options.feature_level,
+        };
         let mut campaign = self.store.campaign(&me);
         let mut leader = self.shared.leader.clone();
         let follow = async {
@@ -352,7 +401,7 @@ impl Leader {
                     return Some(campaign.await);
                 },
                 _ = pulse.tick() => self.shared.beat(self.shared.host.now().mono),
-                request = inbox.recv(), if follows => request?.refuse(),
+                sent = inbox.recv(), if follows => sent?.request.refuse(),
                 () = &mut follow => {}
             }
         }
@@ -360,39 +409,63 @@ impl Leader {
 
     async fn lead(
         &self,
-        inbox: &mut mpsc::Receiver<Request>,
+        inbox: &mut Inbox,
         leadership: Box<dyn Leadership>,
         standby: Standby,
     ) -> Result<End, StoreError> {
         FailPoint::AfterElection.reach();
         let fence = leadership.fence();
         self.shared.epoch.store(fence.epoch.0, Ordering::Relaxed);
+        // It may have been raised since the campaign began, by a leader that saw this node too late.
+        if self.is_outdated().await {
+            leadership.resign(None).await;
+            return Ok(End::Resigned(None));
+        }
         self.shared.phase.send_replace(Phase::Loading);
         let options =
             MachineOptions { limits: self.options.machine, retention: self.options.retention };
         let loading = async {
-            let loaded = standby.load(&self.store, options, &self.shared.host).await?;
+            let mut loaded = standby.load(&self.store, options, &self.shared.host).await?;
             let snapshot = self.store.snapshot().await?;
             let metrics = self.shared.metrics.clone();
-            Ok::<_, StoreError>((loaded, Ledger::load(snapshot.as_ref(), metrics).await?))
+            let ledger = Ledger::load(snapshot.as_ref(), metrics, &mut loaded.unreadable).await?;
+            Ok::<_, StoreError>((loaded, ledger, Marks::load(snapshot.as_ref()).await?))
         };
-        let (loaded, ledger) = tokio::select! {
+        let (mut loaded, ledger, marks) = tokio::select! {
             biased;
             () = leadership.lost() => return Ok(End::Deposed),
             loaded = loading => loaded?,
         };
+        let newest = loaded.ids.last();
+        let written = marks.written.or(newest.map(TaskId::created_at));
+        self.shared.timekeeper.compare(written, self.shared.host.now());
+        loaded.ids = TaskIdSequence::after(newest.max(marks.newest));
         let live = loaded.machine.live_tasks();
         info!(epoch = fence.epoch.0, live, "leading");
         self.shared.live_tasks.store(live, Ordering::Relaxed);
+        loaded.unreadable.log();
+        self.shared.unreadable.store(loaded.unreadable.count(), Ordering::Relaxed);
         self.shared.beat(self.shared.host.now().mono);
         ledger.show();
+        // Several ask it whether it is held; this function has the last of them.
+        let leadership = Arc::new(leadership);
+        self.shared.signs.begin(leadership.clone(), loaded.machine.session_ids());
         self.shared.phase.send_replace(Phase::Leading);
         let cache = SpecCache::new(self.options.payload_cache_bytes);
         let (store, shared) = (self.store.clone(), self.shared.clone());
-        let mut coordinator =
-            Coordinator::new(store, shared, fence, loaded, cache, ledger, &self.workers);
-        let end = coordinator.run(inbox, leadership.as_ref(), &self.stop).await;
+        let mut coordinator = Coordinator::new(
+            store,
+            shared,
+            fence,
+            loaded,
+            cache,
+            Books { ledger, marks },
+            &self.workers,
+        );
+        let end = coordinator.run(inbox, leadership.as_ref().as_ref(), &self.stop).await;
+        self.shared.signs.end();
         self.shared.metrics.clear_totals();
+        self.shared.unreadable.store(0, Ordering::Relaxed);
         // What its last commit ran into was the leader's; how the store is, the lookout tells.
         self.shared.set_store_problem(None);
         // From here on requests wait, until it is known who leads.
@@ -404,7 +477,9 @@ impl Leader {
         let _ = self.workers.send(ToWorkers::DetachAll).await;
         let successor =
             if let End::Resigned(successor) = &end { successor.as_deref() } else { None };
-        leadership.resign(successor).await;
+        if let Some(leadership) = Arc::into_inner(leadership) {
+            leadership.resign(successor).await;
+        }
         // The next leader need not wait for the memory of many tasks to be given back.
         drop(coordinator);
         Ok(end)

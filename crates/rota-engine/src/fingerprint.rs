@@ -1,10 +1,12 @@
 //! Hashes of what was asked for and what was said, the same in every version of Rota: they are kept,
 //! to tell a repeat from what only looks like one.
 
-use rota_core::{Outcome, Report, WallTime};
+mod canonical;
+
+use rota_core::{Binds, Jitter, Millis, Outcome, Policy, Report, RetryPolicy, WallTime};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::api::{NewTask, RunAt};
+use crate::api::{LeftOut, NewTask, RunAt};
 
 fn add(hash: &mut Xxh3, field: &[u8]) {
     hash.update(&(field.len() as u64).to_le_bytes());
@@ -39,49 +41,109 @@ pub(crate) fn of_report(report: &Report) -> u64 {
     hash.digest()
 }
 
-/// A hash of all that the client asked for. It is kept with the task, to tell a repeat from a conflict. Tasks without names are never compared.
-pub(crate) fn of_task(task: &NewTask) -> u64 {
+/// What tells a repeat of a task from a conflict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fingerprint {
+    /// A hash of all that the client asked for. It is kept with the task.
+    pub(crate) kept: u64,
+    /// What versions before this one would have kept: of the payload as written, with the defaults of
+    /// the server.
+    pub(crate) former: u64,
+}
+
+/// The defaults that a client's omissions are hashed as: those of the first version. They never
+/// change, whatever the defaults become, so that a repeat stays one.
+fn first_defaults() -> (&'static str, u8, Policy) {
+    let retry = RetryPolicy {
+        max_attempts: 25,
+        initial: Millis(1_000),
+        multiplier: 2.0,
+        max: Millis(3_600_000),
+        jitter: Jitter::Full,
+        max_lost: 3,
+    };
+    ("default", 5, Policy { retry, timeout: Millis(1_800_000), retention: None })
+}
+
+/// The fingerprint of a task of which its client left something out. Tasks without names are never
+/// compared.
+pub(crate) fn of_task(task: &NewTask, left_out: LeftOut) -> Fingerprint {
     if task.binds.is_empty() {
-        return 0;
+        return Fingerprint { kept: 0, former: 0 };
     }
+    let former = hash_of(task, &task.payload, LeftOut::default());
+    let kept = match canonical::canonical(&task.payload) {
+        Some(payload) if payload != task.payload => hash_of(task, &payload, left_out),
+        _ if left_out == LeftOut::default() => former,
+        _ => hash_of(task, &task.payload, left_out),
+    };
+    Fingerprint { kept, former }
+}
+
+/// Takes the types apart, so that a field that is added to them has to be considered here.
+fn hash_of(task: &NewTask, payload: &[u8], left_out: LeftOut) -> u64 {
+    let NewTask {
+        binds: Binds { id, key },
+        queue,
+        kind,
+        payload: _,
+        labels,
+        priority,
+        run_at,
+        expires_at,
+        policy: Policy { retry, timeout, retention },
+        // A repeat may be traced elsewhere.
+        trace: _,
+    } = task;
+    let RetryPolicy { max_attempts, initial, multiplier, max, jitter, max_lost } = retry;
+    let LeftOut { queue: no_queue, priority: no_priority, timeout: no_timeout, retry: no } =
+        left_out;
+    let (first_queue, first_priority, first) = first_defaults();
+    let either = |is_left_out: bool, first: Millis, given: Millis| {
+        if is_left_out { first.0 } else { given.0 }.to_le_bytes()
+    };
     let mut hash = Xxh3::new();
     let mut field = |bytes: &[u8]| add(&mut hash, bytes);
-    field(task.binds.id.as_deref().unwrap_or_default().as_bytes());
-    field(task.binds.key.as_deref().unwrap_or_default().as_bytes());
-    field(task.queue.as_bytes());
-    field(task.kind.as_bytes());
-    field(&task.payload);
-    for (name, value) in &task.labels {
+    field(id.as_deref().unwrap_or_default().as_bytes());
+    field(key.as_deref().unwrap_or_default().as_bytes());
+    field(if no_queue { first_queue } else { queue }.as_bytes());
+    field(kind.as_bytes());
+    field(payload);
+    for (name, value) in labels {
         field(name.as_bytes());
         field(value.as_bytes());
     }
-    let (run_at, delay) = match task.run_at {
+    let (run_at, delay) = match run_at {
         RunAt::Now => (None, u64::MAX),
-        RunAt::At(at) => (Some(at), u64::MAX),
+        RunAt::At(at) => (Some(*at), u64::MAX),
         RunAt::After(delay) => (None, delay.0),
     };
-    let retry = &task.policy.retry;
-    field(&[task.priority.level()]);
+    field(&[if no_priority { first_priority } else { priority.level() }]);
     field(&date(run_at));
     field(&delay.to_le_bytes());
-    field(&date(task.expires_at));
-    field(&retry.max_attempts.to_le_bytes());
-    field(&retry.max_lost.to_le_bytes());
-    field(&retry.initial.0.to_le_bytes());
-    field(&retry.max.0.to_le_bytes());
-    field(&retry.multiplier.to_le_bytes());
-    field(&[u8::from(retry.jitter == rota_core::Jitter::None)]);
-    field(&task.policy.timeout.0.to_le_bytes());
-    field(&task.policy.retention.map_or(u64::MAX, |retention| retention.0).to_le_bytes());
+    field(&date(*expires_at));
+    let max_attempts = if no.max_attempts { first.retry.max_attempts } else { *max_attempts };
+    field(&max_attempts.to_le_bytes());
+    field(&if no.max_lost { first.retry.max_lost } else { *max_lost }.to_le_bytes());
+    field(&either(no.initial, first.retry.initial, *initial));
+    field(&either(no.max, first.retry.max, *max));
+    field(&if no.multiplier { first.retry.multiplier } else { *multiplier }.to_le_bytes());
+    field(&[u8::from(if no.jitter { first.retry.jitter } else { *jitter } == Jitter::None)]);
+    field(&either(no_timeout, first.timeout, *timeout));
+    field(&retention.map_or(u64::MAX, |retention| retention.0).to_le_bytes());
     hash.digest()
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use rota_core::{Failure, FailureReason};
+    use rota_core::{Failure, FailureReason, Name, Priority};
 
     use super::*;
+    use crate::api::LeftOutOfRetry;
+
+    const GOLDEN_NAMED: u64 = 21_084_112_229_816_145;
+    const GOLDEN_DELAYED: u64 = 11_498_619_682_732_640_432;
 
     fn ended(started_at: i64, output: &'static str, outcome: Outcome) -> Report {
         let output_tail = Bytes::from_static(output.as_bytes());
@@ -122,5 +184,100 @@ mod tests {
     fn it_is_kept_so_it_never_changes() {
         let report = ended(1, "out", completed("42"));
         assert_eq!(of_report(&report), 14_849_851_649_460_963_706);
+    }
+
+    fn named() -> NewTask {
+        let name = |text| Name::new(text).expect("a name");
+        NewTask {
+            binds: Binds { id: Some(name("order-1")), key: Some("key".into()) },
+            queue: name("default"),
+            kind: name("mail"),
+            payload: Bytes::from_static(br#"{"a":1,"b":[2]}"#),
+            labels: vec![(name("team"), "a".into())],
+            priority: Priority::default(),
+            run_at: RunAt::At(WallTime(1_700_000_000_000)),
+            expires_at: Some(WallTime(1_800_000_000_000)),
+            policy: Policy { retention: Some(Millis(1)), ..first_defaults().2 },
+            trace: None,
+        }
+    }
+
+    fn kept(task: &NewTask) -> u64 {
+        of_task(task, LeftOut::default()).kept
+    }
+
+    #[test]
+    fn that_of_a_task_is_kept_so_it_never_changes() {
+        assert_eq!(kept(&named()), GOLDEN_NAMED);
+        let delayed = NewTask { run_at: RunAt::After(Millis(5)), expires_at: None, ..named() };
+        assert_eq!(kept(&delayed), GOLDEN_DELAYED);
+        let bare = NewTask { binds: Binds::default(), ..named() };
+        assert_eq!(kept(&bare), 0);
+    }
+
+    #[test]
+    fn all_that_a_client_asks_for_counts() {
+        let (name, base) = (|text| Name::new(text).expect("a name"), named());
+        let policy = |change: fn(&mut Policy)| {
+            let mut task = named();
+            change(&mut task.policy);
+            task
+        };
+        let others = [
+            NewTask { binds: Binds { id: None, ..base.binds.clone() }, ..named() },
+            NewTask { binds: Binds { key: None, ..base.binds.clone() }, ..named() },
+            NewTask { queue: name("q"), ..named() },
+            NewTask { kind: name("k"), ..named() },
+            NewTask { payload: Bytes::from_static(br#"{"a":1,"b":[3]}"#), ..named() },
+            NewTask { labels: Vec::new(), ..named() },
+            NewTask { priority: Priority::MAX, ..named() },
+            NewTask { run_at: RunAt::Now, ..named() },
+            NewTask { expires_at: None, ..named() },
+            policy(|policy| policy.retry.max_attempts += 1),
+            policy(|policy| policy.retry.max_lost += 1),
+            policy(|policy| policy.retry.initial.0 += 1),
+            policy(|policy| policy.retry.max.0 += 1),
+            policy(|policy| policy.retry.multiplier += 0.5),
+            policy(|policy| policy.retry.jitter = Jitter::None),
+            policy(|policy| policy.timeout.0 += 1),
+            policy(|policy| policy.retention = None),
+        ];
+        let mut seen: Vec<_> = others.iter().chain([&base]).map(kept).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), others.len() + 1);
+    }
+
+    #[test]
+    fn a_repeat_stays_one_when_the_defaults_change_or_json_is_written_otherwise() {
+        let left_out = LeftOut {
+            queue: true,
+            priority: true,
+            timeout: true,
+            retry: LeftOutOfRetry {
+                max_attempts: true,
+                initial: true,
+                multiplier: true,
+                max: true,
+                jitter: true,
+                max_lost: true,
+            },
+        };
+        let retry = RetryPolicy {
+            max_attempts: 7,
+            initial: Millis(1),
+            multiplier: 3.0,
+            max: Millis(2),
+            jitter: Jitter::None,
+            max_lost: 9,
+        };
+        let policy = Policy { retry, timeout: Millis(4), retention: Some(Millis(1)) };
+        let queue = Name::new("other").expect("a name");
+        let later = NewTask { queue, priority: Priority::MAX, policy, ..named() };
+        assert_eq!(of_task(&later, left_out).kept, kept(&named()));
+        let payload = Bytes::from_static(br#"{ "b": [2], "a": 1 }"#);
+        let otherwise = NewTask { payload, ..named() };
+        assert_eq!(kept(&otherwise), kept(&named()));
+        assert_ne!(of_task(&otherwise, LeftOut::default()).former, kept(&named()));
     }
 }

@@ -49,7 +49,7 @@ impl Landed {
         changed.extend(step.events.iter().map(|event| &event.lane.queue));
         changed.extend(step.mutations.iter().filter_map(|mutation| match mutation {
             Mutation::PutLive(record) => Some(&record.queue),
-            Mutation::PutQueue(name, _) => Some(name),
+            Mutation::PutQueue(name, _) | Mutation::DeleteQueue(name) => Some(name),
             _ => None,
         }));
         let queues = changed.into_iter().filter_map(|name| machine.queue(name)).collect();

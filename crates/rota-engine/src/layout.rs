@@ -11,6 +11,8 @@
 //! | `name` | `id/` client's id, `key/` idempotency key | the task, and a hash of its body |
 //! | `queue` | queue | its settings |
 //! | `total` | queue, space, kind | how often what happened to tasks, since the beginning |
+//! | `cluster` | `level` | the [feature level](crate::level) that the cluster may use, as text |
+//! | `mark` | `marks` | the newest id ever given, the last date that was believed |
 //! | `retain` | date `/` batch | tasks that may be removed from then on |
 //!
 //! Keys are text, so that they can be read with the store's own tools; ids sort by creation.
@@ -37,9 +39,15 @@ pub(crate) const NAME: Space = hot("name");
 pub(crate) const QUEUE: Space = hot("queue");
 pub(crate) const RETAIN: Space = hot("retain");
 pub(crate) const TOTAL: Space = hot("total");
+pub(crate) const CLUSTER: Space = hot("cluster");
+pub(crate) const MARK: Space = hot("mark");
 
 /// Every space that the engine uses: what a store must be opened with.
-pub const SPACES: &[Space] = &[LIVE, DONE, DEAD, SPEC, RESULT, ATTEMPT, NAME, QUEUE, RETAIN, TOTAL];
+pub const SPACES: &[Space] =
+    &[LIVE, DONE, DEAD, SPEC, RESULT, ATTEMPT, NAME, QUEUE, RETAIN, TOTAL, CLUSTER, MARK];
+
+/// The only key of `cluster`.
+pub(crate) const FEATURE_LEVEL: Bytes = Bytes::from_static(b"level");
 
 /// Entries of `retain` are made for spans of this length, so that a batch makes few.
 const RETAIN_SPAN_MS: i64 = 10_000;
@@ -97,6 +105,16 @@ pub(crate) fn retain_span(date: WallTime) -> i64 {
 
 pub(crate) fn retain(span: i64, batch: BatchSeq) -> Bytes {
     format!("{span:016}/{:020}", batch.0).into()
+}
+
+/// The span that a key of `retain` is of.
+pub(crate) fn parse_retain_span(key: &[u8]) -> Option<i64> {
+    std::str::from_utf8(key).ok()?.split_once('/')?.0.parse().ok()
+}
+
+/// The one key of `mark`.
+pub(crate) fn marks() -> Bytes {
+    Bytes::from_static(b"marks")
 }
 
 /// The first key of `retain` that is not over at that date.

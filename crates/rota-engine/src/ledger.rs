@@ -11,7 +11,12 @@ use rota_metrics::{Count, Counts, Histogram, NodeMetrics, OTHER, Row};
 use rota_store::{Snapshot, StoreError};
 use rustc_hash::FxHashMap;
 
-use crate::{codec, layout, load::each};
+use crate::{
+    codec::{self, ForeignCounts},
+    layout,
+    load::each,
+    unreadable::Unreadable,
+};
 
 /// Lanes that are found without looking at their names at most; then all are looked up anew.
 const LANES_AT_HAND: usize = 10_000;
@@ -33,6 +38,8 @@ pub(crate) struct Ledger {
 
 struct Line {
     row: Row,
+    /// What a newer version counts beside this.
+    foreign: ForeignCounts,
     waited: Histogram,
     ran: Histogram,
 }
@@ -49,6 +56,7 @@ impl Ledger {
     pub(crate) async fn load(
         snapshot: &dyn Snapshot,
         metrics: NodeMetrics,
+        unreadable: &mut Unreadable,
     ) -> Result<Self, StoreError> {
         let mut ledger = Self {
             metrics,
@@ -59,13 +67,22 @@ impl Ledger {
             changed: Vec::new(),
         };
         each(snapshot, layout::TOTAL, |key, value| {
-            let unreadable = || StoreError::Corrupt(format!("total/{key:?}"));
-            let (queue, kind) = layout::parse_total(key).ok_or_else(unreadable)?;
+            let Some((queue, kind)) = layout::parse_total(key) else {
+                unreadable.add(layout::TOTAL, key, &"the key names no queue and kind");
+                return Ok(());
+            };
+            let (counts, foreign) = match codec::decode_total(value) {
+                Ok(total) => total,
+                Err(error) => {
+                    unreadable.add(layout::TOTAL, key, &format!("{error}; it begins anew"));
+                    return Ok(());
+                }
+            };
             ledger.metrics.queues().remember(queue);
             ledger.metrics.kinds().remember(kind);
             let place = ledger.open(queue.into(), kind.into());
-            ledger.lines[place].row.counts =
-                codec::decode_total(value).map_err(|_| unreadable())?;
+            let line = &mut ledger.lines[place];
+            (line.row.counts, line.foreign) = (counts, foreign);
             Ok(())
         })
         .await?;
@@ -87,12 +104,12 @@ impl Ledger {
 
     /// Adds to a total; gives the record of it that is to be written.
     pub(crate) fn add(&mut self, place: Place, counts: &Counts) -> (Bytes, Bytes) {
-        let row = &mut self.lines[place].row;
+        let Line { row, foreign, .. } = &mut self.lines[place];
         for (total, more) in row.counts.iter_mut().zip(counts) {
             *total += more;
         }
         self.changed.push(place);
-        (layout::total(&row.queue, &row.kind), codec::encode_total(&row.counts))
+        (layout::total(&row.queue, &row.kind), codec::encode_total(&row.counts, foreign))
     }
 
     /// What is to be shown when all that was added since the last call has landed.
@@ -167,7 +184,7 @@ impl Ledger {
         let (waited, ran) =
             (self.metrics.schedule_to_start(&queue), self.metrics.execution(&queue));
         let row = Row { queue, kind, counts: Counts::default() };
-        self.lines.push(Line { row, waited, ran });
+        self.lines.push(Line { row, foreign: ForeignCounts::default(), waited, ran });
         self.places.insert(pair, place);
         place
     }

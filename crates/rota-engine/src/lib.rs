@@ -23,14 +23,17 @@ mod engine;
 mod fail_point;
 mod fingerprint;
 mod host;
+mod inbox;
 mod landed;
 mod layout;
 mod ledger;
+mod level;
 mod list;
 mod load;
 mod log;
 mod lookout;
 mod lookup;
+mod marks;
 mod observe;
 mod options;
 mod planted;
@@ -38,17 +41,21 @@ mod pull;
 mod request;
 mod retention;
 mod shared;
+mod signs;
 mod specs;
 mod standby;
+mod take;
 mod tasks;
+mod timekeeper;
+mod unreadable;
 mod view;
 mod workers;
 
 pub use api::{
     BulkAction, BulkOutcome, Check, ClusterView, Cursor, Dispatched, EngineError, Health, Info,
-    Instructions, LeaseRequest, LeasedTasks, NewTask, QueueList, Role, RunAt, SessionEvent,
-    SessionRequest, SessionStream, StopOrder, Submitted, TaskFilter, TaskPage, TaskRef, TaskView,
-    TimeRange, WorkerRef,
+    Instructions, LeaseRequest, LeasedTasks, LeftOut, LeftOutOfRetry, NewTask, QueueList, Role,
+    RunAt, SessionEvent, SessionRequest, SessionStream, StopOrder, Submitted, TaskFilter, TaskPage,
+    TaskRef, TaskView, TimeRange, WorkerRef,
 };
 pub use cluster::RoleChanges;
 pub use down::SessionEvents;

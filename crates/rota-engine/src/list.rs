@@ -68,6 +68,7 @@ impl State {
             binds: Binds::clone(binds),
             fingerprint: 0,
             trace: None,
+            unknown_policy: Bytes::new(),
         }
     }
 }
@@ -246,7 +247,7 @@ impl Engine {
         let mut records = Vec::with_capacity(scanned.entries.len());
         for (key, value) in scanned.entries.iter().rev() {
             let Some(id) = layout::parse_task(key) else { continue };
-            match codec::decode_live(value) {
+            match codec::decode_live_of(id, value) {
                 Ok(record) => records.push(record),
                 Err(error) => self.inner.shared.specs.damaged("live", id, &error.to_string()),
             }

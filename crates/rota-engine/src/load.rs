@@ -8,10 +8,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use rota_core::{LiveRecord, Machine, MachineLimits, Name, Now, Retention, TaskId, TaskIdSequence};
+use rota_core::{
+    LiveRecord, Machine, MachineLimits, Name, Now, QueueRecord, Retention, TaskId, TaskIdSequence,
+};
 use rota_store::{BatchSeq, Direction, KeyRange, Snapshot, Space, Store, StoreError};
 
-use crate::{codec, host::Parallel, layout, planted::Planted};
+use crate::{
+    codec::{self, CodecError},
+    host::Parallel,
+    layout,
+    planted::Planted,
+    unreadable::Unreadable,
+};
 
 /// Records read at a time.
 const PAGE: usize = 10_000;
@@ -25,6 +33,8 @@ pub(crate) struct Loaded {
     pub(crate) ids: TaskIdSequence,
     /// The last batch that landed.
     pub(crate) head: BatchSeq,
+    /// Records that are left alone.
+    pub(crate) unreadable: Unreadable,
 }
 
 /// What the machine is made with.
@@ -43,18 +53,22 @@ pub(crate) async fn load(
     let head = store.head().await?.seq;
     let snapshot = store.snapshot().await?;
     let mut machine = Machine::new(options.limits, options.retention, now);
-    let snapshot = snapshot.as_ref();
-    each(snapshot, layout::QUEUE, |key, value| restore_queue(&mut machine, key, value)).await?;
+    let (snapshot, mut unreadable) = (snapshot.as_ref(), Unreadable::default());
+    each(snapshot, layout::QUEUE, |key, value| {
+        restore_queue(&mut machine, key, value, &mut unreadable);
+        Ok(())
+    })
+    .await?;
     each(snapshot, layout::LIVE, |key, value| {
-        let record = codec::decode_live(value).map_err(|error| unreadable("live", key, &error))?;
-        if !Planted::ForgetsTasks.is_made_once_in(50) {
-            machine.restore_task(&record);
+        match layout::parse_task(key) {
+            Some(task) => restore_task(&mut machine, decode(task, value), &mut unreadable),
+            None => unreadable.add(layout::LIVE, key, &"the key is not a task's"),
         }
         Ok(())
     })
     .await?;
     let ids = TaskIdSequence::after(newest_task(snapshot).await?);
-    Ok(Loaded { machine, ids, head })
+    Ok(Loaded { machine, ids, head, unreadable })
 }
 
 /// The records of a backlog, read before.
@@ -72,61 +86,81 @@ pub(crate) fn restore(
     options: MachineOptions,
     now: Now,
     parallel: Parallel,
-) -> Result<Loaded, StoreError> {
+) -> Loaded {
     let Records { queues, live, newest, head } = records;
     let mut machine = Machine::new(options.limits, options.retention, now);
+    let mut unreadable = Unreadable::default();
     for (key, value) in &queues {
-        restore_queue(&mut machine, key, value)?;
+        restore_queue(&mut machine, key, value, &mut unreadable);
     }
     let mut decoded = Decoded(live.into_iter().peekable());
-    let mut restore = |records: Result<Vec<LiveRecord>, StoreError>| {
-        records?.iter().for_each(|record| machine.restore_task(record));
-        Ok::<_, StoreError>(())
+    let restore = |records: Vec<DecodedTask>| {
+        for record in records {
+            restore_task(&mut machine, record, &mut unreadable);
+        }
     };
     match parallel {
-        Parallel::Inline => decoded.try_for_each(&mut restore)?,
-        Parallel::Threads => beside(decoded, restore)?,
+        Parallel::Inline => decoded.by_ref().for_each(restore),
+        Parallel::Threads => beside(decoded, restore),
     }
-    Ok(Loaded { machine, ids: TaskIdSequence::after(newest), head })
+    Loaded { machine, ids: TaskIdSequence::after(newest), head, unreadable }
 }
 
 /// Decodes on a thread of its own. Clients wait meanwhile, and decoding takes as long as taking up.
 #[expect(clippy::disallowed_methods, reason = "called only where the host has threads")]
-fn beside(
-    mut decoded: Decoded,
-    restore: impl FnMut(Result<Vec<LiveRecord>, StoreError>) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
+fn beside(mut decoded: Decoded, restore: impl FnMut(Vec<DecodedTask>)) {
     thread::scope(|scope| {
         let (sender, records) = sync_channel(DECODED_AHEAD);
-        // Nobody takes more after one that could not be decoded.
+        // Nobody takes more where taking up one panicked.
         scope.spawn(move || decoded.try_for_each(|records| sender.send(records)));
-        records.into_iter().try_for_each(restore)
-    })
+        records.into_iter().for_each(restore);
+    });
 }
 
-/// Records decoded some at a time. What cannot be decoded is given as an error.
+/// A live task, or why its record cannot be read, and the queue if that much can.
+type DecodedTask = Result<LiveRecord, (TaskId, CodecError, Option<Name>)>;
+
+/// Records decoded some at a time.
 struct Decoded(Peekable<btree_map::IntoIter<TaskId, Bytes>>);
 
 impl Iterator for Decoded {
-    type Item = Result<Vec<LiveRecord>, StoreError>;
+    type Item = Vec<DecodedTask>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.0.peek()?;
         let some = self.0.by_ref().take(DECODED);
-        let records = some.map(|(task, value)| {
-            codec::decode_live(&value)
-                .map_err(|error| unreadable("live", &layout::task(task), &error))
-        });
-        Some(records.collect())
+        Some(some.map(|(task, value)| decode(task, &value)).collect())
     }
 }
 
-fn restore_queue(machine: &mut Machine, key: &Bytes, value: &Bytes) -> Result<(), StoreError> {
-    let text = std::str::from_utf8(key).unwrap_or("");
-    let name = Name::new(text).map_err(|error| unreadable("queue", key, &error))?;
-    let record = codec::decode_queue(value).map_err(|error| unreadable("queue", key, &error))?;
+fn decode(task: TaskId, value: &Bytes) -> DecodedTask {
+    codec::decode_live_of(task, value).map_err(|error| (task, error, codec::queue_of_live(value)))
+}
+
+fn restore_task(machine: &mut Machine, record: DecodedTask, unreadable: &mut Unreadable) {
+    match record {
+        Ok(_) if Planted::ForgetsTasks.is_made_once_in(50) => {}
+        Ok(record) => machine.restore_task(&record),
+        Err((task, error, queue)) => {
+            unreadable.add(layout::LIVE, &layout::task(task), &error);
+            machine.set_aside(task, queue.as_ref());
+        }
+    }
+}
+
+/// A queue whose settings cannot be read is paused: what they say of it may be that, or more. Who resumes it
+/// writes them anew.
+fn restore_queue(machine: &mut Machine, key: &Bytes, value: &Bytes, unreadable: &mut Unreadable) {
+    let name = Name::new(std::str::from_utf8(key).unwrap_or_default());
+    let name = match name {
+        Ok(name) => name,
+        Err(error) => return unreadable.add(layout::QUEUE, key, &format!("name {error}")),
+    };
+    let record = codec::decode_queue(value).unwrap_or_else(|error| {
+        unreadable.add(layout::QUEUE, key, &format!("{error}; the queue is paused"));
+        QueueRecord { paused: true, ..QueueRecord::default() }
+    });
     machine.restore_queue(&name, record);
-    Ok(())
 }
 
 pub(crate) async fn newest_task(snapshot: &dyn Snapshot) -> Result<Option<TaskId>, StoreError> {
@@ -159,8 +193,4 @@ pub(crate) fn behind(key: &Bytes) -> Bytes {
     next.extend_from_slice(key);
     next.push(0);
     next.into()
-}
-
-fn unreadable(space: &str, key: &Bytes, error: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Corrupt(format!("{space}/{}: {error}", String::from_utf8_lossy(key)))
 }

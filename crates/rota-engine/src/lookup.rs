@@ -10,7 +10,11 @@ use rota_core::{
 use rota_store::{Space, Store, StoreError};
 use rustc_hash::FxHashMap;
 
-use crate::{codec, layout, planted::Planted, request::Request};
+use crate::{
+    codec, layout,
+    planted::Planted,
+    request::{Request, Submission},
+};
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -19,7 +23,10 @@ pub(crate) struct Lookups {
 }
 
 /// The keys that must be read before these requests can be carried out.
-pub(crate) fn keys(machine: &Machine, requests: &[Request]) -> Vec<(Space, Bytes)> {
+pub(crate) fn keys<'a>(
+    machine: &Machine,
+    requests: impl Iterator<Item = &'a Request>,
+) -> Vec<(Space, Bytes)> {
     let mut keys: Vec<(Space, Bytes)> = Vec::new();
     for request in requests {
         match request {
@@ -39,7 +46,10 @@ pub(crate) fn keys(machine: &Machine, requests: &[Request]) -> Vec<(Space, Bytes
             Request::Purge { tasks, .. } => {
                 keys.extend(tasks.iter().flat_map(|task| records(*task)));
             }
-            Request::OpenSession { .. } | Request::Look(_) | Request::Resign { .. } => {}
+            Request::OpenSession { .. }
+            | Request::RaiseLevel { .. }
+            | Request::Look(_)
+            | Request::Resign { .. } => {}
         }
     }
     keys
@@ -70,8 +80,8 @@ fn records(task: TaskId) -> [(Space, Bytes); 2] {
     [(layout::DONE, key.clone()), (layout::DEAD, key)]
 }
 
-fn damaged(record: String) -> Refusal {
-    Refusal::Damaged { record }
+fn unreadable(record: String) -> Refusal {
+    Refusal::Unreadable { record }
 }
 
 impl Lookups {
@@ -85,27 +95,32 @@ impl Lookups {
         let done = self.value(layout::DONE, key.clone());
         let Some(bytes) = done.or_else(|| self.value(layout::DEAD, key)) else { return Ok(None) };
         let record: DoneRecord =
-            codec::decode_done(bytes).map_err(|_| damaged(format!("done/{task}")))?;
+            codec::decode_done(bytes).map_err(|_| unreadable(format!("done/{task}")))?;
         Ok(Some(Arc::new(record)))
     }
 
     /// The definition of a task that ended.
     pub(crate) fn spec(&self, task: TaskId) -> Result<Option<Arc<TaskSpec>>, Refusal> {
         let Some(bytes) = self.value(layout::SPEC, layout::task(task)) else { return Ok(None) };
-        let spec = codec::decode_spec(bytes).map_err(|_| damaged(format!("spec/{task}")))?;
+        let spec = codec::decode_spec(bytes).map_err(|_| unreadable(format!("spec/{task}")))?;
         Ok(Some(Arc::new(spec)))
     }
 
-    /// Who owns a new task's names.
-    pub(crate) fn bindings(&self, binds: &Binds) -> Result<Bindings, Refusal> {
+    /// Who owns a new task's names. What an earlier version kept of the same task is told as what this
+    /// one would keep.
+    pub(crate) fn bindings(&self, submission: &Submission) -> Result<Bindings, Refusal> {
+        let Submission { task, fingerprint } = submission;
+        let binds = &task.binds;
         let binding = |key: Bytes| -> Result<Option<Binding>, Refusal> {
             let Some(bytes) = self.value(layout::NAME, key.clone()) else { return Ok(None) };
             if Planted::ForgetsNames.is_made() {
                 return Ok(None);
             }
             let binding = codec::decode_binding(bytes)
-                .map_err(|_| damaged(format!("name/{}", String::from_utf8_lossy(&key))))?;
-            Ok(Some(binding))
+                .map_err(|_| unreadable(format!("name/{}", String::from_utf8_lossy(&key))))?;
+            let is_former = binding.fingerprint == fingerprint.former;
+            let kept = if is_former { fingerprint.kept } else { binding.fingerprint };
+            Ok(Some(Binding { fingerprint: kept, ..binding }))
         };
         let id = binds.id.as_ref().map(|id| binding(layout::client_id(id)));
         let key = binds.key.as_ref().map(|key| binding(layout::idempotency_key(key)));

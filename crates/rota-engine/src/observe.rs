@@ -11,11 +11,7 @@ use rota_metrics::{NodeMetrics, OTHER, Snapshot, catalogue as all};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    api::Role,
-    engine::{Engine, INBOX},
-    shared::Shared,
-};
+use crate::{api::Role, engine::Engine, shared::Shared};
 
 /// An answer is not waited for longer than this: metrics are needed most when things are bad.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -88,14 +84,20 @@ impl Engine {
         snapshot.put(&all::LEADER, flag(leads));
         if leads {
             snapshot.put(&all::ENGINE_PULSE_AGE, shared.pulse_age().as_secs_f64());
+            let unreadable = shared.unreadable.load(Ordering::Relaxed);
+            snapshot.put(&all::UNREADABLE, number(unreadable));
         }
-        for check in self.health().checks {
+        for check in self.health().checks.into_iter().filter(|check| check.needed) {
             snapshot.set(&all::READY, [check.name], flag(check.problem.is_none()));
         }
+        snapshot.set(&all::FEATURE_LEVEL, ["node"], number(shared.known_level));
+        let cluster_level = shared.cluster_level.load(Ordering::Relaxed);
+        snapshot.set(&all::FEATURE_LEVEL, ["cluster"], number(cluster_level));
         snapshot.put(&all::LIVE_TASKS, number(shared.live_tasks.load(Ordering::Relaxed)));
-        let inbox = &self.inner.inbox;
-        snapshot.put(&all::INBOX, number(inbox.max_capacity() - inbox.capacity()));
-        snapshot.put(&all::INBOX_LIMIT, number(INBOX));
+        let (waiting, limit) = self.inner.inbox.waiting();
+        snapshot.put(&all::INBOX, number(waiting));
+        snapshot.put(&all::INBOX_LIMIT, number(limit));
+        snapshot.put(&all::CLOCK_DOUBTED, flag(shared.timekeeper.doubts()));
     }
 }
 

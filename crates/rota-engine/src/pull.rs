@@ -124,6 +124,8 @@ impl Engine {
             // What there is for the worker stays for the newer call.
             () = entry.overtaken(turn) => (Vec::new(), Instructions::default()),
             answer = self.poll(&entry, request, deadline) => answer?,
+            // However long the store takes: the worker cannot say so while it waits here.
+            never = self.vouch(session, request.ttl) => match never {},
         };
         call.answered();
         Ok(LeasedTasks { session, ttl: request.ttl, tasks, instructions })
@@ -252,7 +254,8 @@ impl Engine {
     }
 
     async fn allow(&self, session: SessionId, tasks: u32) -> Result<(), EngineError> {
-        self.command(Command::SetCredit { session, credit: Credit::Take(tasks) }).await
+        let credit = Credit::Take(tasks);
+        self.command(Command::SetCredit { session, connection: None, credit }).await
     }
 
     /// Waits until there is something to tell or the wait is over. The session lives as long as its
@@ -277,7 +280,8 @@ impl Engine {
                     None => return Err(Refusal::UnknownSession.into()),
                 },
                 () = tokio::time::sleep_until(deadline) => return Ok(()),
-                () = tokio::time::sleep_until(pulse) => self.heartbeat(entry.id).await?,
+                // Whether it is open still, beside what is vouched for it.
+                () = tokio::time::sleep_until(pulse) => self.heartbeat(entry.id, None).await?,
             }
             mailbox.drain_ready(entry);
         }
@@ -330,7 +334,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::heartbeat`].
     pub async fn pull_heartbeat(&self, session: SessionId) -> Result<Instructions, EngineError> {
-        self.heartbeat(session).await?;
+        self.heartbeat(session, None).await?;
         let entry = self.inner.pull.find(session);
         if let Some(entry) = &entry
             && let Ok(mut mailbox) = entry.mailbox.try_lock()
@@ -402,7 +406,7 @@ impl Engine {
         }
         if nameless {
             // Nobody knows of it.
-            while may_yet(&self.close_session(entry.id).await) {}
+            while may_yet(&self.close_session(entry.id, None).await) {}
         }
     }
 

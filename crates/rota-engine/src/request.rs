@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::{
     api::{EngineError, NewTask, Submitted},
     down::DownSender,
+    fingerprint::Fingerprint,
 };
 
 /// What a command came to, or why it was not carried out.
@@ -84,11 +85,19 @@ async fn take(room: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermi
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub(crate) task: NewTask,
-    pub(crate) fingerprint: u64,
+    pub(crate) fingerprint: Fingerprint,
 }
 
 /// What became of each task that was submitted.
 pub(crate) type SubmitResults = Vec<Result<Submitted, Refusal>>;
+
+/// An entry of the retention log, of which a request purges some tasks.
+#[derive(Debug)]
+pub(crate) struct PurgeEntry {
+    pub(crate) key: Bytes,
+    /// They are the last of its tasks, and none of the others has to be kept.
+    pub(crate) is_last: bool,
+}
 
 pub(crate) enum Request {
     /// New tasks.
@@ -101,8 +110,11 @@ pub(crate) enum Request {
         events: DownSender,
         answer: Answer<CommandResult>,
     },
-    /// Retention: remove these tasks if their time is over, and with them the log's entries.
-    Purge { tasks: Vec<TaskId>, entries: Vec<Bytes>, answer: Answer<()> },
+    /// Retention: remove these tasks of an entry of the log if their time is over. The answer says
+    /// whether none has to be kept yet.
+    Purge { tasks: Vec<TaskId>, entry: PurgeEntry, answer: Answer<bool> },
+    /// The cluster may use this feature level from the next batch on, which is written for it alone if need be.
+    RaiseLevel { level: u32, alone: bool },
     /// Someone wants to know.
     Look(Question),
     /// Leadership is to be handed over.
@@ -117,18 +129,56 @@ impl Request {
             Self::Submit { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
             Self::Commands { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
             Self::OpenSession { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
-            Self::Purge { answer, .. } | Self::Resign { answer, .. } => {
-                drop(answer.send(Err(EngineError::NotLeader)));
-            }
+            Self::Purge { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
+            Self::Resign { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
+            // The next leader finds out for itself.
+            Self::RaiseLevel { .. } => {}
             // The asker takes a dropped answer for this.
             Self::Look(question) => drop(question),
+        }
+    }
+
+    /// Commands in it, and bytes that it may add to a batch beyond records of a fixed size.
+    pub(crate) fn weight(&self) -> (usize, usize) {
+        match self {
+            Self::Submit { tasks, .. } => {
+                (tasks.len(), tasks.iter().map(|submission| submission.task.payload.len()).sum())
+            }
+            Self::Commands { commands, .. } => {
+                (commands.len(), commands.iter().map(bytes_of).sum())
+            }
+            Self::OpenSession { open, .. } => (1 + open.held.as_ref().map_or(0, Vec::len), 0),
+            Self::Purge { tasks, .. } => (tasks.len(), 0),
+            Self::Look(_) | Self::Resign { .. } | Self::RaiseLevel { .. } => (1, 0),
+        }
+    }
+
+    /// Whether it is a worker's.
+    pub(crate) fn is_workers(&self) -> bool {
+        match self {
+            Self::OpenSession { .. } => true,
+            Self::Commands { commands, .. } => commands.iter().all(|command| {
+                matches!(
+                    command,
+                    Command::Report { .. }
+                        | Command::Heartbeat { .. }
+                        | Command::SetCredit { .. }
+                        | Command::Detach { .. }
+                        | Command::CloseSession { .. }
+                )
+            }),
+            _ => false,
         }
     }
 
     /// Whether nothing is lost when it is carried out a few milliseconds later: a worker's signs of
     /// life and its reports, unless they free what others wait for.
     pub(crate) fn can_wait(&self) -> bool {
-        let Self::Commands { commands, .. } = self else { return false };
+        let commands = match self {
+            Self::Commands { commands, .. } => commands,
+            Self::RaiseLevel { .. } => return true,
+            _ => return false,
+        };
         commands.iter().all(|command| {
             matches!(
                 command,

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -20,9 +20,13 @@ use crate::{
     down::Downstream,
     host::Host,
     landed::Landed,
+    level,
     options::EngineOptions,
     request::Room,
+    signs::Signs,
     specs::SpecReads,
+    timekeeper::Timekeeper,
+    unreadable,
 };
 
 /// A loop that has been stalled for so many times as long as makes a node unready will not go on.
@@ -50,6 +54,11 @@ pub(crate) struct Shared {
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) live_tasks: AtomicUsize,
     pub(crate) epoch: AtomicU64,
+    /// The feature level that this node knows, and that of the cluster when it was last read.
+    pub(crate) known_level: u32,
+    pub(crate) cluster_level: AtomicU32,
+    /// Records that this leader cannot read.
+    pub(crate) unreadable: AtomicUsize,
     /// The revision of the store up to which this node has followed.
     pub(crate) revision: AtomicU64,
     /// Whether this node has a copy of the backlog, and could take over at once.
@@ -71,6 +80,8 @@ pub(crate) struct Shared {
     pub(crate) specs: SpecReads,
     /// The queues of the last step that landed.
     pub(crate) landed: Landed,
+    pub(crate) signs: Signs,
+    pub(crate) timekeeper: Timekeeper,
     stalled_after: Duration,
     store_problem: Mutex<Option<StoreProblem>>,
     /// What is wrong with the store as far as looking at it tells.
@@ -98,6 +109,31 @@ impl StandingChanges {
             changed = self.leader.changed() => changed.is_ok(),
             changed = self.seen_problem.changed() => changed.is_ok(),
         }
+    }
+}
+
+/// Someone who waits for a task's end. Nothing of it stays when it is dropped.
+pub(crate) struct Waiter<'a> {
+    shared: &'a Shared,
+    task: TaskId,
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+impl Waiter<'_> {
+    /// Resolves when the task has ended, or when this node will not learn of it. Cancel safe.
+    pub(crate) async fn ended(&mut self) {
+        if let Some(ended) = &mut self.ended {
+            // A dropped sender means as much.
+            let _ = ended.await;
+        }
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        // The list keeps those whose receivers are there.
+        self.ended = None;
+        self.shared.forget_waiters(self.task);
     }
 }
 
@@ -133,6 +169,9 @@ impl Shared {
             phase: watch::Sender::new(Phase::Campaigning),
             live_tasks: AtomicUsize::new(0),
             epoch: AtomicU64::new(0),
+            known_level: options.feature_level,
+            cluster_level: AtomicU32::new(0),
+            unreadable: AtomicUsize::new(0),
             revision: AtomicU64::new(0),
             stands_by: AtomicBool::new(false),
             node: options.node.clone(),
@@ -146,6 +185,8 @@ impl Shared {
             room: Room::default(),
             specs: SpecReads::new(options.metrics.clone()),
             landed: Landed::default(),
+            signs: Signs::default(),
+            timekeeper: Timekeeper::new(options.clock_grace),
             stalled_after: options.stalled_after,
             store_problem: Mutex::new(None),
             seen_problem: watch::Sender::default(),
@@ -252,16 +293,14 @@ impl Shared {
         self.host.now().mono.since(MonoTime(pulse)).as_duration()
     }
 
-    /// Wakes when the task ends. Ask for the task's state after this, not before, so that an end
-    /// in between is not missed.
-    pub(crate) fn wait_for(&self, task: TaskId) -> oneshot::Receiver<()> {
-        let (sender, receiver) = oneshot::channel();
+    /// Waits for the task to end. Ask for the task's state after this, not before, so that an end in
+    /// between is not missed.
+    pub(crate) fn wait_for(&self, task: TaskId) -> Waiter<'_> {
+        let (sender, ended) = oneshot::channel();
         let mut waiters = unpoisoned(&self.waiters);
-        let list = waiters.entry(task).or_default();
-        list.retain(|waiter| !waiter.is_closed());
-        list.push(sender);
+        waiters.entry(task).or_default().push(sender);
         self.waiting.store(waiters.len(), Ordering::Release);
-        receiver
+        Waiter { shared: self, task, ended: Some(ended) }
     }
 
     /// Whether anybody waits for a task's end.
@@ -270,7 +309,7 @@ impl Shared {
     }
 
     /// Forgets those who stopped waiting for a task.
-    pub(crate) fn forget_waiters(&self, task: TaskId) {
+    fn forget_waiters(&self, task: TaskId) {
         let mut waiters = unpoisoned(&self.waiters);
         if let Some(list) = waiters.get_mut(&task) {
             list.retain(|waiter| !waiter.is_closed());
@@ -301,6 +340,8 @@ impl Shared {
     pub(crate) fn health(&self) -> Health {
         let phase = self.phase.borrow().clone();
         let follows = matches!(self.role(), Role::Follower(_));
+        let outdated =
+            level::outdated(self.known_level, self.cluster_level.load(Ordering::Relaxed));
         let leader = match &phase {
             Phase::Campaigning if self.known_leader().is_some() => None,
             Phase::Campaigning if follows => {
@@ -312,7 +353,10 @@ impl Shared {
                      (node)",
                     self.node
                 ),
-                None => "no node leads".to_owned(),
+                None => match &outdated {
+                    Some(reason) => format!("no node leads; {reason}"),
+                    None => "no node leads".to_owned(),
+                },
             }),
             Phase::Stopped(None) => Some("the engine has stopped".to_owned()),
             Phase::Stopped(Some(reason)) => Some(format!("the engine has stopped: {reason}")),
@@ -321,7 +365,8 @@ impl Shared {
         let copied = self.stands_by.load(Ordering::Relaxed);
         let backlog = match &phase {
             Phase::Loading => Some("the backlog is being loaded".to_owned()),
-            Phase::Campaigning if follows && !copied => {
+            // A node that does not lead needs no copy.
+            Phase::Campaigning if follows && !copied && outdated.is_none() => {
                 Some("the backlog is being copied".to_owned())
             }
             _ => None,
@@ -340,14 +385,40 @@ impl Shared {
             Phase::Stopped(Some(_)) => leader.clone(),
             _ => engine.clone().filter(|_| silent > self.stalled_after * STUCK_AFTER),
         };
+        let records = unreadable::problem(self.unreadable.load(Ordering::Relaxed));
         Health {
             stuck,
             checks: vec![
-                Check { name: "store", problem: store },
-                Check { name: "leader", problem: leader },
-                Check { name: "backlog", problem: backlog },
-                Check { name: "engine", problem: engine },
+                Check::needed("store", store),
+                Check::needed("leader", leader),
+                Check::needed("backlog", backlog),
+                Check::needed("engine", engine),
+                // The node serves all other records.
+                Check { name: "records", problem: records, needed: false },
+                // It forwards, as long as another node leads.
+                Check { name: "version", problem: outdated, needed: false },
             ],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_stays_of_one_who_waited() {
+        let (_, leader) = watch::channel(None);
+        let shared = Shared::new(Host::system(), &EngineOptions::default(), leader);
+        let task = TaskId::from_u64(1).unwrap();
+        let mut stays = shared.wait_for(task);
+        drop(shared.wait_for(task));
+        assert!(shared.someone_waits());
+        shared.task_ended(task);
+        stays.ended().await;
+        // One who comes too late, as the task has ended before.
+        drop(shared.wait_for(task));
+        drop(stays);
+        assert!(!shared.someone_waits());
     }
 }

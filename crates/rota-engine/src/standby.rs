@@ -116,7 +116,7 @@ impl Standby {
         let Self { live, queues, newest, .. } = self;
         let records = Records { queues, live, newest, head: head.seq };
         let (now, parallel) = (host.now(), host.parallel());
-        host.block_on(move || load::restore(records, options, now, parallel)).await
+        Ok(host.block_on(move || load::restore(records, options, now, parallel)).await)
     }
 
     /// Whether the copy holds the head.

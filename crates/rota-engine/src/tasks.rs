@@ -11,7 +11,7 @@ use rota_store::{KeyRange, StoreError};
 use tracing::debug;
 
 use crate::{
-    api::{EngineError, NewTask, RunAt, Submitted, TaskRef, TaskView},
+    api::{EngineError, LeftOut, NewTask, RunAt, Submitted, TaskRef, TaskView},
     codec,
     dispatch::corrupt,
     engine::{Engine, Inner},
@@ -33,12 +33,27 @@ impl Engine {
         &self,
         tasks: Vec<NewTask>,
     ) -> Result<Vec<Result<Submitted, Refusal>>, EngineError> {
+        let said = |task| (task, LeftOut::default());
+        self.submit_said(tasks.into_iter().map(said).collect()).await
+    }
+
+    /// As [`Engine::submit`], with what the client left out of each task.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub async fn submit_said(
+        &self,
+        tasks: Vec<(NewTask, LeftOut)>,
+    ) -> Result<Vec<Result<Submitted, Refusal>>, EngineError> {
         self.inner.shared.admit()?;
-        let bytes = tasks.iter().map(|task| task.payload.len()).sum();
+        let bytes = tasks.iter().map(|(task, _)| task.payload.len()).sum();
         let room = self.room(self.inner.shared.room.for_submissions(bytes)).await?;
         let tasks = tasks
             .into_iter()
-            .map(|task| Submission { fingerprint: fingerprint::of_task(&task), task })
+            .map(|(task, left_out)| Submission {
+                fingerprint: fingerprint::of_task(&task, left_out),
+                task,
+            })
             .collect();
         let results = self.ask_with(room, |answer| Request::Submit { tasks, answer }).await?;
         for submitted in results.iter().flatten() {
@@ -69,15 +84,14 @@ impl Engine {
         wait: Duration,
     ) -> Result<Option<TaskView>, EngineError> {
         let Some(id) = self.resolve(task).await? else { return Ok(None) };
-        let ended = self.inner.shared.wait_for(id);
-        let forget = Forget { engine: self, id };
+        let mut waiter = self.inner.shared.wait_for(id);
         let view = self.view(id).await?;
         if view.as_ref().is_none_or(|view| view.status.is_terminal()) {
             return Ok(view);
         }
         // Whether it ended or the time did: what it is now is the answer.
-        let _ = tokio::time::timeout(wait, ended).await;
-        drop(forget);
+        let _ = tokio::time::timeout(wait, waiter.ended()).await;
+        drop(waiter);
         self.view(id).await
     }
 
@@ -94,7 +108,12 @@ impl Engine {
     /// # Errors
     /// When it is unknown, live or completed.
     pub async fn retry(&self, task: &TaskRef) -> Result<TaskView, EngineError> {
-        self.manage(task, |task| Command::Retry { task, stored: None, spec: None }).await
+        let id = self.resolve(task).await?.ok_or(Refusal::UnknownTask)?;
+        // The coordinator would read it with its payload, and for many requests at once.
+        let Inner { store, shared, .. } = self.inner.as_ref();
+        let found = shared.specs.without_payloads(store.as_ref(), &[id]).await?;
+        let spec = found.into_iter().next().and_then(Found::spec);
+        self.manage(&TaskRef::Id(id), |task| Command::Retry { task, stored: None, spec }).await
     }
 
     /// Sets when a waiting task is due.
@@ -226,7 +245,8 @@ impl Engine {
     async fn stored_live(&self, id: TaskId) -> Result<Option<LiveView>, EngineError> {
         let found = self.inner.store.get(&[(layout::LIVE, layout::task(id))]).await?;
         let Some(bytes) = found.into_iter().next().flatten() else { return Ok(None) };
-        let record = codec::decode_live(&bytes).map_err(|error| corrupt("live", id, &error))?;
+        let record = codec::decode_live_of(id, &bytes)
+            .map_err(|error| self.unreadable("live", id, &error))?;
         Ok(self.recorded([&record]).pop())
     }
 
@@ -278,7 +298,7 @@ impl Engine {
             Found::Spec(spec) => spec,
             Found::Missing => return Ok(None),
             Found::Damaged(_) => {
-                return Err(Refusal::Damaged { record: format!("spec/{id}") }.into());
+                return Err(Refusal::Unreadable { record: format!("spec/{id}") }.into());
             }
         };
         match live {
@@ -295,20 +315,35 @@ impl Engine {
         if self.inner.shared.is_full() {
             return self.stored_live(id).await;
         }
-        match self.glance(move |machine| machine.task(id)).await? {
-            Some(view) => Ok(view),
+        let found = self.glance(move |machine| match machine.task(id) {
+            None if machine.is_set_aside(id) => Err(Refusal::unreadable_live(id)),
+            found => Ok(found),
+        });
+        match found.await? {
+            Some(view) => Ok(view?),
             None => self.stored_live(id).await,
         }
     }
 
+    /// The answer to one who asks for a task whose record cannot be read.
+    fn unreadable(
+        &self,
+        space: &'static str,
+        id: TaskId,
+        error: &codec::CodecError,
+    ) -> EngineError {
+        self.inner.shared.specs.damaged(space, id, &error.to_string());
+        Refusal::Unreadable { record: format!("{space}/{id}") }.into()
+    }
+
     /// The record of a task that ended.
-    pub(crate) async fn done(&self, id: TaskId) -> Result<Option<DoneRecord>, StoreError> {
+    pub(crate) async fn done(&self, id: TaskId) -> Result<Option<DoneRecord>, EngineError> {
         let key = layout::task(id);
         let keys = [(layout::DONE, key.clone()), (layout::DEAD, key)];
         let found = self.inner.store.get(&keys).await?;
         let bytes = found.into_iter().flatten().next();
         let record = bytes.map(|bytes| codec::decode_done(&bytes)).transpose();
-        record.map_err(|error| corrupt("done", id, &error))
+        record.map_err(|error| self.unreadable("done", id, &error))
     }
 
     /// The record of the attempt before the one that is to come, for what went wrong in it.
@@ -337,18 +372,6 @@ impl Engine {
     }
 }
 
-/// Forgets a waiter when its call ends or is dropped.
-struct Forget<'a> {
-    engine: &'a Engine,
-    id: TaskId,
-}
-
-impl Drop for Forget<'_> {
-    fn drop(&mut self) {
-        self.engine.inner.shared.forget_waiters(self.id);
-    }
-}
-
 fn current_attempt(live: &LiveView) -> Option<AttemptRecord> {
     let lease = live.lease.as_ref()?;
     Some(AttemptRecord {
@@ -360,5 +383,6 @@ fn current_attempt(live: &LiveView) -> Option<AttemptRecord> {
         ended_at: None,
         failure: None,
         output_tail: Bytes::new(),
+        unknown: Bytes::new(),
     })
 }

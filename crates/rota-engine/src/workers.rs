@@ -1,6 +1,6 @@
 //! Queues and workers: what people ask of them, and what workers with a stream say.
 
-use std::sync::atomic::Ordering;
+use std::{convert::Infallible, sync::atomic::Ordering, time::Duration};
 
 use rota_core::{
     Command, Credit, HeldLease, Millis, Name, OpenSession, QueueCounts, Refusal, Reply, Report,
@@ -11,10 +11,15 @@ use tracing::info;
 use crate::{
     api::{EngineError, QueueList, SessionRequest, SessionStream, WorkerRef},
     down,
-    engine::{Engine, unavailable},
+    engine::{Engine, Inner, unavailable},
     fingerprint,
     request::{self, Request},
 };
+
+/// How long the store may take to say who wrote last.
+const HEAD_WAIT: Duration = Duration::from_secs(2);
+/// A worker is vouched for at most this often.
+const VOUCH_PERIOD_MIN: Duration = Duration::from_millis(20);
 
 impl Engine {
     /// All queues, by name; while a commit hangs, as of the last one.
@@ -23,6 +28,19 @@ impl Engine {
     /// When the engine does not answer.
     pub async fn queues(&self) -> Result<Vec<QueueCounts>, EngineError> {
         Ok(self.queue_list().await?.queues)
+    }
+
+    /// The queues after that name, in order, at most `most` of them.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn queues_after(
+        &self,
+        after: Option<&Name>,
+        most: usize,
+    ) -> Result<Vec<QueueCounts>, EngineError> {
+        let after = after.cloned();
+        self.look(move |machine| machine.queues_after(after.as_ref(), most)).await
     }
 
     /// All queues, by name, and when they stood so.
@@ -36,8 +54,21 @@ impl Engine {
         {
             return Ok(QueueList { queues, as_of: None });
         }
-        let landed = self.inner.shared.landed.queues();
+        self.landed_queues().await
+    }
+
+    /// All queues as of the last commit.
+    async fn landed_queues(&self) -> Result<QueueList, EngineError> {
+        let Inner { store, shared, .. } = self.inner.as_ref();
+        let epoch = shared.epoch.load(Ordering::Relaxed);
+        let landed = shared.landed.queues();
         let (queues, as_of) = landed.ok_or_else(|| unavailable("no commit has landed yet"))?;
+        // This may be the memory of a process that was stopped and replaced.
+        let head = tokio::time::timeout(HEAD_WAIT, store.head()).await;
+        let head = head.map_err(|_| unavailable("the store did not answer in time"))??;
+        if head.epoch.0 > epoch {
+            return Err(EngineError::LeadershipLost);
+        }
         Ok(QueueList { queues, as_of: Some(as_of) })
     }
 
@@ -52,9 +83,8 @@ impl Engine {
                 return Ok(counts);
             }
         }
-        let landed = self.inner.shared.landed.queues();
-        let (queues, _) = landed.ok_or_else(|| unavailable("no commit has landed yet"))?;
-        Ok(queues.into_iter().find(|counts| counts.name == *queue))
+        let list = self.landed_queues().await?;
+        Ok(list.queues.into_iter().find(|counts| counts.name == *queue))
     }
 
     /// Stops or restarts a queue. Durable.
@@ -71,6 +101,20 @@ impl Engine {
         }
     }
 
+    /// The sessions after that one in the order of workers' names, at most `most` of them, each with
+    /// up to `tasks` of those it holds.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn workers_after(
+        &self,
+        after: Option<(Name, SessionId)>,
+        most: usize,
+        tasks: usize,
+    ) -> Result<Vec<SessionView>, EngineError> {
+        self.look(move |machine| machine.sessions_after(after.as_ref(), most, tasks)).await
+    }
+
     /// All sessions, by worker's name.
     ///
     /// # Errors
@@ -84,11 +128,12 @@ impl Engine {
     /// # Errors
     /// When the engine does not answer.
     pub async fn drain(&self, worker: &WorkerRef) -> Result<Vec<SessionView>, EngineError> {
-        let meant = |view: &SessionView| match worker {
-            WorkerRef::Session(session) => view.id == *session,
-            WorkerRef::Named(name) => view.worker == *name,
+        let worker = worker.clone();
+        let meant = move |machine: &rota_core::Machine| match worker {
+            WorkerRef::Session(session) => machine.session(session).into_iter().collect(),
+            WorkerRef::Named(name) => machine.sessions_of(&name),
         };
-        let sessions: Vec<_> = self.workers().await?.into_iter().filter(meant).collect();
+        let sessions: Vec<SessionView> = self.look(meant).await?;
         let drain = |view: &SessionView| Command::Drain { session: view.id };
         let commands: Vec<_> = sessions.iter().map(drain).collect();
         if commands.is_empty() {
@@ -132,8 +177,12 @@ impl Engine {
         let (ttl, connection) = (open.ttl.as_duration(), open.connection);
         let open = Box::new(open);
         let (sender, events) = down::channel(&self.inner.shared.downstream, open.held.is_some());
-        let reply =
-            self.ask(|answer| Request::OpenSession { open, events: sender, answer }).await??;
+        let session = open.session;
+        let reply = tokio::select! {
+            biased;
+            reply = self.ask(|answer| Request::OpenSession { open, events: sender, answer }) => reply??,
+            never = self.vouch(session, ttl) => match never {},
+        };
         match reply {
             Reply::Session { session, revoked } => {
                 Ok(SessionStream { session, connection, ttl, revoked, events })
@@ -142,20 +191,51 @@ impl Engine {
         }
     }
 
-    /// A worker lives.
+    /// A worker lives. Answers at once, whatever the store does: that a worker lives is soft. Nothing
+    /// happens if it has come back on another connection than this one, `None` being any.
     ///
     /// # Errors
     /// [`Refusal::UnknownSession`]: it is to open a new one.
-    pub async fn heartbeat(&self, session: SessionId) -> Result<(), EngineError> {
-        self.command(Command::Heartbeat { session }).await
+    pub async fn heartbeat(
+        &self,
+        session: SessionId,
+        connection: Option<u64>,
+    ) -> Result<(), EngineError> {
+        let at = self.inner.shared.host.now().mono;
+        if self.inner.shared.signs.hear(session, connection, at, None) {
+            return Ok(());
+        }
+        self.command(Command::Heartbeat { session, connection, at }).await
     }
 
-    /// A worker is ready to hold that many tasks, those it holds included.
+    /// A worker is ready to hold that many tasks, those it holds included. Answers at once, as
+    /// [`Engine::heartbeat`] does.
     ///
     /// # Errors
     /// As [`Engine::heartbeat`].
-    pub async fn set_credit(&self, session: SessionId, credit: u32) -> Result<(), EngineError> {
-        self.command(Command::SetCredit { session, credit: Credit::Hold(credit) }).await
+    pub async fn set_credit(
+        &self,
+        session: SessionId,
+        connection: u64,
+        credit: u32,
+    ) -> Result<(), EngineError> {
+        let (connection, at) = (Some(connection), self.inner.shared.host.now().mono);
+        if self.inner.shared.signs.hear(session, connection, at, Some(credit)) {
+            return Ok(());
+        }
+        let credit = Credit::Hold(credit);
+        self.command(Command::SetCredit { session, connection, credit }).await
+    }
+
+    /// Says again and again that a worker lives, as long as this is polled: it waits for an answer of
+    /// this node's, and cannot say so itself.
+    pub(crate) async fn vouch(&self, session: SessionId, ttl: Duration) -> Infallible {
+        let mut period = tokio::time::interval((ttl / 4).max(VOUCH_PERIOD_MIN));
+        loop {
+            period.tick().await;
+            let at = self.inner.shared.host.now().mono;
+            self.inner.shared.signs.hear(session, None, at, None);
+        }
     }
 
     /// The connection of a [`SessionStream`] broke: its worker is given nothing until it comes back.
@@ -174,9 +254,13 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::heartbeat`].
-    pub async fn close_session(&self, session: SessionId) -> Result<(), EngineError> {
+    pub async fn close_session(
+        &self,
+        session: SessionId,
+        connection: Option<u64>,
+    ) -> Result<(), EngineError> {
         self.inner.pull.forget(session);
-        self.command(Command::CloseSession { session }).await
+        self.command(Command::CloseSession { session, connection }).await
     }
 
     /// A worker reports, on many tasks at once. Returns when what was accepted is durable.

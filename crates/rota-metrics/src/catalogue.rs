@@ -172,13 +172,20 @@ catalogue! {
     LEADERLESS: Counter, Node, "rota_leaderless_seconds_total", NONE,
         "Time during which this node knew of no leader; one that died counts as one until its lease is over";
     READY: Gauge, Node, "rota_ready", &["check"],
-        "1 for each check of /readyz that holds: store, leader, backlog, engine";
+        "1 for each check of /readyz that holds and must: store, leader, backlog, engine";
+    FEATURE_LEVEL: Gauge, Node, "rota_feature_level", &["of"],
+        "Feature level: of this node, the one that it knows; of the cluster, the one that may be used";
+    UNREADABLE: Gauge, Leader, "rota_unreadable_records", NONE,
+        "Records that the leader cannot read, damaged or of a newer version: it leaves them alone and serves \
+         all others";
     ENGINE_PULSE_AGE: Gauge, Leader, "rota_engine_pulse_age_seconds", NONE,
         "Since when the engine's loop has given no sign of life; it gives one every second";
     LIVE_TASKS: Gauge, Node, "rota_live_tasks", NONE,
         "Tasks that have not ended: the leader's own, or a follower's copy";
     LIVE_BYTES: Gauge, Leader, "rota_live_set_bytes", NONE,
         "Memory that live tasks take, as far as their number says";
+    CLOCK_DOUBTED: Gauge, Node, "rota_clock_doubted", NONE,
+        "1 while the wall clock jumped forward and nothing is removed for its age";
     INBOX: Gauge, Node, "rota_inbox_requests", NONE,
         "Requests that wait for the engine's loop";
     INBOX_LIMIT: Gauge, Node, "rota_inbox_limit_requests", NONE,
@@ -212,6 +219,10 @@ catalogue! {
     API_DURATION: Histogram(Buckets::Answer), Node, "rota_api_request_duration_seconds",
         &["protocol", "route"],
         "From a request to the head of its answer, long polls included, streams not";
+    API_BODIES: Gauge, Node, "rota_api_bodies_bytes", NONE,
+        "Memory for request bodies in use: at most limits.bodies_in_flight_bytes";
+    API_ANSWERS: Gauge, Node, "rota_api_answers_bytes", NONE,
+        "Memory for large answers in use: at most limits.answers_in_flight_bytes";
     FORWARD_CONNECTIONS: Gauge, Node, "rota_forward_connections", &["lane"],
         "Connections from this node to other nodes: lane short carries requests that are answered \
          at once, lane long carries long polls and workers' streams";

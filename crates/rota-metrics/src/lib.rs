@@ -22,7 +22,7 @@ mod worker;
 
 pub use exposition::{Exposition, Format};
 pub use names::{Names, OTHER};
-pub use node::{ApiCall, CommitError, ForwardLane, ForwardLoss, NodeMetrics, Standing};
+pub use node::{ApiCall, CommitError, ForwardLane, ForwardLoss, InFlight, NodeMetrics, Standing};
 pub use prometheus_client::metrics::histogram::Histogram;
 pub use snapshot::Snapshot;
 pub use tasks::{COUNTS, Count, Counts, Row};

@@ -94,6 +94,15 @@ impl ForwardLoss {
     }
 }
 
+/// What the API holds in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InFlight {
+    /// Request bodies.
+    Bodies,
+    /// Large answers.
+    Answers,
+}
+
 /// One request to the API.
 #[derive(Debug, Clone, Copy)]
 pub struct ApiCall<'a> {
@@ -158,6 +167,8 @@ struct Inner {
     sessions_ended: Family<Labels<1>, Counter>,
     api_requests: Family<Labels<3>, Counter>,
     api_duration: HistogramFamily<2>,
+    api_bodies: Gauge,
+    api_answers: Gauge,
     forward_connections: Family<Labels<1>, Gauge>,
     forward_streams: Family<Labels<1>, Gauge>,
     forward_failures: Family<Labels<1>, Counter>,
@@ -218,6 +229,8 @@ impl NodeMetrics {
             sessions_ended: register(r, &all::SESSIONS_ENDED, Family::default()),
             api_requests: register(r, &all::API_REQUESTS, Family::default()),
             api_duration: register(r, &all::API_DURATION, answers),
+            api_bodies: register(r, &all::API_BODIES, Gauge::default()),
+            api_answers: register(r, &all::API_ANSWERS, Gauge::default()),
             forward_connections: register(r, &all::FORWARD_CONNECTIONS, Family::default()),
             forward_streams: register(r, &all::FORWARD_STREAMS, Family::default()),
             forward_failures: register(r, &all::FORWARD_FAILURES, Family::default()),
@@ -228,6 +241,10 @@ impl NodeMetrics {
         // They are there from the start, so that their first step is seen as one.
         for kind in ["full", "unavailable", "ambiguous", "fenced", "broken"] {
             inner.store_errors.get_or_create_owned(&Labels::new(&all::STORE_ERRORS, [kind]));
+        }
+        for space in ["live", "done", "dead", "spec", "attempt"] {
+            let labels = Labels::new(&all::DAMAGED_RECORDS, [space]);
+            inner.damaged_records.get_or_create_owned(&labels);
         }
         for reason in ["closed", "expired"] {
             inner.sessions_ended.get_or_create_owned(&Labels::new(&all::SESSIONS_ENDED, [reason]));
@@ -329,6 +346,14 @@ impl NodeMetrics {
             let labels = Labels::new(&all::API_DURATION, [protocol, route]);
             self.0.api_duration.get_or_create(&labels).observe(took.as_secs_f64());
         }
+    }
+
+    /// The API holds so many bytes more, or less.
+    pub fn in_flight(&self, what: InFlight, bytes: i64) {
+        match what {
+            InFlight::Bodies => self.0.api_bodies.inc_by(bytes),
+            InFlight::Answers => self.0.api_answers.inc_by(bytes),
+        };
     }
 
     /// The connections of a lane to one other node were `before`, and are `now`.

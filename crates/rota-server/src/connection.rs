@@ -32,6 +32,12 @@ const TURNED_AWAY_FOR: Duration = Duration::from_secs(1);
 /// An HTTP/2 connection is pinged when nothing came for so long, and closed when it stays silent
 /// for as long again.
 const PING: Duration = Duration::from_secs(20);
+/// Bytes that a connection of HTTP/1 reads ahead, and that a head may have.
+const BUFFER_BYTES: usize = 128 << 10;
+/// Bytes that one stream of HTTP/2, and all of a connection, may send before they are asked for:
+/// what waits for room lies there.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
 /// What a connection of HTTP/2 begins with.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -169,7 +175,11 @@ async fn say_too_many(mut stream: BoxedStream, limit: usize) -> io::Result<()> {
 
 fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(BUFFER_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -177,7 +187,7 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .keep_alive_timeout(PING)
         .max_concurrent_streams(limits.streams_per_connection)
         .max_header_list_size(32 << 10)
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(8 << 20);
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
     builder
 }

@@ -19,8 +19,9 @@ use crate::{
     forward::{Forwarder, Here},
     grpc,
     limits::ANSWER,
-    protocol::{is_grpc, is_stream},
+    protocol::{is_grpc, is_read, is_stream},
     rest,
+    room::{Answers, Bodies},
     services::Services,
 };
 
@@ -31,6 +32,8 @@ struct Door<G, R> {
     access: Access,
     metrics: NodeMetrics,
     local: SocketAddr,
+    bodies: Arc<Bodies>,
+    answers: Answers,
     /// The way to the leader, where this node has others beside it.
     forwarder: Option<Arc<Forwarder>>,
     /// The longest that a gRPC call may take which is not a stream.
@@ -47,8 +50,10 @@ pub(crate) async fn app(
     let grpc = grpc::routes(services.clone()).await?.prepare().into_axum_router();
     let forwarder = services.peers.clone();
     let metrics = services.engine.metrics().clone();
+    let bodies = Arc::new(Bodies::new(&services.limits, &metrics));
+    let answers = Answers::new(&services.limits, &metrics);
     let rest = rest::routes(services);
-    Ok(guarded(Door { grpc, rest, access, metrics, local, forwarder, call }))
+    Ok(guarded(Door { grpc, rest, access, metrics, local, bodies, answers, forwarder, call }))
 }
 
 fn guarded<G, R>(door: Door<G, R>) -> Router
@@ -60,11 +65,12 @@ where
     R: Clone + Send + Sync + 'static,
     R::Future: Send,
 {
-    let Door { grpc, rest, access, metrics, local, forwarder, call } = door;
+    let Door { grpc, rest, access, metrics, local, bodies, answers, forwarder, call } = door;
     let grpc = ServiceBuilder::new().layer(CatchPanicLayer::custom(grpc_panicked)).service(grpc);
     let rest = ServiceBuilder::new().layer(CatchPanicLayer::custom(rest_panicked)).service(rest);
+    let door = Door { grpc, rest, access, metrics, local, bodies, answers, forwarder, call };
     // Shared, not copied: a request clones no more than a pointer and what it uses.
-    let door = Arc::new(Door { grpc, rest, access, metrics, local, forwarder, call });
+    let door = Arc::new(door);
     let service = tower::service_fn(move |request: Request| {
         let door = door.clone();
         async move { Ok::<_, Infallible>(door.logged(request).await) }
@@ -110,6 +116,8 @@ where
                 with_rest_headers(failure.into_response())
             };
         }
+        let stream = is_stream(request.uri().path());
+        let (request, _held) = self.bodies.count(request, is_grpc, stream);
         match &self.forwarder {
             Some(forwarder) if Forwarder::is_for_leader(request.uri().path()) => {
                 forwarder.answer(request, self).await
@@ -142,12 +150,20 @@ where
     R::Future: Send,
 {
     async fn answer(&self, request: Request) -> Response<Body> {
-        if is_grpc(request.headers()) {
+        let is_grpc = is_grpc(request.headers());
+        let path = request.uri().path();
+        let stream = is_stream(path);
+        let reads = is_read(request.method(), path, request.headers());
+        // How the node is must be told above all when there is no room.
+        let reads = reads && (is_grpc || path.starts_with("/v1/"));
+        let answer = if is_grpc {
             grpc::answered(self.grpc_call(request).await)
         } else {
             let Ok(response) = self.rest.clone().oneshot(request).await;
-            with_rest_headers(response.into_response())
-        }
+            response.into_response()
+        };
+        let answer = if stream { answer } else { self.answers.count(answer, reads, is_grpc).await };
+        if is_grpc { answer } else { with_rest_headers(answer) }
     }
 }
 
@@ -210,7 +226,11 @@ mod tests {
         let local = SocketAddr::from(([127, 0, 0, 1], 7420));
         let (access, call) = (Access::default(), Duration::from_secs(5));
         let metrics = NodeMetrics::default();
-        guarded(Door { grpc: panics, rest: panics, access, metrics, local, forwarder: None, call })
+        let limits = crate::limits::Limits::default();
+        let bodies = Arc::new(Bodies::new(&limits, &metrics));
+        let answers = Answers::new(&limits, &metrics);
+        let (grpc, rest, forwarder) = (panics, panics, None);
+        guarded(Door { grpc, rest, access, metrics, local, bodies, answers, forwarder, call })
     }
 
     fn request(path: &str, kind: &str) -> Request {

@@ -9,7 +9,7 @@
 //! | `method_not_allowed` | 405 | `UNIMPLEMENTED` |
 //! | `request_timeout` | 408 | `DEADLINE_EXCEEDED` |
 //! | `conflict` | 409 | `ALREADY_EXISTS` |
-//! | `illegal_state`, `stale_lease`, `foreign_session` | 409 | `FAILED_PRECONDITION` |
+//! | `illegal_state`, `stale_lease`, `foreign_session`, `unreadable` | 409 | `FAILED_PRECONDITION` |
 //! | `too_large` | 413 | `INVALID_ARGUMENT` |
 //! | `uri_too_long` | 414 | only over HTTP/1 |
 //! | `head_too_large` | 431 | only over HTTP/1 |
@@ -71,6 +71,7 @@ pub(crate) enum Reason {
     IllegalState,
     StaleLease,
     ForeignSession,
+    Unreadable,
     TooLarge,
     UriTooLong,
     HeadTooLarge,
@@ -131,6 +132,9 @@ impl Reason {
                 "The session is another worker's",
                 Code::FailedPrecondition,
             ),
+            Self::Unreadable => {
+                ("unreadable", 409, "The task's record cannot be read", Code::FailedPrecondition)
+            }
             Self::TooLarge => ("too_large", 413, "The request is too large", Code::InvalidArgument),
             Self::UriTooLong => {
                 ("uri_too_long", 414, "The address is too long", Code::InvalidArgument)
@@ -281,8 +285,12 @@ impl From<Refusal> for Failure {
                 violations: vec![violation("lease_token", &detail)],
                 ..Self::new(Reason::StaleLease, detail)
             },
+            Refusal::DueAfterExpiry { field, .. } => {
+                Self::field(field, "is after expires_at: the task would expire before it could run")
+            }
             Refusal::UnknownSession => Self::new(Reason::UnknownSession, detail),
             Refusal::ForeignSession => Self::new(Reason::ForeignSession, detail),
+            Refusal::Unreadable { .. } => Self::new(Reason::Unreadable, detail),
             _ => Self::new(Reason::Internal, detail),
         }
     }
@@ -369,6 +377,14 @@ mod tests {
         let queue = Name::new("q").unwrap();
         vec![
             (Refusal::UnknownTask, "unknown_task", 404, Code::NotFound, None, None),
+            (
+                Refusal::unreadable_live(task),
+                "unreadable",
+                409,
+                Code::FailedPrecondition,
+                None,
+                None,
+            ),
             (illegal.into(), "illegal_state", 409, Code::FailedPrecondition, None, None),
             (
                 Refusal::Conflict { field: "idempotency_key", task },
@@ -401,6 +417,14 @@ mod tests {
                 Code::FailedPrecondition,
                 None,
                 Some("lease_token"),
+            ),
+            (
+                Refusal::DueAfterExpiry { field: "delay", expires_at: rota_core::WallTime(1) },
+                "invalid",
+                400,
+                Code::InvalidArgument,
+                None,
+                Some("delay"),
             ),
             (Refusal::UnknownSession, "unknown_session", 404, Code::NotFound, None, None),
             (Refusal::ForeignSession, "foreign_session", 409, Code::FailedPrecondition, None, None),

@@ -18,6 +18,7 @@ mod log;
 mod net;
 mod protocol;
 mod rest;
+mod room;
 mod serve;
 mod services;
 mod trace;

@@ -15,6 +15,10 @@ pub struct Limits {
     pub batch: usize,
     /// Bytes of one request.
     pub request_bytes: usize,
+    /// Bytes of all request bodies that the server holds at once.
+    pub bodies_in_flight_bytes: usize,
+    /// Bytes of all large answers that the server holds at once.
+    pub answers_in_flight_bytes: usize,
     /// Levels of lists and objects in a payload or result that is JSON.
     pub json_depth: usize,
     /// Labels of a task.
@@ -67,6 +71,8 @@ impl Default for Limits {
             output_tail_bytes: 64 << 10,
             batch: 1000,
             request_bytes: 16 << 20,
+            bodies_in_flight_bytes: 256 << 20,
+            answers_in_flight_bytes: 128 << 20,
             json_depth: 64,
             labels: 32,
             label_value_bytes: 1024,
@@ -104,6 +110,8 @@ impl Limits {
             ("output_tail_bytes", self.output_tail_bytes as u64),
             ("batch", self.batch as u64),
             ("request_bytes", self.request_bytes as u64),
+            ("bodies_in_flight_bytes", self.bodies_in_flight_bytes as u64),
+            ("answers_in_flight_bytes", self.answers_in_flight_bytes as u64),
             ("json_depth", self.json_depth as u64),
             ("labels", self.labels as u64),
             ("label_value_bytes", self.label_value_bytes as u64),

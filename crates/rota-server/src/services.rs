@@ -26,7 +26,7 @@ impl Services {
     pub(crate) fn health(&self) -> Health {
         let mut health = self.engine.health();
         if let Some(peers) = &self.peers {
-            health.checks.push(Check { name: "forwarding", problem: peers.problem() });
+            health.checks.push(Check::needed("forwarding", peers.problem()));
         }
         health
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue};
 use rota_core::{Refusal, Trace, WallTime};
-use rota_engine::{Dispatched, NewTask, Submitted};
+use rota_engine::{Dispatched, LeftOut, NewTask, Submitted};
 use rota_trace::{Role, Span, TraceContext, Tracer};
 
 use crate::{failure::Failure, services::Services};
@@ -30,18 +30,19 @@ impl Services {
     /// else where the client said.
     pub(crate) async fn submit(
         &self,
-        mut tasks: Vec<NewTask>,
+        mut tasks: Vec<(NewTask, LeftOut)>,
         above: Option<TraceContext>,
     ) -> Result<Vec<Result<Submitted, Refusal>>, Failure> {
-        let now = SystemTime::now();
-        let mut span = self.tracer.start("submit", Role::Submit, above.as_ref(), now);
+        let begin = || self.tracer.start("submit", Role::Submit, above.as_ref(), SystemTime::now());
+        // The clock is read for spans alone.
+        let mut span = if self.tracer.is_on() { begin() } else { None };
         if let Some(span) = &mut span {
             describe(span, &tasks);
         }
         if let Some(trace) = span.as_ref().map(Span::context).or(above) {
-            tasks.iter_mut().for_each(|task| task.trace = Some(kept(&trace)));
+            tasks.iter_mut().for_each(|(task, _)| task.trace = Some(kept(&trace)));
         }
-        let submitted = self.engine.submit(tasks).await.map_err(Failure::from);
+        let submitted = self.engine.submit_said(tasks).await.map_err(Failure::from);
         if let Some(mut span) = span {
             match &submitted {
                 Err(failure) => span.fail(failure.reason.dress().0, &failure.detail),
@@ -61,9 +62,9 @@ impl Services {
     }
 }
 
-fn describe(span: &mut Span, tasks: &[NewTask]) {
+fn describe(span: &mut Span, tasks: &[(NewTask, LeftOut)]) {
     span.note_number("rota.tasks", tasks.len() as u64);
-    if let Some(first) = tasks.first() {
+    if let Some((first, _)) = tasks.first() {
         span.note_task(None, &first.queue, &first.kind);
     }
 }

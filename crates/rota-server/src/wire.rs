@@ -196,6 +196,7 @@ pub(crate) fn queue(counts: &QueueCounts, now: WallTime) -> v1::Queue {
         running: counts.leased,
         completed_total: counts.completed_total,
         failed_total: counts.failed_total,
+        unreadable: counts.unreadable,
         oldest_pending_age: counts.oldest_pending.map(|since| span(now.since(since))),
     }
 }
@@ -288,6 +289,8 @@ pub(crate) fn info(info: Info, store: &str, health: &Health, limits: &Limits) ->
         live_tasks: info.live_tasks,
         ready: health.is_ready(),
         problem: problem(health),
+        feature_level: info.feature_level,
+        cluster_feature_level: info.cluster_feature_level,
         limits: named.map(|(name, value)| (name.to_owned(), value)).collect(),
     }
 }

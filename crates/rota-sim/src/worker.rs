@@ -59,6 +59,7 @@ enum Broken {
 
 struct Connection {
     session: SessionId,
+    number: u64,
     events: mpsc::UnboundedReceiver<SessionEvent>,
 }
 
@@ -99,18 +100,18 @@ impl StreamWorker {
             }
             let stream = served.engine.open_session(request).await?;
             served.heard(stream.session.0, ttl);
-            let said = (stream.session, stream.revoked.clone());
+            let said = (stream.session, stream.connection, stream.revoked.clone());
             let flow = Flow::new(&served, sender);
             tokio::spawn(carry(served, stream, flow));
             Ok(said)
         });
         match opened.await {
-            Ok((session, revoked)) => {
+            Ok((session, number, revoked)) => {
                 self.session = Some(session);
                 for lease in revoked {
                     self.drop_task(lease);
                 }
-                Some(Connection { session, events })
+                Some(Connection { session, number, events })
             }
             Err(CallError::Engine(EngineError::Refused(_))) => {
                 self.session = None;
@@ -129,7 +130,7 @@ impl StreamWorker {
                 biased;
                 () = sleep_until(beat) => {
                     beat = Instant::now() + self.ttl / 4;
-                    if let Some(broken) = self.heartbeat(connection.session).await {
+                    if let Some(broken) = self.heartbeat(connection.session, connection.number).await {
                         return broken;
                     }
                 }
@@ -149,11 +150,11 @@ impl StreamWorker {
         }
     }
 
-    async fn heartbeat(&mut self, session: SessionId) -> Option<Broken> {
+    async fn heartbeat(&mut self, session: SessionId, connection: u64) -> Option<Broken> {
         let ttl = self.ttl;
         let beat = self.caller.ask("heartbeat", ttl / 4, move |served: Served| async move {
             served.heard(session.0, ttl);
-            served.engine.heartbeat(session).await
+            served.engine.heartbeat(session, Some(connection)).await
         });
         match beat.await {
             Ok(()) => None,

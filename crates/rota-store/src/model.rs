@@ -70,13 +70,16 @@ pub struct Member {
     pub name: String,
     /// Where other nodes reach its API, such as `http://10.0.0.7:7420`; `None` where no other can.
     pub address: Option<String>,
+    /// The feature level that it knows. The store only tells others of it; 0 for a node from before there were
+    /// levels.
+    pub level: u32,
 }
 
 impl Member {
     /// A node that no other node can reach.
     #[must_use]
     pub fn alone(name: impl Into<String>) -> Self {
-        Self { name: name.into(), address: None }
+        Self { name: name.into(), address: None, level: 0 }
     }
 }
 

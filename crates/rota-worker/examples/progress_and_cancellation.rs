@@ -15,6 +15,7 @@ use rota_worker::{HandlerError, TaskContext, Worker};
 async fn copy(context: TaskContext, parts: u32) -> Result<u32, HandlerError> {
     for part in 1..=parts {
         tokio::select! {
+            biased;
             // The work. Dropping it must leave nothing half done.
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
             reason = context.stopped() => {

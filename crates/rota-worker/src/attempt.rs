@@ -141,12 +141,14 @@ async fn supervise(handler: Handler, context: &TaskContext, payload: Bytes) -> O
     let Ok(call) = call else { return Err(HandlerError::new("the handler panicked")) };
     let mut call = pin!(AssertUnwindSafe(call).catch_unwind());
     let ended = tokio::select! {
+        biased;
+        // Done is done, though it should have stopped.
         ended = &mut call => Some(ended),
+        _ = context.stopped() => None,
         () = tokio::time::sleep(timeout) => {
             context.stop(StopReason::Timeout);
             None
         }
-        _ = context.stopped() => None,
     };
     let ended = match ended {
         Some(ended) => Some(ended),

@@ -260,21 +260,13 @@ impl Session {
             let started_due = self.silent.front().map(|(since, _)| *since + STARTED_AFTER);
             let drain = self.worker.drain.clone();
             tokio::select! {
-                down = connection.down.message() => match down {
-                    Ok(Some(v1::ServerMessage { message: Some(message) })) => self.hear(message),
-                    Ok(Some(_)) => debug!("the server said something that this version does not know"),
-                    Ok(None) => return Lost::Broken(Status::unavailable("the server closed the stream")),
-                    Err(status) => return Lost::Broken(status),
-                },
-                count = self.events.recv_many(&mut events, EVENTS) => {
-                    debug_assert!(count > 0, "the session holds a sender itself");
-                    events.drain(..).for_each(|event| self.note(event));
-                }
+                biased;
+                // What is due comes first, since it is rare: neither the server nor the handlers can
+                // hold up a heartbeat or a drain.
                 _ = heartbeat.tick() => {
                     // A full channel says that the server does not read: the stream will break.
                     let _ = connection.up.try_send(message(Up::Heartbeat(v1::Heartbeat {})));
                 }
-                () = maybe(started_due) => self.report_started(),
                 () = drain.gently.cancelled(), if self.phase == Phase::Serving => self.start_drain(),
                 () = drain.at_once.cancelled(), if self.phase.patience_ends().is_some() => self.end_drain(),
                 () = maybe(self.phase.patience_ends()) => self.end_drain(),
@@ -282,6 +274,18 @@ impl Session {
                     let (running, unsaid) = (self.running.len(), !self.outbox.is_empty());
                     warn!(running, unsaid, "stopping with what could not be ended");
                     return goodbye(connection).await;
+                }
+                () = maybe(started_due) => self.report_started(),
+                down = connection.down.message() => match down {
+                    Ok(Some(v1::ServerMessage { message: Some(message) })) => self.hear(message),
+                    Ok(Some(_)) => debug!("the server said something that this version does not know"),
+                    Ok(None) => return Lost::Broken(Status::unavailable("the server closed the stream")),
+                    Err(status) => return Lost::Broken(status),
+                },
+                // Last: the server sends no more than the slots before it hears of their ends.
+                count = self.events.recv_many(&mut events, EVENTS) => {
+                    debug_assert!(count > 0, "the session holds a sender itself");
+                    events.drain(..).for_each(|event| self.note(event));
                 }
             }
             self.flush(&connection.up);
@@ -296,6 +300,11 @@ impl Session {
         let drain = self.worker.drain.clone();
         loop {
             tokio::select! {
+                biased;
+                () = drain.gently.cancelled(), if self.phase == Phase::Serving => self.start_drain(),
+                () = drain.at_once.cancelled(), if self.phase.patience_ends().is_some() => self.end_drain(),
+                () = maybe(self.phase.patience_ends()) => self.end_drain(),
+                // Before it is judged what is left. They are few: nothing begins now.
                 Some(event) = self.events.recv() => self.note(event),
                 () = sleep_until(until) => {
                     let idle = self.running.is_empty() && self.outbox.is_empty();
@@ -310,9 +319,6 @@ impl Session {
                     }
                     return false;
                 }
-                () = drain.gently.cancelled(), if self.phase == Phase::Serving => self.start_drain(),
-                () = drain.at_once.cancelled(), if self.phase.patience_ends().is_some() => self.end_drain(),
-                () = maybe(self.phase.patience_ends()) => self.end_drain(),
             }
         }
     }
@@ -564,3 +570,6 @@ async fn goodbye(connection: Connection) -> Lost {
     connection.close().await;
     Lost::Drained
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,9 @@ pub enum WorkerError {
     /// It has nothing to run tasks with.
     #[error("a worker needs at least one handler")]
     NoHandler,
+    /// It was given an empty list of queues, which must not mean all of them.
+    #[error("the list of queues is empty; name at least one, or leave it out to serve all")]
+    NoQueue,
     /// It has no room.
     #[error("a worker needs at least one slot")]
     NoSlot,
@@ -66,7 +69,8 @@ impl Drain {
 pub struct Builder {
     client: Client,
     name: Option<String>,
-    queues: Vec<String>,
+    /// `None`: all.
+    queues: Option<Vec<String>>,
     slots: u32,
     drain_timeout: Duration,
     metrics_listen: Option<SocketAddr>,
@@ -95,10 +99,10 @@ impl Builder {
         self
     }
 
-    /// Served queues; by default all.
+    /// Served queues; by default all. An empty list is an error of [`build`](Builder::build).
     #[must_use]
     pub fn queues<Q: Into<String>>(mut self, queues: impl IntoIterator<Item = Q>) -> Self {
-        self.queues = queues.into_iter().map(Into::into).collect();
+        self.queues = Some(queues.into_iter().map(Into::into).collect());
         self
     }
 
@@ -155,7 +159,7 @@ impl Builder {
     /// The worker.
     ///
     /// # Errors
-    /// When it has no handler or no slot.
+    /// When it has no handler, no slot, or an empty list of queues.
     pub fn build(self) -> Result<Worker, WorkerError> {
         if self.handlers.is_empty() {
             return Err(WorkerError::NoHandler);
@@ -163,12 +167,17 @@ impl Builder {
         if self.slots == 0 {
             return Err(WorkerError::NoSlot);
         }
+        // An empty list is what tells the server that all are served.
+        let queues = match self.queues {
+            Some(queues) if queues.is_empty() => return Err(WorkerError::NoQueue),
+            queues => queues.unwrap_or_default(),
+        };
         let metrics = WorkerMetrics::new(env!("CARGO_PKG_VERSION"));
         metrics.set_slots(self.slots);
         Ok(Worker {
             client: self.client,
             name: self.name.unwrap_or_else(default_name).into(),
-            queues: self.queues,
+            queues,
             slots: self.slots,
             drain_timeout: self.drain_timeout,
             handlers: self.handlers,
@@ -196,7 +205,7 @@ impl Worker {
         Builder {
             client,
             name: None,
-            queues: Vec::new(),
+            queues: None,
             slots: 10,
             drain_timeout: Duration::from_secs(30),
             metrics_listen: None,
@@ -236,13 +245,15 @@ impl Worker {
     /// end with the session's TTL, and cost an attempt as lost.
     ///
     /// # Errors
-    /// When each node refuses the worker at its first connection, or the address for metrics cannot be listened on.
+    /// When each node refuses the worker at its first connection, or the address for metrics cannot
+    /// be listened on.
     pub async fn run(self) -> Result<(), WorkerError> {
         let Some(address) = self.metrics_listen else { return Session::new(self).run().await };
         let refused = |source| WorkerError::Listen { address, source };
         let scrape = Scrape::bind(address, self.metrics.clone()).await.map_err(refused)?;
         info!(address = %scrape.local_addr().map_err(refused)?, "showing metrics");
         tokio::select! {
+            biased;
             ended = Session::new(self).run() => ended,
             () = scrape.serve() => unreachable!("it serves for as long as it is asked to"),
         }

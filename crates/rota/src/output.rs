@@ -40,7 +40,7 @@ pub(crate) fn line(line: &str) -> Result<(), Failure> {
 /// Writes what a task returned: as it is for a program, without harm on a terminal.
 pub(crate) fn result(bytes: &[u8]) -> Result<(), Failure> {
     if io::stdout().is_terminal() {
-        return text(&String::from_utf8_lossy(bytes));
+        return text(&text::of_bytes(bytes));
     }
     verbatim(bytes)
 }

@@ -168,6 +168,7 @@ fn engine_options(settings: &Settings) -> Result<EngineOptions, Failure> {
             completed: millis("retention_completed")?,
             other: millis("retention_other")?,
         },
+        clock_grace: settings.span("retention_clock_grace")?,
         payload_cache_bytes: settings.get("payload_cache_bytes")?,
         metrics: NodeMetrics::new(env!("CARGO_PKG_VERSION"), settings.get("metrics_names")?),
         ..EngineOptions::default()
@@ -181,6 +182,8 @@ fn server_options(settings: &Settings) -> Result<ServerOptions, Failure> {
         output_tail_bytes: settings.get("limits.output_tail_bytes")?,
         batch: settings.get("limits.batch")?,
         request_bytes: settings.get("limits.request_bytes")?,
+        bodies_in_flight_bytes: settings.get("limits.bodies_in_flight_bytes")?,
+        answers_in_flight_bytes: settings.get("limits.answers_in_flight_bytes")?,
         labels: settings.get("limits.labels")?,
         label_value_bytes: settings.get("limits.label_value_bytes")?,
         page_size: settings.get("limits.page_size")?,
@@ -236,10 +239,12 @@ fn worker(settings: &Settings, client: Client) -> Result<Worker, Failure> {
     };
     let executor = http::HttpExecutor::new(policy).map_err(Failure::failed)?;
     let mut builder = Worker::builder(client)
-        .queues(settings.list("queues"))
         .slots(settings.get("slots")?)
         .drain_timeout(settings.span("drain_timeout")?)
         .raw_handler(http::KIND, move |context, payload| executor.clone().run(context, payload));
+    if let Some(queues) = settings.list_if_set("queues") {
+        builder = builder.queues(queues);
+    }
     if settings.get("allow_command")? {
         let policy = Arc::new(command_policy(settings)?);
         builder = builder.raw_handler(command::KIND, move |context, payload| {
@@ -341,6 +346,11 @@ pub(crate) async fn dev(settings: &Settings, log: Log) -> Result<(), Failure> {
     // The worker needs the server to hand back what it holds: the server stops after it.
     let work = async {
         let ended = worker.run().await;
+        if ended.is_ok() && !signals.first.is_cancelled() {
+            // A client had it drained, as it may with any worker.
+            info!("the worker has drained; the server goes on without it");
+            signals.first.cancelled().await;
+        }
         stop.cancel();
         ended
     };

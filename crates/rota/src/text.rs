@@ -52,6 +52,18 @@ pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// Bytes that should be text. What is not UTF-8 in them is shown as `\xff`.
+pub(crate) fn of_bytes(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
 /// A document in JSON with the same value, in which harmful characters are escaped as JSON does it.
 pub(crate) fn json(document: String) -> String {
     // Outside of strings, JSON has no other than these.
@@ -105,6 +117,12 @@ mod tests {
         {
             assert_eq!((line(plain).as_str(), &*lines(plain)), (plain, plain));
         }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf_8_are_shown_one_by_one() {
+        assert_eq!(of_bytes(b"a\xff\xe2\x82b\xe2\x82\xac"), r"a\xff\xe2\x82b€");
+        assert_eq!(of_bytes(b""), "");
     }
 
     #[test]

@@ -132,9 +132,27 @@ def _engine():
             colors=steps(GREY, (10, RED)),
         ),
         graph(
+            "Wall clock in doubt",
+            "1 while a node's wall clock jumped forward. The leader removes no finished task until the grace is over.",
+            (f"rota_clock_doubted{{{NODE}}}", "{{instance}}"),
+            colors=steps(GREY, (1, RED)),
+        ),
+        graph(
             "Live tasks",
             "That have not ended: the leader's own, and each follower's copy. A copy far off the others is behind.",
             (f"rota_live_tasks{{{NODE}}}", "{{instance}}"),
+        ),
+        graph(
+            "Unreadable records",
+            "Damaged, or written by a newer version. The leader leaves them alone and serves all others.",
+            (f"max(rota_unreadable_records{{{CLUSTER}}})", "records"),
+        ),
+        graph(
+            "Feature level",
+            "What the cluster may use, and what each node knows. A node that knows less than the cluster uses "
+            "does not lead.",
+            (f'max(rota_feature_level{{{CLUSTER},of="cluster"}})', "cluster"),
+            (f'rota_feature_level{{{NODE},of="node"}}', "{{instance}}"),
         ),
         graph(
             "Memory of live tasks",
@@ -179,8 +197,12 @@ def _store():
         graph(
             "Errors",
             "Commits a second that did not succeed at once: full, unavailable, ambiguous (tried again), fenced "
-            "(another node leads), broken.",
+            "(another node leads), broken. And records of single tasks that could not be read.",
             (f"sum by (kind) (rate(rota_store_errors_total{{{CLUSTER}}}[{WINDOW}]))", "{{kind}}"),
+            (
+                f"sum by (space) (rate(rota_damaged_records_total{{{CLUSTER}}}[{WINDOW}]))",
+                "damaged: {{space}}",
+            ),
             unit="ops",
         ),
         graph(
@@ -238,6 +260,13 @@ def _api():
             "What followers have with the leader now, and the connections that carry it.",
             (f"sum by (lane) (rota_forward_streams{{{NODE}}})", "{{lane}}"),
             (f"sum by (lane) (rota_forward_connections{{{NODE}}})", "{{lane}}, connections"),
+        ),
+        graph(
+            "Memory for requests and answers",
+            "Request bodies under way, and large answers that clients have not read yet.",
+            (f"rota_api_bodies_bytes{{{NODE}}}", "{{instance}}, bodies"),
+            (f"rota_api_answers_bytes{{{NODE}}}", "{{instance}}, answers"),
+            unit="bytes",
         ),
         graph(
             "Failed tries to reach another node",

@@ -62,6 +62,16 @@ impl Process {
         self.child = Some(command.spawn().expect("it can be started"));
     }
 
+    /// Asks it to end, and starts another program with the same arguments.
+    ///
+    /// # Panics
+    /// When it does not end, or the other cannot be started.
+    pub async fn restart_as(&mut self, program: &Path) {
+        self.end().await;
+        program.clone_into(&mut self.program);
+        self.start();
+    }
+
     /// Sends it a signal.
     ///
     /// # Panics

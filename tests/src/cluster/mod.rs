@@ -95,9 +95,21 @@ impl Cluster {
     /// # Panics
     /// When something does not start.
     pub async fn start_with(shape: Shape, worker: &Path, session_ttl: Duration) -> Self {
+        Self::start_all(&rota(), shape, worker, session_ttl).await
+    }
+
+    /// The same with nodes of any version.
+    ///
+    /// # Panics
+    /// When something does not start.
+    pub async fn start_as(program: &Path, shape: Shape, worker: &Path) -> Self {
+        Self::start_all(program, shape, worker, SESSION_TTL).await
+    }
+
+    async fn start_all(program: &Path, shape: Shape, worker: &Path, session_ttl: Duration) -> Self {
         let (mut network, home) = (Network::new(), tempfile::tempdir().expect("a directory"));
         let etcd = members(&mut network, shape.etcd, home.path());
-        let nodes = nodes(&mut network, shape.nodes, &etcd, session_ttl, home.path());
+        let nodes = nodes(program, &mut network, shape.nodes, &etcd, session_ttl, home.path());
         let history = Recorder::start(&etcd_addresses(&etcd));
         let mut cluster = Self {
             healed: Instant::now(),
@@ -379,6 +391,7 @@ fn etcd_addresses(etcd: &[Process]) -> String {
 }
 
 fn nodes(
+    program: &Path,
     network: &mut Network,
     count: usize,
     etcd: &[Process],
@@ -403,7 +416,7 @@ fn nodes(
             .filter(|filter| !filter.is_empty())
             .map(|filter| format!("--log={filter}"));
         let arguments = arguments.into_iter().chain(log).collect();
-        Process::new(host, &name, &rota(), arguments, home)
+        Process::new(host, &name, program, arguments, home)
     };
     (0..count).map(node).collect()
 }

@@ -63,7 +63,7 @@ impl Machine {
             *left -= 1;
         }
         let deadline = self.now.mono + self.policies.at(task.policy).timeout + TIMEOUT_GRACE;
-        self.leases_due = self.leases_due.min(deadline);
+        self.deadlines.insert(deadline.0, index);
         let leased = Leased {
             session: held.id,
             task: task.id,

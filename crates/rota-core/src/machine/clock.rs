@@ -13,8 +13,6 @@ use crate::{
 const FIRED_MAX: usize = 4096;
 /// The wall clock may be set back so far before the timers are set anew.
 const SET_BACK_TOLERATED: u64 = 1000;
-/// Leases are looked through at most this often.
-const LEASE_SWEEP: Millis = Millis::from_secs(1);
 /// Idle timers are tolerated up to this many beyond those that may be needed.
 const IDLE_TIMERS: usize = 100_000;
 
@@ -36,7 +34,7 @@ impl Machine {
         [
             self.dates.next_deadline().map(|due| until(due, date(self.now.wall))),
             self.delays.next_deadline().map(|due| until(due, self.now.mono.0)),
-            moment(self.leases_due),
+            self.deadlines.next_deadline().map(|due| until(due, self.now.mono.0)),
             moment(self.sessions.due),
         ]
         .into_iter()
@@ -45,10 +43,14 @@ impl Machine {
     }
 
     /// Does what is due. Called once in a step, before or after the commands.
-    pub fn tick(&mut self) {
+    ///
+    /// All that workers sent before `heard` has been applied. Sessions and attempts are judged by that
+    /// moment, so that what a worker sent in time counts, however long the caller took to come to it.
+    pub fn tick(&mut self, heard: MonoTime) {
         self.unfinished = false;
-        self.end_silent_sessions();
-        self.end_overdue_leases();
+        let heard = heard.min(self.now.mono);
+        self.end_silent_sessions(heard);
+        self.end_overdue_leases(heard);
         let mut fired = Vec::new();
         self.dates.advance(date(self.now.wall), FIRED_MAX, &mut fired);
         for index in fired.drain(..) {
@@ -115,8 +117,8 @@ impl Machine {
         self.advance(index, Action::Due).expect("the caller found it scheduled");
     }
 
-    fn end_silent_sessions(&mut self) {
-        if self.now.mono < self.sessions.due {
+    fn end_silent_sessions(&mut self, heard: MonoTime) {
+        if heard < self.sessions.due {
             return;
         }
         let ends = |(index, session): (u32, &super::session::Session)| {
@@ -124,7 +126,7 @@ impl Machine {
         };
         let mut by_end: Vec<_> = self.sessions.iter().map(ends).collect();
         by_end.sort_unstable();
-        let silent = by_end.partition_point(|(end, _)| *end <= self.now.mono);
+        let silent = by_end.partition_point(|(end, _)| *end <= heard);
         self.sessions.due = by_end.get(silent).map_or(MonoTime(u64::MAX), |(end, _)| *end);
         let mut tasks = 0;
         for (end, index) in &by_end[..silent] {
@@ -137,30 +139,16 @@ impl Machine {
         }
     }
 
-    fn end_overdue_leases(&mut self) {
-        if self.now.mono < self.leases_due {
-            return;
-        }
-        let mut overdue = Vec::new();
-        let mut next = MonoTime(u64::MAX);
-        for (index, lease) in &self.leases {
-            if lease.deadline <= self.now.mono {
-                overdue.push(*index);
-            } else {
-                next = next.min(lease.deadline);
+    /// A timer may be one of a lease that has ended, or that was given more time.
+    fn end_overdue_leases(&mut self, heard: MonoTime) {
+        let mut fired = Vec::new();
+        self.deadlines.advance(heard.0, FIRED_MAX, &mut fired);
+        for index in fired {
+            match self.leases.get(&index).map(|lease| lease.deadline) {
+                Some(deadline) if deadline <= heard => self.end_overdue_lease(index),
+                Some(deadline) => self.deadlines.insert(deadline.0, index),
+                None => {}
             }
-        }
-        self.leases_due = next.max(self.now.mono + LEASE_SWEEP);
-        if self.leases.len() == overdue.len() {
-            self.leases_due = MonoTime(u64::MAX);
-        }
-        overdue.sort_unstable_by_key(|index| self.live.at(*index).id);
-        if overdue.len() > FIRED_MAX {
-            overdue.truncate(FIRED_MAX);
-            self.leases_due = self.now.mono;
-        }
-        for index in overdue {
-            self.end_overdue_lease(index);
         }
     }
 
@@ -190,6 +178,16 @@ impl Machine {
     fn drop_idle_timers(&mut self) {
         if self.dates.len() > 4 * self.live.len() + IDLE_TIMERS {
             self.set_timers_anew();
+        }
+        if self.deadlines.len() > 4 * self.leases.len() + IDLE_TIMERS {
+            // Where it stands, not now: what workers sent since then may not have been heard yet.
+            self.deadlines = Wheel::new(self.deadlines.now());
+            let mut deadlines: Vec<_> =
+                self.leases.iter().map(|(index, lease)| (lease.deadline, *index)).collect();
+            deadlines.sort_unstable();
+            for (deadline, index) in deadlines {
+                self.deadlines.insert(deadline.0, index);
+            }
         }
         if self.delays.len() > 4 * self.backoffs.len() + IDLE_TIMERS {
             self.delays = Wheel::new(self.now.mono.0);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    AttemptRecord, DoneRecord, Failure, LeaseToken, LiveRecord, Millis, Name, Priority,
+    AttemptRecord, DoneRecord, Failure, LeaseToken, LiveRecord, Millis, MonoTime, Name, Priority,
     QueueRecord, SessionId, TaskId, TaskSpec, WallTime,
     lifecycle::{IllegalTransition, Status},
 };
@@ -74,13 +74,20 @@ pub enum Command {
     OpenSession(Box<OpenSession>),
     /// A worker lives.
     Heartbeat {
-        /// Which.
+        /// The session.
         session: SessionId,
+        /// The connection it came by, `None` for any. Nothing happens if the worker has come back on
+        /// another since.
+        connection: Option<u64>,
+        /// When it was heard, which may be some time ago.
+        at: MonoTime,
     },
     /// A worker says how many tasks it is ready for.
     SetCredit {
-        /// Which.
+        /// The session.
         session: SessionId,
+        /// As in `Heartbeat`.
+        connection: Option<u64>,
         /// From now on.
         credit: Credit,
     },
@@ -99,8 +106,10 @@ pub enum Command {
     },
     /// A worker goes.
     CloseSession {
-        /// Which.
+        /// The session.
         session: SessionId,
+        /// As in `Heartbeat`.
+        connection: Option<u64>,
     },
     /// A worker reports on a task.
     Report {
@@ -247,6 +256,11 @@ pub enum Outcome {
 pub enum Reply {
     /// Done; nothing to tell.
     Done,
+    /// Retention has to wait: the task is kept until then.
+    Kept {
+        /// When it may be removed.
+        until: WallTime,
+    },
     /// The task exists.
     Submitted {
         /// It, or the one it repeats.
@@ -312,18 +326,36 @@ pub enum Refusal {
         /// What the report carried.
         token: LeaseToken,
     },
+    /// The task would expire before it could run.
+    #[error("{field} is after expires_at: the task would expire before it could run")]
+    DueAfterExpiry {
+        /// `run_at` or `delay`, as the client calls it.
+        field: &'static str,
+        /// When the task expires.
+        expires_at: WallTime,
+    },
     /// There is no such session, or it ended.
     #[error("no such session, or it has ended")]
     UnknownSession,
     /// The session exists and belongs to a worker of another name.
     #[error("the session belongs to another worker")]
     ForeignSession,
-    /// A record that the command needs is damaged in the store. Other tasks are not concerned.
-    #[error("the stored record {record} is damaged: it cannot be read")]
-    Damaged {
+    /// A record that the command needs cannot be read. It is left alone, and other tasks are not concerned.
+    #[error(
+        "the stored record {record} cannot be read: it is damaged, or a newer version wrote it; it is left as it is"
+    )]
+    Unreadable {
         /// Its place in the store.
         record: String,
     },
+}
+
+impl Refusal {
+    /// The record of a task that has not ended cannot be read.
+    #[must_use]
+    pub fn unreadable_live(task: TaskId) -> Self {
+        Self::Unreadable { record: format!("live/{task}") }
+    }
 }
 
 /// A change to be made durable. One step's mutations form (part of) one batch.
@@ -347,6 +379,8 @@ pub enum Mutation {
     DeleteTask(Arc<DoneRecord>),
     /// Writes a queue's settings.
     PutQueue(Name, QueueRecord),
+    /// Removes a queue's settings: they are the default again.
+    DeleteQueue(Name),
 }
 
 /// Something to do once the mutations of the same step are durable, and not before.
@@ -376,6 +410,14 @@ pub enum Effect {
     Drain {
         /// Which.
         session: SessionId,
+    },
+    /// A session is open on this connection. What goes down to it by later effects goes there; what
+    /// goes down by earlier ones, of this step or one before, belongs to its former connection.
+    SessionOpened {
+        /// The session.
+        session: SessionId,
+        /// The connection.
+        connection: u64,
     },
     /// A session is over.
     SessionEnded(SessionEnd),

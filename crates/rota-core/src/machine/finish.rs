@@ -57,7 +57,9 @@ impl Machine {
         self.note_end(index, status, failure.as_ref().map(|failure| failure.reason), ran);
         self.backoffs.remove(index);
         self.expiries.remove(index);
+        self.last_failures.remove(index);
         let binds = self.binds.remove(index).unwrap_or_default();
+        let unknown = self.unknown.remove(index);
         let task = self.live.remove(index);
         let policy = *self.policies.at(task.policy);
         let retention = policy.retention.unwrap_or_else(|| self.retention.of(status));
@@ -80,6 +82,7 @@ impl Machine {
             has_result,
             has_output,
             binds,
+            unknown,
         });
         self.roster.drop_task(task.lane);
         self.settling.ended(done.clone(), policy);
@@ -115,7 +118,7 @@ impl Machine {
         self.advance(index, Action::BackOff).expect("the lease was checked");
         self.live.at_mut(index).flags.set(Flags::BACKING_OFF);
         if let Some(retry_at) = retry_at {
-            self.wait_until(index, retry_at);
+            self.wait_until(index, retry_at.max(self.now.wall));
         } else {
             let delay = retry.backoff(failures, random);
             let due = self.now.mono + delay;
@@ -172,6 +175,9 @@ impl Machine {
         if let Some(reported) = end.reported {
             self.last_ends.insert(index, reported);
         }
+        if self.expiries.contains(index) {
+            self.last_failures.insert(index, failure.message.clone());
+        }
         let record = self.attempt_record(index, &lease, end, Some(failure));
         let id = self.live.at(index).id;
         self.step.mutations.push(Mutation::PutAttempt(id, Box::new(record)));
@@ -194,6 +200,7 @@ impl Machine {
             ended_at: Some(self.now.wall),
             failure,
             output_tail: end.output_tail.clone(),
+            unknown: Bytes::new(),
         }
     }
 
@@ -218,7 +225,13 @@ impl Machine {
         let over = self.expiries.get(index).is_some_and(|date| *date <= self.now.wall);
         let waits = matches!(self.live.at(index).status, Status::Scheduled | Status::Pending);
         if over && waits {
-            let failure = Failure::new(FailureReason::Expired, "not started by expires_at");
+            let message = match self.last_failures.get(index) {
+                Some(last) => {
+                    format!("not started again by expires_at; the last attempt failed: {last}")
+                }
+                None => "not started by expires_at".to_owned(),
+            };
+            let failure = Failure::new(FailureReason::Expired, &message);
             self.finish(index, Action::Expire, Some(failure), None);
         }
         over && waits

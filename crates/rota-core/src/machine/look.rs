@@ -1,12 +1,14 @@
 //! Answers to those who only look. Nothing here changes anything.
 
+use std::ops::Bound;
+
 use super::{
     Command, Flags, HeldLease, LeaseView, Leased, LiveView, Machine, Orders, QueueCounts,
     SessionView, TaskIndex, Waiting, is_waiting,
     lane::{Lane, Place},
     session::Session,
 };
-use crate::{Binds, SessionId, Status, TaskId, WallTime};
+use crate::{Binds, Name, SessionId, Status, TaskId, WallTime};
 
 /// Places looked at one by one to say how many tasks go first; beyond, the count may include some
 /// that were withdrawn lately.
@@ -71,6 +73,12 @@ impl Machine {
         }
     }
 
+    /// Whether it is a live task whose record could not be read.
+    #[must_use]
+    pub fn is_set_aside(&self, task: TaskId) -> bool {
+        self.unreadable.contains(&task)
+    }
+
     /// Why a task does not run; `None` where it does.
     fn waiting(&self, index: TaskIndex, exactly: usize) -> Option<Waiting> {
         let task = self.live.at(index);
@@ -124,6 +132,15 @@ impl Machine {
         queues
     }
 
+    /// The queues whose names come after `after`, in order, at most `most` of them. Costs nothing for
+    /// those before and behind.
+    #[must_use]
+    pub fn queues_after(&self, after: Option<&Name>, most: usize) -> Vec<QueueCounts> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let names = self.roster.queue_names.range::<Name, _>((start, Bound::Unbounded)).take(most);
+        names.filter_map(|name| self.queue(name)).collect()
+    }
+
     /// One queue; `None` where nothing has named it.
     #[must_use]
     pub fn queue(&self, name: &str) -> Option<QueueCounts> {
@@ -139,6 +156,7 @@ impl Machine {
             scheduled: queue.scheduled,
             pending: queue.pending,
             leased: queue.leased,
+            unreadable: queue.unreadable,
             completed_total: queue.completed_total,
             failed_total: queue.failed_total,
             oldest_pending: lanes.filter_map(|lane| self.oldest(lane)).min(),
@@ -154,17 +172,57 @@ impl Machine {
     /// All sessions, by worker's name.
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionView> {
-        let mut sessions: Vec<_> =
-            self.sessions.iter().map(|(_, session)| self.session_view(session)).collect();
+        let mut sessions: Vec<_> = self
+            .sessions
+            .iter()
+            .map(|(_, session)| self.session_view(session, TASKS_NAMED))
+            .collect();
         sessions.sort_unstable_by(|a, b| (&a.worker, a.id).cmp(&(&b.worker, b.id)));
         sessions
+    }
+
+    /// The sessions that come after `after` in the order of workers' names, at most `most` of them,
+    /// each with up to `tasks` of those it holds.
+    #[must_use]
+    pub fn sessions_after(
+        &self,
+        after: Option<&(Name, SessionId)>,
+        most: usize,
+        tasks: usize,
+    ) -> Vec<SessionView> {
+        let key = |session: &Session| (session.worker.clone(), session.id);
+        let all = self.sessions.iter().map(|(index, session)| (key(session), index));
+        let mut keys: Vec<_> =
+            all.filter(|(key, _)| after.is_none_or(|after| key > after)).collect();
+        if keys.len() > most && most > 0 {
+            keys.select_nth_unstable(most - 1);
+        }
+        keys.truncate(most);
+        keys.sort_unstable();
+        let view = |(_, index)| self.session_view(self.sessions.at(index), tasks);
+        keys.into_iter().map(view).collect()
+    }
+
+    /// The sessions of the workers of that name, by id.
+    #[must_use]
+    pub fn sessions_of(&self, worker: &Name) -> Vec<SessionView> {
+        let theirs = self.sessions.iter().filter(|(_, session)| session.worker == *worker);
+        let mut sessions: Vec<_> =
+            theirs.map(|(_, session)| self.session_view(session, TASKS_NAMED)).collect();
+        sessions.sort_unstable_by_key(|view| view.id);
+        sessions
+    }
+
+    /// Ids and last connections of all sessions, in no order.
+    pub fn session_ids(&self) -> impl Iterator<Item = (SessionId, u64)> {
+        self.sessions.iter().map(|(_, session)| (session.id, session.connection))
     }
 
     /// One session; `None` where it is not open.
     #[must_use]
     pub fn session(&self, id: SessionId) -> Option<SessionView> {
         let index = self.sessions.find(id)?;
-        Some(self.session_view(self.sessions.at(index)))
+        Some(self.session_view(self.sessions.at(index), TASKS_NAMED))
     }
 
     /// What a session's worker is to do beside its tasks; `None` where it is not open. The same until
@@ -205,8 +263,8 @@ impl Machine {
         Some(held)
     }
 
-    fn session_view(&self, session: &Session) -> SessionView {
-        let named = session.tasks.iter().take(TASKS_NAMED).map(|index| {
+    fn session_view(&self, session: &Session, tasks: usize) -> SessionView {
+        let named = session.tasks.iter().take(tasks).map(|index| {
             let binds = self.binds.get(*index).cloned().unwrap_or_default();
             (self.live.at(*index).id, binds)
         });

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     DoneRecord, Failure, FailureReason, Name, Policy, Priority, QueueRecord, Status, TaskId,
-    TaskSpec, WallTime,
+    TaskSpec, UnknownFields, WallTime,
     lifecycle::{Action, IllegalTransition, transition},
 };
 
@@ -33,7 +33,7 @@ impl Machine {
             let deadline = self.now.mono + CANCEL_GRACE;
             let lease = self.leases.get_mut(&index).expect("a leased task has a lease");
             lease.deadline = lease.deadline.min(deadline);
-            self.leases_due = self.leases_due.min(lease.deadline);
+            self.deadlines.insert(lease.deadline.0, index);
             let stop = Effect::Stop {
                 session: self.sessions.at(lease.session).id,
                 task,
@@ -60,12 +60,12 @@ impl Machine {
         let policy = self.settling.policy(task).or_else(|| spec.map(|spec| spec.policy));
         let policy = policy.ok_or(Refusal::UnknownTask)?;
         self.check_room(&done.queue, &done.kind)?;
-        self.revive(&done, policy);
+        self.revive(&done, policy, spec);
         Ok(Reply::Task { task, status: Status::Pending })
     }
 
     /// Makes an ended task live again, with fresh budgets and without an expiry date.
-    fn revive(&mut self, done: &Arc<DoneRecord>, policy: Policy) {
+    fn revive(&mut self, done: &Arc<DoneRecord>, policy: Policy, spec: Option<&TaskSpec>) {
         let queue = self.roster.queue(&done.queue);
         let kind = self.roster.kind(&done.kind);
         let lane = self.roster.lane(queue, kind);
@@ -91,6 +91,9 @@ impl Machine {
         if let Some(end) = done.last_end {
             self.last_ends.insert(index, end);
         }
+        if let Some(unknown) = unknown_fields(done, spec) {
+            self.unknown.insert(index, unknown);
+        }
         self.make_due(index);
         self.note(index, Happened::Revived);
         self.touch(index);
@@ -108,11 +111,13 @@ impl Machine {
         stored: Stored,
     ) -> Result<Reply, Refusal> {
         let index = self.find_live(task, Action::Postpone, stored)?;
+        transition(self.live.at(index).status, Action::Postpone)?;
+        self.check_due("run_at", run_at, self.expiries.get(index).copied())?;
         self.advance(index, Action::Postpone)?;
         self.backoffs.remove(index);
         self.live.at_mut(index).flags.clear(Flags::BACKING_OFF);
         self.touch(index);
-        self.wait_until(index, run_at);
+        self.wait_until(index, run_at.max(self.now.wall));
         Ok(Reply::Task { task, status: self.live.at(index).status })
     }
 
@@ -145,8 +150,10 @@ impl Machine {
     pub(super) fn purge(&mut self, task: TaskId, stored: Stored) -> Reply {
         if self.live.find(task).is_none()
             && let Some(done) = self.settling.done(task, stored)
-            && done.retain_until <= self.now.wall
         {
+            if done.retain_until > self.now.wall {
+                return Reply::Kept { until: done.retain_until };
+            }
             self.remove(done);
         }
         Reply::Done
@@ -163,8 +170,16 @@ impl Machine {
         }
         let queue = self.roster.queue(name);
         if self.roster.queues[queue as usize].paused != paused {
-            self.roster.queues[queue as usize].paused = paused;
-            self.step.mutations.push(Mutation::PutQueue(name.clone(), QueueRecord { paused }));
+            let entry = &mut self.roster.queues[queue as usize];
+            entry.paused = paused;
+            let unknown = entry.unknown.clone();
+            if paused || !unknown.is_empty() {
+                let record = QueueRecord { paused, unknown };
+                self.step.mutations.push(Mutation::PutQueue(name.clone(), record));
+            } else {
+                // A record that says nothing would hold the queue's name for ever.
+                self.step.mutations.push(Mutation::DeleteQueue(name.clone()));
+            }
             if !paused {
                 self.roster.loosened += 1;
                 self.roster.wake_queue(queue);
@@ -189,7 +204,23 @@ impl Machine {
     }
 
     /// The record of a task that is not live.
-    fn ended(&self, task: TaskId, stored: Stored) -> Result<Arc<DoneRecord>, Refusal> {
-        self.settling.done(task, stored).ok_or(Refusal::UnknownTask)
+    pub(super) fn ended(&self, task: TaskId, stored: Stored) -> Result<Arc<DoneRecord>, Refusal> {
+        self.settling.done(task, stored).ok_or_else(|| {
+            if self.is_set_aside(task) {
+                Refusal::unreadable_live(task)
+            } else {
+                Refusal::UnknownTask
+            }
+        })
     }
+}
+
+/// What a newer version wrote of an ended task. The record of one that ended does not hold its policy.
+fn unknown_fields(done: &DoneRecord, spec: Option<&TaskSpec>) -> Option<Box<UnknownFields>> {
+    let of_policy = spec.map(|spec| &spec.unknown_policy).filter(|fields| !fields.is_empty());
+    let mut unknown = done.unknown.clone();
+    if let Some(fields) = of_policy {
+        unknown.get_or_insert_default().policy = fields.clone();
+    }
+    unknown
 }

@@ -32,7 +32,7 @@ mod view;
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use command::{
     Binding, Bindings, Command, Credit, Effect, EndReason, HeldLease, Leased, Mutation,
@@ -53,7 +53,8 @@ use self::{
     subscription::SessionIndex,
 };
 use crate::{
-    Binds, LeaseEnd, LeaseToken, Millis, MonoTime, Now, Retention, Status, WallTime,
+    Binds, LeaseEnd, LeaseToken, Millis, MonoTime, Now, Retention, Status, TaskId, UnknownFields,
+    WallTime,
     lifecycle::{Action, IllegalTransition, transition},
     sharded::Sharded,
     wheel::Wheel,
@@ -130,13 +131,20 @@ pub struct Machine {
     policies: PolicyTable,
     sessions: Sessions,
     leases: FxHashMap<TaskIndex, Lease>,
-    /// No lease's deadline is before this.
-    leases_due: MonoTime,
+    /// Ends of attempts that take too long. A lease whose deadline has moved is woken early and set
+    /// again.
+    deadlines: Wheel,
     /// Ends of backoffs: durations, so by the clock that does not jump.
     backoffs: Sharded<TaskIndex, MonoTime>,
     expiries: Sharded<TaskIndex, WallTime>,
+    /// Why the last attempt failed, of tasks that may expire before the next one.
+    last_failures: Sharded<TaskIndex, Arc<str>>,
     binds: Sharded<TaskIndex, Binds>,
     last_ends: Sharded<TaskIndex, LeaseEnd>,
+    /// Live tasks whose records cannot be read: they keep their ids and names, and nothing is done to them.
+    unreadable: FxHashSet<TaskId>,
+    /// What newer versions wrote into records: few tasks have any.
+    unknown: Sharded<TaskIndex, Box<UnknownFields>>,
     /// `run_at` and `expires_at`.
     dates: Wheel,
     /// Ends of backoffs.
@@ -162,11 +170,14 @@ impl Machine {
             policies: PolicyTable::default(),
             sessions: Sessions::default(),
             leases: FxHashMap::default(),
-            leases_due: MonoTime(u64::MAX),
+            deadlines: Wheel::new(now.mono.0),
             backoffs: Sharded::default(),
             expiries: Sharded::default(),
+            last_failures: Sharded::default(),
             binds: Sharded::default(),
             last_ends: Sharded::default(),
+            unreadable: FxHashSet::default(),
+            unknown: Sharded::default(),
             dates: Wheel::new(clock::date(now.wall)),
             delays: Wheel::new(now.mono.0),
             settling: Settling::default(),
@@ -174,6 +185,12 @@ impl Machine {
             step: Step::default(),
             unfinished: false,
         }
+    }
+
+    /// The time that it was last told.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.now
     }
 
     /// Begins a step. `batch` is the number of the batch that will carry its mutations, one more
@@ -206,11 +223,17 @@ impl Machine {
             Command::Purge { task, stored } => Ok(self.purge(task, stored)),
             Command::PauseQueue { queue, paused } => self.pause_queue(&queue, paused),
             Command::OpenSession(open) => self.open_session(*open),
-            Command::Heartbeat { session } => self.heartbeat(session),
-            Command::SetCredit { session, credit } => self.set_credit(session, credit),
+            Command::Heartbeat { session, connection, at } => {
+                self.heartbeat(session, connection, at)
+            }
+            Command::SetCredit { session, connection, credit } => {
+                self.set_credit(session, connection, credit)
+            }
             Command::Detach { session, connection } => self.detach(session, connection),
             Command::Drain { session } => self.drain(session),
-            Command::CloseSession { session } => self.close_session(session),
+            Command::CloseSession { session, connection } => {
+                self.close_session(session, connection)
+            }
             Command::Report { task, token, report, fingerprint, random, stored } => {
                 let end = report.end(token, fingerprint);
                 self.report(task, token, report, end, random, stored)

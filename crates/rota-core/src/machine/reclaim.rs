@@ -6,11 +6,15 @@
 use rustc_hash::FxHashSet;
 
 use super::{lane::LaneIndex, roster::Roster};
+use crate::{Millis, MonoTime};
 
 /// Lanes without tasks that are kept, beyond as many as have some.
 const IDLE_LANES_MAX: usize = 1024;
-/// Names are looked through when one in so many of the limit may have become free.
+/// Names are looked through at once when one in so many of the limit may have become free.
 const WORTHWHILE: usize = 64;
+/// When fewer may have, names are looked through at most this often: it takes time in proportion to
+/// their number, and whoever asks for new names must not be able to cause it without end.
+const SWEEP_PAUSE: Millis = Millis::from_secs(1);
 
 impl Roster {
     /// A task lives in the lane from now on.
@@ -34,13 +38,16 @@ impl Roster {
         }
     }
 
-    /// Drops names that nothing needs, if there may be enough of them. `limit` is that of the names
-    /// for which there is no room.
-    pub(super) fn make_room(&mut self, limit: u32) {
-        if self.loosened <= limit as usize / WORTHWHILE {
+    /// Drops names that nothing needs, if there may be any. `limit` is that of the names for which
+    /// there is no room.
+    pub(super) fn make_room(&mut self, limit: u32, now: MonoTime) {
+        let many = self.loosened > limit as usize / WORTHWHILE;
+        let rested = self.swept_at.is_none_or(|swept| now.since(swept) >= SWEEP_PAUSE);
+        if self.loosened == 0 || !(many || rested) {
             return;
         }
         self.loosened = 0;
+        self.swept_at = Some(now);
         self.sweep_subscriptions();
         self.sweep_lanes();
         self.sweep_queues();
@@ -68,11 +75,14 @@ impl Roster {
         let used = self.subscriptions.iter().filter(|subscription| subscription.is_used());
         let named: FxHashSet<_> =
             used.filter_map(|subscription| subscription.queues()).flatten().copied().collect();
-        let Self { queues, queue_index, free_queues, .. } = self;
-        queue_index.retain(|_, index| {
+        let Self { queues, queue_index, queue_names, free_queues, .. } = self;
+        queue_index.retain(|name, index| {
             let queue = &queues[*index as usize];
-            let keep = queue.paused || !queue.lanes.is_empty() || named.contains(index);
+            let has_settings = queue.paused || !queue.unknown.is_empty();
+            let has_tasks = !queue.lanes.is_empty() || queue.unreadable > 0;
+            let keep = has_settings || has_tasks || named.contains(index);
             if !keep {
+                queue_names.remove(name);
                 free_queues.push(*index);
             }
             keep

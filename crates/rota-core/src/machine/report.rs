@@ -19,7 +19,7 @@ impl Machine {
         stored: Stored,
     ) -> Result<Reply, Refusal> {
         let Some(index) = self.live.find(task) else {
-            let done = self.settling.done(task, stored).ok_or(Refusal::UnknownTask)?;
+            let done = self.ended(task, stored)?;
             return accept_repeated(token, end, done.last_end);
         };
         let Some(lease) = self.leases.get(&index).filter(|lease| lease.token == token) else {

@@ -3,8 +3,9 @@
 //! A queue knows the first of each of its lanes, in the order of their turns, so that whose turn it
 //! is costs the same however many kinds and tasks wait in it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
     live::TaskIndex,
     subscription::{Subscription, SubscriptionIndex},
 };
-use crate::{Name, Priority};
+use crate::{MonoTime, Name, Priority};
 
 pub(super) type QueueIndex = u32;
 pub(super) type KindIndex = u32;
@@ -23,12 +24,15 @@ pub(super) type KindIndex = u32;
 pub(super) struct Queue {
     pub(super) name: Name,
     pub(super) paused: bool,
+    /// What a newer version wrote of its settings.
+    pub(super) unknown: Bytes,
     pub(super) lanes: Vec<LaneIndex>,
     /// Lanes in which something waits, by whose turn it is.
     pub(super) heads: BTreeMap<Turn, LaneIndex>,
     pub(super) scheduled: u64,
     pub(super) pending: u64,
     pub(super) leased: u64,
+    pub(super) unreadable: u64,
     pub(super) completed_total: u64,
     pub(super) failed_total: u64,
 }
@@ -38,11 +42,13 @@ impl Queue {
         Self {
             name,
             paused: false,
+            unknown: Bytes::new(),
             lanes: Vec::new(),
             heads: BTreeMap::new(),
             scheduled: 0,
             pending: 0,
             leased: 0,
+            unreadable: 0,
             completed_total: 0,
             failed_total: 0,
         }
@@ -59,6 +65,8 @@ impl Queue {
 pub(super) struct Roster {
     pub(super) queues: Vec<Queue>,
     pub(super) queue_index: FxHashMap<Name, QueueIndex>,
+    /// The same names in order, for lists.
+    pub(super) queue_names: BTreeSet<Name>,
     pub(super) free_queues: Vec<QueueIndex>,
     pub(super) kinds: Vec<Name>,
     pub(super) kind_index: FxHashMap<Name, KindIndex>,
@@ -75,8 +83,10 @@ pub(super) struct Roster {
     pub(super) unused_subscriptions: usize,
     /// Subscriptions that may have both something to do and someone to do it.
     pub(super) active: VecDeque<SubscriptionIndex>,
-    /// What may have made a name free since they were last looked through.
+    /// How many names may have become free since they were last looked through.
     pub(super) loosened: usize,
+    /// When they were.
+    pub(super) swept_at: Option<MonoTime>,
     last_order: u64,
 }
 
@@ -107,6 +117,7 @@ impl Roster {
         let queue = Queue::new(name.clone());
         let index = place(&mut self.queues, &mut self.free_queues, queue);
         self.queue_index.insert(name.clone(), index);
+        self.queue_names.insert(name.clone());
         index
     }
 

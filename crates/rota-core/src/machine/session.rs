@@ -44,6 +44,11 @@ impl Session {
         self.serves() && self.tasks.len() < bound as usize
     }
 
+    /// Whether that is its last connection; `None` stands for any.
+    fn is_on(&self, connection: Option<u64>) -> bool {
+        connection.is_none_or(|connection| connection == self.connection)
+    }
+
     fn serves(&self) -> bool {
         !self.draining && !self.awaited
     }
@@ -192,6 +197,9 @@ impl Machine {
         session.ttl = open.ttl;
         session.connection = open.connection;
         session.awaited = false;
+        // Before all else that goes down to it, so that this goes to the new connection.
+        let opened = Effect::SessionOpened { session: open.session, connection: open.connection };
+        self.step.effects.push(opened);
         if session.draining {
             self.step.effects.push(Effect::Drain { session: open.session });
         } else {
@@ -208,10 +216,10 @@ impl Machine {
     fn check_served_names(&mut self, open: &OpenSession) -> Result<(), Refusal> {
         let (queues_max, kinds_max) = (self.limits.queues_max, self.limits.kinds_max);
         if self.queues_with(open) > queues_max as usize {
-            self.roster.make_room(queues_max);
+            self.roster.make_room(queues_max, self.now.mono);
         }
         if self.kinds_with(open) > kinds_max as usize {
-            self.roster.make_room(kinds_max);
+            self.roster.make_room(kinds_max, self.now.mono);
         }
         if self.queues_with(open) > queues_max as usize {
             return Err(Refusal::TooManyNames { what: "queues", limit: queues_max.into() });
@@ -248,7 +256,7 @@ impl Machine {
             }
             if self.live.at(*task).flags.has(Flags::CANCEL_REQUESTED) {
                 lease.deadline = lease.deadline.min(stop_by);
-                self.leases_due = self.leases_due.min(lease.deadline);
+                self.deadlines.insert(lease.deadline.0, *task);
             }
         }
         longer.sort_unstable();
@@ -299,18 +307,29 @@ impl Machine {
         revoked
     }
 
-    pub(super) fn heartbeat(&mut self, session: SessionId) -> Result<Reply, Refusal> {
+    pub(super) fn heartbeat(
+        &mut self,
+        session: SessionId,
+        connection: Option<u64>,
+        at: MonoTime,
+    ) -> Result<Reply, Refusal> {
         let index = self.sessions.find(session).ok_or(Refusal::UnknownSession)?;
-        self.heard_of(index);
+        if self.sessions.at(index).is_on(connection) {
+            self.heard_of_at(index, at.min(self.now.mono));
+        }
         Ok(Reply::Done)
     }
 
     pub(super) fn set_credit(
         &mut self,
         session: SessionId,
+        connection: Option<u64>,
         credit: Credit,
     ) -> Result<Reply, Refusal> {
         let index = self.sessions.find(session).ok_or(Refusal::UnknownSession)?;
+        if !self.sessions.at(index).is_on(connection) {
+            return Ok(Reply::Done);
+        }
         self.heard_of(index);
         self.sessions.at_mut(index).set_credit(credit);
         self.note_idle(index);
@@ -334,9 +353,15 @@ impl Machine {
         Ok(Reply::Done)
     }
 
-    pub(super) fn close_session(&mut self, session: SessionId) -> Result<Reply, Refusal> {
+    pub(super) fn close_session(
+        &mut self,
+        session: SessionId,
+        connection: Option<u64>,
+    ) -> Result<Reply, Refusal> {
         let index = self.sessions.find(session).ok_or(Refusal::UnknownSession)?;
-        self.end_session(index, EndReason::Closed);
+        if self.sessions.at(index).is_on(connection) {
+            self.end_session(index, EndReason::Closed);
+        }
         Ok(Reply::Done)
     }
 
@@ -370,7 +395,8 @@ impl Machine {
     }
 
     /// Nobody could be heard for so long, because whoever drives the machine stood still: that time
-    /// does not count for sessions nor for leases, whose workers may have reported meanwhile.
+    /// does not count for sessions nor for leases, whose workers may have reported meanwhile. Their
+    /// timers find out when they fire.
     pub fn excuse(&mut self, pause: Millis) {
         for session in self.sessions.slots.iter_mut().flatten() {
             session.heard_at = session.heard_at + pause;
@@ -382,10 +408,14 @@ impl Machine {
 
     /// The worker lives.
     pub(super) fn heard_of(&mut self, index: SessionIndex) {
-        let now = self.now.mono;
+        self.heard_of_at(index, self.now.mono);
+    }
+
+    /// The worker lived then.
+    fn heard_of_at(&mut self, index: SessionIndex, at: MonoTime) {
         let session = self.sessions.at_mut(index);
-        session.heard_at = now;
-        let due = now + session.ttl;
+        session.heard_at = session.heard_at.max(at);
+        let due = session.heard_at + session.ttl;
         self.sessions.due = self.sessions.due.min(due);
     }
 

@@ -11,8 +11,11 @@ impl Machine {
         if let Some(known) = self.repeated(submit)? {
             return Ok(Reply::Submitted { task: known.task, created: false });
         }
+        self.check_due("delay", submit.run_at, spec.expires_at)?;
         self.check_room(&spec.queue, &spec.kind)?;
-        let index = self.add_live(spec, submit.priority, submit.run_at);
+        // A date that is over means now: nobody has waited since then.
+        let run_at = submit.run_at.max(self.now.wall);
+        let index = self.add_live(spec, submit.priority, run_at);
         if !spec.binds.is_empty() {
             let binding = Binding { task: spec.id, fingerprint: spec.fingerprint };
             self.settling.bound(&spec.binds, binding);
@@ -40,6 +43,21 @@ impl Machine {
         Ok(None)
     }
 
+    /// A task that waits for a date must not expire before it.
+    pub(super) fn check_due(
+        &self,
+        field: &'static str,
+        run_at: WallTime,
+        expires_at: Option<WallTime>,
+    ) -> Result<(), Refusal> {
+        match expires_at {
+            Some(expires_at) if run_at > expires_at && run_at > self.now.wall => {
+                Err(Refusal::DueAfterExpiry { field, expires_at })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether one more task may live there.
     pub(super) fn check_room(&mut self, queue: &Name, kind: &Name) -> Result<(), Refusal> {
         match self.roster.find_queue(queue) {
@@ -58,7 +76,7 @@ impl Machine {
     pub(super) fn check_new_queue(&mut self) -> Result<(), Refusal> {
         let limit = self.limits.queues_max;
         if self.roster.queue_index.len() >= limit as usize {
-            self.roster.make_room(limit);
+            self.roster.make_room(limit, self.now.mono);
         }
         if self.roster.queue_index.len() >= limit as usize {
             return Err(Refusal::TooManyNames { what: "queues", limit: limit.into() });
@@ -69,7 +87,7 @@ impl Machine {
     fn check_new_kind(&mut self) -> Result<(), Refusal> {
         let limit = self.limits.kinds_max;
         if self.roster.kind_index.len() >= limit as usize {
-            self.roster.make_room(limit);
+            self.roster.make_room(limit, self.now.mono);
         }
         if self.roster.kind_index.len() >= limit as usize {
             return Err(Refusal::TooManyNames { what: "kinds", limit: limit.into() });

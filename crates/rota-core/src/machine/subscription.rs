@@ -156,7 +156,8 @@ impl Roster {
         let held = &mut self.subscriptions[subscription as usize];
         held.sessions -= 1;
         if held.sessions == 0 {
-            self.loosened += 1;
+            let names = |set: Option<&FxHashSet<u32>>| set.map_or(0, FxHashSet::len);
+            self.loosened += 1 + names(held.queues.as_ref()) + names(held.kinds.as_ref());
             self.unused_subscriptions += 1;
             // Some of them may be in use again; sweeping counts anew.
             let used = self.subscription_index.len().saturating_sub(self.unused_subscriptions);

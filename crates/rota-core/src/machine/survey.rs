@@ -89,8 +89,11 @@ impl Machine {
             self.leases.len() * size_of::<super::Lease>() / ENTRY,
             self.backoffs.len() * 2,
             self.expiries.len() * 2,
+            self.last_failures.len() * 4,
+            self.deadlines.len(),
             self.binds.len() * 4,
             self.last_ends.len() * 2,
+            self.unknown.len() * 8,
             self.dates.len(),
             self.delays.len(),
         ];

@@ -108,6 +108,8 @@ pub struct QueueCounts {
     pub pending: u64,
     /// Tasks that a worker has.
     pub leased: u64,
+    /// Live tasks whose records the leader cannot read: nothing is done to them.
+    pub unreadable: u64,
     /// Ended well since this machine was made.
     pub completed_total: u64,
     /// Ended as failed since this machine was made.

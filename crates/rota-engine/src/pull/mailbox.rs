@@ -204,6 +204,7 @@ mod tests {
             binds: Binds::default(),
             fingerprint: 0,
             trace: None,
+            unknown_policy: bytes::Bytes::new(),
         };
         Dispatched { token: LeaseToken(7), attempt: 1, run_at: WallTime(0), spec: Arc::new(spec) }
     }

@@ -9,22 +9,11 @@ use rota_engine::{
 };
 use rota_metrics::Format;
 
-use crate::support::{Mood, Node, completed, name, task};
+use crate::support::{Mood, Node, completed, name, task, until};
 
 fn problem(node: &Node, check: &str) -> Option<String> {
     let health = node.engine.health();
     health.checks.into_iter().find(|found| found.name == check)?.problem
-}
-
-/// Polls until it holds; for conditions that nothing signals.
-async fn until(mut holds: impl FnMut() -> bool) {
-    let mut period = tokio::time::interval(Duration::from_millis(10));
-    let wait = async {
-        while !holds() {
-            period.tick().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it comes to hold");
 }
 
 #[tokio::test]

@@ -1,10 +1,13 @@
 //! The engine over the real embedded store, and over one that misbehaves on demand.
 
+mod clocks;
 mod cluster;
 mod faults;
 mod life;
 mod lists;
 mod pull;
 mod reads;
+mod sessions;
 mod support;
 mod totals;
+mod versions;

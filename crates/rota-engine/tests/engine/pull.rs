@@ -178,7 +178,7 @@ async fn what_was_given_to_a_call_that_is_given_up_goes_to_others() {
         let task = TaskRef::Id(leased.tasks[0].spec.id);
         let view = world.node.engine.task(&task).await.expect("an answer").expect("known");
         assert_eq!((view.lost, view.status), (0, Status::Running));
-        world.node.engine.close_session(SessionId(8)).await.expect("it was open");
+        world.node.engine.close_session(SessionId(8), None).await.expect("it was open");
         let back = world.lease(asks(Some(9), 1, 60)).await;
         world.report(&back.tasks[0], completed()).await;
     }
@@ -203,7 +203,7 @@ async fn a_newer_call_of_a_session_takes_over() {
     // And the end of the session.
     let older =
         world.waits(LeaseRequest { kinds: vec![name("none")], ..asks(Some(7), 2, 60) }).await;
-    world.node.engine.close_session(SessionId(7)).await.expect("it was open");
+    world.node.engine.close_session(SessionId(7), None).await.expect("it was open");
     assert!(answered(older).await.tasks.is_empty());
     world.until(<[_]>::is_empty).await;
     world.node.stop().await;

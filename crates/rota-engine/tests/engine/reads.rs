@@ -348,3 +348,26 @@ async fn a_damaged_definition_does_not_hide_the_tasks_beside_it() {
     assert_eq!(outcome.changed, 2);
     node.stop().await;
 }
+
+#[tokio::test]
+async fn json_that_is_written_otherwise_is_a_repeat() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    let named = |payload: &'static str| NewTask {
+        payload: Bytes::from_static(payload.as_bytes()),
+        binds: rota_core::Binds { id: None, key: Some("order-1".into()) },
+        ..task("k")
+    };
+    let submit = async |task: NewTask| {
+        let results = node.engine.submit(vec![task]).await.expect("an answer");
+        results.into_iter().next().expect("one").map(|submitted| submitted.created)
+    };
+    assert_eq!(submit(named(r#"{"b":1,"a":2}"#)).await, Ok(true));
+    for _ in 0..3 {
+        assert_eq!(submit(named(r#"{"b":1,"a":2}"#)).await, Ok(false));
+        assert_eq!(submit(named(r#"{ "a": 2, "b": 1 }"#)).await, Ok(false));
+        assert!(submit(named(r#"{"a":2,"b":2}"#)).await.is_err());
+        node.submit(task("k")).await;
+    }
+    node.stop().await;
+}

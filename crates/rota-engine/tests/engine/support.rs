@@ -5,16 +5,19 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rota_core::{Binds, HeldLease, Name, Outcome, Policy, Priority, Report, RetryPolicy};
+use rota_core::{
+    Binds, HeldLease, MonoTime, Name, Now, Outcome, Policy, Priority, Report, RetryPolicy, WallTime,
+};
 use rota_engine::{
-    Dispatched, Engine, EngineOptions, Host, LeaseRequest, NewTask, RunAt, SPACES, TaskRef,
+    Clock, Dispatched, Engine, EngineOptions, Host, LeaseRequest, NewTask, Parallel, Random, RunAt,
+    SPACES, SessionEvent, SessionRequest, SessionStream, TaskRef,
 };
 use rota_store::{
     Batch, BatchLimits, ChangeStream, CommitError, EmbeddedOptions, EmbeddedStore, Fence, Head,
@@ -68,6 +71,12 @@ pub(crate) struct MoodyStore {
     pub(crate) commits: AtomicU32,
     /// Whether definitions of tasks cannot be read until they can again.
     holds_specs: watch::Sender<bool>,
+    /// Whether names of tasks cannot be read until they can again, which stops the engine's loop.
+    holds_names: watch::Sender<bool>,
+    /// Whether no snapshot is given until it is again, which stops a leader that loads.
+    holds_snapshots: watch::Sender<bool>,
+    /// Snapshots that were asked for.
+    pub(crate) snapshots: AtomicUsize,
     /// Definitions that were asked for.
     pub(crate) specs: AtomicUsize,
     /// By task.
@@ -90,6 +99,9 @@ impl MoodyStore {
             entered: AtomicU32::new(0),
             commits: AtomicU32::new(0),
             holds_specs: watch::Sender::new(false),
+            holds_names: watch::Sender::new(false),
+            holds_snapshots: watch::Sender::new(false),
+            snapshots: AtomicUsize::new(0),
             specs: AtomicUsize::new(0),
             spec_faults: Mutex::default(),
             answer_bytes_max: AtomicUsize::new(usize::MAX),
@@ -107,6 +119,14 @@ impl MoodyStore {
 
     pub(crate) fn hold_specs(&self, holds: bool) {
         self.holds_specs.send_replace(holds);
+    }
+
+    pub(crate) fn hold_names(&self, holds: bool) {
+        self.holds_names.send_replace(holds);
+    }
+
+    pub(crate) fn hold_snapshots(&self, holds: bool) {
+        self.holds_snapshots.send_replace(holds);
     }
 }
 
@@ -176,6 +196,10 @@ impl Store for MoodyStore {
             let mut holds = self.holds_specs.subscribe();
             holds.wait_for(|holds| !holds).await.expect("the sender is ours");
         }
+        if keys.iter().any(|(space, _)| space.name == "name") {
+            let mut holds = self.holds_names.subscribe();
+            holds.wait_for(|holds| !holds).await.expect("the sender is ours");
+        }
         let fault = |(space, key): &(Space, Bytes)| {
             let faults = self.spec_faults.lock().expect("nobody panics with it");
             let fault = faults.get(std::str::from_utf8(key).expect("text")).copied();
@@ -205,6 +229,9 @@ impl Store for MoodyStore {
     }
 
     async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError> {
+        self.snapshots.fetch_add(1, Ordering::Relaxed);
+        let mut holds = self.holds_snapshots.subscribe();
+        holds.wait_for(|holds| !holds).await.expect("the sender is ours");
         self.inner.snapshot().await
     }
 
@@ -242,6 +269,49 @@ impl Store for MoodyStore {
     }
 }
 
+/// The system's clocks, with a wall clock that can be set.
+#[derive(Debug)]
+pub(crate) struct SetClock {
+    origin: tokio::time::Instant,
+    began: i64,
+    set_by: AtomicI64,
+}
+
+impl SetClock {
+    pub(crate) fn new() -> Arc<Self> {
+        let began = 1_800_000_000_000;
+        Arc::new(Self { origin: tokio::time::Instant::now(), began, set_by: AtomicI64::new(0) })
+    }
+
+    pub(crate) fn set_by(&self, change: Duration, forward: bool) {
+        let change = i64::try_from(change.as_millis()).expect("milliseconds fit");
+        self.set_by.fetch_add(if forward { change } else { -change }, Ordering::Relaxed);
+    }
+
+    pub(crate) fn host(self: &Arc<Self>) -> Host {
+        Host::new(self.clone(), Arc::new(Numbers::default()), Parallel::Threads)
+    }
+}
+
+impl Clock for SetClock {
+    fn now(&self) -> Now {
+        let mono = u64::try_from(self.origin.elapsed().as_millis()).expect("milliseconds fit");
+        let wall = self.began + self.set_by.load(Ordering::Relaxed);
+        let wall = wall + i64::try_from(mono).expect("milliseconds fit");
+        Now { wall: WallTime(wall), mono: MonoTime(mono) }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Numbers(AtomicU64);
+
+impl Random for Numbers {
+    fn next(&self) -> u64 {
+        let next = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+        next.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+}
+
 /// A running engine.
 pub(crate) struct Node {
     pub(crate) engine: Engine,
@@ -260,8 +330,12 @@ impl Node {
 
     /// A node that shares its store with others.
     pub(crate) fn start_on(store: Arc<MoodyStore>, options: EngineOptions) -> Self {
+        Self::start_at(Host::system(), store, options)
+    }
+
+    pub(crate) fn start_at(host: Host, store: Arc<MoodyStore>, options: EngineOptions) -> Self {
         let stop = CancellationToken::new();
-        let engine = Engine::start(Host::system(), store.clone(), options, stop.clone());
+        let engine = Engine::start(host, store.clone(), options, stop.clone());
         Self { engine, store, stop }
     }
 
@@ -299,9 +373,18 @@ impl Node {
     }
 
     pub(crate) async fn report(&self, task: &Dispatched, outcome: Outcome) -> bool {
+        self.report_with(task, outcome, "out").await
+    }
+
+    /// Reports an end without output.
+    pub(crate) async fn report_silently(&self, task: &Dispatched, outcome: Outcome) -> bool {
+        self.report_with(task, outcome, "").await
+    }
+
+    async fn report_with(&self, task: &Dispatched, outcome: Outcome, output: &'static str) -> bool {
         let lease = HeldLease { task: task.spec.id, token: task.token };
-        let report =
-            Report::Ended { started_at: None, output_tail: Bytes::from_static(b"out"), outcome };
+        let output_tail = Bytes::from_static(output.as_bytes());
+        let report = Report::Ended { started_at: None, output_tail, outcome };
         let results = self.engine.report(vec![(lease, report)]).await.expect("the engine answers");
         results[0].is_ok()
     }
@@ -332,4 +415,45 @@ pub(crate) fn task(kind: &str) -> NewTask {
 
 pub(crate) fn completed(result: &'static str) -> Outcome {
     Outcome::Completed { result: Bytes::from_static(result.as_bytes()) }
+}
+
+/// A worker with a stream that serves everything.
+pub(crate) fn worker(held: &[Dispatched]) -> SessionRequest {
+    let lease = |task: &Dispatched| HeldLease { task: task.spec.id, token: task.token };
+    SessionRequest {
+        session: None,
+        worker: name("w"),
+        queues: Vec::new(),
+        kinds: Vec::new(),
+        slots: 10,
+        held: held.iter().map(lease).collect(),
+    }
+}
+
+/// The next tasks that a stream is given.
+pub(crate) async fn given(stream: &mut SessionStream) -> Vec<Dispatched> {
+    match stream.events.recv().await {
+        Some(SessionEvent::Dispatches(tasks)) => tasks,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Polls until it holds; for conditions that nothing signals.
+pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
+    let mut period = tokio::time::interval(Duration::from_millis(10));
+    let wait = async {
+        while !holds() {
+            period.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it comes to hold");
+}
+
+/// Time passes by the clocks that the engine has; what it does meanwhile is looked at afterwards.
+pub(crate) async fn time_passes(span: Duration) {
+    let end = tokio::time::Instant::now() + span;
+    let mut period = tokio::time::interval(Duration::from_millis(10));
+    while tokio::time::Instant::now() < end {
+        period.tick().await;
+    }
 }

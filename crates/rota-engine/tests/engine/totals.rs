@@ -86,7 +86,6 @@ impl Shift<'_> {
         };
         match kind {
             "expires" => {
-                new.run_at = RunAt::After(Millis::from_secs(3600));
                 new.expires_at = Some(rota_core::WallTime(1));
             }
             "is-cancelled" => new.run_at = RunAt::After(Millis::from_secs(3600)),

@@ -18,6 +18,9 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
     /// The store.
     pub store: StoreState,
+    /// The feature level that its nodes may use. The leader raises it when all nodes know it.
+    #[serde(default)]
+    pub feature_level: u32,
 }
 
 /// A node.
@@ -47,6 +50,9 @@ pub struct Node {
     /// The revision of the store up to which its copy follows; absent for the leader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<u64>,
+    /// The feature level that it knows; 0 for a version from before there were levels.
+    #[serde(default)]
+    pub feature_level: u32,
 }
 
 /// What a node does.
@@ -57,11 +63,12 @@ pub enum NodeRole {
     Leader,
     /// It forwards to the leader, and stands by.
     Follower,
-    /// It knows of no leader.
-    Unknown,
     /// It did not answer.
     #[default]
     Unreachable,
+    /// It knows of no leader; or it does what this version has no word for.
+    #[serde(other)]
+    Unknown,
 }
 
 /// How a store is.
@@ -116,6 +123,7 @@ impl From<v1::Cluster> for Cluster {
                 bytes_max: store.bytes_max,
                 problem: text(store.problem),
             },
+            feature_level: cluster.feature_level,
         }
     }
 }
@@ -138,6 +146,7 @@ impl From<v1::Node> for Node {
             epoch: node.epoch,
             live_tasks: node.live_tasks,
             revision: node.revision,
+            feature_level: node.feature_level,
         }
     }
 }
@@ -160,6 +169,7 @@ impl From<Node> for v1::Node {
             epoch: node.epoch,
             live_tasks: node.live_tasks,
             revision: node.revision,
+            feature_level: node.feature_level,
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::scalar::Span;
+use super::scalar::{Date, Span};
 use crate::v1;
 
 /// A queue.
@@ -26,6 +26,10 @@ pub struct Queue {
     /// How long the oldest pending task has been due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_pending_age: Option<Span>,
+    /// Live tasks whose records the leader cannot read: damaged, or written by a newer version. Nothing is done to
+    /// them, and they are in none of the other counts.
+    #[serde(default)]
+    pub unreadable: u64,
 }
 
 /// All queues.
@@ -33,6 +37,9 @@ pub struct Queue {
 pub struct QueueList {
     /// By name.
     pub queues: Vec<Queue>,
+    /// When they stood so. There while the store takes no commit: they are as of the last one then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Date>,
 }
 
 impl From<v1::Queue> for Queue {
@@ -46,12 +53,14 @@ impl From<v1::Queue> for Queue {
             completed_total: queue.completed_total,
             failed_total: queue.failed_total,
             oldest_pending_age: queue.oldest_pending_age.map(Into::into),
+            unreadable: queue.unreadable,
         }
     }
 }
 
 impl From<v1::ListQueuesResponse> for QueueList {
     fn from(list: v1::ListQueuesResponse) -> Self {
-        Self { queues: list.queues.into_iter().map(Into::into).collect() }
+        let as_of = list.as_of.map(Into::into);
+        Self { queues: list.queues.into_iter().map(Into::into).collect(), as_of }
     }
 }

@@ -4,24 +4,8 @@
 /// Whether valid JSON has an escape for half a character in one of its texts or names.
 #[must_use]
 pub fn has_lone_surrogate(json: &[u8]) -> bool {
-    // Without such an escape at all, which is nearly always, nothing else has to be looked at.
-    let mut rest = json;
-    let mut any = false;
-    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
-        any |= matches!(rest.get(at + 1..at + 3), Some([b'u', b'd' | b'D']));
-        if any {
-            break;
-        }
-        rest = rest.get(at + 2..).unwrap_or_default();
-    }
-    any && has_lone(json)
-}
-
-fn has_lone(json: &[u8]) -> bool {
     let mut at = 0;
-    while let Some(found) =
-        json.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == b'\\'))
-    {
+    while let Some(found) = memchr::memchr(b'\\', json.get(at..).unwrap_or_default()) {
         at += found;
         match unit(json, at) {
             None => at += 2,

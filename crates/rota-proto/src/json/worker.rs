@@ -72,6 +72,12 @@ pub struct ServerInfo {
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// The feature level that this node knows.
+    #[serde(default)]
+    pub feature_level: u32,
+    /// The feature level that the cluster may use.
+    #[serde(default)]
+    pub cluster_feature_level: u32,
     /// Limits in force.
     pub limits: BTreeMap<String, u64>,
 }
@@ -338,6 +344,8 @@ impl From<v1::ServerInfo> for ServerInfo {
             live_tasks: info.live_tasks,
             ready: info.ready,
             problem: (!info.problem.is_empty()).then_some(info.problem),
+            feature_level: info.feature_level,
+            cluster_feature_level: info.cluster_feature_level,
             limits: info.limits.into_iter().collect(),
         }
     }

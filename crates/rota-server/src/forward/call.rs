@@ -1,26 +1,16 @@
-//! What a request says of itself that tells how it is carried: whether it only reads, how long it
-//! waits, and until when its client wants an answer.
+//! What a request says of itself that tells how it is carried: how long it waits, and until when its
+//! client wants an answer.
 
 use std::time::Duration;
 
 use axum::extract::Query;
 use bytes::Bytes;
-use http::{HeaderMap, Method, request};
+use http::{HeaderMap, request};
 use prost::Message;
 use rota_proto::{json::Span, v1};
 use serde::Deserialize;
 
 use crate::protocol::is_grpc;
-
-/// Whether it changes nothing, so that it may be asked twice.
-pub(super) fn is_read(head: &request::Parts) -> bool {
-    if is_grpc(&head.headers) {
-        let method = head.uri.path().rsplit('/').next().unwrap_or_default();
-        method.starts_with("Get") || method.starts_with("List")
-    } else {
-        matches!(head.method, Method::GET | Method::HEAD)
-    }
-}
 
 /// How long the answer may be held back because the client asked for that. The node that answers
 /// checks what was asked: what cannot be read here waits for nothing.
@@ -98,16 +88,6 @@ mod tests {
         for wrong in ["", "S", "1", "1x", "-1S", "123456789S", "1é"] {
             assert_eq!(grpc_timeout(wrong), None, "{wrong}");
         }
-    }
-
-    #[test]
-    fn only_reading_may_be_done_twice() {
-        assert!(is_read(&head("GET", "/v1/tasks", "")));
-        assert!(!is_read(&head("POST", "/v1/tasks", "application/json")));
-        assert!(!is_read(&head("DELETE", "/v1/tasks/x", "")));
-        let grpc = "application/grpc";
-        assert!(is_read(&head("POST", "/rota.v1.TaskService/ListTasks", grpc)));
-        assert!(!is_read(&head("POST", "/rota.v1.TaskService/CreateTask", grpc)));
     }
 
     #[test]

@@ -16,12 +16,10 @@ mod watch;
 use std::{sync::Arc, time::Duration};
 
 use axum::{body::Body, extract::Request, response::IntoResponse};
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, Uri, Version, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use rota_engine::{Engine, Role, RoleChanges};
 use rota_metrics::{ForwardLoss, NodeMetrics};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -33,7 +31,8 @@ use crate::{
     failure::{AMIDST, BEFORE, Failure, LEADER_LOST, Reason},
     limits::{ANSWER, Limits},
     net::Connect,
-    protocol::{is_grpc, is_stream},
+    protocol::{is_grpc, is_read, is_stream},
+    room::{Bounds, read_body},
 };
 
 /// Set on what another node carried here, so that it goes no further.
@@ -59,8 +58,7 @@ pub(crate) struct Forwarder {
     engine: Engine,
     pool: Pool,
     metrics: NodeMetrics,
-    request_bytes: usize,
-    body_timeout: Duration,
+    bounds: Bounds,
     /// The head of a stream's answer comes once its first message did.
     stream_within: Duration,
     trouble: Trouble,
@@ -88,8 +86,11 @@ impl Forwarder {
             pool: Pool::new(connect, metrics.clone()),
             engine,
             metrics,
-            request_bytes: limits.request_bytes,
-            body_timeout: limits.body_timeout,
+            bounds: Bounds {
+                request_bytes: limits.request_bytes,
+                extra: FRAME_BYTES,
+                within: limits.body_timeout,
+            },
             stream_within: limits.header_timeout.saturating_add(ANSWER),
             trouble: Trouble::default(),
             stop,
@@ -128,8 +129,8 @@ impl Forwarder {
         let patience = call::patience(request.headers());
         let hold = began + patience.map_or(HOLD, |patience| patience.min(HOLD));
         let (head, body) = request.into_parts();
-        let body = self.read(body).await?;
-        let reads = call::is_read(&head);
+        let body = read_body(body, self.bounds).await?;
+        let reads = is_read(&head.method, head.uri.path(), &head.headers);
         let wait = call::wait(&head, &body);
         let lane = if wait.is_zero() { Lane::Short } else { Lane::Long };
         let within = wait.saturating_add(ANSWER);
@@ -194,20 +195,6 @@ impl Forwarder {
             }
         };
         Ok(answer::until(answer, left))
-    }
-
-    /// The whole body, within its limits.
-    async fn read(&self, body: Body) -> Result<Bytes, Failure> {
-        let limit = self.request_bytes;
-        let limited = Limited::new(body, limit.saturating_add(FRAME_BYTES));
-        match timeout(self.body_timeout, limited.collect()).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::too_large(limit)),
-            Ok(Err(_)) => {
-                Err(Failure::new(Reason::Invalid, "the body could not be read to its end"))
-            }
-            Err(_) => Err(Failure::body_timeout(self.body_timeout)),
-        }
     }
 
     /// Asks another node for what it knows itself, within a time. `None`: it did not answer, or not

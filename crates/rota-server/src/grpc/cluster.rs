@@ -34,6 +34,7 @@ impl Services {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             epoch: info.epoch,
             live_tasks: info.live_tasks,
+            feature_level: info.feature_level,
             revision: (role != v1::NodeRole::Leader).then_some(info.revision),
         }
     }
@@ -66,7 +67,8 @@ impl Services {
             bytes_max: view.store.bytes_max,
             problem: view.store.problem.or(view.store.pressure).unwrap_or_default(),
         };
-        v1::Cluster { leader, epoch, nodes, store: Some(store) }
+        let feature_level = self.engine.info().cluster_feature_level;
+        v1::Cluster { leader, epoch, nodes, store: Some(store), feature_level }
     }
 
     async fn ask(&self, member: &Member, authorization: Option<&HeaderValue>) -> v1::Node {

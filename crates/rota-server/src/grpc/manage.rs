@@ -19,10 +19,10 @@ fn engine(error: EngineError) -> Status {
 impl Services {
     /// All queues.
     pub(crate) async fn all_queues(&self) -> Result<v1::ListQueuesResponse, Failure> {
-        let queues = self.engine.queues().await.map_err(Failure::from)?;
-        let now = self.engine.info().now;
-        let queues = queues.iter().map(|counts| wire::queue(counts, now)).collect();
-        Ok(v1::ListQueuesResponse { queues })
+        let list = self.engine.queue_list().await.map_err(Failure::from)?;
+        let now = list.as_of.unwrap_or_else(|| self.engine.info().now);
+        let queues = list.queues.iter().map(|counts| wire::queue(counts, now)).collect();
+        Ok(v1::ListQueuesResponse { queues, as_of: list.as_of.map(wire::date) })
     }
 
     /// One queue.

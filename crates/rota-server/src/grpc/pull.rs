@@ -48,7 +48,7 @@ impl Services {
 
     /// A worker goes.
     pub(crate) async fn close_session(&self, session: &str) -> Result<(), Failure> {
-        Ok(self.engine.close_session(validate::session("session", session)?).await?)
+        Ok(self.engine.close_session(validate::session("session", session)?, None).await?)
     }
 
     /// The attempt succeeded.

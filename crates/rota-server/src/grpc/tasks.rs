@@ -29,7 +29,7 @@ impl Services {
         validate::batch_size(tasks.len(), &self.limits)?;
         let mut results = Vec::with_capacity(tasks.len());
         let mut accepted = Vec::with_capacity(tasks.len());
-        let now = self.engine.info().now;
+        let now = || self.engine.info().now;
         for (at, task) in tasks.into_iter().enumerate() {
             let place = Place::Task(at);
             match task.and_then(|task| validate::new_task(task, place, &self.limits, now)) {
@@ -56,7 +56,7 @@ impl Services {
         task: v1::NewTask,
         trace: Option<TraceContext>,
     ) -> Result<(v1::Task, bool), Failure> {
-        let now = self.engine.info().now;
+        let now = || self.engine.info().now;
         let task = validate::new_task(task, Place::Top, &self.limits, now)?;
         let results = self.submit(vec![task], trace).await?;
         let submitted = results.into_iter().next();

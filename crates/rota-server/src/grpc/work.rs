@@ -10,30 +10,34 @@ use futures_core::Stream;
 use futures_util::{StreamExt, stream::FuturesOrdered};
 use prost::Message as _;
 use rota_core::{HeldLease, SessionId};
-use rota_engine::{Engine, SessionEvent, SessionStream};
+use rota_engine::{Engine, EngineError, SessionEvent, SessionStream};
 use rota_proto::v1::{
     self, server_message::Message as Down, worker_message::Message as Up,
     worker_service_server::WorkerService,
 };
 use rota_trace::Tracer;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::debug;
 
 use super::{codec::unreadable, manage};
 use crate::{
     failure::{Failure, Reason},
     limits::Limits,
+    room::StreamRoom,
     services::Services,
     trace, validate, wire,
 };
 
-/// Messages that wait to be written.
-const OUTGOING: usize = 16;
+/// Messages that wait to be written: each may have as many bytes as the largest payload and some.
+const OUTGOING: usize = 4;
 /// Messages of reports that may be on their way to the engine at once.
 const REPORTS_IN_FLIGHT: usize = 8;
-/// Bytes of them; beyond, further messages are not read.
+/// Messages of all sorts that may be.
+const IN_FLIGHT: usize = 64;
+/// Bytes of reports; beyond, further messages are not read.
 const REPORT_BYTES_IN_FLIGHT: usize = 32 << 20;
 /// Tasks put into one message.
 const DISPATCHES_A_MESSAGE: usize = 512;
@@ -144,6 +148,8 @@ impl WorkerService for Services {
         &self,
         request: Request<Streaming<v1::WorkerMessage>>,
     ) -> Result<Response<DownStream>, Status> {
+        let room = request.extensions().get::<StreamRoom>().cloned().unwrap_or_default();
+        room.keep();
         let mut incoming = request.into_inner();
         let first = tokio::time::timeout(self.limits.header_timeout, incoming.message()).await;
         let first =
@@ -153,6 +159,7 @@ impl WorkerService for Services {
             return Err(Failure::field("message", "the first one must be hello").into());
         };
         let wanted = validate::hello(&hello, &self.limits)?;
+        drop((hello, room.take()));
         let session = self.engine.open_session(wanted).await.map_err(Failure::from)?;
         let (sender, outgoing) = mpsc::channel(OUTGOING);
         let welcome = self.welcome(&session);
@@ -167,9 +174,13 @@ impl WorkerService for Services {
             engine: self.engine.clone(),
             limits: self.limits.clone(),
             session: id,
+            connection,
             outgoing: Outgoing { sender, patience: ttl, tracer },
             in_flight: FuturesOrdered::new(),
+            reports_in_flight: 0,
             bytes_in_flight: 0,
+            room,
+            ttl,
         };
         let engine = self.engine.clone();
         tokio::spawn(async move {
@@ -183,7 +194,7 @@ impl WorkerService for Services {
             // The session may have ended by itself.
             let _ = match end {
                 // The stream goes on until then.
-                End::Goodbye => engine.close_session(id).await,
+                End::Goodbye => engine.close_session(id, Some(connection)).await,
                 End::Gone => engine.detach_session(id, connection).await,
             };
         });
@@ -309,33 +320,49 @@ struct Reader {
     engine: Engine,
     limits: Arc<Limits>,
     session: SessionId,
+    connection: u64,
     outgoing: Outgoing,
-    /// Messages of reports on their way. They reach the engine, and are answered, in order.
+    /// Messages on their way. They reach the engine, and are answered, in order.
     in_flight: FuturesOrdered<Answering>,
+    reports_in_flight: usize,
     bytes_in_flight: usize,
+    /// What the messages hold of the memory for what clients send.
+    room: StreamRoom,
+    ttl: Duration,
 }
 
 type Answer = Result<v1::ServerMessage, Status>;
-/// A message of reports on its way: its bytes and the answer.
-type Answering = Pin<Box<dyn Future<Output = (usize, Answer)> + Send>>;
+
+/// What became of a message.
+enum Heard {
+    /// The answer to reports of so many bytes.
+    Reports(usize, Answer),
+    /// There is no answer to this.
+    Noted,
+    /// The session does not take it: the stream ends.
+    Refused(Failure),
+}
+
+/// A message on its way.
+type Answering = Pin<Box<dyn Future<Output = Heard> + Send>>;
 
 impl Reader {
     /// Until the worker goes, nobody reads, or the worker said what it must not.
     async fn run(&mut self, incoming: &mut Streaming<v1::WorkerMessage>) -> End {
+        let mut vouch = tokio::time::interval((self.ttl / 4).max(Duration::from_millis(1)));
+        vouch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let room = self.in_flight.len() < REPORTS_IN_FLIGHT
-                && self.bytes_in_flight < REPORT_BYTES_IN_FLIGHT;
+            let may_read = self.may_read();
             tokio::select! {
                 biased;
                 () = self.outgoing.sender.closed() => return End::Gone,
                 // Answers first: they make room for what is read next.
-                Some((bytes, answer)) = self.in_flight.next() => {
-                    self.bytes_in_flight -= bytes;
-                    if !self.outgoing.send(answer).await {
-                        return End::Gone;
+                Some(heard) = self.in_flight.next() => {
+                    if let Some(end) = self.answer(heard).await {
+                        return end;
                     }
                 }
-                message = incoming.next(), if room => match message {
+                message = incoming.next(), if may_read => match message {
                     Some(Ok(v1::WorkerMessage { message })) => {
                         if let Some(end) = self.hear(message).await {
                             return end;
@@ -352,49 +379,103 @@ impl Reader {
                         return End::Gone;
                     }
                 },
+                // Nothing is read from the worker, so it cannot be heard: that is not its fault.
+                _ = vouch.tick() => {
+                    if !may_read || self.room.is_throttled() {
+                        self.beat();
+                    }
+                }
+            }
+        }
+    }
+
+    fn may_read(&self) -> bool {
+        self.reports_in_flight < REPORTS_IN_FLIGHT
+            && self.bytes_in_flight < REPORT_BYTES_IN_FLIGHT
+            && self.in_flight.len() < IN_FLIGHT
+    }
+
+    /// Says what became of a message; how the stream ends, if it does.
+    async fn answer(&mut self, heard: Heard) -> Option<End> {
+        match heard {
+            Heard::Noted => None,
+            Heard::Reports(bytes, answer) => {
+                self.reports_in_flight -= 1;
+                self.bytes_in_flight -= bytes;
+                (!self.outgoing.send(answer).await).then_some(End::Gone)
+            }
+            Heard::Refused(failure) => {
+                self.outgoing.send(Err(failure.into())).await;
+                Some(End::Gone)
             }
         }
     }
 
     /// Answers the reports that are on their way.
     async fn finish(&mut self) {
-        while let Some((_, answer)) = self.in_flight.next().await {
-            if !self.outgoing.send(answer).await {
+        while let Some(heard) = self.in_flight.next().await {
+            if self.answer(heard).await.is_some() {
                 return;
             }
         }
     }
 
+    /// The worker lives. The answer is not waited for: it comes with a commit, and a slow commit must
+    /// not keep the next sign of life from being heard.
+    fn beat(&mut self) {
+        if self.in_flight.len() < IN_FLIGHT {
+            let (engine, session) = (self.engine.clone(), self.session);
+            let connection = Some(self.connection);
+            let beat = async move { noted(engine.heartbeat(session, connection).await) };
+            self.in_flight.push_back(Box::pin(beat));
+        }
+    }
+
     /// Takes in one message; how the stream ends, if it does.
     async fn hear(&mut self, message: Option<Up>) -> Option<End> {
-        let done = match message {
-            Some(Up::Heartbeat(_)) => self.engine.heartbeat(self.session).await,
-            Some(Up::Credit(credit)) => self.engine.set_credit(self.session, credit.slots).await,
+        let room = self.room.take();
+        match message {
+            Some(Up::Heartbeat(_)) => self.beat(),
+            Some(Up::Credit(credit)) => {
+                let (engine, session) = (self.engine.clone(), self.session);
+                let (connection, slots) = (self.connection, credit.slots);
+                let set = async move { noted(engine.set_credit(session, connection, slots).await) };
+                self.in_flight.push_back(Box::pin(set));
+            }
             Some(Up::Reports(reports)) => {
                 let (engine, limits) = (self.engine.clone(), self.limits.clone());
                 let bytes = reports.encoded_len();
+                self.reports_in_flight += 1;
                 self.bytes_in_flight += bytes;
                 self.in_flight.push_back(Box::pin(async move {
-                    (bytes, answer_reports(&engine, reports, &limits).await)
+                    let answer = answer_reports(&engine, reports, &limits).await;
+                    drop(room);
+                    Heard::Reports(bytes, answer)
                 }));
-                Ok(())
             }
             Some(Up::Goodbye(_)) => {
                 // The answers to its last reports come before the end of its session.
                 self.finish().await;
                 return Some(End::Goodbye);
             }
-            Some(Up::Hello(_)) | None => {
+            None => {
+                // A newer worker must not lose its stream for it.
+                debug!(session = %self.session, "ignored a message of a kind that this version does not know");
+            }
+            Some(Up::Hello(_)) => {
                 let wrong = Failure::field("message", "is not one that a session expects");
                 self.outgoing.send(Err(wrong.into())).await;
                 return Some(End::Gone);
             }
-        };
-        if let Err(error) = done {
-            self.outgoing.send(Err(Failure::from(error).into())).await;
-            return Some(End::Gone);
         }
         None
+    }
+}
+
+fn noted(result: Result<(), EngineError>) -> Heard {
+    match result {
+        Ok(()) => Heard::Noted,
+        Err(error) => Heard::Refused(error.into()),
     }
 }
 

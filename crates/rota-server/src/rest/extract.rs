@@ -1,19 +1,17 @@
 //! From requests to values: bodies and parts of paths, with errors that name the field.
 
 use axum::{
-    body::Bytes,
     extract::{
-        FromRequest, FromRequestParts, Path, Request,
-        path::ErrorKind,
-        rejection::{BytesRejection, PathRejection},
+        FromRequest, FromRequestParts, Path, Request, path::ErrorKind, rejection::PathRejection,
     },
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, header, request::Parts},
 };
 use rota_proto::json::Object;
 use serde::de::DeserializeOwned;
 
 use crate::{
     failure::{Failure, Reason},
+    room::{Bounds, read_body},
     services::Services,
 };
 
@@ -26,21 +24,9 @@ impl<T: DeserializeOwned> FromRequest<Services> for Body<T> {
     async fn from_request(request: Request, services: &Services) -> Result<Self, Failure> {
         check_content_type(request.headers())?;
         let limits = &services.limits;
-        let read = Bytes::from_request(request, services);
-        let bytes = match tokio::time::timeout(limits.body_timeout, read).await {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(rejection)) => return Err(unreadable(&rejection, limits.request_bytes)),
-            Err(_) => return Err(Failure::body_timeout(limits.body_timeout)),
-        };
-        parse(&bytes).map(Self)
-    }
-}
-
-fn unreadable(rejection: &BytesRejection, limit: usize) -> Failure {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        Failure::too_large(limit)
-    } else {
-        Failure::new(Reason::Invalid, "the body could not be read to its end")
+        let bounds =
+            Bounds { request_bytes: limits.request_bytes, extra: 0, within: limits.body_timeout };
+        parse(&read_body(request.into_body(), bounds).await?).map(Self)
     }
 }
 

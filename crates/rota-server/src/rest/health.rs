@@ -9,16 +9,18 @@ use crate::services::Services;
 /// Whether the node can serve.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Readiness {
-    /// Whether all checks hold.
+    /// Whether all checks hold that the node needs to serve: all but `records` and `version`.
     ready: bool,
     /// Each check.
     checks: Vec<ReadinessCheck>,
 }
 
-/// One thing that must hold.
+/// One thing that must hold, or should.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ReadinessCheck {
-    /// `store`, `leader`, `backlog`, `engine`, or `forwarding` where there may be other nodes.
+    /// `store`, `leader`, `backlog`, `engine`, `forwarding` where there may be other nodes, `records` or
+    /// `version`. The last two do not make a node unready: the leader leaves records alone that it cannot read
+    /// and serves all others; a node that does not know the cluster's feature level only forwards.
     name: &'static str,
     /// Whether it holds.
     ok: bool,

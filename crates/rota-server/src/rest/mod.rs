@@ -17,9 +17,7 @@ mod tasks;
 mod workers;
 
 use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    middleware,
+    Router, middleware,
     routing::{delete, get, post},
 };
 
@@ -31,7 +29,6 @@ pub(crate) use problem::{too_many_connections, whole_answer};
 
 /// All routes.
 pub(crate) fn routes(services: Services) -> Router {
-    let most = services.limits.request_bytes;
     let tasks = Router::new()
         .route("/v1/tasks", get(tasks::list).post(tasks::create))
         .route("/v1/tasks/batch", post(tasks::create_batch))
@@ -79,6 +76,5 @@ pub(crate) fn routes(services: Services) -> Router {
         .merge(around)
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(DefaultBodyLimit::max(most))
         .with_state(services)
 }

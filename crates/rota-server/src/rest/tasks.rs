@@ -132,6 +132,7 @@ fn item_error(failure: Failure) -> ItemError {
 ), responses(
     (status = 200, description = "The task", body = Task),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "This node cannot read the task's record", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn get(
     State(services): State<Services>,
@@ -282,6 +283,7 @@ pub(crate) async fn bulk(
     params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 200, description = "Its attempts", body = AttemptList),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "This node cannot read the task's record", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn attempts(
     State(services): State<Services>,
@@ -301,6 +303,7 @@ pub(crate) async fn attempts(
     )),
     (status = 204, description = "It returned nothing, or has not ended"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "This node cannot read the task's record", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn result(
     State(services): State<Services>,

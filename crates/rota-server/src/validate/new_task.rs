@@ -7,7 +7,7 @@ use std::{
 };
 
 use rota_core::{Binds, Jitter, Name, Policy, Priority, RetryPolicy, TaskId, WallTime};
-use rota_engine::{NewTask, RunAt};
+use rota_engine::{LeftOut, LeftOutOfRetry, NewTask, RunAt};
 use rota_proto::{json::has_lone_surrogate, v1};
 use serde::de::IgnoredAny;
 
@@ -20,12 +20,39 @@ use crate::{
 /// Ids that the paths of REST use themselves.
 const RESERVED: [&str; 2] = ["batch", "bulk"];
 
-/// A new task, and where it stands in its request.
+/// A new task, and where it stands in its request. Also what its client left out of it.
 pub(crate) fn new_task(
     task: v1::NewTask,
     place: Place,
     limits: &Limits,
-    now: WallTime,
+    now: impl Fn() -> WallTime,
+) -> Result<(NewTask, LeftOut), Failure> {
+    let left_out = left_out(&task);
+    Ok((checked(task, place, limits, now)?, left_out))
+}
+
+fn left_out(task: &v1::NewTask) -> LeftOut {
+    let retry = task.retry.unwrap_or_default();
+    LeftOut {
+        queue: task.queue.is_empty(),
+        priority: task.priority.is_none(),
+        timeout: task.timeout.is_none(),
+        retry: LeftOutOfRetry {
+            max_attempts: retry.max_attempts.is_none(),
+            initial: retry.initial.is_none(),
+            multiplier: retry.multiplier.is_none(),
+            max: retry.max.is_none(),
+            jitter: retry.jitter() == v1::Jitter::Unspecified,
+            max_lost: retry.max_lost.is_none(),
+        },
+    }
+}
+
+fn checked(
+    task: v1::NewTask,
+    place: Place,
+    limits: &Limits,
+    now: impl Fn() -> WallTime,
 ) -> Result<NewTask, Failure> {
     let mut check = Check::at(place).naming(limits);
     let queue = if task.queue.is_empty() { "default" } else { &task.queue };
@@ -47,9 +74,9 @@ pub(crate) fn new_task(
     let run_at = check.run_at(task.run_at, task.delay);
     let expires_at = check.date("expires_at", task.expires_at);
     let due = match run_at {
-        RunAt::Now => None,
         RunAt::At(date) => Some((date, "run_at")),
-        RunAt::After(delay) => Some((now + delay, "the end of delay")),
+        RunAt::After(delay) if expires_at.is_some() => Some((now() + delay, "the end of delay")),
+        RunAt::Now | RunAt::After(_) => None,
     };
     if let (Some((due, what)), Some(expires)) = (due, expires_at)
         && expires < due
@@ -179,7 +206,8 @@ mod tests {
 
     fn made(task: v1::NewTask) -> Result<NewTask, Vec<String>> {
         let task = v1::NewTask { kind: "k".to_owned(), ..task };
-        new_task(task, Place::Top, &Limits::default(), NOW)
+        new_task(task, Place::Top, &Limits::default(), || NOW)
+            .map(|(task, _)| task)
             .map_err(|failure| failure.violations.into_iter().map(|wrong| wrong.field).collect())
     }
 
@@ -264,7 +292,7 @@ mod tests {
     fn a_violation_names_its_limit() {
         let payload = bytes::Bytes::from(vec![0; (1 << 20) + 1]);
         let task = v1::NewTask { payload, ..v1::NewTask::default() };
-        let failure = new_task(task, Place::Task(7), &Limits::default(), NOW).unwrap_err();
+        let failure = new_task(task, Place::Task(7), &Limits::default(), || NOW).unwrap_err();
         let payload = &failure.violations[1];
         assert_eq!(payload.field, "tasks[7].payload");
         assert_eq!(payload.message, "has 1048577 bytes; the limit is 1048576");

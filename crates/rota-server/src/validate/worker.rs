@@ -119,7 +119,7 @@ pub(crate) fn report(report: v1::Report, limits: &Limits) -> Result<Report, Fail
     let ended = |outcome| Report::Ended { started_at, output_tail, outcome };
     let made = match report.outcome {
         None => {
-            check.wrong("outcome", "is missing");
+            check.wrong("outcome", "is missing, or of a kind that this version does not know");
             None
         }
         Some(Wire::Started(_)) => Some(Report::Started { at: started_at.unwrap_or_default() }),

@@ -13,6 +13,7 @@ mod edges;
 mod grpc;
 mod harness;
 mod health;
+mod memory;
 mod metrics;
 mod network;
 mod pull;

@@ -107,6 +107,28 @@ async fn status_of(channel: &Channel, id: &str) -> v1::TaskStatus {
     TaskServiceClient::new(channel.clone()).get_task(request).await.unwrap().into_inner().status()
 }
 
+/// A message of a kind that this version does not know has nothing in it that it knows.
+#[tokio::test]
+async fn what_a_newer_worker_says_is_ignored_or_refused_alone() {
+    let node = Node::start().await;
+    let channel = node.channel().await;
+    let mut stream = Stream::open(&channel, Some(Up::Hello(hello(10)))).await.unwrap();
+    stream.welcome().await;
+    stream.up.send(v1::WorkerMessage { message: None }).await.unwrap();
+    submit(&channel, 2).await;
+    let tasks = stream.dispatched(2).await;
+    let unknown = v1::Report { outcome: None, ..report(&tasks[0], done()) };
+    let reports = vec![unknown, report(&tasks[1], done())];
+    stream.say(Up::Reports(v1::Reports { seq: 1, reports })).await;
+    let results = stream.results().await;
+    let refused: Vec<_> = results.refused.iter().map(|refused| refused.lease_token).collect();
+    assert_eq!(refused, [tasks[0].lease_token], "{results:?}");
+    assert_eq!(status_of(&channel, &tasks[1].task_id).await, v1::TaskStatus::Completed);
+    stream.say(Up::Heartbeat(v1::Heartbeat {})).await;
+    submit(&channel, 1).await;
+    stream.dispatched(1).await;
+}
+
 #[tokio::test]
 async fn tasks_flow_down_and_reports_up() {
     let node = Node::start().await;
@@ -310,7 +332,7 @@ async fn messages_stay_below_what_clients_accept_labels_included() {
 
 #[tokio::test]
 async fn a_worker_that_says_it_lives_but_reads_nothing_loses_its_session() {
-    let ttl = Duration::from_secs(2);
+    let ttl = Duration::from_secs(5);
     let options = EngineOptions { session_ttl: ttl, ..EngineOptions::default() };
     let node = Node::start_with(options, ServerOptions::default()).await;
     let channel = node.channel().await;

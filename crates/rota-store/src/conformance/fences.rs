@@ -133,7 +133,7 @@ pub(super) async fn epochs_grow_across_reopening(factory: &dyn StoreFactory) {
 pub(super) async fn the_leader_is_known(factory: &dyn StoreFactory) {
     let store = factory.open().await;
     let mut leader = store.leader();
-    let me = Member { name: "a".to_owned(), address: Some("http://a:1".to_owned()) };
+    let me = Member { name: "a".to_owned(), address: Some("http://a:1".to_owned()), level: 7 };
     let leadership = within(store.campaign(&me)).await.unwrap();
     let seat = Seat { member: me, epoch: leadership.fence().epoch };
     within(leader.wait_for(|now| now.as_ref() == Some(&seat))).await.unwrap();

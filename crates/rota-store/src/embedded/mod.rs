@@ -29,7 +29,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub use self::options::EmbeddedOptions;
 use self::{
@@ -66,6 +66,8 @@ struct Shared {
     location: String,
     /// `None` while it is opened anew, and once the store is closed.
     engine: RwLock<Option<Arc<Engine>>>,
+    /// As many turns as there may be reads at the same time.
+    reads: Arc<Semaphore>,
     election: Arc<Election>,
     changes: Arc<ChangeLog>,
     condition: Mutex<Condition>,
@@ -114,6 +116,7 @@ impl EmbeddedStore {
         let shared = Arc::new(Shared {
             location: dir.display().to_string(),
             engine: RwLock::new(None),
+            reads: Arc::new(Semaphore::new(read::READS_MAX)),
             election: Arc::new(Election::new(found.epoch)),
             changes: Arc::new(ChangeLog::new(revision, watch_bytes)),
             condition: Mutex::new(Condition { revision, ..Condition::default() }),
@@ -139,7 +142,8 @@ impl Store for EmbeddedStore {
 
     async fn get(&self, keys: &[(Space, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError> {
         let (engine, keys) = (self.shared.engine()?, keys.to_vec());
-        read::blocking(move || read::values(&engine, &engine.view(), &keys)).await
+        let read = move || read::values(&engine, &engine.view(), &keys);
+        read::blocking(&self.shared.reads, read).await
     }
 
     async fn head(&self) -> Result<Head, StoreError> {

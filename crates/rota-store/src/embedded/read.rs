@@ -11,6 +11,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use fjall::{Guard, Readable};
+use tokio::sync::Semaphore;
 
 use super::{Shared, engine::Engine, fault::Fault};
 use crate::{
@@ -20,6 +21,10 @@ use crate::{
 
 /// A page ends when it holds this many bytes of keys and values, whatever its limit.
 const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Reads at the same time, at most: a disk that hangs must not take a thread for each, and each may
+/// hold a page. More wait for their turn.
+pub(super) const READS_MAX: usize = 64;
 
 /// A frozen view of one opening of the engine.
 pub(super) struct EmbeddedSnapshot {
@@ -59,7 +64,7 @@ impl Snapshot for EmbeddedSnapshot {
 
     async fn get(&self, keys: &[(Space, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError> {
         let (engine, view, keys) = (self.engine()?, self.view.clone(), keys.to_vec());
-        blocking(move || values(&engine, &view, &keys)).await
+        blocking(&self.shared.reads, move || values(&engine, &view, &keys)).await
     }
 
     async fn scan(
@@ -69,15 +74,20 @@ impl Snapshot for EmbeddedSnapshot {
         limit: usize,
     ) -> Result<Page, StoreError> {
         let (engine, view) = (self.engine()?, self.view.clone());
-        blocking(move || page(&engine, &view, &range, direction, limit)).await
+        let read = move || page(&engine, &view, &range, direction, limit);
+        blocking(&self.shared.reads, read).await
     }
 }
 
 /// Runs a read where it may wait for the disk. The engine may panic over a damaged file.
 pub(super) async fn blocking<T: Send + 'static>(
+    reads: &Arc<Semaphore>,
     read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    let guarded = || {
+    let turn = Arc::clone(reads).acquire_owned().await;
+    let guarded = move || {
+        // Held until the thread is free, even if nobody waits for the answer any more.
+        let _turn = turn;
         catch_unwind(AssertUnwindSafe(read))
             .unwrap_or_else(|panic| Err(Fault::from_panic(&*panic).into()))
     };

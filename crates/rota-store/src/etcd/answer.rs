@@ -16,7 +16,7 @@ use std::{
 };
 
 use http_body_util::BodyExt;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tonic::{
     body::Body,
     codegen::{BoxFuture, Service, http},
@@ -70,76 +70,81 @@ pub(super) enum Missing {
     Slow,
 }
 
+/// Time is counted in slices of that length, each once, however late its end comes: time in which this
+/// process stood still is none in which it could have heard an answer.
+const SLICE: Duration = Duration::from_millis(250);
+
+/// Awaits it for that long, as far as this process could listen.
+pub(super) async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let mut left = time;
+    let mut future = pin!(future);
+    while !left.is_zero() {
+        let slice = left.min(SLICE);
+        if let Ok(value) = timeout(slice, &mut future).await {
+            return Some(value);
+        }
+        left -= slice;
+    }
+    None
+}
+
 /// Awaits an answer whose bytes are told to `pulse`. When nothing is heard for half the `timeout`,
 /// asks with `lives` whether the member answers at all, which has the other half.
 pub(super) async fn receive<T, L: Future<Output = bool>>(
     answer: impl Future<Output = T>,
     pulse: &Pulse,
     patience: Patience,
-    timeout_of_member: Duration,
+    timeout: Duration,
     lives: impl Fn() -> L,
 ) -> Result<T, Missing> {
-    let began = Instant::now();
-    let deadline = began + patience.all;
-    let half = timeout_of_member / 2;
-    let mut vouched = began;
+    let half = timeout / 2;
     let mut answer = pin!(answer);
-    loop {
-        let heard = pulse.last().max(began);
-        let quiet_until = (heard + patience.quiet).min(deadline);
-        let ask_at = heard.max(vouched) + half;
-        tokio::select! {
-            biased;
-            answer = &mut answer => return Ok(answer),
-            () = sleep_until(quiet_until.min(ask_at)) => {}
+    let mut beats = pulse.beats();
+    // Since the beginning, since something of the answer came, and since the member was last known
+    // to live.
+    let [mut all, mut quiet, mut unknown] = [Duration::ZERO; 3];
+    while all < patience.all && quiet < patience.quiet {
+        let left = (patience.all - all).min(patience.quiet - quiet);
+        let step = left.min(half.saturating_sub(unknown));
+        if !step.is_zero() {
+            let step = step.min(SLICE);
+            if let Some(answer) = within(step, &mut answer).await {
+                return Ok(answer);
+            }
+            (all, quiet, unknown) = (all + step, quiet + step, unknown + step);
+        } else {
+            let asked = Instant::now();
+            let alive = tokio::select! {
+                biased;
+                answer = &mut answer => return Ok(answer),
+                alive = within(half, lives()) => alive.unwrap_or(false),
+            };
+            let took = asked.elapsed().min(half);
+            (all, quiet) = (all + took, quiet + took);
+            if !alive && pulse.beats() == beats {
+                return Err(Missing::Silent);
+            }
+            unknown = Duration::ZERO;
         }
-        if Instant::now() >= deadline {
-            return Err(Missing::Slow);
-        }
-        if pulse.last() > heard {
-            continue;
-        }
-        if Instant::now() >= quiet_until {
-            return Err(Missing::Slow);
-        }
-        let lives = tokio::select! {
-            biased;
-            answer = &mut answer => return Ok(answer),
-            lives = timeout(half, lives()) => lives.unwrap_or(false),
-        };
-        if lives {
-            vouched = Instant::now();
-        } else if pulse.last() <= heard {
-            return Err(Missing::Silent);
+        if pulse.beats() != beats {
+            beats = pulse.beats();
+            (quiet, unknown) = (Duration::ZERO, Duration::ZERO);
         }
     }
+    Err(Missing::Slow)
 }
 
-/// When something of an answer last arrived.
-#[derive(Debug, Clone)]
-pub(super) struct Pulse(Arc<Beat>);
-
-#[derive(Debug)]
-struct Beat {
-    origin: Instant,
-    /// Nanoseconds after the origin.
-    last: AtomicU64,
-}
-
-impl Default for Pulse {
-    fn default() -> Self {
-        Self(Arc::new(Beat { origin: Instant::now(), last: AtomicU64::new(0) }))
-    }
-}
+/// Counts what arrives of an answer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pulse(Arc<AtomicU64>);
 
 impl Pulse {
     fn beat(&self) {
-        let since = self.0.origin.elapsed().as_nanos();
-        self.0.last.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn last(&self) -> Instant {
-        self.0.origin + Duration::from_nanos(self.0.last.load(Ordering::Relaxed))
+    fn beats(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -178,7 +183,7 @@ impl Service<http::Request<Body>> for Heard {
 mod tests {
     use std::future::pending;
 
-    use tokio::time::sleep;
+    use tokio::time::interval_at;
 
     use super::*;
 
@@ -224,12 +229,41 @@ mod tests {
         assert_eq!(waited, (Err(Missing::Slow), TIMEOUT + Duration::from_secs(8)));
     }
 
+    /// A process that was stopped for a minute finds the answer when it goes on, though not at once.
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_the_process_stood_still_does_not_count() {
+        let answered = tokio::sync::Notify::new();
+        let stopped = async {
+            tokio::time::advance(20 * TIMEOUT).await;
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            answered.notify_one();
+        };
+        for patience in [Patience::brief(TIMEOUT), Patience::for_answer(TIMEOUT)] {
+            let pulse = Pulse::default();
+            let waiting = wait(answered.notified(), &pulse, patience, false);
+            let stopped = async {
+                tokio::task::yield_now().await;
+                tokio::time::advance(20 * TIMEOUT).await;
+                tokio::task::yield_now().await;
+                answered.notify_one();
+            };
+            let ((received, _), ()) = tokio::join!(waiting, stopped);
+            assert_eq!(received, Ok(()));
+        }
+        let (received, ()) = tokio::join!(within(TIMEOUT, answered.notified()), stopped);
+        assert!(received.is_some());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_answer_may_take_long_while_it_comes() {
         let pulse = Pulse::default();
+        let often = || interval_at(Instant::now() + TIMEOUT / 3, TIMEOUT / 3);
         let coming = async {
+            let mut often = often();
             for _ in 0..20 {
-                sleep(TIMEOUT / 3).await;
+                often.tick().await;
                 pulse.beat();
             }
         };
@@ -238,8 +272,9 @@ mod tests {
         assert_eq!((received, took), (Ok(()), TIMEOUT / 3 * 20));
         // But not for ever.
         let dripping = async {
+            let mut often = often();
             loop {
-                sleep(TIMEOUT / 3).await;
+                often.tick().await;
                 pulse.beat();
             }
         };

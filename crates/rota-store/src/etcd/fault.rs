@@ -117,7 +117,7 @@ impl From<Fault> for StoreError {
             Fault::Silent(waited) | Fault::Slow(waited) => Self::Timeout(waited),
             Fault::Corrupt(why) => Self::Corrupt(why),
             Fault::Invalid(why) | Fault::TooMuch(why) => Self::Invalid(why),
-            Fault::Namesake(Member { name, address }) => Self::NameTaken { name, address },
+            Fault::Namesake(Member { name, address, .. }) => Self::NameTaken { name, address },
             other => Self::Unavailable(other.reason()),
         }
     }

@@ -45,6 +45,14 @@ struct Node {
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     address: Option<String>,
+    /// Nodes from before there were levels write none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    level: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(level: &u32) -> bool {
+    *level == 0
 }
 
 /// What one transaction is to do to one key: put or, with `None`, delete.
@@ -161,7 +169,8 @@ pub(super) fn decode_head(value: &[u8]) -> Result<(Head, bool), Fault> {
 
 /// A node, as it is written at `leader` and below `nodes/`.
 pub(super) fn encode_member(member: &Member) -> Vec<u8> {
-    let node = Node { name: member.name.clone(), address: member.address.clone() };
+    let Member { name, address, level } = member.clone();
+    let node = Node { name, address, level };
     serde_json::to_vec(&node).expect("text is always JSON")
 }
 
@@ -169,7 +178,7 @@ pub(super) fn encode_member(member: &Member) -> Vec<u8> {
 /// sense is shown as a node of that name rather than refused.
 pub(super) fn decode_member(value: &[u8]) -> Member {
     match serde_json::from_slice::<Node>(value) {
-        Ok(node) => Member { name: node.name, address: node.address },
+        Ok(Node { name, address, level }) => Member { name, address, level },
         Err(_) => Member::alone(String::from_utf8_lossy(value)),
     }
 }
@@ -241,9 +250,15 @@ mod tests {
     #[test]
     fn members_are_read_as_they_were_written() {
         let address = Some("http://a:7420".to_owned());
-        for member in [Member::alone("a"), Member { name: "b \"c\"".to_owned(), address }] {
+        let second = Member { name: "b \"c\"".to_owned(), address, level: 3 };
+        for member in [Member::alone("a"), second] {
             assert_eq!(decode_member(&encode_member(&member)), member);
         }
+        // What other versions write: less, or more.
+        let older = decode_member(br#"{"name":"a"}"#);
+        assert_eq!(older, Member::alone("a"));
+        let newer = decode_member(br#"{"name":"a","level":2,"zone":"b"}"#);
+        assert_eq!(newer, Member { level: 2, ..Member::alone("a") });
         assert_eq!(decode_member(b"not JSON"), Member::alone("not JSON"));
     }
 }

@@ -9,10 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::OnceCell,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::{sync::OnceCell, time::Instant};
 use tonic::{
     Request, Response, Status,
     metadata::{Ascii, MetadataValue},
@@ -225,7 +222,7 @@ impl Link {
         loop {
             attempt += 1;
             let connection = self.trusted();
-            let fault = match self.attempt(&connection, patience, &request).await {
+            let fault = match Box::pin(self.attempt(&connection, patience, &request)).await {
                 Ok(answer) => return Ok((answer, Used(connection))),
                 Err(fault) => fault,
             };
@@ -248,7 +245,8 @@ impl Link {
         }
     }
 
-    /// Makes a request once, on that connection.
+    /// Makes a request once, on that connection. What it awaits is boxed: nested as they are, these
+    /// futures would come to more than the stack of a thread.
     async fn attempt<T, F>(
         &self,
         connection: &Connection,
@@ -258,31 +256,29 @@ impl Link {
     where
         F: Future<Output = Result<Response<T>, Status>> + Send,
     {
-        let began = Instant::now();
         let connecting = patience.all.min(self.options.timeout);
-        let connected = connection.client.get_or_try_init(|| self.connect(connection));
-        let client = match timeout(connecting, connected).await {
-            Ok(Ok(client)) => client,
-            // A request that was never sent had no effect, whatever connecting had.
-            Ok(Err(fault)) if fault.may_have_had_effect() => {
-                return Err(Fault::Refused(fault.reason()));
-            }
-            Ok(Err(fault)) => return Err(fault),
-            Err(_) => {
-                self.members.found_silent(connection.endpoint);
-                return Err(Fault::Refused(format!("no connection within {connecting:?}")));
-            }
+        let no_connection = || {
+            self.members.found_silent(connection.endpoint);
+            Fault::Refused(format!("no connection within {connecting:?}"))
         };
-        let pulse = Pulse::default();
-        let answer = request(client.heard_by(pulse.clone()));
         if self.small {
-            // What remains after connecting.
-            let answer = timeout_at(began + patience.all, answer).await;
-            let answer = answer.map_err(|_| Fault::Silent(patience.all))?;
-            return Ok(answer?.into_inner());
+            let attempt = Box::pin(async {
+                let client = self.client(connection).await?;
+                Ok(request(client.clone()).await?.into_inner())
+            });
+            let answer = answer::within(patience.all, attempt).await;
+            return answer.unwrap_or_else(|| {
+                let is_connected = connection.client.initialized();
+                Err(if is_connected { Fault::Silent(patience.all) } else { no_connection() })
+            });
         }
+        let client = answer::within(connecting, self.client(connection)).await;
+        let client = client.unwrap_or_else(|| Err(no_connection()))?;
+        let began = Instant::now();
+        let pulse = Pulse::default();
+        let answer = Box::pin(request(client.heard_by(pulse.clone())));
         let (endpoint, timeout) = (connection.endpoint, self.options.timeout);
-        let lives = || self.answers(endpoint);
+        let lives = || Box::pin(self.members.lives(endpoint, self.answers(endpoint)));
         let received = answer::receive(answer, &pulse, patience, timeout, lives);
         let received = tokio::select! {
             biased;
@@ -294,6 +290,17 @@ impl Link {
             Err(Missing::Silent) => Err(Fault::Silent(timeout)),
             Err(Missing::Slow) => Err(Fault::Slow(began.elapsed())),
         }
+    }
+
+    /// The client of that connection, which is made when it is first used.
+    async fn client<'a>(&self, connection: &'a Connection) -> Result<&'a Client, Fault> {
+        let connected = connection.client.get_or_try_init(|| Box::pin(self.connect(connection)));
+        let connected = connected.await;
+        // A request that was never sent had no effect, whatever connecting had.
+        connected.map_err(|fault| match fault {
+            fault if fault.may_have_had_effect() => Fault::Refused(fault.reason()),
+            fault => fault,
+        })
     }
 
     /// Whether that member answers a small question at all.

@@ -1,42 +1,83 @@
-//! What all connections know of etcd's members together: who was found silent, and when.
+//! What all connections know of etcd's members together: who was found silent, and when; and who
+//! answered when it was asked whether it lives.
 //!
 //! A machine that loses its power or its network closes no connection: each connection to it would
 //! find out by itself, one timeout after the other. So the first one that does has the others leave.
 
-use std::time::Duration;
+use std::{
+    sync::{PoisonError, RwLock},
+    time::Duration,
+};
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 
 /// Who was found silent is not chosen anew for so long, unless all were.
 const AVOIDED: Duration = Duration::from_secs(10);
 
-/// When each member was last found silent, by its place among the endpoints.
+/// See the module. Members are named by their place among the endpoints.
 #[derive(Debug)]
-pub(super) struct Members(watch::Sender<Vec<Option<Instant>>>);
+pub(super) struct Members {
+    /// When each was last found silent.
+    silent: watch::Sender<Vec<Option<Instant>>>,
+    questions: Vec<Question>,
+}
+
+/// The question whether a member lives.
+#[derive(Debug)]
+struct Question {
+    /// Many requests that wait for one member ask once.
+    turn: Semaphore,
+    /// When it last answered.
+    answered: RwLock<Option<Instant>>,
+}
 
 impl Members {
     pub(super) fn new(count: usize) -> Self {
-        Self(watch::Sender::new(vec![None; count]))
+        let question = |_| Question { turn: Semaphore::new(1), answered: RwLock::new(None) };
+        Self {
+            silent: watch::Sender::new(vec![None; count]),
+            questions: (0..count).map(question).collect(),
+        }
     }
 
     pub(super) fn count(&self) -> usize {
-        self.0.borrow().len()
+        self.questions.len()
+    }
+
+    /// Whether the member answers `ask`, or another who asked it, after this call began.
+    /// Cancel safe.
+    pub(super) async fn lives(&self, member: usize, ask: impl Future<Output = bool>) -> bool {
+        let began = Instant::now();
+        let Question { turn, answered } = &self.questions[member];
+        let Ok(_turn) = turn.acquire().await else { return false };
+        let last = *answered.read().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|answered| answered >= began) {
+            return true;
+        }
+        let lives = ask.await;
+        if lives {
+            *answered.write().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        lives
     }
 
     /// This member did not answer in time: what is connected to it is to go elsewhere.
     pub(super) fn found_silent(&self, member: usize) {
-        self.0.send_modify(|silent| silent[member] = Some(Instant::now()));
+        self.silent.send_modify(|silent| silent[member] = Some(Instant::now()));
     }
 
     /// Whether the member was found silent after that moment, and there is another.
     pub(super) fn is_suspect(&self, member: usize, since: Instant) -> bool {
-        let silent = self.0.borrow();
+        let silent = self.silent.borrow();
         silent.len() > 1 && silent[member].is_some_and(|found| found >= since)
     }
 
     /// Resolves when [`is_suspect`](Self::is_suspect) holds. Cancel safe.
     pub(super) async fn suspected(&self, member: usize, since: Instant) {
-        let mut changes = self.0.subscribe();
+        let mut changes = self.silent.subscribe();
         while !self.is_suspect(member, since) {
             if changes.changed().await.is_err() {
                 std::future::pending::<()>().await;
@@ -50,7 +91,7 @@ impl Members {
     }
 
     fn after_at(&self, member: usize, now: Instant) -> usize {
-        let silent = self.0.borrow();
+        let silent = self.silent.borrow();
         let count = silent.len();
         let others = (1..=count).map(|step| (member + step) % count);
         let answers = |other: &usize| silent[*other].is_none_or(|found| now - found > AVOIDED);
@@ -80,6 +121,21 @@ mod tests {
         members.found_silent(1);
         let later = Instant::now() + AVOIDED + Duration::from_millis(1);
         assert_eq!(members.after_at(0, later), 1, "none is avoided for ever");
+    }
+
+    #[tokio::test]
+    async fn many_who_wait_ask_once() {
+        let members = Members::new(1);
+        let asked = std::cell::Cell::new(0);
+        let ask = async || {
+            asked.set(asked.get() + 1);
+            tokio::task::yield_now().await;
+            true
+        };
+        let all = (0..10).map(|_| members.lives(0, ask()));
+        let lived = futures_util::future::join_all(all).await;
+        assert_eq!((lived, asked.get()), (vec![true; 10], 1));
+        assert!(!members.lives(0, async { false }).await, "an older answer says nothing of now");
     }
 
     #[test]

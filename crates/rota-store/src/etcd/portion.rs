@@ -13,7 +13,7 @@ const LARGE_GUESS: usize = 128 * 1024;
 const HOT_GUESS: usize = 1024;
 
 /// The most bytes that an answer may have by the limits alone, whatever the sizes are guessed to be.
-const ANSWER_BYTES: usize = 32 << 20;
+const ANSWER_BYTES: usize = 48 << 20;
 
 /// The sizes of one kind of requests, for either shape of spaces.
 #[derive(Debug)]
@@ -116,8 +116,8 @@ mod tests {
         for _ in 0..100 {
             portions.came(LARGE, 1, 100);
         }
-        assert_eq!(portions.of(LARGE), 21, "with the largest values, 32 MiB");
-        assert_eq!(Portions::new(MIB, 64, 16 * MIB).of(LARGE), 2);
+        assert_eq!(portions.of(LARGE), 32, "with the largest values, 48 MiB");
+        assert_eq!(Portions::new(MIB, 64, 16 * MIB).of(LARGE), 3);
         assert_eq!(Portions::new(MIB, 64, 64 * MIB).of(LARGE), 1);
     }
 

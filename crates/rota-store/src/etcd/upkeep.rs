@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     Shared,
     fault::Fault,
-    link::{Client, Effect},
+    link::{Client, Effect, Link},
     read,
     wire::CompactionRequest,
 };
@@ -31,17 +31,19 @@ pub(super) enum Never {}
 /// Compacts again and again. Cancel safe.
 pub(super) async fn run(shared: &Arc<Shared>) -> Never {
     let mut commits = Commits::default();
+    // Not the one for small requests: etcd may take its time to compact.
+    let link = Link::new("upkeep", &shared.options, &shared.members);
     let step = (shared.options.history / 20).clamp(Duration::from_millis(100), STEP_MAX);
     loop {
         sleep(step).await;
-        if let Err(fault) = compact(shared, &mut commits).await {
+        if let Err(fault) = compact(shared, &link, &mut commits).await {
             tracing::debug!(reason = fault.reason(), "could not compact");
         }
     }
 }
 
-async fn compact(shared: &Arc<Shared>, commits: &mut Commits) -> Result<(), Fault> {
-    let (head, _) = read::head(&shared.control, &shared.layout, 0).await?;
+async fn compact(shared: &Arc<Shared>, link: &Link, commits: &mut Commits) -> Result<(), Fault> {
+    let (head, _) = read::head(link, &shared.layout, 0).await?;
     let Some(head) = head else { return Ok(()) };
     let now = Instant::now();
     commits.note(now, head.mod_revision);
@@ -53,7 +55,7 @@ async fn compact(shared: &Arc<Shared>, commits: &mut Commits) -> Result<(), Faul
     let Some(revision) = commits.older_than(now, keep) else { return Ok(()) };
     let request =
         |client: Client| async move { client.kv().compact(CompactionRequest { revision }).await };
-    match shared.control.call(Effect::Harmless, request).await {
+    match link.call(Effect::Harmless, request).await {
         // Somebody else has compacted further.
         Ok(_) | Err(Fault::Compacted(_)) => {
             tracing::debug!(revision, pressed, "compacted");

@@ -19,6 +19,16 @@ const MARGIN_PART: u64 = 8;
 const MARGIN_MIN: u64 = 32 * MIB;
 const MARGIN_MAX: u64 = 128 * MIB;
 
+/// The room for a file that does not grow, and has much room within that is used first. Without this,
+/// a file that was once large would end all new work until somebody defragments it.
+const MARGIN_AT_REST: u64 = 16 * MIB;
+
+/// Bytes per second below which a file counts as one that does not grow.
+const AT_REST: u64 = MIB / 4;
+
+/// So much room within a file is much, as a part of the quota.
+const FREE_PART: u64 = 4;
+
 /// However fast a file grows, the margin is no larger part of the quota than this.
 const MARGIN_PART_MAX: u64 = 4;
 
@@ -106,7 +116,13 @@ impl Database {
 
     fn fullness(&self, said: u64) -> Fullness {
         let quota = self.quota.unwrap_or(said);
-        let margin = (quota / MARGIN_PART).clamp(MARGIN_MIN, MARGIN_MAX);
+        let is_at_rest =
+            self.growth < AT_REST && self.file.saturating_sub(self.in_use) >= quota / FREE_PART;
+        let margin = if is_at_rest {
+            MARGIN_AT_REST
+        } else {
+            (quota / MARGIN_PART).clamp(MARGIN_MIN, MARGIN_MAX)
+        };
         let margin = margin.saturating_add(self.growth.saturating_mul(AHEAD));
         let margin = margin.min(quota / MARGIN_PART_MAX);
         let is_file_near = self.file.saturating_add(margin) >= quota;
@@ -146,9 +162,9 @@ mod tests {
         let fullness = usage.fullness(QUOTA).expect("two have told");
         assert_eq!((fullness.used, fullness.quota), (95 * MIB, QUOTA));
         assert!(!fullness.is_near);
-        usage.note(1, &told(226, 90));
+        usage.note(1, &told(241, 90));
         let fullness = usage.fullness(QUOTA).expect("all have told");
-        assert!(fullness.is_near && fullness.used == 226 * MIB, "{fullness:?}");
+        assert!(fullness.is_near && fullness.used == 241 * MIB, "{fullness:?}");
         // A quota that a member tells counts before the one that was said.
         let other = StatusResponse { db_size_quota: 120 * 1024 * 1024, ..told(100, 90) };
         usage.note(1, &other);
@@ -161,6 +177,23 @@ mod tests {
         usage.note(0, &told(205, 204));
         assert!(!near(&usage));
         usage.note(0, &told(206, 206));
+        assert!(near(&usage));
+    }
+
+    #[test]
+    fn a_file_that_was_once_large_is_not_near_for_ever() {
+        let mut usage = Usage::new(1);
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        // Compacted after it had been nearly full.
+        usage.note_at(0, &told(230, 60), at(0));
+        assert!(!near(&usage));
+        // But as soon as it grows again, or has little room within, it is.
+        usage.note_at(0, &told(231, 60), at(1));
+        assert!(near(&usage));
+        usage.note_at(0, &told(231, 60), at(60));
+        assert!(!near(&usage));
+        usage.note_at(0, &told(231, 180), at(61));
         assert!(near(&usage));
     }
 

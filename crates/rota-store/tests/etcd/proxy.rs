@@ -37,6 +37,8 @@ pub(crate) struct Proxy {
     answers: watch::Sender<usize>,
     /// How many connections were made.
     connections: watch::Sender<usize>,
+    /// Bytes that have passed.
+    carried: watch::Sender<u64>,
 }
 
 /// What all connections have in common where the network is slow: the bytes that pass in a second,
@@ -64,24 +66,26 @@ impl Proxy {
         Self::over(etcd, None).await
     }
 
-    /// A network in front of that address that carries so many bytes in a second to the node, over
-    /// all connections together.
+    /// A network in front of that address that carries so many bytes in a second each way, over all
+    /// connections together.
     pub(crate) async fn slow(etcd: String, rate: u32) -> Self {
-        let free = Mutex::new(Instant::now());
-        Self::over(etcd, Some(Arc::new(Line { rate, free }))).await
+        let line = || Arc::new(Line { rate, free: Mutex::new(Instant::now()) });
+        Self::over(etcd, Some([line(), line()])).await
     }
 
-    async fn over(etcd: String, line: Option<Arc<Line>>) -> Self {
+    async fn over(etcd: String, lines: Option<[Arc<Line>; 2]>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let network = watch::Sender::new((State::Whole, 0));
         let answers = watch::Sender::new(0);
         let connections = watch::Sender::new(0);
+        let carried = watch::Sender::new(0);
         let proxy = Self {
             address,
             network: network.clone(),
             answers: answers.clone(),
             connections: connections.clone(),
+            carried: carried.clone(),
         };
         tokio::spawn(async move {
             while let Ok((node, _)) = listener.accept().await {
@@ -89,7 +93,8 @@ impl Proxy {
                     born: network.borrow().1,
                     network: network.subscribe(),
                     answers: answers.clone(),
-                    line: line.clone(),
+                    lines: lines.clone(),
+                    carried: carried.clone(),
                 };
                 connections.send_modify(|connections| *connections += 1);
                 tokio::spawn(connection.run(node, etcd.clone()));
@@ -105,6 +110,11 @@ impl Proxy {
     /// How many connections were made until now.
     pub(crate) fn connections(&self) -> usize {
         *self.connections.borrow()
+    }
+
+    /// Waits until so many bytes have passed.
+    pub(crate) async fn carried(&self, bytes: u64) {
+        self.carried.subscribe().wait_for(|carried| *carried >= bytes).await.unwrap();
     }
 
     /// Lets nothing through.
@@ -137,8 +147,9 @@ struct Connection {
     born: u64,
     network: watch::Receiver<Network>,
     answers: watch::Sender<usize>,
-    /// `None` where the network is as fast as can be.
-    line: Option<Arc<Line>>,
+    /// To etcd and to the node; `None` where the network is as fast as can be.
+    lines: Option<[Arc<Line>; 2]>,
+    carried: watch::Sender<u64>,
 }
 
 impl Connection {
@@ -147,9 +158,10 @@ impl Connection {
         node.set_nodelay(true).unwrap();
         etcd.set_nodelay(true).unwrap();
         let ((from_node, to_node), (from_etcd, to_etcd)) = (node.into_split(), etcd.into_split());
+        let [up, down] = self.lines.clone().map_or([None, None], |lines| lines.map(Some));
         tokio::join!(
-            Self { line: None, ..self.clone() }.pass(from_node, to_etcd, |_| {}),
-            self.pass(from_etcd, to_node, |answers| *answers += 1)
+            self.clone().pass(from_node, to_etcd, up, |_| {}),
+            self.pass(from_etcd, to_node, down, |answers| *answers += 1)
         );
     }
 
@@ -158,6 +170,7 @@ impl Connection {
         mut self,
         mut from: OwnedReadHalf,
         mut to: OwnedWriteHalf,
+        line: Option<Arc<Line>>,
         count: fn(&mut usize),
     ) {
         let mut buffer = vec![0; 16 * 1024];
@@ -178,9 +191,10 @@ impl Connection {
                 Ok(network) => released = network.0 == State::Released,
                 Err(_) => return,
             }
-            if let Some(line) = &self.line {
+            if let Some(line) = &line {
                 line.carry(read).await;
             }
+            self.carried.send_modify(|carried| *carried += read as u64);
             if read == 0 || to.write_all(&buffer[..read]).await.is_err() {
                 let _ = to.shutdown().await;
                 return;

@@ -76,3 +76,37 @@ async fn large_values_come_over_a_slow_line_and_no_connection_leaves_it() {
     assert_eq!(other.connections(), 1, "a member that was sending was left");
     assert!(slow.connections() < 12, "{} connections were made", slow.connections());
 }
+
+/// A batch gets the time that its size takes; nobody is called silent meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_batch_lands_over_a_slow_line() {
+    let etcd = Etcd::start();
+    let slow = Proxy::slow(etcd.endpoint(), 300_000).await;
+    let far =
+        Node::new("far", EtcdOptions { endpoints: vec![slow.endpoint()], ..impatient(&etcd) });
+    let leading = far.lead().await;
+    let mut batch = Batch::new(far.next().await);
+    batch.put(LARGE, key(0), vec![7; 1_400_000]);
+    let begin = Instant::now();
+    within(far.store.commit(leading.fence(), batch)).await.unwrap();
+    let took = begin.elapsed();
+    assert!(took > Duration::from_secs(3), "the line is not slow: {took:?}");
+    assert!(leading.is_held());
+}
+
+/// What was sending and sends no more is left like any other that is silent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_falls_silent_in_the_middle_is_left() {
+    let etcd = Etcd::start();
+    let (far, slow, other) = behind_a_slow_line(&etcd).await;
+    let keys: Vec<_> = (0..COUNT).map(|number| (LARGE, key(number))).collect();
+    let reading = {
+        let far = far.clone();
+        tokio::spawn(async move { within(far.store.get(&keys)).await })
+    };
+    within(slow.carried(2 * VALUE as u64)).await;
+    slow.cut();
+    let values = reading.await.unwrap().unwrap();
+    assert!(values.into_iter().eq((0..COUNT).map(|number| Some(value(number)))));
+    assert!(other.connections() > 0);
+}

@@ -22,6 +22,9 @@
 //!   the attempt.
 //! - Standard output and standard error are two pipes, so their order is lost.
 //!   `"merge_stderr": true` gives the program one pipe for both.
+//! - A program that runs as the same user can read what the worker's process shows of itself, its
+//!   environment among it: `rota worker` takes its secrets out of there, and so should other programs
+//!   that use this executor.
 //! - A program is named by what `PATH` finds under its name, or by an absolute path.
 //! - When the program ends, so does whatever it left running in its process group.
 //! - On cancel and timeout the whole process group gets SIGTERM and, 5 s later, SIGKILL. A worker that
@@ -143,12 +146,14 @@ async fn supervise(
             tokio::pin!(ended);
             loop {
                 tokio::select! {
+                    biased;
                     status = &mut ended => return status,
                     () = &mut outputs, if !read => read = true,
                 }
             }
         });
         tokio::select! {
+            biased;
             status = &mut ended => status,
             _ = context.stopped() => {
                 group.signal(Signal::SIGTERM);

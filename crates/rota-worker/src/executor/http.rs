@@ -137,6 +137,7 @@ impl HttpExecutor {
             finish(answer).await
         };
         tokio::select! {
+            biased;
             done = exchange => done,
             _ = context.stopped() => Err(HandlerError::new("the request was given up")),
         }

@@ -34,6 +34,15 @@ async fn a_cancellation_reaches_the_handler() {
     node.stop().await;
 }
 
+#[tokio::test]
+async fn an_empty_list_of_queues_does_not_mean_all() {
+    let client = rota_client::Client::connect(["http://127.0.0.1:1"]).unwrap();
+    let builder = Worker::builder(client)
+        .handler(KIND, |_: TaskContext, value: Value| async move { Ok::<_, HandlerError>(value) });
+    let error = builder.queues(Vec::<String>::new()).build().err().unwrap();
+    assert!(matches!(error, rota_worker::WorkerError::NoQueue), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_timeout_reaches_the_handler_and_counts_as_one() {
     let node = Node::start().await;

@@ -1,6 +1,9 @@
 //! Whether the values in force are such as their keys take: asked before anything is done with them.
 
-use std::{ffi::OsString, net::SocketAddr};
+use std::{
+    ffi::OsString,
+    net::{IpAddr, SocketAddr},
+};
 
 use rota_core::Name;
 use rota_proto::json::Span;
@@ -72,11 +75,18 @@ fn wrong_part(settings: &Settings, key: &str) -> Option<String> {
     let no_program = |part: &&String| part.contains('/') && !part.starts_with('/');
     let no_variable =
         |part: &&String| !part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'=');
+    let no_host = |part: &&String| {
+        let is_address = part.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        !is_address && part.contains(['/', ':', '@', ' '])
+    };
     match key {
         "allowed_programs" => parts
             .iter()
             .find(no_program)
             .map(|part| format!("{part:?} must be a program's name or its absolute path")),
+        "http_allowed_hosts" => parts.iter().find(no_host).map(|part| {
+            format!("{part:?} must be a host's name or address, without scheme, port and path")
+        }),
         "allowed_env" => parts
             .iter()
             .find(no_variable)

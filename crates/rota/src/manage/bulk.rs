@@ -129,7 +129,9 @@ fn tell(
         }
     }
     match stopped {
-        None => Ok(()),
+        // Some were changed: how many is said, and that is no failure.
+        None if total.changed > 0 || total.refused == 0 => Ok(()),
+        None => Err(Failure::new(Exit::Refused, "nothing was changed").hint("try again later")),
         Some(failure) => Err(failure.after(&format!("{verb} stopped before the rest"))),
     }
 }
@@ -184,6 +186,15 @@ mod tests {
         let (total, stopped, _) = after(&[Err(Code::ResourceExhausted)]).await;
         let told = tell(&total, stopped, "retry", Format::Table).expect_err("refused");
         assert!(told.to_string().starts_with("queue mail is full"), "{told}");
+    }
+
+    #[test]
+    fn a_command_that_changed_nothing_because_it_was_refused_fails() {
+        for (changed, refused, fails) in [(5, 5, false), (0, 0, false), (0, 5, true)] {
+            let total =
+                BulkResult { changed, skipped: 0, refused, refusal: None, next_cursor: None };
+            assert_eq!(tell(&total, None, "retry", Format::Table).is_err(), fails);
+        }
     }
 
     #[tokio::test]

@@ -51,11 +51,12 @@ pub(crate) async fn run(args: ClusterArgs, client: &Client, format: Format) -> R
 }
 
 fn text(cluster: &Cluster) -> String {
-    let mut about = Table::new(&["LEADER", "EPOCH", "STORE", "REVISION", "SIZE", "STATE"]);
+    let mut about = Table::new(&["LEADER", "EPOCH", "LEVEL", "STORE", "REVISION", "SIZE", "STATE"]);
     let store = &cluster.store;
     about.row([
         cluster.leader.clone().unwrap_or_else(|| "none".to_owned()),
         cluster.epoch.to_string(),
+        cluster.feature_level.to_string(),
         format!("{} {}", store.backend, store.location),
         store.revision.to_string(),
         size(store.bytes_used, store.bytes_max),
@@ -123,7 +124,7 @@ mod tests {
     #[test]
     fn a_cluster_shows_who_leads_and_who_lags() {
         let cluster = serde_json::json!({
-            "leader": "n1", "epoch": 7,
+            "leader": "n1", "epoch": 7, "feature_level": 1,
             "nodes": [
                 { "name": "n1", "address": "http://10.0.0.1:7420", "role": "leader", "ready": true,
                   "epoch": 7, "live_tasks": 120 },

@@ -55,6 +55,8 @@ pub(crate) async fn info(client: &Client, format: Format) -> Result<(), Failure>
     row("Store", info.store);
     row("Started", output::relative(info.started_at));
     row("Live tasks", info.live_tasks.to_string());
+    let (known, used) = (info.feature_level, info.cluster_feature_level);
+    row("Feature level", format!("{used} (this node knows {known})"));
     row("Ready", info.problem.unwrap_or_else(|| "yes".to_owned()));
     for (name, value) in info.limits {
         row(&format!("Limit {name}"), value.to_string());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser as Text};
-use rota_client::{Client, v1};
+use rota_client::{Client, ClientError, v1};
 use rota_proto::json::{
     Attempt, AttemptList, BulkAction, Date, Span, Task, TaskError, TaskFilter, TaskList, TaskStatus,
 };
@@ -220,19 +220,32 @@ async fn list(
     let filter = v1::TaskFilter::from(filter);
     let mut all = TaskList { tasks: Vec::new(), next_cursor: None };
     let mut page_token = String::new();
+    let mut page_size_max = 1000;
     loop {
         let left = limit.saturating_sub(u32::try_from(all.tasks.len()).unwrap_or(limit));
         if left == 0 {
             break;
         }
-        let filter = Some(filter.clone());
-        let request = v1::ListTasksRequest { filter, page_size: left.min(1000), page_token };
-        let page: TaskList = client.list_tasks(request).await?.into();
+        let size = left.min(page_size_max);
+        let ask = |page_size| {
+            let (filter, page_token) = (Some(filter.clone()), page_token.clone());
+            client.list_tasks(v1::ListTasksRequest { filter, page_size, page_token })
+        };
+        let page: TaskList = match ask(size).await {
+            // The server's pages are smaller: it is asked for one as it makes them.
+            Err(error) if is_about(&error, "page_size") => {
+                let page = TaskList::from(ask(0).await?);
+                page_size_max = u32::try_from(page.tasks.len()).unwrap_or(1).max(1);
+                page
+            }
+            page => page?.into(),
+        };
         all.tasks.extend(page.tasks);
         all.next_cursor.clone_from(&page.next_cursor);
         match page.next_cursor {
-            Some(next) => page_token = next,
-            None => break,
+            // A cursor that does not move would be followed for ever.
+            Some(next) if next != page_token => page_token = next,
+            _ => break,
         }
     }
     if format == Format::Json {
@@ -260,6 +273,16 @@ async fn list(
         output::note(&format!("showing the first {limit} tasks; use --limit to see more"));
     }
     Ok(())
+}
+
+/// Whether a request was refused for one of its fields.
+fn is_about(error: &ClientError, name: &str) -> bool {
+    match error {
+        ClientError::Refused { violations, .. } => {
+            violations.iter().any(|wrong| wrong.field == name)
+        }
+        _ => false,
+    }
 }
 
 /// A status as its word.
@@ -292,16 +315,16 @@ async fn get(client: &Client, id: &str, format: Format) -> Result<(), Failure> {
         return output::json(&task);
     }
     let attempts = client.list_attempts(id).await?;
+    let tail = attempts.last().map(|attempt| text::of_bytes(&attempt.output_tail));
     let attempts: Vec<Attempt> = attempts.into_iter().map(Into::into).collect();
     let mut text = describe(&task);
     if !attempts.is_empty() {
         text.push('\n');
         text.push_str(&attempts_table(&attempts).text());
     }
-    let tail = attempts.last().and_then(|attempt| attempt.output_tail.as_deref());
-    if let Some(tail) = tail {
+    if let Some(tail) = tail.filter(|tail| !tail.is_empty()) {
         text.push_str("\nOutput:\n");
-        text.push_str(&last_lines(tail));
+        text.push_str(&last_lines(&tail));
     }
     output::text(&text)
 }
@@ -354,6 +377,9 @@ fn describe(task: &Task) -> String {
         let text = payload.get();
         let short: String = text.chars().take(200).collect();
         row("Payload", if short.len() < text.len() { format!("{short}…") } else { short });
+    }
+    if task.payload_base64.is_some() {
+        row("Payload", "not JSON; -o json shows it as base64".to_owned());
     }
     row(
         "Result",

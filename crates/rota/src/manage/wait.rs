@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rota_client::{Client, ClientError};
-use rota_proto::json::{Attempt, Span, Task, TaskStatus, WaitingReason};
+use rota_proto::json::{Span, Task, TaskStatus, WaitingReason};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
@@ -158,13 +158,13 @@ impl PartialEq for News {
 /// What an ended task printed and returned.
 async fn said(client: &Client, task: &Task) -> Result<String, Failure> {
     let attempts = client.list_attempts(&task.id).await?;
-    let last = attempts.into_iter().last().map(Attempt::from);
-    let tail = last.and_then(|attempt| attempt.output_tail);
+    let tail = attempts.last().map(|attempt| text::of_bytes(&attempt.output_tail));
+    let tail = tail.filter(|tail| !tail.is_empty());
     let mut text = tail.map(|tail| format!("Output:\n{}", last_lines(&tail))).unwrap_or_default();
     // A program's result is its output once more.
     if task.has_result && task.kind != "command" {
         let result = client.get_result(&task.id).await?;
-        let result = String::from_utf8_lossy(&result);
+        let result = text::of_bytes(&result);
         let short = text::line(&result.chars().take(RESULT).collect::<String>());
         let more = if result.chars().count() > RESULT { "…" } else { "" };
         text.push_str(&format!("Result:\n  {short}{more}\n"));

@@ -10,9 +10,6 @@ use rota_client::{Client, ClientError, v1};
 use rota_proto::json::{Cluster, Queue, Task, Worker};
 use tokio::time::timeout;
 
-/// Failed tasks asked for.
-const FAILURES: u32 = 50;
-
 /// What has not come by then is said to be missing, though a client would wait longer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -42,11 +39,8 @@ impl Sample {
             statuses: vec![v1::TaskStatus::Failed.into()],
             ..v1::TaskFilter::default()
         };
-        let page = v1::ListTasksRequest {
-            filter: Some(filter),
-            page_size: FAILURES,
-            ..v1::ListTasksRequest::default()
-        };
+        // A page as the server makes it: 50, or fewer where it is told so.
+        let page = v1::ListTasksRequest { filter: Some(filter), ..v1::ListTasksRequest::default() };
         let failed = async {
             if !failures {
                 return Ok(None);

@@ -66,14 +66,16 @@ fn what_tasks_say_does_nothing_to_the_terminal() {
         assert!(harm.is_empty(), "{args:?}: {harm:?} in {}", text(&both));
         text(&both).to_owned()
     };
-    let script = r"printf '\033]0;x\007\342\200\256out\302\2332J\n'; printf '\033[31mbad\342\200\256\r' >&2; exit 3";
+    let script = r"printf '\033]0;x\007\342\200\256out\302\2332J\377\n'; printf '\033[31mbad\342\200\256\r' >&2; exit 3";
     let label = "team=\u{202e}gpj\u{1b}]0;x\u{7}";
     let create =
         ["task", "create", "--id", "bad", "--label", label, "--max-attempts", "2", "--wait"];
     let more = ["--backoff-initial", "1ms", "--command", "--", "sh", "-c", script];
     let said = quiet(&[&create[..], &more].concat(), 6);
     assert!(said.contains(r"\u{1b}[31mbad\u{202e}"), "{said}");
+    assert!(said.contains(r"\xff"), "{said}");
     let said = quiet(&["task", "get", "bad"], 0);
+    assert!(said.contains(r"\xff"), "{said}");
     assert!(said.contains(r"team=\u{202e}gpj\u{1b}]0;x\u{7}"), "{said}");
     for args in [
         &["task", "wait", "bad"][..],
@@ -163,6 +165,7 @@ fn the_lines_of_a_file_fail_each_for_itself() {
         ("ROTA_LIMITS_BATCH", "100"),
         ("ROTA_LIMITS_REQUEST_BYTES", "2000000"),
         ("ROTA_LIMITS_PAYLOAD_BYTES", "1000000"),
+        ("ROTA_LIMITS_PAGE_SIZE", "7"),
     ]);
     let good = |id: &str| format!("{{\"kind\": \"nobody\", \"id\": \"{id}\"}}\n");
     let mut input = b"\xef\xbb\xbf".to_vec();
@@ -181,6 +184,14 @@ fn the_lines_of_a_file_fail_each_for_itself() {
     assert!(said.contains("line 302: "), "{said}");
     assert!(said.len() < 2000, "{said}");
     assert_eq!(ended.status.code(), Some(4));
+
+    // Lists are cut to the server's pages in the same way.
+    for (limit, all) in [("3", 3), ("20", 20), ("1000", 301)] {
+        let ended = run(&server, &["task", "list", "--limit", limit, "-o", "json"], b"");
+        let list: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+        assert_eq!(list["tasks"].as_array().map(Vec::len), Some(all));
+        assert_eq!(list["next_cursor"].is_null(), all == 301, "{limit}");
+    }
 
     let ended = run(&server, &["task", "create", "--file", "-"], b"\xff\xfe{\0");
     assert_eq!(

@@ -12,15 +12,20 @@ fn programs_cannot_read_the_workers_token() {
     let look = "echo looking; env; tr '\\0' '\\n' < /proc/$PPID/environ; \
                 tr '\\0' '\\n' < /proc/$PPID/cmdline; ls -l /proc/$PPID/fd; ls /proc/self/fd; true";
     let payload = format!(r#"{{"shell": "sh", "argv": ["{}"]}}"#, look.replace('\\', r"\\"));
-    let args = ["task", "create", "--wait", "--kind", "command", "--payload", payload.as_str()];
-    let (code, stdout, stderr) = server.shell().run(&args, "", &[("ROTA_TOKEN", TOKEN)]);
-    assert_eq!(code, 0, "{stdout}{stderr}");
+    let args = ["task", "create", "--wait", "--id", "look", "--kind", "command", "--payload"];
+    let args = [&args[..], &[payload.as_str()]].concat();
+    let token = [("ROTA_TOKEN", TOKEN)];
+    let (code, _, stderr) = server.shell().run(&args, "", &token);
+    assert_eq!(code, 0, "{stderr}");
+    let (_, result, stderr) = server.shell().run(&["task", "result", "look"], "", &token);
+    let result: serde_json::Value = serde_json::from_str(&result).expect(&stderr);
+    let stdout = result["stdout"].as_str().expect("a text");
     assert!(stdout.contains("looking"), "{stdout}");
     for secret in [TOKEN, "memfd"] {
         assert!(!stdout.contains(secret), "{secret} is in\n{stdout}");
     }
     // Its own list of files, and the three standard ones.
-    assert!(stdout.contains("\n0\n1\n2\n3\n"), "{stdout}");
+    assert!(stdout.contains(r"\n0\n1\n2\n3\n"), "{stdout}");
 }
 
 #[test]
@@ -51,6 +56,7 @@ fn an_empty_list_never_means_everything() {
     shell
         .say(&["worker", "--allow-command", "--allowed-programs", "bin/ls"])
         .say(&["worker", "--allow-command", "--allowed-env", "A B"])
+        .say(&["config", "--http-allowed-hosts", "[::1],10.0.0.1,localhost:80"])
         .say(&["worker", "--allow-command", "--command-user", "no-such-user", "--log", "error"])
         .say(&["worker", "--allowed-env", "A", "--command-user", "nobody"]);
     shell.matches("empty_lists");

@@ -13,4 +13,8 @@ fn workers_are_seen_and_drained() {
         .say(&["workers", "drain", "nobody"])
         .say(&["workers", "drain", "dev"])
         .matches("workers");
+    // The server goes on without its worker.
+    let mut shell = server.shell();
+    while shell.quietly(&["workers", "list", "-o", "json"]).contains("\"name\": \"dev\"") {}
+    shell.quietly(&["task", "create", "--kind", "k"]);
 }

@@ -76,7 +76,7 @@ impl Scope {
                     )],
                 },
             ),
-            Command::CloseSession { session } => {
+            Command::CloseSession { session, .. } => {
                 let held = world.snapshot.tasks.iter();
                 let held = held.filter(|(_, task)| task.lease.is_some_and(|(s, _)| s == *session));
                 Self::new(

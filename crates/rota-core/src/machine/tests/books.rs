@@ -174,9 +174,15 @@ impl Machine {
     pub(super) fn assert_no_leftovers(&self) {
         assert_eq!(self.live.len(), 0);
         assert!(self.leases.is_empty() && self.dirty.is_empty());
-        let sides =
-            [self.backoffs.len(), self.expiries.len(), self.binds.len(), self.last_ends.len()];
-        assert_eq!(sides, [0; 4]);
+        let sides = [
+            self.backoffs.len(),
+            self.expiries.len(),
+            self.binds.len(),
+            self.last_ends.len(),
+            self.last_failures.len(),
+            self.unknown.len(),
+        ];
+        assert_eq!(sides, [0; 6]);
         assert!(self.policies.is_empty(), "a policy is still counted");
         for lane in &self.roster.lanes {
             let places: usize = lane.levels.iter().map(|(_, places)| places.len()).sum();

@@ -5,7 +5,7 @@ use super::{
     world::{Accepted, World},
 };
 use crate::{
-    Action, Command, LeaseToken, Name, Refusal, Reply, Report, Status, Submit, TaskId,
+    Action, Command, LeaseToken, Name, Refusal, Reply, Report, Status, Submit, TaskId, WallTime,
     lifecycle::transition,
 };
 
@@ -14,6 +14,7 @@ use crate::{
 pub(super) enum Expected {
     Anything,
     Done,
+    DoneOrKept,
     NewTask,
     Repeat(TaskId),
     Conflict(TaskId),
@@ -27,7 +28,8 @@ impl Expected {
     pub(super) fn check(&self, command: &Command, reply: &Result<Reply, Refusal>) {
         let as_expected = match (self, reply) {
             (Self::Anything, _)
-            | (Self::Done, Ok(Reply::Done))
+            | (Self::Done | Self::DoneOrKept, Ok(Reply::Done))
+            | (Self::DoneOrKept, Ok(Reply::Kept { .. }))
             | (Self::NewTask, Ok(Reply::Submitted { created: true, .. }))
             | (Self::NewTask, Err(Refusal::TooManyNames { .. }))
             | (Self::Unknown, Err(Refusal::UnknownTask)) => true,
@@ -75,6 +77,7 @@ impl World {
                     illegal(from, Action::Postpone)
                 }
                 Some(_) if *run_at <= self.now.wall => Expected::Task(Status::Pending),
+                Some(_) if self.is_dead_by(*run_at, self.expiry(*task)) => Expected::Refused,
                 Some(_) => Expected::Task(Status::Scheduled),
             },
             Command::SetPriority { task, .. } => match status(task) {
@@ -89,15 +92,15 @@ impl World {
                 Some(from) if !from.is_terminal() => illegal(from, Action::Delete),
                 Some(_) => Expected::Done,
             },
-            Command::Purge { .. } => Expected::Done,
+            Command::Purge { .. } => Expected::DoneOrKept,
             Command::Report { task, token, report, .. } => {
                 self.expected_of_report(*task, *token, report)
             }
-            Command::Heartbeat { session }
+            Command::Heartbeat { session, .. }
             | Command::SetCredit { session, .. }
             | Command::Detach { session, .. }
             | Command::Drain { session }
-            | Command::CloseSession { session } => {
+            | Command::CloseSession { session, .. } => {
                 if self.machine.session(*session).is_some() {
                     Expected::Done
                 } else {
@@ -115,9 +118,20 @@ impl World {
                 Expected::Repeat(known.task)
             }
             Some(known) => Expected::Conflict(known.task),
+            None if self.is_dead_by(submit.run_at, submit.spec.expires_at) => Expected::Refused,
             None if self.is_full(&submit.spec.queue) => Expected::Refused,
             None => Expected::NewTask,
         }
+    }
+
+    fn expiry(&self, task: TaskId) -> Option<WallTime> {
+        let index = self.machine.live.find(task)?;
+        self.machine.expiries.get(index).copied()
+    }
+
+    /// Whether a task that waits for that date would expire before it.
+    fn is_dead_by(&self, run_at: WallTime, expires_at: Option<WallTime>) -> bool {
+        run_at > self.now.wall && expires_at.is_some_and(|expires_at| expires_at < run_at)
     }
 
     fn is_full(&self, queue: &Name) -> bool {

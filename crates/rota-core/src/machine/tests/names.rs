@@ -144,7 +144,7 @@ fn names_in_use_are_kept() {
     world.pause("paused", false);
     world.submit(Task::new("new", "busy"));
     assert!(world.try_submit(Task::new("newer", "busy")).is_err());
-    world.apply(Command::CloseSession { session: crate::SessionId(1) }).unwrap();
+    world.apply(Command::CloseSession { session: crate::SessionId(1), connection: None }).unwrap();
     world.submit(Task::new("newer", "served"));
     assert!(world.machine.queue("served").is_none());
 }
@@ -157,7 +157,7 @@ fn lanes_and_subscriptions_do_not_grow_with_history() {
         let session = world.open(1, &[], &[&kind]);
         let task = world.submit(Task::new(&queue, &kind));
         world.machine.apply(Command::Cancel { task, stored: None }).unwrap();
-        world.machine.apply(Command::CloseSession { session }).unwrap();
+        world.machine.apply(Command::CloseSession { session, connection: None }).unwrap();
         world.step_bare();
     }
     assert!(world.machine.roster.subscriptions.len() < 200);
@@ -165,4 +165,79 @@ fn lanes_and_subscriptions_do_not_grow_with_history() {
     assert_eq!(world.machine.queues().len(), 60, "but queues stay in sight");
     books::recount(&world.machine);
     world.machine.assert_no_leftovers();
+}
+
+#[test]
+fn names_of_sessions_that_went_are_free_at_once() {
+    let limits = MachineLimits { queues_max: 1000, kinds_max: 10_000, ..MachineLimits::default() };
+    let mut world = World::with_limits(limits);
+    for round in 0..10 {
+        let names: Vec<_> = (0..100).map(|at| format!("q{round}-{at}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let session = world.open(1, &names, &[]);
+        world.apply(Command::CloseSession { session, connection: None }).unwrap();
+    }
+    world.submit(Task::new("new", "k"));
+}
+
+#[test]
+fn one_name_that_is_free_among_many_is_found_within_a_second() {
+    let limits = MachineLimits { queues_max: 130, ..MachineLimits::default() };
+    let mut world = World::with_limits(limits);
+    let tasks: Vec<_> =
+        (0..130).map(|at| world.submit(Task::new(&format!("q{at}"), "k"))).collect();
+    let mut waited = 0;
+    for (at, task) in tasks[..4].iter().enumerate() {
+        world.cancel(*task).unwrap();
+        if let Err(error) = world.try_submit(Task::new(&format!("new{at}"), "k")) {
+            assert!(matches!(error, Refusal::TooManyNames { .. }));
+            waited += 1;
+            world.pass(Millis(1000));
+            world.submit(Task::new(&format!("new{at}"), "k"));
+        }
+    }
+    assert!(waited > 0, "names are not looked through for each that is wanted");
+}
+
+#[test]
+fn a_queue_that_was_paused_and_resumed_holds_no_name_after_a_restart() {
+    let mut world = few();
+    for round in 0..10 {
+        let queue = format!("q{round}");
+        world.pause(&queue, true);
+        world.settle();
+        assert_eq!(world.durable.queues.len(), 1);
+        world.pause(&queue, false);
+        world.settle();
+        assert!(world.durable.queues.is_empty());
+    }
+    world.pause("paused", true);
+    world.settle();
+    // As an earlier version wrote it.
+    world
+        .durable
+        .queues
+        .insert(name("old"), crate::QueueRecord { paused: false, unknown: bytes::Bytes::new() });
+    world.crash(true, Millis(100));
+    let names: Vec<_> = world.machine.queues().into_iter().map(|queue| queue.name).collect();
+    assert_eq!(names, [name("paused")]);
+    world.settle();
+    assert_eq!(world.durable.queues.keys().collect::<Vec<_>>(), [&name("paused")]);
+}
+
+#[test]
+fn queues_are_listed_page_by_page() {
+    let mut world = World::new();
+    for at in 0..25 {
+        world.submit(Task::new(&format!("q{at:02}"), "k"));
+    }
+    let all: Vec<_> = world.machine.queues().into_iter().map(|queue| queue.name).collect();
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = world.machine.queues_after(after.as_ref(), 10);
+        let Some(last) = page.last() else { break };
+        after = Some(last.name.clone());
+        seen.extend(page.into_iter().map(|queue| queue.name));
+    }
+    assert_eq!(seen, all);
 }

@@ -367,12 +367,16 @@ fn happen(world: &mut World, event: Event) {
         Event::Open(any) => open(world, &any),
         Event::Heartbeat(session) => {
             if let Some(session) = pick_session(world, session) {
-                let _ = world.apply(Command::Heartbeat { session });
+                let _ = world.apply(Command::Heartbeat {
+                    session,
+                    connection: None,
+                    at: world.now.mono,
+                });
             }
         }
         Event::SetCredit(session, credit) => {
             if let Some(session) = pick_session(world, session) {
-                let _ = world.apply(Command::SetCredit { session, credit });
+                let _ = world.apply(Command::SetCredit { session, connection: None, credit });
             }
         }
         Event::Detach(session) => {
@@ -387,7 +391,7 @@ fn happen(world: &mut World, event: Event) {
         }
         Event::Close(session) => {
             if let Some(session) = pick_session(world, session) {
-                let _ = world.apply(Command::CloseSession { session });
+                let _ = world.apply(Command::CloseSession { session, connection: None });
             }
         }
         Event::Report(lease, saying) => {

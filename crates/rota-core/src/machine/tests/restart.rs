@@ -41,7 +41,8 @@ fn a_running_task_goes_on_and_completes() {
     open_again(&mut world, lease.session, &[lease]);
     world.report(lease, Report::Started { at: world.now.wall }).unwrap();
     world.settle();
-    assert_eq!(world.effects(), []);
+    let opened = Effect::SessionOpened { session: lease.session, connection: 0 };
+    assert_eq!(world.effects(), [opened]);
     assert!(!world.machine.session(lease.session).unwrap().awaited);
     world.end(lease, completed());
     world.settle();
@@ -188,7 +189,7 @@ fn what_is_left_of_a_backoff_is_waited_for() {
 fn what_became_due_meanwhile_is_due_and_what_expired_expires() {
     let mut world = World::new();
     let due = world.submit(Task::new("q", "k").delay(1000));
-    let over = world.submit(Task::new("q", "k").delay(9000).expires_in(1500));
+    let over = world.submit(Task::new("q", "k").delay(1500).expires_in(1500));
     world.settle();
     world.crash(true, Millis(2000));
     world.settle();
@@ -223,7 +224,8 @@ fn a_stop_is_asked_for_again_and_does_not_wait_for_the_timeout() {
     open_again(&mut world, session, &[lease]);
     world.settle();
     let (token, reason) = (lease.token, StopReason::Cancelled);
-    assert_eq!(world.effects(), [Effect::Stop { session, task, token, reason }]);
+    let opened = Effect::SessionOpened { session, connection: 0 };
+    assert_eq!(world.effects(), [opened, Effect::Stop { session, task, token, reason }]);
     // It does not answer, and is given what it is given in any case; not half an hour.
     for _ in 0..29 {
         world.heartbeat(session);

@@ -125,6 +125,7 @@ impl World {
             binds: task.binds,
             fingerprint: task.body,
             trace: None,
+            unknown_policy: Bytes::new(),
         };
         Command::Submit(Box::new(Submit {
             spec: Arc::new(spec),
@@ -191,7 +192,7 @@ impl World {
     }
 
     pub(super) fn heartbeat(&mut self, session: SessionId) {
-        self.apply(Command::Heartbeat { session }).unwrap();
+        self.apply(Command::Heartbeat { session, connection: None, at: self.now.mono }).unwrap();
     }
 
     pub(super) fn report(&mut self, lease: Leased, report: Report) -> Result<Reply, Refusal> {

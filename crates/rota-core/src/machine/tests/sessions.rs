@@ -5,8 +5,8 @@ use super::{
     world::World,
 };
 use crate::{
-    Command, Credit, Effect, EndReason, HeldLease, Leased, MachineLimits, Millis, Orders, Outcome,
-    Refusal, Reply, Report, SessionEnd, SessionId, Status, StopReason, TaskId,
+    Command, Credit, Effect, EndReason, HeldLease, Leased, MachineLimits, Millis, MonoTime, Orders,
+    Outcome, Refusal, Reply, Report, SessionEnd, SessionId, Status, StopReason, TaskId,
 };
 
 /// A worker that has some of some tasks.
@@ -99,7 +99,8 @@ fn a_stop_that_did_not_arrive_is_sent_again() {
     come_back(&mut world, session, Some(&leases));
     world.settle();
     let stop = Effect::Stop { session, task, token, reason: StopReason::Cancelled };
-    assert_eq!(world.effects(), [stop]);
+    let opened = Effect::SessionOpened { session, connection: 0 };
+    assert_eq!(world.effects(), [opened, stop]);
 }
 
 #[test]
@@ -165,7 +166,7 @@ fn a_silent_worker_loses_its_tasks() {
         assert_eq!(stale, Err(Refusal::StaleLease { token: lease.token }));
     }
     assert_eq!(
-        world.apply(Command::Heartbeat { session }),
+        world.apply(Command::Heartbeat { session, connection: None, at: world.now.mono }),
         Err(Refusal::UnknownSession),
         "it must open a new one"
     );
@@ -202,7 +203,7 @@ fn a_draining_worker_is_given_no_more_and_ends_what_it_has() {
     world.settle();
     assert_eq!(world.has(session), leases[1..]);
     // Neither credit nor coming back changes that.
-    world.apply(Command::SetCredit { session, credit: Credit::Hold(9) }).unwrap();
+    world.apply(Command::SetCredit { session, connection: None, credit: Credit::Hold(9) }).unwrap();
     come_back(&mut world, session, Some(&leases[1..]));
     world.settle();
     assert_eq!(world.has(session), leases[1..]);
@@ -216,7 +217,7 @@ fn a_worker_that_goes_gives_back_what_it_had_not_begun() {
     let worker = world.workers[&session].name.clone();
     world.report(leases[0], Report::Started { at: world.now.wall }).unwrap();
     world.cancel(leases[2].task).unwrap();
-    world.apply(Command::CloseSession { session }).unwrap();
+    world.apply(Command::CloseSession { session, connection: None }).unwrap();
     world.settle();
     let state = |task| {
         let view = world.view(task);
@@ -305,7 +306,7 @@ fn there_are_no_more_sessions_than_may_be() {
     let refused = world.apply(Command::OpenSession(Box::new(opening)));
     assert_eq!(refused, Err(Refusal::TooManyNames { what: "sessions", limit: 2 }));
     come_back(&mut world, first, None);
-    world.apply(Command::CloseSession { session: first }).unwrap();
+    world.apply(Command::CloseSession { session: first, connection: None }).unwrap();
     world.open(1, &[], &[]);
 }
 
@@ -315,7 +316,7 @@ fn sessions_that_come_and_go_leave_nothing_behind() {
     let stays = world.open(1, &[], &[]);
     for _ in 0..200 {
         let session = world.open(1, &[], &[]);
-        world.apply(Command::CloseSession { session }).unwrap();
+        world.apply(Command::CloseSession { session, connection: None }).unwrap();
         world.heartbeat(stays);
         world.after(100);
     }
@@ -325,4 +326,104 @@ fn sessions_that_come_and_go_leave_nothing_behind() {
     world.settle();
     assert_eq!(world.has(stays).len(), 1);
     assert!(world.now.mono > super::world::START.mono + Millis(1000));
+}
+
+#[test]
+fn what_comes_by_a_former_connection_changes_nothing() {
+    let (mut world, session, leases) = with_tasks(2);
+    let mut opening = world.opening(10, &[], &[]);
+    opening.worker = world.workers[&session].name.clone();
+    (opening.session, opening.connection, opening.held) = (session, 7, Some(held(&leases)));
+    world.apply(Command::OpenSession(Box::new(opening))).unwrap();
+    let former = Some(0);
+    let credit = Credit::Hold(0);
+    world.machine.apply(Command::SetCredit { session, connection: former, credit }).unwrap();
+    world.machine.apply(Command::CloseSession { session, connection: former }).unwrap();
+    assert_eq!(world.machine.session(session).unwrap().credit, Credit::Hold(u32::MAX));
+    world.after(9000);
+    let at = world.now.mono;
+    world.apply(Command::Heartbeat { session, connection: former, at }).unwrap();
+    world.after(999);
+    assert!(world.machine.session(session).is_some());
+    world.after(1);
+    assert!(world.machine.session(session).is_none(), "its own connection was silent");
+}
+
+#[test]
+fn what_goes_down_to_a_session_comes_after_its_opening() {
+    let (mut world, session, leases) = with_tasks(1);
+    world.after(10_000);
+    world.effects();
+    // It ends and is opened again before anything has landed.
+    world.submit(Task::new("q", "k"));
+    world.settle();
+    let mut opening = world.opening(10, &[], &[]);
+    (opening.session, opening.held) = (session, Some(held(&leases)));
+    world.apply(Command::OpenSession(Box::new(opening))).unwrap();
+    world.settle();
+    let effects = world.effects();
+    let first = effects.iter().position(|effect| matches!(effect, Effect::SessionOpened { .. }));
+    let sent = effects.iter().position(|effect| matches!(effect, Effect::Dispatch(_)));
+    assert!(first < sent && first.is_some(), "{effects:?}");
+}
+
+#[test]
+fn sessions_are_judged_by_what_was_heard_and_not_by_the_time() {
+    let (mut world, session, _) = with_tasks(1);
+    let silent = world.open(1, &[], &[]);
+    let before = world.now.mono;
+    world.pass(Millis(60_000));
+    world.machine.begin(world.now, world.batch);
+    // Nothing that came after `before` has been looked at yet.
+    world.machine.tick(before);
+    assert_eq!(world.machine.sessions().len(), 2);
+    // It spoke in time; that it is applied so late does not matter.
+    let at = MonoTime(world.now.mono.0 - 9999);
+    world.apply(Command::Heartbeat { session, connection: None, at }).unwrap();
+    world.settle();
+    assert!(world.machine.session(session).is_some() && world.machine.session(silent).is_none());
+    // What is older than the last sign takes nothing back.
+    world.apply(Command::Heartbeat { session, connection: None, at: before }).unwrap();
+    world.settle();
+    assert!(world.machine.session(session).is_some());
+}
+
+#[test]
+fn a_report_that_waited_to_be_read_while_the_time_ran_out_counts() {
+    let mut world = World::new();
+    let session = world.open(1, &[], &[]);
+    let task = world.submit(Task::new("q", "k").policy(|policy| policy.timeout = Millis(1000)));
+    world.settle();
+    let lease = world.has_one(session);
+    world.pass(Millis(9000));
+    world.heartbeat(session);
+    world.pass(Millis(1999));
+    let sent = world.now.mono;
+    world.pass(Millis(5000));
+    world.machine.begin(world.now, world.batch);
+    world.machine.tick(sent);
+    assert_eq!(world.status(task), Some(Status::Assigned));
+    world.end(lease, completed());
+    world.settle();
+    assert_eq!(world.status(task), Some(Status::Completed));
+}
+
+#[test]
+fn sessions_are_listed_page_by_page() {
+    let mut world = World::new();
+    let all: Vec<_> = (0..7).map(|_| world.open(3, &[], &[])).collect();
+    for _ in 0..14 {
+        world.submit(Task::new("q", "k"));
+    }
+    world.settle();
+    let mut seen = Vec::new();
+    let mut after = None;
+    loop {
+        let page = world.machine.sessions_after(after.as_ref(), 3, 1);
+        assert!(page.iter().all(|view| view.held == 2 && view.tasks.len() == 1));
+        let Some(last) = page.last() else { break };
+        after = Some((last.worker.clone(), last.id));
+        seen.extend(page.into_iter().map(|view| view.id));
+    }
+    assert_eq!(seen, all);
 }

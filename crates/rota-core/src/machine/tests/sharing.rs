@@ -226,7 +226,7 @@ fn a_task_says_when_workers_with_room_have_not_asked() {
     world.apply(Command::OpenSession(Box::new(opening))).unwrap();
     let ask = |world: &mut World, tasks| {
         let credit = Credit::Take(tasks);
-        world.apply(Command::SetCredit { session, credit }).unwrap();
+        world.apply(Command::SetCredit { session, connection: None, credit }).unwrap();
         world.settle();
     };
     let slots = |world: &World| {

@@ -49,8 +49,11 @@ impl ModelStore {
                 self.results.insert(*task, result.clone());
             }
             Mutation::DeleteTask(done) => self.delete_task(done),
+            Mutation::DeleteQueue(name) => {
+                self.queues.remove(name);
+            }
             Mutation::PutQueue(name, record) => {
-                self.queues.insert(name.clone(), *record);
+                self.queues.insert(name.clone(), record.clone());
             }
         }
     }

@@ -23,7 +23,7 @@ fn a_date_follows_the_wall_clock_forwards() {
 fn a_date_follows_the_wall_clock_back() {
     let mut world = World::new();
     let task = world.submit(Task::new("q", "k").delay(60_000));
-    let dying = world.submit(Task::new("q", "k").delay(90_000).expires_in(61_000));
+    let dying = world.submit(Task::new("q", "k").delay(61_000).expires_in(61_000));
     world.settle();
     world.after(59_000);
     world.set_wall_by(-3_600_000);
@@ -276,4 +276,46 @@ fn idle_delays_are_dropped() {
     assert_eq!(world.machine.task(task).unwrap().status, Status::Assigned);
     assert!(world.machine.session(session).is_some());
     assert!(world.now.wall > WallTime(0));
+}
+
+#[test]
+fn a_date_long_over_means_now() {
+    let mut world = World::new();
+    let session = world.open(3, &[], &[]);
+    let long_ago = -i64::try_from(START.mono.0).unwrap() - 900_000_000;
+    let submitted = world.submit(Task::new("q", "k").delay(long_ago));
+    assert_eq!(world.view(submitted).run_at, world.now.wall);
+    let put_off = world.submit(Task::new("q", "k").delay(60_000));
+    world.after(5000);
+    world.heartbeat(session);
+    world.reschedule(put_off, long_ago).unwrap();
+    assert_eq!(world.view(put_off).run_at, world.now.wall);
+    world.settle();
+    let leases = world.has(session);
+    let failure = crate::Failure::new(FailureReason::Error, "no");
+    let retry_at = Some(WallTime(1));
+    world.end(leases[0], crate::Outcome::Failed { failure, retry_at });
+    assert_eq!(world.view(leases[0].task).run_at, world.now.wall);
+    assert_eq!(world.machine.queue("q").unwrap().oldest_pending, Some(world.now.wall));
+}
+
+#[test]
+fn deadlines_of_attempts_that_ended_are_dropped() {
+    let mut world = World::bare();
+    world.open(10_000, &[], &[]);
+    let mut most = 0;
+    for _ in 0..35 {
+        let tasks: Vec<_> = (0..4000).map(|_| world.submit(Task::new("q", "k"))).collect();
+        world.step_bare();
+        for task in tasks {
+            let token = world.machine.task(task).unwrap().lease.unwrap().token;
+            let report = ended(completed());
+            let (fingerprint, random, stored) = (0, 0, None);
+            let report = Command::Report { task, token, report, fingerprint, random, stored };
+            world.machine.apply(report).unwrap();
+        }
+        world.step_bare();
+        most = most.max(world.machine.deadlines.len());
+    }
+    assert!(most < 110_000, "{most} deadlines");
 }

@@ -208,12 +208,12 @@ impl World {
                 });
             }
             // What had not begun is given back on the worker's behalf.
-            (Command::CloseSession { session }, Ok(_)) => {
+            (Command::CloseSession { session, .. }, Ok(_)) => {
                 for (task, token) in self.snapshot.assigned_to(*session) {
                     self.accepted.insert(task, Accepted::Released(token));
                 }
             }
-            (Command::SetCredit { session, credit }, Ok(_)) => {
+            (Command::SetCredit { session, credit, .. }, Ok(_)) => {
                 if let Some(worker) = self.workers.get_mut(session) {
                     worker.credit = *credit;
                 }
@@ -287,7 +287,7 @@ impl World {
                     self.workers.remove(&end.session);
                 }
                 Effect::SessionEnded(_) => {}
-                Effect::Finished { .. } | Effect::Drain { .. } => {}
+                Effect::SessionOpened { .. } | Effect::Finished { .. } | Effect::Drain { .. } => {}
             }
         }
         self.effects.extend(effects);
@@ -298,7 +298,7 @@ impl World {
         self.land();
         self.machine.begin(self.now, self.batch);
         let sessions = self.machine.sessions();
-        self.machine.tick();
+        self.machine.tick(self.now.mono);
         self.mirror();
         self.look(&Scope::tick());
         audit::after_tick(&self.machine, &sessions);
@@ -352,7 +352,7 @@ impl World {
     pub(super) fn step_bare(&mut self) {
         assert!(!self.watched);
         self.machine.begin(self.now, self.batch);
-        self.machine.tick();
+        self.machine.tick(self.now.mono);
         let _ = self.machine.seal();
         self.batch += 1;
     }
@@ -491,7 +491,7 @@ impl World {
 fn restored(store: &ModelStore, limits: MachineLimits, now: Now) -> Machine {
     let mut machine = Machine::new(limits, Retention::default(), now);
     for (name, record) in &store.queues {
-        machine.restore_queue(name, *record);
+        machine.restore_queue(name, record.clone());
     }
     for record in store.live.values() {
         machine.restore_task(record);

@@ -42,7 +42,9 @@ impl std::error::Error for Refused {}
 
 impl AddressPolicy {
     fn allows_host(&self, host: &str) -> bool {
-        self.allow_private || self.allowed_hosts.iter().any(|one| one.eq_ignore_ascii_case(host))
+        // An address of version 6 stands in brackets in a URL, and maybe not in the list.
+        let bare = |host: &'_ str| host.trim_matches(['[', ']']).to_ascii_lowercase();
+        self.allow_private || self.allowed_hosts.iter().any(|allowed| bare(allowed) == bare(host))
     }
 
     /// Checks what can be told from a URL: the scheme, and the address if it has one instead of a
@@ -61,7 +63,10 @@ impl AddressPolicy {
 }
 
 fn refused(address: IpAddr) -> Refused {
-    Refused(format!("{address} is not a public address, and this worker does not allow it"))
+    Refused(format!(
+        "{address} is not a public address, and this worker does not allow it; its operator can with \
+         http_allowed_hosts or http_allow_private"
+    ))
 }
 
 /// Resolves names, and leaves out what may not be reached.
@@ -197,5 +202,7 @@ mod tests {
         let open = AddressPolicy { allowed_hosts: vec!["127.0.0.1".into()], ..policy };
         assert!(open.check_url(&Url::parse("http://127.0.0.1:1/").expect("a URL")).is_ok());
         assert!(open.check_url(&Url::parse("http://127.0.0.2:1/").expect("a URL")).is_err());
+        let open = AddressPolicy { allowed_hosts: vec!["::1".into()], ..open };
+        assert!(open.check_url(&Url::parse("http://[::1]:1/").expect("a URL")).is_ok());
     }
 }

@@ -1,0 +1,99 @@
+//! Records that are not of one task: queues, names, totals, and the log of what may be removed.
+
+use bytes::Bytes;
+use prost::Message;
+use rota_core::{Binding, QueueRecord, TaskId};
+use rota_metrics::Counts;
+
+use super::{
+    Decoded, bytes_of, parse, task_id,
+    unknown::{self, Known},
+};
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct QueueMessage {
+    #[prost(bool, tag = "1")]
+    paused: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct BindingMessage {
+    #[prost(fixed64, tag = "1")]
+    task: u64,
+    #[prost(fixed64, tag = "2")]
+    fingerprint: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RetainMessage {
+    #[prost(fixed64, repeated, tag = "1")]
+    tasks: Vec<u64>,
+}
+
+impl Known for QueueMessage {
+    const LAST: u32 = 1;
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TotalMessage {
+    #[prost(uint64, repeated, tag = "1")]
+    counts: Vec<u64>,
+}
+
+impl Known for TotalMessage {
+    const LAST: u32 = 1;
+}
+
+/// What only a newer version counts: kept, and written again beside what this one counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ForeignCounts {
+    counts: Vec<u64>,
+    unknown: Bytes,
+}
+
+pub(crate) fn encode_total(counts: &Counts, foreign: &ForeignCounts) -> Bytes {
+    let counts = counts.iter().chain(&foreign.counts).copied().collect();
+    let mut bytes = TotalMessage { counts }.encode_to_vec();
+    bytes.extend_from_slice(&foreign.unknown);
+    bytes.into()
+}
+
+/// What this version counts and the record's did not is zero.
+pub(crate) fn decode_total(bytes: &Bytes) -> Decoded<(Counts, ForeignCounts)> {
+    let mut found = parse::<TotalMessage>(bytes)?.counts.into_iter();
+    let mut counts = Counts::default();
+    for (count, found) in counts.iter_mut().zip(found.by_ref()) {
+        *count = found;
+    }
+    let unknown = unknown::of::<TotalMessage>(bytes);
+    Ok((counts, ForeignCounts { counts: found.collect(), unknown }))
+}
+
+pub(crate) fn encode_queue(record: &QueueRecord) -> Bytes {
+    let mut bytes = QueueMessage { paused: record.paused }.encode_to_vec();
+    bytes.extend_from_slice(&record.unknown);
+    bytes.into()
+}
+
+pub(crate) fn decode_queue(bytes: &Bytes) -> Decoded<QueueRecord> {
+    let message: QueueMessage = parse(bytes)?;
+    Ok(QueueRecord { paused: message.paused, unknown: unknown::of::<QueueMessage>(bytes) })
+}
+
+pub(crate) fn encode_binding(binding: Binding) -> Bytes {
+    bytes_of(&BindingMessage { task: binding.task.as_u64(), fingerprint: binding.fingerprint })
+}
+
+pub(crate) fn decode_binding(bytes: &Bytes) -> Decoded<Binding> {
+    let message: BindingMessage = parse(bytes)?;
+    Ok(Binding { task: task_id(message.task)?, fingerprint: message.fingerprint })
+}
+
+pub(crate) fn encode_retain(tasks: &[TaskId]) -> Bytes {
+    bytes_of(&RetainMessage { tasks: tasks.iter().map(|task| task.as_u64()).collect() })
+}
+
+pub(crate) fn decode_retain(bytes: &Bytes) -> Decoded<Vec<TaskId>> {
+    let message: RetainMessage = parse(bytes)?;
+    message.tasks.into_iter().map(task_id).collect()
+}

@@ -1,0 +1,158 @@
+//! JSON with its keys in order and without white space, so that two texts of the same value hash
+//! alike. Numbers and strings are compared as they are written.
+
+/// Values within values that are looked into.
+const DEPTH_MAX: usize = 64;
+
+/// The canonical text of a JSON text. `None` where it is none, or nests too deeply: then its bytes are
+/// what counts.
+pub(super) fn canonical(text: &[u8]) -> Option<Vec<u8>> {
+    let mut reader = Reader { text, at: 0 };
+    let mut out = Vec::with_capacity(text.len());
+    reader.value(&mut out, DEPTH_MAX)?;
+    reader.space();
+    (reader.at == text.len()).then_some(out)
+}
+
+struct Reader<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn space(&mut self) {
+        while matches!(self.text.get(self.at), Some(b' ' | b'\t' | b'\r' | b'\n')) {
+            self.at += 1;
+        }
+    }
+
+    /// The next byte that is no white space.
+    fn peek(&mut self) -> Option<u8> {
+        self.space();
+        self.text.get(self.at).copied()
+    }
+
+    fn take(&mut self, wanted: u8) -> bool {
+        let found = self.peek() == Some(wanted);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn value(&mut self, out: &mut Vec<u8>, depth: usize) -> Option<()> {
+        match self.peek()? {
+            b'{' => self.object(out, depth.checked_sub(1)?),
+            b'[' => self.array(out, depth.checked_sub(1)?),
+            b'"' => {
+                out.extend_from_slice(self.string()?);
+                Some(())
+            }
+            _ => {
+                out.extend_from_slice(self.scalar()?);
+                Some(())
+            }
+        }
+    }
+
+    fn object(&mut self, out: &mut Vec<u8>, depth: usize) -> Option<()> {
+        self.at += 1;
+        let mut members: Vec<(&[u8], Vec<u8>)> = Vec::new();
+        let mut is_over = self.take(b'}');
+        while !is_over {
+            self.space();
+            let key = self.string()?;
+            self.take(b':').then_some(())?;
+            let mut value = Vec::new();
+            self.value(&mut value, depth)?;
+            members.push((key, value));
+            is_over = self.take(b'}');
+            (is_over || self.take(b',')).then_some(())?;
+        }
+        // Of a key that is there twice, the order stays.
+        members.sort_by_key(|(key, _)| *key);
+        out.push(b'{');
+        for (at, (key, value)) in members.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(key);
+            out.push(b':');
+            out.extend_from_slice(value);
+        }
+        out.push(b'}');
+        Some(())
+    }
+
+    fn array(&mut self, out: &mut Vec<u8>, depth: usize) -> Option<()> {
+        self.at += 1;
+        out.push(b'[');
+        let mut is_over = self.take(b']');
+        while !is_over {
+            self.value(out, depth)?;
+            is_over = self.take(b']');
+            if !is_over {
+                self.take(b',').then_some(())?;
+                out.push(b',');
+            }
+        }
+        out.push(b']');
+        Some(())
+    }
+
+    /// A string with its quotes.
+    fn string(&mut self) -> Option<&'a [u8]> {
+        let start = self.at;
+        if self.text.get(self.at) != Some(&b'"') {
+            return None;
+        }
+        self.at += 1;
+        loop {
+            match self.text.get(self.at)? {
+                b'"' => {
+                    self.at += 1;
+                    return self.text.get(start..self.at);
+                }
+                b'\\' => self.at += 2,
+                _ => self.at += 1,
+            }
+        }
+    }
+
+    /// A number or a word.
+    fn scalar(&mut self) -> Option<&'a [u8]> {
+        let start = self.at;
+        let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+        self.at += self.text[start..].iter().take_while(is_part).count();
+        self.text.get(start..self.at).filter(|token| !token.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> Option<String> {
+        canonical(text.as_bytes()).map(|bytes| String::from_utf8(bytes).expect("text"))
+    }
+
+    #[test]
+    fn neither_order_nor_white_space_counts() {
+        let one = shown(r#" {"b": [1, {"y":2,"x" : "a b"}], "a":null} "#);
+        assert_eq!(one.as_deref(), Some(r#"{"a":null,"b":[1,{"x":"a b","y":2}]}"#));
+        assert_eq!(shown(r#"{"a":null,"b":[1,{"x":"a b","y":2}]}"#), one);
+        assert_ne!(shown(r#"{"a":[2,1]}"#), shown(r#"{"a":[1,2]}"#), "that of an array does");
+        assert_ne!(shown(r#"{"a":1,"a":2}"#), shown(r#"{"a":2,"a":1}"#));
+        assert_eq!(shown(r#""\"{ ""#).as_deref(), Some(r#""\"{ ""#));
+        assert_eq!((shown("[]").as_deref(), shown("{ }").as_deref()), (Some("[]"), Some("{}")));
+    }
+
+    #[test]
+    fn what_is_no_json_is_left_alone() {
+        let texts =
+            ["", " ", "1 2", "[1 2]", "{1:2}", r#"{"a"}"#, r#"{"a":1,}"#, "[1,]", "\"a", "a\"b"];
+        for text in texts {
+            assert_eq!(shown(text), None, "{text}");
+        }
+        assert_eq!(canonical("[".repeat(100_000).as_bytes()), None);
+        assert_eq!(canonical(&[0xff, 0xfe]), None);
+    }
+}

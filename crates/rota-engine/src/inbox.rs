@@ -1,0 +1,166 @@
+//! The coordinator's inbox: the one door for clients, workers and retention.
+//!
+//! Workers have a lane of their own, which is served first, so that a crowd of clients keeps nobody
+//! from saying that a worker lives or what it has done. Each request of theirs says when it was sent:
+//! the coordinator judges workers by what it has read, not by the time at which it comes to read.
+
+use std::{collections::VecDeque, time::Duration};
+
+use rota_core::MonoTime;
+use tokio::sync::mpsc::{self, error::SendTimeoutError};
+
+use crate::request::Request;
+
+/// Requests that may wait in each lane; then callers wait, and soon are turned away.
+pub(crate) const INBOX: usize = 4096;
+
+/// A request of a worker, and when it was sent. `None`: it is not a worker's.
+pub(crate) struct Sent {
+    pub(crate) request: Request,
+    pub(crate) by_worker: Option<MonoTime>,
+}
+
+/// How much more may be taken from the inbox at a time. One request may exceed it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    pub(crate) requests: usize,
+    pub(crate) commands: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Budget {
+    pub(crate) fn is_spent(&self) -> bool {
+        self.requests == 0 || self.commands == 0 || self.bytes == 0
+    }
+
+    fn spend(&mut self, request: &Request) {
+        let (commands, bytes) = request.weight();
+        self.requests = self.requests.saturating_sub(1);
+        self.commands = self.commands.saturating_sub(commands);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// Workers get half of what there is before clients get theirs.
+    fn half(&self) -> Self {
+        Self {
+            requests: self.requests.div_ceil(2),
+            commands: self.commands.div_ceil(2),
+            bytes: self.bytes.div_ceil(2),
+        }
+    }
+}
+
+/// The end that takes.
+pub(crate) struct Inbox {
+    workers: mpsc::Receiver<Sent>,
+    clients: mpsc::Receiver<Sent>,
+}
+
+/// The end that sends.
+#[derive(Clone)]
+pub(crate) struct InboxSender {
+    workers: mpsc::Sender<Sent>,
+    clients: mpsc::Sender<Sent>,
+}
+
+/// An end that sends and does not keep the other one waiting for it.
+#[derive(Clone)]
+pub(crate) struct WeakInboxSender {
+    workers: mpsc::WeakSender<Sent>,
+    clients: mpsc::WeakSender<Sent>,
+}
+
+impl WeakInboxSender {
+    pub(crate) fn upgrade(&self) -> Option<InboxSender> {
+        Some(InboxSender { workers: self.workers.upgrade()?, clients: self.clients.upgrade()? })
+    }
+}
+
+pub(crate) fn inbox() -> (InboxSender, Inbox) {
+    let (workers, from_workers) = mpsc::channel(INBOX);
+    let (clients, from_clients) = mpsc::channel(INBOX);
+    (InboxSender { workers, clients }, Inbox { workers: from_workers, clients: from_clients })
+}
+
+impl InboxSender {
+    pub(crate) fn downgrade(&self) -> WeakInboxSender {
+        WeakInboxSender { workers: self.workers.downgrade(), clients: self.clients.downgrade() }
+    }
+
+    /// Sends a request, if there is room for it within `wait`. Cancel safe.
+    pub(crate) async fn send(
+        &self,
+        request: Request,
+        now: MonoTime,
+        wait: Duration,
+    ) -> Result<(), SendTimeoutError<()>> {
+        let by_worker = request.is_workers().then_some(now);
+        let lane = if by_worker.is_some() { &self.workers } else { &self.clients };
+        let sent = lane.send_timeout(Sent { request, by_worker }, wait).await;
+        sent.map_err(|error| match error {
+            SendTimeoutError::Timeout(_) => SendTimeoutError::Timeout(()),
+            SendTimeoutError::Closed(_) => SendTimeoutError::Closed(()),
+        })
+    }
+
+    /// Requests that wait, and how many may.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let lanes = [&self.workers, &self.clients];
+        let max = lanes.iter().map(|lane| lane.max_capacity()).sum();
+        let room: usize = lanes.iter().map(|lane| lane.capacity()).sum();
+        (max - room, max)
+    }
+}
+
+impl Inbox {
+    /// Takes what there is as far as the budget goes, and waits for a request if there is none and
+    /// none was taken before. False: nobody will send any more. Cancel safe.
+    pub(crate) async fn take(&mut self, taken: &mut VecDeque<Sent>, mut budget: Budget) -> bool {
+        taken.iter().for_each(|sent| budget.spend(&sent.request));
+        if taken.is_empty() {
+            let Some(first) = self.recv().await else { return false };
+            budget.spend(&first.request);
+            taken.push_back(first);
+        }
+        let half = budget.half();
+        let spent = fill(&mut self.workers, taken, half);
+        budget.requests -= half.requests - spent.requests;
+        budget.commands -= half.commands - spent.commands;
+        budget.bytes -= half.bytes - spent.bytes;
+        let budget = fill(&mut self.clients, taken, budget);
+        fill(&mut self.workers, taken, budget);
+        true
+    }
+
+    /// The next request; `None` where nobody will send any more. Cancel safe.
+    pub(crate) async fn recv(&mut self) -> Option<Sent> {
+        tokio::select! {
+            biased;
+            Some(sent) = self.workers.recv() => Some(sent),
+            Some(sent) = self.clients.recv() => Some(sent),
+            else => None,
+        }
+    }
+
+    /// Whether all that workers have sent was taken.
+    pub(crate) fn has_heard_workers(&self) -> bool {
+        self.workers.is_empty()
+    }
+
+    /// Takes no more; what is in it can still be taken.
+    pub(crate) fn close(&mut self) {
+        self.workers.close();
+        self.clients.close();
+    }
+}
+
+/// Takes what is there as far as the budget goes; gives what is left of it.
+fn fill(lane: &mut mpsc::Receiver<Sent>, taken: &mut VecDeque<Sent>, mut budget: Budget) -> Budget {
+    while !budget.is_spent()
+        && let Ok(sent) = lane.try_recv()
+    {
+        budget.spend(&sent.request);
+        taken.push_back(sent);
+    }
+    budget
+}

@@ -1,0 +1,74 @@
+//! What a leader must not forget though no task says it any more: the newest id ever given, so that
+//! none is given twice, and the last date that was believed, so that a clock which is far ahead is
+//! noticed.
+//!
+//! It is one record. It is written only along with other changes: with a batch that deletes a task
+//! newer than the id in it, and now and then for the date.
+
+use bytes::Bytes;
+use prost::Message;
+use rota_core::{Millis, Mutation, TaskId, WallTime};
+use rota_store::{Snapshot, StoreError};
+
+use crate::layout;
+
+/// The date is written at most this often.
+const DATE_PERIOD: Millis = Millis::from_secs(600);
+
+/// The record as it was last written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Marks {
+    /// No id up to this one is given again.
+    pub(crate) newest: Option<TaskId>,
+    /// The last date that was believed.
+    pub(crate) written: Option<WallTime>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct MarksMessage {
+    #[prost(fixed64, tag = "1")]
+    newest: u64,
+    #[prost(int64, tag = "2")]
+    written_ms: i64,
+}
+
+impl Marks {
+    pub(crate) async fn load(snapshot: &dyn Snapshot) -> Result<Self, StoreError> {
+        let found = snapshot.get(&[(layout::MARK, layout::marks())]).await?;
+        let Some(bytes) = found.into_iter().next().flatten() else { return Ok(Self::default()) };
+        let message = MarksMessage::decode(bytes)
+            .map_err(|error| StoreError::Corrupt(format!("mark/marks: {error}")))?;
+        let written = Some(WallTime(message.written_ms)).filter(|date| date.0 > 0);
+        Ok(Self { newest: TaskId::from_u64(message.newest), written })
+    }
+
+    /// The record that must land with these changes, if any. `last` is the newest id given, `now` the
+    /// time if it is believed.
+    pub(crate) fn note(
+        &mut self,
+        mutations: &[Mutation],
+        last: Option<TaskId>,
+        now: Option<WallTime>,
+    ) -> Option<Bytes> {
+        let removes_newer = mutations.iter().any(|mutation| {
+            matches!(mutation, Mutation::DeleteTask(record) if Some(record.id) > self.newest)
+        });
+        let is_later = now.is_some_and(|now| {
+            self.written.is_none_or(|written| now.since(written) >= DATE_PERIOD)
+        });
+        if !removes_newer && !is_later {
+            return None;
+        }
+        if removes_newer {
+            self.newest = self.newest.max(last);
+        }
+        if let Some(now) = now {
+            self.written = self.written.max(Some(now));
+        }
+        let message = MarksMessage {
+            newest: self.newest.map_or(0, TaskId::as_u64),
+            written_ms: self.written.map_or(0, |date| date.0),
+        };
+        Some(message.encode_to_vec().into())
+    }
+}

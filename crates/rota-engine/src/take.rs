@@ -1,0 +1,313 @@
+//! What the coordinator takes from its inbox, applied to the open step.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use rota_core::{Command, Now, Refusal, Reply, Submit, TaskId, TaskSpec};
+use rota_store::{Leadership, StoreError};
+use tokio::time::Instant;
+
+use crate::{
+    api::{EngineError, NewTask, RunAt, Submitted},
+    coordinator::{Coordinator, Created},
+    inbox::{Budget, Sent},
+    layout, log,
+    lookup::{self, Lookups},
+    planted::Planted,
+    request::{self, Answer, CommandResult, PurgeEntry, Request, Submission, SubmitResults},
+};
+
+/// A step takes no more requests when it has so many commands; they wait in the inbox.
+const STEP_COMMANDS_MAX: usize = 20_000;
+/// A step takes no more requests when it has so many bytes of payloads and results.
+const STEP_BYTES_MAX: usize = 8 << 20;
+/// Requests, and commands in them, taken from the inbox at a time: in between, the loop sees what else
+/// has happened.
+const TAKEN_MAX: usize = 256;
+const TAKEN_COMMANDS_MAX: usize = 2_000;
+/// Requests are applied for so long at a time. The rest of those taken comes next.
+const APPLIED_FOR: Duration = Duration::from_millis(20);
+
+impl Coordinator<'_> {
+    /// What may be taken from the inbox next.
+    pub(crate) fn budget(&self) -> Budget {
+        let commands = STEP_COMMANDS_MAX.saturating_sub(self.step.commands);
+        Budget {
+            requests: TAKEN_MAX,
+            commands: commands.min(TAKEN_COMMANDS_MAX),
+            bytes: STEP_BYTES_MAX.saturating_sub(self.step.bytes),
+        }
+    }
+
+    /// Applies requests to the open step, in their order, as many as time allows.
+    pub(crate) async fn take(&mut self, taken: &mut VecDeque<Sent>, leadership: &dyn Leadership) {
+        self.begin();
+        let keys = lookup::keys(&self.machine, taken.iter().map(|sent| &sent.request));
+        let lookups = tokio::select! {
+            biased;
+            lookups = lookup::read(self.store.as_ref(), keys) => lookups,
+            () = leadership.lost() => {
+                taken.drain(..).for_each(|sent| sent.request.refuse());
+                return;
+            }
+        };
+        let now = self.begin();
+        let began = Instant::now();
+        self.step.since.get_or_insert(began);
+        self.step.hurried |= self.shared.someone_waits();
+        while let Some(Sent { request, by_worker }) = taken.pop_front() {
+            self.step.hurried |= !request.can_wait();
+            self.apply(request, &lookups, now);
+            if let Some(sent_at) = by_worker {
+                // They come in their order: all that was sent before this has been applied.
+                self.heard = self.heard.max(sent_at);
+            }
+            if began.elapsed() > APPLIED_FOR {
+                return;
+            }
+        }
+    }
+
+    fn apply(&mut self, request: Request, lookups: &Result<Lookups, StoreError>, now: Now) {
+        match request {
+            Request::Submit { tasks, answer } => self.submit(tasks, answer, lookups, now),
+            Request::Commands { commands, answer } => self.commands(commands, answer, lookups),
+            Request::OpenSession { open, events, answer } => {
+                let session = open.session;
+                self.step.commands += 1 + open.held.as_ref().map_or(0, Vec::len);
+                let result = self.machine.apply(Command::OpenSession(open.clone()));
+                if result.is_ok() {
+                    log::session_opened(session, &open, self.fence.epoch.0);
+                    self.shared.metrics.session_opened();
+                    // What goes down under earlier steps belongs to its former connection.
+                    self.step.opened.push_back(events);
+                }
+                self.answer_later(answer, Ok(result));
+            }
+            Request::Purge { tasks, entry, answer } => {
+                let result = self.purge(&tasks, entry, lookups);
+                self.answer_later(answer, result);
+            }
+            Request::RaiseLevel { level, alone } => {
+                self.level = Some(level);
+                self.step.level_alone |= alone;
+            }
+            Request::Resign { successor, answer } => {
+                self.resigning = Some(successor);
+                self.answer_later(answer, Ok(()));
+            }
+            Request::Look(question) => {
+                // What it says is kept until the batch before it has landed, so it is bounded too.
+                self.step.commands += 1;
+                let release = question(&self.machine);
+                self.step.releases.push(release);
+            }
+        }
+    }
+
+    /// Takes up what was heard of workers meanwhile.
+    pub(crate) fn hear(&mut self) {
+        for command in self.shared.signs.take() {
+            let asks = matches!(command, Command::SetCredit { .. });
+            // One whose session has ended is told so when it is durable.
+            if self.machine.apply(command).is_ok() && asks {
+                self.step.since.get_or_insert_with(Instant::now);
+            }
+        }
+    }
+
+    fn answer_later<T: Send + 'static>(
+        &mut self,
+        answer: Answer<T>,
+        result: Result<T, EngineError>,
+    ) {
+        // One who no longer waits needs no answer.
+        self.step.releases.push(Box::new(move || {
+            let _ = answer.send(result);
+        }));
+    }
+
+    fn submit(
+        &mut self,
+        tasks: Vec<Submission>,
+        answer: Answer<SubmitResults>,
+        lookups: &Result<Lookups, StoreError>,
+        now: Now,
+    ) {
+        let known = match lookups {
+            Ok(lookups) => Some(lookups),
+            Err(_) if tasks.iter().all(|submission| submission.task.binds.is_empty()) => None,
+            Err(error) => {
+                self.answer_later(answer, Err(error.clone().into()));
+                return;
+            }
+        };
+        let mut results = Vec::with_capacity(tasks.len());
+        let mut newest = None;
+        for submission in tasks {
+            let result = self.submit_one(submission, known, now);
+            results.push(result.map(|(submitted, spec)| {
+                newest = Some(spec);
+                submitted
+            }));
+        }
+        match (results.as_slice(), newest) {
+            ([Ok(Submitted { created: true, .. })], Some(spec)) => {
+                self.step.created.push(Created { spec, results, answer });
+            }
+            _ => self.answer_later(answer, Ok(results)),
+        }
+    }
+
+    fn submit_one(
+        &mut self,
+        submission: Submission,
+        lookups: Option<&Lookups>,
+        now: Now,
+    ) -> Result<(Submitted, Arc<TaskSpec>), Refusal> {
+        let bindings = match lookups {
+            Some(lookups) => lookups.bindings(&submission)?,
+            None => rota_core::Bindings::default(),
+        };
+        let id = self.ids.next(now.wall);
+        let NewTask { priority, run_at, .. } = submission.task;
+        let spec = Arc::new(spec_of(submission, id, now));
+        let run_at = match run_at {
+            RunAt::Now => now.wall,
+            RunAt::At(date) => date,
+            RunAt::After(delay) => now.wall + delay,
+        };
+        self.step.commands += 1;
+        self.step.bytes += spec.payload.len();
+        let submit = Submit { spec: spec.clone(), priority, run_at, bindings };
+        let reply = self.machine.apply(Command::Submit(Box::new(submit)))?;
+        Ok(match reply {
+            Reply::Submitted { task, created } => {
+                // A repeat by key alone may be of a task that the client gave no id of its own.
+                let named = spec.binds.id.as_ref().map(ToString::to_string);
+                let shown_id = named.unwrap_or_else(|| task.to_string());
+                (Submitted { task, shown_id, created, view: None }, spec)
+            }
+            other => unreachable!("a submission was answered with {other:?}"),
+        })
+    }
+
+    fn commands(
+        &mut self,
+        commands: Vec<Command>,
+        answer: Answer<Vec<CommandResult>>,
+        lookups: &Result<Lookups, StoreError>,
+    ) {
+        let known = match lookups {
+            Ok(lookups) => Some(lookups),
+            // Either all are carried out or none.
+            Err(error) if commands.iter().any(|command| self.needs_lookup(command)) => {
+                self.answer_later(answer, Err(error.clone().into()));
+                return;
+            }
+            Err(_) => None,
+        };
+        let mut results = Vec::with_capacity(commands.len());
+        self.step.commands += commands.len();
+        for mut command in commands {
+            let bytes = request::bytes_of(&command);
+            let deaf = matches!(command, Command::Heartbeat { .. })
+                && Planted::IgnoresHeartbeats.is_made();
+            let result = match self.fill(&mut command, known) {
+                Ok(()) if deaf => Ok(Reply::Done),
+                Ok(()) => self.machine.apply(command),
+                Err(refusal) => Err(refusal),
+            };
+            match &result {
+                Ok(_) => self.step.bytes += bytes,
+                Err(Refusal::StaleLease { .. }) => self.shared.metrics.stale_report(),
+                Err(_) => {}
+            }
+            results.push(result);
+        }
+        self.answer_later(answer, Ok(results));
+    }
+
+    fn needs_lookup(&self, command: &Command) -> bool {
+        self.machine.wants_stored(command).is_some()
+            || matches!(command, Command::Retry { spec: None, .. })
+    }
+
+    /// Hands a command what it needs to know of the store. A damaged record fails this command alone.
+    fn fill(&self, command: &mut Command, lookups: Option<&Lookups>) -> Result<(), Refusal> {
+        if !self.needs_lookup(command) {
+            return Ok(());
+        }
+        // The caller looked whether there are any before it began; what was ended since, the machine
+        // knows.
+        let Some(lookups) = lookups else { return Ok(()) };
+        let wanted = self.machine.wants_stored(command);
+        if let Command::Retry { task, spec: spec @ None, .. } = command {
+            *spec = lookups.spec(*task)?;
+        }
+        if let Some(task) = wanted {
+            match command {
+                Command::Cancel { stored, .. }
+                | Command::Retry { stored, .. }
+                | Command::Reschedule { stored, .. }
+                | Command::SetPriority { stored, .. }
+                | Command::Delete { stored, .. }
+                | Command::Purge { stored, .. }
+                | Command::Report { stored, .. } => *stored = lookups.stored(task)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes tasks whose time is over. True: none of them has to be kept yet, so the log's entry is
+    /// removed as well.
+    fn purge(
+        &mut self,
+        tasks: &[TaskId],
+        entry: PurgeEntry,
+        lookups: &Result<Lookups, StoreError>,
+    ) -> Result<bool, EngineError> {
+        let lookups = lookups.as_ref().map_err(|error| EngineError::Store(error.clone()))?;
+        self.step.commands += tasks.len();
+        let span = layout::parse_retain_span(&entry.key);
+        let mut done = true;
+        for task in tasks {
+            let stored = match lookups.stored(*task) {
+                Ok(stored) => stored,
+                // It stays, and so does its entry. The others are not to wait until somebody mends it.
+                Err(refusal) => {
+                    self.shared.specs.damaged("done", *task, &refusal.to_string());
+                    done = false;
+                    continue;
+                }
+            };
+            let reply = self.machine.apply(Command::Purge { task: *task, stored });
+            // The clock was set back since. One that ended again later has another entry.
+            if let Ok(Reply::Kept { until }) = reply {
+                done &= Some(layout::retain_span(until)) != span;
+            }
+        }
+        if done && entry.is_last {
+            self.step.entries.push(entry.key);
+        }
+        Ok(done)
+    }
+}
+
+fn spec_of(submission: Submission, id: TaskId, now: Now) -> TaskSpec {
+    let Submission { task, fingerprint } = submission;
+    TaskSpec {
+        id,
+        queue: task.queue,
+        kind: task.kind,
+        payload: task.payload,
+        labels: task.labels,
+        created_at: now.wall,
+        expires_at: task.expires_at,
+        policy: task.policy,
+        binds: task.binds,
+        fingerprint: fingerprint.kept,
+        trace: task.trace,
+        unknown_policy: bytes::Bytes::new(),
+    }
+}

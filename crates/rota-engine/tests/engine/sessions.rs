@@ -1,0 +1,237 @@
+//! Workers that live while the engine cannot listen: the store is slow, the loop waits, a leader loads.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use rota_core::{Binds, HeldLease, Report, SessionId, Status};
+use rota_engine::{EngineOptions, LeaseRequest, NewTask, SessionEvent};
+use tokio::time::{Instant, interval, timeout};
+
+use crate::support::{
+    Mood, MoodyStore, Node, completed, given, name, task, time_passes, until, worker,
+};
+
+/// Sessions live so long without a sign.
+const TTL: Duration = Duration::from_millis(600);
+
+fn options() -> EngineOptions {
+    EngineOptions { session_ttl: TTL, ..EngineOptions::default() }
+}
+
+/// Somebody whose new task has to wait for the store.
+async fn hold_a_commit(node: &Node) {
+    let entered = node.store.entered.load(Ordering::Relaxed);
+    node.store.set(Mood::Holding);
+    let engine = node.engine.clone();
+    tokio::spawn(async move { engine.submit(vec![task("other")]).await });
+    until(|| node.store.entered.load(Ordering::Relaxed) > entered).await;
+}
+
+/// A new task whose name the loop cannot read.
+async fn block_the_loop(node: &Node) {
+    node.store.hold_names(true);
+    let engine = node.engine.clone();
+    let binds = Binds { id: Some(name("mine")), key: None };
+    let named = NewTask { binds, ..task("other") };
+    tokio::spawn(async move { engine.submit(vec![named]).await });
+    // The loop takes it at once.
+    assert!(timeout(Duration::from_millis(200), node.engine.queues()).await.is_err());
+}
+
+/// The worker says that it lives, for several times its TTL.
+async fn beat(node: &Node, session: SessionId, connection: u64) {
+    let end = Instant::now() + TTL * 4;
+    let mut period = interval(TTL / 4);
+    while Instant::now() < end {
+        period.tick().await;
+        let heartbeat = node.engine.heartbeat(session, Some(connection));
+        timeout(TTL, heartbeat).await.expect("it waits for nothing").expect("the session is open");
+    }
+}
+
+async fn is_open(node: &Node, session: SessionId) -> bool {
+    let workers = node.engine.workers().await.expect("an answer");
+    workers.iter().any(|view| view.id == session)
+}
+
+#[tokio::test]
+async fn a_worker_that_speaks_lives_though_no_commit_lands() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start_with(&directory.path().join("data"), options());
+    let stream = node.engine.open_session(worker(&[])).await.expect("opened");
+    hold_a_commit(&node).await;
+    beat(&node, stream.session, stream.connection).await;
+    node.store.set(Mood::Well);
+    assert!(is_open(&node, stream.session).await);
+    // And one that does not speak is still found out.
+    let gone = async {
+        while is_open(&node, stream.session).await {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(20), gone).await.expect("it is silent");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_speaks_and_reports_is_heard_while_the_loop_waits() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start_with(&directory.path().join("data"), options());
+    let mut stream = node.engine.open_session(worker(&[])).await.expect("opened");
+    node.submit(task("k")).await;
+    let tasks = given(&mut stream).await;
+    block_the_loop(&node).await;
+    beat(&node, stream.session, stream.connection).await;
+    // Its report was sent in time, and is read long after.
+    let engine = node.engine.clone();
+    let lease = HeldLease { task: tasks[0].spec.id, token: tasks[0].token };
+    let (started_at, output_tail) = (None, bytes::Bytes::new());
+    let report = Report::Ended { started_at, output_tail, outcome: completed("") };
+    let reported = tokio::spawn(async move { engine.report(vec![(lease, report)]).await });
+    time_passes(TTL * 3).await;
+    node.store.hold_names(false);
+    let results = reported.await.expect("no panic").expect("an answer");
+    assert!(results[0].is_ok(), "{results:?}");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_is_heard_though_the_inbox_is_full() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start_with(&directory.path().join("data"), options());
+    let stream = node.engine.open_session(worker(&[])).await.expect("opened");
+    block_the_loop(&node).await;
+    let engine = node.engine.clone();
+    let crowd = tokio::spawn(async move {
+        futures_util::future::join_all((0..6000).map(|_| engine.queues())).await
+    });
+    beat(&node, stream.session, stream.connection).await;
+    // There is room for a worker, and who waits for an answer lives.
+    let engine = node.engine.clone();
+    let again = rota_engine::SessionRequest { session: Some(stream.session), ..worker(&[]) };
+    let opened = tokio::spawn(async move { engine.open_session(again).await });
+    time_passes(TTL * 3).await;
+    assert!(!opened.is_finished());
+    node.store.hold_names(false);
+    assert!(opened.await.expect("no panic").is_ok());
+    assert!(crowd.await.expect("no panic").iter().any(Result::is_err), "the inbox was full");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn the_time_of_a_worker_begins_when_a_new_leader_can_listen() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = MoodyStore::open(&directory.path().join("data"));
+    let node = Node::start_on(store.clone(), options());
+    let mut stream = node.engine.open_session(worker(&[])).await.expect("opened");
+    let id = node.submit(task("k")).await;
+    let tasks = given(&mut stream).await;
+    node.leave().await;
+
+    let before = store.snapshots.load(Ordering::Relaxed);
+    store.hold_snapshots(true);
+    let node = Node::start_on(store.clone(), options());
+    until(|| store.snapshots.load(Ordering::Relaxed) > before).await;
+    time_passes(TTL * 3).await;
+    // The worker waits to be taken up again, and then for a commit.
+    let engine = node.engine.clone();
+    let again = rota_engine::SessionRequest { session: Some(stream.session), ..worker(&tasks) };
+    let again = tokio::spawn(async move { engine.open_session(again).await });
+    store.hold_snapshots(false);
+    until(|| node.engine.health().is_ready()).await;
+    let stream = again.await.expect("no panic").expect("an answer");
+    assert!(stream.revoked.is_empty(), "{:?}", stream.revoked);
+    assert!(node.report(&tasks[0], completed("")).await);
+    let view = node.engine.task(&id).await.expect("an answer").expect("known");
+    assert_eq!((view.status, view.attempt, view.lost), (Status::Completed, 1, 0));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_the_store_keeps_its_session() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start_with(&directory.path().join("data"), options());
+    let request = LeaseRequest {
+        session: Some(SessionId(7)),
+        worker: name("w"),
+        queues: Vec::new(),
+        kinds: vec![name("k")],
+        max: 1,
+        wait: Duration::ZERO,
+        ttl: TTL,
+        held: None,
+    };
+    node.engine.lease(request.clone()).await.expect("opened");
+    hold_a_commit(&node).await;
+    let engine = node.engine.clone();
+    let call = tokio::spawn(async move { engine.lease(request).await });
+    time_passes(TTL * 4).await;
+    assert!(!call.is_finished());
+    node.store.set(Mood::Well);
+    call.await.expect("no panic").expect("an answer");
+    assert!(is_open(&node, SessionId(7)).await);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_session_does_not_reach_its_successor() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start_with(&directory.path().join("data"), options());
+    let mut old = node.engine.open_session(worker(&[])).await.expect("opened");
+    node.submit(task("k")).await;
+    given(&mut old).await;
+    // Its end takes its task away, which has to be committed.
+    let entered = node.store.entered.load(Ordering::Relaxed);
+    node.store.set(Mood::Holding);
+    until(|| node.store.entered.load(Ordering::Relaxed) > entered).await;
+    let again = rota_engine::SessionRequest { session: Some(old.session), ..worker(&[]) };
+    let engine = node.engine.clone();
+    let opened = tokio::spawn(async move { engine.open_session(again).await });
+    // The loop has taken it up.
+    assert!(timeout(Duration::from_millis(200), node.engine.queues()).await.is_err());
+    node.store.set(Mood::Well);
+    let mut new = opened.await.expect("no panic").expect("opened");
+    let life = node.engine.clone();
+    let (session, connection) = (new.session, new.connection);
+    let beats = tokio::spawn(async move {
+        let mut period = interval(TTL / 4);
+        while life.heartbeat(session, Some(connection)).await.is_ok() {
+            period.tick().await;
+        }
+    });
+    let next = timeout(Duration::from_secs(10), new.events.recv()).await.expect("it is served");
+    assert!(matches!(next, Some(SessionEvent::Dispatches(_))), "{next:?}");
+    assert!(matches!(old.events.recv().await, Some(SessionEvent::Ended) | None));
+    beats.abort();
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_step_is_bounded_by_what_is_in_its_requests() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    hold_a_commit(&node).await;
+    let many = || (0..1000).map(|_| task("k")).collect::<Vec<_>>();
+    let submitted: Vec<_> = (0..60)
+        .map(|_| {
+            let (engine, tasks) = (node.engine.clone(), many());
+            tokio::spawn(async move { engine.submit(tasks).await })
+        })
+        .collect();
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+    let waiting = || async {
+        let shown = node.engine.observe().await;
+        let shown = node.engine.metrics().show(shown, rota_metrics::Format::Text);
+        let shown = String::from_utf8(shown.body).expect("text");
+        let line = shown.lines().find_map(|line| line.strip_prefix("rota_inbox_requests "));
+        line.and_then(|value| value.parse::<f64>().ok()).expect("it is shown")
+    };
+    let waiting = waiting().await;
+    assert!(waiting >= 39.0, "{waiting} of 60 wait");
+    node.store.set(Mood::Well);
+    for submitted in submitted {
+        assert!(submitted.await.expect("no panic").is_ok());
+    }
+    node.stop().await;
+}

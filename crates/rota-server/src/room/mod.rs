@@ -1,0 +1,160 @@
+//! Room in memory for what clients send and for what they are sent: budgets in bytes, so that many
+//! legal requests at once cannot take all the memory of a node.
+//!
+//! `bodies` counts request bodies, from their arrival until the request is answered. `answers`
+//! counts answers that are large, until the client has read them.
+
+mod answers;
+mod bodies;
+mod framing;
+
+use std::{error::Error, fmt, sync::Arc, time::Duration};
+
+use rota_metrics::{InFlight, NodeMetrics};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
+
+use crate::failure::{Failure, LimitName, Reason, Violation};
+
+pub(crate) use answers::Answers;
+pub(crate) use bodies::{Bodies, Bounds, StreamRoom, read_body};
+
+/// Bytes that one permit stands for.
+const UNIT: usize = 1024;
+/// A request waits so long for room.
+pub(crate) const ROOM: Duration = Duration::from_secs(5);
+/// After which time a client is told to try again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Some bytes of memory, handed out and given back.
+#[derive(Debug, Clone)]
+pub(crate) struct Budget {
+    free: Arc<Semaphore>,
+    units: usize,
+    shown: Shown,
+}
+
+/// How much of it is shown to be in use.
+#[derive(Debug, Clone)]
+struct Shown {
+    metrics: NodeMetrics,
+    what: InFlight,
+}
+
+/// Memory in use, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    permit: OwnedSemaphorePermit,
+    shown: Shown,
+}
+
+impl Budget {
+    pub(crate) fn of(bytes: usize, what: InFlight, metrics: &NodeMetrics) -> Self {
+        let units = (bytes / UNIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+        let shown = Shown { metrics: metrics.clone(), what };
+        Self { free: Arc::new(Semaphore::new(units)), units, shown }
+    }
+
+    /// All of it.
+    fn bytes(&self) -> usize {
+        self.units * UNIT
+    }
+
+    /// More than all of it counts as all of it.
+    fn units(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.div_ceil(UNIT).min(self.units)).unwrap_or(u32::MAX)
+    }
+
+    /// Room for so many bytes, as soon as there is.
+    async fn take(self, bytes: usize) -> Room {
+        let units = self.units(bytes);
+        match self.free.acquire_many_owned(units).await {
+            Ok(permit) => Room::new(permit, self.shown),
+            // It is never closed.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    fn try_take(&self, bytes: usize) -> Option<Room> {
+        let permit = self.free.clone().try_acquire_many_owned(self.units(bytes)).ok()?;
+        Some(Room::new(permit, self.shown.clone()))
+    }
+
+    /// As much of it as there is now, up to so many bytes.
+    fn take_some(&self, bytes: usize) -> Option<Room> {
+        self.try_take(bytes.min(self.free.available_permits() * UNIT))
+    }
+}
+
+impl Room {
+    fn new(permit: OwnedSemaphorePermit, shown: Shown) -> Self {
+        shown.metrics.in_flight(shown.what, bytes(&permit));
+        Self { permit, shown }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.shown.metrics.in_flight(self.shown.what, -bytes(&self.permit));
+    }
+}
+
+fn bytes(permit: &OwnedSemaphorePermit) -> i64 {
+    i64::try_from(permit.num_permits() * UNIT).unwrap_or(i64::MAX)
+}
+
+/// There was no room.
+fn no_room(what: &str, limit: LimitName) -> Failure {
+    let message = format!(
+        "found no room: the node holds as many bytes of these as it may; nothing was changed; try \
+         again (limit {})",
+        limit.name
+    );
+    Failure {
+        violations: vec![Violation {
+            field: what.to_owned(),
+            message: message.clone(),
+            limit: Some(limit),
+        }],
+        retry_after: Some(RETRY),
+        ..Failure::new(Reason::Overloaded, format!("{what} {message}"))
+    }
+}
+
+/// Why the rest of a body is not read. In the words of gRPC it is its own source, so that whoever
+/// reads the body there answers with it.
+#[derive(Debug)]
+struct Refused {
+    failure: Failure,
+    status: Status,
+}
+
+impl Refused {
+    fn new(failure: Failure) -> Self {
+        Self { status: failure.clone().into(), failure }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.failure.detail)
+    }
+}
+
+impl Error for Refused {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.status)
+    }
+}
+
+/// Why a body was refused, if that is why it could not be read.
+fn refused(error: &(dyn Error + 'static)) -> Option<Failure> {
+    let mut error = Some(error);
+    while let Some(this) = error {
+        if let Some(refused) = this.downcast_ref::<Refused>() {
+            return Some(refused.failure.clone());
+        }
+        error = this.source();
+    }
+    None
+}
