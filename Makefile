@@ -2,7 +2,7 @@
 # what tests/install.sh installs from Debian's packages.
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo cluster cluster-down dashboards test chaos upgrade fmt lint deny doc ci clean
+.PHONY: help build release demo cluster cluster-down dashboards test chaos sim upgrade fmt lint deny doc ci clean
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -36,6 +36,9 @@ test: ## Install what the tests need and run them all
 chaos: ## Hurt a cluster under load in every way; SEED=… repeats a plan, DURATION=10m goes on for that long
 	@tests/install.sh
 	@tests/chaos.sh "$(SEED)" "$(DURATION)" "$(FAULTS)"
+
+sim: ## Run the simulator over new seeds; SEED=… begins there, DURATION=10m goes on for that long
+	$(CARGO) run --release --package rota-sim -- $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--for $(DURATION))
 
 upgrade: ## Upgrade and downgrade a cluster under load, with older versions built from the history
 	@tests/install.sh

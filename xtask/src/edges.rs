@@ -65,6 +65,21 @@ const ROOMS: &[Room] = &[
         because: "the server sees the engine alone; which store is behind it is the binary's choice",
     },
     Room {
+        name: "rota-sim",
+        may: &[
+            "rota-client",
+            "rota-core",
+            "rota-engine",
+            "rota-metrics",
+            "rota-proto",
+            "rota-server",
+            "rota-store",
+            "rota-worker",
+        ],
+        tests_may: &[],
+        because: "the simulator runs what is shipped, and nothing that is shipped may need it",
+    },
+    Room {
         name: "rota-client",
         may: &["rota-proto"],
         tests_may: &["rota-engine", "rota-server", "rota-store"],

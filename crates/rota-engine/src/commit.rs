@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use crate::{
     fail_point::{self, FailPoint},
+    planted::Planted,
     shared::{Shared, StoreProblem},
 };
 
@@ -55,6 +56,7 @@ async fn commit_one(
         note(&shared.metrics, &committed, batch, began);
         let problem = match committed {
             Ok(_) => break,
+            Err(CommitError::Fenced { .. }) if Planted::IgnoresFences.is_made() => break,
             Err(CommitError::Fenced { .. }) => return Err(Refused::Deposed),
             Err(error @ CommitError::OutOfOrder { .. }) => {
                 // The store may have taken it when it said that it is full.
@@ -109,6 +111,9 @@ fn note(
 
 /// Whether the head says that the batch landed. Asks until the store answers.
 async fn landed(store: &dyn Store, fence: Fence, batch: &Batch, shared: &Shared) -> bool {
+    if Planted::TakesUnknownForLanded.is_made() || Planted::TakesUnknownForLost.is_made() {
+        return Planted::TakesUnknownForLanded.is_made();
+    }
     let mut pause = PAUSE_MIN;
     loop {
         match store.head().await {

@@ -28,6 +28,7 @@ use crate::{
     down::{DownSender, size_of},
     fingerprint,
     inbox::WeakInboxSender,
+    planted::Planted,
     request::{Answer, Request},
     shared::Shared,
     specs::Found,
@@ -227,6 +228,9 @@ impl Dispatcher {
     }
 
     fn attach(&mut self, session: SessionId, channel: DownSender) {
+        if Planted::KeepsFormerChannel.is_made() && self.lanes.contains_key(&session) {
+            return;
+        }
         let is_sent_again = channel.is_sent_again;
         let former = self.lanes.remove(&session);
         let mut lane = Lane::new(channel);
@@ -281,6 +285,7 @@ impl Dispatcher {
         let mut touched = FxHashSet::default();
         for effect in effects {
             match effect {
+                WorkerEffect::Dispatch(..) if Planted::DropsDispatches.is_made_once_in(500) => {}
                 WorkerEffect::Dispatch(leased, spec) => {
                     // A worker that is not connected now learns of its tasks when it comes back.
                     let Some(lane) = self.lanes.get_mut(&leased.session) else { continue };

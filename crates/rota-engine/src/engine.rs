@@ -30,6 +30,7 @@ use crate::{
     marks::Marks,
     observe::{self, LastSurvey},
     options::EngineOptions,
+    planted::Planted,
     pull::PullSessions,
     request::{Answer, Release, Request},
     retention,
@@ -195,6 +196,7 @@ impl Engine {
         match tokio::time::timeout(self.inner.options.call_timeout, receiver).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(EngineError::LeadershipLost),
+            Err(_) if Planted::LiesAboutTimeouts.is_made() => Err(unavailable("no answer in time")),
             Err(_) => Err(EngineError::OutcomeUnknown("there was no answer in time")),
         }
     }

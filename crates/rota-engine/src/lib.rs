@@ -36,6 +36,7 @@ mod lookup;
 mod marks;
 mod observe;
 mod options;
+mod planted;
 mod pull;
 mod request;
 mod retention;
@@ -62,4 +63,6 @@ pub use engine::Engine;
 pub use host::{Clock, Host, Parallel, Random};
 pub use layout::{IDEMPOTENCY_KEY_BYTES_MAX, SPACES};
 pub use options::EngineOptions;
+#[cfg(feature = "planted-faults")]
+pub use planted::Planted;
 pub use rota_store::{Member, Seat};

@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     codec, layout,
+    planted::Planted,
     request::{Request, Submission},
 };
 
@@ -112,6 +113,9 @@ impl Lookups {
         let binds = &task.binds;
         let binding = |key: Bytes| -> Result<Option<Binding>, Refusal> {
             let Some(bytes) = self.value(layout::NAME, key.clone()) else { return Ok(None) };
+            if Planted::ForgetsNames.is_made() {
+                return Ok(None);
+            }
             let binding = codec::decode_binding(bytes)
                 .map_err(|_| unreadable(format!("name/{}", String::from_utf8_lossy(&key))))?;
             let is_former = binding.fingerprint == fingerprint.former;

@@ -1,0 +1,80 @@
+//! The records in the store, as far as the auditor reads them: messages of its own, written from the
+//! documented layout and not from the engine's code.
+
+use bytes::Bytes;
+use prost::Message;
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Spec {
+    #[prost(fixed64, tag = "1")]
+    pub(super) id: u64,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub(super) payload: Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Lease {
+    #[prost(fixed64, tag = "1")]
+    pub(super) session: u64,
+    #[prost(uint64, tag = "2")]
+    pub(super) token: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct End {
+    #[prost(uint64, tag = "1")]
+    pub(super) token: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Live {
+    #[prost(fixed64, tag = "1")]
+    pub(super) id: u64,
+    #[prost(string, tag = "2")]
+    pub(super) queue: String,
+    #[prost(uint32, tag = "5")]
+    pub(super) priority: u32,
+    #[prost(int64, tag = "6")]
+    pub(super) run_at_ms: i64,
+    #[prost(uint32, tag = "8")]
+    pub(super) attempt: u32,
+    #[prost(uint32, tag = "9")]
+    pub(super) lost: u32,
+    #[prost(message, optional, tag = "12")]
+    pub(super) lease: Option<Lease>,
+    #[prost(message, optional, tag = "17")]
+    pub(super) last_end: Option<End>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Attempt {
+    #[prost(uint64, tag = "2")]
+    pub(super) token: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Done {
+    #[prost(fixed64, tag = "1")]
+    pub(super) id: u64,
+    #[prost(uint32, tag = "4")]
+    pub(super) status: u32,
+    #[prost(uint32, tag = "8")]
+    pub(super) lost: u32,
+    #[prost(int64, tag = "10")]
+    pub(super) retain_until_ms: i64,
+    #[prost(message, optional, tag = "11")]
+    pub(super) last: Option<Attempt>,
+    #[prost(bool, tag = "13")]
+    pub(super) has_result: bool,
+    #[prost(message, optional, tag = "16")]
+    pub(super) last_end: Option<End>,
+}
+
+/// Numbers of ended states in the store.
+pub(super) const COMPLETED: u32 = 4;
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Queue {
+    #[prost(bool, tag = "1")]
+    pub(super) paused: bool,
+}

@@ -1,0 +1,156 @@
+//! Carries out the plan: begins faults, and ends them.
+
+use crate::{
+    machine::Running,
+    plan::{Fault, Planned, Ways},
+    run::{Run, store_place},
+    store::depose,
+    world::{Latency, Place},
+};
+
+/// How slow a slow network is.
+const SLOW: Latency = Latency { min_us: 20_000, max_us: 150_000 };
+/// What is wrong with machines and the network may cost leases for so long after its end.
+const AFTERMATH_US: u64 = 30_000_000;
+/// Answers lost of a thousand.
+const LOSES_ANSWERS: u32 = 200;
+const LOSES_REQUESTS: u32 = 100;
+
+impl Run {
+    /// Begins and ends what is due.
+    pub(crate) fn work_plan(&mut self) {
+        let now_us = self.now_us;
+        let mut at = 0;
+        while at < self.ongoing.len() {
+            if self.ongoing[at].0 <= now_us {
+                let (_, planned) = self.ongoing.remove(at);
+                self.end(planned.fault);
+            } else {
+                at += 1;
+            }
+        }
+        while let Some(planned) = self.next_fault
+            && planned.at_us <= now_us
+        {
+            self.next_fault = self.plan.next();
+            self.begin(planned);
+        }
+    }
+
+    /// Ends all faults, and begins no more.
+    pub(crate) fn heal_all(&mut self) {
+        self.next_fault = None;
+        for (_, planned) in std::mem::take(&mut self.ongoing) {
+            self.end(planned.fault);
+        }
+        let mut inner = self.world.lock();
+        inner.net.cut.clear();
+        inner.note(format_args!("healed"));
+    }
+
+    fn begin(&mut self, planned: Planned) {
+        let leader = self.world.lock().store.leader_place().map_or(0, |place| place.0 - 1);
+        let planned = Planned { fault: planned.fault.aimed(self.nodes(), leader), ..planned };
+        let Planned { fault, for_us, .. } = planned;
+        self.world.lock().note(format_args!("fault {fault:?} for {for_us}"));
+        self.begun.push(planned);
+        let until_us = self.now_us + for_us;
+        if !fault.is_of_the_store() {
+            let audit = &mut self.world.lock().audit;
+            audit.troubled_until_us = audit.troubled_until_us.max(until_us + AFTERMATH_US);
+        }
+        match fault {
+            Fault::StoreStalls => self.world.lock().store.mood.stalled_until_us = until_us,
+            Fault::StoreIsAway => self.world.lock().store.mood.away = true,
+            Fault::StoreIsFull => self.world.lock().store.mood.full = true,
+            Fault::StoreIsSlow(by_us) => self.world.lock().store.mood.slow_us = by_us,
+            Fault::StoreLosesAnswers => {
+                let mood = &mut self.world.lock().store.mood;
+                mood.loses_answers = LOSES_ANSWERS;
+                mood.loses_requests = LOSES_REQUESTS;
+            }
+            Fault::Depose => depose(&mut self.world.lock()),
+            Fault::Compact => self.world.lock().store.compact(3),
+            Fault::NodeCrashes(at) => self.crash(self.node(at)),
+            Fault::NodeStops(at) => self.stop(self.node(at)),
+            Fault::NodePauses(at) => self.halt(self.node(at), Running::Paused),
+            Fault::NodeSuspends(at) => self.halt(self.node(at), Running::Suspended),
+            Fault::NodeClockJumps(at, by_ms) => {
+                let place = self.node(at);
+                self.machines[place.0].jump(by_ms);
+            }
+            Fault::NodeLosesStore(at, ways) => self.cut(self.node(at), store_place(), ways),
+            Fault::WorkerLosesNode(worker, node, ways) => {
+                self.cut(self.worker(worker), self.node(node), ways);
+            }
+            Fault::WorkerCrashes(at) => self.crash(self.worker(at)),
+            Fault::WorkerPauses(at) => self.halt(self.worker(at), Running::Paused),
+            Fault::NetIsSlow => self.world.lock().net.slow = Some(SLOW),
+            Fault::NetIsThin(per_ms) => self.world.lock().net.bytes_per_ms = Some(per_ms),
+        }
+        self.ongoing.push((until_us, planned));
+    }
+
+    fn end(&mut self, fault: Fault) {
+        self.world.lock().note(format_args!("end {fault:?}"));
+        match fault {
+            Fault::StoreStalls | Fault::Depose | Fault::Compact => {}
+            Fault::StoreIsAway => self.world.lock().store.mood.away = false,
+            Fault::StoreIsFull => self.world.lock().store.mood.full = false,
+            Fault::StoreIsSlow(_) => self.world.lock().store.mood.slow_us = 0,
+            Fault::StoreLosesAnswers => {
+                let mood = &mut self.world.lock().store.mood;
+                mood.loses_answers = 0;
+                mood.loses_requests = 0;
+            }
+            Fault::NodeCrashes(at) => self.boot(self.node(at)),
+            Fault::NodeStops(at) => {
+                self.crash(self.node(at));
+                self.boot(self.node(at));
+            }
+            Fault::NodePauses(at) | Fault::NodeSuspends(at) => {
+                let place = self.node(at);
+                self.machines[place.0].resume();
+            }
+            Fault::NodeClockJumps(at, _) => {
+                let place = self.node(at);
+                self.machines[place.0].set_right();
+            }
+            Fault::NodeLosesStore(at, ways) => self.heal(self.node(at), store_place(), ways),
+            Fault::WorkerLosesNode(worker, node, ways) => {
+                self.heal(self.worker(worker), self.node(node), ways);
+            }
+            Fault::WorkerCrashes(at) => self.boot(self.worker(at)),
+            Fault::WorkerPauses(at) => {
+                let place = self.worker(at);
+                self.machines[place.0].resume();
+            }
+            Fault::NetIsSlow => self.world.lock().net.slow = None,
+            Fault::NetIsThin(_) => self.world.lock().net.bytes_per_ms = None,
+        }
+    }
+
+    fn halt(&mut self, place: Place, how: Running) {
+        self.machines[place.0].stop(how);
+    }
+
+    fn cut(&mut self, from: Place, to: Place, ways: Ways) {
+        let cut = &mut self.world.lock().net.cut;
+        cut.extend(directions(from, to, ways));
+    }
+
+    fn heal(&mut self, from: Place, to: Place, ways: Ways) {
+        let cut = &mut self.world.lock().net.cut;
+        for way in directions(from, to, ways) {
+            cut.remove(&way);
+        }
+    }
+}
+
+fn directions(from: Place, to: Place, ways: Ways) -> Vec<(Place, Place)> {
+    match ways {
+        Ways::Both => vec![(from, to), (to, from)],
+        Ways::There => vec![(from, to)],
+        Ways::Back => vec![(to, from)],
+    }
+}

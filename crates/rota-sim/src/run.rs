@@ -1,0 +1,466 @@
+//! A run: builds the world from the seed, lets it pass tick by tick, and judges it at the end.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use rota_core::Name;
+use rota_engine::{Engine, EngineOptions, Host, Parallel, SPACES};
+use tokio::runtime::{Handle, Runtime};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    audit::{Auditor, Counts, Rule, Violation},
+    call::Caller,
+    client::Client,
+    log::Log,
+    machine::{Machine, SimClock, WALL_AT_START, align_task_numbers},
+    plan::{Plan, Planned},
+    scenario::Scenario,
+    seed::{Seed, SimRandom},
+    store::{Central, SimStore, tell_observers, tell_watchers},
+    wire::{self, User, WorkerPlan},
+    worker::{StreamWorker, queue_names},
+    world::{Inner, Net, Place, STORE, Site, World},
+};
+
+/// How much time passes at once.
+const TICK: Duration = Duration::from_millis(1);
+const TICK_US: u64 = 1000;
+/// So often what could not be told is told again.
+const RETELL_US: u64 = 50_000;
+/// History that the store keeps, in batches.
+const HISTORY: usize = 2_000;
+
+/// What a run is to be.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What everything follows from.
+    pub seed: u64,
+    /// It goes on for so many events, then until all work is done.
+    pub events: u64,
+    /// Rules that are not held against the engine.
+    pub excused: Vec<Rule>,
+    /// Keep the whole log.
+    pub log: bool,
+    /// Run the shipped server, worker and client over byte streams, instead of calling the engine.
+    pub wire: bool,
+    /// A mistake that is planted.
+    #[cfg(feature = "planted-faults")]
+    pub planted: Option<crate::planted::Mistake>,
+    /// Only these faults of the plan, by number.
+    pub only: Option<BTreeSet<usize>>,
+}
+
+impl Options {
+    /// A run of that seed, so long, with all rules and all faults.
+    #[must_use]
+    pub fn new(seed: u64, events: u64) -> Self {
+        Self {
+            seed,
+            events,
+            excused: Vec::new(),
+            log: false,
+            wire: false,
+            #[cfg(feature = "planted-faults")]
+            planted: None,
+            only: None,
+        }
+    }
+}
+
+/// What a run came to.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Events that happened.
+    pub events: u64,
+    /// Simulated time that passed.
+    pub simulated: Duration,
+    /// The hash of the log.
+    pub hash: u64,
+    /// Lines of the log.
+    pub lines: u64,
+    /// Broken rules.
+    pub violations: Vec<Violation>,
+    /// The last lines of the log, where a rule was broken.
+    pub recent: Vec<String>,
+    /// The log, if it was asked for.
+    pub log: Option<String>,
+    /// The faults that began.
+    pub faults: Vec<Planned>,
+    /// What was done.
+    pub counts: Counts,
+}
+
+/// What a machine is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Node(usize),
+    Worker(usize),
+    Client(usize),
+}
+
+/// A run under way.
+pub(crate) struct Run {
+    pub(crate) world: World,
+    /// By place; the first stands for the store and never boots.
+    pub(crate) machines: Vec<Machine>,
+    purposes: Vec<Option<Purpose>>,
+    nodes: Arc<[Place]>,
+    seed: Seed,
+    scenario: Scenario,
+    queues: Arc<[Name]>,
+    by_wire: bool,
+    stops: BTreeMap<usize, CancellationToken>,
+    pub(crate) now_us: u64,
+    /// The furthest that a wall clock ever was ahead.
+    skew_max_ms: i64,
+    pub(crate) plan: Plan,
+    pub(crate) next_fault: Option<Planned>,
+    /// Faults that are on, by when they end.
+    pub(crate) ongoing: Vec<(u64, Planned)>,
+    pub(crate) begun: Vec<Planned>,
+}
+
+/// Runs it.
+///
+/// # Panics
+/// When a runtime cannot be made.
+#[must_use]
+pub fn run(options: &Options) -> Outcome {
+    // What draws without a generator of its own draws from this thread's.
+    fastrand::seed(options.seed);
+    align_task_numbers().expect("a runtime can be made");
+    let mut run = Run::new(options);
+    #[cfg(feature = "planted-faults")]
+    crate::planted::plant(options.planted, &run.world);
+    for at in 1..run.machines.len() {
+        run.boot(Place(at));
+    }
+    while run.world.lock().happened < options.events && run.is_content() {
+        run.work_plan();
+        run.tick();
+    }
+    run.heal_all();
+    run.world.lock().quiet = true;
+    run.work_off();
+    run.finish()
+}
+
+impl Run {
+    fn new(options: &Options) -> Self {
+        let seed = Seed(options.seed);
+        let scenario = Scenario::draw(seed, options.wire);
+        let mut purposes = vec![None];
+        purposes.extend((0..scenario.nodes).map(|at| Some(Purpose::Node(at))));
+        purposes.extend((0..scenario.workers).map(|at| Some(Purpose::Worker(at))));
+        purposes.extend((0..scenario.clients).map(|at| Some(Purpose::Client(at))));
+        let places = purposes.len();
+        let sites = (0..places).map(|_| Site::default()).collect();
+        let net = Net::new(seed.rng("net", 0), places, scenario.latency);
+        let central = Central::new(SPACES, scenario.store, seed.rng("store", 0));
+        let mut audit = Auditor::new(options.excused.clone());
+        audit.by_wire = options.wire;
+        let log = Log::new(options.log, true);
+        let mut plan = Plan::new(seed, scenario.nodes, scenario.workers, options.only.clone());
+        let next_fault = plan.next();
+        Self {
+            world: World::new(Inner::new(net, sites, central, audit, log)),
+            machines: (0..places).map(|_| Machine::new()).collect(),
+            purposes,
+            nodes: (1..=scenario.nodes).map(Place).collect(),
+            seed,
+            queues: queue_names(scenario.queues),
+            scenario,
+            by_wire: options.wire,
+            stops: BTreeMap::new(),
+            now_us: 0,
+            skew_max_ms: 0,
+            plan,
+            next_fault,
+            ongoing: Vec::new(),
+            begun: Vec::new(),
+        }
+    }
+
+    pub(crate) fn node(&self, at: usize) -> Place {
+        self.nodes[at]
+    }
+
+    pub(crate) fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(crate) fn worker(&self, at: usize) -> Place {
+        Place(1 + self.scenario.nodes + at)
+    }
+
+    /// Lets all work be done. Ends where nothing more is done though work is left.
+    fn work_off(&mut self) {
+        let (mut done, mut since_us) = (0, self.now_us);
+        while self.is_content() && !self.is_done() {
+            let counts = self.world.lock().audit.counts;
+            if counts.leases + counts.ended != done {
+                (done, since_us) = (counts.leases + counts.ended, self.now_us);
+            }
+            if self.now_us - since_us > self.scenario.patience_us {
+                return;
+            }
+            for _ in 0..200 {
+                self.tick();
+            }
+        }
+    }
+
+    fn is_content(&self) -> bool {
+        self.world.lock().audit.is_content()
+    }
+
+    fn is_done(&self) -> bool {
+        self.world.lock().audit.unended(0).0 == 0
+    }
+
+    fn tick(&mut self) {
+        self.now_us += TICK_US;
+        {
+            let mut inner = self.world.lock();
+            inner.now_us = self.now_us;
+            let skew_ms = self.machines.iter().map(Machine::skew_ms).max().unwrap_or(0);
+            self.skew_max_ms = self.skew_max_ms.max(skew_ms);
+            let true_ms = WALL_AT_START + (self.now_us / 1000).cast_signed();
+            inner.audit.wall_max_ms = true_ms + self.skew_max_ms;
+            inner.run_due();
+            if self.now_us.is_multiple_of(RETELL_US) {
+                tell_observers(&mut inner);
+                tell_watchers(&mut inner);
+            }
+            if inner.store.revision.is_multiple_of(HISTORY as u64) {
+                inner.store.compact(HISTORY);
+            }
+            for (site, machine) in inner.sites.iter_mut().zip(&self.machines) {
+                if machine.runs() {
+                    site.listened_us += TICK_US;
+                }
+            }
+        }
+        for machine in &mut self.machines {
+            machine.tick(TICK);
+        }
+    }
+
+    /// Starts the process of a machine.
+    pub(crate) fn boot(&mut self, place: Place) {
+        let Some(purpose) = self.purposes[place.0] else { return };
+        if self.machines[place.0].is_up() {
+            return;
+        }
+        let incarnation = {
+            let mut inner = self.world.lock();
+            inner.note(format_args!("boot {}", place.0));
+            let site = &mut inner.sites[place.0];
+            site.incarnation += 1;
+            site.up = true;
+            site.incarnation
+        };
+        let clock = self.machines[place.0].clock.clone();
+        let runtime = self.machines[place.0]
+            .boot(self.now_us, self.seed.rng("tokio", place.0 as u64).u64(..))
+            .expect("a runtime can be made");
+        let handle = runtime.handle().clone();
+        let inside = handle.enter();
+        let number = (place.0 as u64) << 32 | u64::from(incarnation);
+        let engine = self.populate(place, purpose, number, clock);
+        drop(inside);
+        let mut inner = self.world.lock();
+        inner.sites[place.0].handle = Some(handle);
+        inner.sites[place.0].engine = engine;
+    }
+
+    /// Starts what runs on a machine, within its runtime. Gives the engine that others may call.
+    fn populate(
+        &mut self,
+        place: Place,
+        purpose: Purpose,
+        number: u64,
+        clock: Arc<SimClock>,
+    ) -> Option<Engine> {
+        let mut engine = None;
+        let handle = Handle::current();
+        match purpose {
+            Purpose::Node(at) => {
+                let random = Arc::new(SimRandom::new(self.seed.rng("host", number)));
+                let host = Host::new(clock, random, Parallel::Inline);
+                let stop = CancellationToken::new();
+                let store = SimStore::connect(&self.world, place);
+                let options = EngineOptions {
+                    node: format!("n{at}"),
+                    address: Some(wire::url(place)),
+                    session_ttl: self.scenario.session_ttl,
+                    ..EngineOptions::default()
+                };
+                let started = Engine::start(host, store, options, stop.clone());
+                if self.by_wire {
+                    let (world, engine) = (self.world.clone(), started.clone());
+                    handle.spawn(wire::serve(world, place, engine, stop.clone()));
+                } else {
+                    engine = Some(started);
+                }
+                self.stops.insert(place.0, stop);
+            }
+            Purpose::Worker(at) => {
+                for session in 0..self.scenario.sessions {
+                    let rng = self.seed.rng("worker", number << 8 | session as u64);
+                    if self.by_wire {
+                        handle.spawn(wire::work(self.wire_worker(place, at, session, rng)));
+                    } else {
+                        handle.spawn(self.stream_worker(place, at, session, rng).run());
+                    }
+                }
+            }
+            Purpose::Client(_) => {
+                for client in 0..self.scenario.clients_each {
+                    let number = number << 8 | client as u64;
+                    let rng = self.seed.rng("client", number);
+                    if self.by_wire {
+                        handle.spawn(self.user(place, client, rng).run());
+                    } else {
+                        handle.spawn(self.client(place, client, rng).run());
+                    }
+                }
+            }
+        }
+        engine
+    }
+
+    fn caller(&self, place: Place, at: usize) -> Caller {
+        Caller {
+            world: self.world.clone(),
+            me: place,
+            nodes: self.nodes.clone(),
+            at,
+            unanswered: 0,
+        }
+    }
+
+    fn stream_worker(
+        &self,
+        place: Place,
+        at: usize,
+        session: usize,
+        rng: fastrand::Rng,
+    ) -> StreamWorker {
+        // Some serve everything, some a part.
+        let queues = match session % 3 {
+            0 => Vec::new(),
+            rest => self.queues.iter().skip(rest - 1).cloned().collect(),
+        };
+        StreamWorker {
+            caller: self.caller(place, at + session),
+            rng,
+            name: Name::new(&format!("w{at}-{session}")).expect("a name"),
+            queues,
+            slots: self.scenario.slots,
+            ttl: self.scenario.session_ttl,
+            session: None,
+            running: BTreeMap::new(),
+            outbox: Vec::new(),
+        }
+    }
+
+    fn wire_worker(
+        &self,
+        place: Place,
+        at: usize,
+        session: usize,
+        rng: fastrand::Rng,
+    ) -> WorkerPlan {
+        let worker = self.stream_worker(place, at, session, rng);
+        WorkerPlan {
+            world: self.world.clone(),
+            at: place,
+            nodes: self.nodes.clone(),
+            name: worker.name.to_string(),
+            queues: worker.queues.iter().map(ToString::to_string).collect(),
+            slots: worker.slots,
+            rng: worker.rng,
+        }
+    }
+
+    fn user(&self, place: Place, at: usize, rng: fastrand::Rng) -> User {
+        let number = (place.0 as u64) << 8 | at as u64;
+        let (queues, pause_ms) = (self.scenario.queues, self.scenario.client_pause_ms);
+        User::new((&self.world, place, &self.nodes), rng, queues, number, pause_ms)
+    }
+
+    fn client(&self, place: Place, at: usize, rng: fastrand::Rng) -> Client {
+        Client {
+            caller: self.caller(place, at),
+            rng,
+            queues: self.queues.clone(),
+            number: (place.0 as u64) << 8 | at as u64,
+            submitted: 0,
+            tasks: Vec::new(),
+            open: Vec::new(),
+            pause_ms: self.scenario.client_pause_ms,
+        }
+    }
+
+    /// Ends the process of a machine at once.
+    pub(crate) fn crash(&mut self, place: Place) {
+        // What its tasks do as they are dropped must reach nobody.
+        let engine = {
+            let mut inner = self.world.lock();
+            inner.note(format_args!("crash {}", place.0));
+            inner.audit.crashed(place);
+            wire::break_all(&mut inner, place);
+            let site = &mut inner.sites[place.0];
+            site.up = false;
+            site.handle = None;
+            site.engine.take()
+        };
+        drop(engine);
+        let runtime: Option<Runtime> = self.machines[place.0].crash();
+        drop(runtime);
+    }
+
+    /// Tells a node to stop.
+    pub(crate) fn stop(&mut self, place: Place) {
+        if let Some(stop) = self.stops.get(&place.0) {
+            stop.cancel();
+        }
+    }
+
+    fn finish(mut self) -> Outcome {
+        let now_us = self.now_us;
+        let outcome = {
+            let mut inner = self.world.lock();
+            if inner.audit.is_content() {
+                inner.audit.finish(now_us);
+            }
+            let violations = inner.audit.violations().to_vec();
+            let recent = if violations.is_empty() { Vec::new() } else { inner.log.recent() };
+            Outcome {
+                events: inner.happened,
+                simulated: Duration::from_micros(now_us),
+                hash: inner.log.hash(),
+                lines: inner.log.lines(),
+                violations,
+                recent,
+                log: inner.log.take_whole(),
+                faults: std::mem::take(&mut self.begun),
+                counts: inner.audit.counts,
+            }
+        };
+        for at in 1..self.machines.len() {
+            self.crash(Place(at));
+        }
+        outcome
+    }
+}
+
+/// Where the store is, for faults.
+pub(crate) const fn store_place() -> Place {
+    STORE
+}

@@ -1,0 +1,57 @@
+//! What a run is made of: how many machines, how long leases last, how much work there is. Drawn from
+//! the seed.
+
+use std::time::Duration;
+
+use rota_store::BatchLimits;
+
+use crate::{seed::Seed, store::StoreLimits, world::Latency};
+
+/// The parts of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Scenario {
+    pub(crate) nodes: usize,
+    /// Machines of workers, and sessions on each.
+    pub(crate) workers: usize,
+    pub(crate) sessions: usize,
+    pub(crate) slots: u32,
+    /// Machines of clients, and clients on each.
+    pub(crate) clients: usize,
+    pub(crate) clients_each: usize,
+    /// The longest pause of a client between two calls.
+    pub(crate) client_pause_ms: u64,
+    pub(crate) queues: usize,
+    pub(crate) session_ttl: Duration,
+    pub(crate) latency: Latency,
+    pub(crate) store: StoreLimits,
+    /// When all faults are healed and work is left, some of it is done within this time.
+    pub(crate) patience_us: u64,
+}
+
+impl Scenario {
+    pub(crate) fn draw(seed: Seed, by_wire: bool) -> Self {
+        let mut rng = seed.rng("scenario", 0);
+        let mutations_max = [127, 2_048, 100_000][rng.usize(..3)];
+        let leader_ttl_us = rng.u64(1_000_000..5_000_000);
+        let latency_us = [300, 1_000, 4_000][rng.usize(..3)];
+        // What is encoded takes more of the machine that simulates it.
+        let clients_each = if by_wire { rng.usize(3..12) } else { rng.usize(5..40) };
+        Self {
+            nodes: [1, 2, 3, 3, 3][rng.usize(..5)],
+            workers: rng.usize(2..4),
+            sessions: rng.usize(2..6),
+            slots: rng.u32(2..40),
+            clients: rng.usize(1..3),
+            clients_each,
+            client_pause_ms: [5, 20, 60, 200][rng.usize(..4)],
+            queues: rng.usize(1..8),
+            session_ttl: Duration::from_millis(rng.u64(1_000..6_000)),
+            latency: Latency { min_us: 100, max_us: latency_us },
+            store: StoreLimits {
+                batch: BatchLimits { mutations_max, bytes_max: 40 << 20, mutation_bytes: 64 },
+                leader_ttl_us,
+            },
+            patience_us: 60_000_000,
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The shipped parts on simulated connections: a node's server with its forwarder, and a worker.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use rota_client::Client;
+use rota_engine::Engine;
+use rota_server::{Server, ServerOptions};
+use rota_worker::{Done, HandlerError, TaskContext, Worker};
+use tokio_util::sync::CancellationToken;
+
+use super::{place, stream, url};
+use crate::world::{Place, World};
+
+/// Makes connections from one place.
+#[derive(Clone)]
+pub(super) struct Dial {
+    pub(super) world: World,
+    pub(super) from: Place,
+}
+
+impl fmt::Debug for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Dial({})", self.from.0)
+    }
+}
+
+impl Dial {
+    async fn open(self, authority: String) -> std::io::Result<stream::SimStream> {
+        let unknown = || std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+        let to = place(&authority).ok_or_else(unknown)?;
+        stream::connect(self.world, self.from, to).await
+    }
+}
+
+impl rota_server::Connect for Dial {
+    fn connect(&self, address: &http::Uri) -> rota_server::Pending<'_, rota_server::BoxedStream> {
+        let authority = address.authority().map(ToString::to_string).unwrap_or_default();
+        let opening = self.clone().open(authority);
+        Box::pin(async move { Ok(Box::new(opening.await?) as rota_server::BoxedStream) })
+    }
+}
+
+impl rota_client::Connect for Dial {
+    fn connect(&self, authority: &str) -> rota_client::Connecting {
+        let opening = self.clone().open(authority.to_owned());
+        Box::pin(async move { Ok(Box::new(opening.await?) as Box<dyn rota_client::ByteStream>) })
+    }
+}
+
+/// A client at that place, of all nodes.
+pub(super) fn client(world: &World, at: Place, nodes: &[Place], seed: u64) -> Client {
+    let dial = Dial { world: world.clone(), from: at };
+    let built = Client::builder(nodes.iter().map(|node| url(*node))).connector(dial).seed(seed);
+    built.build().expect("simulated addresses are addresses")
+}
+
+/// Serves the API of a node until `stop`.
+pub(crate) async fn serve(world: World, at: Place, engine: Engine, stop: CancellationToken) {
+    let listener = stream::listen(&world, at);
+    let options = ServerOptions {
+        insecure_no_auth: true,
+        connect: Arc::new(Dial { world, from: at }),
+        ..ServerOptions::default()
+    };
+    let server = Server::on(Box::new(listener), engine, options);
+    let server = server.expect("the options of a simulated server fit together");
+    // It ends when it is told to.
+    let _ = server.run(stop).await;
+}
+
+/// What a worker is.
+pub(crate) struct WorkerPlan {
+    pub(crate) world: World,
+    pub(crate) at: Place,
+    pub(crate) nodes: Arc<[Place]>,
+    pub(crate) name: String,
+    pub(crate) queues: Vec<String>,
+    pub(crate) slots: u32,
+    pub(crate) rng: fastrand::Rng,
+}
+
+/// Runs the shipped worker, again and again.
+pub(crate) async fn work(mut plan: WorkerPlan) {
+    loop {
+        let client = client(&plan.world, plan.at, &plan.nodes, plan.rng.u64(..));
+        let mut builder = Worker::builder(client)
+            .name(plan.name.clone())
+            .queues(plan.queues.clone())
+            .slots(plan.slots);
+        for kind in ["a", "b"] {
+            let (world, seed) = (plan.world.clone(), plan.rng.u64(..));
+            builder = builder.raw_handler(kind, move |context: TaskContext, payload: Bytes| {
+                handle(world.clone(), seed, context, payload)
+            });
+        }
+        let Ok(worker) = builder.build() else { return };
+        // A worker that gives up shows as tasks that do not run; meanwhile it is started anew, as a
+        // supervisor does.
+        let ended = worker.run().await;
+        let failed = ended.is_err();
+        plan.world.lock().note(format_args!("worker {} ended, failed: {failed}", plan.name));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn handle(
+    world: World,
+    seed: u64,
+    context: TaskContext,
+    payload: Bytes,
+) -> Result<Done, HandlerError> {
+    let tag = crate::audit::tag_of(&payload).unwrap_or_default();
+    let token = context.lease_token();
+    {
+        let mut inner = world.lock();
+        let now_us = inner.now_us;
+        inner.audit.started(now_us, tag, token);
+    }
+    let mut rng = fastrand::Rng::with_seed(seed ^ tag ^ token);
+    let takes = match rng.u32(..1000) {
+        0..15 => rng.u64(1000..8000),
+        _ => rng.u64(0..60),
+    };
+    tokio::time::sleep(Duration::from_millis(takes)).await;
+    match rng.u32(..1000) {
+        0..50 => Err(HandlerError::new("simulated")),
+        50..60 => Err(HandlerError::permanent("simulated")),
+        60..500 => Ok(Done::default()),
+        _ => Ok(Done { result: format!("{tag:016x}").into(), ..Done::default() }),
+    }
+}

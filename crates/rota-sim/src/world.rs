@@ -1,0 +1,228 @@
+//! What all simulated machines share: the time, the events to come, the network between them, the
+//! store, the auditor and the log.
+//!
+//! Everything here happens on one thread and in one order. Machines reach it through [`World`] from
+//! within their tasks; the driver takes the events that are due out of it between two ticks.
+
+use std::{
+    cmp::Ordering,
+    collections::BinaryHeap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use rota_engine::Engine;
+use rustc_hash::FxHashSet;
+use tokio::runtime::Handle;
+
+use crate::{audit::Auditor, log::Log, store::Central, wire::Connections};
+
+/// A place that messages come from and go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Place(pub(crate) usize);
+
+/// Where the store is.
+pub(crate) const STORE: Place = Place(0);
+
+/// A message to a place that cannot be reached is silent for so long, then its sender is told.
+const SILENCE_US: u64 = 20_000_000;
+
+/// What happens when an event is due.
+pub(crate) type Action = Box<dyn FnOnce(&mut Inner) + Send>;
+
+struct Event {
+    at_us: u64,
+    number: u64,
+    action: Action,
+}
+
+impl PartialEq for Event {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Event {}
+
+impl PartialOrd for Event {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Event {
+    /// The earliest is the greatest, as a heap wants it.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at_us, other.number).cmp(&(self.at_us, self.number))
+    }
+}
+
+/// A machine as the others see it.
+#[derive(Default)]
+pub(crate) struct Site {
+    /// Grows with each start of its process.
+    pub(crate) incarnation: u32,
+    pub(crate) up: bool,
+    /// Its runtime, while it is up.
+    pub(crate) handle: Option<Handle>,
+    /// What it serves, if it is a node.
+    pub(crate) engine: Option<Engine>,
+    /// For how long it was up and not stopped: the time in which it could listen.
+    pub(crate) listened_us: u64,
+}
+
+/// How messages travel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Latency {
+    pub(crate) min_us: u64,
+    pub(crate) max_us: u64,
+}
+
+/// The network: delays, and which ways are cut.
+pub(crate) struct Net {
+    rng: fastrand::Rng,
+    latency: Latency,
+    /// While messages take longer than they should.
+    pub(crate) slow: Option<Latency>,
+    /// While links are thin: what each carries in a millisecond.
+    pub(crate) bytes_per_ms: Option<u64>,
+    /// Ways that carry nothing; each direction for itself.
+    pub(crate) cut: FxHashSet<(Place, Place)>,
+    /// When the last message on each way arrives: none overtakes another.
+    last: Vec<u64>,
+    places: usize,
+}
+
+impl Net {
+    pub(crate) fn new(rng: fastrand::Rng, places: usize, latency: Latency) -> Self {
+        Self {
+            rng,
+            latency,
+            slow: None,
+            bytes_per_ms: None,
+            cut: FxHashSet::default(),
+            last: vec![0; places * places],
+            places,
+        }
+    }
+
+    pub(crate) fn carries(&self, from: Place, to: Place) -> bool {
+        !self.cut.contains(&(from, to))
+    }
+
+    /// When a message of so many bytes that is sent now arrives.
+    fn arrival(&mut self, now_us: u64, from: Place, to: Place, bytes: usize) -> u64 {
+        let Latency { min_us, max_us } = self.slow.unwrap_or(self.latency);
+        let delay = self.rng.u64(min_us..=max_us);
+        let last = &mut self.last[from.0 * self.places + to.0];
+        *last = (now_us + delay).max(*last);
+        if let Some(per_ms) = self.bytes_per_ms {
+            *last += bytes as u64 * 1000 / per_ms;
+        }
+        *last
+    }
+}
+
+/// All that is shared.
+pub(crate) struct Inner {
+    pub(crate) now_us: u64,
+    events: BinaryHeap<Event>,
+    scheduled: u64,
+    /// Events that happened.
+    pub(crate) happened: u64,
+    pub(crate) sites: Vec<Site>,
+    pub(crate) net: Net,
+    pub(crate) store: Central,
+    pub(crate) audit: Auditor,
+    pub(crate) log: Log,
+    pub(crate) wires: Connections,
+    /// Whether clients are to ask for nothing new.
+    pub(crate) quiet: bool,
+}
+
+impl Inner {
+    pub(crate) fn new(
+        net: Net,
+        sites: Vec<Site>,
+        store: Central,
+        audit: Auditor,
+        log: Log,
+    ) -> Self {
+        Self {
+            now_us: 0,
+            events: BinaryHeap::new(),
+            scheduled: 0,
+            happened: 0,
+            sites,
+            net,
+            store,
+            audit,
+            log,
+            wires: Connections::default(),
+            quiet: false,
+        }
+    }
+
+    /// Has something happen then.
+    pub(crate) fn at(&mut self, at_us: u64, action: Action) {
+        self.scheduled += 1;
+        self.events.push(Event { at_us, number: self.scheduled, action });
+    }
+
+    /// Sends a message. What it is to do is done when it arrives, if the receiver is up by then; a
+    /// message that does not arrive is dropped, sooner or later.
+    pub(crate) fn send(&mut self, from: Place, to: Place, action: Action) {
+        self.send_bytes(from, to, 0, action);
+    }
+
+    /// The same, of a message whose size counts.
+    pub(crate) fn send_bytes(&mut self, from: Place, to: Place, bytes: usize, action: Action) {
+        let sender_down = from != STORE && !self.sites[from.0].up;
+        if sender_down {
+            return;
+        }
+        if !self.net.carries(from, to) {
+            self.at(self.now_us + SILENCE_US, Box::new(move |_| drop(action)));
+            return;
+        }
+        let arrives = self.net.arrival(self.now_us, from, to, bytes);
+        let incarnation = self.sites[to.0].incarnation;
+        self.at(
+            arrives,
+            Box::new(move |inner| {
+                let site = &inner.sites[to.0];
+                if to == STORE || (site.up && site.incarnation >= incarnation) {
+                    action(inner);
+                }
+            }),
+        );
+    }
+
+    /// Does what is due.
+    pub(crate) fn run_due(&mut self) {
+        while self.events.peek().is_some_and(|event| event.at_us <= self.now_us) {
+            let Some(event) = self.events.pop() else { return };
+            self.happened += 1;
+            (event.action)(self);
+        }
+    }
+
+    pub(crate) fn note(&mut self, what: fmt::Arguments<'_>) {
+        self.log.write(self.now_us, what);
+    }
+}
+
+/// The shared world. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct World(Arc<Mutex<Inner>>);
+
+impl World {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(Mutex::new(inner)))
+    }
+
+    /// Never hold this while anything is dropped or called that could come here itself.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
