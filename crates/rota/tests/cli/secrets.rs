@@ -25,7 +25,7 @@ fn programs_cannot_read_the_workers_token() {
         assert!(!stdout.contains(secret), "{secret} is in\n{stdout}");
     }
     // Its own list of files, and the three standard ones.
-    assert!(stdout.contains(r"\n0\n1\n2\n3\n"), "{stdout}");
+    assert!(stdout.contains("\n0\n1\n2\n3\n"), "{stdout}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 
 /// What differs from run to run, and the word for it. Applied in order.
-const FILTERS: [(&str, &str); 11] = [
+const FILTERS: [(&str, &str); 12] = [
     (r"\bt_[0-9a-z]{13}\b", "[task]"),
     (r"\bs_[0-9a-z]+\b", "[session]"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[date]"),
@@ -22,6 +22,8 @@ const FILTERS: [(&str, &str); 11] = [
     // Columns are as wide as what was replaced in them.
     (r" {4,}", "   "),
     (r"   \d+m?s   ", "   [while]   "),
+    // It is raised within seconds.
+    (r"Feature level   \d.*", "Feature level   [level]"),
 ];
 
 /// A program that is told nothing by the environment of these tests.
