@@ -65,7 +65,8 @@ impl Service {
         server.ready().await;
         let worker = Command::new(env!("CARGO_BIN_EXE_effect-worker"))
             .args([server.url(), "w1".to_owned(), effects_file(&server).display().to_string()])
-            .args(["32", "32"])
+            .arg("32")
+            .env("ROTA_TEST_LONG_EVERY", "32")
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()

@@ -32,6 +32,11 @@ impl Break {
             Code::OutOfRange => Self::TooLarge(None),
             Code::ResourceExhausted if status.message().contains("larger") => Self::TooLarge(None),
             Code::Unknown if status.message().contains("413") => Self::TooLarge(None),
+            // A reset stream says no more than that: a follower resets it when leadership changes or the leader
+            // is gone, and so does a proxy. The server's own words for a fault of its own have a reason.
+            Code::Internal if info.is_none() => Self::Lost,
+            // The server has no room now (`overloaded`): the report may be taken later.
+            Code::ResourceExhausted => Self::Lost,
             Code::Ok
             | Code::Cancelled
             | Code::Unknown
@@ -80,6 +85,8 @@ mod tests {
             (Status::out_of_range("found 7 bytes, the limit is: 5 bytes"), Break::TooLarge(None)),
             (Status::resource_exhausted("message larger than max"), Break::TooLarge(None)),
             (Status::unavailable("gone"), Break::Lost),
+            (Status::internal("h2 protocol error: stream reset"), Break::Lost),
+            (rota(Code::ResourceExhausted, "overloaded", &[]), Break::Lost),
             (Status::not_found("the session has ended"), Break::Lost),
             (Status::unauthenticated("no"), Break::Refused("no".to_owned())),
             (Status::unimplemented("no"), Break::Refused("no".to_owned())),

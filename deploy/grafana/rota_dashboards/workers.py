@@ -182,6 +182,15 @@ def _attempts():
             "Made within five minutes. A worker connects once, and again with each change of leader.",
             (f"increase(rota_worker_connects_total{{{CLUSTER}}}[5m])", "{{instance}}"),
         ),
+        graph(
+            "Refusals",
+            "Answers within five minutes that refused a worker or a message of it. The worker keeps its tasks and retries.",
+            (
+                f"sum by (instance) (increase(rota_worker_refusals_total{{{CLUSTER}}}[5m])) "
+                f"or sum by (instance) (rota_worker_slots{{{CLUSTER}}}) * 0",
+                "{{instance}}",
+            ),
+        ),
     ]
 
 

@@ -2,8 +2,8 @@
 //! grows, and then says that it is done. `linger` runs until it is told to stop. `fails-first` fails for
 //! good at the first attempt, and succeeds later.
 //!
-//! `effect-worker URLS NAME LOG SLOTS [LONG_EVERY]`: with the last argument, one `effect` in so many takes
-//! longer than most faults last. A line is `KEY TASK ATTEMPT LEASE_TOKEN`, in one write.
+//! `effect-worker URLS NAME LOG SLOTS`. With `ROTA_TEST_LONG_EVERY` in the environment, one `effect` in so many
+//! takes longer than most faults last. A line is `KEY TASK ATTEMPT LEASE_TOKEN`, in one write.
 
 use std::{
     fs::{File, OpenOptions},
@@ -27,13 +27,11 @@ const LONG_ONE: usize = 7;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (arguments, long_every) = match arguments.as_slice() {
-        [first @ .., long_every] if first.len() == 4 => (first, Some(long_every.parse()?)),
-        all => (all, None),
+    let [url, name, log, slots] = arguments.as_slice() else {
+        return Err("usage: effect-worker URLS NAME LOG SLOTS".into());
     };
-    let [url, name, log, slots] = arguments else {
-        return Err("usage: effect-worker URLS NAME LOG SLOTS [LONG_EVERY]".into());
-    };
+    let long_every = std::env::var("ROTA_TEST_LONG_EVERY").ok();
+    let long_every = long_every.map(|text| text.parse()).transpose()?;
     let log = Arc::new(OpenOptions::new().append(true).create(true).open(log)?);
     let worker = Worker::builder(Client::connect(url.split(','))?)
         .name(name)

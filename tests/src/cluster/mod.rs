@@ -82,7 +82,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// Starts all of it and waits until every node can serve. `worker` is the program that runs
-    /// tasks: `worker URLS NAME LOG SLOTS LONG_EVERY`.
+    /// tasks: `worker URLS NAME LOG SLOTS`.
     ///
     /// # Panics
     /// When something does not start.
@@ -228,17 +228,12 @@ impl Cluster {
         let urls: Vec<_> =
             (0..count).map(|at| self.url((self.workers_started + at) % count)).collect();
         let effects = self.effects_of(&name);
-        let arguments = [
-            urls.join(","),
-            name.clone(),
-            effects.display().to_string(),
-            "32".to_owned(),
-            LONG_EVERY.to_string(),
-        ];
+        let arguments =
+            [urls.join(","), name.clone(), effects.display().to_string(), "32".to_owned()];
         let host = self.network.host();
         let home = self.home.path();
         let mut worker = Process::new(host, &name, &self.program, arguments.into(), home);
-        worker.start();
+        worker.start_with(&[("ROTA_TEST_LONG_EVERY", &LONG_EVERY.to_string())]);
         self.workers.insert(name, worker);
     }
 

@@ -74,8 +74,8 @@ pub struct NewTask {
         skip_serializing_if = "Option::is_none"
     )]
     pub retry: Option<RetryPolicyInput>,
-    /// A repeat with the same key and body returns the same task. Payloads are compared byte by
-    /// byte, so the members of an object must have the same order.
+    /// A repeat with the same key and body returns the same task. In a payload, neither white space
+    /// nor the order of an object's members makes it another body.
     #[schema(schema_with = schema::idempotency_key)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,

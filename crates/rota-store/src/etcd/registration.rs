@@ -1,8 +1,9 @@
 //! A node's entry among the members: one node for each name, and for as long as its lease lasts.
 //!
 //! A name that another node holds is refused, or the second one would take the entry of the first
-//! away when it leaves. The entry of a node that crashed stays until its lease expires, so who comes
-//! back under its own name waits for that; a lease that is renewed meanwhile has an owner who lives.
+//! away when it leaves. The entry of a node that crashed stays until its lease expires. A node that comes
+//! back at the same address replaces it at once; at another address it waits, since a lease that is
+//! renewed meanwhile has an owner who lives.
 
 use std::time::Duration;
 

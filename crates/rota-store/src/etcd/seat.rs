@@ -82,7 +82,10 @@ pub(super) async fn join(shared: &Shared, me: &Member, lease: i64) -> Result<Joi
             // An entry without a lease is no node's.
             Some(key) if key.lease != 0 => {
                 let member = layout::decode_member(&key.value);
-                return Ok(Join::Taken { member, lease: key.lease });
+                // Nobody else can serve at this node's address: a former process of it wrote the entry.
+                if member.address.is_none() || member.address != me.address {
+                    return Ok(Join::Taken { member, lease: key.lease });
+                }
             }
             _ => {}
         }

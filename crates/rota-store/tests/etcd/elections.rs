@@ -209,6 +209,22 @@ async fn a_name_in_use_is_refused_and_who_has_it_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_at_its_address_is_there_at_once() {
+    let etcd = Etcd::start();
+    let granted = etcd.ctl(&["lease", "grant", "60"]);
+    let lease = granted.split_whitespace().nth(1).unwrap();
+    let former = r#"{"name":"a","address":"http://10.0.0.7:7420"}"#;
+    etcd.ctl(&["put", "--lease", lease, "rota/nodes/a", former]);
+    let mut a = Node::new("a", options(&etcd));
+    a.me.address = Some("http://10.0.0.7:7420".to_owned());
+    let begin = Instant::now();
+    let leading = a.lead().await;
+    assert!(begin.elapsed() < Duration::from_secs(10), "took {:?}", begin.elapsed());
+    assert_eq!(a.store.members().await.unwrap(), std::slice::from_ref(&a.me));
+    drop(leading);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_back_after_a_crash_waits_for_its_former_lease() {
     let etcd = Etcd::start();
     let granted = etcd.ctl(&["lease", "grant", "3"]);

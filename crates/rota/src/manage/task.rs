@@ -175,8 +175,8 @@ pub(crate) async fn run(verb: TaskVerb, client: &Client, format: Format) -> Resu
             let result = client.get_result(&id).await?;
             match format {
                 Format::Json if result.is_empty() => output::json(&serde_json::Value::Null),
-                // What a handler returned is JSON in most cases, and is not to be changed in any.
-                Format::Json => output::verbatim(&result),
+                // What a handler returned is JSON in most cases, and is not to be changed for a program.
+                Format::Json => output::result(&result),
                 Format::Table if result.is_empty() => {
                     output::note(&format!("{id} has no result"));
                     Ok(())
