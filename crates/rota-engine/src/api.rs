@@ -128,6 +128,8 @@ impl fmt::Display for TaskRef {
 pub struct TaskView {
     /// What it is. In lists the payload is left out (empty).
     pub spec: Arc<TaskSpec>,
+    /// Whether its definition can be read. Where it cannot, `spec` holds what else is known of the task.
+    pub is_readable: bool,
     /// Its state.
     pub status: Status,
     /// Who goes first.

@@ -456,6 +456,9 @@ pub(crate) fn decode_live_of(task: TaskId, bytes: &Bytes) -> Decoded<LiveRecord>
     if record.status.is_terminal() {
         return Err(bad("a live task that has ended"));
     }
+    if record.lease.is_some() && record.attempt == 0 {
+        return Err(bad("a lease without an attempt"));
+    }
     Ok(record)
 }
 

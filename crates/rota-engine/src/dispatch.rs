@@ -450,7 +450,8 @@ impl Dispatcher {
         let Some(lane) = self.lanes.get_mut(&leased.session) else { return false };
         let wants = lane.is_undelivered(leased.task, leased.token);
         if !wants {
-            lane.reading = lane.reading.saturating_sub(1);
+            // Makes room for the session's next read.
+            self.forget(leased);
         }
         wants
     }

@@ -286,7 +286,8 @@ impl Leader {
         let mut broken = None;
         while !self.stop.is_cancelled() {
             self.shared.phase.send_replace(Phase::Campaigning);
-            if self.is_outdated().await {
+            // Where it cannot be read, the campaign says what is wrong.
+            if self.is_outdated().await.unwrap_or(false) {
                 self.sit_out(&mut inbox).await;
                 continue;
             }
@@ -336,21 +337,19 @@ impl Leader {
         }
     }
 
-    /// Whether the cluster uses a feature level that this node does not know. Where that cannot be read, the
-    /// campaign says what is wrong.
-    async fn is_outdated(&self) -> bool {
+    /// Whether the cluster uses a feature level that this node does not know.
+    async fn is_outdated(&self) -> Result<bool, StoreError> {
         let cluster = tokio::select! {
             biased;
-            () = self.stop.cancelled() => return false,
-            cluster = level::of_cluster(self.store.as_ref()) => cluster,
+            () = self.stop.cancelled() => return Ok(false),
+            cluster = level::of_cluster(self.store.as_ref()) => cluster?,
         };
-        let Ok(cluster) = cluster else { return false };
         let before = self.shared.cluster_level.swap(cluster, Ordering::Relaxed);
         let outdated = level::outdated(self.options.feature_level, cluster);
         if let Some(reason) = outdated.as_ref().filter(|_| before != cluster) {
             error!(reason, "does not lead");
         }
-        outdated.is_some()
+        Ok(outdated.is_some())
     }
 
     /// Neither campaigns nor leads for a while.
@@ -417,7 +416,8 @@ impl Leader {
         let fence = leadership.fence();
         self.shared.epoch.store(fence.epoch.0, Ordering::Relaxed);
         // It may have been raised since the campaign began, by a leader that saw this node too late.
-        if self.is_outdated().await {
+        // Not known is not good enough: it would fail tasks whose definitions it cannot read.
+        if self.is_outdated().await? {
             leadership.resign(None).await;
             return Ok(End::Resigned(None));
         }

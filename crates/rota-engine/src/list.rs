@@ -131,8 +131,12 @@ impl Engine {
             let task = view.spec.id;
             match action {
                 BulkAction::Cancel => Command::Cancel { task, stored: None },
-                // The definition is at hand. The coordinator would read it with its payload.
-                BulkAction::Retry => Command::Retry { task, stored: None, spec: Some(view.spec) },
+                // The definition is at hand. The coordinator would read it with its payload; where it
+                // cannot be read, that is what refuses the retry.
+                BulkAction::Retry => {
+                    let spec = view.is_readable.then_some(view.spec);
+                    Command::Retry { task, stored: None, spec }
+                }
                 BulkAction::Delete => Command::Delete { task, stored: None },
             }
         };
@@ -196,7 +200,9 @@ impl Engine {
                 (Some(_), None) => unreachable!("a live one is newer than none"),
             }
         }
-        if down_to.is_some() || !live.is_empty() || ended.peek(budget).await?.is_some() {
+        let more = down_to.is_some() || !live.is_empty() || ended.peek(budget).await?.is_some();
+        // Where the budget is used up, it is not known whether more follow.
+        if more || *budget == 0 {
             down_to = states.last().map(State::id);
         }
         Ok(Part { states, down_to })
@@ -272,19 +278,20 @@ impl Engine {
         let mut failures = self.last_failures(&states).await?;
         let mut views = Vec::with_capacity(states.len());
         for (state, found) in states.into_iter().zip(specs) {
-            let spec = match found {
-                Found::Spec(spec) => spec,
+            let (spec, is_readable) = match found {
+                Found::Spec(spec) => (spec, true),
                 Found::Missing => continue,
                 // It is shown all the same: somebody has to find and delete it.
-                Found::Damaged(_) => Arc::new(state.known()),
+                Found::Damaged(_) => (Arc::new(state.known()), false),
             };
-            views.push(match state {
+            let view = match state {
                 State::Ended(done) => done_view(spec, &done),
                 State::Live(view) => {
                     let last = failures.remove(&view.id);
                     live_view(spec, *view, last)
                 }
-            });
+            };
+            views.push(TaskView { is_readable, ..view });
         }
         Ok(views)
     }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use prost::Message;
 use rota_core::{Millis, Mutation, TaskId, WallTime};
 use rota_store::{Snapshot, StoreError};
+use tracing::error;
 
 use crate::layout;
 
@@ -36,8 +37,14 @@ impl Marks {
     pub(crate) async fn load(snapshot: &dyn Snapshot) -> Result<Self, StoreError> {
         let found = snapshot.get(&[(layout::MARK, layout::marks())]).await?;
         let Some(bytes) = found.into_iter().next().flatten() else { return Ok(Self::default()) };
-        let message = MarksMessage::decode(bytes)
-            .map_err(|error| StoreError::Corrupt(format!("mark/marks: {error}")))?;
+        let message = match MarksMessage::decode(bytes) {
+            Ok(message) => message,
+            Err(error) => {
+                // It only guards against rare mistakes, so nothing has to stop; it is written anew.
+                error!(%error, "the record mark/marks cannot be read");
+                return Ok(Self::default());
+            }
+        };
         let written = Some(WallTime(message.written_ms)).filter(|date| date.0 > 0);
         Ok(Self { newest: TaskId::from_u64(message.newest), written })
     }

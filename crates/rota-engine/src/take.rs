@@ -1,10 +1,14 @@
 //! What the coordinator takes from its inbox, applied to the open step.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use rota_core::{Command, Now, Refusal, Reply, Submit, TaskId, TaskSpec};
 use rota_store::{Leadership, StoreError};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     api::{EngineError, NewTask, RunAt, Submitted},
@@ -25,6 +29,8 @@ const TAKEN_MAX: usize = 256;
 const TAKEN_COMMANDS_MAX: usize = 2_000;
 /// Requests are applied for so long at a time. The rest of those taken comes next.
 const APPLIED_FOR: Duration = Duration::from_millis(20);
+/// What must be known of the store is waited for no longer: the loop does nothing else meanwhile.
+const LOOKUP_WAIT: Duration = Duration::from_secs(5);
 
 impl Coordinator<'_> {
     /// What may be taken from the inbox next.
@@ -43,7 +49,9 @@ impl Coordinator<'_> {
         let keys = lookup::keys(&self.machine, taken.iter().map(|sent| &sent.request));
         let lookups = tokio::select! {
             biased;
-            lookups = lookup::read(self.store.as_ref(), keys) => lookups,
+            lookups = timeout(LOOKUP_WAIT, lookup::read(self.store.as_ref(), keys)) => {
+                lookups.unwrap_or(Err(StoreError::Timeout(LOOKUP_WAIT)))
+            }
             () = leadership.lost() => {
                 taken.drain(..).for_each(|sent| sent.request.refuse());
                 return;
@@ -87,8 +95,11 @@ impl Coordinator<'_> {
                 self.answer_later(answer, result);
             }
             Request::RaiseLevel { level, alone } => {
-                self.level = Some(level);
-                self.step.level_alone |= alone;
+                // It may have waited while another leader raised the level further.
+                if level > self.shared.cluster_level.load(Ordering::Relaxed) {
+                    self.level = Some(level);
+                    self.step.level_alone |= alone;
+                }
             }
             Request::Resign { successor, answer } => {
                 self.resigning = Some(successor);

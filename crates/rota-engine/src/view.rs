@@ -19,6 +19,7 @@ pub(crate) fn live_view(
     };
     TaskView {
         spec,
+        is_readable: true,
         status: live.status,
         priority: live.priority,
         run_at: live.run_at,
@@ -41,6 +42,7 @@ pub(crate) fn done_view(spec: Arc<TaskSpec>, done: &DoneRecord) -> TaskView {
     let last = done.last.as_ref();
     TaskView {
         spec,
+        is_readable: true,
         status: done.status,
         priority: done.priority,
         run_at: done.run_at,

@@ -73,6 +73,8 @@ impl Reads {
                     self.again_in_flight -= usize::from(portion.failed.is_some());
                     self.window = match result {
                         Ok(_) => (self.window + count).min(WINDOW_MAX),
+                        // What failed before and fails again says nothing of the others.
+                        Err(_) if portion.failed.is_some() => self.window,
                         Err(_) => (self.window / 2).max(1),
                     };
                 }
@@ -90,7 +92,9 @@ impl Reads {
             self.begin(portion);
         }
         let size = (self.window / 8).clamp(1, PORTION);
-        (self.in_flight == 0 || self.in_flight + size <= self.window).then_some(size)
+        // A portion that failed before is one payload, and has a place of its own.
+        let first = self.in_flight - self.again_in_flight;
+        (first == 0 || first + size <= self.window).then_some(size)
     }
 
     pub(super) fn start(&mut self, leases: Vec<Leased>) {

@@ -55,6 +55,42 @@ async fn filters_select_by_state_queue_kind_and_label() {
     node.stop().await;
 }
 
+/// More ended tasks than one call looks at lie between two that the filter selects.
+#[tokio::test]
+async fn a_full_page_is_not_the_end_where_more_may_follow() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    let rare = || NewTask { queue: name("rare"), ..task("k") };
+    node.submit(rare()).await;
+    for _ in 0..21 {
+        let others = (0..1000).map(|_| task("k")).collect();
+        node.engine.submit(others).await.expect("an answer");
+    }
+    node.submit(rare()).await;
+    let everything = TaskFilter::default();
+    let mut after = None;
+    loop {
+        let cancelled = node.engine.bulk(BulkAction::Cancel, &everything, 1000, after).await;
+        after = cancelled.expect("an answer").next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let queue = Some(name("rare"));
+    let wanted = TaskFilter { queue, statuses: vec![Status::Cancelled], ..everything };
+    let mut found = 0;
+    loop {
+        let page = node.engine.list(&wanted, 1, after).await.expect("an answer");
+        found += page.tasks.len();
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, 2);
+    node.stop().await;
+}
+
 #[tokio::test]
 async fn many_are_cancelled_retried_and_deleted_by_a_filter() {
     let directory = tempfile::tempdir().expect("a directory");
