@@ -45,7 +45,7 @@ pub const LIST: &[Find] = &[
     engine(Planted::ForgetsNames, 500_000, &[Rule::Names, Rule::Lost], true),
     engine(Planted::KeepsEndedInCopy, 1_000_000, &[Rule::Ends, Rule::Lost], true),
     engine(Planted::TakesUnknownForLanded, 1_000_000, &[Rule::Lost, Rule::Dispatch], true),
-    engine(Planted::TakesUnknownForLost, 1_000_000, &[Rule::Progress], true),
+    engine(Planted::TakesUnknownForLost, 5_000_000, &[Rule::Progress], true),
     engine(Planted::IgnoresFences, 1_000_000, &[Rule::Lost, Rule::Dispatch], true),
     engine(Planted::KeepsFormerChannel, 1_000_000, &[Rule::Progress], true),
     Find {

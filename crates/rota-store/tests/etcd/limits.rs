@@ -116,7 +116,8 @@ async fn what_is_far_too_large_lowers_the_limits_as_well() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_etcd_is_full_it_is_told_and_goes_on_after_the_alarm() {
-    let quota = 64 << 20;
+    // Large beside a step by which etcd's file grows.
+    let quota = 128 << 20;
     let etcd = Etcd::with(&[&format!("--quota-backend-bytes={quota}")]);
     let options =
         EtcdOptions { quota_bytes: quota, leader_ttl: Duration::from_secs(60), ..etcd.options() };
