@@ -36,6 +36,14 @@ mod lookup;
 mod marks;
 mod observe;
 mod options;
+#[cfg_attr(
+    not(feature = "planted-faults"),
+    expect(
+        unreachable_pub,
+        dead_code,
+        reason = "only builds that plant mistakes name them outside"
+    )
+)]
 mod planted;
 mod pull;
 mod request;

@@ -1,7 +1,7 @@
 //! Mistakes that can be planted in the engine, so that it is seen whether the simulator finds them.
 //!
 //! Only builds with the feature `planted-faults` have them, and there one is made only after
-//! [`Planted::plant`] was called on the same thread. In any other build [`Planted::is_made`] is false,
+//! `Planted::plant` was called on the same thread. In any other build `Planted::is_made` is false,
 //! and what hangs on it is not compiled in.
 
 /// A mistake.

@@ -1,7 +1,7 @@
 //! The simulator: the shipped engine, several nodes of it, in a world that follows from one seed.
 //!
 //! Every machine has a runtime with a paused clock of its own; all of them run on one thread, a tick of
-//! simulated time after the other ([`run`]). Between them are a simulated network (`world`) and a
+//! simulated time after the other ([`run()`]). Between them are a simulated network (`world`) and a
 //! simulated store (`store`) that keeps the law of [`rota_store::Store`] and misbehaves as far as the
 //! law allows. Clients and workers do what the API offers (`client`, `worker`), a plan drawn from the
 //! seed says what goes wrong (`plan`, `faults`), and an auditor that shares no code with the core checks

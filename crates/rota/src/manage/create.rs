@@ -31,7 +31,7 @@ pub(crate) struct CreateArgs {
     /// of this command go before it.
     #[arg(long, conflicts_with = "http", requires = "argv")]
     command: bool,
-    /// Request a URL, such as https://example.org.
+    /// Request a URL, such as `https://example.org`.
     #[arg(long, value_name = "URL", value_parser = parse_url, conflicts_with = "argv")]
     http: Option<String>,
     /// The program and its arguments.
