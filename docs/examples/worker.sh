@@ -137,9 +137,15 @@ while [ -z "$stop" ]; do
     # In the background, so that a signal does not have to wait for the end of the poll.
     api POST /v1/leases <"$dir/ask" >"$dir/lease" 2>"$dir/problem" &
     waiting=$!
-    if wait "$waiting"; then
-        [ "$(jq '.tasks | length' "$dir/lease")" = 0 ] || work "$@"
-        [ "$(jq .draining "$dir/lease")" = false ] || stop=1
+    wait "$waiting"
+    answered=$?
+    count=$(jq '.tasks | arrays | length' "$dir/lease" 2>/dev/null)
+    if [ "$answered" = 0 ] && [ -n "$count" ]; then
+        [ "$count" = 0 ] || work "$@"
+        [ "$(jq .draining "$dir/lease")" != true ] || stop=1
+    elif [ "$answered" = 0 ]; then
+        echo "$url gave an answer that is not Rota's (a proxy?); trying again" >&2
+        sleep 1
     elif [ -z "$stop" ]; then
         case $(jq -r .status "$dir/lease" 2>/dev/null) in
         404 | 409) choose_session ;; # It has ended, or is another's: the next call opens another.

@@ -8,10 +8,9 @@ use std::{
 
 use rota_core::{Binds, Jitter, Name, Policy, Priority, RetryPolicy, TaskId, WallTime};
 use rota_engine::{LeftOut, LeftOutOfRetry, NewTask, RunAt};
-use rota_proto::{json::has_lone_surrogate, v1};
-use serde::de::IgnoredAny;
+use rota_proto::v1;
 
-use super::{Check, LONE_SURROGATE, Place};
+use super::{Check, Place, is_odd_json};
 use crate::{
     failure::Failure,
     limits::{BACKOFF, Limits, RETENTION, TIMEOUT},
@@ -60,10 +59,9 @@ fn checked(
     let kind = check.name_in_path("kind", &task.kind);
     let payload_limit = ("payload_bytes", limits.payload_bytes);
     check.at_most("payload", "bytes", task.payload.len(), payload_limit);
-    if has_lone_surrogate(&task.payload)
-        && serde_json::from_slice::<IgnoredAny>(&task.payload).is_ok()
-    {
-        check.wrong("payload", LONE_SURROGATE);
+    // What is not JSON is shown in base 64, and may be anything.
+    if is_odd_json(&task.payload, limits) {
+        check.json("payload", &task.payload, limits);
     }
     let labels = labels(&mut check, task.labels, limits);
     let binds = binds(&mut check, &task.id, task.idempotency_key, limits);
