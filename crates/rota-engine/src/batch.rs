@@ -34,11 +34,16 @@ pub(crate) struct Changes {
     pub(crate) level: Option<u32>,
     /// The record of marks, if it is to be written. It lands no later than the mutations.
     pub(crate) marks: Option<Bytes>,
+    /// The node that is to get ready to take over.
+    pub(crate) successor: Option<String>,
 }
 
 impl Changes {
     pub(crate) fn is_empty(&self) -> bool {
-        self.mutations.is_empty() && self.dealt_with.is_empty() && self.level.is_none()
+        self.mutations.is_empty()
+            && self.dealt_with.is_empty()
+            && self.level.is_none()
+            && self.successor.is_none()
     }
 
     /// The batches that hold them, in order, numbered from `first` on. None is larger than the
@@ -84,6 +89,9 @@ impl Changes {
         let mut marks = Portion::default();
         if let Some(record) = &self.marks {
             marks.put(layout::MARK, layout::marks(), record.clone());
+        }
+        if let Some(name) = &self.successor {
+            marks.put(layout::MARK, layout::SUCCESSOR, name.clone());
         }
         marks
     }

@@ -22,6 +22,7 @@ mod down;
 mod engine;
 mod fail_point;
 mod fingerprint;
+mod hand_over;
 mod host;
 mod inbox;
 mod landed;
@@ -45,6 +46,7 @@ mod options;
     )
 )]
 mod planted;
+mod prepared;
 mod pull;
 mod request;
 mod retention;

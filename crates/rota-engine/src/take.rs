@@ -101,6 +101,10 @@ impl Coordinator<'_> {
                     self.step.level_alone |= alone;
                 }
             }
+            Request::Prepare { successor, answer } => {
+                self.step.successor = Some(successor);
+                self.answer_later(answer, Ok(()));
+            }
             Request::Resign { successor, answer } => {
                 self.resigning = Some(successor);
                 self.answer_later(answer, Ok(()));

@@ -20,8 +20,8 @@ use rota_engine::{
     SPACES, SessionEvent, SessionRequest, SessionStream, TaskRef,
 };
 use rota_store::{
-    Batch, BatchLimits, ChangeStream, CommitError, EmbeddedOptions, EmbeddedStore, Fence, Head,
-    Leadership, Member, Revision, Seat, Snapshot, Space, Store, StoreError, StoreStatus,
+    Batch, BatchLimits, ChangeStream, CommitError, EmbeddedOptions, EmbeddedStore, Epoch, Fence,
+    Head, Leadership, Member, Revision, Seat, Snapshot, Space, Store, StoreError, StoreStatus,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -85,6 +85,9 @@ pub(crate) struct MoodyStore {
     pub(crate) answer_bytes_max: AtomicUsize,
     /// The largest answer so far.
     pub(crate) answer_bytes: AtomicUsize,
+    /// Who announced that it is ready to take over, and from which leadership.
+    pub(crate) announced: Mutex<Vec<(String, Epoch)>>,
+    holds_announcements: AtomicBool,
 }
 
 impl MoodyStore {
@@ -106,6 +109,8 @@ impl MoodyStore {
             spec_faults: Mutex::default(),
             answer_bytes_max: AtomicUsize::new(usize::MAX),
             answer_bytes: AtomicUsize::new(0),
+            announced: Mutex::default(),
+            holds_announcements: AtomicBool::new(false),
         })
     }
 
@@ -115,6 +120,17 @@ impl MoodyStore {
 
     pub(crate) fn fault(&self, task: &TaskRef, fault: SpecFault) {
         self.spec_faults.lock().expect("nobody panics with it").insert(task.to_string(), fault);
+    }
+
+    pub(crate) fn hold_announcements(&self) {
+        self.holds_announcements.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn release_announcements(&self) {
+        self.holds_announcements.store(false, Ordering::SeqCst);
+        for (name, leadership) in self.announced.lock().expect("nobody panics with it").drain(..) {
+            self.inner.announce_ready(&name, leadership);
+        }
     }
 
     pub(crate) fn hold_specs(&self, holds: bool) {
@@ -251,6 +267,13 @@ impl Store for MoodyStore {
 
     async fn members(&self) -> Result<Vec<Member>, StoreError> {
         self.inner.members().await
+    }
+
+    fn announce_ready(&self, name: &str, leadership: Epoch) {
+        self.announced.lock().expect("nobody panics with it").push((name.to_owned(), leadership));
+        if !self.holds_announcements.load(Ordering::SeqCst) {
+            self.inner.announce_ready(name, leadership);
+        }
     }
 
     async fn status(&self) -> StoreStatus {
