@@ -5,7 +5,7 @@ use std::{ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, try_join_all};
-use rota_core::{TaskId, TaskSpec};
+use rota_core::{Failure, FailureReason, Outcome, Report, TaskId, TaskSpec};
 use rota_metrics::NodeMetrics;
 use rota_store::{Store, StoreError};
 use tokio::sync::Semaphore;
@@ -32,6 +32,19 @@ impl Found {
     /// The definition, if it can be read.
     pub(crate) fn spec(self) -> Option<Arc<TaskSpec>> {
         if let Self::Spec(spec) = self { Some(spec) } else { None }
+    }
+
+    /// The definition of a leased task, or why no worker can run it and what is to be reported of it.
+    pub(crate) fn to_run(self) -> Result<Arc<TaskSpec>, (String, Report)> {
+        let reason = match self {
+            Self::Spec(spec) => return Ok(spec),
+            Self::Missing => "there is none".to_owned(),
+            Self::Damaged(reason) => reason,
+        };
+        let message = format!("the stored definition of this task cannot be read: {reason}");
+        let failure = Failure::new(FailureReason::Permanent, &message);
+        let outcome = Outcome::Failed { failure, retry_at: None };
+        Err((reason, Report::Ended { started_at: None, output_tail: Bytes::new(), outcome }))
     }
 
     fn without_payload(self) -> Self {

@@ -56,6 +56,8 @@ pub(crate) enum SpecFault {
     Damaged,
     /// It has none.
     Missing,
+    /// A newer version wrote it, with a value that this one does not know.
+    Newer,
 }
 
 /// The embedded store with moods.
@@ -63,6 +65,8 @@ pub(crate) struct MoodyStore {
     inner: EmbeddedStore,
     /// The most mutations of a batch.
     pub(crate) mutations_max: AtomicUsize,
+    /// The most bytes of a batch.
+    pub(crate) bytes_max: AtomicUsize,
     mood: watch::Sender<Mood>,
     /// Leaderships have lapsed, and nobody has noticed yet.
     pub(crate) lapsed: Arc<AtomicBool>,
@@ -96,6 +100,7 @@ impl MoodyStore {
         let inner = EmbeddedStore::open(directory, SPACES, options).expect("an empty directory");
         Arc::new(Self {
             mutations_max: AtomicUsize::new(inner.limits().mutations_max),
+            bytes_max: AtomicUsize::new(inner.limits().bytes_max),
             inner,
             mood: watch::Sender::new(Mood::Well),
             lapsed: Arc::default(),
@@ -176,6 +181,9 @@ impl Store for MoodyStore {
     async fn commit(&self, fence: Fence, batch: Batch) -> Result<Revision, CommitError> {
         self.entered.fetch_add(1, Ordering::Relaxed);
         assert!(batch.mutations.len() <= self.limits().mutations_max, "a batch is too large");
+        if !self.limits().take(batch.mutations.len(), batch.bytes()) {
+            return Err(CommitError::Invalid("too many bytes (test)".to_owned()));
+        }
         let mut moods = self.mood.subscribe();
         moods.wait_for(|mood| *mood != Mood::Holding).await.expect("the sender is ours");
         self.commits.fetch_add(1, Ordering::Relaxed);
@@ -229,6 +237,11 @@ impl Store for MoodyStore {
             match fault(key) {
                 Some(SpecFault::Damaged) => *value = Some(Bytes::from_static(b"\xff\xff")),
                 Some(SpecFault::Missing) => *value = None,
+                Some(SpecFault::Newer) => {
+                    // A kind with a character that no name of this version has.
+                    let kind = [&[3 << 3 | 2, 3][..], "€".as_bytes()].concat();
+                    *value = value.take().map(|record| [&record, &kind[..]].concat().into());
+                }
                 Some(SpecFault::Hangs) | None => {}
             }
         }
@@ -284,7 +297,8 @@ impl Store for MoodyStore {
 
     fn limits(&self) -> BatchLimits {
         let mutations_max = self.mutations_max.load(Ordering::Relaxed);
-        BatchLimits { mutations_max, ..self.inner.limits() }
+        let bytes_max = self.bytes_max.load(Ordering::Relaxed);
+        BatchLimits { mutations_max, bytes_max, ..self.inner.limits() }
     }
 
     async fn close(&self) {
