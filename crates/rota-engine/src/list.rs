@@ -282,7 +282,7 @@ impl Engine {
                 Found::Spec(spec) => (spec, true),
                 Found::Missing => continue,
                 // It is shown all the same: somebody has to find and delete it.
-                Found::Damaged(_) => (Arc::new(state.known()), false),
+                Found::Damaged(_) | Found::Newer(_) => (Arc::new(state.known()), false),
             };
             let view = match state {
                 State::Ended(done) => done_view(spec, &done),

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rota_core::{Command, Now, Refusal, Reply, Submit, TaskId, TaskSpec};
+use rota_core::{Command, Now, Refusal, Reply, Report, Submit, TaskId, TaskSpec};
 use rota_store::{Leadership, StoreError};
 use tokio::time::{Instant, timeout};
 
@@ -224,10 +224,18 @@ impl Coordinator<'_> {
         self.step.commands += commands.len();
         for mut command in commands {
             let bytes = request::bytes_of(&command);
-            let result = match self.fill(&mut command, known) {
+            let set_aside = match &command {
+                Command::Report { task, report: Report::SetAside, .. } => Some(*task),
+                _ => None,
+            };
+            let checked = batch::check_size("a result with its output", bytes, self.store.limits());
+            let result = match checked.and_then(|()| self.fill(&mut command, known)) {
                 Ok(()) => self.machine.apply(command),
                 Err(refusal) => Err(refusal),
             };
+            if set_aside.is_some_and(|task| result.is_ok() && self.machine.is_set_aside(task)) {
+                self.shared.unreadable.fetch_add(1, Ordering::Relaxed);
+            }
             match &result {
                 Ok(_) => self.step.bytes += bytes,
                 Err(Refusal::StaleLease { .. }) => self.shared.metrics.stale_report(),

@@ -297,7 +297,7 @@ impl Engine {
         let spec = match shared.specs.one(store.as_ref(), id).await? {
             Found::Spec(spec) => spec,
             Found::Missing => return Ok(None),
-            Found::Damaged(_) => {
+            Found::Damaged(_) | Found::Newer(_) => {
                 return Err(Refusal::Unreadable { record: format!("spec/{id}") }.into());
             }
         };

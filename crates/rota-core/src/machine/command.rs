@@ -230,6 +230,9 @@ pub enum Report {
     },
     /// The worker gives it back unharmed.
     Released,
+    /// This version cannot read its definition, because a newer one wrote it: the task waits, and nothing is done to
+    /// it, until a leader takes it up that can. Said by the engine, never by a worker.
+    SetAside,
 }
 
 /// How an attempt ended.

@@ -73,8 +73,8 @@ impl Machine {
         }
     }
 
-    /// Takes back what [`Machine::restore_task`] took up: the task's record has changed or is gone since. Before the
-    /// first step.
+    /// Takes back what [`Machine::restore_task`] took up, because the task's record has changed or is gone since.
+    /// Nothing is written.
     pub fn forget_task(&mut self, task: TaskId) {
         let Some(index) = self.live.find(task) else { return };
         if let Some(lease) = self.leases.remove(&index) {
@@ -85,6 +85,7 @@ impl Machine {
         }
         self.backoffs.remove(index);
         self.expiries.remove(index);
+        self.last_failures.remove(index);
         self.binds.remove(index);
         self.last_ends.remove(index);
         self.unknown.remove(index);
@@ -106,7 +107,7 @@ impl Machine {
     }
 
     /// Leaves a live task alone whose record cannot be read. Its queue counts it where that much could be
-    /// read. Before the first step.
+    /// read.
     pub fn set_aside(&mut self, task: TaskId, queue: Option<&Name>) {
         self.unreadable.insert(task);
         if let Some(queue) = queue {

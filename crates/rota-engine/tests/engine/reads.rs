@@ -106,6 +106,37 @@ async fn a_task_whose_definition_is_damaged_or_missing_fails_alone_and_durably()
 }
 
 #[tokio::test]
+async fn a_task_whose_definition_a_newer_version_wrote_waits_for_one_that_can_read_it() {
+    let (node, directory) = uncached();
+    let newer = node.submit(task("k")).await;
+    node.store.fault(&newer, SpecFault::Newer);
+    let mut worker = stream(&node, "w", 10).await;
+    let queue =
+        async |node: &Node| node.engine.queue(&name("q")).await.expect("an answer").expect("known");
+    let set_aside = async {
+        while queue(&node).await.unreadable == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, set_aside).await.expect("in time");
+    let counts = queue(&node).await;
+    assert_eq!((counts.pending, counts.leased, counts.failed_total), (0, 0, 0));
+    let unreadable = node.engine.health().checks.into_iter().find(|check| check.name == "records");
+    let problem = unreadable.expect("there is such a check").problem.expect("it says so");
+    assert!(problem.starts_with("1 record cannot be read"), "{problem}");
+    // It keeps nobody from working, nor does the pull interface give it out.
+    node.submit(task("k")).await;
+    assert_eq!(receive(&mut worker, 1).await.len(), 1);
+    drop(worker);
+    node.stop().await;
+    let node = Node::start(&directory.path().join("data"));
+    let leased = node.lease(5).await;
+    let its = leased.iter().find(|leased| TaskRef::Id(leased.spec.id) == newer).expect("it waited");
+    assert_eq!(its.attempt, 1, "no attempt was spent");
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn payloads_that_are_too_many_bytes_for_one_read_are_read_in_smaller_portions() {
     let (node, _directory) = uncached();
     for _ in 0..4 {

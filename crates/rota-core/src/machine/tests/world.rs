@@ -423,7 +423,9 @@ impl World {
         // The origin of the clock for durations is another in each process.
         self.now.mono = MonoTime(self.now.mono.0 / 2 + 7);
         self.machine = match self.prepared.take() {
-            Some(before) if before.queues == self.durable.queues => self.brought_up_to_date(&before),
+            Some(before) if before.queues == self.durable.queues => {
+                self.brought_up_to_date(&before)
+            }
             _ => self.restored(),
         };
         self.alive = self.machine.live_tasks();
