@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rota_core::{Binding, DoneRecord, Event, Mutation, Name, TaskId};
+use rota_core::{Binding, DoneRecord, Event, Mutation, Name, Refusal, TaskId};
 use rota_metrics::{Count, Counts};
-use rota_store::{Batch, BatchLimits, BatchSeq, Space};
+use rota_store::{Batch, BatchLimits, BatchSeq, Space, VALUE_BYTES_MAX};
 use rustc_hash::FxHashMap;
 
 use crate::{
@@ -22,6 +22,32 @@ const RETAIN_TASK_BYTES: usize = 12;
 const RETAIN_ENTRY_BYTES: usize = 64;
 /// What a total adds to a batch, in bytes at most.
 const TOTAL_BYTES: usize = 512;
+
+/// More records than one step of one task writes, the batch's own among them.
+const TASK_MUTATIONS: usize = 16;
+/// What a task's records take beside its payload and labels, or its result and output: names, policy, messages of
+/// errors.
+const RECORD_BYTES: usize = 32 << 10;
+
+/// Bytes that one step of one task may write. A task is never divided.
+pub(crate) fn task_bytes_max(limits: BatchLimits) -> usize {
+    let rest = TASK_MUTATIONS * limits.mutation_bytes;
+    limits.bytes_max.saturating_sub(rest).min(VALUE_BYTES_MAX)
+}
+
+/// Refuses what would make a batch that the store never takes, and with it all that is in the batch. Clients are kept
+/// to less when a node starts, but a store can turn out to take less than it was said to.
+pub(crate) fn check_size(
+    what: &'static str,
+    bytes: usize,
+    limits: BatchLimits,
+) -> Result<(), Refusal> {
+    let limit = task_bytes_max(limits).saturating_sub(RECORD_BYTES);
+    if bytes <= limit {
+        return Ok(());
+    }
+    Err(Refusal::TooLarge { what, bytes: bytes as u64, limit: limit as u64 })
+}
 
 /// What a step came to.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rota_core::{Machine, TaskId, TaskIdSequence};
-use rota_store::{Epoch, Leadership, Member, Store, StoreError, StoreStatus, VALUE_BYTES_MAX};
+use rota_store::{Epoch, Leadership, Member, Store, StoreError, StoreStatus};
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, mpsc},
@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     api::{EngineError, Health, Info, Role},
+    batch,
     cache::SpecCache,
     coordinator::{Books, Coordinator, End},
     dispatch::{self, ToDispatcher, ToWorkers},
@@ -44,8 +45,6 @@ use crate::{
 const INBOX_WAIT: Duration = Duration::from_secs(1);
 /// How long an answer may wait for a commit where the last committed state answers as well.
 const GLANCE_WAIT: Duration = Duration::from_secs(2);
-/// More records than one step of one task writes, the batch's own among them.
-const TASK_MUTATIONS: usize = 16;
 /// Between two campaigns, when one failed.
 const CAMPAIGN_PAUSE: Duration = Duration::from_secs(1);
 /// Who is elected within this time needs no copy of the backlog.
@@ -134,9 +133,7 @@ impl Engine {
     /// with its output. The store takes no more at once, and a task is never divided.
     #[must_use]
     pub fn task_bytes_max(&self) -> usize {
-        let limits = self.inner.store.limits();
-        let rest = TASK_MUTATIONS * limits.mutation_bytes;
-        limits.bytes_max.saturating_sub(rest).min(VALUE_BYTES_MAX)
+        batch::task_bytes_max(self.inner.store.limits())
     }
 
     /// About it. Answers at once.

@@ -12,7 +12,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     api::{EngineError, NewTask, RunAt, Submitted},
+    batch,
     coordinator::{Coordinator, Created},
+    down::size_of,
     inbox::{Budget, Sent},
     layout, log,
     lookup::{self, Lookups},
@@ -193,6 +195,11 @@ impl Coordinator<'_> {
         self.step.commands += 1;
         self.step.bytes += spec.payload.len();
         let submit = Submit { spec: spec.clone(), priority, run_at, bindings };
+        // A repeat writes nothing.
+        let checked = batch::check_size("a task", size_of(&spec), self.store.limits());
+        if checked.is_err() && !self.machine.is_repeat(&submit) {
+            checked?;
+        }
         let reply = self.machine.apply(Command::Submit(Box::new(submit)))?;
         Ok(match reply {
             Reply::Submitted { task, created } => {
