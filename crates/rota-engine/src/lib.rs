@@ -50,6 +50,7 @@ mod prepared;
 mod pull;
 mod request;
 mod retention;
+mod rounds;
 mod shared;
 mod signs;
 mod specs;
