@@ -39,6 +39,7 @@ use crate::{
     shared::{PULSE, Phase, Shared},
     standby::Standby,
     timekeeper,
+    troubles::CampaignTroubles,
 };
 
 /// How long a caller waits for a place in the inbox.
@@ -286,6 +287,7 @@ struct Leader {
 impl Leader {
     async fn run(self, mut inbox: Inbox) {
         let mut broken = None;
+        let mut troubles = CampaignTroubles::default();
         while !self.stop.is_cancelled() {
             self.shared.phase.send_replace(Phase::Campaigning);
             // Where it cannot be read, the campaign says what is wrong.
@@ -322,7 +324,7 @@ impl Leader {
                     }
                 },
                 Some(Err(error)) => {
-                    warn!(%error, "the campaign failed");
+                    troubles.tell(&error);
                     CAMPAIGN_PAUSE
                 }
             };

@@ -58,6 +58,7 @@ mod standby;
 mod take;
 mod tasks;
 mod timekeeper;
+mod troubles;
 mod unreadable;
 mod view;
 mod workers;
