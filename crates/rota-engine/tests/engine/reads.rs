@@ -5,7 +5,10 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use rota_core::{FailureReason, SessionId, Status};
+use rota_core::{
+    Failure, FailureReason, HeldLease, Millis, Outcome, Policy, Report, RetryPolicy, SessionId,
+    Status,
+};
 use rota_engine::{
     BulkAction, Dispatched, EngineOptions, LeaseRequest, NewTask, SessionEvent, SessionRequest,
     SessionStream, TaskFilter, TaskRef,
@@ -133,6 +136,32 @@ async fn a_task_whose_definition_a_newer_version_wrote_waits_for_one_that_can_re
     let leased = node.lease(5).await;
     let its = leased.iter().find(|leased| TaskRef::Id(leased.spec.id) == newer).expect("it waited");
     assert_eq!(its.attempt, 1, "no attempt was spent");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn attempts_are_shown_within_a_bound_of_bytes() {
+    let (node, _directory) = uncached();
+    let retry = RetryPolicy {
+        max_attempts: 20,
+        initial: Millis(1),
+        max: Millis(1),
+        ..RetryPolicy::default()
+    };
+    let policy = Policy { retry, ..Policy::default() };
+    let id = node.submit(NewTask { policy, ..task("k") }).await;
+    for _ in 0..8 {
+        let leased = node.lease(1).await;
+        let lease = HeldLease { task: leased[0].spec.id, token: leased[0].token };
+        let failure = Failure::new(FailureReason::Error, "no");
+        let outcome = Outcome::Failed { failure, retry_at: None };
+        let output_tail = Bytes::from(vec![b'o'; 900_000]);
+        let report = Report::Ended { started_at: None, output_tail, outcome };
+        assert_eq!(node.engine.report(vec![(lease, report)]).await.expect("an answer"), [Ok(())]);
+    }
+    let attempts = node.engine.attempts(&id).await.expect("an answer").expect("known");
+    let numbers: Vec<_> = attempts.iter().map(|attempt| attempt.attempt).collect();
+    assert_eq!(numbers, [5, 6, 7, 8], "the newest, as many as fit");
     node.stop().await;
 }
 
