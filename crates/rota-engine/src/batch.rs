@@ -94,25 +94,25 @@ impl Changes {
             whole.delete(layout::RETAIN, entry.clone());
         }
         whole.set_level(self.level);
-        if whole.fits(&Portion::default(), limits) {
+        if whole.fits(&Piece::default(), limits) {
             return vec![whole.finish(first, ledger)];
         }
         let mut seq = first;
         let mut batches = Vec::new();
         let mut open = self.marks();
-        for portion in self.portions(events, ledger) {
-            if !open.fits(&portion, limits) {
+        for piece in self.pieces(events, ledger) {
+            if !open.fits(&piece, limits) {
                 batches.push(std::mem::take(&mut open).finish(seq, ledger));
                 seq = seq.next();
             }
-            open.join(portion);
+            open.join(piece);
         }
         batches.push(open.finish(seq, ledger));
         batches
     }
 
-    fn marks(&self) -> Portion {
-        let mut marks = Portion::default();
+    fn marks(&self) -> Piece {
+        let mut marks = Piece::default();
         if let Some(record) = &self.marks {
             marks.put(layout::MARK, layout::marks(), record.clone());
         }
@@ -123,36 +123,36 @@ impl Changes {
     }
 
     /// What may land apart from each other, in an order in which it may land.
-    fn portions(&self, events: &[Event], ledger: &mut Ledger) -> Vec<Portion> {
+    fn pieces(&self, events: &[Event], ledger: &mut Ledger) -> Vec<Piece> {
         let mut places: FxHashMap<Subject<'_>, usize> = FxHashMap::default();
-        let mut portions: Vec<Portion> = Vec::new();
-        let mut attempts = Portion::default();
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut attempts = Piece::default();
         for mutation in &self.mutations {
             // They may be many. Without them the task's other records are as good as before, so
             // they may go first and each by itself.
             attempts.delete_early_attempts(mutation);
             let place = *places.entry(Subject::of(mutation)).or_insert_with(|| {
-                portions.push(Portion::default());
-                portions.len() - 1
+                pieces.push(Piece::default());
+                pieces.len() - 1
             });
-            portions[place].add(mutation);
+            pieces[place].add(mutation);
         }
         for event in events {
             if let Some(place) = places.get(&Subject::Task(event.task)) {
-                portions[*place].count(ledger.count(event));
+                pieces[*place].count(ledger.count(event));
             }
         }
         for entry in &self.dealt_with {
-            let mut portion = Portion::default();
-            portion.delete(layout::RETAIN, entry.clone());
-            portions.push(portion);
+            let mut piece = Piece::default();
+            piece.delete(layout::RETAIN, entry.clone());
+            pieces.push(piece);
         }
         if self.level.is_some() {
-            let mut level = Portion::default();
+            let mut level = Piece::default();
             level.set_level(self.level);
-            portions.push(level);
+            pieces.push(level);
         }
-        attempts.split().chain(portions).collect()
+        attempts.split().chain(pieces).collect()
     }
 }
 
@@ -181,7 +181,7 @@ impl<'a> Subject<'a> {
 
 /// Changes of the store that land together, before they have a number.
 #[derive(Default)]
-struct Portion {
+struct Piece {
     batch: Batch,
     bytes: usize,
     /// Tasks that may be removed, by the end of the span in which that begins.
@@ -190,7 +190,7 @@ struct Portion {
     totals: BTreeMap<Place, Counts>,
 }
 
-impl Portion {
+impl Piece {
     fn put(&mut self, space: Space, key: impl Into<Bytes>, value: impl Into<Bytes>) {
         self.batch.put(space, key, value);
         self.bytes += self.batch.mutations.last().map_or(0, rota_store::Mutation::bytes);

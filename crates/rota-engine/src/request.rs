@@ -163,16 +163,7 @@ impl Request {
     pub(crate) fn is_workers(&self) -> bool {
         match self {
             Self::OpenSession { .. } => true,
-            Self::Commands { commands, .. } => commands.iter().all(|command| {
-                matches!(
-                    command,
-                    Command::Report { .. }
-                        | Command::Heartbeat { .. }
-                        | Command::SetCredit { .. }
-                        | Command::Detach { .. }
-                        | Command::CloseSession { .. }
-                )
-            }),
+            Self::Commands { commands, .. } => commands.iter().all(is_workers),
             _ => false,
         }
     }
@@ -185,16 +176,21 @@ impl Request {
             Self::RaiseLevel { .. } => return true,
             _ => return false,
         };
-        commands.iter().all(|command| {
-            matches!(
-                command,
-                Command::Report { .. }
-                    | Command::Heartbeat { .. }
-                    | Command::SetCredit { .. }
-                    | Command::Detach { .. }
-            )
-        })
+        let frees = |command: &Command| matches!(command, Command::CloseSession { .. });
+        commands.iter().all(|command| is_workers(command) && !frees(command))
     }
+}
+
+/// Whether a worker, and nobody else, gives this command.
+fn is_workers(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Report { .. }
+            | Command::Heartbeat { .. }
+            | Command::SetCredit { .. }
+            | Command::Detach { .. }
+            | Command::CloseSession { .. }
+    )
 }
 
 /// What a command adds to the batch beyond records of a fixed size.
