@@ -98,6 +98,7 @@ async fn pass(
                 Err(error) => {
                     let entry = String::from_utf8_lossy(key);
                     debug!(%entry, %error, "what it names is not removed: this version cannot read it");
+                    resting.looked_at(key, false, now);
                     continue;
                 }
             };
