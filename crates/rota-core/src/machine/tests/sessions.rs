@@ -431,7 +431,7 @@ fn sessions_are_listed_page_by_page() {
 
 #[test]
 fn a_task_that_is_set_aside_waits_for_the_next_leader() {
-    let mut world = World::bare();
+    let mut world = World::new();
     let session = world.open(10, &[], &[]);
     let task = world.submit(Task::new("q", "k"));
     world.settle();
