@@ -472,7 +472,7 @@ impl Dispatcher {
 
     fn found(&mut self, leased: Leased, found: Found) {
         if self.forget(&leased) {
-            match found.to_run() {
+            match found.into_runnable() {
                 Ok(spec) => {
                     self.shared.payloads.note(size_of(&spec));
                     if let Some(lane) = self.lanes.get_mut(&leased.session) {

@@ -205,7 +205,7 @@ impl Engine {
         let mut untold = untold.into_iter();
         let mut ended = Vec::new();
         let hand_over = |_, found: Found| {
-            match untold.next().map(|(leased, _)| (leased, found.to_run())) {
+            match untold.next().map(|(leased, _)| (leased, found.into_runnable())) {
                 Some((leased, Ok(spec))) => {
                     let Leased { token, attempt, run_at, .. } = leased;
                     bytes += size_of(&spec);

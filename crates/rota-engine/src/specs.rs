@@ -40,7 +40,7 @@ impl Found {
     }
 
     /// The definition of a leased task, or why no worker can run it and what is to be reported of it.
-    pub(crate) fn to_run(self) -> Result<Arc<TaskSpec>, (String, Report)> {
+    pub(crate) fn into_runnable(self) -> Result<Arc<TaskSpec>, (String, Report)> {
         let reason = match self {
             Self::Spec(spec) => return Ok(spec),
             Self::Missing => "there is none".to_owned(),
