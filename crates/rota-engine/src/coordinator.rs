@@ -130,6 +130,8 @@ pub(crate) struct Open {
     /// Whether it is to be written though it holds a new feature level alone.
     pub(crate) level_alone: bool,
     pub(crate) created: Vec<Created>,
+    /// The node that is to get ready to take over.
+    pub(crate) successor: Option<String>,
     pub(crate) commands: usize,
     pub(crate) bytes: usize,
     /// Since when something waits in it.
@@ -325,6 +327,7 @@ impl<'a> Coordinator<'a> {
             dealt_with: open.entries,
             level: None,
             marks: None,
+            successor: open.successor,
         };
         if open.level_alone || !changes.is_empty() {
             changes.level = self.level.take();

@@ -40,7 +40,7 @@ struct Kept {
 impl Landed {
     /// What is to be kept when this step has landed. Costs grow with the queues that it changed.
     pub(crate) fn landing(&self, machine: &Machine, step: &Step) -> LandingQueues {
-        let at = machine.wall_time();
+        let at = machine.now().wall;
         if at.since(WallTime(self.all_at.load(Ordering::Relaxed))) >= ALL_ANEW_AFTER {
             self.all_at.store(at.0, Ordering::Relaxed);
             return LandingQueues { queues: machine.queues(), all: true, at };

@@ -69,6 +69,11 @@ pub trait Store: Send + Sync + 'static {
     /// Who campaigns or leads now, by name.
     async fn members(&self) -> Result<Vec<Member>, StoreError>;
 
+    /// Has the other members see that this one is ready to take over from that leadership at once
+    /// ([`Member::ready_for`]). Returns immediately. An announcement may be late or get lost, and it ends with the
+    /// campaign of that name, so nothing may depend on it but time.
+    fn announce_ready(&self, name: &str, leadership: Epoch);
+
     /// How the store is: never fails, and answers within a second or so, because an operator asks
     /// when things are bad.
     async fn status(&self) -> StoreStatus;

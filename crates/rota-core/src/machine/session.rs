@@ -141,7 +141,7 @@ impl Sessions {
         index
     }
 
-    fn remove(&mut self, index: SessionIndex) -> Session {
+    pub(super) fn remove(&mut self, index: SessionIndex) -> Session {
         let session = self.slots[index as usize].take().expect("a session in use");
         self.index.remove(&session.id);
         self.free.push(index);

@@ -73,6 +73,8 @@ fn checked(
     let expires_at = check.date("expires_at", task.expires_at);
     let due = match run_at {
         RunAt::At(date) => Some((date, "run_at")),
+        // One that names itself may repeat a task that was in time when it came. The engine knows.
+        RunAt::After(_) if !binds.is_empty() => None,
         RunAt::After(delay) if expires_at.is_some() => Some((now() + delay, "the end of delay")),
         RunAt::Now | RunAt::After(_) => None,
     };
@@ -250,6 +252,11 @@ mod tests {
         };
         assert!(made(task(60)).is_ok());
         assert_eq!(wrong(task(59)), ["expires_at"]);
+        // It may be a repeat of a task that the engine knows.
+        let keyed = |seconds| v1::NewTask { idempotency_key: "k".to_owned(), ..task(seconds) };
+        assert!(made(keyed(59)).is_ok());
+        let named = |seconds| v1::NewTask { id: "mine".to_owned(), ..task(seconds) };
+        assert!(made(named(-3600)).is_ok());
     }
 
     #[test]

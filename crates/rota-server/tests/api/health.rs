@@ -11,8 +11,8 @@ use bytes::Bytes;
 use rota_engine::EngineOptions;
 use rota_server::ServerOptions;
 use rota_store::{
-    Batch, BatchLimits, ChangeStream, CommitError, EmbeddedStore, Fence, Head, Leadership, Member,
-    Revision, Seat, Snapshot, Space, Store, StoreError, StoreStatus,
+    Batch, BatchLimits, ChangeStream, CommitError, EmbeddedStore, Epoch, Fence, Head, Leadership,
+    Member, Revision, Seat, Snapshot, Space, Store, StoreError, StoreStatus,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -102,6 +102,10 @@ impl Store for Trap {
 
     async fn members(&self) -> Result<Vec<Member>, StoreError> {
         self.inner.members().await
+    }
+
+    fn announce_ready(&self, name: &str, leadership: Epoch) {
+        self.inner.announce_ready(name, leadership);
     }
 
     async fn close(&self) {

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use rota_store::{
-    Batch, BatchLimits, ChangeStream, CommitError, Fence, Head, Leadership, Member, Revision, Seat,
-    Snapshot, Space, Store, StoreError, StoreStatus,
+    Batch, BatchLimits, ChangeStream, CommitError, Epoch, Fence, Head, Leadership, Member,
+    Revision, Seat, Snapshot, Space, Store, StoreError, StoreStatus,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -272,6 +272,11 @@ impl Store for SimStore {
     async fn members(&self) -> Result<Vec<Member>, StoreError> {
         self.read(|inner| inner.store.readable(u64::MAX).map(|()| inner.store.election.members()))
             .await
+    }
+
+    fn announce_ready(&self, name: &str, leadership: Epoch) {
+        let (place, name) = (self.link.place, name.to_owned());
+        self.link.tell(move |inner| inner.store.election.announce_ready(place, &name, leadership));
     }
 
     async fn status(&self) -> StoreStatus {

@@ -11,7 +11,8 @@ use tokio::{
 
 use crate::{
     model::{
-        Batch, BatchLimits, Direction, Fence, Head, KeyRange, Member, Page, Revision, Seat, Space,
+        Batch, BatchLimits, Direction, Epoch, Fence, Head, KeyRange, Member, Page, Revision, Seat,
+        Space,
     },
     store::{ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus},
 };
@@ -129,6 +130,10 @@ impl Store for SlowStore {
 
     async fn members(&self) -> Result<Vec<Member>, StoreError> {
         self.inner.members().await
+    }
+
+    fn announce_ready(&self, name: &str, leadership: Epoch) {
+        self.inner.announce_ready(name, leadership);
     }
 
     async fn status(&self) -> StoreStatus {

@@ -85,6 +85,13 @@ impl Election {
         self.members().values().map(|(member, _)| member.clone()).collect()
     }
 
+    /// Has the others see that this member is ready.
+    pub(super) fn announce_ready(&self, name: &str, leadership: Epoch) {
+        if let Some((member, _)) = self.members().get_mut(name) {
+            member.ready_for = leadership;
+        }
+    }
+
     /// Who leads.
     pub(super) fn leader(&self) -> watch::Receiver<Option<Seat>> {
         self.leader.subscribe()

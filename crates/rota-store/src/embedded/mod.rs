@@ -43,7 +43,7 @@ use self::{
     writer::{Requests, Writer},
 };
 use crate::{
-    model::{Batch, BatchLimits, Fence, Head, Member, Revision, Seat, Space},
+    model::{Batch, BatchLimits, Epoch, Fence, Head, Member, Revision, Seat, Space},
     store::{
         Change, ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus,
     },
@@ -174,6 +174,10 @@ impl Store for EmbeddedStore {
     async fn members(&self) -> Result<Vec<Member>, StoreError> {
         self.shared.engine()?;
         Ok(self.shared.election.joined())
+    }
+
+    fn announce_ready(&self, name: &str, leadership: Epoch) {
+        self.shared.election.announce_ready(name, leadership);
     }
 
     async fn status(&self) -> StoreStatus {

@@ -5,8 +5,9 @@ use super::{
     world::World,
 };
 use crate::{
-    Command, Credit, Effect, EndReason, HeldLease, Leased, MachineLimits, Millis, MonoTime, Orders,
-    Outcome, Refusal, Reply, Report, SessionEnd, SessionId, Status, StopReason, TaskId,
+    Command, Credit, Effect, EndReason, HeldLease, Leased, MachineLimits, Millis, MonoTime,
+    Mutation, Orders, Outcome, Refusal, Reply, Report, SessionEnd, SessionId, Status, StopReason,
+    TaskId,
 };
 
 /// A worker that has some of some tasks.
@@ -456,4 +457,38 @@ fn sessions_are_listed_page_by_page() {
         seen.extend(page.into_iter().map(|view| view.id));
     }
     assert_eq!(seen, all);
+}
+
+#[test]
+fn a_task_that_is_set_aside_waits_for_the_next_leader() {
+    let mut world = World::new();
+    let session = world.open(10, &[], &[]);
+    let task = world.submit(Task::new("q", "k"));
+    world.settle();
+    let lease = world.has_one(session);
+    world.machine.begin(world.now, world.batch);
+    let reported = world.machine.apply(Command::Report {
+        task,
+        token: lease.token,
+        report: Report::SetAside,
+        fingerprint: 0,
+        random: 0,
+        stored: None,
+    });
+    assert_eq!(reported, Ok(Reply::Done));
+    let step = world.machine.seal();
+    let records: Vec<_> = step.mutations.iter().filter_map(written).collect();
+    assert_eq!(records, [(task, Status::Pending, 0)]);
+    assert!(world.machine.is_set_aside(task) && world.machine.task(task).is_none());
+    let queue = world.machine.queue(&name("q")).unwrap();
+    assert_eq!((queue.unreadable, queue.pending, queue.leased), (1, 0, 0));
+    assert_eq!(world.machine.session(session).unwrap().held, 0);
+}
+
+/// The state of a live task as a mutation writes it, and its attempts.
+fn written(mutation: &Mutation) -> Option<(TaskId, Status, u32)> {
+    match mutation {
+        Mutation::PutLive(record) => Some((record.id, record.status, record.attempt)),
+        _ => None,
+    }
 }
