@@ -33,6 +33,8 @@ const CONNECT: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_secs(2);
 /// A connection beyond the first that carries nothing for so long is closed.
 const IDLE: Duration = Duration::from_secs(60);
+/// Bytes that all streams of a connection may have unread.
+const WINDOW: u32 = 8 << 20;
 /// Between two looks at whether the other end has said how many streams it allows.
 const SETTINGS: Duration = Duration::from_millis(1);
 
@@ -51,6 +53,25 @@ impl Lane {
         match self {
             Self::Short => 16,
             Self::Long => 256,
+        }
+    }
+
+    /// Streams on one connection, if the other end allows so many.
+    fn streams_max(self) -> usize {
+        match self {
+            Self::Short => usize::MAX,
+            // However many workers read nothing, others of the connection are sent what is theirs.
+            Self::Long => (WINDOW / self.stream_window()) as usize,
+        }
+    }
+
+    /// Bytes that one stream may have unread.
+    fn stream_window(self) -> u32 {
+        match self {
+            // Answers are read at once. Those that wait for room are so few (`room::Answers`) that half of the
+            // connection's window is left.
+            Self::Short => 128 << 10,
+            Self::Long => 64 << 10,
         }
     }
 }
@@ -236,8 +257,8 @@ impl Road {
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING)
             .keep_alive_while_idle(true)
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(8 << 20)
+            .initial_stream_window_size(self.lane.stream_window())
+            .initial_connection_window_size(WINDOW)
             // None until the other end has said how many.
             .initial_max_send_streams(0)
             .handshake(TokioIo::new(stream))
@@ -249,7 +270,7 @@ impl Road {
             }
             sleep(SETTINGS).await;
         }
-        let room = connection.current_max_send_streams();
+        let room = connection.current_max_send_streams().min(self.lane.streams_max());
         let road = Arc::downgrade(self);
         tokio::spawn(async move {
             if let Err(error) = connection.await {

@@ -10,7 +10,7 @@ use axum::{body::Body, extract::Request};
 use rota_engine::Role;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{Forwarder, Travel, after, pool::Lane, pool::Lost};
+use super::{Forwarder, Travel, after, answer, pool::Lane, pool::Lost};
 
 /// How often the way is tried.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -64,10 +64,15 @@ impl Forwarder {
     async fn try_the_way(&self) -> Option<String> {
         let Role::Follower(seat) = self.engine.role() else { return None };
         let address = seat.member.address.as_deref()?;
-        // Everybody may ask for this, and any answer shows that the way is open.
+        // Everybody may ask for this, and any answer shows that the way is open. Its body shows more than its
+        // head does: bodies share the window of a connection.
         let request = Request::get("/healthz").body(Body::empty()).ok()?;
         let travel = Travel { lane: Lane::Short, until: after(WITHIN) };
-        let why = match self.send(address, request, travel).await {
+        let answer = match self.send(address, request, travel).await {
+            Ok(answer) => self.noted(address, answer::small(answer, travel.until).await),
+            Err(lost) => Err(lost),
+        };
+        let why = match answer {
             Ok(_) => return None,
             Err(Lost::NotSent(why)) => why,
             Err(Lost::NoRoom) => "all streams to it are in use".to_owned(),

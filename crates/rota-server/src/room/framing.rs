@@ -4,6 +4,14 @@
 /// Bytes before a message.
 const HEADER: usize = 5;
 
+/// How long the message at the beginning of a body is by its own account, with what is before it.
+pub(super) fn announced(first: &[u8]) -> usize {
+    match first {
+        [_, a, b, c, d, ..] => HEADER + u32::from_be_bytes([*a, *b, *c, *d]) as usize,
+        _ => 0,
+    }
+}
+
 /// The place in a body.
 #[derive(Debug, Default)]
 pub(super) struct Framing {

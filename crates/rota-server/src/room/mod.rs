@@ -16,7 +16,7 @@ use tonic::Status;
 
 use crate::failure::{Failure, LimitName, Reason, Violation};
 
-pub(crate) use answers::Answers;
+pub(crate) use answers::{Answers, Broken, LARGE};
 pub(crate) use bodies::{Bodies, Bounds, StreamRoom, read_body};
 
 /// Bytes that one permit stands for.

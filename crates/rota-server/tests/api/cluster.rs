@@ -60,7 +60,7 @@ fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-async fn until(node: &Node, is: impl Fn(&Role) -> bool) {
+pub(crate) async fn until(node: &Node, is: impl Fn(&Role) -> bool) {
     let mut changes = node.engine().role_changes();
     let wait = async {
         while !is(&node.engine().role()) {
