@@ -62,6 +62,11 @@ impl Framing {
         self.message.map_or(0, |(length, _)| length)
     }
 
+    /// How much of the message that is under way has come.
+    pub(super) fn arrived(&self) -> usize {
+        self.message.map_or(0, |(length, left)| length - left)
+    }
+
     /// Whether a message has ended since the last call.
     pub(super) fn take_ended(&mut self) -> bool {
         std::mem::take(&mut self.ended)

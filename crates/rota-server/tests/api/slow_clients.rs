@@ -208,6 +208,15 @@ impl Worker {
         let frame = timeout(PATIENCE, self.hears.frame()).await.expect("something is said");
         frame.unwrap().unwrap().into_data().unwrap()
     }
+
+    /// Begins a message of 1 MiB, and sends so much of it as the server takes.
+    async fn begin_large_message(&self) {
+        let header = [&[0][..], &(1_u32 << 20).to_be_bytes()].concat();
+        self.says.send(header.into()).await.unwrap();
+        for _ in 0..15 {
+            self.says.send(vec![0x0a; 64 << 10].into()).await.unwrap();
+        }
+    }
 }
 
 #[tokio::test]
@@ -237,4 +246,84 @@ async fn workers_that_read_nothing_do_not_silence_others_through_a_follower() {
     Worker::connect(&connection, &pair.follower, "healthy").await;
     drop((unread, connection));
     pair.stop().await;
+}
+
+#[tokio::test]
+async fn streams_that_are_held_back_do_not_silence_others_of_their_connection() {
+    let limits = Limits { bodies_in_flight_bytes: 1 << 20, ..Limits::default() };
+    let engine = EngineOptions { session_ttl: Duration::from_secs(2), ..EngineOptions::default() };
+    let options = ServerOptions { limits, ..ServerOptions::default() };
+    let node = Node::start_with(engine, options).await;
+    let connection = connection(&node).await;
+    let healthy = Worker::connect(&connection, &node, "healthy").await;
+    let mut held_back = Vec::new();
+    // More than the room for streams, and than a connection once carried unread.
+    for at in 0..8 {
+        let worker = Worker::connect(&connection, &node, &format!("held{at}")).await;
+        worker.begin_large_message().await;
+        held_back.push(worker);
+    }
+    // Each sign of life is heard: the session outlives its time several times.
+    let lives = async {
+        let mut period = tokio::time::interval(Duration::from_millis(300));
+        for _ in 0..14 {
+            period.tick().await;
+            let beat = v1::Heartbeat::default();
+            let beat = framed(v1::worker_message::Message::Heartbeat(beat));
+            healthy.says.send(beat).await.unwrap();
+            let workers = node.get("/v1/workers").await.json();
+            assert!(workers.to_string().contains("healthy"), "{workers}");
+        }
+    };
+    timeout(PATIENCE, lives).await.expect("it can say that it lives");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_takes_room_as_it_arrives_and_silent_clients_keep_nobody_out() {
+    let limits =
+        Limits { request_bytes: 1 << 20, bodies_in_flight_bytes: 4 << 20, ..Limits::default() };
+    let node = Node::start_limited(limits).await;
+    let mut silent = Vec::new();
+    for length in [1_000_000, 60_000] {
+        for _ in 0..20 {
+            let mut stream = TcpStream::connect(node.address).await.unwrap();
+            let head = format!(
+                "POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                 content-length: {length}\r\n\r\n{{"
+            );
+            tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
+            silent.push(stream);
+        }
+    }
+    // Messages of gRPC say their length as well.
+    let connection = connection(&node).await;
+    let mut calls = Vec::new();
+    for _ in 0..20 {
+        let (says, parts) = mpsc::channel(2);
+        says.send(Bytes::from_static(&[0, 0, 0x0f, 0, 0, 0x0a])).await.unwrap();
+        let parts = ReceiverStream::new(parts).map(Ok::<_, Infallible>);
+        let request = Request::post(url(&node, "/rota.v1.TaskService/CreateTask"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(Body::from_stream(parts))
+            .unwrap();
+        let mut connection = connection.clone();
+        calls.push(tokio::spawn(async move {
+            let _ = connection.send_request(request).await;
+            drop(says);
+        }));
+    }
+    let all_came = async {
+        let none = "\nrota_api_bodies_bytes 0\n";
+        while node.metrics().await.contains(none) {}
+    };
+    timeout(PATIENCE, all_came).await.expect("some of them are there");
+    for _ in 0..3 {
+        node.create(&json!({ "kind": "k", "payload": "1".repeat(900_000) })).await;
+        node.create(&json!({ "kind": "k" })).await;
+    }
+    calls.iter().for_each(tokio::task::JoinHandle::abort);
+    drop((silent, connection));
+    node.stop().await;
 }
