@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::{
     failure::{Failure, Reason},
     net::BoxedStream,
+    requests::Requests,
     rest::whole_answer,
 };
 
@@ -31,45 +32,6 @@ impl Late {
     }
 }
 
-/// How a line of a head ends decides where a proxy and this server see its end. Only CR LF is taken,
-/// though HTTP lets a server take less.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Head {
-    after_cr: bool,
-    /// Bytes of the line so far.
-    line: usize,
-    /// A line came that is not empty. Empty ones before it are no end.
-    begun: bool,
-}
-
-/// What bytes of a head come to.
-#[derive(Debug, PartialEq, Eq)]
-enum Seen {
-    More,
-    End,
-    /// A line ends with LF alone.
-    BareLf,
-}
-
-impl Head {
-    fn see(&mut self, bytes: &[u8]) -> Seen {
-        for byte in bytes {
-            match byte {
-                b'\n' if !self.after_cr => return Seen::BareLf,
-                b'\n' if self.line == 0 && self.begun => return Seen::End,
-                b'\n' => self.line = 0,
-                b'\r' => {}
-                _ => {
-                    self.line += 1;
-                    self.begun = true;
-                }
-            }
-            self.after_cr = *byte == b'\r';
-        }
-        Seen::More
-    }
-}
-
 /// Bytes that no head has: whoever reads them answers 400.
 const NO_HEAD: &[u8] = b"\0\r\n\r\n";
 
@@ -79,8 +41,8 @@ pub(crate) struct Line {
     first: Vec<u8>,
     /// How many of them were given out.
     given: usize,
-    /// What came of the connection's first head, while it has not ended.
-    head: Option<Head>,
+    /// Where its requests begin and end, until one is refused.
+    requests: Option<Requests>,
     stream: BoxedStream,
     /// It speaks HTTP/1: only there can words be put in between.
     plain: bool,
@@ -99,8 +61,8 @@ impl Line {
         late: Late,
         head_within: Duration,
     ) -> Self {
-        let head = plain.then(Head::default);
-        Self { first, given: 0, head, stream, plain, begun: false, late, head_within }
+        let requests = plain.then(Requests::default);
+        Self { first, given: 0, requests, stream, plain, begun: false, late, head_within }
     }
 
     /// Writes the words instead of an answer that has none.
@@ -152,15 +114,12 @@ impl AsyncRead for Line {
             ready!(Pin::new(&mut line.stream).poll_read(cx, buf))?;
         }
         line.begun |= buf.filled().len() > before;
-        let seen = line.head.as_mut().map(|head| head.see(&buf.filled()[before..]));
-        match seen {
-            Some(Seen::BareLf) => {
-                buf.set_filled(before);
-                buf.put_slice(&NO_HEAD[..NO_HEAD.len().min(buf.remaining())]);
-                line.head = None;
-            }
-            Some(Seen::End) => line.head = None,
-            Some(Seen::More) | None => {}
+        let requests = line.requests.as_mut();
+        if let Some(at) = requests.and_then(|requests| requests.see(&buf.filled()[before..])) {
+            // The requests before it are answered.
+            buf.set_filled(before + at);
+            buf.put_slice(&NO_HEAD[..NO_HEAD.len().min(buf.remaining())]);
+            line.requests = None;
         }
         Poll::Ready(Ok(()))
     }
@@ -208,22 +167,6 @@ impl AsyncWrite for Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_lines_of_a_head_end_with_both_characters() {
-        let seen = |parts: &[&str]| {
-            let mut head = Head::default();
-            let mut seen = parts.iter().map(|part| head.see(part.as_bytes()));
-            seen.find(|seen| *seen != Seen::More).unwrap_or(Seen::More)
-        };
-        assert_eq!(seen(&["GET / HTTP/1.1\r\nhost: a\r\n\r\n{\n}"]), Seen::End);
-        assert_eq!(seen(&["GET / HTTP/1.1\r", "\nhost: a\r\n", "\r", "\n"]), Seen::End);
-        assert_eq!(seen(&["GET / HTTP/1.1\r\nhost: a\r\n"]), Seen::More);
-        assert_eq!(seen(&["\r\nGET / HTTP/1.1\n"]), Seen::BareLf);
-        assert_eq!(seen(&["GET / HTTP/1.1\nhost: a\n\n"]), Seen::BareLf);
-        assert_eq!(seen(&["GET / HTTP/1.1\r\nhost: a", "\n\r\n"]), Seen::BareLf);
-        assert_eq!(seen(&["GET / HTTP/1.1\r\nhost: a\r\n\n"]), Seen::BareLf);
-    }
 
     #[test]
     fn only_answers_without_words_are_given_some() {
