@@ -165,10 +165,15 @@ impl Pool {
         }
     }
 
+    /// Closes connections that carried nothing for a while, and forgets nodes that nothing is sent to.
+    pub(super) fn prune(&self) {
+        let mut roads = locked(&self.roads);
+        roads.retain(|_, road| !road.is_idle());
+        roads.values().for_each(|road| road.prune(&mut locked(&road.state)));
+    }
+
     fn road(&self, address: &Uri, lane: Lane) -> Arc<Road> {
         let mut roads = locked(&self.roads);
-        // Nodes come and go: what leads to those that are gone is forgotten.
-        roads.retain(|(to, _), road| *address == **to || !road.is_idle());
         let road = roads.entry((address.to_string(), lane == Lane::Long));
         let made = || Road {
             lane,
@@ -188,6 +193,14 @@ impl Road {
         !state.opening && state.open.iter().all(|connection| connection.is_idle())
     }
 
+    /// Gives up connections that are closed, or beyond the first and idle.
+    fn prune(&self, state: &mut State) {
+        let before = state.open.len();
+        let mut first = true;
+        state.open.retain(|it| !it.is_closed() && (std::mem::take(&mut first) || !it.is_idle()));
+        self.metrics.forward_connections(self.lane.into(), before, state.open.len());
+    }
+
     async fn slot(self: Arc<Self>) -> Result<Slot, String> {
         let failures = locked(&self.state).failures;
         loop {
@@ -203,10 +216,7 @@ impl Road {
     /// A stream, if there is one; else a connection is on its way, or all are in use.
     fn take(self: &Arc<Self>, failures: u64) -> Result<Option<Slot>, String> {
         let mut state = locked(&self.state);
-        let before = state.open.len();
-        let mut first = true;
-        state.open.retain(|it| !it.is_closed() && (std::mem::take(&mut first) || !it.is_idle()));
-        self.metrics.forward_connections(self.lane.into(), before, state.open.len());
+        self.prune(&mut state);
         for connection in &state.open {
             let mut used = locked(&connection.used);
             if used.0 < connection.room {
@@ -478,5 +488,23 @@ mod tests {
         let _slot = pool.slot(&address, Lane::Short, soon()).await.ok().unwrap();
         let road = pool.road(&address, Lane::Short);
         assert_eq!(locked(&road.state).open.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_carry_nothing_are_closed_without_a_further_request() {
+        let pool = pool(Peer { streams: 1, answers_after: Duration::ZERO });
+        let address = address();
+        let slots = [(); 3].map(|()| pool.slot(&address, Lane::Long, soon()));
+        let mut slots = futures_util::future::join_all(slots).await;
+        let kept = slots.pop();
+        drop(slots);
+        let road = pool.road(&address, Lane::Long);
+        tokio::time::advance(IDLE + Duration::from_secs(1)).await;
+        pool.prune();
+        assert!(locked(&road.state).open.len() <= 2, "one is in use, one stays");
+        drop((road, kept));
+        tokio::time::advance(IDLE + Duration::from_secs(1)).await;
+        pool.prune();
+        assert!(locked(&pool.roads).is_empty(), "nothing leads there any more");
     }
 }

@@ -41,7 +41,7 @@ impl Forwarder {
             .then(|| format!("requests have not got through to the leader for {secs} s: {why}"))
     }
 
-    /// Tries the way to the leader until the server stops.
+    /// Tries the way to the leader until the server stops, and closes connections that are of no use.
     pub(crate) async fn watch(&self) {
         let mut period = interval(PERIOD);
         period.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -51,6 +51,7 @@ impl Forwarder {
                 () = self.stop.cancelled() => return,
                 _ = period.tick() => {}
             }
+            self.pool.prune();
             let why = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
