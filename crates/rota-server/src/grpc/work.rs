@@ -70,9 +70,13 @@ impl WorkerService for Services {
 
     async fn list_workers(
         &self,
-        _: Request<v1::ListWorkersRequest>,
+        request: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersResponse>, Status> {
-        Ok(Response::new(self.all_workers().await?))
+        let request = request.into_inner();
+        let size = (request.page_size > 0).then_some(request.page_size);
+        let after = validate::worker_place("page_token", &request.page_token)?;
+        let page = validate::ListPage::new("page_size", size, after, &self.limits)?;
+        Ok(Response::new(Services::list_workers(self, page).await?))
     }
 
     async fn drain_worker(
