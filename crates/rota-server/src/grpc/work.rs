@@ -62,6 +62,11 @@ impl Outgoing {
     async fn send(&self, answer: Answer) -> bool {
         self.sender.send_timeout(answer, self.patience).await.is_ok()
     }
+
+    /// Tells the worker that it is heard. Where other messages wait to be sent, those tell it.
+    fn acknowledge(&self) {
+        let _ = self.sender.try_send(Ok(down(Down::HeartbeatAck(v1::HeartbeatAck {}))));
+    }
 }
 
 #[tonic::async_trait]
@@ -215,6 +220,7 @@ impl Services {
             revoked: session.revoked.iter().map(wire::lease).collect(),
             result_bytes_max: self.limits.result_bytes as u64,
             output_tail_bytes_max: self.limits.output_tail_bytes as u64,
+            acknowledges_heartbeats: true,
         }))
     }
 }
@@ -353,7 +359,7 @@ type Answering = Pin<Box<dyn Future<Output = Heard> + Send>>;
 impl Reader {
     /// Until the worker goes, nobody reads, or the worker said what it must not.
     async fn run(&mut self, incoming: &mut Streaming<v1::WorkerMessage>) -> End {
-        let mut vouch = tokio::time::interval((self.ttl / 4).max(Duration::from_millis(1)));
+        let mut vouch = tokio::time::interval((self.ttl / 8).max(Duration::from_millis(1)));
         vouch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let may_read = self.may_read();
@@ -424,9 +430,11 @@ impl Reader {
         }
     }
 
-    /// The worker lives. The answer is not waited for: it comes with a commit, and a slow commit must
-    /// not keep the next sign of life from being heard.
+    /// The worker lives, and is told that it was heard. What the engine answers is not waited for: it may
+    /// come with a commit, and a slow commit must not keep the next sign of life from being heard, nor the
+    /// worker from knowing that its connection works.
     fn beat(&mut self) {
+        self.outgoing.acknowledge();
         if self.in_flight.len() < IN_FLIGHT {
             let (engine, session) = (self.engine.clone(), self.session);
             let connection = Some(self.connection);
