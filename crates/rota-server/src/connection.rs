@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 use crate::{
     failure::Failure,
     limits::Limits,
-    line::{Late, Line},
+    line::{Late, Line, Times},
     net::{BoxedStream, Listen},
     rest,
 };
@@ -36,6 +36,8 @@ const PING: Duration = Duration::from_secs(20);
 const BUFFER_BYTES: usize = 128 << 10;
 /// Bytes that one stream of HTTP/2 may send before they are asked for: what waits for room lies there.
 const STREAM_WINDOW: u32 = 64 << 10;
+/// Bytes of answers that wait in each stream of HTTP/2 for a client that does not read.
+const SEND_BYTES: usize = 64 << 10;
 /// Bytes that all streams of a connection may; HTTP/2 has no larger number.
 const WINDOW_MAX: u32 = (1 << 31) - 1;
 /// What a connection of HTTP/2 begins with.
@@ -88,13 +90,13 @@ impl Connections {
         let builder = builder(&self.limits);
         let service = TowerToHyperService::new(self.app.clone());
         let (watcher, stop, end) = (self.graceful.watcher(), self.stop.clone(), self.end.clone());
-        let head_within = self.limits.header_timeout;
+        let times = Times { head: self.limits.header_timeout, write: self.limits.body_timeout };
         self.tasks.spawn(async move {
             let served = async {
                 let begun = tokio::select! {
                     biased;
                     () = stop.cancelled() => return,
-                    begun = begin(stream, head_within) => begun,
+                    begun = begin(stream, times) => begun,
                 };
                 let Ok((stream, late)) = begun else { return };
                 let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -140,7 +142,8 @@ impl Connections {
 
 /// Waits for as many bytes as tell the version of HTTP, so that the wait can be bounded: the server
 /// of connections waits for them without end.
-async fn begin(mut stream: BoxedStream, within: Duration) -> io::Result<(Line, Late)> {
+async fn begin(mut stream: BoxedStream, times: Times) -> io::Result<(Line, Late)> {
+    let within = times.head;
     let mut first = Vec::with_capacity(PREFACE.len());
     let read = tokio::time::timeout(within, read_first(&mut stream, &mut first)).await;
     if read.is_err() && !first.is_empty() {
@@ -149,7 +152,7 @@ async fn begin(mut stream: BoxedStream, within: Duration) -> io::Result<(Line, L
     }
     read??;
     let (late, plain) = (Late::default(), first != PREFACE);
-    Ok((Line::new(first, stream, plain, late.clone(), within), late))
+    Ok((Line::new(first, stream, plain, late.clone(), times), late))
 }
 
 async fn read_first(stream: &mut BoxedStream, first: &mut Vec<u8>) -> io::Result<()> {
@@ -189,7 +192,8 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .max_concurrent_streams(limits.streams_per_connection)
         .max_header_list_size(32 << 10)
         .initial_stream_window_size(stream)
-        .initial_connection_window_size(connection);
+        .initial_connection_window_size(connection)
+        .max_send_buf_size(SEND_BYTES);
     builder
 }
 

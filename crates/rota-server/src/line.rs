@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
 
 use crate::{
     failure::{Failure, Reason},
@@ -35,6 +38,15 @@ impl Late {
 /// Bytes that no head has: whoever reads them answers 400.
 const NO_HEAD: &[u8] = b"\0\r\n\r\n";
 
+/// How long a connection may stand still.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// The time that a head has.
+    pub(crate) head: Duration,
+    /// The longest time in which the peer takes no byte of what is written.
+    pub(crate) write: Duration,
+}
+
 /// A connection that speaks HTTP.
 pub(crate) struct Line {
     /// Bytes that were read to tell the protocol, and are still to be given out.
@@ -49,8 +61,9 @@ pub(crate) struct Line {
     /// Something came since the last answer.
     begun: bool,
     late: Late,
-    /// The time that a head has.
-    head_within: Duration,
+    times: Times,
+    /// The peer takes nothing: when it has not for too long.
+    stuck: Option<Pin<Box<Sleep>>>,
 }
 
 impl Line {
@@ -59,10 +72,26 @@ impl Line {
         stream: BoxedStream,
         plain: bool,
         late: Late,
-        head_within: Duration,
+        times: Times,
     ) -> Self {
         let requests = plain.then(Requests::default);
-        Self { first, given: 0, requests, stream, plain, begun: false, late, head_within }
+        Self { first, given: 0, requests, stream, plain, begun: false, late, times, stuck: None }
+    }
+
+    /// What was written, or that the peer has taken nothing for too long: its place is for others.
+    fn unless_stuck(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stuck = None;
+            return written;
+        }
+        let within = self.times.write;
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(within)));
+        ready!(stuck.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Writes the words instead of an answer that has none.
@@ -91,7 +120,7 @@ impl Drop for Line {
     fn drop(&mut self) {
         if self.plain && self.begun && self.late.0.load(Ordering::Relaxed) {
             // A connection that fails now is gone all the same.
-            let words = whole_answer(Failure::header_timeout(self.head_within));
+            let words = whole_answer(Failure::header_timeout(self.times.head));
             let mut cx = Context::from_waker(Waker::noop());
             let _ = Pin::new(&mut self.stream).poll_write(&mut cx, &words);
         }
@@ -132,10 +161,11 @@ impl AsyncWrite for Line {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.begun = false;
-        match self.instead(cx, buf) {
+        let written = match self.instead(cx, buf) {
             Some(written) => written,
             None => Pin::new(&mut self.stream).poll_write(cx, buf),
-        }
+        };
+        self.unless_stuck(cx, written)
     }
 
     fn poll_write_vectored(
@@ -145,10 +175,11 @@ impl AsyncWrite for Line {
     ) -> Poll<io::Result<usize>> {
         self.begun = false;
         let instead = if let [buf] = bufs { self.instead(cx, buf) } else { None };
-        match instead {
+        let written = match instead {
             Some(written) => written,
             None => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
-        }
+        };
+        self.unless_stuck(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -166,7 +197,33 @@ impl AsyncWrite for Line {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, duplex},
+        time::Instant,
+    };
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_peer_takes_nothing_ends() {
+        let (ours, mut theirs) = duplex(1024);
+        let times = Times { head: Duration::from_secs(10), write: Duration::from_secs(30) };
+        let mut line = Line::new(Vec::new(), Box::new(ours), true, Late::default(), times);
+        let began = Instant::now();
+        line.write_all(&[1; 1024]).await.unwrap();
+        // A slow one is served.
+        for _ in 0..4 {
+            let read = async {
+                sleep(Duration::from_secs(25)).await;
+                theirs.read_exact(&mut [0; 256]).await.unwrap();
+            };
+            let (written, ()) = tokio::join!(line.write_all(&[2; 256]), read);
+            written.unwrap();
+        }
+        assert_eq!(began.elapsed(), Duration::from_secs(100));
+        let error = line.write_all(&[3; 1]).await.unwrap_err();
+        assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, 130));
+    }
 
     #[test]
     fn only_answers_without_words_are_given_some() {
