@@ -253,11 +253,19 @@ async fn write(mut session: SessionStream, outgoing: &Outgoing, stop: Cancellati
                 return;
             }
             Some(SessionEvent::Dispatches(mut tasks)) => {
-                // What came meanwhile goes along.
+                // What came meanwhile goes along, up to a message: what is taken out of the channel no longer
+                // counts in the bound of the node.
                 let mut rest = None;
-                while tasks.len() < DISPATCHES_A_MESSAGE && rest.is_none() {
+                let mut bytes = bytes_of(&tasks);
+                while tasks.len() < DISPATCHES_A_MESSAGE
+                    && bytes < DISPATCHED_BYTES_A_MESSAGE
+                    && rest.is_none()
+                {
                     match session.events.try_recv() {
-                        Ok(SessionEvent::Dispatches(more)) => tasks.extend(more),
+                        Ok(SessionEvent::Dispatches(more)) => {
+                            bytes += bytes_of(&more);
+                            tasks.extend(more);
+                        }
                         Ok(event) => rest = Some(event),
                         Err(_) => break,
                     }
@@ -274,6 +282,10 @@ async fn write(mut session: SessionStream, outgoing: &Outgoing, stop: Cancellati
             return;
         }
     }
+}
+
+fn bytes_of(tasks: &[rota_engine::Dispatched]) -> usize {
+    tasks.iter().map(|task| task.spec.payload.len()).sum()
 }
 
 async fn write_tasks(tasks: Vec<rota_engine::Dispatched>, outgoing: &Outgoing) -> bool {
