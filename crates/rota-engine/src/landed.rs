@@ -15,7 +15,7 @@ use rustc_hash::FxHashSet;
 const ALL_ANEW_AFTER: Millis = Millis(60_000);
 
 /// The queues of a step, to be kept when it has landed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LandingQueues {
     /// All there are, or those that the step changed.
     queues: Vec<QueueCounts>,

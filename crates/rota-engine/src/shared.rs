@@ -82,6 +82,8 @@ pub(crate) struct Shared {
     pub(crate) landed: Landed,
     pub(crate) signs: Signs,
     pub(crate) timekeeper: Timekeeper,
+    /// No call waits longer for its answer.
+    pub(crate) call_timeout: Duration,
     stalled_after: Duration,
     store_problem: Mutex<Option<StoreProblem>>,
     /// What is wrong with the store as far as looking at it tells.
@@ -187,6 +189,7 @@ impl Shared {
             landed: Landed::default(),
             signs: Signs::default(),
             timekeeper: Timekeeper::new(options.clock_grace),
+            call_timeout: options.call_timeout,
             stalled_after: options.stalled_after,
             store_problem: Mutex::new(None),
             seen_problem: watch::Sender::default(),

@@ -6,7 +6,9 @@ use super::{
     CANCEL_GRACE, Credit, Flags, Lease, LiveTask, Machine, Mutation, TIMEOUT_GRACE, TaskIndex,
     session::Session, subscription::SessionIndex,
 };
-use crate::{LeaseRecord, LiveRecord, Name, QueueRecord, Status, TaskId, lifecycle::Action};
+use crate::{
+    LeaseRecord, LiveRecord, Millis, Name, QueueRecord, Status, TaskId, lifecycle::Action,
+};
 
 impl Machine {
     /// Takes up a queue's settings. Before the first step.
@@ -139,6 +141,7 @@ impl Machine {
             tasks: FxHashSet::default(),
             ttl: record.session_ttl,
             heard_at: self.now.mono,
+            excused: Millis(0),
             opened_at: self.now.wall,
             draining: false,
             connection: 0,

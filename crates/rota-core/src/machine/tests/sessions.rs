@@ -145,6 +145,36 @@ fn time_in_which_nobody_could_be_heard_does_not_count() {
 }
 
 #[test]
+fn who_could_not_be_answered_gets_the_time_again_and_who_is_gone_is_found_out() {
+    let (mut world, session, _) = with_tasks(1);
+    let credit = Credit::Take(0);
+    world.apply(Command::SetCredit { session, connection: None, credit }).unwrap();
+    let most = Millis(15_000);
+    // A commit took longer than the TTL of ten seconds.
+    world.pass(Millis(12_000));
+    world.machine.excuse_waiting(world.now.mono, Millis(12_000), most);
+    world.settle();
+    assert!(world.machine.session(session).is_some());
+    let at = world.now.mono;
+    world.apply(Command::Heartbeat { session, connection: None, at }).unwrap();
+    // It is heard of no more, and commits stay slow: the TTL, and what a call may wait at most.
+    let mut lived = 0;
+    while world.machine.session(session).is_some() {
+        world.pass(Millis(1_000));
+        world.machine.excuse_waiting(world.now.mono, Millis(1_000), most);
+        world.settle();
+        lived += 1;
+    }
+    assert_eq!(lived, 25);
+    // One with a stream can say that it lives whatever the store does.
+    let (mut world, session, _) = with_tasks(1);
+    world.pass(Millis(12_000));
+    world.machine.excuse_waiting(world.now.mono, Millis(12_000), most);
+    world.settle();
+    assert!(world.machine.session(session).is_none());
+}
+
+#[test]
 fn a_silent_worker_loses_its_tasks() {
     let (mut world, session, leases) = with_tasks(2);
     let worker = world.workers[&session].name.clone();
