@@ -52,7 +52,8 @@ async fn tasks_are_done_fail_and_are_done_after_all() {
 
     let status = end(&mut worker).await;
     assert!(status.success(), "{status}");
-    let workers = client.list_workers(ListWorkersRequest::default()).await.expect("workers").workers;
+    let workers =
+        client.list_workers(ListWorkersRequest::default()).await.expect("workers").workers;
     assert_eq!(workers, [], "the session is over when the script is");
 }
 

@@ -199,7 +199,7 @@ impl AsyncWrite for Line {
 mod tests {
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, duplex},
-        time::Instant,
+        time::{Instant, advance},
     };
 
     use super::*;
@@ -214,7 +214,7 @@ mod tests {
         // A slow one is served.
         for _ in 0..4 {
             let read = async {
-                sleep(Duration::from_secs(25)).await;
+                advance(Duration::from_secs(25)).await;
                 theirs.read_exact(&mut [0; 256]).await.unwrap();
             };
             let (written, ()) = tokio::join!(line.write_all(&[2; 256]), read);

@@ -25,7 +25,13 @@ async fn what_runs_may_finish_and_nothing_new_begins() {
     // The server knows when the worker's credit is gone.
     let waits = node.create(task(KIND)).await;
     in_time(async {
-        while !client.list_workers(v1::ListWorkersRequest::default()).await.unwrap().workers.is_empty() {
+        while !client
+            .list_workers(v1::ListWorkersRequest::default())
+            .await
+            .unwrap()
+            .workers
+            .is_empty()
+        {
             if client.get_task(&waits).await.unwrap().status() == v1::TaskStatus::Pending {
                 break;
             }
