@@ -57,7 +57,8 @@ async fn tasks_are_done_fail_and_are_done_after_all() {
 
     let status = end(&mut worker).await;
     assert!(status.success(), "{status}");
-    let workers = client.list_workers(ListWorkersRequest {}).await.expect("workers").workers;
+    let workers =
+        client.list_workers(ListWorkersRequest::default()).await.expect("workers").workers;
     assert_eq!(workers, [], "the session is over when the script is");
 }
 
@@ -150,7 +151,7 @@ async fn ended_while_it_waits_for_its_first_task_it_leaves_nothing_behind() {
     let client = server.client();
     let mut worker = worker(&server, "none", &["true"]).spawn().expect("a worker");
     let workers =
-        async || client.list_workers(ListWorkersRequest {}).await.expect("workers").workers;
+        async || client.list_workers(ListWorkersRequest::default()).await.expect("workers").workers;
     let mut look = tokio::time::interval(LOOK);
     while workers().await.is_empty() {
         look.tick().await;

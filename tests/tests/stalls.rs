@@ -164,7 +164,7 @@ impl Probe {
                     if creates {
                         let _ = client.create_task(task("nobody").queue("probes")).await;
                     } else {
-                        let _ = client.list_queues(ListQueuesRequest {}).await;
+                        let _ = client.list_queues(ListQueuesRequest::default()).await;
                     }
                     Call { asked, took: asked.elapsed() }
                 });
@@ -278,7 +278,7 @@ async fn settle(client: &Client) {
     let mut look = interval(LOOK);
     loop {
         look.tick().await;
-        let queues = client.list_queues(ListQueuesRequest {}).await.expect("queues").queues;
+        let queues = client.list_queues(ListQueuesRequest::default()).await.expect("queues").queues;
         let busy = |queue: &&Queue| queue.name != "probes";
         if queues
             .iter()

@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 use crate::{
     failure::Failure,
     limits::Limits,
-    line::{Late, Line},
+    line::{Late, Line, Times},
     net::{BoxedStream, Listen},
     rest,
 };
@@ -34,10 +34,12 @@ const TURNED_AWAY_FOR: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_secs(20);
 /// Bytes that a connection of HTTP/1 reads ahead, and that a head may have.
 const BUFFER_BYTES: usize = 128 << 10;
-/// Bytes that one stream of HTTP/2, and all of a connection, may send before they are asked for:
-/// what waits for room lies there.
-const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Bytes that one stream of HTTP/2 may send before they are asked for: what waits for room lies there.
+const STREAM_WINDOW: u32 = 64 << 10;
+/// Bytes of answers that wait in each stream of HTTP/2 for a client that does not read.
+const SEND_BYTES: usize = 64 << 10;
+/// Bytes that all streams of a connection may; HTTP/2 has no larger number.
+const WINDOW_MAX: u32 = (1 << 31) - 1;
 /// What a connection of HTTP/2 begins with.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -88,13 +90,13 @@ impl Connections {
         let builder = builder(&self.limits);
         let service = TowerToHyperService::new(self.app.clone());
         let (watcher, stop, end) = (self.graceful.watcher(), self.stop.clone(), self.end.clone());
-        let head_within = self.limits.header_timeout;
+        let times = Times { head: self.limits.header_timeout, write: self.limits.body_timeout };
         self.tasks.spawn(async move {
             let served = async {
                 let begun = tokio::select! {
                     biased;
                     () = stop.cancelled() => return,
-                    begun = begin(stream, head_within) => begun,
+                    begun = begin(stream, times) => begun,
                 };
                 let Ok((stream, late)) = begun else { return };
                 let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -140,7 +142,8 @@ impl Connections {
 
 /// Waits for as many bytes as tell the version of HTTP, so that the wait can be bounded: the server
 /// of connections waits for them without end.
-async fn begin(mut stream: BoxedStream, within: Duration) -> io::Result<(Line, Late)> {
+async fn begin(mut stream: BoxedStream, times: Times) -> io::Result<(Line, Late)> {
+    let within = times.head;
     let mut first = Vec::with_capacity(PREFACE.len());
     let read = tokio::time::timeout(within, read_first(&mut stream, &mut first)).await;
     if read.is_err() && !first.is_empty() {
@@ -149,7 +152,7 @@ async fn begin(mut stream: BoxedStream, within: Duration) -> io::Result<(Line, L
     }
     read??;
     let (late, plain) = (Late::default(), first != PREFACE);
-    Ok((Line::new(first, stream, plain, late.clone(), within), late))
+    Ok((Line::new(first, stream, plain, late.clone(), times), late))
 }
 
 async fn read_first(stream: &mut BoxedStream, first: &mut Vec<u8>) -> io::Result<()> {
@@ -174,6 +177,7 @@ async fn say_too_many(mut stream: BoxedStream, limit: usize) -> io::Result<()> {
 }
 
 fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let (stream, connection) = windows(limits.streams_per_connection);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -187,7 +191,29 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .keep_alive_timeout(PING)
         .max_concurrent_streams(limits.streams_per_connection)
         .max_header_list_size(32 << 10)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW);
+        .initial_stream_window_size(stream)
+        .initial_connection_window_size(connection)
+        .max_send_buf_size(SEND_BYTES);
     builder
+}
+
+/// The windows of a stream and of its connection. All streams together never use up that of the connection:
+/// however many are held back, a worker is heard on the next one.
+fn windows(streams: u32) -> (u32, u32) {
+    let stream = STREAM_WINDOW.min(WINDOW_MAX / streams.max(1));
+    (stream, stream.saturating_mul(streams.max(1)).max(STREAM_WINDOW))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_of_a_connection_has_room_for_those_of_all_its_streams() {
+        for streams in [1, 100, 1000, 32_768, 1_000_000] {
+            let (stream, connection) = windows(streams);
+            assert!(u64::from(stream) * u64::from(streams) <= u64::from(connection), "{streams}");
+            assert!(stream > 2000 && connection <= WINDOW_MAX, "{streams}");
+        }
+    }
 }

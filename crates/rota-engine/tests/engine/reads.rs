@@ -356,6 +356,10 @@ async fn tasks_are_shown_as_they_were_committed_while_a_commit_hangs() {
     assert_eq!((queues.len(), queues[0].pending), (1, 1));
     let queue = node.engine.queue(&name("q")).await.expect("the last committed state");
     assert_eq!(queue.expect("known").pending, 1);
+    let page = node.engine.queues_after(None, 5).await.expect("the last committed state");
+    assert_eq!((page.queues.len(), page.as_of.is_some()), (1, true));
+    let page = node.engine.queues_after(Some(&name("q")), 5).await.expect("an answer");
+    assert!(page.queues.is_empty());
     node.store.set(Mood::Well);
     assert!(stuck.await.expect("no panic").is_ok());
     node.stop().await;

@@ -75,9 +75,13 @@ impl WorkerService for Services {
 
     async fn list_workers(
         &self,
-        _: Request<v1::ListWorkersRequest>,
+        request: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersResponse>, Status> {
-        Ok(Response::new(self.all_workers().await?))
+        let request = request.into_inner();
+        let size = (request.page_size > 0).then_some(request.page_size);
+        let after = validate::worker_place("page_token", &request.page_token)?;
+        let page = validate::ListPage::new("page_size", size, after, &self.limits)?;
+        Ok(Response::new(Services::list_workers(self, page).await?))
     }
 
     async fn drain_worker(
@@ -249,11 +253,19 @@ async fn write(mut session: SessionStream, outgoing: &Outgoing, stop: Cancellati
                 return;
             }
             Some(SessionEvent::Dispatches(mut tasks)) => {
-                // What came meanwhile goes along.
+                // What came meanwhile goes along, up to a message: what is taken out of the channel no longer
+                // counts in the bound of the node.
                 let mut rest = None;
-                while tasks.len() < DISPATCHES_A_MESSAGE && rest.is_none() {
+                let mut bytes = bytes_of(&tasks);
+                while tasks.len() < DISPATCHES_A_MESSAGE
+                    && bytes < DISPATCHED_BYTES_A_MESSAGE
+                    && rest.is_none()
+                {
                     match session.events.try_recv() {
-                        Ok(SessionEvent::Dispatches(more)) => tasks.extend(more),
+                        Ok(SessionEvent::Dispatches(more)) => {
+                            bytes += bytes_of(&more);
+                            tasks.extend(more);
+                        }
                         Ok(event) => rest = Some(event),
                         Err(_) => break,
                     }
@@ -270,6 +282,10 @@ async fn write(mut session: SessionStream, outgoing: &Outgoing, stop: Cancellati
             return;
         }
     }
+}
+
+fn bytes_of(tasks: &[rota_engine::Dispatched]) -> usize {
+    tasks.iter().map(|task| task.spec.payload.len()).sum()
 }
 
 async fn write_tasks(tasks: Vec<rota_engine::Dispatched>, outgoing: &Outgoing) -> bool {

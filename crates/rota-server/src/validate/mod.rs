@@ -5,6 +5,7 @@
 
 mod filter;
 mod new_task;
+mod page;
 mod worker;
 
 use std::{fmt, str::FromStr, time::Duration};
@@ -21,6 +22,7 @@ use crate::{
 
 pub(crate) use filter::{filter, selection};
 pub(crate) use new_task::new_task;
+pub(crate) use page::{ListPage, queue_token, worker_place, worker_token};
 pub(crate) use worker::{hello, lease_request, report, reported_lease, reports_size};
 
 /// What is wrong with JSON that has half a character.

@@ -7,7 +7,7 @@
 //! rota_store::conformance_tests!(MyFactory::new().await);
 //! ```
 //!
-//! [`SlowStore`] is for tests of those who use a store: it stands still by a plan.
+//! [`SlowStore`] is for tests of those who use a store: it stands still by a plan, or when it is told.
 //!
 //! An obligation is broken when it panics. It owns the data of the factory that it was given, so
 //! each needs a factory of its own.
