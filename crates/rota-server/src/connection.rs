@@ -53,10 +53,16 @@ pub(crate) struct Connections {
     /// Ends the connections that did not end by themselves.
     end: CancellationToken,
     graceful: GracefulShutdown,
+    date_header: bool,
 }
 
 impl Connections {
-    pub(crate) fn new(app: Router, limits: Arc<Limits>, stop: CancellationToken) -> Self {
+    pub(crate) fn new(
+        app: Router,
+        limits: Arc<Limits>,
+        date_header: bool,
+        stop: CancellationToken,
+    ) -> Self {
         let places = Arc::new(Semaphore::new(limits.connections));
         Self {
             app,
@@ -67,6 +73,7 @@ impl Connections {
             stop,
             end: CancellationToken::new(),
             graceful: GracefulShutdown::new(),
+            date_header,
         }
     }
 
@@ -85,7 +92,7 @@ impl Connections {
     }
 
     fn serve(&self, stream: BoxedStream, place: OwnedSemaphorePermit) {
-        let builder = builder(&self.limits);
+        let builder = builder(&self.limits, self.date_header);
         let service = TowerToHyperService::new(self.app.clone());
         let (watcher, stop, end) = (self.graceful.watcher(), self.stop.clone(), self.end.clone());
         let head_within = self.limits.header_timeout;
@@ -173,16 +180,18 @@ async fn say_too_many(mut stream: BoxedStream, limit: usize) -> io::Result<()> {
     Ok(())
 }
 
-fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
+fn builder(limits: &Limits, date_header: bool) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
+        .auto_date_header(date_header)
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(BUFFER_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
+        .auto_date_header(date_header)
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
         .max_concurrent_streams(limits.streams_per_connection)

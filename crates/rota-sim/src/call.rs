@@ -141,7 +141,7 @@ impl Caller {
         let (answer, answered) = oneshot::channel();
         let world = self.world.clone();
         let arrive = move |inner: &mut Inner| {
-            inner.note(format_args!("{what} {}>{}", from.0, to.0));
+            inner.note_way(what, from, to);
             let site = &inner.sites[to.0];
             let (Some(handle), Some(engine)) = (&site.handle, &site.engine) else { return };
             let served = Served { engine: engine.clone(), world, node: to, caller: from };

@@ -13,6 +13,10 @@ use std::{
 
 use rota_sim::{Options, Rule, minimise, run};
 
+/// Events are small pieces of memory that come and go.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const USAGE: &str = "\
 Usage: rota-sim [OPTIONS]
 

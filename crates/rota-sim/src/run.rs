@@ -236,9 +236,7 @@ impl Run {
                 tell_observers(&mut inner);
                 tell_watchers(&mut inner);
             }
-            if inner.store.revision.is_multiple_of(HISTORY as u64) {
-                inner.store.compact(HISTORY);
-            }
+            inner.store.compact_at_times(HISTORY);
             for (site, machine) in inner.sites.iter_mut().zip(&self.machines) {
                 if machine.runs() {
                     site.listened_us += TICK_US;

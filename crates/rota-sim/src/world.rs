@@ -33,7 +33,16 @@ pub(crate) type Action = Box<dyn FnOnce(&mut Inner) + Send>;
 struct Event {
     at_us: u64,
     number: u64,
+    /// The process that must run for it to happen.
+    to: Option<Receiver>,
     action: Action,
+}
+
+/// Who is to get a message: the process that ran there when it was sent, or a later one.
+#[derive(Debug, Clone, Copy)]
+struct Receiver {
+    place: Place,
+    incarnation: u32,
 }
 
 impl PartialEq for Event {
@@ -165,8 +174,12 @@ impl Inner {
 
     /// Has something happen then.
     pub(crate) fn at(&mut self, at_us: u64, action: Action) {
+        self.schedule(at_us, None, action);
+    }
+
+    fn schedule(&mut self, at_us: u64, to: Option<Receiver>, action: Action) {
         self.scheduled += 1;
-        self.events.push(Event { at_us, number: self.scheduled, action });
+        self.events.push(Event { at_us, number: self.scheduled, to, action });
     }
 
     /// Sends a message. What it is to do is done when it arrives, if the receiver is up by then; a
@@ -187,24 +200,30 @@ impl Inner {
         }
         let arrives = self.net.arrival(self.now_us, from, to, bytes);
         let incarnation = self.sites[to.0].incarnation;
-        self.at(
-            arrives,
-            Box::new(move |inner| {
-                let site = &inner.sites[to.0];
-                if to == STORE || (site.up && site.incarnation >= incarnation) {
-                    action(inner);
-                }
-            }),
-        );
+        let receiver = (to != STORE).then_some(Receiver { place: to, incarnation });
+        self.schedule(arrives, receiver, action);
     }
 
     /// Does what is due.
     pub(crate) fn run_due(&mut self) {
         while self.events.peek().is_some_and(|event| event.at_us <= self.now_us) {
             let Some(event) = self.events.pop() else { return };
+            let reaches = event.to.is_none_or(|Receiver { place, incarnation }| {
+                let site = &self.sites[place.0];
+                site.up && site.incarnation >= incarnation
+            });
+            if !reaches {
+                continue;
+            }
             self.happened += 1;
+            self.log.happens(event.at_us, event.number);
             (event.action)(self);
         }
+    }
+
+    /// Notes something that went from a place to a place: cheaper than a text.
+    pub(crate) fn note_way(&mut self, what: &'static str, from: Place, to: Place) {
+        self.log.went(self.now_us, what, from.0, to.0);
     }
 
     pub(crate) fn note(&mut self, what: fmt::Arguments<'_>) {

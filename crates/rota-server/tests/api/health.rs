@@ -12,11 +12,10 @@ use rota_engine::EngineOptions;
 use rota_server::ServerOptions;
 use rota_store::{
     Batch, BatchLimits, ChangeStream, CommitError, EmbeddedStore, Fence, Head, Leadership, Member,
-    Revision, Seat, Snapshot, Space, Store, StoreError, StoreStatus,
+    Revision, Seat, Snapshot, Space, Store, StoreError, StoreStatus, watch,
 };
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::sync::watch;
 
 use crate::harness::{Node, PATIENCE, open_store};
 

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rota_store::{
     Batch, BatchLimits, ChangeStream, CommitError, Fence, Head, Leadership, Member, Revision, Seat,
-    Snapshot, Space, Store, StoreError, StoreStatus,
+    Snapshot, Space, Store, StoreError, StoreStatus, watch,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{central::Subscription, leadership, reads};

@@ -121,7 +121,7 @@ fn pump(inner: &mut Inner, pipe: &Shared) {
         let size = bytes.len();
         let arrive = move |inner: &mut Inner| {
             // Not how many: what is encoded holds dates of this machine's clock.
-            inner.note(format_args!("bytes {}>{}", from.0, to.0));
+            inner.note_way("bytes", from, to);
             let mut pipe = open(&pipe);
             pipe.inbox.push_back(bytes);
             if let Some(reader) = pipe.reader.take() {

@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     model::{
@@ -123,7 +120,7 @@ impl Store for SlowStore {
         self.inner.campaign(me).await
     }
 
-    fn leader(&self) -> watch::Receiver<Option<Seat>> {
+    fn leader(&self) -> crate::watch::Receiver<Option<Seat>> {
         self.inner.leader()
     }
 
