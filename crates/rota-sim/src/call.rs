@@ -175,11 +175,15 @@ where
         said = work(served) => said,
         () = answer.closed() => return,
     };
+    let taken = said.is_ok();
     let bring = move |_: &mut Inner| {
         // One who no longer waits needs no answer.
         let _ = answer.send(said);
     };
-    world.lock().send(from, to, Box::new(bring));
+    let mut inner = world.lock();
+    // The engine took it.
+    inner.count(usize::from(taken));
+    inner.send(from, to, Box::new(bring));
 }
 
 /// One direction of a stream: messages in order, and an end when it breaks.

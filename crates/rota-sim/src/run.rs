@@ -166,9 +166,10 @@ impl Run {
         let log = Log::new(options.log, true);
         let mut plan = Plan::new(seed, scenario.nodes, scenario.workers, options.only.clone());
         let next_fault = plan.next();
+        let world = World::new(Inner::new(net, sites, central, audit, log));
         Self {
-            world: World::new(Inner::new(net, sites, central, audit, log)),
-            machines: (0..places).map(|_| Machine::new()).collect(),
+            machines: (0..places).map(|_| Machine::new(world.rest().clone())).collect(),
+            world,
             purposes,
             nodes: (1..=scenario.nodes).map(Place).collect(),
             seed,
@@ -243,8 +244,11 @@ impl Run {
                 }
             }
         }
-        for machine in &mut self.machines {
-            machine.tick(TICK);
+        for at in 1..self.machines.len() {
+            if !self.machines[at].tick(TICK) {
+                let what = format!("{:?} did not come to rest", self.purposes[at]);
+                return self.world.lock().audit.broken(Rule::Rest, self.now_us, what);
+            }
         }
     }
 

@@ -15,7 +15,13 @@ use rota_engine::Engine;
 use rustc_hash::FxHashSet;
 use tokio::runtime::Handle;
 
-use crate::{audit::Auditor, log::Log, store::Central, wire::Connections};
+use crate::{
+    audit::{Auditor, Rule},
+    log::Log,
+    rest::Rest,
+    store::Central,
+    wire::Connections,
+};
 
 /// A place that messages come from and go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,6 +32,9 @@ pub(crate) const STORE: Place = Place(0);
 
 /// A message to a place that cannot be reached is silent for so long, then its sender is told.
 const SILENCE_US: u64 = 20_000_000;
+
+/// Events that may happen within a tick. A sound run has some thousands.
+const EVENTS_AT_ONCE_MAX: u64 = 5_000_000;
 
 /// What happens when an event is due.
 pub(crate) type Action = Box<dyn FnOnce(&mut Inner) + Send>;
@@ -204,9 +213,19 @@ impl Inner {
         self.schedule(arrives, receiver, action);
     }
 
+    /// Counts events that are not in the heap: timers that fired, and commands that an engine took.
+    pub(crate) fn count(&mut self, events: usize) {
+        self.happened += events as u64;
+    }
+
     /// Does what is due.
     pub(crate) fn run_due(&mut self) {
+        let before = self.happened;
         while self.events.peek().is_some_and(|event| event.at_us <= self.now_us) {
+            if self.happened - before > EVENTS_AT_ONCE_MAX {
+                let what = "the same things happen again and again at one moment".to_owned();
+                return self.audit.broken(Rule::Rest, self.now_us, what);
+            }
             let Some(event) = self.events.pop() else { return };
             let reaches = event.to.is_none_or(|Receiver { place, incarnation }| {
                 let site = &self.sites[place.0];
@@ -233,15 +252,24 @@ impl Inner {
 
 /// The shared world. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct World(Arc<Mutex<Inner>>);
+pub(crate) struct World {
+    inner: Arc<Mutex<Inner>>,
+    rest: Arc<Rest>,
+}
 
 impl World {
     pub(crate) fn new(inner: Inner) -> Self {
-        Self(Arc::new(Mutex::new(inner)))
+        Self { inner: Arc::new(Mutex::new(inner)), rest: Arc::default() }
+    }
+
+    /// What counts the questions of the machine that runs.
+    pub(crate) fn rest(&self) -> &Arc<Rest> {
+        &self.rest
     }
 
     /// Never hold this while anything is dropped or called that could come here itself.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rest.asked();
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -111,11 +111,11 @@ impl Central {
     }
 
     /// Applies a batch, or says why not.
-    pub(super) fn commit(&mut self, fence: Fence, batch: &Batch) -> Result<Change, CommitError> {
+    pub(super) fn commit(&mut self, fence: Fence, batch: Batch) -> Result<Change, CommitError> {
         if self.mood.away {
             return Err(CommitError::Unavailable("no quorum (simulated)".to_owned()));
         }
-        self.check(batch)?;
+        self.check(&batch)?;
         let leads = self.election.leading() == Some(fence.epoch) && fence.epoch != Epoch(0);
         if !leads && !self.ignores_fences {
             return Err(CommitError::Fenced { ours: fence.epoch });
@@ -139,7 +139,7 @@ impl Central {
         let change = Change {
             revision: Revision(self.revision),
             head: self.head,
-            mutations: Arc::new(batch.mutations.clone()),
+            mutations: Arc::new(batch.mutations),
         };
         self.history.push_back(change.clone());
         Ok(change)

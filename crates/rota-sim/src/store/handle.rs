@@ -203,17 +203,17 @@ impl Store for SimStore {
             inner.audit.sent(place, batch.seq.0, fence.epoch.0, listened_us);
         }
         let work = move |inner: &mut Inner| {
-            let landed = inner.store.commit(fence, &batch);
+            let (seq, count) = (batch.seq.0, batch.mutations.len());
+            let landed = inner.store.commit(fence, batch);
             match &landed {
                 Ok(change) => {
-                    let (seq, count) = (batch.seq.0, batch.mutations.len());
                     inner.note(format_args!("store batch {seq} of {} lands: {count}", place.0));
                     let now_us = inner.now_us;
                     inner.audit.landed(now_us, place, change);
                     tell_watchers(inner);
                 }
                 Err(error) => {
-                    inner.note(format_args!("store batch {} of {}: {error}", batch.seq.0, place.0));
+                    inner.note(format_args!("store batch {seq} of {}: {error}", place.0));
                 }
             }
             landed.map(|change| change.revision)

@@ -140,6 +140,7 @@ async fn handle(
         _ => rng.u64(0..60),
     };
     tokio::time::sleep(Duration::from_millis(takes)).await;
+    world.lock().count(1);
     match rng.u32(..1000) {
         0..50 => Err(HandlerError::new("simulated")),
         50..60 => Err(HandlerError::permanent("simulated")),
