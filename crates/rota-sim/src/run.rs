@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -69,6 +69,28 @@ impl Options {
             only: None,
         }
     }
+
+    /// The command that repeats the run, with these faults of its plan alone.
+    #[must_use]
+    pub fn command(&self, only: Option<&BTreeSet<usize>>) -> String {
+        let mut command = format!(
+            "cargo run --profile sim -p rota-sim -- --seed {} --events {}",
+            self.seed, self.events
+        );
+        if self.wire {
+            command += " --wire";
+        }
+        for rule in &self.excused {
+            command += &format!(" --excuse {rule:?}");
+        }
+        if let Some(only) = only {
+            let numbers: Vec<_> = only.iter().map(ToString::to_string).collect();
+            // An empty list stands for no faults at all.
+            command += &format!(" --only {}", if only.is_empty() { "," } else { "" });
+            command += &numbers.join(",");
+        }
+        command
+    }
 }
 
 /// What a run came to.
@@ -130,6 +152,10 @@ pub(crate) struct Run {
 /// When a runtime cannot be made.
 #[must_use]
 pub fn run(options: &Options) -> Outcome {
+    // tokio numbers the tasks of a whole process: a run beside this one would change the order in which
+    // a runtime drops them.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     // What draws without a generator of its own draws from this thread's.
     fastrand::seed(options.seed);
     align_task_numbers().expect("a runtime can be made");
