@@ -5,7 +5,7 @@ use std::{io, pin::pin, sync::Arc, time::Duration};
 use axum::Router;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::conn::auto,
     service::TowerToHyperService,
 };
 use tokio::{
@@ -52,7 +52,8 @@ pub(crate) struct Connections {
     stop: CancellationToken,
     /// Ends the connections that did not end by themselves.
     end: CancellationToken,
-    graceful: GracefulShutdown,
+    /// Asks connections to end when the requests under way are answered, in the order in which they came.
+    drain: CancellationToken,
     date_header: bool,
 }
 
@@ -72,7 +73,7 @@ impl Connections {
             tasks: TaskTracker::new(),
             stop,
             end: CancellationToken::new(),
-            graceful: GracefulShutdown::new(),
+            drain: CancellationToken::new(),
             date_header,
         }
     }
@@ -94,7 +95,7 @@ impl Connections {
     fn serve(&self, stream: BoxedStream, place: OwnedSemaphorePermit) {
         let builder = builder(&self.limits, self.date_header);
         let service = TowerToHyperService::new(self.app.clone());
-        let (watcher, stop, end) = (self.graceful.watcher(), self.stop.clone(), self.end.clone());
+        let (drain, stop, end) = (self.drain.clone(), self.stop.clone(), self.end.clone());
         let head_within = self.limits.header_timeout;
         self.tasks.spawn(async move {
             let served = async {
@@ -105,8 +106,16 @@ impl Connections {
                 };
                 let Ok((stream, late)) = begun else { return };
                 let connection = builder.serve_connection(TokioIo::new(stream), service);
-                let mut connection = pin!(watcher.watch(connection.into_owned()));
-                if let Err(error) = connection.as_mut().await {
+                let mut connection = pin!(connection.into_owned());
+                let ended = tokio::select! {
+                    biased;
+                    () = drain.cancelled() => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                    ended = connection.as_mut() => ended,
+                };
+                if let Err(error) = ended {
                     let ended = error.downcast_ref::<hyper::Error>();
                     if ended.is_some_and(hyper::Error::is_timeout) {
                         late.set();
@@ -136,11 +145,12 @@ impl Connections {
 
     /// Asks all connections to end, and ends those that have not within the time.
     pub(crate) async fn shut_down(self, within: Duration) {
-        if tokio::time::timeout(within, self.graceful.shutdown()).await.is_err() {
+        self.drain.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(within, self.tasks.wait()).await.is_err() {
             warn!("requests were still under way when the server stopped");
         }
         self.end.cancel();
-        self.tasks.close();
         self.tasks.wait().await;
     }
 }

@@ -484,6 +484,9 @@ impl Run {
         for at in 1..self.machines.len() {
             self.crash(Place(at));
         }
+        // Much of it holds the world, which would hold itself for ever.
+        let left = self.world.lock().empty();
+        drop(left);
         outcome
     }
 }

@@ -245,6 +245,13 @@ impl Inner {
         self.log.went(self.now_us, what, from.0, to.0);
     }
 
+    /// Gives everything that is still to come, to be dropped by someone who has not locked the world.
+    #[must_use]
+    pub(crate) fn empty(&mut self) -> impl Sized + use<> {
+        let events = std::mem::take(&mut self.events);
+        (events, std::mem::take(&mut self.wires), std::mem::take(&mut self.store.waiting))
+    }
+
     pub(crate) fn note(&mut self, what: fmt::Arguments<'_>) {
         self.log.write(self.now_us, what);
     }

@@ -73,7 +73,7 @@ pub(crate) struct Central {
     /// Until when it works on what came before.
     pub(super) busy_until_us: u64,
     /// What came while it was stalled.
-    pub(super) waiting: VecDeque<Action>,
+    pub(crate) waiting: VecDeque<Action>,
     pub(crate) limits: StoreLimits,
     pub(super) rng: fastrand::Rng,
     bytes: u64,
