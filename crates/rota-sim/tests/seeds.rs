@@ -3,6 +3,10 @@
 use rota_engine::Planted;
 use rota_sim::{Options, Outcome, Rule, minimise, planted::Mistake, run};
 
+/// Events are small pieces of memory that come and go.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Rules that the engine is known to break, each to be named with the reason. None at present.
 const EXCUSED: &[Rule] = &[];
 
@@ -51,8 +55,12 @@ fn new_seeds(part: u64) {
 
 #[test]
 fn the_same_seed_is_the_same_run_to_the_byte() {
-    for seed in [1, 7] {
-        let options = Options { log: true, ..options(seed, 30_000) };
+    // By wire few: a run of seconds depends on the machine's clock, by which streams that were reset are
+    // forgotten in the HTTP/2 library.
+    for (seed, events, wire) in
+        [(1, 30_000, false), (6, 60_000, false), (1, 8_000, true), (4, 8_000, true)]
+    {
+        let options = Options { log: true, wire, ..options(seed, events) };
         let (first, second) = (run(&options), run(&options));
         let (first_log, second_log) = (first.log.unwrap(), second.log.unwrap());
         let differ = first_log.lines().zip(second_log.lines()).find(|(one, two)| one != two);
