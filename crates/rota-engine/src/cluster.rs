@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use rota_store::Seat;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use rota_store::{Seat, watch};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     api::{ClusterView, EngineError, Role},

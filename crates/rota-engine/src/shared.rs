@@ -10,9 +10,9 @@ use std::{
 
 use rota_core::{MonoTime, TaskId, WallTime};
 use rota_metrics::NodeMetrics;
-use rota_store::Seat;
+use rota_store::{Seat, watch};
 use rustc_hash::FxHashMap;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::{
     api::{Check, EngineError, Health, Role},

@@ -5,7 +5,7 @@ use std::{io, pin::pin, sync::Arc, time::Duration};
 use axum::Router;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::conn::auto,
     service::TowerToHyperService,
 };
 use tokio::{
@@ -54,11 +54,18 @@ pub(crate) struct Connections {
     stop: CancellationToken,
     /// Ends the connections that did not end by themselves.
     end: CancellationToken,
-    graceful: GracefulShutdown,
+    /// Asks connections to end when the requests under way are answered, in the order in which they came.
+    drain: CancellationToken,
+    date_header: bool,
 }
 
 impl Connections {
-    pub(crate) fn new(app: Router, limits: Arc<Limits>, stop: CancellationToken) -> Self {
+    pub(crate) fn new(
+        app: Router,
+        limits: Arc<Limits>,
+        date_header: bool,
+        stop: CancellationToken,
+    ) -> Self {
         let places = Arc::new(Semaphore::new(limits.connections));
         Self {
             app,
@@ -68,7 +75,8 @@ impl Connections {
             tasks: TaskTracker::new(),
             stop,
             end: CancellationToken::new(),
-            graceful: GracefulShutdown::new(),
+            drain: CancellationToken::new(),
+            date_header,
         }
     }
 
@@ -87,9 +95,9 @@ impl Connections {
     }
 
     fn serve(&self, stream: BoxedStream, place: OwnedSemaphorePermit) {
-        let builder = builder(&self.limits);
+        let builder = builder(&self.limits, self.date_header);
         let service = TowerToHyperService::new(self.app.clone());
-        let (watcher, stop, end) = (self.graceful.watcher(), self.stop.clone(), self.end.clone());
+        let (drain, stop, end) = (self.drain.clone(), self.stop.clone(), self.end.clone());
         let times = Times { head: self.limits.header_timeout, write: self.limits.body_timeout };
         self.tasks.spawn(async move {
             let served = async {
@@ -100,8 +108,16 @@ impl Connections {
                 };
                 let Ok((stream, late)) = begun else { return };
                 let connection = builder.serve_connection(TokioIo::new(stream), service);
-                let mut connection = pin!(watcher.watch(connection.into_owned()));
-                if let Err(error) = connection.as_mut().await {
+                let mut connection = pin!(connection.into_owned());
+                let ended = tokio::select! {
+                    biased;
+                    () = drain.cancelled() => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                    ended = connection.as_mut() => ended,
+                };
+                if let Err(error) = ended {
                     let ended = error.downcast_ref::<hyper::Error>();
                     if ended.is_some_and(hyper::Error::is_timeout) {
                         late.set();
@@ -131,11 +147,12 @@ impl Connections {
 
     /// Asks all connections to end, and ends those that have not within the time.
     pub(crate) async fn shut_down(self, within: Duration) {
-        if tokio::time::timeout(within, self.graceful.shutdown()).await.is_err() {
+        self.drain.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(within, self.tasks.wait()).await.is_err() {
             warn!("requests were still under way when the server stopped");
         }
         self.end.cancel();
-        self.tasks.close();
         self.tasks.wait().await;
     }
 }
@@ -176,17 +193,19 @@ async fn say_too_many(mut stream: BoxedStream, limit: usize) -> io::Result<()> {
     Ok(())
 }
 
-fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
+fn builder(limits: &Limits, date_header: bool) -> auto::Builder<TokioExecutor> {
     let (stream, connection) = windows(limits.streams_per_connection);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
+        .auto_date_header(date_header)
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(BUFFER_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
+        .auto_date_header(date_header)
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
         .max_concurrent_streams(limits.streams_per_connection)

@@ -41,7 +41,12 @@ impl Client {
     pub(crate) async fn run(mut self) {
         loop {
             sleep(Duration::from_millis(self.rng.u64(0..=self.pause_ms))).await;
-            if self.caller.world.lock().quiet {
+            let quiet = {
+                let mut inner = self.caller.world.lock();
+                inner.count(1);
+                inner.quiet
+            };
+            if quiet {
                 self.go_quiet().await;
                 return;
             }
@@ -149,6 +154,8 @@ impl Client {
             let result = served.engine.submit(tasks).await;
             served.with(|inner, now_us| match &result {
                 Ok(results) => {
+                    // The call itself is counted as one.
+                    inner.count(results.len() - 1);
                     for ((tag, name), result) in facts.iter().zip(results) {
                         match result {
                             Ok(Submitted { task, .. }) => {

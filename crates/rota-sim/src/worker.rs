@@ -227,6 +227,7 @@ impl StreamWorker {
             .filter(|(_, task)| task.0.ends_at <= now)
             .map(|(id, _)| *id)
             .collect();
+        self.caller.world.lock().count(due.len());
         for id in due {
             let Some(RunningTask(task)) = self.running.remove(&id) else { continue };
             let report = outcome(&mut self.rng, task.tag);
@@ -271,6 +272,8 @@ pub(crate) async fn give_report(
         .collect();
     let results = served.engine.report(reports).await?;
     served.with(|inner, now_us| {
+        // The call itself is counted as one.
+        inner.count(results.len().saturating_sub(1));
         for ((lease, ends), result) in ends.into_iter().zip(&results) {
             if ends && result.is_ok() {
                 inner.audit.reported(now_us, lease.task.as_u64(), lease.token.0);

@@ -5,11 +5,13 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::Stream;
-use tokio::sync::watch;
 
-use crate::model::{
-    Batch, BatchLimits, Direction, Epoch, Fence, Head, KeyRange, Member, Mutation, Page, Revision,
-    Seat, Space,
+use crate::{
+    model::{
+        Batch, BatchLimits, Direction, Epoch, Fence, Head, KeyRange, Member, Mutation, Page,
+        Revision, Seat, Space,
+    },
+    watch,
 };
 
 /// An ordered, durable, fenced key-value store.

@@ -272,7 +272,8 @@ impl Session {
             self.count(&replaced, AttemptEnd::Dropped);
         }
         let events = self.events_sender.clone();
-        self.attempts.spawn(attempt::run(handler, context, payload, events, span));
+        let started_at = (self.worker.wall_clock)();
+        self.attempts.spawn(attempt::run(handler, context, payload, events, span, started_at));
     }
 
     /// Gives a task back that was not begun.
@@ -361,7 +362,7 @@ impl Session {
         };
         running.reported = true;
         let lease_token = running.token;
-        let started_at = std::time::SystemTime::now() - running.since.elapsed();
+        let started_at = (self.worker.wall_clock)() - running.since.elapsed();
         self.report(v1::Report {
             task_id: task_id.to_owned(),
             lease_token,

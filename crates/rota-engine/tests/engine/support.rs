@@ -21,9 +21,8 @@ use rota_engine::{
 };
 use rota_store::{
     Batch, BatchLimits, ChangeStream, CommitError, EmbeddedOptions, EmbeddedStore, Epoch, Fence,
-    Head, Leadership, Member, Revision, Seat, Snapshot, Space, Store, StoreError, StoreStatus,
+    Head, Leadership, Member, Revision, Seat, Snapshot, Space, Store, StoreError, StoreStatus, watch,
 };
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// What the store does with the next commits.

@@ -1,10 +1,6 @@
 //! New tasks.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    str::FromStr,
-    time::Duration,
-};
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use rota_core::{Binds, Jitter, Name, Policy, Priority, RetryPolicy, TaskId, WallTime};
 use rota_engine::{LeftOut, LeftOutOfRetry, NewTask, RunAt};
@@ -107,7 +103,7 @@ fn checked(
 /// Labels by name, sorted.
 pub(super) fn labels(
     check: &mut Check,
-    given: HashMap<String, String>,
+    given: BTreeMap<String, String>,
     limits: &Limits,
 ) -> Vec<(Name, Box<str>)> {
     if !check.at_most("labels", "labels", given.len(), ("labels", limits.labels)) {

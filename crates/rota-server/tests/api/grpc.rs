@@ -1,6 +1,6 @@
 //! gRPC as it is meant to be used, and its errors.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use rota_proto::v1::{
     self, create_tasks_response::result::Result as Item, queue_service_client::QueueServiceClient,
@@ -38,7 +38,7 @@ pub(crate) fn told(status: &Status) -> (Code, String, Vec<String>) {
 async fn tasks_are_created_read_and_managed() {
     let node = Node::start().await;
     let mut client = TaskServiceClient::new(node.channel().await);
-    let labels = HashMap::from([("a".to_owned(), "b".to_owned())]);
+    let labels = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
     let new = v1::NewTask { labels, payload: "\0\u{1}".into(), priority: Some(9), ..task("k") };
     let made = create(&mut client, new).await;
     assert_eq!((made.priority, &made.payload[..]), (9, &b"\0\x01"[..]));

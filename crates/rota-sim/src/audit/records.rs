@@ -30,8 +30,9 @@ pub(super) struct End {
 pub(super) struct Live {
     #[prost(fixed64, tag = "1")]
     pub(super) id: u64,
-    #[prost(string, tag = "2")]
-    pub(super) queue: String,
+    /// A text; as bytes it is not copied.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) queue: Bytes,
     #[prost(uint32, tag = "5")]
     pub(super) priority: u32,
     #[prost(int64, tag = "6")]

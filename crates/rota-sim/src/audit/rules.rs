@@ -29,11 +29,13 @@ pub enum Rule {
     Reads,
     /// A name stands for one task.
     Names,
+    /// A machine has done all that it can do at a moment, sooner or later.
+    Rest,
 }
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Lost,
         Self::Ends,
         Self::Tokens,
@@ -45,6 +47,7 @@ impl Rule {
         Self::Unchanged,
         Self::Reads,
         Self::Names,
+        Self::Rest,
     ];
 }
 

@@ -1,7 +1,7 @@
 //! Who leads: candidates with leases in simulated time, and one seat.
 
-use rota_store::{Epoch, Member, Seat};
-use tokio::sync::{oneshot, watch};
+use rota_store::{Epoch, Member, Seat, watch};
+use tokio::sync::oneshot;
 
 use crate::world::{Inner, Place, STORE};
 

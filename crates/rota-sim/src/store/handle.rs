@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rota_store::{
     Batch, BatchLimits, ChangeStream, CommitError, Epoch, Fence, Head, Leadership, Member,
-    Revision, Seat, Snapshot, Space, Store, StoreError, StoreStatus,
+    Revision, Seat, Snapshot, Space, Store, StoreError, StoreStatus, watch,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{central::Subscription, leadership, reads};
@@ -203,17 +203,17 @@ impl Store for SimStore {
             inner.audit.sent(place, batch.seq.0, fence.epoch.0, listened_us);
         }
         let work = move |inner: &mut Inner| {
-            let landed = inner.store.commit(fence, &batch);
+            let (seq, count) = (batch.seq.0, batch.mutations.len());
+            let landed = inner.store.commit(fence, batch);
             match &landed {
                 Ok(change) => {
-                    let (seq, count) = (batch.seq.0, batch.mutations.len());
                     inner.note(format_args!("store batch {seq} of {} lands: {count}", place.0));
                     let now_us = inner.now_us;
                     inner.audit.landed(now_us, place, change);
                     tell_watchers(inner);
                 }
                 Err(error) => {
-                    inner.note(format_args!("store batch {} of {}: {error}", batch.seq.0, place.0));
+                    inner.note(format_args!("store batch {seq} of {}: {error}", place.0));
                 }
             }
             landed.map(|change| change.revision)

@@ -7,10 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     model::{
@@ -151,7 +148,7 @@ impl Store for SlowStore {
         self.inner.campaign(me).await
     }
 
-    fn leader(&self) -> watch::Receiver<Option<Seat>> {
+    fn leader(&self) -> crate::watch::Receiver<Option<Seat>> {
         self.inner.leader()
     }
 

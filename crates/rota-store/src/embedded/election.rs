@@ -8,12 +8,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::writer::Requests;
 use crate::{
     model::{Epoch, Fence, Member, Seat},
     store::{CommitError, Leadership, StoreError},
+    watch,
 };
 
 /// For so long others let a named successor go first.

@@ -29,7 +29,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 pub use self::options::EmbeddedOptions;
 use self::{
@@ -167,7 +167,7 @@ impl Store for EmbeddedStore {
         Ok(Box::new(leadership))
     }
 
-    fn leader(&self) -> watch::Receiver<Option<Seat>> {
+    fn leader(&self) -> crate::watch::Receiver<Option<Seat>> {
         self.shared.election.leader()
     }
 
