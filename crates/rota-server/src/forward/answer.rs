@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::pool::{Lost, Slot};
 use crate::{
     failure::Failure,
-    room::{Answers, Broken, LARGE},
+    room::{Answers, Broken},
 };
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -28,6 +28,9 @@ impl Held {
         Self { answer, slot }
     }
 }
+
+/// The most that an answer has which is known to be small.
+const SMALL: usize = 64 << 10;
 
 /// The answer to a call, read to its end before any of it goes on: a client that reads slowly holds room
 /// of this node, and no stream to the leader. The failure says that there is no room.
@@ -51,7 +54,7 @@ pub(super) async fn whole(
 pub(super) async fn small(held: Held, until: Instant) -> Result<Response<Body>, Lost> {
     let Held { answer, slot: _slot } = held;
     let (head, body) = answer.into_parts();
-    match timeout_at(until, Limited::new(body, LARGE).collect()).await {
+    match timeout_at(until, Limited::new(body, SMALL).collect()).await {
         Ok(Ok(body)) => Ok(Response::from_parts(head, Body::from(body.to_bytes()))),
         Ok(Err(_)) => Err(Lost::Unknown),
         Err(_) => Err(Lost::Late),

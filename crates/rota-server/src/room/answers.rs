@@ -31,8 +31,10 @@ use crate::{
     limits::Limits,
 };
 
-/// An answer up to so many bytes is not counted.
-pub(crate) const LARGE: usize = 64 << 10;
+/// An answer up to so many bytes is not counted: it takes hardly more than its stream does anyway. A client of
+/// HTTP/2 that reads nothing can have one for each of its streams. A large one is handed on in parts of so many
+/// bytes, since a part that a connection holds is not counted any more.
+const LARGE: usize = 4 << 10;
 /// Large answers that may wait for room at once; further ones are refused.
 const WAITING: usize = 32;
 

@@ -18,7 +18,7 @@ use tonic::Status;
 
 use crate::failure::{Failure, LimitName, Reason, Violation};
 
-pub(crate) use answers::{Answers, Broken, LARGE};
+pub(crate) use answers::{Answers, Broken};
 pub(crate) use bodies::{Bodies, StreamRoom};
 pub(crate) use whole::{Bounds, read_body};
 
