@@ -21,7 +21,8 @@ use rota_engine::{
 };
 use rota_store::{
     Batch, BatchLimits, ChangeStream, CommitError, EmbeddedOptions, EmbeddedStore, Epoch, Fence,
-    Head, Leadership, Member, Revision, Seat, Snapshot, Space, Store, StoreError, StoreStatus, watch,
+    Head, Leadership, Member, Revision, Seat, Snapshot, Space, Store, StoreError, StoreStatus,
+    watch,
 };
 use tokio_util::sync::CancellationToken;
 
