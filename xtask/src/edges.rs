@@ -212,7 +212,7 @@ const FENCES: &[Fence] = &[
     },
     Fence {
         crates: &["mimalloc", "tikv-jemallocator", "tracing-subscriber"],
-        rooms: Rooms::Only(&["bench-core", "bench-store-engines", "rota", "rota-demo"]),
+        rooms: Rooms::Only(&["bench-core", "bench-store-engines", "rota", "rota-demo", "rota-sim"]),
         because: "what holds for a whole process is the program's choice",
     },
 ];
