@@ -193,7 +193,9 @@ impl<'a> Coordinator<'a> {
         let now = self.shared.host.now();
         self.shared.timekeeper.look(now);
         self.shared.timekeeper.take_missed();
-        self.machine.excuse(now.mono.since(self.machine.now().mono));
+        if !Planted::ClockRunsWhileLoading.is_made() {
+            self.machine.excuse(now.mono.since(self.machine.now().mono));
+        }
         (self.begun, self.heard) = (now.mono, now.mono);
     }
 
@@ -272,6 +274,7 @@ impl<'a> Coordinator<'a> {
         let wakeup = self.machine.next_wakeup().map_or(PULSE, Millis::as_duration);
         let wakeup = wakeup.min(PULSE).saturating_sub(stale);
         match self.step.since {
+            None if Planted::DropsTimers.is_made() => Duration::from_secs(3600),
             None => wakeup,
             Some(_) if self.step.hurried || self.machine.has_assignments() => Duration::ZERO,
             Some(since) => wakeup.min(GATHER.saturating_sub(since.elapsed())),
@@ -286,7 +289,8 @@ impl<'a> Coordinator<'a> {
         if missed > Millis(0) {
             self.machine.excuse(missed);
         }
-        self.machine.begin(now, self.seq.0);
+        let early = if Planted::RunsEarly.is_made() { Millis::from_secs(3) } else { Millis(0) };
+        self.machine.begin(Now { wall: now.wall + early, ..now }, self.seq.0);
         self.begun = now.mono;
         self.hear();
         now

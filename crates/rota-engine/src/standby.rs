@@ -191,6 +191,9 @@ impl Standby {
         for mutation in change.mutations.iter() {
             let space = mutation.space();
             match mutation {
+                _ if Planted::MissesChanges.is_made_once_in(20) => {}
+                Mutation::Put { .. } | Mutation::Delete { .. }
+                    if space == layout::QUEUE && Planted::ForgetsPauses.is_made() => {}
                 Mutation::Put { key, value, .. } if space == layout::LIVE => {
                     if let Some(task) = layout::parse_task(key) {
                         self.live.insert(task, own(value));

@@ -26,6 +26,8 @@ Runs Rota's engine in a simulated world. Prints the seed first, so that a run ca
   --only LIST    Numbers of the only faults of the plan to use, such as 3,8,21
   --wire         Run the shipped server, worker and client over byte streams
   --log FILE     Write the whole log to this file
+  --planted NAME Look for this planted mistake, or with `all` for each of them, from the seed on;
+                 needs a build with the feature planted-faults
 ";
 
 /// Runs that are made to find out which faults a failure takes.
@@ -36,13 +38,21 @@ struct Arguments {
     runs: u64,
     time: Option<Duration>,
     log: Option<String>,
+    #[cfg(feature = "planted-faults")]
+    planted: Option<String>,
 }
 
 fn parse() -> Result<Arguments, String> {
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let seed = clock.map_or(1, |now| u64::from(now.subsec_nanos()) ^ now.as_secs());
-    let mut parsed =
-        Arguments { options: Options::new(seed, 1_000_000), runs: 1, time: None, log: None };
+    let mut parsed = Arguments {
+        options: Options::new(seed, 1_000_000),
+        runs: 1,
+        time: None,
+        log: None,
+        #[cfg(feature = "planted-faults")]
+        planted: None,
+    };
     let mut given = std::env::args().skip(1);
     while let Some(flag) = given.next() {
         if flag == "--help" {
@@ -70,12 +80,7 @@ fn parse() -> Result<Arguments, String> {
             }
             #[cfg(feature = "planted-faults")]
             "--planted" => {
-                let named = |find: &&rota_sim::planted::Find| {
-                    format!("{:?}", find.mistake).contains(&value)
-                };
-                let find = rota_sim::planted::LIST.iter().find(named);
-                let find = find.ok_or_else(|| format!("no planted mistake {value}"))?;
-                parsed.options.planted = Some(find.mistake);
+                parsed.planted = Some(value);
             }
             "--only" => {
                 let numbers = value.split(',').filter(|part| !part.is_empty());
@@ -102,6 +107,28 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(number * seconds))
 }
 
+/// Looks for planted mistakes by name.
+#[cfg(feature = "planted-faults")]
+fn look_for(name: &str, seed: u64) -> ExitCode {
+    use rota_sim::planted;
+    let named =
+        |find: &&planted::Find| name == "all" || format!("{:?}", find.mistake).contains(name);
+    let mut missed = planted::list().find(named).is_none();
+    for find in planted::list().filter(named) {
+        let began = Instant::now();
+        let found = planted::find(find, seed);
+        let (mistake, took) = (find.mistake, began.elapsed());
+        match found {
+            Some((seed, events, rule)) => {
+                println!("{mistake:?}: {rule:?} by seed {seed} after {events} events, {took:.1?}");
+            }
+            None => println!("{mistake:?}: not found within {} events, {took:.1?}", find.within),
+        }
+        missed |= found.is_none();
+    }
+    if missed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
 fn main() -> ExitCode {
     let parsed = match parse() {
         Ok(parsed) => parsed,
@@ -110,6 +137,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    #[cfg(feature = "planted-faults")]
+    if let Some(name) = &parsed.planted {
+        return look_for(name, parsed.options.seed);
+    }
     let mut failed = false;
     let start = Instant::now();
     for offset in 0.. {

@@ -24,6 +24,10 @@ pub enum Fault {
     Depose,
     /// The store forgets its history.
     Compact,
+    /// Watchers hear nothing of what lands.
+    StoreHoldsNews,
+    /// A definition in the store cannot be read any more.
+    StoreDamages,
     /// A node's process ends at once and comes back later.
     NodeCrashes(usize),
     /// A node is told to stop, and comes back later.
@@ -34,6 +38,8 @@ pub enum Fault {
     NodeSuspends(usize),
     /// A node's wall clock is wrong for a while, by so many milliseconds.
     NodeClockJumps(usize, i64),
+    /// A node's wall clock is ahead for a while by so many days.
+    NodeClockLeaps(usize, u32),
     /// A node cannot reach the store, or is not reached by it.
     NodeLosesStore(usize, Ways),
     /// A worker's machine and a node do not reach each other.
@@ -94,7 +100,15 @@ impl Fault {
                 | Self::StoreIsSlow(_)
                 | Self::StoreLosesAnswers
                 | Self::Compact
+                | Self::StoreHoldsNews
+                | Self::StoreDamages
         )
+    }
+
+    /// Whether the store does all that it is asked, only late or not at all: leases of leadership that
+    /// it gave hold as long as they last.
+    pub(crate) fn only_delays(self) -> bool {
+        self.is_of_the_store() && !matches!(self, Self::StoreLosesAnswers)
     }
 
     /// The same, where the number behind the last node means whoever leads now.
@@ -106,6 +120,7 @@ impl Fault {
             Self::NodePauses(at) => Self::NodePauses(aim(at)),
             Self::NodeSuspends(at) => Self::NodeSuspends(aim(at)),
             Self::NodeClockJumps(at, by_ms) => Self::NodeClockJumps(aim(at), by_ms),
+            Self::NodeClockLeaps(at, days) => Self::NodeClockLeaps(aim(at), days),
             Self::NodeLosesStore(at, ways) => Self::NodeLosesStore(aim(at), ways),
             Self::WorkerLosesNode(worker, at, ways) => Self::WorkerLosesNode(worker, aim(at), ways),
             other => other,
@@ -160,7 +175,11 @@ impl Plan {
         let slow_us = rng.u64(5_000..400_000);
         let ways = [Ways::Both, Ways::There, Ways::Back][rng.usize(..3)];
         let jump_ms = rng.i64(-20_000..20_000);
-        let fault = match rng.u32(..100) {
+        let days = rng.u32(2..60);
+        let fault = match rng.u32(..105) {
+            100 | 101 => Fault::StoreHoldsNews,
+            102 | 103 => Fault::StoreDamages,
+            104 => Fault::NodeClockLeaps(node, days),
             0..11 => Fault::StoreStalls,
             11..16 => Fault::StoreIsSlow(slow_us),
             16..20 => Fault::StoreIsAway,
