@@ -253,7 +253,9 @@ impl<'a> Coordinator<'a> {
                 if inbox.has_heard_workers() && taken.iter().all(|sent| sent.by_worker.is_none()) {
                     self.heard = now.mono;
                 }
-                self.machine.tick(self.heard);
+                if !Planted::DropsTimers.is_made() {
+                    self.machine.tick(self.heard);
+                }
                 let (flight, outcome) = self.seal(now);
                 in_flight = flight;
                 if let Some(finished) = finished {
@@ -274,7 +276,6 @@ impl<'a> Coordinator<'a> {
         let wakeup = self.machine.next_wakeup().map_or(PULSE, Millis::as_duration);
         let wakeup = wakeup.min(PULSE).saturating_sub(stale);
         match self.step.since {
-            None if Planted::DropsTimers.is_made() => Duration::from_secs(3600),
             None => wakeup,
             Some(_) if self.step.hurried || self.machine.has_assignments() => Duration::ZERO,
             Some(since) => wakeup.min(GATHER.saturating_sub(since.elapsed())),

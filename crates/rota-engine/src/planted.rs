@@ -51,7 +51,7 @@ mistakes! {
     IgnoresBackoff,
     /// Tasks are due three seconds early.
     RunsEarly,
-    /// The loop sleeps until somebody asks for something.
+    /// No timer fires.
     DropsTimers,
 
     /// Heartbeats are answered and not noted.

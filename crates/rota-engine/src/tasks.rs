@@ -241,7 +241,8 @@ impl Engine {
         // It was done: an error of this reading must not say otherwise.
         let view = self.view_of_changed(id).await;
         let view = view.map_err(|_| EngineError::OutcomeUnknown("its state could not be read"))?;
-        Ok(view.ok_or(Refusal::UnknownTask)?)
+        let removed = "it was changed, and removed before it could be read";
+        view.ok_or(EngineError::OutcomeUnknown(removed))
     }
 
     /// A task that was just changed here. Whoever leads by now, the change is known to be made: what

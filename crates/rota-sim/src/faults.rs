@@ -56,8 +56,7 @@ impl Run {
         self.world.lock().note(format_args!("fault {fault:?} for {for_us}"));
         self.begun.push(planned);
         let until_us = self.now_us + for_us;
-        let now_us = self.now_us;
-        self.world.lock().audit.weather.begin(now_us, fault.only_delays());
+        self.world.lock().audit.weather.begin();
         if !fault.is_of_the_store() {
             let audit = &mut self.world.lock().audit;
             audit.troubled_until_us = audit.troubled_until_us.max(until_us + AFTERMATH_US);
@@ -103,7 +102,7 @@ impl Run {
             let mut inner = self.world.lock();
             inner.note(format_args!("end {fault:?}"));
             let now_us = inner.now_us;
-            inner.audit.weather.end(now_us, fault.only_delays());
+            inner.audit.weather.end(now_us);
         }
         match fault {
             Fault::StoreStalls | Fault::Depose | Fault::Compact | Fault::StoreDamages => {}

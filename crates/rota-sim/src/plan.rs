@@ -105,12 +105,6 @@ impl Fault {
         )
     }
 
-    /// Whether the store does all that it is asked, only late or not at all: leases of leadership that
-    /// it gave hold as long as they last.
-    pub(crate) fn only_delays(self) -> bool {
-        self.is_of_the_store() && !matches!(self, Self::StoreLosesAnswers)
-    }
-
     /// The same, where the number behind the last node means whoever leads now.
     pub(crate) fn aimed(self, nodes: usize, leader: usize) -> Self {
         let aim = |at: usize| if at >= nodes { leader } else { at };

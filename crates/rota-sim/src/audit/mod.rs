@@ -15,6 +15,8 @@ mod sessions;
 mod task;
 mod weather;
 
+use std::collections::VecDeque;
+
 use rota_store::Change;
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -36,8 +38,8 @@ use self::{
 };
 use crate::{machine::WALL_AT_START, scenario::Scenario, world::Place};
 
-/// The first step of a leadership may have been open for so long.
-const FIRST_STEP_US: u64 = 10_000_000;
+/// Batches that a step may be cut into.
+const PARTS_MAX: usize = 64;
 /// What is due later than this is not waited for at the end of a run.
 const FAR_MS: i64 = 60_000;
 /// Violations that are kept.
@@ -55,14 +57,15 @@ pub(crate) struct Auditor {
     names: FxHashMap<String, u64>,
     sessions: FxHashMap<u64, Session>,
     sent: FxHashMap<(u64, u64), Sent>,
-    last_sent: FxHashMap<Place, Sent>,
+    /// The newest batches that each node sent.
+    last_sent: FxHashMap<Place, VecDeque<Sent>>,
     epoch: u64,
     /// The last batch that landed.
     seq: u64,
-    /// Who leads, and since when.
-    leader: Option<Place>,
+    /// Since when somebody leads.
     elected_us: u64,
-    leader_ttl_us: u64,
+    /// Which node surely leads, since when without a gap, and until when.
+    held: Option<(Place, u64, u64)>,
     /// What clients are about to ask for.
     intents: FxHashMap<u64, Intent>,
     causes: Causes,
@@ -146,19 +149,27 @@ impl Auditor {
 
     /// A run of this scenario begins.
     pub(crate) fn begin(&mut self, scenario: &Scenario) {
-        self.leader_ttl_us = scenario.store.leader_ttl_us;
         self.whole_steps = scenario.store.batch.mutations_max >= 100_000;
     }
 
     /// A leader was elected.
-    pub(crate) fn elected(&mut self, now_us: u64, epoch: u64, place: Place) {
+    pub(crate) fn elected(&mut self, now_us: u64, epoch: u64) {
         if epoch <= self.epoch {
             self.broken(Rule::Tokens, now_us, format!("epoch {epoch} after {}", self.epoch));
         }
         self.epoch = epoch;
-        self.leader = Some(place);
         self.elected_us = now_us;
         self.counts.elections += 1;
+    }
+
+    /// A node knows that its leadership is held until then.
+    pub(crate) fn holds(&mut self, now_us: u64, place: Place, until_us: u64) {
+        self.held = match self.held {
+            Some((held, since_us, until)) if held == place && now_us < until => {
+                Some((place, since_us, until_us))
+            }
+            _ => Some((place, now_us, until_us)),
+        };
     }
 
     /// The epoch of the newest leader.
@@ -177,12 +188,22 @@ impl Auditor {
         if self.sent.contains_key(&(epoch, seq)) {
             return;
         }
-        let former = self.last_sent.get(&place).filter(|former| former.epoch == epoch);
+        let last = self.last_sent.entry(place).or_default();
+        if last.back().is_some_and(|last| last.epoch != epoch) {
+            last.clear();
+        }
+        // A step may be cut into several batches, and which these are cannot be seen.
+        let former = if self.whole_steps { last.back() } else { last.front() };
+        let former = former.filter(|_| self.whole_steps || last.len() == PARTS_MAX);
+        let elected_us = at_us - self.elected_us;
         let former_listened_us =
-            former.map_or(listened_us.saturating_sub(FIRST_STEP_US), |former| former.listened_us);
+            former.map_or(listened_us.saturating_sub(elected_us), |former| former.listened_us);
         let former_us = former.map_or(self.elected_us, |former| former.at_us);
         let sent = Sent { epoch, at_us, listened_us, former_listened_us, former_us };
-        self.last_sent.insert(place, sent);
+        if last.len() == PARTS_MAX {
+            last.pop_front();
+        }
+        last.push_back(sent);
         self.sent.insert((epoch, seq), sent);
     }
 
@@ -280,6 +301,9 @@ impl Auditor {
             self.changed(at.now_us, id, &queue, op);
         }
         self.lease_moved(at.now_us, judged.lease_moved, judged.token, place);
+        if let Some(session) = judged.taken_from {
+            self.check_taken(at.now_us, id, session);
+        }
         if let Some(session) = judged.lost_by {
             self.counts.lost += 1;
             self.check_loss(at.now_us, id, session, place, sent);

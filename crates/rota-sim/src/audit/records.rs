@@ -24,6 +24,8 @@ pub(super) struct Lease {
 pub(super) struct End {
     #[prost(uint64, tag = "1")]
     pub(super) token: u64,
+    #[prost(uint32, tag = "2")]
+    pub(super) kind: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -90,6 +92,9 @@ pub(super) struct Failure {
 /// The handler failed, or took too long.
 pub(super) const ERROR: u32 = 1;
 pub(super) const TIMEOUT: u32 = 3;
+
+/// The task was given back.
+pub(super) const RELEASED: u32 = 4;
 
 /// Whom a name stands for.
 #[derive(Clone, Copy, PartialEq, Message)]

@@ -171,6 +171,22 @@ impl Auditor {
         self.broken(Rule::Dispatch, now_us, what);
     }
 
+    /// Nothing is taken back from a worker with a stream that did not say goodbye.
+    pub(super) fn check_taken(&mut self, now_us: u64, id: u64, session: u64) {
+        let known = self.sessions.get(&session);
+        if known.is_some_and(|known| known.slots.is_some() && !known.over) {
+            let what = format!("task {id:x} was taken back from session {session:x} unasked");
+            self.broken(Rule::Healthy, now_us, what);
+        }
+    }
+
+    /// A worker is about to give a task back.
+    pub(crate) fn gives_back(&mut self, id: u64, token: u64) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.given_back = Some(token);
+        }
+    }
+
     /// No healthy worker loses a lease.
     pub(super) fn check_loss(
         &mut self,
@@ -223,8 +239,11 @@ impl Auditor {
         let Some((epoch, by, opened_us)) = known.opened else { return };
         let steady =
             known.contact(place).is_some_and(|contact| contact.steady_since_us <= opened_us);
-        let leads = self.leader == Some(place) && epoch == self.epoch && by == place;
-        if steady && leads && self.weather.keeps_leader(now_us, since_us, self.leader_ttl_us) {
+        let in_epoch = epoch == self.epoch && by == place;
+        let held = self.held.is_some_and(|(held, from_us, until_us)| {
+            held == place && from_us <= since_us && now_us < until_us
+        });
+        if steady && in_epoch && held {
             let what = format!(
                 "a heartbeat of session {session:x} waits since {since_us} µs, though node {} leads",
                 place.0

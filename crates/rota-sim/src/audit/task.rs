@@ -8,7 +8,7 @@ use super::{
     Op,
     asked::{Intent, Moment, check_dates},
     lines::Waits,
-    records::{CANCELLED, COMPLETED, Done, Live, PENDING},
+    records::{CANCELLED, COMPLETED, Done, Live, PENDING, RELEASED},
     rules::Rule,
 };
 
@@ -55,6 +55,8 @@ pub(super) struct Task {
     /// A client asked for it to be deleted.
     pub(super) may_go: bool,
     pub(super) accepted: bool,
+    /// The lease that its worker gave back last.
+    pub(super) given_back: Option<u64>,
     /// What its client asked for, where that is known.
     pub(super) intent: Option<Box<Intent>>,
     /// When it appeared, and when it was last tried again.
@@ -76,6 +78,8 @@ pub(super) struct Judged {
     pub(super) ended: bool,
     /// The session that lost its lease on it.
     pub(super) lost_by: Option<u64>,
+    /// The session from which it was taken back, if its worker did not give it back.
+    pub(super) taken_from: Option<u64>,
     /// Whose lease it was, and whose it is, by which token.
     pub(super) lease_moved: (Option<u64>, Option<u64>),
     pub(super) token: u64,
@@ -288,6 +292,10 @@ impl Task {
         let session =
             |lease: &Option<super::records::Lease>| lease.as_ref().map(|lease| lease.session);
         judged.lease_moved = (session(&before), session(&now));
+        let back = self.live.as_ref().and_then(|live| live.last_end);
+        let back = back.filter(|end| end.kind == RELEASED && self.given_back != Some(end.token));
+        let taken = before.as_ref().filter(|lease| Some(lease.token) == back.map(|end| end.token));
+        judged.taken_from = taken.map(|lease| lease.session);
         let Some(lease) = now else { return };
         judged.token = lease.token;
         if before.as_ref().is_some_and(|before| before.token == lease.token) {

@@ -8,9 +8,9 @@ use crate::audit::Rule as R;
 
 pub(super) const LIST: &[Find] = &[
     plain(P::ReleasesEarly, 20_000, &[R::Lost, R::Dispatch, R::Reports]),
-    plain(P::AnswersQuestionsEarly, 50_000, &[R::Reads]),
-    plain(P::AnswersPausesEarly, 100_000, &[R::Lost]),
-    faulty(P::AnswersCancelsEarly, 1_000_000, &[R::Lost]),
+    faulty(P::AnswersQuestionsEarly, 1_000_000, &[R::Reads]),
+    plain(P::AnswersPausesEarly, 100_000, &[R::Lost, R::Unchanged]),
+    faulty(P::AnswersCancelsEarly, 200_000, &[R::Lost, R::Unchanged]),
     plain(P::LosesReports, 20_000, &[R::Reports]),
     plain(P::DropsResults, 20_000, &[R::Lost]),
     plain(P::KeepsNames, 50_000, &[R::Names]),

@@ -12,7 +12,7 @@ pub(super) const LIST: &[Find] = &[
     faulty(P::DetachEndsSessions, 500_000, &[R::Healthy]),
     plain(P::DrainEndsSessions, 500_000, &[R::Healthy]),
     plain(P::IgnoresDrain, 200_000, &[R::Drain]),
-    faulty(P::KeepsFormerChannel, 1_000_000, &[R::Progress]),
+    faulty(P::KeepsFormerChannel, 3_000_000, &[R::Progress]),
     faulty(P::ForgetsHeld, 100_000, &[R::Dispatch]),
     plain(P::LeasesTwice, 100_000, &[R::Dispatch]),
     plain(P::DropsDispatches, 200_000, &[R::Progress]),

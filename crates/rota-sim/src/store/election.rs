@@ -177,7 +177,7 @@ fn elect(inner: &mut Inner) {
             election.preferred = None;
             let (place, won, epoch) = (chosen.place, chosen.won.take(), election.newest);
             inner.note(format_args!("store epoch {} to {}", epoch.0, place.0));
-            inner.audit.elected(now_us, epoch.0, place);
+            inner.audit.elected(now_us, epoch.0);
             if let Some(won) = won {
                 let tell = move |_: &mut Inner| {
                     // One who gave up meanwhile has sent word of that.

@@ -27,6 +27,12 @@ async fn give_report(
         .iter()
         .map(|(lease, report)| (*lease, matches!(report, Report::Ended { .. } | Report::Released)))
         .collect();
+    served.with(|inner, _| {
+        let back = reports.iter().filter(|(_, report)| *report == Report::Released);
+        for (lease, _) in back {
+            inner.audit.gives_back(lease.task.as_u64(), lease.token.0);
+        }
+    });
     let results = served.engine.report(reports).await?;
     served.with(|inner, now_us| {
         for ((lease, ends), result) in ends.into_iter().zip(&results) {
