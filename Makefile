@@ -2,7 +2,7 @@
 # what tests/install.sh installs from Debian's packages.
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo cluster cluster-down dashboards test chaos sim upgrade fmt lint deny doc ci clean
+.PHONY: help build release demo cluster cluster-down dashboards test chaos sim planted upgrade fmt lint deny doc ci clean
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -39,6 +39,9 @@ chaos: ## Hurt a cluster under load in every way; SEED=… repeats a plan, DURAT
 
 sim: ## Run the simulator over new seeds; SEED=… begins there, DURATION=10m goes on for that long
 	$(CARGO) run --release --package rota-sim -- $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--for $(DURATION))
+
+planted: ## Look for every mistake that is planted in the engine, also those that take the simulator long
+	$(CARGO) run --release --package rota-sim --features planted-faults -- --planted all --seed $(or $(SEED),100)
 
 upgrade: ## Upgrade and downgrade a cluster under load, with older versions built from the history
 	@tests/install.sh

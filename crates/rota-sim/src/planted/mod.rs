@@ -82,6 +82,10 @@ pub const NOT_FOUND: &[(Planted, &str)] = &[
          a load longer than a TTL with silent workers, who are no longer healthy then",
     ),
     (
+        Planted::DropsTimers,
+        "the loop then spins at one moment of simulated time, and the driver has no guard against that",
+    ),
+    (
         Planted::StepsWithoutBound,
         "work costs no time in the simulated world, and its clients ask for too little at once",
     ),

@@ -22,7 +22,6 @@ pub(super) const LIST: &[Find] = &[
     plain(P::RunsExpired, 50_000, &[R::Asked]),
     plain(P::IgnoresBackoff, 20_000, &[R::Dates]),
     plain(P::RunsEarly, 50_000, &[R::Dates]),
-    plain(P::DropsTimers, 200_000, &[R::Progress]),
     plain(P::LosesWakeUps, 200_000, &[R::Wakes]),
     plain(P::ListsLeaveOut, 100_000, &[R::Reads]),
     faulty(P::LiesAboutTimeouts, 1_000_000, &[R::Unchanged, R::Lost]),
