@@ -170,10 +170,11 @@ impl Plan {
         let ways = [Ways::Both, Ways::There, Ways::Back][rng.usize(..3)];
         let jump_ms = rng.i64(-20_000..20_000);
         let days = rng.u32(2..60);
-        let fault = match rng.u32(..105) {
+        let (long_pause, pause_us) = (rng.bool(), rng.u64(1_000_000..3_500_000));
+        let fault = match rng.u32(..107) {
             100 | 101 => Fault::StoreHoldsNews,
             102 | 103 => Fault::StoreDamages,
-            104 => Fault::NodeClockLeaps(node, days),
+            104..107 => Fault::NodeClockLeaps(node, days),
             0..11 => Fault::StoreStalls,
             11..16 => Fault::StoreIsSlow(slow_us),
             16..20 => Fault::StoreIsAway,
@@ -192,6 +193,13 @@ impl Plan {
             92..96 => Fault::WorkerPauses(worker),
             96 | 97 => Fault::NetIsThin(thin),
             _ => Fault::NetIsSlow,
+        };
+        let for_us = match fault {
+            // Long enough for history to be looked through.
+            Fault::NodeClockLeaps(..) => for_us + 6_000_000,
+            // Often longer than a session lives, and shorter than a leadership.
+            Fault::NodePauses(_) if long_pause => pause_us,
+            _ => for_us,
         };
         let planned = Planned { number: self.number, at_us: self.at_us, for_us, fault };
         self.number += 1;

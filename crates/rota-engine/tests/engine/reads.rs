@@ -230,7 +230,7 @@ async fn requests_that_wait_hold_bounded_bytes() {
         match answer {
             Ok(refused) => {
                 let refused = refused.expect("no panic");
-                let full = matches!(refused, Err(rota_engine::EngineError::Overloaded { .. }));
+                let full = matches!(refused, Err(EngineError::Overloaded { .. }));
                 assert!(full, "{refused:?}");
                 turned_away += 1;
             }

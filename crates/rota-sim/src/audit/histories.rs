@@ -298,12 +298,12 @@ fn done(from: States, op: Op) -> States {
 mod tests {
     use super::*;
 
-    fn history(operations: &[(Op, u64, Option<(u64, Told)>)]) -> History {
-        let operation = |(op, call_us, told): &(Op, u64, Option<(u64, Told)>)| Operation {
-            op: *op,
-            call_us: *call_us,
-            told: *told,
-        };
+    /// What was asked, when, and what was told when.
+    type Row = (Op, u64, Option<(u64, Told)>);
+
+    fn history(operations: &[Row]) -> History {
+        let operation =
+            |(op, call_us, told): &Row| Operation { op: *op, call_us: *call_us, told: *told };
         History {
             queue: String::new(),
             serial: 1,

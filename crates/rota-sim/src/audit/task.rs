@@ -250,10 +250,9 @@ impl Task {
             }
         }
         let Some(intent) = &self.intent else { return };
-        if self.was_live.is_none() && self.was_done.is_none() {
-            if let Some(live) = now {
-                intent.check_new(live, at, judged);
-            }
+        let is_new = self.was_live.is_none() && self.was_done.is_none();
+        if let Some(live) = now.filter(|_| is_new) {
+            intent.check_new(live, at, judged);
         }
         intent.check_attempts(before, now, ended, at, judged);
     }

@@ -8,7 +8,7 @@ use crate::audit::Rule as R;
 pub(super) const LIST: &[Find] = &[
     plain(P::IgnoresHeartbeats, 200_000, &[R::Healthy]),
     faulty(P::HeartbeatsWait, 500_000, &[R::Signs]),
-    faulty(P::CountsPauses, 2_000_000, &[R::Healthy]),
+    faulty(P::CountsPauses, 3_000_000, &[R::Healthy]),
     faulty(P::DetachEndsSessions, 500_000, &[R::Healthy]),
     plain(P::DrainEndsSessions, 500_000, &[R::Healthy]),
     plain(P::IgnoresDrain, 200_000, &[R::Drain]),
