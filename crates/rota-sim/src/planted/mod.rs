@@ -86,6 +86,20 @@ pub const NOT_FOUND: &[(Planted, &str)] = &[
         "the loop then spins at one moment of simulated time, and the driver has no guard against that",
     ),
     (
+        Planted::BelievesJumps,
+        "a leap must strike the leader, and a bulk delete without an answer counts as a cause of all \
+         deletions in its queue: a million events were not enough",
+    ),
+    (
+        Planted::CountsPauses,
+        "a pause must be longer than a session lives and shorter than a leadership, and strike a leader \
+         whose workers were steady before: a million events were not enough",
+    ),
+    (
+        Planted::LeaksReads,
+        "most definitions are at hand, so few reads fail: a million events were not enough",
+    ),
+    (
         Planted::StepsWithoutBound,
         "work costs no time in the simulated world, and its clients ask for too little at once",
     ),

@@ -16,7 +16,6 @@ pub(super) const LIST: &[Find] = &[
     plain(P::KeepsNames, 50_000, &[R::Names]),
     faulty(P::ForgetsNames, 500_000, &[R::Names, R::Lost]),
     plain(P::PurgesBlindly, 1_000_000, &[R::Lost]),
-    faulty(P::BelievesJumps, 2_000_000, &[R::Lost]),
     plain(P::RetriesOnceMore, 50_000, &[R::Asked]),
     plain(P::InvertsPriorities, 20_000, &[R::Asked]),
     plain(P::RunsExpired, 50_000, &[R::Asked]),
