@@ -37,8 +37,9 @@ chaos: ## Hurt a cluster under load in every way; SEED=… repeats a plan, DURAT
 	@tests/install.sh
 	@tests/chaos.sh "$(SEED)" "$(DURATION)" "$(FAULTS)"
 
-sim: ## Run the simulator over new seeds; SEED=… begins there, DURATION=10m goes on for that long
-	$(CARGO) run --release --package rota-sim -- $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--for $(DURATION))
+sim: ## Run the simulator over new seeds; SEED=… begins there, DURATION=10m lasts that long, WIRE=1 runs the server too
+	$(CARGO) run --profile sim --package rota-sim -- $(if $(SEED),--seed $(SEED)) --for $(or $(DURATION),1m) \
+		$(if $(WIRE),--wire) --record sim-record.tsv --label "$$(git describe --always --dirty)"
 
 planted: ## Look for every mistake that is planted in the engine, also those that take the simulator long
 	$(CARGO) run --release --package rota-sim --features planted-faults -- --planted all --seed $(or $(SEED),100)

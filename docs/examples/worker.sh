@@ -80,9 +80,10 @@ end_program() {
 }
 
 # Says that the worker lives, until it is told to stop the task: then ends the program and notes why.
-# A session that is over has lost the task.
+# A session that is over has lost the task. It ends with the file too: a signal may come before the shell
+# that runs this can be ended by one.
 beat() {
-    while sleep "$every"; do
+    while sleep "$every" && [ -e "$dir/at_work" ]; do
         api POST "/v1/sessions/$session/heartbeat" </dev/null |
             jq -r --argjson token "$token" 'if .status == 404 then "lease_lost" else
                 .stop[]? | select(.lease_token == $token) | .reason end' >"$dir/told"
@@ -101,6 +102,7 @@ work() {
     attempt=$(jq -r '.tasks[0].attempt' "$dir/lease")
     jq -c '.tasks[0].payload' "$dir/lease" >"$dir/payload"
     : >"$dir/why"
+    : >"$dir/at_work"
     beat >/dev/null 2>&1 &
     beating=$!
     # shellcheck disable=SC2016 # The inner shell expands it.
@@ -108,6 +110,7 @@ work() {
         $alone sh -c 'echo $$ >"$0" && exec "$@"' "$dir/program" "$@" \
         <"$dir/payload" >"$dir/out" 2>"$dir/err"
     code=$?
+    rm -f "$dir/at_work"
     kill "$beating" 2>/dev/null
     why=$(cat "$dir/why")
     tail -c 65536 "$dir/err" >"$dir/tail"
@@ -137,9 +140,15 @@ while [ -z "$stop" ]; do
     # In the background, so that a signal does not have to wait for the end of the poll.
     api POST /v1/leases <"$dir/ask" >"$dir/lease" 2>"$dir/problem" &
     waiting=$!
-    if wait "$waiting"; then
-        [ "$(jq '.tasks | length' "$dir/lease")" = 0 ] || work "$@"
-        [ "$(jq .draining "$dir/lease")" = false ] || stop=1
+    wait "$waiting"
+    answered=$?
+    count=$(jq '.tasks | arrays | length' "$dir/lease" 2>/dev/null)
+    if [ "$answered" = 0 ] && [ -n "$count" ]; then
+        [ "$count" = 0 ] || work "$@"
+        [ "$(jq .draining "$dir/lease")" != true ] || stop=1
+    elif [ "$answered" = 0 ]; then
+        echo "$url gave an answer that is not Rota's (a proxy?); trying again" >&2
+        sleep 1
     elif [ -z "$stop" ]; then
         case $(jq -r .status "$dir/lease" 2>/dev/null) in
         404 | 409) choose_session ;; # It has ended, or is another's: the next call opens another.

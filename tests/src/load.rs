@@ -138,7 +138,7 @@ pub async fn settle(client: &Client) {
     let mut look = tokio::time::interval(LOOK);
     loop {
         look.tick().await;
-        let queues = client.list_queues(ListQueuesRequest {}).await.expect("queues").queues;
+        let queues = client.list_queues(ListQueuesRequest::default()).await.expect("queues").queues;
         let left = |queue: &rota_client::v1::Queue| queue.scheduled + queue.pending + queue.running;
         if queues.iter().map(left).sum::<u64>() == 0 {
             return;

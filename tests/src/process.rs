@@ -134,6 +134,15 @@ impl Server {
         format!("http://{}", self.address)
     }
 
+    /// The number of its process.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Where its data and logs are.
     #[must_use]
     pub fn home(&self) -> &Path {

@@ -13,7 +13,12 @@ use rota_client::{
 };
 use rota_tests::process::{LOOK, PATIENCE, Server, end};
 use serde_json::json;
-use tokio::{process::Command, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    process::Command,
+    time::timeout,
+};
 
 fn script() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
@@ -52,7 +57,8 @@ async fn tasks_are_done_fail_and_are_done_after_all() {
 
     let status = end(&mut worker).await;
     assert!(status.success(), "{status}");
-    let workers = client.list_workers(ListWorkersRequest {}).await.expect("workers").workers;
+    let workers =
+        client.list_workers(ListWorkersRequest::default()).await.expect("workers").workers;
     assert_eq!(workers, [], "the session is over when the script is");
 }
 
@@ -105,12 +111,47 @@ async fn a_cancelled_task_is_stopped_with_all_that_it_started() {
 }
 
 #[tokio::test]
+async fn odd_answers_of_a_proxy_do_not_end_it() {
+    let server = Server::start(&[]).await;
+    let address = server.url().trim_start_matches("http://").to_owned();
+    let proxy = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", proxy.local_addr().expect("an address"));
+    let odd = [
+        "200 OK\r\ncontent-length: 6\r\n\r\n<html>",
+        "200 OK\r\ncontent-length: 2\r\n\r\n{}",
+        "200 OK\r\ncontent-length: 0\r\n\r\n",
+        "204 No Content\r\n\r\n",
+    ];
+    let proxying = tokio::spawn(async move {
+        let mut odd = odd.into_iter();
+        while let Ok((mut script, _)) = proxy.accept().await {
+            if let Some(answer) = odd.next() {
+                let mut asked = [0; 4096];
+                let _ = script.read(&mut asked).await;
+                let _ = script.write_all(format!("HTTP/1.1 {answer}").as_bytes()).await;
+                continue;
+            }
+            let mut server = TcpStream::connect(&address).await.expect("the server");
+            tokio::spawn(async move { copy_bidirectional(&mut script, &mut server).await });
+        }
+    });
+    let mut worker = worker(&server, "echo", &["cat"]);
+    let mut worker = worker.env("ROTA_URL", url).spawn().expect("a worker");
+    let created =
+        server.client().create_task(task("echo").payload_json(&1)).await.expect("created");
+    let ended = timeout(PATIENCE, server.client().wait_task(&created.id)).await.expect("in time");
+    assert_eq!(ended.expect("a task").status(), TaskStatus::Completed);
+    assert!(end(&mut worker).await.success());
+    proxying.abort();
+}
+
+#[tokio::test]
 async fn ended_while_it_waits_for_its_first_task_it_leaves_nothing_behind() {
     let server = Server::start(&[]).await;
     let client = server.client();
     let mut worker = worker(&server, "none", &["true"]).spawn().expect("a worker");
     let workers =
-        async || client.list_workers(ListWorkersRequest {}).await.expect("workers").workers;
+        async || client.list_workers(ListWorkersRequest::default()).await.expect("workers").workers;
     let mut look = tokio::time::interval(LOOK);
     while workers().await.is_empty() {
         look.tick().await;

@@ -43,6 +43,8 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
 /// Service is normal again within this time after a stall, on a busy machine. The goal on a quiet one is a
 /// second.
 const NORMAL_WITHIN: Duration = Duration::from_secs(6);
+/// A call that takes no longer is as quick as without a stall, on a busy machine.
+const QUICK: Duration = Duration::from_millis(250);
 const PERIOD: Duration = Duration::from_millis(250);
 const PROBE_PERIOD: Duration = Duration::from_millis(50);
 
@@ -133,17 +135,24 @@ fn effects_file(server: &Server) -> PathBuf {
     server.home().join("effects")
 }
 
+/// A call of the probe.
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    asked: Instant,
+    took: Duration,
+}
+
 /// Clients that come at a steady pace, whether or not those before them have their answers, and measure how
 /// long each answer takes, good or bad. Half create a task, half ask for the queues.
 struct Probe {
     stop: watch::Sender<bool>,
-    slowest: JoinHandle<Duration>,
+    calls: JoinHandle<Vec<Call>>,
 }
 
 impl Probe {
     fn start(client: Client) -> Self {
         let (stop, told) = watch::channel(false);
-        let slowest = tokio::spawn(async move {
+        let calls = tokio::spawn(async move {
             let (mut calls, mut tick) = (JoinSet::new(), interval(PROBE_PERIOD));
             while !*told.borrow() {
                 tick.tick().await;
@@ -155,19 +164,38 @@ impl Probe {
                     if creates {
                         let _ = client.create_task(task("nobody").queue("probes")).await;
                     } else {
-                        let _ = client.list_queues(ListQueuesRequest {}).await;
+                        let _ = client.list_queues(ListQueuesRequest::default()).await;
                     }
-                    asked.elapsed()
+                    Call { asked, took: asked.elapsed() }
                 });
             }
-            calls.join_all().await.into_iter().max().unwrap_or_default()
+            calls.join_all().await
         });
-        Self { stop, slowest }
+        Self { stop, calls }
     }
 
-    async fn end(self) -> Duration {
+    async fn end(self) -> Vec<Call> {
         self.stop.send_replace(true);
-        self.slowest.await.expect("the probe")
+        self.calls.await.expect("the probe")
+    }
+}
+
+/// What a stall did.
+struct Stalled {
+    time: Duration,
+    healed: Instant,
+    /// Until a task that was created then was done.
+    done_after: Duration,
+    /// Tasks that were acknowledged in the second before the stall, and in the one after it.
+    rates: (usize, usize),
+}
+
+impl Stalled {
+    /// How long after the stall calls were slow for the last time: slower than [`QUICK`].
+    fn slow_until(&self, calls: &[Call]) -> Duration {
+        let after = |call: &&Call| call.asked >= self.healed && call.asked < self.healed + CALM;
+        let slow = calls.iter().filter(after).filter(|call| call.took > QUICK);
+        slow.map(|call| call.asked + call.took - self.healed).max().unwrap_or_default()
     }
 }
 
@@ -187,15 +215,27 @@ async fn stand_still(service: Service, name: &str) {
         env::var("ROTA_TEST_STALLS").ok().map_or(1, |text| text.parse().expect("a number"));
     let load = Load::start(vec![service.client()], Kind::Effect, PERIOD);
     let probe = Probe::start(service.impatient());
-    let mut back = Vec::new();
-    for stall in STALLS.iter().cycle().take(STALLS.len() * rounds) {
+    let mut stalls = Vec::new();
+    for &time in STALLS.iter().cycle().take(STALLS.len() * rounds) {
         sleep_until(Instant::now() + CALM).await;
-        service.stall(*stall).await;
-        let took = normal_after(&service).await;
-        println!("{name}: stall of {stall:?}: a task was done {took:.2?} after it");
-        back.push(took);
+        let before = acknowledged_within_a_second(&load).await;
+        service.stall(time).await;
+        let healed = Instant::now();
+        let (done_after, after) =
+            tokio::join!(normal_after(&service), acknowledged_within_a_second(&load));
+        stalls.push(Stalled { time, healed, done_after, rates: (before, after) });
     }
-    let slowest = probe.end().await;
+    sleep_until(Instant::now() + CALM).await;
+    let calls = probe.end().await;
+    for stall in &stalls {
+        let Stalled { time, done_after, rates: (before, after), .. } = stall;
+        let slow_until = stall.slow_until(&calls);
+        println!(
+            "{name}: stall of {time:?}: a task was done {done_after:.2?} after it, calls were slow until \
+             {slow_until:.2?} after it; {before} tasks acknowledged in the second before, {after} in the one after"
+        );
+    }
+    let slowest = calls.iter().map(|call| call.took).max().unwrap_or_default();
     let acks = load.end().await;
     let client = service.client();
     settle(&client).await;
@@ -207,8 +247,15 @@ async fn stand_still(service: Service, name: &str) {
     println!("{name}: {} tasks, slowest answer {slowest:.2?}", verdict.tasks);
     assert_eq!(verdict.faults, []);
     assert!(slowest <= ANSWERED_WITHIN, "an answer took {slowest:?}");
-    let slow: Vec<_> = back.into_iter().filter(|took| *took > NORMAL_WITHIN).collect();
+    let back = stalls.iter().map(|stall| stall.done_after.max(stall.slow_until(&calls)));
+    let slow: Vec<_> = back.filter(|took| *took > NORMAL_WITHIN).collect();
     assert!(slow.is_empty(), "back to normal only after {slow:?}");
+}
+
+async fn acknowledged_within_a_second(load: &Load) -> usize {
+    let before = load.acknowledged();
+    sleep_until(Instant::now() + Duration::from_secs(1)).await;
+    load.acknowledged() - before
 }
 
 /// How long after the stall a task that is submitted then takes to be done.
@@ -231,7 +278,7 @@ async fn settle(client: &Client) {
     let mut look = interval(LOOK);
     loop {
         look.tick().await;
-        let queues = client.list_queues(ListQueuesRequest {}).await.expect("queues").queues;
+        let queues = client.list_queues(ListQueuesRequest::default()).await.expect("queues").queues;
         let busy = |queue: &&Queue| queue.name != "probes";
         if queues
             .iter()

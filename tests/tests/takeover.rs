@@ -74,6 +74,6 @@ async fn runs(client: &Client, id: &str) {
 
 /// How many tasks there are that have not ended.
 async fn live(client: &Client) -> u64 {
-    let queues = client.list_queues(ListQueuesRequest {}).await.expect("queues").queues;
+    let queues = client.list_queues(ListQueuesRequest::default()).await.expect("queues").queues;
     queues.iter().map(|queue| queue.scheduled + queue.pending + queue.running).sum()
 }

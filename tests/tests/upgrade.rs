@@ -177,7 +177,7 @@ async fn carry_over(from: &Path, to: &Path) {
         let again = client.create_task(task).await.expect("a repeat is no conflict");
         assert_eq!(again.id, *id);
     }
-    let queues = client.list_queues(ListQueuesRequest {}).await.expect("queues").queues;
+    let queues = client.list_queues(ListQueuesRequest::default()).await.expect("queues").queues;
     assert!(queues.iter().any(|queue| queue.name == "paused" && queue.paused));
     client.retry_task(&cancelled).await.expect("it can be retried");
     client.cancel_task(&cancelled).await.expect("it waits again");

@@ -138,13 +138,13 @@ calls! {
     set_task_priority(TaskServiceClient, v1::SetTaskPriorityRequest) -> v1::Task, Idempotent;
     /// Cancels, retries or deletes the tasks that a filter selects.
     bulk_tasks(TaskServiceClient, v1::BulkTasksRequest) -> v1::BulkTasksResponse, Once;
-    /// All queues.
+    /// A page of queues, by name. [`Client::all_queues`] follows the pages.
     list_queues(QueueServiceClient, v1::ListQueuesRequest) -> v1::ListQueuesResponse, Read;
     /// Stops a queue.
     pause_queue(QueueServiceClient, v1::QueueRequest) -> v1::Queue, Idempotent;
     /// Restarts a queue.
     resume_queue(QueueServiceClient, v1::QueueRequest) -> v1::Queue, Idempotent;
-    /// All workers.
+    /// A page of workers, by name. [`Client::all_workers`] follows the pages.
     list_workers(WorkerServiceClient, v1::ListWorkersRequest) -> v1::ListWorkersResponse, Read;
     /// Asks a worker to drain.
     drain_worker(WorkerServiceClient, v1::DrainWorkerRequest) -> v1::Worker, Idempotent;
@@ -162,6 +162,40 @@ calls! {
 }
 
 impl Client {
+    /// All queues, page by page.
+    ///
+    /// # Errors
+    /// When no node can be reached, or it refuses.
+    pub async fn all_queues(&self) -> Result<v1::ListQueuesResponse, ClientError> {
+        let mut all = self.list_queues(v1::ListQueuesRequest::default()).await?;
+        while !all.next_page_token.is_empty() {
+            let page_token = std::mem::take(&mut all.next_page_token);
+            let ask = v1::ListQueuesRequest { page_size: 0, page_token: page_token.clone() };
+            let page = self.list_queues(ask).await?;
+            all.queues.extend(page.queues);
+            all.as_of = all.as_of.or(page.as_of);
+            // A cursor that does not move would be followed for ever.
+            all.next_page_token = some_other(page.next_page_token, &page_token);
+        }
+        Ok(all)
+    }
+
+    /// All workers, page by page.
+    ///
+    /// # Errors
+    /// When no node can be reached, or it refuses.
+    pub async fn all_workers(&self) -> Result<v1::ListWorkersResponse, ClientError> {
+        let mut all = self.list_workers(v1::ListWorkersRequest::default()).await?;
+        while !all.next_page_token.is_empty() {
+            let page_token = std::mem::take(&mut all.next_page_token);
+            let ask = v1::ListWorkersRequest { page_size: 0, page_token: page_token.clone() };
+            let page = self.list_workers(ask).await?;
+            all.workers.extend(page.workers);
+            all.next_page_token = some_other(page.next_page_token, &page_token);
+        }
+        Ok(all)
+    }
+
     /// Creates one task. Tried again after a lost answer only if the task names itself by an id or
     /// an idempotency key.
     ///
@@ -313,6 +347,11 @@ impl Client {
         });
         Ok(answer.await?.result)
     }
+}
+
+/// The token of the next page, unless it is the one of this.
+fn some_other(next: String, this: &str) -> String {
+    if next == this { String::new() } else { next }
 }
 
 /// A state that only a newer server knows is taken for an end if the task has a date of its end. Otherwise a

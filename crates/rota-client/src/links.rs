@@ -11,10 +11,12 @@ use std::{
         atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::Instant;
 use tonic::{
     Status,
     body::Body,
@@ -29,13 +31,55 @@ const CALLS: usize = 100;
 /// Connections to one node. Beyond, calls wait for each other.
 const LINKS_MAX: usize = 64;
 
+/// A node that carried fewer calls than [`CALLS`] on a connection is tried with more after so long; after twice as
+/// long when it still does not carry them, up to [`TRY_MAX`].
+const TRY: Duration = Duration::from_secs(60);
+const TRY_MAX: Duration = Duration::from_secs(3600);
+
 /// The connections to one node.
 pub(crate) struct Links {
     dialer: Dialer,
-    /// Calls that one connection carries, as far as is known.
-    calls_max: AtomicUsize,
+    state: Mutex<State>,
+}
+
+struct State {
     /// At least one. Others go when they carry nothing.
-    links: Mutex<Vec<Arc<Link>>>,
+    links: Vec<Arc<Link>>,
+    room: Room,
+}
+
+/// How many calls one connection carries, as far as is known. That may be what the node allows, and it may be
+/// that the node stood still when it was found, so it is tried again.
+struct Room {
+    calls: usize,
+    since: Instant,
+    /// When it is tried with more.
+    again: Duration,
+}
+
+impl Room {
+    /// The calls on one connection, for now.
+    fn calls(&mut self) -> usize {
+        while self.calls < CALLS && self.since.elapsed() >= self.again {
+            self.calls = (self.calls * 2).min(CALLS);
+            self.since += self.again;
+            if self.calls == CALLS {
+                self.again = TRY;
+            }
+        }
+        self.calls
+    }
+
+    /// A connection carried so many, and no more.
+    fn ends_at(&mut self, calls: usize) {
+        if calls < self.calls {
+            if self.calls < CALLS {
+                self.again = (self.again * 2).min(TRY_MAX);
+            }
+            self.calls = calls;
+        }
+        self.since = Instant::now();
+    }
 }
 
 /// One connection.
@@ -49,22 +93,25 @@ struct Link {
 impl Links {
     pub(crate) fn new(dialer: Dialer) -> Arc<Self> {
         let first = Link::new(&dialer);
-        Arc::new(Self {
-            dialer,
-            calls_max: AtomicUsize::new(CALLS),
-            links: Mutex::new(vec![first]),
-        })
+        let room = Room { calls: CALLS, since: Instant::now(), again: TRY };
+        Arc::new(Self { dialer, state: Mutex::new(State { links: vec![first], room }) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Link>>> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing in here can panic between two changes that belong together.
-        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    fn count(&self) -> usize {
+        self.lock().links.len()
     }
 
     /// A place for a call, on a connection with room.
     pub(crate) fn place(self: &Arc<Self>) -> Line {
-        let calls_max = self.calls_max.load(Ordering::Relaxed);
-        let mut links = self.lock();
+        let mut state = self.lock();
+        let State { links, room } = &mut *state;
+        let calls_max = room.calls();
         let least = links.iter().min_by_key(|link| link.calls.load(Ordering::Relaxed)).cloned();
         let link = match least {
             Some(link) if link.calls.load(Ordering::Relaxed) < calls_max => link,
@@ -76,7 +123,7 @@ impl Links {
             }
         };
         link.calls.fetch_add(1, Ordering::Relaxed);
-        drop(links);
+        drop(state);
         let channel = link.channel.clone();
         let state = AtomicU8::new(WAITING);
         Line { channel, call: Arc::new(Call { links: self.clone(), link, state }) }
@@ -87,7 +134,7 @@ impl Links {
         if link.calls.fetch_sub(1, Ordering::Relaxed) > 1 {
             return;
         }
-        let mut links = self.lock();
+        let links = &mut self.lock().links;
         let is_idle = link.calls.load(Ordering::Relaxed) == 0;
         if links.len() > 1 && is_idle {
             links.retain(|other| !Arc::ptr_eq(other, link));
@@ -97,11 +144,11 @@ impl Links {
     /// No stream was opened on a connection for too long: it carries as many as it can, or is stuck.
     fn is_full(&self, link: &Arc<Link>) {
         let opened = link.opened.load(Ordering::Relaxed);
+        let State { links, room } = &mut *self.lock();
         if opened > 0 {
-            self.calls_max.fetch_min(opened, Ordering::Relaxed);
+            room.ends_at(opened);
             return;
         }
-        let mut links = self.lock();
         links.retain(|other| !Arc::ptr_eq(other, link));
         if links.is_empty() {
             links.push(Link::new(&self.dialer));
@@ -270,5 +317,47 @@ impl HttpBody for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::advance;
+    use tonic::transport::Endpoint;
+
+    use super::*;
+
+    /// Some calls, and how many connections they are on.
+    fn spread(links: &Arc<Links>, calls: usize) -> usize {
+        let calls: Vec<_> = (0..calls).map(|_| links.place()).collect();
+        let count = links.count();
+        drop(calls);
+        count
+    }
+
+    /// A call waits for its stream in vain on a connection on which another has one.
+    fn stand_still(links: &Arc<Links>) {
+        let (open, waits) = (links.place(), links.place());
+        open.call.settle(OPENED);
+        waits.ticket().waited_in_vain();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_stood_still_once_is_sent_many_calls_again() {
+        let dialer = Dialer::new(Endpoint::from_static("http://localhost:1"), None);
+        let links = Links::new(dialer);
+        assert_eq!(spread(&links, 50), 1);
+        stand_still(&links);
+        assert_eq!(spread(&links, 50), 50, "a call on each");
+        advance(Duration::from_secs(65)).await;
+        assert_eq!(spread(&links, 50), 25, "it is tried whether it carries more");
+        // It does not.
+        stand_still(&links);
+        advance(Duration::from_secs(65)).await;
+        assert_eq!(spread(&links, 50), 50, "the next try comes later");
+        advance(Duration::from_secs(3600)).await;
+        assert_eq!(spread(&links, 50), 1);
     }
 }

@@ -87,6 +87,33 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn capacity<T>(fifo: &Fifo<T>) -> usize {
+        fifo.pieces.iter().map(VecDeque::capacity).sum()
+    }
+
+    #[test]
+    fn an_empty_queue_keeps_a_small_piece_and_no_large_one() {
+        for (entries, keeps) in
+            [(1, true), (SPARE_MAX, true), (SPARE_MAX + 1, false), (PIECE * 3, false)]
+        {
+            let mut fifo = Fifo::default();
+            (0..entries).for_each(|entry| fifo.push_back(entry));
+            while fifo.pop_front().is_some() {}
+            assert_eq!(capacity(&fifo) > 0, keeps, "{entries} entries");
+            assert!(capacity(&fifo) <= SPARE_MAX, "{entries} entries");
+        }
+    }
+
+    #[test]
+    fn a_piece_that_is_used_up_is_dropped_while_others_follow() {
+        let mut fifo = Fifo::default();
+        (0..=PIECE).for_each(|entry| fifo.push_back(entry));
+        assert_eq!(fifo.pieces.len(), 2);
+        (0..PIECE).for_each(|entry| assert_eq!(fifo.pop_front(), Some(entry)));
+        assert_eq!(fifo.pieces.len(), 1);
+        assert_eq!(fifo.front(), Some(&PIECE));
+    }
+
     proptest! {
         /// Against the standard queue in one piece.
         #[test]
@@ -118,8 +145,7 @@ mod tests {
                     let place = model.partition_point(|entry| *entry < cut);
                     prop_assert_eq!(fifo.partition_point(|entry| *entry < cut), place);
                 }
-                let capacity: usize = fifo.pieces.iter().map(VecDeque::capacity).sum();
-                prop_assert!(capacity <= fifo.len() + 2 * PIECE);
+                prop_assert!(capacity(&fifo) <= fifo.len() + 2 * PIECE);
             }
         }
     }

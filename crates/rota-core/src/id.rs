@@ -54,6 +54,13 @@ impl TaskId {
     pub fn created_at(self) -> WallTime {
         WallTime(i64::try_from(self.as_u64() >> TaskIdSequence::COUNTER_BITS).unwrap_or(i64::MAX))
     }
+
+    /// The smallest id that a task created at that date can have; `None` where there is none, as in 1970.
+    #[must_use]
+    pub fn first_at(date: WallTime) -> Option<Self> {
+        let millis = u64::try_from(date.0).ok()?;
+        Self::from_u64(millis.checked_mul(1 << TaskIdSequence::COUNTER_BITS)?)
+    }
 }
 
 /// Hands out task ids: never the same twice, never a smaller one, whatever the wall clock does.

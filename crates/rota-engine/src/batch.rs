@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rota_core::{Binding, DoneRecord, Event, Mutation, Name, TaskId};
+use rota_core::{Binding, DoneRecord, Event, Mutation, Name, Refusal, TaskId};
 use rota_metrics::{Count, Counts};
-use rota_store::{Batch, BatchLimits, BatchSeq, Space};
+use rota_store::{Batch, BatchLimits, BatchSeq, Space, VALUE_BYTES_MAX};
 use rustc_hash::FxHashMap;
 
 use crate::{
@@ -24,6 +24,32 @@ const RETAIN_ENTRY_BYTES: usize = 64;
 /// What a total adds to a batch, in bytes at most.
 const TOTAL_BYTES: usize = 512;
 
+/// More records than one step of one task writes, the batch's own among them.
+const TASK_MUTATIONS: usize = 16;
+/// What a task's records take beside its payload and labels, or its result and output: names, policy, messages of
+/// errors.
+const RECORD_BYTES: usize = 32 << 10;
+
+/// Bytes that one step of one task may write. A task is never divided.
+pub(crate) fn task_bytes_max(limits: BatchLimits) -> usize {
+    let rest = TASK_MUTATIONS * limits.mutation_bytes;
+    limits.bytes_max.saturating_sub(rest).min(VALUE_BYTES_MAX)
+}
+
+/// Refuses what would make a batch that the store never takes, and with it all that is in the batch. Clients are kept
+/// to less when a node starts, but a store can turn out to take less than it was said to.
+pub(crate) fn check_size(
+    what: &'static str,
+    bytes: usize,
+    limits: BatchLimits,
+) -> Result<(), Refusal> {
+    let limit = task_bytes_max(limits).saturating_sub(RECORD_BYTES);
+    if bytes <= limit {
+        return Ok(());
+    }
+    Err(Refusal::TooLarge { what, bytes: bytes as u64, limit: limit as u64 })
+}
+
 /// What a step came to.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
@@ -35,11 +61,16 @@ pub(crate) struct Changes {
     pub(crate) level: Option<u32>,
     /// The record of marks, if it is to be written. It lands no later than the mutations.
     pub(crate) marks: Option<Bytes>,
+    /// The node that is to get ready to take over.
+    pub(crate) successor: Option<String>,
 }
 
 impl Changes {
     pub(crate) fn is_empty(&self) -> bool {
-        self.mutations.is_empty() && self.dealt_with.is_empty() && self.level.is_none()
+        self.mutations.is_empty()
+            && self.dealt_with.is_empty()
+            && self.level.is_none()
+            && self.successor.is_none()
     }
 
     /// The batches that hold them, in order, numbered from `first` on. None is larger than the
@@ -64,62 +95,65 @@ impl Changes {
             whole.delete(layout::RETAIN, entry.clone());
         }
         whole.set_level(self.level);
-        if whole.fits(&Portion::default(), limits) {
+        if whole.fits(&Piece::default(), limits) {
             return vec![whole.finish(first, ledger)];
         }
         let mut seq = first;
         let mut batches = Vec::new();
         let mut open = self.marks();
-        for portion in self.portions(events, ledger) {
-            if !open.fits(&portion, limits) {
+        for piece in self.pieces(events, ledger) {
+            if !open.fits(&piece, limits) {
                 batches.push(std::mem::take(&mut open).finish(seq, ledger));
                 seq = seq.next();
             }
-            open.join(portion);
+            open.join(piece);
         }
         batches.push(open.finish(seq, ledger));
         batches
     }
 
-    fn marks(&self) -> Portion {
-        let mut marks = Portion::default();
+    fn marks(&self) -> Piece {
+        let mut marks = Piece::default();
         if let Some(record) = &self.marks {
             marks.put(layout::MARK, layout::marks(), record.clone());
+        }
+        if let Some(name) = &self.successor {
+            marks.put(layout::MARK, layout::SUCCESSOR, name.clone());
         }
         marks
     }
 
     /// What may land apart from each other, in an order in which it may land.
-    fn portions(&self, events: &[Event], ledger: &mut Ledger) -> Vec<Portion> {
+    fn pieces(&self, events: &[Event], ledger: &mut Ledger) -> Vec<Piece> {
         let mut places: FxHashMap<Subject<'_>, usize> = FxHashMap::default();
-        let mut portions: Vec<Portion> = Vec::new();
-        let mut attempts = Portion::default();
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut attempts = Piece::default();
         for mutation in &self.mutations {
             // They may be many. Without them the task's other records are as good as before, so
             // they may go first and each by itself.
             attempts.delete_early_attempts(mutation);
             let place = *places.entry(Subject::of(mutation)).or_insert_with(|| {
-                portions.push(Portion::default());
-                portions.len() - 1
+                pieces.push(Piece::default());
+                pieces.len() - 1
             });
-            portions[place].add(mutation);
+            pieces[place].add(mutation);
         }
         for event in events {
             if let Some(place) = places.get(&Subject::Task(event.task)) {
-                portions[*place].count(ledger.count(event));
+                pieces[*place].count(ledger.count(event));
             }
         }
         for entry in &self.dealt_with {
-            let mut portion = Portion::default();
-            portion.delete(layout::RETAIN, entry.clone());
-            portions.push(portion);
+            let mut piece = Piece::default();
+            piece.delete(layout::RETAIN, entry.clone());
+            pieces.push(piece);
         }
         if self.level.is_some() {
-            let mut level = Portion::default();
+            let mut level = Piece::default();
             level.set_level(self.level);
-            portions.push(level);
+            pieces.push(level);
         }
-        attempts.split().chain(portions).collect()
+        attempts.split().chain(pieces).collect()
     }
 }
 
@@ -148,7 +182,7 @@ impl<'a> Subject<'a> {
 
 /// Changes of the store that land together, before they have a number.
 #[derive(Default)]
-struct Portion {
+struct Piece {
     batch: Batch,
     bytes: usize,
     /// Tasks that may be removed, by the end of the span in which that begins.
@@ -157,7 +191,7 @@ struct Portion {
     totals: BTreeMap<Place, Counts>,
 }
 
-impl Portion {
+impl Piece {
     fn put(&mut self, space: Space, key: impl Into<Bytes>, value: impl Into<Bytes>) {
         self.batch.put(space, key, value);
         self.bytes += self.batch.mutations.last().map_or(0, rota_store::Mutation::bytes);

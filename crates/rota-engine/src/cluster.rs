@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use rota_store::Seat;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use rota_store::{Seat, watch};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     api::{ClusterView, EngineError, Role},
-    engine::Engine,
+    engine::{Engine, Inner},
+    hand_over,
     request::Request,
     shared::Phase,
 };
@@ -102,6 +100,9 @@ impl Engine {
             }
             sleep(COMES_BACK / 10).await;
         };
+        let Inner { store, shared, inbox, options, .. } = self.inner.as_ref();
+        // One that is not ready takes over as after a crash.
+        let _ = hand_over::prepare(store, shared, inbox, &options.node, Some(&successor)).await;
         let named = Some(successor.clone());
         self.ask(|answer| Request::Resign { successor: named, answer }).await?;
         Ok(successor)

@@ -26,13 +26,19 @@ use self::unknown::{Known, Places};
 
 /// A record's bytes are not what this version writes.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("record: {0}")]
-pub(crate) struct CodecError(String);
+pub(crate) enum CodecError {
+    /// They are no message.
+    #[error("record: {0}")]
+    Damaged(String),
+    /// They are a message with a value that this version does not know, so a newer one may have written it.
+    #[error("record: {0}")]
+    Unknown(String),
+}
 
 type Decoded<T> = Result<T, CodecError>;
 
 fn bad(what: &str) -> CodecError {
-    CodecError(what.to_owned())
+    CodecError::Unknown(what.to_owned())
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -216,11 +222,11 @@ fn bytes_of(message: &impl Message) -> Bytes {
 }
 
 fn parse<M: Message + Default>(bytes: &Bytes) -> Decoded<M> {
-    M::decode(bytes.clone()).map_err(|error| CodecError(error.to_string()))
+    M::decode(bytes.clone()).map_err(|error| CodecError::Damaged(error.to_string()))
 }
 
 fn name(text: &str) -> Decoded<Name> {
-    Name::new(text).map_err(|error| CodecError(format!("name {error}")))
+    Name::new(text).map_err(|error| CodecError::Unknown(format!("name {error}")))
 }
 
 fn task_id(number: u64) -> Decoded<TaskId> {

@@ -39,6 +39,8 @@ use crate::{
 /// What nobody waits for is committed together with what else comes within this time: each commit
 /// costs a flush of the disk, which delays whoever comes next.
 const GATHER: Duration = Duration::from_millis(2);
+/// A commit that takes longer holds up the calls of workers that cannot say meanwhile that they live.
+const SLOW_COMMIT: Millis = Millis(200);
 /// When the engine stops, what was taken gets so long to land.
 const LAST_COMMIT_WAIT: Duration = Duration::from_secs(5);
 
@@ -57,6 +59,7 @@ pub(crate) enum End {
 
 /// A batch on its way, and what is to be done when it has landed.
 struct InFlight {
+    sent: MonoTime,
     landed: Pin<Box<dyn Future<Output = Result<(), Refused>> + Send>>,
     outcome: Outcome,
 }
@@ -69,7 +72,8 @@ struct Outcome {
     opened: VecDeque<DownSender>,
     releases: Vec<Release>,
     counted: Landing,
-    queues: LandingQueues,
+    /// `None`: what is released belongs to no step of its own.
+    queues: Option<LandingQueues>,
 }
 
 /// What makes an outcome true for whoever hears of it.
@@ -126,6 +130,8 @@ pub(crate) struct Open {
     /// Whether it is to be written though it holds a new feature level alone.
     pub(crate) level_alone: bool,
     pub(crate) created: Vec<Created>,
+    /// The node that is to get ready to take over.
+    pub(crate) successor: Option<String>,
     pub(crate) commands: usize,
     pub(crate) bytes: usize,
     /// Since when something waits in it.
@@ -242,7 +248,7 @@ impl<'a> Coordinator<'a> {
                 () = tokio::time::sleep(self.until_seal()), if in_flight.is_none() => due = true,
             }
             let finished = match landed {
-                Some(Ok(())) => in_flight.take().map(|done| done.outcome),
+                Some(Ok(())) => in_flight.take().map(|done| self.landed(done)),
                 Some(Err(Refused::Deposed)) => return End::Deposed,
                 Some(Err(Refused::Broken(reason))) => return End::Broken(reason),
                 None => None,
@@ -318,7 +324,7 @@ impl<'a> Coordinator<'a> {
             effects: step.effects,
             opened: open.opened,
             releases: open.releases,
-            queues,
+            queues: Some(queues),
             ..Outcome::default()
         };
         let mut changes = Changes {
@@ -326,6 +332,7 @@ impl<'a> Coordinator<'a> {
             dealt_with: open.entries,
             level: None,
             marks: None,
+            successor: open.successor,
         };
         if open.level_alone || !changes.is_empty() {
             changes.level = self.level.take();
@@ -348,9 +355,21 @@ impl<'a> Coordinator<'a> {
         let (store, shared) = (self.store.clone(), self.shared.clone());
         let landed = Box::pin(commit_until_known(store, self.fence, batches, shared));
         if Planted::ReleasesEarly.is_made() {
-            return (Some(InFlight { landed, outcome: Outcome::default() }), outcome);
+            let nothing = Outcome::default();
+            return (Some(InFlight { sent: now.mono, landed, outcome: nothing }), outcome);
         }
-        (Some(InFlight { landed, outcome }), Outcome::default())
+        (Some(InFlight { sent: now.mono, landed, outcome }), Outcome::default())
+    }
+
+    /// A batch has landed. Calls of workers that waited for it could not be answered before.
+    fn landed(&mut self, flight: InFlight) -> Outcome {
+        let now = self.shared.host.now().mono;
+        let took = now.since(flight.sent);
+        if took > SLOW_COMMIT {
+            let most = Millis::from_duration(self.shared.call_timeout);
+            self.machine.excuse_waiting(now, took, most);
+        }
+        flight.outcome
     }
 
     /// Performs the effects and gives the answers. False: nothing vouches for the answers any more.
@@ -368,7 +387,9 @@ impl<'a> Coordinator<'a> {
         let epoch = self.fence.epoch.0;
         log::ends(&outcome.counted.events, epoch);
         self.ledger.landed(outcome.counted);
-        self.shared.landed.keep(outcome.queues);
+        if let Some(queues) = outcome.queues.take() {
+            self.shared.landed.keep(queues);
+        }
         let mut down = Vec::new();
         for effect in outcome.effects {
             match effect {

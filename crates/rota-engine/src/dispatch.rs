@@ -13,13 +13,12 @@ mod reads;
 use std::{sync::Arc, time::Duration};
 
 use rota_core::{
-    Command, Failure, FailureReason, HeldLease, LeaseToken, Leased, Outcome, Report, SessionId,
-    StopReason, TaskId, TaskSpec,
+    Command, HeldLease, LeaseToken, Leased, Report, SessionId, StopReason, TaskId, TaskSpec,
 };
 use rota_store::Store;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, warn};
+use tracing::warn;
 
 use self::reads::{Reads, Work};
 use crate::{
@@ -473,31 +472,21 @@ impl Dispatcher {
 
     fn found(&mut self, leased: Leased, found: Found) {
         if self.forget(&leased) {
-            match found {
-                Found::Spec(spec) => {
+            match found.into_runnable() {
+                Ok(spec) => {
                     self.shared.payloads.note(size_of(&spec));
                     if let Some(lane) = self.lanes.get_mut(&leased.session) {
                         lane.put(leased, spec);
                         lane.flush();
                     }
                 }
-                Found::Missing => self.end(leased, "there is none"),
-                Found::Damaged(reason) => self.end(leased, &reason),
+                Err((reason, report)) => {
+                    self.shared.specs.damaged("spec", leased.task, &reason);
+                    self.report(vec![(held(leased), report)]);
+                }
             }
         }
         self.settle(leased.session);
-    }
-
-    /// Ends an attempt of a task that no worker can run.
-    fn end(&mut self, leased: Leased, reason: &str) {
-        error!(task = %leased.task, reason, "the definition of a task cannot be read");
-        self.shared.metrics.damaged_record("spec");
-        let message = format!("the stored definition of this task cannot be read: {reason}");
-        let failure = Failure::new(FailureReason::Permanent, &message);
-        let outcome = Outcome::Failed { failure, retry_at: None };
-        let output_tail = bytes::Bytes::new();
-        let ended = Report::Ended { started_at: None, output_tail, outcome };
-        self.report(vec![(held(leased), ended)]);
     }
 
     fn report(&mut self, reports: Vec<(HeldLease, Report)>) {

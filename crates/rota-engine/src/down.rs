@@ -40,8 +40,11 @@ pub(crate) struct Downstream {
 }
 
 impl Downstream {
+    /// The dispatcher sets `wanted` and then looks at the bytes; who frees bytes takes them off and then looks at
+    /// `wanted`. Of two such threads at least one sees what the other did only if all four accesses have one order,
+    /// so here and in `Hold` all are sequentially consistent. Otherwise the dispatcher could wait for ever.
     pub(crate) fn has_room(&self) -> bool {
-        self.bytes.load(Ordering::Relaxed) < NODE_BYTES_MAX
+        self.bytes.load(Ordering::SeqCst) < NODE_BYTES_MAX
     }
 
     /// Has [`Downstream::freed`] resolve when bytes leave a channel. Look for room after this, not
@@ -66,7 +69,7 @@ struct Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.session.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.session.fetch_sub(self.bytes, Ordering::SeqCst);
         self.node.bytes.fetch_sub(self.bytes, Ordering::SeqCst);
         if self.node.wanted.swap(false, Ordering::SeqCst) {
             self.node.freed.notify_one();
@@ -85,9 +88,10 @@ pub(crate) struct DownSender {
 }
 
 impl DownSender {
-    /// Whether another payload may go in, beside those of so many bytes that are about to.
+    /// Whether another payload may go in, beside those of so many bytes that are about to. The order of the accesses
+    /// is that of [`Downstream::has_room`].
     pub(crate) fn has_room(&self, beside: usize) -> bool {
-        self.bytes.load(Ordering::Relaxed) + beside < SESSION_BYTES_MAX && self.node.has_room()
+        self.bytes.load(Ordering::SeqCst) + beside < SESSION_BYTES_MAX && self.node.has_room()
     }
 
     /// A worker that is not connected now learns of its tasks when it comes back.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rota_core::{Machine, TaskId, TaskIdSequence};
-use rota_store::{Leadership, Member, Store, StoreError, StoreStatus, VALUE_BYTES_MAX};
+use rota_store::{Epoch, Leadership, Member, Store, StoreError, StoreStatus};
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, mpsc},
@@ -17,12 +17,14 @@ use tracing::{error, info, warn};
 
 use crate::{
     api::{EngineError, Health, Info, Role},
+    batch,
     cache::SpecCache,
     coordinator::{Books, Coordinator, End},
     dispatch::{self, ToDispatcher, ToWorkers},
     fail_point::FailPoint,
+    hand_over,
     host::Host,
-    inbox::{INBOX, Inbox, InboxSender, inbox},
+    inbox::{INBOX, Inbox, InboxSender, WeakInboxSender, inbox},
     ledger::Ledger,
     level,
     load::MachineOptions,
@@ -37,14 +39,13 @@ use crate::{
     shared::{PULSE, Phase, Shared},
     standby::Standby,
     timekeeper,
+    troubles::CampaignTroubles,
 };
 
 /// How long a caller waits for a place in the inbox.
 const INBOX_WAIT: Duration = Duration::from_secs(1);
 /// How long an answer may wait for a commit where the last committed state answers as well.
 const GLANCE_WAIT: Duration = Duration::from_secs(2);
-/// More records than one step of one task writes, the batch's own among them.
-const TASK_MUTATIONS: usize = 16;
 /// Between two campaigns, when one failed.
 const CAMPAIGN_PAUSE: Duration = Duration::from_secs(1);
 /// Who is elected within this time needs no copy of the backlog.
@@ -93,6 +94,7 @@ impl Engine {
         let (workers, down) = mpsc::channel(dispatch::QUEUED_MAX);
         let stopped = TaskTracker::new();
         let to_coordinator = sender.downgrade();
+        let to_itself = to_coordinator.clone();
         stopped.spawn(dispatch::run(store.clone(), shared.clone(), to_coordinator, down));
         stopped.spawn(observe::follow_leaders(shared.clone(), stop.clone()));
         stopped.spawn(timekeeper::run(shared.clone(), stop.clone()));
@@ -105,6 +107,7 @@ impl Engine {
             shared: shared.clone(),
             options: options.clone(),
             workers,
+            inbox: to_itself,
             stop,
         };
         stopped.spawn(leader.run(inbox));
@@ -131,9 +134,7 @@ impl Engine {
     /// with its output. The store takes no more at once, and a task is never divided.
     #[must_use]
     pub fn task_bytes_max(&self) -> usize {
-        let limits = self.inner.store.limits();
-        let rest = TASK_MUTATIONS * limits.mutation_bytes;
-        limits.bytes_max.saturating_sub(rest).min(VALUE_BYTES_MAX)
+        batch::task_bytes_max(self.inner.store.limits())
     }
 
     /// About it. Answers at once.
@@ -278,12 +279,15 @@ struct Leader {
     shared: Arc<Shared>,
     options: EngineOptions,
     workers: mpsc::Sender<ToWorkers>,
+    /// Where what this task itself asks of the coordinator goes.
+    inbox: WeakInboxSender,
     stop: CancellationToken,
 }
 
 impl Leader {
     async fn run(self, mut inbox: Inbox) {
         let mut broken = None;
+        let mut troubles = CampaignTroubles::default();
         while !self.stop.is_cancelled() {
             self.shared.phase.send_replace(Phase::Campaigning);
             // Where it cannot be read, the campaign says what is wrong.
@@ -320,7 +324,7 @@ impl Leader {
                     }
                 },
                 Some(Err(error)) => {
-                    warn!(%error, "the campaign failed");
+                    troubles.tell(&error);
                     CAMPAIGN_PAUSE
                 }
             };
@@ -335,6 +339,16 @@ impl Leader {
         while let Some(sent) = inbox.recv().await {
             sent.request.refuse();
         }
+    }
+
+    fn machine_options(&self) -> MachineOptions {
+        MachineOptions { limits: self.options.machine, retention: self.options.retention }
+    }
+
+    /// Has another node get ready to take over, if there is one, and says which one is.
+    async fn prepare_successor(&self) -> Option<String> {
+        let inbox = self.inbox.upgrade()?;
+        hand_over::prepare(&self.store, &self.shared, &inbox, &self.options.node, None).await
     }
 
     /// Whether the cluster uses a feature level that this node does not know.
@@ -380,12 +394,14 @@ impl Leader {
             name: self.options.node.clone(),
             address: self.options.address.clone(),
             level: self.options.feature_level,
+            ready_for: Epoch(0),
         };
         let mut campaign = self.store.campaign(&me);
         let mut leader = self.shared.leader.clone();
         let follow = async {
             tokio::time::sleep(FOLLOW_AFTER).await;
-            standby.follow(self.store.as_ref(), &self.shared).await;
+            let (name, options) = (&self.options.node, self.machine_options());
+            standby.follow(self.store.as_ref(), &self.shared, name, options).await;
         };
         let mut follow = std::pin::pin!(follow);
         let mut pulse = tokio::time::interval(PULSE);
@@ -422,8 +438,7 @@ impl Leader {
             return Ok(End::Resigned(None));
         }
         self.shared.phase.send_replace(Phase::Loading);
-        let options =
-            MachineOptions { limits: self.options.machine, retention: self.options.retention };
+        let options = self.machine_options();
         let loading = async {
             let mut loaded = standby.load(&self.store, options, &self.shared.host).await?;
             let snapshot = self.store.snapshot().await?;
@@ -462,7 +477,21 @@ impl Leader {
             Books { ledger, marks },
             &self.workers,
         );
-        let end = coordinator.run(inbox, leadership.as_ref().as_ref(), &self.stop).await;
+        let mut ready = None;
+        let end = {
+            let stop = CancellationToken::new();
+            let stopping = async {
+                self.stop.cancelled().await;
+                ready = self.prepare_successor().await;
+                stop.cancel();
+                std::future::pending().await
+            };
+            tokio::select! {
+                biased;
+                end = coordinator.run(inbox, leadership.as_ref().as_ref(), &stop) => end,
+                end = stopping => end,
+            }
+        };
         self.shared.signs.end();
         self.shared.metrics.clear_totals();
         self.shared.unreadable.store(0, Ordering::Relaxed);
@@ -475,10 +504,9 @@ impl Leader {
         self.shared.landed.forget();
         // What flowed down under this leadership is over; sessions come back under the next.
         let _ = self.workers.send(ToWorkers::DetachAll).await;
-        let successor =
-            if let End::Resigned(successor) = &end { successor.as_deref() } else { None };
+        let successor = if let End::Resigned(successor) = &end { successor } else { &ready };
         if let Some(leadership) = Arc::into_inner(leadership) {
-            leadership.resign(successor).await;
+            leadership.resign(successor.as_deref()).await;
         }
         // The next leader need not wait for the memory of many tasks to be given back.
         drop(coordinator);

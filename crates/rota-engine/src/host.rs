@@ -98,6 +98,17 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Gives the memory of something large back, without holding up the caller where there are threads.
+    #[expect(clippy::disallowed_methods, reason = "gives work to a thread, as above")]
+    pub(crate) fn discard<T: Send + 'static>(&self, value: T) {
+        match self.parallel {
+            Parallel::Inline => drop(value),
+            Parallel::Threads => drop(tokio::task::spawn_blocking(move || drop(value))),
+        }
+    }
+}
+
 /// The clocks of the operating system.
 #[derive(Debug)]
 struct SystemClock {

@@ -15,7 +15,7 @@ use rustc_hash::FxHashSet;
 const ALL_ANEW_AFTER: Millis = Millis(60_000);
 
 /// The queues of a step, to be kept when it has landed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LandingQueues {
     /// All there are, or those that the step changed.
     queues: Vec<QueueCounts>,
@@ -40,7 +40,7 @@ struct Kept {
 impl Landed {
     /// What is to be kept when this step has landed. Costs grow with the queues that it changed.
     pub(crate) fn landing(&self, machine: &Machine, step: &Step) -> LandingQueues {
-        let at = machine.wall_time();
+        let at = machine.now().wall;
         if at.since(WallTime(self.all_at.load(Ordering::Relaxed))) >= ALL_ANEW_AFTER {
             self.all_at.store(at.0, Ordering::Relaxed);
             return LandingQueues { queues: machine.queues(), all: true, at };

@@ -13,6 +13,7 @@
 //! | `total` | queue, space, kind | how often what happened to tasks, since the beginning |
 //! | `cluster` | `level` | the [feature level](crate::level) that the cluster may use, as text |
 //! | `mark` | `marks` | the newest id ever given, the last date that was believed |
+//! | `mark` | `successor` | the node that a leader last asked to get ready to take over |
 //! | `retain` | date `/` batch | tasks that may be removed from then on |
 //!
 //! Keys are text, so that they can be read with the store's own tools; ids sort by creation.
@@ -112,10 +113,13 @@ pub(crate) fn parse_retain_span(key: &[u8]) -> Option<i64> {
     std::str::from_utf8(key).ok()?.split_once('/')?.0.parse().ok()
 }
 
-/// The one key of `mark`.
+/// The key of [`crate::marks`].
 pub(crate) fn marks() -> Bytes {
     Bytes::from_static(b"marks")
 }
+
+/// Who is asked to get ready to take over. It counts only while its batch comes by, so it is never removed.
+pub(crate) const SUCCESSOR: Bytes = Bytes::from_static(b"successor");
 
 /// The first key of `retain` that is not over at that date.
 pub(crate) fn retain_from(now: WallTime) -> Bytes {

@@ -23,6 +23,7 @@ use crate::{
     inbox::InboxSender,
     layout,
     request::Request,
+    rounds::Rounds,
     shared::{Phase, Shared},
 };
 
@@ -58,20 +59,11 @@ pub(crate) async fn run(
     inbox: InboxSender,
     stop: CancellationToken,
 ) {
-    let mut period = tokio::time::interval(PERIOD);
-    period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut rounds = Rounds::every(PERIOD, stop);
     let mut asked = None;
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            _ = period.tick() => {}
-        }
-        let wanted = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            wanted = wanted(store.as_ref(), &shared) => wanted,
-        };
+    while rounds.next().await.is_some() {
+        let wanted = rounds.unless_stopped(wanted(store.as_ref(), &shared)).await;
+        let Some(wanted) = wanted else { return };
         let wanted = wanted.unwrap_or_else(|error| {
             warn!(%error, "reading the feature level failed");
             None

@@ -22,6 +22,7 @@ mod down;
 mod engine;
 mod fail_point;
 mod fingerprint;
+mod hand_over;
 mod host;
 mod inbox;
 mod landed;
@@ -45,9 +46,11 @@ mod options;
     )
 )]
 mod planted;
+mod prepared;
 mod pull;
 mod request;
 mod retention;
+mod rounds;
 mod shared;
 mod signs;
 mod specs;
@@ -55,6 +58,7 @@ mod standby;
 mod take;
 mod tasks;
 mod timekeeper;
+mod troubles;
 mod unreadable;
 mod view;
 mod workers;

@@ -12,7 +12,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use bytes::Bytes;
 use rota_core::{
     AttemptRecord, Binds, Command, DoneRecord, LiveFilter, LivePage, LiveView, Policy, Refusal,
-    Status, TaskId, TaskSpec, WallTime,
+    Status, TaskId, TaskSpec,
 };
 use rota_store::{Direction, KeyRange};
 use rustc_hash::FxHashMap;
@@ -63,7 +63,7 @@ impl State {
             kind: kind.clone(),
             payload: Bytes::new(),
             labels: Vec::new(),
-            created_at: WallTime(i64::try_from(id.as_u64() >> ID_COUNTER_BITS).unwrap_or(0)),
+            created_at: id.created_at(),
             expires_at: None,
             policy,
             binds: Binds::clone(binds),
@@ -73,9 +73,6 @@ impl State {
         }
     }
 }
-
-/// Bits of an id below its milliseconds.
-const ID_COUNTER_BITS: u32 = 20;
 
 /// Part of a list, newest first.
 struct Part {
@@ -266,13 +263,7 @@ impl Engine {
             }
         }
         let mut tasks = self.recorded(&records);
-        tasks.retain(|view| {
-            (filter.statuses.is_empty() || filter.statuses.contains(&view.status))
-                && filter.queue.as_ref().is_none_or(|wanted| *wanted == view.queue)
-                && filter.kind.as_ref().is_none_or(|wanted| *wanted == view.kind)
-                && filter.run_at_from.is_none_or(|from| from <= view.run_at)
-                && filter.run_at_to.is_none_or(|to| view.run_at < to)
-        });
+        tasks.retain(|view| filter.selects(view.status, &view.queue, &view.kind, view.run_at));
         tasks.reverse();
         Ok(LivePage { tasks, down_to: last.filter(|_| scanned.more) })
     }
@@ -289,7 +280,7 @@ impl Engine {
                 Found::Spec(spec) => (spec, true),
                 Found::Missing => continue,
                 // It is shown all the same: somebody has to find and delete it.
-                Found::Damaged(_) => (Arc::new(state.known()), false),
+                Found::Damaged(_) | Found::Newer(_) => (Arc::new(state.known()), false),
             };
             let view = match state {
                 State::Ended(done) => done_view(spec, &done),

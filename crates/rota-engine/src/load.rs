@@ -18,6 +18,7 @@ use crate::{
     host::Parallel,
     layout,
     planted::Planted,
+    prepared::LiveRecords,
     unreadable::Unreadable,
 };
 
@@ -74,7 +75,7 @@ pub(crate) async fn load(
 /// The records of a backlog, read before.
 pub(crate) struct Records {
     pub(crate) queues: BTreeMap<Bytes, Bytes>,
-    pub(crate) live: BTreeMap<TaskId, Bytes>,
+    pub(crate) live: LiveRecords,
     pub(crate) newest: Option<TaskId>,
     /// The last batch that they hold.
     pub(crate) head: BatchSeq,
@@ -82,7 +83,7 @@ pub(crate) struct Records {
 
 /// Makes the same of records that were read before. Blocks: it takes a microsecond for each task.
 pub(crate) fn restore(
-    records: Records,
+    records: &Records,
     options: MachineOptions,
     now: Now,
     parallel: Parallel,
@@ -90,10 +91,10 @@ pub(crate) fn restore(
     let Records { queues, live, newest, head } = records;
     let mut machine = Machine::new(options.limits, options.retention, now);
     let mut unreadable = Unreadable::default();
-    for (key, value) in &queues {
+    for (key, value) in queues {
         restore_queue(&mut machine, key, value, &mut unreadable);
     }
-    let mut decoded = Decoded(live.into_iter().peekable());
+    let mut decoded = Decoded(live.iter().peekable());
     let restore = |records: Vec<DecodedTask>| {
         for record in records {
             restore_task(&mut machine, record, &mut unreadable);
@@ -103,12 +104,12 @@ pub(crate) fn restore(
         Parallel::Inline => decoded.by_ref().for_each(restore),
         Parallel::Threads => beside(decoded, restore),
     }
-    Loaded { machine, ids: TaskIdSequence::after(newest), head, unreadable }
+    Loaded { machine, ids: TaskIdSequence::after(*newest), head: *head, unreadable }
 }
 
 /// Decodes on a thread of its own. Clients wait meanwhile, and decoding takes as long as taking up.
 #[expect(clippy::disallowed_methods, reason = "called only where the host has threads")]
-fn beside(mut decoded: Decoded, restore: impl FnMut(Vec<DecodedTask>)) {
+fn beside(mut decoded: Decoded<'_>, restore: impl FnMut(Vec<DecodedTask>)) {
     thread::scope(|scope| {
         let (sender, records) = sync_channel(DECODED_AHEAD);
         // Nobody takes more where taking up one panicked.
@@ -121,15 +122,15 @@ fn beside(mut decoded: Decoded, restore: impl FnMut(Vec<DecodedTask>)) {
 type DecodedTask = Result<LiveRecord, (TaskId, CodecError, Option<Name>)>;
 
 /// Records decoded some at a time.
-struct Decoded(Peekable<btree_map::IntoIter<TaskId, Bytes>>);
+struct Decoded<'a>(Peekable<btree_map::Iter<'a, TaskId, Bytes>>);
 
-impl Iterator for Decoded {
+impl Iterator for Decoded<'_> {
     type Item = Vec<DecodedTask>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.0.peek()?;
         let some = self.0.by_ref().take(DECODED);
-        Some(some.map(|(task, value)| decode(task, &value)).collect())
+        Some(some.map(|(task, value)| decode(*task, value)).collect())
     }
 }
 

@@ -49,6 +49,7 @@ pub(crate) fn keys<'a>(
             Request::OpenSession { .. }
             | Request::RaiseLevel { .. }
             | Request::Look(_)
+            | Request::Prepare { .. }
             | Request::Resign { .. } => {}
         }
     }

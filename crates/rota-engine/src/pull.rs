@@ -204,11 +204,17 @@ impl Engine {
         let tasks: Vec<_> = untold.iter().map(|(leased, _)| leased.task).collect();
         let mut bytes: usize = mailbox.left.iter().map(|task| size_of(&task.spec)).sum();
         let mut untold = untold.into_iter();
+        let mut ended = Vec::new();
         let hand_over = |_, found: Found| {
-            if let (Some((leased, _)), Some(spec)) = (untold.next(), found.spec()) {
-                let Leased { token, attempt, run_at, .. } = leased;
-                bytes += size_of(&spec);
-                mailbox.left.push(Dispatched { token, attempt, run_at, spec });
+            match untold.next().map(|(leased, _)| (leased, found.into_runnable())) {
+                Some((leased, Ok(spec))) => {
+                    let Leased { token, attempt, run_at, .. } = leased;
+                    bytes += size_of(&spec);
+                    mailbox.left.push(Dispatched { token, attempt, run_at, spec });
+                }
+                // Nobody can run it, so it is not to stay this worker's until its time is over.
+                Some((leased, Err((_, report)))) => ended.push((leased_lease(&leased), report)),
+                None => {}
             }
             if bytes < ANSWER_BYTES_MAX {
                 ControlFlow::Continue(())
@@ -218,6 +224,9 @@ impl Engine {
         };
         let Inner { store, shared, .. } = self.inner.as_ref();
         shared.specs.each(store.as_ref(), &tasks, hand_over).await?;
+        if !ended.is_empty() {
+            self.report(ended).await?;
+        }
         Ok(())
     }
 

@@ -117,6 +117,8 @@ pub(crate) enum Request {
     RaiseLevel { level: u32, alone: bool },
     /// Someone wants to know.
     Look(Question),
+    /// Another node is to get ready to take over. Answered when it can know.
+    Prepare { successor: String, answer: Answer<()> },
     /// Leadership is to be handed over.
     Resign { successor: Option<String>, answer: Answer<()> },
 }
@@ -130,6 +132,7 @@ impl Request {
             Self::Commands { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
             Self::OpenSession { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
             Self::Purge { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
+            Self::Prepare { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
             Self::Resign { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
             // The next leader finds out for itself.
             Self::RaiseLevel { .. } => {}
@@ -149,7 +152,10 @@ impl Request {
             }
             Self::OpenSession { open, .. } => (1 + open.held.as_ref().map_or(0, Vec::len), 0),
             Self::Purge { tasks, .. } => (tasks.len(), 0),
-            Self::Look(_) | Self::Resign { .. } | Self::RaiseLevel { .. } => (1, 0),
+            Self::Look(_)
+            | Self::Prepare { .. }
+            | Self::Resign { .. }
+            | Self::RaiseLevel { .. } => (1, 0),
         }
     }
 
@@ -157,16 +163,7 @@ impl Request {
     pub(crate) fn is_workers(&self) -> bool {
         match self {
             Self::OpenSession { .. } => true,
-            Self::Commands { commands, .. } => commands.iter().all(|command| {
-                matches!(
-                    command,
-                    Command::Report { .. }
-                        | Command::Heartbeat { .. }
-                        | Command::SetCredit { .. }
-                        | Command::Detach { .. }
-                        | Command::CloseSession { .. }
-                )
-            }),
+            Self::Commands { commands, .. } => commands.iter().all(is_workers),
             _ => false,
         }
     }
@@ -179,16 +176,21 @@ impl Request {
             Self::RaiseLevel { .. } => return true,
             _ => return false,
         };
-        commands.iter().all(|command| {
-            matches!(
-                command,
-                Command::Report { .. }
-                    | Command::Heartbeat { .. }
-                    | Command::SetCredit { .. }
-                    | Command::Detach { .. }
-            )
-        })
+        let frees = |command: &Command| matches!(command, Command::CloseSession { .. });
+        commands.iter().all(|command| is_workers(command) && !frees(command))
     }
+}
+
+/// Whether a worker, and nobody else, gives this command.
+fn is_workers(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Report { .. }
+            | Command::Heartbeat { .. }
+            | Command::SetCredit { .. }
+            | Command::Detach { .. }
+            | Command::CloseSession { .. }
+    )
 }
 
 /// What a command adds to the batch beyond records of a fixed size.

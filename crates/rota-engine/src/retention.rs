@@ -5,6 +5,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use rota_core::TaskId;
 use rota_store::{Direction, KeyRange, Store, StoreError};
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -14,6 +16,7 @@ use crate::{
     layout,
     load::behind,
     request::{Answer, PurgeEntry, Request},
+    rounds::Rounds,
     shared::{Phase, Shared},
 };
 
@@ -25,6 +28,29 @@ const ENTRIES: usize = 16;
 const INBOX_WAIT: Duration = Duration::from_secs(10);
 /// Tasks removed in one request.
 const TASKS: usize = 500;
+/// The longest pause before an entry is looked at again whose tasks could not all be removed.
+const REST_MAX: Duration = Duration::from_secs(3600);
+
+/// Entries whose tasks could not all be removed: one of their records is damaged, or the clock was set back. Each is
+/// left alone for a while, twice as long each time.
+#[derive(Debug, Default)]
+struct Resting(FxHashMap<Bytes, (Instant, Duration)>);
+
+impl Resting {
+    fn is_due(&self, entry: &Bytes, now: Instant) -> bool {
+        self.0.get(entry).is_none_or(|(until, _)| *until <= now)
+    }
+
+    /// Takes note whether all its tasks were removed.
+    fn looked_at(&mut self, entry: &Bytes, done: bool, now: Instant) {
+        if done {
+            self.0.remove(entry);
+            return;
+        }
+        let pause = self.0.get(entry).map_or(PERIOD, |(_, pause)| (*pause * 2).min(REST_MAX));
+        self.0.insert(entry.clone(), (now + pause, pause));
+    }
+}
 
 /// Runs until `stop` is cancelled. A pass that fails is tried again with the next period.
 pub(crate) async fn run(
@@ -33,27 +59,20 @@ pub(crate) async fn run(
     inbox: InboxSender,
     stop: CancellationToken,
 ) {
-    let mut period = tokio::time::interval(PERIOD);
-    period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            _ = period.tick() => {}
-        }
+    let mut rounds = Rounds::every(PERIOD, stop);
+    let mut resting = Resting::default();
+    while rounds.next().await.is_some() {
         if *shared.phase.borrow() != Phase::Leading {
+            resting = Resting::default();
             continue;
         }
         shared.timekeeper.look(shared.host.now());
         if shared.timekeeper.doubts() {
             continue;
         }
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            result = pass(&store, &shared, &inbox) => if let Err(error) = result {
-                warn!(%error, "removing old tasks was interrupted");
-            },
+        let passed = rounds.unless_stopped(pass(&store, &shared, &inbox, &mut resting)).await;
+        if let Some(Err(error)) = passed {
+            warn!(%error, "removing old tasks was interrupted");
         }
     }
 }
@@ -62,6 +81,7 @@ async fn pass(
     store: &Arc<dyn Store>,
     shared: &Shared,
     inbox: &InboxSender,
+    resting: &mut Resting,
 ) -> Result<(), StoreError> {
     let end = layout::retain_from(shared.host.now().wall);
     let snapshot = store.snapshot().await?;
@@ -69,18 +89,22 @@ async fn pass(
     loop {
         let page = snapshot.scan(range.clone(), Direction::Ascending, ENTRIES).await?;
         for (key, value) in &page.entries {
+            let now = Instant::now();
+            if !resting.is_due(key, now) {
+                continue;
+            }
             let tasks = match codec::decode_retain(value) {
                 Ok(tasks) => tasks,
                 Err(error) => {
                     let entry = String::from_utf8_lossy(key);
                     debug!(%entry, %error, "what it names is not removed: this version cannot read it");
+                    resting.looked_at(key, false, now);
                     continue;
                 }
             };
             debug!(tasks = tasks.len(), "removing old tasks");
-            if !remove(shared, inbox, &tasks, key).await {
-                return Ok(());
-            }
+            let Some(done) = remove(shared, inbox, &tasks, key).await else { return Ok(()) };
+            resting.looked_at(key, done, now);
         }
         match page.entries.last() {
             Some((last, _)) if page.more => range.start = behind(last),
@@ -90,8 +114,13 @@ async fn pass(
 }
 
 /// Removes the tasks of one entry, and with the last of them the entry, unless one has to be kept: the
-/// wall clock was set back. False: the engine did not answer, so the pass is over.
-async fn remove(shared: &Shared, inbox: &InboxSender, tasks: &[TaskId], entry: &Bytes) -> bool {
+/// wall clock was set back. Says whether all is done. `None`: the engine did not answer, so the pass is over.
+async fn remove(
+    shared: &Shared,
+    inbox: &InboxSender,
+    tasks: &[TaskId],
+    entry: &Bytes,
+) -> Option<bool> {
     let chunks = tasks.len().div_ceil(TASKS).max(1);
     let mut done = true;
     for at in 0..chunks {
@@ -100,16 +129,39 @@ async fn remove(shared: &Shared, inbox: &InboxSender, tasks: &[TaskId], entry: &
         let (answer, answered) = Answer::new(None);
         let request = Request::Purge { tasks, entry, answer };
         if inbox.send(request, shared.host.now().mono, INBOX_WAIT).await.is_err() {
-            return false;
+            return None;
         }
         match answered.await {
             Ok(Ok(removed)) => done &= removed,
             Ok(Err(error)) => {
                 warn!(%error, "removing old tasks failed");
-                return false;
+                return None;
             }
-            Err(_) => return false,
+            Err(_) => return None,
         }
     }
-    true
+    Some(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_that_cannot_be_dealt_with_is_looked_at_ever_more_rarely() {
+        let (mut resting, mut now) = (Resting::default(), Instant::now());
+        let (damaged, other) = (Bytes::from_static(b"damaged"), Bytes::from_static(b"other"));
+        let mut looks = 0;
+        for _ in 0..24 * 3600 / PERIOD.as_secs() {
+            if resting.is_due(&damaged, now) {
+                looks += 1;
+                resting.looked_at(&damaged, false, now);
+            }
+            assert!(resting.is_due(&other, now));
+            now += PERIOD;
+        }
+        assert!((24..40).contains(&looks), "{looks} in a day");
+        resting.looked_at(&damaged, true, now);
+        assert!(resting.is_due(&damaged, now), "mended");
+    }
 }

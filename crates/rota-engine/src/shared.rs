@@ -10,9 +10,9 @@ use std::{
 
 use rota_core::{MonoTime, TaskId, WallTime};
 use rota_metrics::NodeMetrics;
-use rota_store::Seat;
+use rota_store::{Seat, watch};
 use rustc_hash::FxHashMap;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::{
     api::{Check, EngineError, Health, Role},
@@ -83,6 +83,8 @@ pub(crate) struct Shared {
     pub(crate) landed: Landed,
     pub(crate) signs: Signs,
     pub(crate) timekeeper: Timekeeper,
+    /// No call waits longer for its answer.
+    pub(crate) call_timeout: Duration,
     stalled_after: Duration,
     store_problem: Mutex<Option<StoreProblem>>,
     /// What is wrong with the store as far as looking at it tells.
@@ -188,6 +190,7 @@ impl Shared {
             landed: Landed::default(),
             signs: Signs::default(),
             timekeeper: Timekeeper::new(options.clock_grace),
+            call_timeout: options.call_timeout,
             stalled_after: options.stalled_after,
             store_problem: Mutex::new(None),
             seen_problem: watch::Sender::default(),

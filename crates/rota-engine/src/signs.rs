@@ -39,6 +39,9 @@ struct Table {
 #[derive(Default)]
 struct Heard {
     at: MonoTime,
+    /// It counts whatever the worker's last connection is: a call of its own waits for an answer. That call may
+    /// be the one that opens the next connection, which is applied before it is durable.
+    on_any: bool,
     credit: Option<u32>,
 }
 
@@ -109,6 +112,7 @@ impl Signs {
         }
         let heard = table.heard.entry(session).or_default();
         heard.at = heard.at.max(at);
+        heard.on_any |= connection.is_none();
         if credit.is_some() {
             heard.credit = credit;
             drop(table);
@@ -129,9 +133,10 @@ impl Signs {
         // Its order must not depend on a hash.
         heard.sort_unstable_by_key(|(session, _)| *session);
         let mut commands = Vec::with_capacity(heard.len());
-        for (session, Heard { at, credit }) in heard {
+        for (session, Heard { at, on_any, credit }) in heard {
             let connection = table.open.get(&session).copied();
-            commands.push(Command::Heartbeat { session, connection, at });
+            let heard_on = connection.filter(|_| !on_any);
+            commands.push(Command::Heartbeat { session, connection: heard_on, at });
             let credit = credit.map(Credit::Hold);
             commands.extend(credit.map(|credit| Command::SetCredit {
                 session,

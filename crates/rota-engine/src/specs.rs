@@ -5,13 +5,16 @@ use std::{ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, try_join_all};
-use rota_core::{TaskId, TaskSpec};
+use rota_core::{Failure, FailureReason, Outcome, Report, TaskId, TaskSpec};
 use rota_metrics::NodeMetrics;
 use rota_store::{Store, StoreError};
 use tokio::sync::Semaphore;
 use tracing::error;
 
-use crate::{codec, layout};
+use crate::{
+    codec::{self, CodecError},
+    layout,
+};
 
 /// Definitions read in one call of the store.
 pub(crate) const PORTION: usize = 16;
@@ -26,12 +29,28 @@ pub(crate) enum Found {
     Missing,
     /// There is one that cannot be read, for this reason.
     Damaged(String),
+    /// There is one with a value that this version does not know: a newer version wrote it, and can read it.
+    Newer(String),
 }
 
 impl Found {
     /// The definition, if it can be read.
     pub(crate) fn spec(self) -> Option<Arc<TaskSpec>> {
         if let Self::Spec(spec) = self { Some(spec) } else { None }
+    }
+
+    /// The definition of a leased task, or why no worker can run it and what is to be reported of it.
+    pub(crate) fn into_runnable(self) -> Result<Arc<TaskSpec>, (String, Report)> {
+        let reason = match self {
+            Self::Spec(spec) => return Ok(spec),
+            Self::Missing => "there is none".to_owned(),
+            Self::Damaged(reason) => reason,
+            Self::Newer(reason) => return Err((reason, Report::SetAside)),
+        };
+        let message = format!("the stored definition of this task cannot be read: {reason}");
+        let failure = Failure::new(FailureReason::Permanent, &message);
+        let outcome = Outcome::Failed { failure, retry_at: None };
+        Err((reason, Report::Ended { started_at: None, output_tail: Bytes::new(), outcome }))
     }
 
     fn without_payload(self) -> Self {
@@ -48,7 +67,8 @@ pub(crate) async fn read(store: &dyn Store, tasks: &[TaskId]) -> Result<Vec<Foun
     let found =
         found.into_iter().map(|bytes| match bytes.map(|bytes| codec::decode_spec(&bytes)) {
             Some(Ok(spec)) => Found::Spec(Arc::new(spec)),
-            Some(Err(error)) => Found::Damaged(error.to_string()),
+            Some(Err(error @ CodecError::Damaged(_))) => Found::Damaged(error.to_string()),
+            Some(Err(error @ CodecError::Unknown(_))) => Found::Newer(error.to_string()),
             None => Found::Missing,
         });
     Ok(found.collect())
@@ -75,7 +95,7 @@ impl SpecReads {
     async fn portion(&self, store: &dyn Store, tasks: &[TaskId]) -> Result<Vec<Found>, StoreError> {
         let found = read(store, tasks).await?;
         for (task, found) in tasks.iter().zip(&found) {
-            if let Found::Damaged(reason) = found {
+            if let Found::Damaged(reason) | Found::Newer(reason) = found {
                 self.damaged("spec", *task, reason);
             }
         }

@@ -13,8 +13,10 @@ use std::{
 use bytes::Bytes;
 use futures_util::StreamExt;
 use rota_core::TaskId;
-use rota_store::{BatchSeq, Change, ChangeStream, Head, Mutation, Revision, Store, StoreError};
-use tokio::time::{Instant, sleep, timeout_at};
+use rota_store::{
+    BatchSeq, Change, ChangeStream, Epoch, Head, Mutation, Revision, Store, StoreError,
+};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -22,6 +24,7 @@ use crate::{
     layout,
     load::{self, Loaded, MachineOptions, Records},
     planted::Planted,
+    prepared::{LiveRecords, Prepared},
     shared::Shared,
 };
 
@@ -35,13 +38,16 @@ const CATCH_UP: Duration = Duration::from_secs(1);
 /// The copy.
 #[derive(Default)]
 pub(crate) struct Standby {
-    live: BTreeMap<TaskId, Bytes>,
+    live: LiveRecords,
     queues: BTreeMap<Bytes, Bytes>,
     newest: Option<TaskId>,
     /// The last batch that it is known to hold.
     seq: BatchSeq,
     revision: Revision,
     changes: Option<ChangeStream>,
+    /// The leadership that asked for a successor, and which node that is to be, until it is looked at.
+    asked: Option<(Epoch, Bytes)>,
+    prepared: Option<Prepared>,
 }
 
 /// A store that does not answer is a warning once; whoever is on call reads the log of an outage and
@@ -65,7 +71,13 @@ impl Outage {
 impl Standby {
     /// Keeps the copy current. Never returns; cancel safe: a dropped call leaves a copy that is
     /// older, but whole.
-    pub(crate) async fn follow(&mut self, store: &dyn Store, shared: &Shared) {
+    pub(crate) async fn follow(
+        &mut self,
+        store: &dyn Store,
+        shared: &Shared,
+        name: &str,
+        options: MachineOptions,
+    ) {
         let mut outage = Outage::default();
         loop {
             if let Err(error) = self.list(store).await {
@@ -78,7 +90,8 @@ impl Standby {
             info!(live = self.live.len(), revision = self.revision.0, "standing by");
             self.note(shared);
             let reconcile = Instant::now() + RECONCILE;
-            while let Ok(watched) = timeout_at(reconcile, self.next(store)).await {
+            while let Ok(watched) = timeout_at(reconcile, self.progress(store, name)).await {
+                self.prepare(name, options, &shared.host);
                 match watched {
                     Ok(()) => {
                         outage = Outage::default();
@@ -112,11 +125,50 @@ impl Standby {
         if !self.catch_up(store.as_ref(), head).await {
             return load::load(store, options, host.now()).await;
         }
-        info!(live = self.live.len(), "taking over from the copy");
-        let Self { live, queues, newest, .. } = self;
+        let Self { live, queues, newest, prepared, .. } = self;
+        if let Some(prepared) = prepared
+            && let Some(loaded) = prepared.finish(&live, newest, head.seq).await
+        {
+            info!(live = live.len(), "taking over with a machine that was made before");
+            host.discard((live, queues));
+            return Ok(loaded);
+        }
+        info!(live = live.len(), "taking over from the copy");
         let records = Records { queues, live, newest, head: head.seq };
         let (now, parallel) = (host.now(), host.parallel());
-        Ok(host.block_on(move || load::restore(records, options, now, parallel)).await)
+        let restore = move || (load::restore(&records, options, now, parallel), records);
+        let (loaded, records) = host.block_on(restore).await;
+        // Clients wait, and giving the memory of many records back takes a while.
+        host.discard(records);
+        Ok(loaded)
+    }
+
+    /// Begins to make a machine where the leader asked this node to, and drops one that nobody needed.
+    fn prepare(&mut self, name: &str, options: MachineOptions, host: &Host) {
+        self.prepared.take_if(|prepared| prepared.kept_until <= Instant::now());
+        let Some((asked_by, successor)) = self.asked.take() else { return };
+        if successor == name.as_bytes() {
+            let (queues, live) = (self.queues.clone(), self.live.clone());
+            let records = Records { queues, live, newest: self.newest, head: self.seq };
+            self.prepared = Some(Prepared::begin(asked_by, records, options, host));
+        }
+    }
+
+    /// Takes in the next batch, and announces a machine that is made meanwhile. Cancel safe.
+    async fn progress(&mut self, store: &dyn Store, name: &str) -> Result<(), StoreError> {
+        let Some(prepared) = &mut self.prepared else { return self.next(store).await };
+        let (asked_by, kept_until) = (prepared.asked_by, prepared.kept_until);
+        let change = tokio::select! {
+            biased;
+            () = prepared.made() => {
+                store.announce_ready(name, asked_by);
+                return Ok(());
+            }
+            () = sleep_until(kept_until) => return Ok(()),
+            change = receive(&mut self.changes, self.revision, store) => change?,
+        };
+        self.apply(&change);
+        Ok(())
     }
 
     /// Whether the copy holds the head.
@@ -158,31 +210,16 @@ impl Standby {
         let revision = snapshot.revision();
         let changes = Some(store.watch(revision).await?);
         // It may hold later batches than this one; then the watch's next batch tells.
-        *self = Self { live, queues, newest, seq: head.seq, revision, changes };
+        let (seq, live) = (head.seq, Arc::new(live));
+        *self = Self { live, queues, newest, seq, revision, changes, asked: None, prepared: None };
         Ok(())
     }
 
     /// Takes in the next batch.
     async fn next(&mut self, store: &dyn Store) -> Result<(), StoreError> {
-        // It stays where it is while it is awaited, so that a dropped call leaves it in place.
-        if self.changes.is_none() {
-            self.changes = Some(store.watch(self.revision).await?);
-        }
-        let taken = match &mut self.changes {
-            Some(changes) => changes.next().await,
-            None => None,
-        };
-        let ended = || Err(StoreError::Unavailable("the watch ended".to_owned()));
-        match taken.unwrap_or_else(ended) {
-            Ok(change) => {
-                self.apply(&change);
-                Ok(())
-            }
-            Err(error) => {
-                self.changes = None;
-                Err(error)
-            }
-        }
+        let change = receive(&mut self.changes, self.revision, store).await?;
+        self.apply(&change);
+        Ok(())
     }
 
     fn apply(&mut self, change: &Change) {
@@ -190,13 +227,16 @@ impl Standby {
         self.seq = change.head.seq;
         for mutation in change.mutations.iter() {
             let space = mutation.space();
+            if let Some(prepared) = &mut self.prepared {
+                prepared.note(mutation);
+            }
             match mutation {
                 _ if Planted::MissesChanges.is_made_once_in(20) => {}
                 Mutation::Put { .. } | Mutation::Delete { .. }
                     if space == layout::QUEUE && Planted::ForgetsPauses.is_made() => {}
                 Mutation::Put { key, value, .. } if space == layout::LIVE => {
                     if let Some(task) = layout::parse_task(key) {
-                        self.live.insert(task, own(value));
+                        Arc::make_mut(&mut self.live).insert(task, own(value));
                     }
                 }
                 Mutation::Delete { key, .. } if space == layout::LIVE => {
@@ -204,7 +244,7 @@ impl Standby {
                         continue;
                     }
                     if let Some(task) = layout::parse_task(key) {
-                        self.live.remove(&task);
+                        Arc::make_mut(&mut self.live).remove(&task);
                     }
                 }
                 Mutation::Put { key, value, .. } if space == layout::QUEUE => {
@@ -215,6 +255,11 @@ impl Standby {
                 }
                 Mutation::Put { key, .. } if space == layout::SPEC => {
                     self.newest = self.newest.max(layout::parse_task(key));
+                }
+                Mutation::Put { key, value, .. }
+                    if space == layout::MARK && *key == layout::SUCCESSOR =>
+                {
+                    self.asked = Some((change.head.epoch, own(value)));
                 }
                 Mutation::Put { .. } | Mutation::Delete { .. } => {}
             }
@@ -231,6 +276,24 @@ impl Standby {
         *self = Self::default();
         shared.stands_by.store(false, Ordering::Relaxed);
     }
+}
+
+/// The next batch. The watch stays where it is while it is awaited, so that a dropped call leaves it in place.
+async fn receive(
+    changes: &mut Option<ChangeStream>,
+    after: Revision,
+    store: &dyn Store,
+) -> Result<Change, StoreError> {
+    let stream = match changes {
+        Some(stream) => stream,
+        None => changes.insert(store.watch(after).await?),
+    };
+    let ended = || Err(StoreError::Unavailable("the watch ended".to_owned()));
+    let change = stream.next().await.unwrap_or_else(ended);
+    if change.is_err() {
+        *changes = None;
+    }
+    change
 }
 
 /// A copy with memory of its own: what comes from a store may be a piece of something large.

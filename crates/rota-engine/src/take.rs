@@ -14,7 +14,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     api::{EngineError, NewTask, RunAt, Submitted},
+    batch,
     coordinator::{Coordinator, Created},
+    down::size_of,
     inbox::{Budget, Sent},
     layout, log,
     lookup::{self, Lookups},
@@ -106,6 +108,10 @@ impl Coordinator<'_> {
                     self.level = Some(level);
                     self.step.level_alone |= alone;
                 }
+            }
+            Request::Prepare { successor, answer } => {
+                self.step.successor = Some(successor);
+                self.answer_later(answer, Ok(()));
             }
             Request::Resign { successor, answer } => {
                 self.resigning = Some(successor);
@@ -200,6 +206,11 @@ impl Coordinator<'_> {
         self.step.commands += 1;
         self.step.bytes += spec.payload.len();
         let submit = Submit { spec: spec.clone(), priority, run_at, bindings };
+        // A repeat writes nothing.
+        let checked = batch::check_size("a task", size_of(&spec), self.store.limits());
+        if checked.is_err() && !self.machine.is_repeat(&submit) {
+            checked?;
+        }
         let reply = self.machine.apply(Command::Submit(Box::new(submit)))?;
         Ok(match reply {
             Reply::Submitted { task, created } => {
@@ -237,10 +248,18 @@ impl Coordinator<'_> {
                 continue;
             }
             let bytes = request::bytes_of(&command);
-            let result = match self.fill(&mut command, known) {
+            let set_aside = match &command {
+                Command::Report { task, report: Report::SetAside, .. } => Some(*task),
+                _ => None,
+            };
+            let checked = batch::check_size("a result with its output", bytes, self.store.limits());
+            let result = match checked.and_then(|()| self.fill(&mut command, known)) {
                 Ok(()) => self.machine.apply(command),
                 Err(refusal) => Err(refusal),
             };
+            if set_aside.is_some_and(|task| result.is_ok() && self.machine.is_set_aside(task)) {
+                self.shared.unreadable.fetch_add(1, Ordering::Relaxed);
+            }
             match &result {
                 Ok(_) => self.step.bytes += bytes,
                 Err(Refusal::StaleLease { .. }) => self.shared.metrics.stale_report(),

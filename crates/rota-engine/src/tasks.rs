@@ -7,7 +7,7 @@ use rota_core::{
     AttemptRecord, Command, DoneRecord, LiveRecord, LiveView, Machine, Priority, Refusal, Reply,
     TaskId,
 };
-use rota_store::{KeyRange, StoreError};
+use rota_store::{Direction, KeyRange, StoreError};
 use tracing::debug;
 
 use crate::{
@@ -22,8 +22,11 @@ use crate::{
     view::{done_view, live_view},
 };
 
-/// Attempts of the history shown at most: the newest ones.
+/// Attempts of the history shown at most, and their bytes: the newest ones. An attempt can hold a lot of output.
 const ATTEMPTS_SHOWN: usize = 1000;
+const ATTEMPTS_BYTES_MAX: usize = 4 << 20;
+/// Attempts read at a time.
+const ATTEMPTS_PAGE: usize = 16;
 
 /// A task that is found neither live nor ended, though it is defined, is looked for so often.
 const LOOKS_MAX: usize = 3;
@@ -326,7 +329,7 @@ impl Engine {
         let spec = match shared.specs.one(store.as_ref(), id).await? {
             Found::Spec(spec) => spec,
             Found::Missing => return Ok(None),
-            Found::Damaged(_) => {
+            Found::Damaged(_) | Found::Newer(_) => {
                 return Err(Refusal::Unreadable { record: format!("spec/{id}") }.into());
             }
         };
@@ -392,12 +395,29 @@ impl Engine {
 
     async fn stored_attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, StoreError> {
         let snapshot = self.inner.store.snapshot().await?;
-        let range = KeyRange::prefix(layout::ATTEMPT, layout::attempts(id));
-        let direction = rota_store::Direction::Descending;
-        let page = snapshot.scan(range, direction, ATTEMPTS_SHOWN).await?;
-        let records = page.entries.iter().rev().map(|(_, bytes)| codec::decode_attempt(bytes));
-        let records: Result<Vec<_>, _> = records.collect();
-        records.map_err(|error| corrupt("attempt", id, &error))
+        let mut range = KeyRange::prefix(layout::ATTEMPT, layout::attempts(id));
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        loop {
+            let page = snapshot.scan(range.clone(), Direction::Descending, ATTEMPTS_PAGE).await?;
+            for (_, value) in &page.entries {
+                bytes += value.len();
+                // The newest one is shown whatever its size.
+                if records.len() == ATTEMPTS_SHOWN
+                    || bytes > ATTEMPTS_BYTES_MAX && !records.is_empty()
+                {
+                    records.reverse();
+                    return Ok(records);
+                }
+                let record = codec::decode_attempt(value);
+                records.push(record.map_err(|error| corrupt("attempt", id, &error))?);
+            }
+            match page.entries.last() {
+                Some((oldest, _)) if page.more => range.end = Some(oldest.clone()),
+                _ => break,
+            }
+        }
+        records.reverse();
+        Ok(records)
     }
 }
 

@@ -31,7 +31,7 @@ impl Engine {
         Ok(self.queue_list().await?.queues)
     }
 
-    /// The queues after that name, in order, at most `most` of them.
+    /// The queues after that name, in order, at most `most` of them; while a commit hangs, as of the last one.
     ///
     /// # Errors
     /// When the engine does not answer.
@@ -39,9 +39,18 @@ impl Engine {
         &self,
         after: Option<&Name>,
         most: usize,
-    ) -> Result<Vec<QueueCounts>, EngineError> {
-        let after = after.cloned();
-        self.look(move |machine| machine.queues_after(after.as_ref(), most)).await
+    ) -> Result<QueueList, EngineError> {
+        let from = after.cloned();
+        if self.inner.shared.store_problem().is_none()
+            && let Some(queues) =
+                self.glance(move |machine| machine.queues_after(from.as_ref(), most)).await?
+        {
+            return Ok(QueueList { queues, as_of: None });
+        }
+        let mut list = self.landed_queues().await?;
+        list.queues.retain(|counts| after.is_none_or(|after| counts.name > *after));
+        list.queues.truncate(most);
+        Ok(list)
     }
 
     /// All queues, by name, and when they stood so.

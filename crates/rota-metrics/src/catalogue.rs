@@ -172,7 +172,7 @@ catalogue! {
     LEADERLESS: Counter, Node, "rota_leaderless_seconds_total", NONE,
         "Time during which this node knew of no leader; one that died counts as one until its lease is over";
     READY: Gauge, Node, "rota_ready", &["check"],
-        "1 for each check of /readyz that holds and must: store, leader, backlog, engine";
+        "1 for each check of /readyz that holds and must: store, leader, backlog, engine, and in a cluster forwarding";
     FEATURE_LEVEL: Gauge, Node, "rota_feature_level", &["of"],
         "Feature level: of this node, the one that it knows; of the cluster, the one that may be used";
     UNREADABLE: Gauge, Leader, "rota_unreadable_records", NONE,

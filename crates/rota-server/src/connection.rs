@@ -5,7 +5,7 @@ use std::{io, pin::pin, sync::Arc, time::Duration};
 use axum::Router;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::conn::auto,
     service::TowerToHyperService,
 };
 use tokio::{
@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 use crate::{
     failure::Failure,
     limits::Limits,
-    line::{Late, Line},
+    line::{Late, Line, Times},
     net::{BoxedStream, Listen},
     rest,
 };
@@ -34,10 +34,12 @@ const TURNED_AWAY_FOR: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_secs(20);
 /// Bytes that a connection of HTTP/1 reads ahead, and that a head may have.
 const BUFFER_BYTES: usize = 128 << 10;
-/// Bytes that one stream of HTTP/2, and all of a connection, may send before they are asked for:
-/// what waits for room lies there.
-const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Bytes that one stream of HTTP/2 may send before they are asked for: what waits for room lies there.
+const STREAM_WINDOW: u32 = 64 << 10;
+/// Bytes of answers that wait in each stream of HTTP/2 for a client that does not read.
+const SEND_BYTES: usize = 64 << 10;
+/// Bytes that all streams of a connection may; HTTP/2 has no larger number.
+const WINDOW_MAX: u32 = (1 << 31) - 1;
 /// What a connection of HTTP/2 begins with.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -52,11 +54,18 @@ pub(crate) struct Connections {
     stop: CancellationToken,
     /// Ends the connections that did not end by themselves.
     end: CancellationToken,
-    graceful: GracefulShutdown,
+    /// Asks connections to end when the requests under way are answered, in the order in which they came.
+    drain: CancellationToken,
+    date_header: bool,
 }
 
 impl Connections {
-    pub(crate) fn new(app: Router, limits: Arc<Limits>, stop: CancellationToken) -> Self {
+    pub(crate) fn new(
+        app: Router,
+        limits: Arc<Limits>,
+        date_header: bool,
+        stop: CancellationToken,
+    ) -> Self {
         let places = Arc::new(Semaphore::new(limits.connections));
         Self {
             app,
@@ -66,7 +75,8 @@ impl Connections {
             tasks: TaskTracker::new(),
             stop,
             end: CancellationToken::new(),
-            graceful: GracefulShutdown::new(),
+            drain: CancellationToken::new(),
+            date_header,
         }
     }
 
@@ -85,21 +95,29 @@ impl Connections {
     }
 
     fn serve(&self, stream: BoxedStream, place: OwnedSemaphorePermit) {
-        let builder = builder(&self.limits);
+        let builder = builder(&self.limits, self.date_header);
         let service = TowerToHyperService::new(self.app.clone());
-        let (watcher, stop, end) = (self.graceful.watcher(), self.stop.clone(), self.end.clone());
-        let head_within = self.limits.header_timeout;
+        let (drain, stop, end) = (self.drain.clone(), self.stop.clone(), self.end.clone());
+        let times = Times { head: self.limits.header_timeout, write: self.limits.body_timeout };
         self.tasks.spawn(async move {
             let served = async {
                 let begun = tokio::select! {
                     biased;
                     () = stop.cancelled() => return,
-                    begun = begin(stream, head_within) => begun,
+                    begun = begin(stream, times) => begun,
                 };
                 let Ok((stream, late)) = begun else { return };
                 let connection = builder.serve_connection(TokioIo::new(stream), service);
-                let mut connection = pin!(watcher.watch(connection.into_owned()));
-                if let Err(error) = connection.as_mut().await {
+                let mut connection = pin!(connection.into_owned());
+                let ended = tokio::select! {
+                    biased;
+                    () = drain.cancelled() => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                    ended = connection.as_mut() => ended,
+                };
+                if let Err(error) = ended {
                     let ended = error.downcast_ref::<hyper::Error>();
                     if ended.is_some_and(hyper::Error::is_timeout) {
                         late.set();
@@ -129,18 +147,20 @@ impl Connections {
 
     /// Asks all connections to end, and ends those that have not within the time.
     pub(crate) async fn shut_down(self, within: Duration) {
-        if tokio::time::timeout(within, self.graceful.shutdown()).await.is_err() {
+        self.drain.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(within, self.tasks.wait()).await.is_err() {
             warn!("requests were still under way when the server stopped");
         }
         self.end.cancel();
-        self.tasks.close();
         self.tasks.wait().await;
     }
 }
 
 /// Waits for as many bytes as tell the version of HTTP, so that the wait can be bounded: the server
 /// of connections waits for them without end.
-async fn begin(mut stream: BoxedStream, within: Duration) -> io::Result<(Line, Late)> {
+async fn begin(mut stream: BoxedStream, times: Times) -> io::Result<(Line, Late)> {
+    let within = times.head;
     let mut first = Vec::with_capacity(PREFACE.len());
     let read = tokio::time::timeout(within, read_first(&mut stream, &mut first)).await;
     if read.is_err() && !first.is_empty() {
@@ -149,7 +169,7 @@ async fn begin(mut stream: BoxedStream, within: Duration) -> io::Result<(Line, L
     }
     read??;
     let (late, plain) = (Late::default(), first != PREFACE);
-    Ok((Line::new(first, stream, plain, late.clone(), within), late))
+    Ok((Line::new(first, stream, plain, late.clone(), times), late))
 }
 
 async fn read_first(stream: &mut BoxedStream, first: &mut Vec<u8>) -> io::Result<()> {
@@ -173,21 +193,46 @@ async fn say_too_many(mut stream: BoxedStream, limit: usize) -> io::Result<()> {
     Ok(())
 }
 
-fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
+fn builder(limits: &Limits, date_header: bool) -> auto::Builder<TokioExecutor> {
+    let (stream, connection) = windows(limits.streams_per_connection);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
+        .auto_date_header(date_header)
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(BUFFER_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
+        .auto_date_header(date_header)
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
         .max_concurrent_streams(limits.streams_per_connection)
         .max_header_list_size(32 << 10)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW);
+        .initial_stream_window_size(stream)
+        .initial_connection_window_size(connection)
+        .max_send_buf_size(SEND_BYTES);
     builder
+}
+
+/// The windows of a stream and of its connection. All streams together never use up that of the connection:
+/// however many are held back, a worker is heard on the next one.
+fn windows(streams: u32) -> (u32, u32) {
+    let stream = STREAM_WINDOW.min(WINDOW_MAX / streams.max(1));
+    (stream, stream.saturating_mul(streams.max(1)).max(STREAM_WINDOW))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_of_a_connection_has_room_for_those_of_all_its_streams() {
+        for streams in [1, 100, 1000, 32_768, 1_000_000] {
+            let (stream, connection) = windows(streams);
+            assert!(u64::from(stream) * u64::from(streams) <= u64::from(connection), "{streams}");
+            assert!(stream > 2000 && connection <= WINDOW_MAX, "{streams}");
+        }
+    }
 }

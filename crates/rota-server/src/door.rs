@@ -149,6 +149,10 @@ where
     R::Response: IntoResponse,
     R::Future: Send,
 {
+    fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
     async fn answer(&self, request: Request) -> Response<Body> {
         let is_grpc = is_grpc(request.headers());
         let path = request.uri().path();

@@ -290,6 +290,7 @@ impl From<Refusal> for Failure {
             }
             Refusal::UnknownSession => Self::new(Reason::UnknownSession, detail),
             Refusal::ForeignSession => Self::new(Reason::ForeignSession, detail),
+            Refusal::TooLarge { .. } => Self::new(Reason::TooLarge, detail),
             Refusal::Unreadable { .. } => Self::new(Reason::Unreadable, detail),
             _ => Self::new(Reason::Internal, detail),
         }
@@ -425,6 +426,14 @@ mod tests {
                 Code::InvalidArgument,
                 None,
                 Some("delay"),
+            ),
+            (
+                Refusal::TooLarge { what: "a task", bytes: 8, limit: 7 },
+                "too_large",
+                413,
+                Code::ResourceExhausted,
+                None,
+                None,
             ),
             (Refusal::UnknownSession, "unknown_session", 404, Code::NotFound, None, None),
             (Refusal::ForeignSession, "foreign_session", 409, Code::FailedPrecondition, None, None),

@@ -17,6 +17,7 @@ mod line;
 mod log;
 mod net;
 mod protocol;
+mod requests;
 mod rest;
 mod room;
 mod serve;

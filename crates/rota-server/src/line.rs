@@ -13,11 +13,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
 
 use crate::{
     failure::{Failure, Reason},
     net::BoxedStream,
+    requests::Requests,
     rest::whole_answer,
 };
 
@@ -31,47 +35,17 @@ impl Late {
     }
 }
 
-/// How a line of a head ends decides where a proxy and this server see its end. Only CR LF is taken,
-/// though HTTP lets a server take less.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Head {
-    after_cr: bool,
-    /// Bytes of the line so far.
-    line: usize,
-    /// A line came that is not empty. Empty ones before it are no end.
-    begun: bool,
-}
-
-/// What bytes of a head come to.
-#[derive(Debug, PartialEq, Eq)]
-enum Seen {
-    More,
-    End,
-    /// A line ends with LF alone.
-    BareLf,
-}
-
-impl Head {
-    fn see(&mut self, bytes: &[u8]) -> Seen {
-        for byte in bytes {
-            match byte {
-                b'\n' if !self.after_cr => return Seen::BareLf,
-                b'\n' if self.line == 0 && self.begun => return Seen::End,
-                b'\n' => self.line = 0,
-                b'\r' => {}
-                _ => {
-                    self.line += 1;
-                    self.begun = true;
-                }
-            }
-            self.after_cr = *byte == b'\r';
-        }
-        Seen::More
-    }
-}
-
 /// Bytes that no head has: whoever reads them answers 400.
 const NO_HEAD: &[u8] = b"\0\r\n\r\n";
+
+/// How long a connection may stand still.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// The time that a head has.
+    pub(crate) head: Duration,
+    /// The longest time in which the peer takes no byte of what is written.
+    pub(crate) write: Duration,
+}
 
 /// A connection that speaks HTTP.
 pub(crate) struct Line {
@@ -79,16 +53,17 @@ pub(crate) struct Line {
     first: Vec<u8>,
     /// How many of them were given out.
     given: usize,
-    /// What came of the connection's first head, while it has not ended.
-    head: Option<Head>,
+    /// Where its requests begin and end, until one is refused.
+    requests: Option<Requests>,
     stream: BoxedStream,
     /// It speaks HTTP/1: only there can words be put in between.
     plain: bool,
     /// Something came since the last answer.
     begun: bool,
     late: Late,
-    /// The time that a head has.
-    head_within: Duration,
+    times: Times,
+    /// The peer takes nothing: when it has not for too long.
+    stuck: Option<Pin<Box<Sleep>>>,
 }
 
 impl Line {
@@ -97,10 +72,26 @@ impl Line {
         stream: BoxedStream,
         plain: bool,
         late: Late,
-        head_within: Duration,
+        times: Times,
     ) -> Self {
-        let head = plain.then(Head::default);
-        Self { first, given: 0, head, stream, plain, begun: false, late, head_within }
+        let requests = plain.then(Requests::default);
+        Self { first, given: 0, requests, stream, plain, begun: false, late, times, stuck: None }
+    }
+
+    /// What was written, or that the peer has taken nothing for too long: its place is for others.
+    fn unless_stuck(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stuck = None;
+            return written;
+        }
+        let within = self.times.write;
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(within)));
+        ready!(stuck.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Writes the words instead of an answer that has none.
@@ -129,7 +120,7 @@ impl Drop for Line {
     fn drop(&mut self) {
         if self.plain && self.begun && self.late.0.load(Ordering::Relaxed) {
             // A connection that fails now is gone all the same.
-            let words = whole_answer(Failure::header_timeout(self.head_within));
+            let words = whole_answer(Failure::header_timeout(self.times.head));
             let mut cx = Context::from_waker(Waker::noop());
             let _ = Pin::new(&mut self.stream).poll_write(&mut cx, &words);
         }
@@ -152,15 +143,12 @@ impl AsyncRead for Line {
             ready!(Pin::new(&mut line.stream).poll_read(cx, buf))?;
         }
         line.begun |= buf.filled().len() > before;
-        let seen = line.head.as_mut().map(|head| head.see(&buf.filled()[before..]));
-        match seen {
-            Some(Seen::BareLf) => {
-                buf.set_filled(before);
-                buf.put_slice(&NO_HEAD[..NO_HEAD.len().min(buf.remaining())]);
-                line.head = None;
-            }
-            Some(Seen::End) => line.head = None,
-            Some(Seen::More) | None => {}
+        let requests = line.requests.as_mut();
+        if let Some(at) = requests.and_then(|requests| requests.see(&buf.filled()[before..])) {
+            // The requests before it are answered.
+            buf.set_filled(before + at);
+            buf.put_slice(&NO_HEAD[..NO_HEAD.len().min(buf.remaining())]);
+            line.requests = None;
         }
         Poll::Ready(Ok(()))
     }
@@ -173,10 +161,11 @@ impl AsyncWrite for Line {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.begun = false;
-        match self.instead(cx, buf) {
+        let written = match self.instead(cx, buf) {
             Some(written) => written,
             None => Pin::new(&mut self.stream).poll_write(cx, buf),
-        }
+        };
+        self.unless_stuck(cx, written)
     }
 
     fn poll_write_vectored(
@@ -186,10 +175,11 @@ impl AsyncWrite for Line {
     ) -> Poll<io::Result<usize>> {
         self.begun = false;
         let instead = if let [buf] = bufs { self.instead(cx, buf) } else { None };
-        match instead {
+        let written = match instead {
             Some(written) => written,
             None => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
-        }
+        };
+        self.unless_stuck(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -207,22 +197,32 @@ impl AsyncWrite for Line {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, duplex},
+        time::{Instant, advance},
+    };
+
     use super::*;
 
-    #[test]
-    fn the_lines_of_a_head_end_with_both_characters() {
-        let seen = |parts: &[&str]| {
-            let mut head = Head::default();
-            let mut seen = parts.iter().map(|part| head.see(part.as_bytes()));
-            seen.find(|seen| *seen != Seen::More).unwrap_or(Seen::More)
-        };
-        assert_eq!(seen(&["GET / HTTP/1.1\r\nhost: a\r\n\r\n{\n}"]), Seen::End);
-        assert_eq!(seen(&["GET / HTTP/1.1\r", "\nhost: a\r\n", "\r", "\n"]), Seen::End);
-        assert_eq!(seen(&["GET / HTTP/1.1\r\nhost: a\r\n"]), Seen::More);
-        assert_eq!(seen(&["\r\nGET / HTTP/1.1\n"]), Seen::BareLf);
-        assert_eq!(seen(&["GET / HTTP/1.1\nhost: a\n\n"]), Seen::BareLf);
-        assert_eq!(seen(&["GET / HTTP/1.1\r\nhost: a", "\n\r\n"]), Seen::BareLf);
-        assert_eq!(seen(&["GET / HTTP/1.1\r\nhost: a\r\n\n"]), Seen::BareLf);
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_peer_takes_nothing_ends() {
+        let (ours, mut theirs) = duplex(1024);
+        let times = Times { head: Duration::from_secs(10), write: Duration::from_secs(30) };
+        let mut line = Line::new(Vec::new(), Box::new(ours), true, Late::default(), times);
+        let began = Instant::now();
+        line.write_all(&[1; 1024]).await.unwrap();
+        // A slow one is served.
+        for _ in 0..4 {
+            let read = async {
+                advance(Duration::from_secs(25)).await;
+                theirs.read_exact(&mut [0; 256]).await.unwrap();
+            };
+            let (written, ()) = tokio::join!(line.write_all(&[2; 256]), read);
+            written.unwrap();
+        }
+        assert_eq!(began.elapsed(), Duration::from_secs(100));
+        let error = line.write_all(&[3; 1]).await.unwrap_err();
+        assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, 130));
     }
 
     #[test]

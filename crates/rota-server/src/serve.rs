@@ -82,6 +82,8 @@ pub struct ServerOptions {
     pub metrics_open: bool,
     /// Connects to other nodes.
     pub connect: Arc<dyn Connect>,
+    /// Responses carry the date.
+    pub date_header: bool,
 }
 
 impl Default for ServerOptions {
@@ -96,6 +98,7 @@ impl Default for ServerOptions {
             metrics_tokens: Tokens::default(),
             metrics_open: false,
             connect: Arc::new(TcpConnect::within(CONNECT)),
+            date_header: true,
         }
     }
 }
@@ -193,7 +196,8 @@ impl Server {
         if let Some(peers) = peers {
             tokio::spawn(async move { peers.watch().await });
         }
-        let connections = Connections::new(app, limits, stop.clone());
+        let date_header = self.options.date_header;
+        let connections = Connections::new(app, limits, date_header, stop.clone());
         loop {
             tokio::select! {
                 biased;

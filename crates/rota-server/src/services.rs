@@ -25,9 +25,13 @@ impl Services {
     /// How this node is: its engine, and its way to the leader.
     pub(crate) fn health(&self) -> Health {
         let mut health = self.engine.health();
-        if let Some(peers) = &self.peers {
-            health.checks.push(Check::needed("forwarding", peers.problem()));
-        }
+        health.checks.extend(self.forwarding());
         health
+    }
+
+    /// Whether requests get through to the leader, where there may be other nodes.
+    pub(crate) fn forwarding(&self) -> Option<Check> {
+        let peers = self.peers.as_ref()?;
+        Some(Check::needed("forwarding", peers.problem()))
     }
 }

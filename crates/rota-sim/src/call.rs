@@ -178,7 +178,7 @@ impl Caller {
         let (answer, answered) = oneshot::channel();
         let world = self.world.clone();
         let arrive = move |inner: &mut Inner| {
-            inner.note(format_args!("{what} {}>{}", from.0, to.0));
+            inner.note_way(what, from, to);
             let site = &inner.sites[to.0];
             let (Some(handle), Some(engine)) = (&site.handle, &site.engine) else { return };
             let served = Served { engine: engine.clone(), world, node: to, caller: from };
@@ -212,11 +212,15 @@ where
         said = work(served) => said,
         () = answer.closed() => return,
     };
+    let taken = said.is_ok();
     let bring = move |_: &mut Inner| {
         // One who no longer waits needs no answer.
         let _ = answer.send(said);
     };
-    world.lock().send(from, to, Box::new(bring));
+    let mut inner = world.lock();
+    // The engine took it.
+    inner.count(usize::from(taken));
+    inner.send(from, to, Box::new(bring));
 }
 
 /// One direction of a stream: messages in order, and an end when it breaks.

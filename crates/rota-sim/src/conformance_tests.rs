@@ -44,7 +44,7 @@ fn world(seed: Seed, batch: BatchLimits) -> World {
 /// Checks one obligation in simulated time.
 fn check(name: &'static str, seed: u64, batch: BatchLimits) {
     let world = world(Seed(seed), batch);
-    let mut machine = Machine::new();
+    let mut machine = Machine::new(world.rest().clone());
     let runtime = machine.boot(0, seed).unwrap();
     let failed = Arc::new(Mutex::new(None));
     let (factory, said) = (Factory(world.clone()), failed.clone());

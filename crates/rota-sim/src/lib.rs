@@ -7,6 +7,12 @@
 //! seed says what goes wrong (`plan`, `faults`), and an auditor that shares no code with the core checks
 //! at every step what must hold (`audit`).
 //!
+//! A run is as long as its events are many ([`Options::events`]). An event is a message that was delivered (a
+//! call, an answer, a part of a stream, bytes of a connection), something that the store did or answered, a
+//! timer that fired in a simulated client or worker (a pause, the end of a task's work), or a command that an
+//! engine took (each task of a submission and each report for itself). Timers within the shipped parts are not
+//! counted, nor what a batch changes.
+//!
 //! Same seed, same run, to the byte of its log. Nothing here decides anything about tasks.
 
 mod audit;
@@ -19,6 +25,7 @@ mod minimise;
 mod plan;
 #[cfg(feature = "planted-faults")]
 pub mod planted;
+mod rest;
 mod run;
 mod scenario;
 mod seed;

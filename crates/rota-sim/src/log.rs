@@ -1,20 +1,37 @@
-//! The log of a run: one line for each event, and a hash over all of them.
+//! The log of a run, and a hash over everything that happened.
 //!
-//! Two runs of one seed must give the same bytes. The hash tells whether they did without keeping them.
+//! Two runs of one seed must give the same log. The hash tells whether they did without keeping it. It is
+//! taken over the parts of a line, so that a line which nobody reads is never written out.
 
-use std::{collections::VecDeque, fmt, fmt::Write as _};
+use std::{collections::VecDeque, fmt, fmt::Write as _, hash::Hasher};
 
-use xxhash_rust::xxh3::Xxh3;
+use rustc_hash::FxHasher;
 
 /// Lines that are kept to be shown when a rule is broken.
 const KEPT: usize = 400;
 
+/// What a line says after its time.
+enum Said {
+    /// Text that was written out.
+    Text(String),
+    /// Something that went from a place to a place.
+    Went { what: &'static str, from: usize, to: usize },
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Went { what, from, to } => write!(f, "{what} {from}>{to}"),
+        }
+    }
+}
+
 /// The log.
 pub(crate) struct Log {
-    hash: Xxh3,
+    hash: FxHasher,
     lines: u64,
-    line: String,
-    recent: VecDeque<String>,
+    recent: VecDeque<(u64, Said)>,
     /// Everything, where asked for.
     all: Option<String>,
     keeps: bool,
@@ -24,9 +41,8 @@ impl Log {
     /// `whole`: keeps all lines. `recent`: keeps the last ones.
     pub(crate) fn new(whole: bool, recent: bool) -> Self {
         Self {
-            hash: Xxh3::new(),
+            hash: FxHasher::default(),
             lines: 0,
-            line: String::new(),
             recent: VecDeque::new(),
             all: whole.then(String::new),
             keeps: recent,
@@ -35,25 +51,46 @@ impl Log {
 
     /// Adds a line.
     pub(crate) fn write(&mut self, at_us: u64, what: fmt::Arguments<'_>) {
-        self.line.clear();
-        // Writing to a string cannot fail.
-        let _ = writeln!(self.line, "{}.{:03} {what}", at_us / 1000, at_us % 1000);
-        self.hash.update(self.line.as_bytes());
+        let text = what.to_string();
+        self.hash.write(text.as_bytes());
+        self.add(at_us, Said::Text(text));
+    }
+
+    /// Adds a line about something that went from a place to a place.
+    pub(crate) fn went(&mut self, at_us: u64, what: &'static str, from: usize, to: usize) {
+        self.hash.write(what.as_bytes());
+        self.hash.write_usize(from << 32 | to);
+        self.add(at_us, Said::Went { what, from, to });
+    }
+
+    /// Takes an event into the hash. Only a whole log has a line for each.
+    pub(crate) fn happens(&mut self, at_us: u64, number: u64) {
+        self.hash.write_u64(at_us);
+        self.hash.write_u64(number);
+        if let Some(all) = &mut self.all {
+            // Writing to a string cannot fail.
+            let _ = writeln!(all, "{}.{:03} event {number}", at_us / 1000, at_us % 1000);
+        }
+    }
+
+    fn add(&mut self, at_us: u64, said: Said) {
+        self.hash.write_u64(at_us);
         self.lines += 1;
         if let Some(all) = &mut self.all {
-            all.push_str(&self.line);
+            // Writing to a string cannot fail.
+            let _ = writeln!(all, "{}", Line(at_us, &said));
         }
         if self.keeps {
             if self.recent.len() == KEPT {
                 self.recent.pop_front();
             }
-            self.recent.push_back(self.line.trim_end().to_owned());
+            self.recent.push_back((at_us, said));
         }
     }
 
-    /// The hash over all lines so far.
+    /// The hash over all that happened so far.
     pub(crate) fn hash(&self) -> u64 {
-        self.hash.digest()
+        self.hash.finish()
     }
 
     pub(crate) fn lines(&self) -> u64 {
@@ -65,6 +102,16 @@ impl Log {
     }
 
     pub(crate) fn recent(&self) -> Vec<String> {
-        self.recent.iter().cloned().collect()
+        self.recent.iter().map(|(at_us, said)| Line(*at_us, said).to_string()).collect()
+    }
+}
+
+/// A line as a reader sees it.
+struct Line<'a>(u64, &'a Said);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(at_us, said) = self;
+        write!(f, "{}.{:03} {said}", at_us / 1000, at_us % 1000)
     }
 }

@@ -6,10 +6,13 @@
 //! with all that runs in it.
 
 use std::{
+    future::poll_fn,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -19,6 +22,8 @@ use tokio::{
     runtime::{Builder, Runtime},
     time::Instant,
 };
+
+use crate::rest::Rest;
 
 /// The wall clock at the beginning of every run, in milliseconds since 1970.
 pub(crate) const WALL_AT_START: i64 = 1_800_000_000_000;
@@ -30,10 +35,12 @@ pub(crate) struct SimClock {
     origin: Mutex<Option<Instant>>,
     /// What the wall clock says more than the monotonic one.
     wall_ahead: AtomicI64,
+    rest: Arc<Rest>,
 }
 
 impl Clock for SimClock {
     fn now(&self) -> Now {
+        self.rest.asked();
         let origin = *self.origin.lock().unwrap_or_else(PoisonError::into_inner);
         // Asked from within the machine's runtime alone; its clock is paused and moved by ticks.
         let mono = origin.map_or(Duration::ZERO, |origin| origin.elapsed());
@@ -63,12 +70,13 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(rest: Arc<Rest>) -> Self {
         Self {
             runtime: None,
             clock: Arc::new(SimClock {
                 origin: Mutex::new(None),
                 wall_ahead: AtomicI64::new(WALL_AT_START),
+                rest,
             }),
             running: Running::Yes,
             missed: Duration::ZERO,
@@ -110,14 +118,25 @@ impl Machine {
         self.runtime.take()
     }
 
-    /// Lets the process run for a tick, or stand still for one.
-    pub(crate) fn tick(&mut self, tick: Duration) {
-        let Some(runtime) = &self.runtime else { return };
-        if self.running == Running::Yes {
-            runtime.block_on(async { tokio::time::sleep(tick).await });
-        } else {
+    /// Lets the process run for a tick, or stand still for one. False: it did not come to rest.
+    pub(crate) fn tick(&mut self, tick: Duration) -> bool {
+        let Some(runtime) = &self.runtime else { return true };
+        if self.running != Running::Yes {
             self.missed += tick;
+            return true;
         }
+        let rest = &self.clock.rest;
+        runtime.block_on(async {
+            let mut over = pin!(tokio::time::sleep(tick));
+            poll_fn(|context| {
+                if rest.is_missed() {
+                    return Poll::Ready(false);
+                }
+                rest.begin(context.waker());
+                over.as_mut().poll(context).map(|()| true)
+            })
+            .await
+        })
     }
 
     pub(crate) fn stop(&mut self, how: Running) {
@@ -169,5 +188,44 @@ pub(crate) fn align_task_numbers() -> std::io::Result<()> {
         if id.parse::<u64>().is_ok_and(|number| (number + 1).is_multiple_of(MULTIPLE)) {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn booted() -> Machine {
+        let mut machine = Machine::new(Arc::default());
+        machine.boot(0, 1).unwrap();
+        machine
+    }
+
+    #[test]
+    fn a_machine_that_waits_comes_to_rest() {
+        let mut machine = booted();
+        let clock = machine.clock.clone();
+        machine.runtime.as_ref().unwrap().spawn(async move {
+            loop {
+                clock.now();
+                tokio::time::sleep(Duration::from_micros(100)).await;
+            }
+        });
+        for _ in 0..1000 {
+            assert!(machine.tick(Duration::from_millis(1)));
+        }
+    }
+
+    #[test]
+    fn a_loop_that_never_waits_is_noticed() {
+        let mut machine = booted();
+        let clock = machine.clock.clone();
+        machine.runtime.as_ref().unwrap().spawn(async move {
+            loop {
+                clock.now();
+                tokio::task::yield_now().await;
+            }
+        });
+        assert!(!machine.tick(Duration::from_millis(1)));
     }
 }

@@ -6,12 +6,21 @@
     reason = "a program that tells what it found"
 )]
 
+mod record;
+
 use std::{
+    io::Write as _,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
-use rota_sim::{Options, Rule, minimise, run};
+use rota_sim::{Options, Outcome, Rule, minimise, run};
+
+use crate::record::{Record, Totals};
+
+/// Events are small pieces of memory that come and go.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "\
 Usage: rota-sim [OPTIONS]
@@ -19,37 +28,63 @@ Usage: rota-sim [OPTIONS]
 Runs Rota's engine in a simulated world. Prints the seed first, so that a run can be repeated.
 
   --seed N       Seed [default: from the clock]
-  --events M     Events after which faults and new work end [default: 1000000]
-  --for TIME     Go on with the next seeds for this long, such as 90s, 10m or 2h
+  --events M     Events of a run after which faults and new work end [default: 100000]
   --runs R       Number of runs, with the seeds N, N+1, ... [default: 1]
+  --for TIME     Go on with the next seeds for this long, such as 90s, 10m or 2h
+  --total E      Go on with the next seeds until all runs have come to E events
   --excuse RULE  Rule that is not checked; can be repeated
   --only LIST    Numbers of the only faults of the plan to use, such as 3,8,21
   --wire         Run the shipped server, worker and client over byte streams
   --log FILE     Write the whole log to this file
   --planted NAME Look for this planted mistake, or with `all` for each of them, from the seed on;
                  needs a build with the feature planted-faults
+  --record FILE  Append a line for each run to this file, and print the totals of the file at the end
+  --label TEXT   Version to write into the record, such as a commit
 ";
 
 /// Runs that are made to find out which faults a failure takes.
 const MINIMISING_RUNS: usize = 60;
+/// So often progress is told in a series of runs.
+const PROGRESS: Duration = Duration::from_secs(10);
 
 struct Arguments {
     options: Options,
     runs: u64,
     time: Option<Duration>,
+    total: Option<u64>,
     log: Option<String>,
+    record: Option<String>,
+    label: String,
     #[cfg(feature = "planted-faults")]
     planted: Option<String>,
+}
+
+impl Arguments {
+    /// Whether it is a series, of which each run gets little room on the screen.
+    fn is_series(&self) -> bool {
+        self.time.is_some() || self.total.is_some() || self.runs > 1
+    }
+
+    fn goes_on(&self, runs: u64, totals: &Totals, since: Instant) -> bool {
+        match (self.time, self.total) {
+            (Some(time), _) => since.elapsed() < time,
+            (None, Some(total)) => totals.events < total,
+            (None, None) => runs < self.runs,
+        }
+    }
 }
 
 fn parse() -> Result<Arguments, String> {
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let seed = clock.map_or(1, |now| u64::from(now.subsec_nanos()) ^ now.as_secs());
     let mut parsed = Arguments {
-        options: Options::new(seed, 1_000_000),
+        options: Options::new(seed, 100_000),
         runs: 1,
         time: None,
+        total: None,
         log: None,
+        record: None,
+        label: "-".to_owned(),
         #[cfg(feature = "planted-faults")]
         planted: None,
     };
@@ -63,37 +98,42 @@ fn parse() -> Result<Arguments, String> {
             continue;
         }
         let value = given.next().ok_or_else(|| format!("{flag} needs a value\n\n{USAGE}"))?;
-        let number = || value.parse::<u64>().map_err(|error| format!("{flag} {value}: {error}"));
-        match flag.as_str() {
-            "--seed" => parsed.options.seed = number()?,
-            "--events" => parsed.options.events = number()?,
-            "--runs" => parsed.runs = number()?,
-            "--for" => parsed.time = Some(duration(&value)?),
-            "--log" => {
-                parsed.options.log = true;
-                parsed.log = Some(value);
-            }
-            "--excuse" => {
-                let rule = Rule::ALL.into_iter().find(|rule| format!("{rule:?}") == value);
-                let rule = rule.ok_or_else(|| format!("no rule {value}: {:?}", Rule::ALL))?;
-                parsed.options.excused.push(rule);
-            }
-            #[cfg(feature = "planted-faults")]
-            "--planted" => {
-                parsed.planted = Some(value);
-            }
-            "--only" => {
-                let numbers = value.split(',').filter(|part| !part.is_empty());
-                let numbers: Result<_, _> = numbers.map(str::parse).collect();
-                parsed.options.only = Some(numbers.map_err(|error| format!("{value}: {error}"))?);
-            }
-            _ => return Err(format!("unknown option {flag}\n\n{USAGE}")),
-        }
+        set(&mut parsed, &flag, value)?;
     }
     Ok(parsed)
 }
 
-/// `90s`, `10m`, `2h`.
+fn set(parsed: &mut Arguments, flag: &str, value: String) -> Result<(), String> {
+    let number = || value.parse::<u64>().map_err(|error| format!("{flag} {value}: {error}"));
+    match flag {
+        "--seed" => parsed.options.seed = number()?,
+        "--events" => parsed.options.events = number()?,
+        "--runs" => parsed.runs = number()?,
+        "--for" => parsed.time = Some(duration(&value)?),
+        "--total" => parsed.total = Some(number()?),
+        "--log" => {
+            parsed.options.log = true;
+            parsed.log = Some(value);
+        }
+        "--record" => parsed.record = Some(value),
+        "--label" => parsed.label = value,
+        "--excuse" => {
+            let rule = Rule::ALL.into_iter().find(|rule| format!("{rule:?}") == value);
+            let rule = rule.ok_or_else(|| format!("no rule {value}: {:?}", Rule::ALL))?;
+            parsed.options.excused.push(rule);
+        }
+        #[cfg(feature = "planted-faults")]
+        "--planted" => parsed.planted = Some(value),
+        "--only" => {
+            let numbers = value.split(',').filter(|number| !number.is_empty());
+            let only = numbers.map(str::parse).collect::<Result<_, _>>();
+            parsed.options.only = Some(only.map_err(|error| format!("--only {value}: {error}"))?);
+        }
+        _ => return Err(format!("unknown option {flag}\n\n{USAGE}")),
+    }
+    Ok(())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a time such as 90s, 10m or 2h");
     let unit = text.chars().last().ok_or_else(wrong)?;
@@ -141,52 +181,82 @@ fn main() -> ExitCode {
     if let Some(name) = &parsed.planted {
         return look_for(name, parsed.options.seed);
     }
-    let mut failed = false;
-    let start = Instant::now();
-    for offset in 0.. {
-        let goes_on = match parsed.time {
-            Some(time) => start.elapsed() < time,
-            None => offset < parsed.runs,
-        };
-        if !goes_on {
-            break;
+    let mut record = match parsed.record.as_deref().map(Record::open).transpose() {
+        Ok(record) => record,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(2);
         }
+    };
+    let (start, mut told, mut totals) = (Instant::now(), Instant::now(), Totals::default());
+    let mut offset = 0;
+    while parsed.goes_on(offset, &totals, start) {
         let mut options = parsed.options.clone();
         options.seed = options.seed.wrapping_add(offset);
-        println!("seed {} events {}", options.seed, options.events);
+        offset += 1;
+        if !parsed.is_series() || offset == 1 {
+            println!("seed {} events {}", options.seed, options.events);
+        }
         let began = Instant::now();
         let outcome = run(&options);
-        let took = began.elapsed();
-        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-        let rate = outcome.events as f64 / took.as_secs_f64();
-        println!(
-            "{} events in {took:.1?} ({rate:.0}/s), {:.1?} simulated, {} faults, hash {:016x}\n{:?}",
-            outcome.events,
-            outcome.simulated,
-            outcome.faults.len(),
-            outcome.hash,
-            outcome.counts,
-        );
+        if !parsed.is_series() {
+            show(&outcome, began.elapsed());
+        }
+        totals.add(&outcome);
+        if let Some(record) = &mut record
+            && let Err(error) = record.add(&parsed.label, &options, &outcome)
+        {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
         if let (Some(path), Some(log)) = (&parsed.log, &outcome.log)
             && let Err(error) = std::fs::write(path, log)
         {
             eprintln!("{path}: {error}");
         }
-        for violation in &outcome.violations {
-            failed = true;
-            println!("BROKEN {violation}");
+        explain(&options, &outcome);
+        if parsed.is_series() && told.elapsed() >= PROGRESS {
+            told = Instant::now();
+            println!("seed {}: {}", options.seed, totals.told(start.elapsed()));
         }
-        if !outcome.violations.is_empty() {
-            let needed = minimise(&options, &outcome, MINIMISING_RUNS);
-            let numbers: Vec<_> = needed.iter().map(ToString::to_string).collect();
-            println!("takes these faults: --only {}", numbers.join(","));
-            for line in &outcome.recent {
-                println!("  {line}");
-            }
-            for planned in &outcome.faults {
-                println!("  {planned:?}");
-            }
+        // Others follow it through a pipe.
+        let _ = std::io::stdout().flush();
+    }
+    println!("{}", totals.told(start.elapsed()));
+    if let Some(record) = record {
+        match record.totals(&parsed.label) {
+            Ok(told) => println!("{told}"),
+            Err(error) => eprintln!("{error}"),
         }
     }
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if totals.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn show(outcome: &Outcome, took: Duration) {
+    println!(
+        "{:.1?} simulated in {took:.1?}, {} faults, hash {:016x}\n{:?}",
+        outcome.simulated,
+        outcome.faults.len(),
+        outcome.hash,
+        outcome.counts,
+    );
+}
+
+/// Says what was broken and how to repeat it with as few faults as it takes.
+fn explain(options: &Options, outcome: &Outcome) {
+    if outcome.violations.is_empty() {
+        return;
+    }
+    println!("seed {} events {}", options.seed, options.events);
+    for violation in &outcome.violations {
+        println!("BROKEN {violation}");
+    }
+    let needed = minimise(options, outcome, MINIMISING_RUNS);
+    println!("repeat: {}", options.command(Some(&needed)));
+    for line in &outcome.recent {
+        println!("  {line}");
+    }
+    for planned in outcome.faults.iter().filter(|planned| needed.contains(&planned.number)) {
+        println!("  {planned:?}");
+    }
 }

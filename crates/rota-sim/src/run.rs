@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -71,6 +71,28 @@ impl Options {
             only: None,
         }
     }
+
+    /// The command that repeats the run, with these faults of its plan alone.
+    #[must_use]
+    pub fn command(&self, only: Option<&BTreeSet<usize>>) -> String {
+        let mut command = format!(
+            "cargo run --profile sim -p rota-sim -- --seed {} --events {}",
+            self.seed, self.events
+        );
+        if self.wire {
+            command += " --wire";
+        }
+        for rule in &self.excused {
+            command += &format!(" --excuse {rule:?}");
+        }
+        if let Some(only) = only {
+            let numbers: Vec<_> = only.iter().map(ToString::to_string).collect();
+            // An empty list stands for no faults at all.
+            command += &format!(" --only {}", if only.is_empty() { "," } else { "" });
+            command += &numbers.join(",");
+        }
+        command
+    }
 }
 
 /// What a run came to.
@@ -132,6 +154,10 @@ pub(crate) struct Run {
 /// When a runtime cannot be made.
 #[must_use]
 pub fn run(options: &Options) -> Outcome {
+    // tokio numbers the tasks of a whole process: a run beside this one would change the order in which
+    // a runtime drops them.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     // What draws without a generator of its own draws from this thread's.
     fastrand::seed(options.seed);
     align_task_numbers().expect("a runtime can be made");
@@ -169,9 +195,10 @@ impl Run {
         let log = Log::new(options.log, true);
         let mut plan = Plan::new(seed, scenario.nodes, scenario.workers, options.only.clone());
         let next_fault = plan.next();
+        let world = World::new(Inner::new(net, sites, central, audit, log));
         Self {
-            world: World::new(Inner::new(net, sites, central, audit, log)),
-            machines: (0..places).map(|_| Machine::new()).collect(),
+            machines: (0..places).map(|_| Machine::new(world.rest().clone())).collect(),
+            world,
             purposes,
             nodes: (1..=scenario.nodes).map(Place).collect(),
             seed,
@@ -241,17 +268,18 @@ impl Run {
                 tell_observers(&mut inner);
                 tell_watchers(&mut inner);
             }
-            if inner.store.revision.is_multiple_of(HISTORY as u64) {
-                inner.store.compact(HISTORY);
-            }
+            inner.store.compact_at_times(HISTORY);
             for (site, machine) in inner.sites.iter_mut().zip(&self.machines) {
                 if machine.runs() {
                     site.listened_us += TICK_US;
                 }
             }
         }
-        for machine in &mut self.machines {
-            machine.tick(TICK);
+        for at in 1..self.machines.len() {
+            if !self.machines[at].tick(TICK) {
+                let what = format!("{:?} did not come to rest", self.purposes[at]);
+                return self.world.lock().audit.broken(Rule::Rest, self.now_us, what);
+            }
         }
     }
 
@@ -464,6 +492,9 @@ impl Run {
         for at in 1..self.machines.len() {
             self.crash(Place(at));
         }
+        // Much of it holds the world, which would hold itself for ever.
+        let left = self.world.lock().empty();
+        drop(left);
         outcome
     }
 }

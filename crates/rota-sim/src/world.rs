@@ -15,7 +15,13 @@ use rota_engine::Engine;
 use rustc_hash::FxHashSet;
 use tokio::runtime::Handle;
 
-use crate::{audit::Auditor, log::Log, store::Central, wire::Connections};
+use crate::{
+    audit::{Auditor, Rule},
+    log::Log,
+    rest::Rest,
+    store::Central,
+    wire::Connections,
+};
 
 /// A place that messages come from and go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,13 +33,25 @@ pub(crate) const STORE: Place = Place(0);
 /// A message to a place that cannot be reached is silent for so long, then its sender is told.
 const SILENCE_US: u64 = 20_000_000;
 
+/// Events that may happen within a tick. A sound run has some thousands.
+const EVENTS_AT_ONCE_MAX: u64 = 5_000_000;
+
 /// What happens when an event is due.
 pub(crate) type Action = Box<dyn FnOnce(&mut Inner) + Send>;
 
 struct Event {
     at_us: u64,
     number: u64,
+    /// The process that must run for it to happen.
+    to: Option<Receiver>,
     action: Action,
+}
+
+/// Who is to get a message: the process that ran there when it was sent, or a later one.
+#[derive(Debug, Clone, Copy)]
+struct Receiver {
+    place: Place,
+    incarnation: u32,
 }
 
 impl PartialEq for Event {
@@ -165,8 +183,12 @@ impl Inner {
 
     /// Has something happen then.
     pub(crate) fn at(&mut self, at_us: u64, action: Action) {
+        self.schedule(at_us, None, action);
+    }
+
+    fn schedule(&mut self, at_us: u64, to: Option<Receiver>, action: Action) {
         self.scheduled += 1;
-        self.events.push(Event { at_us, number: self.scheduled, action });
+        self.events.push(Event { at_us, number: self.scheduled, to, action });
     }
 
     /// Sends a message. What it is to do is done when it arrives, if the receiver is up by then; a
@@ -187,24 +209,47 @@ impl Inner {
         }
         let arrives = self.net.arrival(self.now_us, from, to, bytes);
         let incarnation = self.sites[to.0].incarnation;
-        self.at(
-            arrives,
-            Box::new(move |inner| {
-                let site = &inner.sites[to.0];
-                if to == STORE || (site.up && site.incarnation >= incarnation) {
-                    action(inner);
-                }
-            }),
-        );
+        let receiver = (to != STORE).then_some(Receiver { place: to, incarnation });
+        self.schedule(arrives, receiver, action);
+    }
+
+    /// Counts events that are not in the heap: timers that fired, and commands that an engine took.
+    pub(crate) fn count(&mut self, events: usize) {
+        self.happened += events as u64;
     }
 
     /// Does what is due.
     pub(crate) fn run_due(&mut self) {
+        let before = self.happened;
         while self.events.peek().is_some_and(|event| event.at_us <= self.now_us) {
+            if self.happened - before > EVENTS_AT_ONCE_MAX {
+                let what = "the same things happen again and again at one moment".to_owned();
+                return self.audit.broken(Rule::Rest, self.now_us, what);
+            }
             let Some(event) = self.events.pop() else { return };
+            let reaches = event.to.is_none_or(|Receiver { place, incarnation }| {
+                let site = &self.sites[place.0];
+                site.up && site.incarnation >= incarnation
+            });
+            if !reaches {
+                continue;
+            }
             self.happened += 1;
+            self.log.happens(event.at_us, event.number);
             (event.action)(self);
         }
+    }
+
+    /// Notes something that went from a place to a place: cheaper than a text.
+    pub(crate) fn note_way(&mut self, what: &'static str, from: Place, to: Place) {
+        self.log.went(self.now_us, what, from.0, to.0);
+    }
+
+    /// Gives everything that is still to come, to be dropped by someone who has not locked the world.
+    #[must_use]
+    pub(crate) fn empty(&mut self) -> impl Sized + use<> {
+        let events = std::mem::take(&mut self.events);
+        (events, std::mem::take(&mut self.wires), std::mem::take(&mut self.store.waiting))
     }
 
     pub(crate) fn note(&mut self, what: fmt::Arguments<'_>) {
@@ -214,15 +259,24 @@ impl Inner {
 
 /// The shared world. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct World(Arc<Mutex<Inner>>);
+pub(crate) struct World {
+    inner: Arc<Mutex<Inner>>,
+    rest: Arc<Rest>,
+}
 
 impl World {
     pub(crate) fn new(inner: Inner) -> Self {
-        Self(Arc::new(Mutex::new(inner)))
+        Self { inner: Arc::new(Mutex::new(inner)), rest: Arc::default() }
+    }
+
+    /// What counts the questions of the machine that runs.
+    pub(crate) fn rest(&self) -> &Arc<Rest> {
+        &self.rest
     }
 
     /// Never hold this while anything is dropped or called that could come here itself.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rest.asked();
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,6 +11,7 @@ mod embedded;
 pub mod etcd;
 mod model;
 mod store;
+pub mod watch;
 
 pub use embedded::{EmbeddedOptions, EmbeddedStore};
 pub use model::{

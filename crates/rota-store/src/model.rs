@@ -73,13 +73,16 @@ pub struct Member {
     /// The feature level that it knows. The store only tells others of it; 0 for a node from before there were
     /// levels.
     pub level: u32,
+    /// The leadership from which it is ready to take over at once, as it [announced](crate::Store::announce_ready);
+    /// 0 for none.
+    pub ready_for: Epoch,
 }
 
 impl Member {
     /// A node that no other node can reach.
     #[must_use]
     pub fn alone(name: impl Into<String>) -> Self {
-        Self { name: name.into(), address: None, level: 0 }
+        Self { name: name.into(), address: None, level: 0, ready_for: Epoch(0) }
     }
 }
 

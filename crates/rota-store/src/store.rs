@@ -5,11 +5,13 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::Stream;
-use tokio::sync::watch;
 
-use crate::model::{
-    Batch, BatchLimits, Direction, Epoch, Fence, Head, KeyRange, Member, Mutation, Page, Revision,
-    Seat, Space,
+use crate::{
+    model::{
+        Batch, BatchLimits, Direction, Epoch, Fence, Head, KeyRange, Member, Mutation, Page,
+        Revision, Seat, Space,
+    },
+    watch,
 };
 
 /// An ordered, durable, fenced key-value store.
@@ -68,6 +70,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Who campaigns or leads now, by name.
     async fn members(&self) -> Result<Vec<Member>, StoreError>;
+
+    /// Has the other members see that this one is ready to take over from that leadership at once
+    /// ([`Member::ready_for`]). Returns immediately. An announcement may be late or get lost, and it ends with the
+    /// campaign of that name, so nothing may depend on it but time.
+    fn announce_ready(&self, name: &str, leadership: Epoch);
 
     /// How the store is: never fails, and answers within a second or so, because an operator asks
     /// when things are bad.

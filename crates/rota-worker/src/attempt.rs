@@ -30,8 +30,8 @@ pub(crate) async fn run(
     payload: Bytes,
     events: mpsc::UnboundedSender<Event>,
     span: Option<Span>,
+    started_at: SystemTime,
 ) {
-    let started_at = SystemTime::now();
     let _guard = SayAnyhow { context: &context, started_at, events: &events };
     let (task, queue, attempt) = (context.task_id(), context.queue(), context.attempt());
     debug!(task, queue, kind = context.kind(), attempt, "started");

@@ -8,7 +8,10 @@ use rota_proto::v1::{
     self, server_message::Message as Down, worker_message::Message as Up,
     worker_service_client::WorkerServiceClient,
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout, timeout_at},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use tracing::info;
@@ -16,7 +19,7 @@ use tracing::info;
 /// Messages on their way into the stream: the unanswered reports, heartbeats and credit.
 pub(crate) const OUTGOING: usize = 64;
 /// Time for a node to answer the first message.
-const WELCOME: Duration = Duration::from_secs(5);
+pub(crate) const WELCOME: Duration = Duration::from_secs(5);
 /// When all is done, the server gets so long to end the stream.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The TTL of a session whose server does not say.
@@ -31,28 +34,34 @@ pub(crate) struct Connection {
     pub(crate) up: mpsc::Sender<v1::WorkerMessage>,
     pub(crate) down: Streaming<v1::ServerMessage>,
     pub(crate) ttl: Duration,
+    /// The server says so when a heartbeat arrived.
+    pub(crate) acknowledges: bool,
 }
 
-/// Opens a stream on the node that the client is at.
+/// Opens a stream on the node that the client is at, which gets so long to welcome the worker, and
+/// never longer than [`WELCOME`].
 pub(crate) async fn open(
     client: &Client,
     hello: v1::Hello,
+    patience: Duration,
 ) -> Result<(Connection, v1::Welcome), Status> {
+    let until = Instant::now() + patience.min(WELCOME);
     let (up, outgoing) = mpsc::channel(OUTGOING);
     // The channel is empty: there is room.
     let _ = up.try_send(message(Up::Hello(hello)));
     let mut service =
         WorkerServiceClient::new(client.connection()).max_decoding_message_size(MESSAGE_BYTES);
     let late = |_| Status::unavailable("the server did not answer in time");
-    let answer = timeout(WELCOME, service.work(ReceiverStream::new(outgoing)));
+    let answer = timeout_at(until, service.work(ReceiverStream::new(outgoing)));
     let mut down = answer.await.map_err(late)??.into_inner();
-    let first = timeout(WELCOME, down.message()).await.map_err(late)??;
+    let first = timeout_at(until, down.message()).await.map_err(late)??;
     let Some(v1::ServerMessage { message: Some(Down::Welcome(welcome)) }) = first else {
         return Err(Status::unavailable("the server did not welcome the worker"));
     };
     info!(session = welcome.session, node = welcome.node, "connected");
     let ttl = welcome.ttl.and_then(|ttl| ttl.try_into().ok()).unwrap_or(TTL);
-    Ok((Connection { up, down, ttl: ttl.max(TTL_MIN) }, welcome))
+    let acknowledges = welcome.acknowledges_heartbeats;
+    Ok((Connection { up, down, ttl: ttl.max(TTL_MIN), acknowledges }, welcome))
 }
 
 impl Connection {

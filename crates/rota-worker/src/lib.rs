@@ -33,6 +33,7 @@ mod context;
 mod ended;
 mod handler;
 mod outbox;
+mod pulse;
 mod scrape;
 mod session;
 mod worker;

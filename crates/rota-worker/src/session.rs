@@ -4,9 +4,11 @@
 //! leases it still holds; what runs goes on meanwhile. It never waits for room to send: what cannot
 //! be sent now stays in the outbox, so that it always hears what the server says.
 
+mod reconnect;
+
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use rota_client::{ClientError, v1};
+use rota_client::v1;
 use rota_metrics::AttemptEnd;
 use rota_proto::v1::{
     report::Outcome, server_message::Message as Down, worker_message::Message as Up,
@@ -14,7 +16,7 @@ use rota_proto::v1::{
 use rustc_hash::FxHashMap;
 use tokio::{
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, sleep_until},
+    time::{Instant, sleep_until},
 };
 use tokio_util::task::TaskTracker;
 use tonic::Status;
@@ -22,26 +24,16 @@ use tracing::{debug, info, warn};
 
 use crate::{
     attempt,
-    breaks::{Break, refuses_worker},
     connection::{self, Connection, OUTGOING, message},
     context::{StopReason, TaskContext},
     ended::Ended,
     outbox::{self, Bounds, Outbox},
-    worker::{Worker, WorkerError},
+    pulse::{Beat, Patience, Pulse},
+    worker::Worker,
 };
 
 /// A task that still runs after so long is reported as started; quicker ones only as ended.
 const STARTED_AFTER: Duration = Duration::from_millis(20);
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// The same for a worker that is refused, and whose leases are over by now.
-const PAUSE_REFUSED: Duration = Duration::from_secs(10);
-/// A connection that lasted so long was a good one.
-const LASTING: Duration = Duration::from_secs(5);
-/// As long as there is no connection, that is said so often.
-const SAID_AGAIN: Duration = Duration::from_secs(30);
-/// Without a server, a worker whose patience is over waits for one for so long.
-const UNHEARD: Duration = Duration::from_secs(5);
 /// With a server, what was told to stop gets so long to do so and to be reported: longer than an
 /// attempt gets.
 const ENDING: Duration = attempt::STOP_GRACE.saturating_add(connection::LAST_WORDS);
@@ -90,6 +82,8 @@ pub(crate) struct Session {
     refusals: usize,
     /// The server gave or answered something over the last connection.
     is_useful: bool,
+    /// How long a silent connection is waited for.
+    patience: Patience,
 }
 
 /// How far the worker is with its life.
@@ -117,6 +111,8 @@ impl Phase {
 enum Lost {
     /// Try again.
     Broken(Status),
+    /// Nothing was heard after a heartbeat: try another way.
+    Silent,
     /// All is done.
     Drained,
 }
@@ -144,117 +140,14 @@ impl Session {
             welcomed: false,
             refusals: 0,
             is_useful: false,
+            patience: Patience::default(),
         }
-    }
-
-    pub(crate) async fn run(mut self) -> Result<(), WorkerError> {
-        let mut pause = PAUSE_MIN;
-        let mut tried: usize = 0;
-        let mut said: Option<Instant> = None;
-        // When the server's patience with this session begins.
-        let mut heard = Instant::now();
-        let mut ttl = Duration::MAX;
-        loop {
-            let lost = match self.connect().await {
-                Ok(connection) => {
-                    ttl = connection.ttl;
-                    let since = Instant::now();
-                    let lost = self.serve_connected(connection).await;
-                    heard = Instant::now();
-                    if self.is_useful || since.elapsed() > LASTING {
-                        (pause, said) = (PAUSE_MIN, None);
-                    }
-                    lost
-                }
-                Err(status) => Lost::Broken(status),
-            };
-            self.credit_sent = false;
-            let status = match lost {
-                Lost::Drained => return Ok(()),
-                Lost::Broken(status) => status,
-            };
-            let refused = matches!(Break::of(&status), Break::Refused(_) | Break::TooLarge(_));
-            self.judge(&status, refused)?;
-            let (error, code, running) = (status.message(), status.code(), self.running.len());
-            if said.is_none_or(|at| at.elapsed() >= SAID_AGAIN) {
-                warn!(error, ?code, running, "not connected; trying again");
-                said = Some(Instant::now());
-            } else {
-                debug!(error, ?code, running, "not connected; trying again");
-            }
-            self.worker.client.next_node();
-            tried += 1;
-            let mut until = Instant::now();
-            // Each node is tried once before there is a pause: the session waits for so long only.
-            if tried.is_multiple_of(self.worker.client.node_count()) {
-                until += pause.mul_f64(0.5 + fastrand::f64() / 2.0);
-                let is_over = refused && heard.elapsed() > ttl;
-                pause = (pause * 2).min(if is_over { PAUSE_REFUSED } else { PAUSE_MAX });
-            }
-            if self.wait_unconnected(until).await {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Whether the worker is to end: only before it was ever welcomed, when each node refuses it as it
-    /// is. Later it would end what runs and lose what is done, for a fault that may pass.
-    fn judge(&mut self, status: &Status, refused: bool) -> Result<(), WorkerError> {
-        if refused {
-            self.worker.metrics.refused();
-        }
-        self.refusals = if refuses_worker(status) { self.refusals + 1 } else { 0 };
-        if !self.welcomed && self.refusals >= self.worker.client.node_count() {
-            return Err(WorkerError::Refused(ClientError::from(status.clone())));
-        }
-        Ok(())
-    }
-
-    async fn serve_connected(&mut self, connection: Connection) -> Lost {
-        (self.welcomed, self.refusals, self.is_useful) = (true, 0, false);
-        self.worker.metrics.set_connected(true);
-        let lost = self.serve(connection).await;
-        self.worker.metrics.set_connected(false);
-        if let Lost::Broken(status) = &lost {
-            self.outbox.broken(&Break::of(status));
-        }
-        lost
-    }
-
-    /// Opens the stream and takes up the session. What the server no longer counts as ours is
-    /// stopped.
-    async fn connect(&mut self) -> Result<Connection, Status> {
-        let held = self.running.iter().map(|(task_id, running)| v1::Lease {
-            task_id: task_id.clone(),
-            lease_token: running.token,
-        });
-        let hello = v1::Hello {
-            name: self.worker.name.to_string(),
-            queues: self.worker.queues.clone(),
-            kinds: self.worker.handlers.keys().cloned().collect(),
-            slots: self.worker.slots,
-            session: self.id.clone(),
-            held: held.chain(self.outbox.leases()).collect(),
-        };
-        let (connection, welcome) = connection::open(&self.worker.client, hello).await?;
-        self.bounds = Bounds::of(&welcome);
-        self.id = welcome.session;
-        for lease in welcome.revoked {
-            self.outbox.forget(&lease.task_id, lease.lease_token);
-            self.stop(&lease.task_id, lease.lease_token, StopReason::LeaseLost);
-        }
-        for running in self.running.values_mut() {
-            running.reported = false;
-        }
-        self.silent = self.running.iter().map(|(id, task)| (task.since, id.clone())).collect();
-        self.silent.make_contiguous().sort_unstable();
-        Ok(connection)
     }
 
     /// Serves a stream until it breaks or all is done.
     async fn serve(&mut self, mut connection: Connection) -> Lost {
-        let mut heartbeat = tokio::time::interval(connection.ttl / 3);
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let patience = connection.acknowledges.then_some(self.patience);
+        let mut pulse = Pulse::new(connection.ttl, patience);
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             let started_due = self.silent.front().map(|(since, _)| *since + STARTED_AFTER);
@@ -263,10 +156,12 @@ impl Session {
                 biased;
                 // What is due comes first, since it is rare: neither the server nor the handlers can
                 // hold up a heartbeat or a drain.
-                _ = heartbeat.tick() => {
+                beat = pulse.tick() => match beat {
+                    Beat::Rest => continue,
+                    Beat::Silent => return Lost::Silent,
                     // A full channel says that the server does not read: the stream will break.
-                    let _ = connection.up.try_send(message(Up::Heartbeat(v1::Heartbeat {})));
-                }
+                    Beat::Send => drop(connection.up.try_send(message(Up::Heartbeat(v1::Heartbeat {})))),
+                },
                 () = drain.gently.cancelled(), if self.phase == Phase::Serving => self.start_drain(),
                 () = drain.at_once.cancelled(), if self.phase.patience_ends().is_some() => self.end_drain(),
                 () = maybe(self.phase.patience_ends()) => self.end_drain(),
@@ -277,8 +172,10 @@ impl Session {
                 }
                 () = maybe(started_due) => self.report_started(),
                 down = connection.down.message() => match down {
-                    Ok(Some(v1::ServerMessage { message: Some(message) })) => self.hear(message),
-                    Ok(Some(_)) => debug!("the server said something that this version does not know"),
+                    Ok(Some(v1::ServerMessage { message })) => {
+                        pulse.heard();
+                        self.hear(message);
+                    }
                     Ok(None) => return Lost::Broken(Status::unavailable("the server closed the stream")),
                     Err(status) => return Lost::Broken(status),
                 },
@@ -295,35 +192,11 @@ impl Session {
         }
     }
 
-    /// Between two connections: what runs goes on. True: the worker drained and gives up.
-    async fn wait_unconnected(&mut self, until: Instant) -> bool {
-        let drain = self.worker.drain.clone();
-        loop {
-            tokio::select! {
-                biased;
-                () = drain.gently.cancelled(), if self.phase == Phase::Serving => self.start_drain(),
-                () = drain.at_once.cancelled(), if self.phase.patience_ends().is_some() => self.end_drain(),
-                () = maybe(self.phase.patience_ends()) => self.end_drain(),
-                // Before it is judged what is left. They are few: nothing begins now.
-                Some(event) = self.events.recv() => self.note(event),
-                () = sleep_until(until) => {
-                    let idle = self.running.is_empty() && self.outbox.is_empty();
-                    let over = match self.phase {
-                        Phase::Serving => false,
-                        Phase::Draining(_) => idle,
-                        Phase::Ending(since) => idle || since.elapsed() > UNHEARD,
-                    };
-                    if over {
-                        warn!("stopping without the server: what it was not told costs an attempt");
-                        return true;
-                    }
-                    return false;
-                }
-            }
-        }
-    }
-
-    fn hear(&mut self, message: Down) {
+    fn hear(&mut self, message: Option<Down>) {
+        let Some(message) = message else {
+            debug!("the server said something that this version does not know");
+            return;
+        };
         self.is_useful |= matches!(message, Down::Dispatches(_) | Down::ReportResults(_));
         match message {
             Down::Dispatches(dispatches) => {
@@ -361,6 +234,7 @@ impl Session {
                 }
             }
             Down::Welcome(_) => debug!("welcomed again"),
+            Down::HeartbeatAck(_) => {}
         }
     }
 
@@ -398,7 +272,8 @@ impl Session {
             self.count(&replaced, AttemptEnd::Dropped);
         }
         let events = self.events_sender.clone();
-        self.attempts.spawn(attempt::run(handler, context, payload, events, span));
+        let started_at = (self.worker.wall_clock)();
+        self.attempts.spawn(attempt::run(handler, context, payload, events, span, started_at));
     }
 
     /// Gives a task back that was not begun.
@@ -487,7 +362,7 @@ impl Session {
         };
         running.reported = true;
         let lease_token = running.token;
-        let started_at = std::time::SystemTime::now() - running.since.elapsed();
+        let started_at = (self.worker.wall_clock)() - running.since.elapsed();
         self.report(v1::Report {
             task_id: task_id.to_owned(),
             lease_token,

@@ -1,6 +1,12 @@
 //! A worker, from its settings to its end.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use rota_client::{Client, ClientError};
@@ -17,6 +23,9 @@ use crate::{
     scrape::Scrape,
     session::Session,
 };
+
+/// Tells the date.
+pub(crate) type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// Why a worker does not run.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +83,7 @@ pub struct Builder {
     slots: u32,
     drain_timeout: Duration,
     metrics_listen: Option<SocketAddr>,
+    wall_clock: WallClock,
     handlers: FxHashMap<String, Handler>,
 }
 
@@ -88,6 +98,7 @@ pub struct Worker {
     pub(crate) tracer: Tracer,
     pub(crate) drain: Drain,
     pub(crate) metrics: WorkerMetrics,
+    pub(crate) wall_clock: WallClock,
     metrics_listen: Option<SocketAddr>,
 }
 
@@ -125,6 +136,13 @@ impl Builder {
     #[must_use]
     pub fn metrics_listen(mut self, address: SocketAddr) -> Self {
         self.metrics_listen = Some(address);
+        self
+    }
+
+    /// The clock that tells when an attempt began [default: the system's].
+    #[must_use]
+    pub fn wall_clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.wall_clock = Arc::new(clock);
         self
     }
 
@@ -185,6 +203,7 @@ impl Builder {
             drain: Drain::default(),
             metrics,
             metrics_listen: self.metrics_listen,
+            wall_clock: self.wall_clock,
         })
     }
 }
@@ -209,6 +228,7 @@ impl Worker {
             slots: 10,
             drain_timeout: Duration::from_secs(30),
             metrics_listen: None,
+            wall_clock: Arc::new(SystemTime::now),
             handlers: FxHashMap::default(),
         }
     }

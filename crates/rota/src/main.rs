@@ -190,8 +190,10 @@ fn leaf(matches: &clap::ArgMatches) -> &clap::ArgMatches {
 fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
     config::check_variables(std::env::vars_os())?;
     let runs_programs = matches!(cli.verb, Verb::Dev | Verb::Worker { .. });
-    // Before anything is read or opened: a worker may start itself anew.
-    let secrets = if runs_programs { guard::take_secrets()? } else { guard::Secrets::default() };
+    // A server's too: a worker beside it may run programs as the same user.
+    let hides_secrets = runs_programs || matches!(cli.verb, Verb::Server);
+    // Before anything is read or opened: this program may start itself anew.
+    let secrets = if hides_secrets { guard::take_secrets()? } else { guard::Secrets::default() };
     let inherited = if runs_programs { guard::inherited_files() } else { Vec::new() };
     let (named, leaf) = (cli.common.config.clone(), leaf.clone());
     let read = move || {

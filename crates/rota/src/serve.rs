@@ -263,7 +263,15 @@ fn worker(settings: &Settings, client: Client) -> Result<Worker, Failure> {
 /// What tasks may run. Warns of secrets that their programs can read.
 fn command_policy(settings: &Settings) -> Result<command::CommandPolicy, Failure> {
     let user = match settings.text("command_user") {
-        "" => None,
+        "" if matches!(settings.source("command_user"), Source::Default) => None,
+        // A variable whose value got lost must not make programs run as the worker's user.
+        "" => {
+            let source = settings.source("command_user");
+            return Err(Failure::usage(format!(
+                "command_user is empty ({source}); name a user, or unset it to run programs as the \
+                 worker's user"
+            )));
+        }
         name => Some(command::CommandUser::named(name).map_err(|error| {
             let source = settings.source("command_user");
             Failure::usage(format!("command_user = {name:?} ({source}): {error}"))

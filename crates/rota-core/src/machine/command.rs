@@ -230,6 +230,9 @@ pub enum Report {
     },
     /// The worker gives it back unharmed.
     Released,
+    /// This version cannot read its definition, because a newer one wrote it: the task waits, and nothing is done to
+    /// it, until a leader takes it up that can. Said by the engine, never by a worker.
+    SetAside,
 }
 
 /// How an attempt ended.
@@ -340,6 +343,16 @@ pub enum Refusal {
     /// The session exists and belongs to a worker of another name.
     #[error("the session belongs to another worker")]
     ForeignSession,
+    /// The store does not take so much of one task at once.
+    #[error("{what} of {bytes} bytes is too large: the store takes {limit} at present")]
+    TooLarge {
+        /// `a task`, `a result with its output`.
+        what: &'static str,
+        /// Its bytes.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// A record that the command needs cannot be read. It is left alone, and other tasks are not concerned.
     #[error(
         "the stored record {record} cannot be read: it is damaged, or a newer version wrote it; it is left as it is"

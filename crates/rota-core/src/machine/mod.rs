@@ -272,12 +272,6 @@ impl Machine {
         });
     }
 
-    /// The wall time of the last step that was begun.
-    #[must_use]
-    pub fn wall_time(&self) -> WallTime {
-        self.now.wall
-    }
-
     /// Whether there may be waiting tasks for sessions with room: sealing the step gives them.
     #[must_use]
     pub fn has_assignments(&self) -> bool {

@@ -26,6 +26,18 @@ pub struct LiveFilter {
     pub run_at_to: Option<WallTime>,
 }
 
+impl LiveFilter {
+    /// Whether it selects a task of this state, queue and kind that is due then.
+    #[must_use]
+    pub fn selects(&self, status: Status, queue: &Name, kind: &Name, run_at: WallTime) -> bool {
+        (self.statuses.is_empty() || self.statuses.contains(&status))
+            && self.queue.as_ref().is_none_or(|wanted| wanted == queue)
+            && self.kind.as_ref().is_none_or(|wanted| wanted == kind)
+            && self.run_at_from.is_none_or(|from| from <= run_at)
+            && self.run_at_to.is_none_or(|to| run_at < to)
+    }
+}
+
 /// A page of live tasks.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LivePage {
@@ -99,10 +111,6 @@ impl Machine {
 
     fn selects(&self, filter: &LiveFilter, task: &LiveTask) -> bool {
         let lane = &self.roster.lanes[task.lane as usize].name;
-        (filter.statuses.is_empty() || filter.statuses.contains(&task.status))
-            && filter.queue.as_ref().is_none_or(|wanted| *wanted == lane.queue)
-            && filter.kind.as_ref().is_none_or(|wanted| *wanted == lane.kind)
-            && filter.run_at_from.is_none_or(|from| from <= task.run_at)
-            && filter.run_at_to.is_none_or(|to| task.run_at < to)
+        filter.selects(task.status, &lane.queue, &lane.kind, task.run_at)
     }
 }

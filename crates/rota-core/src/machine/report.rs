@@ -1,7 +1,7 @@
 //! What workers say of the tasks they have.
 
 use super::{
-    Flags, Machine, Outcome, Refusal, Reply, Report, Stored, TIMEOUT_GRACE, TaskIndex,
+    Flags, Machine, Mutation, Outcome, Refusal, Reply, Report, Stored, TIMEOUT_GRACE, TaskIndex,
     finish::AttemptEnd,
 };
 use crate::{
@@ -33,6 +33,7 @@ impl Machine {
                 lease.progress = Some(message);
             }
             Report::Released => self.release_attempt(index),
+            Report::SetAside => self.release_and_set_aside(index),
             Report::Ended { started_at, output_tail, outcome } => {
                 let end =
                     AttemptEnd { started_at, output_tail, reported: end, ..AttemptEnd::default() };
@@ -40,6 +41,19 @@ impl Machine {
             }
         }
         Ok(Reply::Done)
+    }
+
+    /// Its record says that it waits, for whoever leads next and can read its definition.
+    fn release_and_set_aside(&mut self, index: TaskIndex) {
+        let task = self.live.at(index).id;
+        self.release_attempt(index);
+        // One that was to be cancelled, or has expired, has ended.
+        let Some(index) = self.live.find(task) else { return };
+        let record = Box::new(self.record_of(index));
+        let queue = record.queue.clone();
+        self.step.mutations.push(Mutation::PutLive(record));
+        self.forget_task(task);
+        self.set_aside(task, Some(&queue));
     }
 
     fn start(&mut self, index: TaskIndex, at: crate::WallTime) {
@@ -86,7 +100,7 @@ impl Report {
             Self::Ended { outcome, .. } => {
                 Some(LeaseEnd { token, kind: outcome.kind(), fingerprint })
             }
-            Self::Released => Some(LeaseEnd::released(token)),
+            Self::Released | Self::SetAside => Some(LeaseEnd::released(token)),
             Self::Started { .. } | Self::Progress { .. } => None,
         }
     }

@@ -6,7 +6,9 @@ use super::{
     CANCEL_GRACE, Credit, Flags, Lease, LiveTask, Machine, Mutation, TIMEOUT_GRACE, TaskIndex,
     session::Session, subscription::SessionIndex,
 };
-use crate::{LeaseRecord, LiveRecord, Name, QueueRecord, Status, TaskId, lifecycle::Action};
+use crate::{
+    LeaseRecord, LiveRecord, Millis, Name, QueueRecord, Status, TaskId, lifecycle::Action,
+};
 
 impl Machine {
     /// Takes up a queue's settings. Before the first step.
@@ -21,7 +23,7 @@ impl Machine {
         self.roster.queues[queue as usize].unknown = record.unknown;
     }
 
-    /// Takes up a live task. Before the first step; tasks come in the order of their ids. A session
+    /// Takes up a live task. Before the first step; tasks that wait keep the order in which they come. A session
     /// that holds one has its TTL from now to come back.
     pub fn restore_task(&mut self, record: &LiveRecord) {
         let queue = self.roster.queue(&record.queue);
@@ -73,8 +75,41 @@ impl Machine {
         }
     }
 
+    /// Takes back what [`Machine::restore_task`] took up, because the task's record has changed or is gone since.
+    /// Nothing is written.
+    pub fn forget_task(&mut self, task: TaskId) {
+        let Some(index) = self.live.find(task) else { return };
+        if let Some(lease) = self.leases.remove(&index) {
+            self.advance(index, Action::BackOff).expect("a leased task can back off");
+            self.forget_lease(index, lease.session);
+        } else {
+            self.advance(index, Action::Postpone).expect("a task without a lease can wait");
+        }
+        self.backoffs.remove(index);
+        self.expiries.remove(index);
+        self.last_failures.remove(index);
+        self.binds.remove(index);
+        self.last_ends.remove(index);
+        self.unknown.remove(index);
+        let task = self.live.remove(index);
+        self.policies.release(task.policy);
+        let queue = self.roster.lanes[task.lane as usize].queue;
+        self.roster.queues[queue as usize].scheduled -= 1;
+        self.roster.drop_task(task.lane);
+    }
+
+    /// A restored session was there for its leases alone.
+    fn forget_lease(&mut self, index: TaskIndex, session: SessionIndex) {
+        let held = self.sessions.at_mut(session);
+        held.tasks.remove(&index);
+        if held.tasks.is_empty() {
+            let session = self.sessions.remove(session);
+            self.roster.detach(session.subscription);
+        }
+    }
+
     /// Leaves a live task alone whose record cannot be read. Its queue counts it where that much could be
-    /// read. Before the first step.
+    /// read.
     pub fn set_aside(&mut self, task: TaskId, queue: Option<&Name>) {
         self.unreadable.insert(task);
         if let Some(queue) = queue {
@@ -139,6 +174,7 @@ impl Machine {
             tasks: FxHashSet::default(),
             ttl: record.session_ttl,
             heard_at: self.now.mono,
+            excused: Millis(0),
             opened_at: self.now.wall,
             draining: false,
             connection: 0,

@@ -26,6 +26,8 @@ pub(super) struct Session {
     pub(super) tasks: FxHashSet<TaskIndex>,
     pub(super) ttl: Millis,
     pub(super) heard_at: MonoTime,
+    /// How much of that was given to it by [`Machine::excuse_waiting`] since it was last heard.
+    pub(super) excused: Millis,
     pub(super) opened_at: WallTime,
     pub(super) draining: bool,
     /// Its last connection.
@@ -139,7 +141,7 @@ impl Sessions {
         index
     }
 
-    fn remove(&mut self, index: SessionIndex) -> Session {
+    pub(super) fn remove(&mut self, index: SessionIndex) -> Session {
         let session = self.slots[index as usize].take().expect("a session in use");
         self.index.remove(&session.id);
         self.free.push(index);
@@ -182,6 +184,7 @@ impl Machine {
                 tasks: FxHashSet::default(),
                 ttl: open.ttl,
                 heard_at: self.now.mono,
+                excused: Millis(0),
                 opened_at: self.now.wall,
                 draining: false,
                 connection: open.connection,
@@ -406,6 +409,20 @@ impl Machine {
         }
     }
 
+    /// No call could be answered for so long until now, since a commit took that long. A worker without a stream may
+    /// have waited for its answer, and one that was cut off for being taken up again: neither could say
+    /// that it lives. They get that time again, but no more than `most` between two signs of life: no call
+    /// waits longer, and one that is gone must be found out though every commit is slow.
+    pub fn excuse_waiting(&mut self, now: MonoTime, pause: Millis, most: Millis) {
+        for session in self.sessions.slots.iter_mut().flatten() {
+            if session.awaited || matches!(session.credit, Credit::Take(_)) {
+                let pause = pause.min(Millis(most.0.saturating_sub(session.excused.0)));
+                session.excused = Millis(session.excused.0 + pause.0);
+                session.heard_at = session.heard_at.max((session.heard_at + pause).min(now));
+            }
+        }
+    }
+
     /// The worker lives.
     pub(super) fn heard_of(&mut self, index: SessionIndex) {
         self.heard_of_at(index, self.now.mono);
@@ -415,6 +432,7 @@ impl Machine {
     fn heard_of_at(&mut self, index: SessionIndex, at: MonoTime) {
         let session = self.sessions.at_mut(index);
         session.heard_at = session.heard_at.max(at);
+        session.excused = Millis(0);
         let due = session.heard_at + session.ttl;
         self.sessions.due = self.sessions.due.min(due);
     }

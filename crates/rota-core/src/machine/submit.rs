@@ -26,6 +26,12 @@ impl Machine {
         Ok(Reply::Submitted { task: submit.spec.id, created: true })
     }
 
+    /// Whether its names belong to a task already, so that submitting it creates none.
+    #[must_use]
+    pub fn is_repeat(&self, submit: &Submit) -> bool {
+        !matches!(self.repeated(submit), Ok(None))
+    }
+
     /// The task that this one repeats, if any.
     fn repeated(&self, submit: &Submit) -> Result<Option<Binding>, Refusal> {
         let binds = &submit.spec.binds;

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use rota_core::{DoneRecord, Status, TaskId};
 use rota_store::{Direction, KeyRange, Snapshot, Space, StoreError};
 
-use super::ID_COUNTER_BITS;
 use crate::{api::TaskFilter, codec, engine::Engine, layout, specs::SpecReads};
 
 /// Records read from one space at a time.
@@ -24,8 +23,7 @@ pub(super) struct EndedWalk<'a> {
 
 /// The oldest id that the filter may select: an id is no older than its task.
 pub(super) fn oldest(filter: &TaskFilter) -> Option<TaskId> {
-    let millis = u64::try_from(filter.created.from?.0).ok()?;
-    TaskId::from_u64(millis.checked_mul(1 << ID_COUNTER_BITS)?)
+    TaskId::first_at(filter.created.from?)
 }
 
 /// One space, read page by page.

@@ -6,11 +6,9 @@ use std::{
 };
 
 use rota_core::{HeldLease, Name, SessionId, StopReason};
+use rota_store::watch;
 use rustc_hash::FxHashSet;
-use tokio::{
-    sync::{Mutex as AsyncMutex, watch},
-    time::Instant,
-};
+use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 
 use super::held::{Leases, NamedLease};
 use crate::{

@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use rota_core::Status;
-use rota_engine::{Engine, EngineError, EngineOptions, Role};
+use rota_engine::{Engine, EngineError, EngineOptions, Role, TaskRef};
+use rota_store::Epoch;
 
-use crate::support::{Mood, MoodyStore, Node, completed, task};
+use crate::support::{Mood, MoodyStore, Node, completed, task, until};
 
 fn start(store: &Arc<MoodyStore>, name: &str) -> Node {
     let options = EngineOptions {
@@ -104,6 +105,49 @@ async fn leadership_is_handed_over_and_back() {
     assert!(first.engine.task(&id).await.expect("an answer").is_some());
     second.leave().await;
     first.stop().await;
+}
+
+#[tokio::test]
+async fn a_successor_is_ready_before_the_leader_lets_go() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = MoodyStore::open(&directory.path().join("data"));
+    let (first, second) = two(&store).await;
+    let mut tasks = Vec::new();
+    for _ in 0..20 {
+        tasks.push(first.submit(task("k")).await);
+    }
+    let held = first.lease(10).await;
+    store.hold_announcements();
+    let epoch = Epoch(first.engine.info().epoch);
+    let engine = first.engine.clone();
+    let transfer = tokio::spawn(async move { engine.transfer(None).await });
+    let announced = || store.announced.lock().expect("nobody panics with it").clone();
+    until(|| !announced().is_empty()).await;
+    assert_eq!(announced(), [("second".to_owned(), epoch)]);
+    // The machine is made, and the first node still leads: what it does now is taken up as well.
+    for held in &held[..5] {
+        assert!(first.report(held, completed("")).await);
+    }
+    let late = first.submit(task("k")).await;
+    assert_eq!(first.engine.role(), Role::Leader);
+    store.release_announcements();
+    assert_eq!(transfer.await.expect("no panic").expect("handed over"), "second");
+    until_role(&second.engine, |role| *role == Role::Leader).await;
+    until_ready(&second).await;
+    assert_eq!(second.engine.info().live_tasks, 16);
+    for held in &held[..5] {
+        let id = TaskRef::Id(held.spec.id);
+        let view = second.engine.task(&id).await.expect("an answer").expect("known");
+        assert_eq!(view.status, Status::Completed);
+    }
+    for held in &held[5..] {
+        assert!(second.report(held, completed("")).await);
+    }
+    let view = second.engine.task(&late).await.expect("an answer").expect("known");
+    assert_eq!(view.status, Status::Pending);
+    assert_eq!(second.lease(20).await.len(), 11);
+    first.leave().await;
+    second.stop().await;
 }
 
 #[tokio::test]

@@ -2,10 +2,11 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use bytes::Bytes;
 use futures_util::future::join_all;
-use rota_core::Status;
+use rota_core::{HeldLease, Outcome, Refusal, Report, Status};
 use rota_engine::{
-    BulkAction, EngineError, EngineOptions, SessionEvent, SessionRequest, TaskFilter,
+    BulkAction, EngineError, EngineOptions, NewTask, SessionEvent, SessionRequest, TaskFilter,
 };
 use rota_metrics::Format;
 
@@ -120,6 +121,35 @@ async fn questions_are_bounded_while_a_commit_hangs() {
     node.store.set(Mood::Well);
     held.abort();
     assert!(node.engine.queues().await.is_ok());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_store_takes_no_more_is_refused_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    let sized = |bytes: usize| NewTask { payload: Bytes::from(vec![b'1'; bytes]), ..task("k") };
+    let running = node.submit(task("k")).await;
+    let leased = node.lease(1).await;
+    // The store turns out to take less than it was said to, which ends the leadership.
+    node.store.bytes_max.store(200_000, Ordering::Relaxed);
+    node.store.set(Mood::Deposes);
+    let _ = node.engine.submit(vec![task("k")]).await;
+    let tasks = vec![sized(10), sized(300_000), sized(10)];
+    let results = node.engine.submit(tasks).await.expect("an answer");
+    assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
+    assert!(matches!(results[1], Err(Refusal::TooLarge { .. })), "{results:?}");
+    let lease = HeldLease { task: leased[0].spec.id, token: leased[0].token };
+    let ended = |result: usize| {
+        let result = Bytes::from(vec![b'1'; result]);
+        let (output_tail, outcome) = (Bytes::new(), Outcome::Completed { result });
+        (lease, Report::Ended { started_at: None, output_tail, outcome })
+    };
+    let refused = node.engine.report(vec![ended(300_000)]).await.expect("an answer");
+    assert!(matches!(refused[0], Err(Refusal::TooLarge { .. })), "{refused:?}");
+    assert_eq!(node.engine.report(vec![ended(10)]).await.expect("an answer"), [Ok(())]);
+    let view = node.engine.task(&running).await.expect("an answer").expect("known");
+    assert_eq!(view.status, Status::Completed);
     node.stop().await;
 }
 

@@ -11,7 +11,7 @@ use rota_engine::{
 use tempfile::TempDir;
 use tokio::{task::JoinHandle, time::timeout};
 
-use crate::support::{Mood, Node, name, task};
+use crate::support::{Mood, Node, SpecFault, name, task};
 
 /// Nothing here takes so long, unless it waits for what does not come.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -286,6 +286,23 @@ async fn what_a_lost_answer_told_of_is_told_again_to_who_says_what_it_has() {
     assert_eq!(left.tasks.iter().map(lease).collect::<Vec<_>>(), [lease(&new[0])]);
     assert_eq!(left.instructions.stop.len(), 1);
     world.node.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_when_it_is_handed_over_again_fails_at_once() {
+    for fault in [SpecFault::Damaged, SpecFault::Missing] {
+        let world = World::uncached();
+        let id = world.node.submit(task("k")).await;
+        assert_eq!(world.lease(asks(Some(7), 1, 10)).await.tasks.len(), 1);
+        world.node.store.fault(&id, fault);
+        // The answer was lost: its worker has nothing.
+        let knows_nothing = LeaseRequest { held: Some(Vec::new()), ..asks(Some(7), 1, 0) };
+        assert!(world.lease(knows_nothing).await.tasks.is_empty());
+        assert_eq!(world.held().await, 0, "{fault:?}: nobody holds it any more");
+        let queue = world.node.engine.queue(&name("q")).await.expect("an answer").expect("known");
+        assert_eq!((queue.pending, queue.failed_total), (0, 1), "{fault:?}");
+        world.node.stop().await;
+    }
 }
 
 #[tokio::test]

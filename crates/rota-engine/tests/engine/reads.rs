@@ -5,7 +5,10 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use rota_core::{FailureReason, SessionId, Status};
+use rota_core::{
+    Failure, FailureReason, HeldLease, Millis, Outcome, Policy, Report, RetryPolicy, SessionId,
+    Status,
+};
 use rota_engine::{
     BulkAction, Dispatched, EngineError, EngineOptions, LeaseRequest, NewTask, SessionEvent,
     SessionRequest, SessionStream, TaskFilter, TaskRef,
@@ -102,6 +105,63 @@ async fn a_task_whose_definition_is_damaged_or_missing_fails_alone_and_durably()
     let workers = node.engine.workers().await.expect("an answer");
     assert_eq!(workers[0].held, 20);
     node.engine.delete(&damaged).await.expect("it ended");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_whose_definition_a_newer_version_wrote_waits_for_one_that_can_read_it() {
+    let (node, directory) = uncached();
+    let newer = node.submit(task("k")).await;
+    node.store.fault(&newer, SpecFault::Newer);
+    let mut worker = stream(&node, "w", 10).await;
+    let queue =
+        async |node: &Node| node.engine.queue(&name("q")).await.expect("an answer").expect("known");
+    let set_aside = async {
+        while queue(&node).await.unreadable == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, set_aside).await.expect("in time");
+    let counts = queue(&node).await;
+    assert_eq!((counts.pending, counts.leased, counts.failed_total), (0, 0, 0));
+    let unreadable = node.engine.health().checks.into_iter().find(|check| check.name == "records");
+    let problem = unreadable.expect("there is such a check").problem.expect("it says so");
+    assert!(problem.starts_with("1 record cannot be read"), "{problem}");
+    // It keeps nobody from working, nor does the pull interface give it out.
+    node.submit(task("k")).await;
+    assert_eq!(receive(&mut worker, 1).await.len(), 1);
+    drop(worker);
+    node.stop().await;
+    let node = Node::start(&directory.path().join("data"));
+    let leased = node.lease(5).await;
+    let its = leased.iter().find(|leased| TaskRef::Id(leased.spec.id) == newer).expect("it waited");
+    assert_eq!(its.attempt, 1, "no attempt was spent");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn attempts_are_shown_within_a_bound_of_bytes() {
+    let (node, _directory) = uncached();
+    let retry = RetryPolicy {
+        max_attempts: 20,
+        initial: Millis(1),
+        max: Millis(1),
+        ..RetryPolicy::default()
+    };
+    let policy = Policy { retry, ..Policy::default() };
+    let id = node.submit(NewTask { policy, ..task("k") }).await;
+    for _ in 0..8 {
+        let leased = node.lease(1).await;
+        let lease = HeldLease { task: leased[0].spec.id, token: leased[0].token };
+        let failure = Failure::new(FailureReason::Error, "no");
+        let outcome = Outcome::Failed { failure, retry_at: None };
+        let output_tail = Bytes::from(vec![b'o'; 900_000]);
+        let report = Report::Ended { started_at: None, output_tail, outcome };
+        assert_eq!(node.engine.report(vec![(lease, report)]).await.expect("an answer"), [Ok(())]);
+    }
+    let attempts = node.engine.attempts(&id).await.expect("an answer").expect("known");
+    let numbers: Vec<_> = attempts.iter().map(|attempt| attempt.attempt).collect();
+    assert_eq!(numbers, [5, 6, 7, 8], "the newest, as many as fit");
     node.stop().await;
 }
 
@@ -296,6 +356,10 @@ async fn tasks_are_shown_as_they_were_committed_while_a_commit_hangs() {
     assert_eq!((queues.len(), queues[0].pending), (1, 1));
     let queue = node.engine.queue(&name("q")).await.expect("the last committed state");
     assert_eq!(queue.expect("known").pending, 1);
+    let page = node.engine.queues_after(None, 5).await.expect("the last committed state");
+    assert_eq!((page.queues.len(), page.as_of.is_some()), (1, true));
+    let page = node.engine.queues_after(Some(&name("q")), 5).await.expect("an answer");
+    assert!(page.queues.is_empty());
     node.store.set(Mood::Well);
     assert!(stuck.await.expect("no panic").is_ok());
     node.stop().await;

@@ -173,6 +173,67 @@ async fn a_call_that_waits_for_the_store_keeps_its_session() {
 }
 
 #[tokio::test]
+async fn a_worker_that_comes_back_while_a_commit_is_on_its_way_loses_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start_with(&directory.path().join("data"), options());
+    let mut stream = node.engine.open_session(worker(&[])).await.expect("opened");
+    node.submit(task("k")).await;
+    let tasks = given(&mut stream).await;
+    hold_a_commit(&node).await;
+    node.engine.heartbeat(stream.session, Some(stream.connection)).await.expect("it is open");
+    let again = rota_engine::SessionRequest { session: Some(stream.session), ..worker(&tasks) };
+    let engine = node.engine.clone();
+    let opened = tokio::spawn(async move { engine.open_session(again).await });
+    time_passes(TTL * 4).await;
+    assert!(!opened.is_finished());
+    node.store.set(Mood::Well);
+    let stream = opened.await.expect("no panic").expect("an answer");
+    assert!(stream.revoked.is_empty(), "{:?}", stream.revoked);
+    assert!(is_open(&node, stream.session).await);
+    assert!(node.report(&tasks[0], completed("")).await);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_whose_heartbeat_or_report_waits_for_the_store_keeps_its_session() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start_with(&directory.path().join("data"), options());
+    let session = SessionId(7);
+    let request = LeaseRequest {
+        session: Some(session),
+        worker: name("w"),
+        queues: Vec::new(),
+        kinds: vec![name("k")],
+        max: 1,
+        wait: Duration::from_secs(10),
+        ttl: TTL,
+        held: None,
+    };
+    node.submit(task("k")).await;
+    let leased = node.engine.lease(request).await.expect("opened");
+    let lease = HeldLease { task: leased.tasks[0].spec.id, token: leased.tasks[0].token };
+    for reports in [false, true] {
+        hold_a_commit(&node).await;
+        let engine = node.engine.clone();
+        let call = tokio::spawn(async move {
+            if reports {
+                let report = Report::Progress { message: "on".into() };
+                engine.report(vec![(lease, report)]).await.expect("an answer").remove(0).is_ok()
+            } else {
+                engine.pull_heartbeat(session).await.is_ok()
+            }
+        });
+        time_passes(TTL * 4).await;
+        assert!(!call.is_finished());
+        node.store.set(Mood::Well);
+        assert!(call.await.expect("no panic"), "reports: {reports}");
+        assert!(is_open(&node, session).await);
+    }
+    assert!(node.report(&leased.tasks[0], completed("")).await);
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn the_end_of_a_session_does_not_reach_its_successor() {
     let directory = tempfile::tempdir().expect("a directory");
     let node = Node::start_with(&directory.path().join("data"), options());

@@ -20,10 +20,10 @@ use rota_engine::{
     SPACES, SessionEvent, SessionRequest, SessionStream, TaskRef,
 };
 use rota_store::{
-    Batch, BatchLimits, ChangeStream, CommitError, EmbeddedOptions, EmbeddedStore, Fence, Head,
-    Leadership, Member, Revision, Seat, Snapshot, Space, Store, StoreError, StoreStatus,
+    Batch, BatchLimits, ChangeStream, CommitError, EmbeddedOptions, EmbeddedStore, Epoch, Fence,
+    Head, Leadership, Member, Revision, Seat, Snapshot, Space, Store, StoreError, StoreStatus,
+    watch,
 };
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// What the store does with the next commits.
@@ -56,6 +56,8 @@ pub(crate) enum SpecFault {
     Damaged,
     /// It has none.
     Missing,
+    /// A newer version wrote it, with a value that this one does not know.
+    Newer,
 }
 
 /// The embedded store with moods.
@@ -63,6 +65,8 @@ pub(crate) struct MoodyStore {
     inner: EmbeddedStore,
     /// The most mutations of a batch.
     pub(crate) mutations_max: AtomicUsize,
+    /// The most bytes of a batch.
+    pub(crate) bytes_max: AtomicUsize,
     mood: watch::Sender<Mood>,
     /// Leaderships have lapsed, and nobody has noticed yet.
     pub(crate) lapsed: Arc<AtomicBool>,
@@ -88,6 +92,9 @@ pub(crate) struct MoodyStore {
     pub(crate) answer_bytes_max: AtomicUsize,
     /// The largest answer so far.
     pub(crate) answer_bytes: AtomicUsize,
+    /// Who announced that it is ready to take over, and from which leadership.
+    pub(crate) announced: Mutex<Vec<(String, Epoch)>>,
+    holds_announcements: AtomicBool,
 }
 
 impl MoodyStore {
@@ -96,6 +103,7 @@ impl MoodyStore {
         let inner = EmbeddedStore::open(directory, SPACES, options).expect("an empty directory");
         Arc::new(Self {
             mutations_max: AtomicUsize::new(inner.limits().mutations_max),
+            bytes_max: AtomicUsize::new(inner.limits().bytes_max),
             inner,
             mood: watch::Sender::new(Mood::Well),
             lapsed: Arc::default(),
@@ -111,6 +119,8 @@ impl MoodyStore {
             spec_faults: Mutex::default(),
             answer_bytes_max: AtomicUsize::new(usize::MAX),
             answer_bytes: AtomicUsize::new(0),
+            announced: Mutex::default(),
+            holds_announcements: AtomicBool::new(false),
         })
     }
 
@@ -120,6 +130,17 @@ impl MoodyStore {
 
     pub(crate) fn fault(&self, task: &TaskRef, fault: SpecFault) {
         self.spec_faults.lock().expect("nobody panics with it").insert(task.to_string(), fault);
+    }
+
+    pub(crate) fn hold_announcements(&self) {
+        self.holds_announcements.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn release_announcements(&self) {
+        self.holds_announcements.store(false, Ordering::SeqCst);
+        for (name, leadership) in self.announced.lock().expect("nobody panics with it").drain(..) {
+            self.inner.announce_ready(&name, leadership);
+        }
     }
 
     pub(crate) fn hold_specs(&self, holds: bool) {
@@ -169,6 +190,9 @@ impl Store for MoodyStore {
     async fn commit(&self, fence: Fence, batch: Batch) -> Result<Revision, CommitError> {
         self.entered.fetch_add(1, Ordering::Relaxed);
         assert!(batch.mutations.len() <= self.limits().mutations_max, "a batch is too large");
+        if !self.limits().take(batch.mutations.len(), batch.bytes()) {
+            return Err(CommitError::Invalid("too many bytes (test)".to_owned()));
+        }
         let mut moods = self.mood.subscribe();
         moods.wait_for(|mood| *mood != Mood::Holding).await.expect("the sender is ours");
         self.commits.fetch_add(1, Ordering::Relaxed);
@@ -227,6 +251,11 @@ impl Store for MoodyStore {
             match fault(key) {
                 Some(SpecFault::Damaged) => *value = Some(Bytes::from_static(b"\xff\xff")),
                 Some(SpecFault::Missing) => *value = None,
+                Some(SpecFault::Newer) => {
+                    // A kind with a character that no name of this version has.
+                    let kind = [&[3 << 3 | 2, 3][..], "€".as_bytes()].concat();
+                    *value = value.take().map(|record| [&record, &kind[..]].concat().into());
+                }
                 Some(SpecFault::Hangs) | None => {}
             }
         }
@@ -267,6 +296,13 @@ impl Store for MoodyStore {
         self.inner.members().await
     }
 
+    fn announce_ready(&self, name: &str, leadership: Epoch) {
+        self.announced.lock().expect("nobody panics with it").push((name.to_owned(), leadership));
+        if !self.holds_announcements.load(Ordering::SeqCst) {
+            self.inner.announce_ready(name, leadership);
+        }
+    }
+
     async fn status(&self) -> StoreStatus {
         let away = *self.mood.borrow() == Mood::Away;
         let problem = away.then(|| "away (test)".to_owned());
@@ -275,7 +311,8 @@ impl Store for MoodyStore {
 
     fn limits(&self) -> BatchLimits {
         let mutations_max = self.mutations_max.load(Ordering::Relaxed);
-        BatchLimits { mutations_max, ..self.inner.limits() }
+        let bytes_max = self.bytes_max.load(Ordering::Relaxed);
+        BatchLimits { mutations_max, bytes_max, ..self.inner.limits() }
     }
 
     async fn close(&self) {

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::scalar::{Date, Span};
+use super::{
+    scalar::{Date, Span},
+    task::text,
+};
 use crate::v1;
 
 /// A queue.
@@ -32,7 +35,7 @@ pub struct Queue {
     pub unreadable: u64,
 }
 
-/// All queues.
+/// A page of queues.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct QueueList {
     /// By name.
@@ -40,6 +43,9 @@ pub struct QueueList {
     /// When they stood so. There while the store takes no commit: they are as of the last one then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Date>,
+    /// Where to go on; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 impl From<v1::Queue> for Queue {
@@ -61,6 +67,7 @@ impl From<v1::Queue> for Queue {
 impl From<v1::ListQueuesResponse> for QueueList {
     fn from(list: v1::ListQueuesResponse) -> Self {
         let as_of = list.as_of.map(Into::into);
-        Self { queues: list.queues.into_iter().map(Into::into).collect(), as_of }
+        let next_cursor = text(list.next_page_token);
+        Self { queues: list.queues.into_iter().map(Into::into).collect(), as_of, next_cursor }
     }
 }

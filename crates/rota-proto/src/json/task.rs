@@ -59,6 +59,10 @@ pub enum TaskStatus {
     Cancelled,
     /// Not started in time.
     Expired,
+    /// One of a newer server, which this version does not know. Nothing can be asked for by it.
+    #[serde(skip_deserializing)]
+    #[schema(ignore)]
+    Unknown,
 }
 
 /// A task.
@@ -175,6 +179,10 @@ pub enum WaitingReason {
     SlotsBusy,
     /// Its workers have room and have not asked for tasks.
     NotAsked,
+    /// One of a newer server, which this version does not know.
+    #[serde(skip_deserializing)]
+    #[schema(ignore)]
+    Unknown,
 }
 
 /// A page of tasks.
@@ -238,7 +246,8 @@ impl From<v1::RetryPolicy> for RetryPolicy {
 impl From<v1::TaskStatus> for TaskStatus {
     fn from(status: v1::TaskStatus) -> Self {
         match status {
-            v1::TaskStatus::Unspecified | v1::TaskStatus::Scheduled => Self::Scheduled,
+            v1::TaskStatus::Unspecified => Self::Unknown,
+            v1::TaskStatus::Scheduled => Self::Scheduled,
             v1::TaskStatus::Pending => Self::Pending,
             v1::TaskStatus::Assigned => Self::Assigned,
             v1::TaskStatus::Running => Self::Running,
@@ -261,6 +270,7 @@ impl From<TaskStatus> for v1::TaskStatus {
             TaskStatus::Failed => Self::Failed,
             TaskStatus::Cancelled => Self::Cancelled,
             TaskStatus::Expired => Self::Expired,
+            TaskStatus::Unknown => Self::Unspecified,
         }
     }
 }
@@ -268,7 +278,8 @@ impl From<TaskStatus> for v1::TaskStatus {
 impl From<v1::TaskError> for TaskError {
     fn from(error: v1::TaskError) -> Self {
         let reason = match error.reason() {
-            v1::FailureReason::Unspecified | v1::FailureReason::Error => "error",
+            v1::FailureReason::Unspecified => "unknown",
+            v1::FailureReason::Error => "error",
             v1::FailureReason::Permanent => "permanent",
             v1::FailureReason::Timeout => "timeout",
             v1::FailureReason::WorkerLost => "worker_lost",
@@ -283,7 +294,8 @@ impl From<v1::Waiting> for Waiting {
     fn from(waiting: v1::Waiting) -> Self {
         use v1::waiting::Reason;
         let reason = match waiting.reason() {
-            Reason::Unspecified | Reason::DueLater => WaitingReason::DueLater,
+            Reason::Unspecified => WaitingReason::Unknown,
+            Reason::DueLater => WaitingReason::DueLater,
             Reason::BackingOff => WaitingReason::BackingOff,
             Reason::QueuePaused => WaitingReason::QueuePaused,
             Reason::NoWorker => WaitingReason::NoWorker,
@@ -375,4 +387,27 @@ impl From<v1::ListAttemptsResponse> for AttemptList {
 /// A text that is absent when it is empty.
 pub(super) fn text(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_newer_server_says_is_shown_as_unknown() {
+        let newer = v1::Task {
+            status: 99,
+            error: Some(v1::TaskError { reason: 99, message: "m".to_owned() }),
+            waiting: Some(v1::Waiting { reason: 99, ..v1::Waiting::default() }),
+            ..v1::Task::default()
+        };
+        let shown = serde_json::to_value(Task::from(newer)).expect("JSON");
+        assert_eq!(
+            (&shown["status"], &shown["error"]["reason"], &shown["waiting"]["reason"]),
+            (&"unknown".into(), &"unknown".into(), &"unknown".into())
+        );
+        let asked = serde_json::from_value::<TaskStatus>("unknown".into());
+        let refused = asked.expect_err("nobody can ask for it").to_string();
+        assert!(refused.contains("`expired`"), "{refused}");
+    }
 }

@@ -40,11 +40,14 @@ pub struct Worker {
     pub tasks: Vec<String>,
 }
 
-/// All workers.
+/// A page of workers.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct WorkerList {
     /// By name.
     pub workers: Vec<Worker>,
+    /// Where to go on; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// About the server.
@@ -327,7 +330,8 @@ impl From<v1::Stop> for Stop {
 
 impl From<v1::ListWorkersResponse> for WorkerList {
     fn from(list: v1::ListWorkersResponse) -> Self {
-        Self { workers: list.workers.into_iter().map(Into::into).collect() }
+        let next_cursor = text(list.next_page_token);
+        Self { workers: list.workers.into_iter().map(Into::into).collect(), next_cursor }
     }
 }
 

@@ -5,15 +5,15 @@ use std::error::Error;
 use axum::body::Body;
 use futures_util::StreamExt;
 use http::Response;
-use http_body_util::{BodyExt, BodyStream, StreamBody};
+use http_body_util::{BodyExt, BodyStream, Limited, StreamBody};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, timeout_at};
 
-use super::pool::Slot;
-
-/// An answer up to so many bytes is read as a whole before it goes on, so that a client that reads
-/// slowly does not hold a stream to the leader.
-const WHOLE_BYTES: usize = 64 << 10;
+use super::pool::{Lost, Slot};
+use crate::{
+    failure::Failure,
+    room::{Answers, Broken, LARGE},
+};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -29,38 +29,33 @@ impl Held {
     }
 }
 
-/// The answer to a call. If it is small it is read to its end, by then.
-pub(super) async fn whole(held: Held, until: Instant) -> Response<Body> {
-    let Held { answer, slot } = held;
-    let (head, mut body) = answer.into_parts();
-    let (mut frames, mut bytes) = (Vec::new(), 0);
-    while !body.is_end_stream() && bytes <= WHOLE_BYTES {
-        let frame = match timeout_at(until, body.frame()).await {
-            Ok(Some(frame)) => frame.map_err(BoxError::from),
-            Ok(None) => break,
-            Err(_) => Err("the rest of the answer did not come in time".into()),
-        };
-        bytes +=
-            frame.as_ref().ok().and_then(|frame| frame.data_ref()).map_or(0, bytes::Bytes::len);
-        let failed = frame.is_err();
-        frames.push(frame);
-        if failed {
-            break;
-        }
+/// The answer to a call, read to its end before any of it goes on: a client that reads slowly holds room
+/// of this node, and no stream to the leader. The failure says that there is no room.
+pub(super) async fn whole(
+    held: Held,
+    answers: &Answers,
+    reads: bool,
+    grpc: bool,
+    until: Instant,
+) -> Result<Result<Response<Body>, Lost>, Failure> {
+    let Held { answer, slot: _slot } = held;
+    match answers.whole(answer, reads, grpc, until).await {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(Broken::NoRoom(failure)) => Err(failure),
+        Err(Broken::Late) => Ok(Err(Lost::Late)),
+        Err(Broken::Off) => Ok(Err(Lost::Unknown)),
     }
-    // An answer that ends with its head must go on as one: gRPC tells errors so.
-    if frames.is_empty() {
-        return Response::from_parts(head, Body::empty());
+}
+
+/// An answer that is known to be small, read to its end.
+pub(super) async fn small(held: Held, until: Instant) -> Result<Response<Body>, Lost> {
+    let Held { answer, slot: _slot } = held;
+    let (head, body) = answer.into_parts();
+    match timeout_at(until, Limited::new(body, LARGE).collect()).await {
+        Ok(Ok(body)) => Ok(Response::from_parts(head, Body::from(body.to_bytes()))),
+        Ok(Err(_)) => Err(Lost::Unknown),
+        Err(_) => Err(Lost::Late),
     }
-    let first = futures_util::stream::iter(frames);
-    if bytes <= WHOLE_BYTES {
-        return Response::from_parts(head, Body::new(StreamBody::new(first)));
-    }
-    let rest = BodyStream::new(body).map(move |frame| {
-        let _held = &slot;
-        frame.map_err(BoxError::from)
-    });
-    Response::from_parts(head, Body::new(StreamBody::new(first.chain(rest))))
 }
 
 /// The answer of a stream, which breaks off when `left` resolves.

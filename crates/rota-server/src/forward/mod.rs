@@ -32,7 +32,7 @@ use crate::{
     limits::{ANSWER, Limits},
     net::Connect,
     protocol::{is_grpc, is_read, is_stream},
-    room::{Bounds, read_body},
+    room::{Answers, Bounds, read_body},
 };
 
 /// Set on what another node carried here, so that it goes no further.
@@ -51,6 +51,9 @@ const FRAME_BYTES: usize = 1024;
 /// This node's own answers.
 pub(crate) trait Here: Sync {
     fn answer(&self, request: Request) -> impl Future<Output = Response<Body>> + Send;
+
+    /// The room for answers, those of other nodes among them.
+    fn answers(&self) -> &Answers;
 }
 
 /// The way to the leader.
@@ -143,8 +146,8 @@ impl Forwarder {
                 Role::Follower(seat) => match &seat.member.address {
                     Some(address) => {
                         let travel = Travel { lane, until: after(within) };
-                        match self.send(address, attempt(), travel).await {
-                            Ok(answer) => (Some(answer::whole(answer, travel.until).await), None),
+                        match self.carry(address, attempt(), travel, here.answers()).await? {
+                            Ok(answer) => (Some(answer), None),
                             Err(Lost::NoRoom) => return Err(no_room()),
                             Err(Lost::Late) if reads => return Err(late(within)),
                             Err(Lost::Late) => return Err(late_change(within)),
@@ -207,8 +210,28 @@ impl Forwarder {
     ) -> Option<Response<Body>> {
         let travel = Travel { lane: Lane::Short, until: after(within) };
         let answer = self.send(address, request, travel).await.ok()?;
-        let answer = answer::whole(answer, travel.until).await;
+        let answer = self.noted(address, answer::small(answer, travel.until).await).ok()?;
         answer.status().is_success().then_some(answer)
+    }
+
+    /// Has another node answer a call, and reads its whole answer. The failure says that there is no room
+    /// for it here.
+    async fn carry(
+        &self,
+        address: &str,
+        request: Request,
+        travel: Travel,
+        answers: &Answers,
+    ) -> Result<Result<Response<Body>, Lost>, Failure> {
+        let grpc = is_grpc(request.headers());
+        let reads = is_read(request.method(), request.uri().path(), request.headers());
+        match self.send(address, request, travel).await {
+            Ok(answer) => {
+                let answer = answer::whole(answer, answers, reads, grpc, travel.until).await?;
+                Ok(self.noted(address, answer))
+            }
+            Err(lost) => Ok(Err(lost)),
+        }
     }
 
     async fn send(
@@ -238,6 +261,11 @@ impl Forwarder {
             },
             Err(lost) => Err(lost),
         };
+        self.noted(address, sent)
+    }
+
+    /// Counts and logs what was lost on the way.
+    fn noted<T>(&self, address: &str, sent: Result<T, Lost>) -> Result<T, Lost> {
         if let Err(lost) = &sent {
             debug!(address, ?lost, "a request did not get to the leader and back");
             self.metrics.forward_lost(match lost {

@@ -33,6 +33,8 @@ const CONNECT: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_secs(2);
 /// A connection beyond the first that carries nothing for so long is closed.
 const IDLE: Duration = Duration::from_secs(60);
+/// Bytes that all streams of a connection may have unread.
+const WINDOW: u32 = 8 << 20;
 /// Between two looks at whether the other end has said how many streams it allows.
 const SETTINGS: Duration = Duration::from_millis(1);
 
@@ -51,6 +53,25 @@ impl Lane {
         match self {
             Self::Short => 16,
             Self::Long => 256,
+        }
+    }
+
+    /// Streams on one connection, if the other end allows so many.
+    fn streams_max(self) -> usize {
+        match self {
+            Self::Short => usize::MAX,
+            // However many workers read nothing, others of the connection are sent what is theirs.
+            Self::Long => (WINDOW / self.stream_window()) as usize,
+        }
+    }
+
+    /// Bytes that one stream may have unread.
+    fn stream_window(self) -> u32 {
+        match self {
+            // Answers are read at once. Those that wait for room are so few (`room::Answers`) that half of the
+            // connection's window is left.
+            Self::Short => 128 << 10,
+            Self::Long => 64 << 10,
         }
     }
 }
@@ -144,10 +165,15 @@ impl Pool {
         }
     }
 
+    /// Closes connections that carried nothing for a while, and forgets nodes that nothing is sent to.
+    pub(super) fn prune(&self) {
+        let mut roads = locked(&self.roads);
+        roads.retain(|_, road| !road.is_idle());
+        roads.values().for_each(|road| road.prune(&mut locked(&road.state)));
+    }
+
     fn road(&self, address: &Uri, lane: Lane) -> Arc<Road> {
         let mut roads = locked(&self.roads);
-        // Nodes come and go: what leads to those that are gone is forgotten.
-        roads.retain(|(to, _), road| *address == **to || !road.is_idle());
         let road = roads.entry((address.to_string(), lane == Lane::Long));
         let made = || Road {
             lane,
@@ -167,6 +193,14 @@ impl Road {
         !state.opening && state.open.iter().all(|connection| connection.is_idle())
     }
 
+    /// Gives up connections that are closed, or beyond the first and idle.
+    fn prune(&self, state: &mut State) {
+        let before = state.open.len();
+        let mut first = true;
+        state.open.retain(|it| !it.is_closed() && (std::mem::take(&mut first) || !it.is_idle()));
+        self.metrics.forward_connections(self.lane.into(), before, state.open.len());
+    }
+
     async fn slot(self: Arc<Self>) -> Result<Slot, String> {
         let failures = locked(&self.state).failures;
         loop {
@@ -182,10 +216,7 @@ impl Road {
     /// A stream, if there is one; else a connection is on its way, or all are in use.
     fn take(self: &Arc<Self>, failures: u64) -> Result<Option<Slot>, String> {
         let mut state = locked(&self.state);
-        let before = state.open.len();
-        let mut first = true;
-        state.open.retain(|it| !it.is_closed() && (std::mem::take(&mut first) || !it.is_idle()));
-        self.metrics.forward_connections(self.lane.into(), before, state.open.len());
+        self.prune(&mut state);
         for connection in &state.open {
             let mut used = locked(&connection.used);
             if used.0 < connection.room {
@@ -236,8 +267,8 @@ impl Road {
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING)
             .keep_alive_while_idle(true)
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(8 << 20)
+            .initial_stream_window_size(self.lane.stream_window())
+            .initial_connection_window_size(WINDOW)
             // None until the other end has said how many.
             .initial_max_send_streams(0)
             .handshake(TokioIo::new(stream))
@@ -249,7 +280,7 @@ impl Road {
             }
             sleep(SETTINGS).await;
         }
-        let room = connection.current_max_send_streams();
+        let room = connection.current_max_send_streams().min(self.lane.streams_max());
         let road = Arc::downgrade(self);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -457,5 +488,23 @@ mod tests {
         let _slot = pool.slot(&address, Lane::Short, soon()).await.ok().unwrap();
         let road = pool.road(&address, Lane::Short);
         assert_eq!(locked(&road.state).open.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_carry_nothing_are_closed_without_a_further_request() {
+        let pool = pool(Peer { streams: 1, answers_after: Duration::ZERO });
+        let address = address();
+        let slots = [(); 3].map(|()| pool.slot(&address, Lane::Long, soon()));
+        let mut slots = futures_util::future::join_all(slots).await;
+        let kept = slots.pop();
+        drop(slots);
+        let road = pool.road(&address, Lane::Long);
+        tokio::time::advance(IDLE + Duration::from_secs(1)).await;
+        pool.prune();
+        assert!(locked(&road.state).open.len() <= 2, "one is in use, one stays");
+        drop((road, kept));
+        tokio::time::advance(IDLE + Duration::from_secs(1)).await;
+        pool.prune();
+        assert!(locked(&pool.roads).is_empty(), "nothing leads there any more");
     }
 }

@@ -10,7 +10,7 @@ use axum::{body::Body, extract::Request};
 use rota_engine::Role;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{Forwarder, Travel, after, pool::Lane, pool::Lost};
+use super::{Forwarder, Travel, after, answer, pool::Lane, pool::Lost};
 
 /// How often the way is tried.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ impl Forwarder {
             .then(|| format!("requests have not got through to the leader for {secs} s: {why}"))
     }
 
-    /// Tries the way to the leader until the server stops.
+    /// Tries the way to the leader until the server stops, and closes connections that are of no use.
     pub(crate) async fn watch(&self) {
         let mut period = interval(PERIOD);
         period.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -51,6 +51,7 @@ impl Forwarder {
                 () = self.stop.cancelled() => return,
                 _ = period.tick() => {}
             }
+            self.pool.prune();
             let why = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
@@ -64,10 +65,15 @@ impl Forwarder {
     async fn try_the_way(&self) -> Option<String> {
         let Role::Follower(seat) = self.engine.role() else { return None };
         let address = seat.member.address.as_deref()?;
-        // Everybody may ask for this, and any answer shows that the way is open.
+        // Everybody may ask for this, and any answer shows that the way is open. Its body shows more than its
+        // head does: bodies share the window of a connection.
         let request = Request::get("/healthz").body(Body::empty()).ok()?;
         let travel = Travel { lane: Lane::Short, until: after(WITHIN) };
-        let why = match self.send(address, request, travel).await {
+        let answer = match self.send(address, request, travel).await {
+            Ok(answer) => self.noted(address, answer::small(answer, travel.until).await),
+            Err(lost) => Err(lost),
+        };
+        let why = match answer {
             Ok(_) => return None,
             Err(Lost::NotSent(why)) => why,
             Err(Lost::NoRoom) => "all streams to it are in use".to_owned(),

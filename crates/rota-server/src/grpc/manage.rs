@@ -1,5 +1,6 @@
 //! `QueueService`, `ServerService` and what `WorkerService` tells of workers.
 
+use rota_core::SessionId;
 use rota_engine::{EngineError, WorkerRef};
 use rota_proto::v1::{
     self, queue_service_server::QueueService, server_service_server::ServerService,
@@ -9,20 +10,34 @@ use tonic::{Request, Response, Status};
 use crate::services::Services;
 use crate::{
     failure::{Failure, Reason},
-    validate, wire,
+    validate::{self, ListPage},
+    wire,
 };
+
+/// Ids of tasks that a worker in a list names.
+const TASKS_NAMED: usize = 1000;
 
 fn engine(error: EngineError) -> Status {
     Failure::from(error).into()
 }
 
 impl Services {
-    /// All queues.
-    pub(crate) async fn all_queues(&self) -> Result<v1::ListQueuesResponse, Failure> {
-        let list = self.engine.queue_list().await.map_err(Failure::from)?;
+    /// A page of queues.
+    pub(crate) async fn list_queues(
+        &self,
+        page: ListPage<rota_core::Name>,
+    ) -> Result<v1::ListQueuesResponse, Failure> {
+        // One more tells whether the list goes on.
+        let list = self.engine.queues_after(page.after.as_ref(), page.size + 1).await;
+        let mut list = list.map_err(Failure::from)?;
+        let goes_on = list.queues.len() > page.size;
+        list.queues.truncate(page.size);
+        let last = list.queues.last().filter(|_| goes_on);
+        let next_page_token = last.map(|last| last.name.to_string()).unwrap_or_default();
         let now = list.as_of.unwrap_or_else(|| self.engine.info().now);
         let queues = list.queues.iter().map(|counts| wire::queue(counts, now)).collect();
-        Ok(v1::ListQueuesResponse { queues, as_of: list.as_of.map(wire::date) })
+        let as_of = list.as_of.map(wire::date);
+        Ok(v1::ListQueuesResponse { queues, as_of, next_page_token })
     }
 
     /// One queue.
@@ -41,10 +56,21 @@ impl Services {
         Ok(wire::queue(&counts, self.engine.info().now))
     }
 
-    /// All workers.
-    pub(crate) async fn all_workers(&self) -> Result<v1::ListWorkersResponse, Failure> {
-        let workers = self.engine.workers().await.map_err(Failure::from)?;
-        Ok(v1::ListWorkersResponse { workers: workers.iter().map(wire::worker).collect() })
+    /// A page of workers.
+    pub(crate) async fn list_workers(
+        &self,
+        page: ListPage<(rota_core::Name, SessionId)>,
+    ) -> Result<v1::ListWorkersResponse, Failure> {
+        let workers = self.engine.workers_after(page.after, page.size + 1, TASKS_NAMED).await;
+        let mut workers = workers.map_err(Failure::from)?;
+        let goes_on = workers.len() > page.size;
+        workers.truncate(page.size);
+        let last = workers.last().filter(|_| goes_on);
+        let next_page_token = last.map(|last| validate::worker_token(&last.worker, last.id));
+        Ok(v1::ListWorkersResponse {
+            workers: workers.iter().map(wire::worker).collect(),
+            next_page_token: next_page_token.unwrap_or_default(),
+        })
     }
 
     /// Asks a worker's sessions to drain.
@@ -71,9 +97,13 @@ impl Services {
 impl QueueService for Services {
     async fn list_queues(
         &self,
-        _: Request<v1::ListQueuesRequest>,
+        request: Request<v1::ListQueuesRequest>,
     ) -> Result<Response<v1::ListQueuesResponse>, Status> {
-        Ok(Response::new(self.all_queues().await?))
+        let request = request.into_inner();
+        let size = (request.page_size > 0).then_some(request.page_size);
+        let after = validate::queue_token("page_token", &request.page_token)?;
+        let page = ListPage::new("page_size", size, after, &self.limits)?;
+        Ok(Response::new(Services::list_queues(self, page).await?))
     }
 
     async fn pause_queue(

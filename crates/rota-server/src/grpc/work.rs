@@ -62,6 +62,11 @@ impl Outgoing {
     async fn send(&self, answer: Answer) -> bool {
         self.sender.send_timeout(answer, self.patience).await.is_ok()
     }
+
+    /// Tells the worker that it is heard. Where other messages wait to be sent, those tell it.
+    fn acknowledge(&self) {
+        let _ = self.sender.try_send(Ok(down(Down::HeartbeatAck(v1::HeartbeatAck {}))));
+    }
 }
 
 #[tonic::async_trait]
@@ -70,9 +75,13 @@ impl WorkerService for Services {
 
     async fn list_workers(
         &self,
-        _: Request<v1::ListWorkersRequest>,
+        request: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersResponse>, Status> {
-        Ok(Response::new(self.all_workers().await?))
+        let request = request.into_inner();
+        let size = (request.page_size > 0).then_some(request.page_size);
+        let after = validate::worker_place("page_token", &request.page_token)?;
+        let page = validate::ListPage::new("page_size", size, after, &self.limits)?;
+        Ok(Response::new(Services::list_workers(self, page).await?))
     }
 
     async fn drain_worker(
@@ -211,6 +220,7 @@ impl Services {
             revoked: session.revoked.iter().map(wire::lease).collect(),
             result_bytes_max: self.limits.result_bytes as u64,
             output_tail_bytes_max: self.limits.output_tail_bytes as u64,
+            acknowledges_heartbeats: true,
         }))
     }
 }
@@ -243,11 +253,19 @@ async fn write(mut session: SessionStream, outgoing: &Outgoing, stop: Cancellati
                 return;
             }
             Some(SessionEvent::Dispatches(mut tasks)) => {
-                // What came meanwhile goes along.
+                // What came meanwhile goes along, up to a message: what is taken out of the channel no longer
+                // counts in the bound of the node.
                 let mut rest = None;
-                while tasks.len() < DISPATCHES_A_MESSAGE && rest.is_none() {
+                let mut bytes = bytes_of(&tasks);
+                while tasks.len() < DISPATCHES_A_MESSAGE
+                    && bytes < DISPATCHED_BYTES_A_MESSAGE
+                    && rest.is_none()
+                {
                     match session.events.try_recv() {
-                        Ok(SessionEvent::Dispatches(more)) => tasks.extend(more),
+                        Ok(SessionEvent::Dispatches(more)) => {
+                            bytes += bytes_of(&more);
+                            tasks.extend(more);
+                        }
                         Ok(event) => rest = Some(event),
                         Err(_) => break,
                     }
@@ -264,6 +282,10 @@ async fn write(mut session: SessionStream, outgoing: &Outgoing, stop: Cancellati
             return;
         }
     }
+}
+
+fn bytes_of(tasks: &[rota_engine::Dispatched]) -> usize {
+    tasks.iter().map(|task| task.spec.payload.len()).sum()
 }
 
 async fn write_tasks(tasks: Vec<rota_engine::Dispatched>, outgoing: &Outgoing) -> bool {
@@ -349,7 +371,7 @@ type Answering = Pin<Box<dyn Future<Output = Heard> + Send>>;
 impl Reader {
     /// Until the worker goes, nobody reads, or the worker said what it must not.
     async fn run(&mut self, incoming: &mut Streaming<v1::WorkerMessage>) -> End {
-        let mut vouch = tokio::time::interval((self.ttl / 4).max(Duration::from_millis(1)));
+        let mut vouch = tokio::time::interval((self.ttl / 8).max(Duration::from_millis(1)));
         vouch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let may_read = self.may_read();
@@ -420,9 +442,11 @@ impl Reader {
         }
     }
 
-    /// The worker lives. The answer is not waited for: it comes with a commit, and a slow commit must
-    /// not keep the next sign of life from being heard.
+    /// The worker lives, and is told that it was heard. What the engine answers is not waited for: it may
+    /// come with a commit, and a slow commit must not keep the next sign of life from being heard, nor the
+    /// worker from knowing that its connection works.
     fn beat(&mut self) {
+        self.outgoing.acknowledge();
         if self.in_flight.len() < IN_FLIGHT {
             let (engine, session) = (self.engine.clone(), self.session);
             let connection = Some(self.connection);

@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use rota_metrics::Format;
+use rota_metrics::{Format, catalogue::READY};
 
 use crate::services::Services;
 
@@ -19,7 +19,12 @@ use crate::services::Services;
 ))]
 pub(crate) async fn show(State(services): State<Services>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    let snapshot = services.engine.observe().await;
+    let mut snapshot = services.engine.observe().await;
+    // The engine's own checks are there already.
+    if let Some(check) = services.forwarding() {
+        let holds = if check.problem.is_none() { 1.0 } else { 0.0 };
+        snapshot.set(&READY, [check.name], holds);
+    }
     let shown = services.engine.metrics().show(snapshot, Format::accepted(accept));
     ([(header::CONTENT_TYPE, shown.content_type)], shown.body).into_response()
 }

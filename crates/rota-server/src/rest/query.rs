@@ -28,13 +28,21 @@ impl<S: Send + Sync> FromRequestParts<S> for Pairs {
 pub(crate) async fn strict(request: Request, next: Next) -> Result<Response, Failure> {
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let reads = request.method().is_safe();
-    let has_some = reads && matches!(path, Some("/v1/tasks" | "/v1/tasks/{id}"));
+    let has_some = reads
+        && matches!(path, Some("/v1/tasks" | "/v1/tasks/{id}" | "/v1/queues" | "/v1/workers"));
     if has_some || request.uri().query().is_none() {
         return Ok(next.run(request).await);
     }
     let (mut parts, body) = request.into_parts();
     Pairs::from_request_parts(&mut parts, &()).await?.none()?;
     Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+/// Parameters of `GET /v1/queues` and `GET /v1/workers`.
+#[derive(Debug, Default)]
+pub(crate) struct PageQuery {
+    pub(crate) limit: Option<u32>,
+    pub(crate) cursor: Option<String>,
 }
 
 /// Parameters of `GET /v1/tasks`.
@@ -61,6 +69,19 @@ impl Pairs {
             }
         }
         Ok(wait)
+    }
+
+    /// Which part of a list.
+    pub(crate) fn page(self) -> Result<PageQuery, Failure> {
+        let mut query = PageQuery::default();
+        for (name, value) in self.0 {
+            match name.as_str() {
+                "limit" => once(&name, &mut query.limit, number(&name, &value)?)?,
+                "cursor" => once(&name, &mut query.cursor, not_empty(&name, value)?)?,
+                _ => return Err(unknown(&name)),
+            }
+        }
+        Ok(query)
     }
 
     /// Which tasks to list.

@@ -3,15 +3,28 @@
 use axum::{Json, extract::State};
 use rota_proto::json::{Queue, QueueList};
 
-use super::{extract::Part, problem::Problem};
-use crate::{failure::Failure, services::Services};
+use super::{extract::Part, problem::Problem, query::Pairs};
+use crate::{
+    failure::Failure,
+    services::Services,
+    validate::{self, ListPage},
+};
 
-/// All queues, by name.
-#[utoipa::path(get, path = "/v1/queues", operation_id = "list_queues", tag = "queues", responses(
-    (status = 200, description = "The queues", body = QueueList),
+/// Queues, by name.
+#[utoipa::path(get, path = "/v1/queues", operation_id = "list_queues", tag = "queues", params(
+    ("limit" = Option<u32>, Query, description = "1 to 1000; default 1000", minimum = 1, maximum = 1000),
+    ("cursor" = Option<String>, Query, description = "next_cursor of the page before", pattern = "^[A-Za-z0-9._:/-]{1,128}$"),
+), responses(
+    (status = 200, description = "A page", body = QueueList),
 ))]
-pub(crate) async fn list(State(services): State<Services>) -> Result<Json<QueueList>, Failure> {
-    Ok(Json(services.all_queues().await?.into()))
+pub(crate) async fn list(
+    State(services): State<Services>,
+    pairs: Pairs,
+) -> Result<Json<QueueList>, Failure> {
+    let query = pairs.page()?;
+    let after = validate::queue_token("cursor", query.cursor.as_deref().unwrap_or_default())?;
+    let page = ListPage::new("limit", query.limit, after, &services.limits)?;
+    Ok(Json(services.list_queues(page).await?.into()))
 }
 
 /// One queue.

@@ -314,9 +314,8 @@ pub(crate) async fn result(
     if result.is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let json = serde_json::from_slice::<serde::de::IgnoredAny>(&result).is_ok();
     // With half a character, not every reader takes it as JSON.
-    let json = json && !has_lone_surrogate(&result);
+    let json = validate::is_json(&result) && !has_lone_surrogate(&result);
     let kind = if json { "application/json" } else { "application/octet-stream" };
     Ok(([(header::CONTENT_TYPE, kind)], result).into_response())
 }

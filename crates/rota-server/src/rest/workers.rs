@@ -3,15 +3,28 @@
 use axum::{Json, extract::State};
 use rota_proto::json::{ServerInfo, WorkerList};
 
-use super::{extract::Part, problem::Problem};
-use crate::{failure::Failure, services::Services};
+use super::{extract::Part, problem::Problem, query::Pairs};
+use crate::{
+    failure::Failure,
+    services::Services,
+    validate::{self, ListPage},
+};
 
-/// All workers, by name.
-#[utoipa::path(get, path = "/v1/workers", operation_id = "list_workers", tag = "workers", responses(
-    (status = 200, description = "The workers", body = WorkerList),
+/// Workers, by name.
+#[utoipa::path(get, path = "/v1/workers", operation_id = "list_workers", tag = "workers", params(
+    ("limit" = Option<u32>, Query, description = "1 to 1000; default 1000", minimum = 1, maximum = 1000),
+    ("cursor" = Option<String>, Query, description = "next_cursor of the page before", pattern = "^s_[0-9a-f][0-9a-hjkmnp-tv-z]{12}[.][A-Za-z0-9._:/-]{1,128}$"),
+), responses(
+    (status = 200, description = "A page", body = WorkerList),
 ))]
-pub(crate) async fn list(State(services): State<Services>) -> Result<Json<WorkerList>, Failure> {
-    Ok(Json(services.all_workers().await?.into()))
+pub(crate) async fn list(
+    State(services): State<Services>,
+    pairs: Pairs,
+) -> Result<Json<WorkerList>, Failure> {
+    let query = pairs.page()?;
+    let after = validate::worker_place("cursor", query.cursor.as_deref().unwrap_or_default())?;
+    let page = ListPage::new("limit", query.limit, after, &services.limits)?;
+    Ok(Json(services.list_workers(page).await?.into()))
 }
 
 /// Asks a worker to take no more tasks, finish what it runs and end its session.
@@ -25,7 +38,8 @@ pub(crate) async fn drain(
     Part(worker): Part,
 ) -> Result<Json<WorkerList>, Failure> {
     let workers = services.drain(&worker).await?;
-    Ok(Json(WorkerList { workers: workers.into_iter().map(Into::into).collect() }))
+    let workers = workers.into_iter().map(Into::into).collect();
+    Ok(Json(WorkerList { workers, next_cursor: None }))
 }
 
 /// About the server: version, leader, store, limits.

@@ -1,4 +1,4 @@
-//! Room for large answers, from when they are built until the client has read them.
+//! Room for large answers, from when they are built, or come from another node, until the client has read them.
 //!
 //! An answer that only tells something is refused when there is no room for it. One that says what
 //! was done is always given. The rest of an answer that its client does not read is dropped.
@@ -14,25 +14,25 @@ use std::{
 };
 
 use axum::{body::Body, response::IntoResponse};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use rota_metrics::{InFlight, NodeMetrics};
 use tokio::{
     sync::Semaphore,
     task::AbortHandle,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
-use super::{Budget, ROOM, Room, no_room};
+use super::{Budget, ROOM, Room, framing, no_room};
 use crate::{
     failure::{Failure, LimitName, Reason},
     limits::Limits,
 };
 
 /// An answer up to so many bytes is not counted.
-const LARGE: usize = 64 << 10;
+pub(crate) const LARGE: usize = 64 << 10;
 /// Large answers that may wait for room at once; further ones are refused.
 const WAITING: usize = 32;
 
@@ -58,37 +58,110 @@ impl Answers {
         }
     }
 
-    /// The answer, or that there is no room for it. `reads`: it only tells something.
+    /// An answer of this node, or that there is no room for it. `reads`: it only tells something.
     pub(crate) async fn count(
         &self,
         answer: Response<Body>,
         reads: bool,
         grpc: bool,
     ) -> Response<Body> {
-        // The message of a gRPC call has no length before it is read.
         let length = answer.body().size_hint().exact();
-        let small = length.is_some_and(|length| length <= LARGE as u64);
-        if small || (grpc && !reads) || answer.body().is_end_stream() {
+        if length.is_some_and(|length| length <= LARGE as u64) {
             return answer;
         }
-        let (head, body) = answer.into_parts();
-        let Ok(body) = body.collect().await else {
-            let failure = Failure::new(Reason::Internal, "the answer broke off");
-            return dress(failure, grpc);
-        };
-        let trailers = body.trailers().cloned();
-        let data = body.to_bytes();
-        let room = if data.len() <= LARGE {
-            None
-        } else if reads {
-            match self.room(data.len()).await {
-                Some(room) => Some(room),
-                None => return dress(no_room("answer", self.limit), grpc),
+        let until = Instant::now() + self.stall;
+        match self.whole(answer, reads, grpc, until).await {
+            Ok(answer) => answer,
+            Err(Broken::NoRoom(failure)) => dress(failure, grpc),
+            Err(Broken::Off | Broken::Late) => {
+                dress(Failure::new(Reason::Internal, "the answer broke off"), grpc)
             }
+        }
+    }
+
+    /// The answer once all of it is here, so that who made it is done with it however slowly its client
+    /// reads. A small one must be here `until` then; a large one must not stand still for too long.
+    pub(crate) async fn whole<B>(
+        &self,
+        answer: Response<B>,
+        reads: bool,
+        grpc: bool,
+        until: Instant,
+    ) -> Result<Response<Body>, Broken>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        let (head, mut body) = answer.into_parts();
+        // An answer that ends with its head must go on as one: gRPC tells errors so.
+        if body.is_end_stream() {
+            return Ok(Response::from_parts(head, Body::empty()));
+        }
+        let mut expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        let (mut data, mut parts) = (Bytes::new(), BytesMut::new());
+        let (mut rooms, mut trailers, mut have) = (Rooms::default(), None, 0);
+        while let Some(frame) = timeout_at(self.within(have, until), body.frame()).await? {
+            let frame = match frame.map_err(|_| Broken::Off)?.into_data() {
+                Ok(part) => part,
+                Err(frame) => {
+                    trailers = frame.into_trailers().ok();
+                    continue;
+                }
+            };
+            if grpc && have == 0 {
+                // A message says its length before it.
+                expected = expected.max(framing::announced(&frame));
+            }
+            have += frame.len();
+            self.make_room(&mut rooms, have, expected, reads).await?;
+            if have == frame.len() {
+                data = frame;
+                continue;
+            }
+            if parts.is_empty() {
+                parts.reserve(have.max(expected.min(rooms.bytes)));
+                parts.extend_from_slice(&std::mem::take(&mut data));
+            }
+            parts.extend_from_slice(&frame);
+        }
+        let data = if parts.is_empty() { data } else { parts.freeze() };
+        let body = if data.len() > LARGE {
+            Body::new(Large::new(data, trailers, rooms.held, self.stall))
+        } else if let Some(trailers) = trailers {
+            Body::new(Full::new(data).with_trailers(std::future::ready(Some(Ok(trailers)))))
         } else {
-            self.budget.take_some(data.len())
+            Body::from(data)
         };
-        Response::from_parts(head, Body::new(Large::new(data, trailers, room, self.stall)))
+        Ok(Response::from_parts(head, body))
+    }
+
+    fn within(&self, have: usize, until: Instant) -> Instant {
+        if have <= LARGE { until } else { Instant::now() + self.stall }
+    }
+
+    /// Makes room for the part of an answer that is here, and as far as is known for what is to come.
+    async fn make_room(
+        &self,
+        rooms: &mut Rooms,
+        have: usize,
+        expected: usize,
+        reads: bool,
+    ) -> Result<(), Broken> {
+        let wanted = have.max(expected);
+        if wanted <= LARGE || wanted <= rooms.bytes {
+            return Ok(());
+        }
+        // By doubling, so that an answer of unknown length asks a few times only.
+        let wanted = if expected < have { have.next_power_of_two() } else { expected };
+        let more = wanted - rooms.bytes;
+        let room = if reads {
+            let room = self.room(more).await;
+            Some(room.ok_or_else(|| Broken::NoRoom(no_room("answer", self.limit)))?)
+        } else {
+            self.budget.take_some(more)
+        };
+        rooms.held.extend(room);
+        rooms.bytes = wanted;
+        Ok(())
     }
 
     async fn room(&self, bytes: usize) -> Option<Room> {
@@ -100,6 +173,29 @@ impl Answers {
     }
 }
 
+/// Why there is no whole answer.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    NoRoom(Failure),
+    /// It stood still for too long.
+    Late,
+    /// It broke off.
+    Off,
+}
+
+impl From<tokio::time::error::Elapsed> for Broken {
+    fn from(_: tokio::time::error::Elapsed) -> Self {
+        Self::Late
+    }
+}
+
+/// The room that an answer has so far.
+#[derive(Debug, Default)]
+struct Rooms {
+    bytes: usize,
+    held: Vec<Room>,
+}
+
 fn dress(failure: Failure, grpc: bool) -> Response<Body> {
     if grpc { tonic::Status::from(failure).into_http() } else { failure.into_response() }
 }
@@ -107,7 +203,7 @@ fn dress(failure: Failure, grpc: bool) -> Response<Body> {
 #[derive(Debug)]
 struct Rest {
     data: Bytes,
-    _room: Option<Room>,
+    _rooms: Vec<Room>,
 }
 
 /// An answer that is given out in parts.
@@ -118,19 +214,19 @@ struct Large {
     given: Arc<AtomicUsize>,
     left: usize,
     trailers: Option<HeaderMap>,
-    watch: Option<AbortHandle>,
+    watch: AbortHandle,
 }
 
 impl Large {
-    fn new(data: Bytes, trailers: Option<HeaderMap>, room: Option<Room>, stall: Duration) -> Self {
+    fn new(data: Bytes, trailers: Option<HeaderMap>, rooms: Vec<Room>, stall: Duration) -> Self {
         let left = data.len();
-        let rest = Arc::new(Mutex::new(Some(Rest { data, _room: room })));
+        let rest = Arc::new(Mutex::new(Some(Rest { data, _rooms: rooms })));
         let given = Arc::new(AtomicUsize::new(0));
         // The body itself is not asked while its client reads nothing.
-        let watch = (left > LARGE).then(|| {
+        let watch = {
             let (rest, given) = (rest.clone(), given.clone());
             tokio::spawn(drop_when_stalled(rest, given, stall)).abort_handle()
-        });
+        };
         Self { rest, given, left, trailers, watch }
     }
 }
@@ -154,9 +250,7 @@ async fn drop_when_stalled(
 
 impl Drop for Large {
     fn drop(&mut self) {
-        if let Some(watch) = &self.watch {
-            watch.abort();
-        }
+        self.watch.abort();
     }
 }
 
@@ -181,11 +275,7 @@ impl HttpBody for Large {
         let part = data.split_to(data.len().min(LARGE));
         this.left = data.len();
         // A copy: what waits in a connection's buffers must not keep all of the answer.
-        let part = if this.left == 0 && this.given.load(Ordering::Relaxed) == 0 {
-            part
-        } else {
-            Bytes::copy_from_slice(&part)
-        };
+        let part = Bytes::copy_from_slice(&part);
         this.given.fetch_add(1, Ordering::Relaxed);
         if this.left == 0 {
             rest.take();

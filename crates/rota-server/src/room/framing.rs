@@ -4,6 +4,14 @@
 /// Bytes before a message.
 const HEADER: usize = 5;
 
+/// How long the message at the beginning of a body is by its own account, with what is before it.
+pub(super) fn announced(first: &[u8]) -> usize {
+    match first {
+        [_, a, b, c, d, ..] => HEADER + u32::from_be_bytes([*a, *b, *c, *d]) as usize,
+        _ => 0,
+    }
+}
+
 /// The place in a body.
 #[derive(Debug, Default)]
 pub(super) struct Framing {
@@ -52,6 +60,11 @@ impl Framing {
     /// The length of the message that is under way; 0 between messages.
     pub(super) fn under_way(&self) -> usize {
         self.message.map_or(0, |(length, _)| length)
+    }
+
+    /// How much of the message that is under way has come.
+    pub(super) fn arrived(&self) -> usize {
+        self.message.map_or(0, |(length, left)| length - left)
     }
 
     /// Whether a message has ended since the last call.

@@ -1,12 +1,14 @@
 //! Room in memory for what clients send and for what they are sent: budgets in bytes, so that many
 //! legal requests at once cannot take all the memory of a node.
 //!
-//! `bodies` counts request bodies, from their arrival until the request is answered. `answers`
-//! counts answers that are large, until the client has read them.
+//! `bodies` counts request bodies, from their arrival until the request is answered, in the order that `share`
+//! has; `whole` reads them. `answers` counts answers that are large, until the client has read them.
 
 mod answers;
 mod bodies;
 mod framing;
+mod share;
+mod whole;
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
@@ -16,8 +18,9 @@ use tonic::Status;
 
 use crate::failure::{Failure, LimitName, Reason, Violation};
 
-pub(crate) use answers::Answers;
-pub(crate) use bodies::{Bodies, Bounds, StreamRoom, read_body};
+pub(crate) use answers::{Answers, Broken, LARGE};
+pub(crate) use bodies::{Bodies, StreamRoom};
+pub(crate) use whole::{Bounds, read_body};
 
 /// Bytes that one permit stands for.
 const UNIT: usize = 1024;

@@ -5,6 +5,7 @@
 
 mod filter;
 mod new_task;
+mod page;
 mod worker;
 
 use std::{fmt, str::FromStr, time::Duration};
@@ -12,6 +13,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use rota_core::{Millis, Name, Priority, SessionId, TaskId, WallTime};
 use rota_engine::{Cursor, RunAt, TaskRef};
 use rota_proto::json::has_lone_surrogate;
+use serde::de::IgnoredAny;
 
 use crate::{
     failure::{Failure, LimitName, Violation},
@@ -20,6 +22,7 @@ use crate::{
 
 pub(crate) use filter::{filter, selection};
 pub(crate) use new_task::new_task;
+pub(crate) use page::{ListPage, queue_token, worker_place, worker_token};
 pub(crate) use worker::{hello, lease_request, report, reported_lease, reports_size};
 
 /// What is wrong with JSON that has half a character.
@@ -84,6 +87,18 @@ impl Check {
         if self.violations.len() < VIOLATIONS {
             let field = format!("{}{field}", self.place);
             self.violations.push(Violation { field, message: message.to_string(), limit });
+        }
+    }
+
+    /// Checks valid JSON that is passed on as it is.
+    pub(crate) fn json(&mut self, field: &str, json: &[u8], limits: &Limits) {
+        let max = limits.json_depth;
+        if is_deeper(json, max) {
+            let limit = LimitName { name: "json_depth", max: max as u64 };
+            self.add(field, format_args!("is nested deeper than {max} levels"), Some(limit));
+        }
+        if has_lone_surrogate(json) {
+            self.wrong(field, LONE_SURROGATE);
         }
     }
 
@@ -366,20 +381,26 @@ pub(crate) fn json(
     limits: &Limits,
 ) -> Result<(), Failure> {
     let mut check = Check::at(place);
-    let max = limits.json_depth;
-    if json.is_some_and(|json| is_deeper(json.get().as_bytes(), max)) {
-        let limit = LimitName { name: "json_depth", max: max as u64 };
-        check.add(field, format_args!("is nested deeper than {max} levels"), Some(limit));
-    }
-    if json.is_some_and(|json| has_lone_surrogate(json.get().as_bytes())) {
-        check.wrong(field, LONE_SURROGATE);
+    if let Some(json) = json {
+        check.json(field, json.get().as_bytes(), limits);
     }
     check.finish(Some(()))
 }
 
-/// Whether valid JSON has more levels of lists and objects than that.
+/// Whether these bytes are JSON, however deeply nested.
+pub(crate) fn is_json(bytes: &[u8]) -> bool {
+    // Nothing is kept of what is read, so it need not recurse; nor does it look whether text is UTF-8.
+    std::str::from_utf8(bytes).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
+}
+
+/// Whether these bytes are JSON that not everybody can read. Only then are they parsed.
+fn is_odd_json(bytes: &[u8], limits: &Limits) -> bool {
+    (is_deeper(bytes, limits.json_depth) || has_lone_surrogate(bytes)) && is_json(bytes)
+}
+
+/// Whether JSON has more levels of lists and objects than that. Of other bytes the answer says nothing.
 fn is_deeper(json: &[u8], max: usize) -> bool {
-    let mut depth = 0;
+    let mut depth = 0_usize;
     let mut bytes = json.iter();
     while let Some(byte) = bytes.next() {
         match byte {
@@ -389,7 +410,7 @@ fn is_deeper(json: &[u8], max: usize) -> bool {
                     return true;
                 }
             }
-            b']' | b'}' => depth -= 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
             b'"' => {
                 while let Some(within) = bytes.next() {
                     match within {
@@ -421,6 +442,27 @@ mod tests {
         ] {
             assert!(!is_deeper(json.as_bytes(), depth), "{json}");
             assert!(depth == 0 || is_deeper(json.as_bytes(), depth - 1), "{json}");
+        }
+    }
+
+    #[test]
+    fn json_is_told_from_other_bytes_at_any_depth() {
+        let nested = |levels: usize| ["[".repeat(levels), "]".repeat(levels)].concat().into_bytes();
+        for (bytes, json, odd) in [
+            (br#"{"a":1}"#.to_vec(), true, false),
+            (nested(64), true, false),
+            (nested(65), true, true),
+            (nested(100_000), true, true),
+            ("[".repeat(100).into_bytes(), false, false),
+            (b"}}}}".to_vec(), false, false),
+            (b"[\"\xff\"]".to_vec(), false, false),
+            (br#""\ud83d""#.to_vec(), true, true),
+            (br#"\ud83d"#.to_vec(), false, false),
+            (b"1 2".to_vec(), false, false),
+        ] {
+            let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(20)]).into_owned();
+            assert_eq!(is_json(&bytes), json, "{shown}");
+            assert_eq!(is_odd_json(&bytes, &Limits::default()), odd, "{shown}");
         }
     }
 

@@ -1,17 +1,12 @@
 //! New tasks.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    str::FromStr,
-    time::Duration,
-};
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use rota_core::{Binds, Jitter, Name, Policy, Priority, RetryPolicy, TaskId, WallTime};
 use rota_engine::{LeftOut, LeftOutOfRetry, NewTask, RunAt};
-use rota_proto::{json::has_lone_surrogate, v1};
-use serde::de::IgnoredAny;
+use rota_proto::v1;
 
-use super::{Check, LONE_SURROGATE, Place};
+use super::{Check, Place, is_odd_json};
 use crate::{
     failure::Failure,
     limits::{BACKOFF, Limits, RETENTION, TIMEOUT},
@@ -60,10 +55,9 @@ fn checked(
     let kind = check.name_in_path("kind", &task.kind);
     let payload_limit = ("payload_bytes", limits.payload_bytes);
     check.at_most("payload", "bytes", task.payload.len(), payload_limit);
-    if has_lone_surrogate(&task.payload)
-        && serde_json::from_slice::<IgnoredAny>(&task.payload).is_ok()
-    {
-        check.wrong("payload", LONE_SURROGATE);
+    // What is not JSON is shown in base 64, and may be anything.
+    if is_odd_json(&task.payload, limits) {
+        check.json("payload", &task.payload, limits);
     }
     let labels = labels(&mut check, task.labels, limits);
     let binds = binds(&mut check, &task.id, task.idempotency_key, limits);
@@ -75,6 +69,8 @@ fn checked(
     let expires_at = check.date("expires_at", task.expires_at);
     let due = match run_at {
         RunAt::At(date) => Some((date, "run_at")),
+        // One that names itself may repeat a task that was in time when it came. The engine knows.
+        RunAt::After(_) if !binds.is_empty() => None,
         RunAt::After(delay) if expires_at.is_some() => Some((now() + delay, "the end of delay")),
         RunAt::Now | RunAt::After(_) => None,
     };
@@ -107,7 +103,7 @@ fn checked(
 /// Labels by name, sorted.
 pub(super) fn labels(
     check: &mut Check,
-    given: HashMap<String, String>,
+    given: BTreeMap<String, String>,
     limits: &Limits,
 ) -> Vec<(Name, Box<str>)> {
     if !check.at_most("labels", "labels", given.len(), ("labels", limits.labels)) {
@@ -252,6 +248,11 @@ mod tests {
         };
         assert!(made(task(60)).is_ok());
         assert_eq!(wrong(task(59)), ["expires_at"]);
+        // It may be a repeat of a task that the engine knows.
+        let keyed = |seconds| v1::NewTask { idempotency_key: "k".to_owned(), ..task(seconds) };
+        assert!(made(keyed(59)).is_ok());
+        let named = |seconds| v1::NewTask { id: "mine".to_owned(), ..task(seconds) };
+        assert!(made(named(-3600)).is_ok());
     }
 
     #[test]

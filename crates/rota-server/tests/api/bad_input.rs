@@ -199,7 +199,7 @@ const PATHS: &[(&str, &str, u16, &str, &str)] = &[
     ("DELETE", "/v1/tasks/none?wait=1s", 400, "invalid", "wait"),
     ("POST", "/v1/tasks/none/cancel?force=1", 400, "invalid", "force"),
     ("GET", "/v1/info?x=1", 400, "invalid", "x"),
-    ("GET", "/v1/queues?limit=1", 400, "invalid", "limit"),
+    ("GET", "/v1/queues?name=q", 400, "invalid", "name"),
     ("GET", "/v1/cluster?x", 400, "invalid", "x"),
     ("GET", "/node/log-filter?filter=debug", 400, "invalid", "filter"),
     ("DELETE", "/v1/sessions/s_0123456789abc?x=1", 400, "invalid", "x"),

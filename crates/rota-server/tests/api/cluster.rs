@@ -60,7 +60,7 @@ fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-async fn until(node: &Node, is: impl Fn(&Role) -> bool) {
+pub(crate) async fn until(node: &Node, is: impl Fn(&Role) -> bool) {
     let mut changes = node.engine().role_changes();
     let wait = async {
         while !is(&node.engine().role()) {
@@ -160,6 +160,10 @@ async fn what_was_carried_once_goes_no_further() {
 async fn every_node_tells_of_all() {
     let pair = Pair::start().await;
     for node in [&pair.leader, &pair.follower] {
+        let ready = async { while node.get("/readyz").await.status != 200 {} };
+        timeout(PATIENCE, ready).await.expect("it is ready");
+    }
+    for node in [&pair.leader, &pair.follower] {
         let cluster = node.get("/v1/cluster").await.json();
         assert_eq!(cluster["leader"], "first");
         let nodes: Vec<_> = cluster["nodes"].as_array().unwrap().iter().collect();
@@ -247,5 +251,7 @@ async fn a_leader_that_cannot_be_reached_is_said_to_be() {
     let ready = pair.follower.get("/readyz").await.json();
     let forwarding = ready["checks"].as_array().unwrap().last().unwrap().clone();
     assert_eq!((&forwarding["name"], &forwarding["ok"]), (&json!("forwarding"), &json!(false)));
+    let metrics = pair.follower.metrics().await;
+    assert!(metrics.contains("rota_ready{check=\"forwarding\"} 0.0\n"), "{metrics}");
     pair.stop().await;
 }

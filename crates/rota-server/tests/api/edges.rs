@@ -108,3 +108,38 @@ async fn a_request_names_one_host_and_ends_its_lines_fully() {
     }
     node.stop().await;
 }
+
+/// Wherever a head ends for a proxy in between, it ends there for the server too: in every head of a connection.
+#[tokio::test]
+async fn later_requests_of_a_connection_end_their_lines_fully_too() {
+    let node = Node::start().await;
+    let task = "{\n\"kind\":\n\"k\"\n}";
+    let post = "POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    let sized = format!("{post}Content-Length: {}\r\n\r\n{task}", task.len());
+    let chunked = format!(
+        "{post}transfer-encoding: chunked\r\n\r\n3\r\n{}\r\n{:x};a=b\r\n{}\r\n0\r\nx: y\r\n\r\n",
+        &task[..3],
+        task.len() - 3,
+        &task[3..]
+    );
+    let get = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let last = "GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    for first in [get, &sized, &chunked] {
+        let first_status = if first == get { "HTTP/1.1 200" } else { "HTTP/1.1 201" };
+        let fine = node.send_raw(format!("{first}{first}{last}").as_bytes()).await;
+        assert_eq!(fine.matches(first_status).count(), if first == get { 3 } else { 2 }, "{fine}");
+        assert!(!fine.contains(" 400 "), "{first}: {fine}");
+        for wrong in [
+            "GET /healthz HTTP/1.1\nhost: localhost\r\n\r\n",
+            "GET /healthz HTTP/1.1\r\nhost: localhost\n\r\n",
+            "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\n",
+        ] {
+            let answer = node.send_raw(format!("{first}{wrong}").as_bytes()).await;
+            assert!(answer.starts_with(first_status), "{first}{wrong}: {answer}");
+            let (_, refused) =
+                answer.split_once("HTTP/1.1 400 ").unwrap_or_else(|| panic!("{answer}"));
+            assert!(refused.contains("application/problem+json"), "{refused}");
+        }
+    }
+    node.stop().await;
+}

@@ -1,6 +1,6 @@
 //! gRPC as it is meant to be used, and its errors.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use rota_proto::v1::{
     self, create_tasks_response::result::Result as Item, queue_service_client::QueueServiceClient,
@@ -38,7 +38,7 @@ pub(crate) fn told(status: &Status) -> (Code, String, Vec<String>) {
 async fn tasks_are_created_read_and_managed() {
     let node = Node::start().await;
     let mut client = TaskServiceClient::new(node.channel().await);
-    let labels = HashMap::from([("a".to_owned(), "b".to_owned())]);
+    let labels = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
     let new = v1::NewTask { labels, payload: "\0\u{1}".into(), priority: Some(9), ..task("k") };
     let made = create(&mut client, new).await;
     assert_eq!((made.priority, &made.payload[..]), (9, &b"\0\x01"[..]));
@@ -165,11 +165,26 @@ async fn queues_workers_and_the_server_are_shown() {
     let mut queues = QueueServiceClient::new(channel.clone());
     let queue = || v1::QueueRequest { queue: "q".to_owned() };
     assert!(queues.pause_queue(queue()).await.unwrap().into_inner().paused);
-    let all = queues.list_queues(v1::ListQueuesRequest {}).await.unwrap().into_inner();
+    let all = queues.list_queues(v1::ListQueuesRequest::default()).await.unwrap().into_inner();
     assert_eq!((all.queues[0].name.as_str(), all.queues[0].paused), ("q", true));
+    let ask = |page_token: &str| v1::ListQueuesRequest {
+        page_size: 1,
+        page_token: page_token.to_owned(),
+    };
+    let more = v1::QueueRequest { queue: "r".to_owned() };
+    queues.pause_queue(more).await.unwrap();
+    let page = queues.list_queues(ask("")).await.unwrap().into_inner();
+    assert_eq!((page.queues.len(), page.queues[0].name.as_str()), (1, "q"));
+    let page = queues.list_queues(ask(&page.next_page_token)).await.unwrap().into_inner();
+    assert_eq!((page.queues[0].name.as_str(), page.next_page_token.as_str()), ("r", ""));
+    let status = queues.list_queues(ask("no name")).await.unwrap_err();
+    assert_eq!(
+        told(&status),
+        (Code::InvalidArgument, "invalid".to_owned(), vec!["page_token".to_owned()])
+    );
     assert!(!queues.resume_queue(queue()).await.unwrap().into_inner().paused);
     let mut workers = WorkerServiceClient::new(channel.clone());
-    let all = workers.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner();
+    let all = workers.list_workers(v1::ListWorkersRequest::default()).await.unwrap().into_inner();
     assert!(all.workers.is_empty());
     let drain = v1::DrainWorkerRequest { worker: "w".to_owned() };
     let status = workers.drain_worker(drain).await.unwrap_err();

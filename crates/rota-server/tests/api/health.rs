@@ -1,111 +1,21 @@
 //! The probes of a node whose engine is stalled: its loop really stands still, within a call that does not
 //! come back, and everything else of the node goes on.
 
-use std::{
-    sync::{Arc, Condvar, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use rota_engine::EngineOptions;
 use rota_server::ServerOptions;
-use rota_store::{
-    Batch, BatchLimits, ChangeStream, CommitError, EmbeddedStore, Fence, Head, Leadership, Member,
-    Revision, Seat, Snapshot, Space, Store, StoreError, StoreStatus,
-};
+use rota_store::conformance::SlowStore;
 use serde_json::json;
-use tempfile::TempDir;
-use tokio::sync::watch;
 
 use crate::harness::{Node, PATIENCE, open_store};
 
-/// The embedded store with a trap: the loop asks for limits between two steps, on its own thread.
-struct Trap {
-    inner: Arc<EmbeddedStore>,
-    closed: Mutex<bool>,
-    opened: Condvar,
-    away: Mutex<bool>,
-}
+/// Lets the loop go when the test ends, however it ends: nothing could stop its thread.
+struct LetsGo(Arc<SlowStore>);
 
-impl Trap {
-    fn new() -> (Arc<Self>, Arc<TempDir>) {
-        let (inner, dir) = open_store();
-        let (closed, away) = (Mutex::new(false), Mutex::new(false));
-        (Arc::new(Self { inner, closed, opened: Condvar::new(), away }), dir)
-    }
-
-    fn close_trap(&self) {
-        *self.closed.lock().unwrap() = true;
-    }
-
-    fn open_trap(&self) {
-        *self.closed.lock().unwrap() = false;
-        self.opened.notify_all();
-    }
-
-    fn set_away(&self, away: bool) {
-        *self.away.lock().unwrap() = away;
-    }
-}
-
-/// Opens the trap when the test ends, however it ends: nothing could stop the thread in it.
-struct Opens(Arc<Trap>);
-
-impl Drop for Opens {
+impl Drop for LetsGo {
     fn drop(&mut self) {
-        self.0.open_trap();
-    }
-}
-
-#[async_trait]
-impl Store for Trap {
-    fn limits(&self) -> BatchLimits {
-        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        // A guard that is released at once: nobody else waits for it.
-        drop(self.opened.wait_while(closed, |closed| *closed));
-        self.inner.limits()
-    }
-
-    async fn status(&self) -> StoreStatus {
-        let problem = self.away.lock().unwrap().then(|| "away (test)".to_owned());
-        StoreStatus { problem, ..self.inner.status().await }
-    }
-
-    async fn commit(&self, fence: Fence, batch: Batch) -> Result<Revision, CommitError> {
-        self.inner.commit(fence, batch).await
-    }
-
-    async fn get(&self, keys: &[(Space, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError> {
-        self.inner.get(keys).await
-    }
-
-    async fn head(&self) -> Result<Head, StoreError> {
-        self.inner.head().await
-    }
-
-    async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError> {
-        self.inner.snapshot().await
-    }
-
-    async fn watch(&self, after: Revision) -> Result<ChangeStream, StoreError> {
-        self.inner.watch(after).await
-    }
-
-    async fn campaign(&self, me: &Member) -> Result<Box<dyn Leadership>, StoreError> {
-        self.inner.campaign(me).await
-    }
-
-    fn leader(&self) -> watch::Receiver<Option<Seat>> {
-        self.inner.leader()
-    }
-
-    async fn members(&self) -> Result<Vec<Member>, StoreError> {
-        self.inner.members().await
-    }
-
-    async fn close(&self) {
-        self.inner.close().await;
+        self.0.hold_limits(false);
     }
 }
 
@@ -139,7 +49,8 @@ async fn until(node: &Node, path: &str, status: u16, says: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_node_whose_engine_stands_still_is_not_ready_and_at_length_not_alive() {
-    let (store, dir) = Trap::new();
+    let (store, dir) = open_store();
+    let store = Arc::new(SlowStore::new(store, Vec::new()));
     let engine =
         EngineOptions { stalled_after: Duration::from_secs(2), ..EngineOptions::default() };
     let listen = "127.0.0.1:0".parse().unwrap();
@@ -147,8 +58,8 @@ async fn a_node_whose_engine_stands_still_is_not_ready_and_at_length_not_alive()
     node.create(&json!({ "kind": "k" })).await;
     assert_eq!(probe(&node, "/readyz").await, (200, vec![]));
 
-    let opens = Opens(store.clone());
-    store.close_trap();
+    let lets_go = LetsGo(store.clone());
+    store.hold_limits(true);
     let task = json!({ "kind": "k" });
     let check = async {
         until(&node, "/readyz", 503, "engine").await;
@@ -160,12 +71,12 @@ async fn a_node_whose_engine_stands_still_is_not_ready_and_at_length_not_alive()
 
         until(&node, "/healthz", 503, "the engine has done nothing for").await;
         // When the store is to blame, a restart does not help.
-        store.set_away(true);
+        store.set_problem(Some("away (test)"));
         until(&node, "/healthz", 200, "ok").await;
         assert_eq!(probe(&node, "/readyz").await.1, ["store"], "one trouble is told once");
-        store.set_away(false);
+        store.set_problem(None);
         until(&node, "/healthz", 503, "the engine has done nothing for").await;
-        drop(opens);
+        drop(lets_go);
     };
     let (id, ()) = tokio::join!(node.create(&task), check);
     until(&node, "/readyz", 200, "").await;

@@ -18,4 +18,5 @@ mod metrics;
 mod network;
 mod pull;
 mod rest;
+mod slow_clients;
 mod work;

@@ -369,3 +369,54 @@ async fn results_are_not_to_be_guessed_at_by_browsers() {
     assert_eq!((answer.status, answer.body.len()), (200, 0));
     node.stop().await;
 }
+
+/// The names on all pages of a list, each of at most two.
+async fn names_by_pages(node: &Node, list: &str) -> Vec<String> {
+    let (mut names, mut path) = (Vec::new(), format!("/v1/{list}?limit=2"));
+    loop {
+        let page = node.get(&path).await.json();
+        let rows = page[list].as_array().unwrap();
+        assert!((1..=2).contains(&rows.len()), "{page}");
+        names.extend(rows.iter().map(|row| row["name"].as_str().unwrap().to_owned()));
+        let Some(next) = page["next_cursor"].as_str() else { return names };
+        assert_eq!(rows.len(), 2, "{page}");
+        path = format!("/v1/{list}?limit=2&cursor={next}");
+    }
+}
+
+#[tokio::test]
+async fn queues_and_workers_are_listed_by_pages() {
+    let node = Node::start().await;
+    for name in ["c", "a/1", "b:2", "d.", "e"] {
+        node.create(&json!({ "kind": "k", "queue": name })).await;
+    }
+    for name in ["w2", "w1", "w1", "w3"] {
+        let asked = json!({ "worker": name, "kinds": ["none"] });
+        assert_eq!(node.post_json("/v1/leases", &asked).await.status, 200);
+    }
+    assert_eq!(names_by_pages(&node, "queues").await, ["a/1", "b:2", "c", "d.", "e"]);
+    assert_eq!(names_by_pages(&node, "workers").await, ["w1", "w1", "w2", "w3"]);
+    let all = node.get("/v1/queues").await.json();
+    assert_eq!((all["queues"].as_array().unwrap().len(), all.get("next_cursor")), (5, None));
+    for (query, field) in [
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("limit=x", "limit"),
+        ("limit=1&limit=1", "limit"),
+        ("cursor=", "cursor"),
+        ("cursor=%20", "cursor"),
+        ("page_size=1", "page_size"),
+    ] {
+        for list in ["queues", "workers"] {
+            let refused = node.get(&format!("/v1/{list}?{query}")).await;
+            assert_eq!(
+                (refused.status, refused.fields()),
+                (400, vec![field.to_owned()]),
+                "{query}"
+            );
+        }
+    }
+    let refused = node.get("/v1/workers?cursor=w1").await;
+    assert_eq!(refused.fields(), ["cursor"]);
+    node.stop().await;
+}

@@ -39,9 +39,15 @@ impl Stream {
     }
 
     async fn hear(&mut self) -> Result<Down, Status> {
-        let message = tokio::time::timeout(PATIENCE, self.down.message()).await;
-        let message = message.expect("a message in time")?;
-        Ok(message.expect("the stream goes on").message.unwrap())
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.down.message()).await;
+            let message = message.expect("a message in time")?;
+            match message.expect("the stream goes on").message.unwrap() {
+                // They come between others, or not at all.
+                Down::HeartbeatAck(_) => {}
+                message => return Ok(message),
+            }
+        }
     }
 
     async fn welcome(&mut self) -> v1::Welcome {

@@ -137,7 +137,7 @@ impl Auditor {
         self.broken == 0
     }
 
-    fn broken(&mut self, rule: Rule, at_us: u64, what: String) {
+    pub(crate) fn broken(&mut self, rule: Rule, at_us: u64, what: String) {
         if self.excused.contains(&rule) {
             return;
         }

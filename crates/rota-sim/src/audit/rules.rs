@@ -52,11 +52,13 @@ pub enum Rule {
     Wakes,
     /// A heartbeat of an open session is answered at once, whatever the store does.
     Signs,
+    /// A machine has done all that it can do at a moment, sooner or later.
+    Rest,
 }
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Lost,
         Self::Ends,
         Self::Tokens,
@@ -76,6 +78,7 @@ impl Rule {
         Self::Bounds,
         Self::Wakes,
         Self::Signs,
+        Self::Rest,
     ];
 }
 

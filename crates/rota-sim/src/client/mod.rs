@@ -42,7 +42,12 @@ impl Client {
     pub(crate) async fn run(mut self) {
         loop {
             sleep(Duration::from_millis(self.rng.u64(0..=self.pause_ms))).await;
-            if self.caller.world.lock().quiet {
+            let quiet = {
+                let mut inner = self.caller.world.lock();
+                inner.count(1);
+                inner.quiet
+            };
+            if quiet {
                 self.go_quiet().await;
                 return;
             }

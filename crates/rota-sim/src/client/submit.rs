@@ -98,6 +98,8 @@ async fn give(served: Served, tasks: Vec<NewTask>) -> Result<Submits, EngineErro
     let result = served.engine.submit(tasks).await;
     served.with(|inner, now_us| match &result {
         Ok(results) => {
+            // The call itself is counted as one.
+            inner.count(results.len() - 1);
             for ((tag, name), result) in facts.iter().zip(results) {
                 match result {
                     Ok(Submitted { task, .. }) => {

@@ -42,7 +42,14 @@ pub(crate) struct StoreLimits {
     pub(crate) leader_ttl_us: u64,
 }
 
+/// The versions of a key, oldest first: the revision that wrote each, and its value where it has one.
 type Versions = Vec<(u64, Option<Bytes>)>;
+
+/// The keys of one space.
+struct Keys {
+    name: &'static str,
+    by_key: BTreeMap<Bytes, Versions>,
+}
 
 /// A watcher.
 pub(super) struct Subscription {
@@ -54,7 +61,9 @@ pub(super) struct Subscription {
 
 /// The state.
 pub(crate) struct Central {
-    pub(super) spaces: BTreeMap<&'static str, BTreeMap<Bytes, Versions>>,
+    spaces: Vec<Keys>,
+    /// Keys that were deleted, by the revision that did it: forgotten when nobody can read what was before.
+    deleted: VecDeque<(u64, usize, Bytes)>,
     pub(crate) head: Head,
     pub(crate) revision: u64,
     /// Batches from `compacted + 1` on.
@@ -66,7 +75,7 @@ pub(crate) struct Central {
     /// Until when it works on what came before.
     pub(super) busy_until_us: u64,
     /// What came while it was stalled.
-    pub(super) waiting: VecDeque<Action>,
+    pub(crate) waiting: VecDeque<Action>,
     pub(crate) limits: StoreLimits,
     pub(super) rng: fastrand::Rng,
     bytes: u64,
@@ -80,7 +89,11 @@ pub(crate) struct Central {
 impl Central {
     pub(crate) fn new(spaces: &[Space], limits: StoreLimits, rng: fastrand::Rng) -> Self {
         Self {
-            spaces: spaces.iter().map(|space| (space.name, BTreeMap::new())).collect(),
+            spaces: spaces
+                .iter()
+                .map(|space| Keys { name: space.name, by_key: BTreeMap::new() })
+                .collect(),
+            deleted: VecDeque::new(),
             head: Head::default(),
             revision: 0,
             history: VecDeque::new(),
@@ -105,11 +118,11 @@ impl Central {
     }
 
     /// Applies a batch, or says why not.
-    pub(super) fn commit(&mut self, fence: Fence, batch: &Batch) -> Result<Change, CommitError> {
+    pub(super) fn commit(&mut self, fence: Fence, batch: Batch) -> Result<Change, CommitError> {
         if self.mood.away {
             return Err(CommitError::Unavailable("no quorum (simulated)".to_owned()));
         }
-        self.check(batch)?;
+        self.check(&batch)?;
         let leads = self.election.leading() == Some(fence.epoch) && fence.epoch != Epoch(0);
         if !leads && !self.ignores_fences() {
             return Err(CommitError::Fenced { ours: fence.epoch });
@@ -135,7 +148,7 @@ impl Central {
         let change = Change {
             revision: Revision(self.revision),
             head: self.head,
-            mutations: Arc::new(batch.mutations.clone()),
+            mutations: Arc::new(batch.mutations),
         };
         self.history.push_back(change.clone());
         Ok(change)
@@ -177,7 +190,8 @@ impl Central {
     }
 
     fn set(&mut self, space: Space, key: &Bytes, value: Option<Bytes>) {
-        let Some(keys) = self.spaces.get_mut(space.name) else { return };
+        let Some(at) = self.spaces.iter().position(|keys| keys.name == space.name) else { return };
+        let keys = &mut self.spaces[at].by_key;
         let (revision, compacted) = (self.revision, self.compacted);
         let Some(versions) = keys.get_mut(key) else {
             if value.is_some() {
@@ -185,6 +199,9 @@ impl Central {
             }
             return;
         };
+        if value.is_none() {
+            self.deleted.push_back((revision, at, key.clone()));
+        }
         // Versions that no reader can ask for any more.
         let old = versions.partition_point(|(at, _)| *at <= compacted);
         versions.drain(..old.saturating_sub(1));
@@ -200,7 +217,7 @@ impl Central {
             return invalid("the batch is too large");
         }
         for mutation in &batch.mutations {
-            if !self.spaces.contains_key(mutation.space().name) {
+            if !self.spaces.iter().any(|keys| keys.name == mutation.space().name) {
                 return invalid("the space was not declared");
             }
             if !(1..=KEY_BYTES_MAX).contains(&mutation.key().len()) {
@@ -266,7 +283,8 @@ impl Central {
 
     fn space(&self, space: Space) -> Result<&BTreeMap<Bytes, Versions>, StoreError> {
         let undeclared = || StoreError::Invalid("the space was not declared".to_owned());
-        self.spaces.get(space.name).ok_or_else(undeclared)
+        let found = self.spaces.iter().find(|keys| keys.name == space.name);
+        found.map(|keys| &keys.by_key).ok_or_else(undeclared)
     }
 
     /// Whether that revision can still be read.
@@ -286,11 +304,22 @@ impl Central {
         }
         // Keys that are gone for every reader.
         let compacted = self.compacted;
-        for keys in self.spaces.values_mut() {
-            keys.retain(|_, versions| {
-                !matches!(versions.as_slice(), [(at, None)] if *at <= compacted)
-                    && !matches!(versions.last(), Some((at, None)) if *at <= compacted)
-            });
+        while self.deleted.front().is_some_and(|(at, ..)| *at <= compacted) {
+            let Some((_, at, key)) = self.deleted.pop_front() else { return };
+            let keys = &mut self.spaces[at].by_key;
+            // It may have been written again since.
+            if keys.get(&key).is_some_and(
+                |versions| matches!(versions.last(), Some((at, None)) if *at <= compacted),
+            ) {
+                keys.remove(&key);
+            }
+        }
+    }
+
+    /// Forgets history beyond so many batches now and then: rarely, as it takes a while.
+    pub(crate) fn compact_at_times(&mut self, keep: usize) {
+        if self.history.len() >= keep * 2 {
+            self.compact(keep);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Who leads: candidates with leases in simulated time, and one seat.
 
-use rota_store::{Epoch, Member, Seat};
-use tokio::sync::{oneshot, watch};
+use rota_store::{Epoch, Member, Seat, watch};
+use tokio::sync::oneshot;
 
 use crate::world::{Inner, Place, STORE};
 
@@ -71,10 +71,18 @@ impl Election {
         members
     }
 
+    pub(super) fn announce_ready(&mut self, place: Place, name: &str, leadership: Epoch) {
+        let mine = |one: &&mut Candidate| one.place == place && one.member.name == name;
+        for one in self.candidates.iter_mut().filter(mine) {
+            one.member.ready_for = leadership;
+        }
+    }
+
     fn now_seated(&self) -> Option<Seat> {
         let number = self.seat?;
         let leader = self.candidates.iter().find(|one| one.number == number)?;
-        Some(Seat { member: leader.member.clone(), epoch: self.newest })
+        let member = Member { ready_for: Epoch(0), ..leader.member.clone() };
+        Some(Seat { member, epoch: self.newest })
     }
 
     fn standing(&self, number: u64) -> Standing {

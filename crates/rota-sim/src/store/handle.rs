@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use rota_store::{
-    Batch, BatchLimits, ChangeStream, CommitError, Fence, Head, Leadership, Member, Revision, Seat,
-    Snapshot, Space, Store, StoreError, StoreStatus,
+    Batch, BatchLimits, ChangeStream, CommitError, Epoch, Fence, Head, Leadership, Member,
+    Revision, Seat, Snapshot, Space, Store, StoreError, StoreStatus, watch,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{central::Subscription, leadership, reads};
@@ -207,17 +207,17 @@ impl Store for SimStore {
             inner.audit.sent(place, batch.seq.0, fence.epoch.0, at);
         }
         let work = move |inner: &mut Inner| {
-            let landed = inner.store.commit(fence, &batch);
+            let (seq, count) = (batch.seq.0, batch.mutations.len());
+            let landed = inner.store.commit(fence, batch);
             match &landed {
                 Ok(change) => {
-                    let (seq, count) = (batch.seq.0, batch.mutations.len());
                     inner.note(format_args!("store batch {seq} of {} lands: {count}", place.0));
                     let now_us = inner.now_us;
                     inner.audit.landed(now_us, place, change);
                     tell_watchers(inner);
                 }
                 Err(error) => {
-                    inner.note(format_args!("store batch {} of {}: {error}", batch.seq.0, place.0));
+                    inner.note(format_args!("store batch {seq} of {}: {error}", place.0));
                 }
             }
             landed.map(|change| change.revision)
@@ -276,6 +276,11 @@ impl Store for SimStore {
     async fn members(&self) -> Result<Vec<Member>, StoreError> {
         self.read(|inner| inner.store.readable(u64::MAX).map(|()| inner.store.election.members()))
             .await
+    }
+
+    fn announce_ready(&self, name: &str, leadership: Epoch) {
+        let (place, name) = (self.link.place, name.to_owned());
+        self.link.tell(move |inner| inner.store.election.announce_ready(place, &name, leadership));
     }
 
     async fn status(&self) -> StoreStatus {

@@ -1,6 +1,10 @@
 //! The shipped parts on simulated connections: a node's server with its forwarder, and a worker.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 use rota_client::Client;
@@ -10,7 +14,10 @@ use rota_worker::{Done, HandlerError, TaskContext, Worker};
 use tokio_util::sync::CancellationToken;
 
 use super::{place, stream, url};
-use crate::world::{Place, World};
+use crate::{
+    machine::WALL_AT_START,
+    world::{Place, World},
+};
 
 /// Makes connections from one place.
 #[derive(Clone)]
@@ -61,6 +68,8 @@ pub(crate) async fn serve(world: World, at: Place, engine: Engine, stop: Cancell
     let options = ServerOptions {
         insecure_no_auth: true,
         connect: Arc::new(Dial { world, from: at }),
+        // It would be of the machine that simulates.
+        date_header: false,
         ..ServerOptions::default()
     };
     let server = Server::on(Box::new(listener), engine, options);
@@ -87,7 +96,8 @@ pub(crate) async fn work(mut plan: WorkerPlan) {
         let mut builder = Worker::builder(client)
             .name(plan.name.clone())
             .queues(plan.queues.clone())
-            .slots(plan.slots);
+            .slots(plan.slots)
+            .wall_clock(wall_clock(&plan.world));
         for kind in ["a", "b"] {
             let (world, seed) = (plan.world.clone(), plan.rng.u64(..));
             builder = builder.raw_handler(kind, move |context: TaskContext, payload: Bytes| {
@@ -102,6 +112,13 @@ pub(crate) async fn work(mut plan: WorkerPlan) {
         plan.world.lock().note(format_args!("worker {} ended, failed: {failed}", plan.name));
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+}
+
+/// The true time of the simulated world.
+fn wall_clock(world: &World) -> impl Fn() -> SystemTime + Send + Sync + 'static {
+    let world = world.clone();
+    let start = UNIX_EPOCH + Duration::from_millis(WALL_AT_START.unsigned_abs());
+    move || start + Duration::from_micros(world.lock().now_us)
 }
 
 async fn handle(
@@ -123,6 +140,7 @@ async fn handle(
         _ => rng.u64(0..60),
     };
     tokio::time::sleep(Duration::from_millis(takes)).await;
+    world.lock().count(1);
     match rng.u32(..1000) {
         0..50 => Err(HandlerError::new("simulated")),
         50..60 => Err(HandlerError::permanent("simulated")),

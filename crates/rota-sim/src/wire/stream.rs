@@ -121,7 +121,7 @@ fn pump(inner: &mut Inner, pipe: &Shared) {
         let size = bytes.len();
         let arrive = move |inner: &mut Inner| {
             // Not how many: what is encoded holds dates of this machine's clock.
-            inner.note(format_args!("bytes {}>{}", from.0, to.0));
+            inner.note_way("bytes", from, to);
             let mut pipe = open(&pipe);
             pipe.inbox.push_back(bytes);
             if let Some(reader) = pipe.reader.take() {
@@ -147,10 +147,16 @@ pub(crate) struct SimStream {
     number: u64,
     incoming: Shared,
     outgoing: Shared,
+    /// Nobody ever got hold of it.
+    refused: bool,
 }
 
 impl Drop for SimStream {
     fn drop(&mut self) {
+        // It is dropped with the world locked.
+        if self.refused {
+            return;
+        }
         {
             let mut outgoing = open(&self.outgoing);
             outgoing.ending = true;
@@ -255,13 +261,12 @@ pub(super) async fn connect(world: World, from: Place, to: Place) -> io::Result<
         let number = inner.wires.number;
         inner.wires.alive.insert(number, (from, to, there.clone(), back.clone()));
         let (world, incoming, outgoing) = (shared.clone(), there.clone(), back.clone());
-        let far = SimStream { world, number, incoming, outgoing };
+        let far = SimStream { world, number, incoming, outgoing, refused: false };
         let peer =
             SocketAddr::new(address(from).ip(), 1024 + u16::try_from(number % 60_000).unwrap_or(0));
-        if let Err(refused) = listener.send((far, peer)) {
-            // It is dropped outside, as it comes here again.
+        if let Err(mpsc::error::SendError((mut far, _))) = listener.send((far, peer)) {
+            far.refused = true;
             inner.wires.alive.remove(&number);
-            std::mem::forget(refused);
             return;
         }
         let tell = move |_: &mut Inner| {
@@ -279,7 +284,7 @@ pub(super) async fn connect(world: World, from: Place, to: Place) -> io::Result<
     world.lock().send(from, to, Box::new(arrive));
     let refused = |_| io::Error::from(io::ErrorKind::ConnectionRefused);
     let (number, there, back) = answered.await.map_err(refused)?;
-    Ok(SimStream { world, number, incoming: back, outgoing: there })
+    Ok(SimStream { world, number, incoming: back, outgoing: there, refused: false })
 }
 
 /// What a node accepts connections from.

@@ -59,7 +59,12 @@ impl User {
     pub(crate) async fn run(mut self) {
         loop {
             sleep(Duration::from_millis(self.rng.u64(0..=self.pause_ms))).await;
-            if self.world.lock().quiet {
+            let quiet = {
+                let mut inner = self.world.lock();
+                inner.count(1);
+                inner.quiet
+            };
+            if quiet {
                 break;
             }
             self.act().await;

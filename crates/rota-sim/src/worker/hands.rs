@@ -112,16 +112,18 @@ impl Hands {
         }
     }
 
-    /// Ends the tasks whose time is over.
-    pub(super) fn end_due(&mut self) {
+    /// Ends the tasks whose time is over. Says how many.
+    pub(super) fn end_due(&mut self) -> usize {
         let now = Instant::now();
         let due = |(id, task): (&u64, &Running)| (task.ends_at <= now).then_some(*id);
         let due: Vec<_> = self.running.iter().filter_map(due).collect();
+        let count = due.len();
         for id in due {
             let Some(task) = self.running.remove(&id) else { continue };
             let report = outcome(&mut self.rng, task.tag);
             self.outbox.push((task.lease, report));
         }
+        count
     }
 
     /// The reports that are to be sent now. What is not answered is sent again.

@@ -35,6 +35,8 @@ async fn give_report(
     });
     let results = served.engine.report(reports).await?;
     served.with(|inner, now_us| {
+        // The call itself is counted as one.
+        inner.count(results.len().saturating_sub(1));
         for ((lease, ends), result) in ends.into_iter().zip(&results) {
             if ends && result.is_ok() {
                 inner.audit.reported(now_us, lease.task.as_u64(), lease.token.0);

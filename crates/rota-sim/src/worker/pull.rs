@@ -54,7 +54,8 @@ impl PullWorker {
                 let far = self.contact + self.ttl / 5;
                 sleep_until(self.hands.next_end().map_or(far, |end| end.min(far))).await;
             }
-            self.hands.end_due();
+            let ended = self.hands.end_due();
+            self.caller.world.lock().count(ended);
             self.report().await;
             if self.draining && self.hands.is_empty() {
                 self.leave().await;

@@ -153,7 +153,10 @@ impl StreamWorker {
                         return broken;
                     },
                 },
-                () = sleep_until(next_end) => self.hands.end_due(),
+                () = sleep_until(next_end) => {
+                    let ended = self.hands.end_due();
+                    self.caller.world.lock().count(ended);
+                }
             }
             if let Some(broken) = self.report(connection.session).await {
                 return broken;

@@ -133,7 +133,12 @@ pub(super) async fn epochs_grow_across_reopening(factory: &dyn StoreFactory) {
 pub(super) async fn the_leader_is_known(factory: &dyn StoreFactory) {
     let store = factory.open().await;
     let mut leader = store.leader();
-    let me = Member { name: "a".to_owned(), address: Some("http://a:1".to_owned()), level: 7 };
+    let me = Member {
+        name: "a".to_owned(),
+        address: Some("http://a:1".to_owned()),
+        level: 7,
+        ..Member::alone("a")
+    };
     let leadership = within(store.campaign(&me)).await.unwrap();
     let seat = Seat { member: me, epoch: leadership.fence().epoch };
     within(leader.wait_for(|now| now.as_ref() == Some(&seat))).await.unwrap();
@@ -167,6 +172,30 @@ pub(super) async fn members_are_those_who_campaign_or_lead(factory: &dyn StoreFa
         }
     })
     .await;
+}
+
+pub(super) async fn a_member_announces_that_it_is_ready(factory: &dyn StoreFactory) {
+    let rig = Rig::new(factory).await;
+    let epoch = rig.leadership.fence().epoch;
+    let ready = async |name: &str| {
+        let members = rig.store.members().await.unwrap();
+        members.into_iter().find(|member| member.name == name).map(|member| member.ready_for)
+    };
+    let (store, me) = (rig.store.clone(), Member::alone("another"));
+    let campaign = tokio::spawn(async move { store.campaign(&me).await.is_ok() });
+    within(async {
+        while ready("another").await != Some(Epoch(0)) {
+            tokio::task::yield_now().await;
+        }
+        while ready("another").await != Some(epoch) {
+            // One that comes before the campaign has begun to listen is lost.
+            rig.store.announce_ready("another", epoch);
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(ready("obligation").await, Some(Epoch(0)));
+    campaign.abort();
 }
 
 /// A second campaign under the leader's name waits or is refused; either way it ends without the

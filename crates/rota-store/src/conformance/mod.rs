@@ -7,7 +7,7 @@
 //! rota_store::conformance_tests!(MyFactory::new().await);
 //! ```
 //!
-//! [`SlowStore`] is for tests of those who use a store: it stands still by a plan.
+//! [`SlowStore`] is for tests of those who use a store: it stands still by a plan, or when it is told.
 //!
 //! An obligation is broken when it panics. It owns the data of the factory that it was given, so
 //! each needs a factory of its own.
@@ -60,7 +60,7 @@ macro_rules! for_each_obligation {
                 an_earlier_epoch_cannot_write, a_later_epoch_that_nobody_has_cannot_write,
                 a_resigned_leadership_cannot_write, no_epoch_before_reopening_can_write,
                 epochs_grow_across_reopening, closing_ends_a_leadership, the_leader_is_known,
-                members_are_those_who_campaign_or_lead, a_namesake_takes_no_member_away,
+                members_are_those_who_campaign_or_lead, a_member_announces_that_it_is_ready, a_namesake_takes_no_member_away,
                 a_named_successor_goes_first;
             writes: a_batch_survives_reopening, deletes_survive_reopening,
                 a_long_history_survives_reopening, the_head_tells_the_last_batch,

@@ -1,17 +1,18 @@
 //! A store that stands still at planned times, for tests and benchmarks of service under a bad store.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     model::{
-        Batch, BatchLimits, Direction, Fence, Head, KeyRange, Member, Page, Revision, Seat, Space,
+        Batch, BatchLimits, Direction, Epoch, Fence, Head, KeyRange, Member, Page, Revision, Seat,
+        Space,
     },
     store::{ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus},
 };
@@ -59,6 +60,15 @@ impl Stall {
 pub struct SlowStore {
     inner: Arc<dyn Store>,
     plan: Arc<Plan>,
+    trap: Trap,
+    problem: Mutex<Option<String>>,
+}
+
+/// Holds the thread of whoever asks for the limits of a batch, as long as it is closed.
+#[derive(Default)]
+struct Trap {
+    closed: Mutex<bool>,
+    opened: Condvar,
 }
 
 struct Plan {
@@ -70,7 +80,22 @@ impl SlowStore {
     /// Wraps a store. The times of the plan count from now.
     #[must_use]
     pub fn new(inner: Arc<dyn Store>, stalls: Vec<Stall>) -> Self {
-        Self { inner, plan: Arc::new(Plan { wrapped: Instant::now(), stalls }) }
+        let plan = Arc::new(Plan { wrapped: Instant::now(), stalls });
+        Self { inner, plan, trap: Trap::default(), problem: Mutex::default() }
+    }
+
+    /// From now on whoever asks for the limits does not come back, until that is over: an engine asks between
+    /// two steps, so its loop stands still and nothing else of it does. Nothing can stop a thread in it, so a test
+    /// must end this however it ends.
+    pub fn hold_limits(&self, hold: bool) {
+        *self.trap.closed.lock().unwrap_or_else(PoisonError::into_inner) = hold;
+        self.trap.opened.notify_all();
+    }
+
+    /// What the store says of itself from now on; `None`: what is true.
+    pub fn set_problem(&self, problem: Option<&str>) {
+        let problem = problem.map(ToOwned::to_owned);
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 }
 
@@ -123,7 +148,7 @@ impl Store for SlowStore {
         self.inner.campaign(me).await
     }
 
-    fn leader(&self) -> watch::Receiver<Option<Seat>> {
+    fn leader(&self) -> crate::watch::Receiver<Option<Seat>> {
         self.inner.leader()
     }
 
@@ -131,11 +156,20 @@ impl Store for SlowStore {
         self.inner.members().await
     }
 
+    fn announce_ready(&self, name: &str, leadership: Epoch) {
+        self.inner.announce_ready(name, leadership);
+    }
+
     async fn status(&self) -> StoreStatus {
-        self.inner.status().await
+        let status = self.inner.status().await;
+        let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        StoreStatus { problem: problem.or(status.problem), ..status }
     }
 
     fn limits(&self) -> BatchLimits {
+        let closed = self.trap.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        // A guard that is released at once: nobody else waits for it.
+        drop(self.trap.opened.wait_while(closed, |closed| *closed));
         self.inner.limits()
     }
 

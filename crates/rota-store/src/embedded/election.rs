@@ -8,12 +8,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::writer::Requests;
 use crate::{
     model::{Epoch, Fence, Member, Seat},
     store::{CommitError, Leadership, StoreError},
+    watch,
 };
 
 /// For so long others let a named successor go first.
@@ -83,6 +84,13 @@ impl Election {
     /// Who campaigns or leads, by name.
     pub(super) fn joined(&self) -> Vec<Member> {
         self.members().values().map(|(member, _)| member.clone()).collect()
+    }
+
+    /// Has the others see that this member is ready.
+    pub(super) fn announce_ready(&self, name: &str, leadership: Epoch) {
+        if let Some((member, _)) = self.members().get_mut(name) {
+            member.ready_for = leadership;
+        }
     }
 
     /// Who leads.

@@ -29,7 +29,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 pub use self::options::EmbeddedOptions;
 use self::{
@@ -43,7 +43,7 @@ use self::{
     writer::{Requests, Writer},
 };
 use crate::{
-    model::{Batch, BatchLimits, Fence, Head, Member, Revision, Seat, Space},
+    model::{Batch, BatchLimits, Epoch, Fence, Head, Member, Revision, Seat, Space},
     store::{
         Change, ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus,
     },
@@ -167,13 +167,17 @@ impl Store for EmbeddedStore {
         Ok(Box::new(leadership))
     }
 
-    fn leader(&self) -> watch::Receiver<Option<Seat>> {
+    fn leader(&self) -> crate::watch::Receiver<Option<Seat>> {
         self.shared.election.leader()
     }
 
     async fn members(&self) -> Result<Vec<Member>, StoreError> {
         self.shared.engine()?;
         Ok(self.shared.election.joined())
+    }
+
+    fn announce_ready(&self, name: &str, leadership: Epoch) {
+        self.shared.election.announce_ready(name, leadership);
     }
 
     async fn status(&self) -> StoreStatus {

@@ -16,7 +16,8 @@ pub struct EmbeddedOptions {
     pub cache_bytes: u64,
     /// Commits are refused as [`crate::CommitError::Full`] while fewer bytes than this are free on
     /// the disk. The room that is left lets background work finish, which is what frees space. Below
-    /// twice as many there is [pressure](crate::StoreStatus::pressure), so that running work can end.
+    /// twice as many there is [pressure](crate::StoreStatus::pressure): new tasks are refused, so that
+    /// running ones can end.
     pub reserve_bytes: u64,
     /// Bytes of recent batches kept in memory for watchers. One that falls further behind is told
     /// [`crate::StoreError::Compacted`].

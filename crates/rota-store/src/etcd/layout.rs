@@ -48,11 +48,18 @@ struct Node {
     /// Nodes from before there were levels write none.
     #[serde(default, skip_serializing_if = "is_zero")]
     level: u32,
+    #[serde(default, skip_serializing_if = "is_none")]
+    ready_for: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
 fn is_zero(level: &u32) -> bool {
     *level == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_none(epoch: &u64) -> bool {
+    *epoch == 0
 }
 
 /// What one transaction is to do to one key: put or, with `None`, delete.
@@ -169,8 +176,8 @@ pub(super) fn decode_head(value: &[u8]) -> Result<(Head, bool), Fault> {
 
 /// A node, as it is written at `leader` and below `nodes/`.
 pub(super) fn encode_member(member: &Member) -> Vec<u8> {
-    let Member { name, address, level } = member.clone();
-    let node = Node { name, address, level };
+    let Member { name, address, level, ready_for } = member.clone();
+    let node = Node { name, address, level, ready_for: ready_for.0 };
     serde_json::to_vec(&node).expect("text is always JSON")
 }
 
@@ -178,7 +185,9 @@ pub(super) fn encode_member(member: &Member) -> Vec<u8> {
 /// sense is shown as a node of that name rather than refused.
 pub(super) fn decode_member(value: &[u8]) -> Member {
     match serde_json::from_slice::<Node>(value) {
-        Ok(Node { name, address, level }) => Member { name, address, level },
+        Ok(Node { name, address, level, ready_for }) => {
+            Member { name, address, level, ready_for: Epoch(ready_for) }
+        }
         Err(_) => Member::alone(String::from_utf8_lossy(value)),
     }
 }
@@ -250,7 +259,7 @@ mod tests {
     #[test]
     fn members_are_read_as_they_were_written() {
         let address = Some("http://a:7420".to_owned());
-        let second = Member { name: "b \"c\"".to_owned(), address, level: 3 };
+        let second = Member { name: "b \"c\"".to_owned(), address, level: 3, ready_for: Epoch(9) };
         for member in [Member::alone("a"), second] {
             assert_eq!(decode_member(&encode_member(&member)), member);
         }

@@ -81,7 +81,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::{runtime::Handle, sync::watch, time::timeout};
+use tokio::{runtime::Handle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::options::{EtcdOptions, EtcdTls, EtcdUser};
@@ -99,6 +99,7 @@ use self::{
 use crate::{
     model::{Batch, BatchLimits, Epoch, Fence, Head, Member, Revision, Seat, Space},
     store::{ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus},
+    watch,
 };
 
 /// How long closing waits for what is on its way.
@@ -142,6 +143,8 @@ struct Shared {
     ended: AtomicU64,
     /// The newest epoch that this store gave up by itself.
     abandoned: watch::Sender<Epoch>,
+    /// Which campaign announced that it is ready to take over, and from which leadership.
+    ready: watch::Sender<(String, Epoch)>,
     /// The newest revision of a commit that is known.
     revision: AtomicU64,
     /// The format of the data, once it was found to be another than ours.
@@ -194,6 +197,7 @@ impl EtcdStore {
             epoch: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             abandoned: watch::Sender::default(),
+            ready: watch::Sender::default(),
             revision: AtomicU64::new(0),
             foreign_format: OnceLock::new(),
             trouble: Mutex::new(None),
@@ -241,6 +245,10 @@ impl Store for EtcdStore {
 
     async fn members(&self) -> Result<Vec<Member>, StoreError> {
         read::members(&self.shared).await
+    }
+
+    fn announce_ready(&self, name: &str, leadership: Epoch) {
+        self.shared.ready.send_replace((name.to_owned(), leadership));
     }
 
     async fn status(&self) -> StoreStatus {

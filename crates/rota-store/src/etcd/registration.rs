@@ -52,11 +52,32 @@ pub(super) async fn enter(shared: &Shared, me: &Member, lease: i64) -> Result<()
     }
 }
 
-/// Enters this node again whenever its entry is gone. Cancel safe.
+/// Enters this node again whenever its entry is gone, and writes what it announces into its entry. Cancel safe.
 pub(super) async fn stay(shared: &Shared, me: &Member, lease: i64) -> Never {
+    let mut ready = shared.ready.subscribe();
+    let mut me = me.clone();
     let mut troubled = false;
     loop {
-        sleep((shared.options.leader_ttl / 4).min(LOOK_MAX)).await;
+        let announced = tokio::select! {
+            biased;
+            // An error cannot be: the sender is in `shared`.
+            _ = ready.changed() => true,
+            () = sleep((shared.options.leader_ttl / 4).min(LOOK_MAX)) => false,
+        };
+        if announced {
+            let (name, leadership) = ready.borrow_and_update().clone();
+            if name == me.name {
+                me.ready_for = leadership;
+                if let Err(fault) = seat::join(shared, &me, lease).await {
+                    tracing::debug!(
+                        reason = fault.reason(),
+                        "could not announce that this node is ready"
+                    );
+                }
+            }
+            continue;
+        }
+        let me = &me;
         let entered = match is_there(shared, me, lease).await {
             Ok(true) => Ok(Join::Entered),
             Ok(false) => seat::join(shared, me, lease).await.inspect(|joined| {

@@ -44,12 +44,13 @@ pub(super) enum Join {
     },
 }
 
-/// Lets this node be seen among the members, unless its name is taken; the first one to come writes
-/// the format.
+/// Lets this node be seen among the members as `me` says, unless its name is taken; the first one to come
+/// writes the format.
 pub(super) async fn join(shared: &Shared, me: &Member, lease: i64) -> Result<Join, Fault> {
     let layout = &shared.layout;
     let node = layout.node(&me.name);
-    let entry = wire::put(&node, layout::encode_member(me), lease);
+    let value = layout::encode_member(me);
+    let entry = wire::put(&node, value.clone(), lease);
     let format = FORMAT.to_string();
     // What is there, as far as is known: nothing at first.
     let mut known: [Option<KeyValue>; 2] = [None, None];
@@ -78,9 +79,9 @@ pub(super) async fn join(shared: &Shared, me: &Member, lease: i64) -> Result<Joi
             return Err(Fault::Invalid(format!("format {found}")));
         }
         match &known[1] {
-            Some(key) if key.lease == lease => return Ok(Join::Entered),
-            // An entry without a lease is no node's.
-            Some(key) if key.lease != 0 => {
+            Some(key) if key.lease == lease && key.value == value => return Ok(Join::Entered),
+            // An entry without a lease is no node's; one with this lease says what this node said before.
+            Some(key) if key.lease != 0 && key.lease != lease => {
                 let member = layout::decode_member(&key.value);
                 // Nobody else can serve at this node's address: a former process of it wrote the entry.
                 if member.address.is_none() || member.address != me.address {

@@ -26,7 +26,7 @@ impl Node {
     pub(crate) fn new(name: &str, options: EtcdOptions) -> Self {
         let address = Some(format!("http://{name}:7420"));
         let store = EtcdStore::open(options, &[HOT, LARGE]).expect("the options work");
-        Self { me: Member { name: name.to_owned(), address, level: 0 }, store: Arc::new(store) }
+        Self { me: Member { address, ..Member::alone(name) }, store: Arc::new(store) }
     }
 
     /// Leads, as soon as nobody else does.

@@ -21,7 +21,7 @@ fn task(task_id: &str, lease_token: u64) -> v1::Dispatch {
 }
 
 fn dispatch(session: &mut Session, task: v1::Dispatch) {
-    session.hear(Down::Dispatches(v1::Dispatches { tasks: vec![task] }));
+    session.hear(Some(Down::Dispatches(v1::Dispatches { tasks: vec![task] })));
 }
 
 fn end(session: &mut Session, task_id: &str, lease_token: u64) {
@@ -62,7 +62,7 @@ async fn a_report_that_cannot_be_read_does_not_stop_what_runs() {
     ] {
         dispatch(&mut session, task(task_id, 7));
         let context = session.running[task_id].context.clone();
-        session.hear(refused(task_id, reason));
+        session.hear(Some(refused(task_id, reason)));
         assert_eq!(context.stop_reason(), expected, "{reason}");
     }
 }

@@ -25,7 +25,13 @@ async fn what_runs_may_finish_and_nothing_new_begins() {
     // The server knows when the worker's credit is gone.
     let waits = node.create(task(KIND)).await;
     in_time(async {
-        while !client.list_workers(v1::ListWorkersRequest {}).await.unwrap().workers.is_empty() {
+        while !client
+            .list_workers(v1::ListWorkersRequest::default())
+            .await
+            .unwrap()
+            .workers
+            .is_empty()
+        {
             if client.get_task(&waits).await.unwrap().status() == v1::TaskStatus::Pending {
                 break;
             }
@@ -36,7 +42,7 @@ async fn what_runs_may_finish_and_nothing_new_begins() {
     attempt.complete();
     assert_eq!(node.ended(&id).await.status(), v1::TaskStatus::Completed);
     desk.closed().await.unwrap();
-    assert_eq!(client.list_workers(v1::ListWorkersRequest {}).await.unwrap().workers, []);
+    assert_eq!(client.list_workers(v1::ListWorkersRequest::default()).await.unwrap().workers, []);
     let mut other = Desk::open("other", &url);
     other.next().await.complete();
     assert_eq!(node.ended(&waits).await.worker, "other");

@@ -218,8 +218,9 @@ async fn a_worker_that_was_cut_off_for_too_long_learns_that_its_lease_is_lost() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_several_addresses_the_next_is_taken_and_what_runs_goes_along() {
-    let node = Node::start().await;
+async fn a_node_that_stands_still_costs_no_lease_while_another_serves() {
+    let session_ttl = Duration::from_secs(2);
+    let node = Node::start_with(EngineOptions { session_ttl, ..Default::default() }).await;
     let (silent, other) = (Proxy::to(node.address).await, Proxy::to(node.address).await);
     let nobody = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -229,7 +230,7 @@ async fn of_several_addresses_the_next_is_taken_and_what_runs_goes_along() {
     let mut desk = Desk::open_at("w", &urls.each_ref().map(String::as_str), |builder| builder);
     let id = node.create(task(KIND)).await;
     let attempt = desk.next().await;
-    // Nothing says that this way is dead but that no ping is answered.
+    // Nothing says that this way is dead but that no heartbeat is acknowledged.
     silent.set_up(Way::Held);
     silent.set_down(Way::Held);
     let next = node.create(task(KIND)).await;
@@ -242,5 +243,6 @@ async fn of_several_addresses_the_next_is_taken_and_what_runs_goes_along() {
     }
     assert!(desk.is_empty(), "nothing ran twice");
     desk.kill().await;
+    silent.cut();
     node.stop().await;
 }

@@ -151,7 +151,7 @@ pub(super) async fn submit(
 /// # Errors
 /// When it is not as many as there should be.
 pub(super) async fn verify_left(client: &Client, queue: &str, left: u64) -> Result<(), Failure> {
-    let list = client.list_queues(v1::ListQueuesRequest {}).await?;
+    let list = client.all_queues().await?;
     let found = list.queues.into_iter().find(|found| found.name == queue);
     let live = found.map_or(0, |queue| queue.scheduled + queue.pending + queue.running);
     if live == left {

@@ -301,7 +301,7 @@ pub(crate) const KEYS: &[Key] = &[
         "268435456",
         "BYTES",
         (0, 1 << 50),
-        "Free disk space below which new work is refused",
+        "Disk space to keep free; new tasks are refused below twice as much, all changes below this",
     ),
     number(
         Limits,

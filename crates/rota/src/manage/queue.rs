@@ -38,7 +38,7 @@ pub(crate) enum QueueVerb {
 /// Runs the verb.
 pub(crate) async fn run(verb: QueueVerb, client: &Client, format: Format) -> Result<(), Failure> {
     let all = || async {
-        let list = client.list_queues(v1::ListQueuesRequest {}).await?;
+        let list = client.all_queues().await?;
         Ok::<_, Failure>(QueueList::from(list))
     };
     let one: Queue = match verb {

@@ -427,7 +427,7 @@ pub(super) fn show(task: &Task, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => output::json(task),
         Format::Table => {
-            let asked = task.cancel_requested && !wait::is_ended(task.status);
+            let asked = task.cancel_requested && !wait::is_ended(task);
             let more = if asked { ", cancel requested" } else { "" };
             output::line(&format!("{} {}{more}", task.id, word(task.status)))
         }

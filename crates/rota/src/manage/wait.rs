@@ -79,7 +79,7 @@ async fn ended(client: &Client, wait: Wait, format: Format) -> Result<Task, Fail
         match answer {
             Some(Ok(task)) => {
                 let task = Task::from(task);
-                if is_ended(task.status) {
+                if is_ended(&task) {
                     return Ok(task);
                 }
                 (known, away) = (true, None);
@@ -125,11 +125,18 @@ fn over(id: &str, timeout: Duration, known: bool, away: Option<ClientError>) -> 
     }
 }
 
-pub(super) fn is_ended(status: TaskStatus) -> bool {
-    !matches!(
-        status,
-        TaskStatus::Scheduled | TaskStatus::Pending | TaskStatus::Assigned | TaskStatus::Running
-    )
+pub(super) fn is_ended(task: &Task) -> bool {
+    match task.status {
+        TaskStatus::Scheduled
+        | TaskStatus::Pending
+        | TaskStatus::Assigned
+        | TaskStatus::Running => false,
+        TaskStatus::Completed
+        | TaskStatus::Failed
+        | TaskStatus::Cancelled
+        | TaskStatus::Expired => true,
+        TaskStatus::Unknown => task.finished_at.is_some(),
+    }
 }
 
 /// Why it does not run, in words; the same reason of the same attempt is the same news.

@@ -27,12 +27,12 @@ pub(crate) enum WorkersVerb {
 pub(crate) async fn run(verb: WorkersVerb, client: &Client, format: Format) -> Result<(), Failure> {
     let workers = match verb {
         WorkersVerb::List => {
-            let list = client.list_workers(v1::ListWorkersRequest {}).await?;
+            let list = client.all_workers().await?;
             WorkerList::from(list)
         }
         WorkersVerb::Drain { worker } => {
             let drained = client.drain_worker(v1::DrainWorkerRequest { worker }).await?;
-            WorkerList { workers: vec![drained.into()] }
+            WorkerList { workers: vec![drained.into()], next_cursor: None }
         }
     };
     if format == Format::Json { output::json(&workers) } else { show(workers.workers) }

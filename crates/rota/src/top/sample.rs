@@ -47,13 +47,7 @@ impl Sample {
             }
             client.list_tasks(page).await.map(Some)
         };
-        let tasks = async {
-            tokio::try_join!(
-                client.list_queues(v1::ListQueuesRequest {}),
-                client.list_workers(v1::ListWorkersRequest {}),
-                failed,
-            )
-        };
+        let tasks = async { tokio::try_join!(client.all_queues(), client.all_workers(), failed,) };
         let (cluster, tasks) =
             tokio::join!(within(client.get_cluster(v1::GetClusterRequest {})), within(tasks),);
         let (cluster, (queues, workers, failed)) = match (cluster, tasks) {

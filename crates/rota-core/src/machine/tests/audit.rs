@@ -66,7 +66,9 @@ impl Scope {
                 match report {
                     Report::Started { .. } => &[(&[S::Assigned], &[S::Running])],
                     Report::Progress { .. } => &[],
-                    Report::Released => &[(LEASED, &[S::Pending, S::Expired, S::Cancelled])],
+                    Report::Released | Report::SetAside => {
+                        &[(LEASED, &[S::Pending, S::Expired, S::Cancelled])]
+                    }
                     Report::Ended { outcome: Outcome::Completed { .. }, .. } => {
                         &[(LEASED, &[S::Completed])]
                     }

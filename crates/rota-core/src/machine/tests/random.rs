@@ -48,6 +48,8 @@ enum Event {
     SetWall(i64),
     Step,
     ReadAhead(bool),
+    /// The next leader makes its machine.
+    Prepare,
     Crash {
         landed: bool,
         down: u64,
@@ -216,6 +218,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         ].prop_map(Event::SetWall),
         35 => Just(Event::Step),
         2 => any::<bool>().prop_map(Event::ReadAhead),
+        2 => Just(Event::Prepare),
         2 => (any::<bool>(), 0u64..20_000).prop_map(|(landed, down)| Event::Crash { landed, down }),
     ]
 }
@@ -418,6 +421,7 @@ fn happen(world: &mut World, event: Event) {
         Event::SetWall(change) => world.set_wall_by(change),
         Event::Step => world.step(),
         Event::ReadAhead(ahead) => world.reads_ahead = ahead,
+        Event::Prepare => world.prepare(),
         Event::Crash { landed, down } => world.crash(landed, Millis(down)),
     }
 }

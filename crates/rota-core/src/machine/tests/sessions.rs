@@ -5,8 +5,9 @@ use super::{
     world::World,
 };
 use crate::{
-    Command, Credit, Effect, EndReason, HeldLease, Leased, MachineLimits, Millis, MonoTime, Orders,
-    Outcome, Refusal, Reply, Report, SessionEnd, SessionId, Status, StopReason, TaskId,
+    Command, Credit, Effect, EndReason, HeldLease, Leased, MachineLimits, Millis, MonoTime,
+    Mutation, Orders, Outcome, Refusal, Reply, Report, SessionEnd, SessionId, Status, StopReason,
+    TaskId,
 };
 
 /// A worker that has some of some tasks.
@@ -141,6 +142,36 @@ fn time_in_which_nobody_could_be_heard_does_not_count() {
     world.after(9_999);
     assert!(world.machine.session(session).is_some());
     world.after(1);
+    assert!(world.machine.session(session).is_none());
+}
+
+#[test]
+fn who_could_not_be_answered_gets_the_time_again_and_who_is_gone_is_found_out() {
+    let (mut world, session, _) = with_tasks(1);
+    let credit = Credit::Take(0);
+    world.apply(Command::SetCredit { session, connection: None, credit }).unwrap();
+    let most = Millis(15_000);
+    // A commit took longer than the TTL of ten seconds.
+    world.pass(Millis(12_000));
+    world.machine.excuse_waiting(world.now.mono, Millis(12_000), most);
+    world.settle();
+    assert!(world.machine.session(session).is_some());
+    let at = world.now.mono;
+    world.apply(Command::Heartbeat { session, connection: None, at }).unwrap();
+    // It is heard of no more, and commits stay slow: the TTL, and what a call may wait at most.
+    let mut lived = 0;
+    while world.machine.session(session).is_some() {
+        world.pass(Millis(1_000));
+        world.machine.excuse_waiting(world.now.mono, Millis(1_000), most);
+        world.settle();
+        lived += 1;
+    }
+    assert_eq!(lived, 25);
+    // One with a stream can say that it lives whatever the store does.
+    let (mut world, session, _) = with_tasks(1);
+    world.pass(Millis(12_000));
+    world.machine.excuse_waiting(world.now.mono, Millis(12_000), most);
+    world.settle();
     assert!(world.machine.session(session).is_none());
 }
 
@@ -426,4 +457,38 @@ fn sessions_are_listed_page_by_page() {
         seen.extend(page.into_iter().map(|view| view.id));
     }
     assert_eq!(seen, all);
+}
+
+#[test]
+fn a_task_that_is_set_aside_waits_for_the_next_leader() {
+    let mut world = World::new();
+    let session = world.open(10, &[], &[]);
+    let task = world.submit(Task::new("q", "k"));
+    world.settle();
+    let lease = world.has_one(session);
+    world.machine.begin(world.now, world.batch);
+    let reported = world.machine.apply(Command::Report {
+        task,
+        token: lease.token,
+        report: Report::SetAside,
+        fingerprint: 0,
+        random: 0,
+        stored: None,
+    });
+    assert_eq!(reported, Ok(Reply::Done));
+    let step = world.machine.seal();
+    let records: Vec<_> = step.mutations.iter().filter_map(written).collect();
+    assert_eq!(records, [(task, Status::Pending, 0)]);
+    assert!(world.machine.is_set_aside(task) && world.machine.task(task).is_none());
+    let queue = world.machine.queue(&name("q")).unwrap();
+    assert_eq!((queue.unreadable, queue.pending, queue.leased), (1, 0, 0));
+    assert_eq!(world.machine.session(session).unwrap().held, 0);
+}
+
+/// The state of a live task as a mutation writes it, and its attempts.
+fn written(mutation: &Mutation) -> Option<(TaskId, Status, u32)> {
+    match mutation {
+        Mutation::PutLive(record) => Some((record.id, record.status, record.attempt)),
+        _ => None,
+    }
 }

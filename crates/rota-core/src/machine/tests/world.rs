@@ -81,6 +81,8 @@ pub(super) struct World {
     /// Whether reads see the batch on its way.
     pub(super) reads_ahead: bool,
     in_flight: Option<InFlight>,
+    /// What was durable when the next leader made its machine, if it did before it leads.
+    prepared: Option<ModelStore>,
     /// Mutations of the open step that `newest` has.
     mirrored: usize,
     created: Vec<TaskId>,
@@ -118,6 +120,7 @@ impl World {
             newest: ModelStore::default(),
             reads_ahead: false,
             in_flight: None,
+            prepared: None,
             mirrored: 0,
             created: Vec::new(),
             removed: Vec::new(),
@@ -419,7 +422,12 @@ impl World {
         self.pass(down);
         // The origin of the clock for durations is another in each process.
         self.now.mono = MonoTime(self.now.mono.0 / 2 + 7);
-        self.machine = self.restored();
+        self.machine = match self.prepared.take() {
+            Some(before) if before.queues == self.durable.queues => {
+                self.brought_up_to_date(&before)
+            }
+            _ => self.restored(),
+        };
         self.alive = self.machine.live_tasks();
         self.snapshot = Snapshot::restored(&self.machine, &self.newest);
         books::recount(&self.machine);
@@ -432,6 +440,25 @@ impl World {
             .map(|(id, end)| (id, Accepted::kept(end)))
             .collect();
         self.ids = TaskIdSequence::after(self.durable.specs.keys().max().copied());
+    }
+
+    /// The next leader makes its machine now, and takes up what changes from here on when it leads.
+    pub(super) fn prepare(&mut self) {
+        self.prepared = Some(self.durable.clone());
+    }
+
+    /// A machine of what was durable before, in which the tasks that changed since are taken up anew.
+    fn brought_up_to_date(&self, before: &ModelStore) -> Machine {
+        let mut machine = restored(before, self.limits, self.now);
+        let mut tasks: BTreeSet<_> = before.live.keys().chain(self.durable.live.keys()).collect();
+        tasks.retain(|task| before.live.get(task) != self.durable.live.get(task));
+        for task in tasks {
+            machine.forget_task(*task);
+            if let Some(record) = self.durable.live.get(task) {
+                machine.restore_task(record);
+            }
+        }
+        machine
     }
 
     /// A machine as a new leader would make it from what is durable.

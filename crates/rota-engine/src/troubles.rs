@@ -1,0 +1,59 @@
+//! What the log says of campaigns that fail.
+
+use std::time::Duration;
+
+use rota_store::StoreError;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+/// After so long, a campaign that fails for the same reason is worth another warning.
+const CAMPAIGN_REMINDER: Duration = Duration::from_secs(600);
+
+/// Campaigns that fail one after the other. A name that is taken stays so until somebody acts, and a campaign fails
+/// every few seconds: one line for all of them is enough for a while.
+#[derive(Default)]
+pub(crate) struct CampaignTroubles {
+    told: Option<(String, Instant)>,
+}
+
+impl CampaignTroubles {
+    pub(crate) fn tell(&mut self, error: &StoreError) {
+        if !self.is_news(error, Instant::now()) {
+            debug!(%error, "the campaign failed again");
+        } else if matches!(error, StoreError::NameTaken { .. }) {
+            warn!(%error, "cannot campaign: stop the other node, or restart this one with its own --node");
+        } else {
+            warn!(%error, "the campaign failed");
+        }
+    }
+
+    fn is_news(&mut self, error: &StoreError, now: Instant) -> bool {
+        let error = error.to_string();
+        let known = self.told.as_ref().is_some_and(|(told, at)| {
+            *told == error && now.duration_since(*at) < CAMPAIGN_REMINDER
+        });
+        if !known {
+            self.told = Some((error, now));
+        }
+        !known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_campaign_that_fails_again_and_again_is_told_rarely() {
+        let taken = |name: &str| StoreError::NameTaken { name: name.to_owned(), address: None };
+        let (mut troubles, begin) = (CampaignTroubles::default(), Instant::now());
+        let mut told = 0;
+        for second in (0..3600).step_by(3) {
+            told += u32::from(troubles.is_news(&taken("a"), begin + Duration::from_secs(second)));
+        }
+        assert_eq!(told, 6);
+        let later = begin + Duration::from_secs(3601);
+        assert!(troubles.is_news(&StoreError::Unavailable("away".to_owned()), later));
+        assert!(troubles.is_news(&taken("a"), later), "it is another trouble again");
+    }
+}

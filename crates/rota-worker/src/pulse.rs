@@ -1,0 +1,168 @@
+//! The pulse of a connection: when a heartbeat is due, and when a server that does not acknowledge them
+//! is no longer waited for.
+//!
+//! A node may stand still, or a network may carry nothing, without the connection breaking. The worker
+//! has to be back by way of another node before its session's TTL is over. Time is counted in ticks, of
+//! which one is lost at most when this process itself stands still: what it could not hear in that time
+//! is not held against the server.
+
+use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior};
+
+/// Ticks in a TTL.
+const TICKS: u32 = 8;
+/// A heartbeat is sent every so many ticks: four in a TTL.
+const HEARTBEAT_EVERY: u32 = 2;
+/// Ticks that an acknowledgement may take at first: a quarter of the TTL.
+const PATIENCE_MIN: u32 = 2;
+/// The same on connections that turned out to be slow: more than any message takes. A large payload on a thin
+/// line delays what is behind it, and giving up in the middle would only have it sent again. A node that
+/// stands still is then noticed by the pings of HTTP/2.
+const PATIENCE_MAX: u32 = 512 * TICKS;
+
+/// How long acknowledgements may take, which is learnt from one connection to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Patience(u32);
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(PATIENCE_MIN)
+    }
+}
+
+impl Patience {
+    /// A connection was given up because it was silent: the next one gets more time, since the way may
+    /// just be slow.
+    pub(crate) fn grow(&mut self) {
+        self.0 = (self.0 * 2).min(PATIENCE_MAX);
+    }
+
+    /// How long a node may take to welcome a worker whose session has that TTL and waits for it.
+    pub(crate) fn of(self, ttl: Duration) -> Duration {
+        ttl / TICKS * self.0
+    }
+}
+
+/// What a tick asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beat {
+    /// A heartbeat is to be sent.
+    Send,
+    /// Nothing.
+    Rest,
+    /// Heartbeats were not acknowledged in time: the connection is to be given up.
+    Silent,
+}
+
+/// The pulse of one connection.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    ticks: Interval,
+    judge: Judge,
+}
+
+impl Pulse {
+    /// Begins with a heartbeat. Silence is judged only where the server acknowledges heartbeats.
+    pub(crate) fn new(ttl: Duration, patience: Option<Patience>) -> Self {
+        let mut ticks = tokio::time::interval(ttl / TICKS);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { ticks, judge: Judge::new(patience) }
+    }
+
+    /// Waits for the next tick. Nothing is lost when this is dropped before.
+    pub(crate) async fn tick(&mut self) -> Beat {
+        self.ticks.tick().await;
+        self.judge.tick()
+    }
+
+    /// The server said something.
+    pub(crate) fn heard(&mut self) {
+        self.judge.unanswered = None;
+    }
+}
+
+#[derive(Debug)]
+struct Judge {
+    patience: Option<Patience>,
+    /// Ticks until the next heartbeat.
+    rest: u32,
+    /// Ticks since the oldest heartbeat after which nothing was heard.
+    unanswered: Option<u32>,
+}
+
+impl Judge {
+    fn new(patience: Option<Patience>) -> Self {
+        Self { patience, rest: 0, unanswered: None }
+    }
+
+    fn tick(&mut self) -> Beat {
+        if let Some(unanswered) = &mut self.unanswered {
+            *unanswered += 1;
+            if self.patience.is_some_and(|patience| *unanswered >= patience.0) {
+                return Beat::Silent;
+            }
+        }
+        if self.rest > 0 {
+            self.rest -= 1;
+            return Beat::Rest;
+        }
+        self.rest = HEARTBEAT_EVERY - 1;
+        self.unanswered = Some(self.unanswered.unwrap_or(0));
+        Beat::Send
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Beat::*, *};
+
+    fn ticks(judge: &mut Judge, count: usize) -> Vec<Beat> {
+        (0..count).map(|_| judge.tick()).collect()
+    }
+
+    #[test]
+    fn silence_is_noticed_with_half_of_the_ttl_left() {
+        let mut judge = Judge::new(Some(Patience::default()));
+        assert_eq!(ticks(&mut judge, 2), [Send, Rest]);
+        // Heard of just before a heartbeat: nothing passes from then on.
+        judge.unanswered = None;
+        assert_eq!(ticks(&mut judge, 3), [Send, Rest, Silent], "with the one before, half a TTL");
+    }
+
+    #[test]
+    fn who_answers_in_time_is_never_silent() {
+        let mut judge = Judge::new(Some(Patience::default()));
+        for _ in 0..20 {
+            assert_eq!(judge.tick(), Send);
+            assert_eq!(judge.tick(), Rest);
+            judge.unanswered = None;
+        }
+    }
+
+    #[test]
+    fn a_server_that_acknowledges_nothing_is_not_judged() {
+        let mut judge = Judge::new(None);
+        assert!(ticks(&mut judge, 40).iter().all(|beat| *beat != Silent));
+    }
+
+    #[test]
+    fn a_slow_way_is_given_more_time() {
+        let mut patience = Patience::default();
+        let ttl = Duration::from_secs(8);
+        let mut waits = Vec::new();
+        for _ in 0..3 {
+            waits.push(patience.of(ttl).as_secs());
+            patience.grow();
+        }
+        assert_eq!(waits, [2, 4, 8]);
+        let mut judge = Judge::new(Some(patience));
+        let beats = ticks(&mut judge, 17);
+        assert!(beats[..16].iter().all(|beat| *beat != Silent), "{beats:?}");
+        assert_eq!(beats[16], Silent);
+        for _ in 0..100 {
+            patience.grow();
+        }
+        assert_eq!(patience.of(ttl), ttl * 512);
+    }
+}

@@ -1,0 +1,181 @@
+//! How a session comes back: one connection after the other, on whichever node answers. What runs goes
+//! on between two connections. What is said over one is the session's.
+
+use std::time::Duration;
+
+use rota_client::{ClientError, v1};
+use tokio::time::{Instant, sleep_until};
+use tonic::Status;
+use tracing::{debug, warn};
+
+use super::{Lost, Phase, Session, maybe};
+use crate::{
+    breaks::{Break, refuses_worker},
+    connection::{self, Connection},
+    context::StopReason,
+    outbox::Bounds,
+    pulse::Patience,
+    worker::WorkerError,
+};
+
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// The same for a worker that is refused, and whose leases are over by now.
+const PAUSE_REFUSED: Duration = Duration::from_secs(10);
+/// A connection that lasted so long was a good one.
+const LASTING: Duration = Duration::from_secs(5);
+/// As long as there is no connection, that is said so often.
+const SAID_AGAIN: Duration = Duration::from_secs(30);
+/// Without a server, a worker whose patience is over waits for one for so long.
+const UNHEARD: Duration = Duration::from_secs(5);
+
+impl Session {
+    pub(crate) async fn run(mut self) -> Result<(), WorkerError> {
+        let mut pause = PAUSE_MIN;
+        let mut tried: usize = 0;
+        let mut said: Option<Instant> = None;
+        // When the server's patience with this session begins.
+        let mut heard = Instant::now();
+        let mut ttl = Duration::MAX;
+        let mut tried_since = 0;
+        loop {
+            // While the session waits for its worker, a node that stands still must not use up its time.
+            let is_awaited = tried_since < self.worker.client.node_count() && heard.elapsed() < ttl;
+            let patience = if is_awaited { self.patience.of(ttl) } else { connection::WELCOME };
+            let lost = match self.connect(patience).await {
+                Ok(connection) => {
+                    (ttl, tried_since) = (connection.ttl, 0);
+                    let since = Instant::now();
+                    let lost = self.serve_connected(connection).await;
+                    heard = Instant::now();
+                    if self.is_useful || since.elapsed() > LASTING {
+                        (pause, said) = (PAUSE_MIN, None);
+                    }
+                    lost
+                }
+                Err(status) => Lost::Broken(status),
+            };
+            self.credit_sent = false;
+            let status = match lost {
+                Lost::Drained => return Ok(()),
+                Lost::Broken(status) => status,
+                Lost::Silent => {
+                    Status::deadline_exceeded("the server acknowledged no heartbeat in time")
+                }
+            };
+            let refused = matches!(Break::of(&status), Break::Refused(_) | Break::TooLarge(_));
+            self.judge(&status, refused)?;
+            let (error, code, running) = (status.message(), status.code(), self.running.len());
+            if said.is_none_or(|at| at.elapsed() >= SAID_AGAIN) {
+                warn!(error, ?code, running, "not connected; trying again");
+                said = Some(Instant::now());
+            } else {
+                debug!(error, ?code, running, "not connected; trying again");
+            }
+            self.worker.client.next_node();
+            tried += 1;
+            tried_since += 1;
+            let mut until = Instant::now();
+            // Each node is tried once before there is a pause: the session waits for so long only.
+            if tried.is_multiple_of(self.worker.client.node_count()) {
+                until += pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+                let is_over = refused && heard.elapsed() > ttl;
+                pause = (pause * 2).min(if is_over { PAUSE_REFUSED } else { PAUSE_MAX });
+            }
+            if self.wait_unconnected(until).await {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether the worker is to end: only before it was ever welcomed, when each node refuses it as it
+    /// is. Later it would end what runs and lose what is done, for a fault that may pass.
+    fn judge(&mut self, status: &Status, refused: bool) -> Result<(), WorkerError> {
+        if refused {
+            self.worker.metrics.refused();
+        }
+        self.refusals = if refuses_worker(status) { self.refusals + 1 } else { 0 };
+        if !self.welcomed && self.refusals >= self.worker.client.node_count() {
+            return Err(WorkerError::Refused(ClientError::from(status.clone())));
+        }
+        Ok(())
+    }
+
+    async fn serve_connected(&mut self, connection: Connection) -> Lost {
+        (self.welcomed, self.refusals, self.is_useful) = (true, 0, false);
+        let (since, lasting) = (Instant::now(), connection.ttl * 4);
+        self.worker.metrics.set_connected(true);
+        let lost = self.serve(connection).await;
+        self.worker.metrics.set_connected(false);
+        if since.elapsed() > lasting {
+            self.patience = Patience::default();
+        }
+        match &lost {
+            Lost::Broken(status) => self.outbox.broken(&Break::of(status)),
+            Lost::Silent => {
+                self.patience.grow();
+                self.outbox.broken(&Break::Lost);
+            }
+            Lost::Drained => {}
+        }
+        lost
+    }
+
+    /// Opens the stream and takes up the session. What the server no longer counts as ours is
+    /// stopped.
+    async fn connect(&mut self, patience: Duration) -> Result<Connection, Status> {
+        let held = self.running.iter().map(|(task_id, running)| v1::Lease {
+            task_id: task_id.clone(),
+            lease_token: running.token,
+        });
+        let hello = v1::Hello {
+            name: self.worker.name.to_string(),
+            queues: self.worker.queues.clone(),
+            kinds: self.worker.handlers.keys().cloned().collect(),
+            slots: self.worker.slots,
+            session: self.id.clone(),
+            held: held.chain(self.outbox.leases()).collect(),
+        };
+        let (connection, welcome) = connection::open(&self.worker.client, hello, patience).await?;
+        self.bounds = Bounds::of(&welcome);
+        self.id = welcome.session;
+        for lease in welcome.revoked {
+            self.outbox.forget(&lease.task_id, lease.lease_token);
+            self.stop(&lease.task_id, lease.lease_token, StopReason::LeaseLost);
+        }
+        for running in self.running.values_mut() {
+            running.reported = false;
+        }
+        self.silent = self.running.iter().map(|(id, task)| (task.since, id.clone())).collect();
+        self.silent.make_contiguous().sort_unstable();
+        Ok(connection)
+    }
+
+    /// Between two connections: what runs goes on. True: the worker drained and gives up.
+    async fn wait_unconnected(&mut self, until: Instant) -> bool {
+        let drain = self.worker.drain.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = drain.gently.cancelled(), if self.phase == Phase::Serving => self.start_drain(),
+                () = drain.at_once.cancelled(), if self.phase.patience_ends().is_some() => self.end_drain(),
+                () = maybe(self.phase.patience_ends()) => self.end_drain(),
+                // Before it is judged what is left. They are few: nothing begins now.
+                Some(event) = self.events.recv() => self.note(event),
+                () = sleep_until(until) => {
+                    let idle = self.running.is_empty() && self.outbox.is_empty();
+                    let over = match self.phase {
+                        Phase::Serving => false,
+                        Phase::Draining(_) => idle,
+                        Phase::Ending(since) => idle || since.elapsed() > UNHEARD,
+                    };
+                    if over {
+                        warn!("stopping without the server: what it was not told costs an attempt");
+                        return true;
+                    }
+                    return false;
+                }
+            }
+        }
+    }
+}
