@@ -2,7 +2,7 @@
 # what tests/install.sh installs from Debian's packages.
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo cluster cluster-down dashboards test chaos sim upgrade fmt lint deny doc ci clean
+.PHONY: help build release demo cluster cluster-down dashboards test chaos sim planted upgrade fmt lint deny doc ci clean
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -40,6 +40,9 @@ chaos: ## Hurt a cluster under load in every way; SEED=… repeats a plan, DURAT
 sim: ## Run the simulator over new seeds; SEED=… begins there, DURATION=10m lasts that long, WIRE=1 runs the server too
 	$(CARGO) run --profile sim --package rota-sim -- $(if $(SEED),--seed $(SEED)) --for $(or $(DURATION),1m) \
 		$(if $(WIRE),--wire) --record sim-record.tsv --label "$$(git describe --always --dirty)"
+
+planted: ## Look for every mistake that is planted in the engine, also those that take the simulator long
+	$(CARGO) run --release --package rota-sim --features planted-faults -- --planted all --seed $(or $(SEED),100)
 
 upgrade: ## Upgrade and downgrade a cluster under load, with older versions built from the history
 	@tests/install.sh

@@ -199,7 +199,9 @@ impl<'a> Coordinator<'a> {
         let now = self.shared.host.now();
         self.shared.timekeeper.look(now);
         self.shared.timekeeper.take_missed();
-        self.machine.excuse(now.mono.since(self.machine.now().mono));
+        if !Planted::ClockRunsWhileLoading.is_made() {
+            self.machine.excuse(now.mono.since(self.machine.now().mono));
+        }
         (self.begun, self.heard) = (now.mono, now.mono);
     }
 
@@ -257,7 +259,9 @@ impl<'a> Coordinator<'a> {
                 if inbox.has_heard_workers() && taken.iter().all(|sent| sent.by_worker.is_none()) {
                     self.heard = now.mono;
                 }
-                self.machine.tick(self.heard);
+                if !Planted::DropsTimers.is_made() {
+                    self.machine.tick(self.heard);
+                }
                 let (flight, outcome) = self.seal(now);
                 in_flight = flight;
                 if let Some(finished) = finished {
@@ -292,7 +296,8 @@ impl<'a> Coordinator<'a> {
         if missed > Millis(0) {
             self.machine.excuse(missed);
         }
-        self.machine.begin(now, self.seq.0);
+        let early = if Planted::RunsEarly.is_made() { Millis::from_secs(3) } else { Millis(0) };
+        self.machine.begin(Now { wall: now.wall + early, ..now }, self.seq.0);
         self.begun = now.mono;
         self.hear();
         now

@@ -22,8 +22,9 @@ use self::ended::EndedWalk;
 use crate::{
     api::{BulkAction, BulkOutcome, Cursor, EngineError, TaskFilter, TaskPage, TaskView},
     codec,
-    engine::{Engine, Inner},
+    engine::{Engine, Inner, unavailable},
     layout,
+    planted::Planted,
     request::Request,
     specs::{Found, PORTION},
     view::{done_view, live_view},
@@ -143,6 +144,9 @@ impl Engine {
             return Ok(outcome);
         }
         let results = self.ask(|answer| Request::Commands { commands, answer }).await?;
+        if Planted::LiesAboutBulk.is_made_once_in(2) {
+            return Err(unavailable("the outcome is not told"));
+        }
         for result in results {
             match result {
                 Ok(_) => outcome.changed += 1,
@@ -169,6 +173,9 @@ impl Engine {
         let live = self.live_part(filter, before, wanted).await?;
         let mut down_to = live.down_to;
         let mut live = VecDeque::from(live.tasks);
+        if Planted::ListsLeaveOut.is_made_once_in(5) {
+            live.pop_front();
+        }
         let mut ended = EndedWalk::open(self, filter, before, down_to).await?;
         let mut states: Vec<State> = Vec::new();
         while states.len() < wanted {

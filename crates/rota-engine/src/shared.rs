@@ -22,6 +22,7 @@ use crate::{
     landed::Landed,
     level,
     options::EngineOptions,
+    planted::Planted,
     request::Room,
     signs::Signs,
     specs::SpecReads,
@@ -330,7 +331,7 @@ impl Shared {
     }
 
     pub(crate) fn task_ended(&self, task: TaskId) {
-        if self.waiting.load(Ordering::Acquire) == 0 {
+        if self.waiting.load(Ordering::Acquire) == 0 || Planted::LosesWakeUps.is_made_once_in(3) {
             return;
         }
         let woken = unpoisoned(&self.waiters).remove(&task);

@@ -15,6 +15,8 @@ use rota_store::Leadership;
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
+use crate::planted::Planted;
+
 /// A leadership that several ask whether it is held.
 pub(crate) type SharedLeadership = Arc<Box<dyn Leadership>>;
 
@@ -102,6 +104,9 @@ impl Signs {
         let open = table.open.get(&session).copied();
         let known = open.is_some_and(|open| connection.is_none_or(|by| by == open));
         // A process that was stopped may believe that it leads.
+        if Planted::HeartbeatsWait.is_made() {
+            return false;
+        }
         if !known || !table.leadership.as_ref().is_some_and(|leadership| leadership.is_held()) {
             return false;
         }

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use rota_core::{Command, Now, Refusal, Reply, Report, Submit, TaskId, TaskSpec};
+use rota_core::{
+    Command, Now, Outcome, Priority, Refusal, Reply, Report, Submit, TaskId, TaskSpec,
+};
 use rota_store::{Leadership, StoreError};
 use tokio::time::{Instant, timeout};
 
@@ -18,6 +20,7 @@ use crate::{
     inbox::{Budget, Sent},
     layout, log,
     lookup::{self, Lookups},
+    planted::Planted,
     request::{self, Answer, CommandResult, PurgeEntry, Request, Submission, SubmitResults},
 };
 
@@ -37,6 +40,9 @@ const LOOKUP_WAIT: Duration = Duration::from_secs(5);
 impl Coordinator<'_> {
     /// What may be taken from the inbox next.
     pub(crate) fn budget(&self) -> Budget {
+        if Planted::StepsWithoutBound.is_made() {
+            return Budget { requests: usize::MAX, commands: usize::MAX, bytes: usize::MAX };
+        }
         let commands = STEP_COMMANDS_MAX.saturating_sub(self.step.commands);
         Budget {
             requests: TAKEN_MAX,
@@ -79,7 +85,7 @@ impl Coordinator<'_> {
     fn apply(&mut self, request: Request, lookups: &Result<Lookups, StoreError>, now: Now) {
         match request {
             Request::Submit { tasks, answer } => self.submit(tasks, answer, lookups, now),
-            Request::Commands { commands, answer } => self.commands(commands, answer, lookups),
+            Request::Commands { commands, answer } => self.commands(commands, answer, lookups, now),
             Request::OpenSession { open, events, answer } => {
                 let session = open.session;
                 self.step.commands += 1 + open.held.as_ref().map_or(0, Vec::len);
@@ -115,6 +121,10 @@ impl Coordinator<'_> {
                 // What it says is kept until the batch before it has landed, so it is bounded too.
                 self.step.commands += 1;
                 let release = question(&self.machine);
+                if Planted::AnswersQuestionsEarly.is_made() {
+                    release();
+                    return;
+                }
                 self.step.releases.push(release);
             }
         }
@@ -186,7 +196,8 @@ impl Coordinator<'_> {
         };
         let id = self.ids.next(now.wall);
         let NewTask { priority, run_at, .. } = submission.task;
-        let spec = Arc::new(spec_of(submission, id, now));
+        let priority = spoiled_priority(priority);
+        let spec = Arc::new(spoiled(spec_of(submission, id, now)));
         let run_at = match run_at {
             RunAt::Now => now.wall,
             RunAt::At(date) => date,
@@ -217,6 +228,7 @@ impl Coordinator<'_> {
         commands: Vec<Command>,
         answer: Answer<Vec<CommandResult>>,
         lookups: &Result<Lookups, StoreError>,
+        now: Now,
     ) {
         let known = match lookups {
             Ok(lookups) => Some(lookups),
@@ -229,7 +241,12 @@ impl Coordinator<'_> {
         };
         let mut results = Vec::with_capacity(commands.len());
         self.step.commands += commands.len();
+        let early = commands.iter().any(is_answered_early);
         for mut command in commands {
+            if spoil_report(&mut command, now) {
+                results.push(Ok(Reply::Done));
+                continue;
+            }
             let bytes = request::bytes_of(&command);
             let set_aside = match &command {
                 Command::Report { task, report: Report::SetAside, .. } => Some(*task),
@@ -249,6 +266,11 @@ impl Coordinator<'_> {
                 Err(_) => {}
             }
             results.push(result);
+        }
+        if early {
+            // One who no longer waits needs no answer.
+            let _ = answer.send(Ok(results));
+            return;
         }
         self.answer_later(answer, Ok(results));
     }
@@ -307,7 +329,12 @@ impl Coordinator<'_> {
                     continue;
                 }
             };
-            let reply = self.machine.apply(Command::Purge { task: *task, stored });
+            let purge = if Planted::PurgesBlindly.is_made() {
+                Command::Delete { task: *task, stored }
+            } else {
+                Command::Purge { task: *task, stored }
+            };
+            let reply = self.machine.apply(purge);
             // The clock was set back since. One that ended again later has another entry.
             if let Ok(Reply::Kept { until }) = reply {
                 done &= Some(layout::retain_span(until)) != span;
@@ -336,4 +363,45 @@ fn spec_of(submission: Submission, id: TaskId, now: Now) -> TaskSpec {
         trace: task.trace,
         unknown_policy: bytes::Bytes::new(),
     }
+}
+
+/// Planted mistakes: commands whose answer does not wait for their step.
+fn is_answered_early(command: &Command) -> bool {
+    match command {
+        Command::PauseQueue { .. } => Planted::AnswersPausesEarly.is_made(),
+        Command::Cancel { .. } => Planted::AnswersCancelsEarly.is_made(),
+        _ => false,
+    }
+}
+
+/// Planted mistakes: changes a report. True: it is left out.
+fn spoil_report(command: &mut Command, now: Now) -> bool {
+    let Command::Report { report: Report::Ended { outcome, .. }, .. } = command else {
+        return false;
+    };
+    if let Outcome::Failed { retry_at, .. } = outcome
+        && Planted::IgnoresBackoff.is_made()
+    {
+        *retry_at = Some(now.wall);
+    }
+    Planted::LosesReports.is_made_once_in(50)
+}
+
+/// Planted mistakes: what was asked for is changed.
+fn spoiled(mut spec: TaskSpec) -> TaskSpec {
+    if Planted::RetriesOnceMore.is_made() {
+        spec.policy.retry.max_attempts += 1;
+    }
+    if Planted::RunsExpired.is_made() {
+        spec.expires_at = None;
+    }
+    spec
+}
+
+fn spoiled_priority(priority: Priority) -> Priority {
+    if Planted::InvertsPriorities.is_made() {
+        let lowest_first = Priority::MAX.level() - priority.level();
+        return Priority::new(lowest_first.into()).unwrap_or(priority);
+    }
+    priority
 }

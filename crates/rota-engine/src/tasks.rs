@@ -14,8 +14,9 @@ use crate::{
     api::{EngineError, LeftOut, NewTask, RunAt, Submitted, TaskRef, TaskView},
     codec,
     dispatch::corrupt,
-    engine::{Engine, Inner},
+    engine::{Engine, Inner, unavailable},
     fingerprint, layout,
+    planted::Planted,
     request::{Request, Submission},
     specs::Found,
     view::{done_view, live_view},
@@ -26,6 +27,9 @@ const ATTEMPTS_SHOWN: usize = 1000;
 const ATTEMPTS_BYTES_MAX: usize = 4 << 20;
 /// Attempts read at a time.
 const ATTEMPTS_PAGE: usize = 16;
+
+/// A task that is found neither live nor ended, though it is defined, is looked for so often.
+const LOOKS_MAX: usize = 3;
 
 impl Engine {
     /// Submits tasks, each for itself. Returns when those accepted are durable.
@@ -163,8 +167,15 @@ impl Engine {
         task: &TaskRef,
     ) -> Result<Option<Vec<AttemptRecord>>, EngineError> {
         let Some(id) = self.resolve(task).await? else { return Ok(None) };
-        let live = self.live(id).await?;
-        let done = if live.is_none() { self.done(id).await? } else { None };
+        let (mut live, mut done) = (None, None);
+        for _ in 0..LOOKS_MAX {
+            live = self.live(id).await?;
+            done = if live.is_none() { self.done(id).await? } else { None };
+            // As in `view`.
+            if live.is_some() || done.is_some() || !self.is_defined(id).await? {
+                break;
+            }
+        }
         if live.is_none() && done.is_none() {
             return Ok(None);
         }
@@ -227,10 +238,14 @@ impl Engine {
     ) -> Result<TaskView, EngineError> {
         let id = self.resolve(task).await?.ok_or(Refusal::UnknownTask)?;
         self.change(command(id)).await?;
+        if Planted::LiesAboutChanges.is_made_once_in(10) {
+            return Err(unavailable("the outcome is not told"));
+        }
         // It was done: an error of this reading must not say otherwise.
         let view = self.view_of_changed(id).await;
         let view = view.map_err(|_| EngineError::OutcomeUnknown("its state could not be read"))?;
-        Ok(view.ok_or(Refusal::UnknownTask)?)
+        let removed = "it was changed, and removed before it could be read";
+        view.ok_or(EngineError::OutcomeUnknown(removed))
     }
 
     /// A task that was just changed here. Whoever leads by now, the change is known to be made: what
@@ -287,7 +302,21 @@ impl Engine {
     }
 
     async fn view(&self, id: TaskId) -> Result<Option<TaskView>, EngineError> {
+        for _ in 1..LOOKS_MAX {
+            let view = self.view_of(id, self.live(id).await?).await?;
+            // A task that is tried again between the two looks is in neither place, and its definition
+            // is there.
+            if view.is_some() || !self.is_defined(id).await? {
+                return Ok(view);
+            }
+        }
         self.view_of(id, self.live(id).await?).await
+    }
+
+    /// Whether the store has a definition of the task.
+    async fn is_defined(&self, id: TaskId) -> Result<bool, EngineError> {
+        let found = self.inner.store.get(&[(layout::SPEC, layout::task(id))]).await?;
+        Ok(found.into_iter().flatten().next().is_some())
     }
 
     /// A task, as far as it has not ended `live`.

@@ -14,7 +14,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::shared::Shared;
+use crate::{planted::Planted, shared::Shared};
 
 /// Between two looks.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -119,12 +119,13 @@ impl Timekeeper {
 
     /// Whether the wall clock is not to be believed.
     pub(crate) fn doubts(&self) -> bool {
-        self.seen().doubt.is_some()
+        self.seen().doubt.is_some() && !Planted::BelievesJumps.is_made()
     }
 
     /// The time in which nothing could be heard since the last call.
     pub(crate) fn take_missed(&self) -> Millis {
-        std::mem::take(&mut self.seen().missed)
+        let missed = std::mem::take(&mut self.seen().missed);
+        if Planted::CountsPauses.is_made() { Millis(0) } else { missed }
     }
 }
 

@@ -144,7 +144,13 @@ impl Engine {
             WorkerRef::Named(name) => machine.sessions_of(&name),
         };
         let sessions: Vec<SessionView> = self.look(meant).await?;
-        let drain = |view: &SessionView| Command::Drain { session: view.id };
+        if Planted::IgnoresDrain.is_made() {
+            return Ok(sessions);
+        }
+        let drain = |view: &SessionView| match Planted::DrainEndsSessions.is_made() {
+            true => Command::CloseSession { session: view.id, connection: None },
+            false => Command::Drain { session: view.id },
+        };
         let commands: Vec<_> = sessions.iter().map(drain).collect();
         if commands.is_empty() {
             return Ok(Vec::new());
@@ -178,7 +184,7 @@ impl Engine {
             credit: Credit::Hold(request.slots),
             ttl: Millis::from_duration(ttl),
             connection: self.inner.shared.host.random(),
-            held: Some(request.held),
+            held: Some(if Planted::ForgetsHeld.is_made() { Vec::new() } else { request.held }),
         };
         self.open(open).await
     }
@@ -260,6 +266,9 @@ impl Engine {
         session: SessionId,
         connection: u64,
     ) -> Result<(), EngineError> {
+        if Planted::DetachEndsSessions.is_made() {
+            return self.close_session(session, None).await;
+        }
         self.command(Command::Detach { session, connection }).await
     }
 

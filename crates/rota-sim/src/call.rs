@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use rota_core::{HeldLease, Report};
 use rota_engine::{Engine, EngineError};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -13,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    audit::Heard,
+    audit::{Begun, Heard, Op, Told},
     world::{Inner, Place, World},
 };
 
@@ -105,6 +106,42 @@ impl Served {
 }
 
 impl Caller {
+    /// A worker was given a lease that it had before.
+    pub(crate) fn handed_twice(&self, session: u64, id: u64, token: u64) {
+        let mut inner = self.world.lock();
+        let now_us = inner.now_us;
+        inner.audit.handed_twice(now_us, session, id, token);
+    }
+
+    /// Notes operations that begin, for the check of histories, each with the number of its report.
+    pub(crate) fn begin_reports(
+        &self,
+        reports: &[(HeldLease, Report)],
+        operation: impl Fn(&Report) -> Option<Op>,
+    ) -> Vec<(usize, Begun)> {
+        let mut inner = self.world.lock();
+        let now_us = inner.now_us;
+        let operations = reports.iter().enumerate().filter_map(|(at, (lease, report))| {
+            let op = operation(report)?;
+            Some((at, inner.audit.histories.begin(lease.task.as_u64(), op, now_us)?))
+        });
+        operations.collect()
+    }
+
+    /// Those reports were answered: accepted or refused, each for itself.
+    pub(crate) fn end_reports(&self, begun: Vec<(usize, Begun)>, accepted: &[bool]) {
+        let mut inner = self.world.lock();
+        let now_us = inner.now_us;
+        for (at, one) in begun {
+            let told = match accepted.get(at) {
+                Some(true) => Told::Done,
+                Some(false) => Told::Nothing,
+                None => Told::Unknown,
+            };
+            inner.audit.histories.end(one, told, now_us);
+        }
+    }
+
     /// The node that is asked.
     pub(crate) fn node(&self) -> Place {
         self.nodes[self.at % self.nodes.len()]

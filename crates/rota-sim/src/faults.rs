@@ -5,13 +5,14 @@ use crate::{
     plan::{Fault, Planned, Ways},
     run::{Run, store_place},
     store::depose,
-    world::{Latency, Place},
+    world::{Inner, Latency, Place},
 };
 
 /// How slow a slow network is.
 const SLOW: Latency = Latency { min_us: 20_000, max_us: 150_000 };
 /// What is wrong with machines and the network may cost leases for so long after its end.
 const AFTERMATH_US: u64 = 30_000_000;
+const DAY_MS: i64 = 24 * 3_600_000;
 /// Answers lost of a thousand.
 const LOSES_ANSWERS: u32 = 200;
 const LOSES_REQUESTS: u32 = 100;
@@ -55,6 +56,7 @@ impl Run {
         self.world.lock().note(format_args!("fault {fault:?} for {for_us}"));
         self.begun.push(planned);
         let until_us = self.now_us + for_us;
+        self.world.lock().audit.weather.begin();
         if !fault.is_of_the_store() {
             let audit = &mut self.world.lock().audit;
             audit.troubled_until_us = audit.troubled_until_us.max(until_us + AFTERMATH_US);
@@ -71,13 +73,17 @@ impl Run {
             }
             Fault::Depose => depose(&mut self.world.lock()),
             Fault::Compact => self.world.lock().store.compact(3),
+            Fault::StoreHoldsNews => self.world.lock().store.mood.holds_news = true,
+            Fault::StoreDamages => damage(&mut self.world.lock()),
             Fault::NodeCrashes(at) => self.crash(self.node(at)),
             Fault::NodeStops(at) => self.stop(self.node(at)),
             Fault::NodePauses(at) => self.halt(self.node(at), Running::Paused),
             Fault::NodeSuspends(at) => self.halt(self.node(at), Running::Suspended),
             Fault::NodeClockJumps(at, by_ms) => {
-                let place = self.node(at);
-                self.machines[place.0].jump(by_ms);
+                self.jump(self.node(at), by_ms);
+            }
+            Fault::NodeClockLeaps(at, days) => {
+                self.jump(self.node(at), i64::from(days) * DAY_MS);
             }
             Fault::NodeLosesStore(at, ways) => self.cut(self.node(at), store_place(), ways),
             Fault::WorkerLosesNode(worker, node, ways) => {
@@ -92,9 +98,15 @@ impl Run {
     }
 
     fn end(&mut self, fault: Fault) {
-        self.world.lock().note(format_args!("end {fault:?}"));
+        {
+            let mut inner = self.world.lock();
+            inner.note(format_args!("end {fault:?}"));
+            let now_us = inner.now_us;
+            inner.audit.weather.end(now_us);
+        }
         match fault {
-            Fault::StoreStalls | Fault::Depose | Fault::Compact => {}
+            Fault::StoreStalls | Fault::Depose | Fault::Compact | Fault::StoreDamages => {}
+            Fault::StoreHoldsNews => self.world.lock().store.mood.holds_news = false,
             Fault::StoreIsAway => self.world.lock().store.mood.away = false,
             Fault::StoreIsFull => self.world.lock().store.mood.full = false,
             Fault::StoreIsSlow(_) => self.world.lock().store.mood.slow_us = 0,
@@ -112,7 +124,7 @@ impl Run {
                 let place = self.node(at);
                 self.machines[place.0].resume();
             }
-            Fault::NodeClockJumps(at, _) => {
+            Fault::NodeClockJumps(at, _) | Fault::NodeClockLeaps(at, _) => {
                 let place = self.node(at);
                 self.machines[place.0].set_right();
             }
@@ -130,6 +142,14 @@ impl Run {
         }
     }
 
+    fn jump(&mut self, place: Place, by_ms: i64) {
+        self.machines[place.0].jump(by_ms);
+        let skew_ms = self.machines[place.0].skew_ms();
+        let audit = &mut self.world.lock().audit;
+        audit.ahead_ms = audit.ahead_ms.max(skew_ms);
+        audit.behind_ms = audit.behind_ms.max(-skew_ms);
+    }
+
     fn halt(&mut self, place: Place, how: Running) {
         self.machines[place.0].stop(how);
     }
@@ -144,6 +164,15 @@ impl Run {
         for way in directions(from, to, ways) {
             cut.remove(&way);
         }
+    }
+}
+
+/// Makes a definition in the store unreadable: that of some task which waits.
+fn damage(inner: &mut Inner) {
+    let waiting = inner.audit.some_waiting();
+    if let Some(key) = waiting {
+        inner.note(format_args!("damaged {}", String::from_utf8_lossy(&key)));
+        inner.store.damaged.insert(key);
     }
 }
 

@@ -36,6 +36,8 @@ Runs Rota's engine in a simulated world. Prints the seed first, so that a run ca
   --only LIST    Numbers of the only faults of the plan to use, such as 3,8,21
   --wire         Run the shipped server, worker and client over byte streams
   --log FILE     Write the whole log to this file
+  --planted NAME Look for this planted mistake, or with `all` for each of them, from the seed on;
+                 needs a build with the feature planted-faults
   --record FILE  Append a line for each run to this file, and print the totals of the file at the end
   --label TEXT   Version to write into the record, such as a commit
 ";
@@ -53,6 +55,8 @@ struct Arguments {
     log: Option<String>,
     record: Option<String>,
     label: String,
+    #[cfg(feature = "planted-faults")]
+    planted: Option<String>,
 }
 
 impl Arguments {
@@ -81,6 +85,8 @@ fn parse() -> Result<Arguments, String> {
         log: None,
         record: None,
         label: "-".to_owned(),
+        #[cfg(feature = "planted-faults")]
+        planted: None,
     };
     let mut given = std::env::args().skip(1);
     while let Some(flag) = given.next() {
@@ -117,13 +123,7 @@ fn set(parsed: &mut Arguments, flag: &str, value: String) -> Result<(), String> 
             parsed.options.excused.push(rule);
         }
         #[cfg(feature = "planted-faults")]
-        "--planted" => {
-            let named =
-                |find: &&rota_sim::planted::Find| format!("{:?}", find.mistake).contains(&value);
-            let find = rota_sim::planted::LIST.iter().find(named);
-            let find = find.ok_or_else(|| format!("no planted mistake {value}"))?;
-            parsed.options.planted = Some(find.mistake);
-        }
+        "--planted" => parsed.planted = Some(value),
         "--only" => {
             let numbers = value.split(',').filter(|number| !number.is_empty());
             let only = numbers.map(str::parse).collect::<Result<_, _>>();
@@ -147,6 +147,28 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(number * seconds))
 }
 
+/// Looks for planted mistakes by name.
+#[cfg(feature = "planted-faults")]
+fn look_for(name: &str, seed: u64) -> ExitCode {
+    use rota_sim::planted;
+    let named =
+        |find: &&planted::Find| name == "all" || format!("{:?}", find.mistake).contains(name);
+    let mut missed = planted::list().find(named).is_none();
+    for find in planted::list().filter(named) {
+        let began = Instant::now();
+        let found = planted::find(find, seed);
+        let (mistake, took) = (find.mistake, began.elapsed());
+        match found {
+            Some((seed, events, rule)) => {
+                println!("{mistake:?}: {rule:?} by seed {seed} after {events} events, {took:.1?}");
+            }
+            None => println!("{mistake:?}: not found within {} events, {took:.1?}", find.within),
+        }
+        missed |= found.is_none();
+    }
+    if missed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
 fn main() -> ExitCode {
     let parsed = match parse() {
         Ok(parsed) => parsed,
@@ -155,6 +177,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    #[cfg(feature = "planted-faults")]
+    if let Some(name) = &parsed.planted {
+        return look_for(name, parsed.options.seed);
+    }
     let mut record = match parsed.record.as_deref().map(Record::open).transpose() {
         Ok(record) => record,
         Err(error) => {

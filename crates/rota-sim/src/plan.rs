@@ -24,6 +24,10 @@ pub enum Fault {
     Depose,
     /// The store forgets its history.
     Compact,
+    /// Watchers hear nothing of what lands.
+    StoreHoldsNews,
+    /// A definition in the store cannot be read any more.
+    StoreDamages,
     /// A node's process ends at once and comes back later.
     NodeCrashes(usize),
     /// A node is told to stop, and comes back later.
@@ -34,6 +38,8 @@ pub enum Fault {
     NodeSuspends(usize),
     /// A node's wall clock is wrong for a while, by so many milliseconds.
     NodeClockJumps(usize, i64),
+    /// A node's wall clock is ahead for a while by so many days.
+    NodeClockLeaps(usize, u32),
     /// A node cannot reach the store, or is not reached by it.
     NodeLosesStore(usize, Ways),
     /// A worker's machine and a node do not reach each other.
@@ -94,6 +100,8 @@ impl Fault {
                 | Self::StoreIsSlow(_)
                 | Self::StoreLosesAnswers
                 | Self::Compact
+                | Self::StoreHoldsNews
+                | Self::StoreDamages
         )
     }
 
@@ -106,6 +114,7 @@ impl Fault {
             Self::NodePauses(at) => Self::NodePauses(aim(at)),
             Self::NodeSuspends(at) => Self::NodeSuspends(aim(at)),
             Self::NodeClockJumps(at, by_ms) => Self::NodeClockJumps(aim(at), by_ms),
+            Self::NodeClockLeaps(at, days) => Self::NodeClockLeaps(aim(at), days),
             Self::NodeLosesStore(at, ways) => Self::NodeLosesStore(aim(at), ways),
             Self::WorkerLosesNode(worker, at, ways) => Self::WorkerLosesNode(worker, aim(at), ways),
             other => other,
@@ -160,7 +169,12 @@ impl Plan {
         let slow_us = rng.u64(5_000..400_000);
         let ways = [Ways::Both, Ways::There, Ways::Back][rng.usize(..3)];
         let jump_ms = rng.i64(-20_000..20_000);
-        let fault = match rng.u32(..100) {
+        let days = rng.u32(2..60);
+        let (long_pause, pause_us) = (rng.bool(), rng.u64(1_000_000..3_500_000));
+        let fault = match rng.u32(..107) {
+            100 | 101 => Fault::StoreHoldsNews,
+            102 | 103 => Fault::StoreDamages,
+            104..107 => Fault::NodeClockLeaps(node, days),
             0..11 => Fault::StoreStalls,
             11..16 => Fault::StoreIsSlow(slow_us),
             16..20 => Fault::StoreIsAway,
@@ -179,6 +193,13 @@ impl Plan {
             92..96 => Fault::WorkerPauses(worker),
             96 | 97 => Fault::NetIsThin(thin),
             _ => Fault::NetIsSlow,
+        };
+        let for_us = match fault {
+            // Long enough for history to be looked through.
+            Fault::NodeClockLeaps(..) => for_us + 6_000_000,
+            // Often longer than a session lives, and shorter than a leadership.
+            Fault::NodePauses(_) if long_pause => pause_us,
+            _ => for_us,
         };
         let planned = Planned { number: self.number, at_us: self.at_us, for_us, fault };
         self.number += 1;

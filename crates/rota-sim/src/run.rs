@@ -31,6 +31,8 @@ const TICK: Duration = Duration::from_millis(1);
 const TICK_US: u64 = 1000;
 /// So often what could not be told is told again.
 const RETELL_US: u64 = 50_000;
+/// A wall clock that is ahead by no more than this may be believed.
+const BELIEVED_MS: i64 = 300_000;
 /// History that the store keeps, in batches.
 const HISTORY: usize = 2_000;
 
@@ -189,6 +191,7 @@ impl Run {
         let central = Central::new(SPACES, scenario.store, seed.rng("store", 0));
         let mut audit = Auditor::new(options.excused.clone());
         audit.by_wire = options.wire;
+        audit.begin(&scenario);
         let log = Log::new(options.log, true);
         let mut plan = Plan::new(seed, scenario.nodes, scenario.workers, options.only.clone());
         let next_fault = plan.next();
@@ -254,7 +257,9 @@ impl Run {
         {
             let mut inner = self.world.lock();
             inner.now_us = self.now_us;
-            let skew_ms = self.machines.iter().map(Machine::skew_ms).max().unwrap_or(0);
+            // One that is further ahead must not be believed when history is removed.
+            let skews = self.machines.iter().map(Machine::skew_ms);
+            let skew_ms = skews.filter(|ms| *ms <= BELIEVED_MS).max().unwrap_or(0);
             self.skew_max_ms = self.skew_max_ms.max(skew_ms);
             let true_ms = WALL_AT_START + (self.now_us / 1000).cast_signed();
             inner.audit.wall_max_ms = true_ms + self.skew_max_ms;
@@ -326,6 +331,7 @@ impl Run {
                     node: format!("n{at}"),
                     address: Some(wire::url(place)),
                     session_ttl: self.scenario.session_ttl,
+                    call_timeout: self.scenario.call_timeout,
                     ..EngineOptions::default()
                 };
                 let started = Engine::start(host, store, options, stop.clone());
@@ -339,11 +345,17 @@ impl Run {
             }
             Purpose::Worker(at) => {
                 for session in 0..self.scenario.sessions {
-                    let rng = self.seed.rng("worker", number << 8 | session as u64);
+                    let mut rng = self.seed.rng("worker", number << 8 | session as u64);
                     if self.by_wire {
                         handle.spawn(wire::work(self.wire_worker(place, at, session, rng)));
                     } else {
-                        handle.spawn(self.stream_worker(place, at, session, rng).run());
+                        let pulls = rng.u32(..100) < self.scenario.behaviours.pulls;
+                        let worker = self.stream_worker(place, at, session, rng);
+                        if pulls {
+                            handle.spawn(worker.into_pull().run());
+                        } else {
+                            handle.spawn(worker.run());
+                        }
                     }
                 }
             }
@@ -384,17 +396,12 @@ impl Run {
             0 => Vec::new(),
             rest => self.queues.iter().skip(rest - 1).cloned().collect(),
         };
-        StreamWorker {
-            caller: self.caller(place, at + session),
-            rng,
-            name: Name::new(&format!("w{at}-{session}")).expect("a name"),
-            queues,
-            slots: self.scenario.slots,
-            ttl: self.scenario.session_ttl,
-            session: None,
-            running: BTreeMap::new(),
-            outbox: Vec::new(),
-        }
+        let caller = self.caller(place, at + session);
+        let name = Name::new(&format!("w{at}-{session}")).expect("a name");
+        let Scenario { slots, session_ttl, behaviours, .. } = self.scenario;
+        let mut worker = StreamWorker::new(caller, rng, name, queues, slots, session_ttl);
+        worker.leaves = behaviours.drains;
+        worker
     }
 
     fn wire_worker(
@@ -412,7 +419,7 @@ impl Run {
             name: worker.name.to_string(),
             queues: worker.queues.iter().map(ToString::to_string).collect(),
             slots: worker.slots,
-            rng: worker.rng,
+            rng: worker.into_rng(),
         }
     }
 
@@ -432,6 +439,7 @@ impl Run {
             tasks: Vec::new(),
             open: Vec::new(),
             pause_ms: self.scenario.client_pause_ms,
+            behaviours: self.scenario.behaviours,
         }
     }
 

@@ -7,6 +7,37 @@ use rota_store::BatchLimits;
 
 use crate::{seed::Seed, store::StoreLimits, world::Latency};
 
+/// What clients and workers do beyond the plain.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each stands for one thing that they do")]
+pub(crate) struct Behaviours {
+    /// Tasks expire.
+    pub(crate) expiry: bool,
+    /// Payloads are large now and then.
+    pub(crate) large: bool,
+    /// Who waits for the end of a task gives up now and then.
+    pub(crate) gives_up: bool,
+    /// Many tasks are deleted at once.
+    pub(crate) bulk_delete: bool,
+    /// Workers are told to drain, and leave of their own.
+    pub(crate) drains: bool,
+    /// Leadership is handed over.
+    pub(crate) transfers: bool,
+    /// Of a hundred sessions, so many have no stream.
+    pub(crate) pulls: u32,
+}
+
+impl Behaviours {
+    fn draw(mut rng: fastrand::Rng) -> Self {
+        // Most runs have most of them.
+        let mut does = || rng.u32(..4) > 0;
+        let (expiry, large, gives_up) = (does(), does(), does());
+        let (bulk_delete, drains, transfers) = (does(), does(), does());
+        let pulls = [0, 30, 50, 100][rng.usize(..4)];
+        Self { expiry, large, gives_up, bulk_delete, drains, transfers, pulls }
+    }
+}
+
 /// The parts of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
@@ -26,6 +57,9 @@ pub(crate) struct Scenario {
     pub(crate) store: StoreLimits,
     /// When all faults are healed and work is left, some of it is done within this time.
     pub(crate) patience_us: u64,
+    /// A call is waited for so long by a node.
+    pub(crate) call_timeout: Duration,
+    pub(crate) behaviours: Behaviours,
 }
 
 impl Scenario {
@@ -52,6 +86,8 @@ impl Scenario {
                 leader_ttl_us,
             },
             patience_us: 60_000_000,
+            call_timeout: Duration::from_millis([1_500, 5_000, 15_000][rng.usize(..3)]),
+            behaviours: Behaviours::draw(seed.rng("behaviours", 0)),
         }
     }
 }

@@ -1,64 +1,58 @@
 //! The simulator finds mistakes that are planted in the engine and in the store.
-
-use rota_sim::{
-    Options, Rule,
-    planted::{Find, LIST, Mistake},
-    run,
-};
-
-/// Events of one run.
-const EVENTS: u64 = 20_000;
-
-/// Looks for it over seeds; gives the events that it took and the rule that was broken.
-fn find(find: &Find) -> Option<(u64, Rule)> {
-    let mut events = 0;
-    for seed in 100.. {
-        let mut options = Options::new(seed, EVENTS);
-        options.planted = Some(find.mistake);
-        if find.needs_faults {
-            // Rules that the engine breaks without a planted mistake as well.
-            options.excused = vec![Rule::Healthy];
-        } else {
-            options.only = Some([].into());
-        }
-        let outcome = run(&options);
-        events += outcome.events;
-        if let Some(violation) = outcome.violations.first() {
-            return Some((events, violation.rule));
-        }
-        if events > find.within {
-            return None;
-        }
-    }
-    None
-}
-
-fn is_found(mistake: Mistake) {
-    let wanted = LIST.iter().find(|find| find.mistake == mistake).expect("it is in the list");
-    let (events, rule) = find(wanted).unwrap_or_else(|| panic!("{mistake:?} is not found"));
-    assert!(events <= wanted.within, "{mistake:?}: {events} events");
-    assert!(wanted.breaks.contains(&rule), "{mistake:?} breaks {rule:?}");
-}
-
-macro_rules! found {
-    ($($name:ident: $mistake:expr;)+) => {
-        $(
-            #[test]
-            fn $name() {
-                is_found($mistake);
-            }
-        )+
-    };
-}
+//!
+//! Those that take few events are looked for in every run of the tests, the others by `make planted`.
 
 use rota_engine::Planted;
+use rota_sim::planted::{Find, Mistake, NOT_FOUND, QUICK, find, list};
 
-found! {
-    early_releases: Mistake::Engine(Planted::ReleasesEarly);
-    ignored_heartbeats: Mistake::Engine(Planted::IgnoresHeartbeats);
-    dropped_dispatches: Mistake::Engine(Planted::DropsDispatches);
-    unknown_taken_for_landed: Mistake::Engine(Planted::TakesUnknownForLanded);
-    unknown_taken_for_lost: Mistake::Engine(Planted::TakesUnknownForLost);
-    ignored_fences: Mistake::Engine(Planted::IgnoresFences);
-    a_store_that_ignores_fences: Mistake::StoreIgnoresFences;
+/// The first seed that is looked at.
+const FIRST: u64 = 100;
+
+fn is_found(wanted: &Find) {
+    let mistake = wanted.mistake;
+    let found = find(wanted, FIRST);
+    let (seed, events, rule) = found.unwrap_or_else(|| panic!("{mistake:?} is not found"));
+    assert!(events <= wanted.within, "{mistake:?}: {events} events up to seed {seed}");
+    assert!(wanted.breaks.contains(&rule), "{mistake:?} breaks {rule:?} with seed {seed}");
+}
+
+/// Looks for every so many-th of those that take few events.
+fn quick(part: usize, parts: usize) {
+    let quick = list().filter(|find| find.within <= QUICK);
+    quick.skip(part).step_by(parts).for_each(is_found);
+}
+
+#[test]
+fn mistakes_that_show_soon_are_found_first_part() {
+    quick(0, 4);
+}
+
+#[test]
+fn mistakes_that_show_soon_are_found_second_part() {
+    quick(1, 4);
+}
+
+#[test]
+fn mistakes_that_show_soon_are_found_third_part() {
+    quick(2, 4);
+}
+
+#[test]
+fn mistakes_that_show_soon_are_found_fourth_part() {
+    quick(3, 4);
+}
+
+#[test]
+#[ignore = "takes minutes; make planted runs it"]
+fn mistakes_that_show_late_are_found() {
+    list().filter(|find| find.within > QUICK).for_each(is_found);
+}
+
+#[test]
+fn every_mistake_of_the_engine_is_listed() {
+    for planted in Planted::ALL {
+        let found = list().any(|find| find.mistake == Mistake::Engine(*planted));
+        let not_found = NOT_FOUND.iter().any(|(other, _)| other == planted);
+        assert!(found != not_found, "{planted:?}");
+    }
 }

@@ -8,7 +8,10 @@ use rota_core::{Leased, TaskId};
 use rota_store::{Store, StoreError};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::specs::{self, Found, PORTION};
+use crate::{
+    planted::Planted,
+    specs::{self, Found, PORTION},
+};
 
 /// Payloads that are read at once, at most.
 const WINDOW_MAX: usize = 128;
@@ -68,7 +71,8 @@ impl Reads {
         match self.work.next().await {
             Some(work) => {
                 if let Work::Read(portion, result) = &work {
-                    let count = portion.leases.len();
+                    let leaks = Planted::LeaksReads.is_made() && result.is_err();
+                    let count = if leaks { 0 } else { portion.leases.len() };
                     self.in_flight -= count;
                     self.again_in_flight -= usize::from(portion.failed.is_some());
                     self.window = match result {
@@ -134,6 +138,9 @@ impl Reads {
         portion: Portion,
         error: &StoreError,
     ) -> (Vec<Portion>, Vec<Leased>) {
+        if Planted::RepeatsUnreadable.is_made() {
+            return (vec![portion], Vec::new());
+        }
         let now = Instant::now();
         let failed = match portion.failed {
             None => (now, PAUSE_MIN),

@@ -10,13 +10,13 @@ use rota_core::{
     Status,
 };
 use rota_engine::{
-    BulkAction, Dispatched, EngineOptions, LeaseRequest, NewTask, SessionEvent, SessionRequest,
-    SessionStream, TaskFilter, TaskRef,
+    BulkAction, Dispatched, EngineError, EngineOptions, LeaseRequest, NewTask, SessionEvent,
+    SessionRequest, SessionStream, TaskFilter, TaskRef,
 };
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::support::{Mood, Node, SpecFault, completed, name, task};
+use crate::support::{Mood, Node, SpecFault, completed, name, task, until};
 
 /// Nothing here takes so long, unless it waits for what does not come.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -290,7 +290,7 @@ async fn requests_that_wait_hold_bounded_bytes() {
         match answer {
             Ok(refused) => {
                 let refused = refused.expect("no panic");
-                let full = matches!(refused, Err(rota_engine::EngineError::Overloaded { .. }));
+                let full = matches!(refused, Err(EngineError::Overloaded { .. }));
                 assert!(full, "{refused:?}");
                 turned_away += 1;
             }
@@ -433,5 +433,42 @@ async fn json_that_is_written_otherwise_is_a_repeat() {
         assert!(submit(named(r#"{"a":2,"b":2}"#)).await.is_err());
         node.submit(task("k")).await;
     }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_that_is_retried_while_it_is_read_is_found() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    let id = node.submit(task("k")).await;
+    node.engine.cancel(&id).await.expect("it waits");
+    // The reader has seen that it is not live, and has yet to see how it ended.
+    node.store.hold_ended(true);
+    let (engine, asked) = (node.engine.clone(), id.clone());
+    let reader = tokio::spawn(async move { engine.task(&asked).await });
+    until(|| node.store.ended_waiting.load(Ordering::Relaxed) > 0).await;
+    let retried = timeout(PATIENCE, node.engine.retry(&id)).await.expect("an answer in time");
+    assert_eq!(retried.expect("it was cancelled").status, Status::Pending);
+    node.store.hold_ended(false);
+    let read = reader.await.expect("no panic").expect("an answer");
+    assert_eq!(read.expect("it is there all the time").status, Status::Pending);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_of_a_task_that_is_deleted_meanwhile_is_not_denied() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    let id = node.submit(task("k")).await;
+    // The change is made, and then the task is to be read to be shown.
+    node.store.hold_specs(true);
+    let before = node.store.specs.load(Ordering::Relaxed);
+    let (engine, asked) = (node.engine.clone(), id.clone());
+    let client = tokio::spawn(async move { engine.cancel(&asked).await });
+    until(|| node.store.specs.load(Ordering::Relaxed) > before).await;
+    timeout(PATIENCE, node.engine.delete(&id)).await.expect("in time").expect("it has ended");
+    node.store.hold_specs(false);
+    let answer = client.await.expect("no panic");
+    assert!(matches!(answer, Err(EngineError::OutcomeUnknown(_))), "{answer:?}");
     node.stop().await;
 }

@@ -77,6 +77,9 @@ pub(crate) struct MoodyStore {
     holds_specs: watch::Sender<bool>,
     /// Whether names of tasks cannot be read until they can again, which stops the engine's loop.
     holds_names: watch::Sender<bool>,
+    /// Whether states of ended tasks cannot be read until they can again, and reads that wait for that.
+    holds_ended: watch::Sender<bool>,
+    pub(crate) ended_waiting: AtomicUsize,
     /// Whether no snapshot is given until it is again, which stops a leader that loads.
     holds_snapshots: watch::Sender<bool>,
     /// Snapshots that were asked for.
@@ -108,6 +111,8 @@ impl MoodyStore {
             commits: AtomicU32::new(0),
             holds_specs: watch::Sender::new(false),
             holds_names: watch::Sender::new(false),
+            holds_ended: watch::Sender::new(false),
+            ended_waiting: AtomicUsize::new(0),
             holds_snapshots: watch::Sender::new(false),
             snapshots: AtomicUsize::new(0),
             specs: AtomicUsize::new(0),
@@ -144,6 +149,10 @@ impl MoodyStore {
 
     pub(crate) fn hold_names(&self, holds: bool) {
         self.holds_names.send_replace(holds);
+    }
+
+    pub(crate) fn hold_ended(&self, holds: bool) {
+        self.holds_ended.send_replace(holds);
     }
 
     pub(crate) fn hold_snapshots(&self, holds: bool) {
@@ -222,6 +231,11 @@ impl Store for MoodyStore {
         }
         if keys.iter().any(|(space, _)| space.name == "name") {
             let mut holds = self.holds_names.subscribe();
+            holds.wait_for(|holds| !holds).await.expect("the sender is ours");
+        }
+        if *self.holds_ended.borrow() && keys.iter().any(|(space, _)| space.name == "done") {
+            self.ended_waiting.fetch_add(1, Ordering::Relaxed);
+            let mut holds = self.holds_ended.subscribe();
             holds.wait_for(|holds| !holds).await.expect("the sender is ours");
         }
         let fault = |(space, key): &(Space, Bytes)| {

@@ -4,62 +4,46 @@
 //! reads by messages of its own ([`records`]), and from what the engine answers to clients and workers.
 //! Of each task it keeps a small state, and says which [`Rule`] was broken, where and when.
 
+mod asked;
+mod causes;
+mod histories;
+mod intake;
+mod lines;
 mod records;
 mod rules;
+mod sessions;
 mod task;
+mod weather;
 
-use rota_store::{Change, Mutation};
+use std::collections::VecDeque;
+
+use rota_store::Change;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use self::rules::{Rule, Violation};
-use self::task::Task;
-pub(crate) use self::task::{Class, tag_of};
-use crate::world::Place;
+pub(crate) use self::{
+    asked::Intent,
+    causes::Subject,
+    histories::{Begun, Histories, Op, Told},
+    sessions::Heard,
+    task::{Class, tag_of},
+    weather::Weather,
+};
+use self::{
+    asked::Moment,
+    causes::Causes,
+    lines::Lines,
+    sessions::{Sent, Session},
+    task::Task,
+};
+use crate::{machine::WALL_AT_START, scenario::Scenario, world::Place};
 
-/// The first step of a leadership may have been open for so long.
-const FIRST_STEP_US: u64 = 10_000_000;
+/// Batches that a step may be cut into.
+const PARTS_MAX: usize = 64;
+/// What is due later than this is not waited for at the end of a run.
+const FAR_MS: i64 = 60_000;
 /// Violations that are kept.
 const VIOLATIONS_MAX: usize = 20;
-
-/// What is known of a session's worker.
-#[derive(Debug, Default)]
-struct Session {
-    /// By which nodes it was heard of.
-    heard: Vec<Contact>,
-    ttl_us: u64,
-    /// Where its worker runs.
-    worker: Option<Place>,
-    /// It said goodbye, or gave up.
-    over: bool,
-}
-
-/// How one node hears of a worker. Times are those in which the node could listen.
-#[derive(Debug, Clone, Copy)]
-struct Contact {
-    place: Place,
-    last_us: u64,
-    /// Since when no silence was longer than half the TTL.
-    steady_since_us: u64,
-}
-
-/// How a worker was heard of.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Heard {
-    /// By which node, and for how long that one had listened by then.
-    pub(crate) place: Place,
-    pub(crate) listened_us: u64,
-    pub(crate) worker: Place,
-    pub(crate) ttl_us: u64,
-}
-
-/// A batch on its way.
-#[derive(Debug, Clone, Copy)]
-struct Sent {
-    epoch: u64,
-    listened_us: u64,
-    /// When the one before it was sent: what it says was decided after that.
-    former_us: u64,
-}
 
 /// The auditor.
 #[derive(Default)]
@@ -73,9 +57,32 @@ pub(crate) struct Auditor {
     names: FxHashMap<String, u64>,
     sessions: FxHashMap<u64, Session>,
     sent: FxHashMap<(u64, u64), Sent>,
-    last_sent: FxHashMap<Place, Sent>,
+    /// The newest batches that each node sent.
+    last_sent: FxHashMap<Place, VecDeque<Sent>>,
     epoch: u64,
-    paused: FxHashMap<bytes::Bytes, bool>,
+    /// The last batch that landed.
+    seq: u64,
+    /// Since when somebody leads.
+    elected_us: u64,
+    /// Which node surely leads, since when without a gap, and until when.
+    held: Option<(Place, u64, u64)>,
+    /// What clients are about to ask for.
+    intents: FxHashMap<u64, Intent>,
+    causes: Causes,
+    lines: Lines,
+    /// Names of the store's, and whom they stand for.
+    bound: FxHashMap<bytes::Bytes, u64>,
+    pub(crate) histories: Histories,
+    pub(crate) weather: Weather,
+    /// A step is one batch, so rules on all of a step can be checked.
+    whole_steps: bool,
+    /// Sessions that gained a lease in the batch at hand, and what was given away, from which queue at
+    /// which priority.
+    gained: Vec<u64>,
+    given: Vec<(String, u32)>,
+    /// How far wall clocks ever were ahead or behind.
+    pub(crate) ahead_ms: i64,
+    pub(crate) behind_ms: i64,
     /// The furthest that any machine's wall clock is.
     pub(crate) wall_max_ms: i64,
     /// The workers are the shipped ones, so what they send cannot be seen one by one.
@@ -113,6 +120,8 @@ pub struct Counts {
     pub elections: u64,
     /// Reads that were checked.
     pub reads: u64,
+    /// Histories of single tasks that were checked.
+    pub histories: u64,
 }
 
 impl Auditor {
@@ -138,60 +147,64 @@ impl Auditor {
         }
     }
 
+    /// A run of this scenario begins.
+    pub(crate) fn begin(&mut self, scenario: &Scenario) {
+        self.whole_steps = scenario.store.batch.mutations_max >= 100_000;
+    }
+
     /// A leader was elected.
     pub(crate) fn elected(&mut self, now_us: u64, epoch: u64) {
         if epoch <= self.epoch {
             self.broken(Rule::Tokens, now_us, format!("epoch {epoch} after {}", self.epoch));
         }
         self.epoch = epoch;
+        self.elected_us = now_us;
         self.counts.elections += 1;
     }
 
+    /// A node knows that its leadership is held until then.
+    pub(crate) fn holds(&mut self, now_us: u64, place: Place, until_us: u64) {
+        self.held = match self.held {
+            Some((held, since_us, until)) if held == place && now_us < until => {
+                Some((place, since_us, until_us))
+            }
+            _ => Some((place, now_us, until_us)),
+        };
+    }
+
+    /// The epoch of the newest leader.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// A node sends a batch to the store. The first time counts.
-    pub(crate) fn sent(&mut self, place: Place, seq: u64, epoch: u64, listened_us: u64) {
+    pub(crate) fn sent(
+        &mut self,
+        place: Place,
+        seq: u64,
+        epoch: u64,
+        (at_us, listened_us): (u64, u64),
+    ) {
         if self.sent.contains_key(&(epoch, seq)) {
             return;
         }
-        let former = self.last_sent.get(&place).filter(|former| former.epoch == epoch);
-        let former_us =
-            former.map_or(listened_us.saturating_sub(FIRST_STEP_US), |former| former.listened_us);
-        let sent = Sent { epoch, listened_us, former_us };
-        self.last_sent.insert(place, sent);
+        let last = self.last_sent.entry(place).or_default();
+        if last.back().is_some_and(|last| last.epoch != epoch) {
+            last.clear();
+        }
+        // A step may be cut into several batches, and which these are cannot be seen.
+        let former = if self.whole_steps { last.back() } else { last.front() };
+        let former = former.filter(|_| self.whole_steps || last.len() == PARTS_MAX);
+        let elected_us = at_us - self.elected_us;
+        let former_listened_us =
+            former.map_or(listened_us.saturating_sub(elected_us), |former| former.listened_us);
+        let former_us = former.map_or(self.elected_us, |former| former.at_us);
+        let sent = Sent { epoch, at_us, listened_us, former_listened_us, former_us };
+        if last.len() == PARTS_MAX {
+            last.pop_front();
+        }
+        last.push_back(sent);
         self.sent.insert((epoch, seq), sent);
-    }
-
-    /// A worker's message was handed to the engine of a node.
-    pub(crate) fn heard(&mut self, session: u64, heard: Heard) {
-        let Heard { place, worker, ttl_us, listened_us } = heard;
-        let session = self.sessions.entry(session).or_default();
-        session.ttl_us = ttl_us;
-        session.worker = Some(worker);
-        match session.heard.iter_mut().find(|contact| contact.place == place) {
-            Some(contact) => {
-                if listened_us - contact.last_us > ttl_us / 2 {
-                    contact.steady_since_us = listened_us;
-                }
-                contact.last_us = listened_us;
-            }
-            None => session.heard.push(Contact {
-                place,
-                last_us: listened_us,
-                steady_since_us: listened_us,
-            }),
-        }
-    }
-
-    /// A machine's process ended: what it heard is gone, and so are the sessions of its workers.
-    pub(crate) fn crashed(&mut self, place: Place) {
-        for session in self.sessions.values_mut() {
-            session.heard.retain(|contact| contact.place != place);
-            session.over |= session.worker == Some(place);
-        }
-    }
-
-    /// A worker's session is over by its own will, or its process ended.
-    pub(crate) fn gave_up(&mut self, session: u64) {
-        self.sessions.entry(session).or_default().over = true;
     }
 
     /// A batch landed.
@@ -202,7 +215,9 @@ impl Auditor {
             let what = format!("batch {seq} of epoch {epoch} landed in epoch {}", self.epoch);
             self.broken(Rule::Fences, now_us, what);
         }
+        self.seq = seq;
         let sent = self.sent.remove(&(epoch, seq));
+        let at = self.moment(now_us, seq, sent);
         self.touched.clear();
         for mutation in change.mutations.iter() {
             self.take_in(now_us, mutation);
@@ -211,137 +226,103 @@ impl Auditor {
         touched.sort_unstable();
         touched.dedup();
         for id in &touched {
-            self.judge(now_us, *id, place, seq, sent);
+            self.judge(&at, *id, place, sent);
         }
         self.touched = touched;
+        self.check_step(now_us);
+        for (id, what) in self.histories.take_failed() {
+            self.broken(Rule::Linear, now_us, format!("task {id:x}: {what}"));
+        }
+    }
+
+    /// When a batch was decided on.
+    fn moment(&self, now_us: u64, seq: u64, sent: Option<Sent>) -> Moment {
+        let date = |at_us: u64| WALL_AT_START + (at_us / 1000).cast_signed();
+        let begun_us = sent.map_or(self.elected_us, |sent| sent.former_us);
+        let sent_us = sent.map_or(now_us, |sent| sent.at_us);
+        Moment {
+            now_us,
+            seq,
+            begun_ms: date(begun_us) - self.behind_ms,
+            sent_ms: date(sent_us) + self.ahead_ms,
+            wall_max_ms: self.wall_max_ms,
+            behind_ms: self.behind_ms,
+            jumped: self.ahead_ms > 0 || self.behind_ms > 0,
+        }
+    }
+
+    /// Checks what a whole step must keep to.
+    fn check_step(&mut self, now_us: u64) {
+        let given = std::mem::take(&mut self.given);
+        if !self.whole_steps {
+            self.gained.clear();
+            return;
+        }
+        self.check_slots(now_us);
+        for (queue, priority) in given {
+            if self.lines.is_paused(&queue) {
+                let what = format!("a task of {queue} was given away while it is paused");
+                self.broken(Rule::Order, now_us, what);
+            }
+            if self.lines.waits_above(&queue, priority) {
+                let what = format!(
+                    "a task of {queue} at priority {priority} was given away before a higher one"
+                );
+                self.broken(Rule::Order, now_us, what);
+            }
+        }
     }
 
     /// Checks a task after a batch that changed it.
-    fn judge(&mut self, now_us: u64, id: u64, place: Place, seq: u64, sent: Option<Sent>) {
-        let wall_max_ms = self.wall_max_ms;
+    fn judge(&mut self, at: &Moment, id: u64, place: Place, sent: Option<Sent>) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        let judged = task.settle(now_us, seq, wall_max_ms);
+        let judged = task.settle(at);
+        let waits = task.waits();
+        let counted = std::mem::replace(&mut task.counted, waits.clone());
+        let queue = task.queue.clone();
+        let given = task.live.as_ref().filter(|_| judged.leased);
+        self.given.extend(given.map(|live| (live.queue.clone(), live.priority)));
+        self.lines.moved(&counted, &waits);
+        if judged.appeared {
+            if let Some(intent) = &task.intent {
+                self.histories.sample(id, &queue, intent.is_short_lived, at.now_us);
+            }
+            self.lines.add_task(&queue, id);
+        }
+        if judged.vanished {
+            self.lines.drop_task(&queue, id);
+        }
         self.counts.leases += u64::from(judged.leased);
         self.counts.ended += u64::from(judged.ended);
         for (rule, what) in judged.broken {
-            self.broken(rule, now_us, format!("task {id:x}: {what}"));
+            self.broken(rule, at.now_us, format!("task {id:x}: {what}"));
+        }
+        for op in judged.asked {
+            self.changed(at.now_us, id, &queue, op);
+        }
+        self.lease_moved(at.now_us, judged.lease_moved, judged.token, place);
+        if let Some(session) = judged.taken_from {
+            self.check_taken(at.now_us, id, session);
         }
         if let Some(session) = judged.lost_by {
             self.counts.lost += 1;
-            self.check_loss(now_us, id, session, place, sent);
+            self.check_loss(at.now_us, id, session, place, sent);
         }
     }
 
-    /// No healthy worker loses a lease.
-    fn check_loss(&mut self, now_us: u64, id: u64, session: u64, place: Place, sent: Option<Sent>) {
-        if self.by_wire {
-            if now_us > self.troubled_until_us {
-                let what = format!(
-                    "task {id:x}: session {session:x} lost its lease, though nothing but the store \
-                     was troubled since {} µs",
-                    self.troubled_until_us
-                );
-                self.broken(Rule::Healthy, now_us, what);
-            }
-            return;
-        }
-        let Some(known) = self.sessions.get(&session).filter(|known| !known.over) else {
-            self.counts.lost_over += 1;
-            return;
-        };
-        let heard = known.heard.iter().find(|contact| contact.place == place);
-        let (Some(contact), Some(sent)) = (heard, sent) else {
-            self.counts.lost_unheard += 1;
-            return;
-        };
-        let silent_us = sent.listened_us.saturating_sub(contact.last_us);
-        let steady = contact.steady_since_us + known.ttl_us <= sent.former_us;
-        if !steady {
-            self.counts.lost_silent += 1;
-            return;
-        }
-        self.counts.lost_silent += u64::from(silent_us >= known.ttl_us / 2);
-        if silent_us < known.ttl_us / 2 {
-            let ttl_us = known.ttl_us;
-            let what = format!(
-                "task {id:x}: session {session:x} lost its lease after {silent_us} µs without a \
-                 message, of a TTL of {ttl_us} µs"
-            );
-            self.broken(Rule::Healthy, now_us, what);
-        }
-    }
-
-    fn take_in(&mut self, now_us: u64, mutation: &Mutation) {
-        let (space, key) = (mutation.space().name, mutation.key());
-        let value = match mutation {
-            Mutation::Put { value, .. } => Some(value),
-            Mutation::Delete { .. } => None,
-        };
-        match space {
-            "spec" => self.take_spec(now_us, key, value),
-            "live" => {
-                let live = value.map(read::<records::Live>);
-                let id = live.as_ref().map(|live| live.id).or_else(|| self.keys.get(key).copied());
-                self.change(now_us, id, |task| task.live = live);
-            }
-            "done" | "dead" => {
-                let done = value.map(read::<records::Done>);
-                let id = done.as_ref().map(|done| done.id).or_else(|| self.keys.get(key).copied());
-                self.change(now_us, id, |task| task.put_done(space == "done", done));
-            }
-            "result" => {
-                let id = self.keys.get(key).copied();
-                let value = value.cloned();
-                self.change(now_us, id, |task| task.result = value);
-            }
-            "queue" => {
-                let paused = value.is_some_and(|value| read::<records::Queue>(value).paused);
-                self.paused.insert(key.clone(), paused);
-            }
-            _ => {}
-        }
-    }
-
-    fn take_spec(&mut self, now_us: u64, key: &bytes::Bytes, value: Option<&bytes::Bytes>) {
-        let Some(value) = value else {
-            let id = self.keys.get(key).copied();
-            self.change(now_us, id, |task| task.has_spec = false);
-            return;
-        };
-        let spec: records::Spec = read(value);
-        self.keys.insert(key.clone(), spec.id);
-        let tag = tag_of(&spec.payload);
-        let task = self.tasks.entry(spec.id).or_default();
-        task.has_spec = true;
-        self.touched.push(spec.id);
-        let Some(tag) = tag else { return };
-        if self.never.contains(&tag) {
-            let what =
-                format!("submission {tag:x} landed after it was said that it changed nothing");
-            self.broken(Rule::Unchanged, now_us, what);
-        }
-        if let Some(other) = self.by_tag.insert(tag, spec.id)
-            && other != spec.id
-            && self.tasks.get(&other).is_some_and(Task::exists)
-        {
-            let what = format!("submission {tag:x} made two tasks, {other:x} and {:x}", spec.id);
-            self.broken(Rule::Names, now_us, what);
-        }
-    }
-
-    fn change(&mut self, now_us: u64, id: Option<u64>, change: impl FnOnce(&mut Task)) {
-        match id.and_then(|id| self.tasks.get_mut(&id).map(|task| (id, task))) {
-            Some((id, task)) => {
-                change(task);
-                self.touched.push(id);
-            }
-            None => self.broken(Rule::Lost, now_us, "a record of an unknown task".to_owned()),
-        }
+    /// The key of the records of some task that waits: the newest.
+    pub(crate) fn some_waiting(&self) -> Option<bytes::Bytes> {
+        let waits = |id: &u64| self.tasks.get(id).is_some_and(|task| task.waits().is_some());
+        let keys = self.keys.iter().filter(|(_, id)| waits(id));
+        keys.max_by_key(|(_, id)| **id).map(|(key, _)| key.clone())
     }
 
     /// Live tasks, some of them described.
     pub(crate) fn unended(&self, show: usize) -> (usize, Vec<String>) {
-        let mut live: Vec<_> = self.tasks.iter().filter(|(_, task)| task.live.is_some()).collect();
+        // Where a clock was far ahead, a delay from then ends in weeks.
+        let waits = |live: &records::Live| live.run_at_ms > self.wall_max_ms + FAR_MS;
+        let is_left = |task: &Task| task.live.as_ref().is_some_and(|live| !waits(live));
+        let mut live: Vec<_> = self.tasks.iter().filter(|(_, task)| is_left(task)).collect();
         live.sort_unstable_by_key(|(id, _)| **id);
         let describe = |(id, task): &(&u64, &Task)| {
             let live = task.live.as_ref();
@@ -352,15 +333,14 @@ impl Auditor {
 
     /// Checks at the end, when all faults are long healed, that everything has run.
     pub(crate) fn finish(&mut self, now_us: u64) {
+        for (id, what) in self.histories.finish() {
+            self.broken(Rule::Linear, now_us, format!("task {id:x}: {what}"));
+        }
+        self.counts.histories = self.histories.checked;
         let (count, shown) = self.unended(3);
         if count > 0 {
             let what = format!("{count} tasks have not ended: {}", shown.join("; "));
             self.broken(Rule::Progress, now_us, what);
         }
     }
-}
-
-/// Reads a record. One that is not of the layout has all its fields at nothing, which breaks rules.
-fn read<M: prost::Message + Default>(bytes: &bytes::Bytes) -> M {
-    M::decode(bytes.clone()).unwrap_or_default()
 }

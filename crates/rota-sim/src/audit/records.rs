@@ -24,25 +24,34 @@ pub(super) struct Lease {
 pub(super) struct End {
     #[prost(uint64, tag = "1")]
     pub(super) token: u64,
+    #[prost(uint32, tag = "2")]
+    pub(super) kind: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Live {
     #[prost(fixed64, tag = "1")]
     pub(super) id: u64,
-    /// A text; as bytes it is not copied.
-    #[prost(bytes = "bytes", tag = "2")]
-    pub(super) queue: Bytes,
+    #[prost(string, tag = "2")]
+    pub(super) queue: String,
+    #[prost(uint32, tag = "4")]
+    pub(super) status: u32,
     #[prost(uint32, tag = "5")]
     pub(super) priority: u32,
     #[prost(int64, tag = "6")]
     pub(super) run_at_ms: i64,
+    #[prost(int64, optional, tag = "7")]
+    pub(super) expires_at_ms: Option<i64>,
     #[prost(uint32, tag = "8")]
     pub(super) attempt: u32,
     #[prost(uint32, tag = "9")]
     pub(super) lost: u32,
+    #[prost(uint32, tag = "10")]
+    pub(super) failures: u32,
     #[prost(message, optional, tag = "12")]
     pub(super) lease: Option<Lease>,
+    #[prost(bool, tag = "13")]
+    pub(super) cancel_requested: bool,
     #[prost(message, optional, tag = "17")]
     pub(super) last_end: Option<End>,
 }
@@ -65,14 +74,40 @@ pub(super) struct Done {
     pub(super) retain_until_ms: i64,
     #[prost(message, optional, tag = "11")]
     pub(super) last: Option<Attempt>,
+    #[prost(message, optional, tag = "12")]
+    pub(super) failure: Option<Failure>,
     #[prost(bool, tag = "13")]
     pub(super) has_result: bool,
     #[prost(message, optional, tag = "16")]
     pub(super) last_end: Option<End>,
 }
 
-/// Numbers of ended states in the store.
+/// Why an attempt did not complete, as far as it says whether another is due.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Failure {
+    #[prost(uint32, tag = "1")]
+    pub(super) reason: u32,
+}
+
+/// The handler failed, or took too long.
+pub(super) const ERROR: u32 = 1;
+pub(super) const TIMEOUT: u32 = 3;
+
+/// The task was given back.
+pub(super) const RELEASED: u32 = 4;
+
+/// Whom a name stands for.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Binding {
+    #[prost(fixed64, tag = "1")]
+    pub(super) task: u64,
+}
+
+/// Numbers of states in the store.
+pub(super) const PENDING: u32 = 2;
 pub(super) const COMPLETED: u32 = 4;
+pub(super) const FAILED: u32 = 5;
+pub(super) const CANCELLED: u32 = 6;
 
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(super) struct Queue {

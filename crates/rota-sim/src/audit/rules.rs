@@ -2,7 +2,14 @@
 
 use std::fmt;
 
-use super::{Auditor, Class};
+use super::{Auditor, Class, Intent};
+
+/// Who waits for a task's end is told of it within this time, where nothing else is wrong.
+const WOKEN_WITHIN_US: u64 = 700_000;
+/// So long after the last fault the engine may be busy with what it left.
+const RECOVERY_US: u64 = 5_000_000;
+/// Tasks of a queue of which is checked whether a list leaves them out.
+const LISTED_MAX: usize = 64;
 
 /// What must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,19 +30,35 @@ pub enum Rule {
     Healthy,
     /// When all faults are healed, every task that can run does, within a stated time.
     Progress,
-    /// "Nothing was changed" is true.
+    /// "Nothing was changed" is true, and nothing changes that nobody asked for.
     Unchanged,
-    /// A read tells how a task stood between the question and the answer.
+    /// A read tells how a task stood between the question and the answer, and a list leaves none out.
     Reads,
-    /// A name stands for one task.
+    /// A name stands for one task, and is free when that is gone.
     Names,
+    /// What clients and workers were told of one task is linearizable.
+    Linear,
+    /// A task is what its client asked for, and is tried as often as it asked.
+    Asked,
+    /// No task runs before it is due, nor after it expired.
+    Dates,
+    /// Within a queue the highest priority goes first, and nothing starts while the queue is paused.
+    Order,
+    /// A session that drains gets no task.
+    Drain,
+    /// No session holds more than its slots, and no call gets more than it asked for.
+    Bounds,
+    /// Who waits for the end of a task is told when it ends.
+    Wakes,
+    /// A heartbeat of an open session is answered at once, whatever the store does.
+    Signs,
     /// A machine has done all that it can do at a moment, sooner or later.
     Rest,
 }
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 20] = [
         Self::Lost,
         Self::Ends,
         Self::Tokens,
@@ -47,6 +70,14 @@ impl Rule {
         Self::Unchanged,
         Self::Reads,
         Self::Names,
+        Self::Linear,
+        Self::Asked,
+        Self::Dates,
+        Self::Order,
+        Self::Drain,
+        Self::Bounds,
+        Self::Wakes,
+        Self::Signs,
         Self::Rest,
     ];
 }
@@ -111,7 +142,7 @@ impl Auditor {
     /// A worker's handler begins.
     pub(crate) fn started(&mut self, now_us: u64, tag: u64, token: u64) {
         match self.by_tag.get(&tag).copied() {
-            Some(id) => self.dispatched(now_us, id, token),
+            Some(id) => self.dispatched(now_us, id, token, None),
             None => {
                 let what = format!("submission {tag:x} runs, and is not there");
                 self.broken(Rule::Dispatch, now_us, what);
@@ -135,17 +166,33 @@ impl Auditor {
         }
     }
 
-    /// A client asks for a task to be tried again.
-    pub(crate) fn may_return(&mut self, id: u64) {
-        if let Some(task) = self.tasks.get_mut(&id) {
-            task.may_return = true;
+    /// A client asks for tasks of a queue to be deleted.
+    pub(crate) fn may_all_go(&mut self, queue: &str) {
+        for id in self.lines.newest(queue, 0) {
+            if let Some(task) = self.tasks.get_mut(&id) {
+                task.may_go = true;
+            }
         }
     }
 
-    /// A worker is given a task.
-    pub(crate) fn dispatched(&mut self, now_us: u64, id: u64, token: u64) {
-        if !self.tasks.get(&id).is_some_and(|task| task.had(token)) {
+    /// A client is about to ask for a task.
+    pub(crate) fn intends(&mut self, tag: u64, intent: Intent) {
+        // What was asked again is as it was asked first.
+        self.intents.entry(tag).or_insert(intent);
+    }
+
+    /// A worker is given a task, in the name of a session if that is known.
+    pub(crate) fn dispatched(&mut self, now_us: u64, id: u64, token: u64, session: Option<u64>) {
+        let task = self.tasks.get(&id);
+        let holder = task.and_then(|task| task.holder(token));
+        if task.is_none_or(|task| !task.had(token)) {
             let what = format!("task {id:x} was sent with lease {token}, which is not durable");
+            self.broken(Rule::Dispatch, now_us, what);
+        } else if let (Some(holder), Some(session)) = (holder, session)
+            && holder != session
+        {
+            let what =
+                format!("lease {token} of task {id:x} is {holder:x}'s and went to {session:x}");
             self.broken(Rule::Dispatch, now_us, what);
         }
     }
@@ -169,6 +216,45 @@ impl Auditor {
                 "task {id:x} was {class:?} by a read that began at {from_us} µs; it was {:?}",
                 task.history
             );
+            self.broken(Rule::Reads, to_us, what);
+        }
+    }
+
+    /// A client waited for the end of a task, and was told how it stands.
+    pub(crate) fn waited(&mut self, id: u64, from_us: u64, to_us: u64) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        let Some((ended_us, Class::Ended(_))) = task.history.back() else { return };
+        let woken_us = from_us.max(*ended_us);
+        if to_us > woken_us + WOKEN_WITHIN_US
+            && self.weather.was_calm(woken_us.saturating_sub(RECOVERY_US))
+        {
+            let what = format!(
+                "task {id:x} ended at {ended_us} µs; who waited since {from_us} µs heard it now"
+            );
+            self.broken(Rule::Wakes, to_us, what);
+        }
+    }
+
+    /// A client listed the tasks of a queue, and was told of these, newest first. `down_to` is the
+    /// oldest that was looked at; nothing where all were.
+    pub(crate) fn listed(
+        &mut self,
+        queue: &str,
+        told: &[(u64, Class)],
+        down_to: Option<u64>,
+        (from_us, to_us): (u64, u64),
+    ) {
+        for (id, class) in told {
+            self.read(*id, *class, from_us, to_us);
+        }
+        let newest = self.lines.newest(queue, down_to.unwrap_or(0)).take(LISTED_MAX);
+        let left_out = newest.filter(|id| {
+            let there = self.tasks.get(id).is_some_and(|task| task.rests_since(from_us));
+            there && !told.iter().any(|(other, _)| other == id)
+        });
+        let left_out: Vec<_> = left_out.collect();
+        if let Some(id) = left_out.first() {
+            let what = format!("a list of {queue} since {from_us} µs leaves out task {id:x}");
             self.broken(Rule::Reads, to_us, what);
         }
     }

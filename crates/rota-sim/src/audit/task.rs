@@ -5,7 +5,10 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::{
-    records::{COMPLETED, Done, Live},
+    Op,
+    asked::{Intent, Moment, check_dates},
+    lines::Waits,
+    records::{CANCELLED, COMPLETED, Done, Live, PENDING, RELEASED},
     rules::Rule,
 };
 
@@ -44,14 +47,27 @@ pub(super) struct Task {
     token_max: u64,
     /// Leases that are known to have ended, by whom it held.
     ends: Vec<u64>,
-    tokens: Vec<u64>,
+    /// All its leases, each with whose it is where that is known.
+    tokens: Vec<(u64, Option<u64>)>,
     pub(super) history: VecDeque<(u64, Class)>,
     /// When batches changed it. A read that is answered with one may see what held within it.
     changed: VecDeque<u64>,
-    /// A client asked for it to be deleted, or tried again.
+    /// A client asked for it to be deleted.
     pub(super) may_go: bool,
-    pub(super) may_return: bool,
     pub(super) accepted: bool,
+    /// The lease that its worker gave back last.
+    pub(super) given_back: Option<u64>,
+    /// What its client asked for, where that is known.
+    pub(super) intent: Option<Box<Intent>>,
+    /// When it appeared, and when it was last tried again.
+    appeared_us: Option<u64>,
+    revived_us: Option<u64>,
+    /// Names that stand for it.
+    pub(super) names: u32,
+    /// Where it was counted as waiting.
+    pub(super) counted: Waits,
+    /// The queue that it is a task of.
+    pub(super) queue: String,
 }
 
 /// What a batch did to a task.
@@ -62,6 +78,16 @@ pub(super) struct Judged {
     pub(super) ended: bool,
     /// The session that lost its lease on it.
     pub(super) lost_by: Option<u64>,
+    /// The session from which it was taken back, if its worker did not give it back.
+    pub(super) taken_from: Option<u64>,
+    /// Whose lease it was, and whose it is, by which token.
+    pub(super) lease_moved: (Option<u64>, Option<u64>),
+    pub(super) token: u64,
+    /// What somebody must have asked for.
+    pub(super) asked: Vec<Op>,
+    /// It appeared, or is gone.
+    pub(super) appeared: bool,
+    pub(super) vanished: bool,
 }
 
 impl Task {
@@ -87,7 +113,40 @@ impl Task {
     }
 
     pub(super) fn had(&self, token: u64) -> bool {
-        self.tokens.contains(&token)
+        self.tokens.iter().any(|(other, _)| *other == token)
+    }
+
+    /// Whose that lease is.
+    pub(super) fn holder(&self, token: u64) -> Option<u64> {
+        self.tokens.iter().find(|(other, _)| *other == token)?.1
+    }
+
+    /// Whether it has been there since then, and stood still. A list reads live tasks first and then
+    /// ended ones, so one that is tried again in between may be in neither.
+    pub(super) fn rests_since(&self, since_us: u64) -> bool {
+        let there = self.exists() && self.appeared_us.is_some_and(|at_us| at_us < since_us);
+        there && self.changed.back().is_none_or(|at_us| *at_us < since_us)
+    }
+
+    /// Where it waits for a worker, if it does.
+    pub(super) fn waits(&self) -> Waits {
+        let live = self.live.as_ref()?;
+        let waits = live.lease.is_none() && live.status == PENDING;
+        waits.then(|| (live.queue.clone(), live.priority))
+    }
+
+    /// What it lacks of something that was acknowledged as done since then.
+    pub(super) fn lacks(&self, op: Op, since_us: u64) -> Option<&'static str> {
+        let changed = self.changed.iter().any(|at_us| *at_us >= since_us);
+        let revived = self.revived_us.is_some_and(|at_us| at_us >= since_us);
+        match (op, &self.live) {
+            (Op::Cancel, Some(live)) => {
+                (!live.cancel_requested && !revived).then_some("nobody is told to stop it")
+            }
+            (Op::Retry, _) => (!revived && !changed).then_some("it does not live again"),
+            (Op::Delete, _) => self.exists().then_some("it is there"),
+            _ => None,
+        }
     }
 
     pub(super) fn class(&self) -> Class {
@@ -120,29 +179,86 @@ impl Task {
     }
 
     /// Checks what the batch came to, and remembers it.
-    pub(super) fn settle(&mut self, now_us: u64, seq: u64, wall_max_ms: i64) -> Judged {
+    pub(super) fn settle(&mut self, at: &Moment) -> Judged {
         let mut judged = Judged::default();
-        self.check_place(&mut judged, wall_max_ms);
-        self.check_lease(&mut judged, seq);
+        self.check_place(&mut judged);
+        self.check_lease(&mut judged, at);
         self.check_end(&mut judged);
+        self.check_asked(&mut judged, at);
+        self.note_appearance(&mut judged, at.now_us);
         let class = self.class();
         if self.changed.len() == HISTORY {
             self.changed.pop_front();
         }
-        self.changed.push_back(now_us);
+        self.changed.push_back(at.now_us);
         if self.history.back().is_none_or(|(_, last)| *last != class) {
             if self.history.len() == HISTORY {
                 self.history.pop_front();
             }
-            self.history.push_back((now_us, class));
+            self.history.push_back((at.now_us, class));
         }
         self.was_live.clone_from(&self.live);
         self.was_done = self.ended();
         judged
     }
 
+    fn note_appearance(&mut self, judged: &mut Judged, now_us: u64) {
+        let before = self.was_live.is_some() || self.was_done.is_some();
+        judged.appeared = !before && self.exists();
+        judged.vanished = before && !self.exists();
+        if judged.appeared {
+            self.appeared_us = Some(now_us);
+            let asked = self.intent.as_ref().map(|intent| intent.queue.clone());
+            let queue = self.live.as_ref().map(|live| live.queue.clone()).or(asked);
+            self.queue = queue.unwrap_or_default();
+        }
+        if judged.vanished && self.names > 0 {
+            let what = "is gone, and its names are taken".to_owned();
+            judged.broken.push((Rule::Names, what));
+        }
+    }
+
+    /// What must have been asked for, and whether what came of it is that.
+    fn check_asked(&mut self, judged: &mut Judged, at: &Moment) {
+        let ended = self.ended();
+        let (before, now) = (self.was_live.as_ref(), self.live.as_ref());
+        let stopping = |live: Option<&Live>| live.is_some_and(|live| live.cancel_requested);
+        let cancelled = ended.is_some_and(|done| done.status == CANCELLED);
+        let was_cancelled = self.was_done.is_some_and(|done| done.status == CANCELLED);
+        if !stopping(before) && !was_cancelled && (stopping(now) || cancelled) {
+            judged.asked.push(Op::Cancel);
+        }
+        let again = ended.is_some() && ended != self.was_done;
+        if self.was_done.is_some() && (now.is_some() || again) {
+            judged.asked.push(Op::Retry);
+            self.revived_us = Some(at.now_us);
+        }
+        if let Some(was) = self.was_done
+            && !self.exists()
+            && was.retain_until_ms > at.wall_max_ms
+        {
+            judged.asked.push(Op::Delete);
+        }
+        if let (Some(before), Some(now)) = (before, now) {
+            if before.priority != now.priority {
+                judged.asked.push(Op::Priority);
+            }
+            let waits = before.lease.is_none() && now.lease.is_none();
+            let same = before.failures == now.failures && before.attempt == now.attempt;
+            if waits && same && before.run_at_ms != now.run_at_ms {
+                judged.asked.push(Op::Postpone);
+            }
+        }
+        let Some(intent) = &self.intent else { return };
+        let is_new = self.was_live.is_none() && self.was_done.is_none();
+        if let Some(live) = now.filter(|_| is_new) {
+            intent.check_new(live, at, judged);
+        }
+        intent.check_attempts(before, now, ended, at, judged);
+    }
+
     /// It is in one place, and leaves it as it may.
-    fn check_place(&mut self, judged: &mut Judged, wall_max_ms: i64) {
+    fn check_place(&self, judged: &mut Judged) {
         let ended = self.ended();
         let mut broken = |rule, what: &str| judged.broken.push((rule, what.to_owned()));
         if self.live.is_some() && ended.is_some() || self.done.is_some() && self.dead.is_some() {
@@ -151,29 +267,15 @@ impl Task {
         if self.exists() && !self.has_spec {
             broken(Rule::Lost, "has no definition");
         }
-        match (&self.was_live, &self.was_done) {
-            (Some(_), _) if !self.exists() && !self.may_go => {
-                broken(Rule::Lost, "vanished while it was live");
-            }
-            (None, Some(was)) => match ended {
-                Some(now) if now != *was && !self.may_return => {
-                    broken(Rule::Ends, "ended a second time");
-                }
-                Some(_) => {}
-                None if self.live.is_some() && !self.may_return => {
-                    broken(Rule::Ends, "lives again, and nobody asked for that");
-                }
-                None if self.live.is_some() => {}
-                None if !self.may_go && was.retain_until_ms > wall_max_ms => {
-                    broken(Rule::Lost, "was removed before its time");
-                }
-                None => {}
-            },
-            _ => {}
+        // One that ended within the batch may be removed within it.
+        let is_short_lived = self.intent.as_ref().is_none_or(|intent| intent.is_short_lived);
+        if self.was_live.is_some() && !self.exists() && !self.may_go && !is_short_lived {
+            broken(Rule::Lost, "vanished while it was live");
         }
     }
 
-    fn check_lease(&mut self, judged: &mut Judged, seq: u64) {
+    fn check_lease(&mut self, judged: &mut Judged, at: &Moment) {
+        let seq = at.seq;
         let before = self.was_live.as_ref().and_then(|live| live.lease.clone());
         let now = self.live.as_ref().and_then(|live| live.lease.clone());
         let lost_before = self.was_live.as_ref().map_or(0, |live| live.lost);
@@ -186,7 +288,15 @@ impl Task {
         {
             judged.lost_by = Some(lease.session);
         }
+        let session =
+            |lease: &Option<super::records::Lease>| lease.as_ref().map(|lease| lease.session);
+        judged.lease_moved = (session(&before), session(&now));
+        let back = self.live.as_ref().and_then(|live| live.last_end);
+        let back = back.filter(|end| end.kind == RELEASED && self.given_back != Some(end.token));
+        let taken = before.as_ref().filter(|lease| Some(lease.token) == back.map(|end| end.token));
+        judged.taken_from = taken.map(|lease| lease.session);
         let Some(lease) = now else { return };
+        judged.token = lease.token;
         if before.as_ref().is_some_and(|before| before.token == lease.token) {
             if before.is_some_and(|before| before.session != lease.session) {
                 let what = "one lease went from a session to another";
@@ -195,13 +305,26 @@ impl Task {
             return;
         }
         judged.leased = true;
+        self.check_due(judged, at);
         if lease.token <= self.token_max || lease.token > seq {
             let what =
                 format!("lease {} in batch {seq} after lease {}", lease.token, self.token_max);
             judged.broken.push((Rule::Tokens, what));
         }
         self.token_max = self.token_max.max(lease.token);
-        self.tokens.push(lease.token);
+        self.tokens.push((lease.token, Some(lease.session)));
+    }
+
+    /// It was given away when it could run.
+    fn check_due(&self, judged: &mut Judged, at: &Moment) {
+        let Some(live) = &self.live else { return };
+        let expires_at_ms = match &self.intent {
+            Some(intent) if self.revived_us.is_none() && self.was_done.is_none() => {
+                intent.expires_at_ms
+            }
+            _ => live.expires_at_ms,
+        };
+        check_dates(live.run_at_ms, expires_at_ms, at, judged);
     }
 
     fn check_end(&mut self, judged: &mut Judged) {
@@ -217,7 +340,7 @@ impl Task {
             if token > 0 && token > self.token_max {
                 // Leased and ended within one batch.
                 self.token_max = token;
-                self.tokens.push(token);
+                self.tokens.push((token, None));
             }
         }
         judged.ended = self.was_live.is_some() && ended.is_some();

@@ -1,6 +1,6 @@
 //! The central state of the store: versions of keys, the head, history for watchers, and moods.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use rota_store::{
@@ -31,6 +31,8 @@ pub(crate) struct Mood {
     pub(crate) away: bool,
     /// It has no room.
     pub(crate) full: bool,
+    /// It tells watchers nothing.
+    pub(crate) holds_news: bool,
 }
 
 /// What a batch may hold, and for how long a leader is one.
@@ -77,8 +79,11 @@ pub(crate) struct Central {
     pub(crate) limits: StoreLimits,
     pub(super) rng: fastrand::Rng,
     bytes: u64,
-    /// A fence is not compared. A planted fault.
-    pub(crate) ignores_fences: bool,
+    /// Keys of definitions that cannot be read.
+    pub(crate) damaged: BTreeSet<Bytes>,
+    /// A planted fault.
+    #[cfg(feature = "planted-faults")]
+    pub(crate) mistake: Option<crate::planted::StoreMistake>,
 }
 
 impl Central {
@@ -101,7 +106,9 @@ impl Central {
             limits,
             rng,
             bytes: 0,
-            ignores_fences: false,
+            damaged: BTreeSet::new(),
+            #[cfg(feature = "planted-faults")]
+            mistake: None,
         }
     }
 
@@ -117,7 +124,7 @@ impl Central {
         }
         self.check(&batch)?;
         let leads = self.election.leading() == Some(fence.epoch) && fence.epoch != Epoch(0);
-        if !leads && !self.ignores_fences {
+        if !leads && !self.ignores_fences() {
             return Err(CommitError::Fenced { ours: fence.epoch });
         }
         if batch.seq != self.head.seq.next() {
@@ -134,7 +141,9 @@ impl Central {
                 Mutation::Delete { .. } => None,
             };
             self.bytes += mutation.bytes() as u64;
-            self.set(mutation.space(), mutation.key(), value);
+            if !self.drops_write() {
+                self.set(mutation.space(), mutation.key(), value);
+            }
         }
         let change = Change {
             revision: Revision(self.revision),
@@ -143,6 +152,41 @@ impl Central {
         };
         self.history.push_back(change.clone());
         Ok(change)
+    }
+
+    #[cfg(not(feature = "planted-faults"))]
+    fn ignores_fences(&self) -> bool {
+        false
+    }
+
+    #[cfg(feature = "planted-faults")]
+    fn ignores_fences(&self) -> bool {
+        self.mistake == Some(crate::planted::StoreMistake::IgnoresFences)
+    }
+
+    #[cfg(not(feature = "planted-faults"))]
+    fn drops_write(&mut self) -> bool {
+        false
+    }
+
+    #[cfg(feature = "planted-faults")]
+    fn drops_write(&mut self) -> bool {
+        self.mistake == Some(crate::planted::StoreMistake::DropsWrites) && self.rng.u32(..500) == 0
+    }
+
+    /// The revision that is read where the newest was asked for.
+    #[cfg(not(feature = "planted-faults"))]
+    pub(super) fn newest(&self) -> u64 {
+        self.revision
+    }
+
+    /// The revision that is read where the newest was asked for.
+    #[cfg(feature = "planted-faults")]
+    pub(super) fn newest(&self) -> u64 {
+        if self.mistake == Some(crate::planted::StoreMistake::ReadsOld) {
+            return self.revision.saturating_sub(4).max(self.compacted);
+        }
+        self.revision
     }
 
     fn set(&mut self, space: Space, key: &Bytes, value: Option<Bytes>) {
@@ -194,6 +238,9 @@ impl Central {
         self.readable(revision)?;
         let mut values = Vec::with_capacity(keys.len());
         for (space, key) in keys {
+            if space.name == "spec" && self.damaged.contains(key) {
+                return Err(StoreError::Corrupt("a checksum is wrong (simulated)".to_owned()));
+            }
             let found = self.space(*space)?.get(key);
             values.push(found.and_then(|versions| version_at(versions, revision)).cloned());
         }

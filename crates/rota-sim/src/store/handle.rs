@@ -161,6 +161,9 @@ impl SimStore {
 
 /// Sends what a watcher has not been sent yet, as far as it can be reached.
 pub(crate) fn tell_watchers(inner: &mut Inner) {
+    if inner.store.mood.holds_news {
+        return;
+    }
     let mut subscriptions = std::mem::take(&mut inner.store.subscriptions);
     subscriptions.retain_mut(|subscription| {
         let place = subscription.place;
@@ -200,7 +203,8 @@ impl Store for SimStore {
         {
             let mut inner = self.link.world.lock();
             let listened_us = inner.sites[place.0].listened_us;
-            inner.audit.sent(place, batch.seq.0, fence.epoch.0, listened_us);
+            let at = (inner.now_us, listened_us);
+            inner.audit.sent(place, batch.seq.0, fence.epoch.0, at);
         }
         let work = move |inner: &mut Inner| {
             let (seq, count) = (batch.seq.0, batch.mutations.len());
@@ -227,7 +231,7 @@ impl Store for SimStore {
 
     async fn get(&self, keys: &[(Space, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError> {
         let keys = keys.to_vec();
-        self.read(move |inner| inner.store.get_at(inner.store.revision, &keys)).await
+        self.read(move |inner| inner.store.get_at(inner.store.newest(), &keys)).await
     }
 
     async fn head(&self) -> Result<Head, StoreError> {

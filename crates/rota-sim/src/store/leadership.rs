@@ -44,7 +44,8 @@ impl Lease {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn extend(&self, until: Instant) {
+    fn extend(&self, link: &Link, until: Instant) {
+        hold(link, until);
         *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 
@@ -109,7 +110,17 @@ pub(super) async fn campaign(link: &Link, me: &Member) -> Result<Box<dyn Leaders
     }
 }
 
+/// Tells the auditor until when this node knows that it leads.
+fn hold(link: &Link, until: Instant) {
+    let left = until.saturating_duration_since(Instant::now()).as_micros();
+    let mut inner = link.world.lock();
+    let now_us = inner.now_us;
+    let until_us = now_us + u64::try_from(left).unwrap_or(u64::MAX);
+    inner.audit.holds(now_us, link.place, until_us);
+}
+
 fn lead(candidacy: Candidacy, epoch: Epoch, until: Instant, ttl: Duration) -> SimLeadership {
+    hold(&candidacy.link, until);
     let lease = Arc::new(Lease { until: Mutex::new(until), lost: CancellationToken::new() });
     let stop = CancellationToken::new();
     let (link, number) = (candidacy.link.clone(), candidacy.number);
@@ -142,7 +153,7 @@ async fn upkeep(
             () = link.closed.cancelled() => break,
             () = tokio::time::sleep_until(lease.until()) => break,
             (sent, answer) = ask => match answer {
-                Ok(Standing::Leads(now)) if now == epoch => lease.extend(sent + ttl),
+                Ok(Standing::Leads(now)) if now == epoch => lease.extend(&link, sent + ttl),
                 Ok(_) => break,
                 Err(_) => {}
             },

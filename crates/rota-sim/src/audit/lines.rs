@@ -1,0 +1,95 @@
+//! What the auditor keeps of each queue: what waits in it by priority, whether it is paused, its tasks.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use rustc_hash::FxHashMap;
+
+/// Changes of a queue's pause that are remembered.
+const HISTORY: usize = 64;
+/// Priorities.
+const LEVELS: usize = 10;
+
+#[derive(Debug, Default)]
+struct Line {
+    /// Tasks that are ready and wait for a worker, by priority.
+    waiting: [u32; LEVELS],
+    paused: bool,
+    /// When its pause changed, and to what.
+    changes: VecDeque<(u64, bool)>,
+    /// All its tasks.
+    tasks: BTreeSet<u64>,
+}
+
+/// All queues, by name.
+#[derive(Debug, Default)]
+pub(super) struct Lines(FxHashMap<String, Line>);
+
+/// Where a task waits: in which queue, at which priority.
+pub(super) type Waits = Option<(String, u32)>;
+
+impl Lines {
+    fn line(&mut self, queue: &str) -> &mut Line {
+        if !self.0.contains_key(queue) {
+            self.0.insert(queue.to_owned(), Line::default());
+        }
+        self.0.entry(queue.to_owned()).or_default()
+    }
+
+    pub(super) fn add_task(&mut self, queue: &str, id: u64) {
+        self.line(queue).tasks.insert(id);
+    }
+
+    pub(super) fn drop_task(&mut self, queue: &str, id: u64) {
+        self.line(queue).tasks.remove(&id);
+    }
+
+    /// A task waits there no more, and here from now on.
+    pub(super) fn moved(&mut self, from: &Waits, to: &Waits) {
+        if from == to {
+            return;
+        }
+        if let Some((queue, priority)) = from {
+            let count = &mut self.line(queue).waiting[*priority as usize % LEVELS];
+            *count = count.saturating_sub(1);
+        }
+        if let Some((queue, priority)) = to {
+            self.line(queue).waiting[*priority as usize % LEVELS] += 1;
+        }
+    }
+
+    /// Whether something of a higher priority waits in the queue.
+    pub(super) fn waits_above(&self, queue: &str, priority: u32) -> bool {
+        let above = (priority as usize + 1).min(LEVELS);
+        self.0.get(queue).is_some_and(|line| line.waiting[above..].iter().any(|count| *count > 0))
+    }
+
+    pub(super) fn is_paused(&self, queue: &str) -> bool {
+        self.0.get(queue).is_some_and(|line| line.paused)
+    }
+
+    /// Sets whether a queue is paused. Says whether that is a change.
+    pub(super) fn set_paused(&mut self, now_us: u64, queue: &str, paused: bool) -> bool {
+        let line = self.line(queue);
+        if line.paused == paused {
+            return false;
+        }
+        line.paused = paused;
+        if line.changes.len() == HISTORY {
+            line.changes.pop_front();
+        }
+        line.changes.push_back((now_us, paused));
+        true
+    }
+
+    /// Whether the queue stood so at some moment since then.
+    pub(super) fn was_paused(&self, queue: &str, paused: bool, since_us: u64) -> bool {
+        let Some(line) = self.0.get(queue) else { return !paused };
+        line.paused == paused || line.changes.iter().any(|(at_us, _)| *at_us >= since_us)
+    }
+
+    /// The newest tasks of a queue, down to this one.
+    pub(super) fn newest(&self, queue: &str, down_to: u64) -> impl Iterator<Item = u64> {
+        let tasks = self.0.get(queue).map(|line| line.tasks.range(down_to..));
+        tasks.into_iter().flatten().rev().copied()
+    }
+}

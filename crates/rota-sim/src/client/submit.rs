@@ -1,0 +1,162 @@
+//! New tasks: of all sorts, alone and many at once, and again where the outcome is not known.
+
+use bytes::Bytes;
+use rota_core::{Binds, Jitter, Millis, Name, Policy, Priority, Refusal, RetryPolicy, WallTime};
+use rota_engine::{EngineError, NewTask, RunAt, Submitted};
+
+use super::{CALL_WAIT, Client, REMEMBERED};
+use crate::{
+    audit::Intent,
+    call::{CallError, Served},
+    machine::WALL_AT_START,
+    seed::per_mille,
+};
+
+type Submits = Vec<Result<Submitted, Refusal>>;
+
+impl Client {
+    pub(super) fn new_task(&mut self) -> NewTask {
+        self.submitted += 1;
+        let tag = self.number << 40 | self.submitted;
+        let mut payload = format!("{tag:016x}").into_bytes();
+        if per_mille(&mut self.rng, 20) {
+            payload.resize(self.rng.usize(16..60_000), b'x');
+        }
+        if self.behaviours.large && per_mille(&mut self.rng, 3) {
+            payload.resize(self.rng.usize(100_000..600_000), b'x');
+        }
+        let mut binds = Binds::default();
+        match self.rng.u32(..10) {
+            0..3 => binds.id = Name::new(&format!("c{tag:x}")).ok(),
+            3 => binds.key = Some(format!("key {tag:x}").into()),
+            _ => {}
+        }
+        let run_at = match self.rng.u32(..10) {
+            0..8 => RunAt::Now,
+            8 => RunAt::After(Millis(self.rng.u64(1..500))),
+            _ => RunAt::After(Millis(self.rng.u64(500..15_000))),
+        };
+        let retry = RetryPolicy {
+            max_attempts: self.rng.u32(1..6),
+            initial: Millis(self.rng.u64(0..500)),
+            multiplier: 2.0,
+            max: Millis(3000),
+            jitter: if self.rng.bool() { Jitter::Full } else { Jitter::None },
+            max_lost: 3,
+        };
+        let expires = self.behaviours.expiry && per_mille(&mut self.rng, 150);
+        let expires_at = expires.then(|| {
+            let now = wall(self.caller.world.lock().now_us);
+            WallTime(now + self.rng.i64(20..20_000))
+        });
+        let retention = per_mille(&mut self.rng, 100).then(|| Millis(self.rng.u64(0..20_000)));
+        // A lease that nobody holds must not be freed by a timeout before it shows.
+        let timeout = if self.rng.u32(..10) == 0 { Millis(20_000) } else { Millis(3_600_000) };
+        NewTask {
+            binds,
+            queue: self.queue(),
+            kind: Name::new(["a", "b"][self.rng.usize(..2)]).expect("a name"),
+            payload: Bytes::from(payload),
+            labels: Vec::new(),
+            priority: Priority::new(self.rng.u32(0..10)).unwrap_or_default(),
+            run_at,
+            expires_at,
+            policy: Policy { retry, timeout, retention },
+            trace: None,
+        }
+    }
+
+    pub(super) async fn submit(&mut self, tasks: Vec<NewTask>) {
+        let asked = tasks.clone();
+        let answer = self.caller.ask("submit", CALL_WAIT, move |served| give(served, tasks));
+        match answer.await {
+            Ok(results) => {
+                let ids = results.into_iter().flatten().map(|submitted| submitted.task);
+                self.tasks.extend(ids);
+                let surplus = self.tasks.len().saturating_sub(REMEMBERED);
+                self.tasks.drain(..surplus);
+            }
+            Err(error) => {
+                self.note("submit", &error);
+                // Only what has a name can be asked for again without being done twice.
+                let named = asked.into_iter().filter(|task| !task.binds.is_empty());
+                self.open.extend(named);
+                self.rest(&error).await;
+            }
+        }
+    }
+}
+
+/// On the node: submits, and tells the auditor what was answered.
+async fn give(served: Served, tasks: Vec<NewTask>) -> Result<Submits, EngineError> {
+    let facts: Vec<_> = tasks.iter().map(|task| (tag(task), name(task))).collect();
+    served.with(|inner, now_us| {
+        for task in &tasks {
+            inner.audit.intends(tag(task), intent(task, wall(now_us)));
+        }
+    });
+    let result = served.engine.submit(tasks).await;
+    served.with(|inner, now_us| match &result {
+        Ok(results) => {
+            // The call itself is counted as one.
+            inner.count(results.len() - 1);
+            for ((tag, name), result) in facts.iter().zip(results) {
+                match result {
+                    Ok(Submitted { task, .. }) => {
+                        let id = task.as_u64();
+                        inner.audit.accepted(now_us, *tag, id, name.as_deref());
+                    }
+                    Err(refusal) => {
+                        let why = refusal.to_string();
+                        inner.audit.unchanged(now_us, *tag, &why);
+                    }
+                }
+            }
+        }
+        Err(error) if CallError::Engine(error.clone()).nothing_changed() => {
+            for (tag, name) in &facts {
+                // A named one may have been accepted before.
+                if name.is_none() {
+                    inner.audit.unchanged(now_us, *tag, &error.to_string());
+                }
+            }
+        }
+        Err(_) => {}
+    });
+    result
+}
+
+/// The wall clock of a machine whose clock is right.
+fn wall(now_us: u64) -> i64 {
+    WALL_AT_START + (now_us / 1000).cast_signed()
+}
+
+/// What the auditor holds the engine to, if this reaches it now.
+fn intent(task: &NewTask, now_ms: i64) -> Intent {
+    let millis = |millis: Millis| i64::try_from(millis.0).unwrap_or(i64::MAX);
+    let RetryPolicy { max_attempts, initial, max, jitter, .. } = task.policy.retry;
+    Intent {
+        queue: task.queue.to_string(),
+        priority: task.priority.level().into(),
+        run_at_ms: match task.run_at {
+            RunAt::Now => now_ms,
+            RunAt::At(date) => date.0,
+            RunAt::After(delay) => now_ms + millis(delay),
+        },
+        expires_at_ms: task.expires_at.map(|date| date.0),
+        max_attempts,
+        initial_ms: millis(initial),
+        longest_ms: millis(max),
+        jitters: jitter == Jitter::Full,
+        is_short_lived: task.policy.retention.is_some(),
+    }
+}
+
+fn tag(task: &NewTask) -> u64 {
+    crate::audit::tag_of(&task.payload).unwrap_or_default()
+}
+
+fn name(task: &NewTask) -> Option<String> {
+    let id = task.binds.id.as_ref().map(|id| format!("id {id}"));
+    id.or_else(|| task.binds.key.as_ref().map(|key| format!("key {key}")))
+}

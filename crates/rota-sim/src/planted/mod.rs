@@ -1,0 +1,140 @@
+//! Mistakes that the simulator must find, each with the number of events within which it does.
+//!
+//! Those of the engine are in its own list; the simulated store has some besides. The list is by kind:
+//! what is promised to clients (`promises`), sessions of workers (`workers`), and what a change of
+//! leader and the store must not harm (`takeovers`).
+
+mod promises;
+mod takeovers;
+mod workers;
+
+use rota_engine::Planted;
+
+use crate::{
+    audit::Rule,
+    run::{Options, run},
+    world::World,
+};
+
+/// A mistake that can be planted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mistake {
+    /// In the engine.
+    Engine(Planted),
+    /// In the simulated store.
+    Store(StoreMistake),
+}
+
+/// A mistake of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreMistake {
+    /// It does not compare fences.
+    IgnoresFences,
+    /// Now and then a change in a batch is not made.
+    DropsWrites,
+    /// Reads show the store as it was some batches ago.
+    ReadsOld,
+}
+
+/// A mistake, and how it is found.
+#[derive(Debug, Clone, Copy)]
+pub struct Find {
+    /// Which.
+    pub mistake: Mistake,
+    /// It is found within so many events, over runs of [`RUN_EVENTS`] each.
+    pub within: u64,
+    /// The rules that it breaks first.
+    pub breaks: &'static [Rule],
+    /// Whether faults are needed to find it.
+    pub needs_faults: bool,
+}
+
+/// Events of one run in which a mistake is looked for.
+pub const RUN_EVENTS: u64 = 20_000;
+/// A mistake that takes more events than this is not looked for in every run of the tests.
+pub const QUICK: u64 = 200_000;
+
+/// What the engine does wrong in any run.
+const fn plain(planted: Planted, within: u64, breaks: &'static [Rule]) -> Find {
+    Find { mistake: Mistake::Engine(planted), within, breaks, needs_faults: false }
+}
+
+/// What the engine does wrong when something else goes wrong.
+const fn faulty(planted: Planted, within: u64, breaks: &'static [Rule]) -> Find {
+    Find { mistake: Mistake::Engine(planted), within, breaks, needs_faults: true }
+}
+
+/// What the store does wrong.
+const fn store(mistake: StoreMistake, within: u64, breaks: &'static [Rule]) -> Find {
+    Find { mistake: Mistake::Store(mistake), within, breaks, needs_faults: true }
+}
+
+/// All that are found.
+pub fn list() -> impl Iterator<Item = &'static Find> {
+    promises::LIST.iter().chain(workers::LIST).chain(takeovers::LIST)
+}
+
+/// Mistakes that the simulator does not find, each with the reason.
+pub const NOT_FOUND: &[(Planted, &str)] = &[
+    (
+        Planted::ClockRunsWhileLoading,
+        "what workers sent while the backlog was loaded is read before anybody is judged, so it takes \
+         a load longer than a TTL with silent workers, who are no longer healthy then",
+    ),
+    (
+        Planted::DropsTimers,
+        "the loop then spins at one moment of simulated time, and the driver has no guard against that",
+    ),
+    (
+        Planted::BelievesJumps,
+        "a leap must strike the leader, and a bulk delete without an answer counts as a cause of all \
+         deletions in its queue: a million events were not enough",
+    ),
+    (
+        Planted::CountsPauses,
+        "a pause must be longer than a session lives and shorter than a leadership, and strike a leader \
+         whose workers were steady before: a million events were not enough",
+    ),
+    (
+        Planted::LeaksReads,
+        "most definitions are at hand, so few reads fail: a million events were not enough",
+    ),
+    (
+        Planted::StepsWithoutBound,
+        "work costs no time in the simulated world, and its clients ask for too little at once",
+    ),
+];
+
+/// Looks for a mistake over seeds, from this one on. Gives the seed, the events that it took and the rule
+/// that was broken.
+#[must_use]
+pub fn find(find: &Find, first: u64) -> Option<(u64, u64, Rule)> {
+    let mut events = 0;
+    for seed in first.. {
+        let mut options = Options::new(seed, RUN_EVENTS);
+        options.planted = Some(find.mistake);
+        if !find.needs_faults {
+            options.only = Some([].into());
+        }
+        let outcome = run(&options);
+        events += outcome.events;
+        if let Some(violation) = outcome.violations.first() {
+            return Some((seed, events, violation.rule));
+        }
+        if events > find.within {
+            return None;
+        }
+    }
+    None
+}
+
+/// Plants it for what runs on this thread.
+pub(crate) fn plant(mistake: Option<Mistake>, world: &World) {
+    let (engine, store) = match mistake {
+        Some(Mistake::Engine(planted)) => (Some(planted), None),
+        Some(Mistake::Store(mistake)) => (None, Some(mistake)),
+        None => (None, None),
+    };
+    Planted::plant(engine);
+    world.lock().store.mistake = store;
+}
