@@ -431,7 +431,7 @@ mod tests {
                 Refusal::TooLarge { what: "a task", bytes: 8, limit: 7 },
                 "too_large",
                 413,
-                Code::ResourceExhausted,
+                Code::InvalidArgument,
                 None,
                 None,
             ),

@@ -422,12 +422,15 @@ impl World {
         self.pass(down);
         // The origin of the clock for durations is another in each process.
         self.now.mono = MonoTime(self.now.mono.0 / 2 + 7);
-        self.machine = match self.prepared.take() {
-            Some(before) if before.queues == self.durable.queues => {
-                self.brought_up_to_date(&before)
-            }
-            _ => self.restored(),
-        };
+        self.machine = self.restored();
+        // Tasks that were taken up anew wait behind the others there, so what goes on is the machine of all records.
+        if let Some(before) =
+            self.prepared.take().filter(|before| before.queues == self.durable.queues)
+        {
+            let ready = self.brought_up_to_date(&before);
+            books::recount(&ready);
+            assert_eq!(ready.live_tasks(), self.machine.live_tasks());
+        }
         self.alive = self.machine.live_tasks();
         self.snapshot = Snapshot::restored(&self.machine, &self.newest);
         books::recount(&self.machine);
