@@ -23,7 +23,6 @@ use tracing::warn;
 use self::reads::{Reads, Work};
 use crate::{
     api::{Dispatched, SessionEvent},
-    codec,
     down::{DownSender, size_of},
     fingerprint,
     inbox::WeakInboxSender,
@@ -516,15 +515,6 @@ impl Dispatcher {
             }
         });
     }
-}
-
-/// The error for a record that is there and cannot be read.
-pub(crate) fn corrupt(
-    space: &str,
-    task: TaskId,
-    error: &codec::CodecError,
-) -> rota_store::StoreError {
-    rota_store::StoreError::Corrupt(format!("{space}/{task}: {error}"))
 }
 
 /// How much payloads weigh lately, to guess how many of them fit somewhere.

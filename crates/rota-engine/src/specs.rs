@@ -74,6 +74,14 @@ pub(crate) async fn read(store: &dyn Store, tasks: &[TaskId]) -> Result<Vec<Foun
     Ok(found.collect())
 }
 
+/// Reads one definition. What the store cannot read is damaged.
+async fn read_alone(store: &dyn Store, task: TaskId) -> Result<Vec<Found>, StoreError> {
+    match read(store, &[task]).await {
+        Err(StoreError::Corrupt(reason)) => Ok(vec![Found::Damaged(reason)]),
+        found => found,
+    }
+}
+
 /// The reads of a node that answer questions.
 #[derive(Debug)]
 pub(crate) struct SpecReads {
@@ -93,7 +101,17 @@ impl SpecReads {
     }
 
     async fn portion(&self, store: &dyn Store, tasks: &[TaskId]) -> Result<Vec<Found>, StoreError> {
-        let found = read(store, tasks).await?;
+        let found = match read(store, tasks).await {
+            // One record that the store itself cannot read must not hide the others.
+            Err(StoreError::Corrupt(_)) => {
+                let mut found = Vec::with_capacity(tasks.len());
+                for task in tasks {
+                    found.extend(read_alone(store, *task).await?);
+                }
+                found
+            }
+            found => found?,
+        };
         for (task, found) in tasks.iter().zip(&found) {
             if let Found::Damaged(reason) | Found::Newer(reason) = found {
                 self.damaged("spec", *task, reason);

@@ -8,12 +8,11 @@ use rota_core::{
     TaskId,
 };
 use rota_store::{Direction, KeyRange, StoreError};
-use tracing::debug;
+use tracing::{debug, error};
 
 use crate::{
     api::{EngineError, LeftOut, NewTask, RunAt, Submitted, TaskRef, TaskView},
     codec,
-    dispatch::corrupt,
     engine::{Engine, Inner, unavailable},
     fingerprint, layout,
     planted::Planted,
@@ -294,8 +293,10 @@ impl Engine {
                 let found = self.inner.store.get(&[key]).await?;
                 let binding = found.into_iter().next().flatten();
                 let binding = binding.map(|bytes| codec::decode_binding(&bytes)).transpose();
-                let binding = binding
-                    .map_err(|error| StoreError::Corrupt(format!("name/id/{name}: {error}")))?;
+                let binding = binding.map_err(|error| {
+                    error!(%name, %error, "the record of a name cannot be read");
+                    Refusal::Unreadable { record: format!("name/{name}") }
+                })?;
                 Ok(binding.map(|binding| binding.task))
             }
         }
@@ -389,11 +390,17 @@ impl Engine {
         let key = (layout::ATTEMPT, layout::attempt(live.id, live.attempt));
         let found = self.inner.store.get(&[key]).await?;
         let bytes = found.into_iter().next().flatten();
-        let record = bytes.map(|bytes| codec::decode_attempt(&bytes)).transpose();
-        record.map_err(|error| corrupt("attempt", live.id, &error))
+        // The task can be shown without it.
+        Ok(bytes.and_then(|bytes| match codec::decode_attempt(&bytes) {
+            Ok(record) => Some(record),
+            Err(error) => {
+                self.inner.shared.specs.damaged("attempt", live.id, &error.to_string());
+                None
+            }
+        }))
     }
 
-    async fn stored_attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, StoreError> {
+    async fn stored_attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, EngineError> {
         let snapshot = self.inner.store.snapshot().await?;
         let mut range = KeyRange::prefix(layout::ATTEMPT, layout::attempts(id));
         let (mut records, mut bytes) = (Vec::new(), 0);
@@ -409,7 +416,7 @@ impl Engine {
                     return Ok(records);
                 }
                 let record = codec::decode_attempt(value);
-                records.push(record.map_err(|error| corrupt("attempt", id, &error))?);
+                records.push(record.map_err(|error| self.unreadable("attempt", id, &error))?);
             }
             match page.entries.last() {
                 Some((oldest, _)) if page.more => range.end = Some(oldest.clone()),

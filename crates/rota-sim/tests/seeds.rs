@@ -33,15 +33,16 @@ fn content(options: &Options, outcome: &Outcome) {
     panic!("{}\n{}\nrepeat: {repeat}", outcome.recent.join("\n"), shown.join("\n"));
 }
 
-/// A part of the runs over seeds that nobody has run before. `ROTA_TEST_SEED` repeats them.
+/// A part of the runs over seeds that nobody has run before. `ROTA_SIM_SEED` or `ROTA_TEST_SEED` repeats them.
 #[expect(clippy::print_stdout, reason = "the output of a test says how to repeat it")]
 fn new_seeds(part: u64) {
     let clock = std::time::UNIX_EPOCH.elapsed().expect("a date after 1970");
     let drawn = clock.as_secs() ^ u64::from(clock.subsec_nanos());
-    let given = std::env::var("ROTA_TEST_SEED").ok().filter(|given| !given.is_empty());
-    let given = given.map(|given| given.parse().expect("ROTA_TEST_SEED is a number"));
+    let set = |name: &str| std::env::var(name).ok().filter(|given| !given.is_empty());
+    let given = set("ROTA_SIM_SEED").or_else(|| set("ROTA_TEST_SEED"));
+    let given = given.map(|given| given.parse().expect("a seed is a number"));
     let base: u64 = given.unwrap_or(drawn);
-    println!("repeat all with ROTA_TEST_SEED={base}");
+    println!("repeat all with ROTA_SIM_SEED={base}");
     let (began, mut seed, mut events) = (std::time::Instant::now(), base + (part << 32), 0);
     while events < NEW_EVENTS / PARTS {
         let options = options(seed, RUN);

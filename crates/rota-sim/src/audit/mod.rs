@@ -172,6 +172,11 @@ impl Auditor {
         };
     }
 
+    /// A node gives its leadership up, which takes as long as the store does.
+    pub(crate) fn lets_go(&mut self, place: Place) {
+        self.held = self.held.filter(|(held, ..)| *held != place);
+    }
+
     /// The epoch of the newest leader.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch

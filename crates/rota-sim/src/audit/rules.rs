@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Auditor, Class, Intent};
+use super::{Auditor, Class, Intent, Task};
 
 /// Who waits for a task's end is told of it within this time, where nothing else is wrong.
 const WOKEN_WITHIN_US: u64 = 700_000;
@@ -150,13 +150,18 @@ impl Auditor {
         }
     }
 
-    /// A client was told that its submission changed nothing.
-    pub(crate) fn unchanged(&mut self, now_us: u64, tag: u64, why: &str) {
-        if let Some(id) = self.by_tag.get(&tag) {
+    /// A client was told that its submission changed nothing. One that `repeats` may have made a task before
+    /// that is gone again, or its first message may still be on its way.
+    pub(crate) fn unchanged(&mut self, now_us: u64, tag: u64, repeats: bool, why: &str) {
+        let made = self.by_tag.get(&tag);
+        let exists = |id: &&u64| self.tasks.get(id).is_some_and(Task::exists);
+        if let Some(id) = made.filter(|id| !repeats || exists(id)) {
             let what = format!("submission {tag:x} made task {id:x}, and was told: {why}");
             self.broken(Rule::Unchanged, now_us, what);
         }
-        self.never.insert(tag);
+        if !repeats {
+            self.never.insert(tag);
+        }
     }
 
     /// A client asks for a task to be deleted.

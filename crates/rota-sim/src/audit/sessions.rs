@@ -20,7 +20,16 @@ pub(super) struct Session {
     /// In which epoch it was opened last, by which node, and for how long that one had listened.
     opened: Option<(u64, Place, u64)>,
     /// In which epoch it was told to take no more, and after which batch.
-    drained: Option<(u64, u64)>,
+    drained: Option<Drained>,
+}
+
+/// A client was told that the session drains: in which leadership, after which batch, and since when the leader
+/// had heard of its worker without a longer silence.
+#[derive(Debug, Clone, Copy)]
+struct Drained {
+    epoch: u64,
+    seq: u64,
+    steady_since_us: Option<u64>,
 }
 
 /// How one node hears of a worker. Times are those in which the node could listen.
@@ -108,7 +117,10 @@ impl Auditor {
     pub(crate) fn drained(&mut self, session: u64, epoch: u64) {
         let seq = self.seq;
         if epoch == self.epoch {
-            self.sessions.entry(session).or_default().drained = Some((epoch, seq));
+            let session = self.sessions.entry(session).or_default();
+            let contact = session.opened.and_then(|(_, by, _)| session.contact(by));
+            let steady_since_us = contact.map(|contact| contact.steady_since_us);
+            session.drained = Some(Drained { epoch, seq, steady_since_us });
         }
     }
 
@@ -132,13 +144,12 @@ impl Auditor {
         let epoch = self.epoch;
         let session = self.sessions.entry(to).or_default();
         session.held += 1;
-        let Some((in_epoch, after)) = session.drained else { return };
-        // One that was silent meanwhile may have been opened anew.
-        let steady = session.contact(place).is_some_and(|contact| {
-            session.opened.is_some_and(|(at, by, since_us)| {
-                at == epoch && by == place && contact.steady_since_us <= since_us
-            })
-        });
+        let Some(Drained { epoch: in_epoch, seq: after, steady_since_us }) = session.drained else {
+            return;
+        };
+        // One that was silent meanwhile may have ended and been opened anew.
+        let steady = session.opened.is_some_and(|(at, by, _)| at == epoch && by == place)
+            && session.contact(place).map(|contact| contact.steady_since_us) == steady_since_us;
         if in_epoch == epoch && token > after + 1 && steady && !session.over {
             let what = format!("session {to:x} drains since batch {after} and got lease {token}");
             self.broken(Rule::Drain, now_us, what);

@@ -108,7 +108,7 @@ async fn give(served: Served, tasks: Vec<NewTask>) -> Result<Submits, EngineErro
                     }
                     Err(refusal) => {
                         let why = refusal.to_string();
-                        inner.audit.unchanged(now_us, *tag, &why);
+                        inner.audit.unchanged(now_us, *tag, name.is_some(), &why);
                     }
                 }
             }
@@ -117,7 +117,7 @@ async fn give(served: Served, tasks: Vec<NewTask>) -> Result<Submits, EngineErro
             for (tag, name) in &facts {
                 // A named one may have been accepted before.
                 if name.is_none() {
-                    inner.audit.unchanged(now_us, *tag, &error.to_string());
+                    inner.audit.unchanged(now_us, *tag, false, &error.to_string());
                 }
             }
         }

@@ -95,10 +95,7 @@ pub const NOT_FOUND: &[(Planted, &str)] = &[
         "a pause must be longer than a session lives and shorter than a leadership, and strike a leader \
          whose workers were steady before",
     ),
-    (
-        Planted::LeaksReads,
-        "most definitions are at hand, so few reads fail",
-    ),
+    (Planted::LeaksReads, "most definitions are at hand, so few reads fail"),
     (
         Planted::StepsWithoutBound,
         "work costs no time in the simulated world, and its clients ask for too little at once",

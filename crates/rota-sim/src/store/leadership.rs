@@ -180,6 +180,7 @@ impl Leadership for SimLeadership {
         self.candidacy.successor = successor.map(str::to_owned);
         let Self { candidacy, .. } = *self;
         let link = candidacy.link.clone();
+        link.world.lock().audit.lets_go(link.place);
         drop(candidacy);
         // Resolves when the store has it, or soon.
         let _ = link.call(Duration::from_secs(1), |_| ()).await;

@@ -171,7 +171,7 @@ impl User {
             Err(ClientError::Refused { message, reason, .. })
                 if !named && CHANGED_NOTHING.contains(&reason.as_str()) =>
             {
-                inner.audit.unchanged(now_us, tag, message);
+                inner.audit.unchanged(now_us, tag, false, message);
                 true
             }
             Err(_) => false,

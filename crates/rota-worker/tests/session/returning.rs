@@ -13,8 +13,8 @@ use crate::{
     proxy::{Proxy, Way},
 };
 
-/// Larger than what else goes up meanwhile.
-const LARGE: usize = 200_000;
+/// Larger than what else goes up meanwhile, and less than a stream may send before it is told to go on.
+const LARGE: usize = 40_000;
 
 fn large() -> Value {
     Value::from("r".repeat(LARGE))
