@@ -140,9 +140,9 @@ impl Task {
         let changed = self.changed.iter().any(|at_us| *at_us >= since_us);
         let revived = self.revived_us.is_some_and(|at_us| at_us >= since_us);
         match (op, &self.live) {
-            (Op::Cancel, Some(live)) => {
-                (!live.cancel_requested && !revived).then_some("nobody is told to stop it")
-            }
+            // One that changed may have ended and been retried within a step.
+            (Op::Cancel, Some(live)) => (!live.cancel_requested && !revived && !changed)
+                .then_some("nobody is told to stop it"),
             (Op::Retry, _) => (!revived && !changed).then_some("it does not live again"),
             (Op::Delete, _) => self.exists().then_some("it is there"),
             _ => None,
