@@ -156,7 +156,7 @@ pub(crate) async fn hook(stage: &Stage) -> Outcome {
     let result = stage.client.get_result(&task.id).await?;
     let answer: serde_json::Value = serde_json::from_slice(&result).unwrap_or_default();
     let observed = match stage.visits.of(&task.id).as_slice() {
-        [one] if one.body == body && one.lease_token == ended.lease_token => {
+        [one] if one.body == body && Some(one.lease_token) == ended.lease_token => {
             format!("{}, answer {}, seen once", status(&ended), answer["status"])
         }
         visits => format!("{}, seen {} times: {visits:?}", status(&ended), visits.len()),

@@ -88,7 +88,7 @@ async fn lease(client: &Client, session: &str) -> LeaseResponse {
         session: session.to_owned(),
         kinds: vec![KIND.to_owned()],
         max: Some(TASKS),
-        wait: Some(prost_types::Duration { seconds: WAIT_S, nanos: 0 }),
+        wait: Some(rota_client::Span { seconds: WAIT_S, nanos: 0 }),
         held: Some(HeldLeases::default()),
         ..LeaseRequest::default()
     };

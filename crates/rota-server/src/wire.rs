@@ -1,43 +1,36 @@
 //! From the engine to the wire.
 
-use std::time::Duration;
-
 use rota_core::{
     AttemptRecord, Failure, FailureReason, HeldLease, Jitter, Millis, Name, Policy, QueueCounts,
     SessionView, Status, StopReason, Waiting, WallTime,
 };
 use rota_engine::{BulkOutcome, Dispatched, Health, Info, StopOrder, TaskPage, TaskView};
-use rota_proto::{json::Span, v1};
+use rota_proto::{Date, Span, v1};
 
 use crate::{failure::Failure as Refused, limits::Limits};
 
-pub(crate) fn date(at: WallTime) -> prost_types::Timestamp {
-    prost_types::Timestamp {
+pub(crate) fn date(at: WallTime) -> Date {
+    Date {
         seconds: at.0.div_euclid(1000),
         nanos: i32::try_from(at.0.rem_euclid(1000) * 1_000_000).expect("below a second"),
     }
 }
 
-pub(crate) fn span(span: Millis) -> prost_types::Duration {
-    duration(span.as_duration())
-}
-
-pub(crate) fn duration(duration: Duration) -> prost_types::Duration {
-    Span(duration).into()
+pub(crate) fn span(span: Millis) -> Span {
+    span.as_duration().into()
 }
 
 pub(crate) fn bulk_outcome(outcome: BulkOutcome) -> v1::BulkTasksResponse {
     let refusal = outcome.refusal.map(Refused::from);
-    let (refusal_reason, refusal_message) = refusal
-        .map(|refused| (refused.reason.dress().0.to_owned(), refused.detail))
-        .unwrap_or_default();
+    let refusal = refusal.map(|refused| (refused.reason.dress().0.to_owned(), refused.detail));
+    let (refusal_reason, refusal_message) = refusal.unzip();
     v1::BulkTasksResponse {
         changed: outcome.changed,
         skipped: outcome.skipped,
         refused: outcome.refused,
         refusal_reason,
         refusal_message,
-        next_page_token: outcome.next.map(|next| next.before.to_string()).unwrap_or_default(),
+        next_page_token: outcome.next.map(|next| next.before.to_string()),
     }
 }
 
@@ -77,7 +70,7 @@ fn retry(policy: &Policy) -> v1::RetryPolicy {
         initial: Some(span(retry.initial)),
         multiplier: Some(retry.multiplier),
         max: Some(span(retry.max)),
-        jitter: jitter.into(),
+        jitter: Some(jitter.into()),
         max_lost: Some(retry.max_lost),
     }
 }
@@ -94,17 +87,16 @@ fn place(ahead: u64) -> String {
 fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
     use v1::waiting::Reason;
     let (queue, kind) = (&view.spec.queue, &view.spec.kind);
-    let until = |at: WallTime| rota_proto::json::Date::from(date(at));
     let mut wire = v1::Waiting::default();
     let (reason, message) = match waiting {
         Waiting::DueLater { until: at } => {
             wire.until = Some(date(at));
-            (Reason::DueLater, format!("due at {}", until(at)))
+            (Reason::DueLater, format!("due at {}", date(at)))
         }
         Waiting::BackingOff { attempt, until: at } => {
             wire.until = Some(date(at));
-            wire.attempt = attempt;
-            let at = until(at);
+            wire.attempt = Some(attempt);
+            let at = date(at);
             (Reason::BackingOff, format!("attempt {attempt} failed; tried again at {at}"))
         }
         Waiting::QueuePaused => (Reason::QueuePaused, format!("queue {queue} is paused")),
@@ -113,7 +105,7 @@ fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
             (Reason::NoWorker, message)
         }
         Waiting::SlotsBusy { ahead } => {
-            wire.ahead = ahead;
+            wire.ahead = Some(ahead);
             let message = format!(
                 "all slots of the workers that serve kind {kind} in queue {queue} are busy; {}",
                 place(ahead)
@@ -121,7 +113,7 @@ fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
             (Reason::SlotsBusy, message)
         }
         Waiting::NotAsked { ahead } => {
-            wire.ahead = ahead;
+            wire.ahead = Some(ahead);
             let message = format!(
                 "workers that serve kind {kind} in queue {queue} have room but have not asked for \
                  tasks; {}",
@@ -151,18 +143,18 @@ pub(crate) fn task(view: &TaskView) -> v1::Task {
         expires_at: spec.expires_at.map(date),
         timeout: Some(span(spec.policy.timeout)),
         retry: Some(retry(&spec.policy)),
-        idempotency_key: spec.binds.key.as_deref().unwrap_or_default().to_owned(),
+        idempotency_key: spec.binds.key.as_deref().map(str::to_owned),
         retention: spec.policy.retention.map(span),
         attempt: view.attempt,
         lost: view.lost,
-        worker: view.worker.as_ref().map(ToString::to_string).unwrap_or_default(),
+        worker: view.worker.as_ref().map(ToString::to_string),
         started_at: view.started_at.map(date),
         finished_at: view.finished_at.map(date),
         error: view.failure.as_ref().map(failure),
         waiting: view.waiting.map(|reason| waiting(reason, view)),
-        lease_token: view.lease_token.map(|token| token.0).unwrap_or_default(),
+        lease_token: view.lease_token.map(|token| token.0),
         cancel_requested: view.cancel_requested,
-        progress: view.progress.as_deref().unwrap_or_default().to_owned(),
+        progress: view.progress.as_deref().map(str::to_owned),
         has_result: view.has_result,
     }
 }
@@ -170,7 +162,7 @@ pub(crate) fn task(view: &TaskView) -> v1::Task {
 pub(crate) fn page(page: &TaskPage) -> v1::ListTasksResponse {
     v1::ListTasksResponse {
         tasks: page.tasks.iter().map(task).collect(),
-        next_page_token: page.next.map(|next| next.before.to_string()).unwrap_or_default(),
+        next_page_token: page.next.map(|next| next.before.to_string()),
     }
 }
 
@@ -239,8 +231,8 @@ pub(crate) fn dispatch(task: Dispatched) -> v1::Dispatch {
         created_at: Some(date(spec.created_at)),
         run_at: Some(date(task.run_at)),
         shown_id: spec.shown_id(),
-        traceparent: trace.map(|trace| trace.parent.to_string()).unwrap_or_default(),
-        tracestate: trace.map(|trace| trace.state.to_string()).unwrap_or_default(),
+        traceparent: trace.map(|trace| trace.parent.to_string()),
+        tracestate: trace.map(|trace| trace.state.to_string()).filter(|state| !state.is_empty()),
     }
 }
 
@@ -266,14 +258,14 @@ pub(crate) fn stop(order: StopOrder) -> v1::Stop {
     }
 }
 
-/// What is wrong, in one line; empty when nothing is.
-pub(crate) fn problem(health: &Health) -> String {
+/// All problems in one line.
+pub(crate) fn problem(health: &Health) -> Option<String> {
     let problems: Vec<String> = health
         .checks
         .iter()
         .filter_map(|check| Some(format!("{}: {}", check.name, check.problem.as_ref()?)))
         .collect();
-    problems.join("; ")
+    (!problems.is_empty()).then(|| problems.join("; "))
 }
 
 pub(crate) fn info(info: Info, store: &str, health: &Health, limits: &Limits) -> v1::ServerInfo {
@@ -281,7 +273,7 @@ pub(crate) fn info(info: Info, store: &str, health: &Health, limits: &Limits) ->
     v1::ServerInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node: info.node,
-        leader: info.leader.unwrap_or_default(),
+        leader: info.leader,
         epoch: info.epoch,
         store: store.to_owned(),
         started_at: Some(date(info.started_at)),

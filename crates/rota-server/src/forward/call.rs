@@ -7,7 +7,7 @@ use axum::extract::Query;
 use bytes::Bytes;
 use http::{HeaderMap, request};
 use prost::Message;
-use rota_proto::{json::Span, v1};
+use rota_proto::{Span, v1};
 use serde::Deserialize;
 
 use crate::protocol::is_grpc;
@@ -16,7 +16,7 @@ use crate::protocol::is_grpc;
 /// checks what was asked: what cannot be read here waits for nothing.
 pub(super) fn wait(head: &request::Parts, body: &Bytes) -> Duration {
     let path = head.uri.path();
-    let of_wire = |wait: Option<prost_types::Duration>| wait.map(|wait| Span::from(wait).0);
+    let of_wire = |wait: Option<Span>| wait.map(Span::duration);
     let wait = if is_grpc(&head.headers) {
         // Before the message there are a flag and its length. A compressed one cannot be read.
         let message = body.get(5..).filter(|_| body[0] == 0).unwrap_or_default();
@@ -35,12 +35,12 @@ pub(super) fn wait(head: &request::Parts, body: &Bytes) -> Duration {
             #[serde(default)]
             wait: Option<Span>,
         }
-        serde_json::from_slice::<Asked>(body).ok().and_then(|it| it.wait).map(|wait| wait.0)
+        serde_json::from_slice::<Asked>(body).ok().and_then(|it| it.wait).map(Span::duration)
     } else if path.starts_with("/v1/tasks/") {
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(&head.uri);
         let pairs = pairs.map(|Query(pairs)| pairs).unwrap_or_default();
         let wait = pairs.iter().find(|(name, _)| name == "wait");
-        wait.and_then(|(_, text)| text.parse::<Span>().ok()).map(|wait| wait.0)
+        wait.and_then(|(_, text)| text.parse::<Span>().ok()).map(Span::duration)
     } else {
         None
     };
@@ -104,7 +104,7 @@ mod tests {
 
         let framed = |message: Vec<u8>| [vec![0; 5], message].concat();
         let grpc = "application/grpc";
-        let wait = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+        let wait = Some(Span { seconds: 60, nanos: 0 });
         let get = v1::GetTaskRequest { wait, ..Default::default() };
         let path = "/rota.v1.TaskService/GetTask";
         assert_eq!(secs(head("POST", path, grpc), &framed(get.encode_to_vec())), 60);

@@ -2,7 +2,10 @@
 
 use rota_core::{Refusal, Status as TaskStatus};
 use rota_engine::{BulkAction, EngineError, Submitted};
-use rota_proto::v1::{self, task_service_server::TaskService};
+use rota_proto::{
+    Date, Span,
+    v1::{self, task_service_server::TaskService},
+};
 use rota_trace::TraceContext;
 use tonic::{Request, Response, Status};
 
@@ -20,10 +23,10 @@ pub(crate) fn known<T>(task: Option<T>) -> Result<T, Failure> {
 }
 
 impl Services {
-    /// Creates tasks that may each be refused for itself, some of them before they came here.
+    /// Creates tasks that may each be refused for itself.
     pub(crate) async fn create_many(
         &self,
-        tasks: Vec<Result<v1::NewTask, Failure>>,
+        tasks: Vec<v1::NewTask>,
         trace: Option<TraceContext>,
     ) -> Result<Vec<Result<Submitted, Failure>>, Failure> {
         validate::batch_size(tasks.len(), &self.limits)?;
@@ -32,7 +35,7 @@ impl Services {
         let now = || self.engine.info().now;
         for (at, task) in tasks.into_iter().enumerate() {
             let place = Place::Task(at);
-            match task.and_then(|task| validate::new_task(task, place, &self.limits, now)) {
+            match validate::new_task(task, place, &self.limits, now) {
                 Ok(task) => {
                     accepted.push(task);
                     results.push(None);
@@ -70,12 +73,34 @@ impl Services {
         Ok((wire::task(&view), submitted.created))
     }
 
+    /// Changes the tasks that a filter selects. `cursor`: what the protocol calls it.
+    pub(crate) async fn bulk(
+        &self,
+        request: v1::BulkTasksRequest,
+        cursor: &str,
+    ) -> Result<v1::BulkTasksResponse, Failure> {
+        let action = match request.action() {
+            v1::BulkAction::Unspecified => {
+                return Err(Failure::field("action", "must be cancel, retry or delete"));
+            }
+            v1::BulkAction::Cancel => BulkAction::Cancel,
+            v1::BulkAction::Retry => BulkAction::Retry,
+            v1::BulkAction::Delete => BulkAction::Delete,
+        };
+        let after = validate::cursor(cursor, request.page_token())?;
+        let filter = request.filter.unwrap_or_default();
+        let filter = validate::filter(filter, Place::Filter, &self.limits)?;
+        validate::selection(&filter, request.all)?;
+        let limit = validate::page_size("limit", request.limit, 1000, &self.limits)?;
+        Ok(wire::bulk_outcome(self.engine.bulk(action, &filter, limit, after).await?))
+    }
+
     /// Sets when a waiting task is due, which must be before it expires.
     pub(crate) async fn reschedule(
         &self,
         id: &str,
-        at: Option<prost_types::Timestamp>,
-        delay: Option<prost_types::Duration>,
+        at: Option<Date>,
+        delay: Option<Span>,
     ) -> Result<v1::Task, Failure> {
         let task = validate::task_ref("id", id)?;
         let run_at = validate::reschedule(at, delay)?;
@@ -89,11 +114,7 @@ impl Services {
     }
 
     /// One task, perhaps once it has ended.
-    pub(crate) async fn get(
-        &self,
-        id: &str,
-        wait: Option<prost_types::Duration>,
-    ) -> Result<v1::Task, Failure> {
+    pub(crate) async fn get(&self, id: &str, wait: Option<Span>) -> Result<v1::Task, Failure> {
         let task = validate::task_ref("id", id)?;
         let wait = validate::wait("wait", wait, &self.limits)?;
         let view = match wait {
@@ -120,7 +141,7 @@ fn item_error(failure: Failure) -> v1::ItemError {
         reason: reason.to_owned(),
         limit: limit.map(|limit| limit.name.to_owned()).unwrap_or_default(),
         limit_max: limit.map(|limit| limit.max).unwrap_or_default(),
-        retry_after: failure.retry_after.map(wire::duration),
+        retry_after: failure.retry_after.map(Into::into),
     }
 }
 
@@ -147,8 +168,7 @@ impl TaskService for Services {
     ) -> Result<Response<v1::CreateTasksResponse>, Status> {
         use v1::create_tasks_response::{Created, Result as Item, result::Result as Wire};
         let trace = trace::of_headers(request.metadata().as_ref());
-        let tasks = request.into_inner().tasks.into_iter().map(Ok).collect();
-        let results = self.create_many(tasks, trace).await?;
+        let results = self.create_many(request.into_inner().tasks, trace).await?;
         let item = |result: Result<Submitted, Failure>| Item {
             result: Some(match result {
                 Ok(done) => Wire::Task(Created { id: done.shown_id, created: done.created }),
@@ -232,23 +252,7 @@ impl TaskService for Services {
         &self,
         request: Request<v1::BulkTasksRequest>,
     ) -> Result<Response<v1::BulkTasksResponse>, Status> {
-        let request = request.into_inner();
-        let action = match request.action() {
-            v1::BulkAction::Unspecified => {
-                return Err(Failure::field("action", "must be cancel, retry or delete").into());
-            }
-            v1::BulkAction::Cancel => BulkAction::Cancel,
-            v1::BulkAction::Retry => BulkAction::Retry,
-            v1::BulkAction::Delete => BulkAction::Delete,
-        };
-        let filter =
-            validate::filter(request.filter.unwrap_or_default(), Place::Filter, &self.limits)?;
-        validate::selection(&filter, request.all)?;
-        let limit = (request.limit > 0).then_some(request.limit);
-        let limit = validate::page_size("limit", limit, 1000, &self.limits)?;
-        let after = validate::cursor("page_token", &request.page_token)?;
-        let outcome = self.engine.bulk(action, &filter, limit, after).await.map_err(engine)?;
-        Ok(Response::new(wire::bulk_outcome(outcome)))
+        Ok(Response::new(self.bulk(request.into_inner(), "page_token").await?))
     }
 
     async fn list_attempts(

@@ -215,7 +215,7 @@ impl Services {
     fn welcome(&self, session: &SessionStream) -> v1::ServerMessage {
         down(Down::Welcome(v1::Welcome {
             session: session.session.to_string(),
-            ttl: Some(wire::duration(session.ttl)),
+            ttl: Some(session.ttl.into()),
             node: self.engine.info().node,
             revoked: session.revoked.iter().map(wire::lease).collect(),
             result_bytes_max: self.limits.result_bytes as u64,

@@ -14,11 +14,8 @@ pub(crate) fn filter(
     limits: &Limits,
 ) -> Result<TaskFilter, Failure> {
     let mut check = Check::at(place);
-    let optional = |check: &mut Check, field: &str, text: &str| {
-        (!text.is_empty()).then(|| check.name(field, text)).flatten()
-    };
-    let queue = optional(&mut check, "queue", &filter.queue);
-    let kind = optional(&mut check, "kind", &filter.kind);
+    let queue = check.given("queue", filter.queue).and_then(|text| check.name("queue", &text));
+    let kind = check.given("kind", filter.kind).and_then(|text| check.name("kind", &text));
     let labels = labels(&mut check, filter.labels, limits);
     let mut statuses = Vec::new();
     for number in filter.statuses {

@@ -12,7 +12,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use rota_core::{Millis, Name, Priority, SessionId, TaskId, WallTime};
 use rota_engine::{Cursor, RunAt, TaskRef};
-use rota_proto::json::has_lone_surrogate;
+use rota_proto::{Date, Span, json::has_lone_surrogate};
 use serde::de::IgnoredAny;
 
 use crate::{
@@ -121,6 +121,14 @@ impl Check {
         found <= max
     }
 
+    /// A text that may be absent, and is not empty where it is there.
+    fn given(&mut self, field: &str, text: Option<String>) -> Option<String> {
+        if text.as_deref() == Some("") {
+            self.wrong(field, "must not be empty");
+        }
+        text.filter(|text| !text.is_empty())
+    }
+
     fn name(&mut self, field: impl fmt::Display, text: &str) -> Option<Name> {
         if !self.at_most(&field, "characters", text.len(), ("name_characters", self.name_max)) {
             return None;
@@ -137,7 +145,7 @@ impl Check {
         self.name(field, text)
     }
 
-    fn date(&mut self, field: &str, at: Option<prost_types::Timestamp>) -> Option<WallTime> {
+    fn date(&mut self, field: &str, at: Option<Date>) -> Option<WallTime> {
         let at = at?;
         let nanos_ok = (0..1_000_000_000).contains(&at.nanos);
         let millis = at.seconds.checked_mul(1000);
@@ -156,7 +164,7 @@ impl Check {
     fn span(
         &mut self,
         field: &str,
-        span: Option<prost_types::Duration>,
+        span: Option<Span>,
         (least, most): (Duration, Duration),
     ) -> Option<Millis> {
         let span = span?;
@@ -166,8 +174,8 @@ impl Check {
         match secs.zip(nanos).map(|(secs, nanos)| Duration::new(secs, nanos)) {
             Some(span) if least <= span && span <= most => Some(Millis::from_duration(span)),
             _ => {
-                let most = rota_proto::json::Span(most);
-                let least = rota_proto::json::Span(least);
+                let most = Span::from(most);
+                let least = Span::from(least);
                 self.wrong(field, format_args!("must be from {least} to {most}"));
                 None
             }
@@ -178,7 +186,7 @@ impl Check {
     fn span_within(
         &mut self,
         field: &str,
-        span: Option<prost_types::Duration>,
+        span: Option<Span>,
         (name, most): (&'static str, Duration),
     ) -> Option<Millis> {
         let before = self.violations.len();
@@ -224,11 +232,7 @@ impl Check {
         self.violations.iter_mut().skip(since).for_each(|wrong| wrong.limit = Some(limit));
     }
 
-    fn run_at(
-        &mut self,
-        at: Option<prost_types::Timestamp>,
-        delay: Option<prost_types::Duration>,
-    ) -> RunAt {
+    fn run_at(&mut self, at: Option<Date>, delay: Option<Span>) -> RunAt {
         if at.is_some() && delay.is_some() {
             self.wrong("delay", "cannot be given together with run_at");
         }
@@ -290,10 +294,7 @@ pub(crate) fn name_in_path(field: &str, text: &str, limits: &Limits) -> Result<N
 }
 
 /// Another time for a task.
-pub(crate) fn reschedule(
-    at: Option<prost_types::Timestamp>,
-    delay: Option<prost_types::Duration>,
-) -> Result<RunAt, Failure> {
+pub(crate) fn reschedule(at: Option<Date>, delay: Option<Span>) -> Result<RunAt, Failure> {
     let mut check = Check::new();
     if at.is_none() && delay.is_none() {
         check.wrong("run_at", "is missing: give run_at or delay");
@@ -315,7 +316,7 @@ pub(crate) fn before_expiry(
         RunAt::After(delay) => ("delay", now + delay),
     };
     if let Some(expires) = expires_at.filter(|expires| *expires < due) {
-        let expires = rota_proto::json::Date::from(crate::wire::date(expires));
+        let expires = crate::wire::date(expires);
         check.wrong(
             field,
             format_args!(
@@ -336,7 +337,7 @@ pub(crate) fn priority(level: u32) -> Result<Priority, Failure> {
 /// How long to wait.
 pub(crate) fn wait(
     field: &str,
-    wait: Option<prost_types::Duration>,
+    wait: Option<Span>,
     limits: &Limits,
 ) -> Result<Option<Duration>, Failure> {
     let mut check = Check::new();
@@ -374,16 +375,9 @@ pub(crate) fn session(field: &str, text: &str) -> Result<SessionId, Failure> {
 
 /// JSON that is passed on as it is must still be such that everybody can read it: not nested without
 /// end, and without halves of characters.
-pub(crate) fn json(
-    place: Place,
-    field: &str,
-    json: Option<&serde_json::value::RawValue>,
-    limits: &Limits,
-) -> Result<(), Failure> {
-    let mut check = Check::at(place);
-    if let Some(json) = json {
-        check.json(field, json.get().as_bytes(), limits);
-    }
+pub(crate) fn json(field: &str, json: &[u8], limits: &Limits) -> Result<(), Failure> {
+    let mut check = Check::new();
+    check.json(field, json, limits);
     check.finish(Some(()))
 }
 
@@ -481,7 +475,7 @@ mod tests {
     fn dates_have_a_range() {
         let date = |seconds, nanos| {
             let mut check = Check::new();
-            let date = check.date("at", Some(prost_types::Timestamp { seconds, nanos }));
+            let date = check.date("at", Some(Date { seconds, nanos }));
             check.finish(date)
         };
         assert_eq!(date(1, 999_999_999), Ok(WallTime(1999)));
@@ -503,7 +497,7 @@ mod tests {
         let span = |seconds, nanos| {
             let mut check = Check::new();
             let range = (Duration::from_millis(1), Duration::from_secs(60));
-            let span = check.span("wait", Some(prost_types::Duration { seconds, nanos }), range);
+            let span = check.span("wait", Some(Span { seconds, nanos }), range);
             check.finish(span)
         };
         assert_eq!(span(60, 0), Ok(Millis(60_000)));

@@ -29,7 +29,7 @@ pub(crate) fn new_task(
 fn left_out(task: &v1::NewTask) -> LeftOut {
     let retry = task.retry.unwrap_or_default();
     LeftOut {
-        queue: task.queue.is_empty(),
+        queue: task.queue.is_none(),
         priority: task.priority.is_none(),
         timeout: task.timeout.is_none(),
         retry: LeftOutOfRetry {
@@ -50,8 +50,10 @@ fn checked(
     now: impl Fn() -> WallTime,
 ) -> Result<NewTask, Failure> {
     let mut check = Check::at(place).naming(limits);
-    let queue = if task.queue.is_empty() { "default" } else { &task.queue };
-    let queue = check.name_in_path("queue", queue);
+    let queue = match check.given("queue", task.queue) {
+        Some(queue) => check.name_in_path("queue", &queue),
+        None => check.name_in_path("queue", "default"),
+    };
     let kind = check.name_in_path("kind", &task.kind);
     let payload_limit = ("payload_bytes", limits.payload_bytes);
     check.at_most("payload", "bytes", task.payload.len(), payload_limit);
@@ -60,7 +62,7 @@ fn checked(
         check.json("payload", &task.payload, limits);
     }
     let labels = labels(&mut check, task.labels, limits);
-    let binds = binds(&mut check, &task.id, task.idempotency_key, limits);
+    let binds = binds(&mut check, task.id, task.idempotency_key, limits);
     let priority = match task.priority {
         Some(level) => check.priority(level),
         None => Some(Priority::default()),
@@ -127,24 +129,25 @@ pub(super) fn labels(
     labels
 }
 
-fn binds(check: &mut Check, id: &str, key: String, limits: &Limits) -> Binds {
-    let id = if id.is_empty() {
-        None
-    } else if TaskId::from_str(id).is_ok() || looks_generated(id) {
-        check.wrong("id", "looks like an id that Rota generates; choose one of another form");
-        None
-    } else if RESERVED.contains(&id) {
-        check.wrong("id", "is a word that paths of the API use; choose another one");
-        None
-    } else {
-        check.name_in_path("id", id)
-    };
+fn binds(check: &mut Check, id: Option<String>, key: Option<String>, limits: &Limits) -> Binds {
+    let id = check.given("id", id).and_then(|id| {
+        if TaskId::from_str(&id).is_ok() || looks_generated(&id) {
+            check.wrong("id", "looks like an id that Rota generates; choose one of another form");
+            None
+        } else if RESERVED.contains(&id.as_str()) {
+            check.wrong("id", "is a word that paths of the API use; choose another one");
+            None
+        } else {
+            check.name_in_path("id", &id)
+        }
+    });
+    let Some(key) = check.given("idempotency_key", key) else { return Binds { id, key: None } };
     let limit = ("idempotency_key_bytes", limits.idempotency_key_bytes);
     check.at_most("idempotency_key", "bytes", key.len(), limit);
     if key.chars().any(char::is_control) {
         check.wrong("idempotency_key", "must not contain control characters");
     }
-    Binds { id, key: (!key.is_empty()).then(|| key.into()) }
+    Binds { id, key: Some(key.into()) }
 }
 
 /// Whether an id has the form of those that Rota generates. No task has the one of zeros alone, but
@@ -159,11 +162,12 @@ fn looks_generated(id: &str) -> bool {
 
 fn retry(check: &mut Check, given: v1::RetryPolicy) -> RetryPolicy {
     let default = RetryPolicy::default();
-    let jitter = match v1::Jitter::try_from(given.jitter) {
+    let given_jitter = given.jitter.unwrap_or_default();
+    let jitter = match v1::Jitter::try_from(given_jitter) {
         Ok(v1::Jitter::None) => Jitter::None,
         Ok(v1::Jitter::Full | v1::Jitter::Unspecified) => Jitter::Full,
         Err(_) => {
-            check.wrong("retry.jitter", format_args!("is {}, which is not a jitter", given.jitter));
+            check.wrong("retry.jitter", format_args!("is {given_jitter}, which is not a jitter"));
             Jitter::Full
         }
     };
@@ -172,7 +176,7 @@ fn retry(check: &mut Check, given: v1::RetryPolicy) -> RetryPolicy {
     let max = check.span("retry.max", given.max, range);
     let longest = max.unwrap_or(default.max);
     if initial.is_some_and(|initial| initial > longest) {
-        let longest = rota_proto::json::Span(longest.as_duration());
+        let longest = crate::wire::span(longest);
         check.wrong("retry.initial", format_args!("is above retry.max, which is {longest}"));
     }
     let multiplier = given.multiplier.unwrap_or(default.multiplier);
@@ -228,10 +232,10 @@ mod tests {
             let given = v1::RetryPolicy { multiplier: Some(multiplier), ..Default::default() };
             assert_eq!(wrong(retry(given)), ["retry.multiplier"], "{multiplier}");
         }
-        let given = v1::RetryPolicy { jitter: 7, ..Default::default() };
+        let given = v1::RetryPolicy { jitter: Some(7), ..Default::default() };
         assert_eq!(wrong(retry(given)), ["retry.jitter"]);
         let delay = |seconds, nanos| v1::NewTask {
-            delay: Some(prost_types::Duration { seconds, nanos }),
+            delay: Some(rota_proto::Span { seconds, nanos }),
             ..v1::NewTask::default()
         };
         assert_eq!(made(delay(1, 500_000_000)).unwrap().run_at, RunAt::After(Millis(1500)));
@@ -242,16 +246,17 @@ mod tests {
     #[test]
     fn a_delay_must_end_before_the_task_expires() {
         let task = |seconds: i64| v1::NewTask {
-            delay: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+            delay: Some(rota_proto::Span { seconds: 60, nanos: 0 }),
             expires_at: Some(crate::wire::date(WallTime(NOW.0 + seconds * 1000))),
             ..v1::NewTask::default()
         };
         assert!(made(task(60)).is_ok());
         assert_eq!(wrong(task(59)), ["expires_at"]);
         // It may be a repeat of a task that the engine knows.
-        let keyed = |seconds| v1::NewTask { idempotency_key: "k".to_owned(), ..task(seconds) };
+        let keyed =
+            |seconds| v1::NewTask { idempotency_key: Some("k".to_owned()), ..task(seconds) };
         assert!(made(keyed(59)).is_ok());
-        let named = |seconds| v1::NewTask { id: "mine".to_owned(), ..task(seconds) };
+        let named = |seconds| v1::NewTask { id: Some("mine".to_owned()), ..task(seconds) };
         assert!(made(named(-3600)).is_ok());
     }
 
@@ -268,7 +273,7 @@ mod tests {
 
     #[test]
     fn ids_of_the_generated_form_are_refused() {
-        let id = |id: &str| v1::NewTask { id: id.to_owned(), ..v1::NewTask::default() };
+        let id = |id: &str| v1::NewTask { id: Some(id.to_owned()), ..v1::NewTask::default() };
         for taken in ["t_0000000000000", "t_0123456789abc", "t_fzzzzzzzzzzzz"] {
             assert_eq!(wrong(id(taken)), ["id"], "{taken}");
         }
