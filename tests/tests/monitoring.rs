@@ -245,7 +245,7 @@ impl Witness {
             ("submitted", "submitted", 1.0),
             ("completed", "completed", 1.0),
             ("failed", "failed", failures),
-            ("tried again", "failed", failures),
+            ("retried", "failed", failures),
         ] {
             let times: Vec<_> =
                 (0..LOOKS).map(|before| to - Duration::from_secs(before.into())).collect();
