@@ -79,14 +79,14 @@ def _flow():
         ),
         graph(
             "Started by kind",
-            "Attempts a second given to workers, the first and all further ones.",
+            "Attempts assigned to workers per second, including retries.",
             (speed("started", "kind"), "{{kind}}"),
             unit="ops",
         ),
         graph(
             "Failed by reason",
-            "Tasks a second that failed for good: error (attempts used up), permanent (the handler "
-            "said so), timeout, or worker_lost (too many workers were lost with them).",
+            "Failed tasks per second: error (all attempts failed), permanent (the handler failed permanently), "
+            "timeout, or worker_lost (too many workers were lost).",
             (failing("reason"), "{{reason}}"),
             unit="ops",
         ),
