@@ -57,7 +57,7 @@ impl Machine {
         }
         let done = self.ended(task, stored)?;
         transition(done.status, Action::Retry)?;
-        let policy = self.settling.policy(task).or_else(|| spec.map(|spec| spec.policy));
+        let policy = self.settling.policy(task).or_else(|| spec.map(|spec| spec.definition.policy));
         let policy = policy.ok_or(Refusal::UnknownTask)?;
         self.check_room(&done.queue, &done.kind)?;
         self.revive(&done, policy, spec);

@@ -11,8 +11,8 @@ impl Machine {
         if let Some(known) = self.repeated(submit)? {
             return Ok(Reply::Submitted { task: known.task, created: false });
         }
-        self.check_due("delay", submit.run_at, spec.expires_at)?;
-        self.check_room(&spec.queue, &spec.kind)?;
+        self.check_due("delay", submit.run_at, spec.definition.expires_at)?;
+        self.check_room(&spec.definition.queue, &spec.definition.kind)?;
         // A date that is over means now: nobody has waited since then.
         let run_at = submit.run_at.max(self.now.wall);
         let index = self.add_live(spec, submit.priority, run_at);
@@ -103,8 +103,8 @@ impl Machine {
 
     /// Makes the task live: scheduled if its time is to come, else pending.
     fn add_live(&mut self, spec: &TaskSpec, priority: Priority, run_at: WallTime) -> TaskIndex {
-        let queue = self.roster.queue(&spec.queue);
-        let kind = self.roster.kind(&spec.kind);
+        let queue = self.roster.queue(&spec.definition.queue);
+        let kind = self.roster.kind(&spec.definition.kind);
         let lane = self.roster.lane(queue, kind);
         self.roster.add_task(lane);
         let index = self.live.insert(LiveTask {
@@ -112,7 +112,7 @@ impl Machine {
             run_at,
             order: 0,
             lane,
-            policy: self.policies.take(spec.policy),
+            policy: self.policies.take(spec.definition.policy),
             attempt: 0,
             lost: 0,
             failures: 0,
@@ -125,7 +125,7 @@ impl Machine {
             self.live.at_mut(index).flags.set(Flags::NAMED);
             self.binds.insert(index, spec.binds.clone());
         }
-        if let Some(expires_at) = spec.expires_at {
+        if let Some(expires_at) = spec.definition.expires_at {
             self.set_expiry(index, expires_at);
         }
         self.wait_until(index, run_at);
