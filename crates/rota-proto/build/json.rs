@@ -63,7 +63,7 @@ fn of_message(name: &str, its: Use) -> String {
         text.push_str("#[derive(serde::Deserialize)]#[serde(deny_unknown_fields)]");
     }
     if its.read_back {
-        text.push_str("#[derive(serde::Deserialize)]#[serde(default)]");
+        text.push_str("#[derive(serde::Deserialize)]");
     }
     if !name.is_empty() {
         text.push_str(&format!("#[schema(as = {name})]"));
@@ -124,6 +124,9 @@ fn serde(message: &str, field: &FieldDescriptorProto, its: Use) -> String {
             ));
         }
     }
+    if its.read_back {
+        all.push("default".to_owned());
+    }
     if its.read {
         let with = match field.r#type() {
             Type::Uint32 | Type::Uint64 if option => Some("whole::optional"),
@@ -152,7 +155,8 @@ fn schema(message: &str, field: &FieldDescriptorProto, its: Use) -> String {
     if SKIPPED.contains(&key.as_str()) {
         return String::new();
     }
-    let mut all: Vec<String> = said(SCHEMA, &key).map(str::to_owned).into_iter().collect();
+    let said = SCHEMA.iter().filter(|(known, _)| *known == key);
+    let mut all: Vec<String> = said.map(|(_, said)| (*said).to_owned()).collect();
     let always = ALWAYS_SHOWN.contains(&key.as_str());
     if field.r#type() == Type::Enum
         && let Some(words) = words_of(field)

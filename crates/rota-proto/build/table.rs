@@ -132,12 +132,14 @@ pub(crate) const SERDE: &[(&str, &str)] = &[
 
 /// Schema attributes beyond those of the type.
 pub(crate) const SCHEMA: &[(&str, &str)] = &[
-    ("Task.payload", "value_type = crate::json::content::Payload, inline"),
-    ("Dispatch.payload", "value_type = crate::json::content::Payload, inline"),
-    ("Attempt.output_tail", "value_type = crate::json::content::Output, inline"),
+    ("Task.payload", "schema_with = crate::json::content::payload_schema"),
+    ("Dispatch.payload", "schema_with = crate::json::content::payload_schema"),
+    ("Attempt.output_tail", "schema_with = crate::json::content::output_schema"),
     ("NewTask.id", "schema_with = crate::json::schema::task_id"),
     ("NewTask.queue", NAME_IN_PATH),
+    ("NewTask.queue", r#"examples("images")"#),
     ("NewTask.kind", NAME_IN_PATH),
+    ("NewTask.kind", r#"examples("resize")"#),
     ("NewTask.payload", "value_type = Option<serde_json::Value>"),
     ("NewTask.labels", "schema_with = crate::json::schema::labels"),
     ("NewTask.priority", "minimum = 0, maximum = 9"),
@@ -154,6 +156,7 @@ pub(crate) const SCHEMA: &[(&str, &str)] = &[
     ("BulkTasksRequest.limit", "minimum = 1, maximum = 1000"),
     ("BulkTasksRequest.page_token", r#"pattern = "^(t_[0-9a-f][0-9a-hjkmnp-tv-z]{12})?$""#),
     ("LeaseRequest.worker", NAME_IN_PATH),
+    ("LeaseRequest.worker", r#"examples("my-script")"#),
     ("LeaseRequest.session", r#"pattern = "^s_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$""#),
     ("LeaseRequest.queues", "schema_with = crate::json::schema::served"),
     ("LeaseRequest.kinds", "schema_with = crate::json::schema::served"),

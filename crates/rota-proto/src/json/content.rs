@@ -11,7 +11,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 use utoipa::{
-    ToSchema,
+    PartialSchema, ToSchema,
     openapi::{
         ObjectBuilder, RefOr,
         schema::{Components, Schema, SchemaType, Type},
@@ -46,11 +46,15 @@ impl<'a> Content<'a> {
 /// The members that show parameters of a task.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
-pub(crate) struct Payload {
+struct Payload {
     /// Parameters of the task. Absent in lists.
     payload: Option<serde_json::Value>,
     /// Parameters that are not JSON, in base 64. Instead of `payload`.
     payload_base64: Option<String>,
+}
+
+pub(crate) fn payload_schema() -> RefOr<Schema> {
+    Payload::schema()
 }
 
 pub(crate) fn show_json<S: Serializer>(bytes: &Bytes, ser: S) -> Result<S::Ok, S::Error> {
@@ -68,11 +72,15 @@ pub(crate) fn show_json<S: Serializer>(bytes: &Bytes, ser: S) -> Result<S::Ok, S
 /// The members that show what an attempt printed.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
-pub(crate) struct Output {
+struct Output {
     /// End of the attempt's output as text. Bytes that are not UTF-8 are replaced.
     output_tail: Option<String>,
     /// End of the attempt's output in base 64. Only when it is not UTF-8.
     output_tail_base64: Option<String>,
+}
+
+pub(crate) fn output_schema() -> RefOr<Schema> {
+    Output::schema()
 }
 
 pub(crate) fn show_text<S: Serializer>(bytes: &Bytes, ser: S) -> Result<S::Ok, S::Error> {

@@ -36,6 +36,7 @@ pub struct ItemError {
     /// Stable reason, as in a problem document.
     pub reason: String,
     /// Field that is wrong.
+    #[schema(value_type = String, required = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
     /// Error message for people.
@@ -125,10 +126,8 @@ pub struct FailRequest {
 impl From<FailRequest> for v1::FailRequest {
     /// The id of the task is part of the path.
     fn from(request: FailRequest) -> Self {
-        let reason = match request.permanent {
-            true => v1::FailureReason::Permanent,
-            false => v1::FailureReason::Error,
-        };
+        let reason =
+            if request.permanent { v1::FailureReason::Permanent } else { v1::FailureReason::Error };
         let failed = v1::Failed {
             reason: reason.into(),
             message: request.error,

@@ -113,6 +113,18 @@ async fn errors_say_the_field_the_reason_and_when_to_try_again() {
     let fields = ["kind", "priority", "retry.max_attempts"].map(str::to_owned).to_vec();
     assert_eq!(told(&status), (Code::InvalidArgument, "invalid".to_owned(), fields));
 
+    let empty = Some(String::new());
+    let (id, queue) = (empty.clone(), empty.clone());
+    let bad = v1::NewTask { id, queue, idempotency_key: empty.clone(), ..task("k") };
+    let request = v1::CreateTaskRequest { task: Some(bad) };
+    let status = client.create_task(request).await.unwrap_err();
+    let fields = ["queue", "id", "idempotency_key"].map(str::to_owned).to_vec();
+    assert_eq!(told(&status), (Code::InvalidArgument, "invalid".to_owned(), fields));
+    let filter = v1::TaskFilter { queue: empty, ..v1::TaskFilter::default() };
+    let request = v1::ListTasksRequest { filter: Some(filter), ..Default::default() };
+    let status = client.list_tasks(request).await.unwrap_err();
+    assert_eq!(told(&status).2, ["filter.queue"]);
+
     let named = v1::NewTask { id: Some("mine".to_owned()), ..task("k") };
     create(&mut client, named.clone()).await;
     let other = v1::NewTask { payload: "other".into(), ..named };

@@ -1,6 +1,8 @@
 //! Compiles the protobuf contract without needing `protoc` on the machine, and derives its JSON form.
 
+#[path = "build/json.rs"]
 mod json;
+#[path = "build/table.rs"]
 mod table;
 
 use std::{env, error::Error, fs, path::PathBuf};
@@ -9,6 +11,7 @@ use protox::prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=build");
     let files = protox::compile(["rota/v1/rota.proto", "rota/node/v1/node.proto"], ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
