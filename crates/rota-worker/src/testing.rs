@@ -81,7 +81,7 @@ impl TestTask {
     /// [`stop`](TestAttempt::stop).
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.dispatch.timeout = timeout.try_into().ok();
+        self.dispatch.timeout = Some(timeout.into());
         self
     }
 

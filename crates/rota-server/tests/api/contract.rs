@@ -132,7 +132,8 @@ fn each_member_is_described_in_words() {
     let contract: Value = serde_json::from_str(rota_server::openapi_json()).unwrap();
     for (name, schema) in contract["components"]["schemas"].as_object().unwrap() {
         for (member, property) in schema["properties"].as_object().into_iter().flatten() {
-            let words = [property, &property["oneOf"][0]].map(|place| place["description"].as_str());
+            let words =
+                [property, &property["oneOf"][0]].map(|place| place["description"].as_str());
             let words = words.into_iter().flatten().next().unwrap_or_default();
             assert!(words.split_whitespace().count() > 1, "{name}.{member}: {property}");
         }
