@@ -75,6 +75,13 @@ impl From<Timestamp> for Date {
     }
 }
 
+impl From<Date> for SystemTime {
+    /// 1970 for a date that no calendar has.
+    fn from(date: Date) -> Self {
+        date.timestamp().into()
+    }
+}
+
 impl From<SystemTime> for Date {
     fn from(at: SystemTime) -> Self {
         let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);

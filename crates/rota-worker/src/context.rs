@@ -127,7 +127,7 @@ impl TaskContext {
     #[must_use]
     pub fn run_at(&self) -> std::time::SystemTime {
         let at = self.inner.task.run_at.unwrap_or_default();
-        at.timestamp().into()
+        at.into()
     }
 
     /// Says how far the handler is; shown with the task. At most 1 KiB is kept. May be called as
