@@ -81,7 +81,7 @@ const COMMON: [(&str, &str); 11] = [
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
     let mut contract = Contract::openapi();
     for (path, item) in &mut contract.paths.paths {
-        if !path.starts_with("/v1/") && !path.starts_with("/node/") {
+        if !is_api(path) {
             continue;
         }
         let operations =
@@ -104,6 +104,11 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
     say_what_excludes_what(&mut contract);
     contract.to_pretty_json().expect("the contract is always JSON")
 });
+
+/// Whether a path is one of the API proper: its answers follow common rules, and its parameters are checked.
+pub(crate) fn is_api(path: &str) -> bool {
+    path.starts_with("/v1/") || path.starts_with("/node/")
+}
 
 /// Members that cannot be given together, or must be: generated schemas have no words for it.
 ///
@@ -144,14 +149,6 @@ fn say_what_excludes_what(contract: &mut openapi::OpenApi) {
             _ => panic!("{name} is an object of the contract"),
         }
     }
-}
-
-/// The templates of all routes.
-pub(crate) fn route_templates() -> Vec<&'static str> {
-    static CONTRACT: LazyLock<Vec<String>> =
-        LazyLock::new(|| Contract::openapi().paths.paths.into_keys().collect());
-    let around = ["/", "/openapi.json", "/docs", "/docs/docs.js"];
-    CONTRACT.iter().map(String::as_str).chain(around).collect()
 }
 
 /// The OpenAPI document, as text.

@@ -1,5 +1,9 @@
 //! The contract that is served is the contract that is kept.
 
+use std::collections::BTreeSet;
+
+use prost::Message;
+use rota_proto::operations::Operation;
 use serde_json::Value;
 
 use crate::harness::Node;
@@ -140,4 +144,40 @@ fn the_operations_are_these() {
         })
         .collect();
     insta::assert_snapshot!("operations", lines.join("\n"));
+}
+
+#[test]
+fn the_contract_and_the_table_hold_the_same_operations() {
+    let contract: Value = serde_json::from_str(rota_server::openapi_json()).unwrap();
+    let described = operations(&contract).into_iter().map(|(verb, path, operation)| {
+        let name = operation["operationId"].as_str().unwrap().to_owned();
+        assert_eq!(operation["tags"].as_array().unwrap().len(), 1, "{name}");
+        (name, verb, path, operation["tags"][0].as_str().unwrap().to_owned())
+    });
+    let rows = Operation::ALL.iter().filter_map(|operation| {
+        let (tag, http) = (operation.tag()?, operation.http()?);
+        let verb = format!("{:?}", http.method).to_lowercase();
+        Some((operation.name().to_owned(), verb, http.path.to_owned(), tag.to_owned()))
+    });
+    assert_eq!(rows.collect::<BTreeSet<_>>(), described.collect::<BTreeSet<_>>());
+}
+
+#[test]
+fn the_table_holds_the_services_around_the_contract() {
+    let mut described = BTreeSet::new();
+    for set in [
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ] {
+        for file in prost_types::FileDescriptorSet::decode(set).unwrap().file {
+            for service in &file.service {
+                let path = |name: &str| format!("/{}.{}/{name}", file.package(), service.name());
+                described.extend(service.method.iter().map(|method| path(method.name())));
+            }
+        }
+    }
+    let rows = Operation::ALL.iter().filter_map(|operation| operation.grpc());
+    let rows = rows.filter(|path| path.starts_with("/grpc.")).map(str::to_owned);
+    assert_eq!(rows.collect::<BTreeSet<_>>(), described);
 }
