@@ -88,7 +88,10 @@ impl Node {
                         "lower these limits; over etcd, or raise --max-request-bytes there and \
                          --store-request-bytes-max here"
                     }
-                    _ => "choose another address with --listen",
+                    ServeError::KeysTooLong(_) => "lower --limits-idempotency-key-bytes",
+                    ServeError::Bind { .. } | ServeError::Setup(_) => {
+                        "choose another address with --listen"
+                    }
                 };
                 return Err(Failure::failed(error).hint(hint));
             }
