@@ -189,6 +189,7 @@ impl Server {
             stop: stop.clone(),
             log: self.options.log,
             tracer: self.options.tracer,
+            contract: Arc::default(),
         };
         let app = door::app(services, access, self.local).await;
         let app = app.map_err(|error| ServeError::Setup(error.to_string()))?;

@@ -396,3 +396,23 @@ fn drain_with(signals: &Signals, drain: Drain) {
         drain.now();
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ConfigFile, Scope, flags};
+
+    #[test]
+    fn without_settings_the_parts_have_their_own_defaults() {
+        let command = clap::Command::new("rota").args(flags(&[Scope::Server, Scope::Limits]));
+        let matches = command.get_matches_from(["rota"]);
+        let settings = Settings::resolve(&matches, |_| None, &ConfigFile::default());
+        let server = server_options(&settings).expect("options");
+        assert_eq!(server.limits, Limits::DEFAULT);
+        let (engine, own) = (engine_options(&settings).expect("options"), EngineOptions::default());
+        assert_eq!(engine.machine, own.machine);
+        assert_eq!(engine.session_ttl, own.session_ttl);
+        assert_eq!(engine.payload_cache_bytes, own.payload_cache_bytes);
+        assert_eq!(engine.clock_grace, own.clock_grace);
+    }
+}

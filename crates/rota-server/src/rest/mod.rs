@@ -3,6 +3,7 @@
 //! A handler turns JSON into its protobuf sibling, calls the same code as gRPC, and turns the answer
 //! back; so both protocols check and say the same.
 
+mod bounds;
 mod cluster;
 mod extract;
 mod health;
