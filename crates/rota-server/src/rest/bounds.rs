@@ -56,6 +56,7 @@ fn rules() -> Vec<Rule> {
         format!("A repeat with the same key and body returns the same task. Up to {max} bytes.")
     };
     let labels = |max| format!("For people and filters: up to {max} texts by name.");
+    let filtered = |max| format!("All of these labels: up to {max} texts by name.");
     let selected = |max: u64| format!("To how many at most. Default: {}.", max.min(1000));
     let tasks = |max: u64| format!("1 to {max}; default {}", max.min(50));
     let others = |max: u64| format!("1 to {max}; default {}", max.min(1000));
@@ -83,7 +84,7 @@ fn rules() -> Vec<Rule> {
         (Member("NewTask", "labels"), "labels", Members, Some(labels)),
         (Member("NewTask", "labels"), "name_characters", NameLength, None),
         (Member("NewTask", "labels"), "label_value_bytes", ValueLength, None),
-        (Member("TaskFilter", "labels"), "labels", Members, None),
+        (Member("TaskFilter", "labels"), "labels", Members, Some(filtered)),
         (Member("TaskFilter", "labels"), "label_value_bytes", ValueLength, None),
         (Member("NewTaskBatch", "tasks"), "batch", Items, Some(|max| format!("Up to {max}."))),
         (Summary(Operation::CreateTasks), "batch", WordsOnly, Some(batch)),
@@ -167,7 +168,16 @@ fn describe(schema: &mut RefOr<Schema>, words: String) -> Option<()> {
         RefOr::Ref(reference) => reference.description = words,
         RefOr::T(Schema::Object(object)) => object.description = Some(words),
         RefOr::T(Schema::Array(array)) => array.description = Some(words),
-        RefOr::T(Schema::OneOf(one)) => one.description = Some(words),
+        RefOr::T(Schema::OneOf(one)) => {
+            let told = one.items.iter_mut().find_map(|item| match item {
+                RefOr::Ref(reference) if !reference.description.is_empty() => Some(reference),
+                RefOr::Ref(_) | RefOr::T(_) => None,
+            });
+            match told {
+                Some(reference) => reference.description = words,
+                None => one.description = Some(words),
+            }
+        }
         RefOr::T(_) => return None,
     }
     Some(())

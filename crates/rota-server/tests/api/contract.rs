@@ -189,7 +189,7 @@ fn numbers(value: &Value, place: &str, found: &mut BTreeSet<(String, String)>) {
         Value::Object(members) => members
             .iter()
             .filter(|(name, _)| {
-                !["pattern", "example", "examples", "info"].contains(&name.as_str())
+                !["pattern", "format", "example", "examples", "info"].contains(&name.as_str())
             })
             .for_each(|(name, member)| numbers(member, &format!("{place}/{name}"), found)),
         Value::Array(items) => {
