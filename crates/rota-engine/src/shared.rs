@@ -79,7 +79,7 @@ pub(crate) struct Shared {
     pub(crate) room: Room,
     /// Reads that answer questions.
     pub(crate) specs: SpecReads,
-    /// The queues of the last step that landed.
+    /// Queues and workers of the last step that landed.
     pub(crate) landed: Landed,
     pub(crate) signs: Signs,
     pub(crate) timekeeper: Timekeeper,

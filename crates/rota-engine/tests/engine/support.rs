@@ -268,6 +268,11 @@ impl Store for MoodyStore {
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
+        // The embedded store's thread that writes answers this too, behind the commit that hangs.
+        if self.entered.load(Ordering::Relaxed) > self.commits.load(Ordering::Relaxed) {
+            let mut mood = self.mood.subscribe();
+            mood.wait_for(|mood| *mood != Mood::Holding).await.expect("the sender is ours");
+        }
         self.inner.head().await
     }
 
