@@ -34,6 +34,7 @@ use crate::{
 const STUCK_AFTER: u32 = 3;
 /// The loop wakes at least this often to show that it lives.
 pub(crate) const PULSE: Duration = Duration::from_secs(1);
+const NO_COMMIT: u64 = u64::MAX;
 
 /// Where the engine stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +93,8 @@ pub(crate) struct Shared {
     /// Why the store should get no new work, though it still takes commits.
     pressure: Mutex<Option<String>>,
     pulse: AtomicI64,
+    /// When the commit under way began, by the monotonic clock; `NO_COMMIT` where none is.
+    commit_began: AtomicU64,
     waiting: AtomicUsize,
     waiters: Mutex<FxHashMap<TaskId, Vec<oneshot::Sender<()>>>>,
 }
@@ -137,6 +140,15 @@ impl Drop for Waiter<'_> {
         // The list keeps those whose receivers are there.
         self.ended = None;
         self.shared.forget_waiters(self.task);
+    }
+}
+
+/// A commit that is under way until this is dropped.
+pub(crate) struct UnderWay<'a>(&'a AtomicU64);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.store(NO_COMMIT, Ordering::Relaxed);
     }
 }
 
@@ -196,6 +208,7 @@ impl Shared {
             seen_problem: watch::Sender::default(),
             pressure: Mutex::new(None),
             pulse: AtomicI64::new(0),
+            commit_began: AtomicU64::new(NO_COMMIT),
             waiting: AtomicUsize::new(0),
             waiters: Mutex::new(FxHashMap::default()),
         }
@@ -291,6 +304,18 @@ impl Shared {
         self.pulse.store(i64::try_from(now.0).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
+    /// A commit begins. One at a time is under way.
+    pub(crate) fn commit_begins(&self) -> UnderWay<'_> {
+        self.commit_began.store(self.host.now().mono.0, Ordering::Relaxed);
+        UnderWay(&self.commit_began)
+    }
+
+    /// How long the commit under way has taken so far.
+    fn commit_age(&self) -> Option<Duration> {
+        let began = self.commit_began.load(Ordering::Relaxed);
+        (began != NO_COMMIT).then(|| self.host.now().mono.since(MonoTime(began)).as_duration())
+    }
+
     /// How long ago the loop gave its last sign of life.
     pub(crate) fn pulse_age(&self) -> Duration {
         let pulse = u64::try_from(self.pulse.load(Ordering::Relaxed)).unwrap_or(0);
@@ -383,12 +408,21 @@ impl Shared {
         // Who waits for a store that is away or full goes on when it is back; a restart would not bring
         // it. One trouble is told once.
         let stalled = at_work && silent > self.stalled_after && store.is_none();
-        let engine = stalled.then(|| format!("the engine has done nothing for {silent:?}"));
+        let idle = stalled.then(|| format!("the engine has done nothing for {silent:?}"));
+        // The loop waits for a commit whose store says nothing of a problem. A restart may help.
+        let slow = self.commit_age().filter(|age| stalled && *age > self.stalled_after);
+        let slow =
+            slow.map(|age| format!("a commit has taken {} s and is not over", age.as_secs()));
         let stuck = match &phase {
             // It ended by itself, and nothing in this process begins it again.
             Phase::Stopped(Some(_)) => leader.clone(),
-            _ => engine.clone().filter(|_| silent > self.stalled_after * STUCK_AFTER),
+            _ => slow
+                .clone()
+                .or_else(|| idle.clone())
+                .filter(|_| silent > self.stalled_after * STUCK_AFTER),
         };
+        let engine = idle.filter(|_| slow.is_none());
+        let store = store.or(slow);
         let records = unreadable::problem(self.unreadable.load(Ordering::Relaxed));
         Health {
             stuck,
