@@ -77,7 +77,11 @@ impl World {
                     illegal(from, Action::Postpone)
                 }
                 Some(_) if *run_at <= self.now.wall => Expected::Task(Status::Pending),
-                Some(_) if self.is_dead_by(*run_at, self.expiry(*task)) => Expected::Refused,
+                Some(_)
+                    if *run_at > self.now.wall && self.is_dead_by(*run_at, self.expiry(*task)) =>
+                {
+                    Expected::Refused
+                }
                 Some(_) => Expected::Task(Status::Scheduled),
             },
             Command::SetPriority { task, .. } => match status(task) {
@@ -118,7 +122,9 @@ impl World {
                 Expected::Repeat(known.task)
             }
             Some(known) => Expected::Conflict(known.task),
-            None if self.is_dead_by(submit.run_at, submit.spec.expires_at) => Expected::Refused,
+            None if self.is_dead_by(submit.run_at.max(self.now.wall), submit.spec.expires_at) => {
+                Expected::Refused
+            }
             None if self.is_full(&submit.spec.queue) => Expected::Refused,
             None => Expected::NewTask,
         }
@@ -129,9 +135,9 @@ impl World {
         self.machine.expiries.get(index).copied()
     }
 
-    /// Whether a task that waits for that date would expire before it.
+    /// Whether a task that is due at that date would have expired by then.
     fn is_dead_by(&self, run_at: WallTime, expires_at: Option<WallTime>) -> bool {
-        run_at > self.now.wall && expires_at.is_some_and(|expires_at| expires_at < run_at)
+        expires_at.is_some_and(|expires_at| expires_at <= run_at)
     }
 
     fn is_full(&self, queue: &Name) -> bool {
