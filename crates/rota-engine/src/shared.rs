@@ -65,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) revision: AtomicU64,
     /// Whether this node has a copy of the backlog, and could take over at once.
     pub(crate) stands_by: AtomicBool,
+    /// Whether this node was seen among the members since its campaign began, so the name is its own.
+    pub(crate) is_named: AtomicBool,
     /// This node's name.
     pub(crate) node: String,
     /// Where others reach it.
@@ -189,6 +191,7 @@ impl Shared {
             unreadable: AtomicUsize::new(0),
             revision: AtomicU64::new(0),
             stands_by: AtomicBool::new(false),
+            is_named: AtomicBool::new(false),
             node: options.node.clone(),
             address: options.address.clone(),
             leader,
@@ -371,7 +374,12 @@ impl Shared {
         let follows = matches!(self.role(), Role::Follower(_));
         let outdated =
             level::outdated(self.known_level, self.cluster_level.load(Ordering::Relaxed));
+        let named = self.is_named.load(Ordering::Relaxed) || outdated.is_some();
         let leader = match &phase {
+            Phase::Campaigning if follows && !named => Some(format!(
+                "this node has not entered the cluster yet; another node may still use its name, `{}`",
+                self.node
+            )),
             Phase::Campaigning if self.known_leader().is_some() => None,
             Phase::Campaigning if follows => {
                 Some("whether the leader still leads is not known without the store".to_owned())
