@@ -462,6 +462,7 @@ async fn json_that_is_written_otherwise_is_a_repeat() {
     for _ in 0..3 {
         assert_eq!(submit(named(r#"{"b":1,"a":2}"#)).await, Ok(false));
         assert_eq!(submit(named(r#"{ "a": 2, "b": 1 }"#)).await, Ok(false));
+        assert_eq!(submit(named(r#"{"\u0061":2.0,"b":0.1e1}"#)).await, Ok(false));
         assert!(submit(named(r#"{"a":2,"b":2}"#)).await.is_err());
         node.submit(task("k")).await;
     }
