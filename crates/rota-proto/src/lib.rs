@@ -3,12 +3,15 @@
 //!
 //! [`v1`] and [`node_v1`] are the messages, with serde and utoipa derived on them. [`json`] has the functions
 //! that the derived code calls, and the few shapes that differ from their messages. [`Date`] and [`Span`]
-//! stand for the times of protobuf, in JSON and in flags as well. [`FILE_DESCRIPTOR_SET`] is the contract for
-//! gRPC reflection.
+//! stand for the times of protobuf, in JSON and in flags as well. [`operations`] lists what can be asked for,
+//! and [`Reason`] why it may be refused. [`FILE_DESCRIPTOR_SET`] is the contract for gRPC reflection.
 
 pub mod json;
+pub mod operations;
+mod reason;
 mod time;
 
+pub use reason::{Reason, Retry};
 pub use time::{Date, ScalarError, Span};
 
 /// Version 1 of the contract, generated; `proto/rota/v1/rota.proto` documents it.

@@ -24,7 +24,7 @@ pub(crate) fn span(span: Millis) -> Span {
 
 pub(crate) fn bulk_outcome(outcome: BulkOutcome) -> v1::BulkTasksResponse {
     let refusal = outcome.refusal.map(Refused::from);
-    let refusal = refusal.map(|refused| (refused.reason.dress().0.to_owned(), refused.detail));
+    let refusal = refusal.map(|refused| (refused.reason.to_string(), refused.detail));
     let (refusal_reason, refusal_message) = refusal.unzip();
     v1::BulkTasksResponse {
         changed: outcome.changed,

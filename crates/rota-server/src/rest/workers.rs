@@ -38,7 +38,7 @@ pub(crate) async fn drain(
     Part(worker): Part,
 ) -> Result<Json<ListWorkersResponse>, Failure> {
     let workers = services.drain(&worker).await?;
-    Ok(Json(ListWorkersResponse { workers, next_page_token: None }))
+    Ok(Json(ListWorkersResponse { workers, as_of: None, next_page_token: None }))
 }
 
 /// About the server: version, leader, store, limits.

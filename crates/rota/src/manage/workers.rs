@@ -31,7 +31,7 @@ pub(crate) async fn run(verb: WorkersVerb, client: &Client, format: Format) -> R
         WorkersVerb::List => client.all_workers().await?,
         WorkersVerb::Drain { worker } => {
             let drained = client.drain_worker(v1::DrainWorkerRequest { worker }).await?;
-            ListWorkersResponse { workers: vec![drained], next_page_token: None }
+            ListWorkersResponse { workers: vec![drained], as_of: None, next_page_token: None }
         }
     };
     if format == Format::Json { output::json(&workers) } else { show(workers.workers) }
