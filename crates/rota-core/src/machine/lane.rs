@@ -100,3 +100,33 @@ impl Lane {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Name;
+
+    #[test]
+    fn void_places_are_dropped_when_they_are_many() {
+        let name = |text| Name::new(text).unwrap();
+        let name = LaneName { queue: name("q"), kind: name("k") };
+        let mut lane = Lane::new(0, 0, name, Vec::new());
+        for task in 0..200 {
+            lane.push(Priority::default(), Place { order: u64::from(task) + 1, task });
+        }
+        // All but the first leave, the last first.
+        let mut most = 200;
+        for left in (1..200).rev() {
+            lane.left(|place| place.task < left);
+            let waiting = left as usize;
+            if most > 2 * waiting + 64 {
+                most = waiting;
+            }
+            assert_eq!((lane.waiting, lane.places()), (left.into(), most));
+        }
+        assert_eq!(lane.first(), Some(((Reverse(Priority::default()), 1), 0)));
+        // Those at the front go at once.
+        lane.left(|_| false);
+        assert_eq!((lane.waiting, lane.places(), lane.first()), (0, 0, None));
+    }
+}
