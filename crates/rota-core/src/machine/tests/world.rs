@@ -22,6 +22,9 @@ pub(super) const START: Now = Now { wall: WallTime(1_000_000_000), mono: MonoTim
 /// Sessions live for so long without a sign.
 pub(super) const TTL: Millis = Millis(10_000);
 
+/// Steps at one time after which a machine must have come to rest.
+const STEPS_MAX: usize = 1000;
+
 /// A step whose batch is on its way.
 #[derive(Debug)]
 struct InFlight {
@@ -362,12 +365,13 @@ impl World {
 
     /// Steps until nothing is on its way and nothing is left to do at this time.
     pub(super) fn settle(&mut self) {
-        loop {
+        for _ in 0..STEPS_MAX {
             self.step();
             if self.in_flight.is_none() && self.machine.next_wakeup() != Some(Millis(0)) {
                 return;
             }
         }
+        panic!("the machine does not come to rest");
     }
 
     /// Books what sessions were given in this seal and checks that there was room for it.
