@@ -105,11 +105,9 @@ impl Subscription {
         self.sessions > 0
     }
 
-    /// Serves nothing from now on.
+    /// Serves nothing from now on. It may still stand in the ring of those that have something to do.
     fn retire(&mut self) {
-        let nothing = || Some(FxHashSet::default());
-        let active = self.active;
-        *self = Self { queues: nothing(), kinds: nothing(), active, ..Self::default() };
+        *self = Self { queues: Some(FxHashSet::default()), active: self.active, ..Self::default() };
     }
 }
 
@@ -246,5 +244,79 @@ impl Roster {
             held.active = true;
             self.active.push_back(index);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names<const N: usize>(texts: [&str; N]) -> [Name; N] {
+        texts.map(|text| Name::new(text).unwrap())
+    }
+
+    #[test]
+    fn the_same_queues_and_kinds_are_one_subscription() {
+        let mut roster = Roster::default();
+        let queues = names(["a", "b"]);
+        let first = roster.subscription(&queues, &names(["k"]));
+        assert_eq!(roster.subscription(&names(["b", "a", "b"]), &names(["k", "k"])), first);
+        let others = [
+            roster.subscription(&queues, &[]),
+            roster.subscription(&names(["a"]), &names(["k"])),
+            roster.subscription(&[], &[]),
+        ];
+        assert_eq!((first, others), (0, [1, 2, 3]));
+    }
+
+    #[test]
+    fn subscriptions_without_sessions_are_kept_while_they_are_few() {
+        let mut roster = Roster::default();
+        let all: Vec<_> = (0..68)
+            .map(|at| roster.subscription(&[], &names([format!("k{at}").as_str()])))
+            .collect();
+        all.iter().for_each(|subscription| roster.attach(*subscription));
+        for subscription in &all[..66] {
+            roster.detach(*subscription);
+            assert_eq!(roster.subscription_index.len(), 68, "64 beyond the 2 that are used");
+        }
+        roster.detach(all[66]);
+        assert_eq!(roster.subscription_index.values().copied().collect::<Vec<_>>(), [all[67]]);
+    }
+
+    #[test]
+    fn a_subscription_is_unused_when_its_last_session_has_gone() {
+        let mut roster = Roster::default();
+        let subscription = roster.subscription(&names(["a", "b"]), &names(["k", "l", "m"]));
+        roster.attach(subscription);
+        roster.attach(subscription);
+        roster.detach(subscription);
+        assert!(roster.subscriptions[subscription as usize].is_used());
+        assert_eq!(roster.loosened, 0);
+        roster.detach(subscription);
+        assert!(!roster.subscriptions[subscription as usize].is_used());
+        assert_eq!(roster.loosened, 6, "itself, two queues and three kinds");
+    }
+
+    #[test]
+    fn the_place_of_a_subscription_that_was_dropped_serves_nothing_until_it_is_used_again() {
+        let mut roster = Roster::default();
+        let subscription = roster.subscription(&[], &[]);
+        roster.attach(subscription);
+        roster.note_ready(subscription, 0);
+        roster.note_idle(subscription, 0);
+        assert_eq!(roster.active, [subscription]);
+        roster.detach(subscription);
+        roster.sweep_subscriptions();
+        let [queue, kind] = names(["q", "k"]);
+        let (queue, kind) = (roster.queue(&queue), roster.kind(&kind));
+        let lane = roster.lane(queue, kind);
+        assert!(roster.lanes[lane as usize].subscriptions.is_empty());
+        // It has one turn, although it stood in the ring already.
+        assert_eq!(roster.subscription(&[], &[]), subscription);
+        roster.note_ready(subscription, queue);
+        roster.note_idle(subscription, 0);
+        assert_eq!(roster.active, [subscription]);
+        assert_eq!(roster.lanes[lane as usize].subscriptions, [subscription]);
     }
 }
