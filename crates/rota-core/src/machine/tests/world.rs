@@ -101,6 +101,8 @@ pub(super) struct World {
     pub(super) accepted: BTreeMap<TaskId, Accepted>,
     pub(super) snapshot: Snapshot,
     pub(super) sessions_opened: u64,
+    /// What happened in all steps and was not taken yet.
+    events: Vec<Event>,
     /// Tasks that live, as the events of all steps say.
     alive: usize,
     watched: bool,
@@ -134,6 +136,7 @@ impl World {
             accepted: BTreeMap::new(),
             snapshot: Snapshot::default(),
             sessions_opened: 0,
+            events: Vec::new(),
             alive: 0,
             watched: true,
         }
@@ -319,6 +322,7 @@ impl World {
         self.spend_credit(&before);
         audit::after_seal(self, &step, &assigned);
         self.count(&step.events);
+        self.events.extend_from_slice(&step.events);
         if step.mutations.is_empty() {
             assert!(self.created.is_empty() && self.removed.is_empty());
             self.release(step.effects);
@@ -511,6 +515,11 @@ impl World {
 
     pub(super) fn effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
+    }
+
+    /// What happened to tasks since this was last asked.
+    pub(super) fn happened(&mut self) -> Vec<Happened> {
+        std::mem::take(&mut self.events).into_iter().map(|event| event.what).collect()
     }
 
     pub(super) fn view(&self, task: TaskId) -> LiveView {
