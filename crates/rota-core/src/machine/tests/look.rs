@@ -6,7 +6,9 @@ use super::{
     say::{Task, completed, failed, name},
     world::{START, World},
 };
-use crate::{Binds, Command, Millis, Now, SessionId, SessionState, WallTime};
+use crate::{
+    Binds, Command, LeaseToken, Millis, Now, Priority, Report, SessionId, SessionState, WallTime,
+};
 
 /// Opens a session of a worker of that name.
 fn open(world: &mut World, worker: &str, connection: u64) -> SessionId {
@@ -81,6 +83,45 @@ fn a_submission_is_a_repeat_if_it_would_create_no_task() {
     ] {
         assert_eq!(is_repeat(&mut world, task.clone()), repeats, "{task:?}");
     }
+}
+
+#[test]
+fn the_store_is_asked_for_tasks_that_ended_before_the_last_two_steps() {
+    let mut world = World::new();
+    let live = world.submit(Task::new("q", "k"));
+    let ended = world.submit(Task::new("q", "k"));
+    let never = world.ids.next(world.now.wall);
+    let token = LeaseToken(1);
+    let commands = |task| {
+        let (stored, spec, priority, run_at) = (None, None, Priority::MAX, START.wall);
+        let report = Report::Released;
+        [
+            Command::Cancel { task, stored: None },
+            Command::Retry { task, stored: None, spec },
+            Command::Reschedule { task, run_at, stored: None },
+            Command::SetPriority { task, priority, stored: None },
+            Command::Delete { task, stored: None },
+            Command::Purge { task, stored: None },
+            Command::Report { task, token, report, fingerprint: 0, random: 0, stored },
+        ]
+    };
+    let wanted = |world: &World, task| {
+        let wanted = commands(task).map(|command| world.machine.wants_stored(&command));
+        assert!(wanted.iter().all(|other| *other == wanted[0]), "{wanted:?}");
+        wanted[0]
+    };
+    world.cancel(ended).unwrap();
+    for step in 0..3 {
+        assert_eq!(wanted(&world, live), None);
+        assert_eq!(wanted(&world, never), Some(never));
+        assert_eq!(wanted(&world, ended), (step == 2).then_some(ended), "{step} steps later");
+        // A step with changes.
+        world.submit(Task::new("q", "k"));
+        world.step();
+        world.machine.begin(world.now, world.batch);
+    }
+    let pause = Command::PauseQueue { queue: name("q"), paused: true };
+    assert_eq!(world.machine.wants_stored(&pause), None);
 }
 
 #[test]

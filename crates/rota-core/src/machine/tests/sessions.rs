@@ -365,6 +365,19 @@ fn a_repeat_is_known_although_the_task_has_gone_to_another() {
 }
 
 #[test]
+fn the_end_of_what_was_to_be_stopped_is_acknowledged_again() {
+    for report in [Report::Released, ended(Outcome::Cancelled), ended(failed("killed"))] {
+        let (mut world, _, leases) = with_tasks(1);
+        world.cancel(leases[0].task).unwrap();
+        for steps in 0..4 {
+            assert_eq!(world.report(leases[0], report.clone()), Ok(Reply::Done), "{steps} later");
+            world.step();
+        }
+        assert_eq!(world.status(leases[0].task), Some(Status::Cancelled));
+    }
+}
+
+#[test]
 fn what_a_worker_is_to_do_is_said_until_it_is_done() {
     let (mut world, session, leases) = with_tasks(3);
     let orders = |world: &World| world.machine.orders(session).unwrap();
