@@ -330,10 +330,12 @@ fn what_would_expire_before_it_could_run_is_refused() {
 fn what_was_over_when_it_came_is_never_started() {
     let mut world = World::new();
     let session = world.open(1, &[], &[]);
-    let task = world.submit(Task::new("q", "k").expires_in(0));
-    world.settle();
-    assert_eq!(end_of(&world, task).0, Status::Expired);
-    assert!(world.has(session).is_empty());
+    for (delay, expires_in) in [(0, 0), (0, -1), (-1000, -2000), (-1000, 0)] {
+        let task = world.submit(Task::new("q", "k").delay(delay).expires_in(expires_in));
+        world.settle();
+        assert_eq!(end_of(&world, task).0, Status::Expired, "{delay} {expires_in}");
+        assert!(world.has(session).is_empty());
+    }
 }
 
 #[test]
