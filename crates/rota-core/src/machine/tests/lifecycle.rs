@@ -166,7 +166,7 @@ fn failures_and_losses_are_counted_apart() {
         // Three losses are allowed; a started attempt is lost when its worker leaves.
         let session = *world.workers.keys().last().unwrap();
         world.report(world.has_one(session), Report::Started { at: world.now.wall }).unwrap();
-        world.apply(crate::Command::CloseSession { session, connection: None }).unwrap();
+        world.apply(Command::CloseSession { session, connection: None }).unwrap();
         world.open(1, &[], &[]);
         world.settle();
     }
@@ -470,7 +470,7 @@ fn retention_removes_what_is_over_and_nothing_else() {
     let task = world.submit(Task::new("q", "k").policy(|policy| {
         policy.retention = Some(Millis(5000));
     }));
-    let purge = crate::Command::Purge { task, stored: None };
+    let purge = Command::Purge { task, stored: None };
     world.apply(purge.clone()).unwrap();
     world.cancel(task).unwrap();
     world.settle();
