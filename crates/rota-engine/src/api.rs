@@ -464,7 +464,6 @@ pub struct ClusterView {
 
 /// Why the engine did not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
 pub enum EngineError {
     /// It changed nothing, because of what was asked.
     #[error(transparent)]

@@ -74,7 +74,9 @@ async fn commit_one(
             }
             Err(CommitError::Full(reason)) => StoreProblem::Full(reason),
             Err(CommitError::Unavailable(reason)) => StoreProblem::Unavailable(reason),
-            Err(error) => return Err(Refused::Broken(error.to_string())),
+            Err(error @ (CommitError::Invalid(_) | CommitError::Corrupt(_))) => {
+                return Err(Refused::Broken(error.to_string()));
+            }
         };
         if !troubled {
             warn!(?problem, batch = batch.seq.0, "a commit waits for the store");
@@ -104,7 +106,9 @@ fn note(
         Err(CommitError::Unavailable(_)) => Failed::Unavailable,
         Err(CommitError::Ambiguous(_)) => Failed::Ambiguous,
         Err(CommitError::Fenced { .. }) => Failed::Fenced,
-        Err(_) => Failed::Broken,
+        Err(CommitError::OutOfOrder { .. } | CommitError::Invalid(_) | CommitError::Corrupt(_)) => {
+            Failed::Broken
+        }
     };
     metrics.commit_failed(failed);
 }

@@ -4,6 +4,7 @@
 use std::{fmt, net::SocketAddr};
 
 use http::{Request, header, uri::Authority};
+use rota_proto::operations::Role;
 use subtle::ConstantTimeEq;
 
 use crate::failure::{Failure, Reason};
@@ -64,18 +65,18 @@ pub(crate) struct Access {
     pub(crate) metrics_open: bool,
 }
 
-/// Whether the request may pass. Health and the contract are open to all.
+/// Whether a request for an operation of this role may pass. One for no operation needs a token like any other.
 pub(crate) fn check<B>(
     access: &Access,
+    role: Option<Role>,
     request: &Request<B>,
     local: SocketAddr,
 ) -> Result<(), Failure> {
-    let (path, headers) = (request.uri().path(), request.headers());
-    if matches!(path, "/healthz" | "/readyz") {
+    if role == Some(Role::Probe) {
         return Ok(());
     }
     let tokens = &access.tokens;
-    let for_metrics = path == "/metrics";
+    let for_metrics = role == Some(Role::Metrics);
     if for_metrics && access.metrics_open {
         return Ok(());
     }
@@ -83,10 +84,10 @@ pub(crate) fn check<B>(
     if all_open {
         return check_browser(request, local);
     }
-    if matches!(path, "/" | "/docs" | "/docs/docs.js" | "/openapi.json") {
+    if role.is_some_and(|role| !role.needs_token()) {
         return Ok(());
     }
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let given = given.and_then(|value| value.split_once(' '));
     let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     match given.map(|(_, token)| token) {
@@ -136,6 +137,7 @@ fn names_this_machine(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Asked;
 
     impl From<&Tokens> for Access {
         fn from(tokens: &Tokens) -> Self {
@@ -149,7 +151,9 @@ mod tests {
             request = request.header(*name, *value);
         }
         let local = "127.0.0.1:7420".parse().unwrap();
-        check(&access.into(), &request.body(()).unwrap(), local).is_ok()
+        let request = request.body(()).unwrap();
+        let asked = Asked::of(request.method(), request.uri().path(), request.headers());
+        check(&access.into(), asked.role(), &request, local).is_ok()
     }
 
     #[test]
@@ -177,6 +181,10 @@ mod tests {
         }
         for path in ["/v1/info", "/docs/", "/v1/../healthz", "/rota.v1.TaskService/GetTask"] {
             assert!(!pass(&tokens, "GET", path, &[]), "{path}");
+        }
+        let grpc = [("content-type", "application/grpc")];
+        for path in ["/healthz", "/grpc.health.v1.Health/Check", "/rota.v1.TaskService/GetTask"] {
+            assert!(!pass(&tokens, "POST", path, &grpc), "{path}");
         }
     }
 

@@ -291,7 +291,6 @@ pub enum Reply {
 
 /// Why a command changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Refusal {
     /// There is no such task.
     #[error("no such task")]

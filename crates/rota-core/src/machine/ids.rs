@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, ops::Bound};
 
-use super::live::TaskIndex;
+use super::index::TaskIndex;
 use crate::TaskId;
 
 /// Ids of one leaf at most.
@@ -104,7 +104,7 @@ impl IdIndex {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::index::Index as _, *};
     use proptest::prelude::*;
 
     fn id(number: u64) -> TaskId {
@@ -114,7 +114,8 @@ mod tests {
     /// An index with the numbers from 1 on.
     fn filled(count: u32) -> IdIndex {
         let mut index = IdIndex::default();
-        (1..=count).for_each(|number| index.insert(id(number.into()), number));
+        (1..=count)
+            .for_each(|number| index.insert(id(number.into()), TaskIndex::new(number as usize)));
         index
     }
 
@@ -133,13 +134,20 @@ mod tests {
         // Even numbers are there, and an odd one comes between two of them.
         for at in 1..128 {
             let mut index = IdIndex::default();
-            (1..=256).for_each(|number| index.insert(id(2 * number), 0));
-            index.insert(id(2 * at + 1), 1);
+            (1..=256).for_each(|number| index.insert(id(2 * number), TaskIndex::new(0)));
+            index.insert(id(2 * at + 1), TaskIndex::new(1));
             let halves = if at < 64 { [65, 64] } else { [64, 65] };
             assert_eq!(leaves(&index), [halves[0], halves[1], 128], "{at}");
-            assert_eq!((index.len(), index.find(id(2 * at + 1))), (257, Some(1)), "{at}");
+            assert_eq!(
+                (index.len(), index.find(id(2 * at + 1))),
+                (257, Some(TaskIndex::new(1))),
+                "{at}"
+            );
             assert!(index.below(None).map(|(id, _)| id).is_sorted_by(|a, b| a > b), "{at}");
-            assert!((1..=256).all(|number| index.find(id(2 * number)) == Some(0)), "{at}");
+            assert!(
+                (1..=256).all(|number| index.find(id(2 * number)) == Some(TaskIndex::new(0))),
+                "{at}"
+            );
         }
     }
 
@@ -175,7 +183,7 @@ mod tests {
             let (mut index, mut model) = (IdIndex::default(), BTreeMap::new());
             for (step, from, count) in steps {
                 for number in from..from + count {
-                    let slot = TaskIndex::try_from(number).unwrap();
+                    let slot = TaskIndex::new(usize::try_from(number).unwrap());
                     if step < 2 && !model.contains_key(&number) {
                         index.insert(id(number), slot);
                         model.insert(number, slot);

@@ -4,13 +4,9 @@ use std::{cmp::Reverse, sync::Arc};
 
 use super::{
     events::LaneName,
-    live::TaskIndex,
-    roster::{KindIndex, QueueIndex},
-    subscription::SubscriptionIndex,
+    index::{KindIndex, QueueIndex, SubscriptionIndex, TaskIndex},
 };
 use crate::{Priority, fifo::Fifo};
-
-pub(super) type LaneIndex = u32;
 
 /// A task's turn: the highest priority first, then who came first. Orders are never the same twice.
 pub(super) type Turn = (Reverse<Priority>, u64);
@@ -103,28 +99,28 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::index::Index as _, *};
     use crate::Name;
 
     #[test]
     fn void_places_are_dropped_when_they_are_many() {
         let name = |text| Name::new(text).unwrap();
         let name = LaneName { queue: name("q"), kind: name("k") };
-        let mut lane = Lane::new(0, 0, name, Vec::new());
+        let mut lane = Lane::new(QueueIndex::new(0), KindIndex::new(0), name, Vec::new());
         for task in 0..200 {
-            lane.push(Priority::default(), Place { order: u64::from(task) + 1, task });
+            let order = task as u64 + 1;
+            lane.push(Priority::default(), Place { order, task: TaskIndex::new(task) });
         }
         // All but the first leave, the last first.
         let mut most = 200;
         for left in (1..200).rev() {
-            lane.left(|place| place.task < left);
-            let waiting = left as usize;
-            if most > 2 * waiting + 64 {
-                most = waiting;
+            lane.left(|place| place.task.at() < left);
+            if most > 2 * left + 64 {
+                most = left;
             }
-            assert_eq!((lane.waiting, lane.places()), (left.into(), most));
+            assert_eq!((lane.waiting, lane.places()), (left as u64, most));
         }
-        assert_eq!(lane.first(), Some(((Reverse(Priority::default()), 1), 0)));
+        assert_eq!(lane.first(), Some(((Reverse(Priority::default()), 1), TaskIndex::new(0))));
         // Those at the front go at once.
         lane.left(|_| false);
         assert_eq!((lane.waiting, lane.places(), lane.first()), (0, 0, None));

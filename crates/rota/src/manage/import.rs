@@ -9,7 +9,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use rota_client::{Client, ClientError, NewTask, v1};
+use rota_client::{Client, ClientError, NewTask, Reason, Retry, v1};
 use serde_json::json;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -271,7 +271,9 @@ impl Import {
                 Some(Item::Task(_)) if repeated && self.is_ours(&task) => self.summary.created += 1,
                 Some(Item::Task(_)) if repeated => self.summary.unclear += 1,
                 Some(Item::Task(_)) => self.summary.existed += 1,
-                Some(Item::Error(error)) if is_passing(error.code.into(), &error.reason) => {
+                Some(Item::Error(error))
+                    if is_passing(error.code.into(), Reason::parse(&error.reason)) =>
+                {
                     tasks.push((line, task));
                     later = Some(ClientError::Refused {
                         code: error.code.into(),
@@ -292,7 +294,7 @@ impl Import {
 /// Whether what was asked may have been done all the same.
 fn leaves_open(error: &ClientError) -> bool {
     matches!(error, ClientError::OutcomeUnknown { .. })
-        || matches!(error.reason(), "leadership_lost" | "outcome_unknown" | "request_timeout")
+        || error.reason().is_some_and(|reason| reason.retry() == Retry::IfRepeatable)
 }
 
 /// Whether a request was refused for what it holds or how large it is: a part of it may be taken.
