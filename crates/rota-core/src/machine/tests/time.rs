@@ -194,6 +194,20 @@ fn many_timers_fire_in_portions() {
 }
 
 #[test]
+fn what_is_over_is_not_started_though_its_timer_has_not_fired() {
+    let mut world = World::bare();
+    for _ in 0..5000 {
+        world.submit(Task::new("q", "k").expires_in(1000));
+    }
+    world.step_bare();
+    world.pass(Millis(1000));
+    let session = world.open(10_000, &[], &[]);
+    world.step_bare();
+    assert_eq!(world.machine.session(session).unwrap().held, 0);
+    assert_eq!(world.machine.live_tasks(), 0);
+}
+
+#[test]
 fn many_tasks_are_assigned_in_portions() {
     let mut world = World::bare();
     let session = world.open(10_000, &[], &[]);
