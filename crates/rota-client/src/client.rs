@@ -194,6 +194,7 @@ impl Client {
             let ask = v1::ListWorkersRequest { page_size: 0, page_token: page_token.clone() };
             let page = self.list_workers(ask).await?;
             all.workers.extend(page.workers);
+            all.as_of = all.as_of.or(page.as_of);
             all.next_page_token = some_other(page.next_page_token, &page_token);
         }
         Ok(all)

@@ -33,6 +33,7 @@ pub(crate) async fn commit_until_known(
     batches: Vec<Batch>,
     shared: Arc<Shared>,
 ) -> Result<(), Refused> {
+    let _commit = shared.commit_begins();
     for batch in batches {
         FailPoint::BeforeCommit.reach();
         commit_one(store.as_ref(), fence, &batch, &shared).await?;

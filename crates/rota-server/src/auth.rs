@@ -104,8 +104,8 @@ pub(crate) fn check<B>(
 /// machine: refuse what a browser says comes from elsewhere, and names that are not this machine's.
 fn check_browser<B>(request: &Request<B>, local: SocketAddr) -> Result<(), Failure> {
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    // HTTP/2 says it in the address.
-    let host = text(header::HOST).or_else(|| request.uri().authority().map(Authority::as_str));
+    // An address with a host counts whatever the header says (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
+    let host = request.uri().authority().map(Authority::as_str).or_else(|| text(header::HOST));
     if let (Some(origin), false) = (text(header::ORIGIN), request.method().is_safe()) {
         let same = origin.split_once("://").map(|(_, rest)| rest) == host;
         if !same {
@@ -125,6 +125,10 @@ fn check_browser<B>(request: &Request<B>, local: SocketAddr) -> Result<(), Failu
 }
 
 fn names_this_machine(host: &str) -> bool {
+    // What comes before it is no part of the host.
+    if host.contains('@') {
+        return false;
+    }
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
@@ -214,6 +218,20 @@ mod tests {
         let none = Tokens::default();
         assert!(pass(&none, "POST", "http://127.0.0.1:7420/v1/tasks", &[]));
         assert!(!pass(&none, "POST", "http://evil.example/v1/tasks", &[]));
+        assert!(!pass(&none, "POST", "http://localhost:x@evil.example/v1/tasks", &[]));
+    }
+
+    #[test]
+    fn the_host_of_an_absolute_address_counts_and_the_header_does_not() {
+        let none = Tokens::default();
+        let pass = |host: &str, given: &[(&str, &str)]| {
+            pass(&none, "POST", &format!("http://{host}/v1/tasks"), given)
+        };
+        assert!(!pass("evil.example", &[("host", "localhost")]));
+        assert!(pass("localhost", &[("host", "evil.example")]));
+        let from = |host, origin| [("host", host), ("origin", origin)];
+        assert!(pass("localhost:1", &from("localhost:2", "http://localhost:1")));
+        assert!(!pass("localhost:1", &from("localhost:2", "http://localhost:2")));
     }
 
     #[test]

@@ -169,13 +169,19 @@ where
 }
 
 /// A request that names no host, or two, may mean something else to a proxy in between (RFC 9112,
-/// section 3.2).
+/// section 3.2). HTTP/2 names it in the address, or in the header as HTTP/1.1 does.
 fn check_host(request: &Request) -> Result<(), Failure> {
+    let address = request.uri().authority();
+    let is_http_2 = request.version() == Version::HTTP_2;
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let message = match (hosts.next(), hosts.next()) {
         (Some(_), Some(_)) => "is given more than once",
         (None, _) if request.version() == Version::HTTP_11 => "is missing",
+        (None, _) if is_http_2 && address.is_none() => "is missing",
         (Some(host), _) if !is_host(host) => "is not a host, or a host and a port",
+        _ if address.is_some_and(|address| address.as_str().contains('@')) => {
+            "is not a host, or a host and a port"
+        }
         _ => return Ok(()),
     };
     Err(Failure::field("host", message))
@@ -251,10 +257,25 @@ mod tests {
         for host in ["localhost", "127.0.0.1:7420", "[::1]:7420", ""] {
             assert!(passes(Version::HTTP_11, &[host]), "{host}");
         }
-        assert!(passes(Version::HTTP_10, &[]) && passes(Version::HTTP_2, &[]));
+        assert!(passes(Version::HTTP_10, &[]));
+        assert!(passes(Version::HTTP_2, &["localhost"]) && !passes(Version::HTTP_2, &[]));
         for hosts in [&[][..], &["a", "a"], &["a b"], &["a@b"], &["a/b"]] {
             assert!(!passes(Version::HTTP_11, hosts), "{hosts:?}");
         }
+    }
+
+    #[test]
+    fn an_address_with_a_host_names_it_for_http_2() {
+        let passes = |version: Version, uri: &str| {
+            let request = http::Request::get(uri).version(version);
+            check_host(&request.body(Body::empty()).unwrap()).is_ok()
+        };
+        assert!(passes(Version::HTTP_2, "http://localhost:7420/"));
+        assert!(!passes(Version::HTTP_2, "http://localhost@evil.example/"));
+        assert!(
+            !passes(Version::HTTP_11, "http://localhost:7420/"),
+            "RFC 9112 asks for the header"
+        );
     }
 
     #[tokio::test]

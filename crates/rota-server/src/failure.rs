@@ -170,9 +170,14 @@ impl From<Refusal> for Failure {
                 violations: vec![violation("lease_token", &detail)],
                 ..Self::new(Reason::StaleLease, detail)
             },
-            Refusal::DueAfterExpiry { field, .. } => {
-                Self::field(field, "is after expires_at: the task would expire before it could run")
-            }
+            Refusal::ExpiresBeforeDue { .. } => Self::field(
+                "expires_at",
+                "is not after the time the task is due: it would expire before it could run",
+            ),
+            Refusal::DueAfterExpiry { field, .. } => Self::field(
+                field,
+                "is not before expires_at: the task would expire before it could run",
+            ),
             Refusal::UnknownSession => Self::new(Reason::UnknownSession, detail),
             Refusal::ForeignSession => Self::new(Reason::ForeignSession, detail),
             Refusal::TooLarge { .. } => Self::new(Reason::TooLarge, detail),
@@ -310,6 +315,14 @@ mod tests {
                 Code::InvalidArgument,
                 None,
                 Some("delay"),
+            ),
+            (
+                Refusal::ExpiresBeforeDue { expires_at: rota_core::WallTime(1) },
+                "invalid",
+                400,
+                Code::InvalidArgument,
+                None,
+                Some("expires_at"),
             ),
             (
                 Refusal::TooLarge { what: "a task", bytes: 8, limit: 7 },
