@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 /// Entries of one piece.
 const PIECE: usize = 512;
 
-/// The last piece is kept when it is empty if it is no larger: it is likely to be filled again.
+/// The last piece is kept when it is empty if it is no larger: it is likely to be filled again. All
+/// others are larger.
 const SPARE_MAX: usize = 64;
 
 /// First in, first out.
@@ -48,10 +49,9 @@ impl<T> Fifo<T> {
     }
 
     pub(crate) fn pop_front(&mut self) -> Option<T> {
-        let pieces = self.pieces.len();
         let piece = self.pieces.front_mut()?;
         let entry = piece.pop_front();
-        if piece.is_empty() && (pieces > 1 || piece.capacity() > SPARE_MAX) {
+        if piece.is_empty() && piece.capacity() > SPARE_MAX {
             self.pieces.pop_front();
         }
         self.len -= usize::from(entry.is_some());

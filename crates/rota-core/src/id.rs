@@ -210,8 +210,61 @@ mod tests {
             "T_0000000000001",
             "s_0000000000001",
             "t_00000000000001",
+            "t_g000000000000",
         ] {
             assert!(text.parse::<TaskId>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ids_and_tokens_show_as_their_text() {
+        for (number, digits) in [
+            (1, "0000000000001"),
+            (31, "000000000000z"),
+            (32, "0000000000010"),
+            (u64::MAX, "fzzzzzzzzzzzz"),
+        ] {
+            let (task, session) = (TaskId::from_u64(number).unwrap(), SessionId(number));
+            assert_eq!(
+                (task.to_string(), format!("t_{digits}").parse()),
+                (format!("t_{digits}"), Ok(task))
+            );
+            assert_eq!(
+                (session.to_string(), format!("s_{digits}").parse()),
+                (format!("s_{digits}"), Ok(session))
+            );
+            assert_eq!(format!("{task:?} {session:?}"), format!("t_{digits} s_{digits}"));
+        }
+        assert_eq!(LeaseToken(17).to_string(), "17");
+    }
+
+    #[test]
+    fn a_sequence_goes_on_after_the_last_id() {
+        let mut ids = TaskIdSequence::after(None);
+        assert_eq!(ids.last(), None);
+        let first = ids.next(WallTime(1000));
+        assert_eq!((ids.last(), first.as_u64()), (Some(first), 1000 << 20));
+        // A clock that stands still or goes back does not matter.
+        let mut ids = TaskIdSequence::after(Some(first));
+        assert_eq!(ids.last(), Some(first));
+        assert_eq!(ids.next(WallTime(1000)).as_u64(), first.as_u64() + 1);
+        assert_eq!(ids.next(WallTime(-1)).as_u64(), first.as_u64() + 2);
+        assert_eq!(ids.next(WallTime(1001)).as_u64(), 1001 << 20);
+    }
+
+    #[test]
+    fn ids_are_found_by_the_date_of_creation() {
+        let mut ids = TaskIdSequence::after(None);
+        for date in [1, 1_000_000_000_000, WallTime::MAX.0] {
+            let before = ids.next(WallTime(date - 1));
+            let tasks = [(); 3].map(|()| ids.next(WallTime(date)));
+            let first = TaskId::first_at(WallTime(date)).unwrap();
+            assert!(before < first && tasks.iter().all(|task| first <= *task), "{date}");
+            assert_eq!(before.created_at(), WallTime(date - 1));
+            assert!(tasks.iter().all(|task| task.created_at() == WallTime(date)), "{date}");
+        }
+        for date in [0, -1, i64::MIN, 1 << 44, i64::MAX] {
+            assert_eq!(TaskId::first_at(WallTime(date)), None, "no task has such a date: {date}");
         }
     }
 }

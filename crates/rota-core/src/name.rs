@@ -106,4 +106,14 @@ mod tests {
             assert_eq!(Name::new(text), Err(NameError::Character { found }));
         }
     }
+
+    #[test]
+    fn a_name_reads_as_the_text_that_was_given() {
+        let name = Name::new("mail/v2").unwrap();
+        assert_eq!((name.as_str(), &*name), ("mail/v2", "mail/v2"));
+        assert_eq!(
+            (name.to_string(), format!("{name:?}")),
+            ("mail/v2".into(), "\"mail/v2\"".into())
+        );
+    }
 }

@@ -124,6 +124,21 @@ mod tests {
         assert_eq!(at_once.backoff(1000, 0), Millis(0));
     }
 
+    #[test]
+    fn full_jitter_spreads_evenly_over_the_computed_delay() {
+        let policy = RetryPolicy { initial: Millis(1000), ..RetryPolicy::default() };
+        for (random, first, second) in [
+            (0, 0, 0),
+            (1 << 62, 250, 500),
+            (1 << 63, 500, 1000),
+            (3 << 62, 750, 1500),
+            (u64::MAX, 1000, 2000),
+        ] {
+            let delays = [1, 2].map(|failures| policy.backoff(failures, random));
+            assert_eq!(delays, [Millis(first), Millis(second)], "{random}");
+        }
+    }
+
     proptest! {
         #[test]
         fn full_jitter_stays_within_the_computed_delay(n in 1u32..2000, random: u64) {

@@ -257,3 +257,30 @@ pub struct QueueRecord {
     /// Fields that a newer version wrote beside these, kept unread.
     pub unknown: Bytes,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_is_too_long_is_cut_before_a_character() {
+        const MAX: usize = Failure::MESSAGE_BYTES_MAX;
+        for (message, kept) in [
+            (String::new(), 0),
+            ("a".repeat(MAX), MAX),
+            ("a".repeat(MAX + 1), MAX),
+            ("a".repeat(MAX - 2) + "ü" + "b", MAX),
+            ("a".repeat(MAX - 1) + "ü", MAX - 1),
+            ("a".repeat(MAX - 2) + "\u{1F600}", MAX - 2),
+        ] {
+            let failure = Failure::new(FailureReason::Error, &message);
+            assert_eq!(&*failure.message, &message[..kept]);
+        }
+    }
+
+    #[test]
+    fn reasons_have_words_that_never_change() {
+        let words = ["error", "permanent", "timeout", "worker_lost", "cancelled", "expired"];
+        assert_eq!(FailureReason::ALL.map(FailureReason::as_str), words);
+    }
+}

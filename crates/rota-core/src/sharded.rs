@@ -105,4 +105,39 @@ mod tests {
         assert_eq!(map.insert(100, 7), Some(101));
         assert_eq!(map.get(100), Some(&7));
     }
+
+    #[test]
+    fn a_part_shrinks_when_less_than_an_eighth_of_a_large_one_is_used() {
+        let keys = (0..1 << 20).filter(|key| shard(*key) == 0);
+        let keys: Vec<u32> = keys.take(448).collect();
+        assert_eq!(keys.len(), 448);
+        for (entries, shrunk) in [(448, true), (28, false)] {
+            let mut map = Sharded::default();
+            keys[..entries].iter().for_each(|key| _ = map.insert(*key, ()));
+            let full = map.shards[0].capacity();
+            for left in (1..entries).rev() {
+                let before = map.shards[0].capacity();
+                map.remove(keys[left]);
+                let after = map.shards[0].capacity();
+                // An entry that goes may take its place with it, until the part is made anew.
+                if after + 1 >= before {
+                    assert!(left >= after / 8 || after <= SHRUNK_MIN, "{left} in {after}");
+                } else {
+                    assert!(left < before / 8, "{left} in {before} shrank to {after}");
+                    assert!(2 * left <= after, "{left} in {after} will grow at once");
+                }
+            }
+            assert_eq!(map.shards[0].capacity() < full / 4, shrunk, "{entries}");
+        }
+    }
+
+    #[test]
+    fn keys_are_spread_whichever_bits_they_differ_in() {
+        for step in [1, 2, 1 << 8, 1 << 12, 1 << 20] {
+            let mut map = Sharded::default();
+            (0..4096u32).for_each(|key| _ = map.insert(key.wrapping_mul(step), ()));
+            let largest = map.shards.iter().map(FxHashMap::len).max();
+            assert!(largest <= Some(4 * 4096 / SHARDS), "{largest:?} in one part with step {step}");
+        }
+    }
 }

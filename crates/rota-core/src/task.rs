@@ -141,3 +141,38 @@ impl Default for Priority {
         Self(5)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    #[test]
+    fn a_task_is_shown_by_the_id_that_its_client_chose() {
+        let id = TaskId::from_u64(1).unwrap();
+        let mut spec = TaskSpec::new(id, Definition::new(name("q"), name("k")), WallTime(0));
+        assert!(spec.binds.is_empty());
+        assert_eq!(spec.shown_id(), "t_0000000000001");
+        spec.binds.key = Some("key".into());
+        assert!(!spec.binds.is_empty());
+        assert_eq!(spec.shown_id(), "t_0000000000001", "a key is no id");
+        spec.binds = Binds { id: Some(name("order-1")), key: None };
+        assert!(!spec.binds.is_empty());
+        assert_eq!(spec.shown_id(), "order-1");
+    }
+
+    #[test]
+    fn priorities_are_0_to_9() {
+        for level in 0..=9 {
+            assert_eq!(
+                Priority::new(level).map(|priority| u32::from(priority.level())),
+                Some(level)
+            );
+        }
+        assert_eq!([10, 256, u32::MAX].map(Priority::new), [None; 3]);
+        assert_eq!(Priority::default().level(), 5);
+    }
+}

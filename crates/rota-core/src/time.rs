@@ -84,3 +84,40 @@ impl fmt::Display for Millis {
         write!(f, "{:?}", self.as_duration())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_rounded_up_to_milliseconds() {
+        for (nanos, millis) in
+            [(0, 0), (1, 1), (1_000_000, 1), (1_000_001, 2), (2_500_000_000, 2500)]
+        {
+            assert_eq!(
+                Millis::from_duration(Duration::from_nanos(nanos)),
+                Millis(millis),
+                "{nanos}"
+            );
+        }
+        assert_eq!(Millis::from_duration(Duration::MAX), Millis(u64::MAX));
+        assert_eq!(Millis::from_secs(2).as_duration(), Duration::from_millis(2000));
+        assert_eq!(
+            (Millis(1500).to_string(), Millis(7).to_string()),
+            ("1.5s".into(), "7ms".into())
+        );
+    }
+
+    #[test]
+    fn time_between_two_moments_is_never_negative() {
+        for (from, to, between) in [(5, 12, 7), (5, 5, 0), (12, 5, 0)] {
+            let wall = WallTime(to).since(WallTime(from));
+            let mono = MonoTime(to.cast_unsigned()).since(MonoTime(from.cast_unsigned()));
+            assert_eq!((wall, mono), (Millis(between), Millis(between)), "{from} to {to}");
+        }
+        assert_eq!(WallTime(i64::MAX).since(WallTime(i64::MIN)), Millis(i64::MAX.cast_unsigned()));
+        assert_eq!(WallTime(5) + Millis(7), WallTime(12));
+        assert_eq!(WallTime(5) + Millis(u64::MAX), WallTime(i64::MAX));
+        assert_eq!(MonoTime(5) + Millis(u64::MAX), MonoTime(u64::MAX));
+    }
+}

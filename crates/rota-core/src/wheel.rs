@@ -189,6 +189,27 @@ mod tests {
     }
 
     #[test]
+    fn a_timer_comes_nearer_in_few_steps_and_fires_at_its_time() {
+        const FURTHEST: u64 = 63 << 36;
+        for start in [0, 1, 63, 4095, 1_700_000_000_000] {
+            for span in [0, 1, 63, 64, 4095, 4096, 1 << 20, (1 << 36) - 1, FURTHEST, 3 * FURTHEST] {
+                let mut wheel = Wheel::new(start);
+                wheel.insert(start + span, 7);
+                let (mut due, mut steps) = (Vec::new(), 0);
+                // One for each level, and one for each turn of the last.
+                let most = LEVELS as u64 + span / FURTHEST + 1;
+                while let Some(next) = wheel.next_deadline() {
+                    assert!(wheel.now() <= next && next <= start + span, "{start} {span}");
+                    wheel.advance(next, 1, &mut due);
+                    steps += 1;
+                    assert!(steps <= most, "{steps} steps from {start} over {span}");
+                }
+                assert_eq!((due, wheel.now(), wheel.len()), (vec![7], start + span, 0));
+            }
+        }
+    }
+
+    #[test]
     fn a_burst_is_handed_out_in_portions() {
         let mut wheel = Wheel::new(0);
         (0..1000u32).for_each(|key| wheel.insert(5000, key));

@@ -14,7 +14,7 @@ use crate::{
 const FIRED_MAX: usize = 4096;
 /// The wall clock may be set back so far before the timers are set anew.
 const SET_BACK_TOLERATED: u64 = 1000;
-/// Idle timers are tolerated up to this many beyond those that may be needed.
+/// Idle timers are tolerated up to this many beyond four for each that may be needed.
 const IDLE_TIMERS: usize = 100_000;
 
 /// What a timer of the wall clock wakes.
@@ -27,6 +27,11 @@ pub(super) enum Wakes {
 /// A date as the wheel takes it.
 pub(super) fn date(time: WallTime) -> u64 {
     u64::try_from(time.0).unwrap_or(0)
+}
+
+/// Whether so many timers are set that it is worth setting anew those of so many tasks.
+fn are_mostly_idle(timers: usize, tasks: usize) -> bool {
+    timers > 4 * tasks + IDLE_TIMERS
 }
 
 impl Machine {
@@ -186,10 +191,10 @@ impl Machine {
     }
 
     fn drop_idle_timers(&mut self) {
-        if self.dates.len() > 4 * self.live.len() + IDLE_TIMERS {
+        if are_mostly_idle(self.dates.len(), self.live.len()) {
             self.set_timers_anew();
         }
-        if self.deadlines.len() > 4 * self.leases.len() + IDLE_TIMERS {
+        if are_mostly_idle(self.deadlines.len(), self.leases.len()) {
             // Where it stands, not now: what workers sent since then may not have been heard yet.
             self.deadlines = Wheel::new(self.deadlines.now());
             let mut deadlines: Vec<_> =
@@ -199,11 +204,31 @@ impl Machine {
                 self.deadlines.insert(deadline.0, index);
             }
         }
-        if self.delays.len() > 4 * self.backoffs.len() + IDLE_TIMERS {
+        if are_mostly_idle(self.delays.len(), self.backoffs.len()) {
             self.delays = Wheel::new(self.now.mono.0);
             for (index, due) in self.backoffs.iter() {
                 self.delays.insert(due.0, index);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_thousand_idle_timers_are_tolerated_and_more_beside_many_tasks() {
+        for (timers, tasks, mostly_idle) in [
+            (0, 0, false),
+            (100_000, 0, false),
+            (100_001, 0, true),
+            (100_012, 3, false),
+            (100_013, 3, true),
+            (4_100_000, 1_000_000, false),
+            (4_100_001, 1_000_000, true),
+        ] {
+            assert_eq!(are_mostly_idle(timers, tasks), mostly_idle, "{timers} for {tasks}");
         }
     }
 }

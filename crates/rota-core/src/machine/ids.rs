@@ -111,6 +111,69 @@ mod tests {
         TaskId::from_u64(number).unwrap()
     }
 
+    /// An index with the numbers from 1 on.
+    fn filled(count: u32) -> IdIndex {
+        let mut index = IdIndex::default();
+        (1..=count)
+            .for_each(|number| index.insert(id(number.into()), TaskIndex::new(number as usize)));
+        index
+    }
+
+    fn leaves(index: &IdIndex) -> Vec<usize> {
+        index.leaves.values().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn leaves_stay_full_while_ids_grow() {
+        let index = filled(3 * 128 + 1);
+        assert_eq!(leaves(&index), [128, 128, 128, 1]);
+    }
+
+    #[test]
+    fn a_full_leaf_is_split_in_halves_wherever_an_id_comes() {
+        // Even numbers are there, and an odd one comes between two of them.
+        for at in 1..128 {
+            let mut index = IdIndex::default();
+            (1..=256).for_each(|number| index.insert(id(2 * number), TaskIndex::new(0)));
+            index.insert(id(2 * at + 1), TaskIndex::new(1));
+            let halves = if at < 64 { [65, 64] } else { [64, 65] };
+            assert_eq!(leaves(&index), [halves[0], halves[1], 128], "{at}");
+            assert_eq!(
+                (index.len(), index.find(id(2 * at + 1))),
+                (257, Some(TaskIndex::new(1))),
+                "{at}"
+            );
+            assert!(index.below(None).map(|(id, _)| id).is_sorted_by(|a, b| a > b), "{at}");
+            assert!(
+                (1..=256).all(|number| index.find(id(2 * number)) == Some(TaskIndex::new(0))),
+                "{at}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_small_leaf_joins_the_one_before_where_both_fill_half_of_one() {
+        for (before, small, expected) in
+            [(33, 31, &[64][..]), (34, 31, &[34, 31]), (32, 32, &[32, 32]), (128, 1, &[128, 1])]
+        {
+            let mut index = filled(256);
+            (before + 1..=128).for_each(|number| _ = index.remove(id(number)));
+            (128 + small + 1..=256).for_each(|number| _ = index.remove(id(number)));
+            assert_eq!(leaves(&index), expected, "{before} and {small}");
+        }
+    }
+
+    #[test]
+    fn a_leaf_that_became_small_keeps_room_for_as_many_again() {
+        let mut index = filled(256);
+        for left in (2..128).rev() {
+            index.remove(id(128 + left + 1));
+            let room = index.leaves.values().last().unwrap().capacity();
+            let expected = if left < 32 { 2 * left..=62 } else { 128..=128 };
+            assert!(expected.contains(&(room as u64)), "room for {room} when {left} are left");
+        }
+    }
+
     proptest! {
         /// Against the standard map.
         #[test]

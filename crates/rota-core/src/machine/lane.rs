@@ -96,3 +96,33 @@ impl Lane {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::index::Index as _, *};
+    use crate::Name;
+
+    #[test]
+    fn void_places_are_dropped_when_they_are_many() {
+        let name = |text| Name::new(text).unwrap();
+        let name = LaneName { queue: name("q"), kind: name("k") };
+        let mut lane = Lane::new(QueueIndex::new(0), KindIndex::new(0), name, Vec::new());
+        for task in 0..200 {
+            let order = task as u64 + 1;
+            lane.push(Priority::default(), Place { order, task: TaskIndex::new(task) });
+        }
+        // All but the first leave, the last first.
+        let mut most = 200;
+        for left in (1..200).rev() {
+            lane.left(|place| place.task.at() < left);
+            if most > 2 * left + 64 {
+                most = left;
+            }
+            assert_eq!((lane.waiting, lane.places()), (left as u64, most));
+        }
+        assert_eq!(lane.first(), Some(((Reverse(Priority::default()), 1), TaskIndex::new(0))));
+        // Those at the front go at once.
+        lane.left(|_| false);
+        assert_eq!((lane.waiting, lane.places(), lane.first()), (0, 0, None));
+    }
+}

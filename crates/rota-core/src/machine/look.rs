@@ -194,8 +194,8 @@ impl Machine {
         let all = self.sessions.iter().map(|(index, session)| (key(session), index));
         let mut keys: Vec<_> =
             all.filter(|(key, _)| after.is_none_or(|after| key > after)).collect();
-        if keys.len() > most && most > 0 {
-            keys.select_nth_unstable(most - 1);
+        if keys.len() > most {
+            keys.select_nth_unstable(most);
         }
         keys.truncate(most);
         keys.sort_unstable();

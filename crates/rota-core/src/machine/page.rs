@@ -114,3 +114,53 @@ impl Machine {
         filter.selects(task.status, &lane.queue, &lane.kind, task.run_at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_selects_what_satisfies_all_that_is_set() {
+        let name = |text| Name::new(text).unwrap();
+        let any = LiveFilter::default();
+        let states =
+            |statuses: &[Status]| LiveFilter { statuses: statuses.to_vec(), ..any.clone() };
+        let from = |at| LiveFilter { run_at_from: Some(WallTime(at)), ..any.clone() };
+        let to = |at| LiveFilter { run_at_to: Some(WallTime(at)), ..any.clone() };
+        let queue = |text| LiveFilter { queue: Some(name(text)), ..any.clone() };
+        let kind = |text| LiveFilter { kind: Some(name(text)), ..any.clone() };
+        let all = LiveFilter {
+            statuses: vec![Status::Pending],
+            queue: Some(name("q")),
+            kind: Some(name("k")),
+            run_at_from: Some(WallTime(100)),
+            run_at_to: Some(WallTime(101)),
+        };
+        for (filter, selects) in [
+            (any.clone(), true),
+            (states(&[Status::Pending]), true),
+            (states(&[Status::Scheduled, Status::Pending]), true),
+            (states(&[Status::Scheduled]), false),
+            (queue("q"), true),
+            (queue("k"), false),
+            (kind("k"), true),
+            (kind("q"), false),
+            (from(99), true),
+            (from(100), true),
+            (from(101), false),
+            (to(101), true),
+            (to(100), false),
+            (to(99), false),
+            (all.clone(), true),
+            (LiveFilter { statuses: vec![Status::Running], ..all.clone() }, false),
+            (LiveFilter { queue: Some(name("other")), ..all.clone() }, false),
+            (LiveFilter { kind: Some(name("other")), ..all.clone() }, false),
+            (LiveFilter { run_at_from: Some(WallTime(101)), ..all.clone() }, false),
+            (LiveFilter { run_at_to: Some(WallTime(100)), ..all }, false),
+        ] {
+            let is_selected =
+                filter.selects(Status::Pending, &name("q"), &name("k"), WallTime(100));
+            assert_eq!(is_selected, selects, "{filter:?}");
+        }
+    }
+}

@@ -105,3 +105,104 @@ impl Roster {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::Name;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    /// The lane of that queue and kind, with one task more.
+    fn add_task(roster: &mut Roster, queue: &str, kind: &str) -> LaneIndex {
+        let (queue, kind) = (roster.queue(&name(queue)), roster.kind(&name(kind)));
+        let lane = roster.lane(queue, kind);
+        roster.add_task(lane);
+        lane
+    }
+
+    #[test]
+    fn lanes_without_tasks_are_kept_while_they_are_few() {
+        let mut roster = Roster::default();
+        let lanes: Vec<_> =
+            (0..1030).map(|at| add_task(&mut roster, "q", &format!("k{at}"))).collect();
+        for lane in &lanes[..1027] {
+            roster.drop_task(*lane);
+            assert_eq!(roster.lane_index.len(), 1030, "1024 beyond the 3 that have tasks");
+        }
+        roster.drop_task(lanes[1027]);
+        assert_eq!((roster.lane_index.len(), roster.idle_lanes), (2, 0));
+        let queue = roster.find_queue("q").unwrap();
+        assert_eq!(roster.queues[queue].lanes, lanes[1028..]);
+    }
+
+    #[test]
+    fn a_lane_is_idle_when_its_last_task_has_ended() {
+        let mut roster = Roster::default();
+        let lane = add_task(&mut roster, "q", "k");
+        add_task(&mut roster, "q", "k");
+        roster.drop_task(lane);
+        assert_eq!((roster.idle_lanes, roster.loosened), (0, 0));
+        roster.drop_task(lane);
+        assert_eq!((roster.idle_lanes, roster.loosened), (1, 1));
+        add_task(&mut roster, "q", "k");
+        assert_eq!(roster.idle_lanes, 0);
+    }
+
+    #[test]
+    fn names_are_looked_through_when_it_is_worth_it() {
+        const LAST: MonoTime = MonoTime(5000);
+        for (loosened, last, passed, looks) in [
+            // At once if one in 64 of the limit of 640 may have become free.
+            (11, Some(LAST), 0, true),
+            (10, Some(LAST), 999, false),
+            (1, Some(LAST), 999, false),
+            (1, Some(LAST), 1000, true),
+            (1, None, 0, true),
+            (0, Some(LAST), 1000, false),
+            (0, None, 0, false),
+        ] {
+            let mut roster = Roster::default();
+            roster.queue(&name("free"));
+            (roster.loosened, roster.swept_at) = (loosened, last);
+            let now = LAST + Millis(passed);
+            roster.make_room(640, now);
+            let case = (loosened, passed);
+            assert_eq!(roster.find_queue("free").is_none(), looks, "{case:?}");
+            let after = if looks { (0, Some(now)) } else { (loosened, last) };
+            assert_eq!((roster.loosened, roster.swept_at), after, "{case:?}");
+        }
+    }
+
+    #[test]
+    fn queues_and_kinds_are_kept_while_something_needs_them() {
+        let mut roster = Roster::default();
+        add_task(&mut roster, "has-tasks", "has-tasks");
+        let ended = add_task(&mut roster, "free", "free");
+        roster.drop_task(ended);
+        let [paused, unknown, unreadable] =
+            ["paused", "unknown", "unreadable"].map(|text| roster.queue(&name(text)));
+        roster.queues[paused].paused = true;
+        roster.queues[unknown].unknown = Bytes::from_static(b"of a newer version");
+        roster.queues[unreadable].unreadable = 1;
+        let served = roster.subscription(&[name("served")], &[name("served")]);
+        roster.attach(served);
+        roster.subscription(&[name("was-served")], &[name("was-served")]);
+        roster.loosened = 1;
+        roster.make_room(1000, MonoTime(0));
+        let queues: Vec<_> = roster.queue_names.iter().map(Name::as_str).collect();
+        assert_eq!(queues, ["has-tasks", "paused", "served", "unknown", "unreadable"]);
+        let mut kinds: Vec<_> = roster.kind_index.keys().map(Name::as_str).collect();
+        kinds.sort_unstable();
+        assert_eq!(kinds, ["has-tasks", "served"]);
+        // The places of the others are used again.
+        let places = (roster.queues.len(), roster.kinds.len());
+        add_task(&mut roster, "new", "new");
+        add_task(&mut roster, "newer", "newer");
+        assert_eq!((roster.queues.len(), roster.kinds.len()), places);
+    }
+}

@@ -202,7 +202,7 @@ impl Machine {
             }
             None => {
                 let session = Session::new(open.session, open.worker, subscription, self.now);
-                self.sessions.insert(Session { connection: open.connection, ..session })
+                self.sessions.insert(session)
             }
         };
         let session = self.sessions.at_mut(index);

@@ -108,10 +108,9 @@ impl Subscription {
         self.sessions > 0
     }
 
-    /// Serves nothing from now on.
+    /// Serves nothing from now on. It may still stand in the ring of those that have something to do.
     fn retire(&mut self) {
-        let (queues, kinds) = (Some(FxHashSet::default()), Some(FxHashSet::default()));
-        *self = Self { queues, kinds, active: self.active, ..Self::default() };
+        *self = Self { queues: Some(FxHashSet::default()), active: self.active, ..Self::default() };
     }
 }
 
@@ -246,5 +245,81 @@ impl Roster {
             held.active = true;
             self.active.push_back(index);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::index::Index as _, *};
+
+    fn names<const N: usize>(texts: [&str; N]) -> [Name; N] {
+        texts.map(|text| Name::new(text).unwrap())
+    }
+
+    #[test]
+    fn the_same_queues_and_kinds_are_one_subscription() {
+        let mut roster = Roster::default();
+        let queues = names(["a", "b"]);
+        let first = roster.subscription(&queues, &names(["k"]));
+        assert_eq!(roster.subscription(&names(["b", "a", "b"]), &names(["k", "k"])), first);
+        let others = [
+            roster.subscription(&queues, &[]),
+            roster.subscription(&names(["a"]), &names(["k"])),
+            roster.subscription(&[], &[]),
+        ];
+        assert_eq!([&[first], &others[..]].concat(), [0, 1, 2, 3].map(SubscriptionIndex::new));
+    }
+
+    #[test]
+    fn subscriptions_without_sessions_are_kept_while_they_are_few() {
+        let mut roster = Roster::default();
+        let all: Vec<_> = (0..70)
+            .map(|at| roster.subscription(&[], &names([format!("k{at}").as_str()])))
+            .collect();
+        all.iter().for_each(|subscription| roster.attach(*subscription));
+        for subscription in &all[..67] {
+            roster.detach(*subscription);
+            assert_eq!(roster.subscription_index.len(), 70, "64 beyond the 3 that are used");
+        }
+        roster.detach(all[67]);
+        let mut left: Vec<_> = roster.subscription_index.values().copied().collect();
+        left.sort_unstable();
+        assert_eq!(left, all[68..]);
+    }
+
+    #[test]
+    fn a_subscription_is_unused_when_its_last_session_has_gone() {
+        let mut roster = Roster::default();
+        let subscription = roster.subscription(&names(["a", "b"]), &names(["k", "l", "m"]));
+        roster.attach(subscription);
+        roster.attach(subscription);
+        roster.detach(subscription);
+        assert!(roster.subscriptions[subscription].is_used());
+        assert_eq!(roster.loosened, 0);
+        roster.detach(subscription);
+        assert!(!roster.subscriptions[subscription].is_used());
+        assert_eq!(roster.loosened, 6, "itself, two queues and three kinds");
+    }
+
+    #[test]
+    fn the_place_of_a_subscription_that_was_dropped_serves_nothing_until_it_is_used_again() {
+        let mut roster = Roster::default();
+        let subscription = roster.subscription(&[], &[]);
+        roster.attach(subscription);
+        roster.note_ready(subscription, QueueIndex::new(0));
+        roster.note_idle(subscription, SessionIndex::new(0));
+        assert_eq!(roster.active, [subscription]);
+        roster.detach(subscription);
+        roster.sweep_subscriptions();
+        let [queue, kind] = names(["q", "k"]);
+        let (queue, kind) = (roster.queue(&queue), roster.kind(&kind));
+        let lane = roster.lane(queue, kind);
+        assert!(roster.lanes[lane].subscriptions.is_empty());
+        // It has one turn, although it stood in the ring already.
+        assert_eq!(roster.subscription(&[], &[]), subscription);
+        roster.note_ready(subscription, queue);
+        roster.note_idle(subscription, SessionIndex::new(0));
+        assert_eq!(roster.active, [subscription]);
+        assert_eq!(roster.lanes[lane].subscriptions, [subscription]);
     }
 }

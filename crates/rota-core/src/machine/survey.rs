@@ -2,7 +2,7 @@
 //! never with tasks.
 
 use super::{
-    Machine, QueueCounts,
+    Lease, Machine, QueueCounts,
     index::{LaneIndex, QueueIndex},
     live::LiveTask,
 };
@@ -88,19 +88,21 @@ impl Machine {
     fn memory_bytes(&self) -> u64 {
         let table = self.live.capacity() * size_of::<Option<LiveTask>>() + self.live.len() * ENTRY;
         let places: usize = self.roster.lanes.values().map(super::lane::Lane::places).sum();
+        // How many there are of each sort, and how many entries one of them is as large as.
         let beside = [
-            places,
-            self.leases.len() * size_of::<super::Lease>() / ENTRY,
-            self.backoffs.len() * 2,
-            self.expiries.len() * 2,
-            self.last_failures.len() * 4,
-            self.deadlines.len(),
-            self.binds.len() * 4,
-            self.last_ends.len() * 2,
-            self.unknown.len() * 8,
-            self.dates.len(),
-            self.delays.len(),
+            (places, 1),
+            (self.leases.len(), size_of::<Lease>().div_ceil(ENTRY)),
+            (self.backoffs.len(), 2),
+            (self.expiries.len(), 2),
+            (self.last_failures.len(), 4),
+            (self.deadlines.len(), 1),
+            (self.binds.len(), 4),
+            (self.last_ends.len(), 2),
+            (self.unknown.len(), 8),
+            (self.dates.len(), 1),
+            (self.delays.len(), 1),
         ];
-        (table + beside.iter().sum::<usize>() * ENTRY) as u64
+        let beside: usize = beside.iter().map(|(count, entries)| count * entries * ENTRY).sum();
+        (table + beside) as u64
     }
 }

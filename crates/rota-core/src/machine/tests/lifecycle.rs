@@ -1,5 +1,7 @@
 //! The life of one task: its ends, its retries and their budgets, cancelling, expiring.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{
@@ -7,8 +9,9 @@ use super::{
     world::{START, World},
 };
 use crate::{
-    Effect, Failure, FailureReason, Jitter, Leased, Millis, Outcome, Refusal, Reply, Report,
-    RetryPolicy, Status, StopReason, TaskId, Waiting, WallTime,
+    Command, Effect, Failure, FailureReason, Jitter, Leased, Machine, MachineLimits, Millis,
+    Mutation, Outcome, Refusal, Reply, Report, Retention, RetryPolicy, Status, StopReason, TaskId,
+    UnknownFields, Waiting, WallTime,
 };
 
 /// Retries of which each comes after exactly twice the time of the one before: 1 s, 2 s, 4 s.
@@ -163,7 +166,7 @@ fn failures_and_losses_are_counted_apart() {
         // Three losses are allowed; a started attempt is lost when its worker leaves.
         let session = *world.workers.keys().last().unwrap();
         world.report(world.has_one(session), Report::Started { at: world.now.wall }).unwrap();
-        world.apply(crate::Command::CloseSession { session, connection: None }).unwrap();
+        world.apply(Command::CloseSession { session, connection: None }).unwrap();
         world.open(1, &[], &[]);
         world.settle();
     }
@@ -418,6 +421,41 @@ fn what_ended_a_moment_ago_can_be_retried_before_the_store_knows_of_it() {
 }
 
 #[test]
+fn what_a_newer_version_wrote_of_a_task_is_kept_when_it_is_retried() {
+    let mut world = World::new();
+    let task = world.submit(Task::new("q", "k"));
+    world.cancel(task).unwrap();
+    world.settle();
+    let (of_task, of_policy) = (Bytes::from_static(b"task"), Bytes::from_static(b"policy"));
+    let fields = |task: &Bytes, policy: &Bytes| UnknownFields {
+        task: task.clone(),
+        policy: policy.clone(),
+        ..UnknownFields::default()
+    };
+    let none = Bytes::new();
+    for (of_done, of_spec, expected) in [
+        (None, &none, None),
+        (None, &of_policy, Some(fields(&none, &of_policy))),
+        (Some(fields(&of_task, &none)), &none, Some(fields(&of_task, &none))),
+        (Some(fields(&of_task, &none)), &of_policy, Some(fields(&of_task, &of_policy))),
+    ] {
+        let mut done = (*world.stored(task).unwrap()).clone();
+        done.unknown = of_done.map(Box::new);
+        let mut spec = (*world.durable.specs[&task]).clone();
+        spec.unknown_policy = of_spec.clone();
+        let (stored, spec) = (Some(Arc::new(done)), Some(Arc::new(spec)));
+        let mut machine = Machine::new(MachineLimits::default(), Retention::default(), world.now);
+        machine.begin(world.now, 1);
+        machine.apply(Command::Retry { task, stored, spec }).unwrap();
+        let unknown = machine.seal().mutations.into_iter().find_map(|mutation| match mutation {
+            Mutation::PutLive(record) => Some(record.unknown),
+            _ => None,
+        });
+        assert_eq!(unknown, Some(expected.map(Box::new)));
+    }
+}
+
+#[test]
 fn a_deleted_task_is_gone() {
     let mut world = World::new();
     let task = world.submit(Task::new("q", "k"));
@@ -439,7 +477,7 @@ fn retention_removes_what_is_over_and_nothing_else() {
     let task = world.submit(Task::new("q", "k").policy(|policy| {
         policy.retention = Some(Millis(5000));
     }));
-    let purge = crate::Command::Purge { task, stored: None };
+    let purge = Command::Purge { task, stored: None };
     world.apply(purge.clone()).unwrap();
     world.cancel(task).unwrap();
     world.settle();

@@ -3,8 +3,10 @@
 
 mod audit;
 mod books;
+mod counts;
 mod expect;
 mod lifecycle;
+mod look;
 mod names;
 mod pages;
 mod random;

@@ -128,6 +128,37 @@ fn names_that_nothing_needs_make_room() {
 }
 
 #[test]
+fn names_are_dropped_only_where_there_is_no_room() {
+    // Two queues and kinds have no tasks any more; there may be three of each.
+    for (queues, kinds, dropped) in [
+        (&["new"][..], &[][..], false),
+        (&[], &["new"], false),
+        (&["new"], &["new"], false),
+        (&["new", "newer"], &[], true),
+        (&[], &["new", "newer"], true),
+        (&["new", "newer", "newest"], &["new", "newer", "newest"], true),
+        (&["q0", "q1", "new"], &["k0", "k1", "new"], false),
+    ] {
+        let mut world = few();
+        for at in 0..2 {
+            let task = world.submit(Task::new(&format!("q{at}"), &format!("k{at}")));
+            world.cancel(task).unwrap();
+        }
+        world.open(1, queues, kinds);
+        let left = ["q0", "q1"].map(|queue| world.machine.queue(queue).is_some());
+        assert_eq!(left, [!dropped; 2], "{queues:?} {kinds:?}");
+    }
+    for (queues, kinds, what) in
+        [(&["a", "b", "c", "d"][..], &[][..], "queues"), (&[], &["a", "b", "c", "d"], "kinds")]
+    {
+        let mut world = few();
+        let opening = world.opening(1, queues, kinds);
+        let refused = world.apply(Command::OpenSession(Box::new(opening)));
+        assert_eq!(refused, Err(Refusal::TooManyNames { what, limit: 3 }));
+    }
+}
+
+#[test]
 fn names_in_use_are_kept() {
     let mut world = few();
     world.pause("paused", true);

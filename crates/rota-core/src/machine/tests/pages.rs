@@ -4,7 +4,7 @@ use super::{
     say::{Task, name},
     world::World,
 };
-use crate::{LiveFilter, Status, TaskId};
+use crate::{LiveFilter, Status, TaskId, Waiting};
 
 fn all(world: &World, filter: &LiveFilter, limit: usize) -> (Vec<TaskId>, usize) {
     let (mut seen, mut before, mut pages) = (Vec::new(), None, 0);
@@ -46,7 +46,43 @@ fn leased_tasks_are_found_at_once_beside_many_that_wait() {
     assert!(leased.is_sorted_by(|a, b| a > b));
     let running = LiveFilter { statuses: vec![Status::Running], ..LiveFilter::default() };
     assert!(all(&world, &running, 10).0.is_empty());
+    let waiting = LiveFilter { statuses: vec![Status::Pending], ..LiveFilter::default() };
+    assert_eq!(world.machine.live_page(&waiting, None, 3).tasks.len(), 3);
     // Where nothing is found, a page ends all the same.
     let scheduled = LiveFilter { statuses: vec![Status::Scheduled], ..LiveFilter::default() };
     assert_eq!(all(&world, &scheduled, 10), (Vec::new(), 3));
+}
+
+#[test]
+fn pages_of_leased_tasks_show_each_once_newest_first() {
+    let mut world = World::new();
+    world.open(4, &["a"], &[]);
+    let tasks: Vec<_> = (0..4).map(|_| world.submit(Task::new("a", "k"))).collect();
+    world.submit(Task::new("b", "k"));
+    world.settle();
+    let newest: Vec<_> = tasks.iter().rev().copied().collect();
+    let leased = |queue: Option<&str>| LiveFilter {
+        statuses: vec![Status::Assigned, Status::Running],
+        queue: queue.map(name),
+        ..LiveFilter::default()
+    };
+    // No page follows the one that shows the last of them.
+    for (limit, pages) in [(1, 4), (2, 2), (3, 2), (4, 1), (5, 1)] {
+        assert_eq!(all(&world, &leased(None), limit), (newest.clone(), pages), "{limit}");
+    }
+    assert_eq!(all(&world, &leased(Some("a")), 9).0, newest);
+    assert_eq!(all(&world, &leased(Some("b")), 9), (Vec::new(), 1));
+}
+
+#[test]
+fn places_of_those_that_left_do_not_count_as_ahead() {
+    let mut world = World::new();
+    world.open(0, &[], &[]);
+    let tasks: Vec<_> = (0..6).map(|_| world.submit(Task::new("q", "k"))).collect();
+    world.cancel(tasks[2]).unwrap();
+    world.cancel(tasks[3]).unwrap();
+    let page = world.machine.live_page(&LiveFilter::default(), None, 10);
+    let ahead: Vec<_> = page.tasks.iter().rev().map(|view| view.waiting).collect();
+    let expected = [0, 1, 2, 3].map(|ahead| Some(Waiting::SlotsBusy { ahead }));
+    assert_eq!(ahead, expected);
 }

@@ -2,12 +2,13 @@
 //! worker has to notice.
 
 use super::{
+    books,
     say::{Task, completed, ended, failed, name},
     world::{TTL, World},
 };
 use crate::{
-    Command, Effect, FailureReason, HeldLease, Jitter, Leased, Millis, OpenSession, Outcome,
-    Refusal, Reply, Report, SessionId, Status, StopReason, Waiting,
+    Command, Effect, FailureReason, HeldLease, Jitter, Leased, Machine, Millis, OpenSession,
+    Outcome, Refusal, Reply, Report, SessionId, Status, StopReason, Waiting,
 };
 
 fn open_again(world: &mut World, session: SessionId, leases: &[Leased]) {
@@ -270,4 +271,35 @@ fn a_batch_number_that_was_lost_may_be_used_again() {
     world.submit(Task::new("q", "k"));
     world.settle();
     assert_eq!(world.has_one(session).token.0, lost - 1);
+}
+
+#[test]
+fn what_was_taken_up_can_be_forgotten_and_taken_up_again() {
+    let mut world = World::new();
+    let session = world.open(2, &[], &["leased"]);
+    for task in [
+        Task::new("q", "leased"),
+        Task::new("q", "leased").expires_in(60_000),
+        Task::new("q", "k").id("mine"),
+        Task::new("q", "k").delay(60_000),
+    ] {
+        world.submit(task);
+    }
+    world.settle();
+    let records: Vec<_> = world.durable.live.values().cloned().collect();
+    let mut machine = world.restored_from_newest();
+    let held = |machine: &Machine| machine.session(session).map(|view| view.held);
+    for (record, left) in records.iter().zip([Some(1), None, None, None]) {
+        machine.forget_task(record.id);
+        machine.forget_task(record.id);
+        books::recount(&machine);
+        assert_eq!((machine.task(record.id), held(&machine)), (None, left));
+    }
+    machine.assert_no_leftovers();
+    for (record, held_then) in records.iter().zip([Some(1), Some(2), Some(2), Some(2)]) {
+        machine.restore_task(record);
+        books::recount(&machine);
+        assert_eq!(held(&machine), held_then);
+    }
+    assert_eq!(machine.queue("q"), world.restored_from_newest().queue("q"));
 }

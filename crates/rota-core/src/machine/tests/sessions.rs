@@ -2,7 +2,7 @@
 
 use super::{
     say::{Task, completed, ended, failed, name},
-    world::World,
+    world::{TTL, World},
 };
 use crate::{
     Command, Credit, Effect, EndReason, HeldLease, Leased, MachineLimits, Millis, MonoTime,
@@ -176,6 +176,64 @@ fn who_could_not_be_answered_gets_the_time_again_and_who_is_gone_is_found_out() 
 }
 
 #[test]
+fn only_who_waits_for_an_answer_is_excused() {
+    let most = Millis(5000);
+    for (credit, detached, pauses, excused) in [
+        // A worker with a stream can say that it lives.
+        (Credit::Hold(3), false, &[4000][..], 0),
+        (Credit::Hold(3), true, &[4000], 4000),
+        (Credit::Take(0), false, &[4000], 4000),
+        (Credit::Take(2), false, &[4000], 4000),
+        (Credit::Take(2), true, &[4000], 4000),
+        // No more than the longest wait for an answer, in all.
+        (Credit::Take(2), false, &[5001], 5000),
+        (Credit::Take(2), false, &[4000, 900], 4900),
+        (Credit::Take(2), false, &[4000, 900, 900], 5000),
+    ] {
+        let mut world = World::new();
+        let session = world.open(10, &[], &[]);
+        world.apply(Command::SetCredit { session, connection: None, credit }).unwrap();
+        if detached {
+            world.apply(Command::Detach { session, connection: 0 }).unwrap();
+        }
+        world.pass(Millis(6000));
+        world.machine.begin(world.now, world.batch);
+        for pause in pauses {
+            world.machine.excuse_waiting(world.now.mono, Millis(*pause), most);
+        }
+        let age = world.machine.session(session).unwrap().heartbeat_age;
+        assert_eq!(age, Millis(6000 - excused), "{credit:?} {detached} {pauses:?}");
+    }
+}
+
+#[test]
+fn nobody_is_excused_into_the_future() {
+    let (mut world, session, _) = with_tasks(0);
+    let credit = Credit::Take(0);
+    world.apply(Command::SetCredit { session, connection: None, credit }).unwrap();
+    world.pass(Millis(100));
+    world.machine.excuse_waiting(world.now.mono, Millis(7000), Millis(15_000));
+    world.after(9_999);
+    assert!(world.machine.session(session).is_some());
+    world.after(1);
+    assert!(world.machine.session(session).is_none());
+}
+
+#[test]
+fn coming_back_writes_a_record_only_where_its_worker_may_be_silent_for_longer() {
+    for (ttl, writes) in [(TTL.0 - 1, false), (TTL.0, false), (TTL.0 + 1, true)] {
+        let (mut world, session, leases) = with_tasks(1);
+        let mut opening = world.opening(10, &[], &[]);
+        (opening.session, opening.worker) = (session, world.workers[&session].name.clone());
+        (opening.ttl, opening.held) = (Millis(ttl), Some(held(&leases)));
+        world.apply(Command::OpenSession(Box::new(opening))).unwrap();
+        let batch = world.batch;
+        world.settle();
+        assert_eq!(world.batch > batch, writes, "{ttl}");
+    }
+}
+
+#[test]
 fn a_silent_worker_loses_its_tasks() {
     let (mut world, session, leases) = with_tasks(2);
     let worker = world.workers[&session].name.clone();
@@ -304,6 +362,19 @@ fn a_repeat_is_known_although_the_task_has_gone_to_another() {
     world.settle();
     assert!(world.report(leases[0], Report::Released).is_err(), "the last end counts");
     assert_eq!(world.report(next, ended(completed())), Ok(Reply::Done));
+}
+
+#[test]
+fn the_end_of_what_was_to_be_stopped_is_acknowledged_again() {
+    for report in [Report::Released, ended(Outcome::Cancelled), ended(failed("killed"))] {
+        let (mut world, _, leases) = with_tasks(1);
+        world.cancel(leases[0].task).unwrap();
+        for steps in 0..4 {
+            assert_eq!(world.report(leases[0], report.clone()), Ok(Reply::Done), "{steps} later");
+            world.step();
+        }
+        assert_eq!(world.status(leases[0].task), Some(Status::Cancelled));
+    }
 }
 
 #[test]

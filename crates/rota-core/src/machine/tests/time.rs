@@ -40,16 +40,35 @@ fn a_date_follows_the_wall_clock_back() {
 
 #[test]
 fn a_wall_clock_set_back_a_little_is_waited_for() {
+    // What is submitted then is never early, and at most a second late.
+    for (set_back, waits) in [(50, 100), (900, 900), (1000, 1000), (1001, 100), (3_600_000, 100)] {
+        let mut world = World::new();
+        world.submit(Task::new("q", "k").delay(500));
+        world.after(500);
+        world.set_wall_by(-set_back);
+        let task = world.submit(Task::new("q", "k").delay(100));
+        world.settle();
+        world.after(waits - 1);
+        assert_eq!(world.status(task), Some(Status::Scheduled), "{set_back}");
+        world.after(1);
+        assert_eq!(world.status(task), Some(Status::Pending), "{set_back}");
+    }
+}
+
+#[test]
+fn a_wall_clock_set_back_sets_the_timers_that_are_needed_and_no_others() {
     let mut world = World::new();
-    world.submit(Task::new("q", "k").delay(500));
-    world.after(500);
-    world.set_wall_by(-900);
-    let task = world.submit(Task::new("q", "k").delay(100));
+    let session = world.open(1, &[], &["fails"]);
+    world.submit(Task::new("q", "fails"));
     world.settle();
-    world.after(99);
-    assert_eq!(world.status(task), Some(Status::Scheduled), "not early");
-    world.after(900);
-    assert_eq!(world.status(task), Some(Status::Pending), "and at most a second late");
+    world.end(world.has_one(session), failed("no"));
+    world.submit(Task::new("q", "k"));
+    world.submit(Task::new("q", "k").delay(60_000));
+    world.submit(Task::new("q", "k").expires_in(60_000));
+    world.settle();
+    world.set_wall_by(-3_600_000);
+    world.settle();
+    assert_eq!(world.machine.dates.len(), 2, "one task has a date and one expires");
 }
 
 #[test]
@@ -172,6 +191,20 @@ fn many_timers_fire_in_portions() {
     world.step_bare();
     assert_eq!(counts(&world), (0, 5000));
     assert_eq!(world.machine.next_wakeup(), None);
+}
+
+#[test]
+fn what_is_over_is_not_started_though_its_timer_has_not_fired() {
+    let mut world = World::bare();
+    for _ in 0..5000 {
+        world.submit(Task::new("q", "k").expires_in(1000));
+    }
+    world.step_bare();
+    world.pass(Millis(1000));
+    let session = world.open(10_000, &[], &[]);
+    world.step_bare();
+    assert_eq!(world.machine.session(session).unwrap().held, 0);
+    assert_eq!(world.machine.live_tasks(), 0);
 }
 
 #[test]

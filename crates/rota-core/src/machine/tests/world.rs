@@ -22,6 +22,9 @@ pub(super) const START: Now = Now { wall: WallTime(1_000_000_000), mono: MonoTim
 /// Sessions live for so long without a sign.
 pub(super) const TTL: Millis = Millis(10_000);
 
+/// Steps at one time after which a machine must have come to rest.
+const STEPS_MAX: usize = 1000;
+
 /// A step whose batch is on its way.
 #[derive(Debug)]
 struct InFlight {
@@ -98,6 +101,8 @@ pub(super) struct World {
     pub(super) accepted: BTreeMap<TaskId, Accepted>,
     pub(super) snapshot: Snapshot,
     pub(super) sessions_opened: u64,
+    /// What happened in all steps and was not taken yet.
+    events: Vec<Event>,
     /// Tasks that live, as the events of all steps say.
     alive: usize,
     watched: bool,
@@ -131,6 +136,7 @@ impl World {
             accepted: BTreeMap::new(),
             snapshot: Snapshot::default(),
             sessions_opened: 0,
+            events: Vec::new(),
             alive: 0,
             watched: true,
         }
@@ -316,6 +322,7 @@ impl World {
         self.spend_credit(&before);
         audit::after_seal(self, &step, &assigned);
         self.count(&step.events);
+        self.events.extend_from_slice(&step.events);
         if step.mutations.is_empty() {
             assert!(self.created.is_empty() && self.removed.is_empty());
             self.release(step.effects);
@@ -362,12 +369,13 @@ impl World {
 
     /// Steps until nothing is on its way and nothing is left to do at this time.
     pub(super) fn settle(&mut self) {
-        loop {
+        for _ in 0..STEPS_MAX {
             self.step();
             if self.in_flight.is_none() && self.machine.next_wakeup() != Some(Millis(0)) {
                 return;
             }
         }
+        panic!("the machine does not come to rest");
     }
 
     /// Books what sessions were given in this seal and checks that there was room for it.
@@ -507,6 +515,11 @@ impl World {
 
     pub(super) fn effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
+    }
+
+    /// What happened to tasks since this was last asked.
+    pub(super) fn happened(&mut self) -> Vec<Happened> {
+        std::mem::take(&mut self.events).into_iter().map(|event| event.what).collect()
     }
 
     pub(super) fn view(&self, task: TaskId) -> LiveView {
