@@ -42,7 +42,7 @@ sim: ## Run the simulator over new seeds; SEED=… begins there, DURATION=10m la
 		$(if $(WIRE),--wire) --record sim-record.tsv --label "$$(git describe --always --dirty)"
 
 planted: ## Look for every mistake that is planted in the engine, also those that take the simulator long
-	$(CARGO) run --release --package rota-sim --features planted-faults -- --planted all --seed $(or $(SEED),100)
+	$(CARGO) run --profile sim --package rota-sim --features planted-faults -- --planted all --seed $(or $(SEED),100)
 
 upgrade: ## Upgrade and downgrade a cluster under load, with older versions built from the history
 	@tests/install.sh

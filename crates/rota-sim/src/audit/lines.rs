@@ -18,6 +18,16 @@ struct Line {
     changes: VecDeque<(u64, bool)>,
     /// All its tasks.
     tasks: BTreeSet<u64>,
+    /// How many of them live, after which batches that changed it, and when these landed.
+    live: VecDeque<Counted>,
+}
+
+/// How many tasks live after a batch.
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    seq: u64,
+    at_us: u64,
+    count: u64,
 }
 
 /// All queues, by name.
@@ -41,6 +51,39 @@ impl Lines {
 
     pub(super) fn drop_task(&mut self, queue: &str, id: u64) {
         self.line(queue).tasks.remove(&id);
+    }
+
+    /// A batch made a task of the queue live, or ended it.
+    pub(super) fn lives(&mut self, now_us: u64, seq: u64, queue: &str, lives: bool) {
+        let line = self.line(queue);
+        let last = line.live.back().copied();
+        let count = last.map_or(0, |last| last.count);
+        let count = if lives { count + 1 } else { count.saturating_sub(1) };
+        if last.is_some_and(|last| last.seq == seq) {
+            line.live.pop_back();
+        } else if line.live.len() == HISTORY {
+            line.live.pop_front();
+        }
+        line.live.push_back(Counted { seq, at_us: now_us, count });
+    }
+
+    /// Whether so many tasks of the queue lived at some moment between these two. Unknown counts as yes.
+    pub(super) fn so_many_lived(
+        &self,
+        queue: &str,
+        told: u64,
+        (from_us, to_us): (u64, u64),
+    ) -> bool {
+        let Some(line) = self.0.get(queue) else { return told == 0 };
+        let mut until_us = u64::MAX;
+        for Counted { at_us, count, .. } in line.live.iter().rev() {
+            if *at_us <= to_us && until_us >= from_us && *count == told {
+                return true;
+            }
+            until_us = *at_us;
+        }
+        // Before the first change that is remembered.
+        until_us >= from_us && (told == 0 || line.live.len() == HISTORY)
     }
 
     /// A task waits there no more, and here from now on.
