@@ -1,6 +1,6 @@
 #!/bin/sh
-# `make demo`: installs the few programs that its tasks run, builds, and starts it. The development
-# build is used: it is there soonest, and fast enough to show everything.
+# `make demo`: installs the programs that the tasks run, builds the demo and starts it. It uses a
+# development build, which takes less time and is fast enough for the demo.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -17,6 +17,6 @@ if [ -n "$missing" ]; then
     $as_root apt-get install -qq -y --no-install-recommends $missing >/dev/null
 fi
 
-echo "Building (the first time takes some minutes)"
+echo "Building (the first build takes several minutes)"
 cargo build --package rota --package rota-demo
 exec "${CARGO_TARGET_DIR:-target}/debug/rota-demo" "${DIR:-/usr/share/doc}"

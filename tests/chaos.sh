@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Hurts a cluster under load: `tests/chaos.sh [SEED] [DURATION] [FAULTS]`. Without a seed, one is drawn
-# and printed; without a duration, every fault strikes once; with names of faults (`Kill,CutLeader`), only
-# those whose names begin so do.
+# Injects faults into a cluster under load: `tests/chaos.sh [SEED] [DURATION] [FAULTS]`. Without SEED, it
+# draws a seed and prints it. Without DURATION, it injects every fault once. FAULTS (`Kill,CutLeader`)
+# selects the faults whose names begin with one of these words.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what the tests need beyond Rust: Debian packages (as root or with sudo) and, in virtual
-# environments beside the build output, schemathesis and Grafana's foundation SDK. What is present is
-# left alone.
+# Installs the tools that the tests need besides Rust: Debian packages (as root or with sudo), and
+# schemathesis and the Grafana foundation SDK in virtual environments below the build output. Installs
+# only what is missing.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -24,7 +24,7 @@ if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
     missing="$missing python3-venv"
 fi
 
-# What shifts a process' wall clock.
+# libfaketime shifts the wall clock of a process.
 find /usr/lib -path '*/faketime/libfaketime.so.1' 2>/dev/null | grep -q . || missing="$missing libfaketime"
 
 if [ -n "$missing" ]; then
@@ -33,11 +33,11 @@ if [ -n "$missing" ]; then
     elif command -v sudo >/dev/null 2>&1; then
         as_root=sudo
     else
-        echo "The tests need these Debian packages, and this is neither root nor is there sudo:$missing" >&2
+        echo "error: cannot install the Debian packages$missing: not root, and sudo is missing. Install them, then run the command again." >&2
         exit 1
     fi
     if ! command -v apt-get >/dev/null 2>&1; then
-        echo "The tests need what these Debian packages hold, and there is no apt-get:$missing" >&2
+        echo "error: cannot install the Debian packages$missing: apt-get is missing. Install the same tools another way, then run the command again." >&2
         exit 1
     fi
     echo "Installing$missing"
@@ -56,7 +56,7 @@ fi
 
 venv="${CARGO_TARGET_DIR:-target}/tools/grafana"
 if ! cmp -s deploy/grafana/requirements.txt "$venv/requirements.txt"; then
-    echo "Installing Grafana's foundation SDK into $venv"
+    echo "Installing the Grafana foundation SDK into $venv"
     rm -rf "$venv"
     python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check -r deploy/grafana/requirements.txt

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Runs all tests of the workspace and ends with their counts. cargo-nextest is used where it is
-# installed: it runs the slow tests of real processes beside the others.
+# Runs all tests of the workspace and prints their counts at the end. Uses cargo-nextest if it is
+# installed, because it runs the slow tests of real processes in parallel with the others.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 log="$(mktemp)"
 trap 'rm -f "$log"' EXIT
 
-# The tests of real processes start the binary, which is built along with them: alone it would have
-# other features of its dependencies, and all would be built twice.
-# It has the points at which a test can have it crash, which no shipped build has.
+# Build the binary, which the tests of real processes start, together with the tests. Built alone, its
+# dependencies would have other features and would be compiled twice. The feature fail-points lets tests
+# crash the binary at chosen points. No shipped build has it.
 points=rota/fail-points
 cargo build --workspace --lib --bins --tests --examples --locked --features "$points"
 

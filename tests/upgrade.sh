@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Upgrades and downgrades a cluster, with older versions built from the history. The first run takes minutes.
+# Upgrades and downgrades a cluster. Builds the older versions from the history, so the first run takes
+# minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Measures throughput over etcd: `bench/etcd/run.sh ROTA MEMBERS [TASKS]`, with this binary and so many members of
-# etcd, with etcd's own settings but for room. All of it runs on this machine, from an empty directory that is gone
-# afterwards.
+# Measures throughput over etcd: `bench/etcd/run.sh ROTA MEMBERS [TASKS]`. ROTA is the binary, MEMBERS the number of
+# members of etcd, TASKS the number of tasks [default: 100000]. etcd has its default settings, except for a larger quota.
+# Everything runs on this machine, in a temporary directory that is removed afterwards.
 set -euo pipefail
 
 rota=$1 members=$2 tasks=${3:-100000}

@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """Measures how long a planned hand-over keeps clients waiting: `bench/handover/run.py ROTA`.
 
-It starts a cluster on this machine (etcd and three nodes of the given binary) with a backlog of live tasks.
-A client creates one task after another through a node that follows. Each run sends SIGTERM to the leader and
-reports the create that took longest, then starts the node again. Everything lives in a temporary directory
-that is removed afterwards.
+The program starts a cluster on this machine (etcd and three nodes of the given binary) with a backlog of live
+tasks. A client creates one task after another through a follower. Each run sends SIGTERM to the leader, reports
+the longest create, and starts the node again. All data is in a temporary directory that is removed afterwards.
 """
 
 import argparse
@@ -104,7 +103,7 @@ def call(number, method, path, body=None, connection=None):
 
 
 def fill(number, tasks):
-    """Creates the backlog: half of it waits for a worker, half for tomorrow."""
+    """Creates the backlog: half of the tasks wait for a worker, half are due tomorrow."""
     for first in range(0, tasks, BATCH):
         new = [
             {"kind": "nobody", "queue": "backlog", "payload": i, **({"delay": "24h"} if i % 2 else {})}
@@ -165,7 +164,7 @@ def main():
         for number in range(NODES):
             cluster.wait_ready(number)
         fill(0, options.tasks)
-        # A node that copied the backlog before says so only by its log; it takes less than this.
+        # Give the other nodes time to copy the backlog. Only their log shows when they are done.
         time.sleep(3)
         longest = []
         for run in range(options.runs):

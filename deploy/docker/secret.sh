@@ -1,11 +1,12 @@
 #!/bin/sh
-# Makes the secrets that compose.yaml hands to its containers. rota.toml: a random token, which opens the
-# API (api_tokens) and which clients show (token), and one that opens /metrics alone. metrics-token: the
-# latter, for Prometheus. grafana-password: of Grafana's admin. What is there is left alone.
+# Creates the secrets for the containers of compose.yaml, unless they exist:
+# - rota.toml: a random API token (api_tokens for nodes, token for clients), and a token for /metrics
+# - metrics-token: the token for /metrics, for Prometheus
+# - grafana-password: the password of the Grafana user admin
 set -eu
 cd "$(dirname "$0")"
 if [ -e secret/rota.toml ]; then
-    echo "deploy/docker/secret/rota.toml is there already."
+    echo "deploy/docker/secret/rota.toml already exists."
     exit
 fi
 random() {
@@ -24,8 +25,8 @@ api_tokens = ["$token"]
 metrics_tokens = ["$metrics_token"]
 token = "$token"
 END
-# Outside of swarm, compose mounts the files as they are here, whatever it says of their owner: the
-# users of the containers must be able to read them. The directory keeps everybody else on this machine
-# out.
+# Outside of swarm mode, compose ignores the owner and mode set in compose.yaml and mounts the files as
+# they are. So the files are readable for all users of the containers, and the mode of the directory
+# keeps other users of this machine out.
 chmod 0644 secret/*
-echo "Made rota.toml, metrics-token and grafana-password in deploy/docker/secret."
+echo "Created rota.toml, metrics-token and grafana-password in deploy/docker/secret."

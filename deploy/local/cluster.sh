@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# A whole cluster on this machine, in the background: three members of etcd, three nodes, three
-# workers. `cluster.sh up` starts what does not run, `cluster.sh down` ends all of it; data and logs
-# are in ./cluster-data (or CLUSTER_DIR), and stay there.
+# Runs a cluster on this machine, in the background: three members of etcd, three nodes, three workers.
+# `cluster.sh up` starts the processes that do not run yet, `cluster.sh down` ends all of them. Data and
+# logs are in ./cluster-data (or CLUSTER_DIR) and stay there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -23,7 +23,7 @@ need() {
     local as_root=()
     if [ "$(id -u)" != 0 ]; then
         command -v sudo >/dev/null || {
-            echo "The cluster needs these Debian packages, and this is neither root nor is there sudo: ${missing[*]}" >&2
+            echo "error: cannot install the Debian packages ${missing[*]}: not root, and sudo is missing. Install them, then run make cluster again." >&2
             exit 1
         }
         as_root=(sudo)
@@ -34,36 +34,37 @@ need() {
         apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# Whether the process of that name runs, and is ours: a number may have passed to another process.
+# Whether the process of that name runs. Checks a variable of the process, because the process id may
+# have been reused.
 runs() {
     local pid
     pid=$(cat "$dir/run/$1.pid" 2>/dev/null) || return 1
     grep -zsqxF "ROTA_CLUSTER_PROCESS=$dir/$1" "/proc/$pid/environ"
 }
 
-# All processes whose name begins so. Found by what they carry, not by what is in the directory:
-# somebody may have removed that.
+# The ids of all processes whose names begin with the argument. Finds them by a variable in their
+# environment, because the directory with the pid files may have been removed.
 pids() {
     grep -zslE "^ROTA_CLUSTER_PROCESS=$(printf '%s' "$dir/$1" | sed 's/[][\.*^$+?(){}|]/\\&/g')" \
         /proc/[0-9]*/environ | cut -d / -f 3 || true
 }
 
-# Starts what does not run; its name, the ports that it listens on, the command.
+# start NAME PORTS COMMAND...: starts a process unless it runs.
 start() {
     local name=$1 ports=$2 port
     shift 2
     runs "$name" && return
     for port in $ports; do
         if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-            echo "$name cannot start: something else listens on port $port of this machine." >&2
+            echo "error: cannot start $name: another process listens on port $port of this machine" >&2
             command -v ss >/dev/null && ss -Hltnp "sport = :$port" >&2
-            echo "End that, then run make cluster again; make cluster-down ends what was started." >&2
+            echo "End that process and run make cluster again. make cluster-down ends the processes started so far." >&2
             exit 1
         fi
     done
     ROTA_CLUSTER_PROCESS="$dir/$name" setsid nohup "$@" >>"$dir/log/$name.log" 2>&1 </dev/null &
     echo $! >"$dir/run/$name.pid"
-    # It is ours to see only when it has become the program.
+    # The variable is visible only after the exec.
     until runs "$name" || ! kill -0 $! 2>/dev/null; do
         sleep 0.02
     done
@@ -76,9 +77,9 @@ wait_ready() {
         runs "$name" || break
         sleep 0.2
     done
-    echo "$name did not become ready; the end of $dir/log/$name.log:" >&2
+    echo "error: $name did not become ready. The end of $dir/log/$name.log:" >&2
     tail -n 5 "$dir/log/$name.log" >&2
-    echo "make cluster-down ends what was started." >&2
+    echo "make cluster-down ends the processes started so far." >&2
     exit 1
 }
 
@@ -102,7 +103,7 @@ up() {
         wait_ready "http://127.0.0.1:${client_ports[$i]}/health" "etcd-$((i + 1))"
     done
     for i in 0 1 2; do
-        # Each begins with another member, so that they share the load out.
+        # Each node lists another member first, so that the members share the load.
         local endpoints=''
         for j in 0 1 2; do
             endpoints+="127.0.0.1:${client_ports[$(((i + j) % 3))]},"
@@ -125,9 +126,9 @@ up() {
         done
     done
     cat <<END
-A cluster runs: three members of etcd, three nodes, three workers.
+The cluster is running: three members of etcd, three nodes, three workers.
 
-  nodes    ${node_ports[*]/#/http://127.0.0.1:}    (docs at /docs)
+  nodes    ${node_ports[*]/#/http://127.0.0.1:}    (API documentation at /docs)
   etcd     ${client_ports[*]/#/127.0.0.1:}
   logs     ${dir}/log
 
@@ -137,39 +138,39 @@ Try:
   rota task create --command --wait -- date
   rota bench throughput --url http://127.0.0.1:${node_ports[0]} --tasks 100000
   rota cluster transfer
-  kill -9 \$(cat $dir/run/node-1.pid)      # the others go on; make cluster starts it again
+  kill -9 \$(cat $dir/run/node-1.pid)      # the others continue; make cluster starts it again
   ETCDCTL_API=3 etcdctl --endpoints 127.0.0.1:${client_ports[0]} get --prefix rota/ --keys-only
 
-End it with: make cluster-down
+Stop it with: make cluster-down
 END
 }
 
 down() {
     local group pid all=0
-    # Workers first, so that they hand back what they hold; then the nodes; then the store.
+    # Stop workers first, so that they can give back their tasks; then the nodes; then the store.
     for group in worker- node- etcd-; do
         local running
         running=$(pids "$group")
         for pid in $running; do
             kill "$pid" 2>/dev/null && all=$((all + 1))
-            # One that was stopped hears of it only when it goes on.
+            # A process stopped with SIGSTOP gets the signal only after SIGCONT.
             kill -CONT "$pid" 2>/dev/null || true
         done
-        # As long as a worker waits for what it runs, and some more.
+        # Longer than the drain_timeout of a worker (30 s).
         for _ in $(seq 350); do
             [ -n "$(pids "$group")" ] || break
             sleep 0.1
         done
         for pid in $(pids "$group"); do
-            echo "$pid did not end by itself; killed." >&2
+            echo "killed process $pid, which did not end in time" >&2
             kill -9 "$pid" 2>/dev/null || true
         done
     done
     rm -f "$dir"/run/*.pid
     if [ "$all" = 0 ]; then
-        echo "No cluster runs here."
+        echo "No cluster is running here."
     else
-        echo "Ended $all processes. Data and logs are still in $dir."
+        echo "Stopped $all processes. Data and logs are still in $dir."
     fi
 }
 

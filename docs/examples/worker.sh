@@ -1,18 +1,26 @@
 #!/bin/sh
-# A Rota worker in shell, with curl and jq: runs PROGRAM for every task of a kind.
+# A Rota worker in shell, with curl and jq. It runs PROGRAM for every task of one kind.
 #
 #   worker.sh KIND PROGRAM [ARGUMENT]...
 #
-# The program gets the task's payload on standard input and finds ROTA_TASK_ID, ROTA_ATTEMPT and
-# ROTA_LEASE_TOKEN (the fencing token) in its environment. Exit code 0 completes the task: what was
-# printed is its result, as JSON if it is JSON, else as a text. 65 (EX_DATAERR) fails it for good;
-# every other code is a failed attempt, tried again as the task's policy says. When the task is
-# cancelled, or is no longer this worker's, the program gets SIGTERM and, 5 s later, SIGKILL; where there
-# is setsid, all that it started gets them too.
+# The program gets the payload of the task on standard input, and ROTA_TASK_ID, ROTA_ATTEMPT and
+# ROTA_LEASE_TOKEN (the fencing token) in its environment.
 #
-# Settings: ROTA_URL (http://127.0.0.1:7420), ROTA_TOKEN (none), ROTA_NAME (the host's name and this
-# process's number), ROTA_TTL (60s): silent for so long, the worker is taken for gone; its heartbeat
-# comes three times as often, and at least every 5 s. SIGTERM and SIGINT end it after the task in hand.
+# Exit code 0 completes the task. Its result is the standard output of the program: JSON if it is
+# JSON, text otherwise. Exit code 65 (EX_DATAERR) fails the task permanently. Any other exit code is a
+# failed attempt, which Rota retries by the retry policy of the task.
+#
+# When the task is cancelled or the lease is lost, the program gets SIGTERM, and SIGKILL 5 s later. If
+# setsid is installed, the processes that the program started get them too.
+#
+# Variables:
+#   ROTA_URL    address of the server [default: http://127.0.0.1:7420]
+#   ROTA_TOKEN  API token [default: none]
+#   ROTA_NAME   name of the worker [default: host name and process id]
+#   ROTA_TTL    time without a heartbeat after which the server considers the worker lost, in seconds
+#               [default: 60s]. The worker sends a heartbeat every third of it, and at least every 5 s.
+#
+# SIGTERM and SIGINT end the worker after the current task.
 set -u
 
 kind=${1:?usage: worker.sh KIND PROGRAM [ARGUMENT]...}
@@ -27,16 +35,16 @@ stop=
 waiting=
 every=$((${ttl%s} / 3))
 [ "$every" -le 5 ] || every=5
-# A program gets a process group of its own, so that all of it can be stopped.
+# With setsid, the program gets its own process group, so that all of its processes can be stopped.
 alone=$(command -v setsid)
 
-# The session is ours to choose, so that it can be ended although the answer that names it was lost.
+# Choose the session id here: then the worker can end the session even if the server's answer was lost.
 choose_session() {
     session=s_0$(LC_ALL=C tr -dc 0-9a-hjkmnp-tv-z </dev/urandom | head -c 12)
 }
 
 finish() {
-    # Ending the session gives to others what it still has.
+    # The end of the session gives its tasks to other workers.
     api DELETE "/v1/sessions/$session" </dev/null >/dev/null 2>&1
     rm -rf "$dir"
 }
@@ -44,7 +52,7 @@ choose_session
 trap finish EXIT
 trap 'stop=1; [ -z "$waiting" ] || kill "$waiting" 2>/dev/null' TERM INT
 
-# The token stands in a file: arguments show in the list of processes.
+# Keep the token in a file, because the list of processes shows arguments.
 {
     echo 'content-type: application/json'
     [ -z "${ROTA_TOKEN:-}" ] || echo "authorization: Bearer $ROTA_TOKEN"
@@ -52,14 +60,14 @@ trap 'stop=1; [ -z "$waiting" ] || kill "$waiting" 2>/dev/null' TERM INT
 # The program must not inherit it.
 unset ROTA_TOKEN
 
-# api METHOD PATH: sends standard input, prints the answer; fails unless it is 2xx.
+# api METHOD PATH: send standard input, print the answer, fail unless its status is 2xx.
 api() {
     curl --silent --show-error --fail-with-body --max-time 90 \
         --header "@$dir/headers" --request "$1" --data-binary @- "$url$2"
 }
 
-# report VERB ID, the latter as it stands in a path: sends standard input again and again until somebody answers. A refusal says that the
-# lease is no longer ours: the task is another's, or was cancelled.
+# report VERB ID: send standard input until the server answers. ID is percent-encoded for the path. A
+# refusal (4xx) means that the lease has ended: the task was cancelled or belongs to another worker.
 report() {
     cat >"$dir/report"
     for pause in 1 1 2 4 8 16; do
@@ -79,9 +87,10 @@ end_program() {
     kill -s KILL -- "$program"
 }
 
-# Says that the worker lives, until it is told to stop the task: then ends the program and notes why.
-# A session that is over has lost the task. It ends with the file too: a signal may come before the shell
-# that runs this can be ended by one.
+# Send heartbeats until the server tells the worker to stop the task. Then end the program and record
+# the reason. A heartbeat answered with 404 means that the session has ended and the lease is lost. The
+# loop also ends when the file at_work is gone, because the signal that should end this subshell can
+# arrive before the subshell handles signals.
 beat() {
     while sleep "$every" && [ -e "$dir/at_work" ]; do
         api POST "/v1/sessions/$session/heartbeat" </dev/null |
@@ -96,7 +105,7 @@ beat() {
 
 work() {
     id=$(jq -r '.tasks[0].id' "$dir/lease")
-    # An id may have a slash.
+    # An id can contain a slash, so encode it for the path.
     path=$(jq -r '.tasks[0].id | @uri' "$dir/lease")
     token=$(jq -r '.tasks[0].lease_token' "$dir/lease")
     attempt=$(jq -r '.tasks[0].attempt' "$dir/lease")
@@ -105,7 +114,7 @@ work() {
     : >"$dir/at_work"
     beat >/dev/null 2>&1 &
     beating=$!
-    # shellcheck disable=SC2016 # The inner shell expands it.
+    # shellcheck disable=SC2016 # The inner shell expands the variables.
     ROTA_TASK_ID=$id ROTA_ATTEMPT=$attempt ROTA_LEASE_TOKEN=$token \
         $alone sh -c 'echo $$ >"$0" && exec "$@"' "$dir/program" "$@" \
         <"$dir/payload" >"$dir/out" 2>"$dir/err"
@@ -123,7 +132,7 @@ work() {
             '{lease_token: $token, output_tail: $tail}' |
             report cancelled "$path"
     elif [ -n "$why" ]; then
-        # No report would be accepted.
+        # The lease has ended: the server would refuse a report.
         echo "$id: stopped: $why" >&2
     else
         jq -n --argjson token "$token" --arg code "$code" --rawfile tail "$dir/tail" \
@@ -137,7 +146,7 @@ while [ -z "$stop" ]; do
     jq -n --arg worker "$name" --arg kind "$kind" --arg ttl "$ttl" --arg session "$session" \
         '{worker: $worker, session: $session, kinds: [$kind], max: 1, wait: "20s", ttl: $ttl, held: []}' \
         >"$dir/ask"
-    # In the background, so that a signal does not have to wait for the end of the poll.
+    # Run in the background, so that a signal interrupts the wait.
     api POST /v1/leases <"$dir/ask" >"$dir/lease" 2>"$dir/problem" &
     waiting=$!
     wait "$waiting"
@@ -147,11 +156,11 @@ while [ -z "$stop" ]; do
         [ "$count" = 0 ] || work "$@"
         [ "$(jq .draining "$dir/lease")" != true ] || stop=1
     elif [ "$answered" = 0 ]; then
-        echo "$url gave an answer that is not Rota's (a proxy?); trying again" >&2
+        echo "unexpected answer from $url; check for a proxy in between (retrying)" >&2
         sleep 1
     elif [ -z "$stop" ]; then
         case $(jq -r .status "$dir/lease" 2>/dev/null) in
-        404 | 409) choose_session ;; # It has ended, or is another's: the next call opens another.
+        404 | 409) choose_session ;; # The session has ended or belongs to another worker: use a new one.
         *) cat "$dir/problem" >&2 && sleep 1 ;;
         esac
     fi

@@ -239,13 +239,13 @@ impl Witness {
     async fn rates_are_those_of(&self, when: &str, window: Duration, book: &[Entry]) {
         // What is scraped and recorded by now is what happened up to then.
         let to = SystemTime::now() - Duration::from_secs(3);
-        let panel = self.board("rota-overview").panel("Tasks a second");
+        let panel = self.board("rota-overview").panel("Tasks per second");
         let failures = f64::from(ATTEMPTS);
         for (legend, what, of) in [
             ("submitted", "submitted", 1.0),
             ("completed", "completed", 1.0),
             ("failed", "failed", failures),
-            ("tried again", "failed", failures),
+            ("retried", "failed", failures),
         ] {
             let times: Vec<_> =
                 (0..LOOKS).map(|before| to - Duration::from_secs(before.into())).collect();
@@ -335,7 +335,7 @@ impl Witness {
             ("Started", "started"),
             ("Completed", "completed"),
             ("Failed", "failed"),
-            ("Tried again", "retried"),
+            ("Retried", "retried"),
             ("Lost", "lost"),
             ("Cancelled", "cancelled"),
             ("Expired", "expired"),

@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use rota_core::{
-    Bindings, Binds, Command, Credit, Effect, Leased, Machine, MachineLimits, Millis, MonoTime,
-    Name, Now, OpenSession, Outcome, Policy, Priority, Report, Retention, SessionId, Submit,
+    Bindings, Command, Credit, Definition, Effect, Leased, Machine, MachineLimits, Millis,
+    MonoTime, Name, Now, OpenSession, Outcome, Priority, Report, Retention, SessionId, Submit,
     TaskIdSequence, TaskSpec, WallTime,
 };
 
@@ -98,20 +98,8 @@ impl Load {
             let delay = (self.submitted.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20) % DAY;
             let run_at = if scheduled { self.now.wall + Millis(delay) } else { self.now.wall };
             let kind = usize::try_from(self.submitted).expect("64 bits") % self.kinds.len();
-            let spec = TaskSpec {
-                id: self.ids.next(self.now.wall),
-                queue: self.queue.clone(),
-                kind: self.kinds[kind].clone(),
-                payload: Bytes::new(),
-                labels: Vec::new(),
-                created_at: self.now.wall,
-                expires_at: None,
-                policy: Policy::default(),
-                binds: Binds::default(),
-                fingerprint: 0,
-                trace: None,
-                unknown_policy: Bytes::new(),
-            };
+            let definition = Definition::new(self.queue.clone(), self.kinds[kind].clone());
+            let spec = TaskSpec::new(self.ids.next(self.now.wall), definition, self.now.wall);
             let submit = Submit {
                 spec: Arc::new(spec),
                 priority: Priority::default(),

@@ -6,32 +6,60 @@ use bytes::Bytes;
 
 use crate::{Name, Policy, TaskId, WallTime};
 
-/// A task's definition. Never changes once written; what changes is a
-/// [`LiveRecord`](crate::LiveRecord) or a [`DoneRecord`](crate::DoneRecord).
+/// What a client says about a task, apart from its names and from when and before whom it runs.
+///
+/// One type that travels whole: from the request to the machine, into the store, to workers and back
+/// to clients. What must treat every field takes it apart without `..`, so that a field added here
+/// does not compile until it is treated there: the fingerprint of a submission, the codec, and the
+/// mapping to and from the wire.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Definition {
+    /// Queue in which the task waits.
+    pub queue: Name,
+    /// Kind of task: selects the handler.
+    pub kind: Name,
+    /// Parameters of the handler.
+    pub payload: Bytes,
+    /// Texts for people and filters; sorted by name.
+    pub labels: Vec<(Name, Box<str>)>,
+    /// Start deadline: a task that has not started by then expires.
+    pub expires_at: Option<WallTime>,
+    /// Retries, timeout and retention.
+    pub policy: Policy,
+    /// Place in a trace of the client's.
+    pub trace: Option<Box<Trace>>,
+}
+
+impl Definition {
+    /// A definition with defaults: no payload, no labels, no start deadline, the default policy.
+    #[must_use]
+    pub fn new(queue: Name, kind: Name) -> Self {
+        Self {
+            queue,
+            kind,
+            payload: Bytes::new(),
+            labels: Vec::new(),
+            expires_at: None,
+            policy: Policy::default(),
+            trace: None,
+        }
+    }
+}
+
+/// A task's definition as it is kept, with what the server adds to it. Never changes once written;
+/// what changes is a [`LiveRecord`](crate::LiveRecord) or a [`DoneRecord`](crate::DoneRecord).
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskSpec {
-    /// The task.
+    /// Id that Rota gave the task.
     pub id: TaskId,
-    /// Where it waits.
-    pub queue: Name,
-    /// Which handler runs it.
-    pub kind: Name,
-    /// Its parameters.
-    pub payload: Bytes,
-    /// For people and filters; sorted by name.
-    pub labels: Vec<(Name, Box<str>)>,
-    /// When it was accepted.
+    /// What the client said.
+    pub definition: Definition,
+    /// Time at which the task was accepted.
     pub created_at: WallTime,
-    /// When it loses its sense, if not started by then.
-    pub expires_at: Option<WallTime>,
-    /// What it asks for.
-    pub policy: Policy,
     /// Names by which a repeat of it is known.
     pub binds: Binds,
-    /// A hash of what the client asked for, to tell a repeat from a conflict.
+    /// A hash of what the client asked for, to tell a repeat from a conflict; 0 without names.
     pub fingerprint: u64,
-    /// Where it belongs in a trace of its client's.
-    pub trace: Option<Box<Trace>>,
     /// Fields of the policy that a newer version wrote, kept unread for when the task is retried.
     pub unknown_policy: Bytes,
 }
@@ -64,6 +92,19 @@ impl Binds {
 }
 
 impl TaskSpec {
+    /// The definition of a task without names.
+    #[must_use]
+    pub fn new(id: TaskId, definition: Definition, created_at: WallTime) -> Self {
+        Self {
+            id,
+            definition,
+            created_at,
+            binds: Binds::default(),
+            fingerprint: 0,
+            unknown_policy: Bytes::new(),
+        }
+    }
+
     /// The id that people and clients see: their own where they chose one.
     #[must_use]
     pub fn shown_id(&self) -> String {

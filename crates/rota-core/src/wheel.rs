@@ -22,28 +22,28 @@ const MOVES_FOR_ONE: usize = 16;
 
 /// A set of timers, each a deadline in milliseconds and a key.
 #[derive(Debug)]
-pub(crate) struct Wheel {
+pub(crate) struct Wheel<K> {
     now: u64,
     len: usize,
-    levels: Vec<Level>,
+    levels: Vec<Level<K>>,
     /// Timers on their way from a slot that was reached to lower levels.
-    falling: Fifo<Timer>,
+    falling: Fifo<Timer<K>>,
 }
 
 #[derive(Debug)]
-struct Level {
+struct Level<K> {
     /// Bit `n` is set when slot `n` holds something.
     occupied: u64,
-    slots: Vec<Fifo<Timer>>,
+    slots: Vec<Fifo<Timer<K>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Timer {
+struct Timer<K> {
     deadline: u64,
-    key: u32,
+    key: K,
 }
 
-impl Wheel {
+impl<K: Copy> Wheel<K> {
     /// An empty wheel that stands at `now`.
     pub(crate) fn new(now: u64) -> Self {
         let level = || Level {
@@ -65,12 +65,12 @@ impl Wheel {
     }
 
     /// Sets a timer. A deadline that is over fires at the next [`advance`](Self::advance).
-    pub(crate) fn insert(&mut self, deadline: u64, key: u32) {
+    pub(crate) fn insert(&mut self, deadline: u64, key: K) {
         self.len += 1;
         self.place(Timer { deadline: deadline.max(self.now), key });
     }
 
-    fn place(&mut self, timer: Timer) {
+    fn place(&mut self, timer: Timer<K>) {
         let place = timer.deadline.min(self.now + HORIZON);
         let differing = (place ^ self.now) | (SLOTS as u64 - 1);
         let level = (((63 - differing.leading_zeros()) / SLOT_BITS) as usize).min(LEVELS - 1);
@@ -83,7 +83,7 @@ impl Wheel {
     /// Moves to `now` and appends the keys of timers that are due to `due`, at most `most` of them,
     /// and at most in proportion of those that only come nearer; then the wheel stands where it
     /// stopped and the rest comes with the next call.
-    pub(crate) fn advance(&mut self, now: u64, most: usize, due: &mut Vec<u32>) {
+    pub(crate) fn advance(&mut self, now: u64, most: usize, due: &mut Vec<K>) {
         let full = due.len().saturating_add(most);
         let mut moves = most.saturating_mul(MOVES_FOR_ONE);
         loop {
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn a_burst_is_handed_out_in_portions() {
         let mut wheel = Wheel::new(0);
-        (0..1000).for_each(|key| wheel.insert(5000, key));
+        (0..1000u32).for_each(|key| wheel.insert(5000, key));
         let mut due = Vec::new();
         wheel.advance(6000, 300, &mut due);
         assert_eq!(due.len(), 300);
@@ -204,7 +204,7 @@ mod tests {
     fn a_far_slot_that_is_reached_is_emptied_in_portions() {
         let mut wheel = Wheel::new(0);
         let first = 1 << 20;
-        (0..1000).for_each(|key| wheel.insert(first + u64::from(key), key));
+        (0..1000u32).for_each(|key| wheel.insert(first + u64::from(key), key));
         let (mut due, mut calls) = (Vec::new(), 0);
         while due.len() < 1000 {
             assert!(wheel.next_deadline().is_some_and(|next| next <= first + due.len() as u64));

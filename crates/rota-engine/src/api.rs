@@ -2,10 +2,9 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use rota_core::{
-    Binds, Failure, HeldLease, LeaseToken, Millis, Name, NameError, Policy, Priority, QueueCounts,
-    Refusal, SessionId, Status, StopReason, TaskId, TaskSpec, Trace, Waiting, WallTime,
+    Binds, Definition, Failure, HeldLease, LeaseToken, Millis, Name, NameError, Priority,
+    QueueCounts, Refusal, SessionId, Status, StopReason, TaskId, TaskSpec, Waiting, WallTime,
 };
 use rota_store::{Member, Seat, StoreError, StoreStatus};
 
@@ -14,26 +13,14 @@ use crate::down::SessionEvents;
 /// A task that a client wants done, checked against the limits of the API.
 #[derive(Debug, Clone)]
 pub struct NewTask {
-    /// The client's names for it.
+    /// Names that the client chose for it.
     pub binds: Binds,
-    /// Where it waits.
-    pub queue: Name,
-    /// Which handler runs it.
-    pub kind: Name,
-    /// Its parameters.
-    pub payload: Bytes,
-    /// For people and filters; sorted by name.
-    pub labels: Vec<(Name, Box<str>)>,
-    /// Who goes first.
+    /// What is to be done.
+    pub definition: Definition,
+    /// Order within its queue.
     pub priority: Priority,
-    /// Not before.
+    /// Earliest start.
     pub run_at: RunAt,
-    /// When it loses its sense.
-    pub expires_at: Option<WallTime>,
-    /// What it asks for.
-    pub policy: Policy,
-    /// Where it belongs in a trace; no part of what tells a repeat from a conflict.
-    pub trace: Option<Box<Trace>>,
 }
 
 /// What a client left out of a new task, so that a default was filled in. A repeat is told from a

@@ -18,7 +18,7 @@ pub(crate) struct SpecCache {
 }
 
 fn size_of(spec: &TaskSpec) -> usize {
-    spec.payload.len() + OVERHEAD_BYTES
+    spec.definition.payload.len() + OVERHEAD_BYTES
 }
 
 impl SpecCache {

@@ -398,7 +398,7 @@ impl<'a> Coordinator<'a> {
             match effect {
                 Effect::Dispatch(leased) => {
                     let spec = self.cache.take(leased.task);
-                    debug!(task = %leased.task, queue = spec.as_ref().map(|spec| spec.queue.as_str()),
+                    debug!(task = %leased.task, queue = spec.as_ref().map(|spec| spec.definition.queue.as_str()),
                         attempt = leased.attempt, session = %leased.session, epoch, "assigned");
                     down.push(WorkerEffect::Dispatch(leased, spec));
                 }

@@ -26,8 +26,9 @@ const OVERHEAD_BYTES: usize = 256;
 
 /// Bytes that a task takes in memory and, roughly, in a message.
 pub(crate) fn size_of(spec: &TaskSpec) -> usize {
-    let labels: usize = spec.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
-    spec.payload.len() + labels + OVERHEAD_BYTES
+    let labels: usize =
+        spec.definition.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+    spec.definition.payload.len() + labels + OVERHEAD_BYTES
 }
 
 /// What waits in all channels of a node.

@@ -3,7 +3,9 @@
 
 mod canonical;
 
-use rota_core::{Binds, Jitter, Millis, Outcome, Policy, Report, RetryPolicy, WallTime};
+use rota_core::{
+    Binds, Definition, Jitter, Millis, Outcome, Policy, Report, RetryPolicy, WallTime,
+};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::api::{LeftOut, NewTask, RunAt};
@@ -71,30 +73,29 @@ pub(crate) fn of_task(task: &NewTask, left_out: LeftOut) -> Fingerprint {
     if task.binds.is_empty() {
         return Fingerprint { kept: 0, former: 0 };
     }
-    let former = hash_of(task, &task.payload, LeftOut::default());
-    let kept = match canonical::canonical(&task.payload) {
-        Some(payload) if payload != task.payload => hash_of(task, &payload, left_out),
+    let given = &task.definition.payload;
+    let former = hash_of(task, given, LeftOut::default());
+    let kept = match canonical::canonical(given) {
+        Some(payload) if payload != *given => hash_of(task, &payload, left_out),
         _ if left_out == LeftOut::default() => former,
-        _ => hash_of(task, &task.payload, left_out),
+        _ => hash_of(task, given, left_out),
     };
     Fingerprint { kept, former }
 }
 
 /// Takes the types apart, so that a field that is added to them has to be considered here.
 fn hash_of(task: &NewTask, payload: &[u8], left_out: LeftOut) -> u64 {
-    let NewTask {
-        binds: Binds { id, key },
+    let NewTask { binds: Binds { id, key }, definition, priority, run_at } = task;
+    let Definition {
         queue,
         kind,
         payload: _,
         labels,
-        priority,
-        run_at,
         expires_at,
         policy: Policy { retry, timeout, retention },
         // A repeat may be traced elsewhere.
         trace: _,
-    } = task;
+    } = definition;
     let RetryPolicy { max_attempts, initial, multiplier, max, jitter, max_lost } = retry;
     let LeftOut { queue: no_queue, priority: no_priority, timeout: no_timeout, retry: no } =
         left_out;
@@ -188,18 +189,25 @@ mod tests {
 
     fn named() -> NewTask {
         let name = |text| Name::new(text).expect("a name");
-        NewTask {
-            binds: Binds { id: Some(name("order-1")), key: Some("key".into()) },
-            queue: name("default"),
-            kind: name("mail"),
+        let definition = Definition {
             payload: Bytes::from_static(br#"{"a":1,"b":[2]}"#),
             labels: vec![(name("team"), "a".into())],
-            priority: Priority::default(),
-            run_at: RunAt::At(WallTime(1_700_000_000_000)),
             expires_at: Some(WallTime(1_800_000_000_000)),
             policy: Policy { retention: Some(Millis(1)), ..first_defaults().2 },
-            trace: None,
+            ..Definition::new(name("default"), name("mail"))
+        };
+        NewTask {
+            binds: Binds { id: Some(name("order-1")), key: Some("key".into()) },
+            definition,
+            priority: Priority::default(),
+            run_at: RunAt::At(WallTime(1_700_000_000_000)),
         }
+    }
+
+    fn changed(change: impl FnOnce(&mut Definition)) -> NewTask {
+        let mut task = named();
+        change(&mut task.definition);
+        task
     }
 
     fn kept(task: &NewTask) -> u64 {
@@ -209,7 +217,8 @@ mod tests {
     #[test]
     fn that_of_a_task_is_kept_so_it_never_changes() {
         assert_eq!(kept(&named()), GOLDEN_NAMED);
-        let delayed = NewTask { run_at: RunAt::After(Millis(5)), expires_at: None, ..named() };
+        let delayed = changed(|it| it.expires_at = None);
+        let delayed = NewTask { run_at: RunAt::After(Millis(5)), ..delayed };
         assert_eq!(kept(&delayed), GOLDEN_DELAYED);
         let bare = NewTask { binds: Binds::default(), ..named() };
         assert_eq!(kept(&bare), 0);
@@ -218,21 +227,17 @@ mod tests {
     #[test]
     fn all_that_a_client_asks_for_counts() {
         let (name, base) = (|text| Name::new(text).expect("a name"), named());
-        let policy = |change: fn(&mut Policy)| {
-            let mut task = named();
-            change(&mut task.policy);
-            task
-        };
+        let policy = |change: fn(&mut Policy)| changed(|it| change(&mut it.policy));
         let others = [
             NewTask { binds: Binds { id: None, ..base.binds.clone() }, ..named() },
             NewTask { binds: Binds { key: None, ..base.binds.clone() }, ..named() },
-            NewTask { queue: name("q"), ..named() },
-            NewTask { kind: name("k"), ..named() },
-            NewTask { payload: Bytes::from_static(br#"{"a":1,"b":[3]}"#), ..named() },
-            NewTask { labels: Vec::new(), ..named() },
+            changed(|it| it.queue = name("q")),
+            changed(|it| it.kind = name("k")),
+            changed(|it| it.payload = Bytes::from_static(br#"{"a":1,"b":[3]}"#)),
+            changed(|it| it.labels = Vec::new()),
             NewTask { priority: Priority::MAX, ..named() },
             NewTask { run_at: RunAt::Now, ..named() },
-            NewTask { expires_at: None, ..named() },
+            changed(|it| it.expires_at = None),
             policy(|policy| policy.retry.max_attempts += 1),
             policy(|policy| policy.retry.max_lost += 1),
             policy(|policy| policy.retry.initial.0 += 1),
@@ -273,10 +278,11 @@ mod tests {
         };
         let policy = Policy { retry, timeout: Millis(4), retention: Some(Millis(1)) };
         let queue = Name::new("other").expect("a name");
-        let later = NewTask { queue, priority: Priority::MAX, policy, ..named() };
+        let later = changed(|it| (it.queue, it.policy) = (queue, policy));
+        let later = NewTask { priority: Priority::MAX, ..later };
         assert_eq!(of_task(&later, left_out).kept, kept(&named()));
         let payload = Bytes::from_static(br#"{ "b": [2], "a": 1 }"#);
-        let otherwise = NewTask { payload, ..named() };
+        let otherwise = changed(|it| it.payload = payload);
         assert_eq!(kept(&otherwise), kept(&named()));
         assert_ne!(of_task(&otherwise, LeftOut::default()).former, kept(&named()));
     }

@@ -11,8 +11,8 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rota_core::{
-    AttemptRecord, Binds, Command, DoneRecord, LiveFilter, LivePage, LiveView, Policy, Refusal,
-    Status, TaskId, TaskSpec,
+    AttemptRecord, Command, Definition, DoneRecord, LiveFilter, LivePage, LiveView, Policy,
+    Refusal, Status, TaskId, TaskSpec,
 };
 use rota_store::{Direction, KeyRange};
 use rustc_hash::FxHashMap;
@@ -57,20 +57,8 @@ impl State {
             Self::Live(view) => (view.id, &view.queue, &view.kind, view.policy, &view.binds),
             Self::Ended(done) => (done.id, &done.queue, &done.kind, Policy::default(), &done.binds),
         };
-        TaskSpec {
-            id,
-            queue: queue.clone(),
-            kind: kind.clone(),
-            payload: Bytes::new(),
-            labels: Vec::new(),
-            created_at: id.created_at(),
-            expires_at: None,
-            policy,
-            binds: Binds::clone(binds),
-            fingerprint: 0,
-            trace: None,
-            unknown_policy: Bytes::new(),
-        }
+        let definition = Definition { policy, ..Definition::new(queue.clone(), kind.clone()) };
+        TaskSpec { binds: binds.clone(), ..TaskSpec::new(id, definition, id.created_at()) }
     }
 }
 
@@ -332,5 +320,5 @@ impl Engine {
 /// What needs the definition.
 fn selects_view(filter: &TaskFilter, view: &TaskView) -> bool {
     filter.created.contains(view.spec.created_at)
-        && filter.labels.iter().all(|label| view.spec.labels.contains(label))
+        && filter.labels.iter().all(|label| view.spec.definition.labels.contains(label))
 }

@@ -144,9 +144,10 @@ impl Request {
     /// Commands in it, and bytes that it may add to a batch beyond records of a fixed size.
     pub(crate) fn weight(&self) -> (usize, usize) {
         match self {
-            Self::Submit { tasks, .. } => {
-                (tasks.len(), tasks.iter().map(|submission| submission.task.payload.len()).sum())
-            }
+            Self::Submit { tasks, .. } => (
+                tasks.len(),
+                tasks.iter().map(|submission| submission.task.definition.payload.len()).sum(),
+            ),
             Self::Commands { commands, .. } => {
                 (commands.len(), commands.iter().map(bytes_of).sum())
             }

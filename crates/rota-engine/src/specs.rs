@@ -55,8 +55,9 @@ impl Found {
 
     fn without_payload(self) -> Self {
         let Self::Spec(spec) = self else { return self };
-        let spec = Arc::unwrap_or_clone(spec);
-        Self::Spec(Arc::new(TaskSpec { payload: Bytes::new(), ..spec }))
+        let mut spec = Arc::unwrap_or_clone(spec);
+        spec.definition.payload = Bytes::new();
+        Self::Spec(Arc::new(spec))
     }
 }
 

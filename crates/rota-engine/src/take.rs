@@ -204,7 +204,7 @@ impl Coordinator<'_> {
             RunAt::After(delay) => now.wall + delay,
         };
         self.step.commands += 1;
-        self.step.bytes += spec.payload.len();
+        self.step.bytes += spec.definition.payload.len();
         let submit = Submit { spec: spec.clone(), priority, run_at, bindings };
         // A repeat writes nothing.
         let checked = batch::check_size("a task", size_of(&spec), self.store.limits());
@@ -357,18 +357,9 @@ impl Coordinator<'_> {
 fn spec_of(submission: Submission, id: TaskId, now: Now) -> TaskSpec {
     let Submission { task, fingerprint } = submission;
     TaskSpec {
-        id,
-        queue: task.queue,
-        kind: task.kind,
-        payload: task.payload,
-        labels: task.labels,
-        created_at: now.wall,
-        expires_at: task.expires_at,
-        policy: task.policy,
         binds: task.binds,
         fingerprint: fingerprint.kept,
-        trace: task.trace,
-        unknown_policy: bytes::Bytes::new(),
+        ..TaskSpec::new(id, task.definition, now.wall)
     }
 }
 
@@ -397,10 +388,10 @@ fn spoil_report(command: &mut Command, now: Now) -> bool {
 /// Planted mistakes: what was asked for is changed.
 fn spoiled(mut spec: TaskSpec) -> TaskSpec {
     if Planted::RetriesOnceMore.is_made() {
-        spec.policy.retry.max_attempts += 1;
+        spec.definition.policy.retry.max_attempts += 1;
     }
     if Planted::RunsExpired.is_made() {
-        spec.expires_at = None;
+        spec.definition.expires_at = None;
     }
     spec
 }

@@ -52,7 +52,7 @@ impl Engine {
         tasks: Vec<(NewTask, LeftOut)>,
     ) -> Result<Vec<Result<Submitted, Refusal>>, EngineError> {
         self.inner.shared.admit()?;
-        let bytes = tasks.iter().map(|(task, _)| task.payload.len()).sum();
+        let bytes = tasks.iter().map(|(task, _)| task.definition.payload.len()).sum();
         let room = self.room(self.inner.shared.room.for_submissions(bytes)).await?;
         let tasks = tasks
             .into_iter()

@@ -103,155 +103,160 @@ catalogue! {
     // Tasks: totals are kept in the store beside the tasks, so that they go on where the last
     // leader ended.
     TASKS_SUBMITTED: Counter, Leader, "rota_tasks_submitted_total", LANE,
-        "Tasks created. Repeats of a task that exists are not counted";
+        "Tasks created, without repeats of existing tasks";
     TASKS_REVIVED: Counter, Leader, "rota_tasks_revived_total", LANE,
-        "Ended tasks that a client made live again";
+        "Ended tasks that a client retried";
     TASKS_STARTED: Counter, Leader, "rota_tasks_started_total", LANE,
-        "Attempts given to a worker";
+        "Attempts assigned to a worker";
     TASKS_COMPLETED: Counter, Leader, "rota_tasks_completed_total", LANE,
-        "Tasks that ended well";
+        "Tasks that completed";
     TASKS_FAILED: Counter, Leader, "rota_tasks_failed_total", &["queue", "kind", "reason"],
-        "Tasks that ended badly, by reason: error, permanent, timeout or worker_lost";
+        "Tasks that failed, by reason: error, permanent, timeout or worker_lost";
     TASKS_CANCELLED: Counter, Leader, "rota_tasks_cancelled_total", LANE,
         "Tasks that a client cancelled";
     TASKS_EXPIRED: Counter, Leader, "rota_tasks_expired_total", LANE,
-        "Tasks that were not started by their expiry date";
+        "Tasks that did not start before their expiry date";
     TASKS_RETRIED: Counter, Leader, "rota_tasks_retried_total", LANE,
-        "Attempts that failed and are followed by another";
+        "Attempts that failed and were followed by a retry";
     TASKS_LOST: Counter, Leader, "rota_tasks_lost_total", LANE,
         "Attempts that ended because their worker was lost";
     TASKS_RELEASED: Counter, Leader, "rota_tasks_released_total", LANE,
-        "Attempts that a worker gave back unharmed";
+        "Attempts that a worker gave back without using up an attempt";
     TASKS: Gauge, Leader, "rota_tasks", &["queue", "state"],
-        "Tasks that have not ended, by state: scheduled, pending, or leased (a worker has it)";
+        "Tasks that have not ended, by state: scheduled, pending, or leased (with a worker)";
     TASKS_UNSERVED: Gauge, Leader, "rota_tasks_unserved", &["queue"],
-        "Pending tasks of kinds that no connected worker serves in their queue";
+        "Pending tasks whose kind no connected worker serves in their queue";
     OLDEST_PENDING: Gauge, Leader, "rota_queue_oldest_pending_age_seconds", &["queue"],
-        "Since when the pending task that is due longest has been due; 0 where none is";
+        "Time since the oldest pending task became due; 0 if there is none";
     QUEUE_PAUSED: Gauge, Leader, "rota_queue_paused", &["queue"],
-        "1 while the queue is paused; of queues that share a name, while all in which tasks wait are";
+        "1 while the queue is paused. For a label that several queues share: 1 while all of them \
+         with waiting tasks are paused";
     SCHEDULE_TO_START: Histogram(Buckets::Task), Node, "rota_task_schedule_to_start_seconds",
         &["queue"],
-        "From when a task was due to when it was given to a worker, without attempts that came \
-         back from a lost or leaving worker. Counted by the node that led";
+        "Time from when a task was due until its assignment to a worker, without attempts that \
+         came back from a lost or leaving worker; counted by the node that led";
     EXECUTION: Histogram(Buckets::Task), Node, "rota_task_execution_seconds", &["queue"],
-        "From when an attempt was given to a worker to when it completed or failed, without lost \
-         ones. Counted by the node that led";
+        "Time from the assignment of an attempt until it completed or failed, without lost \
+         attempts; counted by the node that led";
     TIMER_LATENESS: Histogram(Buckets::Task), Node, "rota_timer_lateness_seconds", NONE,
-        "By how much timers of delayed tasks and retries were late. Counted by the node that led";
+        "Lateness of timers of delayed tasks and retries; counted by the node that led";
     QUEUE_VIEW_AGE: Gauge, Leader, "rota_queue_view_age_seconds", NONE,
-        "Age of the counts by queue and worker in this answer; more than a second or two means that \
-         the engine did not answer in time";
+        "Age of the counts by queue and worker in this answer. More than a second or two means \
+         that the engine did not answer in time";
     // Workers, as the leader sees them.
     SESSIONS: Gauge, Leader, "rota_sessions", &["state"],
-        "Workers' sessions, by state: serving, draining, or awaited (not back yet after a change of \
-         leader)";
+        "Sessions of workers, by state: serving, draining, or awaited (not back yet after a \
+         change of leader)";
     SESSION_SLOTS: Gauge, Leader, "rota_session_slots", &["worker"],
-        "The most tasks that a worker's sessions hold; without a stream, as many as it last asked for \
-         or holds";
+        "Slots of the sessions of a worker; without a stream, the number of tasks that it last \
+         asked for or holds";
     SESSION_SLOTS_USED: Gauge, Leader, "rota_session_slots_used", &["worker"],
-        "Tasks that a worker's sessions hold";
+        "Tasks that the sessions of a worker hold";
     SESSION_HEARTBEAT_AGE: Gauge, Leader, "rota_session_heartbeat_age_seconds", &["worker"],
-        "How long ago a worker was last heard of";
+        "Time since the last heartbeat or other message of a worker";
     SESSIONS_OPENED: Counter, Node, "rota_sessions_opened_total", NONE,
-        "Sessions opened, or taken up again after a break, with this node as leader";
+        "Sessions opened, or resumed after a break, while this node led";
     SESSIONS_ENDED: Counter, Node, "rota_sessions_ended_total", &["reason"],
-        "Sessions that ended with this node as leader: closed by their worker, or expired in \
-         silence";
+        "Sessions that ended while this node led: closed by their worker, or expired without a \
+         heartbeat";
     STALE_REPORTS: Counter, Node, "rota_stale_reports_refused_total", NONE,
-        "Workers' reports refused because their lease was over";
+        "Reports of workers that were refused because their lease had ended";
     // The cluster.
     LEADER: Gauge, Node, "rota_leader", NONE,
         "1 on the node that leads";
     LEADER_KNOWN: Gauge, Node, "rota_leader_known", NONE,
-        "1 while this node leads or, by the word of the store, another does";
+        "1 while this node leads or, according to the store, another node does";
     LEADER_EPOCH: Gauge, Node, "rota_leader_epoch", NONE,
-        "The number of the newest leadership that this node knows of; grows with every leader";
+        "Number of the newest leadership that this node knows of; grows with every change of \
+         leader";
     LEADER_CHANGES: Counter, Node, "rota_leader_changes_total", NONE,
         "Changes of leader that this node saw, after the first leader";
     LEADERLESS: Counter, Node, "rota_leaderless_seconds_total", NONE,
-        "Time during which this node knew of no leader; one that died counts as one until its lease is over";
+        "Time during which this node knew of no leader; a dead leader counts as a leader until \
+         its lease ends";
     READY: Gauge, Node, "rota_ready", &["check"],
-        "1 for each check of /readyz that holds and must: store, leader, backlog, engine, and in a cluster forwarding";
+        "1 for each required check of /readyz that passes: store, leader, backlog, engine, and \
+         in a cluster forwarding";
     FEATURE_LEVEL: Gauge, Node, "rota_feature_level", &["of"],
-        "Feature level: of this node, the one that it knows; of the cluster, the one that may be used";
+        "Feature level: the one that this node knows (node), and the one that the cluster uses \
+         (cluster)";
     UNREADABLE: Gauge, Leader, "rota_unreadable_records", NONE,
-        "Records that the leader cannot read, damaged or of a newer version: it leaves them alone and serves \
-         all others";
+        "Records that the leader cannot read, because they are damaged or a newer version wrote \
+         them; the leader skips them";
     ENGINE_PULSE_AGE: Gauge, Leader, "rota_engine_pulse_age_seconds", NONE,
-        "Since when the engine's loop has given no sign of life; it gives one every second";
+        "Time since the last progress of the engine's loop, which makes progress every second";
     LIVE_TASKS: Gauge, Node, "rota_live_tasks", NONE,
-        "Tasks that have not ended: the leader's own, or a follower's copy";
+        "Tasks that have not ended: those of the leader, or the copy of a follower";
     LIVE_BYTES: Gauge, Leader, "rota_live_set_bytes", NONE,
-        "Memory that live tasks take, as far as their number says";
+        "Memory of live tasks, estimated from their number";
     CLOCK_DOUBTED: Gauge, Node, "rota_clock_doubted", NONE,
-        "1 while the wall clock jumped forward and nothing is removed for its age";
+        "1 after the wall clock jumped forward, while retention removes nothing";
     INBOX: Gauge, Node, "rota_inbox_requests", NONE,
         "Requests that wait for the engine's loop";
     INBOX_LIMIT: Gauge, Node, "rota_inbox_limit_requests", NONE,
-        "The most requests that may wait; then callers are turned away";
+        "Largest number of requests that can wait; further requests get 429 or RESOURCE_EXHAUSTED";
     DAMAGED_RECORDS: Counter, Node, "rota_damaged_records_total", &["space"],
-        "Records of single tasks found unreadable, by the space of the store that holds them";
+        "Records of single tasks that could not be read, by the space of the store";
     // The store.
     BATCHES: Counter, Node, "rota_batches_total", NONE,
         "Batches that this node committed";
     BATCH_MUTATIONS: Histogram(Buckets::Size), Node, "rota_batch_mutations", NONE,
         "Changes in a committed batch";
     COMMIT: Histogram(Buckets::Answer), Node, "rota_commit_duration_seconds", NONE,
-        "Time the store took to commit a batch";
+        "Time that the store took to commit a batch";
     STORE_ERRORS: Counter, Node, "rota_store_errors_total", &["kind"],
-        "Commits that did not succeed at once: full, unavailable, ambiguous, fenced (refused, for \
-         another node leads) or broken";
+        "Commits that did not succeed at once: full, unavailable, ambiguous, fenced (another \
+         node leads) or broken";
     STALE_WRITES: Counter, Node, "rota_stale_writes_refused_total", NONE,
         "Batches of this node that the store refused because another node leads";
     STORE_BYTES: Gauge, Node, "rota_store_size_bytes", NONE,
-        "Bytes the store uses, where known";
+        "Bytes that the store uses, if known";
     STORE_LIMIT: Gauge, Node, "rota_store_limit_bytes", NONE,
-        "Bytes the store may grow to (quota, or free disk plus used), where known";
+        "Bytes that the store can grow to (quota, or free disk space plus used space), if known";
     STORE_REVISION: Gauge, Node, "rota_store_revision", NONE,
-        "The newest revision of the store that this node knows of";
+        "Newest revision of the store that this node knows of";
     STORE_UP: Gauge, Node, "rota_store_up", NONE,
-        "1 while the store takes writes";
+        "1 while the store accepts writes";
     // The API.
     API_REQUESTS: Counter, Node, "rota_api_requests_total", &["protocol", "route", "code"],
-        "Requests answered, by route template and by HTTP status or gRPC code. Those that a \
-         follower hands on are counted by both nodes";
+        "Requests answered, by route template and by HTTP status or gRPC code. Forwarded \
+         requests count on both nodes";
     API_DURATION: Histogram(Buckets::Answer), Node, "rota_api_request_duration_seconds",
         &["protocol", "route"],
-        "From a request to the head of its answer, long polls included, streams not";
+        "Time from a request to the head of its answer, including long polls, without streams";
     API_BODIES: Gauge, Node, "rota_api_bodies_bytes", NONE,
-        "Memory for request bodies in use: at most limits.bodies_in_flight_bytes";
+        "Memory in use for request bodies; at most limits.bodies_in_flight_bytes";
     API_ANSWERS: Gauge, Node, "rota_api_answers_bytes", NONE,
-        "Memory for large answers in use: at most limits.answers_in_flight_bytes";
+        "Memory in use for large answers; at most limits.answers_in_flight_bytes";
     FORWARD_CONNECTIONS: Gauge, Node, "rota_forward_connections", &["lane"],
-        "Connections from this node to other nodes: lane short carries requests that are answered \
-         at once, lane long carries long polls and workers' streams";
+        "Connections from this node to other nodes, by lane: short for requests that are \
+         answered at once, long for long polls and streams of workers";
     FORWARD_STREAMS: Gauge, Node, "rota_forward_streams", &["lane"],
-        "Requests that this node has with other nodes now, by lane";
+        "Requests that this node has open at other nodes, by lane";
     FORWARD_FAILURES: Counter, Node, "rota_forward_failures_total", &["reason"],
-        "Tries to have another node answer that failed: unreachable, no_room (all streams were in \
-         use), late (no answer in time) or unknown (the connection broke)";
+        "Failed attempts to forward a request, by reason: unreachable, no_room (all streams were \
+         in use), late (no answer in time) or unknown (the connection broke)";
     // Workers, as they see themselves.
     WORKER_CONNECTED: Gauge, Worker, "rota_worker_connected", NONE,
         "1 while the worker has a session on a node";
     WORKER_CONNECTS: Counter, Worker, "rota_worker_connects_total", NONE,
-        "Connections made to a node";
+        "Connections that the worker made to nodes";
     WORKER_REFUSALS: Counter, Worker, "rota_worker_refusals_total", NONE,
-        "Times that a server, or a proxy in front of it, refused the worker or a message of it; the \
-         worker keeps its tasks and tries again";
+        "Refusals of the worker or one of its messages by a server, or by a proxy in front of \
+         it; the worker keeps its tasks and retries";
     WORKER_SLOTS: Gauge, Worker, "rota_worker_slots", NONE,
-        "Tasks that the worker runs at once";
+        "Slots of the worker";
     WORKER_SLOTS_USED: Gauge, Worker, "rota_worker_slots_used", NONE,
         "Tasks that the worker runs";
     WORKER_ATTEMPTS: Counter, Worker, "rota_worker_attempts_total", &["kind", "outcome"],
         "Attempts that ended here: completed, failed, cancelled, released, or dropped (the lease \
-         was over)";
+         had ended)";
     WORKER_ATTEMPT: Histogram(Buckets::Task), Worker, "rota_worker_attempt_duration_seconds",
         &["kind"],
-        "Time that a handler took";
+        "Running time of the handler";
     // Each process.
     BUILD: Gauge, Process, "rota_build_info", &["version"],
-        "1; the label names the version";
+        "1; the label contains the version";
     PROCESS_CPU: Counter, Process, "process_cpu_seconds_total", NONE,
         "Processor time, user and system";
     PROCESS_RESIDENT: Gauge, Process, "process_resident_memory_bytes", NONE,
@@ -261,11 +266,11 @@ catalogue! {
     PROCESS_FDS: Gauge, Process, "process_open_fds", NONE,
         "Open file descriptors";
     PROCESS_FDS_MAX: Gauge, Process, "process_max_fds", NONE,
-        "The most file descriptors that may be open";
+        "Largest number of open file descriptors allowed";
     PROCESS_START: Gauge, Process, "process_start_time_seconds", NONE,
-        "When the process began, in seconds since 1970";
+        "Start time of the process, in seconds since 1970";
     PROCESS_THREADS: Gauge, Process, "process_threads", NONE,
-        "Threads";
+        "Threads of the process";
 }
 
 #[cfg(test)]

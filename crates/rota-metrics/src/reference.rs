@@ -9,19 +9,18 @@ const HEAD: &str = "\
 
 <!-- Made by `cargo run -p rota-metrics --example reference`. Do not edit. -->
 
-Nodes show metrics at `/metrics`, on the port of the API; workers do where `--metrics-listen` says so.
-The format is OpenMetrics text, or protobuf with native histograms for a Prometheus that asks for it (rules and
-dashboards want the classic ones kept beside them: see [monitoring](../monitoring.md)).
-How to scrape, alert on and draw them is in [`deploy/prometheus`](../../deploy/prometheus) and
-[`deploy/grafana`](../../deploy/grafana).
+Nodes show metrics at `/metrics` on the port of the API. Workers show metrics at the address of `--metrics-listen`.
+The format is OpenMetrics text, or protobuf with native histograms if Prometheus asks for it. Rules and dashboards need
+the classic histograms as well; see [monitoring](../monitoring.md#native-histograms). Scrape configurations and alerts are
+in [`deploy/prometheus`](../../deploy/prometheus), dashboards in [`deploy/grafana`](../../deploy/grafana).
 
-- **Totals of tasks are exact.** They are written to the store in the same batch as the tasks, so no
-  crash and no change of leader loses or repeats one. The leader alone shows them: take `max` over nodes
-  (`max by (queue, kind) (rota_tasks_completed_total)`) for the total, and `rate` of that, recorded, for the
-  speed. A sum of rates would count twice what happened while another node led.
-- **Labels are bounded.** The first `metrics_names` queues and kinds (200) stand for themselves, all
-  others are `other`; so are workers beyond as many.
-- Everything else counts since its process began.
+- **Totals of tasks are exact.** Rota writes them to the store in the same batch as the tasks, so a crash or a change of
+  leader loses and repeats nothing. Only the leader shows them. The total is `max` over the nodes
+  (`max by (queue, kind) (rota_tasks_completed_total)`). For a rate, record this `max` and apply `rate` to it. A sum of
+  rates over the nodes would count twice what happened while another node led.
+- **Labels are bounded.** The first `metrics_names` queues and kinds (default 200) have their own label values. All
+  others are `other`. The same limit applies to workers.
+- All other metrics count since the start of their process.
 ";
 
 const PARTS: [(ShownBy, &str); 4] = [

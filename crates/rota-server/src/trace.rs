@@ -40,7 +40,7 @@ impl Services {
             describe(span, &tasks);
         }
         if let Some(trace) = span.as_ref().map(Span::context).or(above) {
-            tasks.iter_mut().for_each(|(task, _)| task.trace = Some(kept(&trace)));
+            tasks.iter_mut().for_each(|(task, _)| task.definition.trace = Some(kept(&trace)));
         }
         let submitted = self.engine.submit_said(tasks).await.map_err(Failure::from);
         if let Some(mut span) = span {
@@ -65,18 +65,24 @@ impl Services {
 fn describe(span: &mut Span, tasks: &[(NewTask, LeftOut)]) {
     span.note_number("rota.tasks", tasks.len() as u64);
     if let Some((first, _)) = tasks.first() {
-        span.note_task(None, &first.queue, &first.kind);
+        span.note_task(None, &first.definition.queue, &first.definition.kind);
     }
 }
 
 /// Writes how long a task waited for a worker: from when it was due until now, where it goes to one.
 pub(crate) fn waited(tracer: &Tracer, task: &Dispatched) {
-    let Some(trace) = task.spec.trace.as_deref().filter(|_| tracer.is_on()) else { return };
+    let Some(trace) = task.spec.definition.trace.as_deref().filter(|_| tracer.is_on()) else {
+        return;
+    };
     let Some(above) = TraceContext::parse(&trace.parent, &trace.state) else { return };
     // What was to run before it was created waits since then.
     let since = date(task.run_at.max(task.spec.created_at));
     let Some(mut span) = tracer.start("wait", Role::Internal, Some(&above), since) else { return };
-    span.note_task(Some(&task.spec.shown_id()), &task.spec.queue, &task.spec.kind);
+    span.note_task(
+        Some(&task.spec.shown_id()),
+        &task.spec.definition.queue,
+        &task.spec.definition.kind,
+    );
     span.note_number("rota.attempt", task.attempt.into());
     span.end();
 }

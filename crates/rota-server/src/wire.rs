@@ -1,10 +1,10 @@
 //! From the engine to the wire.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use rota_core::{
-    AttemptRecord, Failure, FailureReason, HeldLease, Jitter, Millis, Name, Policy, QueueCounts,
-    SessionView, Status, StopReason, Waiting, WallTime,
+    AttemptRecord, Definition, Failure, FailureReason, HeldLease, Jitter, Millis, Name, Policy,
+    QueueCounts, SessionView, Status, StopReason, Waiting, WallTime,
 };
 use rota_engine::{BulkOutcome, Dispatched, Health, Info, StopOrder, TaskPage, TaskView};
 use rota_proto::{json::Span, v1};
@@ -93,7 +93,7 @@ fn place(ahead: u64) -> String {
 
 fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
     use v1::waiting::Reason;
-    let (queue, kind) = (&view.spec.queue, &view.spec.kind);
+    let (queue, kind) = (&view.spec.definition.queue, &view.spec.definition.kind);
     let until = |at: WallTime| rota_proto::json::Date::from(date(at));
     let mut wire = v1::Waiting::default();
     let (reason, message) = match waiting {
@@ -135,24 +135,30 @@ fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
     wire
 }
 
+fn texts(labels: &[(Name, Box<str>)]) -> BTreeMap<String, String> {
+    labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
 pub(crate) fn task(view: &TaskView) -> v1::Task {
     let spec = &view.spec;
-    let labels = spec.labels.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    // Clients do not see the trace: it is for workers.
+    let Definition { queue, kind, payload, labels, expires_at, policy, trace: _ } =
+        &spec.definition;
     v1::Task {
         id: spec.shown_id(),
-        queue: spec.queue.to_string(),
-        kind: spec.kind.to_string(),
+        queue: queue.to_string(),
+        kind: kind.to_string(),
         status: status(view.status).into(),
-        payload: spec.payload.clone(),
-        labels: labels.collect(),
+        payload: payload.clone(),
+        labels: texts(labels),
         priority: view.priority.level().into(),
         created_at: Some(date(spec.created_at)),
         run_at: Some(date(view.run_at)),
-        expires_at: spec.expires_at.map(date),
-        timeout: Some(span(spec.policy.timeout)),
-        retry: Some(retry(&spec.policy)),
+        expires_at: expires_at.map(date),
+        timeout: Some(span(policy.timeout)),
+        retry: Some(retry(policy)),
         idempotency_key: spec.binds.key.as_deref().unwrap_or_default().to_owned(),
-        retention: spec.policy.retention.map(span),
+        retention: policy.retention.map(span),
         attempt: view.attempt,
         lost: view.lost,
         worker: view.worker.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -224,18 +230,20 @@ pub(crate) fn worker(view: &SessionView) -> v1::Worker {
 /// What a worker is to do. The task is named by the id that Rota gave it, which reports repeat.
 pub(crate) fn dispatch(task: Dispatched) -> v1::Dispatch {
     let spec = task.spec;
-    let trace = spec.trace.as_deref();
-    let labels = spec.labels.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    // Of the policy, a worker needs what concerns its attempt. Once started, nothing expires.
+    let Definition { queue, kind, payload, labels, expires_at: _, policy, trace } =
+        &spec.definition;
+    let trace = trace.as_deref();
     v1::Dispatch {
         task_id: spec.id.to_string(),
         lease_token: task.token.0,
-        queue: spec.queue.to_string(),
-        kind: spec.kind.to_string(),
-        payload: spec.payload.clone(),
+        queue: queue.to_string(),
+        kind: kind.to_string(),
+        payload: payload.clone(),
         attempt: task.attempt,
-        max_attempts: spec.policy.retry.max_attempts,
-        timeout: Some(span(spec.policy.timeout)),
-        labels: labels.collect(),
+        max_attempts: policy.retry.max_attempts,
+        timeout: Some(span(policy.timeout)),
+        labels: texts(labels),
         created_at: Some(date(spec.created_at)),
         run_at: Some(date(task.run_at)),
         shown_id: spec.shown_id(),

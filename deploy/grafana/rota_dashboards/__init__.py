@@ -1,4 +1,4 @@
-"""Rota's dashboards for Grafana, as code. `python -m rota_dashboards DIRECTORY` writes them as JSON.
+"""The Grafana dashboards of Rota, as code. `python -m rota_dashboards DIRECTORY` writes them as JSON.
 
-`blocks` owns how panels look; the other modules own one dashboard each: what it asks and why.
+`blocks` defines how panels look. Each other module defines one dashboard: its queries and their purpose.
 """

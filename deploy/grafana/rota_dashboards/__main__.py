@@ -1,4 +1,4 @@
-"""Writes the dashboards into a directory, or with `--check` compares them with what is there."""
+"""Writes the dashboards into a directory, or with `--check` compares them with the files there."""
 
 import json
 import pathlib
@@ -29,7 +29,7 @@ def main() -> int:
         elif not path.exists() or path.read_text() != text:
             stale.append(str(path))
     for path in stale:
-        print(f"{path} is not what the code makes: run `make dashboards`", file=sys.stderr)
+        print(f"{path} does not match the code; run `make dashboards`", file=sys.stderr)
     return 1 if stale else 0
 
 

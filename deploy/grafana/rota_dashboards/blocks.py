@@ -1,6 +1,6 @@
-"""How panels look: one function for each sort of panel, so that the dashboards say only what is shown.
+"""How panels look: one function for each kind of panel, so that the dashboards contain only titles and queries.
 
-Every panel has a title, a description that says what to make of it, a unit, and queries with legends.
+Every panel has a title, a description that helps to interpret it, a unit, and queries with legends.
 """
 
 from grafana_foundation_sdk.builders import bargauge, prometheus, statetimeline, timeseries
@@ -16,17 +16,17 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 GREEN, YELLOW, RED, BLUE, GREY = "green", "yellow", "red", "blue", "text"
 DATASOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
-# What narrows a query down to what the variables of a dashboard select.
+# Selectors that restrict a query to the selection in the variables of a dashboard.
 CLUSTER = 'cluster="$cluster"'
 QUEUE = f'{CLUSTER}, queue=~"$queue"'
 LANE = f'{QUEUE}, kind=~"$kind"'
 WINDOW = "$__rate_interval"
-# Widths, of 24 for the whole screen.
+# Widths of panels; the whole screen has 24 columns.
 WHOLE, HALF, THIRD, QUARTER, EIGHTH = 24, 12, 8, 6, 3
 
 
 def steps(*pairs):
-    """Thresholds: the colour at first, then (value, colour) from which value on it is another."""
+    """Thresholds: the first colour, then pairs (value, colour) for values from `value` on."""
     first, *rest = pairs
     thresholds = [models.Threshold(value=None, color=first)]
     thresholds += [models.Threshold(value=value, color=color) for value, color in rest]
@@ -34,7 +34,7 @@ def steps(*pairs):
 
 
 def says(**values):
-    """Words and colours for numbers: `says(_0=("no leader", RED))`."""
+    """Texts and colours for numbers: `says(_0=("no leader", RED))`."""
     results = {
         key.removeprefix("_"): models.ValueMappingResult(text=text, color=color, index=index)
         for index, (key, (text, color)) in enumerate(values.items())
@@ -57,7 +57,7 @@ def _dressed(panel, title, description, unit, width, height):
 
 
 def to(uid, label, *variables):
-    """A link to another dashboard, with the time range and these variables kept."""
+    """A link to another dashboard that keeps the time range and these variables."""
     kept = "&".join(["${cluster:queryparam}", "${datasource:queryparam}", *variables])
     url = f"/d/{uid}?{kept}&${{__url_time_range}}"
     return builders.DashboardLink(label).type(models.DashboardLinkType.LINK).url(url)
@@ -66,7 +66,7 @@ def to(uid, label, *variables):
 def stat(
     title, description, expr, unit="short", colors=None, mapping=None, link=None, legend="", width=EIGHTH, named=False
 ):
-    """One number, as it is now; its legend instead where it is `named`, in the colour of the number."""
+    """The current value of one number. With `named`, show its legend in the colour of the number."""
     panel = _dressed(stat_builders.Panel(), title, description, unit, width, 4)
     panel = _queries(panel, [(expr, legend)], lambda query: query.instant())
     panel = panel.reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
@@ -99,7 +99,7 @@ def graph(title, description, *queries, unit="short", width=THIRD, stacked=False
 
 
 def bars(title, description, expr, legend, unit, colors, width=QUARTER, link=None):
-    """The longest few, as they are now."""
+    """Bars for the largest current values."""
     panel = _dressed(bargauge.Panel(), title, description, unit, width, 8)
     panel = _queries(panel, [(expr, legend)], lambda query: query.instant())
     panel = panel.orientation(common.VizOrientation.HORIZONTAL).thresholds(colors).min(0)
@@ -116,7 +116,7 @@ def timeline(title, description, expr, legend, mapping, width=HALF):
 
 
 def heatmap(title, description, bucket, unit="s", width=HALF):
-    """How many fell into each bucket of a histogram, over time. `bucket` is the metric with its selectors."""
+    """Counts for each bucket of a histogram over time. `bucket` is the metric with its selectors."""
     panel = _dressed(heatmap_builders.Panel(), title, description, unit, width, 8)
     expr = f"sum by (le) (increase({bucket}[{WINDOW}]))"
     panel = _queries(panel, [(expr, "{{le}}")], lambda query: query.range().format(PromQueryFormat.HEATMAP))
@@ -130,7 +130,7 @@ def table(title, description, key, columns, width=WHOLE):
     panel = _dressed(table_builders.Panel(), title, description, "short", width, 9)
     for ref, (_, _, expr) in zip("ABCDEFGHIJ", columns, strict=False):
         panel = panel.with_target(_query(ref, expr, "").instant().format(PromQueryFormat.TABLE))
-    # Grafana numbers the values where there are several.
+    # Grafana numbers the value fields if there are several.
     fields = [f"Value #{ref}" for ref in "ABCDEFGHIJ"[: len(columns)]] if len(columns) > 1 else ["Value"]
     names = {field: name for field, (name, _, _) in zip(fields, columns, strict=True)}
     for name, unit, _ in columns:
@@ -151,7 +151,7 @@ def table(title, description, key, columns, width=WHOLE):
 
 
 def quantiles(bucket, *shares, by="", label=""):
-    """Queries for these shares of a histogram, such as 0.5 and 0.99. `by` is a label to tell apart."""
+    """Queries for quantiles of a histogram, such as 0.5 and 0.99. `by` is a label to group by."""
     labels = ", ".join(["le", by] if by else ["le"])
     return [
         (
@@ -163,23 +163,23 @@ def quantiles(bucket, *shares, by="", label=""):
 
 
 def total(what, selectors=LANE, level="cluster_queue_kind"):
-    """The recorded total of tasks, whoever leads."""
+    """The recorded total of tasks, independent of the leader."""
     return f"{level}:rota_tasks_{what}_total:max{{{selectors}}}"
 
 
 def speed(what, by="", selectors=LANE, level="cluster_queue_kind"):
-    """How many tasks a second."""
+    """Tasks per second."""
     grouped = f"sum by ({by})" if by else "sum"
     return f"{grouped} (rate({total(what, selectors, level)}[{WINDOW}]))"
 
 
 def failing(by="", selectors=LANE):
-    """How many tasks a second fail for good."""
+    """Tasks per second that fail."""
     return speed("failed", by, selectors, "cluster_queue_kind_reason")
 
 
 def failing_attempts(by="", selectors=LANE):
-    """How many attempts a second fail, whether others follow or not. Lost ones are counted as lost alone."""
+    """Failed attempts per second, with or without a retry. A lost attempt counts only as lost."""
     last = failing(by, f'{selectors}, reason!="worker_lost"')
     return f"{speed('retried', by, selectors)} + {speed('lost', by, selectors)} + {last}"
 
@@ -190,11 +190,11 @@ def row(title):
 
 
 class _LeaderChanges(models.AnnotationQuery):
-    """What Grafana's own type leaves out: the words at the mark."""
+    """Adds the texts of the mark, which the type of the SDK lacks."""
 
     def to_json(self):
         return super().to_json() | {
-            "titleFormat": "Another leader",
+            "titleFormat": "New leader",
             "textFormat": "{{instance}} leads",
             "step": "15s",
         }
@@ -228,7 +228,7 @@ VARIABLES = {
 
 
 def board(uid, title, description, *variables):
-    """An empty dashboard with what all have: data source, cluster, links, marks where the leader changed."""
+    """An empty dashboard with the common parts: data source, cluster, links, marks for changes of leader."""
     made = (
         builders.Dashboard(f"Rota / {title}")
         .uid(uid)
@@ -245,7 +245,7 @@ def board(uid, title, description, *variables):
         label, query = VARIABLES[name]
         made = made.with_variable(_variable(name, label, query, True))
     links = builders.DashboardLink("Rota").type(models.DashboardLinkType.DASHBOARDS).tags(["rota"])
-    # A minute long, and there too when for up to an hour no node could be asked.
+    # The mark is one minute long. It also appears if no node could be scraped for up to an hour.
     epoch = f"cluster:rota_leader_epoch:max{{{CLUSTER}}}"
     changed = f"({epoch} > max_over_time({epoch}[1h] offset 1m))"
     mark = _Annotation().name("Changes of leader").datasource(DATASOURCE).enable(True).icon_color("orange")
@@ -255,7 +255,7 @@ def board(uid, title, description, *variables):
 
 
 def finished(made):
-    """The dashboard, its panels numbered so that links to them last."""
+    """The finished dashboard. Panels get fixed numbers, so that links to them stay valid."""
     built = made.build()
     for number, panel in enumerate(built.panels, 1):
         panel.id_val = number

@@ -1,4 +1,4 @@
-"""*Cluster and store*: who leads, how well the store keeps up, what the API answers, how the nodes are."""
+"""*Cluster and store*: the leader, the speed of the store, the answers of the API, the processes of the nodes."""
 
 from .blocks import (
     BLUE,
@@ -28,11 +28,11 @@ PROCESS = f'{NODE}, job="rota-nodes"'
 
 
 def dashboard():
-    """Builds it."""
+    """Build the dashboard."""
     made = board(
         "rota-cluster",
         "Cluster and store",
-        "Nodes, their leader, the store behind them, and the API before them.",
+        "Nodes, the leader, the store and the API.",
         "node",
     )
     sections = [
@@ -53,29 +53,30 @@ def _leadership():
     return [
         stat(
             "Leaders",
-            "Nodes that say that they lead. More than one for a moment: one of them has been replaced and does "
-            "not know yet; the store takes nothing from it.",
+            "Nodes that report that they lead. If there is more than one for a moment, one has been replaced and does "
+            "not know it yet. The store accepts nothing from it.",
             f"sum(rota_leader{{{CLUSTER}}})",
             colors=steps(RED, (1, GREEN), (2, YELLOW)),
             width=QUARTER,
         ),
         stat(
             "Epoch",
-            "The number of the newest leadership. Grows with every leader.",
+            "Number of the current leadership. It grows with every change of leader.",
             f"max(cluster:rota_leader_epoch:max{{{CLUSTER}}})",
             width=QUARTER,
         ),
         stat(
             "Changes of leader",
-            "Seen within the time range.",
+            "Changes of leader within the time range.",
             f"max(changes(cluster:rota_leader_epoch:max{{{CLUSTER}}}[$__range]))",
             colors=steps(GREY, (5, YELLOW)),
             width=QUARTER,
         ),
         stat(
             "Without a leader",
-            "Within the time range: as long as Prometheus saw no node lead, which is told to a quarter of a minute, or "
-            "as the node saw it that saw most of it. Whichever is more: nodes that are down count nothing.",
+            "Time without a leader within the time range. The larger of two values: the time without a leader as "
+            "Prometheus saw it, in steps of 15 s, and the longest time that a node counted itself. A node that is "
+            "down counts nothing.",
             f"max(sum_over_time((1 - cluster:rota_leader:max{{{CLUSTER}}})[$__range:15s]) * 15 "
             f"or increase(rota_leaderless_seconds_total{{{CLUSTER}}}[$__range]))",
             unit="s",
@@ -83,29 +84,29 @@ def _leadership():
             width=QUARTER,
         ),
         timeline(
-            "Who leads",
-            "By each node's own word.",
+            "Leader",
+            "Role that each node reports.",
             f"rota_leader{{{NODE}}}",
             "{{instance}}",
             says(_0=("follows", GREY), _1=("leads", BLUE)),
         ),
         timeline(
             "Ready",
-            "The checks of /readyz, over all nodes: it holds where it holds on each of them.",
+            "Checks of /readyz over all nodes. A check passes if it passes on every node.",
             f"min by (check) (rota_ready{{{NODE}}})",
             "{{check}}",
-            says(_0=("fails", RED), _1=("holds", GREEN)),
+            says(_0=("fails", RED), _1=("passes", GREEN)),
         ),
         timeline(
             "Scraped",
-            "Whether Prometheus reached each node.",
+            "Whether Prometheus could scrape each node.",
             f"up{{{PROCESS}}}",
             "{{instance}}",
             says(_0=("down", RED), _1=("up", GREEN)),
         ),
         timeline(
             "Knows a leader",
-            "Whether each node leads or knows who does.",
+            "Whether each node leads or knows the leader.",
             f"rota_leader_known{{{NODE}}}",
             "{{instance}}",
             says(_0=("unknown", RED), _1=("known", GREEN)),
@@ -118,14 +119,15 @@ def _engine():
     return [
         graph(
             "Inbox",
-            "How full the queue of requests before the engine's loop is. When it is full, callers are turned away.",
+            "Share of the inbox of the engine in use. When it is full, clients get 429.",
             (inbox, "{{instance}}"),
             unit="percentunit",
             colors=steps(GREY, (0.8, RED)),
         ),
         graph(
-            "Signs of life",
-            "Since when the leader's loop has given none; it gives one every second. After ten it is not ready.",
+            "Engine loop",
+            "Time since the last progress of the leader's loop, which makes progress every second. After ten seconds "
+            "the node is not ready.",
             (f"max(rota_engine_pulse_age_seconds{{{CLUSTER}}})", "engine"),
             (f"max(rota_queue_view_age_seconds{{{CLUSTER}}})", "counts by queue"),
             unit="s",
@@ -133,36 +135,38 @@ def _engine():
         ),
         graph(
             "Wall clock in doubt",
-            "1 while a node's wall clock jumped forward. The leader removes no finished task until the grace is over.",
+            "1 after the wall clock of a node jumped forward. The leader removes no ended task until the grace period "
+            "is over.",
             (f"rota_clock_doubted{{{NODE}}}", "{{instance}}"),
             colors=steps(GREY, (1, RED)),
         ),
         graph(
             "Live tasks",
-            "That have not ended: the leader's own, and each follower's copy. A copy far off the others is behind.",
+            "Tasks that have not ended: those of the leader, and the copy of each follower. A copy that differs much "
+            "is behind.",
             (f"rota_live_tasks{{{NODE}}}", "{{instance}}"),
         ),
         graph(
             "Unreadable records",
-            "Damaged, or written by a newer version. The leader leaves them alone and serves all others.",
+            "Records that are damaged, or that a newer version wrote. The leader skips them and serves all others.",
             (f"max(rota_unreadable_records{{{CLUSTER}}})", "records"),
         ),
         graph(
             "Feature level",
-            "What the cluster may use, and what each node knows. A node that knows less than the cluster uses "
-            "does not lead.",
+            "The level that the cluster uses, and the level that each node knows. A node that knows less than the "
+            "cluster uses does not lead.",
             (f'max(rota_feature_level{{{CLUSTER},of="cluster"}})', "cluster"),
             (f'rota_feature_level{{{NODE},of="node"}}', "{{instance}}"),
         ),
         graph(
             "Memory of live tasks",
-            "As far as their number says.",
+            "Estimate from the number of live tasks.",
             (f"max(rota_live_set_bytes{{{CLUSTER}}})", "live set"),
             unit="bytes",
         ),
         graph(
             "Stale writes refused",
-            "A second: batches that the store refused because another node leads. It did its duty.",
+            "Batches per second that the store refused because another node leads. This is correct behaviour.",
             (
                 f"sum by (instance) (rate(rota_stale_writes_refused_total{{{NODE}}}[{WINDOW}]))",
                 "{{instance}}",
@@ -171,7 +175,7 @@ def _engine():
         ),
         graph(
             "Changes of leader by node",
-            "Seen by each node within five minutes.",
+            "Changes that each node saw within five minutes.",
             (f"increase(rota_leader_changes_total{{{NODE}}}[5m])", "{{instance}}"),
         ),
     ]
@@ -181,23 +185,23 @@ def _store():
     commit = f"rota_commit_duration_seconds_bucket{{{CLUSTER}}}"
     return [
         graph(
-            "Used",
-            "Bytes that the store uses, and may grow to.",
+            "Space used",
+            "Bytes that the store uses, and its limit.",
             (f"max(rota_store_size_bytes{{{CLUSTER}}})", "used"),
             (f"max(rota_store_limit_bytes{{{CLUSTER}}})", "limit"),
             unit="bytes",
         ),
         graph(
             "Commits",
-            "How long the store took for a batch.",
+            "Time that the store took for a batch.",
             *quantiles(commit, 0.5, 0.95, 0.99),
             unit="s",
             colors=steps(GREY, (0.5, RED)),
         ),
         graph(
             "Errors",
-            "Commits a second that did not succeed at once: full, unavailable, ambiguous (tried again), fenced "
-            "(another node leads), broken. And records of single tasks that could not be read.",
+            "Commits per second that did not succeed at once: full, unavailable, ambiguous (resolved and retried), "
+            "fenced (another node leads), broken. Also records of single tasks that could not be read.",
             (f"sum by (kind) (rate(rota_store_errors_total{{{CLUSTER}}}[{WINDOW}]))", "{{kind}}"),
             (
                 f"sum by (space) (rate(rota_damaged_records_total{{{CLUSTER}}}[{WINDOW}]))",
@@ -207,25 +211,25 @@ def _store():
         ),
         graph(
             "Batches",
-            "Committed a second.",
+            "Batches committed per second.",
             (f"sum(rate(rota_batches_total{{{CLUSTER}}}[{WINDOW}]))", "batches"),
             unit="ops",
         ),
         graph(
             "Changes in a batch",
-            "The more load, the larger the batches: that is what carries it.",
+            "Size of batches. Batches grow with the load.",
             *quantiles(f"rota_batch_mutations_bucket{{{CLUSTER}}}", 0.5, 0.99),
         ),
         graph(
             "Revisions",
-            "A second, as each node hears of them. A node that stands still hears nothing.",
+            "Revisions per second that each node received. A node that hangs receives none.",
             (f"rate(rota_store_revision{{{NODE}}}[{WINDOW}])", "{{instance}}"),
             unit="ops",
         ),
-        heatmap("Commit times", "How many commits took how long.", commit),
+        heatmap("Commit times", "Number of commits by duration.", commit),
         timeline(
             "Store",
-            "Whether each node finds that the store takes writes.",
+            "Whether the store accepts writes, as each node sees it.",
             f"rota_store_up{{{NODE}}}",
             "{{instance}}",
             says(_0=("down", RED), _1=("up", GREEN)),
@@ -239,38 +243,38 @@ def _api():
     return [
         graph(
             "Requests by route",
-            "A second, the ten busiest.",
+            "Requests per second on the ten busiest routes.",
             (f"topk(10, sum by (route) (rate({requests}[{WINDOW}])))", "{{route}}"),
             unit="reqps",
         ),
         graph(
             "Answers by code",
-            "A second: HTTP statuses of REST, codes of gRPC.",
+            "Answers per second: HTTP status for REST, code for gRPC.",
             (f"sum by (protocol, code) (rate({requests}[{WINDOW}]))", "{{protocol}} {{code}}"),
             unit="reqps",
         ),
         graph(
             "Slowest routes, p99",
-            "One request in a hundred took longer. Long polls are among them.",
+            "One request in a hundred took longer. Includes long polls.",
             (f"topk(10, {slow})", "{{route}}"),
             unit="s",
         ),
         graph(
-            "Requests with other nodes",
-            "What followers have with the leader now, and the connections that carry it.",
+            "Forwarded requests",
+            "Requests that followers have open at the leader, and the connections that carry them.",
             (f"sum by (lane) (rota_forward_streams{{{NODE}}})", "{{lane}}"),
             (f"sum by (lane) (rota_forward_connections{{{NODE}}})", "{{lane}}, connections"),
         ),
         graph(
             "Memory for requests and answers",
-            "Request bodies under way, and large answers that clients have not read yet.",
+            "Request bodies in progress, and large answers that clients have not read yet.",
             (f"rota_api_bodies_bytes{{{NODE}}}", "{{instance}}, bodies"),
             (f"rota_api_answers_bytes{{{NODE}}}", "{{instance}}, answers"),
             unit="bytes",
         ),
         graph(
-            "Failed tries to reach another node",
-            "A second, by reason.",
+            "Forwarding failures",
+            "Failed attempts per second to reach another node, by reason.",
             (f"sum by (reason) (rate(rota_forward_failures_total{{{NODE}}}[{WINDOW}]))", "{{reason}}"),
         ),
     ]
@@ -279,32 +283,37 @@ def _api():
 def _processes():
     return [
         graph(
-            "Processors",
-            "Used, of one.",
+            "CPU",
+            "Use of processors. 100% is one processor.",
             (f"rate(process_cpu_seconds_total{{{PROCESS}}}[{WINDOW}])", "{{instance}}"),
             unit="percentunit",
         ),
         graph(
             "Memory",
-            "Resident, and reserved.",
+            "Resident and reserved memory.",
             (f"process_resident_memory_bytes{{{PROCESS}}}", "{{instance}}"),
             (f"process_virtual_memory_bytes{{{PROCESS}}}", "{{instance}}, reserved"),
             unit="bytes",
         ),
         graph(
             "File descriptors",
-            "Open, of those allowed.",
+            "Share of the allowed file descriptors that are open.",
             (f"process_open_fds{{{PROCESS}}} / process_max_fds{{{PROCESS}}}", "{{instance}}"),
             unit="percentunit",
         ),
-        graph("Threads", "Of the process.", (f"process_threads{{{PROCESS}}}", "{{instance}}"), width=HALF),
+        graph(
+            "Threads",
+            "Number of threads of the process.",
+            (f"process_threads{{{PROCESS}}}", "{{instance}}"),
+            width=HALF,
+        ),
         table(
             "Versions",
-            "What runs where, and for how long; workers too.",
+            "Version and uptime of each node and worker.",
             "instance",
             [
                 (
-                    "Running for",
+                    "Uptime",
                     "s",
                     f"sum by (instance, version) ((time() - process_start_time_seconds{{{CLUSTER}}}) "
                     f"* on (instance) group_left (version) rota_build_info{{{CLUSTER}}})",

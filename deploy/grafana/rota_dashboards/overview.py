@@ -1,4 +1,4 @@
-"""*Overview*: is it healthy, on one screen; each panel leads to the dashboard that says why not."""
+"""*Overview*: the health of a cluster on one screen. Each panel links to the dashboard with the details."""
 
 from .blocks import (
     CLUSTER,
@@ -26,8 +26,8 @@ SERVER_ERRORS = "5..|Internal|Unavailable|Unknown|DataLoss|DeadlineExceeded"
 
 
 def dashboard():
-    """Builds it."""
-    made = board("rota-overview", "Overview", "Is Rota doing its work? Each panel leads to the details.")
+    """Build the dashboard."""
+    made = board("rota-overview", "Overview", "Is the cluster healthy? Each panel links to details.")
     for panel in [*_now(), *_lately()]:
         made = made.with_panel(panel)
     return finished(made)
@@ -43,13 +43,13 @@ def _now():
     return [
         stat(
             "Alerts",
-            "Alerts of Rota that fire now. What each means and what to do is in docs/operating.md.",
+            "Alerts of Rota that fire now. docs/operating.md has a runbook for each.",
             f'count(ALERTS{{alertname=~"Rota.*", alertstate="firing", {CLUSTER}}}) or vector(0)',
             colors=steps(GREEN, (1, RED)),
         ),
         stat(
             "Leader",
-            "Whether a node leads. Without a leader nothing is accepted, started or completed.",
+            "Whether there is a leader. Without a leader, nothing is accepted, started or completed.",
             f"cluster:rota_leader:max{{{CLUSTER}}}",
             colors=steps(RED, (1, GREEN)),
             mapping=says(_0=("none", RED), _1=("leads", GREEN)),
@@ -57,8 +57,8 @@ def _now():
         ),
         stat(
             "Nodes ready",
-            "Nodes of which every check of /readyz holds, of those that Prometheus knows. Yellow: some are missing; "
-            "red: more than half.",
+            "Nodes on which every check of /readyz passes, of the nodes that Prometheus knows. Yellow: some are not "
+            "ready. Red: more than half are not ready.",
             f'{ready} / {nodes} * on () group_left (ready) count_values("ready", {ready}) '
             f'* on () group_left (nodes) count_values("nodes", {nodes})',
             unit="percentunit",
@@ -69,7 +69,7 @@ def _now():
         ),
         stat(
             "Workers",
-            "Sessions of workers that take tasks.",
+            "Connected workers that take tasks.",
             f'sum(cluster_state:rota_sessions:max{{{CLUSTER}, state="serving"}})',
             colors=steps(RED, (1, GREEN)),
             link=workers,
@@ -82,7 +82,7 @@ def _now():
         ),
         stat(
             "Longest wait",
-            "For how long the task has been due that is due longest, in any queue.",
+            "Time since the oldest waiting task became due, over all queues.",
             f"max(cluster_queue:rota_queue_oldest_pending_age_seconds:max{{{CLUSTER}}})",
             unit="s",
             colors=steps(GREEN, (60, YELLOW), (300, RED)),
@@ -90,7 +90,7 @@ def _now():
         ),
         stat(
             "Failing",
-            "How many of the attempts that ended in the last five minutes failed, whether others follow or not.",
+            "Share of failed attempts in the last five minutes, with or without a retry.",
             f"{failed} / ({failed} + {completed} > 0) or vector(0)",
             unit="percentunit",
             colors=steps(GREEN, (0.1, YELLOW), (0.25, RED)),
@@ -98,7 +98,7 @@ def _now():
         ),
         stat(
             "Store used",
-            "Of what the store may take. On etcd no new tasks are taken from 80% on.",
+            "Share of the space that the store may use. With etcd, Rota refuses new tasks from 80% on.",
             f"max(cluster:rota_store_used:ratio{{{CLUSTER}}})",
             unit="percentunit",
             colors=steps(GREEN, (0.7, YELLOW), (0.8, RED)),
@@ -115,19 +115,19 @@ def _lately():
     requests = f"rota_api_requests_total{{{CLUSTER}"
     return [
         graph(
-            "Tasks a second",
-            "What comes in and what gets done. Submitted above completed for long: a backlog grows.",
+            "Tasks per second",
+            "If more tasks are submitted than completed for long, a backlog grows.",
             (speed("submitted", selectors=CLUSTER), "submitted"),
             (speed("completed", selectors=CLUSTER), "completed"),
             (failing(selectors=CLUSTER), "failed"),
-            (speed("retried", selectors=CLUSTER), "tried again"),
+            (speed("retried", selectors=CLUSTER), "retried"),
             unit="ops",
             width=QUARTER,
             link=queues,
         ),
         graph(
             "Wait to start",
-            "From when a task was due to when a worker had it.",
+            "Time from when a task was due until a worker got it.",
             *quantiles(wait, 0.5, 0.95, 0.99),
             unit="s",
             width=QUARTER,
@@ -135,7 +135,7 @@ def _lately():
         ),
         bars(
             "Longest wait by queue",
-            "The ten queues with the oldest task that is due. Paused queues too.",
+            "The ten queues with the oldest waiting task, including paused queues.",
             f"topk(10, max by (queue) (cluster_queue:rota_queue_oldest_pending_age_seconds:max{{{CLUSTER}}}))",
             "{{queue}}",
             "s",
@@ -144,8 +144,7 @@ def _lately():
         ),
         graph(
             "Failing attempts by queue",
-            "Where errors come from: attempts a second that failed, whether others follow or not, in the ten worst "
-            "queues.",
+            "Failed attempts per second, with or without a retry, in the ten worst queues.",
             (f"topk(10, {failing_attempts('queue', CLUSTER)})", "{{queue}}"),
             unit="ops",
             width=QUARTER,
@@ -153,7 +152,7 @@ def _lately():
         ),
         graph(
             "Tasks by state",
-            "Tasks that have not ended: due later, waiting, or with a worker.",
+            "Tasks that have not ended: scheduled (due later), pending (waiting) or leased (with a worker).",
             (f"sum by (state) (cluster_queue_state:rota_tasks:max{{{CLUSTER}}})", "{{state}}"),
             width=QUARTER,
             stacked=True,
@@ -161,7 +160,7 @@ def _lately():
         ),
         graph(
             "Slots",
-            "What the workers could run at once, and what they run. All used for long: more workers are needed.",
+            "Slots of all workers, and slots in use. If all are in use for long, add workers.",
             (f"sum(max by (worker) (rota_session_slots{{{CLUSTER}}}))", "slots"),
             (f"sum(max by (worker) (rota_session_slots_used{{{CLUSTER}}}))", "used"),
             width=QUARTER,
@@ -169,7 +168,7 @@ def _lately():
         ),
         graph(
             "Commits",
-            "How long the store takes to make a batch durable. Everything waits for that.",
+            "Time until the store has made a batch durable. Every change waits for it.",
             *quantiles(f"rota_commit_duration_seconds_bucket{{{CLUSTER}}}", 0.5, 0.99),
             unit="s",
             width=QUARTER,
@@ -178,7 +177,7 @@ def _lately():
         ),
         graph(
             "API",
-            "Requests a second, and those that failed by no fault of the client. Forwarded ones count on both nodes.",
+            "Requests per second, and those that failed with a server error. Forwarded requests count on both nodes.",
             (f"sum(rate({requests}}}[{WINDOW}]))", "requests"),
             (
                 f'sum(rate({requests}, code=~"{SERVER_ERRORS}"}}[{WINDOW}])) or sum(rate({requests}}}[{WINDOW}])) * 0',

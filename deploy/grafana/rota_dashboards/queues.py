@@ -1,4 +1,4 @@
-"""*Queues*: what becomes of tasks, by queue and kind."""
+"""*Queues*: what happens to tasks, by queue and kind."""
 
 from .blocks import (
     CLUSTER,
@@ -28,23 +28,23 @@ from .blocks import (
 )
 
 TOTALS = [
-    ("submitted", "Submitted", "Tasks created. Repeats of a task that exists are not counted."),
-    ("started", "Started", "Attempts given to a worker."),
-    ("completed", "Completed", "Tasks that ended well."),
-    ("retried", "Tried again", "Attempts that failed and were followed by another."),
+    ("submitted", "Submitted", "Tasks created, without repeats of existing tasks."),
+    ("started", "Started", "Attempts assigned to a worker."),
+    ("completed", "Completed", "Tasks that completed."),
+    ("retried", "Retried", "Attempts that failed and were followed by a retry."),
     ("lost", "Lost", "Attempts that ended because their worker was lost."),
     ("cancelled", "Cancelled", "Tasks that a client cancelled."),
-    ("expired", "Expired", "Tasks that were not started by their expiry date."),
+    ("expired", "Expired", "Tasks that did not start before their expiry date."),
 ]
 
 
 def dashboard():
-    """Builds it."""
-    about = "What becomes of tasks. The variable Kind narrows down what is counted as it happens, not what waits now."
+    """Build the dashboard."""
+    about = "What happens to tasks. The variable Kind applies to totals and rates, not to waiting tasks."
     made = board("rota-queues", "Queues", about, "queue", "kind")
     for panel in _totals():
         made = made.with_panel(panel)
-    sections = [("Flow", _flow()), ("Waiting", _waiting()), ("Times", _times())]
+    sections = [("Flow", _flow()), ("Waiting", _waiting()), ("Durations", _times())]
     for title, panels in sections:
         made = made.with_row(row(title))
         for panel in panels:
@@ -53,10 +53,10 @@ def dashboard():
 
 
 def _totals():
-    since = " Since the cluster began, through all crashes and changes of leader."
+    since = " Since the start of the cluster, through all crashes and changes of leader."
     panels = [stat(title, about + since, f"sum({total(what)})", width=EIGHTH) for what, title, about in TOTALS]
     failed = f"sum({total('failed', level='cluster_queue_kind_reason')})"
-    about = "Tasks that ended badly, with all their attempts." + since
+    about = "Tasks that failed." + since
     panels.insert(3, stat("Failed", about, failed, width=EIGHTH))
     return panels
 
@@ -67,63 +67,63 @@ def _flow():
     return [
         graph(
             "Submitted",
-            "Tasks created a second.",
+            "Tasks created per second.",
             (speed("submitted", "queue"), "{{queue}}"),
             unit="ops",
         ),
         graph(
             "Completed",
-            "Tasks a second that ended well.",
+            "Tasks completed per second.",
             (speed("completed", "queue"), "{{queue}}"),
             unit="ops",
         ),
         graph(
             "Started by kind",
-            "Attempts a second given to workers, the first and all further ones.",
+            "Attempts assigned to workers per second, including retries.",
             (speed("started", "kind"), "{{kind}}"),
             unit="ops",
         ),
         graph(
             "Failed by reason",
-            "Tasks a second that failed for good: error (attempts used up), permanent (the handler "
-            "said so), timeout, or worker_lost (too many workers were lost with them).",
+            "Failed tasks per second: error (all attempts failed), permanent (the handler failed permanently), "
+            "timeout, or worker_lost (too many workers were lost).",
             (failing("reason"), "{{reason}}"),
             unit="ops",
         ),
         graph(
             "Failing attempts",
-            "How many of the attempts failed, whether others follow or not, over five minutes. Above 25% for five "
-            "minutes an alert fires.",
+            "Share of failed attempts over five minutes, with or without a retry. An alert fires above 25% for five "
+            "minutes.",
             (attempts, "{{queue}}"),
             unit="percentunit",
             colors=steps(GREY, (0.25, RED)),
         ),
         graph(
             "Failing tasks",
-            "How many of the tasks that were run to their end failed, over five minutes. Above 10% for five "
-            "minutes an alert fires.",
+            "Share of failed tasks, of the tasks that ended after running, over five minutes. An alert fires above "
+            "10% for five minutes.",
             (ratio, "{{queue}}"),
             unit="percentunit",
             colors=steps(GREY, (0.1, RED)),
         ),
         graph(
-            "Attempts without success",
-            "A second: tried again after a failure, lost with their worker, or given back " "by a worker that left.",
-            (speed("retried"), "tried again"),
+            "Unsuccessful attempts",
+            "Per second: failed and retried, lost with their worker, or given back by a worker that left.",
+            (speed("retried"), "retried"),
             (speed("lost"), "lost"),
             (speed("released"), "given back"),
             unit="ops",
         ),
         graph(
             "Failed by kind",
-            "Tasks a second that failed for good, by what runs them.",
+            "Failed tasks per second, by kind.",
             (failing("kind"), "{{kind}}"),
             unit="ops",
         ),
         graph(
             "Ended or revived by clients",
-            "Tasks a second that were cancelled, that expired before they were started, "
-            "and ended ones that were made live again.",
+            "Per second: cancelled tasks, tasks that expired before they started, and ended tasks that a client "
+            "retried.",
             (speed("cancelled"), "cancelled"),
             (speed("expired"), "expired"),
             (speed("revived"), "revived"),
@@ -144,36 +144,34 @@ def _waiting():
         ),
         graph(
             "By state",
-            "Tasks that have not ended: scheduled (due later, or backing off), pending (due), leased (a "
-            "worker has it).",
+            "Tasks that have not ended: scheduled (due later or in backoff), pending (due), leased (with a worker).",
             (f"sum by (state) ({states}}})", "{{state}}"),
             width=THIRD,
             stacked=True,
         ),
         graph(
             "Longest wait",
-            "For how long the task has been due that is due longest.",
+            "Time since the oldest waiting task became due.",
             (f"cluster_queue:rota_queue_oldest_pending_age_seconds:max{{{QUEUE}}}", "{{queue}}"),
             unit="s",
             colors=steps(GREY, (300, RED)),
         ),
         graph(
             "Unserved",
-            "Pending tasks of kinds that no connected worker serves in their queue. More than none for "
-            "five minutes: an alert fires.",
+            "Pending tasks whose kind no connected worker serves in their queue. An alert fires after five minutes.",
             (f"cluster_queue:rota_tasks_unserved:max{{{QUEUE}}}", "{{queue}}"),
             width=HALF,
         ),
         timeline(
             "Paused",
-            "Queues that somebody paused: nothing in them is started.",
+            "Paused queues. No task in them starts.",
             f"cluster_queue:rota_queue_paused:max{{{QUEUE}}}",
             "{{queue}}",
             says(_0=("open", GREEN), _1=("paused", YELLOW)),
         ),
         table(
             "All queues",
-            "As they are now. Speeds are over five minutes.",
+            "Current values. Rates are over five minutes.",
             "queue",
             [
                 ("Waiting", "short", f'sum by (queue) ({states}, state="pending"}})'),
@@ -185,12 +183,12 @@ def _waiting():
                     f"max by (queue) (cluster_queue:rota_queue_oldest_pending_age_seconds:max{{{QUEUE}}})",
                 ),
                 (
-                    "Completed a second",
+                    "Completed per second",
                     "ops",
                     f"sum by (queue) (cluster_queue:rota_tasks_completed:rate5m{{{QUEUE}}})",
                 ),
                 (
-                    "Failed a second",
+                    "Failed per second",
                     "ops",
                     f"sum by (queue) (cluster_queue:rota_tasks_failed:rate5m{{{QUEUE}}})",
                 ),
@@ -216,7 +214,7 @@ def _times():
     return [
         graph(
             "Wait to start",
-            "From when a task was due to when a worker had it, all queues together.",
+            "Time from when a task was due until a worker got it, over all queues.",
             *quantiles(f"{wait}{{{QUEUE}}}", 0.5, 0.95, 0.99),
             unit="s",
         ),
@@ -228,22 +226,22 @@ def _times():
         ),
         graph(
             "Execution by queue, p99",
-            "From when a worker had an attempt to when it said how it ended; one in a " "hundred took longer.",
+            "Time from assignment until the final report. One attempt in a hundred took longer.",
             (slow_run, "{{queue}}"),
             unit="s",
         ),
-        heatmap("Waits", "How many tasks waited how long.", f"{wait}{{{QUEUE}}}"),
-        heatmap("Executions", "How many attempts took how long.", f"{run}{{{QUEUE}}}"),
+        heatmap("Waits", "Number of tasks by waiting time.", f"{wait}{{{QUEUE}}}"),
+        heatmap("Executions", "Number of attempts by duration.", f"{run}{{{QUEUE}}}"),
         graph(
             "Lateness of timers",
-            "By how much delayed tasks and retries became due too late, in all queues. Not the " "wait for a worker.",
+            "Delay of timers for delayed tasks and retries, over all queues, without the wait for a worker.",
             *quantiles(f"rota_timer_lateness_seconds_bucket{{{CLUSTER}}}", 0.5, 0.99),
             unit="s",
             width=HALF,
         ),
         graph(
             "Attempts that ended",
-            "A second, by queue: completed or failed, lost ones left aside.",
+            "Per second, by queue: completed or failed, without lost attempts.",
             (f"sum by (queue) (rate(rota_task_execution_seconds_count{{{QUEUE}}}[{WINDOW}]))", "{{queue}}"),
             unit="ops",
             width=HALF,

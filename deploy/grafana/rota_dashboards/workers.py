@@ -1,4 +1,4 @@
-"""*Workers*: as the leader sees them, and as they see themselves."""
+"""*Workers*: metrics of the leader about workers, and metrics of the workers themselves."""
 
 from .blocks import (
     CLUSTER,
@@ -25,12 +25,12 @@ PROCESS = f'{CLUSTER}, job="rota-workers"'
 
 
 def dashboard():
-    """Builds it."""
-    about = "Which workers are sick. Below, what they show themselves, where they listen for Prometheus."
+    """Build the dashboard."""
+    about = "Which workers have problems? The lower rows need workers that expose metrics (metrics_listen)."
     made = board("rota-workers", "Workers", about, "worker", "kind")
     sections = [
-        ("As the leader sees them", [*_now(), *_sessions()]),
-        ("As they see themselves", _attempts()),
+        ("Metrics of the leader", [*_now(), *_sessions()]),
+        ("Metrics of the workers", _attempts()),
         ("Processes", _processes()),
     ]
     for title, panels in sections:
@@ -54,21 +54,21 @@ def _now():
         ),
         stat(
             "Draining",
-            "Sessions that finish what they have and take nothing new.",
+            "Sessions that finish their tasks and take no new ones.",
             f'sum({sessions}"draining"}})',
             width=QUARTER,
         ),
         stat(
             "Awaited",
-            "Sessions that the leader's predecessor had and that have not come back yet. They lose their "
-            "tasks when their time is over.",
+            "Sessions from before the change of leader that have not reconnected yet. They lose their tasks when "
+            "their TTL is over.",
             f'sum({sessions}"awaited"}})',
             colors=steps(GREY, (1, YELLOW)),
             width=QUARTER,
         ),
         stat(
             "Slots used",
-            "Of all slots of the workers that are selected.",
+            "Share of the slots in use, over the selected workers.",
             f"{used} / {slots}",
             unit="percentunit",
             colors=steps(GREEN, (0.9, YELLOW)),
@@ -83,32 +83,32 @@ def _sessions():
     return [
         graph(
             "Tasks held",
-            "By worker. At its number of slots, a worker takes nothing more.",
+            "By worker. A worker takes no more tasks than it has slots.",
             (f"max by (worker) (rota_session_slots_used{{{WORKER}}})", "{{worker}}"),
             stacked=True,
         ),
         graph(
             "Slots",
-            "By worker.",
+            "Number of slots of each worker.",
             (f"max by (worker) (rota_session_slots{{{WORKER}}})", "{{worker}}"),
             stacked=True,
         ),
         graph(
-            "Silence",
-            "How long ago each worker was last heard of. When it reaches session_ttl, its tasks are given to others.",
+            "Time since the last heartbeat",
+            "By worker. When it reaches session_ttl, the tasks of the worker go to others.",
             (f"max by (worker) (rota_session_heartbeat_age_seconds{{{WORKER}}})", "{{worker}}"),
             unit="s",
         ),
         graph(
             "Sessions opened and ended",
-            "A second: opened or taken up again, closed by their worker, expired in silence.",
+            "Per second: opened or resumed, closed by their worker, expired without a heartbeat.",
             (opened, "opened"),
             (ended, "{{reason}}"),
             unit="ops",
         ),
         graph(
             "Attempts lost",
-            "A second, with their worker. They are run again.",
+            "Attempts per second that were lost with their worker. The tasks run again.",
             (
                 f"sum by (queue) (rate(cluster_queue_kind:rota_tasks_lost_total:max{{{CLUSTER}}}[{WINDOW}]))",
                 "{{queue}}",
@@ -117,7 +117,7 @@ def _sessions():
         ),
         graph(
             "Reports refused",
-            "A second: the lease of the attempt was over, so the worker's word no longer counted.",
+            "Reports per second that the leader refused because the lease of the attempt had ended.",
             (f"sum(rate(rota_stale_reports_refused_total{{{CLUSTER}}}[{WINDOW}]))", "refused"),
             unit="ops",
         ),
@@ -132,33 +132,33 @@ def _attempts():
     return [
         timeline(
             "Connected",
-            "Whether each worker has a session on a node, by its own word.",
+            "Whether each worker reports a session with a node.",
             f"rota_worker_connected{{{CLUSTER}}}",
             "{{instance}}",
             says(_0=("not connected", RED), _1=("connected", GREEN)),
         ),
         timeline(
             "Scraped",
-            "Whether Prometheus reached each worker.",
+            "Whether Prometheus could scrape each worker.",
             f"up{{{PROCESS}}}",
             "{{instance}}",
             says(_0=("down", RED), _1=("up", GREEN)),
         ),
         graph(
             "Attempts by outcome",
-            "A second. Dropped: the lease was over, nobody was told.",
+            "Per second. Dropped: the lease had ended, so the worker sent no report.",
             (f"sum by (outcome) (rate({attempts}[{WINDOW}]))", "{{outcome}}"),
             unit="ops",
         ),
         graph(
             "Attempts by worker",
-            "A second, all outcomes. One that lies far from the others is sick, or far away.",
+            "Per second, all outcomes. A worker that differs much from the others has a problem or is far away.",
             (f"sum by (instance) (rate({attempts}[{WINDOW}]))", "{{instance}}"),
             unit="ops",
         ),
         graph(
             "Failed attempts by worker",
-            "A second. All of them on one worker: the worker is to blame, not the tasks.",
+            "Per second. If one worker has all failures, the problem is the worker, not the tasks.",
             (
                 f"sum by (instance) (rate({failed}[{WINDOW}])) or sum by (instance) (rate({attempts}[{WINDOW}])) * 0",
                 "{{instance}}",
@@ -167,24 +167,24 @@ def _attempts():
         ),
         graph(
             "Handlers by kind, p99",
-            "What the handler itself took; one attempt in a hundred took longer.",
+            "Running time of the handler. One attempt in a hundred took longer.",
             (slow, "{{kind}}"),
             unit="s",
         ),
         graph(
             "Slots by worker",
-            "In use, of those there are.",
+            "Share of the slots in use.",
             (f"rota_worker_slots_used{{{CLUSTER}}} / rota_worker_slots{{{CLUSTER}}}", "{{instance}}"),
             unit="percentunit",
         ),
         graph(
             "Connections",
-            "Made within five minutes. A worker connects once, and again with each change of leader.",
+            "New connections within five minutes. A worker connects once, and again after each change of leader.",
             (f"increase(rota_worker_connects_total{{{CLUSTER}}}[5m])", "{{instance}}"),
         ),
         graph(
             "Refusals",
-            "Answers within five minutes that refused a worker or a message of it. The worker keeps its tasks and retries.",
+            "Refusals of a worker or one of its messages within five minutes. The worker keeps its tasks and retries.",
             (
                 f"sum by (instance) (increase(rota_worker_refusals_total{{{CLUSTER}}}[5m])) "
                 f"or sum by (instance) (rota_worker_slots{{{CLUSTER}}}) * 0",
@@ -197,27 +197,32 @@ def _attempts():
 def _processes():
     return [
         graph(
-            "Processors",
-            "Used, of one.",
+            "CPU",
+            "Use of processors. 100% is one processor.",
             (f"rate(process_cpu_seconds_total{{{PROCESS}}}[{WINDOW}])", "{{instance}}"),
             unit="percentunit",
         ),
         graph(
             "Memory",
-            "Resident.",
+            "Resident memory.",
             (f"process_resident_memory_bytes{{{PROCESS}}}", "{{instance}}"),
             unit="bytes",
         ),
         graph(
             "File descriptors",
-            "Open, of those allowed.",
+            "Share of the allowed file descriptors that are open.",
             (f"process_open_fds{{{PROCESS}}} / process_max_fds{{{PROCESS}}}", "{{instance}}"),
             unit="percentunit",
         ),
-        graph("Threads", "Of the process.", (f"process_threads{{{PROCESS}}}", "{{instance}}"), width=HALF),
         graph(
-            "Running for",
-            "Since the process began. A saw is a process that is started again and again.",
+            "Threads",
+            "Number of threads of the process.",
+            (f"process_threads{{{PROCESS}}}", "{{instance}}"),
+            width=HALF,
+        ),
+        graph(
+            "Uptime",
+            "Time since the process started. A sawtooth means that it restarts again and again.",
             (f"time() - process_start_time_seconds{{{PROCESS}}}", "{{instance}}"),
             unit="s",
             width=HALF,

@@ -2,7 +2,7 @@
 
 use super::{
     Credit, Effect, Happened, Lease, Leased, Machine, TIMEOUT_GRACE, TaskIndex,
-    subscription::{SessionIndex, SubscriptionIndex},
+    index::{SessionIndex, SubscriptionIndex},
 };
 use crate::lifecycle::Action;
 
@@ -24,12 +24,12 @@ impl Machine {
     fn assign_one(&mut self, subscription: SubscriptionIndex) {
         let Some(session) = self.next_idle(subscription) else { return };
         while let Some(queue) = self.roster.next_ready(subscription) {
-            if self.roster.queues[queue as usize].paused {
+            if self.roster.queues[queue].paused {
                 continue;
             }
             let Some(task) = self.roster.first(subscription, queue) else { continue };
             self.roster.note_ready(subscription, queue);
-            if self.expire_if_over(task) {
+            if !self.may_start(task) {
                 break;
             }
             self.roster.note_served(self.live.at(task).lane, subscription);
@@ -38,6 +38,12 @@ impl Machine {
             return;
         }
         self.roster.keep_turn(subscription, session);
+    }
+
+    /// The gate between a task whose turn it is and its lease: what can still hold a task back is
+    /// asked here. One that does not pass has left its lane.
+    fn may_start(&mut self, task: TaskIndex) -> bool {
+        !self.expire_if_over(task)
     }
 
     /// The session whose turn it is, if one has room.

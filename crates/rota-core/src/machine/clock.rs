@@ -2,6 +2,7 @@
 
 use super::{
     Effect, EndReason, Flags, Happened, Machine, StopReason, TaskIndex, finish::AttemptEnd,
+    index::SessionIndex, session::Session,
 };
 use crate::{
     Failure, FailureReason, Millis, MonoTime, Now, Status, WallTime, lifecycle::Action,
@@ -15,6 +16,13 @@ const FIRED_MAX: usize = 4096;
 const SET_BACK_TOLERATED: u64 = 1000;
 /// Idle timers are tolerated up to this many beyond those that may be needed.
 const IDLE_TIMERS: usize = 100_000;
+
+/// What a timer of the wall clock wakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wakes {
+    /// A task that is due, or that expires.
+    Task(TaskIndex),
+}
 
 /// A date as the wheel takes it.
 pub(super) fn date(time: WallTime) -> u64 {
@@ -51,13 +59,16 @@ impl Machine {
         let heard = heard.min(self.now.mono);
         self.end_silent_sessions(heard);
         self.end_overdue_leases(heard);
-        let mut fired = Vec::new();
-        self.dates.advance(date(self.now.wall), FIRED_MAX, &mut fired);
-        for index in fired.drain(..) {
-            self.date_reached(index);
+        let mut reached = Vec::new();
+        self.dates.advance(date(self.now.wall), FIRED_MAX, &mut reached);
+        for wakes in reached {
+            match wakes {
+                Wakes::Task(index) => self.date_reached(index),
+            }
         }
-        self.delays.advance(self.now.mono.0, FIRED_MAX, &mut fired);
-        for index in fired {
+        let mut over = Vec::new();
+        self.delays.advance(self.now.mono.0, FIRED_MAX, &mut over);
+        for index in over {
             let due = self.backoffs.get(index).copied();
             if let Some(due) = due.filter(|due| *due <= self.now.mono) {
                 self.note(index, Happened::Due { late: self.now.mono.since(due) });
@@ -80,11 +91,11 @@ impl Machine {
         self.dates = Wheel::new(date(self.now.wall));
         for (index, task) in self.live.iter() {
             if task.status == Status::Scheduled && !self.backoffs.contains(index) {
-                self.dates.insert(date(task.run_at), index);
+                self.dates.insert(date(task.run_at), Wakes::Task(index));
             }
         }
         for (index, expires_at) in self.expiries.iter() {
-            self.dates.insert(date(*expires_at), index);
+            self.dates.insert(date(*expires_at), Wakes::Task(index));
         }
     }
 
@@ -121,9 +132,8 @@ impl Machine {
         if heard < self.sessions.due {
             return;
         }
-        let ends = |(index, session): (u32, &super::session::Session)| {
-            (session.heard_at + session.ttl, index)
-        };
+        let ends =
+            |(index, session): (SessionIndex, &Session)| (session.heard_at + session.ttl, index);
         let mut by_end: Vec<_> = self.sessions.iter().map(ends).collect();
         by_end.sort_unstable();
         let silent = by_end.partition_point(|(end, _)| *end <= heard);

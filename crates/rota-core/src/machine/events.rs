@@ -76,7 +76,7 @@ impl Machine {
     /// Writes down what happened to a live task.
     pub(super) fn note(&mut self, index: TaskIndex, what: Happened) {
         let task = self.live.at(index);
-        let lane = self.roster.lanes[task.lane as usize].name.clone();
+        let lane = self.roster.lanes[task.lane].name.clone();
         self.step.events.push(Event { task: task.id, lane, what });
     }
 

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Effect, Flags, Happened, Lease, Machine, Mutation, TaskIndex, clock};
+use super::{
+    Effect, Flags, Happened, Lease, Machine, Mutation, TaskIndex,
+    clock::{self, Wakes},
+};
 use crate::{
     AttemptRecord, DoneRecord, Failure, FailureReason, LeaseEnd, Status, WallTime,
     lifecycle::Action,
@@ -64,11 +67,11 @@ impl Machine {
         let policy = *self.policies.at(task.policy);
         let retention = policy.retention.unwrap_or_else(|| self.retention.of(status));
         self.policies.release(task.policy);
-        let lane = &self.roster.lanes[task.lane as usize];
+        let lane = &self.roster.lanes[task.lane];
         let done = Arc::new(DoneRecord {
             id: task.id,
-            queue: self.roster.queues[lane.queue as usize].name.clone(),
-            kind: self.roster.kinds[lane.kind as usize].clone(),
+            queue: self.roster.queues[lane.queue].name.clone(),
+            kind: self.roster.kinds[lane.kind].clone(),
             status,
             priority: task.priority,
             run_at: task.run_at,
@@ -215,7 +218,7 @@ impl Machine {
     /// A task waits again. The timer of its expiry may have fired while a worker had it.
     fn wait_again(&mut self, index: TaskIndex) {
         if let Some(date) = self.expiries.get(index) {
-            self.dates.insert(clock::date(*date), index);
+            self.dates.insert(clock::date(*date), Wakes::Task(index));
             self.expire_if_over(index);
         }
     }

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, ops::Bound};
 
-use super::live::TaskIndex;
+use super::index::TaskIndex;
 use crate::TaskId;
 
 /// Ids of one leaf at most.
@@ -104,7 +104,7 @@ impl IdIndex {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::index::Index as _, *};
     use proptest::prelude::*;
 
     fn id(number: u64) -> TaskId {
@@ -120,7 +120,7 @@ mod tests {
             let (mut index, mut model) = (IdIndex::default(), BTreeMap::new());
             for (step, from, count) in steps {
                 for number in from..from + count {
-                    let slot = TaskIndex::try_from(number).unwrap();
+                    let slot = TaskIndex::new(usize::try_from(number).unwrap());
                     if step < 2 && !model.contains_key(&number) {
                         index.insert(id(number), slot);
                         model.insert(number, slot);

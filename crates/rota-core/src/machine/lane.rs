@@ -4,13 +4,9 @@ use std::{cmp::Reverse, sync::Arc};
 
 use super::{
     events::LaneName,
-    live::TaskIndex,
-    roster::{KindIndex, QueueIndex},
-    subscription::SubscriptionIndex,
+    index::{KindIndex, QueueIndex, SubscriptionIndex, TaskIndex},
 };
 use crate::{Priority, fifo::Fifo};
-
-pub(super) type LaneIndex = u32;
 
 /// A task's turn: the highest priority first, then who came first. Orders are never the same twice.
 pub(super) type Turn = (Reverse<Priority>, u64);

@@ -1,10 +1,10 @@
 //! The table of live tasks: compact records, found by id or by index.
 
-use super::ids::IdIndex;
-use crate::{Priority, Status, TaskId, WallTime};
-
-/// Where a live task sits in the table. Reused after the task has ended.
-pub(super) type TaskIndex = u32;
+use super::{
+    ids::IdIndex,
+    index::{Index, LaneIndex, PolicyIndex, TaskIndex},
+};
+use crate::{Binds, LeaseEnd, Name, Policy, Priority, Status, TaskId, UnknownFields, WallTime};
 
 /// A live task. Everything that only some tasks have is kept in maps beside the table.
 #[derive(Debug, Clone)]
@@ -14,14 +14,31 @@ pub(super) struct LiveTask {
     /// Its place in its lane; changes each time it is queued, so that an older place is known to
     /// be void.
     pub(super) order: u64,
-    pub(super) lane: u32,
-    pub(super) policy: u32,
+    pub(super) lane: LaneIndex,
+    pub(super) policy: PolicyIndex,
     pub(super) attempt: u32,
     pub(super) lost: u16,
     pub(super) failures: u16,
     pub(super) status: Status,
     pub(super) priority: Priority,
     pub(super) flags: Flags,
+}
+
+/// A task that is to become live: new, made live again, or read from the store.
+pub(super) struct Admission<'a> {
+    pub(super) id: TaskId,
+    pub(super) queue: &'a Name,
+    pub(super) kind: &'a Name,
+    pub(super) policy: Policy,
+    pub(super) priority: Priority,
+    pub(super) run_at: WallTime,
+    pub(super) attempt: u32,
+    pub(super) lost: u32,
+    pub(super) failures: u32,
+    pub(super) binds: &'a Binds,
+    pub(super) expires_at: Option<WallTime>,
+    pub(super) last_end: Option<LeaseEnd>,
+    pub(super) unknown: Option<Box<UnknownFields>>,
 }
 
 /// Facts about a live task that take one bit each.
@@ -92,13 +109,12 @@ impl LiveTable {
             let first = self.chunks.len() * CHUNK;
             self.chunks.push(Chunk::default());
             let slots = first..first + CHUNK;
-            let index = |slot| TaskIndex::try_from(slot).expect("fewer than 2^32 live tasks");
-            self.free.extend(slots.rev().map(index));
+            self.free.extend(slots.rev().map(TaskIndex::new));
             self.free.pop().expect("some were added")
         });
         self.index.insert(task.id, index);
-        let chunk = &mut self.chunks[index as usize / CHUNK];
-        let slot = index as usize % CHUNK;
+        let chunk = &mut self.chunks[index.at() / CHUNK];
+        let slot = index.at() % CHUNK;
         if chunk.slots.len() <= slot {
             chunk.slots.resize(slot + 1, None);
         }
@@ -108,9 +124,9 @@ impl LiveTable {
     }
 
     pub(super) fn remove(&mut self, index: TaskIndex) -> LiveTask {
-        let at = index as usize / CHUNK;
+        let at = index.at() / CHUNK;
         let chunk = &mut self.chunks[at];
-        let task = chunk.slots[index as usize % CHUNK].take().expect("an index in use");
+        let task = chunk.slots[index.at() % CHUNK].take().expect("an index in use");
         chunk.tasks -= 1;
         if chunk.tasks == 0 && self.spare != Some(at) {
             let former = self.spare.replace(at).map(|former| &mut self.chunks[former]);
@@ -129,7 +145,7 @@ impl LiveTable {
 
     /// The task at an index that may have been vacated.
     pub(super) fn get(&self, index: TaskIndex) -> Option<&LiveTask> {
-        self.chunks[index as usize / CHUNK].slots.get(index as usize % CHUNK)?.as_ref()
+        self.chunks[index.at() / CHUNK].slots.get(index.at() % CHUNK)?.as_ref()
     }
 
     /// # Panics
@@ -141,8 +157,8 @@ impl LiveTable {
     /// # Panics
     /// When the index is vacant.
     pub(super) fn at_mut(&mut self, index: TaskIndex) -> &mut LiveTask {
-        let chunk = &mut self.chunks[index as usize / CHUNK];
-        chunk.slots[index as usize % CHUNK].as_mut().expect("an index in use")
+        let chunk = &mut self.chunks[index.at() / CHUNK];
+        chunk.slots[index.at() % CHUNK].as_mut().expect("an index in use")
     }
 
     /// Those older than `before`, newest first.
@@ -155,7 +171,8 @@ impl LiveTable {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (TaskIndex, &LiveTask)> {
         (0..).step_by(CHUNK).zip(&self.chunks).flat_map(|(first, chunk)| {
-            (first..).zip(&chunk.slots).filter_map(|(index, slot)| Some((index, slot.as_ref()?)))
+            let slots = (first..).zip(&chunk.slots);
+            slots.filter_map(|(at, slot)| Some((TaskIndex::new(at), slot.as_ref()?)))
         })
     }
 }
@@ -169,8 +186,8 @@ mod tests {
             id: TaskId::from_u64(number).unwrap(),
             run_at: WallTime(0),
             order: 0,
-            lane: 0,
-            policy: 0,
+            lane: LaneIndex::new(0),
+            policy: PolicyIndex::new(0),
             attempt: 0,
             lost: 0,
             failures: 0,
@@ -190,13 +207,18 @@ mod tests {
         let count = 10 * CHUNK as u64;
         let mut table = LiveTable::default();
         let indices: Vec<_> = (1..=count).map(|number| table.insert(task(number))).collect();
-        assert!(indices.iter().copied().eq(0..40_960), "in order, so that neighbours stay close");
+        assert!(
+            indices.iter().map(|index| index.at()).eq(0..40_960),
+            "in order, so that neighbours stay close"
+        );
         for index in &indices[..indices.len() - 1] {
             table.remove(*index);
         }
         let held = table.chunks.iter().filter(|chunk| !chunk.slots.is_empty()).count();
         assert_eq!((table.len(), table.iter().count(), held), (1, 1, 2));
-        assert!(table.get(0).is_none() && table.get(40_959).is_some());
+        assert!(
+            table.get(TaskIndex::new(0)).is_none() && table.get(TaskIndex::new(40_959)).is_some()
+        );
         for number in 1..count {
             let index = table.insert(task(number));
             assert_eq!(table.find(table.at(index).id), Some(index));

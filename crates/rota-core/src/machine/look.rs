@@ -4,7 +4,9 @@ use std::ops::Bound;
 
 use super::{
     Command, Flags, HeldLease, LeaseView, Leased, LiveView, Machine, Orders, QueueCounts,
-    SessionView, TaskIndex, Waiting, is_waiting,
+    SessionView, TaskIndex, Waiting,
+    index::QueueIndex,
+    is_waiting,
     lane::{Lane, Place},
     session::Session,
 };
@@ -44,7 +46,7 @@ impl Machine {
     pub(super) fn view(&self, index: TaskIndex, exactly: usize) -> LiveView {
         let task = self.live.at(index);
         let id = task.id;
-        let lane = &self.roster.lanes[task.lane as usize];
+        let lane = &self.roster.lanes[task.lane];
         let lease = self.leases.get(&index).map(|lease| {
             let session = self.sessions.at(lease.session);
             LeaseView {
@@ -58,8 +60,8 @@ impl Machine {
         });
         LiveView {
             id,
-            queue: self.roster.queues[lane.queue as usize].name.clone(),
-            kind: self.roster.kinds[lane.kind as usize].clone(),
+            queue: self.roster.queues[lane.queue].name.clone(),
+            kind: self.roster.kinds[lane.kind].clone(),
             status: task.status,
             priority: task.priority,
             run_at: task.run_at,
@@ -82,15 +84,13 @@ impl Machine {
     /// Why a task does not run; `None` where it does.
     fn waiting(&self, index: TaskIndex, exactly: usize) -> Option<Waiting> {
         let task = self.live.at(index);
-        let lane = &self.roster.lanes[task.lane as usize];
+        let lane = &self.roster.lanes[task.lane];
         match task.status {
             Status::Scheduled if task.flags.has(Flags::BACKING_OFF) => {
                 Some(Waiting::BackingOff { attempt: task.attempt, until: task.run_at })
             }
             Status::Scheduled => Some(Waiting::DueLater { until: task.run_at }),
-            Status::Pending if self.roster.queues[lane.queue as usize].paused => {
-                Some(Waiting::QueuePaused)
-            }
+            Status::Pending if self.roster.queues[lane.queue].paused => Some(Waiting::QueuePaused),
             Status::Pending if !self.roster.is_served(task.lane) => Some(Waiting::NoWorker),
             Status::Pending if self.roster.is_rested(task.lane) => {
                 Some(Waiting::NotAsked { ahead: self.ahead(lane, index, exactly) })
@@ -127,7 +127,7 @@ impl Machine {
     #[must_use]
     pub fn queues(&self) -> Vec<QueueCounts> {
         let indices = self.roster.queue_index.values();
-        let mut queues: Vec<_> = indices.map(|index| self.counts(*index as usize)).collect();
+        let mut queues: Vec<_> = indices.map(|index| self.counts(*index)).collect();
         queues.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         queues
     }
@@ -144,12 +144,12 @@ impl Machine {
     /// One queue; `None` where nothing has named it.
     #[must_use]
     pub fn queue(&self, name: &str) -> Option<QueueCounts> {
-        self.roster.find_queue(name).map(|index| self.counts(index as usize))
+        self.roster.find_queue(name).map(|index| self.counts(index))
     }
 
-    pub(super) fn counts(&self, index: usize) -> QueueCounts {
+    pub(super) fn counts(&self, index: QueueIndex) -> QueueCounts {
         let queue = &self.roster.queues[index];
-        let lanes = queue.lanes.iter().map(|lane| &self.roster.lanes[*lane as usize]);
+        let lanes = queue.lanes.iter().map(|lane| &self.roster.lanes[*lane]);
         QueueCounts {
             name: queue.name.clone(),
             paused: queue.paused,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    CANCEL_GRACE, Effect, Flags, Happened, LiveTask, Machine, Mutation, Refusal, Reply, StopReason,
-    Stored, TaskIndex,
+    Admission, CANCEL_GRACE, Effect, Flags, Happened, Machine, Mutation, Refusal, Reply,
+    StopReason, Stored, TaskIndex,
 };
 use crate::{
     DoneRecord, Failure, FailureReason, Name, Policy, Priority, QueueRecord, Status, TaskId,
@@ -57,7 +57,7 @@ impl Machine {
         }
         let done = self.ended(task, stored)?;
         transition(done.status, Action::Retry)?;
-        let policy = self.settling.policy(task).or_else(|| spec.map(|spec| spec.policy));
+        let policy = self.settling.policy(task).or_else(|| spec.map(|spec| spec.definition.policy));
         let policy = policy.ok_or(Refusal::UnknownTask)?;
         self.check_room(&done.queue, &done.kind)?;
         self.revive(&done, policy, spec);
@@ -66,34 +66,21 @@ impl Machine {
 
     /// Makes an ended task live again, with fresh budgets and without an expiry date.
     fn revive(&mut self, done: &Arc<DoneRecord>, policy: Policy, spec: Option<&TaskSpec>) {
-        let queue = self.roster.queue(&done.queue);
-        let kind = self.roster.kind(&done.kind);
-        let lane = self.roster.lane(queue, kind);
-        self.roster.add_task(lane);
-        let index = self.live.insert(LiveTask {
+        let index = self.admit(Admission {
             id: done.id,
+            queue: &done.queue,
+            kind: &done.kind,
+            policy,
+            priority: done.priority,
             run_at: self.now.wall,
-            order: 0,
-            lane,
-            policy: self.policies.take(policy),
             attempt: done.attempt,
             lost: 0,
             failures: 0,
-            status: Status::Scheduled,
-            priority: done.priority,
-            flags: Flags::default(),
+            binds: &done.binds,
+            expires_at: None,
+            last_end: done.last_end,
+            unknown: unknown_fields(done, spec),
         });
-        self.roster.queues[queue as usize].scheduled += 1;
-        if !done.binds.is_empty() {
-            self.live.at_mut(index).flags.set(Flags::NAMED);
-            self.binds.insert(index, done.binds.clone());
-        }
-        if let Some(end) = done.last_end {
-            self.last_ends.insert(index, end);
-        }
-        if let Some(unknown) = unknown_fields(done, spec) {
-            self.unknown.insert(index, unknown);
-        }
         self.make_due(index);
         self.note(index, Happened::Revived);
         self.touch(index);
@@ -169,8 +156,8 @@ impl Machine {
             self.check_new_queue()?;
         }
         let queue = self.roster.queue(name);
-        if self.roster.queues[queue as usize].paused != paused {
-            let entry = &mut self.roster.queues[queue as usize];
+        if self.roster.queues[queue].paused != paused {
+            let entry = &mut self.roster.queues[queue];
             entry.paused = paused;
             let unknown = entry.unknown.clone();
             if paused || !unknown.is_empty() {
@@ -185,7 +172,7 @@ impl Machine {
                 self.roster.wake_queue(queue);
             }
         }
-        Ok(Reply::Queue(Box::new(self.counts(queue as usize))))
+        Ok(Reply::Queue(Box::new(self.counts(queue))))
     }
 
     fn find_live(

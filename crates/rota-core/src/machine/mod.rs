@@ -11,6 +11,7 @@ mod command;
 mod events;
 mod finish;
 mod ids;
+mod index;
 mod lane;
 mod live;
 mod look;
@@ -44,13 +45,14 @@ pub use survey::{QueueSurvey, SessionState, SessionSurvey, Survey};
 pub use view::{LeaseView, LiveView, Orders, QueueCounts, SessionView, Waiting};
 
 use self::{
+    clock::Wakes,
+    index::{SessionIndex, TaskIndex},
     lane::Place,
-    live::{Flags, LiveTable, LiveTask, TaskIndex},
+    live::{Admission, Flags, LiveTable, LiveTask},
     policies::PolicyTable,
     roster::Roster,
     session::Sessions,
     settling::Settling,
-    subscription::SessionIndex,
 };
 use crate::{
     Binds, LeaseEnd, LeaseToken, Millis, MonoTime, Now, Retention, Status, TaskId, UnknownFields,
@@ -133,7 +135,7 @@ pub struct Machine {
     leases: FxHashMap<TaskIndex, Lease>,
     /// Ends of attempts that take too long. A lease whose deadline has moved is woken early and set
     /// again.
-    deadlines: Wheel,
+    deadlines: Wheel<TaskIndex>,
     /// Ends of backoffs: durations, so by the clock that does not jump.
     backoffs: Sharded<TaskIndex, MonoTime>,
     expiries: Sharded<TaskIndex, WallTime>,
@@ -146,9 +148,9 @@ pub struct Machine {
     /// What newer versions wrote into records: few tasks have any.
     unknown: Sharded<TaskIndex, Box<UnknownFields>>,
     /// `run_at` and `expires_at`.
-    dates: Wheel,
+    dates: Wheel<Wakes>,
     /// Ends of backoffs.
-    delays: Wheel,
+    delays: Wheel<TaskIndex>,
     settling: Settling,
     dirty: Vec<TaskIndex>,
     step: Step,
@@ -284,6 +286,47 @@ impl Machine {
         self.live.len()
     }
 
+    /// Makes a task live, as one that waits for its time: the only way into the table. The caller
+    /// goes on from there by [`Machine::advance`].
+    fn admit(&mut self, admission: Admission<'_>) -> TaskIndex {
+        let Admission { id, queue, kind, policy, priority, run_at, .. } = admission;
+        let Admission { attempt, lost, failures, binds, expires_at, last_end, unknown, .. } =
+            admission;
+        let narrow = |count: u32| u16::try_from(count).unwrap_or(u16::MAX);
+        let queue = self.roster.queue(queue);
+        let kind = self.roster.kind(kind);
+        let lane = self.roster.lane(queue, kind);
+        self.roster.add_task(lane);
+        self.roster.queues[queue].scheduled += 1;
+        let index = self.live.insert(LiveTask {
+            id,
+            run_at,
+            order: 0,
+            lane,
+            policy: self.policies.take(policy),
+            attempt,
+            lost: narrow(lost),
+            failures: narrow(failures),
+            status: Status::Scheduled,
+            priority,
+            flags: Flags::default(),
+        });
+        if !binds.is_empty() {
+            self.live.at_mut(index).flags.set(Flags::NAMED);
+            self.binds.insert(index, binds.clone());
+        }
+        if let Some(end) = last_end {
+            self.last_ends.insert(index, end);
+        }
+        if let Some(unknown) = unknown {
+            self.unknown.insert(index, unknown);
+        }
+        if let Some(expires_at) = expires_at {
+            self.set_expiry(index, expires_at);
+        }
+        index
+    }
+
     /// Moves a task to the state that the table says, and keeps the counts and lanes true to it.
     /// The only place where a live task's state is written.
     fn advance(&mut self, index: TaskIndex, action: Action) -> Result<Status, IllegalTransition> {
@@ -293,7 +336,7 @@ impl Machine {
         let to = transition(from, action)?.expect("a live task is not deleted");
         task.status = to;
         let lane = task.lane;
-        let queue = &mut roster.queues[roster.lanes[lane as usize].queue as usize];
+        let queue = &mut roster.queues[roster.lanes[lane].queue];
         for (status, change) in [(from, -1), (to, 1)] {
             let count = match status {
                 Status::Scheduled => &mut queue.scheduled,

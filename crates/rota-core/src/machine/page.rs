@@ -110,7 +110,7 @@ impl Machine {
     }
 
     fn selects(&self, filter: &LiveFilter, task: &LiveTask) -> bool {
-        let lane = &self.roster.lanes[task.lane as usize].name;
+        let lane = &self.roster.lanes[task.lane].name;
         filter.selects(task.status, &lane.queue, &lane.kind, task.run_at)
     }
 }

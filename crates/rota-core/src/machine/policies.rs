@@ -2,13 +2,14 @@
 
 use rustc_hash::FxHashMap;
 
+use super::index::{PolicyIndex, Table};
+
 use crate::{Jitter, Policy};
 
 #[derive(Debug, Default)]
 pub(super) struct PolicyTable {
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-    index: FxHashMap<Key, u32>,
+    slots: Table<PolicyIndex, Slot>,
+    index: FxHashMap<Key, PolicyIndex>,
 }
 
 #[derive(Debug)]
@@ -32,31 +33,24 @@ fn key_of(policy: &Policy) -> Key {
 
 impl PolicyTable {
     /// Counts one more task with that policy.
-    pub(super) fn take(&mut self, policy: Policy) -> u32 {
+    pub(super) fn take(&mut self, policy: Policy) -> PolicyIndex {
         let key = key_of(&policy);
         if let Some(index) = self.index.get(&key) {
-            self.slots[*index as usize].tasks += 1;
+            self.slots[*index].tasks += 1;
             return *index;
         }
-        let slot = Slot { policy, tasks: 1 };
-        let index = if let Some(index) = self.free.pop() {
-            self.slots[index as usize] = slot;
-            index
-        } else {
-            self.slots.push(slot);
-            u32::try_from(self.slots.len() - 1).expect("no more policies than live tasks")
-        };
+        let index = self.slots.insert(Slot { policy, tasks: 1 });
         self.index.insert(key, index);
         index
     }
 
     /// Counts one task less.
-    pub(super) fn release(&mut self, index: u32) {
-        let slot = &mut self.slots[index as usize];
+    pub(super) fn release(&mut self, index: PolicyIndex) {
+        let slot = &mut self.slots[index];
         slot.tasks -= 1;
         if slot.tasks == 0 {
             self.index.remove(&key_of(&slot.policy));
-            self.free.push(index);
+            self.slots.release(index);
         }
     }
 
@@ -66,7 +60,7 @@ impl PolicyTable {
         self.index.is_empty()
     }
 
-    pub(super) fn at(&self, index: u32) -> &Policy {
-        &self.slots[index as usize].policy
+    pub(super) fn at(&self, index: PolicyIndex) -> &Policy {
+        &self.slots[index].policy
     }
 }

@@ -5,7 +5,7 @@
 
 use rustc_hash::FxHashSet;
 
-use super::{lane::LaneIndex, roster::Roster};
+use super::{index::LaneIndex, roster::Roster};
 use crate::{Millis, MonoTime};
 
 /// Lanes without tasks that are kept, beyond as many as have some.
@@ -19,14 +19,14 @@ const SWEEP_PAUSE: Millis = Millis::from_secs(1);
 impl Roster {
     /// A task lives in the lane from now on.
     pub(super) fn add_task(&mut self, lane: LaneIndex) {
-        let tasks = &mut self.lanes[lane as usize].tasks;
+        let tasks = &mut self.lanes[lane].tasks;
         self.idle_lanes -= usize::from(*tasks == 0);
         *tasks += 1;
     }
 
     /// A task of the lane has ended.
     pub(super) fn drop_task(&mut self, lane: LaneIndex) {
-        let tasks = &mut self.lanes[lane as usize].tasks;
+        let tasks = &mut self.lanes[lane].tasks;
         *tasks -= 1;
         if *tasks == 0 {
             self.idle_lanes += 1;
@@ -55,50 +55,51 @@ impl Roster {
     }
 
     fn sweep_lanes(&mut self) {
-        let Self { lanes, lane_index, queues, free_lanes, .. } = self;
-        for queue in queues {
+        let Self { lanes, lane_index, queues, .. } = self;
+        for queue in queues.values_mut() {
             queue.lanes.retain(|index| {
-                let lane = &mut lanes[*index as usize];
-                if lane.tasks == 0 {
+                let lane = &mut lanes[*index];
+                let keep = lane.tasks > 0;
+                if !keep {
                     lane_index.remove(&(lane.queue, lane.kind));
                     lane.levels = Vec::new();
                     lane.subscriptions = Vec::new();
-                    free_lanes.push(*index);
+                    lanes.release(*index);
                 }
-                lane.tasks > 0
+                keep
             });
         }
         self.idle_lanes = 0;
     }
 
     fn sweep_queues(&mut self) {
-        let used = self.subscriptions.iter().filter(|subscription| subscription.is_used());
+        let used = self.subscriptions.values().filter(|subscription| subscription.is_used());
         let named: FxHashSet<_> =
             used.filter_map(|subscription| subscription.queues()).flatten().copied().collect();
-        let Self { queues, queue_index, queue_names, free_queues, .. } = self;
+        let Self { queues, queue_index, queue_names, .. } = self;
         queue_index.retain(|name, index| {
-            let queue = &queues[*index as usize];
+            let queue = &queues[*index];
             let has_settings = queue.paused || !queue.unknown.is_empty();
             let has_tasks = !queue.lanes.is_empty() || queue.unreadable > 0;
             let keep = has_settings || has_tasks || named.contains(index);
             if !keep {
                 queue_names.remove(name);
-                free_queues.push(*index);
+                queues.release(*index);
             }
             keep
         });
     }
 
     fn sweep_kinds(&mut self) {
-        let used = self.subscriptions.iter().filter(|subscription| subscription.is_used());
+        let used = self.subscriptions.values().filter(|subscription| subscription.is_used());
         let mut needed: FxHashSet<_> =
             used.filter_map(|subscription| subscription.kinds()).flatten().copied().collect();
         needed.extend(self.lane_index.keys().map(|(_, kind)| *kind));
-        let Self { kind_index, free_kinds, .. } = self;
+        let Self { kinds, kind_index, .. } = self;
         kind_index.retain(|_, index| {
             let keep = needed.contains(index);
             if !keep {
-                free_kinds.push(*index);
+                kinds.release(*index);
             }
             keep
         });

@@ -1,14 +1,10 @@
 //! From records to a machine and back: what a new leader starts from.
 
-use rustc_hash::FxHashSet;
-
 use super::{
-    CANCEL_GRACE, Credit, Flags, Lease, LiveTask, Machine, Mutation, TIMEOUT_GRACE, TaskIndex,
-    session::Session, subscription::SessionIndex,
+    Admission, CANCEL_GRACE, Flags, Lease, Machine, Mutation, TIMEOUT_GRACE, TaskIndex,
+    index::SessionIndex, session::Session,
 };
-use crate::{
-    LeaseRecord, LiveRecord, Millis, Name, QueueRecord, Status, TaskId, lifecycle::Action,
-};
+use crate::{LeaseRecord, LiveRecord, Name, QueueRecord, Status, TaskId, lifecycle::Action};
 
 impl Machine {
     /// Takes up a queue's settings. Before the first step.
@@ -19,52 +15,30 @@ impl Machine {
             return;
         }
         let queue = self.roster.queue(name);
-        self.roster.queues[queue as usize].paused = record.paused;
-        self.roster.queues[queue as usize].unknown = record.unknown;
+        self.roster.queues[queue].paused = record.paused;
+        self.roster.queues[queue].unknown = record.unknown;
     }
 
     /// Takes up a live task. Before the first step; tasks that wait keep the order in which they come. A session
     /// that holds one has its TTL from now to come back.
     pub fn restore_task(&mut self, record: &LiveRecord) {
-        let queue = self.roster.queue(&record.queue);
-        let kind = self.roster.kind(&record.kind);
-        let narrow = |count: u32| u16::try_from(count).unwrap_or(u16::MAX);
-        let lane = self.roster.lane(queue, kind);
-        self.roster.add_task(lane);
-        let index = self.live.insert(LiveTask {
+        let index = self.admit(Admission {
             id: record.id,
-            run_at: record.run_at,
-            order: 0,
-            lane,
-            policy: self.policies.take(record.policy),
-            attempt: record.attempt,
-            lost: narrow(record.lost),
-            failures: narrow(record.failures),
-            status: Status::Scheduled,
+            queue: &record.queue,
+            kind: &record.kind,
+            policy: record.policy,
             priority: record.priority,
-            flags: Flags::default(),
+            run_at: record.run_at,
+            attempt: record.attempt,
+            lost: record.lost,
+            failures: record.failures,
+            binds: &record.binds,
+            expires_at: record.expires_at,
+            last_end: record.last_end,
+            unknown: record.unknown.clone(),
         });
-        self.roster.queues[queue as usize].scheduled += 1;
-        let task = self.live.at_mut(index);
-        for (flag, set) in [
-            (Flags::CANCEL_REQUESTED, record.cancel_requested),
-            (Flags::NAMED, !record.binds.is_empty()),
-        ] {
-            if set {
-                task.flags.set(flag);
-            }
-        }
-        if !record.binds.is_empty() {
-            self.binds.insert(index, record.binds.clone());
-        }
-        if let Some(end) = record.last_end {
-            self.last_ends.insert(index, end);
-        }
-        if let Some(unknown) = &record.unknown {
-            self.unknown.insert(index, unknown.clone());
-        }
-        if let Some(expires_at) = record.expires_at {
-            self.set_expiry(index, expires_at);
+        if record.cancel_requested {
+            self.live.at_mut(index).flags.set(Flags::CANCEL_REQUESTED);
         }
         match &record.lease {
             Some(lease) => self.restore_lease(index, lease),
@@ -93,8 +67,8 @@ impl Machine {
         self.unknown.remove(index);
         let task = self.live.remove(index);
         self.policies.release(task.policy);
-        let queue = self.roster.lanes[task.lane as usize].queue;
-        self.roster.queues[queue as usize].scheduled -= 1;
+        let queue = self.roster.lanes[task.lane].queue;
+        self.roster.queues[queue].scheduled -= 1;
         self.roster.drop_task(task.lane);
     }
 
@@ -114,7 +88,7 @@ impl Machine {
         self.unreadable.insert(task);
         if let Some(queue) = queue {
             let queue = self.roster.queue(queue);
-            self.roster.queues[queue as usize].unreadable += 1;
+            self.roster.queues[queue].unreadable += 1;
         }
     }
 
@@ -161,25 +135,8 @@ impl Machine {
         }
         let subscription = self.roster.subscription(&[], &[]);
         self.roster.attach(subscription);
-        let index = self.sessions.insert(Session {
-            id: record.session,
-            worker: record.worker.clone(),
-            queues: Vec::new(),
-            kinds: Vec::new(),
-            subscription,
-            slots: 0,
-            credit: Credit::Hold(0),
-            asked: 0,
-            resting: false,
-            tasks: FxHashSet::default(),
-            ttl: record.session_ttl,
-            heard_at: self.now.mono,
-            excused: Millis(0),
-            opened_at: self.now.wall,
-            draining: false,
-            connection: 0,
-            awaited: true,
-        });
+        let session = Session::new(record.session, record.worker.clone(), subscription, self.now);
+        let index = self.sessions.insert(Session { ttl: record.session_ttl, ..session });
         self.heard_of(index);
         index
     }
@@ -187,7 +144,7 @@ impl Machine {
     /// The task as it is to be written.
     pub(super) fn record_of(&self, index: TaskIndex) -> LiveRecord {
         let task = self.live.at(index);
-        let lane = &self.roster.lanes[task.lane as usize];
+        let lane = &self.roster.lanes[task.lane];
         let lease = self.leases.get(&index).map(|lease| {
             let session = self.sessions.at(lease.session);
             LeaseRecord {
@@ -200,8 +157,8 @@ impl Machine {
         });
         LiveRecord {
             id: task.id,
-            queue: self.roster.queues[lane.queue as usize].name.clone(),
-            kind: self.roster.kinds[lane.kind as usize].clone(),
+            queue: self.roster.queues[lane.queue].name.clone(),
+            kind: self.roster.kinds[lane.kind].clone(),
             status: match task.status {
                 Status::Running => Status::Assigned,
                 status => status,

@@ -10,14 +10,11 @@ use rustc_hash::FxHashMap;
 
 use super::{
     events::LaneName,
-    lane::{Lane, LaneIndex, Place, Turn},
-    live::TaskIndex,
-    subscription::{Subscription, SubscriptionIndex},
+    index::{KindIndex, LaneIndex, QueueIndex, SubscriptionIndex, Table, TaskIndex},
+    lane::{Lane, Place, Turn},
+    subscription::Subscription,
 };
 use crate::{MonoTime, Name, Priority};
-
-pub(super) type QueueIndex = u32;
-pub(super) type KindIndex = u32;
 
 /// A queue and its counts.
 #[derive(Debug)]
@@ -63,22 +60,18 @@ impl Queue {
 /// are used again.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    pub(super) queues: Vec<Queue>,
+    pub(super) queues: Table<QueueIndex, Queue>,
     pub(super) queue_index: FxHashMap<Name, QueueIndex>,
     /// The same names in order, for lists.
     pub(super) queue_names: BTreeSet<Name>,
-    pub(super) free_queues: Vec<QueueIndex>,
-    pub(super) kinds: Vec<Name>,
+    pub(super) kinds: Table<KindIndex, Name>,
     pub(super) kind_index: FxHashMap<Name, KindIndex>,
-    pub(super) free_kinds: Vec<KindIndex>,
-    pub(super) lanes: Vec<Lane>,
+    pub(super) lanes: Table<LaneIndex, Lane>,
     pub(super) lane_index: FxHashMap<(QueueIndex, KindIndex), LaneIndex>,
-    pub(super) free_lanes: Vec<LaneIndex>,
     /// Lanes in the index that have no tasks.
     pub(super) idle_lanes: usize,
-    pub(super) subscriptions: Vec<Subscription>,
+    pub(super) subscriptions: Table<SubscriptionIndex, Subscription>,
     pub(super) subscription_index: FxHashMap<(Vec<QueueIndex>, Vec<KindIndex>), SubscriptionIndex>,
-    pub(super) free_subscriptions: Vec<SubscriptionIndex>,
     /// Subscriptions in the index that lost their last session since they were last swept.
     pub(super) unused_subscriptions: usize,
     /// Subscriptions that may have both something to do and someone to do it.
@@ -88,20 +81,6 @@ pub(super) struct Roster {
     /// When they were.
     pub(super) swept_at: Option<MonoTime>,
     last_order: u64,
-}
-
-pub(super) fn index_of(len: usize) -> u32 {
-    u32::try_from(len).expect("limits keep every table below 2^32")
-}
-
-/// Puts an entry where one was dropped, or else at the end.
-fn place<T>(table: &mut Vec<T>, free: &mut Vec<u32>, entry: T) -> u32 {
-    if let Some(index) = free.pop() {
-        table[index as usize] = entry;
-        return index;
-    }
-    table.push(entry);
-    index_of(table.len() - 1)
 }
 
 impl Roster {
@@ -114,8 +93,7 @@ impl Roster {
         if let Some(index) = self.queue_index.get(name) {
             return *index;
         }
-        let queue = Queue::new(name.clone());
-        let index = place(&mut self.queues, &mut self.free_queues, queue);
+        let index = self.queues.insert(Queue::new(name.clone()));
         self.queue_index.insert(name.clone(), index);
         self.queue_names.insert(name.clone());
         index
@@ -130,7 +108,7 @@ impl Roster {
         if let Some(index) = self.kind_index.get(name) {
             return *index;
         }
-        let index = place(&mut self.kinds, &mut self.free_kinds, name.clone());
+        let index = self.kinds.insert(name.clone());
         self.kind_index.insert(name.clone(), index);
         index
     }
@@ -140,19 +118,17 @@ impl Roster {
         if let Some(index) = self.lane_index.get(&(queue, kind)) {
             return *index;
         }
-        let subscriptions = (0..)
-            .zip(&self.subscriptions)
+        let subscriptions = self
+            .subscriptions
+            .iter()
             .filter(|(_, subscription)| subscription.serves(queue, kind))
             .map(|(index, _)| index)
             .collect();
-        let name = LaneName {
-            queue: self.queues[queue as usize].name.clone(),
-            kind: self.kinds[kind as usize].clone(),
-        };
-        let lane = Lane::new(queue, kind, name, subscriptions);
-        let index = place(&mut self.lanes, &mut self.free_lanes, lane);
+        let name =
+            LaneName { queue: self.queues[queue].name.clone(), kind: self.kinds[kind].clone() };
+        let index = self.lanes.insert(Lane::new(queue, kind, name, subscriptions));
         self.lane_index.insert((queue, kind), index);
-        self.queues[queue as usize].lanes.push(index);
+        self.queues[queue].lanes.push(index);
         self.idle_lanes += 1;
         index
     }
@@ -161,7 +137,7 @@ impl Roster {
     pub(super) fn enqueue(&mut self, index: LaneIndex, priority: Priority, task: TaskIndex) -> u64 {
         self.last_order += 1;
         let order = self.last_order;
-        self.lanes[index as usize].push(priority, Place { order, task });
+        self.lanes[index].push(priority, Place { order, task });
         self.note_head(index);
         self.wake_lane(index);
         order
@@ -169,18 +145,18 @@ impl Roster {
 
     /// A task left its lane. `valid` tells a void place.
     pub(super) fn withdraw(&mut self, index: LaneIndex, valid: impl Fn(Place) -> bool) {
-        self.lanes[index as usize].left(valid);
+        self.lanes[index].left(valid);
         self.note_head(index);
     }
 
     /// Keeps the queue's order of lanes true to who is first in one.
     fn note_head(&mut self, index: LaneIndex) {
-        let lane = &mut self.lanes[index as usize];
+        let lane = &mut self.lanes[index];
         let head = lane.first().map(|(turn, _)| turn);
         if head == lane.head {
             return;
         }
-        let heads = &mut self.queues[lane.queue as usize].heads;
+        let heads = &mut self.queues[lane.queue].heads;
         if let Some(old) = lane.head {
             heads.remove(&old);
         }
@@ -191,16 +167,16 @@ impl Roster {
     }
 
     fn wake_lane(&mut self, index: LaneIndex) {
-        let queue = self.lanes[index as usize].queue;
-        for at in 0..self.lanes[index as usize].subscriptions.len() {
-            let subscription = self.lanes[index as usize].subscriptions[at];
+        let queue = self.lanes[index].queue;
+        for at in 0..self.lanes[index].subscriptions.len() {
+            let subscription = self.lanes[index].subscriptions[at];
             self.note_ready(subscription, queue);
         }
     }
 
     /// Tells those who serve a queue that it has something again.
     pub(super) fn wake_queue(&mut self, queue: QueueIndex) {
-        let lanes: Vec<_> = self.queues[queue as usize].heads.values().copied().collect();
+        let lanes: Vec<_> = self.queues[queue].heads.values().copied().collect();
         for lane in lanes {
             self.wake_lane(lane);
         }
@@ -208,18 +184,18 @@ impl Roster {
 
     /// Whether a session that is open serves the lane.
     pub(super) fn is_served(&self, lane: LaneIndex) -> bool {
-        self.lanes[lane as usize]
+        self.lanes[lane]
             .subscriptions
             .iter()
-            .any(|subscription| self.subscriptions[*subscription as usize].serving > 0)
+            .any(|subscription| self.subscriptions[*subscription].serving > 0)
     }
 
     /// Whether one of the sessions that serve the lane has room and has not asked for tasks.
     pub(super) fn is_rested(&self, lane: LaneIndex) -> bool {
-        self.lanes[lane as usize]
+        self.lanes[lane]
             .subscriptions
             .iter()
-            .any(|subscription| self.subscriptions[*subscription as usize].resting > 0)
+            .any(|subscription| self.subscriptions[*subscription].resting > 0)
     }
 
     /// The task whose turn it is among those of `queue` that the subscription serves.
@@ -228,25 +204,25 @@ impl Roster {
         subscription: SubscriptionIndex,
         queue: QueueIndex,
     ) -> Option<TaskIndex> {
-        let serves = &self.subscriptions[subscription as usize];
+        let serves = &self.subscriptions[subscription];
         if !serves.serves_queue(queue) {
             return None;
         }
-        let heads = &self.queues[queue as usize].heads;
+        let heads = &self.queues[queue].heads;
         let lane = match serves.kinds() {
             None => heads.values().next().copied(),
             // Whichever are fewer are looked at one by one.
             Some(kinds) if kinds.len() < heads.len() => kinds
                 .iter()
                 .filter_map(|kind| self.lane_index.get(&(queue, *kind)))
-                .filter_map(|lane| Some((self.lanes[*lane as usize].head?, *lane)))
+                .filter_map(|lane| Some((self.lanes[*lane].head?, *lane)))
                 .min()
                 .map(|(_, lane)| lane),
             Some(kinds) => {
-                let served = |lane: &&LaneIndex| kinds.contains(&self.lanes[**lane as usize].kind);
+                let served = |lane: &&LaneIndex| kinds.contains(&self.lanes[**lane].kind);
                 heads.values().find(served).copied()
             }
         }?;
-        self.lanes[lane as usize].first().map(|(_, task)| task)
+        self.lanes[lane].first().map(|(_, task)| task)
     }
 }

@@ -5,9 +5,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{
     CANCEL_GRACE, Credit, Effect, EndReason, Flags, HeldLease, Leased, Machine, OpenSession,
     Refusal, Reply, SessionEnd, StopReason, TaskIndex,
-    subscription::{SessionIndex, SubscriptionIndex},
+    index::{Index as _, SessionIndex, SubscriptionIndex},
 };
-use crate::{Millis, MonoTime, Name, SessionId, Status, WallTime};
+use crate::{Millis, MonoTime, Name, Now, SessionId, Status, WallTime};
 
 /// A worker's session.
 #[derive(Debug)]
@@ -37,6 +37,34 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// A session whose worker is awaited: it serves nothing until the worker says what.
+    pub(super) fn new(
+        id: SessionId,
+        worker: Name,
+        subscription: SubscriptionIndex,
+        now: Now,
+    ) -> Self {
+        Self {
+            id,
+            worker,
+            queues: Vec::new(),
+            kinds: Vec::new(),
+            subscription,
+            slots: 0,
+            credit: Credit::Hold(0),
+            asked: 0,
+            resting: false,
+            tasks: FxHashSet::default(),
+            ttl: Millis(0),
+            heard_at: now.mono,
+            excused: Millis(0),
+            opened_at: now.wall,
+            draining: false,
+            connection: 0,
+            awaited: true,
+        }
+    }
+
     pub(super) fn has_room(&self) -> bool {
         let bound = match self.credit {
             Credit::Hold(held) => held.min(self.slots),
@@ -113,7 +141,7 @@ impl Sessions {
     }
 
     pub(super) fn at(&self, index: SessionIndex) -> &Session {
-        self.slots[index as usize].as_ref().expect("a session in use")
+        self.slots[index.at()].as_ref().expect("a session in use")
     }
 
     pub(super) fn at_mut(&mut self, index: SessionIndex) -> &mut Session {
@@ -121,28 +149,29 @@ impl Sessions {
     }
 
     pub(super) fn get_mut(&mut self, index: SessionIndex) -> Option<&mut Session> {
-        self.slots[index as usize].as_mut()
+        self.slots[index.at()].as_mut()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (SessionIndex, &Session)> {
-        (0..).zip(&self.slots).filter_map(|(index, slot)| Some((index, slot.as_ref()?)))
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(at, slot)| Some((SessionIndex::new(at), slot.as_ref()?)))
     }
 
     pub(super) fn insert(&mut self, session: Session) -> SessionIndex {
         let id = session.id;
         let index = if let Some(index) = self.free.pop() {
-            self.slots[index as usize] = Some(session);
+            self.slots[index.at()] = Some(session);
             index
         } else {
             self.slots.push(Some(session));
-            SessionIndex::try_from(self.slots.len() - 1).expect("sessions are limited")
+            SessionIndex::new(self.slots.len() - 1)
         };
         self.index.insert(id, index);
         index
     }
 
     pub(super) fn remove(&mut self, index: SessionIndex) -> Session {
-        let session = self.slots[index as usize].take().expect("a session in use");
+        let session = self.slots[index.at()].take().expect("a session in use");
         self.index.remove(&session.id);
         self.free.push(index);
         session
@@ -171,25 +200,10 @@ impl Machine {
                 self.roster.detach(self.sessions.at(index).subscription);
                 index
             }
-            None => self.sessions.insert(Session {
-                id: open.session,
-                worker: open.worker,
-                queues: Vec::new(),
-                kinds: Vec::new(),
-                subscription,
-                slots: 0,
-                credit: Credit::Hold(0),
-                asked: 0,
-                resting: false,
-                tasks: FxHashSet::default(),
-                ttl: open.ttl,
-                heard_at: self.now.mono,
-                excused: Millis(0),
-                opened_at: self.now.wall,
-                draining: false,
-                connection: open.connection,
-                awaited: true,
-            }),
+            None => {
+                let session = Session::new(open.session, open.worker, subscription, self.now);
+                self.sessions.insert(Session { connection: open.connection, ..session })
+            }
         };
         let session = self.sessions.at_mut(index);
         session.queues = open.queues;
@@ -206,7 +220,7 @@ impl Machine {
         if session.draining {
             self.step.effects.push(Effect::Drain { session: open.session });
         } else {
-            self.roster.subscriptions[subscription as usize].serving += 1;
+            self.roster.subscriptions[subscription].serving += 1;
         }
         self.heard_of(index);
         self.renew_leases(index);
@@ -443,7 +457,7 @@ impl Machine {
         let rests = session.rests();
         if rests != session.resting {
             session.resting = rests;
-            let resting = &mut self.roster.subscriptions[session.subscription as usize].resting;
+            let resting = &mut self.roster.subscriptions[session.subscription].resting;
             *resting = if rests { *resting + 1 } else { *resting - 1 };
         }
         if session.has_room() {
@@ -454,7 +468,7 @@ impl Machine {
     fn stop_serving(&mut self, index: SessionIndex) {
         let session = self.sessions.at_mut(index);
         if session.serves() {
-            let subscription = &mut self.roster.subscriptions[session.subscription as usize];
+            let subscription = &mut self.roster.subscriptions[session.subscription];
             subscription.serving -= 1;
             subscription.resting -= u32::from(std::mem::take(&mut session.resting));
         }

@@ -1,9 +1,10 @@
 //! New tasks.
 
 use super::{
-    Binding, Flags, Happened, LiveTask, Machine, Mutation, Refusal, Reply, Submit, TaskIndex, clock,
+    Admission, Binding, Flags, Happened, Machine, Mutation, Refusal, Reply, Submit, TaskIndex,
+    clock::{self, Wakes},
 };
-use crate::{Name, Priority, Status, TaskSpec, WallTime};
+use crate::{Name, WallTime};
 
 impl Machine {
     pub(super) fn submit(&mut self, submit: &Submit) -> Result<Reply, Refusal> {
@@ -11,11 +12,26 @@ impl Machine {
         if let Some(known) = self.repeated(submit)? {
             return Ok(Reply::Submitted { task: known.task, created: false });
         }
-        self.check_due("delay", submit.run_at, spec.expires_at)?;
-        self.check_room(&spec.queue, &spec.kind)?;
+        self.check_due("delay", submit.run_at, spec.definition.expires_at)?;
+        self.check_room(&spec.definition.queue, &spec.definition.kind)?;
         // A date that is over means now: nobody has waited since then.
         let run_at = submit.run_at.max(self.now.wall);
-        let index = self.add_live(spec, submit.priority, run_at);
+        let index = self.admit(Admission {
+            id: spec.id,
+            queue: &spec.definition.queue,
+            kind: &spec.definition.kind,
+            policy: spec.definition.policy,
+            priority: submit.priority,
+            run_at,
+            attempt: 0,
+            lost: 0,
+            failures: 0,
+            binds: &spec.binds,
+            expires_at: spec.definition.expires_at,
+            last_end: None,
+            unknown: None,
+        });
+        self.wait_until(index, run_at);
         if !spec.binds.is_empty() {
             let binding = Binding { task: spec.id, fingerprint: spec.fingerprint };
             self.settling.bound(&spec.binds, binding);
@@ -69,7 +85,7 @@ impl Machine {
         match self.roster.find_queue(queue) {
             Some(index) => {
                 let limit = self.limits.queue_length_max;
-                if self.roster.queues[index as usize].live() >= limit {
+                if self.roster.queues[index].live() >= limit {
                     return Err(Refusal::QueueFull { queue: queue.clone(), limit });
                 }
             }
@@ -101,50 +117,19 @@ impl Machine {
         Ok(())
     }
 
-    /// Makes the task live: scheduled if its time is to come, else pending.
-    fn add_live(&mut self, spec: &TaskSpec, priority: Priority, run_at: WallTime) -> TaskIndex {
-        let queue = self.roster.queue(&spec.queue);
-        let kind = self.roster.kind(&spec.kind);
-        let lane = self.roster.lane(queue, kind);
-        self.roster.add_task(lane);
-        let index = self.live.insert(LiveTask {
-            id: spec.id,
-            run_at,
-            order: 0,
-            lane,
-            policy: self.policies.take(spec.policy),
-            attempt: 0,
-            lost: 0,
-            failures: 0,
-            status: Status::Scheduled,
-            priority,
-            flags: Flags::default(),
-        });
-        self.roster.queues[queue as usize].scheduled += 1;
-        if !spec.binds.is_empty() {
-            self.live.at_mut(index).flags.set(Flags::NAMED);
-            self.binds.insert(index, spec.binds.clone());
-        }
-        if let Some(expires_at) = spec.expires_at {
-            self.set_expiry(index, expires_at);
-        }
-        self.wait_until(index, run_at);
-        index
-    }
-
     /// Has a scheduled task wait for a date; if that is over, it is due at once.
     pub(super) fn wait_until(&mut self, index: TaskIndex, run_at: WallTime) {
         self.live.at_mut(index).run_at = run_at;
         if run_at <= self.now.wall {
             self.make_due(index);
         } else {
-            self.dates.insert(clock::date(run_at), index);
+            self.dates.insert(clock::date(run_at), Wakes::Task(index));
         }
     }
 
     pub(super) fn set_expiry(&mut self, index: TaskIndex, expires_at: WallTime) {
         self.live.at_mut(index).flags.set(Flags::EXPIRES);
         self.expiries.insert(index, expires_at);
-        self.dates.insert(clock::date(expires_at), index);
+        self.dates.insert(clock::date(expires_at), Wakes::Task(index));
     }
 }

@@ -4,18 +4,15 @@
 //! so that neither a queue nor a worker is preferred. Subscriptions that have both stand in a ring
 //! themselves.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, hash::Hash};
 
 use rustc_hash::FxHashSet;
 
 use super::{
-    lane::LaneIndex,
-    roster::{KindIndex, QueueIndex, Roster, index_of},
+    index::{KindIndex, LaneIndex, QueueIndex, SessionIndex, SubscriptionIndex},
+    roster::Roster,
 };
 use crate::Name;
-
-pub(super) type SubscriptionIndex = u32;
-pub(super) type SessionIndex = u32;
 
 /// Subscriptions without sessions that are kept, beyond as many as have some: a worker that comes
 /// back finds its own.
@@ -29,9 +26,9 @@ pub(super) struct Subscription {
     /// `None`: all.
     kinds: Option<FxHashSet<KindIndex>>,
     /// Queues that may have something for it.
-    ready: Ring,
+    ready: Ring<QueueIndex>,
     /// Sessions that may have room.
-    idle: Ring,
+    idle: Ring<SessionIndex>,
     /// It stands in the ring of those that have both.
     active: bool,
     /// Open sessions.
@@ -43,26 +40,32 @@ pub(super) struct Subscription {
 }
 
 /// Who comes next: each at most once.
-#[derive(Debug, Default)]
-struct Ring {
-    order: VecDeque<u32>,
-    members: FxHashSet<u32>,
+#[derive(Debug)]
+struct Ring<T> {
+    order: VecDeque<T>,
+    members: FxHashSet<T>,
 }
 
-impl Ring {
-    fn join(&mut self, member: u32) {
+impl<T> Default for Ring<T> {
+    fn default() -> Self {
+        Self { order: VecDeque::new(), members: FxHashSet::default() }
+    }
+}
+
+impl<T: Copy + Eq + Hash> Ring<T> {
+    fn join(&mut self, member: T) {
         if self.members.insert(member) {
             self.order.push_back(member);
         }
     }
 
-    fn join_first(&mut self, member: u32) {
+    fn join_first(&mut self, member: T) {
         if self.members.insert(member) {
             self.order.push_front(member);
         }
     }
 
-    fn leave_first(&mut self) -> Option<u32> {
+    fn leave_first(&mut self) -> Option<T> {
         let first = self.order.pop_front()?;
         self.members.remove(&first);
         Some(first)
@@ -107,9 +110,8 @@ impl Subscription {
 
     /// Serves nothing from now on.
     fn retire(&mut self) {
-        let nothing = || Some(FxHashSet::default());
-        let active = self.active;
-        *self = Self { queues: nothing(), kinds: nothing(), active, ..Self::default() };
+        let (queues, kinds) = (Some(FxHashSet::default()), Some(FxHashSet::default()));
+        *self = Self { queues, kinds, active: self.active, ..Self::default() };
     }
 }
 
@@ -125,16 +127,13 @@ impl Roster {
         if let Some(index) = self.subscription_index.get(&(queues.clone(), kinds.clone())) {
             return *index;
         }
-        let index = self.free_subscriptions.pop().unwrap_or_else(|| {
-            self.subscriptions.push(Subscription::default());
-            index_of(self.subscriptions.len() - 1)
-        });
-        let some = |set: &[u32]| (!set.is_empty()).then(|| set.iter().copied().collect());
-        let subscription = &mut self.subscriptions[index as usize];
-        subscription.queues = some(&queues);
-        subscription.kinds = some(&kinds);
+        // One that was retired may still stand in the ring of those that are active.
+        let index = self.subscriptions.reuse(Subscription::default);
+        let subscription = &mut self.subscriptions[index];
+        subscription.queues = (!queues.is_empty()).then(|| queues.iter().copied().collect());
+        subscription.kinds = (!kinds.is_empty()).then(|| kinds.iter().copied().collect());
         for lane in self.lane_index.values() {
-            let lane = &mut self.lanes[*lane as usize];
+            let lane = &mut self.lanes[*lane];
             if subscription.serves(lane.queue, lane.kind) {
                 lane.subscriptions.push(index);
                 if lane.waiting > 0 {
@@ -148,16 +147,17 @@ impl Roster {
 
     /// A session is open for it.
     pub(super) fn attach(&mut self, subscription: SubscriptionIndex) {
-        self.subscriptions[subscription as usize].sessions += 1;
+        self.subscriptions[subscription].sessions += 1;
     }
 
     /// A session is not open for it any more.
     pub(super) fn detach(&mut self, subscription: SubscriptionIndex) {
-        let held = &mut self.subscriptions[subscription as usize];
+        let held = &mut self.subscriptions[subscription];
         held.sessions -= 1;
         if held.sessions == 0 {
-            let names = |set: Option<&FxHashSet<u32>>| set.map_or(0, FxHashSet::len);
-            self.loosened += 1 + names(held.queues.as_ref()) + names(held.kinds.as_ref());
+            let queues = held.queues.as_ref().map_or(0, FxHashSet::len);
+            let kinds = held.kinds.as_ref().map_or(0, FxHashSet::len);
+            self.loosened += 1 + queues + kinds;
             self.unused_subscriptions += 1;
             // Some of them may be in use again; sweeping counts anew.
             let used = self.subscription_index.len().saturating_sub(self.unused_subscriptions);
@@ -169,8 +169,8 @@ impl Roster {
 
     /// Drops subscriptions that no open session is for.
     pub(super) fn sweep_subscriptions(&mut self) {
-        let Self { subscriptions, subscription_index, free_subscriptions, lanes, .. } = self;
-        let is_used = |index: SubscriptionIndex| subscriptions[index as usize].is_used();
+        let Self { subscriptions, subscription_index, lanes, .. } = self;
+        let is_used = |index: SubscriptionIndex| subscriptions[index].is_used();
         let mut swept = Vec::new();
         subscription_index.retain(|_, index| {
             let keep = is_used(*index);
@@ -182,47 +182,47 @@ impl Roster {
         // Lanes list in the order in which subscriptions came; who is free next is the same in every
         // run.
         swept.sort_unstable();
-        for lane in lanes {
+        for lane in lanes.values_mut() {
             lane.subscriptions.retain(|index| is_used(*index));
         }
-        for index in &swept {
-            subscriptions[*index as usize].retire();
+        for index in swept {
+            subscriptions[index].retire();
+            subscriptions.release(index);
         }
-        free_subscriptions.extend(swept);
         self.unused_subscriptions = 0;
     }
 
     /// The queue may have something for the subscription.
     pub(super) fn note_ready(&mut self, subscription: SubscriptionIndex, queue: QueueIndex) {
-        self.subscriptions[subscription as usize].ready.join(queue);
+        self.subscriptions[subscription].ready.join(queue);
         self.activate(subscription);
     }
 
     /// The session may have room.
     pub(super) fn note_idle(&mut self, subscription: SubscriptionIndex, session: SessionIndex) {
-        self.subscriptions[subscription as usize].idle.join(session);
+        self.subscriptions[subscription].idle.join(session);
         self.activate(subscription);
     }
 
     /// Takes the next queue of the subscription's ring.
     pub(super) fn next_ready(&mut self, subscription: SubscriptionIndex) -> Option<QueueIndex> {
-        self.subscriptions[subscription as usize].ready.leave_first()
+        self.subscriptions[subscription].ready.leave_first()
     }
 
     /// Takes the next session of the subscription's ring.
     pub(super) fn next_idle(&mut self, subscription: SubscriptionIndex) -> Option<SessionIndex> {
-        self.subscriptions[subscription as usize].idle.leave_first()
+        self.subscriptions[subscription].idle.leave_first()
     }
 
     /// A session that was next got nothing and stays next.
     pub(super) fn keep_turn(&mut self, subscription: SubscriptionIndex, session: SessionIndex) {
-        self.subscriptions[subscription as usize].idle.join_first(session);
+        self.subscriptions[subscription].idle.join_first(session);
         self.activate(subscription);
     }
 
     /// A subscription was given a task of the lane: next time, the others are told first.
     pub(super) fn note_served(&mut self, lane: LaneIndex, subscription: SubscriptionIndex) {
-        let told = &mut self.lanes[lane as usize].subscriptions;
+        let told = &mut self.lanes[lane].subscriptions;
         if let Some(at) = told.iter().position(|other| *other == subscription) {
             told[at..].rotate_left(1);
         }
@@ -231,7 +231,7 @@ impl Roster {
     /// Takes the next subscription that has both something to do and someone to do it.
     pub(super) fn next_active(&mut self) -> Option<SubscriptionIndex> {
         let next = self.active.pop_front()?;
-        self.subscriptions[next as usize].active = false;
+        self.subscriptions[next].active = false;
         Some(next)
     }
 
@@ -241,7 +241,7 @@ impl Roster {
     }
 
     fn activate(&mut self, index: SubscriptionIndex) {
-        let held = &mut self.subscriptions[index as usize];
+        let held = &mut self.subscriptions[index];
         if !held.active && !held.ready.is_empty() && !held.idle.is_empty() {
             held.active = true;
             self.active.push_back(index);

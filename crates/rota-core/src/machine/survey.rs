@@ -1,7 +1,11 @@
 //! The machine at a glance, for those who watch it: its cost grows with queues, lanes and sessions,
 //! never with tasks.
 
-use super::{Machine, QueueCounts, live::LiveTask};
+use super::{
+    Machine, QueueCounts,
+    index::{LaneIndex, QueueIndex},
+    live::LiveTask,
+};
 use crate::{Millis, Name};
 
 /// The state of all queues and sessions.
@@ -59,7 +63,7 @@ impl Machine {
     #[must_use]
     pub fn survey(&self) -> Survey {
         let indices = self.roster.queue_index.values();
-        let queues = indices.map(|index| self.survey_queue(*index as usize)).collect();
+        let queues = indices.map(|index| self.survey_queue(*index)).collect();
         let sessions = self.sessions.iter().map(|(_, session)| SessionSurvey {
             worker: session.worker.clone(),
             slots: session.shown_slots(),
@@ -74,16 +78,16 @@ impl Machine {
         Survey { queues, sessions: sessions.collect(), memory_bytes: self.memory_bytes() }
     }
 
-    fn survey_queue(&self, index: usize) -> QueueSurvey {
+    fn survey_queue(&self, index: QueueIndex) -> QueueSurvey {
         let lanes = &self.roster.queues[index].lanes;
         let unserved = lanes.iter().filter(|lane| !self.roster.is_served(**lane));
-        let waiting = |lane: &u32| self.roster.lanes[*lane as usize].waiting;
+        let waiting = |lane: &LaneIndex| self.roster.lanes[*lane].waiting;
         QueueSurvey { counts: self.counts(index), unserved: unserved.map(waiting).sum() }
     }
 
     fn memory_bytes(&self) -> u64 {
         let table = self.live.capacity() * size_of::<Option<LiveTask>>() + self.live.len() * ENTRY;
-        let places: usize = self.roster.lanes.iter().map(super::lane::Lane::places).sum();
+        let places: usize = self.roster.lanes.values().map(super::lane::Lane::places).sum();
         let beside = [
             places,
             self.leases.len() * size_of::<super::Lease>() / ENTRY,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message;
-use rota_core::{Name, TaskSpec, Trace, WallTime};
+use rota_core::{Definition, Name, TaskSpec, Trace, WallTime};
 
 use super::{
     Decoded, PolicyMessage, binds, bytes_of, client_id, idempotency_key, name, parse, policy,
@@ -58,23 +58,25 @@ pub(crate) fn encode_spec(spec: &TaskSpec) -> Bytes {
         name: name.to_string(),
         value: value.to_string(),
     };
-    let trace = |trace: &Trace| TraceMessage {
+    let trace_message = |trace: &Trace| TraceMessage {
         parent: trace.parent.to_string(),
         state: trace.state.to_string(),
     };
+    let TaskSpec { id, definition, created_at, binds, fingerprint, unknown_policy: _ } = spec;
+    let Definition { queue, kind, payload, labels, expires_at, policy, trace } = definition;
     bytes_of(&SpecMessage {
-        id: spec.id.as_u64(),
-        queue: spec.queue.to_string(),
-        kind: spec.kind.to_string(),
-        payload: spec.payload.clone(),
-        labels: spec.labels.iter().map(label).collect(),
-        created_at_ms: spec.created_at.0,
-        expires_at_ms: spec.expires_at.map(|at| at.0),
-        policy: Some((&spec.policy).into()),
-        client_id: client_id(&spec.binds),
-        idempotency_key: idempotency_key(&spec.binds),
-        fingerprint: spec.fingerprint,
-        trace: spec.trace.as_deref().map(trace),
+        id: id.as_u64(),
+        queue: queue.to_string(),
+        kind: kind.to_string(),
+        payload: payload.clone(),
+        labels: labels.iter().map(label).collect(),
+        created_at_ms: created_at.0,
+        expires_at_ms: expires_at.map(|at| at.0),
+        policy: Some(policy.into()),
+        client_id: client_id(binds),
+        idempotency_key: idempotency_key(binds),
+        fingerprint: *fingerprint,
+        trace: trace.as_deref().map(trace_message),
     })
 }
 
@@ -84,18 +86,21 @@ pub(crate) fn decode_spec(bytes: &Bytes) -> Decoded<TaskSpec> {
     let trace = |trace: TraceMessage| {
         Box::new(Trace { parent: trace.parent.into(), state: trace.state.into() })
     };
-    Ok(TaskSpec {
-        id: task_id(message.id)?,
+    let definition = Definition {
         queue: name(&message.queue)?,
         kind: name(&message.kind)?,
         payload: message.payload,
         labels: message.labels.into_iter().map(label).collect::<Decoded<_>>()?,
-        created_at: WallTime(message.created_at_ms),
         expires_at: message.expires_at_ms.map(WallTime),
         policy: policy(message.policy)?,
+        trace: message.trace.map(trace),
+    };
+    Ok(TaskSpec {
+        id: task_id(message.id)?,
+        definition,
+        created_at: WallTime(message.created_at_ms),
         binds: binds(message.client_id, message.idempotency_key)?,
         fingerprint: message.fingerprint,
-        trace: message.trace.map(trace),
         unknown_policy: unknown::of::<PolicyMessage>(&unknown::content(bytes, 8)),
     })
 }

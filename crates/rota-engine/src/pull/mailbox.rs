@@ -184,26 +184,14 @@ impl Mailbox {
 mod tests {
     use std::sync::Arc;
 
-    use rota_core::{Binds, LeaseToken, Policy, TaskId, TaskSpec, WallTime};
+    use rota_core::{Definition, LeaseToken, TaskId, TaskSpec, WallTime};
 
     use super::*;
 
     fn dispatched(task: u64) -> Dispatched {
         let name = |text| Name::new(text).expect("a name");
-        let spec = TaskSpec {
-            id: TaskId::from_u64(task).expect("not 0"),
-            queue: name("q"),
-            kind: name("k"),
-            payload: bytes::Bytes::new(),
-            labels: Vec::new(),
-            created_at: WallTime(0),
-            expires_at: None,
-            policy: Policy::default(),
-            binds: Binds::default(),
-            fingerprint: 0,
-            trace: None,
-            unknown_policy: bytes::Bytes::new(),
-        };
+        let id = TaskId::from_u64(task).expect("not 0");
+        let spec = TaskSpec::new(id, Definition::new(name("q"), name("k")), WallTime(0));
         Dispatched { token: LeaseToken(7), attempt: 1, run_at: WallTime(0), spec: Arc::new(spec) }
     }
 

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use rota_core::{HeldLease, Outcome, Refusal, Report, Status};
 use rota_engine::{
-    BulkAction, EngineError, EngineOptions, NewTask, SessionEvent, SessionRequest, TaskFilter,
+    BulkAction, EngineError, EngineOptions, SessionEvent, SessionRequest, TaskFilter,
 };
 use rota_metrics::Format;
 
-use crate::support::{Mood, Node, completed, name, task, until};
+use crate::support::{Mood, Node, completed, defined, name, task, until};
 
 fn problem(node: &Node, check: &str) -> Option<String> {
     let health = node.engine.health();
@@ -128,7 +128,7 @@ async fn questions_are_bounded_while_a_commit_hangs() {
 async fn what_the_store_takes_no_more_is_refused_alone() {
     let directory = tempfile::tempdir().expect("a directory");
     let node = Node::start(&directory.path().join("data"));
-    let sized = |bytes: usize| NewTask { payload: Bytes::from(vec![b'1'; bytes]), ..task("k") };
+    let sized = |bytes: usize| defined(task("k"), |it| it.payload = Bytes::from(vec![b'1'; bytes]));
     let running = node.submit(task("k")).await;
     let leased = node.lease(1).await;
     // The store turns out to take less than it was said to, which ends the leadership.

@@ -1,9 +1,9 @@
 //! Lists: filters, pages, and what is done to many at once.
 
 use rota_core::Status;
-use rota_engine::{BulkAction, NewTask, TaskFilter};
+use rota_engine::{BulkAction, TaskFilter};
 
-use crate::support::{Node, completed, name, task};
+use crate::support::{Node, completed, defined, name, task};
 
 #[tokio::test]
 async fn pages_are_stable_while_tasks_come_and_go() {
@@ -35,8 +35,8 @@ async fn pages_are_stable_while_tasks_come_and_go() {
 async fn filters_select_by_state_queue_kind_and_label() {
     let directory = tempfile::tempdir().expect("a directory");
     let node = Node::start(&directory.path().join("data"));
-    let labelled = NewTask { labels: vec![(name("team"), "a".into())], ..task("k") };
-    let other = NewTask { queue: name("other"), ..task("k2") };
+    let labelled = defined(task("k"), |it| it.labels = vec![(name("team"), "a".into())]);
+    let other = defined(task("k2"), |it| it.queue = name("other"));
     node.engine.submit(vec![task("k"), labelled, other]).await.expect("an answer");
     let first = node.lease(1).await;
     assert!(node.report(&first[0], completed("")).await);
@@ -60,7 +60,7 @@ async fn filters_select_by_state_queue_kind_and_label() {
 async fn a_full_page_is_not_the_end_where_more_may_follow() {
     let directory = tempfile::tempdir().expect("a directory");
     let node = Node::start(&directory.path().join("data"));
-    let rare = || NewTask { queue: name("rare"), ..task("k") };
+    let rare = || defined(task("k"), |it| it.queue = name("rare"));
     node.submit(rare()).await;
     for _ in 0..21 {
         let others = (0..1000).map(|_| task("k")).collect();

@@ -199,7 +199,7 @@ async fn a_newer_call_of_a_session_takes_over() {
     world.node.submit(task("k")).await;
     world.node.submit(task("other")).await;
     let leased = answered(newer).await.tasks;
-    assert_eq!((leased.len(), &*leased[0].spec.kind), (1, "other"));
+    assert_eq!((leased.len(), &*leased[0].spec.definition.kind), (1, "other"));
     // And the end of the session.
     let older =
         world.waits(LeaseRequest { kinds: vec![name("none")], ..asks(Some(7), 2, 60) }).await;

@@ -16,7 +16,7 @@ use rota_engine::{
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::support::{Mood, Node, SpecFault, completed, name, task, until};
+use crate::support::{Mood, Node, SpecFault, completed, defined, name, task, until};
 
 /// Nothing here takes so long, unless it waits for what does not come.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -30,7 +30,7 @@ fn uncached() -> (Node, TempDir) {
 }
 
 fn sized(bytes: usize) -> NewTask {
-    NewTask { payload: Bytes::from(vec![b'1'; bytes]), ..task("k") }
+    defined(task("k"), |it| it.payload = Bytes::from(vec![b'1'; bytes]))
 }
 
 async fn stream(node: &Node, worker: &str, slots: u32) -> SessionStream {
@@ -149,7 +149,7 @@ async fn attempts_are_shown_within_a_bound_of_bytes() {
         ..RetryPolicy::default()
     };
     let policy = Policy { retry, ..Policy::default() };
-    let id = node.submit(NewTask { policy, ..task("k") }).await;
+    let id = node.submit(defined(task("k"), |it| it.policy = policy)).await;
     for _ in 0..8 {
         let leased = node.lease(1).await;
         let lease = HeldLease { task: leased[0].spec.id, token: leased[0].token };
@@ -185,7 +185,7 @@ async fn a_worker_that_reads_nothing_holds_bounded_bytes_and_no_other_worker_up(
         node.engine.submit((0..8).map(|_| sized(MIB)).collect()).await.expect("an answer");
     }
     let first = receive(&mut idle, 1).await.len();
-    let quick = NewTask { kind: name("quick"), ..task("k") };
+    let quick = defined(task("k"), |it| it.kind = name("quick"));
     node.submit(quick).await;
     let request = SessionRequest {
         session: None,
@@ -224,7 +224,7 @@ async fn lists_and_bulk_requests_read_few_bytes_at_a_time() {
     let all = TaskFilter { queue: Some(name("q")), ..TaskFilter::default() };
     let page = node.engine.list(&all, 1000, None).await.expect("an answer");
     assert_eq!((page.tasks.len(), page.next), (40, None));
-    assert!(page.tasks.iter().all(|view| view.spec.payload.is_empty()));
+    assert!(page.tasks.iter().all(|view| view.spec.definition.payload.is_empty()));
     for action in [BulkAction::Cancel, BulkAction::Retry, BulkAction::Cancel] {
         let outcome = node.engine.bulk(action, &all, 1000, None).await.expect("an answer");
         assert_eq!(outcome.changed, 40, "{action:?}");
@@ -253,7 +253,7 @@ async fn a_lease_answers_with_bounded_bytes_and_leaves_the_rest_to_others() {
             held: None,
         };
         let tasks = node.engine.lease(request).await.expect("an answer").tasks;
-        let bytes: usize = tasks.iter().map(|task| task.spec.payload.len()).sum();
+        let bytes: usize = tasks.iter().map(|task| task.spec.definition.payload.len()).sum();
         assert!(!tasks.is_empty() && bytes <= 2 * MIB, "{bytes} bytes in round {round}");
         seen += tasks.len();
         for task in &tasks {
@@ -406,7 +406,10 @@ async fn a_damaged_definition_does_not_hide_the_tasks_beside_it() {
     let page = node.engine.list(&TaskFilter::default(), 10, None).await.expect("an answer");
     assert_eq!(page.tasks.len(), 2);
     assert_eq!(TaskRef::Id(page.tasks[1].spec.id), damaged);
-    assert_eq!((&*page.tasks[1].spec.queue, page.tasks[1].status), ("q", Status::Pending));
+    assert_eq!(
+        (&*page.tasks[1].spec.definition.queue, page.tasks[1].status),
+        ("q", Status::Pending)
+    );
     let filter = TaskFilter { queue: Some(name("q")), ..TaskFilter::default() };
     let outcome = node.engine.bulk(BulkAction::Cancel, &filter, 10, None).await.expect("counts");
     assert_eq!(outcome.changed, 2);
@@ -418,9 +421,8 @@ async fn json_that_is_written_otherwise_is_a_repeat() {
     let directory = tempfile::tempdir().expect("a directory");
     let node = Node::start(&directory.path().join("data"));
     let named = |payload: &'static str| NewTask {
-        payload: Bytes::from_static(payload.as_bytes()),
         binds: rota_core::Binds { id: None, key: Some("order-1".into()) },
-        ..task("k")
+        ..defined(task("k"), |it| it.payload = Bytes::from_static(payload.as_bytes()))
     };
     let submit = async |task: NewTask| {
         let results = node.engine.submit(vec![task]).await.expect("an answer");

@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use rota_core::{
-    Binds, HeldLease, MonoTime, Name, Now, Outcome, Policy, Priority, Report, RetryPolicy, WallTime,
+    Binds, Definition, HeldLease, MonoTime, Name, Now, Outcome, Priority, Report, WallTime,
 };
 use rota_engine::{
     Clock, Dispatched, Engine, EngineOptions, Host, LeaseRequest, NewTask, Parallel, Random, RunAt,
@@ -447,21 +447,17 @@ pub(crate) fn name(text: &str) -> Name {
 
 /// A task of that kind, with one attempt.
 pub(crate) fn task(kind: &str) -> NewTask {
-    NewTask {
-        binds: Binds::default(),
-        queue: name("q"),
-        kind: name(kind),
-        payload: Bytes::from_static(b"{}"),
-        labels: Vec::new(),
-        priority: Priority::default(),
-        run_at: RunAt::Now,
-        expires_at: None,
-        trace: None,
-        policy: Policy {
-            retry: RetryPolicy { max_attempts: 1, ..RetryPolicy::default() },
-            ..Policy::default()
-        },
-    }
+    let mut definition = Definition::new(name("q"), name(kind));
+    definition.payload = Bytes::from_static(b"{}");
+    definition.policy.retry.max_attempts = 1;
+    let (binds, priority, run_at) = (Binds::default(), Priority::default(), RunAt::Now);
+    NewTask { binds, definition, priority, run_at }
+}
+
+/// The same task with another definition.
+pub(crate) fn defined(mut task: NewTask, change: impl FnOnce(&mut Definition)) -> NewTask {
+    change(&mut task.definition);
+    task
 }
 
 pub(crate) fn completed(result: &'static str) -> Outcome {

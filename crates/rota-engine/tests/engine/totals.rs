@@ -9,11 +9,11 @@ use std::{
 
 use rota_core::{Failure, FailureReason, HeldLease, Millis, Outcome, Report, RetryPolicy, Status};
 use rota_engine::{
-    Dispatched, Engine, EngineError, EngineOptions, LeaseRequest, NewTask, Role, RunAt, TaskRef,
+    Dispatched, Engine, EngineError, EngineOptions, LeaseRequest, Role, RunAt, TaskRef,
 };
 use rota_metrics::{Format, NodeMetrics, Snapshot};
 
-use crate::support::{Mood, MoodyStore, Node, completed, name, task};
+use crate::support::{Mood, MoodyStore, Node, completed, defined, name, task};
 
 const QUEUES: [&str; 3] = ["orders", "mail", "images"];
 /// What becomes of a task, by its kind. Those that a worker gets come first.
@@ -48,7 +48,7 @@ impl Ledger {
     }
 
     fn note_task(&mut self, what: &str, task: &Dispatched) {
-        self.note(what, task.spec.queue.as_str(), task.spec.kind.as_str());
+        self.note(what, task.spec.definition.queue.as_str(), task.spec.definition.kind.as_str());
     }
 }
 
@@ -78,15 +78,15 @@ struct Shift<'a> {
 
 impl Shift<'_> {
     async fn submit(&mut self, queue: &str, kind: &str) -> TaskRef {
-        let mut new = NewTask { queue: name(queue), ..task(kind) };
-        new.policy.retry = RetryPolicy {
+        let mut new = defined(task(kind), |it| it.queue = name(queue));
+        new.definition.policy.retry = RetryPolicy {
             max_attempts: if kind == "retries" { 2 } else { 1 },
             max_lost: if kind == "is-lost-once" { 1 } else { 0 },
             ..RetryPolicy::default()
         };
         match kind {
             "expires" => {
-                new.expires_at = Some(rota_core::WallTime(1));
+                new.definition.expires_at = Some(rota_core::WallTime(1));
             }
             "is-cancelled" => new.run_at = RunAt::After(Millis::from_secs(3600)),
             _ => {}
@@ -133,7 +133,7 @@ impl Shift<'_> {
 
     /// Does what the kind says. `false`: its worker is to be lost.
     async fn work(&mut self, task: &Dispatched) -> bool {
-        match (task.spec.kind.as_str(), task.attempt) {
+        match (task.spec.definition.kind.as_str(), task.attempt) {
             ("is-lost", _) | ("is-lost-once", 1) => return false,
             ("retries", 1) => {
                 self.fail(task, FailureReason::Error).await;
@@ -205,7 +205,7 @@ impl Shift<'_> {
 
     async fn see_through(&mut self, task: &Dispatched) {
         if self.work(task).await {
-            if task.spec.kind.as_str() == "retries" && task.attempt == 1 {
+            if task.spec.definition.kind.as_str() == "retries" && task.attempt == 1 {
                 for again in self.lease(Duration::from_secs(60)).await {
                     assert!(self.work(&again).await);
                 }
@@ -214,7 +214,7 @@ impl Shift<'_> {
         }
         // Nobody is heard of any more in its session.
         self.ledger.note_task("lost", task);
-        if task.spec.kind.as_str() == "is-lost" {
+        if task.spec.definition.kind.as_str() == "is-lost" {
             let id = TaskRef::Id(task.spec.id);
             let ended = self.engine.wait(&id, Duration::from_secs(20)).await;
             let view = ended.expect("an answer").expect("known");
@@ -259,7 +259,8 @@ async fn totals_are_what_happened_through_restarts_and_lost_answers() {
     // What does not fit into one batch is counted in the one that it lands in.
     node.store.mutations_max.store(7, Ordering::Relaxed);
     let mut shift = Shift { engine: &node.engine, ledger: &mut ledger };
-    let many = (0..50).map(|_| NewTask { queue: name("orders"), ..task("completes") }).collect();
+    let many =
+        (0..50).map(|_| defined(task("completes"), |it| it.queue = name("orders"))).collect();
     let accepted = shift.engine.submit(many).await.expect("an answer");
     accepted.iter().for_each(|_| shift.ledger.note("submitted", "orders", "completes"));
     for task in shift.lease(Duration::from_secs(60)).await {
@@ -348,7 +349,7 @@ async fn ten_thousand_queues_and_kinds_make_few_labels_and_one_true_sum() {
             let tasks = (0..500).map(|number| {
                 let number = (chunk * 500 + number + round * 777) % QUEUES;
                 let kind = format!("kind-{}", number % 1000);
-                NewTask { queue: name(&format!("queue-{number}")), ..task(&kind) }
+                defined(task(&kind), |it| it.queue = name(&format!("queue-{number}")))
             });
             let results = node.engine.submit(tasks.collect()).await.expect("an answer");
             submitted += results.iter().filter(|result| result.is_ok()).count() as u64;
@@ -390,7 +391,7 @@ async fn a_paused_queue_does_not_hide_others_that_share_its_name() {
     let options = EngineOptions { metrics: NodeMetrics::new("", 1), ..EngineOptions::default() };
     let node = Node::start_with(&directory.path().join("data"), options);
     for queue in ["named", "paused", "paused", "waits"] {
-        node.submit(NewTask { queue: name(queue), ..task("k") }).await;
+        node.submit(defined(task("k"), |it| it.queue = name(queue))).await;
     }
     for (queue, unserved, paused) in [("paused", 1, 0), ("waits", 0, 1)] {
         node.engine.set_paused(&name(queue), true).await.expect("an answer");

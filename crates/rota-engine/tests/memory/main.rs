@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use peak_alloc::PeakAlloc;
 use rota_engine::{BulkAction, EngineOptions, LeaseRequest, NewTask, SessionRequest, TaskFilter};
 
-use crate::support::{Mood, Node, name, task};
+use crate::support::{Mood, Node, defined, name, task};
 
 #[global_allocator]
 static ALLOCATED: PeakAlloc = PeakAlloc;
@@ -21,7 +21,7 @@ const MIB: usize = 1 << 20;
 const TASKS: usize = 256;
 
 fn large() -> NewTask {
-    NewTask { payload: Bytes::from(vec![b'1'; MIB]), ..task("k") }
+    defined(task("k"), |it| it.payload = Bytes::from(vec![b'1'; MIB]))
 }
 
 fn eight() -> Vec<NewTask> {

@@ -83,7 +83,7 @@ impl Services {
         // Of others the engine says why they cannot be rescheduled.
         if matches!(view.status, TaskStatus::Scheduled | TaskStatus::Pending) {
             let now = self.engine.info().now;
-            validate::before_expiry(run_at, view.spec.expires_at, now)?;
+            validate::before_expiry(run_at, view.spec.definition.expires_at, now)?;
         }
         Ok(wire::task(&self.engine.reschedule(&task, run_at).await?))
     }

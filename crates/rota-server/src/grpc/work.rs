@@ -285,7 +285,7 @@ async fn write(mut session: SessionStream, outgoing: &Outgoing, stop: Cancellati
 }
 
 fn bytes_of(tasks: &[rota_engine::Dispatched]) -> usize {
-    tasks.iter().map(|task| task.spec.payload.len()).sum()
+    tasks.iter().map(|task| task.spec.definition.payload.len()).sum()
 }
 
 async fn write_tasks(tasks: Vec<rota_engine::Dispatched>, outgoing: &Outgoing) -> bool {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
-use rota_core::{Binds, Jitter, Name, Policy, Priority, RetryPolicy, TaskId, WallTime};
+use rota_core::{Binds, Definition, Jitter, Name, Policy, Priority, RetryPolicy, TaskId, WallTime};
 use rota_engine::{LeftOut, LeftOutOfRetry, NewTask, RunAt};
 use rota_proto::v1;
 
@@ -85,17 +85,11 @@ fn checked(
     let retry = retry(&mut check, task.retry.unwrap_or_default());
     let defaults = Policy::default();
     let policy = Policy { retry, timeout: timeout.unwrap_or(defaults.timeout), retention };
-    let made = queue.zip(kind).zip(priority).map(|((queue, kind), priority)| NewTask {
-        binds,
-        queue,
-        kind,
-        payload: task.payload,
-        labels,
-        priority,
-        run_at,
-        expires_at,
-        policy,
-        trace: None,
+    let made = queue.zip(kind).zip(priority).map(|((queue, kind), priority)| {
+        let payload = task.payload;
+        let trace = None;
+        let definition = Definition { queue, kind, payload, labels, expires_at, policy, trace };
+        NewTask { binds, definition, priority, run_at }
     });
     check.finish(made)
 }
@@ -214,10 +208,10 @@ mod tests {
     #[test]
     fn what_is_absent_has_its_default() {
         let task = made(v1::NewTask::default()).unwrap();
-        assert_eq!((&*task.queue, &*task.kind), ("default", "k"));
+        assert_eq!((&*task.definition.queue, &*task.definition.kind), ("default", "k"));
         assert_eq!(task.priority, Priority::default());
         assert_eq!(task.run_at, RunAt::Now);
-        assert_eq!(task.policy, Policy::default());
+        assert_eq!(task.definition.policy, Policy::default());
         assert!(task.binds.is_empty());
     }
 
@@ -284,8 +278,8 @@ mod tests {
             ..v1::NewTask::default()
         };
         let task = made(labels(32)).unwrap();
-        assert!(task.labels.is_sorted());
-        assert_eq!(task.labels.len(), 32);
+        assert!(task.definition.labels.is_sorted());
+        assert_eq!(task.definition.labels.len(), 32);
         assert_eq!(wrong(labels(100_000)), ["labels"]);
     }
 

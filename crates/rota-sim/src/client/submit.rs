@@ -1,7 +1,9 @@
 //! New tasks: of all sorts, alone and many at once, and again where the outcome is not known.
 
 use bytes::Bytes;
-use rota_core::{Binds, Jitter, Millis, Name, Policy, Priority, Refusal, RetryPolicy, WallTime};
+use rota_core::{
+    Binds, Definition, Jitter, Millis, Name, Policy, Priority, Refusal, RetryPolicy, WallTime,
+};
 use rota_engine::{EngineError, NewTask, RunAt, Submitted};
 
 use super::{CALL_WAIT, Client, REMEMBERED};
@@ -52,18 +54,16 @@ impl Client {
         let retention = per_mille(&mut self.rng, 100).then(|| Millis(self.rng.u64(0..20_000)));
         // A lease that nobody holds must not be freed by a timeout before it shows.
         let timeout = if self.rng.u32(..10) == 0 { Millis(20_000) } else { Millis(3_600_000) };
-        NewTask {
-            binds,
-            queue: self.queue(),
-            kind: Name::new(["a", "b"][self.rng.usize(..2)]).expect("a name"),
+        let queue = self.queue();
+        let kind = Name::new(["a", "b"][self.rng.usize(..2)]).expect("a name");
+        let definition = Definition {
             payload: Bytes::from(payload),
-            labels: Vec::new(),
-            priority: Priority::new(self.rng.u32(0..10)).unwrap_or_default(),
-            run_at,
             expires_at,
             policy: Policy { retry, timeout, retention },
-            trace: None,
-        }
+            ..Definition::new(queue, kind)
+        };
+        let priority = Priority::new(self.rng.u32(0..10)).unwrap_or_default();
+        NewTask { binds, definition, priority, run_at }
     }
 
     pub(super) async fn submit(&mut self, tasks: Vec<NewTask>) {
@@ -134,26 +134,26 @@ fn wall(now_us: u64) -> i64 {
 /// What the auditor holds the engine to, if this reaches it now.
 fn intent(task: &NewTask, now_ms: i64) -> Intent {
     let millis = |millis: Millis| i64::try_from(millis.0).unwrap_or(i64::MAX);
-    let RetryPolicy { max_attempts, initial, max, jitter, .. } = task.policy.retry;
+    let RetryPolicy { max_attempts, initial, max, jitter, .. } = task.definition.policy.retry;
     Intent {
-        queue: task.queue.to_string(),
+        queue: task.definition.queue.to_string(),
         priority: task.priority.level().into(),
         run_at_ms: match task.run_at {
             RunAt::Now => now_ms,
             RunAt::At(date) => date.0,
             RunAt::After(delay) => now_ms + millis(delay),
         },
-        expires_at_ms: task.expires_at.map(|date| date.0),
+        expires_at_ms: task.definition.expires_at.map(|date| date.0),
         max_attempts,
         initial_ms: millis(initial),
         longest_ms: millis(max),
         jitters: jitter == Jitter::Full,
-        is_short_lived: task.policy.retention.is_some(),
+        is_short_lived: task.definition.policy.retention.is_some(),
     }
 }
 
 fn tag(task: &NewTask) -> u64 {
-    crate::audit::tag_of(&task.payload).unwrap_or_default()
+    crate::audit::tag_of(&task.definition.payload).unwrap_or_default()
 }
 
 fn name(task: &NewTask) -> Option<String> {

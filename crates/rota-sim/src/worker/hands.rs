@@ -81,7 +81,7 @@ impl Hands {
         } else {
             Duration::from_millis(self.rng.u64(0..60))
         };
-        let tag = crate::audit::tag_of(&task.spec.payload).unwrap_or_default();
+        let tag = crate::audit::tag_of(&task.spec.definition.payload).unwrap_or_default();
         let ends_at = Instant::now() + takes;
         self.running.insert(id, Running { ends_at, lease, tag });
         if takes > Duration::from_millis(40) {

@@ -163,7 +163,7 @@ impl Snapshot {
             (done.id, Seen { status, priority, queue, kind, lease: None, queued: 0 })
         });
         let live = machine.live.iter().map(|(index, task)| {
-            let lane = &machine.roster.lanes[task.lane as usize];
+            let lane = &machine.roster.lanes[task.lane];
             let lease = machine.leases.get(&index).map(|lease| {
                 let session = machine.sessions.at(lease.session);
                 (session.id, lease.token)
@@ -171,8 +171,8 @@ impl Snapshot {
             let seen = Seen {
                 status: task.status,
                 priority: task.priority,
-                queue: machine.roster.queues[lane.queue as usize].name.clone(),
-                kind: machine.roster.kinds[lane.kind as usize].clone(),
+                queue: machine.roster.queues[lane.queue].name.clone(),
+                kind: machine.roster.kinds[lane.kind].clone(),
                 lease,
                 queued: 0,
             };
@@ -416,9 +416,9 @@ fn nobody_idles(machine: &Machine) {
             continue;
         }
         for (_, task) in machine.live.iter() {
-            let lane = &machine.roster.lanes[task.lane as usize];
-            let queue = &machine.roster.queues[lane.queue as usize];
-            let kind = &machine.roster.kinds[lane.kind as usize];
+            let lane = &machine.roster.lanes[task.lane];
+            let queue = &machine.roster.queues[lane.queue];
+            let kind = &machine.roster.kinds[lane.kind];
             let serves = |set: &[Name], name: &Name| set.is_empty() || set.contains(name);
             let could = task.status == Status::Pending
                 && !queue.paused

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    super::{Flags, is_waiting, live::LiveTask},
+    super::{Flags, TaskIndex, is_waiting, live::LiveTask},
     audit::LEASED,
     store::ModelStore,
     world::World,
@@ -34,7 +34,7 @@ pub(super) fn recount(machine: &Machine) {
     recount_sessions(machine);
 }
 
-fn recount_task(machine: &Machine, index: u32, task: &LiveTask) {
+fn recount_task(machine: &Machine, index: TaskIndex, task: &LiveTask) {
     let has = |flag| task.flags.has(flag);
     assert_eq!(machine.expiries.contains(index), has(Flags::EXPIRES));
     assert_eq!(machine.binds.contains(index), has(Flags::NAMED));
@@ -45,13 +45,12 @@ fn recount_task(machine: &Machine, index: u32, task: &LiveTask) {
     assert!(!has(Flags::CANCEL_REQUESTED) || task.status.is_leased(), "{task:?}");
 }
 
-fn recount_queues(machine: &Machine, live: &[(u32, &LiveTask)]) {
+fn recount_queues(machine: &Machine, live: &[(TaskIndex, &LiveTask)]) {
     let roster = &machine.roster;
-    for (at, queue) in roster.queues.iter().enumerate() {
+    for (at, queue) in roster.queues.iter() {
         let of = |statuses: &[Status]| {
             let here = live.iter().filter(|(_, task)| {
-                roster.lanes[task.lane as usize].queue as usize == at
-                    && statuses.contains(&task.status)
+                roster.lanes[task.lane].queue == at && statuses.contains(&task.status)
             });
             here.count() as u64
         };
@@ -59,7 +58,7 @@ fn recount_queues(machine: &Machine, live: &[(u32, &LiveTask)]) {
         assert_eq!(queue.pending, of(&[Status::Pending]), "{}", queue.name);
         assert_eq!(queue.leased, of(LEASED), "{}", queue.name);
     }
-    for (at, lane) in (0u32..).zip(&roster.lanes) {
+    for (at, lane) in roster.lanes.iter() {
         let here = |task: &LiveTask| task.lane == at;
         let waiting: Vec<_> = live
             .iter()
@@ -87,26 +86,26 @@ fn recount_queues(machine: &Machine, live: &[(u32, &LiveTask)]) {
             places.front().is_none_or(|place| is_waiting(&machine.live, *place))
         }));
         assert_eq!(lane.head, lane.first().map(|(turn, _)| turn));
-        let entry = lane.head.and_then(|head| roster.queues[lane.queue as usize].heads.get(&head));
+        let entry = lane.head.and_then(|head| roster.queues[lane.queue].heads.get(&head));
         assert_eq!(entry.is_some(), !waiting.is_empty());
         assert!(entry.is_none_or(|entry| *entry == at));
         let indexed = roster.lane_index.get(&(lane.queue, lane.kind)) == Some(&at);
         assert!(indexed || tasks == 0, "a lane with tasks was dropped");
         if indexed {
-            let serve = (0..).zip(&roster.subscriptions);
+            let serve = roster.subscriptions.iter();
             let serve =
                 serve.filter(|(_, subscription)| subscription.serves(lane.queue, lane.kind));
-            let serve: BTreeSet<u32> = serve.map(|(index, _)| index).collect();
+            let serve: BTreeSet<_> = serve.map(|(index, _)| index).collect();
             assert_eq!(serve, lane.subscriptions.iter().copied().collect());
             assert_eq!(serve.len(), lane.subscriptions.len(), "each once");
         }
     }
     for queue in roster.queue_index.values() {
-        let queue = &roster.queues[*queue as usize];
+        let queue = &roster.queues[*queue];
         assert!(roster.find_queue(&queue.name).is_some());
         assert!(queue.heads.len() <= queue.lanes.len());
     }
-    let idle = roster.lane_index.values().filter(|lane| roster.lanes[**lane as usize].tasks == 0);
+    let idle = roster.lane_index.values().filter(|lane| roster.lanes[**lane].tasks == 0);
     assert_eq!(roster.idle_lanes, idle.count());
 }
 
@@ -123,17 +122,17 @@ fn recount_sessions(machine: &Machine) {
     for lease in machine.leases.values() {
         machine.sessions.at(lease.session);
     }
-    for (at, subscription) in machine.roster.subscriptions.iter().enumerate() {
+    for (at, subscription) in machine.roster.subscriptions.iter() {
         let serving = machine.sessions.iter().filter(|(_, session)| {
-            session.subscription as usize == at && !session.draining && !session.awaited
+            session.subscription == at && !session.draining && !session.awaited
         });
         assert_eq!(subscription.serving as usize, serving.count());
         let resting = machine
             .sessions
             .iter()
-            .filter(|(_, session)| session.subscription as usize == at && session.rests());
+            .filter(|(_, session)| session.subscription == at && session.rests());
         assert_eq!(subscription.resting as usize, resting.count());
-        let open = machine.sessions.iter().filter(|(_, open)| open.subscription as usize == at);
+        let open = machine.sessions.iter().filter(|(_, open)| open.subscription == at);
         assert_eq!(subscription.sessions as usize, open.count());
     }
 }
@@ -184,7 +183,7 @@ impl Machine {
         ];
         assert_eq!(sides, [0; 6]);
         assert!(self.policies.is_empty(), "a policy is still counted");
-        for lane in &self.roster.lanes {
+        for lane in self.roster.lanes.values() {
             let places: usize = lane.levels.iter().map(|(_, places)| places.len()).sum();
             assert!(places <= 64, "{places} void places");
         }

@@ -68,7 +68,9 @@ impl World {
                 Some(from) if transition(from, Action::Retry).is_err() => {
                     illegal(from, Action::Retry)
                 }
-                Some(_) if self.is_full(&self.newest.specs[task].queue) => Expected::Refused,
+                Some(_) if self.is_full(&self.newest.specs[task].definition.queue) => {
+                    Expected::Refused
+                }
                 Some(_) => Expected::Task(Status::Pending),
             },
             Command::Reschedule { task, run_at, .. } => match status(task) {
@@ -118,8 +120,10 @@ impl World {
                 Expected::Repeat(known.task)
             }
             Some(known) => Expected::Conflict(known.task),
-            None if self.is_dead_by(submit.run_at, submit.spec.expires_at) => Expected::Refused,
-            None if self.is_full(&submit.spec.queue) => Expected::Refused,
+            None if self.is_dead_by(submit.run_at, submit.spec.definition.expires_at) => {
+                Expected::Refused
+            }
+            None if self.is_full(&submit.spec.definition.queue) => Expected::Refused,
             None => Expected::NewTask,
         }
     }

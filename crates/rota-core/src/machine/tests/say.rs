@@ -10,8 +10,8 @@ use rustc_hash::FxHasher;
 
 use super::world::{TTL, World};
 use crate::{
-    Binds, Command, Credit, Failure, FailureReason, Leased, Name, OpenSession, Outcome, Policy,
-    Priority, Refusal, Reply, Report, SessionId, Submit, TaskId, TaskSpec, WallTime,
+    Binds, Command, Credit, Definition, Failure, FailureReason, Leased, Name, OpenSession, Outcome,
+    Policy, Priority, Refusal, Reply, Report, SessionId, Submit, TaskId, TaskSpec, WallTime,
 };
 
 /// A task to be submitted.
@@ -113,19 +113,15 @@ impl World {
     pub(super) fn submission(&mut self, task: Task) -> Command {
         let id = self.ids.next(self.now.wall);
         let at = |span: i64| WallTime((self.now.wall.0 + span).max(1));
-        let spec = TaskSpec {
-            id,
-            queue: task.queue,
-            kind: task.kind,
-            payload: Bytes::new(),
-            labels: Vec::new(),
-            created_at: self.now.wall,
+        let definition = Definition {
             expires_at: task.expires_in.map(at),
             policy: task.policy,
+            ..Definition::new(task.queue, task.kind)
+        };
+        let spec = TaskSpec {
             binds: task.binds,
             fingerprint: task.body,
-            trace: None,
-            unknown_policy: Bytes::new(),
+            ..TaskSpec::new(id, definition, self.now.wall)
         };
         Command::Submit(Box::new(Submit {
             spec: Arc::new(spec),

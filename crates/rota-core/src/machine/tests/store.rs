@@ -75,8 +75,8 @@ impl ModelStore {
         let id = record.id;
         assert!(!self.done.contains_key(&id), "{id} is done and live");
         let spec = self.specs.get(&id).expect("a live task has a spec");
-        assert_eq!((&record.queue, &record.kind), (&spec.queue, &spec.kind));
-        assert_eq!((&record.policy, &record.binds), (&spec.policy, &spec.binds));
+        assert_eq!((&record.queue, &record.kind), (&spec.definition.queue, &spec.definition.kind));
+        assert_eq!((&record.policy, &record.binds), (&spec.definition.policy, &spec.binds));
         assert_eq!(record.lease.is_some(), record.status.is_leased(), "{record:?}");
         assert!(record.lost + record.failures <= record.attempt, "{record:?}");
         self.live.insert(id, record.clone());

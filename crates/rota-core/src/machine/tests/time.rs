@@ -1,6 +1,7 @@
 //! Time: dates and durations, clocks that jump, timeouts, bounded steps, idle timers.
 
 use super::{
+    super::{TaskIndex, index::Index as _},
     say::{Task, completed, ended, failed},
     world::{START, World},
 };
@@ -268,7 +269,8 @@ fn idle_delays_are_dropped() {
     world.machine.delays = {
         // As if a hundred thousand backoffs had been given up.
         let mut delays = crate::wheel::Wheel::new(world.now.mono.0);
-        (0..110_000u64).for_each(|at| delays.insert(MonoTime(at + (1 << 41)).0, 0));
+        let nobody = TaskIndex::new(0);
+        (0..110_000u64).for_each(|at| delays.insert(MonoTime(at + (1 << 41)).0, nobody));
         delays
     };
     world.step_bare();
