@@ -22,12 +22,15 @@ struct Line {
     live: VecDeque<Counted>,
 }
 
-/// How many tasks live after a batch.
-#[derive(Debug, Clone, Copy)]
+/// How many tasks live after a batch. A question is answered within a step, so one that is told after the batch may
+/// have been counted before some of what the batch did: between these two.
+#[derive(Debug, Clone, Copy, Default)]
 struct Counted {
     seq: u64,
     at_us: u64,
     count: u64,
+    low: u64,
+    high: u64,
 }
 
 /// All queues, by name.
@@ -53,21 +56,36 @@ impl Lines {
         self.line(queue).tasks.remove(&id);
     }
 
-    /// A batch made a task of the queue live, or ended it.
-    pub(super) fn lives(&mut self, now_us: u64, seq: u64, queue: &str, lives: bool) {
+    /// A batch changed a task of the queue, which lived before it or does now.
+    pub(super) fn lives(
+        &mut self,
+        now_us: u64,
+        seq: u64,
+        queue: &str,
+        (before, now): (bool, bool),
+    ) {
         let line = self.line(queue);
-        let last = line.live.back().copied();
-        let count = last.map_or(0, |last| last.count);
-        let count = if lives { count + 1 } else { count.saturating_sub(1) };
-        if last.is_some_and(|last| last.seq == seq) {
+        let last = line.live.back().copied().unwrap_or_default();
+        let mut counted = Counted { at_us: now_us, ..last };
+        if last.seq == seq {
             line.live.pop_back();
-        } else if line.live.len() == HISTORY {
-            line.live.pop_front();
+        } else {
+            counted = Counted { seq, low: last.count, high: last.count, ..counted };
+            if line.live.len() == HISTORY {
+                line.live.pop_front();
+            }
         }
-        line.live.push_back(Counted { seq, at_us: now_us, count });
+        if before {
+            counted.low = counted.low.saturating_sub(1);
+            counted.count = counted.count.saturating_sub(u64::from(!now));
+        } else {
+            counted.high += 1;
+            counted.count += u64::from(now);
+        }
+        line.live.push_back(counted);
     }
 
-    /// Whether so many tasks of the queue lived at some moment between these two. Unknown counts as yes.
+    /// Whether so many tasks of the queue may have lived at some moment between these two. Unknown counts as yes.
     pub(super) fn so_many_lived(
         &self,
         queue: &str,
@@ -76,8 +94,8 @@ impl Lines {
     ) -> bool {
         let Some(line) = self.0.get(queue) else { return told == 0 };
         let mut until_us = u64::MAX;
-        for Counted { at_us, count, .. } in line.live.iter().rev() {
-            if *at_us <= to_us && until_us >= from_us && *count == told {
+        for Counted { at_us, low, high, .. } in line.live.iter().rev() {
+            if *at_us <= to_us && until_us >= from_us && (*low..=*high).contains(&told) {
                 return true;
             }
             until_us = *at_us;

@@ -290,9 +290,7 @@ impl Auditor {
         let given = task.live.as_ref().filter(|_| judged.leased);
         self.given.extend(given.map(|live| (live.queue.clone(), live.priority)));
         self.lines.moved(&counted, &waits);
-        if lived != lives {
-            self.lines.lives(at.now_us, at.seq, &queue, lives);
-        }
+        self.lines.lives(at.now_us, at.seq, &queue, (lived, lives));
         if judged.appeared {
             if let Some(intent) = &task.intent {
                 self.histories.sample(id, &queue, intent.is_short_lived, at.now_us);
