@@ -176,3 +176,24 @@ impl Auditor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_about_many_tasks_explains_no_more_changes_than_it_asked_for() {
+        let mut audit = Auditor::default();
+        let all = || Subject::Tasks("q".to_owned(), Op::Delete);
+        let unanswered = audit.asks_many(0, all(), 2);
+        audit.told(1, &unanswered, Told::Unknown);
+        let one = audit.asks(2, Subject::Task(7, Op::Delete));
+        for id in [7, 8, 9] {
+            audit.changed(3, id, "q", Op::Delete);
+        }
+        assert!(audit.is_content());
+        audit.changed(4, 10, "q", Op::Delete);
+        assert!(!audit.is_content());
+        audit.told(5, &one, Told::Unknown);
+    }
+}

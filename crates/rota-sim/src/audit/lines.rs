@@ -154,3 +154,28 @@ impl Lines {
         tasks.into_iter().flatten().rev().copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_counted_as_it_stood_within_the_step_and_no_further() {
+        let mut lines = Lines::default();
+        for _ in 0..3 {
+            lines.lives(1_000, 1, "q", (false, true));
+        }
+        // One ends and two begin, in an order that nobody knows.
+        lines.lives(5_000, 2, "q", (true, false));
+        lines.lives(5_000, 2, "q", (false, true));
+        lines.lives(5_000, 2, "q", (false, true));
+        let counted = |from_us, to_us| -> Vec<u64> {
+            (0..10).filter(|told| lines.so_many_lived("q", *told, (from_us, to_us))).collect()
+        };
+        assert_eq!(counted(2_000, 4_000), [0, 1, 2, 3]);
+        assert_eq!(counted(6_000, 7_000), [2, 3, 4, 5]);
+        assert_eq!(counted(4_000, 7_000), [0, 1, 2, 3, 4, 5]);
+        assert!(lines.so_many_lived("other", 0, (0, 9_000)));
+        assert!(!lines.so_many_lived("other", 1, (0, 9_000)));
+    }
+}

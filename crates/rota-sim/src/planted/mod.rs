@@ -105,18 +105,9 @@ pub const NOT_FOUND: &[(Planted, &str)] = &[
          a load longer than a TTL with silent workers, who are no longer healthy then",
     ),
     (
-        Planted::DropsTimers,
-        "the loop then spins at one moment of simulated time, and the driver has no guard against that",
-    ),
-    (
-        Planted::BelievesJumps,
-        "a leap must strike the leader, and a bulk delete without an answer counts as a cause of all \
-         deletions in its queue",
-    ),
-    (
         Planted::CountsPauses,
         "a pause must be longer than a session lives and shorter than a leadership, and strike a leader \
-         whose workers were steady before",
+         whose workers were steady before: not once in three million events",
     ),
     (Planted::LeaksReads, "most definitions are at hand, so few reads fail"),
     (
