@@ -16,7 +16,7 @@ use std::{
 };
 
 use rota_client::{
-    Client, ClientError, NewTask, task,
+    Client, ClientError, NewTask, Reason, task,
     v1::{Task, TaskStatus},
 };
 use tokio::{
@@ -240,7 +240,7 @@ impl User {
                     self.experience.complaints.extend(complaint);
                     return;
                 }
-                Err(error) if error.reason() == "unknown_task" => {
+                Err(error) if error.reason() == Some(Reason::UnknownTask) => {
                     self.experience.complaints.push(Complaint::NotFound(id.to_owned()));
                     return;
                 }

@@ -52,7 +52,7 @@ pub(crate) async fn run(server: &str) -> Result<(), Box<dyn Error>> {
     // The same key with another body is a mistake, and is said to be one.
     let other = task("send-mail").idempotency_key(format!("daily-mail/{day}/1")).payload("other");
     match client.create_task(other).await {
-        Err(error) => println!("{}: {error}", error.reason()),
+        Err(error) => println!("{}: {error}", error.reason_word()),
         Ok(task) => return Err(format!("{} was made", task.id).into()),
     }
     Ok(())

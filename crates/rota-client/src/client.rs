@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use prost::Message as _;
 use rota_proto::node_v1::{self, node_service_client::NodeServiceClient};
+use rota_proto::operations::Operation;
 use rota_proto::v1::{
     self, queue_service_client::QueueServiceClient, server_service_client::ServerServiceClient,
     task_service_client::TaskServiceClient, worker_service_client::WorkerServiceClient,
@@ -15,7 +16,7 @@ use crate::{
     builder::Builder,
     error::ClientError,
     new_task::NewTask,
-    nodes::{Connection, Nodes, Repeat},
+    nodes::{Connection, Nodes},
 };
 
 /// Tasks sent in one request.
@@ -102,9 +103,10 @@ impl Client {
     }
 }
 
-/// Calls with one request and one answer: their method, service and whether they may be repeated.
+/// Calls with one request and one answer: their method, their service and their row in the table of operations,
+/// which says whether they may be repeated.
 macro_rules! calls {
-    ($($(#[$doc:meta])* $name:ident($service:ident, $request:ty) -> $answer:ty, $repeat:ident;)*) => {
+    ($($(#[$doc:meta])* $name:ident($service:ident, $request:ty) -> $answer:ty, $operation:ident;)*) => {
         impl Client {
             $(
                 $(#[$doc])*
@@ -113,7 +115,8 @@ macro_rules! calls {
                 /// When no node can be reached, or it refuses, or its answer was lost on the way.
                 pub async fn $name(&self, request: $request) -> Result<$answer, ClientError> {
                     let timeout = self.request_timeout;
-                    self.nodes.ask(Repeat::$repeat, timeout, |connection| {
+                    let repeat = Operation::$operation.repeat();
+                    self.nodes.ask(repeat, timeout, |connection| {
                         let request = request.clone();
                         async move {
                             $service::new(connection)
@@ -131,34 +134,34 @@ macro_rules! calls {
 
 calls! {
     /// A page of tasks, newest first.
-    list_tasks(TaskServiceClient, v1::ListTasksRequest) -> v1::ListTasksResponse, Read;
+    list_tasks(TaskServiceClient, v1::ListTasksRequest) -> v1::ListTasksResponse, ListTasks;
     /// Sets when a waiting task is due.
-    reschedule_task(TaskServiceClient, v1::RescheduleTaskRequest) -> v1::Task, Once;
+    reschedule_task(TaskServiceClient, v1::RescheduleTaskRequest) -> v1::Task, RescheduleTask;
     /// Sets a waiting task's priority.
-    set_task_priority(TaskServiceClient, v1::SetTaskPriorityRequest) -> v1::Task, Idempotent;
+    set_task_priority(TaskServiceClient, v1::SetTaskPriorityRequest) -> v1::Task, SetTaskPriority;
     /// Cancels, retries or deletes the tasks that a filter selects.
-    bulk_tasks(TaskServiceClient, v1::BulkTasksRequest) -> v1::BulkTasksResponse, Once;
+    bulk_tasks(TaskServiceClient, v1::BulkTasksRequest) -> v1::BulkTasksResponse, BulkTasks;
     /// A page of queues, by name. [`Client::all_queues`] follows the pages.
-    list_queues(QueueServiceClient, v1::ListQueuesRequest) -> v1::ListQueuesResponse, Read;
+    list_queues(QueueServiceClient, v1::ListQueuesRequest) -> v1::ListQueuesResponse, ListQueues;
     /// Stops a queue.
-    pause_queue(QueueServiceClient, v1::QueueRequest) -> v1::Queue, Idempotent;
+    pause_queue(QueueServiceClient, v1::QueueRequest) -> v1::Queue, PauseQueue;
     /// Restarts a queue.
-    resume_queue(QueueServiceClient, v1::QueueRequest) -> v1::Queue, Idempotent;
+    resume_queue(QueueServiceClient, v1::QueueRequest) -> v1::Queue, ResumeQueue;
     /// A page of workers, by name. [`Client::all_workers`] follows the pages.
-    list_workers(WorkerServiceClient, v1::ListWorkersRequest) -> v1::ListWorkersResponse, Read;
+    list_workers(WorkerServiceClient, v1::ListWorkersRequest) -> v1::ListWorkersResponse, ListWorkers;
     /// Asks a worker to drain.
-    drain_worker(WorkerServiceClient, v1::DrainWorkerRequest) -> v1::Worker, Idempotent;
+    drain_worker(WorkerServiceClient, v1::DrainWorkerRequest) -> v1::Worker, DrainWorker;
     /// About the server.
-    get_server_info(ServerServiceClient, v1::GetServerInfoRequest) -> v1::ServerInfo, Read;
+    get_server_info(ServerServiceClient, v1::GetServerInfoRequest) -> v1::ServerInfo, GetServerInfo;
     /// The nodes, who leads them, and their store.
-    get_cluster(ServerServiceClient, v1::GetClusterRequest) -> v1::Cluster, Read;
+    get_cluster(ServerServiceClient, v1::GetClusterRequest) -> v1::Cluster, GetCluster;
     /// Hands leadership to another node.
-    transfer_leadership(ServerServiceClient, v1::TransferLeadershipRequest) -> v1::TransferLeadershipResponse, Once;
+    transfer_leadership(ServerServiceClient, v1::TransferLeadershipRequest) -> v1::TransferLeadershipResponse, TransferLeadership;
     /// What the node that is asked logs.
-    get_log_filter(NodeServiceClient, node_v1::GetLogFilterRequest) -> node_v1::LogFilter, Read;
+    get_log_filter(NodeServiceClient, node_v1::GetLogFilterRequest) -> node_v1::LogFilter, GetLogFilter;
     /// Changes what the node that is asked logs, until it ends. Not repeated: another node would be changed
     /// as well.
-    set_log_filter(NodeServiceClient, node_v1::SetLogFilterRequest) -> node_v1::LogFilter, Once;
+    set_log_filter(NodeServiceClient, node_v1::SetLogFilterRequest) -> node_v1::LogFilter, SetLogFilter;
 }
 
 impl Client {
@@ -191,6 +194,7 @@ impl Client {
             let ask = v1::ListWorkersRequest { page_size: 0, page_token: page_token.clone() };
             let page = self.list_workers(ask).await?;
             all.workers.extend(page.workers);
+            all.as_of = all.as_of.or(page.as_of);
             all.next_page_token = some_other(page.next_page_token, &page_token);
         }
         Ok(all)
@@ -203,7 +207,7 @@ impl Client {
     /// When no node can be reached, or it refuses; [`ClientError::OutcomeUnknown`] leaves open
     /// whether the task exists.
     pub async fn create_task(&self, task: NewTask) -> Result<v1::Task, ClientError> {
-        let repeat = if task.is_named() { Repeat::Idempotent } else { Repeat::Once };
+        let repeat = Operation::CreateTask.repeat().of_tasks(task.is_named());
         let request = v1::CreateTaskRequest { task: Some(task.0) };
         let timeout = self.request_timeout;
         let answer = self.nodes.ask(repeat, timeout, |connection| {
@@ -233,7 +237,7 @@ impl Client {
         tasks: Vec<NewTask>,
     ) -> Result<Vec<v1::create_tasks_response::Result>, ClientError> {
         let named = tasks.iter().all(NewTask::is_named);
-        let repeat = if named { Repeat::Idempotent } else { Repeat::Once };
+        let repeat = Operation::CreateTasks.repeat().of_tasks(named);
         let tasks: Vec<_> = tasks.into_iter().map(|task| task.0).collect();
         let request = v1::CreateTasksRequest { tasks };
         let timeout = self.request_timeout;
@@ -277,7 +281,7 @@ impl Client {
         let timeout = self.request_timeout + wait.unwrap_or_default();
         let wait = wait.and_then(|wait| wait.try_into().ok());
         self.nodes
-            .ask(Repeat::Read, timeout, |connection| {
+            .ask(Operation::GetTask.repeat(), timeout, |connection| {
                 let request = v1::GetTaskRequest { id: id.to_owned(), wait };
                 async move { Self::tasks(connection).get_task(request).await }
             })
@@ -290,7 +294,7 @@ impl Client {
     /// When no node can be reached, or the task is unknown or has ended otherwise.
     pub async fn cancel_task(&self, id: &str) -> Result<v1::Task, ClientError> {
         self.nodes
-            .ask(Repeat::Idempotent, self.request_timeout, |connection| {
+            .ask(Operation::CancelTask.repeat(), self.request_timeout, |connection| {
                 let request = v1::TaskRequest { id: id.to_owned() };
                 async move { Self::tasks(connection).cancel_task(request).await }
             })
@@ -303,7 +307,7 @@ impl Client {
     /// When no node can be reached, or the task is unknown, live or completed.
     pub async fn retry_task(&self, id: &str) -> Result<v1::Task, ClientError> {
         self.nodes
-            .ask(Repeat::Once, self.request_timeout, |connection| {
+            .ask(Operation::RetryTask.repeat(), self.request_timeout, |connection| {
                 let request = v1::TaskRequest { id: id.to_owned() };
                 async move { Self::tasks(connection).retry_task(request).await }
             })
@@ -316,7 +320,7 @@ impl Client {
     /// When no node can be reached, or the task is unknown or live.
     pub async fn delete_task(&self, id: &str) -> Result<(), ClientError> {
         self.nodes
-            .ask(Repeat::Once, self.request_timeout, |connection| {
+            .ask(Operation::DeleteTask.repeat(), self.request_timeout, |connection| {
                 let request = v1::TaskRequest { id: id.to_owned() };
                 async move { Self::tasks(connection).delete_task(request).await }
             })
@@ -329,10 +333,11 @@ impl Client {
     /// # Errors
     /// When no node can be reached, or the task is unknown.
     pub async fn list_attempts(&self, id: &str) -> Result<Vec<v1::Attempt>, ClientError> {
-        let answer = self.nodes.ask(Repeat::Read, self.request_timeout, |connection| {
-            let request = v1::TaskRequest { id: id.to_owned() };
-            async move { Self::tasks(connection).list_attempts(request).await }
-        });
+        let answer =
+            self.nodes.ask(Operation::ListAttempts.repeat(), self.request_timeout, |connection| {
+                let request = v1::TaskRequest { id: id.to_owned() };
+                async move { Self::tasks(connection).list_attempts(request).await }
+            });
         Ok(answer.await?.attempts)
     }
 
@@ -341,10 +346,11 @@ impl Client {
     /// # Errors
     /// When no node can be reached, or the task is unknown.
     pub async fn get_result(&self, id: &str) -> Result<Bytes, ClientError> {
-        let answer = self.nodes.ask(Repeat::Read, self.request_timeout, |connection| {
-            let request = v1::TaskRequest { id: id.to_owned() };
-            async move { Self::tasks(connection).get_result(request).await }
-        });
+        let answer =
+            self.nodes.ask(Operation::GetResult.repeat(), self.request_timeout, |connection| {
+                let request = v1::TaskRequest { id: id.to_owned() };
+                async move { Self::tasks(connection).get_result(request).await }
+            });
         Ok(answer.await?.result)
     }
 }

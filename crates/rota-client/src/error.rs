@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rota_proto::Reason;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -73,13 +74,20 @@ impl ClientError {
         }
     }
 
-    /// The stable word of a refusal, and `outcome_unknown`; empty for other errors.
+    /// The reason of a refusal, and [`Reason::OutcomeUnknown`]. `None` for other errors, and for a reason that only
+    /// newer servers know.
     #[must_use]
-    pub fn reason(&self) -> &str {
+    pub fn reason(&self) -> Option<Reason> {
+        Reason::parse(self.reason_word())
+    }
+
+    /// The stable word of [`reason`](Self::reason), that of a newer server as well. Empty where there is none.
+    #[must_use]
+    pub fn reason_word(&self) -> &str {
         match self {
             Self::Refused { reason, .. } => reason,
-            Self::OutcomeUnknown { .. } => "outcome_unknown",
-            _ => "",
+            Self::OutcomeUnknown { .. } => Reason::OutcomeUnknown.as_str(),
+            Self::Address { .. } | Self::Token | Self::Unreachable { .. } => "",
         }
     }
 }

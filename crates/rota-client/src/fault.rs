@@ -2,6 +2,7 @@
 
 use std::{error::Error, io, time::Duration};
 
+use rota_proto::{Reason, Retry};
 use tonic::{Code, ConnectError, Status};
 
 use crate::error::ClientError;
@@ -31,12 +32,14 @@ impl Fault {
         let error = ClientError::from(status.clone());
         let after =
             if let ClientError::Refused { retry_after, .. } = &error { *retry_after } else { None };
-        match error.reason() {
-            "unavailable" | "not_leader" => Self::NotNow { elsewhere: true, after },
-            "overloaded" => Self::NotNow { elsewhere: false, after },
-            "leadership_lost" | "outcome_unknown" | "request_timeout" => Self::Unknown,
-            "" => Self::without_reason(status),
-            _ => Self::Refused,
+        match error.reason().map(Reason::retry) {
+            Some(Retry::Elsewhere) => Self::NotNow { elsewhere: true, after },
+            Some(Retry::Soon) => Self::NotNow { elsewhere: false, after },
+            Some(Retry::IfRepeatable) => Self::Unknown,
+            Some(Retry::AfterRoom | Retry::Never) => Self::Refused,
+            None if error.reason_word().is_empty() => Self::without_reason(status),
+            // A newer server's.
+            None => Self::Refused,
         }
     }
 
@@ -118,6 +121,7 @@ mod tests {
             (Code::DeadlineExceeded, "request_timeout", None, Fault::Unknown),
             (Code::NotFound, "unknown_task", None, Fault::Refused),
             (Code::Internal, "internal", None, Fault::Refused),
+            (Code::Unavailable, "of_a_newer_server", None, Fault::Refused),
         ] {
             assert_eq!(Fault::of(&said(code, reason, after)), fault, "{reason}");
         }

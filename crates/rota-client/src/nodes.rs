@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use rota_proto::operations::Repeat;
 use tokio::time::Instant;
 use tonic::{
     Request, Response, Status,
@@ -32,17 +33,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Longest time until a connection takes a call. Longer than making a connection may take.
 const OPEN: Duration = Duration::from_secs(3);
-
-/// What a second time would do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Repeat {
-    /// Nothing is changed, however often it is asked.
-    Read,
-    /// The second time changes nothing more.
-    Idempotent,
-    /// Something else than once would have done.
-    Once,
-}
 
 /// A connection to one node with the client's token, for a stream of one's own.
 pub type Connection = InterceptedService<Line, Head>;
@@ -196,7 +186,7 @@ impl Nodes {
             open |= fault == Fault::Unknown && repeat != Repeat::Read;
             let again = match fault {
                 Fault::NotSent | Fault::NotNow { .. } => true,
-                Fault::Unknown => repeat != Repeat::Once,
+                Fault::Unknown => repeat.is_safe(),
                 Fault::Refused => false,
             };
             let give_up = *give_up.get_or_insert_with(|| Instant::now() + self.patience);

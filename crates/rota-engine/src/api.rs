@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use rota_core::{
     Binds, Definition, Failure, HeldLease, LeaseToken, Millis, Name, NameError, Priority,
-    QueueCounts, Refusal, SessionId, Status, StopReason, TaskId, TaskSpec, Waiting, WallTime,
+    QueueCounts, Refusal, SessionId, SessionView, Status, StopReason, TaskId, TaskSpec, Waiting,
+    WallTime,
 };
 use rota_store::{Member, Seat, StoreError, StoreStatus};
 
@@ -229,6 +230,15 @@ pub struct QueueList {
     /// By name.
     pub queues: Vec<QueueCounts>,
     /// When they stood so, where that is not now: a commit hangs, and these are as of the last one.
+    pub as_of: Option<WallTime>,
+}
+
+/// Sessions of workers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkerList {
+    /// By the worker's name.
+    pub workers: Vec<SessionView>,
+    /// The time of this state. Set only while a commit hangs: the list then shows the state of an earlier commit.
     pub as_of: Option<WallTime>,
 }
 
@@ -464,7 +474,6 @@ pub struct ClusterView {
 
 /// Why the engine did not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
 pub enum EngineError {
     /// It changed nothing, because of what was asked.
     #[error(transparent)]

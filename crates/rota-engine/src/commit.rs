@@ -33,6 +33,7 @@ pub(crate) async fn commit_until_known(
     batches: Vec<Batch>,
     shared: Arc<Shared>,
 ) -> Result<(), Refused> {
+    let _commit = shared.commit_begins();
     for batch in batches {
         FailPoint::BeforeCommit.reach();
         commit_one(store.as_ref(), fence, &batch, &shared).await?;
@@ -74,7 +75,9 @@ async fn commit_one(
             }
             Err(CommitError::Full(reason)) => StoreProblem::Full(reason),
             Err(CommitError::Unavailable(reason)) => StoreProblem::Unavailable(reason),
-            Err(error) => return Err(Refused::Broken(error.to_string())),
+            Err(error @ (CommitError::Invalid(_) | CommitError::Corrupt(_))) => {
+                return Err(Refused::Broken(error.to_string()));
+            }
         };
         if !troubled {
             warn!(?problem, batch = batch.seq.0, "a commit waits for the store");
@@ -104,7 +107,9 @@ fn note(
         Err(CommitError::Unavailable(_)) => Failed::Unavailable,
         Err(CommitError::Ambiguous(_)) => Failed::Ambiguous,
         Err(CommitError::Fenced { .. }) => Failed::Fenced,
-        Err(_) => Failed::Broken,
+        Err(CommitError::OutOfOrder { .. } | CommitError::Invalid(_) | CommitError::Corrupt(_)) => {
+            Failed::Broken
+        }
     };
     metrics.commit_failed(failed);
 }

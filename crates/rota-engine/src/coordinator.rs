@@ -26,7 +26,7 @@ use crate::{
     down::DownSender,
     fail_point::FailPoint,
     inbox::{Inbox, Sent},
-    landed::LandingQueues,
+    landed::LandingLists,
     ledger::{Landing, Ledger},
     log,
     marks::Marks,
@@ -73,7 +73,7 @@ struct Outcome {
     releases: Vec<Release>,
     counted: Landing,
     /// `None`: what is released belongs to no step of its own.
-    queues: Option<LandingQueues>,
+    lists: Option<LandingLists>,
 }
 
 /// What makes an outcome true for whoever hears of it.
@@ -322,12 +322,12 @@ impl<'a> Coordinator<'a> {
             }));
         }
         self.shared.live_tasks.store(self.machine.live_tasks(), Ordering::Relaxed);
-        let queues = self.shared.landed.landing(&self.machine, &step);
+        let lists = self.shared.landed.landing(&self.machine, &step);
         let mut outcome = Outcome {
             effects: step.effects,
             opened: open.opened,
             releases: open.releases,
-            queues: Some(queues),
+            lists: Some(lists),
             ..Outcome::default()
         };
         let mut changes = Changes {
@@ -390,8 +390,8 @@ impl<'a> Coordinator<'a> {
         let epoch = self.fence.epoch.0;
         log::ends(&outcome.counted.events, epoch);
         self.ledger.landed(outcome.counted);
-        if let Some(queues) = outcome.queues.take() {
-            self.shared.landed.keep(queues);
+        if let Some(lists) = outcome.lists.take() {
+            self.shared.landed.keep(lists);
         }
         let mut down = Vec::new();
         for effect in outcome.effects {

@@ -48,6 +48,8 @@ const INBOX_WAIT: Duration = Duration::from_secs(1);
 const GLANCE_WAIT: Duration = Duration::from_secs(2);
 /// Between two campaigns, when one failed.
 const CAMPAIGN_PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks whether this node is among the members.
+const ENTRY_LOOK: Duration = Duration::from_millis(250);
 /// Who is elected within this time needs no copy of the backlog.
 const FOLLOW_AFTER: Duration = Duration::from_millis(200);
 
@@ -383,6 +385,15 @@ impl Leader {
         }
     }
 
+    /// Resolves when this node is among the members. Until then another node may have its name.
+    async fn until_entered(&self, me: &Member) {
+        let is_me = |member: &Member| (&member.name, &member.address) == (&me.name, &me.address);
+        // Where they cannot be read, the campaign says what is wrong.
+        while !self.store.members().await.is_ok_and(|members| members.iter().any(is_me)) {
+            tokio::time::sleep(ENTRY_LOOK).await;
+        }
+    }
+
     /// Waits to be elected, and stands by meanwhile. `None`: told to stop. Requests wait in the
     /// inbox, unless another node leads.
     async fn campaign(
@@ -396,6 +407,8 @@ impl Leader {
             level: self.options.feature_level,
             ready_for: Epoch(0),
         };
+        self.shared.is_named.store(false, Ordering::Relaxed);
+        let mut enters = std::pin::pin!(self.until_entered(&me));
         let mut campaign = self.store.campaign(&me);
         let mut leader = self.shared.leader.clone();
         let follow = async {
@@ -417,6 +430,9 @@ impl Leader {
                 },
                 _ = pulse.tick() => self.shared.beat(self.shared.host.now().mono),
                 sent = inbox.recv(), if follows => sent?.request.refuse(),
+                () = &mut enters, if !self.shared.is_named.load(Ordering::Relaxed) => {
+                    self.shared.is_named.store(true, Ordering::Relaxed);
+                }
                 () = &mut follow => {}
             }
         }

@@ -2,12 +2,14 @@
 //! to tell a repeat from what only looks like one.
 
 mod canonical;
+mod scalar;
 
 use rota_core::{
     Binds, Definition, Jitter, Millis, Outcome, Policy, Report, RetryPolicy, WallTime,
 };
 use xxhash_rust::xxh3::Xxh3;
 
+use self::canonical::Scalars;
 use crate::api::{LeftOut, NewTask, RunAt};
 
 fn add(hash: &mut Xxh3, field: &[u8]) {
@@ -48,9 +50,9 @@ pub(crate) fn of_report(report: &Report) -> u64 {
 pub(crate) struct Fingerprint {
     /// A hash of all that the client asked for. It is kept with the task.
     pub(crate) kept: u64,
-    /// What versions before this one would have kept: of the payload as written, with the defaults of
-    /// the server.
-    pub(crate) former: u64,
+    /// What versions before this one would have kept: of the payload as written with the defaults of the server,
+    /// and of the payload with only its keys in order.
+    pub(crate) former: [u64; 2],
 }
 
 /// The defaults that a client's omissions are hashed as: those of the first version. They never
@@ -71,16 +73,17 @@ fn first_defaults() -> (&'static str, u8, Policy) {
 /// compared.
 pub(crate) fn of_task(task: &NewTask, left_out: LeftOut) -> Fingerprint {
     if task.binds.is_empty() {
-        return Fingerprint { kept: 0, former: 0 };
+        return Fingerprint { kept: 0, former: [0; 2] };
     }
     let given = &task.definition.payload;
-    let former = hash_of(task, given, LeftOut::default());
-    let kept = match canonical::canonical(given) {
+    let as_written = hash_of(task, given, LeftOut::default());
+    let hashed = |scalars| match canonical::canonical(given, scalars) {
         Some(payload) if payload != *given => hash_of(task, &payload, left_out),
-        _ if left_out == LeftOut::default() => former,
+        _ if left_out == LeftOut::default() => as_written,
         _ => hash_of(task, given, left_out),
     };
-    Fingerprint { kept, former }
+    let ordered = hashed(Scalars::AsWritten);
+    Fingerprint { kept: hashed(Scalars::ByValue), former: [as_written, ordered] }
 }
 
 /// Takes the types apart, so that a field that is added to them has to be considered here.
@@ -284,6 +287,17 @@ mod tests {
         let payload = Bytes::from_static(br#"{ "b": [2], "a": 1 }"#);
         let otherwise = changed(|it| it.payload = payload);
         assert_eq!(kept(&otherwise), kept(&named()));
-        assert_ne!(of_task(&otherwise, LeftOut::default()).former, kept(&named()));
+        assert_ne!(of_task(&otherwise, LeftOut::default()).former[0], kept(&named()));
+    }
+
+    #[test]
+    fn what_earlier_versions_kept_is_known() {
+        let payload = Bytes::from_static(br#"{"b": 2.50, "a": "\u0061"}"#);
+        let task = changed(|it| it.payload = payload);
+        let ordered = Bytes::from_static(br#"{"a":"\u0061","b":2.50}"#);
+        let as_kept = |payload: &[u8]| hash_of(&task, payload, LeftOut::default());
+        let now = of_task(&task, LeftOut::default());
+        assert_eq!(now.kept, as_kept(br#"{"a":"a","b":2.5}"#));
+        assert_eq!(now.former, [as_kept(&task.definition.payload), as_kept(&ordered)]);
     }
 }

@@ -1,34 +1,62 @@
-//! The queues as of the last step that landed: what can be told of them while a commit hangs.
+//! Queues and workers as of the last step that landed: what the engine answers about them while a commit hangs.
+//! Tasks are not here, because the store has them.
 
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
-use rota_core::{Machine, Millis, Mutation, Name, QueueCounts, Step, WallTime};
+use rota_core::{
+    Machine, Millis, MonoTime, Mutation, Name, QueueCounts, SessionView, Step, WallTime,
+};
 use rustc_hash::FxHashSet;
 
 /// The queues that are gone are dropped once in so long.
 const ALL_ANEW_AFTER: Millis = Millis(60_000);
 
+/// Names and tasks of workers that are copied for each millisecond between two copies. A copy of so many takes
+/// about 10 µs, so copying takes about one percent of the loop's time, however many workers there are. A small
+/// cluster's workers are copied at every step.
+const COPIED_EACH_MS: u64 = 100;
+
+/// The workers of a step.
+#[derive(Debug, Clone)]
+pub(crate) struct LandedWorkers {
+    /// By name.
+    pub(crate) workers: Arc<[SessionView]>,
+    /// The time of the step.
+    pub(crate) at: WallTime,
+}
+
+/// What is to be kept when a step has landed.
+#[derive(Debug)]
+pub(crate) struct LandingLists {
+    queues: LandingQueues,
+    /// `None`: the last copy is recent enough.
+    workers: Option<LandedWorkers>,
+}
+
 /// The queues of a step, to be kept when it has landed.
 #[derive(Debug)]
-pub(crate) struct LandingQueues {
+struct LandingQueues {
     /// All there are, or those that the step changed.
     queues: Vec<QueueCounts>,
     all: bool,
     at: WallTime,
 }
 
-/// The queues of the last step that landed.
+/// Queues and workers of the last step that landed.
 #[derive(Debug, Default)]
 pub(crate) struct Landed {
     kept: Mutex<Option<Kept>>,
+    workers: Mutex<Option<LandedWorkers>>,
     /// When all queues were last looked at; the coordinator's loop alone writes it.
     all_at: AtomicI64,
+    /// When the workers are to be copied next; the coordinator's loop alone writes it.
+    workers_due: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -38,8 +66,27 @@ struct Kept {
 }
 
 impl Landed {
-    /// What is to be kept when this step has landed. Costs grow with the queues that it changed.
-    pub(crate) fn landing(&self, machine: &Machine, step: &Step) -> LandingQueues {
+    /// What is to be kept when this step has landed. Costs grow with the queues that it changed, and workers
+    /// are copied the more rarely the more there are.
+    pub(crate) fn landing(&self, machine: &Machine, step: &Step) -> LandingLists {
+        let queues = self.landing_queues(machine, step);
+        LandingLists { queues, workers: self.landing_workers(machine) }
+    }
+
+    fn landing_workers(&self, machine: &Machine) -> Option<LandedWorkers> {
+        let now = machine.now();
+        if now.mono < MonoTime(self.workers_due.load(Ordering::Relaxed)) {
+            return None;
+        }
+        let workers = machine.sessions();
+        let size = |view: &SessionView| 1 + view.tasks.len() + view.queues.len() + view.kinds.len();
+        let copied = workers.iter().map(size).sum::<usize>() as u64;
+        let due = now.mono + Millis(copied / COPIED_EACH_MS);
+        self.workers_due.store(due.0, Ordering::Relaxed);
+        Some(LandedWorkers { workers: workers.into(), at: now.wall })
+    }
+
+    fn landing_queues(&self, machine: &Machine, step: &Step) -> LandingQueues {
         let at = machine.now().wall;
         if at.since(WallTime(self.all_at.load(Ordering::Relaxed))) >= ALL_ANEW_AFTER {
             self.all_at.store(at.0, Ordering::Relaxed);
@@ -57,7 +104,11 @@ impl Landed {
     }
 
     /// The step has landed.
-    pub(crate) fn keep(&self, landing: LandingQueues) {
+    pub(crate) fn keep(&self, landing: LandingLists) {
+        if let Some(workers) = landing.workers {
+            *self.workers.lock().unwrap_or_else(PoisonError::into_inner) = Some(workers);
+        }
+        let landing = landing.queues;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let queues = landing.queues.into_iter().map(|counts| (counts.name.clone(), counts));
         match kept.as_mut().filter(|_| !landing.all) {
@@ -72,7 +123,14 @@ impl Landed {
     /// This node leads no more.
     pub(crate) fn forget(&self) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.workers.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.all_at.store(0, Ordering::Relaxed);
+        self.workers_due.store(0, Ordering::Relaxed);
+    }
+
+    /// The workers as of the last copy that landed.
+    pub(crate) fn workers(&self) -> Option<LandedWorkers> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// All queues by name, and when that was.

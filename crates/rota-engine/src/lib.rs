@@ -67,7 +67,7 @@ pub use api::{
     BulkAction, BulkOutcome, Check, ClusterView, Cursor, Dispatched, EngineError, Health, Info,
     Instructions, LeaseRequest, LeasedTasks, LeftOut, LeftOutOfRetry, NewTask, QueueList, Role,
     RunAt, SessionEvent, SessionRequest, SessionStream, StopOrder, Submitted, TaskFilter, TaskPage,
-    TaskRef, TaskView, TimeRange, WorkerRef,
+    TaskRef, TaskView, TimeRange, WorkerList, WorkerRef,
 };
 pub use cluster::RoleChanges;
 pub use down::SessionEvents;

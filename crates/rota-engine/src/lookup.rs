@@ -119,7 +119,7 @@ impl Lookups {
             }
             let binding = codec::decode_binding(bytes)
                 .map_err(|_| unreadable(format!("name/{}", String::from_utf8_lossy(&key))))?;
-            let is_former = binding.fingerprint == fingerprint.former;
+            let is_former = fingerprint.former.contains(&binding.fingerprint);
             let kept = if is_former { fingerprint.kept } else { binding.fingerprint };
             Ok(Some(Binding { fingerprint: kept, ..binding }))
         };

@@ -34,6 +34,7 @@ use crate::{
 const STUCK_AFTER: u32 = 3;
 /// The loop wakes at least this often to show that it lives.
 pub(crate) const PULSE: Duration = Duration::from_secs(1);
+const NO_COMMIT: u64 = u64::MAX;
 
 /// Where the engine stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) revision: AtomicU64,
     /// Whether this node has a copy of the backlog, and could take over at once.
     pub(crate) stands_by: AtomicBool,
+    /// Whether this node was seen among the members since its campaign began, so the name is its own.
+    pub(crate) is_named: AtomicBool,
     /// This node's name.
     pub(crate) node: String,
     /// Where others reach it.
@@ -79,7 +82,7 @@ pub(crate) struct Shared {
     pub(crate) room: Room,
     /// Reads that answer questions.
     pub(crate) specs: SpecReads,
-    /// The queues of the last step that landed.
+    /// Queues and workers of the last step that landed.
     pub(crate) landed: Landed,
     pub(crate) signs: Signs,
     pub(crate) timekeeper: Timekeeper,
@@ -92,6 +95,8 @@ pub(crate) struct Shared {
     /// Why the store should get no new work, though it still takes commits.
     pressure: Mutex<Option<String>>,
     pulse: AtomicI64,
+    /// When the commit under way began, by the monotonic clock; `NO_COMMIT` where none is.
+    commit_began: AtomicU64,
     waiting: AtomicUsize,
     waiters: Mutex<FxHashMap<TaskId, Vec<oneshot::Sender<()>>>>,
 }
@@ -140,6 +145,15 @@ impl Drop for Waiter<'_> {
     }
 }
 
+/// A commit that is under way until this is dropped.
+pub(crate) struct UnderWay<'a>(&'a AtomicU64);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.store(NO_COMMIT, Ordering::Relaxed);
+    }
+}
+
 /// Why commits do not get through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StoreProblem {
@@ -177,6 +191,7 @@ impl Shared {
             unreadable: AtomicUsize::new(0),
             revision: AtomicU64::new(0),
             stands_by: AtomicBool::new(false),
+            is_named: AtomicBool::new(false),
             node: options.node.clone(),
             address: options.address.clone(),
             leader,
@@ -196,6 +211,7 @@ impl Shared {
             seen_problem: watch::Sender::default(),
             pressure: Mutex::new(None),
             pulse: AtomicI64::new(0),
+            commit_began: AtomicU64::new(NO_COMMIT),
             waiting: AtomicUsize::new(0),
             waiters: Mutex::new(FxHashMap::default()),
         }
@@ -291,6 +307,18 @@ impl Shared {
         self.pulse.store(i64::try_from(now.0).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
+    /// A commit begins. One at a time is under way.
+    pub(crate) fn commit_begins(&self) -> UnderWay<'_> {
+        self.commit_began.store(self.host.now().mono.0, Ordering::Relaxed);
+        UnderWay(&self.commit_began)
+    }
+
+    /// How long the commit under way has taken so far.
+    fn commit_age(&self) -> Option<Duration> {
+        let began = self.commit_began.load(Ordering::Relaxed);
+        (began != NO_COMMIT).then(|| self.host.now().mono.since(MonoTime(began)).as_duration())
+    }
+
     /// How long ago the loop gave its last sign of life.
     pub(crate) fn pulse_age(&self) -> Duration {
         let pulse = u64::try_from(self.pulse.load(Ordering::Relaxed)).unwrap_or(0);
@@ -346,7 +374,12 @@ impl Shared {
         let follows = matches!(self.role(), Role::Follower(_));
         let outdated =
             level::outdated(self.known_level, self.cluster_level.load(Ordering::Relaxed));
+        let named = self.is_named.load(Ordering::Relaxed) || outdated.is_some();
         let leader = match &phase {
+            Phase::Campaigning if follows && !named => Some(format!(
+                "this node has not entered the cluster yet; another node may still use its name, `{}`",
+                self.node
+            )),
             Phase::Campaigning if self.known_leader().is_some() => None,
             Phase::Campaigning if follows => {
                 Some("whether the leader still leads is not known without the store".to_owned())
@@ -383,12 +416,21 @@ impl Shared {
         // Who waits for a store that is away or full goes on when it is back; a restart would not bring
         // it. One trouble is told once.
         let stalled = at_work && silent > self.stalled_after && store.is_none();
-        let engine = stalled.then(|| format!("the engine has done nothing for {silent:?}"));
+        let idle = stalled.then(|| format!("the engine has done nothing for {silent:?}"));
+        // The loop waits for a commit whose store says nothing of a problem. A restart may help.
+        let slow = self.commit_age().filter(|age| stalled && *age > self.stalled_after);
+        let slow =
+            slow.map(|age| format!("a commit has taken {} s and is not over", age.as_secs()));
         let stuck = match &phase {
             // It ended by itself, and nothing in this process begins it again.
             Phase::Stopped(Some(_)) => leader.clone(),
-            _ => engine.clone().filter(|_| silent > self.stalled_after * STUCK_AFTER),
+            _ => slow
+                .clone()
+                .or_else(|| idle.clone())
+                .filter(|_| silent > self.stalled_after * STUCK_AFTER),
         };
+        let engine = idle.filter(|_| slow.is_none());
+        let store = store.or(slow);
         let records = unreadable::problem(self.unreadable.load(Ordering::Relaxed));
         Health {
             stuck,

@@ -36,6 +36,12 @@ struct Table {
     heard: FxHashMap<SessionId, Heard>,
 }
 
+impl Table {
+    fn is_held(&self) -> bool {
+        self.leadership.as_ref().is_some_and(|leadership| leadership.is_held())
+    }
+}
+
 #[derive(Default)]
 struct Heard {
     at: MonoTime,
@@ -91,6 +97,11 @@ impl Signs {
         table.heard.remove(&session);
     }
 
+    /// Whether this node leads at this moment, by the clock. Asks nobody.
+    pub(crate) fn is_held(&self) -> bool {
+        self.table().is_held()
+    }
+
     /// A worker lives, and is ready to hold that many tasks if it says so. False: this is not known
     /// here, and the loop is to be asked.
     pub(crate) fn hear(
@@ -107,7 +118,7 @@ impl Signs {
         if Planted::HeartbeatsWait.is_made() {
             return false;
         }
-        if !known || !table.leadership.as_ref().is_some_and(|leadership| leadership.is_held()) {
+        if !known || !table.is_held() {
             return false;
         }
         let heard = table.heard.entry(session).or_default();

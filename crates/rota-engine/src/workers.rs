@@ -9,12 +9,14 @@ use rota_core::{
 use tracing::info;
 
 use crate::{
-    api::{EngineError, QueueList, SessionRequest, SessionStream, WorkerRef},
+    api::{EngineError, QueueList, SessionRequest, SessionStream, WorkerList, WorkerRef},
     down,
     engine::{Engine, Inner, unavailable},
     fingerprint,
+    landed::LandedWorkers,
     planted::Planted,
     request::{self, Request},
+    shared::Shared,
 };
 
 /// How long the store may take to say who wrote last.
@@ -69,17 +71,29 @@ impl Engine {
 
     /// All queues as of the last commit.
     async fn landed_queues(&self) -> Result<QueueList, EngineError> {
+        let (queues, as_of) = self.landed(|shared| shared.landed.queues()).await?;
+        Ok(QueueList { queues, as_of: Some(as_of) })
+    }
+
+    /// What this leader remembers of the last commit, if no other leader has committed since.
+    async fn landed<T>(
+        &self,
+        remembered: impl FnOnce(&Shared) -> Option<T>,
+    ) -> Result<T, EngineError> {
         let Inner { store, shared, .. } = self.inner.as_ref();
         let epoch = shared.epoch.load(Ordering::Relaxed);
-        let landed = shared.landed.queues();
-        let (queues, as_of) = landed.ok_or_else(|| unavailable("no commit has landed yet"))?;
+        let landed = remembered(shared);
+        let landed = landed.ok_or_else(|| unavailable("no commit has landed yet"))?;
         // This may be the memory of a process that was stopped and replaced.
+        if shared.signs.is_held() && shared.epoch.load(Ordering::Relaxed) == epoch {
+            return Ok(landed);
+        }
         let head = tokio::time::timeout(HEAD_WAIT, store.head()).await;
         let head = head.map_err(|_| unavailable("the store did not answer in time"))??;
         if head.epoch.0 > epoch {
             return Err(EngineError::LeadershipLost);
         }
-        Ok(QueueList { queues, as_of: Some(as_of) })
+        Ok(landed)
     }
 
     /// One queue; while a commit hangs, as of the last one. `None`: nothing has named it.
@@ -112,7 +126,7 @@ impl Engine {
     }
 
     /// The sessions after that one in the order of workers' names, at most `most` of them, each with
-    /// up to `tasks` of those it holds.
+    /// up to `tasks` of those it holds; while a commit hangs, as of an earlier one.
     ///
     /// # Errors
     /// When the engine does not answer.
@@ -121,8 +135,24 @@ impl Engine {
         after: Option<(Name, SessionId)>,
         most: usize,
         tasks: usize,
-    ) -> Result<Vec<SessionView>, EngineError> {
-        self.look(move |machine| machine.sessions_after(after.as_ref(), most, tasks)).await
+    ) -> Result<WorkerList, EngineError> {
+        let from = after.clone();
+        if self.inner.shared.store_problem().is_none()
+            && let Some(workers) = self
+                .glance(move |machine| machine.sessions_after(from.as_ref(), most, tasks))
+                .await?
+        {
+            return Ok(WorkerList { workers, as_of: None });
+        }
+        let LandedWorkers { workers, at } = self.landed(|shared| shared.landed.workers()).await?;
+        let is_after = |view: &&SessionView| {
+            after.as_ref().is_none_or(|(worker, id)| (&view.worker, view.id) > (worker, *id))
+        };
+        let mut workers: Vec<_> = workers.iter().filter(is_after).take(most).cloned().collect();
+        for view in &mut workers {
+            view.tasks.truncate(tasks);
+        }
+        Ok(WorkerList { workers, as_of: Some(at) })
     }
 
     /// All sessions, by worker's name.
@@ -138,6 +168,7 @@ impl Engine {
     /// # Errors
     /// When the engine does not answer.
     pub async fn drain(&self, worker: &WorkerRef) -> Result<Vec<SessionView>, EngineError> {
+        self.inner.shared.admit_change()?;
         let worker = worker.clone();
         let meant = move |machine: &rota_core::Machine| match worker {
             WorkerRef::Session(session) => machine.session(session).into_iter().collect(),

@@ -1,10 +1,15 @@
 //! The public wire contract of Rota and its generated code. No logic lives here.
 //!
-//! [`json`] holds the shapes that REST and the CLI speak.
+//! [`json`] holds the shapes that REST and the CLI speak, [`operations`] what can be asked for, and [`Reason`] why
+//! it may be refused.
 //! [`v1`] and [`node_v1`] are generated from the files under `proto`; [`FILE_DESCRIPTOR_SET`] is the same for
 //! gRPC reflection.
 
 pub mod json;
+pub mod operations;
+mod reason;
+
+pub use reason::{Reason, Retry};
 
 /// Version 1 of the contract, generated; `proto/rota/v1/rota.proto` documents it.
 pub mod v1 {

@@ -4,6 +4,7 @@
 use std::{fmt, net::SocketAddr};
 
 use http::{Request, header, uri::Authority};
+use rota_proto::operations::Role;
 use subtle::ConstantTimeEq;
 
 use crate::failure::{Failure, Reason};
@@ -64,18 +65,18 @@ pub(crate) struct Access {
     pub(crate) metrics_open: bool,
 }
 
-/// Whether the request may pass. Health and the contract are open to all.
+/// Whether a request for an operation of this role may pass. One for no operation needs a token like any other.
 pub(crate) fn check<B>(
     access: &Access,
+    role: Option<Role>,
     request: &Request<B>,
     local: SocketAddr,
 ) -> Result<(), Failure> {
-    let (path, headers) = (request.uri().path(), request.headers());
-    if matches!(path, "/healthz" | "/readyz") {
+    if role == Some(Role::Probe) {
         return Ok(());
     }
     let tokens = &access.tokens;
-    let for_metrics = path == "/metrics";
+    let for_metrics = role == Some(Role::Metrics);
     if for_metrics && access.metrics_open {
         return Ok(());
     }
@@ -83,10 +84,10 @@ pub(crate) fn check<B>(
     if all_open {
         return check_browser(request, local);
     }
-    if matches!(path, "/" | "/docs" | "/docs/docs.js" | "/openapi.json") {
+    if role.is_some_and(|role| !role.needs_token()) {
         return Ok(());
     }
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let given = given.and_then(|value| value.split_once(' '));
     let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     match given.map(|(_, token)| token) {
@@ -103,8 +104,8 @@ pub(crate) fn check<B>(
 /// machine: refuse what a browser says comes from elsewhere, and names that are not this machine's.
 fn check_browser<B>(request: &Request<B>, local: SocketAddr) -> Result<(), Failure> {
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    // HTTP/2 says it in the address.
-    let host = text(header::HOST).or_else(|| request.uri().authority().map(Authority::as_str));
+    // An address with a host counts whatever the header says (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
+    let host = request.uri().authority().map(Authority::as_str).or_else(|| text(header::HOST));
     if let (Some(origin), false) = (text(header::ORIGIN), request.method().is_safe()) {
         let same = origin.split_once("://").map(|(_, rest)| rest) == host;
         if !same {
@@ -124,6 +125,10 @@ fn check_browser<B>(request: &Request<B>, local: SocketAddr) -> Result<(), Failu
 }
 
 fn names_this_machine(host: &str) -> bool {
+    // What comes before it is no part of the host.
+    if host.contains('@') {
+        return false;
+    }
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
@@ -136,6 +141,7 @@ fn names_this_machine(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Asked;
 
     impl From<&Tokens> for Access {
         fn from(tokens: &Tokens) -> Self {
@@ -149,7 +155,9 @@ mod tests {
             request = request.header(*name, *value);
         }
         let local = "127.0.0.1:7420".parse().unwrap();
-        check(&access.into(), &request.body(()).unwrap(), local).is_ok()
+        let request = request.body(()).unwrap();
+        let asked = Asked::of(request.method(), request.uri().path(), request.headers());
+        check(&access.into(), asked.role(), &request, local).is_ok()
     }
 
     #[test]
@@ -177,6 +185,10 @@ mod tests {
         }
         for path in ["/v1/info", "/docs/", "/v1/../healthz", "/rota.v1.TaskService/GetTask"] {
             assert!(!pass(&tokens, "GET", path, &[]), "{path}");
+        }
+        let grpc = [("content-type", "application/grpc")];
+        for path in ["/healthz", "/grpc.health.v1.Health/Check", "/rota.v1.TaskService/GetTask"] {
+            assert!(!pass(&tokens, "POST", path, &grpc), "{path}");
         }
     }
 
@@ -206,6 +218,20 @@ mod tests {
         let none = Tokens::default();
         assert!(pass(&none, "POST", "http://127.0.0.1:7420/v1/tasks", &[]));
         assert!(!pass(&none, "POST", "http://evil.example/v1/tasks", &[]));
+        assert!(!pass(&none, "POST", "http://localhost:x@evil.example/v1/tasks", &[]));
+    }
+
+    #[test]
+    fn the_host_of_an_absolute_address_counts_and_the_header_does_not() {
+        let none = Tokens::default();
+        let pass = |host: &str, given: &[(&str, &str)]| {
+            pass(&none, "POST", &format!("http://{host}/v1/tasks"), given)
+        };
+        assert!(!pass("evil.example", &[("host", "localhost")]));
+        assert!(pass("localhost", &[("host", "evil.example")]));
+        let from = |host, origin| [("host", host), ("origin", origin)];
+        assert!(pass("localhost:1", &from("localhost:2", "http://localhost:1")));
+        assert!(!pass("localhost:1", &from("localhost:2", "http://localhost:2")));
     }
 
     #[test]

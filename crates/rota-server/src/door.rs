@@ -14,12 +14,12 @@ use tracing::{Level, debug, enabled, error};
 
 use crate::{
     auth::{self, Access},
-    count::Route,
+    count,
     failure::{Failure, Reason},
     forward::{Forwarder, Here},
     grpc,
     limits::ANSWER,
-    protocol::{is_grpc, is_read, is_stream},
+    protocol::Asked,
     rest,
     room::{Answers, Bodies},
     services::Services,
@@ -89,47 +89,45 @@ where
 {
     async fn logged(&self, request: Request) -> Response<Body> {
         let began = Instant::now();
-        let route = Route::of(request.uri().path(), is_grpc(request.headers()));
+        let asked = Asked::of(request.method(), request.uri().path(), request.headers());
         if !enabled!(Level::DEBUG) {
-            let response = self.admitted(request).await;
-            route.answered(&self.metrics, &response, began.elapsed());
+            let response = self.admitted(request, asked).await;
+            count::answered(&self.metrics, &asked, &response, began.elapsed());
             return response;
         }
         let method = request.method().clone();
         let path: String = request.uri().path().chars().take(200).collect();
-        let response = self.admitted(request).await;
+        let response = self.admitted(request, asked).await;
         let status = response.status().as_u16();
         let took = began.elapsed();
-        route.answered(&self.metrics, &response, took);
+        count::answered(&self.metrics, &asked, &response, took);
         debug!(%method, path, status, ?took, "answered");
         response
     }
 
-    async fn admitted(&self, request: Request) -> Response<Body> {
-        let is_grpc = is_grpc(request.headers());
-        let checked =
-            check_host(&request).and_then(|()| auth::check(&self.access, &request, self.local));
+    async fn admitted(&self, request: Request, asked: Asked) -> Response<Body> {
+        let checked = check_host(&request)
+            .and_then(|()| auth::check(&self.access, asked.role(), &request, self.local));
         if let Err(failure) = checked {
-            return if is_grpc {
+            return if asked.is_grpc {
                 tonic::Status::from(failure).into_http()
             } else {
                 with_rest_headers(failure.into_response())
             };
         }
-        let stream = is_stream(request.uri().path());
-        let (request, _held) = self.bodies.count(request, is_grpc, stream);
+        let (request, _held) = self.bodies.count(request, asked.is_grpc, asked.is_stream());
         match &self.forwarder {
-            Some(forwarder) if Forwarder::is_for_leader(request.uri().path()) => {
-                forwarder.answer(request, self).await
+            Some(forwarder) if asked.is_for_leader() => {
+                forwarder.answer(request, asked, self).await
             }
-            _ => Here::answer(self, request).await,
+            _ => Here::answer(self, request, asked).await,
         }
     }
 
     /// A call that is no stream gets a deadline, so that a client that never ends its message does
     /// not hold a place for ever. Streams are watched by pings.
-    async fn grpc_call(&self, request: Request) -> Response<Body> {
-        let limit = if is_stream(request.uri().path()) { Duration::MAX } else { self.call };
+    async fn grpc_call(&self, request: Request, is_stream: bool) -> Response<Body> {
+        let limit = if is_stream { Duration::MAX } else { self.call };
         match tokio::time::timeout(limit, self.grpc.clone().oneshot(request)).await {
             Ok(Ok(response)) => response.into_response(),
             Err(_) => {
@@ -153,32 +151,37 @@ where
         &self.answers
     }
 
-    async fn answer(&self, request: Request) -> Response<Body> {
-        let is_grpc = is_grpc(request.headers());
-        let path = request.uri().path();
-        let stream = is_stream(path);
-        let reads = is_read(request.method(), path, request.headers());
-        // How the node is must be told above all when there is no room.
-        let reads = reads && (is_grpc || path.starts_with("/v1/"));
+    async fn answer(&self, request: Request, asked: Asked) -> Response<Body> {
+        let (is_grpc, stream) = (asked.is_grpc, asked.is_stream());
         let answer = if is_grpc {
-            grpc::answered(self.grpc_call(request).await)
+            grpc::answered(self.grpc_call(request, stream).await)
         } else {
             let Ok(response) = self.rest.clone().oneshot(request).await;
             response.into_response()
         };
-        let answer = if stream { answer } else { self.answers.count(answer, reads, is_grpc).await };
+        let answer = if stream {
+            answer
+        } else {
+            self.answers.count(answer, asked.needs_room(), is_grpc).await
+        };
         if is_grpc { answer } else { with_rest_headers(answer) }
     }
 }
 
 /// A request that names no host, or two, may mean something else to a proxy in between (RFC 9112,
-/// section 3.2).
+/// section 3.2). HTTP/2 names it in the address, or in the header as HTTP/1.1 does.
 fn check_host(request: &Request) -> Result<(), Failure> {
+    let address = request.uri().authority();
+    let is_http_2 = request.version() == Version::HTTP_2;
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let message = match (hosts.next(), hosts.next()) {
         (Some(_), Some(_)) => "is given more than once",
         (None, _) if request.version() == Version::HTTP_11 => "is missing",
+        (None, _) if is_http_2 && address.is_none() => "is missing",
         (Some(host), _) if !is_host(host) => "is not a host, or a host and a port",
+        _ if address.is_some_and(|address| address.as_str().contains('@')) => {
+            "is not a host, or a host and a port"
+        }
         _ => return Ok(()),
     };
     Err(Failure::field("host", message))
@@ -254,10 +257,25 @@ mod tests {
         for host in ["localhost", "127.0.0.1:7420", "[::1]:7420", ""] {
             assert!(passes(Version::HTTP_11, &[host]), "{host}");
         }
-        assert!(passes(Version::HTTP_10, &[]) && passes(Version::HTTP_2, &[]));
+        assert!(passes(Version::HTTP_10, &[]));
+        assert!(passes(Version::HTTP_2, &["localhost"]) && !passes(Version::HTTP_2, &[]));
         for hosts in [&[][..], &["a", "a"], &["a b"], &["a@b"], &["a/b"]] {
             assert!(!passes(Version::HTTP_11, hosts), "{hosts:?}");
         }
+    }
+
+    #[test]
+    fn an_address_with_a_host_names_it_for_http_2() {
+        let passes = |version: Version, uri: &str| {
+            let request = http::Request::get(uri).version(version);
+            check_host(&request.body(Body::empty()).unwrap()).is_ok()
+        };
+        assert!(passes(Version::HTTP_2, "http://localhost:7420/"));
+        assert!(!passes(Version::HTTP_2, "http://localhost@evil.example/"));
+        assert!(
+            !passes(Version::HTTP_11, "http://localhost:7420/"),
+            "RFC 9112 asks for the header"
+        );
     }
 
     #[tokio::test]

@@ -1,28 +1,12 @@
 //! Why a request is not answered as asked: one type for both protocols, and how each dresses it.
 //!
-//! | reason | HTTP | gRPC |
-//! |---|---|---|
-//! | `invalid` | 400 | `INVALID_ARGUMENT` |
-//! | `unauthenticated` | 401 | `UNAUTHENTICATED` |
-//! | `forbidden` | 403 | `PERMISSION_DENIED` |
-//! | `not_found`, `unknown_task`, `unknown_session`, `unknown_queue`, `unknown_worker` | 404 | `NOT_FOUND` |
-//! | `method_not_allowed` | 405 | `UNIMPLEMENTED` |
-//! | `request_timeout` | 408 | `DEADLINE_EXCEEDED` |
-//! | `conflict` | 409 | `ALREADY_EXISTS` |
-//! | `illegal_state`, `stale_lease`, `foreign_session`, `unreadable` | 409 | `FAILED_PRECONDITION` |
-//! | `too_large` | 413 | `INVALID_ARGUMENT` |
-//! | `uri_too_long` | 414 | only over HTTP/1 |
-//! | `head_too_large` | 431 | only over HTTP/1 |
-//! | `unsupported_media_type` | 415 | `INVALID_ARGUMENT` |
-//! | `queue_full`, `too_many`, `overloaded` | 429 | `RESOURCE_EXHAUSTED` |
-//! | `internal` | 500 | `INTERNAL` |
-//! | `leadership_lost`, `not_leader`, `outcome_unknown`, `unavailable` | 503 | `UNAVAILABLE` |
-//! | `store_full` | 507 | `RESOURCE_EXHAUSTED` |
+//! The reasons, with the statuses of both protocols, are `rota_proto::Reason`.
 
 use std::{collections::HashMap, time::Duration};
 
 use rota_core::{Action, IllegalTransition, Refusal, Status as TaskStatus};
 use rota_engine::EngineError;
+pub(crate) use rota_proto::Reason;
 use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -54,111 +38,12 @@ pub(crate) struct LimitName {
     pub(crate) max: u64,
 }
 
-/// The stable word for a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reason {
-    Invalid,
-    Unauthenticated,
-    Forbidden,
-    NotFound,
-    UnknownTask,
-    UnknownSession,
-    UnknownQueue,
-    UnknownWorker,
-    MethodNotAllowed,
-    RequestTimeout,
-    Conflict,
-    IllegalState,
-    StaleLease,
-    ForeignSession,
-    Unreadable,
-    TooLarge,
-    UriTooLong,
-    HeadTooLarge,
-    UnsupportedMediaType,
-    QueueFull,
-    TooMany,
-    Overloaded,
-    Internal,
-    LeadershipLost,
-    NotLeader,
-    Unavailable,
-    OutcomeUnknown,
-    StoreFull,
-}
-
-impl Reason {
-    /// The value of [`LEADER_LOST`], where that is why there is no answer.
-    pub(crate) fn leader_lost(self) -> Option<&'static str> {
-        match self {
-            Self::NotLeader => Some(BEFORE),
-            Self::LeadershipLost => Some(AMIDST),
-            _ => None,
-        }
-    }
-
-    /// The word, the HTTP status, its title, the gRPC code.
-    pub(crate) fn dress(self) -> (&'static str, u16, &'static str, Code) {
-        match self {
-            Self::Invalid => ("invalid", 400, "The request is not valid", Code::InvalidArgument),
-            Self::Unauthenticated => {
-                ("unauthenticated", 401, "Authentication is needed", Code::Unauthenticated)
-            }
-            Self::Forbidden => ("forbidden", 403, "Not allowed", Code::PermissionDenied),
-            Self::NotFound => ("not_found", 404, "Not found", Code::NotFound),
-            Self::UnknownTask => ("unknown_task", 404, "No such task", Code::NotFound),
-            Self::UnknownSession => ("unknown_session", 404, "No such session", Code::NotFound),
-            Self::UnknownQueue => ("unknown_queue", 404, "No such queue", Code::NotFound),
-            Self::UnknownWorker => ("unknown_worker", 404, "No such worker", Code::NotFound),
-            Self::MethodNotAllowed => {
-                ("method_not_allowed", 405, "Method not allowed", Code::Unimplemented)
-            }
-            Self::RequestTimeout => {
-                ("request_timeout", 408, "The request took too long", Code::DeadlineExceeded)
-            }
-            Self::Conflict => ("conflict", 409, "It exists with another body", Code::AlreadyExists),
-            Self::IllegalState => (
-                "illegal_state",
-                409,
-                "The task's state does not allow it",
-                Code::FailedPrecondition,
-            ),
-            Self::StaleLease => {
-                ("stale_lease", 409, "The lease is no longer valid", Code::FailedPrecondition)
-            }
-            Self::ForeignSession => (
-                "foreign_session",
-                409,
-                "The session is another worker's",
-                Code::FailedPrecondition,
-            ),
-            Self::Unreadable => {
-                ("unreadable", 409, "The task's record cannot be read", Code::FailedPrecondition)
-            }
-            Self::TooLarge => ("too_large", 413, "The request is too large", Code::InvalidArgument),
-            Self::UriTooLong => {
-                ("uri_too_long", 414, "The address is too long", Code::InvalidArgument)
-            }
-            Self::HeadTooLarge => {
-                ("head_too_large", 431, "The head is too large", Code::InvalidArgument)
-            }
-            Self::UnsupportedMediaType => {
-                ("unsupported_media_type", 415, "The body must be JSON", Code::InvalidArgument)
-            }
-            Self::QueueFull => ("queue_full", 429, "The queue is full", Code::ResourceExhausted),
-            Self::TooMany => ("too_many", 429, "Too many of these", Code::ResourceExhausted),
-            Self::Overloaded => ("overloaded", 429, "Too much at once", Code::ResourceExhausted),
-            Self::Internal => ("internal", 500, "Internal error", Code::Internal),
-            Self::LeadershipLost => {
-                ("leadership_lost", 503, "The outcome is not known", Code::Unavailable)
-            }
-            Self::NotLeader => ("not_leader", 503, "Another node leads", Code::Unavailable),
-            Self::Unavailable => ("unavailable", 503, "Not available now", Code::Unavailable),
-            Self::OutcomeUnknown => {
-                ("outcome_unknown", 503, "It may have been done or not", Code::Unavailable)
-            }
-            Self::StoreFull => ("store_full", 507, "The store is full", Code::ResourceExhausted),
-        }
+/// The value of [`LEADER_LOST`], where that is why there is no answer.
+pub(crate) fn leader_lost(reason: Reason) -> Option<&'static str> {
+    match reason {
+        Reason::NotLeader => Some(BEFORE),
+        Reason::LeadershipLost => Some(AMIDST),
+        _ => None,
     }
 }
 
@@ -285,14 +170,18 @@ impl From<Refusal> for Failure {
                 violations: vec![violation("lease_token", &detail)],
                 ..Self::new(Reason::StaleLease, detail)
             },
-            Refusal::DueAfterExpiry { field, .. } => {
-                Self::field(field, "is after expires_at: the task would expire before it could run")
-            }
+            Refusal::ExpiresBeforeDue { .. } => Self::field(
+                "expires_at",
+                "is not after the time the task is due: it would expire before it could run",
+            ),
+            Refusal::DueAfterExpiry { field, .. } => Self::field(
+                field,
+                "is not before expires_at: the task would expire before it could run",
+            ),
             Refusal::UnknownSession => Self::new(Reason::UnknownSession, detail),
             Refusal::ForeignSession => Self::new(Reason::ForeignSession, detail),
             Refusal::TooLarge { .. } => Self::new(Reason::TooLarge, detail),
             Refusal::Unreadable { .. } => Self::new(Reason::Unreadable, detail),
-            _ => Self::new(Reason::Internal, detail),
         }
     }
 }
@@ -328,20 +217,19 @@ impl From<EngineError> for Failure {
                 ..Self::new(Reason::NotLeader, error.to_string())
             },
             EngineError::NoSuccessor { .. } => Self::field("to", error.to_string()),
-            _ => Self::new(Reason::Internal, error.to_string()),
         }
     }
 }
 
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
-        let (word, _, _, code) = failure.reason.dress();
+        let reason = failure.reason;
         let mut details = ErrorDetails::new();
         let limit = failure.limit().map(|LimitName { name, max }| {
             [("limit".to_owned(), name.to_owned()), ("max".to_owned(), max.to_string())]
         });
         details.set_error_info(
-            word,
+            reason.as_str(),
             "rota",
             limit.into_iter().flatten().collect::<HashMap<_, _>>(),
         );
@@ -352,8 +240,9 @@ impl From<Failure> for Status {
         if let Some(after) = failure.retry_after {
             details.set_retry_info(Some(after));
         }
-        let mut status = Self::with_error_details(code, failure.detail, details);
-        if let Some(lost) = failure.reason.leader_lost() {
+        let mut status =
+            Self::with_error_details(Code::from(reason.code()), failure.detail, details);
+        if let Some(lost) = leader_lost(reason) {
             status.metadata_mut().insert(LEADER_LOST, MetadataValue::from_static(lost));
         }
         status
@@ -428,6 +317,14 @@ mod tests {
                 Some("delay"),
             ),
             (
+                Refusal::ExpiresBeforeDue { expires_at: rota_core::WallTime(1) },
+                "invalid",
+                400,
+                Code::InvalidArgument,
+                None,
+                Some("expires_at"),
+            ),
+            (
                 Refusal::TooLarge { what: "a task", bytes: 8, limit: 7 },
                 "too_large",
                 413,
@@ -495,9 +392,8 @@ mod tests {
     fn every_error_of_the_engine_is_dressed_for_both_protocols() {
         for (error, reason, http, code, hint, field) in rows() {
             let failure = Failure::from(error);
-            let (word, status, title, _) = failure.reason.dress();
-            assert_eq!((word, status), (reason, http), "{failure:?}");
-            assert!(!title.is_empty());
+            let found = failure.reason;
+            assert_eq!((found.as_str(), found.status()), (reason, http), "{failure:?}");
             assert!(!failure.detail.contains("secret"), "{failure:?}");
             let named = failure.violations.first().map(|wrong| wrong.field.as_str());
             assert_eq!(named, field, "{reason}");

@@ -63,36 +63,39 @@ pub(crate) const DELAY: Duration = Duration::from_secs(400 * 366 * 24 * 3600);
 /// Longest retention.
 pub(crate) const RETENTION: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            payload_bytes: 1 << 20,
-            result_bytes: 1 << 20,
-            output_tail_bytes: 64 << 10,
-            batch: 1000,
-            request_bytes: 16 << 20,
-            bodies_in_flight_bytes: 256 << 20,
-            answers_in_flight_bytes: 128 << 20,
-            json_depth: 64,
-            labels: 32,
-            label_value_bytes: 1024,
-            page_size: 1000,
-            wait: Duration::from_secs(60),
-            header_timeout: Duration::from_secs(30),
-            body_timeout: Duration::from_secs(30),
-            connections: 10_000,
-            streams_per_connection: 1000,
-            worker_slots: 100_000,
-            name_characters: rota_core::Name::LEN_MAX,
-            idempotency_key_bytes: 256,
-        }
-    }
-}
-
 /// What a task's records take beside what has a limit: names, policy, messages of errors.
 const RECORD_BYTES: usize = 32 << 10;
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 impl Limits {
+    /// The limits where the operator sets none: of this type's default, and of the settings of the `rota` binary.
+    pub const DEFAULT: Self = Self {
+        payload_bytes: 1 << 20,
+        result_bytes: 1 << 20,
+        output_tail_bytes: 64 << 10,
+        batch: 1000,
+        request_bytes: 16 << 20,
+        bodies_in_flight_bytes: 256 << 20,
+        answers_in_flight_bytes: 128 << 20,
+        json_depth: 64,
+        labels: 32,
+        label_value_bytes: 1024,
+        page_size: 1000,
+        wait: Duration::from_secs(60),
+        header_timeout: Duration::from_secs(10),
+        body_timeout: Duration::from_secs(30),
+        connections: 10_000,
+        streams_per_connection: 1000,
+        worker_slots: 100_000,
+        name_characters: rota_core::Name::LEN_MAX,
+        idempotency_key_bytes: 256,
+    };
+
     /// Bytes that one step of one task may come to under these limits.
     pub(crate) fn task_bytes(&self) -> usize {
         let label = rota_core::Name::LEN_MAX.saturating_add(self.label_value_bytes);

@@ -1,6 +1,8 @@
-//! Which protocol a request speaks, told by its head alone.
+//! What a request asks for, told by its head alone: its protocol, and the operation by the table of operations.
 
 use http::{HeaderMap, HeaderValue, Method, header};
+use rota_metrics::OTHER;
+use rota_proto::operations::{Form, Operation, Role, Route};
 
 /// Whether it is gRPC; else it is REST.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
@@ -9,19 +11,63 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// Whether calls of that path are streams, which last.
-pub(crate) fn is_stream(path: &str) -> bool {
-    matches!(path, "/rota.v1.WorkerService/Work" | "/grpc.health.v1.Health/Watch")
-        || path.starts_with("/grpc.reflection.")
+/// What a request asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) is_grpc: bool,
+    /// `None`: this version knows no such operation.
+    pub(crate) operation: Option<Operation>,
+    /// The template of its path, for metrics: one of few, whatever clients send.
+    pub(crate) template: &'static str,
+    /// The path is one of version 1 of the API, known here or not.
+    is_versioned: bool,
+    is_safe: bool,
 }
 
-/// Whether it changes nothing, so that it may be asked twice.
-pub(crate) fn is_read(method: &Method, path: &str, headers: &HeaderMap) -> bool {
-    if is_grpc(headers) {
-        let name = path.rsplit('/').next().unwrap_or_default();
-        name.starts_with("Get") || name.starts_with("List")
-    } else {
-        matches!(*method, Method::GET | Method::HEAD)
+impl Asked {
+    pub(crate) fn of(method: &Method, path: &str, headers: &HeaderMap) -> Self {
+        let is_grpc = is_grpc(headers);
+        let (operation, template) = if is_grpc {
+            let operation = Operation::of_grpc(path);
+            (operation, operation.and_then(Operation::grpc))
+        } else {
+            let route = Route::of(path);
+            let operation = route.and_then(|route| route.operation(method.as_str()));
+            (operation, route.map(Route::template))
+        };
+        Self {
+            is_grpc,
+            operation,
+            template: template.unwrap_or(OTHER),
+            is_versioned: path.starts_with("/v1/") || path.starts_with("/rota.v1."),
+            is_safe: !is_grpc && matches!(*method, Method::GET | Method::HEAD),
+        }
+    }
+
+    /// Whether only the leader can answer. What this version does not know, a leader of a newer one may.
+    pub(crate) fn is_for_leader(&self) -> bool {
+        self.operation.map_or(self.is_versioned, Operation::needs_leader)
+    }
+
+    /// Whether it changes nothing, so that it may be asked twice.
+    pub(crate) fn reads(&self) -> bool {
+        self.operation.map_or(self.is_safe, Operation::reads)
+    }
+
+    /// Whether the answer takes part in the room for answers. How the node is must be told above all when there
+    /// is none.
+    pub(crate) fn needs_room(&self) -> bool {
+        self.is_versioned && self.reads()
+    }
+
+    /// Whether it is a stream, which lasts.
+    pub(crate) fn is_stream(&self) -> bool {
+        self.operation.is_some_and(|operation| operation.form() == Form::Stream)
+    }
+
+    /// Who may call it. `None` where there is no such operation.
+    pub(crate) fn role(&self) -> Option<Role> {
+        self.operation.map(Operation::role)
     }
 }
 
@@ -29,17 +75,90 @@ pub(crate) fn is_read(method: &Method, path: &str, headers: &HeaderMap) -> bool 
 mod tests {
     use super::*;
 
+    fn asked(method: &str, path: &str) -> Asked {
+        let kind = if path.starts_with("/v") { "application/json" } else { "application/grpc" };
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, kind.parse().unwrap())]);
+        Asked::of(&method.parse().unwrap(), path, &headers)
+    }
+
     #[test]
     fn only_reading_may_be_done_twice() {
-        let reads = |method, path, kind: &str| {
-            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, kind.parse().unwrap())]);
-            is_read(&method, path, &headers)
-        };
-        assert!(reads(Method::GET, "/v1/tasks", ""));
-        assert!(!reads(Method::POST, "/v1/tasks", "application/json"));
-        assert!(!reads(Method::DELETE, "/v1/tasks/x", ""));
-        assert!(reads(Method::POST, "/rota.v1.TaskService/ListTasks", "application/grpc"));
-        assert!(!reads(Method::POST, "/rota.v1.TaskService/CreateTask", "application/grpc"));
+        for (method, path, reads) in [
+            ("GET", "/v1/tasks", true),
+            ("HEAD", "/v1/tasks", true),
+            ("POST", "/v1/tasks", false),
+            ("DELETE", "/v1/tasks/x", false),
+            ("POST", "/rota.v1.TaskService/ListTasks", true),
+            ("POST", "/rota.v1.TaskService/CreateTask", false),
+            // Of a newer version, perhaps.
+            ("GET", "/v1/schedules", true),
+            ("POST", "/v1/schedules", false),
+            ("POST", "/rota.v1.TaskService/GetMore", false),
+        ] {
+            assert_eq!(asked(method, path).reads(), reads, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn what_a_node_knows_of_itself_is_not_for_the_leader() {
+        for (method, path, is) in [
+            ("GET", "/v1/tasks", true),
+            ("POST", "/v1/cluster/transfer", true),
+            ("POST", "/rota.v1.TaskService/CreateTask", true),
+            ("POST", "/rota.v1.WorkerService/Work", true),
+            ("POST", "/rota.v1.ServerService/TransferLeadership", true),
+            ("POST", "/rota.v1.ServerService/GetServerInfo", false),
+            ("POST", "/rota.node.v1.NodeService/SetLogFilter", false),
+            ("GET", "/v1/cluster", false),
+            ("GET", "/v1/node", false),
+            ("HEAD", "/v1/info", false),
+            ("POST", "/grpc.health.v1.Health/Watch", false),
+            // A leader of a newer version may know them.
+            ("PATCH", "/v1/tasks/x", true),
+            ("GET", "/v1/schedules", true),
+            ("POST", "/rota.v1.ScheduleService/ListSchedules", true),
+            ("POST", "/rota.v2.TaskService/CreateTask", false),
+        ] {
+            assert_eq!(asked(method, path).is_for_leader(), is, "{method} {path}");
+        }
+        let headers = HeaderMap::new();
+        for path in ["/healthz", "/metrics", "/", "/node/log-filter", "/v2/tasks"] {
+            assert!(!Asked::of(&Method::GET, path, &headers).is_for_leader(), "{path}");
+        }
+    }
+
+    #[test]
+    fn streams_are_known_by_their_path() {
+        for (path, is) in [
+            ("/rota.v1.WorkerService/Work", true),
+            ("/grpc.health.v1.Health/Watch", true),
+            ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", true),
+            ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", true),
+            ("/grpc.health.v1.Health/Check", false),
+            ("/rota.v1.WorkerService/Lease", false),
+        ] {
+            assert_eq!(asked("POST", path).is_stream(), is, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_template_is_nothing_that_a_client_made_up() {
+        for (path, template) in [
+            ("/v1/tasks", "/v1/tasks"),
+            ("/v1/tasks/abc", "/v1/tasks/{id}"),
+            ("/v1/tasks/abc/cancel", "/v1/tasks/{id}/cancel"),
+            ("/v1/tasks/abc/nothing", OTHER),
+            ("/rota.v1.TaskService/CreateTask", "/rota.v1.TaskService/CreateTask"),
+            ("/rota.v1.WorkerService/Work", "/rota.v1.WorkerService/Work"),
+            ("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Check"),
+            ("/rota.v1.TaskService/MadeUp", OTHER),
+        ] {
+            assert_eq!(asked("PUT", path).template, template, "{path}");
+        }
+        let rest = |path| Asked::of(&Method::GET, path, &HeaderMap::new()).template;
+        assert_eq!(rest("/metrics"), "/metrics");
+        assert_eq!(rest("/healthz"), "/healthz");
+        assert_eq!(rest("/rota.v1.TaskService/CreateTask"), OTHER);
     }
 
     #[test]

@@ -25,7 +25,6 @@ const CONNECT: Duration = Duration::from_secs(1);
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ServeError {
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
@@ -190,6 +189,7 @@ impl Server {
             stop: stop.clone(),
             log: self.options.log,
             tracer: self.options.tracer,
+            contract: Arc::default(),
         };
         let app = door::app(services, access, self.local).await;
         let app = app.map_err(|error| ServeError::Setup(error.to_string()))?;

@@ -1,7 +1,8 @@
 //! What the services of both protocols work with.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use rota_engine::{Check, Engine, Health};
 use rota_trace::Tracer;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,8 @@ pub(crate) struct Services {
     pub(crate) stop: CancellationToken,
     pub(crate) log: Option<Arc<dyn LogControl>>,
     pub(crate) tracer: Tracer,
+    /// The OpenAPI document with the limits of this server, made when it is first asked for.
+    pub(crate) contract: Arc<OnceLock<Bytes>>,
 }
 
 impl Services {

@@ -45,7 +45,7 @@ impl Services {
         let submitted = self.engine.submit_said(tasks).await.map_err(Failure::from);
         if let Some(mut span) = span {
             match &submitted {
-                Err(failure) => span.fail(failure.reason.dress().0, &failure.detail),
+                Err(failure) => span.fail(failure.reason.as_str(), &failure.detail),
                 Ok(results) => {
                     if let [Ok(one)] = results.as_slice() {
                         span.note("rota.task.id", &one.shown_id);

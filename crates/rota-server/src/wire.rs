@@ -28,9 +28,8 @@ pub(crate) fn duration(duration: Duration) -> prost_types::Duration {
 
 pub(crate) fn bulk_outcome(outcome: BulkOutcome) -> v1::BulkTasksResponse {
     let refusal = outcome.refusal.map(Refused::from);
-    let (refusal_reason, refusal_message) = refusal
-        .map(|refused| (refused.reason.dress().0.to_owned(), refused.detail))
-        .unwrap_or_default();
+    let (refusal_reason, refusal_message) =
+        refusal.map(|refused| (refused.reason.to_string(), refused.detail)).unwrap_or_default();
     v1::BulkTasksResponse {
         changed: outcome.changed,
         skipped: outcome.skipped,

@@ -60,7 +60,7 @@ impl CallError {
                 E::Overloaded { .. } => "overloaded",
                 E::StoreFull(_) => "full",
                 E::Store(_) => "store",
-                _ => "other",
+                E::NoSuccessor { .. } => "no-successor",
             },
         }
     }

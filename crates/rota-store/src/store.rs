@@ -172,7 +172,6 @@ pub struct StoreStatus {
 
 /// Why a batch was not acknowledged.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum CommitError {
     /// Another leadership exists or this one ended. It did not land and never will.
     #[error("refused by the fence: epoch {ours} is no longer the newest")]
@@ -209,7 +208,6 @@ pub enum CommitError {
 
 /// Why a read failed.
 #[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
 pub enum StoreError {
     /// It can't be reached, or is closed. Passing: try again.
     #[error("the store is unavailable: {0}")]

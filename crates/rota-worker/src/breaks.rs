@@ -1,5 +1,6 @@
 //! Why a stream ended, as far as it says something about what was sent over it.
 
+use rota_proto::Reason;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -24,10 +25,9 @@ impl Break {
         let said = |key: &str| info.as_ref()?.metadata.get(key).map(String::as_str);
         let max =
             said("limit").filter(|limit| *limit == LIMIT).and_then(|_| said("max")?.parse().ok());
+        let reason = info.as_ref().and_then(|info| Reason::parse(&info.reason));
         match status.code() {
-            _ if info.as_ref().is_some_and(|info| info.reason == "too_large") => {
-                Self::TooLarge(max)
-            }
+            _ if reason == Some(Reason::TooLarge) => Self::TooLarge(max),
             // gRPC libraries say so with a code of their own, a proxy with a status of HTTP.
             Code::OutOfRange => Self::TooLarge(None),
             Code::ResourceExhausted if status.message().contains("larger") => Self::TooLarge(None),

@@ -9,7 +9,10 @@ mod pace;
 use std::collections::VecDeque;
 
 use prost::Message as _;
-use rota_proto::v1::{self, report::Outcome};
+use rota_proto::{
+    Reason,
+    v1::{self, report::Outcome},
+};
 use tracing::warn;
 
 use self::pace::{Pace, Verdict};
@@ -21,8 +24,6 @@ const MESSAGE_BYTES: usize = 8 << 10;
 const SHORT_MESSAGE_BYTES: usize = 256;
 /// Bytes that a report takes in a message beyond its own.
 const FRAME_BYTES: usize = 8;
-/// The reasons for which a server refuses a report that it cannot take as it is.
-const UNACCEPTABLE: [&str; 2] = ["invalid", "too_large"];
 
 /// Reports that wait to be sent, and those that wait for their answer.
 #[derive(Debug, Default)]
@@ -43,7 +44,7 @@ fn size_of_all(message: &v1::Reports) -> usize {
 
 /// Whether the server cannot take the report, though the lease may hold.
 pub(crate) fn is_unacceptable(refusal: &v1::ReportRefusal) -> bool {
-    UNACCEPTABLE.contains(&refusal.reason.as_str())
+    matches!(Reason::parse(&refusal.reason), Some(Reason::Invalid | Reason::TooLarge))
 }
 
 /// Whether the report ends its lease, so that it must not be lost.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rota_client::ClientError;
+use rota_client::{ClientError, Reason};
 use tonic::Code;
 
 /// Exit codes, the same for every command.
@@ -114,15 +114,17 @@ impl From<ClientError> for Failure {
             (_, Code::Unauthenticated, _) => {
                 Some("name one of the server's api_tokens with ROTA_TOKEN, or as token in the file")
             }
-            (_, _, "unknown_task") => Some("see `rota task list`"),
-            (_, _, "unknown_worker") => Some("see `rota workers list`"),
-            (_, _, "conflict") => {
+            (_, _, Some(Reason::UnknownTask)) => Some("see `rota task list`"),
+            (_, _, Some(Reason::UnknownWorker)) => Some("see `rota workers list`"),
+            (_, _, Some(Reason::Conflict)) => {
                 Some("choose another id or idempotency key, or send the same body")
             }
-            (_, _, "queue_full") => Some("try again later, or raise limits.queue_length"),
+            (_, _, Some(Reason::QueueFull)) => {
+                Some("try again later, or raise limits.queue_length")
+            }
             _ => None,
         };
-        let reason = Some(error.reason().to_owned()).filter(|reason| !reason.is_empty());
+        let reason = Some(error.reason_word().to_owned()).filter(|reason| !reason.is_empty());
         Self { exit, message: error.to_string(), hint: hint.map(str::to_owned), reason }
     }
 }

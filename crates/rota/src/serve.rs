@@ -88,7 +88,10 @@ impl Node {
                         "lower these limits; over etcd, or raise --max-request-bytes there and \
                          --store-request-bytes-max here"
                     }
-                    _ => "choose another address with --listen",
+                    ServeError::KeysTooLong(_) => "lower --limits-idempotency-key-bytes",
+                    ServeError::Bind { .. } | ServeError::Setup(_) => {
+                        "choose another address with --listen"
+                    }
                 };
                 return Err(Failure::failed(error).hint(hint));
             }
@@ -392,4 +395,24 @@ fn drain_with(signals: &Signals, drain: Drain) {
         second.cancelled().await;
         drain.now();
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ConfigFile, Scope, flags};
+
+    #[test]
+    fn without_settings_the_parts_have_their_own_defaults() {
+        let command = clap::Command::new("rota").args(flags(&[Scope::Server, Scope::Limits]));
+        let matches = command.get_matches_from(["rota"]);
+        let settings = Settings::resolve(&matches, |_| None, &ConfigFile::default());
+        let server = server_options(&settings).expect("options");
+        assert_eq!(server.limits, Limits::DEFAULT);
+        let (engine, own) = (engine_options(&settings).expect("options"), EngineOptions::default());
+        assert_eq!(engine.machine, own.machine);
+        assert_eq!(engine.session_ttl, own.session_ttl);
+        assert_eq!(engine.payload_cache_bytes, own.payload_cache_bytes);
+        assert_eq!(engine.clock_grace, own.clock_grace);
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use rota_client::{ClientError, task};
+use rota_client::{ClientError, Reason, task};
 use tokio::time::{Instant, timeout};
 
 use super::wait;
@@ -173,8 +173,8 @@ async fn refusal(cluster: &Cluster, leader: usize) -> Option<String> {
             let probe = task("effect").payload_json(&"k1").id("probe-full");
             match client.create_task(probe).await {
                 Ok(_) => return None,
-                Err(ClientError::Refused { reason, message, .. }) if reason == "store_full" => {
-                    return Some(message);
+                Err(error) if error.reason() == Some(Reason::StoreFull) => {
+                    return Some(error.to_string());
                 }
                 // On a busy machine an answer may be late. Its name makes it the same task again.
                 Err(ClientError::OutcomeUnknown { .. }) => {}

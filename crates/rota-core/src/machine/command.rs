@@ -291,7 +291,6 @@ pub enum Reply {
 
 /// Why a command changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Refusal {
     /// There is no such task.
     #[error("no such task")]
@@ -329,8 +328,16 @@ pub enum Refusal {
         /// What the report carried.
         token: LeaseToken,
     },
-    /// The task would expire before it could run.
-    #[error("{field} is after expires_at: the task would expire before it could run")]
+    /// The new task would expire before it could run.
+    #[error(
+        "expires_at is not after the time the task is due: it would expire before it could run"
+    )]
+    ExpiresBeforeDue {
+        /// When the task would expire.
+        expires_at: WallTime,
+    },
+    /// The task would expire before its new time.
+    #[error("{field} is not before expires_at: the task would expire before it could run")]
     DueAfterExpiry {
         /// `run_at` or `delay`, as the client calls it.
         field: &'static str,

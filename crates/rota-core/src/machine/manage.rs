@@ -99,7 +99,11 @@ impl Machine {
     ) -> Result<Reply, Refusal> {
         let index = self.find_live(task, Action::Postpone, stored)?;
         transition(self.live.at(index).status, Action::Postpone)?;
-        self.check_due("run_at", run_at, self.expiries.get(index).copied())?;
+        let expires_at = self.expiries.get(index).copied();
+        // One that expires at this moment may still be asked to run now.
+        if let Some(expires_at) = expires_at.filter(|at| *at <= run_at && run_at > self.now.wall) {
+            return Err(Refusal::DueAfterExpiry { field: "run_at", expires_at });
+        }
         self.advance(index, Action::Postpone)?;
         self.backoffs.remove(index);
         self.live.at_mut(index).flags.clear(Flags::BACKING_OFF);

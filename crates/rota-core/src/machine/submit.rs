@@ -12,10 +12,13 @@ impl Machine {
         if let Some(known) = self.repeated(submit)? {
             return Ok(Reply::Submitted { task: known.task, created: false });
         }
-        self.check_due("delay", submit.run_at, spec.definition.expires_at)?;
-        self.check_room(&spec.definition.queue, &spec.definition.kind)?;
         // A date that is over means now: nobody has waited since then.
         let run_at = submit.run_at.max(self.now.wall);
+        let expires_at = spec.definition.expires_at;
+        if let Some(expires_at) = expires_at.filter(|expires_at| *expires_at <= run_at) {
+            return Err(Refusal::ExpiresBeforeDue { expires_at });
+        }
+        self.check_room(&spec.definition.queue, &spec.definition.kind)?;
         let index = self.admit(Admission {
             id: spec.id,
             queue: &spec.definition.queue,
@@ -63,21 +66,6 @@ impl Machine {
             }
         }
         Ok(None)
-    }
-
-    /// A task that waits for a date must not expire before it.
-    pub(super) fn check_due(
-        &self,
-        field: &'static str,
-        run_at: WallTime,
-        expires_at: Option<WallTime>,
-    ) -> Result<(), Refusal> {
-        match expires_at {
-            Some(expires_at) if run_at > expires_at && run_at > self.now.wall => {
-                Err(Refusal::DueAfterExpiry { field, expires_at })
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Whether one more task may live there.

@@ -50,6 +50,28 @@ async fn until_ready(node: &Node) {
 }
 
 #[tokio::test]
+async fn a_node_is_ready_only_when_it_has_its_name() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = MoodyStore::open(&directory.path().join("data"));
+    let first = start(&store, "first");
+    until_role(&first.engine, |role| *role == Role::Leader).await;
+    store.hold_campaigns(true);
+    let second = start(&store, "second");
+    let failing = || {
+        let checks = second.engine.health().checks;
+        let failing = checks.into_iter().filter(|check| check.problem.is_some());
+        failing.map(|check| check.name).collect::<Vec<_>>()
+    };
+    // The copy is made meanwhile.
+    until(|| !failing().contains(&"backlog")).await;
+    assert_eq!(failing(), ["leader"]);
+    store.hold_campaigns(false);
+    until_ready(&second).await;
+    second.leave().await;
+    first.stop().await;
+}
+
+#[tokio::test]
 async fn a_follower_takes_over_with_all_there_is() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = MoodyStore::open(&directory.path().join("data"));

@@ -16,7 +16,7 @@ use rota_engine::{
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::support::{Mood, Node, SpecFault, completed, defined, name, task, until};
+use crate::support::{Mood, Node, SpecFault, completed, defined, given, name, task, until, worker};
 
 /// Nothing here takes so long, unless it waits for what does not come.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -366,6 +366,38 @@ async fn tasks_are_shown_as_they_were_committed_while_a_commit_hangs() {
 }
 
 #[tokio::test]
+async fn workers_are_shown_as_they_were_committed_while_a_commit_hangs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    let mut stream = node.engine.open_session(worker(&[])).await.expect("an answer");
+    let first = node.submit(task("k")).await;
+    given(&mut stream).await;
+    let now = node.engine.workers_after(None, 5, 1000).await.expect("an answer");
+    assert_eq!((now.workers[0].held, now.as_of), (1, None), "nothing hangs");
+    let entered = node.store.entered.load(Ordering::Relaxed);
+    node.store.set(Mood::Holding);
+    let engine = node.engine.clone();
+    let stuck = tokio::spawn(async move { engine.submit(vec![task("k")]).await });
+    until(|| node.store.entered.load(Ordering::Relaxed) > entered).await;
+    let other = SessionRequest { worker: name("x"), ..worker(&[]) };
+    let engine = node.engine.clone();
+    let opening = tokio::spawn(async move { engine.open_session(other).await });
+    let list = timeout(PATIENCE, node.engine.workers_after(None, 5, 1000)).await;
+    let list = list.expect("in time").expect("the last committed state");
+    assert!(list.as_of.is_some());
+    let held: Vec<_> = list.workers.iter().map(|view| (&*view.worker, view.held)).collect();
+    assert_eq!(held, [("w", 1)], "what is not durable is not shown");
+    assert_eq!(TaskRef::Id(list.workers[0].tasks[0].0), first);
+    let last = (list.workers[0].worker.clone(), list.workers[0].id);
+    let list = node.engine.workers_after(Some(last), 5, 1000).await.expect("an answer");
+    assert_eq!(list.workers, []);
+    node.store.set(Mood::Well);
+    assert!(stuck.await.expect("no panic").is_ok());
+    assert!(opening.await.expect("no panic").is_ok());
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn pages_of_live_and_ended_tasks_are_merged_whatever_their_sizes() {
     let directory = tempfile::tempdir().expect("a directory");
     let node = Node::start(&directory.path().join("data"));
@@ -432,6 +464,7 @@ async fn json_that_is_written_otherwise_is_a_repeat() {
     for _ in 0..3 {
         assert_eq!(submit(named(r#"{"b":1,"a":2}"#)).await, Ok(false));
         assert_eq!(submit(named(r#"{ "a": 2, "b": 1 }"#)).await, Ok(false));
+        assert_eq!(submit(named(r#"{"\u0061":2.0,"b":0.1e1}"#)).await, Ok(false));
         assert!(submit(named(r#"{"a":2,"b":2}"#)).await.is_err());
         node.submit(task("k")).await;
     }

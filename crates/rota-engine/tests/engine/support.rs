@@ -95,6 +95,8 @@ pub(crate) struct MoodyStore {
     /// Who announced that it is ready to take over, and from which leadership.
     pub(crate) announced: Mutex<Vec<(String, Epoch)>>,
     holds_announcements: AtomicBool,
+    /// Whether campaigns do not even enter their node among the members until they may.
+    holds_campaigns: watch::Sender<bool>,
 }
 
 impl MoodyStore {
@@ -121,6 +123,7 @@ impl MoodyStore {
             answer_bytes: AtomicUsize::new(0),
             announced: Mutex::default(),
             holds_announcements: AtomicBool::new(false),
+            holds_campaigns: watch::Sender::new(false),
         })
     }
 
@@ -141,6 +144,10 @@ impl MoodyStore {
         for (name, leadership) in self.announced.lock().expect("nobody panics with it").drain(..) {
             self.inner.announce_ready(&name, leadership);
         }
+    }
+
+    pub(crate) fn hold_campaigns(&self, holds: bool) {
+        self.holds_campaigns.send_replace(holds);
     }
 
     pub(crate) fn hold_specs(&self, holds: bool) {
@@ -268,6 +275,11 @@ impl Store for MoodyStore {
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
+        // The embedded store's thread that writes answers this too, behind the commit that hangs.
+        if self.entered.load(Ordering::Relaxed) > self.commits.load(Ordering::Relaxed) {
+            let mut mood = self.mood.subscribe();
+            mood.wait_for(|mood| *mood != Mood::Holding).await.expect("the sender is ours");
+        }
         self.inner.head().await
     }
 
@@ -283,6 +295,8 @@ impl Store for MoodyStore {
     }
 
     async fn campaign(&self, me: &Member) -> Result<Box<dyn Leadership>, StoreError> {
+        let mut holds = self.holds_campaigns.subscribe();
+        holds.wait_for(|holds| !holds).await.expect("the sender is ours");
         let inner = self.inner.campaign(me).await?;
         self.lapsed.store(false, Ordering::Relaxed);
         Ok(Box::new(MoodyLeadership { inner, lapsed: self.lapsed.clone() }))

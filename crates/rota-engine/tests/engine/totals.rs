@@ -86,7 +86,7 @@ impl Shift<'_> {
         };
         match kind {
             "expires" => {
-                new.definition.expires_at = Some(rota_core::WallTime(1));
+                new.definition.expires_at = Some(self.engine.info().now + Millis(500));
             }
             "is-cancelled" => new.run_at = RunAt::After(Millis::from_secs(3600)),
             _ => {}

@@ -45,6 +45,10 @@ pub struct Worker {
 pub struct WorkerList {
     /// By name.
     pub workers: Vec<Worker>,
+    /// Time of this state. Present only while the store takes no commit: the list then shows the state of an earlier
+    /// commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Date>,
     /// Where to go on; absent at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
@@ -330,8 +334,9 @@ impl From<v1::Stop> for Stop {
 
 impl From<v1::ListWorkersResponse> for WorkerList {
     fn from(list: v1::ListWorkersResponse) -> Self {
-        let next_cursor = text(list.next_page_token);
-        Self { workers: list.workers.into_iter().map(Into::into).collect(), next_cursor }
+        let workers = list.workers.into_iter().map(Into::into).collect();
+        let as_of = list.as_of.map(Into::into);
+        Self { workers, as_of, next_cursor: text(list.next_page_token) }
     }
 }
 

@@ -5,46 +5,43 @@ use std::time::Duration;
 
 use axum::extract::Query;
 use bytes::Bytes;
-use http::{HeaderMap, request};
+use http::{HeaderMap, Uri};
 use prost::Message;
-use rota_proto::{json::Span, v1};
+use rota_proto::{json::Span, operations::Operation, v1};
 use serde::Deserialize;
 
-use crate::protocol::is_grpc;
+use crate::protocol::Asked;
 
 /// How long the answer may be held back because the client asked for that. The node that answers
 /// checks what was asked: what cannot be read here waits for nothing.
-pub(super) fn wait(head: &request::Parts, body: &Bytes) -> Duration {
-    let path = head.uri.path();
-    let of_wire = |wait: Option<prost_types::Duration>| wait.map(|wait| Span::from(wait).0);
-    let wait = if is_grpc(&head.headers) {
+pub(super) fn wait(asked: Asked, uri: &Uri, body: &Bytes) -> Duration {
+    let Some(operation @ (Operation::GetTask | Operation::LeaseTasks)) = asked.operation else {
+        return Duration::ZERO;
+    };
+    let takes_task = operation == Operation::GetTask;
+    let wait = if asked.is_grpc {
         // Before the message there are a flag and its length. A compressed one cannot be read.
         let message = body.get(5..).filter(|_| body[0] == 0).unwrap_or_default();
-        match path {
-            "/rota.v1.TaskService/GetTask" => {
-                v1::GetTaskRequest::decode(message).ok().and_then(|it| of_wire(it.wait))
-            }
-            "/rota.v1.WorkerService/Lease" => {
-                v1::LeaseRequest::decode(message).ok().and_then(|it| of_wire(it.wait))
-            }
-            _ => None,
-        }
-    } else if path == "/v1/leases" {
+        let wait = if takes_task {
+            v1::GetTaskRequest::decode(message).ok().and_then(|request| request.wait)
+        } else {
+            v1::LeaseRequest::decode(message).ok().and_then(|request| request.wait)
+        };
+        wait.map(Span::from)
+    } else if takes_task {
+        let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
+        let pairs = pairs.map(|Query(pairs)| pairs).unwrap_or_default();
+        let wait = pairs.iter().find(|(name, _)| name == "wait");
+        wait.and_then(|(_, text)| text.parse().ok())
+    } else {
         #[derive(Deserialize)]
-        struct Asked {
+        struct Lease {
             #[serde(default)]
             wait: Option<Span>,
         }
-        serde_json::from_slice::<Asked>(body).ok().and_then(|it| it.wait).map(|wait| wait.0)
-    } else if path.starts_with("/v1/tasks/") {
-        let pairs = Query::<Vec<(String, String)>>::try_from_uri(&head.uri);
-        let pairs = pairs.map(|Query(pairs)| pairs).unwrap_or_default();
-        let wait = pairs.iter().find(|(name, _)| name == "wait");
-        wait.and_then(|(_, text)| text.parse::<Span>().ok()).map(|wait| wait.0)
-    } else {
-        None
+        serde_json::from_slice::<Lease>(body).ok().and_then(|lease| lease.wait)
     };
-    wait.unwrap_or_default()
+    wait.map(|wait| wait.0).unwrap_or_default()
 }
 
 /// How long the client of a gRPC call waits, where it says so.
@@ -70,7 +67,7 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use http::{Request, request};
 
     use super::*;
 
@@ -92,7 +89,10 @@ mod tests {
 
     #[test]
     fn waits_are_found_where_requests_have_them() {
-        let secs = |head, body: &[u8]| wait(&head, &Bytes::copy_from_slice(body)).as_secs();
+        let secs = |head: request::Parts, body: &[u8]| {
+            let asked = Asked::of(&head.method, head.uri.path(), &head.headers);
+            wait(asked, &head.uri, &Bytes::copy_from_slice(body)).as_secs()
+        };
         assert_eq!(secs(head("GET", "/v1/tasks/a?wait=60s", ""), b""), 60);
         assert_eq!(secs(head("GET", "/v1/tasks/a?wait=1%6ds", ""), b""), 0);
         assert_eq!(secs(head("GET", "/v1/tasks/a", ""), b""), 0);
@@ -101,6 +101,7 @@ mod tests {
         let lease = br#"{"worker":"w","wait":"1m","kinds":["k"]}"#;
         assert_eq!(secs(head("POST", "/v1/leases", json), lease), 60);
         assert_eq!(secs(head("POST", "/v1/leases", json), b"{"), 0);
+        assert_eq!(secs(head("POST", "/v1/tasks/a/cancel?wait=60s", json), b""), 0);
 
         let framed = |message: Vec<u8>| [vec![0; 5], message].concat();
         let grpc = "application/grpc";

@@ -31,7 +31,7 @@ use crate::{
     failure::{AMIDST, BEFORE, Failure, LEADER_LOST, Reason},
     limits::{ANSWER, Limits},
     net::Connect,
-    protocol::{is_grpc, is_read, is_stream},
+    protocol::Asked,
     room::{Answers, Bounds, read_body},
 };
 
@@ -50,7 +50,8 @@ const FRAME_BYTES: usize = 1024;
 
 /// This node's own answers.
 pub(crate) trait Here: Sync {
-    fn answer(&self, request: Request) -> impl Future<Output = Response<Body>> + Send;
+    fn answer(&self, request: Request, asked: Asked)
+    -> impl Future<Output = Response<Body>> + Send;
 
     /// The room for answers, those of other nodes among them.
     fn answers(&self) -> &Answers;
@@ -100,41 +101,39 @@ impl Forwarder {
         }
     }
 
-    /// Whether only the leader can answer this.
-    pub(crate) fn is_for_leader(path: &str) -> bool {
-        match path {
-            "/v1/info" | "/v1/cluster" | "/v1/node" => false,
-            "/rota.v1.ServerService/TransferLeadership" => true,
-            _ if path.starts_with("/rota.v1.ServerService/") => false,
-            _ if path.starts_with("/v1/server/") => false,
-            _ => path.starts_with("/v1/") || path.starts_with("/rota.v1."),
-        }
-    }
-
     /// Has the leader answer, be it this node (`here`) or another.
-    pub(crate) async fn answer(&self, request: Request, here: &impl Here) -> Response<Body> {
-        let grpc = is_grpc(request.headers());
+    pub(crate) async fn answer(
+        &self,
+        request: Request,
+        asked: Asked,
+        here: &impl Here,
+    ) -> Response<Body> {
         let answered = if request.headers().contains_key(FORWARDED) {
             match self.engine.role() {
-                Role::Leader => Ok(here.answer(request).await),
+                Role::Leader => Ok(here.answer(request, asked).await),
                 Role::Follower(_) | Role::Unknown => Err(not_leader()),
             }
-        } else if is_stream(request.uri().path()) {
-            self.stream(request, here).await
+        } else if asked.is_stream() {
+            self.stream(request, asked, here).await
         } else {
-            self.call(request, here).await
+            self.call(request, asked, here).await
         };
-        answered.unwrap_or_else(|failure| dress(failure, grpc))
+        answered.unwrap_or_else(|failure| dress(failure, asked.is_grpc))
     }
 
-    async fn call(&self, request: Request, here: &impl Here) -> Result<Response<Body>, Failure> {
+    async fn call(
+        &self,
+        request: Request,
+        asked: Asked,
+        here: &impl Here,
+    ) -> Result<Response<Body>, Failure> {
         let began = Instant::now();
         let patience = call::patience(request.headers());
         let hold = began + patience.map_or(HOLD, |patience| patience.min(HOLD));
         let (head, body) = request.into_parts();
         let body = read_body(body, self.bounds).await?;
-        let reads = is_read(&head.method, head.uri.path(), &head.headers);
-        let wait = call::wait(&head, &body);
+        let reads = asked.reads();
+        let wait = call::wait(asked, &head.uri, &body);
         let lane = if wait.is_zero() { Lane::Short } else { Lane::Long };
         let within = wait.saturating_add(ANSWER);
         let within = patience.map_or(within, |patience| patience.min(within));
@@ -142,11 +141,12 @@ impl Forwarder {
         loop {
             let attempt = || Request::from_parts(head.clone(), Body::from(body.clone()));
             let (answer, why) = match self.engine.role() {
-                Role::Leader => (Some(here.answer(attempt()).await), None),
+                Role::Leader => (Some(here.answer(attempt(), asked).await), None),
                 Role::Follower(seat) => match &seat.member.address {
                     Some(address) => {
                         let travel = Travel { lane, until: after(within) };
-                        match self.carry(address, attempt(), travel, here.answers()).await? {
+                        let answers = here.answers();
+                        match self.carry(address, attempt(), asked, travel, answers).await? {
                             Ok(answer) => (Some(answer), None),
                             Err(Lost::NoRoom) => return Err(no_room()),
                             Err(Lost::Late) if reads => return Err(late(within)),
@@ -169,13 +169,18 @@ impl Forwarder {
 
     /// A stream is carried once: its client opens another when it breaks. It breaks when the node
     /// at its other end no longer leads, or this one stops.
-    async fn stream(&self, request: Request, here: &impl Here) -> Result<Response<Body>, Failure> {
+    async fn stream(
+        &self,
+        request: Request,
+        asked: Asked,
+        here: &impl Here,
+    ) -> Result<Response<Body>, Failure> {
         let hold = call::patience(request.headers()).map_or(HOLD, |patience| patience.min(HOLD));
         let hold = Instant::now() + hold;
         let mut changes = self.engine.role_changes();
         let seat = loop {
             match self.engine.role() {
-                Role::Leader => return Ok(here.answer(request).await),
+                Role::Leader => return Ok(here.answer(request, asked).await),
                 Role::Follower(seat) if seat.member.address.is_some() => break seat,
                 Role::Follower(_) | Role::Unknown => self.wait(&mut changes, hold, None).await?,
             }
@@ -220,11 +225,11 @@ impl Forwarder {
         &self,
         address: &str,
         request: Request,
+        asked: Asked,
         travel: Travel,
         answers: &Answers,
     ) -> Result<Result<Response<Body>, Lost>, Failure> {
-        let grpc = is_grpc(request.headers());
-        let reads = is_read(request.method(), request.uri().path(), request.headers());
+        let (reads, grpc) = (asked.reads(), asked.is_grpc);
         match self.send(address, request, travel).await {
             Ok(answer) => {
                 let answer = answer::whole(answer, answers, reads, grpc, travel.until).await?;
@@ -355,26 +360,6 @@ fn join(address: &str, uri: &Uri) -> Option<Uri> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_node_knows_of_itself_is_not_for_the_leader() {
-        for (path, is) in [
-            ("/v1/tasks", true),
-            ("/v1/cluster/transfer", true),
-            ("/rota.v1.TaskService/CreateTask", true),
-            ("/rota.v1.WorkerService/Work", true),
-            ("/rota.v1.ServerService/TransferLeadership", true),
-            ("/rota.v1.ServerService/GetServerInfo", false),
-            ("/v1/cluster", false),
-            ("/v1/node", false),
-            ("/v1/info", false),
-            ("/healthz", false),
-            ("/metrics", false),
-            ("/grpc.health.v1.Health/Watch", false),
-        ] {
-            assert_eq!(Forwarder::is_for_leader(path), is, "{path}");
-        }
-    }
 
     #[test]
     fn the_path_and_the_query_stay() {

@@ -1,7 +1,7 @@
 //! `QueueService`, `ServerService` and what `WorkerService` tells of workers.
 
 use rota_core::SessionId;
-use rota_engine::{EngineError, WorkerRef};
+use rota_engine::{EngineError, WorkerList, WorkerRef};
 use rota_proto::v1::{
     self, queue_service_server::QueueService, server_service_server::ServerService,
 };
@@ -62,7 +62,7 @@ impl Services {
         page: ListPage<(rota_core::Name, SessionId)>,
     ) -> Result<v1::ListWorkersResponse, Failure> {
         let workers = self.engine.workers_after(page.after, page.size + 1, TASKS_NAMED).await;
-        let mut workers = workers.map_err(Failure::from)?;
+        let WorkerList { mut workers, as_of } = workers.map_err(Failure::from)?;
         let goes_on = workers.len() > page.size;
         workers.truncate(page.size);
         let last = workers.last().filter(|_| goes_on);
@@ -70,6 +70,7 @@ impl Services {
         Ok(v1::ListWorkersResponse {
             workers: workers.iter().map(wire::worker).collect(),
             next_page_token: next_page_token.unwrap_or_default(),
+            as_of: as_of.map(wire::date),
         })
     }
 

@@ -110,14 +110,14 @@ impl Services {
 }
 
 fn item_error(failure: Failure) -> v1::ItemError {
-    let (reason, _, _, code) = failure.reason.dress();
+    let reason = failure.reason;
     let limit = failure.limit();
     let field = failure.violations.into_iter().next().map(|violation| violation.field);
     v1::ItemError {
-        code: code.into(),
+        code: reason.code(),
         message: failure.detail,
         field: field.unwrap_or_default(),
-        reason: reason.to_owned(),
+        reason: reason.to_string(),
         limit: limit.map(|limit| limit.name.to_owned()).unwrap_or_default(),
         limit_max: limit.map(|limit| limit.max).unwrap_or_default(),
         retry_after: failure.retry_after.map(wire::duration),

@@ -541,7 +541,7 @@ fn refusal(task_id: String, lease_token: u64, failure: Failure) -> v1::ReportRef
     v1::ReportRefusal {
         task_id,
         lease_token,
-        reason: failure.reason.dress().0.to_owned(),
+        reason: failure.reason.to_string(),
         message: failure.detail,
     }
 }

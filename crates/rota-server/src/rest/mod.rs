@@ -3,6 +3,7 @@
 //! A handler turns JSON into its protobuf sibling, calls the same code as gRPC, and turns the answer
 //! back; so both protocols check and say the same.
 
+mod bounds;
 mod cluster;
 mod extract;
 mod health;
@@ -18,63 +19,98 @@ mod workers;
 
 use axum::{
     Router, middleware,
-    routing::{delete, get, post},
+    routing::{MethodFilter, MethodRouter, on},
 };
+use rota_proto::operations::{Http, Method, Operation};
 
 use crate::services::Services;
 
 pub use openapi::openapi_json;
-pub(crate) use openapi::route_templates;
 pub(crate) use problem::{too_many_connections, whole_answer};
 
-/// All routes.
+/// All routes: those of the table of operations.
 pub(crate) fn routes(services: Services) -> Router {
-    let tasks = Router::new()
-        .route("/v1/tasks", get(tasks::list).post(tasks::create))
-        .route("/v1/tasks/batch", post(tasks::create_batch))
-        .route("/v1/tasks/bulk", post(tasks::bulk))
-        .route("/v1/tasks/{id}", get(tasks::get).delete(tasks::delete))
-        .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
-        .route("/v1/tasks/{id}/retry", post(tasks::retry))
-        .route("/v1/tasks/{id}/reschedule", post(tasks::reschedule))
-        .route("/v1/tasks/{id}/priority", post(tasks::set_priority))
-        .route("/v1/tasks/{id}/attempts", get(tasks::attempts))
-        .route("/v1/tasks/{id}/result", get(tasks::result));
-    let pull = Router::new()
-        .route("/v1/leases", post(pull::lease))
-        .route("/v1/sessions/{session}/heartbeat", post(pull::heartbeat))
-        .route("/v1/sessions/{session}", delete(pull::close))
-        .route("/v1/tasks/{id}/complete", post(pull::complete))
-        .route("/v1/tasks/{id}/fail", post(pull::fail))
-        .route("/v1/tasks/{id}/cancelled", post(pull::cancelled))
-        .route("/v1/tasks/{id}/release", post(pull::release))
-        .route("/v1/tasks/{id}/progress", post(pull::progress));
-    let manage = Router::new()
-        .route("/v1/queues", get(queues::list))
-        .route("/v1/queues/{queue}", get(queues::get))
-        .route("/v1/queues/{queue}/pause", post(queues::pause))
-        .route("/v1/queues/{queue}/resume", post(queues::resume))
-        .route("/v1/workers", get(workers::list))
-        .route("/v1/workers/{worker}/drain", post(workers::drain))
-        .route("/v1/info", get(workers::info))
-        .route("/v1/node", get(cluster::node))
-        .route("/v1/cluster", get(cluster::get))
-        .route("/v1/cluster/transfer", post(cluster::transfer))
-        .route("/node/log-filter", get(node::log_filter).put(node::set_log_filter));
-    let around = Router::new()
-        .route("/", get(openapi::index))
-        .route("/openapi.json", get(openapi::document))
-        .route("/docs", get(openapi::docs))
-        .route("/docs/docs.js", get(openapi::script))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(metrics::show));
-    tasks
-        .merge(pull)
-        .merge(manage)
-        .route_layer(middleware::from_fn(query::strict))
+    let (mut api, mut around) = (Router::new(), Router::new());
+    for operation in Operation::ALL {
+        let Some(Http { method, path }) = operation.http() else { continue };
+        let Some(handler) = handler(*operation, filter(method)) else { continue };
+        let described = openapi::is_api(path);
+        let router = if described { &mut api } else { &mut around };
+        *router = std::mem::take(router).route(path, handler);
+    }
+    api.route_layer(middleware::from_fn(query::strict))
         .merge(around)
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(services)
+}
+
+fn filter(method: Method) -> MethodFilter {
+    match method {
+        Method::Get => MethodFilter::GET,
+        Method::Post => MethodFilter::POST,
+        Method::Put => MethodFilter::PUT,
+        Method::Patch => MethodFilter::PATCH,
+        Method::Delete => MethodFilter::DELETE,
+    }
+}
+
+/// What answers an operation over REST, for those that REST has.
+fn handler(operation: Operation, at: MethodFilter) -> Option<MethodRouter<Services>> {
+    use Operation as O;
+    Some(match operation {
+        O::CreateTask => on(at, tasks::create),
+        O::CreateTasks => on(at, tasks::create_batch),
+        O::GetTask => on(at, tasks::get),
+        O::ListTasks => on(at, tasks::list),
+        O::CancelTask => on(at, tasks::cancel),
+        O::RetryTask => on(at, tasks::retry),
+        O::RescheduleTask => on(at, tasks::reschedule),
+        O::SetTaskPriority => on(at, tasks::set_priority),
+        O::DeleteTask => on(at, tasks::delete),
+        O::BulkTasks => on(at, tasks::bulk),
+        O::ListAttempts => on(at, tasks::attempts),
+        O::GetResult => on(at, tasks::result),
+        O::ListQueues => on(at, queues::list),
+        O::GetQueue => on(at, queues::get),
+        O::PauseQueue => on(at, queues::pause),
+        O::ResumeQueue => on(at, queues::resume),
+        O::ListWorkers => on(at, workers::list),
+        O::DrainWorker => on(at, workers::drain),
+        O::LeaseTasks => on(at, pull::lease),
+        O::Heartbeat => on(at, pull::heartbeat),
+        O::CloseSession => on(at, pull::close),
+        O::CompleteTask => on(at, pull::complete),
+        O::FailTask => on(at, pull::fail),
+        O::ReportCancelled => on(at, pull::cancelled),
+        O::ReleaseTask => on(at, pull::release),
+        O::ReportProgress => on(at, pull::progress),
+        O::GetServerInfo => on(at, workers::info),
+        O::GetCluster => on(at, cluster::get),
+        O::GetNode => on(at, cluster::node),
+        O::TransferLeadership => on(at, cluster::transfer),
+        O::GetLogFilter => on(at, node::log_filter),
+        O::SetLogFilter => on(at, node::set_log_filter),
+        O::IsAlive => on(at, health::alive),
+        O::IsReady => on(at, health::ready),
+        O::Metrics => on(at, metrics::show),
+        O::Index => on(at, openapi::index),
+        O::Docs => on(at, openapi::docs),
+        O::DocsScript => on(at, openapi::script),
+        O::OpenApi => on(at, openapi::document),
+        O::Work | O::CheckHealth | O::WatchHealth | O::Reflect | O::ReflectAlpha => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rest_answers_the_operations_that_have_a_path() {
+        for operation in Operation::ALL {
+            let answered = handler(*operation, MethodFilter::GET).is_some();
+            assert_eq!(answered, operation.http().is_some(), "{operation:?}");
+        }
+    }
 }

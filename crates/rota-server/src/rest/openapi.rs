@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use axum::{
+    extract::State,
     http::header,
     response::{Html, IntoResponse, Redirect, Response},
 };
@@ -12,7 +13,8 @@ use utoipa::{
     openapi::{self, ContentBuilder, HeaderBuilder, Ref, RefOr, ResponseBuilder, schema::Schema},
 };
 
-use super::{cluster, health, metrics, node, problem, pull, queues, tasks, workers};
+use super::{bounds, cluster, health, metrics, node, problem, pull, queues, tasks, workers};
+use crate::{limits::Limits, services::Services};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -78,10 +80,13 @@ const COMMON: [(&str, &str); 11] = [
     ("507", "The store is full"),
 ];
 
-static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
+/// The document, with these limits in it.
+pub(crate) fn contract(limits: &Limits) -> String {
     let mut contract = Contract::openapi();
+    let unplaced = bounds::apply(&mut contract, limits);
+    debug_assert!(unplaced.is_empty(), "rules without a place: {unplaced:?}");
     for (path, item) in &mut contract.paths.paths {
-        if !path.starts_with("/v1/") && !path.starts_with("/node/") {
+        if !is_api(path) {
             continue;
         }
         let operations =
@@ -103,7 +108,12 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
     }
     say_what_excludes_what(&mut contract);
     contract.to_pretty_json().expect("the contract is always JSON")
-});
+}
+
+/// Whether a path is one of the API proper: its answers follow common rules, and its parameters are checked.
+pub(crate) fn is_api(path: &str) -> bool {
+    path.starts_with("/v1/") || path.starts_with("/node/")
+}
 
 /// Members that cannot be given together, or must be: generated schemas have no words for it.
 ///
@@ -146,22 +156,16 @@ fn say_what_excludes_what(contract: &mut openapi::OpenApi) {
     }
 }
 
-/// The templates of all routes.
-pub(crate) fn route_templates() -> Vec<&'static str> {
-    static CONTRACT: LazyLock<Vec<String>> =
-        LazyLock::new(|| Contract::openapi().paths.paths.into_keys().collect());
-    let around = ["/", "/openapi.json", "/docs", "/docs/docs.js"];
-    CONTRACT.iter().map(String::as_str).chain(around).collect()
-}
-
-/// The OpenAPI document, as text.
+/// The OpenAPI document of a server with default limits, as text. A server gives out its own limits.
 #[must_use]
 pub fn openapi_json() -> &'static str {
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| contract(&Limits::DEFAULT));
     DOCUMENT.as_str()
 }
 
-pub(crate) async fn document() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], openapi_json()).into_response()
+pub(crate) async fn document(State(services): State<Services>) -> Response {
+    let text = services.contract.get_or_init(|| contract(&services.limits).into());
+    ([(header::CONTENT_TYPE, "application/json")], text.clone()).into_response()
 }
 
 pub(crate) async fn index() -> Redirect {

@@ -10,7 +10,7 @@ use rota_proto::json::ExceededLimit;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::failure::{Failure, LEADER_LOST, LimitName, Reason, Violation};
+use crate::failure::{Failure, LEADER_LOST, LimitName, Reason, Violation, leader_lost};
 
 /// A problem document (RFC 9457), `application/problem+json`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -61,13 +61,13 @@ impl From<Violation> for FieldProblem {
 
 /// The problem document of a failure, as JSON.
 fn document(failure: Failure) -> Vec<u8> {
-    let (reason, status, title, _) = failure.reason.dress();
+    let reason = failure.reason;
     let problem = Problem {
         kind: format!("urn:rota:problem:{reason}"),
-        title,
-        status,
+        title: reason.title(),
+        status: reason.status(),
         detail: failure.detail,
-        reason,
+        reason: reason.as_str(),
         errors: failure.violations.into_iter().map(Into::into).collect(),
     };
     serde_json::to_vec(&problem).expect("a problem is always JSON")
@@ -75,7 +75,7 @@ fn document(failure: Failure) -> Vec<u8> {
 
 fn response(failure: Failure) -> Response {
     let (reason, retry) = (failure.reason, failure.retry_seconds());
-    let status = StatusCode::from_u16(reason.dress().1).expect("a status from the table");
+    let status = StatusCode::from_u16(reason.status()).expect("a status from the table");
     let mut response = (status, document(failure)).into_response();
     let headers = response.headers_mut();
     let kind = HeaderValue::from_static("application/problem+json");
@@ -83,7 +83,7 @@ fn response(failure: Failure) -> Response {
     if let Some(seconds) = retry {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if let Some(lost) = reason.leader_lost() {
+    if let Some(lost) = leader_lost(reason) {
         headers.insert(LEADER_LOST, HeaderValue::from_static(lost));
     }
     if reason == Reason::Unauthenticated {

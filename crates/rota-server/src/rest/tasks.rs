@@ -112,12 +112,12 @@ pub(crate) async fn create_batch(
 }
 
 fn item_error(failure: Failure) -> ItemError {
-    let (reason, status, ..) = failure.reason.dress();
+    let reason = failure.reason;
     let (limit, retry_after) = (failure.limit(), failure.retry_seconds());
     let field = failure.violations.into_iter().next().map(|violation| violation.field);
     ItemError {
-        status,
-        reason: reason.to_owned(),
+        status: reason.status(),
+        reason: reason.to_string(),
         field: field.unwrap_or_default(),
         message: failure.detail,
         limit: limit.map(Into::into),

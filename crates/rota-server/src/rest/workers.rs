@@ -39,7 +39,7 @@ pub(crate) async fn drain(
 ) -> Result<Json<WorkerList>, Failure> {
     let workers = services.drain(&worker).await?;
     let workers = workers.into_iter().map(Into::into).collect();
-    Ok(Json(WorkerList { workers, next_cursor: None }))
+    Ok(Json(WorkerList { workers, as_of: None, next_cursor: None }))
 }
 
 /// About the server: version, leader, store, limits.

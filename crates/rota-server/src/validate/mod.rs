@@ -314,12 +314,12 @@ pub(crate) fn before_expiry(
         RunAt::At(date) => ("run_at", date),
         RunAt::After(delay) => ("delay", now + delay),
     };
-    if let Some(expires) = expires_at.filter(|expires| *expires < due) {
+    if let Some(expires) = expires_at.filter(|expires| *expires <= due) {
         let expires = rota_proto::json::Date::from(crate::wire::date(expires));
         check.wrong(
             field,
             format_args!(
-                "is after expires_at, which is {expires}: the task would expire before it could run"
+                "is not before expires_at, which is {expires}: the task would expire before it could run"
             ),
         );
     }

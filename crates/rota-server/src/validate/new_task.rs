@@ -68,16 +68,17 @@ fn checked(
     let run_at = check.run_at(task.run_at, task.delay);
     let expires_at = check.date("expires_at", task.expires_at);
     let due = match run_at {
-        RunAt::At(date) => Some((date, "run_at")),
         // One that names itself may repeat a task that was in time when it came. The engine knows.
-        RunAt::After(_) if !binds.is_empty() => None,
-        RunAt::After(delay) if expires_at.is_some() => Some((now() + delay, "the end of delay")),
-        RunAt::Now | RunAt::After(_) => None,
+        _ if !binds.is_empty() || expires_at.is_none() => None,
+        RunAt::Now => Some((now(), "the present")),
+        RunAt::At(date) => Some((date.max(now()), "run_at and the present")),
+        RunAt::After(delay) => Some((now() + delay, "the end of delay")),
     };
     if let (Some((due, what)), Some(expires)) = (due, expires_at)
-        && expires < due
+        && expires <= due
     {
-        let message = format_args!("is before {what}: the task would expire before it could run");
+        let message =
+            format_args!("is not after {what}: the task would expire before it could run");
         check.wrong("expires_at", message);
     }
     let timeout = check.span("timeout", task.timeout, (Duration::from_millis(1), TIMEOUT));
@@ -234,14 +235,23 @@ mod tests {
     }
 
     #[test]
-    fn a_delay_must_end_before_the_task_expires() {
+    fn a_task_must_be_due_before_it_expires() {
         let task = |seconds: i64| v1::NewTask {
             delay: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
             expires_at: Some(crate::wire::date(WallTime(NOW.0 + seconds * 1000))),
             ..v1::NewTask::default()
         };
-        assert!(made(task(60)).is_ok());
-        assert_eq!(wrong(task(59)), ["expires_at"]);
+        assert!(made(task(61)).is_ok());
+        assert_eq!(wrong(task(60)), ["expires_at"]);
+        let now = |seconds| v1::NewTask { delay: None, ..task(seconds) };
+        assert!(made(now(1)).is_ok());
+        assert_eq!(wrong(now(0)), ["expires_at"]);
+        let past = |seconds: i64| v1::NewTask {
+            run_at: Some(crate::wire::date(WallTime(NOW.0 - 60_000))),
+            ..now(seconds)
+        };
+        assert!(made(past(1)).is_ok());
+        assert_eq!(wrong(past(-30)), ["expires_at"], "due now, and over since half a minute");
         // It may be a repeat of a task that the engine knows.
         let keyed = |seconds| v1::NewTask { idempotency_key: "k".to_owned(), ..task(seconds) };
         assert!(made(keyed(59)).is_ok());

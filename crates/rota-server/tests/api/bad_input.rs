@@ -90,6 +90,19 @@ fn new_tasks() -> Vec<(&'static str, Bytes, &'static str)> {
         ("half a character in a name", task(r#""payload":{"a":[{"\uDC00":1}]}"#), "payload"),
         ("half a character in base64", task(r#""payload_base64":"Ilx1ZGVhZCI=""#), "payload"),
         ("id of zeros", task(r#""id":"t_0000000000000""#), "id"),
+        ("expires_at in the past", task(r#""expires_at":"2020-01-01T00:00:00Z""#), "expires_at"),
+        (
+            "expires_at in the past of a task with an id",
+            task(r#""id":"mine","expires_at":"2020-01-01T00:00:00Z""#),
+            "expires_at",
+        ),
+        (
+            "run_at after expires_at of a task with a key",
+            task(
+                r#""idempotency_key":"k","run_at":"2030-01-01T00:00:00Z","expires_at":"2029-01-01T00:00:00Z""#,
+            ),
+            "expires_at",
+        ),
         (
             "a delay that ends after expires_at",
             task(r#""delay":"36500d","expires_at":"2030-01-01T00:00:00Z""#),

@@ -1,5 +1,10 @@
 //! The contract that is served is the contract that is kept.
 
+use std::{collections::BTreeSet, time::Duration};
+
+use prost::Message;
+use rota_proto::operations::Operation;
+use rota_server::Limits;
 use serde_json::Value;
 
 use crate::harness::Node;
@@ -140,4 +145,128 @@ fn the_operations_are_these() {
         })
         .collect();
     insta::assert_snapshot!("operations", lines.join("\n"));
+}
+
+#[test]
+fn the_contract_and_the_table_hold_the_same_operations() {
+    let contract: Value = serde_json::from_str(rota_server::openapi_json()).unwrap();
+    let described = operations(&contract).into_iter().map(|(verb, path, operation)| {
+        let name = operation["operationId"].as_str().unwrap().to_owned();
+        assert_eq!(operation["tags"].as_array().unwrap().len(), 1, "{name}");
+        (name, verb, path, operation["tags"][0].as_str().unwrap().to_owned())
+    });
+    let rows = Operation::ALL.iter().filter_map(|operation| {
+        let (tag, http) = (operation.tag()?, operation.http()?);
+        let verb = format!("{:?}", http.method).to_lowercase();
+        Some((operation.name().to_owned(), verb, http.path.to_owned(), tag.to_owned()))
+    });
+    assert_eq!(rows.collect::<BTreeSet<_>>(), described.collect::<BTreeSet<_>>());
+}
+
+#[test]
+fn the_table_holds_the_services_around_the_contract() {
+    let mut described = BTreeSet::new();
+    for set in [
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ] {
+        for file in prost_types::FileDescriptorSet::decode(set).unwrap().file {
+            for service in &file.service {
+                let path = |name: &str| format!("/{}.{}/{name}", file.package(), service.name());
+                described.extend(service.method.iter().map(|method| path(method.name())));
+            }
+        }
+    }
+    let rows = Operation::ALL.iter().filter_map(|operation| operation.grpc());
+    let rows = rows.filter(|path| path.starts_with("/grpc.")).map(str::to_owned);
+    assert_eq!(rows.collect::<BTreeSet<_>>(), described);
+}
+
+/// Every number that a document tells, in a constraint or in words, with its place.
+fn numbers(value: &Value, place: &str, found: &mut BTreeSet<(String, String)>) {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .filter(|(name, _)| {
+                !["pattern", "format", "example", "examples", "info"].contains(&name.as_str())
+            })
+            .for_each(|(name, member)| numbers(member, &format!("{place}/{name}"), found)),
+        Value::Array(items) => {
+            items.iter().for_each(|item| numbers(item, &format!("{place}/*"), found));
+        }
+        Value::Number(number) => drop(found.insert((number.to_string(), place.to_owned()))),
+        Value::String(text) => {
+            let text = text.replace("1,000", "1000");
+            for word in text.split(|c: char| !c.is_ascii_digit()).filter(|word| !word.is_empty()) {
+                found.insert((word.to_owned(), place.to_owned()));
+            }
+        }
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
+#[tokio::test]
+async fn the_contract_that_a_server_gives_out_shows_its_own_limits() {
+    let limits = Limits {
+        batch: 701,
+        labels: 17,
+        label_value_bytes: 703,
+        page_size: 709,
+        wait: Duration::from_secs(41),
+        name_characters: 101,
+        idempotency_key_bytes: 211,
+        ..Limits::default()
+    };
+    let node = Node::start_limited(limits).await;
+    let own = node.get("/openapi.json").await.json();
+    node.stop().await;
+    let common: Value = serde_json::from_str(rota_server::openapi_json()).unwrap();
+    assert_eq!(operations(&own).len(), operations(&common).len());
+
+    let (mut of_own, mut of_common) = (BTreeSet::new(), BTreeSet::new());
+    numbers(&own, "", &mut of_own);
+    numbers(&common, "", &mut of_common);
+    let changed: Vec<&(String, String)> = of_common.difference(&of_own).collect();
+    let counts = |number: &str| changed.iter().filter(|(found, _)| found == number).count();
+    for (default, own) in [
+        ("1000", "709"),
+        ("32", "17"),
+        ("1024", "703"),
+        ("128", "101"),
+        ("256", "211"),
+        ("60", "41"),
+    ] {
+        let shown = of_own.iter().filter(|(found, _)| found == own).count();
+        assert!(shown > 0, "{own}");
+        assert!(counts(default) > 0, "{default}: {changed:?}");
+    }
+    assert!(of_own.iter().any(|(found, _)| found == "701"));
+
+    // What still tells a default is bounded by something else, always.
+    let fixed = [
+        // The names of what exists, which may be older than the limit.
+        ("128", "/components/schemas/TaskFilter"),
+        ("128", "/components/schemas/BulkFilter"),
+        ("128", "/components/schemas/TransferRequest"),
+        ("128", "/components/schemas/LeaseRequest/properties/queues"),
+        ("128", "/components/schemas/LeaseRequest/properties/kinds"),
+        ("128", "/paths/"),
+        // Names that a worker serves, tasks that are shown of a worker, and the policy of retries.
+        ("1000", "/components/schemas/LeaseRequest/properties/queues"),
+        ("1000", "/components/schemas/LeaseRequest/properties/kinds"),
+        ("1000", "/components/schemas/Worker/"),
+        ("1000", "/components/schemas/RetryPolicy"),
+        ("1024", "/components/schemas/ProgressRequest"),
+        ("1024", "/components/schemas/LogFilterRequest"),
+        ("60", "/components/schemas/LeaseRequest/properties/ttl"),
+    ];
+    let stale: Vec<_> = of_own
+        .iter()
+        .filter(|(number, _)| ["1000", "32", "1024", "128", "256", "60"].contains(&number.as_str()))
+        .filter(|(number, place)| {
+            !fixed.iter().any(|(known, at)| known == number && place.starts_with(at))
+        })
+        .collect();
+    assert!(stale.is_empty(), "{stale:#?}");
 }

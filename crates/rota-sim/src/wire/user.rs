@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rota_client::{Client, ClientError, NewTask, task};
+use rota_client::{Client, ClientError, NewTask, Reason, Retry, task};
 use rota_proto::v1::Task;
 use tokio::time::{sleep, timeout};
 
@@ -15,9 +15,11 @@ use crate::{
 /// Tasks that are remembered.
 const REMEMBERED: usize = 64;
 
-/// Reasons by which a server says that it changed nothing.
-const CHANGED_NOTHING: [&str; 5] =
-    ["not_leader", "overloaded", "queue_full", "store_full", "unavailable"];
+/// Whether a server says by this that it changed nothing, and that a retry can help.
+fn changed_nothing(error: &ClientError) -> bool {
+    let retry = error.reason().map(Reason::retry);
+    matches!(retry, Some(Retry::Elsewhere | Retry::Soon | Retry::AfterRoom))
+}
 
 /// The client of one process.
 pub(crate) struct User {
@@ -168,10 +170,8 @@ impl User {
                 inner.audit.accepted_tag(now_us, tag);
                 true
             }
-            Err(ClientError::Refused { message, reason, .. })
-                if !named && CHANGED_NOTHING.contains(&reason.as_str()) =>
-            {
-                inner.audit.unchanged(now_us, tag, false, message);
+            Err(error) if !named && changed_nothing(error) => {
+                inner.audit.unchanged(now_us, tag, false, &error.to_string());
                 true
             }
             Err(_) => false,

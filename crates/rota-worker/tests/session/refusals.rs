@@ -86,7 +86,7 @@ async fn a_wrong_token_ends_a_worker_that_was_never_connected() {
     let node = Node::start().await.stop().await.start_protected(unknown_token()).await;
     let desk = Desk::open("w", node.client().addresses());
     match in_time(desk.closed()).await {
-        Err(WorkerError::Refused(error)) => assert_eq!(error.reason(), "unauthenticated"),
+        Err(WorkerError::Refused(error)) => assert_eq!(error.reason_word(), "unauthenticated"),
         other => panic!("not refused: {other:?}"),
     }
     node.stop().await;

@@ -197,8 +197,8 @@ mod tests {
 
     #[test]
     fn defaults_are_allowed() {
-        for key in KEYS.iter().filter(|key| !key.default.is_empty()) {
-            assert_eq!(wanted(key.takes, key.default), None, "{}", key.name);
+        for key in KEYS.iter().filter(|key| !key.default().is_empty()) {
+            assert_eq!(wanted(key.takes, &key.default()), None, "{}", key.name);
         }
     }
 

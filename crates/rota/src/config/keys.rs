@@ -1,5 +1,7 @@
 //! The table of keys.
 
+use std::{borrow::Cow, time::Duration};
+
 use rota_core::Name;
 use rota_engine::IDEMPOTENCY_KEY_BYTES_MAX;
 
@@ -19,13 +21,22 @@ pub(crate) struct Key {
     /// Its name in the file; a dot stands for a table.
     pub(crate) name: &'static str,
     pub(crate) scope: Scope,
-    pub(crate) default: &'static str,
+    pub(crate) default: DefaultValue,
     pub(crate) value_name: &'static str,
     pub(crate) help: &'static str,
     /// Which values it takes.
     pub(crate) takes: Takes,
     /// Never shown.
     pub(crate) secret: bool,
+}
+
+/// The value of a key that is not set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum DefaultValue {
+    /// As one would write it.
+    Text(&'static str),
+    Number(u64),
+    Time(Duration),
 }
 
 /// Which values a key takes.
@@ -54,9 +65,18 @@ impl Key {
         format!("ROTA_{}", self.name.replace(['.', '-'], "_").to_uppercase())
     }
 
+    /// The value where it is not set, as one would write it.
+    pub(crate) fn default(&self) -> Cow<'static, str> {
+        match self.default {
+            DefaultValue::Text(text) => text.into(),
+            DefaultValue::Number(number) => number.to_string().into(),
+            DefaultValue::Time(time) => format!("{time:?}").into(),
+        }
+    }
+
     /// Whether its flag needs no value.
     pub(crate) fn is_switch(&self) -> bool {
-        self.default == "false"
+        matches!(self.default, DefaultValue::Text("false"))
     }
 }
 
@@ -68,7 +88,15 @@ const fn key(
     takes: Takes,
     help: &'static str,
 ) -> Key {
-    Key { name, scope, default, value_name, help, takes, secret: false }
+    Key {
+        name,
+        scope,
+        default: DefaultValue::Text(default),
+        value_name,
+        help,
+        takes,
+        secret: false,
+    }
 }
 
 const fn number(
@@ -92,6 +120,30 @@ const fn time(
     key(scope, name, default, "TIME", Takes::Time(least, most), help)
 }
 
+/// A limit on what clients send, whose default the server has.
+const fn limit(
+    name: &'static str,
+    default: usize,
+    value_name: &'static str,
+    range: (u64, u64),
+    help: &'static str,
+) -> Key {
+    Key {
+        default: DefaultValue::Number(default as u64),
+        ..number(Limits, name, "", value_name, range, help)
+    }
+}
+
+/// The same, for a time.
+const fn limit_time(
+    name: &'static str,
+    default: Duration,
+    range: (&'static str, &'static str),
+    help: &'static str,
+) -> Key {
+    Key { default: DefaultValue::Time(default), ..time(Limits, name, "", range, help) }
+}
+
 const fn switch(scope: Scope, name: &'static str, help: &'static str) -> Key {
     key(scope, name, "false", "", Takes::OneOf(&["true", "false"]), help)
 }
@@ -107,10 +159,13 @@ const fn address(
 
 const fn secret(scope: Scope, name: &'static str, help: &'static str) -> Key {
     let takes = Takes::Text;
-    Key { name, scope, default: "", value_name: "TOKEN", help, takes, secret: true }
+    let default = DefaultValue::Text("");
+    Key { name, scope, default, value_name: "TOKEN", help, takes, secret: true }
 }
 
 use Scope::{Client, Common, Limits, Server, Worker};
+
+const LIMITS: rota_server::Limits = rota_server::Limits::DEFAULT;
 
 /// Every key.
 pub(crate) const KEYS: &[Key] = &[
@@ -314,86 +369,89 @@ pub(crate) const KEYS: &[Key] = &[
     number(Limits, "limits.queues", "100000", "N", (1, 10_000_000), "Different queues"),
     number(Limits, "limits.kinds", "100000", "N", (1, 10_000_000), "Different kinds"),
     number(Limits, "limits.sessions", "10000", "N", (1, 1_000_000), "Connected workers"),
-    number(Limits, "limits.payload_bytes", "1048576", "BYTES", (1, 1 << 30), "A task's payload"),
-    number(Limits, "limits.result_bytes", "1048576", "BYTES", (1, 1 << 30), "A task's result"),
-    number(
-        Limits,
+    limit("limits.payload_bytes", LIMITS.payload_bytes, "BYTES", (1, 1 << 30), "A task's payload"),
+    limit("limits.result_bytes", LIMITS.result_bytes, "BYTES", (1, 1 << 30), "A task's result"),
+    limit(
         "limits.output_tail_bytes",
-        "65536",
+        LIMITS.output_tail_bytes,
         "BYTES",
         (0, 1 << 30),
         "Output kept of an attempt",
     ),
-    number(Limits, "limits.batch", "1000", "N", (1, 100_000), "Tasks in one request"),
-    number(Limits, "limits.request_bytes", "16777216", "BYTES", (1024, 1 << 30), "One request"),
-    number(
-        Limits,
+    limit("limits.batch", LIMITS.batch, "N", (1, 100_000), "Tasks in one request"),
+    limit("limits.request_bytes", LIMITS.request_bytes, "BYTES", (1024, 1 << 30), "One request"),
+    limit(
         "limits.bodies_in_flight_bytes",
-        "268435456",
+        LIMITS.bodies_in_flight_bytes,
         "BYTES",
         (1 << 20, 1 << 40),
         "Memory for the bodies of all requests that the server works on",
     ),
-    number(
-        Limits,
+    limit(
         "limits.answers_in_flight_bytes",
-        "134217728",
+        LIMITS.answers_in_flight_bytes,
         "BYTES",
         (1 << 20, 1 << 40),
         "Memory for all large answers that clients have not read yet",
     ),
-    number(Limits, "limits.labels", "32", "N", (0, 1000), "Labels of a task"),
-    number(Limits, "limits.label_value_bytes", "1024", "BYTES", (0, 65_536), "A label's value"),
-    number(Limits, "limits.page_size", "1000", "N", (1, 10_000), "Tasks on one page"),
-    time(Limits, "limits.wait", "60s", ("0s", "1h"), "A long poll"),
-    time(
-        Limits,
+    limit("limits.labels", LIMITS.labels, "N", (0, 1000), "Labels of a task"),
+    limit(
+        "limits.label_value_bytes",
+        LIMITS.label_value_bytes,
+        "BYTES",
+        (0, 65_536),
+        "A label's value",
+    ),
+    limit("limits.page_size", LIMITS.page_size, "N", (1, 10_000), "Tasks on one page"),
+    limit_time("limits.wait", LIMITS.wait, ("0s", "1h"), "A long poll"),
+    limit_time(
         "limits.header_timeout",
-        "10s",
+        LIMITS.header_timeout,
         ("100ms", "1h"),
         "The head of a request must arrive within",
     ),
-    time(
-        Limits,
+    limit_time(
         "limits.body_timeout",
-        "30s",
+        LIMITS.body_timeout,
         ("100ms", "1h"),
         "The body of a request must arrive within",
     ),
-    number(Limits, "limits.connections", "10000", "N", (1, 1_000_000), "Open connections"),
-    number(
-        Limits,
+    limit("limits.connections", LIMITS.connections, "N", (1, 1_000_000), "Open connections"),
+    limit(
         "limits.json_depth",
-        "64",
+        LIMITS.json_depth,
         "N",
         (1, 127),
         "Levels of lists and objects in a payload or result",
     ),
-    number(
-        Limits,
+    limit(
         "limits.name_characters",
-        "128",
+        LIMITS.name_characters,
         "N",
         (1, Name::LEN_MAX as u64),
         "Characters of a new name: of a queue, kind, label, worker or task",
     ),
-    number(
-        Limits,
+    limit(
         "limits.idempotency_key_bytes",
-        "256",
+        LIMITS.idempotency_key_bytes,
         "BYTES",
         (1, IDEMPOTENCY_KEY_BYTES_MAX as u64),
         "An idempotency key",
     ),
-    number(
-        Limits,
+    limit(
         "limits.streams_per_connection",
-        "1000",
+        LIMITS.streams_per_connection as usize,
         "N",
         (1, 1_000_000),
         "Requests at once over one connection of HTTP/2",
     ),
-    number(Limits, "limits.worker_slots", "100000", "N", (1, 1_000_000), "Slots of a worker"),
+    limit(
+        "limits.worker_slots",
+        LIMITS.worker_slots as usize,
+        "N",
+        (1, 1_000_000),
+        "Slots of a worker",
+    ),
     key(
         Client,
         "url",

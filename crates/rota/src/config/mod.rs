@@ -52,10 +52,11 @@ pub(crate) fn flags(scopes: &[Scope]) -> Vec<Arg> {
 }
 
 fn flag(key: &'static Key) -> Arg {
-    let help = if key.default.is_empty() || key.default == "false" {
+    let default = key.default();
+    let help = if default.is_empty() || key.is_switch() {
         format!("{} [variable: {}]", key.help, key.variable())
     } else {
-        format!("{} [default: {}] [variable: {}]", key.help, key.default, key.variable())
+        format!("{} [default: {default}] [variable: {}]", key.help, key.variable())
     };
     let arg = Arg::new(key.name).long(key.flag()).help(help);
     if key.is_switch() {
@@ -93,7 +94,7 @@ impl Settings {
             if let Some((text, place)) = file.get(key.name) {
                 return (text, Source::File(place));
             }
-            (key.default.to_owned(), Source::Default)
+            (key.default().into_owned(), Source::Default)
         };
         Self { values: KEYS.iter().map(|key| (key.name, value(key))).collect() }
     }

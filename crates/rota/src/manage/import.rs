@@ -9,7 +9,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use rota_client::{Client, ClientError, NewTask, v1};
+use rota_client::{Client, ClientError, NewTask, Reason, Retry, v1};
 use serde_json::json;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -22,7 +22,7 @@ use v1::create_tasks_response::{Result as Answer, result::Result as Item};
 use super::{
     create::fresh_key,
     is_passing,
-    lines::{self, Portion},
+    lines::{self, Chunk},
 };
 use crate::{
     exit::{Exit, Failure},
@@ -73,7 +73,7 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let (input, bytes) = open(file)?;
     let mut stop = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let (sender, mut portions) = mpsc::channel(1);
+    let (sender, mut chunks) = mpsc::channel(1);
     let fresh_key = key.is_none().then(fresh_key);
     let key = key.or_else(|| fresh_key.clone()).unwrap_or_default();
     let prefix = key.clone();
@@ -93,7 +93,7 @@ pub(super) async fn run(
         biased;
         _ = stop.0.recv() => Err(Failure::new(Exit::Interrupted, "interrupted")),
         _ = stop.1.recv() => Err(Failure::new(Exit::Interrupted, "interrupted")),
-        ended = import.all(&mut portions) => ended,
+        ended = import.all(&mut chunks) => ended,
     };
     import.bar.finish_and_clear();
     import.summary.unknown = import.in_doubt;
@@ -154,23 +154,23 @@ struct Import {
 }
 
 impl Import {
-    async fn all(&mut self, portions: &mut mpsc::Receiver<Portion>) -> Result<(), Failure> {
-        while let Some(portion) = portions.recv().await {
+    async fn all(&mut self, chunks: &mut mpsc::Receiver<Chunk>) -> Result<(), Failure> {
+        while let Some(chunk) = chunks.recv().await {
             let first = |line: Option<usize>| line.unwrap_or(usize::MAX);
-            let tasks = first(portion.tasks.first().map(|(line, _)| *line));
-            let refused = first(portion.refused.first().map(|(line, _)| *line));
-            let next = portion.tasks.last().map(|(line, _)| *line);
-            let next = next.max(portion.refused.last().map(|(line, _)| *line));
+            let tasks = first(chunk.tasks.first().map(|(line, _)| *line));
+            let refused = first(chunk.refused.first().map(|(line, _)| *line));
+            let next = chunk.tasks.last().map(|(line, _)| *line);
+            let next = next.max(chunk.refused.last().map(|(line, _)| *line));
             if tasks.min(refused) < usize::MAX {
                 self.next_line = tasks.min(refused);
             }
-            for (line, why) in portion.refused {
+            for (line, why) in chunk.refused {
                 self.refuse(line, &why);
             }
-            self.send(portion.tasks).await?;
+            self.send(chunk.tasks).await?;
             self.next_line = next.map_or(self.next_line, |line| line + 1);
-            self.bar.inc(portion.bytes);
-            if let Some(why) = portion.broken {
+            self.bar.inc(chunk.bytes);
+            if let Some(why) = chunk.broken {
                 return Err(Failure::usage(why));
             }
         }
@@ -271,7 +271,9 @@ impl Import {
                 Some(Item::Task(_)) if repeated && self.is_ours(&task) => self.summary.created += 1,
                 Some(Item::Task(_)) if repeated => self.summary.unclear += 1,
                 Some(Item::Task(_)) => self.summary.existed += 1,
-                Some(Item::Error(error)) if is_passing(error.code.into(), &error.reason) => {
+                Some(Item::Error(error))
+                    if is_passing(error.code.into(), Reason::parse(&error.reason)) =>
+                {
                     tasks.push((line, task));
                     later = Some(ClientError::Refused {
                         code: error.code.into(),
@@ -292,7 +294,7 @@ impl Import {
 /// Whether what was asked may have been done all the same.
 fn leaves_open(error: &ClientError) -> bool {
     matches!(error, ClientError::OutcomeUnknown { .. })
-        || matches!(error.reason(), "leadership_lost" | "outcome_unknown" | "request_timeout")
+        || error.reason().is_some_and(|reason| reason.retry() == Retry::IfRepeatable)
 }
 
 /// Whether a request was refused for what it holds or how large it is: a part of it may be taken.

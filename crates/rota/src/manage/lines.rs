@@ -1,5 +1,5 @@
 //! The lines of a file with one task on each: read on a thread of their own, checked, and handed over in
-//! portions. What cannot be read is told with its line, and the lines after it are read all the same.
+//! chunks. What cannot be read is told with its line, and the lines after it are read all the same.
 
 use std::{
     io::{self, BufRead},
@@ -10,62 +10,62 @@ use rota_client::v1;
 use rota_proto::json::{self, FieldError};
 use tokio::sync::mpsc;
 
-/// Tasks in a portion.
+/// Tasks in a chunk.
 const TASKS: usize = 1000;
-/// Bytes of lines after which a portion is handed over, full or not.
-const PORTION_BYTES: u64 = 4 << 20;
+/// Bytes of lines after which a chunk is handed over, full or not.
+const CHUNK_BYTES: u64 = 4 << 20;
 /// Longest line that is read. No server takes a task of this size.
 const LINE_BYTES: usize = 64 << 20;
 
 /// Lines that were read.
 #[derive(Debug, Default)]
-pub(super) struct Portion {
+pub(super) struct Chunk {
     /// Tasks, with the numbers of their lines.
     pub(super) tasks: Vec<(usize, v1::NewTask)>,
     /// Lines that are no tasks: their number, and why not.
     pub(super) refused: Vec<(usize, String)>,
     pub(super) bytes: u64,
-    /// Why nothing comes after this portion, although the file has not ended.
+    /// Why nothing comes after this chunk, although the file has not ended.
     pub(super) broken: Option<String>,
 }
 
 /// Reads everything, until it ends or nobody receives any more. Tasks without a name of their own get
 /// `key` and the number of their line as idempotency key.
-pub(super) fn read(input: impl BufRead, key: &str, portions: &mpsc::Sender<Portion>) {
-    let mut portion = Portion::default();
+pub(super) fn read(input: impl BufRead, key: &str, chunks: &mpsc::Sender<Chunk>) {
+    let mut chunk = Chunk::default();
     for line in Lines::of(input) {
         let line = match line {
             Ok(line) => line,
             Err(error) => {
-                portion.broken = Some(error.to_string());
+                chunk.broken = Some(error.to_string());
                 break;
             }
         };
         // A long line goes alone: refused for its size, it takes no others along.
-        let is_full = portion.bytes > 0 && portion.bytes + line.bytes > PORTION_BYTES;
-        if is_full && portions.blocking_send(mem::take(&mut portion)).is_err() {
+        let is_full = chunk.bytes > 0 && chunk.bytes + line.bytes > CHUNK_BYTES;
+        if is_full && chunks.blocking_send(mem::take(&mut chunk)).is_err() {
             return;
         }
-        portion.bytes += line.bytes;
+        chunk.bytes += line.bytes;
         match line.text.and_then(|text| task_of(&text)) {
             Ok(None) => {}
             Ok(Some(mut task)) => {
                 if task.id.is_empty() && task.idempotency_key.is_empty() {
                     task.idempotency_key = format!("{key}-{}", line.number);
                 }
-                portion.tasks.push((line.number, task));
+                chunk.tasks.push((line.number, task));
             }
-            Err(why) => portion.refused.push((line.number, why)),
+            Err(why) => chunk.refused.push((line.number, why)),
         }
-        let lines = portion.tasks.len() + portion.refused.len();
-        if (lines >= TASKS || portion.bytes >= PORTION_BYTES)
-            && portions.blocking_send(mem::take(&mut portion)).is_err()
+        let lines = chunk.tasks.len() + chunk.refused.len();
+        if (lines >= TASKS || chunk.bytes >= CHUNK_BYTES)
+            && chunks.blocking_send(mem::take(&mut chunk)).is_err()
         {
             return;
         }
     }
     // Nobody may be there any more.
-    let _ = portions.blocking_send(portion);
+    let _ = chunks.blocking_send(chunk);
 }
 
 /// The task on a line; none on an empty one.
@@ -167,7 +167,7 @@ fn is_utf_16(start: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn all(input: &[u8]) -> Vec<Portion> {
+    fn all(input: &[u8]) -> Vec<Chunk> {
         let (sender, mut receiver) = mpsc::channel(100);
         read(input, "key", &sender);
         drop(sender);
@@ -179,29 +179,28 @@ mod tests {
         let mut input = b"\xef\xbb\xbf{\"kind\": \"a\"}\r\n\n{\"kind\": \"b\xff\"}\n".to_vec();
         input.extend(std::iter::repeat_n(b'x', LINE_BYTES + 1));
         input.extend(b"\n{\"kind\": \"c\", \"id\": \"mine\"}\n{\"kind\": \"d\"");
-        let portions = all(&input);
-        let tasks: Vec<_> = portions.iter().flat_map(|portion| &portion.tasks).collect();
+        let chunks = all(&input);
+        let tasks: Vec<_> = chunks.iter().flat_map(|chunk| &chunk.tasks).collect();
         let names: Vec<_> = tasks
             .iter()
             .map(|(line, task)| (*line, &*task.kind, &*task.id, &*task.idempotency_key))
             .collect();
         assert_eq!(names, [(1, "a", "", "key-1"), (5, "c", "mine", "")]);
-        let refused: Vec<_> = portions.iter().flat_map(|portion| portion.refused.clone()).collect();
+        let refused: Vec<_> = chunks.iter().flat_map(|chunk| chunk.refused.clone()).collect();
         assert_eq!(refused[0], (3, "not UTF-8 at byte 12".to_owned()));
         assert_eq!(refused[1], (4, "longer than 64 MiB".to_owned()));
         assert_eq!(refused[2].0, 6);
         assert_eq!(refused.len(), 3);
-        assert!(portions.iter().all(|portion| portion.broken.is_none()));
-        let bytes: u64 = portions.iter().map(|portion| portion.bytes).sum();
+        assert!(chunks.iter().all(|chunk| chunk.broken.is_none()));
+        let bytes: u64 = chunks.iter().map(|chunk| chunk.bytes).sum();
         assert_eq!(bytes, input.len() as u64);
     }
 
     #[test]
-    fn portions_are_bounded_in_number_and_bytes() {
+    fn chunks_are_bounded_in_number_and_bytes() {
         let small = "{\"kind\": \"a\"}\n".repeat(2500);
-        let sizes = |portions: Vec<Portion>| {
-            portions.iter().map(|portion| portion.tasks.len()).collect::<Vec<_>>()
-        };
+        let sizes =
+            |chunks: Vec<Chunk>| chunks.iter().map(|chunk| chunk.tasks.len()).collect::<Vec<_>>();
         assert_eq!(sizes(all(small.as_bytes())), [1000, 1000, 500]);
         let large = format!("{{\"kind\": \"a\", \"payload\": \"{}\"}}\n", "x".repeat(1 << 20));
         assert_eq!(sizes(all(large.repeat(6).as_bytes())), [3, 3]);
@@ -210,9 +209,9 @@ mod tests {
 
     #[test]
     fn a_file_in_utf_16_is_told_to_be_one() {
-        let portions = all(b"\xff\xfe{\0\"\0k\0");
-        let broken = portions[0].broken.as_deref().expect("it is not read");
+        let chunks = all(b"\xff\xfe{\0\"\0k\0");
+        let broken = chunks[0].broken.as_deref().expect("it is not read");
         assert!(broken.contains("iconv"), "{broken}");
-        assert_eq!(portions.len(), 1);
+        assert_eq!(chunks.len(), 1);
     }
 }

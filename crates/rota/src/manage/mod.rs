@@ -12,7 +12,7 @@ pub(crate) mod workers;
 
 use std::collections::BTreeMap;
 
-use rota_client::{Client, node_v1, v1};
+use rota_client::{Client, Reason, Retry, node_v1, v1};
 use rota_proto::json::{LogFilter, ServerInfo};
 use tonic::Code;
 
@@ -22,8 +22,11 @@ use crate::{
 };
 
 /// Whether an error may pass by itself: no server is reached, or the one that is cannot answer now.
-fn is_passing(code: Code, reason: &str) -> bool {
-    matches!(code, Code::Unavailable | Code::DeadlineExceeded) || reason == "overloaded"
+fn is_passing(code: Code, reason: Option<Reason>) -> bool {
+    match reason.map(Reason::retry) {
+        Some(retry) => matches!(retry, Retry::Elsewhere | Retry::Soon | Retry::IfRepeatable),
+        None => matches!(code, Code::Unavailable | Code::DeadlineExceeded),
+    }
 }
 
 /// Labels as flags say them: each name once.

@@ -32,7 +32,7 @@ pub(crate) async fn run(verb: WorkersVerb, client: &Client, format: Format) -> R
         }
         WorkersVerb::Drain { worker } => {
             let drained = client.drain_worker(v1::DrainWorkerRequest { worker }).await?;
-            WorkerList { workers: vec![drained.into()], next_cursor: None }
+            WorkerList { workers: vec![drained.into()], as_of: None, next_cursor: None }
         }
     };
     if format == Format::Json { output::json(&workers) } else { show(workers.workers) }

@@ -79,7 +79,11 @@ impl World {
                     illegal(from, Action::Postpone)
                 }
                 Some(_) if *run_at <= self.now.wall => Expected::Task(Status::Pending),
-                Some(_) if self.is_dead_by(*run_at, self.expiry(*task)) => Expected::Refused,
+                Some(_)
+                    if *run_at > self.now.wall && self.is_dead_by(*run_at, self.expiry(*task)) =>
+                {
+                    Expected::Refused
+                }
                 Some(_) => Expected::Task(Status::Scheduled),
             },
             Command::SetPriority { task, .. } => match status(task) {
@@ -120,7 +124,11 @@ impl World {
                 Expected::Repeat(known.task)
             }
             Some(known) => Expected::Conflict(known.task),
-            None if self.is_dead_by(submit.run_at, submit.spec.definition.expires_at) => {
+            None if self.is_dead_by(
+                submit.run_at.max(self.now.wall),
+                submit.spec.definition.expires_at,
+            ) =>
+            {
                 Expected::Refused
             }
             None if self.is_full(&submit.spec.definition.queue) => Expected::Refused,
@@ -133,9 +141,9 @@ impl World {
         self.machine.expiries.get(index).copied()
     }
 
-    /// Whether a task that waits for that date would expire before it.
+    /// Whether a task that is due at that date would have expired by then.
     fn is_dead_by(&self, run_at: WallTime, expires_at: Option<WallTime>) -> bool {
-        run_at > self.now.wall && expires_at.is_some_and(|expires_at| expires_at < run_at)
+        expires_at.is_some_and(|expires_at| expires_at <= run_at)
     }
 
     fn is_full(&self, queue: &Name) -> bool {

@@ -291,7 +291,7 @@ fn a_stop_that_is_not_confirmed_ends_after_a_grace() {
 
 #[test]
 fn what_was_not_started_in_time_expires() {
-    for delay in [0, 2000, 3000] {
+    for delay in [0, 2000, 2999] {
         let mut world = World::new();
         let task = world.submit(Task::new("q", "k").delay(delay).expires_in(3000));
         world.settle();
@@ -307,27 +307,36 @@ fn what_would_expire_before_it_could_run_is_refused() {
     let refused = |field, at: u64| {
         Err(Refusal::DueAfterExpiry { field, expires_at: START.wall + Millis(at) })
     };
+    let too_early = |at: WallTime| Err(Refusal::ExpiresBeforeDue { expires_at: at });
     let mut world = World::new();
-    let late = Task::new("q", "k").delay(3001).expires_in(3000);
-    assert_eq!(world.try_submit(late), refused("delay", 3000));
+    for (delay, expires_in) in [(3001, 3000), (3000, 3000), (0, 0), (0, -1)] {
+        let late = Task::new("q", "k").delay(delay).expires_in(expires_in);
+        let expires_at = WallTime(START.wall.0 + expires_in);
+        assert_eq!(world.try_submit(late), too_early(expires_at), "{delay} {expires_in}");
+    }
     let task = world.submit(Task::new("q", "k").delay(2000).expires_in(3000));
-    assert_eq!(world.reschedule(task, 3001).map(drop), refused("run_at", 3000).map(|_| ()));
+    assert_eq!(world.reschedule(task, 3000), refused("run_at", 3000));
+    assert_eq!(world.reschedule(task, 3001), refused("run_at", 3000));
     assert_eq!(world.status(task), Some(Status::Scheduled), "and nothing has changed");
     world.after(2000);
     assert_eq!(world.status(task), Some(Status::Pending));
-    world.reschedule(task, 1000).unwrap();
+    world.reschedule(task, 999).unwrap();
     // A repeat is known all the same.
     let named = Task::new("q", "k").id("mine").delay(1000).expires_in(3000);
     let first = world.submit(named.clone());
     world.after(500);
-    assert_eq!(world.try_submit(named.delay(9000)), Ok((first, false)));
+    assert_eq!(world.try_submit(named.clone().delay(9000)), Ok((first, false)));
+    world.after(9000);
+    assert_eq!(world.try_submit(named.delay(0)), Ok((first, false)), "its expiry has passed");
 }
 
 #[test]
-fn what_was_over_when_it_came_is_never_started() {
+fn what_is_over_when_a_worker_comes_is_never_started() {
     let mut world = World::new();
+    let task = world.submit(Task::new("q", "k").expires_in(1));
+    world.settle();
+    world.after(1);
     let session = world.open(1, &[], &[]);
-    let task = world.submit(Task::new("q", "k").expires_in(0));
     world.settle();
     assert_eq!(end_of(&world, task).0, Status::Expired);
     assert!(world.has(session).is_empty());

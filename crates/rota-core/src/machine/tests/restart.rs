@@ -189,7 +189,7 @@ fn what_is_left_of_a_backoff_is_waited_for() {
 fn what_became_due_meanwhile_is_due_and_what_expired_expires() {
     let mut world = World::new();
     let due = world.submit(Task::new("q", "k").delay(1000));
-    let over = world.submit(Task::new("q", "k").delay(1500).expires_in(1500));
+    let over = world.submit(Task::new("q", "k").delay(1499).expires_in(1500));
     world.settle();
     world.crash(true, Millis(2000));
     world.settle();

@@ -1,0 +1,411 @@
+//! The table of operations: everything that a client can ask of a server, one row each.
+//!
+//! What the rest of the program knows about an operation comes from its row: the routes of REST, which requests a
+//! follower forwards, which need a token, which the client repeats, and the routes that metrics name. Tests hold the
+//! OpenAPI document and the gRPC descriptors against it.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+/// An HTTP method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// `GET`; it answers `HEAD` as well.
+    Get,
+    /// `POST`.
+    Post,
+    /// `PUT`.
+    Put,
+    /// `PATCH`.
+    Patch,
+    /// `DELETE`.
+    Delete,
+}
+
+impl Method {
+    /// The method of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "GET" | "HEAD" => Some(Self::Get),
+            "POST" => Some(Self::Post),
+            "PUT" => Some(Self::Put),
+            "PATCH" => Some(Self::Patch),
+            "DELETE" => Some(Self::Delete),
+            _ => None,
+        }
+    }
+}
+
+/// What a second time does after the first was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Repeat {
+    /// Nothing: the operation only reads.
+    Read,
+    /// Nothing more, and the answer is the same.
+    Idempotent,
+    /// As [`Idempotent`](Self::Idempotent) where every task has an id or an idempotency key; else as
+    /// [`Once`](Self::Once).
+    IfNamed,
+    /// Something more, or the answer is another one.
+    Once,
+}
+
+impl Repeat {
+    /// The same, knowing whether every task of the request has an id or an idempotency key.
+    #[must_use]
+    pub const fn of_tasks(self, all_named: bool) -> Self {
+        match self {
+            Self::IfNamed if all_named => Self::Idempotent,
+            Self::IfNamed => Self::Once,
+            Self::Read | Self::Idempotent | Self::Once => self,
+        }
+    }
+
+    /// Whether the request can be sent again though it may have been carried out. Tasks without names are assumed.
+    #[must_use]
+    pub const fn is_safe(self) -> bool {
+        matches!(self, Self::Read | Self::Idempotent)
+    }
+}
+
+/// Which node carries an operation out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum By {
+    /// The leader: other nodes forward the request.
+    Leader,
+    /// The node that is asked.
+    AnyNode,
+}
+
+/// How long an operation takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// One request, answered at once.
+    Call,
+    /// One request, answered when something happens or the wait that it asks for is over.
+    LongPoll,
+    /// Messages until one side ends it.
+    Stream,
+}
+
+/// Who can call an operation. A token opens all of them today, and those that need none are open to everyone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Anyone, from any address and under any host name: load balancers and probes.
+    Probe,
+    /// Anyone who may reach the server: the description of the API.
+    Public,
+    /// Scrapers of metrics.
+    Metrics,
+    /// Readers.
+    Read,
+    /// Submitters of tasks.
+    Submit,
+    /// Workers.
+    Work,
+    /// Operators: those who change what becomes of tasks, queues and workers.
+    Operate,
+    /// Administrators of nodes.
+    Admin,
+}
+
+impl Role {
+    /// Whether callers must show a token where the server has some.
+    #[must_use]
+    pub const fn needs_token(self) -> bool {
+        !matches!(self, Self::Probe | Self::Public)
+    }
+}
+
+/// Where REST has an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Http {
+    /// The method.
+    pub method: Method,
+    /// The template of its path.
+    pub path: &'static str,
+}
+
+struct Row {
+    name: &'static str,
+    http: Option<Http>,
+    grpc: Option<&'static str>,
+    repeat: Repeat,
+    by: By,
+    form: Form,
+    role: Role,
+    tag: Option<&'static str>,
+}
+
+macro_rules! optional {
+    () => {
+        None
+    };
+    ($value:expr) => {
+        Some($value)
+    };
+}
+
+macro_rules! operations {
+    ($(
+        $op:ident $name:literal [$($method:ident $path:literal)?] [$($grpc:literal)?]
+        $repeat:ident $by:ident $form:ident $role:ident [$($tag:literal)?];
+    )*) => {
+        /// Everything that a client can ask of a server.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Operation {
+            $(#[doc = concat!("`", $name, "`.")] $op,)*
+        }
+
+        impl Operation {
+            /// Every operation.
+            pub const ALL: &[Self] = &[$(Self::$op),*];
+
+            const fn row(self) -> Row {
+                match self {
+                    $(Self::$op => Row {
+                        name: $name,
+                        http: optional!($(Http { method: Method::$method, path: $path })?),
+                        grpc: optional!($($grpc)?),
+                        repeat: Repeat::$repeat,
+                        by: By::$by,
+                        form: Form::$form,
+                        role: Role::$role,
+                        tag: optional!($($tag)?),
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+// Operation, its name, REST, gRPC, repeat, by which node, form, role, tag in the description of the API.
+operations! {
+    CreateTask       "create_task"       [Post "/v1/tasks"]                 ["/rota.v1.TaskService/CreateTask"]      IfNamed    Leader Call Submit ["tasks"];
+    CreateTasks      "create_tasks"      [Post "/v1/tasks/batch"]           ["/rota.v1.TaskService/CreateTasks"]     IfNamed    Leader Call Submit ["tasks"];
+    GetTask          "get_task"          [Get "/v1/tasks/{id}"]             ["/rota.v1.TaskService/GetTask"]         Read       Leader LongPoll Read ["tasks"];
+    ListTasks        "list_tasks"        [Get "/v1/tasks"]                  ["/rota.v1.TaskService/ListTasks"]       Read       Leader Call Read ["tasks"];
+    CancelTask       "cancel_task"       [Post "/v1/tasks/{id}/cancel"]     ["/rota.v1.TaskService/CancelTask"]      Idempotent Leader Call Operate ["tasks"];
+    RetryTask        "retry_task"        [Post "/v1/tasks/{id}/retry"]      ["/rota.v1.TaskService/RetryTask"]       Once       Leader Call Operate ["tasks"];
+    RescheduleTask   "reschedule_task"   [Post "/v1/tasks/{id}/reschedule"] ["/rota.v1.TaskService/RescheduleTask"]  Once       Leader Call Operate ["tasks"];
+    SetTaskPriority  "set_task_priority" [Post "/v1/tasks/{id}/priority"]   ["/rota.v1.TaskService/SetTaskPriority"] Idempotent Leader Call Operate ["tasks"];
+    DeleteTask       "delete_task"       [Delete "/v1/tasks/{id}"]          ["/rota.v1.TaskService/DeleteTask"]      Once       Leader Call Operate ["tasks"];
+    BulkTasks        "bulk_tasks"        [Post "/v1/tasks/bulk"]            ["/rota.v1.TaskService/BulkTasks"]       Once       Leader Call Operate ["tasks"];
+    ListAttempts     "list_attempts"     [Get "/v1/tasks/{id}/attempts"]    ["/rota.v1.TaskService/ListAttempts"]    Read       Leader Call Read ["tasks"];
+    GetResult        "get_result"        [Get "/v1/tasks/{id}/result"]      ["/rota.v1.TaskService/GetResult"]       Read       Leader Call Read ["tasks"];
+
+    ListQueues  "list_queues"  [Get "/v1/queues"]                 ["/rota.v1.QueueService/ListQueues"]  Read       Leader Call Read ["queues"];
+    GetQueue    "get_queue"    [Get "/v1/queues/{queue}"]         []                                    Read       Leader Call Read ["queues"];
+    PauseQueue  "pause_queue"  [Post "/v1/queues/{queue}/pause"]  ["/rota.v1.QueueService/PauseQueue"]  Idempotent Leader Call Operate ["queues"];
+    ResumeQueue "resume_queue" [Post "/v1/queues/{queue}/resume"] ["/rota.v1.QueueService/ResumeQueue"] Idempotent Leader Call Operate ["queues"];
+
+    ListWorkers "list_workers" [Get "/v1/workers"]                 ["/rota.v1.WorkerService/ListWorkers"] Read       Leader Call Read ["workers"];
+    DrainWorker "drain_worker" [Post "/v1/workers/{worker}/drain"] ["/rota.v1.WorkerService/DrainWorker"] Idempotent Leader Call Operate ["workers"];
+
+    Work            "work"             []                                         ["/rota.v1.WorkerService/Work"]            Once       Leader Stream Work [];
+    LeaseTasks      "lease_tasks"      [Post "/v1/leases"]                        ["/rota.v1.WorkerService/Lease"]           Once       Leader LongPoll Work ["being a worker"];
+    Heartbeat       "heartbeat"        [Post "/v1/sessions/{session}/heartbeat"]  ["/rota.v1.WorkerService/Heartbeat"]       Idempotent Leader Call Work ["being a worker"];
+    CloseSession    "close_session"    [Delete "/v1/sessions/{session}"]          ["/rota.v1.WorkerService/CloseSession"]    Once       Leader Call Work ["being a worker"];
+    CompleteTask    "complete_task"    [Post "/v1/tasks/{id}/complete"]           ["/rota.v1.WorkerService/Complete"]        Idempotent Leader Call Work ["being a worker"];
+    FailTask        "fail_task"        [Post "/v1/tasks/{id}/fail"]               ["/rota.v1.WorkerService/Fail"]            Idempotent Leader Call Work ["being a worker"];
+    ReportCancelled "report_cancelled" [Post "/v1/tasks/{id}/cancelled"]          ["/rota.v1.WorkerService/ReportCancelled"] Idempotent Leader Call Work ["being a worker"];
+    ReleaseTask     "release_task"     [Post "/v1/tasks/{id}/release"]            ["/rota.v1.WorkerService/Release"]         Idempotent Leader Call Work ["being a worker"];
+    ReportProgress  "report_progress"  [Post "/v1/tasks/{id}/progress"]           ["/rota.v1.WorkerService/ReportProgress"]  Idempotent Leader Call Work ["being a worker"];
+
+    GetServerInfo      "get_server_info"     [Get "/v1/info"]              ["/rota.v1.ServerService/GetServerInfo"]      Read AnyNode Call Read ["server"];
+    GetCluster         "get_cluster"         [Get "/v1/cluster"]           ["/rota.v1.ServerService/GetCluster"]         Read AnyNode Call Read ["server"];
+    GetNode            "get_node"            [Get "/v1/node"]              ["/rota.v1.ServerService/GetNode"]            Read AnyNode Call Read ["server"];
+    TransferLeadership "transfer_leadership" [Post "/v1/cluster/transfer"] ["/rota.v1.ServerService/TransferLeadership"] Once Leader  Call Admin ["server"];
+    GetLogFilter       "get_log_filter"      [Get "/node/log-filter"]      ["/rota.node.v1.NodeService/GetLogFilter"]    Read AnyNode Call Operate ["node"];
+    // Another node would be changed as well, if it was sent again there.
+    SetLogFilter       "set_log_filter"      [Put "/node/log-filter"]      ["/rota.node.v1.NodeService/SetLogFilter"]    Once AnyNode Call Admin ["node"];
+
+    IsAlive           "healthz"                  [Get "/healthz"]      [] Read AnyNode Call Probe ["server"];
+    IsReady           "readyz"                   [Get "/readyz"]       [] Read AnyNode Call Probe ["server"];
+    Metrics           "metrics"                  [Get "/metrics"]      [] Read AnyNode Call Metrics ["server"];
+    Index             "index"                    [Get "/"]             [] Read AnyNode Call Public [];
+    Docs              "docs"                     [Get "/docs"]         [] Read AnyNode Call Public [];
+    DocsScript        "docs_script"              [Get "/docs/docs.js"] [] Read AnyNode Call Public [];
+    OpenApi           "openapi"                  [Get "/openapi.json"] [] Read AnyNode Call Public [];
+    CheckHealth       "grpc_check_health"        [] ["/grpc.health.v1.Health/Check"] Read AnyNode Call Read [];
+    WatchHealth       "grpc_watch_health"        [] ["/grpc.health.v1.Health/Watch"] Read AnyNode Stream Read [];
+    Reflect           "grpc_reflect"             [] ["/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"] Read AnyNode Stream Read [];
+    ReflectAlpha      "grpc_reflect_v1alpha"     [] ["/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"] Read AnyNode Stream Read [];
+}
+
+impl Operation {
+    /// Its name: the `operationId` of OpenAPI, where that describes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// Where REST has it.
+    #[must_use]
+    pub const fn http(self) -> Option<Http> {
+        self.row().http
+    }
+
+    /// Its path in gRPC, `/package.Service/Method`.
+    #[must_use]
+    pub const fn grpc(self) -> Option<&'static str> {
+        self.row().grpc
+    }
+
+    /// What a second time does.
+    #[must_use]
+    pub const fn repeat(self) -> Repeat {
+        self.row().repeat
+    }
+
+    /// Whether it changes nothing.
+    #[must_use]
+    pub const fn reads(self) -> bool {
+        matches!(self.repeat(), Repeat::Read)
+    }
+
+    /// Whether only the leader carries it out. Other nodes forward the request.
+    #[must_use]
+    pub const fn needs_leader(self) -> bool {
+        matches!(self.row().by, By::Leader)
+    }
+
+    /// How long it takes.
+    #[must_use]
+    pub const fn form(self) -> Form {
+        self.row().form
+    }
+
+    /// Who can call it.
+    #[must_use]
+    pub const fn role(self) -> Role {
+        self.row().role
+    }
+
+    /// Its group in the OpenAPI document. `None` for operations that the document leaves out.
+    #[must_use]
+    pub const fn tag(self) -> Option<&'static str> {
+        self.row().tag
+    }
+
+    /// The operation at this path of gRPC.
+    #[must_use]
+    pub fn of_grpc(path: &str) -> Option<Self> {
+        static PATHS: LazyLock<HashMap<&'static str, Operation>> = LazyLock::new(|| {
+            Operation::ALL.iter().filter_map(|op| Some((op.grpc()?, *op))).collect()
+        });
+        PATHS.get(path).copied()
+    }
+}
+
+/// A path of REST and what it offers.
+#[derive(Debug)]
+pub struct Route {
+    template: &'static str,
+    operations: Vec<(Method, Operation)>,
+}
+
+impl Route {
+    /// The route that this path takes.
+    #[must_use]
+    pub fn of(path: &str) -> Option<&'static Self> {
+        static ROUTES: LazyLock<matchit::Router<Route>> = LazyLock::new(routes);
+        ROUTES.at(path).ok().map(|found| found.value)
+    }
+
+    /// The template of its path.
+    #[must_use]
+    pub fn template(&self) -> &'static str {
+        self.template
+    }
+
+    /// The operation of this method, by its name in HTTP.
+    #[must_use]
+    pub fn operation(&self, method: &str) -> Option<Operation> {
+        let method = Method::parse(method)?;
+        self.operations.iter().find(|(other, _)| *other == method).map(|(_, op)| *op)
+    }
+}
+
+fn routes() -> matchit::Router<Route> {
+    let mut by_path: HashMap<&'static str, Vec<(Method, Operation)>> = HashMap::new();
+    for op in Operation::ALL {
+        if let Some(Http { method, path }) = op.http() {
+            by_path.entry(path).or_default().push((method, *op));
+        }
+    }
+    let mut router = matchit::Router::new();
+    for (template, operations) in by_path {
+        // Templates that collide fail the test below.
+        let _ = router.insert(template, Route { template, operations });
+    }
+    router
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use prost::Message;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+
+    #[test]
+    fn every_operation_is_found_where_its_row_puts_it() {
+        for op in Operation::ALL {
+            if let Some(Http { method, path }) = op.http() {
+                let name = format!("{method:?}").to_uppercase();
+                let route = Route::of(&path.replace(['{', '}'], "")).expect(path);
+                assert_eq!((route.template(), route.operation(&name)), (path, Some(*op)));
+            }
+            if let Some(path) = op.grpc() {
+                assert_eq!(Operation::of_grpc(path), Some(*op));
+            }
+            assert!(op.http().is_some() || op.grpc().is_some(), "{op:?} can be asked for");
+            assert!(op.tag().is_none() || op.http().is_some(), "{op:?} has a tag and no path");
+        }
+        let names: BTreeSet<_> = Operation::ALL.iter().map(|op| op.name()).collect();
+        assert_eq!(names.len(), Operation::ALL.len());
+        assert_eq!(
+            Route::of("/healthz").and_then(|it| it.operation("HEAD")),
+            Some(Operation::IsAlive)
+        );
+        assert!(Route::of("/healthz").is_some_and(|it| it.operation("POST").is_none()));
+        for path in ["/v1/nothing", "/v1/tasks/", "/v1/server/", "//", ""] {
+            assert!(Route::of(path).is_none(), "{path}");
+        }
+        assert_eq!(Operation::of_grpc("/rota.v1.TaskService/MadeUp"), None);
+    }
+
+    #[test]
+    fn get_is_what_only_reads() {
+        for op in Operation::ALL {
+            if let Some(http) = op.http() {
+                assert_eq!(op.reads(), http.method == Method::Get, "{op:?}");
+            }
+            let names_tasks = matches!(op, Operation::CreateTask | Operation::CreateTasks);
+            assert_eq!(op.repeat() == Repeat::IfNamed, names_tasks, "{op:?}");
+        }
+    }
+
+    #[test]
+    fn the_table_holds_the_methods_of_the_services_and_no_others() {
+        let set = FileDescriptorSet::decode(crate::FILE_DESCRIPTOR_SET).expect("a descriptor set");
+        let mut described = BTreeMap::new();
+        for file in &set.file {
+            for service in &file.service {
+                for method in &service.method {
+                    let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                    let stream = method.client_streaming() || method.server_streaming();
+                    described.insert(path, stream);
+                }
+            }
+        }
+        let rows = Operation::ALL.iter().filter_map(|op| Some((op.grpc()?, op.form())));
+        let rows = rows.filter(|(path, _)| path.starts_with("/rota."));
+        let rows: BTreeMap<_, _> =
+            rows.map(|(path, form)| (path.to_owned(), form == Form::Stream)).collect();
+        assert_eq!(rows, described);
+    }
+}

@@ -1,0 +1,178 @@
+//! Why a request was refused: the stable words of the API, and all that follows from each of them.
+//!
+//! One row for each reason. The server dresses its errors from it, the client decides from it whether to try
+//! again, the command line its exit code and the worker what becomes of a report.
+
+use std::fmt;
+
+/// gRPC status codes, by number: this module needs no gRPC library.
+mod code {
+    pub(super) const INVALID_ARGUMENT: i32 = 3;
+    pub(super) const DEADLINE_EXCEEDED: i32 = 4;
+    pub(super) const NOT_FOUND: i32 = 5;
+    pub(super) const ALREADY_EXISTS: i32 = 6;
+    pub(super) const PERMISSION_DENIED: i32 = 7;
+    pub(super) const RESOURCE_EXHAUSTED: i32 = 8;
+    pub(super) const FAILED_PRECONDITION: i32 = 9;
+    pub(super) const UNIMPLEMENTED: i32 = 12;
+    pub(super) const INTERNAL: i32 = 13;
+    pub(super) const UNAVAILABLE: i32 = 14;
+    pub(super) const UNAUTHENTICATED: i32 = 16;
+}
+
+/// Whether the same request can succeed when it is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Retry {
+    /// Nothing was changed. Another node can do it now, or this one soon.
+    Elsewhere,
+    /// Nothing was changed. The same node can do it soon.
+    Soon,
+    /// Nothing was changed. It succeeds after somebody makes room, so clients leave the retry to their caller.
+    AfterRoom,
+    /// It may have been carried out. Only requests that can be repeated safely are sent again.
+    IfRepeatable,
+    /// The answer stays the same.
+    Never,
+}
+
+struct Row {
+    word: &'static str,
+    status: u16,
+    code: i32,
+    retry: Retry,
+    title: &'static str,
+}
+
+macro_rules! reasons {
+    ($($name:ident $word:literal $status:literal $code:ident $retry:ident $title:literal;)*) => {
+        /// Why a request was refused. Servers add reasons: a word that is not here is a newer server's.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Reason {
+            $(#[doc = concat!("`", $word, "`: ", $title, ".")] $name,)*
+        }
+
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            const fn row(self) -> Row {
+                match self {
+                    $(Self::$name => Row {
+                        word: $word,
+                        status: $status,
+                        code: code::$code,
+                        retry: Retry::$retry,
+                        title: $title,
+                    },)*
+                }
+            }
+
+            /// The reason of this word.
+            #[must_use]
+            pub fn parse(word: &str) -> Option<Self> {
+                match word {
+                    $($word => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+// Name, word, HTTP status, gRPC code, whether a retry helps, title.
+reasons! {
+    Invalid              "invalid"                400 INVALID_ARGUMENT    Never        "The request is not valid";
+    Unauthenticated      "unauthenticated"        401 UNAUTHENTICATED     Never        "Authentication is needed";
+    Forbidden            "forbidden"              403 PERMISSION_DENIED   Never        "Not allowed";
+    NotFound             "not_found"              404 NOT_FOUND           Never        "Not found";
+    UnknownTask          "unknown_task"           404 NOT_FOUND           Never        "No such task";
+    UnknownSession       "unknown_session"        404 NOT_FOUND           Never        "No such session";
+    UnknownQueue         "unknown_queue"          404 NOT_FOUND           Never        "No such queue";
+    UnknownWorker        "unknown_worker"         404 NOT_FOUND           Never        "No such worker";
+    MethodNotAllowed     "method_not_allowed"     405 UNIMPLEMENTED       Never        "Method not allowed";
+    RequestTimeout       "request_timeout"        408 DEADLINE_EXCEEDED   IfRepeatable "The request took too long";
+    Conflict             "conflict"               409 ALREADY_EXISTS      Never        "It exists with another body";
+    IllegalState         "illegal_state"          409 FAILED_PRECONDITION Never        "The task's state does not allow it";
+    StaleLease           "stale_lease"            409 FAILED_PRECONDITION Never        "The lease is no longer valid";
+    ForeignSession       "foreign_session"        409 FAILED_PRECONDITION Never        "The session is another worker's";
+    Unreadable           "unreadable"             409 FAILED_PRECONDITION Never        "The task's record cannot be read";
+    TooLarge             "too_large"              413 INVALID_ARGUMENT    Never        "The request is too large";
+    UriTooLong           "uri_too_long"           414 INVALID_ARGUMENT    Never        "The address is too long";
+    UnsupportedMediaType "unsupported_media_type" 415 INVALID_ARGUMENT    Never        "The body must be JSON";
+    QueueFull            "queue_full"             429 RESOURCE_EXHAUSTED  AfterRoom    "The queue is full";
+    TooMany              "too_many"               429 RESOURCE_EXHAUSTED  AfterRoom    "Too many of these";
+    Overloaded           "overloaded"             429 RESOURCE_EXHAUSTED  Soon         "Too much at once";
+    HeadTooLarge         "head_too_large"         431 INVALID_ARGUMENT    Never        "The head is too large";
+    Internal             "internal"               500 INTERNAL            Never        "Internal error";
+    LeadershipLost       "leadership_lost"        503 UNAVAILABLE         IfRepeatable "The outcome is not known";
+    NotLeader            "not_leader"             503 UNAVAILABLE         Elsewhere    "Another node leads";
+    Unavailable          "unavailable"            503 UNAVAILABLE         Elsewhere    "Not available now";
+    OutcomeUnknown       "outcome_unknown"        503 UNAVAILABLE         IfRepeatable "It may have been done or not";
+    StoreFull            "store_full"             507 RESOURCE_EXHAUSTED  AfterRoom    "The store is full";
+}
+
+impl Reason {
+    /// The stable word, as answers carry it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.row().word
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        self.row().status
+    }
+
+    /// The gRPC status code.
+    #[must_use]
+    pub const fn code(self) -> i32 {
+        self.row().code
+    }
+
+    /// The title of a problem document.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        self.row().title
+    }
+
+    /// Whether the same request can succeed when it is sent again.
+    #[must_use]
+    pub const fn retry(self) -> Retry {
+        self.row().retry
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_read_back_from_its_word() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::parse(reason.as_str()), Some(*reason));
+            assert_eq!(reason.to_string(), reason.as_str());
+        }
+        assert_eq!(Reason::parse("of_a_newer_server"), None);
+        assert_eq!(Reason::parse(""), None);
+    }
+
+    #[test]
+    fn the_rows_are_in_order_and_a_retry_helps_where_the_status_says_so() {
+        for (one, other) in Reason::ALL.iter().zip(&Reason::ALL[1..]) {
+            assert!(one.status() <= other.status(), "{one}, {other}: the rows are in order");
+        }
+        for reason in Reason::ALL {
+            let refused_again = reason.retry() == Retry::Never;
+            let client_error = reason.status() < 500 && !matches!(reason.status(), 408 | 429);
+            assert_eq!(refused_again, client_error || *reason == Reason::Internal, "{reason}");
+        }
+    }
+}
