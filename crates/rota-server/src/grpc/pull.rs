@@ -5,6 +5,7 @@ use rota_proto::v1::{self, report::Outcome};
 
 use crate::services::Services;
 use crate::{
+    definition,
     failure::{Failure, Reason},
     trace, validate, wire,
 };
@@ -28,7 +29,7 @@ impl Services {
             session: leased.session.to_string(),
             ttl: Some(leased.ttl.into()),
             draining: leased.instructions.draining,
-            tasks: leased.tasks.into_iter().map(wire::dispatch).collect(),
+            tasks: leased.tasks.into_iter().map(definition::dispatch).collect(),
             stop: leased.instructions.stop.into_iter().map(wire::stop).collect(),
         })
     }

@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 
 use crate::services::Services;
 use crate::{
+    definition,
     failure::{Failure, Reason},
     trace,
     validate::{self, Place},
@@ -35,7 +36,7 @@ impl Services {
         let now = || self.engine.info().now;
         for (at, task) in tasks.into_iter().enumerate() {
             let place = Place::Task(at);
-            match validate::new_task(task, place, &self.limits, now) {
+            match definition::new_task(task, place, &self.limits, now) {
                 Ok(task) => {
                     accepted.push(task);
                     results.push(None);
@@ -60,17 +61,17 @@ impl Services {
         trace: Option<TraceContext>,
     ) -> Result<(v1::Task, bool), Failure> {
         let now = || self.engine.info().now;
-        let task = validate::new_task(task, Place::Top, &self.limits, now)?;
+        let task = definition::new_task(task, Place::Top, &self.limits, now)?;
         let results = self.submit(vec![task], trace).await?;
         let submitted = results.into_iter().next();
         let submitted =
             submitted.ok_or_else(|| Failure::new(Reason::Internal, "no answer for the task"))??;
         if let Some(view) = submitted.view {
-            return Ok((wire::task(&view), submitted.created));
+            return Ok((definition::task(&view), submitted.created));
         }
         let view = self.engine.view_of_changed(submitted.task).await;
         let view = known(view.map_err(Failure::from)?)?;
-        Ok((wire::task(&view), submitted.created))
+        Ok((definition::task(&view), submitted.created))
     }
 
     /// Changes the tasks that a filter selects. `cursor`: what the protocol calls it.
@@ -110,7 +111,7 @@ impl Services {
             let now = self.engine.info().now;
             validate::before_expiry(run_at, view.spec.definition.expires_at, now)?;
         }
-        Ok(wire::task(&self.engine.reschedule(&task, run_at).await?))
+        Ok(definition::task(&self.engine.reschedule(&task, run_at).await?))
     }
 
     /// One task, perhaps once it has ended.
@@ -126,7 +127,7 @@ impl Services {
             },
             None => self.engine.task(&task).await,
         };
-        Ok(wire::task(&known(view.map_err(Failure::from)?)?))
+        Ok(definition::task(&known(view.map_err(Failure::from)?)?))
     }
 }
 
@@ -198,7 +199,7 @@ impl TaskService for Services {
         let size = validate::page_size("page_size", size, 50, &self.limits)?;
         let after = validate::cursor("page_token", &request.page_token)?;
         let page = self.engine.list(&filter, size, after).await.map_err(engine)?;
-        Ok(Response::new(wire::page(&page)))
+        Ok(Response::new(definition::page(&page)))
     }
 
     async fn cancel_task(
@@ -207,7 +208,7 @@ impl TaskService for Services {
     ) -> Result<Response<v1::Task>, Status> {
         let task = validate::task_ref("id", &request.into_inner().id)?;
         let view = self.engine.cancel(&task).await.map_err(engine)?;
-        Ok(Response::new(wire::task(&view)))
+        Ok(Response::new(definition::task(&view)))
     }
 
     async fn retry_task(
@@ -216,7 +217,7 @@ impl TaskService for Services {
     ) -> Result<Response<v1::Task>, Status> {
         let task = validate::task_ref("id", &request.into_inner().id)?;
         let view = self.engine.retry(&task).await.map_err(engine)?;
-        Ok(Response::new(wire::task(&view)))
+        Ok(Response::new(definition::task(&view)))
     }
 
     async fn reschedule_task(
@@ -236,7 +237,7 @@ impl TaskService for Services {
         let task = validate::task_ref("id", &request.id)?;
         let priority = validate::priority(request.priority)?;
         let view = self.engine.set_priority(&task, priority).await.map_err(engine)?;
-        Ok(Response::new(wire::task(&view)))
+        Ok(Response::new(definition::task(&view)))
     }
 
     async fn delete_task(

@@ -24,6 +24,7 @@ use tracing::debug;
 
 use super::{codec::unreadable, manage};
 use crate::{
+    definition,
     failure::{Failure, Reason},
     limits::Limits,
     room::StreamRoom,
@@ -293,7 +294,7 @@ async fn write_tasks(tasks: Vec<rota_engine::Dispatched>, outgoing: &Outgoing) -
     let mut bytes = 0;
     for task in tasks {
         trace::waited(&outgoing.tracer, &task);
-        let task = wire::dispatch(task);
+        let task = definition::dispatch(task);
         bytes += task.encoded_len();
         message.push(task);
         if message.len() >= DISPATCHES_A_MESSAGE || bytes >= DISPATCHED_BYTES_A_MESSAGE {

@@ -24,6 +24,7 @@ use super::{
     query::{Pairs, in_query},
 };
 use crate::{
+    definition,
     failure::Failure,
     services::Services,
     trace,
@@ -155,7 +156,7 @@ pub(crate) async fn list(
     let size = validate::page_size("limit", query.limit, 50, &services.limits)?;
     let after = validate::cursor("cursor", query.cursor.as_deref().unwrap_or_default())?;
     let page = services.engine.list(&filter, size, after).await?;
-    Ok(Json(wire::page(&page)))
+    Ok(Json(definition::page(&page)))
 }
 
 /// Asks for a task to be stopped. A running attempt is told; its end shows as `cancelled`.
@@ -170,7 +171,7 @@ pub(crate) async fn cancel(
     Part(id): Part,
 ) -> Result<Json<Task>, Failure> {
     let view = services.engine.cancel(&validate::task_ref("id", &id)?).await?;
-    Ok(Json(wire::task(&view)))
+    Ok(Json(definition::task(&view)))
 }
 
 /// Makes a failed, cancelled or expired task pending again, with a fresh budget of attempts.
@@ -185,7 +186,7 @@ pub(crate) async fn retry(
     Part(id): Part,
 ) -> Result<Json<Task>, Failure> {
     let view = services.engine.retry(&validate::task_ref("id", &id)?).await?;
-    Ok(Json(wire::task(&view)))
+    Ok(Json(definition::task(&view)))
 }
 
 /// Changes when a waiting task is due.
@@ -218,7 +219,7 @@ pub(crate) async fn set_priority(
     let task = validate::task_ref("id", &id)?;
     let priority = validate::priority(request.priority)?;
     let view = services.engine.set_priority(&task, priority).await?;
-    Ok(Json(wire::task(&view)))
+    Ok(Json(definition::task(&view)))
 }
 
 /// Removes a finished task with all that is kept of it.
