@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use rota_core::{Binds, Definition, Jitter, Name, Policy, Priority, RetryPolicy, TaskId, WallTime};
-use rota_engine::{Dispatched, LeftOut, LeftOutOfRetry, NewTask, RunAt, TaskPage, TaskView};
+use rota_engine::{Dispatched, LeftOut, LeftOutOfRetry, NewTask, RunAt, TaskView};
 use rota_proto::v1;
 
 use crate::{
@@ -242,14 +242,6 @@ pub(crate) fn task(view: &TaskView) -> v1::Task {
         cancel_requested: view.cancel_requested,
         progress: view.progress.as_deref().map(str::to_owned),
         has_result: view.has_result,
-    }
-}
-
-/// A page of tasks.
-pub(crate) fn page(page: &TaskPage) -> v1::ListTasksResponse {
-    v1::ListTasksResponse {
-        tasks: page.tasks.iter().map(task).collect(),
-        next_page_token: page.next.map(|next| next.before.to_string()),
     }
 }
 

@@ -3,7 +3,7 @@
 //! This crate listens, authenticates, bounds and validates what clients send, maps it to the
 //! engine and dresses the answers. It holds no transitions and does not know which store is behind
 //! the engine. A request's way: `connection` → `door` (authentication, which protocol) → `rest` or
-//! `grpc` → `validate` → engine → `wire` or `failure`.
+//! `grpc` → `operations` → `validate` or `definition` → engine → `definition` or `wire`, or `failure`.
 
 mod auth;
 mod connection;
@@ -17,6 +17,7 @@ mod limits;
 mod line;
 mod log;
 mod net;
+mod operations;
 mod protocol;
 mod requests;
 mod rest;

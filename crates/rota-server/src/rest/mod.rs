@@ -1,11 +1,12 @@
 //! REST: routes under `/v1`, those about this node alone under `/node`, health, and the contract at `/openapi.json` and `/docs`.
 //!
-//! A handler reads JSON as a message of the contract, calls the same code as gRPC, and shows its answer as
-//! JSON; so both protocols check and say the same.
+//! A handler makes a message of the contract from the path, the query and the body, calls the operation, and shows its
+//! answer as JSON. It adds statuses and headers, and leaves every check to the operation.
 
 mod bounds;
 mod cluster;
 mod extract;
+mod fields;
 mod health;
 mod metrics;
 mod node;

@@ -302,10 +302,10 @@ pub(crate) fn batch_size(count: usize, limits: &Limits) -> Result<(), Failure> {
 }
 
 /// A task's id, as a client gives it.
-pub(crate) fn task_ref(field: &str, text: &str) -> Result<TaskRef, Failure> {
+pub(crate) fn task_ref(text: &str) -> Result<TaskRef, Failure> {
     match text.parse::<TaskId>() {
         Ok(id) => Ok(TaskRef::Id(id)),
-        Err(_) => name(field, text).map(TaskRef::Named),
+        Err(_) => name("id", text).map(TaskRef::Named),
     }
 }
 
@@ -365,18 +365,23 @@ pub(crate) fn priority(level: u32) -> Result<Priority, Failure> {
 }
 
 /// How long to wait.
-pub(crate) fn wait(
-    field: &str,
-    wait: Option<Span>,
-    limits: &Limits,
-) -> Result<Option<Duration>, Failure> {
+pub(crate) fn wait(wait: Option<Span>, limits: &Limits) -> Result<Option<Duration>, Failure> {
     let mut check = Check::new();
-    let wait = check.span_within(field, wait, ("wait_ms", limits.wait));
+    let wait = check.span_within("wait", wait, ("wait_ms", limits.wait));
     check.finish(Some(wait.map(Millis::as_duration)))
 }
 
-/// How many on a page.
-pub(crate) fn page_size(
+/// How many on a page. Zero leaves it to the server.
+pub(crate) fn page_size(given: u32, default: u32, limits: &Limits) -> Result<usize, Failure> {
+    up_to_a_page("page_size", (given > 0).then_some(given), default, limits)
+}
+
+/// How many tasks one request changes.
+pub(crate) fn bulk_limit(given: Option<u32>, limits: &Limits) -> Result<usize, Failure> {
+    up_to_a_page("limit", given, 1000, limits)
+}
+
+fn up_to_a_page(
     field: &str,
     given: Option<u32>,
     default: u32,
@@ -389,18 +394,18 @@ pub(crate) fn page_size(
 }
 
 /// Where a list goes on.
-pub(crate) fn cursor(field: &str, text: &str) -> Result<Option<Cursor>, Failure> {
+pub(crate) fn cursor(text: &str) -> Result<Option<Cursor>, Failure> {
     if text.is_empty() {
         return Ok(None);
     }
     let before = TaskId::from_str(text)
-        .map_err(|_| Failure::field(field, "is not a cursor that this server gave out"))?;
+        .map_err(|_| Failure::field("page_token", "is not a cursor that this server gave out"))?;
     Ok(Some(Cursor { before }))
 }
 
 /// A session, as a worker names it.
-pub(crate) fn session(field: &str, text: &str) -> Result<SessionId, Failure> {
-    SessionId::from_str(text).map_err(|error| Failure::field(field, error.to_string()))
+pub(crate) fn session(text: &str) -> Result<SessionId, Failure> {
+    SessionId::from_str(text).map_err(|error| Failure::field("session", error.to_string()))
 }
 
 /// JSON that is passed on as it is must still be such that everybody can read it: not nested without
@@ -412,7 +417,7 @@ pub(crate) fn json(field: &str, json: &[u8], limits: &Limits) -> Result<(), Fail
 }
 
 /// Whether these bytes are JSON, however deeply nested.
-pub(crate) fn is_json(bytes: &[u8]) -> bool {
+fn is_json(bytes: &[u8]) -> bool {
     // Nothing is kept of what is read, so it need not recurse; nor does it look whether text is UTF-8.
     std::str::from_utf8(bytes).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
