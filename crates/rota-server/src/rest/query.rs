@@ -1,7 +1,7 @@
 //! What stands behind the `?`: each parameter is known, and given once unless it may be repeated.
 
 use axum::{
-    extract::{FromRequestParts, MatchedPath, Query, Request},
+    extract::{FromRequestParts, Query, Request},
     http::request::Parts,
     middleware::Next,
     response::Response,
@@ -9,9 +9,11 @@ use axum::{
 use rota_proto::{
     Date, ScalarError, Span,
     json::{TaskFilter, Words},
+    operations::Route,
     v1::TaskStatus,
 };
 
+use super::openapi;
 use crate::{failure::Failure, limits::Limits};
 
 /// The query as pairs, percent-decoded, in order.
@@ -27,13 +29,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Pairs {
     }
 }
 
-/// Refuses parameters where a path has none.
+/// Refuses parameters where the contract describes none. Where it does, the handler reads them.
 pub(crate) async fn strict(request: Request, next: Next) -> Result<Response, Failure> {
-    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let reads = request.method().is_safe();
-    let has_some = reads
-        && matches!(path, Some("/v1/tasks" | "/v1/tasks/{id}" | "/v1/queues" | "/v1/workers"));
-    if has_some || request.uri().query().is_none() {
+    let route = Route::of(request.uri().path());
+    let operation = route.and_then(|route| route.operation(request.method().as_str()));
+    if operation.is_some_and(openapi::has_query) || request.uri().query().is_none() {
         return Ok(next.run(request).await);
     }
     let (mut parts, body) = request.into_parts();
