@@ -1,14 +1,18 @@
 //! Operations on tasks.
 
-use rota_core::Status as TaskStatus;
-use rota_engine::{BulkAction, Submitted, TaskView};
+use std::time::SystemTime;
+
+use rota_core::{Refusal, Status as TaskStatus};
+use rota_engine::{BulkAction, LeftOut, NewTask, Submitted, TaskView};
 use rota_proto::v1;
+use rota_trace::{Role, Span, TraceContext};
 
 use super::{Caller, known};
 use crate::{
     definition,
     failure::{Failure, Reason},
     services::Services,
+    trace,
     validate::{self, Place},
     wire,
 };
@@ -71,6 +75,43 @@ impl Services {
             |result: Option<_>| result.or_else(|| Some(submitted.next()?.map_err(Failure::from)));
         let results = results.into_iter().filter_map(fill).map(batch_result).collect();
         Ok(v1::CreateTasksResponse { results })
+    }
+
+    /// Submits tasks of one request, which belong under the request's span where there is one, and
+    /// else where the client said.
+    async fn submit(
+        &self,
+        mut tasks: Vec<(NewTask, LeftOut)>,
+        above: Option<TraceContext>,
+    ) -> Result<Vec<Result<Submitted, Refusal>>, Failure> {
+        let begin = || self.tracer.start("submit", Role::Submit, above.as_ref(), SystemTime::now());
+        // The clock is read for spans alone.
+        let mut span = if self.tracer.is_on() { begin() } else { None };
+        if let Some(span) = &mut span {
+            trace::describe(span, &tasks);
+        }
+        if let Some(context) = span.as_ref().map(Span::context).or(above) {
+            tasks
+                .iter_mut()
+                .for_each(|(task, _)| task.definition.trace = Some(trace::kept(&context)));
+        }
+        let submitted = self.engine.submit_said(tasks).await.map_err(Failure::from);
+        if let Some(mut span) = span {
+            match &submitted {
+                Err(failure) => span.fail(failure.reason.as_str(), &failure.detail),
+                Ok(results) => {
+                    if let [Ok(one)] = results.as_slice() {
+                        span.note("rota.task.id", &one.shown_id);
+                        span.note("messaging.message.id", &one.shown_id);
+                    }
+                    if let Some(refusal) = results.iter().find_map(|result| result.as_ref().err()) {
+                        span.fail("refused", &refusal.to_string());
+                    }
+                }
+            }
+            span.end();
+        }
+        submitted
     }
 
     /// One task. With a wait, returns when it has ended or the wait is over.

@@ -1,19 +1,15 @@
 //! What stands behind the `?`: each parameter is known, and given once unless it may be repeated.
 
 use axum::{
-    extract::{FromRequestParts, Query, Request},
+    extract::{FromRequestParts, Query},
     http::request::Parts,
-    middleware::Next,
-    response::Response,
 };
 use rota_proto::{
     Date, ScalarError, Span,
     json::{TaskFilter, Words},
-    operations::Route,
     v1::TaskStatus,
 };
 
-use super::openapi;
 use crate::{failure::Failure, limits::Limits};
 
 /// The query as pairs, percent-decoded, in order.
@@ -27,18 +23,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Pairs {
         let pairs = pairs.await.map_err(|_| Failure::field("query", "is not readable"))?;
         Ok(Self(pairs.0))
     }
-}
-
-/// Refuses parameters where the contract describes none. Where it does, the handler reads them.
-pub(crate) async fn strict(request: Request, next: Next) -> Result<Response, Failure> {
-    let route = Route::of(request.uri().path());
-    let operation = route.and_then(|route| route.operation(request.method().as_str()));
-    if operation.is_some_and(openapi::has_query) || request.uri().query().is_none() {
-        return Ok(next.run(request).await);
-    }
-    let (mut parts, body) = request.into_parts();
-    Pairs::from_request_parts(&mut parts, &()).await?.none()?;
-    Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
 /// Which part of a list.
