@@ -42,7 +42,7 @@ sim: ## Run the simulator over new seeds; SEED=… sets the first one, DURATION=
 		$(if $(WIRE),--wire) --record sim-record.tsv --label "$$(git describe --always --dirty)"
 
 planted: ## Check that the simulator finds every planted fault, including the slow ones
-	$(CARGO) run --release --package rota-sim --features planted-faults -- --planted all --seed $(or $(SEED),100)
+	$(CARGO) run --profile sim --package rota-sim --features planted-faults -- --planted all --seed $(or $(SEED),100)
 
 upgrade: ## Upgrade and downgrade a cluster under load; builds older versions from the history
 	@tests/install.sh

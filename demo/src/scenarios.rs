@@ -116,7 +116,7 @@ impl Stage {
             loop {
                 let task = self.client.get_task(id).await?;
                 let number = fs::read_to_string(file).unwrap_or_default();
-                if let (false, Ok(number)) = (task.worker.is_empty(), number.trim().parse()) {
+                if let (false, Ok(number)) = (task.worker.is_none(), number.trim().parse()) {
                     return Ok((task, number));
                 }
                 tokio::time::sleep(LOOK).await;
@@ -142,8 +142,8 @@ fn at_attempt(task: &Task) -> String {
     format!("{} at attempt {}", status(task), task.attempt)
 }
 
-fn time(at: Option<impl TryInto<SystemTime>>) -> SystemTime {
-    at.and_then(|at| at.try_into().ok()).unwrap_or(SystemTime::UNIX_EPOCH)
+fn time(at: Option<rota_client::Date>) -> SystemTime {
+    at.map_or(SystemTime::UNIX_EPOCH, Into::into)
 }
 
 /// An HTTP request arrives once, with its body and the fencing token.
@@ -156,7 +156,7 @@ pub(crate) async fn hook(stage: &Stage) -> Outcome {
     let result = stage.client.get_result(&task.id).await?;
     let answer: serde_json::Value = serde_json::from_slice(&result).unwrap_or_default();
     let observed = match stage.visits.of(&task.id).as_slice() {
-        [one] if one.body == body && one.lease_token == ended.lease_token => {
+        [one] if one.body == body && Some(one.lease_token) == ended.lease_token => {
             format!("{}, answer {}, seen once", status(&ended), answer["status"])
         }
         visits => format!("{}, seen {} times: {visits:?}", status(&ended), visits.len()),
@@ -234,8 +234,8 @@ pub(crate) async fn orphaned(stage: &Stage) -> Outcome {
     let task = stage.client.create_task(new).await?;
     let (begun, _) = stage.begun(&task.id, &file).await?;
     let mut workers = stage.workers.lock().await;
-    let at = workers.iter().position(|worker| worker.name == begun.worker);
-    let at = at.ok_or_else(|| Trouble(format!("{} is no worker of ours", begun.worker)))?;
+    let at = workers.iter().position(|worker| worker.name == begun.worker());
+    let at = at.ok_or_else(|| Trouble(format!("{} is no worker of ours", begun.worker())))?;
     workers.remove(at).kill().await?;
     workers.push(stage.start_worker("clara")?);
     drop(workers);
@@ -248,7 +248,7 @@ pub(crate) async fn orphaned(stage: &Stage) -> Outcome {
     let observed = format!("{first}, {} {elsewhere}", at_attempt(&ended));
     let expected = "attempt 1 lost, completed at attempt 2 elsewhere";
     Ok(vec![Row::same(
-        format!("a task whose worker ({}) is killed", begun.worker),
+        format!("a task whose worker ({}) is killed", begun.worker()),
         expected,
         observed,
     )])

@@ -157,9 +157,9 @@ pub async fn records(client: &Client) -> Vec<Record> {
         let request = ListTasksRequest { page_size: 1000, page_token, ..Default::default() };
         let page = client.list_tasks(request).await.expect("a page");
         tasks.extend(page.tasks);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
+        match page.next_page_token {
+            Some(next) => page_token = next,
+            None => break,
         }
     }
     let record = |task: rota_client::v1::Task| async move {

@@ -47,10 +47,10 @@ impl PullWorker {
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
         let worker = tokio::spawn(async move {
-            let (mut session, mut effects) = (String::new(), Vec::new());
+            let (mut session, mut effects) = (None, Vec::new());
             while !told.load(Ordering::Relaxed) {
-                let answer = lease(&client, &session).await;
-                session = answer.session;
+                let answer = lease(&client, session).await;
+                session = Some(answer.session);
                 for dispatch in answer.tasks {
                     effects.push(effect(&dispatch));
                     complete(&client, &dispatch).await;
@@ -82,13 +82,13 @@ fn effect(dispatch: &Dispatch) -> Effect {
 }
 
 /// Asks for tasks. It has none at that moment, and says so: what a lost answer had told of is told again.
-async fn lease(client: &Client, session: &str) -> LeaseResponse {
+async fn lease(client: &Client, session: Option<String>) -> LeaseResponse {
     let request = LeaseRequest {
         worker: NAME.to_owned(),
-        session: session.to_owned(),
+        session,
         kinds: vec![KIND.to_owned()],
         max: Some(TASKS),
-        wait: Some(prost_types::Duration { seconds: WAIT_S, nanos: 0 }),
+        wait: Some(rota_client::Span { seconds: WAIT_S, nanos: 0 }),
         held: Some(HeldLeases::default()),
         ..LeaseRequest::default()
     };

@@ -169,9 +169,9 @@ async fn histories(client: &Client) -> Vec<(Lane, Vec<Option<FailureReason>>)> {
         let request = ListTasksRequest { page_size: 1000, page_token, ..Default::default() };
         let page = client.list_tasks(request).await.unwrap();
         tasks.extend(page.tasks);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
+        match page.next_page_token {
+            Some(next) => page_token = next,
+            None => break,
         }
     }
     let mut histories = Vec::new();

@@ -48,7 +48,7 @@ async fn tasks_are_done_fail_and_are_done_after_all() {
     let ended = timeout(PATIENCE, client.wait_task(&created.id)).await.expect("in time");
     let ended = ended.expect("a task");
     assert_eq!((ended.status(), ended.attempt), (TaskStatus::Completed, 2), "{ended:?}");
-    assert_eq!(ended.worker, "script");
+    assert_eq!(ended.worker(), "script");
     let result = client.get_result(&created.id).await.expect("a result");
     assert_eq!(result, json!("hello Ada, attempt 2\n").to_string());
     let attempts = client.list_attempts(&created.id).await.expect("a history");
@@ -175,7 +175,7 @@ async fn it_beats_while_it_works_and_survives_a_killed_server() {
     // The server is killed while the script works for it.
     let second = client.create_task(task("slow")).await.expect("created");
     let mut look = tokio::time::interval(LOOK);
-    while client.get_task(&second.id).await.expect("a task").worker.is_empty() {
+    while client.get_task(&second.id).await.expect("a task").worker.is_none() {
         look.tick().await;
     }
     server.kill_and_restart().await;

@@ -171,8 +171,7 @@ impl Client {
     /// When no node can be reached, or it refuses.
     pub async fn all_queues(&self) -> Result<v1::ListQueuesResponse, ClientError> {
         let mut all = self.list_queues(v1::ListQueuesRequest::default()).await?;
-        while !all.next_page_token.is_empty() {
-            let page_token = std::mem::take(&mut all.next_page_token);
+        while let Some(page_token) = all.next_page_token.take() {
             let ask = v1::ListQueuesRequest { page_size: 0, page_token: page_token.clone() };
             let page = self.list_queues(ask).await?;
             all.queues.extend(page.queues);
@@ -189,8 +188,7 @@ impl Client {
     /// When no node can be reached, or it refuses.
     pub async fn all_workers(&self) -> Result<v1::ListWorkersResponse, ClientError> {
         let mut all = self.list_workers(v1::ListWorkersRequest::default()).await?;
-        while !all.next_page_token.is_empty() {
-            let page_token = std::mem::take(&mut all.next_page_token);
+        while let Some(page_token) = all.next_page_token.take() {
             let ask = v1::ListWorkersRequest { page_size: 0, page_token: page_token.clone() };
             let page = self.list_workers(ask).await?;
             all.workers.extend(page.workers);
@@ -279,7 +277,7 @@ impl Client {
 
     async fn poll_task(&self, id: &str, wait: Option<Duration>) -> Result<v1::Task, ClientError> {
         let timeout = self.request_timeout + wait.unwrap_or_default();
-        let wait = wait.and_then(|wait| wait.try_into().ok());
+        let wait = wait.map(Into::into);
         self.nodes
             .ask(Operation::GetTask.repeat(), timeout, |connection| {
                 let request = v1::GetTaskRequest { id: id.to_owned(), wait };
@@ -356,8 +354,8 @@ impl Client {
 }
 
 /// The token of the next page, unless it is the one of this.
-fn some_other(next: String, this: &str) -> String {
-    if next == this { String::new() } else { next }
+fn some_other(next: Option<String>, this: &str) -> Option<String> {
+    next.filter(|next| next != this)
 }
 
 /// A state that only a newer server knows is taken for an end if the task has a date of its end. Otherwise a
@@ -418,7 +416,7 @@ mod tests {
     #[test]
     fn a_state_of_a_newer_server_is_an_end_if_the_task_says_when_it_ended() {
         let task = |status, finished_at| v1::Task { status, finished_at, ..v1::Task::default() };
-        assert!(has_ended(&task(99, Some(prost_types::Timestamp::default()))));
+        assert!(has_ended(&task(99, Some(rota_proto::Date::default()))));
         assert!(!has_ended(&task(99, None)));
         assert!(has_ended(&task(v1::TaskStatus::Failed.into(), None)));
         assert!(!has_ended(&task(v1::TaskStatus::Running.into(), None)));

@@ -16,16 +16,16 @@ pub fn task(kind: impl Into<String>) -> NewTask {
     NewTask(v1::NewTask { kind: kind.into(), ..v1::NewTask::default() })
 }
 
-fn span(duration: Duration) -> prost_types::Duration {
-    // The server refuses what is out of range; the largest that fits is out of range too.
-    duration.try_into().unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 })
+/// An empty text was never another one than none, and stays so.
+fn some(text: impl Into<String>) -> Option<String> {
+    Some(text.into()).filter(|text| !text.is_empty())
 }
 
 impl NewTask {
     /// Where it waits.
     #[must_use]
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
-        self.0.queue = queue.into();
+        self.0.queue = some(queue);
         self
     }
 
@@ -50,14 +50,14 @@ impl NewTask {
     /// A name of your own for the task, unique over all tasks. Makes creating it safe to repeat.
     #[must_use]
     pub fn id(mut self, id: impl Into<String>) -> Self {
-        self.0.id = id.into();
+        self.0.id = some(id);
         self
     }
 
     /// A repeat with the same key and body returns the same task. Makes creating it safe to repeat.
     #[must_use]
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
-        self.0.idempotency_key = key.into();
+        self.0.idempotency_key = some(key);
         self
     }
 
@@ -85,7 +85,7 @@ impl NewTask {
     /// Not before that long from now, by the server's clock.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
-        self.0.delay = Some(span(delay));
+        self.0.delay = Some(delay.into());
         self
     }
 
@@ -99,7 +99,7 @@ impl NewTask {
     /// Longest time for one attempt.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.0.timeout = Some(span(timeout));
+        self.0.timeout = Some(timeout.into());
         self
     }
 
@@ -114,21 +114,21 @@ impl NewTask {
     #[must_use]
     pub fn backoff(mut self, initial: Duration, multiplier: f64, max: Duration) -> Self {
         let retry = self.0.retry.get_or_insert_default();
-        retry.initial = Some(span(initial));
+        retry.initial = Some(initial.into());
         retry.multiplier = Some(multiplier);
-        retry.max = Some(span(max));
+        retry.max = Some(max.into());
         self
     }
 
     /// How long it is kept when it has ended.
     #[must_use]
     pub fn retention(mut self, retention: Duration) -> Self {
-        self.0.retention = Some(span(retention));
+        self.0.retention = Some(retention.into());
         self
     }
 
     pub(crate) fn is_named(&self) -> bool {
-        !self.0.id.is_empty() || !self.0.idempotency_key.is_empty()
+        self.0.id.is_some() || self.0.idempotency_key.is_some()
     }
 }
 

@@ -117,6 +117,8 @@ pub(crate) struct Coordinator<'a> {
     pub(crate) resigning: Option<Option<String>>,
     /// When the machine was last told the time.
     begun: MonoTime,
+    /// Whether the wall clock was not to be believed then.
+    pub(crate) doubted: bool,
     /// All that workers sent before this has been applied.
     pub(crate) heard: MonoTime,
 }
@@ -173,6 +175,7 @@ impl<'a> Coordinator<'a> {
             level: None,
             resigning: None,
             begun: MonoTime(0),
+            doubted: false,
             heard: MonoTime(0),
         }
     }
@@ -291,7 +294,7 @@ impl<'a> Coordinator<'a> {
     /// Tells the machine the time, and what was heard of workers until then.
     pub(crate) fn begin(&mut self) -> Now {
         let now = self.shared.host.now();
-        self.shared.timekeeper.look(now);
+        self.doubted = self.shared.timekeeper.look(now);
         let missed = self.shared.timekeeper.take_missed();
         if missed > Millis(0) {
             self.machine.excuse(missed);
@@ -346,7 +349,7 @@ impl<'a> Coordinator<'a> {
                 self.cache.offer(spec);
             }
         }
-        let believed = Some(now.wall).filter(|_| !self.shared.timekeeper.doubts());
+        let believed = Some(now.wall).filter(|_| !self.doubted);
         changes.marks = self.marks.note(&changes.mutations, self.ids.last(), believed);
         let limits = self.store.limits();
         let batches = changes.into_batches(&step.events, &mut self.ledger, self.seq, limits);

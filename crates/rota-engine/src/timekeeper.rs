@@ -52,6 +52,12 @@ struct Doubt {
     ahead: Millis,
 }
 
+impl Seen {
+    fn is_in_doubt(&self) -> bool {
+        self.doubt.is_some() && !Planted::BelievesJumps.is_made()
+    }
+}
+
 impl Timekeeper {
     pub(crate) fn new(grace: Duration) -> Self {
         Self { grace: Millis::from_duration(grace), seen: Mutex::default() }
@@ -61,9 +67,15 @@ impl Timekeeper {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the clocks. Whoever is about to rely on them looks first.
-    pub(crate) fn look(&self, now: Now) {
+    /// Looks at the clocks. Whoever is about to rely on them looks first. True: the wall clock is not to
+    /// be believed at this moment.
+    pub(crate) fn look(&self, now: Now) -> bool {
         let mut seen = self.seen();
+        self.compare_with_last(&mut seen, now);
+        seen.is_in_doubt()
+    }
+
+    fn compare_with_last(&self, seen: &mut Seen, now: Now) {
         let Some(last) = seen.last else {
             seen.last = Some(now);
             return;
@@ -97,7 +109,7 @@ impl Timekeeper {
                 seen.doubt = None;
             }
         } else if ahead > JUMP {
-            self.begin_to_doubt(&mut seen, now, ahead, "the wall clock jumped forward");
+            self.begin_to_doubt(seen, now, ahead, "the wall clock jumped forward");
         }
     }
 
@@ -119,7 +131,7 @@ impl Timekeeper {
 
     /// Whether the wall clock is not to be believed.
     pub(crate) fn doubts(&self) -> bool {
-        self.seen().doubt.is_some() && !Planted::BelievesJumps.is_made()
+        self.seen().is_in_doubt()
     }
 
     /// The time in which nothing could be heard since the last call.
@@ -137,7 +149,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            _ = period.tick() => shared.timekeeper.look(shared.host.now()),
+            _ = period.tick() => { shared.timekeeper.look(shared.host.now()); }
         }
     }
 }

@@ -1,15 +1,18 @@
-//! The public wire contract of Rota and its generated code. No logic lives here.
+//! The public contract of Rota: the messages, their JSON form, and the schemas of OpenAPI. All three are
+//! generated from the files under `proto`; what a message means is checked by the server.
 //!
-//! [`json`] holds the shapes that REST and the CLI speak, [`operations`] what can be asked for, and [`Reason`] why
-//! it may be refused.
-//! [`v1`] and [`node_v1`] are generated from the files under `proto`; [`FILE_DESCRIPTOR_SET`] is the same for
-//! gRPC reflection.
+//! [`v1`] and [`node_v1`] are the messages, with serde and utoipa derived on them. [`json`] has the functions
+//! that the derived code calls, and the few shapes that differ from their messages. [`Date`] and [`Span`]
+//! stand for the times of protobuf, in JSON and in flags as well. [`operations`] lists what can be asked for,
+//! and [`Reason`] why it may be refused. [`FILE_DESCRIPTOR_SET`] is the contract for gRPC reflection.
 
 pub mod json;
 pub mod operations;
 mod reason;
+mod time;
 
 pub use reason::{Reason, Retry};
+pub use time::{Date, ScalarError, Span};
 
 /// Version 1 of the contract, generated; `proto/rota/v1/rota.proto` documents it.
 pub mod v1 {

@@ -8,6 +8,7 @@
 mod auth;
 mod connection;
 mod count;
+mod definition;
 mod door;
 mod failure;
 mod forward;

@@ -1,42 +1,36 @@
-//! From the engine to the wire.
-
-use std::{collections::BTreeMap, time::Duration};
+//! From the engine to the wire: all but what a client says about a task, which `definition` maps both ways.
 
 use rota_core::{
-    AttemptRecord, Definition, Failure, FailureReason, HeldLease, Jitter, Millis, Name, Policy,
-    QueueCounts, SessionView, Status, StopReason, Waiting, WallTime,
+    AttemptRecord, Failure, FailureReason, HeldLease, Millis, Name, QueueCounts, SessionView,
+    Status, StopReason, Waiting, WallTime,
 };
-use rota_engine::{BulkOutcome, Dispatched, Health, Info, StopOrder, TaskPage, TaskView};
-use rota_proto::{json::Span, v1};
+use rota_engine::{BulkOutcome, Health, Info, StopOrder, TaskView};
+use rota_proto::{Date, Span, v1};
 
 use crate::{failure::Failure as Refused, limits::Limits};
 
-pub(crate) fn date(at: WallTime) -> prost_types::Timestamp {
-    prost_types::Timestamp {
+pub(crate) fn date(at: WallTime) -> Date {
+    Date {
         seconds: at.0.div_euclid(1000),
         nanos: i32::try_from(at.0.rem_euclid(1000) * 1_000_000).expect("below a second"),
     }
 }
 
-pub(crate) fn span(span: Millis) -> prost_types::Duration {
-    duration(span.as_duration())
-}
-
-pub(crate) fn duration(duration: Duration) -> prost_types::Duration {
-    Span(duration).into()
+pub(crate) fn span(span: Millis) -> Span {
+    span.as_duration().into()
 }
 
 pub(crate) fn bulk_outcome(outcome: BulkOutcome) -> v1::BulkTasksResponse {
     let refusal = outcome.refusal.map(Refused::from);
-    let (refusal_reason, refusal_message) =
-        refusal.map(|refused| (refused.reason.to_string(), refused.detail)).unwrap_or_default();
+    let refusal = refusal.map(|refused| (refused.reason.to_string(), refused.detail));
+    let (refusal_reason, refusal_message) = refusal.unzip();
     v1::BulkTasksResponse {
         changed: outcome.changed,
         skipped: outcome.skipped,
         refused: outcome.refused,
         refusal_reason,
         refusal_message,
-        next_page_token: outcome.next.map(|next| next.before.to_string()).unwrap_or_default(),
+        next_page_token: outcome.next.map(|next| next.before.to_string()),
     }
 }
 
@@ -53,7 +47,7 @@ pub(crate) fn status(status: Status) -> v1::TaskStatus {
     }
 }
 
-fn failure(failure: &Failure) -> v1::TaskError {
+pub(crate) fn failure(failure: &Failure) -> v1::TaskError {
     let reason = match failure.reason {
         FailureReason::Error => v1::FailureReason::Error,
         FailureReason::Permanent => v1::FailureReason::Permanent,
@@ -65,22 +59,6 @@ fn failure(failure: &Failure) -> v1::TaskError {
     v1::TaskError { reason: reason.into(), message: failure.message.to_string() }
 }
 
-fn retry(policy: &Policy) -> v1::RetryPolicy {
-    let retry = &policy.retry;
-    let jitter = match retry.jitter {
-        Jitter::Full => v1::Jitter::Full,
-        Jitter::None => v1::Jitter::None,
-    };
-    v1::RetryPolicy {
-        max_attempts: Some(retry.max_attempts),
-        initial: Some(span(retry.initial)),
-        multiplier: Some(retry.multiplier),
-        max: Some(span(retry.max)),
-        jitter: jitter.into(),
-        max_lost: Some(retry.max_lost),
-    }
-}
-
 /// How many go before it, in words.
 fn place(ahead: u64) -> String {
     match ahead {
@@ -90,20 +68,19 @@ fn place(ahead: u64) -> String {
     }
 }
 
-fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
+pub(crate) fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
     use v1::waiting::Reason;
     let (queue, kind) = (&view.spec.definition.queue, &view.spec.definition.kind);
-    let until = |at: WallTime| rota_proto::json::Date::from(date(at));
     let mut wire = v1::Waiting::default();
     let (reason, message) = match waiting {
         Waiting::DueLater { until: at } => {
             wire.until = Some(date(at));
-            (Reason::DueLater, format!("due at {}", until(at)))
+            (Reason::DueLater, format!("due at {}", date(at)))
         }
         Waiting::BackingOff { attempt, until: at } => {
             wire.until = Some(date(at));
-            wire.attempt = attempt;
-            let at = until(at);
+            wire.attempt = Some(attempt);
+            let at = date(at);
             (Reason::BackingOff, format!("attempt {attempt} failed; tried again at {at}"))
         }
         Waiting::QueuePaused => (Reason::QueuePaused, format!("queue {queue} is paused")),
@@ -112,7 +89,7 @@ fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
             (Reason::NoWorker, message)
         }
         Waiting::SlotsBusy { ahead } => {
-            wire.ahead = ahead;
+            wire.ahead = Some(ahead);
             let message = format!(
                 "all slots of the workers that serve kind {kind} in queue {queue} are busy; {}",
                 place(ahead)
@@ -120,7 +97,7 @@ fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
             (Reason::SlotsBusy, message)
         }
         Waiting::NotAsked { ahead } => {
-            wire.ahead = ahead;
+            wire.ahead = Some(ahead);
             let message = format!(
                 "workers that serve kind {kind} in queue {queue} have room but have not asked for \
                  tasks; {}",
@@ -132,51 +109,6 @@ fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
     wire.reason = reason.into();
     wire.message = message;
     wire
-}
-
-fn texts(labels: &[(Name, Box<str>)]) -> BTreeMap<String, String> {
-    labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
-}
-
-pub(crate) fn task(view: &TaskView) -> v1::Task {
-    let spec = &view.spec;
-    // Clients do not see the trace: it is for workers.
-    let Definition { queue, kind, payload, labels, expires_at, policy, trace: _ } =
-        &spec.definition;
-    v1::Task {
-        id: spec.shown_id(),
-        queue: queue.to_string(),
-        kind: kind.to_string(),
-        status: status(view.status).into(),
-        payload: payload.clone(),
-        labels: texts(labels),
-        priority: view.priority.level().into(),
-        created_at: Some(date(spec.created_at)),
-        run_at: Some(date(view.run_at)),
-        expires_at: expires_at.map(date),
-        timeout: Some(span(policy.timeout)),
-        retry: Some(retry(policy)),
-        idempotency_key: spec.binds.key.as_deref().unwrap_or_default().to_owned(),
-        retention: policy.retention.map(span),
-        attempt: view.attempt,
-        lost: view.lost,
-        worker: view.worker.as_ref().map(ToString::to_string).unwrap_or_default(),
-        started_at: view.started_at.map(date),
-        finished_at: view.finished_at.map(date),
-        error: view.failure.as_ref().map(failure),
-        waiting: view.waiting.map(|reason| waiting(reason, view)),
-        lease_token: view.lease_token.map(|token| token.0).unwrap_or_default(),
-        cancel_requested: view.cancel_requested,
-        progress: view.progress.as_deref().unwrap_or_default().to_owned(),
-        has_result: view.has_result,
-    }
-}
-
-pub(crate) fn page(page: &TaskPage) -> v1::ListTasksResponse {
-    v1::ListTasksResponse {
-        tasks: page.tasks.iter().map(task).collect(),
-        next_page_token: page.next.map(|next| next.before.to_string()).unwrap_or_default(),
-    }
 }
 
 pub(crate) fn attempt(record: AttemptRecord) -> v1::Attempt {
@@ -226,31 +158,6 @@ pub(crate) fn worker(view: &SessionView) -> v1::Worker {
     }
 }
 
-/// What a worker is to do. The task is named by the id that Rota gave it, which reports repeat.
-pub(crate) fn dispatch(task: Dispatched) -> v1::Dispatch {
-    let spec = task.spec;
-    // Of the policy, a worker needs what concerns its attempt. Once started, nothing expires.
-    let Definition { queue, kind, payload, labels, expires_at: _, policy, trace } =
-        &spec.definition;
-    let trace = trace.as_deref();
-    v1::Dispatch {
-        task_id: spec.id.to_string(),
-        lease_token: task.token.0,
-        queue: queue.to_string(),
-        kind: kind.to_string(),
-        payload: payload.clone(),
-        attempt: task.attempt,
-        max_attempts: policy.retry.max_attempts,
-        timeout: Some(span(policy.timeout)),
-        labels: texts(labels),
-        created_at: Some(date(spec.created_at)),
-        run_at: Some(date(task.run_at)),
-        shown_id: spec.shown_id(),
-        traceparent: trace.map(|trace| trace.parent.to_string()).unwrap_or_default(),
-        tracestate: trace.map(|trace| trace.state.to_string()).unwrap_or_default(),
-    }
-}
-
 pub(crate) fn lease(lease: &HeldLease) -> v1::Lease {
     v1::Lease { task_id: lease.task.to_string(), lease_token: lease.token.0 }
 }
@@ -273,14 +180,14 @@ pub(crate) fn stop(order: StopOrder) -> v1::Stop {
     }
 }
 
-/// What is wrong, in one line; empty when nothing is.
-pub(crate) fn problem(health: &Health) -> String {
+/// All problems in one line.
+pub(crate) fn problem(health: &Health) -> Option<String> {
     let problems: Vec<String> = health
         .checks
         .iter()
         .filter_map(|check| Some(format!("{}: {}", check.name, check.problem.as_ref()?)))
         .collect();
-    problems.join("; ")
+    (!problems.is_empty()).then(|| problems.join("; "))
 }
 
 pub(crate) fn info(info: Info, store: &str, health: &Health, limits: &Limits) -> v1::ServerInfo {
@@ -288,7 +195,7 @@ pub(crate) fn info(info: Info, store: &str, health: &Health, limits: &Limits) ->
     v1::ServerInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node: info.node,
-        leader: info.leader.unwrap_or_default(),
+        leader: info.leader,
         epoch: info.epoch,
         store: store.to_owned(),
         started_at: Some(date(info.started_at)),

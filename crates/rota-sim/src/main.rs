@@ -36,7 +36,8 @@ Runs Rota's engine in a simulated world. Prints the seed first, so that a run ca
   --only LIST    Numbers of the only faults of the plan to use, such as 3,8,21
   --wire         Run the shipped server, worker and client over byte streams
   --log FILE     Write the whole log to this file
-  --planted NAME Look for this planted mistake, or with `all` for each of them, from the seed on;
+  --planted NAME Look for this planted mistake, or with `all` for each that is known to be found, from the
+                 seed on and within its stated number of events, or within E with `--total E`;
                  needs a build with the feature planted-faults
   --record FILE  Append a line for each run to this file, and print the totals of the file at the end
   --label TEXT   Version to write into the record, such as a commit
@@ -55,6 +56,8 @@ struct Arguments {
     log: Option<String>,
     record: Option<String>,
     label: String,
+    /// Events of a run, where they are given.
+    events: Option<u64>,
     #[cfg(feature = "planted-faults")]
     planted: Option<String>,
 }
@@ -85,6 +88,7 @@ fn parse() -> Result<Arguments, String> {
         log: None,
         record: None,
         label: "-".to_owned(),
+        events: None,
         #[cfg(feature = "planted-faults")]
         planted: None,
     };
@@ -107,7 +111,10 @@ fn set(parsed: &mut Arguments, flag: &str, value: String) -> Result<(), String> 
     let number = || value.parse::<u64>().map_err(|error| format!("{flag} {value}: {error}"));
     match flag {
         "--seed" => parsed.options.seed = number()?,
-        "--events" => parsed.options.events = number()?,
+        "--events" => {
+            parsed.options.events = number()?;
+            parsed.events = Some(parsed.options.events);
+        }
         "--runs" => parsed.runs = number()?,
         "--for" => parsed.time = Some(duration(&value)?),
         "--total" => parsed.total = Some(number()?),
@@ -147,22 +154,31 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(number * seconds))
 }
 
-/// Looks for planted mistakes by name.
+/// Looks for planted mistakes by name, for as many events as are stated or given.
 #[cfg(feature = "planted-faults")]
-fn look_for(name: &str, seed: u64) -> ExitCode {
-    use rota_sim::planted;
-    let named =
-        |find: &&planted::Find| name == "all" || format!("{:?}", find.mistake).contains(name);
-    let mut missed = planted::list().find(named).is_none();
-    for find in planted::list().filter(named) {
+fn look_for(name: &str, parsed: &Arguments) -> ExitCode {
+    use rota_sim::planted::{self, Find};
+    let named = |find: &Find| name == "all" || find.name() == name;
+    let mut wanted: Vec<Find> = planted::list().copied().filter(named).collect();
+    if wanted.is_empty() {
+        wanted.extend(planted::unfound().filter(named));
+    }
+    if wanted.is_empty() {
+        eprintln!("no planted mistake {name}");
+        return ExitCode::from(2);
+    }
+    let mut missed = false;
+    for mut find in wanted {
+        find.within = parsed.total.unwrap_or(find.within);
+        find.run = parsed.events.unwrap_or(find.run);
         let began = Instant::now();
-        let found = planted::find(find, seed);
-        let (mistake, took) = (find.mistake, began.elapsed());
+        let found = planted::find(&find, parsed.options.seed);
+        let (mistake, took) = (find.name(), began.elapsed());
         match found {
             Some((seed, events, rule)) => {
-                println!("{mistake:?}: {rule:?} by seed {seed} after {events} events, {took:.1?}");
+                println!("{mistake}: {rule:?} by seed {seed} after {events} events, {took:.1?}");
             }
-            None => println!("{mistake:?}: not found within {} events, {took:.1?}", find.within),
+            None => println!("{mistake}: not found within {} events, {took:.1?}", find.within),
         }
         missed |= found.is_none();
     }
@@ -179,7 +195,7 @@ fn main() -> ExitCode {
     };
     #[cfg(feature = "planted-faults")]
     if let Some(name) = &parsed.planted {
-        return look_for(name, parsed.options.seed);
+        return look_for(name, &parsed);
     }
     let mut record = match parsed.record.as_deref().map(Record::open).transpose() {
         Ok(record) => record,

@@ -43,9 +43,9 @@ pub(crate) async fn run(server: &str) -> Result<(), Box<dyn Error>> {
     let mut shown = String::new();
     while !shown.starts_with("5 ") {
         let seen = client.get_task(&created.id).await?;
-        if seen.progress != shown {
-            println!("{}: {}", seen.status().as_str_name(), seen.progress);
-            shown = seen.progress;
+        if seen.progress() != shown {
+            println!("{}: {}", seen.status().as_str_name(), seen.progress());
+            shown = seen.progress().to_owned();
         }
     }
     client.cancel_task(&created.id).await?;

@@ -100,7 +100,7 @@ pub(crate) fn span(
     task: &v1::Dispatch,
     worker: &str,
 ) -> (Option<TraceContext>, Option<Span>) {
-    let Some(parent) = TraceContext::parse(&task.traceparent, &task.tracestate) else {
+    let Some(parent) = TraceContext::parse(task.traceparent(), task.tracestate()) else {
         return (None, None);
     };
     let Some(mut span) = tracer.start("attempt", Role::Attempt, Some(&parent), SystemTime::now())

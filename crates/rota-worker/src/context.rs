@@ -101,7 +101,7 @@ impl TaskContext {
     #[must_use]
     pub fn timeout(&self) -> Duration {
         let timeout = self.inner.task.timeout.unwrap_or_default();
-        timeout.try_into().unwrap_or(Duration::MAX)
+        timeout.duration()
     }
 
     /// A label of the task.
@@ -127,7 +127,7 @@ impl TaskContext {
     #[must_use]
     pub fn run_at(&self) -> std::time::SystemTime {
         let at = self.inner.task.run_at.unwrap_or_default();
-        at.try_into().unwrap_or(std::time::SystemTime::UNIX_EPOCH)
+        at.into()
     }
 
     /// Says how far the handler is; shown with the task. At most 1 KiB is kept. May be called as

@@ -81,7 +81,7 @@ impl TestTask {
     /// [`stop`](TestAttempt::stop).
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.dispatch.timeout = timeout.try_into().ok();
+        self.dispatch.timeout = Some(timeout.into());
         self
     }
 
@@ -95,7 +95,8 @@ impl TestTask {
     /// Where it belongs in a trace, as `traceparent` and `tracestate` say it.
     #[must_use]
     pub fn trace(mut self, parent: impl Into<String>, state: impl Into<String>) -> Self {
-        (self.dispatch.traceparent, self.dispatch.tracestate) = (parent.into(), state.into());
+        (self.dispatch.traceparent, self.dispatch.tracestate) =
+            (Some(parent.into()), Some(state.into()));
         self
     }
 
@@ -103,7 +104,7 @@ impl TestTask {
     #[must_use]
     pub fn begin(self) -> TestAttempt {
         let (sender, events) = mpsc::unbounded_channel();
-        let trace = TraceContext::parse(&self.dispatch.traceparent, &self.dispatch.tracestate);
+        let trace = TraceContext::parse(self.dispatch.traceparent(), self.dispatch.tracestate());
         let context = TaskContext::new(self.dispatch, "test".into(), trace, sender);
         TestAttempt { context, _events: events }
     }

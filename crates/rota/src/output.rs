@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
-use rota_proto::json::{Date, Span};
+use rota_proto::{Date, Span};
 use serde::Serialize;
 
 use crate::{exit::Failure, text};
@@ -125,7 +125,7 @@ impl Table {
 
 /// A date as people see it: how long ago or ahead.
 pub(crate) fn relative(date: Date) -> String {
-    let away = date.0.duration_since(Timestamp::now());
+    let away = date.timestamp().duration_since(Timestamp::now());
     let short = |duration: SignedDuration| coarse(duration.unsigned_abs());
     if away.is_negative() { format!("{} ago", short(away)) } else { format!("in {}", short(away)) }
 }
@@ -139,7 +139,7 @@ pub(crate) fn coarse(duration: std::time::Duration) -> String {
         3600..86_400 => std::time::Duration::from_secs(secs / 60 * 60),
         _ => std::time::Duration::from_secs(secs / 3600 * 3600),
     };
-    Span(rounded).to_string()
+    Span::from(rounded).to_string()
 }
 
 #[cfg(test)]

@@ -196,7 +196,7 @@ impl Cluster {
 
     /// Whether a node says that it leads.
     pub async fn leads(&self, node: usize) -> bool {
-        self.server_info(node).await.is_some_and(|info| info.leader == node_name(node))
+        self.server_info(node).await.is_some_and(|info| info.leader == Some(node_name(node)))
     }
 
     /// Waits until a node can serve.

@@ -46,7 +46,7 @@ pub(super) async fn lead_with(cluster: &mut Cluster, node: usize, variables: &[(
     cluster.nodes[node].kill().await;
     cluster.nodes[node].start_with(variables);
     cluster.ready(node).await;
-    let request = || TransferLeadershipRequest { to: node_name(node) };
+    let request = || TransferLeadershipRequest { to: Some(node_name(node)) };
     let mut look = tokio::time::interval(LOOK);
     let handed = async {
         // Not yet a member, or the former leader has just gone: then it is asked again.

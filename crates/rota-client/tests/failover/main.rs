@@ -216,10 +216,10 @@ async fn lists_are_followed_page_by_page() {
         client.pause_queue(v1::QueueRequest { queue: queue.to_owned() }).await.unwrap();
     }
     let page = client.list_queues(v1::ListQueuesRequest::default()).await.unwrap();
-    assert_eq!((page.queues.len(), page.next_page_token.as_str()), (2, "b"));
+    assert_eq!((page.queues.len(), page.next_page_token()), (2, "b"));
     let all = client.all_queues().await.unwrap();
     let names: Vec<_> = all.queues.iter().map(|queue| queue.name.as_str()).collect();
-    assert_eq!((names, all.next_page_token.as_str()), (vec!["a", "b", "c", "d", "e"], ""));
+    assert_eq!((names, all.next_page_token()), (vec!["a", "b", "c", "d", "e"], ""));
     assert_eq!(client.all_workers().await.unwrap().workers, []);
     node.stop().await;
 }

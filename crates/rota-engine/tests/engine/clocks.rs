@@ -49,6 +49,33 @@ async fn a_clock_that_jumps_ahead_removes_nothing_before_it_has_proved_right() {
 }
 
 #[tokio::test]
+async fn a_clock_that_jumps_ahead_within_a_pass_removes_nothing_either() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let clock = SetClock::new();
+    let retention = Retention { completed: Millis::from_secs(24 * 3600), other: Millis(0) };
+    let options = EngineOptions { retention, ..EngineOptions::default() };
+    let store = MoodyStore::open(&directory.path().join("data"));
+    let node = Node::start_at(clock.host(), store.clone(), options);
+    until(|| node.engine.health().is_ready()).await;
+    // The log names the task for its first end already. Its second is to be kept for a day.
+    let id = node.submit(task("k")).await;
+    node.engine.cancel(&id).await.expect("it waits");
+    node.engine.retry(&id).await.expect("it ended");
+    let leased = node.lease(1).await;
+    assert!(node.report(&leased[0], completed("")).await);
+    let before = store.snapshots.load(Ordering::Relaxed);
+    store.hold_snapshots(true);
+    clock.set_by(Duration::from_secs(60), true);
+    until(|| store.snapshots.load(Ordering::Relaxed) > before).await;
+    clock.set_by(DAY * 30, true);
+    store.hold_snapshots(false);
+    // The pass goes on, and no other begins.
+    time_passes(Duration::from_secs(2)).await;
+    assert!(is_kept(&node, &id).await);
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_leader_that_begins_with_a_clock_far_ahead_removes_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let clock = SetClock::new();

@@ -1,42 +1,38 @@
-//! The contract in JSON: what REST takes and gives, and what the CLI prints with `-o json`.
+//! JSON: what REST takes and gives, and what the CLI prints with `-o json`.
 //!
-//! Each shape is converted from or to its protobuf sibling in [`crate::v1`], so both say the same.
-//! Dates are RFC 3339, durations are texts such as `1m30s`, states are lower-case words.
+//! The messages of [`crate::v1`] are the shapes. `build/json.rs` derives their JSON form from the types of
+//! their fields, and `build/table.rs` lists the exceptions; this module has the functions that the derived
+//! code calls. A field that is `optional` or a message is left out when it is absent; every other one is
+//! always there. Dates are RFC 3339, durations are texts such as `1m30s`, enumerations are lower-case words.
+//!
+//! [`TaskFilter`], [`FailRequest`] and the results of bulk requests differ in shape from their messages and
+//! are written by hand.
 
-mod cluster;
-mod manage;
-mod new_task;
-mod node;
-mod payload;
-mod queue;
-mod scalar;
-mod schema;
-mod strict;
+pub(crate) mod content;
+pub(crate) mod filter;
+pub(crate) mod schema;
+mod shapes;
+pub(crate) mod strict;
 mod surrogate;
-mod task;
-mod whole;
-mod worker;
+pub(crate) mod whole;
+pub(crate) mod words;
 
-pub use cluster::{Cluster, Node, NodeRole, StoreState, TransferRequest, TransferResponse};
-pub use manage::{
-    BulkAction, BulkRefusal, BulkRequest, BulkResult, PriorityRequest, RescheduleRequest,
-    TaskFilter,
+use serde::{Deserialize, Deserializer};
+
+use crate::v1;
+
+pub use crate::time::{Date, ScalarError, Span};
+pub use content::{Content, complete_schemas};
+pub use filter::TaskFilter;
+pub use shapes::{
+    BatchResult, BulkRefusal, BulkResult, ExceededLimit, FailRequest, ItemError, NewTaskBatchResult,
 };
-pub use new_task::{
-    BatchResult, Created, ExceededLimit, FieldError, ItemError, NewTask, NewTaskBatch,
-    NewTaskBatchResult, RetryPolicyInput,
-};
-pub use node::{LogFilter, LogFilterRequest};
-pub use queue::{Queue, QueueList};
-pub use scalar::{Date, ScalarError, Span};
 pub use strict::Object;
 pub use surrogate::has_lone_surrogate;
-pub use task::{
-    Attempt, AttemptList, Jitter, RetryPolicy, Task, TaskError, TaskList, TaskStatus, Waiting,
-    WaitingReason,
-};
-pub use worker::{
-    CancelledRequest, CompleteRequest, DispatchedTask, FailRequest, HeartbeatResponse, HeldLease,
-    LeaseRequest, LeaseResponse, LeaseTokenRequest, ProgressRequest, ServerInfo, Stop, StopReason,
-    Worker, WorkerList,
-};
+pub use words::Words;
+
+/// Leases that a worker holds: in JSON a list, in protobuf a message around it.
+pub(crate) fn held<'de, D: Deserializer<'de>>(de: D) -> Result<Option<v1::HeldLeases>, D::Error> {
+    let leases = Option::<Vec<v1::Lease>>::deserialize(de)?;
+    Ok(leases.map(|leases| v1::HeldLeases { leases }))
+}

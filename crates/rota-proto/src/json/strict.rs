@@ -1,12 +1,20 @@
 //! Reading objects as objects: serde would also take a list for a structure, by position, and the
 //! last of several members with the same name. Neither is what a client means.
+//!
+//! A field that the derived code knows by the names `x` and `x_base64` holds bytes of users: the first
+//! member is JSON, the second bytes in base 64, and only one of them may be given.
 
 use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeSeed, Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{
+        DeserializeSeed, Error as _, IntoDeserializer, MapAccess, Visitor, value::StrDeserializer,
+    },
+    forward_to_deserialize_any,
 };
+
+use super::content;
 
 /// A `T` that is written as an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,21 +36,178 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map))
+        T::deserialize(Members { map, content: None, given: None, read: None })
     }
 }
 
-pub(super) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(de: D) -> Result<T, D::Error> {
+/// The two names of a field for content, as the derived code has them.
+#[derive(Debug, Clone, Copy)]
+struct Names {
+    json: &'static str,
+    base64: &'static str,
+}
+
+/// The members of an object.
+struct Members<A> {
+    map: A,
+    content: Option<Names>,
+    /// The member with content that was there before.
+    given: Option<&'static str>,
+    /// The content that is to be handed over next.
+    read: Option<Vec<u8>>,
+}
+
+impl<'de, A: MapAccess<'de>> Deserializer<'de> for Members<A> {
+    type Error = A::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, A::Error> {
+        visitor.visit_map(self)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        mut self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, A::Error> {
+        self.content = fields.iter().find_map(|base64| {
+            let json = base64.strip_suffix("_base64").filter(|json| fields.contains(json))?;
+            Some(Names { json, base64 })
+        });
+        visitor.visit_map(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, A::Error> {
+        let Some(names) = self.content else { return self.map.next_key_seed(seed) };
+        let mut seed = Some(seed);
+        loop {
+            let member = match self.map.next_key_seed(KeySeed { seed: &mut seed, names })? {
+                None => return Ok(None),
+                Some(Key::Other(key)) => return Ok(Some(key)),
+                Some(Key::Content(member)) => member,
+            };
+            if self.given == Some(member) {
+                return Err(A::Error::duplicate_field(member));
+            }
+            let is_base64 = member == names.base64;
+            let read = self.map.next_value_seed(ContentSeed { is_base64, other: self.given })?;
+            // What is null is not given.
+            if let Some(read) = read
+                && let Some(seed) = seed.take()
+            {
+                (self.given, self.read) = (Some(member), Some(read));
+                let key: StrDeserializer<'_, A::Error> = names.json.into_deserializer();
+                return seed.deserialize(key).map(Some);
+            }
+        }
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        match self.read.take() {
+            Some(bytes) => seed.deserialize(ByteBuf(bytes, PhantomData)),
+            None => self.map.next_value_seed(seed),
+        }
+    }
+}
+
+/// Hands a key on, unless it is a member with content. While the key is read, so that the path of an error
+/// names it.
+struct KeySeed<'a, K> {
+    seed: &'a mut Option<K>,
+    names: Names,
+}
+
+enum Key<T> {
+    Other(T),
+    Content(&'static str),
+}
+
+impl<'de, K: DeserializeSeed<'de>> DeserializeSeed<'de> for KeySeed<'_, K> {
+    type Value = Key<K::Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, de: D) -> Result<Self::Value, D::Error> {
+        de.deserialize_str(self)
+    }
+}
+
+impl<'de, K: DeserializeSeed<'de>> Visitor<'de> for KeySeed<'_, K> {
+    type Value = Key<K::Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Self::Value, E> {
+        for member in [self.names.json, self.names.base64] {
+            if key == member {
+                return Ok(Key::Content(member));
+            }
+        }
+        let seed = self.seed.take().ok_or_else(|| E::custom("a key is read once"))?;
+        let key: StrDeserializer<'_, E> = key.into_deserializer();
+        seed.deserialize(key).map(Key::Other)
+    }
+}
+
+/// Reads content. While the value is read, so that the path of an error names its member.
+struct ContentSeed {
+    is_base64: bool,
+    other: Option<&'static str>,
+}
+
+impl<'de> DeserializeSeed<'de> for ContentSeed {
+    type Value = Option<Vec<u8>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, de: D) -> Result<Self::Value, D::Error> {
+        let read = if self.is_base64 { content::base64(de)? } else { content::json(de)? };
+        match self.other.filter(|_| read.is_some()) {
+            Some(other) => {
+                Err(D::Error::custom(format_args!("cannot be given together with {other}")))
+            }
+            None => Ok(read),
+        }
+    }
+}
+
+/// Hands bytes over.
+struct ByteBuf<E>(Vec<u8>, PhantomData<E>);
+
+impl<'de, E: serde::de::Error> Deserializer<'de> for ByteBuf<E> {
+    type Error = E;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, E> {
+        visitor.visit_byte_buf(self.0)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+pub(crate) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(de: D) -> Result<T, D::Error> {
     Object::deserialize(de).map(|Object(made)| made)
 }
 
-pub(super) fn optional_object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+pub(crate) fn optional_object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     de: D,
 ) -> Result<Option<T>, D::Error> {
     Ok(Option::<Object<T>>::deserialize(de)?.map(|Object(made)| made))
 }
 
-pub(super) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+pub(crate) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     de: D,
 ) -> Result<Vec<T>, D::Error> {
     struct Items<T>(PhantomData<T>);
@@ -68,7 +233,7 @@ pub(super) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 
 /// A list that, where it is given, has at least one item: what selects by it would else select
 /// everything.
-pub(super) fn some<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+pub(crate) fn some<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     de: D,
 ) -> Result<Vec<T>, D::Error> {
     let items = Vec::deserialize(de)?;
@@ -81,7 +246,7 @@ pub(super) fn some<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 }
 
 /// Texts by name, each name once.
-pub(super) fn labels<'de, D: Deserializer<'de>>(
+pub(crate) fn labels<'de, D: Deserializer<'de>>(
     de: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
     struct Labels;
@@ -164,6 +329,37 @@ mod tests {
             (r#"{"a":1,"c":{"x":"1","x":"2"}}"#, "given more than once"),
             (r#"{"a":1,"c":[]}"#, "expected an object of texts"),
             (r#"{"a":1,"e":2}"#, "unknown field `e`"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn content_is_json_or_base64_and_not_both() {
+        let read = |text: &str| {
+            let read: Result<Object<crate::v1::NewTask>, _> = serde_json::from_str(text);
+            read.map(|Object(task)| task.payload).map_err(|error| error.to_string())
+        };
+        for (text, payload) in [
+            (r#"{"kind":"k"}"#, &b""[..]),
+            (r#"{"payload":null,"kind":"k"}"#, b""),
+            (r#"{"payload":null,"payload_base64":null,"kind":"k"}"#, b""),
+            (r#"{"payload": { "a":  1.50 },"kind":"k"}"#, b"{ \"a\":  1.50 }"),
+            (r#"{"kind":"k","payload_base64":"/wAB"}"#, b"\xff\x00\x01"),
+            (r#"{"payload":null,"payload_base64":"/wAB","kind":"k"}"#, b"\xff\x00\x01"),
+            (r#"{"payload":"\u0041","payload_base64":null,"kind":"k"}"#, b"\"\\u0041\""),
+        ] {
+            assert_eq!(read(text).expect(text), payload, "{text}");
+        }
+        for (text, words) in [
+            (r#"{"payload":1,"payload_base64":"AA=="}"#, "cannot be given together with payload"),
+            (r#"{"payload_base64":"AA==","payload":1}"#, "given together with payload_base64"),
+            (r#"{"payload":1,"payload":2}"#, "duplicate field `payload`"),
+            (r#"{"payload_base64":"?"}"#, "is not base 64: Invalid symbol"),
+            (r#"{"payload_base64":1}"#, "expected a string"),
+            (r#"{"payload":}"#, "expected value"),
+            (r#"{"pay":1}"#, "`payload`, `payload_base64`, `labels`"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");

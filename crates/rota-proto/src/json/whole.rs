@@ -51,11 +51,11 @@ impl<'de, T: TryFrom<u64>> Deserialize<'de> for Number<T> {
     }
 }
 
-pub(super) fn number<'de, T: TryFrom<u64>, D: Deserializer<'de>>(de: D) -> Result<T, D::Error> {
+pub(crate) fn number<'de, T: TryFrom<u64>, D: Deserializer<'de>>(de: D) -> Result<T, D::Error> {
     Number::deserialize(de).map(|Number(number)| number)
 }
 
-pub(super) fn optional<'de, T: TryFrom<u64>, D: Deserializer<'de>>(
+pub(crate) fn optional<'de, T: TryFrom<u64>, D: Deserializer<'de>>(
     de: D,
 ) -> Result<Option<T>, D::Error> {
     Ok(Option::<Number<T>>::deserialize(de)?.map(|Number(number)| number))

@@ -7,7 +7,7 @@ use axum::extract::Query;
 use bytes::Bytes;
 use http::{HeaderMap, Uri};
 use prost::Message;
-use rota_proto::{json::Span, operations::Operation, v1};
+use rota_proto::{Span, operations::Operation, v1};
 use serde::Deserialize;
 
 use crate::protocol::Asked;
@@ -22,12 +22,11 @@ pub(super) fn wait(asked: Asked, uri: &Uri, body: &Bytes) -> Duration {
     let wait = if asked.is_grpc {
         // Before the message there are a flag and its length. A compressed one cannot be read.
         let message = body.get(5..).filter(|_| body[0] == 0).unwrap_or_default();
-        let wait = if takes_task {
+        if takes_task {
             v1::GetTaskRequest::decode(message).ok().and_then(|request| request.wait)
         } else {
             v1::LeaseRequest::decode(message).ok().and_then(|request| request.wait)
-        };
-        wait.map(Span::from)
+        }
     } else if takes_task {
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
         let pairs = pairs.map(|Query(pairs)| pairs).unwrap_or_default();
@@ -41,7 +40,7 @@ pub(super) fn wait(asked: Asked, uri: &Uri, body: &Bytes) -> Duration {
         }
         serde_json::from_slice::<Lease>(body).ok().and_then(|lease| lease.wait)
     };
-    wait.map(|wait| wait.0).unwrap_or_default()
+    wait.map(Span::duration).unwrap_or_default()
 }
 
 /// How long the client of a gRPC call waits, where it says so.
@@ -105,7 +104,7 @@ mod tests {
 
         let framed = |message: Vec<u8>| [vec![0; 5], message].concat();
         let grpc = "application/grpc";
-        let wait = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+        let wait = Some(Span { seconds: 60, nanos: 0 });
         let get = v1::GetTaskRequest { wait, ..Default::default() };
         let path = "/rota.v1.TaskService/GetTask";
         assert_eq!(secs(head("POST", path, grpc), &framed(get.encode_to_vec())), 60);

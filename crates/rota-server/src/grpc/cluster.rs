@@ -6,7 +6,7 @@ use axum::body::Body;
 use http::{HeaderValue, Request, header};
 use http_body_util::{BodyExt, Limited};
 use rota_engine::{Member, Role};
-use rota_proto::{json, v1};
+use rota_proto::v1;
 
 use crate::services::Services;
 use crate::{failure::Failure, validate, wire};
@@ -27,11 +27,11 @@ impl Services {
         };
         v1::Node {
             name: info.node,
-            address: self.engine.address().unwrap_or_default().to_owned(),
+            address: self.engine.address().map(ToOwned::to_owned),
             role: role.into(),
             ready: health.is_ready(),
             problem: wire::problem(&health),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             epoch: info.epoch,
             live_tasks: info.live_tasks,
             feature_level: info.feature_level,
@@ -56,8 +56,8 @@ impl Services {
             nodes.push(this);
         }
         let (leader, epoch) = match view.leader {
-            Some(seat) => (seat.member.name, seat.epoch.0),
-            None => (String::new(), self.engine.info().epoch),
+            Some(seat) => (Some(seat.member.name), seat.epoch.0),
+            None => (None, self.engine.info().epoch),
         };
         let store = v1::StoreState {
             backend: view.store.backend.to_owned(),
@@ -65,7 +65,7 @@ impl Services {
             revision: view.store.revision.0,
             bytes_used: view.store.bytes_used,
             bytes_max: view.store.bytes_max,
-            problem: view.store.problem.or(view.store.pressure).unwrap_or_default(),
+            problem: view.store.problem.or(view.store.pressure),
         };
         let feature_level = self.engine.info().cluster_feature_level;
         v1::Cluster { leader, epoch, nodes, store: Some(store), feature_level }
@@ -74,9 +74,9 @@ impl Services {
     async fn ask(&self, member: &Member, authorization: Option<&HeaderValue>) -> v1::Node {
         let silent = |problem: &str| v1::Node {
             name: member.name.clone(),
-            address: member.address.clone().unwrap_or_default(),
+            address: member.address.clone(),
             role: v1::NodeRole::Unreachable.into(),
-            problem: problem.to_owned(),
+            problem: Some(problem.to_owned()),
             ..v1::Node::default()
         };
         let (Some(peers), Some(address)) = (&self.peers, &member.address) else {
@@ -90,11 +90,11 @@ impl Services {
         let answer = async {
             let answer = peers.ask(address, request, ANSWER).await?;
             let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await.ok()?;
-            serde_json::from_slice::<json::Node>(&body.to_bytes()).ok()
+            serde_json::from_slice::<v1::Node>(&body.to_bytes()).ok()
         };
         match tokio::time::timeout(ANSWER, answer).await {
             // What it is called is settled by the store.
-            Ok(Some(node)) => v1::Node { name: member.name.clone(), ..node.into() },
+            Ok(Some(node)) => v1::Node { name: member.name.clone(), ..node },
             Ok(None) => silent("it cannot be reached"),
             Err(_) => silent("it did not answer within a second"),
         }

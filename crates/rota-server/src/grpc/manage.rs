@@ -33,7 +33,7 @@ impl Services {
         let goes_on = list.queues.len() > page.size;
         list.queues.truncate(page.size);
         let last = list.queues.last().filter(|_| goes_on);
-        let next_page_token = last.map(|last| last.name.to_string()).unwrap_or_default();
+        let next_page_token = last.map(|last| last.name.to_string());
         let now = list.as_of.unwrap_or_else(|| self.engine.info().now);
         let queues = list.queues.iter().map(|counts| wire::queue(counts, now)).collect();
         let as_of = list.as_of.map(wire::date);
@@ -69,7 +69,7 @@ impl Services {
         let next_page_token = last.map(|last| validate::worker_token(&last.worker, last.id));
         Ok(v1::ListWorkersResponse {
             workers: workers.iter().map(wire::worker).collect(),
-            next_page_token: next_page_token.unwrap_or_default(),
+            next_page_token,
             as_of: as_of.map(wire::date),
         })
     }
@@ -147,7 +147,7 @@ impl ServerService for Services {
         &self,
         request: Request<v1::TransferLeadershipRequest>,
     ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
-        Ok(Response::new(self.transfer(&request.into_inner().to).await?))
+        Ok(Response::new(self.transfer(request.into_inner().to()).await?))
     }
 }
 

@@ -5,6 +5,7 @@ use rota_proto::v1::{self, report::Outcome};
 
 use crate::services::Services;
 use crate::{
+    definition,
     failure::{Failure, Reason},
     trace, validate, wire,
 };
@@ -26,9 +27,9 @@ impl Services {
         leased.tasks.iter().for_each(|task| trace::waited(&self.tracer, task));
         Ok(v1::LeaseResponse {
             session: leased.session.to_string(),
-            ttl: Some(wire::duration(leased.ttl)),
+            ttl: Some(leased.ttl.into()),
             draining: leased.instructions.draining,
-            tasks: leased.tasks.into_iter().map(wire::dispatch).collect(),
+            tasks: leased.tasks.into_iter().map(definition::dispatch).collect(),
             stop: leased.instructions.stop.into_iter().map(wire::stop).collect(),
         })
     }
@@ -41,6 +42,7 @@ impl Services {
         let session = validate::session("session", session)?;
         let instructions = self.engine.pull_heartbeat(session).await?;
         Ok(v1::HeartbeatResponse {
+            session: session.to_string(),
             stop: instructions.stop.into_iter().map(wire::stop).collect(),
             draining: instructions.draining,
         })

@@ -2,12 +2,16 @@
 
 use rota_core::{Refusal, Status as TaskStatus};
 use rota_engine::{BulkAction, EngineError, Submitted};
-use rota_proto::v1::{self, task_service_server::TaskService};
+use rota_proto::{
+    Date, Span,
+    v1::{self, task_service_server::TaskService},
+};
 use rota_trace::TraceContext;
 use tonic::{Request, Response, Status};
 
 use crate::services::Services;
 use crate::{
+    definition,
     failure::{Failure, Reason},
     trace,
     validate::{self, Place},
@@ -20,10 +24,10 @@ pub(crate) fn known<T>(task: Option<T>) -> Result<T, Failure> {
 }
 
 impl Services {
-    /// Creates tasks that may each be refused for itself, some of them before they came here.
+    /// Creates tasks that may each be refused for itself.
     pub(crate) async fn create_many(
         &self,
-        tasks: Vec<Result<v1::NewTask, Failure>>,
+        tasks: Vec<v1::NewTask>,
         trace: Option<TraceContext>,
     ) -> Result<Vec<Result<Submitted, Failure>>, Failure> {
         validate::batch_size(tasks.len(), &self.limits)?;
@@ -32,7 +36,7 @@ impl Services {
         let now = || self.engine.info().now;
         for (at, task) in tasks.into_iter().enumerate() {
             let place = Place::Task(at);
-            match task.and_then(|task| validate::new_task(task, place, &self.limits, now)) {
+            match definition::new_task(task, place, &self.limits, now) {
                 Ok(task) => {
                     accepted.push(task);
                     results.push(None);
@@ -57,25 +61,47 @@ impl Services {
         trace: Option<TraceContext>,
     ) -> Result<(v1::Task, bool), Failure> {
         let now = || self.engine.info().now;
-        let task = validate::new_task(task, Place::Top, &self.limits, now)?;
+        let task = definition::new_task(task, Place::Top, &self.limits, now)?;
         let results = self.submit(vec![task], trace).await?;
         let submitted = results.into_iter().next();
         let submitted =
             submitted.ok_or_else(|| Failure::new(Reason::Internal, "no answer for the task"))??;
         if let Some(view) = submitted.view {
-            return Ok((wire::task(&view), submitted.created));
+            return Ok((definition::task(&view), submitted.created));
         }
         let view = self.engine.view_of_changed(submitted.task).await;
         let view = known(view.map_err(Failure::from)?)?;
-        Ok((wire::task(&view), submitted.created))
+        Ok((definition::task(&view), submitted.created))
+    }
+
+    /// Changes the tasks that a filter selects. `cursor`: what the protocol calls it.
+    pub(crate) async fn bulk(
+        &self,
+        request: v1::BulkTasksRequest,
+        cursor: &str,
+    ) -> Result<v1::BulkTasksResponse, Failure> {
+        let action = match request.action() {
+            v1::BulkAction::Unspecified => {
+                return Err(Failure::field("action", "must be cancel, retry or delete"));
+            }
+            v1::BulkAction::Cancel => BulkAction::Cancel,
+            v1::BulkAction::Retry => BulkAction::Retry,
+            v1::BulkAction::Delete => BulkAction::Delete,
+        };
+        let after = validate::cursor(cursor, request.page_token())?;
+        let filter = request.filter.unwrap_or_default();
+        let filter = validate::filter(filter, Place::Filter, &self.limits)?;
+        validate::selection(&filter, request.all)?;
+        let limit = validate::page_size("limit", request.limit, 1000, &self.limits)?;
+        Ok(wire::bulk_outcome(self.engine.bulk(action, &filter, limit, after).await?))
     }
 
     /// Sets when a waiting task is due, which must be before it expires.
     pub(crate) async fn reschedule(
         &self,
         id: &str,
-        at: Option<prost_types::Timestamp>,
-        delay: Option<prost_types::Duration>,
+        at: Option<Date>,
+        delay: Option<Span>,
     ) -> Result<v1::Task, Failure> {
         let task = validate::task_ref("id", id)?;
         let run_at = validate::reschedule(at, delay)?;
@@ -85,15 +111,11 @@ impl Services {
             let now = self.engine.info().now;
             validate::before_expiry(run_at, view.spec.definition.expires_at, now)?;
         }
-        Ok(wire::task(&self.engine.reschedule(&task, run_at).await?))
+        Ok(definition::task(&self.engine.reschedule(&task, run_at).await?))
     }
 
     /// One task, perhaps once it has ended.
-    pub(crate) async fn get(
-        &self,
-        id: &str,
-        wait: Option<prost_types::Duration>,
-    ) -> Result<v1::Task, Failure> {
+    pub(crate) async fn get(&self, id: &str, wait: Option<Span>) -> Result<v1::Task, Failure> {
         let task = validate::task_ref("id", id)?;
         let wait = validate::wait("wait", wait, &self.limits)?;
         let view = match wait {
@@ -105,7 +127,7 @@ impl Services {
             },
             None => self.engine.task(&task).await,
         };
-        Ok(wire::task(&known(view.map_err(Failure::from)?)?))
+        Ok(definition::task(&known(view.map_err(Failure::from)?)?))
     }
 }
 
@@ -120,7 +142,7 @@ fn item_error(failure: Failure) -> v1::ItemError {
         reason: reason.to_string(),
         limit: limit.map(|limit| limit.name.to_owned()).unwrap_or_default(),
         limit_max: limit.map(|limit| limit.max).unwrap_or_default(),
-        retry_after: failure.retry_after.map(wire::duration),
+        retry_after: failure.retry_after.map(Into::into),
     }
 }
 
@@ -147,8 +169,7 @@ impl TaskService for Services {
     ) -> Result<Response<v1::CreateTasksResponse>, Status> {
         use v1::create_tasks_response::{Created, Result as Item, result::Result as Wire};
         let trace = trace::of_headers(request.metadata().as_ref());
-        let tasks = request.into_inner().tasks.into_iter().map(Ok).collect();
-        let results = self.create_many(tasks, trace).await?;
+        let results = self.create_many(request.into_inner().tasks, trace).await?;
         let item = |result: Result<Submitted, Failure>| Item {
             result: Some(match result {
                 Ok(done) => Wire::Task(Created { id: done.shown_id, created: done.created }),
@@ -178,7 +199,7 @@ impl TaskService for Services {
         let size = validate::page_size("page_size", size, 50, &self.limits)?;
         let after = validate::cursor("page_token", &request.page_token)?;
         let page = self.engine.list(&filter, size, after).await.map_err(engine)?;
-        Ok(Response::new(wire::page(&page)))
+        Ok(Response::new(definition::page(&page)))
     }
 
     async fn cancel_task(
@@ -187,7 +208,7 @@ impl TaskService for Services {
     ) -> Result<Response<v1::Task>, Status> {
         let task = validate::task_ref("id", &request.into_inner().id)?;
         let view = self.engine.cancel(&task).await.map_err(engine)?;
-        Ok(Response::new(wire::task(&view)))
+        Ok(Response::new(definition::task(&view)))
     }
 
     async fn retry_task(
@@ -196,7 +217,7 @@ impl TaskService for Services {
     ) -> Result<Response<v1::Task>, Status> {
         let task = validate::task_ref("id", &request.into_inner().id)?;
         let view = self.engine.retry(&task).await.map_err(engine)?;
-        Ok(Response::new(wire::task(&view)))
+        Ok(Response::new(definition::task(&view)))
     }
 
     async fn reschedule_task(
@@ -216,7 +237,7 @@ impl TaskService for Services {
         let task = validate::task_ref("id", &request.id)?;
         let priority = validate::priority(request.priority)?;
         let view = self.engine.set_priority(&task, priority).await.map_err(engine)?;
-        Ok(Response::new(wire::task(&view)))
+        Ok(Response::new(definition::task(&view)))
     }
 
     async fn delete_task(
@@ -232,23 +253,7 @@ impl TaskService for Services {
         &self,
         request: Request<v1::BulkTasksRequest>,
     ) -> Result<Response<v1::BulkTasksResponse>, Status> {
-        let request = request.into_inner();
-        let action = match request.action() {
-            v1::BulkAction::Unspecified => {
-                return Err(Failure::field("action", "must be cancel, retry or delete").into());
-            }
-            v1::BulkAction::Cancel => BulkAction::Cancel,
-            v1::BulkAction::Retry => BulkAction::Retry,
-            v1::BulkAction::Delete => BulkAction::Delete,
-        };
-        let filter =
-            validate::filter(request.filter.unwrap_or_default(), Place::Filter, &self.limits)?;
-        validate::selection(&filter, request.all)?;
-        let limit = (request.limit > 0).then_some(request.limit);
-        let limit = validate::page_size("limit", limit, 1000, &self.limits)?;
-        let after = validate::cursor("page_token", &request.page_token)?;
-        let outcome = self.engine.bulk(action, &filter, limit, after).await.map_err(engine)?;
-        Ok(Response::new(wire::bulk_outcome(outcome)))
+        Ok(Response::new(self.bulk(request.into_inner(), "page_token").await?))
     }
 
     async fn list_attempts(

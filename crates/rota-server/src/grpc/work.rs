@@ -24,6 +24,7 @@ use tracing::debug;
 
 use super::{codec::unreadable, manage};
 use crate::{
+    definition,
     failure::{Failure, Reason},
     limits::Limits,
     room::StreamRoom,
@@ -215,7 +216,7 @@ impl Services {
     fn welcome(&self, session: &SessionStream) -> v1::ServerMessage {
         down(Down::Welcome(v1::Welcome {
             session: session.session.to_string(),
-            ttl: Some(wire::duration(session.ttl)),
+            ttl: Some(session.ttl.into()),
             node: self.engine.info().node,
             revoked: session.revoked.iter().map(wire::lease).collect(),
             result_bytes_max: self.limits.result_bytes as u64,
@@ -293,7 +294,7 @@ async fn write_tasks(tasks: Vec<rota_engine::Dispatched>, outgoing: &Outgoing) -
     let mut bytes = 0;
     for task in tasks {
         trace::waited(&outgoing.tracer, &task);
-        let task = wire::dispatch(task);
+        let task = definition::dispatch(task);
         bytes += task.encoded_len();
         message.push(task);
         if message.len() >= DISPATCHES_A_MESSAGE || bytes >= DISPATCHED_BYTES_A_MESSAGE {

@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn what_a_client_wrote_is_cut_before_it_is_repeated() {
         let body = format!(r#"{{"{}":1}}"#, "x".repeat(1 << 20));
-        let failure = parse::<rota_proto::json::NewTask>(body.as_bytes()).unwrap_err();
+        let failure = parse::<rota_proto::v1::NewTask>(body.as_bytes()).unwrap_err();
         assert_eq!(failure.violations[0].field.len(), 300);
         assert!(failure.detail.len() < 1000);
     }

@@ -1,7 +1,7 @@
 //! REST: routes under `/v1`, those about this node alone under `/node`, health, and the contract at `/openapi.json` and `/docs`.
 //!
-//! A handler turns JSON into its protobuf sibling, calls the same code as gRPC, and turns the answer
-//! back; so both protocols check and say the same.
+//! A handler reads JSON as a message of the contract, calls the same code as gRPC, and shows its answer as
+//! JSON; so both protocols check and say the same.
 
 mod bounds;
 mod cluster;

@@ -1,7 +1,7 @@
 //! This node alone.
 
 use axum::{Json, extract::State};
-use rota_proto::json::{LogFilter, LogFilterRequest};
+use rota_proto::node_v1::{LogFilter, SetLogFilterRequest};
 
 use super::{extract::Body, problem::Problem};
 use crate::{failure::Failure, services::Services};
@@ -14,18 +14,18 @@ use crate::{failure::Failure, services::Services};
 pub(crate) async fn log_filter(
     State(services): State<Services>,
 ) -> Result<Json<LogFilter>, Failure> {
-    Ok(Json(services.log_filter()?.into()))
+    Ok(Json(services.log_filter()?))
 }
 
 /// Changes what the node that is asked logs, until it is changed again or the node ends.
 #[utoipa::path(put, path = "/node/log-filter", operation_id = "set_log_filter", tag = "node",
-    request_body = LogFilterRequest, responses(
+    request_body = SetLogFilterRequest, responses(
     (status = 200, description = "The filter in force", body = LogFilter),
     (status = 404, description = "Its log is not its own", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn set_log_filter(
     State(services): State<Services>,
-    Body(request): Body<LogFilterRequest>,
+    Body(request): Body<SetLogFilterRequest>,
 ) -> Result<Json<LogFilter>, Failure> {
-    Ok(Json(services.set_log_filter(&request.filter)?.into()))
+    Ok(Json(services.set_log_filter(&request.filter)?))
 }

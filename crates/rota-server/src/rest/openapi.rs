@@ -7,6 +7,7 @@ use axum::{
     http::header,
     response::{Html, IntoResponse, Redirect, Response},
 };
+use rota_proto::json::complete_schemas;
 use serde_json::{Value, json};
 use utoipa::{
     OpenApi,
@@ -105,6 +106,9 @@ pub(crate) fn contract(limits: &Limits) -> String {
                 responses.entry(status.to_owned()).or_insert_with(|| response.build().into());
             }
         }
+    }
+    if let Some(components) = &mut contract.components {
+        complete_schemas(components);
     }
     say_what_excludes_what(&mut contract);
     contract.to_pretty_json().expect("the contract is always JSON")

@@ -1,24 +1,19 @@
 //! Being a worker without a stream: `curl` and a shell script are enough.
 
 use axum::{Json, extract::State, http::StatusCode};
-use bytes::Bytes;
 use rota_proto::{
-    json::{
-        CancelledRequest, CompleteRequest, FailRequest, HeartbeatResponse, HeldLease, LeaseRequest,
-        LeaseResponse, LeaseTokenRequest, ProgressRequest,
+    json::FailRequest,
+    v1::{
+        self, CompleteRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, ReleaseRequest,
+        ReportCancelledRequest, ReportProgressRequest,
     },
-    v1,
 };
 
 use super::{
     extract::{Body, Part},
     problem::Problem,
 };
-use crate::{
-    failure::Failure,
-    services::Services,
-    validate::{self, Place},
-};
+use crate::{failure::Failure, services::Services, validate};
 
 /// Leases up to `max` tasks, waiting for the first. The first call opens a session.
 ///
@@ -33,31 +28,7 @@ pub(crate) async fn lease(
     State(services): State<Services>,
     Body(request): Body<LeaseRequest>,
 ) -> Result<Json<LeaseResponse>, Failure> {
-    if let Some(session) = &request.session {
-        validate::session("session", session)?;
-    }
-    let asked = v1::LeaseRequest {
-        worker: request.worker,
-        session: request.session.unwrap_or_default(),
-        queues: request.queues,
-        kinds: request.kinds,
-        max: request.max,
-        wait: request.wait.map(Into::into),
-        ttl: request.ttl.map(Into::into),
-        held: request.held.map(|held| {
-            let lease =
-                |held: HeldLease| v1::Lease { task_id: held.id, lease_token: held.lease_token };
-            v1::HeldLeases { leases: held.into_iter().map(lease).collect() }
-        }),
-    };
-    let leased = services.lease_tasks(&asked).await?;
-    Ok(Json(LeaseResponse {
-        session: leased.session,
-        ttl: leased.ttl.map(Into::into).unwrap_or_default(),
-        draining: leased.draining,
-        tasks: leased.tasks.into_iter().map(Into::into).collect(),
-        stop: leased.stop.into_iter().map(Into::into).collect(),
-    }))
+    Ok(Json(services.lease_tasks(&request).await?))
 }
 
 /// The worker lives, and so does all it runs. The answer says what it is to stop.
@@ -70,9 +41,7 @@ pub(crate) async fn heartbeat(
     State(services): State<Services>,
     Part(session): Part,
 ) -> Result<Json<HeartbeatResponse>, Failure> {
-    let v1::HeartbeatResponse { stop, draining } = services.session_lives(&session).await?;
-    let stop = stop.into_iter().map(Into::into).collect();
-    Ok(Json(HeartbeatResponse { session, draining, stop }))
+    Ok(Json(services.session_lives(&session).await?))
 }
 
 /// Ends a session; what it held goes to others.
@@ -101,15 +70,8 @@ pub(crate) async fn complete(
     Part(id): Part,
     Body(request): Body<CompleteRequest>,
 ) -> Result<StatusCode, Failure> {
-    validate::json(Place::Top, "result", request.result.as_deref(), &services.limits)?;
-    let result = request.result.map(|json| Bytes::from(Box::<str>::from(json).into_string()));
-    let complete = v1::CompleteRequest {
-        id,
-        lease_token: request.lease_token,
-        result: result.unwrap_or_default(),
-        output_tail: request.output_tail.map(Bytes::from).unwrap_or_default(),
-    };
-    services.complete(complete).await?;
+    validate::json("result", &request.result, &services.limits)?;
+    services.complete(CompleteRequest { id, ..request }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -125,25 +87,12 @@ pub(crate) async fn fail(
     Part(id): Part,
     Body(request): Body<FailRequest>,
 ) -> Result<StatusCode, Failure> {
-    let reason =
-        if request.permanent { v1::FailureReason::Permanent } else { v1::FailureReason::Error };
-    let failed = v1::Failed {
-        reason: reason.into(),
-        message: request.error,
-        retry_at: request.retry_at.map(Into::into),
-    };
-    let fail = v1::FailRequest {
-        id,
-        lease_token: request.lease_token,
-        failed: Some(failed),
-        output_tail: request.output_tail.map(Bytes::from).unwrap_or_default(),
-    };
-    services.fail(fail).await?;
+    services.fail(v1::FailRequest { id, ..request.into() }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// The attempt was stopped, as the server asked. Unasked, it counts as failed.
-#[utoipa::path(post, path = "/v1/tasks/{id}/cancelled", operation_id = "report_cancelled", tag = "being a worker", request_body = CancelledRequest,
+#[utoipa::path(post, path = "/v1/tasks/{id}/cancelled", operation_id = "report_cancelled", tag = "being a worker", request_body = ReportCancelledRequest,
     params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 204, description = "It is durable"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
@@ -152,19 +101,14 @@ pub(crate) async fn fail(
 pub(crate) async fn cancelled(
     State(services): State<Services>,
     Part(id): Part,
-    Body(request): Body<CancelledRequest>,
+    Body(request): Body<ReportCancelledRequest>,
 ) -> Result<StatusCode, Failure> {
-    let cancelled = v1::ReportCancelledRequest {
-        id,
-        lease_token: request.lease_token,
-        output_tail: request.output_tail.map(Bytes::from).unwrap_or_default(),
-    };
-    services.cancelled(cancelled).await?;
+    services.cancelled(ReportCancelledRequest { id, ..request }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Gives the task back unharmed: no attempt is spent.
-#[utoipa::path(post, path = "/v1/tasks/{id}/release", operation_id = "release_task", tag = "being a worker", request_body = LeaseTokenRequest,
+#[utoipa::path(post, path = "/v1/tasks/{id}/release", operation_id = "release_task", tag = "being a worker", request_body = ReleaseRequest,
     params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 204, description = "It is durable"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
@@ -173,14 +117,14 @@ pub(crate) async fn cancelled(
 pub(crate) async fn release(
     State(services): State<Services>,
     Part(id): Part,
-    Body(request): Body<LeaseTokenRequest>,
+    Body(request): Body<ReleaseRequest>,
 ) -> Result<StatusCode, Failure> {
-    services.release(v1::ReleaseRequest { id, lease_token: request.lease_token }).await?;
+    services.release(ReleaseRequest { id, ..request }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Says how far the handler is, and that it lives.
-#[utoipa::path(post, path = "/v1/tasks/{id}/progress", operation_id = "report_progress", tag = "being a worker", request_body = ProgressRequest,
+#[utoipa::path(post, path = "/v1/tasks/{id}/progress", operation_id = "report_progress", tag = "being a worker", request_body = ReportProgressRequest,
     params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 204, description = "Noted"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
@@ -189,9 +133,8 @@ pub(crate) async fn release(
 pub(crate) async fn progress(
     State(services): State<Services>,
     Part(id): Part,
-    Body(request): Body<ProgressRequest>,
+    Body(request): Body<ReportProgressRequest>,
 ) -> Result<StatusCode, Failure> {
-    let ProgressRequest { lease_token, message } = request;
-    services.progress(v1::ReportProgressRequest { id, lease_token, message }).await?;
+    services.progress(ReportProgressRequest { id, ..request }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

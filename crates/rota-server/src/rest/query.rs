@@ -6,8 +6,11 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use rota_proto::json::{Date, ScalarError, Span, TaskFilter, TaskStatus};
-use serde::{Deserialize, de::IntoDeserializer};
+use rota_proto::{
+    Date, ScalarError, Span,
+    json::{TaskFilter, Words},
+    v1::TaskStatus,
+};
 
 use crate::failure::{Failure, Violation};
 
@@ -167,9 +170,7 @@ fn number(name: &str, text: &str) -> Result<u32, Failure> {
 }
 
 fn status(text: &str) -> Result<TaskStatus, Failure> {
-    let word: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
-        text.into_deserializer();
-    TaskStatus::deserialize(word).map_err(|error| {
+    TaskStatus::of_word(text).map_err(|error: serde::de::value::Error| {
         Failure::field("status", error.to_string().chars().take(200).collect::<String>())
     })
 }

@@ -1,7 +1,7 @@
 //! Queues.
 
 use axum::{Json, extract::State};
-use rota_proto::json::{Queue, QueueList};
+use rota_proto::v1::{ListQueuesResponse, Queue};
 
 use super::{extract::Part, problem::Problem, query::Pairs};
 use crate::{
@@ -15,16 +15,16 @@ use crate::{
     ("limit" = Option<u32>, Query, description = "1 to 1000; default 1000", minimum = 1, maximum = 1000),
     ("cursor" = Option<String>, Query, description = "next_cursor of the page before", pattern = "^[A-Za-z0-9._:/-]{1,128}$"),
 ), responses(
-    (status = 200, description = "A page", body = QueueList),
+    (status = 200, description = "A page", body = ListQueuesResponse),
 ))]
 pub(crate) async fn list(
     State(services): State<Services>,
     pairs: Pairs,
-) -> Result<Json<QueueList>, Failure> {
+) -> Result<Json<ListQueuesResponse>, Failure> {
     let query = pairs.page()?;
     let after = validate::queue_token("cursor", query.cursor.as_deref().unwrap_or_default())?;
     let page = ListPage::new("limit", query.limit, after, &services.limits)?;
-    Ok(Json(services.list_queues(page).await?.into()))
+    Ok(Json(services.list_queues(page).await?))
 }
 
 /// One queue.
@@ -37,7 +37,7 @@ pub(crate) async fn get(
     State(services): State<Services>,
     Part(queue): Part,
 ) -> Result<Json<Queue>, Failure> {
-    Ok(Json(services.one_queue(&queue).await?.into()))
+    Ok(Json(services.one_queue(&queue).await?))
 }
 
 /// No task of a paused queue starts; those running go on.
@@ -49,7 +49,7 @@ pub(crate) async fn pause(
     State(services): State<Services>,
     Part(queue): Part,
 ) -> Result<Json<Queue>, Failure> {
-    Ok(Json(services.set_paused(&queue, true).await?.into()))
+    Ok(Json(services.set_paused(&queue, true).await?))
 }
 
 /// Tasks of the queue start again.
@@ -61,5 +61,5 @@ pub(crate) async fn resume(
     State(services): State<Services>,
     Part(queue): Part,
 ) -> Result<Json<Queue>, Failure> {
-    Ok(Json(services.set_paused(&queue, false).await?.into()))
+    Ok(Json(services.set_paused(&queue, false).await?))
 }

@@ -7,14 +7,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use rota_core::Refusal;
-use rota_engine::TaskRef;
+use rota_engine::{Submitted, TaskRef};
 use rota_proto::{
-    json::{
-        AttemptList, BatchResult, BulkRequest, BulkResult, Created, Date, FieldError, ItemError,
-        NewTask, NewTaskBatch, NewTaskBatchResult, PriorityRequest, RescheduleRequest, Span, Task,
-        TaskList, TaskStatus, has_lone_surrogate,
+    Date, Span,
+    json::{BatchResult, BulkResult, ItemError, NewTaskBatchResult, has_lone_surrogate},
+    v1::{
+        BulkTasksRequest, CreateTasksRequest, ListAttemptsResponse, ListTasksResponse, NewTask,
+        RescheduleTaskRequest, SetTaskPriorityRequest, Task, TaskStatus,
+        create_tasks_response::Created,
     },
-    v1,
 };
 
 use super::{
@@ -23,21 +24,13 @@ use super::{
     query::{Pairs, in_query},
 };
 use crate::{
+    definition,
     failure::Failure,
-    limits::Limits,
     services::Services,
     trace,
     validate::{self, Place},
     wire,
 };
-
-/// A task as both protocols have it. What only JSON can have wrong is found here.
-fn wired(task: NewTask, place: Place, limits: &Limits) -> Result<v1::NewTask, Failure> {
-    validate::json(place, "payload", task.payload.as_deref(), limits)?;
-    task.try_into().map_err(|error: FieldError| {
-        Failure::field(&format!("{place}{}", error.field), error.message)
-    })
-}
 
 /// The header that can be given instead of the field `idempotency_key`.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -78,9 +71,7 @@ pub(crate) async fn create(
     Body(task): Body<NewTask>,
 ) -> Result<Response, Failure> {
     let task = keyed(task, &headers)?;
-    let task = wired(task, Place::Top, &services.limits)?;
     let (task, created) = services.create_one(task, trace::of_headers(&headers)).await?;
-    let task = Task::from(task);
     if !created {
         return Ok(Json(task).into_response());
     }
@@ -89,23 +80,22 @@ pub(crate) async fn create(
 }
 
 /// Creates up to 1,000 tasks, each for itself: the answer has a result for each, in order.
-#[utoipa::path(post, path = "/v1/tasks/batch", operation_id = "create_tasks", tag = "tasks", request_body = NewTaskBatch, responses(
+#[utoipa::path(post, path = "/v1/tasks/batch", operation_id = "create_tasks", tag = "tasks", request_body = CreateTasksRequest, responses(
     (status = 200, description = "A result for each", body = NewTaskBatchResult),
 ))]
 pub(crate) async fn create_batch(
     State(services): State<Services>,
     headers: HeaderMap,
-    Body(batch): Body<NewTaskBatch>,
+    Body(batch): Body<CreateTasksRequest>,
 ) -> Result<Json<NewTaskBatchResult>, Failure> {
     if headers.contains_key(IDEMPOTENCY_KEY) {
         let wrong = "names one task; in a batch, give each task the field idempotency_key";
         return Err(Failure::field(IDEMPOTENCY_KEY, wrong));
     }
-    let tasks = batch.tasks.into_iter().enumerate();
-    let tasks = tasks.map(|(at, task)| wired(task, Place::Task(at), &services.limits));
-    let made = services.create_many(tasks.collect(), trace::of_headers(&headers)).await?;
+    let made = services.create_many(batch.tasks, trace::of_headers(&headers)).await?;
+    let created = |done: Submitted| Created { id: done.shown_id, created: done.created };
     let results = made.into_iter().map(|result| match result {
-        Ok(done) => BatchResult::Created(Created { id: done.shown_id, created: done.created }),
+        Ok(done) => BatchResult::Created(created(done)),
         Err(failure) => BatchResult::Refused { error: item_error(failure) },
     });
     Ok(Json(NewTaskBatchResult { results: results.collect() }))
@@ -118,7 +108,7 @@ fn item_error(failure: Failure) -> ItemError {
     ItemError {
         status: reason.status(),
         reason: reason.to_string(),
-        field: field.unwrap_or_default(),
+        field,
         message: failure.detail,
         limit: limit.map(Into::into),
         retry_after,
@@ -140,7 +130,7 @@ pub(crate) async fn get(
     pairs: Pairs,
 ) -> Result<Json<Task>, Failure> {
     let wait = pairs.wait()?;
-    Ok(Json(services.get(&id, wait.map(Into::into)).await?.into()))
+    Ok(Json(services.get(&id, wait).await?))
 }
 
 /// Tasks, newest first, without payloads.
@@ -155,18 +145,18 @@ pub(crate) async fn get(
     ("run_at_to" = Option<Date>, Query, description = "Due before"),
     ("limit" = Option<u32>, Query, description = "1 to 1000; default 50", minimum = 1, maximum = 1000),
     ("cursor" = Option<String>, Query, description = "next_cursor of the page before", pattern = "^t_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$"),
-), responses((status = 200, description = "A page", body = TaskList)))]
+), responses((status = 200, description = "A page", body = ListTasksResponse)))]
 pub(crate) async fn list(
     State(services): State<Services>,
     pairs: Pairs,
-) -> Result<Json<TaskList>, Failure> {
+) -> Result<Json<ListTasksResponse>, Failure> {
     let query = pairs.list()?;
     let filter = validate::filter(query.filter.into(), Place::Top, &services.limits);
     let filter = filter.map_err(in_query)?;
     let size = validate::page_size("limit", query.limit, 50, &services.limits)?;
     let after = validate::cursor("cursor", query.cursor.as_deref().unwrap_or_default())?;
     let page = services.engine.list(&filter, size, after).await?;
-    Ok(Json(wire::page(&page).into()))
+    Ok(Json(definition::page(&page)))
 }
 
 /// Asks for a task to be stopped. A running attempt is told; its end shows as `cancelled`.
@@ -181,7 +171,7 @@ pub(crate) async fn cancel(
     Part(id): Part,
 ) -> Result<Json<Task>, Failure> {
     let view = services.engine.cancel(&validate::task_ref("id", &id)?).await?;
-    Ok(Json(wire::task(&view).into()))
+    Ok(Json(definition::task(&view)))
 }
 
 /// Makes a failed, cancelled or expired task pending again, with a fresh budget of attempts.
@@ -196,11 +186,11 @@ pub(crate) async fn retry(
     Part(id): Part,
 ) -> Result<Json<Task>, Failure> {
     let view = services.engine.retry(&validate::task_ref("id", &id)?).await?;
-    Ok(Json(wire::task(&view).into()))
+    Ok(Json(definition::task(&view)))
 }
 
 /// Changes when a waiting task is due.
-#[utoipa::path(post, path = "/v1/tasks/{id}/reschedule", operation_id = "reschedule_task", tag = "tasks", request_body = RescheduleRequest,
+#[utoipa::path(post, path = "/v1/tasks/{id}/reschedule", operation_id = "reschedule_task", tag = "tasks", request_body = RescheduleTaskRequest,
     params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 200, description = "The task as it is now", body = Task),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
@@ -209,14 +199,13 @@ pub(crate) async fn retry(
 pub(crate) async fn reschedule(
     State(services): State<Services>,
     Part(id): Part,
-    Body(request): Body<RescheduleRequest>,
+    Body(request): Body<RescheduleTaskRequest>,
 ) -> Result<Json<Task>, Failure> {
-    let (at, delay) = (request.run_at.map(Into::into), request.delay.map(Into::into));
-    Ok(Json(services.reschedule(&id, at, delay).await?.into()))
+    Ok(Json(services.reschedule(&id, request.run_at, request.delay).await?))
 }
 
 /// Changes a waiting task's priority.
-#[utoipa::path(post, path = "/v1/tasks/{id}/priority", operation_id = "set_task_priority", tag = "tasks", request_body = PriorityRequest,
+#[utoipa::path(post, path = "/v1/tasks/{id}/priority", operation_id = "set_task_priority", tag = "tasks", request_body = SetTaskPriorityRequest,
     params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 200, description = "The task as it is now", body = Task),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
@@ -225,12 +214,12 @@ pub(crate) async fn reschedule(
 pub(crate) async fn set_priority(
     State(services): State<Services>,
     Part(id): Part,
-    Body(request): Body<PriorityRequest>,
+    Body(request): Body<SetTaskPriorityRequest>,
 ) -> Result<Json<Task>, Failure> {
     let task = validate::task_ref("id", &id)?;
     let priority = validate::priority(request.priority)?;
     let view = services.engine.set_priority(&task, priority).await?;
-    Ok(Json(wire::task(&view).into()))
+    Ok(Json(definition::task(&view)))
 }
 
 /// Removes a finished task with all that is kept of it.
@@ -249,50 +238,31 @@ pub(crate) async fn delete(
 }
 
 /// Cancels, retries or deletes the tasks that a filter selects.
-#[utoipa::path(post, path = "/v1/tasks/bulk", operation_id = "bulk_tasks", tag = "tasks", request_body = BulkRequest, responses(
+#[utoipa::path(post, path = "/v1/tasks/bulk", operation_id = "bulk_tasks", tag = "tasks", request_body = BulkTasksRequest, responses(
     (status = 200, description = "What became of them", body = BulkResult),
 ))]
 pub(crate) async fn bulk(
     State(services): State<Services>,
-    Body(request): Body<BulkRequest>,
+    Body(request): Body<BulkTasksRequest>,
 ) -> Result<Json<BulkResult>, Failure> {
-    use rota_engine::BulkAction as Act;
-    use rota_proto::json::BulkAction;
-    let action = match request.action {
-        BulkAction::Cancel => Act::Cancel,
-        BulkAction::Retry => Act::Retry,
-        BulkAction::Delete => Act::Delete,
-    };
-    for (field, given) in
-        [("filter.queue", &request.filter.queue), ("filter.kind", &request.filter.kind)]
-    {
-        if given.as_deref() == Some("") {
-            return Err(Failure::field(field, "must not be empty"));
-        }
-    }
-    let filter = validate::filter(request.filter.into(), Place::Filter, &services.limits)?;
-    validate::selection(&filter, request.all)?;
-    let limit = validate::page_size("limit", request.limit, 1000, &services.limits)?;
-    let after = validate::cursor("cursor", request.cursor.as_deref().unwrap_or_default())?;
-    let outcome = services.engine.bulk(action, &filter, limit, after).await?;
-    Ok(Json(wire::bulk_outcome(outcome).into()))
+    Ok(Json(services.bulk(request, "cursor").await?.into()))
 }
 
 /// The history of a task's attempts, oldest first.
 #[utoipa::path(get, path = "/v1/tasks/{id}/attempts", operation_id = "list_attempts", tag = "tasks",
     params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 200, description = "Its attempts", body = AttemptList),
+    (status = 200, description = "Its attempts", body = ListAttemptsResponse),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "This node cannot read the task's record", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn attempts(
     State(services): State<Services>,
     Part(id): Part,
-) -> Result<Json<AttemptList>, Failure> {
+) -> Result<Json<ListAttemptsResponse>, Failure> {
     let attempts = services.engine.attempts(&validate::task_ref("id", &id)?).await?;
     let attempts = attempts.ok_or(Refusal::UnknownTask)?;
-    let attempts = attempts.into_iter().map(|record| wire::attempt(record).into()).collect();
-    Ok(Json(AttemptList { attempts }))
+    let attempts = attempts.into_iter().map(wire::attempt).collect();
+    Ok(Json(ListAttemptsResponse { attempts }))
 }
 
 /// What the task's handler returned, as it returned it.

@@ -4,7 +4,7 @@ use rota_core::Status;
 use rota_engine::{TaskFilter, TimeRange};
 use rota_proto::v1;
 
-use super::{Check, Place, new_task::labels};
+use super::{Check, Place};
 use crate::{failure::Failure, limits::Limits};
 
 /// Which tasks are meant, and where that stands in the request.
@@ -14,12 +14,9 @@ pub(crate) fn filter(
     limits: &Limits,
 ) -> Result<TaskFilter, Failure> {
     let mut check = Check::at(place);
-    let optional = |check: &mut Check, field: &str, text: &str| {
-        (!text.is_empty()).then(|| check.name(field, text)).flatten()
-    };
-    let queue = optional(&mut check, "queue", &filter.queue);
-    let kind = optional(&mut check, "kind", &filter.kind);
-    let labels = labels(&mut check, filter.labels, limits);
+    let queue = check.given("queue", filter.queue).and_then(|text| check.name("queue", &text));
+    let kind = check.given("kind", filter.kind).and_then(|text| check.name("kind", &text));
+    let labels = check.labels(filter.labels, limits);
     let mut statuses = Vec::new();
     for number in filter.statuses {
         match v1::TaskStatus::try_from(number).ok().and_then(status) {

@@ -1,18 +1,17 @@
 //! From the wire to the engine: every check of what a client sends, for both protocols.
 //!
-//! This file has the checks that many requests share; `new_task`, `filter` and `worker` those of
-//! one subject.
+//! This file has the checks that many requests share; `filter`, `page` and `worker` those of one
+//! subject, and `definition` those of a new task.
 
 mod filter;
-mod new_task;
 mod page;
 mod worker;
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use rota_core::{Millis, Name, Priority, SessionId, TaskId, WallTime};
 use rota_engine::{Cursor, RunAt, TaskRef};
-use rota_proto::json::has_lone_surrogate;
+use rota_proto::{Date, Span, json::has_lone_surrogate};
 use serde::de::IgnoredAny;
 
 use crate::{
@@ -21,7 +20,6 @@ use crate::{
 };
 
 pub(crate) use filter::{filter, selection};
-pub(crate) use new_task::new_task;
 pub(crate) use page::{ListPage, queue_token, worker_place, worker_token};
 pub(crate) use worker::{hello, lease_request, report, reported_lease, reports_size};
 
@@ -102,12 +100,38 @@ impl Check {
         }
     }
 
+    /// Labels by name, sorted.
+    pub(crate) fn labels(
+        &mut self,
+        given: BTreeMap<String, String>,
+        limits: &Limits,
+    ) -> Vec<(Name, Box<str>)> {
+        if !self.at_most("labels", "labels", given.len(), ("labels", limits.labels)) {
+            return Vec::new();
+        }
+        let mut labels = Vec::with_capacity(given.len());
+        for (name, value) in given {
+            // A name that is wrong may be long as well.
+            let place = format_args!("labels.{name:.32}");
+            let limit = ("label_value_bytes", limits.label_value_bytes);
+            self.at_most(place, "bytes", value.len(), limit);
+            if value.contains('\0') {
+                self.wrong(place, "must not contain NUL");
+            }
+            if let Some(name) = self.name(place, &name) {
+                labels.push((name, value.into_boxed_str()));
+            }
+        }
+        labels.sort_unstable();
+        labels
+    }
+
     fn ok<T, E: fmt::Display>(&mut self, field: &str, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.wrong(field, error)).ok()
     }
 
     /// Whether there are at most so many of something.
-    fn at_most(
+    pub(crate) fn at_most(
         &mut self,
         field: impl fmt::Display,
         what: &str,
@@ -121,6 +145,14 @@ impl Check {
         found <= max
     }
 
+    /// A text that may be absent, and is not empty where it is there.
+    pub(crate) fn given(&mut self, field: &str, text: Option<String>) -> Option<String> {
+        if text.as_deref() == Some("") {
+            self.wrong(field, "must not be empty");
+        }
+        text.filter(|text| !text.is_empty())
+    }
+
     fn name(&mut self, field: impl fmt::Display, text: &str) -> Option<Name> {
         if !self.at_most(&field, "characters", text.len(), ("name_characters", self.name_max)) {
             return None;
@@ -129,7 +161,7 @@ impl Check {
     }
 
     /// A name that stands in paths as well: these cannot have a part of dots alone.
-    fn name_in_path(&mut self, field: &str, text: &str) -> Option<Name> {
+    pub(crate) fn name_in_path(&mut self, field: &str, text: &str) -> Option<Name> {
         if !text.is_empty() && text.bytes().all(|c| c == b'.') {
             self.wrong(field, "must have a character besides dots");
             return None;
@@ -137,7 +169,7 @@ impl Check {
         self.name(field, text)
     }
 
-    fn date(&mut self, field: &str, at: Option<prost_types::Timestamp>) -> Option<WallTime> {
+    pub(crate) fn date(&mut self, field: &str, at: Option<Date>) -> Option<WallTime> {
         let at = at?;
         let nanos_ok = (0..1_000_000_000).contains(&at.nanos);
         let millis = at.seconds.checked_mul(1000);
@@ -153,10 +185,10 @@ impl Check {
         }
     }
 
-    fn span(
+    pub(crate) fn span(
         &mut self,
         field: &str,
-        span: Option<prost_types::Duration>,
+        span: Option<Span>,
         (least, most): (Duration, Duration),
     ) -> Option<Millis> {
         let span = span?;
@@ -166,8 +198,8 @@ impl Check {
         match secs.zip(nanos).map(|(secs, nanos)| Duration::new(secs, nanos)) {
             Some(span) if least <= span && span <= most => Some(Millis::from_duration(span)),
             _ => {
-                let most = rota_proto::json::Span(most);
-                let least = rota_proto::json::Span(least);
+                let most = Span::from(most);
+                let least = Span::from(least);
                 self.wrong(field, format_args!("must be from {least} to {most}"));
                 None
             }
@@ -178,7 +210,7 @@ impl Check {
     fn span_within(
         &mut self,
         field: &str,
-        span: Option<prost_types::Duration>,
+        span: Option<Span>,
         (name, most): (&'static str, Duration),
     ) -> Option<Millis> {
         let before = self.violations.len();
@@ -190,7 +222,13 @@ impl Check {
         checked
     }
 
-    fn number(&mut self, field: &str, given: Option<u32>, default: u32, range: (u32, u32)) -> u32 {
+    pub(crate) fn number(
+        &mut self,
+        field: &str,
+        given: Option<u32>,
+        default: u32,
+        range: (u32, u32),
+    ) -> u32 {
         match given {
             None => default,
             Some(number) if range.0 <= number && number <= range.1 => number,
@@ -224,11 +262,7 @@ impl Check {
         self.violations.iter_mut().skip(since).for_each(|wrong| wrong.limit = Some(limit));
     }
 
-    fn run_at(
-        &mut self,
-        at: Option<prost_types::Timestamp>,
-        delay: Option<prost_types::Duration>,
-    ) -> RunAt {
+    pub(crate) fn run_at(&mut self, at: Option<Date>, delay: Option<Span>) -> RunAt {
         if at.is_some() && delay.is_some() {
             self.wrong("delay", "cannot be given together with run_at");
         }
@@ -240,7 +274,7 @@ impl Check {
         }
     }
 
-    fn priority(&mut self, level: u32) -> Option<Priority> {
+    pub(crate) fn priority(&mut self, level: u32) -> Option<Priority> {
         let priority = Priority::new(level);
         if priority.is_none() {
             self.wrong("priority", format_args!("is {level}; it must be from 0 to 9"));
@@ -249,7 +283,7 @@ impl Check {
     }
 
     /// What was made of the request, if nothing is wrong with it.
-    fn finish<T>(self, made: Option<T>) -> Result<T, Failure> {
+    pub(crate) fn finish<T>(self, made: Option<T>) -> Result<T, Failure> {
         match made {
             Some(made) if self.violations.is_empty() => Ok(made),
             _ => Err(Failure::invalid(self.violations)),
@@ -290,10 +324,7 @@ pub(crate) fn name_in_path(field: &str, text: &str, limits: &Limits) -> Result<N
 }
 
 /// Another time for a task.
-pub(crate) fn reschedule(
-    at: Option<prost_types::Timestamp>,
-    delay: Option<prost_types::Duration>,
-) -> Result<RunAt, Failure> {
+pub(crate) fn reschedule(at: Option<Date>, delay: Option<Span>) -> Result<RunAt, Failure> {
     let mut check = Check::new();
     if at.is_none() && delay.is_none() {
         check.wrong("run_at", "is missing: give run_at or delay");
@@ -315,7 +346,7 @@ pub(crate) fn before_expiry(
         RunAt::After(delay) => ("delay", now + delay),
     };
     if let Some(expires) = expires_at.filter(|expires| *expires <= due) {
-        let expires = rota_proto::json::Date::from(crate::wire::date(expires));
+        let expires = crate::wire::date(expires);
         check.wrong(
             field,
             format_args!(
@@ -336,7 +367,7 @@ pub(crate) fn priority(level: u32) -> Result<Priority, Failure> {
 /// How long to wait.
 pub(crate) fn wait(
     field: &str,
-    wait: Option<prost_types::Duration>,
+    wait: Option<Span>,
     limits: &Limits,
 ) -> Result<Option<Duration>, Failure> {
     let mut check = Check::new();
@@ -374,16 +405,9 @@ pub(crate) fn session(field: &str, text: &str) -> Result<SessionId, Failure> {
 
 /// JSON that is passed on as it is must still be such that everybody can read it: not nested without
 /// end, and without halves of characters.
-pub(crate) fn json(
-    place: Place,
-    field: &str,
-    json: Option<&serde_json::value::RawValue>,
-    limits: &Limits,
-) -> Result<(), Failure> {
-    let mut check = Check::at(place);
-    if let Some(json) = json {
-        check.json(field, json.get().as_bytes(), limits);
-    }
+pub(crate) fn json(field: &str, json: &[u8], limits: &Limits) -> Result<(), Failure> {
+    let mut check = Check::new();
+    check.json(field, json, limits);
     check.finish(Some(()))
 }
 
@@ -394,7 +418,7 @@ pub(crate) fn is_json(bytes: &[u8]) -> bool {
 }
 
 /// Whether these bytes are JSON that not everybody can read. Only then are they parsed.
-fn is_odd_json(bytes: &[u8], limits: &Limits) -> bool {
+pub(crate) fn is_odd_json(bytes: &[u8], limits: &Limits) -> bool {
     (is_deeper(bytes, limits.json_depth) || has_lone_surrogate(bytes)) && is_json(bytes)
 }
 
@@ -481,7 +505,7 @@ mod tests {
     fn dates_have_a_range() {
         let date = |seconds, nanos| {
             let mut check = Check::new();
-            let date = check.date("at", Some(prost_types::Timestamp { seconds, nanos }));
+            let date = check.date("at", Some(Date { seconds, nanos }));
             check.finish(date)
         };
         assert_eq!(date(1, 999_999_999), Ok(WallTime(1999)));
@@ -503,7 +527,7 @@ mod tests {
         let span = |seconds, nanos| {
             let mut check = Check::new();
             let range = (Duration::from_millis(1), Duration::from_secs(60));
-            let span = check.span("wait", Some(prost_types::Duration { seconds, nanos }), range);
+            let span = check.span("wait", Some(Span { seconds, nanos }), range);
             check.finish(span)
         };
         assert_eq!(span(60, 0), Ok(Millis(60_000)));

@@ -63,8 +63,8 @@ pub(crate) fn lease_request(
 ) -> Result<LeaseRequest, Failure> {
     let mut check = Check::new().naming(limits);
     let worker = check.name_in_path("worker", &request.worker);
-    let known = (!request.session.is_empty()).then_some(request.session.as_str());
-    let session = known.and_then(|text| check.ok("session", text.parse::<SessionId>()));
+    let session = request.session.as_deref();
+    let session = session.and_then(|text| check.ok("session", text.parse::<SessionId>()));
     let most = u32::try_from(limits.page_size).unwrap_or(u32::MAX);
     let max = check.number_within("max", request.max, 1, ("page_size", most));
     let wait = check.span_within("wait", request.wait, ("wait_ms", limits.wait));

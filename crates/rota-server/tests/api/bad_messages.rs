@@ -145,13 +145,13 @@ async fn ids_and_names_are_checked_as_in_rest() {
     let bulk = v1::BulkTasksRequest { action: 9, ..Default::default() };
     assert_eq!(told(&tasks.bulk_tasks(bulk).await.unwrap_err()).2, ["action"]);
     let filter =
-        v1::TaskFilter { statuses: vec![0, 99], kind: "?".to_owned(), ..Default::default() };
+        v1::TaskFilter { statuses: vec![0, 99], kind: Some("?".to_owned()), ..Default::default() };
     let list = v1::ListTasksRequest { filter: Some(filter), ..Default::default() };
     let fields = told(&tasks.list_tasks(list).await.unwrap_err()).2;
     assert_eq!(fields, ["filter.kind", "filter.statuses", "filter.statuses"]);
     let list = v1::ListTasksRequest { page_size: 1001, ..Default::default() };
     assert_eq!(told(&tasks.list_tasks(list).await.unwrap_err()).2, ["page_size"]);
-    let wait = Some(prost_types::Duration { seconds: 61, nanos: 0 });
+    let wait = Some(rota_proto::Span { seconds: 61, nanos: 0 });
     let get = v1::GetTaskRequest { id: "x".to_owned(), wait };
     assert_eq!(told(&tasks.get_task(get).await.unwrap_err()).2, ["wait"]);
     let mut queues = QueueServiceClient::new(channel);

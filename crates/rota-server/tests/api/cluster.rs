@@ -177,9 +177,9 @@ async fn every_node_tells_of_all() {
     }
     let mut client = ServerServiceClient::new(pair.follower.channel().await);
     let cluster = client.get_cluster(v1::GetClusterRequest {}).await.unwrap().into_inner();
-    assert_eq!((cluster.leader.as_str(), cluster.nodes.len()), ("first", 2));
+    assert_eq!((cluster.leader(), cluster.nodes.len()), ("first", 2));
     let refused = client
-        .transfer_leadership(v1::TransferLeadershipRequest { to: "nobody".to_owned() })
+        .transfer_leadership(v1::TransferLeadershipRequest { to: Some("nobody".to_owned()) })
         .await
         .unwrap_err();
     assert_eq!(refused.code(), tonic::Code::InvalidArgument);

@@ -133,6 +133,53 @@ fn what_is_refused_by_its_form_is_refused_by_the_contract() {
 }
 
 #[test]
+fn each_member_is_described_in_words() {
+    let contract: Value = serde_json::from_str(rota_server::openapi_json()).unwrap();
+    for (name, schema) in contract["components"]["schemas"].as_object().unwrap() {
+        for (member, property) in schema["properties"].as_object().into_iter().flatten() {
+            let words =
+                [property, &property["oneOf"][0]].map(|place| place["description"].as_str());
+            let words = words.into_iter().flatten().next().unwrap_or_default();
+            assert!(words.split_whitespace().count() > 1, "{name}.{member}: {property}");
+        }
+    }
+}
+
+#[test]
+fn what_is_always_shown_is_required_and_enumerations_list_their_words() {
+    let contract: Value = serde_json::from_str(rota_server::openapi_json()).unwrap();
+    let schema = |name: &str| contract["components"]["schemas"][name].clone();
+    let required = |name: &str| -> Vec<String> {
+        serde_json::from_value(schema(name)["required"].clone()).unwrap()
+    };
+    let always = [
+        "id",
+        "queue",
+        "kind",
+        "status",
+        "labels",
+        "priority",
+        "created_at",
+        "run_at",
+        "timeout",
+        "retry",
+        "attempt",
+        "lost",
+        "cancel_requested",
+        "has_result",
+    ];
+    assert_eq!(required("Task"), always);
+    assert_eq!(required("NewTask"), ["kind"]);
+    assert_eq!(required("BulkRequest"), ["action", "filter"]);
+    let shown = schema("Task")["properties"].clone();
+    for member in ["payload", "payload_base64", "lease_token", "progress"] {
+        assert!(shown[member].is_object(), "{member}");
+    }
+    assert_eq!(schema("WaitingReason")["enum"][1], "backing_off");
+    assert_eq!(schema("TaskStatus")["enum"].as_array().unwrap().len(), 8);
+}
+
+#[test]
 fn the_operations_are_these() {
     let contract: Value = serde_json::from_str(rota_server::openapi_json()).unwrap();
     let lines: Vec<String> = operations(&contract)

@@ -148,10 +148,8 @@ async fn later_requests_of_a_connection_end_their_lines_fully_too() {
 async fn a_repeat_is_answered_after_its_task_has_expired() {
     let node = Node::start().await;
     let soon = node.engine().info().now + rota_core::Millis(1500);
-    let soon = rota_proto::json::Date::from(prost_types::Timestamp {
-        seconds: soon.0 / 1000,
-        nanos: i32::try_from(soon.0 % 1000).unwrap() * 1_000_000,
-    });
+    let nanos = i32::try_from(soon.0 % 1000).unwrap() * 1_000_000;
+    let soon = rota_proto::Date { seconds: soon.0 / 1000, nanos };
     let task = json!({ "kind": "k", "idempotency_key": "order-1", "expires_at": soon });
     let id = node.create(&task).await;
     let ended = node.get(&format!("/v1/tasks/{id}?wait=20s")).await.json();

@@ -43,10 +43,10 @@ async fn tasks_are_created_read_and_managed() {
     let made = create(&mut client, new).await;
     assert_eq!((made.priority, &made.payload[..]), (9, &b"\0\x01"[..]));
 
-    let wait = Some(prost_types::Duration { seconds: 0, nanos: 1_000_000 });
+    let wait = Some(rota_proto::Span { seconds: 0, nanos: 1_000_000 });
     let read = client.get_task(v1::GetTaskRequest { id: made.id.clone(), wait }).await.unwrap();
     assert_eq!(read.into_inner().labels, made.labels);
-    let delay = Some(prost_types::Duration { seconds: 3600, nanos: 0 });
+    let delay = Some(rota_proto::Span { seconds: 3600, nanos: 0 });
     let later = v1::RescheduleTaskRequest { id: made.id.clone(), run_at: None, delay };
     let later = client.reschedule_task(later).await.unwrap().into_inner();
     assert_eq!(later.status(), v1::TaskStatus::Scheduled);
@@ -113,7 +113,19 @@ async fn errors_say_the_field_the_reason_and_when_to_try_again() {
     let fields = ["kind", "priority", "retry.max_attempts"].map(str::to_owned).to_vec();
     assert_eq!(told(&status), (Code::InvalidArgument, "invalid".to_owned(), fields));
 
-    let named = v1::NewTask { id: "mine".to_owned(), ..task("k") };
+    let empty = Some(String::new());
+    let (id, queue) = (empty.clone(), empty.clone());
+    let bad = v1::NewTask { id, queue, idempotency_key: empty.clone(), ..task("k") };
+    let request = v1::CreateTaskRequest { task: Some(bad) };
+    let status = client.create_task(request).await.unwrap_err();
+    let fields = ["queue", "id", "idempotency_key"].map(str::to_owned).to_vec();
+    assert_eq!(told(&status), (Code::InvalidArgument, "invalid".to_owned(), fields));
+    let filter = v1::TaskFilter { queue: empty, ..v1::TaskFilter::default() };
+    let request = v1::ListTasksRequest { filter: Some(filter), ..Default::default() };
+    let status = client.list_tasks(request).await.unwrap_err();
+    assert_eq!(told(&status).2, ["filter.queue"]);
+
+    let named = v1::NewTask { id: Some("mine".to_owned()), ..task("k") };
     create(&mut client, named.clone()).await;
     let other = v1::NewTask { payload: "other".into(), ..named };
     let request = v1::CreateTaskRequest { task: Some(other) };
@@ -175,8 +187,8 @@ async fn queues_workers_and_the_server_are_shown() {
     queues.pause_queue(more).await.unwrap();
     let page = queues.list_queues(ask("")).await.unwrap().into_inner();
     assert_eq!((page.queues.len(), page.queues[0].name.as_str()), (1, "q"));
-    let page = queues.list_queues(ask(&page.next_page_token)).await.unwrap().into_inner();
-    assert_eq!((page.queues[0].name.as_str(), page.next_page_token.as_str()), ("r", ""));
+    let page = queues.list_queues(ask(page.next_page_token())).await.unwrap().into_inner();
+    assert_eq!((page.queues[0].name.as_str(), page.next_page_token()), ("r", ""));
     let status = queues.list_queues(ask("no name")).await.unwrap_err();
     assert_eq!(
         told(&status),

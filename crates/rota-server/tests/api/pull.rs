@@ -27,10 +27,10 @@ impl Puller {
     fn asks(&self, max: u32, wait_seconds: i64) -> v1::LeaseRequest {
         v1::LeaseRequest {
             worker: "puller".to_owned(),
-            session: self.session.clone(),
+            session: Some(self.session.clone()).filter(|session| !session.is_empty()),
             kinds: vec!["k".to_owned()],
             max: Some(max),
-            wait: Some(prost_types::Duration { seconds: wait_seconds, nanos: 0 }),
+            wait: Some(rota_proto::Span { seconds: wait_seconds, nanos: 0 }),
             ..v1::LeaseRequest::default()
         }
     }
@@ -82,7 +82,7 @@ async fn tasks_are_leased_and_reported_call_by_call() {
         message: "half".to_owned(),
     };
     puller.client.report_progress(said).await.unwrap();
-    assert_eq!(read(&channel, "a").await.progress, "half");
+    assert_eq!(read(&channel, "a").await.progress(), "half");
     let complete = v1::CompleteRequest {
         id: tasks[0].task_id.clone(),
         lease_token: tasks[0].lease_token,
@@ -149,10 +149,10 @@ async fn what_is_wrong_is_named() {
     let channel = node.channel().await;
     let mut puller = Puller::new(&channel);
     let good = puller.asks(1, 0);
-    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let seconds = |seconds| Some(rota_proto::Span { seconds, nanos: 0 });
     for (request, field) in [
         (v1::LeaseRequest { worker: String::new(), ..good.clone() }, "worker"),
-        (v1::LeaseRequest { session: "me".to_owned(), ..good.clone() }, "session"),
+        (v1::LeaseRequest { session: Some("me".to_owned()), ..good.clone() }, "session"),
         (v1::LeaseRequest { max: Some(0), ..good.clone() }, "max"),
         (v1::LeaseRequest { max: Some(1001), ..good.clone() }, "max"),
         (v1::LeaseRequest { wait: seconds(61), ..good.clone() }, "wait"),

@@ -2,7 +2,7 @@
 //!
 //! So "nothing was changed" is checked for whatever a client can ask of a task or a queue. A call is a
 //! possible cause from the moment at which it reaches a node until it is answered; one without an
-//! answer stays one for ever.
+//! answer stays one for ever. A call about many tasks states how many, and causes no more changes.
 
 use std::collections::VecDeque;
 
@@ -44,6 +44,8 @@ struct Change {
 #[derive(Debug, Default)]
 pub(super) struct Causes {
     counts: FxHashMap<Subject, u32>,
+    /// How many more changes calls about many tasks may have caused.
+    room: FxHashMap<Subject, usize>,
     changes: VecDeque<Change>,
     noted: u64,
 }
@@ -51,7 +53,9 @@ pub(super) struct Causes {
 impl Causes {
     /// Notes a change. False: there is no call that may have caused it.
     fn note(&mut self, subjects: &[Subject]) -> bool {
-        let count = |subject: &Subject| self.counts.get(subject).copied().unwrap_or(0);
+        let has_room = |subject: &Subject| self.room.get(subject).is_none_or(|room| *room > 0);
+        let counts = |subject: &Subject| self.counts.get(subject).copied().unwrap_or(0);
+        let count = |subject: &Subject| if has_room(subject) { counts(subject) } else { 0 };
         let possible: Vec<_> = subjects.iter().filter(|subject| count(subject) > 0).collect();
         let all: u32 = possible.iter().map(|subject| count(subject)).sum();
         if let ([only], 1) = (possible.as_slice(), all) {
@@ -61,6 +65,11 @@ impl Causes {
             }
             self.noted += 1;
             self.changes.push_back(Change { number: self.noted, cause });
+        }
+        // One task alone is asked about by name, so that is the likelier cause.
+        let cause = possible.first().copied();
+        if let Some(room) = cause.and_then(|cause| self.room.get_mut(cause)) {
+            *room -= 1;
         }
         all > 0
     }
@@ -77,6 +86,7 @@ impl Causes {
             *count -= 1;
             if *count == 0 {
                 self.counts.remove(&call.subject);
+                self.room.remove(&call.subject);
             }
         }
     }
@@ -87,6 +97,12 @@ impl Auditor {
     pub(crate) fn asks(&mut self, now_us: u64, subject: Subject) -> Call {
         *self.causes.counts.entry(subject.clone()).or_default() += 1;
         Call { subject, since_us: now_us, before: self.causes.noted }
+    }
+
+    /// A call about so many tasks at most reaches a node.
+    pub(crate) fn asks_many(&mut self, now_us: u64, subject: Subject, most: usize) -> Call {
+        *self.causes.room.entry(subject.clone()).or_default() += most;
+        self.asks(now_us, subject)
     }
 
     /// It is answered there.
@@ -158,5 +174,26 @@ impl Auditor {
             );
             self.broken(Rule::Unchanged, now_us, what);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_about_many_tasks_explains_no_more_changes_than_it_asked_for() {
+        let mut audit = Auditor::default();
+        let all = || Subject::Tasks("q".to_owned(), Op::Delete);
+        let unanswered = audit.asks_many(0, all(), 2);
+        audit.told(1, &unanswered, Told::Unknown);
+        let one = audit.asks(2, Subject::Task(7, Op::Delete));
+        for id in [7, 8, 9] {
+            audit.changed(3, id, "q", Op::Delete);
+        }
+        assert!(audit.is_content());
+        audit.changed(4, 10, "q", Op::Delete);
+        assert!(!audit.is_content());
+        audit.told(5, &one, Told::Unknown);
     }
 }

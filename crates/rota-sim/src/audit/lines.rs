@@ -18,6 +18,19 @@ struct Line {
     changes: VecDeque<(u64, bool)>,
     /// All its tasks.
     tasks: BTreeSet<u64>,
+    /// How many of them live, after which batches that changed it, and when these landed.
+    live: VecDeque<Counted>,
+}
+
+/// How many tasks live after a batch. A question is answered within a step, so one that is told after the batch may
+/// have been counted before some of what the batch did: between these two.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    seq: u64,
+    at_us: u64,
+    count: u64,
+    low: u64,
+    high: u64,
 }
 
 /// All queues, by name.
@@ -41,6 +54,54 @@ impl Lines {
 
     pub(super) fn drop_task(&mut self, queue: &str, id: u64) {
         self.line(queue).tasks.remove(&id);
+    }
+
+    /// A batch changed a task of the queue, which lived before it or does now.
+    pub(super) fn lives(
+        &mut self,
+        now_us: u64,
+        seq: u64,
+        queue: &str,
+        (before, now): (bool, bool),
+    ) {
+        let line = self.line(queue);
+        let last = line.live.back().copied().unwrap_or_default();
+        let mut counted = Counted { at_us: now_us, ..last };
+        if last.seq == seq {
+            line.live.pop_back();
+        } else {
+            counted = Counted { seq, low: last.count, high: last.count, ..counted };
+            if line.live.len() == HISTORY {
+                line.live.pop_front();
+            }
+        }
+        if before {
+            counted.low = counted.low.saturating_sub(1);
+            counted.count = counted.count.saturating_sub(u64::from(!now));
+        } else {
+            counted.high += 1;
+            counted.count += u64::from(now);
+        }
+        line.live.push_back(counted);
+    }
+
+    /// Whether so many tasks of the queue may have lived at some moment between these two. Unknown counts as yes.
+    pub(super) fn so_many_lived(
+        &self,
+        queue: &str,
+        told: u64,
+        (from_us, to_us): (u64, u64),
+    ) -> bool {
+        let Some(line) = self.0.get(queue) else { return told == 0 };
+        let mut until_us = u64::MAX;
+        for Counted { at_us, low, high, .. } in line.live.iter().rev() {
+            if *at_us <= to_us && until_us >= from_us && (*low..=*high).contains(&told) {
+                return true;
+            }
+            until_us = *at_us;
+        }
+        // Before the first change that is remembered.
+        until_us >= from_us && (told == 0 || line.live.len() == HISTORY)
     }
 
     /// A task waits there no more, and here from now on.
@@ -91,5 +152,30 @@ impl Lines {
     pub(super) fn newest(&self, queue: &str, down_to: u64) -> impl Iterator<Item = u64> {
         let tasks = self.0.get(queue).map(|line| line.tasks.range(down_to..));
         tasks.into_iter().flatten().rev().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_counted_as_it_stood_within_the_step_and_no_further() {
+        let mut lines = Lines::default();
+        for _ in 0..3 {
+            lines.lives(1_000, 1, "q", (false, true));
+        }
+        // One ends and two begin, in an order that nobody knows.
+        lines.lives(5_000, 2, "q", (true, false));
+        lines.lives(5_000, 2, "q", (false, true));
+        lines.lives(5_000, 2, "q", (false, true));
+        let counted = |from_us, to_us| -> Vec<u64> {
+            (0..10).filter(|told| lines.so_many_lived("q", *told, (from_us, to_us))).collect()
+        };
+        assert_eq!(counted(2_000, 4_000), [0, 1, 2, 3]);
+        assert_eq!(counted(6_000, 7_000), [2, 3, 4, 5]);
+        assert_eq!(counted(4_000, 7_000), [0, 1, 2, 3, 4, 5]);
+        assert!(lines.so_many_lived("other", 0, (0, 9_000)));
+        assert!(!lines.so_many_lived("other", 1, (0, 9_000)));
     }
 }

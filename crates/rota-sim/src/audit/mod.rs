@@ -281,13 +281,16 @@ impl Auditor {
     /// Checks a task after a batch that changed it.
     fn judge(&mut self, at: &Moment, id: u64, place: Place, sent: Option<Sent>) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
+        let lived = task.lived();
         let judged = task.settle(at);
+        let lives = task.live.is_some();
         let waits = task.waits();
         let counted = std::mem::replace(&mut task.counted, waits.clone());
         let queue = task.queue.clone();
         let given = task.live.as_ref().filter(|_| judged.leased);
         self.given.extend(given.map(|live| (live.queue.clone(), live.priority)));
         self.lines.moved(&counted, &waits);
+        self.lines.lives(at.now_us, at.seq, &queue, (lived, lives));
         if judged.appeared {
             if let Some(intent) = &task.intent {
                 self.histories.sample(id, &queue, intent.is_short_lived, at.now_us);

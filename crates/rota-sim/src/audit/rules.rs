@@ -32,7 +32,7 @@ pub enum Rule {
     Progress,
     /// "Nothing was changed" is true, and nothing changes that nobody asked for.
     Unchanged,
-    /// A read tells how a task stood between the question and the answer, and a list leaves none out.
+    /// A read tells how a task or a queue stood between the question and the answer, and a list leaves none out.
     Reads,
     /// A name stands for one task, and is free when that is gone.
     Names,
@@ -215,7 +215,13 @@ impl Auditor {
     /// A client asked how a task stands, and was told.
     pub(crate) fn read(&mut self, id: u64, class: Class, from_us: u64, to_us: u64) {
         self.counts.reads += 1;
-        let Some(task) = self.tasks.get(&id) else { return };
+        let Some(task) = self.tasks.get(&id) else {
+            if class != Class::Absent {
+                let what = format!("task {id:x} was {class:?} by a read, and has never landed");
+                self.broken(Rule::Reads, to_us, what);
+            }
+            return;
+        };
         if !task.stood_so(class, from_us, to_us) {
             let what = format!(
                 "task {id:x} was {class:?} by a read that began at {from_us} µs; it was {:?}",
@@ -237,6 +243,25 @@ impl Auditor {
                 "task {id:x} ended at {ended_us} µs; who waited since {from_us} µs heard it now"
             );
             self.broken(Rule::Wakes, to_us, what);
+        }
+    }
+
+    /// A client asked how a queue stands, and was told.
+    pub(crate) fn counted(
+        &mut self,
+        queue: &str,
+        (live, paused): (u64, bool),
+        (from_us, to_us): (u64, u64),
+    ) {
+        self.counts.reads += 1;
+        // What a step that was cut stood at between its batches is not known.
+        if self.whole_steps && !self.lines.so_many_lived(queue, live, (from_us, to_us)) {
+            let what = format!("{queue} was told to have {live} live tasks, and never had");
+            self.broken(Rule::Reads, to_us, what);
+        }
+        if !self.lines.was_paused(queue, paused, from_us) {
+            let what = format!("{queue} was told to stand at paused {paused}, and never did");
+            self.broken(Rule::Reads, to_us, what);
         }
     }
 

@@ -128,6 +128,11 @@ impl Task {
         there && self.changed.back().is_none_or(|at_us| *at_us < since_us)
     }
 
+    /// Whether it lived after the last batch that was judged.
+    pub(super) fn lived(&self) -> bool {
+        self.was_live.is_some()
+    }
+
     /// Where it waits for a worker, if it does.
     pub(super) fn waits(&self) -> Waits {
         let live = self.live.as_ref()?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rota_core::TaskId;
+use rota_core::{Name, TaskId};
 use rota_engine::{EngineError, TaskFilter, TaskRef, TaskView};
 
 use super::{CALL_WAIT, Client, told_by};
@@ -52,12 +52,13 @@ impl Client {
         }
     }
 
-    /// Lists the newest tasks of a queue.
+    /// Looks how a queue stands, and lists its newest tasks.
     pub(super) async fn list(&mut self) {
         let queue = self.queue();
         let size = self.rng.usize(1..40);
         let filter = TaskFilter { queue: Some(queue.clone()), ..TaskFilter::default() };
         let answer = self.caller.ask("list", CALL_WAIT, move |served: Served| async move {
+            count(&served, &queue).await?;
             let from_us = served.with(|_, now_us| now_us);
             let page = served.engine.list(&filter, size, None).await?;
             let told: Vec<_> =
@@ -93,6 +94,22 @@ async fn read(served: Served, id: TaskId, wait: Duration) -> Result<Class, Engin
         }
     });
     Ok(class)
+}
+
+/// On the node: asks how a queue stands, and has the auditor check the answer.
+async fn count(served: &Served, queue: &Name) -> Result<(), EngineError> {
+    let from_us = served.with(|_, now_us| now_us);
+    let list = served.engine.queue_list().await?;
+    // One of the last commit may be older than the question, and says so.
+    if list.as_of.is_none() {
+        let counts = list.queues.iter().find(|counts| counts.name == *queue);
+        let told = counts.map_or((0, false), |counts| {
+            let live = counts.scheduled + counts.pending + counts.leased + counts.unreadable;
+            (live, counts.paused)
+        });
+        served.with(|inner, to_us| inner.audit.counted(queue, told, (from_us, to_us)));
+    }
+    Ok(())
 }
 
 fn of(view: &TaskView) -> Class {

@@ -78,7 +78,7 @@ impl Client {
                 if op == Op::Delete {
                     inner.audit.may_all_go(&queue);
                 }
-                inner.audit.asks(now_us, subject)
+                inner.audit.asks_many(now_us, subject, limit)
             });
             let result = served.engine.bulk(action, &filter, limit, None).await;
             served.with(|inner, now_us| inner.audit.told(now_us, &call, told(&result)));

@@ -3,27 +3,28 @@
 
 use rota_engine::Planted as P;
 
-use super::{Find, faulty, plain};
+use super::{Find, faulty, plain, rare};
 use crate::audit::Rule as R;
 
 pub(super) const LIST: &[Find] = &[
-    plain(P::ReleasesEarly, 20_000, &[R::Lost, R::Dispatch, R::Reports]),
-    faulty(P::AnswersQuestionsEarly, 1_000_000, &[R::Reads]),
-    plain(P::AnswersPausesEarly, 100_000, &[R::Lost, R::Unchanged]),
-    faulty(P::AnswersCancelsEarly, 200_000, &[R::Lost, R::Unchanged]),
+    plain(P::ReleasesEarly, 20_000, &[R::Lost, R::Dispatch, R::Reports, R::Reads]),
+    faulty(P::AnswersQuestionsEarly, 500_000, &[R::Reads]),
+    plain(P::AnswersPausesEarly, 100_000, &[R::Lost, R::Unchanged, R::Reads]),
+    faulty(P::AnswersCancelsEarly, 100_000, &[R::Lost, R::Unchanged]),
     plain(P::LosesReports, 20_000, &[R::Reports]),
     plain(P::DropsResults, 20_000, &[R::Lost]),
-    plain(P::KeepsNames, 50_000, &[R::Names]),
-    faulty(P::ForgetsNames, 500_000, &[R::Names, R::Lost]),
-    plain(P::PurgesBlindly, 1_000_000, &[R::Lost]),
+    plain(P::KeepsNames, 150_000, &[R::Names]),
+    faulty(P::ForgetsNames, 800_000, &[R::Names, R::Lost]),
+    rare(P::PurgesBlindly, 2_000_000, &[R::Lost]),
     plain(P::RetriesOnceMore, 50_000, &[R::Asked]),
     plain(P::InvertsPriorities, 20_000, &[R::Asked]),
-    plain(P::RunsExpired, 50_000, &[R::Asked]),
+    plain(P::RunsExpired, 20_000, &[R::Asked]),
     plain(P::IgnoresBackoff, 20_000, &[R::Dates]),
-    plain(P::RunsEarly, 50_000, &[R::Dates]),
+    plain(P::RunsEarly, 20_000, &[R::Dates]),
+    plain(P::DropsTimers, 50_000, &[R::Rest]),
     plain(P::LosesWakeUps, 200_000, &[R::Wakes]),
-    plain(P::ListsLeaveOut, 100_000, &[R::Reads]),
-    faulty(P::LiesAboutTimeouts, 1_000_000, &[R::Unchanged, R::Lost]),
-    plain(P::LiesAboutChanges, 50_000, &[R::Unchanged]),
-    plain(P::LiesAboutBulk, 200_000, &[R::Unchanged]),
+    plain(P::ListsLeaveOut, 200_000, &[R::Reads]),
+    faulty(P::LiesAboutTimeouts, 800_000, &[R::Unchanged, R::Lost]),
+    plain(P::LiesAboutChanges, 20_000, &[R::Unchanged]),
+    plain(P::LiesAboutBulk, 100_000, &[R::Unchanged]),
 ];

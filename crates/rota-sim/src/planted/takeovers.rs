@@ -2,23 +2,36 @@
 
 use rota_engine::Planted as P;
 
-use super::{Find, StoreMistake, faulty, store};
+use super::{Find, StoreMistake, faulty, rare, store};
 use crate::audit::Rule as R;
 
 pub(super) const LIST: &[Find] = &[
-    faulty(P::KeepsEndedInCopy, 1_000_000, &[R::Ends, R::Lost]),
-    faulty(P::MissesChanges, 1_000_000, &[R::Ends, R::Lost, R::Progress]),
-    faulty(P::ForgetsPauses, 1_000_000, &[R::Order]),
-    faulty(P::TrustsOldCopy, 2_000_000, &[R::Ends, R::Lost, R::Progress, R::Tokens]),
-    faulty(P::ForgetsTasks, 300_000, &[R::Order, R::Progress, R::Lost, R::Reads]),
-    faulty(P::TakesUnknownForLanded, 1_000_000, &[R::Lost, R::Dispatch]),
-    faulty(P::TakesUnknownForLost, 5_000_000, &[R::Progress]),
-    faulty(P::IgnoresFences, 1_000_000, &[R::Lost, R::Dispatch]),
-    store(StoreMistake::IgnoresFences, 200_000, &[R::Fences]),
+    faulty(P::KeepsEndedInCopy, 200_000, &[R::Ends, R::Lost, R::Dispatch, R::Reads, R::Bounds]),
+    faulty(
+        P::MissesChanges,
+        200_000,
+        &[R::Bounds, R::Ends, R::Lost, R::Progress, R::Dispatch, R::Reads, R::Order],
+    ),
+    faulty(P::ForgetsPauses, 2_000_000, &[R::Order, R::Reads]),
+    faulty(
+        P::TrustsOldCopy,
+        3_000_000,
+        &[R::Ends, R::Lost, R::Progress, R::Tokens, R::Dispatch, R::Reads, R::Bounds, R::Order],
+    ),
+    faulty(
+        P::ForgetsTasks,
+        100_000,
+        &[R::Order, R::Progress, R::Lost, R::Reads, R::Bounds, R::Dispatch],
+    ),
+    faulty(P::TakesUnknownForLanded, 300_000, &[R::Lost, R::Dispatch, R::Reports, R::Reads]),
+    faulty(P::TakesUnknownForLost, 3_000_000, &[R::Progress]),
+    faulty(P::IgnoresFences, 1_000_000, &[R::Lost, R::Dispatch, R::Reports, R::Reads]),
+    rare(P::BelievesJumps, 6_000_000, &[R::Lost]),
+    store(StoreMistake::IgnoresFences, 600_000, &[R::Fences]),
     store(
         StoreMistake::DropsWrites,
-        300_000,
-        &[R::Order, R::Ends, R::Lost, R::Progress, R::Tokens],
+        150_000,
+        &[R::Order, R::Ends, R::Lost, R::Progress, R::Tokens, R::Reads, R::Bounds, R::Dispatch],
     ),
-    store(StoreMistake::ReadsOld, 500_000, &[R::Reads, R::Names]),
+    store(StoreMistake::ReadsOld, 100_000, &[R::Reads, R::Names]),
 ];

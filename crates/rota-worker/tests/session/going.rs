@@ -45,7 +45,7 @@ async fn what_runs_may_finish_and_nothing_new_begins() {
     assert_eq!(client.list_workers(v1::ListWorkersRequest::default()).await.unwrap().workers, []);
     let mut other = Desk::open("other", &url);
     other.next().await.complete();
-    assert_eq!(node.ended(&waits).await.worker, "other");
+    assert_eq!(node.ended(&waits).await.worker(), "other");
     other.kill().await;
     node.stop().await;
 }
@@ -70,7 +70,7 @@ async fn tasks_that_come_while_it_drains_are_handed_back_unharmed() {
     let mut other = Desk::open("other", node.client().addresses());
     other.next().await.complete();
     let ended = node.ended(&late).await;
-    assert_eq!((ended.worker.as_str(), ended.lost), ("other", 0));
+    assert_eq!((ended.worker(), ended.lost), ("other", 0));
     assert_eq!(node.attempts(&late).await.iter().flatten().count(), 0, "no attempt was spent");
     other.kill().await;
     node.stop().await;

@@ -201,7 +201,7 @@ async fn a_worker_that_was_cut_off_for_too_long_learns_that_its_lease_is_lost() 
     assert_eq!(old.stopped().await, StopReason::LeaseLost);
     old.complete();
     new.end(Ok(Value::from("mine")));
-    assert_eq!(node.ended(&id).await.worker, "near");
+    assert_eq!(node.ended(&id).await.worker(), "near");
     assert_eq!(node.client().get_result(&id).await.unwrap(), "\"mine\"");
     let lost = Some(v1::FailureReason::WorkerLost);
     assert_eq!(node.attempts(&id).await, [lost, None]);

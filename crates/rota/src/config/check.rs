@@ -6,7 +6,7 @@ use std::{
 };
 
 use rota_core::Name;
-use rota_proto::json::Span;
+use rota_proto::Span;
 use rota_server::Tokens;
 
 use super::{KEYS, Key, Scope, Settings, Source, Takes, file::nearest};

@@ -131,7 +131,7 @@ impl Settings {
     /// # Errors
     /// As [`Settings::get`].
     pub(crate) fn span(&self, key: &str) -> Result<std::time::Duration, Failure> {
-        self.get::<rota_proto::json::Span>(key).map(|span| span.0)
+        self.get::<rota_proto::Span>(key).map(rota_proto::Span::duration)
     }
 
     /// Values separated by commas, if the key is set: then an empty list is one.

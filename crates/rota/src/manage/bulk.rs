@@ -2,8 +2,11 @@
 //! filter selects.
 
 use clap::{Args, builder::NonEmptyStringValueParser as Text};
-use rota_client::{Client, ClientError, v1};
-use rota_proto::json::{BulkAction, BulkResult};
+use rota_client::{
+    Client, ClientError,
+    v1::{self, BulkAction},
+};
+use rota_proto::json::{BulkResult, Words};
 
 use super::task::{FILTERS, FilterArgs, filter, show};
 use crate::{
@@ -36,9 +39,9 @@ pub(super) async fn change(
 ) -> Result<(), Failure> {
     if let Some(id) = which.id {
         return match action {
-            BulkAction::Cancel => show(&client.cancel_task(&id).await?.into(), format),
-            BulkAction::Retry => show(&client.retry_task(&id).await?.into(), format),
-            BulkAction::Delete => {
+            BulkAction::Cancel => show(&client.cancel_task(&id).await?, format),
+            BulkAction::Retry => show(&client.retry_task(&id).await?, format),
+            BulkAction::Delete | BulkAction::Unspecified => {
                 client.delete_task(&id).await?;
                 if format == Format::Json {
                     output::json(&serde_json::json!({ "id": id, "deleted": true }))
@@ -48,12 +51,8 @@ pub(super) async fn change(
             }
         };
     }
-    let verb = match action {
-        BulkAction::Cancel => "cancel",
-        BulkAction::Retry => "retry",
-        BulkAction::Delete => "delete",
-    };
-    let filter = v1::TaskFilter::from(filter(&which.filter)?);
+    let verb = action.word();
+    let filter = filter(&which.filter)?;
     if !which.yes {
         if !output::is_interactive() {
             return Err(Failure::usage(format!("to {verb} many tasks, add --yes")));
@@ -64,10 +63,10 @@ pub(super) async fn change(
         }
     }
     let request = v1::BulkTasksRequest {
-        action: v1::BulkAction::from(action).into(),
+        action: action.into(),
         filter: Some(filter),
-        limit: 0,
-        page_token: String::new(),
+        limit: None,
+        page_token: None,
         all: which.all,
     };
     let ask = async |request| client.bulk_tasks(request).await;
@@ -80,8 +79,7 @@ async fn page_by_page(
     mut request: v1::BulkTasksRequest,
     ask: impl AsyncFn(v1::BulkTasksRequest) -> Result<v1::BulkTasksResponse, ClientError>,
 ) -> (BulkResult, Option<Failure>) {
-    let mut total =
-        BulkResult { changed: 0, skipped: 0, refused: 0, refusal: None, next_cursor: None };
+    let mut total = BulkResult::default();
     loop {
         let result = match ask(request.clone()).await {
             Ok(result) => BulkResult::from(result),
@@ -94,7 +92,9 @@ async fn page_by_page(
         total.next_cursor.clone_from(&result.next_cursor);
         match result.next_cursor {
             None => return (total, None),
-            Some(next) if next != request.page_token => request.page_token = next,
+            Some(next) if request.page_token.as_ref() != Some(&next) => {
+                request.page_token = Some(next);
+            }
             Some(_) => {
                 let why = "the server cannot change the next task now";
                 return (total, Some(Failure::new(Exit::Refused, why).hint("try again later")));
@@ -151,13 +151,13 @@ mod tests {
         let asked = Mutex::new(Vec::new());
         let ask = async |request: v1::BulkTasksRequest| {
             let mut asked = asked.lock().unwrap();
-            asked.push(request.page_token);
+            asked.push(request.page_token.unwrap_or_default());
             let answer = answers[asked.len() - 1];
             answer
                 .map(|(changed, next)| v1::BulkTasksResponse {
                     changed,
                     skipped: 1,
-                    next_page_token: next.to_owned(),
+                    next_page_token: Some(next.to_owned()).filter(|next| !next.is_empty()),
                     ..Default::default()
                 })
                 .map_err(|code| tonic::Status::new(code, "queue mail is full").into())
@@ -191,8 +191,7 @@ mod tests {
     #[test]
     fn a_command_that_changed_nothing_because_it_was_refused_fails() {
         for (changed, refused, fails) in [(5, 5, false), (0, 0, false), (0, 5, true)] {
-            let total =
-                BulkResult { changed, skipped: 0, refused, refusal: None, next_cursor: None };
+            let total = BulkResult { changed, refused, ..BulkResult::default() };
             assert_eq!(tell(&total, None, "retry", Format::Table).is_err(), fails);
         }
     }

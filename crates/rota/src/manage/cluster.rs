@@ -1,8 +1,10 @@
 //! `rota cluster`.
 
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser as Text};
-use rota_client::{Client, v1};
-use rota_proto::json::{Cluster, Node, NodeRole, TransferResponse};
+use rota_client::{
+    Client,
+    v1::{self, Cluster, Node, NodeRole},
+};
 
 use crate::{
     exit::Failure,
@@ -33,15 +35,15 @@ enum ClusterVerb {
 pub(crate) async fn run(args: ClusterArgs, client: &Client, format: Format) -> Result<(), Failure> {
     match args.verb {
         None => {
-            let cluster = Cluster::from(client.get_cluster(v1::GetClusterRequest {}).await?);
+            let cluster = client.get_cluster(v1::GetClusterRequest {}).await?;
             if format == Format::Json {
                 return output::json(&cluster);
             }
             output::text(&text(&cluster))
         }
         Some(ClusterVerb::Transfer { to }) => {
-            let request = v1::TransferLeadershipRequest { to: to.unwrap_or_default() };
-            let answer = TransferResponse::from(client.transfer_leadership(request).await?);
+            let request = v1::TransferLeadershipRequest { to };
+            let answer = client.transfer_leadership(request).await?;
             if format == Format::Json {
                 return output::json(&answer);
             }
@@ -52,7 +54,7 @@ pub(crate) async fn run(args: ClusterArgs, client: &Client, format: Format) -> R
 
 fn text(cluster: &Cluster) -> String {
     let mut about = Table::new(&["LEADER", "EPOCH", "LEVEL", "STORE", "REVISION", "SIZE", "STATE"]);
-    let store = &cluster.store;
+    let store = cluster.store.clone().unwrap_or_default();
     about.row([
         cluster.leader.clone().unwrap_or_else(|| "none".to_owned()),
         cluster.epoch.to_string(),
@@ -60,13 +62,13 @@ fn text(cluster: &Cluster) -> String {
         format!("{} {}", store.backend, store.location),
         store.revision.to_string(),
         size(store.bytes_used, store.bytes_max),
-        store.problem.clone().unwrap_or_else(|| "ok".to_owned()),
+        store.problem.unwrap_or_else(|| "ok".to_owned()),
     ]);
     let mut nodes = Table::new(&["NODE", "ROLE", "STATE", "EPOCH", "LIVE", "LAG", "ADDRESS"]);
     for node in &cluster.nodes {
         nodes.row([
             node.name.clone(),
-            role(node.role).to_owned(),
+            role(node.role()).to_owned(),
             state(node),
             node.epoch.to_string(),
             node.live_tasks.to_string(),
@@ -82,7 +84,7 @@ pub(crate) fn role(role: NodeRole) -> &'static str {
     match role {
         NodeRole::Leader => "leader",
         NodeRole::Follower => "follower",
-        NodeRole::Unknown => "no leader",
+        NodeRole::Unknown | NodeRole::Unspecified => "no leader",
         NodeRole::Unreachable => "unreachable",
     }
 }
@@ -98,7 +100,8 @@ pub(crate) fn state(node: &Node) -> String {
 
 /// How many revisions of the store a node's copy of the live tasks is behind; a leader has none.
 pub(crate) fn lag(cluster: &Cluster, node: &Node) -> Option<u64> {
-    Some(cluster.store.revision.saturating_sub(node.revision?))
+    let store = cluster.store.as_ref()?;
+    Some(store.revision.saturating_sub(node.revision?))
 }
 
 /// Bytes used, of those allowed.

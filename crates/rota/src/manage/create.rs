@@ -7,10 +7,13 @@ use std::{
     path::PathBuf,
 };
 
+use bytes::Bytes;
 use clap::{Args, builder::NonEmptyStringValueParser as Text};
-use rota_client::{Client, ClientError, NewTask, v1};
-use rota_proto::json::{self, Date, FieldError, Span, Task};
-use serde_json::json;
+use rota_client::{
+    Client, ClientError, Date, NewTask, Span,
+    v1::{self, Task},
+};
+use serde_json::{json, value::RawValue};
 
 use super::{import, labels, lines::BYTE_ORDER_MARK};
 use crate::{exit::Failure, output::Format};
@@ -128,10 +131,6 @@ fn parse_url(text: &str) -> Result<String, String> {
     }
 }
 
-fn wrong(error: &FieldError) -> Failure {
-    Failure::usage(format!("{} {}", error.field, error.message))
-}
-
 /// Creates what the flags say. The task, where it was one.
 pub(crate) async fn run(
     args: CreateArgs,
@@ -142,19 +141,19 @@ pub(crate) async fn run(
         import::run(file, args.idempotency_key.clone(), client, format).await?;
         return Ok(None);
     }
-    let task: v1::NewTask = from_flags(args)?.try_into().map_err(|error| wrong(&error))?;
+    let task = from_flags(args)?;
     let key = task.idempotency_key.clone();
-    match client.create_task(NewTask::from(task)).await {
-        Ok(created) => Ok(Some(created.into())),
-        Err(error @ ClientError::OutcomeUnknown { .. }) if !key.is_empty() => {
+    match (client.create_task(NewTask::from(task)).await, key) {
+        (Ok(created), _) => Ok(Some(created)),
+        (Err(error @ ClientError::OutcomeUnknown { .. }), Some(key)) => {
             let again = "run it again with this key to get the task, whether it was created or not";
             Err(Failure::from(error).hint(format!("{again}: --idempotency-key {key}")))
         }
-        Err(error) => Err(error.into()),
+        (Err(error), _) => Err(error.into()),
     }
 }
 
-fn from_flags(args: CreateArgs) -> Result<json::NewTask, Failure> {
+fn from_flags(args: CreateArgs) -> Result<v1::NewTask, Failure> {
     let retry = retry(&args);
     let (kind, payload) = if args.command {
         ("command".to_owned(), Some(json!({ "argv": args.argv }).to_string()))
@@ -177,17 +176,20 @@ fn from_flags(args: CreateArgs) -> Result<json::NewTask, Failure> {
         None if args.id.is_none() => Some(fresh_key()),
         given => given,
     };
-    let not_json = |error| {
+    let not_json = |error: serde_json::Error| {
         Failure::usage(format!("--payload is not JSON: {error}"))
             .hint("texts need quotes of their own: --payload '\"text\"'")
     };
-    let payload = payload.map(|text| serde_json::from_str(&text)).transpose().map_err(not_json)?;
-    Ok(json::NewTask {
+    let json = |text: &String| {
+        let json: &RawValue = serde_json::from_str(text)?;
+        Ok(Bytes::copy_from_slice(json.get().as_bytes()))
+    };
+    let payload = payload.as_ref().map(json).transpose().map_err(not_json)?.unwrap_or_default();
+    Ok(v1::NewTask {
         id: args.id,
         queue: args.queue,
         kind,
         payload,
-        payload_base64: None,
         labels: labels(&args.labels)?,
         priority: args.priority,
         run_at: args.run_at,
@@ -201,16 +203,16 @@ fn from_flags(args: CreateArgs) -> Result<json::NewTask, Failure> {
 }
 
 /// When to try again, if anything is said of it.
-fn retry(args: &CreateArgs) -> Option<json::RetryPolicyInput> {
-    let policy = json::RetryPolicyInput {
+fn retry(args: &CreateArgs) -> Option<v1::RetryPolicy> {
+    let policy = v1::RetryPolicy {
         max_attempts: args.max_attempts,
         initial: args.backoff_initial,
         multiplier: args.backoff_multiplier,
         max: args.backoff_max,
-        jitter: args.no_jitter.then_some(json::Jitter::None),
+        jitter: args.no_jitter.then_some(v1::Jitter::None.into()),
         max_lost: args.max_lost,
     };
-    (policy != json::RetryPolicyInput::default()).then_some(policy)
+    (policy != v1::RetryPolicy::default()).then_some(policy)
 }
 
 /// An idempotency key that nobody else has. With it the client may send a task again whose answer was

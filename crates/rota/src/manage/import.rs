@@ -179,8 +179,8 @@ impl Import {
 
     /// Whether a task has a key that only this import knows.
     fn is_ours(&self, task: &v1::NewTask) -> bool {
-        let key = task.idempotency_key.as_str();
-        self.fresh_key.as_deref().is_some_and(|fresh| task.id.is_empty() && key.starts_with(fresh))
+        let key = task.idempotency_key();
+        self.fresh_key.as_deref().is_some_and(|fresh| task.id.is_none() && key.starts_with(fresh))
     }
 
     fn refuse(&mut self, line: usize, why: &str) {

@@ -13,7 +13,6 @@ pub(crate) mod workers;
 use std::collections::BTreeMap;
 
 use rota_client::{Client, Reason, Retry, node_v1, v1};
-use rota_proto::json::{LogFilter, ServerInfo};
 use tonic::Code;
 
 use crate::{
@@ -45,7 +44,7 @@ fn labels(flags: &[String]) -> Result<BTreeMap<String, String>, Failure> {
 
 /// `rota info`.
 pub(crate) async fn info(client: &Client, format: Format) -> Result<(), Failure> {
-    let info: ServerInfo = client.get_server_info(v1::GetServerInfoRequest {}).await?.into();
+    let info = client.get_server_info(v1::GetServerInfoRequest {}).await?;
     if format == Format::Json {
         return output::json(&info);
     }
@@ -56,7 +55,7 @@ pub(crate) async fn info(client: &Client, format: Format) -> Result<(), Failure>
     row("Leader", info.leader.unwrap_or_else(|| "none".to_owned()));
     row("Epoch", info.epoch.to_string());
     row("Store", info.store);
-    row("Started", output::relative(info.started_at));
+    row("Started", output::relative(info.started_at.unwrap_or_default()));
     row("Live tasks", info.live_tasks.to_string());
     let (known, used) = (info.feature_level, info.cluster_feature_level);
     row("Feature level", format!("{used} (this node knows {known})"));
@@ -77,7 +76,6 @@ pub(crate) async fn log_filter(
         Some(filter) => client.set_log_filter(node_v1::SetLogFilterRequest { filter }).await?,
         None => client.get_log_filter(node_v1::GetLogFilterRequest {}).await?,
     };
-    let now = LogFilter::from(now);
     if format == Format::Json {
         return output::json(&now);
     }

@@ -1,8 +1,10 @@
 //! `rota queue`.
 
 use clap::{Subcommand, builder::NonEmptyStringValueParser as Text};
-use rota_client::{Client, v1};
-use rota_proto::json::{Queue, QueueList};
+use rota_client::{
+    Client,
+    v1::{self, Queue},
+};
 
 use crate::{
     exit::{Exit, Failure},
@@ -37,26 +39,20 @@ pub(crate) enum QueueVerb {
 
 /// Runs the verb.
 pub(crate) async fn run(verb: QueueVerb, client: &Client, format: Format) -> Result<(), Failure> {
-    let all = || async {
-        let list = client.all_queues().await?;
-        Ok::<_, Failure>(QueueList::from(list))
-    };
     let one: Queue = match verb {
         QueueVerb::List => {
-            let list = all().await?;
+            let list = client.all_queues().await?;
             return if format == Format::Json { output::json(&list) } else { show(list.queues) };
         }
         QueueVerb::Get { queue } => {
-            let found = all().await?.queues.into_iter().find(|one| one.name == queue);
+            let found = client.all_queues().await?.queues.into_iter().find(|one| one.name == queue);
             found.ok_or_else(|| {
                 Failure::new(Exit::NotFound, format!("nothing has named queue {queue}"))
                     .hint("see `rota queue list`")
             })?
         }
-        QueueVerb::Pause { queue } => client.pause_queue(v1::QueueRequest { queue }).await?.into(),
-        QueueVerb::Resume { queue } => {
-            client.resume_queue(v1::QueueRequest { queue }).await?.into()
-        }
+        QueueVerb::Pause { queue } => client.pause_queue(v1::QueueRequest { queue }).await?,
+        QueueVerb::Resume { queue } => client.resume_queue(v1::QueueRequest { queue }).await?,
     };
     if format == Format::Json { output::json(&one) } else { show(vec![one]) }
 }
@@ -73,7 +69,7 @@ fn show(queues: Vec<Queue>) -> Result<(), Failure> {
         "FAILED",
     ]);
     for queue in queues {
-        let oldest = queue.oldest_pending_age.map(|age| output::coarse(age.0));
+        let oldest = queue.oldest_pending_age.map(|age| output::coarse(age.duration()));
         table.row([
             queue.name,
             if queue.paused { "paused" } else { "active" }.to_owned(),

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser as Text};
-use rota_client::{Client, ClientError, v1};
-use rota_proto::json::{
-    Attempt, AttemptList, BulkAction, Date, Span, Task, TaskError, TaskFilter, TaskList, TaskStatus,
+use rota_client::{
+    Client, ClientError, Date, Span,
+    v1::{
+        self, Attempt, BulkAction, FailureReason, ListAttemptsResponse, ListTasksResponse, Task,
+        TaskError, TaskFilter, TaskStatus, TimeRange,
+    },
 };
+use rota_proto::json::{Content, Words};
 
 use super::{
     bulk::{self, Which},
@@ -127,7 +131,7 @@ pub(super) const FILTERS: [&str; 8] =
     ["queue", "status", "kind", "labels", "created_from", "created_to", "run_at_from", "run_at_to"];
 
 fn parse_status(word: &str) -> Result<TaskStatus, String> {
-    serde_json::from_value(serde_json::Value::String(word.to_owned())).map_err(|_| {
+    TaskStatus::of_word(word).map_err(|_: serde::de::value::Error| {
         "scheduled, pending, assigned, running, completed, failed, cancelled or expired".to_owned()
     })
 }
@@ -135,13 +139,11 @@ fn parse_status(word: &str) -> Result<TaskStatus, String> {
 pub(super) fn filter(args: &FilterArgs) -> Result<TaskFilter, Failure> {
     Ok(TaskFilter {
         queue: args.queue.clone(),
-        statuses: args.status.clone(),
+        statuses: args.status.iter().map(|status| (*status).into()).collect(),
         kind: args.kind.clone(),
         labels: labels(&args.labels)?,
-        created_from: args.created_from,
-        created_to: args.created_to,
-        run_at_from: args.run_at_from,
-        run_at_to: args.run_at_to,
+        created: Some(TimeRange { from: args.created_from, to: args.created_to }),
+        run_at: Some(TimeRange { from: args.run_at_from, to: args.run_at_to }),
     })
 }
 
@@ -168,7 +170,7 @@ pub(crate) async fn run(verb: TaskVerb, client: &Client, format: Format) -> Resu
         TaskVerb::List { filter: args, limit } => list(client, filter(&args)?, limit, format).await,
         TaskVerb::Get { id } => get(client, &id, format).await,
         TaskVerb::Wait { id, timeout } => {
-            let wait = Wait { id, timeout: timeout.map(|span| span.0), known: false };
+            let wait = Wait { id, timeout: timeout.map(Span::duration), known: false };
             wait::until_ended(client, wait, format).await
         }
         TaskVerb::Result { id } => {
@@ -186,27 +188,22 @@ pub(crate) async fn run(verb: TaskVerb, client: &Client, format: Format) -> Resu
         }
         TaskVerb::Attempts { id } => {
             let attempts = client.list_attempts(&id).await?;
-            let list = AttemptList { attempts: attempts.into_iter().map(Into::into).collect() };
             if format == Format::Json {
-                output::json(&list)
+                output::json(&ListAttemptsResponse { attempts })
             } else {
-                attempts_table(&list.attempts).print()
+                attempts_table(&attempts).print()
             }
         }
         TaskVerb::Cancel(which) => bulk::change(client, which, BulkAction::Cancel, format).await,
         TaskVerb::Retry(which) => bulk::change(client, which, BulkAction::Retry, format).await,
         TaskVerb::Delete(which) => bulk::change(client, which, BulkAction::Delete, format).await,
         TaskVerb::Reschedule { id, delay, run_at } => {
-            let request = v1::RescheduleTaskRequest {
-                id,
-                run_at: run_at.map(Into::into),
-                delay: delay.map(Into::into),
-            };
-            show(&client.reschedule_task(request).await?.into(), format)
+            let request = v1::RescheduleTaskRequest { id, run_at, delay };
+            show(&client.reschedule_task(request).await?, format)
         }
         TaskVerb::Priority { id, priority } => {
             let request = v1::SetTaskPriorityRequest { id, priority };
-            show(&client.set_task_priority(request).await?.into(), format)
+            show(&client.set_task_priority(request).await?, format)
         }
     }
 }
@@ -217,8 +214,7 @@ async fn list(
     limit: u32,
     format: Format,
 ) -> Result<(), Failure> {
-    let filter = v1::TaskFilter::from(filter);
-    let mut all = TaskList { tasks: Vec::new(), next_cursor: None };
+    let mut all = ListTasksResponse::default();
     let mut page_token = String::new();
     let mut page_size_max = 1000;
     loop {
@@ -231,18 +227,18 @@ async fn list(
             let (filter, page_token) = (Some(filter.clone()), page_token.clone());
             client.list_tasks(v1::ListTasksRequest { filter, page_size, page_token })
         };
-        let page: TaskList = match ask(size).await {
+        let page = match ask(size).await {
             // The server's pages are smaller: it is asked for one as it makes them.
             Err(error) if is_about(&error, "page_size") => {
-                let page = TaskList::from(ask(0).await?);
+                let page = ask(0).await?;
                 page_size_max = u32::try_from(page.tasks.len()).unwrap_or(1).max(1);
                 page
             }
-            page => page?.into(),
+            page => page?,
         };
         all.tasks.extend(page.tasks);
-        all.next_cursor.clone_from(&page.next_cursor);
-        match page.next_cursor {
+        all.next_page_token.clone_from(&page.next_page_token);
+        match page.next_page_token {
             // A cursor that does not move would be followed for ever.
             Some(next) if next != page_token => page_token = next,
             _ => break,
@@ -254,14 +250,14 @@ async fn list(
     let empty = all.tasks.is_empty();
     let mut table = Table::new(&["ID", "KIND", "QUEUE", "STATUS", "ATTEMPT", "CREATED", "NOTE"]);
     for task in all.tasks {
-        let note = note(&task);
+        let (note, status) = (note(&task), task.status().word());
         table.row([
             task.id,
             task.kind,
             task.queue,
-            word(task.status),
-            format!("{}/{}", task.attempt, task.retry.max_attempts),
-            output::relative(task.created_at),
+            status.to_owned(),
+            format!("{}/{}", task.attempt, task.retry.unwrap_or_default().max_attempts()),
+            output::relative(task.created_at.unwrap_or_default()),
             note,
         ]);
     }
@@ -269,7 +265,7 @@ async fn list(
     if empty {
         output::note("no tasks");
     }
-    if all.next_cursor.is_some() {
+    if all.next_page_token.is_some() {
         output::note(&format!("showing the first {limit} tasks; use --limit to see more"));
     }
     Ok(())
@@ -282,14 +278,6 @@ fn is_about(error: &ClientError, name: &str) -> bool {
             violations.iter().any(|wrong| wrong.field == name)
         }
         _ => false,
-    }
-}
-
-/// A status as its word.
-pub(super) fn word(status: TaskStatus) -> String {
-    match serde_json::to_value(status) {
-        Ok(serde_json::Value::String(word)) => word,
-        _ => String::new(),
     }
 }
 
@@ -310,13 +298,12 @@ fn note(task: &Task) -> String {
 }
 
 async fn get(client: &Client, id: &str, format: Format) -> Result<(), Failure> {
-    let task: Task = client.get_task(id).await?.into();
+    let task = client.get_task(id).await?;
     if format == Format::Json {
         return output::json(&task);
     }
     let attempts = client.list_attempts(id).await?;
     let tail = attempts.last().map(|attempt| text::of_bytes(&attempt.output_tail));
-    let attempts: Vec<Attempt> = attempts.into_iter().map(Into::into).collect();
     let mut text = describe(&task);
     if !attempts.is_empty() {
         text.push('\n');
@@ -339,7 +326,7 @@ fn describe(task: &Task) -> String {
     let mut table = Table::new(&["Task", &task.id]);
     let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
     let date = |date: Date| format!("{date} ({})", output::relative(date));
-    row("Status", word(task.status));
+    row("Status", task.status().word().to_owned());
     if let Some(waiting) = &task.waiting {
         row("Not running", waiting.message.clone());
     }
@@ -348,12 +335,13 @@ fn describe(task: &Task) -> String {
     }
     row("Kind", task.kind.clone());
     row("Queue", format!("{} (priority {})", task.queue, task.priority));
-    row("Attempt", format!("{} of {}", task.attempt, task.retry.max_attempts));
+    let retry = task.retry.unwrap_or_default();
+    row("Attempt", format!("{} of {}", task.attempt, retry.max_attempts()));
     if task.lost > 0 {
-        row("Lost workers", format!("{} of {} allowed", task.lost, task.retry.max_lost));
+        row("Lost workers", format!("{} of {} allowed", task.lost, retry.max_lost()));
     }
-    row("Created", date(task.created_at));
-    row("Due", date(task.run_at));
+    row("Created", date(task.created_at.unwrap_or_default()));
+    row("Due", date(task.run_at.unwrap_or_default()));
     for (name, at) in
         [("Expires", task.expires_at), ("Started", task.started_at), ("Finished", task.finished_at)]
     {
@@ -373,13 +361,16 @@ fn describe(task: &Task) -> String {
     for (name, value) in &task.labels {
         row("Label", format!("{name}={value}"));
     }
-    if let Some(payload) = &task.payload {
-        let text = payload.get();
-        let short: String = text.chars().take(200).collect();
-        row("Payload", if short.len() < text.len() { format!("{short}…") } else { short });
-    }
-    if task.payload_base64.is_some() {
-        row("Payload", "not JSON; -o json shows it as base64".to_owned());
+    match Content::of(&task.payload) {
+        None => {}
+        Some(Content::Json(payload)) => {
+            let text = payload.get();
+            let short: String = text.chars().take(200).collect();
+            row("Payload", if short.len() < text.len() { format!("{short}…") } else { short });
+        }
+        Some(Content::Bytes(_)) => {
+            row("Payload", "not JSON; -o json shows it as base64".to_owned());
+        }
     }
     row(
         "Result",
@@ -391,23 +382,24 @@ fn describe(task: &Task) -> String {
 /// What went wrong; its class where that says more than that it did.
 fn fault(error: &TaskError) -> String {
     let message = error.message.as_str();
-    if error.reason == "error" || error.reason == message {
+    let reason = error.reason();
+    if reason == FailureReason::Error || reason.word() == message {
         message.to_owned()
     } else {
-        format!("{}: {message}", error.reason)
+        format!("{}: {message}", reason.word())
     }
 }
 
 fn attempts_table(attempts: &[Attempt]) -> Table {
     let mut table = Table::new(&["ATTEMPT", "WORKER", "STARTED", "TOOK", "OUTCOME"]);
     for attempt in attempts {
-        let began = attempt.started_at.unwrap_or(attempt.assigned_at);
+        let began = attempt.started_at.or(attempt.assigned_at).unwrap_or_default();
         let took = attempt.ended_at.map(|ended| {
-            let took = ended.0.duration_since(began.0);
+            let took = ended.timestamp().duration_since(began.timestamp());
             output::coarse(Duration::try_from(took).unwrap_or_default())
         });
         let outcome = match (&attempt.error, attempt.ended_at) {
-            (Some(error), _) if error.reason == error.message => error.message.clone(),
+            (Some(error), _) if error.reason().word() == error.message => error.message.clone(),
             (Some(error), _) => format!("failed: {}", fault(error)),
             (None, Some(_)) => "completed".to_owned(),
             (None, None) => "running".to_owned(),
@@ -429,7 +421,7 @@ pub(super) fn show(task: &Task, format: Format) -> Result<(), Failure> {
         Format::Table => {
             let asked = task.cancel_requested && !wait::is_ended(task);
             let more = if asked { ", cancel requested" } else { "" };
-            output::line(&format!("{} {}{more}", task.id, word(task.status)))
+            output::line(&format!("{} {}{more}", task.id, task.status().word()))
         }
     }
 }

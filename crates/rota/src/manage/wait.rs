@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use rota_client::{Client, ClientError};
-use rota_proto::json::{Span, Task, TaskStatus, WaitingReason};
+use rota_client::{
+    Client, ClientError, Span,
+    v1::{Task, TaskStatus, waiting},
+};
+use rota_proto::json::Words as _;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     is_passing,
-    task::{last_lines, show, word},
+    task::{last_lines, show},
 };
 use crate::{
     exit::{Exit, Failure},
@@ -46,7 +49,7 @@ pub(super) async fn until_ended(
 ) -> Result<(), Failure> {
     let id = wait.id.clone();
     let task = ended(client, wait, format).await?;
-    let (status, error) = (task.status, task.error.clone());
+    let (status, error) = (task.status(), task.error.clone());
     show(&task, format)?;
     if format == Format::Table {
         match said(client, &task).await {
@@ -59,7 +62,7 @@ pub(super) async fn until_ended(
         return Ok(());
     }
     let why = error.map(|error| format!(": {}", error.message)).unwrap_or_default();
-    Err(Failure::new(Exit::TaskFailed, format!("{id} {}{why}", word(status)))
+    Err(Failure::new(Exit::TaskFailed, format!("{id} {}{why}", status.word()))
         .hint(format!("see its attempts with `rota task get {id}`")))
 }
 
@@ -78,7 +81,6 @@ async fn ended(client: &Client, wait: Wait, format: Format) -> Result<Task, Fail
         };
         match answer {
             Some(Ok(task)) => {
-                let task = Task::from(task);
                 if is_ended(&task) {
                     return Ok(task);
                 }
@@ -113,7 +115,7 @@ async fn ended(client: &Client, wait: Wait, format: Format) -> Result<Task, Fail
 
 /// The time is over. Without any answer, what is wrong is the server.
 fn over(id: &str, timeout: Duration, known: bool, away: Option<ClientError>) -> Failure {
-    let waited = Span(timeout);
+    let waited = Span::from(timeout);
     match away {
         Some(error) if !known => error.into(),
         None if !known => Failure::new(Exit::Unavailable, format!("no answer within {waited}")),
@@ -126,7 +128,7 @@ fn over(id: &str, timeout: Duration, known: bool, away: Option<ClientError>) -> 
 }
 
 pub(super) fn is_ended(task: &Task) -> bool {
-    match task.status {
+    match task.status() {
         TaskStatus::Scheduled
         | TaskStatus::Pending
         | TaskStatus::Assigned
@@ -135,24 +137,24 @@ pub(super) fn is_ended(task: &Task) -> bool {
         | TaskStatus::Failed
         | TaskStatus::Cancelled
         | TaskStatus::Expired => true,
-        TaskStatus::Unknown => task.finished_at.is_some(),
+        TaskStatus::Unspecified => task.finished_at.is_some(),
     }
 }
 
 /// Why it does not run, in words; the same reason of the same attempt is the same news.
 fn news(task: &Task) -> Option<News> {
     let waiting = task.waiting.as_ref()?;
-    let error = task.error.as_ref().filter(|_| waiting.reason == WaitingReason::BackingOff);
+    let error = task.error.as_ref().filter(|_| waiting.reason() == waiting::Reason::BackingOff);
     let why = error.map(|error| format!(" ({})", text::line(&error.message)));
     let text = format!("{}: {}{}", task.id, waiting.message, why.unwrap_or_default());
-    Some(News { attempt: task.attempt, reason: waiting.reason, text })
+    Some(News { attempt: task.attempt, reason: waiting.reason(), text })
 }
 
 /// What there is to say.
 #[derive(Debug, Clone)]
 struct News {
     attempt: u32,
-    reason: WaitingReason,
+    reason: waiting::Reason,
     text: String,
 }
 
@@ -181,20 +183,22 @@ async fn said(client: &Client, task: &Task) -> Result<String, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use rota_proto::json::{TaskError, Waiting};
+    use rota_client::v1::{FailureReason, TaskError, Waiting};
 
     use super::*;
 
     fn waits(attempt: u32, message: &str) -> Task {
-        let mut task = Task::from(rota_client::v1::Task::default());
-        task.id = "t".to_owned();
-        task.attempt = attempt;
-        task.error =
-            Some(TaskError { reason: "error".to_owned(), message: "exit code 3".to_owned() });
-        let reason = WaitingReason::BackingOff;
-        let message = message.to_owned();
-        task.waiting = Some(Waiting { reason, until: None, attempt: None, ahead: None, message });
-        task
+        let reason = FailureReason::Error.into();
+        let error = TaskError { reason, message: "exit code 3".to_owned() };
+        let reason = waiting::Reason::BackingOff.into();
+        let waiting = Waiting { reason, message: message.to_owned(), ..Waiting::default() };
+        Task {
+            id: "t".to_owned(),
+            attempt,
+            error: Some(error),
+            waiting: Some(waiting),
+            ..Task::default()
+        }
     }
 
     #[test]

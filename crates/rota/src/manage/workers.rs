@@ -1,8 +1,10 @@
 //! `rota workers`.
 
 use clap::{Subcommand, builder::NonEmptyStringValueParser as Text};
-use rota_client::{Client, v1};
-use rota_proto::json::{Worker, WorkerList};
+use rota_client::{
+    Client,
+    v1::{self, ListWorkersResponse, Worker},
+};
 
 use crate::{
     exit::Failure,
@@ -26,13 +28,10 @@ pub(crate) enum WorkersVerb {
 /// Runs the verb.
 pub(crate) async fn run(verb: WorkersVerb, client: &Client, format: Format) -> Result<(), Failure> {
     let workers = match verb {
-        WorkersVerb::List => {
-            let list = client.all_workers().await?;
-            WorkerList::from(list)
-        }
+        WorkersVerb::List => client.all_workers().await?,
         WorkersVerb::Drain { worker } => {
             let drained = client.drain_worker(v1::DrainWorkerRequest { worker }).await?;
-            WorkerList { workers: vec![drained.into()], as_of: None, next_cursor: None }
+            ListWorkersResponse { workers: vec![drained], as_of: None, next_page_token: None }
         }
     };
     if format == Format::Json { output::json(&workers) } else { show(workers.workers) }
@@ -60,8 +59,8 @@ fn show(workers: Vec<Worker>) -> Result<(), Failure> {
             format!("{}/{}", worker.slots_used, worker.slots),
             names(&worker.kinds),
             names(&worker.queues),
-            output::relative(worker.connected_at),
-            format!("{} ago", output::coarse(worker.heartbeat_age.0)),
+            output::relative(worker.connected_at.unwrap_or_default()),
+            format!("{} ago", output::coarse(worker.heartbeat_age.unwrap_or_default().duration())),
         ]);
     }
     table.print()

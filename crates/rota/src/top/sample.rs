@@ -6,8 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rota_client::{Client, ClientError, v1};
-use rota_proto::json::{Cluster, Queue, Task, Worker};
+use rota_client::{
+    Client, ClientError,
+    v1::{self, Cluster, Queue, Task, Worker},
+};
 use tokio::time::timeout;
 
 /// What has not come by then is said to be missing, though a client would wait longer.
@@ -51,18 +53,18 @@ impl Sample {
         let (cluster, tasks) =
             tokio::join!(within(client.get_cluster(v1::GetClusterRequest {})), within(tasks),);
         let (cluster, (queues, workers, failed)) = match (cluster, tasks) {
-            (Ok(cluster), Ok(tasks)) => (Cluster::from(cluster), tasks),
+            (Ok(cluster), Ok(tasks)) => (cluster, tasks),
             (Ok(cluster), Err(reason)) => {
-                return Err(Missing { reason, cluster: Some(Box::new(cluster.into())) });
+                return Err(Missing { reason, cluster: Some(Box::new(cluster)) });
             }
             (Err(reason), _) => return Err(Missing { reason, cluster: None }),
         };
         Ok(Self {
             at: Instant::now(),
             cluster,
-            queues: queues.queues.into_iter().map(Into::into).collect(),
-            workers: workers.workers.into_iter().map(Into::into).collect(),
-            failures: failed.map(|page| page.tasks.into_iter().map(Into::into).collect()),
+            queues: queues.queues,
+            workers: workers.workers,
+            failures: failed.map(|page| page.tasks),
         })
     }
 

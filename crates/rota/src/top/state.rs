@@ -6,7 +6,7 @@ use std::{
 };
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use rota_proto::json::{Queue, Task, Worker};
+use rota_client::v1::{Queue, Task, Worker};
 
 use super::sample::{Missing, Rate, Rates, Sample};
 
@@ -194,7 +194,7 @@ impl State {
         let mut workers: Vec<_> = self.sample.iter().flat_map(|sample| &sample.workers).collect();
         match self.order() {
             "used" => workers.sort_by_key(|worker| std::cmp::Reverse(worker.slots_used)),
-            "silence" => workers.sort_by_key(|worker| std::cmp::Reverse(worker.heartbeat_age.0)),
+            "silence" => workers.sort_by_key(|worker| std::cmp::Reverse(worker.heartbeat_age)),
             _ => workers.sort_by(|a, b| a.name.cmp(&b.name)),
         }
         workers
@@ -206,7 +206,7 @@ impl State {
         let mut tasks: Vec<_> = sample.filter_map(|s| s.failures.as_ref()).flatten().collect();
         match self.order() {
             "queue" => tasks.sort_by(|a, b| a.queue.cmp(&b.queue)),
-            _ => tasks.sort_by_key(|task| std::cmp::Reverse(task.finished_at.map(|at| at.0))),
+            _ => tasks.sort_by_key(|task| std::cmp::Reverse(task.finished_at)),
         }
         tasks
     }

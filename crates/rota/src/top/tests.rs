@@ -9,7 +9,11 @@ use ratatui::{
     backend::TestBackend,
     crossterm::event::{KeyCode, KeyEvent},
 };
-use rota_proto::json::{Cluster, QueueList, TaskList, WorkerList};
+use rota_client::v1::{
+    Cluster, FailureReason, ListQueuesResponse, ListWorkersResponse, Task, TaskError, TaskStatus,
+};
+
+use rota_proto::json::Words;
 
 use super::{
     sample::{Missing, Rates, Sample},
@@ -17,19 +21,41 @@ use super::{
     view::{Paint, draw},
 };
 
+/// Failed tasks. Tasks are not read back from JSON.
+fn failures() -> Vec<Task> {
+    let all: serde_json::Value =
+        serde_json::from_str(include_str!("fixtures/failures.json")).unwrap();
+    let task = |shown: &serde_json::Value| {
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let reason =
+            FailureReason::of_word::<serde::de::value::Error>(&text(&shown["error"]["reason"]));
+        let error =
+            TaskError { reason: reason.unwrap().into(), message: text(&shown["error"]["message"]) };
+        Task {
+            id: text(&shown["id"]),
+            queue: text(&shown["queue"]),
+            status: TaskStatus::Failed.into(),
+            attempt: shown["attempt"].as_u64().unwrap().try_into().unwrap(),
+            finished_at: Some(text(&shown["finished_at"]).parse().unwrap()),
+            error: Some(error),
+            ..Task::default()
+        }
+    };
+    all["tasks"].as_array().unwrap().iter().map(task).collect()
+}
+
 fn sample(at: Instant) -> Sample {
     fn read<T: serde::de::DeserializeOwned>(text: &str) -> T {
         serde_json::from_str(text).unwrap()
     }
-    let workers: WorkerList = read(include_str!("fixtures/workers.json"));
-    let queues: QueueList = read(include_str!("fixtures/queues.json"));
-    let failures: TaskList = read(include_str!("fixtures/failures.json"));
+    let workers: ListWorkersResponse = read(include_str!("fixtures/workers.json"));
+    let queues: ListQueuesResponse = read(include_str!("fixtures/queues.json"));
     Sample {
         at,
         cluster: read(include_str!("fixtures/cluster.json")),
         queues: queues.queues,
         workers: workers.workers,
-        failures: Some(failures.tasks),
+        failures: Some(failures()),
     }
 }
 
@@ -164,7 +190,7 @@ fn no_text_of_others_reaches_the_terminal_as_it_is() {
     let mut sample = sample(now);
     let poison = |text: &mut String| text.insert_str(0, harm);
     sample.cluster.leader.iter_mut().for_each(poison);
-    poison(&mut sample.cluster.store.backend);
+    poison(&mut sample.cluster.store.get_or_insert_default().backend);
     for node in &mut sample.cluster.nodes {
         poison(&mut node.name);
         node.problem = Some(harm.to_owned());
@@ -181,12 +207,11 @@ fn no_text_of_others_reaches_the_terminal_as_it_is() {
         poison(&mut task.id);
         poison(&mut task.queue);
         if let Some(error) = &mut task.error {
-            poison(&mut error.reason);
             poison(&mut error.message);
         }
     }
     let mut troubled = sample.clone();
-    troubled.cluster.store.problem = Some(harm.to_owned());
+    troubled.cluster.store.get_or_insert_default().problem = Some(harm.to_owned());
     let mut state = State::new(harm.to_owned());
     let clean = |state: &State| {
         let shown = screen(state, 240, 24, now).to_string();

@@ -9,7 +9,8 @@ use ratatui::{
     text::{Line, Span},
     widgets::{Block, Borders, Cell, Paragraph, Row, Sparkline, Table},
 };
-use rota_proto::json::NodeRole;
+use rota_client::{Date, v1::NodeRole};
+use rota_proto::json::Words;
 
 use super::{
     sample::Sample,
@@ -87,7 +88,7 @@ fn title_line<'a>(state: &'a State, paint: Paint) -> Line<'a> {
     let all = cluster.nodes.len();
     let style = if ready == all { Style::new() } else { paint.bad() };
     parts.push(Span::styled(format!("  nodes {ready}/{all} ready"), style));
-    let store = &cluster.store;
+    let store = cluster.store.clone().unwrap_or_default();
     parts.push(match &store.problem {
         None => format!("  store {}", printable(&store.backend)).into(),
         Some(problem) => Span::styled(format!("  store: {}", printable(problem)), paint.bad()),
@@ -106,7 +107,7 @@ fn number_lines<'a>(state: &State, paint: Paint) -> Vec<Line<'a>> {
     let slots: u64 = sample.workers.iter().map(|worker| u64::from(worker.slots)).sum();
     let used: u64 = sample.workers.iter().map(|worker| u64::from(worker.slots_used)).sum();
     let oldest = sample.queues.iter().filter_map(|queue| queue.oldest_pending_age).max();
-    let oldest = oldest.map_or_else(|| "-".to_owned(), |age| coarse(age.0));
+    let oldest = oldest.map_or_else(|| "-".to_owned(), |age| coarse(age.duration()));
     vec![
         Line::from(vec![
             " done/s ".into(),
@@ -210,7 +211,9 @@ fn draw_queues(frame: &mut Frame<'_>, state: &State, paint: Paint, area: Rect) {
             number(queue.running),
             number(queue.scheduled),
             Cell::from(
-                queue.oldest_pending_age.map_or_else(|| "-".to_owned(), |age| coarse(age.0)),
+                queue
+                    .oldest_pending_age
+                    .map_or_else(|| "-".to_owned(), |age| coarse(age.duration())),
             ),
             Cell::from(shown(rate.map(|rate| rate.completed))),
             Cell::from(shown(rate.map(|rate| rate.failed))).style(if failing {
@@ -233,12 +236,13 @@ fn draw_workers(frame: &mut Frame<'_>, state: &State, paint: Paint, area: Rect) 
         let names = |names: &[String]| {
             if names.is_empty() { "all".to_owned() } else { printable(&names.join(",")) }
         };
-        let silent = worker.heartbeat_age.0 > Duration::from_secs(6);
+        let age = worker.heartbeat_age.unwrap_or_default().duration();
+        let silent = age > Duration::from_secs(6);
         Row::new([
             Cell::from(printable(&worker.name)),
             Cell::from(if worker.draining { "draining" } else { "active" }),
             Cell::from(format!("{}/{}", worker.slots_used, worker.slots)),
-            Cell::from(format!("{} ago", coarse(worker.heartbeat_age.0))).style(if silent {
+            Cell::from(format!("{} ago", coarse(age))).style(if silent {
                 paint.bad()
             } else {
                 Style::new()
@@ -262,7 +266,7 @@ fn draw_workers(frame: &mut Frame<'_>, state: &State, paint: Paint, area: Rect) 
 fn draw_errors(frame: &mut Frame<'_>, state: &State, paint: Paint, area: Rect) {
     let rows = state.failures().into_iter().map(|task| {
         let error = task.error.as_ref();
-        let reason = error.map_or_else(String::new, |error| printable(&error.reason));
+        let reason = error.map_or("", |error| error.reason().word());
         let message = error.map_or_else(String::new, |error| printable(&error.message));
         Row::new([
             Cell::from(task.finished_at.map_or_else(|| "-".to_owned(), time_of)),
@@ -286,21 +290,21 @@ fn draw_errors(frame: &mut Frame<'_>, state: &State, paint: Paint, area: Rect) {
 }
 
 /// The time of a day, in UTC.
-fn time_of(date: rota_proto::json::Date) -> String {
-    date.0.strftime("%H:%M:%S").to_string()
+fn time_of(date: Date) -> String {
+    date.timestamp().strftime("%H:%M:%S").to_string()
 }
 
 fn draw_nodes(frame: &mut Frame<'_>, sample: &Sample, paint: Paint, area: Rect) {
     let cluster = &sample.cluster;
     let rows = cluster.nodes.iter().map(|node| {
-        let style = match node.role {
+        let style = match node.role() {
             NodeRole::Leader => paint.good(),
             NodeRole::Follower => Style::new(),
-            NodeRole::Unknown | NodeRole::Unreachable => paint.bad(),
+            NodeRole::Unknown | NodeRole::Unreachable | NodeRole::Unspecified => paint.bad(),
         };
         Row::new([
             Cell::from(printable(&node.name)),
-            Cell::from(role(node.role)).style(style),
+            Cell::from(role(node.role())).style(style),
             number(node.epoch),
             number(node.live_tasks),
             Cell::from(lag(cluster, node).map_or_else(|| "-".to_owned(), |lag| lag.to_string())),

@@ -1,6 +1,12 @@
-//! Dates and durations as texts.
+//! Dates and durations: one type each on the wire, in JSON and in flags. On the wire they are
+//! `google.protobuf.Timestamp` and `google.protobuf.Duration`, which can also hold what is out of range.
 
-use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt,
+    str::FromStr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use jiff::{SignedDuration, Timestamp, fmt::temporal::Pieces};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -13,12 +19,86 @@ use utoipa::{
 };
 
 /// A duration: `250ms`, `30s`, `1m30s`, `2h`, `7d`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Span(pub Duration);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Message)]
+pub struct Span {
+    /// Whole seconds.
+    #[prost(int64, tag = "1")]
+    pub seconds: i64,
+    /// Nanoseconds beyond them, below 1,000,000,000.
+    #[prost(int32, tag = "2")]
+    pub nanos: i32,
+}
 
 /// A date: RFC 3339, such as `2026-01-31T12:00:00Z`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Date(pub Timestamp);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Message)]
+pub struct Date {
+    /// Whole seconds since 1970.
+    #[prost(int64, tag = "1")]
+    pub seconds: i64,
+    /// Nanoseconds beyond them, from 0 and below 1,000,000,000.
+    #[prost(int32, tag = "2")]
+    pub nanos: i32,
+}
+
+impl Span {
+    /// The duration. A negative one is zero; nanoseconds that fill a second are cut.
+    #[must_use]
+    pub fn duration(self) -> Duration {
+        // Not `Duration::try_from`: it panics at the smallest number there is.
+        let secs = u64::try_from(self.seconds).unwrap_or(0);
+        let nanos = u32::try_from(self.nanos).unwrap_or(0).min(999_999_999);
+        Duration::new(secs, nanos)
+    }
+}
+
+impl From<Duration> for Span {
+    /// A duration that protobuf cannot hold becomes its longest.
+    fn from(duration: Duration) -> Self {
+        Self {
+            seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+            nanos: duration.subsec_nanos().cast_signed(),
+        }
+    }
+}
+
+impl Date {
+    /// The time by a calendar; 1970 for a date that no calendar has.
+    #[must_use]
+    pub fn timestamp(self) -> Timestamp {
+        Timestamp::new(self.seconds, self.nanos).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+}
+
+impl From<Timestamp> for Date {
+    fn from(at: Timestamp) -> Self {
+        Self { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
+    }
+}
+
+impl From<Date> for SystemTime {
+    /// 1970 for a date that no calendar has.
+    fn from(date: Date) -> Self {
+        date.timestamp().into()
+    }
+}
+
+impl From<SystemTime> for Date {
+    fn from(at: SystemTime) -> Self {
+        let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+        match at.duration_since(UNIX_EPOCH) {
+            Ok(after) => {
+                Self { seconds: seconds(after), nanos: after.subsec_nanos().cast_signed() }
+            }
+            Err(before) => {
+                let before = before.duration();
+                match before.subsec_nanos().cast_signed() {
+                    0 => Self { seconds: -seconds(before), nanos: 0 },
+                    nanos => Self { seconds: -seconds(before) - 1, nanos: 1_000_000_000 - nanos },
+                }
+            }
+        }
+    }
+}
 
 /// A text is not a date or a duration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,14 +157,15 @@ impl FromStr for Span {
                 .map_err(|_| ScalarError("a duration must not be negative".to_owned()))?
         };
         let days = days.checked_mul(DAY).map(Duration::from_secs).ok_or_else(wrong)?;
-        days.checked_add(rest).map(Self).ok_or_else(wrong)
+        days.checked_add(rest).map(Self::from).ok_or_else(wrong)
     }
 }
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let secs = self.0.as_secs();
-        let millis = self.0.subsec_millis();
+        let duration = self.duration();
+        let secs = duration.as_secs();
+        let millis = duration.subsec_millis();
         let parts = [
             (secs / DAY, "d"),
             (secs % DAY / 3600, "h"),
@@ -112,7 +193,7 @@ impl FromStr for Date {
         if text.len() > TEXT_MAX {
             return Err(wrong());
         }
-        text.parse().map(Self).map_err(|_| {
+        text.parse::<Timestamp>().map(Self::from).map_err(|_| {
             let pieces = Pieces::parse(text);
             // All that a date needs, and still none: it is beyond what can be counted.
             if pieces.is_ok_and(|it| it.time().is_some() && it.offset().is_some()) {
@@ -129,7 +210,7 @@ impl FromStr for Date {
 
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.3}", self.0)
+        write!(f, "{:.3}", self.timestamp())
     }
 }
 
@@ -191,36 +272,6 @@ impl PartialSchema for Date {
 
 impl ToSchema for Date {}
 
-impl From<prost_types::Timestamp> for Date {
-    fn from(at: prost_types::Timestamp) -> Self {
-        Self(Timestamp::new(at.seconds, at.nanos).unwrap_or(Timestamp::UNIX_EPOCH))
-    }
-}
-
-impl From<Date> for prost_types::Timestamp {
-    fn from(date: Date) -> Self {
-        Self { seconds: date.0.as_second(), nanos: date.0.subsec_nanosecond() }
-    }
-}
-
-impl From<prost_types::Duration> for Span {
-    fn from(duration: prost_types::Duration) -> Self {
-        // Not `Duration::try_from`: it panics at the smallest number there is.
-        let secs = u64::try_from(duration.seconds).unwrap_or(0);
-        let nanos = u32::try_from(duration.nanos).unwrap_or(0).min(999_999_999);
-        Self(Duration::new(secs, nanos))
-    }
-}
-
-impl From<Span> for prost_types::Duration {
-    fn from(span: Span) -> Self {
-        Self {
-            seconds: i64::try_from(span.0.as_secs()).unwrap_or(i64::MAX),
-            nanos: span.0.subsec_nanos().cast_signed(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,19 +288,31 @@ mod tests {
             ("0s", 0),
         ] {
             let span: Span = text.parse().expect(text);
-            assert_eq!(span.0, Duration::from_millis(millis), "{text}");
+            assert_eq!(span.duration(), Duration::from_millis(millis), "{text}");
             assert_eq!(span.to_string(), text);
         }
-        assert_eq!("1.5s".parse::<Span>().expect("a fraction").0, Duration::from_millis(1500));
-        assert_eq!("PT1M".parse::<Span>().expect("ISO 8601").0, Duration::from_secs(60));
+        assert_eq!(
+            "1.5s".parse::<Span>().expect("a fraction").duration(),
+            Duration::from_millis(1500)
+        );
+        assert_eq!("PT1M".parse::<Span>().expect("ISO 8601").duration(), Duration::from_secs(60));
     }
 
     #[test]
     fn spans_come_from_protobuf_whatever_it_says() {
-        let span = |seconds, nanos| Span::from(prost_types::Duration { seconds, nanos }).0;
+        let span = |seconds, nanos| Span { seconds, nanos }.duration();
         assert_eq!(span(1, 500_000_000), Duration::from_millis(1500));
         assert_eq!(span(i64::MIN, i32::MIN), Duration::ZERO);
         assert_eq!(span(i64::MAX, i32::MAX), Duration::new(u64::MAX >> 1, 999_999_999));
+    }
+
+    #[test]
+    fn times_before_1970_have_nanoseconds_that_count_forwards() {
+        let date = |nanos| Date::from(UNIX_EPOCH - Duration::from_nanos(nanos));
+        assert_eq!(date(0), Date::default());
+        assert_eq!(date(1), Date { seconds: -1, nanos: 999_999_999 });
+        assert_eq!(date(2_000_000_000), Date { seconds: -2, nanos: 0 });
+        assert_eq!(date(1_500_000_000).to_string(), "1969-12-31T23:59:58.500Z");
     }
 
     #[test]

@@ -1,0 +1,60 @@
+//! Filters of tasks. JSON writes a range of times as two members.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
+
+use super::{schema, strict};
+use crate::{Date, v1};
+
+/// A filter that selects tasks.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaskFilter {
+    /// Queue of the tasks.
+    #[schema(schema_with = schema::some_name)]
+    #[serde(default)]
+    pub queue: Option<String>,
+    /// States of the tasks. At least one, when given.
+    #[schema(min_items = 1)]
+    #[serde(default, rename = "status", deserialize_with = "strict::some")]
+    pub statuses: Vec<v1::TaskStatus>,
+    /// Kind of the tasks.
+    #[schema(schema_with = schema::some_name)]
+    #[serde(default)]
+    pub kind: Option<String>,
+    /// Labels that the tasks all have.
+    #[schema(schema_with = schema::labels)]
+    #[serde(default, deserialize_with = "strict::labels")]
+    pub labels: BTreeMap<String, String>,
+    /// Earliest time of creation, inclusive.
+    #[serde(default)]
+    pub created_from: Option<Date>,
+    /// Latest time of creation, exclusive.
+    #[serde(default)]
+    pub created_to: Option<Date>,
+    /// Earliest due time, inclusive.
+    #[serde(default)]
+    pub run_at_from: Option<Date>,
+    /// Latest due time, exclusive.
+    #[serde(default)]
+    pub run_at_to: Option<Date>,
+}
+
+impl From<TaskFilter> for v1::TaskFilter {
+    fn from(filter: TaskFilter) -> Self {
+        Self {
+            queue: filter.queue,
+            statuses: filter.statuses.into_iter().map(Into::into).collect(),
+            kind: filter.kind,
+            labels: filter.labels,
+            created: Some(v1::TimeRange { from: filter.created_from, to: filter.created_to }),
+            run_at: Some(v1::TimeRange { from: filter.run_at_from, to: filter.run_at_to }),
+        }
+    }
+}
+
+pub(crate) fn read<'de, D: Deserializer<'de>>(de: D) -> Result<Option<v1::TaskFilter>, D::Error> {
+    strict::object::<TaskFilter, D>(de).map(|filter| Some(filter.into()))
+}

@@ -1,0 +1,143 @@
+//! Shapes that differ from their messages.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{schema, whole};
+use crate::{Date, v1};
+
+/// Results of a batch, in the order of the request.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct NewTaskBatchResult {
+    /// One result for each task.
+    pub results: Vec<BatchResult>,
+}
+
+/// The result of one item of a batch.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum BatchResult {
+    /// The task exists now.
+    Created(v1::create_tasks_response::Created),
+    /// The task was refused.
+    Refused {
+        /// Reason of the refusal.
+        error: ItemError,
+    },
+}
+
+/// The error of one item of a batch.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ItemError {
+    /// HTTP status that the same request for this item alone would get.
+    pub status: u16,
+    /// Stable reason, as in a problem document.
+    pub reason: String,
+    /// Field that is wrong.
+    #[schema(value_type = String, required = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// Error message for people.
+    pub message: String,
+    /// Limit that was exceeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<ExceededLimit>,
+    /// Time after which to retry, in seconds, where a retry helps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+}
+
+/// A limit on requests; `GET /v1/info` shows them all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ExceededLimit {
+    /// Name of the limit, as in the configuration; there, times are without the `_ms`.
+    #[schema(example = "payload_bytes")]
+    pub name: Cow<'static, str>,
+    /// Value of the limit.
+    #[schema(example = 1_048_576)]
+    pub max: u64,
+}
+
+/// The outcome of a bulk request.
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+pub struct BulkResult {
+    /// Number of tasks that were changed.
+    pub changed: u32,
+    /// Number of tasks whose state did not allow the change.
+    pub skipped: u32,
+    /// Number of tasks left unchanged for another reason, such as a full queue.
+    pub refused: u32,
+    /// Reason of the first refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<BulkRefusal>,
+    /// Cursor to go on from; absent when the filter selects no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// The reason why a task was left unchanged.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct BulkRefusal {
+    /// Stable reason, as in a problem document.
+    pub reason: String,
+    /// Error message for people.
+    pub message: String,
+}
+
+impl From<v1::BulkTasksResponse> for BulkResult {
+    fn from(result: v1::BulkTasksResponse) -> Self {
+        let refusal = result.refusal_reason.map(|reason| BulkRefusal {
+            reason,
+            message: result.refusal_message.unwrap_or_default(),
+        });
+        Self {
+            changed: result.changed,
+            skipped: result.skipped,
+            refused: result.refused,
+            refusal,
+            next_cursor: result.next_page_token,
+        }
+    }
+}
+
+/// A report that an attempt failed.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FailRequest {
+    /// Fencing token from the lease, a whole number of 64 bits.
+    #[schema(schema_with = schema::lease_token)]
+    #[serde(deserialize_with = "whole::number")]
+    pub lease_token: u64,
+    /// Error message for people.
+    pub error: String,
+    /// True when no retry can mend the error. Default: false.
+    #[serde(default)]
+    pub permanent: bool,
+    /// Time of the next attempt, instead of the backoff.
+    #[serde(default)]
+    pub retry_at: Option<Date>,
+    /// End of the attempt's output.
+    #[serde(default)]
+    pub output_tail: Option<String>,
+}
+
+impl From<FailRequest> for v1::FailRequest {
+    /// The id of the task is part of the path.
+    fn from(request: FailRequest) -> Self {
+        let reason =
+            if request.permanent { v1::FailureReason::Permanent } else { v1::FailureReason::Error };
+        let failed = v1::Failed {
+            reason: reason.into(),
+            message: request.error,
+            retry_at: request.retry_at,
+        };
+        Self {
+            id: String::new(),
+            lease_token: request.lease_token,
+            failed: Some(failed),
+            output_tail: request.output_tail.unwrap_or_default().into(),
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! What a client says about a task: from the wire to the engine, with every check, and back again.
+//!
+//! Both directions take apart each type that they map, field by field: a new field does not compile until this file
+//! treats it. `validate` has the checks that other requests share; `wire` shows the state of a task.
+
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
+
+use rota_core::{Binds, Definition, Jitter, Name, Policy, Priority, RetryPolicy, TaskId, WallTime};
+use rota_engine::{Dispatched, LeftOut, LeftOutOfRetry, NewTask, RunAt, TaskPage, TaskView};
+use rota_proto::v1;
+
+use crate::{
+    failure::Failure,
+    limits::{BACKOFF, Limits, RETENTION, TIMEOUT},
+    validate::{Check, Place, is_odd_json},
+    wire::{date, failure, span, status, waiting},
+};
+
+/// Ids that the paths of REST use themselves.
+const RESERVED: [&str; 2] = ["batch", "bulk"];
+
+/// A new task, and where it stands in its request. Also what its client left out of it.
+pub(crate) fn new_task(
+    task: v1::NewTask,
+    place: Place,
+    limits: &Limits,
+    now: impl Fn() -> WallTime,
+) -> Result<(NewTask, LeftOut), Failure> {
+    let left_out = left_out(&task);
+    Ok((checked(task, place, limits, now)?, left_out))
+}
+
+fn left_out(task: &v1::NewTask) -> LeftOut {
+    let retry = task.retry.unwrap_or_default();
+    LeftOut {
+        queue: task.queue.is_none(),
+        priority: task.priority.is_none(),
+        timeout: task.timeout.is_none(),
+        retry: LeftOutOfRetry {
+            max_attempts: retry.max_attempts.is_none(),
+            initial: retry.initial.is_none(),
+            multiplier: retry.multiplier.is_none(),
+            max: retry.max.is_none(),
+            jitter: retry.jitter() == v1::Jitter::Unspecified,
+            max_lost: retry.max_lost.is_none(),
+        },
+    }
+}
+
+fn checked(
+    task: v1::NewTask,
+    place: Place,
+    limits: &Limits,
+    now: impl Fn() -> WallTime,
+) -> Result<NewTask, Failure> {
+    let v1::NewTask {
+        id,
+        queue,
+        kind,
+        payload,
+        labels,
+        priority,
+        run_at,
+        delay,
+        expires_at,
+        timeout,
+        retry,
+        idempotency_key,
+        retention,
+    } = task;
+    let mut check = Check::at(place).naming(limits);
+    let queue = match check.given("queue", queue) {
+        Some(queue) => check.name_in_path("queue", &queue),
+        None => check.name_in_path("queue", "default"),
+    };
+    let kind = check.name_in_path("kind", &kind);
+    check.at_most("payload", "bytes", payload.len(), ("payload_bytes", limits.payload_bytes));
+    // What is not JSON is shown in base 64, and may be anything.
+    if is_odd_json(&payload, limits) {
+        check.json("payload", &payload, limits);
+    }
+    let labels = check.labels(labels, limits);
+    let binds = binds(&mut check, id, idempotency_key, limits);
+    let priority = match priority {
+        Some(level) => check.priority(level),
+        None => Some(Priority::default()),
+    };
+    let run_at = check.run_at(run_at, delay);
+    let expires_at = check.date("expires_at", expires_at);
+    // One that names itself may repeat a task that was in time when it came. The engine knows.
+    if binds.is_empty() {
+        due_before_expiry(&mut check, run_at, expires_at, now);
+    }
+    let timeout = check.span("timeout", timeout, (Duration::from_millis(1), TIMEOUT));
+    let retention = check.span("retention", retention, (Duration::ZERO, RETENTION));
+    let retry = checked_retry(&mut check, retry.unwrap_or_default());
+    let timeout = timeout.unwrap_or(Policy::default().timeout);
+    let policy = Policy { retry, timeout, retention };
+    let made = queue.zip(kind).zip(priority).map(|((queue, kind), priority)| {
+        let trace = None;
+        let definition = Definition { queue, kind, payload, labels, expires_at, policy, trace };
+        NewTask { binds, definition, priority, run_at }
+    });
+    check.finish(made)
+}
+
+fn due_before_expiry(
+    check: &mut Check,
+    run_at: RunAt,
+    expires_at: Option<WallTime>,
+    now: impl Fn() -> WallTime,
+) {
+    let Some(expires) = expires_at else { return };
+    let (due, what) = match run_at {
+        RunAt::Now => (now(), "the present"),
+        RunAt::At(date) => (date.max(now()), "run_at and the present"),
+        RunAt::After(delay) => (now() + delay, "the end of delay"),
+    };
+    if expires <= due {
+        let message =
+            format_args!("is not after {what}: the task would expire before it could run");
+        check.wrong("expires_at", message);
+    }
+}
+
+fn binds(check: &mut Check, id: Option<String>, key: Option<String>, limits: &Limits) -> Binds {
+    let id = check.given("id", id).and_then(|id| {
+        if TaskId::from_str(&id).is_ok() || looks_generated(&id) {
+            check.wrong("id", "looks like an id that Rota generates; choose one of another form");
+            None
+        } else if RESERVED.contains(&id.as_str()) {
+            check.wrong("id", "is a word that paths of the API use; choose another one");
+            None
+        } else {
+            check.name_in_path("id", &id)
+        }
+    });
+    let Some(key) = check.given("idempotency_key", key) else { return Binds { id, key: None } };
+    let limit = ("idempotency_key_bytes", limits.idempotency_key_bytes);
+    check.at_most("idempotency_key", "bytes", key.len(), limit);
+    if key.chars().any(char::is_control) {
+        check.wrong("idempotency_key", "must not contain control characters");
+    }
+    Binds { id, key: Some(key.into()) }
+}
+
+/// Whether an id has the form of those that Rota generates. No task has the one of zeros alone, but
+/// nobody could tell.
+fn looks_generated(id: &str) -> bool {
+    let digits = id.strip_prefix("t_").unwrap_or_default().as_bytes();
+    let is_digit = |c: &u8| {
+        c.is_ascii_digit() || c.is_ascii_lowercase() && !matches!(c, b'i' | b'l' | b'o' | b'u')
+    };
+    digits.len() == 13 && digits[0].is_ascii_hexdigit() && digits.iter().all(is_digit)
+}
+
+fn checked_retry(check: &mut Check, given: v1::RetryPolicy) -> RetryPolicy {
+    let v1::RetryPolicy { max_attempts, initial, multiplier, max, jitter, max_lost } = given;
+    let default = RetryPolicy::default();
+    let number = jitter.unwrap_or_default();
+    let jitter = match v1::Jitter::try_from(number) {
+        Ok(v1::Jitter::None) => Jitter::None,
+        Ok(v1::Jitter::Full | v1::Jitter::Unspecified) => Jitter::Full,
+        Err(_) => {
+            check.wrong("retry.jitter", format_args!("is {number}, which is not a jitter"));
+            Jitter::Full
+        }
+    };
+    let range = (Duration::ZERO, BACKOFF);
+    let initial = check.span("retry.initial", initial, range);
+    let max = check.span("retry.max", max, range).unwrap_or(default.max);
+    if initial.is_some_and(|initial| initial > max) {
+        let longest = span(max);
+        check.wrong("retry.initial", format_args!("is above retry.max, which is {longest}"));
+    }
+    let multiplier = multiplier.unwrap_or(default.multiplier);
+    if !(1.0..=100.0).contains(&multiplier) {
+        let message = format_args!("is {multiplier}; it must be from 1 to 100");
+        check.wrong("retry.multiplier", message);
+    }
+    let attempts = default.max_attempts;
+    RetryPolicy {
+        max_attempts: check.number("retry.max_attempts", max_attempts, attempts, (1, 1000)),
+        initial: initial.unwrap_or(default.initial),
+        multiplier,
+        max,
+        jitter,
+        max_lost: check.number("retry.max_lost", max_lost, default.max_lost, (0, 1000)),
+    }
+}
+
+fn retry(policy: &RetryPolicy) -> v1::RetryPolicy {
+    let RetryPolicy { max_attempts, initial, multiplier, max, jitter, max_lost } = policy;
+    let jitter = match jitter {
+        Jitter::Full => v1::Jitter::Full,
+        Jitter::None => v1::Jitter::None,
+    };
+    v1::RetryPolicy {
+        max_attempts: Some(*max_attempts),
+        initial: Some(span(*initial)),
+        multiplier: Some(*multiplier),
+        max: Some(span(*max)),
+        jitter: Some(jitter.into()),
+        max_lost: Some(*max_lost),
+    }
+}
+
+fn texts(labels: &[(Name, Box<str>)]) -> BTreeMap<String, String> {
+    labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
+/// A task as clients see it.
+pub(crate) fn task(view: &TaskView) -> v1::Task {
+    let spec = &view.spec;
+    // Clients do not see the trace: it is for workers.
+    let Definition { queue, kind, payload, labels, expires_at, policy, trace: _ } =
+        &spec.definition;
+    let Policy { retry: retries, timeout, retention } = policy;
+    v1::Task {
+        id: spec.shown_id(),
+        queue: queue.to_string(),
+        kind: kind.to_string(),
+        status: status(view.status).into(),
+        payload: payload.clone(),
+        labels: texts(labels),
+        priority: view.priority.level().into(),
+        created_at: Some(date(spec.created_at)),
+        run_at: Some(date(view.run_at)),
+        expires_at: expires_at.map(date),
+        timeout: Some(span(*timeout)),
+        retry: Some(retry(retries)),
+        idempotency_key: spec.binds.key.as_deref().map(str::to_owned),
+        retention: retention.map(span),
+        attempt: view.attempt,
+        lost: view.lost,
+        worker: view.worker.as_ref().map(ToString::to_string),
+        started_at: view.started_at.map(date),
+        finished_at: view.finished_at.map(date),
+        error: view.failure.as_ref().map(failure),
+        waiting: view.waiting.map(|reason| waiting(reason, view)),
+        lease_token: view.lease_token.map(|token| token.0),
+        cancel_requested: view.cancel_requested,
+        progress: view.progress.as_deref().map(str::to_owned),
+        has_result: view.has_result,
+    }
+}
+
+/// A page of tasks.
+pub(crate) fn page(page: &TaskPage) -> v1::ListTasksResponse {
+    v1::ListTasksResponse {
+        tasks: page.tasks.iter().map(task).collect(),
+        next_page_token: page.next.map(|next| next.before.to_string()),
+    }
+}
+
+/// What a worker is to do. The task is named by the id that Rota gave it, which reports repeat.
+pub(crate) fn dispatch(task: Dispatched) -> v1::Dispatch {
+    let spec = task.spec;
+    // Of the policy, a worker needs what concerns its attempt. Once started, nothing expires.
+    let Definition { queue, kind, payload, labels, expires_at: _, policy, trace } =
+        &spec.definition;
+    let Policy { retry, timeout, retention: _ } = policy;
+    let trace = trace.as_deref();
+    v1::Dispatch {
+        task_id: spec.id.to_string(),
+        lease_token: task.token.0,
+        queue: queue.to_string(),
+        kind: kind.to_string(),
+        payload: payload.clone(),
+        attempt: task.attempt,
+        max_attempts: retry.max_attempts,
+        timeout: Some(span(*timeout)),
+        labels: texts(labels),
+        created_at: Some(date(spec.created_at)),
+        run_at: Some(date(task.run_at)),
+        shown_id: spec.shown_id(),
+        traceparent: trace.map(|trace| trace.parent.to_string()),
+        tracestate: trace.map(|trace| trace.state.to_string()).filter(|state| !state.is_empty()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rota_core::Millis;
+
+    use super::*;
+
+    const NOW: WallTime = WallTime(1_800_000_000_000);
+
+    fn made(task: v1::NewTask) -> Result<NewTask, Vec<String>> {
+        let task = v1::NewTask { kind: "k".to_owned(), ..task };
+        new_task(task, Place::Top, &Limits::default(), || NOW)
+            .map(|(task, _)| task)
+            .map_err(|failure| failure.violations.into_iter().map(|wrong| wrong.field).collect())
+    }
+
+    fn wrong(task: v1::NewTask) -> Vec<String> {
+        made(task).expect_err("something is wrong with it")
+    }
+
+    #[test]
+    fn what_is_absent_has_its_default() {
+        let task = made(v1::NewTask::default()).unwrap();
+        assert_eq!((&*task.definition.queue, &*task.definition.kind), ("default", "k"));
+        assert_eq!(task.priority, Priority::default());
+        assert_eq!(task.run_at, RunAt::Now);
+        assert_eq!(task.definition.policy, Policy::default());
+        assert!(task.binds.is_empty());
+    }
+
+    #[test]
+    fn numbers_that_only_protobuf_can_say_are_checked() {
+        let retry = |retry| v1::NewTask { retry: Some(retry), ..v1::NewTask::default() };
+        for multiplier in [f64::NAN, f64::INFINITY, -0.0, 100.1] {
+            let given = v1::RetryPolicy { multiplier: Some(multiplier), ..Default::default() };
+            assert_eq!(wrong(retry(given)), ["retry.multiplier"], "{multiplier}");
+        }
+        let given = v1::RetryPolicy { jitter: Some(7), ..Default::default() };
+        assert_eq!(wrong(retry(given)), ["retry.jitter"]);
+        let delay = |seconds, nanos| v1::NewTask {
+            delay: Some(rota_proto::Span { seconds, nanos }),
+            ..v1::NewTask::default()
+        };
+        assert_eq!(made(delay(1, 500_000_000)).unwrap().run_at, RunAt::After(Millis(1500)));
+        assert_eq!(wrong(delay(i64::MAX, 0)), ["delay"]);
+        assert_eq!(wrong(delay(0, i32::MIN)), ["delay"]);
+    }
+
+    #[test]
+    fn a_task_must_be_due_before_it_expires() {
+        let task = |seconds: i64| v1::NewTask {
+            delay: Some(rota_proto::Span { seconds: 60, nanos: 0 }),
+            expires_at: Some(date(WallTime(NOW.0 + seconds * 1000))),
+            ..v1::NewTask::default()
+        };
+        assert!(made(task(61)).is_ok());
+        assert_eq!(wrong(task(60)), ["expires_at"]);
+        let now = |seconds| v1::NewTask { delay: None, ..task(seconds) };
+        assert!(made(now(1)).is_ok());
+        assert_eq!(wrong(now(0)), ["expires_at"]);
+        let past = |seconds: i64| v1::NewTask {
+            run_at: Some(date(WallTime(NOW.0 - 60_000))),
+            ..now(seconds)
+        };
+        assert!(made(past(1)).is_ok());
+        assert_eq!(wrong(past(-30)), ["expires_at"], "due now, and over since half a minute");
+        // It may be a repeat of a task that the engine knows.
+        let keyed =
+            |seconds| v1::NewTask { idempotency_key: Some("k".to_owned()), ..task(seconds) };
+        assert!(made(keyed(59)).is_ok());
+        let named = |seconds| v1::NewTask { id: Some("mine".to_owned()), ..task(seconds) };
+        assert!(made(named(-3600)).is_ok());
+    }
+
+    #[test]
+    fn bytes_that_are_nearly_json_are_refused_and_others_are_not_looked_at() {
+        let payload = |payload: &'static [u8]| v1::NewTask {
+            payload: bytes::Bytes::from_static(payload),
+            ..v1::NewTask::default()
+        };
+        assert_eq!(wrong(payload(br#"["\ud83d"]"#)), ["payload"]);
+        assert!(made(payload(br#"["\ud83d\ude00"]"#)).is_ok());
+        assert!(made(payload(br"\ud83d is no JSON")).is_ok());
+    }
+
+    #[test]
+    fn ids_of_the_generated_form_are_refused() {
+        let id = |id: &str| v1::NewTask { id: Some(id.to_owned()), ..v1::NewTask::default() };
+        for taken in ["t_0000000000000", "t_0123456789abc", "t_fzzzzzzzzzzzz"] {
+            assert_eq!(wrong(id(taken)), ["id"], "{taken}");
+        }
+        for free in ["t_000000000000", "t_00000000000000", "t_g000000000000", "t_000000000000i"] {
+            assert!(made(id(free)).is_ok(), "{free}");
+        }
+    }
+
+    #[test]
+    fn labels_are_sorted_and_too_many_are_not_looked_at() {
+        let labels = |count| v1::NewTask {
+            labels: (0..count).map(|n| (format!("l{n:02}"), n.to_string())).collect(),
+            ..v1::NewTask::default()
+        };
+        let task = made(labels(32)).unwrap();
+        assert!(task.definition.labels.is_sorted());
+        assert_eq!(task.definition.labels.len(), 32);
+        assert_eq!(wrong(labels(100_000)), ["labels"]);
+    }
+
+    #[test]
+    fn a_violation_names_its_limit() {
+        let payload = bytes::Bytes::from(vec![0; (1 << 20) + 1]);
+        let task = v1::NewTask { payload, ..v1::NewTask::default() };
+        let failure = new_task(task, Place::Task(7), &Limits::default(), || NOW).unwrap_err();
+        let payload = &failure.violations[1];
+        assert_eq!(payload.field, "tasks[7].payload");
+        assert_eq!(payload.message, "has 1048577 bytes; the limit is 1048576");
+        assert_eq!(payload.limit.map(|limit| limit.name), Some("payload_bytes"));
+    }
+}
