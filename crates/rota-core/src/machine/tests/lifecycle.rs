@@ -334,6 +334,18 @@ fn what_would_expire_before_it_could_run_is_refused() {
 }
 
 #[test]
+fn a_task_that_is_not_rescheduled_keeps_its_place() {
+    let mut world = World::new();
+    let tasks = [1000, 2000].map(|span| world.submit(Task::new("q", "k").expires_in(span)));
+    let expires_at = START.wall + Millis(1000);
+    let refused = Err(Refusal::DueAfterExpiry { field: "run_at", expires_at });
+    assert_eq!(world.reschedule(tasks[0], 1000), refused);
+    let session = world.open(1, &[], &[]);
+    world.settle();
+    assert_eq!(world.has_one(session).task, tasks[0]);
+}
+
+#[test]
 fn what_expires_at_this_moment_can_still_be_asked_to_run_now() {
     let mut world = World::new();
     let task = world.submit(Task::new("q", "k").delay(500).expires_in(1000));
