@@ -33,7 +33,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// The size of the page, as messages have it: zero leaves it to the server, so a query must not say it.
+    /// The size of the page. A message cannot tell zero from none.
     pub(crate) fn size(&self, limits: &Limits) -> Result<u32, Failure> {
         if self.limit == Some(0) {
             let wrong = format!("is 0; it must be from 1 to {}", limits.page_size);
@@ -51,7 +51,9 @@ impl Page {
     fn take(&mut self, name: &str, value: &str) -> Result<bool, Failure> {
         match name {
             "limit" => once(name, &mut self.limit, number(name, value)?)?,
-            "cursor" => once(name, &mut self.cursor, not_empty(name, value.to_owned())?)?,
+            // A message cannot tell an empty one from none.
+            "cursor" if value.is_empty() => return Err(Failure::field(name, "must not be empty")),
+            "cursor" => once(name, &mut self.cursor, value.to_owned())?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -92,8 +94,8 @@ impl Pairs {
         let (mut filter, mut page) = (TaskFilter::default(), Page::default());
         for (name, value) in self.0 {
             match name.as_str() {
-                "queue" => once(&name, &mut filter.queue, not_empty(&name, value)?)?,
-                "kind" => once(&name, &mut filter.kind, not_empty(&name, value)?)?,
+                "queue" => once(&name, &mut filter.queue, value)?,
+                "kind" => once(&name, &mut filter.kind, value)?,
                 "status" => {
                     for word in value.split(',') {
                         filter.statuses.push(status(word)?);
@@ -134,13 +136,6 @@ fn repeated(name: &str) -> Failure {
 fn unknown(name: &str) -> Failure {
     let name: String = name.chars().take(64).collect();
     Failure::field(&name, "is not a parameter of this path; see /docs")
-}
-
-fn not_empty(name: &str, value: String) -> Result<String, Failure> {
-    if value.is_empty() {
-        return Err(Failure::field(name, "must not be empty"));
-    }
-    Ok(value)
 }
 
 fn scalar<T: std::str::FromStr<Err = ScalarError>>(name: &str, text: &str) -> Result<T, Failure> {
