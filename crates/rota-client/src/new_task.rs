@@ -68,6 +68,13 @@ impl NewTask {
         self
     }
 
+    /// A text for people, up to 256 characters.
+    #[must_use]
+    pub fn description(mut self, text: impl Into<String>) -> Self {
+        self.0.description = some(text);
+        self
+    }
+
     /// 0 to 9, higher first.
     #[must_use]
     pub fn priority(mut self, priority: u32) -> Self {

@@ -22,6 +22,8 @@ pub struct Definition {
     pub payload: Bytes,
     /// Texts for people and filters; sorted by name.
     pub labels: Vec<(Name, Box<str>)>,
+    /// Text for people, at most [`Definition::DESCRIPTION_CHARS_MAX`] characters.
+    pub description: Option<Box<str>>,
     /// Start deadline: a task that has not started by then expires.
     pub expires_at: Option<WallTime>,
     /// Retries, timeout and retention.
@@ -31,6 +33,9 @@ pub struct Definition {
 }
 
 impl Definition {
+    /// The longest description, in characters.
+    pub const DESCRIPTION_CHARS_MAX: usize = 256;
+
     /// A definition with defaults: no payload, no labels, no start deadline, the default policy.
     #[must_use]
     pub fn new(queue: Name, kind: Name) -> Self {
@@ -39,6 +44,7 @@ impl Definition {
             kind,
             payload: Bytes::new(),
             labels: Vec::new(),
+            description: None,
             expires_at: None,
             policy: Policy::default(),
             trace: None,

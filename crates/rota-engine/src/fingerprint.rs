@@ -94,6 +94,7 @@ fn hash_of(task: &NewTask, payload: &[u8], left_out: LeftOut) -> u64 {
         kind,
         payload: _,
         labels,
+        description,
         expires_at,
         policy: Policy { retry, timeout, retention },
         // A repeat may be traced elsewhere.
@@ -135,6 +136,12 @@ fn hash_of(task: &NewTask, payload: &[u8], left_out: LeftOut) -> u64 {
     field(&[u8::from(if no.jitter { first.retry.jitter } else { *jitter } == Jitter::None)]);
     field(&either(no_timeout, first.timeout, *timeout));
     field(&retention.map_or(u64::MAX, |retention| retention.0).to_le_bytes());
+    // What the first version did not have is hashed behind its name, and only where it is given: the
+    // fingerprints that are kept stay what they are.
+    if let Some(description) = description {
+        field(b"description");
+        field(description.as_bytes());
+    }
     hash.digest()
 }
 
@@ -238,6 +245,7 @@ mod tests {
             changed(|it| it.kind = name("k")),
             changed(|it| it.payload = Bytes::from_static(br#"{"a":1,"b":[3]}"#)),
             changed(|it| it.labels = Vec::new()),
+            changed(|it| it.description = Some("the order of 7 May".into())),
             NewTask { priority: Priority::MAX, ..named() },
             NewTask { run_at: RunAt::Now, ..named() },
             changed(|it| it.expires_at = None),

@@ -142,6 +142,7 @@ pub(crate) const SCHEMA: &[(&str, &str)] = &[
     ("NewTask.kind", r#"examples("resize")"#),
     ("NewTask.payload", "value_type = Option<serde_json::Value>"),
     ("NewTask.labels", "schema_with = crate::json::schema::labels"),
+    ("NewTask.description", r#"min_length = 1, max_length = 256, pattern = r"^[^\u0000]+$""#),
     ("NewTask.priority", "minimum = 0, maximum = 9"),
     (
         "NewTask.idempotency_key",

@@ -59,6 +59,7 @@ fn checked(
         kind,
         payload,
         labels,
+        description,
         priority,
         run_at,
         delay,
@@ -80,6 +81,7 @@ fn checked(
         check.json("payload", &payload, limits);
     }
     let labels = check.labels(labels, limits);
+    let description = description_of(&mut check, description);
     let binds = binds(&mut check, id, idempotency_key, limits);
     let priority = match priority {
         Some(level) => check.priority(level),
@@ -98,10 +100,23 @@ fn checked(
     let policy = Policy { retry, timeout, retention };
     let made = queue.zip(kind).zip(priority).map(|((queue, kind), priority)| {
         let trace = None;
-        let definition = Definition { queue, kind, payload, labels, expires_at, policy, trace };
+        let definition =
+            Definition { queue, kind, payload, labels, description, expires_at, policy, trace };
         NewTask { binds, definition, priority, run_at }
     });
     check.finish(made)
+}
+
+fn description_of(check: &mut Check, given: Option<String>) -> Option<Box<str>> {
+    let text = check.given("description", given)?;
+    let (count, most) = (text.chars().count(), Definition::DESCRIPTION_CHARS_MAX);
+    if count > most {
+        check.wrong("description", format_args!("has {count} characters; the limit is {most}"));
+    }
+    if text.contains('\0') {
+        check.wrong("description", "must not contain NUL");
+    }
+    Some(text.into_boxed_str())
 }
 
 fn due_before_expiry(
@@ -213,7 +228,7 @@ fn texts(labels: &[(Name, Box<str>)]) -> BTreeMap<String, String> {
 pub(crate) fn task(view: &TaskView) -> v1::Task {
     let spec = &view.spec;
     // Clients do not see the trace: it is for workers.
-    let Definition { queue, kind, payload, labels, expires_at, policy, trace: _ } =
+    let Definition { queue, kind, payload, labels, description, expires_at, policy, trace: _ } =
         &spec.definition;
     let Policy { retry: retries, timeout, retention } = policy;
     v1::Task {
@@ -223,6 +238,7 @@ pub(crate) fn task(view: &TaskView) -> v1::Task {
         status: status(view.status).into(),
         payload: payload.clone(),
         labels: texts(labels),
+        description: description.as_deref().map(str::to_owned),
         priority: view.priority.level().into(),
         created_at: Some(date(spec.created_at)),
         run_at: Some(date(view.run_at)),
@@ -249,7 +265,7 @@ pub(crate) fn task(view: &TaskView) -> v1::Task {
 pub(crate) fn dispatch(task: Dispatched) -> v1::Dispatch {
     let spec = task.spec;
     // Of the policy, a worker needs what concerns its attempt. Once started, nothing expires.
-    let Definition { queue, kind, payload, labels, expires_at: _, policy, trace } =
+    let Definition { queue, kind, payload, labels, description, expires_at: _, policy, trace } =
         &spec.definition;
     let Policy { retry, timeout, retention: _ } = policy;
     let trace = trace.as_deref();
@@ -263,6 +279,7 @@ pub(crate) fn dispatch(task: Dispatched) -> v1::Dispatch {
         max_attempts: retry.max_attempts,
         timeout: Some(span(*timeout)),
         labels: texts(labels),
+        description: description.as_deref().map(str::to_owned),
         created_at: Some(date(spec.created_at)),
         run_at: Some(date(task.run_at)),
         shown_id: spec.shown_id(),

@@ -43,6 +43,8 @@ struct SpecMessage {
     fingerprint: u64,
     #[prost(message, optional, tag = "12")]
     trace: Option<TraceMessage>,
+    #[prost(string, optional, tag = "13")]
+    description: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -63,7 +65,8 @@ pub(crate) fn encode_spec(spec: &TaskSpec) -> Bytes {
         state: trace.state.to_string(),
     };
     let TaskSpec { id, definition, created_at, binds, fingerprint, unknown_policy: _ } = spec;
-    let Definition { queue, kind, payload, labels, expires_at, policy, trace } = definition;
+    let Definition { queue, kind, payload, labels, description, expires_at, policy, trace } =
+        definition;
     bytes_of(&SpecMessage {
         id: id.as_u64(),
         queue: queue.to_string(),
@@ -77,6 +80,7 @@ pub(crate) fn encode_spec(spec: &TaskSpec) -> Bytes {
         idempotency_key: idempotency_key(binds),
         fingerprint: *fingerprint,
         trace: trace.as_deref().map(trace_message),
+        description: description.as_deref().map(str::to_owned),
     })
 }
 
@@ -91,6 +95,7 @@ pub(crate) fn decode_spec(bytes: &Bytes) -> Decoded<TaskSpec> {
         kind: name(&message.kind)?,
         payload: message.payload,
         labels: message.labels.into_iter().map(label).collect::<Decoded<_>>()?,
+        description: message.description.map(String::into_boxed_str),
         expires_at: message.expires_at_ms.map(WallTime),
         policy: policy(message.policy)?,
         trace: message.trace.map(trace),

@@ -79,6 +79,12 @@ fn new_tasks() -> Vec<(&'static str, Bytes, &'static str)> {
         ("a label is a number", task(r#""labels":{"a":1}"#), "labels.a"),
         ("a label twice", task(r#""labels":{"a":"1","a":"2"}"#), "labels.a"),
         ("33 labels", labels(33), "labels"),
+        (
+            "a long description",
+            task(&format!(r#""description":"{}""#, "ä".repeat(257))),
+            "description",
+        ),
+        ("an empty description", task(r#""description":"""#), "description"),
         ("a label's name", task(r#""labels":{"a b":"1"}"#), "labels.a b"),
         (
             "a label's value is long",

@@ -304,6 +304,7 @@ async fn the_contract_that_a_server_gives_out_shows_its_own_limits() {
         ("1000", "/components/schemas/LeaseRequest/properties/kinds"),
         ("1000", "/components/schemas/Worker/"),
         ("1000", "/components/schemas/RetryPolicy"),
+        ("256", "/components/schemas/NewTask/properties/description"),
         ("1024", "/components/schemas/ProgressRequest"),
         ("1024", "/components/schemas/LogFilterRequest"),
         ("60", "/components/schemas/LeaseRequest/properties/ttl"),

@@ -13,6 +13,7 @@ async fn a_task_is_created_leased_completed_and_read() {
     let task = json!({
         "kind": "resize", "queue": "images", "payload": { "file": "cat.png", "width": 640 },
         "labels": { "customer": "acme" }, "priority": 7, "timeout": "90s",
+        "description": "the cat of the front page",
         "retry": { "max_attempts": 3, "initial": "500ms" },
     });
     let created = node.post_json("/v1/tasks", &task).await;
@@ -25,9 +26,11 @@ async fn a_task_is_created_leased_completed_and_read() {
     assert_eq!(shown["timeout"], "1m30s");
     assert_eq!(shown["retry"]["initial"], "500ms");
     assert_eq!(shown["payload"], task["payload"]);
+    assert_eq!(shown["description"], task["description"]);
 
     let asked = json!({ "worker": "w1", "queues": ["images"], "max": 5, "wait": "30s" });
     let leased = node.post_json("/v1/leases", &asked).await.json();
+    assert_eq!(leased["tasks"][0]["description"], task["description"]);
     let lease = &leased["tasks"][0];
     assert_eq!(lease["id"], *id);
     assert_eq!(lease["payload"], task["payload"]);

@@ -50,6 +50,9 @@ pub(crate) struct CreateArgs {
     /// A label; may be repeated.
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
+    /// Text for people, up to 256 characters.
+    #[arg(long, value_name = "TEXT", value_parser = Text::new())]
+    description: Option<String>,
     /// 0 to 9, higher first [default: 5].
     #[arg(long, allow_negative_numbers = true)]
     priority: Option<u32>,
@@ -96,7 +99,7 @@ pub(crate) struct CreateArgs {
 }
 
 /// The flags that say what one task is.
-const ONE_TASK: [&str; 20] = [
+const ONE_TASK: [&str; 21] = [
     "kind",
     "queue",
     "payload",
@@ -105,6 +108,7 @@ const ONE_TASK: [&str; 20] = [
     "argv",
     "id",
     "labels",
+    "description",
     "priority",
     "delay",
     "run_at",
@@ -191,6 +195,7 @@ fn from_flags(args: CreateArgs) -> Result<v1::NewTask, Failure> {
         kind,
         payload,
         labels: labels(&args.labels)?,
+        description: args.description,
         priority: args.priority,
         run_at: args.run_at,
         delay: args.delay,

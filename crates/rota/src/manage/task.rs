@@ -337,6 +337,9 @@ fn describe(task: &Task) -> String {
     row("Queue", format!("{} (priority {})", task.queue, task.priority));
     let retry = task.retry.unwrap_or_default();
     row("Attempt", format!("{} of {}", task.attempt, retry.max_attempts()));
+    if let Some(description) = &task.description {
+        row("Description", description.clone());
+    }
     if task.lost > 0 {
         row("Lost workers", format!("{} of {} allowed", task.lost, retry.max_lost()));
     }
