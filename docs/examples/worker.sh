@@ -7,8 +7,9 @@
 # ROTA_LEASE_TOKEN (the fencing token) in its environment.
 #
 # Exit code 0 completes the task. Its result is the standard output of the program: JSON if it is
-# JSON, text otherwise. Exit code 65 (EX_DATAERR) fails the task permanently. Any other exit code is a
-# failed attempt, which Rota retries by the retry policy of the task.
+# JSON, text otherwise. Exit code 65 (EX_DATAERR) fails the task permanently. The exit code in ROTA_SNOOZE,
+# if that is set, puts the task off without spending an attempt. Any other exit code is a failed attempt,
+# which Rota retries by the retry policy of the task.
 #
 # When the task is cancelled or the lease is lost, the program gets SIGTERM, and SIGKILL 5 s later. If
 # setsid is installed, the processes that the program started get them too.
@@ -17,6 +18,8 @@
 #   ROTA_URL    address of the server [default: http://127.0.0.1:7420]
 #   ROTA_TOKEN  API token [default: none]
 #   ROTA_NAME   name of the worker [default: host name and process id]
+#   ROTA_SNOOZE        exit code by which the program puts the task off [default: none]
+#   ROTA_SNOOZE_DELAY  how long the task waits then [default: 1m]
 #   ROTA_TTL    time without a heartbeat after which the server considers the worker lost, in seconds
 #               [default: 60s]. The worker sends a heartbeat every third of it, and at least every 5 s.
 #
@@ -131,6 +134,10 @@ work() {
         jq -n --argjson token "$token" --rawfile tail "$dir/tail" \
             '{lease_token: $token, output_tail: $tail}' |
             report cancelled "$path"
+    elif [ -z "$why" ] && [ "$code" = "${ROTA_SNOOZE:-none}" ]; then
+        jq -n --argjson token "$token" --arg delay "${ROTA_SNOOZE_DELAY:-1m}" --rawfile tail "$dir/tail" \
+            '{lease_token: $token, delay: $delay, output_tail: $tail}' |
+            report snooze "$path"
     elif [ -n "$why" ]; then
         # The lease has ended: the server would refuse a report.
         echo "$id: stopped: $why" >&2

@@ -31,5 +31,5 @@ pub use record::{
     AttemptRecord, DoneRecord, EndKind, Failure, FailureReason, LeaseEnd, LeaseRecord, LiveRecord,
     QueueRecord, UnknownFields,
 };
-pub use task::{Binds, Definition, Priority, TaskSpec, Trace};
+pub use task::{Binds, Definition, Priority, RunAt, TaskSpec, Trace};
 pub use time::{Millis, MonoTime, Now, WallTime};

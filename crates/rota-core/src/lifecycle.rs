@@ -100,6 +100,8 @@ pub enum Action {
     Complete,
     /// The attempt failed and another is allowed, later.
     BackOff,
+    /// Its worker says that it is not to run yet.
+    Snooze,
     /// The attempt failed and no other is allowed.
     Fail,
     /// Its worker went away and it may go to another.
@@ -130,6 +132,7 @@ impl Action {
             Self::Start => "started",
             Self::Complete => "completed",
             Self::BackOff | Self::Fail => "failed",
+            Self::Snooze => "snoozed",
             Self::Requeue => "requeued",
             Self::Release => "released",
             Self::Cancel => "cancelled",
@@ -160,12 +163,14 @@ pub const TRANSITIONS: &[(Status, Action, Option<Status>)] = {
         (S::Assigned, A::Start, Some(S::Running)),
         (S::Assigned, A::Complete, Some(S::Completed)),
         (S::Assigned, A::BackOff, Some(S::Scheduled)),
+        (S::Assigned, A::Snooze, Some(S::Scheduled)),
         (S::Assigned, A::Fail, Some(S::Failed)),
         (S::Assigned, A::Requeue, Some(S::Pending)),
         (S::Assigned, A::Release, Some(S::Pending)),
         (S::Assigned, A::Cancel, Some(S::Cancelled)),
         (S::Running, A::Complete, Some(S::Completed)),
         (S::Running, A::BackOff, Some(S::Scheduled)),
+        (S::Running, A::Snooze, Some(S::Scheduled)),
         (S::Running, A::Fail, Some(S::Failed)),
         (S::Running, A::Requeue, Some(S::Pending)),
         (S::Running, A::Release, Some(S::Pending)),

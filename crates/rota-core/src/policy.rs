@@ -17,6 +17,9 @@ pub struct RetryPolicy {
     pub jitter: Jitter,
     /// Times a task may lose its worker before it fails. 0 to 1000.
     pub max_lost: u32,
+    /// Times a handler may put the task off without spending an attempt; one more is a failure.
+    /// 0 to 10,000.
+    pub max_snoozes: u32,
 }
 
 /// How a delay is spread, so that tasks that failed together are not tried together.
@@ -38,6 +41,7 @@ impl Default for RetryPolicy {
             max: Millis::from_secs(3600),
             jitter: Jitter::Full,
             max_lost: 3,
+            max_snoozes: 1000,
         }
     }
 }

@@ -32,8 +32,12 @@ pub struct LiveRecord {
     pub lost: u32,
     /// Failures that count against `max_attempts` since submission or the last manual retry.
     pub failures: u32,
+    /// How many attempts were put off by their handler since submission or the last manual retry.
+    pub snoozes: u32,
     /// Whether `run_at` is the end of a backoff.
     pub backing_off: bool,
+    /// Whether `run_at` is the time to which a handler put the task off.
+    pub snoozed: bool,
     /// Who has it, while assigned.
     pub lease: Option<LeaseRecord>,
     /// Whether the client asked for it to be stopped.
@@ -130,6 +134,10 @@ pub struct DoneRecord {
     pub attempt: u32,
     /// How many of them lost their worker.
     pub lost: u32,
+    /// Failures that counted against `max_attempts`.
+    pub failures: u32,
+    /// How many attempts were put off by their handler.
+    pub snoozes: u32,
     /// When it ended.
     pub finished_at: WallTime,
     /// When it may be removed.
@@ -177,6 +185,8 @@ pub struct AttemptRecord {
     pub ended_at: Option<WallTime>,
     /// Why it did not complete.
     pub failure: Option<Failure>,
+    /// Time to which its handler put the task off, where that is how it ended.
+    pub snoozed_until: Option<WallTime>,
     /// The end of what it printed.
     pub output_tail: Bytes,
     /// Fields that a newer version wrote beside these, kept unread.

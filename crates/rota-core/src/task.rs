@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{Name, Policy, TaskId, WallTime};
+use crate::{Millis, Name, Policy, TaskId, WallTime};
 
 /// What a client says about a task, apart from its names and from when and before whom it runs.
 ///
@@ -68,6 +68,30 @@ pub struct TaskSpec {
     pub fingerprint: u64,
     /// Fields of the policy that a newer version wrote, kept unread for when the task is retried.
     pub unknown_policy: Bytes,
+}
+
+/// A time as a client or a worker says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RunAt {
+    /// At once.
+    #[default]
+    Now,
+    /// At a date.
+    At(WallTime),
+    /// That long after the server accepted it.
+    After(Millis),
+}
+
+impl RunAt {
+    /// The date that is meant, said at `now`.
+    #[must_use]
+    pub fn resolve(self, now: WallTime) -> WallTime {
+        match self {
+            Self::Now => now,
+            Self::At(date) => date,
+            Self::After(delay) => now + delay,
+        }
+    }
 }
 
 /// A place in a trace, as W3C trace context writes it. Carried from the client to the workers and

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use rota_core::{
-    Binds, Definition, Failure, HeldLease, LeaseToken, Millis, Name, NameError, Priority,
-    QueueCounts, Refusal, SessionId, SessionView, Status, StopReason, TaskId, TaskSpec, Waiting,
+    Binds, Definition, Failure, HeldLease, LeaseToken, Name, NameError, Priority, QueueCounts,
+    Refusal, RunAt, SessionId, SessionView, Status, StopReason, TaskId, TaskSpec, Waiting,
     WallTime,
 };
 use rota_store::{Member, Seat, StoreError, StoreStatus};
@@ -54,18 +54,8 @@ pub struct LeftOutOfRetry {
     pub jitter: bool,
     /// The number of lost workers.
     pub max_lost: bool,
-}
-
-/// When a task is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum RunAt {
-    /// At once.
-    #[default]
-    Now,
-    /// At a date.
-    At(WallTime),
-    /// That long after the server accepted it.
-    After(Millis),
+    /// The number of snoozes.
+    pub max_snoozes: bool,
 }
 
 /// What became of a submitted task.
@@ -128,6 +118,10 @@ pub struct TaskView {
     pub attempt: u32,
     /// How many of them lost their worker.
     pub lost: u32,
+    /// Failures that count against `max_attempts`.
+    pub failures: u32,
+    /// How many attempts were put off by their handler.
+    pub snoozes: u32,
     /// Who has it, or had it last.
     pub worker: Option<Name>,
     /// The lease of the current or last attempt.

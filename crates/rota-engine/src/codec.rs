@@ -59,10 +59,12 @@ struct PolicyMessage {
     timeout_ms: u64,
     #[prost(uint64, optional, tag = "8")]
     retention_ms: Option<u64>,
+    #[prost(uint32, optional, tag = "9")]
+    max_snoozes: Option<u32>,
 }
 
 impl Known for PolicyMessage {
-    const LAST: u32 = 8;
+    const LAST: u32 = 9;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -133,10 +135,14 @@ struct LiveMessage {
     idempotency_key: Option<String>,
     #[prost(message, optional, tag = "17")]
     last_end: Option<EndMessage>,
+    #[prost(uint32, tag = "18")]
+    snoozes: u32,
+    #[prost(bool, tag = "19")]
+    snoozed: bool,
 }
 
 impl Known for LiveMessage {
-    const LAST: u32 = 17;
+    const LAST: u32 = 19;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -169,10 +175,12 @@ struct AttemptMessage {
     failure: Option<FailureMessage>,
     #[prost(bytes = "bytes", tag = "8")]
     output_tail: Bytes,
+    #[prost(int64, optional, tag = "9")]
+    snoozed_until_ms: Option<i64>,
 }
 
 impl Known for AttemptMessage {
-    const LAST: u32 = 8;
+    const LAST: u32 = 9;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -211,10 +219,14 @@ struct DoneMessage {
     last_end: Option<EndMessage>,
     #[prost(bool, tag = "17")]
     has_output: bool,
+    #[prost(uint32, tag = "18")]
+    snoozes: u32,
+    #[prost(uint32, tag = "20")]
+    failures: u32,
 }
 
 impl Known for DoneMessage {
-    const LAST: u32 = 17;
+    const LAST: u32 = 20;
 }
 
 fn bytes_of(message: &impl Message) -> Bytes {
@@ -275,6 +287,9 @@ fn priority(level: u32) -> Decoded<Priority> {
     Priority::new(level).ok_or_else(|| bad("priority out of range"))
 }
 
+/// `max_snoozes` of a policy that does not say it. Never change it: it is what was kept.
+const SNOOZES_UNSAID: u32 = 1000;
+
 impl From<&Policy> for PolicyMessage {
     fn from(policy: &Policy) -> Self {
         Self {
@@ -286,6 +301,7 @@ impl From<&Policy> for PolicyMessage {
             max_lost: policy.retry.max_lost,
             timeout_ms: policy.timeout.0,
             retention_ms: policy.retention.map(|retention| retention.0),
+            max_snoozes: Some(policy.retry.max_snoozes).filter(|most| *most != SNOOZES_UNSAID),
         }
     }
 }
@@ -300,6 +316,7 @@ fn policy(message: Option<PolicyMessage>) -> Decoded<Policy> {
             max: Millis(message.max_ms),
             jitter: if message.no_jitter { Jitter::None } else { Jitter::Full },
             max_lost: message.max_lost,
+            max_snoozes: message.max_snoozes.unwrap_or(SNOOZES_UNSAID),
         },
         timeout: Millis(message.timeout_ms),
         retention: message.retention_ms.map(Millis),
@@ -357,6 +374,7 @@ fn attempt_message(attempt: &AttemptRecord) -> AttemptMessage {
         ended_at_ms: attempt.ended_at.map(|at| at.0),
         failure: attempt.failure.as_ref().map(failure_message),
         output_tail: attempt.output_tail.clone(),
+        snoozed_until_ms: attempt.snoozed_until.map(|until| until.0),
     }
 }
 
@@ -374,6 +392,7 @@ fn attempt(message: AttemptMessage, bytes: &[u8]) -> Decoded<AttemptRecord> {
         ended_at: message.ended_at_ms.map(WallTime),
         failure: message.failure.as_ref().map(failure).transpose()?,
         output_tail: message.output_tail,
+        snoozed_until: message.snoozed_until_ms.map(WallTime),
         unknown: unknown.into(),
     })
 }
@@ -403,6 +422,8 @@ pub(crate) fn encode_live(record: &LiveRecord) -> Bytes {
         client_id: client_id(&record.binds),
         idempotency_key: idempotency_key(&record.binds),
         last_end: record.last_end.map(end_message),
+        snoozes: record.snoozes,
+        snoozed: record.snoozed,
     };
     let mut bytes = message.encode_to_vec();
     if let Some(unknown) = &record.unknown {
@@ -441,7 +462,9 @@ pub(crate) fn decode_live(bytes: &Bytes) -> Decoded<LiveRecord> {
         attempt: message.attempt,
         lost: message.lost,
         failures: message.failures,
+        snoozes: message.snoozes,
         backing_off: message.backing_off,
+        snoozed: message.snoozed,
         lease: message.lease.map(lease).transpose()?,
         cancel_requested: message.cancel_requested,
         last_end: message.last_end.map(end).transpose()?,
@@ -493,6 +516,8 @@ pub(crate) fn encode_done(record: &DoneRecord) -> Bytes {
         idempotency_key: idempotency_key(&record.binds),
         last_end: record.last_end.map(end_message),
         has_output: record.has_output,
+        snoozes: record.snoozes,
+        failures: record.failures,
     };
     let mut bytes = message.encode_to_vec();
     if let Some(unknown) = &record.unknown {
@@ -519,6 +544,8 @@ pub(crate) fn decode_done(bytes: &Bytes) -> Decoded<DoneRecord> {
         run_at: WallTime(message.run_at_ms),
         attempt: message.attempt,
         lost: message.lost,
+        failures: message.failures,
+        snoozes: message.snoozes,
         finished_at: WallTime(message.finished_at_ms),
         retain_until: WallTime(message.retain_until_ms),
         last: message.last.map(last).transpose()?,

@@ -5,12 +5,12 @@ mod canonical;
 mod scalar;
 
 use rota_core::{
-    Binds, Definition, Jitter, Millis, Outcome, Policy, Report, RetryPolicy, WallTime,
+    Binds, Definition, Jitter, Millis, Outcome, Policy, Report, RetryPolicy, RunAt, WallTime,
 };
 use xxhash_rust::xxh3::Xxh3;
 
 use self::canonical::Scalars;
-use crate::api::{LeftOut, NewTask, RunAt};
+use crate::api::{LeftOut, NewTask};
 
 fn add(hash: &mut Xxh3, field: &[u8]) {
     hash.update(&(field.len() as u64).to_le_bytes());
@@ -19,6 +19,15 @@ fn add(hash: &mut Xxh3, field: &[u8]) {
 
 fn date(date: Option<WallTime>) -> [u8; 8] {
     date.map_or(i64::MIN, |date| date.0).to_le_bytes()
+}
+
+/// A time as it was said: a date, or a delay.
+fn said(run_at: RunAt) -> (Option<WallTime>, u64) {
+    match run_at {
+        RunAt::Now => (None, u64::MAX),
+        RunAt::At(at) => (Some(at), u64::MAX),
+        RunAt::After(delay) => (None, delay.0),
+    }
 }
 
 /// A hash of all that a worker says at the end of an attempt. It is kept with the lease that ended,
@@ -39,6 +48,12 @@ pub(crate) fn of_report(report: &Report) -> u64 {
             field(failure.reason.as_str().as_bytes());
             field(failure.message.as_bytes());
             field(&date(*retry_at));
+        }
+        Outcome::Snoozed { until } => {
+            let (until, delay) = said(*until);
+            field(b"snoozed");
+            field(&date(until));
+            field(&delay.to_le_bytes());
         }
         Outcome::Cancelled => field(b"cancelled"),
     }
@@ -65,6 +80,7 @@ fn first_defaults() -> (&'static str, u8, Policy) {
         max: Millis(3_600_000),
         jitter: Jitter::Full,
         max_lost: 3,
+        max_snoozes: 1000,
     };
     ("default", 5, Policy { retry, timeout: Millis(1_800_000), retention: None })
 }
@@ -100,7 +116,8 @@ fn hash_of(task: &NewTask, payload: &[u8], left_out: LeftOut) -> u64 {
         // A repeat may be traced elsewhere.
         trace: _,
     } = definition;
-    let RetryPolicy { max_attempts, initial, multiplier, max, jitter, max_lost } = retry;
+    let RetryPolicy { max_attempts, initial, multiplier, max, jitter, max_lost, max_snoozes } =
+        retry;
     let LeftOut { queue: no_queue, priority: no_priority, timeout: no_timeout, retry: no } =
         left_out;
     let (first_queue, first_priority, first) = first_defaults();
@@ -118,11 +135,7 @@ fn hash_of(task: &NewTask, payload: &[u8], left_out: LeftOut) -> u64 {
         field(name.as_bytes());
         field(value.as_bytes());
     }
-    let (run_at, delay) = match run_at {
-        RunAt::Now => (None, u64::MAX),
-        RunAt::At(at) => (Some(*at), u64::MAX),
-        RunAt::After(delay) => (None, delay.0),
-    };
+    let (run_at, delay) = said(*run_at);
     field(&[if no_priority { first_priority } else { priority.level() }]);
     field(&date(run_at));
     field(&delay.to_le_bytes());
@@ -141,6 +154,10 @@ fn hash_of(task: &NewTask, payload: &[u8], left_out: LeftOut) -> u64 {
     if let Some(description) = description {
         field(b"description");
         field(description.as_bytes());
+    }
+    if !no.max_snoozes && *max_snoozes != first.retry.max_snoozes {
+        field(b"max_snoozes");
+        field(&max_snoozes.to_le_bytes());
     }
     hash.digest()
 }
@@ -181,6 +198,8 @@ mod tests {
             ended(1, "", failed(FailureReason::Permanent, "no", None)),
             ended(1, "", failed(FailureReason::Error, "no, and why", None)),
             ended(1, "", failed(FailureReason::Error, "no", Some(WallTime(5)))),
+            ended(1, "", Outcome::Snoozed { until: RunAt::At(WallTime(5)) }),
+            ended(1, "", Outcome::Snoozed { until: RunAt::After(Millis(5)) }),
             ended(1, "", Outcome::Cancelled),
         ];
         for (at, report) in said.iter().enumerate() {
@@ -251,6 +270,7 @@ mod tests {
             changed(|it| it.expires_at = None),
             policy(|policy| policy.retry.max_attempts += 1),
             policy(|policy| policy.retry.max_lost += 1),
+            policy(|policy| policy.retry.max_snoozes += 1),
             policy(|policy| policy.retry.initial.0 += 1),
             policy(|policy| policy.retry.max.0 += 1),
             policy(|policy| policy.retry.multiplier += 0.5),
@@ -277,6 +297,7 @@ mod tests {
                 max: true,
                 jitter: true,
                 max_lost: true,
+                max_snoozes: true,
             },
         };
         let retry = RetryPolicy {
@@ -286,6 +307,7 @@ mod tests {
             max: Millis(2),
             jitter: Jitter::None,
             max_lost: 9,
+            max_snoozes: 8,
         };
         let policy = Policy { retry, timeout: Millis(4), retention: Some(Millis(1)) };
         let queue = Name::new("other").expect("a name");

@@ -135,6 +135,7 @@ impl Ledger {
                 }
                 Happened::Completed { ran }
                 | Happened::Retried { ran }
+                | Happened::Snoozed { ran }
                 | Happened::Failed { ran: Some(ran), .. } => {
                     let place = self.place(&event.lane);
                     self.lines[place].ran.observe(seconds(ran));
@@ -203,6 +204,7 @@ fn count_of(what: Happened) -> Option<Count> {
         Happened::Started { .. } => Count::Started,
         Happened::Released => Count::Released,
         Happened::Retried { .. } => Count::Retried,
+        Happened::Snoozed { .. } => Count::Snoozed,
         Happened::Lost => Count::Lost,
         Happened::Completed { .. } => Count::Completed,
         Happened::Failed { reason, .. } => match reason {

@@ -66,7 +66,7 @@ mod workers;
 pub use api::{
     BulkAction, BulkOutcome, Check, ClusterView, Cursor, Dispatched, EngineError, Health, Info,
     Instructions, LeaseRequest, LeasedTasks, LeftOut, LeftOutOfRetry, NewTask, QueueList, Role,
-    RunAt, SessionEvent, SessionRequest, SessionStream, StopOrder, Submitted, TaskFilter, TaskPage,
+    SessionEvent, SessionRequest, SessionStream, StopOrder, Submitted, TaskFilter, TaskPage,
     TaskRef, TaskView, TimeRange, WorkerList, WorkerRef,
 };
 pub use cluster::RoleChanges;
@@ -77,4 +77,5 @@ pub use layout::{IDEMPOTENCY_KEY_BYTES_MAX, SPACES};
 pub use options::EngineOptions;
 #[cfg(feature = "planted-faults")]
 pub use planted::Planted;
+pub use rota_core::RunAt;
 pub use rota_store::{Member, Seat};

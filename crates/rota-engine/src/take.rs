@@ -13,7 +13,7 @@ use rota_store::{Leadership, StoreError};
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    api::{EngineError, NewTask, RunAt, Submitted},
+    api::{EngineError, NewTask, Submitted},
     batch,
     coordinator::{Coordinator, Created},
     down::size_of,
@@ -198,11 +198,7 @@ impl Coordinator<'_> {
         let NewTask { priority, run_at, .. } = submission.task;
         let priority = spoiled_priority(priority);
         let spec = Arc::new(spoiled(spec_of(submission, id, now)));
-        let run_at = match run_at {
-            RunAt::Now => now.wall,
-            RunAt::At(date) => date,
-            RunAt::After(delay) => now.wall + delay,
-        };
+        let run_at = run_at.resolve(now.wall);
         self.step.commands += 1;
         self.step.bytes += spec.definition.payload.len();
         let submit = Submit { spec: spec.clone(), priority, run_at, bindings };

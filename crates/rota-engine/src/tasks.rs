@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use rota_core::{
     AttemptRecord, Command, DoneRecord, LiveRecord, LiveView, Machine, Priority, Refusal, Reply,
-    TaskId,
+    RunAt, TaskId,
 };
 use rota_store::{Direction, KeyRange, StoreError};
 use tracing::{debug, error};
 
 use crate::{
-    api::{EngineError, LeftOut, NewTask, RunAt, Submitted, TaskRef, TaskView},
+    api::{EngineError, LeftOut, NewTask, Submitted, TaskRef, TaskView},
     codec,
     engine::{Engine, Inner, unavailable},
     fingerprint, layout,
@@ -128,11 +128,7 @@ impl Engine {
     /// When it is unknown or does not wait.
     pub async fn reschedule(&self, task: &TaskRef, run_at: RunAt) -> Result<TaskView, EngineError> {
         let now = self.inner.shared.host.now().wall;
-        let run_at = match run_at {
-            RunAt::Now => now,
-            RunAt::At(date) => date,
-            RunAt::After(delay) => now + delay,
-        };
+        let run_at = run_at.resolve(now);
         self.manage(task, |task| Command::Reschedule { task, run_at, stored: None }).await
     }
 
@@ -438,6 +434,7 @@ fn current_attempt(live: &LiveView) -> Option<AttemptRecord> {
         started_at: lease.started_at,
         ended_at: None,
         failure: None,
+        snoozed_until: None,
         output_tail: Bytes::new(),
         unknown: Bytes::new(),
     })

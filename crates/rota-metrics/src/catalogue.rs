@@ -122,6 +122,8 @@ catalogue! {
         "Attempts that ended because their worker was lost";
     TASKS_RELEASED: Counter, Leader, "rota_tasks_released_total", LANE,
         "Attempts that a worker gave back without using up an attempt";
+    TASKS_SNOOZED: Counter, Leader, "rota_tasks_snoozed_total", LANE,
+        "Attempts that ended because their handlers put the task off";
     TASKS: Gauge, Leader, "rota_tasks", &["queue", "state"],
         "Tasks that have not ended, by state: scheduled, pending, or leased (with a worker)";
     TASKS_UNSERVED: Gauge, Leader, "rota_tasks_unserved", &["queue"],

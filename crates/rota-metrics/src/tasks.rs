@@ -38,10 +38,12 @@ pub enum Count {
     Cancelled = 11,
     /// Expired.
     Expired = 12,
+    /// Attempts whose handlers put the task off.
+    Snoozed = 13,
 }
 
 /// How many there are.
-pub const COUNTS: usize = 13;
+pub const COUNTS: usize = 14;
 
 /// How often each happened, by [`Count`].
 pub type Counts = [u64; COUNTS];
@@ -57,11 +59,12 @@ pub struct Row {
     pub counts: Counts,
 }
 
-const BY_LANE: [(Count, &Metric); 9] = [
+const BY_LANE: [(Count, &Metric); 10] = [
     (Count::Submitted, &all::TASKS_SUBMITTED),
     (Count::Revived, &all::TASKS_REVIVED),
     (Count::Started, &all::TASKS_STARTED),
     (Count::Released, &all::TASKS_RELEASED),
+    (Count::Snoozed, &all::TASKS_SNOOZED),
     (Count::Retried, &all::TASKS_RETRIED),
     (Count::Lost, &all::TASKS_LOST),
     (Count::Completed, &all::TASKS_COMPLETED),

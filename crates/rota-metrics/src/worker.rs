@@ -31,6 +31,8 @@ pub enum AttemptEnd {
     Failed,
     /// Stopped, as a client asked.
     Cancelled,
+    /// Put off by its handler.
+    Snoozed,
     /// Given back unharmed.
     Released,
     /// The lease was over: nobody is told.
@@ -38,14 +40,21 @@ pub enum AttemptEnd {
 }
 
 impl AttemptEnd {
-    const ALL: [Self; 5] =
-        [Self::Completed, Self::Failed, Self::Cancelled, Self::Released, Self::Dropped];
+    const ALL: [Self; 6] = [
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Snoozed,
+        Self::Released,
+        Self::Dropped,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
+            Self::Snoozed => "snoozed",
             Self::Released => "released",
             Self::Dropped => "dropped",
         }

@@ -209,6 +209,7 @@ operations! {
     CompleteTask    "complete_task"    [Post "/v1/tasks/{id}/complete"]           ["/rota.v1.WorkerService/Complete"]        Idempotent Leader Call Work ["being a worker"];
     FailTask        "fail_task"        [Post "/v1/tasks/{id}/fail"]               ["/rota.v1.WorkerService/Fail"]            Idempotent Leader Call Work ["being a worker"];
     ReportCancelled "report_cancelled" [Post "/v1/tasks/{id}/cancelled"]          ["/rota.v1.WorkerService/ReportCancelled"] Idempotent Leader Call Work ["being a worker"];
+    SnoozeTask      "snooze_task"      [Post "/v1/tasks/{id}/snooze"]             ["/rota.v1.WorkerService/Snooze"]          Idempotent Leader Call Work ["being a worker"];
     ReleaseTask     "release_task"     [Post "/v1/tasks/{id}/release"]            ["/rota.v1.WorkerService/Release"]         Idempotent Leader Call Work ["being a worker"];
     ReportProgress  "report_progress"  [Post "/v1/tasks/{id}/progress"]           ["/rota.v1.WorkerService/ReportProgress"]  Idempotent Leader Call Work ["being a worker"];
 

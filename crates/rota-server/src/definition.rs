@@ -43,6 +43,7 @@ fn left_out(task: &v1::NewTask) -> LeftOut {
             max: retry.max.is_none(),
             jitter: retry.jitter() == v1::Jitter::Unspecified,
             max_lost: retry.max_lost.is_none(),
+            max_snoozes: retry.max_snoozes.is_none(),
         },
     }
 }
@@ -170,7 +171,8 @@ fn looks_generated(id: &str) -> bool {
 }
 
 fn checked_retry(check: &mut Check, given: v1::RetryPolicy) -> RetryPolicy {
-    let v1::RetryPolicy { max_attempts, initial, multiplier, max, jitter, max_lost } = given;
+    let v1::RetryPolicy { max_attempts, initial, multiplier, max, jitter, max_lost, max_snoozes } =
+        given;
     let default = RetryPolicy::default();
     let number = jitter.unwrap_or_default();
     let jitter = match v1::Jitter::try_from(number) {
@@ -201,11 +203,18 @@ fn checked_retry(check: &mut Check, given: v1::RetryPolicy) -> RetryPolicy {
         max,
         jitter,
         max_lost: check.number("retry.max_lost", max_lost, default.max_lost, (0, 1000)),
+        max_snoozes: check.number(
+            "retry.max_snoozes",
+            max_snoozes,
+            default.max_snoozes,
+            (0, 10_000),
+        ),
     }
 }
 
 fn retry(policy: &RetryPolicy) -> v1::RetryPolicy {
-    let RetryPolicy { max_attempts, initial, multiplier, max, jitter, max_lost } = policy;
+    let RetryPolicy { max_attempts, initial, multiplier, max, jitter, max_lost, max_snoozes } =
+        policy;
     let jitter = match jitter {
         Jitter::Full => v1::Jitter::Full,
         Jitter::None => v1::Jitter::None,
@@ -217,6 +226,7 @@ fn retry(policy: &RetryPolicy) -> v1::RetryPolicy {
         max: Some(span(*max)),
         jitter: Some(jitter.into()),
         max_lost: Some(*max_lost),
+        max_snoozes: Some(*max_snoozes),
     }
 }
 
@@ -249,6 +259,8 @@ pub(crate) fn task(view: &TaskView) -> v1::Task {
         retention: retention.map(span),
         attempt: view.attempt,
         lost: view.lost,
+        failures: view.failures,
+        snoozes: view.snoozes,
         worker: view.worker.as_ref().map(ToString::to_string),
         started_at: view.started_at.map(date),
         finished_at: view.finished_at.map(date),

@@ -83,6 +83,12 @@ pub(crate) fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
             let at = date(at);
             (Reason::BackingOff, format!("attempt {attempt} failed; tried again at {at}"))
         }
+        Waiting::Snoozed { attempt, until: at } => {
+            wire.until = Some(date(at));
+            wire.attempt = Some(attempt);
+            let at = date(at);
+            (Reason::Snoozed, format!("attempt {attempt} snoozed it until {at}"))
+        }
         Waiting::QueuePaused => (Reason::QueuePaused, format!("queue {queue} is paused")),
         Waiting::NoWorker => {
             let message = format!("no connected worker serves kind {kind} in queue {queue}");
@@ -111,8 +117,26 @@ pub(crate) fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
     wire
 }
 
+fn attempt_outcome(record: &AttemptRecord) -> v1::AttemptOutcome {
+    match record.failure.as_ref().map(|failure| failure.reason) {
+        _ if record.ended_at.is_none() => v1::AttemptOutcome::Running,
+        _ if record.snoozed_until.is_some() => v1::AttemptOutcome::Snoozed,
+        None => v1::AttemptOutcome::Completed,
+        Some(FailureReason::WorkerLost) => v1::AttemptOutcome::Lost,
+        Some(FailureReason::Cancelled) => v1::AttemptOutcome::Cancelled,
+        Some(
+            FailureReason::Error
+            | FailureReason::Permanent
+            | FailureReason::Timeout
+            | FailureReason::Expired,
+        ) => v1::AttemptOutcome::Failed,
+    }
+}
+
 pub(crate) fn attempt(record: AttemptRecord) -> v1::Attempt {
     v1::Attempt {
+        outcome: attempt_outcome(&record).into(),
+        until: record.snoozed_until.map(date),
         attempt: record.attempt,
         worker: record.worker.to_string(),
         assigned_at: Some(date(record.assigned_at)),

@@ -195,6 +195,10 @@ fn report(outcome: Outcome, stopped: Option<StopReason>) -> (Option<Wire>, Bytes
         }
         Some(StopReason::LeaseLost) | None => {
             let reason = match error.again {
+                Again::Snoozed(delay) => {
+                    let snoozed = v1::Snoozed { until: None, delay: Some(delay.into()) };
+                    return (Some(Wire::Snoozed(snoozed)), error.output_tail);
+                }
                 Again::Never => v1::FailureReason::Permanent,
                 Again::ByPolicy | Again::At(_) => v1::FailureReason::Error,
             };

@@ -37,6 +37,8 @@ pub(crate) enum Again {
     ByPolicy,
     /// At that time, if the task has attempts left.
     At(SystemTime),
+    /// After that time, and no attempt of the task's budget is spent.
+    Snoozed(Duration),
     /// No.
     Never,
 }
@@ -61,6 +63,20 @@ impl HandlerError {
     /// The attempt failed, and is to be tried again that long from now.
     pub fn retry_after(message: impl fmt::Display, after: Duration) -> Self {
         Self::retry_at(message, SystemTime::now() + after)
+    }
+
+    /// Not now: the task waits for that long, and no attempt of its retry policy is spent. The
+    /// policy's `max_snoozes` bounds how often.
+    #[must_use]
+    pub fn snooze(delay: Duration) -> Self {
+        let message = format!("snoozed for {delay:?}");
+        Self { again: Again::Snoozed(delay), ..Self::new(message) }
+    }
+
+    /// How long the task is to wait, where the handler snoozed it.
+    #[must_use]
+    pub fn snoozed_for(&self) -> Option<Duration> {
+        if let Again::Snoozed(delay) = self.again { Some(delay) } else { None }
     }
 
     /// What went wrong.

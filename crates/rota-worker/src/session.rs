@@ -428,6 +428,7 @@ fn end_of(outcome: Option<&Outcome>) -> AttemptEnd {
         Some(Outcome::Completed(_)) => AttemptEnd::Completed,
         Some(Outcome::Failed(_)) => AttemptEnd::Failed,
         Some(Outcome::Cancelled(_)) => AttemptEnd::Cancelled,
+        Some(Outcome::Snoozed(_)) => AttemptEnd::Snoozed,
         Some(Outcome::Released(_)) => AttemptEnd::Released,
         Some(Outcome::Started(_) | Outcome::Progress(_)) | None => AttemptEnd::Dropped,
     }

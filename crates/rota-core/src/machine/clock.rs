@@ -129,6 +129,7 @@ impl Machine {
         self.backoffs.remove(index);
         let flags = &mut self.live.at_mut(index).flags;
         flags.clear(Flags::BACKING_OFF);
+        flags.clear(Flags::SNOOZED);
         flags.clear(Flags::CAME_BACK);
         self.advance(index, Action::Due).expect("the caller found it scheduled");
     }

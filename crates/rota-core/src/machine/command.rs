@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     AttemptRecord, DoneRecord, Failure, LeaseToken, LiveRecord, Millis, MonoTime, Name, Priority,
-    QueueRecord, SessionId, TaskId, TaskSpec, WallTime,
+    QueueRecord, RunAt, SessionId, TaskId, TaskSpec, WallTime,
     lifecycle::{IllegalTransition, Status},
 };
 
@@ -249,6 +249,11 @@ pub enum Outcome {
         failure: Failure,
         /// When to try again, instead of the backoff.
         retry_at: Option<WallTime>,
+    },
+    /// Put off: the task is to wait, and no attempt of its budget is spent.
+    Snoozed {
+        /// Time until which it waits.
+        until: RunAt,
     },
     /// Stopped, as the server asked.
     Cancelled,

@@ -48,6 +48,11 @@ pub enum Happened {
         /// From being given to a worker to the end.
         ran: Millis,
     },
+    /// A handler put the task off.
+    Snoozed {
+        /// From being given to a worker to the end.
+        ran: Millis,
+    },
     /// An attempt ended with its worker.
     Lost,
     /// A worker gave it back unharmed.

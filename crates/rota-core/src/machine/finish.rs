@@ -9,7 +9,7 @@ use super::{
     clock::{self, Wakes},
 };
 use crate::{
-    AttemptRecord, DoneRecord, Failure, FailureReason, LeaseEnd, Status, WallTime,
+    AttemptRecord, DoneRecord, Failure, FailureReason, LeaseEnd, RunAt, Status, WallTime,
     lifecycle::Action,
 };
 
@@ -21,6 +21,8 @@ pub(super) struct AttemptEnd {
     /// How its worker reported it; `None` where it did not.
     pub(super) reported: Option<LeaseEnd>,
     pub(super) result: Bytes,
+    /// Time to which the handler put the task off.
+    pub(super) snoozed_until: Option<WallTime>,
 }
 
 impl Machine {
@@ -77,6 +79,8 @@ impl Machine {
             run_at: task.run_at,
             attempt: task.attempt,
             lost: task.lost.into(),
+            failures: task.failures.into(),
+            snoozes: task.snoozes.into(),
             finished_at: self.now.wall,
             retain_until: self.now.wall + retention,
             last,
@@ -117,7 +121,7 @@ impl Machine {
         }
         let ran = self.ran(index).unwrap_or_default();
         self.note(index, Happened::Retried { ran });
-        self.end_attempt(index, &end, failure);
+        self.end_attempt(index, &end, Some(failure));
         self.advance(index, Action::BackOff).expect("the lease was checked");
         self.live.at_mut(index).flags.set(Flags::BACKING_OFF);
         if let Some(retry_at) = retry_at {
@@ -129,6 +133,40 @@ impl Machine {
             self.backoffs.insert(index, due);
             self.delays.insert(due.0, index);
         }
+        self.wait_again(index);
+    }
+
+    /// The handler puts the task off: it waits, and no attempt of its budget is spent. One that was
+    /// put off too often has failed instead.
+    pub(super) fn snooze_attempt(
+        &mut self,
+        index: TaskIndex,
+        until: RunAt,
+        end: AttemptEnd,
+        random: u64,
+    ) {
+        let task = self.live.at_mut(index);
+        if task.flags.has(Flags::CANCEL_REQUESTED) {
+            let failure = Failure::new(FailureReason::Cancelled, "cancelled");
+            self.finish(index, Action::Cancel, Some(failure), Some(end));
+            return;
+        }
+        let most = self.policies.at(task.policy).retry.max_snoozes;
+        if u32::from(task.snoozes) >= most {
+            let message =
+                format!("snoozed more often than retry.max_snoozes allows, which is {most}");
+            let failure = Failure::new(FailureReason::Error, &message);
+            self.fail_attempt(index, failure, None, end, random);
+            return;
+        }
+        task.snoozes += 1;
+        let ran = self.ran(index).unwrap_or_default();
+        self.note(index, Happened::Snoozed { ran });
+        let until = until.resolve(self.now.wall).max(self.now.wall);
+        self.end_attempt(index, &AttemptEnd { snoozed_until: Some(until), ..end }, None);
+        self.advance(index, Action::Snooze).expect("the lease was checked");
+        self.live.at_mut(index).flags.set(Flags::SNOOZED);
+        self.wait_until(index, until);
         self.wait_again(index);
     }
 
@@ -147,7 +185,7 @@ impl Machine {
             self.finish(index, Action::Fail, Some(failure), Some(AttemptEnd::default()));
             return;
         }
-        self.end_attempt(index, &AttemptEnd::default(), failure);
+        self.end_attempt(index, &AttemptEnd::default(), Some(failure));
         self.advance(index, Action::Requeue).expect("the lease was checked");
         self.live.at_mut(index).flags.set(Flags::CAME_BACK);
         self.wait_again(index);
@@ -173,15 +211,15 @@ impl Machine {
     }
 
     /// Ends an attempt of a task that lives on.
-    fn end_attempt(&mut self, index: TaskIndex, end: &AttemptEnd, failure: Failure) {
+    fn end_attempt(&mut self, index: TaskIndex, end: &AttemptEnd, failure: Option<Failure>) {
         let lease = self.take_lease(index);
         if let Some(reported) = end.reported {
             self.last_ends.insert(index, reported);
         }
-        if self.expiries.contains(index) {
+        if let Some(failure) = failure.as_ref().filter(|_| self.expiries.contains(index)) {
             self.last_failures.insert(index, failure.message.clone());
         }
-        let record = self.attempt_record(index, &lease, end, Some(failure));
+        let record = self.attempt_record(index, &lease, end, failure);
         let id = self.live.at(index).id;
         self.step.mutations.push(Mutation::PutAttempt(id, Box::new(record)));
         self.touch(index);
@@ -202,6 +240,7 @@ impl Machine {
             started_at: end.started_at.or(lease.started_at),
             ended_at: Some(self.now.wall),
             failure,
+            snoozed_until: end.snoozed_until,
             output_tail: end.output_tail.clone(),
             unknown: Bytes::new(),
         }

@@ -19,6 +19,7 @@ pub(super) struct LiveTask {
     pub(super) attempt: u32,
     pub(super) lost: u16,
     pub(super) failures: u16,
+    pub(super) snoozes: u16,
     pub(super) status: Status,
     pub(super) priority: Priority,
     pub(super) flags: Flags,
@@ -35,6 +36,7 @@ pub(super) struct Admission<'a> {
     pub(super) attempt: u32,
     pub(super) lost: u32,
     pub(super) failures: u32,
+    pub(super) snoozes: u32,
     pub(super) binds: &'a Binds,
     pub(super) expires_at: Option<WallTime>,
     pub(super) last_end: Option<LeaseEnd>,
@@ -58,6 +60,8 @@ impl Flags {
     pub(super) const NAMED: Self = Self(16);
     /// It is pending because a worker lost it or gave it back.
     pub(super) const CAME_BACK: Self = Self(32);
+    /// `run_at` is the time to which a handler put it off.
+    pub(super) const SNOOZED: Self = Self(64);
 
     pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -191,6 +195,7 @@ mod tests {
             attempt: 0,
             lost: 0,
             failures: 0,
+            snoozes: 0,
             status: Status::Scheduled,
             priority: Priority::default(),
             flags: Flags::default(),

@@ -67,6 +67,8 @@ impl Machine {
             run_at: task.run_at,
             attempt: task.attempt,
             lost: task.lost.into(),
+            failures: task.failures.into(),
+            snoozes: task.snoozes.into(),
             cancel_requested: task.flags.has(Flags::CANCEL_REQUESTED),
             policy: *self.policies.at(task.policy),
             binds: self.binds.get(index).cloned().unwrap_or_default(),
@@ -88,6 +90,9 @@ impl Machine {
         match task.status {
             Status::Scheduled if task.flags.has(Flags::BACKING_OFF) => {
                 Some(Waiting::BackingOff { attempt: task.attempt, until: task.run_at })
+            }
+            Status::Scheduled if task.flags.has(Flags::SNOOZED) => {
+                Some(Waiting::Snoozed { attempt: task.attempt, until: task.run_at })
             }
             Status::Scheduled => Some(Waiting::DueLater { until: task.run_at }),
             Status::Pending if self.roster.queues[lane.queue].paused => Some(Waiting::QueuePaused),

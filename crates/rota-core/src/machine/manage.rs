@@ -76,6 +76,7 @@ impl Machine {
             attempt: done.attempt,
             lost: 0,
             failures: 0,
+            snoozes: 0,
             binds: &done.binds,
             expires_at: None,
             last_end: done.last_end,
@@ -106,7 +107,9 @@ impl Machine {
         }
         self.advance(index, Action::Postpone)?;
         self.backoffs.remove(index);
-        self.live.at_mut(index).flags.clear(Flags::BACKING_OFF);
+        let flags = &mut self.live.at_mut(index).flags;
+        flags.clear(Flags::BACKING_OFF);
+        flags.clear(Flags::SNOOZED);
         self.touch(index);
         self.wait_until(index, run_at.max(self.now.wall));
         Ok(Reply::Task { task, status: self.live.at(index).status })

@@ -290,7 +290,7 @@ impl Machine {
     /// goes on from there by [`Machine::advance`].
     fn admit(&mut self, admission: Admission<'_>) -> TaskIndex {
         let Admission { id, queue, kind, policy, priority, run_at, .. } = admission;
-        let Admission { attempt, lost, failures, binds, expires_at, last_end, unknown, .. } =
+        let Admission { attempt, lost, failures, snoozes, binds, expires_at, last_end, .. } =
             admission;
         let narrow = |count: u32| u16::try_from(count).unwrap_or(u16::MAX);
         let queue = self.roster.queue(queue);
@@ -307,6 +307,7 @@ impl Machine {
             attempt,
             lost: narrow(lost),
             failures: narrow(failures),
+            snoozes: narrow(snoozes),
             status: Status::Scheduled,
             priority,
             flags: Flags::default(),
@@ -318,7 +319,7 @@ impl Machine {
         if let Some(end) = last_end {
             self.last_ends.insert(index, end);
         }
-        if let Some(unknown) = unknown {
+        if let Some(unknown) = admission.unknown {
             self.unknown.insert(index, unknown);
         }
         if let Some(expires_at) = expires_at {

@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 
 use super::index::{PolicyIndex, Table};
 
-use crate::{Jitter, Policy};
+use crate::{Jitter, Policy, RetryPolicy};
 
 #[derive(Debug, Default)]
 pub(super) struct PolicyTable {
@@ -19,15 +19,17 @@ struct Slot {
 }
 
 /// All of a policy's fields; the multiplier by its bits, which compare.
-type Key = ((u32, u32, Jitter), (u64, u64, u64), u64, Option<u64>);
+type Key = ((u32, u32, u32, Jitter), (u64, u64, u64), u64, Option<u64>);
 
 fn key_of(policy: &Policy) -> Key {
-    let retry = &policy.retry;
+    let Policy { retry, timeout, retention } = policy;
+    let RetryPolicy { max_attempts, initial, multiplier, max, jitter, max_lost, max_snoozes } =
+        retry;
     (
-        (retry.max_attempts, retry.max_lost, retry.jitter),
-        (retry.initial.0, retry.max.0, retry.multiplier.to_bits()),
-        policy.timeout.0,
-        policy.retention.map(|retention| retention.0),
+        (*max_attempts, *max_lost, *max_snoozes, *jitter),
+        (initial.0, max.0, multiplier.to_bits()),
+        timeout.0,
+        retention.map(|retention| retention.0),
     )
 }
 

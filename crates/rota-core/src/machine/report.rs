@@ -79,6 +79,7 @@ impl Machine {
             Outcome::Failed { failure, retry_at } => {
                 self.fail_attempt(index, failure, retry_at, end, random);
             }
+            Outcome::Snoozed { until } => self.snooze_attempt(index, until, end, random),
             Outcome::Cancelled => {
                 if self.live.at(index).flags.has(Flags::CANCEL_REQUESTED) {
                     let failure = Failure::new(FailureReason::Cancelled, "cancelled");
@@ -110,7 +111,8 @@ impl Outcome {
     fn kind(&self) -> EndKind {
         match self {
             Self::Completed { .. } => EndKind::Completed,
-            Self::Failed { .. } => EndKind::Failed,
+            // The fingerprint tells them apart. Versions from before there was snoozing know no other.
+            Self::Failed { .. } | Self::Snoozed { .. } => EndKind::Failed,
             Self::Cancelled => EndKind::Cancelled,
         }
     }

@@ -32,13 +32,18 @@ impl Machine {
             attempt: record.attempt,
             lost: record.lost,
             failures: record.failures,
+            snoozes: record.snoozes,
             binds: &record.binds,
             expires_at: record.expires_at,
             last_end: record.last_end,
             unknown: record.unknown.clone(),
         });
-        if record.cancel_requested {
-            self.live.at_mut(index).flags.set(Flags::CANCEL_REQUESTED);
+        for (flag, set) in
+            [(Flags::CANCEL_REQUESTED, record.cancel_requested), (Flags::SNOOZED, record.snoozed)]
+        {
+            if set {
+                self.live.at_mut(index).flags.set(flag);
+            }
         }
         match &record.lease {
             Some(lease) => self.restore_lease(index, lease),
@@ -169,7 +174,9 @@ impl Machine {
             attempt: task.attempt,
             lost: task.lost.into(),
             failures: task.failures.into(),
+            snoozes: task.snoozes.into(),
             backing_off: task.flags.has(Flags::BACKING_OFF),
+            snoozed: task.flags.has(Flags::SNOOZED),
             lease,
             cancel_requested: task.flags.has(Flags::CANCEL_REQUESTED),
             last_end: self.last_ends.get(index).copied(),

@@ -29,6 +29,7 @@ impl Machine {
             attempt: 0,
             lost: 0,
             failures: 0,
+            snoozes: 0,
             binds: &spec.binds,
             expires_at: spec.definition.expires_at,
             last_end: None,

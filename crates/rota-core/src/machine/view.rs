@@ -25,6 +25,10 @@ pub struct LiveView {
     pub attempt: u32,
     /// How many of them lost their worker.
     pub lost: u32,
+    /// Failures that count against `max_attempts`.
+    pub failures: u32,
+    /// How many attempts were put off by their handler.
+    pub snoozes: u32,
     /// Whether a client asked for it to be stopped.
     pub cancel_requested: bool,
     /// What it asks for.
@@ -67,6 +71,13 @@ pub enum Waiting {
         /// The attempt that failed.
         attempt: u32,
         /// When it is due again.
+        until: WallTime,
+    },
+    /// Its handler put it off.
+    Snoozed {
+        /// Number of the attempt that did.
+        attempt: u32,
+        /// Time at which it is due again.
         until: WallTime,
     },
     /// Its queue is paused.

@@ -221,7 +221,8 @@ mod tests {
 
     fn live() -> LiveRecord {
         let name = |text| Name::new(text).unwrap();
-        let policy = Policy { retention: Some(Millis(1)), ..Policy::default() };
+        let mut policy = Policy { retention: Some(Millis(1)), ..Policy::default() };
+        policy.retry.max_snoozes = 7;
         LiveRecord {
             id: TaskId::from_u64(1).unwrap(),
             queue: name("q"),
@@ -233,7 +234,9 @@ mod tests {
             attempt: 3,
             lost: 1,
             failures: 1,
+            snoozes: 2,
             backing_off: true,
+            snoozed: true,
             lease: Some(LeaseRecord {
                 session: SessionId(5),
                 token: LeaseToken(9),
@@ -260,6 +263,8 @@ mod tests {
             run_at,
             attempt: 3,
             lost: 1,
+            failures: 2,
+            snoozes: 3,
             finished_at: WallTime(5),
             retain_until: WallTime(6),
             last: Some(AttemptRecord {
@@ -270,6 +275,7 @@ mod tests {
                 started_at: Some(WallTime(2)),
                 ended_at: Some(WallTime(3)),
                 failure: failure(),
+                snoozed_until: Some(WallTime(4)),
                 output_tail: Bytes::from_static(b"out"),
                 unknown: Bytes::new(),
             }),

@@ -83,6 +83,7 @@ calls! {
         complete(v1::CompleteRequest) -> v1::CompleteResponse = complete_task;
         fail(v1::FailRequest) -> v1::FailResponse = fail_task;
         report_cancelled(v1::ReportCancelledRequest) -> v1::ReportCancelledResponse = report_cancelled;
+        snooze(v1::SnoozeRequest) -> v1::SnoozeResponse = snooze_task;
         release(v1::ReleaseRequest) -> v1::ReleaseResponse = release_task;
         report_progress(v1::ReportProgressRequest) -> v1::ReportProgressResponse = report_progress;
     }

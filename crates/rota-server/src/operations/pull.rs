@@ -114,6 +114,22 @@ impl Services {
         Ok(v1::ReportCancelledResponse {})
     }
 
+    /// The handler puts the task off.
+    pub(crate) async fn snooze_task(
+        &self,
+        _: Caller,
+        request: v1::SnoozeRequest,
+    ) -> Result<v1::SnoozeResponse, Failure> {
+        let snoozed = v1::Snoozed { until: request.until, delay: request.delay };
+        let report = v1::Report {
+            outcome: Some(Outcome::Snoozed(snoozed)),
+            output_tail: request.output_tail,
+            ..v1::Report::default()
+        };
+        self.report_one(&request.id, request.lease_token, report).await?;
+        Ok(v1::SnoozeResponse {})
+    }
+
     /// The task is given back.
     pub(crate) async fn release_task(
         &self,

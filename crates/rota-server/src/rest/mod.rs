@@ -99,6 +99,7 @@ fn handler(operation: Operation, at: MethodFilter) -> Option<MethodRouter<Servic
         O::CompleteTask => on(at, pull::complete),
         O::FailTask => on(at, pull::fail),
         O::ReportCancelled => on(at, pull::cancelled),
+        O::SnoozeTask => on(at, pull::snooze),
         O::ReleaseTask => on(at, pull::release),
         O::ReportProgress => on(at, pull::progress),
         O::GetServerInfo => on(at, workers::info),

@@ -59,6 +59,7 @@ use crate::{limits::Limits, services::Services};
         pull::complete,
         pull::fail,
         pull::cancelled,
+        pull::snooze,
         pull::release,
         pull::progress,
         health::alive,

@@ -6,6 +6,7 @@ use rota_proto::{
     v1::{
         self, CloseSessionRequest, CompleteRequest, HeartbeatRequest, HeartbeatResponse,
         LeaseRequest, LeaseResponse, ReleaseRequest, ReportCancelledRequest, ReportProgressRequest,
+        SnoozeRequest,
     },
 };
 
@@ -109,6 +110,23 @@ pub(crate) async fn cancelled(
     Body(request): Body<ReportCancelledRequest>,
 ) -> Result<StatusCode, Failure> {
     services.report_cancelled(caller, ReportCancelledRequest { id, ..request }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Puts the task off until a time that the handler names. No attempt of `retry.max_attempts` is spent.
+#[utoipa::path(post, path = "/v1/tasks/{id}/snooze", operation_id = "snooze_task", tag = "being a worker", request_body = SnoozeRequest,
+    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
+    (status = 204, description = "It is durable"),
+    (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn snooze(
+    State(services): State<Services>,
+    caller: Caller,
+    Part(id): Part,
+    Body(request): Body<SnoozeRequest>,
+) -> Result<StatusCode, Failure> {
+    services.snooze_task(caller, SnoozeRequest { id, ..request }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

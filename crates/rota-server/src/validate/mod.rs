@@ -263,11 +263,21 @@ impl Check {
     }
 
     pub(crate) fn run_at(&mut self, at: Option<Date>, delay: Option<Span>) -> RunAt {
+        self.time("run_at", at, delay)
+    }
+
+    /// A time in the field of that name, or a delay instead.
+    pub(crate) fn time(
+        &mut self,
+        field: &'static str,
+        at: Option<Date>,
+        delay: Option<Span>,
+    ) -> RunAt {
         if at.is_some() && delay.is_some() {
-            self.wrong("delay", "cannot be given together with run_at");
+            self.wrong("delay", format_args!("cannot be given together with {field}"));
         }
         let delay = self.span("delay", delay, (Duration::ZERO, DELAY));
-        match (self.date("run_at", at), delay) {
+        match (self.date(field, at), delay) {
             (Some(at), _) => RunAt::At(at),
             (None, Some(delay)) => RunAt::After(delay),
             (None, None) => RunAt::Now,

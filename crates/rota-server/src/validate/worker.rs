@@ -143,6 +143,13 @@ pub(crate) fn report(report: v1::Report, limits: &Limits) -> Result<Report, Fail
             let failure = TaskFailure::new(reason, &failed.message);
             Some(ended(Outcome::Failed { failure, retry_at }))
         }
+        Some(Wire::Snoozed(snoozed)) => {
+            if snoozed.until.is_none() && snoozed.delay.is_none() {
+                check.wrong("until", "is missing: give until or delay");
+            }
+            let until = check.time("until", snoozed.until, snoozed.delay);
+            Some(ended(Outcome::Snoozed { until }))
+        }
         Some(Wire::Released(_)) => Some(Report::Released),
         Some(Wire::Cancelled(_)) => Some(ended(Outcome::Cancelled)),
     };

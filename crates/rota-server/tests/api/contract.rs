@@ -167,6 +167,8 @@ fn what_is_always_shown_is_required_and_enumerations_list_their_words() {
         "lost",
         "cancel_requested",
         "has_result",
+        "failures",
+        "snoozes",
     ];
     assert_eq!(required("Task"), always);
     assert_eq!(required("NewTask"), ["kind"]);

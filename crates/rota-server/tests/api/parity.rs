@@ -25,6 +25,7 @@ const VOLATILE: &[&str] = &[
     "connected_at",
     "created_at",
     "ended_at",
+    "until",
     "finished_at",
     "heartbeat_age",
     "lease_token",
@@ -352,6 +353,16 @@ async fn work(both: &mut Parity) {
     both.same(O::ReleaseTask, given, message, nothing::<v1::ReleaseResponse>).await;
 
     both.lease().await;
+    let given = |twin: &Twin| json!({ "lease_token": twin.token, "delay": "0s" });
+    let message = |twin: &Twin| v1::SnoozeRequest {
+        id: twin.id(),
+        lease_token: twin.token,
+        delay: Some(rota_proto::Span { seconds: 0, nanos: 0 }),
+        ..Default::default()
+    };
+    both.same(O::SnoozeTask, given, message, nothing::<v1::SnoozeResponse>).await;
+
+    both.lease().await;
     let given =
         |twin: &Twin| json!({ "lease_token": twin.token, "error": "e", "output_tail": "o" });
     let message = |twin: &Twin| v1::FailRequest {
@@ -513,6 +524,14 @@ async fn bad_others(both: &mut Parity) {
             message: "m".to_owned(),
         };
         both.refused(O::ReportProgress, given, message, field).await;
+        let given = json!({ "id": id, "lease_token": 1, "delay": "1s" });
+        let message = v1::SnoozeRequest {
+            id: id.to_owned(),
+            lease_token: 1,
+            delay: Some(rota_proto::Span { seconds: 1, nanos: 0 }),
+            ..Default::default()
+        };
+        both.refused(O::SnoozeTask, given, message, field).await;
         let given = json!({ "id": id, "lease_token": 1, "error": "e" });
         let failed = Some(v1::Failed { message: "e".to_owned(), ..Default::default() });
         let message =

@@ -67,6 +67,46 @@ async fn a_task_is_created_leased_completed_and_read() {
 }
 
 #[tokio::test]
+async fn a_handler_puts_its_task_off_and_its_attempt_stays_in_the_history() {
+    let node = Node::start().await;
+    let new = json!({ "kind": "k", "retry": { "max_attempts": 1, "max_snoozes": 2 } });
+    let path = format!("/v1/tasks/{}", node.create(&new).await);
+    let asked = json!({ "worker": "w1", "max": 1, "wait": "30s" });
+    let leased = node.post_json("/v1/leases", &asked).await.json();
+    let token = &leased["tasks"][0]["lease_token"];
+    let snooze = format!("{path}/snooze");
+    for (wrong, field) in [
+        (json!({ "lease_token": token }), "until"),
+        (json!({ "lease_token": token, "until": "2030-01-01T00:00:00Z", "delay": "1m" }), "delay"),
+        (json!({ "lease_token": token, "delay": "-1s" }), "delay"),
+    ] {
+        let answer = node.post_json(&snooze, &wrong).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert_eq!(answer.json()["errors"][0]["field"], field, "{answer:?}");
+    }
+    let later = json!({ "lease_token": token, "delay": "1h", "output_tail": "not yet" });
+    assert_eq!(node.post_json(&snooze, &later).await.status, 204);
+    assert_eq!(node.post_json(&snooze, &later).await.status, 204, "a repeat");
+    let other = json!({ "lease_token": token, "delay": "2h" });
+    assert_eq!(node.post_json(&snooze, &other).await.status, 409);
+    let task = node.get(&path).await.json();
+    assert_eq!(
+        (&task["status"], &task["waiting"]["reason"]),
+        (&json!("scheduled"), &json!("snoozed"))
+    );
+    let counts = ["attempt", "failures", "snoozes", "lost"].map(|name| task[name].as_u64());
+    assert_eq!(counts, [Some(1), Some(0), Some(1), Some(0)]);
+    let attempts = node.get(&format!("{path}/attempts")).await.json();
+    let attempt = &attempts["attempts"][0];
+    assert_eq!(
+        (&attempt["outcome"], &attempt["output_tail"]),
+        (&json!("snoozed"), &json!("not yet"))
+    );
+    assert_eq!((&attempt["until"], &attempt["error"]), (&task["run_at"], &Value::Null));
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn payloads_that_are_not_json_come_back_in_base64() {
     let node = Node::start().await;
     let id = node.create(&json!({ "kind": "k", "payload_base64": "/wAB" })).await;

@@ -45,6 +45,7 @@ impl Client {
             max: Millis(3000),
             jitter: if self.rng.bool() { Jitter::Full } else { Jitter::None },
             max_lost: 3,
+            max_snoozes: self.rng.u32(0..4),
         };
         let expires = self.behaviours.expiry && per_mille(&mut self.rng, 150);
         let expires_at = expires.then(|| {

@@ -17,6 +17,8 @@
 //! - Exit code 0 is done; 75 (`EX_TEMPFAIL`) and every other one is a failed attempt, tried again as
 //!   the task's policy says. A program that cannot be found, is not allowed or not executable fails the
 //!   task for good; one that the machine cannot start now is tried again.
+//! - `"snooze": {"exit_code": 99, "delay": "5m"}` puts the task off by that long when the program ends
+//!   with that code. No attempt is spent.
 //! - The result is `{"exit_code": 0, "stdout": "…", "stdout_truncated": false}`, with
 //!   `"stdout_encoding": "base64"` if the output is not UTF-8; the end of both outputs is kept with
 //!   the attempt.
@@ -109,6 +111,9 @@ pub async fn run(
     group.forget();
     let output_tail: Bytes = tail.into_inner().into_bytes().into();
     let status = status.map_err(|error| HandlerError::new(format!("waiting failed: {error}")))?;
+    if let Some(snooze) = payload.snooze.filter(|snooze| status.code() == Some(snooze.exit_code)) {
+        return Err(HandlerError::snooze(snooze.delay.duration()).with_output(output_tail));
+    }
     match status.code() {
         Some(0) => {
             let (stdout, stdout_encoding) = keep(head.bytes, head.truncated);

@@ -4,6 +4,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
     time::Instant,
 };
 
@@ -150,6 +151,17 @@ async fn exit_codes_say_what_became_of_it() {
         let tail = String::from_utf8_lossy(error.output_tail()).into_owned();
         assert!(tail.contains("out\n") && tail.contains("err\n"), "{script}: {tail}");
     }
+}
+
+#[tokio::test]
+async fn a_program_puts_its_task_off_by_the_exit_code_that_the_task_names() {
+    let snooze = json!({"exit_code": 99, "delay": "5m"});
+    let run = async |code: u32| {
+        let script = format!("exit {code}");
+        run_one(json!({"shell": "sh", "argv": [script], "snooze": snooze})).await.unwrap_err()
+    };
+    assert_eq!(run(99).await.snoozed_for(), Some(Duration::from_secs(300)));
+    assert_eq!(run(75).await.snoozed_for(), None);
 }
 
 #[tokio::test]

@@ -74,6 +74,9 @@ pub(crate) struct CreateArgs {
     /// Times it may lose its worker [default: 3].
     #[arg(long, value_name = "N")]
     max_lost: Option<u32>,
+    /// Times the handler may snooze the task [default: 1000].
+    #[arg(long, value_name = "N")]
+    max_snoozes: Option<u32>,
     /// Delay after the first failure [default: 1s].
     #[arg(long, value_name = "TIME")]
     backoff_initial: Option<Span>,
@@ -99,7 +102,7 @@ pub(crate) struct CreateArgs {
 }
 
 /// The flags that say what one task is.
-const ONE_TASK: [&str; 21] = [
+const ONE_TASK: [&str; 22] = [
     "kind",
     "queue",
     "payload",
@@ -116,6 +119,7 @@ const ONE_TASK: [&str; 21] = [
     "timeout",
     "max_attempts",
     "max_lost",
+    "max_snoozes",
     "backoff_initial",
     "backoff_multiplier",
     "backoff_max",
@@ -216,6 +220,7 @@ fn retry(args: &CreateArgs) -> Option<v1::RetryPolicy> {
         max: args.backoff_max,
         jitter: args.no_jitter.then_some(v1::Jitter::None.into()),
         max_lost: args.max_lost,
+        max_snoozes: args.max_snoozes,
     };
     (policy != v1::RetryPolicy::default()).then_some(policy)
 }

@@ -343,6 +343,9 @@ fn describe(task: &Task) -> String {
     if task.lost > 0 {
         row("Lost workers", format!("{} of {} allowed", task.lost, retry.max_lost()));
     }
+    if task.snoozes > 0 {
+        row("Snoozes", format!("{} of {} allowed", task.snoozes, retry.max_snoozes()));
+    }
     row("Created", date(task.created_at.unwrap_or_default()));
     row("Due", date(task.run_at.unwrap_or_default()));
     for (name, at) in
@@ -404,7 +407,10 @@ fn attempts_table(attempts: &[Attempt]) -> Table {
         let outcome = match (&attempt.error, attempt.ended_at) {
             (Some(error), _) if error.reason().word() == error.message => error.message.clone(),
             (Some(error), _) => format!("failed: {}", fault(error)),
-            (None, Some(_)) => "completed".to_owned(),
+            (None, Some(_)) => match attempt.until {
+                Some(until) => format!("snoozed until {until}"),
+                None => "completed".to_owned(),
+            },
             (None, None) => "running".to_owned(),
         };
         table.row([

@@ -130,7 +130,7 @@ fn who_waits_is_told_of_retries_and_of_what_was_printed() {
     let bad: serde_json::Value = serde_json::from_str(&bad).unwrap();
     let retry = serde_json::json!({
         "max_attempts": 2, "initial": "2s", "multiplier": 1.5, "max": "3s", "jitter": "none",
-        "max_lost": 1,
+        "max_lost": 1, "max_snoozes": 1000,
     });
     assert_eq!(bad["retry"], retry);
 }

@@ -157,14 +157,16 @@ pub(super) fn store_is_true(world: &World, landed: &ModelStore) {
     }
 }
 
-/// Equal but for what is concluded from dates: whether it is due, whether it still backs off.
+/// Equal but for what is concluded from dates: whether it is due, whether it still backs off or snoozes.
 fn same(held: &LiveRecord, kept: &LiveRecord) {
     let timeless = |record: &LiveRecord| LiveRecord {
         status: if record.status == Status::Pending { Status::Scheduled } else { record.status },
         backing_off: false,
+        snoozed: false,
         ..record.clone()
     };
     assert_eq!(timeless(held), timeless(kept));
+    assert!(kept.snoozed || !held.snoozed, "{held:?} is not what is kept: {kept:?}");
     assert!(kept.backing_off || !held.backing_off, "{held:?} is not what is kept: {kept:?}");
 }
 

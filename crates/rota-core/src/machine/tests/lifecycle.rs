@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     Command, Effect, Failure, FailureReason, Jitter, Leased, Machine, MachineLimits, Millis,
-    Mutation, Outcome, Refusal, Reply, Report, Retention, RetryPolicy, Status, StopReason, TaskId,
-    UnknownFields, Waiting, WallTime,
+    Mutation, Outcome, Refusal, Reply, Report, Retention, RetryPolicy, RunAt, Status, StopReason,
+    TaskId, UnknownFields, Waiting, WallTime,
 };
 
 /// Retries of which each comes after exactly twice the time of the one before: 1 s, 2 s, 4 s.
@@ -209,6 +209,58 @@ fn giving_back_spends_no_attempt() {
     world.end(lease, completed());
     world.settle();
     assert_eq!(end_of(&world, task), (Status::Completed, None, 1, 0));
+}
+
+#[test]
+fn snoozing_spends_no_attempt_and_keeps_its_record() {
+    let (mut world, task, mut lease) = running(steady(Task::new("q", "k"), 1));
+    for attempt in 1..=3 {
+        assert_eq!(lease.attempt, attempt);
+        let until = world.now.wall + Millis(2000);
+        world.end(lease, Outcome::Snoozed { until: RunAt::At(until) });
+        world.settle();
+        let view = world.view(task);
+        assert_eq!((view.status, view.run_at), (Status::Scheduled, until));
+        assert_eq!(view.waiting, Some(Waiting::Snoozed { attempt, until }));
+        assert_eq!((view.failures, view.snoozes), (0, attempt));
+        let record = world.newest.attempts[&(task, attempt)].clone();
+        assert_eq!((record.snoozed_until, record.failure), (Some(until), None));
+        world.heartbeat(lease.session);
+        world.after(1999);
+        assert_eq!(world.status(task), Some(Status::Scheduled));
+        world.heartbeat(lease.session);
+        world.after(1);
+        lease = world.has_one(lease.session);
+    }
+    world.end(lease, failed("no"));
+    world.settle();
+    assert_eq!(end_of(&world, task), (Status::Failed, Some(FailureReason::Error), 4, 0));
+    let done = world.stored(task).expect("it ended");
+    assert_eq!((done.failures, done.snoozes), (1, 3));
+}
+
+#[test]
+fn who_snoozes_too_often_has_failed() {
+    let few = steady(Task::new("q", "k"), 1).policy(|policy| policy.retry.max_snoozes = 1);
+    let (mut world, task, lease) = running(few);
+    world.end(lease, Outcome::Snoozed { until: RunAt::Now });
+    world.settle();
+    world.end(world.has_one(lease.session), Outcome::Snoozed { until: RunAt::Now });
+    world.settle();
+    assert_eq!(end_of(&world, task), (Status::Failed, Some(FailureReason::Error), 2, 0));
+    let message =
+        world.stored(task).expect("it ended").failure.as_ref().expect("why").message.clone();
+    assert!(message.contains("retry.max_snoozes"), "{message}");
+}
+
+#[test]
+fn a_task_that_is_to_be_cancelled_cannot_be_snoozed() {
+    let (mut world, task, lease) = running(Task::new("q", "k"));
+    world.cancel(task).unwrap();
+    let until = world.now.wall + Millis(60_000);
+    world.end(lease, Outcome::Snoozed { until: RunAt::At(until) });
+    world.settle();
+    assert_eq!(end_of(&world, task), (Status::Cancelled, Some(FailureReason::Cancelled), 1, 0));
 }
 
 #[test]

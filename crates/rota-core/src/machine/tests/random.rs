@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Command, Credit, Failure, FailureReason, HeldLease, Jitter, LeaseToken, Leased, MachineLimits,
-    Millis, OpenSession, Outcome, Policy, Priority, Report, RetryPolicy, SessionId, TaskId,
+    Millis, OpenSession, Outcome, Policy, Priority, Report, RetryPolicy, RunAt, SessionId, TaskId,
     WallTime,
 };
 
@@ -73,6 +73,7 @@ struct AnyTask {
 struct AnyPolicy {
     max_attempts: u32,
     max_lost: u32,
+    max_snoozes: u32,
     initial: u64,
     jitter: bool,
     timeout: u64,
@@ -105,21 +106,25 @@ enum Saying {
     Progress,
     Completed(bool),
     Failed { reason: FailureReason, retry_in: Option<i64>, output: bool, random: u64 },
+    Snoozed(i64),
     Cancelled,
     Released,
 }
 
 fn any_policy() -> impl Strategy<Value = AnyPolicy> {
     let retention = prop::option::of(0u64..20_000);
-    (1u32..4, 0u32..3, prop_oneof![Just(0), 1u64..5000], any::<bool>(), 1u64..60_000, retention)
-        .prop_map(|(max_attempts, max_lost, initial, jitter, timeout, retention)| AnyPolicy {
+    let initial = prop_oneof![Just(0), 1u64..5000];
+    ((1u32..4, 0u32..3, 0u32..3), initial, any::<bool>(), 1u64..60_000, retention).prop_map(
+        |((max_attempts, max_lost, max_snoozes), initial, jitter, timeout, retention)| AnyPolicy {
             max_attempts,
             max_lost,
+            max_snoozes,
             initial,
             jitter,
             timeout,
             retention,
-        })
+        },
+    )
 }
 
 fn any_task() -> impl Strategy<Value = AnyTask> {
@@ -179,6 +184,7 @@ fn any_saying() -> impl Strategy<Value = Saying> {
     prop_oneof![
         2 => Just(Saying::Started),
         1 => Just(Saying::Progress),
+        2 => (-1000i64..10_000).prop_map(Saying::Snoozed),
         5 => any::<bool>().prop_map(Saying::Completed),
         5 => failure.prop_map(|(reason, retry_in, output, random)| Saying::Failed {
             reason, retry_in, output, random
@@ -243,6 +249,7 @@ impl AnyTask {
                 max: Millis(10_000),
                 jitter: if policy.jitter { Jitter::Full } else { Jitter::None },
                 max_lost: policy.max_lost,
+                max_snoozes: policy.max_snoozes,
             },
             timeout: Millis(policy.timeout),
             retention: policy.retention.map(Millis),
@@ -278,6 +285,10 @@ impl Saying {
                 let failure = Failure::new(reason, "broken");
                 let retry_at = retry_in.map(|span| WallTime(world.now.wall.0.max(2000) + span));
                 (ended(Outcome::Failed { failure, retry_at }, output), random)
+            }
+            Self::Snoozed(span) => {
+                let until = WallTime(world.now.wall.0.max(2000) + span);
+                (ended(Outcome::Snoozed { until: RunAt::At(until) }, false), 0)
             }
             Self::Cancelled => (ended(Outcome::Cancelled, false), 0),
             Self::Released => (Report::Released, 0),

@@ -78,7 +78,7 @@ impl ModelStore {
         assert_eq!((&record.queue, &record.kind), (&spec.definition.queue, &spec.definition.kind));
         assert_eq!((&record.policy, &record.binds), (&spec.definition.policy, &spec.binds));
         assert_eq!(record.lease.is_some(), record.status.is_leased(), "{record:?}");
-        assert!(record.lost + record.failures <= record.attempt, "{record:?}");
+        assert!(record.lost + record.failures + record.snoozes <= record.attempt, "{record:?}");
         self.live.insert(id, record.clone());
     }
 

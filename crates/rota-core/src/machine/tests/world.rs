@@ -351,6 +351,7 @@ impl World {
                 Happened::Due { .. }
                 | Happened::Started { .. }
                 | Happened::Retried { .. }
+                | Happened::Snoozed { .. }
                 | Happened::Lost
                 | Happened::Released => {}
             }

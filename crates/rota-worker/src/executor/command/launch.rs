@@ -115,6 +115,15 @@ pub(super) struct Payload {
     pub(super) shell: Option<String>,
     #[serde(default)]
     merge_stderr: bool,
+    pub(super) snooze: Option<Snooze>,
+}
+
+/// By which exit code a program puts its task off, and for how long.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Snooze {
+    pub(super) exit_code: i32,
+    pub(super) delay: rota_client::Span,
 }
 
 /// A command, ready to be started.
