@@ -139,6 +139,8 @@ calls! {
     reschedule_task(TaskServiceClient, v1::RescheduleTaskRequest) -> v1::Task, RescheduleTask;
     /// Sets a waiting task's priority.
     set_task_priority(TaskServiceClient, v1::SetTaskPriorityRequest) -> v1::Task, SetTaskPriority;
+    /// Changes the definition of a waiting task.
+    update_task(TaskServiceClient, v1::UpdateTaskRequest) -> v1::Task, UpdateTask;
     /// Cancels, retries or deletes the tasks that a filter selects.
     bulk_tasks(TaskServiceClient, v1::BulkTasksRequest) -> v1::BulkTasksResponse, BulkTasks;
     /// A page of queues, by name. [`Client::all_queues`] follows the pages.

@@ -32,4 +32,4 @@ pub use error::{ClientError, FieldViolation};
 pub use links::{Answer, Line};
 pub use new_task::{NewTask, task};
 pub use nodes::{Connection, Head};
-pub use rota_proto::{Date, Reason, Retry, Span, node_v1, v1};
+pub use rota_proto::{Date, FieldMask, Reason, Retry, Span, node_v1, v1};

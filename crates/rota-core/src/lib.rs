@@ -20,8 +20,8 @@ mod wheel;
 pub use id::{LeaseToken, ParseIdError, SessionId, TaskId, TaskIdSequence};
 pub use lifecycle::{Action, IllegalTransition, Status};
 pub use machine::{
-    Binding, Bindings, Command, Credit, Effect, EndReason, Event, Happened, HeldLease, LaneName,
-    LeaseView, Leased, LiveFilter, LivePage, LiveView, Machine, MachineLimits, Mutation,
+    Binding, Bindings, Command, Credit, Edit, Effect, EndReason, Event, Happened, HeldLease,
+    LaneName, LeaseView, Leased, LiveFilter, LivePage, LiveView, Machine, MachineLimits, Mutation,
     OpenSession, Orders, Outcome, QueueCounts, QueueSurvey, Refusal, Reply, Report, SessionEnd,
     SessionState, SessionSurvey, SessionView, Step, StopReason, Stored, Submit, Survey, Waiting,
 };

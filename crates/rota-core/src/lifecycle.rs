@@ -118,6 +118,8 @@ pub enum Action {
     Postpone,
     /// A client changes its priority.
     Reprioritize,
+    /// A client changes its definition.
+    Edit,
     /// A client removes it.
     Delete,
 }
@@ -140,6 +142,7 @@ impl Action {
             Self::Retry => "retried",
             Self::Postpone => "rescheduled",
             Self::Reprioritize => "given another priority",
+            Self::Edit => "changed",
             Self::Delete => "deleted",
         }
     }
@@ -155,6 +158,8 @@ pub const TRANSITIONS: &[(Status, Action, Option<Status>)] = {
         (S::Scheduled, A::Expire, Some(S::Expired)),
         (S::Scheduled, A::Postpone, Some(S::Scheduled)),
         (S::Scheduled, A::Reprioritize, Some(S::Scheduled)),
+        (S::Scheduled, A::Edit, Some(S::Scheduled)),
+        (S::Pending, A::Edit, Some(S::Pending)),
         (S::Pending, A::Assign, Some(S::Assigned)),
         (S::Pending, A::Cancel, Some(S::Cancelled)),
         (S::Pending, A::Expire, Some(S::Expired)),

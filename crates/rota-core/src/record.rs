@@ -34,6 +34,8 @@ pub struct LiveRecord {
     pub failures: u32,
     /// How many attempts were put off by their handler since submission or the last manual retry.
     pub snoozes: u32,
+    /// How often clients changed its definition.
+    pub edits: u32,
     /// Whether `run_at` is the end of a backoff.
     pub backing_off: bool,
     /// Whether `run_at` is the time to which a handler put the task off.
@@ -138,6 +140,8 @@ pub struct DoneRecord {
     pub failures: u32,
     /// How many attempts were put off by their handler.
     pub snoozes: u32,
+    /// How often clients changed its definition.
+    pub edits: u32,
     /// When it ended.
     pub finished_at: WallTime,
     /// When it may be removed.

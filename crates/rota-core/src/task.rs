@@ -52,8 +52,9 @@ impl Definition {
     }
 }
 
-/// A task's definition as it is kept, with what the server adds to it. Never changes once written;
-/// what changes is a [`LiveRecord`](crate::LiveRecord) or a [`DoneRecord`](crate::DoneRecord).
+/// A task's definition as it is kept, with what the server adds to it. Written once, and again only
+/// when a client changes it; the task's state is a [`LiveRecord`](crate::LiveRecord) or a
+/// [`DoneRecord`](crate::DoneRecord).
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskSpec {
     /// Id that Rota gave the task.
@@ -64,7 +65,7 @@ pub struct TaskSpec {
     pub created_at: WallTime,
     /// Names by which a repeat of it is known.
     pub binds: Binds,
-    /// A hash of what the client asked for, to tell a repeat from a conflict; 0 without names.
+    /// A hash of what the client first asked for, to tell a repeat from a conflict; 0 without names.
     pub fingerprint: u64,
     /// Fields of the policy that a newer version wrote, kept unread for when the task is retried.
     pub unknown_policy: Bytes,

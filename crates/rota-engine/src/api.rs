@@ -58,6 +58,19 @@ pub struct LeftOutOfRetry {
     pub max_snoozes: bool,
 }
 
+/// A change of a waiting task.
+#[derive(Debug, Clone)]
+pub struct TaskEdit {
+    /// The task as it was when the change was made up, with its definition as it is to be.
+    pub spec: TaskSpec,
+    /// How often it had been changed by then.
+    pub edits: u32,
+    /// Another priority; `None` leaves it.
+    pub priority: Option<Priority>,
+    /// Another time; `None` leaves it.
+    pub run_at: Option<RunAt>,
+}
+
 /// What became of a submitted task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Submitted {
@@ -122,6 +135,8 @@ pub struct TaskView {
     pub failures: u32,
     /// How many attempts were put off by their handler.
     pub snoozes: u32,
+    /// How often clients changed its definition.
+    pub edits: u32,
     /// Who has it, or had it last.
     pub worker: Option<Name>,
     /// The lease of the current or last attempt.

@@ -27,9 +27,11 @@ impl SpecCache {
     }
 
     pub(crate) fn offer(&mut self, spec: &Arc<TaskSpec>) {
+        // An earlier definition of the task must not stay, also where there is no room for the new one.
+        self.take(spec.id);
         let size = size_of(spec);
-        if self.bytes + size <= self.bytes_max && self.specs.insert(spec.id, spec.clone()).is_none()
-        {
+        if self.bytes + size <= self.bytes_max {
+            self.specs.insert(spec.id, spec.clone());
             self.bytes += size;
         }
     }

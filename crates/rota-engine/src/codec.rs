@@ -139,10 +139,12 @@ struct LiveMessage {
     snoozes: u32,
     #[prost(bool, tag = "19")]
     snoozed: bool,
+    #[prost(uint32, tag = "21")]
+    edits: u32,
 }
 
 impl Known for LiveMessage {
-    const LAST: u32 = 19;
+    const LAST: u32 = 21;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -223,10 +225,12 @@ struct DoneMessage {
     snoozes: u32,
     #[prost(uint32, tag = "20")]
     failures: u32,
+    #[prost(uint32, tag = "21")]
+    edits: u32,
 }
 
 impl Known for DoneMessage {
-    const LAST: u32 = 20;
+    const LAST: u32 = 21;
 }
 
 fn bytes_of(message: &impl Message) -> Bytes {
@@ -423,6 +427,7 @@ pub(crate) fn encode_live(record: &LiveRecord) -> Bytes {
         idempotency_key: idempotency_key(&record.binds),
         last_end: record.last_end.map(end_message),
         snoozes: record.snoozes,
+        edits: record.edits,
         snoozed: record.snoozed,
     };
     let mut bytes = message.encode_to_vec();
@@ -463,6 +468,7 @@ pub(crate) fn decode_live(bytes: &Bytes) -> Decoded<LiveRecord> {
         lost: message.lost,
         failures: message.failures,
         snoozes: message.snoozes,
+        edits: message.edits,
         backing_off: message.backing_off,
         snoozed: message.snoozed,
         lease: message.lease.map(lease).transpose()?,
@@ -517,6 +523,7 @@ pub(crate) fn encode_done(record: &DoneRecord) -> Bytes {
         last_end: record.last_end.map(end_message),
         has_output: record.has_output,
         snoozes: record.snoozes,
+        edits: record.edits,
         failures: record.failures,
     };
     let mut bytes = message.encode_to_vec();
@@ -546,6 +553,7 @@ pub(crate) fn decode_done(bytes: &Bytes) -> Decoded<DoneRecord> {
         lost: message.lost,
         failures: message.failures,
         snoozes: message.snoozes,
+        edits: message.edits,
         finished_at: WallTime(message.finished_at_ms),
         retain_until: WallTime(message.retain_until_ms),
         last: message.last.map(last).transpose()?,

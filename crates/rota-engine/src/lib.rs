@@ -66,8 +66,8 @@ mod workers;
 pub use api::{
     BulkAction, BulkOutcome, Check, ClusterView, Cursor, Dispatched, EngineError, Health, Info,
     Instructions, LeaseRequest, LeasedTasks, LeftOut, LeftOutOfRetry, NewTask, QueueList, Role,
-    SessionEvent, SessionRequest, SessionStream, StopOrder, Submitted, TaskFilter, TaskPage,
-    TaskRef, TaskView, TimeRange, WorkerList, WorkerRef,
+    SessionEvent, SessionRequest, SessionStream, StopOrder, Submitted, TaskEdit, TaskFilter,
+    TaskPage, TaskRef, TaskView, TimeRange, WorkerList, WorkerRef,
 };
 pub use cluster::RoleChanges;
 pub use down::SessionEvents;

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
     api::{EngineError, NewTask, Submitted},
-    down::DownSender,
+    down::{DownSender, size_of},
     fingerprint::Fingerprint,
 };
 
@@ -196,8 +196,12 @@ fn is_workers(command: &Command) -> bool {
 
 /// What a command adds to the batch beyond records of a fixed size.
 pub(crate) fn bytes_of(command: &Command) -> usize {
-    let Command::Report { report: Report::Ended { output_tail, outcome, .. }, .. } = command else {
-        return 0;
+    let (output_tail, outcome) = match command {
+        Command::Report { report: Report::Ended { output_tail, outcome, .. }, .. } => {
+            (output_tail, outcome)
+        }
+        Command::Edit { edit, .. } => return size_of(&edit.spec),
+        _ => return 0,
     };
     let result = if let Outcome::Completed { result } = outcome { result.len() } else { 0 };
     output_tail.len() + result

@@ -248,7 +248,11 @@ impl Coordinator<'_> {
                 Command::Report { task, report: Report::SetAside, .. } => Some(*task),
                 _ => None,
             };
-            let checked = batch::check_size("a result with its output", bytes, self.store.limits());
+            let what = match &command {
+                Command::Edit { .. } => "a task",
+                _ => "a result with its output",
+            };
+            let checked = batch::check_size(what, bytes, self.store.limits());
             let result = match checked.and_then(|()| self.fill(&mut command, known)) {
                 Ok(()) => self.machine.apply(command),
                 Err(refusal) => Err(refusal),
@@ -294,6 +298,7 @@ impl Coordinator<'_> {
                 | Command::Retry { stored, .. }
                 | Command::Reschedule { stored, .. }
                 | Command::SetPriority { stored, .. }
+                | Command::Edit { stored, .. }
                 | Command::Delete { stored, .. }
                 | Command::Purge { stored, .. }
                 | Command::Report { stored, .. } => *stored = lookups.stored(task)?,

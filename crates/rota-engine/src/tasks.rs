@@ -1,17 +1,17 @@
 //! What clients ask of tasks, one by one.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rota_core::{
-    AttemptRecord, Command, DoneRecord, LiveRecord, LiveView, Machine, Priority, Refusal, Reply,
-    RunAt, TaskId,
+    AttemptRecord, Command, DoneRecord, Edit, LiveRecord, LiveView, Machine, Priority, Refusal,
+    Reply, RunAt, TaskId,
 };
 use rota_store::{Direction, KeyRange, StoreError};
 use tracing::{debug, error};
 
 use crate::{
-    api::{EngineError, LeftOut, NewTask, Submitted, TaskRef, TaskView},
+    api::{EngineError, LeftOut, NewTask, Submitted, TaskEdit, TaskRef, TaskView},
     codec,
     engine::{Engine, Inner, unavailable},
     fingerprint, layout,
@@ -142,6 +142,19 @@ impl Engine {
         priority: Priority,
     ) -> Result<TaskView, EngineError> {
         self.manage(task, |task| Command::SetPriority { task, priority, stored: None }).await
+    }
+
+    /// Changes the definition of a waiting task.
+    ///
+    /// # Errors
+    /// When it is unknown, does not wait, or was changed since it was read.
+    pub async fn edit(&self, edit: TaskEdit) -> Result<TaskView, EngineError> {
+        let TaskEdit { spec, edits, priority, run_at } = edit;
+        let id = spec.id;
+        let now = self.inner.shared.host.now().wall;
+        let run_at = run_at.map(|run_at| run_at.resolve(now));
+        let edit = Box::new(Edit { spec: Arc::new(spec), edits, priority, run_at });
+        self.manage(&TaskRef::Id(id), |_| Command::Edit { edit, stored: None }).await
     }
 
     /// Removes an ended task.

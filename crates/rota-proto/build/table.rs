@@ -30,6 +30,7 @@ pub(crate) const SHOWN: &[(&str, &str)] = &[
 pub(crate) const READ: &[(&str, &str)] = &[
     (".rota.v1.NewTask", ""),
     (".rota.v1.RetryPolicy", ""),
+    (".rota.v1.TaskChange", ""),
     (".rota.v1.CreateTasksRequest", "NewTaskBatch"),
     (".rota.v1.RescheduleTaskRequest", "RescheduleRequest"),
     (".rota.v1.SetTaskPriorityRequest", "PriorityRequest"),
@@ -120,6 +121,10 @@ pub(crate) const SERDE: &[(&str, &str)] = &[
         "NewTask.payload",
         r#"default, alias = "payload_base64", deserialize_with = "crate::json::content::read""#,
     ),
+    (
+        "TaskChange.payload",
+        r#"default, alias = "payload_base64", deserialize_with = "crate::json::content::read""#,
+    ),
     ("CompleteRequest.result", r#"default, deserialize_with = "crate::json::content::read_json""#),
     (
         "CompleteRequest.output_tail",
@@ -155,6 +160,10 @@ pub(crate) const SCHEMA: &[(&str, &str)] = &[
         "NewTask.idempotency_key",
         r#"min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$""#,
     ),
+    ("TaskChange.description", r#"min_length = 1, max_length = 256, pattern = r"^[^\u0000]+$""#),
+    ("TaskChange.payload", "value_type = Option<serde_json::Value>"),
+    ("TaskChange.labels", "schema_with = crate::json::schema::labels"),
+    ("TaskChange.priority", "minimum = 0, maximum = 9"),
     ("RetryPolicy.max_attempts", "minimum = 1, maximum = 1000"),
     ("RetryPolicy.multiplier", "minimum = 1, maximum = 100"),
     ("RetryPolicy.max_lost", "minimum = 0, maximum = 1000"),

@@ -11,6 +11,7 @@ pub mod operations;
 mod reason;
 mod time;
 
+pub use prost_types::FieldMask;
 pub use reason::{Reason, Retry};
 pub use time::{Date, ScalarError, Span};
 

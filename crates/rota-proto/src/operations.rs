@@ -189,6 +189,7 @@ operations! {
     RetryTask        "retry_task"        [Post "/v1/tasks/{id}/retry"]      ["/rota.v1.TaskService/RetryTask"]       Once       Leader Call Operate ["tasks"];
     RescheduleTask   "reschedule_task"   [Post "/v1/tasks/{id}/reschedule"] ["/rota.v1.TaskService/RescheduleTask"]  Once       Leader Call Operate ["tasks"];
     SetTaskPriority  "set_task_priority" [Post "/v1/tasks/{id}/priority"]   ["/rota.v1.TaskService/SetTaskPriority"] Idempotent Leader Call Operate ["tasks"];
+    UpdateTask       "update_task"       [Patch "/v1/tasks/{id}"]           ["/rota.v1.TaskService/UpdateTask"]      Once       Leader Call Operate ["tasks"];
     DeleteTask       "delete_task"       [Delete "/v1/tasks/{id}"]          ["/rota.v1.TaskService/DeleteTask"]      Once       Leader Call Operate ["tasks"];
     BulkTasks        "bulk_tasks"        [Post "/v1/tasks/bulk"]            ["/rota.v1.TaskService/BulkTasks"]       Once       Leader Call Operate ["tasks"];
     ListAttempts     "list_attempts"     [Get "/v1/tasks/{id}/attempts"]    ["/rota.v1.TaskService/ListAttempts"]    Read       Leader Call Read ["tasks"];

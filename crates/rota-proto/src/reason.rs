@@ -97,6 +97,7 @@ reasons! {
     StaleLease           "stale_lease"            409 FAILED_PRECONDITION Never        "The lease is no longer valid";
     ForeignSession       "foreign_session"        409 FAILED_PRECONDITION Never        "The session is another worker's";
     Unreadable           "unreadable"             409 FAILED_PRECONDITION Never        "The task's record cannot be read";
+    VersionConflict      "version_conflict"       412 FAILED_PRECONDITION Never        "The task was changed meanwhile";
     TooLarge             "too_large"              413 INVALID_ARGUMENT    Never        "The request is too large";
     UriTooLong           "uri_too_long"           414 INVALID_ARGUMENT    Never        "The address is too long";
     UnsupportedMediaType "unsupported_media_type" 415 INVALID_ARGUMENT    Never        "The body must be JSON";

@@ -5,8 +5,10 @@
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
-use rota_core::{Binds, Definition, Jitter, Name, Policy, Priority, RetryPolicy, TaskId, WallTime};
-use rota_engine::{Dispatched, LeftOut, LeftOutOfRetry, NewTask, RunAt, TaskView};
+use rota_core::{
+    Binds, Definition, Jitter, Name, Policy, Priority, RetryPolicy, TaskId, TaskSpec, WallTime,
+};
+use rota_engine::{Dispatched, LeftOut, LeftOutOfRetry, NewTask, RunAt, TaskEdit, TaskView};
 use rota_proto::v1;
 
 use crate::{
@@ -106,6 +108,126 @@ fn checked(
         NewTask { binds, definition, priority, run_at }
     });
     check.finish(made)
+}
+
+/// What becomes of a waiting task by a change of the parts that the mask names.
+pub(crate) fn edit(
+    view: &TaskView,
+    change: v1::TaskChange,
+    mask: Vec<String>,
+    limits: &Limits,
+    now: impl Fn() -> WallTime,
+) -> Result<TaskEdit, Failure> {
+    let mask = if mask.is_empty() { parts_of(&change) } else { mask };
+    let mut new = as_new(view);
+    for part in &mask {
+        replace(&mut new, &change, part)?;
+    }
+    let names = |part: &str| mask.iter().any(|named| named == part);
+    let (has_priority, has_time) = (names("priority"), names("run_at") || names("delay"));
+    let NewTask { definition, priority, run_at, .. } = checked(new, Place::Top, limits, now)?;
+    let mut spec = TaskSpec::clone(&view.spec);
+    let trace = spec.definition.trace.take();
+    spec.definition = Definition { trace, ..definition };
+    Ok(TaskEdit {
+        spec,
+        edits: view.edits,
+        priority: has_priority.then_some(priority),
+        run_at: has_time.then_some(run_at),
+    })
+}
+
+/// The parts that a change sets.
+fn parts_of(change: &v1::TaskChange) -> Vec<String> {
+    let v1::TaskChange {
+        description,
+        payload,
+        labels,
+        priority,
+        run_at,
+        delay,
+        expires_at,
+        timeout,
+        retry,
+        retention,
+    } = change;
+    let parts = [
+        ("description", description.is_some()),
+        ("payload", !payload.is_empty()),
+        ("labels", !labels.is_empty()),
+        ("priority", priority.is_some()),
+        ("run_at", run_at.is_some()),
+        ("delay", delay.is_some()),
+        ("expires_at", expires_at.is_some()),
+        ("timeout", timeout.is_some()),
+        ("retry", retry.is_some()),
+        ("retention", retention.is_some()),
+    ];
+    parts.into_iter().filter(|(_, set)| *set).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// A submission that would make the task as it is, but for its names and its time.
+fn as_new(view: &TaskView) -> v1::NewTask {
+    let task = task(view);
+    v1::NewTask {
+        id: None,
+        queue: Some(task.queue),
+        kind: task.kind,
+        payload: task.payload,
+        labels: task.labels,
+        description: task.description,
+        priority: None,
+        run_at: None,
+        delay: None,
+        expires_at: task.expires_at,
+        timeout: task.timeout,
+        retry: task.retry,
+        idempotency_key: None,
+        retention: task.retention,
+    }
+}
+
+/// Takes one part over from a change; what the change does not set is reset.
+fn replace(new: &mut v1::NewTask, change: &v1::TaskChange, part: &str) -> Result<(), Failure> {
+    match part {
+        "description" => new.description.clone_from(&change.description),
+        "payload" => new.payload = change.payload.clone(),
+        "labels" => new.labels.clone_from(&change.labels),
+        "priority" => new.priority = change.priority,
+        "run_at" => new.run_at = change.run_at,
+        "delay" => new.delay = change.delay,
+        "expires_at" => new.expires_at = change.expires_at,
+        "timeout" => new.timeout = change.timeout,
+        "retry" => new.retry = change.retry,
+        "retention" => new.retention = change.retention,
+        _ => {
+            if let Some(name) = part.strip_prefix("labels.") {
+                match change.labels.get(name) {
+                    Some(value) => new.labels.insert(name.to_owned(), value.clone()),
+                    None => new.labels.remove(name),
+                };
+                return Ok(());
+            }
+            let retry = new.retry.get_or_insert_default();
+            let given = change.retry.unwrap_or_default();
+            match part.strip_prefix("retry.").unwrap_or_default() {
+                "max_attempts" => retry.max_attempts = given.max_attempts,
+                "initial" => retry.initial = given.initial,
+                "multiplier" => retry.multiplier = given.multiplier,
+                "max" => retry.max = given.max,
+                "jitter" => retry.jitter = given.jitter,
+                "max_lost" => retry.max_lost = given.max_lost,
+                "max_snoozes" => retry.max_snoozes = given.max_snoozes,
+                _ => {
+                    return Err(Failure::field(
+                        part,
+                        "is not a part of a task that can be changed",
+                    ));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn description_of(check: &mut Check, given: Option<String>) -> Option<Box<str>> {
@@ -261,6 +383,7 @@ pub(crate) fn task(view: &TaskView) -> v1::Task {
         lost: view.lost,
         failures: view.failures,
         snoozes: view.snoozes,
+        version: u64::from(view.edits) + 1,
         worker: view.worker.as_ref().map(ToString::to_string),
         started_at: view.started_at.map(date),
         finished_at: view.finished_at.map(date),

@@ -170,6 +170,7 @@ impl From<Refusal> for Failure {
                 violations: vec![violation("lease_token", &detail)],
                 ..Self::new(Reason::StaleLease, detail)
             },
+            Refusal::VersionConflict { .. } => Self::new(Reason::VersionConflict, detail),
             Refusal::ExpiresBeforeDue { .. } => Self::field(
                 "expires_at",
                 "is not after the time the task is due: it would expire before it could run",

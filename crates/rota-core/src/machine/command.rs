@@ -49,6 +49,13 @@ pub enum Command {
         /// Its record, where it is not live.
         stored: Stored,
     },
+    /// A client changes the definition of a waiting task.
+    Edit {
+        /// What is to become of it.
+        edit: Box<Edit>,
+        /// Its record, where it is not live.
+        stored: Stored,
+    },
     /// A client wants it gone.
     Delete {
         /// Which.
@@ -144,6 +151,20 @@ pub struct Submit {
     pub run_at: WallTime,
     /// Whom the store knows by the names that the task gives itself.
     pub bindings: Bindings,
+}
+
+/// A change of a waiting task.
+#[derive(Debug, Clone)]
+pub struct Edit {
+    /// The whole definition as it is to be. Id, names, queue and kind stay what they are.
+    pub spec: Arc<TaskSpec>,
+    /// How often the task had been changed when the new definition was made from the old one: another
+    /// number is a conflict.
+    pub edits: u32,
+    /// Another priority; `None` leaves it.
+    pub priority: Option<Priority>,
+    /// Another time; `None` leaves it, and a backoff as well.
+    pub run_at: Option<WallTime>,
 }
 
 /// Whom the store knows by a new task's names.
@@ -332,6 +353,12 @@ pub enum Refusal {
     StaleLease {
         /// What the report carried.
         token: LeaseToken,
+    },
+    /// The task was changed since the client last read it.
+    #[error("the task was changed meanwhile: its version is {version}")]
+    VersionConflict {
+        /// Its version: 1 for a task that was never changed.
+        version: u32,
     },
     /// The new task would expire before it could run.
     #[error(

@@ -64,6 +64,7 @@ impl Machine {
         self.expiries.remove(index);
         self.last_failures.remove(index);
         let binds = self.binds.remove(index).unwrap_or_default();
+        let edits = self.edits.remove(index).unwrap_or(0);
         let unknown = self.unknown.remove(index);
         let task = self.live.remove(index);
         let policy = *self.policies.at(task.policy);
@@ -81,6 +82,7 @@ impl Machine {
             lost: task.lost.into(),
             failures: task.failures.into(),
             snoozes: task.snoozes.into(),
+            edits,
             finished_at: self.now.wall,
             retain_until: self.now.wall + retention,
             last,

@@ -37,6 +37,7 @@ pub(super) struct Admission<'a> {
     pub(super) lost: u32,
     pub(super) failures: u32,
     pub(super) snoozes: u32,
+    pub(super) edits: u32,
     pub(super) binds: &'a Binds,
     pub(super) expires_at: Option<WallTime>,
     pub(super) last_end: Option<LeaseEnd>,

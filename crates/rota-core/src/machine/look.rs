@@ -31,6 +31,7 @@ impl Machine {
             | Command::Delete { task, .. }
             | Command::Purge { task, .. }
             | Command::Report { task, .. } => *task,
+            Command::Edit { edit, .. } => edit.spec.id,
             _ => return None,
         };
         (self.live.find(task).is_none() && !self.settling.knows(task)).then_some(task)
@@ -69,6 +70,7 @@ impl Machine {
             lost: task.lost.into(),
             failures: task.failures.into(),
             snoozes: task.snoozes.into(),
+            edits: self.edits.get(index).copied().unwrap_or(0),
             cancel_requested: task.flags.has(Flags::CANCEL_REQUESTED),
             policy: *self.policies.at(task.policy),
             binds: self.binds.get(index).cloned().unwrap_or_default(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Admission, CANCEL_GRACE, Effect, Flags, Happened, Machine, Mutation, Refusal, Reply,
+    Admission, CANCEL_GRACE, Edit, Effect, Flags, Happened, Machine, Mutation, Refusal, Reply,
     StopReason, Stored, TaskIndex,
 };
 use crate::{
@@ -77,6 +77,7 @@ impl Machine {
             lost: 0,
             failures: 0,
             snoozes: 0,
+            edits: done.edits,
             binds: &done.binds,
             expires_at: None,
             last_end: done.last_end,
@@ -129,6 +130,45 @@ impl Machine {
             self.advance(index, Action::Reprioritize)?;
         }
         Ok(Reply::Task { task, status: self.live.at(index).status })
+    }
+
+    /// Changes the definition of a waiting task. It keeps its place in its queue, unless its priority
+    /// or its time changes.
+    pub(super) fn edit(&mut self, edit: Edit, stored: Stored) -> Result<Reply, Refusal> {
+        let Edit { spec, edits, priority, run_at } = edit;
+        let task = spec.id;
+        let index = self.find_live(task, Action::Edit, stored)?;
+        transition(self.live.at(index).status, Action::Edit)?;
+        let known = self.edits.get(index).copied().unwrap_or(0);
+        if known != edits {
+            return Err(Refusal::VersionConflict { version: known + 1 });
+        }
+        let expires_at = spec.definition.expires_at;
+        let is_same = run_at.is_none() && self.expiries.get(index).copied() == expires_at;
+        let due = run_at.unwrap_or(self.live.at(index).run_at).max(self.now.wall);
+        if let Some(expires_at) = expires_at.filter(|at| *at <= due && !is_same) {
+            return Err(Refusal::ExpiresBeforeDue { expires_at });
+        }
+        self.edits.insert(index, known + 1);
+        let policy = self.policies.take(spec.definition.policy);
+        let former = std::mem::replace(&mut self.live.at_mut(index).policy, policy);
+        self.policies.release(former);
+        if self.expiries.get(index).copied() != expires_at {
+            self.expiries.remove(index);
+            self.live.at_mut(index).flags.clear(Flags::EXPIRES);
+            if let Some(expires_at) = expires_at {
+                self.set_expiry(index, expires_at);
+            }
+        }
+        self.touch(index);
+        self.step.mutations.push(Mutation::PutSpec(spec));
+        if let Some(priority) = priority {
+            self.set_priority(task, priority, None)?;
+        }
+        match run_at {
+            Some(run_at) => self.reschedule(task, run_at, None),
+            None => Ok(Reply::Task { task, status: self.live.at(index).status }),
+        }
     }
 
     pub(super) fn delete(&mut self, task: TaskId, stored: Stored) -> Result<Reply, Refusal> {

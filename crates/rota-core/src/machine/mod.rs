@@ -36,7 +36,7 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use command::{
-    Binding, Bindings, Command, Credit, Effect, EndReason, HeldLease, Leased, Mutation,
+    Binding, Bindings, Command, Credit, Edit, Effect, EndReason, HeldLease, Leased, Mutation,
     OpenSession, Outcome, Refusal, Reply, Report, SessionEnd, StopReason, Stored, Submit,
 };
 pub use events::{Event, Happened, LaneName};
@@ -145,6 +145,8 @@ pub struct Machine {
     last_ends: Sharded<TaskIndex, LeaseEnd>,
     /// Live tasks whose records cannot be read: they keep their ids and names, and nothing is done to them.
     unreadable: FxHashSet<TaskId>,
+    /// How often clients changed a task; few ever do.
+    edits: Sharded<TaskIndex, u32>,
     /// What newer versions wrote into records: few tasks have any.
     unknown: Sharded<TaskIndex, Box<UnknownFields>>,
     /// `run_at` and `expires_at`.
@@ -179,6 +181,7 @@ impl Machine {
             binds: Sharded::default(),
             last_ends: Sharded::default(),
             unreadable: FxHashSet::default(),
+            edits: Sharded::default(),
             unknown: Sharded::default(),
             dates: Wheel::new(clock::date(now.wall)),
             delays: Wheel::new(now.mono.0),
@@ -221,6 +224,7 @@ impl Machine {
             Command::SetPriority { task, priority, stored } => {
                 self.set_priority(task, priority, stored)
             }
+            Command::Edit { edit, stored } => self.edit(*edit, stored),
             Command::Delete { task, stored } => self.delete(task, stored),
             Command::Purge { task, stored } => Ok(self.purge(task, stored)),
             Command::PauseQueue { queue, paused } => self.pause_queue(&queue, paused),
@@ -318,6 +322,9 @@ impl Machine {
         }
         if let Some(end) = last_end {
             self.last_ends.insert(index, end);
+        }
+        if admission.edits > 0 {
+            self.edits.insert(index, admission.edits);
         }
         if let Some(unknown) = admission.unknown {
             self.unknown.insert(index, unknown);

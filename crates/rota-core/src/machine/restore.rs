@@ -33,6 +33,7 @@ impl Machine {
             lost: record.lost,
             failures: record.failures,
             snoozes: record.snoozes,
+            edits: record.edits,
             binds: &record.binds,
             expires_at: record.expires_at,
             last_end: record.last_end,
@@ -69,6 +70,7 @@ impl Machine {
         self.last_failures.remove(index);
         self.binds.remove(index);
         self.last_ends.remove(index);
+        self.edits.remove(index);
         self.unknown.remove(index);
         let task = self.live.remove(index);
         self.policies.release(task.policy);
@@ -175,6 +177,7 @@ impl Machine {
             lost: task.lost.into(),
             failures: task.failures.into(),
             snoozes: task.snoozes.into(),
+            edits: self.edits.get(index).copied().unwrap_or(0),
             backing_off: task.flags.has(Flags::BACKING_OFF),
             snoozed: task.flags.has(Flags::SNOOZED),
             lease,

@@ -30,6 +30,7 @@ impl Machine {
             lost: 0,
             failures: 0,
             snoozes: 0,
+            edits: 0,
             binds: &spec.binds,
             expires_at: spec.definition.expires_at,
             last_end: None,

@@ -29,6 +29,8 @@ pub struct LiveView {
     pub failures: u32,
     /// How many attempts were put off by their handler.
     pub snoozes: u32,
+    /// How often clients changed its definition.
+    pub edits: u32,
     /// Whether a client asked for it to be stopped.
     pub cancel_requested: bool,
     /// What it asks for.

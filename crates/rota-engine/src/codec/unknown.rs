@@ -235,6 +235,7 @@ mod tests {
             lost: 1,
             failures: 1,
             snoozes: 2,
+            edits: 5,
             backing_off: true,
             snoozed: true,
             lease: Some(LeaseRecord {
@@ -265,6 +266,7 @@ mod tests {
             lost: 1,
             failures: 2,
             snoozes: 3,
+            edits: 4,
             finished_at: WallTime(5),
             retain_until: WallTime(6),
             last: Some(AttemptRecord {

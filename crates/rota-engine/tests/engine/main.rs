@@ -2,6 +2,7 @@
 
 mod clocks;
 mod cluster;
+mod edits;
 mod faults;
 mod life;
 mod lists;

@@ -58,6 +58,7 @@ calls! {
         retry_task(v1::TaskRequest) -> v1::Task = retry_task;
         reschedule_task(v1::RescheduleTaskRequest) -> v1::Task = reschedule_task;
         set_task_priority(v1::SetTaskPriorityRequest) -> v1::Task = set_task_priority;
+        update_task(v1::UpdateTaskRequest) -> v1::Task = update_task;
         delete_task(v1::TaskRequest) -> v1::DeleteTaskResponse = delete_task;
         bulk_tasks(v1::BulkTasksRequest) -> v1::BulkTasksResponse = bulk_tasks;
         list_attempts(v1::TaskRequest) -> v1::ListAttemptsResponse = list_attempts;

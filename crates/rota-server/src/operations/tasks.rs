@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use rota_core::{Refusal, Status as TaskStatus};
-use rota_engine::{BulkAction, LeftOut, NewTask, Submitted, TaskView};
+use rota_engine::{BulkAction, EngineError, LeftOut, NewTask, Submitted, TaskView};
 use rota_proto::v1;
 use rota_trace::{Role, Span, TraceContext};
 
@@ -19,6 +19,9 @@ use crate::{
 
 /// Tasks on a page where the client does not say.
 const PAGE: u32 = 50;
+
+/// A change that is not meant for one version is made up anew so often when others are quicker.
+const EDIT_TRIES: u32 = 5;
 
 impl Services {
     /// Creates one task. Returns when it is durable.
@@ -196,6 +199,34 @@ impl Services {
         let task = validate::task_ref(&request.id)?;
         let priority = validate::priority(request.priority)?;
         Ok(definition::task(&self.engine.set_priority(&task, priority).await?))
+    }
+
+    /// Changes the definition of a waiting task.
+    pub(crate) async fn update_task(
+        &self,
+        _: Caller,
+        request: v1::UpdateTaskRequest,
+    ) -> Result<v1::Task, Failure> {
+        let task = validate::task_ref(&request.id)?;
+        let change = request.change.unwrap_or_default();
+        let mask = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
+        let mut tries = EDIT_TRIES;
+        loop {
+            let view = known(self.engine.task(&task).await?)?;
+            let version = u64::from(view.edits) + 1;
+            if request.expected_version.is_some_and(|expected| expected != version) {
+                return Err(Refusal::VersionConflict { version: view.edits + 1 }.into());
+            }
+            let now = || self.engine.info().now;
+            let edit = definition::edit(&view, change.clone(), mask.clone(), &self.limits, now)?;
+            tries -= 1;
+            match self.engine.edit(edit).await {
+                // Another client was quicker. This one did not say that it minds.
+                Err(EngineError::Refused(Refusal::VersionConflict { .. }))
+                    if request.expected_version.is_none() && tries > 0 => {}
+                result => return Ok(definition::task(&result?)),
+            }
+        }
     }
 
     /// Removes a task that has ended.

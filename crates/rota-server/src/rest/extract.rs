@@ -8,6 +8,7 @@ use axum::{
     },
     http::{HeaderMap, header, request::Parts},
 };
+use bytes::Bytes;
 use rota_proto::json::Object;
 use serde::de::DeserializeOwned;
 
@@ -33,19 +34,28 @@ impl<T: DeserializeOwned> FromRequest<Services> for Body<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, services: &Services) -> Result<Self, Failure> {
-        check_content_type(request.headers())?;
-        let limits = &services.limits;
-        let bounds =
-            Bounds { request_bytes: limits.request_bytes, extra: 0, within: limits.body_timeout };
-        parse(&read_body(request.into_body(), bounds).await?).map(Self)
+        parse(&read_json(request, services, &["application/json"]).await?).map(Self)
     }
 }
 
-fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
+/// The bytes of a body of one of these types.
+pub(super) async fn read_json(
+    request: Request,
+    services: &Services,
+    types: &[&str],
+) -> Result<Bytes, Failure> {
+    check_content_type(request.headers(), types)?;
+    let limits = &services.limits;
+    let bounds =
+        Bounds { request_bytes: limits.request_bytes, extra: 0, within: limits.body_timeout };
+    read_body(request.into_body(), bounds).await
+}
+
+fn check_content_type(headers: &HeaderMap, types: &[&str]) -> Result<(), Failure> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim());
     match kind {
-        Some(kind) if kind.eq_ignore_ascii_case("application/json") => Ok(()),
+        Some(kind) if types.iter().any(|known| kind.eq_ignore_ascii_case(known)) => Ok(()),
         _ => Err(Failure::new(
             Reason::UnsupportedMediaType,
             "send the header content-type: application/json",
@@ -54,7 +64,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
 }
 
 /// Reads an object in JSON; the error names the field's path.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();

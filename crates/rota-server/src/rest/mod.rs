@@ -8,6 +8,7 @@ mod cluster;
 mod extract;
 mod fields;
 mod health;
+mod merge_patch;
 mod metrics;
 mod node;
 mod openapi;
@@ -83,6 +84,7 @@ fn handler(operation: Operation, at: MethodFilter) -> Option<MethodRouter<Servic
         O::RetryTask => on(at, tasks::retry),
         O::RescheduleTask => on(at, tasks::reschedule),
         O::SetTaskPriority => on(at, tasks::set_priority),
+        O::UpdateTask => on(at, tasks::update),
         O::DeleteTask => on(at, tasks::delete),
         O::BulkTasks => on(at, tasks::bulk),
         O::ListAttempts => on(at, tasks::attempts),

@@ -39,6 +39,7 @@ use crate::{limits::Limits, services::Services};
         tasks::retry,
         tasks::reschedule,
         tasks::set_priority,
+        tasks::update,
         tasks::attempts,
         tasks::result,
         queues::list,

@@ -7,18 +7,20 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use rota_proto::{
-    Date, Span,
+    Date, FieldMask, Span,
     json::{BulkResult, Content, NewTaskBatchResult},
     v1::{
         BulkTasksRequest, CreateTaskRequest, CreateTaskResponse, CreateTasksRequest,
         GetTaskRequest, ListAttemptsResponse, ListTasksRequest, ListTasksResponse, NewTask,
-        RescheduleTaskRequest, SetTaskPriorityRequest, Task, TaskRequest, TaskStatus,
+        RescheduleTaskRequest, SetTaskPriorityRequest, Task, TaskChange, TaskRequest, TaskStatus,
+        UpdateTaskRequest,
     },
 };
 
 use super::{
     extract::{Body, Part},
     fields::{in_body, in_query},
+    merge_patch::MergePatch,
     problem::Problem,
     query::Pairs,
 };
@@ -202,6 +204,51 @@ pub(crate) async fn set_priority(
 ) -> Result<Json<Task>, Failure> {
     let request = SetTaskPriorityRequest { id, ..request };
     Ok(Json(services.set_task_priority(caller, request).await?))
+}
+
+/// Changes the definition of a waiting task: a JSON merge patch (RFC 7396).
+///
+/// Members that are left out stay as they are, and `null` resets one to its default. Labels and the retry
+/// policy are merged, the payload is replaced whole. A repeat of the submission is still compared with what was
+/// first submitted.
+#[utoipa::path(patch, path = "/v1/tasks/{id}", operation_id = "update_task", tag = "tasks",
+    request_body(content((TaskChange = "application/merge-patch+json"), (TaskChange = "application/json"))), params(
+    ("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
+    ("if-match" = Option<String>, Header, description = "Version that the change is meant for, in quotes or not", pattern = r#"^(\*|"?[0-9]{1,20}"?)$"#),
+), responses(
+    (status = 200, description = "The task as it is now", body = Task),
+    (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "It does not wait", body = Problem, content_type = "application/problem+json"),
+    (status = 412, description = "It has another version", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn update(
+    State(services): State<Services>,
+    caller: Caller,
+    Part(id): Part,
+    headers: HeaderMap,
+    MergePatch { value, parts }: MergePatch<TaskChange>,
+) -> Result<Json<Task>, Failure> {
+    if parts.is_empty() {
+        return Err(Failure::field("body", "changes nothing: name at least one member"));
+    }
+    let request = UpdateTaskRequest {
+        id,
+        change: Some(value),
+        update_mask: Some(FieldMask { paths: parts }),
+        expected_version: expected_version(&headers)?,
+    };
+    Ok(Json(services.update_task(caller, request).await?))
+}
+
+/// The version that `If-Match` names, if any.
+fn expected_version(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(None);
+    }
+    let version = text.trim_matches('"').parse();
+    version.map(Some).map_err(|_| Failure::field("if-match", "is not the version of a task"))
 }
 
 /// Removes a finished task with all that is kept of it.

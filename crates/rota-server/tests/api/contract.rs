@@ -169,6 +169,7 @@ fn what_is_always_shown_is_required_and_enumerations_list_their_words() {
         "has_result",
         "failures",
         "snoozes",
+        "version",
     ];
     assert_eq!(required("Task"), always);
     assert_eq!(required("NewTask"), ["kind"]);
@@ -307,6 +308,7 @@ async fn the_contract_that_a_server_gives_out_shows_its_own_limits() {
         ("1000", "/components/schemas/Worker/"),
         ("1000", "/components/schemas/RetryPolicy"),
         ("256", "/components/schemas/NewTask/properties/description"),
+        ("256", "/components/schemas/TaskChange/properties/description"),
         ("1024", "/components/schemas/ProgressRequest"),
         ("1024", "/components/schemas/LogFilterRequest"),
         ("60", "/components/schemas/LeaseRequest/properties/ttl"),

@@ -319,6 +319,20 @@ async fn management(both: &mut Parity) {
     both.same(O::RescheduleTask, |_| json!({ "delay": "1h" }), message, shown::<v1::Task>).await;
     let message = |twin: &Twin| v1::SetTaskPriorityRequest { id: twin.id(), priority: 7 };
     both.same(O::SetTaskPriority, |_| json!({ "priority": 7 }), message, shown::<v1::Task>).await;
+    let given = |_: &Twin| json!({ "description": "d", "labels": { "l": null }, "priority": 8 });
+    let message = |twin: &Twin| v1::UpdateTaskRequest {
+        id: twin.id(),
+        change: Some(v1::TaskChange {
+            description: Some("d".to_owned()),
+            priority: Some(8),
+            ..Default::default()
+        }),
+        update_mask: Some(rota_proto::FieldMask {
+            paths: ["description", "labels.l", "priority"].map(str::to_owned).to_vec(),
+        }),
+        expected_version: None,
+    };
+    both.same(O::UpdateTask, given, message, shown::<v1::Task>).await;
     both.on_task(O::CancelTask, shown::<v1::Task>).await;
     both.on_task(O::RetryTask, shown::<v1::Task>).await;
     both.on_task(O::GetResult, |answer: v1::GetResultResponse| {
@@ -357,7 +371,7 @@ async fn work(both: &mut Parity) {
     let message = |twin: &Twin| v1::SnoozeRequest {
         id: twin.id(),
         lease_token: twin.token,
-        delay: Some(rota_proto::Span { seconds: 0, nanos: 0 }),
+        delay: Some(Span { seconds: 0, nanos: 0 }),
         ..Default::default()
     };
     both.same(O::SnoozeTask, given, message, nothing::<v1::SnoozeResponse>).await;
@@ -459,6 +473,10 @@ async fn bad_tasks(both: &mut Parity) {
     both.refused(O::GetTask, json!({ "wait": "61s" }), message, "wait").await;
     let message = v1::RescheduleTaskRequest { id: "none".to_owned(), ..Default::default() };
     both.refused(O::RescheduleTask, json!({}), message, "run_at").await;
+    let change = v1::TaskChange { priority: Some(3), ..Default::default() };
+    let message =
+        v1::UpdateTaskRequest { id: "none".to_owned(), change: Some(change), ..Default::default() };
+    both.refused(O::UpdateTask, json!({ "priority": 3 }), message, "").await;
     let message = v1::SetTaskPriorityRequest { id: "none".to_owned(), priority: 10 };
     both.refused(O::SetTaskPriority, json!({ "priority": 10 }), message, "priority").await;
     let list = v1::ListTasksRequest::default();
@@ -528,7 +546,7 @@ async fn bad_others(both: &mut Parity) {
         let message = v1::SnoozeRequest {
             id: id.to_owned(),
             lease_token: 1,
-            delay: Some(rota_proto::Span { seconds: 1, nanos: 0 }),
+            delay: Some(Span { seconds: 1, nanos: 0 }),
             ..Default::default()
         };
         both.refused(O::SnoozeTask, given, message, field).await;

@@ -107,6 +107,68 @@ async fn a_handler_puts_its_task_off_and_its_attempt_stays_in_the_history() {
 }
 
 #[tokio::test]
+async fn a_waiting_task_is_changed_in_part_and_only_in_the_version_that_is_meant() {
+    let node = Node::start().await;
+    let new = json!({
+        "kind": "k", "id": "order/42", "delay": "1h", "payload": { "a": 1 }, "priority": 3,
+        "labels": { "keep": "1", "change": "2", "drop": "3" }, "description": "first",
+        "retry": { "max_attempts": 4, "initial": "2s" }, "timeout": "10s",
+    });
+    node.create(&new).await;
+    let path = "/v1/tasks/order%2F42";
+    let patch = async |body: &Value, version: Option<&str>| {
+        let mut request =
+            Request::patch(path).header("content-type", "application/merge-patch+json");
+        if let Some(version) = version {
+            request = request.header("if-match", version);
+        }
+        let body = Full::new(Bytes::from(body.to_string()));
+        node.send(request.body(body).expect("a request")).await
+    };
+    let before = node.get(path).await.json();
+    assert_eq!(before["version"], 1);
+    let change = json!({
+        "payload": [2.50], "labels": { "change": "4", "drop": null }, "description": null,
+        "retry": { "max_attempts": 9 }, "timeout": null,
+    });
+    let changed = patch(&change, Some("\"1\"")).await;
+    assert_eq!(changed.status, 200, "{changed:?}");
+    let task = changed.json();
+    assert_eq!((&task["version"], &task["payload"]), (&json!(2), &json!([2.50])));
+    assert_eq!(task["labels"], json!({ "keep": "1", "change": "4" }));
+    assert_eq!((&task["description"], &task["timeout"]), (&Value::Null, &json!("30m")));
+    let retry = &task["retry"];
+    assert_eq!((&retry["max_attempts"], &retry["initial"]), (&json!(9), &json!("2s")));
+    for same in ["priority", "run_at", "queue", "kind", "created_at"] {
+        assert_eq!(task[same], before[same], "{same}");
+    }
+    let stale = patch(&json!({ "priority": 1 }), Some("1")).await;
+    assert_eq!((stale.status, &stale.json()["reason"]), (412, &json!("version_conflict")));
+    for (wrong, field) in [
+        (json!({ "queue": "other" }), "queue"),
+        (json!({ "retry": { "max_attempts": 0 } }), "retry.max_attempts"),
+        (json!({ "expires_at": "1999-01-01T00:00:00Z" }), "expires_at"),
+        (json!({ "status": null }), "status"),
+        (json!({}), "body"),
+    ] {
+        let answer = patch(&wrong, None).await;
+        assert_eq!(answer.status, 400, "{wrong}: {answer:?}");
+        assert_eq!(answer.json()["errors"][0]["field"], field, "{wrong}: {answer:?}");
+    }
+    let now = json!({ "run_at": null, "priority": 9 });
+    let due = patch(&now, None).await.json();
+    assert_eq!((&due["status"], &due["priority"]), (&json!("pending"), &json!(9)));
+    // A repeat is compared with what was first submitted.
+    assert_eq!(node.post_json("/v1/tasks", &new).await.status, 200);
+    let asked = json!({ "worker": "w1", "max": 1, "wait": "30s" });
+    let leased = node.post_json("/v1/leases", &asked).await.json();
+    assert_eq!(leased["tasks"][0]["payload"], json!([2.50]));
+    let late = patch(&json!({ "priority": 1 }), None).await;
+    assert_eq!((late.status, &late.json()["reason"]), (409, &json!("illegal_state")));
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn payloads_that_are_not_json_come_back_in_base64() {
     let node = Node::start().await;
     let id = node.create(&json!({ "kind": "k", "payload_base64": "/wAB" })).await;

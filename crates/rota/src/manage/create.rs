@@ -168,31 +168,14 @@ fn from_flags(args: CreateArgs) -> Result<v1::NewTask, Failure> {
     } else if let Some(url) = args.http {
         ("http".to_owned(), Some(json!({ "url": url }).to_string()))
     } else {
-        let payload = args.payload.map(|payload| match payload.strip_prefix('@') {
-            _ if payload == "-" => read_all(io::stdin())
-                .map_err(|error| Failure::usage(format!("--payload -: {error}"))),
-            Some(path) => {
-                let named = |error| Failure::usage(format!("--payload @{path}: {error}"));
-                File::open(path).and_then(read_all).map_err(named)
-            }
-            None => Ok(payload),
-        });
-        (String::new(), payload.transpose()?)
+        (String::new(), args.payload.map(text_of).transpose()?)
     };
     let kind = args.kind.unwrap_or(kind);
     let idempotency_key = match args.idempotency_key {
         None if args.id.is_none() => Some(fresh_key()),
         given => given,
     };
-    let not_json = |error: serde_json::Error| {
-        Failure::usage(format!("--payload is not JSON: {error}"))
-            .hint("texts need quotes of their own: --payload '\"text\"'")
-    };
-    let json = |text: &String| {
-        let json: &RawValue = serde_json::from_str(text)?;
-        Ok(Bytes::copy_from_slice(json.get().as_bytes()))
-    };
-    let payload = payload.as_ref().map(json).transpose().map_err(not_json)?.unwrap_or_default();
+    let payload = payload.as_deref().map(json_of).transpose()?.unwrap_or_default();
     Ok(v1::NewTask {
         id: args.id,
         queue: args.queue,
@@ -209,6 +192,33 @@ fn from_flags(args: CreateArgs) -> Result<v1::NewTask, Failure> {
         idempotency_key,
         retention: args.retention,
     })
+}
+
+/// What `--payload` says, is in its file, or comes by standard input.
+fn text_of(payload: String) -> Result<String, Failure> {
+    match payload.strip_prefix('@') {
+        _ if payload == "-" => {
+            read_all(io::stdin()).map_err(|error| Failure::usage(format!("--payload -: {error}")))
+        }
+        Some(path) => {
+            let named = |error| Failure::usage(format!("--payload @{path}: {error}"));
+            File::open(path).and_then(read_all).map_err(named)
+        }
+        None => Ok(payload),
+    }
+}
+
+fn json_of(text: &str) -> Result<Bytes, Failure> {
+    let json: &RawValue = serde_json::from_str(text).map_err(|error| {
+        Failure::usage(format!("--payload is not JSON: {error}"))
+            .hint("texts need quotes of their own: --payload '\"text\"'")
+    })?;
+    Ok(Bytes::copy_from_slice(json.get().as_bytes()))
+}
+
+/// The payload that `--payload` names.
+pub(super) fn payload_of(payload: String) -> Result<Bytes, Failure> {
+    json_of(&text_of(payload)?)
 }
 
 /// When to try again, if anything is said of it.

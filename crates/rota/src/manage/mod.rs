@@ -7,6 +7,7 @@ mod import;
 mod lines;
 pub(crate) mod queue;
 pub(crate) mod task;
+mod update;
 mod wait;
 pub(crate) mod workers;
 

@@ -14,7 +14,7 @@ use rota_proto::json::{Content, Words};
 
 use super::{
     bulk::{self, Which},
-    create, labels,
+    create, labels, update,
     wait::{self, Wait},
 };
 use crate::{
@@ -87,6 +87,8 @@ pub(crate) enum TaskVerb {
         #[arg(long, value_name = "DATE", conflicts_with = "delay")]
         run_at: Option<Date>,
     },
+    /// Change parts of a waiting task; what is not named stays as it is.
+    Update(Box<update::UpdateArgs>),
     /// Change a waiting task's priority.
     Priority {
         /// The task.
@@ -201,6 +203,7 @@ pub(crate) async fn run(verb: TaskVerb, client: &Client, format: Format) -> Resu
             let request = v1::RescheduleTaskRequest { id, run_at, delay };
             show(&client.reschedule_task(request).await?, format)
         }
+        TaskVerb::Update(args) => show(&update::run(*args, client).await?, format),
         TaskVerb::Priority { id, priority } => {
             let request = v1::SetTaskPriorityRequest { id, priority };
             show(&client.set_task_priority(request).await?, format)

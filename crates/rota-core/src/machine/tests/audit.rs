@@ -65,6 +65,10 @@ impl Scope {
             Command::Reschedule { task, .. } => {
                 Self { requeues: Some(*task), ..Self::only(*task, &[(WAITING, WAITING)]) }
             }
+            Command::Edit { edit, .. } if edit.run_at.is_some() => {
+                let task = edit.spec.id;
+                Self { requeues: Some(task), ..Self::only(task, &[(WAITING, WAITING)]) }
+            }
             Command::Delete { task, .. } => Self { removes: true, ..Self::only(*task, &[]) },
             Command::Purge { task, .. } => {
                 let done = world.newest.done.get(task);
@@ -100,6 +104,7 @@ impl Scope {
                 )
             }
             Command::SetPriority { .. }
+            | Command::Edit { .. }
             | Command::PauseQueue { .. }
             | Command::OpenSession(_)
             | Command::Heartbeat { .. }

@@ -5,8 +5,8 @@ use super::{
     world::{Accepted, World},
 };
 use crate::{
-    Action, Command, LeaseToken, Name, Refusal, Reply, Report, Status, Submit, TaskId, WallTime,
-    lifecycle::transition,
+    Action, Command, Edit, LeaseToken, Name, Refusal, Reply, Report, Status, Submit, TaskId,
+    WallTime, lifecycle::transition,
 };
 
 /// What must be answered.
@@ -93,6 +93,7 @@ impl World {
                 }
                 Some(from) => Expected::Task(from),
             },
+            Command::Edit { edit, .. } => self.expected_of_edit(edit, status(&edit.spec.id)),
             Command::Delete { task, .. } => match status(task) {
                 None => Expected::Unknown,
                 Some(from) if !from.is_terminal() => illegal(from, Action::Delete),
@@ -149,6 +150,25 @@ impl World {
     fn is_full(&self, queue: &Name) -> bool {
         let live = self.snapshot.live_in(queue);
         live >= self.limits.queue_length_max
+    }
+
+    fn expected_of_edit(&self, edit: &Edit, status: Option<Status>) -> Expected {
+        let Some(from) = status else { return Expected::Unknown };
+        if transition(from, Action::Edit).is_err() {
+            return Expected::Illegal(from, Action::Edit);
+        }
+        let view = self.machine.task(edit.spec.id).expect("what can be changed is live");
+        let due = edit.run_at.unwrap_or(view.run_at).max(self.now.wall);
+        let expires_at = edit.spec.definition.expires_at;
+        let is_same = edit.run_at.is_none() && self.expiry(edit.spec.id) == expires_at;
+        if view.edits != edit.edits || !is_same && self.is_dead_by(due, expires_at) {
+            return Expected::Refused;
+        }
+        Expected::Task(match edit.run_at {
+            None => from,
+            Some(run_at) if run_at <= self.now.wall => Status::Pending,
+            Some(_) => Status::Scheduled,
+        })
     }
 
     fn expected_of_report(&self, task: TaskId, token: LeaseToken, report: &Report) -> Expected {

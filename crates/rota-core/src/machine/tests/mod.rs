@@ -4,6 +4,7 @@
 mod audit;
 mod books;
 mod counts;
+mod editing;
 mod expect;
 mod lifecycle;
 mod look;

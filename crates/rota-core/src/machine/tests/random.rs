@@ -1,6 +1,8 @@
 //! Random lives of whole worlds: whatever clients, workers, clocks and crashes do, and in whatever
 //! order, the auditor finds nothing, and in the end every task ends and nothing is left behind.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use proptest::{prelude::*, sample::Index};
 
@@ -9,9 +11,9 @@ use super::{
     world::World,
 };
 use crate::{
-    Command, Credit, Failure, FailureReason, HeldLease, Jitter, LeaseToken, Leased, MachineLimits,
-    Millis, OpenSession, Outcome, Policy, Priority, Report, RetryPolicy, RunAt, SessionId, TaskId,
-    WallTime,
+    Command, Credit, Edit, Failure, FailureReason, HeldLease, Jitter, LeaseToken, Leased,
+    MachineLimits, Millis, OpenSession, Outcome, Policy, Priority, Report, RetryPolicy, RunAt,
+    SessionId, TaskId, TaskSpec, WallTime,
 };
 
 const QUEUES: [&str; 3] = ["mail", "images", "reports"];
@@ -27,6 +29,7 @@ enum Event {
     Retry(Index),
     Reschedule(Index, i64),
     SetPriority(Index, u32),
+    Edit(Index, bool, u64),
     Delete(Index),
     Purge(Index),
     /// About a task that does not exist.
@@ -202,6 +205,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         5 => task().prop_map(Event::Retry),
         4 => (task(), -1000i64..20_000).prop_map(|(task, delay)| Event::Reschedule(task, delay)),
         4 => (task(), 0u32..4).prop_map(|(task, priority)| Event::SetPriority(task, priority)),
+        4 => (task(), any::<bool>(), 1u64..60_000)
+            .prop_map(|(task, stale, timeout)| Event::Edit(task, stale, timeout)),
         3 => task().prop_map(Event::Delete),
         3 => task().prop_map(Event::Purge),
         1 => Just(Event::Unknown),
@@ -370,6 +375,16 @@ fn happen(world: &mut World, event: Event) {
         Event::SetPriority(task, level) => {
             let priority = Priority::new(level).unwrap();
             about(world, task, &|task| Command::SetPriority { task, priority, stored: None });
+        }
+        Event::Edit(task, stale, timeout) => {
+            let Some(task) = pick(world, task) else { return };
+            let mut spec = TaskSpec::clone(&world.newest.specs[&task]);
+            spec.definition.policy.timeout = Millis(timeout);
+            spec.definition.expires_at = None;
+            let edits = world.newest.live.get(&task).map_or(0, |live| live.edits);
+            let edits = edits + u32::from(stale);
+            let edit = Edit { spec: Arc::new(spec), edits, priority: None, run_at: None };
+            let _ = world.apply(Command::Edit { edit: Box::new(edit), stored: None });
         }
         Event::Delete(task) => about(world, task, &|task| Command::Delete { task, stored: None }),
         Event::Purge(task) => about(world, task, &|task| Command::Purge { task, stored: None }),

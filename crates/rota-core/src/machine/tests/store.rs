@@ -59,6 +59,11 @@ impl ModelStore {
     }
 
     fn put_spec(&mut self, spec: &Arc<TaskSpec>) {
+        if let Some(known) = self.specs.get_mut(&spec.id) {
+            assert_eq!((&known.binds, known.fingerprint), (&spec.binds, spec.fingerprint));
+            *known = spec.clone();
+            return;
+        }
         let binding = Binding { task: spec.id, fingerprint: spec.fingerprint };
         if let Some(id) = &spec.binds.id {
             let owner = self.ids.insert(id.clone(), binding);

@@ -181,6 +181,7 @@ impl World {
         | Command::Retry { stored, .. }
         | Command::Reschedule { stored, .. }
         | Command::SetPriority { stored, .. }
+        | Command::Edit { stored, .. }
         | Command::Delete { stored, .. }
         | Command::Purge { stored, .. }
         | Command::Report { stored, .. } = command

@@ -1,0 +1,131 @@
+//! `rota task update`: changes parts of a waiting task.
+
+use clap::{Args, builder::NonEmptyStringValueParser as Text};
+use rota_client::{
+    Client, Date, FieldMask, Span,
+    v1::{RetryPolicy, Task, TaskChange, UpdateTaskRequest},
+};
+
+use super::{create::payload_of, labels};
+use crate::exit::Failure;
+
+/// The new values.
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    /// The task.
+    #[arg(value_parser = Text::new())]
+    id: String,
+    /// Text for people, up to 256 characters; empty to remove it.
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Parameters: JSON, @FILE, or - for standard input.
+    #[arg(long, value_name = "JSON")]
+    payload: Option<String>,
+    /// Label to set; can be repeated.
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<String>,
+    /// Label to remove; can be repeated.
+    #[arg(long = "remove-label", value_name = "NAME")]
+    remove_labels: Vec<String>,
+    /// Priority, 0 to 9. Higher values run first.
+    #[arg(long)]
+    priority: Option<u32>,
+    /// Delay before the task is due, such as 30s or 2h.
+    #[arg(long, value_name = "TIME", conflicts_with = "run_at")]
+    delay: Option<Span>,
+    /// Earliest start time, such as 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "DATE")]
+    run_at: Option<Date>,
+    /// Start deadline.
+    #[arg(long, value_name = "DATE", conflicts_with = "never_expires")]
+    expires_at: Option<Date>,
+    /// Remove the start deadline.
+    #[arg(long)]
+    never_expires: bool,
+    /// Maximum duration of one attempt.
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<Span>,
+    /// Attempts before the task fails for good.
+    #[arg(long, value_name = "N")]
+    max_attempts: Option<u32>,
+    /// Times the task may lose its worker.
+    #[arg(long, value_name = "N")]
+    max_lost: Option<u32>,
+    /// Times the handler may snooze the task.
+    #[arg(long, value_name = "N")]
+    max_snoozes: Option<u32>,
+    /// Delay after the first failure.
+    #[arg(long, value_name = "TIME")]
+    backoff_initial: Option<Span>,
+    /// Growth of the delay with each failure, 1 to 100.
+    #[arg(long, value_name = "FACTOR")]
+    backoff_multiplier: Option<f64>,
+    /// Longest delay.
+    #[arg(long, value_name = "TIME")]
+    backoff_max: Option<Span>,
+    /// Time to keep the task after it has ended.
+    #[arg(long, value_name = "TIME")]
+    retention: Option<Span>,
+    /// Change the task only if it has this version.
+    #[arg(long, value_name = "N")]
+    if_version: Option<u64>,
+}
+
+/// Changes the task.
+pub(crate) async fn run(args: UpdateArgs, client: &Client) -> Result<Task, Failure> {
+    let mut parts: Vec<String> = Vec::new();
+    let mut names = |part: &str, is_set: bool| {
+        if is_set {
+            parts.push(part.to_owned());
+        }
+    };
+    names("description", args.description.is_some());
+    names("payload", args.payload.is_some());
+    names("priority", args.priority.is_some());
+    names("delay", args.delay.is_some());
+    names("run_at", args.run_at.is_some());
+    names("expires_at", args.expires_at.is_some() || args.never_expires);
+    names("timeout", args.timeout.is_some());
+    names("retention", args.retention.is_some());
+    names("retry.max_attempts", args.max_attempts.is_some());
+    names("retry.max_lost", args.max_lost.is_some());
+    names("retry.max_snoozes", args.max_snoozes.is_some());
+    names("retry.initial", args.backoff_initial.is_some());
+    names("retry.multiplier", args.backoff_multiplier.is_some());
+    names("retry.max", args.backoff_max.is_some());
+    let labels = labels(&args.labels)?;
+    parts.extend(labels.keys().chain(&args.remove_labels).map(|name| format!("labels.{name}")));
+    if parts.is_empty() {
+        return Err(Failure::usage(
+            "nothing to change; name at least one part, such as --priority 7",
+        ));
+    }
+    let payload = args.payload.map(payload_of).transpose()?;
+    let change = TaskChange {
+        description: args.description.filter(|text| !text.is_empty()),
+        payload: payload.unwrap_or_default(),
+        labels,
+        priority: args.priority,
+        run_at: args.run_at,
+        delay: args.delay,
+        expires_at: args.expires_at,
+        timeout: args.timeout,
+        retry: Some(RetryPolicy {
+            max_attempts: args.max_attempts,
+            initial: args.backoff_initial,
+            multiplier: args.backoff_multiplier,
+            max: args.backoff_max,
+            jitter: None,
+            max_lost: args.max_lost,
+            max_snoozes: args.max_snoozes,
+        }),
+        retention: args.retention,
+    };
+    let request = UpdateTaskRequest {
+        id: args.id,
+        change: Some(change),
+        update_mask: Some(FieldMask { paths: parts }),
+        expected_version: args.if_version,
+    };
+    Ok(client.update_task(request).await?)
+}
