@@ -3,8 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use prost::Message as _;
 use rota_proto::node_v1::{self, node_service_client::NodeServiceClient};
 use rota_proto::operations::Operation;
 use rota_proto::v1::{
@@ -12,19 +10,14 @@ use rota_proto::v1::{
     task_service_client::TaskServiceClient, worker_service_client::WorkerServiceClient,
 };
 
+use tokio::time::Instant;
+
 use crate::{
     builder::Builder,
     error::ClientError,
-    new_task::NewTask,
     nodes::{Connection, Nodes},
 };
 
-/// Tasks sent in one request.
-const BATCH: usize = 1000;
-/// Such requests under way at once.
-const BATCHES_IN_FLIGHT: usize = 4;
-/// Bytes of tasks in one request.
-const BATCH_BYTES: usize = 8 << 20;
 /// One long poll.
 const POLL: Duration = Duration::from_secs(30);
 /// Largest answer that is accepted.
@@ -41,6 +34,12 @@ const ANSWER_BYTES: usize = 64 << 20;
 pub struct Client {
     pub(crate) nodes: Arc<Nodes>,
     pub(crate) request_timeout: Duration,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("addresses", &self.addresses()).finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -98,7 +97,7 @@ impl Client {
         self.nodes.leave(self.nodes.current());
     }
 
-    fn tasks(connection: Connection) -> TaskServiceClient<Connection> {
+    pub(crate) fn tasks(connection: Connection) -> TaskServiceClient<Connection> {
         TaskServiceClient::new(connection).max_decoding_message_size(ANSWER_BYTES)
     }
 }
@@ -198,54 +197,6 @@ impl Client {
         Ok(all)
     }
 
-    /// Creates one task. Tried again after a lost answer only if the task names itself by an id or
-    /// an idempotency key.
-    ///
-    /// # Errors
-    /// When no node can be reached, or it refuses; [`ClientError::OutcomeUnknown`] leaves open
-    /// whether the task exists.
-    pub async fn create_task(&self, task: NewTask) -> Result<v1::Task, ClientError> {
-        let repeat = Operation::CreateTask.repeat().of_tasks(task.is_named());
-        let request = v1::CreateTaskRequest { task: Some(task.0) };
-        let timeout = self.request_timeout;
-        let answer = self.nodes.ask(repeat, timeout, |connection| {
-            let request = request.clone();
-            async move { Self::tasks(connection).create_task(request).await }
-        });
-        Ok(answer.await?.task.unwrap_or_default())
-    }
-
-    /// Creates many tasks, each for itself; any number: they are sent in portions. One result for
-    /// each, in order. Repeated as [`Client::create_task`], if all of a portion name themselves.
-    ///
-    /// # Errors
-    /// When a portion could not be sent or answered: those before it may exist.
-    pub async fn create_tasks(
-        &self,
-        tasks: Vec<NewTask>,
-    ) -> Result<Vec<v1::create_tasks_response::Result>, ClientError> {
-        let sent = portions(tasks).into_iter().map(|portion| self.create_portion(portion));
-        let answers: Vec<Vec<_>> =
-            stream::iter(sent).buffered(BATCHES_IN_FLIGHT).try_collect().await?;
-        Ok(answers.into_iter().flatten().collect())
-    }
-
-    async fn create_portion(
-        &self,
-        tasks: Vec<NewTask>,
-    ) -> Result<Vec<v1::create_tasks_response::Result>, ClientError> {
-        let named = tasks.iter().all(NewTask::is_named);
-        let repeat = Operation::CreateTasks.repeat().of_tasks(named);
-        let tasks: Vec<_> = tasks.into_iter().map(|task| task.0).collect();
-        let request = v1::CreateTasksRequest { tasks };
-        let timeout = self.request_timeout;
-        let answer = self.nodes.ask(repeat, timeout, |connection| {
-            let request = request.clone();
-            async move { Self::tasks(connection).create_tasks(request).await }
-        });
-        Ok(answer.await?.results)
-    }
-
     /// One task.
     ///
     /// # Errors
@@ -267,12 +218,20 @@ impl Client {
         }
     }
 
-    /// The task when it has ended, or as it is when the wait is over.
+    /// The task when it has ended, or as it is when the wait is over, however long that is.
     ///
     /// # Errors
     /// When no node can be reached, or there is no such task.
     pub async fn wait_task_for(&self, id: &str, wait: Duration) -> Result<v1::Task, ClientError> {
-        self.poll_task(id, Some(wait)).await
+        let until = Instant::now() + wait;
+        loop {
+            // The server bounds one wait.
+            let wait = until.saturating_duration_since(Instant::now());
+            let task = self.poll_task(id, Some(wait.min(POLL))).await?;
+            if has_ended(&task) || Instant::now() >= until {
+                return Ok(task);
+            }
+        }
     }
 
     async fn poll_task(&self, id: &str, wait: Option<Duration>) -> Result<v1::Task, ClientError> {
@@ -360,7 +319,7 @@ fn some_other(next: Option<String>, this: &str) -> Option<String> {
 
 /// A state that only a newer server knows is taken for an end if the task has a date of its end. Otherwise a
 /// client that waits would ask again and again without a pause.
-fn has_ended(task: &v1::Task) -> bool {
+pub(crate) fn has_ended(task: &v1::Task) -> bool {
     match v1::TaskStatus::try_from(task.status) {
         Ok(status) => is_terminal(status),
         Err(_) => task.finished_at.is_some(),
@@ -373,45 +332,9 @@ fn is_terminal(status: v1::TaskStatus) -> bool {
     matches!(status, Completed | Failed | Cancelled | Expired)
 }
 
-/// Cuts tasks into requests of bounded number and size. A task of more than that size goes alone, so that
-/// no other is refused with it.
-fn portions(tasks: Vec<NewTask>) -> Vec<Vec<NewTask>> {
-    let mut portions = Vec::with_capacity(tasks.len().div_ceil(BATCH));
-    let mut portion = Vec::new();
-    let mut bytes = 0;
-    for task in tasks {
-        let size = task.0.encoded_len();
-        if portion.len() == BATCH || (bytes + size > BATCH_BYTES && !portion.is_empty()) {
-            portions.push(std::mem::take(&mut portion));
-            bytes = 0;
-        }
-        bytes += size;
-        portion.push(task);
-    }
-    if !portion.is_empty() {
-        portions.push(portion);
-    }
-    portions
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::new_task::task;
-
-    #[test]
-    fn portions_are_bounded_in_number_and_size() {
-        let small: Vec<_> = (0..2500).map(|_| task("t")).collect();
-        let sizes: Vec<_> = portions(small).iter().map(Vec::len).collect();
-        assert_eq!(sizes, [1000, 1000, 500]);
-        let large: Vec<_> = (0..20).map(|_| task("t").payload(vec![0; 1 << 20])).collect();
-        let sizes: Vec<_> = portions(large).iter().map(Vec::len).collect();
-        assert_eq!(sizes, [7, 7, 6]);
-        let sized = |bytes: usize| task("t").label("x", "y".repeat(bytes));
-        let mixed = vec![sized(1), sized(9 << 20), sized(1), sized(1)];
-        let sizes: Vec<_> = portions(mixed).iter().map(Vec::len).collect();
-        assert_eq!(sizes, [1, 1, 2]);
-    }
 
     #[test]
     fn a_state_of_a_newer_server_is_an_end_if_the_task_says_when_it_ended() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rota_proto::Reason;
+use rota_proto::{Reason, v1};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -21,6 +21,20 @@ pub enum ClientError {
     /// The token has a character that a header cannot carry, such as a line break.
     #[error("the token has a character that cannot be sent, such as a line break")]
     Token,
+    /// A job has no JSON form.
+    #[error("the job {kind} has no JSON form: {reason}")]
+    Payload {
+        /// Kind of the job.
+        kind: &'static str,
+        /// Message of serde.
+        reason: String,
+    },
+    /// The client did not send this task, because an earlier request of the same batch failed.
+    #[error("not sent, because an earlier request of the batch failed: {reason}")]
+    NotSent {
+        /// Failure of the earlier request.
+        reason: String,
+    },
     /// No node could be reached, within the time allowed.
     #[error("cannot reach {addresses}: {reason}")]
     Unreachable {
@@ -64,12 +78,15 @@ pub struct FieldViolation {
 }
 
 impl ClientError {
-    /// The gRPC code; `Unavailable` where no node was reached or its answer was lost.
+    /// The gRPC code, for programs that speak gRPC themselves. Others need only [`reason`](Self::reason).
+    /// `Unavailable` if no node was reached or its answer was lost.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Address { .. } | Self::Token => Code::InvalidArgument,
-            Self::Unreachable { .. } | Self::OutcomeUnknown { .. } => Code::Unavailable,
+            Self::Address { .. } | Self::Token | Self::Payload { .. } => Code::InvalidArgument,
+            Self::NotSent { .. } | Self::Unreachable { .. } | Self::OutcomeUnknown { .. } => {
+                Code::Unavailable
+            }
             Self::Refused { code, .. } => *code,
         }
     }
@@ -87,7 +104,11 @@ impl ClientError {
         match self {
             Self::Refused { reason, .. } => reason,
             Self::OutcomeUnknown { .. } => Reason::OutcomeUnknown.as_str(),
-            Self::Address { .. } | Self::Token | Self::Unreachable { .. } => "",
+            Self::Address { .. }
+            | Self::Token
+            | Self::Payload { .. }
+            | Self::NotSent { .. }
+            | Self::Unreachable { .. } => "",
         }
     }
 }
@@ -108,6 +129,20 @@ impl From<Status> for ClientError {
             reason: details.error_info().map(|info| info.reason.clone()).unwrap_or_default(),
             violations: violations.unwrap_or_default(),
             retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
+        }
+    }
+}
+
+impl From<v1::ItemError> for ClientError {
+    fn from(error: v1::ItemError) -> Self {
+        let field = Some(error.field).filter(|field| !field.is_empty());
+        let violation = |field| FieldViolation { field, message: error.message.clone() };
+        Self::Refused {
+            code: Code::from_i32(error.code),
+            violations: field.map(violation).into_iter().collect(),
+            message: error.message,
+            reason: error.reason,
+            retry_after: error.retry_after.map(rota_proto::Span::duration),
         }
     }
 }

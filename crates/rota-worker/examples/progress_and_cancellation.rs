@@ -51,7 +51,7 @@ pub(crate) async fn run(server: &str) -> Result<(), Box<dyn Error>> {
     client.cancel_task(&created.id).await?;
     let ended = client.wait_task(&created.id).await?;
     println!("{}", ended.status().as_str_name());
-    assert_eq!(ended.status(), rota_client::v1::TaskStatus::Cancelled);
+    assert_eq!(ended.status(), rota_client::TaskStatus::Cancelled);
 
     drain.start();
     working.await??;

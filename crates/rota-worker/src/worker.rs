@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rota_client::{Client, ClientError};
+use rota_client::{Client, ClientError, Job};
 use rota_metrics::WorkerMetrics;
 use rota_trace::Tracer;
 use rustc_hash::FxHashMap;
@@ -19,7 +19,7 @@ use tracing::info;
 
 use crate::{
     context::TaskContext,
-    handler::{self, Done, Handler, HandlerError},
+    handler::{self, Done, Handler, HandlerError, Next, Wrapper},
     scrape::Scrape,
     session::Session,
 };
@@ -85,6 +85,8 @@ pub struct Builder {
     metrics_listen: Option<SocketAddr>,
     wall_clock: WallClock,
     handlers: FxHashMap<String, Handler>,
+    /// The outermost first.
+    wrappers: Vec<Wrapper>,
 }
 
 /// A worker, ready to run.
@@ -146,6 +148,70 @@ impl Builder {
         self
     }
 
+    /// Runs jobs of one type. The [`Job`] names the kind of the tasks, and the types of the parameters and of
+    /// the result.
+    ///
+    /// ```no_run
+    /// # use rota_worker::{HandlerError, Job, TaskContext, Worker};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct SendMail { to: String }
+    /// # impl Job for SendMail { const KIND: &'static str = "send-mail"; type Output = String; }
+    /// # fn example(client: rota_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let worker = Worker::builder(client)
+    ///     .job(|mail: SendMail, ctx: TaskContext| async move {
+    ///         if !mail.to.contains('@') {
+    ///             return Err(HandlerError::permanent("not an address"));
+    ///         }
+    ///         Ok(format!("<{}@mail.example.org>", ctx.task_id()))
+    ///     })
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// - The policy of the task says whether and when Rota retries an error. `?` converts any error.
+    /// - [`HandlerError::permanent`] fails the task without a retry. [`HandlerError::retry_at`] and
+    ///   [`HandlerError::retry_after`] set the time of the retry.
+    /// - A panic is a failed attempt. A payload that is not a `J` fails the task without a retry.
+    #[must_use]
+    pub fn job<J, F, Fut>(self, handler: F) -> Self
+    where
+        J: Job,
+        F: Fn(J, TaskContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<J::Output, HandlerError>> + Send + 'static,
+    {
+        self.with(J::KIND.to_owned(), handler::job(handler))
+    }
+
+    /// Runs a function around every handler of this worker, for example to write logs, measure time or provide
+    /// a span. It calls [`Next::run`] to run the handler, and can replace the outcome. The first wrapper is the
+    /// outermost. Wrappers also apply to handlers that are added later.
+    ///
+    /// ```no_run
+    /// # use std::time::Instant;
+    /// # use rota_worker::{Builder, Next, TaskContext};
+    /// # fn example(builder: Builder) -> Builder {
+    /// builder.wrap(|ctx: TaskContext, next: Next| async move {
+    ///     let began = Instant::now();
+    ///     let outcome = next.run(ctx.clone()).await;
+    ///     println!("{} {} took {:?}", ctx.kind(), ctx.task_id(), began.elapsed());
+    ///     outcome
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// The worker drops the future, with the wrapper's part of it, if it does not stop in time after a
+    /// cancellation or a timeout.
+    #[must_use]
+    pub fn wrap<F, Fut>(mut self, around: F) -> Self
+    where
+        F: Fn(TaskContext, Next) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Done, HandlerError>> + Send + 'static,
+    {
+        self.wrappers.push(handler::wrapper(around));
+        self
+    }
+
     /// Runs tasks of a kind with a function that takes the payload and gives the result as values
     /// with a JSON form. A payload that does not fit fails the task for good.
     #[must_use]
@@ -190,6 +256,9 @@ impl Builder {
             Some(queues) if queues.is_empty() => return Err(WorkerError::NoQueue),
             queues => queues.unwrap_or_default(),
         };
+        let wrap = |handler, wrapper: &Wrapper| wrapper(handler);
+        let wrapped = |(kind, handler)| (kind, self.wrappers.iter().rfold(handler, wrap));
+        let handlers = self.handlers.into_iter().map(wrapped).collect();
         let metrics = WorkerMetrics::new(env!("CARGO_PKG_VERSION"));
         metrics.set_slots(self.slots);
         Ok(Worker {
@@ -198,7 +267,7 @@ impl Builder {
             queues,
             slots: self.slots,
             drain_timeout: self.drain_timeout,
-            handlers: self.handlers,
+            handlers,
             tracer: Tracer::default(),
             drain: Drain::default(),
             metrics,
@@ -230,6 +299,7 @@ impl Worker {
             metrics_listen: None,
             wall_clock: Arc::new(SystemTime::now),
             handlers: FxHashMap::default(),
+            wrappers: Vec::new(),
         }
     }
 
