@@ -12,10 +12,10 @@ use serde::Serialize;
 /// [`Client::submit`]: crate::Client::submit
 /// [`Job`]: crate::Job
 #[derive(Debug, Clone, Default)]
+#[must_use]
 pub struct NewTask(pub(crate) v1::NewTask);
 
 /// A task of that kind, in queue `default`, due now.
-#[must_use]
 pub fn task(kind: impl Into<String>) -> NewTask {
     NewTask(v1::NewTask { kind: kind.into(), ..v1::NewTask::default() })
 }
@@ -32,7 +32,6 @@ macro_rules! options {
         /// Options of the task. The server's defaults apply to those that are not set.
         $($head)* {
             /// Queue of the task. Default: `default`.
-            #[must_use]
             pub fn queue(mut $this, queue: impl Into<String>) -> Self {
                 let queue = $crate::new_task::some(queue);
                 $this.edit(|task| task.queue.clone_from(&queue));
@@ -40,7 +39,6 @@ macro_rules! options {
             }
 
             /// Adds a label, for people and filters.
-            #[must_use]
             pub fn label(mut $this, name: impl Into<String>, value: impl Into<String>) -> Self {
                 let (name, value) = (name.into(), value.into());
                 $this.edit(|task| {
@@ -50,42 +48,36 @@ macro_rules! options {
             }
 
             /// Priority from 0 to 9, higher first. Default: 5.
-            #[must_use]
             pub fn priority(mut $this, priority: u32) -> Self {
                 $this.edit(|task| task.priority = Some(priority));
                 $this
             }
 
             /// Earliest start. Default: now.
-            #[must_use]
             pub fn run_at(mut $this, at: ::std::time::SystemTime) -> Self {
                 $this.edit(|task| task.run_at = Some(at.into()));
                 $this
             }
 
             /// Time until the earliest start, by the server's clock. Instead of `run_at`.
-            #[must_use]
             pub fn delay(mut $this, delay: ::std::time::Duration) -> Self {
                 $this.edit(|task| task.delay = Some(delay.into()));
                 $this
             }
 
             /// Deadline for the start of the task. A task that has not started by then expires.
-            #[must_use]
             pub fn expires_at(mut $this, at: ::std::time::SystemTime) -> Self {
                 $this.edit(|task| task.expires_at = Some(at.into()));
                 $this
             }
 
             /// Maximum duration of one attempt. Default: 30 min.
-            #[must_use]
             pub fn timeout(mut $this, timeout: ::std::time::Duration) -> Self {
                 $this.edit(|task| task.timeout = Some(timeout.into()));
                 $this
             }
 
             /// Retry policy.
-            #[must_use]
             pub fn retry(mut $this, retry: $crate::retry::Retry) -> Self {
                 let policy = ::rota_proto::v1::RetryPolicy::from(retry);
                 $this.edit(|task| task.retry = Some(policy));
@@ -93,7 +85,6 @@ macro_rules! options {
             }
 
             /// Time to keep the task after it has ended. Default: 1 d when completed, 7 d otherwise.
-            #[must_use]
             pub fn retention(mut $this, retention: ::std::time::Duration) -> Self {
                 $this.edit(|task| task.retention = Some(retention.into()));
                 $this
@@ -109,7 +100,6 @@ macro_rules! names {
         /// Names of the task. With either of them, the client repeats the submission after a lost answer.
         $($head)* {
             /// Your own id for the task, unique among all tasks.
-            #[must_use]
             pub fn id(mut $this, id: impl Into<String>) -> Self {
                 let id = $crate::new_task::some(id);
                 $this.edit(|task| task.id.clone_from(&id));
@@ -118,7 +108,6 @@ macro_rules! names {
 
             /// Key that makes the submission safe to repeat. A repeat with the same key and content returns
             /// the same task.
-            #[must_use]
             pub fn idempotency_key(mut $this, key: impl Into<String>) -> Self {
                 let key = $crate::new_task::some(key);
                 $this.edit(|task| task.idempotency_key.clone_from(&key));
@@ -143,21 +132,18 @@ impl NewTask {
     ///
     /// # Panics
     /// When the value has no JSON form.
-    #[must_use]
     pub fn payload_json<T: Serialize + ?Sized>(self, payload: &T) -> Self {
         let json = serde_json::to_vec(payload).expect("the payload has a JSON form");
         self.payload(json)
     }
 
     /// Parameters as bytes.
-    #[must_use]
     pub fn payload(mut self, payload: impl Into<Bytes>) -> Self {
         self.0.payload = payload.into();
         self
     }
 
     /// Maximum number of attempts. A short form of [`retry`](Self::retry) that keeps the rest of the policy.
-    #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.0.retry.get_or_insert_default().max_attempts = Some(attempts);
         self
@@ -165,7 +151,6 @@ impl NewTask {
 
     /// Delays after failures: the first, their growth and the longest. A short form of
     /// [`retry`](Self::retry) that keeps the rest of the policy.
-    #[must_use]
     pub fn backoff(mut self, initial: Duration, multiplier: f64, max: Duration) -> Self {
         let retry = self.0.retry.get_or_insert_default();
         retry.initial = Some(initial.into());

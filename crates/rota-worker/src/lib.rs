@@ -55,20 +55,26 @@ mod attempt;
 mod breaks;
 mod connection;
 mod context;
+mod count;
 mod ended;
 mod handler;
 mod outbox;
 mod pulse;
+#[cfg(feature = "metrics")]
 mod scrape;
 mod session;
 mod worker;
 
+#[cfg(any(feature = "command", feature = "http"))]
 pub mod executor;
 pub mod testing;
 
 pub use context::{StopReason, TaskContext};
 pub use handler::{Done, HandlerError, Next};
 pub use rota_client::Job;
+#[cfg(feature = "metrics")]
 pub use rota_metrics::WorkerMetrics;
-pub use rota_trace::{TraceContext, Tracer};
+pub use rota_trace::TraceContext;
+#[cfg(feature = "trace")]
+pub use rota_trace::Tracer;
 pub use worker::{Builder, Drain, Worker, WorkerError};

@@ -2,25 +2,27 @@
 
 use std::{
     future::Future,
-    io,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
+#[cfg(feature = "metrics")]
+use std::{io, net::SocketAddr};
 
 use bytes::Bytes;
 use rota_client::{Client, ClientError, Job};
-use rota_metrics::WorkerMetrics;
 use rota_trace::Tracer;
 use rustc_hash::FxHashMap;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
+#[cfg(feature = "metrics")]
 use tracing::info;
 
+#[cfg(feature = "metrics")]
+use crate::scrape::Scrape;
 use crate::{
     context::TaskContext,
+    count::WorkerMetrics,
     handler::{self, Done, Handler, HandlerError, Next, Wrapper},
-    scrape::Scrape,
     session::Session,
 };
 
@@ -44,6 +46,7 @@ pub enum WorkerError {
     #[error("the server refuses this worker: {0}")]
     Refused(ClientError),
     /// It cannot show its metrics there.
+    #[cfg(feature = "metrics")]
     #[error("cannot listen on {address} for metrics: {source}")]
     Listen {
         /// Where.
@@ -82,6 +85,7 @@ pub struct Builder {
     queues: Option<Vec<String>>,
     slots: u32,
     drain_timeout: Duration,
+    #[cfg(feature = "metrics")]
     metrics_listen: Option<SocketAddr>,
     wall_clock: WallClock,
     handlers: FxHashMap<String, Handler>,
@@ -101,6 +105,7 @@ pub struct Worker {
     pub(crate) drain: Drain,
     pub(crate) metrics: WorkerMetrics,
     pub(crate) wall_clock: WallClock,
+    #[cfg(feature = "metrics")]
     metrics_listen: Option<SocketAddr>,
 }
 
@@ -135,6 +140,7 @@ impl Builder {
 
     /// Listens there while it runs: `/metrics` for Prometheus, `/healthz` and `/readyz` (connected to
     /// a node) for probes. Open to all who reach it. Off by default.
+    #[cfg(feature = "metrics")]
     #[must_use]
     pub fn metrics_listen(mut self, address: SocketAddr) -> Self {
         self.metrics_listen = Some(address);
@@ -271,6 +277,7 @@ impl Builder {
             tracer: Tracer::default(),
             drain: Drain::default(),
             metrics,
+            #[cfg(feature = "metrics")]
             metrics_listen: self.metrics_listen,
             wall_clock: self.wall_clock,
         })
@@ -296,6 +303,7 @@ impl Worker {
             queues: None,
             slots: 10,
             drain_timeout: Duration::from_secs(30),
+            #[cfg(feature = "metrics")]
             metrics_listen: None,
             wall_clock: Arc::new(SystemTime::now),
             handlers: FxHashMap::default(),
@@ -310,6 +318,7 @@ impl Worker {
     }
 
     /// Writes a span for each attempt of a task that belongs to a trace. Off by default.
+    #[cfg(feature = "trace")]
     #[must_use]
     pub fn traced(mut self, tracer: Tracer) -> Self {
         self.tracer = tracer;
@@ -317,6 +326,7 @@ impl Worker {
     }
 
     /// What it counts, for programs that show it together with metrics of their own.
+    #[cfg(feature = "metrics")]
     #[must_use]
     pub fn metrics(&self) -> WorkerMetrics {
         self.metrics.clone()
@@ -338,7 +348,15 @@ impl Worker {
     /// When each node refuses the worker at its first connection, or the address for metrics cannot
     /// be listened on.
     pub async fn run(self) -> Result<(), WorkerError> {
-        let Some(address) = self.metrics_listen else { return Session::new(self).run().await };
+        #[cfg(feature = "metrics")]
+        if let Some(address) = self.metrics_listen {
+            return self.run_with_metrics(address).await;
+        }
+        Session::new(self).run().await
+    }
+
+    #[cfg(feature = "metrics")]
+    async fn run_with_metrics(self, address: SocketAddr) -> Result<(), WorkerError> {
         let refused = |source| WorkerError::Listen { address, source };
         let scrape = Scrape::bind(address, self.metrics.clone()).await.map_err(refused)?;
         info!(address = %scrape.local_addr().map_err(refused)?, "showing metrics");
