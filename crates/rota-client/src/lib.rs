@@ -84,3 +84,8 @@ pub use rota_proto::v1::{
 };
 pub use rota_proto::{Date, Reason, RetryHint, Span, node_v1, v1};
 pub use submit::{Batch, Submission};
+
+/// The examples of the readme compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

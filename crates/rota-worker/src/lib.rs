@@ -78,3 +78,8 @@ pub use rota_trace::TraceContext;
 #[cfg(feature = "trace")]
 pub use rota_trace::Tracer;
 pub use worker::{Builder, Drain, Worker, WorkerError};
+
+/// The examples of the readme compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
