@@ -1,11 +1,12 @@
 //! The project's own checks, run as `cargo xtask tidy`.
 //!
 //! This crate holds what the compiler, clippy and cargo-deny cannot: which room may depend on which
-//! ([`edges`]), habits of the sources ([`sources`]), and that promises are held ([`promises`]). It
-//! changes nothing and is needed by nothing.
+//! ([`edges`]), which module must not name which ([`seams`]), habits of the sources ([`sources`]), and that
+//! promises are held ([`promises`]). It changes nothing and is needed by nothing.
 
 mod edges;
 mod promises;
+mod seams;
 mod sources;
 
 use std::{fmt, path::Path, process::ExitCode};
@@ -55,6 +56,7 @@ fn tidy() -> Result<Vec<Finding>, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask has no parent")?;
     let packages = edges::workspace(root)?;
     let mut findings = edges::check(&packages);
+    findings.extend(seams::check(root)?);
     findings.extend(promises::check(root)?);
     for package in &packages {
         findings.extend(sources::check(root, package.directory())?);

@@ -30,7 +30,7 @@ pub(crate) fn check(root: &Path, directory: &Path) -> Result<Vec<Finding>, Strin
 }
 
 /// Rust files below a directory in a fixed order; other packages and build output are left out.
-fn rust_files(directory: &Path) -> Result<Vec<PathBuf>, String> {
+pub(crate) fn rust_files(directory: &Path) -> Result<Vec<PathBuf>, String> {
     let failed = |error| format!("{} cannot be listed: {error}", directory.display());
     let mut entries = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed)? {

@@ -3,11 +3,12 @@
 //! This crate listens, authenticates, bounds and validates what clients send, maps it to the
 //! engine and dresses the answers. It holds no transitions and does not know which store is behind
 //! the engine. A request's way: `connection` → `door` (authentication, which protocol) → `rest` or
-//! `grpc` → `validate` → engine → `wire` or `failure`.
+//! `grpc` → `operations` → `validate` or `definition` → engine → `definition` or `wire`, or `failure`.
 
 mod auth;
 mod connection;
 mod count;
+mod definition;
 mod door;
 mod failure;
 mod forward;
@@ -16,6 +17,7 @@ mod limits;
 mod line;
 mod log;
 mod net;
+mod operations;
 mod protocol;
 mod requests;
 mod rest;

@@ -4,11 +4,9 @@
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue};
-use rota_core::{Refusal, Trace, WallTime};
-use rota_engine::{Dispatched, LeftOut, NewTask, Submitted};
+use rota_core::{Trace, WallTime};
+use rota_engine::{Dispatched, LeftOut, NewTask};
 use rota_trace::{Role, Span, TraceContext, Tracer};
-
-use crate::{failure::Failure, services::Services};
 
 /// What a request says of where it belongs.
 pub(crate) fn of_headers(headers: &HeaderMap) -> Option<TraceContext> {
@@ -21,48 +19,13 @@ fn as_text(value: &HeaderValue) -> Option<&str> {
     value.to_str().ok()
 }
 
-fn kept(trace: &TraceContext) -> Box<Trace> {
+/// A place in a trace, as tasks keep it.
+pub(crate) fn kept(trace: &TraceContext) -> Box<Trace> {
     Box::new(Trace { parent: trace.traceparent().into(), state: trace.tracestate().into() })
 }
 
-impl Services {
-    /// Submits tasks of one request, which belong under the request's span where there is one, and
-    /// else where the client said.
-    pub(crate) async fn submit(
-        &self,
-        mut tasks: Vec<(NewTask, LeftOut)>,
-        above: Option<TraceContext>,
-    ) -> Result<Vec<Result<Submitted, Refusal>>, Failure> {
-        let begin = || self.tracer.start("submit", Role::Submit, above.as_ref(), SystemTime::now());
-        // The clock is read for spans alone.
-        let mut span = if self.tracer.is_on() { begin() } else { None };
-        if let Some(span) = &mut span {
-            describe(span, &tasks);
-        }
-        if let Some(trace) = span.as_ref().map(Span::context).or(above) {
-            tasks.iter_mut().for_each(|(task, _)| task.definition.trace = Some(kept(&trace)));
-        }
-        let submitted = self.engine.submit_said(tasks).await.map_err(Failure::from);
-        if let Some(mut span) = span {
-            match &submitted {
-                Err(failure) => span.fail(failure.reason.as_str(), &failure.detail),
-                Ok(results) => {
-                    if let [Ok(one)] = results.as_slice() {
-                        span.note("rota.task.id", &one.shown_id);
-                        span.note("messaging.message.id", &one.shown_id);
-                    }
-                    if let Some(refusal) = results.iter().find_map(|result| result.as_ref().err()) {
-                        span.fail("refused", &refusal.to_string());
-                    }
-                }
-            }
-            span.end();
-        }
-        submitted
-    }
-}
-
-fn describe(span: &mut Span, tasks: &[(NewTask, LeftOut)]) {
+/// Notes in the span of a submission what is submitted.
+pub(crate) fn describe(span: &mut Span, tasks: &[(NewTask, LeftOut)]) {
     span.note_number("rota.tasks", tasks.len() as u64);
     if let Some((first, _)) = tasks.first() {
         span.note_task(None, &first.definition.queue, &first.definition.kind);

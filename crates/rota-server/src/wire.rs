@@ -1,12 +1,10 @@
-//! From the engine to the wire.
-
-use std::collections::BTreeMap;
+//! From the engine to the wire: all but what a client says about a task, which `definition` maps both ways.
 
 use rota_core::{
-    AttemptRecord, Definition, Failure, FailureReason, HeldLease, Jitter, Millis, Name, Policy,
-    QueueCounts, SessionView, Status, StopReason, Waiting, WallTime,
+    AttemptRecord, Failure, FailureReason, HeldLease, Millis, Name, QueueCounts, SessionView,
+    Status, StopReason, Waiting, WallTime,
 };
-use rota_engine::{BulkOutcome, Dispatched, Health, Info, StopOrder, TaskPage, TaskView};
+use rota_engine::{BulkOutcome, Health, Info, StopOrder, TaskView};
 use rota_proto::{Date, Span, v1};
 
 use crate::{failure::Failure as Refused, limits::Limits};
@@ -49,7 +47,7 @@ pub(crate) fn status(status: Status) -> v1::TaskStatus {
     }
 }
 
-fn failure(failure: &Failure) -> v1::TaskError {
+pub(crate) fn failure(failure: &Failure) -> v1::TaskError {
     let reason = match failure.reason {
         FailureReason::Error => v1::FailureReason::Error,
         FailureReason::Permanent => v1::FailureReason::Permanent,
@@ -61,22 +59,6 @@ fn failure(failure: &Failure) -> v1::TaskError {
     v1::TaskError { reason: reason.into(), message: failure.message.to_string() }
 }
 
-fn retry(policy: &Policy) -> v1::RetryPolicy {
-    let retry = &policy.retry;
-    let jitter = match retry.jitter {
-        Jitter::Full => v1::Jitter::Full,
-        Jitter::None => v1::Jitter::None,
-    };
-    v1::RetryPolicy {
-        max_attempts: Some(retry.max_attempts),
-        initial: Some(span(retry.initial)),
-        multiplier: Some(retry.multiplier),
-        max: Some(span(retry.max)),
-        jitter: Some(jitter.into()),
-        max_lost: Some(retry.max_lost),
-    }
-}
-
 /// How many go before it, in words.
 fn place(ahead: u64) -> String {
     match ahead {
@@ -86,7 +68,7 @@ fn place(ahead: u64) -> String {
     }
 }
 
-fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
+pub(crate) fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
     use v1::waiting::Reason;
     let (queue, kind) = (&view.spec.definition.queue, &view.spec.definition.kind);
     let mut wire = v1::Waiting::default();
@@ -127,51 +109,6 @@ fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
     wire.reason = reason.into();
     wire.message = message;
     wire
-}
-
-fn texts(labels: &[(Name, Box<str>)]) -> BTreeMap<String, String> {
-    labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
-}
-
-pub(crate) fn task(view: &TaskView) -> v1::Task {
-    let spec = &view.spec;
-    // Clients do not see the trace: it is for workers.
-    let Definition { queue, kind, payload, labels, expires_at, policy, trace: _ } =
-        &spec.definition;
-    v1::Task {
-        id: spec.shown_id(),
-        queue: queue.to_string(),
-        kind: kind.to_string(),
-        status: status(view.status).into(),
-        payload: payload.clone(),
-        labels: texts(labels),
-        priority: view.priority.level().into(),
-        created_at: Some(date(spec.created_at)),
-        run_at: Some(date(view.run_at)),
-        expires_at: expires_at.map(date),
-        timeout: Some(span(policy.timeout)),
-        retry: Some(retry(policy)),
-        idempotency_key: spec.binds.key.as_deref().map(str::to_owned),
-        retention: policy.retention.map(span),
-        attempt: view.attempt,
-        lost: view.lost,
-        worker: view.worker.as_ref().map(ToString::to_string),
-        started_at: view.started_at.map(date),
-        finished_at: view.finished_at.map(date),
-        error: view.failure.as_ref().map(failure),
-        waiting: view.waiting.map(|reason| waiting(reason, view)),
-        lease_token: view.lease_token.map(|token| token.0),
-        cancel_requested: view.cancel_requested,
-        progress: view.progress.as_deref().map(str::to_owned),
-        has_result: view.has_result,
-    }
-}
-
-pub(crate) fn page(page: &TaskPage) -> v1::ListTasksResponse {
-    v1::ListTasksResponse {
-        tasks: page.tasks.iter().map(task).collect(),
-        next_page_token: page.next.map(|next| next.before.to_string()),
-    }
 }
 
 pub(crate) fn attempt(record: AttemptRecord) -> v1::Attempt {
@@ -218,31 +155,6 @@ pub(crate) fn worker(view: &SessionView) -> v1::Worker {
         heartbeat_age: Some(span(view.heartbeat_age)),
         draining: view.draining,
         tasks: view.tasks.iter().map(task).collect(),
-    }
-}
-
-/// What a worker is to do. The task is named by the id that Rota gave it, which reports repeat.
-pub(crate) fn dispatch(task: Dispatched) -> v1::Dispatch {
-    let spec = task.spec;
-    // Of the policy, a worker needs what concerns its attempt. Once started, nothing expires.
-    let Definition { queue, kind, payload, labels, expires_at: _, policy, trace } =
-        &spec.definition;
-    let trace = trace.as_deref();
-    v1::Dispatch {
-        task_id: spec.id.to_string(),
-        lease_token: task.token.0,
-        queue: queue.to_string(),
-        kind: kind.to_string(),
-        payload: payload.clone(),
-        attempt: task.attempt,
-        max_attempts: policy.retry.max_attempts,
-        timeout: Some(span(policy.timeout)),
-        labels: texts(labels),
-        created_at: Some(date(spec.created_at)),
-        run_at: Some(date(task.run_at)),
-        shown_id: spec.shown_id(),
-        traceparent: trace.map(|trace| trace.parent.to_string()),
-        tracestate: trace.map(|trace| trace.state.to_string()).filter(|state| !state.is_empty()),
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{schema, whole};
-use crate::{Date, v1};
+use crate::{Date, Reason, Span, v1};
 
 /// Results of a batch, in the order of the request.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -58,6 +58,39 @@ pub struct ExceededLimit {
     /// Value of the limit.
     #[schema(example = 1_048_576)]
     pub max: u64,
+}
+
+impl From<v1::CreateTasksResponse> for NewTaskBatchResult {
+    fn from(response: v1::CreateTasksResponse) -> Self {
+        use v1::create_tasks_response::result::Result as Wire;
+        let results = response.results.into_iter().filter_map(|item| match item.result? {
+            Wire::Task(created) => Some(BatchResult::Created(created)),
+            Wire::Error(error) => Some(BatchResult::Refused { error: error.into() }),
+        });
+        Self { results: results.collect() }
+    }
+}
+
+impl From<v1::ItemError> for ItemError {
+    fn from(error: v1::ItemError) -> Self {
+        let v1::ItemError { code: _, message, field, reason, limit, limit_max, retry_after } =
+            error;
+        Self {
+            status: Reason::parse(&reason).unwrap_or(Reason::Internal).status(),
+            reason,
+            field: (!field.is_empty()).then_some(field),
+            message,
+            limit: (!limit.is_empty())
+                .then(|| ExceededLimit { name: limit.into(), max: limit_max }),
+            retry_after: retry_after.map(whole_seconds),
+        }
+    }
+}
+
+/// Seconds to wait before a retry: at least one.
+fn whole_seconds(span: Span) -> u64 {
+    let seconds = span.duration().as_millis().div_ceil(1000);
+    u64::try_from(seconds.max(1)).unwrap_or(u64::MAX)
 }
 
 /// The outcome of a bulk request.

@@ -1,13 +1,9 @@
-//! gRPC: the four services of `rota.v1`, and that of `rota.node.v1` about this node alone. Each method
-//! validates, asks the engine and dresses the answer; what both protocols share is in `validate`,
-//! `wire` and `failure`.
+//! gRPC: the four services of `rota.v1`, and that of `rota.node.v1` about this node alone.
+//!
+//! `calls` says which operation each method asks for; `work` serves the streams of workers.
 
-mod cluster;
+mod calls;
 mod codec;
-mod manage;
-mod node;
-mod pull;
-mod tasks;
 mod work;
 
 use rota_proto::node_v1::node_service_server::NodeServiceServer;

@@ -9,7 +9,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use futures_core::Stream;
 use futures_util::{StreamExt, stream::FuturesOrdered};
 use prost::Message as _;
-use rota_core::{HeldLease, SessionId};
+use rota_core::SessionId;
 use rota_engine::{Engine, EngineError, SessionEvent, SessionStream};
 use rota_proto::v1::{
     self, server_message::Message as Down, worker_message::Message as Up,
@@ -22,10 +22,15 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::debug;
 
-use super::{codec::unreadable, manage};
+use super::{
+    calls::{caller, calls},
+    codec::unreadable,
+};
 use crate::{
+    definition,
     failure::{Failure, Reason},
     limits::Limits,
+    operations::pull,
     room::StreamRoom,
     services::Services,
     trace, validate, wire,
@@ -69,91 +74,43 @@ impl Outgoing {
     }
 }
 
-#[tonic::async_trait]
-impl WorkerService for Services {
-    type WorkStream = DownStream;
-
-    async fn list_workers(
-        &self,
-        request: Request<v1::ListWorkersRequest>,
-    ) -> Result<Response<v1::ListWorkersResponse>, Status> {
-        let request = request.into_inner();
-        let size = (request.page_size > 0).then_some(request.page_size);
-        let after = validate::worker_place("page_token", &request.page_token)?;
-        let page = validate::ListPage::new("page_size", size, after, &self.limits)?;
-        Ok(Response::new(Services::list_workers(self, page).await?))
+calls! {
+    WorkerService {
+        list_workers(v1::ListWorkersRequest) -> v1::ListWorkersResponse = list_workers;
+        lease(v1::LeaseRequest) -> v1::LeaseResponse = lease_tasks;
+        heartbeat(v1::HeartbeatRequest) -> v1::HeartbeatResponse = heartbeat;
+        close_session(v1::CloseSessionRequest) -> v1::CloseSessionResponse = close_session;
+        complete(v1::CompleteRequest) -> v1::CompleteResponse = complete_task;
+        fail(v1::FailRequest) -> v1::FailResponse = fail_task;
+        report_cancelled(v1::ReportCancelledRequest) -> v1::ReportCancelledResponse = report_cancelled;
+        release(v1::ReleaseRequest) -> v1::ReleaseResponse = release_task;
+        report_progress(v1::ReportProgressRequest) -> v1::ReportProgressResponse = report_progress;
     }
+    and {
+        type WorkStream = DownStream;
 
-    async fn drain_worker(
-        &self,
-        request: Request<v1::DrainWorkerRequest>,
-    ) -> Result<Response<v1::Worker>, Status> {
-        Ok(Response::new(manage::drain_one(self, &request.into_inner().worker).await?))
+        async fn drain_worker(
+            &self,
+            request: Request<v1::DrainWorkerRequest>,
+        ) -> Result<Response<v1::Worker>, Status> {
+            let caller = caller(&request);
+            let sessions = self.drain_worker(caller, request.into_inner()).await?;
+            // Of several sessions, the first.
+            Ok(Response::new(sessions.workers.into_iter().next().unwrap_or_default()))
+        }
+
+        async fn work(
+            &self,
+            request: Request<Streaming<v1::WorkerMessage>>,
+        ) -> Result<Response<DownStream>, Status> {
+            self.serve_stream(request).await
+        }
     }
+}
 
-    async fn lease(
-        &self,
-        request: Request<v1::LeaseRequest>,
-    ) -> Result<Response<v1::LeaseResponse>, Status> {
-        Ok(Response::new(self.lease_tasks(request.get_ref()).await?))
-    }
-
-    async fn heartbeat(
-        &self,
-        request: Request<v1::HeartbeatRequest>,
-    ) -> Result<Response<v1::HeartbeatResponse>, Status> {
-        Ok(Response::new(self.session_lives(&request.get_ref().session).await?))
-    }
-
-    async fn close_session(
-        &self,
-        request: Request<v1::CloseSessionRequest>,
-    ) -> Result<Response<v1::CloseSessionResponse>, Status> {
-        self.close_session(&request.get_ref().session).await?;
-        Ok(Response::new(v1::CloseSessionResponse {}))
-    }
-
-    async fn complete(
-        &self,
-        request: Request<v1::CompleteRequest>,
-    ) -> Result<Response<v1::CompleteResponse>, Status> {
-        self.complete(request.into_inner()).await?;
-        Ok(Response::new(v1::CompleteResponse {}))
-    }
-
-    async fn fail(
-        &self,
-        request: Request<v1::FailRequest>,
-    ) -> Result<Response<v1::FailResponse>, Status> {
-        self.fail(request.into_inner()).await?;
-        Ok(Response::new(v1::FailResponse {}))
-    }
-
-    async fn report_cancelled(
-        &self,
-        request: Request<v1::ReportCancelledRequest>,
-    ) -> Result<Response<v1::ReportCancelledResponse>, Status> {
-        self.cancelled(request.into_inner()).await?;
-        Ok(Response::new(v1::ReportCancelledResponse {}))
-    }
-
-    async fn release(
-        &self,
-        request: Request<v1::ReleaseRequest>,
-    ) -> Result<Response<v1::ReleaseResponse>, Status> {
-        self.release(request.into_inner()).await?;
-        Ok(Response::new(v1::ReleaseResponse {}))
-    }
-
-    async fn report_progress(
-        &self,
-        request: Request<v1::ReportProgressRequest>,
-    ) -> Result<Response<v1::ReportProgressResponse>, Status> {
-        self.progress(request.into_inner()).await?;
-        Ok(Response::new(v1::ReportProgressResponse {}))
-    }
-
-    async fn work(
+impl Services {
+    /// Opens the session of a worker, and serves its stream in tasks of their own.
+    async fn serve_stream(
         &self,
         request: Request<Streaming<v1::WorkerMessage>>,
     ) -> Result<Response<DownStream>, Status> {
@@ -209,9 +166,7 @@ impl WorkerService for Services {
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
     }
-}
 
-impl Services {
     fn welcome(&self, session: &SessionStream) -> v1::ServerMessage {
         down(Down::Welcome(v1::Welcome {
             session: session.session.to_string(),
@@ -293,7 +248,7 @@ async fn write_tasks(tasks: Vec<rota_engine::Dispatched>, outgoing: &Outgoing) -
     let mut bytes = 0;
     for task in tasks {
         trace::waited(&outgoing.tracer, &task);
-        let task = wire::dispatch(task);
+        let task = definition::dispatch(task);
         bytes += task.encoded_len();
         message.push(task);
         if message.len() >= DISPATCHES_A_MESSAGE || bytes >= DISPATCHED_BYTES_A_MESSAGE {
@@ -472,9 +427,10 @@ impl Reader {
                 self.reports_in_flight += 1;
                 self.bytes_in_flight += bytes;
                 self.in_flight.push_back(Box::pin(async move {
-                    let answer = answer_reports(&engine, reports, &limits).await;
+                    let answer = pull::report(&engine, reports, &limits).await;
+                    let answer = answer.map(|results| down(Down::ReportResults(results)));
                     drop(room);
-                    Heard::Reports(bytes, answer)
+                    Heard::Reports(bytes, answer.map_err(Status::from))
                 }));
             }
             Some(Up::Goodbye(_)) => {
@@ -500,48 +456,5 @@ fn noted(result: Result<(), EngineError>) -> Heard {
     match result {
         Ok(()) => Heard::Noted,
         Err(error) => Heard::Refused(error.into()),
-    }
-}
-
-async fn answer_reports(engine: &Engine, reports: v1::Reports, limits: &Limits) -> Answer {
-    validate::reports_size(reports.reports.len())?;
-    let mut refused = Vec::new();
-    let mut leases = Vec::with_capacity(reports.reports.len());
-    let mut accepted = Vec::with_capacity(reports.reports.len());
-    for report in reports.reports {
-        let lease = match validate::reported_lease(&report) {
-            Ok(lease) => lease,
-            Err(failure) => {
-                refused.push(refusal(report.task_id, report.lease_token, failure));
-                continue;
-            }
-        };
-        match validate::report(report, limits) {
-            Ok(report) => {
-                leases.push(lease);
-                accepted.push((lease, report));
-            }
-            Err(failure) => refused.push(refused_lease(lease, failure)),
-        }
-    }
-    let results = engine.report(accepted).await.map_err(Failure::from)?;
-    for (lease, result) in leases.into_iter().zip(results) {
-        if let Err(reason) = result {
-            refused.push(refused_lease(lease, reason.into()));
-        }
-    }
-    Ok(down(Down::ReportResults(v1::ReportResults { seq: reports.seq, refused })))
-}
-
-fn refused_lease(lease: HeldLease, failure: Failure) -> v1::ReportRefusal {
-    refusal(lease.task.to_string(), lease.token.0, failure)
-}
-
-fn refusal(task_id: String, lease_token: u64, failure: Failure) -> v1::ReportRefusal {
-    v1::ReportRefusal {
-        task_id,
-        lease_token,
-        reason: failure.reason.to_string(),
-        message: failure.detail,
     }
 }

@@ -151,7 +151,8 @@ fn at(
     }
 }
 
-fn described(contract: &mut OpenApi, operation: Operation) -> Option<&mut Described> {
+/// What the document says of an operation.
+pub(super) fn described(contract: &mut OpenApi, operation: Operation) -> Option<&mut Described> {
     let Http { method, path } = operation.http()?;
     let item = contract.paths.paths.get_mut(path)?;
     match method {

@@ -1,29 +1,31 @@
 //! The nodes of the cluster, and the hand-over of leadership.
 
-use axum::{
-    Json,
-    extract::State,
-    http::{HeaderMap, header},
-};
+use axum::{Json, extract::State};
 use rota_proto::v1;
 
 use super::{extract::Body, problem::Problem};
-use crate::{failure::Failure, services::Services};
+use crate::{failure::Failure, operations::Caller, services::Services};
 
 /// The nodes, who leads them, and the store that they share. Any node answers, without a leader too.
 #[utoipa::path(get, path = "/v1/cluster", operation_id = "get_cluster", tag = "server", responses(
     (status = 200, description = "The cluster", body = v1::Cluster),
 ))]
-pub(crate) async fn get(State(services): State<Services>, headers: HeaderMap) -> Json<v1::Cluster> {
-    Json(services.cluster(headers.get(header::AUTHORIZATION)).await)
+pub(crate) async fn get(
+    State(services): State<Services>,
+    caller: Caller,
+) -> Result<Json<v1::Cluster>, Failure> {
+    Ok(Json(services.get_cluster(caller, v1::GetClusterRequest {}).await?))
 }
 
 /// What the asked node says of itself.
 #[utoipa::path(get, path = "/v1/node", operation_id = "get_node", tag = "server", responses(
     (status = 200, description = "The node", body = v1::Node),
 ))]
-pub(crate) async fn node(State(services): State<Services>) -> Json<v1::Node> {
-    Json(services.this_node())
+pub(crate) async fn node(
+    State(services): State<Services>,
+    caller: Caller,
+) -> Result<Json<v1::Node>, Failure> {
+    Ok(Json(services.get_node(caller, v1::GetNodeRequest {}).await?))
 }
 
 /// Hands leadership to another node. What the leader was asked before is done before.
@@ -34,7 +36,8 @@ pub(crate) async fn node(State(services): State<Services>) -> Json<v1::Node> {
 ))]
 pub(crate) async fn transfer(
     State(services): State<Services>,
+    caller: Caller,
     Body(request): Body<v1::TransferLeadershipRequest>,
 ) -> Result<Json<v1::TransferLeadershipResponse>, Failure> {
-    Ok(Json(services.transfer(request.to()).await?))
+    Ok(Json(services.transfer_leadership(caller, request).await?))
 }

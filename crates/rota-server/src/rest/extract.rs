@@ -1,4 +1,6 @@
-//! From requests to values: bodies and parts of paths, with errors that name the field.
+//! From requests to values: callers, bodies and parts of paths, with errors that name the field.
+
+use std::convert::Infallible;
 
 use axum::{
     extract::{
@@ -11,9 +13,18 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     failure::{Failure, Reason},
+    operations::{Caller, Results},
     room::{Bounds, read_body},
     services::Services,
 };
+
+impl<S: Sync + Send> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of_headers(&parts.headers, Results::Json))
+    }
+}
 
 /// A JSON body.
 pub(crate) struct Body<T>(pub(crate) T);

@@ -1,11 +1,12 @@
 //! REST: routes under `/v1`, those about this node alone under `/node`, health, and the contract at `/openapi.json` and `/docs`.
 //!
-//! A handler reads JSON as a message of the contract, calls the same code as gRPC, and shows its answer as
-//! JSON; so both protocols check and say the same.
+//! A handler makes a message of the contract from the path, the query and the body, calls the operation, and shows its
+//! answer as JSON. It adds statuses and headers, and leaves every check to the operation.
 
 mod bounds;
 mod cluster;
 mod extract;
+mod fields;
 mod health;
 mod metrics;
 mod node;
@@ -18,12 +19,15 @@ mod tasks;
 mod workers;
 
 use axum::{
-    Router, middleware,
+    Router,
+    extract::{FromRequestParts, Request},
+    middleware::{self, Next},
+    response::Response,
     routing::{MethodFilter, MethodRouter, on},
 };
-use rota_proto::operations::{Http, Method, Operation};
+use rota_proto::operations::{Http, Method, Operation, Route};
 
-use crate::services::Services;
+use crate::{failure::Failure, services::Services};
 
 pub use openapi::openapi_json;
 pub(crate) use problem::{too_many_connections, whole_answer};
@@ -38,11 +42,23 @@ pub(crate) fn routes(services: Services) -> Router {
         let router = if described { &mut api } else { &mut around };
         *router = std::mem::take(router).route(path, handler);
     }
-    api.route_layer(middleware::from_fn(query::strict))
+    api.route_layer(middleware::from_fn(strict))
         .merge(around)
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(services)
+}
+
+/// Refuses parameters where the contract describes none. Where it does, the handler reads them.
+async fn strict(request: Request, next: Next) -> Result<Response, Failure> {
+    let route = Route::of(request.uri().path());
+    let operation = route.and_then(|route| route.operation(request.method().as_str()));
+    if operation.is_some_and(openapi::has_query) || request.uri().query().is_none() {
+        return Ok(next.run(request).await);
+    }
+    let (mut parts, body) = request.into_parts();
+    query::Pairs::from_request_parts(&mut parts, &()).await?.none()?;
+    Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
 fn filter(method: Method) -> MethodFilter {

@@ -1,10 +1,10 @@
 //! This node alone.
 
 use axum::{Json, extract::State};
-use rota_proto::node_v1::{LogFilter, SetLogFilterRequest};
+use rota_proto::node_v1::{GetLogFilterRequest, LogFilter, SetLogFilterRequest};
 
 use super::{extract::Body, problem::Problem};
-use crate::{failure::Failure, services::Services};
+use crate::{failure::Failure, operations::Caller, services::Services};
 
 /// What the node that is asked logs. Never passed on to another node.
 #[utoipa::path(get, path = "/node/log-filter", operation_id = "get_log_filter", tag = "node", responses(
@@ -13,8 +13,9 @@ use crate::{failure::Failure, services::Services};
 ))]
 pub(crate) async fn log_filter(
     State(services): State<Services>,
+    caller: Caller,
 ) -> Result<Json<LogFilter>, Failure> {
-    Ok(Json(services.log_filter()?))
+    Ok(Json(services.get_log_filter(caller, GetLogFilterRequest {}).await?))
 }
 
 /// Changes what the node that is asked logs, until it is changed again or the node ends.
@@ -25,7 +26,8 @@ pub(crate) async fn log_filter(
 ))]
 pub(crate) async fn set_log_filter(
     State(services): State<Services>,
+    caller: Caller,
     Body(request): Body<SetLogFilterRequest>,
 ) -> Result<Json<LogFilter>, Failure> {
-    Ok(Json(services.set_log_filter(&request.filter)?))
+    Ok(Json(services.set_log_filter(caller, request).await?))
 }

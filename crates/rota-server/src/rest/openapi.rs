@@ -7,11 +7,14 @@ use axum::{
     http::header,
     response::{Html, IntoResponse, Redirect, Response},
 };
-use rota_proto::json::complete_schemas;
+use rota_proto::{json::complete_schemas, operations::Operation};
 use serde_json::{Value, json};
 use utoipa::{
     OpenApi,
-    openapi::{self, ContentBuilder, HeaderBuilder, Ref, RefOr, ResponseBuilder, schema::Schema},
+    openapi::{
+        self, ContentBuilder, HeaderBuilder, Ref, RefOr, ResponseBuilder, path::ParameterIn,
+        schema::Schema,
+    },
 };
 
 use super::{bounds, cluster, health, metrics, node, problem, pull, queues, tasks, workers};
@@ -119,6 +122,21 @@ pub(crate) fn is_api(path: &str) -> bool {
     path.starts_with("/v1/") || path.starts_with("/node/")
 }
 
+/// Whether the contract describes parameters in the query of an operation.
+pub(crate) fn has_query(operation: Operation) -> bool {
+    static WITH_QUERY: LazyLock<Vec<Operation>> = LazyLock::new(|| {
+        let mut contract = Contract::openapi();
+        let mut described = |operation: &Operation| {
+            let parameters = bounds::described(&mut contract, *operation)?.parameters.as_ref()?;
+            Some(parameters.iter().any(|parameter| {
+                matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query)
+            }))
+        };
+        Operation::ALL.iter().copied().filter(|op| described(op) == Some(true)).collect()
+    });
+    WITH_QUERY.contains(&operation)
+}
+
 /// Members that cannot be given together, or must be: generated schemas have no words for it.
 ///
 /// # Panics
@@ -183,4 +201,17 @@ pub(crate) async fn docs() -> impl IntoResponse {
 
 pub(crate) async fn script() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("docs.js"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_operations_that_read_have_a_query() {
+        use Operation::{GetTask, ListQueues, ListTasks, ListWorkers};
+        let with_query: Vec<_> =
+            Operation::ALL.iter().copied().filter(|operation| has_query(*operation)).collect();
+        assert_eq!(with_query, [GetTask, ListTasks, ListQueues, ListWorkers]);
+    }
 }

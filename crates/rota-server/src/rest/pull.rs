@@ -4,8 +4,8 @@ use axum::{Json, extract::State, http::StatusCode};
 use rota_proto::{
     json::FailRequest,
     v1::{
-        self, CompleteRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, ReleaseRequest,
-        ReportCancelledRequest, ReportProgressRequest,
+        self, CloseSessionRequest, CompleteRequest, HeartbeatRequest, HeartbeatResponse,
+        LeaseRequest, LeaseResponse, ReleaseRequest, ReportCancelledRequest, ReportProgressRequest,
     },
 };
 
@@ -13,7 +13,7 @@ use super::{
     extract::{Body, Part},
     problem::Problem,
 };
-use crate::{failure::Failure, services::Services, validate};
+use crate::{failure::Failure, operations::Caller, services::Services};
 
 /// Leases up to `max` tasks, waiting for the first. The first call opens a session.
 ///
@@ -26,9 +26,10 @@ use crate::{failure::Failure, services::Services, validate};
 ))]
 pub(crate) async fn lease(
     State(services): State<Services>,
+    caller: Caller,
     Body(request): Body<LeaseRequest>,
 ) -> Result<Json<LeaseResponse>, Failure> {
-    Ok(Json(services.lease_tasks(&request).await?))
+    Ok(Json(services.lease_tasks(caller, request).await?))
 }
 
 /// The worker lives, and so does all it runs. The answer says what it is to stop.
@@ -39,9 +40,10 @@ pub(crate) async fn lease(
 ))]
 pub(crate) async fn heartbeat(
     State(services): State<Services>,
+    caller: Caller,
     Part(session): Part,
 ) -> Result<Json<HeartbeatResponse>, Failure> {
-    Ok(Json(services.session_lives(&session).await?))
+    Ok(Json(services.heartbeat(caller, HeartbeatRequest { session }).await?))
 }
 
 /// Ends a session; what it held goes to others.
@@ -52,9 +54,10 @@ pub(crate) async fn heartbeat(
 ))]
 pub(crate) async fn close(
     State(services): State<Services>,
+    caller: Caller,
     Part(session): Part,
 ) -> Result<StatusCode, Failure> {
-    services.close_session(&session).await?;
+    services.close_session(caller, CloseSessionRequest { session }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -67,11 +70,11 @@ pub(crate) async fn close(
 ))]
 pub(crate) async fn complete(
     State(services): State<Services>,
+    caller: Caller,
     Part(id): Part,
     Body(request): Body<CompleteRequest>,
 ) -> Result<StatusCode, Failure> {
-    validate::json("result", &request.result, &services.limits)?;
-    services.complete(CompleteRequest { id, ..request }).await?;
+    services.complete_task(caller, CompleteRequest { id, ..request }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -84,10 +87,11 @@ pub(crate) async fn complete(
 ))]
 pub(crate) async fn fail(
     State(services): State<Services>,
+    caller: Caller,
     Part(id): Part,
     Body(request): Body<FailRequest>,
 ) -> Result<StatusCode, Failure> {
-    services.fail(v1::FailRequest { id, ..request.into() }).await?;
+    services.fail_task(caller, v1::FailRequest { id, ..request.into() }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -100,10 +104,11 @@ pub(crate) async fn fail(
 ))]
 pub(crate) async fn cancelled(
     State(services): State<Services>,
+    caller: Caller,
     Part(id): Part,
     Body(request): Body<ReportCancelledRequest>,
 ) -> Result<StatusCode, Failure> {
-    services.cancelled(ReportCancelledRequest { id, ..request }).await?;
+    services.report_cancelled(caller, ReportCancelledRequest { id, ..request }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -116,10 +121,11 @@ pub(crate) async fn cancelled(
 ))]
 pub(crate) async fn release(
     State(services): State<Services>,
+    caller: Caller,
     Part(id): Part,
     Body(request): Body<ReleaseRequest>,
 ) -> Result<StatusCode, Failure> {
-    services.release(ReleaseRequest { id, ..request }).await?;
+    services.release_task(caller, ReleaseRequest { id, ..request }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -132,9 +138,10 @@ pub(crate) async fn release(
 ))]
 pub(crate) async fn progress(
     State(services): State<Services>,
+    caller: Caller,
     Part(id): Part,
     Body(request): Body<ReportProgressRequest>,
 ) -> Result<StatusCode, Failure> {
-    services.progress(ReportProgressRequest { id, ..request }).await?;
+    services.report_progress(caller, ReportProgressRequest { id, ..request }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

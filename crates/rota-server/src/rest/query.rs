@@ -1,10 +1,8 @@
 //! What stands behind the `?`: each parameter is known, and given once unless it may be repeated.
 
 use axum::{
-    extract::{FromRequestParts, MatchedPath, Query, Request},
+    extract::{FromRequestParts, Query},
     http::request::Parts,
-    middleware::Next,
-    response::Response,
 };
 use rota_proto::{
     Date, ScalarError, Span,
@@ -12,7 +10,7 @@ use rota_proto::{
     v1::TaskStatus,
 };
 
-use crate::failure::{Failure, Violation};
+use crate::{failure::Failure, limits::Limits};
 
 /// The query as pairs, percent-decoded, in order.
 pub(crate) struct Pairs(pub(crate) Vec<(String, String)>);
@@ -27,33 +25,39 @@ impl<S: Send + Sync> FromRequestParts<S> for Pairs {
     }
 }
 
-/// Refuses parameters where a path has none.
-pub(crate) async fn strict(request: Request, next: Next) -> Result<Response, Failure> {
-    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let reads = request.method().is_safe();
-    let has_some = reads
-        && matches!(path, Some("/v1/tasks" | "/v1/tasks/{id}" | "/v1/queues" | "/v1/workers"));
-    if has_some || request.uri().query().is_none() {
-        return Ok(next.run(request).await);
+/// Which part of a list.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    limit: Option<u32>,
+    cursor: Option<String>,
+}
+
+impl Page {
+    /// The size of the page. A message cannot tell zero from none.
+    pub(crate) fn size(&self, limits: &Limits) -> Result<u32, Failure> {
+        if self.limit == Some(0) {
+            let wrong = format!("is 0; it must be from 1 to {}", limits.page_size);
+            return Err(Failure::field("limit", wrong));
+        }
+        Ok(self.limit.unwrap_or_default())
     }
-    let (mut parts, body) = request.into_parts();
-    Pairs::from_request_parts(&mut parts, &()).await?.none()?;
-    Ok(next.run(Request::from_parts(parts, body)).await)
-}
 
-/// Parameters of `GET /v1/queues` and `GET /v1/workers`.
-#[derive(Debug, Default)]
-pub(crate) struct PageQuery {
-    pub(crate) limit: Option<u32>,
-    pub(crate) cursor: Option<String>,
-}
+    /// Where the page begins.
+    pub(crate) fn token(self) -> String {
+        self.cursor.unwrap_or_default()
+    }
 
-/// Parameters of `GET /v1/tasks`.
-#[derive(Debug, Default)]
-pub(crate) struct ListQuery {
-    pub(crate) filter: TaskFilter,
-    pub(crate) limit: Option<u32>,
-    pub(crate) cursor: Option<String>,
+    /// Whether the parameter is one of these.
+    fn take(&mut self, name: &str, value: &str) -> Result<bool, Failure> {
+        match name {
+            "limit" => once(name, &mut self.limit, number(name, value)?)?,
+            // A message cannot tell an empty one from none.
+            "cursor" if value.is_empty() => return Err(Failure::field(name, "must not be empty")),
+            "cursor" => once(name, &mut self.cursor, value.to_owned())?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
 }
 
 impl Pairs {
@@ -75,26 +79,23 @@ impl Pairs {
     }
 
     /// Which part of a list.
-    pub(crate) fn page(self) -> Result<PageQuery, Failure> {
-        let mut query = PageQuery::default();
+    pub(crate) fn page(self) -> Result<Page, Failure> {
+        let mut page = Page::default();
         for (name, value) in self.0 {
-            match name.as_str() {
-                "limit" => once(&name, &mut query.limit, number(&name, &value)?)?,
-                "cursor" => once(&name, &mut query.cursor, not_empty(&name, value)?)?,
-                _ => return Err(unknown(&name)),
+            if !page.take(&name, &value)? {
+                return Err(unknown(&name));
             }
         }
-        Ok(query)
+        Ok(page)
     }
 
     /// Which tasks to list.
-    pub(crate) fn list(self) -> Result<ListQuery, Failure> {
-        let mut query = ListQuery::default();
-        let filter = &mut query.filter;
+    pub(crate) fn list(self) -> Result<(TaskFilter, Page), Failure> {
+        let (mut filter, mut page) = (TaskFilter::default(), Page::default());
         for (name, value) in self.0 {
             match name.as_str() {
-                "queue" => once(&name, &mut filter.queue, not_empty(&name, value)?)?,
-                "kind" => once(&name, &mut filter.kind, not_empty(&name, value)?)?,
+                "queue" => once(&name, &mut filter.queue, value)?,
+                "kind" => once(&name, &mut filter.kind, value)?,
                 "status" => {
                     for word in value.split(',') {
                         filter.statuses.push(status(word)?);
@@ -113,25 +114,12 @@ impl Pairs {
                 "created_to" => once(&name, &mut filter.created_to, date(&name, &value)?)?,
                 "run_at_from" => once(&name, &mut filter.run_at_from, date(&name, &value)?)?,
                 "run_at_to" => once(&name, &mut filter.run_at_to, date(&name, &value)?)?,
-                "limit" => once(&name, &mut query.limit, number(&name, &value)?)?,
-                "cursor" => once(&name, &mut query.cursor, not_empty(&name, value)?)?,
+                _ if page.take(&name, &value)? => {}
                 _ => return Err(unknown(&name)),
             }
         }
-        Ok(query)
+        Ok((filter, page))
     }
-}
-
-/// A filter's violations, as the query names its fields.
-pub(crate) fn in_query(failure: Failure) -> Failure {
-    let renamed = |violation: Violation| {
-        let field = match violation.field.split('.').next() {
-            Some("labels") => "label".to_owned(),
-            _ => violation.field,
-        };
-        Violation { field, ..violation }
-    };
-    Failure::invalid(failure.violations.into_iter().map(renamed).collect())
 }
 
 fn once<T>(name: &str, place: &mut Option<T>, value: T) -> Result<(), Failure> {
@@ -148,13 +136,6 @@ fn repeated(name: &str) -> Failure {
 fn unknown(name: &str) -> Failure {
     let name: String = name.chars().take(64).collect();
     Failure::field(&name, "is not a parameter of this path; see /docs")
-}
-
-fn not_empty(name: &str, value: String) -> Result<String, Failure> {
-    if value.is_empty() {
-        return Err(Failure::field(name, "must not be empty"));
-    }
-    Ok(value)
 }
 
 fn scalar<T: std::str::FromStr<Err = ScalarError>>(name: &str, text: &str) -> Result<T, Failure> {
@@ -179,14 +160,14 @@ fn status(text: &str) -> Result<TaskStatus, Failure> {
 mod tests {
     use super::*;
 
-    fn list(pairs: &[(&str, &str)]) -> Result<ListQuery, Failure> {
+    fn list(pairs: &[(&str, &str)]) -> Result<(TaskFilter, Page), Failure> {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         Pairs(pairs.iter().map(own).collect()).list()
     }
 
     #[test]
     fn a_list_is_asked_for() {
-        let query = list(&[
+        let (filter, page) = list(&[
             ("status", "failed,expired"),
             ("status", "pending"),
             ("label", "a=b=c"),
@@ -195,11 +176,10 @@ mod tests {
             ("created_from", "2026-01-31T12:00:00Z"),
         ])
         .unwrap();
-        let filter = query.filter;
         assert_eq!(filter.statuses, [TaskStatus::Failed, TaskStatus::Expired, TaskStatus::Pending]);
         assert_eq!(filter.labels["a"], "b=c");
         assert_eq!(filter.labels["x:y"], "z");
-        assert_eq!(query.limit, Some(7));
+        assert_eq!(page.limit, Some(7));
         assert_eq!(filter.created_from.unwrap().to_string(), "2026-01-31T12:00:00.000Z");
     }
 

@@ -1,14 +1,10 @@
 //! Queues.
 
 use axum::{Json, extract::State};
-use rota_proto::v1::{ListQueuesResponse, Queue};
+use rota_proto::v1::{ListQueuesRequest, ListQueuesResponse, Queue, QueueRequest};
 
-use super::{extract::Part, problem::Problem, query::Pairs};
-use crate::{
-    failure::Failure,
-    services::Services,
-    validate::{self, ListPage},
-};
+use super::{extract::Part, fields::in_query, problem::Problem, query::Pairs};
+use crate::{failure::Failure, operations::Caller, services::Services};
 
 /// Queues, by name.
 #[utoipa::path(get, path = "/v1/queues", operation_id = "list_queues", tag = "queues", params(
@@ -19,12 +15,13 @@ use crate::{
 ))]
 pub(crate) async fn list(
     State(services): State<Services>,
+    caller: Caller,
     pairs: Pairs,
 ) -> Result<Json<ListQueuesResponse>, Failure> {
-    let query = pairs.page()?;
-    let after = validate::queue_token("cursor", query.cursor.as_deref().unwrap_or_default())?;
-    let page = ListPage::new("limit", query.limit, after, &services.limits)?;
-    Ok(Json(services.list_queues(page).await?))
+    let page = pairs.page()?;
+    let request =
+        ListQueuesRequest { page_size: page.size(&services.limits)?, page_token: page.token() };
+    Ok(Json(services.list_queues(caller, request).await.map_err(in_query)?))
 }
 
 /// One queue.
@@ -35,9 +32,10 @@ pub(crate) async fn list(
 ))]
 pub(crate) async fn get(
     State(services): State<Services>,
+    caller: Caller,
     Part(queue): Part,
 ) -> Result<Json<Queue>, Failure> {
-    Ok(Json(services.one_queue(&queue).await?))
+    Ok(Json(services.get_queue(caller, QueueRequest { queue }).await?))
 }
 
 /// No task of a paused queue starts; those running go on.
@@ -47,9 +45,10 @@ pub(crate) async fn get(
 ))]
 pub(crate) async fn pause(
     State(services): State<Services>,
+    caller: Caller,
     Part(queue): Part,
 ) -> Result<Json<Queue>, Failure> {
-    Ok(Json(services.set_paused(&queue, true).await?))
+    Ok(Json(services.pause_queue(caller, QueueRequest { queue }).await?))
 }
 
 /// Tasks of the queue start again.
@@ -59,7 +58,8 @@ pub(crate) async fn pause(
 ))]
 pub(crate) async fn resume(
     State(services): State<Services>,
+    caller: Caller,
     Part(queue): Part,
 ) -> Result<Json<Queue>, Failure> {
-    Ok(Json(services.set_paused(&queue, false).await?))
+    Ok(Json(services.resume_queue(caller, QueueRequest { queue }).await?))
 }

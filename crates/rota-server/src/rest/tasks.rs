@@ -6,29 +6,26 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use rota_core::Refusal;
-use rota_engine::{Submitted, TaskRef};
 use rota_proto::{
     Date, Span,
-    json::{BatchResult, BulkResult, ItemError, NewTaskBatchResult, has_lone_surrogate},
+    json::{BulkResult, Content, NewTaskBatchResult},
     v1::{
-        BulkTasksRequest, CreateTasksRequest, ListAttemptsResponse, ListTasksResponse, NewTask,
-        RescheduleTaskRequest, SetTaskPriorityRequest, Task, TaskStatus,
-        create_tasks_response::Created,
+        BulkTasksRequest, CreateTaskRequest, CreateTaskResponse, CreateTasksRequest,
+        GetTaskRequest, ListAttemptsResponse, ListTasksRequest, ListTasksResponse, NewTask,
+        RescheduleTaskRequest, SetTaskPriorityRequest, Task, TaskRequest, TaskStatus,
     },
 };
 
 use super::{
     extract::{Body, Part},
+    fields::{in_body, in_query},
     problem::Problem,
-    query::{Pairs, in_query},
+    query::Pairs,
 };
 use crate::{
-    failure::Failure,
+    failure::{Failure, Reason},
+    operations::Caller,
     services::Services,
-    trace,
-    validate::{self, Place},
-    wire,
 };
 
 /// The header that can be given instead of the field `idempotency_key`.
@@ -66,11 +63,13 @@ fn keyed(mut task: NewTask, headers: &HeaderMap) -> Result<NewTask, Failure> {
 ))]
 pub(crate) async fn create(
     State(services): State<Services>,
+    caller: Caller,
     headers: HeaderMap,
     Body(task): Body<NewTask>,
 ) -> Result<Response, Failure> {
-    let task = keyed(task, &headers)?;
-    let (task, created) = services.create_one(task, trace::of_headers(&headers)).await?;
+    let request = CreateTaskRequest { task: Some(keyed(task, &headers)?) };
+    let CreateTaskResponse { task, created } = services.create_task(caller, request).await?;
+    let task = task.ok_or_else(|| Failure::new(Reason::Internal, "no answer for the task"))?;
     if !created {
         return Ok(Json(task).into_response());
     }
@@ -84,34 +83,15 @@ pub(crate) async fn create(
 ))]
 pub(crate) async fn create_batch(
     State(services): State<Services>,
+    caller: Caller,
     headers: HeaderMap,
-    Body(batch): Body<CreateTasksRequest>,
+    Body(request): Body<CreateTasksRequest>,
 ) -> Result<Json<NewTaskBatchResult>, Failure> {
     if headers.contains_key(IDEMPOTENCY_KEY) {
         let wrong = "names one task; in a batch, give each task the field idempotency_key";
         return Err(Failure::field(IDEMPOTENCY_KEY, wrong));
     }
-    let made = services.create_many(batch.tasks, trace::of_headers(&headers)).await?;
-    let created = |done: Submitted| Created { id: done.shown_id, created: done.created };
-    let results = made.into_iter().map(|result| match result {
-        Ok(done) => BatchResult::Created(created(done)),
-        Err(failure) => BatchResult::Refused { error: item_error(failure) },
-    });
-    Ok(Json(NewTaskBatchResult { results: results.collect() }))
-}
-
-fn item_error(failure: Failure) -> ItemError {
-    let reason = failure.reason;
-    let (limit, retry_after) = (failure.limit(), failure.retry_seconds());
-    let field = failure.violations.into_iter().next().map(|violation| violation.field);
-    ItemError {
-        status: reason.status(),
-        reason: reason.to_string(),
-        field,
-        message: failure.detail,
-        limit: limit.map(Into::into),
-        retry_after,
-    }
+    Ok(Json(services.create_tasks(caller, request).await?.into()))
 }
 
 /// One task. With `wait`, answers when it has ended or the wait is over.
@@ -125,11 +105,12 @@ fn item_error(failure: Failure) -> ItemError {
 ))]
 pub(crate) async fn get(
     State(services): State<Services>,
+    caller: Caller,
     Part(id): Part,
     pairs: Pairs,
 ) -> Result<Json<Task>, Failure> {
-    let wait = pairs.wait()?;
-    Ok(Json(services.get(&id, wait).await?))
+    let request = GetTaskRequest { id, wait: pairs.wait()? };
+    Ok(Json(services.get_task(caller, request).await?))
 }
 
 /// Tasks, newest first, without payloads.
@@ -147,15 +128,16 @@ pub(crate) async fn get(
 ), responses((status = 200, description = "A page", body = ListTasksResponse)))]
 pub(crate) async fn list(
     State(services): State<Services>,
+    caller: Caller,
     pairs: Pairs,
 ) -> Result<Json<ListTasksResponse>, Failure> {
-    let query = pairs.list()?;
-    let filter = validate::filter(query.filter.into(), Place::Top, &services.limits);
-    let filter = filter.map_err(in_query)?;
-    let size = validate::page_size("limit", query.limit, 50, &services.limits)?;
-    let after = validate::cursor("cursor", query.cursor.as_deref().unwrap_or_default())?;
-    let page = services.engine.list(&filter, size, after).await?;
-    Ok(Json(wire::page(&page)))
+    let (filter, page) = pairs.list()?;
+    let request = ListTasksRequest {
+        filter: Some(filter.into()),
+        page_size: page.size(&services.limits)?,
+        page_token: page.token(),
+    };
+    Ok(Json(services.list_tasks(caller, request).await.map_err(in_query)?))
 }
 
 /// Asks for a task to be stopped. A running attempt is told; its end shows as `cancelled`.
@@ -167,10 +149,10 @@ pub(crate) async fn list(
 ))]
 pub(crate) async fn cancel(
     State(services): State<Services>,
+    caller: Caller,
     Part(id): Part,
 ) -> Result<Json<Task>, Failure> {
-    let view = services.engine.cancel(&validate::task_ref("id", &id)?).await?;
-    Ok(Json(wire::task(&view)))
+    Ok(Json(services.cancel_task(caller, TaskRequest { id }).await?))
 }
 
 /// Makes a failed, cancelled or expired task pending again, with a fresh budget of attempts.
@@ -182,10 +164,10 @@ pub(crate) async fn cancel(
 ))]
 pub(crate) async fn retry(
     State(services): State<Services>,
+    caller: Caller,
     Part(id): Part,
 ) -> Result<Json<Task>, Failure> {
-    let view = services.engine.retry(&validate::task_ref("id", &id)?).await?;
-    Ok(Json(wire::task(&view)))
+    Ok(Json(services.retry_task(caller, TaskRequest { id }).await?))
 }
 
 /// Changes when a waiting task is due.
@@ -197,10 +179,12 @@ pub(crate) async fn retry(
 ))]
 pub(crate) async fn reschedule(
     State(services): State<Services>,
+    caller: Caller,
     Part(id): Part,
     Body(request): Body<RescheduleTaskRequest>,
 ) -> Result<Json<Task>, Failure> {
-    Ok(Json(services.reschedule(&id, request.run_at, request.delay).await?))
+    let request = RescheduleTaskRequest { id, ..request };
+    Ok(Json(services.reschedule_task(caller, request).await?))
 }
 
 /// Changes a waiting task's priority.
@@ -212,13 +196,12 @@ pub(crate) async fn reschedule(
 ))]
 pub(crate) async fn set_priority(
     State(services): State<Services>,
+    caller: Caller,
     Part(id): Part,
     Body(request): Body<SetTaskPriorityRequest>,
 ) -> Result<Json<Task>, Failure> {
-    let task = validate::task_ref("id", &id)?;
-    let priority = validate::priority(request.priority)?;
-    let view = services.engine.set_priority(&task, priority).await?;
-    Ok(Json(wire::task(&view)))
+    let request = SetTaskPriorityRequest { id, ..request };
+    Ok(Json(services.set_task_priority(caller, request).await?))
 }
 
 /// Removes a finished task with all that is kept of it.
@@ -230,9 +213,10 @@ pub(crate) async fn set_priority(
 ))]
 pub(crate) async fn delete(
     State(services): State<Services>,
+    caller: Caller,
     Part(id): Part,
 ) -> Result<StatusCode, Failure> {
-    services.engine.delete(&validate::task_ref("id", &id)?).await?;
+    services.delete_task(caller, TaskRequest { id }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -242,9 +226,10 @@ pub(crate) async fn delete(
 ))]
 pub(crate) async fn bulk(
     State(services): State<Services>,
+    caller: Caller,
     Body(request): Body<BulkTasksRequest>,
 ) -> Result<Json<BulkResult>, Failure> {
-    Ok(Json(services.bulk(request, "cursor").await?.into()))
+    Ok(Json(services.bulk_tasks(caller, request).await.map_err(in_body)?.into()))
 }
 
 /// The history of a task's attempts, oldest first.
@@ -256,12 +241,10 @@ pub(crate) async fn bulk(
 ))]
 pub(crate) async fn attempts(
     State(services): State<Services>,
+    caller: Caller,
     Part(id): Part,
 ) -> Result<Json<ListAttemptsResponse>, Failure> {
-    let attempts = services.engine.attempts(&validate::task_ref("id", &id)?).await?;
-    let attempts = attempts.ok_or(Refusal::UnknownTask)?;
-    let attempts = attempts.into_iter().map(wire::attempt).collect();
-    Ok(Json(ListAttemptsResponse { attempts }))
+    Ok(Json(services.list_attempts(caller, TaskRequest { id }).await?))
 }
 
 /// What the task's handler returned, as it returned it.
@@ -276,15 +259,14 @@ pub(crate) async fn attempts(
 ))]
 pub(crate) async fn result(
     State(services): State<Services>,
+    caller: Caller,
     Part(id): Part,
 ) -> Result<Response, Failure> {
-    let task: TaskRef = validate::task_ref("id", &id)?;
-    let result = services.engine.result(&task).await?.ok_or(Refusal::UnknownTask)?;
-    if result.is_empty() {
-        return Ok(StatusCode::NO_CONTENT.into_response());
-    }
-    // With half a character, not every reader takes it as JSON.
-    let json = validate::is_json(&result) && !has_lone_surrogate(&result);
-    let kind = if json { "application/json" } else { "application/octet-stream" };
+    let result = services.get_result(caller, TaskRequest { id }).await?.result;
+    let kind = match Content::of(&result) {
+        None => return Ok(StatusCode::NO_CONTENT.into_response()),
+        Some(Content::Json(_)) => "application/json",
+        Some(Content::Bytes(_)) => "application/octet-stream",
+    };
     Ok(([(header::CONTENT_TYPE, kind)], result).into_response())
 }

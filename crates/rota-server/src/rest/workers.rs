@@ -1,14 +1,12 @@
 //! Workers, and the server itself.
 
 use axum::{Json, extract::State};
-use rota_proto::v1::{ListWorkersResponse, ServerInfo};
-
-use super::{extract::Part, problem::Problem, query::Pairs};
-use crate::{
-    failure::Failure,
-    services::Services,
-    validate::{self, ListPage},
+use rota_proto::v1::{
+    DrainWorkerRequest, GetServerInfoRequest, ListWorkersRequest, ListWorkersResponse, ServerInfo,
 };
+
+use super::{extract::Part, fields::in_query, problem::Problem, query::Pairs};
+use crate::{failure::Failure, operations::Caller, services::Services};
 
 /// Workers, by name.
 #[utoipa::path(get, path = "/v1/workers", operation_id = "list_workers", tag = "workers", params(
@@ -19,12 +17,13 @@ use crate::{
 ))]
 pub(crate) async fn list(
     State(services): State<Services>,
+    caller: Caller,
     pairs: Pairs,
 ) -> Result<Json<ListWorkersResponse>, Failure> {
-    let query = pairs.page()?;
-    let after = validate::worker_place("cursor", query.cursor.as_deref().unwrap_or_default())?;
-    let page = ListPage::new("limit", query.limit, after, &services.limits)?;
-    Ok(Json(services.list_workers(page).await?))
+    let page = pairs.page()?;
+    let request =
+        ListWorkersRequest { page_size: page.size(&services.limits)?, page_token: page.token() };
+    Ok(Json(services.list_workers(caller, request).await.map_err(in_query)?))
 }
 
 /// Asks a worker to take no more tasks, finish what it runs and end its session.
@@ -35,16 +34,19 @@ pub(crate) async fn list(
 ))]
 pub(crate) async fn drain(
     State(services): State<Services>,
+    caller: Caller,
     Part(worker): Part,
 ) -> Result<Json<ListWorkersResponse>, Failure> {
-    let workers = services.drain(&worker).await?;
-    Ok(Json(ListWorkersResponse { workers, as_of: None, next_page_token: None }))
+    Ok(Json(services.drain_worker(caller, DrainWorkerRequest { worker }).await?))
 }
 
 /// About the server: version, leader, store, limits.
 #[utoipa::path(get, path = "/v1/info", operation_id = "get_server_info", tag = "server", responses(
     (status = 200, description = "The server", body = ServerInfo),
 ))]
-pub(crate) async fn info(State(services): State<Services>) -> Json<ServerInfo> {
-    Json(services.server_info().await)
+pub(crate) async fn info(
+    State(services): State<Services>,
+    caller: Caller,
+) -> Result<Json<ServerInfo>, Failure> {
+    Ok(Json(services.get_server_info(caller, GetServerInfoRequest {}).await?))
 }

@@ -4,7 +4,7 @@ use rota_core::Status;
 use rota_engine::{TaskFilter, TimeRange};
 use rota_proto::v1;
 
-use super::{Check, Place, new_task::labels};
+use super::{Check, Place};
 use crate::{failure::Failure, limits::Limits};
 
 /// Which tasks are meant, and where that stands in the request.
@@ -16,7 +16,7 @@ pub(crate) fn filter(
     let mut check = Check::at(place);
     let queue = check.given("queue", filter.queue).and_then(|text| check.name("queue", &text));
     let kind = check.given("kind", filter.kind).and_then(|text| check.name("kind", &text));
-    let labels = labels(&mut check, filter.labels, limits);
+    let labels = check.labels(filter.labels, limits);
     let mut statuses = Vec::new();
     for number in filter.statuses {
         match v1::TaskStatus::try_from(number).ok().and_then(status) {

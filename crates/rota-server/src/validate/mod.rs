@@ -1,14 +1,13 @@
 //! From the wire to the engine: every check of what a client sends, for both protocols.
 //!
-//! This file has the checks that many requests share; `new_task`, `filter` and `worker` those of
-//! one subject.
+//! This file has the checks that many requests share; `filter`, `page` and `worker` those of one
+//! subject, and `definition` those of a new task.
 
 mod filter;
-mod new_task;
 mod page;
 mod worker;
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use rota_core::{Millis, Name, Priority, SessionId, TaskId, WallTime};
 use rota_engine::{Cursor, RunAt, TaskRef};
@@ -21,7 +20,6 @@ use crate::{
 };
 
 pub(crate) use filter::{filter, selection};
-pub(crate) use new_task::new_task;
 pub(crate) use page::{ListPage, queue_token, worker_place, worker_token};
 pub(crate) use worker::{hello, lease_request, report, reported_lease, reports_size};
 
@@ -102,12 +100,38 @@ impl Check {
         }
     }
 
+    /// Labels by name, sorted.
+    pub(crate) fn labels(
+        &mut self,
+        given: BTreeMap<String, String>,
+        limits: &Limits,
+    ) -> Vec<(Name, Box<str>)> {
+        if !self.at_most("labels", "labels", given.len(), ("labels", limits.labels)) {
+            return Vec::new();
+        }
+        let mut labels = Vec::with_capacity(given.len());
+        for (name, value) in given {
+            // A name that is wrong may be long as well.
+            let place = format_args!("labels.{name:.32}");
+            let limit = ("label_value_bytes", limits.label_value_bytes);
+            self.at_most(place, "bytes", value.len(), limit);
+            if value.contains('\0') {
+                self.wrong(place, "must not contain NUL");
+            }
+            if let Some(name) = self.name(place, &name) {
+                labels.push((name, value.into_boxed_str()));
+            }
+        }
+        labels.sort_unstable();
+        labels
+    }
+
     fn ok<T, E: fmt::Display>(&mut self, field: &str, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.wrong(field, error)).ok()
     }
 
     /// Whether there are at most so many of something.
-    fn at_most(
+    pub(crate) fn at_most(
         &mut self,
         field: impl fmt::Display,
         what: &str,
@@ -122,7 +146,7 @@ impl Check {
     }
 
     /// A text that may be absent, and is not empty where it is there.
-    fn given(&mut self, field: &str, text: Option<String>) -> Option<String> {
+    pub(crate) fn given(&mut self, field: &str, text: Option<String>) -> Option<String> {
         if text.as_deref() == Some("") {
             self.wrong(field, "must not be empty");
         }
@@ -137,7 +161,7 @@ impl Check {
     }
 
     /// A name that stands in paths as well: these cannot have a part of dots alone.
-    fn name_in_path(&mut self, field: &str, text: &str) -> Option<Name> {
+    pub(crate) fn name_in_path(&mut self, field: &str, text: &str) -> Option<Name> {
         if !text.is_empty() && text.bytes().all(|c| c == b'.') {
             self.wrong(field, "must have a character besides dots");
             return None;
@@ -145,7 +169,7 @@ impl Check {
         self.name(field, text)
     }
 
-    fn date(&mut self, field: &str, at: Option<Date>) -> Option<WallTime> {
+    pub(crate) fn date(&mut self, field: &str, at: Option<Date>) -> Option<WallTime> {
         let at = at?;
         let nanos_ok = (0..1_000_000_000).contains(&at.nanos);
         let millis = at.seconds.checked_mul(1000);
@@ -161,7 +185,7 @@ impl Check {
         }
     }
 
-    fn span(
+    pub(crate) fn span(
         &mut self,
         field: &str,
         span: Option<Span>,
@@ -198,7 +222,13 @@ impl Check {
         checked
     }
 
-    fn number(&mut self, field: &str, given: Option<u32>, default: u32, range: (u32, u32)) -> u32 {
+    pub(crate) fn number(
+        &mut self,
+        field: &str,
+        given: Option<u32>,
+        default: u32,
+        range: (u32, u32),
+    ) -> u32 {
         match given {
             None => default,
             Some(number) if range.0 <= number && number <= range.1 => number,
@@ -232,7 +262,7 @@ impl Check {
         self.violations.iter_mut().skip(since).for_each(|wrong| wrong.limit = Some(limit));
     }
 
-    fn run_at(&mut self, at: Option<Date>, delay: Option<Span>) -> RunAt {
+    pub(crate) fn run_at(&mut self, at: Option<Date>, delay: Option<Span>) -> RunAt {
         if at.is_some() && delay.is_some() {
             self.wrong("delay", "cannot be given together with run_at");
         }
@@ -244,7 +274,7 @@ impl Check {
         }
     }
 
-    fn priority(&mut self, level: u32) -> Option<Priority> {
+    pub(crate) fn priority(&mut self, level: u32) -> Option<Priority> {
         let priority = Priority::new(level);
         if priority.is_none() {
             self.wrong("priority", format_args!("is {level}; it must be from 0 to 9"));
@@ -253,7 +283,7 @@ impl Check {
     }
 
     /// What was made of the request, if nothing is wrong with it.
-    fn finish<T>(self, made: Option<T>) -> Result<T, Failure> {
+    pub(crate) fn finish<T>(self, made: Option<T>) -> Result<T, Failure> {
         match made {
             Some(made) if self.violations.is_empty() => Ok(made),
             _ => Err(Failure::invalid(self.violations)),
@@ -272,10 +302,10 @@ pub(crate) fn batch_size(count: usize, limits: &Limits) -> Result<(), Failure> {
 }
 
 /// A task's id, as a client gives it.
-pub(crate) fn task_ref(field: &str, text: &str) -> Result<TaskRef, Failure> {
+pub(crate) fn task_ref(text: &str) -> Result<TaskRef, Failure> {
     match text.parse::<TaskId>() {
         Ok(id) => Ok(TaskRef::Id(id)),
-        Err(_) => name(field, text).map(TaskRef::Named),
+        Err(_) => name("id", text).map(TaskRef::Named),
     }
 }
 
@@ -335,18 +365,23 @@ pub(crate) fn priority(level: u32) -> Result<Priority, Failure> {
 }
 
 /// How long to wait.
-pub(crate) fn wait(
-    field: &str,
-    wait: Option<Span>,
-    limits: &Limits,
-) -> Result<Option<Duration>, Failure> {
+pub(crate) fn wait(wait: Option<Span>, limits: &Limits) -> Result<Option<Duration>, Failure> {
     let mut check = Check::new();
-    let wait = check.span_within(field, wait, ("wait_ms", limits.wait));
+    let wait = check.span_within("wait", wait, ("wait_ms", limits.wait));
     check.finish(Some(wait.map(Millis::as_duration)))
 }
 
-/// How many on a page.
-pub(crate) fn page_size(
+/// How many on a page. Zero leaves it to the server.
+pub(crate) fn page_size(given: u32, default: u32, limits: &Limits) -> Result<usize, Failure> {
+    up_to_a_page("page_size", (given > 0).then_some(given), default, limits)
+}
+
+/// How many tasks one request changes.
+pub(crate) fn bulk_limit(given: Option<u32>, limits: &Limits) -> Result<usize, Failure> {
+    up_to_a_page("limit", given, 1000, limits)
+}
+
+fn up_to_a_page(
     field: &str,
     given: Option<u32>,
     default: u32,
@@ -359,18 +394,18 @@ pub(crate) fn page_size(
 }
 
 /// Where a list goes on.
-pub(crate) fn cursor(field: &str, text: &str) -> Result<Option<Cursor>, Failure> {
+pub(crate) fn cursor(text: &str) -> Result<Option<Cursor>, Failure> {
     if text.is_empty() {
         return Ok(None);
     }
     let before = TaskId::from_str(text)
-        .map_err(|_| Failure::field(field, "is not a cursor that this server gave out"))?;
+        .map_err(|_| Failure::field("page_token", "is not a cursor that this server gave out"))?;
     Ok(Some(Cursor { before }))
 }
 
 /// A session, as a worker names it.
-pub(crate) fn session(field: &str, text: &str) -> Result<SessionId, Failure> {
-    SessionId::from_str(text).map_err(|error| Failure::field(field, error.to_string()))
+pub(crate) fn session(text: &str) -> Result<SessionId, Failure> {
+    SessionId::from_str(text).map_err(|error| Failure::field("session", error.to_string()))
 }
 
 /// JSON that is passed on as it is must still be such that everybody can read it: not nested without
@@ -382,13 +417,13 @@ pub(crate) fn json(field: &str, json: &[u8], limits: &Limits) -> Result<(), Fail
 }
 
 /// Whether these bytes are JSON, however deeply nested.
-pub(crate) fn is_json(bytes: &[u8]) -> bool {
+fn is_json(bytes: &[u8]) -> bool {
     // Nothing is kept of what is read, so it need not recurse; nor does it look whether text is UTF-8.
     std::str::from_utf8(bytes).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 /// Whether these bytes are JSON that not everybody can read. Only then are they parsed.
-fn is_odd_json(bytes: &[u8], limits: &Limits) -> bool {
+pub(crate) fn is_odd_json(bytes: &[u8], limits: &Limits) -> bool {
     (is_deeper(bytes, limits.json_depth) || has_lone_surrogate(bytes)) && is_json(bytes)
 }
 

@@ -19,27 +19,22 @@ pub(crate) struct ListPage<T> {
 }
 
 impl<T> ListPage<T> {
-    /// `field`: what the protocol calls the size.
-    pub(crate) fn new(
-        field: &str,
-        size: Option<u32>,
-        after: Option<T>,
-        limits: &Limits,
-    ) -> Result<Self, Failure> {
-        Ok(Self { after, size: page_size(field, size, DEFAULT, limits)? })
+    /// A size of zero leaves it to the server.
+    pub(crate) fn new(size: u32, after: Option<T>, limits: &Limits) -> Result<Self, Failure> {
+        Ok(Self { after, size: page_size(size, DEFAULT, limits)? })
     }
 }
 
-fn foreign(field: &str) -> Failure {
-    Failure::field(field, "is not a cursor that this server gave out")
+fn foreign() -> Failure {
+    Failure::field("page_token", "is not a cursor that this server gave out")
 }
 
 /// Where a list of queues goes on: after that name.
-pub(crate) fn queue_token(field: &str, text: &str) -> Result<Option<Name>, Failure> {
+pub(crate) fn queue_token(text: &str) -> Result<Option<Name>, Failure> {
     if text.is_empty() {
         return Ok(None);
     }
-    Name::new(text).map(Some).map_err(|_| foreign(field))
+    Name::new(text).map(Some).map_err(|_| foreign())
 }
 
 /// How a place in the list of workers is written.
@@ -48,7 +43,7 @@ pub(crate) fn worker_token(worker: &Name, session: SessionId) -> String {
 }
 
 /// Where a list of workers goes on.
-pub(crate) fn worker_place(field: &str, text: &str) -> Result<Option<(Name, SessionId)>, Failure> {
+pub(crate) fn worker_place(text: &str) -> Result<Option<(Name, SessionId)>, Failure> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -56,5 +51,5 @@ pub(crate) fn worker_place(field: &str, text: &str) -> Result<Option<(Name, Sess
         let (session, worker) = text.split_once('.')?;
         Some((Name::new(worker).ok()?, SessionId::from_str(session).ok()?))
     };
-    read().map(Some).ok_or_else(|| foreign(field))
+    read().map(Some).ok_or_else(foreign)
 }

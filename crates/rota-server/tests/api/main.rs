@@ -16,6 +16,7 @@ mod health;
 mod memory;
 mod metrics;
 mod network;
+mod parity;
 mod pull;
 mod rest;
 mod slow_clients;

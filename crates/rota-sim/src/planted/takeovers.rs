@@ -26,7 +26,7 @@ pub(super) const LIST: &[Find] = &[
     faulty(P::TakesUnknownForLanded, 300_000, &[R::Lost, R::Dispatch, R::Reports, R::Reads]),
     faulty(P::TakesUnknownForLost, 3_000_000, &[R::Progress]),
     faulty(P::IgnoresFences, 1_000_000, &[R::Lost, R::Dispatch, R::Reports, R::Reads]),
-    rare(P::BelievesJumps, 6_000_000, &[R::Lost]),
+    rare(P::BelievesJumps, 20_000_000, &[R::Lost]),
     store(StoreMistake::IgnoresFences, 600_000, &[R::Fences]),
     store(
         StoreMistake::DropsWrites,

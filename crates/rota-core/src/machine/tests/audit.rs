@@ -36,6 +36,16 @@ const WAITING: &[Status] = &[Status::Scheduled, Status::Pending];
 pub(super) const LEASED: &[Status] = &[Status::Assigned, Status::Running];
 
 impl Scope {
+    /// A refused command changes nothing.
+    pub(super) const NOTHING: Self = Self {
+        who: Who::Nobody,
+        moves: &[],
+        creates: false,
+        removes: false,
+        requeues: None,
+        sealing: false,
+    };
+
     fn new(who: Who, moves: &'static [(&'static [Status], &'static [Status])]) -> Self {
         Self { who, moves, creates: false, removes: false, requeues: None, sealing: false }
     }

@@ -334,6 +334,29 @@ fn what_would_expire_before_it_could_run_is_refused() {
 }
 
 #[test]
+fn a_task_that_is_not_rescheduled_keeps_its_place() {
+    let mut world = World::new();
+    let tasks = [1000, 2000].map(|span| world.submit(Task::new("q", "k").expires_in(span)));
+    let expires_at = START.wall + Millis(1000);
+    let refused = Err(Refusal::DueAfterExpiry { field: "run_at", expires_at });
+    assert_eq!(world.reschedule(tasks[0], 1000), refused);
+    let session = world.open(1, &[], &[]);
+    world.settle();
+    assert_eq!(world.has_one(session).task, tasks[0]);
+}
+
+#[test]
+fn what_expires_at_this_moment_can_still_be_asked_to_run_now() {
+    let mut world = World::new();
+    let task = world.submit(Task::new("q", "k").delay(500).expires_in(1000));
+    world.settle();
+    world.pass(Millis(1000));
+    assert_eq!(world.reschedule(task, 0), Ok(Reply::Task { task, status: Status::Pending }));
+    world.settle();
+    assert_eq!(end_of(&world, task).0, Status::Expired);
+}
+
+#[test]
 fn what_is_over_when_a_worker_comes_is_never_started() {
     let mut world = World::new();
     let task = world.submit(Task::new("q", "k").expires_in(1));

@@ -11,6 +11,7 @@ fn all(world: &World, filter: &LiveFilter, limit: usize) -> (Vec<TaskId>, usize)
     loop {
         let page = world.machine.live_page(filter, before, limit);
         pages += 1;
+        assert!(pages <= 1000, "pages do not end");
         assert!(page.tasks.len() <= limit);
         seen.extend(page.tasks.iter().map(|view| view.id));
         match page.down_to {

@@ -163,7 +163,7 @@ impl World {
         expected.check(&told, &reply);
         self.mirror();
         self.note(&told, &reply);
-        self.look(&scope);
+        self.look(if reply.is_ok() { &scope } else { &Scope::NOTHING });
         reply
     }
 

@@ -1,4 +1,4 @@
-//! The nodes of the cluster: what each says of itself, asked by one of them for all.
+//! Operations on the server and on the nodes of its cluster. One node asks all others how they are.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use http_body_util::{BodyExt, Limited};
 use rota_engine::{Member, Role};
 use rota_proto::v1;
 
-use crate::services::Services;
-use crate::{failure::Failure, validate, wire};
+use super::Caller;
+use crate::{failure::Failure, services::Services, validate, wire};
 
 /// Another node is to say how it is within this time.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -17,8 +17,27 @@ const ANSWER: Duration = Duration::from_secs(1);
 const ANSWER_BYTES: usize = 64 << 10;
 
 impl Services {
+    /// The server: its version, leader, store and limits.
+    pub(crate) async fn get_server_info(
+        &self,
+        _: Caller,
+        _: v1::GetServerInfoRequest,
+    ) -> Result<v1::ServerInfo, Failure> {
+        let store = self.engine.store_status().await;
+        let health = self.health();
+        Ok(wire::info(self.engine.info(), store.backend, &health, &self.limits))
+    }
+
     /// This node, as it sees itself.
-    pub(crate) fn this_node(&self) -> v1::Node {
+    pub(crate) async fn get_node(
+        &self,
+        _: Caller,
+        _: v1::GetNodeRequest,
+    ) -> Result<v1::Node, Failure> {
+        Ok(self.this_node())
+    }
+
+    fn this_node(&self) -> v1::Node {
         let (info, health) = (self.engine.info(), self.health());
         let role = match info.role {
             Role::Leader => v1::NodeRole::Leader,
@@ -39,15 +58,19 @@ impl Services {
         }
     }
 
-    /// All nodes. `authorization` is the asker's, and opens the others to it too.
-    pub(crate) async fn cluster(&self, authorization: Option<&HeaderValue>) -> v1::Cluster {
+    /// All nodes. The caller's credentials open the others to it as well.
+    pub(crate) async fn get_cluster(
+        &self,
+        caller: Caller,
+        _: v1::GetClusterRequest,
+    ) -> Result<v1::Cluster, Failure> {
         let view = self.engine.cluster().await;
         let this = self.this_node();
         let nodes = view.members.iter().map(async |member| {
             if member.name == this.name {
                 this.clone()
             } else {
-                self.ask(member, authorization).await
+                self.ask(member, caller.authorization.as_ref()).await
             }
         });
         let mut nodes = futures_util::future::join_all(nodes).await;
@@ -68,7 +91,7 @@ impl Services {
             problem: view.store.problem.or(view.store.pressure),
         };
         let feature_level = self.engine.info().cluster_feature_level;
-        v1::Cluster { leader, epoch, nodes, store: Some(store), feature_level }
+        Ok(v1::Cluster { leader, epoch, nodes, store: Some(store), feature_level })
     }
 
     async fn ask(&self, member: &Member, authorization: Option<&HeaderValue>) -> v1::Node {
@@ -101,11 +124,15 @@ impl Services {
     }
 
     /// Hands leadership to another node.
-    pub(crate) async fn transfer(
+    pub(crate) async fn transfer_leadership(
         &self,
-        to: &str,
+        _: Caller,
+        request: v1::TransferLeadershipRequest,
     ) -> Result<v1::TransferLeadershipResponse, Failure> {
-        let to = if to.is_empty() { None } else { Some(validate::name("to", to)?) };
+        let to = match request.to() {
+            "" => None,
+            name => Some(validate::name("to", name)?),
+        };
         let to = self.engine.transfer(to.as_ref().map(rota_core::Name::as_str)).await?;
         Ok(v1::TransferLeadershipResponse { to })
     }

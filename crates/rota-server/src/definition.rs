@@ -1,15 +1,19 @@
-//! New tasks.
+//! What a client says about a task: from the wire to the engine, with every check, and back again.
+//!
+//! Both directions take apart each type that they map, field by field: a new field does not compile until this file
+//! treats it. `validate` has the checks that other requests share; `wire` shows the state of a task.
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use rota_core::{Binds, Definition, Jitter, Name, Policy, Priority, RetryPolicy, TaskId, WallTime};
-use rota_engine::{LeftOut, LeftOutOfRetry, NewTask, RunAt};
+use rota_engine::{Dispatched, LeftOut, LeftOutOfRetry, NewTask, RunAt, TaskView};
 use rota_proto::v1;
 
-use super::{Check, Place, is_odd_json};
 use crate::{
     failure::Failure,
     limits::{BACKOFF, Limits, RETENTION, TIMEOUT},
+    validate::{Check, Place, is_odd_json},
+    wire::{date, failure, span, status, waiting},
 };
 
 /// Ids that the paths of REST use themselves.
@@ -49,47 +53,50 @@ fn checked(
     limits: &Limits,
     now: impl Fn() -> WallTime,
 ) -> Result<NewTask, Failure> {
+    let v1::NewTask {
+        id,
+        queue,
+        kind,
+        payload,
+        labels,
+        priority,
+        run_at,
+        delay,
+        expires_at,
+        timeout,
+        retry,
+        idempotency_key,
+        retention,
+    } = task;
     let mut check = Check::at(place).naming(limits);
-    let queue = match check.given("queue", task.queue) {
+    let queue = match check.given("queue", queue) {
         Some(queue) => check.name_in_path("queue", &queue),
         None => check.name_in_path("queue", "default"),
     };
-    let kind = check.name_in_path("kind", &task.kind);
-    let payload_limit = ("payload_bytes", limits.payload_bytes);
-    check.at_most("payload", "bytes", task.payload.len(), payload_limit);
+    let kind = check.name_in_path("kind", &kind);
+    check.at_most("payload", "bytes", payload.len(), ("payload_bytes", limits.payload_bytes));
     // What is not JSON is shown in base 64, and may be anything.
-    if is_odd_json(&task.payload, limits) {
-        check.json("payload", &task.payload, limits);
+    if is_odd_json(&payload, limits) {
+        check.json("payload", &payload, limits);
     }
-    let labels = labels(&mut check, task.labels, limits);
-    let binds = binds(&mut check, task.id, task.idempotency_key, limits);
-    let priority = match task.priority {
+    let labels = check.labels(labels, limits);
+    let binds = binds(&mut check, id, idempotency_key, limits);
+    let priority = match priority {
         Some(level) => check.priority(level),
         None => Some(Priority::default()),
     };
-    let run_at = check.run_at(task.run_at, task.delay);
-    let expires_at = check.date("expires_at", task.expires_at);
-    let due = match run_at {
-        // One that names itself may repeat a task that was in time when it came. The engine knows.
-        _ if !binds.is_empty() || expires_at.is_none() => None,
-        RunAt::Now => Some((now(), "the present")),
-        RunAt::At(date) => Some((date.max(now()), "run_at and the present")),
-        RunAt::After(delay) => Some((now() + delay, "the end of delay")),
-    };
-    if let (Some((due, what)), Some(expires)) = (due, expires_at)
-        && expires <= due
-    {
-        let message =
-            format_args!("is not after {what}: the task would expire before it could run");
-        check.wrong("expires_at", message);
+    let run_at = check.run_at(run_at, delay);
+    let expires_at = check.date("expires_at", expires_at);
+    // One that names itself may repeat a task that was in time when it came. The engine knows.
+    if binds.is_empty() {
+        due_before_expiry(&mut check, run_at, expires_at, now);
     }
-    let timeout = check.span("timeout", task.timeout, (Duration::from_millis(1), TIMEOUT));
-    let retention = check.span("retention", task.retention, (Duration::ZERO, RETENTION));
-    let retry = retry(&mut check, task.retry.unwrap_or_default());
-    let defaults = Policy::default();
-    let policy = Policy { retry, timeout: timeout.unwrap_or(defaults.timeout), retention };
+    let timeout = check.span("timeout", timeout, (Duration::from_millis(1), TIMEOUT));
+    let retention = check.span("retention", retention, (Duration::ZERO, RETENTION));
+    let retry = checked_retry(&mut check, retry.unwrap_or_default());
+    let timeout = timeout.unwrap_or(Policy::default().timeout);
+    let policy = Policy { retry, timeout, retention };
     let made = queue.zip(kind).zip(priority).map(|((queue, kind), priority)| {
-        let payload = task.payload;
         let trace = None;
         let definition = Definition { queue, kind, payload, labels, expires_at, policy, trace };
         NewTask { binds, definition, priority, run_at }
@@ -97,31 +104,23 @@ fn checked(
     check.finish(made)
 }
 
-/// Labels by name, sorted.
-pub(super) fn labels(
+fn due_before_expiry(
     check: &mut Check,
-    given: BTreeMap<String, String>,
-    limits: &Limits,
-) -> Vec<(Name, Box<str>)> {
-    if !check.at_most("labels", "labels", given.len(), ("labels", limits.labels)) {
-        return Vec::new();
+    run_at: RunAt,
+    expires_at: Option<WallTime>,
+    now: impl Fn() -> WallTime,
+) {
+    let Some(expires) = expires_at else { return };
+    let (due, what) = match run_at {
+        RunAt::Now => (now(), "the present"),
+        RunAt::At(date) => (date.max(now()), "run_at and the present"),
+        RunAt::After(delay) => (now() + delay, "the end of delay"),
+    };
+    if expires <= due {
+        let message =
+            format_args!("is not after {what}: the task would expire before it could run");
+        check.wrong("expires_at", message);
     }
-    let mut labels = Vec::with_capacity(given.len());
-    // In an order of their own, so that the same request gets the same answer.
-    for (name, value) in given.into_iter().collect::<BTreeMap<_, _>>() {
-        // A name that is wrong may be long as well.
-        let place = format_args!("labels.{name:.32}");
-        let limit = ("label_value_bytes", limits.label_value_bytes);
-        check.at_most(place, "bytes", value.len(), limit);
-        if value.contains('\0') {
-            check.wrong(place, "must not contain NUL");
-        }
-        if let Some(name) = check.name(place, &name) {
-            labels.push((name, value.into_boxed_str()));
-        }
-    }
-    labels.sort_unstable();
-    labels
 }
 
 fn binds(check: &mut Check, id: Option<String>, key: Option<String>, limits: &Limits) -> Binds {
@@ -155,39 +154,120 @@ fn looks_generated(id: &str) -> bool {
     digits.len() == 13 && digits[0].is_ascii_hexdigit() && digits.iter().all(is_digit)
 }
 
-fn retry(check: &mut Check, given: v1::RetryPolicy) -> RetryPolicy {
+fn checked_retry(check: &mut Check, given: v1::RetryPolicy) -> RetryPolicy {
+    let v1::RetryPolicy { max_attempts, initial, multiplier, max, jitter, max_lost } = given;
     let default = RetryPolicy::default();
-    let given_jitter = given.jitter.unwrap_or_default();
-    let jitter = match v1::Jitter::try_from(given_jitter) {
+    let number = jitter.unwrap_or_default();
+    let jitter = match v1::Jitter::try_from(number) {
         Ok(v1::Jitter::None) => Jitter::None,
         Ok(v1::Jitter::Full | v1::Jitter::Unspecified) => Jitter::Full,
         Err(_) => {
-            check.wrong("retry.jitter", format_args!("is {given_jitter}, which is not a jitter"));
+            check.wrong("retry.jitter", format_args!("is {number}, which is not a jitter"));
             Jitter::Full
         }
     };
     let range = (Duration::ZERO, BACKOFF);
-    let initial = check.span("retry.initial", given.initial, range);
-    let max = check.span("retry.max", given.max, range);
-    let longest = max.unwrap_or(default.max);
-    if initial.is_some_and(|initial| initial > longest) {
-        let longest = crate::wire::span(longest);
+    let initial = check.span("retry.initial", initial, range);
+    let max = check.span("retry.max", max, range).unwrap_or(default.max);
+    if initial.is_some_and(|initial| initial > max) {
+        let longest = span(max);
         check.wrong("retry.initial", format_args!("is above retry.max, which is {longest}"));
     }
-    let multiplier = given.multiplier.unwrap_or(default.multiplier);
+    let multiplier = multiplier.unwrap_or(default.multiplier);
     if !(1.0..=100.0).contains(&multiplier) {
         let message = format_args!("is {multiplier}; it must be from 1 to 100");
         check.wrong("retry.multiplier", message);
     }
-    let attempts = ("retry.max_attempts", given.max_attempts, default.max_attempts);
-    let lost = ("retry.max_lost", given.max_lost, default.max_lost);
+    let attempts = default.max_attempts;
     RetryPolicy {
-        max_attempts: check.number(attempts.0, attempts.1, attempts.2, (1, 1000)),
+        max_attempts: check.number("retry.max_attempts", max_attempts, attempts, (1, 1000)),
         initial: initial.unwrap_or(default.initial),
         multiplier,
-        max: longest,
+        max,
         jitter,
-        max_lost: check.number(lost.0, lost.1, lost.2, (0, 1000)),
+        max_lost: check.number("retry.max_lost", max_lost, default.max_lost, (0, 1000)),
+    }
+}
+
+fn retry(policy: &RetryPolicy) -> v1::RetryPolicy {
+    let RetryPolicy { max_attempts, initial, multiplier, max, jitter, max_lost } = policy;
+    let jitter = match jitter {
+        Jitter::Full => v1::Jitter::Full,
+        Jitter::None => v1::Jitter::None,
+    };
+    v1::RetryPolicy {
+        max_attempts: Some(*max_attempts),
+        initial: Some(span(*initial)),
+        multiplier: Some(*multiplier),
+        max: Some(span(*max)),
+        jitter: Some(jitter.into()),
+        max_lost: Some(*max_lost),
+    }
+}
+
+fn texts(labels: &[(Name, Box<str>)]) -> BTreeMap<String, String> {
+    labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
+/// A task as clients see it.
+pub(crate) fn task(view: &TaskView) -> v1::Task {
+    let spec = &view.spec;
+    // Clients do not see the trace: it is for workers.
+    let Definition { queue, kind, payload, labels, expires_at, policy, trace: _ } =
+        &spec.definition;
+    let Policy { retry: retries, timeout, retention } = policy;
+    v1::Task {
+        id: spec.shown_id(),
+        queue: queue.to_string(),
+        kind: kind.to_string(),
+        status: status(view.status).into(),
+        payload: payload.clone(),
+        labels: texts(labels),
+        priority: view.priority.level().into(),
+        created_at: Some(date(spec.created_at)),
+        run_at: Some(date(view.run_at)),
+        expires_at: expires_at.map(date),
+        timeout: Some(span(*timeout)),
+        retry: Some(retry(retries)),
+        idempotency_key: spec.binds.key.as_deref().map(str::to_owned),
+        retention: retention.map(span),
+        attempt: view.attempt,
+        lost: view.lost,
+        worker: view.worker.as_ref().map(ToString::to_string),
+        started_at: view.started_at.map(date),
+        finished_at: view.finished_at.map(date),
+        error: view.failure.as_ref().map(failure),
+        waiting: view.waiting.map(|reason| waiting(reason, view)),
+        lease_token: view.lease_token.map(|token| token.0),
+        cancel_requested: view.cancel_requested,
+        progress: view.progress.as_deref().map(str::to_owned),
+        has_result: view.has_result,
+    }
+}
+
+/// What a worker is to do. The task is named by the id that Rota gave it, which reports repeat.
+pub(crate) fn dispatch(task: Dispatched) -> v1::Dispatch {
+    let spec = task.spec;
+    // Of the policy, a worker needs what concerns its attempt. Once started, nothing expires.
+    let Definition { queue, kind, payload, labels, expires_at: _, policy, trace } =
+        &spec.definition;
+    let Policy { retry, timeout, retention: _ } = policy;
+    let trace = trace.as_deref();
+    v1::Dispatch {
+        task_id: spec.id.to_string(),
+        lease_token: task.token.0,
+        queue: queue.to_string(),
+        kind: kind.to_string(),
+        payload: payload.clone(),
+        attempt: task.attempt,
+        max_attempts: retry.max_attempts,
+        timeout: Some(span(*timeout)),
+        labels: texts(labels),
+        created_at: Some(date(spec.created_at)),
+        run_at: Some(date(task.run_at)),
+        shown_id: spec.shown_id(),
+        traceparent: trace.map(|trace| trace.parent.to_string()),
+        tracestate: trace.map(|trace| trace.state.to_string()).filter(|state| !state.is_empty()),
     }
 }
 
@@ -242,7 +322,7 @@ mod tests {
     fn a_task_must_be_due_before_it_expires() {
         let task = |seconds: i64| v1::NewTask {
             delay: Some(rota_proto::Span { seconds: 60, nanos: 0 }),
-            expires_at: Some(crate::wire::date(WallTime(NOW.0 + seconds * 1000))),
+            expires_at: Some(date(WallTime(NOW.0 + seconds * 1000))),
             ..v1::NewTask::default()
         };
         assert!(made(task(61)).is_ok());
@@ -251,7 +331,7 @@ mod tests {
         assert!(made(now(1)).is_ok());
         assert_eq!(wrong(now(0)), ["expires_at"]);
         let past = |seconds: i64| v1::NewTask {
-            run_at: Some(crate::wire::date(WallTime(NOW.0 - 60_000))),
+            run_at: Some(date(WallTime(NOW.0 - 60_000))),
             ..now(seconds)
         };
         assert!(made(past(1)).is_ok());

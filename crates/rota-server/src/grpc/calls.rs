@@ -1,0 +1,91 @@
+//! The calls of gRPC: which method of which service asks for which operation.
+//!
+//! `TaskService`, `QueueService`, `ServerService` and `NodeService` have nothing but calls. `work` has
+//! `WorkerService`, because of its stream.
+
+use rota_proto::{
+    node_v1::{self, node_service_server::NodeService},
+    v1::{
+        self, queue_service_server::QueueService, server_service_server::ServerService,
+        task_service_server::TaskService,
+    },
+};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    operations::{Caller, Results},
+    services::Services,
+};
+
+/// Who sent a request.
+pub(super) fn caller<T>(request: &Request<T>) -> Caller {
+    Caller::of_headers(request.metadata().as_ref(), Results::Bytes)
+}
+
+/// Implements a service: `method(request) -> response = operation`, and what else its trait needs.
+macro_rules! calls {
+    (
+        $service:ident {
+            $($method:ident($request:ty) -> $response:ty = $operation:ident;)*
+        }
+        $(and { $($more:tt)* })?
+    ) => {
+        #[tonic::async_trait]
+        impl $service for Services {
+            $(
+                async fn $method(
+                    &self,
+                    request: Request<$request>,
+                ) -> Result<Response<$response>, Status> {
+                    let caller = caller(&request);
+                    Ok(Response::new(self.$operation(caller, request.into_inner()).await?))
+                }
+            )*
+
+            $($($more)*)?
+        }
+    };
+}
+pub(super) use calls;
+
+calls! {
+    TaskService {
+        create_task(v1::CreateTaskRequest) -> v1::CreateTaskResponse = create_task;
+        create_tasks(v1::CreateTasksRequest) -> v1::CreateTasksResponse = create_tasks;
+        get_task(v1::GetTaskRequest) -> v1::Task = get_task;
+        list_tasks(v1::ListTasksRequest) -> v1::ListTasksResponse = list_tasks;
+        cancel_task(v1::TaskRequest) -> v1::Task = cancel_task;
+        retry_task(v1::TaskRequest) -> v1::Task = retry_task;
+        reschedule_task(v1::RescheduleTaskRequest) -> v1::Task = reschedule_task;
+        set_task_priority(v1::SetTaskPriorityRequest) -> v1::Task = set_task_priority;
+        delete_task(v1::TaskRequest) -> v1::DeleteTaskResponse = delete_task;
+        bulk_tasks(v1::BulkTasksRequest) -> v1::BulkTasksResponse = bulk_tasks;
+        list_attempts(v1::TaskRequest) -> v1::ListAttemptsResponse = list_attempts;
+        get_result(v1::TaskRequest) -> v1::GetResultResponse = get_result;
+    }
+}
+
+calls! {
+    QueueService {
+        list_queues(v1::ListQueuesRequest) -> v1::ListQueuesResponse = list_queues;
+        pause_queue(v1::QueueRequest) -> v1::Queue = pause_queue;
+        resume_queue(v1::QueueRequest) -> v1::Queue = resume_queue;
+    }
+}
+
+calls! {
+    ServerService {
+        get_server_info(v1::GetServerInfoRequest) -> v1::ServerInfo = get_server_info;
+        get_cluster(v1::GetClusterRequest) -> v1::Cluster = get_cluster;
+        get_node(v1::GetNodeRequest) -> v1::Node = get_node;
+        transfer_leadership(v1::TransferLeadershipRequest) -> v1::TransferLeadershipResponse
+            = transfer_leadership;
+    }
+}
+
+calls! {
+    NodeService {
+        get_log_filter(node_v1::GetLogFilterRequest) -> node_v1::LogFilter = get_log_filter;
+        set_log_filter(node_v1::SetLogFilterRequest) -> node_v1::LogFilter = set_log_filter;
+    }
+}

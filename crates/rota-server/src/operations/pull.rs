@@ -1,0 +1,200 @@
+//! Operations of workers: the calls of those without a stream, and the reports of all.
+
+use rota_core::{HeldLease, LeaseToken};
+use rota_engine::Engine;
+use rota_proto::v1::{self, report::Outcome};
+
+use super::{Caller, Results, known};
+use crate::{
+    definition,
+    failure::{Failure, Reason},
+    limits::Limits,
+    services::Services,
+    trace, validate, wire,
+};
+
+impl Services {
+    /// Leases tasks, waiting for the first as long as the worker says or the server runs.
+    pub(crate) async fn lease_tasks(
+        &self,
+        _: Caller,
+        request: v1::LeaseRequest,
+    ) -> Result<v1::LeaseResponse, Failure> {
+        let asked = validate::lease_request(&request, &self.limits)?;
+        // It may wait for long, and what it holds is not needed.
+        drop(request);
+        let leased = tokio::select! {
+            biased;
+            leased = self.engine.lease(asked) => leased?,
+            () = self.stop.cancelled() => {
+                return Err(Failure::new(Reason::Unavailable, "the server stops"));
+            }
+        };
+        leased.tasks.iter().for_each(|task| trace::waited(&self.tracer, task));
+        Ok(v1::LeaseResponse {
+            session: leased.session.to_string(),
+            ttl: Some(leased.ttl.into()),
+            draining: leased.instructions.draining,
+            tasks: leased.tasks.into_iter().map(definition::dispatch).collect(),
+            stop: leased.instructions.stop.into_iter().map(wire::stop).collect(),
+        })
+    }
+
+    /// Keeps a session alive.
+    pub(crate) async fn heartbeat(
+        &self,
+        _: Caller,
+        request: v1::HeartbeatRequest,
+    ) -> Result<v1::HeartbeatResponse, Failure> {
+        let session = validate::session(&request.session)?;
+        let instructions = self.engine.pull_heartbeat(session).await?;
+        Ok(v1::HeartbeatResponse {
+            session: session.to_string(),
+            stop: instructions.stop.into_iter().map(wire::stop).collect(),
+            draining: instructions.draining,
+        })
+    }
+
+    /// Ends a session.
+    pub(crate) async fn close_session(
+        &self,
+        _: Caller,
+        request: v1::CloseSessionRequest,
+    ) -> Result<v1::CloseSessionResponse, Failure> {
+        self.engine.close_session(validate::session(&request.session)?, None).await?;
+        Ok(v1::CloseSessionResponse {})
+    }
+
+    /// The attempt succeeded.
+    pub(crate) async fn complete_task(
+        &self,
+        caller: Caller,
+        request: v1::CompleteRequest,
+    ) -> Result<v1::CompleteResponse, Failure> {
+        if caller.results == Results::Json {
+            validate::json("result", &request.result, &self.limits)?;
+        }
+        let report = v1::Report {
+            outcome: Some(Outcome::Completed(v1::Completed { result: request.result })),
+            output_tail: request.output_tail,
+            ..v1::Report::default()
+        };
+        self.report_one(&request.id, request.lease_token, report).await?;
+        Ok(v1::CompleteResponse {})
+    }
+
+    /// The attempt failed.
+    pub(crate) async fn fail_task(
+        &self,
+        _: Caller,
+        request: v1::FailRequest,
+    ) -> Result<v1::FailResponse, Failure> {
+        let failed = request.failed.ok_or_else(|| Failure::field("failed", "is missing"))?;
+        let report = v1::Report {
+            outcome: Some(Outcome::Failed(failed)),
+            output_tail: request.output_tail,
+            ..v1::Report::default()
+        };
+        self.report_one(&request.id, request.lease_token, report).await?;
+        Ok(v1::FailResponse {})
+    }
+
+    /// The attempt was stopped.
+    pub(crate) async fn report_cancelled(
+        &self,
+        _: Caller,
+        request: v1::ReportCancelledRequest,
+    ) -> Result<v1::ReportCancelledResponse, Failure> {
+        let report = v1::Report {
+            outcome: Some(Outcome::Cancelled(v1::Cancelled {})),
+            output_tail: request.output_tail,
+            ..v1::Report::default()
+        };
+        self.report_one(&request.id, request.lease_token, report).await?;
+        Ok(v1::ReportCancelledResponse {})
+    }
+
+    /// The task is given back.
+    pub(crate) async fn release_task(
+        &self,
+        _: Caller,
+        request: v1::ReleaseRequest,
+    ) -> Result<v1::ReleaseResponse, Failure> {
+        let outcome = Some(Outcome::Released(v1::Released {}));
+        let report = v1::Report { outcome, ..v1::Report::default() };
+        self.report_one(&request.id, request.lease_token, report).await?;
+        Ok(v1::ReleaseResponse {})
+    }
+
+    /// The handler says how far it is.
+    pub(crate) async fn report_progress(
+        &self,
+        _: Caller,
+        request: v1::ReportProgressRequest,
+    ) -> Result<v1::ReportProgressResponse, Failure> {
+        let outcome = Some(Outcome::Progress(v1::Progress { message: request.message }));
+        let report = v1::Report { outcome, ..v1::Report::default() };
+        self.report_one(&request.id, request.lease_token, report).await?;
+        Ok(v1::ReportProgressResponse {})
+    }
+
+    /// One report on a task that is named by either of its ids. Returns when it is durable.
+    async fn report_one(&self, id: &str, token: u64, said: v1::Report) -> Result<(), Failure> {
+        let task = validate::task_ref(id)?;
+        let report = validate::report(said, &self.limits)?;
+        let task = known(self.engine.find(&task).await?)?;
+        let lease = HeldLease { task, token: LeaseToken(token) };
+        for result in self.engine.report(vec![(lease, report)]).await? {
+            result?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes in the reports of one message. Those that are not refused are durable when it returns.
+pub(crate) async fn report(
+    engine: &Engine,
+    reports: v1::Reports,
+    limits: &Limits,
+) -> Result<v1::ReportResults, Failure> {
+    validate::reports_size(reports.reports.len())?;
+    let mut refused = Vec::new();
+    let mut leases = Vec::with_capacity(reports.reports.len());
+    let mut accepted = Vec::with_capacity(reports.reports.len());
+    for report in reports.reports {
+        let lease = match validate::reported_lease(&report) {
+            Ok(lease) => lease,
+            Err(failure) => {
+                refused.push(refusal(report.task_id, report.lease_token, failure));
+                continue;
+            }
+        };
+        match validate::report(report, limits) {
+            Ok(report) => {
+                leases.push(lease);
+                accepted.push((lease, report));
+            }
+            Err(failure) => refused.push(refused_lease(lease, failure)),
+        }
+    }
+    let results = engine.report(accepted).await?;
+    for (lease, result) in leases.into_iter().zip(results) {
+        if let Err(reason) = result {
+            refused.push(refused_lease(lease, reason.into()));
+        }
+    }
+    Ok(v1::ReportResults { seq: reports.seq, refused })
+}
+
+fn refused_lease(lease: HeldLease, failure: Failure) -> v1::ReportRefusal {
+    refusal(lease.task.to_string(), lease.token.0, failure)
+}
+
+fn refusal(task_id: String, lease_token: u64, failure: Failure) -> v1::ReportRefusal {
+    v1::ReportRefusal {
+        task_id,
+        lease_token,
+        reason: failure.reason.to_string(),
+        message: failure.detail,
+    }
+}
