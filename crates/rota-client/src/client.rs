@@ -25,11 +25,10 @@ const ANSWER_BYTES: usize = 64 << 20;
 
 /// A client of the API. Cheap to clone; clones share connections.
 ///
-/// Any node serves any call. A call that surely was not carried out (no node was reached, or there
-/// was no leader) is tried again, on the next node, for as long as the client's patience lasts. One
-/// that may have been carried out is tried again where that does no harm: reads, changes that are
-/// the same when done twice, and new tasks that name themselves by an id or an idempotency key. All
-/// others end with [`ClientError::OutcomeUnknown`].
+/// Any node serves any call. The client retries a call that was certainly not carried out (it reached no node, or
+/// there was no leader) on the next node, for as long as [`Builder::patience`] says. It also retries a call that may
+/// have been carried out, if that does no harm: reads, changes that are the same when done twice, and new tasks with
+/// an id or an idempotency key. All other calls end with [`ClientError::OutcomeUnknown`].
 #[derive(Clone)]
 pub struct Client {
     pub(crate) nodes: Arc<Nodes>,
@@ -43,26 +42,24 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// A client of these nodes, with defaults.
+    /// A client of these nodes, with default settings. It connects at the first call.
     ///
     /// # Errors
-    /// When there is no address, or one is not a URL. Whether they can be reached shows with the
-    /// first call.
+    /// If there is no address, or an address is not a URL.
     pub fn connect<A: Into<String>>(
         addresses: impl IntoIterator<Item = A>,
     ) -> Result<Self, ClientError> {
         Self::builder(addresses).build()
     }
 
-    /// A client of these nodes, to be configured.
+    /// Settings of a client of these nodes.
     #[must_use]
     pub fn builder<A: Into<String>>(addresses: impl IntoIterator<Item = A>) -> Builder {
         Builder::new(addresses.into_iter().map(Into::into).collect())
     }
 
-    /// The same client, whose calls say that they belong to this place in a trace: W3C trace context
-    /// as in the headers `traceparent` and `tracestate`. Tasks that it creates carry it on. A text
-    /// that cannot stand in a header is left out.
+    /// The same client and connections, with a W3C trace context (the headers `traceparent` and `tracestate`) on
+    /// each call. Tasks that it creates belong to that trace. A text that a header cannot carry is left out.
     #[must_use]
     pub fn traced(&self, parent: &str, state: &str) -> Self {
         Self { nodes: Arc::new(self.nodes.traced(parent, state)), ..self.clone() }
@@ -74,25 +71,25 @@ impl Client {
         Self { nodes: Arc::new(self.nodes.with_patience(patience)), ..self.clone() }
     }
 
-    /// The addresses it was given, for messages.
+    /// Addresses of the nodes, separated by commas.
     #[must_use]
     pub fn addresses(&self) -> &str {
         self.nodes.addresses()
     }
 
-    /// How many nodes it knows; at least one.
+    /// Number of nodes, at least 1.
     #[must_use]
     pub fn node_count(&self) -> usize {
         self.nodes.count()
     }
 
-    /// A connection to the node that is asked now, for a stream of one's own.
+    /// A connection to the current node, for programs that make gRPC calls themselves.
     #[must_use]
     pub fn connection(&self) -> Connection {
         self.nodes.connection(self.nodes.current())
     }
 
-    /// The node that is asked now failed: the next one is asked from here on.
+    /// Leaves the current node, because it failed, for the next one.
     pub fn next_node(&self) {
         self.nodes.leave(self.nodes.current());
     }
@@ -111,7 +108,7 @@ macro_rules! calls {
                 $(#[$doc])*
                 ///
                 /// # Errors
-                /// When no node can be reached, or it refuses, or its answer was lost on the way.
+                /// If no node can be reached, or it refuses, or its answer was lost on the way.
                 pub async fn $name(&self, request: $request) -> Result<$answer, ClientError> {
                     let timeout = self.request_timeout;
                     let repeat = Operation::$operation.repeat();
@@ -167,7 +164,7 @@ impl Client {
     /// All queues, page by page.
     ///
     /// # Errors
-    /// When no node can be reached, or it refuses.
+    /// If no node can be reached, or it refuses.
     pub async fn all_queues(&self) -> Result<v1::ListQueuesResponse, ClientError> {
         let mut all = self.list_queues(v1::ListQueuesRequest::default()).await?;
         while let Some(page_token) = all.next_page_token.take() {
@@ -184,7 +181,7 @@ impl Client {
     /// All workers, page by page.
     ///
     /// # Errors
-    /// When no node can be reached, or it refuses.
+    /// If no node can be reached, or it refuses.
     pub async fn all_workers(&self) -> Result<v1::ListWorkersResponse, ClientError> {
         let mut all = self.list_workers(v1::ListWorkersRequest::default()).await?;
         while let Some(page_token) = all.next_page_token.take() {
@@ -200,15 +197,15 @@ impl Client {
     /// One task.
     ///
     /// # Errors
-    /// When no node can be reached, or there is no such task.
+    /// If no node can be reached, or there is no such task.
     pub async fn get_task(&self, id: &str) -> Result<v1::Task, ClientError> {
         self.poll_task(id, None).await
     }
 
-    /// One task, once it has ended. Waits as long as it takes.
+    /// Waits until a task has ended, as long as it takes.
     ///
     /// # Errors
-    /// When no node can be reached, or there is no such task.
+    /// If no node can be reached, or there is no such task.
     pub async fn wait_task(&self, id: &str) -> Result<v1::Task, ClientError> {
         loop {
             let task = self.poll_task(id, Some(POLL)).await?;
@@ -218,10 +215,10 @@ impl Client {
         }
     }
 
-    /// The task when it has ended, or as it is when the wait is over, however long that is.
+    /// Waits until a task has ended, for at most that time. Then returns the task as it is.
     ///
     /// # Errors
-    /// When no node can be reached, or there is no such task.
+    /// If no node can be reached, or there is no such task.
     pub async fn wait_task_for(&self, id: &str, wait: Duration) -> Result<v1::Task, ClientError> {
         let until = Instant::now() + wait;
         loop {
@@ -245,10 +242,10 @@ impl Client {
             .await
     }
 
-    /// Asks for a task to be stopped.
+    /// Cancels a task. A running attempt is told to stop.
     ///
     /// # Errors
-    /// When no node can be reached, or the task is unknown or has ended otherwise.
+    /// If no node can be reached, or the task is unknown or has ended otherwise.
     pub async fn cancel_task(&self, id: &str) -> Result<v1::Task, ClientError> {
         self.nodes
             .ask(Operation::CancelTask.repeat(), self.request_timeout, |connection| {
@@ -258,10 +255,10 @@ impl Client {
             .await
     }
 
-    /// Makes an ended task pending again.
+    /// Runs a failed, cancelled or expired task again, with a fresh budget of attempts.
     ///
     /// # Errors
-    /// When no node can be reached, or the task is unknown, live or completed.
+    /// If no node can be reached, or the task is unknown, live or completed.
     pub async fn retry_task(&self, id: &str) -> Result<v1::Task, ClientError> {
         self.nodes
             .ask(Operation::RetryTask.repeat(), self.request_timeout, |connection| {
@@ -271,10 +268,10 @@ impl Client {
             .await
     }
 
-    /// Removes an ended task.
+    /// Removes a task that has ended.
     ///
     /// # Errors
-    /// When no node can be reached, or the task is unknown or live.
+    /// If no node can be reached, or the task is unknown or live.
     pub async fn delete_task(&self, id: &str) -> Result<(), ClientError> {
         self.nodes
             .ask(Operation::DeleteTask.repeat(), self.request_timeout, |connection| {
@@ -285,10 +282,10 @@ impl Client {
             .map(|_| ())
     }
 
-    /// A task's attempts, oldest first.
+    /// Attempts of a task, oldest first.
     ///
     /// # Errors
-    /// When no node can be reached, or the task is unknown.
+    /// If no node can be reached, or the task is unknown.
     pub async fn list_attempts(&self, id: &str) -> Result<Vec<v1::Attempt>, ClientError> {
         let answer =
             self.nodes.ask(Operation::ListAttempts.repeat(), self.request_timeout, |connection| {
@@ -298,10 +295,10 @@ impl Client {
         Ok(answer.await?.attempts)
     }
 
-    /// What a task's handler returned; empty for nothing.
+    /// Result of a task, as the handler returned it. Empty for none.
     ///
     /// # Errors
-    /// When no node can be reached, or the task is unknown.
+    /// If no node can be reached, or the task is unknown.
     pub async fn get_result(&self, id: &str) -> Result<Bytes, ClientError> {
         let answer =
             self.nodes.ask(Operation::GetResult.repeat(), self.request_timeout, |connection| {

@@ -6,16 +6,16 @@ use rota_proto::{Reason, v1};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-/// Why a call did not do what was asked.
+/// The failure of a call.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// An address is not one.
+    /// An address is not valid.
     #[error("{address:?} is not an address such as http://127.0.0.1:7420: {reason}")]
     Address {
-        /// What was given.
+        /// The address.
         address: String,
-        /// Why not.
+        /// The fault.
         reason: String,
     },
     /// The token has a character that a header cannot carry, such as a line break.
@@ -35,45 +35,45 @@ pub enum ClientError {
         /// Failure of the earlier request.
         reason: String,
     },
-    /// No node could be reached, within the time allowed.
+    /// No node could be reached in time. Nothing was changed.
     #[error("cannot reach {addresses}: {reason}")]
     Unreachable {
         /// The nodes tried.
         addresses: String,
-        /// What the last one said.
+        /// Failure of the last try.
         reason: String,
     },
-    /// The call reached a node, and its answer did not come back: it may have been carried out or
-    /// not. Not repeated, because that could do it twice, or repeated in vain.
+    /// The call reached a node, and the answer was lost: it was carried out or not. The client did not repeat it,
+    /// because that could do it twice, or repeated it without success.
     #[error("the outcome is not known ({addresses}): {reason}")]
     OutcomeUnknown {
         /// The nodes asked.
         addresses: String,
-        /// What became of the last try.
+        /// Failure of the last try.
         reason: String,
     },
-    /// A node answered, and refused.
+    /// A node refused the call. Nothing was changed.
     #[error("{message}")]
     Refused {
         /// The gRPC code.
         code: Code,
-        /// In words.
+        /// Message for people.
         message: String,
-        /// The stable word, such as `queue_full`; empty where the answer had none.
+        /// Stable word of the reason, such as `queue_full`. See [`ClientError::reason`].
         reason: String,
-        /// The fields that are wrong.
+        /// Fields that are not valid.
         violations: Vec<FieldViolation>,
-        /// When to try again.
+        /// Time after which a retry can help.
         retry_after: Option<Duration>,
     },
 }
 
-/// Something wrong with one field of a request.
+/// A fault of one field of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldViolation {
-    /// Its path.
+    /// Path of the field.
     pub field: String,
-    /// What is wrong.
+    /// Message for people.
     pub message: String,
 }
 

@@ -29,34 +29,34 @@ use crate::{
 /// Tells the date.
 pub(crate) type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// Why a worker does not run.
+/// The reason why a worker cannot run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WorkerError {
-    /// It has nothing to run tasks with.
+    /// The worker has no handler.
     #[error("a worker needs at least one handler")]
     NoHandler,
-    /// It was given an empty list of queues, which must not mean all of them.
+    /// The list of queues is empty.
     #[error("the list of queues is empty; name at least one, or leave it out to serve all")]
     NoQueue,
-    /// It has no room.
+    /// The worker has no slot.
     #[error("a worker needs at least one slot")]
     NoSlot,
-    /// Each node refuses it before it was ever connected: an invalid name, an unknown token.
+    /// Each node refused the worker before it was ever connected, for an invalid name or an unknown token.
     #[error("the server refuses this worker: {0}")]
     Refused(ClientError),
-    /// It cannot show its metrics there.
+    /// The address for metrics cannot be used.
     #[cfg(feature = "metrics")]
     #[error("cannot listen on {address} for metrics: {source}")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
-/// How a worker drains: [`now`](Drain::now) may be called from a signal handler's task.
+/// Stops a worker. Cheap to clone, so that the task of a signal handler can have one.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
     pub(crate) gently: CancellationToken,
@@ -64,13 +64,13 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Take no more tasks, let running ones finish until the worker's drain timeout, then hand the
-    /// rest back without spending an attempt, and end.
+    /// Starts a drain: the worker takes no more tasks, lets running ones finish within its drain timeout, gives the
+    /// others back without using up an attempt, and ends.
     pub fn start(&self) {
         self.gently.cancel();
     }
 
-    /// The same, with no patience left.
+    /// Starts a drain without waiting for running tasks.
     pub fn now(&self) {
         self.gently.cancel();
         self.at_once.cancel();
@@ -110,36 +110,36 @@ pub struct Worker {
 }
 
 impl Builder {
-    /// A name for people; by default the host's name and this process's number.
+    /// Name of the worker, for people. Default: the name of the host and the process id.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Served queues; by default all. An empty list is an error of [`build`](Builder::build).
+    /// Queues that the worker serves. Default: all. An empty list is an error of [`build`](Builder::build).
     #[must_use]
     pub fn queues<Q: Into<String>>(mut self, queues: impl IntoIterator<Item = Q>) -> Self {
         self.queues = Some(queues.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Tasks run at once. Default 10.
+    /// Maximum number of tasks to run at the same time. Default: 10.
     #[must_use]
     pub fn slots(mut self, slots: u32) -> Self {
         self.slots = slots;
         self
     }
 
-    /// How long running tasks may go on when the worker drains. Default 30 s.
+    /// Time for running tasks to finish in a drain. Default: 30 s.
     #[must_use]
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.drain_timeout = timeout;
         self
     }
 
-    /// Listens there while it runs: `/metrics` for Prometheus, `/healthz` and `/readyz` (connected to
-    /// a node) for probes. Open to all who reach it. Off by default.
+    /// Address for `/metrics` (for Prometheus), `/healthz` and `/readyz` (connected to a node). Anyone who can reach
+    /// the address can read them. Default: off.
     #[cfg(feature = "metrics")]
     #[must_use]
     pub fn metrics_listen(mut self, address: SocketAddr) -> Self {
@@ -147,7 +147,7 @@ impl Builder {
         self
     }
 
-    /// The clock that tells when an attempt began [default: the system's].
+    /// Clock for the start of attempts. Default: that of the system.
     #[must_use]
     pub fn wall_clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.wall_clock = Arc::new(clock);
@@ -218,8 +218,8 @@ impl Builder {
         self
     }
 
-    /// Runs tasks of a kind with a function that takes the payload and gives the result as values
-    /// with a JSON form. A payload that does not fit fails the task for good.
+    /// Runs tasks of a kind by its name. The function takes the payload and returns the result as values with a
+    /// JSON form. A payload that does not fit fails the task without a retry.
     #[must_use]
     pub fn handler<P, R, F, Fut>(self, kind: impl Into<String>, handler: F) -> Self
     where
@@ -231,7 +231,7 @@ impl Builder {
         self.with(kind.into(), handler::typed(handler))
     }
 
-    /// Runs tasks of a kind with a function that takes and gives bytes.
+    /// Runs tasks of a kind by its name. The function takes and returns bytes.
     #[must_use]
     pub fn raw_handler<F, Fut>(self, kind: impl Into<String>, handler: F) -> Self
     where
@@ -246,10 +246,10 @@ impl Builder {
         self
     }
 
-    /// The worker.
+    /// Builds the worker.
     ///
     /// # Errors
-    /// When it has no handler, no slot, or an empty list of queues.
+    /// If it has no handler, no slot, or an empty list of queues.
     pub fn build(self) -> Result<Worker, WorkerError> {
         if self.handlers.is_empty() {
             return Err(WorkerError::NoHandler);
@@ -294,7 +294,7 @@ fn default_name() -> String {
 }
 
 impl Worker {
-    /// A worker to be set up, which reaches the cluster through this client.
+    /// Settings of a worker that uses this client.
     #[must_use]
     pub fn builder(client: Client) -> Builder {
         Builder {
@@ -311,7 +311,7 @@ impl Worker {
         }
     }
 
-    /// Its name.
+    /// Name of the worker.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -325,28 +325,28 @@ impl Worker {
         self
     }
 
-    /// What it counts, for programs that show it together with metrics of their own.
+    /// Metrics of the worker, for programs that show them together with their own.
     #[cfg(feature = "metrics")]
     #[must_use]
     pub fn metrics(&self) -> WorkerMetrics {
         self.metrics.clone()
     }
 
-    /// The way to end it.
+    /// A handle that stops the worker.
     #[must_use]
     pub fn drain(&self) -> Drain {
         self.drain.clone()
     }
 
-    /// Runs tasks until it is drained, by [`Drain`] or because the server asks. While no server can
-    /// be reached, or a worker that was connected once is refused, it keeps what it runs and goes on
-    /// trying. Dropping the future tells running tasks to
-    /// stop ([`StopReason::LeaseLost`](crate::StopReason::LeaseLost)) and abandons them: their leases
-    /// end with the session's TTL, and cost an attempt as lost.
+    /// Runs tasks until a drain ends, which [`Drain`] or the server starts. While no server can be reached, or nodes
+    /// refuse a worker that was connected once, the worker keeps its running tasks and retries.
+    ///
+    /// If you drop the future, running tasks are told to stop
+    /// ([`StopReason::LeaseLost`](crate::StopReason::LeaseLost)) and abandoned. Their leases end with the TTL of the
+    /// session, and each task loses an attempt.
     ///
     /// # Errors
-    /// When each node refuses the worker at its first connection, or the address for metrics cannot
-    /// be listened on.
+    /// If each node refuses the worker at its first connection, or the address for metrics cannot be used.
     pub async fn run(self) -> Result<(), WorkerError> {
         #[cfg(feature = "metrics")]
         if let Some(address) = self.metrics_listen {
