@@ -37,7 +37,7 @@ impl<J> fmt::Debug for TaskHandle<J> {
 #[non_exhaustive]
 pub enum ResultError {
     /// The task failed: its error was permanent, or it has no attempts left.
-    #[error("task {id} failed at attempt {attempt}: {message}")]
+    #[error("task {id} failed at attempt {attempt} ({reason}): {message}")]
     Failed {
         /// Id of the task.
         id: String,
@@ -71,7 +71,7 @@ pub enum ResultError {
         source: Arc<serde_json::Error>,
     },
     /// The task has not ended in time. It continues.
-    #[error("task {id} has not ended within {waited:?}; it is still {}", word(*.status))]
+    #[error("task {id} has not ended within {waited:?}; it is still {status}")]
     Timeout {
         /// Id of the task.
         id: String,
@@ -83,11 +83,6 @@ pub enum ResultError {
     /// The task or its result could not be read.
     #[error(transparent)]
     Call(#[from] ClientError),
-}
-
-/// `running` of `TASK_STATUS_RUNNING`.
-fn word(status: TaskStatus) -> String {
-    status.as_str_name().trim_start_matches("TASK_STATUS_").to_ascii_lowercase()
 }
 
 impl<J> TaskHandle<J> {

@@ -52,7 +52,7 @@ pub(crate) async fn run(server: &str) -> Result<(), Box<dyn Error>> {
         let job = Deliver { address: address.to_owned() };
         let sent = client.submit(&job).queue("examples.errors").retry(retry).await?;
         let ended = sent.ended().await?;
-        println!("{address}: {}", ended.status().as_str_name());
+        println!("{address}: {}", ended.status());
         for attempt in client.list_attempts(&ended.id).await? {
             let said = attempt.error.map_or("done".to_owned(), |error| error.message);
             println!("  attempt {}: {said}", attempt.attempt);

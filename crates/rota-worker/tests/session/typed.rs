@@ -120,6 +120,8 @@ async fn a_job_without_a_result_says_why() {
         }
         other => panic!("{other:?}"),
     }
+    let error = in_time(failed.result()).await.unwrap_err().to_string();
+    assert!(error.ends_with("failed at attempt 1 (permanent): division by zero"), "{error}");
     let misread = client.submit(&Misread(job(7, 2))).await.unwrap();
     let error = in_time(misread.result()).await.unwrap_err();
     assert!(matches!(error, ResultError::Mistyped { .. }), "{error:?}");
