@@ -137,7 +137,7 @@ async fn a_job_without_a_result_says_why() {
 
     let request = rota_client::v1::QueueRequest { queue: "paused".to_owned() };
     client.pause_queue(request).await.unwrap();
-    let soon = SystemTime::now() + Duration::from_secs(1);
+    let soon = SystemTime::now() + Duration::from_secs(2);
     let expired = client.submit(&Ping).queue("paused").expires_at(soon).await.unwrap();
     let error = in_time(expired.result()).await.unwrap_err();
     assert!(matches!(error, ResultError::Expired { .. }), "{error:?}");
