@@ -1,10 +1,7 @@
 //! The documents' tasks: one for each, waited for and checked.
 
 use futures_util::{StreamExt, stream};
-use rota_client::{
-    Client,
-    v1::{TaskStatus, create_tasks_response::result},
-};
+use rota_client::{Client, TaskStatus};
 
 use crate::{
     Result,
@@ -28,9 +25,9 @@ pub(crate) async fn work_through(
     let created = stage.client().create_tasks(documents.iter().map(task).collect()).await?;
     let mut submitted = Vec::with_capacity(documents.len());
     for (document, created) in documents.iter().zip(created) {
-        match created.result {
-            Some(result::Result::Task(task)) => submitted.push((document.clone(), task.id)),
-            other => return Err(format!("{} was not accepted: {other:?}", document.path).into()),
+        match created {
+            Ok(task) => submitted.push((document.clone(), task.id)),
+            Err(error) => return Err(format!("{} was not accepted: {error}", document.path).into()),
         }
     }
     let checked = stream::iter(submitted).map(|(document, id)| async move {

@@ -8,8 +8,8 @@ use std::sync::{
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rota_client::{
-    Client, task,
-    v1::{ListQueuesRequest, ListTasksRequest, create_tasks_response::result},
+    Client, ClientError, Created, task,
+    v1::{ListQueuesRequest, ListTasksRequest},
 };
 
 use crate::{
@@ -38,13 +38,10 @@ pub async fn submit(client: &Client, kind: Kind, keys: &[String]) -> Vec<Ack> {
         }
         look.tick().await;
     };
-    let ack =
-        |(key, result): (&String, rota_client::v1::create_tasks_response::Result)| match result
-            .result
-        {
-            Some(result::Result::Task(created)) => Ack { key: key.clone(), id: created.id },
-            other => panic!("{key} was not accepted: {other:?}"),
-        };
+    let ack = |(key, result): (&String, Result<Created, ClientError>)| match result {
+        Ok(created) => Ack { key: key.clone(), id: created.id },
+        Err(error) => panic!("{key} was not accepted: {error}"),
+    };
     keys.iter().zip(results).map(ack).collect()
 }
 
@@ -165,7 +162,7 @@ pub async fn records(client: &Client) -> Vec<Record> {
     let record = |task: rota_client::v1::Task| async move {
         let attempts = client.list_attempts(&task.id).await?;
         let attempts = attempts.into_iter().map(Into::into).collect();
-        Ok::<_, rota_client::ClientError>(Record { status: task.status(), id: task.id, attempts })
+        Ok::<_, ClientError>(Record { status: task.status(), id: task.id, attempts })
     };
     stream::iter(tasks).map(record).buffer_unordered(64).try_collect().await.expect("histories")
 }

@@ -26,7 +26,11 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const LOOK: Duration = Duration::from_millis(20);
 
 /// The build's directory: `target/debug`, say.
-pub(crate) fn build_directory() -> PathBuf {
+///
+/// # Panics
+/// When the program's own path is not known.
+#[must_use]
+pub fn build_directory() -> PathBuf {
     let own = std::env::current_exe().expect("a program has a path");
     let directory = own.parent().expect("a file is in a directory");
     if directory.ends_with("deps") { directory.parent().expect("deps") } else { directory }.into()

@@ -16,7 +16,7 @@ use std::{
 
 use rota_client::{
     Client, task,
-    v1::{FailureReason, ListTasksRequest, TaskError, TaskStatus, create_tasks_response::result},
+    v1::{FailureReason, ListTasksRequest, TaskError, TaskStatus},
 };
 use rota_tests::{
     book::{self, ATTEMPTS, Entry, SteadyLoad, WORKER_METRICS_PORT},
@@ -107,10 +107,7 @@ async fn submit_lonely(client: &Client) -> Vec<String> {
     let tasks = (0..LONELY).map(|_| new());
     let tasks = tasks.chain((0..EXPIRING).map(|_| new().expires_at(soon)));
     let results = client.create_tasks(tasks.collect()).await.unwrap();
-    let ids = results.into_iter().map(|result| match result.result {
-        Some(result::Result::Task(task)) => task.id,
-        other => panic!("{other:?}"),
-    });
+    let ids = results.into_iter().map(|result| result.unwrap().id);
     ids.take(LONELY).collect()
 }
 

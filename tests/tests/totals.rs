@@ -133,9 +133,6 @@ async fn submit_made_up(client: &Client, round: usize) {
             |number: &usize| task(format!("kind-{number}")).queue(format!("queue-{number}"));
         let results =
             client.create_tasks(batch.iter().map(made_up).collect()).await.expect("taken");
-        let taken = |result: &v1::create_tasks_response::Result| {
-            matches!(result.result, Some(v1::create_tasks_response::result::Result::Task(_)))
-        };
-        assert!(results.iter().all(taken), "a task was refused");
+        assert!(results.iter().all(Result::is_ok), "a task was refused");
     }
 }

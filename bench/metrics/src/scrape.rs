@@ -77,9 +77,7 @@ async fn fill(client: &Client, tasks: u32, queues: u32) -> Outcome<()> {
             if number.is_multiple_of(2) { new.delay(DAY) } else { new }
         };
         for result in client.create_tasks(numbers.iter().map(new).collect()).await? {
-            if let Some(v1::create_tasks_response::result::Result::Error(error)) = result.result {
-                return Err(error.message.into());
-            }
+            result?;
         }
     }
     Ok(())

@@ -1,41 +1,53 @@
-//! Says what is to be done, and waits until it is.
+//! Submits a job and waits for its result.
 //!
-//! The task is an HTTP request, which every `rota worker` makes. With a server and a worker on this machine
-//! (`rota dev`): `cargo run -p rota-client --example submit_and_wait`.
+//! The job is an HTTP request, which every `rota worker` can make: its kind is `http`. With a server and a worker on
+//! this machine (`rota dev`): `cargo run -p rota-client --example submit_and_wait`.
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::{error::Error, time::Duration};
 
-use rota_client::{Client, task, v1::TaskStatus};
-use serde_json::json;
+use rota_client::{Client, Job, ResultError, Retry};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize)]
+struct Get {
+    url: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Page {
+    status: u16,
+    body: String,
+}
+
+impl Job for Get {
+    const KIND: &'static str = "http";
+    type Output = Page;
+}
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let server = std::env::var("ROTA_SERVER");
     let server = server.as_deref().unwrap_or("http://127.0.0.1:7420");
-    // Any number of nodes may be named: the client goes on to the next when one fails.
+    // The client takes any number of nodes, and fails over between them.
     let client = Client::connect([server])?;
     let url = std::env::args().nth(1).unwrap_or_else(|| "https://example.org/".to_owned());
-    let request = task("http")
-        .payload_json(&json!({ "url": url }))
+    let sent = client
+        .submit(&Get { url })
         .label("example", "submit-and-wait")
         .timeout(Duration::from_secs(30))
-        .max_attempts(3);
-    let created = client.create_task(request).await?;
-    // From here on it is durable: whatever is killed now, the request is made.
-    println!("{} is {}", created.id, created.status().as_str_name());
+        .retry(Retry::new().max_attempts(3))
+        .await?;
+    // From here on the task is durable: it runs even if this program is killed.
+    println!("submitted {}", sent.id());
 
-    let ended = client.wait_task(&created.id).await?;
-    match ended.status() {
-        TaskStatus::Completed => {
-            let result = client.get_result(&ended.id).await?;
-            println!("{}", String::from_utf8_lossy(&result));
+    match sent.result_within(Duration::from_secs(120)).await {
+        Ok(page) => println!("{}: {}", page.status, page.body),
+        Err(ResultError::Failed { message, attempt, .. }) => {
+            println!("failed after {attempt} attempts: {message}");
         }
-        other => {
-            let error = ended.error.unwrap_or_default();
-            println!("{}: {}", other.as_str_name(), error.message);
-        }
+        Err(error) => return Err(error.into()),
     }
     Ok(())
 }

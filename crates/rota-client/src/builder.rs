@@ -20,7 +20,7 @@ const PING_WAIT: Duration = Duration::from_secs(3);
 /// of a connection, when it is lost, is sent again after a second.
 const CONNECT: Duration = Duration::from_millis(1500);
 
-/// How a client is to behave.
+/// Settings of a [`Client`].
 #[derive(Clone)]
 pub struct Builder {
     addresses: Vec<String>,
@@ -54,7 +54,7 @@ impl Builder {
         }
     }
 
-    /// A bearer token for the API. [`Builder::build`] refuses one that cannot stand in a header.
+    /// Bearer token for the API. [`Builder::build`] refuses a token that a header cannot carry.
     #[must_use]
     pub fn token(mut self, token: &str) -> Self {
         let header = AsciiMetadataValue::try_from(format!("Bearer {token}"));
@@ -65,14 +65,14 @@ impl Builder {
         self
     }
 
-    /// Longest time for one try of a request; long polls have their wait on top. Default 20 s.
+    /// Maximum duration of one try of a request. A call that waits has its wait on top. Default: 20 s.
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
         self
     }
 
-    /// How long to go on trying after the first failure, over all nodes. Default 10 s.
+    /// Time to retry a call after its first failure, on all nodes. Default: 10 s.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -86,17 +86,17 @@ impl Builder {
         self
     }
 
-    /// Seed of the jitter in pauses between tries, for runs that can be repeated. Random by default.
+    /// Seed of the jitter between tries, for runs that can be repeated. Default: random.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// The client. Connects with the first call.
+    /// Builds the client. It connects at the first call.
     ///
     /// # Errors
-    /// When there is no address, or one is not a URL, or the token cannot be sent.
+    /// If there is no address, an address is not a URL, or the token cannot be sent.
     ///
     /// # Panics
     /// Outside of a tokio runtime: connections belong to one.

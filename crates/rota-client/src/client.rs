@@ -3,8 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use prost::Message as _;
 use rota_proto::node_v1::{self, node_service_client::NodeServiceClient};
 use rota_proto::operations::Operation;
 use rota_proto::v1::{
@@ -12,19 +10,14 @@ use rota_proto::v1::{
     task_service_client::TaskServiceClient, worker_service_client::WorkerServiceClient,
 };
 
+use tokio::time::Instant;
+
 use crate::{
     builder::Builder,
     error::ClientError,
-    new_task::NewTask,
     nodes::{Connection, Nodes},
 };
 
-/// Tasks sent in one request.
-const BATCH: usize = 1000;
-/// Such requests under way at once.
-const BATCHES_IN_FLIGHT: usize = 4;
-/// Bytes of tasks in one request.
-const BATCH_BYTES: usize = 8 << 20;
 /// One long poll.
 const POLL: Duration = Duration::from_secs(30);
 /// Largest answer that is accepted.
@@ -32,38 +25,41 @@ const ANSWER_BYTES: usize = 64 << 20;
 
 /// A client of the API. Cheap to clone; clones share connections.
 ///
-/// Any node serves any call. A call that surely was not carried out (no node was reached, or there
-/// was no leader) is tried again, on the next node, for as long as the client's patience lasts. One
-/// that may have been carried out is tried again where that does no harm: reads, changes that are
-/// the same when done twice, and new tasks that name themselves by an id or an idempotency key. All
-/// others end with [`ClientError::OutcomeUnknown`].
+/// Any node serves any call. The client retries a call that was certainly not carried out (it reached no node, or
+/// there was no leader) on the next node, for as long as [`Builder::patience`] says. It also retries a call that may
+/// have been carried out, if that does no harm: reads, changes that are the same when done twice, and new tasks with
+/// an id or an idempotency key. All other calls end with [`ClientError::OutcomeUnknown`].
 #[derive(Clone)]
 pub struct Client {
     pub(crate) nodes: Arc<Nodes>,
     pub(crate) request_timeout: Duration,
 }
 
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("addresses", &self.addresses()).finish_non_exhaustive()
+    }
+}
+
 impl Client {
-    /// A client of these nodes, with defaults.
+    /// A client of these nodes, with default settings. It connects at the first call.
     ///
     /// # Errors
-    /// When there is no address, or one is not a URL. Whether they can be reached shows with the
-    /// first call.
+    /// If there is no address, or an address is not a URL.
     pub fn connect<A: Into<String>>(
         addresses: impl IntoIterator<Item = A>,
     ) -> Result<Self, ClientError> {
         Self::builder(addresses).build()
     }
 
-    /// A client of these nodes, to be configured.
+    /// Settings of a client of these nodes.
     #[must_use]
     pub fn builder<A: Into<String>>(addresses: impl IntoIterator<Item = A>) -> Builder {
         Builder::new(addresses.into_iter().map(Into::into).collect())
     }
 
-    /// The same client, whose calls say that they belong to this place in a trace: W3C trace context
-    /// as in the headers `traceparent` and `tracestate`. Tasks that it creates carry it on. A text
-    /// that cannot stand in a header is left out.
+    /// The same client and connections, with a W3C trace context (the headers `traceparent` and `tracestate`) on
+    /// each call. Tasks that it creates belong to that trace. A text that a header cannot carry is left out.
     #[must_use]
     pub fn traced(&self, parent: &str, state: &str) -> Self {
         Self { nodes: Arc::new(self.nodes.traced(parent, state)), ..self.clone() }
@@ -75,30 +71,30 @@ impl Client {
         Self { nodes: Arc::new(self.nodes.with_patience(patience)), ..self.clone() }
     }
 
-    /// The addresses it was given, for messages.
+    /// Addresses of the nodes, separated by commas.
     #[must_use]
     pub fn addresses(&self) -> &str {
         self.nodes.addresses()
     }
 
-    /// How many nodes it knows; at least one.
+    /// Number of nodes, at least 1.
     #[must_use]
     pub fn node_count(&self) -> usize {
         self.nodes.count()
     }
 
-    /// A connection to the node that is asked now, for a stream of one's own.
+    /// A connection to the current node, for programs that make gRPC calls themselves.
     #[must_use]
     pub fn connection(&self) -> Connection {
         self.nodes.connection(self.nodes.current())
     }
 
-    /// The node that is asked now failed: the next one is asked from here on.
+    /// Leaves the current node, because it failed, for the next one.
     pub fn next_node(&self) {
         self.nodes.leave(self.nodes.current());
     }
 
-    fn tasks(connection: Connection) -> TaskServiceClient<Connection> {
+    pub(crate) fn tasks(connection: Connection) -> TaskServiceClient<Connection> {
         TaskServiceClient::new(connection).max_decoding_message_size(ANSWER_BYTES)
     }
 }
@@ -112,7 +108,7 @@ macro_rules! calls {
                 $(#[$doc])*
                 ///
                 /// # Errors
-                /// When no node can be reached, or it refuses, or its answer was lost on the way.
+                /// If no node can be reached, or it refuses, or its answer was lost on the way.
                 pub async fn $name(&self, request: $request) -> Result<$answer, ClientError> {
                     let timeout = self.request_timeout;
                     let repeat = Operation::$operation.repeat();
@@ -170,7 +166,7 @@ impl Client {
     /// All queues, page by page.
     ///
     /// # Errors
-    /// When no node can be reached, or it refuses.
+    /// If no node can be reached, or it refuses.
     pub async fn all_queues(&self) -> Result<v1::ListQueuesResponse, ClientError> {
         let mut all = self.list_queues(v1::ListQueuesRequest::default()).await?;
         while let Some(page_token) = all.next_page_token.take() {
@@ -187,7 +183,7 @@ impl Client {
     /// All workers, page by page.
     ///
     /// # Errors
-    /// When no node can be reached, or it refuses.
+    /// If no node can be reached, or it refuses.
     pub async fn all_workers(&self) -> Result<v1::ListWorkersResponse, ClientError> {
         let mut all = self.list_workers(v1::ListWorkersRequest::default()).await?;
         while let Some(page_token) = all.next_page_token.take() {
@@ -200,66 +196,18 @@ impl Client {
         Ok(all)
     }
 
-    /// Creates one task. Tried again after a lost answer only if the task names itself by an id or
-    /// an idempotency key.
-    ///
-    /// # Errors
-    /// When no node can be reached, or it refuses; [`ClientError::OutcomeUnknown`] leaves open
-    /// whether the task exists.
-    pub async fn create_task(&self, task: NewTask) -> Result<v1::Task, ClientError> {
-        let repeat = Operation::CreateTask.repeat().of_tasks(task.is_named());
-        let request = v1::CreateTaskRequest { task: Some(task.0) };
-        let timeout = self.request_timeout;
-        let answer = self.nodes.ask(repeat, timeout, |connection| {
-            let request = request.clone();
-            async move { Self::tasks(connection).create_task(request).await }
-        });
-        Ok(answer.await?.task.unwrap_or_default())
-    }
-
-    /// Creates many tasks, each for itself; any number: they are sent in portions. One result for
-    /// each, in order. Repeated as [`Client::create_task`], if all of a portion name themselves.
-    ///
-    /// # Errors
-    /// When a portion could not be sent or answered: those before it may exist.
-    pub async fn create_tasks(
-        &self,
-        tasks: Vec<NewTask>,
-    ) -> Result<Vec<v1::create_tasks_response::Result>, ClientError> {
-        let sent = portions(tasks).into_iter().map(|portion| self.create_portion(portion));
-        let answers: Vec<Vec<_>> =
-            stream::iter(sent).buffered(BATCHES_IN_FLIGHT).try_collect().await?;
-        Ok(answers.into_iter().flatten().collect())
-    }
-
-    async fn create_portion(
-        &self,
-        tasks: Vec<NewTask>,
-    ) -> Result<Vec<v1::create_tasks_response::Result>, ClientError> {
-        let named = tasks.iter().all(NewTask::is_named);
-        let repeat = Operation::CreateTasks.repeat().of_tasks(named);
-        let tasks: Vec<_> = tasks.into_iter().map(|task| task.0).collect();
-        let request = v1::CreateTasksRequest { tasks };
-        let timeout = self.request_timeout;
-        let answer = self.nodes.ask(repeat, timeout, |connection| {
-            let request = request.clone();
-            async move { Self::tasks(connection).create_tasks(request).await }
-        });
-        Ok(answer.await?.results)
-    }
-
     /// One task.
     ///
     /// # Errors
-    /// When no node can be reached, or there is no such task.
+    /// If no node can be reached, or there is no such task.
     pub async fn get_task(&self, id: &str) -> Result<v1::Task, ClientError> {
         self.poll_task(id, None).await
     }
 
-    /// One task, once it has ended. Waits as long as it takes.
+    /// Waits until a task has ended, as long as it takes.
     ///
     /// # Errors
-    /// When no node can be reached, or there is no such task.
+    /// If no node can be reached, or there is no such task.
     pub async fn wait_task(&self, id: &str) -> Result<v1::Task, ClientError> {
         loop {
             let task = self.poll_task(id, Some(POLL)).await?;
@@ -269,12 +217,20 @@ impl Client {
         }
     }
 
-    /// The task when it has ended, or as it is when the wait is over.
+    /// Waits until a task has ended, for at most that time. Then returns the task as it is.
     ///
     /// # Errors
-    /// When no node can be reached, or there is no such task.
+    /// If no node can be reached, or there is no such task.
     pub async fn wait_task_for(&self, id: &str, wait: Duration) -> Result<v1::Task, ClientError> {
-        self.poll_task(id, Some(wait)).await
+        let until = Instant::now() + wait;
+        loop {
+            // The server bounds one wait.
+            let wait = until.saturating_duration_since(Instant::now());
+            let task = self.poll_task(id, Some(wait.min(POLL))).await?;
+            if has_ended(&task) || Instant::now() >= until {
+                return Ok(task);
+            }
+        }
     }
 
     async fn poll_task(&self, id: &str, wait: Option<Duration>) -> Result<v1::Task, ClientError> {
@@ -288,10 +244,10 @@ impl Client {
             .await
     }
 
-    /// Asks for a task to be stopped.
+    /// Cancels a task. A running attempt is told to stop.
     ///
     /// # Errors
-    /// When no node can be reached, or the task is unknown or has ended otherwise.
+    /// If no node can be reached, or the task is unknown or has ended otherwise.
     pub async fn cancel_task(&self, id: &str) -> Result<v1::Task, ClientError> {
         self.nodes
             .ask(Operation::CancelTask.repeat(), self.request_timeout, |connection| {
@@ -301,10 +257,10 @@ impl Client {
             .await
     }
 
-    /// Makes an ended task pending again.
+    /// Runs a failed, cancelled or expired task again, with a fresh budget of attempts.
     ///
     /// # Errors
-    /// When no node can be reached, or the task is unknown, live or completed.
+    /// If no node can be reached, or the task is unknown, live or completed.
     pub async fn retry_task(&self, id: &str) -> Result<v1::Task, ClientError> {
         self.nodes
             .ask(Operation::RetryTask.repeat(), self.request_timeout, |connection| {
@@ -314,10 +270,10 @@ impl Client {
             .await
     }
 
-    /// Removes an ended task.
+    /// Removes a task that has ended.
     ///
     /// # Errors
-    /// When no node can be reached, or the task is unknown or live.
+    /// If no node can be reached, or the task is unknown or live.
     pub async fn delete_task(&self, id: &str) -> Result<(), ClientError> {
         self.nodes
             .ask(Operation::DeleteTask.repeat(), self.request_timeout, |connection| {
@@ -328,10 +284,10 @@ impl Client {
             .map(|_| ())
     }
 
-    /// A task's attempts, oldest first.
+    /// Attempts of a task, oldest first.
     ///
     /// # Errors
-    /// When no node can be reached, or the task is unknown.
+    /// If no node can be reached, or the task is unknown.
     pub async fn list_attempts(&self, id: &str) -> Result<Vec<v1::Attempt>, ClientError> {
         let answer =
             self.nodes.ask(Operation::ListAttempts.repeat(), self.request_timeout, |connection| {
@@ -341,10 +297,10 @@ impl Client {
         Ok(answer.await?.attempts)
     }
 
-    /// What a task's handler returned; empty for nothing.
+    /// Result of a task, as the handler returned it. Empty for none.
     ///
     /// # Errors
-    /// When no node can be reached, or the task is unknown.
+    /// If no node can be reached, or the task is unknown.
     pub async fn get_result(&self, id: &str) -> Result<Bytes, ClientError> {
         let answer =
             self.nodes.ask(Operation::GetResult.repeat(), self.request_timeout, |connection| {
@@ -362,7 +318,7 @@ fn some_other(next: Option<String>, this: &str) -> Option<String> {
 
 /// A state that only a newer server knows is taken for an end if the task has a date of its end. Otherwise a
 /// client that waits would ask again and again without a pause.
-fn has_ended(task: &v1::Task) -> bool {
+pub(crate) fn has_ended(task: &v1::Task) -> bool {
     match v1::TaskStatus::try_from(task.status) {
         Ok(status) => is_terminal(status),
         Err(_) => task.finished_at.is_some(),
@@ -375,45 +331,9 @@ fn is_terminal(status: v1::TaskStatus) -> bool {
     matches!(status, Completed | Failed | Cancelled | Expired)
 }
 
-/// Cuts tasks into requests of bounded number and size. A task of more than that size goes alone, so that
-/// no other is refused with it.
-fn portions(tasks: Vec<NewTask>) -> Vec<Vec<NewTask>> {
-    let mut portions = Vec::with_capacity(tasks.len().div_ceil(BATCH));
-    let mut portion = Vec::new();
-    let mut bytes = 0;
-    for task in tasks {
-        let size = task.0.encoded_len();
-        if portion.len() == BATCH || (bytes + size > BATCH_BYTES && !portion.is_empty()) {
-            portions.push(std::mem::take(&mut portion));
-            bytes = 0;
-        }
-        bytes += size;
-        portion.push(task);
-    }
-    if !portion.is_empty() {
-        portions.push(portion);
-    }
-    portions
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::new_task::task;
-
-    #[test]
-    fn portions_are_bounded_in_number_and_size() {
-        let small: Vec<_> = (0..2500).map(|_| task("t")).collect();
-        let sizes: Vec<_> = portions(small).iter().map(Vec::len).collect();
-        assert_eq!(sizes, [1000, 1000, 500]);
-        let large: Vec<_> = (0..20).map(|_| task("t").payload(vec![0; 1 << 20])).collect();
-        let sizes: Vec<_> = portions(large).iter().map(Vec::len).collect();
-        assert_eq!(sizes, [7, 7, 6]);
-        let sized = |bytes: usize| task("t").label("x", "y".repeat(bytes));
-        let mixed = vec![sized(1), sized(9 << 20), sized(1), sized(1)];
-        let sizes: Vec<_> = portions(mixed).iter().map(Vec::len).collect();
-        assert_eq!(sizes, [1, 1, 2]);
-    }
 
     #[test]
     fn a_state_of_a_newer_server_is_an_end_if_the_task_says_when_it_ended() {

@@ -2,74 +2,91 @@
 
 use std::time::Duration;
 
-use rota_proto::Reason;
+use rota_proto::{Reason, v1};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-/// Why a call did not do what was asked.
+/// The failure of a call.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// An address is not one.
+    /// An address is not valid.
     #[error("{address:?} is not an address such as http://127.0.0.1:7420: {reason}")]
     Address {
-        /// What was given.
+        /// The address.
         address: String,
-        /// Why not.
+        /// The fault.
         reason: String,
     },
     /// The token has a character that a header cannot carry, such as a line break.
     #[error("the token has a character that cannot be sent, such as a line break")]
     Token,
-    /// No node could be reached, within the time allowed.
+    /// A job has no JSON form.
+    #[error("the job {kind} has no JSON form: {reason}")]
+    Payload {
+        /// Kind of the job.
+        kind: &'static str,
+        /// Message of serde.
+        reason: String,
+    },
+    /// The client did not send this task, because an earlier request of the same batch failed.
+    #[error("not sent, because an earlier request of the batch failed: {reason}")]
+    NotSent {
+        /// Failure of the earlier request.
+        reason: String,
+    },
+    /// No node could be reached in time. Nothing was changed.
     #[error("cannot reach {addresses}: {reason}")]
     Unreachable {
         /// The nodes tried.
         addresses: String,
-        /// What the last one said.
+        /// Failure of the last try.
         reason: String,
     },
-    /// The call reached a node, and its answer did not come back: it may have been carried out or
-    /// not. Not repeated, because that could do it twice, or repeated in vain.
+    /// The call reached a node, and the answer was lost: it was carried out or not. The client did not repeat it,
+    /// because that could do it twice, or repeated it without success.
     #[error("the outcome is not known ({addresses}): {reason}")]
     OutcomeUnknown {
         /// The nodes asked.
         addresses: String,
-        /// What became of the last try.
+        /// Failure of the last try.
         reason: String,
     },
-    /// A node answered, and refused.
+    /// A node refused the call. Nothing was changed.
     #[error("{message}")]
     Refused {
         /// The gRPC code.
         code: Code,
-        /// In words.
+        /// Message for people.
         message: String,
-        /// The stable word, such as `queue_full`; empty where the answer had none.
+        /// Stable word of the reason, such as `queue_full`. See [`ClientError::reason`].
         reason: String,
-        /// The fields that are wrong.
+        /// Fields that are not valid.
         violations: Vec<FieldViolation>,
-        /// When to try again.
+        /// Time after which a retry can help.
         retry_after: Option<Duration>,
     },
 }
 
-/// Something wrong with one field of a request.
+/// A fault of one field of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldViolation {
-    /// Its path.
+    /// Path of the field.
     pub field: String,
-    /// What is wrong.
+    /// Message for people.
     pub message: String,
 }
 
 impl ClientError {
-    /// The gRPC code; `Unavailable` where no node was reached or its answer was lost.
+    /// The gRPC code, for programs that speak gRPC themselves. Others need only [`reason`](Self::reason).
+    /// `Unavailable` if no node was reached or its answer was lost.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Address { .. } | Self::Token => Code::InvalidArgument,
-            Self::Unreachable { .. } | Self::OutcomeUnknown { .. } => Code::Unavailable,
+            Self::Address { .. } | Self::Token | Self::Payload { .. } => Code::InvalidArgument,
+            Self::NotSent { .. } | Self::Unreachable { .. } | Self::OutcomeUnknown { .. } => {
+                Code::Unavailable
+            }
             Self::Refused { code, .. } => *code,
         }
     }
@@ -87,7 +104,11 @@ impl ClientError {
         match self {
             Self::Refused { reason, .. } => reason,
             Self::OutcomeUnknown { .. } => Reason::OutcomeUnknown.as_str(),
-            Self::Address { .. } | Self::Token | Self::Unreachable { .. } => "",
+            Self::Address { .. }
+            | Self::Token
+            | Self::Payload { .. }
+            | Self::NotSent { .. }
+            | Self::Unreachable { .. } => "",
         }
     }
 }
@@ -108,6 +129,20 @@ impl From<Status> for ClientError {
             reason: details.error_info().map(|info| info.reason.clone()).unwrap_or_default(),
             violations: violations.unwrap_or_default(),
             retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
+        }
+    }
+}
+
+impl From<v1::ItemError> for ClientError {
+    fn from(error: v1::ItemError) -> Self {
+        let field = Some(error.field).filter(|field| !field.is_empty());
+        let violation = |field| FieldViolation { field, message: error.message.clone() };
+        Self::Refused {
+            code: Code::from_i32(error.code),
+            violations: field.map(violation).into_iter().collect(),
+            message: error.message,
+            reason: error.reason,
+            retry_after: error.retry_after.map(rota_proto::Span::duration),
         }
     }
 }

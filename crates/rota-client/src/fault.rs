@@ -2,7 +2,7 @@
 
 use std::{error::Error, io, time::Duration};
 
-use rota_proto::{Reason, Retry};
+use rota_proto::{Reason, RetryHint};
 use tonic::{Code, ConnectError, Status};
 
 use crate::error::ClientError;
@@ -33,10 +33,10 @@ impl Fault {
         let after =
             if let ClientError::Refused { retry_after, .. } = &error { *retry_after } else { None };
         match error.reason().map(Reason::retry) {
-            Some(Retry::Elsewhere) => Self::NotNow { elsewhere: true, after },
-            Some(Retry::Soon) => Self::NotNow { elsewhere: false, after },
-            Some(Retry::IfRepeatable) => Self::Unknown,
-            Some(Retry::AfterRoom | Retry::Never) => Self::Refused,
+            Some(RetryHint::Elsewhere) => Self::NotNow { elsewhere: true, after },
+            Some(RetryHint::Soon) => Self::NotNow { elsewhere: false, after },
+            Some(RetryHint::IfRepeatable) => Self::Unknown,
+            Some(RetryHint::AfterRoom | RetryHint::Never) => Self::Refused,
             None if error.reason_word().is_empty() => Self::without_reason(status),
             // A newer server's.
             None => Self::Refused,

@@ -12,7 +12,7 @@ mod reason;
 mod time;
 
 pub use prost_types::FieldMask;
-pub use reason::{Reason, Retry};
+pub use reason::{Reason, RetryHint};
 pub use time::{Date, ScalarError, Span};
 
 /// Version 1 of the contract, generated; `proto/rota/v1/rota.proto` documents it.

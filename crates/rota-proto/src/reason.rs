@@ -22,7 +22,7 @@ mod code {
 
 /// Whether the same request can succeed when it is sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Retry {
+pub enum RetryHint {
     /// Nothing was changed. Another node can do it now, or this one soon.
     Elsewhere,
     /// Nothing was changed. The same node can do it soon.
@@ -39,7 +39,7 @@ struct Row {
     word: &'static str,
     status: u16,
     code: i32,
-    retry: Retry,
+    retry: RetryHint,
     title: &'static str,
 }
 
@@ -62,7 +62,7 @@ macro_rules! reasons {
                         word: $word,
                         status: $status,
                         code: code::$code,
-                        retry: Retry::$retry,
+                        retry: RetryHint::$retry,
                         title: $title,
                     },)*
                 }
@@ -140,7 +140,7 @@ impl Reason {
 
     /// Whether the same request can succeed when it is sent again.
     #[must_use]
-    pub const fn retry(self) -> Retry {
+    pub const fn retry(self) -> RetryHint {
         self.row().retry
     }
 }
@@ -171,7 +171,7 @@ mod tests {
             assert!(one.status() <= other.status(), "{one}, {other}: the rows are in order");
         }
         for reason in Reason::ALL {
-            let refused_again = reason.retry() == Retry::Never;
+            let refused_again = reason.retry() == RetryHint::Never;
             let client_error = reason.status() < 500 && !matches!(reason.status(), 408 | 429);
             assert_eq!(refused_again, client_error || *reason == Reason::Internal, "{reason}");
         }

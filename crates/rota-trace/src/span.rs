@@ -1,14 +1,20 @@
 //! Spans: written where somebody collects them, and nothing at all elsewhere.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{fmt, str::FromStr, sync::Arc, time::SystemTime};
 
 use opentelemetry::{
     Context, KeyValue,
     global::{BoxedSpan, BoxedTracer},
-    trace::{Span as _, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer as _},
+    trace::{
+        Span as _, SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags,
+        TraceId, TraceState, Tracer as _,
+    },
 };
 
-use crate::TraceContext;
+use crate::{
+    Role, TraceContext,
+    context::{FLAGS_KNOWN, checked},
+};
 
 /// Writes spans. Off by default; then it costs the look at one pointer.
 #[derive(Clone, Default)]
@@ -18,17 +24,6 @@ impl fmt::Debug for Tracer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() { "Tracer(on)" } else { "Tracer(off)" })
     }
-}
-
-/// What a span's part in a task's life is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Takes a task in.
-    Submit,
-    /// Something within a node.
-    Internal,
-    /// Runs a task.
-    Attempt,
 }
 
 impl Tracer {
@@ -126,6 +121,28 @@ impl Span {
     /// Ends it now.
     pub fn end(mut self) {
         self.0.end();
+    }
+}
+
+/// The same place in the words of OpenTelemetry.
+impl TraceContext {
+    pub(crate) fn of(span: &SpanContext) -> Self {
+        Self {
+            trace: u128::from_be_bytes(span.trace_id().to_bytes()),
+            span: u64::from_be_bytes(span.span_id().to_bytes()),
+            flags: span.trace_flags().to_u8() & FLAGS_KNOWN,
+            state: checked(&span.trace_state().header()),
+        }
+    }
+
+    pub(crate) fn remote(&self) -> SpanContext {
+        SpanContext::new(
+            TraceId::from(self.trace),
+            SpanId::from(self.span),
+            TraceFlags::new(self.flags),
+            true,
+            TraceState::from_str(&self.state).unwrap_or_default(),
+        )
     }
 }
 

@@ -1,5 +1,5 @@
-//! What a handler's errors mean: any error is tried again as the task's policy says, one that is permanent
-//! is not, and one may say itself when to try again.
+//! Errors of handlers. Rota retries an error by the policy of the task, unless the error is permanent or sets the
+//! time of the retry.
 //!
 //! With a server on this machine (`rota server`): `cargo run -p rota-worker --example errors`.
 
@@ -7,16 +7,27 @@
 
 use std::{error::Error, time::Duration};
 
-use rota_client::{Client, task, v1::TaskStatus};
+use rota_client::{Client, Job, Retry, TaskStatus};
 use rota_worker::{HandlerError, TaskContext, Worker};
+use serde::{Deserialize, Serialize};
 
-async fn deliver(context: TaskContext, address: String) -> Result<String, HandlerError> {
-    // `?` makes any error one that is tried again by the task's policy.
-    let house: u32 = address.rsplit(' ').next().unwrap_or_default().parse()?;
+#[derive(Serialize, Deserialize)]
+struct Deliver {
+    address: String,
+}
+
+impl Job for Deliver {
+    const KIND: &'static str = "deliver";
+    type Output = String;
+}
+
+async fn deliver(job: Deliver, context: TaskContext) -> Result<String, HandlerError> {
+    // `?` converts any error. Rota retries it by the policy of the task.
+    let house: u32 = job.address.rsplit(' ').next().unwrap_or_default().parse()?;
     match house {
-        // Nothing will change that: no further attempt.
+        // No retry can help.
         0 => Err(HandlerError::permanent("there is no house number 0")),
-        // The other side knows when to come again.
+        // The handler sets the time of the retry.
         13 if context.attempt() == 1 => {
             Err(HandlerError::retry_after("nobody at home", Duration::from_millis(50)))
         }
@@ -26,10 +37,8 @@ async fn deliver(context: TaskContext, address: String) -> Result<String, Handle
 
 pub(crate) async fn run(server: &str) -> Result<(), Box<dyn Error>> {
     let client = Client::connect([server])?;
-    let worker = Worker::builder(client.clone())
-        .queues(["examples.errors"])
-        .handler("deliver", deliver)
-        .build()?;
+    let worker =
+        Worker::builder(client.clone()).queues(["examples.errors"]).job(deliver).build()?;
     let drain = worker.drain();
     let working = tokio::spawn(worker.run());
 
@@ -39,15 +48,11 @@ pub(crate) async fn run(server: &str) -> Result<(), Box<dyn Error>> {
         ("Main Street 0", TaskStatus::Failed, 1),
         ("Main Street", TaskStatus::Failed, 3),
     ] {
-        let quick = Duration::from_millis(20);
-        let deliver = task("deliver")
-            .queue("examples.errors")
-            .payload_json(address)
-            .max_attempts(3)
-            .backoff(quick, 2.0, quick * 10);
-        let created = client.create_task(deliver).await?;
-        let ended = client.wait_task(&created.id).await?;
-        println!("{address}: {}", ended.status().as_str_name());
+        let retry = Retry::new().max_attempts(3).initial(Duration::from_millis(20));
+        let job = Deliver { address: address.to_owned() };
+        let sent = client.submit(&job).queue("examples.errors").retry(retry).await?;
+        let ended = sent.ended().await?;
+        println!("{address}: {}", ended.status());
         for attempt in client.list_attempts(&ended.id).await? {
             let said = attempt.error.map_or("done".to_owned(), |error| error.message);
             println!("  attempt {}: {said}", attempt.attempt);

@@ -1,7 +1,7 @@
-//! Fencing what a task writes elsewhere. An attempt can be overtaken: its worker was paused, its lease
-//! ran out, and another worker has done the task since. When it wakes up, nobody can keep it from going
-//! on; but what it writes to can refuse it. For that each attempt has a lease token, a number that only
-//! grows for a task: the target keeps the largest that it has seen and refuses smaller ones.
+//! Fencing the writes of a task to another system. An attempt can be overtaken: its worker was paused, its lease
+//! expired, and another worker has run the task since. When the first worker wakes up, it continues, and only the
+//! other system can refuse its writes. For that, each attempt has a lease token, which grows with each attempt of the
+//! task. The other system keeps the largest token that it has seen and refuses smaller ones.
 //!
 //! With a server on this machine (`rota server`): `cargo run -p rota-worker --example fencing`.
 
@@ -13,8 +13,19 @@ use std::{
     time::Duration,
 };
 
-use rota_client::{Client, task};
+use rota_client::{Client, Job};
 use rota_worker::{HandlerError, TaskContext, Worker};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize)]
+struct Settle {
+    balance: i64,
+}
+
+impl Job for Settle {
+    const KIND: &'static str = "settle";
+    type Output = ();
+}
 
 /// Stands for a row of a database: `UPDATE … SET balance = …, token = $1 WHERE token <= $1`.
 #[derive(Default)]
@@ -23,7 +34,7 @@ struct Account {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("token {given} is older than {seen}: somebody else has done this since")]
+#[error("token {given} is older than {seen}: another attempt has written since")]
 struct Overtaken {
     given: u64,
     seen: u64,
@@ -46,20 +57,20 @@ impl Account {
 
 pub(crate) async fn run(server: &str) -> Result<(), Box<dyn Error>> {
     let account = Arc::new(Account::default());
-    // The first attempt hands its token over, as if it had been paused before it wrote.
+    // The first attempt sends its token, as if it had been paused before it wrote.
     let (paused, woken) = tokio::sync::mpsc::unbounded_channel();
     let target = account.clone();
     let client = Client::connect([server])?;
     let worker = Worker::builder(client.clone())
         .queues(["examples.fencing"])
-        .handler("settle", move |context: TaskContext, balance: i64| {
+        .job(move |Settle { balance }: Settle, context: TaskContext| {
             let (target, paused) = (target.clone(), paused.clone());
             async move {
                 if context.attempt() == 1 {
                     paused.send(context.lease_token()).map_err(HandlerError::from)?;
                     return Err(HandlerError::retry_after("paused", Duration::ZERO));
                 }
-                // A write that is refused is of no use to try again: the task is another's now.
+                // A retry cannot help after a refused write: another attempt has the task now.
                 target
                     .set_balance(context.lease_token(), balance)
                     .map_err(HandlerError::permanent)?;
@@ -70,12 +81,11 @@ pub(crate) async fn run(server: &str) -> Result<(), Box<dyn Error>> {
     let drain = worker.drain();
     let working = tokio::spawn(worker.run());
 
-    let settle = task("settle").queue("examples.fencing").payload_json(&70);
-    let created = client.create_task(settle).await?;
-    client.wait_task(&created.id).await?;
+    let sent = client.submit(&Settle { balance: 70 }).queue("examples.fencing").await?;
+    sent.result().await?;
     println!("the second attempt has set the balance to {}", account.balance());
 
-    // Now the first one wakes up, and does not know that it was overtaken.
+    // Now the first attempt wakes up, and does not know that it was overtaken.
     let mut woken = woken;
     let old_token = woken.recv().await.ok_or("the first attempt ran")?;
     let refused = account.set_balance(old_token, 100);

@@ -1,5 +1,5 @@
-//! A handler that says how far it is, and stops when it is asked to: because a client cancelled the task,
-//! its timeout is over, the worker drains, or the lease was lost.
+//! A handler that reports progress, and stops when it should: because a client cancelled the task, its timeout is
+//! over, the worker drains, or the lease was lost.
 //!
 //! With a server on this machine (`rota server`):
 //! `cargo run -p rota-worker --example progress_and_cancellation`.
@@ -8,22 +8,33 @@
 
 use std::{error::Error, time::Duration};
 
-use rota_client::{Client, task};
+use rota_client::{Client, Job, TaskStatus};
 use rota_worker::{HandlerError, TaskContext, Worker};
+use serde::{Deserialize, Serialize};
 
-/// Copies parts until there are no more or it is to stop.
-async fn copy(context: TaskContext, parts: u32) -> Result<u32, HandlerError> {
+#[derive(Serialize, Deserialize)]
+struct Copy {
+    parts: u32,
+}
+
+impl Job for Copy {
+    const KIND: &'static str = "copy";
+    type Output = u32;
+}
+
+/// Copies parts until there are no more or the handler should stop.
+async fn copy(Copy { parts }: Copy, context: TaskContext) -> Result<u32, HandlerError> {
     for part in 1..=parts {
         tokio::select! {
             biased;
             // The work. Dropping it must leave nothing half done.
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
             reason = context.stopped() => {
-                // Clean up here: there are some seconds for it. What is returned then is for people.
+                // Clean up here, within a few seconds. The error is for people.
                 return Err(HandlerError::new(format!("stopped at part {part}: {reason:?}")));
             }
         }
-        // As often as one likes: only the last is kept.
+        // Call it as often as you like. The last message is shown.
         context.progress(format!("{part} of {parts}"));
     }
     Ok(parts)
@@ -31,27 +42,24 @@ async fn copy(context: TaskContext, parts: u32) -> Result<u32, HandlerError> {
 
 pub(crate) async fn run(server: &str) -> Result<(), Box<dyn Error>> {
     let client = Client::connect([server])?;
-    let worker = Worker::builder(client.clone())
-        .queues(["examples.progress"])
-        .handler("copy", copy)
-        .build()?;
+    let worker = Worker::builder(client.clone()).queues(["examples.progress"]).job(copy).build()?;
     let drain = worker.drain();
     let working = tokio::spawn(worker.run());
 
-    let endless = task("copy").queue("examples.progress").payload_json(&1_000_000);
-    let created = client.create_task(endless).await?;
+    let endless = Copy { parts: 1_000_000 };
+    let sent = client.submit(&endless).queue("examples.progress").await?;
     let mut shown = String::new();
     while !shown.starts_with("5 ") {
-        let seen = client.get_task(&created.id).await?;
+        let seen = sent.task().await?;
         if seen.progress() != shown {
-            println!("{}: {}", seen.status().as_str_name(), seen.progress());
+            println!("{}: {}", seen.status(), seen.progress());
             shown = seen.progress().to_owned();
         }
     }
-    client.cancel_task(&created.id).await?;
-    let ended = client.wait_task(&created.id).await?;
-    println!("{}", ended.status().as_str_name());
-    assert_eq!(ended.status(), rota_client::v1::TaskStatus::Cancelled);
+    sent.cancel().await?;
+    let ended = sent.ended().await?;
+    println!("{}", ended.status());
+    assert_eq!(ended.status(), TaskStatus::Cancelled);
 
     drain.start();
     working.await??;

@@ -15,20 +15,20 @@ use crate::session::Event;
 /// Bytes of a progress message.
 const PROGRESS_BYTES: usize = 1024;
 
-/// Why an attempt is to stop.
+/// The reason to stop an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
     /// A client cancelled the task.
     Cancelled,
     /// The attempt took longer than its timeout.
     Timeout,
-    /// The lease is no longer this worker's: whatever the handler returns is dropped.
+    /// This worker no longer has the lease. The outcome of the handler is dropped.
     LeaseLost,
-    /// The worker drains and its patience is over: the task goes to another worker.
+    /// The drain timeout of the worker is over. The task goes to another worker and loses no attempt.
     Draining,
 }
 
-/// A task in the hands of a handler. Cheap to clone.
+/// The attempt that a handler runs. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct TaskContext {
     inner: Arc<Inner>,
@@ -58,80 +58,80 @@ impl TaskContext {
         Self { inner: Arc::new(Inner { task, worker, trace, stop, reason, progress, events }) }
     }
 
-    /// The task's id, as its client sees it.
+    /// Id of the task, as clients see it.
     #[expect(clippy::misnamed_getters, reason = "handlers know one id: the one that clients see")]
     #[must_use]
     pub fn task_id(&self) -> &str {
         &self.inner.task.shown_id
     }
 
-    /// Where it waited.
+    /// Queue of the task.
     #[must_use]
     pub fn queue(&self) -> &str {
         &self.inner.task.queue
     }
 
-    /// Its kind.
+    /// Kind of the task.
     #[must_use]
     pub fn kind(&self) -> &str {
         &self.inner.task.kind
     }
 
-    /// The number of this attempt: 1 for the first.
+    /// Number of this attempt, from 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.inner.task.attempt
     }
 
-    /// Attempts that may fail before the task does.
+    /// Maximum number of attempts.
     #[must_use]
     pub fn max_attempts(&self) -> u32 {
         self.inner.task.max_attempts
     }
 
-    /// The fencing token: a number that only grows for a task. Hand it to whatever the task writes
-    /// to, and have that refuse a smaller one than it has seen: then an attempt that was paused and
-    /// overtaken cannot do harm.
+    /// Fencing token of the attempt. It grows with each attempt of a task. Pass it to the systems that the handler
+    /// writes to, and have them refuse a smaller token than they have seen. Then an attempt that was paused and
+    /// overtaken does no harm.
     #[must_use]
     pub fn lease_token(&self) -> u64 {
         self.inner.task.lease_token
     }
 
-    /// Longest time for this attempt.
+    /// Maximum duration of this attempt.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         let timeout = self.inner.task.timeout.unwrap_or_default();
         timeout.duration()
     }
 
-    /// A label of the task.
+    /// Value of a label of the task.
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
         self.inner.task.labels.get(name).map(String::as_str)
     }
 
-    /// This worker's name.
+    /// Name of this worker.
     #[must_use]
     pub fn worker(&self) -> &str {
         &self.inner.worker
     }
 
-    /// Where the attempt belongs in a trace: under the span that the worker writes of it, or where
-    /// the client said. `None`: the task belongs to no trace. Hand it on to whatever the handler calls.
+    /// Trace context of the attempt: the span that the worker writes of it, or the context that the client sent.
+    /// `None` if the task belongs to no trace. Pass it on to the systems that the handler calls.
     #[must_use]
     pub fn trace(&self) -> Option<&TraceContext> {
         self.inner.trace.as_ref()
     }
 
-    /// When the task was due.
+    /// Time at which the task was due.
     #[must_use]
     pub fn run_at(&self) -> std::time::SystemTime {
         let at = self.inner.task.run_at.unwrap_or_default();
         at.into()
     }
 
-    /// Says how far the handler is; shown with the task. At most 1 KiB is kept. May be called as
-    /// often as one likes: what is said before the last was sent replaces it.
+    /// Reports progress, shown with the task. At most 1 KiB is kept. Call it as often as you like: a new message
+    /// replaces one that was not sent yet.
     pub fn progress(&self, message: impl Into<String>) {
         let mut message = message.into();
         cut(&mut message, PROGRESS_BYTES);
@@ -149,13 +149,13 @@ impl TaskContext {
         self.inner.progress.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Resolves when the handler should stop; never for a task that may go on.
+    /// Resolves when the handler should stop.
     pub async fn stopped(&self) -> StopReason {
         self.inner.stop.cancelled().await;
         self.stop_reason().unwrap_or(StopReason::LeaseLost)
     }
 
-    /// Why the handler should stop, if it should.
+    /// Reason why the handler should stop. `None` while it may continue.
     #[must_use]
     pub fn stop_reason(&self) -> Option<StopReason> {
         self.inner.reason.get().copied()

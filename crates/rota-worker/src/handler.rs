@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use rota_client::Job;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::context::TaskContext;
@@ -137,6 +138,61 @@ where
     Fut: Future<Output = Outcome> + Send + 'static,
 {
     Arc::new(move |context, payload| Box::pin(handler(context, payload)))
+}
+
+/// A handler of jobs.
+pub(crate) fn job<J, F, Fut>(handler: F) -> Handler
+where
+    J: Job,
+    F: Fn(J, TaskContext) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<J::Output, HandlerError>> + Send + 'static,
+{
+    typed(move |context, job| handler(job, context))
+}
+
+/// The rest of the way of an attempt, in the hands of a [wrapper](crate::Builder::wrap): the inner wrappers and
+/// the handler.
+pub struct Next {
+    handler: Handler,
+    payload: Bytes,
+}
+
+impl fmt::Debug for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Next").field("payload_bytes", &self.payload.len()).finish_non_exhaustive()
+    }
+}
+
+impl Next {
+    /// Runs the handler, and returns its result as bytes.
+    ///
+    /// # Errors
+    /// The error of the handler, or of an inner wrapper.
+    pub async fn run(self, context: TaskContext) -> Result<Done, HandlerError> {
+        (self.handler)(context, self.payload).await
+    }
+
+    /// Parameters of the task.
+    #[must_use]
+    pub fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+}
+
+/// A function around handlers.
+pub(crate) type Wrapper = Box<dyn Fn(Handler) -> Handler + Send + Sync>;
+
+/// Puts a function around handlers.
+pub(crate) fn wrapper<F, Fut>(around: F) -> Wrapper
+where
+    F: Fn(TaskContext, Next) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Outcome> + Send + 'static,
+{
+    let around = Arc::new(around);
+    Box::new(move |handler| {
+        let around = around.clone();
+        raw(move |context, payload| around(context, Next { handler: handler.clone(), payload }))
+    })
 }
 
 /// A handler that takes and gives values with a JSON form.

@@ -9,7 +9,6 @@ mod reconnect;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use rota_client::v1;
-use rota_metrics::AttemptEnd;
 use rota_proto::v1::{
     report::Outcome, server_message::Message as Down, worker_message::Message as Up,
 };
@@ -26,6 +25,7 @@ use crate::{
     attempt,
     connection::{self, Connection, OUTGOING, message},
     context::{StopReason, TaskContext},
+    count::AttemptEnd,
     ended::Ended,
     outbox::{self, Bounds, Outbox},
     pulse::{Beat, Patience, Pulse},

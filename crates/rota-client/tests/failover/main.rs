@@ -8,7 +8,7 @@ mod rig;
 use std::time::Duration;
 
 use rig::{Cut, Node, nobody};
-use rota_client::{Client, ClientError, Reason, task, v1};
+use rota_client::{Client, ClientError, Job, Reason, task, v1};
 use rota_server::Limits;
 use tonic::Code;
 
@@ -222,4 +222,39 @@ async fn lists_are_followed_page_by_page() {
     assert_eq!((names, all.next_page_token()), (vec!["a", "b", "c", "d", "e"], ""));
     assert_eq!(client.all_workers().await.unwrap().workers, []);
     node.stop().await;
+}
+
+/// A job that may have no JSON form.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Table(std::collections::BTreeMap<Option<u8>, u8>);
+
+impl Job for Table {
+    const KIND: &'static str = "table";
+    type Output = ();
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_sent_has_an_error_in_its_place() {
+    let node = Node::start().await;
+    let direct = client([&node.url()], PATIENCE);
+    // A key of JSON cannot be absent.
+    let table = |key| Table([(key, 1)].into());
+    let error = direct.submit(&table(None)).await.unwrap_err();
+    assert!(matches!(error, ClientError::Payload { kind: "table", .. }), "{error:?}");
+    let jobs = [table(Some(1)), table(None), table(Some(2))];
+    let sent = direct.submit_all(&jobs).await;
+    assert!(sent[0].is_ok() && sent[2].is_ok(), "{sent:?}");
+    assert!(matches!(sent[1], Err(ClientError::Payload { .. })), "{sent:?}");
+    assert_eq!(count(&direct).await, 2);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_that_reaches_nobody_is_not_sent_to_its_end() {
+    let alone = client([&nobody()], Duration::ZERO);
+    let jobs: Vec<_> = (0..8000).map(|_| Table([(Some(1), 1)].into())).collect();
+    let sent = alone.submit_all(&jobs).await;
+    assert_eq!(sent.len(), 8000);
+    assert!(matches!(sent[0], Err(ClientError::Unreachable { .. })), "{:?}", sent[0]);
+    assert!(matches!(sent[7999], Err(ClientError::NotSent { .. })), "{:?}", sent[7999]);
 }

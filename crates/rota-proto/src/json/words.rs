@@ -51,6 +51,13 @@ macro_rules! words {
             const WORDS: &'static [&'static str] = &[$($word),*];
         }
 
+        /// The word, as in JSON.
+        impl fmt::Display for $rust {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.word())
+            }
+        }
+
         impl<'de> Deserialize<'de> for $rust {
             fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
                 de.deserialize_str(Word(PhantomData))

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rota_client::{Client, ClientError, NewTask, Reason, Retry, task};
+use rota_client::{Client, ClientError, NewTask, Reason, RetryHint, task};
 use rota_proto::v1::Task;
 use tokio::time::{sleep, timeout};
 
@@ -18,7 +18,7 @@ const REMEMBERED: usize = 64;
 /// Whether a server says by this that it changed nothing, and that a retry can help.
 fn changed_nothing(error: &ClientError) -> bool {
     let retry = error.reason().map(Reason::retry);
-    matches!(retry, Some(Retry::Elsewhere | Retry::Soon | Retry::AfterRoom))
+    matches!(retry, Some(RetryHint::Elsewhere | RetryHint::Soon | RetryHint::AfterRoom))
 }
 
 /// The client of one process.

@@ -13,7 +13,8 @@ macro_rules! example {
 example!(errors, "../../examples/errors.rs");
 example!(fencing, "../../examples/fencing.rs");
 example!(progress_and_cancellation, "../../examples/progress_and_cancellation.rs");
-example!(typed_handler, "../../examples/typed_handler.rs");
+example!(middleware, "../../examples/middleware.rs");
+example!(typed_job, "../../examples/typed_job.rs");
 example!(idempotent_batch, "../../../rota-client/examples/idempotent_batch.rs");
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,7 +26,8 @@ async fn they_run_to_their_end() {
         errors::run(server).await.unwrap();
         fencing::run(server).await.unwrap();
         progress_and_cancellation::run(server).await.unwrap();
-        typed_handler::run(server).await.unwrap();
+        middleware::run(server).await.unwrap();
+        typed_job::run(server).await.unwrap();
         idempotent_batch::run(server).await.unwrap();
     })
     .await;

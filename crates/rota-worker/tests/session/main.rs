@@ -13,6 +13,7 @@ mod proxy;
 mod refusals;
 mod returning;
 mod scrape;
+mod typed;
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use hdrhistogram::Histogram;
-use rota_client::{Client, NewTask, v1};
+use rota_client::{Client, NewTask};
 use rota_worker::{Done, Drain, TaskContext, Worker};
 use rustc_hash::FxHashMap;
 use tokio::{sync::Notify, task::JoinHandle};
@@ -130,11 +130,7 @@ pub(super) async fn submit(
             while mine.peek().is_some() {
                 let batch: Vec<_> = mine.by_ref().take(portion).map(&task).collect();
                 for result in client.create_tasks(batch).await? {
-                    if let Some(v1::create_tasks_response::result::Result::Error(error)) =
-                        result.result
-                    {
-                        return Err(Failure::failed(error.message));
-                    }
+                    result.map_err(Failure::failed)?;
                 }
             }
             Ok::<_, Failure>(())

@@ -9,7 +9,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use rota_client::{Client, ClientError, NewTask, Reason, Retry, v1};
+use rota_client::{Client, ClientError, Created, NewTask, RetryHint, v1};
 use serde_json::json;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -17,7 +17,6 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tonic::Code;
-use v1::create_tasks_response::{Result as Answer, result::Result as Item};
 
 use super::{
     create::fresh_key,
@@ -259,31 +258,23 @@ impl Import {
     fn count(
         &mut self,
         tasks: &mut Tasks,
-        answers: Vec<Answer>,
+        answers: Vec<Result<Created, ClientError>>,
         repeated: bool,
     ) -> Option<ClientError> {
         let mut later = None;
         let mut answers = answers.into_iter();
         for (line, task) in std::mem::take(tasks) {
-            match answers.next().and_then(|answer| answer.result) {
-                Some(Item::Task(answered)) if answered.created => self.summary.created += 1,
+            match answers.next() {
+                Some(Ok(answered)) if answered.created => self.summary.created += 1,
                 // Nobody else has this key: one of the tries before created it.
-                Some(Item::Task(_)) if repeated && self.is_ours(&task) => self.summary.created += 1,
-                Some(Item::Task(_)) if repeated => self.summary.unclear += 1,
-                Some(Item::Task(_)) => self.summary.existed += 1,
-                Some(Item::Error(error))
-                    if is_passing(error.code.into(), Reason::parse(&error.reason)) =>
-                {
+                Some(Ok(_)) if repeated && self.is_ours(&task) => self.summary.created += 1,
+                Some(Ok(_)) if repeated => self.summary.unclear += 1,
+                Some(Ok(_)) => self.summary.existed += 1,
+                Some(Err(error)) if is_passing(error.code(), error.reason()) => {
                     tasks.push((line, task));
-                    later = Some(ClientError::Refused {
-                        code: error.code.into(),
-                        message: error.message,
-                        reason: error.reason,
-                        violations: Vec::new(),
-                        retry_after: None,
-                    });
+                    later = Some(error);
                 }
-                Some(Item::Error(error)) => self.refuse(line, without_place(&error.message)),
+                Some(Err(error)) => self.refuse(line, without_place(&error.to_string())),
                 None => self.refuse(line, "the server did not answer for it"),
             }
         }
@@ -294,7 +285,7 @@ impl Import {
 /// Whether what was asked may have been done all the same.
 fn leaves_open(error: &ClientError) -> bool {
     matches!(error, ClientError::OutcomeUnknown { .. })
-        || error.reason().is_some_and(|reason| reason.retry() == Retry::IfRepeatable)
+        || error.reason().is_some_and(|reason| reason.retry() == RetryHint::IfRepeatable)
 }
 
 /// Whether a request was refused for what it holds or how large it is: a part of it may be taken.

@@ -13,7 +13,7 @@ pub(crate) mod workers;
 
 use std::collections::BTreeMap;
 
-use rota_client::{Client, Reason, Retry, node_v1, v1};
+use rota_client::{Client, Reason, RetryHint, node_v1, v1};
 use tonic::Code;
 
 use crate::{
@@ -24,7 +24,9 @@ use crate::{
 /// Whether an error may pass by itself: no server is reached, or the one that is cannot answer now.
 fn is_passing(code: Code, reason: Option<Reason>) -> bool {
     match reason.map(Reason::retry) {
-        Some(retry) => matches!(retry, Retry::Elsewhere | Retry::Soon | Retry::IfRepeatable),
+        Some(retry) => {
+            matches!(retry, RetryHint::Elsewhere | RetryHint::Soon | RetryHint::IfRepeatable)
+        }
         None => matches!(code, Code::Unavailable | Code::DeadlineExceeded),
     }
 }
