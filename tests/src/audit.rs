@@ -106,7 +106,7 @@ impl From<v1::Attempt> for Attempt {
 /// A task, as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Which.
+    /// The id.
     pub id: String,
     /// Its state.
     pub status: TaskStatus,

@@ -36,7 +36,7 @@ pub struct Entry {
     pub kind: String,
     /// `submitted`, `completed` or `failed`: each attempt that failed is an entry.
     pub what: String,
-    /// When.
+    /// The at.
     pub at: SystemTime,
 }
 

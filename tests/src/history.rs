@@ -41,7 +41,7 @@ pub struct Revision {
 pub struct Head {
     /// Whose batch it was.
     pub epoch: i64,
-    /// Which.
+    /// The seq.
     pub seq: u64,
     /// Whether it was written again without a batch, to shut one out.
     pub sealed: bool,
@@ -61,19 +61,19 @@ pub enum SeatChange {
 pub enum TaskWrite {
     /// It lives, and is in these hands if in any.
     Live {
-        /// Which.
+        /// The task.
         task: String,
         /// Who has it.
         lease: Option<Lease>,
     },
     /// It no longer lives.
     NoLonger {
-        /// Which.
+        /// The task.
         task: String,
     },
     /// It has ended.
     Ended {
-        /// Which.
+        /// The task.
         task: String,
         /// Whether by a success.
         completed: bool,
@@ -82,7 +82,7 @@ pub enum TaskWrite {
     },
     /// The record of its end is gone: it is retried, or removed.
     EndUndone {
-        /// Which.
+        /// The task.
         task: String,
     },
 }
@@ -94,7 +94,7 @@ pub struct Lease {
     pub attempt: u32,
     /// Which lease.
     pub token: u64,
-    /// Whose.
+    /// The session.
     pub session: u64,
 }
 

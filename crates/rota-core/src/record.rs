@@ -87,9 +87,9 @@ pub struct LeaseRecord {
 /// How a lease ended, as its worker reported it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseEnd {
-    /// Which.
+    /// The lease token.
     pub token: LeaseToken,
-    /// How.
+    /// The kind of end.
     pub kind: EndKind,
     /// The hash of what the worker said, to tell a repeat from another report; 0 where the task was
     /// given back, which says nothing more.

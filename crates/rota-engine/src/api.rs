@@ -291,7 +291,7 @@ pub struct SessionRequest {
 /// An open session: what flows down to the worker.
 #[derive(Debug)]
 pub struct SessionStream {
-    /// Which.
+    /// The session.
     pub session: SessionId,
     /// Tells this connection from the worker's others.
     pub connection: u64,
@@ -315,7 +315,7 @@ pub enum SessionEvent {
         task: TaskId,
         /// Which lease.
         token: LeaseToken,
-        /// Why.
+        /// The reason.
         reason: StopReason,
     },
     /// Take no more.
@@ -391,7 +391,7 @@ pub struct StopOrder {
     pub shown_id: String,
     /// Which lease.
     pub token: LeaseToken,
-    /// Why.
+    /// The reason.
     pub reason: StopReason,
 }
 

@@ -412,11 +412,11 @@ impl Engine {
         };
         if !untold.is_empty() {
             let released = || untold.iter().map(|lease| (*lease, Report::Released)).collect();
-            while may_yet(&self.report(released()).await) {}
+            while can_still_succeed(&self.report(released()).await) {}
         }
         if nameless {
             // Nobody knows of it.
-            while may_yet(&self.close_session(entry.id, None).await) {}
+            while can_still_succeed(&self.close_session(entry.id, None).await) {}
         }
     }
 
@@ -424,8 +424,8 @@ impl Engine {
     async fn take_back(&self, entry: &PullSession) -> Vec<HeldLease> {
         let mut mailbox = entry.mailbox.lock().await;
         if mailbox.was_open() {
-            while may_yet(&self.allow(entry.id, 0).await) {}
-            while may_yet(&self.give_back(entry.id).await) {}
+            while can_still_succeed(&self.allow(entry.id, 0).await) {}
+            while can_still_succeed(&self.give_back(entry.id).await) {}
             mailbox.drain_ready(entry);
         }
         let untold: Vec<_> = mailbox.left.drain(..).map(|task| lease_of(&task)).collect();
@@ -456,7 +456,7 @@ fn lost_order((task, token): NamedLease) -> StopOrder {
 }
 
 /// Whether it is worth another try: it may not have been done, and this node leads as far as it knows.
-fn may_yet<T>(result: &Result<T, EngineError>) -> bool {
+fn can_still_succeed<T>(result: &Result<T, EngineError>) -> bool {
     use EngineError as E;
     let Err(error) = result else { return false };
     matches!(

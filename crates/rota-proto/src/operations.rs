@@ -204,15 +204,15 @@ operations! {
     DrainWorker "drain_worker" [Post "/v1/workers/{worker}/drain"] ["/rota.v1.WorkerService/DrainWorker"] Idempotent Leader Call Operate ["workers"];
 
     Work            "work"             []                                         ["/rota.v1.WorkerService/Work"]            Once       Leader Stream Work [];
-    LeaseTasks      "lease_tasks"      [Post "/v1/leases"]                        ["/rota.v1.WorkerService/Lease"]           Once       Leader LongPoll Work ["being a worker"];
-    Heartbeat       "heartbeat"        [Post "/v1/sessions/{session}/heartbeat"]  ["/rota.v1.WorkerService/Heartbeat"]       Idempotent Leader Call Work ["being a worker"];
-    CloseSession    "close_session"    [Delete "/v1/sessions/{session}"]          ["/rota.v1.WorkerService/CloseSession"]    Once       Leader Call Work ["being a worker"];
-    CompleteTask    "complete_task"    [Post "/v1/tasks/{id}/complete"]           ["/rota.v1.WorkerService/Complete"]        Idempotent Leader Call Work ["being a worker"];
-    FailTask        "fail_task"        [Post "/v1/tasks/{id}/fail"]               ["/rota.v1.WorkerService/Fail"]            Idempotent Leader Call Work ["being a worker"];
-    ReportCancelled "report_cancelled" [Post "/v1/tasks/{id}/cancelled"]          ["/rota.v1.WorkerService/ReportCancelled"] Idempotent Leader Call Work ["being a worker"];
-    SnoozeTask      "snooze_task"      [Post "/v1/tasks/{id}/snooze"]             ["/rota.v1.WorkerService/Snooze"]          Idempotent Leader Call Work ["being a worker"];
-    ReleaseTask     "release_task"     [Post "/v1/tasks/{id}/release"]            ["/rota.v1.WorkerService/Release"]         Idempotent Leader Call Work ["being a worker"];
-    ReportProgress  "report_progress"  [Post "/v1/tasks/{id}/progress"]           ["/rota.v1.WorkerService/ReportProgress"]  Idempotent Leader Call Work ["being a worker"];
+    LeaseTasks      "lease_tasks"      [Post "/v1/leases"]                        ["/rota.v1.WorkerService/Lease"]           Once       Leader LongPoll Work ["Worker API"];
+    Heartbeat       "heartbeat"        [Post "/v1/sessions/{session}/heartbeat"]  ["/rota.v1.WorkerService/Heartbeat"]       Idempotent Leader Call Work ["Worker API"];
+    CloseSession    "close_session"    [Delete "/v1/sessions/{session}"]          ["/rota.v1.WorkerService/CloseSession"]    Once       Leader Call Work ["Worker API"];
+    CompleteTask    "complete_task"    [Post "/v1/tasks/{id}/complete"]           ["/rota.v1.WorkerService/Complete"]        Idempotent Leader Call Work ["Worker API"];
+    FailTask        "fail_task"        [Post "/v1/tasks/{id}/fail"]               ["/rota.v1.WorkerService/Fail"]            Idempotent Leader Call Work ["Worker API"];
+    ReportCancelled "report_cancelled" [Post "/v1/tasks/{id}/cancelled"]          ["/rota.v1.WorkerService/ReportCancelled"] Idempotent Leader Call Work ["Worker API"];
+    SnoozeTask      "snooze_task"      [Post "/v1/tasks/{id}/snooze"]             ["/rota.v1.WorkerService/Snooze"]          Idempotent Leader Call Work ["Worker API"];
+    ReleaseTask     "release_task"     [Post "/v1/tasks/{id}/release"]            ["/rota.v1.WorkerService/Release"]         Idempotent Leader Call Work ["Worker API"];
+    ReportProgress  "report_progress"  [Post "/v1/tasks/{id}/progress"]           ["/rota.v1.WorkerService/ReportProgress"]  Idempotent Leader Call Work ["Worker API"];
 
     GetServerInfo      "get_server_info"     [Get "/v1/info"]              ["/rota.v1.ServerService/GetServerInfo"]      Read AnyNode Call Read ["server"];
     GetCluster         "get_cluster"         [Get "/v1/cluster"]           ["/rota.v1.ServerService/GetCluster"]         Read AnyNode Call Read ["server"];

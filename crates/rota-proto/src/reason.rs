@@ -92,7 +92,7 @@ reasons! {
     UnknownWorker        "unknown_worker"         404 NOT_FOUND           Never        "No such worker";
     MethodNotAllowed     "method_not_allowed"     405 UNIMPLEMENTED       Never        "Method not allowed";
     RequestTimeout       "request_timeout"        408 DEADLINE_EXCEEDED   IfRepeatable "The request took too long";
-    Conflict             "conflict"               409 ALREADY_EXISTS      Never        "It exists with another body";
+    Conflict             "conflict"               409 ALREADY_EXISTS      Never        "It already exists with different content";
     IllegalState         "illegal_state"          409 FAILED_PRECONDITION Never        "The task's state does not allow it";
     StaleLease           "stale_lease"            409 FAILED_PRECONDITION Never        "The lease is no longer valid";
     ForeignSession       "foreign_session"        409 FAILED_PRECONDITION Never        "The session is another worker's";

@@ -17,7 +17,7 @@ pub(crate) const LEADER_LOST: &str = "rota-leader-lost";
 /// Nothing was changed: whatever was asked may be asked elsewhere.
 pub(crate) const BEFORE: &str = "before";
 /// Something may have been changed: what only reads may be asked elsewhere.
-pub(crate) const AMIDST: &str = "amidst";
+pub(crate) const DURING_CALL: &str = "amidst";
 
 /// Something wrong with one field of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(crate) struct LimitName {
 pub(crate) fn leader_lost(reason: Reason) -> Option<&'static str> {
     match reason {
         Reason::NotLeader => Some(BEFORE),
-        Reason::LeadershipLost => Some(AMIDST),
+        Reason::LeadershipLost => Some(DURING_CALL),
         _ => None,
     }
 }
@@ -129,7 +129,7 @@ fn instead(illegal: IllegalTransition) -> &'static str {
     match (illegal.action, illegal.from) {
         (Action::Cancel, Failed | Cancelled | Expired) => "it has ended: retry or delete it",
         (Action::Cancel, _) => "it has ended: read its result, or delete it",
-        (_, Completed) => "it has ended well: create another task",
+        (_, Completed) => "it is already completed; create a new task",
         (_, Failed | Cancelled | Expired) => "it has ended: retry it first",
         (Action::Retry, _) => "it has not ended: wait until it has, or cancel it first",
         (Action::Delete, _) => "it has not ended: cancel it first",

@@ -29,9 +29,9 @@ pub enum ServeError {
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Bind {
-        /// Which.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The underlying error.
         source: io::Error,
     },
     /// The address can be reached from elsewhere and nothing protects it.

@@ -32,7 +32,7 @@ pub(crate) async fn run(
     span: Option<Span>,
     started_at: SystemTime,
 ) {
-    let _guard = SayAnyhow { context: &context, started_at, events: &events };
+    let _guard = ReportOnDrop { context: &context, started_at, events: &events };
     let (task, queue, attempt) = (context.task_id(), context.queue(), context.attempt());
     debug!(task, queue, kind = context.kind(), attempt, "started");
     let outcome = supervise(handler, &context, payload).await;
@@ -64,13 +64,13 @@ fn say(
 
 /// A handler can panic where nobody catches it: when it is dropped. Without a word of its end it
 /// would hold its slot for ever.
-struct SayAnyhow<'a> {
+struct ReportOnDrop<'a> {
     context: &'a TaskContext,
     started_at: SystemTime,
     events: &'a mpsc::UnboundedSender<Event>,
 }
 
-impl Drop for SayAnyhow<'_> {
+impl Drop for ReportOnDrop<'_> {
     fn drop(&mut self) {
         // Dropped without a panic: the runtime ends, and the worker with it.
         if std::thread::panicking() {

@@ -17,14 +17,14 @@ pub enum Command {
     Submit(Box<Submit>),
     /// A client wants it stopped.
     Cancel {
-        /// Which.
+        /// The task.
         task: TaskId,
         /// Its record, where it is not live.
         stored: Stored,
     },
     /// A client wants an ended task tried again.
     Retry {
-        /// Which.
+        /// The task.
         task: TaskId,
         /// Its record and definition, where it is not live.
         stored: Stored,
@@ -33,7 +33,7 @@ pub enum Command {
     },
     /// A client wants it at another time.
     Reschedule {
-        /// Which.
+        /// The task.
         task: TaskId,
         /// Not before.
         run_at: WallTime,
@@ -42,7 +42,7 @@ pub enum Command {
     },
     /// A client wants it sooner or later than others.
     SetPriority {
-        /// Which.
+        /// The task.
         task: TaskId,
         /// The new one.
         priority: Priority,
@@ -58,21 +58,21 @@ pub enum Command {
     },
     /// A client wants it gone.
     Delete {
-        /// Which.
+        /// The task.
         task: TaskId,
         /// Its record, where it is not live.
         stored: Stored,
     },
     /// Retention: remove it if it ended and its time is over; otherwise leave it.
     Purge {
-        /// Which.
+        /// The task.
         task: TaskId,
         /// Its record, where it is not live.
         stored: Stored,
     },
     /// A client stops or restarts the flow of a queue.
     PauseQueue {
-        /// Which.
+        /// The queue.
         queue: Name,
         /// Stop or go.
         paused: bool,
@@ -101,14 +101,14 @@ pub enum Command {
     /// A worker's connection broke. It is given nothing more until it comes back, and what it holds
     /// stays its own until its TTL is over.
     Detach {
-        /// Which.
+        /// The session.
         session: SessionId,
         /// Which of its connections; nothing happens if it has come back on another since.
         connection: u64,
     },
     /// A worker is to take no more.
     Drain {
-        /// Which.
+        /// The session.
         session: SessionId,
     },
     /// A worker goes.
@@ -246,7 +246,7 @@ pub enum Report {
         started_at: Option<WallTime>,
         /// The end of what it printed.
         output_tail: Bytes,
-        /// How.
+        /// The outcome.
         outcome: Outcome,
     },
     /// The worker gives it back unharmed.
@@ -299,7 +299,7 @@ pub enum Reply {
     },
     /// Its state after the command.
     Task {
-        /// Which.
+        /// The task.
         task: TaskId,
         /// The state.
         status: Status,
@@ -308,7 +308,7 @@ pub enum Reply {
     Queue(Box<super::QueueCounts>),
     /// A session is open.
     Session {
-        /// Which.
+        /// The session.
         session: SessionId,
         /// Of the leases that the worker named, those that are not its any more.
         revoked: Vec<HeldLease>,
@@ -325,7 +325,7 @@ pub enum Refusal {
     #[error(transparent)]
     Illegal(#[from] IllegalTransition),
     /// The name belongs to another task with another body.
-    #[error("this {field} belongs to a task with another body")]
+    #[error("this {field} belongs to a task with different content")]
     Conflict {
         /// `id` or `idempotency_key`.
         field: &'static str,
@@ -335,7 +335,7 @@ pub enum Refusal {
     /// The queue holds as many live tasks as it may.
     #[error("queue {queue} is full: it holds {limit} tasks, the limit")]
     QueueFull {
-        /// Which.
+        /// The queue.
         queue: Name,
         /// The limit.
         limit: u64,
@@ -442,25 +442,25 @@ pub enum Effect {
     Dispatch(Leased),
     /// Tell a worker to stop an attempt.
     Stop {
-        /// Whose.
+        /// The session.
         session: SessionId,
         /// Which task.
         task: TaskId,
         /// Which lease.
         token: LeaseToken,
-        /// Why.
+        /// The reason.
         reason: StopReason,
     },
     /// A task ended: wake those who wait for it.
     Finished {
-        /// Which.
+        /// The task.
         task: TaskId,
-        /// How.
+        /// The status.
         status: Status,
     },
     /// Tell a worker to drain.
     Drain {
-        /// Which.
+        /// The session.
         session: SessionId,
     },
     /// A session is open on this connection. What goes down to it by later effects goes there; what
@@ -478,7 +478,7 @@ pub enum Effect {
 /// A task that a session has been given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leased {
-    /// To whom.
+    /// The session.
     pub session: SessionId,
     /// Which task.
     pub task: TaskId,
@@ -505,11 +505,11 @@ pub enum StopReason {
 /// The end of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionEnd {
-    /// Which.
+    /// The session.
     pub session: SessionId,
-    /// Whose.
+    /// The worker.
     pub worker: Name,
-    /// Why.
+    /// The reason.
     pub reason: EndReason,
     /// Tasks that were taken from it.
     pub tasks: u32,

@@ -64,7 +64,7 @@ pub enum Happened {
     },
     /// It ended badly.
     Failed {
-        /// Why.
+        /// The reason.
         reason: FailureReason,
         /// As in `Completed`. `None` where the worker was lost.
         ran: Option<Millis>,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// A live task as it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LiveView {
-    /// Which.
+    /// The id.
     pub id: TaskId,
     /// Where it waits.
     pub queue: Name,
@@ -46,13 +46,13 @@ pub struct LiveView {
 /// A lease as it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeaseView {
-    /// Whose.
+    /// The session.
     pub session: SessionId,
     /// The worker's name.
     pub worker: Name,
-    /// Which.
+    /// The lease token.
     pub token: LeaseToken,
-    /// Since when.
+    /// Time of the assignment.
     pub assigned_at: WallTime,
     /// When the handler began, where the worker said so.
     pub started_at: Option<WallTime>,
@@ -65,7 +65,7 @@ pub struct LeaseView {
 pub enum Waiting {
     /// It is due at a time.
     DueLater {
-        /// When.
+        /// Time at which it ends.
         until: WallTime,
     },
     /// It failed and waits before it is tried again.
@@ -111,7 +111,7 @@ pub struct Orders {
 /// A queue as it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueCounts {
-    /// Which.
+    /// The name.
     pub name: Name,
     /// Whether none of its tasks starts.
     pub paused: bool,
@@ -134,7 +134,7 @@ pub struct QueueCounts {
 /// A session as it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionView {
-    /// Which.
+    /// The id.
     pub id: SessionId,
     /// The worker's name.
     pub worker: Name,

@@ -28,7 +28,7 @@ use self::{
     watch::Trouble,
 };
 use crate::{
-    failure::{AMIDST, BEFORE, Failure, LEADER_LOST, Reason},
+    failure::{DURING_CALL, BEFORE, Failure, LEADER_LOST, Reason},
     limits::{ANSWER, Limits},
     net::Connect,
     protocol::Asked,
@@ -118,7 +118,7 @@ impl Forwarder {
         } else {
             self.call(request, asked, here).await
         };
-        answered.unwrap_or_else(|failure| dress(failure, asked.is_grpc))
+        answered.unwrap_or_else(|failure| answer_with(failure, asked.is_grpc))
     }
 
     async fn call(
@@ -307,7 +307,7 @@ fn after(time: Duration) -> Instant {
 /// Whether the request may be answered elsewhere, and does no harm there.
 fn is_worth_another(answer: &Response<Body>, reads: bool) -> bool {
     let lost = answer.headers().get(LEADER_LOST).map(HeaderValue::as_bytes);
-    lost == Some(BEFORE.as_bytes()) || (reads && lost == Some(AMIDST.as_bytes()))
+    lost == Some(BEFORE.as_bytes()) || (reads && lost == Some(DURING_CALL.as_bytes()))
 }
 
 fn not_leader() -> Failure {
@@ -348,7 +348,7 @@ fn unknown_outcome() -> Failure {
     }
 }
 
-fn dress(failure: Failure, grpc: bool) -> Response<Body> {
+fn answer_with(failure: Failure, grpc: bool) -> Response<Body> {
     if grpc { tonic::Status::from(failure).into_http() } else { failure.into_response() }
 }
 

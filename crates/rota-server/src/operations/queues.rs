@@ -40,7 +40,7 @@ impl Services {
         let queue = validate::name("queue", &request.queue)?;
         let counts = self.engine.queue(&queue).await?;
         let counts = counts
-            .ok_or_else(|| Failure::new(Reason::UnknownQueue, "nothing has named this queue"))?;
+            .ok_or_else(|| Failure::new(Reason::UnknownQueue, "no such queue"))?;
         Ok(wire::queue(&counts, self.engine.info().now))
     }
 

@@ -9,7 +9,7 @@ use crate::{failure::Failure, operations::Caller, services::Services};
 /// What the node that is asked logs. Never passed on to another node.
 #[utoipa::path(get, path = "/node/log-filter", operation_id = "get_log_filter", tag = "node", responses(
     (status = 200, description = "The filter in force", body = LogFilter),
-    (status = 404, description = "Its log is not its own", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "The node's log filter cannot be changed here", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn log_filter(
     State(services): State<Services>,
@@ -22,7 +22,7 @@ pub(crate) async fn log_filter(
 #[utoipa::path(put, path = "/node/log-filter", operation_id = "set_log_filter", tag = "node",
     request_body = SetLogFilterRequest, responses(
     (status = 200, description = "The filter in force", body = LogFilter),
-    (status = 404, description = "Its log is not its own", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "The node's log filter cannot be changed here", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn set_log_filter(
     State(services): State<Services>,

@@ -20,7 +20,7 @@ use crate::{failure::Failure, operations::Caller, services::Services};
 ///
 /// Tasks that are handed over count as running. A newer call of the same session makes one that still
 /// waits return without tasks; one that is given up (its connection is closed) takes none.
-#[utoipa::path(post, path = "/v1/leases", operation_id = "lease_tasks", tag = "being a worker", request_body = LeaseRequest, responses(
+#[utoipa::path(post, path = "/v1/leases", operation_id = "lease_tasks", tag = "Worker API", request_body = LeaseRequest, responses(
     (status = 200, description = "The tasks; none when the wait was over", body = LeaseResponse),
     (status = 404, description = "The session has ended", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "The session is another worker's", body = Problem, content_type = "application/problem+json"),
@@ -34,7 +34,7 @@ pub(crate) async fn lease(
 }
 
 /// The worker lives, and so does all it runs. The answer says what it is to stop.
-#[utoipa::path(post, path = "/v1/sessions/{session}/heartbeat", operation_id = "heartbeat", tag = "being a worker",
+#[utoipa::path(post, path = "/v1/sessions/{session}/heartbeat", operation_id = "heartbeat", tag = "Worker API",
     params(("session" = String, Path, description = "The session", pattern = "^s_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$")), responses(
     (status = 200, description = "It lives on", body = HeartbeatResponse),
     (status = 404, description = "It has ended", body = Problem, content_type = "application/problem+json"),
@@ -48,7 +48,7 @@ pub(crate) async fn heartbeat(
 }
 
 /// Ends a session; what it held goes to others.
-#[utoipa::path(delete, path = "/v1/sessions/{session}", operation_id = "close_session", tag = "being a worker",
+#[utoipa::path(delete, path = "/v1/sessions/{session}", operation_id = "close_session", tag = "Worker API",
     params(("session" = String, Path, description = "The session", pattern = "^s_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$")), responses(
     (status = 204, description = "Ended"),
     (status = 404, description = "It had ended", body = Problem, content_type = "application/problem+json"),
@@ -63,7 +63,7 @@ pub(crate) async fn close(
 }
 
 /// The attempt succeeded.
-#[utoipa::path(post, path = "/v1/tasks/{id}/complete", operation_id = "complete_task", tag = "being a worker", request_body = CompleteRequest,
+#[utoipa::path(post, path = "/v1/tasks/{id}/complete", operation_id = "complete_task", tag = "Worker API", request_body = CompleteRequest,
     params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 204, description = "It is durable"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
@@ -80,7 +80,7 @@ pub(crate) async fn complete(
 }
 
 /// The attempt failed: the task backs off or, when it has no attempts left, fails.
-#[utoipa::path(post, path = "/v1/tasks/{id}/fail", operation_id = "fail_task", tag = "being a worker", request_body = FailRequest,
+#[utoipa::path(post, path = "/v1/tasks/{id}/fail", operation_id = "fail_task", tag = "Worker API", request_body = FailRequest,
     params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 204, description = "It is durable"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
@@ -97,7 +97,7 @@ pub(crate) async fn fail(
 }
 
 /// The attempt was stopped, as the server asked. Unasked, it counts as failed.
-#[utoipa::path(post, path = "/v1/tasks/{id}/cancelled", operation_id = "report_cancelled", tag = "being a worker", request_body = ReportCancelledRequest,
+#[utoipa::path(post, path = "/v1/tasks/{id}/cancelled", operation_id = "report_cancelled", tag = "Worker API", request_body = ReportCancelledRequest,
     params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 204, description = "It is durable"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
@@ -114,7 +114,7 @@ pub(crate) async fn cancelled(
 }
 
 /// Puts the task off until a time that the handler names. No attempt of `retry.max_attempts` is spent.
-#[utoipa::path(post, path = "/v1/tasks/{id}/snooze", operation_id = "snooze_task", tag = "being a worker", request_body = SnoozeRequest,
+#[utoipa::path(post, path = "/v1/tasks/{id}/snooze", operation_id = "snooze_task", tag = "Worker API", request_body = SnoozeRequest,
     params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 204, description = "It is durable"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
@@ -131,7 +131,7 @@ pub(crate) async fn snooze(
 }
 
 /// Gives the task back unharmed: no attempt is spent.
-#[utoipa::path(post, path = "/v1/tasks/{id}/release", operation_id = "release_task", tag = "being a worker", request_body = ReleaseRequest,
+#[utoipa::path(post, path = "/v1/tasks/{id}/release", operation_id = "release_task", tag = "Worker API", request_body = ReleaseRequest,
     params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 204, description = "It is durable"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
@@ -148,7 +148,7 @@ pub(crate) async fn release(
 }
 
 /// Says how far the handler is, and that it lives.
-#[utoipa::path(post, path = "/v1/tasks/{id}/progress", operation_id = "report_progress", tag = "being a worker", request_body = ReportProgressRequest,
+#[utoipa::path(post, path = "/v1/tasks/{id}/progress", operation_id = "report_progress", tag = "Worker API", request_body = ReportProgressRequest,
     params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
     (status = 204, description = "Noted"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),

@@ -61,7 +61,7 @@ fn keyed(mut task: NewTask, headers: &HeaderMap) -> Result<NewTask, Failure> {
 ), responses(
     (status = 201, description = "Created", body = Task, headers(("location" = String))),
     (status = 200, description = "It existed: a repeat by id or idempotency key", body = Task),
-    (status = 409, description = "It exists with another body", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "It already exists with different content", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn create(
     State(services): State<Services>,

@@ -74,9 +74,9 @@ impl Answers {
         let until = Instant::now() + self.stall;
         match self.whole(answer, reads, grpc, until).await {
             Ok(answer) => answer,
-            Err(Broken::NoRoom(failure)) => dress(failure, grpc),
+            Err(Broken::NoRoom(failure)) => answer_with(failure, grpc),
             Err(Broken::Off | Broken::Late) => {
-                dress(Failure::new(Reason::Internal, "the answer broke off"), grpc)
+                answer_with(Failure::new(Reason::Internal, "the answer broke off"), grpc)
             }
         }
     }
@@ -198,7 +198,7 @@ struct Rooms {
     held: Vec<Room>,
 }
 
-fn dress(failure: Failure, grpc: bool) -> Response<Body> {
+fn answer_with(failure: Failure, grpc: bool) -> Response<Body> {
     if grpc { tonic::Status::from(failure).into_http() } else { failure.into_response() }
 }
 

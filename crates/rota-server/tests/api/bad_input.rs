@@ -457,9 +457,9 @@ async fn illegal_transitions_are_conflicts() {
         (&running, "reschedule", later.clone(), "a worker has it: cancel it first, then retry it"),
         (&running, "priority", json!({ "priority": 1 }), "a worker has it: cancel it first"),
         (&done, "cancel", Value::Null, "it has ended: read its result, or delete it"),
-        (&done, "retry", Value::Null, "it has ended well: create another task"),
-        (&done, "reschedule", later.clone(), "it has ended well: create another task"),
-        (&done, "priority", json!({ "priority": 1 }), "it has ended well: create another task"),
+        (&done, "retry", Value::Null, "it is already completed; create a new task"),
+        (&done, "reschedule", later.clone(), "it is already completed; create a new task"),
+        (&done, "priority", json!({ "priority": 1 }), "it is already completed; create a new task"),
         (&cancelled, "reschedule", later, "it has ended: retry it first"),
     ];
     for (id, verb, body, instead) in cases {

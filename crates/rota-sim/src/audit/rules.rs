@@ -85,11 +85,11 @@ impl Rule {
 /// A rule was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which.
+    /// The rule.
     pub rule: Rule,
     /// When, in simulated microseconds.
     pub at_us: u64,
-    /// How.
+    /// What it names.
     pub what: String,
 }
 

@@ -39,7 +39,7 @@ pub enum StoreMistake {
 /// A mistake, and how it is found.
 #[derive(Debug, Clone, Copy)]
 pub struct Find {
-    /// Which.
+    /// The mistake.
     pub mistake: Mistake,
     /// It is found within so many events.
     pub within: u64,

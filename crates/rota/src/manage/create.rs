@@ -30,8 +30,8 @@ pub(crate) struct CreateArgs {
     /// Parameters: JSON, @FILE, or - for standard input.
     #[arg(long, value_name = "JSON", conflicts_with_all = ["command", "http"])]
     payload: Option<String>,
-    /// Run a program: put it and its arguments behind --. What is behind -- is the program's, so options
-    /// of this command go before it.
+    /// Run a program. Its name and arguments follow --: everything after -- is passed to the program, so put
+    /// the options of this command before it.
     #[arg(long, conflicts_with = "http", requires = "argv")]
     command: bool,
     /// Request a URL, such as `https://example.org`.

@@ -71,7 +71,7 @@ pub enum CommandUserError {
     Lookup {
         /// The user's name.
         name: String,
-        /// Why.
+        /// The underlying error.
         source: io::Error,
     },
     /// Only root may run programs as somebody else.
