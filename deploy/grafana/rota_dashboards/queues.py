@@ -108,10 +108,12 @@ def _flow():
         ),
         graph(
             "Unsuccessful attempts",
-            "Per second: failed and retried, lost with their worker, or given back by a worker that left.",
+            "Per second: failed and retried, lost with their worker, given back by a worker that left, or put off by "
+            "their handler.",
             (speed("retried"), "retried"),
             (speed("lost"), "lost"),
             (speed("released"), "given back"),
+            (speed("snoozed"), "snoozed"),
             unit="ops",
         ),
         graph(
