@@ -113,15 +113,15 @@ fn checked(
 /// What becomes of a waiting task by a change of the parts that the mask names.
 pub(crate) fn edit(
     view: &TaskView,
-    change: v1::TaskChange,
-    mask: Vec<String>,
+    change: &v1::TaskChange,
+    mask: &[String],
     limits: &Limits,
     now: impl Fn() -> WallTime,
 ) -> Result<TaskEdit, Failure> {
-    let mask = if mask.is_empty() { parts_of(&change) } else { mask };
+    let mask = if mask.is_empty() { &parts_of(change) } else { mask };
     let mut new = as_new(view);
-    for part in &mask {
-        replace(&mut new, &change, part)?;
+    for part in mask {
+        replace(&mut new, change, part)?;
     }
     let names = |part: &str| mask.iter().any(|named| named == part);
     let (has_priority, has_time) = (names("priority"), names("run_at") || names("delay"));

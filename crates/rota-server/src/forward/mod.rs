@@ -28,7 +28,7 @@ use self::{
     watch::Trouble,
 };
 use crate::{
-    failure::{DURING_CALL, BEFORE, Failure, LEADER_LOST, Reason},
+    failure::{BEFORE, DURING_CALL, Failure, LEADER_LOST, Reason},
     limits::{ANSWER, Limits},
     net::Connect,
     protocol::Asked,

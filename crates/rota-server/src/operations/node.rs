@@ -43,8 +43,8 @@ impl Services {
     }
 
     fn log_control(&self) -> Result<&dyn LogControl, Failure> {
-        self.log
-            .as_deref()
-            .ok_or_else(|| Failure::new(Reason::NotFound, "this node's log filter cannot be changed here"))
+        self.log.as_deref().ok_or_else(|| {
+            Failure::new(Reason::NotFound, "this node's log filter cannot be changed here")
+        })
     }
 }

@@ -39,8 +39,7 @@ impl Services {
     ) -> Result<v1::Queue, Failure> {
         let queue = validate::name("queue", &request.queue)?;
         let counts = self.engine.queue(&queue).await?;
-        let counts = counts
-            .ok_or_else(|| Failure::new(Reason::UnknownQueue, "no such queue"))?;
+        let counts = counts.ok_or_else(|| Failure::new(Reason::UnknownQueue, "no such queue"))?;
         Ok(wire::queue(&counts, self.engine.info().now))
     }
 

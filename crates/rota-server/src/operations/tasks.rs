@@ -218,7 +218,7 @@ impl Services {
                 return Err(Refusal::VersionConflict { version: view.edits + 1 }.into());
             }
             let now = || self.engine.info().now;
-            let edit = definition::edit(&view, change.clone(), mask.clone(), &self.limits, now)?;
+            let edit = definition::edit(&view, &change, &mask, &self.limits, now)?;
             tries -= 1;
             match self.engine.edit(edit).await {
                 // Another client was quicker. This one did not say that it minds.
