@@ -15,8 +15,8 @@ there=target/instructions/$(git rev-parse --short "$base")
 
 # count DIRECTORY FIGURE: build the benchmark of that directory and count.
 count() {
-    (cd "$1" && cargo build --quiet --profile sim --package bench-core)
-    program=${CARGO_TARGET_DIR:-$1/target}/sim/bench-core
+    (cd "$1" && cargo build --quiet --release --package bench-core)
+    program=${CARGO_TARGET_DIR:-$1/target}/release/bench-core
     valgrind --tool=callgrind --callgrind-out-file=/dev/null "$program" cycle "$2" "$tasks" 2>&1 >/dev/null |
         sed -n 's/.*Collected : //p'
 }
@@ -24,6 +24,6 @@ count() {
 for figure in scheduled unserved ahead; do
     before=$(count "$there" "$figure")
     now=$(count . "$figure")
-    echo "$figure $before $now" | awk '{ printf "%-10s before %d, now %d instructions: %.3f\n", $1, $2, $3, $3 / $2 }'
+    echo "$figure $before $now" | awk '{ printf "%-10s before %.0f, now %.0f instructions: %.3f\n", $1, $2, $3, $3 / $2 }'
 done
 git worktree remove --force "$there"

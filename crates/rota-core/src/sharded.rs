@@ -17,6 +17,7 @@ pub(crate) trait ShardKey: Copy + Eq + Hash {
 }
 
 impl ShardKey for u32 {
+    #[inline]
     fn number(self) -> u64 {
         self.into()
     }

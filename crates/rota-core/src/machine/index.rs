@@ -24,16 +24,19 @@ macro_rules! index {
         pub(super) struct $name(u32);
 
         impl Index for $name {
+            #[inline]
             fn new(at: usize) -> Self {
                 Self(u32::try_from(at).expect("limits keep every table below 2^32 entries"))
             }
 
+            #[inline]
             fn at(self) -> usize {
                 self.0 as usize
             }
         }
 
         impl ShardKey for $name {
+            #[inline]
             fn number(self) -> u64 {
                 self.0.into()
             }
@@ -120,12 +123,14 @@ impl<I: Index, T> Table<I, T> {
 impl<I: Index, T> ops::Index<I> for Table<I, T> {
     type Output = T;
 
+    #[inline]
     fn index(&self, index: I) -> &T {
         &self.entries[index.at()]
     }
 }
 
 impl<I: Index, T> ops::IndexMut<I> for Table<I, T> {
+    #[inline]
     fn index_mut(&mut self, index: I) -> &mut T {
         &mut self.entries[index.at()]
     }
