@@ -67,7 +67,10 @@ pub struct TaskSpec {
     pub binds: Binds,
     /// A hash of what the client first asked for, to tell a repeat from a conflict; 0 without names.
     pub fingerprint: u64,
-    /// Fields of the policy that a newer version wrote, kept unread for when the task is retried.
+    /// Fields that a newer version wrote, kept unread for when the definition is written again.
+    pub unknown: Bytes,
+    /// Fields of the policy that a newer version wrote, kept unread for when the definition is written
+    /// again or the task is retried.
     pub unknown_policy: Bytes,
 }
 
@@ -132,6 +135,7 @@ impl TaskSpec {
             created_at,
             binds: Binds::default(),
             fingerprint: 0,
+            unknown: Bytes::new(),
             unknown_policy: Bytes::new(),
         }
     }

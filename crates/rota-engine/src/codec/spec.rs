@@ -1,12 +1,12 @@
-//! A task's definition: written once, and never again.
+//! A task's definition: written once, and again when a client changes it.
 
 use bytes::Bytes;
 use prost::Message;
 use rota_core::{Definition, Name, TaskSpec, Trace, WallTime};
 
 use super::{
-    Decoded, PolicyMessage, binds, bytes_of, client_id, idempotency_key, name, parse, policy,
-    task_id, unknown,
+    Decoded, PolicyMessage, binds, client_id, idempotency_key, name, parse, policy, task_id,
+    unknown::{self, Known},
 };
 
 #[derive(Clone, PartialEq, Message)]
@@ -55,6 +55,14 @@ struct TraceMessage {
     state: String,
 }
 
+impl Known for SpecMessage {
+    const LAST: u32 = 13;
+}
+
+impl Known for TraceMessage {
+    const LAST: u32 = 2;
+}
+
 pub(crate) fn encode_spec(spec: &TaskSpec) -> Bytes {
     let label = |(name, value): &(Name, Box<str>)| LabelMessage {
         name: name.to_string(),
@@ -64,10 +72,10 @@ pub(crate) fn encode_spec(spec: &TaskSpec) -> Bytes {
         parent: trace.parent.to_string(),
         state: trace.state.to_string(),
     };
-    let TaskSpec { id, definition, created_at, binds, fingerprint, unknown_policy: _ } = spec;
+    let TaskSpec { id, definition, created_at, binds, fingerprint, unknown, unknown_policy } = spec;
     let Definition { queue, kind, payload, labels, description, expires_at, policy, trace } =
         definition;
-    bytes_of(&SpecMessage {
+    let message = SpecMessage {
         id: id.as_u64(),
         queue: queue.to_string(),
         kind: kind.to_string(),
@@ -81,7 +89,11 @@ pub(crate) fn encode_spec(spec: &TaskSpec) -> Bytes {
         fingerprint: *fingerprint,
         trace: trace.as_deref().map(trace_message),
         description: description.as_deref().map(str::to_owned),
-    })
+    };
+    let mut bytes = message.encode_to_vec();
+    bytes.extend_from_slice(unknown);
+    unknown::put_within(&mut bytes, 8, unknown_policy);
+    bytes.into()
 }
 
 pub(crate) fn decode_spec(bytes: &Bytes) -> Decoded<TaskSpec> {
@@ -100,12 +112,62 @@ pub(crate) fn decode_spec(bytes: &Bytes) -> Decoded<TaskSpec> {
         policy: policy(message.policy)?,
         trace: message.trace.map(trace),
     };
+    let mut unknown = unknown::of::<SpecMessage>(bytes).to_vec();
+    let of_trace = unknown::of::<TraceMessage>(&unknown::content(bytes, 12));
+    unknown::put_within(&mut unknown, 12, &of_trace);
     Ok(TaskSpec {
         id: task_id(message.id)?,
         definition,
         created_at: WallTime(message.created_at_ms),
         binds: binds(message.client_id, message.idempotency_key)?,
         fingerprint: message.fingerprint,
+        unknown: unknown.into(),
         unknown_policy: unknown::of::<PolicyMessage>(&unknown::content(bytes, 8)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rota_core::TaskId;
+
+    use super::*;
+
+    fn spec() -> TaskSpec {
+        let name = |text| Name::new(text).expect("a name");
+        let id = TaskId::from_u64(7).expect("not 0");
+        let trace = Trace { parent: "00-1-2-01".into(), state: "s".into() };
+        let definition = Definition {
+            payload: Bytes::from_static(b"{}"),
+            labels: vec![(name("a"), "b".into())],
+            description: Some("d".into()),
+            expires_at: Some(WallTime(9)),
+            trace: Some(Box::new(trace)),
+            ..Definition::new(name("q"), name("k"))
+        };
+        TaskSpec { fingerprint: 3, ..TaskSpec::new(id, definition, WallTime(1)) }
+    }
+
+    /// A field that was added without raising `LAST` would be taken for a newer version's.
+    #[test]
+    fn a_definition_of_this_version_has_no_unknown_fields() {
+        let read = decode_spec(&encode_spec(&spec())).expect("it can be read");
+        assert_eq!(read, spec());
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_stays_with_a_definition_that_is_changed() {
+        // Fields 1000 of the definition, of its policy and of its trace.
+        let field = [0xC2, 0x3E, 1, b'x'];
+        let mut newer = encode_spec(&spec()).to_vec();
+        newer.extend_from_slice(&field);
+        for number in [8, 12] {
+            unknown::put_within(&mut newer, number, &Bytes::copy_from_slice(&field));
+        }
+        let mut read = decode_spec(&newer.into()).expect("it can be read");
+        assert_eq!(read.unknown_policy, field.as_slice());
+        read.definition.payload = Bytes::from_static(b"[1]");
+        let again = decode_spec(&encode_spec(&read)).expect("it can be read");
+        assert_eq!(again, read);
+        assert!(again.unknown.starts_with(&field) && again.unknown.len() > field.len());
+    }
 }
