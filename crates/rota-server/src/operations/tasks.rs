@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use rota_core::{Refusal, Status as TaskStatus};
+use rota_core::{Action, IllegalTransition, Refusal, Status as TaskStatus};
 use rota_engine::{BulkAction, EngineError, LeftOut, NewTask, Submitted, TaskView};
 use rota_proto::v1;
 use rota_trace::{Role, Span, TraceContext};
@@ -216,6 +216,10 @@ impl Services {
             let version = u64::from(view.edits) + 1;
             if request.expected_version.is_some_and(|expected| expected != version) {
                 return Err(Refusal::VersionConflict { version: view.edits + 1 }.into());
+            }
+            if !matches!(view.status, TaskStatus::Scheduled | TaskStatus::Pending) {
+                let illegal = IllegalTransition { from: view.status, action: Action::Edit };
+                return Err(Refusal::from(illegal).into());
             }
             let now = || self.engine.info().now;
             let edit = definition::edit(&view, &change, &mask, &self.limits, now)?;

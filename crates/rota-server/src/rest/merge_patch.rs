@@ -1,6 +1,6 @@
 //! JSON merge patches (RFC 7396): which members a body names, and what it sets them to.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use axum::extract::{FromRequest, Request};
 use serde::{
@@ -41,7 +41,8 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<MergePatch<T>, Failure> {
     for (name, value) in members {
         let text = value.get();
         if MERGED.contains(&name.as_str()) && text.starts_with('{') {
-            let Members(inner) = parse(text.as_bytes())?;
+            let Members(inner) =
+                parse(text.as_bytes()).map_err(|failure| within(&name, failure))?;
             parts.extend(inner.iter().map(|(part, _)| format!("{name}.{part}")));
             set.push((name, object(&inner)));
             continue;
@@ -54,6 +55,14 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<MergePatch<T>, Failure> {
     }
     let value = parse(object(&set).as_bytes())?;
     Ok(MergePatch { value, parts })
+}
+
+/// An error of a member's own member, named by its place in the body.
+fn within(name: &str, mut failure: Failure) -> Failure {
+    for violation in &mut failure.violations {
+        violation.field = format!("{name}.{}", violation.field);
+    }
+    failure
 }
 
 /// An object of the members that are not `null`.
@@ -100,8 +109,9 @@ impl<'de> Deserialize<'de> for Members {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
                 let mut members: Vec<(String, Box<RawValue>)> = Vec::new();
+                let mut known = HashSet::new();
                 while let Some((name, value)) = map.next_entry::<String, _>()? {
-                    if members.iter().any(|(known, _)| *known == name) {
+                    if !known.insert(name.clone()) {
                         return Err(A::Error::custom(format!("duplicate field `{name}`")));
                     }
                     members.push((name, value));
@@ -154,6 +164,7 @@ mod tests {
             (r#"{"priority": "high"}"#, "priority"),
             (r#"{"queue": "other"}"#, "queue"),
             (r#"{"labels": {"a": 1}}"#, "labels.a"),
+            (r#"{"labels": {"a": "1", "a": "2"}}"#, "labels.a"),
             (r#"{"labels": ["a"]}"#, "labels"),
             ("[]", "body"),
             ("{", "body"),

@@ -163,7 +163,7 @@ async fn a_waiting_task_is_changed_in_part_and_only_in_the_version_that_is_meant
     let asked = json!({ "worker": "w1", "max": 1, "wait": "30s" });
     let leased = node.post_json("/v1/leases", &asked).await.json();
     assert_eq!(leased["tasks"][0]["payload"], json!([2.50]));
-    let late = patch(&json!({ "priority": 1 }), None).await;
+    let late = patch(&json!({ "priority": 1, "expires_at": "1999-01-01T00:00:00Z" }), None).await;
     assert_eq!((late.status, &late.json()["reason"]), (409, &json!("illegal_state")));
     node.stop().await;
 }
