@@ -161,7 +161,7 @@ impl Machine {
             self.fail_attempt(index, failure, None, end, random);
             return;
         }
-        task.snoozes += 1;
+        task.snoozes = task.snoozes.saturating_add(1);
         let ran = self.ran(index).unwrap_or_default();
         self.note(index, Happened::Snoozed { ran });
         let until = until.resolve(self.now.wall).max(self.now.wall);
