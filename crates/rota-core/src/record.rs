@@ -177,7 +177,7 @@ impl DoneRecord {
 pub struct AttemptRecord {
     /// Its number: 1 for the first.
     pub attempt: u32,
-    /// Its lease.
+    /// Token of the lease that the attempt ran under.
     pub token: LeaseToken,
     /// Who had it.
     pub worker: Name,

@@ -121,7 +121,7 @@ pub struct TaskView {
     pub spec: Arc<TaskSpec>,
     /// Whether its definition can be read. Where it cannot, `spec` holds what else is known of the task.
     pub is_readable: bool,
-    /// Its state.
+    /// State of the task.
     pub status: Status,
     /// Who goes first.
     pub priority: Priority,

@@ -68,7 +68,7 @@ pub enum Ways {
 /// A fault of the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Planned {
-    /// Its number.
+    /// Number of the fault in the plan.
     pub number: usize,
     /// When it begins, in simulated microseconds.
     pub at_us: u64,

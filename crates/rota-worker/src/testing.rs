@@ -49,14 +49,14 @@ impl TestTask {
         Self { dispatch }.timeout(timeout)
     }
 
-    /// Its id.
+    /// Sets the id of the task.
     #[must_use]
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.dispatch.shown_id = id.into();
         self
     }
 
-    /// Its queue.
+    /// Sets the queue of the task.
     #[must_use]
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
         self.dispatch.queue = queue.into();

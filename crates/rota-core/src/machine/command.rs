@@ -143,7 +143,7 @@ pub type Stored = Option<Arc<DoneRecord>>;
 /// A new task.
 #[derive(Debug, Clone)]
 pub struct Submit {
-    /// Its definition.
+    /// Definition of the task, with its id and names.
     pub spec: Arc<TaskSpec>,
     /// Who goes first.
     pub priority: Priority,
@@ -387,7 +387,7 @@ pub enum Refusal {
     TooLarge {
         /// `a task`, `a result with its output`.
         what: &'static str,
-        /// Its bytes.
+        /// Size in bytes.
         bytes: u64,
         /// The limit.
         limit: u64,

@@ -22,7 +22,7 @@ pub struct Survey {
 /// A queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueSurvey {
-    /// Its counts.
+    /// Counts of its tasks by state.
     pub counts: QueueCounts,
     /// Pending tasks that no session serves.
     pub unserved: u64,

@@ -15,7 +15,7 @@ pub struct LiveView {
     pub queue: Name,
     /// Which handler runs it.
     pub kind: Name,
-    /// Its state.
+    /// State of the task.
     pub status: Status,
     /// Who goes first.
     pub priority: Priority,

@@ -36,7 +36,7 @@ pub(crate) struct Problem {
 /// Something wrong with one field.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FieldProblem {
-    /// Its path.
+    /// Path of the field in the request.
     #[schema(example = "retry.max_attempts")]
     field: String,
     /// What is wrong.

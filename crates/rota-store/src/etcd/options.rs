@@ -59,7 +59,7 @@ pub struct EtcdTls {
 /// A user of etcd.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EtcdUser {
-    /// Its name.
+    /// Name of the user.
     pub name: String,
     /// Its password. Not shown by `Debug`.
     pub password: String,
