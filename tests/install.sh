@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs the tools that the tests need besides Rust: Debian packages (as root or with sudo), and
-# schemathesis and the Grafana foundation SDK in virtual environments below the build output. Installs
-# only what is missing.
+# Installs the tools that the tests need besides Rust: Debian packages (as root or with sudo), store servers of
+# other Debian releases (servers.sh), and schemathesis and the Grafana foundation SDK in virtual environments
+# below the build output. Installs only what is missing.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -17,6 +17,8 @@ need chromium chromium
 need ip iproute2
 need etcd etcd-server
 need etcdctl etcd-client
+need redis-server redis-server
+need redis-cli redis-tools
 need prometheus prometheus
 need promtool prometheus
 need python3 python3
@@ -45,6 +47,8 @@ if [ -n "$missing" ]; then
     # shellcheck disable=SC2086 # a list of names
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null
 fi
+
+tests/servers.sh
 
 venv="${CARGO_TARGET_DIR:-target}/tools/schemathesis"
 if [ "$("$venv/bin/schemathesis" --version 2>/dev/null | grep -oE '[0-9]+(\.[0-9]+)+')" != "$schemathesis" ]; then
