@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use rota_core::{
-    Binds, Definition, Failure, HeldLease, LeaseToken, Name, NameError, Priority, QueueCounts,
+    ClientKeys, Definition, Failure, LeaseId, LeaseToken, Name, NameError, Priority, QueueCounts,
     Refusal, RunAt, SessionId, SessionView, Status, StopReason, TaskId, TaskSpec, Waiting,
     WallTime,
 };
@@ -15,7 +15,7 @@ use crate::down::SessionEvents;
 #[derive(Debug, Clone)]
 pub struct NewTask {
     /// Names that the client chose for it.
-    pub binds: Binds,
+    pub client_keys: ClientKeys,
     /// What is to be done.
     pub definition: Definition,
     /// Order within its queue.
@@ -285,7 +285,7 @@ pub struct SessionRequest {
     /// The most tasks it holds at once.
     pub slots: u32,
     /// The leases it still holds.
-    pub held: Vec<HeldLease>,
+    pub held: Vec<LeaseId>,
 }
 
 /// An open session: what flows down to the worker.
@@ -298,7 +298,7 @@ pub struct SessionStream {
     /// Without a heartbeat for so long, it ends.
     pub ttl: Duration,
     /// Of the leases named, those that are not its any more.
-    pub revoked: Vec<HeldLease>,
+    pub revoked: Vec<LeaseId>,
     /// What the worker is to do. Ends when the session does, or when the worker came back on
     /// another stream.
     pub events: SessionEvents,
@@ -361,7 +361,7 @@ pub struct LeaseRequest {
 
 /// Tasks leased by a worker without a stream.
 #[derive(Debug, Clone)]
-pub struct LeasedTasks {
+pub struct LeaseResponse {
     /// To be named in later calls.
     pub session: SessionId,
     /// Without a call for so long, it ends.

@@ -53,12 +53,17 @@ impl State {
 
     /// A definition for a task whose own cannot be read: what its state knows of it.
     fn known(&self) -> TaskSpec {
-        let (id, queue, kind, policy, binds) = match self {
-            Self::Live(view) => (view.id, &view.queue, &view.kind, view.policy, &view.binds),
-            Self::Ended(done) => (done.id, &done.queue, &done.kind, Policy::default(), &done.binds),
+        let (id, queue, kind, policy, client_keys) = match self {
+            Self::Live(view) => (view.id, &view.queue, &view.kind, view.policy, &view.client_keys),
+            Self::Ended(done) => {
+                (done.id, &done.queue, &done.kind, Policy::default(), &done.client_keys)
+            }
         };
         let definition = Definition { policy, ..Definition::new(queue.clone(), kind.clone()) };
-        TaskSpec { binds: binds.clone(), ..TaskSpec::new(id, definition, id.created_at()) }
+        TaskSpec {
+            client_keys: client_keys.clone(),
+            ..TaskSpec::new(id, definition, id.created_at())
+        }
     }
 }
 
@@ -222,7 +227,7 @@ impl Engine {
         if !self.inner.shared.is_full() {
             let asked = live.clone();
             let page =
-                self.glance(move |machine| machine.live_page(&asked, before, wanted)).await?;
+                self.try_query(move |machine| machine.live_page(&asked, before, wanted)).await?;
             if let Some(page) = page {
                 return Ok(page);
             }

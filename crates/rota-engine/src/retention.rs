@@ -66,7 +66,7 @@ pub(crate) async fn run(
             resting = Resting::default();
             continue;
         }
-        shared.timekeeper.look(shared.host.now());
+        shared.timekeeper.check(shared.host.now());
         if shared.timekeeper.doubts() {
             continue;
         }

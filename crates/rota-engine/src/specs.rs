@@ -5,7 +5,7 @@ use std::{ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, try_join_all};
-use rota_core::{Failure, FailureReason, Outcome, Report, TaskId, TaskSpec};
+use rota_core::{AttemptOutcome, Failure, FailureReason, Report, TaskId, TaskSpec};
 use rota_metrics::NodeMetrics;
 use rota_store::{Store, StoreError};
 use tokio::sync::Semaphore;
@@ -49,7 +49,7 @@ impl Found {
         };
         let message = format!("the stored definition of this task cannot be read: {reason}");
         let failure = Failure::new(FailureReason::Permanent, &message);
-        let outcome = Outcome::Failed { failure, retry_at: None };
+        let outcome = AttemptOutcome::Failed { failure, retry_at: None };
         Err((reason, Report::Ended { started_at: None, output_tail: Bytes::new(), outcome }))
     }
 

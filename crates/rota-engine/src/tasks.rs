@@ -300,13 +300,13 @@ impl Engine {
             TaskRef::Named(name) => {
                 let key = (layout::NAME, layout::client_id(name));
                 let found = self.inner.store.get(&[key]).await?;
-                let binding = found.into_iter().next().flatten();
-                let binding = binding.map(|bytes| codec::decode_binding(&bytes)).transpose();
-                let binding = binding.map_err(|error| {
+                let owner = found.into_iter().next().flatten();
+                let owner = owner.map(|bytes| codec::decode_key_owner(&bytes)).transpose();
+                let owner = owner.map_err(|error| {
                     error!(%name, %error, "the record of a name cannot be read");
                     Refusal::Unreadable { record: format!("name/{name}") }
                 })?;
-                Ok(binding.map(|binding| binding.task))
+                Ok(owner.map(|owner| owner.task))
             }
         }
     }
@@ -357,7 +357,7 @@ impl Engine {
         if self.inner.shared.is_full() {
             return self.stored_live(id).await;
         }
-        let found = self.glance(move |machine| match machine.task(id) {
+        let found = self.try_query(move |machine| match machine.task(id) {
             None if machine.is_set_aside(id) => Err(Refusal::unreadable_live(id)),
             found => Ok(found),
         });

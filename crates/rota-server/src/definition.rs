@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use rota_core::{
-    Binds, Definition, Jitter, Name, Policy, Priority, RetryPolicy, TaskId, TaskSpec, WallTime,
+    ClientKeys, Definition, Jitter, Name, Policy, Priority, RetryPolicy, TaskId, TaskSpec, WallTime,
 };
 use rota_engine::{Dispatched, LeftOut, LeftOutOfRetry, NewTask, RunAt, TaskEdit, TaskView};
 use rota_proto::v1;
@@ -85,7 +85,7 @@ fn checked(
     }
     let labels = check.labels(labels, limits);
     let description = description_of(&mut check, description);
-    let binds = binds(&mut check, id, idempotency_key, limits);
+    let client_keys = client_keys(&mut check, id, idempotency_key, limits);
     let priority = match priority {
         Some(level) => check.priority(level),
         None => Some(Priority::default()),
@@ -93,7 +93,7 @@ fn checked(
     let run_at = check.run_at(run_at, delay);
     let expires_at = check.date("expires_at", expires_at);
     // One that names itself may repeat a task that was in time when it came. The engine knows.
-    if binds.is_empty() {
+    if client_keys.is_empty() {
         due_before_expiry(&mut check, run_at, expires_at, now);
     }
     let timeout = check.span("timeout", timeout, (Duration::from_millis(1), TIMEOUT));
@@ -105,7 +105,7 @@ fn checked(
         let trace = None;
         let definition =
             Definition { queue, kind, payload, labels, description, expires_at, policy, trace };
-        NewTask { binds, definition, priority, run_at }
+        NewTask { client_keys, definition, priority, run_at }
     });
     check.finish(made)
 }
@@ -261,7 +261,12 @@ fn due_before_expiry(
     }
 }
 
-fn binds(check: &mut Check, id: Option<String>, key: Option<String>, limits: &Limits) -> Binds {
+fn client_keys(
+    check: &mut Check,
+    id: Option<String>,
+    key: Option<String>,
+    limits: &Limits,
+) -> ClientKeys {
     let id = check.given("id", id).and_then(|id| {
         if TaskId::from_str(&id).is_ok() || looks_generated(&id) {
             check.wrong("id", "looks like an id that Rota generates; choose one of another form");
@@ -273,13 +278,15 @@ fn binds(check: &mut Check, id: Option<String>, key: Option<String>, limits: &Li
             check.name_in_path("id", &id)
         }
     });
-    let Some(key) = check.given("idempotency_key", key) else { return Binds { id, key: None } };
+    let Some(key) = check.given("idempotency_key", key) else {
+        return ClientKeys { id, key: None };
+    };
     let limit = ("idempotency_key_bytes", limits.idempotency_key_bytes);
     check.at_most("idempotency_key", "bytes", key.len(), limit);
     if key.chars().any(char::is_control) {
         check.wrong("idempotency_key", "must not contain control characters");
     }
-    Binds { id, key: Some(key.into()) }
+    ClientKeys { id, key: Some(key.into()) }
 }
 
 /// Whether an id has the form of those that Rota generates. No task has the one of zeros alone, but
@@ -377,7 +384,7 @@ pub(crate) fn task(view: &TaskView) -> v1::Task {
         expires_at: expires_at.map(date),
         timeout: Some(span(*timeout)),
         retry: Some(retry(retries)),
-        idempotency_key: spec.binds.key.as_deref().map(str::to_owned),
+        idempotency_key: spec.client_keys.key.as_deref().map(str::to_owned),
         retention: retention.map(span),
         attempt: view.attempt,
         lost: view.lost,
@@ -449,7 +456,7 @@ mod tests {
         assert_eq!(task.priority, Priority::default());
         assert_eq!(task.run_at, RunAt::Now);
         assert_eq!(task.definition.policy, Policy::default());
-        assert!(task.binds.is_empty());
+        assert!(task.client_keys.is_empty());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rota_core::{HeldLease, Report};
+use rota_core::{LeaseId, Report};
 use rota_engine::{Engine, EngineError};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -116,7 +116,7 @@ impl Caller {
     /// Notes operations that begin, for the check of histories, each with the number of its report.
     pub(crate) fn begin_reports(
         &self,
-        reports: &[(HeldLease, Report)],
+        reports: &[(LeaseId, Report)],
         operation: impl Fn(&Report) -> Option<Op>,
     ) -> Vec<(usize, Begun)> {
         let mut inner = self.world.lock();

@@ -83,7 +83,7 @@ impl Options {
             command += " --wire";
         }
         for rule in &self.excused {
-            command += &format!(" --excuse {rule:?}");
+            command += &format!(" --extend_deadlines {rule:?}");
         }
         if let Some(only) = only {
             let numbers: Vec<_> = only.iter().map(ToString::to_string).collect();

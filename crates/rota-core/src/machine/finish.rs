@@ -63,7 +63,7 @@ impl Machine {
         self.backoffs.remove(index);
         self.expiries.remove(index);
         self.last_failures.remove(index);
-        let binds = self.binds.remove(index).unwrap_or_default();
+        let client_keys = self.client_keys.remove(index).unwrap_or_default();
         let edits = self.edits.remove(index).unwrap_or(0);
         let unknown = self.unknown.remove(index);
         let task = self.live.remove(index);
@@ -90,7 +90,7 @@ impl Machine {
             last_end,
             has_result,
             has_output,
-            binds,
+            client_keys,
             unknown,
         });
         self.roster.drop_task(task.lane);

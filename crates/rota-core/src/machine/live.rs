@@ -4,7 +4,9 @@ use super::{
     ids::IdIndex,
     index::{Index, LaneIndex, PolicyIndex, TaskIndex},
 };
-use crate::{Binds, LeaseEnd, Name, Policy, Priority, Status, TaskId, UnknownFields, WallTime};
+use crate::{
+    ClientKeys, LeaseEnd, Name, Policy, Priority, Status, TaskId, UnknownFields, WallTime,
+};
 
 /// A live task. Everything that only some tasks have is kept in maps beside the table.
 #[derive(Debug, Clone)]
@@ -38,7 +40,7 @@ pub(super) struct Admission<'a> {
     pub(super) failures: u32,
     pub(super) snoozes: u32,
     pub(super) edits: u32,
-    pub(super) binds: &'a Binds,
+    pub(super) client_keys: &'a ClientKeys,
     pub(super) expires_at: Option<WallTime>,
     pub(super) last_end: Option<LeaseEnd>,
     pub(super) unknown: Option<Box<UnknownFields>>,

@@ -1,8 +1,8 @@
 //! What the machine tells of itself to those who only look.
 
-use super::{Credit, HeldLease};
+use super::{Credit, LeaseId};
 use crate::{
-    Binds, LeaseToken, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
+    ClientKeys, LeaseToken, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
 };
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub struct LiveView {
     /// What it asks for.
     pub policy: Policy,
     /// The client's names for it.
-    pub binds: Binds,
+    pub client_keys: ClientKeys,
     /// The lease it is under.
     pub lease: Option<LeaseView>,
     /// Why it does not run; set while it waits.
@@ -103,7 +103,7 @@ pub enum Waiting {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Orders {
     /// Attempts that a client asked to be stopped, and whose end was not reported yet.
-    pub stop: Vec<HeldLease>,
+    pub stop: Vec<LeaseId>,
     /// Whether it is to take no more.
     pub draining: bool,
 }
@@ -150,7 +150,7 @@ pub struct SessionView {
     /// Tasks it holds.
     pub held: u32,
     /// Up to 1,000 of them.
-    pub tasks: Vec<(TaskId, Binds)>,
+    pub tasks: Vec<(TaskId, ClientKeys)>,
     /// When it was opened.
     pub opened_at: WallTime,
     /// How long ago it was last heard of.

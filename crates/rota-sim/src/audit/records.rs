@@ -98,7 +98,7 @@ pub(super) const RELEASED: u32 = 4;
 
 /// Whom a name stands for.
 #[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct Binding {
+pub(super) struct KeyOwner {
     #[prost(fixed64, tag = "1")]
     pub(super) task: u64,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rota_core::{HeldLease, Name, Refusal, SessionId};
+use rota_core::{LeaseId, Name, Refusal, SessionId};
 use rota_engine::{EngineError, SessionEvent, SessionRequest};
 use tokio::{
     sync::mpsc,
@@ -220,7 +220,7 @@ impl StreamWorker {
                 None
             }
             SessionEvent::Stop { task, token, reason } => {
-                self.hands.stop(HeldLease { task, token }, reason);
+                self.hands.stop(LeaseId { task, token }, reason);
                 None
             }
             SessionEvent::Drain => {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rota_core::{
-    Binding, Bindings, Binds, Command, DoneRecord, Machine, Refusal, Stored, TaskId, TaskSpec,
+    ClientKeys, Command, DoneRecord, KeyOwner, KeyOwners, Machine, Refusal, Stored, TaskId,
+    TaskSpec,
 };
 use rota_store::{Space, Store, StoreError};
 use rustc_hash::FxHashMap;
@@ -18,7 +19,7 @@ use crate::{
 
 /// What was read.
 #[derive(Debug, Default)]
-pub(crate) struct Lookups {
+pub(crate) struct Prefetched {
     values: FxHashMap<(&'static str, Bytes), Bytes>,
 }
 
@@ -32,7 +33,7 @@ pub(crate) fn keys<'a>(
         match request {
             Request::Submit { tasks, .. } => {
                 for submission in tasks {
-                    keys.extend(names(&submission.task.binds));
+                    keys.extend(names(&submission.task.client_keys));
                 }
             }
             Request::Commands { commands, .. } => {
@@ -48,7 +49,7 @@ pub(crate) fn keys<'a>(
             }
             Request::OpenSession { .. }
             | Request::RaiseLevel { .. }
-            | Request::Look(_)
+            | Request::Query(_)
             | Request::Prepare { .. }
             | Request::Resign { .. } => {}
         }
@@ -60,19 +61,19 @@ pub(crate) fn keys<'a>(
 pub(crate) async fn read(
     store: &dyn Store,
     keys: Vec<(Space, Bytes)>,
-) -> Result<Lookups, StoreError> {
+) -> Result<Prefetched, StoreError> {
     if keys.is_empty() {
-        return Ok(Lookups::default());
+        return Ok(Prefetched::default());
     }
     let found = store.get(&keys).await?;
     let values = keys.into_iter().zip(found);
     let values = values.filter_map(|((space, key), value)| Some(((space.name, key), value?)));
-    Ok(Lookups { values: values.collect() })
+    Ok(Prefetched { values: values.collect() })
 }
 
-fn names(binds: &Binds) -> impl Iterator<Item = (Space, Bytes)> {
-    let id = binds.id.as_ref().map(|id| (layout::NAME, layout::client_id(id)));
-    let key = binds.key.as_ref().map(|key| (layout::NAME, layout::idempotency_key(key)));
+fn names(client_keys: &ClientKeys) -> impl Iterator<Item = (Space, Bytes)> {
+    let id = client_keys.id.as_ref().map(|id| (layout::NAME, layout::client_id(id)));
+    let key = client_keys.key.as_ref().map(|key| (layout::NAME, layout::idempotency_key(key)));
     id.into_iter().chain(key)
 }
 
@@ -85,7 +86,7 @@ fn unreadable(record: String) -> Refusal {
     Refusal::Unreadable { record }
 }
 
-impl Lookups {
+impl Prefetched {
     fn value(&self, space: Space, key: Bytes) -> Option<&Bytes> {
         self.values.get(&(space.name, key))
     }
@@ -109,22 +110,22 @@ impl Lookups {
 
     /// Who owns a new task's names. What an earlier version kept of the same task is told as what this
     /// one would keep.
-    pub(crate) fn bindings(&self, submission: &Submission) -> Result<Bindings, Refusal> {
+    pub(crate) fn key_owners(&self, submission: &Submission) -> Result<KeyOwners, Refusal> {
         let Submission { task, fingerprint } = submission;
-        let binds = &task.binds;
-        let binding = |key: Bytes| -> Result<Option<Binding>, Refusal> {
+        let client_keys = &task.client_keys;
+        let owner = |key: Bytes| -> Result<Option<KeyOwner>, Refusal> {
             let Some(bytes) = self.value(layout::NAME, key.clone()) else { return Ok(None) };
             if Planted::ForgetsNames.is_made() {
                 return Ok(None);
             }
-            let binding = codec::decode_binding(bytes)
+            let owner = codec::decode_key_owner(bytes)
                 .map_err(|_| unreadable(format!("name/{}", String::from_utf8_lossy(&key))))?;
-            let is_former = fingerprint.former.contains(&binding.fingerprint);
-            let kept = if is_former { fingerprint.kept } else { binding.fingerprint };
-            Ok(Some(Binding { fingerprint: kept, ..binding }))
+            let is_former = fingerprint.former.contains(&owner.fingerprint);
+            let kept = if is_former { fingerprint.kept } else { owner.fingerprint };
+            Ok(Some(KeyOwner { fingerprint: kept, ..owner }))
         };
-        let id = binds.id.as_ref().map(|id| binding(layout::client_id(id)));
-        let key = binds.key.as_ref().map(|key| binding(layout::idempotency_key(key)));
-        Ok(Bindings { id: id.transpose()?.flatten(), key: key.transpose()?.flatten() })
+        let id = client_keys.id.as_ref().map(|id| owner(layout::client_id(id)));
+        let key = client_keys.key.as_ref().map(|key| owner(layout::idempotency_key(key)));
+        Ok(KeyOwners { id: id.transpose()?.flatten(), key: key.transpose()?.flatten() })
     }
 }
