@@ -86,7 +86,7 @@ impl Coordinator<'_> {
         match request {
             Request::Submit { tasks, answer } => self.submit(tasks, answer, prefetched, now),
             Request::Commands { commands, answer } => {
-                self.commands(commands, answer, prefetched, now)
+                self.commands(commands, answer, prefetched, now);
             }
             Request::OpenSession { open, events, answer } => {
                 let session = open.session;

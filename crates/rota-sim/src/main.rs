@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rota_sim::{Options, Outcome, Rule, minimise, run};
+use rota_sim::{Options, Rule, RunOutcome, minimise, run};
 
 use crate::record::{Record, Totals};
 
@@ -248,7 +248,7 @@ fn main() -> ExitCode {
     if totals.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn show(outcome: &Outcome, took: Duration) {
+fn show(outcome: &RunOutcome, took: Duration) {
     println!(
         "{:.1?} simulated in {took:.1?}, {} faults, hash {:016x}\n{:?}",
         outcome.simulated,
@@ -259,7 +259,7 @@ fn show(outcome: &Outcome, took: Duration) {
 }
 
 /// Says what was broken and how to repeat it with as few faults as it takes.
-fn explain(options: &Options, outcome: &Outcome) {
+fn explain(options: &Options, outcome: &RunOutcome) {
     if outcome.violations.is_empty() {
         return;
     }

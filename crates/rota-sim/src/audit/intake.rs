@@ -31,7 +31,7 @@ impl Auditor {
             "queue" => {
                 let paused = value.is_some_and(|value| read::<records::Queue>(value).paused);
                 let queue = String::from_utf8_lossy(key);
-                if self.lines.set_paused(now_us, &queue, paused) {
+                if self.queues.set_paused(now_us, &queue, paused) {
                     self.queue_changed(now_us, &queue, paused);
                 }
             }
