@@ -142,7 +142,7 @@ impl From<v1::ItemError> for ClientError {
             violations: field.map(violation).into_iter().collect(),
             message: error.message,
             reason: error.reason,
-            retry_after: error.retry_after.map(rota_proto::Span::duration),
+            retry_after: error.retry_after.map(rota_proto::TimeSpan::duration),
         }
     }
 }

@@ -272,11 +272,11 @@ impl Piece {
                 let owner = KeyOwner { task: spec.id, fingerprint: spec.fingerprint };
                 if let Some(id) = &spec.client_keys.id {
                     let value = codec::encode_key_owner(owner);
-                    self.put(layout::NAME, layout::client_id(id), value);
+                    self.put(layout::CLIENT_KEY, layout::client_id(id), value);
                 }
                 if let Some(key) = &spec.client_keys.key {
                     let value = codec::encode_key_owner(owner);
-                    self.put(layout::NAME, layout::idempotency_key(key), value);
+                    self.put(layout::CLIENT_KEY, layout::idempotency_key(key), value);
                 }
             }
             Mutation::PutLive(record) => {
@@ -323,10 +323,10 @@ impl Piece {
             return;
         }
         if let Some(id) = &record.client_keys.id {
-            self.delete(layout::NAME, layout::client_id(id));
+            self.delete(layout::CLIENT_KEY, layout::client_id(id));
         }
         if let Some(key) = &record.client_keys.key {
-            self.delete(layout::NAME, layout::idempotency_key(key));
+            self.delete(layout::CLIENT_KEY, layout::idempotency_key(key));
         }
     }
 

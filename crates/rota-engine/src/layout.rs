@@ -36,7 +36,7 @@ pub(crate) const DEAD: Space = hot("dead");
 pub(crate) const SPEC: Space = large("spec");
 pub(crate) const RESULT: Space = large("result");
 pub(crate) const ATTEMPT: Space = large("attempt");
-pub(crate) const NAME: Space = hot("name");
+pub(crate) const CLIENT_KEY: Space = hot("name");
 pub(crate) const QUEUE: Space = hot("queue");
 pub(crate) const RETAIN: Space = hot("retain");
 pub(crate) const TOTAL: Space = hot("total");
@@ -45,7 +45,7 @@ pub(crate) const MARK: Space = hot("mark");
 
 /// Every space that the engine uses: what a store must be opened with.
 pub const SPACES: &[Space] =
-    &[LIVE, DONE, DEAD, SPEC, RESULT, ATTEMPT, NAME, QUEUE, RETAIN, TOTAL, CLUSTER, MARK];
+    &[LIVE, DONE, DEAD, SPEC, RESULT, ATTEMPT, CLIENT_KEY, QUEUE, RETAIN, TOTAL, CLUSTER, MARK];
 
 /// The only key of `cluster`.
 pub(crate) const FEATURE_LEVEL: Bytes = Bytes::from_static(b"level");

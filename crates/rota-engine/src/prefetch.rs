@@ -72,8 +72,9 @@ pub(crate) async fn read(
 }
 
 fn names(client_keys: &ClientKeys) -> impl Iterator<Item = (Space, Bytes)> {
-    let id = client_keys.id.as_ref().map(|id| (layout::NAME, layout::client_id(id)));
-    let key = client_keys.key.as_ref().map(|key| (layout::NAME, layout::idempotency_key(key)));
+    let id = client_keys.id.as_ref().map(|id| (layout::CLIENT_KEY, layout::client_id(id)));
+    let key =
+        client_keys.key.as_ref().map(|key| (layout::CLIENT_KEY, layout::idempotency_key(key)));
     id.into_iter().chain(key)
 }
 
@@ -114,7 +115,7 @@ impl Prefetched {
         let Submission { task, fingerprint } = submission;
         let client_keys = &task.client_keys;
         let owner = |key: Bytes| -> Result<Option<KeyOwner>, Refusal> {
-            let Some(bytes) = self.value(layout::NAME, key.clone()) else { return Ok(None) };
+            let Some(bytes) = self.value(layout::CLIENT_KEY, key.clone()) else { return Ok(None) };
             if Planted::ForgetsNames.is_made() {
                 return Ok(None);
             }

@@ -298,7 +298,7 @@ impl Engine {
         match task {
             TaskRef::Id(id) => Ok(Some(*id)),
             TaskRef::Named(name) => {
-                let key = (layout::NAME, layout::client_id(name));
+                let key = (layout::CLIENT_KEY, layout::client_id(name));
                 let found = self.inner.store.get(&[key]).await?;
                 let owner = found.into_iter().next().flatten();
                 let owner = owner.map(|bytes| codec::decode_key_owner(&bytes)).transpose();

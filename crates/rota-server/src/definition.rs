@@ -14,7 +14,7 @@ use rota_proto::v1;
 use crate::{
     failure::Failure,
     limits::{BACKOFF, Limits, RETENTION, TIMEOUT},
-    validate::{Check, Place, is_odd_json},
+    validate::{Check, FieldPrefix, is_odd_json},
     wire::{date, failure, span, status, waiting},
 };
 
@@ -24,12 +24,12 @@ const RESERVED: [&str; 2] = ["batch", "bulk"];
 /// A new task, and where it stands in its request. Also what its client left out of it.
 pub(crate) fn new_task(
     task: v1::NewTask,
-    place: Place,
+    prefix: FieldPrefix,
     limits: &Limits,
     now: impl Fn() -> WallTime,
 ) -> Result<(NewTask, LeftOut), Failure> {
     let left_out = left_out(&task);
-    Ok((checked(task, place, limits, now)?, left_out))
+    Ok((checked(task, prefix, limits, now)?, left_out))
 }
 
 fn left_out(task: &v1::NewTask) -> LeftOut {
@@ -52,7 +52,7 @@ fn left_out(task: &v1::NewTask) -> LeftOut {
 
 fn checked(
     task: v1::NewTask,
-    place: Place,
+    prefix: FieldPrefix,
     limits: &Limits,
     now: impl Fn() -> WallTime,
 ) -> Result<NewTask, Failure> {
@@ -72,7 +72,7 @@ fn checked(
         idempotency_key,
         retention,
     } = task;
-    let mut check = Check::at(place).naming(limits);
+    let mut check = Check::at(prefix).naming(limits);
     let queue = match check.given("queue", queue) {
         Some(queue) => check.name_in_path("queue", &queue),
         None => check.name_in_path("queue", "default"),
@@ -125,7 +125,7 @@ pub(crate) fn edit(
     }
     let names = |part: &str| mask.iter().any(|named| named == part);
     let (has_priority, has_time) = (names("priority"), names("run_at") || names("delay"));
-    let NewTask { definition, priority, run_at, .. } = checked(new, Place::Top, limits, now)?;
+    let NewTask { definition, priority, run_at, .. } = checked(new, FieldPrefix::Top, limits, now)?;
     let mut spec = TaskSpec::clone(&view.spec);
     let trace = spec.definition.trace.take();
     spec.definition = Definition { trace, ..definition };
@@ -440,7 +440,7 @@ mod tests {
 
     fn made(task: v1::NewTask) -> Result<NewTask, Vec<String>> {
         let task = v1::NewTask { kind: "k".to_owned(), ..task };
-        new_task(task, Place::Top, &Limits::default(), || NOW)
+        new_task(task, FieldPrefix::Top, &Limits::default(), || NOW)
             .map(|(task, _)| task)
             .map_err(|failure| failure.violations.into_iter().map(|wrong| wrong.field).collect())
     }
@@ -469,7 +469,7 @@ mod tests {
         let given = v1::RetryPolicy { jitter: Some(7), ..Default::default() };
         assert_eq!(wrong(retry(given)), ["retry.jitter"]);
         let delay = |seconds, nanos| v1::NewTask {
-            delay: Some(rota_proto::Span { seconds, nanos }),
+            delay: Some(rota_proto::TimeSpan { seconds, nanos }),
             ..v1::NewTask::default()
         };
         assert_eq!(made(delay(1, 500_000_000)).unwrap().run_at, RunAt::After(Millis(1500)));
@@ -480,7 +480,7 @@ mod tests {
     #[test]
     fn a_task_must_be_due_before_it_expires() {
         let task = |seconds: i64| v1::NewTask {
-            delay: Some(rota_proto::Span { seconds: 60, nanos: 0 }),
+            delay: Some(rota_proto::TimeSpan { seconds: 60, nanos: 0 }),
             expires_at: Some(date(WallTime(NOW.0 + seconds * 1000))),
             ..v1::NewTask::default()
         };
@@ -541,7 +541,7 @@ mod tests {
     fn a_violation_names_its_limit() {
         let payload = bytes::Bytes::from(vec![0; (1 << 20) + 1]);
         let task = v1::NewTask { payload, ..v1::NewTask::default() };
-        let failure = new_task(task, Place::Task(7), &Limits::default(), || NOW).unwrap_err();
+        let failure = new_task(task, FieldPrefix::Task(7), &Limits::default(), || NOW).unwrap_err();
         let payload = &failure.violations[1];
         assert_eq!(payload.field, "tasks[7].payload");
         assert_eq!(payload.message, "has 1048577 bytes; the limit is 1048576");

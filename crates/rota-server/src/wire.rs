@@ -5,7 +5,7 @@ use rota_core::{
     StopReason, Waiting, WallTime,
 };
 use rota_engine::{BulkOutcome, Health, Info, StopOrder, TaskView};
-use rota_proto::{Date, Span, v1};
+use rota_proto::{Date, TimeSpan, v1};
 
 use crate::{failure::Failure as Refused, limits::Limits};
 
@@ -16,7 +16,7 @@ pub(crate) fn date(at: WallTime) -> Date {
     }
 }
 
-pub(crate) fn span(span: Millis) -> Span {
+pub(crate) fn span(span: Millis) -> TimeSpan {
     span.as_duration().into()
 }
 

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use clap::{Args, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
-    Client, ClientError, Date, NewTask, Span,
+    Client, ClientError, Date, NewTask, TimeSpan,
     v1::{self, Task},
 };
 use serde_json::{json, value::RawValue};
@@ -58,7 +58,7 @@ pub(crate) struct CreateArgs {
     priority: Option<u32>,
     /// Not before that long from now, such as 30s or 2h.
     #[arg(long, value_name = "TIME", conflicts_with = "run_at")]
-    delay: Option<Span>,
+    delay: Option<TimeSpan>,
     /// Not before that date, such as 2026-01-31T12:00:00Z.
     #[arg(long, value_name = "DATE")]
     run_at: Option<Date>,
@@ -67,7 +67,7 @@ pub(crate) struct CreateArgs {
     expires_at: Option<Date>,
     /// Longest time for one attempt [default: 30m].
     #[arg(long, value_name = "TIME")]
-    timeout: Option<Span>,
+    timeout: Option<TimeSpan>,
     /// Attempts before it fails for good [default: 25].
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
@@ -79,19 +79,19 @@ pub(crate) struct CreateArgs {
     max_snoozes: Option<u32>,
     /// Delay after the first failure [default: 1s].
     #[arg(long, value_name = "TIME")]
-    backoff_initial: Option<Span>,
+    backoff_initial: Option<TimeSpan>,
     /// Growth of the delay with each failure, 1 to 100 [default: 2].
     #[arg(long, value_name = "FACTOR")]
     backoff_multiplier: Option<f64>,
     /// Longest delay [default: 1h].
     #[arg(long, value_name = "TIME")]
-    backoff_max: Option<Span>,
+    backoff_max: Option<TimeSpan>,
     /// Wait for the whole delay; by default for a part of it, drawn at random.
     #[arg(long)]
     no_jitter: bool,
     /// How long it is kept when it has ended.
     #[arg(long, value_name = "TIME")]
-    retention: Option<Span>,
+    retention: Option<TimeSpan>,
     /// Wait until it has ended.
     #[arg(long, conflicts_with = "file")]
     pub(crate) wait: bool,
@@ -262,14 +262,14 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Line {
+    struct Cli {
         #[command(flatten)]
         args: CreateArgs,
     }
 
     fn key(flags: &[&str]) -> Option<String> {
         let line = ["create", "--kind", "mail"].iter().chain(flags);
-        from_flags(Line::parse_from(line).args).expect("the flags are sound").idempotency_key
+        from_flags(Cli::parse_from(line).args).expect("the flags are sound").idempotency_key
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use clap::{Args, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
-    Client, Date, FieldMask, Span,
+    Client, Date, FieldMask, TimeSpan,
     v1::{RetryPolicy, Task, TaskChange, UpdateTaskRequest},
 };
 
@@ -32,7 +32,7 @@ pub(crate) struct UpdateArgs {
     priority: Option<u32>,
     /// Delay before the task is due, such as 30s or 2h.
     #[arg(long, value_name = "TIME", conflicts_with = "run_at")]
-    delay: Option<Span>,
+    delay: Option<TimeSpan>,
     /// Earliest start time, such as 2026-01-31T12:00:00Z.
     #[arg(long, value_name = "DATE")]
     run_at: Option<Date>,
@@ -44,7 +44,7 @@ pub(crate) struct UpdateArgs {
     never_expires: bool,
     /// Maximum duration of one attempt.
     #[arg(long, value_name = "TIME")]
-    timeout: Option<Span>,
+    timeout: Option<TimeSpan>,
     /// Attempts before the task fails for good.
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
@@ -56,16 +56,16 @@ pub(crate) struct UpdateArgs {
     max_snoozes: Option<u32>,
     /// Delay after the first failure.
     #[arg(long, value_name = "TIME")]
-    backoff_initial: Option<Span>,
+    backoff_initial: Option<TimeSpan>,
     /// Growth of the delay with each failure, 1 to 100.
     #[arg(long, value_name = "FACTOR")]
     backoff_multiplier: Option<f64>,
     /// Longest delay.
     #[arg(long, value_name = "TIME")]
-    backoff_max: Option<Span>,
+    backoff_max: Option<TimeSpan>,
     /// Time to keep the task after it has ended.
     #[arg(long, value_name = "TIME")]
-    retention: Option<Span>,
+    retention: Option<TimeSpan>,
     /// Change the task only if it has this version.
     #[arg(long, value_name = "N")]
     if_version: Option<u64>,

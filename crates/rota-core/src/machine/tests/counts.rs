@@ -80,11 +80,11 @@ fn each_end_is_counted_as_what_it_was() {
         world.cancel(lease.task).unwrap();
         world.end(lease, AttemptOutcome::Cancelled);
     }
-    type End = fn(&mut World, Assignment);
+    type EndOfAttempt = fn(&mut World, Assignment);
     let ran = Some(Millis(400));
     let permanent = Happened::Failed { reason: FailureReason::Permanent, ran, attempt: 1 };
     let lost = Happened::Failed { reason: FailureReason::WorkerLost, ran: None, attempt: 1 };
-    let cases: [(End, &[Happened]); 4] = [
+    let cases: [(EndOfAttempt, &[Happened]); 4] = [
         (|world, lease| world.end(lease, completed()), &[Happened::Completed { ran: Millis(400) }]),
         (fail_for_good, &[permanent]),
         (cancel, &[Happened::Cancelled]),
