@@ -27,9 +27,10 @@ use crate::{
     fingerprint,
     inbox::WeakInboxSender,
     planted::Planted,
+    records::Spec,
     request::{Answer, Request},
     shared::Shared,
-    specs::Found,
+    specs::FoundSpec,
 };
 
 /// Batches of effects that may wait here; they are taken at once, so there are few.
@@ -466,7 +467,7 @@ impl Dispatcher {
         waited
     }
 
-    fn found(&mut self, assignment: Assignment, found: Found) {
+    fn found(&mut self, assignment: Assignment, found: FoundSpec) {
         if self.forget(&assignment) {
             match found.into_runnable() {
                 Ok(spec) => {
@@ -477,7 +478,7 @@ impl Dispatcher {
                     }
                 }
                 Err((reason, report)) => {
-                    self.shared.specs.damaged("spec", assignment.task, &reason);
+                    self.shared.records.tell::<Spec>(&assignment.task, &reason);
                     self.report(vec![(assignment.lease_id(), report)]);
                 }
             }

@@ -15,6 +15,7 @@ use crate::{
     codec::{self, ForeignCounts},
     layout,
     load::each,
+    records::{self, Entry},
     unreadable::Unreadable,
 };
 
@@ -66,24 +67,22 @@ impl Ledger {
             last: None,
             changed: Vec::new(),
         };
-        each(snapshot, layout::TOTAL, |key, value| {
-            let Some((queue, kind)) = layout::parse_total(key) else {
-                unreadable.add(layout::TOTAL, key, &"the key names no queue and kind");
-                return Ok(());
+        each(snapshot, |entry: &Entry<records::Total>| {
+            let Some(pair) = entry.typed_key() else {
+                unreadable.add(layout::TOTAL, &entry.key, &"the key names no queue and kind");
+                return;
             };
-            let (counts, foreign) = match codec::decode_total(value) {
-                Ok(total) => total,
-                Err(error) => {
-                    unreadable.add(layout::TOTAL, key, &format!("{error}; it begins anew"));
-                    return Ok(());
-                }
-            };
-            ledger.metrics.queues().remember(queue);
-            ledger.metrics.kinds().remember(kind);
-            let index = ledger.open(queue.into(), kind.into());
+            let found = entry.decode(&pair);
+            if let Some(reason) = found.unreadable() {
+                unreadable.add(layout::TOTAL, &entry.key, &format!("{reason}; it begins anew"));
+            }
+            let Some((counts, foreign)) = found.record() else { return };
+            let (queue, kind) = pair;
+            ledger.metrics.queues().remember(&queue);
+            ledger.metrics.kinds().remember(&kind);
+            let index = ledger.open(queue, kind);
             let total = &mut ledger.totals[index];
             (total.row.counts, total.foreign) = (counts, foreign);
-            Ok(())
         })
         .await?;
         Ok(ledger)

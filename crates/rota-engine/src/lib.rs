@@ -47,6 +47,7 @@ mod planted;
 mod prefetch;
 mod prepared;
 mod pull;
+mod records;
 mod request;
 mod retention;
 mod rounds;

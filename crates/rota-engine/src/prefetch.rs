@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rota_core::{
-    ClientKeys, Command, DoneRecord, KeyOwner, KeyOwners, Machine, Refusal, Stored, TaskId,
-    TaskSpec,
+    ClientKeys, Command, KeyOwner, KeyOwners, Machine, Refusal, Stored, TaskId, TaskSpec,
 };
 use rota_store::{Space, Store, StoreError};
 use rustc_hash::FxHashMap;
 
 use crate::{
-    codec, layout,
+    layout::ClientKey,
     planted::Planted,
+    records::{self, Done, Found, Kind, Owner, Spec},
     request::{Request, Submission},
 };
 
@@ -33,19 +33,26 @@ pub(crate) fn keys<'a>(
         match request {
             Request::Submit { tasks, .. } => {
                 for submission in tasks {
-                    keys.extend(names(&submission.task.client_keys));
+                    for key in client_keys(&submission.task.client_keys) {
+                        keys.extend(records::keys_of::<Owner>(&key));
+                    }
                 }
             }
             Request::Commands { commands, .. } => {
                 for command in commands {
-                    keys.extend(machine.wants_stored(command).into_iter().flat_map(records));
+                    keys.extend(
+                        machine
+                            .wants_stored(command)
+                            .into_iter()
+                            .flat_map(|task| records::keys_of::<Done>(&task)),
+                    );
                     if let Command::Retry { task, spec: None, .. } = command {
-                        keys.push((layout::SPEC, layout::task(*task)));
+                        keys.extend(records::keys_of::<Spec>(task));
                     }
                 }
             }
             Request::Purge { tasks, .. } => {
-                keys.extend(tasks.iter().flat_map(|task| records(*task)));
+                keys.extend(tasks.iter().flat_map(records::keys_of::<Done>));
             }
             Request::OpenSession { .. }
             | Request::RaiseLevel { .. }
@@ -71,62 +78,55 @@ pub(crate) async fn read(
     Ok(Prefetched { values: values.collect() })
 }
 
-fn names(client_keys: &ClientKeys) -> impl Iterator<Item = (Space, Bytes)> {
-    let id = client_keys.id.as_ref().map(|id| (layout::CLIENT_KEY, layout::client_id(id)));
-    let key =
-        client_keys.key.as_ref().map(|key| (layout::CLIENT_KEY, layout::idempotency_key(key)));
-    id.into_iter().chain(key)
-}
-
-fn records(task: TaskId) -> [(Space, Bytes); 2] {
-    let key = layout::task(task);
-    [(layout::DONE, key.clone()), (layout::DEAD, key)]
-}
-
-fn unreadable(record: String) -> Refusal {
-    Refusal::Unreadable { record }
+/// The keys that a client chose.
+fn client_keys(chosen: &ClientKeys) -> impl Iterator<Item = ClientKey> {
+    let ClientKeys { id, key } = chosen;
+    let id = id.clone().map(ClientKey::Id);
+    id.into_iter().chain(key.clone().map(ClientKey::Idempotency))
 }
 
 impl Prefetched {
-    fn value(&self, space: Space, key: Bytes) -> Option<&Bytes> {
-        self.values.get(&(space.name, key))
+    fn found<K: Kind>(&self, key: &K::Key) -> Found<K::Record> {
+        let values = records::keys_of::<K>(key);
+        let values = values.map(|(space, key)| self.values.get(&(space.name, key)));
+        records::found_in::<K>(key, values)
+    }
+
+    /// A record. One that cannot be read refuses the command that needs it.
+    fn record<K: Kind>(&self, key: &K::Key) -> Result<Option<K::Record>, Refusal> {
+        self.found::<K>(key).or_refuse::<K>(key)
     }
 
     /// The record of a task that ended.
     pub(crate) fn stored(&self, task: TaskId) -> Result<Stored, Refusal> {
-        let key = layout::task(task);
-        let done = self.value(layout::DONE, key.clone());
-        let Some(bytes) = done.or_else(|| self.value(layout::DEAD, key)) else { return Ok(None) };
-        let record: DoneRecord =
-            codec::decode_done(bytes).map_err(|_| unreadable(format!("done/{task}")))?;
-        Ok(Some(Arc::new(record)))
+        Ok(self.record::<Done>(&task)?.map(Arc::new))
     }
 
     /// The definition of a task that ended.
     pub(crate) fn spec(&self, task: TaskId) -> Result<Option<Arc<TaskSpec>>, Refusal> {
-        let Some(bytes) = self.value(layout::SPEC, layout::task(task)) else { return Ok(None) };
-        let spec = codec::decode_spec(bytes).map_err(|_| unreadable(format!("spec/{task}")))?;
-        Ok(Some(Arc::new(spec)))
+        self.record::<Spec>(&task)
     }
 
-    /// Who owns a new task's names. What an earlier version kept of the same task is told as what this
+    /// Who owns a new task's client keys. What an earlier version kept of the same task is told as what this
     /// one would keep.
     pub(crate) fn key_owners(&self, submission: &Submission) -> Result<KeyOwners, Refusal> {
         let Submission { task, fingerprint } = submission;
-        let client_keys = &task.client_keys;
-        let owner = |key: Bytes| -> Result<Option<KeyOwner>, Refusal> {
-            let Some(bytes) = self.value(layout::CLIENT_KEY, key.clone()) else { return Ok(None) };
-            if Planted::ForgetsNames.is_made() {
+        let owner = |key: ClientKey| -> Result<Option<KeyOwner>, Refusal> {
+            if Planted::ForgetsNames.is_made()
+                && !matches!(self.found::<Owner>(&key), Found::Missing)
+            {
                 return Ok(None);
             }
-            let owner = codec::decode_key_owner(bytes)
-                .map_err(|_| unreadable(format!("name/{}", String::from_utf8_lossy(&key))))?;
-            let is_former = fingerprint.former.contains(&owner.fingerprint);
-            let kept = if is_former { fingerprint.kept } else { owner.fingerprint };
-            Ok(Some(KeyOwner { fingerprint: kept, ..owner }))
+            let owner = self.record::<Owner>(&key)?;
+            Ok(owner.map(|owner| {
+                let is_former = fingerprint.former.contains(&owner.fingerprint);
+                let kept = if is_former { fingerprint.kept } else { owner.fingerprint };
+                KeyOwner { fingerprint: kept, ..owner }
+            }))
         };
-        let id = client_keys.id.as_ref().map(|id| owner(layout::client_id(id)));
-        let key = client_keys.key.as_ref().map(|key| owner(layout::idempotency_key(key)));
+        let ClientKeys { id, key } = task.client_keys.clone();
+        let id = id.map(|id| owner(ClientKey::Id(id)));
+        let key = key.map(|key| owner(ClientKey::Idempotency(key)));
         Ok(KeyOwners { id: id.transpose()?.flatten(), key: key.transpose()?.flatten() })
     }
 }

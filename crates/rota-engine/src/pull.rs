@@ -34,7 +34,7 @@ use crate::{
     down::size_of,
     engine::{Engine, Inner},
     planted::Planted,
-    specs::Found,
+    specs::FoundSpec,
 };
 
 /// Bytes of tasks in one answer; the one that passes the bound still goes in. What does not fit stays
@@ -208,7 +208,7 @@ impl Engine {
         let mut bytes: usize = mailbox.left.iter().map(|task| size_of(&task.spec)).sum();
         let mut untold = untold.into_iter();
         let mut ended = Vec::new();
-        let hand_over = |_, found: Found| {
+        let hand_over = |_, found: FoundSpec| {
             match untold.next().map(|(assignment, _)| (assignment, found.into_runnable())) {
                 Some((assignment, Ok(spec))) => {
                     let Assignment { token, attempt, run_at, .. } = assignment;
@@ -395,7 +395,7 @@ impl Engine {
         let specs = shared.specs.without_payloads(store.as_ref(), &tasks).await?;
         let named = stop.into_iter().zip(specs).map(|((lease, reason), spec)| StopOrder {
             // It may have been deleted since.
-            shown_id: spec.spec().map_or_else(|| lease.task.to_string(), |spec| spec.shown_id()),
+            shown_id: spec.record().map_or_else(|| lease.task.to_string(), |spec| spec.shown_id()),
             task: TaskRef::Id(lease.task),
             token: lease.token,
             reason,

@@ -21,6 +21,7 @@ use crate::{
     layout, log,
     planted::Planted,
     prefetch::{self, Prefetched},
+    records::Done,
     request::{self, Answer, CommandResult, PurgeEntry, Request, Submission, SubmitResults},
 };
 
@@ -334,7 +335,7 @@ impl Coordinator<'_> {
                 Ok(stored) => stored,
                 // It stays, and so does its entry. The others are not to wait until somebody mends it.
                 Err(refusal) => {
-                    self.shared.specs.damaged("done", *task, &refusal.to_string());
+                    self.shared.records.tell::<Done>(task, &refusal.to_string());
                     done = false;
                     continue;
                 }

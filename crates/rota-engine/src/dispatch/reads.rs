@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     planted::Planted,
-    specs::{self, Found, PORTION},
+    records::{self, Found, Spec},
+    specs::{FoundSpec, PORTION},
 };
 
 /// Payloads that are read at once, at most.
@@ -35,7 +36,7 @@ pub(super) struct Portion {
 
 /// What came of something that went on beside the dispatcher.
 pub(super) enum Work {
-    Read(Portion, Result<Vec<Found>, StoreError>),
+    Read(Portion, Result<Vec<FoundSpec>, StoreError>),
     /// A portion that failed may be read again.
     Rested(Portion),
     /// The coordinator was told something.
@@ -120,7 +121,7 @@ impl Reads {
             let tasks: Vec<TaskId> =
                 portion.assignments.iter().map(|assignment| assignment.task).collect();
             let deadline = if portion.failed.is_some() { ALONE_DEADLINE } else { PORTION_DEADLINE };
-            let read = timeout(deadline, specs::read(store.as_ref(), &tasks)).await;
+            let read = timeout(deadline, records::get::<Spec>(store.as_ref(), &tasks)).await;
             let read = read.unwrap_or(Err(StoreError::Timeout(deadline)));
             // One that the store itself finds damaged is like one that cannot be decoded.
             let read = match read {
