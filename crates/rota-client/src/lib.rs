@@ -72,7 +72,7 @@ mod submit;
 pub use builder::Builder;
 pub use client::Client;
 pub use connect::{ByteStream, Connect, Connecting};
-pub use error::{ClientError, FieldViolation};
+pub use error::{ClientError, ErrorKind, FieldViolation};
 pub use handle::{ResultError, TaskHandle};
 pub use job::Job;
 pub use links::{NodeChannel, ResponseBody};

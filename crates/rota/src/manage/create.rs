@@ -15,7 +15,11 @@ use rota_client::{
 };
 use serde_json::{json, value::RawValue};
 
-use super::{import, labels, lines::BYTE_ORDER_MARK};
+use super::{
+    import, labels,
+    lines::BYTE_ORDER_MARK,
+    retry::{self, RetryArgs},
+};
 use crate::{exit::Failure, output::Format};
 
 /// A task in flags.
@@ -68,27 +72,8 @@ pub(crate) struct CreateArgs {
     /// Longest time for one attempt [default: 30m].
     #[arg(long, value_name = "TIME")]
     timeout: Option<TimeSpan>,
-    /// Attempts before it fails for good [default: 25].
-    #[arg(long, value_name = "N")]
-    max_attempts: Option<u32>,
-    /// Times it may lose its worker [default: 3].
-    #[arg(long, value_name = "N")]
-    max_lost: Option<u32>,
-    /// Times the handler may snooze the task [default: 1000].
-    #[arg(long, value_name = "N")]
-    max_snoozes: Option<u32>,
-    /// Delay after the first failure [default: 1s].
-    #[arg(long, value_name = "TIME")]
-    backoff_initial: Option<TimeSpan>,
-    /// Growth of the delay with each failure, 1 to 100 [default: 2].
-    #[arg(long, value_name = "FACTOR")]
-    backoff_multiplier: Option<f64>,
-    /// Longest delay [default: 1h].
-    #[arg(long, value_name = "TIME")]
-    backoff_max: Option<TimeSpan>,
-    /// Wait for the whole delay; by default for a part of it, drawn at random.
-    #[arg(long)]
-    no_jitter: bool,
+    #[command(flatten)]
+    retry: RetryArgs,
     /// How long it is kept when it has ended.
     #[arg(long, value_name = "TIME")]
     retention: Option<TimeSpan>,
@@ -97,35 +82,31 @@ pub(crate) struct CreateArgs {
     pub(crate) wait: bool,
     /// Many tasks: a file with one task in JSON on each line, or - for standard input. Each line says all of
     /// its task: of the other flags, only --idempotency-key goes with it.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ONE_TASK)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = one_task())]
     file: Option<PathBuf>,
 }
 
 /// The flags that say what one task is.
-const ONE_TASK: [&str; 22] = [
-    "kind",
-    "queue",
-    "payload",
-    "command",
-    "http",
-    "argv",
-    "id",
-    "labels",
-    "description",
-    "priority",
-    "delay",
-    "run_at",
-    "expires_at",
-    "timeout",
-    "max_attempts",
-    "max_lost",
-    "max_snoozes",
-    "backoff_initial",
-    "backoff_multiplier",
-    "backoff_max",
-    "no_jitter",
-    "retention",
-];
+fn one_task() -> Vec<&'static str> {
+    let own = [
+        "kind",
+        "queue",
+        "payload",
+        "command",
+        "http",
+        "argv",
+        "id",
+        "labels",
+        "description",
+        "priority",
+        "delay",
+        "run_at",
+        "expires_at",
+        "timeout",
+        "retention",
+    ];
+    own.into_iter().chain(retry::FLAGS).collect()
+}
 
 fn parse_url(text: &str) -> Result<String, String> {
     let is_one = ["http://", "https://"].iter().any(|scheme| {
@@ -162,7 +143,6 @@ pub(crate) async fn run(
 }
 
 fn from_flags(args: CreateArgs) -> Result<v1::NewTask, Failure> {
-    let retry = retry(&args);
     let (kind, payload) = if args.command {
         ("command".to_owned(), Some(json!({ "argv": args.argv }).to_string()))
     } else if let Some(url) = args.http {
@@ -188,7 +168,7 @@ fn from_flags(args: CreateArgs) -> Result<v1::NewTask, Failure> {
         delay: args.delay,
         expires_at: args.expires_at,
         timeout: args.timeout,
-        retry,
+        retry: args.retry.policy(),
         idempotency_key,
         retention: args.retention,
     })
@@ -219,20 +199,6 @@ fn json_of(text: &str) -> Result<Bytes, Failure> {
 /// The payload that `--payload` names.
 pub(super) fn payload_of(payload: String) -> Result<Bytes, Failure> {
     json_of(&text_of(payload)?)
-}
-
-/// When to try again, if anything is said of it.
-fn retry(args: &CreateArgs) -> Option<v1::RetryPolicy> {
-    let policy = v1::RetryPolicy {
-        max_attempts: args.max_attempts,
-        initial: args.backoff_initial,
-        multiplier: args.backoff_multiplier,
-        max: args.backoff_max,
-        jitter: args.no_jitter.then_some(v1::Jitter::None.into()),
-        max_lost: args.max_lost,
-        max_snoozes: args.max_snoozes,
-    };
-    (policy != v1::RetryPolicy::default()).then_some(policy)
 }
 
 /// An idempotency key that nobody else has. With it the client may send a task again whose answer was

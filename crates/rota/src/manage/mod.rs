@@ -6,6 +6,7 @@ pub(crate) mod create;
 mod import;
 mod lines;
 pub(crate) mod queue;
+mod retry;
 pub(crate) mod task;
 mod update;
 mod wait;
@@ -13,8 +14,7 @@ pub(crate) mod workers;
 
 use std::collections::BTreeMap;
 
-use rota_client::{Client, Reason, RetryHint, node_v1, v1};
-use tonic::Code;
+use rota_client::{Client, ClientError, ErrorKind, Reason, RetryHint, node_v1, v1};
 
 use crate::{
     exit::Failure,
@@ -22,12 +22,12 @@ use crate::{
 };
 
 /// Whether an error may pass by itself: no server is reached, or the one that is cannot answer now.
-fn is_passing(code: Code, reason: Option<Reason>) -> bool {
-    match reason.map(Reason::retry) {
+fn is_passing(error: &ClientError) -> bool {
+    match error.reason().map(Reason::retry) {
         Some(retry) => {
             matches!(retry, RetryHint::Elsewhere | RetryHint::Soon | RetryHint::IfRepeatable)
         }
-        None => matches!(code, Code::Unavailable | Code::DeadlineExceeded),
+        None => matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
     }
 }
 

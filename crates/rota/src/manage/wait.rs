@@ -92,8 +92,7 @@ async fn ended(client: &Client, wait: Wait, format: Format) -> Result<Task, Fail
                 }
             }
             Some(Err(error)) => {
-                let goes_on =
-                    is_passing(error.code(), error.reason()) && (known || until.is_some());
+                let goes_on = is_passing(&error) && (known || until.is_some());
                 if !goes_on {
                     return Err(error.into());
                 }
