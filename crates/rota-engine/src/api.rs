@@ -9,8 +9,6 @@ use rota_core::{
 };
 use rota_store::{Member, Seat, StoreError, StoreStatus};
 
-use crate::down::SessionEvents;
-
 /// A task that a client wants done, checked against the limits of the API.
 #[derive(Debug, Clone)]
 pub struct NewTask {
@@ -286,22 +284,6 @@ pub struct SessionRequest {
     pub slots: u32,
     /// The leases it still holds.
     pub held: Vec<LeaseId>,
-}
-
-/// An open session: what flows down to the worker.
-#[derive(Debug)]
-pub struct SessionStream {
-    /// The session.
-    pub session: SessionId,
-    /// Tells this connection from the worker's others.
-    pub connection: u64,
-    /// Without a heartbeat for so long, it ends.
-    pub ttl: Duration,
-    /// Of the leases named, those that are not its any more.
-    pub revoked: Vec<LeaseId>,
-    /// What the worker is to do. Ends when the session does, or when the worker came back on
-    /// another stream.
-    pub events: SessionEvents,
 }
 
 /// Something that a worker is to know.

@@ -67,11 +67,11 @@ mod workers;
 pub use api::{
     BulkAction, BulkOutcome, Check, ClusterView, Cursor, Dispatched, EngineError, Health, Info,
     Instructions, LeaseRequest, LeaseResponse, LeftOut, LeftOutOfRetry, NewTask, QueueList, Role,
-    SessionEvent, SessionRequest, SessionStream, StopOrder, Submitted, TaskEdit, TaskFilter,
-    TaskPage, TaskRef, TaskView, TimeRange, WorkerList, WorkerRef,
+    SessionEvent, SessionRequest, StopOrder, Submitted, TaskEdit, TaskFilter, TaskPage, TaskRef,
+    TaskView, TimeRange, WorkerList, WorkerRef,
 };
 pub use cluster::RoleChanges;
-pub use down::SessionEvents;
+pub use down::{SessionEvents, SessionStream};
 pub use engine::Engine;
 pub use host::{Clock, Host, Parallel, Random};
 pub use layout::{IDEMPOTENCY_KEY_BYTES_MAX, SPACES};

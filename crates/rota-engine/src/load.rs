@@ -18,7 +18,6 @@ use crate::{
     host::Parallel,
     layout,
     planted::Planted,
-    prepared::LiveRecords,
     records::{Entry, Kind, Live, Queue, Scan, Spec},
     unreadable::Unreadable,
 };
@@ -68,6 +67,9 @@ pub(crate) async fn load(
     let ids = TaskIdSequence::after(newest_task(snapshot).await?);
     Ok(Loaded { machine, ids, head, unreadable })
 }
+
+/// The live records that a machine is made of, shared with who goes on changing them.
+pub(crate) type LiveRecords = Arc<BTreeMap<TaskId, Bytes>>;
 
 /// The records of a backlog, read before.
 pub(crate) struct Records {

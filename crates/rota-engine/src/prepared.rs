@@ -10,7 +10,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
     pin::Pin,
-    sync::Arc,
     time::Duration,
 };
 
@@ -111,6 +110,3 @@ impl Prepared {
         Some(loaded)
     }
 }
-
-/// The live records that a machine is made of, shared with who goes on changing them.
-pub(crate) type LiveRecords = Arc<BTreeMap<TaskId, Bytes>>;

@@ -16,7 +16,6 @@ use tokio::sync::oneshot;
 
 use crate::{
     api::{Check, EngineError, Health, Role},
-    dispatch::PayloadSizes,
     down::Downstream,
     host::Host,
     landed::Landed,
@@ -26,7 +25,7 @@ use crate::{
     records::RecordReads,
     request::Room,
     signs::Signs,
-    specs::SpecReads,
+    specs::{PayloadSizes, SpecReads},
     timekeeper::Timekeeper,
     unreadable,
 };

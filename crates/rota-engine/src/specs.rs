@@ -109,3 +109,22 @@ impl SpecReads {
         Ok(())
     }
 }
+
+/// How much payloads weigh lately, to guess how many of them fit somewhere.
+#[derive(Debug, Default)]
+pub(crate) struct PayloadSizes(std::sync::atomic::AtomicUsize);
+
+impl PayloadSizes {
+    pub(crate) fn note(&self, bytes: usize) {
+        use std::sync::atomic::Ordering::Relaxed;
+        // The dispatcher alone writes it.
+        let mean = self.0.load(Relaxed);
+        self.0.store(mean - mean / 16 + bytes / 16, Relaxed);
+    }
+
+    /// How many tasks come to about so many bytes; at least one.
+    pub(crate) fn count_within(&self, bytes: usize) -> u32 {
+        let mean = self.0.load(std::sync::atomic::Ordering::Relaxed).max(1);
+        u32::try_from(bytes / mean).unwrap_or(u32::MAX).max(1)
+    }
+}

@@ -22,9 +22,9 @@ use tracing::{debug, info, warn};
 use crate::{
     host::Host,
     layout,
-    load::{self, Loaded, MachineOptions, Records},
+    load::{self, LiveRecords, Loaded, MachineOptions, Records},
     planted::Planted,
-    prepared::{LiveRecords, Prepared},
+    prepared::Prepared,
     records::{Entry, Live, Queue},
     shared::Shared,
 };

@@ -9,8 +9,9 @@ use rota_core::{
 use tracing::info;
 
 use crate::{
-    api::{EngineError, QueueList, SessionRequest, SessionStream, WorkerList, WorkerRef},
+    api::{EngineError, QueueList, SessionRequest, WorkerList, WorkerRef},
     down,
+    down::SessionStream,
     engine::{Engine, Inner, unavailable},
     fingerprint,
     landed::LandedWorkers,

@@ -15,8 +15,8 @@ use tracing::{debug, field::debug, info};
 
 use crate::{
     context::{StopReason, TaskContext},
+    event::Event,
     handler::{Again, Handler, HandlerError, HandlerResult},
-    session::Event,
 };
 
 /// A handler that is told to stop gets so long to do so before it is dropped. Shorter than what the

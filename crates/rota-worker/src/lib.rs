@@ -56,6 +56,7 @@ mod breaks;
 mod connection;
 mod context;
 mod ended;
+mod event;
 mod handler;
 mod metrics;
 mod outbox;

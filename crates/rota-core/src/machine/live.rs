@@ -1,5 +1,7 @@
 //! The table of live tasks: compact records, found by id or by index.
 
+use bytes::Bytes;
+
 use super::{
     ids::IdIndex,
     index::{Index, LaneIndex, PolicyIndex, TaskIndex},
@@ -182,6 +184,18 @@ impl LiveTable {
             slots.filter_map(|(at, slot)| Some((TaskIndex::new(at), slot.as_ref()?)))
         })
     }
+}
+
+/// What is known of an attempt when it ends.
+#[derive(Debug, Clone, Default)]
+pub(super) struct AttemptEnd {
+    pub(super) started_at: Option<WallTime>,
+    pub(super) output_tail: Bytes,
+    /// How its worker reported it; `None` where it did not.
+    pub(super) reported: Option<LeaseEnd>,
+    pub(super) result: Bytes,
+    /// Time to which the handler put the task off.
+    pub(super) snoozed_until: Option<WallTime>,
 }
 
 #[cfg(test)]

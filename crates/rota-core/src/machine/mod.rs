@@ -41,8 +41,8 @@ pub use command::{
 };
 pub use events::{Event, Happened, LaneName};
 pub use page::{LiveFilter, LivePage};
-pub use stats::{MachineStats, QueueStats, SessionState, SessionStats};
-pub use view::{LeaseView, LiveView, Orders, QueueCounts, SessionView, Waiting};
+pub use stats::{MachineStats, QueueCounts, QueueStats, SessionState, SessionStats};
+pub use view::{LeaseView, LiveView, Orders, SessionView, Waiting};
 
 use self::{
     clock::Wakes,

@@ -2,7 +2,7 @@
 
 use super::{
     AttemptOutcome, Flags, Machine, Mutation, Refusal, Reply, Report, Stored, TIMEOUT_GRACE,
-    TaskIndex, finish::AttemptEnd,
+    TaskIndex, live::AttemptEnd,
 };
 use crate::{
     EndKind, Failure, FailureReason, LeaseEnd, LeaseToken, Status, TaskId, lifecycle::Action,

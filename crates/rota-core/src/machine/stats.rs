@@ -2,11 +2,34 @@
 //! number of tasks.
 
 use super::{
-    Lease, Machine, QueueCounts,
+    Lease, Machine,
     index::{LaneIndex, QueueIndex},
     live::LiveTask,
 };
-use crate::{Millis, Name};
+use crate::{Millis, Name, WallTime};
+
+/// A queue as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueCounts {
+    /// The name.
+    pub name: Name,
+    /// Whether none of its tasks starts.
+    pub paused: bool,
+    /// Tasks that wait for their time.
+    pub scheduled: u64,
+    /// Tasks that wait for a worker.
+    pub pending: u64,
+    /// Tasks that a worker has.
+    pub leased: u64,
+    /// Live tasks whose records the leader cannot read: nothing is done to them.
+    pub unreadable: u64,
+    /// Ended well since this machine was made.
+    pub completed_total: u64,
+    /// Ended as failed since this machine was made.
+    pub failed_total: u64,
+    /// Since when the pending task that is due longest has been due.
+    pub oldest_pending: Option<WallTime>,
+}
 
 /// The state of all queues and sessions.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -108,29 +108,6 @@ pub struct Orders {
     pub draining: bool,
 }
 
-/// A queue as it stands.
-#[derive(Debug, Clone, PartialEq)]
-pub struct QueueCounts {
-    /// The name.
-    pub name: Name,
-    /// Whether none of its tasks starts.
-    pub paused: bool,
-    /// Tasks that wait for their time.
-    pub scheduled: u64,
-    /// Tasks that wait for a worker.
-    pub pending: u64,
-    /// Tasks that a worker has.
-    pub leased: u64,
-    /// Live tasks whose records the leader cannot read: nothing is done to them.
-    pub unreadable: u64,
-    /// Ended well since this machine was made.
-    pub completed_total: u64,
-    /// Ended as failed since this machine was made.
-    pub failed_total: u64,
-    /// Since when the pending task that is due longest has been due.
-    pub oldest_pending: Option<WallTime>,
-}
-
 /// A session as it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionView {

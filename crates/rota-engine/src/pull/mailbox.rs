@@ -12,7 +12,8 @@ use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 
 use super::held::{Leases, NamedLease};
 use crate::{
-    api::{Dispatched, SessionEvent, SessionStream},
+    api::{Dispatched, SessionEvent},
+    down::SessionStream,
     down::size_of,
 };
 

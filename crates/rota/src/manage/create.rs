@@ -2,7 +2,6 @@
 
 use std::{
     fs::File,
-    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::{self, Read},
     path::PathBuf,
 };
@@ -16,7 +15,7 @@ use rota_client::{
 use serde_json::{json, value::RawValue};
 
 use super::{
-    import, labels,
+    fresh_key, import, labels,
     lines::BYTE_ORDER_MARK,
     retry::{self, RetryArgs},
 };
@@ -199,14 +198,6 @@ fn json_of(text: &str) -> Result<Bytes, Failure> {
 /// The payload that `--payload` names.
 pub(super) fn payload_of(payload: String) -> Result<Bytes, Failure> {
     json_of(&text_of(payload)?)
-}
-
-/// An idempotency key that nobody else has. With it the client may send a task again whose answer was
-/// lost, as when a node fails or leadership changes.
-pub(crate) fn fresh_key() -> String {
-    // Keyed by the system's randomness, unlike a generator that is seeded from the time.
-    let random = RandomState::new().build_hasher().finish();
-    format!("cli-{}-{random:016x}", jiff::Timestamp::now().as_millisecond())
 }
 
 fn read_all(mut input: impl Read) -> io::Result<String> {

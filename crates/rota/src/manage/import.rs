@@ -18,8 +18,7 @@ use tokio::{
 };
 
 use super::{
-    create::fresh_key,
-    is_passing,
+    fresh_key, is_passing,
     lines::{self, Chunk},
 };
 use crate::{

@@ -12,7 +12,10 @@ mod update;
 mod wait;
 pub(crate) mod workers;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+};
 
 use rota_client::{Client, ClientError, ErrorKind, Reason, RetryHint, node_v1, v1};
 
@@ -29,6 +32,14 @@ fn is_passing(error: &ClientError) -> bool {
         }
         None => matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
     }
+}
+
+/// An idempotency key that nobody else has. With it the client may send a task again whose answer was
+/// lost, as when a node fails or leadership changes.
+pub(crate) fn fresh_key() -> String {
+    // Keyed by the system's randomness, unlike a generator that is seeded from the time.
+    let random = RandomState::new().build_hasher().finish();
+    format!("cli-{}-{random:016x}", jiff::Timestamp::now().as_millisecond())
 }
 
 /// Labels as flags say them: each name once.
