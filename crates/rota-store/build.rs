@@ -4,7 +4,10 @@ use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let files = protox::compile(["etcd.proto"], ["proto"])?;
-    tonic_prost_build::configure().build_server(false).bytes(".").compile_fds(files)?;
+    #[cfg(feature = "etcd")]
+    {
+        let files = protox::compile(["etcd.proto"], ["proto"])?;
+        tonic_prost_build::configure().build_server(false).bytes(".").compile_fds(files)?;
+    }
     Ok(())
 }

@@ -149,11 +149,19 @@ pub(crate) struct Created {
     pub(crate) answer: Answer<SubmitResults>,
 }
 
+/// What a won election gives.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Term {
+    pub(crate) fence: Fence,
+    /// The least number of the first batch.
+    pub(crate) seq_floor: BatchSeq,
+}
+
 impl<'a> Coordinator<'a> {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         shared: Arc<Shared>,
-        fence: Fence,
+        term: Term,
         loaded: crate::load::Loaded,
         cache: SpecCache,
         books: Books,
@@ -163,10 +171,10 @@ impl<'a> Coordinator<'a> {
         Self {
             store,
             shared,
-            fence,
+            fence: term.fence,
             machine: loaded.machine,
             ids: loaded.ids,
-            seq: loaded.head.next(),
+            seq: loaded.head.next().max(term.seq_floor),
             cache,
             ledger,
             workers,

@@ -19,7 +19,7 @@ use crate::{
     api::{EngineError, Health, Info, Role},
     batch,
     cache::SpecCache,
-    coordinator::{Books, Coordinator, LeadershipEnd},
+    coordinator::{Books, Coordinator, LeadershipEnd, Term},
     dispatch::{self, ToDispatcher, ToWorkers},
     fail_point::FailPoint,
     hand_over,
@@ -477,6 +477,7 @@ impl Leader {
         self.shared.unreadable.store(loaded.unreadable.count(), Ordering::Relaxed);
         self.shared.beat(self.shared.host.now().mono);
         ledger.show();
+        let seq_floor = leadership.seq_floor();
         // Several ask it whether it is held; this function has the last of them.
         let leadership = Arc::new(leadership);
         self.shared.signs.begin(leadership.clone(), loaded.machine.session_ids());
@@ -486,7 +487,7 @@ impl Leader {
         let mut coordinator = Coordinator::new(
             store,
             shared,
-            fence,
+            Term { fence, seq_floor },
             loaded,
             cache,
             Books { ledger, marks },

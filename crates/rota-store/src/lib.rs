@@ -7,12 +7,15 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "embedded")]
 mod embedded;
+#[cfg(feature = "etcd")]
 pub mod etcd;
 mod model;
 mod store;
 pub mod watch;
 
+#[cfg(feature = "embedded")]
 pub use embedded::{EmbeddedOptions, EmbeddedStore};
 pub use model::{
     Batch, BatchLimits, BatchSeq, Direction, Epoch, Fence, Head, KEY_BYTES_MAX, KeyRange, Member,

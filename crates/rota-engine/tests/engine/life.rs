@@ -1,13 +1,13 @@
 //! A task's life through the engine, and through restarts.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use rota_core::{
     AttemptOutcome, ClientKeys, Failure, FailureReason, Millis, Refusal, Retention, Status,
 };
 use rota_engine::{EngineError, EngineOptions, NewTask, RunAt, TaskRef};
 
-use crate::support::{Node, completed, name, task};
+use crate::support::{MoodyStore, Node, completed, name, task};
 
 #[tokio::test]
 async fn a_task_is_submitted_leased_completed_and_read_back() {
@@ -28,6 +28,20 @@ async fn a_task_is_submitted_leased_completed_and_read_back() {
     assert_eq!(result.as_deref(), Some(b"42".as_slice()));
     let attempts = node.engine.attempts(&id).await.expect("an answer").expect("known");
     assert_eq!((attempts.len(), attempts[0].output_tail.as_ref()), (1, b"out".as_slice()));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn lease_tokens_begin_where_the_leadership_says() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = MoodyStore::open(&directory.path().join("data"));
+    let floor = 7 << 32;
+    store.seq_floor.store(floor, Ordering::Relaxed);
+    let node = Node::start_on(store, EngineOptions::default());
+    node.submit(task("k")).await;
+    let leased = node.lease(1).await;
+    assert!(leased[0].token.0 > floor, "{:?}", leased[0].token);
+    assert!(node.report(&leased[0], completed("42")).await);
     node.stop().await;
 }
 

@@ -21,9 +21,9 @@ use rota_engine::{
     SPACES, SessionEvent, SessionRequest, SessionStream, TaskRef,
 };
 use rota_store::{
-    Batch, BatchLimits, ChangeStream, CommitError, EmbeddedOptions, EmbeddedStore, Epoch, Fence,
-    Head, Leadership, Member, Revision, Seat, Snapshot, Space, Store, StoreError, StoreStatus,
-    watch,
+    Batch, BatchLimits, BatchSeq, ChangeStream, CommitError, EmbeddedOptions, EmbeddedStore, Epoch,
+    Fence, Head, Leadership, Member, Revision, Seat, Snapshot, Space, Store, StoreError,
+    StoreStatus, watch,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -96,6 +96,8 @@ pub(crate) struct MoodyStore {
     /// Who announced that it is ready to take over, and from which leadership.
     pub(crate) announced: Mutex<Vec<(String, Epoch)>>,
     holds_announcements: AtomicBool,
+    /// The least number of the first batch of the next leadership.
+    pub(crate) seq_floor: AtomicU64,
     /// Whether campaigns do not even enter their node among the members until they may.
     holds_campaigns: watch::Sender<bool>,
 }
@@ -124,6 +126,7 @@ impl MoodyStore {
             answer_bytes: AtomicUsize::new(0),
             announced: Mutex::default(),
             holds_announcements: AtomicBool::new(false),
+            seq_floor: AtomicU64::new(0),
             holds_campaigns: watch::Sender::new(false),
         })
     }
@@ -172,12 +175,17 @@ impl MoodyStore {
 struct MoodyLeadership {
     inner: Box<dyn Leadership>,
     lapsed: Arc<AtomicBool>,
+    seq_floor: BatchSeq,
 }
 
 #[async_trait]
 impl Leadership for MoodyLeadership {
     fn fence(&self) -> Fence {
         self.inner.fence()
+    }
+
+    fn seq_floor(&self) -> BatchSeq {
+        self.seq_floor
     }
 
     fn is_held(&self) -> bool {
@@ -300,7 +308,8 @@ impl Store for MoodyStore {
         holds.wait_for(|holds| !holds).await.expect("the sender is ours");
         let inner = self.inner.campaign(me).await?;
         self.lapsed.store(false, Ordering::Relaxed);
-        Ok(Box::new(MoodyLeadership { inner, lapsed: self.lapsed.clone() }))
+        let seq_floor = BatchSeq(self.seq_floor.load(Ordering::Relaxed));
+        Ok(Box::new(MoodyLeadership { inner, lapsed: self.lapsed.clone(), seq_floor }))
     }
 
     fn leader(&self) -> watch::Receiver<Option<Seat>> {

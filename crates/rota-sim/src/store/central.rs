@@ -127,7 +127,7 @@ impl Central {
         if !leads && !self.ignores_fences() {
             return Err(CommitError::Fenced { ours: fence.epoch });
         }
-        if batch.seq != self.head.seq.next() {
+        if !self.head.admits(fence.epoch, batch.seq) {
             return Err(CommitError::OutOfOrder { got: batch.seq, head: self.head });
         }
         if self.mood.full {

@@ -150,7 +150,7 @@ impl Writer {
         self.settle().await.map_err(|fault| unavailable(&fault))?;
         for _ in 0..ATTEMPTS {
             let position = match self.known {
-                Some(known) if follows(known.head, batch.seq) => known,
+                Some(known) if known.head.admits(fence.epoch, batch.seq) => known,
                 _ => {
                     let found = self.read_head().await.map_err(|fault| unavailable(&fault))?;
                     judge(&found, fence, batch.seq)?;
@@ -326,16 +326,11 @@ impl Writer {
     }
 }
 
-/// Whether the batch of that number comes next.
-fn follows(head: Head, seq: BatchSeq) -> bool {
-    head.seq.0.checked_add(1) == Some(seq.0)
-}
-
 /// Says why a batch cannot land on what was found, if it can't.
 fn judge(found: &Found, fence: Fence, seq: BatchSeq) -> Result<(), CommitError> {
     if found.leader != Some(fence.epoch) {
         Err(CommitError::Fenced { ours: fence.epoch })
-    } else if !follows(found.position.head, seq) {
+    } else if !found.position.head.admits(fence.epoch, seq) {
         Err(CommitError::OutOfOrder { got: seq, head: found.position.head })
     } else {
         Ok(())
