@@ -131,7 +131,7 @@ impl Auditor {
                 task.and_then(|task| task.lacks(*op, call.since_us))
             }
             Subject::Queue(name, paused) => {
-                let stood = self.lines.was_paused(name, *paused, call.since_us);
+                let stood = self.queues.was_paused(name, *paused, call.since_us);
                 (!stood).then_some("the queue does not stand so")
             }
             Subject::Tasks(..) => None,

@@ -31,11 +31,11 @@ impl Auditor {
             "queue" => {
                 let paused = value.is_some_and(|value| read::<records::Queue>(value).paused);
                 let queue = String::from_utf8_lossy(key);
-                if self.lines.set_paused(now_us, &queue, paused) {
+                if self.queues.set_paused(now_us, &queue, paused) {
                     self.queue_changed(now_us, &queue, paused);
                 }
             }
-            "name" => self.take_name(key, value.map(read::<records::Binding>)),
+            "name" => self.take_name(key, value.map(read::<records::KeyOwner>)),
             _ => {}
         }
     }
@@ -70,8 +70,8 @@ impl Auditor {
     }
 
     /// A name stands for a task, or for none.
-    fn take_name(&mut self, key: &bytes::Bytes, binding: Option<records::Binding>) {
-        let task = binding.map(|binding| binding.task);
+    fn take_name(&mut self, key: &bytes::Bytes, owner: Option<records::KeyOwner>) {
+        let task = owner.map(|owner| owner.task);
         let former = match task {
             Some(task) => self.bound.insert(key.clone(), task),
             None => self.bound.remove(key),

@@ -21,7 +21,7 @@ pub(super) struct Lease {
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct End {
+pub(super) struct LastEnd {
     #[prost(uint64, tag = "1")]
     pub(super) token: u64,
     #[prost(uint32, tag = "2")]
@@ -53,7 +53,7 @@ pub(super) struct Live {
     #[prost(bool, tag = "13")]
     pub(super) cancel_requested: bool,
     #[prost(message, optional, tag = "17")]
-    pub(super) last_end: Option<End>,
+    pub(super) last_end: Option<LastEnd>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -79,7 +79,7 @@ pub(super) struct Done {
     #[prost(bool, tag = "13")]
     pub(super) has_result: bool,
     #[prost(message, optional, tag = "16")]
-    pub(super) last_end: Option<End>,
+    pub(super) last_end: Option<LastEnd>,
 }
 
 /// Why an attempt did not complete, as far as it says whether another is due.
@@ -98,7 +98,7 @@ pub(super) const RELEASED: u32 = 4;
 
 /// Whom a name stands for.
 #[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct Binding {
+pub(super) struct KeyOwner {
     #[prost(fixed64, tag = "1")]
     pub(super) task: u64,
 }

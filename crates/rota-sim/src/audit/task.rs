@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     Op,
     asked::{Intent, Moment, check_dates},
-    lines::Waits,
+    queues::Waits,
     records::{CANCELLED, COMPLETED, Done, Live, PENDING, RELEASED},
     rules::Rule,
 };

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rota_core::{
-    Binds, Definition, Jitter, Millis, Name, Policy, Priority, Refusal, RetryPolicy, WallTime,
+    ClientKeys, Definition, Jitter, Millis, Name, Policy, Priority, Refusal, RetryPolicy, WallTime,
 };
 use rota_engine::{EngineError, NewTask, RunAt, Submitted};
 
@@ -27,10 +27,10 @@ impl Client {
         if self.behaviours.large && per_mille(&mut self.rng, 3) {
             payload.resize(self.rng.usize(100_000..600_000), b'x');
         }
-        let mut binds = Binds::default();
+        let mut client_keys = ClientKeys::default();
         match self.rng.u32(..10) {
-            0..3 => binds.id = Name::new(&format!("c{tag:x}")).ok(),
-            3 => binds.key = Some(format!("key {tag:x}").into()),
+            0..3 => client_keys.id = Name::new(&format!("c{tag:x}")).ok(),
+            3 => client_keys.key = Some(format!("key {tag:x}").into()),
             _ => {}
         }
         let run_at = match self.rng.u32(..10) {
@@ -64,7 +64,7 @@ impl Client {
             ..Definition::new(queue, kind)
         };
         let priority = Priority::new(self.rng.u32(0..10)).unwrap_or_default();
-        NewTask { binds, definition, priority, run_at }
+        NewTask { client_keys, definition, priority, run_at }
     }
 
     pub(super) async fn submit(&mut self, tasks: Vec<NewTask>) {
@@ -80,7 +80,7 @@ impl Client {
             Err(error) => {
                 self.note("submit", &error);
                 // Only what has a name can be asked for again without being done twice.
-                let named = asked.into_iter().filter(|task| !task.binds.is_empty());
+                let named = asked.into_iter().filter(|task| !task.client_keys.is_empty());
                 self.open.extend(named);
                 self.rest(&error).await;
             }
@@ -158,6 +158,6 @@ fn tag(task: &NewTask) -> u64 {
 }
 
 fn name(task: &NewTask) -> Option<String> {
-    let id = task.binds.id.as_ref().map(|id| format!("id {id}"));
-    id.or_else(|| task.binds.key.as_ref().map(|key| format!("key {key}")))
+    let id = task.client_keys.id.as_ref().map(|id| format!("id {id}"));
+    id.or_else(|| task.client_keys.key.as_ref().map(|key| format!("key {key}")))
 }

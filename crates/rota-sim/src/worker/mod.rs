@@ -7,7 +7,7 @@ mod stream;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use rota_core::{Failure, FailureReason, HeldLease, Name, Outcome, Report};
+use rota_core::{AttemptOutcome, Failure, FailureReason, LeaseId, Name, Report};
 use rota_engine::EngineError;
 
 use self::hands::Hands;
@@ -20,7 +20,7 @@ async fn give_report(
     served: Served,
     session: u64,
     ttl: Duration,
-    reports: Vec<(HeldLease, Report)>,
+    reports: Vec<(LeaseId, Report)>,
 ) -> Result<Vec<bool>, EngineError> {
     served.heard(session, ttl);
     let ends: Vec<_> = reports
@@ -48,28 +48,29 @@ async fn give_report(
 
 /// The operation that a report is, for the check of histories.
 fn operation(report: &Report) -> Option<Op> {
-    let completes = matches!(report, Report::Ended { outcome: Outcome::Completed { .. }, .. });
+    let completes =
+        matches!(report, Report::Ended { outcome: AttemptOutcome::Completed { .. }, .. });
     completes.then_some(Op::Complete)
 }
 
-fn ended(outcome: Outcome) -> Report {
+fn ended(outcome: AttemptOutcome) -> Report {
     Report::Ended { started_at: None, output_tail: Bytes::new(), outcome }
 }
 
 /// How an attempt ends.
 fn outcome(rng: &mut fastrand::Rng, tag: u64) -> Report {
     match rng.u32(..1000) {
-        0..50 => ended(Outcome::Failed {
+        0..50 => ended(AttemptOutcome::Failed {
             failure: Failure::new(FailureReason::Error, "simulated"),
             retry_at: None,
         }),
-        50..60 => ended(Outcome::Failed {
+        50..60 => ended(AttemptOutcome::Failed {
             failure: Failure::new(FailureReason::Permanent, "simulated"),
             retry_at: None,
         }),
         60..80 => Report::Released,
-        80..500 => ended(Outcome::Completed { result: Bytes::new() }),
-        _ => ended(Outcome::Completed { result: Bytes::from(format!("{tag:016x}")) }),
+        80..500 => ended(AttemptOutcome::Completed { result: Bytes::new() }),
+        _ => ended(AttemptOutcome::Completed { result: Bytes::from(format!("{tag:016x}")) }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rota_core::{HeldLease, Name, Refusal, SessionId};
+use rota_core::{LeaseId, Name, Refusal, SessionId};
 use rota_engine::{EngineError, SessionEvent, SessionRequest};
 use tokio::{
     sync::mpsc,
@@ -108,8 +108,8 @@ impl StreamWorker {
             }
             let stream = served.engine.open_session(request).await?;
             served.heard(stream.session.0, ttl);
-            let place = served.node;
-            served.with(|inner, _| inner.audit.opened(stream.session.0, place, slots));
+            let endpoint = served.node;
+            served.with(|inner, _| inner.audit.opened(stream.session.0, endpoint, slots));
             let said = (stream.session, stream.connection, stream.revoked.clone());
             let flow = Flow::new(&served, sender);
             tokio::spawn(carry(served, stream, flow));
@@ -191,9 +191,9 @@ impl StreamWorker {
             match timeout(SIGN_WAIT, &mut beat).await {
                 Ok(said) => said,
                 Err(_) => {
-                    let place = served.node;
+                    let endpoint = served.node;
                     served.with(|inner, now_us| {
-                        inner.audit.late_sign(now_us, session.0, place, since_us);
+                        inner.audit.late_sign(now_us, session.0, endpoint, since_us);
                     });
                     beat.await
                 }
@@ -220,7 +220,7 @@ impl StreamWorker {
                 None
             }
             SessionEvent::Stop { task, token, reason } => {
-                self.hands.stop(HeldLease { task, token }, reason);
+                self.hands.stop(LeaseId { task, token }, reason);
                 None
             }
             SessionEvent::Drain => {
