@@ -292,6 +292,8 @@ impl Piece {
             Mutation::DeleteDone(record) => {
                 self.delete(layout::ended(record.status), layout::task(record.id));
             }
+            Mutation::PutAttempt(_, record)
+                if record.snoozed_until.is_some() && Planted::SnoozesLeaveNoRecord.is_made() => {}
             Mutation::PutAttempt(task, record) => {
                 let key = layout::attempt(*task, record.attempt);
                 self.put(layout::ATTEMPT, key, codec::encode_attempt(record));

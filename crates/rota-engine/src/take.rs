@@ -7,7 +7,8 @@ use std::{
 };
 
 use rota_core::{
-    AttemptOutcome, Command, Now, Priority, Refusal, Reply, Report, Submit, TaskId, TaskSpec,
+    AttemptOutcome, Command, Failure, FailureReason, Now, Priority, Refusal, Reply, Report, RunAt,
+    Submit, TaskId, TaskSpec,
 };
 use rota_store::{Leadership, StoreError};
 use tokio::time::{Instant, timeout};
@@ -246,6 +247,11 @@ impl Coordinator<'_> {
                 results.push(Ok(Reply::Done));
                 continue;
             }
+            if let Command::Edit { edit, .. } = &mut command
+                && Planted::EditsIgnoreVersions.is_made()
+            {
+                edit.edits = self.machine.task(edit.spec.id).map_or(edit.edits, |task| task.edits);
+            }
             let bytes = request::bytes_of(&command);
             let set_aside = match &command {
                 Command::Report { task, report: Report::SetAside, .. } => Some(*task),
@@ -372,6 +378,7 @@ fn is_answered_early(command: &Command) -> bool {
     match command {
         Command::PauseQueue { .. } => Planted::AnswersPausesEarly.is_made(),
         Command::Cancel { .. } => Planted::AnswersCancelsEarly.is_made(),
+        Command::Edit { .. } => Planted::AnswersEditsEarly.is_made(),
         _ => false,
     }
 }
@@ -381,12 +388,25 @@ fn spoil_report(command: &mut Command, now: Now) -> bool {
     let Command::Report { report: Report::Ended { outcome, .. }, .. } = command else {
         return false;
     };
+    spoil_snooze(outcome, now);
     if let AttemptOutcome::Failed { retry_at, .. } = outcome
         && Planted::IgnoresBackoff.is_made()
     {
         *retry_at = Some(now.wall);
     }
     Planted::LosesReports.is_made_once_in(50)
+}
+
+/// Planted mistakes: changes a snooze.
+fn spoil_snooze(outcome: &mut AttemptOutcome, now: Now) {
+    let AttemptOutcome::Snoozed { until } = outcome else { return };
+    if Planted::SnoozesEndEarly.is_made() {
+        *until = RunAt::Now;
+    }
+    if Planted::SnoozesSpend.is_made() {
+        let failure = Failure::new(FailureReason::Error, "snoozed");
+        *outcome = AttemptOutcome::Failed { failure, retry_at: Some(until.resolve(now.wall)) };
+    }
 }
 
 /// Planted mistakes: what was asked for is changed.

@@ -401,6 +401,7 @@ impl Run {
         let Scenario { slots, session_ttl, behaviours, .. } = self.scenario;
         let mut worker = StreamWorker::new(caller, rng, name, queues, slots, session_ttl);
         worker.leaves = behaviours.drains;
+        worker.snoozes(behaviours.snoozes);
         worker
     }
 
@@ -430,17 +431,9 @@ impl Run {
     }
 
     fn client(&self, endpoint: Endpoint, at: usize, rng: fastrand::Rng) -> Client {
-        Client {
-            caller: self.caller(endpoint, at),
-            rng,
-            queues: self.queues.clone(),
-            number: (endpoint.0 as u64) << 8 | at as u64,
-            submitted: 0,
-            tasks: Vec::new(),
-            open: Vec::new(),
-            pause_ms: self.scenario.client_pause_ms,
-            behaviours: self.scenario.behaviours,
-        }
+        let number = (endpoint.0 as u64) << 8 | at as u64;
+        let caller = self.caller(endpoint, at);
+        Client::new(caller, rng, self.queues.clone(), number, &self.scenario)
     }
 
     /// Ends the process of a machine at once.

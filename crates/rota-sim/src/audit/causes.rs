@@ -75,7 +75,7 @@ impl Causes {
     }
 
     /// Whether somebody may have caused that.
-    fn may(&self, id: u64, queue: &str, op: Op) -> bool {
+    pub(super) fn may(&self, id: u64, queue: &str, op: Op) -> bool {
         self.counts.contains_key(&Subject::Task(id, op))
             || self.counts.contains_key(&Subject::Tasks(queue.to_owned(), op))
     }

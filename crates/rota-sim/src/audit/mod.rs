@@ -6,12 +6,14 @@
 
 mod asked;
 mod causes;
+mod edits;
 mod histories;
 mod intake;
 mod queues;
 mod records;
 mod rules;
 mod sessions;
+mod snoozes;
 mod task;
 mod weather;
 
@@ -24,14 +26,17 @@ pub use self::rules::{Rule, Violation};
 pub(crate) use self::{
     asked::Intent,
     causes::Subject,
+    edits::{Answer, Edit, stamp_of},
     histories::{Begun, Histories, Op, Told},
     sessions::Heard,
+    snoozes::Snooze,
     task::{Class, tag_of},
     weather::Weather,
 };
 use self::{
     asked::Moment,
     causes::Causes,
+    edits::Edits,
     queues::QueueStates,
     sessions::{Sent, Session},
     task::Task,
@@ -69,6 +74,7 @@ pub(crate) struct Auditor {
     /// What clients are about to ask for.
     intents: FxHashMap<u64, Intent>,
     causes: Causes,
+    edits: Edits,
     queues: QueueStates,
     /// Names of the store's, and whom they stand for.
     bound: FxHashMap<bytes::Bytes, u64>,
@@ -116,6 +122,12 @@ pub struct Counts {
     pub lost_unheard: u64,
     /// Those of them whose worker was silent for half its TTL.
     pub lost_silent: u64,
+    /// Attempts that were snoozed.
+    pub snoozed: u64,
+    /// Edits of tasks that were made.
+    pub edits: u64,
+    /// Edits that were refused because they were made up for another version.
+    pub conflicts: u64,
     /// Changes of leadership.
     pub elections: u64,
     /// Reads that were checked.
@@ -302,8 +314,14 @@ impl Auditor {
         }
         self.counts.leases += u64::from(judged.leased);
         self.counts.ended += u64::from(judged.ended);
+        self.counts.snoozed += u64::from(judged.snoozed);
         for (rule, what) in judged.broken {
             self.broken(rule, at.now_us, format!("task {id:x}: {what}"));
+        }
+        for (ops, rule, what) in judged.doubted {
+            if !ops.iter().any(|op| self.causes.may(id, &queue, *op)) {
+                self.broken(rule, at.now_us, format!("task {id:x}: {what}"));
+            }
         }
         for op in judged.asked {
             self.changed(at.now_us, id, &queue, op);

@@ -10,7 +10,40 @@ pub(super) struct Spec {
     pub(super) id: u64,
     #[prost(bytes = "bytes", tag = "4")]
     pub(super) payload: Bytes,
+    #[prost(message, repeated, tag = "5")]
+    pub(super) labels: Vec<Label>,
+    #[prost(int64, optional, tag = "7")]
+    pub(super) expires_at_ms: Option<i64>,
+    #[prost(message, optional, tag = "8")]
+    pub(super) policy: Option<Policy>,
+    #[prost(string, tag = "13")]
+    pub(super) description: String,
 }
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Label {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "2")]
+    pub(super) value: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Policy {
+    #[prost(uint32, tag = "1")]
+    pub(super) max_attempts: u32,
+    #[prost(uint64, tag = "2")]
+    pub(super) initial_ms: u64,
+    #[prost(uint64, tag = "4")]
+    pub(super) max_ms: u64,
+    #[prost(bool, tag = "5")]
+    pub(super) no_jitter: bool,
+    #[prost(uint32, optional, tag = "9")]
+    pub(super) max_snoozes: Option<u32>,
+}
+
+/// `max_snoozes` of a policy that does not say it.
+pub(super) const SNOOZES_UNSAID: u32 = 1000;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Lease {
@@ -54,12 +87,20 @@ pub(super) struct Live {
     pub(super) cancel_requested: bool,
     #[prost(message, optional, tag = "17")]
     pub(super) last_end: Option<LastEnd>,
+    #[prost(uint32, tag = "18")]
+    pub(super) snoozes: u32,
+    #[prost(uint32, tag = "21")]
+    pub(super) edits: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(super) struct Attempt {
+    #[prost(uint32, tag = "1")]
+    pub(super) attempt: u32,
     #[prost(uint64, tag = "2")]
     pub(super) token: u64,
+    #[prost(int64, optional, tag = "9")]
+    pub(super) snoozed_until_ms: Option<i64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -80,6 +121,8 @@ pub(super) struct Done {
     pub(super) has_result: bool,
     #[prost(message, optional, tag = "16")]
     pub(super) last_end: Option<LastEnd>,
+    #[prost(uint32, tag = "21")]
+    pub(super) edits: u32,
 }
 
 /// Why an attempt did not complete, as far as it says whether another is due.

@@ -34,6 +34,8 @@ pub enum Rule {
     Unchanged,
     /// A read tells how a task or a queue stood between the question and the answer, and a list leaves none out.
     Reads,
+    /// A definition changes only by an edit of its newest version, and each edit raises the version by one.
+    Versions,
     /// A name stands for one task, and is free when that is gone.
     Names,
     /// What clients and workers were told of one task is linearizable.
@@ -58,7 +60,7 @@ pub enum Rule {
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Lost,
         Self::Ends,
         Self::Tokens,
@@ -69,6 +71,7 @@ impl Rule {
         Self::Progress,
         Self::Unchanged,
         Self::Reads,
+        Self::Versions,
         Self::Names,
         Self::Linear,
         Self::Asked,

@@ -1,7 +1,7 @@
 //! What the auditor knows of workers' sessions, and the rules that protect healthy workers.
 
-use super::{Auditor, Rule};
-use crate::world::Endpoint;
+use super::{Auditor, Rule, Snooze};
+use crate::{machine::WALL_AT_START, world::Endpoint};
 
 /// What is known of a session's worker.
 #[derive(Debug, Default)]
@@ -195,6 +195,21 @@ impl Auditor {
     pub(crate) fn gives_back(&mut self, id: u64, token: u64) {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.given_back = Some(token);
+        }
+    }
+
+    /// The handler of a task is about to snooze it for so long.
+    pub(crate) fn snoozes_for(&mut self, now_us: u64, tag: u64, token: u64, delay_ms: i64) {
+        let Some(id) = self.by_tag.get(&tag).copied() else { return };
+        let until_ms = WALL_AT_START + (now_us / 1000).cast_signed() + delay_ms;
+        self.snoozes(id, Snooze { token, until_ms, by_delay: true });
+    }
+
+    /// A worker is about to snooze a task. What it asked for first counts.
+    pub(crate) fn snoozes(&mut self, id: u64, snooze: Snooze) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        if task.snoozing.as_ref().is_none_or(|known| known.token != snooze.token) {
+            task.snoozing = Some(Box::new(snooze));
         }
     }
 

@@ -144,7 +144,14 @@ async fn handle(
     match rng.u32(..1000) {
         0..50 => Err(HandlerError::new("simulated")),
         50..60 => Err(HandlerError::permanent("simulated")),
-        60..500 => Ok(Done::default()),
+        60..90 => {
+            let delay_ms = rng.u32(0..3000);
+            let mut inner = world.lock();
+            let now_us = inner.now_us;
+            inner.audit.snoozes_for(now_us, tag, token, delay_ms.into());
+            Err(HandlerError::snooze(Duration::from_millis(delay_ms.into())))
+        }
+        90..500 => Ok(Done::default()),
         _ => Ok(Done { result: format!("{tag:016x}").into(), ..Done::default() }),
     }
 }

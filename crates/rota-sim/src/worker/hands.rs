@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use rota_core::{AttemptOutcome, LeaseId, Report, StopReason};
+use rota_core::{AttemptOutcome, LeaseId, Report, StopReason, WallTime};
 use rota_engine::Dispatched;
 use rustc_hash::FxHashSet;
 use tokio::time::Instant;
@@ -23,11 +23,14 @@ struct Running {
     ends_at: Instant,
     lease: LeaseId,
     tag: u64,
+    due: WallTime,
 }
 
 /// What a worker has in hand.
 pub(super) struct Hands {
     rng: fastrand::Rng,
+    /// Of a thousand attempts, so many are snoozed.
+    pub(super) snoozes: u32,
     running: BTreeMap<u64, Running>,
     outbox: Vec<(LeaseId, Report)>,
     /// Leases whose end was acknowledged, oldest first.
@@ -39,6 +42,7 @@ impl Hands {
     pub(super) fn new(rng: fastrand::Rng) -> Self {
         Self {
             rng,
+            snoozes: 0,
             running: BTreeMap::new(),
             outbox: Vec::new(),
             ended: VecDeque::new(),
@@ -83,7 +87,7 @@ impl Hands {
         };
         let tag = crate::audit::tag_of(&task.spec.definition.payload).unwrap_or_default();
         let ends_at = Instant::now() + takes;
-        self.running.insert(id, Running { ends_at, lease, tag });
+        self.running.insert(id, Running { ends_at, lease, tag, due: task.run_at });
         if takes > Duration::from_millis(40) {
             self.outbox.push((lease, Report::Started { at: task.run_at }));
         }
@@ -120,7 +124,7 @@ impl Hands {
         let count = due.len();
         for id in due {
             let Some(task) = self.running.remove(&id) else { continue };
-            let report = outcome(&mut self.rng, task.tag);
+            let report = outcome(&mut self.rng, task.tag, self.snoozes, task.due);
             self.outbox.push((task.lease, report));
         }
         count

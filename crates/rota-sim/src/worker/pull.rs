@@ -6,7 +6,7 @@ use rota_core::{LeaseId, Name, Refusal, SessionId};
 use rota_engine::{EngineError, Instructions, LeaseRequest, LeaseResponse, TaskRef};
 use tokio::time::{Instant, interval, sleep, sleep_until};
 
-use super::{Hands, give_report, operation};
+use super::{Hands, give_report, hand_out, operation};
 use crate::{
     call::{CallError, Caller, Served},
     seed::per_mille,
@@ -199,10 +199,7 @@ async fn lease(served: Served, request: LeaseRequest) -> Result<LeaseResponse, E
     served.with(|inner, now_us| {
         let session = leased.session.0;
         inner.audit.leased(now_us, session, leased.tasks.len(), max);
-        for task in &leased.tasks {
-            let (id, token) = (task.spec.id.as_u64(), task.token.0);
-            inner.audit.dispatched(now_us, id, token, Some(session));
-        }
+        hand_out(inner, now_us, session, &leased.tasks);
     });
     Ok(leased)
 }

@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use super::{Hands, PullWorker, give_report, operation};
+use super::{Hands, PullWorker, give_report, hand_out, operation};
 use crate::{
     call::{CallError, Caller, Flow, Served},
     seed::per_mille,
@@ -59,6 +59,11 @@ impl StreamWorker {
         let hands = Hands::new(rng.fork());
         let (session, draining, leaves) = (None, false, false);
         Self { caller, rng, name, queues, slots, ttl, session, hands, draining, leaves }
+    }
+
+    /// Of a thousand attempts, it snoozes so many.
+    pub(crate) fn snoozes(&mut self, snoozes: u32) {
+        self.hands.snoozes = snoozes;
     }
 
     /// The same without a stream.
@@ -265,12 +270,7 @@ async fn carry(served: Served, mut stream: rota_engine::SessionStream, flow: Flo
         };
         let Some(event) = event else { break };
         if let SessionEvent::Dispatches(tasks) = &event {
-            served.with(|inner, now_us| {
-                for task in tasks {
-                    let (id, token) = (task.spec.id.as_u64(), task.token.0);
-                    inner.audit.dispatched(now_us, id, token, Some(session));
-                }
-            });
+            served.with(|inner, now_us| hand_out(inner, now_us, session, tasks));
         }
         if !flow.send(event) {
             break;
