@@ -1,4 +1,4 @@
-//! The coordinator's inbox: the one door for clients, workers and retention.
+//! The coordinator's inbox: the one way in for clients, workers and retention.
 //!
 //! Workers have a lane of their own, which is served first, so that a crowd of clients keeps nobody
 //! from saying that a worker lives or what it has done. Each request of theirs says when it was sent:

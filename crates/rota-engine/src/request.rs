@@ -1,4 +1,4 @@
-//! What enters the coordinator's inbox: the one door for clients, workers and retention.
+//! What enters the coordinator's inbox: the one way in for clients, workers and retention.
 
 use std::sync::Arc;
 

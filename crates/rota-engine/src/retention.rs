@@ -1,4 +1,4 @@
-//! Removes what has been kept long enough, a little at a time, through the same door as all else.
+//! Removes what has been kept long enough, a little at a time, through the inbox of the coordinator.
 
 use std::{sync::Arc, time::Duration};
 

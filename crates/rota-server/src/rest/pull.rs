@@ -62,104 +62,49 @@ pub(crate) async fn close(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The attempt succeeded.
-#[utoipa::path(post, path = "/v1/tasks/{id}/complete", operation_id = "complete_task", tag = "Worker API", request_body = CompleteRequest,
-    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 204, description = "It is durable"),
-    (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),
-))]
-pub(crate) async fn complete(
-    State(services): State<Services>,
-    caller: Caller,
-    Part(id): Part,
-    Body(request): Body<CompleteRequest>,
-) -> Result<StatusCode, Failure> {
-    services.complete_task(caller, CompleteRequest { id, ..request }).await?;
-    Ok(StatusCode::NO_CONTENT)
+/// The handlers of what a worker reports of a task that it has: each is called with the task and the lease, and answers
+/// nothing. The JSON form of a message has its name.
+macro_rules! reports {
+    ($(
+        $(#[doc = $summary:tt])+
+        $handler:ident: $path:tt as $id:tt, $message:ident to $operation:ident, $done:tt;
+    )+) => {$(
+        $(#[doc = $summary])+
+        #[utoipa::path(post, path = $path, operation_id = $id, tag = "Worker API", request_body = $message,
+            params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
+            (status = 204, description = $done),
+            (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
+            (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),
+        ))]
+        pub(crate) async fn $handler(
+            State(services): State<Services>,
+            caller: Caller,
+            Part(id): Part,
+            Body(request): Body<$message>,
+        ) -> Result<StatusCode, Failure> {
+            services.$operation(caller, v1::$message { id, ..request.into() }).await?;
+            Ok(StatusCode::NO_CONTENT)
+        }
+    )+};
 }
 
-/// The attempt failed: the task backs off or, when it has no attempts left, fails.
-#[utoipa::path(post, path = "/v1/tasks/{id}/fail", operation_id = "fail_task", tag = "Worker API", request_body = FailRequest,
-    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 204, description = "It is durable"),
-    (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),
-))]
-pub(crate) async fn fail(
-    State(services): State<Services>,
-    caller: Caller,
-    Part(id): Part,
-    Body(request): Body<FailRequest>,
-) -> Result<StatusCode, Failure> {
-    services.fail_task(caller, v1::FailRequest { id, ..request.into() }).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// The attempt was stopped, as the server asked. Unasked, it counts as failed.
-#[utoipa::path(post, path = "/v1/tasks/{id}/cancelled", operation_id = "report_cancelled", tag = "Worker API", request_body = ReportCancelledRequest,
-    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 204, description = "It is durable"),
-    (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),
-))]
-pub(crate) async fn cancelled(
-    State(services): State<Services>,
-    caller: Caller,
-    Part(id): Part,
-    Body(request): Body<ReportCancelledRequest>,
-) -> Result<StatusCode, Failure> {
-    services.report_cancelled(caller, ReportCancelledRequest { id, ..request }).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// Puts the task off until a time that the handler names. No attempt of `retry.max_attempts` is spent.
-#[utoipa::path(post, path = "/v1/tasks/{id}/snooze", operation_id = "snooze_task", tag = "Worker API", request_body = SnoozeRequest,
-    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 204, description = "It is durable"),
-    (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),
-))]
-pub(crate) async fn snooze(
-    State(services): State<Services>,
-    caller: Caller,
-    Part(id): Part,
-    Body(request): Body<SnoozeRequest>,
-) -> Result<StatusCode, Failure> {
-    services.snooze_task(caller, SnoozeRequest { id, ..request }).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// Gives the task back unharmed: no attempt is spent.
-#[utoipa::path(post, path = "/v1/tasks/{id}/release", operation_id = "release_task", tag = "Worker API", request_body = ReleaseRequest,
-    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 204, description = "It is durable"),
-    (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),
-))]
-pub(crate) async fn release(
-    State(services): State<Services>,
-    caller: Caller,
-    Part(id): Part,
-    Body(request): Body<ReleaseRequest>,
-) -> Result<StatusCode, Failure> {
-    services.release_task(caller, ReleaseRequest { id, ..request }).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// Says how far the handler is, and that it lives.
-#[utoipa::path(post, path = "/v1/tasks/{id}/progress", operation_id = "report_progress", tag = "Worker API", request_body = ReportProgressRequest,
-    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 204, description = "Noted"),
-    (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),
-))]
-pub(crate) async fn progress(
-    State(services): State<Services>,
-    caller: Caller,
-    Part(id): Part,
-    Body(request): Body<ReportProgressRequest>,
-) -> Result<StatusCode, Failure> {
-    services.report_progress(caller, ReportProgressRequest { id, ..request }).await?;
-    Ok(StatusCode::NO_CONTENT)
+reports! {
+    /// The attempt succeeded.
+    complete: "/v1/tasks/{id}/complete" as "complete_task",
+        CompleteRequest to complete_task, "It is durable";
+    /// The attempt failed: the task backs off or, when it has no attempts left, fails.
+    fail: "/v1/tasks/{id}/fail" as "fail_task",
+        FailRequest to fail_task, "It is durable";
+    /// The attempt was stopped, as the server asked. Unasked, it counts as failed.
+    cancelled: "/v1/tasks/{id}/cancelled" as "report_cancelled",
+        ReportCancelledRequest to report_cancelled, "It is durable";
+    /// Puts the task off until a time that the handler names. No attempt of `retry.max_attempts` is spent.
+    snooze: "/v1/tasks/{id}/snooze" as "snooze_task",
+        SnoozeRequest to snooze_task, "It is durable";
+    /// Gives the task back unharmed: no attempt is spent.
+    release: "/v1/tasks/{id}/release" as "release_task",
+        ReleaseRequest to release_task, "It is durable";
+    /// Says how far the handler is, and that it lives.
+    progress: "/v1/tasks/{id}/progress" as "report_progress",
+        ReportProgressRequest to report_progress, "Noted";
 }
