@@ -9,6 +9,8 @@
 //! registered is declared in the catalogue, from which the reference page is made as well, so that
 //! neither can say what the other does not.
 
+#![warn(missing_docs)]
+
 pub mod catalogue;
 mod exposition;
 mod names;

@@ -6,6 +6,8 @@
 //! stand for the times of protobuf, in JSON and in flags as well. [`operations`] lists what can be asked for,
 //! and [`Reason`] why it may be refused. [`FILE_DESCRIPTOR_SET`] is the contract for gRPC reflection.
 
+#![warn(missing_docs)]
+
 pub mod json;
 pub mod operations;
 mod reason;

@@ -6,6 +6,8 @@
 //! crate knows the API of OpenTelemetry and no exporter. Without the feature `spans`, it does not need
 //! that API either: contexts are still passed on, and no span is written.
 
+#![warn(missing_docs)]
+
 mod context;
 #[cfg(not(feature = "spans"))]
 mod off;
