@@ -1,7 +1,7 @@
-//! Totals of tasks by queue and kind, and how long tasks waited and ran.
+//! Totals of tasks by queue and kind, and the times that tasks waited and ran.
 //!
-//! The totals are written in the batch that makes durable what they count, so they are exact: no
-//! crash and no change of leader loses or repeats one. They are shown once the batch has landed.
+//! The totals are written in the batch of the events that they count, so they are exact: no crash and no
+//! change of leader loses or repeats an event. They are shown when the batch is durable.
 
 use std::sync::Arc;
 
@@ -18,15 +18,15 @@ use crate::{
     unreadable::Unreadable,
 };
 
-/// Lanes that are found without looking at their names at most; then all are looked up anew.
+/// Maximum number of lanes in the cache of lookups. When it is full, the cache is cleared.
 const LANES_AT_HAND: usize = 10_000;
-/// So many pairs of a queue and a kind are told apart for each queue that may be.
+/// Number of pairs of a queue and a kind to distinguish, for each allowed queue.
 const KINDS_A_QUEUE: usize = 5;
 
-/// The place of a total in the list of all.
+/// The index of a total in the list.
 pub(crate) type Place = usize;
 
-/// The totals, with what is not durable yet.
+/// The totals, including those that are not durable yet.
 pub(crate) struct Ledger {
     metrics: NodeMetrics,
     lines: Vec<Line>,
@@ -38,13 +38,13 @@ pub(crate) struct Ledger {
 
 struct Line {
     row: Row,
-    /// What a newer version counts beside this.
+    /// Counts that only a newer version knows.
     foreign: ForeignCounts,
     waited: Histogram,
     ran: Histogram,
 }
 
-/// What is to be shown when a step has landed.
+/// The metrics to show when a step is durable.
 #[derive(Default)]
 pub(crate) struct Landing {
     rows: Vec<(Place, Row)>,
@@ -52,7 +52,7 @@ pub(crate) struct Landing {
 }
 
 impl Ledger {
-    /// The totals as the store has them.
+    /// The totals in the store.
     pub(crate) async fn load(
         snapshot: &dyn Snapshot,
         metrics: NodeMetrics,
@@ -68,13 +68,17 @@ impl Ledger {
         };
         each(snapshot, layout::TOTAL, |key, value| {
             let Some((queue, kind)) = layout::parse_total(key) else {
-                unreadable.add(layout::TOTAL, key, &"the key names no queue and kind");
+                unreadable.add(layout::TOTAL, key, &"the key is not a queue and a kind");
                 return Ok(());
             };
             let (counts, foreign) = match codec::decode_total(value) {
                 Ok(total) => total,
                 Err(error) => {
-                    unreadable.add(layout::TOTAL, key, &format!("{error}; it begins anew"));
+                    unreadable.add(
+                        layout::TOTAL,
+                        key,
+                        &format!("{error}; the total starts again from zero"),
+                    );
                     return Ok(());
                 }
             };
@@ -89,20 +93,20 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Shows all totals: this node leads.
+    /// Shows all totals, because this node is the leader.
     pub(crate) fn show(&self) {
         self.metrics.clear_totals();
         let rows = self.lines.iter().map(|line| line.row.clone());
         self.metrics.set_totals(rows.enumerate());
     }
 
-    /// What an event adds to, if it is counted.
+    /// The total to which an event adds, if it is counted.
     pub(crate) fn count(&mut self, event: &Event) -> Option<(Place, Count)> {
         let count = count_of(event.what)?;
         Some((self.place(&event.lane), count))
     }
 
-    /// Adds to a total; gives the record of it that is to be written.
+    /// Adds to a total. Returns the record to write.
     pub(crate) fn add(&mut self, place: Place, counts: &Counts) -> (Bytes, Bytes) {
         let Line { row, foreign, .. } = &mut self.lines[place];
         for (total, more) in row.counts.iter_mut().zip(counts) {
@@ -112,7 +116,7 @@ impl Ledger {
         (layout::total(&row.queue, &row.kind), codec::encode_total(&row.counts, foreign))
     }
 
-    /// What is to be shown when all that was added since the last call has landed.
+    /// The metrics to show when everything added since the last call is durable.
     pub(crate) fn landing(&mut self, events: Vec<Event>) -> Landing {
         let mut changed = std::mem::take(&mut self.changed);
         changed.sort_unstable();
@@ -121,7 +125,7 @@ impl Ledger {
         Landing { rows: rows.collect(), events }
     }
 
-    /// It has landed.
+    /// Shows the metrics of a durable step.
     pub(crate) fn landed(&mut self, landing: Landing) {
         if !landing.rows.is_empty() {
             self.metrics.set_totals(landing.rows);
@@ -175,7 +179,7 @@ impl Ledger {
         place
     }
 
-    /// The place of a pair; a new one if there is none.
+    /// The index of a pair, which is created if necessary.
     fn open(&mut self, queue: Arc<str>, kind: Arc<str>) -> Place {
         let pair = (queue.clone(), kind.clone());
         if let Some(place) = self.places.get(&pair) {

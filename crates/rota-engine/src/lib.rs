@@ -1,14 +1,14 @@
-//! The coordinator: one loop that stamps the time, asks the core, commits, then performs effects.
+//! The engine: a loop that stamps the time, asks the core, commits, and then releases effects.
 //!
-//! This crate owns leadership, the order in which commands reach the core, group commit, the
-//! layout of records in the store, sessions' channels and the reads that answer queries. It speaks
-//! neither HTTP nor gRPC and does not know which store it writes to.
+//! This crate owns leadership, the order in which commands reach the core, group commit, the layout of
+//! records in the store, the channels of sessions, and reads. It knows neither HTTP nor gRPC, and does not
+//! know which store it uses.
 //!
-//! A command's way: a method of [`Engine`] (`tasks`, `workers`, `list`, `pull`) makes it a
-//! `request` in the inbox; the `coordinator` reads what the core must know (`lookup`), has the core
-//! decide, makes the mutations a `batch`, gets it into the store (`commit`) and then releases the
-//! answers, and what flows down to workers through `dispatch`. While another node leads, `standby`
-//! keeps a copy of the backlog.
+//! The path of a command: a method of [`Engine`] (`tasks`, `workers`, `list`, `pull`) puts it as a `request`
+//! into the inbox. The `coordinator` reads what the core must know (`lookup`), lets the core decide, turns
+//! the mutations into a `batch`, and writes it to the store (`commit`). Then it releases the answers, and
+//! sends tasks and orders to workers through `dispatch`. While another node is the leader, `standby` keeps a
+//! copy of the backlog.
 
 mod api;
 mod batch;

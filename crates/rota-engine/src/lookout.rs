@@ -1,5 +1,5 @@
-//! Looks at the store now and then, on every node, whatever it does: whether the store answers, and
-//! whether it should get no new work. A node with nothing to commit would not learn of it otherwise.
+//! Checks the store at intervals on every node: whether it answers, and whether it should get no new tasks.
+//! Otherwise a node without commits would not notice problems.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,12 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::shared::Shared;
 
-/// How often it looks: a store that fills up fast is to be noticed between near its limit and full.
+/// Interval of the checks. A store that fills up fast must be noticed before it is full.
 const PERIOD: Duration = Duration::from_secs(1);
-/// So many looks in a row must find a problem before it counts: one answer may be late.
+/// Number of consecutive checks that must find a problem before it counts, because a single answer can be
+/// late.
 const LOOKS: u32 = 3;
 
-/// Looks until `stop` is cancelled.
+/// Checks until `stop` is cancelled.
 pub(crate) async fn run(store: Arc<dyn Store>, shared: Arc<Shared>, stop: CancellationToken) {
     let mut period = tokio::time::interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -29,7 +30,7 @@ pub(crate) async fn run(store: Arc<dyn Store>, shared: Arc<Shared>, stop: Cancel
             () = stop.cancelled() => return,
             status = look => status,
         };
-        // One that does not say how full it is may be as full as before.
+        // A store that does not answer may still be as full as before.
         if status.bytes_used.is_some() {
             shared.set_pressure(status.pressure);
         }

@@ -1,5 +1,5 @@
-//! What the core must be told of the store before it can decide: records of tasks that are not
-//! live, and who owns a name. Read for many commands in one call.
+//! Reads what the core must know of the store before it decides: records of tasks that are not live, and
+//! owners of names. One call reads for many commands.
 
 use std::sync::Arc;
 
@@ -16,13 +16,12 @@ use crate::{
     request::{Request, Submission},
 };
 
-/// What was read.
 #[derive(Debug, Default)]
 pub(crate) struct Lookups {
     values: FxHashMap<(&'static str, Bytes), Bytes>,
 }
 
-/// The keys that must be read before these requests can be carried out.
+/// The keys to read before these requests can be carried out.
 pub(crate) fn keys<'a>(
     machine: &Machine,
     requests: impl Iterator<Item = &'a Request>,
@@ -56,7 +55,7 @@ pub(crate) fn keys<'a>(
     keys
 }
 
-/// Reads them, in one call if there are any.
+/// Reads the keys in one call, if there are any.
 pub(crate) async fn read(
     store: &dyn Store,
     keys: Vec<(Space, Bytes)>,
@@ -90,7 +89,7 @@ impl Lookups {
         self.values.get(&(space.name, key))
     }
 
-    /// The record of a task that ended.
+    /// The record of an ended task.
     pub(crate) fn stored(&self, task: TaskId) -> Result<Stored, Refusal> {
         let key = layout::task(task);
         let done = self.value(layout::DONE, key.clone());
@@ -100,15 +99,15 @@ impl Lookups {
         Ok(Some(Arc::new(record)))
     }
 
-    /// The definition of a task that ended.
+    /// The definition of an ended task.
     pub(crate) fn spec(&self, task: TaskId) -> Result<Option<Arc<TaskSpec>>, Refusal> {
         let Some(bytes) = self.value(layout::SPEC, layout::task(task)) else { return Ok(None) };
         let spec = codec::decode_spec(bytes).map_err(|_| unreadable(format!("spec/{task}")))?;
         Ok(Some(Arc::new(spec)))
     }
 
-    /// Who owns a new task's names. What an earlier version kept of the same task is told as what this
-    /// one would keep.
+    /// The owners of a new task's names. Translates the fingerprint that an earlier version stored for the
+    /// same task.
     pub(crate) fn bindings(&self, submission: &Submission) -> Result<Bindings, Refusal> {
         let Submission { task, fingerprint } = submission;
         let binds = &task.binds;

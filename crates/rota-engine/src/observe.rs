@@ -1,4 +1,4 @@
-//! What is looked up of the engine when someone asks for its metrics.
+//! Metrics that are collected from the engine at each scrape.
 
 use std::{
     collections::BTreeMap,
@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{api::Role, engine::Engine, shared::Shared};
 
-/// An answer is not waited for longer than this: metrics are needed most when things are bad.
+/// Timeout for an answer of the machine, because metrics are most needed during problems.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The last survey that the machine gave, for when it gives none.
+/// The last survey of the machine, for when it does not answer.
 #[derive(Debug, Default)]
 pub(crate) struct LastSurvey(tokio::sync::Mutex<Option<(u64, Instant, Arc<Survey>)>>);
 
-/// Numbers as the exposition format has them.
+/// A number for the exposition format.
 #[expect(clippy::cast_precision_loss, reason = "the exposition format has no other numbers")]
 fn number(value: impl TryInto<u64>) -> f64 {
     value.try_into().map_or(0.0, |value: u64| value as f64)
@@ -37,8 +37,8 @@ impl Engine {
         &self.inner.options.metrics
     }
 
-    /// What is not counted as it happens, as it is now. Costs grow with queues and sessions, never
-    /// with tasks. Answers within about a second, whatever else goes on.
+    /// The current values of metrics that are not counted continuously. The cost grows with queues and
+    /// sessions, not with tasks. Answers within about a second in any case.
     pub async fn observe(&self) -> Snapshot {
         let (survey, status) =
             tokio::join!(self.survey(), timeout(PATIENCE, self.inner.store.status()));
@@ -63,13 +63,13 @@ impl Engine {
         snapshot
     }
 
-    /// The machine at a glance, and when that was. `None` where this node does not lead.
+    /// A survey of the machine, and its time. `None` if this node is not the leader.
     async fn survey(&self) -> Option<(Instant, Arc<Survey>)> {
         if self.role() != Role::Leader {
             return None;
         }
         let epoch = self.inner.shared.epoch.load(Ordering::Relaxed);
-        // One at a time, however many ask.
+        // One survey at a time for all scrapers.
         let mut last = self.inner.survey.0.lock().await;
         if let Ok(Ok(survey)) = timeout(PATIENCE, self.look(Machine::survey)).await {
             *last = Some((epoch, Instant::now(), Arc::new(survey)));
@@ -109,7 +109,7 @@ struct QueueSum {
     unserved: u64,
     oldest: Option<WallTime>,
     paused: bool,
-    /// Something waits that is not held up by a pause.
+    /// Whether tasks wait in a queue that is not paused.
     waits: bool,
 }
 
@@ -123,8 +123,8 @@ fn observe_queues(snapshot: &mut Snapshot, metrics: &NodeMetrics, survey: &Surve
         sum.scheduled += counts.scheduled;
         sum.pending += counts.pending;
         sum.leased += counts.leased;
-        // Alerts pass over queues that somebody paused. Among those that share a name, one that is paused
-        // must not silence them for the others: it is left out of what they look at.
+        // Alerts ignore paused queues. If several queues share a label, a paused one must not silence alerts
+        // for the others, so it is excluded from the metrics of alerts.
         if alone || !counts.paused {
             sum.unserved += queue.unserved;
             sum.oldest = [sum.oldest, counts.oldest_pending].into_iter().flatten().min();
@@ -180,7 +180,7 @@ fn observe_sessions(snapshot: &mut Snapshot, metrics: &NodeMetrics, survey: &Sur
     }
 }
 
-/// Counts leaders as they come and go, until `stop` is cancelled.
+/// Counts changes of leader, until `stop` is cancelled.
 pub(crate) async fn follow_leaders(shared: Arc<Shared>, stop: CancellationToken) {
     let mut changes = shared.standing_changes();
     loop {

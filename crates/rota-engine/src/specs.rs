@@ -1,5 +1,5 @@
-//! Reads of tasks' definitions, bounded in memory. A payload can be large, so no call reads more than
-//! a portion of definitions at a time, and what is large is dropped before the next portion.
+//! Reads of definitions, with bounded memory. Payloads can be large, so a call reads only a portion of
+//! definitions at a time, and drops the payloads before the next portion.
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -16,20 +16,20 @@ use crate::{
     layout,
 };
 
-/// Definitions read in one call of the store.
+/// Number of definitions to read in one call of the store.
 pub(crate) const PORTION: usize = 16;
-/// Portions that questions read at once on this node; others wait for their turn.
+/// Maximum number of portions that are read at once on this node. Others wait.
 const PORTIONS_AT_ONCE: usize = 4;
 
-/// What the store has of a task's definition.
+/// The definition of a task in the store.
 #[derive(Debug, Clone)]
 pub(crate) enum Found {
     Spec(Arc<TaskSpec>),
-    /// There is none: the task was deleted, or its record is lost.
+    /// Missing: the task was deleted, or its record is lost.
     Missing,
-    /// There is one that cannot be read, for this reason.
+    /// It cannot be read, for this reason.
     Damaged(String),
-    /// There is one with a value that this version does not know: a newer version wrote it, and can read it.
+    /// It has a value that this version does not know. The newer version that wrote it can read it.
     Newer(String),
 }
 
@@ -39,15 +39,15 @@ impl Found {
         if let Self::Spec(spec) = self { Some(spec) } else { None }
     }
 
-    /// The definition of a leased task, or why no worker can run it and what is to be reported of it.
+    /// The definition of a leased task, or the report that ends the lease because no worker can run the task.
     pub(crate) fn into_runnable(self) -> Result<Arc<TaskSpec>, (String, Report)> {
         let reason = match self {
             Self::Spec(spec) => return Ok(spec),
-            Self::Missing => "there is none".to_owned(),
+            Self::Missing => "it is missing".to_owned(),
             Self::Damaged(reason) => reason,
             Self::Newer(reason) => return Err((reason, Report::SetAside)),
         };
-        let message = format!("the stored definition of this task cannot be read: {reason}");
+        let message = format!("cannot read the stored definition of this task: {reason}");
         let failure = Failure::new(FailureReason::Permanent, &message);
         let outcome = Outcome::Failed { failure, retry_at: None };
         Err((reason, Report::Ended { started_at: None, output_tail: Bytes::new(), outcome }))
@@ -61,7 +61,7 @@ impl Found {
     }
 }
 
-/// Reads definitions in one call, in the order asked for. At most [`PORTION`] of them.
+/// Reads definitions in one call, in the given order, up to [`PORTION`].
 pub(crate) async fn read(store: &dyn Store, tasks: &[TaskId]) -> Result<Vec<Found>, StoreError> {
     let keys: Vec<_> = tasks.iter().map(|task| (layout::SPEC, layout::task(*task))).collect();
     let found = store.get(&keys).await?;
@@ -75,7 +75,7 @@ pub(crate) async fn read(store: &dyn Store, tasks: &[TaskId]) -> Result<Vec<Foun
     Ok(found.collect())
 }
 
-/// Reads one definition. What the store cannot read is damaged.
+/// Reads one definition. A definition that the store cannot read is damaged.
 async fn read_alone(store: &dyn Store, task: TaskId) -> Result<Vec<Found>, StoreError> {
     match read(store, &[task]).await {
         Err(StoreError::Corrupt(reason)) => Ok(vec![Found::Damaged(reason)]),
@@ -83,7 +83,7 @@ async fn read_alone(store: &dyn Store, task: TaskId) -> Result<Vec<Found>, Store
     }
 }
 
-/// The reads of a node that answer questions.
+/// The reads of definitions for calls of a node.
 #[derive(Debug)]
 pub(crate) struct SpecReads {
     turns: Semaphore,
@@ -95,15 +95,15 @@ impl SpecReads {
         Self { turns: Semaphore::new(PORTIONS_AT_ONCE), metrics }
     }
 
-    /// A record cannot be read: an operator has to know.
+    /// Reports an unreadable record to the operator.
     pub(crate) fn damaged(&self, space: &'static str, task: TaskId, reason: &str) {
-        error!(space, %task, reason, "a record cannot be read");
+        error!(space, %task, reason, "cannot read a record");
         self.metrics.damaged_record(space);
     }
 
     async fn portion(&self, store: &dyn Store, tasks: &[TaskId]) -> Result<Vec<Found>, StoreError> {
         let found = match read(store, tasks).await {
-            // One record that the store itself cannot read must not hide the others.
+            // A record that the store cannot read must not hide the others.
             Err(StoreError::Corrupt(_)) => {
                 let mut found = Vec::with_capacity(tasks.len());
                 for task in tasks {
@@ -121,13 +121,13 @@ impl SpecReads {
         Ok(found)
     }
 
-    /// One definition with its payload. Cancel safe.
+    /// Reads a definition with its payload. Cancel safe.
     pub(crate) async fn one(&self, store: &dyn Store, task: TaskId) -> Result<Found, StoreError> {
         let found = self.portion(store, &[task]).await?;
         Ok(found.into_iter().next().unwrap_or(Found::Missing))
     }
 
-    /// Definitions without payloads, in the order asked for. Cancel safe.
+    /// Reads definitions without payloads, in the given order. Cancel safe.
     pub(crate) async fn without_payloads(
         &self,
         store: &dyn Store,
@@ -145,13 +145,13 @@ impl SpecReads {
         store: &dyn Store,
         tasks: &[TaskId],
     ) -> Result<Vec<Found>, StoreError> {
-        // It is never closed.
+        // The semaphore is never closed.
         let _turn = self.turns.acquire().await;
         let found = self.portion(store, tasks).await?;
         Ok(found.into_iter().map(Found::without_payload).collect())
     }
 
-    /// Hands over one definition after the other, with its payload, until `take` breaks. Cancel safe.
+    /// Passes one definition after the other, with payload, to `take`, until it breaks. Cancel safe.
     pub(crate) async fn each(
         &self,
         store: &dyn Store,
@@ -159,7 +159,7 @@ impl SpecReads {
         mut take: impl FnMut(TaskId, Found) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         for tasks in tasks.chunks(PORTION) {
-            // It is never closed.
+            // The semaphore is never closed.
             let _turn = self.turns.acquire().await;
             let found = self.portion(store, tasks).await?;
             for (task, found) in tasks.iter().zip(found) {

@@ -1,9 +1,9 @@
-//! The API of a Rota node: REST, gRPC, health and docs on one port.
+//! The API of a Rota node: REST, gRPC, health checks and docs on one port.
 //!
-//! This crate listens, authenticates, bounds and validates what clients send, maps it to the
-//! engine and dresses the answers. It holds no transitions and does not know which store is behind
-//! the engine. A request's way: `connection` → `door` (authentication, which protocol) → `rest` or
-//! `grpc` → `operations` → `validate` or `definition` → engine → `definition` or `wire`, or `failure`.
+//! This crate accepts connections, authenticates and validates requests, maps them to the engine, and builds
+//! the answers. It has no state transitions, and does not know which store the engine uses. The path of a
+//! request: `connection` → `door` (authentication, which protocol) → `rest` or `grpc` → `operations` →
+//! `validate` or `definition` → engine → `definition` or `wire`, or `failure`.
 
 mod auth;
 mod connection;

@@ -1,5 +1,5 @@
-//! The machine at a glance, for those who watch it: its cost grows with queues, lanes and sessions,
-//! never with tasks.
+//! A summary of the machine, for metrics. Its cost grows with the number of queues, lanes and sessions, not
+//! of tasks.
 
 use super::{
     Lease, Machine, QueueCounts,
@@ -8,54 +8,52 @@ use super::{
 };
 use crate::{Millis, Name};
 
-/// The state of all queues and sessions.
+/// A summary of all queues and sessions.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Survey {
-    /// All queues, in no order.
+    /// All queues, in any order.
     pub queues: Vec<QueueSurvey>,
-    /// All sessions, in no order.
+    /// All sessions, in any order.
     pub sessions: Vec<SessionSurvey>,
-    /// Bytes that live tasks take in memory, as far as their number says: allocators add to it.
+    /// Estimated bytes of live tasks in memory, without the overhead of the allocator.
     pub memory_bytes: u64,
 }
 
 /// A queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueSurvey {
-    /// Counts of its tasks by state.
+    /// Number of its tasks by status.
     pub counts: QueueCounts,
-    /// Pending tasks that no session serves.
+    /// Number of pending tasks that no session serves.
     pub unserved: u64,
 }
 
 /// A session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionSurvey {
-    /// The worker's name.
     pub worker: Name,
-    /// The most tasks it holds; of a worker that asks call by call, as many as it last asked for, or
-    /// holds.
+    /// Maximum number of tasks that it holds. For a worker without a stream: the number that it last asked
+    /// for, or holds.
     pub slots: u32,
-    /// Tasks it holds.
+    /// Number of tasks that it holds.
     pub held: u32,
-    /// How long ago it was last heard of.
+    /// Time since its last heartbeat.
     pub heartbeat_age: Millis,
-    /// What it does.
     pub state: SessionState,
 }
 
-/// What a session does.
+/// The state of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionState {
     /// It takes tasks.
     Serving,
-    /// It takes no more.
+    /// It drains.
     Draining,
-    /// Its worker has not come back yet after a change of leader or a restart.
+    /// Its worker has not reconnected yet after a change of leader or a restart.
     Awaited,
 }
 
-/// Bytes of an entry in a map or wheel beside its value, on average.
+/// Average overhead in bytes of an entry in a map or wheel.
 const ENTRY: usize = 16;
 
 impl Machine {
@@ -88,7 +86,7 @@ impl Machine {
     fn memory_bytes(&self) -> u64 {
         let table = self.live.capacity() * size_of::<Option<LiveTask>>() + self.live.len() * ENTRY;
         let places: usize = self.roster.lanes.values().map(super::lane::Lane::places).sum();
-        // How many there are of each sort, and how many entries one of them is as large as.
+        // The number of objects of each type, and the size of one in entries.
         let beside = [
             (places, 1),
             (self.leases.len(), size_of::<Lease>().div_ceil(ENTRY)),

@@ -1,4 +1,4 @@
-//! Ended tasks as the store has them, merged by id, newest first.
+//! Ended tasks in the store, merged by id, newest first.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use rota_store::{Direction, KeyRange, Snapshot, Space, StoreError};
 
 use crate::{api::TaskFilter, codec, engine::Engine, layout, specs::SpecReads};
 
-/// Records read from one space at a time.
+/// Number of records to read from one space at a time.
 const PAGE: usize = 256;
 
-/// A walk over the ended tasks that a filter may select, as far as their records tell.
+/// An iterator over ended tasks that may match a filter, as far as their records tell.
 pub(super) struct EndedWalk<'a> {
     filter: &'a TaskFilter,
     reads: &'a SpecReads,
@@ -21,21 +21,21 @@ pub(super) struct EndedWalk<'a> {
     looked_at: Option<TaskId>,
 }
 
-/// The oldest id that the filter may select: an id is no older than its task.
+/// The oldest id that may match the filter, because an id is not older than its task.
 pub(super) fn oldest(filter: &TaskFilter) -> Option<TaskId> {
     TaskId::first_at(filter.created.from?)
 }
 
-/// One space, read page by page.
+/// A space, read page by page.
 struct Source {
     range: KeyRange,
-    /// Entries in hand, the newest last.
+    /// Entries that were read, newest last.
     entries: Vec<(Bytes, Bytes)>,
     more: bool,
 }
 
 impl<'a> EndedWalk<'a> {
-    /// Those older than `before`, and no older than `down_to`.
+    /// Tasks older than `before`, down to `down_to`.
     pub(super) async fn open(
         engine: &'a Engine,
         filter: &'a TaskFilter,
@@ -60,12 +60,12 @@ impl<'a> EndedWalk<'a> {
         Ok(Self { filter, reads, snapshot, sources, next: None, looked_at: None })
     }
 
-    /// The oldest one that was looked at.
+    /// The oldest examined task.
     pub(super) fn looked_at(&self) -> Option<TaskId> {
         self.looked_at
     }
 
-    /// The next one that the filter may select; `None` at the end, or when the budget is used up.
+    /// The next task that may match. `None` at the end, or when the budget is used up.
     pub(super) async fn peek(&mut self, budget: &mut usize) -> Result<Option<TaskId>, StoreError> {
         while self.next.is_none() && *budget > 0 {
             let Some((space, id, value)) = self.advance().await? else { return Ok(None) };
@@ -73,7 +73,7 @@ impl<'a> EndedWalk<'a> {
             self.looked_at = Some(id);
             match codec::decode_done(&value) {
                 Ok(record) => self.next = Some(record).filter(|record| self.selects(record)),
-                // Somebody has to mend it; the others can be listed all the same.
+                // Somebody must repair it, but the other tasks can be listed.
                 Err(error) => self.reads.damaged(space.name, id, &error.to_string()),
             }
         }
@@ -114,7 +114,7 @@ impl Source {
         self.entries.last().map(|(key, _)| key)
     }
 
-    /// Reads a page if none is in hand.
+    /// Reads a page if there are no entries left.
     async fn refill(&mut self, snapshot: &dyn Snapshot) -> Result<(), StoreError> {
         if self.entries.is_empty() && self.more {
             let page = snapshot.scan(self.range.clone(), Direction::Descending, PAGE).await?;
