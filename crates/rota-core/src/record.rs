@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    Binds, LeaseToken, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
+    ClientKeys, LeaseToken, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
 };
 
 /// The state of a live task. It is small, because it is rewritten at each transition, and all live records
@@ -44,7 +44,7 @@ pub struct LiveRecord {
     pub last_end: Option<LeaseEnd>,
     pub policy: Policy,
     /// Client id and idempotency key.
-    pub binds: Binds,
+    pub client_keys: ClientKeys,
     /// Unknown fields that a newer version wrote.
     pub unknown: Option<Box<UnknownFields>>,
 }
@@ -71,7 +71,7 @@ pub struct LeaseRecord {
     /// The token for its reports.
     pub token: LeaseToken,
     pub worker: Name,
-    /// Time of the lease.
+    /// When it was given.
     pub assigned_at: WallTime,
     /// TTL of the session. A later leader waits as long for it to reconnect.
     pub session_ttl: Millis,
@@ -135,7 +135,7 @@ pub struct DoneRecord {
     pub retain_until: WallTime,
     /// The last attempt, if there was one, without output, which is in the record of the attempt.
     pub last: Option<AttemptRecord>,
-    /// Why it did not complete, if it did not.
+    /// Why it did not complete.
     pub failure: Option<Failure>,
     /// The last reported end of a lease, to recognise a repeated report.
     pub last_end: Option<LeaseEnd>,
@@ -144,7 +144,7 @@ pub struct DoneRecord {
     /// Whether the last attempt has its own record, for its output.
     pub has_output: bool,
     /// Client id and idempotency key.
-    pub binds: Binds,
+    pub client_keys: ClientKeys,
     /// Unknown fields that a newer version wrote.
     pub unknown: Option<Box<UnknownFields>>,
 }
@@ -167,13 +167,13 @@ pub struct AttemptRecord {
     /// Token of the attempt's lease.
     pub token: LeaseToken,
     pub worker: Name,
-    /// Time of the lease.
+    /// When it was given.
     pub assigned_at: WallTime,
     /// Start of the handler, if the worker reported it.
     pub started_at: Option<WallTime>,
     /// End of the attempt. `None` while it runs.
     pub ended_at: Option<WallTime>,
-    /// Why it did not complete, if it did not.
+    /// Why it did not complete.
     pub failure: Option<Failure>,
     /// Time until which the handler snoozed the task, if it did.
     pub snoozed_until: Option<WallTime>,

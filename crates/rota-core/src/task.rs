@@ -62,8 +62,8 @@ pub struct TaskSpec {
     pub definition: Definition,
     /// Time at which the task was accepted.
     pub created_at: WallTime,
-    /// Client id and idempotency key, by which a repeat is recognised.
-    pub binds: Binds,
+    /// Keys by which a repeat of it is known.
+    pub client_keys: ClientKeys,
     /// A hash of the first submission, to distinguish a repeat from a conflict. 0 without names.
     pub fingerprint: u64,
     /// Unknown fields that a newer version wrote, kept for when the definition is written again.
@@ -107,17 +107,17 @@ pub struct Trace {
     pub state: Box<str>,
 }
 
-/// The names that a client chose for a task, by which it can be found and a repeat recognised.
+/// Keys that the client chose: by them it finds the task again, and a repeated submission is recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Binds {
+pub struct ClientKeys {
     /// The id that the client chose.
     pub id: Option<Name>,
     /// The idempotency key, 1 to 256 bytes.
     pub key: Option<Arc<str>>,
 }
 
-impl Binds {
-    /// Whether the client chose no names.
+impl ClientKeys {
+    /// Whether the client chose none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.id.is_none() && self.key.is_none()
@@ -132,7 +132,7 @@ impl TaskSpec {
             id,
             definition,
             created_at,
-            binds: Binds::default(),
+            client_keys: ClientKeys::default(),
             fingerprint: 0,
             unknown: Bytes::new(),
             unknown_policy: Bytes::new(),
@@ -142,7 +142,7 @@ impl TaskSpec {
     /// The id that clients see: their own, if they chose one.
     #[must_use]
     pub fn shown_id(&self) -> String {
-        match &self.binds.id {
+        match &self.client_keys.id {
             Some(name) => name.to_string(),
             None => self.id.to_string(),
         }
@@ -188,13 +188,13 @@ mod tests {
     fn a_task_is_shown_by_the_id_that_its_client_chose() {
         let id = TaskId::from_u64(1).unwrap();
         let mut spec = TaskSpec::new(id, Definition::new(name("q"), name("k")), WallTime(0));
-        assert!(spec.binds.is_empty());
+        assert!(spec.client_keys.is_empty());
         assert_eq!(spec.shown_id(), "t_0000000000001");
-        spec.binds.key = Some("key".into());
-        assert!(!spec.binds.is_empty());
+        spec.client_keys.key = Some("key".into());
+        assert!(!spec.client_keys.is_empty());
         assert_eq!(spec.shown_id(), "t_0000000000001", "a key is no id");
-        spec.binds = Binds { id: Some(name("order-1")), key: None };
-        assert!(!spec.binds.is_empty());
+        spec.client_keys = ClientKeys { id: Some(name("order-1")), key: None };
+        assert!(!spec.client_keys.is_empty());
         assert_eq!(spec.shown_id(), "order-1");
     }
 

@@ -3,18 +3,16 @@
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use rota_core::{
-    Binds, Definition, Failure, HeldLease, LeaseToken, Name, NameError, Priority, QueueCounts,
+    ClientKeys, Definition, Failure, LeaseId, LeaseToken, Name, NameError, Priority, QueueCounts,
     Refusal, RunAt, SessionId, SessionView, Status, StopReason, TaskId, TaskSpec, Waiting,
     WallTime,
 };
 use rota_store::{Member, Seat, StoreError, StoreStatus};
 
-use crate::down::SessionEvents;
-
 /// A task to create, validated by the API.
 #[derive(Debug, Clone)]
 pub struct NewTask {
-    pub binds: Binds,
+    pub client_keys: ClientKeys,
     pub definition: Definition,
     pub priority: Priority,
     pub run_at: RunAt,
@@ -260,21 +258,7 @@ pub struct SessionRequest {
     /// Maximum number of tasks that it holds.
     pub slots: u32,
     /// The leases it still holds.
-    pub held: Vec<HeldLease>,
-}
-
-/// An open session, with the channel to its worker.
-#[derive(Debug)]
-pub struct SessionStream {
-    pub session: SessionId,
-    /// The connection of the worker.
-    pub connection: u64,
-    /// Time without a heartbeat after which the session ends.
-    pub ttl: Duration,
-    /// The leases in `held` that the session no longer has.
-    pub revoked: Vec<HeldLease>,
-    /// Messages to the worker. Ends with the session, or when the worker reconnects on another stream.
-    pub events: SessionEvents,
+    pub held: Vec<LeaseId>,
 }
 
 /// A message to a worker.
@@ -324,7 +308,7 @@ pub struct LeaseRequest {
 
 /// Tasks leased by a worker without a stream.
 #[derive(Debug, Clone)]
-pub struct LeasedTasks {
+pub struct LeaseResponse {
     /// The session for later calls.
     pub session: SessionId,
     /// Time without a call after which the session ends.

@@ -19,7 +19,7 @@ use crate::{
     api::{EngineError, Health, Info, Role},
     batch,
     cache::SpecCache,
-    coordinator::{Books, Coordinator, End, Term},
+    coordinator::{Books, Coordinator, LeadershipEnd, Term},
     dispatch::{self, ToDispatcher, ToWorkers},
     fail_point::FailPoint,
     hand_over,
@@ -28,9 +28,8 @@ use crate::{
     ledger::Ledger,
     level,
     load::MachineOptions,
-    lookout,
     marks::Marks,
-    observe::{self, LastSurvey},
+    metrics::{self, LastStats},
     options::EngineOptions,
     planted::Planted,
     pull::PullSessions,
@@ -38,14 +37,14 @@ use crate::{
     retention,
     shared::{PULSE, Phase, Shared},
     standby::Standby,
-    timekeeper,
+    store_monitor, timekeeper,
     troubles::CampaignTroubles,
 };
 
 /// Time that a caller waits for a place in the inbox.
 const INBOX_WAIT: Duration = Duration::from_secs(1);
 /// Time that a read waits for a commit before the last committed state is used as answer.
-const GLANCE_WAIT: Duration = Duration::from_secs(2);
+const TRY_QUERY_WAIT: Duration = Duration::from_secs(2);
 /// Pause after a failed campaign.
 const CAMPAIGN_PAUSE: Duration = Duration::from_secs(1);
 /// Interval of checks whether this node is among the members.
@@ -69,7 +68,7 @@ pub(crate) struct Inner {
     pub(crate) inbox: InboxSender,
     pub(crate) dispatcher: ToDispatcher,
     pub(crate) pull: PullSessions,
-    pub(crate) survey: LastSurvey,
+    pub(crate) stats: LastStats,
     stopped: TaskTracker,
 }
 
@@ -98,9 +97,9 @@ impl Engine {
         let to_coordinator = sender.downgrade();
         let to_itself = to_coordinator.clone();
         stopped.spawn(dispatch::run(store.clone(), shared.clone(), to_coordinator, down));
-        stopped.spawn(observe::follow_leaders(shared.clone(), stop.clone()));
+        stopped.spawn(metrics::follow_leaders(shared.clone(), stop.clone()));
         stopped.spawn(timekeeper::run(shared.clone(), stop.clone()));
-        stopped.spawn(lookout::run(store.clone(), shared.clone(), stop.clone()));
+        stopped.spawn(store_monitor::run(store.clone(), shared.clone(), stop.clone()));
         stopped.spawn(retention::run(store.clone(), shared.clone(), sender.clone(), stop.clone()));
         stopped.spawn(level::run(store.clone(), shared.clone(), sender.clone(), stop.clone()));
         let dispatcher = ToDispatcher(workers.downgrade());
@@ -115,9 +114,9 @@ impl Engine {
         stopped.spawn(leader.run(inbox));
         stopped.close();
         let pull = PullSessions::default();
-        let survey = LastSurvey::default();
+        let stats = LastStats::default();
         let inbox = sender;
-        let inner = Inner { store, shared, options, inbox, dispatcher, pull, survey, stopped };
+        let inner = Inner { store, shared, options, inbox, dispatcher, pull, stats, stopped };
         Self { inner: Arc::new(inner) }
     }
 
@@ -221,13 +220,13 @@ impl Engine {
     }
 
     /// Reads from the machine, and answers once the state that was read is durable.
-    pub(crate) async fn look<T: Send + 'static>(
+    pub(crate) async fn query<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Machine) -> T + Send + 'static,
     ) -> Result<T, EngineError> {
         let (answer, receiver) = Answer::new(None);
         let question = {
-            Request::Look(Box::new(move |machine| -> Release {
+            Request::Query(Box::new(move |machine| -> Release {
                 let said = question(machine);
                 Box::new(move || {
                     // The caller may no longer wait for the answer.
@@ -244,13 +243,13 @@ impl Engine {
         }
     }
 
-    /// As [`Engine::look`], for state that the store has, too. `None` if the answer waits for a slow commit,
-    /// so that the caller should read from the store.
-    pub(crate) async fn glance<T: Send + 'static>(
+    /// As [`Engine::query`], for what the store can tell as well. `None`: the machine's answer waits for a
+    /// commit that takes long, so the store is to be asked.
+    pub(crate) async fn try_query<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Machine) -> T + Send + 'static,
     ) -> Result<Option<T>, EngineError> {
-        match tokio::time::timeout(GLANCE_WAIT, self.look(question)).await {
+        match tokio::time::timeout(TRY_QUERY_WAIT, self.query(question)).await {
             Ok(answer) => answer.map(Some),
             Err(_) => Ok(None),
         }
@@ -303,16 +302,16 @@ impl Leader {
             let pause = match self.campaign(&mut inbox, &mut standby).await {
                 None => break,
                 Some(Ok(leadership)) => match self.lead(&mut inbox, leadership, standby).await {
-                    Ok(End::Stopped) => break,
-                    Ok(End::Resigned(successor)) => {
+                    Ok(LeadershipEnd::Stopped) => break,
+                    Ok(LeadershipEnd::Resigned(successor)) => {
                         info!(successor, "leadership transferred");
                         Duration::ZERO
                     }
-                    Ok(End::Deposed) => {
+                    Ok(LeadershipEnd::Deposed) => {
                         warn!("leadership lost");
                         Duration::ZERO
                     }
-                    Ok(End::Broken(reason)) => {
+                    Ok(LeadershipEnd::Broken(reason)) => {
                         error!(reason, "store unusable");
                         broken = Some(reason);
                         break;
@@ -445,7 +444,7 @@ impl Leader {
         inbox: &mut Inbox,
         leadership: Box<dyn Leadership>,
         standby: Standby,
-    ) -> Result<End, StoreError> {
+    ) -> Result<LeadershipEnd, StoreError> {
         FailPoint::AfterElection.reach();
         let fence = leadership.fence();
         self.shared.epoch.store(fence.epoch.0, Ordering::Relaxed);
@@ -454,7 +453,7 @@ impl Leader {
         // read.
         if self.is_outdated().await? {
             leadership.resign(None).await;
-            return Ok(End::Resigned(None));
+            return Ok(LeadershipEnd::Resigned(None));
         }
         self.shared.phase.send_replace(Phase::Loading);
         let options = self.machine_options();
@@ -467,7 +466,7 @@ impl Leader {
         };
         let (mut loaded, ledger, marks) = tokio::select! {
             biased;
-            () = leadership.lost() => return Ok(End::Deposed),
+            () = leadership.lost() => return Ok(LeadershipEnd::Deposed),
             loaded = loading => loaded?,
         };
         let newest = loaded.ids.last();
@@ -515,7 +514,7 @@ impl Leader {
         self.shared.signs.end();
         self.shared.metrics.clear_totals();
         self.shared.unreadable.store(0, Ordering::Relaxed);
-        // The problem of the last commit was that of the leader. The lookout checks the store.
+        // What its last commit ran into was the leader's; how the store is, the store_monitor tells.
         self.shared.set_store_problem(None);
         // From here on requests wait until the leader is known.
         self.shared.phase.send_replace(Phase::Campaigning);
@@ -524,7 +523,8 @@ impl Leader {
         self.shared.landed.forget();
         // The channels of this leadership end; sessions reconnect under the next leader.
         let _ = self.workers.send(ToWorkers::DetachAll).await;
-        let successor = if let End::Resigned(successor) = &end { successor } else { &ready };
+        let successor =
+            if let LeadershipEnd::Resigned(successor) = &end { successor } else { &ready };
         if let Some(leadership) = Arc::into_inner(leadership) {
             leadership.resign(successor.as_deref()).await;
         }

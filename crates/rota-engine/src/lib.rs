@@ -4,11 +4,11 @@
 //! records in the store, the channels of sessions, and reads. It knows neither HTTP nor gRPC, and does not
 //! know which store it uses.
 //!
-//! The path of a command: a method of [`Engine`] (`tasks`, `workers`, `list`, `pull`) puts it as a `request`
-//! into the inbox. The `coordinator` reads what the core must know (`lookup`), lets the core decide, turns
-//! the mutations into a `batch`, and writes it to the store (`commit`). Then it releases the answers, and
-//! sends tasks and orders to workers through `dispatch`. While another node is the leader, `standby` keeps a
-//! copy of the backlog.
+//! A command's way: a method of [`Engine`] (`tasks`, `workers`, `list`, `pull`) makes it a
+//! `request` in the inbox; the `coordinator` reads what the core must know (`prefetch`), has the core
+//! decide, makes the mutations a `batch`, gets it into the store (`commit`) and then releases the
+//! answers, and what flows down to workers through `dispatch`. While another node leads, `standby`
+//! keeps a copy of the backlog.
 
 mod api;
 mod batch;
@@ -32,10 +32,8 @@ mod level;
 mod list;
 mod load;
 mod log;
-mod lookout;
-mod lookup;
 mod marks;
-mod observe;
+mod metrics;
 mod options;
 #[cfg_attr(
     not(feature = "planted-faults"),
@@ -46,8 +44,10 @@ mod options;
     )
 )]
 mod planted;
+mod prefetch;
 mod prepared;
 mod pull;
+mod records;
 mod request;
 mod retention;
 mod rounds;
@@ -55,6 +55,7 @@ mod shared;
 mod signs;
 mod specs;
 mod standby;
+mod store_monitor;
 mod take;
 mod tasks;
 mod timekeeper;
@@ -65,12 +66,12 @@ mod workers;
 
 pub use api::{
     BulkAction, BulkOutcome, Check, ClusterView, Cursor, Dispatched, EngineError, Health, Info,
-    Instructions, LeaseRequest, LeasedTasks, LeftOut, LeftOutOfRetry, NewTask, QueueList, Role,
-    SessionEvent, SessionRequest, SessionStream, StopOrder, Submitted, TaskEdit, TaskFilter,
-    TaskPage, TaskRef, TaskView, TimeRange, WorkerList, WorkerRef,
+    Instructions, LeaseRequest, LeaseResponse, LeftOut, LeftOutOfRetry, NewTask, QueueList, Role,
+    SessionEvent, SessionRequest, StopOrder, Submitted, TaskEdit, TaskFilter, TaskPage, TaskRef,
+    TaskView, TimeRange, WorkerList, WorkerRef,
 };
 pub use cluster::RoleChanges;
-pub use down::SessionEvents;
+pub use down::{SessionEvents, SessionStream};
 pub use engine::Engine;
 pub use host::{Clock, Host, Parallel, Random};
 pub use layout::{IDEMPOTENCY_KEY_BYTES_MAX, SPACES};

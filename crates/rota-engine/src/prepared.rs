@@ -12,7 +12,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
     pin::Pin,
-    sync::Arc,
     time::Duration,
 };
 
@@ -22,10 +21,10 @@ use rota_store::{BatchSeq, Epoch, Mutation};
 use tokio::time::Instant;
 
 use crate::{
-    codec,
     host::{Host, Parallel},
     layout,
     load::{self, Loaded, MachineOptions, Records},
+    records::{Kind, Live},
 };
 
 /// Time after which an unused machine is dropped.
@@ -105,7 +104,7 @@ impl Prepared {
             }
             loaded.machine.forget_task(task);
             if let Some(value) = live.get(&task) {
-                loaded.machine.restore_task(&codec::decode_live_of(task, value).ok()?);
+                loaded.machine.restore_task(&Live::decode(&task, value).ok()?);
             }
         }
         loaded.ids = TaskIdSequence::after(newest);
@@ -113,6 +112,3 @@ impl Prepared {
         Some(loaded)
     }
 }
-
-/// The live records from which a machine is built, shared with the copy that continues to change.
-pub(crate) type LiveRecords = Arc<BTreeMap<TaskId, Bytes>>;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rota_core::{Command, Machine, Outcome, Refusal, Reply, Report, TaskId};
+use rota_core::{AttemptOutcome, Command, Machine, Refusal, Reply, Report, TaskId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
@@ -117,7 +117,7 @@ pub(crate) enum Request {
     /// necessary.
     RaiseLevel { level: u32, alone: bool },
     /// A read.
-    Look(Question),
+    Query(Question),
     /// Asks another node to prepare to take over. Answered when the request is durable.
     Prepare { successor: String, answer: Answer<()> },
     /// Transfers leadership.
@@ -138,7 +138,7 @@ impl Request {
             // The next leader checks this itself.
             Self::RaiseLevel { .. } => {}
             // A dropped answer means the same.
-            Self::Look(question) => drop(question),
+            Self::Query(question) => drop(question),
         }
     }
 
@@ -155,7 +155,7 @@ impl Request {
             }
             Self::OpenSession { open, .. } => (1 + open.held.as_ref().map_or(0, Vec::len), 0),
             Self::Purge { tasks, .. } => (tasks.len(), 0),
-            Self::Look(_)
+            Self::Query(_)
             | Self::Prepare { .. }
             | Self::Resign { .. }
             | Self::RaiseLevel { .. } => (1, 0),
@@ -205,6 +205,6 @@ pub(crate) fn bytes_of(command: &Command) -> usize {
         Command::Edit { edit, .. } => return size_of(&edit.spec),
         _ => return 0,
     };
-    let result = if let Outcome::Completed { result } = outcome { result.len() } else { 0 };
+    let result = if let AttemptOutcome::Completed { result } = outcome { result.len() } else { 0 };
     output_tail.len() + result
 }

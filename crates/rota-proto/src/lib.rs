@@ -1,11 +1,10 @@
 //! The public contract of Rota: the messages, their JSON form, and the schemas of OpenAPI. All three are
 //! generated from the files under `proto`. The server validates messages.
 //!
-//! [`v1`] and [`node_v1`] have the messages, with derived serde and utoipa implementations. [`json`] has the
-//! functions that the derived code calls, and the few shapes that differ from their messages. [`Date`] and
-//! [`Span`] replace the timestamps and durations of protobuf, also in JSON and flags. [`operations`] lists
-//! the operations of the API, and [`Reason`] the reasons of refusals. [`FILE_DESCRIPTOR_SET`] is the contract
-//! for gRPC reflection.
+//! [`v1`] and [`node_v1`] are the messages, with serde and utoipa derived on them. [`json`] has the functions
+//! that the derived code calls, and the few shapes that differ from their messages. [`Date`] and [`TimeSpan`]
+//! stand for the times of protobuf, in JSON and in flags as well. [`operations`] lists what can be asked for,
+//! and [`Reason`] why it may be refused. [`FILE_DESCRIPTOR_SET`] is the contract for gRPC reflection.
 
 #![warn(missing_docs)]
 
@@ -16,7 +15,7 @@ mod time;
 
 pub use prost_types::FieldMask;
 pub use reason::{Reason, RetryHint};
-pub use time::{Date, ScalarError, Span};
+pub use time::{Date, ScalarError, TimeSpan};
 
 /// Version 1 of the contract, generated; `proto/rota/v1/rota.proto` documents it.
 pub mod v1 {

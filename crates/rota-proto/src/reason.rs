@@ -1,7 +1,7 @@
 //! The stable reasons for refusals, with the status, code and retry hint of each.
 //!
-//! One row for each reason. The server builds its errors from it. The client uses it to decide on retries,
-//! the CLI for its exit code, and the worker to decide what to do with a report.
+//! One row for each reason. The server makes its errors from it, the client decides from it whether to try
+//! again, the command line its exit code and the worker what becomes of a report.
 
 use std::fmt;
 

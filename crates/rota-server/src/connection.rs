@@ -17,8 +17,8 @@ use tracing::{debug, warn};
 
 use crate::{
     failure::Failure,
+    http_stream::{HttpStream, Late, Times},
     limits::Limits,
-    line::{Late, Line, Times},
     net::{BoxedStream, Listen},
     rest,
 };
@@ -158,7 +158,7 @@ impl Connections {
 
 /// Waits for the bytes that tell the version of HTTP, within a timeout. The HTTP server would wait for them
 /// forever.
-async fn begin(mut stream: BoxedStream, times: Times) -> io::Result<(Line, Late)> {
+async fn begin(mut stream: BoxedStream, times: Times) -> io::Result<(HttpStream, Late)> {
     let within = times.head;
     let mut first = Vec::with_capacity(PREFACE.len());
     let read = tokio::time::timeout(within, read_first(&mut stream, &mut first)).await;
@@ -168,7 +168,7 @@ async fn begin(mut stream: BoxedStream, times: Times) -> io::Result<(Line, Late)
     }
     read??;
     let (late, plain) = (Late::default(), first != PREFACE);
-    Ok((Line::new(first, stream, plain, late.clone(), times), late))
+    Ok((HttpStream::new(first, stream, plain, late.clone(), times), late))
 }
 
 async fn read_first(stream: &mut BoxedStream, first: &mut Vec<u8>) -> io::Result<()> {

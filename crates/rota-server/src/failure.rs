@@ -1,4 +1,4 @@
-//! Failures of requests: one type for both protocols, and its form in each.
+//! Why a request is not answered as asked: one type for both protocols, and the form of the error in each.
 //!
 //! `rota_proto::Reason` has the reasons with their HTTP statuses and gRPC codes.
 
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn every_error_of_the_engine_is_dressed_for_both_protocols() {
+    fn every_error_of_the_engine_has_a_form_in_both_protocols() {
         for (error, reason, http, code, hint, field) in rows() {
             let failure = Failure::from(error);
             let found = failure.reason;

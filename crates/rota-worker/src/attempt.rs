@@ -15,8 +15,8 @@ use tracing::{debug, field::debug, info};
 
 use crate::{
     context::{StopReason, TaskContext},
-    handler::{Again, Handler, HandlerError, Outcome},
-    session::Event,
+    event::Event,
+    handler::{Again, Handler, HandlerError, HandlerResult},
 };
 
 /// Time for a handler to stop before it is dropped. Shorter than the time that the server grants the worker.
@@ -44,7 +44,7 @@ pub(crate) async fn run(
 fn say(
     context: &TaskContext,
     started_at: SystemTime,
-    outcome: Outcome,
+    outcome: HandlerResult,
     events: &mpsc::UnboundedSender<Event>,
 ) {
     note(context, &outcome);
@@ -80,7 +80,7 @@ impl Drop for ReportOnDrop<'_> {
 }
 
 /// Logs the outcome.
-fn note(context: &TaskContext, outcome: &Outcome) {
+fn note(context: &TaskContext, outcome: &HandlerResult) {
     let (task, queue, attempt) = (context.task_id(), context.queue(), context.attempt());
     let kind = context.kind();
     match outcome {
@@ -112,7 +112,7 @@ pub(crate) fn span(
     (Some(span.context()), Some(span))
 }
 
-fn end(mut span: Span, outcome: &Outcome, stopped: Option<StopReason>) {
+fn end(mut span: Span, outcome: &HandlerResult, stopped: Option<StopReason>) {
     if let Some(reason) = stopped {
         span.note("rota.stopped", &format!("{reason:?}"));
     }
@@ -134,7 +134,7 @@ fn end(mut span: Span, outcome: &Outcome, stopped: Option<StopReason>) {
 }
 
 /// Runs the handler to its end, or until a grace period after a request to stop.
-async fn supervise(handler: Handler, context: &TaskContext, payload: Bytes) -> Outcome {
+async fn supervise(handler: Handler, context: &TaskContext, payload: Bytes) -> HandlerResult {
     let timeout = context.timeout();
     let call = std::panic::catch_unwind(AssertUnwindSafe(|| handler(context.clone(), payload)));
     let Ok(call) = call else { return Err(HandlerError::new("the handler panicked")) };
@@ -169,7 +169,7 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// The report to the server. `None` if the lease has ended.
-fn report(outcome: Outcome, stopped: Option<StopReason>) -> (Option<Wire>, Bytes) {
+fn report(outcome: HandlerResult, stopped: Option<StopReason>) -> (Option<Wire>, Bytes) {
     if stopped == Some(StopReason::LeaseLost) {
         return (None, Bytes::new());
     }

@@ -25,8 +25,9 @@ use crate::{
     attempt,
     connection::{self, Connection, OUTGOING, message},
     context::{StopReason, TaskContext},
-    count::AttemptEnd,
     ended::Ended,
+    event::Event,
+    metrics::AttemptEnd,
     outbox::{self, Bounds, Outbox},
     pulse::{Beat, Patience, Pulse},
     worker::Worker,
@@ -39,15 +40,6 @@ const STARTED_AFTER: Duration = Duration::from_millis(20);
 const ENDING: Duration = attempt::STOP_GRACE.saturating_add(connection::LAST_WORDS);
 /// Maximum number of events to process at a time.
 const EVENTS: usize = 1024;
-
-/// A message of an attempt to the session.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// A handler reported progress. Its context has the message.
-    Progress { task_id: String, token: u64 },
-    /// An attempt ended. Without an outcome, nothing is reported.
-    Ended(v1::Report),
-}
 
 /// A running task.
 struct Running {

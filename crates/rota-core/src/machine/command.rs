@@ -121,8 +121,8 @@ pub struct Submit {
     pub priority: Priority,
     /// Earliest start time. A time in the past means now.
     pub run_at: WallTime,
-    /// The tasks that the store has under the same client id or idempotency key.
-    pub bindings: Bindings,
+    /// Owners of its client keys in the store.
+    pub key_owners: KeyOwners,
 }
 
 /// A change of a waiting task.
@@ -138,16 +138,16 @@ pub struct Edit {
     pub run_at: Option<WallTime>,
 }
 
-/// The tasks that the store has under the names of a new task.
+/// Who owns the client keys of a new task, as the store has it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Bindings {
-    pub id: Option<Binding>,
-    pub key: Option<Binding>,
+pub struct KeyOwners {
+    pub id: Option<KeyOwner>,
+    pub key: Option<KeyOwner>,
 }
 
-/// The task that already has a name.
+/// The task that owns a client key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Binding {
+pub struct KeyOwner {
     pub task: TaskId,
     /// The fingerprint of its submission.
     pub fingerprint: u64,
@@ -173,7 +173,7 @@ pub struct OpenSession {
     pub connection: u64,
     /// The leases that the worker still holds. Other leases of the session are sent again. `None` if the
     /// worker cannot say, so nothing is sent again.
-    pub held: Option<Vec<HeldLease>>,
+    pub held: Option<Vec<LeaseId>>,
 }
 
 /// The number of tasks that a worker is ready for, limited by its slots.
@@ -185,9 +185,9 @@ pub enum Credit {
     Take(u32),
 }
 
-/// A lease that a worker claims to hold.
+/// Names one lease of one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct HeldLease {
+pub struct LeaseId {
     pub task: TaskId,
     pub token: LeaseToken,
 }
@@ -205,7 +205,7 @@ pub enum Report {
         started_at: Option<WallTime>,
         /// The end of its output.
         output_tail: Bytes,
-        outcome: Outcome,
+        outcome: AttemptOutcome,
     },
     /// The worker returns the task unprocessed.
     Released,
@@ -216,7 +216,7 @@ pub enum Report {
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
+pub enum AttemptOutcome {
     /// The handler succeeded.
     Completed {
         /// The result of the handler. Empty for none.
@@ -263,7 +263,7 @@ pub enum Reply {
     Session {
         session: SessionId,
         /// The leases in `held` that the session no longer has.
-        revoked: Vec<HeldLease>,
+        revoked: Vec<LeaseId>,
     },
 }
 
@@ -383,7 +383,7 @@ pub enum Mutation {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// Send a task to a worker.
-    Dispatch(Leased),
+    Dispatch(Assignment),
     /// Tell a worker to stop an attempt.
     Stop { session: SessionId, task: TaskId, token: LeaseToken, reason: StopReason },
     /// A task ended: wake clients that wait for it.
@@ -397,9 +397,9 @@ pub enum Effect {
     SessionEnded(SessionEnd),
 }
 
-/// A task that was leased to a session.
+/// A task that a session has been given to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Leased {
+pub struct Assignment {
     pub session: SessionId,
     pub task: TaskId,
     /// The token for its reports.
@@ -408,6 +408,14 @@ pub struct Leased {
     pub attempt: u32,
     /// When it became due.
     pub run_at: WallTime,
+}
+
+impl Assignment {
+    /// The lease that it began.
+    #[must_use]
+    pub fn lease_id(&self) -> LeaseId {
+        LeaseId { task: self.task, token: self.token }
+    }
 }
 
 /// Why a worker must stop an attempt.

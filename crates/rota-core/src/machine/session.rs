@@ -3,7 +3,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    CANCEL_GRACE, Credit, Effect, EndReason, Flags, HeldLease, Leased, Machine, OpenSession,
+    Assignment, CANCEL_GRACE, Credit, Effect, EndReason, Flags, LeaseId, Machine, OpenSession,
     Refusal, Reply, SessionEnd, StopReason, TaskIndex,
     index::{Index as _, SessionIndex, SubscriptionIndex},
 };
@@ -26,8 +26,8 @@ pub(super) struct Session {
     pub(super) tasks: FxHashSet<TaskIndex>,
     pub(super) ttl: Millis,
     pub(super) heard_at: MonoTime,
-    /// The part of that time that [`Machine::excuse_waiting`] granted since the last heartbeat.
-    pub(super) excused: Millis,
+    /// How much of that was given to it by [`Machine::extend_waiting`] since it was last heard.
+    pub(super) extended: Millis,
     pub(super) opened_at: WallTime,
     pub(super) draining: bool,
     /// Last connection.
@@ -57,7 +57,7 @@ impl Session {
             tasks: FxHashSet::default(),
             ttl: Millis(0),
             heard_at: now.mono,
-            excused: Millis(0),
+            extended: Millis(0),
             opened_at: now.wall,
             draining: false,
             connection: 0,
@@ -284,7 +284,7 @@ impl Machine {
 
     /// Compares the leases that a worker claims with those of its session: returns those that it no longer
     /// has, and sends those again that it did not get.
-    fn reconcile(&mut self, index: SessionIndex, held: &[HeldLease]) -> Vec<HeldLease> {
+    fn reconcile(&mut self, index: SessionIndex, held: &[LeaseId]) -> Vec<LeaseId> {
         let mut named = FxHashSet::default();
         let mut revoked = Vec::new();
         for lease in held {
@@ -307,7 +307,7 @@ impl Machine {
             let (token, session) = (lease.token, self.sessions.at(index).id);
             let live = self.live.at(task);
             if !named.contains(&task) {
-                self.step.effects.push(Effect::Dispatch(Leased {
+                self.step.effects.push(Effect::Dispatch(Assignment {
                     session,
                     task: live.id,
                     token,
@@ -413,7 +413,7 @@ impl Machine {
 
     /// Excludes a time in which the caller did not run and could receive nothing. It does not count against
     /// sessions and leases, because their workers may have sent messages. Timers check this when they fire.
-    pub fn excuse(&mut self, pause: Millis) {
+    pub fn extend_deadlines(&mut self, pause: Millis) {
         for session in self.sessions.slots.iter_mut().flatten() {
             session.heard_at = session.heard_at + pause;
         }
@@ -426,11 +426,11 @@ impl Machine {
     /// without a stream may have waited for an answer, and reconnecting workers for their session, so neither
     /// could send heartbeats. A session gets at most `most` of such time between two heartbeats. No call
     /// waits longer, and a lost worker must be detected even if every commit is slow.
-    pub fn excuse_waiting(&mut self, now: MonoTime, pause: Millis, most: Millis) {
+    pub fn extend_waiting(&mut self, now: MonoTime, pause: Millis, most: Millis) {
         for session in self.sessions.slots.iter_mut().flatten() {
             if session.awaited || matches!(session.credit, Credit::Take(_)) {
-                let pause = pause.min(Millis(most.0.saturating_sub(session.excused.0)));
-                session.excused = Millis(session.excused.0 + pause.0);
+                let pause = pause.min(Millis(most.0.saturating_sub(session.extended.0)));
+                session.extended = Millis(session.extended.0 + pause.0);
                 session.heard_at = session.heard_at.max((session.heard_at + pause).min(now));
             }
         }
@@ -445,7 +445,7 @@ impl Machine {
     fn heard_of_at(&mut self, index: SessionIndex, at: MonoTime) {
         let session = self.sessions.at_mut(index);
         session.heard_at = session.heard_at.max(at);
-        session.excused = Millis(0);
+        session.extended = Millis(0);
         let due = session.heard_at + session.ttl;
         self.sessions.due = self.sessions.due.min(due);
     }

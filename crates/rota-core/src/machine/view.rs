@@ -1,8 +1,8 @@
 //! Views: the state of tasks, queues and sessions for reads.
 
-use super::{Credit, HeldLease};
+use super::{Credit, LeaseId};
 use crate::{
-    Binds, LeaseToken, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
+    ClientKeys, LeaseToken, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
 };
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub struct LiveView {
     pub cancel_requested: bool,
     pub policy: Policy,
     /// Client id and idempotency key.
-    pub binds: Binds,
+    pub client_keys: ClientKeys,
     /// The current lease.
     pub lease: Option<LeaseView>,
     /// Why it does not run. Set while it waits.
@@ -86,31 +86,9 @@ pub enum Waiting {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Orders {
     /// Attempts to stop, because a client cancelled their tasks, until the worker reports their end.
-    pub stop: Vec<HeldLease>,
+    pub stop: Vec<LeaseId>,
     /// Whether the worker must drain.
     pub draining: bool,
-}
-
-/// The view of a queue.
-#[derive(Debug, Clone, PartialEq)]
-pub struct QueueCounts {
-    pub name: Name,
-    /// Whether the queue is paused.
-    pub paused: bool,
-    /// Number of tasks that wait for their due time.
-    pub scheduled: u64,
-    /// Number of tasks that wait for a worker.
-    pub pending: u64,
-    /// Number of leased tasks.
-    pub leased: u64,
-    /// Number of live tasks whose records the leader cannot read.
-    pub unreadable: u64,
-    /// Number of tasks that completed since this machine was created.
-    pub completed_total: u64,
-    /// Number of tasks that failed since this machine was created.
-    pub failed_total: u64,
-    /// Due time of the longest-due pending task.
-    pub oldest_pending: Option<WallTime>,
 }
 
 /// The view of a session.
@@ -130,7 +108,7 @@ pub struct SessionView {
     /// Number of tasks that it holds.
     pub held: u32,
     /// Up to 1,000 of the tasks that it holds.
-    pub tasks: Vec<(TaskId, Binds)>,
+    pub tasks: Vec<(TaskId, ClientKeys)>,
     pub opened_at: WallTime,
     /// Time since its last heartbeat.
     pub heartbeat_age: Millis,

@@ -158,14 +158,14 @@ impl Services {
                 biased;
                 end = reader.run(&mut incoming) => end,
                 // The session has ended, or its worker does not read.
-                _ = &mut writing => End::Gone,
+                _ = &mut writing => StreamEnd::Gone,
             };
             writing.abort();
             // The session may already have ended.
             let _ = match end {
                 // The stream continues until then.
-                End::Goodbye => engine.close_session(id, Some(connection)).await,
-                End::Gone => engine.detach_session(id, connection).await,
+                StreamEnd::Goodbye => engine.close_session(id, Some(connection)).await,
+                StreamEnd::Gone => engine.detach_session(id, connection).await,
             };
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
@@ -289,7 +289,7 @@ async fn write_event(event: SessionEvent, outgoing: &Outgoing) -> bool {
 
 /// How a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum StreamEnd {
     /// The worker said goodbye, which ends its session.
     Goodbye,
     /// The worker may reconnect.
@@ -329,14 +329,14 @@ type Answering = Pin<Box<dyn Future<Output = Heard> + Send>>;
 
 impl Reader {
     /// Runs until the worker is gone or does not read, or sends an invalid message.
-    async fn run(&mut self, incoming: &mut Streaming<v1::WorkerMessage>) -> End {
+    async fn run(&mut self, incoming: &mut Streaming<v1::WorkerMessage>) -> StreamEnd {
         let mut vouch = tokio::time::interval((self.ttl / 8).max(Duration::from_millis(1)));
         vouch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let may_read = self.may_read();
             tokio::select! {
                 biased;
-                () = self.outgoing.sender.closed() => return End::Gone,
+                () = self.outgoing.sender.closed() => return StreamEnd::Gone,
                 // Answers first: they free memory for the next messages.
                 Some(heard) = self.in_flight.next() => {
                     if let Some(end) = self.answer(heard).await {
@@ -353,11 +353,11 @@ impl Reader {
                         if let Some(failure) = unreadable(&status) {
                             self.outgoing.send(Err(failure.into())).await;
                         }
-                        return End::Gone;
+                        return StreamEnd::Gone;
                     }
                     None => {
                         self.finish().await;
-                        return End::Gone;
+                        return StreamEnd::Gone;
                     }
                 },
                 // The server reads nothing from the worker now, so its silence is not its fault.
@@ -377,17 +377,17 @@ impl Reader {
     }
 
     /// Sends the outcome of a message. Returns how the stream ended, if it did.
-    async fn answer(&mut self, heard: Heard) -> Option<End> {
+    async fn answer(&mut self, heard: Heard) -> Option<StreamEnd> {
         match heard {
             Heard::Noted => None,
             Heard::Reports(bytes, answer) => {
                 self.reports_in_flight -= 1;
                 self.bytes_in_flight -= bytes;
-                (!self.outgoing.send(answer).await).then_some(End::Gone)
+                (!self.outgoing.send(answer).await).then_some(StreamEnd::Gone)
             }
             Heard::Refused(failure) => {
                 self.outgoing.send(Err(failure.into())).await;
-                Some(End::Gone)
+                Some(StreamEnd::Gone)
             }
         }
     }
@@ -414,7 +414,7 @@ impl Reader {
     }
 
     /// Processes one message. Returns how the stream ended, if it did.
-    async fn hear(&mut self, message: Option<Up>) -> Option<End> {
+    async fn hear(&mut self, message: Option<Up>) -> Option<StreamEnd> {
         let room = self.room.take();
         match message {
             Some(Up::Heartbeat(_)) => self.beat(),
@@ -439,7 +439,7 @@ impl Reader {
             Some(Up::Goodbye(_)) => {
                 // Answers the last reports before the session ends.
                 self.finish().await;
-                return Some(End::Goodbye);
+                return Some(StreamEnd::Goodbye);
             }
             None => {
                 // The stream of a newer worker must stay open.
@@ -448,7 +448,7 @@ impl Reader {
             Some(Up::Hello(_)) => {
                 let wrong = Failure::field("message", "is not allowed at this point of a session");
                 self.outgoing.send(Err(wrong.into())).await;
-                return Some(End::Gone);
+                return Some(StreamEnd::Gone);
             }
         }
         None

@@ -163,7 +163,7 @@ impl Keeper {
     }
 
     /// Maintains the engine, and returns its state.
-    pub(super) fn look(&mut self) {
+    pub(super) fn maintain(&mut self) {
         let room = self.check_room(self.wanted);
         if room.is_ok() {
             self.wanted = 0;
@@ -315,7 +315,7 @@ impl Keeper {
         let reserve = self.options.reserve_bytes;
         if free < reserve.saturating_add(bytes) {
             return Err(format!(
-                "the disk of {path} is full: {free} bytes are free, {reserve} must stay free, and the next \\
+                "the disk of {path} is full: {free} bytes are free, {reserve} must stay free, and the next \
                               batch needs up to {bytes}"
             ));
         }

@@ -121,7 +121,7 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => break None,
             }
             if Instant::now() >= next_look {
-                self.keeper.look();
+                self.keeper.maintain();
                 next_look = Instant::now() + CHECK_INTERVAL;
             }
         };

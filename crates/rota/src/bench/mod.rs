@@ -14,7 +14,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use hdrhistogram::Histogram;
 use rota_client::Client;
-use rota_proto::Span;
+use rota_proto::TimeSpan;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -193,5 +193,5 @@ fn flatten(prefix: &str, value: &Value, table: &mut output::Table) {
 
 /// Parses a duration.
 fn span(text: &str) -> Result<Duration, String> {
-    text.parse::<Span>().map(Span::duration).map_err(|error| error.to_string())
+    text.parse::<TimeSpan>().map(TimeSpan::duration).map_err(|error| error.to_string())
 }

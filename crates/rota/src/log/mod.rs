@@ -1,9 +1,9 @@
 //! The log of the process, and its filter, which can change while it runs.
 //!
-//! Each event is one line on standard error: text on a terminal, otherwise JSON. The module `line` formats
-//! it.
+//! One line an event, on standard error: text for people on a terminal, JSON for programs. How a
+//! line looks is in `formatter`.
 
-mod line;
+mod formatter;
 
 use std::{
     fmt,
@@ -19,7 +19,7 @@ use tracing_subscriber::{
 };
 
 use crate::{config::Settings, exit::Failure};
-use line::{Line, Shape};
+use formatter::{LogFormatter, Shape};
 
 /// The node or worker that writes the log. Each line has it, as soon as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub(crate) fn start(
     let writer = Arc::new(OnceLock::new());
     let (filter, handle) = reload::Layer::new(filter);
     let lines = tracing_subscriber::fmt::layer()
-        .event_format(Line::new(shape, writer.clone()))
+        .event_format(LogFormatter::new(shape, writer.clone()))
         .with_writer(std::io::stderr);
     tracing_subscriber::registry().with(filter).with(lines).init();
     let log = Log { inner: Arc::new(Inner { filter: handle, text: Mutex::new(text), writer }) };

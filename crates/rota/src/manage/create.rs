@@ -2,7 +2,6 @@
 
 use std::{
     fs::File,
-    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::{self, Read},
     path::PathBuf,
 };
@@ -10,12 +9,16 @@ use std::{
 use bytes::Bytes;
 use clap::{Args, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
-    Client, ClientError, Date, NewTask, Span,
+    Client, ClientError, Date, NewTask, TimeSpan,
     v1::{self, Task},
 };
 use serde_json::{json, value::RawValue};
 
-use super::{import, labels, lines::BYTE_ORDER_MARK};
+use super::{
+    fresh_key, import, labels,
+    lines::BYTE_ORDER_MARK,
+    retry::{self, RetryArgs},
+};
 use crate::{exit::Failure, output::Format};
 
 /// The flags of a task.
@@ -58,7 +61,7 @@ pub(crate) struct CreateArgs {
     priority: Option<u32>,
     /// Delay before the task is due, such as 30s or 2h.
     #[arg(long, value_name = "TIME", conflicts_with = "run_at")]
-    delay: Option<Span>,
+    delay: Option<TimeSpan>,
     /// Earliest start time, such as 2026-01-31T12:00:00Z.
     #[arg(long, value_name = "DATE")]
     run_at: Option<Date>,
@@ -67,65 +70,42 @@ pub(crate) struct CreateArgs {
     expires_at: Option<Date>,
     /// Maximum duration of one attempt [default: 30m].
     #[arg(long, value_name = "TIME")]
-    timeout: Option<Span>,
-    /// Attempts before the task fails for good [default: 25].
-    #[arg(long, value_name = "N")]
-    max_attempts: Option<u32>,
-    /// Number of times the task may lose its worker [default: 3].
-    #[arg(long, value_name = "N")]
-    max_lost: Option<u32>,
-    /// Number of times the handler may snooze the task [default: 1000].
-    #[arg(long, value_name = "N")]
-    max_snoozes: Option<u32>,
-    /// Delay after the first failure [default: 1s].
-    #[arg(long, value_name = "TIME")]
-    backoff_initial: Option<Span>,
-    /// Factor by which the delay grows with each failure, 1 to 100 [default: 2].
-    #[arg(long, value_name = "FACTOR")]
-    backoff_multiplier: Option<f64>,
-    /// Maximum delay after a failure [default: 1h].
-    #[arg(long, value_name = "TIME")]
-    backoff_max: Option<Span>,
-    /// Wait for the full delay after a failure. By default the wait is a random part of it.
-    #[arg(long)]
-    no_jitter: bool,
+    timeout: Option<TimeSpan>,
+    #[command(flatten)]
+    retry: RetryArgs,
     /// Time to keep the task after it has ended.
     #[arg(long, value_name = "TIME")]
-    retention: Option<Span>,
+    retention: Option<TimeSpan>,
     /// Wait until the task has ended, and print its output and result.
     #[arg(long, conflicts_with = "file")]
     pub(crate) wait: bool,
     /// Create many tasks from a file with one task in JSON on each line, or from standard input with -. Of the
     /// other flags for tasks, only --idempotency-key can be combined with it.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ONE_TASK)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = one_task())]
     file: Option<PathBuf>,
 }
 
 /// The flags that describe one task.
-const ONE_TASK: [&str; 22] = [
-    "kind",
-    "queue",
-    "payload",
-    "command",
-    "http",
-    "argv",
-    "id",
-    "labels",
-    "description",
-    "priority",
-    "delay",
-    "run_at",
-    "expires_at",
-    "timeout",
-    "max_attempts",
-    "max_lost",
-    "max_snoozes",
-    "backoff_initial",
-    "backoff_multiplier",
-    "backoff_max",
-    "no_jitter",
-    "retention",
-];
+fn one_task() -> Vec<&'static str> {
+    let own = [
+        "kind",
+        "queue",
+        "payload",
+        "command",
+        "http",
+        "argv",
+        "id",
+        "labels",
+        "description",
+        "priority",
+        "delay",
+        "run_at",
+        "expires_at",
+        "timeout",
+        "retention",
+    ];
+    own.into_iter().chain(retry::FLAGS).collect()
+}
 
 fn parse_url(text: &str) -> Result<String, String> {
     let is_one = ["http://", "https://"].iter().any(|scheme| {
@@ -158,7 +138,6 @@ pub(crate) async fn run(
 }
 
 fn from_flags(args: CreateArgs) -> Result<v1::NewTask, Failure> {
-    let retry = retry(&args);
     let (kind, payload) = if args.command {
         ("command".to_owned(), Some(json!({ "argv": args.argv }).to_string()))
     } else if let Some(url) = args.http {
@@ -184,7 +163,7 @@ fn from_flags(args: CreateArgs) -> Result<v1::NewTask, Failure> {
         delay: args.delay,
         expires_at: args.expires_at,
         timeout: args.timeout,
-        retry,
+        retry: args.retry.policy(),
         idempotency_key,
         retention: args.retention,
     })
@@ -217,28 +196,6 @@ pub(super) fn payload_of(payload: String) -> Result<Bytes, Failure> {
     json_of(&text_of(payload)?)
 }
 
-/// The retry policy, if a flag sets a part of it.
-fn retry(args: &CreateArgs) -> Option<v1::RetryPolicy> {
-    let policy = v1::RetryPolicy {
-        max_attempts: args.max_attempts,
-        initial: args.backoff_initial,
-        multiplier: args.backoff_multiplier,
-        max: args.backoff_max,
-        jitter: args.no_jitter.then_some(v1::Jitter::None.into()),
-        max_lost: args.max_lost,
-        max_snoozes: args.max_snoozes,
-    };
-    (policy != v1::RetryPolicy::default()).then_some(policy)
-}
-
-/// A new, unique idempotency key. With it the client can send a task again if the answer was lost, for
-/// example when a node fails.
-pub(crate) fn fresh_key() -> String {
-    // `RandomState` is seeded by the system, not from the time, so two processes get different keys.
-    let random = RandomState::new().build_hasher().finish();
-    format!("cli-{}-{random:016x}", jiff::Timestamp::now().as_millisecond())
-}
-
 fn read_all(mut input: impl Read) -> io::Result<String> {
     let mut bytes = Vec::new();
     input.read_to_end(&mut bytes)?;
@@ -258,14 +215,14 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Line {
+    struct Cli {
         #[command(flatten)]
         args: CreateArgs,
     }
 
     fn key(flags: &[&str]) -> Option<String> {
         let line = ["create", "--kind", "mail"].iter().chain(flags);
-        from_flags(Line::parse_from(line).args).expect("the flags are sound").idempotency_key
+        from_flags(Cli::parse_from(line).args).expect("the flags are sound").idempotency_key
     }
 
     #[test]
