@@ -74,7 +74,11 @@ impl Ledger {
             };
             let found = entry.decode(&pair);
             if let Some(reason) = found.unreadable() {
-                unreadable.add(layout::TOTAL, &entry.key, &format!("{reason}; it begins anew"));
+                unreadable.add(
+                    layout::TOTAL,
+                    &entry.key,
+                    &format!("{reason}; the total starts again from zero"),
+                );
             }
             let Some((counts, foreign)) = found.record() else { return };
             let (queue, kind) = pair;

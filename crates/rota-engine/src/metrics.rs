@@ -63,7 +63,7 @@ impl Engine {
         snapshot
     }
 
-    /// Figures of the machine, and when that was. `None` where this node does not lead.
+    /// Figures of the machine, and their time. `None` if this node is not the leader.
     async fn stats(&self) -> Option<(Instant, Arc<MachineStats>)> {
         if self.role() != Role::Leader {
             return None;

@@ -106,8 +106,8 @@ impl Prefetched {
         self.record::<Spec>(&task)
     }
 
-    /// Who owns a new task's client keys. What an earlier version kept of the same task is told as what this
-    /// one would keep.
+    /// The owners of a new task's client keys. Translates the fingerprint that an earlier version stored for
+    /// the same task.
     pub(crate) fn key_owners(&self, submission: &Submission) -> Result<KeyOwners, Refusal> {
         let Submission { task, fingerprint } = submission;
         let owner = |key: ClientKey| -> Result<Option<KeyOwner>, Refusal> {

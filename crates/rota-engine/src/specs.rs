@@ -16,7 +16,7 @@ pub(crate) const PORTION: usize = 16;
 /// Maximum number of portions that are read at once on this node. Others wait.
 const PORTIONS_AT_ONCE: usize = 4;
 
-/// The definition of a task in the store. It is missing where the task was deleted, or its record is lost.
+/// The definition of a task in the store. It is missing if the task was deleted, or its record is lost.
 pub(crate) type FoundSpec = Found<Arc<TaskSpec>>;
 
 impl FoundSpec {
@@ -110,7 +110,7 @@ impl SpecReads {
     }
 }
 
-/// How much payloads weigh lately, to guess how many of them fit somewhere.
+/// The recent average size of payloads, to estimate how many fit.
 #[derive(Debug, Default)]
 pub(crate) struct PayloadSizes(std::sync::atomic::AtomicUsize);
 
@@ -122,7 +122,7 @@ impl PayloadSizes {
         self.0.store(mean - mean / 16 + bytes / 16, Relaxed);
     }
 
-    /// How many tasks come to about so many bytes; at least one.
+    /// The number of tasks that have about this many bytes, at least one.
     pub(crate) fn count_within(&self, bytes: usize) -> u32 {
         let mean = self.0.load(std::sync::atomic::Ordering::Relaxed).max(1);
         u32::try_from(bytes / mean).unwrap_or(u32::MAX).max(1)

@@ -1,5 +1,5 @@
-//! The gateway that every request of both protocols passes: who may pass, which protocol it is, what is logged, and what
-//! becomes of a panic.
+//! The gateway of all requests of both protocols: authentication, choice of the protocol, logging, and
+//! handling of panics.
 
 use std::{any::Any, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -223,7 +223,7 @@ mod tests {
 
     use super::*;
 
-    /// The gateway in front of what panics and of what never answers.
+    /// A gateway in front of a service that panics, and of one that never answers.
     fn gateway() -> Router {
         let panics = tower::service_fn(|request: Request| async move {
             assert!(request.uri().path() == "/never", "the words of a panic");

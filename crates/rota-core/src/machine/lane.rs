@@ -37,7 +37,7 @@ pub(super) struct LaneEntry {
     pub(super) task: TaskIndex,
 }
 
-/// Void entries that a lane may keep, however few wait.
+/// Number of void entries that a lane can always keep.
 const VOID_MAX: u64 = 64;
 
 impl Lane {
@@ -65,8 +65,8 @@ impl Lane {
         self.waiting += 1;
     }
 
-    /// A task left. Void entries are dropped from the front, and from everywhere when they are too
-    /// many. `valid` tells a void entry.
+    /// Removes a task. Drops void entries at the front, and everywhere if there are too many. `valid` tells
+    /// whether an entry is not void.
     pub(super) fn left(&mut self, valid: impl Fn(LaneEntry) -> bool) {
         self.waiting -= 1;
         let mut entries = 0;
@@ -83,7 +83,7 @@ impl Lane {
         }
     }
 
-    /// Entries that take memory, void ones included.
+    /// Number of entries in memory, including void ones.
     pub(super) fn entries(&self) -> usize {
         self.levels.iter().map(|(_, level)| level.len()).sum()
     }

@@ -1,4 +1,4 @@
-//! Queries of the machine: tasks, queues and sessions as they stand. Nothing here changes anything.
+//! Queries of the machine: the state of tasks, queues and sessions. Nothing here changes it.
 
 use std::ops::Bound;
 
@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{ClientKeys, Name, SessionId, Status, TaskId, WallTime};
 
-/// Entries looked at one by one to say how many tasks go first; beyond, the count may include some
-/// that were withdrawn lately.
+/// Number of lane entries that are checked one by one to count the tasks ahead. Beyond it, the count can
+/// include void entries.
 const COUNTED_EXACTLY: usize = 10_000;
 /// Maximum number of tasks in the view of a session.
 const TASKS_NAMED: usize = 1000;

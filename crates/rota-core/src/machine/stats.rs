@@ -1,5 +1,5 @@
-//! Figures of the machine for metrics. They cost as much as there are queues, lanes and sessions, whatever the
-//! number of tasks.
+//! Figures of the machine, for metrics. Their cost grows with the number of queues, lanes and sessions, not
+//! of tasks.
 
 use super::{
     Lease, Machine,
@@ -8,26 +8,25 @@ use super::{
 };
 use crate::{Millis, Name, WallTime};
 
-/// A queue as it stands.
+/// The figures of a queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueCounts {
-    /// The name.
     pub name: Name,
-    /// Whether none of its tasks starts.
+    /// Whether the queue is paused.
     pub paused: bool,
-    /// Tasks that wait for their time.
+    /// Number of tasks that wait for their due time.
     pub scheduled: u64,
-    /// Tasks that wait for a worker.
+    /// Number of tasks that wait for a worker.
     pub pending: u64,
-    /// Tasks that a worker has.
+    /// Number of leased tasks.
     pub leased: u64,
-    /// Live tasks whose records the leader cannot read: nothing is done to them.
+    /// Number of live tasks whose records the leader cannot read.
     pub unreadable: u64,
-    /// Ended well since this machine was made.
+    /// Number of tasks that completed since this machine was created.
     pub completed_total: u64,
-    /// Ended as failed since this machine was made.
+    /// Number of tasks that failed since this machine was created.
     pub failed_total: u64,
-    /// Since when the pending task that is due longest has been due.
+    /// Due time of the longest-due pending task.
     pub oldest_pending: Option<WallTime>,
 }
 
