@@ -31,7 +31,7 @@ pub(super) const LIST: &[Find] = &[
     plain(P::LosesWakeUps, 200_000, &[R::Wakes]),
     plain(P::ListsLeaveOut, 200_000, &[R::Reads]),
     faulty(P::LiesAboutTimeouts, 800_000, &[R::Unchanged, R::Lost]),
-    when(P::StepsWithoutBound, &[F::ClientsFlood, F::StoreStalls], 2_000_000, &[R::Bounds]),
+    when(P::StepsWithoutBound, &[F::StoreStalls, F::ClientsFlood], 2_000_000, &[R::Bounds]),
     plain(P::LiesAboutChanges, 20_000, &[R::Unchanged]),
     plain(P::LiesAboutBulk, 100_000, &[R::Unchanged]),
 ];
