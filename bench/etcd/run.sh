@@ -31,7 +31,7 @@ done
 
 url=http://127.0.0.1:23920
 "$rota" server --insecure-no-auth --node=bench --listen=127.0.0.1:23920 --store="etcd://$endpoints/bench" \
-    --store-quota-bytes=4294967296 >"$dir/node.log" 2>&1 &
+    --store-etcd-quota-bytes=4294967296 >"$dir/node.log" 2>&1 &
 pids+=($!)
 for _ in $(seq 100); do
     curl -fs -o /dev/null --max-time 2 "$url/readyz" && break

@@ -40,7 +40,7 @@ async fn a_node_takes_no_more_than_its_documentation_says() {
         format!("--limits-bodies-in-flight-bytes={BODIES}"),
         format!("--limits-answers-in-flight-bytes={ANSWERS}"),
         format!("--limits-request-bytes={}", 4 * MIB),
-        format!("--store-cache-bytes={STORE_CACHE}"),
+        format!("--store-embedded-cache-bytes={STORE_CACHE}"),
         format!("--payload-cache-bytes={MIB}"),
     ];
     let server = Server::start(&options.each_ref().map(String::as_str)).await;

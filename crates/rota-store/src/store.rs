@@ -88,6 +88,9 @@ pub trait Store: Send + Sync + 'static {
     /// campaign.
     fn limits(&self) -> BatchLimits;
 
+    /// Whether several processes can open this store at once, so that one node can take over from another.
+    fn is_shared(&self) -> bool;
+
     /// Ends background work, and releases files, locks and connections. Later calls fail with
     /// [`StoreError::Unavailable`].
     async fn close(&self);

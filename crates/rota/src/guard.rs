@@ -12,10 +12,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use crate::{
-    config::{KEYS, Key},
-    exit::Failure,
-};
+use crate::{config, exit::Failure};
 
 /// The variable with the descriptor number of the file that holds the secrets.
 pub(crate) const HANDED_OVER: &str = "ROTA_SECRETS_FD";
@@ -41,11 +38,8 @@ pub(crate) fn take_secrets() -> Result<Secrets, Failure> {
     if let Some(secrets) = platform::handed_over()? {
         return Ok(secrets);
     }
-    let secret = |key: &Key| {
-        let name = key.variable();
-        std::env::var(&name).ok().map(|value| (name, value))
-    };
-    let found: BTreeMap<_, _> = KEYS.iter().filter(|key| key.secret).filter_map(secret).collect();
+    let secret = |name: String| std::env::var(&name).ok().map(|value| (name, value));
+    let found: BTreeMap<_, _> = config::secret_variables().filter_map(secret).collect();
     if !found.is_empty() {
         let error = platform::start_anew(&found);
         crate::output::note(&format!(

@@ -18,7 +18,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
-use config::{KEYS, Scope, Settings};
+use config::{Scope, Settings};
 use exit::{Exit, Failure};
 use output::Format;
 
@@ -198,7 +198,7 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
     let (named, leaf) = (cli.common.config.clone(), leaf.clone());
     let read = move || {
         let file = config::find_file(named.as_deref())?;
-        Ok(Settings::resolve(&leaf, |name| secrets.variable(name), &file))
+        Settings::resolve(&leaf, |name| secrets.variable(name), &file)
     };
     let settings = read()?;
     let format = cli.common.output;
@@ -241,6 +241,7 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
                 manage::log_filter(filter, &serve::client(&settings)?, format).await
             }
             Verb::Config => {
+                settings.notes().iter().for_each(|told| output::note(told));
                 strange_variables().iter().for_each(|told| output::note(told));
                 show_config(&settings, format)
             }
@@ -260,6 +261,7 @@ fn start_log(
     read: impl Fn() -> Result<Settings, Failure> + Send + 'static,
 ) -> Result<log::Log, Failure> {
     let log = log::start(settings, read)?;
+    settings.notes().iter().for_each(|told| tracing::warn!("{told}"));
     strange_variables().iter().for_each(|told| tracing::warn!("{told}"));
     Ok(log)
 }
@@ -297,7 +299,7 @@ fn show_config(settings: &Settings, format: Format) -> Result<(), Failure> {
     };
     match format {
         Format::Json => {
-            let keys = KEYS.iter().map(|key| {
+            let keys = config::keys().map(|key| {
                 let value = serde_json::json!({
                     "value": shown(key), "source": settings.source(key.name).to_string(),
                 });
@@ -307,7 +309,7 @@ fn show_config(settings: &Settings, format: Format) -> Result<(), Failure> {
         }
         Format::Table => {
             let mut table = output::Table::new(&["KEY", "VALUE", "SOURCE"]);
-            for key in KEYS {
+            for key in config::keys() {
                 let source = settings.source(key.name).to_string();
                 table.row([key.name.to_owned(), shown(key), source]);
             }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    config::{KEYS, Key, Settings, Source},
+    config::{self, Key, Settings, Source},
     exit::Failure,
     log::Log,
     store,
@@ -61,7 +61,20 @@ struct Node {
 
 impl Node {
     async fn start(settings: &Settings, log: Log) -> Result<Self, Failure> {
-        let name = node_name(settings)?;
+        let store = store::open(settings).await?;
+        let started = Self::start_on(store.clone(), settings, log).await;
+        if started.is_err() {
+            store.close().await;
+        }
+        started
+    }
+
+    async fn start_on(
+        store: Arc<dyn Store>,
+        settings: &Settings,
+        log: Log,
+    ) -> Result<Self, Failure> {
+        let name = node_name(settings, store.is_shared())?;
         log.write_as("node", &name);
         let traces = trace::start(settings, "rota-node", &name)?;
         let options = ServerOptions {
@@ -69,8 +82,7 @@ impl Node {
             tracer: traces.tracer(),
             ..server_options(settings)?
         };
-        let engine_options = engine_options(settings)?;
-        let store = store::open(settings).await?;
+        let engine_options = engine_options(settings, store.is_shared())?;
         let (stop, stop_engine) = (CancellationToken::new(), CancellationToken::new());
         let engine =
             Engine::start(Host::system(), store.clone(), engine_options, stop_engine.clone());
@@ -79,14 +91,13 @@ impl Node {
             Err(error) => {
                 stop_engine.cancel();
                 engine.stopped().await;
-                store.close().await;
                 let hint = match error {
                     ServeError::Unprotected(_) => {
                         "set ROTA_API_TOKENS, or add --insecure-no-auth, or listen on 127.0.0.1"
                     }
                     ServeError::LimitsTooLarge { .. } => {
                         "lower these limits; with etcd, you can instead raise its --max-request-bytes and \
-                                                  --store-request-bytes-max here"
+                                                  --store-etcd-request-bytes-max here"
                     }
                     ServeError::KeysTooLong(_) => "lower --limits-idempotency-key-bytes",
                     ServeError::Bind { .. } | ServeError::Setup(_) => {
@@ -126,9 +137,9 @@ impl Node {
 }
 
 /// The name of this node.
-fn node_name(settings: &Settings) -> Result<String, Failure> {
+fn node_name(settings: &Settings, is_shared: bool) -> Result<String, Failure> {
     match settings.text("node") {
-        "" if store::is_shared(settings) => {
+        "" if is_shared => {
             let host = nix::unistd::gethostname().map_err(Failure::failed)?;
             Ok(host.to_string_lossy().into_owned())
         }
@@ -138,8 +149,8 @@ fn node_name(settings: &Settings) -> Result<String, Failure> {
 }
 
 /// The URL at which other nodes reach this one, if the store can be shared.
-fn address(settings: &Settings) -> Result<Option<String>, Failure> {
-    if !store::is_shared(settings) {
+fn address(settings: &Settings, is_shared: bool) -> Result<Option<String>, Failure> {
+    if !is_shared {
         return Ok(None);
     }
     let listen: SocketAddr = settings.get("listen")?;
@@ -154,11 +165,11 @@ fn address(settings: &Settings) -> Result<Option<String>, Failure> {
     }
 }
 
-fn engine_options(settings: &Settings) -> Result<EngineOptions, Failure> {
+fn engine_options(settings: &Settings, is_shared: bool) -> Result<EngineOptions, Failure> {
     let millis = |key: &str| settings.span(key).map(Millis::from_duration);
     Ok(EngineOptions {
-        node: node_name(settings)?,
-        address: address(settings)?,
+        node: node_name(settings, is_shared)?,
+        address: address(settings, is_shared)?,
         machine: MachineLimits {
             queue_length_max: settings.get("limits.queue_length")?,
             queues_max: settings.get("limits.queues")?,
@@ -281,7 +292,7 @@ fn command_policy(settings: &Settings) -> Result<command::CommandPolicy, Failure
     };
     let in_file = |key: &&Key| matches!(settings.source(key.name), Source::File(_)) && key.secret;
     if user.is_none()
-        && let Some(key) = KEYS.iter().find(in_file)
+        && let Some(key) = config::keys().find(in_file)
     {
         warn!(
             place = %settings.source(key.name),
@@ -406,9 +417,11 @@ mod tests {
         let command = clap::Command::new("rota").args(flags(&[Scope::Server, Scope::Limits]));
         let matches = command.get_matches_from(["rota"]);
         let settings = Settings::resolve(&matches, |_| None, &ConfigFile::default());
+        let settings = settings.expect("no contradiction");
         let server = server_options(&settings).expect("options");
         assert_eq!(server.limits, Limits::DEFAULT);
-        let (engine, own) = (engine_options(&settings).expect("options"), EngineOptions::default());
+        let (engine, own) =
+            (engine_options(&settings, false).expect("options"), EngineOptions::default());
         assert_eq!(engine.machine, own.machine);
         assert_eq!(engine.session_ttl, own.session_ttl);
         assert_eq!(engine.payload_cache_bytes, own.payload_cache_bytes);

@@ -402,7 +402,7 @@ fn nodes(
             format!("--node={name}"),
             format!("--listen={}:{NODE_PORT}", host.address()),
             format!("--store={store}"),
-            format!("--store-quota-bytes={QUOTA_BYTES}"),
+            format!("--store-etcd-quota-bytes={QUOTA_BYTES}"),
             format!("--leader-ttl={}s", LEADER_TTL.as_secs()),
             format!("--session-ttl={}s", session_ttl.as_secs()),
         ];

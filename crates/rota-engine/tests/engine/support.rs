@@ -339,6 +339,10 @@ impl Store for MoodyStore {
         BatchLimits { mutations_max, bytes_max, ..self.inner.limits() }
     }
 
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
     async fn close(&self) {
         self.inner.close().await;
     }

@@ -301,6 +301,10 @@ impl Store for SimStore {
         self.link.world.lock().store.limits.batch
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn close(&self) {
         self.link.closed.cancel();
     }

@@ -171,6 +171,10 @@ impl Store for SlowStore {
         self.inner.limits()
     }
 
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
     async fn close(&self) {
         self.inner.close().await;
     }

@@ -186,6 +186,10 @@ impl Store for EmbeddedStore {
         options::LIMITS
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     async fn close(&self) {
         // An error means that it is already closed.
         let _ = self.requests.close().await;

@@ -147,7 +147,8 @@ impl From<Status> for Fault {
             // The user name or password is wrong or missing.
             Code::InvalidArgument if says("authentication failed") => Self::Forbidden(why),
             Code::InvalidArgument if says("user name is empty") => Self::Forbidden(
-                "etcd requires a user and a password; set store_user and store_password".to_owned(),
+                "etcd requires a user and a password; set store.etcd.user and store.etcd.password"
+                    .to_owned(),
             ),
             Code::ResourceExhausted if says("database space exceeded") => Self::Full(why),
             Code::ResourceExhausted if says("too many requests") => Self::Refused(why),

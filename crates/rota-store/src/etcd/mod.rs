@@ -262,6 +262,10 @@ impl Store for EtcdStore {
         self.shared.capacity.takes().limits(&self.shared.layout)
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn close(&self) {
         self.shared.stop();
         if timeout(CLOSING, self.shared.tasks.wait()).await.is_err() {

@@ -9,7 +9,7 @@ use rota_core::Name;
 use rota_proto::TimeSpan;
 use rota_server::Tokens;
 
-use super::{KEYS, Key, Scope, Settings, Source, Takes, file::nearest};
+use super::{Key, Scope, Settings, Source, Takes, file::nearest, keys, variable_of};
 use crate::{exit::Failure, guard};
 
 /// Known variables that are not settings: of the command line, and those set for programs of tasks.
@@ -36,8 +36,8 @@ const TOOLS: [&str; 5] = [
 /// # Errors
 /// When a value is not allowed. The message names each such key, its source and the allowed values.
 pub(crate) fn check(settings: &Settings, scopes: &[Scope]) -> Result<(), Failure> {
-    let keys = KEYS.iter().filter(|key| scopes.contains(&key.scope));
-    let mut wrong: Vec<String> = keys.filter_map(|key| problem(settings, key)).collect();
+    let checked = keys().filter(|key| scopes.contains(&key.scope));
+    let mut wrong: Vec<String> = checked.filter_map(|key| problem(settings, key)).collect();
     if scopes.contains(&Scope::Worker) && settings.text("allow_command") == "false" {
         let set = COMMAND_KEYS.iter().filter(|key| *settings.source(key) != Source::Default);
         wrong.extend(set.map(|key| {
@@ -174,14 +174,17 @@ pub(crate) fn unknown_variables(names: impl IntoIterator<Item = String>) -> Vec<
     let is_known = |name: &str| {
         NO_SETTINGS.contains(&name)
             || TOOLS.iter().any(|tool| name.starts_with(tool))
-            || KEYS.iter().any(|key| key.variable() == name)
+            || keys().any(|key| {
+                key.variable() == name
+                    || key.formerly.is_some_and(|former| variable_of(former) == name)
+            })
     };
     let names = names.into_iter().filter(|name| name.starts_with("ROTA_") && !is_known(name));
     let said = |name: String| {
         let key = name.trim_start_matches("ROTA_").to_lowercase();
         // The first underscore may stand for the dot after a table.
         let near = nearest(&key).or_else(|| nearest(&key.replacen('_', ".", 1)));
-        let near = KEYS.iter().find(|key| Some(key.name) == near).map(Key::variable);
+        let near = keys().find(|key| Some(key.name) == near).map(Key::variable);
         let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
         format!("the variable {name} is not a setting{near}")
     };
@@ -194,7 +197,7 @@ mod tests {
 
     #[test]
     fn defaults_are_allowed() {
-        for key in KEYS.iter().filter(|key| !key.default().is_empty()) {
+        for key in keys().filter(|key| !key.default().is_empty()) {
             assert_eq!(wanted(key.takes, &key.default()), None, "{}", key.name);
         }
     }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::keys::KEYS;
+use super::keys::{Key, keys};
 use crate::exit::Failure;
 
 /// The values of a file by key, each with its line.
@@ -29,11 +29,8 @@ impl ConfigFile {
             let name = key.into_inner();
             match value.into_inner() {
                 toml::Value::Table(inner) => {
-                    known_table(&name, &format!("{shown}:{line}"))?;
-                    for (field, value) in inner {
-                        let line = line_of(text, line, &field);
-                        insert(&mut values, format!("{name}.{field}"), &value, shown, line)?;
-                    }
+                    let place = Place { shown, text, line };
+                    insert_table(&mut values, &name, inner, &place)?;
                 }
                 value => insert(&mut values, name, &value, shown, line)?,
             }
@@ -42,10 +39,45 @@ impl ConfigFile {
     }
 }
 
-/// Checks that there is a table of this name.
+/// Where a table begins in the text of a file.
+struct Place<'a> {
+    shown: &'a str,
+    text: &'a str,
+    line: usize,
+}
+
+/// Inserts the keys of a table and of the tables in it.
+fn insert_table(
+    values: &mut BTreeMap<String, (String, String)>,
+    name: &str,
+    table: toml::Table,
+    place: &Place<'_>,
+) -> Result<(), Failure> {
+    let Place { shown, text, line } = *place;
+    let header = text.lines().position(|line| line.trim().starts_with(&format!("[{name}]")));
+    let line = header.map_or(line, |at| at + 1);
+    known_table(name, &format!("{shown}:{line}"))?;
+    for (field, value) in table {
+        let full = format!("{name}.{field}");
+        match value {
+            toml::Value::Table(inner) => {
+                insert_table(values, &full, inner, &Place { shown, text, line })?;
+            }
+            value => {
+                let line = line_of(text, line, &field);
+                // A file cannot have both `store = "URL"` and a table of that name.
+                let key = if full == "store.url" { "store".to_owned() } else { full };
+                insert(values, key, &value, shown, line)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a table of that name has keys.
 fn known_table(name: &str, place: &str) -> Result<(), Failure> {
-    let tables = || KEYS.iter().filter_map(|key| key.name.split_once('.').map(|(table, _)| table));
-    if tables().any(|table| table == name) {
+    let tables = || keys().filter_map(|key| key.name.rsplit_once('.').map(|(table, _)| table));
+    if tables().any(|table| table == name || table.starts_with(&format!("{name}."))) {
         return Ok(());
     }
     let near = tables().find(|table| distance(name, table) <= 3);
@@ -70,7 +102,7 @@ fn insert(
     line: usize,
 ) -> Result<(), Failure> {
     let place = format!("{shown}:{line}");
-    if !KEYS.iter().any(|key| key.name == name) {
+    if !keys().any(|key: &Key| key.name == name || key.formerly == Some(&name)) {
         let near = nearest(&name).map(|near| format!("; did you mean {near}?"));
         let near = near.unwrap_or_default();
         return Err(Failure::usage(format!("{place}: unknown key {name}{near}")));
@@ -105,7 +137,7 @@ fn text_of(value: &toml::Value) -> Option<String> {
 /// The key with the most similar name, if any is similar.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
     let distance = |key: &&str| distance(name, key);
-    let near = KEYS.iter().map(|key| key.name).min_by_key(distance)?;
+    let near = keys().map(|key| key.name).min_by_key(distance)?;
     (distance(&near) <= 3).then_some(near)
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Key {
     pub(crate) takes: Takes,
     /// Whether the value is a secret, which is never shown.
     pub(crate) secret: bool,
+    /// Its name in earlier versions, which goes on working with a warning.
+    pub(crate) formerly: Option<&'static str>,
 }
 
 /// The value of a setting that is not set.
@@ -57,11 +59,16 @@ pub(crate) enum Takes {
 
 impl Key {
     pub(crate) fn flag(&self) -> String {
-        self.name.replace(['.', '_'], "-")
+        flag_of(self.name)
     }
 
     pub(crate) fn variable(&self) -> String {
-        format!("ROTA_{}", self.name.replace(['.', '-'], "_").to_uppercase())
+        variable_of(self.name)
+    }
+
+    /// The same key, which had that name in earlier versions.
+    pub(super) const fn formerly(self, name: &'static str) -> Self {
+        Self { formerly: Some(name), ..self }
     }
 
     /// The default, in the form in which users write it.
@@ -79,7 +86,17 @@ impl Key {
     }
 }
 
-const fn key(
+/// The flag of the key with that name.
+pub(super) fn flag_of(name: &str) -> String {
+    name.replace(['.', '_'], "-")
+}
+
+/// The variable of the key with that name.
+pub(crate) fn variable_of(name: &str) -> String {
+    format!("ROTA_{}", name.replace(['.', '-'], "_").to_uppercase())
+}
+
+pub(super) const fn key(
     scope: Scope,
     name: &'static str,
     default: &'static str,
@@ -95,10 +112,11 @@ const fn key(
         help,
         takes,
         secret: false,
+        formerly: None,
     }
 }
 
-const fn number(
+pub(super) const fn number(
     scope: Scope,
     name: &'static str,
     default: &'static str,
@@ -109,7 +127,7 @@ const fn number(
     key(scope, name, default, value_name, Takes::Number(least, most), help)
 }
 
-const fn time(
+pub(super) const fn time(
     scope: Scope,
     name: &'static str,
     default: &'static str,
@@ -143,7 +161,7 @@ const fn limit_time(
     Key { default: DefaultValue::Time(default), ..time(Limits, name, "", range, help) }
 }
 
-const fn switch(scope: Scope, name: &'static str, help: &'static str) -> Key {
+pub(super) const fn switch(scope: Scope, name: &'static str, help: &'static str) -> Key {
     key(scope, name, "false", "", Takes::OneOf(&["true", "false"]), help)
 }
 
@@ -156,18 +174,23 @@ const fn address(
     key(scope, name, default, "ADDRESS", Takes::Address, help)
 }
 
-const fn secret(scope: Scope, name: &'static str, help: &'static str) -> Key {
+pub(super) const fn secret(scope: Scope, name: &'static str, help: &'static str) -> Key {
     let takes = Takes::Text;
     let default = DefaultValue::Text("");
-    Key { name, scope, default, value_name: "TOKEN", help, takes, secret: true }
+    Key { name, scope, default, value_name: "TOKEN", help, takes, secret: true, formerly: None }
 }
 
 use Scope::{Client, Common, Limits, Server, Worker};
 
 const LIMITS: rota_server::Limits = rota_server::Limits::DEFAULT;
 
-/// All settings.
-pub(crate) const KEYS: &[Key] = &[
+/// All settings, in the order in which they are shown.
+pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
+    [BEFORE_STORES, super::store_keys::STORE_KEYS, AFTER_STORES].into_iter().flatten()
+}
+
+/// What comes before the tables of stores.
+const BEFORE_STORES: &[Key] = &[
     key(
         Common,
         "log",
@@ -207,7 +230,7 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "URL",
         Takes::Text,
-        "URL at which other nodes reach this one. Default with etcd: http:// and the listen address",
+        "URL at which other nodes reach this one. Default with a shared store: http:// and the listen address",
     ),
     address(
         Server,
@@ -221,67 +244,13 @@ pub(crate) const KEYS: &[Key] = &[
         "file:./rota-data",
         "URL",
         Takes::Text,
-        "Store for all state: file:DIRECTORY, or etcd://HOST:PORT,HOST:PORT/PREFIX",
+        "Store for all state: file:DIRECTORY, etcd://HOST:PORT,HOST:PORT/PREFIX, redis://HOST:PORT/DATABASE, \
+         redis+sentinel://HOST:PORT,HOST:PORT/MASTER or consul://HOST:PORT/PREFIX",
     ),
-    key(
-        Server,
-        "store_user",
-        "",
-        "NAME",
-        Takes::Text,
-        "User name for etcd. Set the password with store_password",
-    ),
-    secret(Server, "store_password", "Password for etcd"),
-    switch(Server, "store_tls", "Use TLS with etcd even if none of the three files is set"),
-    key(
-        Server,
-        "store_ca_file",
-        "",
-        "FILE",
-        Takes::Text,
-        "CA certificates that etcd's certificate must be signed by (PEM)",
-    ),
-    key(Server, "store_cert_file", "", "FILE", Takes::Text, "Client certificate for etcd (PEM)"),
-    key(
-        Server,
-        "store_key_file",
-        "",
-        "FILE",
-        Takes::Text,
-        "Private key of the client certificate (PEM)",
-    ),
-    number(
-        Server,
-        "store_txn_ops_max",
-        "128",
-        "N",
-        (8, 100_000),
-        "Maximum number of operations in one transaction; the same as etcd's --max-txn-ops",
-    ),
-    number(
-        Server,
-        "store_request_bytes_max",
-        "1572864",
-        "BYTES",
-        (64 << 10, 1 << 30),
-        "Maximum size of one request; the same as etcd's --max-request-bytes",
-    ),
-    number(
-        Server,
-        "store_quota_bytes",
-        "2147483648",
-        "BYTES",
-        (16 << 20, 1 << 50),
-        "Maximum size of etcd's database; the same as its --quota-backend-bytes. Rota refuses new \
-                 tasks before the database is full",
-    ),
-    time(
-        Server,
-        "store_history",
-        "10m",
-        ("1s", "30d"),
-        "Age at which the leader makes etcd compact old revisions",
-    ),
+];
+
+/// What comes after them.
+const AFTER_STORES: &[Key] = &[
     time(
         Server,
         "leader_ttl",
@@ -342,22 +311,6 @@ pub(crate) const KEYS: &[Key] = &[
         "BYTES",
         (0, 1 << 50),
         "Memory to cache payloads of tasks that will run soon",
-    ),
-    number(
-        Server,
-        "store_cache_bytes",
-        "67108864",
-        "BYTES",
-        (0, 1 << 50),
-        "Memory to cache data of the embedded store",
-    ),
-    number(
-        Server,
-        "store_reserve_bytes",
-        "268435456",
-        "BYTES",
-        (0, 1 << 50),
-        "Disk space to keep free. Below it, Rota refuses all changes; below twice as much, new tasks",
     ),
     number(
         Limits,

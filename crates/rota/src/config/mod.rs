@@ -6,6 +6,8 @@
 mod check;
 mod file;
 mod keys;
+mod store_keys;
+mod store_url;
 
 use std::{collections::BTreeMap, fmt, path::Path, str::FromStr};
 
@@ -13,8 +15,9 @@ use clap::{Arg, ArgAction, ArgMatches, parser::ValueSource};
 
 pub(crate) use check::{check, check_variables, unknown_variables};
 pub(crate) use file::ConfigFile;
-use keys::Takes;
-pub(crate) use keys::{KEYS, Key, Scope};
+pub(crate) use keys::{Key, Scope, keys, variable_of};
+use keys::{Takes, flag_of};
+pub(crate) use store_url::table_of;
 
 use crate::exit::Failure;
 
@@ -25,6 +28,8 @@ pub(crate) enum Source {
     File(String),
     Variable(String),
     Flag(String),
+    /// The query of the store's URL.
+    StoreUrl,
 }
 
 impl fmt::Display for Source {
@@ -34,6 +39,7 @@ impl fmt::Display for Source {
             Self::File(place) => f.write_str(place),
             Self::Variable(name) => write!(f, "variable {name}"),
             Self::Flag(name) => write!(f, "flag {name}"),
+            Self::StoreUrl => f.write_str("URL in store"),
         }
     }
 }
@@ -42,13 +48,18 @@ impl fmt::Display for Source {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     values: BTreeMap<&'static str, (String, Source)>,
+    notes: Vec<String>,
 }
 
 /// The flags for the keys of these scopes.
 pub(crate) fn flags(scopes: &[Scope]) -> Vec<Arg> {
     // A secret on the command line would be visible in the list of processes.
-    let keys = KEYS.iter().filter(|key| scopes.contains(&key.scope) && !key.secret);
-    keys.map(flag).collect()
+    let keys = keys().filter(|key| scopes.contains(&key.scope) && !key.secret);
+    let with_former = |key: &'static Key| {
+        let former = key.formerly.map(|name| flag(key).id(name).long(flag_of(name)).hide(true));
+        std::iter::once(flag(key)).chain(former)
+    };
+    keys.flat_map(with_former).collect()
 }
 
 fn flag(key: &'static Key) -> Arg {
@@ -74,29 +85,53 @@ fn flag(key: &'static Key) -> Arg {
 
 impl Settings {
     /// Resolves every key from flags, variables, the file and the defaults, in that order.
+    ///
+    /// # Errors
+    /// When two names of one key, or the key and the URL of the store, have different values.
     pub(crate) fn resolve(
         matches: &ArgMatches,
         variable: impl Fn(&str) -> Option<String>,
         file: &ConfigFile,
-    ) -> Self {
-        let value = |key: &'static Key| {
-            let flag = matches.try_get_one::<String>(key.name).ok().flatten();
-            let given = matches!(
-                matches.try_contains_id(key.name),
-                Ok(true) if matches.value_source(key.name) == Some(ValueSource::CommandLine)
+    ) -> Result<Self, Failure> {
+        let given = |name: &'static str| {
+            let is_flag = matches!(
+                matches.try_contains_id(name),
+                Ok(true) if matches.value_source(name) == Some(ValueSource::CommandLine)
             );
-            if let Some(text) = flag.filter(|_| given) {
-                return (text.clone(), Source::Flag(format!("--{}", key.flag())));
-            }
-            if let Some(text) = variable(&key.variable()) {
-                return (text, Source::Variable(key.variable()));
-            }
-            if let Some((text, place)) = file.get(key.name) {
-                return (text, Source::File(place));
-            }
-            (key.default().into_owned(), Source::Default)
+            let flag = matches.try_get_one::<String>(name).ok().flatten().filter(|_| is_flag);
+            let flag =
+                flag.map(|text| (text.clone(), Source::Flag(format!("--{}", flag_of(name)))));
+            let named = variable_of(name);
+            flag.or_else(|| variable(&named).map(|text| (text, Source::Variable(named))))
+                .or_else(|| file.get(name).map(|(text, place)| (text, Source::File(place))))
         };
-        Self { values: KEYS.iter().map(|key| (key.name, value(key))).collect() }
+        let (mut values, mut notes) = (BTreeMap::new(), Vec::new());
+        for key in keys() {
+            let former = key.formerly.and_then(|name| given(name).map(|value| (name, value)));
+            let value = match (given(key.name), former) {
+                (None, None) => (key.default().into_owned(), Source::Default),
+                (Some(value), None) => value,
+                (Some((text, place)), Some((name, (other, at)))) if text != other => {
+                    return Err(Failure::usage(format!(
+                        "{} ({place}) and {name} ({at}) have different values, but {name} is only the former name",
+                        key.name
+                    ))
+                    .hint(format!("remove {name}")));
+                }
+                (_, Some((name, value))) => {
+                    notes.push(format!("{name} ({}) is now called {}", value.1, key.name));
+                    value
+                }
+            };
+            values.insert(key.name, value);
+        }
+        store_url::take_query(&mut values)?;
+        Ok(Self { values, notes })
+    }
+
+    /// What an operator should change, one sentence each.
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// A value as text. Empty if it is not set.
@@ -146,6 +181,12 @@ impl Settings {
     }
 }
 
+/// The variables of all secrets, under former names too.
+pub(crate) fn secret_variables() -> impl Iterator<Item = String> {
+    let secrets = keys().filter(|key| key.secret);
+    secrets.flat_map(|key| std::iter::once(key.name).chain(key.formerly)).map(variable_of)
+}
+
 /// Reads the named file, or the first default one that exists.
 ///
 /// # Errors
@@ -166,7 +207,7 @@ mod tests {
             let found = variables.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        Settings::resolve(&matches, variable, &file)
+        Settings::resolve(&matches, variable, &file).expect("no contradiction")
     }
 
     #[test]
@@ -185,6 +226,71 @@ mod tests {
         assert_eq!(settings.source("store"), &Source::Default);
         let settings = resolve(&["rota"], &variables, file);
         assert_eq!(settings.text("listen"), "127.0.0.1:2");
+    }
+
+    fn told(args: &[&str], variables: &[(&str, &str)], file: &str) -> String {
+        let command = clap::Command::new("rota").args(flags(&[Scope::Server]));
+        let matches = command.get_matches_from(args);
+        let file = ConfigFile::parse(file, "rota.toml").expect("a file");
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let refused = Settings::resolve(&matches, variable, &file);
+        refused.expect_err("a contradiction").to_string()
+    }
+
+    #[test]
+    fn a_store_has_a_table_of_its_own() {
+        let file = "[store]\nurl = \"etcd://a:1/x\"\n\n[store.redis]\nreplicas = 2\n\n[store.etcd]\ntls = true\n";
+        let settings = resolve(&["rota"], &[("ROTA_STORE_ETCD_USER", "u")], file);
+        assert_eq!(settings.text("store"), "etcd://a:1/x");
+        assert_eq!(settings.source("store").to_string(), "rota.toml:2");
+        assert_eq!(settings.text("store.etcd.tls"), "true");
+        assert_eq!(settings.source("store.etcd.tls").to_string(), "rota.toml:8");
+        assert_eq!(settings.text("store.redis.replicas"), "2");
+        assert_eq!(settings.text("store.etcd.user"), "u");
+        assert!(settings.notes().is_empty());
+    }
+
+    #[test]
+    fn former_names_work_and_are_told() {
+        let variables = [("ROTA_STORE_PASSWORD", "secret"), ("ROTA_STORE_ETCD_USER", "u")];
+        let file = "store_quota_bytes = 99999999\nstore_user = \"u\"\n";
+        let settings = resolve(&["rota", "--store-history", "3m"], &variables, file);
+        assert_eq!(settings.text("store.etcd.quota_bytes"), "99999999");
+        assert_eq!(settings.text("store.etcd.history"), "3m");
+        assert_eq!(settings.text("store.etcd.password"), "secret");
+        assert_eq!(
+            settings.notes(),
+            [
+                "store_user (rota.toml:2) is now called store.etcd.user",
+                "store_password (variable ROTA_STORE_PASSWORD) is now called store.etcd.password",
+                "store_quota_bytes (rota.toml:1) is now called store.etcd.quota_bytes",
+                "store_history (flag --store-history) is now called store.etcd.history",
+            ]
+        );
+        let told = told(&["rota"], &[("ROTA_STORE_ETCD_USER", "v")], file);
+        assert!(told.contains("store.etcd.user") && told.contains("rota.toml:2"), "{told}");
+    }
+
+    #[test]
+    fn the_url_of_the_store_may_hold_its_settings() {
+        let url = "store = \"etcd://a:1/x?quota_bytes=77777777&ca_file=%2Fa%20b.pem\"\n";
+        let settings = resolve(&["rota", "--store-etcd-quota-bytes", "77777777"], &[], url);
+        assert_eq!(settings.text("store"), "etcd://a:1/x");
+        assert_eq!(settings.text("store.etcd.quota_bytes"), "77777777");
+        assert_eq!(settings.text("store.etcd.ca_file"), "/a b.pem");
+        assert_eq!(settings.source("store.etcd.ca_file"), &Source::StoreUrl);
+        let contradiction = told(&["rota", "--store-etcd-quota-bytes", "88888888"], &[], url);
+        assert!(contradiction.contains("quota_bytes=77777777"), "{contradiction}");
+        let secret = told(&["rota"], &[("ROTA_STORE", "redis://a?password=hunter2")], "");
+        assert!(
+            secret.contains("ROTA_STORE_REDIS_PASSWORD") && !secret.contains("hunter2"),
+            "{secret}"
+        );
+        let unknown = told(&["rota"], &[("ROTA_STORE", "redis://a?quota_bytes=1")], "");
+        assert!(unknown.contains("quota_bytes") && unknown.contains("replicas"), "{unknown}");
     }
 
     #[test]
