@@ -12,6 +12,8 @@ mod embedded;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 mod model;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod store;
 pub mod watch;
 
@@ -22,5 +24,6 @@ pub use model::{
     Mutation, Page, Revision, Seat, Space, SpaceShape, VALUE_BYTES_MAX,
 };
 pub use store::{
-    Change, ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus,
+    Change, ChangeStream, CommitError, Leadership, LostBatches, Snapshot, Store, StoreError,
+    StoreStatus,
 };

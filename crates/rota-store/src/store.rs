@@ -168,6 +168,20 @@ pub struct StoreStatus {
     pub problem: Option<String>,
     /// Why it should get no new work, though it still takes what lets running work end.
     pub pressure: Option<String>,
+    /// In which way it keeps less than the law promises, because its operator accepted that; `None`
+    /// where it keeps the whole law.
+    pub weakness: Option<String>,
+    /// Acknowledged batches that this process has seen in it and that are missing from it now.
+    pub lost: Option<LostBatches>,
+}
+
+/// Batches that were acknowledged and are gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostBatches {
+    /// How many.
+    pub batches: u64,
+    /// When the last batch landed that is left; `None` where none is.
+    pub since: Option<std::time::SystemTime>,
 }
 
 /// Why a batch was not acknowledged.

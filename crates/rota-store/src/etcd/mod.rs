@@ -169,7 +169,7 @@ impl EtcdStore {
         let members = Arc::new(Members::new(options.endpoints.len()));
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let control_runtime = control::start(stop.clone(), tasks.clone())?;
+        let control_runtime = control::start("etcd", stop.clone(), tasks.clone())?;
         let shared = Arc::new(Shared {
             layout: Layout::new(&options.prefix, spaces),
             capacity: Capacity::new(&options),
