@@ -8,7 +8,7 @@ use crate::{
     client::Client,
     connect::{Connect, Dialer},
     error::ClientError,
-    nodes::{Nodes, Said},
+    nodes::{CallHeaders, Nodes},
 };
 
 /// A node that answers no ping for so long is left for another: soon enough for a worker to come
@@ -110,8 +110,8 @@ impl Builder {
         let dialers: Result<Vec<_>, _> = self.addresses.iter().map(dialer).collect();
         let addresses = self.addresses.join(", ");
         let random = self.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        let said = Said::new(self.token.transpose()?);
-        let nodes = Nodes::new(dialers?, addresses, said, self.patience, random);
+        let headers = CallHeaders::new(self.token.transpose()?);
+        let nodes = Nodes::new(dialers?, addresses, headers, self.patience, random);
         Ok(Client { nodes: Arc::new(nodes), request_timeout: self.request_timeout })
     }
 }

@@ -72,17 +72,17 @@ mod submit;
 pub use builder::Builder;
 pub use client::Client;
 pub use connect::{ByteStream, Connect, Connecting};
-pub use error::{ClientError, FieldViolation};
+pub use error::{ClientError, ErrorKind, FieldViolation};
 pub use handle::{ResultError, TaskHandle};
 pub use job::Job;
-pub use links::{Answer, Line};
+pub use links::{NodeChannel, ResponseBody};
 pub use new_task::{NewTask, task};
-pub use nodes::{Connection, Head};
+pub use nodes::{CallInterceptor, Connection};
 pub use retry::Retry;
 pub use rota_proto::v1::{
     Attempt, FailureReason, Task, TaskError, TaskStatus, Waiting, create_tasks_response::Created,
 };
-pub use rota_proto::{Date, FieldMask, Reason, RetryHint, Span, node_v1, v1};
+pub use rota_proto::{Date, FieldMask, Reason, RetryHint, TimeSpan, node_v1, v1};
 pub use submit::{Batch, Submission};
 
 /// The examples of the readme compile.

@@ -108,7 +108,7 @@ impl Links {
     }
 
     /// A place for a call, on a connection with room.
-    pub(crate) fn place(self: &Arc<Self>) -> Line {
+    pub(crate) fn acquire(self: &Arc<Self>) -> NodeChannel {
         let mut state = self.lock();
         let State { links, room } = &mut *state;
         let calls_max = room.calls();
@@ -126,7 +126,7 @@ impl Links {
         drop(state);
         let channel = link.channel.clone();
         let state = AtomicU8::new(WAITING);
-        Line { channel, call: Arc::new(Call { links: self.clone(), link, state }) }
+        NodeChannel { channel, call: Arc::new(Call { links: self.clone(), link, state }) }
     }
 
     /// A call ended: a connection that carries none any more is given up, unless it is the only one.
@@ -207,21 +207,23 @@ impl Drop for Call {
 
 /// One connection to a node, for a call or a stream.
 #[derive(Clone)]
-pub struct Line {
+pub struct NodeChannel {
     channel: Channel,
     call: Arc<Call>,
 }
 
-impl Line {
+impl NodeChannel {
     /// What tells whether the call was sent.
     pub(crate) fn ticket(&self) -> Ticket {
         Ticket(self.call.clone())
     }
 }
 
-impl std::fmt::Debug for Line {
+impl std::fmt::Debug for NodeChannel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Line").field("address", &self.call.links.dialer).finish_non_exhaustive()
+        f.debug_struct("NodeChannel")
+            .field("address", &self.call.links.dialer)
+            .finish_non_exhaustive()
     }
 }
 
@@ -240,8 +242,8 @@ impl Ticket {
     }
 }
 
-impl Service<http::Request<Body>> for Line {
-    type Response = http::Response<Answer>;
+impl Service<http::Request<Body>> for NodeChannel {
+    type Response = http::Response<ResponseBody>;
     type Error = Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Error>> + Send>>;
 
@@ -251,19 +253,19 @@ impl Service<http::Request<Body>> for Line {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let call = self.call.clone();
-        let request = request.map(|body| Body::new(Question { body, call: call.clone() }));
+        let request = request.map(|body| Body::new(RequestBody { body, call: call.clone() }));
         let answer = self.channel.call(request);
-        Box::pin(async move { Ok(answer.await?.map(|body| Answer { body, _call: call })) })
+        Box::pin(async move { Ok(answer.await?.map(|body| ResponseBody { body, _call: call })) })
     }
 }
 
 /// What is sent. The transport reads it when the stream is open.
-struct Question {
+struct RequestBody {
     body: Body,
     call: Arc<Call>,
 }
 
-impl HttpBody for Question {
+impl HttpBody for RequestBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -288,19 +290,19 @@ impl HttpBody for Question {
 }
 
 /// What comes back.
-pub struct Answer {
+pub struct ResponseBody {
     body: Body,
     // The call's place is taken while this is read.
     _call: Arc<Call>,
 }
 
-impl std::fmt::Debug for Answer {
+impl std::fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answer").finish_non_exhaustive()
+        f.debug_struct("ResponseBody").finish_non_exhaustive()
     }
 }
 
-impl HttpBody for Answer {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -331,7 +333,7 @@ mod tests {
 
     /// Some calls, and how many connections they are on.
     fn spread(links: &Arc<Links>, calls: usize) -> usize {
-        let calls: Vec<_> = (0..calls).map(|_| links.place()).collect();
+        let calls: Vec<_> = (0..calls).map(|_| links.acquire()).collect();
         let count = links.count();
         drop(calls);
         count
@@ -339,7 +341,7 @@ mod tests {
 
     /// A call waits for its stream in vain on a connection on which another has one.
     fn stand_still(links: &Arc<Links>) {
-        let (open, waits) = (links.place(), links.place());
+        let (open, waits) = (links.acquire(), links.acquire());
         open.call.settle(OPENED);
         waits.ticket().waited_in_vain();
     }

@@ -24,7 +24,7 @@ use crate::{
     connect::Dialer,
     error::ClientError,
     fault::{Fault, causes},
-    links::{Line, Links, Ticket},
+    links::{Links, NodeChannel, Ticket},
 };
 
 /// Between rounds through all nodes.
@@ -35,34 +35,37 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const OPEN: Duration = Duration::from_secs(3);
 
 /// A connection to one node with the client's token, for a stream of one's own.
-pub type Connection = InterceptedService<Line, Head>;
+pub type Connection = InterceptedService<NodeChannel, CallInterceptor>;
 
 /// What each request says beside itself: the token, and how long the client waits.
 #[derive(Clone)]
-pub struct Head {
-    said: Arc<Said>,
+pub struct CallInterceptor {
+    headers: Arc<CallHeaders>,
     timeout: Option<Duration>,
 }
 
 /// What all requests of a client say.
 #[derive(Clone, Default)]
-pub(crate) struct Said {
+pub(crate) struct CallHeaders {
     token: Option<AsciiMetadataValue>,
     trace: [Option<AsciiMetadataValue>; 2],
 }
 
-impl Said {
+impl CallHeaders {
     pub(crate) fn new(token: Option<AsciiMetadataValue>) -> Self {
         Self { token, ..Self::default() }
     }
 }
 
-impl Interceptor for Head {
+impl Interceptor for CallInterceptor {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let [parent, state] = &self.said.trace;
-        let said =
-            [("authorization", &self.said.token), ("traceparent", parent), ("tracestate", state)];
-        for (name, value) in said {
+        let [parent, state] = &self.headers.trace;
+        let headers = [
+            ("authorization", &self.headers.token),
+            ("traceparent", parent),
+            ("tracestate", state),
+        ];
+        for (name, value) in headers {
             if let Some(value) = value {
                 let _ = request.metadata_mut().insert(name, value.clone());
             }
@@ -74,10 +77,13 @@ impl Interceptor for Head {
     }
 }
 
-impl std::fmt::Debug for Head {
+impl std::fmt::Debug for CallInterceptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let token = if self.said.token.is_some() { "hidden" } else { "none" };
-        f.debug_struct("Head").field("token", &token).field("timeout", &self.timeout).finish()
+        let token = if self.headers.token.is_some() { "hidden" } else { "none" };
+        f.debug_struct("CallInterceptor")
+            .field("token", &token)
+            .field("timeout", &self.timeout)
+            .finish()
     }
 }
 
@@ -87,7 +93,7 @@ pub(crate) struct Nodes {
     links: Vec<Arc<Links>>,
     addresses: String,
     current: Arc<AtomicUsize>,
-    said: Arc<Said>,
+    headers: Arc<CallHeaders>,
     patience: Duration,
     random: Arc<Mutex<fastrand::Rng>>,
 }
@@ -97,7 +103,7 @@ impl Nodes {
     pub(crate) fn new(
         dialers: Vec<Dialer>,
         addresses: String,
-        said: Said,
+        headers: CallHeaders,
         patience: Duration,
         random: fastrand::Rng,
     ) -> Self {
@@ -105,7 +111,7 @@ impl Nodes {
             links: dialers.into_iter().map(Links::new).collect(),
             addresses,
             current: Arc::default(),
-            said: Arc::new(said),
+            headers: Arc::new(headers),
             patience,
             random: Arc::new(Mutex::new(random)),
         }
@@ -114,8 +120,9 @@ impl Nodes {
     /// The same nodes and connections, with another place in a trace.
     pub(crate) fn traced(&self, parent: &str, state: &str) -> Self {
         let text = |text: &str| text.parse().ok().filter(|_| !text.is_empty());
-        let said = Said { trace: [text(parent), text(state)], ..Said::clone(&self.said) };
-        Self { said: Arc::new(said), ..self.clone() }
+        let headers =
+            CallHeaders { trace: [text(parent), text(state)], ..CallHeaders::clone(&self.headers) };
+        Self { headers: Arc::new(headers), ..self.clone() }
     }
 
     pub(crate) fn with_patience(&self, patience: Duration) -> Self {
@@ -136,11 +143,11 @@ impl Nodes {
 
     /// A connection to a node. Any number names one.
     pub(crate) fn connection(&self, node: usize) -> Connection {
-        self.on(self.links[node % self.links.len()].place(), None)
+        self.on(self.links[node % self.links.len()].acquire(), None)
     }
 
-    fn on(&self, line: Line, timeout: Option<Duration>) -> Connection {
-        InterceptedService::new(line, Head { said: self.said.clone(), timeout })
+    fn on(&self, channel: NodeChannel, timeout: Option<Duration>) -> Connection {
+        InterceptedService::new(channel, CallInterceptor { headers: self.headers.clone(), timeout })
     }
 
     /// That node failed: the next one is asked from here on, unless another call noticed first.
@@ -169,9 +176,9 @@ impl Nodes {
         let mut open = false;
         for tried in 1.. {
             let node = self.current();
-            let line = self.links[node % self.links.len()].place();
-            let ticket = line.ticket();
-            let asked = call(self.on(line, Some(timeout)));
+            let channel = self.links[node % self.links.len()].acquire();
+            let ticket = channel.ticket();
+            let asked = call(self.on(channel, Some(timeout)));
             let status = match answer(asked, &ticket, timeout).await {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status) => status,

@@ -20,10 +20,11 @@ mod wheel;
 pub use id::{LeaseToken, ParseIdError, SessionId, TaskId, TaskIdSequence};
 pub use lifecycle::{Action, IllegalTransition, Status};
 pub use machine::{
-    Binding, Bindings, Command, Credit, Edit, Effect, EndReason, Event, Happened, HeldLease,
-    LaneName, LeaseView, Leased, LiveFilter, LivePage, LiveView, Machine, MachineLimits, Mutation,
-    OpenSession, Orders, Outcome, QueueCounts, QueueSurvey, Refusal, Reply, Report, SessionEnd,
-    SessionState, SessionSurvey, SessionView, Step, StopReason, Stored, Submit, Survey, Waiting,
+    Assignment, AttemptOutcome, Command, Credit, Edit, Effect, EndReason, Event, Happened,
+    KeyOwner, KeyOwners, LaneName, LeaseId, LeaseView, LiveFilter, LivePage, LiveView, Machine,
+    MachineLimits, MachineStats, Mutation, OpenSession, Orders, QueueCounts, QueueStats, Refusal,
+    Reply, Report, SessionEnd, SessionState, SessionStats, SessionView, Step, StopReason, Stored,
+    Submit, Waiting,
 };
 pub use name::{Name, NameError};
 pub use policy::{Jitter, Policy, Retention, RetryPolicy};
@@ -31,5 +32,5 @@ pub use record::{
     AttemptRecord, DoneRecord, EndKind, Failure, FailureReason, LeaseEnd, LeaseRecord, LiveRecord,
     QueueRecord, UnknownFields,
 };
-pub use task::{Binds, Definition, Priority, RunAt, TaskSpec, Trace};
+pub use task::{ClientKeys, Definition, Priority, RunAt, TaskSpec, Trace};
 pub use time::{Millis, MonoTime, Now, WallTime};

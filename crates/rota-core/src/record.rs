@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    Binds, LeaseToken, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
+    ClientKeys, LeaseToken, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
 };
 
 /// The changing state of a task that has not ended. Small: it is rewritten at each transition, and
@@ -50,7 +50,7 @@ pub struct LiveRecord {
     /// What it asks for.
     pub policy: Policy,
     /// The client's names for it.
-    pub binds: Binds,
+    pub client_keys: ClientKeys,
     /// What a newer version wrote beside all this.
     pub unknown: Option<Box<UnknownFields>>,
 }
@@ -157,7 +157,7 @@ pub struct DoneRecord {
     /// Whether the last attempt has a record of its own beside this one, for its output.
     pub has_output: bool,
     /// The client's names for it.
-    pub binds: Binds,
+    pub client_keys: ClientKeys,
     /// What a newer version wrote beside all this.
     pub unknown: Option<Box<UnknownFields>>,
 }

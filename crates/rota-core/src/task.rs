@@ -63,8 +63,8 @@ pub struct TaskSpec {
     pub definition: Definition,
     /// Time at which the task was accepted.
     pub created_at: WallTime,
-    /// Names by which a repeat of it is known.
-    pub binds: Binds,
+    /// Keys by which a repeat of it is known.
+    pub client_keys: ClientKeys,
     /// A hash of what the client first asked for, to tell a repeat from a conflict; 0 without names.
     pub fingerprint: u64,
     /// Fields that a newer version wrote, kept unread for when the definition is written again.
@@ -108,17 +108,17 @@ pub struct Trace {
     pub state: Box<str>,
 }
 
-/// Names of the client's own by which a task can be found again and a repeat of it recognised.
+/// Keys that the client chose: by them it finds the task again, and a repeated submission is recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Binds {
+pub struct ClientKeys {
     /// The id that the client chose.
     pub id: Option<Name>,
     /// The idempotency key, 1 to 256 bytes.
     pub key: Option<Arc<str>>,
 }
 
-impl Binds {
-    /// Whether the client named nothing.
+impl ClientKeys {
+    /// Whether the client chose none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.id.is_none() && self.key.is_none()
@@ -133,7 +133,7 @@ impl TaskSpec {
             id,
             definition,
             created_at,
-            binds: Binds::default(),
+            client_keys: ClientKeys::default(),
             fingerprint: 0,
             unknown: Bytes::new(),
             unknown_policy: Bytes::new(),
@@ -143,7 +143,7 @@ impl TaskSpec {
     /// The id that people and clients see: their own where they chose one.
     #[must_use]
     pub fn shown_id(&self) -> String {
-        match &self.binds.id {
+        match &self.client_keys.id {
             Some(name) => name.to_string(),
             None => self.id.to_string(),
         }
@@ -189,13 +189,13 @@ mod tests {
     fn a_task_is_shown_by_the_id_that_its_client_chose() {
         let id = TaskId::from_u64(1).unwrap();
         let mut spec = TaskSpec::new(id, Definition::new(name("q"), name("k")), WallTime(0));
-        assert!(spec.binds.is_empty());
+        assert!(spec.client_keys.is_empty());
         assert_eq!(spec.shown_id(), "t_0000000000001");
-        spec.binds.key = Some("key".into());
-        assert!(!spec.binds.is_empty());
+        spec.client_keys.key = Some("key".into());
+        assert!(!spec.client_keys.is_empty());
         assert_eq!(spec.shown_id(), "t_0000000000001", "a key is no id");
-        spec.binds = Binds { id: Some(name("order-1")), key: None };
-        assert!(!spec.binds.is_empty());
+        spec.client_keys = ClientKeys { id: Some(name("order-1")), key: None };
+        assert!(!spec.client_keys.is_empty());
         assert_eq!(spec.shown_id(), "order-1");
     }
 

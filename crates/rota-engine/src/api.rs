@@ -3,19 +3,17 @@
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use rota_core::{
-    Binds, Definition, Failure, HeldLease, LeaseToken, Name, NameError, Priority, QueueCounts,
+    ClientKeys, Definition, Failure, LeaseId, LeaseToken, Name, NameError, Priority, QueueCounts,
     Refusal, RunAt, SessionId, SessionView, Status, StopReason, TaskId, TaskSpec, Waiting,
     WallTime,
 };
 use rota_store::{Member, Seat, StoreError, StoreStatus};
 
-use crate::down::SessionEvents;
-
 /// A task that a client wants done, checked against the limits of the API.
 #[derive(Debug, Clone)]
 pub struct NewTask {
     /// Names that the client chose for it.
-    pub binds: Binds,
+    pub client_keys: ClientKeys,
     /// What is to be done.
     pub definition: Definition,
     /// Order within its queue.
@@ -285,23 +283,7 @@ pub struct SessionRequest {
     /// The most tasks it holds at once.
     pub slots: u32,
     /// The leases it still holds.
-    pub held: Vec<HeldLease>,
-}
-
-/// An open session: what flows down to the worker.
-#[derive(Debug)]
-pub struct SessionStream {
-    /// The session.
-    pub session: SessionId,
-    /// Tells this connection from the worker's others.
-    pub connection: u64,
-    /// Without a heartbeat for so long, it ends.
-    pub ttl: Duration,
-    /// Of the leases named, those that are not its any more.
-    pub revoked: Vec<HeldLease>,
-    /// What the worker is to do. Ends when the session does, or when the worker came back on
-    /// another stream.
-    pub events: SessionEvents,
+    pub held: Vec<LeaseId>,
 }
 
 /// Something that a worker is to know.
@@ -361,7 +343,7 @@ pub struct LeaseRequest {
 
 /// Tasks leased by a worker without a stream.
 #[derive(Debug, Clone)]
-pub struct LeasedTasks {
+pub struct LeaseResponse {
     /// To be named in later calls.
     pub session: SessionId,
     /// Without a call for so long, it ends.

@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rota_core::{Binding, DoneRecord, Event, Mutation, Name, Refusal, TaskId};
+use rota_core::{DoneRecord, Event, KeyOwner, Mutation, Name, Refusal, TaskId};
 use rota_metrics::{Count, Counts};
 use rota_store::{Batch, BatchLimits, BatchSeq, Space, VALUE_BYTES_MAX};
 use rustc_hash::FxHashMap;
 
 use crate::{
     codec, layout,
-    ledger::{Ledger, Place},
+    ledger::{Ledger, TotalIndex},
     planted::Planted,
 };
 
@@ -188,7 +188,7 @@ struct Piece {
     /// Tasks that may be removed, by the end of the span in which that begins.
     retain: BTreeMap<i64, Vec<TaskId>>,
     /// What is to be added to the totals.
-    totals: BTreeMap<Place, Counts>,
+    totals: BTreeMap<TotalIndex, Counts>,
 }
 
 impl Piece {
@@ -212,8 +212,9 @@ impl Piece {
     fn fits(&self, other: &Self, limits: BatchLimits) -> bool {
         let spans = other.retain.keys().filter(|span| !self.retain.contains_key(span)).count();
         let entries = self.retain.len() + spans;
-        let places = other.totals.keys().filter(|place| !self.totals.contains_key(place)).count();
-        let totals = self.totals.len() + places;
+        let new_totals =
+            other.totals.keys().filter(|total| !self.totals.contains_key(total)).count();
+        let totals = self.totals.len() + new_totals;
         let tasks: usize = self.retain.values().chain(other.retain.values()).map(Vec::len).sum();
         let count = self.batch.mutations.len() + other.batch.mutations.len() + entries + totals;
         let retain_bytes = entries * RETAIN_ENTRY_BYTES + tasks * RETAIN_TASK_BYTES;
@@ -228,17 +229,17 @@ impl Piece {
         for (span, tasks) in other.retain {
             self.retain.entry(span).or_default().extend(tasks);
         }
-        for (place, counts) in other.totals {
-            let sums = self.totals.entry(place).or_default();
+        for (total, counts) in other.totals {
+            let sums = self.totals.entry(total).or_default();
             for (sum, count) in sums.iter_mut().zip(counts) {
                 *sum += count;
             }
         }
     }
 
-    fn count(&mut self, counted: Option<(Place, Count)>) {
-        if let Some((place, count)) = counted {
-            self.totals.entry(place).or_default()[count as usize] += 1;
+    fn count(&mut self, counted: Option<(TotalIndex, Count)>) {
+        if let Some((total, count)) = counted {
+            self.totals.entry(total).or_default()[count as usize] += 1;
         }
     }
 
@@ -256,8 +257,8 @@ impl Piece {
         for (span, tasks) in std::mem::take(&mut self.retain) {
             self.put(layout::RETAIN, layout::retain(span, seq), codec::encode_retain(&tasks));
         }
-        for (place, counts) in std::mem::take(&mut self.totals) {
-            let (key, value) = ledger.add(place, &counts);
+        for (total, counts) in std::mem::take(&mut self.totals) {
+            let (key, value) = ledger.add(total, &counts);
             self.put(layout::TOTAL, key, value);
         }
         self.batch
@@ -268,14 +269,14 @@ impl Piece {
         match mutation {
             Mutation::PutSpec(spec) => {
                 self.put(layout::SPEC, layout::task(spec.id), codec::encode_spec(spec));
-                let binding = Binding { task: spec.id, fingerprint: spec.fingerprint };
-                if let Some(id) = &spec.binds.id {
-                    let value = codec::encode_binding(binding);
-                    self.put(layout::NAME, layout::client_id(id), value);
+                let owner = KeyOwner { task: spec.id, fingerprint: spec.fingerprint };
+                if let Some(id) = &spec.client_keys.id {
+                    let value = codec::encode_key_owner(owner);
+                    self.put(layout::CLIENT_KEY, layout::client_id(id), value);
                 }
-                if let Some(key) = &spec.binds.key {
-                    let value = codec::encode_binding(binding);
-                    self.put(layout::NAME, layout::idempotency_key(key), value);
+                if let Some(key) = &spec.client_keys.key {
+                    let value = codec::encode_key_owner(owner);
+                    self.put(layout::CLIENT_KEY, layout::idempotency_key(key), value);
                 }
             }
             Mutation::PutLive(record) => {
@@ -291,6 +292,8 @@ impl Piece {
             Mutation::DeleteDone(record) => {
                 self.delete(layout::ended(record.status), layout::task(record.id));
             }
+            Mutation::PutAttempt(_, record)
+                if record.snoozed_until.is_some() && Planted::SnoozesLeaveNoRecord.is_made() => {}
             Mutation::PutAttempt(task, record) => {
                 let key = layout::attempt(*task, record.attempt);
                 self.put(layout::ATTEMPT, key, codec::encode_attempt(record));
@@ -321,11 +324,11 @@ impl Piece {
         if Planted::KeepsNames.is_made() {
             return;
         }
-        if let Some(id) = &record.binds.id {
-            self.delete(layout::NAME, layout::client_id(id));
+        if let Some(id) = &record.client_keys.id {
+            self.delete(layout::CLIENT_KEY, layout::client_id(id));
         }
-        if let Some(key) = &record.binds.key {
-            self.delete(layout::NAME, layout::idempotency_key(key));
+        if let Some(key) = &record.client_keys.key {
+            self.delete(layout::CLIENT_KEY, layout::idempotency_key(key));
         }
     }
 

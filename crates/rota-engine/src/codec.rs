@@ -12,13 +12,13 @@ mod unknown;
 use bytes::Bytes;
 use prost::Message;
 use rota_core::{
-    AttemptRecord, Binds, DoneRecord, EndKind, Failure, FailureReason, Jitter, LeaseEnd,
+    AttemptRecord, ClientKeys, DoneRecord, EndKind, Failure, FailureReason, Jitter, LeaseEnd,
     LeaseRecord, LeaseToken, LiveRecord, Millis, Name, Policy, Priority, RetryPolicy, SessionId,
     Status, TaskId, WallTime,
 };
 
 pub(crate) use self::entries::{
-    ForeignCounts, decode_binding, decode_queue, decode_retain, decode_total, encode_binding,
+    ForeignCounts, decode_key_owner, decode_queue, decode_retain, decode_total, encode_key_owner,
     encode_queue, encode_retain, encode_total,
 };
 pub(crate) use self::spec::{decode_spec, encode_spec};
@@ -327,16 +327,16 @@ fn policy(message: Option<PolicyMessage>) -> Decoded<Policy> {
     })
 }
 
-fn client_id(binds: &Binds) -> Option<String> {
-    binds.id.as_ref().map(ToString::to_string)
+fn client_id(client_keys: &ClientKeys) -> Option<String> {
+    client_keys.id.as_ref().map(ToString::to_string)
 }
 
-fn idempotency_key(binds: &Binds) -> Option<String> {
-    binds.key.as_ref().map(ToString::to_string)
+fn idempotency_key(client_keys: &ClientKeys) -> Option<String> {
+    client_keys.key.as_ref().map(ToString::to_string)
 }
 
-fn binds(id: Option<String>, key: Option<String>) -> Decoded<Binds> {
-    Ok(Binds { id: id.map(|id| name(&id)).transpose()?, key: key.map(Into::into) })
+fn client_keys(id: Option<String>, key: Option<String>) -> Decoded<ClientKeys> {
+    Ok(ClientKeys { id: id.map(|id| name(&id)).transpose()?, key: key.map(Into::into) })
 }
 
 fn end_message(end: LeaseEnd) -> EndMessage {
@@ -423,8 +423,8 @@ pub(crate) fn encode_live(record: &LiveRecord) -> Bytes {
         }),
         cancel_requested: record.cancel_requested,
         policy: Some((&record.policy).into()),
-        client_id: client_id(&record.binds),
-        idempotency_key: idempotency_key(&record.binds),
+        client_id: client_id(&record.client_keys),
+        idempotency_key: idempotency_key(&record.client_keys),
         last_end: record.last_end.map(end_message),
         snoozes: record.snoozes,
         edits: record.edits,
@@ -475,7 +475,7 @@ pub(crate) fn decode_live(bytes: &Bytes) -> Decoded<LiveRecord> {
         cancel_requested: message.cancel_requested,
         last_end: message.last_end.map(end).transpose()?,
         policy: policy(message.policy)?,
-        binds: binds(message.client_id, message.idempotency_key)?,
+        client_keys: client_keys(message.client_id, message.idempotency_key)?,
         unknown: None,
     };
     record.unknown = unknown::of_task::<LiveMessage>(bytes, &live_places(&record));
@@ -518,8 +518,8 @@ pub(crate) fn encode_done(record: &DoneRecord) -> Bytes {
         last: record.last.as_ref().map(attempt_message),
         failure: record.failure.as_ref().map(failure_message),
         has_result: record.has_result,
-        client_id: client_id(&record.binds),
-        idempotency_key: idempotency_key(&record.binds),
+        client_id: client_id(&record.client_keys),
+        idempotency_key: idempotency_key(&record.client_keys),
         last_end: record.last_end.map(end_message),
         has_output: record.has_output,
         snoozes: record.snoozes,
@@ -561,7 +561,7 @@ pub(crate) fn decode_done(bytes: &Bytes) -> Decoded<DoneRecord> {
         last_end: message.last_end.map(end).transpose()?,
         has_result: message.has_result,
         has_output: message.has_output,
-        binds: binds(message.client_id, message.idempotency_key)?,
+        client_keys: client_keys(message.client_id, message.idempotency_key)?,
         unknown: None,
     };
     record.unknown = unknown::of_task::<DoneMessage>(bytes, &done_places(&record));

@@ -46,7 +46,7 @@ const LAST_COMMIT_WAIT: Duration = Duration::from_secs(5);
 
 /// Why the loop ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum LeadershipEnd {
     /// It was told to stop.
     Stopped,
     /// It was told to hand over, to this node if one is named.
@@ -61,12 +61,12 @@ pub(crate) enum End {
 struct InFlight {
     sent: MonoTime,
     landed: Pin<Box<dyn Future<Output = Result<(), Refused>> + Send>>,
-    outcome: Outcome,
+    post_commit: PostCommit,
 }
 
 /// What waits for a step to be durable.
 #[derive(Default)]
-struct Outcome {
+struct PostCommit {
     effects: Vec<Effect>,
     /// Where to send what goes down to the sessions that `effects` open, in their order.
     opened: VecDeque<DownSender>,
@@ -85,7 +85,7 @@ enum Voucher {
     Leadership,
 }
 
-impl Outcome {
+impl PostCommit {
     fn is_empty(&self) -> bool {
         self.effects.is_empty() && self.releases.is_empty()
     }
@@ -149,11 +149,19 @@ pub(crate) struct Created {
     pub(crate) answer: Answer<SubmitResults>,
 }
 
+/// What a won election gives.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Term {
+    pub(crate) fence: Fence,
+    /// The least number of the first batch.
+    pub(crate) seq_floor: BatchSeq,
+}
+
 impl<'a> Coordinator<'a> {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         shared: Arc<Shared>,
-        fence: Fence,
+        term: Term,
         loaded: crate::load::Loaded,
         cache: SpecCache,
         books: Books,
@@ -163,10 +171,10 @@ impl<'a> Coordinator<'a> {
         Self {
             store,
             shared,
-            fence,
+            fence: term.fence,
             machine: loaded.machine,
             ids: loaded.ids,
-            seq: loaded.head.next(),
+            seq: loaded.head.next().max(term.seq_floor),
             cache,
             ledger,
             workers,
@@ -187,7 +195,7 @@ impl<'a> Coordinator<'a> {
         inbox: &mut Inbox,
         leadership: &dyn Leadership,
         stop: &CancellationToken,
-    ) -> End {
+    ) -> LeadershipEnd {
         self.listen();
         let mut taken = VecDeque::new();
         let end = self.lead(inbox, &mut taken, leadership, stop).await;
@@ -200,10 +208,10 @@ impl<'a> Coordinator<'a> {
     /// From now on workers can be heard: no session and no lease has spent any of its time yet.
     fn listen(&mut self) {
         let now = self.shared.host.now();
-        self.shared.timekeeper.look(now);
+        self.shared.timekeeper.check(now);
         self.shared.timekeeper.take_missed();
         if !Planted::ClockRunsWhileLoading.is_made() {
-            self.machine.excuse(now.mono.since(self.machine.now().mono));
+            self.machine.extend_deadlines(now.mono.since(self.machine.now().mono));
         }
         (self.begun, self.heard) = (now.mono, now.mono);
     }
@@ -214,7 +222,7 @@ impl<'a> Coordinator<'a> {
         taken: &mut VecDeque<Sent>,
         leadership: &dyn Leadership,
         stop: &CancellationToken,
-    ) -> End {
+    ) -> LeadershipEnd {
         let mut in_flight: Option<InFlight> = None;
         // When it was told to stop: until when the last step may take.
         let mut stopping = None;
@@ -222,10 +230,10 @@ impl<'a> Coordinator<'a> {
             // What was taken is carried out before it ends.
             if in_flight.is_none() && self.step.since.is_none() {
                 if stopping.is_some() {
-                    return End::Stopped;
+                    return LeadershipEnd::Stopped;
                 }
                 if let Some(successor) = self.resigning.take() {
-                    return End::Resigned(successor);
+                    return LeadershipEnd::Resigned(successor);
                 }
             }
             let budget = self.budget();
@@ -233,18 +241,18 @@ impl<'a> Coordinator<'a> {
             let (mut landed, mut due) = (None, false);
             tokio::select! {
                 biased;
-                () = leadership.lost() => return End::Deposed,
+                () = leadership.lost() => return LeadershipEnd::Deposed,
                 result = land(&mut in_flight), if in_flight.is_some() => landed = Some(result),
                 () = stop.cancelled(), if stopping.is_none() => {
                     stopping = Some(Instant::now() + LAST_COMMIT_WAIT);
                 }
-                () = at(stopping) => return End::Stopped,
+                () = at(stopping) => return LeadershipEnd::Stopped,
                 () = self.shared.signs.said() => {
                     self.begin();
                 }
                 more = inbox.take(taken, budget), if room => {
                     if !more {
-                        return End::Stopped;
+                        return LeadershipEnd::Stopped;
                     }
                     self.take(taken, leadership).await;
                 }
@@ -252,8 +260,8 @@ impl<'a> Coordinator<'a> {
             }
             let finished = match landed {
                 Some(Ok(())) => in_flight.take().map(|done| self.landed(done)),
-                Some(Err(Refused::Deposed)) => return End::Deposed,
-                Some(Err(Refused::Broken(reason))) => return End::Broken(reason),
+                Some(Err(Refused::Deposed)) => return LeadershipEnd::Deposed,
+                Some(Err(Refused::Broken(reason))) => return LeadershipEnd::Broken(reason),
                 None => None,
             };
             if in_flight.is_none() && (due || self.until_seal().is_zero()) {
@@ -265,13 +273,13 @@ impl<'a> Coordinator<'a> {
                 if !Planted::DropsTimers.is_made() {
                     self.machine.tick(self.heard);
                 }
-                let (flight, outcome) = self.seal(now);
+                let (flight, post_commit) = self.seal(now);
                 in_flight = flight;
                 if let Some(finished) = finished {
                     self.release(finished, leadership, Voucher::Commit).await;
                 }
-                if !self.release(outcome, leadership, Voucher::Leadership).await {
-                    return End::Deposed;
+                if !self.release(post_commit, leadership, Voucher::Leadership).await {
+                    return LeadershipEnd::Deposed;
                 }
             } else if let Some(finished) = finished {
                 self.release(finished, leadership, Voucher::Commit).await;
@@ -294,10 +302,10 @@ impl<'a> Coordinator<'a> {
     /// Tells the machine the time, and what was heard of workers until then.
     pub(crate) fn begin(&mut self) -> Now {
         let now = self.shared.host.now();
-        self.doubted = self.shared.timekeeper.look(now);
+        self.doubted = self.shared.timekeeper.check(now);
         let missed = self.shared.timekeeper.take_missed();
         if missed > Millis(0) {
-            self.machine.excuse(missed);
+            self.machine.extend_deadlines(missed);
         }
         let early = if Planted::RunsEarly.is_made() { Millis::from_secs(3) } else { Millis(0) };
         self.machine.begin(Now { wall: now.wall + early, ..now }, self.seq.0);
@@ -308,7 +316,7 @@ impl<'a> Coordinator<'a> {
 
     /// Ends the open step. What changes nothing in the store needs no commit: it comes back to be
     /// released, after what is on its way.
-    fn seal(&mut self, now: Now) -> (Option<InFlight>, Outcome) {
+    fn seal(&mut self, now: Now) -> (Option<InFlight>, PostCommit) {
         let step = self.machine.seal();
         let mut open = std::mem::take(&mut self.step);
         for Created { spec, mut results, answer } in open.created {
@@ -323,12 +331,12 @@ impl<'a> Coordinator<'a> {
         }
         self.shared.live_tasks.store(self.machine.live_tasks(), Ordering::Relaxed);
         let lists = self.shared.landed.landing(&self.machine, &step);
-        let mut outcome = Outcome {
+        let mut post_commit = PostCommit {
             effects: step.effects,
             opened: open.opened,
             releases: open.releases,
             lists: Some(lists),
-            ..Outcome::default()
+            ..PostCommit::default()
         };
         let mut changes = Changes {
             mutations: step.mutations,
@@ -341,8 +349,8 @@ impl<'a> Coordinator<'a> {
             changes.level = self.level.take();
         }
         if changes.is_empty() {
-            outcome.counted = self.ledger.landing(step.events);
-            return (None, outcome);
+            post_commit.counted = self.ledger.landing(step.events);
+            return (None, post_commit);
         }
         for mutation in &changes.mutations {
             if let Mutation::PutSpec(spec) = mutation {
@@ -353,54 +361,54 @@ impl<'a> Coordinator<'a> {
         changes.marks = self.marks.note(&changes.mutations, self.ids.last(), believed);
         let limits = self.store.limits();
         let batches = changes.into_batches(&step.events, &mut self.ledger, self.seq, limits);
-        outcome.counted = self.ledger.landing(step.events);
+        post_commit.counted = self.ledger.landing(step.events);
         self.seq = BatchSeq(self.seq.0 + batches.len() as u64);
         let (store, shared) = (self.store.clone(), self.shared.clone());
         let landed = Box::pin(commit_until_known(store, self.fence, batches, shared));
         if Planted::ReleasesEarly.is_made() {
-            let nothing = Outcome::default();
-            return (Some(InFlight { sent: now.mono, landed, outcome: nothing }), outcome);
+            let nothing = PostCommit::default();
+            return (Some(InFlight { sent: now.mono, landed, post_commit: nothing }), post_commit);
         }
-        (Some(InFlight { sent: now.mono, landed, outcome }), Outcome::default())
+        (Some(InFlight { sent: now.mono, landed, post_commit }), PostCommit::default())
     }
 
     /// A batch has landed. Calls of workers that waited for it could not be answered before.
-    fn landed(&mut self, flight: InFlight) -> Outcome {
+    fn landed(&mut self, flight: InFlight) -> PostCommit {
         let now = self.shared.host.now().mono;
         let took = now.since(flight.sent);
         if took > SLOW_COMMIT {
             let most = Millis::from_duration(self.shared.call_timeout);
-            self.machine.excuse_waiting(now, took, most);
+            self.machine.extend_waiting(now, took, most);
         }
-        flight.outcome
+        flight.post_commit
     }
 
     /// Performs the effects and gives the answers. False: nothing vouches for the answers any more.
     async fn release(
         &mut self,
-        mut outcome: Outcome,
+        mut post_commit: PostCommit,
         leadership: &dyn Leadership,
         voucher: Voucher,
     ) -> bool {
         // A process that was stopped may believe that it leads.
-        if voucher == Voucher::Leadership && !outcome.is_empty() && !leadership.is_held() {
+        if voucher == Voucher::Leadership && !post_commit.is_empty() && !leadership.is_held() {
             return false;
         }
         FailPoint::BeforeDispatch.reach();
         let epoch = self.fence.epoch.0;
-        log::ends(&outcome.counted.events, epoch);
-        self.ledger.landed(outcome.counted);
-        if let Some(lists) = outcome.lists.take() {
+        log::ends(&post_commit.counted.events, epoch);
+        self.ledger.landed(post_commit.counted);
+        if let Some(lists) = post_commit.lists.take() {
             self.shared.landed.keep(lists);
         }
         let mut down = Vec::new();
-        for effect in outcome.effects {
+        for effect in post_commit.effects {
             match effect {
-                Effect::Dispatch(leased) => {
-                    let spec = self.cache.take(leased.task);
-                    debug!(task = %leased.task, queue = spec.as_ref().map(|spec| spec.definition.queue.as_str()),
-                        attempt = leased.attempt, session = %leased.session, epoch, "assigned");
-                    down.push(WorkerEffect::Dispatch(leased, spec));
+                Effect::Dispatch(assignment) => {
+                    let spec = self.cache.take(assignment.task);
+                    debug!(task = %assignment.task, queue = spec.as_ref().map(|spec| spec.definition.queue.as_str()),
+                        attempt = assignment.attempt, session = %assignment.session, epoch, "assigned");
+                    down.push(WorkerEffect::Dispatch(assignment, spec));
                 }
                 Effect::Stop { session, task, token, reason } => {
                     down.push(WorkerEffect::Stop(session, task, token, reason));
@@ -412,7 +420,7 @@ impl<'a> Coordinator<'a> {
                 Effect::Drain { session } => down.push(WorkerEffect::Drain(session)),
                 Effect::SessionOpened { session, connection } => {
                     self.shared.signs.opened(session, connection);
-                    let events = outcome.opened.pop_front();
+                    let events = post_commit.opened.pop_front();
                     down.extend(events.map(|events| WorkerEffect::Attach(session, events)));
                 }
                 Effect::SessionEnded(end) => {
@@ -440,7 +448,7 @@ impl<'a> Coordinator<'a> {
             }
         }
         FailPoint::BeforeAnswer.reach();
-        for release in outcome.releases {
+        for release in post_commit.releases {
             release();
         }
         FailPoint::AfterAnswer.reach();

@@ -13,7 +13,7 @@ mod reads;
 use std::{sync::Arc, time::Duration};
 
 use rota_core::{
-    Command, HeldLease, LeaseToken, Leased, Report, SessionId, StopReason, TaskId, TaskSpec,
+    Assignment, Command, LeaseId, LeaseToken, Report, SessionId, StopReason, TaskId, TaskSpec,
 };
 use rota_store::Store;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -27,9 +27,10 @@ use crate::{
     fingerprint,
     inbox::WeakInboxSender,
     planted::Planted,
+    records::Spec,
     request::{Answer, Request},
     shared::Shared,
-    specs::Found,
+    specs::FoundSpec,
 };
 
 /// Batches of effects that may wait here; they are taken at once, so there are few.
@@ -93,7 +94,7 @@ impl ToDispatcher {
 pub(crate) enum WorkerEffect {
     /// What follows for this session goes here. What came before went to its former connection.
     Attach(SessionId, DownSender),
-    Dispatch(Leased, Option<Arc<TaskSpec>>),
+    Dispatch(Assignment, Option<Arc<TaskSpec>>),
     Stop(SessionId, TaskId, LeaseToken, StopReason),
     Drain(SessionId),
     Ended(SessionId),
@@ -136,7 +137,7 @@ pub(crate) async fn run(
 struct Lane {
     channel: DownSender,
     /// What the session was given and what is not in its channel yet.
-    undelivered: FxHashMap<TaskId, Leased>,
+    undelivered: FxHashMap<TaskId, Assignment>,
     /// Those of them that are to be read, in order. May name some that are gone.
     unread: std::collections::VecDeque<TaskId>,
     /// How many of them are being read.
@@ -168,8 +169,8 @@ impl Lane {
         self.channel.has_room(self.outgoing_bytes)
     }
 
-    fn put(&mut self, leased: Leased, spec: Arc<TaskSpec>) {
-        let Leased { token, attempt, run_at, .. } = leased;
+    fn put(&mut self, assignment: Assignment, spec: Arc<TaskSpec>) {
+        let Assignment { token, attempt, run_at, .. } = assignment;
         self.outgoing_bytes += size_of(&spec);
         self.outgoing.push(Dispatched { token, attempt, run_at, spec });
     }
@@ -182,19 +183,16 @@ impl Lane {
     }
 
     fn is_undelivered(&self, task: TaskId, token: LeaseToken) -> bool {
-        self.undelivered.get(&task).is_some_and(|leased| leased.token == token)
+        self.undelivered.get(&task).is_some_and(|assignment| assignment.token == token)
     }
 
-    fn take_back(&mut self) -> Vec<HeldLease> {
+    fn take_back(&mut self) -> Vec<LeaseId> {
         self.unread.clear();
-        let mut leases: Vec<_> = self.undelivered.drain().map(|(_, leased)| held(leased)).collect();
+        let mut leases: Vec<_> =
+            self.undelivered.drain().map(|(_, assignment)| assignment.lease_id()).collect();
         leases.sort_unstable_by_key(|lease| lease.task);
         leases
     }
-}
-
-fn held(leased: Leased) -> HeldLease {
-    HeldLease { task: leased.task, token: leased.token }
 }
 
 struct Dispatcher {
@@ -284,16 +282,16 @@ impl Dispatcher {
         for effect in effects {
             match effect {
                 WorkerEffect::Dispatch(..) if Planted::DropsDispatches.is_made_once_in(500) => {}
-                WorkerEffect::Dispatch(leased, spec) => {
+                WorkerEffect::Dispatch(assignment, spec) => {
                     // A worker that is not connected now learns of its tasks when it comes back.
-                    let Some(lane) = self.lanes.get_mut(&leased.session) else { continue };
+                    let Some(lane) = self.lanes.get_mut(&assignment.session) else { continue };
                     match spec {
                         Some(spec) if lane.has_room() => {
                             self.shared.payloads.note(size_of(&spec));
-                            lane.put(leased, spec);
-                            touched.insert(leased.session);
+                            lane.put(assignment, spec);
+                            touched.insert(assignment.session);
                         }
-                        _ => self.queue(leased),
+                        _ => self.queue(assignment),
                     }
                 }
                 WorkerEffect::Attach(session, channel) => {
@@ -303,7 +301,7 @@ impl Dispatcher {
                     self.attach(session, channel);
                 }
                 WorkerEffect::Stop(session, task, token, reason) => {
-                    self.stop(session, HeldLease { task, token }, reason);
+                    self.stop(session, LeaseId { task, token }, reason);
                 }
                 WorkerEffect::Drain(session) => {
                     if let Some(lane) = self.lanes.get_mut(&session) {
@@ -328,22 +326,22 @@ impl Dispatcher {
     }
 
     /// Has a payload read when it is the session's turn.
-    fn queue(&mut self, leased: Leased) {
-        let Some(lane) = self.lanes.get_mut(&leased.session) else { return };
-        if lane.is_undelivered(leased.task, leased.token) {
+    fn queue(&mut self, assignment: Assignment) {
+        let Some(lane) = self.lanes.get_mut(&assignment.session) else { return };
+        if lane.is_undelivered(assignment.task, assignment.token) {
             return;
         }
-        if lane.undelivered.insert(leased.task, leased).is_none() {
-            lane.unread.push_back(leased.task);
+        if lane.undelivered.insert(assignment.task, assignment).is_none() {
+            lane.unread.push_back(assignment.task);
         }
-        if !lane.in_ring && !self.blocked.contains(&leased.session) {
+        if !lane.in_ring && !self.blocked.contains(&assignment.session) {
             lane.in_ring = true;
-            self.ring.push_back(leased.session);
+            self.ring.push_back(assignment.session);
         }
     }
 
-    fn stop(&mut self, session: SessionId, lease: HeldLease, reason: StopReason) {
-        let HeldLease { task, token } = lease;
+    fn stop(&mut self, session: SessionId, lease: LeaseId, reason: StopReason) {
+        let LeaseId { task, token } = lease;
         let Some(lane) = self.lanes.get_mut(&session) else { return };
         if !lane.is_undelivered(task, token) {
             lane.flush();
@@ -375,12 +373,12 @@ impl Dispatcher {
         }
     }
 
-    fn take_turn(&mut self, session: SessionId, size: usize, portion: &mut Vec<Leased>) {
+    fn take_turn(&mut self, session: SessionId, size: usize, portion: &mut Vec<Assignment>) {
         let Some(lane) = self.lanes.get_mut(&session) else { return };
         lane.in_ring = false;
         while portion.len() < size && lane.reading < SESSION_READS {
             let Some(task) = lane.unread.front() else { break };
-            let Some(leased) = lane.undelivered.get(task).copied() else {
+            let Some(assignment) = lane.undelivered.get(task).copied() else {
                 lane.unread.pop_front();
                 continue;
             };
@@ -393,7 +391,7 @@ impl Dispatcher {
             }
             lane.unread.pop_front();
             lane.reading += 1;
-            portion.push(leased);
+            portion.push(assignment);
         }
         let waits = lane.unread.is_empty() || self.blocked.contains(&session);
         if !waits && lane.reading < SESSION_READS {
@@ -422,21 +420,21 @@ impl Dispatcher {
             Work::Told => {}
             Work::Rested(mut portion) => {
                 // What was stopped or taken back meanwhile need not be read.
-                portion.leases.retain(|leased| self.still_wants(leased));
+                portion.assignments.retain(|assignment| self.still_wants(assignment));
                 self.reads.again(portion);
             }
             Work::Read(portion, Ok(found)) => {
-                for (leased, found) in portion.leases.into_iter().zip(found) {
-                    self.found(leased, found);
+                for (assignment, found) in portion.assignments.into_iter().zip(found) {
+                    self.found(assignment, found);
                 }
             }
             Work::Read(portion, Err(failed)) => {
-                warn!(error = %failed, tasks = portion.leases.len(), "payloads could not be read");
+                warn!(error = %failed, tasks = portion.assignments.len(), "payloads could not be read");
                 let (retries, given_up) = self.reads.failed(portion, &failed);
-                for leased in given_up {
-                    if self.forget(&leased) {
-                        warn!(task = %leased.task, "a payload cannot be read; the lease is given back");
-                        self.report(vec![(held(leased), Report::Released)]);
+                for assignment in given_up {
+                    if self.forget(&assignment) {
+                        warn!(task = %assignment.task, "a payload cannot be read; the lease is given back");
+                        self.report(vec![(assignment.lease_id(), Report::Released)]);
                     }
                 }
                 self.reads.rest(retries);
@@ -444,56 +442,56 @@ impl Dispatcher {
         }
     }
 
-    fn still_wants(&mut self, leased: &Leased) -> bool {
-        let Some(lane) = self.lanes.get_mut(&leased.session) else { return false };
-        let wants = lane.is_undelivered(leased.task, leased.token);
+    fn still_wants(&mut self, assignment: &Assignment) -> bool {
+        let Some(lane) = self.lanes.get_mut(&assignment.session) else { return false };
+        let wants = lane.is_undelivered(assignment.task, assignment.token);
         if !wants {
             // Makes room for the session's next read.
-            self.forget(leased);
+            self.forget(assignment);
         }
         wants
     }
 
     /// A read is over. Says whether its task still waited for it.
-    fn forget(&mut self, leased: &Leased) -> bool {
-        let Some(lane) = self.lanes.get_mut(&leased.session) else { return false };
+    fn forget(&mut self, assignment: &Assignment) -> bool {
+        let Some(lane) = self.lanes.get_mut(&assignment.session) else { return false };
         lane.reading = lane.reading.saturating_sub(1);
-        let waited = lane.is_undelivered(leased.task, leased.token);
+        let waited = lane.is_undelivered(assignment.task, assignment.token);
         if waited {
-            lane.undelivered.remove(&leased.task);
+            lane.undelivered.remove(&assignment.task);
         }
-        if !lane.unread.is_empty() && !lane.in_ring && !self.blocked.contains(&leased.session) {
+        if !lane.unread.is_empty() && !lane.in_ring && !self.blocked.contains(&assignment.session) {
             lane.in_ring = true;
-            self.ring.push_back(leased.session);
+            self.ring.push_back(assignment.session);
         }
         waited
     }
 
-    fn found(&mut self, leased: Leased, found: Found) {
-        if self.forget(&leased) {
+    fn found(&mut self, assignment: Assignment, found: FoundSpec) {
+        if self.forget(&assignment) {
             match found.into_runnable() {
                 Ok(spec) => {
                     self.shared.payloads.note(size_of(&spec));
-                    if let Some(lane) = self.lanes.get_mut(&leased.session) {
-                        lane.put(leased, spec);
+                    if let Some(lane) = self.lanes.get_mut(&assignment.session) {
+                        lane.put(assignment, spec);
                         lane.flush();
                     }
                 }
                 Err((reason, report)) => {
-                    self.shared.specs.damaged("spec", leased.task, &reason);
-                    self.report(vec![(held(leased), report)]);
+                    self.shared.records.tell::<Spec>(&assignment.task, &reason);
+                    self.report(vec![(assignment.lease_id(), report)]);
                 }
             }
         }
-        self.settle(leased.session);
+        self.settle(assignment.session);
     }
 
-    fn report(&mut self, reports: Vec<(HeldLease, Report)>) {
+    fn report(&mut self, reports: Vec<(LeaseId, Report)>) {
         let Some(requests) = self.requests.upgrade() else { return };
         if reports.is_empty() {
             return;
         }
-        let command = |(lease, report): (HeldLease, Report)| Command::Report {
+        let command = |(lease, report): (LeaseId, Report)| Command::Report {
             task: lease.task,
             token: lease.token,
             fingerprint: fingerprint::of_report(&report),
@@ -514,25 +512,6 @@ impl Dispatcher {
                 let _ = answered.await;
             }
         });
-    }
-}
-
-/// How much payloads weigh lately, to guess how many of them fit somewhere.
-#[derive(Debug, Default)]
-pub(crate) struct PayloadSizes(std::sync::atomic::AtomicUsize);
-
-impl PayloadSizes {
-    fn note(&self, bytes: usize) {
-        use std::sync::atomic::Ordering::Relaxed;
-        // The dispatcher alone writes it.
-        let mean = self.0.load(Relaxed);
-        self.0.store(mean - mean / 16 + bytes / 16, Relaxed);
-    }
-
-    /// How many tasks come to about so many bytes; at least one.
-    pub(crate) fn count_within(&self, bytes: usize) -> u32 {
-        let mean = self.0.load(std::sync::atomic::Ordering::Relaxed).max(1);
-        u32::try_from(bytes / mean).unwrap_or(u32::MAX).max(1)
     }
 }
 

@@ -4,18 +4,37 @@
 //! The bound is the dispatcher's to keep: it looks for room before it reads a payload. Orders without
 //! payloads are small and always go in.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use rota_core::TaskSpec;
+use rota_core::{LeaseId, SessionId, TaskSpec};
 use tokio::sync::{
     Notify,
     mpsc::{self, error::TryRecvError},
 };
 
 use crate::api::SessionEvent;
+
+/// An open session: what flows down to the worker.
+#[derive(Debug)]
+pub struct SessionStream {
+    /// The session.
+    pub session: SessionId,
+    /// Tells this connection from the worker's others.
+    pub connection: u64,
+    /// Without a heartbeat for so long, it ends.
+    pub ttl: Duration,
+    /// Of the leases named, those that are not its any more.
+    pub revoked: Vec<LeaseId>,
+    /// What the worker is to do. Ends when the session does, or when the worker came back on
+    /// another stream.
+    pub events: SessionEvents,
+}
 
 /// Bytes of payloads that wait in one session's channel; the one that passes the bound still goes in.
 const SESSION_BYTES_MAX: usize = 4 << 20;

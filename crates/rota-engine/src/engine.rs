@@ -19,7 +19,7 @@ use crate::{
     api::{EngineError, Health, Info, Role},
     batch,
     cache::SpecCache,
-    coordinator::{Books, Coordinator, End},
+    coordinator::{Books, Coordinator, LeadershipEnd, Term},
     dispatch::{self, ToDispatcher, ToWorkers},
     fail_point::FailPoint,
     hand_over,
@@ -28,9 +28,8 @@ use crate::{
     ledger::Ledger,
     level,
     load::MachineOptions,
-    lookout,
     marks::Marks,
-    observe::{self, LastSurvey},
+    metrics::{self, LastStats},
     options::EngineOptions,
     planted::Planted,
     pull::PullSessions,
@@ -38,14 +37,14 @@ use crate::{
     retention,
     shared::{PULSE, Phase, Shared},
     standby::Standby,
-    timekeeper,
+    store_monitor, timekeeper,
     troubles::CampaignTroubles,
 };
 
 /// How long a caller waits for a place in the inbox.
 const INBOX_WAIT: Duration = Duration::from_secs(1);
 /// How long an answer may wait for a commit where the last committed state answers as well.
-const GLANCE_WAIT: Duration = Duration::from_secs(2);
+const TRY_QUERY_WAIT: Duration = Duration::from_secs(2);
 /// Between two campaigns, when one failed.
 const CAMPAIGN_PAUSE: Duration = Duration::from_secs(1);
 /// Between two looks whether this node is among the members.
@@ -69,7 +68,7 @@ pub(crate) struct Inner {
     pub(crate) inbox: InboxSender,
     pub(crate) dispatcher: ToDispatcher,
     pub(crate) pull: PullSessions,
-    pub(crate) survey: LastSurvey,
+    pub(crate) stats: LastStats,
     stopped: TaskTracker,
 }
 
@@ -98,9 +97,9 @@ impl Engine {
         let to_coordinator = sender.downgrade();
         let to_itself = to_coordinator.clone();
         stopped.spawn(dispatch::run(store.clone(), shared.clone(), to_coordinator, down));
-        stopped.spawn(observe::follow_leaders(shared.clone(), stop.clone()));
+        stopped.spawn(metrics::follow_leaders(shared.clone(), stop.clone()));
         stopped.spawn(timekeeper::run(shared.clone(), stop.clone()));
-        stopped.spawn(lookout::run(store.clone(), shared.clone(), stop.clone()));
+        stopped.spawn(store_monitor::run(store.clone(), shared.clone(), stop.clone()));
         stopped.spawn(retention::run(store.clone(), shared.clone(), sender.clone(), stop.clone()));
         stopped.spawn(level::run(store.clone(), shared.clone(), sender.clone(), stop.clone()));
         let dispatcher = ToDispatcher(workers.downgrade());
@@ -115,9 +114,9 @@ impl Engine {
         stopped.spawn(leader.run(inbox));
         stopped.close();
         let pull = PullSessions::default();
-        let survey = LastSurvey::default();
+        let stats = LastStats::default();
         let inbox = sender;
-        let inner = Inner { store, shared, options, inbox, dispatcher, pull, survey, stopped };
+        let inner = Inner { store, shared, options, inbox, dispatcher, pull, stats, stopped };
         Self { inner: Arc::new(inner) }
     }
 
@@ -219,13 +218,13 @@ impl Engine {
     }
 
     /// Asks the machine, and answers once what it says is durable.
-    pub(crate) async fn look<T: Send + 'static>(
+    pub(crate) async fn query<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Machine) -> T + Send + 'static,
     ) -> Result<T, EngineError> {
         let (answer, receiver) = Answer::new(None);
         let question = {
-            Request::Look(Box::new(move |machine| -> Release {
+            Request::Query(Box::new(move |machine| -> Release {
                 let said = question(machine);
                 Box::new(move || {
                     // One who no longer waits needs no answer.
@@ -242,13 +241,13 @@ impl Engine {
         }
     }
 
-    /// As [`Engine::look`], for what the store can tell as well. `None`: the machine's answer waits for a
+    /// As [`Engine::query`], for what the store can tell as well. `None`: the machine's answer waits for a
     /// commit that takes long, so the store is to be asked.
-    pub(crate) async fn glance<T: Send + 'static>(
+    pub(crate) async fn try_query<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Machine) -> T + Send + 'static,
     ) -> Result<Option<T>, EngineError> {
-        match tokio::time::timeout(GLANCE_WAIT, self.look(question)).await {
+        match tokio::time::timeout(TRY_QUERY_WAIT, self.query(question)).await {
             Ok(answer) => answer.map(Some),
             Err(_) => Ok(None),
         }
@@ -301,16 +300,16 @@ impl Leader {
             let pause = match self.campaign(&mut inbox, &mut standby).await {
                 None => break,
                 Some(Ok(leadership)) => match self.lead(&mut inbox, leadership, standby).await {
-                    Ok(End::Stopped) => break,
-                    Ok(End::Resigned(successor)) => {
+                    Ok(LeadershipEnd::Stopped) => break,
+                    Ok(LeadershipEnd::Resigned(successor)) => {
                         info!(successor, "handed over");
                         Duration::ZERO
                     }
-                    Ok(End::Deposed) => {
+                    Ok(LeadershipEnd::Deposed) => {
                         warn!("leadership was lost");
                         Duration::ZERO
                     }
-                    Ok(End::Broken(reason)) => {
+                    Ok(LeadershipEnd::Broken(reason)) => {
                         error!(reason, "the store cannot be used");
                         broken = Some(reason);
                         break;
@@ -443,7 +442,7 @@ impl Leader {
         inbox: &mut Inbox,
         leadership: Box<dyn Leadership>,
         standby: Standby,
-    ) -> Result<End, StoreError> {
+    ) -> Result<LeadershipEnd, StoreError> {
         FailPoint::AfterElection.reach();
         let fence = leadership.fence();
         self.shared.epoch.store(fence.epoch.0, Ordering::Relaxed);
@@ -451,7 +450,7 @@ impl Leader {
         // Not known is not good enough: it would fail tasks whose definitions it cannot read.
         if self.is_outdated().await? {
             leadership.resign(None).await;
-            return Ok(End::Resigned(None));
+            return Ok(LeadershipEnd::Resigned(None));
         }
         self.shared.phase.send_replace(Phase::Loading);
         let options = self.machine_options();
@@ -464,7 +463,7 @@ impl Leader {
         };
         let (mut loaded, ledger, marks) = tokio::select! {
             biased;
-            () = leadership.lost() => return Ok(End::Deposed),
+            () = leadership.lost() => return Ok(LeadershipEnd::Deposed),
             loaded = loading => loaded?,
         };
         let newest = loaded.ids.last();
@@ -478,6 +477,7 @@ impl Leader {
         self.shared.unreadable.store(loaded.unreadable.count(), Ordering::Relaxed);
         self.shared.beat(self.shared.host.now().mono);
         ledger.show();
+        let seq_floor = leadership.seq_floor();
         // Several ask it whether it is held; this function has the last of them.
         let leadership = Arc::new(leadership);
         self.shared.signs.begin(leadership.clone(), loaded.machine.session_ids());
@@ -487,7 +487,7 @@ impl Leader {
         let mut coordinator = Coordinator::new(
             store,
             shared,
-            fence,
+            Term { fence, seq_floor },
             loaded,
             cache,
             Books { ledger, marks },
@@ -511,7 +511,7 @@ impl Leader {
         self.shared.signs.end();
         self.shared.metrics.clear_totals();
         self.shared.unreadable.store(0, Ordering::Relaxed);
-        // What its last commit ran into was the leader's; how the store is, the lookout tells.
+        // What its last commit ran into was the leader's; how the store is, the store_monitor tells.
         self.shared.set_store_problem(None);
         // From here on requests wait, until it is known who leads.
         self.shared.phase.send_replace(Phase::Campaigning);
@@ -520,7 +520,8 @@ impl Leader {
         self.shared.landed.forget();
         // What flowed down under this leadership is over; sessions come back under the next.
         let _ = self.workers.send(ToWorkers::DetachAll).await;
-        let successor = if let End::Resigned(successor) = &end { successor } else { &ready };
+        let successor =
+            if let LeadershipEnd::Resigned(successor) = &end { successor } else { &ready };
         if let Some(leadership) = Arc::into_inner(leadership) {
             leadership.resign(successor.as_deref()).await;
         }

@@ -5,7 +5,8 @@ mod canonical;
 mod scalar;
 
 use rota_core::{
-    Binds, Definition, Jitter, Millis, Outcome, Policy, Report, RetryPolicy, RunAt, WallTime,
+    AttemptOutcome, ClientKeys, Definition, Jitter, Millis, Policy, Report, RetryPolicy, RunAt,
+    WallTime,
 };
 use xxhash_rust::xxh3::Xxh3;
 
@@ -39,23 +40,23 @@ pub(crate) fn of_report(report: &Report) -> u64 {
     field(&date(*started_at));
     field(output_tail);
     match outcome {
-        Outcome::Completed { result } => {
+        AttemptOutcome::Completed { result } => {
             field(b"completed");
             field(result);
         }
-        Outcome::Failed { failure, retry_at } => {
+        AttemptOutcome::Failed { failure, retry_at } => {
             field(b"failed");
             field(failure.reason.as_str().as_bytes());
             field(failure.message.as_bytes());
             field(&date(*retry_at));
         }
-        Outcome::Snoozed { until } => {
+        AttemptOutcome::Snoozed { until } => {
             let (until, delay) = said(*until);
             field(b"snoozed");
             field(&date(until));
             field(&delay.to_le_bytes());
         }
-        Outcome::Cancelled => field(b"cancelled"),
+        AttemptOutcome::Cancelled => field(b"cancelled"),
     }
     hash.digest()
 }
@@ -88,7 +89,7 @@ fn first_defaults() -> (&'static str, u8, Policy) {
 /// The fingerprint of a task of which its client left something out. Tasks without names are never
 /// compared.
 pub(crate) fn of_task(task: &NewTask, left_out: LeftOut) -> Fingerprint {
-    if task.binds.is_empty() {
+    if task.client_keys.is_empty() {
         return Fingerprint { kept: 0, former: [0; 2] };
     }
     let given = &task.definition.payload;
@@ -104,7 +105,7 @@ pub(crate) fn of_task(task: &NewTask, left_out: LeftOut) -> Fingerprint {
 
 /// Takes the types apart, so that a field that is added to them has to be considered here.
 fn hash_of(task: &NewTask, payload: &[u8], left_out: LeftOut) -> u64 {
-    let NewTask { binds: Binds { id, key }, definition, priority, run_at } = task;
+    let NewTask { client_keys: ClientKeys { id, key }, definition, priority, run_at } = task;
     let Definition {
         queue,
         kind,
@@ -173,17 +174,17 @@ mod tests {
     const GOLDEN_NAMED: u64 = 21_084_112_229_816_145;
     const GOLDEN_DELAYED: u64 = 11_498_619_682_732_640_432;
 
-    fn ended(started_at: i64, output: &'static str, outcome: Outcome) -> Report {
+    fn ended(started_at: i64, output: &'static str, outcome: AttemptOutcome) -> Report {
         let output_tail = Bytes::from_static(output.as_bytes());
         Report::Ended { started_at: Some(WallTime(started_at)), output_tail, outcome }
     }
 
-    fn completed(result: &'static str) -> Outcome {
-        Outcome::Completed { result: Bytes::from_static(result.as_bytes()) }
+    fn completed(result: &'static str) -> AttemptOutcome {
+        AttemptOutcome::Completed { result: Bytes::from_static(result.as_bytes()) }
     }
 
-    fn failed(reason: FailureReason, message: &str, retry_at: Option<WallTime>) -> Outcome {
-        Outcome::Failed { failure: Failure::new(reason, message), retry_at }
+    fn failed(reason: FailureReason, message: &str, retry_at: Option<WallTime>) -> AttemptOutcome {
+        AttemptOutcome::Failed { failure: Failure::new(reason, message), retry_at }
     }
 
     #[test]
@@ -198,9 +199,9 @@ mod tests {
             ended(1, "", failed(FailureReason::Permanent, "no", None)),
             ended(1, "", failed(FailureReason::Error, "no, and why", None)),
             ended(1, "", failed(FailureReason::Error, "no", Some(WallTime(5)))),
-            ended(1, "", Outcome::Snoozed { until: RunAt::At(WallTime(5)) }),
-            ended(1, "", Outcome::Snoozed { until: RunAt::After(Millis(5)) }),
-            ended(1, "", Outcome::Cancelled),
+            ended(1, "", AttemptOutcome::Snoozed { until: RunAt::At(WallTime(5)) }),
+            ended(1, "", AttemptOutcome::Snoozed { until: RunAt::After(Millis(5)) }),
+            ended(1, "", AttemptOutcome::Cancelled),
         ];
         for (at, report) in said.iter().enumerate() {
             for (other_at, other) in said.iter().enumerate() {
@@ -226,7 +227,7 @@ mod tests {
             ..Definition::new(name("default"), name("mail"))
         };
         NewTask {
-            binds: Binds { id: Some(name("order-1")), key: Some("key".into()) },
+            client_keys: ClientKeys { id: Some(name("order-1")), key: Some("key".into()) },
             definition,
             priority: Priority::default(),
             run_at: RunAt::At(WallTime(1_700_000_000_000)),
@@ -249,7 +250,7 @@ mod tests {
         let delayed = changed(|it| it.expires_at = None);
         let delayed = NewTask { run_at: RunAt::After(Millis(5)), ..delayed };
         assert_eq!(kept(&delayed), GOLDEN_DELAYED);
-        let bare = NewTask { binds: Binds::default(), ..named() };
+        let bare = NewTask { client_keys: ClientKeys::default(), ..named() };
         assert_eq!(kept(&bare), 0);
     }
 
@@ -258,8 +259,11 @@ mod tests {
         let (name, base) = (|text| Name::new(text).expect("a name"), named());
         let policy = |change: fn(&mut Policy)| changed(|it| change(&mut it.policy));
         let others = [
-            NewTask { binds: Binds { id: None, ..base.binds.clone() }, ..named() },
-            NewTask { binds: Binds { key: None, ..base.binds.clone() }, ..named() },
+            NewTask { client_keys: ClientKeys { id: None, ..base.client_keys.clone() }, ..named() },
+            NewTask {
+                client_keys: ClientKeys { key: None, ..base.client_keys.clone() },
+                ..named()
+            },
             changed(|it| it.queue = name("q")),
             changed(|it| it.kind = name("k")),
             changed(|it| it.payload = Bytes::from_static(br#"{"a":1,"b":[3]}"#)),

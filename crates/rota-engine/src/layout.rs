@@ -18,6 +18,8 @@
 //!
 //! Keys are text, so that they can be read with the store's own tools; ids sort by creation.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use rota_core::{Name, Status, TaskId, WallTime};
 use rota_store::{BatchSeq, KEY_BYTES_MAX, Space, SpaceShape};
@@ -36,7 +38,7 @@ pub(crate) const DEAD: Space = hot("dead");
 pub(crate) const SPEC: Space = large("spec");
 pub(crate) const RESULT: Space = large("result");
 pub(crate) const ATTEMPT: Space = large("attempt");
-pub(crate) const NAME: Space = hot("name");
+pub(crate) const CLIENT_KEY: Space = hot("name");
 pub(crate) const QUEUE: Space = hot("queue");
 pub(crate) const RETAIN: Space = hot("retain");
 pub(crate) const TOTAL: Space = hot("total");
@@ -45,7 +47,7 @@ pub(crate) const MARK: Space = hot("mark");
 
 /// Every space that the engine uses: what a store must be opened with.
 pub const SPACES: &[Space] =
-    &[LIVE, DONE, DEAD, SPEC, RESULT, ATTEMPT, NAME, QUEUE, RETAIN, TOTAL, CLUSTER, MARK];
+    &[LIVE, DONE, DEAD, SPEC, RESULT, ATTEMPT, CLIENT_KEY, QUEUE, RETAIN, TOTAL, CLUSTER, MARK];
 
 /// The only key of `cluster`.
 pub(crate) const FEATURE_LEVEL: Bytes = Bytes::from_static(b"level");
@@ -71,22 +73,45 @@ pub(crate) fn attempt(id: TaskId, attempt: u32) -> Bytes {
     format!("{id}/{attempt:010}").into()
 }
 
+/// The task and the number of the attempt that a key of `attempt` names.
+pub(crate) fn parse_attempt(key: &[u8]) -> Option<(TaskId, u32)> {
+    let (task, attempt) = std::str::from_utf8(key).ok()?.split_once('/')?;
+    Some((task.parse().ok()?, attempt.parse().ok()?))
+}
+
 /// What all keys of a task's attempts begin with.
 pub(crate) fn attempts(id: TaskId) -> Bytes {
     format!("{id}/").into()
 }
 
-pub(crate) fn client_id(id: &Name) -> Bytes {
-    format!("id/{id}").into()
-}
-
+const ID_PREFIX: &str = "id/";
 const KEY_PREFIX: &str = "key/";
+
+pub(crate) fn client_id(id: &Name) -> Bytes {
+    format!("{ID_PREFIX}{id}").into()
+}
 
 /// The longest idempotency key, in bytes: with what stands before it, a store takes no more.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = KEY_BYTES_MAX - KEY_PREFIX.len();
 
 pub(crate) fn idempotency_key(key: &str) -> Bytes {
     format!("{KEY_PREFIX}{key}").into()
+}
+
+/// The client key that a key of `name` is made of.
+pub(crate) fn parse_client_key(key: &[u8]) -> Option<ClientKey> {
+    let key = std::str::from_utf8(key).ok()?;
+    if let Some(id) = key.strip_prefix(ID_PREFIX) {
+        return Some(ClientKey::Id(Name::new(id).ok()?));
+    }
+    key.strip_prefix(KEY_PREFIX).map(|key| ClientKey::Idempotency(key.into()))
+}
+
+/// A key that a client chose for a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ClientKey {
+    Id(Name),
+    Idempotency(Arc<str>),
 }
 
 /// Names hold no spaces.
@@ -129,6 +154,20 @@ pub(crate) fn retain_from(now: WallTime) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_name_what_they_were_made_of() {
+        let task = TaskId::from_u64(7).unwrap();
+        assert_eq!(parse_task(&super::task(task)), Some(task));
+        assert_eq!(parse_attempt(&attempt(task, 12)), Some((task, 12)));
+        let id = Name::new("mine").unwrap();
+        assert_eq!(parse_client_key(&client_id(&id)), Some(ClientKey::Id(id)));
+        let key = ClientKey::Idempotency("id/of mine".into());
+        assert_eq!(parse_client_key(&idempotency_key("id/of mine")), Some(key));
+        for other in ["", "mine", "id/", "other/mine"] {
+            assert_eq!(parse_client_key(other.as_bytes()), None, "{other}");
+        }
+    }
 
     #[test]
     fn retain_keys_sort_by_date_and_end_where_now_is() {

@@ -21,12 +21,12 @@ use tokio::time::Instant;
 use self::ended::EndedWalk;
 use crate::{
     api::{BulkAction, BulkOutcome, Cursor, EngineError, TaskFilter, TaskPage, TaskView},
-    codec,
     engine::{Engine, Inner, unavailable},
     layout,
     planted::Planted,
+    records::{Attempt, Entry, Found, Live, Scan},
     request::Request,
-    specs::{Found, PORTION},
+    specs::PORTION,
     view::{done_view, live_view},
 };
 
@@ -53,12 +53,17 @@ impl State {
 
     /// A definition for a task whose own cannot be read: what its state knows of it.
     fn known(&self) -> TaskSpec {
-        let (id, queue, kind, policy, binds) = match self {
-            Self::Live(view) => (view.id, &view.queue, &view.kind, view.policy, &view.binds),
-            Self::Ended(done) => (done.id, &done.queue, &done.kind, Policy::default(), &done.binds),
+        let (id, queue, kind, policy, client_keys) = match self {
+            Self::Live(view) => (view.id, &view.queue, &view.kind, view.policy, &view.client_keys),
+            Self::Ended(done) => {
+                (done.id, &done.queue, &done.kind, Policy::default(), &done.client_keys)
+            }
         };
         let definition = Definition { policy, ..Definition::new(queue.clone(), kind.clone()) };
-        TaskSpec { binds: binds.clone(), ..TaskSpec::new(id, definition, id.created_at()) }
+        TaskSpec {
+            client_keys: client_keys.clone(),
+            ..TaskSpec::new(id, definition, id.created_at())
+        }
     }
 }
 
@@ -222,7 +227,7 @@ impl Engine {
         if !self.inner.shared.is_full() {
             let asked = live.clone();
             let page =
-                self.glance(move |machine| machine.live_page(&asked, before, wanted)).await?;
+                self.try_query(move |machine| machine.live_page(&asked, before, wanted)).await?;
             if let Some(page) = page {
                 return Ok(page);
             }
@@ -240,20 +245,18 @@ impl Engine {
         let snapshot = self.inner.store.snapshot().await?;
         let end = before.map(layout::task);
         let range = KeyRange { space: layout::LIVE, start: Bytes::new(), end };
-        let scanned = snapshot.scan(range, Direction::Descending, wanted).await?;
-        let last = scanned.entries.last().and_then(|(key, _)| layout::parse_task(key));
-        let mut records = Vec::with_capacity(scanned.entries.len());
-        for (key, value) in scanned.entries.iter().rev() {
-            let Some(id) = layout::parse_task(key) else { continue };
-            match codec::decode_live_of(id, value) {
-                Ok(record) => records.push(record),
-                Err(error) => self.inner.shared.specs.damaged("live", id, &error.to_string()),
-            }
+        let mut scan = Scan::<Live>::new(range, Direction::Descending, wanted);
+        let page = scan.next(snapshot.as_ref()).await?.unwrap_or_default();
+        let last = page.last().and_then(Entry::typed_key);
+        let mut records = Vec::with_capacity(page.len());
+        for entry in page.iter().rev() {
+            let Some(id) = entry.typed_key() else { continue };
+            records.extend(self.inner.shared.records.read(entry, &id).record());
         }
         let mut tasks = self.recorded(&records);
         tasks.retain(|view| filter.selects(view.status, &view.queue, &view.kind, view.run_at));
         tasks.reverse();
-        Ok(LivePage { tasks, down_to: last.filter(|_| scanned.more) })
+        Ok(LivePage { tasks, down_to: last.filter(|_| scan.has_more()) })
     }
 
     /// What clients see of these tasks, in the same order. Tasks removed meanwhile are left out.
@@ -265,7 +268,7 @@ impl Engine {
         let mut views = Vec::with_capacity(states.len());
         for (state, found) in states.into_iter().zip(specs) {
             let (spec, is_readable) = match found {
-                Found::Spec(spec) => (spec, true),
+                Found::Record(spec) => (spec, true),
                 Found::Missing => continue,
                 // It is shown all the same: somebody has to find and delete it.
                 Found::Damaged(_) | Found::Newer(_) => (Arc::new(state.known()), false),
@@ -296,21 +299,14 @@ impl Engine {
         let tried: Vec<_> = tried.collect();
         let mut failures = FxHashMap::default();
         for portion in tried.chunks(PORTION) {
-            let key =
-                |(id, attempt): &(TaskId, u32)| (layout::ATTEMPT, layout::attempt(*id, *attempt));
-            let keys: Vec<_> = portion.iter().map(key).collect();
-            let found = self.inner.store.get(&keys).await?;
-            for ((id, _), bytes) in portion.iter().zip(found) {
-                match bytes.map(|bytes| codec::decode_attempt(&bytes)) {
-                    Some(Ok(record)) => {
-                        let record = AttemptRecord { output_tail: Bytes::new(), ..record };
-                        failures.insert(*id, record);
-                    }
-                    Some(Err(error)) => {
-                        self.inner.shared.specs.damaged("attempt", *id, &error.to_string());
-                    }
-                    None => {}
-                }
+            let Inner { store, shared, .. } = self.inner.as_ref();
+            let found = shared.records.many::<Attempt>(store.as_ref(), portion).await?;
+            for ((id, _), found) in portion.iter().zip(found) {
+                let record = found.record();
+                failures
+                    .extend(record.map(|record| {
+                        (*id, AttemptRecord { output_tail: Bytes::new(), ..record })
+                    }));
             }
         }
         Ok(failures)

@@ -11,14 +11,14 @@ use bytes::Bytes;
 use rota_core::{
     LiveRecord, Machine, MachineLimits, Name, Now, QueueRecord, Retention, TaskId, TaskIdSequence,
 };
-use rota_store::{BatchSeq, Direction, KeyRange, Snapshot, Space, Store, StoreError};
+use rota_store::{BatchSeq, Direction, KeyRange, Snapshot, Store, StoreError};
 
 use crate::{
     codec::{self, CodecError},
     host::Parallel,
     layout,
     planted::Planted,
-    prepared::LiveRecords,
+    records::{Entry, Kind, Live, Queue, Scan, Spec},
     unreadable::Unreadable,
 };
 
@@ -55,22 +55,21 @@ pub(crate) async fn load(
     let snapshot = store.snapshot().await?;
     let mut machine = Machine::new(options.limits, options.retention, now);
     let (snapshot, mut unreadable) = (snapshot.as_ref(), Unreadable::default());
-    each(snapshot, layout::QUEUE, |key, value| {
-        restore_queue(&mut machine, key, value, &mut unreadable);
-        Ok(())
+    each(snapshot, |entry: &Entry<Queue>| {
+        restore_queue(&mut machine, &entry.key, &entry.value, &mut unreadable);
     })
     .await?;
-    each(snapshot, layout::LIVE, |key, value| {
-        match layout::parse_task(key) {
-            Some(task) => restore_task(&mut machine, decode(task, value), &mut unreadable),
-            None => unreadable.add(layout::LIVE, key, &"the key is not a task's"),
-        }
-        Ok(())
+    each(snapshot, |entry: &Entry<Live>| match entry.typed_key() {
+        Some(task) => restore_task(&mut machine, decode(task, &entry.value), &mut unreadable),
+        None => unreadable.add(layout::LIVE, &entry.key, &"the key is not a task's"),
     })
     .await?;
     let ids = TaskIdSequence::after(newest_task(snapshot).await?);
     Ok(Loaded { machine, ids, head, unreadable })
 }
+
+/// The live records that a machine is made of, shared with who goes on changing them.
+pub(crate) type LiveRecords = Arc<BTreeMap<TaskId, Bytes>>;
 
 /// The records of a backlog, read before.
 pub(crate) struct Records {
@@ -135,7 +134,7 @@ impl Iterator for Decoded<'_> {
 }
 
 fn decode(task: TaskId, value: &Bytes) -> DecodedTask {
-    codec::decode_live_of(task, value).map_err(|error| (task, error, codec::queue_of_live(value)))
+    Live::decode(&task, value).map_err(|error| (task, error, codec::queue_of_live(value)))
 }
 
 fn restore_task(machine: &mut Machine, record: DecodedTask, unreadable: &mut Unreadable) {
@@ -157,7 +156,7 @@ fn restore_queue(machine: &mut Machine, key: &Bytes, value: &Bytes, unreadable: 
         Ok(name) => name,
         Err(error) => return unreadable.add(layout::QUEUE, key, &format!("name {error}")),
     };
-    let record = codec::decode_queue(value).unwrap_or_else(|error| {
+    let record = Queue::decode(&name, value).unwrap_or_else(|error| {
         unreadable.add(layout::QUEUE, key, &format!("{error}; the queue is paused"));
         QueueRecord { paused: true, ..QueueRecord::default() }
     });
@@ -165,33 +164,21 @@ fn restore_queue(machine: &mut Machine, key: &Bytes, value: &Bytes, unreadable: 
 }
 
 pub(crate) async fn newest_task(snapshot: &dyn Snapshot) -> Result<Option<TaskId>, StoreError> {
-    let all = KeyRange::all(layout::SPEC);
-    let page = snapshot.scan(all, Direction::Descending, 1).await?;
-    Ok(page.entries.first().and_then(|(key, _)| layout::parse_task(key)))
+    let mut scan = Scan::<Spec>::new(KeyRange::all(layout::SPEC), Direction::Descending, 1);
+    let newest = scan.next(snapshot).await?.unwrap_or_default();
+    Ok(newest.first().and_then(Entry::typed_key))
 }
 
-pub(crate) async fn each(
+/// Visits all records of a space.
+pub(crate) async fn each<K: Kind>(
     snapshot: &dyn Snapshot,
-    space: Space,
-    mut visit: impl FnMut(&Bytes, &Bytes) -> Result<(), StoreError>,
+    mut visit: impl FnMut(&Entry<K>),
 ) -> Result<(), StoreError> {
-    let mut range = KeyRange::all(space);
-    loop {
-        let page = snapshot.scan(range.clone(), Direction::Ascending, PAGE).await?;
-        for (key, value) in &page.entries {
-            visit(key, value)?;
-        }
-        match page.entries.last() {
-            Some((last, _)) if page.more => range.start = behind(last),
-            _ => return Ok(()),
+    for space in K::SPACES {
+        let mut scan = Scan::new(KeyRange::all(*space), Direction::Ascending, PAGE);
+        while let Some(page) = scan.next(snapshot).await? {
+            page.iter().for_each(&mut visit);
         }
     }
-}
-
-/// The first key after this one.
-pub(crate) fn behind(key: &Bytes) -> Bytes {
-    let mut next = Vec::with_capacity(key.len() + 1);
-    next.extend_from_slice(key);
-    next.push(0);
-    next.into()
+    Ok(())
 }

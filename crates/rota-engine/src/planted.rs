@@ -54,6 +54,19 @@ mistakes! {
     /// No timer fires.
     DropsTimers,
 
+    /// A snooze spends an attempt of the budget.
+    SnoozesSpend,
+    /// A snoozed task is due at once.
+    SnoozesEndEarly,
+    /// The record of a snoozed attempt is not kept.
+    SnoozesLeaveNoRecord,
+    /// An edit is made whichever version of the task it was made up for.
+    EditsIgnoreVersions,
+    /// An edit is acknowledged before it is durable.
+    AnswersEditsEarly,
+    /// A worker gets the definition that a task had before it was edited.
+    KeepsOldDefinitions,
+
     /// Heartbeats are answered and not noted.
     IgnoresHeartbeats,
     /// A heartbeat is answered when the commit at hand has landed.

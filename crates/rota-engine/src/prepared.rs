@@ -10,7 +10,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
     pin::Pin,
-    sync::Arc,
     time::Duration,
 };
 
@@ -20,10 +19,10 @@ use rota_store::{BatchSeq, Epoch, Mutation};
 use tokio::time::Instant;
 
 use crate::{
-    codec,
     host::{Host, Parallel},
     layout,
     load::{self, Loaded, MachineOptions, Records},
+    records::{Kind, Live},
 };
 
 /// A machine that was not needed within this time gives its memory back.
@@ -103,7 +102,7 @@ impl Prepared {
             }
             loaded.machine.forget_task(task);
             if let Some(value) = live.get(&task) {
-                loaded.machine.restore_task(&codec::decode_live_of(task, value).ok()?);
+                loaded.machine.restore_task(&Live::decode(&task, value).ok()?);
             }
         }
         loaded.ids = TaskIdSequence::after(newest);
@@ -111,6 +110,3 @@ impl Prepared {
         Some(loaded)
     }
 }
-
-/// The live records that a machine is made of, shared with who goes on changing them.
-pub(crate) type LiveRecords = Arc<BTreeMap<TaskId, Bytes>>;

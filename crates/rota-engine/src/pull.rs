@@ -15,7 +15,7 @@ use std::{
 };
 
 use rota_core::{
-    Command, Credit, HeldLease, Leased, Machine, Millis, Name, OpenSession, Refusal, Report,
+    Assignment, Command, Credit, LeaseId, Machine, Millis, Name, OpenSession, Refusal, Report,
     SessionId, StopReason,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -29,12 +29,12 @@ use self::{
     mailbox::{Mailbox, PullSession, Serves, lease_of},
 };
 use crate::{
-    api::{Dispatched, EngineError, Instructions, LeaseRequest, LeasedTasks, StopOrder, TaskRef},
+    api::{Dispatched, EngineError, Instructions, LeaseRequest, LeaseResponse, StopOrder, TaskRef},
     dispatch::{GiveBack, SETTLE_WAIT},
     down::size_of,
     engine::{Engine, Inner},
     planted::Planted,
-    specs::Found,
+    specs::FoundSpec,
 };
 
 /// Bytes of tasks in one answer; the one that passes the bound still goes in. What does not fit stays
@@ -97,7 +97,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the session is another worker's or there are too many, or the engine does not answer.
-    pub async fn lease(&self, request: LeaseRequest) -> Result<LeasedTasks, EngineError> {
+    pub async fn lease(&self, request: LeaseRequest) -> Result<LeaseResponse, EngineError> {
         let deadline = Instant::now() + request.wait;
         match self.lease_once(&request, deadline).await {
             // It was silent for too long, or the leader changed: it may start anew.
@@ -114,7 +114,7 @@ impl Engine {
         &self,
         request: &LeaseRequest,
         deadline: Instant,
-    ) -> Result<LeasedTasks, EngineError> {
+    ) -> Result<LeaseResponse, EngineError> {
         let session = request.session.unwrap_or_else(|| self.inner.shared.host.session_id());
         let entry = self.inner.pull.entry(session, &request.worker);
         let turn = entry.take_turn();
@@ -129,7 +129,7 @@ impl Engine {
             never = self.vouch(session, request.ttl) => match never {},
         };
         call.answered();
-        Ok(LeasedTasks { session, ttl: request.ttl, tasks, instructions })
+        Ok(LeaseResponse { session, ttl: request.ttl, tasks, instructions })
     }
 
     /// Whatever this has done when it is dropped, the next poll of the session, or
@@ -175,19 +175,22 @@ impl Engine {
         max: u32,
     ) -> Result<(), EngineError> {
         let session = entry.id;
-        let look = move |machine: &Machine| {
+        let question = move |machine: &Machine| {
             let held = machine.held(session)?;
             // These are not handed over again, but are the worker's until it has stopped.
             let stop = machine.orders(session)?.stop.into_iter();
-            let binds = |lease: &HeldLease| Some(machine.task(lease.task)?.binds);
-            let stop: Vec<_> = stop.filter_map(|lease| Some((lease, binds(&lease)?))).collect();
+            let client_keys = |lease: &LeaseId| Some(machine.task(lease.task)?.client_keys);
+            let stop: Vec<_> =
+                stop.filter_map(|lease| Some((lease, client_keys(&lease)?))).collect();
             Some((held, stop))
         };
-        let (mut untold, stop) = self.look(look).await?.ok_or(Refusal::UnknownSession)?;
+        let (mut untold, stop) = self.query(question).await?.ok_or(Refusal::UnknownSession)?;
         mailbox.drain_ready(entry);
         let mut holds = Leases::default();
-        untold.iter().for_each(|(leased, binds)| holds.add(leased_lease(leased), binds));
-        stop.iter().for_each(|(lease, binds)| holds.add(*lease, binds));
+        untold
+            .iter()
+            .for_each(|(assignment, client_keys)| holds.add(assignment.lease_id(), client_keys));
+        stop.iter().for_each(|(lease, client_keys)| holds.add(*lease, client_keys));
         let lost = said.iter().filter(|lease| !holds.names(lease)).cloned().collect();
         entry.notices().note_lost(lost);
 
@@ -195,25 +198,25 @@ impl Engine {
         mailbox.drop_known(&said);
         let left = mailbox.left.iter().map(lease_of);
         let here: FxHashSet<_> = mailbox.unwanted.iter().copied().chain(left).collect();
-        untold.retain(|(leased, binds)| {
-            let lease = leased_lease(leased);
-            !here.contains(&lease) && !said.has(lease, binds)
+        untold.retain(|(assignment, client_keys)| {
+            let lease = assignment.lease_id();
+            !here.contains(&lease) && !said.has(lease, client_keys)
         });
         // The rest stays held for the next call: payloads are read for what this one takes alone.
         untold.truncate((max as usize).saturating_sub(mailbox.left.len()));
-        let tasks: Vec<_> = untold.iter().map(|(leased, _)| leased.task).collect();
+        let tasks: Vec<_> = untold.iter().map(|(assignment, _)| assignment.task).collect();
         let mut bytes: usize = mailbox.left.iter().map(|task| size_of(&task.spec)).sum();
         let mut untold = untold.into_iter();
         let mut ended = Vec::new();
-        let hand_over = |_, found: Found| {
-            match untold.next().map(|(leased, _)| (leased, found.into_runnable())) {
-                Some((leased, Ok(spec))) => {
-                    let Leased { token, attempt, run_at, .. } = leased;
+        let hand_over = |_, found: FoundSpec| {
+            match untold.next().map(|(assignment, _)| (assignment, found.into_runnable())) {
+                Some((assignment, Ok(spec))) => {
+                    let Assignment { token, attempt, run_at, .. } = assignment;
                     bytes += size_of(&spec);
                     mailbox.left.push(Dispatched { token, attempt, run_at, spec });
                 }
                 // Nobody can run it, so it is not to stay this worker's until its time is over.
-                Some((leased, Err((_, report)))) => ended.push((leased_lease(&leased), report)),
+                Some((assignment, Err((_, report)))) => ended.push((assignment.lease_id(), report)),
                 None => {}
             }
             if bytes < ANSWER_BYTES_MAX {
@@ -361,7 +364,7 @@ impl Engine {
         session: SessionId,
         entry: Option<&PullSession>,
     ) -> Result<Instructions, EngineError> {
-        let orders = self.look(move |machine| machine.orders(session)).await?;
+        let orders = self.query(move |machine| machine.orders(session)).await?;
         let orders = orders.ok_or(Refusal::UnknownSession)?;
         let cancelled = orders.stop.into_iter().map(|lease| (lease, StopReason::Cancelled));
         let mut stop: Vec<_> = cancelled.collect();
@@ -383,10 +386,7 @@ impl Engine {
         Ok(Instructions { stop, draining: orders.draining })
     }
 
-    async fn named(
-        &self,
-        stop: Vec<(HeldLease, StopReason)>,
-    ) -> Result<Vec<StopOrder>, EngineError> {
+    async fn named(&self, stop: Vec<(LeaseId, StopReason)>) -> Result<Vec<StopOrder>, EngineError> {
         if stop.is_empty() {
             return Ok(Vec::new());
         }
@@ -395,7 +395,7 @@ impl Engine {
         let specs = shared.specs.without_payloads(store.as_ref(), &tasks).await?;
         let named = stop.into_iter().zip(specs).map(|((lease, reason), spec)| StopOrder {
             // It may have been deleted since.
-            shown_id: spec.spec().map_or_else(|| lease.task.to_string(), |spec| spec.shown_id()),
+            shown_id: spec.record().map_or_else(|| lease.task.to_string(), |spec| spec.shown_id()),
             task: TaskRef::Id(lease.task),
             token: lease.token,
             reason,
@@ -421,7 +421,7 @@ impl Engine {
     }
 
     /// Takes back what the session was allowed to take, and with it what its worker was not told of.
-    async fn take_back(&self, entry: &PullSession) -> Vec<HeldLease> {
+    async fn take_back(&self, entry: &PullSession) -> Vec<LeaseId> {
         let mut mailbox = entry.mailbox.lock().await;
         if mailbox.was_open() {
             while can_still_succeed(&self.allow(entry.id, 0).await) {}
@@ -443,10 +443,6 @@ fn too_slow() -> EngineError {
         reason: "the dispatcher did not answer in time".to_owned(),
         retry_after: Duration::from_secs(1),
     }
-}
-
-fn leased_lease(leased: &Leased) -> HeldLease {
-    HeldLease { task: leased.task, token: leased.token }
 }
 
 /// Whoever has that lease is to stop. It is called what its worker called it: the task may be gone, and

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rota_core::{Command, Machine, Outcome, Refusal, Reply, Report, TaskId};
+use rota_core::{AttemptOutcome, Command, Machine, Refusal, Reply, Report, TaskId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
@@ -116,7 +116,7 @@ pub(crate) enum Request {
     /// The cluster may use this feature level from the next batch on, which is written for it alone if need be.
     RaiseLevel { level: u32, alone: bool },
     /// Someone wants to know.
-    Look(Question),
+    Query(Question),
     /// Another node is to get ready to take over. Answered when it can know.
     Prepare { successor: String, answer: Answer<()> },
     /// Leadership is to be handed over.
@@ -137,7 +137,7 @@ impl Request {
             // The next leader finds out for itself.
             Self::RaiseLevel { .. } => {}
             // The asker takes a dropped answer for this.
-            Self::Look(question) => drop(question),
+            Self::Query(question) => drop(question),
         }
     }
 
@@ -153,7 +153,7 @@ impl Request {
             }
             Self::OpenSession { open, .. } => (1 + open.held.as_ref().map_or(0, Vec::len), 0),
             Self::Purge { tasks, .. } => (tasks.len(), 0),
-            Self::Look(_)
+            Self::Query(_)
             | Self::Prepare { .. }
             | Self::Resign { .. }
             | Self::RaiseLevel { .. } => (1, 0),
@@ -203,6 +203,6 @@ pub(crate) fn bytes_of(command: &Command) -> usize {
         Command::Edit { edit, .. } => return size_of(&edit.spec),
         _ => return 0,
     };
-    let result = if let Outcome::Completed { result } = outcome { result.len() } else { 0 };
+    let result = if let AttemptOutcome::Completed { result } = outcome { result.len() } else { 0 };
     output_tail.len() + result
 }

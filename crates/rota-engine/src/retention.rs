@@ -11,10 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::{
-    codec,
     inbox::InboxSender,
     layout,
-    load::behind,
+    records::{Retain, Scan},
     request::{Answer, PurgeEntry, Request},
     rounds::Rounds,
     shared::{Phase, Shared},
@@ -66,7 +65,7 @@ pub(crate) async fn run(
             resting = Resting::default();
             continue;
         }
-        shared.timekeeper.look(shared.host.now());
+        shared.timekeeper.check(shared.host.now());
         if shared.timekeeper.doubts() {
             continue;
         }
@@ -85,32 +84,29 @@ async fn pass(
 ) -> Result<(), StoreError> {
     let end = layout::retain_from(shared.host.now().wall);
     let snapshot = store.snapshot().await?;
-    let mut range = KeyRange { space: layout::RETAIN, start: Bytes::new(), end: Some(end) };
-    loop {
-        let page = snapshot.scan(range.clone(), Direction::Ascending, ENTRIES).await?;
-        for (key, value) in &page.entries {
-            let now = Instant::now();
+    let range = KeyRange { space: layout::RETAIN, start: Bytes::new(), end: Some(end) };
+    let mut scan = Scan::<Retain>::new(range, Direction::Ascending, ENTRIES);
+    while let Some(page) = scan.next(snapshot.as_ref()).await? {
+        for entry in &page {
+            let (key, now) = (&entry.key, Instant::now());
             if !resting.is_due(key, now) {
                 continue;
             }
-            let tasks = match codec::decode_retain(value) {
-                Ok(tasks) => tasks,
-                Err(error) => {
-                    let entry = String::from_utf8_lossy(key);
-                    debug!(%entry, %error, "what it names is not removed: this version cannot read it");
-                    resting.looked_at(key, false, now);
-                    continue;
-                }
+            let found = entry.decode(key);
+            if let Some(error) = found.unreadable() {
+                let entry = String::from_utf8_lossy(key);
+                debug!(%entry, error, "what it names is not removed: this version cannot read it");
+            }
+            let Some(tasks) = found.record() else {
+                resting.looked_at(key, false, now);
+                continue;
             };
             debug!(tasks = tasks.len(), "removing old tasks");
             let Some(done) = remove(shared, inbox, &tasks, key).await else { return Ok(()) };
             resting.looked_at(key, done, now);
         }
-        match page.entries.last() {
-            Some((last, _)) if page.more => range.start = behind(last),
-            _ => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 /// Removes the tasks of one entry, and with the last of them the entry, unless one has to be kept: the

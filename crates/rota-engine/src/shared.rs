@@ -16,16 +16,16 @@ use tokio::sync::oneshot;
 
 use crate::{
     api::{Check, EngineError, Health, Role},
-    dispatch::PayloadSizes,
     down::Downstream,
     host::Host,
     landed::Landed,
     level,
     options::EngineOptions,
     planted::Planted,
+    records::RecordReads,
     request::Room,
     signs::Signs,
-    specs::SpecReads,
+    specs::{PayloadSizes, SpecReads},
     timekeeper::Timekeeper,
     unreadable,
 };
@@ -81,6 +81,7 @@ pub(crate) struct Shared {
     /// Room for requests on their way to the coordinator.
     pub(crate) room: Room,
     /// Reads that answer questions.
+    pub(crate) records: RecordReads,
     pub(crate) specs: SpecReads,
     /// Queues and workers of the last step that landed.
     pub(crate) landed: Landed,
@@ -182,6 +183,7 @@ impl Shared {
         options: &EngineOptions,
         leader: watch::Receiver<Option<Seat>>,
     ) -> Self {
+        let records = RecordReads::new(options.metrics.clone());
         Self {
             phase: watch::Sender::new(Phase::Campaigning),
             live_tasks: AtomicUsize::new(0),
@@ -201,7 +203,8 @@ impl Shared {
             downstream: Arc::default(),
             payloads: PayloadSizes::default(),
             room: Room::default(),
-            specs: SpecReads::new(options.metrics.clone()),
+            specs: SpecReads::new(records.clone()),
+            records,
             landed: Landed::default(),
             signs: Signs::default(),
             timekeeper: Timekeeper::new(options.clock_grace),

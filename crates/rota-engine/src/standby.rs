@@ -22,9 +22,10 @@ use tracing::{debug, info, warn};
 use crate::{
     host::Host,
     layout,
-    load::{self, Loaded, MachineOptions, Records},
+    load::{self, LiveRecords, Loaded, MachineOptions, Records},
     planted::Planted,
-    prepared::{LiveRecords, Prepared},
+    prepared::Prepared,
+    records::{Entry, Live, Queue},
     shared::Shared,
 };
 
@@ -194,16 +195,14 @@ impl Standby {
         let head = store.head().await?;
         let snapshot = store.snapshot().await?;
         let (mut live, mut queues) = (BTreeMap::new(), BTreeMap::new());
-        load::each(snapshot.as_ref(), layout::QUEUE, |key, value| {
-            queues.insert(own(key), own(value));
-            Ok(())
+        load::each(snapshot.as_ref(), |entry: &Entry<Queue>| {
+            queues.insert(own(&entry.key), own(&entry.value));
         })
         .await?;
-        load::each(snapshot.as_ref(), layout::LIVE, |key, value| {
-            if let Some(task) = layout::parse_task(key) {
-                live.insert(task, own(value));
+        load::each(snapshot.as_ref(), |entry: &Entry<Live>| {
+            if let Some(task) = entry.typed_key() {
+                live.insert(task, own(&entry.value));
             }
-            Ok(())
         })
         .await?;
         let newest = load::newest_task(snapshot.as_ref()).await?;

@@ -12,12 +12,12 @@ use tracing::{debug, error};
 
 use crate::{
     api::{EngineError, LeftOut, NewTask, Submitted, TaskEdit, TaskRef, TaskView},
-    codec,
     engine::{Engine, Inner, unavailable},
-    fingerprint, layout,
+    fingerprint,
+    layout::{self, ClientKey},
     planted::Planted,
+    records::{self, Attempt, Done, Found, Kind, Live, Owner, Scan, Spec},
     request::{Request, Submission},
-    specs::Found,
     view::{done_view, live_view},
 };
 
@@ -118,7 +118,7 @@ impl Engine {
         // The coordinator would read it with its payload, and for many requests at once.
         let Inner { store, shared, .. } = self.inner.as_ref();
         let found = shared.specs.without_payloads(store.as_ref(), &[id]).await?;
-        let spec = found.into_iter().next().and_then(Found::spec);
+        let spec = found.into_iter().next().and_then(Found::record);
         self.manage(&TaskRef::Id(id), |task| Command::Retry { task, stored: None, spec }).await
     }
 
@@ -269,11 +269,8 @@ impl Engine {
     }
 
     async fn stored_live(&self, id: TaskId) -> Result<Option<LiveView>, EngineError> {
-        let found = self.inner.store.get(&[(layout::LIVE, layout::task(id))]).await?;
-        let Some(bytes) = found.into_iter().next().flatten() else { return Ok(None) };
-        let record = codec::decode_live_of(id, &bytes)
-            .map_err(|error| self.unreadable("live", id, &error))?;
-        Ok(self.recorded([&record]).pop())
+        let record = self.record::<Live>(&id).await?;
+        Ok(record.and_then(|record| self.recorded([&record]).pop()))
     }
 
     /// Live tasks as their records alone, given in the order of ids, tell of them: all but why they wait.
@@ -298,15 +295,12 @@ impl Engine {
         match task {
             TaskRef::Id(id) => Ok(Some(*id)),
             TaskRef::Named(name) => {
-                let key = (layout::NAME, layout::client_id(name));
-                let found = self.inner.store.get(&[key]).await?;
-                let binding = found.into_iter().next().flatten();
-                let binding = binding.map(|bytes| codec::decode_binding(&bytes)).transpose();
-                let binding = binding.map_err(|error| {
-                    error!(%name, %error, "the record of a name cannot be read");
-                    Refusal::Unreadable { record: format!("name/{name}") }
-                })?;
-                Ok(binding.map(|binding| binding.task))
+                let key = ClientKey::Id(name.clone());
+                let found = records::get_one::<Owner>(self.inner.store.as_ref(), &key).await?;
+                if let Some(error) = found.unreadable() {
+                    error!(%name, error, "the record of a name cannot be read");
+                }
+                Ok(found.or_refuse::<Owner>(&key)?.map(|owner| owner.task))
             }
         }
     }
@@ -325,8 +319,7 @@ impl Engine {
 
     /// Whether the store has a definition of the task.
     async fn is_defined(&self, id: TaskId) -> Result<bool, EngineError> {
-        let found = self.inner.store.get(&[(layout::SPEC, layout::task(id))]).await?;
-        Ok(found.into_iter().flatten().next().is_some())
+        Ok(records::exists::<Spec>(self.inner.store.as_ref(), &id).await?)
     }
 
     /// A task, as far as it has not ended `live`.
@@ -336,13 +329,8 @@ impl Engine {
         live: Option<LiveView>,
     ) -> Result<Option<TaskView>, EngineError> {
         let Inner { store, shared, .. } = self.inner.as_ref();
-        let spec = match shared.specs.one(store.as_ref(), id).await? {
-            Found::Spec(spec) => spec,
-            Found::Missing => return Ok(None),
-            Found::Damaged(_) | Found::Newer(_) => {
-                return Err(Refusal::Unreadable { record: format!("spec/{id}") }.into());
-            }
-        };
+        let found = shared.specs.one(store.as_ref(), id).await?;
+        let Some(spec) = found.or_refuse::<Spec>(&id)? else { return Ok(None) };
         match live {
             Some(live) => {
                 let last = self.last_failure(&live).await?;
@@ -357,7 +345,7 @@ impl Engine {
         if self.inner.shared.is_full() {
             return self.stored_live(id).await;
         }
-        let found = self.glance(move |machine| match machine.task(id) {
+        let found = self.try_query(move |machine| match machine.task(id) {
             None if machine.is_set_aside(id) => Err(Refusal::unreadable_live(id)),
             found => Ok(found),
         });
@@ -367,25 +355,15 @@ impl Engine {
         }
     }
 
-    /// The answer to one who asks for a task whose record cannot be read.
-    fn unreadable(
-        &self,
-        space: &'static str,
-        id: TaskId,
-        error: &codec::CodecError,
-    ) -> EngineError {
-        self.inner.shared.specs.damaged(space, id, &error.to_string());
-        Refusal::Unreadable { record: format!("{space}/{id}") }.into()
+    /// A record that an answer cannot do without. One that cannot be read refuses the request.
+    async fn record<K: Kind>(&self, key: &K::Key) -> Result<Option<K::Record>, EngineError> {
+        let Inner { store, shared, .. } = self.inner.as_ref();
+        Ok(shared.records.one::<K>(store.as_ref(), key).await?.or_refuse::<K>(key)?)
     }
 
     /// The record of a task that ended.
     pub(crate) async fn done(&self, id: TaskId) -> Result<Option<DoneRecord>, EngineError> {
-        let key = layout::task(id);
-        let keys = [(layout::DONE, key.clone()), (layout::DEAD, key)];
-        let found = self.inner.store.get(&keys).await?;
-        let bytes = found.into_iter().flatten().next();
-        let record = bytes.map(|bytes| codec::decode_done(&bytes)).transpose();
-        record.map_err(|error| self.unreadable("done", id, &error))
+        self.record::<Done>(&id).await
     }
 
     /// The record of the attempt before the one that is to come, for what went wrong in it.
@@ -396,27 +374,20 @@ impl Engine {
         if live.attempt == 0 || live.lease.is_some() {
             return Ok(None);
         }
-        let key = (layout::ATTEMPT, layout::attempt(live.id, live.attempt));
-        let found = self.inner.store.get(&[key]).await?;
-        let bytes = found.into_iter().next().flatten();
+        let Inner { store, shared, .. } = self.inner.as_ref();
+        let key = (live.id, live.attempt);
         // The task can be shown without it.
-        Ok(bytes.and_then(|bytes| match codec::decode_attempt(&bytes) {
-            Ok(record) => Some(record),
-            Err(error) => {
-                self.inner.shared.specs.damaged("attempt", live.id, &error.to_string());
-                None
-            }
-        }))
+        Ok(shared.records.one::<Attempt>(store.as_ref(), &key).await?.record())
     }
 
     async fn stored_attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, EngineError> {
         let snapshot = self.inner.store.snapshot().await?;
-        let mut range = KeyRange::prefix(layout::ATTEMPT, layout::attempts(id));
+        let range = KeyRange::prefix(layout::ATTEMPT, layout::attempts(id));
+        let mut scan = Scan::<Attempt>::new(range, Direction::Descending, ATTEMPTS_PAGE);
         let (mut records, mut bytes) = (Vec::new(), 0);
-        loop {
-            let page = snapshot.scan(range.clone(), Direction::Descending, ATTEMPTS_PAGE).await?;
-            for (_, value) in &page.entries {
-                bytes += value.len();
+        while let Some(page) = scan.next(snapshot.as_ref()).await? {
+            for entry in &page {
+                bytes += entry.value.len();
                 // The newest one is shown whatever its size.
                 if records.len() == ATTEMPTS_SHOWN
                     || bytes > ATTEMPTS_BYTES_MAX && !records.is_empty()
@@ -424,12 +395,9 @@ impl Engine {
                     records.reverse();
                     return Ok(records);
                 }
-                let record = codec::decode_attempt(value);
-                records.push(record.map_err(|error| self.unreadable("attempt", id, &error))?);
-            }
-            match page.entries.last() {
-                Some((oldest, _)) if page.more => range.end = Some(oldest.clone()),
-                _ => break,
+                let key = entry.typed_key().unwrap_or((id, 0));
+                let found = self.inner.shared.records.read(entry, &key);
+                records.extend(found.or_refuse::<Attempt>(&key)?);
             }
         }
         records.reverse();

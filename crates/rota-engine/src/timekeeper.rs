@@ -69,7 +69,7 @@ impl Timekeeper {
 
     /// Looks at the clocks. Whoever is about to rely on them looks first. True: the wall clock is not to
     /// be believed at this moment.
-    pub(crate) fn look(&self, now: Now) -> bool {
+    pub(crate) fn check(&self, now: Now) -> bool {
         let mut seen = self.seen();
         self.compare_with_last(&mut seen, now);
         seen.is_in_doubt()
@@ -149,7 +149,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            _ = period.tick() => { shared.timekeeper.look(shared.host.now()); }
+            _ = period.tick() => { shared.timekeeper.check(shared.host.now()); }
         }
     }
 }
@@ -162,7 +162,7 @@ mod tests {
 
     fn keeper() -> Timekeeper {
         let keeper = Timekeeper::new(Duration::from_secs(3600));
-        keeper.look(at(0, 0));
+        keeper.check(at(0, 0));
         keeper
     }
 
@@ -174,27 +174,27 @@ mod tests {
     #[test]
     fn a_clock_that_jumps_forward_is_believed_after_a_grace() {
         let keeper = keeper();
-        keeper.look(at(100, 100));
+        keeper.check(at(100, 100));
         assert!(!keeper.doubts());
-        keeper.look(at(8 * DAY, 200));
+        keeper.check(at(8 * DAY, 200));
         assert!(keeper.doubts());
-        keeper.look(at(8 * DAY + 3_599_000, 3_599_200));
+        keeper.check(at(8 * DAY + 3_599_000, 3_599_200));
         assert!(keeper.doubts());
-        keeper.look(at(8 * DAY + 3_600_000, 3_600_200));
+        keeper.check(at(8 * DAY + 3_600_000, 3_600_200));
         assert!(!keeper.doubts());
     }
 
     #[test]
     fn a_clock_that_is_set_right_again_is_believed_at_once() {
         let keeper = keeper();
-        keeper.look(at(8 * DAY, 100));
+        keeper.check(at(8 * DAY, 100));
         assert!(keeper.doubts());
-        keeper.look(at(4 * DAY, 200));
+        keeper.check(at(4 * DAY, 200));
         assert!(keeper.doubts(), "half the way is not back");
-        keeper.look(at(400, 300));
+        keeper.check(at(400, 300));
         assert!(!keeper.doubts());
         // Nor is a clock doubted that goes back: everything looks younger then.
-        keeper.look(Now { wall: WallTime(1), mono: MonoTime(5400) });
+        keeper.check(Now { wall: WallTime(1), mono: MonoTime(5400) });
         assert!(!keeper.doubts());
     }
 
@@ -202,7 +202,7 @@ mod tests {
     fn small_steps_are_no_jumps_however_many() {
         let keeper = keeper();
         for step in 1..1000 {
-            keeper.look(at(step * 60_000, step * 100));
+            keeper.check(at(step * 60_000, step * 100));
         }
         assert!(!keeper.doubts());
     }
@@ -223,10 +223,10 @@ mod tests {
     fn time_in_which_nothing_could_be_heard_is_told_once() {
         let keeper = keeper();
         for mono in (0..1000).step_by(250) {
-            keeper.look(at(mono, mono));
+            keeper.check(at(mono, mono));
         }
         assert_eq!(keeper.take_missed(), Millis(0));
-        keeper.look(at(5750, 5750));
+        keeper.check(at(5750, 5750));
         assert_eq!(keeper.take_missed(), Millis(5000 - 300));
         assert_eq!(keeper.take_missed(), Millis(0));
     }

@@ -3,14 +3,15 @@
 use std::{convert::Infallible, sync::atomic::Ordering, time::Duration};
 
 use rota_core::{
-    Command, Credit, HeldLease, Millis, Name, OpenSession, QueueCounts, Refusal, Reply, Report,
+    Command, Credit, LeaseId, Millis, Name, OpenSession, QueueCounts, Refusal, Reply, Report,
     SessionId, SessionView,
 };
 use tracing::info;
 
 use crate::{
-    api::{EngineError, QueueList, SessionRequest, SessionStream, WorkerList, WorkerRef},
+    api::{EngineError, QueueList, SessionRequest, WorkerList, WorkerRef},
     down,
+    down::SessionStream,
     engine::{Engine, Inner, unavailable},
     fingerprint,
     landed::LandedWorkers,
@@ -45,7 +46,7 @@ impl Engine {
         let from = after.cloned();
         if self.inner.shared.store_problem().is_none()
             && let Some(queues) =
-                self.glance(move |machine| machine.queues_after(from.as_ref(), most)).await?
+                self.try_query(move |machine| machine.queues_after(from.as_ref(), most)).await?
         {
             return Ok(QueueList { queues, as_of: None });
         }
@@ -62,7 +63,7 @@ impl Engine {
     pub async fn queue_list(&self) -> Result<QueueList, EngineError> {
         // What the machine says waits for a commit then.
         if self.inner.shared.store_problem().is_none()
-            && let Some(queues) = self.glance(rota_core::Machine::queues).await?
+            && let Some(queues) = self.try_query(rota_core::Machine::queues).await?
         {
             return Ok(QueueList { queues, as_of: None });
         }
@@ -103,7 +104,7 @@ impl Engine {
     pub async fn queue(&self, queue: &Name) -> Result<Option<QueueCounts>, EngineError> {
         if self.inner.shared.store_problem().is_none() {
             let asked = queue.clone();
-            if let Some(counts) = self.glance(move |machine| machine.queue(&asked)).await? {
+            if let Some(counts) = self.try_query(move |machine| machine.queue(&asked)).await? {
                 return Ok(counts);
             }
         }
@@ -139,7 +140,7 @@ impl Engine {
         let from = after.clone();
         if self.inner.shared.store_problem().is_none()
             && let Some(workers) = self
-                .glance(move |machine| machine.sessions_after(from.as_ref(), most, tasks))
+                .try_query(move |machine| machine.sessions_after(from.as_ref(), most, tasks))
                 .await?
         {
             return Ok(WorkerList { workers, as_of: None });
@@ -160,7 +161,7 @@ impl Engine {
     /// # Errors
     /// When the engine does not answer.
     pub async fn workers(&self) -> Result<Vec<SessionView>, EngineError> {
-        self.look(rota_core::Machine::sessions).await
+        self.query(rota_core::Machine::sessions).await
     }
 
     /// Asks workers to drain. Empty: no such worker.
@@ -174,7 +175,7 @@ impl Engine {
             WorkerRef::Session(session) => machine.session(session).into_iter().collect(),
             WorkerRef::Named(name) => machine.sessions_of(&name),
         };
-        let sessions: Vec<SessionView> = self.look(meant).await?;
+        let sessions: Vec<SessionView> = self.query(meant).await?;
         if Planted::IgnoresDrain.is_made() {
             return Ok(sessions);
         }
@@ -322,10 +323,10 @@ impl Engine {
     /// When it is not known what was accepted: the same reports may be sent again.
     pub async fn report(
         &self,
-        reports: Vec<(HeldLease, Report)>,
+        reports: Vec<(LeaseId, Report)>,
     ) -> Result<Vec<Result<(), Refusal>>, EngineError> {
         let leases: Vec<_> = reports.iter().map(|(lease, _)| *lease).collect();
-        let command = |(lease, report): (HeldLease, Report)| Command::Report {
+        let command = |(lease, report): (LeaseId, Report)| Command::Report {
             task: lease.task,
             token: lease.token,
             fingerprint: fingerprint::of_report(&report),

@@ -428,7 +428,7 @@ impl NodeMetrics {
         tasks::show(&locked(&self.0.totals), &mut snapshot);
         self.show_standing(&mut snapshot);
         snapshot.set(&all::BUILD, [self.0.version], 1.0);
-        process::observe(&mut snapshot);
+        process::collect(&mut snapshot);
         self.0.shown.replace(snapshot);
         exposition::write(&self.0.registry, format)
     }

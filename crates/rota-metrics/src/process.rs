@@ -5,7 +5,7 @@ use crate::snapshot::Snapshot;
 /// Adds what is known.
 #[cfg(target_os = "linux")]
 #[expect(clippy::cast_precision_loss, reason = "the exposition format has no other numbers")]
-pub(crate) fn observe(snapshot: &mut Snapshot) {
+pub(crate) fn collect(snapshot: &mut Snapshot) {
     use procfs::{WithCurrentSystemInfo, process::Process};
 
     use crate::catalogue as all;
@@ -31,4 +31,4 @@ pub(crate) fn observe(snapshot: &mut Snapshot) {
 
 /// Nothing is known here.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn observe(_: &mut Snapshot) {}
+pub(crate) fn collect(_: &mut Snapshot) {}

@@ -189,7 +189,7 @@ impl WorkerMetrics {
     pub fn show(&self, format: Format) -> Exposition {
         let mut snapshot = Snapshot::default();
         snapshot.set(&all::BUILD, [self.0.version], 1.0);
-        process::observe(&mut snapshot);
+        process::collect(&mut snapshot);
         self.0.shown.replace(snapshot);
         exposition::write(&self.0.registry, format)
     }

@@ -167,7 +167,7 @@ fn schema(message: &str, field: &FieldDescriptorProto, its: Use) -> String {
     if always {
         let of = match field.type_name() {
             ".google.protobuf.Timestamp" => "crate::Date",
-            ".google.protobuf.Duration" => "crate::Span",
+            ".google.protobuf.Duration" => "crate::TimeSpan",
             name => name.rsplit('.').next().unwrap_or_default(),
         };
         all.push(format!("value_type = {of}"));

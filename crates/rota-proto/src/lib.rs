@@ -2,7 +2,7 @@
 //! generated from the files under `proto`; what a message means is checked by the server.
 //!
 //! [`v1`] and [`node_v1`] are the messages, with serde and utoipa derived on them. [`json`] has the functions
-//! that the derived code calls, and the few shapes that differ from their messages. [`Date`] and [`Span`]
+//! that the derived code calls, and the few shapes that differ from their messages. [`Date`] and [`TimeSpan`]
 //! stand for the times of protobuf, in JSON and in flags as well. [`operations`] lists what can be asked for,
 //! and [`Reason`] why it may be refused. [`FILE_DESCRIPTOR_SET`] is the contract for gRPC reflection.
 
@@ -13,7 +13,7 @@ mod time;
 
 pub use prost_types::FieldMask;
 pub use reason::{Reason, RetryHint};
-pub use time::{Date, ScalarError, Span};
+pub use time::{Date, ScalarError, TimeSpan};
 
 /// Version 1 of the contract, generated; `proto/rota/v1/rota.proto` documents it.
 pub mod v1 {

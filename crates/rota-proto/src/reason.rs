@@ -1,6 +1,6 @@
 //! Why a request was refused: the stable words of the API, and all that follows from each of them.
 //!
-//! One row for each reason. The server dresses its errors from it, the client decides from it whether to try
+//! One row for each reason. The server makes its errors from it, the client decides from it whether to try
 //! again, the command line its exit code and the worker what becomes of a report.
 
 use std::fmt;

@@ -18,9 +18,9 @@ use utoipa::{
     },
 };
 
-/// A duration: `250ms`, `30s`, `1m30s`, `2h`, `7d`.
+/// A span of time: `250ms`, `30s`, `1m30s`, `2h`, `7d`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Message)]
-pub struct Span {
+pub struct TimeSpan {
     /// Whole seconds.
     #[prost(int64, tag = "1")]
     pub seconds: i64,
@@ -40,7 +40,7 @@ pub struct Date {
     pub nanos: i32,
 }
 
-impl Span {
+impl TimeSpan {
     /// The duration. A negative one is zero; nanoseconds that fill a second are cut.
     #[must_use]
     pub fn duration(self) -> Duration {
@@ -51,7 +51,7 @@ impl Span {
     }
 }
 
-impl From<Duration> for Span {
+impl From<Duration> for TimeSpan {
     /// A duration that protobuf cannot hold becomes its longest.
     fn from(duration: Duration) -> Self {
         Self {
@@ -124,7 +124,7 @@ fn shown(text: &str) -> Cow<'_, str> {
     }
 }
 
-impl FromStr for Span {
+impl FromStr for TimeSpan {
     type Err = ScalarError;
 
     fn from_str(text: &str) -> Result<Self, ScalarError> {
@@ -161,7 +161,7 @@ impl FromStr for Span {
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for TimeSpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let duration = self.duration();
         let secs = duration.as_secs();
@@ -219,7 +219,7 @@ fn parse<'de, T: FromStr<Err = ScalarError>, D: Deserializer<'de>>(de: D) -> Res
     text.parse().map_err(D::Error::custom)
 }
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for TimeSpan {
     fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
         parse(de)
     }
@@ -231,7 +231,7 @@ impl<'de> Deserialize<'de> for Date {
     }
 }
 
-impl Serialize for Span {
+impl Serialize for TimeSpan {
     fn serialize<S: Serializer>(&self, ser: S) -> Result<S::Ok, S::Error> {
         ser.collect_str(self)
     }
@@ -243,7 +243,7 @@ impl Serialize for Date {
     }
 }
 
-impl PartialSchema for Span {
+impl PartialSchema for TimeSpan {
     fn schema() -> RefOr<Schema> {
         ObjectBuilder::new()
             .schema_type(SchemaType::new(Type::String))
@@ -256,7 +256,7 @@ impl PartialSchema for Span {
     }
 }
 
-impl ToSchema for Span {}
+impl ToSchema for TimeSpan {}
 
 impl PartialSchema for Date {
     fn schema() -> RefOr<Schema> {
@@ -287,20 +287,23 @@ mod tests {
             ("1d12h", 129_600_000),
             ("0s", 0),
         ] {
-            let span: Span = text.parse().expect(text);
+            let span: TimeSpan = text.parse().expect(text);
             assert_eq!(span.duration(), Duration::from_millis(millis), "{text}");
             assert_eq!(span.to_string(), text);
         }
         assert_eq!(
-            "1.5s".parse::<Span>().expect("a fraction").duration(),
+            "1.5s".parse::<TimeSpan>().expect("a fraction").duration(),
             Duration::from_millis(1500)
         );
-        assert_eq!("PT1M".parse::<Span>().expect("ISO 8601").duration(), Duration::from_secs(60));
+        assert_eq!(
+            "PT1M".parse::<TimeSpan>().expect("ISO 8601").duration(),
+            Duration::from_secs(60)
+        );
     }
 
     #[test]
     fn spans_come_from_protobuf_whatever_it_says() {
-        let span = |seconds, nanos| Span { seconds, nanos }.duration();
+        let span = |seconds, nanos| TimeSpan { seconds, nanos }.duration();
         assert_eq!(span(1, 500_000_000), Duration::from_millis(1500));
         assert_eq!(span(i64::MIN, i32::MIN), Duration::ZERO);
         assert_eq!(span(i64::MAX, i32::MAX), Duration::new(u64::MAX >> 1, 999_999_999));
@@ -318,13 +321,13 @@ mod tests {
     #[test]
     fn what_is_no_span_is_refused() {
         for text in ["", "30", "-5s", "1x", "99999999999999999999s", "d", "١s", &"1".repeat(100)] {
-            assert!(text.parse::<Span>().is_err(), "{text}");
+            assert!(text.parse::<TimeSpan>().is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_number_without_a_unit_is_told_how_to_write_it() {
-        let error = "5".parse::<Span>().unwrap_err().to_string();
+        let error = "5".parse::<TimeSpan>().unwrap_err().to_string();
         assert_eq!(error, "\"5\" has no unit: write \"5s\" for seconds");
     }
 

@@ -17,8 +17,8 @@ use tracing::{debug, warn};
 
 use crate::{
     failure::Failure,
+    http_stream::{HttpStream, Late, Times},
     limits::Limits,
-    line::{Late, Line, Times},
     net::{BoxedStream, Listen},
     rest,
 };
@@ -159,7 +159,7 @@ impl Connections {
 
 /// Waits for as many bytes as tell the version of HTTP, so that the wait can be bounded: the server
 /// of connections waits for them without end.
-async fn begin(mut stream: BoxedStream, times: Times) -> io::Result<(Line, Late)> {
+async fn begin(mut stream: BoxedStream, times: Times) -> io::Result<(HttpStream, Late)> {
     let within = times.head;
     let mut first = Vec::with_capacity(PREFACE.len());
     let read = tokio::time::timeout(within, read_first(&mut stream, &mut first)).await;
@@ -169,7 +169,7 @@ async fn begin(mut stream: BoxedStream, times: Times) -> io::Result<(Line, Late)
     }
     read??;
     let (late, plain) = (Late::default(), first != PREFACE);
-    Ok((Line::new(first, stream, plain, late.clone(), times), late))
+    Ok((HttpStream::new(first, stream, plain, late.clone(), times), late))
 }
 
 async fn read_first(stream: &mut BoxedStream, first: &mut Vec<u8>) -> io::Result<()> {

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use rota_core::{
-    Binds, Definition, Jitter, Name, Policy, Priority, RetryPolicy, TaskId, TaskSpec, WallTime,
+    ClientKeys, Definition, Jitter, Name, Policy, Priority, RetryPolicy, TaskId, TaskSpec, WallTime,
 };
 use rota_engine::{Dispatched, LeftOut, LeftOutOfRetry, NewTask, RunAt, TaskEdit, TaskView};
 use rota_proto::v1;
@@ -14,7 +14,7 @@ use rota_proto::v1;
 use crate::{
     failure::Failure,
     limits::{BACKOFF, Limits, RETENTION, TIMEOUT},
-    validate::{Check, Place, is_odd_json},
+    validate::{Check, FieldPrefix, is_odd_json},
     wire::{date, failure, span, status, waiting},
 };
 
@@ -24,12 +24,12 @@ const RESERVED: [&str; 2] = ["batch", "bulk"];
 /// A new task, and where it stands in its request. Also what its client left out of it.
 pub(crate) fn new_task(
     task: v1::NewTask,
-    place: Place,
+    prefix: FieldPrefix,
     limits: &Limits,
     now: impl Fn() -> WallTime,
 ) -> Result<(NewTask, LeftOut), Failure> {
     let left_out = left_out(&task);
-    Ok((checked(task, place, limits, now)?, left_out))
+    Ok((checked(task, prefix, limits, now)?, left_out))
 }
 
 fn left_out(task: &v1::NewTask) -> LeftOut {
@@ -52,7 +52,7 @@ fn left_out(task: &v1::NewTask) -> LeftOut {
 
 fn checked(
     task: v1::NewTask,
-    place: Place,
+    prefix: FieldPrefix,
     limits: &Limits,
     now: impl Fn() -> WallTime,
 ) -> Result<NewTask, Failure> {
@@ -72,7 +72,7 @@ fn checked(
         idempotency_key,
         retention,
     } = task;
-    let mut check = Check::at(place).naming(limits);
+    let mut check = Check::at(prefix).naming(limits);
     let queue = match check.given("queue", queue) {
         Some(queue) => check.name_in_path("queue", &queue),
         None => check.name_in_path("queue", "default"),
@@ -85,7 +85,7 @@ fn checked(
     }
     let labels = check.labels(labels, limits);
     let description = description_of(&mut check, description);
-    let binds = binds(&mut check, id, idempotency_key, limits);
+    let client_keys = client_keys(&mut check, id, idempotency_key, limits);
     let priority = match priority {
         Some(level) => check.priority(level),
         None => Some(Priority::default()),
@@ -93,7 +93,7 @@ fn checked(
     let run_at = check.run_at(run_at, delay);
     let expires_at = check.date("expires_at", expires_at);
     // One that names itself may repeat a task that was in time when it came. The engine knows.
-    if binds.is_empty() {
+    if client_keys.is_empty() {
         due_before_expiry(&mut check, run_at, expires_at, now);
     }
     let timeout = check.span("timeout", timeout, (Duration::from_millis(1), TIMEOUT));
@@ -105,7 +105,7 @@ fn checked(
         let trace = None;
         let definition =
             Definition { queue, kind, payload, labels, description, expires_at, policy, trace };
-        NewTask { binds, definition, priority, run_at }
+        NewTask { client_keys, definition, priority, run_at }
     });
     check.finish(made)
 }
@@ -125,7 +125,7 @@ pub(crate) fn edit(
     }
     let names = |part: &str| mask.iter().any(|named| named == part);
     let (has_priority, has_time) = (names("priority"), names("run_at") || names("delay"));
-    let NewTask { definition, priority, run_at, .. } = checked(new, Place::Top, limits, now)?;
+    let NewTask { definition, priority, run_at, .. } = checked(new, FieldPrefix::Top, limits, now)?;
     let mut spec = TaskSpec::clone(&view.spec);
     let trace = spec.definition.trace.take();
     spec.definition = Definition { trace, ..definition };
@@ -261,7 +261,12 @@ fn due_before_expiry(
     }
 }
 
-fn binds(check: &mut Check, id: Option<String>, key: Option<String>, limits: &Limits) -> Binds {
+fn client_keys(
+    check: &mut Check,
+    id: Option<String>,
+    key: Option<String>,
+    limits: &Limits,
+) -> ClientKeys {
     let id = check.given("id", id).and_then(|id| {
         if TaskId::from_str(&id).is_ok() || looks_generated(&id) {
             check.wrong("id", "looks like an id that Rota generates; choose one of another form");
@@ -273,13 +278,15 @@ fn binds(check: &mut Check, id: Option<String>, key: Option<String>, limits: &Li
             check.name_in_path("id", &id)
         }
     });
-    let Some(key) = check.given("idempotency_key", key) else { return Binds { id, key: None } };
+    let Some(key) = check.given("idempotency_key", key) else {
+        return ClientKeys { id, key: None };
+    };
     let limit = ("idempotency_key_bytes", limits.idempotency_key_bytes);
     check.at_most("idempotency_key", "bytes", key.len(), limit);
     if key.chars().any(char::is_control) {
         check.wrong("idempotency_key", "must not contain control characters");
     }
-    Binds { id, key: Some(key.into()) }
+    ClientKeys { id, key: Some(key.into()) }
 }
 
 /// Whether an id has the form of those that Rota generates. No task has the one of zeros alone, but
@@ -377,7 +384,7 @@ pub(crate) fn task(view: &TaskView) -> v1::Task {
         expires_at: expires_at.map(date),
         timeout: Some(span(*timeout)),
         retry: Some(retry(retries)),
-        idempotency_key: spec.binds.key.as_deref().map(str::to_owned),
+        idempotency_key: spec.client_keys.key.as_deref().map(str::to_owned),
         retention: retention.map(span),
         attempt: view.attempt,
         lost: view.lost,
@@ -433,7 +440,7 @@ mod tests {
 
     fn made(task: v1::NewTask) -> Result<NewTask, Vec<String>> {
         let task = v1::NewTask { kind: "k".to_owned(), ..task };
-        new_task(task, Place::Top, &Limits::default(), || NOW)
+        new_task(task, FieldPrefix::Top, &Limits::default(), || NOW)
             .map(|(task, _)| task)
             .map_err(|failure| failure.violations.into_iter().map(|wrong| wrong.field).collect())
     }
@@ -449,7 +456,7 @@ mod tests {
         assert_eq!(task.priority, Priority::default());
         assert_eq!(task.run_at, RunAt::Now);
         assert_eq!(task.definition.policy, Policy::default());
-        assert!(task.binds.is_empty());
+        assert!(task.client_keys.is_empty());
     }
 
     #[test]
@@ -462,7 +469,7 @@ mod tests {
         let given = v1::RetryPolicy { jitter: Some(7), ..Default::default() };
         assert_eq!(wrong(retry(given)), ["retry.jitter"]);
         let delay = |seconds, nanos| v1::NewTask {
-            delay: Some(rota_proto::Span { seconds, nanos }),
+            delay: Some(rota_proto::TimeSpan { seconds, nanos }),
             ..v1::NewTask::default()
         };
         assert_eq!(made(delay(1, 500_000_000)).unwrap().run_at, RunAt::After(Millis(1500)));
@@ -473,7 +480,7 @@ mod tests {
     #[test]
     fn a_task_must_be_due_before_it_expires() {
         let task = |seconds: i64| v1::NewTask {
-            delay: Some(rota_proto::Span { seconds: 60, nanos: 0 }),
+            delay: Some(rota_proto::TimeSpan { seconds: 60, nanos: 0 }),
             expires_at: Some(date(WallTime(NOW.0 + seconds * 1000))),
             ..v1::NewTask::default()
         };
@@ -534,7 +541,7 @@ mod tests {
     fn a_violation_names_its_limit() {
         let payload = bytes::Bytes::from(vec![0; (1 << 20) + 1]);
         let task = v1::NewTask { payload, ..v1::NewTask::default() };
-        let failure = new_task(task, Place::Task(7), &Limits::default(), || NOW).unwrap_err();
+        let failure = new_task(task, FieldPrefix::Task(7), &Limits::default(), || NOW).unwrap_err();
         let payload = &failure.violations[1];
         assert_eq!(payload.field, "tasks[7].payload");
         assert_eq!(payload.message, "has 1048577 bytes; the limit is 1048576");

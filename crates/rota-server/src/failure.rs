@@ -1,4 +1,4 @@
-//! Why a request is not answered as asked: one type for both protocols, and how each dresses it.
+//! Why a request is not answered as asked: one type for both protocols, and the form of the error in each.
 //!
 //! The reasons, with the statuses of both protocols, are `rota_proto::Reason`.
 
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn every_error_of_the_engine_is_dressed_for_both_protocols() {
+    fn every_error_of_the_engine_has_a_form_in_both_protocols() {
         for (error, reason, http, code, hint, field) in rows() {
             let failure = Failure::from(error);
             let found = failure.reason;

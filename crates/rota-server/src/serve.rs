@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::{Access, Tokens},
     connection::Connections,
-    door,
     forward::Forwarder,
+    gateway,
     limits::Limits,
     log::LogControl,
     net::{Connect, Listen, TcpConnect},
@@ -191,7 +191,7 @@ impl Server {
             tracer: self.options.tracer,
             contract: Arc::default(),
         };
-        let app = door::app(services, access, self.local).await;
+        let app = gateway::app(services, access, self.local).await;
         let app = app.map_err(|error| ServeError::Setup(error.to_string()))?;
         if let Some(peers) = peers {
             tokio::spawn(async move { peers.watch().await });

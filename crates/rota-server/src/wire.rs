@@ -1,11 +1,11 @@
 //! From the engine to the wire: all but what a client says about a task, which `definition` maps both ways.
 
 use rota_core::{
-    AttemptRecord, Failure, FailureReason, HeldLease, Millis, Name, QueueCounts, SessionView,
-    Status, StopReason, Waiting, WallTime,
+    AttemptRecord, Failure, FailureReason, LeaseId, Millis, Name, QueueCounts, SessionView, Status,
+    StopReason, Waiting, WallTime,
 };
 use rota_engine::{BulkOutcome, Health, Info, StopOrder, TaskView};
-use rota_proto::{Date, Span, v1};
+use rota_proto::{Date, TimeSpan, v1};
 
 use crate::{failure::Failure as Refused, limits::Limits};
 
@@ -16,7 +16,7 @@ pub(crate) fn date(at: WallTime) -> Date {
     }
 }
 
-pub(crate) fn span(span: Millis) -> Span {
+pub(crate) fn span(span: Millis) -> TimeSpan {
     span.as_duration().into()
 }
 
@@ -164,10 +164,11 @@ pub(crate) fn queue(counts: &QueueCounts, now: WallTime) -> v1::Queue {
 
 pub(crate) fn worker(view: &SessionView) -> v1::Worker {
     let names = |names: &[Name]| names.iter().map(ToString::to_string).collect();
-    let task = |(id, binds): &(rota_core::TaskId, rota_core::Binds)| match &binds.id {
-        Some(name) => name.to_string(),
-        None => id.to_string(),
-    };
+    let task =
+        |(id, client_keys): &(rota_core::TaskId, rota_core::ClientKeys)| match &client_keys.id {
+            Some(name) => name.to_string(),
+            None => id.to_string(),
+        };
     v1::Worker {
         session: view.id.to_string(),
         name: view.worker.to_string(),
@@ -182,7 +183,7 @@ pub(crate) fn worker(view: &SessionView) -> v1::Worker {
     }
 }
 
-pub(crate) fn lease(lease: &HeldLease) -> v1::Lease {
+pub(crate) fn lease(lease: &LeaseId) -> v1::Lease {
     v1::Lease { task_id: lease.task.to_string(), lease_token: lease.token.0 }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     plan::{Fault, Planned, Ways},
     run::{Run, store_place},
     store::depose,
-    world::{Inner, Latency, Place},
+    world::{Endpoint, Inner, Latency},
 };
 
 /// How slow a slow network is.
@@ -50,7 +50,7 @@ impl Run {
     }
 
     fn begin(&mut self, planned: Planned) {
-        let leader = self.world.lock().store.leader_place().map_or(0, |place| place.0 - 1);
+        let leader = self.world.lock().store.leader_place().map_or(0, |endpoint| endpoint.0 - 1);
         let planned = Planned { fault: planned.fault.aimed(self.nodes(), leader), ..planned };
         let Planned { fault, for_us, .. } = planned;
         self.world.lock().note(format_args!("fault {fault:?} for {for_us}"));
@@ -121,12 +121,12 @@ impl Run {
                 self.boot(self.node(at));
             }
             Fault::NodePauses(at) | Fault::NodeSuspends(at) => {
-                let place = self.node(at);
-                self.machines[place.0].resume();
+                let endpoint = self.node(at);
+                self.machines[endpoint.0].resume();
             }
             Fault::NodeClockJumps(at, _) | Fault::NodeClockLeaps(at, _) => {
-                let place = self.node(at);
-                self.machines[place.0].set_right();
+                let endpoint = self.node(at);
+                self.machines[endpoint.0].set_right();
             }
             Fault::NodeLosesStore(at, ways) => self.heal(self.node(at), store_place(), ways),
             Fault::WorkerLosesNode(worker, node, ways) => {
@@ -134,32 +134,32 @@ impl Run {
             }
             Fault::WorkerCrashes(at) => self.boot(self.worker(at)),
             Fault::WorkerPauses(at) => {
-                let place = self.worker(at);
-                self.machines[place.0].resume();
+                let endpoint = self.worker(at);
+                self.machines[endpoint.0].resume();
             }
             Fault::NetIsSlow => self.world.lock().net.slow = None,
             Fault::NetIsThin(_) => self.world.lock().net.bytes_per_ms = None,
         }
     }
 
-    fn jump(&mut self, place: Place, by_ms: i64) {
-        self.machines[place.0].jump(by_ms);
-        let skew_ms = self.machines[place.0].skew_ms();
+    fn jump(&mut self, endpoint: Endpoint, by_ms: i64) {
+        self.machines[endpoint.0].jump(by_ms);
+        let skew_ms = self.machines[endpoint.0].skew_ms();
         let audit = &mut self.world.lock().audit;
         audit.ahead_ms = audit.ahead_ms.max(skew_ms);
         audit.behind_ms = audit.behind_ms.max(-skew_ms);
     }
 
-    fn halt(&mut self, place: Place, how: Running) {
-        self.machines[place.0].stop(how);
+    fn halt(&mut self, endpoint: Endpoint, how: Running) {
+        self.machines[endpoint.0].stop(how);
     }
 
-    fn cut(&mut self, from: Place, to: Place, ways: Ways) {
+    fn cut(&mut self, from: Endpoint, to: Endpoint, ways: Ways) {
         let cut = &mut self.world.lock().net.cut;
         cut.extend(directions(from, to, ways));
     }
 
-    fn heal(&mut self, from: Place, to: Place, ways: Ways) {
+    fn heal(&mut self, from: Endpoint, to: Endpoint, ways: Ways) {
         let cut = &mut self.world.lock().net.cut;
         for way in directions(from, to, ways) {
             cut.remove(&way);
@@ -176,7 +176,7 @@ fn damage(inner: &mut Inner) {
     }
 }
 
-fn directions(from: Place, to: Place, ways: Ways) -> Vec<(Place, Place)> {
+fn directions(from: Endpoint, to: Endpoint, ways: Ways) -> Vec<(Endpoint, Endpoint)> {
     match ways {
         Ways::Both => vec![(from, to), (to, from)],
         Ways::There => vec![(from, to)],

@@ -23,6 +23,10 @@ pub(crate) struct Behaviours {
     pub(crate) drains: bool,
     /// Leadership is handed over.
     pub(crate) transfers: bool,
+    /// Waiting tasks are edited.
+    pub(crate) edits: bool,
+    /// Of a thousand attempts, so many are snoozed.
+    pub(crate) snoozes: u32,
     /// Of a hundred sessions, so many have no stream.
     pub(crate) pulls: u32,
 }
@@ -34,7 +38,8 @@ impl Behaviours {
         let (expiry, large, gives_up) = (does(), does(), does());
         let (bulk_delete, drains, transfers) = (does(), does(), does());
         let pulls = [0, 30, 50, 100][rng.usize(..4)];
-        Self { expiry, large, gives_up, bulk_delete, drains, transfers, pulls }
+        let (edits, snoozes) = (rng.u32(..4) > 0, [0, 20, 40, 120][rng.usize(..4)]);
+        Self { edits, snoozes, expiry, large, gives_up, bulk_delete, drains, transfers, pulls }
     }
 }
 

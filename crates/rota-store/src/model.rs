@@ -34,8 +34,8 @@ pub struct Revision(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Epoch(pub u64);
 
-/// The number of a batch. The first batch ever committed is 1; each later one, of whatever epoch,
-/// is its predecessor plus one.
+/// The number of a batch. It is its predecessor's plus one, but the first batch of a leadership may carry any
+/// number above its predecessor's. The first batch ever committed is 1 unless it makes use of that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct BatchSeq(pub u64);
 
@@ -54,6 +54,15 @@ pub struct Head {
     pub epoch: Epoch,
     /// Number of that batch; 0 where none was ever committed.
     pub seq: BatchSeq,
+}
+
+impl Head {
+    /// Whether a batch with that number, written in that epoch, may land on top of this head: it is the next
+    /// number, or a higher one where it is the first batch of its epoch.
+    #[must_use]
+    pub fn admits(self, epoch: Epoch, seq: BatchSeq) -> bool {
+        if epoch > self.epoch { seq > self.seq } else { self.seq.0.checked_add(1) == Some(seq.0) }
+    }
 }
 
 /// Proof of leadership that every batch carries. Got from [`crate::Store::campaign`].
@@ -144,7 +153,7 @@ impl Mutation {
 /// Changes that land together or not at all.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
-    /// This batch's number: the head's plus one.
+    /// This batch's number; see [`Head::admits`].
     pub seq: BatchSeq,
     /// The changes, applied in order (a later change to the same key wins).
     pub mutations: Vec<Mutation>,

@@ -8,8 +8,8 @@ use futures_core::Stream;
 
 use crate::{
     model::{
-        Batch, BatchLimits, Direction, Epoch, Fence, Head, KeyRange, Member, Mutation, Page,
-        Revision, Seat, Space,
+        Batch, BatchLimits, BatchSeq, Direction, Epoch, Fence, Head, KeyRange, Member, Mutation,
+        Page, Revision, Seat, Space,
     },
     watch,
 };
@@ -22,7 +22,9 @@ use crate::{
 ///    this process and of this machine's power (embedded: fsync returned; etcd: a quorum has it).
 /// 2. **Atomic.** A batch lands whole or not at all, for every reader and through every crash.
 /// 3. **Ordered.** Batch *n + 1* lands only on top of batch *n*: a commit whose `seq` is not the
-///    head's plus one changes nothing and says [`CommitError::OutOfOrder`].
+///    head's plus one changes nothing and says [`CommitError::OutOfOrder`]. One exception: the first
+///    batch of a leadership may carry any number above the head ([`Head::admits`]), so that numbers
+///    also grow where a store has lost its newest batches, and where data came from another store.
 /// 4. **Fenced.** A batch lands only while its fence's epoch is the newest one that
 ///    [`campaign`](Store::campaign) ever gave out and that leadership has not been given up.
 ///    Otherwise it changes nothing and says [`CommitError::Fenced`]. Once a later epoch exists, no
@@ -96,6 +98,13 @@ pub trait Store: Send + Sync + 'static {
 pub trait Leadership: Send + Sync {
     /// What batches of this leadership carry.
     fn fence(&self) -> Fence;
+
+    /// The least number that the first batch of this leadership may carry. It is above every number that the
+    /// store can have given out before, also in batches that it has lost since. The head's plus one is enough
+    /// for a store that never loses a batch, so that is what 0 stands for.
+    fn seq_floor(&self) -> BatchSeq {
+        BatchSeq(0)
+    }
 
     /// Whether this leadership can be relied on at this moment: no other can have begun. Answers at once,
     /// by the clock where it is a matter of time, so it can be asked before something is said that no
@@ -193,11 +202,11 @@ pub enum CommitError {
         /// The epoch the batch carried.
         ours: Epoch,
     },
-    /// The batch's number is not the head's plus one. It did not land.
+    /// The batch's number does not follow the head (law 3). It did not land.
     #[error("batch {got} does not follow the head, which is {head:?}")]
     OutOfOrder {
         /// The number the batch carried.
-        got: crate::BatchSeq,
+        got: BatchSeq,
         /// Where the store is.
         head: Head,
     },

@@ -15,8 +15,8 @@ use tracing::{debug, field::debug, info};
 
 use crate::{
     context::{StopReason, TaskContext},
-    handler::{Again, Handler, HandlerError, Outcome},
-    session::Event,
+    event::Event,
+    handler::{Again, Handler, HandlerError, HandlerResult},
 };
 
 /// A handler that is told to stop gets so long to do so before it is dropped. Shorter than what the
@@ -45,7 +45,7 @@ pub(crate) async fn run(
 fn say(
     context: &TaskContext,
     started_at: SystemTime,
-    outcome: Outcome,
+    outcome: HandlerResult,
     events: &mpsc::UnboundedSender<Event>,
 ) {
     note(context, &outcome);
@@ -81,7 +81,7 @@ impl Drop for ReportOnDrop<'_> {
 }
 
 /// One line of the log on how it went.
-fn note(context: &TaskContext, outcome: &Outcome) {
+fn note(context: &TaskContext, outcome: &HandlerResult) {
     let (task, queue, attempt) = (context.task_id(), context.queue(), context.attempt());
     let kind = context.kind();
     match outcome {
@@ -113,7 +113,7 @@ pub(crate) fn span(
     (Some(span.context()), Some(span))
 }
 
-fn end(mut span: Span, outcome: &Outcome, stopped: Option<StopReason>) {
+fn end(mut span: Span, outcome: &HandlerResult, stopped: Option<StopReason>) {
     if let Some(reason) = stopped {
         span.note("rota.stopped", &format!("{reason:?}"));
     }
@@ -135,7 +135,7 @@ fn end(mut span: Span, outcome: &Outcome, stopped: Option<StopReason>) {
 }
 
 /// Drives the handler to its end, at the latest a grace after it was told to stop.
-async fn supervise(handler: Handler, context: &TaskContext, payload: Bytes) -> Outcome {
+async fn supervise(handler: Handler, context: &TaskContext, payload: Bytes) -> HandlerResult {
     let timeout = context.timeout();
     let call = std::panic::catch_unwind(AssertUnwindSafe(|| handler(context.clone(), payload)));
     let Ok(call) = call else { return Err(HandlerError::new("the handler panicked")) };
@@ -168,7 +168,7 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// What the server is told; `None`: nothing, for the lease is over.
-fn report(outcome: Outcome, stopped: Option<StopReason>) -> (Option<Wire>, Bytes) {
+fn report(outcome: HandlerResult, stopped: Option<StopReason>) -> (Option<Wire>, Bytes) {
     if stopped == Some(StopReason::LeaseLost) {
         return (None, Bytes::new());
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use rota_client::Client;
-use rota_proto::Span;
+use rota_proto::TimeSpan;
 use rota_proto::v1::{
     self, server_message::Message as Down, worker_message::Message as Up,
     worker_service_client::WorkerServiceClient,
@@ -60,7 +60,7 @@ pub(crate) async fn open(
         return Err(Status::unavailable("the server did not welcome the worker"));
     };
     info!(session = welcome.session, node = welcome.node, "connected");
-    let ttl = welcome.ttl.map_or(TTL, Span::duration);
+    let ttl = welcome.ttl.map_or(TTL, TimeSpan::duration);
     let acknowledges = welcome.acknowledges_heartbeats;
     Ok((Connection { up, down, ttl: ttl.max(TTL_MIN), acknowledges }, welcome))
 }

@@ -10,7 +10,7 @@ use rota_trace::TraceContext;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::session::Event;
+use crate::event::Event;
 
 /// Bytes of a progress message.
 const PROGRESS_BYTES: usize = 1024;

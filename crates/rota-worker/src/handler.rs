@@ -125,17 +125,18 @@ impl<E: std::error::Error> From<E> for HandlerError {
 }
 
 /// What a handler comes to.
-pub(crate) type Outcome = Result<Done, HandlerError>;
+pub(crate) type HandlerResult = Result<Done, HandlerError>;
 
 /// A handler of any sort.
-pub(crate) type Handler =
-    Arc<dyn Fn(TaskContext, Bytes) -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync>;
+pub(crate) type Handler = Arc<
+    dyn Fn(TaskContext, Bytes) -> Pin<Box<dyn Future<Output = HandlerResult> + Send>> + Send + Sync,
+>;
 
 /// A handler that takes and gives bytes.
 pub(crate) fn raw<F, Fut>(handler: F) -> Handler
 where
     F: Fn(TaskContext, Bytes) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Outcome> + Send + 'static,
+    Fut: Future<Output = HandlerResult> + Send + 'static,
 {
     Arc::new(move |context, payload| Box::pin(handler(context, payload)))
 }
@@ -186,7 +187,7 @@ pub(crate) type Wrapper = Box<dyn Fn(Handler) -> Handler + Send + Sync>;
 pub(crate) fn wrapper<F, Fut>(around: F) -> Wrapper
 where
     F: Fn(TaskContext, Next) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Outcome> + Send + 'static,
+    Fut: Future<Output = HandlerResult> + Send + 'static,
 {
     let around = Arc::new(around);
     Box::new(move |handler| {

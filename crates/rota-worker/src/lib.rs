@@ -55,9 +55,10 @@ mod attempt;
 mod breaks;
 mod connection;
 mod context;
-mod count;
 mod ended;
+mod event;
 mod handler;
+mod metrics;
 mod outbox;
 mod pulse;
 #[cfg(feature = "metrics")]

@@ -25,8 +25,9 @@ use crate::{
     attempt,
     connection::{self, Connection, OUTGOING, message},
     context::{StopReason, TaskContext},
-    count::AttemptEnd,
     ended::Ended,
+    event::Event,
+    metrics::AttemptEnd,
     outbox::{self, Bounds, Outbox},
     pulse::{Beat, Patience, Pulse},
     worker::Worker,
@@ -39,15 +40,6 @@ const STARTED_AFTER: Duration = Duration::from_millis(20);
 const ENDING: Duration = attempt::STOP_GRACE.saturating_add(connection::LAST_WORDS);
 /// Events taken at a time.
 const EVENTS: usize = 1024;
-
-/// What attempts say to the session.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// A handler said how far it is; its context has the words.
-    Progress { task_id: String, token: u64 },
-    /// An attempt ended; without an outcome nothing is to be reported.
-    Ended(v1::Report),
-}
 
 /// A task that runs.
 struct Running {

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     context::{StopReason, TaskContext},
-    session::Event,
+    event::Event,
 };
 
 /// A task to be set up for a test.

@@ -21,8 +21,8 @@ use tracing::info;
 use crate::scrape::Scrape;
 use crate::{
     context::TaskContext,
-    count::WorkerMetrics,
     handler::{self, Done, Handler, HandlerError, Next, Wrapper},
+    metrics::WorkerMetrics,
     session::Session,
 };
 

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use rota_client::{ClientError, Reason};
-use tonic::Code;
+use rota_client::{ClientError, ErrorKind, Reason};
 
 /// Exit codes, the same for every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,24 +93,24 @@ impl fmt::Display for Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let exit = match error.code() {
-            Code::InvalidArgument => Exit::Usage,
-            Code::NotFound => Exit::NotFound,
-            Code::AlreadyExists | Code::FailedPrecondition | Code::ResourceExhausted => {
-                Exit::Refused
-            }
-            Code::Unavailable | Code::DeadlineExceeded => Exit::Unavailable,
-            Code::Unauthenticated => Exit::Denied,
+        let exit = match error.kind() {
+            ErrorKind::InvalidRequest => Exit::Usage,
+            ErrorKind::NotFound => Exit::NotFound,
+            ErrorKind::AlreadyExists
+            | ErrorKind::FailedPrecondition
+            | ErrorKind::ResourceExhausted => Exit::Refused,
+            ErrorKind::Unavailable | ErrorKind::Timeout => Exit::Unavailable,
+            ErrorKind::Unauthenticated => Exit::Denied,
             _ => Exit::Failure,
         };
-        let hint = match (&error, error.code(), error.reason()) {
+        let hint = match (&error, error.kind(), error.reason()) {
             (ClientError::Unreachable { .. }, ..) => {
                 Some("is a server running? start one with `rota dev`, or name it with --url")
             }
             (ClientError::OutcomeUnknown { .. }, ..) => Some(
                 "look before you do it again; --id or --idempotency-key makes creating safe to repeat",
             ),
-            (_, Code::Unauthenticated, _) => {
+            (_, ErrorKind::Unauthenticated, _) => {
                 Some("name one of the server's api_tokens with ROTA_TOKEN, or as token in the file")
             }
             (_, _, Some(Reason::UnknownTask)) => Some("see `rota task list`"),

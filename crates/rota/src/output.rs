@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
-use rota_proto::{Date, Span};
+use rota_proto::{Date, TimeSpan};
 use serde::Serialize;
 
 use crate::{exit::Failure, text};
@@ -139,7 +139,7 @@ pub(crate) fn coarse(duration: std::time::Duration) -> String {
         3600..86_400 => std::time::Duration::from_secs(secs / 60 * 60),
         _ => std::time::Duration::from_secs(secs / 3600 * 3600),
     };
-    Span::from(rounded).to_string()
+    TimeSpan::from(rounded).to_string()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Who gets what: the roster's turn of the handle at the end of each step.
 
 use super::{
-    Credit, Effect, Happened, Lease, Leased, Machine, TIMEOUT_GRACE, TaskIndex,
+    Assignment, Credit, Effect, Happened, Lease, Machine, TIMEOUT_GRACE, TaskIndex,
     index::{SessionIndex, SubscriptionIndex},
 };
 use crate::lifecycle::Action;
@@ -70,7 +70,7 @@ impl Machine {
         }
         let deadline = self.now.mono + self.policies.at(task.policy).timeout + TIMEOUT_GRACE;
         self.deadlines.insert(deadline.0, index);
-        let leased = Leased {
+        let assignment = Assignment {
             session: held.id,
             task: task.id,
             token: self.token,
@@ -88,6 +88,6 @@ impl Machine {
         };
         self.leases.insert(index, lease);
         self.touch(index);
-        self.step.effects.push(Effect::Dispatch(leased));
+        self.step.effects.push(Effect::Dispatch(assignment));
     }
 }

@@ -1,8 +1,8 @@
 //! What time does: tasks become due, expire, run too long; sessions end.
 
 use super::{
-    Effect, EndReason, Flags, Happened, Machine, StopReason, TaskIndex, finish::AttemptEnd,
-    index::SessionIndex, session::Session,
+    Effect, EndReason, Flags, Happened, Machine, StopReason, TaskIndex, index::SessionIndex,
+    live::AttemptEnd, session::Session,
 };
 use crate::{
     Failure, FailureReason, Millis, MonoTime, Now, Status, WallTime, lifecycle::Action,

@@ -149,8 +149,8 @@ pub struct Submit {
     pub priority: Priority,
     /// Not before; a time that is over means now.
     pub run_at: WallTime,
-    /// Whom the store knows by the names that the task gives itself.
-    pub bindings: Bindings,
+    /// Owners of its client keys in the store.
+    pub key_owners: KeyOwners,
 }
 
 /// A change of a waiting task.
@@ -167,18 +167,18 @@ pub struct Edit {
     pub run_at: Option<WallTime>,
 }
 
-/// Whom the store knows by a new task's names.
+/// Who owns the client keys of a new task, as the store has it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Bindings {
+pub struct KeyOwners {
     /// By its id.
-    pub id: Option<Binding>,
+    pub id: Option<KeyOwner>,
     /// By its idempotency key.
-    pub key: Option<Binding>,
+    pub key: Option<KeyOwner>,
 }
 
-/// A name is taken, by this task.
+/// The task that owns a client key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Binding {
+pub struct KeyOwner {
     /// The task.
     pub task: TaskId,
     /// The hash of what its client asked for.
@@ -206,7 +206,7 @@ pub struct OpenSession {
     pub connection: u64,
     /// The leases that it says it still holds; those it should hold and does not name are sent
     /// again. `None`: it cannot say, so nothing is sent again.
-    pub held: Option<Vec<HeldLease>>,
+    pub held: Option<Vec<LeaseId>>,
 }
 
 /// How many tasks a worker is ready for. Its slots bound it in any case.
@@ -218,9 +218,9 @@ pub enum Credit {
     Take(u32),
 }
 
-/// A lease that a worker says it holds.
+/// Names one lease of one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct HeldLease {
+pub struct LeaseId {
     /// The task.
     pub task: TaskId,
     /// The lease.
@@ -247,7 +247,7 @@ pub enum Report {
         /// The end of what it printed.
         output_tail: Bytes,
         /// The outcome.
-        outcome: Outcome,
+        outcome: AttemptOutcome,
     },
     /// The worker gives it back unharmed.
     Released,
@@ -258,7 +258,7 @@ pub enum Report {
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
+pub enum AttemptOutcome {
     /// Well.
     Completed {
         /// What the handler returns; empty for nothing.
@@ -311,7 +311,7 @@ pub enum Reply {
         /// The session.
         session: SessionId,
         /// Of the leases that the worker named, those that are not its any more.
-        revoked: Vec<HeldLease>,
+        revoked: Vec<LeaseId>,
     },
 }
 
@@ -439,7 +439,7 @@ pub enum Mutation {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// Send a task to a worker.
-    Dispatch(Leased),
+    Dispatch(Assignment),
     /// Tell a worker to stop an attempt.
     Stop {
         /// The session.
@@ -475,9 +475,9 @@ pub enum Effect {
     SessionEnded(SessionEnd),
 }
 
-/// A task that a session has been given.
+/// A task that a session has been given to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Leased {
+pub struct Assignment {
     /// The session.
     pub session: SessionId,
     /// Which task.
@@ -488,6 +488,14 @@ pub struct Leased {
     pub attempt: u32,
     /// When it became due.
     pub run_at: WallTime,
+}
+
+impl Assignment {
+    /// The lease that it began.
+    #[must_use]
+    pub fn lease_id(&self) -> LeaseId {
+        LeaseId { task: self.task, token: self.token }
+    }
 }
 
 /// Why an attempt is to be stopped.

@@ -7,23 +7,12 @@ use bytes::Bytes;
 use super::{
     Effect, Flags, Happened, Lease, Machine, Mutation, TaskIndex,
     clock::{self, Wakes},
+    live::AttemptEnd,
 };
 use crate::{
     AttemptRecord, DoneRecord, Failure, FailureReason, LeaseEnd, RunAt, Status, WallTime,
     lifecycle::Action,
 };
-
-/// What is known of an attempt when it ends.
-#[derive(Debug, Clone, Default)]
-pub(super) struct AttemptEnd {
-    pub(super) started_at: Option<WallTime>,
-    pub(super) output_tail: Bytes,
-    /// How its worker reported it; `None` where it did not.
-    pub(super) reported: Option<LeaseEnd>,
-    pub(super) result: Bytes,
-    /// Time to which the handler put the task off.
-    pub(super) snoozed_until: Option<WallTime>,
-}
 
 impl Machine {
     /// Ends the task for good. `attempt` is what is known of the attempt that this ends, if it was
@@ -63,7 +52,7 @@ impl Machine {
         self.backoffs.remove(index);
         self.expiries.remove(index);
         self.last_failures.remove(index);
-        let binds = self.binds.remove(index).unwrap_or_default();
+        let client_keys = self.client_keys.remove(index).unwrap_or_default();
         let edits = self.edits.remove(index).unwrap_or(0);
         let unknown = self.unknown.remove(index);
         let task = self.live.remove(index);
@@ -90,7 +79,7 @@ impl Machine {
             last_end,
             has_result,
             has_output,
-            binds,
+            client_keys,
             unknown,
         });
         self.roster.drop_task(task.lane);

@@ -21,23 +21,23 @@ pub(super) struct Lane {
     pub(super) tasks: u64,
     /// Those of them that wait here.
     pub(super) waiting: u64,
-    /// By priority, highest first. A place is void when its task is not pending or has another
-    /// order; the first place of a level is never void.
-    pub(super) levels: Vec<(Priority, Fifo<Place>)>,
+    /// By priority, highest first. An entry is void when its task is not pending or has another
+    /// order; the first entry of a level is never void.
+    pub(super) levels: Vec<(Priority, Fifo<LaneEntry>)>,
     /// The turn of the first.
     pub(super) head: Option<Turn>,
     /// Who serves it; who was given one of its tasks longest ago comes first.
     pub(super) subscriptions: Vec<SubscriptionIndex>,
 }
 
-/// A task's place in a lane.
+/// A task in a lane.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct LaneEntry {
     pub(super) order: u64,
     pub(super) task: TaskIndex,
 }
 
-/// Void places that a lane may keep, however few wait.
+/// Void entries that a lane may keep, however few wait.
 const VOID_MAX: u64 = 64;
 
 impl Lane {
@@ -53,7 +53,7 @@ impl Lane {
     }
 
     /// Puts a task behind those of its priority.
-    pub(super) fn push(&mut self, priority: Priority, place: Place) {
+    pub(super) fn push(&mut self, priority: Priority, entry: LaneEntry) {
         let level = match self.levels.binary_search_by(|(level, _)| priority.cmp(level)) {
             Ok(level) => level,
             Err(level) => {
@@ -61,38 +61,38 @@ impl Lane {
                 level
             }
         };
-        self.levels[level].1.push_back(place);
+        self.levels[level].1.push_back(entry);
         self.waiting += 1;
     }
 
-    /// A task left. Void places are dropped from the front, and from everywhere when they are too
-    /// many. `valid` tells a void place.
-    pub(super) fn left(&mut self, valid: impl Fn(Place) -> bool) {
+    /// A task left. Void entries are dropped from the front, and from everywhere when they are too
+    /// many. `valid` tells a void entry.
+    pub(super) fn left(&mut self, valid: impl Fn(LaneEntry) -> bool) {
         self.waiting -= 1;
-        let mut places = 0;
+        let mut entries = 0;
         for (_, level) in &mut self.levels {
-            while level.front().is_some_and(|place| !valid(*place)) {
+            while level.front().is_some_and(|entry| !valid(*entry)) {
                 level.pop_front();
             }
-            places += level.len() as u64;
+            entries += level.len() as u64;
         }
-        if places > self.waiting * 2 + VOID_MAX {
+        if entries > self.waiting * 2 + VOID_MAX {
             for (_, level) in &mut self.levels {
-                level.retain(|place| valid(*place));
+                level.retain(|entry| valid(*entry));
             }
         }
     }
 
-    /// Places that take memory, void ones included.
-    pub(super) fn places(&self) -> usize {
+    /// Entries that take memory, void ones included.
+    pub(super) fn entries(&self) -> usize {
         self.levels.iter().map(|(_, level)| level.len()).sum()
     }
 
     /// Whose turn it is, and when that is.
     pub(super) fn first(&self) -> Option<(Turn, TaskIndex)> {
         self.levels.iter().find_map(|(priority, level)| {
-            let place = level.front()?;
-            Some(((Reverse(*priority), place.order), place.task))
+            let entry = level.front()?;
+            Some(((Reverse(*priority), entry.order), entry.task))
         })
     }
 }
@@ -109,20 +109,20 @@ mod tests {
         let mut lane = Lane::new(QueueIndex::new(0), KindIndex::new(0), name, Vec::new());
         for task in 0..200 {
             let order = task as u64 + 1;
-            lane.push(Priority::default(), Place { order, task: TaskIndex::new(task) });
+            lane.push(Priority::default(), LaneEntry { order, task: TaskIndex::new(task) });
         }
         // All but the first leave, the last first.
         let mut most = 200;
         for left in (1..200).rev() {
-            lane.left(|place| place.task.at() < left);
+            lane.left(|entry| entry.task.at() < left);
             if most > 2 * left + 64 {
                 most = left;
             }
-            assert_eq!((lane.waiting, lane.places()), (left as u64, most));
+            assert_eq!((lane.waiting, lane.entries()), (left as u64, most));
         }
         assert_eq!(lane.first(), Some(((Reverse(Priority::default()), 1), TaskIndex::new(0))));
         // Those at the front go at once.
         lane.left(|_| false);
-        assert_eq!((lane.waiting, lane.places(), lane.first()), (0, 0, None));
+        assert_eq!((lane.waiting, lane.entries(), lane.first()), (0, 0, None));
     }
 }

@@ -1,10 +1,14 @@
 //! The table of live tasks: compact records, found by id or by index.
 
+use bytes::Bytes;
+
 use super::{
     ids::IdIndex,
     index::{Index, LaneIndex, PolicyIndex, TaskIndex},
 };
-use crate::{Binds, LeaseEnd, Name, Policy, Priority, Status, TaskId, UnknownFields, WallTime};
+use crate::{
+    ClientKeys, LeaseEnd, Name, Policy, Priority, Status, TaskId, UnknownFields, WallTime,
+};
 
 /// A live task. Everything that only some tasks have is kept in maps beside the table.
 #[derive(Debug, Clone)]
@@ -38,7 +42,7 @@ pub(super) struct Admission<'a> {
     pub(super) failures: u32,
     pub(super) snoozes: u32,
     pub(super) edits: u32,
-    pub(super) binds: &'a Binds,
+    pub(super) client_keys: &'a ClientKeys,
     pub(super) expires_at: Option<WallTime>,
     pub(super) last_end: Option<LeaseEnd>,
     pub(super) unknown: Option<Box<UnknownFields>>,
@@ -180,6 +184,18 @@ impl LiveTable {
             slots.filter_map(|(at, slot)| Some((TaskIndex::new(at), slot.as_ref()?)))
         })
     }
+}
+
+/// What is known of an attempt when it ends.
+#[derive(Debug, Clone, Default)]
+pub(super) struct AttemptEnd {
+    pub(super) started_at: Option<WallTime>,
+    pub(super) output_tail: Bytes,
+    /// How its worker reported it; `None` where it did not.
+    pub(super) reported: Option<LeaseEnd>,
+    pub(super) result: Bytes,
+    /// Time to which the handler put the task off.
+    pub(super) snoozed_until: Option<WallTime>,
 }
 
 #[cfg(test)]

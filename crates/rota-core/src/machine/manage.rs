@@ -78,7 +78,7 @@ impl Machine {
             failures: 0,
             snoozes: 0,
             edits: done.edits,
-            binds: &done.binds,
+            client_keys: &done.client_keys,
             expires_at: None,
             last_end: done.last_end,
             unknown: unknown_fields(done, spec),
@@ -215,7 +215,7 @@ impl Machine {
                 self.step.mutations.push(Mutation::DeleteQueue(name.clone()));
             }
             if !paused {
-                self.roster.loosened += 1;
+                self.roster.reclaimable += 1;
                 self.roster.wake_queue(queue);
             }
         }

@@ -1,8 +1,8 @@
 //! What workers say of the tasks they have.
 
 use super::{
-    Flags, Machine, Mutation, Outcome, Refusal, Reply, Report, Stored, TIMEOUT_GRACE, TaskIndex,
-    finish::AttemptEnd,
+    AttemptOutcome, Flags, Machine, Mutation, Refusal, Reply, Report, Stored, TIMEOUT_GRACE,
+    TaskIndex, live::AttemptEnd,
 };
 use crate::{
     EndKind, Failure, FailureReason, LeaseEnd, LeaseToken, Status, TaskId, lifecycle::Action,
@@ -71,16 +71,16 @@ impl Machine {
         }
     }
 
-    fn end(&mut self, index: TaskIndex, outcome: Outcome, end: AttemptEnd, random: u64) {
+    fn end(&mut self, index: TaskIndex, outcome: AttemptOutcome, end: AttemptEnd, random: u64) {
         match outcome {
-            Outcome::Completed { result } => {
+            AttemptOutcome::Completed { result } => {
                 self.finish(index, Action::Complete, None, Some(AttemptEnd { result, ..end }));
             }
-            Outcome::Failed { failure, retry_at } => {
+            AttemptOutcome::Failed { failure, retry_at } => {
                 self.fail_attempt(index, failure, retry_at, end, random);
             }
-            Outcome::Snoozed { until } => self.snooze_attempt(index, until, end, random),
-            Outcome::Cancelled => {
+            AttemptOutcome::Snoozed { until } => self.snooze_attempt(index, until, end, random),
+            AttemptOutcome::Cancelled => {
                 if self.live.at(index).flags.has(Flags::CANCEL_REQUESTED) {
                     let failure = Failure::new(FailureReason::Cancelled, "cancelled");
                     self.finish(index, Action::Cancel, Some(failure), Some(end));
@@ -107,7 +107,7 @@ impl Report {
     }
 }
 
-impl Outcome {
+impl AttemptOutcome {
     fn kind(&self) -> EndKind {
         match self {
             Self::Completed { .. } => EndKind::Completed,

@@ -34,7 +34,7 @@ impl Machine {
             failures: record.failures,
             snoozes: record.snoozes,
             edits: record.edits,
-            binds: &record.binds,
+            client_keys: &record.client_keys,
             expires_at: record.expires_at,
             last_end: record.last_end,
             unknown: record.unknown.clone(),
@@ -68,7 +68,7 @@ impl Machine {
         self.backoffs.remove(index);
         self.expiries.remove(index);
         self.last_failures.remove(index);
-        self.binds.remove(index);
+        self.client_keys.remove(index);
         self.last_ends.remove(index);
         self.edits.remove(index);
         self.unknown.remove(index);
@@ -184,7 +184,7 @@ impl Machine {
             cancel_requested: task.flags.has(Flags::CANCEL_REQUESTED),
             last_end: self.last_ends.get(index).copied(),
             policy: *self.policies.at(task.policy),
-            binds: self.binds.get(index).cloned().unwrap_or_default(),
+            client_keys: self.client_keys.get(index).cloned().unwrap_or_default(),
             unknown: self.unknown.get(index).cloned(),
         }
     }

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use super::{
     events::LaneName,
     index::{KindIndex, LaneIndex, QueueIndex, SubscriptionIndex, Table, TaskIndex},
-    lane::{Lane, Place, Turn},
+    lane::{Lane, LaneEntry, Turn},
     subscription::Subscription,
 };
 use crate::{MonoTime, Name, Priority};
@@ -77,7 +77,7 @@ pub(super) struct Roster {
     /// Subscriptions that may have both something to do and someone to do it.
     pub(super) active: VecDeque<SubscriptionIndex>,
     /// How many names may have become free since they were last looked through.
-    pub(super) loosened: usize,
+    pub(super) reclaimable: usize,
     /// When they were.
     pub(super) swept_at: Option<MonoTime>,
     last_order: u64,
@@ -137,14 +137,14 @@ impl Roster {
     pub(super) fn enqueue(&mut self, index: LaneIndex, priority: Priority, task: TaskIndex) -> u64 {
         self.last_order += 1;
         let order = self.last_order;
-        self.lanes[index].push(priority, Place { order, task });
+        self.lanes[index].push(priority, LaneEntry { order, task });
         self.note_head(index);
         self.wake_lane(index);
         order
     }
 
-    /// A task left its lane. `valid` tells a void place.
-    pub(super) fn withdraw(&mut self, index: LaneIndex, valid: impl Fn(Place) -> bool) {
+    /// A task left its lane. `valid` tells a void entry.
+    pub(super) fn withdraw(&mut self, index: LaneIndex, valid: impl Fn(LaneEntry) -> bool) {
         self.lanes[index].left(valid);
         self.note_head(index);
     }

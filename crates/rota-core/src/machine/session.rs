@@ -3,7 +3,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    CANCEL_GRACE, Credit, Effect, EndReason, Flags, HeldLease, Leased, Machine, OpenSession,
+    Assignment, CANCEL_GRACE, Credit, Effect, EndReason, Flags, LeaseId, Machine, OpenSession,
     Refusal, Reply, SessionEnd, StopReason, TaskIndex,
     index::{Index as _, SessionIndex, SubscriptionIndex},
 };
@@ -26,8 +26,8 @@ pub(super) struct Session {
     pub(super) tasks: FxHashSet<TaskIndex>,
     pub(super) ttl: Millis,
     pub(super) heard_at: MonoTime,
-    /// How much of that was given to it by [`Machine::excuse_waiting`] since it was last heard.
-    pub(super) excused: Millis,
+    /// How much of that was given to it by [`Machine::extend_waiting`] since it was last heard.
+    pub(super) extended: Millis,
     pub(super) opened_at: WallTime,
     pub(super) draining: bool,
     /// Its last connection.
@@ -57,7 +57,7 @@ impl Session {
             tasks: FxHashSet::default(),
             ttl: Millis(0),
             heard_at: now.mono,
-            excused: Millis(0),
+            extended: Millis(0),
             opened_at: now.wall,
             draining: false,
             connection: 0,
@@ -284,7 +284,7 @@ impl Machine {
 
     /// Compares what a worker says it holds with what it should hold: names what is not its any
     /// more, and sends again what never reached it.
-    fn reconcile(&mut self, index: SessionIndex, held: &[HeldLease]) -> Vec<HeldLease> {
+    fn reconcile(&mut self, index: SessionIndex, held: &[LeaseId]) -> Vec<LeaseId> {
         let mut named = FxHashSet::default();
         let mut revoked = Vec::new();
         for lease in held {
@@ -307,7 +307,7 @@ impl Machine {
             let (token, session) = (lease.token, self.sessions.at(index).id);
             let live = self.live.at(task);
             if !named.contains(&task) {
-                self.step.effects.push(Effect::Dispatch(Leased {
+                self.step.effects.push(Effect::Dispatch(Assignment {
                     session,
                     task: live.id,
                     token,
@@ -414,7 +414,7 @@ impl Machine {
     /// Nobody could be heard for so long, because whoever drives the machine stood still: that time
     /// does not count for sessions nor for leases, whose workers may have reported meanwhile. Their
     /// timers find out when they fire.
-    pub fn excuse(&mut self, pause: Millis) {
+    pub fn extend_deadlines(&mut self, pause: Millis) {
         for session in self.sessions.slots.iter_mut().flatten() {
             session.heard_at = session.heard_at + pause;
         }
@@ -427,11 +427,11 @@ impl Machine {
     /// have waited for its answer, and one that was cut off for being taken up again: neither could say
     /// that it lives. They get that time again, but no more than `most` between two signs of life: no call
     /// waits longer, and one that is gone must be found out though every commit is slow.
-    pub fn excuse_waiting(&mut self, now: MonoTime, pause: Millis, most: Millis) {
+    pub fn extend_waiting(&mut self, now: MonoTime, pause: Millis, most: Millis) {
         for session in self.sessions.slots.iter_mut().flatten() {
             if session.awaited || matches!(session.credit, Credit::Take(_)) {
-                let pause = pause.min(Millis(most.0.saturating_sub(session.excused.0)));
-                session.excused = Millis(session.excused.0 + pause.0);
+                let pause = pause.min(Millis(most.0.saturating_sub(session.extended.0)));
+                session.extended = Millis(session.extended.0 + pause.0);
                 session.heard_at = session.heard_at.max((session.heard_at + pause).min(now));
             }
         }
@@ -446,7 +446,7 @@ impl Machine {
     fn heard_of_at(&mut self, index: SessionIndex, at: MonoTime) {
         let session = self.sessions.at_mut(index);
         session.heard_at = session.heard_at.max(at);
-        session.excused = Millis(0);
+        session.extended = Millis(0);
         let due = session.heard_at + session.ttl;
         self.sessions.due = self.sessions.due.min(due);
     }

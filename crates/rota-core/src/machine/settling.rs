@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::{Binding, Stored};
-use crate::{Binds, DoneRecord, Name, Policy, TaskId};
+use super::{KeyOwner, Stored};
+use crate::{ClientKeys, DoneRecord, Name, Policy, TaskId};
 
 #[derive(Debug, Default)]
 pub(super) struct Settling {
@@ -27,8 +27,8 @@ struct Ended {
 struct Generation {
     /// Tasks that ended, and (`None`) those that were removed.
     done: FxHashMap<TaskId, Option<Ended>>,
-    ids: FxHashMap<Name, Binding>,
-    keys: FxHashMap<Arc<str>, Binding>,
+    ids: FxHashMap<Name, KeyOwner>,
+    keys: FxHashMap<Arc<str>, KeyOwner>,
 }
 
 impl Settling {
@@ -48,12 +48,12 @@ impl Settling {
         self.current.done.insert(task, None);
     }
 
-    pub(super) fn bound(&mut self, binds: &Binds, binding: Binding) {
-        if let Some(id) = &binds.id {
-            self.current.ids.insert(id.clone(), binding);
+    pub(super) fn claimed(&mut self, client_keys: &ClientKeys, owner: KeyOwner) {
+        if let Some(id) = &client_keys.id {
+            self.current.ids.insert(id.clone(), owner);
         }
-        if let Some(key) = &binds.key {
-            self.current.keys.insert(key.clone(), binding);
+        if let Some(key) = &client_keys.key {
+            self.current.keys.insert(key.clone(), owner);
         }
     }
 
@@ -75,15 +75,15 @@ impl Settling {
     }
 
     /// Whom an id belongs to: what the last steps know, else what the store said.
-    pub(super) fn by_id(&self, id: &Name, stored: Option<Binding>) -> Option<Binding> {
+    pub(super) fn by_id(&self, id: &Name, stored: Option<KeyOwner>) -> Option<KeyOwner> {
         let recent = self.current.ids.get(id).or_else(|| self.previous.ids.get(id));
-        recent.copied().or(stored).filter(|binding| !self.is_removed(binding.task))
+        recent.copied().or(stored).filter(|owner| !self.is_removed(owner.task))
     }
 
     /// Whom an idempotency key belongs to, likewise.
-    pub(super) fn by_key(&self, key: &Arc<str>, stored: Option<Binding>) -> Option<Binding> {
+    pub(super) fn by_key(&self, key: &Arc<str>, stored: Option<KeyOwner>) -> Option<KeyOwner> {
         let recent = self.current.keys.get(key).or_else(|| self.previous.keys.get(key));
-        recent.copied().or(stored).filter(|binding| !self.is_removed(binding.task))
+        recent.copied().or(stored).filter(|owner| !self.is_removed(owner.task))
     }
 
     fn find(&self, task: TaskId) -> Option<&Option<Ended>> {

@@ -1,7 +1,7 @@
 //! New tasks.
 
 use super::{
-    Admission, Binding, Flags, Happened, Machine, Mutation, Refusal, Reply, Submit, TaskIndex,
+    Admission, Flags, Happened, KeyOwner, Machine, Mutation, Refusal, Reply, Submit, TaskIndex,
     clock::{self, Wakes},
 };
 use crate::{Name, WallTime};
@@ -31,15 +31,15 @@ impl Machine {
             failures: 0,
             snoozes: 0,
             edits: 0,
-            binds: &spec.binds,
+            client_keys: &spec.client_keys,
             expires_at: spec.definition.expires_at,
             last_end: None,
             unknown: None,
         });
         self.wait_until(index, run_at);
-        if !spec.binds.is_empty() {
-            let binding = Binding { task: spec.id, fingerprint: spec.fingerprint };
-            self.settling.bound(&spec.binds, binding);
+        if !spec.client_keys.is_empty() {
+            let owner = KeyOwner { task: spec.id, fingerprint: spec.fingerprint };
+            self.settling.claimed(&spec.client_keys, owner);
         }
         self.note(index, Happened::Submitted);
         self.touch(index);
@@ -54,11 +54,14 @@ impl Machine {
     }
 
     /// The task that this one repeats, if any.
-    fn repeated(&self, submit: &Submit) -> Result<Option<Binding>, Refusal> {
-        let binds = &submit.spec.binds;
-        let by_id = binds.id.as_ref().and_then(|id| self.settling.by_id(id, submit.bindings.id));
-        let by_key =
-            binds.key.as_ref().and_then(|key| self.settling.by_key(key, submit.bindings.key));
+    fn repeated(&self, submit: &Submit) -> Result<Option<KeyOwner>, Refusal> {
+        let client_keys = &submit.spec.client_keys;
+        let by_id =
+            client_keys.id.as_ref().and_then(|id| self.settling.by_id(id, submit.key_owners.id));
+        let by_key = client_keys
+            .key
+            .as_ref()
+            .and_then(|key| self.settling.by_key(key, submit.key_owners.key));
         for (field, known) in [("id", by_id), ("idempotency_key", by_key)] {
             if let Some(known) = known {
                 if known.fingerprint != submit.spec.fingerprint {

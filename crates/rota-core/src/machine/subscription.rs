@@ -156,7 +156,7 @@ impl Roster {
         if held.sessions == 0 {
             let queues = held.queues.as_ref().map_or(0, FxHashSet::len);
             let kinds = held.kinds.as_ref().map_or(0, FxHashSet::len);
-            self.loosened += 1 + queues + kinds;
+            self.reclaimable += 1 + queues + kinds;
             self.unused_subscriptions += 1;
             // Some of them may be in use again; sweeping counts anew.
             let used = self.subscription_index.len().saturating_sub(self.unused_subscriptions);
@@ -295,10 +295,10 @@ mod tests {
         roster.attach(subscription);
         roster.detach(subscription);
         assert!(roster.subscriptions[subscription].is_used());
-        assert_eq!(roster.loosened, 0);
+        assert_eq!(roster.reclaimable, 0);
         roster.detach(subscription);
         assert!(!roster.subscriptions[subscription].is_used());
-        assert_eq!(roster.loosened, 6, "itself, two queues and three kinds");
+        assert_eq!(roster.reclaimable, 6, "itself, two queues and three kinds");
     }
 
     #[test]

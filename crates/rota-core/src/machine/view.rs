@@ -1,8 +1,8 @@
 //! What the machine tells of itself to those who only look.
 
-use super::{Credit, HeldLease};
+use super::{Credit, LeaseId};
 use crate::{
-    Binds, LeaseToken, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
+    ClientKeys, LeaseToken, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
 };
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub struct LiveView {
     /// What it asks for.
     pub policy: Policy,
     /// The client's names for it.
-    pub binds: Binds,
+    pub client_keys: ClientKeys,
     /// The lease it is under.
     pub lease: Option<LeaseView>,
     /// Why it does not run; set while it waits.
@@ -103,32 +103,9 @@ pub enum Waiting {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Orders {
     /// Attempts that a client asked to be stopped, and whose end was not reported yet.
-    pub stop: Vec<HeldLease>,
+    pub stop: Vec<LeaseId>,
     /// Whether it is to take no more.
     pub draining: bool,
-}
-
-/// A queue as it stands.
-#[derive(Debug, Clone, PartialEq)]
-pub struct QueueCounts {
-    /// The name.
-    pub name: Name,
-    /// Whether none of its tasks starts.
-    pub paused: bool,
-    /// Tasks that wait for their time.
-    pub scheduled: u64,
-    /// Tasks that wait for a worker.
-    pub pending: u64,
-    /// Tasks that a worker has.
-    pub leased: u64,
-    /// Live tasks whose records the leader cannot read: nothing is done to them.
-    pub unreadable: u64,
-    /// Ended well since this machine was made.
-    pub completed_total: u64,
-    /// Ended as failed since this machine was made.
-    pub failed_total: u64,
-    /// Since when the pending task that is due longest has been due.
-    pub oldest_pending: Option<WallTime>,
 }
 
 /// A session as it stands.
@@ -150,7 +127,7 @@ pub struct SessionView {
     /// Tasks it holds.
     pub held: u32,
     /// Up to 1,000 of them.
-    pub tasks: Vec<(TaskId, Binds)>,
+    pub tasks: Vec<(TaskId, ClientKeys)>,
     /// When it was opened.
     pub opened_at: WallTime,
     /// How long ago it was last heard of.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message;
-use rota_core::{Binding, QueueRecord, TaskId};
+use rota_core::{KeyOwner, QueueRecord, TaskId};
 use rota_metrics::Counts;
 
 use super::{
@@ -17,7 +17,7 @@ struct QueueMessage {
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
-struct BindingMessage {
+struct KeyOwnerMessage {
     #[prost(fixed64, tag = "1")]
     task: u64,
     #[prost(fixed64, tag = "2")]
@@ -80,13 +80,13 @@ pub(crate) fn decode_queue(bytes: &Bytes) -> Decoded<QueueRecord> {
     Ok(QueueRecord { paused: message.paused, unknown: unknown::of::<QueueMessage>(bytes) })
 }
 
-pub(crate) fn encode_binding(binding: Binding) -> Bytes {
-    bytes_of(&BindingMessage { task: binding.task.as_u64(), fingerprint: binding.fingerprint })
+pub(crate) fn encode_key_owner(owner: KeyOwner) -> Bytes {
+    bytes_of(&KeyOwnerMessage { task: owner.task.as_u64(), fingerprint: owner.fingerprint })
 }
 
-pub(crate) fn decode_binding(bytes: &Bytes) -> Decoded<Binding> {
-    let message: BindingMessage = parse(bytes)?;
-    Ok(Binding { task: task_id(message.task)?, fingerprint: message.fingerprint })
+pub(crate) fn decode_key_owner(bytes: &Bytes) -> Decoded<KeyOwner> {
+    let message: KeyOwnerMessage = parse(bytes)?;
+    Ok(KeyOwner { task: task_id(message.task)?, fingerprint: message.fingerprint })
 }
 
 pub(crate) fn encode_retain(tasks: &[TaskId]) -> Bytes {

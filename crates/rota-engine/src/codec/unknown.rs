@@ -168,8 +168,9 @@ fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use rota_core::{
-        AttemptRecord, Binds, DoneRecord, EndKind, Failure, FailureReason, LeaseEnd, LeaseRecord,
-        LiveRecord, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
+        AttemptRecord, ClientKeys, DoneRecord, EndKind, Failure, FailureReason, LeaseEnd,
+        LeaseRecord, LiveRecord, Millis, Name, Policy, Priority, SessionId, Status, TaskId,
+        WallTime,
     };
 
     use super::*;
@@ -248,13 +249,13 @@ mod tests {
             cancel_requested: true,
             last_end: end(),
             policy,
-            binds: Binds { id: Some(name("mine")), key: Some("key".into()) },
+            client_keys: ClientKeys { id: Some(name("mine")), key: Some("key".into()) },
             unknown: None,
         }
     }
 
     fn done() -> DoneRecord {
-        let LiveRecord { id, queue, kind, priority, run_at, binds, .. } = live();
+        let LiveRecord { id, queue, kind, priority, run_at, client_keys, .. } = live();
         DoneRecord {
             id,
             queue: queue.clone(),
@@ -285,7 +286,7 @@ mod tests {
             last_end: end(),
             has_result: true,
             has_output: true,
-            binds,
+            client_keys,
             unknown: None,
         }
     }

@@ -4,13 +4,14 @@
 use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use rota_core::{Leased, TaskId};
+use rota_core::{Assignment, TaskId};
 use rota_store::{Store, StoreError};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     planted::Planted,
-    specs::{self, Found, PORTION},
+    records::{self, Found, Spec},
+    specs::{FoundSpec, PORTION},
 };
 
 /// Payloads that are read at once, at most.
@@ -28,14 +29,14 @@ const GIVEN_UP_AFTER: Duration = Duration::from_secs(30);
 
 /// Tasks whose payloads are read in one call.
 pub(super) struct Portion {
-    pub(super) leases: Vec<Leased>,
+    pub(super) assignments: Vec<Assignment>,
     /// When it failed first, and the pause before the next try; it is one task then.
     failed: Option<(Instant, Duration)>,
 }
 
 /// What came of something that went on beside the dispatcher.
 pub(super) enum Work {
-    Read(Portion, Result<Vec<Found>, StoreError>),
+    Read(Portion, Result<Vec<FoundSpec>, StoreError>),
     /// A portion that failed may be read again.
     Rested(Portion),
     /// The coordinator was told something.
@@ -72,7 +73,7 @@ impl Reads {
             Some(work) => {
                 if let Work::Read(portion, result) = &work {
                     let leaks = Planted::LeaksReads.is_made() && result.is_err();
-                    let count = if leaks { 0 } else { portion.leases.len() };
+                    let count = if leaks { 0 } else { portion.assignments.len() };
                     self.in_flight -= count;
                     self.again_in_flight -= usize::from(portion.failed.is_some());
                     self.window = match result {
@@ -101,25 +102,26 @@ impl Reads {
         (first == 0 || first + size <= self.window).then_some(size)
     }
 
-    pub(super) fn start(&mut self, leases: Vec<Leased>) {
-        self.begin(Portion { leases, failed: None });
+    pub(super) fn start(&mut self, assignments: Vec<Assignment>) {
+        self.begin(Portion { assignments, failed: None });
     }
 
     /// Reads a portion that failed before, when it is its turn.
     pub(super) fn again(&mut self, portion: Portion) {
-        if !portion.leases.is_empty() {
+        if !portion.assignments.is_empty() {
             self.again.push_back(portion);
         }
     }
 
     fn begin(&mut self, portion: Portion) {
-        self.in_flight += portion.leases.len();
+        self.in_flight += portion.assignments.len();
         self.again_in_flight += usize::from(portion.failed.is_some());
         let store = self.store.clone();
         self.work.push(Box::pin(async move {
-            let tasks: Vec<TaskId> = portion.leases.iter().map(|leased| leased.task).collect();
+            let tasks: Vec<TaskId> =
+                portion.assignments.iter().map(|assignment| assignment.task).collect();
             let deadline = if portion.failed.is_some() { ALONE_DEADLINE } else { PORTION_DEADLINE };
-            let read = timeout(deadline, specs::read(store.as_ref(), &tasks)).await;
+            let read = timeout(deadline, records::get::<Spec>(store.as_ref(), &tasks)).await;
             let read = read.unwrap_or(Err(StoreError::Timeout(deadline)));
             // One that the store itself finds damaged is like one that cannot be decoded.
             let read = match read {
@@ -137,7 +139,7 @@ impl Reads {
         &self,
         portion: Portion,
         error: &StoreError,
-    ) -> (Vec<Portion>, Vec<Leased>) {
+    ) -> (Vec<Portion>, Vec<Assignment>) {
         if Planted::RepeatsUnreadable.is_made() {
             return (vec![portion], Vec::new());
         }
@@ -147,13 +149,13 @@ impl Reads {
             Some((since, pause)) => {
                 let over = now.duration_since(since) >= GIVEN_UP_AFTER;
                 if over || matches!(error, StoreError::Invalid(_)) {
-                    return (Vec::new(), portion.leases);
+                    return (Vec::new(), portion.assignments);
                 }
                 (since, (pause * 2).min(PAUSE_MAX))
             }
         };
-        let alone = |leased| Portion { leases: vec![leased], failed: Some(failed) };
-        (portion.leases.into_iter().map(alone).collect(), Vec::new())
+        let alone = |assignment| Portion { assignments: vec![assignment], failed: Some(failed) };
+        (portion.assignments.into_iter().map(alone).collect(), Vec::new())
     }
 
     /// Waits before these are read again.

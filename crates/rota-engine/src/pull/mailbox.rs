@@ -5,14 +5,15 @@ use std::{
     time::Duration,
 };
 
-use rota_core::{HeldLease, Name, SessionId, StopReason};
+use rota_core::{LeaseId, Name, SessionId, StopReason};
 use rota_store::watch;
 use rustc_hash::FxHashSet;
 use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 
 use super::held::{Leases, NamedLease};
 use crate::{
-    api::{Dispatched, SessionEvent, SessionStream},
+    api::{Dispatched, SessionEvent},
+    down::SessionStream,
     down::size_of,
 };
 
@@ -38,7 +39,7 @@ pub(super) struct Mailbox {
     /// Tasks that the worker was not told of yet.
     pub(super) left: Vec<Dispatched>,
     /// Tasks that the worker is not to be told of, and that are still its own.
-    pub(super) unwanted: Vec<HeldLease>,
+    pub(super) unwanted: Vec<LeaseId>,
     pub(super) draining: bool,
 }
 
@@ -57,14 +58,14 @@ pub(super) struct Notices {
     pub(super) news: bool,
     /// Leases that were ended without the worker. The machine does not know them any more, so they
     /// are said until then.
-    pub(super) ended: Vec<(HeldLease, StopReason, Instant)>,
+    pub(super) ended: Vec<(LeaseId, StopReason, Instant)>,
     /// Leases that the worker said it has, and that the session does not hold: said until it says
     /// again what it has.
     pub(super) lost: Vec<NamedLease>,
 }
 
-pub(super) fn lease_of(task: &Dispatched) -> HeldLease {
-    HeldLease { task: task.spec.id, token: task.token }
+pub(super) fn lease_of(task: &Dispatched) -> LeaseId {
+    LeaseId { task: task.spec.id, token: task.token }
 }
 
 impl PullSession {
@@ -124,7 +125,7 @@ impl Mailbox {
         let mut seen = FxHashSet::default();
         self.left.retain(|task| {
             let lease = lease_of(task);
-            seen.insert((lease.task, lease.token)) && !held.has(lease, &task.spec.binds)
+            seen.insert((lease.task, lease.token)) && !held.has(lease, &task.spec.client_keys)
         });
     }
 
@@ -153,7 +154,7 @@ impl Mailbox {
         match event {
             SessionEvent::Dispatches(tasks) => self.left.extend(tasks),
             SessionEvent::Stop { task, token, reason } => {
-                self.stop(HeldLease { task, token }, reason, entry);
+                self.stop(LeaseId { task, token }, reason, entry);
             }
             SessionEvent::Drain => {
                 self.draining = true;
@@ -163,7 +164,7 @@ impl Mailbox {
         }
     }
 
-    pub(super) fn stop(&mut self, lease: HeldLease, reason: StopReason, entry: &PullSession) {
+    pub(super) fn stop(&mut self, lease: LeaseId, reason: StopReason, entry: &PullSession) {
         let before = self.left.len();
         self.left.retain(|left| lease_of(left) != lease);
         let cancelled = reason == StopReason::Cancelled;
@@ -202,8 +203,8 @@ mod tests {
         let mut mailbox = Mailbox { serves, ..Mailbox::default() };
         let tasks = [1, 2, 3].map(dispatched);
         let leases = tasks.each_ref().map(lease_of);
-        let stop = |lease: HeldLease, reason| {
-            let HeldLease { task, token } = lease;
+        let stop = |lease: LeaseId, reason| {
+            let LeaseId { task, token } = lease;
             SessionEvent::Stop { task, token, reason }
         };
         mailbox.take(SessionEvent::Dispatches(tasks.to_vec()), &entry);

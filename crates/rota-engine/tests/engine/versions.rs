@@ -4,7 +4,9 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use rota_core::{Binds, Failure, FailureReason, Millis, Outcome, Refusal, Retention, Status};
+use rota_core::{
+    AttemptOutcome, ClientKeys, Failure, FailureReason, Millis, Refusal, Retention, Status,
+};
 use rota_engine::{
     BulkAction, EngineError, EngineOptions, NewTask, Role, SPACES, TaskFilter, TaskRef,
 };
@@ -82,9 +84,9 @@ async fn kept<'a>(data: &Path, name: &str, texts: &[&'a str]) -> Vec<&'a str> {
     texts.iter().copied().filter(|text| holds(&record, text)).collect()
 }
 
-fn failed() -> Outcome {
+fn failed() -> AttemptOutcome {
     let failure = Failure::new(FailureReason::Permanent, "broken");
-    Outcome::Failed { failure, retry_at: None }
+    AttemptOutcome::Failed { failure, retry_at: None }
 }
 
 #[tokio::test]
@@ -216,7 +218,8 @@ fn is_unreadable<T>(answer: &Result<T, EngineError>) -> bool {
 /// A store with one task whose record this version cannot read.
 async fn with_unreadable_task(data: &Path, fields: &[u8]) -> (TaskRef, Bytes) {
     let node = Node::start(data);
-    let named = NewTask { binds: Binds { id: Some(name("mine")), key: None }, ..task("k") };
+    let named =
+        NewTask { client_keys: ClientKeys { id: Some(name("mine")), key: None }, ..task("k") };
     let id = node.submit(named).await;
     node.stop().await;
     let store = Records::open(data).await;
@@ -244,7 +247,8 @@ async fn leaves_it_alone(node: &Node, id: &TaskRef) {
     assert!(is_unreadable(&node.engine.cancel(id).await));
     assert!(is_unreadable(&node.engine.retry(id).await));
     assert!(is_unreadable(&node.engine.delete(id).await));
-    let named = NewTask { binds: Binds { id: Some(name("mine")), key: None }, ..task("k") };
+    let named =
+        NewTask { client_keys: ClientKeys { id: Some(name("mine")), key: None }, ..task("k") };
     let again = node.engine.submit(vec![named]).await.expect("an answer");
     assert!(!again[0].as_ref().expect("a repeat").created, "its name is not free");
     let queue = node.engine.queue(&name("q")).await.expect("an answer").expect("known");

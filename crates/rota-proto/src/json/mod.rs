@@ -21,7 +21,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::v1;
 
-pub use crate::time::{Date, ScalarError, Span};
+pub use crate::time::{Date, ScalarError, TimeSpan};
 pub use content::{Content, complete_schemas};
 pub use filter::TaskFilter;
 pub use shapes::{

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{schema, whole};
-use crate::{Date, Reason, Span, v1};
+use crate::{Date, Reason, TimeSpan, v1};
 
 /// Results of a batch, in the order of the request.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -88,7 +88,7 @@ impl From<v1::ItemError> for ItemError {
 }
 
 /// Seconds to wait before a retry: at least one.
-fn whole_seconds(span: Span) -> u64 {
+fn whole_seconds(span: TimeSpan) -> u64 {
     let seconds = span.duration().as_millis().div_ceil(1000);
     u64::try_from(seconds.max(1)).unwrap_or(u64::MAX)
 }

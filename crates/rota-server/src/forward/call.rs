@@ -7,7 +7,7 @@ use axum::extract::Query;
 use bytes::Bytes;
 use http::{HeaderMap, Uri};
 use prost::Message;
-use rota_proto::{Span, operations::Operation, v1};
+use rota_proto::{TimeSpan, operations::Operation, v1};
 use serde::Deserialize;
 
 use crate::protocol::Asked;
@@ -36,11 +36,11 @@ pub(super) fn wait(asked: Asked, uri: &Uri, body: &Bytes) -> Duration {
         #[derive(Deserialize)]
         struct Lease {
             #[serde(default)]
-            wait: Option<Span>,
+            wait: Option<TimeSpan>,
         }
         serde_json::from_slice::<Lease>(body).ok().and_then(|lease| lease.wait)
     };
-    wait.map(Span::duration).unwrap_or_default()
+    wait.map(TimeSpan::duration).unwrap_or_default()
 }
 
 /// How long the client of a gRPC call waits, where it says so.
@@ -104,7 +104,7 @@ mod tests {
 
         let framed = |message: Vec<u8>| [vec![0; 5], message].concat();
         let grpc = "application/grpc";
-        let wait = Some(Span { seconds: 60, nanos: 0 });
+        let wait = Some(TimeSpan { seconds: 60, nanos: 0 });
         let get = v1::GetTaskRequest { wait, ..Default::default() };
         let path = "/rota.v1.TaskService/GetTask";
         assert_eq!(secs(head("POST", path, grpc), &framed(get.encode_to_vec())), 60);

@@ -155,14 +155,14 @@ impl Services {
                 biased;
                 end = reader.run(&mut incoming) => end,
                 // The session is over, or its worker does not read.
-                _ = &mut writing => End::Gone,
+                _ = &mut writing => StreamEnd::Gone,
             };
             writing.abort();
             // The session may have ended by itself.
             let _ = match end {
                 // The stream goes on until then.
-                End::Goodbye => engine.close_session(id, Some(connection)).await,
-                End::Gone => engine.detach_session(id, connection).await,
+                StreamEnd::Goodbye => engine.close_session(id, Some(connection)).await,
+                StreamEnd::Gone => engine.detach_session(id, connection).await,
             };
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
@@ -286,7 +286,7 @@ async fn write_event(event: SessionEvent, outgoing: &Outgoing) -> bool {
 
 /// How a stream ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum StreamEnd {
     /// The worker said so, and its session ends with it.
     Goodbye,
     /// The worker may come back.
@@ -326,14 +326,14 @@ type Answering = Pin<Box<dyn Future<Output = Heard> + Send>>;
 
 impl Reader {
     /// Until the worker goes, nobody reads, or the worker said what it must not.
-    async fn run(&mut self, incoming: &mut Streaming<v1::WorkerMessage>) -> End {
+    async fn run(&mut self, incoming: &mut Streaming<v1::WorkerMessage>) -> StreamEnd {
         let mut vouch = tokio::time::interval((self.ttl / 8).max(Duration::from_millis(1)));
         vouch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let may_read = self.may_read();
             tokio::select! {
                 biased;
-                () = self.outgoing.sender.closed() => return End::Gone,
+                () = self.outgoing.sender.closed() => return StreamEnd::Gone,
                 // Answers first: they make room for what is read next.
                 Some(heard) = self.in_flight.next() => {
                     if let Some(end) = self.answer(heard).await {
@@ -350,11 +350,11 @@ impl Reader {
                         if let Some(failure) = unreadable(&status) {
                             self.outgoing.send(Err(failure.into())).await;
                         }
-                        return End::Gone;
+                        return StreamEnd::Gone;
                     }
                     None => {
                         self.finish().await;
-                        return End::Gone;
+                        return StreamEnd::Gone;
                     }
                 },
                 // Nothing is read from the worker, so it cannot be heard: that is not its fault.
@@ -374,17 +374,17 @@ impl Reader {
     }
 
     /// Says what became of a message; how the stream ends, if it does.
-    async fn answer(&mut self, heard: Heard) -> Option<End> {
+    async fn answer(&mut self, heard: Heard) -> Option<StreamEnd> {
         match heard {
             Heard::Noted => None,
             Heard::Reports(bytes, answer) => {
                 self.reports_in_flight -= 1;
                 self.bytes_in_flight -= bytes;
-                (!self.outgoing.send(answer).await).then_some(End::Gone)
+                (!self.outgoing.send(answer).await).then_some(StreamEnd::Gone)
             }
             Heard::Refused(failure) => {
                 self.outgoing.send(Err(failure.into())).await;
-                Some(End::Gone)
+                Some(StreamEnd::Gone)
             }
         }
     }
@@ -412,7 +412,7 @@ impl Reader {
     }
 
     /// Takes in one message; how the stream ends, if it does.
-    async fn hear(&mut self, message: Option<Up>) -> Option<End> {
+    async fn hear(&mut self, message: Option<Up>) -> Option<StreamEnd> {
         let room = self.room.take();
         match message {
             Some(Up::Heartbeat(_)) => self.beat(),
@@ -437,7 +437,7 @@ impl Reader {
             Some(Up::Goodbye(_)) => {
                 // The answers to its last reports come before the end of its session.
                 self.finish().await;
-                return Some(End::Goodbye);
+                return Some(StreamEnd::Goodbye);
             }
             None => {
                 // A newer worker must not lose its stream for it.
@@ -446,7 +446,7 @@ impl Reader {
             Some(Up::Hello(_)) => {
                 let wrong = Failure::field("message", "is not one that a session expects");
                 self.outgoing.send(Err(wrong.into())).await;
-                return Some(End::Gone);
+                return Some(StreamEnd::Gone);
             }
         }
         None

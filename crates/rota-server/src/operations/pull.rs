@@ -1,6 +1,6 @@
 //! Operations of workers: the calls of those without a stream, and the reports of all.
 
-use rota_core::{HeldLease, LeaseToken};
+use rota_core::{LeaseId, LeaseToken};
 use rota_engine::Engine;
 use rota_proto::v1::{self, report::Outcome};
 
@@ -159,7 +159,7 @@ impl Services {
         let task = validate::task_ref(id)?;
         let report = validate::report(said, &self.limits)?;
         let task = known(self.engine.find(&task).await?)?;
-        let lease = HeldLease { task, token: LeaseToken(token) };
+        let lease = LeaseId { task, token: LeaseToken(token) };
         for result in self.engine.report(vec![(lease, report)]).await? {
             result?;
         }
@@ -202,7 +202,7 @@ pub(crate) async fn report(
     Ok(v1::ReportResults { seq: reports.seq, refused })
 }
 
-fn refused_lease(lease: HeldLease, failure: Failure) -> v1::ReportRefusal {
+fn refused_lease(lease: LeaseId, failure: Failure) -> v1::ReportRefusal {
     refusal(lease.task.to_string(), lease.token.0, failure)
 }
 

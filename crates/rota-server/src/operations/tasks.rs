@@ -13,7 +13,7 @@ use crate::{
     failure::{Failure, Reason},
     services::Services,
     trace,
-    validate::{self, Place},
+    validate::{self, FieldPrefix},
     wire,
 };
 
@@ -32,7 +32,7 @@ impl Services {
     ) -> Result<v1::CreateTaskResponse, Failure> {
         let task = request.task.ok_or_else(|| Failure::field("task", "is missing"))?;
         let now = || self.engine.info().now;
-        let task = definition::new_task(task, Place::Top, &self.limits, now)?;
+        let task = definition::new_task(task, FieldPrefix::Top, &self.limits, now)?;
         let results = self.submit(vec![task], caller.trace).await?;
         let submitted = results.into_iter().next();
         let submitted =
@@ -61,7 +61,7 @@ impl Services {
         let mut accepted = Vec::with_capacity(tasks.len());
         let now = || self.engine.info().now;
         for (at, task) in tasks.into_iter().enumerate() {
-            match definition::new_task(task, Place::Task(at), &self.limits, now) {
+            match definition::new_task(task, FieldPrefix::Task(at), &self.limits, now) {
                 Ok(task) => {
                     accepted.push(task);
                     results.push(None);
@@ -143,7 +143,7 @@ impl Services {
         request: v1::ListTasksRequest,
     ) -> Result<v1::ListTasksResponse, Failure> {
         let filter = request.filter.unwrap_or_default();
-        let filter = validate::filter(filter, Place::Filter, &self.limits)?;
+        let filter = validate::filter(filter, FieldPrefix::Filter, &self.limits)?;
         let size = validate::page_size(request.page_size, PAGE, &self.limits)?;
         let after = validate::cursor(&request.page_token)?;
         let page = self.engine.list(&filter, size, after).await?;
@@ -259,7 +259,7 @@ impl Services {
         };
         let after = validate::cursor(request.page_token())?;
         let filter = request.filter.unwrap_or_default();
-        let filter = validate::filter(filter, Place::Filter, &self.limits)?;
+        let filter = validate::filter(filter, FieldPrefix::Filter, &self.limits)?;
         validate::selection(&filter, request.all)?;
         let limit = validate::bulk_limit(request.limit, &self.limits)?;
         Ok(wire::bulk_outcome(self.engine.bulk(action, &filter, limit, after).await?))

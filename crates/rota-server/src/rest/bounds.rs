@@ -1,6 +1,6 @@
 //! The limits in force, in the contract: what the settings of a server bound, its OpenAPI document bounds alike.
 //!
-//! The schemas are generated with the defaults. Each rule says which limit bounds which place of the document.
+//! The schemas are generated with the defaults. Each rule says which limit bounds which location of the document.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use utoipa::{
 
 use crate::limits::Limits;
 
-/// A place in the document.
+/// A location in the document.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum Location {
     /// A member of a schema.
     Member(&'static str, &'static str),
     /// A parameter of an operation.
@@ -46,12 +46,12 @@ enum Bound {
     WordsOnly,
 }
 
-/// One limit at one place: the place, the limit by its name, what it bounds, and the description that tells it.
-type Rule = (Place, &'static str, Bound, Option<fn(u64) -> String>);
+/// One limit at one location: the location, the limit by its name, what it bounds, and the description that tells it.
+type Rule = (Location, &'static str, Bound, Option<fn(u64) -> String>);
 
 fn rules() -> Vec<Rule> {
     use Bound::{Items, Length, Maximum, Members, NameLength, ValueLength, WordsOnly};
-    use Place::{Member, Parameter, Summary};
+    use Location::{Member, Parameter, Summary};
     let key = |max| {
         format!("A repeat with the same key and body returns the same task. Up to {max} bytes.")
     };
@@ -106,14 +106,14 @@ fn rules() -> Vec<Rule> {
 pub(super) fn apply(contract: &mut OpenApi, limits: &Limits) -> Vec<String> {
     let named = limits.named();
     let mut unplaced = Vec::new();
-    for (place, name, bound, words) in rules() {
+    for (location, name, bound, words) in rules() {
         let limit = named.iter().find(|(other, _)| *other == name).map(|(_, limit)| *limit);
         let placed = limit.and_then(|limit| {
             let words = words.map(|words| words(limit));
-            at(contract, place, bound, usize::try_from(limit).unwrap_or(usize::MAX), words)
+            at(contract, location, bound, usize::try_from(limit).unwrap_or(usize::MAX), words)
         });
         if placed.is_none() {
-            unplaced.push(format!("{place:?} {name} {bound:?}"));
+            unplaced.push(format!("{location:?} {name} {bound:?}"));
         }
     }
     unplaced
@@ -121,13 +121,13 @@ pub(super) fn apply(contract: &mut OpenApi, limits: &Limits) -> Vec<String> {
 
 fn at(
     contract: &mut OpenApi,
-    place: Place,
+    location: Location,
     bound: Bound,
     limit: usize,
     words: Option<String>,
 ) -> Option<()> {
-    match place {
-        Place::Member(schema, member) => {
+    match location {
+        Location::Member(schema, member) => {
             let schemas = &mut contract.components.as_mut()?.schemas;
             let RefOr::T(Schema::Object(object)) = schemas.get_mut(schema)? else { return None };
             let member = object.properties.get_mut(member)?;
@@ -136,7 +136,7 @@ fn at(
             }
             set(member, bound, limit)
         }
-        Place::Parameter(operation, name) => {
+        Location::Parameter(operation, name) => {
             let parameters = described(contract, operation)?.parameters.as_mut()?;
             let parameter = parameters.iter_mut().find_map(|parameter| match parameter {
                 RefOr::T(parameter) if parameter.name == name => Some(parameter),
@@ -147,7 +147,7 @@ fn at(
             }
             set(parameter.schema.as_mut()?, bound, limit)
         }
-        Place::Summary(operation) => {
+        Location::Summary(operation) => {
             described(contract, operation)?.summary = words;
             Some(())
         }

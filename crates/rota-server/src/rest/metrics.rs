@@ -19,7 +19,7 @@ use crate::services::Services;
 ))]
 pub(crate) async fn show(State(services): State<Services>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    let mut snapshot = services.engine.observe().await;
+    let mut snapshot = services.engine.collect_metrics().await;
     // The engine's own checks are there already.
     if let Some(check) = services.forwarding() {
         let holds = if check.problem.is_none() { 1.0 } else { 0.0 };

@@ -5,7 +5,7 @@ use axum::{
     http::request::Parts,
 };
 use rota_proto::{
-    Date, ScalarError, Span,
+    Date, ScalarError, TimeSpan,
     json::{TaskFilter, Words},
     v1::TaskStatus,
 };
@@ -67,7 +67,7 @@ impl Pairs {
     }
 
     /// The only parameter there may be: how long to wait.
-    pub(crate) fn wait(self) -> Result<Option<Span>, Failure> {
+    pub(crate) fn wait(self) -> Result<Option<TimeSpan>, Failure> {
         let mut wait = None;
         for (name, value) in self.0 {
             match name.as_str() {

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use rota_proto::{
-    Date, FieldMask, Span,
+    Date, FieldMask, TimeSpan,
     json::{BulkResult, Content, NewTaskBatchResult},
     v1::{
         BulkTasksRequest, CreateTaskRequest, CreateTaskResponse, CreateTasksRequest,
@@ -99,7 +99,7 @@ pub(crate) async fn create_batch(
 /// One task. With `wait`, answers when it has ended or the wait is over.
 #[utoipa::path(get, path = "/v1/tasks/{id}", operation_id = "get_task", tag = "tasks", params(
     ("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
-    ("wait" = Option<Span>, Query, description = "Up to 60s"),
+    ("wait" = Option<TimeSpan>, Query, description = "Up to 60s"),
 ), responses(
     (status = 200, description = "The task", body = Task),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),

@@ -4,16 +4,16 @@ use rota_core::Status;
 use rota_engine::{TaskFilter, TimeRange};
 use rota_proto::v1;
 
-use super::{Check, Place};
+use super::{Check, FieldPrefix};
 use crate::{failure::Failure, limits::Limits};
 
 /// Which tasks are meant, and where that stands in the request.
 pub(crate) fn filter(
     filter: v1::TaskFilter,
-    place: Place,
+    prefix: FieldPrefix,
     limits: &Limits,
 ) -> Result<TaskFilter, Failure> {
-    let mut check = Check::at(place);
+    let mut check = Check::at(prefix);
     let queue = check.given("queue", filter.queue).and_then(|text| check.name("queue", &text));
     let kind = check.given("kind", filter.kind).and_then(|text| check.name("kind", &text));
     let labels = check.labels(filter.labels, limits);

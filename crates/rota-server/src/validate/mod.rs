@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use rota_core::{Millis, Name, Priority, SessionId, TaskId, WallTime};
 use rota_engine::{Cursor, RunAt, TaskRef};
-use rota_proto::{Date, Span, json::has_lone_surrogate};
+use rota_proto::{Date, TimeSpan, json::has_lone_surrogate};
 use serde::de::IgnoredAny;
 
 use crate::{
@@ -31,7 +31,7 @@ const VIOLATIONS: usize = 20;
 
 /// Where in a request something stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum FieldPrefix {
     /// At its top.
     Top,
     /// In this one of its tasks.
@@ -40,7 +40,7 @@ pub(crate) enum Place {
     Filter,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FieldPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Top => Ok(()),
@@ -52,7 +52,7 @@ impl fmt::Display for Place {
 
 /// Collects what is wrong with a request, so that a client learns of all at once.
 pub(crate) struct Check {
-    place: Place,
+    prefix: FieldPrefix,
     /// Characters of a name.
     name_max: usize,
     violations: Vec<Violation>,
@@ -60,11 +60,11 @@ pub(crate) struct Check {
 
 impl Check {
     pub(crate) fn new() -> Self {
-        Self::at(Place::Top)
+        Self::at(FieldPrefix::Top)
     }
 
-    pub(crate) fn at(place: Place) -> Self {
-        Self { place, name_max: Name::LEN_MAX, violations: Vec::new() }
+    pub(crate) fn at(prefix: FieldPrefix) -> Self {
+        Self { prefix, name_max: Name::LEN_MAX, violations: Vec::new() }
     }
 
     /// With names as short as new ones must be.
@@ -83,7 +83,7 @@ impl Check {
         limit: Option<LimitName>,
     ) {
         if self.violations.len() < VIOLATIONS {
-            let field = format!("{}{field}", self.place);
+            let field = format!("{}{field}", self.prefix);
             self.violations.push(Violation { field, message: message.to_string(), limit });
         }
     }
@@ -188,7 +188,7 @@ impl Check {
     pub(crate) fn span(
         &mut self,
         field: &str,
-        span: Option<Span>,
+        span: Option<TimeSpan>,
         (least, most): (Duration, Duration),
     ) -> Option<Millis> {
         let span = span?;
@@ -198,8 +198,8 @@ impl Check {
         match secs.zip(nanos).map(|(secs, nanos)| Duration::new(secs, nanos)) {
             Some(span) if least <= span && span <= most => Some(Millis::from_duration(span)),
             _ => {
-                let most = Span::from(most);
-                let least = Span::from(least);
+                let most = TimeSpan::from(most);
+                let least = TimeSpan::from(least);
                 self.wrong(field, format_args!("must be from {least} to {most}"));
                 None
             }
@@ -210,7 +210,7 @@ impl Check {
     fn span_within(
         &mut self,
         field: &str,
-        span: Option<Span>,
+        span: Option<TimeSpan>,
         (name, most): (&'static str, Duration),
     ) -> Option<Millis> {
         let before = self.violations.len();
@@ -262,7 +262,7 @@ impl Check {
         self.violations.iter_mut().skip(since).for_each(|wrong| wrong.limit = Some(limit));
     }
 
-    pub(crate) fn run_at(&mut self, at: Option<Date>, delay: Option<Span>) -> RunAt {
+    pub(crate) fn run_at(&mut self, at: Option<Date>, delay: Option<TimeSpan>) -> RunAt {
         self.time("run_at", at, delay)
     }
 
@@ -271,7 +271,7 @@ impl Check {
         &mut self,
         field: &'static str,
         at: Option<Date>,
-        delay: Option<Span>,
+        delay: Option<TimeSpan>,
     ) -> RunAt {
         if at.is_some() && delay.is_some() {
             self.wrong("delay", format_args!("cannot be given together with {field}"));
@@ -334,7 +334,7 @@ pub(crate) fn name_in_path(field: &str, text: &str, limits: &Limits) -> Result<N
 }
 
 /// Another time for a task.
-pub(crate) fn reschedule(at: Option<Date>, delay: Option<Span>) -> Result<RunAt, Failure> {
+pub(crate) fn reschedule(at: Option<Date>, delay: Option<TimeSpan>) -> Result<RunAt, Failure> {
     let mut check = Check::new();
     if at.is_none() && delay.is_none() {
         check.wrong("run_at", "is missing: give run_at or delay");
@@ -375,7 +375,7 @@ pub(crate) fn priority(level: u32) -> Result<Priority, Failure> {
 }
 
 /// How long to wait.
-pub(crate) fn wait(wait: Option<Span>, limits: &Limits) -> Result<Option<Duration>, Failure> {
+pub(crate) fn wait(wait: Option<TimeSpan>, limits: &Limits) -> Result<Option<Duration>, Failure> {
     let mut check = Check::new();
     let wait = check.span_within("wait", wait, ("wait_ms", limits.wait));
     check.finish(Some(wait.map(Millis::as_duration)))
@@ -507,7 +507,7 @@ mod tests {
 
     #[test]
     fn an_answer_names_a_bounded_number_of_violations() {
-        let mut check = Check::at(Place::Task(3));
+        let mut check = Check::at(FieldPrefix::Task(3));
         for at in 0..10_000 {
             check.wrong(format_args!("labels.{at}"), "is wrong");
         }
@@ -542,7 +542,7 @@ mod tests {
         let span = |seconds, nanos| {
             let mut check = Check::new();
             let range = (Duration::from_millis(1), Duration::from_secs(60));
-            let span = check.span("wait", Some(Span { seconds, nanos }), range);
+            let span = check.span("wait", Some(TimeSpan { seconds, nanos }), range);
             check.finish(span)
         };
         assert_eq!(span(60, 0), Ok(Millis(60_000)));

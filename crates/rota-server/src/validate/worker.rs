@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rota_core::{
-    Failure as TaskFailure, FailureReason, HeldLease, LeaseToken, Millis, Name, Outcome, Report,
-    SessionId,
+    AttemptOutcome, Failure as TaskFailure, FailureReason, LeaseId, LeaseToken, Millis, Name,
+    Report, SessionId,
 };
 use rota_engine::{LeaseRequest, SessionRequest, TaskRef};
 use rota_proto::v1;
@@ -99,8 +99,8 @@ fn named_leases(field: &str, leases: &[v1::Lease]) -> Result<Vec<(TaskRef, Lease
 }
 
 /// A lease as workers name it: by the id that Rota gave the task.
-pub(crate) fn lease(task: &str, token: u64) -> Option<HeldLease> {
-    Some(HeldLease { task: task.parse().ok()?, token: LeaseToken(token) })
+pub(crate) fn lease(task: &str, token: u64) -> Option<LeaseId> {
+    Some(LeaseId { task: task.parse().ok()?, token: LeaseToken(token) })
 }
 
 /// How many reports come in one message.
@@ -131,7 +131,7 @@ pub(crate) fn report(report: v1::Report, limits: &Limits) -> Result<Report, Fail
         Some(Wire::Completed(done)) => {
             let limit = ("result_bytes", limits.result_bytes);
             check.at_most("result", "bytes", done.result.len(), limit);
-            Some(ended(Outcome::Completed { result: done.result }))
+            Some(ended(AttemptOutcome::Completed { result: done.result }))
         }
         Some(Wire::Failed(failed)) => {
             let reason = match failed.reason() {
@@ -141,23 +141,23 @@ pub(crate) fn report(report: v1::Report, limits: &Limits) -> Result<Report, Fail
             };
             let retry_at = check.date("retry_at", failed.retry_at);
             let failure = TaskFailure::new(reason, &failed.message);
-            Some(ended(Outcome::Failed { failure, retry_at }))
+            Some(ended(AttemptOutcome::Failed { failure, retry_at }))
         }
         Some(Wire::Snoozed(snoozed)) => {
             if snoozed.until.is_none() && snoozed.delay.is_none() {
                 check.wrong("until", "is missing: give until or delay");
             }
             let until = check.time("until", snoozed.until, snoozed.delay);
-            Some(ended(Outcome::Snoozed { until }))
+            Some(ended(AttemptOutcome::Snoozed { until }))
         }
         Some(Wire::Released(_)) => Some(Report::Released),
-        Some(Wire::Cancelled(_)) => Some(ended(Outcome::Cancelled)),
+        Some(Wire::Cancelled(_)) => Some(ended(AttemptOutcome::Cancelled)),
     };
     check.finish(made)
 }
 
 /// The lease of a report, or that there is no such task.
-pub(crate) fn reported_lease(report: &v1::Report) -> Result<HeldLease, Failure> {
+pub(crate) fn reported_lease(report: &v1::Report) -> Result<LeaseId, Failure> {
     lease(&report.task_id, report.lease_token)
         .ok_or_else(|| Failure::new(Reason::UnknownTask, "no such task"))
 }

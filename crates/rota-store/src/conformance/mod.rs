@@ -64,7 +64,8 @@ macro_rules! for_each_obligation {
                 a_named_successor_goes_first;
             writes: a_batch_survives_reopening, deletes_survive_reopening,
                 a_long_history_survives_reopening, the_head_tells_the_last_batch,
-                a_batch_out_of_order_changes_nothing, of_two_commits_with_one_number_one_lands,
+                a_batch_out_of_order_changes_nothing,
+                the_first_batch_of_a_leadership_may_leave_numbers_out, of_two_commits_with_one_number_one_lands,
                 an_empty_batch_advances_the_head, the_last_change_to_a_key_wins,
                 deleting_what_is_not_there_is_no_error, a_refused_mutation_refuses_its_batch,
                 keys_have_limits, values_have_limits, batches_have_limits, a_large_batch_lands,

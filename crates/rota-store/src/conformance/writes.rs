@@ -1,13 +1,14 @@
 //! Laws 1, 2, 3, 5 and 9: what a commit does and does not do.
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 
 use super::{
     StoreFactory,
     rig::{HOT, LARGE, Rig, UNDECLARED, WARM, scan, within},
 };
 use crate::{
-    model::{Batch, BatchSeq, Direction, KEY_BYTES_MAX, KeyRange, Member, VALUE_BYTES_MAX},
+    model::{Batch, BatchSeq, Direction, Head, KEY_BYTES_MAX, KeyRange, Member, VALUE_BYTES_MAX},
     store::{CommitError, StoreError},
 };
 
@@ -98,6 +99,41 @@ pub(super) async fn a_batch_out_of_order_changes_nothing(factory: &dyn StoreFact
     assert_eq!(rig.store.head().await.unwrap(), before);
     assert_eq!(rig.read(HOT, "a").await.unwrap(), "2");
     rig.write(HOT, &[("a", Some("3"))]).await;
+}
+
+pub(super) async fn the_first_batch_of_a_leadership_may_leave_numbers_out(
+    factory: &dyn StoreFactory,
+) {
+    let far = BatchSeq(3 << 32);
+    let rig = Rig::new(factory).await;
+    rig.write(HOT, &[("a", Some("1"))]).await;
+    let mut last = rig.store.status().await.revision;
+    rig.leadership.resign(None).await;
+    let rig = Rig::lead(rig.store).await;
+    assert!(rig.leadership.seq_floor() <= far, "a floor that this test cannot jump over");
+    // Not backwards, the first batch neither.
+    let before = rig.store.head().await.unwrap();
+    let refused = rig.commit(Batch::new(before.seq)).await;
+    assert!(matches!(refused, Err(CommitError::OutOfOrder { .. })), "{refused:?}");
+    let mut changes = rig.store.watch(last).await.unwrap();
+    for (seq, value) in [(far, "2"), (far.next(), "3")] {
+        let mut batch = Batch::new(seq);
+        batch.put(HOT, "a", value);
+        let revision = rig.commit(batch).await.unwrap();
+        assert!(revision > last, "a revision does not grow");
+        last = revision;
+        let head = Head { epoch: rig.leadership.fence().epoch, seq };
+        assert_eq!(rig.store.head().await.unwrap(), head);
+        let change = within(changes.next()).await.unwrap().unwrap();
+        assert_eq!((change.head, change.revision), (head, revision));
+    }
+    // Only the first one.
+    let refused = rig.commit(Batch::new(BatchSeq(far.0 + 9))).await;
+    assert!(matches!(refused, Err(CommitError::OutOfOrder { .. })), "{refused:?}");
+    let rig = rig.reopen(factory).await;
+    assert_eq!(rig.store.head().await.unwrap().seq, far.next());
+    assert_eq!(rig.read(HOT, "a").await.unwrap(), "3");
+    rig.write(HOT, &[("a", Some("4"))]).await;
 }
 
 pub(super) async fn of_two_commits_with_one_number_one_lands(factory: &dyn StoreFactory) {

@@ -27,10 +27,12 @@ pub(super) struct ChangeLog {
 }
 
 struct Retained {
-    /// Without gaps: each revision is its predecessor's plus one.
+    /// Every batch after `forgotten`, in order. The numbers of revisions may have gaps.
     changes: VecDeque<(Change, usize)>,
     bytes: usize,
     newest: Revision,
+    /// The newest revision of those that are no longer kept.
+    forgotten: Revision,
 }
 
 enum Next {
@@ -43,7 +45,12 @@ impl ChangeLog {
     /// An empty log of a store that is at that revision.
     pub(super) fn new(newest: Revision, bytes_max: usize) -> Self {
         Self {
-            retained: Mutex::new(Retained { changes: VecDeque::new(), bytes: 0, newest }),
+            retained: Mutex::new(Retained {
+                changes: VecDeque::new(),
+                bytes: 0,
+                newest,
+                forgotten: newest,
+            }),
             newest: Mutex::new(Some(watch::Sender::new(newest))),
             bytes_max,
         }
@@ -62,8 +69,9 @@ impl ChangeLog {
             while retained.changes.len() > 1
                 && (retained.bytes > self.bytes_max || retained.changes.len() > CHANGES_MAX)
             {
-                if let Some((_, bytes)) = retained.changes.pop_front() {
+                if let Some((change, bytes)) = retained.changes.pop_front() {
                     retained.bytes -= bytes;
+                    retained.forgotten = change.revision;
                 }
             }
         }
@@ -109,12 +117,11 @@ impl ChangeLog {
         if after >= retained.newest {
             return Next::NotYet;
         }
-        let wanted = after.0 + 1;
-        let oldest = retained.changes.front().map_or(u64::MAX, |(change, _)| change.revision.0);
-        let found = wanted
-            .checked_sub(oldest)
-            .and_then(|index| usize::try_from(index).ok())
-            .and_then(|index| retained.changes.get(index));
+        if after < retained.forgotten {
+            return Next::Gone;
+        }
+        let index = retained.changes.partition_point(|(change, _)| change.revision <= after);
+        let found = retained.changes.get(index);
         found.map_or(Next::Gone, |(change, _)| Next::Here(change.clone()))
     }
 }

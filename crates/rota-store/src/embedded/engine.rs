@@ -52,14 +52,14 @@ pub(super) struct Engine {
     database: Database,
     hot: Keyspace,
     large: Keyspace,
-    places: FxHashMap<&'static str, Place>,
+    placements: FxHashMap<&'static str, SpacePlacement>,
     /// How often the engine was opened before in this process; views of an earlier one are void.
     generation: u64,
 }
 
 /// Where a space is: fixed when it is first declared, for the life of the data.
 #[derive(Clone, Copy)]
-struct Place {
+struct SpacePlacement {
     shape: SpaceShape,
     prefix: u8,
 }
@@ -101,16 +101,17 @@ impl Engine {
         generation: u64,
     ) -> Result<(Self, Found), Fault> {
         let (database, hot, large) = open_trees(path, options)?;
-        let mut engine = Self { database, hot, large, places: FxHashMap::default(), generation };
-        engine.place(spaces)?;
+        let mut engine =
+            Self { database, hot, large, placements: FxHashMap::default(), generation };
+        engine.load_placements(spaces)?;
         let view = engine.view();
         let epoch = view.get(&engine.hot, EPOCH_KEY)?.map_or(0, |value| read_u64(&value, 0));
         let found = Found { head: engine.head(&view)?, epoch: Epoch(epoch) };
         Ok((engine, found))
     }
 
-    /// Looks up where each space is; gives those that are new a place.
-    fn place(&mut self, spaces: &[Space]) -> Result<(), Fault> {
+    /// Looks up where each space is; gives new ones a placement.
+    fn load_placements(&mut self, spaces: &[Space]) -> Result<(), Fault> {
         let mut taken = FxHashMap::default();
         let mut last = META;
         for entry in self.hot.prefix(SPACE_KEY) {
@@ -119,14 +120,14 @@ impl Engine {
                 return Err(Fault::Damaged("a record of a space has a wrong length".to_owned()));
             };
             let shape = if shape == 0 { SpaceShape::Hot } else { SpaceShape::Large };
-            taken.insert(name.to_vec(), Place { shape, prefix });
+            taken.insert(name.to_vec(), SpacePlacement { shape, prefix });
             last = last.max(prefix);
         }
         let mut write = self.new_write(spaces.len());
         for space in spaces {
             let known = taken.get(space.name.as_bytes()).copied();
-            let place = match known {
-                Some(place) => place,
+            let placement = match known {
+                Some(placement) => placement,
                 None => {
                     last = last
                         .checked_add(1)
@@ -135,10 +136,10 @@ impl Engine {
                     let shape = u8::from(space.shape == SpaceShape::Large);
                     let key = [SPACE_KEY, space.name.as_bytes()].concat();
                     write.insert(&self.hot, key, [shape, last]);
-                    Place { shape: space.shape, prefix: last }
+                    SpacePlacement { shape: space.shape, prefix: last }
                 }
             };
-            self.places.insert(space.name, place);
+            self.placements.insert(space.name, placement);
         }
         Ok(write.commit()?)
     }
@@ -149,8 +150,8 @@ impl Engine {
 
     /// The tree that holds a space, and the prefix of its keys there, if the space was declared.
     pub(super) fn find(&self, space: Space) -> Option<(&Keyspace, u8)> {
-        let place = self.places.get(space.name)?;
-        Some((self.tree(place.shape), place.prefix))
+        let placement = self.placements.get(space.name)?;
+        Some((self.tree(placement.shape), placement.prefix))
     }
 
     fn tree(&self, shape: SpaceShape) -> &Keyspace {
@@ -244,7 +245,7 @@ impl Engine {
 
     /// Where the files of a space are.
     pub(super) fn place_of(&self, space: Space) -> String {
-        let tree = match self.places.get(space.name).map(|place| place.shape) {
+        let tree = match self.placements.get(space.name).map(|placement| placement.shape) {
             Some(SpaceShape::Large) => "large",
             _ => "hot",
         };

@@ -161,7 +161,7 @@ impl Keeper {
     }
 
     /// Looks after the engine and says how it is.
-    pub(super) fn look(&mut self) {
+    pub(super) fn maintain(&mut self) {
         let room = self.check_room(self.wanted);
         if room.is_ok() {
             self.wanted = 0;

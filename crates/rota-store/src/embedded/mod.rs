@@ -122,7 +122,7 @@ impl EmbeddedStore {
             condition: Mutex::new(Condition { revision, ..Condition::default() }),
         });
         keeper.share(&shared);
-        keeper.look();
+        keeper.maintain();
         let writer = Writer { shared: Arc::clone(&shared), keeper };
         Ok(Self { requests: writer.start()?, shared })
     }

@@ -121,7 +121,7 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => break None,
             }
             if Instant::now() >= next_look {
-                self.keeper.look();
+                self.keeper.maintain();
                 next_look = Instant::now() + CHECK_INTERVAL;
             }
         };
@@ -157,7 +157,7 @@ impl Writer {
     fn commit(&mut self, fence: Fence, batch: Batch) -> Result<Revision, CommitError> {
         self.shared.election.admit(fence)?;
         let before = self.keeper.head();
-        if batch.seq != before.seq.next() {
+        if !before.admits(fence.epoch, batch.seq) {
             return Err(CommitError::OutOfOrder { got: batch.seq, head: before });
         }
         self.check(&batch)?;

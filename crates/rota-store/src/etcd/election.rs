@@ -42,8 +42,8 @@ const RESIGNATION: Duration = Duration::from_secs(1);
 /// How often a leader looks whether its lease expired while the machine was suspended.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Where the outcome of a campaign goes.
-type Outcome = oneshot::Sender<Result<EtcdLeadership, StoreError>>;
+/// Where the result of a campaign goes.
+type CampaignReply = oneshot::Sender<Result<EtcdLeadership, StoreError>>;
 
 /// Waits for the seat. Cancel safe.
 pub(super) async fn campaign(
@@ -51,12 +51,12 @@ pub(super) async fn campaign(
     me: &Member,
 ) -> Result<EtcdLeadership, StoreError> {
     shared.check_open()?;
-    let (outcome, answer) = oneshot::channel();
+    let (reply, answer) = oneshot::channel();
     let dropped = CancellationToken::new();
     let campaign =
         Campaign { shared: Arc::clone(shared), me: me.clone(), dropped: dropped.clone() };
     let guard = dropped.drop_guard();
-    shared.spawn_control(campaign.run(outcome));
+    shared.spawn_control(campaign.run(reply));
     let leadership = answer.await.map_err(|_| shared.closed())??;
     // From here on the leadership's own guard holds.
     guard.disarm();
@@ -66,12 +66,12 @@ pub(super) async fn campaign(
 struct Campaign {
     shared: Arc<Shared>,
     me: Member,
-    /// Cancelled when nobody waits for the outcome or holds the leadership any more.
+    /// Cancelled when nobody waits for the result or holds the leadership any more.
     dropped: CancellationToken,
 }
 
 /// How a lease's time ended.
-enum End {
+enum CampaignRound {
     /// There is nothing more to do.
     Over,
     /// The campaign begins anew with another lease.
@@ -79,18 +79,18 @@ enum End {
 }
 
 impl Campaign {
-    async fn run(self, outcome: Outcome) {
-        let mut outcome = Some(outcome);
+    async fn run(self, reply: CampaignReply) {
+        let mut reply = Some(reply);
         let mut backoff = Backoff::default();
         let mut warned = false;
         while let Some(lease) = self.unless_over(Lease::grant(&self.shared)).await {
             let fault = match lease {
                 Ok(lease) => {
-                    let end = self.with_lease(&lease, &mut outcome).await;
+                    let end = self.with_lease(&lease, &mut reply).await;
                     lease.revoke().await;
                     match end {
-                        End::Over => return,
-                        End::Again(fault) => fault,
+                        CampaignRound::Over => return,
+                        CampaignRound::Again(fault) => fault,
                     }
                 }
                 Err(fault) => fault,
@@ -101,8 +101,8 @@ impl Campaign {
             };
             if let Err(error) = hopeless {
                 self.shared.note_trouble(Some(error.to_string()));
-                if let Some(outcome) = outcome.take() {
-                    let _ = outcome.send(Err(error));
+                if let Some(reply) = reply.take() {
+                    let _ = reply.send(Err(error));
                 }
                 return;
             }
@@ -117,7 +117,7 @@ impl Campaign {
         }
     }
 
-    /// Awaits it unless the store closes or nobody wants the outcome any more.
+    /// Awaits it unless the store closes or nobody wants the result any more.
     async fn unless_over<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
@@ -127,7 +127,7 @@ impl Campaign {
         }
     }
 
-    async fn with_lease(&self, lease: &Lease, outcome: &mut Option<Outcome>) -> End {
+    async fn with_lease(&self, lease: &Lease, reply: &mut Option<CampaignReply>) -> CampaignRound {
         let mut kept = pin!(lease.keep());
         let competing = async {
             registration::enter(&self.shared, &self.me, lease.id).await?;
@@ -148,16 +148,16 @@ impl Campaign {
                 }
             })
             .await;
-        match (won, outcome.take()) {
-            (Some(Ok(epoch)), Some(outcome)) => {
-                self.lead(epoch, lease, kept, outcome).await;
-                End::Over
+        match (won, reply.take()) {
+            (Some(Ok(epoch)), Some(reply)) => {
+                self.lead(epoch, lease, kept, reply).await;
+                CampaignRound::Over
             }
             (Some(Err(fault)), waiting) => {
-                *outcome = waiting;
-                End::Again(fault)
+                *reply = waiting;
+                CampaignRound::Again(fault)
             }
-            _ => End::Over,
+            _ => CampaignRound::Over,
         }
     }
 
@@ -211,7 +211,7 @@ impl Campaign {
         epoch: Epoch,
         lease: &Lease,
         kept: Pin<&mut impl Future<Output = Fault>>,
-        outcome: Outcome,
+        reply: CampaignReply,
     ) {
         let (resign, mut resignation) = oneshot::channel::<Resignation>();
         let (over, is_over) = watch::channel(false);
@@ -227,7 +227,7 @@ impl Campaign {
         };
         tracing::debug!(node = self.me.name, epoch = epoch.0, "leading");
         // If nobody takes it, its guard ends this at once.
-        let _ = outcome.send(Ok(leadership));
+        let _ = reply.send(Ok(leadership));
         let ended = self
             .unless_over(async {
                 tokio::select! {

@@ -42,7 +42,7 @@ pub(super) async fn enter(shared: &Shared, me: &Member, lease: i64) -> Result<()
             let now = Instant::now();
             let known = holder.take().filter(|known| known.lease == other);
             let mut known = known.unwrap_or_else(|| Holder::new(other, now, left));
-            known.look(now, left);
+            known.observe_ttl(now, left);
             if known.renewals >= RENEWALS {
                 return Err(Fault::Namesake(member));
             }
@@ -137,8 +137,8 @@ impl Holder {
         Self { lease, expiry: latest(now, left), renewals: 0 }
     }
 
-    /// Looks again, with that much time left to the lease.
-    fn look(&mut self, now: Instant, left: Duration) {
+    /// Notes that this much time is left to the lease.
+    fn observe_ttl(&mut self, now: Instant, left: Duration) {
         if now + left > self.expiry {
             self.renewals += 1;
             self.expiry = latest(now, left);
@@ -166,12 +166,12 @@ mod tests {
         let at = |millis| begin + Duration::from_millis(millis);
         let mut running_out = Holder::new(1, begin, told(4900));
         for passed in (0..4900).step_by(100) {
-            running_out.look(at(passed), told(4900 - passed));
+            running_out.observe_ttl(at(passed), told(4900 - passed));
         }
         assert_eq!(running_out.renewals, 0);
         let mut kept = Holder::new(1, begin, told(4900));
         for passed in (0..3000).step_by(100) {
-            kept.look(at(passed), told(5000 - (100 + passed) % 1000));
+            kept.observe_ttl(at(passed), told(5000 - (100 + passed) % 1000));
         }
         assert!(kept.renewals >= RENEWALS, "{}", kept.renewals);
     }

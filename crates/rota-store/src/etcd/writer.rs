@@ -98,7 +98,7 @@ struct Found {
 }
 
 /// What became of a transaction.
-enum Outcome {
+enum TxnOutcome {
     Landed(Revision),
     Refused(Found),
 }
@@ -150,16 +150,16 @@ impl Writer {
         self.settle().await.map_err(|fault| unavailable(&fault))?;
         for _ in 0..ATTEMPTS {
             let position = match self.known {
-                Some(known) if follows(known.head, batch.seq) => known,
+                Some(known) if known.head.admits(fence.epoch, batch.seq) => known,
                 _ => {
-                    let found = self.look().await.map_err(|fault| unavailable(&fault))?;
+                    let found = self.read_head().await.map_err(|fault| unavailable(&fault))?;
                     judge(&found, fence, batch.seq)?;
                     found.position
                 }
             };
             match self.write(fence, batch.seq, takes, &writes, position).await {
-                Ok(Outcome::Landed(revision)) => return Ok(revision),
-                Ok(Outcome::Refused(found)) => judge(&found, fence, batch.seq)?,
+                Ok(TxnOutcome::Landed(revision)) => return Ok(revision),
+                Ok(TxnOutcome::Refused(found)) => judge(&found, fence, batch.seq)?,
                 Err(fault @ Fault::TooMuch(_)) => {
                     return Err(self.lower(fence, takes, batch, &writes, fault).await);
                 }
@@ -230,7 +230,7 @@ impl Writer {
         takes: Takes,
         writes: &[Write],
         position: Position,
-    ) -> Result<Outcome, Fault> {
+    ) -> Result<TxnOutcome, Fault> {
         let head = Head { epoch: fence.epoch, seq };
         let Shared { layout, options, .. } = self.shared.as_ref();
         let transaction =
@@ -240,11 +240,11 @@ impl Writer {
         let patience = Patience::for_request(options.timeout, bytes);
         let outcome = self.attempt(fence, position, patience, transaction).await;
         match &outcome {
-            Ok(Outcome::Landed(revision)) => {
+            Ok(TxnOutcome::Landed(revision)) => {
                 self.known = Some(Position { head, changed: layout::signed(revision.0) });
                 self.shared.saw_revision(*revision);
             }
-            Ok(Outcome::Refused(found)) => self.known = Some(found.position),
+            Ok(TxnOutcome::Refused(found)) => self.known = Some(found.position),
             Err(fault) if fault.may_have_had_effect() => {
                 self.known = None;
                 self.unsettled = Some(Unsettled { fence, before: position });
@@ -261,7 +261,7 @@ impl Writer {
         position: Position,
         patience: Patience,
         operations: impl Fn() -> Vec<RequestOp> + Send + Sync,
-    ) -> Result<Outcome, Fault> {
+    ) -> Result<TxnOutcome, Fault> {
         let layout = &self.shared.layout;
         let request = |client: Client| {
             let epoch = layout::signed(fence.epoch.0);
@@ -278,14 +278,14 @@ impl Writer {
         let answer = self.link.call_within(patience, Effect::Once, request).await?;
         if answer.succeeded {
             let revision = wire::revision(answer.header.as_ref());
-            Ok(Outcome::Landed(Revision(layout::unsigned(revision))))
+            Ok(TxnOutcome::Landed(Revision(layout::unsigned(revision))))
         } else {
-            read_answers(answer).map(Outcome::Refused)
+            read_answers(answer).map(TxnOutcome::Refused)
         }
     }
 
     /// Reads the leader and the head, as they are now.
-    async fn look(&mut self) -> Result<Found, Fault> {
+    async fn read_head(&mut self) -> Result<Found, Fault> {
         let request = |client: Client| {
             let success = self.questions();
             let transaction = TxnRequest { success, ..TxnRequest::default() };
@@ -308,10 +308,10 @@ impl Writer {
         let seal = || vec![wire::put(head, layout::encode_sealed_head(before.head), 0)];
         let patience = Patience::brief(self.shared.options.timeout);
         self.known = match self.attempt(fence, before, patience, seal).await? {
-            Outcome::Landed(revision) => {
+            TxnOutcome::Landed(revision) => {
                 Some(Position { head: before.head, changed: layout::signed(revision.0) })
             }
-            Outcome::Refused(found) => Some(found.position),
+            TxnOutcome::Refused(found) => Some(found.position),
         };
         self.unsettled = None;
         Ok(())
@@ -320,22 +320,17 @@ impl Writer {
     async fn head(&mut self) -> Result<Head, StoreError> {
         self.shared.check_open()?;
         self.settle().await?;
-        let found = self.look().await?;
+        let found = self.read_head().await?;
         self.shared.saw_revision(Revision(layout::unsigned(found.position.changed)));
         Ok(found.position.head)
     }
-}
-
-/// Whether the batch of that number comes next.
-fn follows(head: Head, seq: BatchSeq) -> bool {
-    head.seq.0.checked_add(1) == Some(seq.0)
 }
 
 /// Says why a batch cannot land on what was found, if it can't.
 fn judge(found: &Found, fence: Fence, seq: BatchSeq) -> Result<(), CommitError> {
     if found.leader != Some(fence.epoch) {
         Err(CommitError::Fenced { ours: fence.epoch })
-    } else if !follows(found.position.head, seq) {
+    } else if !found.position.head.admits(fence.epoch, seq) {
         Err(CommitError::OutOfOrder { got: seq, head: found.position.head })
     } else {
         Ok(())

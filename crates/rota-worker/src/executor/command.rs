@@ -50,7 +50,7 @@ use tokio::{
 
 use self::{
     launch::{Launch, Payload},
-    output::{Head, Tail, copy},
+    output::{OutputHead, OutputTail, copy},
 };
 use super::keep::keep;
 use crate::{
@@ -95,8 +95,8 @@ pub async fn run(
     let group = Group::of(&child);
     let feed = feed(child.stdin.take(), payload.stdin.as_deref());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let tail = tokio::sync::Mutex::new(Tail::default());
-    let mut head = Head::default();
+    let tail = tokio::sync::Mutex::new(OutputTail::default());
+    let mut head = OutputHead::default();
     let outputs = async {
         match merged {
             Some(both) => {

@@ -15,7 +15,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use hdrhistogram::Histogram;
 use rota_client::Client;
-use rota_proto::Span;
+use rota_proto::TimeSpan;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -194,5 +194,5 @@ fn flatten(prefix: &str, value: &Value, table: &mut output::Table) {
 
 /// A duration in a flag.
 fn span(text: &str) -> Result<Duration, String> {
-    text.parse::<Span>().map(Span::duration).map_err(|error| error.to_string())
+    text.parse::<TimeSpan>().map(TimeSpan::duration).map_err(|error| error.to_string())
 }

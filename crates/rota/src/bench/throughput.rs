@@ -10,7 +10,7 @@ use super::{
     Subject,
     ledger::{Ledger, Workers, submit, verify_left},
 };
-use crate::{exit::Failure, manage::create::fresh_key};
+use crate::{exit::Failure, manage::fresh_key};
 
 const QUEUE: &str = "bench-throughput";
 

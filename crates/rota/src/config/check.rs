@@ -6,7 +6,7 @@ use std::{
 };
 
 use rota_core::Name;
-use rota_proto::Span;
+use rota_proto::TimeSpan;
 use rota_server::Tokens;
 
 use super::{KEYS, Key, Scope, Settings, Source, Takes, file::nearest};
@@ -138,7 +138,7 @@ fn wanted(takes: Takes, text: &str) -> Option<String> {
         }
         Takes::Time(least, most) => {
             let range = format!("must be a time from {least} to {most}");
-            match (text.parse::<Span>(), least.parse::<Span>(), most.parse::<Span>()) {
+            match (text.parse::<TimeSpan>(), least.parse::<TimeSpan>(), most.parse::<TimeSpan>()) {
                 (Ok(time), Ok(first), Ok(last)) if first <= time && time <= last => None,
                 (Err(error), ..) => Some(format!("{error}; it {range}")),
                 _ => Some(range),

@@ -131,7 +131,7 @@ impl Settings {
     /// # Errors
     /// As [`Settings::get`].
     pub(crate) fn span(&self, key: &str) -> Result<std::time::Duration, Failure> {
-        self.get::<rota_proto::Span>(key).map(rota_proto::Span::duration)
+        self.get::<rota_proto::TimeSpan>(key).map(rota_proto::TimeSpan::duration)
     }
 
     /// Values separated by commas, if the key is set: then an empty list is one.

@@ -1,9 +1,9 @@
 //! The process's log: where it goes, what is let through, and changing that while it runs.
 //!
 //! One line an event, on standard error: text for people on a terminal, JSON for programs. How a
-//! line looks is in `line`.
+//! line looks is in `formatter`.
 
-mod line;
+mod formatter;
 
 use std::{
     fmt,
@@ -19,7 +19,7 @@ use tracing_subscriber::{
 };
 
 use crate::{config::Settings, exit::Failure};
-use line::{Line, Shape};
+use formatter::{LogFormatter, Shape};
 
 /// Who writes: a node or a worker, and its name. Said on every line as soon as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub(crate) fn start(
     let writer = Arc::new(OnceLock::new());
     let (filter, handle) = reload::Layer::new(filter);
     let lines = tracing_subscriber::fmt::layer()
-        .event_format(Line::new(shape, writer.clone()))
+        .event_format(LogFormatter::new(shape, writer.clone()))
         .with_writer(std::io::stderr);
     tracing_subscriber::registry().with(filter).with(lines).init();
     let log = Log { inner: Arc::new(Inner { filter: handle, text: Mutex::new(text), writer }) };

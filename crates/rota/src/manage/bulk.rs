@@ -140,11 +140,11 @@ fn tell(
 mod tests {
     use std::sync::Mutex;
 
-    use tonic::Code;
+    use rota_client::ErrorKind;
 
     use super::*;
 
-    type Answer = Result<(u32, &'static str), Code>;
+    type Answer = Result<(u32, &'static str), ErrorKind>;
 
     /// What comes of these answers, and the cursors that were asked for.
     async fn after(answers: &[Answer]) -> (BulkResult, Option<Failure>, Vec<String>) {
@@ -160,7 +160,13 @@ mod tests {
                     next_page_token: Some(next.to_owned()).filter(|next| !next.is_empty()),
                     ..Default::default()
                 })
-                .map_err(|code| tonic::Status::new(code, "queue mail is full").into())
+                .map_err(|kind| ClientError::Refused {
+                    kind,
+                    message: "queue mail is full".to_owned(),
+                    reason: String::new(),
+                    violations: Vec::new(),
+                    retry_after: None,
+                })
         };
         let (total, stopped) = page_by_page(v1::BulkTasksRequest::default(), ask).await;
         (total, stopped, asked.into_inner().unwrap())
@@ -176,14 +182,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_changed_before_a_refusal_is_kept() {
-        let (total, stopped, _) = after(&[Ok((5, "a")), Err(Code::ResourceExhausted)]).await;
+        let (total, stopped, _) = after(&[Ok((5, "a")), Err(ErrorKind::ResourceExhausted)]).await;
         assert_eq!((total.changed, total.next_cursor.as_deref()), (5, Some("a")));
         assert_eq!(stopped.as_ref().map(|failure| failure.exit), Some(Exit::Refused));
         let told = tell(&total, stopped, "retry", Format::Table).expect_err("it is not all");
         let told = told.to_string();
         assert!(told.starts_with("retry stopped before the rest: queue mail is full"), "{told}");
         // Nothing was changed: the refusal is all there is to say.
-        let (total, stopped, _) = after(&[Err(Code::ResourceExhausted)]).await;
+        let (total, stopped, _) = after(&[Err(ErrorKind::ResourceExhausted)]).await;
         let told = tell(&total, stopped, "retry", Format::Table).expect_err("refused");
         assert!(told.to_string().starts_with("queue mail is full"), "{told}");
     }

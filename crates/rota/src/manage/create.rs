@@ -2,7 +2,6 @@
 
 use std::{
     fs::File,
-    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::{self, Read},
     path::PathBuf,
 };
@@ -10,12 +9,16 @@ use std::{
 use bytes::Bytes;
 use clap::{Args, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
-    Client, ClientError, Date, NewTask, Span,
+    Client, ClientError, Date, NewTask, TimeSpan,
     v1::{self, Task},
 };
 use serde_json::{json, value::RawValue};
 
-use super::{import, labels, lines::BYTE_ORDER_MARK};
+use super::{
+    fresh_key, import, labels,
+    lines::BYTE_ORDER_MARK,
+    retry::{self, RetryArgs},
+};
 use crate::{exit::Failure, output::Format};
 
 /// A task in flags.
@@ -58,7 +61,7 @@ pub(crate) struct CreateArgs {
     priority: Option<u32>,
     /// Not before that long from now, such as 30s or 2h.
     #[arg(long, value_name = "TIME", conflicts_with = "run_at")]
-    delay: Option<Span>,
+    delay: Option<TimeSpan>,
     /// Not before that date, such as 2026-01-31T12:00:00Z.
     #[arg(long, value_name = "DATE")]
     run_at: Option<Date>,
@@ -67,65 +70,42 @@ pub(crate) struct CreateArgs {
     expires_at: Option<Date>,
     /// Longest time for one attempt [default: 30m].
     #[arg(long, value_name = "TIME")]
-    timeout: Option<Span>,
-    /// Attempts before it fails for good [default: 25].
-    #[arg(long, value_name = "N")]
-    max_attempts: Option<u32>,
-    /// Times it may lose its worker [default: 3].
-    #[arg(long, value_name = "N")]
-    max_lost: Option<u32>,
-    /// Times the handler may snooze the task [default: 1000].
-    #[arg(long, value_name = "N")]
-    max_snoozes: Option<u32>,
-    /// Delay after the first failure [default: 1s].
-    #[arg(long, value_name = "TIME")]
-    backoff_initial: Option<Span>,
-    /// Growth of the delay with each failure, 1 to 100 [default: 2].
-    #[arg(long, value_name = "FACTOR")]
-    backoff_multiplier: Option<f64>,
-    /// Longest delay [default: 1h].
-    #[arg(long, value_name = "TIME")]
-    backoff_max: Option<Span>,
-    /// Wait for the whole delay; by default for a part of it, drawn at random.
-    #[arg(long)]
-    no_jitter: bool,
+    timeout: Option<TimeSpan>,
+    #[command(flatten)]
+    retry: RetryArgs,
     /// How long it is kept when it has ended.
     #[arg(long, value_name = "TIME")]
-    retention: Option<Span>,
+    retention: Option<TimeSpan>,
     /// Wait until it has ended.
     #[arg(long, conflicts_with = "file")]
     pub(crate) wait: bool,
     /// Many tasks: a file with one task in JSON on each line, or - for standard input. Each line says all of
     /// its task: of the other flags, only --idempotency-key goes with it.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ONE_TASK)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = one_task())]
     file: Option<PathBuf>,
 }
 
 /// The flags that say what one task is.
-const ONE_TASK: [&str; 22] = [
-    "kind",
-    "queue",
-    "payload",
-    "command",
-    "http",
-    "argv",
-    "id",
-    "labels",
-    "description",
-    "priority",
-    "delay",
-    "run_at",
-    "expires_at",
-    "timeout",
-    "max_attempts",
-    "max_lost",
-    "max_snoozes",
-    "backoff_initial",
-    "backoff_multiplier",
-    "backoff_max",
-    "no_jitter",
-    "retention",
-];
+fn one_task() -> Vec<&'static str> {
+    let own = [
+        "kind",
+        "queue",
+        "payload",
+        "command",
+        "http",
+        "argv",
+        "id",
+        "labels",
+        "description",
+        "priority",
+        "delay",
+        "run_at",
+        "expires_at",
+        "timeout",
+        "retention",
+    ];
+    own.into_iter().chain(retry::FLAGS).collect()
+}
 
 fn parse_url(text: &str) -> Result<String, String> {
     let is_one = ["http://", "https://"].iter().any(|scheme| {
@@ -162,7 +142,6 @@ pub(crate) async fn run(
 }
 
 fn from_flags(args: CreateArgs) -> Result<v1::NewTask, Failure> {
-    let retry = retry(&args);
     let (kind, payload) = if args.command {
         ("command".to_owned(), Some(json!({ "argv": args.argv }).to_string()))
     } else if let Some(url) = args.http {
@@ -188,7 +167,7 @@ fn from_flags(args: CreateArgs) -> Result<v1::NewTask, Failure> {
         delay: args.delay,
         expires_at: args.expires_at,
         timeout: args.timeout,
-        retry,
+        retry: args.retry.policy(),
         idempotency_key,
         retention: args.retention,
     })
@@ -221,28 +200,6 @@ pub(super) fn payload_of(payload: String) -> Result<Bytes, Failure> {
     json_of(&text_of(payload)?)
 }
 
-/// When to try again, if anything is said of it.
-fn retry(args: &CreateArgs) -> Option<v1::RetryPolicy> {
-    let policy = v1::RetryPolicy {
-        max_attempts: args.max_attempts,
-        initial: args.backoff_initial,
-        multiplier: args.backoff_multiplier,
-        max: args.backoff_max,
-        jitter: args.no_jitter.then_some(v1::Jitter::None.into()),
-        max_lost: args.max_lost,
-        max_snoozes: args.max_snoozes,
-    };
-    (policy != v1::RetryPolicy::default()).then_some(policy)
-}
-
-/// An idempotency key that nobody else has. With it the client may send a task again whose answer was
-/// lost, as when a node fails or leadership changes.
-pub(crate) fn fresh_key() -> String {
-    // Keyed by the system's randomness, unlike a generator that is seeded from the time.
-    let random = RandomState::new().build_hasher().finish();
-    format!("cli-{}-{random:016x}", jiff::Timestamp::now().as_millisecond())
-}
-
 fn read_all(mut input: impl Read) -> io::Result<String> {
     let mut bytes = Vec::new();
     input.read_to_end(&mut bytes)?;
@@ -262,14 +219,14 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Line {
+    struct Cli {
         #[command(flatten)]
         args: CreateArgs,
     }
 
     fn key(flags: &[&str]) -> Option<String> {
         let line = ["create", "--kind", "mail"].iter().chain(flags);
-        from_flags(Line::parse_from(line).args).expect("the flags are sound").idempotency_key
+        from_flags(Cli::parse_from(line).args).expect("the flags are sound").idempotency_key
     }
 
     #[test]

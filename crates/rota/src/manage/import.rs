@@ -9,18 +9,16 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use rota_client::{Client, ClientError, Created, NewTask, RetryHint, v1};
+use rota_client::{Client, ClientError, Created, ErrorKind, NewTask, RetryHint, v1};
 use serde_json::json;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
     time::{Instant, sleep},
 };
-use tonic::Code;
 
 use super::{
-    create::fresh_key,
-    is_passing,
+    fresh_key, is_passing,
     lines::{self, Chunk},
 };
 use crate::{
@@ -233,7 +231,7 @@ impl Import {
             };
             repeated |= leaves_open(&error);
             self.in_doubt = if repeated { tasks.len() as u64 } else { 0 };
-            if !is_passing(error.code(), error.reason()) {
+            if !is_passing(&error) {
                 return Err(error);
             }
             if tasks.len() < before {
@@ -270,7 +268,7 @@ impl Import {
                 Some(Ok(_)) if repeated && self.is_ours(&task) => self.summary.created += 1,
                 Some(Ok(_)) if repeated => self.summary.unclear += 1,
                 Some(Ok(_)) => self.summary.existed += 1,
-                Some(Err(error)) if is_passing(error.code(), error.reason()) => {
+                Some(Err(error)) if is_passing(&error) => {
                     tasks.push((line, task));
                     later = Some(error);
                 }
@@ -290,7 +288,7 @@ fn leaves_open(error: &ClientError) -> bool {
 
 /// Whether a request was refused for what it holds or how large it is: a part of it may be taken.
 fn is_of_the_request(error: &ClientError) -> bool {
-    matches!(error.code(), Code::InvalidArgument | Code::OutOfRange)
+    matches!(error.kind(), ErrorKind::InvalidRequest | ErrorKind::TooLarge)
 }
 
 /// A message without the place in the request: the line is what is of interest.

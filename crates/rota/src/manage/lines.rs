@@ -80,7 +80,7 @@ fn task_of(line: &str) -> Result<Option<v1::NewTask>, String> {
 
 /// A line, without what ends it.
 #[derive(Debug)]
-struct Line {
+struct InputLine {
     number: usize,
     /// Bytes that it takes in the file.
     bytes: u64,
@@ -124,7 +124,7 @@ impl<R: BufRead> Lines<R> {
 }
 
 impl<R: BufRead> Iterator for Lines<R> {
-    type Item = io::Result<Line>;
+    type Item = io::Result<InputLine>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let (bytes, line) = match self.bytes() {
@@ -149,7 +149,7 @@ impl<R: BufRead> Iterator for Lines<R> {
                 })
             }
         };
-        Some(Ok(Line { number: self.number, bytes, text }))
+        Some(Ok(InputLine { number: self.number, bytes, text }))
     }
 }
 

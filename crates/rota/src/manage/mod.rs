@@ -6,15 +6,18 @@ pub(crate) mod create;
 mod import;
 mod lines;
 pub(crate) mod queue;
+mod retry;
 pub(crate) mod task;
 mod update;
 mod wait;
 pub(crate) mod workers;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+};
 
-use rota_client::{Client, Reason, RetryHint, node_v1, v1};
-use tonic::Code;
+use rota_client::{Client, ClientError, ErrorKind, Reason, RetryHint, node_v1, v1};
 
 use crate::{
     exit::Failure,
@@ -22,13 +25,21 @@ use crate::{
 };
 
 /// Whether an error may pass by itself: no server is reached, or the one that is cannot answer now.
-fn is_passing(code: Code, reason: Option<Reason>) -> bool {
-    match reason.map(Reason::retry) {
+fn is_passing(error: &ClientError) -> bool {
+    match error.reason().map(Reason::retry) {
         Some(retry) => {
             matches!(retry, RetryHint::Elsewhere | RetryHint::Soon | RetryHint::IfRepeatable)
         }
-        None => matches!(code, Code::Unavailable | Code::DeadlineExceeded),
+        None => matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
     }
+}
+
+/// An idempotency key that nobody else has. With it the client may send a task again whose answer was
+/// lost, as when a node fails or leadership changes.
+pub(crate) fn fresh_key() -> String {
+    // Keyed by the system's randomness, unlike a generator that is seeded from the time.
+    let random = RandomState::new().build_hasher().finish();
+    format!("cli-{}-{random:016x}", jiff::Timestamp::now().as_millisecond())
 }
 
 /// Labels as flags say them: each name once.

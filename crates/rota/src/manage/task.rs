@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
-    Client, ClientError, Date, Span,
+    Client, ClientError, Date, TimeSpan,
     v1::{
         self, Attempt, BulkAction, FailureReason, ListAttemptsResponse, ListTasksResponse, Task,
         TaskError, TaskFilter, TaskStatus, TimeRange,
@@ -55,7 +55,7 @@ pub(crate) enum TaskVerb {
         id: String,
         /// Give up after so long.
         #[arg(long, value_name = "TIME")]
-        timeout: Option<Span>,
+        timeout: Option<TimeSpan>,
     },
     /// Print what a task's handler returned.
     Result {
@@ -82,7 +82,7 @@ pub(crate) enum TaskVerb {
         id: String,
         /// Not before that long from now.
         #[arg(long, value_name = "TIME", required_unless_present = "run_at")]
-        delay: Option<Span>,
+        delay: Option<TimeSpan>,
         /// Not before that date.
         #[arg(long, value_name = "DATE", conflicts_with = "delay")]
         run_at: Option<Date>,
@@ -172,7 +172,7 @@ pub(crate) async fn run(verb: TaskVerb, client: &Client, format: Format) -> Resu
         TaskVerb::List { filter: args, limit } => list(client, filter(&args)?, limit, format).await,
         TaskVerb::Get { id } => get(client, &id, format).await,
         TaskVerb::Wait { id, timeout } => {
-            let wait = Wait { id, timeout: timeout.map(Span::duration), known: false };
+            let wait = Wait { id, timeout: timeout.map(TimeSpan::duration), known: false };
             wait::until_ended(client, wait, format).await
         }
         TaskVerb::Result { id } => {

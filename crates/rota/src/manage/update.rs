@@ -2,11 +2,15 @@
 
 use clap::{Args, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
-    Client, Date, FieldMask, Span,
-    v1::{RetryPolicy, Task, TaskChange, UpdateTaskRequest},
+    Client, Date, FieldMask, TimeSpan,
+    v1::{Task, TaskChange, UpdateTaskRequest},
 };
 
-use super::{create::payload_of, labels};
+use super::{
+    create::payload_of,
+    labels,
+    retry::{self, RetryArgs},
+};
 use crate::exit::Failure;
 
 /// The new values.
@@ -32,7 +36,7 @@ pub(crate) struct UpdateArgs {
     priority: Option<u32>,
     /// Delay before the task is due, such as 30s or 2h.
     #[arg(long, value_name = "TIME", conflicts_with = "run_at")]
-    delay: Option<Span>,
+    delay: Option<TimeSpan>,
     /// Earliest start time, such as 2026-01-31T12:00:00Z.
     #[arg(long, value_name = "DATE")]
     run_at: Option<Date>,
@@ -44,28 +48,12 @@ pub(crate) struct UpdateArgs {
     never_expires: bool,
     /// Maximum duration of one attempt.
     #[arg(long, value_name = "TIME")]
-    timeout: Option<Span>,
-    /// Attempts before the task fails for good.
-    #[arg(long, value_name = "N")]
-    max_attempts: Option<u32>,
-    /// Times the task may lose its worker.
-    #[arg(long, value_name = "N")]
-    max_lost: Option<u32>,
-    /// Times the handler may snooze the task.
-    #[arg(long, value_name = "N")]
-    max_snoozes: Option<u32>,
-    /// Delay after the first failure.
-    #[arg(long, value_name = "TIME")]
-    backoff_initial: Option<Span>,
-    /// Growth of the delay with each failure, 1 to 100.
-    #[arg(long, value_name = "FACTOR")]
-    backoff_multiplier: Option<f64>,
-    /// Longest delay.
-    #[arg(long, value_name = "TIME")]
-    backoff_max: Option<Span>,
+    timeout: Option<TimeSpan>,
+    #[command(flatten)]
+    retry: RetryArgs,
     /// Time to keep the task after it has ended.
     #[arg(long, value_name = "TIME")]
-    retention: Option<Span>,
+    retention: Option<TimeSpan>,
     /// Change the task only if it has this version.
     #[arg(long, value_name = "N")]
     if_version: Option<u64>,
@@ -87,12 +75,8 @@ pub(crate) async fn run(args: UpdateArgs, client: &Client) -> Result<Task, Failu
     names("expires_at", args.expires_at.is_some() || args.never_expires);
     names("timeout", args.timeout.is_some());
     names("retention", args.retention.is_some());
-    names("retry.max_attempts", args.max_attempts.is_some());
-    names("retry.max_lost", args.max_lost.is_some());
-    names("retry.max_snoozes", args.max_snoozes.is_some());
-    names("retry.initial", args.backoff_initial.is_some());
-    names("retry.multiplier", args.backoff_multiplier.is_some());
-    names("retry.max", args.backoff_max.is_some());
+    let retry = args.retry.policy();
+    parts.extend(retry.iter().flat_map(retry::paths).map(str::to_owned));
     let labels = labels(&args.labels)?;
     parts.extend(labels.keys().chain(&args.remove_labels).map(|name| format!("labels.{name}")));
     if parts.is_empty() {
@@ -110,15 +94,7 @@ pub(crate) async fn run(args: UpdateArgs, client: &Client) -> Result<Task, Failu
         delay: args.delay,
         expires_at: args.expires_at,
         timeout: args.timeout,
-        retry: Some(RetryPolicy {
-            max_attempts: args.max_attempts,
-            initial: args.backoff_initial,
-            multiplier: args.backoff_multiplier,
-            max: args.backoff_max,
-            jitter: None,
-            max_lost: args.max_lost,
-            max_snoozes: args.max_snoozes,
-        }),
+        retry: Some(retry.unwrap_or_default()),
         retention: args.retention,
     };
     let request = UpdateTaskRequest {

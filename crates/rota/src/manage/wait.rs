@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rota_client::{
-    Client, ClientError, Span,
+    Client, ClientError, TimeSpan,
     v1::{Task, TaskStatus, waiting},
 };
 use rota_proto::json::Words as _;
@@ -92,8 +92,7 @@ async fn ended(client: &Client, wait: Wait, format: Format) -> Result<Task, Fail
                 }
             }
             Some(Err(error)) => {
-                let goes_on =
-                    is_passing(error.code(), error.reason()) && (known || until.is_some());
+                let goes_on = is_passing(&error) && (known || until.is_some());
                 if !goes_on {
                     return Err(error.into());
                 }
@@ -115,7 +114,7 @@ async fn ended(client: &Client, wait: Wait, format: Format) -> Result<Task, Fail
 
 /// The time is over. Without any answer, what is wrong is the server.
 fn over(id: &str, timeout: Duration, known: bool, away: Option<ClientError>) -> Failure {
-    let waited = Span::from(timeout);
+    let waited = TimeSpan::from(timeout);
     match away {
         Some(error) if !known => error.into(),
         None if !known => Failure::new(Exit::Unavailable, format!("no answer within {waited}")),

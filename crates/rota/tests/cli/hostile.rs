@@ -145,7 +145,7 @@ fn flags_that_would_have_no_effect_are_refused() {
     std::fs::write(dir.path().join("f"), "").unwrap();
     let one_task = "--kind=k|--queue=q|--payload=1|--http=http://x|--id=a|--label=a=b|--priority=1|--delay=1s|\
         --run-at=2030-01-01T00:00:00Z|--expires-at=2030-01-01T00:00:00Z|--timeout=1s|--max-attempts=1|\
-        --max-lost=1|--backoff-initial=1s|--backoff-multiplier=2|--backoff-max=1s|--no-jitter|--retention=1s|\
+        --max-lost=1|--backoff-initial=1s|--backoff-multiplier=2|--backoff-max=1s|--no-jitter|--jitter|--retention=1s|\
         --wait";
     for flag in one_task.split('|').map(str::trim) {
         let ended =

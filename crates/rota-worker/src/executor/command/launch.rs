@@ -123,7 +123,7 @@ pub(super) struct Payload {
 #[serde(deny_unknown_fields)]
 pub(super) struct Snooze {
     pub(super) exit_code: i32,
-    pub(super) delay: rota_client::Span,
+    pub(super) delay: rota_client::TimeSpan,
 }
 
 /// A command, ready to be started.

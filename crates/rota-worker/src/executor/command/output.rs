@@ -10,12 +10,12 @@ const STDOUT_BYTES: usize = 160 << 10;
 
 /// The end of what was printed.
 #[derive(Default)]
-pub(super) struct Tail {
+pub(super) struct OutputTail {
     bytes: Vec<u8>,
     is_cut: bool,
 }
 
-impl Tail {
+impl OutputTail {
     fn add(&mut self, more: &[u8]) {
         self.bytes.extend_from_slice(more);
         if self.bytes.len() > TAIL_BYTES {
@@ -38,12 +38,12 @@ impl Tail {
 
 /// The beginning of what was printed.
 #[derive(Default)]
-pub(super) struct Head {
+pub(super) struct OutputHead {
     pub(super) bytes: Vec<u8>,
     pub(super) truncated: bool,
 }
 
-impl Head {
+impl OutputHead {
     fn add(&mut self, more: &[u8]) {
         let room = STDOUT_BYTES - self.bytes.len();
         self.bytes.extend_from_slice(&more[..more.len().min(room)]);
@@ -54,8 +54,8 @@ impl Head {
 /// Reads an output to its end.
 pub(super) async fn copy(
     output: Option<impl AsyncRead + Unpin>,
-    tail: &tokio::sync::Mutex<Tail>,
-    mut head: Option<&mut Head>,
+    tail: &tokio::sync::Mutex<OutputTail>,
+    mut head: Option<&mut OutputHead>,
 ) {
     let Some(mut output) = output else { return };
     let mut buffer = vec![0; 16 << 10];
@@ -74,13 +74,13 @@ mod tests {
 
     #[test]
     fn the_end_of_a_text_is_a_text() {
-        let mut tail = Tail::default();
+        let mut tail = OutputTail::default();
         tail.add("ü".repeat(TAIL_BYTES).as_bytes());
         tail.add(b"x");
         let bytes = tail.into_bytes();
         assert!(std::str::from_utf8(&bytes).is_ok_and(|text| text.ends_with("üx")));
         assert_eq!(bytes.len(), TAIL_BYTES - 1);
-        let mut tail = Tail::default();
+        let mut tail = OutputTail::default();
         tail.add(&[0x80; TAIL_BYTES + 1]);
         assert_eq!(tail.into_bytes(), [0x80; TAIL_BYTES], "bytes are kept as they are");
     }

@@ -11,7 +11,7 @@ use tonic::Code;
 use crate::protocol::Asked;
 
 /// Counts the answer to a request.
-pub(crate) fn answered(
+pub(crate) fn record(
     metrics: &NodeMetrics,
     asked: &Asked,
     response: &Response<Body>,

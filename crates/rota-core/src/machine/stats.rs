@@ -1,27 +1,50 @@
-//! The machine at a glance, for those who watch it: its cost grows with queues, lanes and sessions,
-//! never with tasks.
+//! Figures of the machine for metrics. They cost as much as there are queues, lanes and sessions, whatever the
+//! number of tasks.
 
 use super::{
-    Lease, Machine, QueueCounts,
+    Lease, Machine,
     index::{LaneIndex, QueueIndex},
     live::LiveTask,
 };
-use crate::{Millis, Name};
+use crate::{Millis, Name, WallTime};
+
+/// A queue as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueCounts {
+    /// The name.
+    pub name: Name,
+    /// Whether none of its tasks starts.
+    pub paused: bool,
+    /// Tasks that wait for their time.
+    pub scheduled: u64,
+    /// Tasks that wait for a worker.
+    pub pending: u64,
+    /// Tasks that a worker has.
+    pub leased: u64,
+    /// Live tasks whose records the leader cannot read: nothing is done to them.
+    pub unreadable: u64,
+    /// Ended well since this machine was made.
+    pub completed_total: u64,
+    /// Ended as failed since this machine was made.
+    pub failed_total: u64,
+    /// Since when the pending task that is due longest has been due.
+    pub oldest_pending: Option<WallTime>,
+}
 
 /// The state of all queues and sessions.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Survey {
+pub struct MachineStats {
     /// All queues, in no order.
-    pub queues: Vec<QueueSurvey>,
+    pub queues: Vec<QueueStats>,
     /// All sessions, in no order.
-    pub sessions: Vec<SessionSurvey>,
+    pub sessions: Vec<SessionStats>,
     /// Bytes that live tasks take in memory, as far as their number says: allocators add to it.
     pub memory_bytes: u64,
 }
 
 /// A queue.
 #[derive(Debug, Clone, PartialEq)]
-pub struct QueueSurvey {
+pub struct QueueStats {
     /// Counts of its tasks by state.
     pub counts: QueueCounts,
     /// Pending tasks that no session serves.
@@ -30,7 +53,7 @@ pub struct QueueSurvey {
 
 /// A session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionSurvey {
+pub struct SessionStats {
     /// The worker's name.
     pub worker: Name,
     /// The most tasks it holds; of a worker that asks call by call, as many as it last asked for, or
@@ -61,10 +84,10 @@ const ENTRY: usize = 16;
 impl Machine {
     /// All queues and sessions.
     #[must_use]
-    pub fn survey(&self) -> Survey {
+    pub fn stats(&self) -> MachineStats {
         let indices = self.roster.queue_index.values();
-        let queues = indices.map(|index| self.survey_queue(*index)).collect();
-        let sessions = self.sessions.iter().map(|(_, session)| SessionSurvey {
+        let queues = indices.map(|index| self.queue_stats(*index)).collect();
+        let sessions = self.sessions.iter().map(|(_, session)| SessionStats {
             worker: session.worker.clone(),
             slots: session.shown_slots(),
             held: session.held(),
@@ -75,28 +98,28 @@ impl Machine {
                 _ => SessionState::Serving,
             },
         });
-        Survey { queues, sessions: sessions.collect(), memory_bytes: self.memory_bytes() }
+        MachineStats { queues, sessions: sessions.collect(), memory_bytes: self.memory_bytes() }
     }
 
-    fn survey_queue(&self, index: QueueIndex) -> QueueSurvey {
+    fn queue_stats(&self, index: QueueIndex) -> QueueStats {
         let lanes = &self.roster.queues[index].lanes;
         let unserved = lanes.iter().filter(|lane| !self.roster.is_served(**lane));
         let waiting = |lane: &LaneIndex| self.roster.lanes[*lane].waiting;
-        QueueSurvey { counts: self.counts(index), unserved: unserved.map(waiting).sum() }
+        QueueStats { counts: self.counts(index), unserved: unserved.map(waiting).sum() }
     }
 
     fn memory_bytes(&self) -> u64 {
         let table = self.live.capacity() * size_of::<Option<LiveTask>>() + self.live.len() * ENTRY;
-        let places: usize = self.roster.lanes.values().map(super::lane::Lane::places).sum();
+        let entries: usize = self.roster.lanes.values().map(super::lane::Lane::entries).sum();
         // How many there are of each sort, and how many entries one of them is as large as.
         let beside = [
-            (places, 1),
+            (entries, 1),
             (self.leases.len(), size_of::<Lease>().div_ceil(ENTRY)),
             (self.backoffs.len(), 2),
             (self.expiries.len(), 2),
             (self.last_failures.len(), 4),
             (self.deadlines.len(), 1),
-            (self.binds.len(), 4),
+            (self.client_keys.len(), 4),
             (self.last_ends.len(), 2),
             (self.unknown.len(), 8),
             (self.dates.len(), 1),

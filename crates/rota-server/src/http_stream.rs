@@ -21,7 +21,7 @@ use tokio::{
 use crate::{
     failure::{Failure, Reason},
     net::BoxedStream,
-    requests::Requests,
+    request_scanner::RequestScanner,
     rest::whole_answer,
 };
 
@@ -48,13 +48,13 @@ pub(crate) struct Times {
 }
 
 /// A connection that speaks HTTP.
-pub(crate) struct Line {
+pub(crate) struct HttpStream {
     /// Bytes that were read to tell the protocol, and are still to be given out.
     first: Vec<u8>,
     /// How many of them were given out.
     given: usize,
-    /// Where its requests begin and end, until one is refused.
-    requests: Option<Requests>,
+    /// Finds where its requests begin and end, until one is refused.
+    scanner: Option<RequestScanner>,
     stream: BoxedStream,
     /// It speaks HTTP/1: only there can words be put in between.
     plain: bool,
@@ -66,7 +66,7 @@ pub(crate) struct Line {
     stuck: Option<Pin<Box<Sleep>>>,
 }
 
-impl Line {
+impl HttpStream {
     pub(crate) fn new(
         first: Vec<u8>,
         stream: BoxedStream,
@@ -74,8 +74,8 @@ impl Line {
         late: Late,
         times: Times,
     ) -> Self {
-        let requests = plain.then(Requests::default);
-        Self { first, given: 0, requests, stream, plain, begun: false, late, times, stuck: None }
+        let scanner = plain.then(RequestScanner::default);
+        Self { first, given: 0, scanner, stream, plain, begun: false, late, times, stuck: None }
     }
 
     /// What was written, or that the peer has taken nothing for too long: its place is for others.
@@ -116,7 +116,7 @@ fn wordless(answer: &[u8]) -> Option<Failure> {
     (has(b"content-length: 0\r\n") && !has(b"content-type")).then(|| Failure::new(reason, detail))
 }
 
-impl Drop for Line {
+impl Drop for HttpStream {
     fn drop(&mut self) {
         if self.plain && self.begun && self.late.0.load(Ordering::Relaxed) {
             // A connection that fails now is gone all the same.
@@ -127,34 +127,34 @@ impl Drop for Line {
     }
 }
 
-impl AsyncRead for Line {
+impl AsyncRead for HttpStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let line = &mut *self;
+        let this = &mut *self;
         let before = buf.filled().len();
-        if let Some(rest) = line.first.get(line.given..).filter(|rest| !rest.is_empty()) {
+        if let Some(rest) = this.first.get(this.given..).filter(|rest| !rest.is_empty()) {
             let count = rest.len().min(buf.remaining());
             buf.put_slice(&rest[..count]);
-            line.given += count;
+            this.given += count;
         } else {
-            ready!(Pin::new(&mut line.stream).poll_read(cx, buf))?;
+            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
         }
-        line.begun |= buf.filled().len() > before;
-        let requests = line.requests.as_mut();
-        if let Some(at) = requests.and_then(|requests| requests.see(&buf.filled()[before..])) {
+        this.begun |= buf.filled().len() > before;
+        let scanner = this.scanner.as_mut();
+        if let Some(at) = scanner.and_then(|scanner| scanner.see(&buf.filled()[before..])) {
             // The requests before it are answered.
             buf.set_filled(before + at);
             buf.put_slice(&NO_HEAD[..NO_HEAD.len().min(buf.remaining())]);
-            line.requests = None;
+            this.scanner = None;
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Line {
+impl AsyncWrite for HttpStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -208,20 +208,20 @@ mod tests {
     async fn a_connection_whose_peer_takes_nothing_ends() {
         let (ours, mut theirs) = duplex(1024);
         let times = Times { head: Duration::from_secs(10), write: Duration::from_secs(30) };
-        let mut line = Line::new(Vec::new(), Box::new(ours), true, Late::default(), times);
+        let mut stream = HttpStream::new(Vec::new(), Box::new(ours), true, Late::default(), times);
         let began = Instant::now();
-        line.write_all(&[1; 1024]).await.unwrap();
+        stream.write_all(&[1; 1024]).await.unwrap();
         // A slow one is served.
         for _ in 0..4 {
             let read = async {
                 advance(Duration::from_secs(25)).await;
                 theirs.read_exact(&mut [0; 256]).await.unwrap();
             };
-            let (written, ()) = tokio::join!(line.write_all(&[2; 256]), read);
+            let (written, ()) = tokio::join!(stream.write_all(&[2; 256]), read);
             written.unwrap();
         }
         assert_eq!(began.elapsed(), Duration::from_secs(100));
-        let error = line.write_all(&[3; 1]).await.unwrap_err();
+        let error = stream.write_all(&[3; 1]).await.unwrap_err();
         assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, 130));
     }
 

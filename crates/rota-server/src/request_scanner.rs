@@ -4,17 +4,17 @@
 //! It need not judge what is wrong: the server of HTTP refuses that and ends the connection. It must see the same
 //! lengths as that server in everything which the server takes.
 
-/// The place in the bytes of a connection.
+/// Position in the bytes of a connection.
 #[derive(Debug)]
-pub(crate) struct Requests(Place);
+pub(crate) struct RequestScanner(ScanState);
 
 #[derive(Debug)]
-enum Place {
-    Head(Head),
+enum ScanState {
+    Head(HeadScan),
     /// In a body, with so many bytes to come.
     Body(u64),
     /// In the line that says how long the next chunk is.
-    Size(Size),
+    ChunkSize(ChunkSizeScan),
     /// In a chunk, with so many bytes to come, the end of its line among them.
     Chunk(u64),
     /// Behind the last chunk.
@@ -65,7 +65,7 @@ const LENGTH: &[u8] = b"content-length";
 const ENCODING: &[u8] = b"transfer-encoding";
 
 #[derive(Debug, Default)]
-struct Head {
+struct HeadScan {
     lines: Lines,
     /// Lines that ended. Empty ones before the first are none.
     ended: usize,
@@ -77,7 +77,7 @@ struct Head {
     chunked: bool,
 }
 
-impl Head {
+impl HeadScan {
     fn step(&mut self, byte: u8) -> Step {
         let step = self.lines.step(byte);
         match step {
@@ -112,52 +112,55 @@ impl Head {
 }
 
 #[derive(Debug, Default)]
-struct Size {
+struct ChunkSizeScan {
     bytes: u64,
     /// What follows is not of the number.
     named: bool,
     lines: Lines,
 }
 
-impl Default for Requests {
+impl Default for RequestScanner {
     fn default() -> Self {
-        Self(Place::Head(Head::default()))
+        Self(ScanState::Head(HeadScan::default()))
     }
 }
 
-impl Requests {
+impl RequestScanner {
     /// Takes in the next bytes. Where a line of a head ends with LF alone, if one does.
     pub(crate) fn see(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             match &mut self.0 {
-                Place::Body(left) | Place::Chunk(left) => {
+                ScanState::Body(left) | ScanState::Chunk(left) => {
                     let count = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len() - at);
                     *left -= count as u64;
                     at += count;
                     if *left == 0 {
-                        let chunked = matches!(self.0, Place::Chunk(_));
-                        self.0 =
-                            if chunked { Place::Size(Size::default()) } else { Self::default().0 };
+                        let chunked = matches!(self.0, ScanState::Chunk(_));
+                        self.0 = if chunked {
+                            ScanState::ChunkSize(ChunkSizeScan::default())
+                        } else {
+                            Self::default().0
+                        };
                     }
                     continue;
                 }
-                Place::Head(head) => match head.step(byte) {
+                ScanState::Head(head) => match head.step(byte) {
                     Step::BareLf => return Some(at),
                     Step::EndsEmpty if head.ended > 0 => self.0 = Self::behind(head),
                     Step::EndsEmpty | Step::Ends | Step::Within => {}
                 },
-                Place::Size(size) => match size.lines.step(byte) {
+                ScanState::ChunkSize(size) => match size.lines.step(byte) {
                     Step::BareLf => return Some(at),
                     Step::Within => size.read(byte),
                     Step::Ends | Step::EndsEmpty => {
                         self.0 = match size.bytes {
-                            0 => Place::Trailers(Lines::default()),
-                            bytes => Place::Chunk(bytes.saturating_add(2)),
+                            0 => ScanState::Trailers(Lines::default()),
+                            bytes => ScanState::Chunk(bytes.saturating_add(2)),
                         };
                     }
                 },
-                Place::Trailers(lines) => match lines.step(byte) {
+                ScanState::Trailers(lines) => match lines.step(byte) {
                     Step::BareLf => return Some(at),
                     Step::EndsEmpty => self.0 = Self::default().0,
                     Step::Ends | Step::Within => {}
@@ -169,16 +172,16 @@ impl Requests {
     }
 
     /// What comes behind a head.
-    fn behind(head: &Head) -> Place {
+    fn behind(head: &HeadScan) -> ScanState {
         match head.length {
-            _ if head.chunked => Place::Size(Size::default()),
+            _ if head.chunked => ScanState::ChunkSize(ChunkSizeScan::default()),
             0 => Self::default().0,
-            length => Place::Body(length),
+            length => ScanState::Body(length),
         }
     }
 }
 
-impl Size {
+impl ChunkSizeScan {
     fn read(&mut self, byte: u8) {
         match char::from(byte).to_digit(16) {
             Some(digit) if !self.named => {
@@ -195,11 +198,11 @@ mod tests {
 
     /// Where the first line of a head is that ends with LF alone, however the bytes are cut.
     fn bare_lf(text: &str) -> Option<usize> {
-        let whole = Requests::default().see(text.as_bytes());
+        let whole = RequestScanner::default().see(text.as_bytes());
         for size in 1..text.len() {
-            let mut requests = Requests::default();
+            let mut scanner = RequestScanner::default();
             let mut parts = text.as_bytes().chunks(size).enumerate();
-            let found = parts.find_map(|(at, part)| Some(at * size + requests.see(part)?));
+            let found = parts.find_map(|(at, part)| Some(at * size + scanner.see(part)?));
             assert_eq!(found, whole, "{text:?} in parts of {size}");
         }
         whole

@@ -1,4 +1,4 @@
-//! Both protocols behind one door: who may pass, which protocol it is, what is logged, and what
+//! The gateway that every request of both protocols passes: who may pass, which protocol it is, what is logged, and what
 //! becomes of a panic.
 
 use std::{any::Any, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
@@ -14,19 +14,18 @@ use tracing::{Level, debug, enabled, error};
 
 use crate::{
     auth::{self, Access},
-    count,
     failure::{Failure, Reason},
     forward::{Forwarder, Here},
     grpc,
     limits::ANSWER,
     protocol::Asked,
-    rest,
+    request_metrics, rest,
     room::{Answers, Bodies},
     services::Services,
 };
 
-/// What every request meets first.
-struct Door<G, R> {
+/// What every request passes before its handler: access, limits, forwarding, logs and metrics.
+struct Gateway<G, R> {
     grpc: G,
     rest: R,
     access: Access,
@@ -53,10 +52,10 @@ pub(crate) async fn app(
     let bodies = Arc::new(Bodies::new(&services.limits, &metrics));
     let answers = Answers::new(&services.limits, &metrics);
     let rest = rest::routes(services);
-    Ok(guarded(Door { grpc, rest, access, metrics, local, bodies, answers, forwarder, call }))
+    Ok(guarded(Gateway { grpc, rest, access, metrics, local, bodies, answers, forwarder, call }))
 }
 
-fn guarded<G, R>(door: Door<G, R>) -> Router
+fn guarded<G, R>(gateway: Gateway<G, R>) -> Router
 where
     G: Service<Request, Response = Response<Body>, Error = Infallible>,
     G: Clone + Send + Sync + 'static,
@@ -65,20 +64,20 @@ where
     R: Clone + Send + Sync + 'static,
     R::Future: Send,
 {
-    let Door { grpc, rest, access, metrics, local, bodies, answers, forwarder, call } = door;
+    let Gateway { grpc, rest, access, metrics, local, bodies, answers, forwarder, call } = gateway;
     let grpc = ServiceBuilder::new().layer(CatchPanicLayer::custom(grpc_panicked)).service(grpc);
     let rest = ServiceBuilder::new().layer(CatchPanicLayer::custom(rest_panicked)).service(rest);
-    let door = Door { grpc, rest, access, metrics, local, bodies, answers, forwarder, call };
+    let gateway = Gateway { grpc, rest, access, metrics, local, bodies, answers, forwarder, call };
     // Shared, not copied: a request clones no more than a pointer and what it uses.
-    let door = Arc::new(door);
+    let gateway = Arc::new(gateway);
     let service = tower::service_fn(move |request: Request| {
-        let door = door.clone();
-        async move { Ok::<_, Infallible>(door.logged(request).await) }
+        let gateway = gateway.clone();
+        async move { Ok::<_, Infallible>(gateway.logged(request).await) }
     });
     Router::new().fallback_service(service)
 }
 
-impl<G, R> Door<G, R>
+impl<G, R> Gateway<G, R>
 where
     G: Service<Request, Error = Infallible> + Clone + Send + Sync,
     G::Response: IntoResponse,
@@ -92,7 +91,7 @@ where
         let asked = Asked::of(request.method(), request.uri().path(), request.headers());
         if !enabled!(Level::DEBUG) {
             let response = self.admitted(request, asked).await;
-            count::answered(&self.metrics, &asked, &response, began.elapsed());
+            request_metrics::record(&self.metrics, &asked, &response, began.elapsed());
             return response;
         }
         let method = request.method().clone();
@@ -100,7 +99,7 @@ where
         let response = self.admitted(request, asked).await;
         let status = response.status().as_u16();
         let took = began.elapsed();
-        count::answered(&self.metrics, &asked, &response, took);
+        request_metrics::record(&self.metrics, &asked, &response, took);
         debug!(%method, path, status, ?took, "answered");
         response
     }
@@ -138,7 +137,7 @@ where
     }
 }
 
-impl<G, R> Here for Door<G, R>
+impl<G, R> Here for Gateway<G, R>
 where
     G: Service<Request, Error = Infallible> + Clone + Send + Sync,
     G::Response: IntoResponse,
@@ -224,8 +223,8 @@ mod tests {
 
     use super::*;
 
-    /// A door in front of what panics and of what never answers.
-    fn door() -> Router {
+    /// The gateway in front of what panics and of what never answers.
+    fn gateway() -> Router {
         let panics = tower::service_fn(|request: Request| async move {
             assert!(request.uri().path() == "/never", "the words of a panic");
             std::future::pending::<Result<Response<Body>, Infallible>>().await
@@ -237,7 +236,7 @@ mod tests {
         let bodies = Arc::new(Bodies::new(&limits, &metrics));
         let answers = Answers::new(&limits, &metrics);
         let (grpc, rest, forwarder) = (panics, panics, None);
-        guarded(Door { grpc, rest, access, metrics, local, bodies, answers, forwarder, call })
+        guarded(Gateway { grpc, rest, access, metrics, local, bodies, answers, forwarder, call })
     }
 
     fn request(path: &str, kind: &str) -> Request {
@@ -280,13 +279,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_answer_that_tells_nothing() {
-        let answer = door().oneshot(request("/", "application/json")).await.unwrap();
+        let answer = gateway().oneshot(request("/", "application/json")).await.unwrap();
         assert_eq!(answer.status(), 500);
         assert_eq!(answer.headers()["content-type"], "application/problem+json");
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         assert!(!String::from_utf8_lossy(&body).contains("the words"));
 
-        let answer = door().oneshot(request("/", "application/grpc")).await.unwrap();
+        let answer = gateway().oneshot(request("/", "application/grpc")).await.unwrap();
         assert_eq!(
             (answer.status(), &answer.headers()["grpc-status"]),
             (200.try_into().unwrap(), &"13".parse().unwrap())
@@ -295,7 +294,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_call_that_is_no_stream_has_a_deadline() {
-        let answer = door().oneshot(request("/never", "application/grpc")).await.unwrap();
+        let answer = gateway().oneshot(request("/never", "application/grpc")).await.unwrap();
         assert_eq!(answer.headers()["grpc-status"], "4");
     }
 }

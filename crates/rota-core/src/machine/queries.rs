@@ -1,18 +1,18 @@
-//! Answers to those who only look. Nothing here changes anything.
+//! Queries of the machine: tasks, queues and sessions as they stand. Nothing here changes anything.
 
 use std::ops::Bound;
 
 use super::{
-    Command, Flags, HeldLease, LeaseView, Leased, LiveView, Machine, Orders, QueueCounts,
+    Assignment, Command, Flags, LeaseId, LeaseView, LiveView, Machine, Orders, QueueCounts,
     SessionView, TaskIndex, Waiting,
     index::QueueIndex,
     is_waiting,
-    lane::{Lane, Place},
+    lane::{Lane, LaneEntry},
     session::Session,
 };
-use crate::{Binds, Name, SessionId, Status, TaskId, WallTime};
+use crate::{ClientKeys, Name, SessionId, Status, TaskId, WallTime};
 
-/// Places looked at one by one to say how many tasks go first; beyond, the count may include some
+/// Entries looked at one by one to say how many tasks go first; beyond, the count may include some
 /// that were withdrawn lately.
 const COUNTED_EXACTLY: usize = 10_000;
 /// Tasks that a session's view names.
@@ -73,7 +73,7 @@ impl Machine {
             edits: self.edits.get(index).copied().unwrap_or(0),
             cancel_requested: task.flags.has(Flags::CANCEL_REQUESTED),
             policy: *self.policies.at(task.policy),
-            binds: self.binds.get(index).cloned().unwrap_or_default(),
+            client_keys: self.client_keys.get(index).cloned().unwrap_or_default(),
             lease,
             waiting: self.waiting(index, exactly),
         }
@@ -111,15 +111,15 @@ impl Machine {
     fn ahead(&self, lane: &Lane, index: TaskIndex, exactly: usize) -> u64 {
         let task = self.live.at(index);
         let mut ahead = 0;
-        for (priority, places) in &lane.levels {
+        for (priority, entries) in &lane.levels {
             let before = if *priority == task.priority {
-                places.partition_point(|place| place.order < task.order)
+                entries.partition_point(|entry| entry.order < task.order)
             } else {
-                places.len()
+                entries.len()
             };
             ahead += if before <= exactly {
-                let valid = |place: &&Place| is_waiting(&self.live, **place);
-                places.iter().take(before).filter(valid).count()
+                let valid = |entry: &&LaneEntry| is_waiting(&self.live, **entry);
+                entries.iter().take(before).filter(valid).count()
             } else {
                 before
             };
@@ -172,8 +172,8 @@ impl Machine {
 
     /// When the first task of each priority was due; the earliest of these.
     fn oldest(&self, lane: &Lane) -> Option<WallTime> {
-        let firsts = lane.levels.iter().filter_map(|(_, places)| places.front());
-        firsts.map(|place| self.live.at(place.task).run_at).min()
+        let firsts = lane.levels.iter().filter_map(|(_, entries)| entries.front());
+        firsts.map(|entry| self.live.at(entry.task).run_at).min()
     }
 
     /// All sessions, by worker's name.
@@ -239,7 +239,7 @@ impl Machine {
         let session = self.sessions.at(self.sessions.find(id)?);
         let tasks = session.tasks.iter();
         let to_stop = tasks.filter(|task| self.live.at(**task).flags.has(Flags::CANCEL_REQUESTED));
-        let lease = |task: &TaskIndex| HeldLease {
+        let lease = |task: &TaskIndex| LeaseId {
             task: self.live.at(*task).id,
             token: self.leases[task].token,
         };
@@ -251,29 +251,29 @@ impl Machine {
     /// What a session holds and is not to stop, with what clients call the tasks; `None` where it is not
     /// open.
     #[must_use]
-    pub fn held(&self, id: SessionId) -> Option<Vec<(Leased, Binds)>> {
+    pub fn held(&self, id: SessionId) -> Option<Vec<(Assignment, ClientKeys)>> {
         let session = self.sessions.at(self.sessions.find(id)?);
         let held = session.tasks.iter().filter_map(|index| {
             let (task, lease) = (self.live.at(*index), &self.leases[index]);
-            let leased = Leased {
+            let assignment = Assignment {
                 session: id,
                 task: task.id,
                 token: lease.token,
                 attempt: task.attempt,
                 run_at: task.run_at,
             };
-            let binds = || self.binds.get(*index).cloned().unwrap_or_default();
-            (!task.flags.has(Flags::CANCEL_REQUESTED)).then(|| (leased, binds()))
+            let client_keys = || self.client_keys.get(*index).cloned().unwrap_or_default();
+            (!task.flags.has(Flags::CANCEL_REQUESTED)).then(|| (assignment, client_keys()))
         });
         let mut held: Vec<_> = held.collect();
-        held.sort_unstable_by_key(|(leased, _)| leased.task);
+        held.sort_unstable_by_key(|(assignment, _)| assignment.task);
         Some(held)
     }
 
     fn session_view(&self, session: &Session, tasks: usize) -> SessionView {
         let named = session.tasks.iter().take(tasks).map(|index| {
-            let binds = self.binds.get(*index).cloned().unwrap_or_default();
-            (self.live.at(*index).id, binds)
+            let client_keys = self.client_keys.get(*index).cloned().unwrap_or_default();
+            (self.live.at(*index).id, client_keys)
         });
         let mut tasks: Vec<_> = named.collect();
         tasks.sort_unstable_by_key(|(id, _)| *id);
