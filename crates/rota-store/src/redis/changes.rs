@@ -12,9 +12,10 @@ use redis::Value;
 use super::{
     Shared, answer,
     backoff::Backoff,
+    connection::Connected,
     fault::{Fault, unexpected},
     lineage::{Landed, Position},
-    link::{Connected, Effect, Link},
+    link::{Effect, Link},
     script::Script,
 };
 use crate::{

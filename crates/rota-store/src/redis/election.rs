@@ -372,6 +372,10 @@ impl Leadership for RedisLeadership {
         Fence { epoch: self.epoch }
     }
 
+    fn seq_floor(&self) -> BatchSeq {
+        self.least
+    }
+
     fn is_held(&self) -> bool {
         !*self.is_over.borrow() && !self.until.borrow().has_passed_at(Moment::now())
     }

@@ -1,15 +1,11 @@
 //! A connection to the master that is made anew when it breaks.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use redis::{Cmd, Value, aio::MultiplexedConnection};
-use tokio::{sync::Mutex, time::timeout};
+use redis::{Cmd, Value};
+use tokio::sync::Mutex;
 
-use super::{fault::Fault, script::Script, server::Server};
-
-/// Time is counted in slices of that length, each once, however late its end comes: while this process stood still it could
-/// not have heard an answer.
-const SLICE: Duration = Duration::from_millis(250);
+use super::{connection::Connected, fault::Fault, script::Script, server::Server};
 
 /// Whether a request may be sent a second time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,29 +23,6 @@ pub(super) struct Link {
     thorough: bool,
     /// Held while one caller connects, so that the others wait for that connection.
     current: Mutex<Option<Arc<Connected>>>,
-}
-
-/// A connection to a server that was found fit.
-pub(super) struct Connected {
-    pub(super) connection: MultiplexedConnection,
-    /// The hashes of the scripts, in the order of [`Script::ALL`].
-    pub(super) hashes: Vec<String>,
-    /// The term in which this server is the master.
-    pub(super) term: u64,
-    pub(super) has_waitaof: bool,
-}
-
-impl Connected {
-    /// A call of a script, for arguments to be added to.
-    pub(super) fn call(&self, script: Script, root: &str) -> Cmd {
-        script.call(&self.hashes[script as usize], root)
-    }
-
-    pub(super) async fn send(&self, command: &Cmd, patience: Duration) -> Result<Value, Fault> {
-        let mut connection = self.connection.clone();
-        let answer = within(patience, command.query_async(&mut connection)).await;
-        Ok(answer.ok_or(Fault::Silent(patience))??)
-    }
 }
 
 impl Link {
@@ -135,18 +108,4 @@ impl Link {
         let (answer, _) = self.request(patience, Effect::Harmless, command).await?;
         Ok(answer)
     }
-}
-
-/// Awaits it for that long, as far as this process could listen.
-pub(super) async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
-    let mut left = time;
-    let mut future = pin!(future);
-    while !left.is_zero() {
-        let slice = left.min(SLICE);
-        if let Ok(value) = timeout(slice, &mut future).await {
-            return Some(value);
-        }
-        left -= slice;
-    }
-    None
 }

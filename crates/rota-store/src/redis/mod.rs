@@ -60,6 +60,7 @@ mod answer;
 #[path = "../etcd/backoff.rs"]
 mod backoff;
 mod changes;
+mod connection;
 #[path = "../etcd/control.rs"]
 mod control;
 mod election;

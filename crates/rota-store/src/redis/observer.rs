@@ -11,9 +11,10 @@ use redis::Value;
 use super::{
     Shared, answer,
     backoff::Backoff,
+    connection::Connected,
     fault::Fault,
     layout,
-    link::{Connected, Effect, Link},
+    link::{Effect, Link},
     script::Script,
 };
 use crate::model::{Epoch, Seat};

@@ -6,10 +6,11 @@ use redis::Value;
 
 use super::{
     Shared, answer,
+    connection::Connected,
     fault::{Fault, unexpected},
     layout::{self, FORMAT},
     lineage::{Landed, Position},
-    link::{Connected, Effect},
+    link::Effect,
     script::Script,
     server::{Held, Server},
 };

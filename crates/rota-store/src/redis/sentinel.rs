@@ -7,8 +7,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::{answer, fault::Fault, link::within, server::Server};
-use crate::redis::options::split_port;
+use super::{
+    answer,
+    connection::{self, within},
+    fault::Fault,
+    options::{RedisOptions, split_port},
+};
 
 /// How long one Sentinel has for its answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -23,12 +27,12 @@ pub(super) struct Place {
 
 /// The master of that name, as the Sentinels have it.
 pub(super) async fn find(
-    server: &Server,
+    options: &RedisOptions,
     sentinels: &[String],
     master: &str,
 ) -> Result<Place, Fault> {
     let asked = sentinels.iter().map(async |sentinel| {
-        let answer = within(PATIENCE, ask(server, sentinel, master)).await;
+        let answer = within(PATIENCE, ask(options, sentinel, master)).await;
         answer
             .unwrap_or(Err(Fault::Silent(PATIENCE)))
             .map_err(|fault| format!("Sentinel at {sentinel}: {}", fault.reason()))
@@ -47,9 +51,9 @@ pub(super) async fn find(
     best.ok_or_else(|| Fault::Refused(reasons.join("; ")))
 }
 
-async fn ask(server: &Server, sentinel: &str, master: &str) -> Result<Place, Fault> {
-    let user = server.options.sentinel_user.as_ref();
-    let mut connection = server.dial(sentinel, user, 0).await?;
+async fn ask(options: &RedisOptions, sentinel: &str, master: &str) -> Result<Place, Fault> {
+    let user = options.sentinel_user.as_ref();
+    let mut connection = connection::dial(options, sentinel, user, 0).await?;
     let mut question = redis::cmd("SENTINEL");
     question.arg("MASTER").arg(master);
     let told = answer::pairs(question.query_async(&mut connection).await?)?;

@@ -6,19 +6,15 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo,
-    RedisConnectionInfo, TlsCertificates, aio::MultiplexedConnection,
-};
 use tokio::sync::watch;
 
 use super::{
+    connection::{self, Connected},
     fault::Fault,
     fitness,
     layout::{FORMAT, Layout},
     lineage::{Landed, Lineage},
-    link::Connected,
-    options::{RedisOptions, RedisServers, RedisTls, RedisUser, split_port},
+    options::{RedisOptions, RedisServers},
     script::Script,
     sentinel::{self, Place},
 };
@@ -89,8 +85,13 @@ impl Server {
 
     async fn try_connect(&self, thoroughly: bool) -> Result<Connected, Fault> {
         let Place { endpoint, term } = self.find().await?;
-        let mut connection =
-            self.dial(&endpoint, self.options.user.as_ref(), self.options.database).await?;
+        let mut connection = connection::dial(
+            &self.options,
+            &endpoint,
+            self.options.user.as_ref(),
+            self.options.database,
+        )
+        .await?;
         let inspection = fitness::inspect(&mut connection).await?;
         let unfit = inspection.unfit(&self.options);
         self.note_unfit(unfit.clone());
@@ -142,7 +143,7 @@ impl Server {
         let place = match &self.options.servers {
             RedisServers::Single(endpoint) => Place { endpoint: endpoint.clone(), term: 0 },
             RedisServers::Sentinel { sentinels, master } => {
-                sentinel::find(self, sentinels, master).await?
+                sentinel::find(&self.options, sentinels, master).await?
             }
         };
         let newest = self.term.fetch_max(place.term, Ordering::AcqRel);
@@ -151,45 +152,6 @@ impl Server {
             return Err(Fault::Refused(why));
         }
         Ok(place)
-    }
-
-    /// A connection to that endpoint, without any question asked.
-    pub(super) async fn dial(
-        &self,
-        endpoint: &str,
-        user: Option<&RedisUser>,
-        database: u32,
-    ) -> Result<MultiplexedConnection, Fault> {
-        let (host, port) = split_port(endpoint)
-            .ok_or_else(|| Fault::Refused(format!("`{endpoint}` is not a host and port")))?;
-        let host = host.to_owned();
-        let mut settings = RedisConnectionInfo::default().set_db(database.into());
-        if let Some(user) = user {
-            settings = settings.set_username(&user.name).set_password(&user.password);
-        }
-        let client = match &self.options.tls {
-            None => {
-                let info = ConnectionAddr::Tcp(host, port).into_connection_info()?;
-                Client::open(info.set_redis_settings(settings))?
-            }
-            Some(tls) => {
-                let address =
-                    ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None };
-                let info = address.into_connection_info()?.set_redis_settings(settings);
-                Client::build_with_tls(info, certificates(tls).await?)?
-            }
-        };
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.options.timeout))
-            .set_response_timeout(None);
-        let connecting = client.get_multiplexed_async_connection_with_config(&config);
-        super::link::within(self.options.timeout, connecting)
-            .await
-            .ok_or(Fault::Silent(self.options.timeout))?
-            .map_err(|error| match Fault::from(error) {
-                Fault::Unknown(why) => Fault::Refused(format!("{endpoint}: {why}")),
-                fault => fault,
-            })
     }
 
     /// The newest term that is known.
@@ -271,21 +233,4 @@ impl Server {
     pub(super) fn foreign_format(&self) -> Option<String> {
         self.foreign_format.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-/// The certificates of these files.
-async fn certificates(tls: &RedisTls) -> Result<TlsCertificates, Fault> {
-    let read = async |file: &Option<std::path::PathBuf>| match file {
-        Some(file) => {
-            let failed = |error| Fault::Refused(format!("cannot read {}: {error}", file.display()));
-            Ok(Some(tokio::fs::read(file).await.map_err(failed)?))
-        }
-        None => Ok::<_, Fault>(None),
-    };
-    let (root_cert, client_cert, client_key) =
-        (read(&tls.ca_file).await?, read(&tls.cert_file).await?, read(&tls.key_file).await?);
-    let client_tls = client_cert.zip(client_key);
-    let client_tls =
-        client_tls.map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });
-    Ok(TlsCertificates { client_tls, root_cert })
 }

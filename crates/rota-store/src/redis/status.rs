@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::{
     Shared,
+    connection::within,
     fault::Fault,
     fitness::{self, Inspection},
-    link::within,
 };
 use crate::store::StoreStatus;
 

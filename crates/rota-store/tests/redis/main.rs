@@ -4,8 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "a test says so by a panic when it fails")]
 
 mod conformance;
+mod limits;
+mod losses;
 mod node;
+mod outages;
 #[path = "../etcd/proxy.rs"]
 #[expect(dead_code, reason = "tests of other backends use more of it")]
 mod proxy;
 mod server;
+mod settings;

@@ -134,6 +134,45 @@ impl Redis {
     }
 }
 
+/// A Sentinel that watches one master under the name `rota`, and alone decides about its failover. Killed when dropped.
+pub(crate) struct Sentinel {
+    _dir: TempDir,
+    port: u16,
+    process: Child,
+}
+
+impl Sentinel {
+    /// Starts one, and waits until it knows that replica.
+    pub(crate) fn watching(master: &Redis, replica: &Redis) -> Self {
+        let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
+        let file = dir.path().join("sentinel.conf");
+        let watch = format!("sentinel monitor rota 127.0.0.1 {} 1", master.port());
+        let settings =
+            "sentinel down-after-milliseconds rota 500\nsentinel failover-timeout rota 10000";
+        std::fs::write(&file, format!("{watch}\n{settings}\n")).unwrap();
+        let arguments = [file.to_string_lossy().into_owned(), "--sentinel".to_owned()];
+        let starting = spawn(Path::new("redis-server"), dir.path(), port, &arguments);
+        let process = serving(starting).expect("Sentinel starts");
+        let sentinel = Self { _dir: dir, port, process };
+        let known = format!("127.0.0.1:{}", replica.port());
+        while !cli(port, &["SENTINEL", "REPLICAS", "rota"]).contains(&known) {
+            std::thread::yield_now();
+        }
+        sentinel
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 /// What `redis-cli` says to that at this port.
 pub(crate) fn cli(port: u16, arguments: &[&str]) -> String {
     let output = Command::new("redis-cli")
@@ -149,11 +188,12 @@ pub(crate) fn cli(port: u16, arguments: &[&str]) -> String {
 /// A process that may come to serve.
 type Starting = (Child, mpsc::Receiver<()>);
 
+/// Starts it; an argument that names a configuration file must come first.
 fn spawn(program: &Path, dir: &Path, port: u16, arguments: &[String]) -> Starting {
     let mut process = Command::new(program)
         .current_dir(dir)
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args(arguments)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
