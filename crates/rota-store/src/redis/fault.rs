@@ -120,7 +120,9 @@ impl From<RedisError> for Fault {
     fn from(error: RedisError) -> Self {
         let Some(code) = error.code() else {
             return match error.kind() {
-                ErrorKind::AuthenticationFailed => Self::Forbidden(format!("Redis: {error}")),
+                ErrorKind::AuthenticationFailed => {
+                    Self::Forbidden("Redis refuses the user name or the password".to_owned())
+                }
                 ErrorKind::InvalidClientConfig => Self::Forbidden(error.to_string()),
                 ErrorKind::Parse | ErrorKind::UnexpectedReturnType => unexpected(error),
                 _ => Self::Unknown(format!("Redis: {error}")),

@@ -4,17 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Shared, answer, layout, script::Script, snapshot::RedisSnapshot};
+use super::{
+    Shared, answer, layout,
+    script::Script,
+    snapshot::{ANSWER_BYTES, KEYS_MAX, RedisSnapshot},
+};
 use crate::{
     model::{Member, Space},
     store::{Snapshot, StoreError},
 };
-
-/// The bytes of values in one answer, about.
-pub(super) const ANSWER_BYTES: usize = 16 << 20;
-
-/// Keys in one request.
-pub(super) const KEYS_MAX: usize = 4000;
 
 /// The values of these keys at one revision.
 pub(super) async fn values(

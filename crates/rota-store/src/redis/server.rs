@@ -9,6 +9,7 @@ use std::sync::{
 use tokio::sync::watch;
 
 use super::{
+    answer,
     connection::{self, Connected},
     fault::Fault,
     fitness,
@@ -111,7 +112,13 @@ impl Server {
         let timeout = self.options.timeout;
         if thoroughly {
             let root = &self.layout.root;
-            connected.send(&connected.call(Script::Probe, root), timeout).await?;
+            let probe = connected.call(Script::Probe, root);
+            let able = answer::text(connected.send(&probe, timeout).await?)?;
+            if able != "able" {
+                return Err(Fault::Forbidden(format!(
+                    "the user of Redis needs more rights: {able}"
+                )));
+            }
         }
         self.compare(&connected).await?;
         Ok(connected)

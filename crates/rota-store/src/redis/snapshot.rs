@@ -21,7 +21,6 @@ use super::{
     Shared, answer,
     fault::{Fault, unexpected},
     lineage::{Landed, Position},
-    read::{ANSWER_BYTES, KEYS_MAX},
     script::Script,
 };
 use crate::{
@@ -34,6 +33,12 @@ const TTL: Duration = Duration::from_secs(30);
 
 /// Signs of life in that time.
 const RATE: u32 = 5;
+
+/// The bytes of values in one answer, about.
+pub(super) const ANSWER_BYTES: usize = 16 << 20;
+
+/// Keys in one request.
+pub(super) const KEYS_MAX: usize = 4000;
 
 /// A page ends when it holds this many bytes of keys and values, whatever its limit.
 const PAGE_BYTES_MAX: usize = 8 << 20;
