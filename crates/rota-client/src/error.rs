@@ -1,4 +1,4 @@
-//! Why a call did not do what was asked.
+//! Errors of calls.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tonic_types::StatusExt;
 #[non_exhaustive]
 pub enum ClientError {
     /// An address is not valid.
-    #[error("{address:?} is not an address such as http://127.0.0.1:7420: {reason}")]
+    #[error("invalid address {address:?}: {reason}; use an address such as http://127.0.0.1:7420")]
     Address {
         /// The address.
         address: String,
@@ -19,7 +19,7 @@ pub enum ClientError {
         reason: String,
     },
     /// The token has a character that a header cannot carry, such as a line break.
-    #[error("the token has a character that cannot be sent, such as a line break")]
+    #[error("the token has a character that is not valid in a header, such as a line break")]
     Token,
     /// A job has no JSON form.
     #[error("the job {kind} has no JSON form: {reason}")]
@@ -43,9 +43,9 @@ pub enum ClientError {
         /// Failure of the last try.
         reason: String,
     },
-    /// The call reached a node, and the answer was lost: it was carried out or not. The client did not repeat it,
-    /// because that could do it twice, or repeated it without success.
-    #[error("the outcome is not known ({addresses}): {reason}")]
+    /// The call reached a node, but the answer was lost, so it may have been carried out. The client did not
+    /// retry, because that could carry it out twice, or its retries failed.
+    #[error("the outcome is unknown ({addresses}): {reason}")]
     OutcomeUnknown {
         /// The nodes asked.
         addresses: String,
@@ -59,7 +59,7 @@ pub enum ClientError {
         kind: ErrorKind,
         /// Message for people.
         message: String,
-        /// Stable word of the reason, such as `queue_full`. See [`ClientError::reason`].
+        /// Stable reason, such as `queue_full`. See [`ClientError::reason`].
         reason: String,
         /// Fields that are not valid.
         violations: Vec<FieldViolation>,
@@ -153,7 +153,7 @@ impl ClientError {
         Reason::parse(self.reason_word())
     }
 
-    /// The stable word of [`reason`](Self::reason), that of a newer server as well. Empty where there is none.
+    /// The stable word of [`reason`](Self::reason), also of a newer server. Empty if there is none.
     #[must_use]
     pub fn reason_word(&self) -> &str {
         match self {

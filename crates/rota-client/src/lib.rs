@@ -53,6 +53,8 @@
 //! [`Task`], [`Attempt`] and the other types that calls return are plain data: the messages of the API, which are
 //! generated. Releases add fields to them. [`v1`] has all messages, for calls such as [`Client::list_tasks`].
 
+#![warn(missing_docs)]
+
 // A call's way: `client` (what it is, whether it may be repeated) → `nodes` (which node, how often) → `links` (which
 // of its connections) → `fault` (what a failed try says). `submit` and `handle` bind calls to the type of a job.
 mod builder;

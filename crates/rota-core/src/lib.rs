@@ -1,9 +1,8 @@
 //! The domain of Rota: its types, and the pure state machine that decides what runs when and where.
 //!
-//! The machine takes `(command, now)` and returns mutations to persist and effects to release once
-//! they are durable. It knows no clock, no I/O, no async, no randomness, no serialisation format
-//! and no logging; all of these are the business of its caller. Start reading at
-//! [`lifecycle`]: the table of transitions. Then [`Machine`].
+//! The machine takes `(command, now)` and returns mutations to persist, and effects to release once they are
+//! durable. It has no clock, I/O, async, randomness, serialisation format or logging; its caller provides
+//! them. Start reading with the table of transitions in [`lifecycle`], then [`Machine`].
 
 mod fifo;
 mod id;

@@ -1,12 +1,12 @@
-//! The way down to workers: reads what is to be done and puts it into their sessions' channels.
+//! The dispatcher: reads payloads, and puts tasks and orders into the channels of sessions.
 //!
-//! One task owns all channels. It never waits for the store or for a worker, so the coordinator's loop
-//! never waits for it: payloads are read beside it, a bounded number at a time (`dispatch/reads.rs`),
-//! and what a session's channel has no room for stays here as a lease without its payload.
+//! One task owns all channels. It never waits for the store or for a worker, so the coordinator never waits
+//! for it. Payloads are read concurrently, a bounded number at a time (`dispatch/reads.rs`). A task without
+//! room in its session's channel stays here as a lease without its payload.
 //!
-//! The order is kept for each task: no stop overtakes the dispatch that it is about. Tasks of one
-//! session may overtake each other where a payload takes long to read. A lease whose task cannot be
-//! read is given back or ended by a report, so no task stays leased that nobody runs.
+//! The order is kept for each task: a stop never overtakes the dispatch of its task. Tasks of one session can
+//! overtake each other if a payload takes long to read. A lease whose task cannot be read is returned, or
+//! ended by a report, so that no task stays leased that nobody runs.
 
 mod reads;
 
@@ -33,48 +33,48 @@ use crate::{
     specs::FoundSpec,
 };
 
-/// Batches of effects that may wait here; they are taken at once, so there are few.
+/// Maximum number of batches of effects that wait here. They are taken at once, so there are few.
 pub(crate) const QUEUED_MAX: usize = 256;
-/// Payloads of one session that are read at once.
+/// Maximum number of payloads of one session that are read at once.
 const SESSION_READS: usize = 32;
 
-/// A report of the dispatcher waits so long for a place in the inbox. The lease is the session's until
-/// it is reported.
+/// Time that a report of the dispatcher waits for a place in the inbox. The session keeps the lease until it
+/// is reported.
 const REPORT_WAIT: Duration = Duration::from_secs(3600);
 
-/// What the dispatcher is told.
+/// A message to the dispatcher.
 pub(crate) enum ToWorkers {
     /// Effects of one step, in order.
     Effects(Vec<WorkerEffect>),
-    /// All sessions are over for this node: leadership was lost.
+    /// Leadership was lost, so all sessions of this node end.
     DetachAll,
-    /// Answer this: all that came before has been taken in.
+    /// Answers when all earlier messages have been processed.
     Flush(oneshot::Sender<()>),
-    /// Give back what this session was given and what is not in its channel, and answer this.
+    /// Returns the leases of this session that are not in its channel, and answers.
     GiveBack { session: SessionId, when: GiveBack, answer: oneshot::Sender<()> },
 }
 
-/// When to give back leases that no worker was told of.
+/// When to return leases that the worker did not get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GiveBack {
-    /// When nothing more can go into the channel: all is in it, or it is full.
+    /// When nothing more can go into the channel: all leases are in it, or it is full.
     Settled,
-    /// At once, whatever is being read.
+    /// At once, even while payloads are being read.
     Now,
 }
 
-/// A way to the dispatcher that does not keep it running.
+/// A handle to the dispatcher that does not keep it running.
 pub(crate) struct ToDispatcher(pub(crate) mpsc::WeakSender<ToWorkers>);
 
 impl ToDispatcher {
-    /// Resolves when it has taken in all that it was told before, or has ended. Cancel safe.
+    /// Resolves when it has processed all earlier messages, or has ended. Cancel safe.
     pub(crate) async fn flush(&self) {
-        // Where it ends before it comes to this, nobody is told of anything any more.
+        // If it ends first, it sends nothing more to anybody.
         self.tell(ToWorkers::Flush).await;
     }
 
-    /// Gives back what a session was given and what is not in its channel, so that it goes to others.
-    /// Cancel safe.
+    /// Returns the leases of a session that are not in its channel, so that other workers get them. Cancel
+    /// safe.
     pub(crate) async fn give_back(&self, session: SessionId, when: GiveBack) {
         self.tell(|answer| ToWorkers::GiveBack { session, when, answer }).await;
     }
@@ -83,16 +83,16 @@ impl ToDispatcher {
         let workers = self.0.upgrade()?;
         let (answer, answered) = oneshot::channel();
         let sent = workers.send(message(answer)).await;
-        // It runs as long as there is a sender.
+        // The dispatcher runs as long as there is a sender.
         drop(workers);
         sent.ok()?;
         answered.await.ok()
     }
 }
 
-/// An effect that concerns one worker.
+/// An effect for one worker.
 pub(crate) enum WorkerEffect {
-    /// What follows for this session goes here. What came before went to its former connection.
+    /// Later effects for this session go to this channel. Earlier ones went to its former connection.
     Attach(SessionId, DownSender),
     Dispatch(Assignment, Option<Arc<TaskSpec>>),
     Stop(SessionId, TaskId, LeaseToken, StopReason),
@@ -133,21 +133,21 @@ pub(crate) async fn run(
     }
 }
 
-/// A session's way down.
+/// The dispatcher's state of a session.
 struct Lane {
     channel: DownSender,
-    /// What the session was given and what is not in its channel yet.
+    /// Leases that are not in the channel yet.
     undelivered: FxHashMap<TaskId, Assignment>,
-    /// Those of them that are to be read, in order. May name some that are gone.
+    /// Those to read, in order. Can include leases that are gone.
     unread: std::collections::VecDeque<TaskId>,
-    /// How many of them are being read.
+    /// Number of payloads that are being read.
     reading: usize,
-    /// It is in the ring of those that want to read.
+    /// Whether it is in the ring of sessions that want to read.
     in_ring: bool,
-    /// At hand, about to go into the channel.
+    /// Dispatches that are ready for the channel.
     outgoing: Vec<Dispatched>,
     outgoing_bytes: usize,
-    /// Who waits until nothing more can go into the channel.
+    /// Callers that wait until nothing more can go into the channel.
     settling: Vec<oneshot::Sender<()>>,
 }
 
@@ -200,9 +200,9 @@ struct Dispatcher {
     requests: WeakInboxSender,
     reads: Reads,
     lanes: FxHashMap<SessionId, Lane>,
-    /// Sessions that want to read, each in turn.
+    /// Ring of sessions that want to read.
     ring: std::collections::VecDeque<SessionId>,
-    /// Sessions that want to read and have no room.
+    /// Sessions that want to read but have no room.
     blocked: FxHashSet<SessionId>,
 }
 
@@ -215,7 +215,7 @@ impl Dispatcher {
                 self.blocked.clear();
             }
             ToWorkers::Flush(done) => {
-                // One who no longer waits needs no answer.
+                // The caller may no longer wait for the answer.
                 let _ = done.send(());
             }
             ToWorkers::GiveBack { session, when, answer } => self.give_back(session, when, answer),
@@ -237,7 +237,7 @@ impl Dispatcher {
             lane.settling = former.settling;
         }
         self.blocked.remove(&session);
-        // It may be in the ring already. Then it has one turn more.
+        // If it is already in the ring, it gets one additional turn.
         lane.in_ring = true;
         self.ring.push_back(session);
         self.lanes.insert(session, lane);
@@ -245,7 +245,7 @@ impl Dispatcher {
 
     fn give_back(&mut self, session: SessionId, when: GiveBack, answer: oneshot::Sender<()>) {
         let Some(lane) = self.lanes.get_mut(&session) else {
-            // One who no longer waits needs no answer.
+            // The caller may no longer wait for the answer.
             let _ = answer.send(());
             return;
         };
@@ -257,7 +257,7 @@ impl Dispatcher {
         }
     }
 
-    /// Answers those who wait until nothing more can go into the channel, if that is so.
+    /// Answers callers that wait until nothing more can go into the channel, if that is the case.
     fn settle(&mut self, session: SessionId) {
         let Some(lane) = self.lanes.get_mut(&session) else { return };
         lane.settling.retain(|answer| !answer.is_closed());
@@ -271,7 +271,7 @@ impl Dispatcher {
         let Some(lane) = self.lanes.get_mut(&session) else { return };
         let leases = lane.take_back();
         for answer in lane.settling.drain(..) {
-            // One who no longer waits needs no answer.
+            // The caller may no longer wait for the answer.
             let _ = answer.send(());
         }
         self.report(leases.into_iter().map(|lease| (lease, Report::Released)).collect());
@@ -283,7 +283,7 @@ impl Dispatcher {
             match effect {
                 WorkerEffect::Dispatch(..) if Planted::DropsDispatches.is_made_once_in(500) => {}
                 WorkerEffect::Dispatch(assignment, spec) => {
-                    // A worker that is not connected now learns of its tasks when it comes back.
+                    // A disconnected worker gets its tasks when it reconnects.
                     let Some(lane) = self.lanes.get_mut(&assignment.session) else { continue };
                     match spec {
                         Some(spec) if lane.has_room() => {
@@ -325,7 +325,7 @@ impl Dispatcher {
         }
     }
 
-    /// Has a payload read when it is the session's turn.
+    /// Queues the read of a payload.
     fn queue(&mut self, assignment: Assignment) {
         let Some(lane) = self.lanes.get_mut(&assignment.session) else { return };
         if lane.is_undelivered(assignment.task, assignment.token) {
@@ -348,7 +348,7 @@ impl Dispatcher {
             lane.channel.send(SessionEvent::Stop { task, token, reason });
             return;
         }
-        // The worker never hears of it.
+        // The worker never got the task.
         lane.undelivered.remove(&task);
         if reason == StopReason::Cancelled {
             self.report(vec![(lease, Report::Released)]);
@@ -356,7 +356,7 @@ impl Dispatcher {
         self.settle(session);
     }
 
-    /// Starts as many reads as may run.
+    /// Starts as many reads as the limits allow.
     fn read_more(&mut self) {
         while let Some(size) = self.reads.room() {
             let mut portion = Vec::with_capacity(size);
@@ -401,7 +401,7 @@ impl Dispatcher {
         self.settle(session);
     }
 
-    /// There may be room again.
+    /// Continues with sessions that had no room.
     fn unblock(&mut self) {
         let mut blocked: Vec<_> = self.blocked.drain().collect();
         blocked.sort_unstable();
@@ -419,7 +419,7 @@ impl Dispatcher {
         match done {
             Work::Told => {}
             Work::Rested(mut portion) => {
-                // What was stopped or taken back meanwhile need not be read.
+                // Leases that were stopped or returned meanwhile need not be read.
                 portion.assignments.retain(|assignment| self.still_wants(assignment));
                 self.reads.again(portion);
             }
@@ -429,11 +429,11 @@ impl Dispatcher {
                 }
             }
             Work::Read(portion, Err(failed)) => {
-                warn!(error = %failed, tasks = portion.assignments.len(), "payloads could not be read");
+                warn!(error = %failed, tasks = portion.assignments.len(), "cannot read payloads");
                 let (retries, given_up) = self.reads.failed(portion, &failed);
                 for assignment in given_up {
                     if self.forget(&assignment) {
-                        warn!(task = %assignment.task, "a payload cannot be read; the lease is given back");
+                        warn!(task = %assignment.task, "cannot read a payload; returning the lease");
                         self.report(vec![(assignment.lease_id(), Report::Released)]);
                     }
                 }
@@ -446,13 +446,13 @@ impl Dispatcher {
         let Some(lane) = self.lanes.get_mut(&assignment.session) else { return false };
         let wants = lane.is_undelivered(assignment.task, assignment.token);
         if !wants {
-            // Makes room for the session's next read.
+            // Makes room for the next read of the session.
             self.forget(assignment);
         }
         wants
     }
 
-    /// A read is over. Says whether its task still waited for it.
+    /// Ends a read. Returns whether its task still waited for it.
     fn forget(&mut self, assignment: &Assignment) -> bool {
         let Some(lane) = self.lanes.get_mut(&assignment.session) else { return false };
         lane.reading = lane.reading.saturating_sub(1);
@@ -496,7 +496,7 @@ impl Dispatcher {
             token: lease.token,
             fingerprint: fingerprint::of_report(&report),
             report,
-            // No backoff follows these.
+            // No backoff follows these outcomes.
             random: 0,
             stored: None,
         };
@@ -508,12 +508,12 @@ impl Dispatcher {
             let sent = requests.send(request, now, REPORT_WAIT).await;
             drop(requests);
             if sent.is_ok() {
-                // Where leadership is lost on the way, the next leader comes to the same end.
+                // If leadership is lost meanwhile, the next leader does the same.
                 let _ = answered.await;
             }
         });
     }
 }
 
-/// How long a caller waits for the dispatcher to settle before it takes what there is.
+/// How long a caller waits for the dispatcher before it takes the tasks that are ready.
 pub(crate) const SETTLE_WAIT: Duration = Duration::from_secs(3);

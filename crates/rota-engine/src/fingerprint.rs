@@ -1,5 +1,5 @@
-//! Hashes of what was asked for and what was said, the same in every version of Rota: they are kept,
-//! to tell a repeat from what only looks like one.
+//! Fingerprints: hashes of submissions and reports, to distinguish a repeat from a conflict. They are stored,
+//! so they must be the same in every version of Rota.
 
 mod canonical;
 mod scalar;
@@ -22,7 +22,7 @@ fn date(date: Option<WallTime>) -> [u8; 8] {
     date.map_or(i64::MIN, |date| date.0).to_le_bytes()
 }
 
-/// A time as it was said: a date, or a delay.
+/// A time of a request: a date, or a delay.
 fn said(run_at: RunAt) -> (Option<WallTime>, u64) {
     match run_at {
         RunAt::Now => (None, u64::MAX),
@@ -31,8 +31,8 @@ fn said(run_at: RunAt) -> (Option<WallTime>, u64) {
     }
 }
 
-/// A hash of all that a worker says at the end of an attempt. It is kept with the lease that ended,
-/// to tell a repeated report from another. Others are never compared.
+/// The hash of a report that ends an attempt. It is stored with the ended lease, to distinguish a repeated
+/// report from another. Other reports are never compared.
 pub(crate) fn of_report(report: &Report) -> u64 {
     let Report::Ended { started_at, output_tail, outcome } = report else { return 0 };
     let mut hash = Xxh3::new();
@@ -61,18 +61,18 @@ pub(crate) fn of_report(report: &Report) -> u64 {
     hash.digest()
 }
 
-/// What tells a repeat of a task from a conflict.
+/// The fingerprints of a submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
-    /// A hash of all that the client asked for. It is kept with the task.
+    /// The hash of the submission. It is stored with the task.
     pub(crate) kept: u64,
-    /// What versions before this one would have kept: of the payload as written with the defaults of the server,
-    /// and of the payload with only its keys in order.
+    /// The hashes of earlier versions: of the unchanged payload with the server's defaults filled in, and of
+    /// the payload with only its keys sorted.
     pub(crate) former: [u64; 2],
 }
 
-/// The defaults that a client's omissions are hashed as: those of the first version. They never
-/// change, whatever the defaults become, so that a repeat stays one.
+/// The values that are hashed for omitted fields: the defaults of the first version. They never change, even
+/// if the defaults do, so that a repeat stays a repeat.
 fn first_defaults() -> (&'static str, u8, Policy) {
     let retry = RetryPolicy {
         max_attempts: 25,
@@ -86,8 +86,7 @@ fn first_defaults() -> (&'static str, u8, Policy) {
     ("default", 5, Policy { retry, timeout: Millis(1_800_000), retention: None })
 }
 
-/// The fingerprint of a task of which its client left something out. Tasks without names are never
-/// compared.
+/// The fingerprint of a task with omitted fields. Tasks without names are never compared.
 pub(crate) fn of_task(task: &NewTask, left_out: LeftOut) -> Fingerprint {
     if task.client_keys.is_empty() {
         return Fingerprint { kept: 0, former: [0; 2] };
@@ -103,7 +102,7 @@ pub(crate) fn of_task(task: &NewTask, left_out: LeftOut) -> Fingerprint {
     Fingerprint { kept: hashed(Scalars::ByValue), former: [as_written, ordered] }
 }
 
-/// Takes the types apart, so that a field that is added to them has to be considered here.
+/// Destructures the types exhaustively, so that a new field must be handled here.
 fn hash_of(task: &NewTask, payload: &[u8], left_out: LeftOut) -> u64 {
     let NewTask { client_keys: ClientKeys { id, key }, definition, priority, run_at } = task;
     let Definition {
@@ -114,7 +113,7 @@ fn hash_of(task: &NewTask, payload: &[u8], left_out: LeftOut) -> u64 {
         description,
         expires_at,
         policy: Policy { retry, timeout, retention },
-        // A repeat may be traced elsewhere.
+        // A repeat can have another trace context.
         trace: _,
     } = definition;
     let RetryPolicy { max_attempts, initial, multiplier, max, jitter, max_lost, max_snoozes } =
@@ -150,8 +149,8 @@ fn hash_of(task: &NewTask, payload: &[u8], left_out: LeftOut) -> u64 {
     field(&[u8::from(if no.jitter { first.retry.jitter } else { *jitter } == Jitter::None)]);
     field(&either(no_timeout, first.timeout, *timeout));
     field(&retention.map_or(u64::MAX, |retention| retention.0).to_le_bytes());
-    // What the first version did not have is hashed behind its name, and only where it is given: the
-    // fingerprints that are kept stay what they are.
+    // Fields that the first version did not have are hashed after their name, and only if present, so that
+    // stored fingerprints stay valid.
     if let Some(description) = description {
         field(b"description");
         field(description.as_bytes());

@@ -1,7 +1,7 @@
-//! Totals of tasks by queue and kind, and how long tasks waited and ran.
+//! Totals of tasks by queue and kind, and the times that tasks waited and ran.
 //!
-//! The totals are written in the batch that makes durable what they count, so they are exact: no
-//! crash and no change of leader loses or repeats one. They are shown once the batch has landed.
+//! The totals are written in the batch of the events that they count, so they are exact: no crash and no
+//! change of leader loses or repeats an event. They are shown when the batch is durable.
 
 use std::sync::Arc;
 
@@ -19,15 +19,15 @@ use crate::{
     unreadable::Unreadable,
 };
 
-/// Lanes that are found without looking at their names at most; then all are looked up anew.
+/// Maximum number of lanes in the cache of lookups. When it is full, the cache is cleared.
 const LANES_AT_HAND: usize = 10_000;
-/// So many pairs of a queue and a kind are told apart for each queue that may be.
+/// Number of pairs of a queue and a kind to distinguish, for each allowed queue.
 const KINDS_A_QUEUE: usize = 5;
 
 /// The index of a total in the list of all.
 pub(crate) type TotalIndex = usize;
 
-/// The totals, with what is not durable yet.
+/// The totals, including those that are not durable yet.
 pub(crate) struct Ledger {
     metrics: NodeMetrics,
     totals: Vec<Total>,
@@ -39,13 +39,13 @@ pub(crate) struct Ledger {
 
 struct Total {
     row: Row,
-    /// What a newer version counts beside this.
+    /// Counts that only a newer version knows.
     foreign: ForeignCounts,
     waited: Histogram,
     ran: Histogram,
 }
 
-/// What is to be shown when a step has landed.
+/// The metrics to show when a step is durable.
 #[derive(Default)]
 pub(crate) struct Landing {
     rows: Vec<(TotalIndex, Row)>,
@@ -53,7 +53,7 @@ pub(crate) struct Landing {
 }
 
 impl Ledger {
-    /// The totals as the store has them.
+    /// The totals in the store.
     pub(crate) async fn load(
         snapshot: &dyn Snapshot,
         metrics: NodeMetrics,
@@ -69,12 +69,16 @@ impl Ledger {
         };
         each(snapshot, |entry: &Entry<records::Total>| {
             let Some(pair) = entry.typed_key() else {
-                unreadable.add(layout::TOTAL, &entry.key, &"the key names no queue and kind");
+                unreadable.add(layout::TOTAL, &entry.key, &"the key is not a queue and a kind");
                 return;
             };
             let found = entry.decode(&pair);
             if let Some(reason) = found.unreadable() {
-                unreadable.add(layout::TOTAL, &entry.key, &format!("{reason}; it begins anew"));
+                unreadable.add(
+                    layout::TOTAL,
+                    &entry.key,
+                    &format!("{reason}; the total starts again from zero"),
+                );
             }
             let Some((counts, foreign)) = found.record() else { return };
             let (queue, kind) = pair;
@@ -88,20 +92,20 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Shows all totals: this node leads.
+    /// Shows all totals, because this node is the leader.
     pub(crate) fn show(&self) {
         self.metrics.clear_totals();
         let rows = self.totals.iter().map(|total| total.row.clone());
         self.metrics.set_totals(rows.enumerate());
     }
 
-    /// What an event adds to, if it is counted.
+    /// The total to which an event adds, if it is counted.
     pub(crate) fn count(&mut self, event: &Event) -> Option<(TotalIndex, Count)> {
         let count = count_of(event.what)?;
         Some((self.index(&event.lane), count))
     }
 
-    /// Adds to a total; gives the record of it that is to be written.
+    /// Adds to a total. Returns the record to write.
     pub(crate) fn add(&mut self, index: TotalIndex, counts: &Counts) -> (Bytes, Bytes) {
         let Total { row, foreign, .. } = &mut self.totals[index];
         for (total, more) in row.counts.iter_mut().zip(counts) {
@@ -111,7 +115,7 @@ impl Ledger {
         (layout::total(&row.queue, &row.kind), codec::encode_total(&row.counts, foreign))
     }
 
-    /// What is to be shown when all that was added since the last call has landed.
+    /// The metrics to show when everything added since the last call is durable.
     pub(crate) fn landing(&mut self, events: Vec<Event>) -> Landing {
         let mut changed = std::mem::take(&mut self.changed);
         changed.sort_unstable();
@@ -120,7 +124,7 @@ impl Ledger {
         Landing { rows: rows.collect(), events }
     }
 
-    /// It has landed.
+    /// Shows the metrics of a durable step.
     pub(crate) fn landed(&mut self, landing: Landing) {
         if !landing.rows.is_empty() {
             self.metrics.set_totals(landing.rows);

@@ -1,8 +1,8 @@
-//! The coordinator: one loop that stamps the time, asks the core, commits, then performs effects.
+//! The engine: a loop that stamps the time, asks the core, commits, and then releases effects.
 //!
-//! This crate owns leadership, the order in which commands reach the core, group commit, the
-//! layout of records in the store, sessions' channels and the reads that answer queries. It speaks
-//! neither HTTP nor gRPC and does not know which store it writes to.
+//! This crate owns leadership, the order in which commands reach the core, group commit, the layout of
+//! records in the store, the channels of sessions, and reads. It knows neither HTTP nor gRPC, and does not
+//! know which store it uses.
 //!
 //! A command's way: a method of [`Engine`] (`tasks`, `workers`, `list`, `pull`) makes it a
 //! `request` in the inbox; the `coordinator` reads what the core must know (`prefetch`), has the core

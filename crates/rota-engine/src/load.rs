@@ -1,4 +1,4 @@
-//! What a new leader starts from: the live tasks and the queues' settings, read at one revision.
+//! Loads the backlog of a new leader: the live tasks and the settings of queues, read at one revision.
 
 use std::{
     collections::{BTreeMap, btree_map},
@@ -24,21 +24,21 @@ use crate::{
 
 /// Records read at a time.
 const PAGE: usize = 10_000;
-/// Records decoded at a time, and how many times that many may wait to be taken up.
+/// Number of records to decode at a time, and number of such portions that can wait to be loaded.
 const DECODED: usize = 1_000;
 const DECODED_AHEAD: usize = 16;
 
-/// The machine as the store knows it.
+/// The machine with the state of the store.
 pub(crate) struct Loaded {
     pub(crate) machine: Machine,
     pub(crate) ids: TaskIdSequence,
-    /// The last batch that landed.
+    /// The last durable batch.
     pub(crate) head: BatchSeq,
-    /// Records that are left alone.
+    /// Records that cannot be read.
     pub(crate) unreadable: Unreadable,
 }
 
-/// What the machine is made with.
+/// The options of the machine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MachineOptions {
     pub(crate) limits: MachineLimits,
@@ -61,7 +61,7 @@ pub(crate) async fn load(
     .await?;
     each(snapshot, |entry: &Entry<Live>| match entry.typed_key() {
         Some(task) => restore_task(&mut machine, decode(task, &entry.value), &mut unreadable),
-        None => unreadable.add(layout::LIVE, &entry.key, &"the key is not a task's"),
+        None => unreadable.add(layout::LIVE, &entry.key, &"the key is not a task id"),
     })
     .await?;
     let ids = TaskIdSequence::after(newest_task(snapshot).await?);
@@ -71,16 +71,16 @@ pub(crate) async fn load(
 /// The live records that a machine is made of, shared with who goes on changing them.
 pub(crate) type LiveRecords = Arc<BTreeMap<TaskId, Bytes>>;
 
-/// The records of a backlog, read before.
+/// The records of a backlog that were read before.
 pub(crate) struct Records {
     pub(crate) queues: BTreeMap<Bytes, Bytes>,
     pub(crate) live: LiveRecords,
     pub(crate) newest: Option<TaskId>,
-    /// The last batch that they hold.
+    /// The last batch that they include.
     pub(crate) head: BatchSeq,
 }
 
-/// Makes the same of records that were read before. Blocks: it takes a microsecond for each task.
+/// Builds the machine from records that were read before. It blocks for about a microsecond for each task.
 pub(crate) fn restore(
     records: &Records,
     options: MachineOptions,
@@ -106,21 +106,21 @@ pub(crate) fn restore(
     Loaded { machine, ids: TaskIdSequence::after(*newest), head: *head, unreadable }
 }
 
-/// Decodes on a thread of its own. Clients wait meanwhile, and decoding takes as long as taking up.
+/// Decodes on its own thread, because clients wait meanwhile, and decoding takes as long as loading.
 #[expect(clippy::disallowed_methods, reason = "called only where the host has threads")]
 fn beside(mut decoded: Decoded<'_>, restore: impl FnMut(Vec<DecodedTask>)) {
     thread::scope(|scope| {
         let (sender, records) = sync_channel(DECODED_AHEAD);
-        // Nobody takes more where taking up one panicked.
+        // The receiver is gone if loading panicked.
         scope.spawn(move || decoded.try_for_each(|records| sender.send(records)));
         records.into_iter().for_each(restore);
     });
 }
 
-/// A live task, or why its record cannot be read, and the queue if that much can.
+/// A live task, or why its record cannot be read, with its queue if that can be read.
 type DecodedTask = Result<LiveRecord, (TaskId, CodecError, Option<Name>)>;
 
-/// Records decoded some at a time.
+/// Decodes records in portions.
 struct Decoded<'a>(Peekable<btree_map::Iter<'a, TaskId, Bytes>>);
 
 impl Iterator for Decoded<'_> {
@@ -148,8 +148,8 @@ fn restore_task(machine: &mut Machine, record: DecodedTask, unreadable: &mut Unr
     }
 }
 
-/// A queue whose settings cannot be read is paused: what they say of it may be that, or more. Who resumes it
-/// writes them anew.
+/// Loads settings of queues. A queue whose settings cannot be read is paused, because they may say so.
+/// Resuming it writes new settings.
 fn restore_queue(machine: &mut Machine, key: &Bytes, value: &Bytes, unreadable: &mut Unreadable) {
     let name = Name::new(std::str::from_utf8(key).unwrap_or_default());
     let name = match name {

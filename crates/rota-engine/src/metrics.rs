@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{api::Role, engine::Engine, shared::Shared};
 
-/// An answer is not waited for longer than this: metrics are needed most when things are bad.
+/// Timeout for an answer of the machine, because metrics are most needed during problems.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The last stats of the machine, for when it does not answer.
 #[derive(Debug, Default)]
 pub(crate) struct LastStats(tokio::sync::Mutex<Option<(u64, Instant, Arc<MachineStats>)>>);
 
-/// Numbers as the exposition format has them.
+/// A number for the exposition format.
 #[expect(clippy::cast_precision_loss, reason = "the exposition format has no other numbers")]
 fn number(value: impl TryInto<u64>) -> f64 {
     value.try_into().map_or(0.0, |value: u64| value as f64)
@@ -37,8 +37,8 @@ impl Engine {
         &self.inner.options.metrics
     }
 
-    /// What is not counted as it happens, as it is now. Costs grow with queues and sessions, never
-    /// with tasks. Answers within about a second, whatever else goes on.
+    /// The current values of metrics that are not counted continuously. The cost grows with queues and
+    /// sessions, not with tasks. Answers within about a second in any case.
     pub async fn collect_metrics(&self) -> Snapshot {
         let (stats, status) =
             tokio::join!(self.stats(), timeout(PATIENCE, self.inner.store.status()));
@@ -63,13 +63,13 @@ impl Engine {
         snapshot
     }
 
-    /// Figures of the machine, and when that was. `None` where this node does not lead.
+    /// Figures of the machine, and their time. `None` if this node is not the leader.
     async fn stats(&self) -> Option<(Instant, Arc<MachineStats>)> {
         if self.role() != Role::Leader {
             return None;
         }
         let epoch = self.inner.shared.epoch.load(Ordering::Relaxed);
-        // One at a time, however many ask.
+        // One survey at a time for all scrapers.
         let mut last = self.inner.stats.0.lock().await;
         if let Ok(Ok(stats)) = timeout(PATIENCE, self.query(Machine::stats)).await {
             *last = Some((epoch, Instant::now(), Arc::new(stats)));
@@ -109,7 +109,7 @@ struct QueueSum {
     unserved: u64,
     oldest: Option<WallTime>,
     paused: bool,
-    /// Something waits that is not held up by a pause.
+    /// Whether tasks wait in a queue that is not paused.
     waits: bool,
 }
 
@@ -128,8 +128,8 @@ fn collect_queues(
         sum.scheduled += counts.scheduled;
         sum.pending += counts.pending;
         sum.leased += counts.leased;
-        // Alerts pass over queues that somebody paused. Among those that share a name, one that is paused
-        // must not silence them for the others: it is left out of what they look at.
+        // Alerts ignore paused queues. If several queues share a label, a paused one must not silence alerts
+        // for the others, so it is excluded from the metrics of alerts.
         if alone || !counts.paused {
             sum.unserved += queue.unserved;
             sum.oldest = [sum.oldest, counts.oldest_pending].into_iter().flatten().min();
@@ -190,7 +190,7 @@ fn collect_sessions(
     }
 }
 
-/// Counts leaders as they come and go, until `stop` is cancelled.
+/// Counts changes of leader, until `stop` is cancelled.
 pub(crate) async fn follow_leaders(shared: Arc<Shared>, stop: CancellationToken) {
     let mut changes = shared.standing_changes();
     loop {

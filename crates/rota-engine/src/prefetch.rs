@@ -1,5 +1,5 @@
-//! What the core must be told of the store before it can decide: records of tasks that are not
-//! live, and who owns a name. Read for many commands in one call.
+//! Reads what the core must know of the store before it decides: records of tasks that are not live, and
+//! owners of names. One call reads for many commands.
 
 use std::sync::Arc;
 
@@ -17,13 +17,12 @@ use crate::{
     request::{Request, Submission},
 };
 
-/// What was read.
 #[derive(Debug, Default)]
 pub(crate) struct Prefetched {
     values: FxHashMap<(&'static str, Bytes), Bytes>,
 }
 
-/// The keys that must be read before these requests can be carried out.
+/// The keys to read before these requests can be carried out.
 pub(crate) fn keys<'a>(
     machine: &Machine,
     requests: impl Iterator<Item = &'a Request>,
@@ -64,7 +63,7 @@ pub(crate) fn keys<'a>(
     keys
 }
 
-/// Reads them, in one call if there are any.
+/// Reads the keys in one call, if there are any.
 pub(crate) async fn read(
     store: &dyn Store,
     keys: Vec<(Space, Bytes)>,
@@ -97,18 +96,18 @@ impl Prefetched {
         self.found::<K>(key).or_refuse::<K>(key)
     }
 
-    /// The record of a task that ended.
+    /// The record of an ended task.
     pub(crate) fn stored(&self, task: TaskId) -> Result<Stored, Refusal> {
         Ok(self.record::<Done>(&task)?.map(Arc::new))
     }
 
-    /// The definition of a task that ended.
+    /// The definition of an ended task.
     pub(crate) fn spec(&self, task: TaskId) -> Result<Option<Arc<TaskSpec>>, Refusal> {
         self.record::<Spec>(&task)
     }
 
-    /// Who owns a new task's client keys. What an earlier version kept of the same task is told as what this
-    /// one would keep.
+    /// The owners of a new task's client keys. Translates the fingerprint that an earlier version stored for
+    /// the same task.
     pub(crate) fn key_owners(&self, submission: &Submission) -> Result<KeyOwners, Refusal> {
         let Submission { task, fingerprint } = submission;
         let owner = |key: ClientKey| -> Result<Option<KeyOwner>, Refusal> {

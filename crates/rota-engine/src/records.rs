@@ -1,8 +1,8 @@
 //! Typed reads of the store: one record, many, or a scan page by page.
 //!
-//! A [`Kind`] says in which spaces records of a kind are, how their keys are written and how their bytes are read.
-//! Every read tells a record that is not there from one that this version cannot read ([`Found`]), and both from a
-//! store that failed ([`StoreError`]). A record that cannot be read does not hide its neighbours.
+//! A [`Kind`] has the spaces of its records, the form of their keys, and the decoding of their bytes. Every
+//! read distinguishes a missing record from one that this version cannot read ([`Found`]), and both from a
+//! failed store ([`StoreError`]). An unreadable record does not hide its neighbours.
 //!
 //! [`kinds`] has all kinds. A new one is one more `impl Kind` there, and its space in [`layout`](crate::layout).
 
@@ -21,7 +21,7 @@ use crate::codec::CodecError;
 
 /// A kind of records.
 pub(crate) trait Kind {
-    /// What tells one record of the kind from the others.
+    /// The identity of a record of this kind.
     type Key: Send + Sync;
     type Record: Send;
     /// Name of the kind in errors, logs and metrics: that of its first space.
@@ -50,14 +50,14 @@ pub(crate) trait Kind {
     }
 }
 
-/// What the store has of a record.
+/// The state of a record in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Found<T> {
     Record(T),
     Missing,
-    /// It is there and cannot be read, for this reason.
+    /// It exists but cannot be read, for this reason.
     Damaged(String),
-    /// It is there with a value that this version does not know: a newer version wrote it, and can read it.
+    /// It exists with a value that this version does not know. The newer version that wrote it can read it.
     Newer(String),
 }
 
@@ -75,7 +75,7 @@ impl<T> Found<T> {
         if let Self::Record(record) = self { Some(record) } else { None }
     }
 
-    /// Why it cannot be read, if it is there and cannot.
+    /// Why it cannot be read, if it exists and cannot be read.
     pub(crate) fn unreadable(&self) -> Option<&str> {
         match self {
             Self::Damaged(reason) | Self::Newer(reason) => Some(reason),
@@ -83,10 +83,10 @@ impl<T> Found<T> {
         }
     }
 
-    /// The record; `None` where there is none.
+    /// The record. `None` if there is none.
     ///
     /// # Errors
-    /// When it is there and cannot be read.
+    /// When it exists but cannot be read.
     pub(crate) fn or_refuse<K: Kind>(self, key: &K::Key) -> Result<Option<T>, Refusal> {
         match self {
             Self::Record(record) => Ok(Some(record)),
@@ -124,7 +124,7 @@ pub(crate) fn found_in<'a, K: Kind>(
     }
 }
 
-/// Reads records in one call, in the order asked for. Tells nobody of those that cannot be read.
+/// Reads records in one call, in the given order. Does not report unreadable ones.
 pub(crate) async fn get<K: Kind>(
     store: &dyn Store,
     keys: &[K::Key],
@@ -139,7 +139,7 @@ pub(crate) async fn get<K: Kind>(
     Ok(found.collect())
 }
 
-/// Reads one record. Tells nobody of one that cannot be read.
+/// Reads one record. Does not report an unreadable one.
 pub(crate) async fn get_one<K: Kind>(
     store: &dyn Store,
     key: &K::Key,
@@ -155,7 +155,7 @@ pub(crate) async fn exists<K: Kind>(store: &dyn Store, key: &K::Key) -> Result<b
     Ok(store.get(&keys).await?.iter().any(Option::is_some))
 }
 
-/// Reads that tell the operator of every record that cannot be read: in the log and in metrics.
+/// Reads that report every unreadable record to the operator, in the log and in metrics.
 #[derive(Debug, Clone)]
 pub(crate) struct RecordReads {
     metrics: NodeMetrics,
@@ -166,14 +166,14 @@ impl RecordReads {
         Self { metrics }
     }
 
-    /// Tells of a record that cannot be read.
+    /// Reports an unreadable record.
     pub(crate) fn tell<K: Kind>(&self, key: &K::Key, reason: &str) {
         self.tell_in::<K>(K::NAME, key, reason);
     }
 
     fn tell_in<K: Kind>(&self, space: &'static str, key: &K::Key, reason: &str) {
         let task = K::task(key).map(tracing::field::display);
-        error!(space, record = K::record_name(key), task, reason, "a record cannot be read");
+        error!(space, record = K::record_name(key), task, reason, "cannot read a record");
         self.metrics.damaged_record(space);
     }
 
@@ -190,8 +190,8 @@ impl RecordReads {
         Ok(found)
     }
 
-    /// Reads records, in the order asked for: in one call, or one by one where the store itself cannot read one of
-    /// them. That one is damaged. Cancel safe.
+    /// Reads records in the given order: in one call, or one by one if the store itself cannot read one of
+    /// them, which is then damaged. Cancel safe.
     pub(crate) async fn many<K: Kind>(
         &self,
         store: &dyn Store,
@@ -238,7 +238,7 @@ pub(crate) struct Scan<K> {
     kind: PhantomData<fn() -> K>,
 }
 
-/// An entry that a scan has found. It is decoded only when somebody asks for that.
+/// An entry of a scan. It is decoded only on request.
 pub(crate) struct Entry<K> {
     space: Space,
     pub(crate) key: Bytes,
@@ -252,7 +252,7 @@ impl<K: Kind> Scan<K> {
         Self { range, direction, page, more: true, kind: PhantomData }
     }
 
-    /// The next page, in the direction of the scan; `None` at the end.
+    /// The next page, in the direction of the scan. `None` at the end.
     pub(crate) async fn next(
         &mut self,
         snapshot: &dyn Snapshot,
@@ -276,7 +276,7 @@ impl<K: Kind> Scan<K> {
         Ok(Some(entries.map(entry).collect()))
     }
 
-    /// Whether the range holds more than was read of it.
+    /// Whether the range has more entries.
     pub(crate) fn has_more(&self) -> bool {
         self.more
     }

@@ -1,5 +1,5 @@
-//! Reads of tasks' definitions, bounded in memory. A payload can be large, so no call reads more than
-//! a portion of definitions at a time, and what is large is dropped before the next portion.
+//! Reads of definitions, with bounded memory. Payloads can be large, so a call reads only a portion of
+//! definitions at a time, and drops the payloads before the next portion.
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -11,24 +11,24 @@ use tokio::sync::Semaphore;
 
 use crate::records::{Found, RecordReads, Spec};
 
-/// Definitions read in one call of the store.
+/// Number of definitions to read in one call of the store.
 pub(crate) const PORTION: usize = 16;
-/// Portions that questions read at once on this node; others wait for their turn.
+/// Maximum number of portions that are read at once on this node. Others wait.
 const PORTIONS_AT_ONCE: usize = 4;
 
-/// What the store has of a task's definition. It is missing where the task was deleted, or its record is lost.
+/// The definition of a task in the store. It is missing if the task was deleted, or its record is lost.
 pub(crate) type FoundSpec = Found<Arc<TaskSpec>>;
 
 impl FoundSpec {
-    /// The definition of a leased task, or why no worker can run it and what is to be reported of it.
+    /// The definition of a leased task, or the report that ends the lease because no worker can run the task.
     pub(crate) fn into_runnable(self) -> Result<Arc<TaskSpec>, (String, Report)> {
         let reason = match self {
             Self::Record(spec) => return Ok(spec),
-            Self::Missing => "there is none".to_owned(),
+            Self::Missing => "it is missing".to_owned(),
             Self::Damaged(reason) => reason,
             Self::Newer(reason) => return Err((reason, Report::SetAside)),
         };
-        let message = format!("the stored definition of this task cannot be read: {reason}");
+        let message = format!("cannot read the stored definition of this task: {reason}");
         let failure = Failure::new(FailureReason::Permanent, &message);
         let outcome = AttemptOutcome::Failed { failure, retry_at: None };
         Err((reason, Report::Ended { started_at: None, output_tail: Bytes::new(), outcome }))
@@ -43,7 +43,7 @@ impl FoundSpec {
     }
 }
 
-/// The reads of a node that answer questions.
+/// The reads of definitions for calls of a node.
 #[derive(Debug)]
 pub(crate) struct SpecReads {
     turns: Semaphore,
@@ -55,7 +55,7 @@ impl SpecReads {
         Self { turns: Semaphore::new(PORTIONS_AT_ONCE), reads }
     }
 
-    /// One definition with its payload. Cancel safe.
+    /// Reads a definition with its payload. Cancel safe.
     pub(crate) async fn one(
         &self,
         store: &dyn Store,
@@ -65,7 +65,7 @@ impl SpecReads {
         Ok(found.into_iter().next().unwrap_or(Found::Missing))
     }
 
-    /// Definitions without payloads, in the order asked for. Cancel safe.
+    /// Reads definitions without payloads, in the given order. Cancel safe.
     pub(crate) async fn without_payloads(
         &self,
         store: &dyn Store,
@@ -83,13 +83,13 @@ impl SpecReads {
         store: &dyn Store,
         tasks: &[TaskId],
     ) -> Result<Vec<FoundSpec>, StoreError> {
-        // It is never closed.
+        // The semaphore is never closed.
         let _turn = self.turns.acquire().await;
         let found = self.reads.many::<Spec>(store, tasks).await?;
         Ok(found.into_iter().map(FoundSpec::without_payload).collect())
     }
 
-    /// Hands over one definition after the other, with its payload, until `take` breaks. Cancel safe.
+    /// Passes one definition after the other, with payload, to `take`, until it breaks. Cancel safe.
     pub(crate) async fn each(
         &self,
         store: &dyn Store,
@@ -97,7 +97,7 @@ impl SpecReads {
         mut take: impl FnMut(TaskId, FoundSpec) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         for tasks in tasks.chunks(PORTION) {
-            // It is never closed.
+            // The semaphore is never closed.
             let _turn = self.turns.acquire().await;
             let found = self.reads.many::<Spec>(store, tasks).await?;
             for (task, found) in tasks.iter().zip(found) {
@@ -110,7 +110,7 @@ impl SpecReads {
     }
 }
 
-/// How much payloads weigh lately, to guess how many of them fit somewhere.
+/// The recent average size of payloads, to estimate how many fit.
 #[derive(Debug, Default)]
 pub(crate) struct PayloadSizes(std::sync::atomic::AtomicUsize);
 
@@ -122,7 +122,7 @@ impl PayloadSizes {
         self.0.store(mean - mean / 16 + bytes / 16, Relaxed);
     }
 
-    /// How many tasks come to about so many bytes; at least one.
+    /// The number of tasks that have about this many bytes, at least one.
     pub(crate) fn count_within(&self, bytes: usize) -> u32 {
         let mean = self.0.load(std::sync::atomic::Ordering::Relaxed).max(1);
         u32::try_from(bytes / mean).unwrap_or(u32::MAX).max(1)

@@ -29,7 +29,7 @@ pub(crate) async fn run(store: Arc<dyn Store>, shared: Arc<Shared>, stop: Cancel
             () = stop.cancelled() => return,
             status = poll => status,
         };
-        // One that does not say how full it is may be as full as before.
+        // A store that does not answer may still be as full as before.
         if status.bytes_used.is_some() {
             shared.set_pressure(status.pressure);
         }

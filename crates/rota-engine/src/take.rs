@@ -1,4 +1,4 @@
-//! What the coordinator takes from its inbox, applied to the open step.
+//! Takes requests from the inbox, and applies them to the open step.
 
 use std::{
     collections::VecDeque,
@@ -26,21 +26,20 @@ use crate::{
     request::{self, Answer, CommandResult, PurgeEntry, Request, Submission, SubmitResults},
 };
 
-/// A step takes no more requests when it has so many commands; they wait in the inbox.
+/// Number of commands in a step at which it takes no more requests.
 const STEP_COMMANDS_MAX: usize = 20_000;
-/// A step takes no more requests when it has so many bytes of payloads and results.
+/// Bytes of payloads and results in a step at which it takes no more requests.
 const STEP_BYTES_MAX: usize = 8 << 20;
-/// Requests, and commands in them, taken from the inbox at a time: in between, the loop sees what else
-/// has happened.
+/// Number of requests, and of commands in them, to take at a time. In between, the loop handles other events.
 const TAKEN_MAX: usize = 256;
 const TAKEN_COMMANDS_MAX: usize = 2_000;
-/// Requests are applied for so long at a time. The rest of those taken comes next.
+/// Time for applying requests in one go. The rest follows in the next.
 const APPLIED_FOR: Duration = Duration::from_millis(20);
-/// What must be known of the store is waited for no longer: the loop does nothing else meanwhile.
+/// Timeout of reads of the store, because the loop does nothing else meanwhile.
 const PREFETCH_WAIT: Duration = Duration::from_secs(5);
 
 impl Coordinator<'_> {
-    /// What may be taken from the inbox next.
+    /// The budget for the next requests.
     pub(crate) fn budget(&self) -> Budget {
         if Planted::StepsWithoutBound.is_made() {
             return Budget { requests: usize::MAX, commands: usize::MAX, bytes: usize::MAX };
@@ -53,7 +52,7 @@ impl Coordinator<'_> {
         }
     }
 
-    /// Applies requests to the open step, in their order, as many as time allows.
+    /// Applies requests to the open step, in order, as long as the time allows.
     pub(crate) async fn take(&mut self, taken: &mut VecDeque<Sent>, leadership: &dyn Leadership) {
         self.begin();
         let keys = prefetch::keys(&self.machine, taken.iter().map(|sent| &sent.request));
@@ -75,7 +74,7 @@ impl Coordinator<'_> {
             self.step.hurried |= !request.can_wait();
             self.apply(request, &prefetched, now);
             if let Some(sent_at) = by_worker {
-                // They come in their order: all that was sent before this has been applied.
+                // Requests come in order, so everything sent before this one has been applied.
                 self.heard = self.heard.max(sent_at);
             }
             if began.elapsed() > APPLIED_FOR {
@@ -97,7 +96,7 @@ impl Coordinator<'_> {
                 if result.is_ok() {
                     log::session_opened(session, &open, self.fence.epoch.0);
                     self.shared.metrics.session_opened();
-                    // What goes down under earlier steps belongs to its former connection.
+                    // Messages of earlier steps belong to the former connection.
                     self.step.opened.push_back(events);
                 }
                 self.answer_later(answer, Ok(result));
@@ -107,7 +106,7 @@ impl Coordinator<'_> {
                 self.answer_later(answer, result);
             }
             Request::RaiseLevel { level, alone } => {
-                // It may have waited while another leader raised the level further.
+                // The request may have waited while another leader raised the level further.
                 if level > self.shared.cluster_level.load(Ordering::Relaxed) {
                     self.level = Some(level);
                     self.step.level_alone |= alone;
@@ -122,7 +121,7 @@ impl Coordinator<'_> {
                 self.answer_later(answer, Ok(()));
             }
             Request::Query(question) => {
-                // What it says is kept until the batch before it has landed, so it is bounded too.
+                // Its contents are kept until the batch before it is durable, so its size is limited, too.
                 self.step.commands += 1;
                 let release = question(&self.machine);
                 if Planted::AnswersQuestionsEarly.is_made() {
@@ -134,11 +133,11 @@ impl Coordinator<'_> {
         }
     }
 
-    /// Takes up what was heard of workers meanwhile.
+    /// Applies the heartbeats and credit received meanwhile.
     pub(crate) fn hear(&mut self) {
         for command in self.shared.signs.take() {
             let asks = matches!(command, Command::SetCredit { .. });
-            // One whose session has ended is told so when it is durable.
+            // A worker whose session has ended is told so when that is durable.
             if self.machine.apply(command).is_ok() && asks {
                 self.step.since.get_or_insert_with(Instant::now);
             }
@@ -150,7 +149,7 @@ impl Coordinator<'_> {
         answer: Answer<T>,
         result: Result<T, EngineError>,
     ) {
-        // One who no longer waits needs no answer.
+        // The caller may no longer wait for the answer.
         self.step.releases.push(Box::new(move || {
             let _ = answer.send(result);
         }));
@@ -214,7 +213,7 @@ impl Coordinator<'_> {
         let reply = self.machine.apply(Command::Submit(Box::new(submit)))?;
         Ok(match reply {
             Reply::Submitted { task, created } => {
-                // A repeat by key alone may be of a task that the client gave no id of its own.
+                // A repeat by key can be of a task without a client id.
                 let named = spec.client_keys.id.as_ref().map(ToString::to_string);
                 let shown_id = named.unwrap_or_else(|| task.to_string());
                 (Submitted { task, shown_id, created, view: None }, spec)
@@ -232,7 +231,7 @@ impl Coordinator<'_> {
     ) {
         let known = match prefetched {
             Ok(prefetched) => Some(prefetched),
-            // Either all are carried out or none.
+            // Either all commands are carried out, or none.
             Err(error) if commands.iter().any(|command| self.needs_prefetch(command)) => {
                 self.answer_later(answer, Err(error.clone().into()));
                 return;
@@ -277,7 +276,7 @@ impl Coordinator<'_> {
             results.push(result);
         }
         if early {
-            // One who no longer waits needs no answer.
+            // The caller may no longer wait for the answer.
             let _ = answer.send(Ok(results));
             return;
         }
@@ -289,13 +288,12 @@ impl Coordinator<'_> {
             || matches!(command, Command::Retry { spec: None, .. })
     }
 
-    /// Hands a command what it needs to know of the store. A damaged record fails this command alone.
+    /// Adds the stored records to a command. A damaged record fails only this command.
     fn fill(&self, command: &mut Command, prefetched: Option<&Prefetched>) -> Result<(), Refusal> {
         if !self.needs_prefetch(command) {
             return Ok(());
         }
-        // The caller looked whether there are any before it began; what was ended since, the machine
-        // knows.
+        // The caller read the records before. The machine knows the tasks that have ended since.
         let Some(prefetched) = prefetched else { return Ok(()) };
         let wanted = self.machine.wants_stored(command);
         if let Command::Retry { task, spec: spec @ None, .. } = command {
@@ -317,12 +315,12 @@ impl Coordinator<'_> {
         Ok(())
     }
 
-    /// Removes tasks whose time is over. True: none of them has to be kept yet, so the log's entry is
-    /// removed as well.
+    /// Removes tasks whose retention is over. Returns true if all were removed, so that the entry of the log
+    /// is removed, too.
     ///
-    /// An entry can name a task that ended again since and is to be kept for longer, so the machine
-    /// compares its date with the present one. A clock that jumped since the log was read would make
-    /// that one look over, too: nothing is removed then.
+    /// An entry can name a task that has ended again since and must be kept for longer, so the machine
+    /// compares its date with the current time. If the clock has jumped since the log was read, this
+    /// comparison would be wrong, so nothing is removed.
     fn purge(
         &mut self,
         tasks: &[TaskId],
@@ -339,7 +337,7 @@ impl Coordinator<'_> {
         for task in tasks {
             let stored = match prefetched.stored(*task) {
                 Ok(stored) => stored,
-                // It stays, and so does its entry. The others are not to wait until somebody mends it.
+                // The task and its entry stay, but other tasks must not wait until somebody repairs it.
                 Err(refusal) => {
                     self.shared.records.tell::<Done>(task, &refusal.to_string());
                     done = false;
@@ -352,7 +350,7 @@ impl Coordinator<'_> {
                 Command::Purge { task: *task, stored }
             };
             let reply = self.machine.apply(purge);
-            // The clock was set back since. One that ended again later has another entry.
+            // The clock was set back since. A task that ended again later has another entry.
             if let Ok(Reply::Kept { until }) = reply {
                 done &= Some(layout::retain_span(until)) != span;
             }
@@ -373,7 +371,7 @@ fn spec_of(submission: Submission, id: TaskId, now: Now) -> TaskSpec {
     }
 }
 
-/// Planted mistakes: commands whose answer does not wait for their step.
+/// Planted faults: commands whose answer does not wait for their step.
 fn is_answered_early(command: &Command) -> bool {
     match command {
         Command::PauseQueue { .. } => Planted::AnswersPausesEarly.is_made(),
@@ -383,7 +381,7 @@ fn is_answered_early(command: &Command) -> bool {
     }
 }
 
-/// Planted mistakes: changes a report. True: it is left out.
+/// Planted faults: changes a report. Returns true if the report must be omitted.
 fn spoil_report(command: &mut Command, now: Now) -> bool {
     let Command::Report { report: Report::Ended { outcome, .. }, .. } = command else {
         return false;
@@ -409,7 +407,7 @@ fn spoil_snooze(outcome: &mut AttemptOutcome, now: Now) {
     }
 }
 
-/// Planted mistakes: what was asked for is changed.
+/// Planted faults: changes a request.
 fn spoiled(mut spec: TaskSpec) -> TaskSpec {
     if Planted::RetriesOnceMore.is_made() {
         spec.definition.policy.retry.max_attempts += 1;

@@ -1,8 +1,8 @@
-//! What the operating system says of this process. Known on Linux; elsewhere nothing is shown.
+//! Metrics of the process from the operating system. Only on Linux.
 
 use crate::snapshot::Snapshot;
 
-/// Adds what is known.
+/// Adds the metrics of the process.
 #[cfg(target_os = "linux")]
 #[expect(clippy::cast_precision_loss, reason = "the exposition format has no other numbers")]
 pub(crate) fn collect(snapshot: &mut Snapshot) {
@@ -29,6 +29,6 @@ pub(crate) fn collect(snapshot: &mut Snapshot) {
     }
 }
 
-/// Nothing is known here.
+/// Adds nothing on this system.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn collect(_: &mut Snapshot) {}

@@ -1,7 +1,7 @@
-//! What a client says about a task: from the wire to the engine, with every check, and back again.
+//! Maps the definition of a task from the wire to the engine, with all checks, and back.
 //!
-//! Both directions take apart each type that they map, field by field: a new field does not compile until this file
-//! treats it. `validate` has the checks that other requests share; `wire` shows the state of a task.
+//! Both directions destructure each type exhaustively, so a new field does not compile until this file
+//! handles it. `validate` has the checks that other requests share; `wire` maps the state of a task.
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
@@ -18,10 +18,10 @@ use crate::{
     wire::{date, failure, span, status, waiting},
 };
 
-/// Ids that the paths of REST use themselves.
+/// Ids that would collide with REST paths.
 const RESERVED: [&str; 2] = ["batch", "bulk"];
 
-/// A new task, and where it stands in its request. Also what its client left out of it.
+/// Checks a new task. `place` is its place in the request.
 pub(crate) fn new_task(
     task: v1::NewTask,
     prefix: FieldPrefix,
@@ -79,7 +79,7 @@ fn checked(
     };
     let kind = check.name_in_path("kind", &kind);
     check.at_most("payload", "bytes", payload.len(), ("payload_bytes", limits.payload_bytes));
-    // What is not JSON is shown in base 64, and may be anything.
+    // Other bytes are shown in base64, and need no check.
     if is_odd_json(&payload, limits) {
         check.json("payload", &payload, limits);
     }
@@ -92,7 +92,7 @@ fn checked(
     };
     let run_at = check.run_at(run_at, delay);
     let expires_at = check.date("expires_at", expires_at);
-    // One that names itself may repeat a task that was in time when it came. The engine knows.
+    // A task with an id or key can repeat a submission that was in time. The engine checks it.
     if client_keys.is_empty() {
         due_before_expiry(&mut check, run_at, expires_at, now);
     }
@@ -110,7 +110,7 @@ fn checked(
     check.finish(made)
 }
 
-/// What becomes of a waiting task by a change of the parts that the mask names.
+/// Applies a change to a waiting task: the parts that the mask names.
 pub(crate) fn edit(
     view: &TaskView,
     change: &v1::TaskChange,
@@ -137,7 +137,7 @@ pub(crate) fn edit(
     })
 }
 
-/// The parts that a change sets.
+/// The parts that a change sets, for a request without a mask.
 fn parts_of(change: &v1::TaskChange) -> Vec<String> {
     let v1::TaskChange {
         description,
@@ -166,7 +166,7 @@ fn parts_of(change: &v1::TaskChange) -> Vec<String> {
     parts.into_iter().filter(|(_, set)| *set).map(|(name, _)| name.to_owned()).collect()
 }
 
-/// A submission that would make the task as it is, but for its names and its time.
+/// The task as a submission, without its id, key and time.
 fn as_new(view: &TaskView) -> v1::NewTask {
     let task = task(view);
     v1::NewTask {
@@ -187,7 +187,7 @@ fn as_new(view: &TaskView) -> v1::NewTask {
     }
 }
 
-/// Takes one part over from a change; what the change does not set is reset.
+/// Copies a part from a change. If the change does not set it, resets it to its default.
 fn replace(new: &mut v1::NewTask, change: &v1::TaskChange, part: &str) -> Result<(), Failure> {
     match part {
         "description" => new.description.clone_from(&change.description),
@@ -219,10 +219,7 @@ fn replace(new: &mut v1::NewTask, change: &v1::TaskChange, part: &str) -> Result
                 "max_lost" => retry.max_lost = given.max_lost,
                 "max_snoozes" => retry.max_snoozes = given.max_snoozes,
                 _ => {
-                    return Err(Failure::field(
-                        part,
-                        "is not a part of a task that can be changed",
-                    ));
+                    return Err(Failure::field(part, "is not a changeable part of a task"));
                 }
             }
         }
@@ -250,13 +247,13 @@ fn due_before_expiry(
 ) {
     let Some(expires) = expires_at else { return };
     let (due, what) = match run_at {
-        RunAt::Now => (now(), "the present"),
-        RunAt::At(date) => (date.max(now()), "run_at and the present"),
+        RunAt::Now => (now(), "now"),
+        RunAt::At(date) => (date.max(now()), "run_at and now"),
         RunAt::After(delay) => (now() + delay, "the end of delay"),
     };
     if expires <= due {
         let message =
-            format_args!("is not after {what}: the task would expire before it could run");
+            format_args!("must be after {what}; otherwise the task expires before it can run");
         check.wrong("expires_at", message);
     }
 }
@@ -269,10 +266,10 @@ fn client_keys(
 ) -> ClientKeys {
     let id = check.given("id", id).and_then(|id| {
         if TaskId::from_str(&id).is_ok() || looks_generated(&id) {
-            check.wrong("id", "looks like an id that Rota generates; choose one of another form");
+            check.wrong("id", "has the form of generated ids (t_…); choose another id");
             None
         } else if RESERVED.contains(&id.as_str()) {
-            check.wrong("id", "is a word that paths of the API use; choose another one");
+            check.wrong("id", "is reserved for paths of the API; choose another id");
             None
         } else {
             check.name_in_path("id", &id)
@@ -289,8 +286,7 @@ fn client_keys(
     ClientKeys { id, key: Some(key.into()) }
 }
 
-/// Whether an id has the form of those that Rota generates. No task has the one of zeros alone, but
-/// nobody could tell.
+/// Whether an id has the form of generated ids.
 fn looks_generated(id: &str) -> bool {
     let digits = id.strip_prefix("t_").unwrap_or_default().as_bytes();
     let is_digit = |c: &u8| {
@@ -308,7 +304,10 @@ fn checked_retry(check: &mut Check, given: v1::RetryPolicy) -> RetryPolicy {
         Ok(v1::Jitter::None) => Jitter::None,
         Ok(v1::Jitter::Full | v1::Jitter::Unspecified) => Jitter::Full,
         Err(_) => {
-            check.wrong("retry.jitter", format_args!("is {number}, which is not a jitter"));
+            check.wrong(
+                "retry.jitter",
+                format_args!("is {number}; it must be a value of the enum Jitter"),
+            );
             Jitter::Full
         }
     };
@@ -317,7 +316,10 @@ fn checked_retry(check: &mut Check, given: v1::RetryPolicy) -> RetryPolicy {
     let max = check.span("retry.max", max, range).unwrap_or(default.max);
     if initial.is_some_and(|initial| initial > max) {
         let longest = span(max);
-        check.wrong("retry.initial", format_args!("is above retry.max, which is {longest}"));
+        check.wrong(
+            "retry.initial",
+            format_args!("must not be above retry.max, which is {longest}"),
+        );
     }
     let multiplier = multiplier.unwrap_or(default.multiplier);
     if !(1.0..=100.0).contains(&multiplier) {
@@ -363,10 +365,10 @@ fn texts(labels: &[(Name, Box<str>)]) -> BTreeMap<String, String> {
     labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
-/// A task as clients see it.
+/// Maps a task to the wire.
 pub(crate) fn task(view: &TaskView) -> v1::Task {
     let spec = &view.spec;
-    // Clients do not see the trace: it is for workers.
+    // Only workers get the trace, not clients.
     let Definition { queue, kind, payload, labels, description, expires_at, policy, trace: _ } =
         &spec.definition;
     let Policy { retry: retries, timeout, retention } = policy;
@@ -403,10 +405,10 @@ pub(crate) fn task(view: &TaskView) -> v1::Task {
     }
 }
 
-/// What a worker is to do. The task is named by the id that Rota gave it, which reports repeat.
+/// Maps a task for a worker. Reports use the id that Rota gave the task.
 pub(crate) fn dispatch(task: Dispatched) -> v1::Dispatch {
     let spec = task.spec;
-    // Of the policy, a worker needs what concerns its attempt. Once started, nothing expires.
+    // A worker needs only the parts of the policy that concern its attempt. A started task does not expire.
     let Definition { queue, kind, payload, labels, description, expires_at: _, policy, trace } =
         &spec.definition;
     let Policy { retry, timeout, retention: _ } = policy;

@@ -1,5 +1,5 @@
-//! The gateway that every request of both protocols passes: who may pass, which protocol it is, what is logged, and what
-//! becomes of a panic.
+//! The gateway of all requests of both protocols: authentication, choice of the protocol, logging, and
+//! handling of panics.
 
 use std::{any::Any, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -33,13 +33,13 @@ struct Gateway<G, R> {
     local: SocketAddr,
     bodies: Arc<Bodies>,
     answers: Answers,
-    /// The way to the leader, where this node has others beside it.
+    /// Forwards requests to the leader, in a cluster.
     forwarder: Option<Arc<Forwarder>>,
-    /// The longest that a gRPC call may take which is not a stream.
+    /// Maximum duration of a gRPC call that is not a stream.
     call: Duration,
 }
 
-/// The whole API as one service.
+/// The API as one service.
 pub(crate) async fn app(
     services: Services,
     access: Access,
@@ -68,7 +68,7 @@ where
     let grpc = ServiceBuilder::new().layer(CatchPanicLayer::custom(grpc_panicked)).service(grpc);
     let rest = ServiceBuilder::new().layer(CatchPanicLayer::custom(rest_panicked)).service(rest);
     let gateway = Gateway { grpc, rest, access, metrics, local, bodies, answers, forwarder, call };
-    // Shared, not copied: a request clones no more than a pointer and what it uses.
+    // Shared, so that a request clones only a pointer.
     let gateway = Arc::new(gateway);
     let service = tower::service_fn(move |request: Request| {
         let gateway = gateway.clone();
@@ -100,7 +100,7 @@ where
         let status = response.status().as_u16();
         let took = began.elapsed();
         request_metrics::record(&self.metrics, &asked, &response, took);
-        debug!(%method, path, status, ?took, "answered");
+        debug!(%method, path, status, ?took, "request answered");
         response
     }
 
@@ -123,8 +123,8 @@ where
         }
     }
 
-    /// A call that is no stream gets a deadline, so that a client that never ends its message does
-    /// not hold a place for ever. Streams are watched by pings.
+    /// Sets a deadline on calls that are not streams, so that a client cannot hold resources forever with an
+    /// unfinished message. Pings watch streams.
     async fn grpc_call(&self, request: Request, is_stream: bool) -> Response<Body> {
         let limit = if is_stream { Duration::MAX } else { self.call };
         match tokio::time::timeout(limit, self.grpc.clone().oneshot(request)).await {
@@ -167,33 +167,33 @@ where
     }
 }
 
-/// A request that names no host, or two, may mean something else to a proxy in between (RFC 9112,
-/// section 3.2). HTTP/2 names it in the address, or in the header as HTTP/1.1 does.
+/// Requires exactly one host: a proxy could interpret a request without one, or with two, in another way (RFC
+/// 9112, section 3.2). HTTP/2 has the host in the URL or in the header.
 fn check_host(request: &Request) -> Result<(), Failure> {
     let address = request.uri().authority();
     let is_http_2 = request.version() == Version::HTTP_2;
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let message = match (hosts.next(), hosts.next()) {
-        (Some(_), Some(_)) => "is given more than once",
+        (Some(_), Some(_)) => "occurs more than once",
         (None, _) if request.version() == Version::HTTP_11 => "is missing",
         (None, _) if is_http_2 && address.is_none() => "is missing",
-        (Some(host), _) if !is_host(host) => "is not a host, or a host and a port",
+        (Some(host), _) if !is_host(host) => "must be a host, or a host and a port",
         _ if address.is_some_and(|address| address.as_str().contains('@')) => {
-            "is not a host, or a host and a port"
+            "must be a host, or a host and a port"
         }
         _ => return Ok(()),
     };
     Err(Failure::field("host", message))
 }
 
-/// Nothing, where the address has no host, or a host with or without a port.
+/// Whether the text is empty, or a host with or without a port.
 fn is_host(value: &HeaderValue) -> bool {
     let host = value.as_bytes();
     let authority = Authority::try_from(host);
     host.is_empty() || (authority.is_ok() && !host.contains(&b'@'))
 }
 
-/// What a browser must know of every answer: it is to be taken for what it says it is.
+/// Tells browsers to use the declared content type of each answer.
 fn with_rest_headers(mut response: Response<Body>) -> Response<Body> {
     let nosniff = HeaderValue::from_static("nosniff");
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
@@ -203,8 +203,8 @@ fn with_rest_headers(mut response: Response<Body>) -> Response<Body> {
 fn note_panic(panic: &(dyn Any + Send)) -> Failure {
     let words = panic.downcast_ref::<String>().map(String::as_str);
     let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
-    error!(panic = words.unwrap_or("without words"), "a request handler panicked");
-    Failure::new(Reason::Internal, "something went wrong here; it is in the log")
+    error!(panic = words.unwrap_or("no message"), "request handler panicked");
+    Failure::new(Reason::Internal, "internal error; see the log of the server")
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
@@ -223,7 +223,7 @@ mod tests {
 
     use super::*;
 
-    /// The gateway in front of what panics and of what never answers.
+    /// A gateway in front of a service that panics, and of one that never answers.
     fn gateway() -> Router {
         let panics = tower::service_fn(|request: Request| async move {
             assert!(request.uri().path() == "/never", "the words of a panic");

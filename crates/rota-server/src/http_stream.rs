@@ -1,6 +1,5 @@
-//! A connection's bytes, and its last words: what is wrong with a request before there is one (its
-//! head came too slowly, is too large or is none) is said as a problem document too. The server of
-//! HTTP says of that a number alone, or nothing.
+//! The byte stream of a connection. It answers with a problem document when request headers are too slow, too
+//! large or invalid, for which the HTTP server would send a bare status or nothing.
 
 use std::{
     io::{self, IoSlice},
@@ -25,7 +24,7 @@ use crate::{
     rest::whole_answer,
 };
 
-/// Whether a connection ends because a head took too long; said by whoever sees it end.
+/// Whether a connection ends because headers took too long.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Late(Arc<AtomicBool>);
 
@@ -35,34 +34,34 @@ impl Late {
     }
 }
 
-/// Bytes that no head has: whoever reads them answers 400.
+/// Bytes that are not a valid request, so that the HTTP server answers 400.
 const NO_HEAD: &[u8] = b"\0\r\n\r\n";
 
-/// How long a connection may stand still.
+/// Timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
-    /// The time that a head has.
+    /// Time for the headers of a request to arrive.
     pub(crate) head: Duration,
-    /// The longest time in which the peer takes no byte of what is written.
+    /// Maximum time in which the peer reads nothing of what was written.
     pub(crate) write: Duration,
 }
 
-/// A connection that speaks HTTP.
+/// An HTTP connection.
 pub(crate) struct HttpStream {
-    /// Bytes that were read to tell the protocol, and are still to be given out.
+    /// Bytes that were read to detect the protocol, and are still to be passed on.
     first: Vec<u8>,
-    /// How many of them were given out.
+    /// Number of these bytes that were passed on.
     given: usize,
     /// Finds where its requests begin and end, until one is refused.
     scanner: Option<RequestScanner>,
     stream: BoxedStream,
-    /// It speaks HTTP/1: only there can words be put in between.
+    /// Whether it speaks HTTP/1. Only there can an answer be inserted.
     plain: bool,
-    /// Something came since the last answer.
+    /// Whether bytes arrived since the last answer.
     begun: bool,
     late: Late,
     times: Times,
-    /// The peer takes nothing: when it has not for too long.
+    /// The timeout of a peer that reads nothing.
     stuck: Option<Pin<Box<Sleep>>>,
 }
 
@@ -78,7 +77,7 @@ impl HttpStream {
         Self { first, given: 0, scanner, stream, plain, begun: false, late, times, stuck: None }
     }
 
-    /// What was written, or that the peer has taken nothing for too long: its place is for others.
+    /// The result of a write, or a timeout if the peer has read nothing for too long.
     fn unless_stuck(
         &mut self,
         cx: &mut Context<'_>,
@@ -94,23 +93,23 @@ impl HttpStream {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Writes the words instead of an answer that has none.
+    /// Writes a problem document in place of an answer without a body.
     fn instead(&mut self, cx: &mut Context<'_>, answer: &[u8]) -> Option<Poll<io::Result<usize>>> {
         let words = whole_answer(wordless(answer).filter(|_| self.plain)?);
-        // It is the last that is written here, and less than any buffer holds.
+        // It is the last write of the connection, and fits every send buffer.
         let written = Pin::new(&mut self.stream).poll_write(cx, &words);
         Some(written.map(|written| written.map(|_| answer.len())))
     }
 }
 
-/// What an answer without words means, if it is one: the service behind always has words for these.
+/// The failure of an answer of the HTTP server without a body. Answers of the service always have a body.
 fn wordless(answer: &[u8]) -> Option<Failure> {
     let has = |what: &[u8]| answer.windows(what.len()).any(|part| part == what);
     let status = answer.strip_prefix(b"HTTP/1.")?.get(2..5)?;
     let (reason, detail) = match status {
-        b"400" => (Reason::Invalid, "this is not a request of HTTP"),
-        b"414" => (Reason::UriTooLong, "the address of the request is too long"),
-        b"431" => (Reason::HeadTooLarge, "the head of the request is too large"),
+        b"400" => (Reason::Invalid, "the request is not valid HTTP"),
+        b"414" => (Reason::UriTooLong, "the URL of the request is too long"),
+        b"431" => (Reason::HeadTooLarge, "the headers of the request are too large"),
         _ => return None,
     };
     (has(b"content-length: 0\r\n") && !has(b"content-type")).then(|| Failure::new(reason, detail))
@@ -145,7 +144,7 @@ impl AsyncRead for HttpStream {
         this.begun |= buf.filled().len() > before;
         let scanner = this.scanner.as_mut();
         if let Some(at) = scanner.and_then(|scanner| scanner.see(&buf.filled()[before..])) {
-            // The requests before it are answered.
+            // Earlier requests have been answered.
             buf.set_filled(before + at);
             buf.put_slice(&NO_HEAD[..NO_HEAD.len().min(buf.remaining())]);
             this.scanner = None;

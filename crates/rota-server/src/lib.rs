@@ -1,4 +1,4 @@
-//! The API of a Rota node: REST, gRPC, health and docs on one port.
+//! The API of a Rota node: REST, gRPC, health checks and docs on one port.
 //!
 //! This crate listens, authenticates, bounds and validates what clients send, maps it to the
 //! engine and forms the answers. It holds no transitions and does not know which store is behind

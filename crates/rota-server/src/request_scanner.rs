@@ -1,8 +1,8 @@
-//! Where the requests of an HTTP/1 connection begin and end in its bytes, so that each head is looked at and
-//! no body is.
+//! Tracks where requests begin and end in the bytes of an HTTP/1 connection, so that headers are checked and
+//! bodies are not.
 //!
-//! It need not judge what is wrong: the server of HTTP refuses that and ends the connection. It must see the same
-//! lengths as that server in everything which the server takes.
+//! It does not validate: the HTTP server refuses invalid requests and closes the connection. It must find the
+//! same lengths as that server in every request that the server accepts.
 
 /// Position in the bytes of a connection.
 #[derive(Debug)]
@@ -11,33 +11,33 @@ pub(crate) struct RequestScanner(ScanState);
 #[derive(Debug)]
 enum ScanState {
     Head(HeadScan),
-    /// In a body, with so many bytes to come.
+    /// In a body, with this many bytes to come.
     Body(u64),
-    /// In the line that says how long the next chunk is.
+    /// In the line with the length of the next chunk.
     ChunkSize(ChunkSizeScan),
-    /// In a chunk, with so many bytes to come, the end of its line among them.
+    /// In a chunk, with this many bytes to come, including its line end.
     Chunk(u64),
-    /// Behind the last chunk.
+    /// After the last chunk.
     Trailers(Lines),
 }
 
-/// What ends the lines of a head decides where a proxy and this server see its end. Only CR LF is taken, though
-/// HTTP lets a server take less.
+/// The state of header lines. Only CR LF ends a line, although HTTP allows a server to accept a bare LF,
+/// because a proxy and this server must agree on the end of the headers.
 #[derive(Debug, Default)]
 struct Lines {
     after_cr: bool,
-    /// Bytes of the line so far.
+    /// Number of bytes of the line so far.
     line: usize,
 }
 
-/// What a byte does to the lines.
+/// The effect of a byte on the lines.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
     Within,
     Ends,
-    /// The line that ended was empty.
+    /// An empty line ended.
     EndsEmpty,
-    /// The line ends with LF alone.
+    /// The line ended with a bare LF.
     BareLf,
 }
 
@@ -60,19 +60,19 @@ impl Lines {
     }
 }
 
-/// The names of the fields that say how long a body is.
+/// The headers that determine the length of a body.
 const LENGTH: &[u8] = b"content-length";
 const ENCODING: &[u8] = b"transfer-encoding";
 
 #[derive(Debug, Default)]
 struct HeadScan {
     lines: Lines,
-    /// Lines that ended. Empty ones before the first are none.
+    /// Number of lines so far. Empty lines before the first do not count.
     ended: usize,
-    /// The name of the field in this line, as far as it has come, in small letters.
+    /// The name of the header in this line so far, in lower case.
     name: Vec<u8>,
     named: bool,
-    /// What the fields say.
+    /// The length from the headers.
     length: u64,
     chunked: bool,
 }
@@ -100,7 +100,7 @@ impl HeadScan {
             self.named = byte == b':';
             if self.named {
                 self.chunked |= self.name == ENCODING;
-                // The last one counts: those that differ are refused.
+                // The last one counts; the HTTP server refuses differing ones.
                 self.length = if self.name == LENGTH { 0 } else { self.length };
             } else if self.name.len() <= ENCODING.len() {
                 self.name.push(byte.to_ascii_lowercase());
@@ -114,7 +114,7 @@ impl HeadScan {
 #[derive(Debug, Default)]
 struct ChunkSizeScan {
     bytes: u64,
-    /// What follows is not of the number.
+    /// The rest is not part of the number.
     named: bool,
     lines: Lines,
 }
@@ -126,7 +126,7 @@ impl Default for RequestScanner {
 }
 
 impl RequestScanner {
-    /// Takes in the next bytes. Where a line of a head ends with LF alone, if one does.
+    /// Processes the next bytes. Returns the position of a header line that ends with a bare LF, if any.
     pub(crate) fn see(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
@@ -171,7 +171,7 @@ impl RequestScanner {
         None
     }
 
-    /// What comes behind a head.
+    /// The part of the request after the headers.
     fn behind(head: &HeadScan) -> ScanState {
         match head.length {
             _ if head.chunked => ScanState::ChunkSize(ChunkSizeScan::default()),

@@ -1,4 +1,5 @@
-//! From the engine to the wire: all but what a client says about a task, which `definition` maps both ways.
+//! Maps types of the engine to the wire, except the definition of a task, which `definition` maps in both
+//! directions.
 
 use rota_core::{
     AttemptRecord, Failure, FailureReason, LeaseId, Millis, Name, QueueCounts, SessionView, Status,
@@ -59,12 +60,12 @@ pub(crate) fn failure(failure: &Failure) -> v1::TaskError {
     v1::TaskError { reason: reason.into(), message: failure.message.to_string() }
 }
 
-/// How many go before it, in words.
+/// The number of tasks that start first, in words.
 fn place(ahead: u64) -> String {
     match ahead {
-        0 => "it is next".to_owned(),
-        1 => "1 task goes first".to_owned(),
-        more => format!("{more} tasks go first"),
+        0 => "this task is next".to_owned(),
+        1 => "1 task is ahead".to_owned(),
+        more => format!("{more} tasks are ahead"),
     }
 }
 
@@ -81,13 +82,13 @@ pub(crate) fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
             wire.until = Some(date(at));
             wire.attempt = Some(attempt);
             let at = date(at);
-            (Reason::BackingOff, format!("attempt {attempt} failed; tried again at {at}"))
+            (Reason::BackingOff, format!("attempt {attempt} failed; next attempt at {at}"))
         }
         Waiting::Snoozed { attempt, until: at } => {
             wire.until = Some(date(at));
             wire.attempt = Some(attempt);
             let at = date(at);
-            (Reason::Snoozed, format!("attempt {attempt} snoozed it until {at}"))
+            (Reason::Snoozed, format!("attempt {attempt} snoozed the task until {at}"))
         }
         Waiting::QueuePaused => (Reason::QueuePaused, format!("queue {queue} is paused")),
         Waiting::NoWorker => {
@@ -105,7 +106,7 @@ pub(crate) fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
         Waiting::NotAsked { ahead } => {
             wire.ahead = Some(ahead);
             let message = format!(
-                "workers that serve kind {kind} in queue {queue} have room but have not asked for \
+                "workers that serve kind {kind} in queue {queue} have free slots but have not asked for \
                  tasks; {}",
                 place(ahead)
             );
@@ -195,7 +196,7 @@ pub(crate) fn stop_reason(reason: StopReason) -> v1::stop::Reason {
     }
 }
 
-/// An attempt to be stopped, for a worker that asks call by call.
+/// An attempt that a worker without a stream must stop.
 pub(crate) fn stop(order: StopOrder) -> v1::Stop {
     v1::Stop {
         task_id: order.task.to_string(),
@@ -205,7 +206,7 @@ pub(crate) fn stop(order: StopOrder) -> v1::Stop {
     }
 }
 
-/// All problems in one line.
+/// All problems on one line.
 pub(crate) fn problem(health: &Health) -> Option<String> {
     let problems: Vec<String> = health
         .checks

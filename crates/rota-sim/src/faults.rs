@@ -13,6 +13,8 @@ const SLOW: Latency = Latency { min_us: 20_000, max_us: 150_000 };
 /// What is wrong with machines and the network may cost leases for so long after its end.
 const AFTERMATH_US: u64 = 30_000_000;
 const DAY_MS: i64 = 24 * 3_600_000;
+/// Bytes of payloads in a flood: more than a step may take, and not too much for the machine that simulates.
+const FLOOD_BYTES: usize = 48 << 20;
 /// Answers lost of a thousand.
 const LOSES_ANSWERS: u32 = 200;
 const LOSES_REQUESTS: u32 = 100;
@@ -91,6 +93,7 @@ impl Run {
             }
             Fault::WorkerCrashes(at) => self.crash(self.worker(at)),
             Fault::WorkerPauses(at) => self.halt(self.worker(at), Running::Paused),
+            Fault::ClientsFlood => self.world.lock().flood_bytes = FLOOD_BYTES,
             Fault::NetIsSlow => self.world.lock().net.slow = Some(SLOW),
             Fault::NetIsThin(per_ms) => self.world.lock().net.bytes_per_ms = Some(per_ms),
         }
@@ -137,6 +140,7 @@ impl Run {
                 let endpoint = self.worker(at);
                 self.machines[endpoint.0].resume();
             }
+            Fault::ClientsFlood => self.world.lock().flood_bytes = 0,
             Fault::NetIsSlow => self.world.lock().net.slow = None,
             Fault::NetIsThin(_) => self.world.lock().net.bytes_per_ms = None,
         }

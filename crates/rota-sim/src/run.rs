@@ -52,6 +52,13 @@ pub struct Options {
     /// A mistake that is planted.
     #[cfg(feature = "planted-faults")]
     pub planted: Option<crate::planted::Mistake>,
+    /// The only faults in the plan, which come again and again in this order; none for all kinds.
+    #[cfg(feature = "planted-faults")]
+    pub kinds: &'static [crate::plan::Fault],
+    /// Milliseconds without a message after which a session ends, and without a renewal after which a leadership does;
+    /// `None` draws them.
+    #[cfg(feature = "planted-faults")]
+    pub ttls_ms: Option<(u64, u64)>,
     /// Only these faults of the plan, by number.
     pub only: Option<BTreeSet<usize>>,
 }
@@ -68,6 +75,10 @@ impl Options {
             wire: false,
             #[cfg(feature = "planted-faults")]
             planted: None,
+            #[cfg(feature = "planted-faults")]
+            kinds: &[],
+            #[cfg(feature = "planted-faults")]
+            ttls_ms: None,
             only: None,
         }
     }
@@ -180,7 +191,16 @@ pub fn run(options: &Options) -> RunOutcome {
 impl Run {
     fn new(options: &Options) -> Self {
         let seed = Seed(options.seed);
-        let scenario = Scenario::draw(seed, options.wire);
+        #[cfg_attr(
+            not(feature = "planted-faults"),
+            expect(unused_mut, reason = "changed for planted faults")
+        )]
+        let mut scenario = Scenario::draw(seed, options.wire);
+        #[cfg(feature = "planted-faults")]
+        if let Some((session_ms, leader_ms)) = options.ttls_ms {
+            scenario.session_ttl = Duration::from_millis(session_ms);
+            scenario.store.leader_ttl_us = leader_ms * 1000;
+        }
         let mut purposes = vec![None];
         purposes.extend((0..scenario.nodes).map(|at| Some(Purpose::Node(at))));
         purposes.extend((0..scenario.workers).map(|at| Some(Purpose::Worker(at))));
@@ -194,6 +214,8 @@ impl Run {
         audit.begin(&scenario);
         let log = Log::new(options.log, true);
         let mut plan = Plan::new(seed, scenario.nodes, scenario.workers, options.only.clone());
+        #[cfg(feature = "planted-faults")]
+        plan.keep_to(options.kinds);
         let next_fault = plan.next();
         let world = World::new(Inner::new(net, sites, central, audit, log));
         Self {
@@ -331,6 +353,7 @@ impl Run {
                     node: format!("n{at}"),
                     address: Some(wire::url(endpoint)),
                     session_ttl: self.scenario.session_ttl,
+                    payload_cache_bytes: self.scenario.cache_bytes,
                     call_timeout: self.scenario.call_timeout,
                     ..EngineOptions::default()
                 };

@@ -154,6 +154,8 @@ pub(crate) struct Inner {
     pub(crate) audit: Auditor,
     pub(crate) log: Log,
     pub(crate) wires: Connections,
+    /// Bytes of large payloads that clients are to submit at once.
+    pub(crate) flood_bytes: usize,
     /// Whether clients are to ask for nothing new.
     pub(crate) quiet: bool,
 }
@@ -177,6 +179,7 @@ impl Inner {
             audit,
             log,
             wires: Connections::default(),
+            flood_bytes: 0,
             quiet: false,
         }
     }

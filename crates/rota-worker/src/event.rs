@@ -1,12 +1,12 @@
-//! What an attempt tells the session that runs it.
+//! Messages of an attempt to its session.
 
 use rota_proto::v1;
 
-/// What attempts say to the session.
+/// A message of an attempt to its session.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A handler said how far it is; its context has the words.
+    /// A handler reported progress. Its context has the message.
     Progress { task_id: String, token: u64 },
-    /// An attempt ended; without an outcome nothing is to be reported.
+    /// An attempt ended. Without an outcome, nothing is reported.
     Ended(v1::Report),
 }

@@ -1,4 +1,4 @@
-//! A lane: what waits of one kind in one queue, by priority and then in order of arrival.
+//! A lane: the waiting tasks of one kind in one queue, by priority and then by order of arrival.
 
 use std::{cmp::Reverse, sync::Arc};
 
@@ -8,25 +8,25 @@ use super::{
 };
 use crate::{Priority, fifo::Fifo};
 
-/// A task's turn: the highest priority first, then who came first. Orders are never the same twice.
+/// The sort key of waiting tasks: highest priority first, then order of arrival, which is unique.
 pub(super) type Turn = (Reverse<Priority>, u64);
 
-/// What waits of one kind in one queue.
+/// The waiting tasks of one kind in one queue.
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) queue: QueueIndex,
     pub(super) kind: KindIndex,
     pub(super) name: Arc<LaneName>,
-    /// Its live tasks, in whatever state.
+    /// Number of its live tasks in any status.
     pub(super) tasks: u64,
-    /// Those of them that wait here.
+    /// Number of its waiting tasks.
     pub(super) waiting: u64,
     /// By priority, highest first. An entry is void when its task is not pending or has another
     /// order; the first entry of a level is never void.
     pub(super) levels: Vec<(Priority, Fifo<LaneEntry>)>,
-    /// The turn of the first.
+    /// The sort key of the first waiting task.
     pub(super) head: Option<Turn>,
-    /// Who serves it; who was given one of its tasks longest ago comes first.
+    /// The subscriptions that serve it. The one that got a task longest ago comes first.
     pub(super) subscriptions: Vec<SubscriptionIndex>,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct LaneEntry {
     pub(super) task: TaskIndex,
 }
 
-/// Void entries that a lane may keep, however few wait.
+/// Number of void entries that a lane can always keep.
 const VOID_MAX: u64 = 64;
 
 impl Lane {
@@ -52,7 +52,7 @@ impl Lane {
         Self { queue, kind, name, tasks: 0, waiting: 0, levels, head: None, subscriptions }
     }
 
-    /// Puts a task behind those of its priority.
+    /// Adds a task after those of the same priority.
     pub(super) fn push(&mut self, priority: Priority, entry: LaneEntry) {
         let level = match self.levels.binary_search_by(|(level, _)| priority.cmp(level)) {
             Ok(level) => level,
@@ -65,8 +65,8 @@ impl Lane {
         self.waiting += 1;
     }
 
-    /// A task left. Void entries are dropped from the front, and from everywhere when they are too
-    /// many. `valid` tells a void entry.
+    /// Removes a task. Drops void entries at the front, and everywhere if there are too many. `valid` tells
+    /// whether an entry is not void.
     pub(super) fn left(&mut self, valid: impl Fn(LaneEntry) -> bool) {
         self.waiting -= 1;
         let mut entries = 0;
@@ -83,12 +83,12 @@ impl Lane {
         }
     }
 
-    /// Entries that take memory, void ones included.
+    /// Number of entries in memory, including void ones.
     pub(super) fn entries(&self) -> usize {
         self.levels.iter().map(|(_, level)| level.len()).sum()
     }
 
-    /// Whose turn it is, and when that is.
+    /// The next task, and its sort key.
     pub(super) fn first(&self) -> Option<(Turn, TaskIndex)> {
         self.levels.iter().find_map(|(priority, level)| {
             let entry = level.front()?;

@@ -1,9 +1,9 @@
-//! The state machine: `begin` a step at a time, `apply` commands, `seal` it.
+//! The state machine: `begin` a step at a given time, `apply` commands, `seal` the step.
 //!
-//! This file holds the machine's parts and the one place where a task changes state
-//! (`Machine::advance`). What commands do is in the files beside it, by who gives them: clients in
-//! `submit` and `manage`, workers in `session` and `report`, time in `clock`, the store in
-//! `restore`; `assign` decides who gets what, `look` answers questions.
+//! This file has the parts of the machine, and the only place where a task changes its status
+//! (`Machine::advance`). The other files implement the commands: of clients in `submit` and `manage`, of
+//! workers in `session` and `report`. `clock` has the effects of time, `restore` loads records, `assign`
+//! leases tasks, and `look` has the reads.
 
 mod assign;
 mod clock;

@@ -1,30 +1,30 @@
-//! Room for new names: queues, kinds and lanes that nothing needs any more are dropped.
+//! Drops unused queues, kinds and lanes to make room for new names.
 //!
-//! They are kept while they are few, so that a queue's totals and its place in lists stay. They are
-//! looked through only when enough has changed since the last time to make that worth it.
+//! Unused names are kept while they are few, so that the totals of a queue and its place in lists stay. A
+//! sweep runs only when enough has changed since the last one.
 
 use rustc_hash::FxHashSet;
 
 use super::{index::LaneIndex, roster::Roster};
 use crate::{Millis, MonoTime};
 
-/// Lanes without tasks that are kept, beyond as many as have some.
+/// Number of lanes without tasks to keep, in addition to as many as have tasks.
 const IDLE_LANES_MAX: usize = 1024;
-/// Names are looked through at once when one in so many of the limit may have become free.
+/// A sweep runs at once when this fraction of the limit may have become free.
 const WORTHWHILE: usize = 64;
-/// When fewer may have, names are looked through at most this often: it takes time in proportion to
-/// their number, and whoever asks for new names must not be able to cause it without end.
+/// Otherwise, sweeps have at least this interval. Their cost grows with the number of names, and requests for
+/// new names must not be able to cause them all the time.
 const SWEEP_PAUSE: Millis = Millis::from_secs(1);
 
 impl Roster {
-    /// A task lives in the lane from now on.
+    /// Counts a task of the lane that became live.
     pub(super) fn add_task(&mut self, lane: LaneIndex) {
         let tasks = &mut self.lanes[lane].tasks;
         self.idle_lanes -= usize::from(*tasks == 0);
         *tasks += 1;
     }
 
-    /// A task of the lane has ended.
+    /// Counts a task of the lane that ended.
     pub(super) fn drop_task(&mut self, lane: LaneIndex) {
         let tasks = &mut self.lanes[lane].tasks;
         *tasks -= 1;
@@ -38,8 +38,7 @@ impl Roster {
         }
     }
 
-    /// Drops names that nothing needs, if there may be any. `limit` is that of the names for which
-    /// there is no room.
+    /// Drops unused names, if there may be any. `limit` is the limit that was reached.
     pub(super) fn make_room(&mut self, limit: u32, now: MonoTime) {
         let many = self.reclaimable > limit as usize / WORTHWHILE;
         let rested = self.swept_at.is_none_or(|swept| now.since(swept) >= SWEEP_PAUSE);

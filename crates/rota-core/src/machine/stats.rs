@@ -1,5 +1,5 @@
-//! Figures of the machine for metrics. They cost as much as there are queues, lanes and sessions, whatever the
-//! number of tasks.
+//! Figures of the machine, for metrics. Their cost grows with the number of queues, lanes and sessions, not
+//! of tasks.
 
 use super::{
     Lease, Machine,
@@ -8,77 +8,74 @@ use super::{
 };
 use crate::{Millis, Name, WallTime};
 
-/// A queue as it stands.
+/// The figures of a queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueCounts {
-    /// The name.
     pub name: Name,
-    /// Whether none of its tasks starts.
+    /// Whether the queue is paused.
     pub paused: bool,
-    /// Tasks that wait for their time.
+    /// Number of tasks that wait for their due time.
     pub scheduled: u64,
-    /// Tasks that wait for a worker.
+    /// Number of tasks that wait for a worker.
     pub pending: u64,
-    /// Tasks that a worker has.
+    /// Number of leased tasks.
     pub leased: u64,
-    /// Live tasks whose records the leader cannot read: nothing is done to them.
+    /// Number of live tasks whose records the leader cannot read.
     pub unreadable: u64,
-    /// Ended well since this machine was made.
+    /// Number of tasks that completed since this machine was created.
     pub completed_total: u64,
-    /// Ended as failed since this machine was made.
+    /// Number of tasks that failed since this machine was created.
     pub failed_total: u64,
-    /// Since when the pending task that is due longest has been due.
+    /// Due time of the longest-due pending task.
     pub oldest_pending: Option<WallTime>,
 }
 
-/// The state of all queues and sessions.
+/// A summary of all queues and sessions.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MachineStats {
-    /// All queues, in no order.
+    /// All queues, in any order.
     pub queues: Vec<QueueStats>,
-    /// All sessions, in no order.
+    /// All sessions, in any order.
     pub sessions: Vec<SessionStats>,
-    /// Bytes that live tasks take in memory, as far as their number says: allocators add to it.
+    /// Estimated bytes of live tasks in memory, without the overhead of the allocator.
     pub memory_bytes: u64,
 }
 
 /// A queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueStats {
-    /// Counts of its tasks by state.
+    /// Number of its tasks by status.
     pub counts: QueueCounts,
-    /// Pending tasks that no session serves.
+    /// Number of pending tasks that no session serves.
     pub unserved: u64,
 }
 
 /// A session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionStats {
-    /// The worker's name.
     pub worker: Name,
-    /// The most tasks it holds; of a worker that asks call by call, as many as it last asked for, or
-    /// holds.
+    /// Maximum number of tasks that it holds. For a worker without a stream: the number that it last asked
+    /// for, or holds.
     pub slots: u32,
-    /// Tasks it holds.
+    /// Number of tasks that it holds.
     pub held: u32,
-    /// How long ago it was last heard of.
+    /// Time since its last heartbeat.
     pub heartbeat_age: Millis,
-    /// What it does.
     pub state: SessionState,
 }
 
-/// What a session does.
+/// The state of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionState {
     /// It takes tasks.
     Serving,
-    /// It takes no more.
+    /// It drains.
     Draining,
-    /// Its worker has not come back yet after a change of leader or a restart.
+    /// Its worker has not reconnected yet after a change of leader or a restart.
     Awaited,
 }
 
-/// Bytes of an entry in a map or wheel beside its value, on average.
+/// Average overhead in bytes of an entry in a map or wheel.
 const ENTRY: usize = 16;
 
 impl Machine {
@@ -111,7 +108,7 @@ impl Machine {
     fn memory_bytes(&self) -> u64 {
         let table = self.live.capacity() * size_of::<Option<LiveTask>>() + self.live.len() * ENTRY;
         let entries: usize = self.roster.lanes.values().map(super::lane::Lane::entries).sum();
-        // How many there are of each sort, and how many entries one of them is as large as.
+        // The number of objects of each type, and the size of one in entries.
         let beside = [
             (entries, 1),
             (self.leases.len(), size_of::<Lease>().div_ceil(ENTRY)),

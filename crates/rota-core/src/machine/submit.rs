@@ -1,4 +1,4 @@
-//! New tasks.
+//! Submission of tasks.
 
 use super::{
     Admission, Flags, Happened, KeyOwner, Machine, Mutation, Refusal, Reply, Submit, TaskIndex,
@@ -12,7 +12,7 @@ impl Machine {
         if let Some(known) = self.repeated(submit)? {
             return Ok(Reply::Submitted { task: known.task, created: false });
         }
-        // A date that is over means now: nobody has waited since then.
+        // A date in the past means now.
         let run_at = submit.run_at.max(self.now.wall);
         let expires_at = spec.definition.expires_at;
         if let Some(expires_at) = expires_at.filter(|expires_at| *expires_at <= run_at) {
@@ -47,7 +47,7 @@ impl Machine {
         Ok(Reply::Submitted { task: submit.spec.id, created: true })
     }
 
-    /// Whether its names belong to a task already, so that submitting it creates none.
+    /// Whether a task with its names already exists, so that the submission creates none.
     #[must_use]
     pub fn is_repeat(&self, submit: &Submit) -> bool {
         !matches!(self.repeated(submit), Ok(None))
@@ -73,7 +73,7 @@ impl Machine {
         Ok(None)
     }
 
-    /// Whether one more task may live there.
+    /// Checks that the queue has room for one more task.
     pub(super) fn check_room(&mut self, queue: &Name, kind: &Name) -> Result<(), Refusal> {
         match self.roster.find_queue(queue) {
             Some(index) => {
@@ -87,7 +87,7 @@ impl Machine {
         if self.roster.has_kind(kind) { Ok(()) } else { self.check_new_kind() }
     }
 
-    /// Whether there may be one more queue.
+    /// Checks that there is room for one more queue.
     pub(super) fn check_new_queue(&mut self) -> Result<(), Refusal> {
         let limit = self.limits.queues_max;
         if self.roster.queue_index.len() >= limit as usize {
@@ -110,7 +110,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Has a scheduled task wait for a date; if that is over, it is due at once.
+    /// Sets the timer of a scheduled task. If the date is over, the task is due at once.
     pub(super) fn wait_until(&mut self, index: TaskIndex, run_at: WallTime) {
         self.live.at_mut(index).run_at = run_at;
         if run_at <= self.now.wall {

@@ -1,4 +1,4 @@
-//! Records that are not of one task: queues, names, totals, and the log of what may be removed.
+//! Records that do not belong to one task: queues, names, totals, and the retention log.
 
 use bytes::Bytes;
 use prost::Message;
@@ -44,7 +44,7 @@ impl Known for TotalMessage {
     const LAST: u32 = 1;
 }
 
-/// What only a newer version counts: kept, and written again beside what this one counts.
+/// Counts that only a newer version knows. They are kept, and written again with the others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ForeignCounts {
     counts: Vec<u64>,
@@ -58,7 +58,7 @@ pub(crate) fn encode_total(counts: &Counts, foreign: &ForeignCounts) -> Bytes {
     bytes.into()
 }
 
-/// What this version counts and the record's did not is zero.
+/// A count that the version of the record did not know is zero.
 pub(crate) fn decode_total(bytes: &Bytes) -> Decoded<(Counts, ForeignCounts)> {
     let mut found = parse::<TotalMessage>(bytes)?.counts.into_iter();
     let mut counts = Counts::default();

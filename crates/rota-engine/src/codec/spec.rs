@@ -1,4 +1,4 @@
-//! A task's definition: written once, and again when a client changes it.
+//! The record of a task's definition, written once, and again when a client changes it.
 
 use bytes::Bytes;
 use prost::Message;

@@ -1,4 +1,4 @@
-//! Ended tasks as the store has them, merged by id, newest first.
+//! Ended tasks in the store, merged by id, newest first.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use crate::{
     records::{Done, Entry, RecordReads, Scan},
 };
 
-/// Records read from one space at a time.
+/// Number of records to read from one space at a time.
 const PAGE: usize = 256;
 
-/// A walk over the ended tasks that a filter may select, as far as their records tell.
+/// An iterator over ended tasks that may match a filter, as far as their records tell.
 pub(super) struct EndedWalk<'a> {
     filter: &'a TaskFilter,
     reads: &'a RecordReads,
@@ -26,20 +26,20 @@ pub(super) struct EndedWalk<'a> {
     looked_at: Option<TaskId>,
 }
 
-/// The oldest id that the filter may select: an id is no older than its task.
+/// The oldest id that may match the filter, because an id is not older than its task.
 pub(super) fn oldest(filter: &TaskFilter) -> Option<TaskId> {
     TaskId::first_at(filter.created.from?)
 }
 
-/// One space, read page by page.
+/// A space, read page by page.
 struct Source {
     scan: Scan<Done>,
-    /// Entries in hand, the newest last.
+    /// Entries that were read, newest last.
     entries: Vec<Entry<Done>>,
 }
 
 impl<'a> EndedWalk<'a> {
-    /// Those older than `before`, and no older than `down_to`.
+    /// Tasks older than `before`, down to `down_to`.
     pub(super) async fn open(
         engine: &'a Engine,
         filter: &'a TaskFilter,
@@ -63,12 +63,12 @@ impl<'a> EndedWalk<'a> {
         Ok(Self { filter, reads, snapshot, sources, next: None, looked_at: None })
     }
 
-    /// The oldest one that was looked at.
+    /// The oldest examined task.
     pub(super) fn looked_at(&self) -> Option<TaskId> {
         self.looked_at
     }
 
-    /// The next one that the filter may select; `None` at the end, or when the budget is used up.
+    /// The next task that may match. `None` at the end, or when the budget is used up.
     pub(super) async fn peek(&mut self, budget: &mut usize) -> Result<Option<TaskId>, StoreError> {
         while self.next.is_none() && *budget > 0 {
             let Some((id, entry)) = self.advance().await? else { return Ok(None) };
@@ -115,7 +115,7 @@ impl Source {
         self.entries.last().map(|entry| &entry.key)
     }
 
-    /// Reads a page if none is in hand.
+    /// Reads a page if there are no entries left.
     async fn refill(&mut self, snapshot: &dyn Snapshot) -> Result<(), StoreError> {
         if self.entries.is_empty()
             && let Some(page) = self.scan.next(snapshot).await?

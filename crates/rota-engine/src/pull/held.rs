@@ -1,46 +1,45 @@
-//! Leases by what their tasks are called, to compare what a worker says that it has with what it holds.
+//! Sets of leases by any id of their tasks, to compare the leases of a worker with those of its session.
 
 use rota_core::{ClientKeys, LeaseId, LeaseToken};
 use rustc_hash::FxHashSet;
 
 use crate::api::{StopOrder, TaskRef};
 
-/// A lease by either name of its task: the id that Rota gave it or the one that its client chose.
+/// A lease by either id of its task: the one that Rota gave it, or the one that its client chose.
 pub(crate) type NamedLease = (TaskRef, LeaseToken);
 
-/// A set of leases. Looked up at the same cost however many there are, as a worker may name thousands
-/// and hold as many.
+/// A set of leases with constant lookup time, because a worker can hold thousands.
 #[derive(Debug, Default)]
 pub(super) struct Leases(FxHashSet<NamedLease>);
 
 impl Leases {
-    /// As a worker names them.
+    /// The leases that a worker names.
     pub(super) fn named(leases: &[NamedLease]) -> Self {
         Self(leases.iter().cloned().collect())
     }
 
-    /// What these orders are about.
+    /// The leases of these orders.
     pub(super) fn of_orders(orders: &[StopOrder]) -> Self {
         let shown = |order: &StopOrder| Some((order.shown_id.parse().ok()?, order.token));
         let ids = orders.iter().map(|order| (order.task.clone(), order.token));
         Self(ids.chain(orders.iter().filter_map(shown)).collect())
     }
 
-    /// Adds one by all that its task is called.
+    /// Adds a lease by all ids of its task.
     pub(super) fn add(&mut self, lease: LeaseId, client_keys: &ClientKeys) {
         self.0.insert((TaskRef::Id(lease.task), lease.token));
         let name = client_keys.id.clone().map(|name| (TaskRef::Named(name), lease.token));
         self.0.extend(name);
     }
 
-    /// Whether a lease is in it, by whatever its task is called.
+    /// Whether it contains a lease, by any id of its task.
     pub(super) fn has(&self, lease: LeaseId, client_keys: &ClientKeys) -> bool {
         let named = |name| self.names(&(TaskRef::Named(name), lease.token));
         self.names(&(TaskRef::Id(lease.task), lease.token))
             || client_keys.id.clone().is_some_and(named)
     }
 
-    /// Whether a lease is in it by just this name.
+    /// Whether it contains a lease by exactly this id.
     pub(super) fn names(&self, lease: &NamedLease) -> bool {
         self.0.contains(lease)
     }

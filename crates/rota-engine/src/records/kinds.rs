@@ -191,7 +191,7 @@ impl Kind for Total {
     }
 }
 
-/// Tasks that may be removed from a date on. Its key is taken as it is.
+/// Tasks that can be removed from a date on. Its key is used unchanged.
 pub(crate) struct Retain;
 
 impl Kind for Retain {

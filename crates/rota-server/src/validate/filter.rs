@@ -1,4 +1,4 @@
-//! Filters: which tasks are meant.
+//! Checks of filters.
 
 use rota_core::Status;
 use rota_engine::{TaskFilter, TimeRange};
@@ -7,7 +7,7 @@ use rota_proto::v1;
 use super::{Check, FieldPrefix};
 use crate::{failure::Failure, limits::Limits};
 
-/// Which tasks are meant, and where that stands in the request.
+/// Checks a filter. `place` is its place in the request.
 pub(crate) fn filter(
     filter: v1::TaskFilter,
     prefix: FieldPrefix,
@@ -23,7 +23,10 @@ pub(crate) fn filter(
             Some(status) if statuses.contains(&status) => {}
             Some(status) => statuses.push(status),
             None => {
-                check.wrong("statuses", format_args!("has {number}, which is not a status"));
+                check.wrong(
+                    "statuses",
+                    format_args!("has {number}; it must be a value of the enum TaskStatus"),
+                );
             }
         }
     }
@@ -36,14 +39,14 @@ pub(crate) fn filter(
     check.finish(Some(TaskFilter { queue, statuses, kind, labels, created, run_at }))
 }
 
-/// Whether it was said that all tasks are meant, where all are selected, and only there.
+/// Checks that `all` is set if the filter selects all tasks, and only then.
 pub(crate) fn selection(filter: &TaskFilter, all: bool) -> Result<(), Failure> {
     match (*filter == TaskFilter::default(), all) {
         (true, false) => Err(Failure::field(
             "all",
-            "must be true where the filter selects every task; or give a filter that selects fewer",
+            "must be true to select every task; or use a filter that selects fewer tasks",
         )),
-        (false, true) => Err(Failure::field("all", "cannot be given together with a filter")),
+        (false, true) => Err(Failure::field("all", "cannot be combined with a filter")),
         _ => Ok(()),
     }
 }

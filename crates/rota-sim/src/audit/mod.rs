@@ -43,6 +43,9 @@ use self::{
 };
 use crate::{machine::WALL_AT_START, scenario::Scenario, world::Endpoint};
 
+/// Bytes of a step: a step takes requests of 8 MiB, and ends with the one that passes this bound. What it says of
+/// tasks beside their payloads is small.
+const STEP_BYTES_MAX: usize = 12 << 20;
 /// Batches that a step may be cut into.
 const PARTS_MAX: usize = 64;
 /// What is due later than this is not waited for at the end of a run.
@@ -233,6 +236,12 @@ impl Auditor {
             self.broken(Rule::Fences, now_us, what);
         }
         self.seq = seq;
+        let bytes: usize = change.mutations.iter().map(rota_store::Mutation::bytes).sum();
+        if bytes > STEP_BYTES_MAX {
+            let what =
+                format!("batch {seq} has {bytes} bytes; a step has {STEP_BYTES_MAX} at most");
+            self.broken(Rule::Bounds, now_us, what);
+        }
         let sent = self.sent.remove(&(epoch, seq));
         let at = self.moment(now_us, seq, sent);
         self.touched.clear();

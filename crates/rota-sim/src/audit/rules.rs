@@ -48,7 +48,8 @@ pub enum Rule {
     Order,
     /// A session that drains gets no task.
     Drain,
-    /// No session holds more than its slots, and no call gets more than it asked for.
+    /// No session holds more than its slots, no call gets more than it asked for, and no step takes more bytes than
+    /// it may.
     Bounds,
     /// Who waits for the end of a task is told when it ends.
     Wakes,

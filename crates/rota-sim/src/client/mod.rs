@@ -103,7 +103,8 @@ impl Client {
     async fn act(&mut self) {
         match self.rng.u32(..1000) {
             0..550 => {
-                let task = self.new_task();
+                let mut task = self.new_task();
+                self.flood(&mut task);
                 self.submit(vec![task]).await;
             }
             550..600 => {

@@ -16,6 +16,9 @@ use crate::{
 /// A task with this delay waits for long enough to be changed.
 const DELAYED: Millis = Millis(500);
 
+/// Sizes of payloads in a flood.
+const FLOOD: std::ops::Range<usize> = 300_000..600_000;
+
 type Submits = Vec<Result<Submitted, Refusal>>;
 
 impl Client {
@@ -67,6 +70,18 @@ impl Client {
         };
         let priority = Priority::new(self.rng.u32(0..10)).unwrap_or_default();
         NewTask { client_keys, definition, priority, run_at }
+    }
+
+    /// Makes a task large while clients flood the nodes.
+    pub(super) fn flood(&mut self, task: &mut NewTask) {
+        let bytes = &mut self.caller.world.lock().flood_bytes;
+        if *bytes == 0 {
+            return;
+        }
+        let mut payload = task.definition.payload.to_vec();
+        payload.resize(self.rng.usize(FLOOD), b'z');
+        *bytes = bytes.saturating_sub(payload.len());
+        task.definition.payload = Bytes::from(payload);
     }
 
     pub(super) async fn submit(&mut self, tasks: Vec<NewTask>) {

@@ -3,8 +3,8 @@
 
 use rota_engine::Planted as P;
 
-use super::{Find, faulty, plain, rare};
-use crate::audit::Rule as R;
+use super::{Find, faulty, plain, rare, when};
+use crate::{audit::Rule as R, plan::Fault as F};
 
 pub(super) const LIST: &[Find] = &[
     plain(P::ReleasesEarly, 20_000, &[R::Lost, R::Dispatch, R::Reports, R::Reads]),
@@ -31,6 +31,7 @@ pub(super) const LIST: &[Find] = &[
     plain(P::LosesWakeUps, 200_000, &[R::Wakes]),
     plain(P::ListsLeaveOut, 200_000, &[R::Reads]),
     faulty(P::LiesAboutTimeouts, 800_000, &[R::Unchanged, R::Lost]),
+    when(P::StepsWithoutBound, &[F::StoreStalls, F::ClientsFlood], 2_000_000, &[R::Bounds]),
     plain(P::LiesAboutChanges, 20_000, &[R::Unchanged]),
     plain(P::LiesAboutBulk, 100_000, &[R::Unchanged]),
 ];

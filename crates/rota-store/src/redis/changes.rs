@@ -11,7 +11,6 @@ use redis::Value;
 
 use super::{
     Shared, answer,
-    backoff::Backoff,
     connection::Connected,
     fault::{Fault, unexpected},
     lineage::{Landed, Position},
@@ -20,6 +19,7 @@ use super::{
 };
 use crate::{
     model::{BatchSeq, Epoch, Head, Revision},
+    remote::backoff::Backoff,
     store::{Change, ChangeStream, StoreError},
 };
 

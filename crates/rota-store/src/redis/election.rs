@@ -22,14 +22,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     Shared,
-    backoff::Backoff,
     fault::Fault,
-    moment::Moment,
     seat::{self, Stay, Try},
     server::Held,
 };
 use crate::{
     model::{BatchSeq, Epoch, Fence, Member},
+    remote::{backoff::Backoff, moment::Moment},
     store::{Leadership, StoreError},
 };
 

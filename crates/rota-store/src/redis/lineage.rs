@@ -171,7 +171,7 @@ mod tests {
         lineage.saw(sought);
         let lost = lineage.compare(sought, answer).expect("it is read").map(|lost| lost.batches);
         assert_eq!(lineage.lost().map(|lost| lost.batches), lost);
-        assert_eq!(lineage.highest().0 >= sought.head.seq.0, true);
+        assert!(lineage.highest() >= sought.head.seq);
         lost
     }
 

@@ -57,20 +57,14 @@
 //! | [`StoreError::Timeout`], [`StoreError::Unavailable`] | Redis was not reached | try again |
 
 mod answer;
-#[path = "../etcd/backoff.rs"]
-mod backoff;
 mod changes;
 mod connection;
-#[path = "../etcd/control.rs"]
-mod control;
 mod election;
 mod fault;
 mod fitness;
 mod layout;
 mod lineage;
 mod link;
-#[path = "../etcd/moment.rs"]
-mod moment;
 mod observer;
 mod options;
 mod read;
@@ -102,6 +96,7 @@ use self::{
 };
 use crate::{
     model::{Batch, BatchLimits, Epoch, Fence, Head, Member, Revision, Seat, Space},
+    remote::thread,
     store::{ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus},
     watch,
 };
@@ -156,7 +151,7 @@ impl RedisStore {
         let server = Arc::new(Server::new(options, layout));
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let control_runtime = control::start("redis", stop.clone(), tasks.clone())?;
+        let control_runtime = thread::start("redis", stop.clone(), tasks.clone())?;
         let shared = Arc::new(Shared {
             reads: Link::new(&server),
             control: Link::new(&server),

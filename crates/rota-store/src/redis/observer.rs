@@ -10,14 +10,16 @@ use redis::Value;
 
 use super::{
     Shared, answer,
-    backoff::Backoff,
     connection::Connected,
     fault::Fault,
     layout,
     link::{Effect, Link},
     script::Script,
 };
-use crate::model::{Epoch, Seat};
+use crate::{
+    model::{Epoch, Seat},
+    remote::backoff::Backoff,
+};
 
 /// The longest wait for the bell.
 const WAIT: Duration = Duration::from_secs(1);

@@ -42,7 +42,7 @@ pub(super) async fn find(
     for answer in join_all(asked).await {
         match answer {
             Ok(place) if best.as_ref().is_none_or(|best| best.term < place.term) => {
-                best = Some(place)
+                best = Some(place);
             }
             Ok(_) => {}
             Err(reason) => reasons.push(reason),

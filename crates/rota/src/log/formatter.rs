@@ -1,5 +1,5 @@
-//! How a line of the log looks. What users wrote stays within its line and its quotes: control
-//! characters, line breaks and marks that turn the direction of text around are escaped.
+//! Formats a line of the log. Text from users stays within its line and its quotes: control characters, line
+//! breaks and marks that change the direction of text are escaped.
 
 use std::{
     fmt::{self, Write},
@@ -21,7 +21,7 @@ use tracing_subscriber::{
 use super::Writer;
 use crate::text::{self, Escaped, is_harmful};
 
-/// The form of the lines.
+/// The format of the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     Text { colours: bool },
@@ -68,7 +68,7 @@ where
     }
 }
 
-/// What one event says.
+/// The content of one event.
 struct LogRecord<'a> {
     at: Timestamp,
     level: Level,
@@ -128,7 +128,7 @@ impl LogRecord<'_> {
     }
 }
 
-/// The fields of an event, in their order.
+/// The fields of an event, in order.
 #[derive(Debug, Default)]
 struct Fields {
     message: String,
@@ -170,7 +170,7 @@ impl Visit for Fields {
     }
 }
 
-/// Text without harm, in quotes where its end would not be seen.
+/// Escaped text, in quotes if it is empty or has spaces, quotes or other special characters.
 struct Quoted<'a>(&'a str);
 
 impl fmt::Display for Quoted<'_> {

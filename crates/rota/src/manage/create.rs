@@ -1,4 +1,4 @@
-//! `rota task create`: one task from flags; many are left to `import`.
+//! `rota task create`: creates one task from flags. The module `import` creates many.
 
 use std::{
     fs::File,
@@ -21,71 +21,71 @@ use super::{
 };
 use crate::{exit::Failure, output::Format};
 
-/// A task in flags.
+/// The flags of a task.
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
-    /// The handler that runs it.
+    /// Kind of the task. Workers with a handler for this kind run it.
     #[arg(long, value_parser = Text::new(), required_unless_present_any = ["file", "command", "http"])]
     kind: Option<String>,
-    /// The queue in which it waits [default: default].
+    /// Queue of the task [default: default].
     #[arg(long, value_parser = Text::new())]
     queue: Option<String>,
-    /// Parameters: JSON, @FILE, or - for standard input.
+    /// Payload for the handler: JSON, @FILE, or - for standard input.
     #[arg(long, value_name = "JSON", conflicts_with_all = ["command", "http"])]
     payload: Option<String>,
-    /// Run a program. Its name and arguments follow --: everything after -- is passed to the program, so put
-    /// the options of this command before it.
+    /// Run a program. Everything after -- is the program and its arguments, so put the options of this
+    /// command before it.
     #[arg(long, conflicts_with = "http", requires = "argv")]
     command: bool,
-    /// Request a URL, such as `https://example.org`.
+    /// Request a URL, such as https://example.org.
     #[arg(long, value_name = "URL", value_parser = parse_url, conflicts_with = "argv")]
     http: Option<String>,
-    /// The program and its arguments.
+    /// Program and its arguments.
     #[arg(last = true, value_name = "ARGV", requires = "command")]
     argv: Vec<String>,
-    /// A name of your own for the task.
+    /// Task id [default: chosen by the server].
     #[arg(long, value_parser = Text::new())]
     id: Option<String>,
-    /// A repeat with the same key and body returns the same task [default: one of its own, unless there is
-    /// an --id]. With --file, each line without a key or an id gets this key and its number.
+    /// Key that makes a repeat safe: with the same key and content, you get the same task [default: a random
+    /// key, unless --id is given]. With --file, each line without a key or id gets this key and its line number.
     #[arg(long, value_name = "KEY", value_parser = Text::new())]
     idempotency_key: Option<String>,
-    /// A label; may be repeated.
+    /// Label of the task. Can be repeated.
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
-    /// Text for people, up to 256 characters.
+    /// Description for people, up to 256 characters.
     #[arg(long, value_name = "TEXT", value_parser = Text::new())]
     description: Option<String>,
-    /// 0 to 9, higher first [default: 5].
+    /// Priority, 0 to 9. Tasks with a higher priority run first [default: 5].
     #[arg(long, allow_negative_numbers = true)]
     priority: Option<u32>,
-    /// Not before that long from now, such as 30s or 2h.
+    /// Delay before the task is due, such as 30s or 2h.
     #[arg(long, value_name = "TIME", conflicts_with = "run_at")]
     delay: Option<TimeSpan>,
-    /// Not before that date, such as 2026-01-31T12:00:00Z.
+    /// Earliest start time, such as 2026-01-31T12:00:00Z.
     #[arg(long, value_name = "DATE")]
     run_at: Option<Date>,
-    /// Not started by then: it expires.
+    /// Start deadline. The task expires if it has not started by then.
     #[arg(long, value_name = "DATE")]
     expires_at: Option<Date>,
-    /// Longest time for one attempt [default: 30m].
+    /// Maximum duration of one attempt [default: 30m].
     #[arg(long, value_name = "TIME")]
     timeout: Option<TimeSpan>,
     #[command(flatten)]
     retry: RetryArgs,
-    /// How long it is kept when it has ended.
+    /// Time to keep the task after it has ended.
     #[arg(long, value_name = "TIME")]
     retention: Option<TimeSpan>,
-    /// Wait until it has ended.
+    /// Wait until the task has ended, and print its output and result.
     #[arg(long, conflicts_with = "file")]
     pub(crate) wait: bool,
-    /// Many tasks: a file with one task in JSON on each line, or - for standard input. Each line says all of
-    /// its task: of the other flags, only --idempotency-key goes with it.
+    /// Create many tasks from a file with one task in JSON on each line, or from standard input with -. Of the
+    /// other flags for tasks, only --idempotency-key can be combined with it.
     #[arg(long, value_name = "FILE", conflicts_with_all = one_task())]
     file: Option<PathBuf>,
 }
 
-/// The flags that say what one task is.
+/// The flags that describe one task.
 fn one_task() -> Vec<&'static str> {
     let own = [
         "kind",
@@ -112,14 +112,10 @@ fn parse_url(text: &str) -> Result<String, String> {
         let rest = text.get(scheme.len()..).filter(|rest| !rest.is_empty());
         rest.is_some() && text[..scheme.len()].eq_ignore_ascii_case(scheme)
     });
-    if is_one {
-        Ok(text.to_owned())
-    } else {
-        Err("it must begin with http:// or https://".to_owned())
-    }
+    if is_one { Ok(text.to_owned()) } else { Err("must begin with http:// or https://".to_owned()) }
 }
 
-/// Creates what the flags say. The task, where it was one.
+/// Creates what the flags describe. Returns the task if it was a single one.
 pub(crate) async fn run(
     args: CreateArgs,
     client: &Client,
@@ -134,7 +130,7 @@ pub(crate) async fn run(
     match (client.create_task(NewTask::from(task)).await, key) {
         (Ok(created), _) => Ok(Some(created)),
         (Err(error @ ClientError::OutcomeUnknown { .. }), Some(key)) => {
-            let again = "run it again with this key to get the task, whether it was created or not";
+            let again = "repeat the command with this key; you get the same task if it was created";
             Err(Failure::from(error).hint(format!("{again}: --idempotency-key {key}")))
         }
         (Err(error), _) => Err(error.into()),
@@ -173,7 +169,7 @@ fn from_flags(args: CreateArgs) -> Result<v1::NewTask, Failure> {
     })
 }
 
-/// What `--payload` says, is in its file, or comes by standard input.
+/// The text of `--payload`, of its file, or of standard input.
 fn text_of(payload: String) -> Result<String, Failure> {
     match payload.strip_prefix('@') {
         _ if payload == "-" => {
@@ -190,12 +186,12 @@ fn text_of(payload: String) -> Result<String, Failure> {
 fn json_of(text: &str) -> Result<Bytes, Failure> {
     let json: &RawValue = serde_json::from_str(text).map_err(|error| {
         Failure::usage(format!("--payload is not JSON: {error}"))
-            .hint("texts need quotes of their own: --payload '\"text\"'")
+            .hint("put a string in double quotes: --payload '\"text\"'")
     })?;
     Ok(Bytes::copy_from_slice(json.get().as_bytes()))
 }
 
-/// The payload that `--payload` names.
+/// The payload of `--payload`.
 pub(super) fn payload_of(payload: String) -> Result<Bytes, Failure> {
     json_of(&text_of(payload)?)
 }

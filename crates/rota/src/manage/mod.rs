@@ -1,4 +1,4 @@
-//! Verbs that ask a server: tasks, queues, workers, the server itself.
+//! Commands that call the API of a server: tasks, queues, workers, cluster, server.
 
 mod bulk;
 pub(crate) mod cluster;
@@ -24,7 +24,7 @@ use crate::{
     output::{self, Format, Table},
 };
 
-/// Whether an error may pass by itself: no server is reached, or the one that is cannot answer now.
+/// Whether a retry can succeed: no server is reachable, or the server cannot answer now.
 fn is_passing(error: &ClientError) -> bool {
     match error.reason().map(Reason::retry) {
         Some(retry) => {
@@ -42,15 +42,17 @@ pub(crate) fn fresh_key() -> String {
     format!("cli-{}-{random:016x}", jiff::Timestamp::now().as_millisecond())
 }
 
-/// Labels as flags say them: each name once.
+/// Parses labels. Each name can occur once.
 fn labels(flags: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     let mut labels = BTreeMap::new();
     for flag in flags {
-        let (name, value) = flag
-            .split_once('=')
-            .ok_or_else(|| Failure::usage(format!("--label {flag}: must be NAME=VALUE")))?;
+        let (name, value) = flag.split_once('=').ok_or_else(|| {
+            Failure::usage(format!("invalid value {flag:?} for --label: must be NAME=VALUE"))
+        })?;
         if labels.insert(name.to_owned(), value.to_owned()).is_some() {
-            return Err(Failure::usage(format!("--label {flag}: {name} is given twice")));
+            return Err(Failure::usage(format!(
+                "invalid value {flag:?} for --label: the label {name} is given twice"
+            )));
         }
     }
     Ok(labels)
@@ -72,7 +74,7 @@ pub(crate) async fn info(client: &Client, format: Format) -> Result<(), Failure>
     row("Started", output::relative(info.started_at.unwrap_or_default()));
     row("Live tasks", info.live_tasks.to_string());
     let (known, used) = (info.feature_level, info.cluster_feature_level);
-    row("Feature level", format!("{used} (this node knows {known})"));
+    row("Feature level", format!("{used} (this node supports {known})"));
     row("Ready", info.problem.unwrap_or_else(|| "yes".to_owned()));
     for (name, value) in info.limits {
         row(&format!("Limit {name}"), value.to_string());
@@ -80,7 +82,7 @@ pub(crate) async fn info(client: &Client, format: Format) -> Result<(), Failure>
     output::text(table.text().trim_start())
 }
 
-/// `rota log`: changes what the node logs if there is a filter, and shows what it does.
+/// `rota log`: sets the log filter if one is given, and shows the filter in force.
 pub(crate) async fn log_filter(
     filter: Option<String>,
     client: &Client,

@@ -12,26 +12,26 @@ pub(super) struct RetryArgs {
     /// Attempts before the task fails for good [default for new tasks: 25].
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
-    /// Times the task may lose its worker [default for new tasks: 3].
+    /// Number of times the task may lose its worker [default for new tasks: 3].
     #[arg(long, value_name = "N")]
     max_lost: Option<u32>,
-    /// Times the handler may snooze the task [default for new tasks: 1000].
+    /// Number of times the handler may snooze the task [default for new tasks: 1000].
     #[arg(long, value_name = "N")]
     max_snoozes: Option<u32>,
     /// Delay after the first failure [default for new tasks: 1s].
     #[arg(long, value_name = "TIME")]
     backoff_initial: Option<TimeSpan>,
-    /// Growth of the delay with each failure, 1 to 100 [default for new tasks: 2].
+    /// Factor by which the delay grows with each failure, 1 to 100 [default for new tasks: 2].
     #[arg(long, value_name = "FACTOR")]
     backoff_multiplier: Option<f64>,
-    /// Longest delay [default for new tasks: 1h].
+    /// Maximum delay after a failure [default for new tasks: 1h].
     #[arg(long, value_name = "TIME")]
     backoff_max: Option<TimeSpan>,
     /// Wait for a random part of the delay, so that tasks that failed together are not retried together. The
     /// default for new tasks.
     #[arg(long, conflicts_with = "no_jitter")]
     jitter: bool,
-    /// Wait for the whole delay.
+    /// Wait for the full delay after a failure.
     #[arg(long)]
     no_jitter: bool,
 }
@@ -49,7 +49,7 @@ pub(super) const FLAGS: [&str; 8] = [
 ];
 
 impl RetryArgs {
-    /// The policy, if anything is given of it.
+    /// The policy, if a flag sets a part of it.
     pub(super) fn policy(self) -> Option<RetryPolicy> {
         let jitter = match (self.jitter, self.no_jitter) {
             (true, _) => Some(Jitter::Full),

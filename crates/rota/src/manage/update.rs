@@ -16,22 +16,22 @@ use crate::exit::Failure;
 /// The new values.
 #[derive(Debug, Args)]
 pub(crate) struct UpdateArgs {
-    /// The task.
+    /// Task id.
     #[arg(value_parser = Text::new())]
     id: String,
-    /// Text for people, up to 256 characters; empty to remove it.
+    /// Description for people, up to 256 characters. An empty text removes it.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// Parameters: JSON, @FILE, or - for standard input.
+    /// Payload for the handler: JSON, @FILE, or - for standard input.
     #[arg(long, value_name = "JSON")]
     payload: Option<String>,
-    /// Label to set; can be repeated.
+    /// Label to set. Can be repeated.
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
-    /// Label to remove; can be repeated.
+    /// Label to remove. Can be repeated.
     #[arg(long = "remove-label", value_name = "NAME")]
     remove_labels: Vec<String>,
-    /// Priority, 0 to 9. Higher values run first.
+    /// Priority, 0 to 9. Tasks with a higher priority run first.
     #[arg(long)]
     priority: Option<u32>,
     /// Delay before the task is due, such as 30s or 2h.
@@ -40,7 +40,7 @@ pub(crate) struct UpdateArgs {
     /// Earliest start time, such as 2026-01-31T12:00:00Z.
     #[arg(long, value_name = "DATE")]
     run_at: Option<Date>,
-    /// Start deadline.
+    /// Start deadline. The task expires if it has not started by then.
     #[arg(long, value_name = "DATE", conflicts_with = "never_expires")]
     expires_at: Option<Date>,
     /// Remove the start deadline.

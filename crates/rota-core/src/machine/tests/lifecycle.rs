@@ -153,7 +153,9 @@ fn lost_workers_have_a_budget_of_their_own() {
         }
     }
     assert_eq!(end_of(&world, task), (Status::Failed, Some(FailureReason::WorkerLost), 3, 3));
-    assert!(world.stored(task).unwrap().failure.as_ref().unwrap().message.contains("not heard of"));
+    assert!(
+        world.stored(task).unwrap().failure.as_ref().unwrap().message.contains("sent no heartbeat")
+    );
 }
 
 #[test]

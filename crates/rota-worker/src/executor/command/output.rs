@@ -1,14 +1,14 @@
-//! What a program prints: the beginning is its result, the end is kept with the attempt.
+//! The output of a program: its beginning is the result, its end is kept with the attempt.
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Bytes of output kept with the attempt.
+/// Maximum bytes of output that are kept with the attempt.
 const TAIL_BYTES: usize = 64 << 10;
-/// Bytes of standard output kept in the result: as JSON they may become six times as many, and the
-/// whole is to stay below what servers take by default (1 MiB).
+/// Maximum bytes of standard output in the result. As JSON they can become six times as many, and the result
+/// must stay below the default limit of servers (1 MiB).
 const STDOUT_BYTES: usize = 160 << 10;
 
-/// The end of what was printed.
+/// The end of an output.
 #[derive(Default)]
 pub(super) struct OutputTail {
     bytes: Vec<u8>,
@@ -24,7 +24,7 @@ impl OutputTail {
         }
     }
 
-    /// The bytes. A character that was cut in the middle is left out, so that text stays text.
+    /// The bytes, without a character that was cut in the middle, so that text stays valid.
     pub(super) fn into_bytes(mut self) -> Vec<u8> {
         if self.is_cut {
             let rest = self.bytes.iter().take(3).take_while(|byte| **byte & 0xc0 == 0x80).count();
@@ -36,7 +36,7 @@ impl OutputTail {
     }
 }
 
-/// The beginning of what was printed.
+/// The beginning of an output.
 #[derive(Default)]
 pub(super) struct OutputHead {
     pub(super) bytes: Vec<u8>,
@@ -59,7 +59,7 @@ pub(super) async fn copy(
 ) {
     let Some(mut output) = output else { return };
     let mut buffer = vec![0; 16 << 10];
-    // A broken pipe ends the output; how the program ended says the rest.
+    // A broken pipe ends the output. The exit code tells the rest.
     while let Ok(count @ 1..) = output.read(&mut buffer).await {
         tail.lock().await.add(&buffer[..count]);
         if let Some(head) = head.as_deref_mut() {
