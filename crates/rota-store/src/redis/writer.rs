@@ -397,7 +397,7 @@ mod tests {
         }
         assert_eq!(log.cut(at(10)), BatchSeq(0));
         log.landed(at(11), BatchSeq(11), 90);
-        assert_eq!(log.cut(at(11)), BatchSeq(10));
+        assert_eq!(log.cut(at(11)), BatchSeq(9));
         assert_eq!(log.cut(at(11)), BatchSeq(0), "not so often");
         assert_eq!(log.cut(at(200)), BatchSeq(11));
         assert_eq!(log.cut(at(300)), BatchSeq(0));
