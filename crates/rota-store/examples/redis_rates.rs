@@ -75,7 +75,7 @@ async fn commits(
                 // Like the life of tasks: most keys are new, some are written again, some are deleted.
                 match *key % 6 {
                     0 | 3 => batch.put(HOT, format!("{:026}", *key / 2), &VALUE[..]),
-                    5 => batch.delete(HOT, format!("{:026}", *key - 1000)),
+                    5 => batch.delete(HOT, format!("{:026}", key.saturating_sub(1000))),
                     _ => batch.put(HOT, format!("{:026}", *key), &VALUE[..]),
                 }
             }
@@ -106,7 +106,7 @@ async fn bare(endpoint: &str) -> Result<(), Box<dyn Error>> {
         }
         report(mutations, commits, begin.elapsed());
     }
-    redis::cmd("DEL").arg("bare").query_async::<()>(&mut connection).await?;
+    redis::cmd("UNLINK").arg("bare").query_async::<()>(&mut connection).await?;
     Ok(())
 }
 

@@ -181,11 +181,12 @@ pub struct StoreStatus {
     pub lost: Option<LostBatches>,
 }
 
-/// Batches that were acknowledged and are gone.
+/// Batches that were acknowledged and are gone, or may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostBatches {
-    /// How many.
-    pub batches: u64,
+    /// How many; `None` where the store went back before this process knew it, so that nobody can tell whether
+    /// batches are missing and how many.
+    pub batches: Option<u64>,
     /// When the last batch landed that is left; `None` where none is.
     pub since: Option<std::time::SystemTime>,
 }

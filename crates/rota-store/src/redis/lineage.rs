@@ -101,6 +101,12 @@ impl Lineage {
         self.state().lost.clone()
     }
 
+    /// Takes note of a failover before which this process saw nothing of the store.
+    pub(super) fn may_have_lost(&self, at: u64) {
+        let since = moment(at);
+        self.state().lost.get_or_insert(LostBatches { batches: None, since });
+    }
+
     /// Judges the answer of `compare.lua` to the question for `sought`. Returns what is newly found to be missing.
     pub(super) fn compare(
         &self,
@@ -132,13 +138,18 @@ impl Lineage {
             self.saw(here);
             return Ok(None);
         };
-        let before = state.lost.as_ref().map_or(0, |lost| lost.batches);
+        let before = state.lost.as_ref().and_then(|lost| lost.batches).unwrap_or(0);
         let missing = sought.count.saturating_sub(left);
-        let since = (at > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_millis(at));
+        let since = moment(at);
         state.newest = here;
-        state.lost = Some(LostBatches { batches: before + missing, since });
-        Ok(Some(LostBatches { batches: missing, since }))
+        state.lost = Some(LostBatches { batches: Some(before + missing), since });
+        Ok(Some(LostBatches { batches: Some(missing), since }))
     }
+}
+
+/// That many milliseconds after 1970; 0 for no time.
+fn moment(at: u64) -> Option<SystemTime> {
+    (at > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_millis(at))
 }
 
 #[cfg(test)]
@@ -169,8 +180,9 @@ mod tests {
     fn missing(sought: Landed, answer: Value) -> Option<u64> {
         let lineage = Lineage::default();
         lineage.saw(sought);
-        let lost = lineage.compare(sought, answer).expect("it is read").map(|lost| lost.batches);
-        assert_eq!(lineage.lost().map(|lost| lost.batches), lost);
+        let lost =
+            lineage.compare(sought, answer).expect("it is read").and_then(|lost| lost.batches);
+        assert_eq!(lineage.lost().and_then(|lost| lost.batches), lost);
         assert!(lineage.highest() >= sought.head.seq);
         lost
     }
@@ -201,7 +213,7 @@ mod tests {
         assert!(lineage.compare(sought, answer()).expect("it is read").is_none());
         assert_eq!(lineage.newest(), landed(3, 95, 85));
         assert!(lineage.compare(lineage.newest(), told(landed(3, 94, 84), "", "83")).is_ok());
-        assert_eq!(lineage.lost().map(|lost| lost.batches), Some(6));
+        assert_eq!(lineage.lost().and_then(|lost| lost.batches), Some(6));
         assert_eq!(lineage.highest(), BatchSeq(100));
     }
 }

@@ -100,6 +100,8 @@ pub(super) async fn take(shared: &Shared, me: &Member, holder: &str) -> Result<T
         "taken" => {
             let epoch = Epoch(answer::number(next())?);
             let found = Position::read(next())?;
+            let written_in = answer::number(next())?;
+            shared.server.judge_failover(connected.term, written_in, &found);
             lineage.saw(Landed { head: found.head, count: found.count });
             let mut least = Server::floor(connected.term);
             // Batches that were lost keep their numbers for themselves.

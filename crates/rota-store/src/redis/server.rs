@@ -2,7 +2,7 @@
 //! this process in it.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Mutex, OnceLock, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -14,7 +14,7 @@ use super::{
     fault::Fault,
     fitness,
     layout::{FORMAT, Layout},
-    lineage::{Landed, Lineage},
+    lineage::{Landed, Lineage, Position},
     options::{RedisOptions, RedisServers},
     script::Script,
     sentinel::{self, Place},
@@ -34,6 +34,8 @@ pub(super) struct Server {
     pub(super) lineage: Lineage,
     /// The newest term that is known.
     term: AtomicU64,
+    /// The term in which this process first reached the master.
+    first_term: OnceLock<u64>,
     /// The newest epoch that is known.
     epoch: AtomicU64,
     /// The newest epoch of this store that has ended.
@@ -66,6 +68,7 @@ impl Server {
             layout,
             lineage: Lineage::default(),
             term: AtomicU64::new(0),
+            first_term: OnceLock::new(),
             epoch: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             abandoned: watch::Sender::default(),
@@ -121,6 +124,7 @@ impl Server {
             }
         }
         self.compare(&connected).await?;
+        self.first_term.get_or_init(|| term);
         Ok(connected)
     }
 
@@ -135,7 +139,7 @@ impl Server {
         let answer = connected.send(&question, self.options.timeout).await?;
         if let Some(lost) = self.lineage.compare(sought, answer)? {
             tracing::error!(
-                batches = lost.batches,
+                batches = ?lost.batches,
                 since = ?lost.since,
                 newest = sought.head.seq.0,
                 "acknowledged batches are missing from Redis after a failover or a crash"
@@ -143,6 +147,20 @@ impl Server {
             self.abandon(self.epoch());
         }
         Ok(())
+    }
+
+    /// Says that batches may be missing where the master became one after the last batch was written, and before this
+    /// process came. Processes that were there before know it exactly.
+    pub(super) fn judge_failover(&self, term: u64, written_in: u64, found: &Position) {
+        let was_there = self.first_term.get().is_some_and(|first| *first < term);
+        if written_in < term && found.count > 0 && !was_there {
+            self.lineage.may_have_lost(found.at);
+            tracing::error!(
+                failover = term,
+                "the last failover of Redis came after the last batch, and this node was not there: it is unknown \
+                 whether acknowledged batches are missing"
+            );
+        }
     }
 
     /// Where the master is.

@@ -3,7 +3,7 @@ local name, holder, node, ttl = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local leader = redis.call('HMGET', p .. 'leader', 'holder', 'epoch')
 if leader[1] == holder then
   redis.call('PEXPIRE', p .. 'leader', ttl)
-  return { 'taken', leader[2], position() }
+  return { 'taken', leader[2], position(), redis.call('HGET', p .. 'head', 'term') or '0' }
 end
 if leader[1] then
   return { 'occupied', redis.call('PTTL', p .. 'leader') }
@@ -19,4 +19,4 @@ redis.call('DEL', p .. 'leader')
 redis.call('HSET', p .. 'leader', 'epoch', epoch, 'holder', holder, 'node', node)
 redis.call('PEXPIRE', p .. 'leader', ttl)
 ring(epoch, name)
-return { 'taken', epoch, position() }
+return { 'taken', epoch, position(), redis.call('HGET', p .. 'head', 'term') or '0' }
