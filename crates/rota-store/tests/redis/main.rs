@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says so by a panic when it fails")]
 
+#[path = "../etcd/certificates.rs"]
+mod certificates;
 mod conformance;
 mod limits;
 mod losses;

@@ -2,12 +2,13 @@
 
 use rota_store::{
     CommitError, Store, StoreError,
-    redis::{RedisDurability, RedisOptions, RedisUser},
+    redis::{RedisDurability, RedisOptions, RedisServers, RedisTls, RedisUser},
 };
 
 use crate::{
+    certificates::certificates,
     node::{Node, within},
-    server::Redis,
+    server::{Redis, free_port},
 };
 
 /// What a node that campaigns is told.
@@ -136,4 +137,43 @@ async fn the_layout_can_be_read_with_redis_cli() {
     assert_eq!(redis.cli(&["EXISTS", "{rota}:undo", "{rota}:snapshots"]), "0");
     let refused = a.put(leading.fence(), a.next().await.next(), "later").await;
     assert!(matches!(refused, Err(CommitError::OutOfOrder { .. })), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_checked_both_ways() {
+    let dir = tempfile::tempdir().unwrap();
+    certificates(dir.path());
+    let file = |name: &str| dir.path().join(name);
+    let path = |name: &str| file(name).display().to_string();
+    let port = free_port();
+    let redis = Redis::with(&[
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        &path("server.pem"),
+        "--tls-key-file",
+        &path("server.key"),
+        "--tls-ca-cert-file",
+        &path("ca.pem"),
+    ]);
+    let options = |ca: &str, own: Option<&str>| RedisOptions {
+        servers: RedisServers::Single(format!("127.0.0.1:{port}")),
+        tls: Some(RedisTls {
+            ca_file: Some(file(ca)),
+            cert_file: own.map(|own| file(&format!("{own}.pem"))),
+            key_file: own.map(|own| file(&format!("{own}.key"))),
+        }),
+        timeout: std::time::Duration::from_secs(1),
+        ..redis.options()
+    };
+    let a = Node::new("a", options("ca.pem", Some("node")));
+    let leading = a.lead().await;
+    a.put(leading.fence(), a.next().await, "1").await.unwrap();
+    assert_eq!(a.value().await.unwrap(), "1");
+    assert!(a.store.status().await.location.starts_with("rediss://"));
+    for (ca, own) in [("other.pem", Some("node")), ("ca.pem", Some("stranger")), ("ca.pem", None)] {
+        let stranger = Node::new("stranger", options(ca, own));
+        let refused = within(stranger.store.snapshot()).await.map(drop);
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{ca} {own:?}: {refused:?}");
+    }
 }
