@@ -59,6 +59,12 @@ impl Link {
         }
     }
 
+    /// Connects anew, which looks whether the store still has what was seen in it.
+    pub(super) async fn renew(&self) -> Result<(), Fault> {
+        *self.current.lock().await = None;
+        self.connected().await.map(drop)
+    }
+
     /// One request, for which Redis has that time. Returns the answer and who gave it.
     pub(super) async fn request(
         &self,

@@ -15,7 +15,8 @@
 //!
 //! The leader's key holds the epoch and a random id, and each batch compares both. The epoch comes from a counter that only
 //! grows; the id still tells two leaderships apart where a failover took the counter back. The key expires by the server's
-//! clock. That decides only when another node may lead, never who may write.
+//! clock. That decides only when another node may lead, never who may write. A server's clock that is set forward by more
+//! than a fifth of the time to live can make [`Leadership::is_held`] say yes for a moment longer than is true.
 //!
 //! # Batches that got no answer
 //!

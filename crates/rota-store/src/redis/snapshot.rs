@@ -83,7 +83,9 @@ impl RedisSnapshot {
         arguments: impl Fn(&mut redis::Cmd),
     ) -> Result<Value, StoreError> {
         self.shared.check_open()?;
-        let answer = self.shared.reads.call(script, |call| {
+        // An answer may be large, and the line slow.
+        let patience = self.shared.server.options.timeout * 3;
+        let answer = self.shared.reads.call_within(patience, script, |call| {
             call.arg(&self.id).arg(TTL.as_secs() * 1000).arg(self.revision.0);
             arguments(call);
         });

@@ -270,7 +270,12 @@ impl Writer {
     /// Reads the leader and the head, as they are now.
     async fn look(&mut self) -> Result<Position, Fault> {
         let found = Position::read(self.link.call(Script::Look, |_| {}).await?)?;
-        self.shared.server.lineage.saw(Landed { head: found.head, count: found.count });
+        let lineage = &self.shared.server.lineage;
+        if found.count < lineage.newest().count {
+            // The data was changed under a connection that lasted: somebody flushed it, for example.
+            self.link.renew().await?;
+        }
+        lineage.saw(Landed { head: found.head, count: found.count });
         self.known = Some(found.clone());
         Ok(found)
     }

@@ -90,6 +90,20 @@ async fn a_server_that_comes_back_without_its_file_is_told_with_all_batches() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_that_is_flushed_under_a_connection_is_told_as_lost() {
+    let redis = Redis::start();
+    let a = Node::new("a", redis.options());
+    let old = a.lead().await;
+    for number in 1..=5 {
+        a.put(old.fence(), BatchSeq(number), "1").await.unwrap();
+    }
+    redis.cli(&["FLUSHALL"]);
+    finds(&a, 5).await;
+    within(old.lost()).await;
+    goes_on(&a, BatchSeq(5), &*old).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_to_a_replica_that_was_behind_is_told_with_the_number_of_missing_batches() {
     let mut master = Redis::start();
     let proxy = Proxy::to(master.endpoint()).await;
