@@ -172,11 +172,27 @@ impl Server {
             }
         };
         let newest = self.term.fetch_max(place.term, Ordering::AcqRel);
+        if place.term > newest {
+            self.leave_former_term(place.term);
+        }
         if place.term < newest {
             let why = format!("the Sentinels that answer do not know of failover {newest}");
             return Err(Fault::Refused(why));
         }
         Ok(place)
+    }
+
+    /// Ends a leadership of a former term: the server that is the master now may lack what it wrote.
+    fn leave_former_term(&self, term: u64) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(held) = held.filter(|held| held.term < term) {
+            tracing::warn!(
+                failover = term,
+                epoch = held.epoch.0,
+                "a failover of Redis ends the leadership"
+            );
+            self.abandon(held.epoch);
+        }
     }
 
     /// The newest term that is known.
@@ -201,6 +217,8 @@ impl Server {
     pub(super) fn hold(&self, held: Held) {
         self.saw_epoch(held.epoch);
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+        // The term may have changed since it was taken.
+        self.leave_former_term(self.term());
     }
 
     /// The leadership of that epoch, unless it is over or another's.

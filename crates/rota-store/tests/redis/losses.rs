@@ -202,3 +202,54 @@ async fn a_commit_waits_for_the_replicas_that_are_asked_for() {
     assert_eq!(a.value().await.unwrap(), "2");
     assert_eq!(replica.cli(&["HGET", "{rota}:s:hot", "a"]), "2");
 }
+
+/// Two replicas, of which one must have each batch: Sentinel promotes the one that is further.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_under_load_loses_nothing_where_commits_wait_for_a_replica() {
+    let mut master = Redis::start();
+    let follow = format!("127.0.0.1 {}", master.port());
+    let replicas = [Redis::with(&["--replicaof", &follow]), Redis::with(&["--replicaof", &follow])];
+    let sentinel = Sentinel::watching(&master, &replicas[0]);
+    sentinel.knows(&replicas[1]);
+    let servers =
+        RedisServers::Sentinel { sentinels: vec![sentinel.endpoint()], master: "rota".to_owned() };
+    let a = Node::new("a", RedisOptions { replicas: 1, ..RedisOptions::new(servers) });
+    let leading = a.lead().await;
+    a.put_until_landed(leading.fence(), "0").await;
+    let (acknowledged, mut is_acknowledged) = tokio::sync::watch::channel(0);
+    let commits = {
+        let (a, fence) = (a.clone(), leading.fence());
+        tokio::spawn(async move {
+            let mut seq = a.next().await;
+            while a.put(fence, seq, &seq.to_string()).await.is_ok() {
+                acknowledged.send_replace(seq.0);
+                seq = seq.next();
+            }
+            *acknowledged.borrow()
+        })
+    };
+    within(is_acknowledged.wait_for(|seq| *seq > 50)).await.unwrap();
+    master.kill();
+    let last = within(commits).await.unwrap();
+    within(leading.lost()).await;
+    let new = a.lead().await;
+    let value = String::from_utf8(a.value().await.unwrap().to_vec()).unwrap();
+    assert!(value.parse::<u64>().unwrap() >= last, "{value} after {last} was acknowledged");
+    assert_eq!(a.store.status().await.lost, None);
+    // The other replica follows the new master, so commits go on.
+    let mut seq = new.seq_floor();
+    within(async {
+        while let Err(error) = a.put(new.fence(), seq, "after").await {
+            assert!(
+                matches!(error, CommitError::Ambiguous(_) | CommitError::Unavailable(_)),
+                "{error:?}"
+            );
+            let head = a.next_when_reached().await;
+            if head >= seq {
+                seq = head.next();
+            }
+        }
+    })
+    .await;
+    assert_eq!(a.value().await.unwrap(), "after");
+}

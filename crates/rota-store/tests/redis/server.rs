@@ -154,11 +154,20 @@ impl Sentinel {
         let starting = spawn(Path::new("redis-server"), dir.path(), port, &arguments);
         let process = serving(starting).expect("Sentinel starts");
         let sentinel = Self { _dir: dir, port, process };
+        sentinel.knows(replica);
+        sentinel
+    }
+
+    /// Waits until it knows that replica, and that the replica follows the master.
+    pub(crate) fn knows(&self, replica: &Redis) {
         let known = format!("127.0.0.1:{}", replica.port());
-        while !cli(port, &["SENTINEL", "REPLICAS", "rota"]).contains(&known) {
+        let told = || cli(self.port, &["SENTINEL", "REPLICAS", "rota"]);
+        while !told()
+            .split("name\n")
+            .any(|one| one.starts_with(&known) && one.contains("master-link-status\nok"))
+        {
             std::thread::yield_now();
         }
-        sentinel
     }
 
     pub(crate) fn endpoint(&self) -> String {
