@@ -11,6 +11,10 @@ mod embedded;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 mod model;
+#[cfg(feature = "redis")]
+pub mod redis;
+#[cfg(any(feature = "etcd", feature = "redis"))]
+mod remote;
 mod store;
 pub mod watch;
 
@@ -21,5 +25,6 @@ pub use model::{
     Mutation, Page, Revision, Seat, Space, SpaceShape, VALUE_BYTES_MAX,
 };
 pub use store::{
-    Change, ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus,
+    Change, ChangeStream, CommitError, Leadership, LostBatches, Snapshot, Store, StoreError,
+    StoreStatus,
 };

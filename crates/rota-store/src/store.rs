@@ -177,6 +177,21 @@ pub struct StoreStatus {
     pub problem: Option<String>,
     /// Why it should get no new tasks, although it still accepts the changes by which running tasks end.
     pub pressure: Option<String>,
+    /// In which way it keeps less than the law promises, because its operator accepted that; `None`
+    /// where it keeps the whole law.
+    pub weakness: Option<String>,
+    /// Acknowledged batches that this process has seen in it and that are missing from it now.
+    pub lost: Option<LostBatches>,
+}
+
+/// Batches that were acknowledged and are gone, or may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostBatches {
+    /// How many; `None` where the store went back before this process knew it, so that nobody can tell whether
+    /// batches are missing and how many.
+    pub batches: Option<u64>,
+    /// When the last batch landed that is left; `None` where none is.
+    pub since: Option<std::time::SystemTime>,
 }
 
 /// Why a commit failed.

@@ -349,6 +349,8 @@ impl Central {
             revision: Revision(self.revision),
             problem,
             pressure: None,
+            weakness: None,
+            lost: None,
         }
     }
 }

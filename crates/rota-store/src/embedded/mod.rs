@@ -263,6 +263,8 @@ impl Shared {
             revision: condition.revision,
             problem,
             pressure: condition.pressure.clone(),
+            weakness: None,
+            lost: None,
         }
     }
 }

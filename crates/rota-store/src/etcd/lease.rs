@@ -16,16 +16,15 @@ use tonic::Streaming;
 use super::{
     Shared,
     answer::Patience,
-    backoff::Backoff,
     fault::Fault,
     layout,
     link::{Client, Effect, Used},
-    moment::Moment,
     wire::{
         LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest,
         LeaseTimeToLiveRequest,
     },
 };
+use crate::remote::{backoff::Backoff, moment::Moment};
 
 /// Number of renewals in the reliable time of a lease. All but one can fail.
 const RENEWALS: u32 = 4;
@@ -162,7 +161,7 @@ impl Lease {
         match timeout(REVOCATION, self.try_revoke()).await {
             Ok(Ok(())) => return,
             Ok(Err(fault)) => {
-                tracing::debug!(reason = fault.reason(), "lease will be revoked later")
+                tracing::debug!(reason = fault.reason(), "lease will be revoked later");
             }
             Err(_) => tracing::debug!("lease will be revoked later"),
         }

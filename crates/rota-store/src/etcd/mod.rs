@@ -14,7 +14,7 @@
 //! created again has another creation revision.
 //!
 //! A leader must also *stop* in time. So it counts its lease from when a renewal was sent, with two clocks,
-//! one of which includes suspension of the machine (`lease.rs`, `moment.rs`). The lease, the observation of
+//! one of which includes suspension of the machine (`lease.rs`, `remote/moment.rs`). The lease, the observation of
 //! the leader's key and the upkeep have their own thread and connection, so that the load of the node does
 //! not delay them.
 //!
@@ -50,10 +50,8 @@
 //! runs.
 
 mod answer;
-mod backoff;
 mod capacity;
 mod changes;
-mod control;
 mod descend;
 mod election;
 mod fault;
@@ -61,7 +59,6 @@ mod layout;
 mod lease;
 mod link;
 mod members;
-mod moment;
 mod observer;
 mod options;
 mod portion;
@@ -103,6 +100,7 @@ use self::{
 };
 use crate::{
     model::{Batch, BatchLimits, Epoch, Fence, Head, Member, Revision, Seat, Space},
+    remote::thread,
     store::{ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus},
     watch,
 };
@@ -172,7 +170,7 @@ impl EtcdStore {
         let members = Arc::new(Members::new(options.endpoints.len()));
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let control_runtime = control::start(stop.clone(), tasks.clone())?;
+        let control_runtime = thread::start("etcd", stop.clone(), tasks.clone())?;
         let shared = Arc::new(Shared {
             layout: Layout::new(&options.prefix, spaces),
             capacity: Capacity::new(&options),

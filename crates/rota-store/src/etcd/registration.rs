@@ -11,14 +11,13 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Shared,
-    backoff::Backoff,
     fault::Fault,
     lease,
     link::{Client, Effect},
     seat::{self, Join},
     wire::RangeRequest,
 };
-use crate::model::Member;
+use crate::{model::Member, remote::backoff::Backoff};
 
 /// Number of renewals of another node's lease that show that its owner is alive. A change of etcd's leader
 /// restarts the time of each lease, which looks like one renewal.

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says so by a panic when it fails")]
 
+mod certificates;
 mod conformance;
 mod elections;
 mod history;

@@ -1,6 +1,6 @@
 //! Users, passwords, tokens that expire, and TLS.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use rota_store::{
@@ -9,6 +9,7 @@ use rota_store::{
 };
 
 use crate::{
+    certificates::certificates,
     node::{Node, within},
     server::Etcd,
 };
@@ -94,32 +95,6 @@ fn options_do_not_show_the_password() {
     assert!(shown.contains("rota") && !shown.contains("hunter2"), "{shown}");
 }
 
-/// An authority, a certificate of etcd and one of a node signed by it, and another authority.
-fn certificates(dir: &Path) {
-    let openssl = |arguments: &str| {
-        let output = Command::new("openssl")
-            .args(arguments.split_whitespace())
-            .current_dir(dir)
-            .output()
-            .expect("openssl is installed");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    for authority in ["ca", "other"] {
-        openssl(&format!(
-            "req -x509 {key} -keyout {authority}.key -out {authority}.pem -days 2 -subj /CN={authority}"
-        ));
-    }
-    std::fs::write(dir.join("extensions"), "subjectAltName=IP:127.0.0.1").unwrap();
-    for (name, authority) in [("etcd", "ca"), ("node", "ca"), ("stranger", "other")] {
-        openssl(&format!("req {key} -keyout {name}.key -out {name}.csr -subj /CN={name}"));
-        openssl(&format!(
-            "x509 -req -in {name}.csr -CA {authority}.pem -CAkey {authority}.key -CAcreateserial \
-             -out {name}.pem -days 2 -extfile extensions"
-        ));
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_are_checked_both_ways() {
     let dir = tempfile::tempdir().unwrap();
@@ -127,8 +102,8 @@ async fn certificates_are_checked_both_ways() {
     let file = |name: &str| dir.path().join(name);
     let argument = |flag: &str, name: &str| format!("{flag}={}", file(name).display());
     let arguments = [
-        argument("--cert-file", "etcd.pem"),
-        argument("--key-file", "etcd.key"),
+        argument("--cert-file", "server.pem"),
+        argument("--key-file", "server.key"),
         argument("--trusted-ca-file", "ca.pem"),
         "--client-cert-auth".to_owned(),
     ];

@@ -18,22 +18,22 @@ const WITH_SUSPENSION: ClockId = ClockId::CLOCK_MONOTONIC;
 
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Moment {
+pub(crate) struct Moment {
     /// By the clock of timers.
-    pub(super) running: Instant,
+    pub(crate) running: Instant,
     /// By the clock that includes suspension, since an arbitrary origin.
     with_suspension: Duration,
 }
 
 impl Moment {
-    pub(super) fn now() -> Self {
+    pub(crate) fn now() -> Self {
         // Without this clock it stays zero, so that only the other one counts.
         let with_suspension = clock_gettime(WITH_SUSPENSION).map(Duration::from);
         Self { running: Instant::now(), with_suspension: with_suspension.unwrap_or_default() }
     }
 
     /// This moment plus a duration.
-    pub(super) fn plus(self, time: Duration) -> Self {
+    pub(crate) fn plus(self, time: Duration) -> Self {
         Self {
             running: self.running + time,
             with_suspension: self.with_suspension.saturating_add(time),
@@ -41,7 +41,7 @@ impl Moment {
     }
 
     /// Whether it has passed at the other moment.
-    pub(super) fn has_passed_at(self, now: Self) -> bool {
+    pub(crate) fn has_passed_at(self, now: Self) -> bool {
         now.running >= self.running || now.with_suspension >= self.with_suspension
     }
 }

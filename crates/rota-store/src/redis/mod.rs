@@ -1,0 +1,290 @@
+//! The store over Redis, version 7 and later, and over Valkey: for many nodes, of which one leads.
+//!
+//! # Layout
+//!
+//! The table of keys is in `layout.rs`; `redis-cli --scan --pattern '{rota}:*'` shows them. A batch is one script, and its
+//! number is the [`Revision`]. Keys of a space are in a hash for their values and in a sorted set for their order.
+//!
+//! # Scripts
+//!
+//! Every operation is one Lua script (`scripts/`), so it is atomic. Redis rolls nothing back, so the commit looks at
+//! everything that could refuse it before its first write: the fence, the position, and by their declaration, memory.
+//! Each new connection of the writer tries all commands once, so that no missing permission stops a script in its middle.
+//!
+//! # Fencing
+//!
+//! The leader's key holds the epoch and a random id, and each batch compares both. The epoch comes from a counter that only
+//! grows; the id still tells two leaderships apart where a failover took the counter back. The key expires by the server's
+//! clock. That decides only when another node may lead, never who may write. A server's clock that is set forward by more
+//! than a fifth of the time to live can make [`Leadership::is_held`] say yes for a moment longer than is true.
+//!
+//! # Batches that got no answer
+//!
+//! `writer.rs` tells how it is made certain whether they landed.
+//!
+//! # Snapshots
+//!
+//! `snapshot.rs` tells how a revision stays readable while the data changes.
+//!
+//! # Durability
+//!
+//! Redis must run with `appendonly yes`, `appendfsync always` and `no-appendfsync-on-rewrite no`, and each connection asks
+//! for it. [`RedisDurability::Async`] accepts less, and [`StoreStatus::weakness`] says so.
+//!
+//! # Failover
+//!
+//! Redis replicates after it acknowledges. A replica that is promoted can lack acknowledged batches, unless
+//! [`RedisOptions::replicas`] has each commit wait for replicas. Rota detects such a loss (`lineage.rs`): a process that has
+//! seen a newer batch than the store has gives up its leadership, logs an error with the number of missing batches and keeps
+//! it in [`StoreStatus::lost`]. A failover ends the leadership in any case. The next one begins its epoch and
+//! its batches at `config-epoch × 2^32` of Sentinel, so that numbers grow although the store went back.
+//!
+//! A master that is cut off from its Sentinels serves reads and, without `replicas`, commits until the leader notices (within
+//! a second where it reaches a Sentinel). Those reads can be stale and those commits are lost, and told as lost.
+//!
+//! # What errors mean
+//!
+//! | error | what happened | what to do |
+//! |---|---|---|
+//! | [`CommitError::Fenced`] | the leader's key is not the one of this leadership, or batches were found to be missing | step down |
+//! | [`CommitError::OutOfOrder`] | the head is not the batch before this one | a bug, or two writers in one process |
+//! | [`CommitError::Ambiguous`] | no answer in time, the connection broke, or too few replicas have it | ask for the head, which makes certain |
+//! | [`CommitError::Unavailable`] | not sent, or refused before Redis did anything | try again |
+//! | [`CommitError::Full`] | `maxmemory` is reached, or Redis cannot write its file | give Redis memory or disk; then it goes on by itself |
+//! | [`CommitError::Invalid`] | more changes or bytes than the limits | cut batches by [`Store::limits`] |
+//! | [`StoreError::Open`] | Redis is too old or not set up as it must be | change its settings |
+//! | [`StoreError::NameTaken`] | another node has this name and renews its entry | give each node its own name |
+//! | [`StoreError::Compacted`] | the log does not reach back so far, or the snapshot expired | take a new snapshot |
+//! | [`StoreError::Timeout`], [`StoreError::Unavailable`] | Redis was not reached | try again |
+
+mod answer;
+mod changes;
+mod connection;
+mod election;
+mod fault;
+mod fitness;
+mod layout;
+mod lineage;
+mod link;
+mod observer;
+mod options;
+mod read;
+mod script;
+mod seat;
+mod sentinel;
+mod server;
+mod snapshot;
+mod status;
+mod writer;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::{runtime::Handle, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::options::{RedisDurability, RedisOptions, RedisServers, RedisTls, RedisUser};
+use self::{
+    layout::{FORMAT, Layout},
+    link::Link,
+    server::Server,
+    snapshot::RedisSnapshot,
+    writer::{Requests, Writer},
+};
+use crate::{
+    model::{Batch, BatchLimits, Epoch, Fence, Head, Member, Revision, Seat, Space},
+    remote::thread,
+    store::{ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus},
+    watch,
+};
+
+/// How long closing waits for what is on its way.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// The Redis backend.
+///
+/// [`close`](Store::close) it to give up a leadership at once; dropping it does so too, in the background.
+pub struct RedisStore {
+    shared: Arc<Shared>,
+    requests: Requests,
+}
+
+/// What all parts have in common.
+struct Shared {
+    server: Arc<Server>,
+    /// For reads that callers ask for.
+    reads: Link,
+    /// For the seat, the members and signs of life: used on the control thread alone.
+    control: Link,
+    /// For questions after the server's health.
+    inquiries: Link,
+    /// Where the control thread's tasks run.
+    control_runtime: Handle,
+    tasks: TaskTracker,
+    /// Cancelled when the store closes.
+    stop: CancellationToken,
+    leader: watch::Sender<Option<Seat>>,
+    /// Who leads, as each look of the observer finds it.
+    seen: tokio::sync::watch::Sender<Option<Seat>>,
+    /// Which campaign announced that it is ready to take over, and from which leadership.
+    ready: tokio::sync::watch::Sender<(String, Epoch)>,
+    /// Why the last commit or campaign did not work.
+    trouble: Mutex<Option<String>>,
+}
+
+impl RedisStore {
+    /// A store in Redis with these spaces. Must be called within a tokio runtime.
+    ///
+    /// It neither waits for Redis nor needs it to be there, so that nodes and Redis can be started in any order: until it can
+    /// be reached, reads and commits fail with `Unavailable`, campaigns and watches wait.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Open`] when the options cannot work, or there is no thread to be had.
+    pub fn open(options: RedisOptions, spaces: &[Space]) -> Result<Self, StoreError> {
+        options.check()?;
+        let by_sentinel = matches!(options.servers, RedisServers::Sentinel { .. });
+        let layout = Layout::new(&options.prefix, spaces);
+        let server = Arc::new(Server::new(options, layout));
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let control_runtime = thread::start("redis", stop.clone(), tasks.clone())?;
+        let shared = Arc::new(Shared {
+            reads: Link::new(&server),
+            control: Link::new(&server),
+            inquiries: Link::new(&server),
+            server,
+            control_runtime,
+            tasks,
+            stop,
+            leader: watch::Sender::default(),
+            seen: tokio::sync::watch::Sender::default(),
+            ready: tokio::sync::watch::Sender::default(),
+            trouble: Mutex::new(None),
+        });
+        shared.spawn_control(observer::run(Arc::clone(&shared)));
+        if by_sentinel {
+            shared.spawn_control(observer::follow_sentinels(Arc::clone(&shared)));
+        }
+        Ok(Self { requests: Writer::start(&shared), shared })
+    }
+}
+
+impl Drop for RedisStore {
+    fn drop(&mut self) {
+        self.shared.stop();
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn commit(&self, fence: Fence, batch: Batch) -> Result<Revision, CommitError> {
+        self.requests.commit(fence, batch).await
+    }
+
+    async fn get(&self, keys: &[(Space, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        read::values(&self.shared, keys).await
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        self.requests.head().await
+    }
+
+    async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError> {
+        Ok(Arc::new(RedisSnapshot::take(&self.shared).await?))
+    }
+
+    async fn watch(&self, after: Revision) -> Result<ChangeStream, StoreError> {
+        changes::watch(&self.shared, after)
+    }
+
+    async fn campaign(&self, me: &Member) -> Result<Box<dyn Leadership>, StoreError> {
+        Ok(Box::new(election::campaign(&self.shared, me).await?))
+    }
+
+    fn leader(&self) -> watch::Receiver<Option<Seat>> {
+        self.shared.leader.subscribe()
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, StoreError> {
+        read::members(&self.shared).await
+    }
+
+    fn announce_ready(&self, name: &str, leadership: Epoch) {
+        self.shared.ready.send_replace((name.to_owned(), leadership));
+    }
+
+    async fn status(&self) -> StoreStatus {
+        status::status(&self.shared).await
+    }
+
+    fn limits(&self) -> BatchLimits {
+        writer::LIMITS
+    }
+
+    async fn close(&self) {
+        self.shared.stop();
+        if timeout(CLOSING, self.shared.tasks.wait()).await.is_err() {
+            tracing::debug!("closed the store with requests on their way");
+        }
+        self.shared.leader.send_replace(None);
+    }
+}
+
+impl Shared {
+    /// Starts a task that no load of the process delays.
+    fn spawn_control(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, &self.control_runtime);
+    }
+
+    fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+    }
+
+    /// Whether the store can be used at all.
+    fn check_open(&self) -> Result<(), StoreError> {
+        if self.stop.is_cancelled() {
+            return Err(self.closed());
+        }
+        match self.server.foreign_format() {
+            Some(found) => Err(StoreError::Format {
+                location: self.server.options.location(),
+                found,
+                supported: FORMAT,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn closed(&self) -> StoreError {
+        StoreError::Unavailable("the store is closed".to_owned())
+    }
+
+    /// Keeps what operators are to know of a commit.
+    fn note_commit(&self, outcome: &Result<Revision, CommitError>) {
+        match outcome {
+            // One that had landed before is answered so: Redis is well.
+            Ok(_) | Err(CommitError::OutOfOrder { .. }) => self.note_trouble(None),
+            Err(
+                error @ (CommitError::Full(_)
+                | CommitError::Unavailable(_)
+                | CommitError::Ambiguous(_)
+                | CommitError::Corrupt(_)),
+            ) => self.note_trouble(Some(error.to_string())),
+            Err(_) => {}
+        }
+    }
+
+    fn note_trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

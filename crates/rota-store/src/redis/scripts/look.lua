@@ -1,0 +1,2 @@
+-- Where the head is, and who leads. ARGV: prefix.
+return position()
