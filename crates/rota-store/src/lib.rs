@@ -7,11 +7,15 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "consul")]
+pub mod consul;
 #[cfg(feature = "embedded")]
 mod embedded;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 mod model;
+#[cfg(any(feature = "consul", feature = "etcd"))]
+mod remote;
 mod store;
 pub mod watch;
 

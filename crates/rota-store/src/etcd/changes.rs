@@ -12,7 +12,6 @@ use futures_util::stream;
 
 use super::{
     Shared,
-    backoff::Backoff,
     fault::Fault,
     layout,
     link::Link,
@@ -22,6 +21,7 @@ use super::{
 };
 use crate::{
     model::{Head, Mutation, Revision},
+    remote::backoff::Backoff,
     store::{Change, ChangeStream, StoreError},
 };
 

@@ -20,16 +20,15 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     Shared,
-    backoff::Backoff,
     fault::Fault,
     lease::Lease,
-    moment::Moment,
     registration,
     seat::{self, Try},
     upkeep,
 };
 use crate::{
     model::{Epoch, Fence, Member},
+    remote::{backoff::Backoff, moment::Moment},
     store::{Leadership, StoreError},
 };
 

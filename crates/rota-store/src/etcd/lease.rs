@@ -17,16 +17,15 @@ use tonic::Streaming;
 use super::{
     Shared,
     answer::Patience,
-    backoff::Backoff,
     fault::Fault,
     layout,
     link::{Client, Effect, Used},
-    moment::Moment,
     wire::{
         LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest,
         LeaseTimeToLiveRequest,
     },
 };
+use crate::remote::{backoff::Backoff, moment::Moment};
 
 /// Renewals in the time for which a lease can be relied on: all of them but one may fail.
 const RENEWALS: u32 = 4;

@@ -14,7 +14,7 @@
 //! because a key that is created again has another creation revision.
 //!
 //! So that a leader also *stops* in time, it counts its lease from when a renewal was sent, by clocks
-//! of which one counts the time in which the machine was suspended (`lease.rs`, `moment.rs`). The lease, the observation of the leader's key and the upkeep have
+//! of which one counts the time in which the machine was suspended (`lease.rs`, `remote/moment.rs`). The lease, the observation of the leader's key and the upkeep have
 //! a thread and a connection of their own, so that no load of the node delays them.
 //!
 //! # Batches that got no answer
@@ -45,10 +45,8 @@
 //! no node runs.
 
 mod answer;
-mod backoff;
 mod capacity;
 mod changes;
-mod control;
 mod descend;
 mod election;
 mod fault;
@@ -56,7 +54,6 @@ mod layout;
 mod lease;
 mod link;
 mod members;
-mod moment;
 mod observer;
 mod options;
 mod portion;
@@ -98,6 +95,7 @@ use self::{
 };
 use crate::{
     model::{Batch, BatchLimits, Epoch, Fence, Head, Member, Revision, Seat, Space},
+    remote::thread,
     store::{ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus},
     watch,
 };
@@ -169,7 +167,7 @@ impl EtcdStore {
         let members = Arc::new(Members::new(options.endpoints.len()));
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let control_runtime = control::start(stop.clone(), tasks.clone())?;
+        let control_runtime = thread::start("etcd", stop.clone(), tasks.clone())?;
         let shared = Arc::new(Shared {
             layout: Layout::new(&options.prefix, spaces),
             capacity: Capacity::new(&options),

@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use super::{
     Shared,
-    backoff::Backoff,
     fault::Fault,
     layout,
     link::{Client, Effect},
     subscription::Subscription,
     wire::{self, EventType, TxnRequest},
 };
-use crate::model::{Epoch, Seat};
+use crate::{
+    model::{Epoch, Seat},
+    remote::backoff::Backoff,
+};
 
 /// The leader's key at some moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

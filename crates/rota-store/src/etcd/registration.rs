@@ -11,14 +11,13 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Shared,
-    backoff::Backoff,
     fault::Fault,
     lease,
     link::{Client, Effect},
     seat::{self, Join},
     wire::RangeRequest,
 };
-use crate::model::Member;
+use crate::{model::Member, remote::backoff::Backoff};
 
 /// So many renewals of another's lease show that its owner lives. A change of etcd's own leader gives
 /// each lease its whole time anew, which looks like one.

@@ -15,8 +15,13 @@ use crate::store::StoreError;
 const ENDING: Duration = Duration::from_secs(3);
 
 /// Starts the thread. It ends after `stop`, when all `tasks` have ended or a few seconds have passed.
-pub(super) fn start(stop: CancellationToken, tasks: TaskTracker) -> Result<Handle, StoreError> {
-    let failed = |error: std::io::Error| StoreError::Open(format!("no thread for etcd: {error}"));
+pub(crate) fn start(
+    backend: &str,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+) -> Result<Handle, StoreError> {
+    let failed =
+        |error: std::io::Error| StoreError::Open(format!("no thread for {backend}: {error}"));
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let handle = runtime.handle().clone();
     let work = async move {
@@ -25,7 +30,7 @@ pub(super) fn start(stop: CancellationToken, tasks: TaskTracker) -> Result<Handl
         let _ = timeout(ENDING, tasks.wait()).await;
     };
     thread::Builder::new()
-        .name("rota-etcd".to_owned())
+        .name(format!("rota-{backend}"))
         .spawn(move || runtime.block_on(work))
         .map_err(failed)?;
     Ok(handle)

@@ -8,7 +8,7 @@ const LONGEST: Duration = Duration::from_millis(500);
 /// Pauses that double, up to half a second: who comes back is to be noticed soon, and to ask costs
 /// little. Not random: each node of the few has its own moments.
 #[derive(Debug)]
-pub(super) struct Backoff(Duration);
+pub(crate) struct Backoff(Duration);
 
 impl Default for Backoff {
     fn default() -> Self {
@@ -18,13 +18,13 @@ impl Default for Backoff {
 
 impl Backoff {
     /// Waits. Cancel safe.
-    pub(super) async fn wait(&mut self) {
+    pub(crate) async fn wait(&mut self) {
         tokio::time::sleep(self.0).await;
         self.0 = (self.0 * 2).min(LONGEST);
     }
 
     /// Begins with short pauses again: it went well.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.0 = FIRST;
     }
 }

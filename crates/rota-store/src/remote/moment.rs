@@ -1,6 +1,6 @@
 //! Moments that a suspended machine does not stretch.
 //!
-//! The monotonic clock of Linux stands still while the machine is suspended, and etcd's does not: by
+//! The monotonic clock of Linux stands still while the machine is suspended, and a server elsewhere counts on: by
 //! it alone, a leader that was suspended for an hour would believe in its lease when it wakes. So the
 //! clock that counts suspension as well is read beside it, and what has passed by either has passed.
 
@@ -17,22 +17,22 @@ const WITH_SUSPENSION: ClockId = ClockId::CLOCK_MONOTONIC;
 
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Moment {
+pub(crate) struct Moment {
     /// By the clock that timers go by.
-    pub(super) running: Instant,
+    pub(crate) running: Instant,
     /// By the clock that counts suspension, since some moment before.
     with_suspension: Duration,
 }
 
 impl Moment {
-    pub(super) fn now() -> Self {
+    pub(crate) fn now() -> Self {
         // A system without that clock leaves it at zero, so that only the other one counts.
         let with_suspension = clock_gettime(WITH_SUSPENSION).map(Duration::from);
         Self { running: Instant::now(), with_suspension: with_suspension.unwrap_or_default() }
     }
 
     /// So much later.
-    pub(super) fn plus(self, time: Duration) -> Self {
+    pub(crate) fn plus(self, time: Duration) -> Self {
         Self {
             running: self.running + time,
             with_suspension: self.with_suspension.saturating_add(time),
@@ -40,7 +40,7 @@ impl Moment {
     }
 
     /// Whether it has passed at that other moment.
-    pub(super) fn has_passed_at(self, now: Self) -> bool {
+    pub(crate) fn has_passed_at(self, now: Self) -> bool {
         now.running >= self.running || now.with_suspension >= self.with_suspension
     }
 }
