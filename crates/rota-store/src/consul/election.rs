@@ -102,7 +102,7 @@ impl Campaign {
                 Err(fault) => fault,
             };
             let hopeless = match &fault {
-                Fault::Namesake(_) => Err(StoreError::from(fault.clone())),
+                Fault::Namesake(_) | Fault::Foreign(_) => Err(self.shared.explain(fault.clone())),
                 _ => self.shared.check_open(),
             };
             if let Err(error) = hopeless {
