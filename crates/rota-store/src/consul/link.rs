@@ -5,8 +5,9 @@
 //! effect is never sent again from here.
 
 use std::{
+    path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -14,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use reqwest::{
-    Certificate, Client, Identity, Method,
+    Certificate, Client, ClientBuilder, Identity, Method,
     header::{HeaderMap, HeaderValue},
 };
 
@@ -38,9 +39,11 @@ pub(super) enum Effect {
 }
 
 /// Connections to the agents. Used within one runtime only.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Link {
-    client: Client,
+    /// Made anew when an agent was silent: the idle connections to it would be silent one after another.
+    client: Arc<Mutex<Client>>,
+    make: Arc<dyn Fn() -> Result<Client, String> + Send + Sync>,
     agents: Arc<Vec<String>>,
     /// How often an agent was left.
     left: Arc<AtomicUsize>,
@@ -126,23 +129,28 @@ impl Link {
             token.set_sensitive(true);
             headers.insert("x-consul-token", token);
         }
-        let mut builder = Client::builder()
-            .connect_timeout(CONNECTING)
-            .tcp_nodelay(true)
-            .no_proxy()
-            .user_agent(concat!("rota/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .default_headers(headers);
-        if let Some(tls) = &options.tls {
-            builder = secured(builder, tls).map_err(refused)?;
-        }
-        let client = builder.build().map_err(|error| refused(chain(&error)))?;
+        let tls = options.tls.as_ref().map(Tls::read).transpose().map_err(refused)?;
+        let make = move || {
+            let mut builder = Client::builder()
+                .connect_timeout(CONNECTING)
+                .tcp_nodelay(true)
+                .no_proxy()
+                .user_agent(concat!("rota/", env!("CARGO_PKG_VERSION")))
+                .redirect(reqwest::redirect::Policy::none())
+                .default_headers(headers.clone());
+            if let Some(tls) = &tls {
+                builder = tls.secure(builder);
+            }
+            builder.build().map_err(|error| chain(&error))
+        };
+        let client = make().map_err(refused)?;
         let pair = |key: &str, value: &Option<String>| {
             value.as_ref().map(|value| format!("&{key}={value}")).unwrap_or_default()
         };
         let query = pair("dc", &options.datacenter) + &pair("ns", &options.namespace);
         Ok(Self {
-            client,
+            client: Arc::new(Mutex::new(client)),
+            make: Arc::new(make),
             agents: Arc::new(options.agents.clone()),
             left: Arc::default(),
             scheme: if options.tls.is_some() { "https" } else { "http" },
@@ -182,7 +190,7 @@ impl Link {
         let url = format!("{}://{agent}/v1/{path}?{query}{}", self.scheme, self.query);
         let patience = self.timeout + request.longer;
         let sending = self
-            .client
+            .client()
             .request(request.method.clone(), url)
             .timeout(patience)
             .body(request.body.clone())
@@ -204,7 +212,21 @@ impl Link {
             Err(error) => of_transport(&error, patience),
         };
         self.leave(left);
+        if matches!(fault, Fault::Silent(_)) {
+            match (self.make)() {
+                Ok(client) => *self.client_slot() = client,
+                Err(why) => tracing::warn!(why, "could not make new connections to Consul"),
+            }
+        }
         Err(fault)
+    }
+
+    fn client(&self) -> Client {
+        self.client_slot().clone()
+    }
+
+    fn client_slot(&self) -> MutexGuard<'_, Client> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Goes on to the next agent, unless another request has already done so.
@@ -225,24 +247,38 @@ fn of_transport(error: &reqwest::Error, patience: Duration) -> Fault {
     }
 }
 
-fn secured(
-    mut builder: reqwest::ClientBuilder,
-    tls: &ConsulTls,
-) -> Result<reqwest::ClientBuilder, String> {
-    let read = |path: &std::path::Path| {
-        std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
-    };
-    if let Some(path) = &tls.ca_file {
-        let found = Certificate::from_pem_bundle(&read(path)?);
-        let found = found.map_err(|error| format!("{}: {}", path.display(), chain(&error)))?;
-        builder = builder.tls_certs_only(found);
+/// What the options' files hold.
+struct Tls {
+    authorities: Option<Vec<Certificate>>,
+    identity: Option<Identity>,
+}
+
+impl Tls {
+    fn read(options: &ConsulTls) -> Result<Self, String> {
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+        };
+        let in_file =
+            |path: &Path, error: &reqwest::Error| format!("{}: {}", path.display(), chain(error));
+        let mut tls = Self { authorities: None, identity: None };
+        if let Some(path) = &options.ca_file {
+            let found = Certificate::from_pem_bundle(&read(path)?);
+            tls.authorities = Some(found.map_err(|error| in_file(path, &error))?);
+        }
+        if let (Some(cert), Some(key)) = (&options.cert_file, &options.key_file) {
+            let identity = Identity::from_pem(&[read(cert)?, b"\n".to_vec(), read(key)?].concat());
+            tls.identity = Some(identity.map_err(|error| in_file(cert, &error))?);
+        }
+        Ok(tls)
     }
-    if let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) {
-        let pem = [read(cert)?, b"\n".to_vec(), read(key)?].concat();
-        let identity = Identity::from_pem(&pem);
-        let identity =
-            identity.map_err(|error| format!("{}: {}", cert.display(), chain(&error)))?;
-        builder = builder.identity(identity);
+
+    fn secure(&self, mut builder: ClientBuilder) -> ClientBuilder {
+        if let Some(authorities) = &self.authorities {
+            builder = builder.tls_certs_only(authorities.iter().cloned());
+        }
+        if let Some(identity) = &self.identity {
+            builder = builder.identity(identity.clone());
+        }
+        builder
     }
-    Ok(builder)
 }

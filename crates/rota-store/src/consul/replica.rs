@@ -50,6 +50,7 @@ pub(super) struct Replica {
 
 /// A piece as it was fetched.
 pub(super) struct Fetched {
+    pub(super) number: u64,
     pub(super) piece: Piece,
     pub(super) bytes: u64,
     pub(super) parts: Option<Parts>,
@@ -97,8 +98,12 @@ impl Replica {
     }
 
     fn apply(&self, spaces: &[Space], state: &mut State, fetched: Fetched) {
-        let Fetched { piece, bytes, parts } = fetched;
-        let revision = Revision(state.next());
+        let Fetched { number, piece, bytes, parts } = fetched;
+        // A leader's writer may have been here first.
+        if number != state.next() {
+            return;
+        }
+        let revision = Revision(number);
         state.apply(&piece, bytes, parts);
         if piece.kind == Kind::Batch {
             state.shows(revision);
@@ -142,8 +147,8 @@ impl Replica {
             let mut state = State::before(tip.first);
             let mut batches = Vec::new();
             while let Some(fetched) = pieces.try_next().await? {
-                let Fetched { piece, bytes, parts } = fetched;
-                let revision = Revision(state.next());
+                let Fetched { number, piece, bytes, parts } = fetched;
+                let revision = Revision(number);
                 state.apply(&piece, bytes, parts);
                 if piece.kind == Kind::Batch {
                     let mutations = Arc::new(piece.mutations(&layout.spaces));
@@ -219,14 +224,16 @@ pub(super) async fn fetch_pieces(
         let (whole, parts) = match piece::decode(number, &value)? {
             Content::Whole(piece) => {
                 let bytes = weight(value.len());
-                fetched.push(Fetched { piece, bytes, parts: None });
+                fetched.push(Fetched { number, piece, bytes, parts: None });
                 continue;
             }
             Content::Parts(parts) => (join(link, layout, &parts).await?, parts),
         };
         let bytes = weight(value.len()) + whole.len() as u64;
         match piece::decode(number, &whole)? {
-            Content::Whole(piece) => fetched.push(Fetched { piece, bytes, parts: Some(parts) }),
+            Content::Whole(piece) => {
+                fetched.push(Fetched { number, piece, bytes, parts: Some(parts) });
+            }
             Content::Parts(_) => {
                 return Err(Fault::Corrupt(format!("piece {number} has parts of parts")));
             }

@@ -295,7 +295,8 @@ impl Writer {
                 self.known = Some(Known { tip, index, ..known });
                 match piece {
                     Some((piece, _)) => {
-                        let fetched = Fetched { piece, bytes, parts: parts.clone() };
+                        let number = tip.last;
+                        let fetched = Fetched { number, piece, bytes, parts: parts.clone() };
                         self.shared.replica.landed(&layout.spaces, &tip, fetched);
                     }
                     None => self.shared.replica.forget_before(tip.first),

@@ -73,7 +73,7 @@ async fn the_log_stays_short_and_loses_nothing() {
         let change = within(seen.next()).await.unwrap().unwrap();
         assert_eq!(change.head.seq.0, round + 1);
         if round % 50 == 0 {
-            assert_eq!(all(&b).await, life.expected);
+            assert!(all(&b).await == life.expected, "b has another state");
         }
     }
     // Some ten megabytes were written.
@@ -81,10 +81,10 @@ async fn the_log_stays_short_and_loses_nothing() {
     let status = a.store.status().await;
     let used = usize::try_from(status.bytes_used.unwrap()).unwrap();
     assert!(used > live && used < 4 * live.max(256 * 1024), "{used} bytes for {live}");
-    assert_eq!(all(&a).await, life.expected);
-    assert_eq!(all(&b).await, life.expected);
+    assert!(all(&a).await == life.expected, "a has another state");
+    assert!(all(&b).await == life.expected, "b has another state");
     let fresh = Node::new("fresh", short(&consul));
-    assert_eq!(all(&fresh).await, life.expected);
+    assert!(all(&fresh).await == life.expected, "fresh has another state");
     let pieces = consul.keys("rota/log/").len();
     assert!(pieces < 150, "{pieces} pieces are left of more than 300");
     // Another leader goes on where this one stopped.
@@ -93,8 +93,8 @@ async fn the_log_stays_short_and_loses_nothing() {
     for _ in 0..20 {
         commit(&b, leading.fence(), &mut life, 40).await;
     }
-    assert_eq!(all(&b).await, life.expected);
-    assert_eq!(all(&a).await, life.expected);
+    assert!(all(&b).await == life.expected, "b has another state");
+    assert!(all(&a).await == life.expected, "a has another state");
 }
 
 /// One that was away for so long that what it needs next was moved reads the log anew; its watch says so.
@@ -121,7 +121,7 @@ async fn who_fell_behind_the_log_begins_anew() {
         }
     })
     .await;
-    assert_eq!(all(&b).await, life.expected);
+    assert!(all(&b).await == life.expected, "b has another state");
     let end = within(seen.next()).await.unwrap();
     assert!(matches!(end, Err(StoreError::Compacted)), "{end:?}");
     assert!(within(seen.next()).await.is_none());

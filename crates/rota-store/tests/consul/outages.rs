@@ -37,7 +37,8 @@ async fn a_batch_that_arrives_after_the_head_was_told_does_not_land() {
         proxy.release().await;
         assert_eq!(reader.value().await, before, "it landed after all");
         assert_eq!(reader.next().await, seq);
-        a.put(fence, seq, &format!("{round}")).await.unwrap();
+        a.put_until_landed(fence, &format!("{round}")).await;
+        assert_eq!(reader.next().await, seq.next());
         assert_eq!(reader.value().await.unwrap(), round.to_string());
         assert_eq!(a.value().await.unwrap(), round.to_string());
         proxy.mend();

@@ -35,10 +35,6 @@ pub(crate) struct Proxy {
     network: watch::Sender<Network>,
     /// How often consul said something on a connection that was held.
     answers: watch::Sender<usize>,
-    /// How many connections were made.
-    connections: watch::Sender<usize>,
-    /// Bytes that have passed.
-    carried: watch::Sender<u64>,
 }
 
 /// What all connections have in common where the network is slow: the bytes that pass in a second,
@@ -78,15 +74,7 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let network = watch::Sender::new((State::Whole, 0));
         let answers = watch::Sender::new(0);
-        let connections = watch::Sender::new(0);
-        let carried = watch::Sender::new(0);
-        let proxy = Self {
-            address,
-            network: network.clone(),
-            answers: answers.clone(),
-            connections: connections.clone(),
-            carried: carried.clone(),
-        };
+        let proxy = Self { address, network: network.clone(), answers: answers.clone() };
         tokio::spawn(async move {
             while let Ok((node, _)) = listener.accept().await {
                 let connection = Connection {
@@ -94,9 +82,7 @@ impl Proxy {
                     network: network.subscribe(),
                     answers: answers.clone(),
                     lines: lines.clone(),
-                    carried: carried.clone(),
                 };
-                connections.send_modify(|connections| *connections += 1);
                 tokio::spawn(connection.run(node, consul.clone()));
             }
         });
@@ -105,16 +91,6 @@ impl Proxy {
 
     pub(crate) fn endpoint(&self) -> String {
         self.address.to_string()
-    }
-
-    /// How many connections were made until now.
-    pub(crate) fn connections(&self) -> usize {
-        *self.connections.borrow()
-    }
-
-    /// Waits until so many bytes have passed.
-    pub(crate) async fn carried(&self, bytes: u64) {
-        self.carried.subscribe().wait_for(|carried| *carried >= bytes).await.unwrap();
     }
 
     /// Lets nothing through.
@@ -149,7 +125,6 @@ struct Connection {
     answers: watch::Sender<usize>,
     /// To consul and to the node; `None` where the network is as fast as can be.
     lines: Option<[Arc<Line>; 2]>,
-    carried: watch::Sender<u64>,
 }
 
 impl Connection {
@@ -195,7 +170,6 @@ impl Connection {
             if let Some(line) = &line {
                 line.carry(read).await;
             }
-            self.carried.send_modify(|carried| *carried += read as u64);
             if read == 0 || to.write_all(&buffer[..read]).await.is_err() {
                 let _ = to.shutdown().await;
                 return;
