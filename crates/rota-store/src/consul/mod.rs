@@ -56,7 +56,7 @@
 //!
 //! Version 1.8 or later with its default limits. With ACLs, the token needs `key:write` on the prefix and
 //! `session:write`. All that is live, and as much again, is in the memory of each server and of each node.
-//! A session that an operator destroys ends a leadership without its holder's knowing for a moment: writes stay fenced,
+//! A backup that is restored takes the log back: restore it while no node runs. A session that an operator destroys ends a leadership without its holder's knowing for a moment: writes stay fenced,
 //! but that node may answer reads from before.
 
 mod changes;

@@ -261,7 +261,7 @@ mod tests {
         #[test]
         fn damage_is_noticed(piece in piece(), place in any::<proptest::sample::Index>(), bit in 0..8) {
             let mut value = piece.encode().to_vec();
-            value[place.index(piece.encode().len())] ^= 1 << bit;
+            value[place.index(piece.encode().len())] ^= 1_u8 << bit;
             assert!(matches!(decode(1, &value.into()), Err(Fault::Corrupt(_))));
         }
 

@@ -35,7 +35,7 @@ use super::{
     txn::{self, Operation, Outcome},
 };
 use crate::{
-    model::{Batch, BatchLimits, Epoch, Fence, Head, KEY_BYTES_MAX, Revision},
+    model::{Batch, BatchLimits, Epoch, Fence, Head, KEY_BYTES_MAX, Mutation, Revision},
     store::{CommitError, StoreError},
 };
 
@@ -143,11 +143,13 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         loop {
             let is_idle = requests.is_empty();
-            if cleaner::is_due(&self, is_idle) {
-                if let Err(fault) = cleaner::step(&mut self).await {
-                    tracing::debug!(reason = fault.reason(), "could not move pieces of the log");
-                    self.note_certain();
-                }
+            if cleaner::is_due(&self, is_idle)
+                && let Err(fault) = cleaner::step(&mut self).await
+            {
+                tracing::warn!(reason = fault.reason(), "could not move pieces of the log");
+                // Until the next commit: that finds out how things are.
+                self.known = None;
+                self.note_certain();
             }
             let request = tokio::select! {
                 biased;
@@ -192,7 +194,7 @@ impl Writer {
                     known
                 }
             };
-            self.make_room(encoded.len()).await?;
+            self.make_room(batch, encoded.len()).await?;
             if self.known.map(|now| now.index) != Some(known.index) {
                 continue;
             }
@@ -236,8 +238,12 @@ impl Writer {
     }
 
     /// Refuses what has no room, after moving pieces as far as that helps.
-    async fn make_room(&mut self, bytes: usize) -> Result<(), CommitError> {
+    async fn make_room(&mut self, batch: &Batch, bytes: usize) -> Result<(), CommitError> {
         let max = self.shared.options.size_bytes_max;
+        // What deletes must have room, or a full store could not be emptied.
+        let is_put = |mutation: &&Mutation| matches!(mutation, Mutation::Put { .. });
+        let puts = batch.mutations.iter().filter(is_put).count();
+        let max = if 2 * puts <= batch.mutations.len() { max + max / 16 } else { max };
         let replica = Arc::clone(&self.shared.replica);
         let sizes = || replica.with(|state| (state.bytes(), state.live())).unwrap_or_default();
         loop {

@@ -212,7 +212,15 @@ async fn a_full_store_says_so_and_takes_deletes_again() {
     let status = a.store.status().await;
     assert!(status.pressure.is_some());
     assert!(status.problem.unwrap().contains("size_bytes_max"));
+    // Not even a byte fits, but for what deletes.
+    let rest = (16 << 20) - status.bytes_used.unwrap();
     let mut batch = Batch::new(a.next().await);
+    batch.put(LARGE, "rest", vec![7; usize::try_from(rest).unwrap() - 400]);
+    within(a.store.commit(leading.fence(), batch)).await.unwrap();
+    let full = a.put(leading.fence(), a.next().await, &"1".repeat(400)).await;
+    assert!(matches!(full, Err(CommitError::Full(_))), "{full:?}");
+    let mut batch = Batch::new(a.next().await);
+    batch.delete(LARGE, "rest");
     for number in 0..count {
         batch.delete(LARGE, format!("{number:03}"));
     }
