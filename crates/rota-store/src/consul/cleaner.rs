@@ -6,11 +6,12 @@
 //!
 //! The log grows to twice what is live, or to `log_bytes_min` if that is more. So in the long run at least half of
 //! what goes is dead, and no more is rewritten than is written: each byte that is committed costs at most two that
-//! Consul writes, and much less where tasks end soon.
+//! Consul writes, and much less where tasks end soon. (When more than two fifths of `size_bytes_max` is live, the log
+//! cannot grow to twice that, and more is rewritten: eight times as much at 70 %, when the store asks for no new work.)
 //!
 //! Each step is one transaction of the writer, between commits: at most [`STEP_BYTES`] are written, which takes
-//! about as long as a commit of that size. While commits wait, steps are made only if the log is half as large
-//! again as it should be.
+//! about as long as a commit of that size. Steps are made when no commit comes for a moment, and otherwise only if the
+//! log is half as large again as it should be.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,7 +33,10 @@ const STEP_PIECES: usize = (OPERATIONS_MAX - 4) / 2;
 /// However small they are, there are no more pieces than this: each costs Consul memory beside its bytes.
 const PIECES_MAX: usize = 64 * 1024;
 
-/// Between steps while there is nothing else to do.
+/// Steps between two commits, at most: so many free what the largest batch adds.
+const STEPS_MAX: usize = 32;
+
+/// When nothing was asked for in this time, there is nothing else to do.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// How much the log is beyond what it should be.
@@ -61,13 +65,19 @@ fn excess(writer: &Writer) -> Excess {
     excess.unwrap_or(Excess::None)
 }
 
-/// Whether a step is to be made now.
-pub(super) fn is_due(writer: &Writer, is_idle: bool) -> bool {
-    match excess(writer) {
-        Excess::None => false,
-        Excess::Some => is_idle && writer.certain().is_some(),
-        Excess::Much => writer.certain().is_some(),
+/// Makes a step if there is nothing else to do, or as many as it takes if the log is much too long.
+pub(super) async fn clean(writer: &mut Writer, is_idle: bool) -> Result<(), Fault> {
+    for _ in 0..STEPS_MAX {
+        let is_due = match excess(writer) {
+            Excess::None => false,
+            Excess::Some => is_idle,
+            Excess::Much => true,
+        };
+        if !is_due || !step(writer).await? || is_idle {
+            return Ok(());
+        }
     }
+    Ok(())
 }
 
 /// Waits until the next step, if there is anything to do.

@@ -141,11 +141,9 @@ impl Writer {
 
     async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let shared = Arc::clone(&self.shared);
+        let mut is_idle = false;
         loop {
-            let is_idle = requests.is_empty();
-            if cleaner::is_due(&self, is_idle)
-                && let Err(fault) = cleaner::step(&mut self).await
-            {
+            if let Err(fault) = cleaner::clean(&mut self, is_idle).await {
                 tracing::warn!(reason = fault.reason(), "could not move pieces of the log");
                 // Until the next commit: that finds out how things are.
                 self.known = None;
@@ -155,8 +153,12 @@ impl Writer {
                 biased;
                 () = shared.stop.cancelled() => return,
                 request = requests.recv() => request,
-                () = cleaner::pause(&self) => continue,
+                () = cleaner::pause(&self) => {
+                    is_idle = true;
+                    continue;
+                }
             };
+            is_idle = false;
             // Who went away does not want to know; the outcome is kept for the next one.
             match request {
                 Some(Request::Commit { fence, batch, reply }) => {

@@ -23,11 +23,14 @@ pub(crate) struct Consul {
     dir: TempDir,
     ports: Ports,
     process: Child,
+    /// What tests ask with.
+    token: Option<&'static str>,
 }
 
 #[derive(Clone, Copy)]
 struct Ports {
     http: u16,
+    https: u16,
     serf: u16,
     server: u16,
 }
@@ -35,27 +38,37 @@ struct Ports {
 impl Consul {
     /// Starts one that is set up as Consul is by itself, but that it may grant sessions of a second.
     pub(crate) fn start() -> Self {
-        Self::servers(1).remove(0)
+        Self::servers(1, "", None).remove(0)
+    }
+
+    /// Starts one with these fields in its configuration, which is asked with that token.
+    pub(crate) fn with(fields: &str, token: Option<&'static str>) -> Self {
+        Self::servers(1, fields, token).remove(0)
     }
 
     /// Starts a cluster of three.
     pub(crate) fn cluster() -> [Self; 3] {
-        Self::servers(3).try_into().map_err(|_| "three were asked for").unwrap()
+        Self::servers(3, "", None).try_into().map_err(|_| "three were asked for").unwrap()
     }
 
-    fn servers(count: usize) -> Vec<Self> {
+    fn servers(count: usize, fields: &str, token: Option<&'static str>) -> Vec<Self> {
         // Another process may take a port between our finding it free and Consul's using it.
         for _ in 0..10 {
             let ports: Vec<Ports> = (0..count)
-                .map(|_| Ports { http: free_port(), serf: free_port(), server: free_port() })
+                .map(|_| Ports {
+                    http: free_port(),
+                    https: free_port(),
+                    serf: free_port(),
+                    server: free_port(),
+                })
                 .collect();
             let servers: Vec<_> = ports
                 .iter()
                 .map(|own| {
                     let dir = tempfile::tempdir().unwrap();
-                    configure(dir.path(), *own, &ports);
+                    configure(dir.path(), *own, &ports, fields);
                     let process = spawn(dir.path());
-                    Self { dir, ports: *own, process }
+                    Self { dir, ports: *own, process, token }
                 })
                 .collect();
             let begin = Instant::now();
@@ -72,6 +85,11 @@ impl Consul {
     /// Its address for clients.
     pub(crate) fn endpoint(&self) -> String {
         format!("127.0.0.1:{}", self.ports.http)
+    }
+
+    /// Its address for clients with TLS, where it has a certificate.
+    pub(crate) fn secure_endpoint(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.https)
     }
 
     /// How a store reaches it.
@@ -98,8 +116,10 @@ impl Consul {
         let mut stream = TcpStream::connect(self.endpoint()).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
         let length = body.len();
+        let token = self.token.unwrap_or_default();
         let request = format!(
-            "{method} /v1/{path} HTTP/1.0\r\nHost: consul\r\nContent-Length: {length}\r\n\r\n{body}"
+            "{method} /v1/{path} HTTP/1.0\r\nHost: consul\r\nX-Consul-Token: {token}\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).ok()?;
         let mut answer = Vec::new();
@@ -152,17 +172,18 @@ impl Consul {
     }
 }
 
-fn configure(dir: &Path, own: Ports, all: &[Ports]) {
-    let Ports { http, serf, server } = own;
+fn configure(dir: &Path, own: Ports, all: &[Ports], fields: &str) {
+    let Ports { http, https, serf, server } = own;
+    let https = if fields.contains("cert_file") { i32::from(https) } else { -1 };
     let others: Vec<_> = all.iter().map(|other| format!("\"127.0.0.1:{}\"", other.serf)).collect();
     let data = dir.join("data");
     let configuration = format!(
-        r#"{{
+        r#"{{ {fields}
             "data_dir": "{}", "server": true, "bootstrap_expect": {}, "node_name": "n{server}",
             "bind_addr": "127.0.0.1", "client_addr": "127.0.0.1", "retry_join": [{}],
             "retry_interval": "1s", "session_ttl_min": "1s", "disable_update_check": true,
             "performance": {{ "raft_multiplier": 1 }}, "log_level": "warn",
-            "ports": {{ "http": {http}, "serf_lan": {serf}, "server": {server},
+            "ports": {{ "http": {http}, "https": {https}, "serf_lan": {serf}, "server": {server},
                         "dns": -1, "grpc": -1, "serf_wan": -1 }}
         }}"#,
         data.display(),
@@ -185,7 +206,7 @@ fn spawn(dir: &Path) -> Child {
 }
 
 /// Consul 1.8, as `tests/servers.sh` unpacked it.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"), PathBuf::from);
     let program = target.join("tools/servers/consul-1.8/usr/bin/consul");
