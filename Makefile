@@ -2,7 +2,7 @@
 # also need Debian packages, which tests/install.sh installs.
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo cluster cluster-down dashboards test chaos sim planted upgrade fmt lint deny doc ci clean
+.PHONY: help build release demo cluster cluster-down dashboards test test-all chaos sim planted upgrade fmt lint deny doc ci clean
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -32,6 +32,12 @@ dashboards: ## Generate the Grafana dashboards from deploy/grafana/rota_dashboar
 test: ## Run all tests; installs the tools that they need
 	@tests/install.sh
 	@tests/run.sh
+
+test-all: ## Run everything that tests Rota: test, upgrade, planted, and five minutes of chaos
+	@$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory upgrade
+	@$(MAKE) --no-print-directory planted
+	@$(MAKE) --no-print-directory chaos DURATION=$(or $(DURATION),5m)
 
 chaos: ## Inject every kind of fault into a cluster under load; SEED=… repeats a plan, DURATION=10m sets the time, FAULTS=Kill,Cut selects faults
 	@tests/install.sh

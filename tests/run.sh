@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs all tests of the workspace and prints their counts at the end. Uses cargo-nextest if it is
-# installed, because it runs the slow tests of real processes in parallel with the others.
+# Runs all tests of the workspace, and prints their counts at the end. Uses cargo-nextest if it is
+# installed, because it runs the slow tests of real processes in parallel with the others. Then it also
+# compares the time of each suite with tests/budget.tsv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,6 +17,7 @@ cargo build --workspace --lib --bins --tests --examples --locked --features "$po
 if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --workspace --locked --features "$points" --no-fail-fast 2>&1 | tee -a "$log" || failed=1
     cargo test --workspace --locked --features "$points" --doc 2>&1 | tee -a "$log" || failed=1
+    tests/budget.sh "$log" "$SECONDS" || failed=1
 else
     cargo test --workspace --locked --features "$points" --no-fail-fast 2>&1 | tee -a "$log" || failed=1
 fi

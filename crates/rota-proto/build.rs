@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".")
         .btree_map(".")
         .extern_path(".google.protobuf.Timestamp", "crate::Date")
-        .extern_path(".google.protobuf.Duration", "crate::Span");
+        .extern_path(".google.protobuf.Duration", "crate::TimeSpan");
     json::derive(config, &files).compile_fds(files)?;
     Ok(())
 }

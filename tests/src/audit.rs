@@ -23,7 +23,7 @@ use std::{
 
 use rota_client::v1::{self, FailureReason, TaskStatus};
 
-use crate::excuse::Excuses;
+use crate::expected_losses::ExpectedLosses;
 
 /// The server acknowledged that the task for `key` is `id`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Effect {
 
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum AttemptEnd {
     /// Well.
     Completed,
     /// Its worker went away.
@@ -88,16 +88,16 @@ pub struct Attempt {
     /// Its lease.
     pub token: u64,
     /// How it ended.
-    pub end: End,
+    pub end: AttemptEnd,
 }
 
 impl From<v1::Attempt> for Attempt {
     fn from(attempt: v1::Attempt) -> Self {
         let end = match (&attempt.error, &attempt.ended_at) {
-            (Some(error), _) if error.reason() == FailureReason::WorkerLost => End::Lost,
-            (Some(_), _) => End::Otherwise,
-            (None, Some(_)) => End::Completed,
-            (None, None) => End::Open,
+            (Some(error), _) if error.reason() == FailureReason::WorkerLost => AttemptEnd::Lost,
+            (Some(_), _) => AttemptEnd::Otherwise,
+            (None, Some(_)) => AttemptEnd::Completed,
+            (None, None) => AttemptEnd::Open,
         };
         Self { number: attempt.attempt, worker: attempt.worker, token: attempt.lease_token, end }
     }
@@ -171,9 +171,14 @@ pub struct Verdict {
     pub lost: usize,
 }
 
-/// Judges a run. `excuses` say which workers may have lost their leases, and when.
+/// Judges a run. `expected_losses` say which workers may have lost their leases, and when.
 #[must_use]
-pub fn audit(acks: &[Ack], effects: &[Effect], records: &[Record], excuses: &Excuses) -> Verdict {
+pub fn audit(
+    acks: &[Ack],
+    effects: &[Effect],
+    records: &[Record],
+    expected_losses: &ExpectedLosses,
+) -> Verdict {
     let mut verdict = Verdict { tasks: acks.len(), effects: effects.len(), ..Verdict::default() };
     let keys = check_acks(acks, records, &mut verdict);
     let mut by_task: BTreeMap<&str, Vec<&Effect>> = BTreeMap::new();
@@ -181,7 +186,7 @@ pub fn audit(acks: &[Ack], effects: &[Effect], records: &[Record], excuses: &Exc
         by_task.entry(&effect.id).or_default().push(effect);
     }
     for record in records {
-        check_history(record, excuses, &mut verdict);
+        check_history(record, expected_losses, &mut verdict);
         let effects = by_task.remove(record.id.as_str()).unwrap_or_default();
         check_effects(record, &effects, keys.get(record.id.as_str()).copied(), &mut verdict);
     }
@@ -224,26 +229,26 @@ fn check_acks<'a>(
 }
 
 /// A task's history by itself.
-fn check_history(record: &Record, excuses: &Excuses, verdict: &mut Verdict) {
+fn check_history(record: &Record, expected_losses: &ExpectedLosses, verdict: &mut Verdict) {
     let attempts = &record.attempts;
     let numbered = attempts.iter().zip(1..).all(|(attempt, number)| attempt.number == number);
     let growing = attempts.windows(2).all(|pair| pair[0].token < pair[1].token);
     if !numbered || !growing {
         verdict.faults.push(Fault::Disorder(record.id.clone()));
     }
-    let completed = attempts.iter().filter(|attempt| attempt.end == End::Completed).count();
+    let completed = attempts.iter().filter(|attempt| attempt.end == AttemptEnd::Completed).count();
     let last = attempts.last().map(|attempt| attempt.end);
-    if completed != 1 || last != Some(End::Completed) {
+    if completed != 1 || last != Some(AttemptEnd::Completed) {
         verdict.faults.push(Fault::Ends(record.id.clone()));
     }
     for (at, attempt) in attempts.iter().enumerate() {
         let next = attempts.get(at + 1).map(|next| next.token);
         match attempt.end {
-            End::Completed | End::Open => {}
-            End::Otherwise => verdict.faults.push(Fault::Failed(record.id.clone())),
-            End::Lost => {
+            AttemptEnd::Completed | AttemptEnd::Open => {}
+            AttemptEnd::Otherwise => verdict.faults.push(Fault::Failed(record.id.clone())),
+            AttemptEnd::Lost => {
                 verdict.lost += 1;
-                if !excuses.covers(&attempt.worker, attempt.token, next) {
+                if !expected_losses.covers(&attempt.worker, attempt.token, next) {
                     let (id, worker) = (record.id.clone(), attempt.worker.clone());
                     verdict.faults.push(Fault::LostByNobody(id, worker));
                 }
@@ -270,9 +275,9 @@ fn check_effects(record: &Record, effects: &[&Effect], key: Option<&str>, verdic
         if !ran.insert(effect.token) {
             verdict.faults.push(Fault::EffectTwice(record.id.clone(), effect.token));
         }
-        verdict.duplicates += usize::from(attempt.end == End::Lost);
+        verdict.duplicates += usize::from(attempt.end == AttemptEnd::Lost);
     }
-    let completed = record.attempts.iter().find(|attempt| attempt.end == End::Completed);
+    let completed = record.attempts.iter().find(|attempt| attempt.end == AttemptEnd::Completed);
     if completed.is_some_and(|attempt| !ran.contains(&attempt.token)) {
         verdict.faults.push(Fault::NoEffect(record.id.clone()));
     }
@@ -288,7 +293,7 @@ mod tests {
         acks: Vec<Ack>,
         effects: Vec<Effect>,
         records: Vec<Record>,
-        excuses: Excuses,
+        expected_losses: ExpectedLosses,
     }
 
     fn ack(key: &str, id: &str) -> Ack {
@@ -299,15 +304,18 @@ mod tests {
         Effect { worker: worker.into(), key: key.into(), id: id.into(), attempt, token }
     }
 
-    fn attempt(number: u32, worker: &str, token: u64, end: End) -> Attempt {
+    fn attempt(number: u32, worker: &str, token: u64, end: AttemptEnd) -> Attempt {
         Attempt { number, worker: worker.into(), token, end }
     }
 
     fn right() -> Run {
-        let mut excuses = Excuses::default();
-        excuses.killed("w1", 11);
-        let a = vec![attempt(1, "w1", 10, End::Completed)];
-        let b = vec![attempt(1, "w1", 11, End::Lost), attempt(2, "w2", 12, End::Completed)];
+        let mut expected_losses = ExpectedLosses::default();
+        expected_losses.killed("w1", 11);
+        let a = vec![attempt(1, "w1", 10, AttemptEnd::Completed)];
+        let b = vec![
+            attempt(1, "w1", 11, AttemptEnd::Lost),
+            attempt(2, "w2", 12, AttemptEnd::Completed),
+        ];
         let record =
             |id: &str, attempts| Record { id: id.into(), status: TaskStatus::Completed, attempts };
         Run {
@@ -318,20 +326,20 @@ mod tests {
                 effect("w2", "kb", "b", 2, 12),
             ],
             records: vec![record("a", a), record("b", b)],
-            excuses,
+            expected_losses,
         }
     }
 
     fn faults(plant: impl FnOnce(&mut Run)) -> Vec<Fault> {
         let mut run = right();
         plant(&mut run);
-        audit(&run.acks, &run.effects, &run.records, &run.excuses).faults
+        audit(&run.acks, &run.effects, &run.records, &run.expected_losses).faults
     }
 
     #[test]
     fn a_right_run_has_no_fault_and_its_duplicate_is_counted() {
         let run = right();
-        let verdict = audit(&run.acks, &run.effects, &run.records, &run.excuses);
+        let verdict = audit(&run.acks, &run.effects, &run.records, &run.expected_losses);
         let expected = Verdict { faults: vec![], tasks: 2, effects: 3, duplicates: 1, lost: 1 };
         assert_eq!(verdict, expected);
         // A worker may be killed before it ran anything, and an answer may be heard twice.
@@ -348,7 +356,7 @@ mod tests {
         assert_eq!(lost, [Fault::Missing("a".into())]);
         let stuck = faults(|run| {
             run.records[0].status = TaskStatus::Running;
-            run.records[0].attempts[0].end = End::Open;
+            run.records[0].attempts[0].end = AttemptEnd::Open;
         });
         let expected =
             [Fault::NotCompleted("a".into(), TaskStatus::Running), Fault::Ends("a".into())];
@@ -373,13 +381,13 @@ mod tests {
 
     #[test]
     fn a_task_ends_once() {
-        let twice = faults(|run| run.records[1].attempts[0].end = End::Completed);
+        let twice = faults(|run| run.records[1].attempts[0].end = AttemptEnd::Completed);
         assert_eq!(twice, [Fault::Ends("b".into())]);
-        let failed = faults(|run| run.records[1].attempts[0].end = End::Otherwise);
+        let failed = faults(|run| run.records[1].attempts[0].end = AttemptEnd::Otherwise);
         assert_eq!(failed, [Fault::Failed("b".into())]);
-        let never = faults(|run| run.records[0].attempts[0].end = End::Open);
+        let never = faults(|run| run.records[0].attempts[0].end = AttemptEnd::Open);
         assert_eq!(never, [Fault::Ends("a".into())]);
-        let spared = faults(|run| run.excuses = Excuses::default());
+        let spared = faults(|run| run.expected_losses = ExpectedLosses::default());
         assert_eq!(spared, [Fault::LostByNobody("b".into(), "w1".into())]);
     }
 

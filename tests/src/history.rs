@@ -27,7 +27,7 @@ pub struct Revision {
     /// Its number.
     pub number: i64,
     /// What it wrote at the head.
-    pub head: Option<Head>,
+    pub head: Option<HeadWrite>,
     /// What became of the leader's key.
     pub seat: Option<SeatChange>,
     /// Whether it wrote below `s/`.
@@ -38,7 +38,7 @@ pub struct Revision {
 
 /// What the head says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
+pub struct HeadWrite {
     /// Whose batch it was.
     pub epoch: i64,
     /// The seq.
@@ -158,7 +158,7 @@ pub fn judge(history: &[Revision], told: &[Record]) -> Verdict {
 struct Judge {
     /// The revision that created the leader's key, while it is there.
     leader: Option<i64>,
-    head: Option<Head>,
+    head: Option<HeadWrite>,
     tasks: BTreeMap<String, Task>,
     verdict: Verdict,
 }
@@ -230,7 +230,7 @@ impl Judge {
         }
     }
 
-    fn batch(&mut self, number: i64, head: Head) {
+    fn batch(&mut self, number: i64, head: HeadWrite) {
         if self.leader != Some(head.epoch) {
             self.verdict.faults.push(Fault::OldEpoch(number));
         }
@@ -290,7 +290,7 @@ mod tests {
     use rota_client::v1::TaskStatus;
 
     use super::*;
-    use crate::audit::{Attempt, End};
+    use crate::audit::{Attempt, AttemptEnd};
 
     fn lease(attempt: u32, token: u64) -> Option<Lease> {
         Some(Lease { attempt, token, session: 70 + u64::from(attempt) })
@@ -313,14 +313,14 @@ mod tests {
     }
 
     fn batch(number: i64, epoch: i64, seq: u64, tasks: impl Into<Vec<TaskWrite>>) -> Revision {
-        let head = Some(Head { epoch, seq, sealed: false });
+        let head = Some(HeadWrite { epoch, seq, sealed: false });
         Revision { number, head, data: true, tasks: tasks.into(), ..Revision::default() }
     }
 
     /// Leader 2 gives `a` and `b` to workers; `a` ends. Leader 6 finds the worker of `b` lost, gives `b`
     /// to another, and it ends.
     fn right() -> (Vec<Revision>, Vec<Record>) {
-        let sealed = Some(Head { epoch: 2, seq: 2, sealed: true });
+        let sealed = Some(HeadWrite { epoch: 2, seq: 2, sealed: true });
         let history = vec![
             seat(2, SeatChange::Held(2)),
             batch(3, 2, 1, [live("a", lease(1, 1)), live("b", lease(1, 1))]),
@@ -333,7 +333,8 @@ mod tests {
             batch(10, 6, 5, end("b", (2, 4))),
         ];
         let attempt = |number, token| {
-            let end = if token == 1 && number == 2 { End::Lost } else { End::Completed };
+            let end =
+                if token == 1 && number == 2 { AttemptEnd::Lost } else { AttemptEnd::Completed };
             Attempt { number, worker: "w".into(), token, end }
         };
         let record =
@@ -364,7 +365,7 @@ mod tests {
     #[test]
     fn a_write_of_a_former_leader_is_found() {
         let late =
-            faults(|history| history[6].head = Some(Head { epoch: 2, seq: 3, sealed: false }));
+            faults(|history| history[6].head = Some(HeadWrite { epoch: 2, seq: 3, sealed: false }));
         assert_eq!(late, [Fault::OldEpoch(8)]);
         let between = faults(|history| {
             let seat = history.remove(4);
@@ -388,9 +389,10 @@ mod tests {
         assert_eq!(twice, [Fault::Gap(8)]);
         let missing = faults(|history| drop(history.remove(6)));
         assert_eq!(missing, [Fault::Gap(9)]);
-        for head in
-            [Head { epoch: 2, seq: 1, sealed: true }, Head { epoch: 6, seq: 2, sealed: true }]
-        {
+        for head in [
+            HeadWrite { epoch: 2, seq: 1, sealed: true },
+            HeadWrite { epoch: 6, seq: 2, sealed: true },
+        ] {
             assert_eq!(faults(|history| history[5].head = Some(head)), [Fault::Unsealed(7)]);
         }
         assert_eq!(faults(|history| history[5].data = true), [Fault::Unsealed(7)]);

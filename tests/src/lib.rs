@@ -12,7 +12,7 @@ pub mod audit;
 pub mod book;
 pub mod cluster;
 pub mod dashboards;
-pub mod excuse;
+pub mod expected_losses;
 pub mod fault;
 pub mod history;
 pub mod load;

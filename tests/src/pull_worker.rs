@@ -88,7 +88,7 @@ async fn lease(client: &Client, session: Option<String>) -> LeaseResponse {
         session,
         kinds: vec![KIND.to_owned()],
         max: Some(TASKS),
-        wait: Some(rota_client::Span { seconds: WAIT_S, nanos: 0 }),
+        wait: Some(rota_client::TimeSpan { seconds: WAIT_S, nanos: 0 }),
         held: Some(HeldLeases::default()),
         ..LeaseRequest::default()
     };
@@ -106,7 +106,7 @@ async fn complete(client: &Client, dispatch: &Dispatch) {
         let request = CompleteRequest { id, lease_token, ..CompleteRequest::default() };
         async move { service.complete(request).await }
     };
-    // The judge of the run finds what was lost without an excuse.
+    // The judge of the run finds what was lost without an expected_losses.
     let _ = until_answered(client, ask).await;
 }
 

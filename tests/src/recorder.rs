@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    history::{Head, Lease, Revision, SeatChange, TaskWrite},
+    history::{HeadWrite, Lease, Revision, SeatChange, TaskWrite},
     process::{LOOK, PATIENCE},
 };
 
@@ -173,13 +173,13 @@ fn note(revision: &mut Revision, event: &Event) {
 }
 
 /// `EPOCH/NUMBER`, and ` sealed` where no batch wrote it.
-fn head(value: &[u8]) -> Head {
+fn head(value: &[u8]) -> HeadWrite {
     let text = std::str::from_utf8(value).expect("text");
     let (numbers, sealed) =
         text.strip_suffix(" sealed").map_or((text, false), |numbers| (numbers, true));
     let (epoch, seq) = numbers.split_once('/').expect("two numbers");
     let epoch = epoch.parse().expect("a number");
-    Head { epoch, seq: seq.parse().expect("a number"), sealed }
+    HeadWrite { epoch, seq: seq.parse().expect("a number"), sealed }
 }
 
 /// What interests here of a record in `live`.
@@ -258,7 +258,7 @@ mod tests {
             r#"{{"Header":{{"revision":6}},"Events":[{}],"CompactRevision":0,"Canceled":false}}"#,
             events.join(",")
         );
-        let head = |sealed| Some(Head { epoch: 2, seq: 1, sealed });
+        let head = |sealed| Some(HeadWrite { epoch: 2, seq: 1, sealed });
         let task = || "t".to_owned();
         let lease = Some(Lease { attempt: 1, token: 9, session: 5 });
         let revision = |number| Revision { number, ..Revision::default() };

@@ -156,7 +156,7 @@ async fn hurt_in_every_way_nothing_is_lost_and_nothing_ends_twice() {
     acks.extend(pulled.end().await);
     let experience = users.end().await;
     load::settle(&cluster.client(0)).await;
-    cluster.close_excuses().await;
+    cluster.close_expected_losses().await;
     let pulled = pull_worker.end().await;
     let report = judge(&cluster, &acks, pulled, experience, probes).await;
     println!("{report}ROTA_TEST_SEED={} repeats the plan of this run", plan.seed);
@@ -178,7 +178,7 @@ async fn judge(
     records.retain(|record| !record.id.starts_with(PROBE) && !users::is_theirs(&record.id));
     effects.retain(|effect| !effect.id.starts_with(PROBE));
     let written = history::judge(&cluster.history_until_now().await, &records);
-    let done = audit(acks, &effects, &records, &cluster.excuses);
+    let done = audit(acks, &effects, &records, &cluster.expected_losses);
     Report::new(probes, LIVE_WITHIN, done, written, &experience)
 }
 

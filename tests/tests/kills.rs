@@ -18,7 +18,7 @@ use std::{
 use rota_client::Client;
 use rota_tests::{
     audit::{Ack, Effect, audit},
-    excuse::Excuses,
+    expected_losses::ExpectedLosses,
     load,
     process::{LOOK, Server},
     scrape::{hold_totals, scrape},
@@ -63,14 +63,14 @@ struct Run {
     workers: BTreeMap<String, Child>,
     started: usize,
     killed: usize,
-    excuses: Excuses,
+    expected_losses: ExpectedLosses,
 }
 
 impl Run {
     fn new(server: Server, tasks: usize, seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
-        let (workers, excuses) = (BTreeMap::new(), Excuses::default());
-        Self { server, tasks, random, workers, started: 0, killed: 0, excuses }
+        let (workers, expected_losses) = (BTreeMap::new(), ExpectedLosses::default());
+        Self { server, tasks, random, workers, started: 0, killed: 0, expected_losses }
     }
 
     async fn play(mut self) -> String {
@@ -93,7 +93,7 @@ impl Run {
         // What is judged is what a new process finds.
         self.server.kill_and_restart().await;
         let records = load::records(&self.server.client()).await;
-        let verdict = audit(&acks, &self.effects(), &records, &self.excuses);
+        let verdict = audit(&acks, &self.effects(), &records, &self.expected_losses);
         assert_eq!(verdict.faults, [], "{} faults", verdict.faults.len());
         assert_eq!(verdict.tasks, self.tasks);
         hold_totals(&scrape(&self.server.url()).await, &verdict, &records);
@@ -130,8 +130,8 @@ impl Run {
         let name = self.workers.keys().nth(at).expect("a worker").clone();
         let mut worker = self.workers.remove(&name).expect("a worker");
         worker.kill().await.expect("killed");
-        // Batches are not looked at here: it is excused from the beginning on.
-        self.excuses.killed(&name, 0);
+        // Batches are not looked at here: losses are expected from the beginning on.
+        self.expected_losses.killed(&name, 0);
         self.killed += 1;
         self.start_worker();
     }

@@ -82,11 +82,11 @@ async fn a_node_tells_of_tasks_when_it_is_asked_to_and_no_longer_when_it_is_not(
         .collect();
     let mut sorted = messages.clone();
     sorted.sort_unstable();
-    assert_eq!(sorted, ["assigned", "completed", "submitted"], "{messages:?}");
-    let assigned = lines.iter().find(|line| line["message"] == "assigned").unwrap();
+    assert_eq!(sorted, ["task assigned", "task completed", "task submitted"], "{messages:?}");
+    let assigned = lines.iter().find(|line| line["message"] == "task assigned").unwrap();
     assert_eq!((&assigned["attempt"], &assigned["queue"]), (&1.into(), &"q".into()));
     assert!(assigned["epoch"].as_u64().unwrap() >= 1);
-    let sessions = lines.iter().filter(|line| line["message"] == "a worker's session opened");
+    let sessions = lines.iter().filter(|line| line["message"] == "session opened");
     assert!(
         sessions.clone().count() > 0 && sessions.clone().all(|line| line["worker"].is_string())
     );

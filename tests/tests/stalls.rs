@@ -20,7 +20,7 @@ use rota_client::{
 use rota_tests::{
     audit::{Effect, audit},
     cluster::{Cluster, Shape},
-    excuse::Excuses,
+    expected_losses::ExpectedLosses,
     load::{self, Kind, Load},
     process::{LOOK, Server},
 };
@@ -243,7 +243,7 @@ async fn stand_still(service: Service, name: &str) {
     let own: std::collections::BTreeSet<_> = acks.iter().map(|ack| ack.id.as_str()).collect();
     records.retain(|record| own.contains(record.id.as_str()));
     // Nobody was killed or cut off: no lease may be lost.
-    let verdict = audit(&acks, &service.effects(), &records, &Excuses::default());
+    let verdict = audit(&acks, &service.effects(), &records, &ExpectedLosses::default());
     println!("{name}: {} tasks, slowest answer {slowest:.2?}", verdict.tasks);
     assert_eq!(verdict.faults, []);
     assert!(slowest <= ANSWERED_WITHIN, "an answer took {slowest:?}");

@@ -27,7 +27,7 @@ const BATCH: usize = 1000;
 
 /// How a leadership ends.
 #[derive(Debug, Clone, Copy)]
-enum End {
+enum LeaderChange {
     Killed,
     HandedOver,
 }
@@ -39,7 +39,12 @@ async fn totals_are_exact_through_changes_of_leader() {
     let mut cluster = Cluster::start(shape, Path::new(env!("CARGO_BIN_EXE_effect-worker"))).await;
     let clients = (0..CLIENTS).map(|first| cluster.client(first)).collect();
     let load = Load::start(clients, Kind::Effect, PERIOD);
-    for end in [End::Killed, End::HandedOver, End::Killed, End::HandedOver] {
+    for end in [
+        LeaderChange::Killed,
+        LeaderChange::HandedOver,
+        LeaderChange::Killed,
+        LeaderChange::HandedOver,
+    ] {
         go_on(&load).await;
         change_leader(&mut cluster, end).await;
     }
@@ -51,7 +56,7 @@ async fn totals_are_exact_through_changes_of_leader() {
     let client = cluster.client(0);
     load::settle(&client).await;
     let records = load::records(&client).await;
-    let verdict = audit(&acks, &cluster.effects(), &records, &cluster.excuses);
+    let verdict = audit(&acks, &cluster.effects(), &records, &cluster.expected_losses);
     assert_eq!(verdict.faults, []);
     for _ in 0..2 {
         let leader = cluster.leader().await;
@@ -66,7 +71,7 @@ async fn totals_are_exact_through_changes_of_leader() {
             }
         }
         // The next leader has them from the store.
-        change_leader(&mut cluster, End::HandedOver).await;
+        change_leader(&mut cluster, LeaderChange::HandedOver).await;
     }
     println!("{} tasks, {} attempts lost", verdict.tasks, verdict.lost);
 }
@@ -82,14 +87,14 @@ async fn go_on(load: &Load) {
     timeout(PATIENCE, more).await.expect("work goes on");
 }
 
-async fn change_leader(cluster: &mut Cluster, end: End) {
+async fn change_leader(cluster: &mut Cluster, end: LeaderChange) {
     let leader = cluster.leader().await;
     match end {
-        End::Killed => {
+        LeaderChange::Killed => {
             cluster.nodes[leader].kill().await;
             cluster.nodes[leader].start();
         }
-        End::HandedOver => {
+        LeaderChange::HandedOver => {
             let request = v1::TransferLeadershipRequest::default();
             cluster.client(leader).transfer_leadership(request).await.expect("handed over");
         }

@@ -118,7 +118,7 @@ async fn goes_on(load: &Load) {
 
 async fn judge(cluster: &Cluster, acks: &[Ack]) {
     let records = load::records(&cluster.client(0)).await;
-    let verdict = audit(acks, &cluster.effects(), &records, &cluster.excuses);
+    let verdict = audit(acks, &cluster.effects(), &records, &cluster.expected_losses);
     println!(
         "{} tasks, {} effects, {} attempts lost",
         verdict.tasks, verdict.effects, verdict.lost

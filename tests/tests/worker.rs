@@ -36,7 +36,7 @@ async fn start(arguments: &[&str], home: &Path) -> Working {
             let entry: serde_json::Value = serde_json::from_str(&line).expect("one event a line");
             match entry["message"].as_str() {
                 Some("serving") => server = entry["url"].as_str().map(str::to_owned),
-                Some("showing metrics") => {
+                Some("serving metrics") => {
                     let address = entry["address"].as_str().expect("an address");
                     return format!("http://{address}");
                 }

@@ -1,13 +1,15 @@
 //! The project's own checks, run as `cargo xtask tidy`.
 //!
 //! This crate holds what the compiler, clippy and cargo-deny cannot: which room may depend on which
-//! ([`edges`]), which module must not name which ([`seams`]), habits of the sources ([`sources`]), and that
-//! promises are held ([`promises`]). It changes nothing and is needed by nothing.
+//! ([`edges`]), which module must not name which ([`seams`]), that modules form no circles ([`circles`]), habits of the
+//! sources ([`sources`]), and that promises are held ([`promises`]). It changes nothing and is needed by nothing.
 
+mod circles;
 mod edges;
 mod promises;
 mod seams;
 mod sources;
+mod uses;
 
 use std::{fmt, path::Path, process::ExitCode};
 
@@ -58,6 +60,8 @@ fn tidy() -> Result<Vec<Finding>, String> {
     let mut findings = edges::check(&packages);
     findings.extend(seams::check(root)?);
     findings.extend(promises::check(root)?);
+    let directories: Vec<_> = packages.iter().map(edges::Package::directory).collect();
+    findings.extend(circles::check(root, &directories)?);
     for package in &packages {
         findings.extend(sources::check(root, package.directory())?);
     }

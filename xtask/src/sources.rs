@@ -96,7 +96,7 @@ fn check_file(path: &Path, text: &str) -> Result<Vec<Finding>, String> {
 
 /// Files that hold nothing but tests, by their place, though they do not say so themselves. A suite
 /// for others to run is one too.
-fn is_test_file(path: &Path) -> bool {
+pub(crate) fn is_test_file(path: &Path) -> bool {
     let part =
         |part: &std::ffi::OsStr| part == "tests" || part == "benches" || part == "conformance";
     path.parent().is_some_and(|parent| parent.iter().any(part))
@@ -163,7 +163,7 @@ fn walk(tokens: TokenStream, in_tests: bool, calls: &mut Vec<Call>) {
 }
 
 /// `#[…]` or `#![…]`, seen from the brackets.
-fn is_attribute(tokens: &[TokenTree], at: usize) -> bool {
+pub(crate) fn is_attribute(tokens: &[TokenTree], at: usize) -> bool {
     let before = |distance: usize| at.checked_sub(distance).map(|at| &tokens[at]);
     let brackets =
         matches!(&tokens[at], TokenTree::Group(g) if g.delimiter() == Delimiter::Bracket);
@@ -172,7 +172,7 @@ fn is_attribute(tokens: &[TokenTree], at: usize) -> bool {
 }
 
 /// Whether an attribute says `test` (`cfg(test)`, `test`, `tokio::test`), and not `not(test)`.
-fn names_test(group: &Group) -> bool {
+pub(crate) fn names_test(group: &Group) -> bool {
     let mut says = false;
     let mut denied = false;
     for token in group.stream() {
@@ -195,7 +195,7 @@ fn is_biased(branches: &TokenTree) -> bool {
     branches.stream().into_iter().next().is_some_and(|first| is_word(&first, "biased"))
 }
 
-fn is_punct(token: &TokenTree, char: char) -> bool {
+pub(crate) fn is_punct(token: &TokenTree, char: char) -> bool {
     matches!(token, TokenTree::Punct(punct) if punct.as_char() == char)
 }
 

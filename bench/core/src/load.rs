@@ -7,9 +7,9 @@ use std::{
 
 use bytes::Bytes;
 use rota_core::{
-    Bindings, Command, Credit, Definition, Effect, Leased, Machine, MachineLimits, Millis,
-    MonoTime, Name, Now, OpenSession, Outcome, Priority, Report, Retention, SessionId, Submit,
-    TaskIdSequence, TaskSpec, WallTime,
+    Assignment, AttemptOutcome, Command, Credit, Definition, Effect, KeyOwners, Machine,
+    MachineLimits, Millis, MonoTime, Name, Now, OpenSession, Priority, Report, Retention,
+    SessionId, Submit, TaskIdSequence, TaskSpec, WallTime,
 };
 
 /// Commands in one step, as under load.
@@ -55,7 +55,7 @@ pub(crate) struct Load {
     batch: u64,
     kinds: Vec<Name>,
     queue: Name,
-    held: Vec<Leased>,
+    held: Vec<Assignment>,
     submitted: u64,
 }
 
@@ -104,7 +104,7 @@ impl Load {
                 spec: Arc::new(spec),
                 priority: Priority::default(),
                 run_at,
-                bindings: Bindings::default(),
+                key_owners: KeyOwners::default(),
             };
             let reply = self.machine.apply(Command::Submit(Box::new(submit)));
             assert!(reply.is_ok(), "{reply:?}");
@@ -135,19 +135,19 @@ impl Load {
         let step = self.machine.seal();
         self.batch += 1;
         for effect in step.effects {
-            if let Effect::Dispatch(leased) = effect {
-                self.held.push(leased);
+            if let Effect::Dispatch(assignment) = effect {
+                self.held.push(assignment);
             }
         }
     }
 
     fn complete(&mut self) {
         self.machine.begin(self.now, self.batch);
-        for Leased { task, token, .. } in std::mem::take(&mut self.held) {
+        for Assignment { task, token, .. } in std::mem::take(&mut self.held) {
             let report = Report::Ended {
                 started_at: None,
                 output_tail: Bytes::new(),
-                outcome: Outcome::Completed { result: Bytes::new() },
+                outcome: AttemptOutcome::Completed { result: Bytes::new() },
             };
             let command =
                 Command::Report { task, token, report, fingerprint: 0, random: 0, stored: None };

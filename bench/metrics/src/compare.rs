@@ -5,7 +5,7 @@
 
 use std::process::Command;
 
-use crate::{Outcome, quantile, say};
+use crate::{BenchResult, quantile, say};
 
 /// What one run says.
 #[derive(Debug, Clone, Copy)]
@@ -15,7 +15,7 @@ struct Run {
 }
 
 /// Runs both so many times and tells the medians of both, and of the ratios.
-pub(crate) fn run(before: &str, after: &str, rounds: u32, tasks: u32) -> Outcome<()> {
+pub(crate) fn run(before: &str, after: &str, rounds: u32, tasks: u32) -> BenchResult<()> {
     let builds = [before, after];
     let mut runs: [Vec<Run>; 2] = [Vec::new(), Vec::new()];
     say("round  before: tasks/s, µs of processor a task    after: the same");
@@ -47,7 +47,7 @@ pub(crate) fn run(before: &str, after: &str, rounds: u32, tasks: u32) -> Outcome
     Ok(())
 }
 
-fn measure(rota: &str, tasks: u32) -> Outcome<Run> {
+fn measure(rota: &str, tasks: u32) -> BenchResult<Run> {
     let output = Command::new(rota)
         .args(["bench", "throughput", "-o", "json", "--tasks", &tasks.to_string()])
         .output()?;

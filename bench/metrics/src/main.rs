@@ -13,12 +13,12 @@ mod scrape;
 
 use std::{env, error::Error};
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+type BenchResult<T> = Result<T, Box<dyn Error>>;
 
 const USAGE: &str =
     "bench-metrics scrape ROTA [TASKS] [QUEUES] [SCRAPES] | compare BEFORE AFTER [ROUNDS] [TASKS]";
 
-fn main() -> Outcome<()> {
+fn main() -> BenchResult<()> {
     let mut arguments = env::args().skip(1);
     let verb = arguments.next();
     let mut program = || arguments.next().ok_or(USAGE);
@@ -40,7 +40,7 @@ fn main() -> Outcome<()> {
     }
 }
 
-fn number(argument: Option<String>, otherwise: u32) -> Outcome<u32> {
+fn number(argument: Option<String>, otherwise: u32) -> BenchResult<u32> {
     Ok(argument.map_or(Ok(otherwise), |text| text.parse())?)
 }
 

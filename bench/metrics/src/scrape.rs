@@ -13,7 +13,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{Outcome, quantile, say};
+use crate::{BenchResult, quantile, say};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Tasks in one request.
@@ -30,7 +30,7 @@ const FORMATS: [(&str, &str); 2] = [
 
 /// Fills a server of its own and scrapes it.
 #[tokio::main]
-pub(crate) async fn run(rota: &str, tasks: u32, queues: u32, scrapes: u32) -> Outcome<()> {
+pub(crate) async fn run(rota: &str, tasks: u32, queues: u32, scrapes: u32) -> BenchResult<()> {
     let directory = tempfile::tempdir_in(".")?;
     let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.to_string();
     let store = format!("file:{}", directory.path().join("data").display());
@@ -69,7 +69,7 @@ pub(crate) async fn run(rota: &str, tasks: u32, queues: u32, scrapes: u32) -> Ou
 }
 
 /// Half of them are for tomorrow, half wait for a worker.
-async fn fill(client: &Client, tasks: u32, queues: u32) -> Outcome<()> {
+async fn fill(client: &Client, tasks: u32, queues: u32) -> BenchResult<()> {
     let numbers: Vec<u32> = (0..tasks).collect();
     for numbers in numbers.chunks(BATCH as usize) {
         let new = |number: &u32| {
@@ -84,7 +84,7 @@ async fn fill(client: &Client, tasks: u32, queues: u32) -> Outcome<()> {
 }
 
 /// Asks once, on a connection of its own. The size of the answer.
-async fn scrape(address: &str, accept: &str) -> Outcome<usize> {
+async fn scrape(address: &str, accept: &str) -> BenchResult<usize> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!(
         "GET /metrics HTTP/1.1\r\nhost: {address}\r\naccept: {accept}\r\nconnection: close\r\n\r\n"

@@ -8,16 +8,16 @@ use crate::{
     client::Client,
     connect::{Connect, Dialer},
     error::ClientError,
-    nodes::{Nodes, Said},
+    nodes::{CallHeaders, Nodes},
 };
 
-/// A node that answers no ping for so long is left for another: soon enough for a worker to come
-/// back within the TTL of its session (10 s by default).
+/// Timeout of a ping, after which the client fails over to another node. It is short enough for a worker to
+/// reconnect within the TTL of its session (10 s by default).
 const PING_EVERY: Duration = Duration::from_secs(3);
 const PING_WAIT: Duration = Duration::from_secs(3);
 
-/// A machine without power answers nothing, and the next node waits to be tried. The first packet
-/// of a connection, when it is lost, is sent again after a second.
+/// Timeout of a connection attempt. A machine without power does not answer at all. The first packet of a
+/// connection is sent again after a second if it was lost.
 const CONNECT: Duration = Duration::from_millis(1500);
 
 /// Settings of a [`Client`].
@@ -79,14 +79,14 @@ impl Builder {
         self
     }
 
-    /// Makes connections with `connect` instead of over TCP.
+    /// Uses `connect` instead of TCP to open connections.
     #[must_use]
     pub fn connector(mut self, connect: impl Connect) -> Self {
         self.connect = Some(Arc::new(connect));
         self
     }
 
-    /// Seed of the jitter between tries, for runs that can be repeated. Default: random.
+    /// Seed of the jitter between retries, for repeatable runs. Default: random.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -99,10 +99,10 @@ impl Builder {
     /// If there is no address, an address is not a URL, or the token cannot be sent.
     ///
     /// # Panics
-    /// Outside of a tokio runtime: connections belong to one.
+    /// Outside of a tokio runtime, to which connections belong.
     pub fn build(self) -> Result<Client, ClientError> {
         if self.addresses.is_empty() {
-            return Err(wrong("", &"there is none"));
+            return Err(wrong("", &"at least one address is required"));
         }
         let dialer = |address: &String| -> Result<Dialer, ClientError> {
             Ok(Dialer::new(endpoint(address)?, self.connect.clone()))
@@ -110,8 +110,8 @@ impl Builder {
         let dialers: Result<Vec<_>, _> = self.addresses.iter().map(dialer).collect();
         let addresses = self.addresses.join(", ");
         let random = self.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        let said = Said::new(self.token.transpose()?);
-        let nodes = Nodes::new(dialers?, addresses, said, self.patience, random);
+        let headers = CallHeaders::new(self.token.transpose()?);
+        let nodes = Nodes::new(dialers?, addresses, headers, self.patience, random);
         Ok(Client { nodes: Arc::new(nodes), request_timeout: self.request_timeout })
     }
 }
@@ -123,32 +123,32 @@ fn wrong(address: &str, reason: &dyn fmt::Display) -> ClientError {
 fn endpoint(address: &str) -> Result<Endpoint, ClientError> {
     let endpoint =
         Endpoint::from_shared(address.to_owned()).map_err(|error| wrong(address, &error))?;
-    // Asked of the text: the transport takes an address of a Unix socket as one of HTTP.
+    // Checked in the text, because the transport would accept the address of a Unix socket.
     let is_http = address.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
     if !is_http {
         return Err(wrong(address, &"it must begin with http://"));
     }
-    // Calls go to the host and port alone. What else an address says would be ignored.
+    // Calls use only the host and port. Everything else would be ignored.
     let uri = endpoint.uri();
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     if authority.contains('@') {
         return Err(ClientError::Address {
             address: "(hidden)".to_owned(),
-            reason: "it names a user; give the token of the API apart from it".to_owned(),
+            reason: "it has a user; set the API token separately".to_owned(),
         });
     }
     if uri.host().unwrap_or_default().is_empty() {
-        return Err(wrong(address, &"it names no host"));
+        return Err(wrong(address, &"it has no host"));
     }
     let after_host = authority.rsplit_once(']').map_or(authority, |(_, after)| after);
     if after_host.contains(':') && uri.port_u16().is_none_or(|port| port == 0) {
         return Err(wrong(address, &"its port is not a number from 1 to 65535"));
     }
     if uri.query().is_some() {
-        return Err(wrong(address, &"it has a query; name the host and port alone"));
+        return Err(wrong(address, &"it has a query; use only the host and port"));
     }
     if !matches!(uri.path(), "" | "/") {
-        return Err(wrong(address, &"it has a path; name the host and port alone"));
+        return Err(wrong(address, &"it has a path; use only the host and port"));
     }
     Ok(endpoint
         .connect_timeout(CONNECT)

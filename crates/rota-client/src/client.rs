@@ -1,4 +1,4 @@
-//! The client: the calls of the API, and which of them may be repeated.
+//! The client: the calls of the API, with safe retries.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,9 +18,9 @@ use crate::{
     nodes::{Connection, Nodes},
 };
 
-/// One long poll.
+/// Duration of one long poll.
 const POLL: Duration = Duration::from_secs(30);
-/// Largest answer that is accepted.
+/// Maximum size of an answer.
 const ANSWER_BYTES: usize = 64 << 20;
 
 /// A client of the API. Cheap to clone; clones share connections.
@@ -58,8 +58,9 @@ impl Client {
         Builder::new(addresses.into_iter().map(Into::into).collect())
     }
 
-    /// The same client and connections, with a W3C trace context (the headers `traceparent` and `tracestate`) on
-    /// each call. Tasks that it creates belong to that trace. A text that a header cannot carry is left out.
+    /// The same client and connections, with a W3C trace context (the headers `traceparent` and `tracestate`)
+    /// on each call. Tasks that it creates belong to that trace. A value that is not valid in a header is
+    /// omitted.
     #[must_use]
     pub fn traced(&self, parent: &str, state: &str) -> Self {
         Self { nodes: Arc::new(self.nodes.traced(parent, state)), ..self.clone() }
@@ -89,7 +90,7 @@ impl Client {
         self.nodes.connection(self.nodes.current())
     }
 
-    /// Leaves the current node, because it failed, for the next one.
+    /// Fails over from the current node to the next one.
     pub fn next_node(&self) {
         self.nodes.leave(self.nodes.current());
     }
@@ -99,8 +100,7 @@ impl Client {
     }
 }
 
-/// Calls with one request and one answer: their method, their service and their row in the table of operations,
-/// which says whether they may be repeated.
+/// Unary calls: method, service, and row in the table of operations, which tells whether a retry is safe.
 macro_rules! calls {
     ($($(#[$doc:meta])* $name:ident($service:ident, $request:ty) -> $answer:ty, $operation:ident;)*) => {
         impl Client {
@@ -108,7 +108,7 @@ macro_rules! calls {
                 $(#[$doc])*
                 ///
                 /// # Errors
-                /// If no node can be reached, or it refuses, or its answer was lost on the way.
+                /// If no node can be reached, the node refuses the call, or the answer is lost.
                 pub async fn $name(&self, request: $request) -> Result<$answer, ClientError> {
                     let timeout = self.request_timeout;
                     let repeat = Operation::$operation.repeat();
@@ -129,44 +129,44 @@ macro_rules! calls {
 }
 
 calls! {
-    /// A page of tasks, newest first.
+    /// Lists a page of tasks, newest first.
     list_tasks(TaskServiceClient, v1::ListTasksRequest) -> v1::ListTasksResponse, ListTasks;
-    /// Sets when a waiting task is due.
+    /// Changes when a waiting task is due.
     reschedule_task(TaskServiceClient, v1::RescheduleTaskRequest) -> v1::Task, RescheduleTask;
-    /// Sets a waiting task's priority.
+    /// Changes the priority of a waiting task.
     set_task_priority(TaskServiceClient, v1::SetTaskPriorityRequest) -> v1::Task, SetTaskPriority;
     /// Changes the definition of a waiting task.
     update_task(TaskServiceClient, v1::UpdateTaskRequest) -> v1::Task, UpdateTask;
-    /// Cancels, retries or deletes the tasks that a filter selects.
+    /// Cancels, retries or deletes the tasks that match a filter.
     bulk_tasks(TaskServiceClient, v1::BulkTasksRequest) -> v1::BulkTasksResponse, BulkTasks;
-    /// A page of queues, by name. [`Client::all_queues`] follows the pages.
+    /// Lists a page of queues, by name. [`Client::all_queues`] reads all pages.
     list_queues(QueueServiceClient, v1::ListQueuesRequest) -> v1::ListQueuesResponse, ListQueues;
-    /// Stops a queue.
+    /// Pauses a queue.
     pause_queue(QueueServiceClient, v1::QueueRequest) -> v1::Queue, PauseQueue;
-    /// Restarts a queue.
+    /// Resumes a queue.
     resume_queue(QueueServiceClient, v1::QueueRequest) -> v1::Queue, ResumeQueue;
-    /// A page of workers, by name. [`Client::all_workers`] follows the pages.
+    /// Lists a page of workers, by name. [`Client::all_workers`] reads all pages.
     list_workers(WorkerServiceClient, v1::ListWorkersRequest) -> v1::ListWorkersResponse, ListWorkers;
-    /// Asks a worker to drain.
+    /// Drains a worker.
     drain_worker(WorkerServiceClient, v1::DrainWorkerRequest) -> v1::Worker, DrainWorker;
-    /// About the server.
+    /// Gets the version, state and limits of the server.
     get_server_info(ServerServiceClient, v1::GetServerInfoRequest) -> v1::ServerInfo, GetServerInfo;
-    /// The nodes, who leads them, and their store.
+    /// Gets the nodes, the leader and the store.
     get_cluster(ServerServiceClient, v1::GetClusterRequest) -> v1::Cluster, GetCluster;
-    /// Hands leadership to another node.
+    /// Transfers leadership to another node.
     transfer_leadership(ServerServiceClient, v1::TransferLeadershipRequest) -> v1::TransferLeadershipResponse, TransferLeadership;
-    /// What the node that is asked logs.
+    /// Gets the log filter of the node that answers.
     get_log_filter(NodeServiceClient, node_v1::GetLogFilterRequest) -> node_v1::LogFilter, GetLogFilter;
-    /// Changes what the node that is asked logs, until it ends. Not repeated: another node would be changed
-    /// as well.
+    /// Sets the log filter of the node that answers, until it restarts. The client does not retry this call,
+    /// because a retry could change another node, too.
     set_log_filter(NodeServiceClient, node_v1::SetLogFilterRequest) -> node_v1::LogFilter, SetLogFilter;
 }
 
 impl Client {
-    /// All queues, page by page.
+    /// Lists all queues, page by page.
     ///
     /// # Errors
-    /// If no node can be reached, or it refuses.
+    /// If no node can be reached, or the node refuses the call.
     pub async fn all_queues(&self) -> Result<v1::ListQueuesResponse, ClientError> {
         let mut all = self.list_queues(v1::ListQueuesRequest::default()).await?;
         while let Some(page_token) = all.next_page_token.take() {
@@ -174,16 +174,16 @@ impl Client {
             let page = self.list_queues(ask).await?;
             all.queues.extend(page.queues);
             all.as_of = all.as_of.or(page.as_of);
-            // A cursor that does not move would be followed for ever.
+            // A cursor that does not move would make this loop endless.
             all.next_page_token = some_other(page.next_page_token, &page_token);
         }
         Ok(all)
     }
 
-    /// All workers, page by page.
+    /// Lists all workers, page by page.
     ///
     /// # Errors
-    /// If no node can be reached, or it refuses.
+    /// If no node can be reached, or the node refuses the call.
     pub async fn all_workers(&self) -> Result<v1::ListWorkersResponse, ClientError> {
         let mut all = self.list_workers(v1::ListWorkersRequest::default()).await?;
         while let Some(page_token) = all.next_page_token.take() {
@@ -196,7 +196,7 @@ impl Client {
         Ok(all)
     }
 
-    /// One task.
+    /// Gets a task.
     ///
     /// # Errors
     /// If no node can be reached, or there is no such task.
@@ -204,7 +204,7 @@ impl Client {
         self.poll_task(id, None).await
     }
 
-    /// Waits until a task has ended, as long as it takes.
+    /// Waits until a task has ended, without a timeout.
     ///
     /// # Errors
     /// If no node can be reached, or there is no such task.
@@ -217,14 +217,14 @@ impl Client {
         }
     }
 
-    /// Waits until a task has ended, for at most that time. Then returns the task as it is.
+    /// Waits until a task has ended, with a timeout. Returns the task in its current state.
     ///
     /// # Errors
     /// If no node can be reached, or there is no such task.
     pub async fn wait_task_for(&self, id: &str, wait: Duration) -> Result<v1::Task, ClientError> {
         let until = Instant::now() + wait;
         loop {
-            // The server bounds one wait.
+            // The server limits a single wait.
             let wait = until.saturating_duration_since(Instant::now());
             let task = self.poll_task(id, Some(wait.min(POLL))).await?;
             if has_ended(&task) || Instant::now() >= until {
@@ -244,10 +244,10 @@ impl Client {
             .await
     }
 
-    /// Cancels a task. A running attempt is told to stop.
+    /// Cancels a task. The worker of a running attempt is asked to stop it.
     ///
     /// # Errors
-    /// If no node can be reached, or the task is unknown or has ended otherwise.
+    /// If no node can be reached, there is no such task, or it has ended with another status.
     pub async fn cancel_task(&self, id: &str) -> Result<v1::Task, ClientError> {
         self.nodes
             .ask(Operation::CancelTask.repeat(), self.request_timeout, |connection| {
@@ -257,10 +257,10 @@ impl Client {
             .await
     }
 
-    /// Runs a failed, cancelled or expired task again, with a fresh budget of attempts.
+    /// Runs a failed, cancelled or expired task again, with a new budget of attempts.
     ///
     /// # Errors
-    /// If no node can be reached, or the task is unknown, live or completed.
+    /// If no node can be reached, there is no such task, or it is live or completed.
     pub async fn retry_task(&self, id: &str) -> Result<v1::Task, ClientError> {
         self.nodes
             .ask(Operation::RetryTask.repeat(), self.request_timeout, |connection| {
@@ -270,10 +270,10 @@ impl Client {
             .await
     }
 
-    /// Removes a task that has ended.
+    /// Deletes an ended task.
     ///
     /// # Errors
-    /// If no node can be reached, or the task is unknown or live.
+    /// If no node can be reached, there is no such task, or it is live.
     pub async fn delete_task(&self, id: &str) -> Result<(), ClientError> {
         self.nodes
             .ask(Operation::DeleteTask.repeat(), self.request_timeout, |connection| {
@@ -284,10 +284,10 @@ impl Client {
             .map(|_| ())
     }
 
-    /// Attempts of a task, oldest first.
+    /// Lists the attempts of a task, oldest first.
     ///
     /// # Errors
-    /// If no node can be reached, or the task is unknown.
+    /// If no node can be reached, or there is no such task.
     pub async fn list_attempts(&self, id: &str) -> Result<Vec<v1::Attempt>, ClientError> {
         let answer =
             self.nodes.ask(Operation::ListAttempts.repeat(), self.request_timeout, |connection| {
@@ -297,10 +297,10 @@ impl Client {
         Ok(answer.await?.attempts)
     }
 
-    /// Result of a task, as the handler returned it. Empty for none.
+    /// Gets the result of a task, as the handler returned it. Empty for none.
     ///
     /// # Errors
-    /// If no node can be reached, or the task is unknown.
+    /// If no node can be reached, or there is no such task.
     pub async fn get_result(&self, id: &str) -> Result<Bytes, ClientError> {
         let answer =
             self.nodes.ask(Operation::GetResult.repeat(), self.request_timeout, |connection| {
@@ -311,13 +311,13 @@ impl Client {
     }
 }
 
-/// The token of the next page, unless it is the one of this.
+/// The token of the next page, unless it is the token of this page.
 fn some_other(next: Option<String>, this: &str) -> Option<String> {
     next.filter(|next| next != this)
 }
 
-/// A state that only a newer server knows is taken for an end if the task has a date of its end. Otherwise a
-/// client that waits would ask again and again without a pause.
+/// An unknown status of a newer server counts as an end if the task has an end date. Otherwise a waiting
+/// client would call again and again without a pause.
 pub(crate) fn has_ended(task: &v1::Task) -> bool {
     match v1::TaskStatus::try_from(task.status) {
         Ok(status) => is_terminal(status),
@@ -325,7 +325,7 @@ pub(crate) fn has_ended(task: &v1::Task) -> bool {
     }
 }
 
-/// Whether a task in that state has ended.
+/// Whether a task with this status has ended.
 fn is_terminal(status: v1::TaskStatus) -> bool {
     use v1::TaskStatus::{Cancelled, Completed, Expired, Failed};
     matches!(status, Completed | Failed | Cancelled | Expired)

@@ -1,4 +1,4 @@
-//! How a client's connections are made: over TCP, or by something of the caller's.
+//! Opens the connections of a client, over TCP or by a function of the caller.
 
 use std::{
     fmt, io,
@@ -19,17 +19,17 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for T {}
 
-/// A connection that is being made.
+/// A connection that is being opened.
 pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn ByteStream>>> + Send>>;
 
-/// Makes connections to nodes, instead of TCP: over a network in memory, or through a tunnel.
+/// Opens connections to nodes instead of TCP, for example over a network in memory or through a tunnel.
 pub trait Connect: Send + Sync + 'static {
-    /// Opens a connection to `authority`, the host and port of an address that the client was given.
-    /// The client gives up after a time limit of its own and drops the future.
+    /// Opens a connection to `authority`, the host and port of one of the client's addresses. The client
+    /// drops the future after its own timeout.
     fn connect(&self, authority: &str) -> Connecting;
 }
 
-/// Makes the channels of one address.
+/// Opens the channels of one address.
 #[derive(Clone)]
 pub(crate) struct Dialer {
     endpoint: Endpoint,
@@ -37,12 +37,12 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// Over TCP where there is no `connect`.
+    /// Uses TCP if there is no `connect`.
     pub(crate) fn new(endpoint: Endpoint, connect: Option<Arc<dyn Connect>>) -> Self {
         Self { endpoint, connect }
     }
 
-    /// A channel with a connection of its own, which is made with the first call.
+    /// A channel with its own connection, which opens with the first call.
     pub(crate) fn channel(&self) -> Channel {
         match &self.connect {
             None => self.endpoint.connect_lazy(),
@@ -57,7 +57,7 @@ impl fmt::Debug for Dialer {
     }
 }
 
-/// A [`Connect`] in the form that the transport takes.
+/// A [`Connect`] in the form that the transport needs.
 struct Connector(Arc<dyn Connect>);
 
 impl Service<Uri> for Connector {

@@ -1,4 +1,4 @@
-//! Creating tasks: one by one, and many in requests of bounded size.
+//! Creates tasks: one by one, or many in requests of limited size.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -12,27 +12,28 @@ use rota_proto::v1::{
 
 use crate::{client::Client, error::ClientError, new_task::NewTask};
 
-/// Tasks in one request.
+/// Maximum number of tasks in one request.
 const BATCH: usize = 1000;
-/// Requests under way at once.
+/// Maximum number of concurrent requests.
 const BATCHES_IN_FLIGHT: usize = 4;
-/// Bytes of tasks in one request.
+/// Maximum bytes of tasks in one request.
 const BATCH_BYTES: usize = 8 << 20;
 
-/// What became of each task, in order.
+/// The result for each task, in order.
 type Results = Vec<Result<Created, ClientError>>;
 
 impl Client {
-    /// Creates one task. Repeated after a lost answer only if the task has an id or an idempotency key.
+    /// Creates a task. The client retries after a lost answer only if the task has an id or an idempotency
+    /// key.
     ///
     /// # Errors
     /// If no node can be reached, or the server refuses the task. After [`ClientError::OutcomeUnknown`], the
-    /// task exists or not.
+    /// task may or may not exist.
     pub async fn create_task(&self, task: NewTask) -> Result<v1::Task, ClientError> {
         Ok(self.create(task).await?.task.unwrap_or_default())
     }
 
-    /// The task, and whether it was created now.
+    /// Creates a task. Returns it, and whether it was created now.
     pub(crate) async fn create(
         &self,
         task: NewTask,
@@ -48,7 +49,8 @@ impl Client {
     }
 
     /// Creates any number of tasks, in several requests if necessary. Each has its own result, in the same
-    /// order. Repeated as [`Client::create_task`], if all tasks of a request have an id or an idempotency key.
+    /// order. The client retries a request after a lost answer only if all its tasks have an id or an
+    /// idempotency key.
     ///
     /// # Errors
     /// If a request could not be sent or answered. Tasks of earlier requests can exist.
@@ -59,13 +61,14 @@ impl Client {
         Ok(answers.into_iter().flatten().collect())
     }
 
-    /// The same, with a result for each task also if a request fails. After that no further request is sent.
+    /// The same, with a result for each task even if a request fails. After a failure, no further request is
+    /// sent.
     pub(crate) async fn create_each(&self, tasks: Vec<NewTask>) -> Results {
         let failed: Mutex<Option<String>> = Mutex::default();
         let failed = &failed;
         let sent = portions(tasks).into_iter().map(|portion| async move {
             let tasks = portion.len();
-            // The text is whole between two uses.
+            // The text is consistent between two uses.
             let earlier = failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let error = match earlier {
                 Some(reason) => ClientError::NotSent { reason },
@@ -105,8 +108,8 @@ impl Client {
     }
 }
 
-/// Cuts tasks into requests of bounded number and size. A task of more than that size goes alone, so that
-/// no other is refused with it.
+/// Splits tasks into requests of limited number and size. An oversized task gets its own request, so that no
+/// other task is refused with it.
 fn portions(tasks: Vec<NewTask>) -> Vec<Vec<NewTask>> {
     let mut portions = Vec::with_capacity(tasks.len().div_ceil(BATCH));
     let mut portion = Vec::new();

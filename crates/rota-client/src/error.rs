@@ -1,4 +1,4 @@
-//! Why a call did not do what was asked.
+//! Errors of calls.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tonic_types::StatusExt;
 #[non_exhaustive]
 pub enum ClientError {
     /// An address is not valid.
-    #[error("{address:?} is not an address such as http://127.0.0.1:7420: {reason}")]
+    #[error("invalid address {address:?}: {reason}; use an address such as http://127.0.0.1:7420")]
     Address {
         /// The address.
         address: String,
@@ -19,7 +19,7 @@ pub enum ClientError {
         reason: String,
     },
     /// The token has a character that a header cannot carry, such as a line break.
-    #[error("the token has a character that cannot be sent, such as a line break")]
+    #[error("the token has a character that is not valid in a header, such as a line break")]
     Token,
     /// A job has no JSON form.
     #[error("the job {kind} has no JSON form: {reason}")]
@@ -43,9 +43,9 @@ pub enum ClientError {
         /// Failure of the last try.
         reason: String,
     },
-    /// The call reached a node, and the answer was lost: it was carried out or not. The client did not repeat it,
-    /// because that could do it twice, or repeated it without success.
-    #[error("the outcome is not known ({addresses}): {reason}")]
+    /// The call reached a node, but the answer was lost, so it may have been carried out. The client did not
+    /// retry, because that could carry it out twice, or its retries failed.
+    #[error("the outcome is unknown ({addresses}): {reason}")]
     OutcomeUnknown {
         /// The nodes asked.
         addresses: String,
@@ -55,11 +55,11 @@ pub enum ClientError {
     /// A node refused the call. Nothing was changed.
     #[error("{message}")]
     Refused {
-        /// The gRPC code.
-        code: Code,
+        /// Kind of the refusal.
+        kind: ErrorKind,
         /// Message for people.
         message: String,
-        /// Stable word of the reason, such as `queue_full`. See [`ClientError::reason`].
+        /// Stable reason, such as `queue_full`. See [`ClientError::reason`].
         reason: String,
         /// Fields that are not valid.
         violations: Vec<FieldViolation>,
@@ -77,17 +77,72 @@ pub struct FieldViolation {
     pub message: String,
 }
 
+/// Kind of a [`ClientError`]: coarser than its [`reason`](ClientError::reason), and known for every error, also for one
+/// that a proxy or a newer server made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The request is not valid.
+    InvalidRequest,
+    /// The request or its answer is larger than the peer takes.
+    TooLarge,
+    /// The token is missing or wrong.
+    Unauthenticated,
+    /// The token does not allow it.
+    PermissionDenied,
+    /// The task, queue, worker or session does not exist.
+    NotFound,
+    /// The id or idempotency key belongs to something else.
+    AlreadyExists,
+    /// The state of the task or of the cluster does not allow it.
+    FailedPrecondition,
+    /// The task was changed by somebody else meanwhile.
+    Conflict,
+    /// A limit is reached, such as the length of a queue.
+    ResourceExhausted,
+    /// No node answered, or the one that did cannot carry it out now.
+    Unavailable,
+    /// It took too long.
+    Timeout,
+    /// The peer does not know the call.
+    Unsupported,
+    /// A fault of the server.
+    Internal,
+    /// None of the others.
+    Other,
+}
+
+impl From<Code> for ErrorKind {
+    fn from(code: Code) -> Self {
+        match code {
+            Code::InvalidArgument => Self::InvalidRequest,
+            Code::OutOfRange => Self::TooLarge,
+            Code::Unauthenticated => Self::Unauthenticated,
+            Code::PermissionDenied => Self::PermissionDenied,
+            Code::NotFound => Self::NotFound,
+            Code::AlreadyExists => Self::AlreadyExists,
+            Code::FailedPrecondition => Self::FailedPrecondition,
+            Code::Aborted => Self::Conflict,
+            Code::ResourceExhausted => Self::ResourceExhausted,
+            Code::Unavailable => Self::Unavailable,
+            Code::DeadlineExceeded => Self::Timeout,
+            Code::Unimplemented => Self::Unsupported,
+            Code::Internal | Code::DataLoss => Self::Internal,
+            Code::Ok | Code::Cancelled | Code::Unknown => Self::Other,
+        }
+    }
+}
+
 impl ClientError {
-    /// The gRPC code, for programs that speak gRPC themselves. Others need only [`reason`](Self::reason).
-    /// `Unavailable` if no node was reached or its answer was lost.
+    /// The kind of the error. `Unavailable` if no node was reached or its answer was lost.
     #[must_use]
-    pub fn code(&self) -> Code {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Address { .. } | Self::Token | Self::Payload { .. } => Code::InvalidArgument,
+            Self::Address { .. } | Self::Token | Self::Payload { .. } => ErrorKind::InvalidRequest,
             Self::NotSent { .. } | Self::Unreachable { .. } | Self::OutcomeUnknown { .. } => {
-                Code::Unavailable
+                ErrorKind::Unavailable
             }
-            Self::Refused { code, .. } => *code,
+            Self::Refused { kind, .. } => *kind,
         }
     }
 
@@ -98,7 +153,7 @@ impl ClientError {
         Reason::parse(self.reason_word())
     }
 
-    /// The stable word of [`reason`](Self::reason), that of a newer server as well. Empty where there is none.
+    /// The stable word of [`reason`](Self::reason), also of a newer server. Empty if there is none.
     #[must_use]
     pub fn reason_word(&self) -> &str {
         match self {
@@ -124,7 +179,7 @@ impl From<Status> for ClientError {
             bad.field_violations.iter().map(violation).collect()
         });
         Self::Refused {
-            code: status.code(),
+            kind: status.code().into(),
             message: status.message().to_owned(),
             reason: details.error_info().map(|info| info.reason.clone()).unwrap_or_default(),
             violations: violations.unwrap_or_default(),
@@ -138,11 +193,11 @@ impl From<v1::ItemError> for ClientError {
         let field = Some(error.field).filter(|field| !field.is_empty());
         let violation = |field| FieldViolation { field, message: error.message.clone() };
         Self::Refused {
-            code: Code::from_i32(error.code),
+            kind: Code::from_i32(error.code).into(),
             violations: field.map(violation).into_iter().collect(),
             message: error.message,
             reason: error.reason,
-            retry_after: error.retry_after.map(rota_proto::Span::duration),
+            retry_after: error.retry_after.map(rota_proto::TimeSpan::duration),
         }
     }
 }

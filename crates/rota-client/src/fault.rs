@@ -1,4 +1,4 @@
-//! What a failed try says: whether the call may have been carried out, and who is to be asked next.
+//! Classifies failed tries: whether the call may have been carried out, and which node to try next.
 
 use std::{error::Error, io, time::Duration};
 
@@ -10,20 +10,19 @@ use crate::error::ClientError;
 /// How a try failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It never reached a node: nothing was done.
+    /// It never reached a node, so nothing was done.
     NotSent,
-    /// A node took it and says that it did nothing because it cannot now: there is no leader, or
-    /// too much is asked of it.
+    /// A node refused it for now, because there is no leader, or it is overloaded. Nothing was done.
     NotNow {
-        /// Whether another node may do better.
+        /// Whether another node may succeed.
         elsewhere: bool,
-        /// When to ask again, if the node said so.
+        /// Time to wait before a retry, if the node sent one.
         after: Option<Duration>,
     },
-    /// The connection or the time ended before there was an answer, or the node does not know
-    /// itself: it may have been done.
+    /// The connection broke or the timeout passed before an answer, or the node does not know the outcome. It
+    /// may have been done.
     Unknown,
-    /// A node's answer. Another one would say the same.
+    /// A final answer. Another node would give the same.
     Refused,
 }
 
@@ -38,13 +37,12 @@ impl Fault {
             Some(RetryHint::IfRepeatable) => Self::Unknown,
             Some(RetryHint::AfterRoom | RetryHint::Never) => Self::Refused,
             None if error.reason_word().is_empty() => Self::without_reason(status),
-            // A newer server's.
+            // A reason of a newer server.
             None => Self::Refused,
         }
     }
 
-    /// A status without our word comes from this side's transport, or from something between us and
-    /// a node.
+    /// Classifies a status without a reason. It comes from the transport on this side, or from a proxy.
     fn without_reason(status: &Status) -> Self {
         if status.source().is_some() {
             return if causes(status).any(never_sent) { Self::NotSent } else { Self::Unknown };
@@ -55,7 +53,7 @@ impl Fault {
         }
     }
 
-    /// Whether the node is to be left for the next one.
+    /// Whether to fail over to the next node.
     pub(crate) fn leaves_node(self) -> bool {
         match self {
             Self::NotSent | Self::Unknown => true,
@@ -65,14 +63,14 @@ impl Fault {
     }
 }
 
-/// An error and all that it was caused by.
+/// An error with its causes.
 pub(crate) fn causes<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// Whether this cause says that no node can have begun with the call.
+/// Whether this cause proves that no node has started the call.
 fn never_sent(cause: &(dyn Error + 'static)) -> bool {
     if cause.is::<ConnectError>() {
         return true;
@@ -80,7 +78,7 @@ fn never_sent(cause: &(dyn Error + 'static)) -> bool {
     if let Some(error) = cause.downcast_ref::<io::Error>() {
         return error.kind() == io::ErrorKind::ConnectionRefused;
     }
-    // A node that shuts down names the last stream that it takes; later ones it has not begun.
+    // A node that shuts down names the last stream that it accepts. It has not started later ones.
     cause.downcast_ref::<h2::Error>().is_some_and(|error| {
         error.is_remote()
             && match error.reason() {

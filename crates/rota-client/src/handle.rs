@@ -54,30 +54,30 @@ pub enum ResultError {
         /// Id of the task.
         id: String,
     },
-    /// The task was not started before its deadline.
-    #[error("task {id} expired: it was not started by its `expires_at`")]
+    /// The task had not started by its start deadline.
+    #[error("task {id} expired: it had not started by its `expires_at`")]
     Expired {
         /// Id of the task.
         id: String,
     },
-    /// The task completed, and its result is not a value of the type [`Job::Output`].
+    /// The task completed, but its result is not a value of the type [`Job::Output`].
     #[error("the result of task {id} is not a {expected}: {source}")]
     Mistyped {
         /// Id of the task.
         id: String,
         /// Name of the expected type.
         expected: &'static str,
-        /// The difference.
+        /// The error of the conversion.
         source: Arc<serde_json::Error>,
     },
-    /// The task has not ended in time. It continues.
+    /// The task has not ended within the timeout. It continues.
     #[error("task {id} has not ended within {waited:?}; it is still {status}")]
     Timeout {
         /// Id of the task.
         id: String,
         /// Time waited.
         waited: Duration,
-        /// State of the task.
+        /// Status of the task.
         status: TaskStatus,
     },
     /// The task or its result could not be read.
@@ -103,10 +103,10 @@ impl<J> TaskHandle<J> {
         self.created
     }
 
-    /// The task as it is now.
+    /// Gets the current state of the task.
     ///
     /// # Errors
-    /// If no node can be reached, or the task does not exist any more.
+    /// If no node can be reached, or the task no longer exists.
     pub async fn task(&self) -> Result<Task, ClientError> {
         self.client.get_task(&self.id).await
     }
@@ -114,15 +114,15 @@ impl<J> TaskHandle<J> {
     /// Waits until the task has ended.
     ///
     /// # Errors
-    /// If no node can be reached, or the task does not exist any more.
+    /// If no node can be reached, or the task no longer exists.
     pub async fn ended(&self) -> Result<Task, ClientError> {
         self.client.wait_task(&self.id).await
     }
 
-    /// Cancels the task. A running attempt is told to stop.
+    /// Cancels the task. The worker of a running attempt is asked to stop it.
     ///
     /// # Errors
-    /// If no node can be reached, or the task has ended otherwise.
+    /// If no node can be reached, or the task has ended with another status.
     pub async fn cancel(&self) -> Result<Task, ClientError> {
         self.client.cancel_task(&self.id).await
     }
@@ -132,14 +132,14 @@ impl<J: Job> TaskHandle<J> {
     /// Waits until the task has ended, and returns its result.
     ///
     /// # Errors
-    /// See [`ResultError`]: the task failed, was cancelled or expired, its result is of another type, or the
+    /// See [`ResultError`]: the task failed, was cancelled or expired, its result has another type, or the
     /// task cannot be read.
     pub async fn result(&self) -> Result<J::Output, ResultError> {
         let task = self.client.wait_task(&self.id).await?;
         self.result_of(task).await
     }
 
-    /// The same, for at most that time.
+    /// The same, with a timeout.
     ///
     /// # Errors
     /// As [`result`](Self::result), and [`ResultError::Timeout`].

@@ -53,6 +53,8 @@
 //! [`Task`], [`Attempt`] and the other types that calls return are plain data: the messages of the API, which are
 //! generated. Releases add fields to them. [`v1`] has all messages, for calls such as [`Client::list_tasks`].
 
+#![warn(missing_docs)]
+
 // A call's way: `client` (what it is, whether it may be repeated) → `nodes` (which node, how often) → `links` (which
 // of its connections) → `fault` (what a failed try says). `submit` and `handle` bind calls to the type of a job.
 mod builder;
@@ -72,17 +74,17 @@ mod submit;
 pub use builder::Builder;
 pub use client::Client;
 pub use connect::{ByteStream, Connect, Connecting};
-pub use error::{ClientError, FieldViolation};
+pub use error::{ClientError, ErrorKind, FieldViolation};
 pub use handle::{ResultError, TaskHandle};
 pub use job::Job;
-pub use links::{Answer, Line};
+pub use links::{NodeChannel, ResponseBody};
 pub use new_task::{NewTask, task};
-pub use nodes::{Connection, Head};
+pub use nodes::{CallInterceptor, Connection};
 pub use retry::Retry;
 pub use rota_proto::v1::{
     Attempt, FailureReason, Task, TaskError, TaskStatus, Waiting, create_tasks_response::Created,
 };
-pub use rota_proto::{Date, FieldMask, Reason, RetryHint, Span, node_v1, v1};
+pub use rota_proto::{Date, FieldMask, Reason, RetryHint, TimeSpan, node_v1, v1};
 pub use submit::{Batch, Submission};
 
 /// The examples of the readme compile.

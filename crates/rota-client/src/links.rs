@@ -1,8 +1,9 @@
-//! The connections to one node: as many as its calls need at a time.
+//! The connections to one node, as many as its concurrent calls need.
 //!
-//! A connection of HTTP/2 carries so many calls at once as the node allows, and further ones wait, for as long
-//! as a long poll lasts. So calls are spread over several connections, and it is known of each call whether
-//! its stream was opened: one that was not has surely not been carried out.
+//! An HTTP/2 connection carries as many concurrent calls as the node allows. Further calls would wait,
+//! possibly for the duration of a long poll. So calls are spread over several connections. For each call,
+//! this module knows whether its stream was opened: a call without a stream has certainly not been carried
+//! out.
 
 use std::{
     pin::Pin,
@@ -26,13 +27,14 @@ use tonic::{
 
 use crate::connect::Dialer;
 
-/// Calls on one connection before another is made. Nodes allow 1,000 by default, proxies often 100.
+/// Number of calls on one connection before another one is opened. Nodes allow 1,000 by default, proxies
+/// often 100.
 const CALLS: usize = 100;
-/// Connections to one node. Beyond, calls wait for each other.
+/// Maximum number of connections to one node. Beyond it, calls wait for each other.
 const LINKS_MAX: usize = 64;
 
-/// A node that carried fewer calls than [`CALLS`] on a connection is tried with more after so long; after twice as
-/// long when it still does not carry them, up to [`TRY_MAX`].
+/// Time after which a node that carried fewer calls than [`CALLS`] on a connection is tried with more. It
+/// doubles after each unsuccessful try, up to [`TRY_MAX`].
 const TRY: Duration = Duration::from_secs(60);
 const TRY_MAX: Duration = Duration::from_secs(3600);
 
@@ -43,22 +45,22 @@ pub(crate) struct Links {
 }
 
 struct State {
-    /// At least one. Others go when they carry nothing.
+    /// At least one connection. Others are closed when they carry no calls.
     links: Vec<Arc<Link>>,
     room: Room,
 }
 
-/// How many calls one connection carries, as far as is known. That may be what the node allows, and it may be
-/// that the node stood still when it was found, so it is tried again.
+/// The number of calls that one connection carries, as far as known. It may be the limit of the node, or the
+/// node may have stalled when it was measured, so it is tried again.
 struct Room {
     calls: usize,
     since: Instant,
-    /// When it is tried with more.
+    /// When to try more.
     again: Duration,
 }
 
 impl Room {
-    /// The calls on one connection, for now.
+    /// The current maximum number of calls on one connection.
     fn calls(&mut self) -> usize {
         while self.calls < CALLS && self.since.elapsed() >= self.again {
             self.calls = (self.calls * 2).min(CALLS);
@@ -70,7 +72,7 @@ impl Room {
         self.calls
     }
 
-    /// A connection carried so many, and no more.
+    /// Records that a connection carried only this many calls.
     fn ends_at(&mut self, calls: usize) {
         if calls < self.calls {
             if self.calls < CALLS {
@@ -85,7 +87,7 @@ impl Room {
 /// One connection.
 struct Link {
     channel: Channel,
-    /// Calls that use it, and those of them whose streams were opened.
+    /// Number of calls that use it, and of those with open streams.
     calls: AtomicUsize,
     opened: AtomicUsize,
 }
@@ -98,7 +100,7 @@ impl Links {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing in here can panic between two changes that belong together.
+        // No code under this lock can panic between two changes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -107,8 +109,8 @@ impl Links {
         self.lock().links.len()
     }
 
-    /// A place for a call, on a connection with room.
-    pub(crate) fn place(self: &Arc<Self>) -> Line {
+    /// A slot for a call, on a connection with room.
+    pub(crate) fn acquire(self: &Arc<Self>) -> NodeChannel {
         let mut state = self.lock();
         let State { links, room } = &mut *state;
         let calls_max = room.calls();
@@ -126,10 +128,10 @@ impl Links {
         drop(state);
         let channel = link.channel.clone();
         let state = AtomicU8::new(WAITING);
-        Line { channel, call: Arc::new(Call { links: self.clone(), link, state }) }
+        NodeChannel { channel, call: Arc::new(Call { links: self.clone(), link, state }) }
     }
 
-    /// A call ended: a connection that carries none any more is given up, unless it is the only one.
+    /// Ends a call. Closes its connection if it carries no more calls and is not the only one.
     fn leave(&self, link: &Arc<Link>) {
         if link.calls.fetch_sub(1, Ordering::Relaxed) > 1 {
             return;
@@ -141,7 +143,7 @@ impl Links {
         }
     }
 
-    /// No stream was opened on a connection for too long: it carries as many as it can, or is stuck.
+    /// Records that no stream was opened on a connection for too long: it has reached its limit, or is stuck.
     fn is_full(&self, link: &Arc<Link>) {
         let opened = link.opened.load(Ordering::Relaxed);
         let State { links, room } = &mut *self.lock();
@@ -168,12 +170,12 @@ impl Link {
 
 /// The stream of a call is not open.
 const WAITING: u8 = 0;
-/// Something of the call was sent.
+/// A part of the call was sent.
 const OPENED: u8 = 1;
-/// The call was given up before its stream was opened. Nothing is sent any more.
+/// The call was abandoned before its stream was opened. Nothing will be sent.
 const GIVEN_UP: u8 = 2;
 
-/// A call's place on a connection. It is taken until this and the answer are dropped.
+/// The slot of a call on a connection. It is in use until this and the answer are dropped.
 struct Call {
     links: Arc<Links>,
     link: Arc<Link>,
@@ -181,7 +183,7 @@ struct Call {
 }
 
 impl Call {
-    /// Goes from waiting to another state. Whether the call is in that state then.
+    /// Changes from waiting to another state. Returns whether the call has that state then.
     fn settle(&self, state: u8) -> bool {
         let order = Ordering::SeqCst;
         match self.state.compare_exchange(WAITING, state, order, order) {
@@ -207,21 +209,23 @@ impl Drop for Call {
 
 /// One connection to a node, for a call or a stream.
 #[derive(Clone)]
-pub struct Line {
+pub struct NodeChannel {
     channel: Channel,
     call: Arc<Call>,
 }
 
-impl Line {
-    /// What tells whether the call was sent.
+impl NodeChannel {
+    /// Tells whether the call was sent.
     pub(crate) fn ticket(&self) -> Ticket {
         Ticket(self.call.clone())
     }
 }
 
-impl std::fmt::Debug for Line {
+impl std::fmt::Debug for NodeChannel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Line").field("address", &self.call.links.dialer).finish_non_exhaustive()
+        f.debug_struct("NodeChannel")
+            .field("address", &self.call.links.dialer)
+            .finish_non_exhaustive()
     }
 }
 
@@ -229,19 +233,19 @@ impl std::fmt::Debug for Line {
 pub(crate) struct Ticket(Arc<Call>);
 
 impl Ticket {
-    /// Whether nothing of the call was sent. If so, nothing will be.
+    /// Whether nothing of the call was sent. Then nothing will be sent.
     pub(crate) fn give_up(&self) -> bool {
         self.0.settle(GIVEN_UP)
     }
 
-    /// The call waited too long for its stream: others are not to wait behind it.
+    /// Records that the call waited too long for its stream, so that other calls do not queue behind it.
     pub(crate) fn waited_in_vain(&self) {
         self.0.links.is_full(&self.0.link);
     }
 }
 
-impl Service<http::Request<Body>> for Line {
-    type Response = http::Response<Answer>;
+impl Service<http::Request<Body>> for NodeChannel {
+    type Response = http::Response<ResponseBody>;
     type Error = Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Error>> + Send>>;
 
@@ -251,19 +255,19 @@ impl Service<http::Request<Body>> for Line {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let call = self.call.clone();
-        let request = request.map(|body| Body::new(Question { body, call: call.clone() }));
+        let request = request.map(|body| Body::new(RequestBody { body, call: call.clone() }));
         let answer = self.channel.call(request);
-        Box::pin(async move { Ok(answer.await?.map(|body| Answer { body, _call: call })) })
+        Box::pin(async move { Ok(answer.await?.map(|body| ResponseBody { body, _call: call })) })
     }
 }
 
-/// What is sent. The transport reads it when the stream is open.
-struct Question {
+/// The request body. The transport reads it when the stream is open.
+struct RequestBody {
     body: Body,
     call: Arc<Call>,
 }
 
-impl HttpBody for Question {
+impl HttpBody for RequestBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -273,7 +277,7 @@ impl HttpBody for Question {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if matches!(frame, Some(Ok(_))) && !self.call.settle(OPENED) {
-            return Poll::Ready(Some(Err(Status::cancelled("the call was given up"))));
+            return Poll::Ready(Some(Err(Status::cancelled("the call was abandoned"))));
         }
         Poll::Ready(frame)
     }
@@ -287,20 +291,20 @@ impl HttpBody for Question {
     }
 }
 
-/// What comes back.
-pub struct Answer {
+/// The response body.
+pub struct ResponseBody {
     body: Body,
-    // The call's place is taken while this is read.
+    // The slot of the call is in use while this is read.
     _call: Arc<Call>,
 }
 
-impl std::fmt::Debug for Answer {
+impl std::fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answer").finish_non_exhaustive()
+        f.debug_struct("ResponseBody").finish_non_exhaustive()
     }
 }
 
-impl HttpBody for Answer {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -331,7 +335,7 @@ mod tests {
 
     /// Some calls, and how many connections they are on.
     fn spread(links: &Arc<Links>, calls: usize) -> usize {
-        let calls: Vec<_> = (0..calls).map(|_| links.place()).collect();
+        let calls: Vec<_> = (0..calls).map(|_| links.acquire()).collect();
         let count = links.count();
         drop(calls);
         count
@@ -339,7 +343,7 @@ mod tests {
 
     /// A call waits for its stream in vain on a connection on which another has one.
     fn stand_still(links: &Arc<Links>) {
-        let (open, waits) = (links.place(), links.place());
+        let (open, waits) = (links.acquire(), links.acquire());
         open.call.settle(OPENED);
         waits.ticket().waited_in_vain();
     }

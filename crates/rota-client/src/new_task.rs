@@ -1,4 +1,4 @@
-//! Describing a task to create: its options, and the builder for tasks whose kind is not a Rust type.
+//! The options of a new task, and the builder for tasks whose kind is not a Rust type.
 
 use std::time::Duration;
 
@@ -15,21 +15,21 @@ use serde::Serialize;
 #[must_use]
 pub struct NewTask(pub(crate) v1::NewTask);
 
-/// A task of that kind, in queue `default`, due now.
+/// A task of this kind, in queue `default`, due now.
 pub fn task(kind: impl Into<String>) -> NewTask {
     NewTask(v1::NewTask { kind: kind.into(), ..v1::NewTask::default() })
 }
 
-/// The contract takes an empty text for none.
+/// In the contract, an empty text means none.
 pub(crate) fn some(text: impl Into<String>) -> Option<String> {
     Some(text.into()).filter(|text| !text.is_empty())
 }
 
-/// The options that a task can have, on each builder that describes tasks. The builder has a method
-/// `edit`, which may apply the change to several tasks.
+/// The options of a task, for each builder that describes tasks. The builder has a method `edit`, which can
+/// apply the change to several tasks.
 macro_rules! options {
     ([$($head:tt)*] $this:ident) => {
-        /// Options of the task. The server's defaults apply to those that are not set.
+        /// Options of the task. The defaults of the server apply to options that are not set.
         $($head)* {
             /// Queue of the task. Default: `default`.
             pub fn queue(mut $this, queue: impl Into<String>) -> Self {
@@ -47,26 +47,26 @@ macro_rules! options {
                 $this
             }
 
-            /// Text for people, up to 256 characters.
+            /// Description for people, up to 256 characters.
             pub fn description(mut $this, text: impl Into<String>) -> Self {
                 let text = $crate::new_task::some(text);
                 $this.edit(|task| task.description.clone_from(&text));
                 $this
             }
 
-            /// Priority from 0 to 9, higher first. Default: 5.
+            /// Priority from 0 to 9. Tasks with a higher priority run first. Default: 5.
             pub fn priority(mut $this, priority: u32) -> Self {
                 $this.edit(|task| task.priority = Some(priority));
                 $this
             }
 
-            /// Earliest start. Default: now.
+            /// Earliest start time. Default: now.
             pub fn run_at(mut $this, at: ::std::time::SystemTime) -> Self {
                 $this.edit(|task| task.run_at = Some(at.into()));
                 $this
             }
 
-            /// Time until the earliest start, by the server's clock. Instead of `run_at`.
+            /// Delay before the task is due, by the server's clock. Use it instead of `run_at`.
             pub fn delay(mut $this, delay: ::std::time::Duration) -> Self {
                 $this.edit(|task| task.delay = Some(delay.into()));
                 $this
@@ -101,10 +101,10 @@ macro_rules! options {
 }
 pub(crate) use options;
 
-/// What makes creating one task safe to repeat.
+/// The names of a task, which make its creation safe to repeat.
 macro_rules! names {
     ([$($head:tt)*] $this:ident) => {
-        /// Names of the task. With either of them, the client repeats the submission after a lost answer.
+        /// Names of the task. With either of them, the client retries the submission after a lost answer.
         $($head)* {
             /// Your own id for the task, unique among all tasks.
             pub fn id(mut $this, id: impl Into<String>) -> Self {
@@ -134,8 +134,8 @@ impl NewTask {
         change(&mut self.0);
     }
 
-    /// Parameters as JSON. A value that has no JSON form (a map with keys that are not texts, say)
-    /// is a mistake of the program.
+    /// Parameters as JSON. A value without a JSON form, such as a map whose keys are not strings, is a bug of
+    /// the program.
     ///
     /// # Panics
     /// When the value has no JSON form.
@@ -156,7 +156,7 @@ impl NewTask {
         self
     }
 
-    /// Delays after failures: the first, their growth and the longest. A short form of
+    /// Delays after failures: the first one, the factor of growth and the maximum. A short form of
     /// [`retry`](Self::retry) that keeps the rest of the policy.
     pub fn backoff(mut self, initial: Duration, multiplier: f64, max: Duration) -> Self {
         let retry = self.0.retry.get_or_insert_default();

@@ -1,7 +1,7 @@
-//! The nodes of a cluster as a client sees them: which one is asked, and how often a call is tried.
+//! The nodes of a cluster from the view of a client: failover and retries.
 //!
-//! Any node serves any call, so one is asked until it fails; then the next in the order of the
-//! addresses. A call is tried again only where that cannot do what was asked twice.
+//! Any node serves any call, so the client uses one until it fails, and then the next in the order of the
+//! addresses. It retries a call only if the retry cannot carry it out twice.
 
 use std::{
     future::Future,
@@ -24,45 +24,48 @@ use crate::{
     connect::Dialer,
     error::ClientError,
     fault::{Fault, causes},
-    links::{Line, Links, Ticket},
+    links::{Links, NodeChannel, Ticket},
 };
 
-/// Between rounds through all nodes.
+/// Pause between rounds through all nodes.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// Longest time until a connection takes a call. Longer than making a connection may take.
+/// Maximum time until a connection accepts a call. Longer than the timeout for opening a connection.
 const OPEN: Duration = Duration::from_secs(3);
 
-/// A connection to one node with the client's token, for a stream of one's own.
-pub type Connection = InterceptedService<Line, Head>;
+/// A connection to one node with the client's token, for a stream.
+pub type Connection = InterceptedService<NodeChannel, CallInterceptor>;
 
-/// What each request says beside itself: the token, and how long the client waits.
+/// The headers of each request: the token and the timeout.
 #[derive(Clone)]
-pub struct Head {
-    said: Arc<Said>,
+pub struct CallInterceptor {
+    headers: Arc<CallHeaders>,
     timeout: Option<Duration>,
 }
 
-/// What all requests of a client say.
+/// The headers that all requests of a client share.
 #[derive(Clone, Default)]
-pub(crate) struct Said {
+pub(crate) struct CallHeaders {
     token: Option<AsciiMetadataValue>,
     trace: [Option<AsciiMetadataValue>; 2],
 }
 
-impl Said {
+impl CallHeaders {
     pub(crate) fn new(token: Option<AsciiMetadataValue>) -> Self {
         Self { token, ..Self::default() }
     }
 }
 
-impl Interceptor for Head {
+impl Interceptor for CallInterceptor {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let [parent, state] = &self.said.trace;
-        let said =
-            [("authorization", &self.said.token), ("traceparent", parent), ("tracestate", state)];
-        for (name, value) in said {
+        let [parent, state] = &self.headers.trace;
+        let headers = [
+            ("authorization", &self.headers.token),
+            ("traceparent", parent),
+            ("tracestate", state),
+        ];
+        for (name, value) in headers {
             if let Some(value) = value {
                 let _ = request.metadata_mut().insert(name, value.clone());
             }
@@ -74,30 +77,33 @@ impl Interceptor for Head {
     }
 }
 
-impl std::fmt::Debug for Head {
+impl std::fmt::Debug for CallInterceptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let token = if self.said.token.is_some() { "hidden" } else { "none" };
-        f.debug_struct("Head").field("token", &token).field("timeout", &self.timeout).finish()
+        let token = if self.headers.token.is_some() { "hidden" } else { "none" };
+        f.debug_struct("CallInterceptor")
+            .field("token", &token)
+            .field("timeout", &self.timeout)
+            .finish()
     }
 }
 
-/// All nodes, and the one that is asked now.
+/// All nodes, and the current one.
 #[derive(Clone)]
 pub(crate) struct Nodes {
     links: Vec<Arc<Links>>,
     addresses: String,
     current: Arc<AtomicUsize>,
-    said: Arc<Said>,
+    headers: Arc<CallHeaders>,
     patience: Duration,
     random: Arc<Mutex<fastrand::Rng>>,
 }
 
 impl Nodes {
-    /// At least one dialer; `addresses` is what messages call the nodes.
+    /// `dialers` has at least one. `addresses` is the text for messages.
     pub(crate) fn new(
         dialers: Vec<Dialer>,
         addresses: String,
-        said: Said,
+        headers: CallHeaders,
         patience: Duration,
         random: fastrand::Rng,
     ) -> Self {
@@ -105,17 +111,18 @@ impl Nodes {
             links: dialers.into_iter().map(Links::new).collect(),
             addresses,
             current: Arc::default(),
-            said: Arc::new(said),
+            headers: Arc::new(headers),
             patience,
             random: Arc::new(Mutex::new(random)),
         }
     }
 
-    /// The same nodes and connections, with another place in a trace.
+    /// The same nodes and connections, with another trace context.
     pub(crate) fn traced(&self, parent: &str, state: &str) -> Self {
         let text = |text: &str| text.parse().ok().filter(|_| !text.is_empty());
-        let said = Said { trace: [text(parent), text(state)], ..Said::clone(&self.said) };
-        Self { said: Arc::new(said), ..self.clone() }
+        let headers =
+            CallHeaders { trace: [text(parent), text(state)], ..CallHeaders::clone(&self.headers) };
+        Self { headers: Arc::new(headers), ..self.clone() }
     }
 
     pub(crate) fn with_patience(&self, patience: Duration) -> Self {
@@ -134,26 +141,26 @@ impl Nodes {
         self.current.load(Ordering::Relaxed)
     }
 
-    /// A connection to a node. Any number names one.
+    /// A connection to a node. Every number is valid, modulo the number of nodes.
     pub(crate) fn connection(&self, node: usize) -> Connection {
-        self.on(self.links[node % self.links.len()].place(), None)
+        self.on(self.links[node % self.links.len()].acquire(), None)
     }
 
-    fn on(&self, line: Line, timeout: Option<Duration>) -> Connection {
-        InterceptedService::new(line, Head { said: self.said.clone(), timeout })
+    fn on(&self, channel: NodeChannel, timeout: Option<Duration>) -> Connection {
+        InterceptedService::new(channel, CallInterceptor { headers: self.headers.clone(), timeout })
     }
 
-    /// That node failed: the next one is asked from here on, unless another call noticed first.
+    /// Fails over from this node to the next one, unless another call already did.
     pub(crate) fn leave(&self, node: usize) {
         let next = node.wrapping_add(1);
         let _ = self.current.compare_exchange(node, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Asks, on one node after the other, until there is an answer, or no further try is safe, or
-    /// patience is over. `timeout` is for one try. Patience begins with the first failure, so that
-    /// a long wait that breaks late is taken up again.
+    /// Sends a call to one node after the other, until there is an answer, no further retry is safe, or
+    /// patience is over. `timeout` is for one try. Patience begins with the first failure, so that a long
+    /// wait that breaks late is retried.
     ///
-    /// Cancel safe in so far as a call that was dropped may or may not be carried out.
+    /// Cancel safe: a dropped call may or may not be carried out.
     pub(crate) async fn ask<T, F>(
         &self,
         repeat: Repeat,
@@ -169,9 +176,9 @@ impl Nodes {
         let mut open = false;
         for tried in 1.. {
             let node = self.current();
-            let line = self.links[node % self.links.len()].place();
-            let ticket = line.ticket();
-            let asked = call(self.on(line, Some(timeout)));
+            let channel = self.links[node % self.links.len()].acquire();
+            let ticket = channel.ticket();
+            let asked = call(self.on(channel, Some(timeout)));
             let status = match answer(asked, &ticket, timeout).await {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status) => status,
@@ -199,13 +206,13 @@ impl Nodes {
         unreachable!("the loop above ends by returning alone")
     }
 
-    /// How long to wait before the next try: not at all before each node was asked once.
+    /// The pause before the next try. There is none before each node was tried once.
     fn wait_before(&self, tried: usize, fault: Fault, pause: &mut Duration) -> Duration {
         let all_asked = tried.is_multiple_of(self.links.len());
         if fault.leaves_node() && !all_asked {
             return Duration::ZERO;
         }
-        // A generator is sound whatever its last user died of.
+        // A generator stays valid even if its last user panicked.
         let random = self.random.lock().unwrap_or_else(PoisonError::into_inner).f64();
         let jitter = 0.5 + random / 2.0;
         let mut wait = pause.mul_f64(jitter);
@@ -224,7 +231,7 @@ impl Nodes {
                 .unwrap_or_else(|| status.message().to_owned())
         };
         match fault {
-            // A later answer tells what became of an earlier try as well.
+            // A later answer also tells the outcome of an earlier try.
             Fault::Refused => status.clone().into(),
             _ if open => ClientError::OutcomeUnknown { addresses, reason: reason() },
             Fault::NotNow { .. } => status.clone().into(),
@@ -235,8 +242,8 @@ impl Nodes {
     }
 }
 
-/// The answer to a call, or why there is none in time. A call whose stream is not opened soon is given up
-/// long before its own time is over: it may wait behind calls that take as long as they like.
+/// The answer to a call, or an error after a timeout. A call whose stream is not opened soon is abandoned
+/// before its own timeout, because it may wait behind long calls.
 async fn answer<T>(
     asked: impl Future<Output = Result<Response<T>, Status>>,
     ticket: &Ticket,
@@ -257,7 +264,7 @@ async fn answer<T>(
         () = stuck => {
             ticket.waited_in_vain();
             let open = OPEN.min(timeout);
-            Err(Status::unavailable(format!("the connection took no further call within {open:?}")))
+            Err(Status::unavailable(format!("the connection accepted no further call within {open:?}")))
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rota_proto::v1;
 
-/// When failed attempts are retried. The server's defaults apply to everything that is not set.
+/// The retry policy of a task. The defaults of the server apply to everything that is not set.
 ///
 /// ```
 /// use std::time::Duration;
@@ -46,7 +46,7 @@ impl Retry {
         self
     }
 
-    /// Growth of the delay with each failure, 1 to 100. Default: 2.
+    /// Factor by which the delay grows with each failure, 1 to 100. Default: 2.
     pub fn multiplier(mut self, multiplier: f64) -> Self {
         self.0.multiplier = Some(multiplier);
         self
@@ -58,7 +58,7 @@ impl Retry {
         self
     }
 
-    /// Random delays: each is drawn evenly from zero to the computed backoff. Default: true.
+    /// Random delays: each is a random time between zero and the computed backoff. Default: true.
     pub fn jitter(mut self, jitter: bool) -> Self {
         let jitter = if jitter { v1::Jitter::Full } else { v1::Jitter::None };
         self.0.jitter = Some(jitter.into());
@@ -71,8 +71,8 @@ impl Retry {
         self
     }
 
-    /// Number of times the handler may snooze the task without spending an attempt, 0 to 10,000. One more is a
-    /// failure. Default: 1000.
+    /// Number of times the handler may snooze the task without spending an attempt, 0 to 10,000. A further
+    /// snooze counts as a failure. Default: 1000.
     pub fn max_snoozes(mut self, snoozes: u32) -> Self {
         self.0.max_snoozes = Some(snoozes);
         self

@@ -1,4 +1,4 @@
-//! Submitting jobs: the builders that [`Client::submit`] and [`Client::submit_all`] return.
+//! The builders that [`Client::submit`] and [`Client::submit_all`] return.
 
 use std::{
     future::{Future, IntoFuture},
@@ -44,8 +44,8 @@ impl Client {
     ///
     /// # Errors
     /// The future resolves to an error if the job has no JSON form, no node can be reached, or the server
-    /// refuses the task. After [`ClientError::OutcomeUnknown`], the task exists or not. Give it an
-    /// `idempotency_key` or an `id`, so that the client can repeat the submission.
+    /// refuses the task. After [`ClientError::OutcomeUnknown`], the task may or may not exist. Give it an
+    /// `idempotency_key` or an `id`, so that the client can retry the submission.
     pub fn submit<J: Job>(&self, job: &J) -> Submission<J> {
         Submission { client: self.clone(), task: new_task(job), job: PhantomData }
     }
@@ -141,7 +141,7 @@ impl<J: Job> Batch<'_, J> {
         }
     }
 
-    /// Sets options of each job by itself, such as its idempotency key.
+    /// Sets options of each job individually, such as its idempotency key.
     pub fn each(mut self, options: impl Fn(&J, NewTask) -> NewTask) -> Self {
         for (job, task) in &mut self.jobs {
             if let Ok(task) = task {
@@ -162,7 +162,7 @@ impl<J: Job> IntoFuture for Batch<'_, J> {
         let Self { client, jobs } = self;
         let (mut tasks, mut results) = (Vec::new(), Vec::new());
         for (_, task) in jobs {
-            // In the place of each task that is sent, its result is put below.
+            // The result of each sent task is filled in below.
             results.push(task.map(|task| tasks.push(task)));
         }
         Box::pin(async move {

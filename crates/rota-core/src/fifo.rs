@@ -1,22 +1,21 @@
-//! A queue in pieces: growing and shrinking it never moves what is in it, and what it takes follows
-//! what it holds.
+//! A FIFO queue in pieces. Growing and shrinking never move entries, and memory follows the number of
+//! entries.
 //!
-//! One allocation that doubles would, at ten million entries, stall for the length of the copy, and
-//! would keep its largest size for ever.
+//! A single doubling allocation would stall for the copy at ten million entries, and would keep its largest
+//! size forever.
 
 use std::collections::VecDeque;
 
 /// Entries of one piece.
 const PIECE: usize = 512;
 
-/// The last piece is kept when it is empty if it is no larger: it is likely to be filled again. All
-/// others are larger.
+/// Maximum size of an empty last piece that is kept, because it is likely to be filled again.
 const SPARE_MAX: usize = 64;
 
 /// First in, first out.
 #[derive(Debug)]
 pub(crate) struct Fifo<T> {
-    /// None of them is empty; but a small one may stay to be filled again.
+    /// No piece is empty, except possibly a small last one.
     pieces: VecDeque<VecDeque<T>>,
     len: usize,
 }
@@ -62,7 +61,7 @@ impl<T> Fifo<T> {
         self.pieces.iter().flatten()
     }
 
-    /// How many entries at the front satisfy `before`; those that do come first.
+    /// The number of entries that satisfy `before`. These must come first.
     pub(crate) fn partition_point(&self, mut before: impl FnMut(&T) -> bool) -> usize {
         let starts_before = |piece: &VecDeque<T>| piece.front().is_some_and(&mut before);
         let pieces = self.pieces.partition_point(starts_before);
@@ -71,7 +70,7 @@ impl<T> Fifo<T> {
         whole + self.pieces[last].partition_point(before)
     }
 
-    /// Drops the entries that `keep` does not want.
+    /// Drops the entries that `keep` rejects.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
         let old = std::mem::take(self);
         for entry in old.pieces.into_iter().flatten() {

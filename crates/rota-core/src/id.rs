@@ -1,4 +1,4 @@
-//! Identifiers: of tasks, of sessions, of leases.
+//! Ids of tasks and sessions, and lease tokens.
 
 use std::{fmt, num::NonZeroU64, str::FromStr};
 
@@ -6,26 +6,26 @@ use crate::time::WallTime;
 
 /// Crockford's alphabet, lower case: no `i`, `l`, `o`, `u`.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-/// Characters that 64 bits take at 5 bits each.
+/// Characters of a 64-bit number, 5 bits each.
 const TEXT_LEN: usize = 13;
 
-/// A task. Grows with the time of creation, so that order of ids is order of creation.
+/// The id of a task. Ids grow with the time of creation, so their order is the order of creation.
 ///
-/// 44 bits of milliseconds since 1970 and 20 bits that count within one millisecond. Its text is
-/// `t_` and 13 characters of Crockford's base 32, which sorts as the number does.
+/// 44 bits are milliseconds since 1970, and 20 bits count within a millisecond. The text is `t_` and 13
+/// characters of Crockford's base 32, which sort like the number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId(NonZeroU64);
 
-/// A worker's session. Drawn at random, so that it cannot be guessed from another. Text: `s_…`.
+/// The id of a session. It is random, so that it cannot be guessed from another. Text: `s_…`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
 
-/// The number of a lease: that of the batch which made it durable, so it only grows, for a task and
-/// for the whole store, and fits as a fencing token in whatever a task writes to elsewhere.
+/// The fencing token of a lease: the number of the batch that made it durable. So it only grows, for each
+/// task and for the whole store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct LeaseToken(pub u64);
 
-/// The text is not an id of this sort.
+/// The text is not an id of this type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an id: expected `{prefix}` and 13 characters of 0-9 a-z without i, l, o, u")]
 pub struct ParseIdError {
@@ -36,7 +36,7 @@ impl TaskId {
     /// Prefix of the text form.
     pub const PREFIX: &'static str = "t_";
 
-    /// The id with that number; `None` for 0.
+    /// The id with this number. `None` for 0.
     #[must_use]
     pub fn from_u64(number: u64) -> Option<Self> {
         NonZeroU64::new(number).map(Self)
@@ -48,14 +48,14 @@ impl TaskId {
         self.0.get()
     }
 
-    /// About when the task was created: not before that, unless the wall clock was set back since the
-    /// id before.
+    /// The approximate time of creation. The task was not created earlier, unless the wall clock was set back
+    /// after the previous id.
     #[must_use]
     pub fn created_at(self) -> WallTime {
         WallTime(i64::try_from(self.as_u64() >> TaskIdSequence::COUNTER_BITS).unwrap_or(i64::MAX))
     }
 
-    /// The smallest id that a task created at that date can have; `None` where there is none, as in 1970.
+    /// The smallest id that a task created at this date can have. `None` if there is none, as in 1970.
     #[must_use]
     pub fn first_at(date: WallTime) -> Option<Self> {
         let millis = u64::try_from(date.0).ok()?;
@@ -63,7 +63,7 @@ impl TaskId {
     }
 }
 
-/// Hands out task ids: never the same twice, never a smaller one, whatever the wall clock does.
+/// Generates task ids. They only grow, whatever the wall clock does.
 #[derive(Debug, Clone)]
 pub struct TaskIdSequence {
     last: u64,
@@ -72,19 +72,19 @@ pub struct TaskIdSequence {
 impl TaskIdSequence {
     const COUNTER_BITS: u32 = 20;
 
-    /// Continues after `last`, the largest id ever handed out.
+    /// Continues after `last`, the largest id generated so far.
     #[must_use]
     pub fn after(last: Option<TaskId>) -> Self {
         Self { last: last.map_or(0, TaskId::as_u64) }
     }
 
-    /// The largest id handed out so far; `None` before the first.
+    /// The largest id generated so far. `None` before the first.
     #[must_use]
     pub fn last(&self) -> Option<TaskId> {
         TaskId::from_u64(self.last)
     }
 
-    /// The next id, for a task created now.
+    /// Generates the next id, for a task created now.
     #[must_use]
     pub fn next(&mut self, now: WallTime) -> TaskId {
         let millis = u64::try_from(now.0).unwrap_or(0);

@@ -1,9 +1,8 @@
 //! The domain of Rota: its types, and the pure state machine that decides what runs when and where.
 //!
-//! The machine takes `(command, now)` and returns mutations to persist and effects to release once
-//! they are durable. It knows no clock, no I/O, no async, no randomness, no serialisation format
-//! and no logging; all of these are the business of its caller. Start reading at
-//! [`lifecycle`]: the table of transitions. Then [`Machine`].
+//! The machine takes `(command, now)` and returns mutations to persist, and effects to release once they are
+//! durable. It has no clock, I/O, async, randomness, serialisation format or logging; its caller provides
+//! them. Start reading with the table of transitions in [`lifecycle`], then [`Machine`].
 
 mod fifo;
 mod id;
@@ -20,10 +19,11 @@ mod wheel;
 pub use id::{LeaseToken, ParseIdError, SessionId, TaskId, TaskIdSequence};
 pub use lifecycle::{Action, IllegalTransition, Status};
 pub use machine::{
-    Binding, Bindings, Command, Credit, Edit, Effect, EndReason, Event, Happened, HeldLease,
-    LaneName, LeaseView, Leased, LiveFilter, LivePage, LiveView, Machine, MachineLimits, Mutation,
-    OpenSession, Orders, Outcome, QueueCounts, QueueSurvey, Refusal, Reply, Report, SessionEnd,
-    SessionState, SessionSurvey, SessionView, Step, StopReason, Stored, Submit, Survey, Waiting,
+    Assignment, AttemptOutcome, Command, Credit, Edit, Effect, EndReason, Event, Happened,
+    KeyOwner, KeyOwners, LaneName, LeaseId, LeaseView, LiveFilter, LivePage, LiveView, Machine,
+    MachineLimits, MachineStats, Mutation, OpenSession, Orders, QueueCounts, QueueStats, Refusal,
+    Reply, Report, SessionEnd, SessionState, SessionStats, SessionView, Step, StopReason, Stored,
+    Submit, Waiting,
 };
 pub use name::{Name, NameError};
 pub use policy::{Jitter, Policy, Retention, RetryPolicy};
@@ -31,5 +31,5 @@ pub use record::{
     AttemptRecord, DoneRecord, EndKind, Failure, FailureReason, LeaseEnd, LeaseRecord, LiveRecord,
     QueueRecord, UnknownFields,
 };
-pub use task::{Binds, Definition, Priority, RunAt, TaskSpec, Trace};
+pub use task::{ClientKeys, Definition, Priority, RunAt, TaskSpec, Trace};
 pub use time::{Millis, MonoTime, Now, WallTime};

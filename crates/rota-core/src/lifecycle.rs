@@ -1,41 +1,45 @@
-//! The life of a task: every state, every action, and the table of which leads where.
+//! The life of a task: all statuses, all actions, and the table of transitions.
 //!
-//! [`TRANSITIONS`] is the whole truth. What is not in it is an [`IllegalTransition`].
+//! Every transition that is not in [`TRANSITIONS`] is an [`IllegalTransition`].
 //!
-//! | state | who moves a task out of it | what a crash leaves behind |
+//! | status | what moves a task out of it | after a crash |
 //! |---|---|---|
-//! | `scheduled` | the clock; a client | the record with its `run_at`: the next leader sets the timer again |
-//! | `pending` | the machine, when a session has room; the clock; a client | the record: the next leader queues it again |
-//! | `assigned` | its worker; the session's end; the clock; a client | the record with its lease: the next leader gives the session one TTL to come back |
-//! | `running` | as `assigned` | nothing: that an assigned task runs is known from its worker alone, which says so again |
-//! | terminal | retention; a client (`retry`, `delete`) | the done record |
+//! | `scheduled` | the clock; a client | the record has its `run_at`, and the next leader sets the timer
+//! again |
+//! | `pending` | the machine, when a session has a free slot; the clock; a client | the next leader queues it
+//! again |
+//! | `assigned` | its worker; the end of the session; the clock; a client | the record has the lease, and the
+//! next leader gives the session one TTL to reconnect |
+//! | `running` | as `assigned` | the record still says `assigned`; only the worker knows that it runs, and
+//! reports it again |
+//! | terminal | retention; a client (`retry`, `delete`) | the record of the ended task |
 
 use std::fmt;
 
-/// The state of a task.
+/// The status of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Status {
-    /// Waits for its time.
+    /// Waits for its due time.
     Scheduled,
-    /// Ready; waits for a worker.
+    /// Due, and waits for a worker.
     Pending,
-    /// Given to a worker.
+    /// Leased to a worker.
     Assigned,
-    /// Given to a worker, which said that it began.
+    /// Leased to a worker, which has reported the start.
     Running,
-    /// Ended well.
+    /// The handler succeeded.
     Completed,
-    /// Ended badly and is not tried again. Kept for inspection and retry (a dead letter).
+    /// Failed for good. Kept for inspection and manual retry (a dead letter).
     Failed,
-    /// Stopped because a client asked.
+    /// Cancelled by a client.
     Cancelled,
-    /// Was not started in time.
+    /// Not started by its start deadline.
     Expired,
 }
 
 impl Status {
-    /// All states, in the order of a task's life.
+    /// All statuses, in the order of a task's life.
     pub const ALL: [Self; 8] = [
         Self::Scheduled,
         Self::Pending,
@@ -53,7 +57,7 @@ impl Status {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled | Self::Expired)
     }
 
-    /// Whether a worker has it.
+    /// Whether a worker holds the task.
     #[must_use]
     pub fn is_leased(self) -> bool {
         matches!(self, Self::Assigned | Self::Running)
@@ -74,7 +78,7 @@ impl Status {
         }
     }
 
-    /// The state of that name.
+    /// The status of this name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == word)
@@ -87,40 +91,40 @@ impl fmt::Display for Status {
     }
 }
 
-/// What can happen to a task.
+/// An action on a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Its time has come.
+    /// The task becomes due.
     Due,
-    /// A session takes it.
+    /// The task is leased to a session.
     Assign,
-    /// Its worker says that it began.
+    /// Its worker reports the start.
     Start,
-    /// Its worker says that it is done.
+    /// Its worker reports success.
     Complete,
-    /// The attempt failed and another is allowed, later.
+    /// The attempt failed, and another one follows after a backoff.
     BackOff,
-    /// Its worker says that it is not to run yet.
+    /// Its handler puts it off.
     Snooze,
-    /// The attempt failed and no other is allowed.
+    /// The attempt failed, and no further one is allowed.
     Fail,
-    /// Its worker went away and it may go to another.
+    /// Its worker was lost, and it can go to another.
     Requeue,
-    /// Its worker gives it back unharmed.
+    /// Its worker returns it unprocessed.
     Release,
-    /// A client or its worker ends it.
+    /// A client, or its worker after a request to cancel, ends it.
     Cancel,
     /// It was not started in time.
     Expire,
-    /// A client makes an ended task pending again.
+    /// A client runs an ended task again.
     Retry,
-    /// A client sets another time, in the future.
+    /// A client sets another due time, in the future.
     Postpone,
     /// A client changes its priority.
     Reprioritize,
     /// A client changes its definition.
     Edit,
-    /// A client removes it.
+    /// A client deletes it.
     Delete,
 }
 
@@ -148,7 +152,7 @@ impl Action {
     }
 }
 
-/// Every legal transition. `Delete` leads nowhere: the task is gone.
+/// All legal transitions. After `Delete`, the task no longer exists.
 pub const TRANSITIONS: &[(Status, Action, Option<Status>)] = {
     use Action as A;
     use Status as S;
@@ -190,20 +194,20 @@ pub const TRANSITIONS: &[(Status, Action, Option<Status>)] = {
     ]
 };
 
-/// What was asked for is not possible in the task's state.
+/// The status of the task does not allow the action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a task that is {from} cannot be {}", action.verb())]
 pub struct IllegalTransition {
-    /// The state it is in.
+    /// The current status.
     pub from: Status,
-    /// What was asked for.
+    /// The refused action.
     pub action: Action,
 }
 
 const STATUSES: usize = Status::ALL.len();
 const ACTIONS: usize = Action::Delete as usize + 1;
 
-/// [`TRANSITIONS`] as an array, so that looking one up costs an index.
+/// [`TRANSITIONS`] as an array, for fast lookup.
 const LOOKUP: [[Option<Option<Status>>; ACTIONS]; STATUSES] = {
     let mut lookup = [[None; ACTIONS]; STATUSES];
     let mut row = 0;
@@ -215,10 +219,10 @@ const LOOKUP: [[Option<Option<Status>>; ACTIONS]; STATUSES] = {
     lookup
 };
 
-/// Where `action` leads from `from`; `None` where the task ceases to be.
+/// The status after `action` from `from`. `None` if the task is deleted.
 ///
 /// # Errors
-/// When the table has no such row.
+/// When the table has no such transition.
 pub fn transition(from: Status, action: Action) -> Result<Option<Status>, IllegalTransition> {
     LOOKUP[from as usize][action as usize].ok_or(IllegalTransition { from, action })
 }

@@ -1,4 +1,4 @@
-//! Names that users give: to queues, kinds, labels, workers and tasks.
+//! Names of queues, kinds, labels, workers and tasks.
 
 use std::{fmt, ops::Deref, sync::Arc};
 
@@ -9,7 +9,7 @@ pub struct Name(Arc<str>);
 /// Why a text is not a [`Name`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// It has no characters.
+    /// It is empty.
     #[error("must not be empty")]
     Empty,
     /// It is longer than [`Name::LEN_MAX`].
@@ -21,16 +21,16 @@ pub enum NameError {
     /// It has a character outside the alphabet.
     #[error("has the character {found:?}; allowed are A-Z a-z 0-9 . _ : / -")]
     Character {
-        /// The first such character.
+        /// The first invalid character.
         found: char,
     },
 }
 
 impl Name {
-    /// The most characters of a name.
+    /// Maximum length of a name in characters.
     pub const LEN_MAX: usize = 128;
 
-    /// Checks a text and makes it a name.
+    /// Checks a text, and makes a name of it.
     ///
     /// # Errors
     /// When it is empty, too long, or has a character outside the alphabet.
@@ -58,7 +58,7 @@ impl Name {
         }
     }
 
-    /// The text.
+    /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

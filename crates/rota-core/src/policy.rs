@@ -1,34 +1,34 @@
-//! What a task asks for: how often and when to try again, how long to run, how long to be kept.
+//! The policy of a task: retries, timeout, retention.
 
 use crate::{lifecycle::Status, time::Millis};
 
-/// When a failed attempt is followed by another.
+/// The retry policy of a task.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryPolicy {
-    /// Attempts that may fail before the task does; lost ones are not counted. 1 to 1000.
+    /// Maximum number of failed attempts, 1 to 1000. Lost attempts do not count.
     pub max_attempts: u32,
     /// Delay after the first failure.
     pub initial: Millis,
-    /// Growth of the delay with each failure, 1.0 to 100.0.
+    /// Factor by which the delay grows with each failure, 1.0 to 100.0.
     pub multiplier: f64,
-    /// Longest delay.
+    /// Maximum delay.
     pub max: Millis,
-    /// How the delay is spread.
+    /// Randomness of the delay.
     pub jitter: Jitter,
-    /// Times a task may lose its worker before it fails. 0 to 1000.
+    /// Number of lost workers before the task fails, 0 to 1000.
     pub max_lost: u32,
-    /// Times a handler may put the task off without spending an attempt; one more is a failure.
-    /// 0 to 10,000.
+    /// Number of times the handler may snooze the task without spending an attempt, 0 to 10,000. A further
+    /// snooze is a failure.
     pub max_snoozes: u32,
 }
 
-/// How a delay is spread, so that tasks that failed together are not tried together.
+/// The randomness of a delay, so that tasks that failed together are not retried together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Jitter {
-    /// Drawn evenly from zero to the computed delay ("full jitter", M. Brooker, *Exponential
-    /// Backoff And Jitter*, AWS 2015).
+    /// A random time between zero and the computed delay ("full jitter", M. Brooker, *Exponential Backoff And
+    /// Jitter*, AWS 2015).
     Full,
-    /// The computed delay itself.
+    /// The computed delay.
     None,
 }
 
@@ -49,7 +49,7 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// The delay before the attempt that follows failure number `failures` (1 for the first).
     ///
-    /// `random` is drawn evenly from all of `u64` by the caller.
+    /// `random` is a uniformly random number from the caller.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -59,7 +59,7 @@ impl RetryPolicy {
     )]
     pub fn backoff(&self, failures: u32, random: u64) -> Millis {
         if self.initial.0 == 0 {
-            // Nothing times a growth beyond all numbers would be no number.
+            // Zero times infinity would be NaN.
             return Millis(0);
         }
         let exponent = failures.saturating_sub(1).min(1000);
@@ -67,13 +67,13 @@ impl RetryPolicy {
         let ceiling = grown.min(self.max.0 as f64) as u64;
         match self.jitter {
             Jitter::None => Millis(ceiling),
-            // The high half of the product maps `random` evenly to 0..=ceiling.
+            // The high half of the product maps `random` uniformly to 0..=ceiling.
             Jitter::Full => Millis(((u128::from(random) * (u128::from(ceiling) + 1)) >> 64) as u64),
         }
     }
 }
 
-/// How long finished tasks are kept, where the task says nothing itself.
+/// Default retention of ended tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Completed tasks.
@@ -89,21 +89,20 @@ impl Default for Retention {
 }
 
 impl Retention {
-    /// How long a task that ended so is kept.
+    /// The retention of a task with this status.
     #[must_use]
     pub fn of(&self, status: Status) -> Millis {
         if status == Status::Completed { self.completed } else { self.other }
     }
 }
 
-/// All that a task asks for beyond what and when.
+/// The policy of a task.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Policy {
-    /// When to try again.
     pub retry: RetryPolicy,
-    /// Longest time for one attempt.
+    /// Maximum duration of one attempt.
     pub timeout: Millis,
-    /// How long the finished task is kept; `None` leaves it to the server's [`Retention`].
+    /// Time to keep the ended task. `None` means the default [`Retention`].
     pub retention: Option<Millis>,
 }
 

@@ -1,170 +1,157 @@
-//! What is kept of a task in the store, as values. How they become bytes is the engine's business.
+//! The records of a task in the store, as values. The engine encodes them.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::{
-    Binds, LeaseToken, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
+    ClientKeys, LeaseToken, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
 };
 
-/// The changing state of a task that has not ended. Small: it is rewritten at each transition, and
-/// it alone is read at start-up.
+/// The state of a live task. It is small, because it is rewritten at each transition, and all live records
+/// are read at start.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LiveRecord {
-    /// The task.
     pub id: TaskId,
-    /// Where it waits.
     pub queue: Name,
-    /// Which handler runs it.
     pub kind: Name,
-    /// `Scheduled`, `Pending` or `Assigned`. That an assigned task runs is soft state.
+    /// `Scheduled`, `Pending` or `Assigned`. `Running` is soft state.
     pub status: Status,
-    /// Who goes first.
     pub priority: Priority,
-    /// Not before; after a failure, the end of the backoff.
+    /// Earliest start time. After a failure, the end of the backoff.
     pub run_at: WallTime,
-    /// Not started by then: it expires.
+    /// Start deadline.
     pub expires_at: Option<WallTime>,
-    /// Attempts begun, lost ones included.
+    /// Number of attempts so far, including lost ones.
     pub attempt: u32,
-    /// How many of them lost their worker.
+    /// Number of attempts that lost their worker.
     pub lost: u32,
     /// Failures that count against `max_attempts` since submission or the last manual retry.
     pub failures: u32,
-    /// How many attempts were put off by their handler since submission or the last manual retry.
+    /// Number of attempts that their handler snoozed since submission or the last manual retry.
     pub snoozes: u32,
-    /// How often clients changed its definition.
+    /// Number of changes of its definition by clients.
     pub edits: u32,
     /// Whether `run_at` is the end of a backoff.
     pub backing_off: bool,
-    /// Whether `run_at` is the time to which a handler put the task off.
+    /// Whether `run_at` is the end of a snooze.
     pub snoozed: bool,
-    /// Who has it, while assigned.
+    /// The lease, while assigned.
     pub lease: Option<LeaseRecord>,
-    /// Whether the client asked for it to be stopped.
+    /// Whether a client asked to cancel it.
     pub cancel_requested: bool,
-    /// The last end that a worker reported, to know a repeated report. Kept while the next attempt
-    /// goes on.
+    /// The last reported end of a lease, to recognise a repeated report. Kept during the next attempt.
     pub last_end: Option<LeaseEnd>,
-    /// What it asks for.
     pub policy: Policy,
-    /// The client's names for it.
-    pub binds: Binds,
-    /// What a newer version wrote beside all this.
+    /// Client id and idempotency key.
+    pub client_keys: ClientKeys,
+    /// Unknown fields that a newer version wrote.
     pub unknown: Option<Box<UnknownFields>>,
 }
 
-/// Fields of a task's record that this version does not know, because a newer one wrote them. Nothing
-/// here reads them: they go along with the task, so that the newer version finds them again.
+/// Fields of a task's record that this version does not know, because a newer one wrote them. They are kept
+/// unread, so that the newer version finds them again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnknownFields {
     /// Fields of the task itself.
     pub task: Bytes,
-    /// Fields of its policy.
+    /// Fields of the policy.
     pub policy: Bytes,
-    /// Fields of this lease; void once the task has another one or none.
+    /// Fields of this lease. Void when the task has another lease, or none.
     pub lease: Option<(LeaseToken, Bytes)>,
-    /// Fields of the reported end of this lease; void once another end is the last.
+    /// Fields of the reported end of this lease. Void when another end is the last.
     pub last_end: Option<(LeaseToken, Bytes)>,
 }
 
-/// Who has a task.
+/// The lease of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseRecord {
-    /// The session that has it.
+    /// The session that holds it.
     pub session: SessionId,
-    /// What its reports must carry.
+    /// The token for its reports.
     pub token: LeaseToken,
-    /// The worker's name, for people.
     pub worker: Name,
     /// When it was given.
     pub assigned_at: WallTime,
-    /// How long the session may be silent: another leader waits as long for it to come back.
+    /// TTL of the session. A later leader waits as long for it to reconnect.
     pub session_ttl: Millis,
 }
 
-/// How a lease ended, as its worker reported it.
+/// The reported end of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseEnd {
-    /// The lease token.
     pub token: LeaseToken,
-    /// The kind of end.
     pub kind: EndKind,
-    /// The hash of what the worker said, to tell a repeat from another report; 0 where the task was
-    /// given back, which says nothing more.
+    /// The hash of the report, to distinguish a repeat from another report. 0 for a returned task, whose
+    /// report has no content.
     pub fingerprint: u64,
 }
 
 impl LeaseEnd {
-    /// The task was given back.
+    /// The task was returned unprocessed.
     #[must_use]
     pub fn released(token: LeaseToken) -> Self {
         Self { token, kind: EndKind::Released, fingerprint: 0 }
     }
 }
 
-/// What a worker can report at the end of a lease.
+/// The kinds of a reported end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndKind {
     /// The handler succeeded.
     Completed,
-    /// It did not.
+    /// The handler failed.
     Failed,
-    /// It was stopped, as asked.
+    /// The attempt was stopped, as the server asked.
     Cancelled,
-    /// The task was given back.
+    /// The task was returned unprocessed.
     Released,
 }
 
-/// What is kept of a task that ended.
+/// The record of an ended task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DoneRecord {
-    /// The task.
     pub id: TaskId,
-    /// Where it waited.
     pub queue: Name,
-    /// Which handler ran it.
     pub kind: Name,
     /// `Completed`, `Failed`, `Cancelled` or `Expired`.
     pub status: Status,
-    /// Who went first.
     pub priority: Priority,
-    /// When it was last due.
+    /// Last due time.
     pub run_at: WallTime,
-    /// Attempts begun.
+    /// Number of attempts.
     pub attempt: u32,
-    /// How many of them lost their worker.
+    /// Number of attempts that lost their worker.
     pub lost: u32,
     /// Failures that counted against `max_attempts`.
     pub failures: u32,
-    /// How many attempts were put off by their handler.
+    /// Number of attempts that their handler snoozed.
     pub snoozes: u32,
-    /// How often clients changed its definition.
+    /// Number of changes of its definition by clients.
     pub edits: u32,
     /// When it ended.
     pub finished_at: WallTime,
-    /// When it may be removed.
+    /// Time at which retention can remove it.
     pub retain_until: WallTime,
-    /// Its last attempt, where it had one. Output is kept apart, with the attempt's own record.
+    /// The last attempt, if there was one, without output, which is in the record of the attempt.
     pub last: Option<AttemptRecord>,
     /// Why it did not complete.
     pub failure: Option<Failure>,
-    /// The last end that a worker reported, to know a repeated report.
+    /// The last reported end of a lease, to recognise a repeated report.
     pub last_end: Option<LeaseEnd>,
-    /// Whether there is a result to be read.
+    /// Whether the task has a result.
     pub has_result: bool,
-    /// Whether the last attempt has a record of its own beside this one, for its output.
+    /// Whether the last attempt has its own record, for its output.
     pub has_output: bool,
-    /// The client's names for it.
-    pub binds: Binds,
-    /// What a newer version wrote beside all this.
+    /// Client id and idempotency key.
+    pub client_keys: ClientKeys,
+    /// Unknown fields that a newer version wrote.
     pub unknown: Option<Box<UnknownFields>>,
 }
 
 impl DoneRecord {
-    /// How many attempts have a record of their own: those from the first to this one. The last
-    /// attempt of a task that it ended has one only where it printed something; any other has one.
+    /// The number of attempts with their own records, counted from the first. Every attempt has one, except a
+    /// last attempt that ended the task without output.
     #[must_use]
     pub fn attempts_kept(&self) -> u32 {
         let in_here = self.last.is_some() && !self.has_output;
@@ -172,45 +159,43 @@ impl DoneRecord {
     }
 }
 
-/// One attempt, for the history.
+/// An attempt, for the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptRecord {
-    /// Its number: 1 for the first.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// Token of the lease that the attempt ran under.
+    /// Token of the attempt's lease.
     pub token: LeaseToken,
-    /// Who had it.
     pub worker: Name,
     /// When it was given.
     pub assigned_at: WallTime,
-    /// When the handler began, where the worker said so.
+    /// Start of the handler, if the worker reported it.
     pub started_at: Option<WallTime>,
-    /// When it ended; `None` while it goes on.
+    /// End of the attempt. `None` while it runs.
     pub ended_at: Option<WallTime>,
     /// Why it did not complete.
     pub failure: Option<Failure>,
-    /// Time to which its handler put the task off, where that is how it ended.
+    /// Time until which the handler snoozed the task, if it did.
     pub snoozed_until: Option<WallTime>,
-    /// The end of what it printed.
+    /// The end of its output.
     pub output_tail: Bytes,
-    /// Fields that a newer version wrote beside these, kept unread.
+    /// Unknown fields that a newer version wrote.
     pub unknown: Bytes,
 }
 
 /// Why an attempt or a task did not complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// The class of it.
     pub reason: FailureReason,
-    /// In words, at most [`Failure::MESSAGE_BYTES_MAX`] bytes.
+    /// The message, up to [`Failure::MESSAGE_BYTES_MAX`] bytes.
     pub message: Arc<str>,
 }
 
 impl Failure {
-    /// The longest message that is kept.
+    /// Maximum length of a message in bytes.
     pub const MESSAGE_BYTES_MAX: usize = 4096;
 
-    /// A failure; a message that is too long is cut at a character's boundary.
+    /// Makes a failure. Cuts a message that is too long, at a character boundary.
     #[must_use]
     pub fn new(reason: FailureReason, message: &str) -> Self {
         let mut end = message.len().min(Self::MESSAGE_BYTES_MAX);
@@ -224,22 +209,22 @@ impl Failure {
 /// The class of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureReason {
-    /// The handler said so.
+    /// The handler reported an error.
     Error,
-    /// The handler said that trying again is useless.
+    /// The handler reported an error that a retry cannot fix.
     Permanent,
-    /// The attempt took longer than its timeout.
+    /// The attempt exceeded its timeout.
     Timeout,
-    /// The worker went away.
+    /// The worker was lost.
     WorkerLost,
-    /// A client asked.
+    /// A client cancelled the task.
     Cancelled,
-    /// It was not started in time.
+    /// The task had not started by its start deadline.
     Expired,
 }
 
 impl FailureReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 6] = [
         Self::Error,
         Self::Permanent,
@@ -263,12 +248,12 @@ impl FailureReason {
     }
 }
 
-/// What is kept of a queue beyond its tasks.
+/// The settings of a queue.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct QueueRecord {
-    /// No task of it starts.
+    /// Whether the queue is paused.
     pub paused: bool,
-    /// Fields that a newer version wrote beside these, kept unread.
+    /// Unknown fields that a newer version wrote.
     pub unknown: Bytes,
 }
 

@@ -1,18 +1,18 @@
-//! A map in parts: growing one part stalls for a small fraction of what growing all would, and a
-//! part gives its memory back when it has become nearly empty.
+//! A map in parts. Growing one part stalls only for a fraction of the time that growing a single map would
+//! take, and a nearly empty part frees its memory.
 
 use std::hash::Hash;
 
 use rustc_hash::FxHashMap;
 
-/// Parts of a map.
+/// Number of parts of a map.
 const SHARDS: usize = 256;
-/// A part smaller than this is not worth shrinking.
+/// Minimum capacity of a part to shrink.
 const SHRUNK_MIN: usize = 64;
 
-/// What a map in parts is keyed by.
+/// The key of a map in parts.
 pub(crate) trait ShardKey: Copy + Eq + Hash {
-    /// A number that differs between keys that are used at once; any bits of it may be the same.
+    /// A number that distinguishes keys. Keys may differ in any of its bits.
     fn number(self) -> u64;
 }
 
@@ -26,7 +26,7 @@ impl ShardKey for u32 {
 /// A map of `K` to `V`.
 #[derive(Debug)]
 pub(crate) struct Sharded<K, V> {
-    /// None before the first entry.
+    /// Empty before the first entry.
     shards: Vec<FxHashMap<K, V>>,
     len: usize,
 }
@@ -80,7 +80,7 @@ impl<K: ShardKey, V> Sharded<K, V> {
     }
 }
 
-/// Spreads keys evenly, whichever of their bits they differ in.
+/// Spreads keys evenly, whatever bits they differ in.
 fn shard<K: ShardKey>(key: K) -> usize {
     (key.number().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize % SHARDS
 }

@@ -1,4 +1,4 @@
-//! What a task is: the part that is written once.
+//! The definition of a task.
 
 use std::sync::Arc;
 
@@ -6,12 +6,11 @@ use bytes::Bytes;
 
 use crate::{Millis, Name, Policy, TaskId, WallTime};
 
-/// What a client says about a task, apart from its names and from when and before whom it runs.
+/// What a client says about a task, except its id, idempotency key, due time and priority.
 ///
-/// One type that travels whole: from the request to the machine, into the store, to workers and back
-/// to clients. What must treat every field takes it apart without `..`, so that a field added here
-/// does not compile until it is treated there: the fingerprint of a submission, the codec, and the
-/// mapping to and from the wire.
+/// This type travels as a whole from the request to the machine, the store, workers and back to clients. Code
+/// that must handle every field destructures it without `..`: the fingerprint of a submission, the codec, and
+/// the mapping to and from the wire. So a new field does not compile until that code handles it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Definition {
     /// Queue in which the task waits.
@@ -20,20 +19,20 @@ pub struct Definition {
     pub kind: Name,
     /// Parameters of the handler.
     pub payload: Bytes,
-    /// Texts for people and filters; sorted by name.
+    /// Labels for people and filters, sorted by name.
     pub labels: Vec<(Name, Box<str>)>,
-    /// Text for people, at most [`Definition::DESCRIPTION_CHARS_MAX`] characters.
+    /// Description for people, up to [`Definition::DESCRIPTION_CHARS_MAX`] characters.
     pub description: Option<Box<str>>,
     /// Start deadline: a task that has not started by then expires.
     pub expires_at: Option<WallTime>,
     /// Retries, timeout and retention.
     pub policy: Policy,
-    /// Place in a trace of the client's.
+    /// Trace context of the client.
     pub trace: Option<Box<Trace>>,
 }
 
 impl Definition {
-    /// The longest description, in characters.
+    /// Maximum length of a description in characters.
     pub const DESCRIPTION_CHARS_MAX: usize = 256;
 
     /// A definition with defaults: no payload, no labels, no start deadline, the default policy.
@@ -52,42 +51,42 @@ impl Definition {
     }
 }
 
-/// A task's definition as it is kept, with what the server adds to it. Written once, and again only
-/// when a client changes it; the task's state is a [`LiveRecord`](crate::LiveRecord) or a
+/// The stored definition of a task, with the additions of the server. It is written once, and again only when
+/// a client changes it. The state of the task is in a [`LiveRecord`](crate::LiveRecord) or a
 /// [`DoneRecord`](crate::DoneRecord).
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskSpec {
     /// Id that Rota gave the task.
     pub id: TaskId,
-    /// What the client said.
+    /// The client's definition.
     pub definition: Definition,
     /// Time at which the task was accepted.
     pub created_at: WallTime,
-    /// Names by which a repeat of it is known.
-    pub binds: Binds,
-    /// A hash of what the client first asked for, to tell a repeat from a conflict; 0 without names.
+    /// Keys by which a repeat of it is known.
+    pub client_keys: ClientKeys,
+    /// A hash of the first submission, to distinguish a repeat from a conflict. 0 without names.
     pub fingerprint: u64,
-    /// Fields that a newer version wrote, kept unread for when the definition is written again.
+    /// Unknown fields that a newer version wrote, kept for when the definition is written again.
     pub unknown: Bytes,
-    /// Fields of the policy that a newer version wrote, kept unread for when the definition is written
-    /// again or the task is retried.
+    /// Unknown fields of the policy that a newer version wrote, kept for when the definition is written again
+    /// or the task is retried.
     pub unknown_policy: Bytes,
 }
 
-/// A time as a client or a worker says it.
+/// A time in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RunAt {
-    /// At once.
+    /// Now.
     #[default]
     Now,
-    /// At a date.
+    /// At this date.
     At(WallTime),
-    /// That long after the server accepted it.
+    /// This long after the server accepted the request.
     After(Millis),
 }
 
 impl RunAt {
-    /// The date that is meant, said at `now`.
+    /// The date, for a request at `now`.
     #[must_use]
     pub fn resolve(self, now: WallTime) -> WallTime {
         match self {
@@ -98,27 +97,27 @@ impl RunAt {
     }
 }
 
-/// A place in a trace, as W3C trace context writes it. Carried from the client to the workers and
-/// never looked at on the way; a repeat of a task may name another.
+/// A W3C trace context. It is passed from the client to workers unread. A repeat of a submission can have
+/// another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     /// `traceparent`, 55 bytes.
     pub parent: Box<str>,
-    /// `tracestate`, up to 512 bytes; empty for none.
+    /// `tracestate`, up to 512 bytes. Empty for none.
     pub state: Box<str>,
 }
 
-/// Names of the client's own by which a task can be found again and a repeat of it recognised.
+/// Keys that the client chose: by them it finds the task again, and a repeated submission is recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Binds {
+pub struct ClientKeys {
     /// The id that the client chose.
     pub id: Option<Name>,
     /// The idempotency key, 1 to 256 bytes.
     pub key: Option<Arc<str>>,
 }
 
-impl Binds {
-    /// Whether the client named nothing.
+impl ClientKeys {
+    /// Whether the client chose none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.id.is_none() && self.key.is_none()
@@ -133,32 +132,32 @@ impl TaskSpec {
             id,
             definition,
             created_at,
-            binds: Binds::default(),
+            client_keys: ClientKeys::default(),
             fingerprint: 0,
             unknown: Bytes::new(),
             unknown_policy: Bytes::new(),
         }
     }
 
-    /// The id that people and clients see: their own where they chose one.
+    /// The id that clients see: their own, if they chose one.
     #[must_use]
     pub fn shown_id(&self) -> String {
-        match &self.binds.id {
+        match &self.client_keys.id {
             Some(name) => name.to_string(),
             None => self.id.to_string(),
         }
     }
 }
 
-/// Who goes first within a queue: 0 to 9, higher first.
+/// The priority of a task within its queue, 0 to 9. A higher priority runs first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Priority(u8);
 
 impl Priority {
-    /// The highest.
+    /// The highest priority.
     pub const MAX: Self = Self(9);
 
-    /// A priority, if in range.
+    /// The priority with this number, if it is in range.
     #[must_use]
     pub fn new(level: u32) -> Option<Self> {
         u8::try_from(level).ok().filter(|level| *level <= Self::MAX.0).map(Self)
@@ -189,13 +188,13 @@ mod tests {
     fn a_task_is_shown_by_the_id_that_its_client_chose() {
         let id = TaskId::from_u64(1).unwrap();
         let mut spec = TaskSpec::new(id, Definition::new(name("q"), name("k")), WallTime(0));
-        assert!(spec.binds.is_empty());
+        assert!(spec.client_keys.is_empty());
         assert_eq!(spec.shown_id(), "t_0000000000001");
-        spec.binds.key = Some("key".into());
-        assert!(!spec.binds.is_empty());
+        spec.client_keys.key = Some("key".into());
+        assert!(!spec.client_keys.is_empty());
         assert_eq!(spec.shown_id(), "t_0000000000001", "a key is no id");
-        spec.binds = Binds { id: Some(name("order-1")), key: None };
-        assert!(!spec.binds.is_empty());
+        spec.client_keys = ClientKeys { id: Some(name("order-1")), key: None };
+        assert!(!spec.client_keys.is_empty());
         assert_eq!(spec.shown_id(), "order-1");
     }
 

@@ -1,13 +1,13 @@
-//! Time as it is handed in: the wall clock for dates, the monotonic one for durations.
+//! Types for time: the wall clock for dates, the monotonic clock for durations.
 
 use std::{fmt, ops::Add, time::Duration};
 
-/// A date: milliseconds since 1970-01-01T00:00:00Z. May jump when an operator sets the clock.
+/// A date: milliseconds since 1970-01-01T00:00:00Z. It can jump when somebody sets the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct WallTime(pub i64);
 
-/// A moment on a clock that never jumps: milliseconds since an origin of the caller's choosing.
-/// Means nothing outside the process that read it.
+/// A time of the monotonic clock: milliseconds since an origin that the caller chose. It has no meaning
+/// outside the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct MonoTime(pub u64);
 
@@ -18,9 +18,9 @@ pub struct Millis(pub u64);
 /// Both clocks, read together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Now {
-    /// For dates.
+    /// Wall clock, for dates.
     pub wall: WallTime,
-    /// For durations.
+    /// Monotonic clock, for durations.
     pub mono: MonoTime,
 }
 
@@ -28,7 +28,7 @@ impl WallTime {
     /// The latest date that Rota accepts: 2500-01-01T00:00:00Z.
     pub const MAX: Self = Self(16_725_225_600_000);
 
-    /// How long after `earlier` this is; zero where it is not later.
+    /// The time since `earlier`. Zero if this is not later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Millis {
         Millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -36,7 +36,7 @@ impl WallTime {
 }
 
 impl MonoTime {
-    /// How long after `earlier` this is; zero where it is not later.
+    /// The time since `earlier`. Zero if this is not later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Millis {
         Millis(self.0.saturating_sub(earlier.0))
@@ -44,13 +44,13 @@ impl MonoTime {
 }
 
 impl Millis {
-    /// That many seconds.
+    /// A number of seconds.
     #[must_use]
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs * 1000)
     }
 
-    /// Rounds up, so that a positive duration never becomes none. Saturates.
+    /// Rounds up, so that a positive duration never becomes zero. Saturates.
     #[must_use]
     pub fn from_duration(duration: Duration) -> Self {
         Self(u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))

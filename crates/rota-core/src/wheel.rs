@@ -1,23 +1,23 @@
 //! Timers: a hierarchical timing wheel.
 //!
-//! Setting a timer and firing one cost the same whether ten or ten million are set (G. Varghese and
-//! T. Lauck, *Hashed and Hierarchical Timing Wheels*, SOSP 1987, scheme 7). There is no cancelling:
-//! whoever is woken checks whether there is still something to do, and whoever finds too many idle
-//! timers makes a new wheel.
+//! Setting and firing a timer cost the same for ten timers and ten million (G. Varghese and T. Lauck, *Hashed
+//! and Hierarchical Timing Wheels*, SOSP 1987, scheme 7). Timers cannot be cancelled: the owner of a timer
+//! that fires checks whether it still has something to do, and builds a new wheel when too many timers are
+//! idle.
 
 use crate::fifo::Fifo;
 
-/// Slots of one level.
+/// Number of slots of a level.
 const SLOTS: usize = 64;
 /// Bits that select a slot.
 const SLOT_BITS: u32 = 6;
-/// 64^7 ms is 139 years; what is due later waits in the last level and comes round again.
+/// 64^7 ms is 139 years. A later timer stays in the last level for another round.
 const LEVELS: usize = 7;
 /// The last level.
 const TOP: u32 = 6;
-/// The furthest place from now: all slots of the last level but the one we stand in.
+/// The maximum distance from now: all slots of the last level except the current one.
 const HORIZON: u64 = (SLOTS as u64 - 1) << (SLOT_BITS * TOP);
-/// Timers that may move to a lower level in the time of one that fires: it is much less work.
+/// Number of timers that can move to a lower level for the cost of one that fires.
 const MOVES_FOR_ONE: usize = 16;
 
 /// A set of timers, each a deadline in milliseconds and a key.
@@ -26,13 +26,13 @@ pub(crate) struct Wheel<K> {
     now: u64,
     len: usize,
     levels: Vec<Level<K>>,
-    /// Timers on their way from a slot that was reached to lower levels.
+    /// Timers of a reached slot that still move to lower levels.
     falling: Fifo<Timer<K>>,
 }
 
 #[derive(Debug)]
 struct Level<K> {
-    /// Bit `n` is set when slot `n` holds something.
+    /// Bit `n` is set when slot `n` has timers.
     occupied: u64,
     slots: Vec<Fifo<Timer<K>>>,
 }
@@ -44,7 +44,7 @@ struct Timer<K> {
 }
 
 impl<K: Copy> Wheel<K> {
-    /// An empty wheel that stands at `now`.
+    /// Makes an empty wheel at `now`.
     pub(crate) fn new(now: u64) -> Self {
         let level = || Level {
             occupied: 0,
@@ -54,17 +54,17 @@ impl<K: Copy> Wheel<K> {
         Self { now, len: 0, levels, falling: Fifo::default() }
     }
 
-    /// Where it stands: no timer before this is left.
+    /// The time of the wheel. No earlier timer is left.
     pub(crate) fn now(&self) -> u64 {
         self.now
     }
 
-    /// Timers set, idle ones included.
+    /// Number of timers, including idle ones.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Sets a timer. A deadline that is over fires at the next [`advance`](Self::advance).
+    /// Sets a timer. A deadline in the past fires at the next [`advance`](Self::advance).
     pub(crate) fn insert(&mut self, deadline: u64, key: K) {
         self.len += 1;
         self.place(Timer { deadline: deadline.max(self.now), key });
@@ -80,9 +80,9 @@ impl<K: Copy> Wheel<K> {
         level.slots[slot].push_back(timer);
     }
 
-    /// Moves to `now` and appends the keys of timers that are due to `due`, at most `most` of them,
-    /// and at most in proportion of those that only come nearer; then the wheel stands where it
-    /// stopped and the rest comes with the next call.
+    /// Moves to `now`, and appends the keys of due timers to `due`. Work is limited: at most `most` timers
+    /// fire, and a proportional number moves to lower levels. Then the wheel stays at the time it has
+    /// reached, and the next call continues.
     pub(crate) fn advance(&mut self, now: u64, most: usize, due: &mut Vec<K>) {
         let full = due.len().saturating_add(most);
         let mut moves = most.saturating_mul(MOVES_FOR_ONE);
@@ -118,7 +118,7 @@ impl<K: Copy> Wheel<K> {
         self.now = self.now.max(now);
     }
 
-    /// When to call [`advance`](Self::advance) next: never later than the earliest deadline.
+    /// When to call [`advance`](Self::advance) next. Never later than the earliest deadline.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         if !self.falling.is_empty() {
             return Some(self.now);
@@ -126,7 +126,7 @@ impl<K: Copy> Wheel<K> {
         self.next_slot().map(|(_, _, start)| start.max(self.now))
     }
 
-    /// The occupied slot that begins first: its level, its index, its first millisecond.
+    /// The occupied slot that begins first: its level, index and first millisecond.
     fn next_slot(&self) -> Option<(usize, usize, u64)> {
         (0u32..).zip(&self.levels).find_map(|(level, held)| {
             if held.occupied == 0 {
@@ -134,7 +134,7 @@ impl<K: Copy> Wheel<K> {
             }
             let width = SLOT_BITS * level;
             let here = self.now >> width;
-            // A rotation counts modulo 64, which is what slots do.
+            // Rotation works modulo 64, like the slots.
             let turn = u32::try_from(here % SLOTS as u64).expect("six bits fit");
             let ahead = u64::from(held.occupied.rotate_right(turn).trailing_zeros());
             let start = (here + ahead) << width;

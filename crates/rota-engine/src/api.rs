@@ -1,96 +1,77 @@
-//! What the engine takes from its callers and gives back: the vocabulary of [`crate::Engine`].
+//! The types in the interface of [`crate::Engine`].
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use rota_core::{
-    Binds, Definition, Failure, HeldLease, LeaseToken, Name, NameError, Priority, QueueCounts,
+    ClientKeys, Definition, Failure, LeaseId, LeaseToken, Name, NameError, Priority, QueueCounts,
     Refusal, RunAt, SessionId, SessionView, Status, StopReason, TaskId, TaskSpec, Waiting,
     WallTime,
 };
 use rota_store::{Member, Seat, StoreError, StoreStatus};
 
-use crate::down::SessionEvents;
-
-/// A task that a client wants done, checked against the limits of the API.
+/// A task to create, validated by the API.
 #[derive(Debug, Clone)]
 pub struct NewTask {
-    /// Names that the client chose for it.
-    pub binds: Binds,
-    /// What is to be done.
+    pub client_keys: ClientKeys,
     pub definition: Definition,
-    /// Order within its queue.
     pub priority: Priority,
-    /// Earliest start.
     pub run_at: RunAt,
 }
 
-/// What a client left out of a new task, so that a default was filled in. A repeat is told from a
-/// conflict by what the client said, so a default may change without making conflicts of repeats.
+/// The fields that a client omitted from a new task, so that defaults were filled in. The fingerprint covers
+/// only what the client sent, so a repeat stays a repeat when a default changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LeftOut {
-    /// The queue.
     pub queue: bool,
-    /// The priority.
     pub priority: bool,
-    /// The timeout of an attempt.
     pub timeout: bool,
-    /// What is said of retries.
     pub retry: LeftOutOfRetry,
 }
 
-/// What a client left out of what it said of retries.
+/// The fields that a client omitted from a retry policy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each stands for one field of a retry policy")]
 pub struct LeftOutOfRetry {
-    /// The number of attempts.
     pub max_attempts: bool,
-    /// The first delay.
     pub initial: bool,
-    /// The growth of the delay.
     pub multiplier: bool,
-    /// The longest delay.
     pub max: bool,
-    /// The spread of the delay.
     pub jitter: bool,
-    /// The number of lost workers.
     pub max_lost: bool,
-    /// The number of snoozes.
     pub max_snoozes: bool,
 }
 
 /// A change of a waiting task.
 #[derive(Debug, Clone)]
 pub struct TaskEdit {
-    /// The task as it was when the change was made up, with its definition as it is to be.
+    /// The task on which the change is based, with its new definition.
     pub spec: TaskSpec,
-    /// How often it had been changed by then.
+    /// Number of changes before this one.
     pub edits: u32,
-    /// Another priority; `None` leaves it.
+    /// New priority. `None` keeps the old one.
     pub priority: Option<Priority>,
-    /// Another time; `None` leaves it.
+    /// New due time. `None` keeps the old one.
     pub run_at: Option<RunAt>,
 }
 
-/// What became of a submitted task.
+/// The result of a submission.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Submitted {
-    /// It, or the one that it repeats.
+    /// The new task, or the one that it repeats.
     pub task: TaskId,
-    /// Its id as clients see it.
+    /// The id that clients see.
     pub shown_id: String,
-    /// Whether it is new.
     pub created: bool,
-    /// How it stood when it had been accepted. Told of a new task that was submitted alone, unless
-    /// it ended at once.
+    /// Its state after it was accepted. Set for a new task that was submitted alone, unless it ended at once.
     pub view: Option<Box<TaskView>>,
 }
 
-/// How a client names a task: by the id that Rota gave it or by the one that the client chose.
+/// A reference to a task: by the id that Rota gave it, or by the id that its client chose.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TaskRef {
-    /// Rota's.
+    /// The id that Rota gave it.
     Id(TaskId),
-    /// The client's.
+    /// The id that its client chose.
     Named(Name),
 }
 
@@ -114,63 +95,56 @@ impl fmt::Display for TaskRef {
     }
 }
 
-/// All there is to know of a task but its result and the history of its attempts.
+/// A task without its result and the history of its attempts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskView {
-    /// What it is. In lists the payload is left out (empty).
+    /// The definition. Lists omit the payload.
     pub spec: Arc<TaskSpec>,
-    /// Whether its definition can be read. Where it cannot, `spec` holds what else is known of the task.
+    /// Whether its definition can be read. If not, `spec` has what the other records tell.
     pub is_readable: bool,
-    /// State of the task.
     pub status: Status,
-    /// Who goes first.
     pub priority: Priority,
-    /// When it is, or was last, due.
+    /// Time at which it is or was last due.
     pub run_at: WallTime,
-    /// Attempts begun, lost ones included.
+    /// Number of attempts so far, including lost ones.
     pub attempt: u32,
-    /// How many of them lost their worker.
+    /// Number of attempts that lost their worker.
     pub lost: u32,
     /// Failures that count against `max_attempts`.
     pub failures: u32,
-    /// How many attempts were put off by their handler.
+    /// Number of attempts that their handler snoozed.
     pub snoozes: u32,
-    /// How often clients changed its definition.
+    /// Number of changes of its definition by clients.
     pub edits: u32,
-    /// Who has it, or had it last.
+    /// Worker of the current or last attempt.
     pub worker: Option<Name>,
     /// The lease of the current or last attempt.
     pub lease_token: Option<LeaseToken>,
-    /// When the current or last attempt's handler began.
+    /// Start of the current or last attempt's handler.
     pub started_at: Option<WallTime>,
-    /// When the task ended.
     pub finished_at: Option<WallTime>,
-    /// Why the last attempt failed or the task did.
+    /// Why the last attempt or the task failed.
     pub failure: Option<Failure>,
-    /// Why it does not run; set while it waits.
+    /// Why it does not run. Set while it waits.
     pub waiting: Option<Waiting>,
-    /// Whether a client asked for it to be stopped.
+    /// Whether a client asked to cancel it.
     pub cancel_requested: bool,
-    /// What the handler last said.
+    /// The last progress message.
     pub progress: Option<Arc<str>>,
-    /// Whether there is a result to be read.
+    /// Whether it has a result.
     pub has_result: bool,
 }
 
-/// Which tasks a list is to show. All that is set must hold.
+/// A filter of tasks. All set fields must match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TaskFilter {
-    /// In this queue.
     pub queue: Option<Name>,
-    /// In one of these states; empty means any.
+    /// Statuses. Empty means any.
     pub statuses: Vec<Status>,
-    /// Of this kind.
     pub kind: Option<Name>,
-    /// With all of these labels.
+    /// Labels. All must match.
     pub labels: Vec<(Name, Box<str>)>,
-    /// Created within.
     pub created: TimeRange,
-    /// Due within.
     pub run_at: TimeRange,
 }
 
@@ -184,52 +158,52 @@ pub struct TimeRange {
 }
 
 impl TimeRange {
-    /// Whether the range holds that date.
+    /// Whether the range contains the date.
     #[must_use]
     pub fn contains(&self, time: WallTime) -> bool {
         self.from.is_none_or(|from| from <= time) && self.to.is_none_or(|to| time < to)
     }
 }
 
-/// Where a list goes on: behind (older than) this task.
+/// The cursor of a list: continue with tasks older than this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
-    /// The last task that was looked at.
+    /// The last examined task.
     pub before: TaskId,
 }
 
-/// One page of a list, newest first.
+/// A page of a list, newest first.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TaskPage {
-    /// The tasks, without payloads. May be fewer than asked for although more follow.
+    /// The tasks, without payloads. Can be fewer than requested even if more follow.
     pub tasks: Vec<TaskView>,
-    /// Where to go on; `None` at the end.
+    /// Where to continue. `None` at the end.
     pub next: Option<Cursor>,
 }
 
-/// What to do with many tasks.
+/// An action on many tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BulkAction {
-    /// Stop them.
+    /// Cancels the tasks.
     Cancel,
-    /// Try them again.
+    /// Runs the tasks again.
     Retry,
-    /// Remove them.
+    /// Deletes the tasks.
     Delete,
 }
 
-/// What became of them.
+/// The result of an action on many tasks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BulkOutcome {
-    /// Tasks changed.
+    /// Number of changed tasks.
     pub changed: u32,
-    /// Tasks whose state did not allow it.
+    /// Number of tasks whose status did not allow the action.
     pub skipped: u32,
-    /// Tasks that were left alone for another reason, such as a queue that is full.
+    /// Number of tasks left unchanged for another reason, such as a full queue.
     pub refused: u32,
-    /// Why the first of these was.
+    /// The reason for the first of these.
     pub refusal: Option<Refusal>,
-    /// Where to go on; `None` when no more are selected.
+    /// Where to continue. `None` when no more tasks match.
     pub next: Option<Cursor>,
 }
 
@@ -238,7 +212,7 @@ pub struct BulkOutcome {
 pub struct QueueList {
     /// By name.
     pub queues: Vec<QueueCounts>,
-    /// When they stood so, where that is not now: a commit hangs, and these are as of the last one.
+    /// Time of the last commit. Set only while a commit hangs: the counts are from that time.
     pub as_of: Option<WallTime>,
 }
 
@@ -247,16 +221,16 @@ pub struct QueueList {
 pub struct WorkerList {
     /// By the worker's name.
     pub workers: Vec<SessionView>,
-    /// The time of this state. Set only while a commit hangs: the list then shows the state of an earlier commit.
+    /// Time of an earlier commit. Set only while a commit hangs: the list is from that time.
     pub as_of: Option<WallTime>,
 }
 
-/// Which worker is meant.
+/// A reference to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerRef {
-    /// One session.
+    /// A session.
     Session(SessionId),
-    /// All sessions of that name.
+    /// All sessions with this name.
     Named(Name),
 }
 
@@ -271,153 +245,123 @@ impl FromStr for WorkerRef {
     }
 }
 
-/// A worker that wants a session over a stream.
+/// A worker that opens or resumes a session over a stream.
 #[derive(Debug, Clone)]
 pub struct SessionRequest {
-    /// The one it had, when it comes back.
+    /// The session to resume.
     pub session: Option<SessionId>,
-    /// For people.
     pub worker: Name,
-    /// Served queues; empty means all.
+    /// Queues to serve. Empty means all.
     pub queues: Vec<Name>,
-    /// Served kinds; empty means all.
+    /// Kinds to serve. Empty means all.
     pub kinds: Vec<Name>,
-    /// The most tasks it holds at once.
+    /// Maximum number of tasks that it holds.
     pub slots: u32,
     /// The leases it still holds.
-    pub held: Vec<HeldLease>,
+    pub held: Vec<LeaseId>,
 }
 
-/// An open session: what flows down to the worker.
-#[derive(Debug)]
-pub struct SessionStream {
-    /// The session.
-    pub session: SessionId,
-    /// Tells this connection from the worker's others.
-    pub connection: u64,
-    /// Without a heartbeat for so long, it ends.
-    pub ttl: Duration,
-    /// Of the leases named, those that are not its any more.
-    pub revoked: Vec<HeldLease>,
-    /// What the worker is to do. Ends when the session does, or when the worker came back on
-    /// another stream.
-    pub events: SessionEvents,
-}
-
-/// Something that a worker is to know.
+/// A message to a worker.
 #[derive(Debug, Clone)]
 pub enum SessionEvent {
-    /// Do these.
+    /// New tasks.
     Dispatches(Vec<Dispatched>),
-    /// Stop this one.
-    Stop {
-        /// Which task.
-        task: TaskId,
-        /// Which lease.
-        token: LeaseToken,
-        /// The reason.
-        reason: StopReason,
-    },
-    /// Take no more.
+    /// An attempt to stop.
+    Stop { task: TaskId, token: LeaseToken, reason: StopReason },
+    /// Drain: take no more tasks.
     Drain,
-    /// The session is over.
+    /// The session has ended.
     Ended,
 }
 
-/// A task on its way to a worker.
+/// A task for a worker.
 #[derive(Debug, Clone)]
 pub struct Dispatched {
-    /// What its reports must carry.
+    /// The token for its reports.
     pub token: LeaseToken,
-    /// The attempt's number.
     pub attempt: u32,
     /// When it became due.
     pub run_at: WallTime,
-    /// What to do.
     pub spec: Arc<TaskSpec>,
 }
 
-/// A worker without a stream asks for tasks.
+/// A request of a worker without a stream for tasks.
 #[derive(Debug, Clone)]
 pub struct LeaseRequest {
-    /// Its session, from its last call; `None` on the first.
+    /// The session from the last call. `None` in the first call.
     pub session: Option<SessionId>,
-    /// For people.
     pub worker: Name,
-    /// Served queues; empty means all.
+    /// Queues to serve. Empty means all.
     pub queues: Vec<Name>,
-    /// Served kinds; empty means all.
+    /// Kinds to serve. Empty means all.
     pub kinds: Vec<Name>,
-    /// The most tasks wanted now.
+    /// Maximum number of tasks to lease.
     pub max: u32,
-    /// How long to wait for the first one.
+    /// Maximum time to wait for the first task.
     pub wait: Duration,
-    /// Without a call for so long, the session ends and its tasks go to others.
+    /// Time without a call after which the session ends and other workers get its tasks.
     pub ttl: Duration,
-    /// What the worker has. What else the session holds is handed over again, and what it does not hold
-    /// is to be stopped. `None`: nothing is.
+    /// The leases that the worker runs. Other tasks of the session are leased again, and leases that the
+    /// session does not hold are returned as attempts to stop. With `None`, neither happens.
     pub held: Option<Vec<(TaskRef, LeaseToken)>>,
 }
 
 /// Tasks leased by a worker without a stream.
 #[derive(Debug, Clone)]
-pub struct LeasedTasks {
-    /// To be named in later calls.
+pub struct LeaseResponse {
+    /// The session for later calls.
     pub session: SessionId,
-    /// Without a call for so long, it ends.
+    /// Time without a call after which the session ends.
     pub ttl: Duration,
-    /// The tasks; empty when the wait was over, there was something else to tell, or a newer call of
-    /// the session came.
+    /// The tasks. Empty when the wait is over, when `orders` has news, or when a newer call of the session
+    /// came.
     pub tasks: Vec<Dispatched>,
-    /// What it is to do beside them.
     pub instructions: Instructions,
 }
 
-/// What a worker without a stream is to do beside its tasks.
+/// Orders for a worker without a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Instructions {
-    /// Attempts to be stopped.
+    /// Attempts to stop.
     pub stop: Vec<StopOrder>,
-    /// Whether it is to take no more.
+    /// Whether the worker must drain.
     pub draining: bool,
 }
 
-/// An attempt that a worker is to stop.
+/// An attempt that a worker must stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StopOrder {
-    /// Which task. One whose lease is lost is called what its worker called it.
+    /// The task. For a lost lease, in the form that the worker used.
     pub task: TaskRef,
-    /// The task's id as clients see it, or as its worker called it.
+    /// The task id that clients see, or the one that the worker used.
     pub shown_id: String,
-    /// Which lease.
     pub token: LeaseToken,
-    /// The reason.
     pub reason: StopReason,
 }
 
-/// How the engine is.
+/// The health of the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
-    /// What must hold, or should, each by name.
+    /// All checks.
     pub checks: Vec<Check>,
-    /// Why only a restart could help: the engine ended by itself, or its loop has given no sign of life
-    /// for so long that it will not go on, though the store is well. `None` while there is hope.
+    /// Why only a restart can help: the engine ended unexpectedly, or its loop has been stuck for so long
+    /// that it will not recover although the store works. `None` otherwise.
     pub stuck: Option<String>,
 }
 
-/// One thing that must hold for the node to serve, or should.
+/// A check of the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// `store`, `leader`, `backlog`, `engine`, `records`, `version`.
     pub name: &'static str,
-    /// What is wrong; `None` when it holds.
+    /// The problem. `None` if the check passes.
     pub problem: Option<String>,
-    /// Whether the node is not ready while it does not hold.
+    /// Whether the node is unready while the check fails.
     pub needed: bool,
 }
 
 impl Check {
-    /// One without which the node is not ready.
+    /// A check without which the node is not ready.
     #[must_use]
     pub fn needed(name: &'static str, problem: Option<String>) -> Self {
         Self { name, problem, needed: true }
@@ -425,108 +369,104 @@ impl Check {
 }
 
 impl Health {
-    /// Whether all holds that is needed.
+    /// Whether all needed checks pass.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.checks.iter().all(|check| check.problem.is_none() || !check.needed)
     }
 }
 
-/// About the engine.
+/// Information about the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Info {
-    /// This node's name.
     pub node: String,
-    /// The leader's name, where known.
+    /// The leader, if known.
     pub leader: Option<String>,
-    /// What this node does.
+    /// The role of this node.
     pub role: Role,
-    /// The leadership's number.
+    /// The number of the leadership.
     pub epoch: u64,
-    /// When this process began.
+    /// Start of this process.
     pub started_at: WallTime,
-    /// The engine's wall clock.
+    /// The wall clock of this node.
     pub now: WallTime,
-    /// The revision of the store up to which this node follows; 0 while it leads alone.
+    /// The revision of the store that this node's copy has reached. 0 while it leads alone.
     pub revision: u64,
-    /// Tasks that have not ended.
+    /// Number of tasks that have not ended.
     pub live_tasks: u64,
-    /// The feature level that this node knows.
+    /// Highest feature level that this node supports.
     pub feature_level: u32,
-    /// The feature level that the cluster may use, when this node last looked.
+    /// Feature level of the cluster at the last look.
     pub cluster_feature_level: u32,
-    /// Limits in force, by name.
     pub limits: BTreeMap<&'static str, u64>,
 }
 
-/// What a node does for the others.
+/// The role of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
-    /// It decides, or will as soon as the backlog is loaded: ask it.
+    /// It is the leader, or will be as soon as the backlog is loaded.
     Leader,
-    /// Another one does.
+    /// Another node is the leader.
     Follower(Seat),
-    /// Nobody does, as far as it knows.
+    /// It knows no leader.
     Unknown,
 }
 
-/// The nodes of a cluster, as one of them sees it.
+/// The view that one node has of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterView {
-    /// Who leads.
+    /// The leader.
     pub leader: Option<Seat>,
-    /// All nodes that are there, by name.
+    /// All present nodes, by name.
     pub members: Vec<Member>,
-    /// The store that they share.
+    /// The store.
     pub store: StoreStatus,
 }
 
-/// Why the engine did not do what was asked.
+/// Why a call of the engine failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EngineError {
-    /// It changed nothing, because of what was asked.
+    /// The request was refused. Nothing was changed.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// There is no leader yet, or its backlog is being loaded, or the store can't be reached.
-    /// Nothing was changed.
-    #[error("not available: {reason}")]
+    /// There is no leader yet, or it still loads the backlog, or the store is unreachable. Nothing was
+    /// changed.
+    #[error("unavailable: {reason}")]
     Unavailable {
-        /// What is wrong.
         reason: String,
-        /// When to try again.
+        /// Time to wait before a retry.
         retry_after: Duration,
     },
-    /// Leadership was lost on the way. What was asked for may have been done.
-    #[error("leadership was lost; the outcome is not known")]
+    /// Leadership was lost during the call. The request may have been carried out.
+    #[error("leadership was lost; the outcome is unknown")]
     LeadershipLost,
-    /// Another node leads. Nothing was changed.
-    #[error("this node does not lead")]
+    /// Another node is the leader. Nothing was changed.
+    #[error("this node is not the leader")]
     NotLeader,
-    /// Leadership cannot be handed to a node that is not there. Nothing was changed.
+    /// Leadership cannot be transferred, because there is no such node. Nothing was changed.
     #[error("{}", named.as_ref().map_or_else(
         || "there is no other node".to_owned(),
-        |name| format!("there is no other node of the name {name}")
+        |name| format!("there is no other node with the name {name}")
     ))]
     NoSuccessor {
-        /// Which was asked for.
+        /// The requested node.
         named: Option<String>,
     },
-    /// The command was taken, and what became of it was lost on the way: it may be carried out, or
-    /// have been, or never be.
-    #[error("{0}; the outcome is not known")]
+    /// The command was accepted, but its outcome was lost. It may or may not be carried out.
+    #[error("{0}; the outcome is unknown")]
     OutcomeUnknown(&'static str),
-    /// More is asked than can be done now. Nothing was changed.
-    #[error("too much at once: {reason}")]
+    /// Too many requests. Nothing was changed.
+    #[error("overloaded: {reason}")]
     Overloaded {
-        /// Which bound was met.
+        /// The limit that was reached.
         reason: String,
-        /// When to try again.
+        /// Time to wait before a retry.
         retry_after: Duration,
     },
-    /// The store has no room. Nothing was changed.
+    /// The store is full. Nothing was changed.
     #[error("the store is full: {0}")]
     StoreFull(String),
-    /// Reading failed.
+    /// Reading from the store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -1,43 +1,44 @@
-//! From what one step came to, to the batches of the store that make it durable.
+//! Turns the changes of a step into batches of the store.
 //!
-//! One batch, where the store takes it whole. Where it does not (a store may take no more than a
-//! hundred changes at a time), it is cut between tasks, never within one: tasks do not depend on
-//! each other, so every prefix of the batches is a state that the core could have been in.
+//! A step is one batch if the store accepts it as a whole. Otherwise (some stores accept only about a hundred
+//! changes at a time) it is cut between tasks, never within one. Tasks do not depend on each other, so every
+//! prefix of the batches is a state that the core could have had.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rota_core::{Binding, DoneRecord, Event, Mutation, Name, Refusal, TaskId};
+use rota_core::{DoneRecord, Event, KeyOwner, Mutation, Name, Refusal, TaskId};
 use rota_metrics::{Count, Counts};
 use rota_store::{Batch, BatchLimits, BatchSeq, Space, VALUE_BYTES_MAX};
 use rustc_hash::FxHashMap;
 
 use crate::{
     codec, layout,
-    ledger::{Ledger, Place},
+    ledger::{Ledger, TotalIndex},
     planted::Planted,
 };
 
-/// What one task adds to an entry of the retention log, and an entry to a batch, in bytes at most.
+/// Maximum bytes that one task adds to an entry of the retention log, and an entry to a batch.
 const RETAIN_TASK_BYTES: usize = 12;
 const RETAIN_ENTRY_BYTES: usize = 64;
-/// What a total adds to a batch, in bytes at most.
+/// Maximum bytes that a total adds to a batch.
 const TOTAL_BYTES: usize = 512;
 
-/// More records than one step of one task writes, the batch's own among them.
+/// An upper bound of the records that one step of one task writes, including those of the batch.
 const TASK_MUTATIONS: usize = 16;
-/// What a task's records take beside its payload and labels, or its result and output: names, policy, messages of
-/// errors.
+/// Bytes of a task's records without its payload and labels, or its result and output: names, policy, error
+/// messages.
 const RECORD_BYTES: usize = 32 << 10;
 
-/// Bytes that one step of one task may write. A task is never divided.
+/// Maximum bytes that one step of one task can write. A task is never divided.
 pub(crate) fn task_bytes_max(limits: BatchLimits) -> usize {
     let rest = TASK_MUTATIONS * limits.mutation_bytes;
     limits.bytes_max.saturating_sub(rest).min(VALUE_BYTES_MAX)
 }
 
-/// Refuses what would make a batch that the store never takes, and with it all that is in the batch. Clients are kept
-/// to less when a node starts, but a store can turn out to take less than it was said to.
+/// Refuses a record that is too large for the store, because a batch with it would never be accepted. The
+/// limits on clients are checked at the start of a node, but a store can turn out to accept less than
+/// configured.
 pub(crate) fn check_size(
     what: &'static str,
     bytes: usize,
@@ -50,18 +51,18 @@ pub(crate) fn check_size(
     Err(Refusal::TooLarge { what, bytes: bytes as u64, limit: limit as u64 })
 }
 
-/// What a step came to.
+/// The changes of a step.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    /// The core's mutations, in its order.
+    /// The mutations of the core, in order.
     pub(crate) mutations: Vec<Mutation>,
-    /// Entries of the retention log that have been dealt with.
+    /// Entries of the retention log to remove.
     pub(crate) dealt_with: Vec<Bytes>,
-    /// The cluster's new feature level.
+    /// The new feature level of the cluster.
     pub(crate) level: Option<u32>,
-    /// The record of marks, if it is to be written. It lands no later than the mutations.
+    /// The record of marks, if it must be written. It becomes durable no later than the mutations.
     pub(crate) marks: Option<Bytes>,
-    /// The node that is to get ready to take over.
+    /// The node that must prepare to take over.
     pub(crate) successor: Option<String>,
 }
 
@@ -73,9 +74,9 @@ impl Changes {
             && self.successor.is_none()
     }
 
-    /// The batches that hold them, in order, numbered from `first` on. None is larger than the
-    /// store takes, unless a single task's changes are.
-    /// What `events` come to is added to the totals in the batch that makes it durable.
+    /// Builds the batches, in order and numbered from `first`. None is larger than the store accepts, unless
+    /// the changes of a single task are. The counts of `events` are added to the totals in the batch that
+    /// makes them durable.
     pub(crate) fn into_batches(
         self,
         events: &[Event],
@@ -123,14 +124,14 @@ impl Changes {
         marks
     }
 
-    /// What may land apart from each other, in an order in which it may land.
+    /// Groups of changes that can be in separate batches, in a valid order.
     fn pieces(&self, events: &[Event], ledger: &mut Ledger) -> Vec<Piece> {
         let mut places: FxHashMap<Subject<'_>, usize> = FxHashMap::default();
         let mut pieces: Vec<Piece> = Vec::new();
         let mut attempts = Piece::default();
         for mutation in &self.mutations {
-            // They may be many. Without them the task's other records are as good as before, so
-            // they may go first and each by itself.
+            // Early attempts can be many. The other records of the task are valid without them, so they can
+            // be removed first, each in its own group.
             attempts.delete_early_attempts(mutation);
             let place = *places.entry(Subject::of(mutation)).or_insert_with(|| {
                 pieces.push(Piece::default());
@@ -157,7 +158,7 @@ impl Changes {
     }
 }
 
-/// Whose changes must land together.
+/// The owner of changes that must be in one batch.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Subject<'a> {
     Task(TaskId),
@@ -180,15 +181,15 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Changes of the store that land together, before they have a number.
+/// Changes that will form one batch, before it has a number.
 #[derive(Default)]
 struct Piece {
     batch: Batch,
     bytes: usize,
-    /// Tasks that may be removed, by the end of the span in which that begins.
+    /// Tasks to remove later, by the end of the span in which their retention ends.
     retain: BTreeMap<i64, Vec<TaskId>>,
-    /// What is to be added to the totals.
-    totals: BTreeMap<Place, Counts>,
+    /// Additions to the totals.
+    totals: BTreeMap<TotalIndex, Counts>,
 }
 
 impl Piece {
@@ -208,12 +209,13 @@ impl Piece {
         }
     }
 
-    /// Whether both together are no more than the store takes, or the first is nothing.
+    /// Whether the store accepts both together, or the first is empty.
     fn fits(&self, other: &Self, limits: BatchLimits) -> bool {
         let spans = other.retain.keys().filter(|span| !self.retain.contains_key(span)).count();
         let entries = self.retain.len() + spans;
-        let places = other.totals.keys().filter(|place| !self.totals.contains_key(place)).count();
-        let totals = self.totals.len() + places;
+        let new_totals =
+            other.totals.keys().filter(|total| !self.totals.contains_key(total)).count();
+        let totals = self.totals.len() + new_totals;
         let tasks: usize = self.retain.values().chain(other.retain.values()).map(Vec::len).sum();
         let count = self.batch.mutations.len() + other.batch.mutations.len() + entries + totals;
         let retain_bytes = entries * RETAIN_ENTRY_BYTES + tasks * RETAIN_TASK_BYTES;
@@ -228,21 +230,21 @@ impl Piece {
         for (span, tasks) in other.retain {
             self.retain.entry(span).or_default().extend(tasks);
         }
-        for (place, counts) in other.totals {
-            let sums = self.totals.entry(place).or_default();
+        for (total, counts) in other.totals {
+            let sums = self.totals.entry(total).or_default();
             for (sum, count) in sums.iter_mut().zip(counts) {
                 *sum += count;
             }
         }
     }
 
-    fn count(&mut self, counted: Option<(Place, Count)>) {
-        if let Some((place, count)) = counted {
-            self.totals.entry(place).or_default()[count as usize] += 1;
+    fn count(&mut self, counted: Option<(TotalIndex, Count)>) {
+        if let Some((total, count)) = counted {
+            self.totals.entry(total).or_default()[count as usize] += 1;
         }
     }
 
-    /// Each change by itself.
+    /// Each change separately.
     fn split(self) -> impl Iterator<Item = Self> {
         self.batch.mutations.into_iter().map(|mutation| {
             let bytes = mutation.bytes();
@@ -256,26 +258,26 @@ impl Piece {
         for (span, tasks) in std::mem::take(&mut self.retain) {
             self.put(layout::RETAIN, layout::retain(span, seq), codec::encode_retain(&tasks));
         }
-        for (place, counts) in std::mem::take(&mut self.totals) {
-            let (key, value) = ledger.add(place, &counts);
+        for (total, counts) in std::mem::take(&mut self.totals) {
+            let (key, value) = ledger.add(total, &counts);
             self.put(layout::TOTAL, key, value);
         }
         self.batch
     }
 
-    /// Adds one of the core's mutations, but for the early attempts that it removes.
+    /// Adds a mutation of the core, without the early attempts that it removes.
     fn add(&mut self, mutation: &Mutation) {
         match mutation {
             Mutation::PutSpec(spec) => {
                 self.put(layout::SPEC, layout::task(spec.id), codec::encode_spec(spec));
-                let binding = Binding { task: spec.id, fingerprint: spec.fingerprint };
-                if let Some(id) = &spec.binds.id {
-                    let value = codec::encode_binding(binding);
-                    self.put(layout::NAME, layout::client_id(id), value);
+                let owner = KeyOwner { task: spec.id, fingerprint: spec.fingerprint };
+                if let Some(id) = &spec.client_keys.id {
+                    let value = codec::encode_key_owner(owner);
+                    self.put(layout::CLIENT_KEY, layout::client_id(id), value);
                 }
-                if let Some(key) = &spec.binds.key {
-                    let value = codec::encode_binding(binding);
-                    self.put(layout::NAME, layout::idempotency_key(key), value);
+                if let Some(key) = &spec.client_keys.key {
+                    let value = codec::encode_key_owner(owner);
+                    self.put(layout::CLIENT_KEY, layout::idempotency_key(key), value);
                 }
             }
             Mutation::PutLive(record) => {
@@ -291,6 +293,8 @@ impl Piece {
             Mutation::DeleteDone(record) => {
                 self.delete(layout::ended(record.status), layout::task(record.id));
             }
+            Mutation::PutAttempt(_, record)
+                if record.snoozed_until.is_some() && Planted::SnoozesLeaveNoRecord.is_made() => {}
             Mutation::PutAttempt(task, record) => {
                 let key = layout::attempt(*task, record.attempt);
                 self.put(layout::ATTEMPT, key, codec::encode_attempt(record));
@@ -314,22 +318,22 @@ impl Piece {
         if record.has_result {
             self.delete(layout::RESULT, task);
         }
-        // Those of the last attempts may have been written in the same step.
+        // The records of the last attempts may have been written in the same step.
         for attempt in early_attempts(record)..=record.attempt {
             self.delete(layout::ATTEMPT, layout::attempt(record.id, attempt));
         }
         if Planted::KeepsNames.is_made() {
             return;
         }
-        if let Some(id) = &record.binds.id {
-            self.delete(layout::NAME, layout::client_id(id));
+        if let Some(id) = &record.client_keys.id {
+            self.delete(layout::CLIENT_KEY, layout::client_id(id));
         }
-        if let Some(key) = &record.binds.key {
-            self.delete(layout::NAME, layout::idempotency_key(key));
+        if let Some(key) = &record.client_keys.key {
+            self.delete(layout::CLIENT_KEY, layout::idempotency_key(key));
         }
     }
 
-    /// Removes the history of a task that is removed, but for its last attempts.
+    /// Removes the history of a deleted task, except its last attempts.
     fn delete_early_attempts(&mut self, mutation: &Mutation) {
         let Mutation::DeleteTask(record) = mutation else { return };
         for attempt in 1..early_attempts(record) {
@@ -338,8 +342,8 @@ impl Piece {
     }
 }
 
-/// The first attempt that is not an early one: at most two are not. The last one has a record of
-/// its own only where it has output, so a task that completed at once costs no delete here.
+/// The first attempt that is not early. At most two attempts are not early. The last one has its own record
+/// only if it has output, so a task that completed at the first attempt without output costs no delete here.
 fn early_attempts(record: &DoneRecord) -> u32 {
     if record.attempt == 1 && !record.has_output {
         2

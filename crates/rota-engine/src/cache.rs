@@ -1,15 +1,17 @@
-//! Definitions of tasks that are about to run, so that they need not be read back at once.
+//! A cache of definitions of tasks that will run soon, so that they need not be read from the store.
 
 use std::sync::Arc;
 
 use rota_core::{TaskId, TaskSpec};
 use rustc_hash::FxHashMap;
 
-/// What a definition takes beside its payload, roughly.
+use crate::planted::Planted;
+
+/// Approximate bytes of a definition without its payload.
 const OVERHEAD_BYTES: usize = 256;
 
-/// A bounded cache. When it is full, what comes later is left out: tasks leave in the order in
-/// which they came, so what is in already is needed first.
+/// A bounded cache. When it is full, later tasks are not added, because tasks run in the order in which they
+/// came, so the cached ones are needed first.
 #[derive(Debug)]
 pub(crate) struct SpecCache {
     specs: FxHashMap<TaskId, Arc<TaskSpec>>,
@@ -27,7 +29,10 @@ impl SpecCache {
     }
 
     pub(crate) fn offer(&mut self, spec: &Arc<TaskSpec>) {
-        // An earlier definition of the task must not stay, also where there is no room for the new one.
+        if Planted::KeepsOldDefinitions.is_made() && self.specs.contains_key(&spec.id) {
+            return;
+        }
+        // An earlier definition of the task must not stay, even if there is no room for the new one.
         self.take(spec.id);
         let size = size_of(spec);
         if self.bytes + size <= self.bytes_max {

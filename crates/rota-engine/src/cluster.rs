@@ -1,4 +1,4 @@
-//! What a node knows of the others, and the hand-over of leadership.
+//! Information about other nodes, and transfer of leadership.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::{
     shared::Phase,
 };
 
-/// A node that just handed over is there again within this time.
+/// Time within which a node that just transferred leadership is present again.
 const COMES_BACK: Duration = Duration::from_millis(500);
 
-/// Tells when a node's role may have changed.
+/// Notifies of possible changes of a node's role.
 #[derive(Debug)]
 pub struct RoleChanges {
     phase: watch::Receiver<Phase>,
@@ -24,9 +24,9 @@ pub struct RoleChanges {
 }
 
 impl RoleChanges {
-    /// Resolves at the next change after the last call, or after this value was made. Cancel safe.
+    /// Resolves at the next change after the last call, or after the creation of this value. Cancel safe.
     pub async fn changed(&mut self) {
-        // An error means that the engine or the store is gone; then nothing changes any more.
+        // An error means that the engine or the store is gone, so there will be no more changes.
         let gone = tokio::select! {
             biased;
             changed = self.phase.changed() => changed.is_err(),
@@ -39,26 +39,26 @@ impl RoleChanges {
 }
 
 impl Engine {
-    /// Whether this node has an address for others, so that it may have peers.
+    /// Whether this node has an address for other nodes, so that it can have peers.
     #[must_use]
     pub fn has_peers(&self) -> bool {
         self.address().is_some()
     }
 
-    /// Where other nodes reach this one.
+    /// The address at which other nodes reach this one.
     #[must_use]
     pub fn address(&self) -> Option<&str> {
         self.inner.options.address.as_deref()
     }
 
-    /// What this node does now.
+    /// The current role of this node.
     #[must_use]
     pub fn role(&self) -> Role {
         self.inner.shared.role()
     }
 
-    /// Tells of changes of [`Engine::role`]. Take it before asking for the role, so that no change
-    /// in between is missed.
+    /// Notifies of changes of [`Engine::role`]. Create it before reading the role, so that no change in
+    /// between is missed.
     #[must_use]
     pub fn role_changes(&self) -> RoleChanges {
         let shared = &self.inner.shared;
@@ -69,8 +69,8 @@ impl Engine {
         RoleChanges { phase, leader }
     }
 
-    /// All nodes, as the store tells; none while it does not, and then it is said of the store, and who
-    /// leads is not known.
+    /// All nodes, from the store. If the store does not answer, the list is empty, the leader is unknown, and
+    /// the state of the store has the problem.
     pub async fn cluster(&self) -> ClusterView {
         let leader = self.inner.shared.known_leader();
         let (members, mut store) =
@@ -81,11 +81,11 @@ impl Engine {
         ClusterView { leader, members: members.unwrap_or_default(), store }
     }
 
-    /// Has this node hand its leadership to another, and says to which. What it was asked before is
-    /// done before.
+    /// Transfers the leadership of this node to another, and returns which one. Earlier requests are
+    /// completed first.
     ///
     /// # Errors
-    /// [`EngineError::NoSuccessor`]: no such node is there. [`EngineError::NotLeader`].
+    /// [`EngineError::NoSuccessor`] if there is no such node. [`EngineError::NotLeader`].
     pub async fn transfer(&self, to: Option<&str>) -> Result<String, EngineError> {
         if self.role() != Role::Leader {
             return Err(EngineError::NotLeader);
@@ -101,14 +101,14 @@ impl Engine {
             sleep(COMES_BACK / 10).await;
         };
         let Inner { store, shared, inbox, options, .. } = self.inner.as_ref();
-        // One that is not ready takes over as after a crash.
+        // An unprepared node takes over as after a crash.
         let _ = hand_over::prepare(store, shared, inbox, &options.node, Some(&successor)).await;
         let named = Some(successor.clone());
         self.ask(|answer| Request::Resign { successor: named, answer }).await?;
         Ok(successor)
     }
 
-    /// Another node: that of this name, or any.
+    /// Another node: the one with this name, or any.
     async fn successor(&self, to: Option<&str>) -> Result<Option<String>, EngineError> {
         let own = &self.inner.options.node;
         let members = self.inner.store.members().await?;

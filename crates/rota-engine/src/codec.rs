@@ -1,9 +1,9 @@
-//! How records become bytes: protobuf messages, so that fields can be added over the years and any
-//! protobuf tool can read a store. These are private to the store; the wire contract is another.
+//! Encodes records as protobuf messages, so that fields can be added later and any protobuf tool can read a
+//! store. These messages are private to the store, and separate from the wire contract.
 //!
-//! Fields that this version does not know are kept (`unknown`) where a record is rewritten. For this to work
-//! across versions, a new field of `LiveMessage` or `DoneMessage` takes a number that neither of them has, and
-//! means the same in both: an older node carries it from one to the other by its number.
+//! Unknown fields are kept (`unknown`) when a record is rewritten. For this to work across versions, a new
+//! field of `LiveMessage` or `DoneMessage` must have a number that neither of them uses, and the same meaning
+//! in both: an older node copies it from one to the other by its number.
 
 mod entries;
 mod spec;
@@ -12,25 +12,25 @@ mod unknown;
 use bytes::Bytes;
 use prost::Message;
 use rota_core::{
-    AttemptRecord, Binds, DoneRecord, EndKind, Failure, FailureReason, Jitter, LeaseEnd,
+    AttemptRecord, ClientKeys, DoneRecord, EndKind, Failure, FailureReason, Jitter, LeaseEnd,
     LeaseRecord, LeaseToken, LiveRecord, Millis, Name, Policy, Priority, RetryPolicy, SessionId,
     Status, TaskId, WallTime,
 };
 
 pub(crate) use self::entries::{
-    ForeignCounts, decode_binding, decode_queue, decode_retain, decode_total, encode_binding,
+    ForeignCounts, decode_key_owner, decode_queue, decode_retain, decode_total, encode_key_owner,
     encode_queue, encode_retain, encode_total,
 };
 pub(crate) use self::spec::{decode_spec, encode_spec};
 use self::unknown::{Known, Places};
 
-/// A record's bytes are not what this version writes.
+/// The bytes of a record cannot be decoded.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum CodecError {
-    /// They are no message.
+    /// They are not a valid message.
     #[error("record: {0}")]
     Damaged(String),
-    /// They are a message with a value that this version does not know, so a newer one may have written it.
+    /// They are a message with a value that this version does not know, probably from a newer version.
     #[error("record: {0}")]
     Unknown(String),
 }
@@ -249,7 +249,7 @@ fn task_id(number: u64) -> Decoded<TaskId> {
     TaskId::from_u64(number).ok_or_else(|| bad("task id 0"))
 }
 
-/// Numbers that stand for states in the store. Never change one.
+/// The numbers of statuses in the store. Never change one.
 fn status_number(status: Status) -> u32 {
     match status {
         Status::Scheduled => 1,
@@ -291,7 +291,7 @@ fn priority(level: u32) -> Decoded<Priority> {
     Priority::new(level).ok_or_else(|| bad("priority out of range"))
 }
 
-/// `max_snoozes` of a policy that does not say it. Never change it: it is what was kept.
+/// `max_snoozes` of a stored policy without this field. Never change it.
 const SNOOZES_UNSAID: u32 = 1000;
 
 impl From<&Policy> for PolicyMessage {
@@ -311,7 +311,7 @@ impl From<&Policy> for PolicyMessage {
 }
 
 fn policy(message: Option<PolicyMessage>) -> Decoded<Policy> {
-    let message = message.ok_or_else(|| bad("no policy"))?;
+    let message = message.ok_or_else(|| bad("the policy is missing"))?;
     Ok(Policy {
         retry: RetryPolicy {
             max_attempts: message.max_attempts,
@@ -327,16 +327,16 @@ fn policy(message: Option<PolicyMessage>) -> Decoded<Policy> {
     })
 }
 
-fn client_id(binds: &Binds) -> Option<String> {
-    binds.id.as_ref().map(ToString::to_string)
+fn client_id(client_keys: &ClientKeys) -> Option<String> {
+    client_keys.id.as_ref().map(ToString::to_string)
 }
 
-fn idempotency_key(binds: &Binds) -> Option<String> {
-    binds.key.as_ref().map(ToString::to_string)
+fn idempotency_key(client_keys: &ClientKeys) -> Option<String> {
+    client_keys.key.as_ref().map(ToString::to_string)
 }
 
-fn binds(id: Option<String>, key: Option<String>) -> Decoded<Binds> {
-    Ok(Binds { id: id.map(|id| name(&id)).transpose()?, key: key.map(Into::into) })
+fn client_keys(id: Option<String>, key: Option<String>) -> Decoded<ClientKeys> {
+    Ok(ClientKeys { id: id.map(|id| name(&id)).transpose()?, key: key.map(Into::into) })
 }
 
 fn end_message(end: LeaseEnd) -> EndMessage {
@@ -351,9 +351,9 @@ fn end(message: EndMessage) -> Decoded<LeaseEnd> {
     let token = LeaseToken(message.token);
     match (kind, message.fingerprint) {
         (EndKind::Released, None) => Ok(LeaseEnd::released(token)),
-        (EndKind::Released, Some(_)) => Err(bad("the end of a lease says too much")),
+        (EndKind::Released, Some(_)) => Err(bad("the end of a returned lease has a fingerprint")),
         (_, Some(fingerprint)) => Ok(LeaseEnd { token, kind, fingerprint }),
-        (_, None) => Err(bad("the end of a lease does not say what was reported")),
+        (_, None) => Err(bad("the end of a lease has no fingerprint")),
     }
 }
 
@@ -423,8 +423,8 @@ pub(crate) fn encode_live(record: &LiveRecord) -> Bytes {
         }),
         cancel_requested: record.cancel_requested,
         policy: Some((&record.policy).into()),
-        client_id: client_id(&record.binds),
-        idempotency_key: idempotency_key(&record.binds),
+        client_id: client_id(&record.client_keys),
+        idempotency_key: idempotency_key(&record.client_keys),
         last_end: record.last_end.map(end_message),
         snoozes: record.snoozes,
         edits: record.edits,
@@ -475,29 +475,29 @@ pub(crate) fn decode_live(bytes: &Bytes) -> Decoded<LiveRecord> {
         cancel_requested: message.cancel_requested,
         last_end: message.last_end.map(end).transpose()?,
         policy: policy(message.policy)?,
-        binds: binds(message.client_id, message.idempotency_key)?,
+        client_keys: client_keys(message.client_id, message.idempotency_key)?,
         unknown: None,
     };
     record.unknown = unknown::of_task::<LiveMessage>(bytes, &live_places(&record));
     Ok(record)
 }
 
-/// The record of this live task. One that is another's, or says that the task ended, is damaged.
+/// Decodes the record of this live task. A record of another task or of an ended one is damaged.
 pub(crate) fn decode_live_of(task: TaskId, bytes: &Bytes) -> Decoded<LiveRecord> {
     let record = decode_live(bytes)?;
     if record.id != task {
-        return Err(bad("it names another task"));
+        return Err(bad("the record belongs to another task"));
     }
     if record.status.is_terminal() {
-        return Err(bad("a live task that has ended"));
+        return Err(bad("the record of a live task has the status of an ended one"));
     }
     if record.lease.is_some() && record.attempt == 0 {
-        return Err(bad("a lease without an attempt"));
+        return Err(bad("the record has a lease without an attempt"));
     }
     Ok(record)
 }
 
-/// The queue of a live task, from a record of which the rest cannot be read.
+/// The queue of a live task, from a record whose other fields cannot be read.
 pub(crate) fn queue_of_live(bytes: &Bytes) -> Option<Name> {
     let message: LiveMessage = parse(bytes).ok()?;
     Name::new(&message.queue).ok()
@@ -518,8 +518,8 @@ pub(crate) fn encode_done(record: &DoneRecord) -> Bytes {
         last: record.last.as_ref().map(attempt_message),
         failure: record.failure.as_ref().map(failure_message),
         has_result: record.has_result,
-        client_id: client_id(&record.binds),
-        idempotency_key: idempotency_key(&record.binds),
+        client_id: client_id(&record.client_keys),
+        idempotency_key: idempotency_key(&record.client_keys),
         last_end: record.last_end.map(end_message),
         has_output: record.has_output,
         snoozes: record.snoozes,
@@ -533,7 +533,7 @@ pub(crate) fn encode_done(record: &DoneRecord) -> Bytes {
     bytes.into()
 }
 
-/// The record of one that ended has no policy and no lease.
+/// The record of an ended task has no policy and no lease.
 fn done_places(record: &DoneRecord) -> Places {
     let last_end = record.last_end.map(|end| (16, end.token));
     Places { last_end, ..Places::default() }
@@ -561,7 +561,7 @@ pub(crate) fn decode_done(bytes: &Bytes) -> Decoded<DoneRecord> {
         last_end: message.last_end.map(end).transpose()?,
         has_result: message.has_result,
         has_output: message.has_output,
-        binds: binds(message.client_id, message.idempotency_key)?,
+        client_keys: client_keys(message.client_id, message.idempotency_key)?,
         unknown: None,
     };
     record.unknown = unknown::of_task::<DoneMessage>(bytes, &done_places(&record));

@@ -1,4 +1,4 @@
-//! Getting one batch into the store, whatever happens on the way.
+//! Commits batches to the store, with retries.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,17 +16,17 @@ use crate::{
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
-/// Why a batch will never land.
+/// Why a batch will never become durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// Leadership is lost: drop all memory.
+    /// Leadership is lost. Discard the state in memory.
     Deposed,
-    /// The store cannot be used any more.
+    /// The store is unusable.
     Broken(String),
 }
 
-/// Commits batches one after the other. Tries again while the store is full or away, and resolves
-/// what is ambiguous by the head; returns only when all have landed or one never will.
+/// Commits batches one after the other. Retries while the store is full or unavailable, and resolves an
+/// unknown outcome by reading the head. Returns when all are durable, or one will never be.
 pub(crate) async fn commit_until_known(
     store: Arc<dyn Store>,
     fence: Fence,
@@ -60,14 +60,14 @@ async fn commit_one(
             Err(CommitError::Fenced { .. }) if Planted::IgnoresFences.is_made() => break,
             Err(CommitError::Fenced { .. }) => return Err(Refused::Deposed),
             Err(error @ CommitError::OutOfOrder { .. }) => {
-                // The store may have taken it when it said that it is full.
+                // The store may have accepted it although it said that it is full.
                 if landed(store, fence, batch, shared).await {
                     break;
                 }
                 return Err(Refused::Broken(error.to_string()));
             }
             Err(CommitError::Ambiguous(reason)) => {
-                warn!(reason, batch = batch.seq.0, "the outcome of a commit is not known");
+                warn!(reason, batch = batch.seq.0, "outcome of a commit unknown");
                 if landed(store, fence, batch, shared).await {
                     break;
                 }
@@ -80,7 +80,7 @@ async fn commit_one(
             }
         };
         if !troubled {
-            warn!(?problem, batch = batch.seq.0, "a commit waits for the store");
+            warn!(?problem, batch = batch.seq.0, "commit waits for the store");
             troubled = true;
         }
         shared.set_store_problem(Some(problem));
@@ -88,13 +88,13 @@ async fn commit_one(
         pause = (pause * 2).min(PAUSE_MAX);
     }
     if troubled || shared.store_problem().is_some() {
-        info!(batch = batch.seq.0, "the store takes commits again");
+        info!(batch = batch.seq.0, "store accepts commits again");
         shared.set_store_problem(None);
     }
     Ok(())
 }
 
-/// Counts a commit. One whose outcome is not known is counted as such, whether or not it landed.
+/// Counts a commit. An unknown outcome is counted as such, whether or not the commit became durable.
 fn note(
     metrics: &NodeMetrics,
     committed: &Result<Revision, CommitError>,
@@ -114,7 +114,7 @@ fn note(
     metrics.commit_failed(failed);
 }
 
-/// Whether the head says that the batch landed. Asks until the store answers.
+/// Whether the batch is durable, by the head. Retries until the store answers.
 async fn landed(store: &dyn Store, fence: Fence, batch: &Batch, shared: &Shared) -> bool {
     if Planted::TakesUnknownForLanded.is_made() || Planted::TakesUnknownForLost.is_made() {
         return Planted::TakesUnknownForLanded.is_made();

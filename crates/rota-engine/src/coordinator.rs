@@ -1,9 +1,9 @@
-//! The loop: stamp the time, ask the core, commit, then perform the effects.
+//! The main loop: stamp the time, ask the core, commit, then release the effects.
 //!
-//! At most one batch is on its way. While it is, commands are applied to the next step as they
-//! come; when it has landed, the next step is sealed and sent, and only then are the effects and
-//! answers of the landed one released. So a batch grows with the load, and nothing leaves before
-//! its commit.
+//! At most one step is in flight. Meanwhile commands are applied to the next step. When the step is durable,
+//! the next one is sealed and sent, and then the effects and answers of the durable step are released. So
+//! batches grow with the load, and replies, dispatches and events are sent only after the batch that caused
+//! them is durable.
 
 use std::{
     collections::VecDeque, future::Future, pin::Pin, sync::Arc, sync::atomic::Ordering,
@@ -36,68 +36,68 @@ use crate::{
     view::live_view,
 };
 
-/// What nobody waits for is committed together with what else comes within this time: each commit
-/// costs a flush of the disk, which delays whoever comes next.
+/// Changes for which nobody waits are committed together with others that come within this time, because each
+/// commit costs a disk flush, which delays the next one.
 const GATHER: Duration = Duration::from_millis(2);
-/// A commit that takes longer holds up the calls of workers that cannot say meanwhile that they live.
+/// A longer commit blocks calls of workers, which cannot send heartbeats meanwhile.
 const SLOW_COMMIT: Millis = Millis(200);
-/// When the engine stops, what was taken gets so long to land.
+/// Time for accepted requests to become durable when the engine stops.
 const LAST_COMMIT_WAIT: Duration = Duration::from_secs(5);
 
 /// Why the loop ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum LeadershipEnd {
     /// It was told to stop.
     Stopped,
-    /// It was told to hand over, to this node if one is named.
+    /// It was told to transfer leadership, to this node if one is named.
     Resigned(Option<String>),
-    /// Another leads.
+    /// Another node is the leader.
     Deposed,
-    /// The store cannot be used any more.
+    /// The store is unusable.
     Broken(String),
 }
 
-/// A batch on its way, and what is to be done when it has landed.
+/// A batch in flight, and what to release when it is durable.
 struct InFlight {
     sent: MonoTime,
     landed: Pin<Box<dyn Future<Output = Result<(), Refused>> + Send>>,
-    outcome: Outcome,
+    post_commit: PostCommit,
 }
 
-/// What waits for a step to be durable.
+/// Effects and answers that wait for a step to be durable.
 #[derive(Default)]
-struct Outcome {
+struct PostCommit {
     effects: Vec<Effect>,
-    /// Where to send what goes down to the sessions that `effects` open, in their order.
+    /// The channels of the sessions that `effects` open, in order.
     opened: VecDeque<DownSender>,
     releases: Vec<Release>,
     counted: Landing,
-    /// `None`: what is released belongs to no step of its own.
+    /// `None` if the released answers belong to no step of their own.
     lists: Option<LandingLists>,
 }
 
-/// What makes an outcome true for whoever hears of it.
+/// What guarantees that an answer is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Voucher {
-    /// A commit that landed.
+    /// A durable commit.
     Commit,
-    /// Nothing but the leadership, at this moment.
+    /// Only that this node is still the leader.
     Leadership,
 }
 
-impl Outcome {
+impl PostCommit {
     fn is_empty(&self) -> bool {
         self.effects.is_empty() && self.releases.is_empty()
     }
 }
 
-/// What a leader keeps beside the machine.
+/// The state of a leader besides the machine.
 pub(crate) struct Books {
     pub(crate) ledger: Ledger,
     pub(crate) marks: Marks,
 }
 
-/// The single writer of task state, for as long as its leadership lasts.
+/// The single writer of task state during its leadership.
 pub(crate) struct Coordinator<'a> {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) shared: Arc<Shared>,
@@ -111,38 +111,38 @@ pub(crate) struct Coordinator<'a> {
     pub(crate) workers: &'a mpsc::Sender<ToWorkers>,
     pub(crate) step: Open,
     pub(crate) marks: Marks,
-    /// The feature level that is to be the cluster's, until it is on its way.
+    /// The new feature level of the cluster, until it is in flight.
     pub(crate) level: Option<u32>,
-    /// It is to hand over, to this node if one is named.
+    /// A requested transfer of leadership, to this node if one is named.
     pub(crate) resigning: Option<Option<String>>,
-    /// When the machine was last told the time.
+    /// The last time that the machine got.
     begun: MonoTime,
-    /// Whether the wall clock was not to be believed then.
+    /// Whether the wall clock was not trusted then.
     pub(crate) doubted: bool,
-    /// All that workers sent before this has been applied.
+    /// All messages that workers sent before this have been applied.
     pub(crate) heard: MonoTime,
 }
 
-/// The step that is being applied.
+/// The open step.
 #[derive(Default)]
 pub(crate) struct Open {
     pub(crate) releases: Vec<Release>,
     pub(crate) opened: VecDeque<DownSender>,
     pub(crate) entries: Vec<bytes::Bytes>,
-    /// Whether it is to be written though it holds a new feature level alone.
+    /// Whether it must be written even if it has only a new feature level.
     pub(crate) level_alone: bool,
     pub(crate) created: Vec<Created>,
-    /// The node that is to get ready to take over.
+    /// The node that must prepare to take over.
     pub(crate) successor: Option<String>,
     pub(crate) commands: usize,
     pub(crate) bytes: usize,
-    /// Since when something waits in it.
+    /// Since when it has changes.
     pub(crate) since: Option<Instant>,
-    /// Whether someone waits for it, so that it is not to wait for company.
+    /// Whether somebody waits for it, so that it must be sent at once.
     pub(crate) hurried: bool,
 }
 
-/// A new task that was submitted alone. Its client is told how it stands when the step ends.
+/// A new task that was submitted alone. Its client gets its state at the end of the step.
 pub(crate) struct Created {
     pub(crate) spec: Arc<TaskSpec>,
     pub(crate) results: SubmitResults,
@@ -188,30 +188,30 @@ impl<'a> Coordinator<'a> {
         }
     }
 
-    /// Leads until leadership is lost or `stop` is cancelled; then what was taken from the inbox is
-    /// still carried out. It is of no use afterwards, but takes a while to drop where tasks are many.
+    /// Leads until leadership is lost or `stop` is cancelled. Then it still carries out what it has taken
+    /// from the inbox. Afterwards it is useless, but dropping it takes a while if there are many tasks.
     pub(crate) async fn run(
         &mut self,
         inbox: &mut Inbox,
         leadership: &dyn Leadership,
         stop: &CancellationToken,
-    ) -> End {
+    ) -> LeadershipEnd {
         self.listen();
         let mut taken = VecDeque::new();
         let end = self.lead(inbox, &mut taken, leadership, stop).await;
-        // Who waits for what did not land, or was not begun, learns at once that it is over.
+        // Clients whose requests did not become durable, or were not started, learn at once.
         self.step = Open::default();
         taken.into_iter().for_each(|sent| sent.request.refuse());
         end
     }
 
-    /// From now on workers can be heard: no session and no lease has spent any of its time yet.
+    /// Starts receiving from workers. No time has counted against sessions and leases so far.
     fn listen(&mut self) {
         let now = self.shared.host.now();
-        self.shared.timekeeper.look(now);
+        self.shared.timekeeper.check(now);
         self.shared.timekeeper.take_missed();
         if !Planted::ClockRunsWhileLoading.is_made() {
-            self.machine.excuse(now.mono.since(self.machine.now().mono));
+            self.machine.extend_deadlines(now.mono.since(self.machine.now().mono));
         }
         (self.begun, self.heard) = (now.mono, now.mono);
     }
@@ -222,18 +222,18 @@ impl<'a> Coordinator<'a> {
         taken: &mut VecDeque<Sent>,
         leadership: &dyn Leadership,
         stop: &CancellationToken,
-    ) -> End {
+    ) -> LeadershipEnd {
         let mut in_flight: Option<InFlight> = None;
-        // When it was told to stop: until when the last step may take.
+        // Deadline for the last step after a stop.
         let mut stopping = None;
         loop {
-            // What was taken is carried out before it ends.
+            // Accepted requests are carried out before the end.
             if in_flight.is_none() && self.step.since.is_none() {
                 if stopping.is_some() {
-                    return End::Stopped;
+                    return LeadershipEnd::Stopped;
                 }
                 if let Some(successor) = self.resigning.take() {
-                    return End::Resigned(successor);
+                    return LeadershipEnd::Resigned(successor);
                 }
             }
             let budget = self.budget();
@@ -241,18 +241,18 @@ impl<'a> Coordinator<'a> {
             let (mut landed, mut due) = (None, false);
             tokio::select! {
                 biased;
-                () = leadership.lost() => return End::Deposed,
+                () = leadership.lost() => return LeadershipEnd::Deposed,
                 result = land(&mut in_flight), if in_flight.is_some() => landed = Some(result),
                 () = stop.cancelled(), if stopping.is_none() => {
                     stopping = Some(Instant::now() + LAST_COMMIT_WAIT);
                 }
-                () = at(stopping) => return End::Stopped,
+                () = at(stopping) => return LeadershipEnd::Stopped,
                 () = self.shared.signs.said() => {
                     self.begin();
                 }
                 more = inbox.take(taken, budget), if room => {
                     if !more {
-                        return End::Stopped;
+                        return LeadershipEnd::Stopped;
                     }
                     self.take(taken, leadership).await;
                 }
@@ -260,8 +260,8 @@ impl<'a> Coordinator<'a> {
             }
             let finished = match landed {
                 Some(Ok(())) => in_flight.take().map(|done| self.landed(done)),
-                Some(Err(Refused::Deposed)) => return End::Deposed,
-                Some(Err(Refused::Broken(reason))) => return End::Broken(reason),
+                Some(Err(Refused::Deposed)) => return LeadershipEnd::Deposed,
+                Some(Err(Refused::Broken(reason))) => return LeadershipEnd::Broken(reason),
                 None => None,
             };
             if in_flight.is_none() && (due || self.until_seal().is_zero()) {
@@ -273,13 +273,13 @@ impl<'a> Coordinator<'a> {
                 if !Planted::DropsTimers.is_made() {
                     self.machine.tick(self.heard);
                 }
-                let (flight, outcome) = self.seal(now);
+                let (flight, post_commit) = self.seal(now);
                 in_flight = flight;
                 if let Some(finished) = finished {
                     self.release(finished, leadership, Voucher::Commit).await;
                 }
-                if !self.release(outcome, leadership, Voucher::Leadership).await {
-                    return End::Deposed;
+                if !self.release(post_commit, leadership, Voucher::Leadership).await {
+                    return LeadershipEnd::Deposed;
                 }
             } else if let Some(finished) = finished {
                 self.release(finished, leadership, Voucher::Commit).await;
@@ -287,7 +287,7 @@ impl<'a> Coordinator<'a> {
         }
     }
 
-    /// How long the open step may wait for more when nothing is on its way.
+    /// How long the open step can wait for more changes when no step is in flight.
     fn until_seal(&self) -> Duration {
         let stale = self.shared.host.now().mono.since(self.begun).as_duration();
         let wakeup = self.machine.next_wakeup().map_or(PULSE, Millis::as_duration);
@@ -299,13 +299,13 @@ impl<'a> Coordinator<'a> {
         }
     }
 
-    /// Tells the machine the time, and what was heard of workers until then.
+    /// Passes the time and the received heartbeats to the machine.
     pub(crate) fn begin(&mut self) -> Now {
         let now = self.shared.host.now();
-        self.doubted = self.shared.timekeeper.look(now);
+        self.doubted = self.shared.timekeeper.check(now);
         let missed = self.shared.timekeeper.take_missed();
         if missed > Millis(0) {
-            self.machine.excuse(missed);
+            self.machine.extend_deadlines(missed);
         }
         let early = if Planted::RunsEarly.is_made() { Millis::from_secs(3) } else { Millis(0) };
         self.machine.begin(Now { wall: now.wall + early, ..now }, self.seq.0);
@@ -314,9 +314,9 @@ impl<'a> Coordinator<'a> {
         now
     }
 
-    /// Ends the open step. What changes nothing in the store needs no commit: it comes back to be
-    /// released, after what is on its way.
-    fn seal(&mut self, now: Now) -> (Option<InFlight>, Outcome) {
+    /// Ends the open step. A step without changes needs no commit. It is returned, to be released after the
+    /// step in flight.
+    fn seal(&mut self, now: Now) -> (Option<InFlight>, PostCommit) {
         let step = self.machine.seal();
         let mut open = std::mem::take(&mut self.step);
         for Created { spec, mut results, answer } in open.created {
@@ -325,18 +325,18 @@ impl<'a> Coordinator<'a> {
                 one.view = Some(Box::new(live_view(spec, live, None)));
             }
             open.releases.push(Box::new(move || {
-                // One who no longer waits needs no answer.
+                // The caller may no longer wait for the answer.
                 let _ = answer.send(Ok(results));
             }));
         }
         self.shared.live_tasks.store(self.machine.live_tasks(), Ordering::Relaxed);
         let lists = self.shared.landed.landing(&self.machine, &step);
-        let mut outcome = Outcome {
+        let mut post_commit = PostCommit {
             effects: step.effects,
             opened: open.opened,
             releases: open.releases,
             lists: Some(lists),
-            ..Outcome::default()
+            ..PostCommit::default()
         };
         let mut changes = Changes {
             mutations: step.mutations,
@@ -349,8 +349,8 @@ impl<'a> Coordinator<'a> {
             changes.level = self.level.take();
         }
         if changes.is_empty() {
-            outcome.counted = self.ledger.landing(step.events);
-            return (None, outcome);
+            post_commit.counted = self.ledger.landing(step.events);
+            return (None, post_commit);
         }
         for mutation in &changes.mutations {
             if let Mutation::PutSpec(spec) = mutation {
@@ -361,54 +361,54 @@ impl<'a> Coordinator<'a> {
         changes.marks = self.marks.note(&changes.mutations, self.ids.last(), believed);
         let limits = self.store.limits();
         let batches = changes.into_batches(&step.events, &mut self.ledger, self.seq, limits);
-        outcome.counted = self.ledger.landing(step.events);
+        post_commit.counted = self.ledger.landing(step.events);
         self.seq = BatchSeq(self.seq.0 + batches.len() as u64);
         let (store, shared) = (self.store.clone(), self.shared.clone());
         let landed = Box::pin(commit_until_known(store, self.fence, batches, shared));
         if Planted::ReleasesEarly.is_made() {
-            let nothing = Outcome::default();
-            return (Some(InFlight { sent: now.mono, landed, outcome: nothing }), outcome);
+            let nothing = PostCommit::default();
+            return (Some(InFlight { sent: now.mono, landed, post_commit: nothing }), post_commit);
         }
-        (Some(InFlight { sent: now.mono, landed, outcome }), Outcome::default())
+        (Some(InFlight { sent: now.mono, landed, post_commit }), PostCommit::default())
     }
 
-    /// A batch has landed. Calls of workers that waited for it could not be answered before.
-    fn landed(&mut self, flight: InFlight) -> Outcome {
+    /// Processes a durable batch. Calls of workers that waited for it could not be answered before.
+    fn landed(&mut self, flight: InFlight) -> PostCommit {
         let now = self.shared.host.now().mono;
         let took = now.since(flight.sent);
         if took > SLOW_COMMIT {
             let most = Millis::from_duration(self.shared.call_timeout);
-            self.machine.excuse_waiting(now, took, most);
+            self.machine.extend_waiting(now, took, most);
         }
-        flight.outcome
+        flight.post_commit
     }
 
-    /// Performs the effects and gives the answers. False: nothing vouches for the answers any more.
+    /// Releases the effects and answers. Returns false if the answers are no longer valid.
     async fn release(
         &mut self,
-        mut outcome: Outcome,
+        mut post_commit: PostCommit,
         leadership: &dyn Leadership,
         voucher: Voucher,
     ) -> bool {
-        // A process that was stopped may believe that it leads.
-        if voucher == Voucher::Leadership && !outcome.is_empty() && !leadership.is_held() {
+        // A process that was paused may still believe that it is the leader.
+        if voucher == Voucher::Leadership && !post_commit.is_empty() && !leadership.is_held() {
             return false;
         }
         FailPoint::BeforeDispatch.reach();
         let epoch = self.fence.epoch.0;
-        log::ends(&outcome.counted.events, epoch);
-        self.ledger.landed(outcome.counted);
-        if let Some(lists) = outcome.lists.take() {
+        log::ends(&post_commit.counted.events, epoch);
+        self.ledger.landed(post_commit.counted);
+        if let Some(lists) = post_commit.lists.take() {
             self.shared.landed.keep(lists);
         }
         let mut down = Vec::new();
-        for effect in outcome.effects {
+        for effect in post_commit.effects {
             match effect {
-                Effect::Dispatch(leased) => {
-                    let spec = self.cache.take(leased.task);
-                    debug!(task = %leased.task, queue = spec.as_ref().map(|spec| spec.definition.queue.as_str()),
-                        attempt = leased.attempt, session = %leased.session, epoch, "assigned");
-                    down.push(WorkerEffect::Dispatch(leased, spec));
+                Effect::Dispatch(assignment) => {
+                    let spec = self.cache.take(assignment.task);
+                    debug!(task = %assignment.task, queue = spec.as_ref().map(|spec| spec.definition.queue.as_str()),
+                        attempt = assignment.attempt, session = %assignment.session, epoch, "task assigned");
+                    down.push(WorkerEffect::Dispatch(assignment, spec));
                 }
                 Effect::Stop { session, task, token, reason } => {
                     down.push(WorkerEffect::Stop(session, task, token, reason));
@@ -420,7 +420,7 @@ impl<'a> Coordinator<'a> {
                 Effect::Drain { session } => down.push(WorkerEffect::Drain(session)),
                 Effect::SessionOpened { session, connection } => {
                     self.shared.signs.opened(session, connection);
-                    let events = outcome.opened.pop_front();
+                    let events = post_commit.opened.pop_front();
                     down.extend(events.map(|events| WorkerEffect::Attach(session, events)));
                 }
                 Effect::SessionEnded(end) => {
@@ -439,16 +439,16 @@ impl<'a> Coordinator<'a> {
             tokio::select! {
                 biased;
                 () = tell_workers(self.workers, ToWorkers::Effects(down)) => {}
-                // Its channel may be full for as long as the store does not answer.
+                // The channel may be full while the store does not answer.
                 () = leadership.lost() => {}
             }
-            // That may have taken a while.
+            // Sending may have taken a while.
             if voucher == Voucher::Leadership && !leadership.is_held() {
                 return false;
             }
         }
         FailPoint::BeforeAnswer.reach();
-        for release in outcome.releases {
+        for release in post_commit.releases {
             release();
         }
         FailPoint::AfterAnswer.reach();
@@ -458,12 +458,12 @@ impl<'a> Coordinator<'a> {
 
 async fn tell_workers(workers: &mpsc::Sender<ToWorkers>, message: ToWorkers) {
     if workers.send(message).await.is_err() {
-        // It ends only with the engine itself.
-        error!("the dispatcher is gone");
+        // It ends only with the engine.
+        error!("dispatcher ended unexpectedly");
     }
 }
 
-/// Resolves then, or never.
+/// Resolves at this time, or never.
 async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment).await,
@@ -471,7 +471,7 @@ async fn at(moment: Option<Instant>) {
     }
 }
 
-/// Waits for the batch on its way. Cancel safe: the future stays where it is.
+/// Waits for the batch in flight. Cancel safe, because the future stays in place.
 async fn land(in_flight: &mut Option<InFlight>) -> Result<(), Refused> {
     match in_flight {
         Some(flight) => flight.landed.as_mut().await,

@@ -1,19 +1,19 @@
-//! The way down to workers: reads what is to be done and puts it into their sessions' channels.
+//! The dispatcher: reads payloads, and puts tasks and orders into the channels of sessions.
 //!
-//! One task owns all channels. It never waits for the store or for a worker, so the coordinator's loop
-//! never waits for it: payloads are read beside it, a bounded number at a time (`dispatch/reads.rs`),
-//! and what a session's channel has no room for stays here as a lease without its payload.
+//! One task owns all channels. It never waits for the store or for a worker, so the coordinator never waits
+//! for it. Payloads are read concurrently, a bounded number at a time (`dispatch/reads.rs`). A task without
+//! room in its session's channel stays here as a lease without its payload.
 //!
-//! The order is kept for each task: no stop overtakes the dispatch that it is about. Tasks of one
-//! session may overtake each other where a payload takes long to read. A lease whose task cannot be
-//! read is given back or ended by a report, so no task stays leased that nobody runs.
+//! The order is kept for each task: a stop never overtakes the dispatch of its task. Tasks of one session can
+//! overtake each other if a payload takes long to read. A lease whose task cannot be read is returned, or
+//! ended by a report, so that no task stays leased that nobody runs.
 
 mod reads;
 
 use std::{sync::Arc, time::Duration};
 
 use rota_core::{
-    Command, HeldLease, LeaseToken, Leased, Report, SessionId, StopReason, TaskId, TaskSpec,
+    Assignment, Command, LeaseId, LeaseToken, Report, SessionId, StopReason, TaskId, TaskSpec,
 };
 use rota_store::Store;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -27,53 +27,54 @@ use crate::{
     fingerprint,
     inbox::WeakInboxSender,
     planted::Planted,
+    records::Spec,
     request::{Answer, Request},
     shared::Shared,
-    specs::Found,
+    specs::FoundSpec,
 };
 
-/// Batches of effects that may wait here; they are taken at once, so there are few.
+/// Maximum number of batches of effects that wait here. They are taken at once, so there are few.
 pub(crate) const QUEUED_MAX: usize = 256;
-/// Payloads of one session that are read at once.
+/// Maximum number of payloads of one session that are read at once.
 const SESSION_READS: usize = 32;
 
-/// A report of the dispatcher waits so long for a place in the inbox. The lease is the session's until
-/// it is reported.
+/// Time that a report of the dispatcher waits for a place in the inbox. The session keeps the lease until it
+/// is reported.
 const REPORT_WAIT: Duration = Duration::from_secs(3600);
 
-/// What the dispatcher is told.
+/// A message to the dispatcher.
 pub(crate) enum ToWorkers {
     /// Effects of one step, in order.
     Effects(Vec<WorkerEffect>),
-    /// All sessions are over for this node: leadership was lost.
+    /// Leadership was lost, so all sessions of this node end.
     DetachAll,
-    /// Answer this: all that came before has been taken in.
+    /// Answers when all earlier messages have been processed.
     Flush(oneshot::Sender<()>),
-    /// Give back what this session was given and what is not in its channel, and answer this.
+    /// Returns the leases of this session that are not in its channel, and answers.
     GiveBack { session: SessionId, when: GiveBack, answer: oneshot::Sender<()> },
 }
 
-/// When to give back leases that no worker was told of.
+/// When to return leases that the worker did not get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GiveBack {
-    /// When nothing more can go into the channel: all is in it, or it is full.
+    /// When nothing more can go into the channel: all leases are in it, or it is full.
     Settled,
-    /// At once, whatever is being read.
+    /// At once, even while payloads are being read.
     Now,
 }
 
-/// A way to the dispatcher that does not keep it running.
+/// A handle to the dispatcher that does not keep it running.
 pub(crate) struct ToDispatcher(pub(crate) mpsc::WeakSender<ToWorkers>);
 
 impl ToDispatcher {
-    /// Resolves when it has taken in all that it was told before, or has ended. Cancel safe.
+    /// Resolves when it has processed all earlier messages, or has ended. Cancel safe.
     pub(crate) async fn flush(&self) {
-        // Where it ends before it comes to this, nobody is told of anything any more.
+        // If it ends first, it sends nothing more to anybody.
         self.tell(ToWorkers::Flush).await;
     }
 
-    /// Gives back what a session was given and what is not in its channel, so that it goes to others.
-    /// Cancel safe.
+    /// Returns the leases of a session that are not in its channel, so that other workers get them. Cancel
+    /// safe.
     pub(crate) async fn give_back(&self, session: SessionId, when: GiveBack) {
         self.tell(|answer| ToWorkers::GiveBack { session, when, answer }).await;
     }
@@ -82,18 +83,18 @@ impl ToDispatcher {
         let workers = self.0.upgrade()?;
         let (answer, answered) = oneshot::channel();
         let sent = workers.send(message(answer)).await;
-        // It runs as long as there is a sender.
+        // The dispatcher runs as long as there is a sender.
         drop(workers);
         sent.ok()?;
         answered.await.ok()
     }
 }
 
-/// An effect that concerns one worker.
+/// An effect for one worker.
 pub(crate) enum WorkerEffect {
-    /// What follows for this session goes here. What came before went to its former connection.
+    /// Later effects for this session go to this channel. Earlier ones went to its former connection.
     Attach(SessionId, DownSender),
-    Dispatch(Leased, Option<Arc<TaskSpec>>),
+    Dispatch(Assignment, Option<Arc<TaskSpec>>),
     Stop(SessionId, TaskId, LeaseToken, StopReason),
     Drain(SessionId),
     Ended(SessionId),
@@ -132,21 +133,21 @@ pub(crate) async fn run(
     }
 }
 
-/// A session's way down.
+/// The dispatcher's state of a session.
 struct Lane {
     channel: DownSender,
-    /// What the session was given and what is not in its channel yet.
-    undelivered: FxHashMap<TaskId, Leased>,
-    /// Those of them that are to be read, in order. May name some that are gone.
+    /// Leases that are not in the channel yet.
+    undelivered: FxHashMap<TaskId, Assignment>,
+    /// Those to read, in order. Can include leases that are gone.
     unread: std::collections::VecDeque<TaskId>,
-    /// How many of them are being read.
+    /// Number of payloads that are being read.
     reading: usize,
-    /// It is in the ring of those that want to read.
+    /// Whether it is in the ring of sessions that want to read.
     in_ring: bool,
-    /// At hand, about to go into the channel.
+    /// Dispatches that are ready for the channel.
     outgoing: Vec<Dispatched>,
     outgoing_bytes: usize,
-    /// Who waits until nothing more can go into the channel.
+    /// Callers that wait until nothing more can go into the channel.
     settling: Vec<oneshot::Sender<()>>,
 }
 
@@ -168,8 +169,8 @@ impl Lane {
         self.channel.has_room(self.outgoing_bytes)
     }
 
-    fn put(&mut self, leased: Leased, spec: Arc<TaskSpec>) {
-        let Leased { token, attempt, run_at, .. } = leased;
+    fn put(&mut self, assignment: Assignment, spec: Arc<TaskSpec>) {
+        let Assignment { token, attempt, run_at, .. } = assignment;
         self.outgoing_bytes += size_of(&spec);
         self.outgoing.push(Dispatched { token, attempt, run_at, spec });
     }
@@ -182,19 +183,16 @@ impl Lane {
     }
 
     fn is_undelivered(&self, task: TaskId, token: LeaseToken) -> bool {
-        self.undelivered.get(&task).is_some_and(|leased| leased.token == token)
+        self.undelivered.get(&task).is_some_and(|assignment| assignment.token == token)
     }
 
-    fn take_back(&mut self) -> Vec<HeldLease> {
+    fn take_back(&mut self) -> Vec<LeaseId> {
         self.unread.clear();
-        let mut leases: Vec<_> = self.undelivered.drain().map(|(_, leased)| held(leased)).collect();
+        let mut leases: Vec<_> =
+            self.undelivered.drain().map(|(_, assignment)| assignment.lease_id()).collect();
         leases.sort_unstable_by_key(|lease| lease.task);
         leases
     }
-}
-
-fn held(leased: Leased) -> HeldLease {
-    HeldLease { task: leased.task, token: leased.token }
 }
 
 struct Dispatcher {
@@ -202,9 +200,9 @@ struct Dispatcher {
     requests: WeakInboxSender,
     reads: Reads,
     lanes: FxHashMap<SessionId, Lane>,
-    /// Sessions that want to read, each in turn.
+    /// Ring of sessions that want to read.
     ring: std::collections::VecDeque<SessionId>,
-    /// Sessions that want to read and have no room.
+    /// Sessions that want to read but have no room.
     blocked: FxHashSet<SessionId>,
 }
 
@@ -217,7 +215,7 @@ impl Dispatcher {
                 self.blocked.clear();
             }
             ToWorkers::Flush(done) => {
-                // One who no longer waits needs no answer.
+                // The caller may no longer wait for the answer.
                 let _ = done.send(());
             }
             ToWorkers::GiveBack { session, when, answer } => self.give_back(session, when, answer),
@@ -239,7 +237,7 @@ impl Dispatcher {
             lane.settling = former.settling;
         }
         self.blocked.remove(&session);
-        // It may be in the ring already. Then it has one turn more.
+        // If it is already in the ring, it gets one additional turn.
         lane.in_ring = true;
         self.ring.push_back(session);
         self.lanes.insert(session, lane);
@@ -247,7 +245,7 @@ impl Dispatcher {
 
     fn give_back(&mut self, session: SessionId, when: GiveBack, answer: oneshot::Sender<()>) {
         let Some(lane) = self.lanes.get_mut(&session) else {
-            // One who no longer waits needs no answer.
+            // The caller may no longer wait for the answer.
             let _ = answer.send(());
             return;
         };
@@ -259,7 +257,7 @@ impl Dispatcher {
         }
     }
 
-    /// Answers those who wait until nothing more can go into the channel, if that is so.
+    /// Answers callers that wait until nothing more can go into the channel, if that is the case.
     fn settle(&mut self, session: SessionId) {
         let Some(lane) = self.lanes.get_mut(&session) else { return };
         lane.settling.retain(|answer| !answer.is_closed());
@@ -273,7 +271,7 @@ impl Dispatcher {
         let Some(lane) = self.lanes.get_mut(&session) else { return };
         let leases = lane.take_back();
         for answer in lane.settling.drain(..) {
-            // One who no longer waits needs no answer.
+            // The caller may no longer wait for the answer.
             let _ = answer.send(());
         }
         self.report(leases.into_iter().map(|lease| (lease, Report::Released)).collect());
@@ -284,16 +282,16 @@ impl Dispatcher {
         for effect in effects {
             match effect {
                 WorkerEffect::Dispatch(..) if Planted::DropsDispatches.is_made_once_in(500) => {}
-                WorkerEffect::Dispatch(leased, spec) => {
-                    // A worker that is not connected now learns of its tasks when it comes back.
-                    let Some(lane) = self.lanes.get_mut(&leased.session) else { continue };
+                WorkerEffect::Dispatch(assignment, spec) => {
+                    // A disconnected worker gets its tasks when it reconnects.
+                    let Some(lane) = self.lanes.get_mut(&assignment.session) else { continue };
                     match spec {
                         Some(spec) if lane.has_room() => {
                             self.shared.payloads.note(size_of(&spec));
-                            lane.put(leased, spec);
-                            touched.insert(leased.session);
+                            lane.put(assignment, spec);
+                            touched.insert(assignment.session);
                         }
-                        _ => self.queue(leased),
+                        _ => self.queue(assignment),
                     }
                 }
                 WorkerEffect::Attach(session, channel) => {
@@ -303,7 +301,7 @@ impl Dispatcher {
                     self.attach(session, channel);
                 }
                 WorkerEffect::Stop(session, task, token, reason) => {
-                    self.stop(session, HeldLease { task, token }, reason);
+                    self.stop(session, LeaseId { task, token }, reason);
                 }
                 WorkerEffect::Drain(session) => {
                     if let Some(lane) = self.lanes.get_mut(&session) {
@@ -327,30 +325,30 @@ impl Dispatcher {
         }
     }
 
-    /// Has a payload read when it is the session's turn.
-    fn queue(&mut self, leased: Leased) {
-        let Some(lane) = self.lanes.get_mut(&leased.session) else { return };
-        if lane.is_undelivered(leased.task, leased.token) {
+    /// Queues the read of a payload.
+    fn queue(&mut self, assignment: Assignment) {
+        let Some(lane) = self.lanes.get_mut(&assignment.session) else { return };
+        if lane.is_undelivered(assignment.task, assignment.token) {
             return;
         }
-        if lane.undelivered.insert(leased.task, leased).is_none() {
-            lane.unread.push_back(leased.task);
+        if lane.undelivered.insert(assignment.task, assignment).is_none() {
+            lane.unread.push_back(assignment.task);
         }
-        if !lane.in_ring && !self.blocked.contains(&leased.session) {
+        if !lane.in_ring && !self.blocked.contains(&assignment.session) {
             lane.in_ring = true;
-            self.ring.push_back(leased.session);
+            self.ring.push_back(assignment.session);
         }
     }
 
-    fn stop(&mut self, session: SessionId, lease: HeldLease, reason: StopReason) {
-        let HeldLease { task, token } = lease;
+    fn stop(&mut self, session: SessionId, lease: LeaseId, reason: StopReason) {
+        let LeaseId { task, token } = lease;
         let Some(lane) = self.lanes.get_mut(&session) else { return };
         if !lane.is_undelivered(task, token) {
             lane.flush();
             lane.channel.send(SessionEvent::Stop { task, token, reason });
             return;
         }
-        // The worker never hears of it.
+        // The worker never got the task.
         lane.undelivered.remove(&task);
         if reason == StopReason::Cancelled {
             self.report(vec![(lease, Report::Released)]);
@@ -358,7 +356,7 @@ impl Dispatcher {
         self.settle(session);
     }
 
-    /// Starts as many reads as may run.
+    /// Starts as many reads as the limits allow.
     fn read_more(&mut self) {
         while let Some(size) = self.reads.room() {
             let mut portion = Vec::with_capacity(size);
@@ -375,12 +373,12 @@ impl Dispatcher {
         }
     }
 
-    fn take_turn(&mut self, session: SessionId, size: usize, portion: &mut Vec<Leased>) {
+    fn take_turn(&mut self, session: SessionId, size: usize, portion: &mut Vec<Assignment>) {
         let Some(lane) = self.lanes.get_mut(&session) else { return };
         lane.in_ring = false;
         while portion.len() < size && lane.reading < SESSION_READS {
             let Some(task) = lane.unread.front() else { break };
-            let Some(leased) = lane.undelivered.get(task).copied() else {
+            let Some(assignment) = lane.undelivered.get(task).copied() else {
                 lane.unread.pop_front();
                 continue;
             };
@@ -393,7 +391,7 @@ impl Dispatcher {
             }
             lane.unread.pop_front();
             lane.reading += 1;
-            portion.push(leased);
+            portion.push(assignment);
         }
         let waits = lane.unread.is_empty() || self.blocked.contains(&session);
         if !waits && lane.reading < SESSION_READS {
@@ -403,7 +401,7 @@ impl Dispatcher {
         self.settle(session);
     }
 
-    /// There may be room again.
+    /// Continues with sessions that had no room.
     fn unblock(&mut self) {
         let mut blocked: Vec<_> = self.blocked.drain().collect();
         blocked.sort_unstable();
@@ -421,22 +419,22 @@ impl Dispatcher {
         match done {
             Work::Told => {}
             Work::Rested(mut portion) => {
-                // What was stopped or taken back meanwhile need not be read.
-                portion.leases.retain(|leased| self.still_wants(leased));
+                // Leases that were stopped or returned meanwhile need not be read.
+                portion.assignments.retain(|assignment| self.still_wants(assignment));
                 self.reads.again(portion);
             }
             Work::Read(portion, Ok(found)) => {
-                for (leased, found) in portion.leases.into_iter().zip(found) {
-                    self.found(leased, found);
+                for (assignment, found) in portion.assignments.into_iter().zip(found) {
+                    self.found(assignment, found);
                 }
             }
             Work::Read(portion, Err(failed)) => {
-                warn!(error = %failed, tasks = portion.leases.len(), "payloads could not be read");
+                warn!(error = %failed, tasks = portion.assignments.len(), "cannot read payloads");
                 let (retries, given_up) = self.reads.failed(portion, &failed);
-                for leased in given_up {
-                    if self.forget(&leased) {
-                        warn!(task = %leased.task, "a payload cannot be read; the lease is given back");
-                        self.report(vec![(held(leased), Report::Released)]);
+                for assignment in given_up {
+                    if self.forget(&assignment) {
+                        warn!(task = %assignment.task, "cannot read a payload; returning the lease");
+                        self.report(vec![(assignment.lease_id(), Report::Released)]);
                     }
                 }
                 self.reads.rest(retries);
@@ -444,61 +442,61 @@ impl Dispatcher {
         }
     }
 
-    fn still_wants(&mut self, leased: &Leased) -> bool {
-        let Some(lane) = self.lanes.get_mut(&leased.session) else { return false };
-        let wants = lane.is_undelivered(leased.task, leased.token);
+    fn still_wants(&mut self, assignment: &Assignment) -> bool {
+        let Some(lane) = self.lanes.get_mut(&assignment.session) else { return false };
+        let wants = lane.is_undelivered(assignment.task, assignment.token);
         if !wants {
-            // Makes room for the session's next read.
-            self.forget(leased);
+            // Makes room for the next read of the session.
+            self.forget(assignment);
         }
         wants
     }
 
-    /// A read is over. Says whether its task still waited for it.
-    fn forget(&mut self, leased: &Leased) -> bool {
-        let Some(lane) = self.lanes.get_mut(&leased.session) else { return false };
+    /// Ends a read. Returns whether its task still waited for it.
+    fn forget(&mut self, assignment: &Assignment) -> bool {
+        let Some(lane) = self.lanes.get_mut(&assignment.session) else { return false };
         lane.reading = lane.reading.saturating_sub(1);
-        let waited = lane.is_undelivered(leased.task, leased.token);
+        let waited = lane.is_undelivered(assignment.task, assignment.token);
         if waited {
-            lane.undelivered.remove(&leased.task);
+            lane.undelivered.remove(&assignment.task);
         }
-        if !lane.unread.is_empty() && !lane.in_ring && !self.blocked.contains(&leased.session) {
+        if !lane.unread.is_empty() && !lane.in_ring && !self.blocked.contains(&assignment.session) {
             lane.in_ring = true;
-            self.ring.push_back(leased.session);
+            self.ring.push_back(assignment.session);
         }
         waited
     }
 
-    fn found(&mut self, leased: Leased, found: Found) {
-        if self.forget(&leased) {
+    fn found(&mut self, assignment: Assignment, found: FoundSpec) {
+        if self.forget(&assignment) {
             match found.into_runnable() {
                 Ok(spec) => {
                     self.shared.payloads.note(size_of(&spec));
-                    if let Some(lane) = self.lanes.get_mut(&leased.session) {
-                        lane.put(leased, spec);
+                    if let Some(lane) = self.lanes.get_mut(&assignment.session) {
+                        lane.put(assignment, spec);
                         lane.flush();
                     }
                 }
                 Err((reason, report)) => {
-                    self.shared.specs.damaged("spec", leased.task, &reason);
-                    self.report(vec![(held(leased), report)]);
+                    self.shared.records.tell::<Spec>(&assignment.task, &reason);
+                    self.report(vec![(assignment.lease_id(), report)]);
                 }
             }
         }
-        self.settle(leased.session);
+        self.settle(assignment.session);
     }
 
-    fn report(&mut self, reports: Vec<(HeldLease, Report)>) {
+    fn report(&mut self, reports: Vec<(LeaseId, Report)>) {
         let Some(requests) = self.requests.upgrade() else { return };
         if reports.is_empty() {
             return;
         }
-        let command = |(lease, report): (HeldLease, Report)| Command::Report {
+        let command = |(lease, report): (LeaseId, Report)| Command::Report {
             task: lease.task,
             token: lease.token,
             fingerprint: fingerprint::of_report(&report),
             report,
-            // No backoff follows these.
+            // No backoff follows these outcomes.
             random: 0,
             stored: None,
         };
@@ -510,31 +508,12 @@ impl Dispatcher {
             let sent = requests.send(request, now, REPORT_WAIT).await;
             drop(requests);
             if sent.is_ok() {
-                // Where leadership is lost on the way, the next leader comes to the same end.
+                // If leadership is lost meanwhile, the next leader does the same.
                 let _ = answered.await;
             }
         });
     }
 }
 
-/// How much payloads weigh lately, to guess how many of them fit somewhere.
-#[derive(Debug, Default)]
-pub(crate) struct PayloadSizes(std::sync::atomic::AtomicUsize);
-
-impl PayloadSizes {
-    fn note(&self, bytes: usize) {
-        use std::sync::atomic::Ordering::Relaxed;
-        // The dispatcher alone writes it.
-        let mean = self.0.load(Relaxed);
-        self.0.store(mean - mean / 16 + bytes / 16, Relaxed);
-    }
-
-    /// How many tasks come to about so many bytes; at least one.
-    pub(crate) fn count_within(&self, bytes: usize) -> u32 {
-        let mean = self.0.load(std::sync::atomic::Ordering::Relaxed).max(1);
-        u32::try_from(bytes / mean).unwrap_or(u32::MAX).max(1)
-    }
-}
-
-/// How long a caller waits for the dispatcher to settle before it takes what there is.
+/// How long a caller waits for the dispatcher before it takes the tasks that are ready.
 pub(crate) const SETTLE_WAIT: Duration = Duration::from_secs(3);

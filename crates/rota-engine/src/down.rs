@@ -1,15 +1,18 @@
-//! The channel down to one session. Payloads in it are bounded in bytes, for each session and for
-//! the whole node, so a worker that does not read costs no more memory than that.
+//! The channel to a session. The bytes of payloads in it are limited, for each session and for the whole
+//! node, so that workers that do not read cost a bounded amount of memory.
 //!
-//! The bound is the dispatcher's to keep: it looks for room before it reads a payload. Orders without
-//! payloads are small and always go in.
+//! The dispatcher enforces the limit: it checks for room before it reads a payload. Orders without payloads
+//! are small and always allowed.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use rota_core::TaskSpec;
+use rota_core::{LeaseId, SessionId, TaskSpec};
 use tokio::sync::{
     Notify,
     mpsc::{self, error::TryRecvError},
@@ -17,21 +20,38 @@ use tokio::sync::{
 
 use crate::api::SessionEvent;
 
-/// Bytes of payloads that wait in one session's channel; the one that passes the bound still goes in.
+/// An open session: what flows down to the worker.
+#[derive(Debug)]
+pub struct SessionStream {
+    /// The session.
+    pub session: SessionId,
+    /// Tells this connection from the worker's others.
+    pub connection: u64,
+    /// Without a heartbeat for so long, it ends.
+    pub ttl: Duration,
+    /// Of the leases named, those that are not its any more.
+    pub revoked: Vec<LeaseId>,
+    /// What the worker is to do. Ends when the session does, or when the worker came back on
+    /// another stream.
+    pub events: SessionEvents,
+}
+
+/// Maximum bytes of payloads in the channel of one session. The payload that exceeds the limit is still
+/// allowed.
 const SESSION_BYTES_MAX: usize = 4 << 20;
-/// Bytes of payloads that wait in all channels.
+/// Maximum bytes of payloads in all channels.
 const NODE_BYTES_MAX: usize = 128 << 20;
-/// Bytes that a task takes beside its payload and labels, roughly.
+/// Approximate bytes of a task without its payload and labels.
 const OVERHEAD_BYTES: usize = 256;
 
-/// Bytes that a task takes in memory and, roughly, in a message.
+/// Approximate bytes of a task in memory and in a message.
 pub(crate) fn size_of(spec: &TaskSpec) -> usize {
     let labels: usize =
         spec.definition.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
     spec.definition.payload.len() + labels + OVERHEAD_BYTES
 }
 
-/// What waits in all channels of a node.
+/// The bytes in all channels of a node.
 #[derive(Debug, Default)]
 pub(crate) struct Downstream {
     bytes: AtomicUsize,
@@ -41,15 +61,16 @@ pub(crate) struct Downstream {
 }
 
 impl Downstream {
-    /// The dispatcher sets `wanted` and then looks at the bytes; who frees bytes takes them off and then looks at
-    /// `wanted`. Of two such threads at least one sees what the other did only if all four accesses have one order,
-    /// so here and in `Hold` all are sequentially consistent. Otherwise the dispatcher could wait for ever.
+    /// The dispatcher sets `wanted` and then reads the bytes. A thread that frees bytes subtracts them and
+    /// then reads `wanted`. At least one of the two must see the other's write, which requires a single order
+    /// of all four accesses. So they are sequentially consistent here and in `Hold`. Otherwise the dispatcher
+    /// could wait forever.
     pub(crate) fn has_room(&self) -> bool {
         self.bytes.load(Ordering::SeqCst) < NODE_BYTES_MAX
     }
 
-    /// Has [`Downstream::freed`] resolve when bytes leave a channel. Look for room after this, not
-    /// before, so that what leaves in between is not missed.
+    /// Makes [`Downstream::freed`] resolve when bytes leave a channel. Check for room after this call, not
+    /// before, so that no change in between is missed.
     pub(crate) fn want(&self) {
         self.wanted.store(true, Ordering::SeqCst);
     }
@@ -60,7 +81,7 @@ impl Downstream {
     }
 }
 
-/// Bytes that an event takes in its channel. They are given back when it leaves or is dropped.
+/// The bytes of an event in its channel. They are released when the event leaves or is dropped.
 #[derive(Debug)]
 struct Hold {
     bytes: usize,
@@ -78,24 +99,24 @@ impl Drop for Hold {
     }
 }
 
-/// The dispatcher's end of a session's channel.
+/// The sending end of a session's channel.
 #[derive(Debug)]
 pub(crate) struct DownSender {
     events: mpsc::UnboundedSender<(SessionEvent, Option<Hold>)>,
     bytes: Arc<AtomicUsize>,
     node: Arc<Downstream>,
-    /// Whether the machine sends again what the worker does not name when it opens the session.
+    /// Whether the machine sends leases again that the worker does not name when it opens the session.
     pub(crate) is_sent_again: bool,
 }
 
 impl DownSender {
-    /// Whether another payload may go in, beside those of so many bytes that are about to. The order of the accesses
-    /// is that of [`Downstream::has_room`].
+    /// Whether there is room for another payload, in addition to the given bytes that will be added. The
+    /// order of accesses is that of [`Downstream::has_room`].
     pub(crate) fn has_room(&self, beside: usize) -> bool {
         self.bytes.load(Ordering::SeqCst) + beside < SESSION_BYTES_MAX && self.node.has_room()
     }
 
-    /// A worker that is not connected now learns of its tasks when it comes back.
+    /// A disconnected worker gets its tasks when it reconnects.
     pub(crate) fn send(&self, event: SessionEvent) {
         let bytes = match &event {
             SessionEvent::Dispatches(tasks) => tasks.iter().map(|task| size_of(&task.spec)).sum(),
@@ -110,25 +131,25 @@ impl DownSender {
     }
 }
 
-/// What a session's worker is to do, in order.
+/// The receiving end of a session's channel.
 #[derive(Debug)]
 pub struct SessionEvents(mpsc::UnboundedReceiver<(SessionEvent, Option<Hold>)>);
 
 impl SessionEvents {
-    /// The next event. `None`: the session is over or served elsewhere. Cancel safe.
+    /// The next event. `None` if the session has ended, or has another connection. Cancel safe.
     pub async fn recv(&mut self) -> Option<SessionEvent> {
         self.0.recv().await.map(|(event, _)| event)
     }
 
-    /// The next event, if there is one already.
+    /// The next event, if one is already available.
     ///
     /// # Errors
-    /// When there is none, or there will be none any more.
+    /// When there is none now, or no more will come.
     pub fn try_recv(&mut self) -> Result<SessionEvent, TryRecvError> {
         self.0.try_recv().map(|(event, _)| event)
     }
 
-    /// Whether no more events come in.
+    /// Whether no more events will come.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()

@@ -1,4 +1,4 @@
-//! The handle to a running coordinator, and the task that campaigns and leads.
+//! The handle to a running engine, and the task that campaigns and leads.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use crate::{
     api::{EngineError, Health, Info, Role},
     batch,
     cache::SpecCache,
-    coordinator::{Books, Coordinator, End, Term},
+    coordinator::{Books, Coordinator, LeadershipEnd, Term},
     dispatch::{self, ToDispatcher, ToWorkers},
     fail_point::FailPoint,
     hand_over,
@@ -28,9 +28,8 @@ use crate::{
     ledger::Ledger,
     level,
     load::MachineOptions,
-    lookout,
     marks::Marks,
-    observe::{self, LastSurvey},
+    metrics::{self, LastStats},
     options::EngineOptions,
     planted::Planted,
     pull::PullSessions,
@@ -38,25 +37,25 @@ use crate::{
     retention,
     shared::{PULSE, Phase, Shared},
     standby::Standby,
-    timekeeper,
+    store_monitor, timekeeper,
     troubles::CampaignTroubles,
 };
 
-/// How long a caller waits for a place in the inbox.
+/// Time that a caller waits for a place in the inbox.
 const INBOX_WAIT: Duration = Duration::from_secs(1);
-/// How long an answer may wait for a commit where the last committed state answers as well.
-const GLANCE_WAIT: Duration = Duration::from_secs(2);
-/// Between two campaigns, when one failed.
+/// Time that a read waits for a commit before the last committed state is used as answer.
+const TRY_QUERY_WAIT: Duration = Duration::from_secs(2);
+/// Pause after a failed campaign.
 const CAMPAIGN_PAUSE: Duration = Duration::from_secs(1);
-/// Between two looks whether this node is among the members.
+/// Interval of checks whether this node is among the members.
 const ENTRY_LOOK: Duration = Duration::from_millis(250);
-/// Who is elected within this time needs no copy of the backlog.
+/// A node that is elected within this time needs no copy of the backlog.
 const FOLLOW_AFTER: Duration = Duration::from_millis(200);
 
-/// A running coordinator. Cheap to clone; all clones speak to the same one.
+/// A handle to a running engine. Cheap to clone; all clones are handles to the same engine.
 ///
-/// Its methods are cancel safe in this sense: a dropped call leaves no trace in the caller's
-/// process, but what it asked for may still be carried out.
+/// Its methods are cancel safe: a dropped call leaves no state in the process, but its request may still be
+/// carried out.
 #[derive(Clone)]
 pub struct Engine {
     pub(crate) inner: Arc<Inner>,
@@ -69,21 +68,21 @@ pub(crate) struct Inner {
     pub(crate) inbox: InboxSender,
     pub(crate) dispatcher: ToDispatcher,
     pub(crate) pull: PullSessions,
-    pub(crate) survey: LastSurvey,
+    pub(crate) stats: LastStats,
     stopped: TaskTracker,
 }
 
 impl Inner {
-    /// Has a task run that the engine waits for before it says that it has stopped.
+    /// Spawns a task that the engine waits for before it reports that it has stopped.
     pub(crate) fn own(&self, task: impl Future<Output = ()> + Send + 'static, on: &Handle) {
         self.stopped.spawn_on(task, on);
     }
 }
 
 impl Engine {
-    /// Starts the engine on the current runtime, with the clocks, random numbers and threads of `host`. It campaigns, loads the backlog, and serves until
-    /// `stop` is cancelled; [`Engine::stopped`] then resolves once all is released. Calls made
-    /// before it leads wait, up to the call's timeout.
+    /// Starts the engine on the current runtime, with the clocks, random numbers and threads of `host`. It
+    /// campaigns, loads the backlog, and serves until `stop` is cancelled. Then [`Engine::stopped`] resolves
+    /// when everything is released. Calls before it leads wait, up to their timeout.
     #[must_use]
     pub fn start(
         host: Host,
@@ -98,9 +97,9 @@ impl Engine {
         let to_coordinator = sender.downgrade();
         let to_itself = to_coordinator.clone();
         stopped.spawn(dispatch::run(store.clone(), shared.clone(), to_coordinator, down));
-        stopped.spawn(observe::follow_leaders(shared.clone(), stop.clone()));
+        stopped.spawn(metrics::follow_leaders(shared.clone(), stop.clone()));
         stopped.spawn(timekeeper::run(shared.clone(), stop.clone()));
-        stopped.spawn(lookout::run(store.clone(), shared.clone(), stop.clone()));
+        stopped.spawn(store_monitor::run(store.clone(), shared.clone(), stop.clone()));
         stopped.spawn(retention::run(store.clone(), shared.clone(), sender.clone(), stop.clone()));
         stopped.spawn(level::run(store.clone(), shared.clone(), sender.clone(), stop.clone()));
         let dispatcher = ToDispatcher(workers.downgrade());
@@ -115,31 +114,31 @@ impl Engine {
         stopped.spawn(leader.run(inbox));
         stopped.close();
         let pull = PullSessions::default();
-        let survey = LastSurvey::default();
+        let stats = LastStats::default();
         let inbox = sender;
-        let inner = Inner { store, shared, options, inbox, dispatcher, pull, survey, stopped };
+        let inner = Inner { store, shared, options, inbox, dispatcher, pull, stats, stopped };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Resolves when the engine has stopped and let go of leadership.
+    /// Resolves when the engine has stopped and given up leadership.
     pub async fn stopped(&self) {
         self.inner.stopped.wait().await;
     }
 
-    /// How it is. Answers at once.
+    /// The health of the engine. Answers at once.
     #[must_use]
     pub fn health(&self) -> Health {
         self.inner.shared.health()
     }
 
-    /// Bytes that one step of one task may write: its payload with all that comes with it, or its result
-    /// with its output. The store takes no more at once, and a task is never divided.
+    /// Maximum bytes that one step of one task can write: its payload and definition, or its result and
+    /// output. The store accepts no more at once, and a task is never divided.
     #[must_use]
     pub fn task_bytes_max(&self) -> usize {
         batch::task_bytes_max(self.inner.store.limits())
     }
 
-    /// About it. Answers at once.
+    /// Information about the engine. Answers at once.
     #[must_use]
     pub fn info(&self) -> Info {
         let Inner { shared, options, .. } = self.inner.as_ref();
@@ -175,7 +174,7 @@ impl Engine {
         }
     }
 
-    /// How its store is.
+    /// The state of the store.
     pub async fn store_status(&self) -> StoreStatus {
         self.inner.store.status().await
     }
@@ -188,7 +187,7 @@ impl Engine {
         self.ask_with(None, request).await
     }
 
-    /// As [`Engine::ask`], with the room that the request takes.
+    /// As [`Engine::ask`], with the memory that the request holds.
     pub(crate) async fn ask_with<T: Send>(
         &self,
         room: Option<OwnedSemaphorePermit>,
@@ -199,12 +198,14 @@ impl Engine {
         match tokio::time::timeout(self.inner.options.call_timeout, receiver).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(EngineError::LeadershipLost),
-            Err(_) if Planted::LiesAboutTimeouts.is_made() => Err(unavailable("no answer in time")),
-            Err(_) => Err(EngineError::OutcomeUnknown("there was no answer in time")),
+            Err(_) if Planted::LiesAboutTimeouts.is_made() => {
+                Err(unavailable("no answer within the timeout"))
+            }
+            Err(_) => Err(EngineError::OutcomeUnknown("no answer within the timeout")),
         }
     }
 
-    /// Waits a moment for room in memory.
+    /// Waits for memory, for a short time.
     pub(crate) async fn room(
         &self,
         room: impl Future<Output = Option<OwnedSemaphorePermit>> + Send,
@@ -212,23 +213,23 @@ impl Engine {
         match tokio::time::timeout(INBOX_WAIT, room).await {
             Ok(room) => Ok(room),
             Err(_) => Err(EngineError::Overloaded {
-                reason: "requests that wait already hold as many bytes as may".to_owned(),
+                reason: "waiting requests use all memory for requests".to_owned(),
                 retry_after: INBOX_WAIT,
             }),
         }
     }
 
-    /// Asks the machine, and answers once what it says is durable.
-    pub(crate) async fn look<T: Send + 'static>(
+    /// Reads from the machine, and answers once the state that was read is durable.
+    pub(crate) async fn query<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Machine) -> T + Send + 'static,
     ) -> Result<T, EngineError> {
         let (answer, receiver) = Answer::new(None);
         let question = {
-            Request::Look(Box::new(move |machine| -> Release {
+            Request::Query(Box::new(move |machine| -> Release {
                 let said = question(machine);
                 Box::new(move || {
-                    // One who no longer waits needs no answer.
+                    // The caller may no longer wait for the answer.
                     let _ = answer.send(Ok(said));
                 })
             }))
@@ -236,19 +237,19 @@ impl Engine {
         self.send(question).await?;
         match tokio::time::timeout(self.inner.options.call_timeout, receiver).await {
             Ok(Ok(result)) => result,
-            // Not `NotLeader`: the asker may have changed something before it asked this.
+            // Not `NotLeader`: the caller may have changed something before this read.
             Ok(Err(_)) => Err(EngineError::LeadershipLost),
-            Err(_) => Err(unavailable("no answer in time")),
+            Err(_) => Err(unavailable("no answer within the timeout")),
         }
     }
 
-    /// As [`Engine::look`], for what the store can tell as well. `None`: the machine's answer waits for a
+    /// As [`Engine::query`], for what the store can tell as well. `None`: the machine's answer waits for a
     /// commit that takes long, so the store is to be asked.
-    pub(crate) async fn glance<T: Send + 'static>(
+    pub(crate) async fn try_query<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Machine) -> T + Send + 'static,
     ) -> Result<Option<T>, EngineError> {
-        match tokio::time::timeout(GLANCE_WAIT, self.look(question)).await {
+        match tokio::time::timeout(TRY_QUERY_WAIT, self.query(question)).await {
             Ok(answer) => answer.map(Some),
             Err(_) => Ok(None),
         }
@@ -262,7 +263,7 @@ impl Engine {
             Err(SendTimeoutError::Timeout(_)) => {
                 self.inner.shared.admit()?;
                 Err(EngineError::Overloaded {
-                    reason: format!("{INBOX} requests wait already"),
+                    reason: format!("{INBOX} requests are already waiting"),
                     retry_after: INBOX_WAIT,
                 })
             }
@@ -275,13 +276,13 @@ pub(crate) fn unavailable(reason: &str) -> EngineError {
     EngineError::Unavailable { reason: reason.to_owned(), retry_after: Duration::from_secs(1) }
 }
 
-/// The task that campaigns, loads and leads, again and again.
+/// The task that campaigns, loads and leads, in a loop.
 struct Leader {
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
     options: EngineOptions,
     workers: mpsc::Sender<ToWorkers>,
-    /// Where what this task itself asks of the coordinator goes.
+    /// Sends requests of this task to the coordinator.
     inbox: WeakInboxSender,
     stop: CancellationToken,
 }
@@ -292,7 +293,7 @@ impl Leader {
         let mut troubles = CampaignTroubles::default();
         while !self.stop.is_cancelled() {
             self.shared.phase.send_replace(Phase::Campaigning);
-            // Where it cannot be read, the campaign says what is wrong.
+            // If it cannot be read, the campaign reports the error.
             if self.is_outdated().await.unwrap_or(false) {
                 self.sit_out(&mut inbox).await;
                 continue;
@@ -301,27 +302,27 @@ impl Leader {
             let pause = match self.campaign(&mut inbox, &mut standby).await {
                 None => break,
                 Some(Ok(leadership)) => match self.lead(&mut inbox, leadership, standby).await {
-                    Ok(End::Stopped) => break,
-                    Ok(End::Resigned(successor)) => {
-                        info!(successor, "handed over");
+                    Ok(LeadershipEnd::Stopped) => break,
+                    Ok(LeadershipEnd::Resigned(successor)) => {
+                        info!(successor, "leadership transferred");
                         Duration::ZERO
                     }
-                    Ok(End::Deposed) => {
-                        warn!("leadership was lost");
+                    Ok(LeadershipEnd::Deposed) => {
+                        warn!("leadership lost");
                         Duration::ZERO
                     }
-                    Ok(End::Broken(reason)) => {
-                        error!(reason, "the store cannot be used");
+                    Ok(LeadershipEnd::Broken(reason)) => {
+                        error!(reason, "store unusable");
                         broken = Some(reason);
                         break;
                     }
                     Err(error @ StoreError::Corrupt(_)) => {
-                        error!(%error, "the backlog cannot be loaded");
+                        error!(%error, "cannot load the backlog");
                         broken = Some(error.to_string());
                         break;
                     }
                     Err(error) => {
-                        warn!(%error, "loading the backlog failed");
+                        warn!(%error, "loading the backlog failed; retrying");
                         CAMPAIGN_PAUSE
                     }
                 },
@@ -347,13 +348,13 @@ impl Leader {
         MachineOptions { limits: self.options.machine, retention: self.options.retention }
     }
 
-    /// Has another node get ready to take over, if there is one, and says which one is.
+    /// Lets another node prepare to take over, if there is one, and returns which one is ready.
     async fn prepare_successor(&self) -> Option<String> {
         let inbox = self.inbox.upgrade()?;
         hand_over::prepare(&self.store, &self.shared, &inbox, &self.options.node, None).await
     }
 
-    /// Whether the cluster uses a feature level that this node does not know.
+    /// Whether the cluster uses a feature level that this node does not support.
     async fn is_outdated(&self) -> Result<bool, StoreError> {
         let cluster = tokio::select! {
             biased;
@@ -363,12 +364,12 @@ impl Leader {
         let before = self.shared.cluster_level.swap(cluster, Ordering::Relaxed);
         let outdated = level::outdated(self.options.feature_level, cluster);
         if let Some(reason) = outdated.as_ref().filter(|_| before != cluster) {
-            error!(reason, "does not lead");
+            error!(reason, "node does not lead");
         }
         Ok(outdated.is_some())
     }
 
-    /// Neither campaigns nor leads for a while.
+    /// Waits without campaigning.
     async fn sit_out(&self, inbox: &mut Inbox) {
         let over = tokio::time::sleep(level::PERIOD);
         let mut over = std::pin::pin!(over);
@@ -385,17 +386,17 @@ impl Leader {
         }
     }
 
-    /// Resolves when this node is among the members. Until then another node may have its name.
+    /// Resolves when this node is among the members. Until then another node may use its name.
     async fn until_entered(&self, me: &Member) {
         let is_me = |member: &Member| (&member.name, &member.address) == (&me.name, &me.address);
-        // Where they cannot be read, the campaign says what is wrong.
+        // If they cannot be read, the campaign reports the error.
         while !self.store.members().await.is_ok_and(|members| members.iter().any(is_me)) {
             tokio::time::sleep(ENTRY_LOOK).await;
         }
     }
 
-    /// Waits to be elected, and stands by meanwhile. `None`: told to stop. Requests wait in the
-    /// inbox, unless another node leads.
+    /// Waits for the election, and keeps a copy of the backlog meanwhile. `None` if it was told to stop.
+    /// Requests wait in the inbox, unless another node is the leader.
     async fn campaign(
         &self,
         inbox: &mut Inbox,
@@ -425,7 +426,7 @@ impl Leader {
                 () = self.stop.cancelled() => return None,
                 won = &mut campaign => return Some(won),
                 changed = leader.changed() => if changed.is_err() {
-                    // The store is gone; the campaign says why.
+                    // The store is gone; the campaign reports the error.
                     return Some(campaign.await);
                 },
                 _ = pulse.tick() => self.shared.beat(self.shared.host.now().mono),
@@ -443,15 +444,16 @@ impl Leader {
         inbox: &mut Inbox,
         leadership: Box<dyn Leadership>,
         standby: Standby,
-    ) -> Result<End, StoreError> {
+    ) -> Result<LeadershipEnd, StoreError> {
         FailPoint::AfterElection.reach();
         let fence = leadership.fence();
         self.shared.epoch.store(fence.epoch.0, Ordering::Relaxed);
-        // It may have been raised since the campaign began, by a leader that saw this node too late.
-        // Not known is not good enough: it would fail tasks whose definitions it cannot read.
+        // A leader that noticed this node too late may have raised the level since the campaign began. If the
+        // level is unknown, this node must not lead, because it would fail tasks whose definitions it cannot
+        // read.
         if self.is_outdated().await? {
             leadership.resign(None).await;
-            return Ok(End::Resigned(None));
+            return Ok(LeadershipEnd::Resigned(None));
         }
         self.shared.phase.send_replace(Phase::Loading);
         let options = self.machine_options();
@@ -464,7 +466,7 @@ impl Leader {
         };
         let (mut loaded, ledger, marks) = tokio::select! {
             biased;
-            () = leadership.lost() => return Ok(End::Deposed),
+            () = leadership.lost() => return Ok(LeadershipEnd::Deposed),
             loaded = loading => loaded?,
         };
         let newest = loaded.ids.last();
@@ -479,7 +481,7 @@ impl Leader {
         self.shared.beat(self.shared.host.now().mono);
         ledger.show();
         let seq_floor = leadership.seq_floor();
-        // Several ask it whether it is held; this function has the last of them.
+        // Several owners check whether it is held; this function has the last reference.
         let leadership = Arc::new(leadership);
         self.shared.signs.begin(leadership.clone(), loaded.machine.session_ids());
         self.shared.phase.send_replace(Phase::Leading);
@@ -512,20 +514,21 @@ impl Leader {
         self.shared.signs.end();
         self.shared.metrics.clear_totals();
         self.shared.unreadable.store(0, Ordering::Relaxed);
-        // What its last commit ran into was the leader's; how the store is, the lookout tells.
+        // What its last commit ran into was the leader's; how the store is, the store_monitor tells.
         self.shared.set_store_problem(None);
-        // From here on requests wait, until it is known who leads.
+        // From here on requests wait until the leader is known.
         self.shared.phase.send_replace(Phase::Campaigning);
         self.shared.stands_by.store(false, Ordering::Relaxed);
         self.shared.wake_all();
         self.shared.landed.forget();
-        // What flowed down under this leadership is over; sessions come back under the next.
+        // The channels of this leadership end; sessions reconnect under the next leader.
         let _ = self.workers.send(ToWorkers::DetachAll).await;
-        let successor = if let End::Resigned(successor) = &end { successor } else { &ready };
+        let successor =
+            if let LeadershipEnd::Resigned(successor) = &end { successor } else { &ready };
         if let Some(leadership) = Arc::into_inner(leadership) {
             leadership.resign(successor.as_deref()).await;
         }
-        // The next leader need not wait for the memory of many tasks to be given back.
+        // The next leader need not wait until the memory of many tasks is freed.
         drop(coordinator);
         Ok(end)
     }

@@ -1,39 +1,38 @@
-//! Moments at which a process can be told to crash, so that a test finds out what is left behind
-//! when it does so just there.
+//! Fail points: places at which a test can crash the process, to check the state that it leaves behind.
 //!
-//! `ROTA_FAIL_POINT=after-commit:37` aborts the process when it comes to that point for the 37th time;
-//! without a number, the first time. Only builds with the feature `fail-points` have this, which tests
-//! alone ask for: in any other [`FailPoint::reach`] is empty and the variable is not read.
+//! `ROTA_FAIL_POINT=after-commit:37` aborts the process when it reaches the point for the 37th time; without
+//! a number, the first time. Only builds with the feature `fail-points`, for tests, have this. In other
+//! builds [`FailPoint::reach`] is empty, and the variable is not read.
 //!
-//! `ROTA_STALL_FILE=/some/file` makes the store stand still, in the same builds, while that file exists: each
-//! commit waits until it is gone, as it would for a disk that does not answer.
+//! In the same builds, `ROTA_STALL_FILE=/some/file` stalls the store while the file exists: each commit waits
+//! until it is gone, as for a disk that does not answer.
 
-/// A named moment.
+/// A fail point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FailPoint {
-    /// The election is won, and nothing of the backlog was read.
+    /// The election is won, and nothing of the backlog has been read.
     AfterElection,
-    /// A batch is made, and not yet sent to the store.
+    /// A batch is built, and not yet sent to the store.
     BeforeCommit,
-    /// A batch has landed, and nothing followed from that yet.
+    /// A batch is durable, and nothing has been released yet.
     AfterCommit,
-    /// A step is durable, the next may be on its way, and no worker has heard of either.
+    /// A step is durable, the next may be in flight, and no worker has been told of either.
     BeforeDispatch,
-    /// Workers have what the step gave them, and no client has its answer.
+    /// Workers have got their tasks, and clients have not got their answers.
     BeforeAnswer,
-    /// All that a step gives was given.
+    /// Everything of a step has been released.
     AfterAnswer,
 }
 
 impl FailPoint {
-    /// Crashes if this is where the process is to crash.
+    /// Crashes if the process must crash here.
     pub(crate) fn reach(self) {
         #[cfg(any(test, feature = "fail-points"))]
         armed::reach(self);
     }
 }
 
-/// Waits while the store is to stand still.
+/// Waits while the store is stalled.
 pub(crate) async fn stalled() {
     #[cfg(any(test, feature = "fail-points"))]
     armed::stalled().await;
@@ -65,7 +64,7 @@ mod armed {
         (FailPoint::AfterAnswer, "after-answer"),
     ];
 
-    /// Where to crash, and at which time.
+    /// The fail point at which to crash, and the count.
     #[derive(Debug, PartialEq, Eq)]
     struct Armed {
         point: FailPoint,
@@ -74,13 +73,13 @@ mod armed {
 
     static ARMED: LazyLock<Option<Armed>> = LazyLock::new(|| {
         let text = std::env::var(VARIABLE).ok()?;
-        // A test that misspells it would pass because nothing happens.
-        Some(parse(&text).unwrap_or_else(|| panic!("{VARIABLE} has no such point: {text}")))
+        // A test with a misspelt name would pass because nothing happens.
+        Some(parse(&text).unwrap_or_else(|| panic!("{VARIABLE}: no such fail point: {text}")))
     });
 
     static STALL: LazyLock<Option<PathBuf>> =
         LazyLock::new(|| std::env::var_os("ROTA_STALL_FILE").map(PathBuf::from));
-    /// How often it is looked whether the store is to go on.
+    /// Interval of checks for the end of a stall.
     const STALL_LOOK: Duration = Duration::from_millis(5);
 
     pub(super) async fn stalled() {

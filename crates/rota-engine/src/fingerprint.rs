@@ -1,11 +1,12 @@
-//! Hashes of what was asked for and what was said, the same in every version of Rota: they are kept,
-//! to tell a repeat from what only looks like one.
+//! Fingerprints: hashes of submissions and reports, to distinguish a repeat from a conflict. They are stored,
+//! so they must be the same in every version of Rota.
 
 mod canonical;
 mod scalar;
 
 use rota_core::{
-    Binds, Definition, Jitter, Millis, Outcome, Policy, Report, RetryPolicy, RunAt, WallTime,
+    AttemptOutcome, ClientKeys, Definition, Jitter, Millis, Policy, Report, RetryPolicy, RunAt,
+    WallTime,
 };
 use xxhash_rust::xxh3::Xxh3;
 
@@ -21,7 +22,7 @@ fn date(date: Option<WallTime>) -> [u8; 8] {
     date.map_or(i64::MIN, |date| date.0).to_le_bytes()
 }
 
-/// A time as it was said: a date, or a delay.
+/// A time of a request: a date, or a delay.
 fn said(run_at: RunAt) -> (Option<WallTime>, u64) {
     match run_at {
         RunAt::Now => (None, u64::MAX),
@@ -30,8 +31,8 @@ fn said(run_at: RunAt) -> (Option<WallTime>, u64) {
     }
 }
 
-/// A hash of all that a worker says at the end of an attempt. It is kept with the lease that ended,
-/// to tell a repeated report from another. Others are never compared.
+/// The hash of a report that ends an attempt. It is stored with the ended lease, to distinguish a repeated
+/// report from another. Other reports are never compared.
 pub(crate) fn of_report(report: &Report) -> u64 {
     let Report::Ended { started_at, output_tail, outcome } = report else { return 0 };
     let mut hash = Xxh3::new();
@@ -39,39 +40,39 @@ pub(crate) fn of_report(report: &Report) -> u64 {
     field(&date(*started_at));
     field(output_tail);
     match outcome {
-        Outcome::Completed { result } => {
+        AttemptOutcome::Completed { result } => {
             field(b"completed");
             field(result);
         }
-        Outcome::Failed { failure, retry_at } => {
+        AttemptOutcome::Failed { failure, retry_at } => {
             field(b"failed");
             field(failure.reason.as_str().as_bytes());
             field(failure.message.as_bytes());
             field(&date(*retry_at));
         }
-        Outcome::Snoozed { until } => {
+        AttemptOutcome::Snoozed { until } => {
             let (until, delay) = said(*until);
             field(b"snoozed");
             field(&date(until));
             field(&delay.to_le_bytes());
         }
-        Outcome::Cancelled => field(b"cancelled"),
+        AttemptOutcome::Cancelled => field(b"cancelled"),
     }
     hash.digest()
 }
 
-/// What tells a repeat of a task from a conflict.
+/// The fingerprints of a submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
-    /// A hash of all that the client asked for. It is kept with the task.
+    /// The hash of the submission. It is stored with the task.
     pub(crate) kept: u64,
-    /// What versions before this one would have kept: of the payload as written with the defaults of the server,
-    /// and of the payload with only its keys in order.
+    /// The hashes of earlier versions: of the unchanged payload with the server's defaults filled in, and of
+    /// the payload with only its keys sorted.
     pub(crate) former: [u64; 2],
 }
 
-/// The defaults that a client's omissions are hashed as: those of the first version. They never
-/// change, whatever the defaults become, so that a repeat stays one.
+/// The values that are hashed for omitted fields: the defaults of the first version. They never change, even
+/// if the defaults do, so that a repeat stays a repeat.
 fn first_defaults() -> (&'static str, u8, Policy) {
     let retry = RetryPolicy {
         max_attempts: 25,
@@ -85,10 +86,9 @@ fn first_defaults() -> (&'static str, u8, Policy) {
     ("default", 5, Policy { retry, timeout: Millis(1_800_000), retention: None })
 }
 
-/// The fingerprint of a task of which its client left something out. Tasks without names are never
-/// compared.
+/// The fingerprint of a task with omitted fields. Tasks without names are never compared.
 pub(crate) fn of_task(task: &NewTask, left_out: LeftOut) -> Fingerprint {
-    if task.binds.is_empty() {
+    if task.client_keys.is_empty() {
         return Fingerprint { kept: 0, former: [0; 2] };
     }
     let given = &task.definition.payload;
@@ -102,9 +102,9 @@ pub(crate) fn of_task(task: &NewTask, left_out: LeftOut) -> Fingerprint {
     Fingerprint { kept: hashed(Scalars::ByValue), former: [as_written, ordered] }
 }
 
-/// Takes the types apart, so that a field that is added to them has to be considered here.
+/// Destructures the types exhaustively, so that a new field must be handled here.
 fn hash_of(task: &NewTask, payload: &[u8], left_out: LeftOut) -> u64 {
-    let NewTask { binds: Binds { id, key }, definition, priority, run_at } = task;
+    let NewTask { client_keys: ClientKeys { id, key }, definition, priority, run_at } = task;
     let Definition {
         queue,
         kind,
@@ -113,7 +113,7 @@ fn hash_of(task: &NewTask, payload: &[u8], left_out: LeftOut) -> u64 {
         description,
         expires_at,
         policy: Policy { retry, timeout, retention },
-        // A repeat may be traced elsewhere.
+        // A repeat can have another trace context.
         trace: _,
     } = definition;
     let RetryPolicy { max_attempts, initial, multiplier, max, jitter, max_lost, max_snoozes } =
@@ -149,8 +149,8 @@ fn hash_of(task: &NewTask, payload: &[u8], left_out: LeftOut) -> u64 {
     field(&[u8::from(if no.jitter { first.retry.jitter } else { *jitter } == Jitter::None)]);
     field(&either(no_timeout, first.timeout, *timeout));
     field(&retention.map_or(u64::MAX, |retention| retention.0).to_le_bytes());
-    // What the first version did not have is hashed behind its name, and only where it is given: the
-    // fingerprints that are kept stay what they are.
+    // Fields that the first version did not have are hashed after their name, and only if present, so that
+    // stored fingerprints stay valid.
     if let Some(description) = description {
         field(b"description");
         field(description.as_bytes());
@@ -173,17 +173,17 @@ mod tests {
     const GOLDEN_NAMED: u64 = 21_084_112_229_816_145;
     const GOLDEN_DELAYED: u64 = 11_498_619_682_732_640_432;
 
-    fn ended(started_at: i64, output: &'static str, outcome: Outcome) -> Report {
+    fn ended(started_at: i64, output: &'static str, outcome: AttemptOutcome) -> Report {
         let output_tail = Bytes::from_static(output.as_bytes());
         Report::Ended { started_at: Some(WallTime(started_at)), output_tail, outcome }
     }
 
-    fn completed(result: &'static str) -> Outcome {
-        Outcome::Completed { result: Bytes::from_static(result.as_bytes()) }
+    fn completed(result: &'static str) -> AttemptOutcome {
+        AttemptOutcome::Completed { result: Bytes::from_static(result.as_bytes()) }
     }
 
-    fn failed(reason: FailureReason, message: &str, retry_at: Option<WallTime>) -> Outcome {
-        Outcome::Failed { failure: Failure::new(reason, message), retry_at }
+    fn failed(reason: FailureReason, message: &str, retry_at: Option<WallTime>) -> AttemptOutcome {
+        AttemptOutcome::Failed { failure: Failure::new(reason, message), retry_at }
     }
 
     #[test]
@@ -198,9 +198,9 @@ mod tests {
             ended(1, "", failed(FailureReason::Permanent, "no", None)),
             ended(1, "", failed(FailureReason::Error, "no, and why", None)),
             ended(1, "", failed(FailureReason::Error, "no", Some(WallTime(5)))),
-            ended(1, "", Outcome::Snoozed { until: RunAt::At(WallTime(5)) }),
-            ended(1, "", Outcome::Snoozed { until: RunAt::After(Millis(5)) }),
-            ended(1, "", Outcome::Cancelled),
+            ended(1, "", AttemptOutcome::Snoozed { until: RunAt::At(WallTime(5)) }),
+            ended(1, "", AttemptOutcome::Snoozed { until: RunAt::After(Millis(5)) }),
+            ended(1, "", AttemptOutcome::Cancelled),
         ];
         for (at, report) in said.iter().enumerate() {
             for (other_at, other) in said.iter().enumerate() {
@@ -226,7 +226,7 @@ mod tests {
             ..Definition::new(name("default"), name("mail"))
         };
         NewTask {
-            binds: Binds { id: Some(name("order-1")), key: Some("key".into()) },
+            client_keys: ClientKeys { id: Some(name("order-1")), key: Some("key".into()) },
             definition,
             priority: Priority::default(),
             run_at: RunAt::At(WallTime(1_700_000_000_000)),
@@ -249,7 +249,7 @@ mod tests {
         let delayed = changed(|it| it.expires_at = None);
         let delayed = NewTask { run_at: RunAt::After(Millis(5)), ..delayed };
         assert_eq!(kept(&delayed), GOLDEN_DELAYED);
-        let bare = NewTask { binds: Binds::default(), ..named() };
+        let bare = NewTask { client_keys: ClientKeys::default(), ..named() };
         assert_eq!(kept(&bare), 0);
     }
 
@@ -258,8 +258,11 @@ mod tests {
         let (name, base) = (|text| Name::new(text).expect("a name"), named());
         let policy = |change: fn(&mut Policy)| changed(|it| change(&mut it.policy));
         let others = [
-            NewTask { binds: Binds { id: None, ..base.binds.clone() }, ..named() },
-            NewTask { binds: Binds { key: None, ..base.binds.clone() }, ..named() },
+            NewTask { client_keys: ClientKeys { id: None, ..base.client_keys.clone() }, ..named() },
+            NewTask {
+                client_keys: ClientKeys { key: None, ..base.client_keys.clone() },
+                ..named()
+            },
             changed(|it| it.queue = name("q")),
             changed(|it| it.kind = name("k")),
             changed(|it| it.payload = Bytes::from_static(br#"{"a":1,"b":[3]}"#)),

@@ -1,9 +1,9 @@
-//! What a leader does before it lets go, so that the next one leads at once: it has that node make its machine
-//! while it still leads itself.
+//! Preparation of a transfer: before a leader gives up leadership, it lets the next leader build its machine,
+//! so that the next one leads at once.
 //!
-//! The question goes through the store, with a batch that the other node follows; the answer is what that node
-//! announces among the members. A node that does not answer in time costs no more than that time, during which
-//! this one leads as before.
+//! The request goes through the store, in a batch that the other node follows. The answer is an announcement
+//! of that node among the members. Meanwhile this node leads as before, so a node that does not answer costs
+//! only the timeout.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -20,12 +20,12 @@ use crate::{
     shared::Shared,
 };
 
-/// A leader waits so long for another node to get ready. A million tasks take about a second.
+/// Time that a leader waits until another node is ready. A million tasks take about a second.
 const WAIT: Duration = Duration::from_secs(3);
-/// Between two looks whether it is.
+/// Interval of checks whether it is ready.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Has the node named `to`, or any other where none is named, get ready to take over. Says which one is.
+/// Lets the node `to`, or any other, prepare to take over. Returns the node that is ready.
 pub(crate) async fn prepare(
     store: &Arc<dyn Store>,
     shared: &Shared,
@@ -36,7 +36,7 @@ pub(crate) async fn prepare(
     let ready = timeout(WAIT, try_to_prepare(store, shared, inbox, own, to)).await;
     if ready.is_err() {
         info!(
-            "no other node got ready in time; the next leader takes the backlog up after this one"
+            "no other node was ready in time; the next leader loads the backlog after this one has stopped"
         );
     }
     ready.ok().flatten()
@@ -67,7 +67,7 @@ async fn try_to_prepare(
         let members = store.members().await.ok()?;
         let ready = members.iter().find(|member| member.name == successor)?.ready_for;
         if ready == epoch {
-            debug!(successor, "ready to take over");
+            debug!(successor, "node ready to take over");
             return Some(successor);
         }
     }

@@ -1,8 +1,8 @@
-//! What the engine takes from the machine that it runs on: the time, random numbers and threads.
+//! The host of an engine: its clocks, random numbers and threads.
 //!
-//! All three are handed in by whoever starts an engine, so that the shipped engine can run in a
-//! simulator whose every step follows from one seed. Timers are not among them: the engine sleeps by
-//! `tokio::time`, which the simulator pauses.
+//! The caller that starts an engine passes them in, so that the shipped engine can run in a simulator in
+//! which every step follows from one seed. Timers are not included: the engine uses `tokio::time`, which the
+//! simulator pauses.
 
 use std::{
     fmt::Debug,
@@ -14,30 +14,30 @@ use std::{
 use rota_core::{MonoTime, Now, SessionId, WallTime};
 use tokio::time::Instant;
 
-/// The two clocks of a machine.
+/// The two clocks of a host.
 pub trait Clock: Debug + Send + Sync {
-    /// The time by both clocks. The monotonic one counts from a moment of the clock's own choice and
-    /// never goes back; the wall clock may jump either way.
+    /// The time of both clocks. The monotonic clock has an arbitrary origin and never goes back. The wall
+    /// clock can jump in both directions.
     fn now(&self) -> Now;
 }
 
-/// A source of random numbers. They need not be secret, but two nodes must not draw the same ones.
+/// A source of random numbers. They need not be secret, but two nodes must not get the same ones.
 pub trait Random: Debug + Send + Sync {
-    /// A number drawn evenly from all 64-bit numbers.
+    /// A uniformly random 64-bit number.
     fn next(&self) -> u64;
 }
 
-/// Where work runs that would hold up the engine's loop for long.
+/// Where long work runs that would block the engine's loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Parallel {
-    /// On threads beside the loop.
+    /// On separate threads.
     #[default]
     Threads,
-    /// At once, on the caller's thread: always in the same order.
+    /// At once on the caller's thread, so always in the same order.
     Inline,
 }
 
-/// The machine that an engine runs on.
+/// The host of an engine.
 #[derive(Debug, Clone)]
 pub struct Host {
     clock: Arc<dyn Clock>,
@@ -46,19 +46,19 @@ pub struct Host {
 }
 
 impl Host {
-    /// A host made of these parts.
+    /// Makes a host of these parts.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, random: Arc<dyn Random>, parallel: Parallel) -> Self {
         Self { clock, random, parallel }
     }
 
-    /// The machine that this process runs on.
+    /// The machine on which this process runs.
     #[must_use]
     pub fn system() -> Self {
         Self::new(Arc::new(SystemClock::start()), Arc::new(SystemRandom), Parallel::Threads)
     }
 
-    /// The time by both clocks.
+    /// The time of both clocks.
     pub(crate) fn now(&self) -> Now {
         self.clock.now()
     }
@@ -68,7 +68,7 @@ impl Host {
         self.random.next()
     }
 
-    /// An id for a new session: nobody else's, and not 0.
+    /// A unique id for a new session, not 0.
     pub(crate) fn session_id(&self) -> SessionId {
         SessionId(self.random().max(1))
     }
@@ -77,8 +77,8 @@ impl Host {
         self.parallel
     }
 
-    /// Does work that blocks, without holding up other tasks where there are threads. Cancel safe:
-    /// work whose result nobody waits for is still done.
+    /// Runs blocking work on a thread, if the host has threads. Cancel safe: the work is done even if nobody
+    /// waits for its result.
     ///
     /// # Panics
     /// When the work does.
@@ -99,7 +99,7 @@ impl Host {
 }
 
 impl Host {
-    /// Gives the memory of something large back, without holding up the caller where there are threads.
+    /// Drops a large value on a thread, if the host has threads.
     #[expect(clippy::disallowed_methods, reason = "gives work to a thread, as above")]
     pub(crate) fn discard<T: Send + 'static>(&self, value: T) {
         match self.parallel {
@@ -124,7 +124,7 @@ impl SystemClock {
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     fn now(&self) -> Now {
-        // A clock before 1970 is as good as one at 1970: nothing can be due earlier.
+        // A clock before 1970 counts as 1970, because nothing can be due earlier.
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Now {
             wall: WallTime(i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)),

@@ -1,8 +1,8 @@
-//! The coordinator's inbox: the one door for clients, workers and retention.
+//! The coordinator's inbox, for requests of clients, workers and retention.
 //!
-//! Workers have a lane of their own, which is served first, so that a crowd of clients keeps nobody
-//! from saying that a worker lives or what it has done. Each request of theirs says when it was sent:
-//! the coordinator judges workers by what it has read, not by the time at which it comes to read.
+//! Workers have their own lane, which is served first, so that many clients cannot block heartbeats and
+//! reports. Each request of a worker has the time at which it was sent, so that the coordinator judges
+//! workers by the messages it has read, not by the time at which it reads them.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -11,16 +11,16 @@ use tokio::sync::mpsc::{self, error::SendTimeoutError};
 
 use crate::request::Request;
 
-/// Requests that may wait in each lane; then callers wait, and soon are turned away.
+/// Maximum number of requests in each lane. Beyond it, callers wait, and are soon refused.
 pub(crate) const INBOX: usize = 4096;
 
-/// A request of a worker, and when it was sent. `None`: it is not a worker's.
+/// A request, and the time at which it was sent if it comes from a worker.
 pub(crate) struct Sent {
     pub(crate) request: Request,
     pub(crate) by_worker: Option<MonoTime>,
 }
 
-/// How much more may be taken from the inbox at a time. One request may exceed it.
+/// The budget for taking requests from the inbox. One request can exceed it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Budget {
     pub(crate) requests: usize,
@@ -40,7 +40,7 @@ impl Budget {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
-    /// Workers get half of what there is before clients get theirs.
+    /// The part of workers: half of the budget, before clients get the rest.
     fn half(&self) -> Self {
         Self {
             requests: self.requests.div_ceil(2),
@@ -50,20 +50,20 @@ impl Budget {
     }
 }
 
-/// The end that takes.
+/// The receiving end.
 pub(crate) struct Inbox {
     workers: mpsc::Receiver<Sent>,
     clients: mpsc::Receiver<Sent>,
 }
 
-/// The end that sends.
+/// The sending end.
 #[derive(Clone)]
 pub(crate) struct InboxSender {
     workers: mpsc::Sender<Sent>,
     clients: mpsc::Sender<Sent>,
 }
 
-/// An end that sends and does not keep the other one waiting for it.
+/// A sending end that does not keep the inbox open.
 #[derive(Clone)]
 pub(crate) struct WeakInboxSender {
     workers: mpsc::WeakSender<Sent>,
@@ -87,7 +87,7 @@ impl InboxSender {
         WeakInboxSender { workers: self.workers.downgrade(), clients: self.clients.downgrade() }
     }
 
-    /// Sends a request, if there is room for it within `wait`. Cancel safe.
+    /// Sends a request, if there is room within `wait`. Cancel safe.
     pub(crate) async fn send(
         &self,
         request: Request,
@@ -103,7 +103,7 @@ impl InboxSender {
         })
     }
 
-    /// Requests that wait, and how many may.
+    /// Number of waiting requests, and the maximum.
     pub(crate) fn waiting(&self) -> (usize, usize) {
         let lanes = [&self.workers, &self.clients];
         let max = lanes.iter().map(|lane| lane.max_capacity()).sum();
@@ -113,8 +113,8 @@ impl InboxSender {
 }
 
 impl Inbox {
-    /// Takes what there is as far as the budget goes, and waits for a request if there is none and
-    /// none was taken before. False: nobody will send any more. Cancel safe.
+    /// Takes requests up to the budget. Waits for one if there is none and none was taken before. Returns
+    /// false if no more will come. Cancel safe.
     pub(crate) async fn take(&mut self, taken: &mut VecDeque<Sent>, mut budget: Budget) -> bool {
         taken.iter().for_each(|sent| budget.spend(&sent.request));
         if taken.is_empty() {
@@ -132,7 +132,7 @@ impl Inbox {
         true
     }
 
-    /// The next request; `None` where nobody will send any more. Cancel safe.
+    /// The next request. `None` if no more will come. Cancel safe.
     pub(crate) async fn recv(&mut self) -> Option<Sent> {
         tokio::select! {
             biased;
@@ -142,19 +142,19 @@ impl Inbox {
         }
     }
 
-    /// Whether all that workers have sent was taken.
+    /// Whether all requests of workers have been taken.
     pub(crate) fn has_heard_workers(&self) -> bool {
         self.workers.is_empty()
     }
 
-    /// Takes no more; what is in it can still be taken.
+    /// Closes the inbox. Requests in it can still be taken.
     pub(crate) fn close(&mut self) {
         self.workers.close();
         self.clients.close();
     }
 }
 
-/// Takes what is there as far as the budget goes; gives what is left of it.
+/// Takes requests up to the budget. Returns the rest of the budget.
 fn fill(lane: &mut mpsc::Receiver<Sent>, taken: &mut VecDeque<Sent>, mut budget: Budget) -> Budget {
     while !budget.is_spent()
         && let Ok(sent) = lane.try_recv()

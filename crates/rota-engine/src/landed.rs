@@ -1,5 +1,5 @@
-//! Queues and workers as of the last step that landed: what the engine answers about them while a commit hangs.
-//! Tasks are not here, because the store has them.
+//! Queues and workers as of the last durable step, to answer reads while a commit hangs. Tasks are not
+//! included, because the store has them.
 
 use std::{
     collections::BTreeMap,
@@ -14,12 +14,12 @@ use rota_core::{
 };
 use rustc_hash::FxHashSet;
 
-/// The queues that are gone are dropped once in so long.
+/// Interval at which dropped queues are removed.
 const ALL_ANEW_AFTER: Millis = Millis(60_000);
 
-/// Names and tasks of workers that are copied for each millisecond between two copies. A copy of so many takes
-/// about 10 µs, so copying takes about one percent of the loop's time, however many workers there are. A small
-/// cluster's workers are copied at every step.
+/// Number of names and tasks of workers to copy for each millisecond between two copies. This many take about
+/// 10 µs, so copying takes about one percent of the loop's time for any number of workers. The workers of a
+/// small cluster are copied at every step.
 const COPIED_EACH_MS: u64 = 100;
 
 /// The workers of a step.
@@ -27,35 +27,35 @@ const COPIED_EACH_MS: u64 = 100;
 pub(crate) struct LandedWorkers {
     /// By name.
     pub(crate) workers: Arc<[SessionView]>,
-    /// The time of the step.
+    /// Time of the step.
     pub(crate) at: WallTime,
 }
 
-/// What is to be kept when a step has landed.
+/// The state to keep when a step is durable.
 #[derive(Debug)]
 pub(crate) struct LandingLists {
     queues: LandingQueues,
-    /// `None`: the last copy is recent enough.
+    /// `None` if the last copy is recent enough.
     workers: Option<LandedWorkers>,
 }
 
-/// The queues of a step, to be kept when it has landed.
+/// The queues of a step, to keep when it is durable.
 #[derive(Debug)]
 struct LandingQueues {
-    /// All there are, or those that the step changed.
+    /// All queues, or those that the step changed.
     queues: Vec<QueueCounts>,
     all: bool,
     at: WallTime,
 }
 
-/// Queues and workers of the last step that landed.
+/// Queues and workers of the last durable step.
 #[derive(Debug, Default)]
 pub(crate) struct Landed {
     kept: Mutex<Option<Kept>>,
     workers: Mutex<Option<LandedWorkers>>,
-    /// When all queues were last looked at; the coordinator's loop alone writes it.
+    /// Time of the last copy of all queues. Only the coordinator writes it.
     all_at: AtomicI64,
-    /// When the workers are to be copied next; the coordinator's loop alone writes it.
+    /// Time of the next copy of workers. Only the coordinator writes it.
     workers_due: AtomicU64,
 }
 
@@ -66,8 +66,8 @@ struct Kept {
 }
 
 impl Landed {
-    /// What is to be kept when this step has landed. Costs grow with the queues that it changed, and workers
-    /// are copied the more rarely the more there are.
+    /// The state to keep when this step is durable. The cost grows with the number of changed queues. The
+    /// more workers there are, the more rarely they are copied.
     pub(crate) fn landing(&self, machine: &Machine, step: &Step) -> LandingLists {
         let queues = self.landing_queues(machine, step);
         LandingLists { queues, workers: self.landing_workers(machine) }
@@ -103,7 +103,7 @@ impl Landed {
         LandingQueues { queues, all: false, at }
     }
 
-    /// The step has landed.
+    /// Keeps the state of a durable step.
     pub(crate) fn keep(&self, landing: LandingLists) {
         if let Some(workers) = landing.workers {
             *self.workers.lock().unwrap_or_else(PoisonError::into_inner) = Some(workers);
@@ -120,7 +120,7 @@ impl Landed {
         }
     }
 
-    /// This node leads no more.
+    /// Clears the state, because this node is no longer the leader.
     pub(crate) fn forget(&self) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.workers.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -128,12 +128,12 @@ impl Landed {
         self.workers_due.store(0, Ordering::Relaxed);
     }
 
-    /// The workers as of the last copy that landed.
+    /// The workers of the last durable copy.
     pub(crate) fn workers(&self) -> Option<LandedWorkers> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// All queues by name, and when that was.
+    /// All queues by name, and the time of that state.
     pub(crate) fn queues(&self) -> Option<(Vec<QueueCounts>, WallTime)> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.as_ref().map(|kept| (kept.queues.values().cloned().collect(), kept.at))

@@ -1,7 +1,7 @@
-//! Totals of tasks by queue and kind, and how long tasks waited and ran.
+//! Totals of tasks by queue and kind, and the times that tasks waited and ran.
 //!
-//! The totals are written in the batch that makes durable what they count, so they are exact: no
-//! crash and no change of leader loses or repeats one. They are shown once the batch has landed.
+//! The totals are written in the batch of the events that they count, so they are exact: no crash and no
+//! change of leader loses or repeats an event. They are shown when the batch is durable.
 
 use std::sync::Arc;
 
@@ -15,44 +15,45 @@ use crate::{
     codec::{self, ForeignCounts},
     layout,
     load::each,
+    records::{self, Entry},
     unreadable::Unreadable,
 };
 
-/// Lanes that are found without looking at their names at most; then all are looked up anew.
+/// Maximum number of lanes in the cache of lookups. When it is full, the cache is cleared.
 const LANES_AT_HAND: usize = 10_000;
-/// So many pairs of a queue and a kind are told apart for each queue that may be.
+/// Number of pairs of a queue and a kind to distinguish, for each allowed queue.
 const KINDS_A_QUEUE: usize = 5;
 
-/// The place of a total in the list of all.
-pub(crate) type Place = usize;
+/// The index of a total in the list of all.
+pub(crate) type TotalIndex = usize;
 
-/// The totals, with what is not durable yet.
+/// The totals, including those that are not durable yet.
 pub(crate) struct Ledger {
     metrics: NodeMetrics,
-    lines: Vec<Line>,
-    places: FxHashMap<(Arc<str>, Arc<str>), Place>,
-    at_hand: FxHashMap<Arc<LaneName>, Place>,
-    last: Option<(Arc<LaneName>, Place)>,
-    changed: Vec<Place>,
+    totals: Vec<Total>,
+    indices: FxHashMap<(Arc<str>, Arc<str>), TotalIndex>,
+    at_hand: FxHashMap<Arc<LaneName>, TotalIndex>,
+    last: Option<(Arc<LaneName>, TotalIndex)>,
+    changed: Vec<TotalIndex>,
 }
 
-struct Line {
+struct Total {
     row: Row,
-    /// What a newer version counts beside this.
+    /// Counts that only a newer version knows.
     foreign: ForeignCounts,
     waited: Histogram,
     ran: Histogram,
 }
 
-/// What is to be shown when a step has landed.
+/// The metrics to show when a step is durable.
 #[derive(Default)]
 pub(crate) struct Landing {
-    rows: Vec<(Place, Row)>,
+    rows: Vec<(TotalIndex, Row)>,
     pub(crate) events: Vec<Event>,
 }
 
 impl Ledger {
-    /// The totals as the store has them.
+    /// The totals in the store.
     pub(crate) async fn load(
         snapshot: &dyn Snapshot,
         metrics: NodeMetrics,
@@ -60,68 +61,70 @@ impl Ledger {
     ) -> Result<Self, StoreError> {
         let mut ledger = Self {
             metrics,
-            lines: Vec::new(),
-            places: FxHashMap::default(),
+            totals: Vec::new(),
+            indices: FxHashMap::default(),
             at_hand: FxHashMap::default(),
             last: None,
             changed: Vec::new(),
         };
-        each(snapshot, layout::TOTAL, |key, value| {
-            let Some((queue, kind)) = layout::parse_total(key) else {
-                unreadable.add(layout::TOTAL, key, &"the key names no queue and kind");
-                return Ok(());
+        each(snapshot, |entry: &Entry<records::Total>| {
+            let Some(pair) = entry.typed_key() else {
+                unreadable.add(layout::TOTAL, &entry.key, &"the key is not a queue and a kind");
+                return;
             };
-            let (counts, foreign) = match codec::decode_total(value) {
-                Ok(total) => total,
-                Err(error) => {
-                    unreadable.add(layout::TOTAL, key, &format!("{error}; it begins anew"));
-                    return Ok(());
-                }
-            };
-            ledger.metrics.queues().remember(queue);
-            ledger.metrics.kinds().remember(kind);
-            let place = ledger.open(queue.into(), kind.into());
-            let line = &mut ledger.lines[place];
-            (line.row.counts, line.foreign) = (counts, foreign);
-            Ok(())
+            let found = entry.decode(&pair);
+            if let Some(reason) = found.unreadable() {
+                unreadable.add(
+                    layout::TOTAL,
+                    &entry.key,
+                    &format!("{reason}; the total starts again from zero"),
+                );
+            }
+            let Some((counts, foreign)) = found.record() else { return };
+            let (queue, kind) = pair;
+            ledger.metrics.queues().remember(&queue);
+            ledger.metrics.kinds().remember(&kind);
+            let index = ledger.open(queue, kind);
+            let total = &mut ledger.totals[index];
+            (total.row.counts, total.foreign) = (counts, foreign);
         })
         .await?;
         Ok(ledger)
     }
 
-    /// Shows all totals: this node leads.
+    /// Shows all totals, because this node is the leader.
     pub(crate) fn show(&self) {
         self.metrics.clear_totals();
-        let rows = self.lines.iter().map(|line| line.row.clone());
+        let rows = self.totals.iter().map(|total| total.row.clone());
         self.metrics.set_totals(rows.enumerate());
     }
 
-    /// What an event adds to, if it is counted.
-    pub(crate) fn count(&mut self, event: &Event) -> Option<(Place, Count)> {
+    /// The total to which an event adds, if it is counted.
+    pub(crate) fn count(&mut self, event: &Event) -> Option<(TotalIndex, Count)> {
         let count = count_of(event.what)?;
-        Some((self.place(&event.lane), count))
+        Some((self.index(&event.lane), count))
     }
 
-    /// Adds to a total; gives the record of it that is to be written.
-    pub(crate) fn add(&mut self, place: Place, counts: &Counts) -> (Bytes, Bytes) {
-        let Line { row, foreign, .. } = &mut self.lines[place];
+    /// Adds to a total. Returns the record to write.
+    pub(crate) fn add(&mut self, index: TotalIndex, counts: &Counts) -> (Bytes, Bytes) {
+        let Total { row, foreign, .. } = &mut self.totals[index];
         for (total, more) in row.counts.iter_mut().zip(counts) {
             *total += more;
         }
-        self.changed.push(place);
+        self.changed.push(index);
         (layout::total(&row.queue, &row.kind), codec::encode_total(&row.counts, foreign))
     }
 
-    /// What is to be shown when all that was added since the last call has landed.
+    /// The metrics to show when everything added since the last call is durable.
     pub(crate) fn landing(&mut self, events: Vec<Event>) -> Landing {
         let mut changed = std::mem::take(&mut self.changed);
         changed.sort_unstable();
         changed.dedup();
-        let rows = changed.into_iter().map(|place| (place, self.lines[place].row.clone()));
+        let rows = changed.into_iter().map(|index| (index, self.totals[index].row.clone()));
         Landing { rows: rows.collect(), events }
     }
 
-    /// It has landed.
+    /// Shows the metrics of a durable step.
     pub(crate) fn landed(&mut self, landing: Landing) {
         if !landing.rows.is_empty() {
             self.metrics.set_totals(landing.rows);
@@ -130,64 +133,64 @@ impl Ledger {
             match event.what {
                 Happened::Due { late } => self.metrics.timer_lateness().observe(seconds(late)),
                 Happened::Started { waited: Some(waited) } => {
-                    let place = self.place(&event.lane);
-                    self.lines[place].waited.observe(seconds(waited));
+                    let index = self.index(&event.lane);
+                    self.totals[index].waited.observe(seconds(waited));
                 }
                 Happened::Completed { ran }
                 | Happened::Retried { ran }
                 | Happened::Snoozed { ran }
                 | Happened::Failed { ran: Some(ran), .. } => {
-                    let place = self.place(&event.lane);
-                    self.lines[place].ran.observe(seconds(ran));
+                    let index = self.index(&event.lane);
+                    self.totals[index].ran.observe(seconds(ran));
                 }
                 _ => {}
             }
         }
     }
 
-    fn place(&mut self, lane: &Arc<LaneName>) -> Place {
-        if let Some((last, place)) = &self.last
+    fn index(&mut self, lane: &Arc<LaneName>) -> TotalIndex {
+        if let Some((last, index)) = &self.last
             && Arc::ptr_eq(last, lane)
         {
-            return *place;
+            return *index;
         }
-        let place = match self.at_hand.get(lane) {
-            Some(place) => *place,
+        let index = match self.at_hand.get(lane) {
+            Some(index) => *index,
             None => self.find(lane),
         };
-        self.last = Some((lane.clone(), place));
-        place
+        self.last = Some((lane.clone(), index));
+        index
     }
 
-    fn find(&mut self, lane: &Arc<LaneName>) -> Place {
+    fn find(&mut self, lane: &Arc<LaneName>) -> TotalIndex {
         let queue = self.metrics.queues().fold(&lane.queue);
         let mut kind = self.metrics.kinds().fold(&lane.kind);
         let most = self.metrics.names_max() * KINDS_A_QUEUE;
-        let is_new = !self.places.contains_key(&(queue.clone(), kind.clone()));
-        if is_new && self.lines.len() >= most {
+        let is_new = !self.indices.contains_key(&(queue.clone(), kind.clone()));
+        if is_new && self.totals.len() >= most {
             kind = OTHER.into();
         }
-        let place = self.open(queue, kind);
+        let index = self.open(queue, kind);
         if self.at_hand.len() >= LANES_AT_HAND {
             self.at_hand.clear();
         }
-        self.at_hand.insert(lane.clone(), place);
-        place
+        self.at_hand.insert(lane.clone(), index);
+        index
     }
 
-    /// The place of a pair; a new one if there is none.
-    fn open(&mut self, queue: Arc<str>, kind: Arc<str>) -> Place {
+    /// The index of a pair; a new one if there is none.
+    fn open(&mut self, queue: Arc<str>, kind: Arc<str>) -> TotalIndex {
         let pair = (queue.clone(), kind.clone());
-        if let Some(place) = self.places.get(&pair) {
-            return *place;
+        if let Some(index) = self.indices.get(&pair) {
+            return *index;
         }
-        let place = self.lines.len();
+        let index = self.totals.len();
         let (waited, ran) =
             (self.metrics.schedule_to_start(&queue), self.metrics.execution(&queue));
         let row = Row { queue, kind, counts: Counts::default() };
-        self.lines.push(Line { row, foreign: ForeignCounts::default(), waited, ran });
-        self.places.insert(pair, place);
-        place
+        self.totals.push(Total { row, foreign: ForeignCounts::default(), waited, ran });
+        self.indices.insert(pair, index);
+        index
     }
 }
 

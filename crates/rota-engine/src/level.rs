@@ -1,14 +1,15 @@
-//! The feature level of a cluster: which formats and behaviours its nodes may use.
+//! The feature level of a cluster: the formats and behaviours that its nodes can use.
 //!
-//! Each node says in its member record which level it knows (nodes from before there were levels: 0). The leader
-//! raises the level of the cluster, a durable record, as soon as every node that is there knows the next one, and
-//! never lowers it. What an older version could not read or would do wrong is used only from its level on. So
-//! nodes can be upgraded one after the other, and until the last of them is, they can be downgraded as well. A node
-//! that knows less than the cluster's level does not lead; it still forwards.
+//! The member record of each node has the highest level that the node supports (0 for versions without
+//! levels). The leader raises the level of the cluster, a durable record, when every present node supports
+//! the next one, and never lowers it. Features that an older version could not read or would handle wrongly
+//! are used only from their level on. So nodes can be upgraded one after the other, and downgraded until the
+//! last one is upgraded. A node that does not support the level of the cluster does not lead; it still
+//! forwards.
 //!
-//! | level | since then |
+//! | level | adds |
 //! |---|---|
-//! | 1 | nodes have feature levels, and keep fields of records that they do not know |
+//! | 1 | nodes have feature levels, and keep unknown fields of records |
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -27,14 +28,13 @@ use crate::{
     shared::{Phase, Shared},
 };
 
-/// The level that this version knows.
+/// The highest level that this version supports.
 pub(crate) const FEATURE_LEVEL: u32 = 1;
 
-/// Between two looks at the nodes and the cluster's level.
+/// Interval of checks of the nodes and the level of the cluster.
 pub(crate) const PERIOD: Duration = Duration::from_secs(2);
 
-/// The level of a cluster, as its record says. Without one it is 0. One that makes no sense is that of a version
-/// to come.
+/// The level of a cluster, from its record. 0 without a record. An invalid record counts as a future level.
 pub(crate) async fn of_cluster(store: &dyn Store) -> Result<u32, StoreError> {
     let found = store.get(&[(layout::CLUSTER, layout::FEATURE_LEVEL)]).await?;
     let Some(record) = found.into_iter().next().flatten() else { return Ok(0) };
@@ -42,17 +42,17 @@ pub(crate) async fn of_cluster(store: &dyn Store) -> Result<u32, StoreError> {
     Ok(level.unwrap_or(u32::MAX))
 }
 
-/// Why a node that knows less than the cluster's level does not lead.
+/// The problem of a node that does not support the level of the cluster.
 pub(crate) fn outdated(known: u32, cluster: u32) -> Option<String> {
     (known < cluster).then(|| {
         format!(
-            "this node knows feature level {known} and the cluster uses {cluster}, so the node does not lead and \
+            "this node supports feature level {known}, but the cluster uses {cluster}; the node does not lead and \
              only forwards; upgrade it"
         )
     })
 }
 
-/// Follows the cluster's level, and raises it where this node leads, until `stop` is cancelled.
+/// Follows the level of the cluster, and raises it if this node is the leader, until `stop` is cancelled.
 pub(crate) async fn run(
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
@@ -65,25 +65,26 @@ pub(crate) async fn run(
         let wanted = rounds.unless_stopped(wanted(store.as_ref(), &shared)).await;
         let Some(wanted) = wanted else { return };
         let wanted = wanted.unwrap_or_else(|error| {
-            warn!(%error, "reading the feature level failed");
+            warn!(%error, "cannot read the feature level");
             None
         });
         if let Some(level) = wanted {
-            // At first with the next batch that is written anyway.
+            // At first only together with the next batch of other changes.
             let raise = Request::RaiseLevel { level, alone: asked == wanted };
-            // Where there is no room for it, the next look asks again.
+            // If the inbox is full, the next check tries again.
             let _ = inbox.send(raise, shared.host.now().mono, PERIOD).await;
         }
         asked = wanted;
     }
 }
 
-/// The level to which this node is to raise the cluster's, if it leads and all nodes know a higher one.
+/// The level to which this node must raise the level of the cluster, if it is the leader and all nodes
+/// support a higher one.
 async fn wanted(store: &dyn Store, shared: &Shared) -> Result<Option<u32>, StoreError> {
     let level = of_cluster(store).await?;
     let before = shared.cluster_level.swap(level, Ordering::Relaxed);
     if before != level {
-        info!(level, "the cluster uses another feature level");
+        info!(level, "feature level of the cluster changed");
     }
     if *shared.phase.borrow() != Phase::Leading || shared.known_level <= level {
         return Ok(None);

@@ -1,11 +1,11 @@
-//! The coordinator: one loop that stamps the time, asks the core, commits, then performs effects.
+//! The engine: a loop that stamps the time, asks the core, commits, and then releases effects.
 //!
-//! This crate owns leadership, the order in which commands reach the core, group commit, the
-//! layout of records in the store, sessions' channels and the reads that answer queries. It speaks
-//! neither HTTP nor gRPC and does not know which store it writes to.
+//! This crate owns leadership, the order in which commands reach the core, group commit, the layout of
+//! records in the store, the channels of sessions, and reads. It knows neither HTTP nor gRPC, and does not
+//! know which store it uses.
 //!
 //! A command's way: a method of [`Engine`] (`tasks`, `workers`, `list`, `pull`) makes it a
-//! `request` in the inbox; the `coordinator` reads what the core must know (`lookup`), has the core
+//! `request` in the inbox; the `coordinator` reads what the core must know (`prefetch`), has the core
 //! decide, makes the mutations a `batch`, gets it into the store (`commit`) and then releases the
 //! answers, and what flows down to workers through `dispatch`. While another node leads, `standby`
 //! keeps a copy of the backlog.
@@ -32,10 +32,8 @@ mod level;
 mod list;
 mod load;
 mod log;
-mod lookout;
-mod lookup;
 mod marks;
-mod observe;
+mod metrics;
 mod options;
 #[cfg_attr(
     not(feature = "planted-faults"),
@@ -46,8 +44,10 @@ mod options;
     )
 )]
 mod planted;
+mod prefetch;
 mod prepared;
 mod pull;
+mod records;
 mod request;
 mod retention;
 mod rounds;
@@ -55,6 +55,7 @@ mod shared;
 mod signs;
 mod specs;
 mod standby;
+mod store_monitor;
 mod take;
 mod tasks;
 mod timekeeper;
@@ -65,12 +66,12 @@ mod workers;
 
 pub use api::{
     BulkAction, BulkOutcome, Check, ClusterView, Cursor, Dispatched, EngineError, Health, Info,
-    Instructions, LeaseRequest, LeasedTasks, LeftOut, LeftOutOfRetry, NewTask, QueueList, Role,
-    SessionEvent, SessionRequest, SessionStream, StopOrder, Submitted, TaskEdit, TaskFilter,
-    TaskPage, TaskRef, TaskView, TimeRange, WorkerList, WorkerRef,
+    Instructions, LeaseRequest, LeaseResponse, LeftOut, LeftOutOfRetry, NewTask, QueueList, Role,
+    SessionEvent, SessionRequest, StopOrder, Submitted, TaskEdit, TaskFilter, TaskPage, TaskRef,
+    TaskView, TimeRange, WorkerList, WorkerRef,
 };
 pub use cluster::RoleChanges;
-pub use down::SessionEvents;
+pub use down::{SessionEvents, SessionStream};
 pub use engine::Engine;
 pub use host::{Clock, Host, Parallel, Random};
 pub use layout::{IDEMPOTENCY_KEY_BYTES_MAX, SPACES};

@@ -1,9 +1,9 @@
-//! Lists of tasks, newest first, and what is done to many at once.
+//! Lists of tasks, newest first, and actions on many tasks.
 //!
-//! Live tasks are answered from the machine, page by page, so a list of running tasks costs the same
-//! however many wait. Ended tasks are read from the store. Both are merged by id. A call looks at a
-//! bounded number of tasks for a bounded time; when a filter selects few, a page is short and says
-//! where to go on. No page holds payloads, whatever is read for it.
+//! Live tasks come from the machine, page by page, so the cost of listing running tasks does not depend on
+//! the number of waiting ones. Ended tasks come from the store. Both are merged by id. A call examines a
+//! bounded number of tasks for a bounded time. If a filter matches few tasks, a page is short and has a
+//! cursor. Pages have no payloads.
 
 mod ended;
 
@@ -21,23 +21,23 @@ use tokio::time::Instant;
 use self::ended::EndedWalk;
 use crate::{
     api::{BulkAction, BulkOutcome, Cursor, EngineError, TaskFilter, TaskPage, TaskView},
-    codec,
     engine::{Engine, Inner, unavailable},
     layout,
     planted::Planted,
+    records::{Attempt, Entry, Found, Live, Scan},
     request::Request,
-    specs::{Found, PORTION},
+    specs::PORTION,
     view::{done_view, live_view},
 };
 
-/// Live tasks taken from the machine at a time: a question holds up its loop.
+/// Number of live tasks to take from the machine at a time, because a read blocks its loop.
 const LIVE_PAGE: usize = 256;
-/// Ended tasks looked at in one call.
+/// Maximum number of ended tasks to examine in one call.
 const LOOKED_AT_MAX: usize = 20_000;
-/// A call that has taken so long ends with what it has.
+/// Time after which a call ends with the tasks that it has found.
 const TIME_MAX: Duration = Duration::from_secs(2);
 
-/// A task's state, from the machine or from the store.
+/// The state of a task, from the machine or from the store.
 enum State {
     Live(Box<LiveView>),
     Ended(Box<DoneRecord>),
@@ -51,21 +51,26 @@ impl State {
         }
     }
 
-    /// A definition for a task whose own cannot be read: what its state knows of it.
+    /// A replacement for a definition that cannot be read, from the state of the task.
     fn known(&self) -> TaskSpec {
-        let (id, queue, kind, policy, binds) = match self {
-            Self::Live(view) => (view.id, &view.queue, &view.kind, view.policy, &view.binds),
-            Self::Ended(done) => (done.id, &done.queue, &done.kind, Policy::default(), &done.binds),
+        let (id, queue, kind, policy, client_keys) = match self {
+            Self::Live(view) => (view.id, &view.queue, &view.kind, view.policy, &view.client_keys),
+            Self::Ended(done) => {
+                (done.id, &done.queue, &done.kind, Policy::default(), &done.client_keys)
+            }
         };
         let definition = Definition { policy, ..Definition::new(queue.clone(), kind.clone()) };
-        TaskSpec { binds: binds.clone(), ..TaskSpec::new(id, definition, id.created_at()) }
+        TaskSpec {
+            client_keys: client_keys.clone(),
+            ..TaskSpec::new(id, definition, id.created_at())
+        }
     }
 }
 
 /// Part of a list, newest first.
 struct Part {
     states: Vec<State>,
-    /// The oldest task that was looked at; `None` where no older ones follow.
+    /// The oldest examined task. `None` if no older ones follow.
     down_to: Option<TaskId>,
 }
 
@@ -99,11 +104,11 @@ impl Engine {
         }
     }
 
-    /// Does one thing to up to `limit` tasks that a filter selects. What is refused for one task, such
-    /// as by a queue that is full, is counted and leaves the others alone.
+    /// Applies an action to up to `limit` tasks that match a filter. A refusal for one task, for example
+    /// because a queue is full, is counted and does not affect the others.
     ///
     /// # Errors
-    /// As [`Engine::list`], and then nothing was changed; or it is not known what was.
+    /// As [`Engine::list`], and then nothing was changed; or when the outcome is unknown.
     pub async fn bulk(
         &self,
         action: BulkAction,
@@ -117,8 +122,8 @@ impl Engine {
             let task = view.spec.id;
             match action {
                 BulkAction::Cancel => Command::Cancel { task, stored: None },
-                // The definition is at hand. The coordinator would read it with its payload; where it
-                // cannot be read, that is what refuses the retry.
+                // The definition is already read. The coordinator would read it again with its payload. If it
+                // cannot be read, the retry is refused for that reason.
                 BulkAction::Retry => {
                     let spec = view.is_readable.then_some(view.spec);
                     Command::Retry { task, stored: None, spec }
@@ -133,7 +138,7 @@ impl Engine {
         }
         let results = self.ask(|answer| Request::Commands { commands, answer }).await?;
         if Planted::LiesAboutBulk.is_made_once_in(2) {
-            return Err(unavailable("the outcome is not told"));
+            return Err(unavailable("the engine did not return the outcome"));
         }
         for result in results {
             match result {
@@ -148,8 +153,7 @@ impl Engine {
         Ok(outcome)
     }
 
-    /// Up to `wanted` tasks older than `before` of which their states tell that the filter may select
-    /// them.
+    /// Up to `wanted` tasks older than `before` that may match the filter, as far as their state tells.
     async fn part(
         &self,
         filter: &TaskFilter,
@@ -157,7 +161,7 @@ impl Engine {
         wanted: usize,
         budget: &mut usize,
     ) -> Result<Part, EngineError> {
-        // Live ones first: a task that ends meanwhile is in both, never in none.
+        // Live tasks first: a task that ends meanwhile is in both sources, never in none.
         let live = self.live_part(filter, before, wanted).await?;
         let mut down_to = live.down_to;
         let mut live = VecDeque::from(live.tasks);
@@ -170,7 +174,7 @@ impl Engine {
             let next_live = live.front().map(|view| view.id);
             let next_ended = ended.peek(budget).await?;
             if next_ended.is_none() && *budget == 0 {
-                // How far it came; what is older is for the next page.
+                // Where it stopped; older tasks are for the next page.
                 let floor = ended.looked_at();
                 let newer = live.iter().take_while(|view| floor < Some(view.id)).count();
                 let fit = newer.min(wanted - states.len());
@@ -193,7 +197,7 @@ impl Engine {
             }
         }
         let more = down_to.is_some() || !live.is_empty() || ended.peek(budget).await?.is_some();
-        // Where the budget is used up, it is not known whether more follow.
+        // If the budget is used up, more may follow.
         if more || *budget == 0 {
             down_to = states.last().map(State::id);
         }
@@ -218,11 +222,11 @@ impl Engine {
             run_at_from: filter.run_at.from,
             run_at_to: filter.run_at.to,
         };
-        // What the machine says waits for a commit then. What the store has is all that is durable.
+        // Then the answer of the machine waits for a commit. The store has everything that is durable.
         if !self.inner.shared.is_full() {
             let asked = live.clone();
             let page =
-                self.glance(move |machine| machine.live_page(&asked, before, wanted)).await?;
+                self.try_query(move |machine| machine.live_page(&asked, before, wanted)).await?;
             if let Some(page) = page {
                 return Ok(page);
             }
@@ -230,7 +234,7 @@ impl Engine {
         self.recorded_part(&live, before, wanted).await
     }
 
-    /// Live tasks as their records alone tell of them.
+    /// Views of live tasks from their records only.
     async fn recorded_part(
         &self,
         filter: &LiveFilter,
@@ -240,23 +244,21 @@ impl Engine {
         let snapshot = self.inner.store.snapshot().await?;
         let end = before.map(layout::task);
         let range = KeyRange { space: layout::LIVE, start: Bytes::new(), end };
-        let scanned = snapshot.scan(range, Direction::Descending, wanted).await?;
-        let last = scanned.entries.last().and_then(|(key, _)| layout::parse_task(key));
-        let mut records = Vec::with_capacity(scanned.entries.len());
-        for (key, value) in scanned.entries.iter().rev() {
-            let Some(id) = layout::parse_task(key) else { continue };
-            match codec::decode_live_of(id, value) {
-                Ok(record) => records.push(record),
-                Err(error) => self.inner.shared.specs.damaged("live", id, &error.to_string()),
-            }
+        let mut scan = Scan::<Live>::new(range, Direction::Descending, wanted);
+        let page = scan.next(snapshot.as_ref()).await?.unwrap_or_default();
+        let last = page.last().and_then(Entry::typed_key);
+        let mut records = Vec::with_capacity(page.len());
+        for entry in page.iter().rev() {
+            let Some(id) = entry.typed_key() else { continue };
+            records.extend(self.inner.shared.records.read(entry, &id).record());
         }
         let mut tasks = self.recorded(&records);
         tasks.retain(|view| filter.selects(view.status, &view.queue, &view.kind, view.run_at));
         tasks.reverse();
-        Ok(LivePage { tasks, down_to: last.filter(|_| scanned.more) })
+        Ok(LivePage { tasks, down_to: last.filter(|_| scan.has_more()) })
     }
 
-    /// What clients see of these tasks, in the same order. Tasks removed meanwhile are left out.
+    /// The views of these tasks, in the same order. Omits tasks that were deleted meanwhile.
     async fn views(&self, states: Vec<State>) -> Result<Vec<TaskView>, EngineError> {
         let ids: Vec<TaskId> = states.iter().map(State::id).collect();
         let Inner { store, shared, .. } = self.inner.as_ref();
@@ -265,9 +267,9 @@ impl Engine {
         let mut views = Vec::with_capacity(states.len());
         for (state, found) in states.into_iter().zip(specs) {
             let (spec, is_readable) = match found {
-                Found::Spec(spec) => (spec, true),
+                Found::Record(spec) => (spec, true),
                 Found::Missing => continue,
-                // It is shown all the same: somebody has to find and delete it.
+                // It is still shown, so that somebody can find and delete it.
                 Found::Damaged(_) | Found::Newer(_) => (Arc::new(state.known()), false),
             };
             let view = match state {
@@ -282,7 +284,7 @@ impl Engine {
         Ok(views)
     }
 
-    /// The last attempts of those tasks that wait for another one. Without output, which may be large.
+    /// The last attempts of tasks that wait for another attempt, without output, which can be large.
     async fn last_failures(
         &self,
         states: &[State],
@@ -296,28 +298,21 @@ impl Engine {
         let tried: Vec<_> = tried.collect();
         let mut failures = FxHashMap::default();
         for portion in tried.chunks(PORTION) {
-            let key =
-                |(id, attempt): &(TaskId, u32)| (layout::ATTEMPT, layout::attempt(*id, *attempt));
-            let keys: Vec<_> = portion.iter().map(key).collect();
-            let found = self.inner.store.get(&keys).await?;
-            for ((id, _), bytes) in portion.iter().zip(found) {
-                match bytes.map(|bytes| codec::decode_attempt(&bytes)) {
-                    Some(Ok(record)) => {
-                        let record = AttemptRecord { output_tail: Bytes::new(), ..record };
-                        failures.insert(*id, record);
-                    }
-                    Some(Err(error)) => {
-                        self.inner.shared.specs.damaged("attempt", *id, &error.to_string());
-                    }
-                    None => {}
-                }
+            let Inner { store, shared, .. } = self.inner.as_ref();
+            let found = shared.records.many::<Attempt>(store.as_ref(), portion).await?;
+            for ((id, _), found) in portion.iter().zip(found) {
+                let record = found.record();
+                failures
+                    .extend(record.map(|record| {
+                        (*id, AttemptRecord { output_tail: Bytes::new(), ..record })
+                    }));
             }
         }
         Ok(failures)
     }
 }
 
-/// What needs the definition.
+/// Checks the parts of a filter that need the definition.
 fn selects_view(filter: &TaskFilter, view: &TaskView) -> bool {
     filter.created.contains(view.spec.created_at)
         && filter.labels.iter().all(|label| view.spec.definition.labels.contains(label))

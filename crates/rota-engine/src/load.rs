@@ -1,4 +1,4 @@
-//! What a new leader starts from: the live tasks and the queues' settings, read at one revision.
+//! Loads the backlog of a new leader: the live tasks and the settings of queues, read at one revision.
 
 use std::{
     collections::{BTreeMap, btree_map},
@@ -11,34 +11,34 @@ use bytes::Bytes;
 use rota_core::{
     LiveRecord, Machine, MachineLimits, Name, Now, QueueRecord, Retention, TaskId, TaskIdSequence,
 };
-use rota_store::{BatchSeq, Direction, KeyRange, Snapshot, Space, Store, StoreError};
+use rota_store::{BatchSeq, Direction, KeyRange, Snapshot, Store, StoreError};
 
 use crate::{
     codec::{self, CodecError},
     host::Parallel,
     layout,
     planted::Planted,
-    prepared::LiveRecords,
+    records::{Entry, Kind, Live, Queue, Scan, Spec},
     unreadable::Unreadable,
 };
 
 /// Records read at a time.
 const PAGE: usize = 10_000;
-/// Records decoded at a time, and how many times that many may wait to be taken up.
+/// Number of records to decode at a time, and number of such portions that can wait to be loaded.
 const DECODED: usize = 1_000;
 const DECODED_AHEAD: usize = 16;
 
-/// The machine as the store knows it.
+/// The machine with the state of the store.
 pub(crate) struct Loaded {
     pub(crate) machine: Machine,
     pub(crate) ids: TaskIdSequence,
-    /// The last batch that landed.
+    /// The last durable batch.
     pub(crate) head: BatchSeq,
-    /// Records that are left alone.
+    /// Records that cannot be read.
     pub(crate) unreadable: Unreadable,
 }
 
-/// What the machine is made with.
+/// The options of the machine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MachineOptions {
     pub(crate) limits: MachineLimits,
@@ -55,33 +55,32 @@ pub(crate) async fn load(
     let snapshot = store.snapshot().await?;
     let mut machine = Machine::new(options.limits, options.retention, now);
     let (snapshot, mut unreadable) = (snapshot.as_ref(), Unreadable::default());
-    each(snapshot, layout::QUEUE, |key, value| {
-        restore_queue(&mut machine, key, value, &mut unreadable);
-        Ok(())
+    each(snapshot, |entry: &Entry<Queue>| {
+        restore_queue(&mut machine, &entry.key, &entry.value, &mut unreadable);
     })
     .await?;
-    each(snapshot, layout::LIVE, |key, value| {
-        match layout::parse_task(key) {
-            Some(task) => restore_task(&mut machine, decode(task, value), &mut unreadable),
-            None => unreadable.add(layout::LIVE, key, &"the key is not a task's"),
-        }
-        Ok(())
+    each(snapshot, |entry: &Entry<Live>| match entry.typed_key() {
+        Some(task) => restore_task(&mut machine, decode(task, &entry.value), &mut unreadable),
+        None => unreadable.add(layout::LIVE, &entry.key, &"the key is not a task id"),
     })
     .await?;
     let ids = TaskIdSequence::after(newest_task(snapshot).await?);
     Ok(Loaded { machine, ids, head, unreadable })
 }
 
-/// The records of a backlog, read before.
+/// The live records that a machine is made of, shared with who goes on changing them.
+pub(crate) type LiveRecords = Arc<BTreeMap<TaskId, Bytes>>;
+
+/// The records of a backlog that were read before.
 pub(crate) struct Records {
     pub(crate) queues: BTreeMap<Bytes, Bytes>,
     pub(crate) live: LiveRecords,
     pub(crate) newest: Option<TaskId>,
-    /// The last batch that they hold.
+    /// The last batch that they include.
     pub(crate) head: BatchSeq,
 }
 
-/// Makes the same of records that were read before. Blocks: it takes a microsecond for each task.
+/// Builds the machine from records that were read before. It blocks for about a microsecond for each task.
 pub(crate) fn restore(
     records: &Records,
     options: MachineOptions,
@@ -107,21 +106,21 @@ pub(crate) fn restore(
     Loaded { machine, ids: TaskIdSequence::after(*newest), head: *head, unreadable }
 }
 
-/// Decodes on a thread of its own. Clients wait meanwhile, and decoding takes as long as taking up.
+/// Decodes on its own thread, because clients wait meanwhile, and decoding takes as long as loading.
 #[expect(clippy::disallowed_methods, reason = "called only where the host has threads")]
 fn beside(mut decoded: Decoded<'_>, restore: impl FnMut(Vec<DecodedTask>)) {
     thread::scope(|scope| {
         let (sender, records) = sync_channel(DECODED_AHEAD);
-        // Nobody takes more where taking up one panicked.
+        // The receiver is gone if loading panicked.
         scope.spawn(move || decoded.try_for_each(|records| sender.send(records)));
         records.into_iter().for_each(restore);
     });
 }
 
-/// A live task, or why its record cannot be read, and the queue if that much can.
+/// A live task, or why its record cannot be read, with its queue if that can be read.
 type DecodedTask = Result<LiveRecord, (TaskId, CodecError, Option<Name>)>;
 
-/// Records decoded some at a time.
+/// Decodes records in portions.
 struct Decoded<'a>(Peekable<btree_map::Iter<'a, TaskId, Bytes>>);
 
 impl Iterator for Decoded<'_> {
@@ -135,7 +134,7 @@ impl Iterator for Decoded<'_> {
 }
 
 fn decode(task: TaskId, value: &Bytes) -> DecodedTask {
-    codec::decode_live_of(task, value).map_err(|error| (task, error, codec::queue_of_live(value)))
+    Live::decode(&task, value).map_err(|error| (task, error, codec::queue_of_live(value)))
 }
 
 fn restore_task(machine: &mut Machine, record: DecodedTask, unreadable: &mut Unreadable) {
@@ -149,15 +148,15 @@ fn restore_task(machine: &mut Machine, record: DecodedTask, unreadable: &mut Unr
     }
 }
 
-/// A queue whose settings cannot be read is paused: what they say of it may be that, or more. Who resumes it
-/// writes them anew.
+/// Loads settings of queues. A queue whose settings cannot be read is paused, because they may say so.
+/// Resuming it writes new settings.
 fn restore_queue(machine: &mut Machine, key: &Bytes, value: &Bytes, unreadable: &mut Unreadable) {
     let name = Name::new(std::str::from_utf8(key).unwrap_or_default());
     let name = match name {
         Ok(name) => name,
         Err(error) => return unreadable.add(layout::QUEUE, key, &format!("name {error}")),
     };
-    let record = codec::decode_queue(value).unwrap_or_else(|error| {
+    let record = Queue::decode(&name, value).unwrap_or_else(|error| {
         unreadable.add(layout::QUEUE, key, &format!("{error}; the queue is paused"));
         QueueRecord { paused: true, ..QueueRecord::default() }
     });
@@ -165,33 +164,21 @@ fn restore_queue(machine: &mut Machine, key: &Bytes, value: &Bytes, unreadable: 
 }
 
 pub(crate) async fn newest_task(snapshot: &dyn Snapshot) -> Result<Option<TaskId>, StoreError> {
-    let all = KeyRange::all(layout::SPEC);
-    let page = snapshot.scan(all, Direction::Descending, 1).await?;
-    Ok(page.entries.first().and_then(|(key, _)| layout::parse_task(key)))
+    let mut scan = Scan::<Spec>::new(KeyRange::all(layout::SPEC), Direction::Descending, 1);
+    let newest = scan.next(snapshot).await?.unwrap_or_default();
+    Ok(newest.first().and_then(Entry::typed_key))
 }
 
-pub(crate) async fn each(
+/// Visits all records of a space.
+pub(crate) async fn each<K: Kind>(
     snapshot: &dyn Snapshot,
-    space: Space,
-    mut visit: impl FnMut(&Bytes, &Bytes) -> Result<(), StoreError>,
+    mut visit: impl FnMut(&Entry<K>),
 ) -> Result<(), StoreError> {
-    let mut range = KeyRange::all(space);
-    loop {
-        let page = snapshot.scan(range.clone(), Direction::Ascending, PAGE).await?;
-        for (key, value) in &page.entries {
-            visit(key, value)?;
-        }
-        match page.entries.last() {
-            Some((last, _)) if page.more => range.start = behind(last),
-            _ => return Ok(()),
+    for space in K::SPACES {
+        let mut scan = Scan::new(KeyRange::all(*space), Direction::Ascending, PAGE);
+        while let Some(page) = scan.next(snapshot).await? {
+            page.iter().for_each(&mut visit);
         }
     }
-}
-
-/// The first key after this one.
-pub(crate) fn behind(key: &Bytes) -> Bytes {
-    let mut next = Vec::with_capacity(key.len() + 1);
-    next.extend_from_slice(key);
-    next.push(0);
-    next.into()
+    Ok(())
 }

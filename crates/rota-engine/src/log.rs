@@ -1,35 +1,35 @@
-//! What the log says of tasks, once it is durable, and of sessions: failures and workers' coming and
-//! going as `INFO`, the rest as `DEBUG`.
+//! Log messages about tasks, once their changes are durable, and about sessions. Failures and sessions are
+//! `INFO`, the rest is `DEBUG`.
 
 use rota_core::{Event, Happened, OpenSession, SessionEnd, SessionId};
 use tracing::{debug, info};
 
-/// What became of tasks.
+/// Logs the ends of tasks.
 pub(crate) fn ends(events: &[Event], epoch: u64) {
     for Event { task, lane, what } in events {
         let (queue, kind) = (lane.queue.as_str(), lane.kind.as_str());
         match what {
             Happened::Failed { reason, attempt, .. } => {
-                info!(%task, queue, kind, attempt, ?reason, epoch, "failed for good");
+                info!(%task, queue, kind, attempt, ?reason, epoch, "task failed");
             }
-            Happened::Completed { .. } => debug!(%task, queue, kind, epoch, "completed"),
-            Happened::Cancelled => debug!(%task, queue, kind, epoch, "cancelled"),
-            Happened::Expired => debug!(%task, queue, kind, epoch, "expired"),
+            Happened::Completed { .. } => debug!(%task, queue, kind, epoch, "task completed"),
+            Happened::Cancelled => debug!(%task, queue, kind, epoch, "task cancelled"),
+            Happened::Expired => debug!(%task, queue, kind, epoch, "task expired"),
             _ => {}
         }
     }
 }
 
-/// A worker came, or came back.
+/// Logs that a session was opened or resumed.
 pub(crate) fn session_opened(session: SessionId, open: &OpenSession, epoch: u64) {
     let (worker, slots, held) =
         (open.worker.as_str(), open.slots, open.held.as_ref().map(Vec::len));
-    info!(%session, worker, slots, held, epoch, "a worker's session opened");
+    info!(%session, worker, slots, held, epoch, "session opened");
 }
 
-/// A worker went, or was not heard of.
+/// Logs that a session ended.
 pub(crate) fn session_ended(end: &SessionEnd, epoch: u64) {
     let SessionEnd { session, worker, reason, tasks } = end;
     let worker = worker.as_str();
-    info!(%session, worker, ?reason, tasks, epoch, "a worker's session ended");
+    info!(%session, worker, ?reason, tasks, epoch, "session ended");
 }

@@ -1,9 +1,8 @@
-//! What a leader must not forget though no task says it any more: the newest id ever given, so that
-//! none is given twice, and the last date that was believed, so that a clock which is far ahead is
-//! noticed.
+//! Marks that a leader must keep even if no task has them any more: the newest task id, so that no id is
+//! given twice, and the last trusted date, so that a clock that is far ahead is noticed.
 //!
-//! It is one record. It is written only along with other changes: with a batch that deletes a task
-//! newer than the id in it, and now and then for the date.
+//! They are one record, written only together with other changes: with a batch that deletes a task newer than
+//! the stored id, and at intervals for the date.
 
 use bytes::Bytes;
 use prost::Message;
@@ -13,15 +12,15 @@ use tracing::error;
 
 use crate::layout;
 
-/// The date is written at most this often.
+/// Minimum interval between writes of the date.
 const DATE_PERIOD: Millis = Millis::from_secs(600);
 
-/// The record as it was last written.
+/// The last written record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Marks {
-    /// No id up to this one is given again.
+    /// Ids up to this one are never given again.
     pub(crate) newest: Option<TaskId>,
-    /// The last date that was believed.
+    /// The last trusted date.
     pub(crate) written: Option<WallTime>,
 }
 
@@ -40,8 +39,8 @@ impl Marks {
         let message = match MarksMessage::decode(bytes) {
             Ok(message) => message,
             Err(error) => {
-                // It only guards against rare mistakes, so nothing has to stop; it is written anew.
-                error!(%error, "the record mark/marks cannot be read");
+                // It only guards against rare problems, so the engine continues and writes it again.
+                error!(%error, "cannot read the record mark/marks");
                 return Ok(Self::default());
             }
         };
@@ -49,8 +48,8 @@ impl Marks {
         Ok(Self { newest: TaskId::from_u64(message.newest), written })
     }
 
-    /// The record that must land with these changes, if any. `last` is the newest id given, `now` the
-    /// time if it is believed.
+    /// The record that must be written with these changes, if any. `last` is the newest id, `now` the time if
+    /// it is trusted.
     pub(crate) fn note(
         &mut self,
         mutations: &[Mutation],

@@ -1,4 +1,4 @@
-//! What whoever starts an engine may choose.
+//! The options of an engine.
 
 use std::time::Duration;
 
@@ -7,31 +7,31 @@ use rota_metrics::NodeMetrics;
 
 use crate::level::FEATURE_LEVEL;
 
-/// How an engine is to run.
+/// Options of an engine.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
-    /// This node's name.
+    /// Name of the node.
     pub node: String,
-    /// Where other nodes reach its API, such as `http://10.0.0.7:7420`.
+    /// URL at which other nodes reach its API, such as `http://10.0.0.7:7420`.
     pub address: Option<String>,
-    /// Bounds on what the machine holds.
+    /// Limits of the machine.
     pub machine: MachineLimits,
-    /// How long a stream worker may stay silent.
+    /// TTL of the sessions of workers with a stream.
     pub session_ttl: Duration,
-    /// How long finished tasks are kept.
+    /// Default retention of ended tasks.
     pub retention: Retention,
-    /// After the wall clock jumped forward, finished tasks are not removed for so long.
+    /// Time without removal of ended tasks after the wall clock has jumped forward.
     pub clock_grace: Duration,
-    /// Bytes of payloads kept in memory for tasks about to run.
+    /// Memory in bytes to cache payloads of tasks that will run soon.
     pub payload_cache_bytes: usize,
-    /// How long a caller waits for an answer before it is told that there is none.
+    /// Timeout of a call.
     pub call_timeout: Duration,
-    /// When the engine's loop has given no sign of life for so long, the node is not ready. It gives
-    /// one every second.
+    /// Time without progress of the engine's loop after which the node is not ready. The loop makes progress
+    /// every second.
     pub stalled_after: Duration,
-    /// The feature level that this node knows: that of this version, unless a test plays another.
+    /// Highest feature level that this node supports. Tests can set another one.
     pub feature_level: u32,
-    /// Where it counts.
+    /// Metrics of the node.
     pub metrics: NodeMetrics,
 }
 

@@ -1,133 +1,146 @@
-//! Mistakes that can be planted in the engine, so that it is seen whether the simulator finds them.
+//! Planted faults: mistakes that can be enabled in the engine, to check that the simulator finds them.
 //!
-//! Only builds with the feature `planted-faults` have them, and there one is made only after
-//! `Planted::plant` was called on the same thread. In any other build `Planted::is_made` is false,
-//! and what hangs on it is not compiled in.
+//! Only builds with the feature `planted-faults` have them, and a fault is active only after a call of
+//! `Planted::plant` on the same thread. In other builds `Planted::is_made` is false, and the faulty code is
+//! not compiled in.
 
 macro_rules! mistakes {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// A mistake.
+        /// A planted fault.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Planted {
             $($(#[doc = $doc])+ $name,)+
         }
 
         impl Planted {
-            /// All of them.
+            /// All faults.
             pub const ALL: &[Self] = &[$(Self::$name),+];
         }
     };
 }
 
 mistakes! {
-    /// Answers and dispatches leave before their batch is durable.
+    /// Answers and dispatches are sent before their batch is durable.
     ReleasesEarly,
-    /// Questions are answered before what they tell of is durable.
+    /// Reads are answered before the state that they show is durable.
     AnswersQuestionsEarly,
     /// A pause is acknowledged before it is durable.
     AnswersPausesEarly,
     /// A cancellation is acknowledged before it is durable.
     AnswersCancelsEarly,
-    /// Now and then the end of an attempt is acknowledged and not noted.
+    /// Sometimes the end of an attempt is acknowledged but not recorded.
     LosesReports,
-    /// Now and then a result is left out of the batch.
+    /// Sometimes a result is omitted from the batch.
     DropsResults,
-    /// The names of a task that is removed stay taken.
+    /// The names of a deleted task stay taken.
     KeepsNames,
-    /// Nobody is known by the names that tasks give themselves.
+    /// Client ids and idempotency keys are ignored.
     ForgetsNames,
-    /// History is removed whether or not its time is over.
+    /// Ended tasks are removed before their retention is over.
     PurgesBlindly,
-    /// A wall clock that jumps forward is believed.
+    /// A wall clock that jumps forward is trusted.
     BelievesJumps,
 
-    /// A task is tried once more than its client asked.
+    /// A task gets one attempt more than its maximum.
     RetriesOnceMore,
     /// The lowest priority goes first.
     InvertsPriorities,
-    /// It is forgotten that a task expires.
+    /// Tasks never expire.
     RunsExpired,
-    /// A failed attempt is followed by another at once.
+    /// A failed attempt is retried without backoff.
     IgnoresBackoff,
     /// Tasks are due three seconds early.
     RunsEarly,
     /// No timer fires.
     DropsTimers,
 
-    /// Heartbeats are answered and not noted.
+    /// A snooze spends an attempt of the budget.
+    SnoozesSpend,
+    /// A snoozed task is due at once.
+    SnoozesEndEarly,
+    /// The record of a snoozed attempt is not kept.
+    SnoozesLeaveNoRecord,
+    /// An edit is made whichever version of the task it was made up for.
+    EditsIgnoreVersions,
+    /// An edit is acknowledged before it is durable.
+    AnswersEditsEarly,
+    /// A worker gets the definition that a task had before it was edited.
+    KeepsOldDefinitions,
+
+    /// Heartbeats are answered but not recorded.
     IgnoresHeartbeats,
-    /// A heartbeat is answered when the commit at hand has landed.
+    /// A heartbeat is answered only when the current commit is durable.
     HeartbeatsWait,
-    /// Time in which the process stood still counts for sessions.
+    /// Time in which the process was paused counts against sessions.
     CountsPauses,
-    /// Time in which the backlog is loaded counts for sessions.
+    /// Time in which the backlog is loaded counts against sessions.
     ClockRunsWhileLoading,
-    /// A connection that breaks ends the session, though its worker came back on another.
+    /// A broken connection ends the session even if its worker has reconnected.
     DetachEndsSessions,
-    /// A worker that is to drain loses its tasks.
+    /// A draining worker loses its tasks.
     DrainEndsSessions,
-    /// A worker that is to drain gets tasks.
+    /// A draining worker gets tasks.
     IgnoresDrain,
-    /// A worker that comes back is answered on its former channel.
+    /// A reconnected worker is answered on its former channel.
     KeepsFormerChannel,
-    /// A worker that comes back is sent what it has.
+    /// A reconnected worker is sent tasks that it already has.
     ForgetsHeld,
-    /// A worker without a stream is handed what it has.
+    /// A worker without a stream gets tasks that it already has.
     LeasesTwice,
 
-    /// Now and then a task is assigned and never sent.
+    /// Sometimes a task is assigned but never sent.
     DropsDispatches,
-    /// Payloads that cannot be read together are read together again.
+    /// Payloads whose joint read failed are read together again.
     RepeatsUnreadable,
-    /// Room for reads is not given back when a read fails.
+    /// A failed read does not release its share of the read limit.
     LeaksReads,
-    /// Now and then nobody who waits for a task's end is woken.
+    /// Sometimes clients that wait for the end of a task are not woken.
     LosesWakeUps,
-    /// Now and then a list leaves out a live task.
+    /// Sometimes a list omits a live task.
     ListsLeaveOut,
-    /// A step takes all that waits.
+    /// A step takes all waiting requests.
     StepsWithoutBound,
 
-    /// A call without an answer in time says that it changed nothing.
+    /// A call that times out reports that nothing was changed.
     LiesAboutTimeouts,
-    /// Now and then a change of one task was made, and it is said that nothing was changed.
+    /// Sometimes a change of one task is made, but reported as not made.
     LiesAboutChanges,
-    /// Now and then many tasks were changed, and it is said that nothing was.
+    /// Sometimes a change of many tasks is made, but reported as not made.
     LiesAboutBulk,
 
-    /// The copy of the backlog keeps what ended.
+    /// The copy of the backlog keeps ended tasks.
     KeepsEndedInCopy,
-    /// Now and then the copy of the backlog misses a change.
+    /// Sometimes the copy of the backlog misses a change.
     MissesChanges,
-    /// The copy of the backlog knows of no pause.
+    /// The copy of the backlog ignores pauses of queues.
     ForgetsPauses,
-    /// The copy of the backlog is used though it does not hold the last batch.
+    /// The copy of the backlog is used even if it does not include the last batch.
     TrustsOldCopy,
-    /// A new leader forgets some of the tasks that it reads.
+    /// A new leader forgets some of the tasks that it loads.
     ForgetsTasks,
-    /// A commit whose outcome is not known counts as landed.
+    /// A commit with an unknown outcome counts as durable.
     TakesUnknownForLanded,
-    /// A commit whose outcome is not known counts as not landed.
+    /// A commit with an unknown outcome counts as failed.
     TakesUnknownForLost,
-    /// A commit that the fence refused counts as landed.
+    /// A commit that the fence refused counts as durable.
     IgnoresFences,
 }
 
 impl Planted {
-    /// Whether engines on this thread make this mistake.
+    /// Whether engines on this thread have this fault.
     #[cfg(not(feature = "planted-faults"))]
     pub(crate) const fn is_made(self) -> bool {
         let _ = self;
         false
     }
 
-    /// Whether engines on this thread make this mistake.
+    /// Whether engines on this thread have this fault.
     #[cfg(feature = "planted-faults")]
     pub(crate) fn is_made(self) -> bool {
         MADE.get() == Some(self)
     }
 
-    /// Whether they make it this time: once in so many times.
+    /// Whether the fault occurs this time: once in the given number of times.
     pub(crate) fn is_made_once_in(self, times: u32) -> bool {
         #[cfg(feature = "planted-faults")]
         if self.is_made() {
@@ -138,7 +151,7 @@ impl Planted {
         false
     }
 
-    /// Engines on this thread make this mistake from now on, or none.
+    /// Enables this fault, or none, for engines on this thread.
     #[cfg(feature = "planted-faults")]
     pub fn plant(planted: Option<Self>) {
         MADE.set(planted);

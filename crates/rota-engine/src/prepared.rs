@@ -1,16 +1,17 @@
-//! A machine that a standby makes before it leads, because the leader is about to hand over.
+//! A machine that a follower builds before it leads, because the leader is about to transfer leadership.
 //!
-//! Making the machine takes about a microsecond for each task, and clients would wait for it if it began only when
-//! the former leader has let go. So the leader asks first. The standby makes the machine of the records that it has
-//! and goes on following the store; when it leads, only the tasks that changed meanwhile are taken up anew.
+//! Building the machine takes about a microsecond for each task, and clients would wait if it began only
+//! after the former leader has given up leadership. So the leader asks first. The follower builds the machine
+//! from its copy of the records, and continues to follow the store. When it leads, it loads only the tasks
+//! that have changed meanwhile.
 //!
-//! It is a shortcut only: whatever cannot be taken up apart spoils it, and then the machine is made of all records.
+//! It is only an optimisation: if a change cannot be applied to it, the machine is built from all records
+//! instead.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
     pin::Pin,
-    sync::Arc,
     time::Duration,
 };
 
@@ -20,29 +21,29 @@ use rota_store::{BatchSeq, Epoch, Mutation};
 use tokio::time::Instant;
 
 use crate::{
-    codec,
     host::{Host, Parallel},
     layout,
     load::{self, Loaded, MachineOptions, Records},
+    records::{Kind, Live},
 };
 
-/// A machine that was not needed within this time gives its memory back.
+/// Time after which an unused machine is dropped.
 const KEPT_FOR: Duration = Duration::from_secs(10);
 
-/// See the module.
+/// A prepared machine.
 pub(crate) struct Prepared {
-    /// The leadership that asked for it.
+    /// The leadership that requested it.
     pub(crate) asked_by: Epoch,
     pub(crate) kept_until: Instant,
     making: Option<Pin<Box<dyn Future<Output = Loaded> + Send>>>,
     made: Option<Loaded>,
-    /// Tasks whose records changed since the machine was begun.
+    /// Tasks whose records have changed since the build began.
     changed: BTreeSet<TaskId>,
     spoilt: bool,
 }
 
 impl Prepared {
-    /// Begins to make the machine. Wait for it with [`Prepared::made`].
+    /// Starts building the machine. Wait for it with [`Prepared::made`].
     pub(crate) fn begin(
         asked_by: Epoch,
         records: Records,
@@ -51,7 +52,7 @@ impl Prepared {
     ) -> Self {
         let (host, now) = (host.clone(), host.now());
         let making = async move {
-            // Nobody waits for it, and on a small machine the leader may need the other processor.
+            // Nobody waits for it, and on a small host the leader may need the other processor.
             let parallel = Parallel::Inline;
             host.block_on(move || load::restore(&records, options, now, parallel)).await
         };
@@ -65,7 +66,7 @@ impl Prepared {
         }
     }
 
-    /// Resolves once, when the machine is made. Cancel safe.
+    /// Resolves once, when the machine is built. Cancel safe.
     pub(crate) async fn made(&mut self) {
         match &mut self.making {
             Some(making) => {
@@ -76,7 +77,7 @@ impl Prepared {
         }
     }
 
-    /// Takes note of a change that the machine does not hold.
+    /// Records a change that the machine does not include.
     pub(crate) fn note(&mut self, mutation: &Mutation) {
         if mutation.space() == layout::QUEUE {
             self.spoilt = true;
@@ -86,7 +87,7 @@ impl Prepared {
         }
     }
 
-    /// Takes up what changed since: from here on it holds all of `live`. `None`: it is of no use.
+    /// Loads the changes since then, so that the machine includes all of `live`. `None` if it cannot be used.
     pub(crate) async fn finish(
         mut self,
         live: &BTreeMap<TaskId, Bytes>,
@@ -103,7 +104,7 @@ impl Prepared {
             }
             loaded.machine.forget_task(task);
             if let Some(value) = live.get(&task) {
-                loaded.machine.restore_task(&codec::decode_live_of(task, value).ok()?);
+                loaded.machine.restore_task(&Live::decode(&task, value).ok()?);
             }
         }
         loaded.ids = TaskIdSequence::after(newest);
@@ -111,6 +112,3 @@ impl Prepared {
         Some(loaded)
     }
 }
-
-/// The live records that a machine is made of, shared with who goes on changing them.
-pub(crate) type LiveRecords = Arc<BTreeMap<TaskId, Bytes>>;

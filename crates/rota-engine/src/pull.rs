@@ -1,9 +1,9 @@
-//! Sessions of workers without a stream: they ask for tasks call by call.
+//! Sessions of workers without a stream, which ask for tasks in single calls.
 //!
-//! A call that waits for tasks holds its session's mailbox. It gives that up at once when a newer call
-//! of the session comes, which then gets what there is. A call that is dropped, because its client
-//! went away, leaves nothing behind: the engine takes back what the call had asked for, and gives to
-//! others what the worker was not told of.
+//! A call that waits for tasks holds the mailbox of its session. When a newer call of the session comes, the
+//! older one releases the mailbox at once, and the newer one gets the tasks. A call that is dropped because
+//! its client is gone leaves nothing behind: the engine withdraws its request, and leases tasks that the
+//! worker did not get to others.
 
 mod held;
 mod mailbox;
@@ -15,7 +15,7 @@ use std::{
 };
 
 use rota_core::{
-    Command, Credit, HeldLease, Leased, Machine, Millis, Name, OpenSession, Refusal, Report,
+    Assignment, Command, Credit, LeaseId, Machine, Millis, Name, OpenSession, Refusal, Report,
     SessionId, StopReason,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -29,21 +29,21 @@ use self::{
     mailbox::{Mailbox, PullSession, Serves, lease_of},
 };
 use crate::{
-    api::{Dispatched, EngineError, Instructions, LeaseRequest, LeasedTasks, StopOrder, TaskRef},
+    api::{Dispatched, EngineError, Instructions, LeaseRequest, LeaseResponse, StopOrder, TaskRef},
     dispatch::{GiveBack, SETTLE_WAIT},
     down::size_of,
     engine::{Engine, Inner},
     planted::Planted,
-    specs::Found,
+    specs::FoundSpec,
 };
 
-/// Bytes of tasks in one answer; the one that passes the bound still goes in. What does not fit stays
-/// for another call. Below the 4 MiB that gRPC clients accept where they do not say more.
+/// Maximum bytes of tasks in one answer. The task that exceeds it is still included, and the rest stays for
+/// another call. Below 4 MiB, the default limit of gRPC clients.
 const ANSWER_BYTES_MAX: usize = 2 << 20;
-/// The most tasks that a session without a stream holds at once.
+/// Maximum number of tasks that a session without a stream holds at once.
 const SLOTS: u32 = 10_000;
 
-/// The sessions of this node that have no stream.
+/// The sessions of this node without a stream.
 #[derive(Debug, Default)]
 pub(crate) struct PullSessions {
     sessions: Mutex<FxHashMap<SessionId, Arc<PullSession>>>,
@@ -58,16 +58,16 @@ impl PullSessions {
         self.all().get(&session).cloned()
     }
 
-    /// The worker's session of that id; a new one if there is none.
+    /// The session with this id, which is created if necessary.
     fn entry(&self, session: SessionId, worker: &Name) -> Arc<PullSession> {
         let mut sessions = self.all();
         match sessions.get(&session) {
             Some(entry) if entry.worker == *worker => return entry.clone(),
-            // Whether it may have another worker's, the machine says when it is opened.
+            // The machine checks at the opening whether it belongs to another worker.
             Some(_) => return Arc::new(PullSession::new(session, worker.clone())),
             None => {}
         }
-        // The engine ends a session whose worker is silent; its channel then closes.
+        // The engine ends the session of a silent worker, which closes its channel.
         sessions.retain(|_, entry| {
             let is_open = entry.mailbox.try_lock().is_ok_and(|mailbox| mailbox.is_open());
             is_open || Arc::strong_count(entry) > 1
@@ -81,7 +81,7 @@ impl PullSessions {
         self.all().insert(entry.id, entry.clone());
     }
 
-    /// The session is over: a call that waits for its tasks returns.
+    /// Removes an ended session. A call that waits for its tasks returns.
     pub(crate) fn forget(&self, session: SessionId) {
         if let Some(entry) = self.all().remove(&session) {
             entry.take_turn();
@@ -90,19 +90,19 @@ impl PullSessions {
 }
 
 impl Engine {
-    /// A worker without a stream asks for tasks. It is told of those that it gets as begun, so they
-    /// count as running.
+    /// Leases tasks to a worker without a stream. Leased tasks count as running.
     ///
-    /// Cancel safe: what a dropped call had been given goes to others, and costs no attempt.
+    /// Cancel safe: tasks of a dropped call go to other workers, without spending an attempt.
     ///
     /// # Errors
-    /// When the session is another worker's or there are too many, or the engine does not answer.
-    pub async fn lease(&self, request: LeaseRequest) -> Result<LeasedTasks, EngineError> {
+    /// When the session belongs to another worker, there are too many sessions, or the engine does not
+    /// answer.
+    pub async fn lease(&self, request: LeaseRequest) -> Result<LeaseResponse, EngineError> {
         let deadline = Instant::now() + request.wait;
         match self.lease_once(&request, deadline).await {
-            // It was silent for too long, or the leader changed: it may start anew.
+            // The worker was silent for too long, or the leader changed. It can open a new session.
             Err(EngineError::Refused(Refusal::UnknownSession)) => {
-                // That its session is over may be on its way down.
+                // The message that the session has ended may still be in the channel.
                 self.flush().await?;
                 self.lease_once(&request, deadline).await
             }
@@ -114,7 +114,7 @@ impl Engine {
         &self,
         request: &LeaseRequest,
         deadline: Instant,
-    ) -> Result<LeasedTasks, EngineError> {
+    ) -> Result<LeaseResponse, EngineError> {
         let session = request.session.unwrap_or_else(|| self.inner.shared.host.session_id());
         let entry = self.inner.pull.entry(session, &request.worker);
         let turn = entry.take_turn();
@@ -122,18 +122,18 @@ impl Engine {
         let call = Call { engine: self, entry: entry.clone(), turn, nameless, answered: false };
         let (tasks, instructions) = tokio::select! {
             biased;
-            // What there is for the worker stays for the newer call.
+            // The tasks stay for the newer call.
             () = entry.overtaken(turn) => (Vec::new(), Instructions::default()),
             answer = self.poll(&entry, request, deadline) => answer?,
-            // However long the store takes: the worker cannot say so while it waits here.
+            // Also while the store is slow, because the worker cannot send heartbeats while it waits here.
             never = self.vouch(session, request.ttl) => match never {},
         };
         call.answered();
-        Ok(LeasedTasks { session, ttl: request.ttl, tasks, instructions })
+        Ok(LeaseResponse { session, ttl: request.ttl, tasks, instructions })
     }
 
-    /// Whatever this has done when it is dropped, the next poll of the session, or
-    /// [`Engine::abandon`], goes on from there.
+    /// If this is dropped at any point, the next call of the session, or [`Engine::abandon`], continues from
+    /// there.
     async fn poll(
         &self,
         entry: &Arc<PullSession>,
@@ -146,7 +146,7 @@ impl Engine {
             self.compare(entry, &mut mailbox, held, request.max).await?;
         }
         let here = u32::try_from(mailbox.left.len()).unwrap_or(u32::MAX);
-        // More than fits into one answer would only be given back.
+        // More than fits into one answer would only be returned.
         let fits = self.inner.shared.payloads.count_within(ANSWER_BYTES_MAX);
         self.allow(entry.id, request.max.min(fits).saturating_sub(here)).await?;
         self.collect(entry, &mut mailbox, request, deadline).await?;
@@ -165,8 +165,8 @@ impl Engine {
         Ok((tasks, instructions))
     }
 
-    /// Compares what a worker says it has with what its session holds. Notes what it is to stop, and
-    /// puts into the mailbox what it does not know of, as much as it takes.
+    /// Compares the leases of a worker with those of its session. Records the attempts to stop, and puts
+    /// tasks that the worker does not have into the mailbox, up to the number that it asked for.
     async fn compare(
         &self,
         entry: &PullSession,
@@ -175,19 +175,22 @@ impl Engine {
         max: u32,
     ) -> Result<(), EngineError> {
         let session = entry.id;
-        let look = move |machine: &Machine| {
+        let question = move |machine: &Machine| {
             let held = machine.held(session)?;
-            // These are not handed over again, but are the worker's until it has stopped.
+            // These are not leased again, but stay with the worker until it has stopped them.
             let stop = machine.orders(session)?.stop.into_iter();
-            let binds = |lease: &HeldLease| Some(machine.task(lease.task)?.binds);
-            let stop: Vec<_> = stop.filter_map(|lease| Some((lease, binds(&lease)?))).collect();
+            let client_keys = |lease: &LeaseId| Some(machine.task(lease.task)?.client_keys);
+            let stop: Vec<_> =
+                stop.filter_map(|lease| Some((lease, client_keys(&lease)?))).collect();
             Some((held, stop))
         };
-        let (mut untold, stop) = self.look(look).await?.ok_or(Refusal::UnknownSession)?;
+        let (mut untold, stop) = self.query(question).await?.ok_or(Refusal::UnknownSession)?;
         mailbox.drain_ready(entry);
         let mut holds = Leases::default();
-        untold.iter().for_each(|(leased, binds)| holds.add(leased_lease(leased), binds));
-        stop.iter().for_each(|(lease, binds)| holds.add(*lease, binds));
+        untold
+            .iter()
+            .for_each(|(assignment, client_keys)| holds.add(assignment.lease_id(), client_keys));
+        stop.iter().for_each(|(lease, client_keys)| holds.add(*lease, client_keys));
         let lost = said.iter().filter(|lease| !holds.names(lease)).cloned().collect();
         entry.notices().note_lost(lost);
 
@@ -195,25 +198,25 @@ impl Engine {
         mailbox.drop_known(&said);
         let left = mailbox.left.iter().map(lease_of);
         let here: FxHashSet<_> = mailbox.unwanted.iter().copied().chain(left).collect();
-        untold.retain(|(leased, binds)| {
-            let lease = leased_lease(leased);
-            !here.contains(&lease) && !said.has(lease, binds)
+        untold.retain(|(assignment, client_keys)| {
+            let lease = assignment.lease_id();
+            !here.contains(&lease) && !said.has(lease, client_keys)
         });
-        // The rest stays held for the next call: payloads are read for what this one takes alone.
+        // The rest stays for the next call. Payloads are read only for the tasks of this one.
         untold.truncate((max as usize).saturating_sub(mailbox.left.len()));
-        let tasks: Vec<_> = untold.iter().map(|(leased, _)| leased.task).collect();
+        let tasks: Vec<_> = untold.iter().map(|(assignment, _)| assignment.task).collect();
         let mut bytes: usize = mailbox.left.iter().map(|task| size_of(&task.spec)).sum();
         let mut untold = untold.into_iter();
         let mut ended = Vec::new();
-        let hand_over = |_, found: Found| {
-            match untold.next().map(|(leased, _)| (leased, found.into_runnable())) {
-                Some((leased, Ok(spec))) => {
-                    let Leased { token, attempt, run_at, .. } = leased;
+        let hand_over = |_, found: FoundSpec| {
+            match untold.next().map(|(assignment, _)| (assignment, found.into_runnable())) {
+                Some((assignment, Ok(spec))) => {
+                    let Assignment { token, attempt, run_at, .. } = assignment;
                     bytes += size_of(&spec);
                     mailbox.left.push(Dispatched { token, attempt, run_at, spec });
                 }
-                // Nobody can run it, so it is not to stay this worker's until its time is over.
-                Some((leased, Err((_, report)))) => ended.push((leased_lease(&leased), report)),
+                // Nobody can run it, so the worker must not keep it until its timeout.
+                Some((assignment, Err((_, report)))) => ended.push((assignment.lease_id(), report)),
                 None => {}
             }
             if bytes < ANSWER_BYTES_MAX {
@@ -230,8 +233,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits until what was given to the session is in its channel, as far as there is room and it can
-    /// be read in time. What is not goes back, to be given to whoever asks next.
+    /// Waits until the leases of the session are in its channel, as far as there is room and they can be read
+    /// in time. The others are returned, for the next worker that asks.
     async fn settle(&self, session: SessionId) -> Result<(), EngineError> {
         let dispatcher = &self.inner.dispatcher;
         let settled = dispatcher.give_back(session, GiveBack::Settled);
@@ -241,20 +244,20 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives back what is not in the session's channel.
+    /// Returns the leases that are not in the session's channel.
     async fn give_back(&self, session: SessionId) -> Result<(), EngineError> {
         let given_back = self.inner.dispatcher.give_back(session, GiveBack::Now);
         timeout(self.inner.options.call_timeout, given_back).await.map_err(|_| too_slow())
     }
 
-    /// Waits until the dispatcher has taken in what it was told before this.
+    /// Waits until the dispatcher has processed earlier messages.
     async fn flush(&self) -> Result<(), EngineError> {
         let flushed = timeout(self.inner.options.call_timeout, self.inner.dispatcher.flush()).await;
         flushed.map_err(|_| too_slow())
     }
 
-    /// Says of the tasks in the mailbox that they run, and gives back the unwanted ones. A task of
-    /// which it is refused is not the worker's any more.
+    /// Reports the tasks in the mailbox as started, and returns the unwanted ones. If a report is refused,
+    /// the worker no longer has the task.
     async fn begin(&self, mailbox: &Mailbox) -> Result<Vec<Result<(), Refusal>>, EngineError> {
         let at = self.inner.shared.host.now().wall;
         let begun = mailbox.left.iter().map(|task| (lease_of(task), Report::Started { at }));
@@ -268,8 +271,7 @@ impl Engine {
         self.command(Command::SetCredit { session, connection: None, credit }).await
     }
 
-    /// Waits until there is something to tell or the wait is over. The session lives as long as its
-    /// worker waits here.
+    /// Waits until there is news or the wait is over. The session stays alive while its worker waits here.
     async fn collect(
         &self,
         entry: &PullSession,
@@ -290,7 +292,7 @@ impl Engine {
                     None => return Err(Refusal::UnknownSession.into()),
                 },
                 () = tokio::time::sleep_until(deadline) => return Ok(()),
-                // Whether it is open still, beside what is vouched for it.
+                // Checks whether the session is still open, in addition to the heartbeats.
                 () = tokio::time::sleep_until(pulse) => self.heartbeat(entry.id, None).await?,
             }
             mailbox.drain_ready(entry);
@@ -298,7 +300,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Opens the session, unless it is open as the worker wants it.
+    /// Opens the session, unless it is open with the same properties.
     async fn enter(
         &self,
         entry: &Arc<PullSession>,
@@ -310,8 +312,8 @@ impl Engine {
         if mailbox.is_open() && mailbox.serves == serves {
             return Ok(());
         }
-        // If this is dropped while it is being opened, what flows down goes nowhere: the next call
-        // has to open it again.
+        // If this is dropped during the opening, the channel is lost, and the next call must open the session
+        // again.
         mailbox.former.extend(mailbox.stream.take());
         let open = OpenSession {
             session: entry.id,
@@ -326,11 +328,11 @@ impl Engine {
         };
         let stream = self.open(open).await?;
         if mailbox.was_open() {
-            // Nothing more goes into the former ones from then on.
+            // Nothing more is sent to the former channels from then on.
             self.flush().await?;
         }
         mailbox.drain_ready(entry);
-        // Whether it drains, the new one says.
+        // The new channel tells whether it drains.
         mailbox.former.clear();
         mailbox.draining = false;
         mailbox.serves = serves;
@@ -339,7 +341,7 @@ impl Engine {
         Ok(())
     }
 
-    /// A worker without a stream lives, and asks what it is to do.
+    /// A heartbeat of a worker without a stream. Returns its orders.
     ///
     /// # Errors
     /// As [`Engine::heartbeat`].
@@ -354,14 +356,13 @@ impl Engine {
         self.instructions(session, entry.as_deref()).await
     }
 
-    /// What the worker is to do beside its tasks. A worker that asked for it is told again until it
-    /// has reported, as an answer may be lost.
+    /// The orders for the worker. They are repeated until it has reported, because an answer can be lost.
     async fn instructions(
         &self,
         session: SessionId,
         entry: Option<&PullSession>,
     ) -> Result<Instructions, EngineError> {
-        let orders = self.look(move |machine| machine.orders(session)).await?;
+        let orders = self.query(move |machine| machine.orders(session)).await?;
         let orders = orders.ok_or(Refusal::UnknownSession)?;
         let cancelled = orders.stop.into_iter().map(|lease| (lease, StopReason::Cancelled));
         let mut stop: Vec<_> = cancelled.collect();
@@ -376,17 +377,14 @@ impl Engine {
         }
         let mut stop = self.named(stop).await?;
         if !lost.is_empty() {
-            // Why it is over is known of some.
+            // For some leases, the reason of the end is known.
             let known = Leases::of_orders(&stop);
             stop.extend(lost.into_iter().filter(|lease| !known.names(lease)).map(lost_order));
         }
         Ok(Instructions { stop, draining: orders.draining })
     }
 
-    async fn named(
-        &self,
-        stop: Vec<(HeldLease, StopReason)>,
-    ) -> Result<Vec<StopOrder>, EngineError> {
+    async fn named(&self, stop: Vec<(LeaseId, StopReason)>) -> Result<Vec<StopOrder>, EngineError> {
         if stop.is_empty() {
             return Ok(Vec::new());
         }
@@ -394,8 +392,8 @@ impl Engine {
         let Inner { store, shared, .. } = self.inner.as_ref();
         let specs = shared.specs.without_payloads(store.as_ref(), &tasks).await?;
         let named = stop.into_iter().zip(specs).map(|((lease, reason), spec)| StopOrder {
-            // It may have been deleted since.
-            shown_id: spec.spec().map_or_else(|| lease.task.to_string(), |spec| spec.shown_id()),
+            // The task may have been deleted since.
+            shown_id: spec.record().map_or_else(|| lease.task.to_string(), |spec| spec.shown_id()),
             task: TaskRef::Id(lease.task),
             token: lease.token,
             reason,
@@ -403,7 +401,7 @@ impl Engine {
         Ok(named.collect())
     }
 
-    /// Puts right what a dropped call left behind, unless a newer one goes on from there.
+    /// Cleans up after a dropped call, unless a newer call continues.
     async fn abandon(&self, entry: &PullSession, turn: u64, nameless: bool) {
         let untold = tokio::select! {
             biased;
@@ -415,13 +413,13 @@ impl Engine {
             while can_still_succeed(&self.report(released()).await) {}
         }
         if nameless {
-            // Nobody knows of it.
+            // Nobody knows this session.
             while can_still_succeed(&self.close_session(entry.id, None).await) {}
         }
     }
 
-    /// Takes back what the session was allowed to take, and with it what its worker was not told of.
-    async fn take_back(&self, entry: &PullSession) -> Vec<HeldLease> {
+    /// Withdraws the session's request for tasks, and the leases that its worker did not get.
+    async fn take_back(&self, entry: &PullSession) -> Vec<LeaseId> {
         let mut mailbox = entry.mailbox.lock().await;
         if mailbox.was_open() {
             while can_still_succeed(&self.allow(entry.id, 0).await) {}
@@ -433,29 +431,26 @@ impl Engine {
     }
 }
 
-/// What a worker says that it has, so that it is not handed over again.
+/// The leases that a worker has, so that they are not leased again.
 fn known(said: &[NamedLease]) -> Leases {
     if Planted::LeasesTwice.is_made() { Leases::default() } else { Leases::named(said) }
 }
 
 fn too_slow() -> EngineError {
     EngineError::Unavailable {
-        reason: "the dispatcher did not answer in time".to_owned(),
+        reason: "the dispatcher did not answer within the timeout".to_owned(),
         retry_after: Duration::from_secs(1),
     }
 }
 
-fn leased_lease(leased: &Leased) -> HeldLease {
-    HeldLease { task: leased.task, token: leased.token }
-}
-
-/// Whoever has that lease is to stop. It is called what its worker called it: the task may be gone, and
-/// its name another's.
+/// An order to stop a lost lease. It has the task id that the worker used, because the task may be gone, and
+/// its client id may belong to another task.
 fn lost_order((task, token): NamedLease) -> StopOrder {
     StopOrder { shown_id: task.to_string(), task, token, reason: StopReason::LeaseLost }
 }
 
-/// Whether it is worth another try: it may not have been done, and this node leads as far as it knows.
+/// Whether a retry makes sense: the request may not have been carried out, and this node is the leader as far
+/// as it knows.
 fn can_still_succeed<T>(result: &Result<T, EngineError>) -> bool {
     use EngineError as E;
     let Err(error) = result else { return false };
@@ -465,12 +460,12 @@ fn can_still_succeed<T>(result: &Result<T, EngineError>) -> bool {
     )
 }
 
-/// A call under way. When it is dropped without an answer, a task of the engine's cleans up.
+/// A call in progress. If it is dropped without an answer, a task of the engine cleans up.
 struct Call<'a> {
     engine: &'a Engine,
     entry: Arc<PullSession>,
     turn: u64,
-    /// The worker does not know its session yet.
+    /// Whether the worker does not know its session yet.
     nameless: bool,
     answered: bool,
 }
@@ -483,7 +478,7 @@ impl Call<'_> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        // Without a runtime all is over, sessions too.
+        // Without a runtime, all sessions have ended.
         let Ok(runtime) = Handle::try_current() else { return };
         if self.answered {
             return;

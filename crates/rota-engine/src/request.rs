@@ -1,9 +1,9 @@
-//! What enters the coordinator's inbox: the one door for clients, workers and retention.
+//! Requests in the coordinator's inbox, from clients, workers and retention.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rota_core::{Command, Machine, Outcome, Refusal, Reply, Report, TaskId};
+use rota_core::{AttemptOutcome, Command, Machine, Refusal, Reply, Report, TaskId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
@@ -12,17 +12,17 @@ use crate::{
     fingerprint::Fingerprint,
 };
 
-/// What a command came to, or why it was not carried out.
+/// The reply to a command, or why it was not carried out.
 pub(crate) type CommandResult = Result<Reply, Refusal>;
 
-/// Something to be run when all that came before it is durable.
+/// A function to run when everything before it is durable.
 pub(crate) type Release = Box<dyn FnOnce() + Send>;
 
-/// A question to the machine. Gives back what tells the asker, once the answer holds.
+/// A read of the machine. Returns a function that passes the answer on when it is valid.
 pub(crate) type Question = Box<dyn FnOnce(&Machine) -> Release + Send>;
 
-/// An answer goes back on this; a dropped one means that leadership was lost on the way. It holds the
-/// room that its request takes in memory, until the step in which it was carried out has landed.
+/// Sends the answer. If it is dropped, leadership was lost. It holds the memory of its request until the step
+/// is durable.
 #[derive(Debug)]
 pub(crate) struct Answer<T> {
     sender: oneshot::Sender<Result<T, EngineError>>,
@@ -37,22 +37,22 @@ impl<T> Answer<T> {
         (Self { sender, _room: room }, receiver)
     }
 
-    /// Answers. One who no longer waits needs no answer.
+    /// Sends the answer. The caller may no longer wait for it.
     pub(crate) fn send(self, result: Result<T, EngineError>) -> Result<(), Result<T, EngineError>> {
         self.sender.send(result)
     }
 }
 
-/// Bytes of payloads and results that wait in the inbox or for their step to land. Room is taken
-/// before a request goes into the inbox. New tasks and workers' reports have room of their own, so
-/// that a flood of new tasks does not keep work from ending.
+/// The memory budget for payloads and results that wait in the inbox or for their step. Memory is taken
+/// before a request goes into the inbox. New tasks and reports of workers have separate budgets, so that many
+/// new tasks cannot block reports.
 #[derive(Debug)]
 pub(crate) struct Room {
     submissions: Arc<Semaphore>,
     reports: Arc<Semaphore>,
 }
 
-/// Bytes of requests of one sort.
+/// Maximum bytes of requests of one kind.
 const ROOM_BYTES: u32 = 64 << 20;
 
 impl Default for Room {
@@ -63,39 +63,39 @@ impl Default for Room {
 }
 
 impl Room {
-    /// Waits for room for new tasks. Cancel safe.
+    /// Waits for memory for new tasks. Cancel safe.
     pub(crate) async fn for_submissions(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         take(&self.submissions, bytes).await
     }
 
-    /// Waits for room for reports. Cancel safe.
+    /// Waits for memory for reports. Cancel safe.
     pub(crate) async fn for_reports(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         take(&self.reports, bytes).await
     }
 }
 
-/// One request that is larger than all the room has it for itself.
+/// A request that is larger than the budget gets all of it.
 async fn take(room: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(ROOM_BYTES);
-    // It is never closed.
+    // The semaphore is never closed.
     room.clone().acquire_many_owned(bytes).await.ok()
 }
 
-/// A request with the fingerprint of each task that names itself.
+/// A submission with the fingerprint of each task that has names.
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub(crate) task: NewTask,
     pub(crate) fingerprint: Fingerprint,
 }
 
-/// What became of each task that was submitted.
+/// The result for each submitted task.
 pub(crate) type SubmitResults = Vec<Result<Submitted, Refusal>>;
 
-/// An entry of the retention log, of which a request purges some tasks.
+/// An entry of the retention log, of which a request removes some tasks.
 #[derive(Debug)]
 pub(crate) struct PurgeEntry {
     pub(crate) key: Bytes,
-    /// They are the last of its tasks, and none of the others has to be kept.
+    /// Whether they are the last of its tasks, and all others are removed.
     pub(crate) is_last: bool,
 }
 
@@ -104,29 +104,30 @@ pub(crate) enum Request {
     Submit { tasks: Vec<Submission>, answer: Answer<SubmitResults> },
     /// Commands, carried out in order.
     Commands { commands: Vec<Command>, answer: Answer<Vec<CommandResult>> },
-    /// A worker comes; what flows down to it goes into `events`.
+    /// Opens or resumes a session. Messages to its worker go into `events`.
     OpenSession {
         open: Box<rota_core::OpenSession>,
         events: DownSender,
         answer: Answer<CommandResult>,
     },
-    /// Retention: remove these tasks of an entry of the log if their time is over. The answer says
-    /// whether none has to be kept yet.
+    /// Retention: removes these tasks of an entry of the log if their time is over. The answer tells whether
+    /// all were removed.
     Purge { tasks: Vec<TaskId>, entry: PurgeEntry, answer: Answer<bool> },
-    /// The cluster may use this feature level from the next batch on, which is written for it alone if need be.
+    /// Raises the feature level of the cluster with the next batch, which is written only for this if
+    /// necessary.
     RaiseLevel { level: u32, alone: bool },
-    /// Someone wants to know.
-    Look(Question),
-    /// Another node is to get ready to take over. Answered when it can know.
+    /// A read.
+    Query(Question),
+    /// Asks another node to prepare to take over. Answered when the request is durable.
     Prepare { successor: String, answer: Answer<()> },
-    /// Leadership is to be handed over.
+    /// Transfers leadership.
     Resign { successor: Option<String>, answer: Answer<()> },
 }
 
 impl Request {
-    /// Says that this node does not lead, so that whoever asked goes to the one that does.
+    /// Answers that this node is not the leader, so that the caller goes to the leader.
     pub(crate) fn refuse(self) {
-        // One who no longer waits needs no answer.
+        // The caller may no longer wait for the answer.
         match self {
             Self::Submit { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
             Self::Commands { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
@@ -134,14 +135,15 @@ impl Request {
             Self::Purge { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
             Self::Prepare { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
             Self::Resign { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
-            // The next leader finds out for itself.
+            // The next leader checks this itself.
             Self::RaiseLevel { .. } => {}
-            // The asker takes a dropped answer for this.
-            Self::Look(question) => drop(question),
+            // A dropped answer means the same.
+            Self::Query(question) => drop(question),
         }
     }
 
-    /// Commands in it, and bytes that it may add to a batch beyond records of a fixed size.
+    /// The number of commands in it, and the bytes that it can add to a batch in addition to records of fixed
+    /// size.
     pub(crate) fn weight(&self) -> (usize, usize) {
         match self {
             Self::Submit { tasks, .. } => (
@@ -153,14 +155,14 @@ impl Request {
             }
             Self::OpenSession { open, .. } => (1 + open.held.as_ref().map_or(0, Vec::len), 0),
             Self::Purge { tasks, .. } => (tasks.len(), 0),
-            Self::Look(_)
+            Self::Query(_)
             | Self::Prepare { .. }
             | Self::Resign { .. }
             | Self::RaiseLevel { .. } => (1, 0),
         }
     }
 
-    /// Whether it is a worker's.
+    /// Whether it comes from a worker.
     pub(crate) fn is_workers(&self) -> bool {
         match self {
             Self::OpenSession { .. } => true,
@@ -169,8 +171,8 @@ impl Request {
         }
     }
 
-    /// Whether nothing is lost when it is carried out a few milliseconds later: a worker's signs of
-    /// life and its reports, unless they free what others wait for.
+    /// Whether it can be carried out a few milliseconds later: heartbeats and reports, unless they free slots
+    /// for which tasks wait.
     pub(crate) fn can_wait(&self) -> bool {
         let commands = match self {
             Self::Commands { commands, .. } => commands,
@@ -182,7 +184,7 @@ impl Request {
     }
 }
 
-/// Whether a worker, and nobody else, gives this command.
+/// Whether only workers give this command.
 fn is_workers(command: &Command) -> bool {
     matches!(
         command,
@@ -194,7 +196,7 @@ fn is_workers(command: &Command) -> bool {
     )
 }
 
-/// What a command adds to the batch beyond records of a fixed size.
+/// The bytes that a command adds to the batch in addition to records of fixed size.
 pub(crate) fn bytes_of(command: &Command) -> usize {
     let (output_tail, outcome) = match command {
         Command::Report { report: Report::Ended { output_tail, outcome, .. }, .. } => {
@@ -203,6 +205,6 @@ pub(crate) fn bytes_of(command: &Command) -> usize {
         Command::Edit { edit, .. } => return size_of(&edit.spec),
         _ => return 0,
     };
-    let result = if let Outcome::Completed { result } = outcome { result.len() } else { 0 };
+    let result = if let AttemptOutcome::Completed { result } = outcome { result.len() } else { 0 };
     output_tail.len() + result
 }

@@ -1,4 +1,4 @@
-//! Removes what has been kept long enough, a little at a time, through the same door as all else.
+//! Removes ended tasks after their retention, in small portions, by requests to the coordinator.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,28 +11,27 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::{
-    codec,
     inbox::InboxSender,
     layout,
-    load::behind,
+    records::{Retain, Scan},
     request::{Answer, PurgeEntry, Request},
     rounds::Rounds,
     shared::{Phase, Shared},
 };
 
-/// Between two looks at the log.
+/// Interval of passes over the log.
 const PERIOD: Duration = Duration::from_secs(5);
-/// Entries of the log read at a time.
+/// Number of log entries to read at a time.
 const ENTRIES: usize = 16;
-/// How long a request waits for a place in the inbox; then the rest is left to the next pass.
+/// Time that a request waits for a place in the inbox. Then the rest is left to the next pass.
 const INBOX_WAIT: Duration = Duration::from_secs(10);
-/// Tasks removed in one request.
+/// Maximum number of tasks to remove in one request.
 const TASKS: usize = 500;
-/// The longest pause before an entry is looked at again whose tasks could not all be removed.
+/// Maximum pause before an entry is retried whose tasks could not all be removed.
 const REST_MAX: Duration = Duration::from_secs(3600);
 
-/// Entries whose tasks could not all be removed: one of their records is damaged, or the clock was set back. Each is
-/// left alone for a while, twice as long each time.
+/// Entries whose tasks could not all be removed, because a record is damaged or the clock was set back. The
+/// pause before a retry doubles each time.
 #[derive(Debug, Default)]
 struct Resting(FxHashMap<Bytes, (Instant, Duration)>);
 
@@ -41,7 +40,7 @@ impl Resting {
         self.0.get(entry).is_none_or(|(until, _)| *until <= now)
     }
 
-    /// Takes note whether all its tasks were removed.
+    /// Records whether all tasks of an entry were removed.
     fn looked_at(&mut self, entry: &Bytes, done: bool, now: Instant) {
         if done {
             self.0.remove(entry);
@@ -52,7 +51,7 @@ impl Resting {
     }
 }
 
-/// Runs until `stop` is cancelled. A pass that fails is tried again with the next period.
+/// Runs until `stop` is cancelled. A failed pass is retried after the interval.
 pub(crate) async fn run(
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
@@ -66,13 +65,13 @@ pub(crate) async fn run(
             resting = Resting::default();
             continue;
         }
-        shared.timekeeper.look(shared.host.now());
+        shared.timekeeper.check(shared.host.now());
         if shared.timekeeper.doubts() {
             continue;
         }
         let passed = rounds.unless_stopped(pass(&store, &shared, &inbox, &mut resting)).await;
         if let Some(Err(error)) = passed {
-            warn!(%error, "removing old tasks was interrupted");
+            warn!(%error, "retention pass interrupted");
         }
     }
 }
@@ -85,36 +84,33 @@ async fn pass(
 ) -> Result<(), StoreError> {
     let end = layout::retain_from(shared.host.now().wall);
     let snapshot = store.snapshot().await?;
-    let mut range = KeyRange { space: layout::RETAIN, start: Bytes::new(), end: Some(end) };
-    loop {
-        let page = snapshot.scan(range.clone(), Direction::Ascending, ENTRIES).await?;
-        for (key, value) in &page.entries {
-            let now = Instant::now();
+    let range = KeyRange { space: layout::RETAIN, start: Bytes::new(), end: Some(end) };
+    let mut scan = Scan::<Retain>::new(range, Direction::Ascending, ENTRIES);
+    while let Some(page) = scan.next(snapshot.as_ref()).await? {
+        for entry in &page {
+            let (key, now) = (&entry.key, Instant::now());
             if !resting.is_due(key, now) {
                 continue;
             }
-            let tasks = match codec::decode_retain(value) {
-                Ok(tasks) => tasks,
-                Err(error) => {
-                    let entry = String::from_utf8_lossy(key);
-                    debug!(%entry, %error, "what it names is not removed: this version cannot read it");
-                    resting.looked_at(key, false, now);
-                    continue;
-                }
+            let found = entry.decode(key);
+            if let Some(error) = found.unreadable() {
+                let entry = String::from_utf8_lossy(key);
+                debug!(%entry, error, "retention entry skipped: this version cannot read it");
+            }
+            let Some(tasks) = found.record() else {
+                resting.looked_at(key, false, now);
+                continue;
             };
             debug!(tasks = tasks.len(), "removing old tasks");
             let Some(done) = remove(shared, inbox, &tasks, key).await else { return Ok(()) };
             resting.looked_at(key, done, now);
         }
-        match page.entries.last() {
-            Some((last, _)) if page.more => range.start = behind(last),
-            _ => return Ok(()),
-        }
     }
+    Ok(())
 }
 
-/// Removes the tasks of one entry, and with the last of them the entry, unless one has to be kept: the
-/// wall clock was set back. Says whether all is done. `None`: the engine did not answer, so the pass is over.
+/// Removes the tasks of an entry, and then the entry, unless a task must be kept because the wall clock was
+/// set back. Returns whether all were removed. `None` if the engine did not answer, which ends the pass.
 async fn remove(
     shared: &Shared,
     inbox: &InboxSender,
@@ -134,7 +130,7 @@ async fn remove(
         match answered.await {
             Ok(Ok(removed)) => done &= removed,
             Ok(Err(error)) => {
-                warn!(%error, "removing old tasks failed");
+                warn!(%error, "cannot remove old tasks");
                 return None;
             }
             Err(_) => return None,

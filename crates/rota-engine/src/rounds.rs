@@ -1,11 +1,11 @@
-//! What is done again and again, until the engine stops.
+//! Periodic work, until the engine stops.
 
 use std::{future::Future, time::Duration};
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-/// Rounds with a pause between them. The first begins at once.
+/// Rounds with a pause in between. The first begins at once.
 pub(crate) struct Rounds {
     period: Interval,
     stop: CancellationToken,
@@ -18,7 +18,7 @@ impl Rounds {
         Self { period, stop }
     }
 
-    /// Waits for the next round. `None`: the engine stops. Cancel safe.
+    /// Waits for the next round. `None` if the engine stops. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<()> {
         tokio::select! {
             biased;
@@ -27,7 +27,7 @@ impl Rounds {
         }
     }
 
-    /// Awaits something within a round. `None`: the engine stops.
+    /// Awaits a future within a round. `None` if the engine stops.
     pub(crate) async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;

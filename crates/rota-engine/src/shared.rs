@@ -1,4 +1,4 @@
-//! What the coordinator's loop and the handles to it share.
+//! The state that the coordinator and the handles of the engine share.
 
 use std::{
     sync::{
@@ -16,86 +16,87 @@ use tokio::sync::oneshot;
 
 use crate::{
     api::{Check, EngineError, Health, Role},
-    dispatch::PayloadSizes,
     down::Downstream,
     host::Host,
     landed::Landed,
     level,
     options::EngineOptions,
     planted::Planted,
+    records::RecordReads,
     request::Room,
     signs::Signs,
-    specs::SpecReads,
+    specs::{PayloadSizes, SpecReads},
     timekeeper::Timekeeper,
     unreadable,
 };
 
-/// A loop that has been stalled for so many times as long as makes a node unready will not go on.
+/// A loop that has stalled for this multiple of the time that makes a node unready will not recover.
 const STUCK_AFTER: u32 = 3;
-/// The loop wakes at least this often to show that it lives.
+/// Maximum interval at which the loop wakes to show progress.
 pub(crate) const PULSE: Duration = Duration::from_secs(1);
 const NO_COMMIT: u64 = u64::MAX;
 
-/// Where the engine stands.
+/// The phase of the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Waits to be elected.
+    /// Waits for the election.
     Campaigning,
-    /// Was elected and reads the backlog.
+    /// Was elected, and loads the backlog.
     Loading,
     /// Serves.
     Leading,
-    /// Has stopped, because it was told to or because of this.
+    /// Has stopped, on request or for this reason.
     Stopped(Option<String>),
 }
 
-/// Shared state. Locks in here are held for a few instructions, never across an await.
+/// The shared state. Its locks are held only for a few instructions, never across an await.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) host: Host,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) live_tasks: AtomicUsize,
     pub(crate) epoch: AtomicU64,
-    /// The feature level that this node knows, and that of the cluster when it was last read.
+    /// The highest feature level that this node supports, and the last read level of the cluster.
     pub(crate) known_level: u32,
     pub(crate) cluster_level: AtomicU32,
-    /// Records that this leader cannot read.
+    /// Number of records that this leader cannot read.
     pub(crate) unreadable: AtomicUsize,
-    /// The revision of the store up to which this node has followed.
+    /// The revision of the store that this node's copy has reached.
     pub(crate) revision: AtomicU64,
-    /// Whether this node has a copy of the backlog, and could take over at once.
+    /// Whether this node has a copy of the backlog, so that it can take over at once.
     pub(crate) stands_by: AtomicBool,
-    /// Whether this node was seen among the members since its campaign began, so the name is its own.
+    /// Whether this node was among the members since its campaign began, so that no other node uses its name.
     pub(crate) is_named: AtomicBool,
-    /// This node's name.
+    /// Name of this node.
     pub(crate) node: String,
-    /// Where others reach it.
+    /// Address at which other nodes reach it.
     address: Option<String>,
     pub(crate) leader: watch::Receiver<Option<Seat>>,
     pub(crate) started_at: WallTime,
     pub(crate) metrics: NodeMetrics,
-    /// What is on its way down to workers.
+    /// The bytes in the channels to workers.
     pub(crate) downstream: Arc<Downstream>,
-    /// How large payloads are lately.
+    /// The recent average size of payloads.
     pub(crate) payloads: PayloadSizes,
-    /// Room for requests on their way to the coordinator.
+    /// The memory budget for requests to the coordinator.
     pub(crate) room: Room,
-    /// Reads that answer questions.
+    /// Reads of definitions.
+    pub(crate) records: RecordReads,
     pub(crate) specs: SpecReads,
-    /// Queues and workers of the last step that landed.
+    /// Queues and workers of the last durable step.
     pub(crate) landed: Landed,
     pub(crate) signs: Signs,
     pub(crate) timekeeper: Timekeeper,
-    /// No call waits longer for its answer.
+    /// Timeout of a call.
     pub(crate) call_timeout: Duration,
     stalled_after: Duration,
     store_problem: Mutex<Option<StoreProblem>>,
-    /// What is wrong with the store as far as looking at it tells.
+    /// The problem of the store that the lookout found.
     seen_problem: watch::Sender<Option<String>>,
-    /// Why the store should get no new work, though it still takes commits.
+    /// Why the store should get no new tasks, although it still accepts commits.
     pressure: Mutex<Option<String>>,
     pulse: AtomicI64,
-    /// When the commit under way began, by the monotonic clock; `NO_COMMIT` where none is.
+    /// Start of the current commit, by the monotonic clock. `NO_COMMIT` if there is none.
     commit_began: AtomicU64,
     waiting: AtomicUsize,
     waiters: Mutex<FxHashMap<TaskId, Vec<oneshot::Sender<()>>>>,
@@ -109,7 +110,7 @@ pub(crate) struct StandingChanges {
 }
 
 impl StandingChanges {
-    /// Resolves at the next change; false where there will be none any more. Cancel safe.
+    /// Resolves at the next change. False if there will be no more. Cancel safe.
     pub(crate) async fn changed(&mut self) -> bool {
         tokio::select! {
             biased;
@@ -120,7 +121,7 @@ impl StandingChanges {
     }
 }
 
-/// Someone who waits for a task's end. Nothing of it stays when it is dropped.
+/// A waiter for the end of a task. Dropping it removes it.
 pub(crate) struct Waiter<'a> {
     shared: &'a Shared,
     task: TaskId,
@@ -128,10 +129,10 @@ pub(crate) struct Waiter<'a> {
 }
 
 impl Waiter<'_> {
-    /// Resolves when the task has ended, or when this node will not learn of it. Cancel safe.
+    /// Resolves when the task has ended, or when this node will not learn of its end. Cancel safe.
     pub(crate) async fn ended(&mut self) {
         if let Some(ended) = &mut self.ended {
-            // A dropped sender means as much.
+            // A dropped sender means the same.
             let _ = ended.await;
         }
     }
@@ -139,13 +140,13 @@ impl Waiter<'_> {
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        // The list keeps those whose receivers are there.
+        // The list keeps waiters whose receivers still exist.
         self.ended = None;
         self.shared.forget_waiters(self.task);
     }
 }
 
-/// A commit that is under way until this is dropped.
+/// A commit in progress, until this is dropped.
 pub(crate) struct UnderWay<'a>(&'a AtomicU64);
 
 impl Drop for UnderWay<'_> {
@@ -154,12 +155,12 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// Why commits do not get through.
+/// Why commits fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StoreProblem {
-    /// There is no room.
+    /// The store is full.
     Full(String),
-    /// It does not answer, or refuses.
+    /// The store does not answer, or refuses.
     Unavailable(String),
 }
 
@@ -172,7 +173,7 @@ impl StoreProblem {
 }
 
 fn unpoisoned<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // Nothing that is done under these locks can leave their contents half changed.
+    // No code under these locks can panic halfway through a change.
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -182,6 +183,7 @@ impl Shared {
         options: &EngineOptions,
         leader: watch::Receiver<Option<Seat>>,
     ) -> Self {
+        let records = RecordReads::new(options.metrics.clone());
         Self {
             phase: watch::Sender::new(Phase::Campaigning),
             live_tasks: AtomicUsize::new(0),
@@ -201,7 +203,8 @@ impl Shared {
             downstream: Arc::default(),
             payloads: PayloadSizes::default(),
             room: Room::default(),
-            specs: SpecReads::new(options.metrics.clone()),
+            specs: SpecReads::new(records.clone()),
+            records,
             landed: Landed::default(),
             signs: Signs::default(),
             timekeeper: Timekeeper::new(options.clock_grace),
@@ -237,7 +240,7 @@ impl Shared {
         *unpoisoned(&self.pressure) = pressure;
     }
 
-    /// What this node does.
+    /// The role of this node.
     pub(crate) fn role(&self) -> Role {
         if matches!(*self.phase.borrow(), Phase::Loading | Phase::Leading) {
             return Role::Leader;
@@ -248,8 +251,8 @@ impl Shared {
         }
     }
 
-    /// Who leads, if that is certain enough to be said: this node does, or another was seen to and the
-    /// store answers. Without its answers the seat that was seen last says where to try, no more.
+    /// The leader, if it is known with enough certainty: this node, or another one that was seen while the
+    /// store answers. If the store does not answer, the last seen leader is only an address to try.
     pub(crate) fn known_leader(&self) -> Option<Seat> {
         let seat = self.leader.borrow().clone();
         match self.role() {
@@ -259,7 +262,7 @@ impl Shared {
         }
     }
 
-    /// Where a leader is that has this node's name and is not this node.
+    /// The address of a leader that has the same name as this node.
     fn namesake(&self) -> Option<String> {
         let seat = self.leader.borrow();
         let member = &seat.as_ref()?.member;
@@ -267,7 +270,7 @@ impl Shared {
         member.address.clone().filter(|_| other)
     }
 
-    /// Tells when [`Shared::known_leader`] may have changed.
+    /// Notifies of possible changes of [`Shared::known_leader`].
     pub(crate) fn standing_changes(&self) -> StandingChanges {
         StandingChanges {
             phase: self.phase.subscribe(),
@@ -276,7 +279,7 @@ impl Shared {
         }
     }
 
-    /// Refuses new work at once while the store takes none, or should get none.
+    /// Refuses new tasks at once while the store accepts none, or should get none.
     pub(crate) fn admit(&self) -> Result<(), EngineError> {
         self.admit_change()?;
         match unpoisoned(&self.pressure).clone() {
@@ -285,8 +288,8 @@ impl Shared {
         }
     }
 
-    /// Refuses a client's change at once while no commit gets through: it would only wait, and then not
-    /// be known.
+    /// Refuses a client's change at once while commits fail. Otherwise it would only wait, and its outcome
+    /// would be unknown.
     pub(crate) fn admit_change(&self) -> Result<(), EngineError> {
         match self.store_problem() {
             None => Ok(()),
@@ -297,36 +300,36 @@ impl Shared {
         }
     }
 
-    /// Whether commits wait for room, while the store can be read.
+    /// Whether commits wait for space, while the store can be read.
     pub(crate) fn is_full(&self) -> bool {
         matches!(self.store_problem(), Some(StoreProblem::Full(_)))
     }
 
-    /// The loop lives.
+    /// Records progress of the loop.
     pub(crate) fn beat(&self, now: MonoTime) {
         self.pulse.store(i64::try_from(now.0).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
-    /// A commit begins. One at a time is under way.
+    /// Begins a commit. There is only one at a time.
     pub(crate) fn commit_begins(&self) -> UnderWay<'_> {
         self.commit_began.store(self.host.now().mono.0, Ordering::Relaxed);
         UnderWay(&self.commit_began)
     }
 
-    /// How long the commit under way has taken so far.
+    /// The duration of the current commit so far.
     fn commit_age(&self) -> Option<Duration> {
         let began = self.commit_began.load(Ordering::Relaxed);
         (began != NO_COMMIT).then(|| self.host.now().mono.since(MonoTime(began)).as_duration())
     }
 
-    /// How long ago the loop gave its last sign of life.
+    /// Time since the last progress of the loop.
     pub(crate) fn pulse_age(&self) -> Duration {
         let pulse = u64::try_from(self.pulse.load(Ordering::Relaxed)).unwrap_or(0);
         self.host.now().mono.since(MonoTime(pulse)).as_duration()
     }
 
-    /// Waits for the task to end. Ask for the task's state after this, not before, so that an end in
-    /// between is not missed.
+    /// Registers a waiter for the end of a task. Read the state of the task after this call, not before, so
+    /// that an end in between is not missed.
     pub(crate) fn wait_for(&self, task: TaskId) -> Waiter<'_> {
         let (sender, ended) = oneshot::channel();
         let mut waiters = unpoisoned(&self.waiters);
@@ -335,12 +338,12 @@ impl Shared {
         Waiter { shared: self, task, ended: Some(ended) }
     }
 
-    /// Whether anybody waits for a task's end.
+    /// Whether there are waiters for the ends of tasks.
     pub(crate) fn someone_waits(&self) -> bool {
         self.waiting.load(Ordering::Acquire) > 0
     }
 
-    /// Forgets those who stopped waiting for a task.
+    /// Removes the dropped waiters of a task.
     fn forget_waiters(&self, task: TaskId) {
         let mut waiters = unpoisoned(&self.waiters);
         if let Some(list) = waiters.get_mut(&task) {
@@ -352,7 +355,7 @@ impl Shared {
         self.waiting.store(waiters.len(), Ordering::Release);
     }
 
-    /// Wakes all who wait: this node will not learn of the end.
+    /// Wakes all waiters, because this node will not learn of the ends.
     pub(crate) fn wake_all(&self) {
         unpoisoned(&self.waiters).clear();
         self.waiting.store(0, Ordering::Release);
@@ -364,7 +367,7 @@ impl Shared {
         }
         let woken = unpoisoned(&self.waiters).remove(&task);
         for waiter in woken.into_iter().flatten() {
-            // One who no longer waits needs no waking.
+            // The waiter may be gone.
             let _ = waiter.send(());
         }
     }
@@ -377,22 +380,22 @@ impl Shared {
         let named = self.is_named.load(Ordering::Relaxed) || outdated.is_some();
         let leader = match &phase {
             Phase::Campaigning if follows && !named => Some(format!(
-                "this node has not entered the cluster yet; another node may still use its name, `{}`",
+                "this node has not joined the cluster yet; another node may still use its name, `{}`",
                 self.node
             )),
             Phase::Campaigning if self.known_leader().is_some() => None,
             Phase::Campaigning if follows => {
-                Some("whether the leader still leads is not known without the store".to_owned())
+                Some("the leader is unknown, because the store does not answer".to_owned())
             }
             Phase::Campaigning => Some(match self.namesake() {
                 Some(address) => format!(
-                    "another node of this name, `{}`, leads at {address}; give each a name of its own \
+                    "another node with the same name, `{}`, is the leader at {address}; give each node its own name \
                      (node)",
                     self.node
                 ),
                 None => match &outdated {
-                    Some(reason) => format!("no node leads; {reason}"),
-                    None => "no node leads".to_owned(),
+                    Some(reason) => format!("there is no leader; {reason}"),
+                    None => "there is no leader".to_owned(),
                 },
             }),
             Phase::Stopped(None) => Some("the engine has stopped".to_owned()),
@@ -401,28 +404,27 @@ impl Shared {
         };
         let copied = self.stands_by.load(Ordering::Relaxed);
         let backlog = match &phase {
-            Phase::Loading => Some("the backlog is being loaded".to_owned()),
-            // A node that does not lead needs no copy.
+            Phase::Loading => Some("the node is loading the backlog".to_owned()),
+            // A node that cannot lead needs no copy.
             Phase::Campaigning if follows && !copied && outdated.is_none() => {
-                Some("the backlog is being copied".to_owned())
+                Some("the node is copying the backlog".to_owned())
             }
             _ => None,
         };
         let store = self.store_problem().map(|problem| problem.message().to_owned());
         let store = store.or_else(|| self.seen_problem.borrow().clone());
         let silent = self.pulse_age();
-        // Loading takes as long as it takes, and has a check of its own.
+        // Loading can take long, and has its own check.
         let at_work = matches!(phase, Phase::Campaigning | Phase::Leading);
-        // Who waits for a store that is away or full goes on when it is back; a restart would not bring
-        // it. One trouble is told once.
+        // A loop that waits for an unavailable or full store continues when it is back, and a restart would
+        // not help. The store has its own check.
         let stalled = at_work && silent > self.stalled_after && store.is_none();
-        let idle = stalled.then(|| format!("the engine has done nothing for {silent:?}"));
-        // The loop waits for a commit whose store says nothing of a problem. A restart may help.
+        let idle = stalled.then(|| format!("the engine has made no progress for {silent:?}"));
+        // The loop waits for a commit although the store reports no problem. A restart may help.
         let slow = self.commit_age().filter(|age| stalled && *age > self.stalled_after);
-        let slow =
-            slow.map(|age| format!("a commit has taken {} s and is not over", age.as_secs()));
+        let slow = slow.map(|age| format!("a commit has been running for {} s", age.as_secs()));
         let stuck = match &phase {
-            // It ended by itself, and nothing in this process begins it again.
+            // It ended unexpectedly, and nothing in this process restarts it.
             Phase::Stopped(Some(_)) => leader.clone(),
             _ => slow
                 .clone()
@@ -441,7 +443,7 @@ impl Shared {
                 Check::needed("engine", engine),
                 // The node serves all other records.
                 Check { name: "records", problem: records, needed: false },
-                // It forwards, as long as another node leads.
+                // The node forwards as long as another one is the leader.
                 Check { name: "version", problem: outdated, needed: false },
             ],
         }

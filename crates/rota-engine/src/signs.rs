@@ -1,9 +1,9 @@
-//! Signs of life: what workers say of themselves, heard at once and apart from the coordinator's loop.
+//! Heartbeats and credit of workers, received at once and independently of the coordinator's loop.
 //!
-//! That a worker lives, and how many tasks it is ready for, is soft: no commit is needed for it. So it
-//! is noted here the moment it arrives, however long the store takes, and the loop takes it up before
-//! it judges who was silent. The table holds the sessions that are open as far as is durable; of any
-//! other session, or where the leadership is not held, the loop gives the answer.
+//! Heartbeats and credit are soft state that needs no commit. So they are recorded here when they arrive,
+//! even if the store is slow, and the loop applies them before it judges which workers were silent. The table
+//! has the sessions that are durably open. For other sessions, or if leadership is not held, the loop
+//! answers.
 
 use std::{
     fmt,
@@ -17,14 +17,14 @@ use tokio::sync::Notify;
 
 use crate::planted::Planted;
 
-/// A leadership that several ask whether it is held.
+/// A leadership that several owners can check.
 pub(crate) type SharedLeadership = Arc<Box<dyn Leadership>>;
 
-/// What was heard of workers since the loop last asked. Its lock is held for a few instructions.
+/// Heartbeats and credit since the loop last asked. Its lock is held only for a few instructions.
 #[derive(Default)]
 pub(crate) struct Signs {
     table: Mutex<Table>,
-    /// A worker said how many tasks it is ready for.
+    /// Whether a worker sent credit.
     said: Notify,
 }
 
@@ -45,8 +45,8 @@ impl Table {
 #[derive(Default)]
 struct Heard {
     at: MonoTime,
-    /// It counts whatever the worker's last connection is: a call of its own waits for an answer. That call may
-    /// be the one that opens the next connection, which is applied before it is durable.
+    /// The heartbeat counts for every connection, because a call of the worker waits for an answer. That call
+    /// may be the one that opens the next connection, which is applied before it is durable.
     on_any: bool,
     credit: Option<u32>,
 }
@@ -59,11 +59,11 @@ impl fmt::Debug for Signs {
 
 impl Signs {
     fn table(&self) -> MutexGuard<'_, Table> {
-        // Nothing that is done under the lock can leave it half changed.
+        // No code under this lock can panic halfway through a change.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// This node listens from now on. These sessions are open.
+    /// Starts receiving. These sessions are open.
     pub(crate) fn begin(
         &self,
         leadership: SharedLeadership,
@@ -74,36 +74,36 @@ impl Signs {
         *self.table() = table;
     }
 
-    /// This node leads no more.
+    /// Stops receiving, because this node is no longer the leader.
     pub(crate) fn end(&self) {
         *self.table() = Table::default();
     }
 
-    /// A session is open on this connection, and that is durable.
+    /// Adds a session that is durably open on this connection.
     pub(crate) fn opened(&self, session: SessionId, connection: u64) {
         let mut table = self.table();
         if table.open.insert(session, connection) != Some(connection)
             && let Some(heard) = table.heard.get_mut(&session)
         {
-            // It said so on its former connection.
+            // It was sent on the former connection.
             heard.credit = None;
         }
     }
 
-    /// A session has ended, and that is durable.
+    /// Removes a session that has durably ended.
     pub(crate) fn ended(&self, session: SessionId) {
         let mut table = self.table();
         table.open.remove(&session);
         table.heard.remove(&session);
     }
 
-    /// Whether this node leads at this moment, by the clock. Asks nobody.
+    /// Whether this node is the leader at this moment, by the clock, without I/O.
     pub(crate) fn is_held(&self) -> bool {
         self.table().is_held()
     }
 
-    /// A worker lives, and is ready to hold that many tasks if it says so. False: this is not known
-    /// here, and the loop is to be asked.
+    /// Records a heartbeat, with credit if it has some. Returns false if the session is unknown here, so that
+    /// the loop must answer.
     pub(crate) fn hear(
         &self,
         session: SessionId,
@@ -114,7 +114,7 @@ impl Signs {
         let mut table = self.table();
         let open = table.open.get(&session).copied();
         let known = open.is_some_and(|open| connection.is_none_or(|by| by == open));
-        // A process that was stopped may believe that it leads.
+        // A process that was paused may still believe that it is the leader.
         if Planted::HeartbeatsWait.is_made() {
             return false;
         }
@@ -132,16 +132,16 @@ impl Signs {
         true
     }
 
-    /// Resolves when a worker has said something that must not wait. Cancel safe.
+    /// Resolves when a worker has sent credit, which must not wait. Cancel safe.
     pub(crate) async fn said(&self) {
         self.said.notified().await;
     }
 
-    /// What was heard since the last call, as commands.
+    /// Everything received since the last call, as commands.
     pub(crate) fn take(&self) -> Vec<Command> {
         let mut table = self.table();
         let mut heard: Vec<_> = std::mem::take(&mut table.heard).into_iter().collect();
-        // Its order must not depend on a hash.
+        // The order must not depend on a hash.
         heard.sort_unstable_by_key(|(session, _)| *session);
         let mut commands = Vec::with_capacity(heard.len());
         for (session, Heard { at, on_any, credit }) in heard {

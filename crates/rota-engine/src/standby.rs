@@ -1,8 +1,8 @@
-//! What a node keeps while another one leads: a copy of what a new leader starts from, held current
-//! by watching the store, so that a takeover does not begin with reading the whole backlog.
+//! The standby: while another node leads, a node keeps a copy of the backlog up to date by watching the
+//! store, so that a takeover does not begin with reading the whole backlog.
 //!
-//! The copy is a convenience, never the truth: it is used only where it is known to hold the last
-//! batch that landed; in all other cases the backlog is read anew.
+//! The copy is only an optimisation. It is used only if it certainly includes the last durable batch.
+//! Otherwise the backlog is read again.
 
 use std::{
     collections::BTreeMap,
@@ -22,17 +22,18 @@ use tracing::{debug, info, warn};
 use crate::{
     host::Host,
     layout,
-    load::{self, Loaded, MachineOptions, Records},
+    load::{self, LiveRecords, Loaded, MachineOptions, Records},
     planted::Planted,
-    prepared::{LiveRecords, Prepared},
+    prepared::Prepared,
+    records::{Entry, Live, Queue},
     shared::Shared,
 };
 
-/// After a failure it rests so long.
+/// Pause after a failure.
 const PAUSE: Duration = Duration::from_millis(500);
-/// So often the copy is read anew, whatever the watch said.
+/// Interval at which the whole copy is read again.
 const RECONCILE: Duration = Duration::from_secs(600);
-/// A new leader waits so long for the last changes before it reads everything.
+/// Time that a new leader waits for the last changes before it reads everything.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// The copy.
@@ -41,17 +42,16 @@ pub(crate) struct Standby {
     live: LiveRecords,
     queues: BTreeMap<Bytes, Bytes>,
     newest: Option<TaskId>,
-    /// The last batch that it is known to hold.
+    /// The last batch that it certainly includes.
     seq: BatchSeq,
     revision: Revision,
     changes: Option<ChangeStream>,
-    /// The leadership that asked for a successor, and which node that is to be, until it is looked at.
+    /// The last request to prepare to take over: the leadership, and the node that it asked.
     asked: Option<(Epoch, Bytes)>,
     prepared: Option<Prepared>,
 }
 
-/// A store that does not answer is a warning once; whoever is on call reads the log of an outage and
-/// needs no line for every attempt.
+/// Logs an outage of the store as a warning only once, so that the log does not get a line for every attempt.
 #[derive(Default)]
 struct Outage {
     told: bool,
@@ -62,15 +62,15 @@ impl Outage {
         if self.told {
             debug!(%error, "{what}");
         } else {
-            warn!(%error, "{what}; told once until it works again");
+            warn!(%error, "{what}; further failures are logged as debug until it works again");
         }
         self.told = true;
     }
 }
 
 impl Standby {
-    /// Keeps the copy current. Never returns; cancel safe: a dropped call leaves a copy that is
-    /// older, but whole.
+    /// Keeps the copy up to date. Never returns. Cancel safe: a dropped call leaves an older but consistent
+    /// copy.
     pub(crate) async fn follow(
         &mut self,
         store: &dyn Store,
@@ -82,7 +82,7 @@ impl Standby {
         loop {
             if let Err(error) = self.list(store).await {
                 self.forget(shared);
-                outage.tell(&error, "copying the backlog failed");
+                outage.tell(&error, "cannot copy the backlog");
                 sleep(PAUSE).await;
                 continue;
             }
@@ -98,11 +98,11 @@ impl Standby {
                         self.note(shared);
                     }
                     Err(error @ StoreError::Compacted) => {
-                        debug!(%error, "copying the backlog again");
+                        debug!(%error, "reading the copy of the backlog again");
                         break;
                     }
                     Err(error) => {
-                        outage.tell(&error, "watching the backlog failed");
+                        outage.tell(&error, "cannot watch the backlog");
                         sleep(PAUSE).await;
                     }
                 }
@@ -110,8 +110,8 @@ impl Standby {
         }
     }
 
-    /// Makes it what a leader starts from; reads the backlog where the copy does not hold `head`
-    /// within a second.
+    /// Builds the machine of a new leader. Reads the backlog if the copy does not include `head` within a
+    /// second.
     ///
     /// # Errors
     /// When the backlog cannot be read.
@@ -129,21 +129,21 @@ impl Standby {
         if let Some(prepared) = prepared
             && let Some(loaded) = prepared.finish(&live, newest, head.seq).await
         {
-            info!(live = live.len(), "taking over with a machine that was made before");
+            info!(live = live.len(), "taking over with a prepared machine");
             host.discard((live, queues));
             return Ok(loaded);
         }
-        info!(live = live.len(), "taking over from the copy");
+        info!(live = live.len(), "taking over with the copy of the backlog");
         let records = Records { queues, live, newest, head: head.seq };
         let (now, parallel) = (host.now(), host.parallel());
         let restore = move || (load::restore(&records, options, now, parallel), records);
         let (loaded, records) = host.block_on(restore).await;
-        // Clients wait, and giving the memory of many records back takes a while.
+        // Clients wait, and freeing the memory of many records takes a while.
         host.discard(records);
         Ok(loaded)
     }
 
-    /// Begins to make a machine where the leader asked this node to, and drops one that nobody needed.
+    /// Starts preparing a machine if the leader asked this node to, and drops an unused one.
     fn prepare(&mut self, name: &str, options: MachineOptions, host: &Host) {
         self.prepared.take_if(|prepared| prepared.kept_until <= Instant::now());
         let Some((asked_by, successor)) = self.asked.take() else { return };
@@ -154,7 +154,7 @@ impl Standby {
         }
     }
 
-    /// Takes in the next batch, and announces a machine that is made meanwhile. Cancel safe.
+    /// Applies the next batch, and announces a machine that is ready. Cancel safe.
     async fn progress(&mut self, store: &dyn Store, name: &str) -> Result<(), StoreError> {
         let Some(prepared) = &mut self.prepared else { return self.next(store).await };
         let (asked_by, kept_until) = (prepared.asked_by, prepared.kept_until);
@@ -171,7 +171,7 @@ impl Standby {
         Ok(())
     }
 
-    /// Whether the copy holds the head.
+    /// Whether the copy includes the head.
     async fn catch_up(&mut self, store: &dyn Store, head: Head) -> bool {
         if self.changes.is_none() {
             return false;
@@ -185,7 +185,7 @@ impl Standby {
                 return false;
             }
         }
-        // More than the head cannot be: this node leads, and has written nothing yet.
+        // There is nothing after the head, because this node leads and has written nothing yet.
         self.seq == head.seq
     }
 
@@ -194,28 +194,26 @@ impl Standby {
         let head = store.head().await?;
         let snapshot = store.snapshot().await?;
         let (mut live, mut queues) = (BTreeMap::new(), BTreeMap::new());
-        load::each(snapshot.as_ref(), layout::QUEUE, |key, value| {
-            queues.insert(own(key), own(value));
-            Ok(())
+        load::each(snapshot.as_ref(), |entry: &Entry<Queue>| {
+            queues.insert(own(&entry.key), own(&entry.value));
         })
         .await?;
-        load::each(snapshot.as_ref(), layout::LIVE, |key, value| {
-            if let Some(task) = layout::parse_task(key) {
-                live.insert(task, own(value));
+        load::each(snapshot.as_ref(), |entry: &Entry<Live>| {
+            if let Some(task) = entry.typed_key() {
+                live.insert(task, own(&entry.value));
             }
-            Ok(())
         })
         .await?;
         let newest = load::newest_task(snapshot.as_ref()).await?;
         let revision = snapshot.revision();
         let changes = Some(store.watch(revision).await?);
-        // It may hold later batches than this one; then the watch's next batch tells.
+        // The copy may include later batches; then the next batch of the watch shows it.
         let (seq, live) = (head.seq, Arc::new(live));
         *self = Self { live, queues, newest, seq, revision, changes, asked: None, prepared: None };
         Ok(())
     }
 
-    /// Takes in the next batch.
+    /// Applies the next batch.
     async fn next(&mut self, store: &dyn Store) -> Result<(), StoreError> {
         let change = receive(&mut self.changes, self.revision, store).await?;
         self.apply(&change);
@@ -278,7 +276,7 @@ impl Standby {
     }
 }
 
-/// The next batch. The watch stays where it is while it is awaited, so that a dropped call leaves it in place.
+/// The next batch. A dropped call leaves the watch in place.
 async fn receive(
     changes: &mut Option<ChangeStream>,
     after: Revision,
@@ -296,7 +294,7 @@ async fn receive(
     change
 }
 
-/// A copy with memory of its own: what comes from a store may be a piece of something large.
+/// A copy of the bytes, because bytes from a store may be a slice of a large buffer.
 fn own(bytes: &Bytes) -> Bytes {
     Bytes::copy_from_slice(bytes)
 }

@@ -1,4 +1,4 @@
-//! What the coordinator takes from its inbox, applied to the open step.
+//! Takes requests from the inbox, and applies them to the open step.
 
 use std::{
     collections::VecDeque,
@@ -7,7 +7,8 @@ use std::{
 };
 
 use rota_core::{
-    Command, Now, Outcome, Priority, Refusal, Reply, Report, Submit, TaskId, TaskSpec,
+    AttemptOutcome, Command, Failure, FailureReason, Now, Priority, Refusal, Reply, Report, RunAt,
+    Submit, TaskId, TaskSpec,
 };
 use rota_store::{Leadership, StoreError};
 use tokio::time::{Instant, timeout};
@@ -19,26 +20,26 @@ use crate::{
     down::size_of,
     inbox::{Budget, Sent},
     layout, log,
-    lookup::{self, Lookups},
     planted::Planted,
+    prefetch::{self, Prefetched},
+    records::Done,
     request::{self, Answer, CommandResult, PurgeEntry, Request, Submission, SubmitResults},
 };
 
-/// A step takes no more requests when it has so many commands; they wait in the inbox.
+/// Number of commands in a step at which it takes no more requests.
 const STEP_COMMANDS_MAX: usize = 20_000;
-/// A step takes no more requests when it has so many bytes of payloads and results.
+/// Bytes of payloads and results in a step at which it takes no more requests.
 const STEP_BYTES_MAX: usize = 8 << 20;
-/// Requests, and commands in them, taken from the inbox at a time: in between, the loop sees what else
-/// has happened.
+/// Number of requests, and of commands in them, to take at a time. In between, the loop handles other events.
 const TAKEN_MAX: usize = 256;
 const TAKEN_COMMANDS_MAX: usize = 2_000;
-/// Requests are applied for so long at a time. The rest of those taken comes next.
+/// Time for applying requests in one go. The rest follows in the next.
 const APPLIED_FOR: Duration = Duration::from_millis(20);
-/// What must be known of the store is waited for no longer: the loop does nothing else meanwhile.
-const LOOKUP_WAIT: Duration = Duration::from_secs(5);
+/// Timeout of reads of the store, because the loop does nothing else meanwhile.
+const PREFETCH_WAIT: Duration = Duration::from_secs(5);
 
 impl Coordinator<'_> {
-    /// What may be taken from the inbox next.
+    /// The budget for the next requests.
     pub(crate) fn budget(&self) -> Budget {
         if Planted::StepsWithoutBound.is_made() {
             return Budget { requests: usize::MAX, commands: usize::MAX, bytes: usize::MAX };
@@ -51,14 +52,14 @@ impl Coordinator<'_> {
         }
     }
 
-    /// Applies requests to the open step, in their order, as many as time allows.
+    /// Applies requests to the open step, in order, as long as the time allows.
     pub(crate) async fn take(&mut self, taken: &mut VecDeque<Sent>, leadership: &dyn Leadership) {
         self.begin();
-        let keys = lookup::keys(&self.machine, taken.iter().map(|sent| &sent.request));
-        let lookups = tokio::select! {
+        let keys = prefetch::keys(&self.machine, taken.iter().map(|sent| &sent.request));
+        let prefetched = tokio::select! {
             biased;
-            lookups = timeout(LOOKUP_WAIT, lookup::read(self.store.as_ref(), keys)) => {
-                lookups.unwrap_or(Err(StoreError::Timeout(LOOKUP_WAIT)))
+            prefetched = timeout(PREFETCH_WAIT, prefetch::read(self.store.as_ref(), keys)) => {
+                prefetched.unwrap_or(Err(StoreError::Timeout(PREFETCH_WAIT)))
             }
             () = leadership.lost() => {
                 taken.drain(..).for_each(|sent| sent.request.refuse());
@@ -71,9 +72,9 @@ impl Coordinator<'_> {
         self.step.hurried |= self.shared.someone_waits();
         while let Some(Sent { request, by_worker }) = taken.pop_front() {
             self.step.hurried |= !request.can_wait();
-            self.apply(request, &lookups, now);
+            self.apply(request, &prefetched, now);
             if let Some(sent_at) = by_worker {
-                // They come in their order: all that was sent before this has been applied.
+                // Requests come in order, so everything sent before this one has been applied.
                 self.heard = self.heard.max(sent_at);
             }
             if began.elapsed() > APPLIED_FOR {
@@ -82,10 +83,12 @@ impl Coordinator<'_> {
         }
     }
 
-    fn apply(&mut self, request: Request, lookups: &Result<Lookups, StoreError>, now: Now) {
+    fn apply(&mut self, request: Request, prefetched: &Result<Prefetched, StoreError>, now: Now) {
         match request {
-            Request::Submit { tasks, answer } => self.submit(tasks, answer, lookups, now),
-            Request::Commands { commands, answer } => self.commands(commands, answer, lookups, now),
+            Request::Submit { tasks, answer } => self.submit(tasks, answer, prefetched, now),
+            Request::Commands { commands, answer } => {
+                self.commands(commands, answer, prefetched, now);
+            }
             Request::OpenSession { open, events, answer } => {
                 let session = open.session;
                 self.step.commands += 1 + open.held.as_ref().map_or(0, Vec::len);
@@ -93,17 +96,17 @@ impl Coordinator<'_> {
                 if result.is_ok() {
                     log::session_opened(session, &open, self.fence.epoch.0);
                     self.shared.metrics.session_opened();
-                    // What goes down under earlier steps belongs to its former connection.
+                    // Messages of earlier steps belong to the former connection.
                     self.step.opened.push_back(events);
                 }
                 self.answer_later(answer, Ok(result));
             }
             Request::Purge { tasks, entry, answer } => {
-                let result = self.purge(&tasks, entry, lookups);
+                let result = self.purge(&tasks, entry, prefetched);
                 self.answer_later(answer, result);
             }
             Request::RaiseLevel { level, alone } => {
-                // It may have waited while another leader raised the level further.
+                // The request may have waited while another leader raised the level further.
                 if level > self.shared.cluster_level.load(Ordering::Relaxed) {
                     self.level = Some(level);
                     self.step.level_alone |= alone;
@@ -117,8 +120,8 @@ impl Coordinator<'_> {
                 self.resigning = Some(successor);
                 self.answer_later(answer, Ok(()));
             }
-            Request::Look(question) => {
-                // What it says is kept until the batch before it has landed, so it is bounded too.
+            Request::Query(question) => {
+                // Its contents are kept until the batch before it is durable, so its size is limited, too.
                 self.step.commands += 1;
                 let release = question(&self.machine);
                 if Planted::AnswersQuestionsEarly.is_made() {
@@ -130,11 +133,11 @@ impl Coordinator<'_> {
         }
     }
 
-    /// Takes up what was heard of workers meanwhile.
+    /// Applies the heartbeats and credit received meanwhile.
     pub(crate) fn hear(&mut self) {
         for command in self.shared.signs.take() {
             let asks = matches!(command, Command::SetCredit { .. });
-            // One whose session has ended is told so when it is durable.
+            // A worker whose session has ended is told so when that is durable.
             if self.machine.apply(command).is_ok() && asks {
                 self.step.since.get_or_insert_with(Instant::now);
             }
@@ -146,7 +149,7 @@ impl Coordinator<'_> {
         answer: Answer<T>,
         result: Result<T, EngineError>,
     ) {
-        // One who no longer waits needs no answer.
+        // The caller may no longer wait for the answer.
         self.step.releases.push(Box::new(move || {
             let _ = answer.send(result);
         }));
@@ -156,12 +159,12 @@ impl Coordinator<'_> {
         &mut self,
         tasks: Vec<Submission>,
         answer: Answer<SubmitResults>,
-        lookups: &Result<Lookups, StoreError>,
+        prefetched: &Result<Prefetched, StoreError>,
         now: Now,
     ) {
-        let known = match lookups {
-            Ok(lookups) => Some(lookups),
-            Err(_) if tasks.iter().all(|submission| submission.task.binds.is_empty()) => None,
+        let known = match prefetched {
+            Ok(prefetched) => Some(prefetched),
+            Err(_) if tasks.iter().all(|submission| submission.task.client_keys.is_empty()) => None,
             Err(error) => {
                 self.answer_later(answer, Err(error.clone().into()));
                 return;
@@ -187,12 +190,12 @@ impl Coordinator<'_> {
     fn submit_one(
         &mut self,
         submission: Submission,
-        lookups: Option<&Lookups>,
+        prefetched: Option<&Prefetched>,
         now: Now,
     ) -> Result<(Submitted, Arc<TaskSpec>), Refusal> {
-        let bindings = match lookups {
-            Some(lookups) => lookups.bindings(&submission)?,
-            None => rota_core::Bindings::default(),
+        let key_owners = match prefetched {
+            Some(prefetched) => prefetched.key_owners(&submission)?,
+            None => rota_core::KeyOwners::default(),
         };
         let id = self.ids.next(now.wall);
         let NewTask { priority, run_at, .. } = submission.task;
@@ -201,7 +204,7 @@ impl Coordinator<'_> {
         let run_at = run_at.resolve(now.wall);
         self.step.commands += 1;
         self.step.bytes += spec.definition.payload.len();
-        let submit = Submit { spec: spec.clone(), priority, run_at, bindings };
+        let submit = Submit { spec: spec.clone(), priority, run_at, key_owners };
         // A repeat writes nothing.
         let checked = batch::check_size("a task", size_of(&spec), self.store.limits());
         if checked.is_err() && !self.machine.is_repeat(&submit) {
@@ -210,8 +213,8 @@ impl Coordinator<'_> {
         let reply = self.machine.apply(Command::Submit(Box::new(submit)))?;
         Ok(match reply {
             Reply::Submitted { task, created } => {
-                // A repeat by key alone may be of a task that the client gave no id of its own.
-                let named = spec.binds.id.as_ref().map(ToString::to_string);
+                // A repeat by key can be of a task without a client id.
+                let named = spec.client_keys.id.as_ref().map(ToString::to_string);
                 let shown_id = named.unwrap_or_else(|| task.to_string());
                 (Submitted { task, shown_id, created, view: None }, spec)
             }
@@ -223,13 +226,13 @@ impl Coordinator<'_> {
         &mut self,
         commands: Vec<Command>,
         answer: Answer<Vec<CommandResult>>,
-        lookups: &Result<Lookups, StoreError>,
+        prefetched: &Result<Prefetched, StoreError>,
         now: Now,
     ) {
-        let known = match lookups {
-            Ok(lookups) => Some(lookups),
-            // Either all are carried out or none.
-            Err(error) if commands.iter().any(|command| self.needs_lookup(command)) => {
+        let known = match prefetched {
+            Ok(prefetched) => Some(prefetched),
+            // Either all commands are carried out, or none.
+            Err(error) if commands.iter().any(|command| self.needs_prefetch(command)) => {
                 self.answer_later(answer, Err(error.clone().into()));
                 return;
             }
@@ -242,6 +245,11 @@ impl Coordinator<'_> {
             if spoil_report(&mut command, now) {
                 results.push(Ok(Reply::Done));
                 continue;
+            }
+            if let Command::Edit { edit, .. } = &mut command
+                && Planted::EditsIgnoreVersions.is_made()
+            {
+                edit.edits = self.machine.task(edit.spec.id).map_or(edit.edits, |task| task.edits);
             }
             let bytes = request::bytes_of(&command);
             let set_aside = match &command {
@@ -268,29 +276,28 @@ impl Coordinator<'_> {
             results.push(result);
         }
         if early {
-            // One who no longer waits needs no answer.
+            // The caller may no longer wait for the answer.
             let _ = answer.send(Ok(results));
             return;
         }
         self.answer_later(answer, Ok(results));
     }
 
-    fn needs_lookup(&self, command: &Command) -> bool {
+    fn needs_prefetch(&self, command: &Command) -> bool {
         self.machine.wants_stored(command).is_some()
             || matches!(command, Command::Retry { spec: None, .. })
     }
 
-    /// Hands a command what it needs to know of the store. A damaged record fails this command alone.
-    fn fill(&self, command: &mut Command, lookups: Option<&Lookups>) -> Result<(), Refusal> {
-        if !self.needs_lookup(command) {
+    /// Adds the stored records to a command. A damaged record fails only this command.
+    fn fill(&self, command: &mut Command, prefetched: Option<&Prefetched>) -> Result<(), Refusal> {
+        if !self.needs_prefetch(command) {
             return Ok(());
         }
-        // The caller looked whether there are any before it began; what was ended since, the machine
-        // knows.
-        let Some(lookups) = lookups else { return Ok(()) };
+        // The caller read the records before. The machine knows the tasks that have ended since.
+        let Some(prefetched) = prefetched else { return Ok(()) };
         let wanted = self.machine.wants_stored(command);
         if let Command::Retry { task, spec: spec @ None, .. } = command {
-            *spec = lookups.spec(*task)?;
+            *spec = prefetched.spec(*task)?;
         }
         if let Some(task) = wanted {
             match command {
@@ -301,26 +308,26 @@ impl Coordinator<'_> {
                 | Command::Edit { stored, .. }
                 | Command::Delete { stored, .. }
                 | Command::Purge { stored, .. }
-                | Command::Report { stored, .. } => *stored = lookups.stored(task)?,
+                | Command::Report { stored, .. } => *stored = prefetched.stored(task)?,
                 _ => {}
             }
         }
         Ok(())
     }
 
-    /// Removes tasks whose time is over. True: none of them has to be kept yet, so the log's entry is
-    /// removed as well.
+    /// Removes tasks whose retention is over. Returns true if all were removed, so that the entry of the log
+    /// is removed, too.
     ///
-    /// An entry can name a task that ended again since and is to be kept for longer, so the machine
-    /// compares its date with the present one. A clock that jumped since the log was read would make
-    /// that one look over, too: nothing is removed then.
+    /// An entry can name a task that has ended again since and must be kept for longer, so the machine
+    /// compares its date with the current time. If the clock has jumped since the log was read, this
+    /// comparison would be wrong, so nothing is removed.
     fn purge(
         &mut self,
         tasks: &[TaskId],
         entry: PurgeEntry,
-        lookups: &Result<Lookups, StoreError>,
+        prefetched: &Result<Prefetched, StoreError>,
     ) -> Result<bool, EngineError> {
-        let lookups = lookups.as_ref().map_err(|error| EngineError::Store(error.clone()))?;
+        let prefetched = prefetched.as_ref().map_err(|error| EngineError::Store(error.clone()))?;
         self.step.commands += tasks.len();
         if self.doubted {
             return Ok(false);
@@ -328,11 +335,11 @@ impl Coordinator<'_> {
         let span = layout::parse_retain_span(&entry.key);
         let mut done = true;
         for task in tasks {
-            let stored = match lookups.stored(*task) {
+            let stored = match prefetched.stored(*task) {
                 Ok(stored) => stored,
-                // It stays, and so does its entry. The others are not to wait until somebody mends it.
+                // The task and its entry stay, but other tasks must not wait until somebody repairs it.
                 Err(refusal) => {
-                    self.shared.specs.damaged("done", *task, &refusal.to_string());
+                    self.shared.records.tell::<Done>(task, &refusal.to_string());
                     done = false;
                     continue;
                 }
@@ -343,7 +350,7 @@ impl Coordinator<'_> {
                 Command::Purge { task: *task, stored }
             };
             let reply = self.machine.apply(purge);
-            // The clock was set back since. One that ended again later has another entry.
+            // The clock was set back since. A task that ended again later has another entry.
             if let Ok(Reply::Kept { until }) = reply {
                 done &= Some(layout::retain_span(until)) != span;
             }
@@ -358,27 +365,29 @@ impl Coordinator<'_> {
 fn spec_of(submission: Submission, id: TaskId, now: Now) -> TaskSpec {
     let Submission { task, fingerprint } = submission;
     TaskSpec {
-        binds: task.binds,
+        client_keys: task.client_keys,
         fingerprint: fingerprint.kept,
         ..TaskSpec::new(id, task.definition, now.wall)
     }
 }
 
-/// Planted mistakes: commands whose answer does not wait for their step.
+/// Planted faults: commands whose answer does not wait for their step.
 fn is_answered_early(command: &Command) -> bool {
     match command {
         Command::PauseQueue { .. } => Planted::AnswersPausesEarly.is_made(),
         Command::Cancel { .. } => Planted::AnswersCancelsEarly.is_made(),
+        Command::Edit { .. } => Planted::AnswersEditsEarly.is_made(),
         _ => false,
     }
 }
 
-/// Planted mistakes: changes a report. True: it is left out.
+/// Planted faults: changes a report. Returns true if the report must be omitted.
 fn spoil_report(command: &mut Command, now: Now) -> bool {
     let Command::Report { report: Report::Ended { outcome, .. }, .. } = command else {
         return false;
     };
-    if let Outcome::Failed { retry_at, .. } = outcome
+    spoil_snooze(outcome, now);
+    if let AttemptOutcome::Failed { retry_at, .. } = outcome
         && Planted::IgnoresBackoff.is_made()
     {
         *retry_at = Some(now.wall);
@@ -386,7 +395,19 @@ fn spoil_report(command: &mut Command, now: Now) -> bool {
     Planted::LosesReports.is_made_once_in(50)
 }
 
-/// Planted mistakes: what was asked for is changed.
+/// Planted mistakes: changes a snooze.
+fn spoil_snooze(outcome: &mut AttemptOutcome, now: Now) {
+    let AttemptOutcome::Snoozed { until } = outcome else { return };
+    if Planted::SnoozesEndEarly.is_made() {
+        *until = RunAt::Now;
+    }
+    if Planted::SnoozesSpend.is_made() {
+        let failure = Failure::new(FailureReason::Error, "snoozed");
+        *outcome = AttemptOutcome::Failed { failure, retry_at: Some(until.resolve(now.wall)) };
+    }
+}
+
+/// Planted faults: changes a request.
 fn spoiled(mut spec: TaskSpec) -> TaskSpec {
     if Planted::RetriesOnceMore.is_made() {
         spec.definition.policy.retry.max_attempts += 1;

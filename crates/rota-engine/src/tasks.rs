@@ -1,4 +1,4 @@
-//! What clients ask of tasks, one by one.
+//! Calls of clients on single tasks.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,29 +12,30 @@ use tracing::{debug, error};
 
 use crate::{
     api::{EngineError, LeftOut, NewTask, Submitted, TaskEdit, TaskRef, TaskView},
-    codec,
     engine::{Engine, Inner, unavailable},
-    fingerprint, layout,
+    fingerprint,
+    layout::{self, ClientKey},
     planted::Planted,
+    records::{self, Attempt, Done, Found, Kind, Live, Owner, Scan, Spec},
     request::{Request, Submission},
-    specs::Found,
     view::{done_view, live_view},
 };
 
-/// Attempts of the history shown at most, and their bytes: the newest ones. An attempt can hold a lot of output.
+/// Maximum number of attempts in a history, and their bytes. The newest are shown. An attempt can have much
+/// output.
 const ATTEMPTS_SHOWN: usize = 1000;
 const ATTEMPTS_BYTES_MAX: usize = 4 << 20;
-/// Attempts read at a time.
+/// Number of attempts to read at a time.
 const ATTEMPTS_PAGE: usize = 16;
 
-/// A task that is found neither live nor ended, though it is defined, is looked for so often.
+/// Number of tries to find a task that has a definition but is neither live nor ended.
 const LOOKS_MAX: usize = 3;
 
 impl Engine {
-    /// Submits tasks, each for itself. Returns when those accepted are durable.
+    /// Submits tasks independently of each other. Returns when the accepted ones are durable.
     ///
     /// # Errors
-    /// When nothing was accepted, or (`OutcomeUnknown`) it is not known what was.
+    /// When nothing was accepted, or the outcome is unknown (`OutcomeUnknown`).
     pub async fn submit(
         &self,
         tasks: Vec<NewTask>,
@@ -43,7 +44,7 @@ impl Engine {
         self.submit_said(tasks.into_iter().map(said).collect()).await
     }
 
-    /// As [`Engine::submit`], with what the client left out of each task.
+    /// As [`Engine::submit`], with the fields that the client omitted from each task.
     ///
     /// # Errors
     /// As [`Engine::submit`].
@@ -64,12 +65,12 @@ impl Engine {
         let results = self.ask_with(room, |answer| Request::Submit { tasks, answer }).await?;
         for submitted in results.iter().flatten() {
             let Submitted { task, shown_id, created, .. } = submitted;
-            debug!(%task, shown_id, created, "submitted");
+            debug!(%task, shown_id, created, "task submitted");
         }
         Ok(results)
     }
 
-    /// One task with its payload. `None`: unknown.
+    /// Gets a task with its payload. `None` if there is no such task.
     ///
     /// # Errors
     /// When the engine or the store does not answer.
@@ -80,7 +81,7 @@ impl Engine {
         }
     }
 
-    /// One task, once it has ended or `wait` is over.
+    /// Gets a task, once it has ended or `wait` is over.
     ///
     /// # Errors
     /// As [`Engine::task`].
@@ -95,47 +96,47 @@ impl Engine {
         if view.as_ref().is_none_or(|view| view.status.is_terminal()) {
             return Ok(view);
         }
-        // Whether it ended or the time did: what it is now is the answer.
+        // The current state is the answer, whether the task has ended or the wait is over.
         let _ = tokio::time::timeout(wait, waiter.ended()).await;
         drop(waiter);
         self.view(id).await
     }
 
-    /// Asks for a task to be stopped.
+    /// Cancels a task.
     ///
     /// # Errors
-    /// When it is unknown or has ended otherwise.
+    /// When there is no such task, or it has ended with another status.
     pub async fn cancel(&self, task: &TaskRef) -> Result<TaskView, EngineError> {
         self.manage(task, |task| Command::Cancel { task, stored: None }).await
     }
 
-    /// Makes an ended task pending again.
+    /// Runs an ended task again.
     ///
     /// # Errors
-    /// When it is unknown, live or completed.
+    /// When there is no such task, or it is live or completed.
     pub async fn retry(&self, task: &TaskRef) -> Result<TaskView, EngineError> {
         let id = self.resolve(task).await?.ok_or(Refusal::UnknownTask)?;
-        // The coordinator would read it with its payload, and for many requests at once.
+        // Otherwise the coordinator would read it with its payload, for many requests at once.
         let Inner { store, shared, .. } = self.inner.as_ref();
         let found = shared.specs.without_payloads(store.as_ref(), &[id]).await?;
-        let spec = found.into_iter().next().and_then(Found::spec);
+        let spec = found.into_iter().next().and_then(Found::record);
         self.manage(&TaskRef::Id(id), |task| Command::Retry { task, stored: None, spec }).await
     }
 
-    /// Sets when a waiting task is due.
+    /// Changes when a waiting task is due.
     ///
     /// # Errors
-    /// When it is unknown or does not wait.
+    /// When there is no such task, or it is not waiting.
     pub async fn reschedule(&self, task: &TaskRef, run_at: RunAt) -> Result<TaskView, EngineError> {
         let now = self.inner.shared.host.now().wall;
         let run_at = run_at.resolve(now);
         self.manage(task, |task| Command::Reschedule { task, run_at, stored: None }).await
     }
 
-    /// Sets a waiting task's priority.
+    /// Changes the priority of a waiting task.
     ///
     /// # Errors
-    /// When it is unknown or does not wait.
+    /// When there is no such task, or it is not waiting.
     pub async fn set_priority(
         &self,
         task: &TaskRef,
@@ -147,7 +148,7 @@ impl Engine {
     /// Changes the definition of a waiting task.
     ///
     /// # Errors
-    /// When it is unknown, does not wait, or was changed since it was read.
+    /// When there is no such task, it is not waiting, or it has been changed since it was read.
     pub async fn edit(&self, edit: TaskEdit) -> Result<TaskView, EngineError> {
         let TaskEdit { spec, edits, priority, run_at } = edit;
         let id = spec.id;
@@ -157,16 +158,17 @@ impl Engine {
         self.manage(&TaskRef::Id(id), |_| Command::Edit { edit, stored: None }).await
     }
 
-    /// Removes an ended task.
+    /// Deletes an ended task.
     ///
     /// # Errors
-    /// When it is unknown or live.
+    /// When there is no such task, or it is live.
     pub async fn delete(&self, task: &TaskRef) -> Result<(), EngineError> {
         let id = self.resolve(task).await?.ok_or(Refusal::UnknownTask)?;
         self.change(Command::Delete { task: id, stored: None }).await
     }
 
-    /// A task's attempts, oldest first; of very many, the newest. `None`: unknown task.
+    /// Gets the attempts of a task, oldest first, or the newest of very many. `None` if there is no such
+    /// task.
     ///
     /// # Errors
     /// As [`Engine::task`].
@@ -201,7 +203,7 @@ impl Engine {
         Ok(Some(attempts))
     }
 
-    /// What a task's handler returned; empty for nothing. `None`: unknown task.
+    /// Gets the result of a task. Empty if it has none. `None` if there is no such task.
     ///
     /// # Errors
     /// As [`Engine::task`].
@@ -212,8 +214,8 @@ impl Engine {
         Ok(Some(found.into_iter().next().flatten().unwrap_or_default()))
     }
 
-    /// Which task is meant: its id by Rota. An id is taken as it is, whether or not there is such a
-    /// task. `None`: nobody has that name.
+    /// Resolves a reference to the id that Rota gave the task. Does not check whether a task with such an id
+    /// exists. `None` if no task has this client id.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -221,19 +223,19 @@ impl Engine {
         self.resolve(task).await
     }
 
-    /// Carries out one command that tells nothing.
+    /// Carries out a command without a result.
     pub(crate) async fn command(&self, command: Command) -> Result<(), EngineError> {
         self.one_command(command).await.map(drop)
     }
 
-    /// Carries out one command.
+    /// Carries out a command.
     pub(crate) async fn one_command(&self, command: Command) -> Result<Reply, EngineError> {
         let commands = vec![command];
         let results = self.ask(|answer| Request::Commands { commands, answer }).await?;
         Ok(results.into_iter().next().unwrap_or(Ok(Reply::Done))?)
     }
 
-    /// Carries out a client's command, or refuses it at once where no commit gets through.
+    /// Carries out a client's command, or refuses it at once while commits fail.
     pub(crate) async fn change(&self, command: Command) -> Result<(), EngineError> {
         self.inner.shared.admit_change()?;
         self.command(command).await
@@ -247,17 +249,18 @@ impl Engine {
         let id = self.resolve(task).await?.ok_or(Refusal::UnknownTask)?;
         self.change(command(id)).await?;
         if Planted::LiesAboutChanges.is_made_once_in(10) {
-            return Err(unavailable("the outcome is not told"));
+            return Err(unavailable("the engine did not return the outcome"));
         }
-        // It was done: an error of this reading must not say otherwise.
+        // The change is made, so an error of this read must not suggest otherwise.
         let view = self.view_of_changed(id).await;
-        let view = view.map_err(|_| EngineError::OutcomeUnknown("its state could not be read"))?;
-        let removed = "it was changed, and removed before it could be read";
+        let view =
+            view.map_err(|_| EngineError::OutcomeUnknown("cannot read the state of the task"))?;
+        let removed = "the task was changed, and then deleted before it could be read";
         view.ok_or(EngineError::OutcomeUnknown(removed))
     }
 
-    /// A task that was just changed here. Whoever leads by now, the change is known to be made: what
-    /// the store says of the task answers as well, but for why it waits.
+    /// The view of a task that was just changed here. The change is durable, so the store can answer, too,
+    /// even if another node is the leader by now. Only the reason for waiting is missing then.
     ///
     /// # Errors
     /// When the engine or the store does not answer.
@@ -269,14 +272,12 @@ impl Engine {
     }
 
     async fn stored_live(&self, id: TaskId) -> Result<Option<LiveView>, EngineError> {
-        let found = self.inner.store.get(&[(layout::LIVE, layout::task(id))]).await?;
-        let Some(bytes) = found.into_iter().next().flatten() else { return Ok(None) };
-        let record = codec::decode_live_of(id, &bytes)
-            .map_err(|error| self.unreadable("live", id, &error))?;
-        Ok(self.recorded([&record]).pop())
+        let record = self.record::<Live>(&id).await?;
+        Ok(record.and_then(|record| self.recorded([&record]).pop()))
     }
 
-    /// Live tasks as their records alone, given in the order of ids, tell of them: all but why they wait.
+    /// Views of live tasks from their records, which are in the order of ids, without the reasons for
+    /// waiting.
     pub(crate) fn recorded<'a>(
         &self,
         records: impl IntoIterator<Item = &'a LiveRecord>,
@@ -293,20 +294,17 @@ impl Engine {
         views
     }
 
-    /// The task that is meant. An id is taken as it is, whether or not there is such a task.
+    /// Resolves a reference to a task id. Does not check whether a task with such an id exists.
     pub(crate) async fn resolve(&self, task: &TaskRef) -> Result<Option<TaskId>, EngineError> {
         match task {
             TaskRef::Id(id) => Ok(Some(*id)),
             TaskRef::Named(name) => {
-                let key = (layout::NAME, layout::client_id(name));
-                let found = self.inner.store.get(&[key]).await?;
-                let binding = found.into_iter().next().flatten();
-                let binding = binding.map(|bytes| codec::decode_binding(&bytes)).transpose();
-                let binding = binding.map_err(|error| {
-                    error!(%name, %error, "the record of a name cannot be read");
-                    Refusal::Unreadable { record: format!("name/{name}") }
-                })?;
-                Ok(binding.map(|binding| binding.task))
+                let key = ClientKey::Id(name.clone());
+                let found = records::get_one::<Owner>(self.inner.store.as_ref(), &key).await?;
+                if let Some(error) = found.unreadable() {
+                    error!(%name, error, "cannot read the record of a name");
+                }
+                Ok(found.or_refuse::<Owner>(&key)?.map(|owner| owner.task))
             }
         }
     }
@@ -314,8 +312,7 @@ impl Engine {
     async fn view(&self, id: TaskId) -> Result<Option<TaskView>, EngineError> {
         for _ in 1..LOOKS_MAX {
             let view = self.view_of(id, self.live(id).await?).await?;
-            // A task that is tried again between the two looks is in neither place, and its definition
-            // is there.
+            // A task that is retried between the two reads is found in neither place, but has a definition.
             if view.is_some() || !self.is_defined(id).await? {
                 return Ok(view);
             }
@@ -325,24 +322,18 @@ impl Engine {
 
     /// Whether the store has a definition of the task.
     async fn is_defined(&self, id: TaskId) -> Result<bool, EngineError> {
-        let found = self.inner.store.get(&[(layout::SPEC, layout::task(id))]).await?;
-        Ok(found.into_iter().flatten().next().is_some())
+        Ok(records::exists::<Spec>(self.inner.store.as_ref(), &id).await?)
     }
 
-    /// A task, as far as it has not ended `live`.
+    /// The view of a task. `live` is its live state, if it has not ended.
     async fn view_of(
         &self,
         id: TaskId,
         live: Option<LiveView>,
     ) -> Result<Option<TaskView>, EngineError> {
         let Inner { store, shared, .. } = self.inner.as_ref();
-        let spec = match shared.specs.one(store.as_ref(), id).await? {
-            Found::Spec(spec) => spec,
-            Found::Missing => return Ok(None),
-            Found::Damaged(_) | Found::Newer(_) => {
-                return Err(Refusal::Unreadable { record: format!("spec/{id}") }.into());
-            }
-        };
+        let found = shared.specs.one(store.as_ref(), id).await?;
+        let Some(spec) = found.or_refuse::<Spec>(&id)? else { return Ok(None) };
         match live {
             Some(live) => {
                 let last = self.last_failure(&live).await?;
@@ -353,11 +344,11 @@ impl Engine {
     }
 
     async fn live(&self, id: TaskId) -> Result<Option<LiveView>, EngineError> {
-        // What the machine says waits for a commit then. What the store has is all that is durable.
+        // Then the answer of the machine waits for a commit. The store has everything that is durable.
         if self.inner.shared.is_full() {
             return self.stored_live(id).await;
         }
-        let found = self.glance(move |machine| match machine.task(id) {
+        let found = self.try_query(move |machine| match machine.task(id) {
             None if machine.is_set_aside(id) => Err(Refusal::unreadable_live(id)),
             found => Ok(found),
         });
@@ -367,28 +358,18 @@ impl Engine {
         }
     }
 
-    /// The answer to one who asks for a task whose record cannot be read.
-    fn unreadable(
-        &self,
-        space: &'static str,
-        id: TaskId,
-        error: &codec::CodecError,
-    ) -> EngineError {
-        self.inner.shared.specs.damaged(space, id, &error.to_string());
-        Refusal::Unreadable { record: format!("{space}/{id}") }.into()
+    /// A record that an answer cannot do without. One that cannot be read refuses the request.
+    async fn record<K: Kind>(&self, key: &K::Key) -> Result<Option<K::Record>, EngineError> {
+        let Inner { store, shared, .. } = self.inner.as_ref();
+        Ok(shared.records.one::<K>(store.as_ref(), key).await?.or_refuse::<K>(key)?)
     }
 
-    /// The record of a task that ended.
+    /// The record of an ended task.
     pub(crate) async fn done(&self, id: TaskId) -> Result<Option<DoneRecord>, EngineError> {
-        let key = layout::task(id);
-        let keys = [(layout::DONE, key.clone()), (layout::DEAD, key)];
-        let found = self.inner.store.get(&keys).await?;
-        let bytes = found.into_iter().flatten().next();
-        let record = bytes.map(|bytes| codec::decode_done(&bytes)).transpose();
-        record.map_err(|error| self.unreadable("done", id, &error))
+        self.record::<Done>(&id).await
     }
 
-    /// The record of the attempt before the one that is to come, for what went wrong in it.
+    /// The record of the previous attempt, for its error.
     pub(crate) async fn last_failure(
         &self,
         live: &LiveView,
@@ -396,40 +377,30 @@ impl Engine {
         if live.attempt == 0 || live.lease.is_some() {
             return Ok(None);
         }
-        let key = (layout::ATTEMPT, layout::attempt(live.id, live.attempt));
-        let found = self.inner.store.get(&[key]).await?;
-        let bytes = found.into_iter().next().flatten();
-        // The task can be shown without it.
-        Ok(bytes.and_then(|bytes| match codec::decode_attempt(&bytes) {
-            Ok(record) => Some(record),
-            Err(error) => {
-                self.inner.shared.specs.damaged("attempt", live.id, &error.to_string());
-                None
-            }
-        }))
+        let Inner { store, shared, .. } = self.inner.as_ref();
+        let key = (live.id, live.attempt);
+        // The task can be shown without this attempt.
+        Ok(shared.records.one::<Attempt>(store.as_ref(), &key).await?.record())
     }
 
     async fn stored_attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, EngineError> {
         let snapshot = self.inner.store.snapshot().await?;
-        let mut range = KeyRange::prefix(layout::ATTEMPT, layout::attempts(id));
+        let range = KeyRange::prefix(layout::ATTEMPT, layout::attempts(id));
+        let mut scan = Scan::<Attempt>::new(range, Direction::Descending, ATTEMPTS_PAGE);
         let (mut records, mut bytes) = (Vec::new(), 0);
-        loop {
-            let page = snapshot.scan(range.clone(), Direction::Descending, ATTEMPTS_PAGE).await?;
-            for (_, value) in &page.entries {
-                bytes += value.len();
-                // The newest one is shown whatever its size.
+        while let Some(page) = scan.next(snapshot.as_ref()).await? {
+            for entry in &page {
+                bytes += entry.value.len();
+                // The newest attempt is always shown.
                 if records.len() == ATTEMPTS_SHOWN
                     || bytes > ATTEMPTS_BYTES_MAX && !records.is_empty()
                 {
                     records.reverse();
                     return Ok(records);
                 }
-                let record = codec::decode_attempt(value);
-                records.push(record.map_err(|error| self.unreadable("attempt", id, &error))?);
-            }
-            match page.entries.last() {
-                Some((oldest, _)) if page.more => range.end = Some(oldest.clone()),
-                _ => break,
+                let key = entry.typed_key().unwrap_or((id, 0));
+                let found = self.inner.shared.records.read(entry, &key);
+                records.extend(found.or_refuse::<Attempt>(&key)?);
             }
         }
         records.reverse();

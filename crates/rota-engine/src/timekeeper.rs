@@ -1,8 +1,8 @@
-//! Watches both clocks: for time in which this node could do nothing, and for a wall clock that jumps.
+//! Watches both clocks, to detect pauses of the process and jumps of the wall clock.
 //!
-//! A process that was stopped or starved could not hear its workers; that time is given back to them. A
-//! wall clock that jumps forward makes everything look old; until it has proved to be right, nothing
-//! is removed for its age.
+//! A paused or starved process could not receive heartbeats, so that time does not count against workers. A
+//! wall clock that jumps forward makes everything look old, so nothing is removed for its age until the clock
+//! is trusted again.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,22 +16,22 @@ use tracing::{info, warn};
 
 use crate::{planted::Planted, shared::Shared};
 
-/// Between two looks.
+/// Interval of checks.
 const PERIOD: Duration = Duration::from_millis(100);
-/// A look that comes later than this was held up.
+/// A check that comes later than this was delayed.
 const HELD_UP: Millis = Millis(300);
-/// So much is worth a warning.
+/// Minimum delay that is logged as a warning.
 const STOOD_STILL: Millis = Millis::from_secs(3);
-/// The wall clock may go forward by so much more than the monotonic one before it is doubted. NTP
-/// corrects less than this without a jump.
+/// Maximum advance of the wall clock over the monotonic clock before it counts as a jump. NTP corrects less
+/// than this without a jump.
 const JUMP: Millis = Millis::from_secs(300);
-/// The wall clock may be so far ahead of the last date in the store when a leader begins.
+/// Maximum distance of the wall clock from the last date in the store when a leader begins.
 const IDLE: Millis = Millis::from_secs(24 * 3600);
 
-/// What is known of the clocks.
+/// The state of the clocks.
 #[derive(Debug)]
 pub(crate) struct Timekeeper {
-    /// How long a wall clock that jumped must go on by itself before it is believed.
+    /// Time after which a wall clock that jumped is trusted again.
     grace: Millis,
     seen: Mutex<Seen>,
 }
@@ -39,16 +39,16 @@ pub(crate) struct Timekeeper {
 #[derive(Debug, Default)]
 struct Seen {
     last: Option<Now>,
-    /// Time in which nothing could be heard, and that nobody was given yet.
+    /// Time in which nothing could be received, and that has not been passed on yet.
     missed: Millis,
     doubt: Option<Doubt>,
 }
 
-/// The wall clock is not believed.
+/// The wall clock is not trusted.
 #[derive(Debug, Clone, Copy)]
 struct Doubt {
     until: MonoTime,
-    /// How far it is ahead of where it should be.
+    /// How far it is ahead.
     ahead: Millis,
 }
 
@@ -67,9 +67,9 @@ impl Timekeeper {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the clocks. Whoever is about to rely on them looks first. True: the wall clock is not to
-    /// be believed at this moment.
-    pub(crate) fn look(&self, now: Now) -> bool {
+    /// Checks the clocks. Call it before relying on them. Returns true if the wall clock is not trusted at
+    /// this moment.
+    pub(crate) fn check(&self, now: Now) -> bool {
         let mut seen = self.seen();
         self.compare_with_last(&mut seen, now);
         seen.is_in_doubt()
@@ -89,23 +89,23 @@ impl Timekeeper {
             let missed = Millis(gap.0 - HELD_UP.0);
             seen.missed = Millis(seen.missed.0 + missed.0);
             if gap > STOOD_STILL {
-                warn!(?gap, "the process stood still; workers get that time again");
+                warn!(?gap, "the process was paused; the pause does not count against workers");
             }
         }
         let expected = last.wall + gap;
         let (ahead, behind) = (now.wall.since(expected), expected.since(now.wall));
         if let Some(doubt) = &mut seen.doubt {
-            // It is doubted until it comes back to where it should be, or long enough.
+            // It stays untrusted until it is right again, or until the grace period is over.
             let total = (doubt.ahead.0 + ahead.0).saturating_sub(behind.0);
             doubt.ahead = Millis(total);
             if ahead > JUMP {
                 doubt.until = now.mono + self.grace;
             }
             if total <= JUMP.0 {
-                info!("the wall clock is back");
+                info!("the wall clock is right again");
                 seen.doubt = None;
             } else if doubt.until <= now.mono {
-                info!(?ahead, "the wall clock is believed");
+                info!(?ahead, "the wall clock is trusted again");
                 seen.doubt = None;
             }
         } else if ahead > JUMP {
@@ -113,7 +113,7 @@ impl Timekeeper {
         }
     }
 
-    /// A leader begins: `written` is the last date in the store that was believed.
+    /// Checks the clock of a new leader. `written` is the last trusted date in the store.
     pub(crate) fn compare(&self, written: Option<WallTime>, now: Now) {
         let ahead = written.map_or(Millis(0), |written| now.wall.since(written));
         let mut seen = self.seen();
@@ -125,23 +125,23 @@ impl Timekeeper {
 
     fn begin_to_doubt(&self, seen: &mut Seen, now: Now, ahead: Millis, what: &str) {
         let grace = self.grace;
-        warn!(%ahead, %grace, "{what}; nothing is removed for its age before the grace is over");
+        warn!(%ahead, %grace, "{what}; no ended task is removed during the grace period");
         seen.doubt = Some(Doubt { until: now.mono + grace, ahead });
     }
 
-    /// Whether the wall clock is not to be believed.
+    /// Whether the wall clock is not trusted.
     pub(crate) fn doubts(&self) -> bool {
         self.seen().is_in_doubt()
     }
 
-    /// The time in which nothing could be heard since the last call.
+    /// The time since the last call in which nothing could be received.
     pub(crate) fn take_missed(&self) -> Millis {
         let missed = std::mem::take(&mut self.seen().missed);
         if Planted::CountsPauses.is_made() { Millis(0) } else { missed }
     }
 }
 
-/// Looks at the clocks until `stop` is cancelled.
+/// Checks the clocks until `stop` is cancelled.
 pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let mut period = tokio::time::interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -149,7 +149,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            _ = period.tick() => { shared.timekeeper.look(shared.host.now()); }
+            _ = period.tick() => { shared.timekeeper.check(shared.host.now()); }
         }
     }
 }
@@ -162,7 +162,7 @@ mod tests {
 
     fn keeper() -> Timekeeper {
         let keeper = Timekeeper::new(Duration::from_secs(3600));
-        keeper.look(at(0, 0));
+        keeper.check(at(0, 0));
         keeper
     }
 
@@ -174,27 +174,27 @@ mod tests {
     #[test]
     fn a_clock_that_jumps_forward_is_believed_after_a_grace() {
         let keeper = keeper();
-        keeper.look(at(100, 100));
+        keeper.check(at(100, 100));
         assert!(!keeper.doubts());
-        keeper.look(at(8 * DAY, 200));
+        keeper.check(at(8 * DAY, 200));
         assert!(keeper.doubts());
-        keeper.look(at(8 * DAY + 3_599_000, 3_599_200));
+        keeper.check(at(8 * DAY + 3_599_000, 3_599_200));
         assert!(keeper.doubts());
-        keeper.look(at(8 * DAY + 3_600_000, 3_600_200));
+        keeper.check(at(8 * DAY + 3_600_000, 3_600_200));
         assert!(!keeper.doubts());
     }
 
     #[test]
     fn a_clock_that_is_set_right_again_is_believed_at_once() {
         let keeper = keeper();
-        keeper.look(at(8 * DAY, 100));
+        keeper.check(at(8 * DAY, 100));
         assert!(keeper.doubts());
-        keeper.look(at(4 * DAY, 200));
+        keeper.check(at(4 * DAY, 200));
         assert!(keeper.doubts(), "half the way is not back");
-        keeper.look(at(400, 300));
+        keeper.check(at(400, 300));
         assert!(!keeper.doubts());
         // Nor is a clock doubted that goes back: everything looks younger then.
-        keeper.look(Now { wall: WallTime(1), mono: MonoTime(5400) });
+        keeper.check(Now { wall: WallTime(1), mono: MonoTime(5400) });
         assert!(!keeper.doubts());
     }
 
@@ -202,7 +202,7 @@ mod tests {
     fn small_steps_are_no_jumps_however_many() {
         let keeper = keeper();
         for step in 1..1000 {
-            keeper.look(at(step * 60_000, step * 100));
+            keeper.check(at(step * 60_000, step * 100));
         }
         assert!(!keeper.doubts());
     }
@@ -223,10 +223,10 @@ mod tests {
     fn time_in_which_nothing_could_be_heard_is_told_once() {
         let keeper = keeper();
         for mono in (0..1000).step_by(250) {
-            keeper.look(at(mono, mono));
+            keeper.check(at(mono, mono));
         }
         assert_eq!(keeper.take_missed(), Millis(0));
-        keeper.look(at(5750, 5750));
+        keeper.check(at(5750, 5750));
         assert_eq!(keeper.take_missed(), Millis(5000 - 300));
         assert_eq!(keeper.take_missed(), Millis(0));
     }

@@ -1,4 +1,4 @@
-//! What the log says of campaigns that fail.
+//! Log messages of failed campaigns.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use rota_store::StoreError;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-/// After so long, a campaign that fails for the same reason is worth another warning.
+/// Interval of warnings for the same reason.
 const CAMPAIGN_REMINDER: Duration = Duration::from_secs(600);
 
-/// Campaigns that fail one after the other. A name that is taken stays so until somebody acts, and a campaign fails
-/// every few seconds: one line for all of them is enough for a while.
+/// Consecutive failed campaigns. For example, a taken name stays taken until somebody acts, and a campaign
+/// fails every few seconds, so one log line is enough for a while.
 #[derive(Default)]
 pub(crate) struct CampaignTroubles {
     told: Option<(String, Instant)>,
@@ -19,11 +19,11 @@ pub(crate) struct CampaignTroubles {
 impl CampaignTroubles {
     pub(crate) fn tell(&mut self, error: &StoreError) {
         if !self.is_news(error, Instant::now()) {
-            debug!(%error, "the campaign failed again");
+            debug!(%error, "campaign failed again");
         } else if matches!(error, StoreError::NameTaken { .. }) {
-            warn!(%error, "cannot campaign: stop the other node, or restart this one with its own --node");
+            warn!(%error, "campaign failed; stop the other node, or restart this one with another --node name");
         } else {
-            warn!(%error, "the campaign failed");
+            warn!(%error, "campaign failed");
         }
     }
 

@@ -1,5 +1,5 @@
-//! Records that this version cannot read: damaged, or of a newer version with a value that this one does not
-//! know. They are left in the store as they are, and all other records are served.
+//! Records that this version cannot read: damaged ones, or ones of a newer version with an unknown value.
+//! They stay unchanged in the store, and all other records are served.
 
 use std::fmt::Display;
 
@@ -7,14 +7,14 @@ use bytes::Bytes;
 use rota_store::Space;
 use tracing::error;
 
-/// So many are named in the log, so that very many of them do not fill it.
+/// Maximum number of such records to log one by one.
 const NAMED: usize = 100;
 
-/// What was found when a leader loaded.
+/// The unreadable records that a leader found when it loaded the backlog.
 #[derive(Debug, Default)]
 pub(crate) struct Unreadable {
     count: usize,
-    /// The first of them: `<space>/<key>`, and why.
+    /// The first of them: `<space>/<key>`, and the reason.
     named: Vec<(String, String)>,
 }
 
@@ -31,25 +31,25 @@ impl Unreadable {
         self.count
     }
 
-    /// Names them in the log.
+    /// Logs them.
     pub(crate) fn log(&self) {
         for (record, why) in &self.named {
-            error!(record, why, "record left alone: this version cannot read it");
+            error!(record, why, "skipped a record that this version cannot read");
         }
         let more = self.count - self.named.len();
         if more > 0 {
-            error!(more, "more records left alone");
+            error!(more, "skipped more records that this version cannot read");
         }
     }
 }
 
-/// What readiness says of so many.
+/// The text of the readiness check for this many records.
 pub(crate) fn problem(count: usize) -> Option<String> {
     let records = if count == 1 { "record" } else { "records" };
     (count > 0).then(|| {
         format!(
-            "{count} {records} cannot be read and are left alone; they are damaged, or a newer version wrote \
-             them: the log names them"
+            "cannot read {count} {records} (damaged, or from a newer version); the log lists them, and they \
+                         stay unchanged"
         )
     })
 }

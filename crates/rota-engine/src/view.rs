@@ -1,4 +1,4 @@
-//! A task as clients see it, made of its definition and its state.
+//! Builds the view of a task from its definition and its state.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use rota_core::{AttemptRecord, DoneRecord, LiveView, TaskSpec};
 
 use crate::api::TaskView;
 
-/// One that has not ended; `last` is its last attempt that has.
+/// The view of a live task. `last` is its last ended attempt.
 pub(crate) fn live_view(
     spec: Arc<TaskSpec>,
     live: LiveView,
@@ -40,7 +40,7 @@ pub(crate) fn live_view(
     }
 }
 
-/// One that has ended.
+/// The view of an ended task.
 pub(crate) fn done_view(spec: Arc<TaskSpec>, done: &DoneRecord) -> TaskView {
     let last = done.last.as_ref();
     TaskView {

@@ -1,16 +1,17 @@
-//! Queues and workers: what people ask of them, and what workers with a stream say.
+//! Calls on queues and workers, and calls of workers with a stream.
 
 use std::{convert::Infallible, sync::atomic::Ordering, time::Duration};
 
 use rota_core::{
-    Command, Credit, HeldLease, Millis, Name, OpenSession, QueueCounts, Refusal, Reply, Report,
+    Command, Credit, LeaseId, Millis, Name, OpenSession, QueueCounts, Refusal, Reply, Report,
     SessionId, SessionView,
 };
 use tracing::info;
 
 use crate::{
-    api::{EngineError, QueueList, SessionRequest, SessionStream, WorkerList, WorkerRef},
+    api::{EngineError, QueueList, SessionRequest, WorkerList, WorkerRef},
     down,
+    down::SessionStream,
     engine::{Engine, Inner, unavailable},
     fingerprint,
     landed::LandedWorkers,
@@ -19,13 +20,13 @@ use crate::{
     shared::Shared,
 };
 
-/// How long the store may take to say who wrote last.
+/// Timeout for reading the head of the store.
 const HEAD_WAIT: Duration = Duration::from_secs(2);
-/// A worker is vouched for at most this often.
+/// Interval of heartbeats on behalf of a waiting worker.
 const VOUCH_PERIOD_MIN: Duration = Duration::from_millis(20);
 
 impl Engine {
-    /// All queues, by name; while a commit hangs, as of the last one.
+    /// All queues, by name. While a commit hangs, as of the last one.
     ///
     /// # Errors
     /// When the engine does not answer.
@@ -33,7 +34,7 @@ impl Engine {
         Ok(self.queue_list().await?.queues)
     }
 
-    /// The queues after that name, in order, at most `most` of them; while a commit hangs, as of the last one.
+    /// Up to `most` queues after this name, in order. While a commit hangs, as of the last one.
     ///
     /// # Errors
     /// When the engine does not answer.
@@ -45,7 +46,7 @@ impl Engine {
         let from = after.cloned();
         if self.inner.shared.store_problem().is_none()
             && let Some(queues) =
-                self.glance(move |machine| machine.queues_after(from.as_ref(), most)).await?
+                self.try_query(move |machine| machine.queues_after(from.as_ref(), most)).await?
         {
             return Ok(QueueList { queues, as_of: None });
         }
@@ -55,14 +56,14 @@ impl Engine {
         Ok(list)
     }
 
-    /// All queues, by name, and when they stood so.
+    /// All queues, by name, and the time of this state.
     ///
     /// # Errors
     /// When the engine does not answer.
     pub async fn queue_list(&self) -> Result<QueueList, EngineError> {
-        // What the machine says waits for a commit then.
+        // Then the answer of the machine waits for a commit.
         if self.inner.shared.store_problem().is_none()
-            && let Some(queues) = self.glance(rota_core::Machine::queues).await?
+            && let Some(queues) = self.try_query(rota_core::Machine::queues).await?
         {
             return Ok(QueueList { queues, as_of: None });
         }
@@ -75,7 +76,7 @@ impl Engine {
         Ok(QueueList { queues, as_of: Some(as_of) })
     }
 
-    /// What this leader remembers of the last commit, if no other leader has committed since.
+    /// The state of the last commit, if no other leader has committed since.
     async fn landed<T>(
         &self,
         remembered: impl FnOnce(&Shared) -> Option<T>,
@@ -83,27 +84,28 @@ impl Engine {
         let Inner { store, shared, .. } = self.inner.as_ref();
         let epoch = shared.epoch.load(Ordering::Relaxed);
         let landed = remembered(shared);
-        let landed = landed.ok_or_else(|| unavailable("no commit has landed yet"))?;
-        // This may be the memory of a process that was stopped and replaced.
+        let landed = landed.ok_or_else(|| unavailable("there is no durable commit yet"))?;
+        // This process may have been paused and replaced.
         if shared.signs.is_held() && shared.epoch.load(Ordering::Relaxed) == epoch {
             return Ok(landed);
         }
         let head = tokio::time::timeout(HEAD_WAIT, store.head()).await;
-        let head = head.map_err(|_| unavailable("the store did not answer in time"))??;
+        let head =
+            head.map_err(|_| unavailable("the store did not answer within the timeout"))??;
         if head.epoch.0 > epoch {
             return Err(EngineError::LeadershipLost);
         }
         Ok(landed)
     }
 
-    /// One queue; while a commit hangs, as of the last one. `None`: nothing has named it.
+    /// A queue. While a commit hangs, as of the last one. `None` if there is no such queue.
     ///
     /// # Errors
     /// When the engine does not answer.
     pub async fn queue(&self, queue: &Name) -> Result<Option<QueueCounts>, EngineError> {
         if self.inner.shared.store_problem().is_none() {
             let asked = queue.clone();
-            if let Some(counts) = self.glance(move |machine| machine.queue(&asked)).await? {
+            if let Some(counts) = self.try_query(move |machine| machine.queue(&asked)).await? {
                 return Ok(counts);
             }
         }
@@ -111,22 +113,22 @@ impl Engine {
         Ok(list.queues.into_iter().find(|counts| counts.name == *queue))
     }
 
-    /// Stops or restarts a queue. Durable.
+    /// Pauses or resumes a queue. Returns when this is durable.
     ///
     /// # Errors
     /// When there are too many queues, or the engine does not answer.
     pub async fn set_paused(&self, queue: &Name, paused: bool) -> Result<QueueCounts, EngineError> {
         self.inner.shared.admit_change()?;
         let command = Command::PauseQueue { queue: queue.clone(), paused };
-        // The answer says how the queue stands, so nothing has to be asked that could fail.
+        // The answer has the state of the queue, so no further read is needed that could fail.
         match self.one_command(command).await? {
             Reply::Queue(counts) => Ok(*counts),
             other => unreachable!("a pause was answered with {other:?}"),
         }
     }
 
-    /// The sessions after that one in the order of workers' names, at most `most` of them, each with
-    /// up to `tasks` of those it holds; while a commit hangs, as of an earlier one.
+    /// Up to `most` sessions after this one in the order of worker names, each with up to `tasks` of its
+    /// tasks. While a commit hangs, as of an earlier one.
     ///
     /// # Errors
     /// When the engine does not answer.
@@ -139,7 +141,7 @@ impl Engine {
         let from = after.clone();
         if self.inner.shared.store_problem().is_none()
             && let Some(workers) = self
-                .glance(move |machine| machine.sessions_after(from.as_ref(), most, tasks))
+                .try_query(move |machine| machine.sessions_after(from.as_ref(), most, tasks))
                 .await?
         {
             return Ok(WorkerList { workers, as_of: None });
@@ -155,15 +157,15 @@ impl Engine {
         Ok(WorkerList { workers, as_of: Some(at) })
     }
 
-    /// All sessions, by worker's name.
+    /// All sessions, by worker name.
     ///
     /// # Errors
     /// When the engine does not answer.
     pub async fn workers(&self) -> Result<Vec<SessionView>, EngineError> {
-        self.look(rota_core::Machine::sessions).await
+        self.query(rota_core::Machine::sessions).await
     }
 
-    /// Asks workers to drain. Empty: no such worker.
+    /// Drains workers. The result is empty if there is no such worker.
     ///
     /// # Errors
     /// When the engine does not answer.
@@ -174,7 +176,7 @@ impl Engine {
             WorkerRef::Session(session) => machine.session(session).into_iter().collect(),
             WorkerRef::Named(name) => machine.sessions_of(&name),
         };
-        let sessions: Vec<SessionView> = self.look(meant).await?;
+        let sessions: Vec<SessionView> = self.query(meant).await?;
         if Planted::IgnoresDrain.is_made() {
             return Ok(sessions);
         }
@@ -186,10 +188,10 @@ impl Engine {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
-        // In one request, so that either all drain or none.
+        // In one request, so that either all drain, or none.
         for result in self.ask(|answer| Request::Commands { commands, answer }).await? {
             match result {
-                // It left by itself meanwhile.
+                // The session ended meanwhile.
                 Ok(_) | Err(Refusal::UnknownSession) => {}
                 Err(refusal) => return Err(refusal.into()),
             }
@@ -197,10 +199,11 @@ impl Engine {
         Ok(sessions.into_iter().map(|view| SessionView { draining: true, ..view }).collect())
     }
 
-    /// Opens a session, or takes up one again.
+    /// Opens or resumes a session.
     ///
     /// # Errors
-    /// When the session is another worker's or there are too many, or the engine does not answer.
+    /// When the session belongs to another worker, there are too many sessions, or the engine does not
+    /// answer.
     pub async fn open_session(
         &self,
         request: SessionRequest,
@@ -238,11 +241,11 @@ impl Engine {
         }
     }
 
-    /// A worker lives. Answers at once, whatever the store does: that a worker lives is soft. Nothing
-    /// happens if it has come back on another connection than this one, `None` being any.
+    /// A heartbeat of a worker. Answers at once, even if the store is slow, because heartbeats are soft
+    /// state. Ignored if the worker has reconnected on another connection; `None` stands for any.
     ///
     /// # Errors
-    /// [`Refusal::UnknownSession`]: it is to open a new one.
+    /// [`Refusal::UnknownSession`] if the session has ended. The worker must open a new one.
     pub async fn heartbeat(
         &self,
         session: SessionId,
@@ -258,8 +261,8 @@ impl Engine {
         self.command(Command::Heartbeat { session, connection, at }).await
     }
 
-    /// A worker is ready to hold that many tasks, those it holds included. Answers at once, as
-    /// [`Engine::heartbeat`] does.
+    /// Sets the number of tasks that a worker is ready to hold, including those that it holds. Answers at
+    /// once, as [`Engine::heartbeat`] does.
     ///
     /// # Errors
     /// As [`Engine::heartbeat`].
@@ -277,8 +280,8 @@ impl Engine {
         self.command(Command::SetCredit { session, connection, credit }).await
     }
 
-    /// Says again and again that a worker lives, as long as this is polled: it waits for an answer of
-    /// this node's, and cannot say so itself.
+    /// Sends heartbeats on behalf of a worker as long as this is polled, because the worker waits for an
+    /// answer of this node and cannot send them.
     pub(crate) async fn vouch(&self, session: SessionId, ttl: Duration) -> Infallible {
         let mut period = tokio::time::interval((ttl / 4).max(VOUCH_PERIOD_MIN));
         loop {
@@ -288,7 +291,8 @@ impl Engine {
         }
     }
 
-    /// The connection of a [`SessionStream`] broke: its worker is given nothing until it comes back.
+    /// Reports that the connection of a [`SessionStream`] broke. Its worker gets no tasks until it
+    /// reconnects.
     ///
     /// # Errors
     /// As [`Engine::heartbeat`].
@@ -303,7 +307,7 @@ impl Engine {
         self.command(Command::Detach { session, connection }).await
     }
 
-    /// A worker goes; what it held goes to others.
+    /// Closes a session. Other workers get the tasks that it held.
     ///
     /// # Errors
     /// As [`Engine::heartbeat`].
@@ -316,16 +320,16 @@ impl Engine {
         self.command(Command::CloseSession { session, connection }).await
     }
 
-    /// A worker reports, on many tasks at once. Returns when what was accepted is durable.
+    /// Takes reports of a worker. Returns when the accepted ones are durable.
     ///
     /// # Errors
-    /// When it is not known what was accepted: the same reports may be sent again.
+    /// When the outcome is unknown. The same reports can be sent again.
     pub async fn report(
         &self,
-        reports: Vec<(HeldLease, Report)>,
+        reports: Vec<(LeaseId, Report)>,
     ) -> Result<Vec<Result<(), Refusal>>, EngineError> {
         let leases: Vec<_> = reports.iter().map(|(lease, _)| *lease).collect();
-        let command = |(lease, report): (HeldLease, Report)| Command::Report {
+        let command = |(lease, report): (LeaseId, Report)| Command::Report {
             task: lease.task,
             token: lease.token,
             fingerprint: fingerprint::of_report(&report),
@@ -340,7 +344,7 @@ impl Engine {
         for (lease, result) in leases.iter().zip(&results) {
             if let Err(refusal) = result {
                 let epoch = self.inner.shared.epoch.load(Ordering::Relaxed);
-                info!(task = %lease.task, token = lease.token.0, epoch, %refusal, "a report was refused");
+                info!(task = %lease.task, token = lease.token.0, epoch, %refusal, "report refused");
             }
         }
         Ok(results.into_iter().map(|result| result.map(|_| ())).collect())

@@ -1,47 +1,47 @@
-//! Every metric that Rota shows: name, type, labels, unit, and what it means.
+//! Every metric of Rota: name, type, labels, unit and meaning.
 //!
-//! Names follow the conventions of Prometheus: base units, the unit at the end, `_total` for what
-//! only grows. What the declaration does not say cannot be registered.
+//! Names follow the conventions of Prometheus: base units, the unit at the end, `_total` for counters. Only
+//! declared metrics can be registered.
 
-/// A metric as it is declared.
+/// The declaration of a metric.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Metric {
-    /// Its full name, `_total` included.
+    /// Full name, including `_total`.
     pub name: &'static str,
-    /// What it is.
+    /// Type of the metric.
     pub shape: Shape,
-    /// The names of its labels.
+    /// Names of the labels.
     pub labels: &'static [&'static str],
-    /// What it means, without a full stop at the end.
+    /// Meaning, without a full stop at the end.
     pub help: &'static str,
-    /// Who shows it.
+    /// The processes that expose it.
     pub shown_by: ShownBy,
 }
 
-/// What kind of number it is.
+/// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Shape {
-    /// Only grows.
+    /// A counter.
     Counter,
-    /// Goes up and down.
+    /// A gauge.
     Gauge,
-    /// A distribution, in these buckets and in native ones.
+    /// A histogram, with these classic buckets and native ones.
     Histogram(Buckets),
 }
 
 /// The classic buckets of a histogram. Native ones need none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Buckets {
-    /// Seconds that tasks take: from a millisecond to hours.
+    /// Times of tasks in seconds: from 1 ms to hours.
     Task,
-    /// Seconds that answers and commits take: from half a millisecond to seconds.
+    /// Times of answers and commits in seconds: from 0.5 ms to seconds.
     Answer,
-    /// How many.
+    /// Counts.
     Size,
 }
 
 impl Buckets {
-    /// Their upper bounds.
+    /// The upper bounds.
     #[must_use]
     pub fn bounds(self) -> &'static [f64] {
         match self {
@@ -58,14 +58,14 @@ impl Buckets {
     }
 }
 
-/// Which processes show a metric.
+/// The processes that expose a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ShownBy {
-    /// The node that leads, and no other.
+    /// Only the leader.
     Leader,
     /// Every node.
     Node,
-    /// Every worker that listens for Prometheus.
+    /// Every worker with `metrics_listen`.
     Worker,
     /// Nodes and workers.
     Process,
@@ -100,8 +100,7 @@ macro_rules! catalogue {
 }
 
 catalogue! {
-    // Tasks: totals are kept in the store beside the tasks, so that they go on where the last
-    // leader ended.
+    // Tasks: totals are in the store with the tasks, so that they continue after a change of leader.
     TASKS_SUBMITTED: Counter, Leader, "rota_tasks_submitted_total", LANE,
         "Tasks created, without repeats of existing tasks";
     TASKS_REVIVED: Counter, Leader, "rota_tasks_revived_total", LANE,
@@ -145,7 +144,7 @@ catalogue! {
     QUEUE_VIEW_AGE: Gauge, Leader, "rota_queue_view_age_seconds", NONE,
         "Age of the counts by queue and worker in this answer. More than a second or two means \
          that the engine did not answer in time";
-    // Workers, as the leader sees them.
+    // Workers, from the view of the leader.
     SESSIONS: Gauge, Leader, "rota_sessions", &["state"],
         "Sessions of workers, by state: serving, draining, or awaited (not back yet after a \
          change of leader)";
@@ -238,7 +237,7 @@ catalogue! {
     FORWARD_FAILURES: Counter, Node, "rota_forward_failures_total", &["reason"],
         "Failed attempts to forward a request, by reason: unreachable, no_room (all streams were \
          in use), late (no answer in time) or unknown (the connection broke)";
-    // Workers, as they see themselves.
+    // Workers, from their own view.
     WORKER_CONNECTED: Gauge, Worker, "rota_worker_connected", NONE,
         "1 while the worker has a session on a node";
     WORKER_CONNECTS: Counter, Worker, "rota_worker_connects_total", NONE,

@@ -1,31 +1,31 @@
-//! The formats in which metrics are shown.
+//! The exposition formats of metrics.
 
 use prometheus_client::{
     encoding::{prometheus_protobuf, text},
     registry::Registry,
 };
 
-/// How metrics are written.
+/// An exposition format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// OpenMetrics text, which people can read too.
+    /// OpenMetrics text, which people can read, too.
     Text,
-    /// Prometheus' protobuf messages: the only format that carries native histograms.
+    /// Protobuf messages of Prometheus, the only format with native histograms.
     Protobuf,
 }
 
-/// Metrics as they were.
+/// Exposed metrics.
 #[derive(Debug, Clone)]
 pub struct Exposition {
-    /// The value of the header `content-type`.
+    /// Value of the header `content-type`.
     pub content_type: &'static str,
-    /// What it announces.
+    /// Body of the answer.
     pub body: Vec<u8>,
 }
 
 impl Format {
-    /// The format for a client that sends this header `accept`: protobuf where it is named first,
-    /// as Prometheus does when it is to store native histograms; else text.
+    /// The format for a client with this header `accept`: protobuf if it is listed first, as Prometheus does
+    /// if it stores native histograms; otherwise text.
     #[must_use]
     pub fn accepted(accept: Option<&str>) -> Self {
         let first = accept.and_then(|accept| accept.split(',').next()).unwrap_or_default();
@@ -36,8 +36,8 @@ impl Format {
     }
 }
 
-/// Writes all that a registry holds. Writing to memory fails only where a metric is not what its
-/// type says; then the answer is empty.
+/// Writes all metrics of a registry. Writing to memory fails only if a metric does not match its type; then
+/// the answer is empty.
 pub(crate) fn write(registry: &Registry, format: Format) -> Exposition {
     match format {
         Format::Text => {

@@ -1,13 +1,13 @@
-//! What Rota counts: the declaration of every metric, their registry, and how they are shown.
+//! The metrics of Rota: their declarations, registries and exposition.
 //!
-//! This crate owns names, meanings and labels ([`catalogue`]), bounds on labels ([`Names`]), the
-//! registries of a node ([`NodeMetrics`]) and of a worker ([`WorkerMetrics`]), what the operating
-//! system says of the process, and the exposition formats. When something is counted is the
-//! business of whoever counts; who may read it and over what, of whoever serves it.
+//! This crate owns names, meanings and labels ([`catalogue`]), limits on label values ([`Names`]), the
+//! registries of a node ([`NodeMetrics`]) and of a worker ([`WorkerMetrics`]), metrics of the process, and
+//! the exposition formats. Its users decide when to count, and who can read the metrics.
 //!
-//! The library below is `prometheus-client`, that of the Prometheus project. Everything that is
-//! registered is declared in the catalogue, from which the reference page is made as well, so that
-//! neither can say what the other does not.
+//! It uses `prometheus-client`, the library of the Prometheus project. All registered metrics are declared in
+//! the catalogue. The reference page is generated from the catalogue, too, so the two always agree.
+
+#![warn(missing_docs)]
 
 pub mod catalogue;
 mod exposition;

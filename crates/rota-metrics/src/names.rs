@@ -1,17 +1,17 @@
-//! Names that clients give, as values of labels: bounded, whatever they send.
+//! Names that clients choose, as values of labels, in a limited number.
 
 use std::{
     collections::HashSet,
     sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
-/// What stands for every name beyond the limit.
+/// The label value for all names beyond the limit.
 pub const OTHER: &str = "other";
 
 static OTHER_NAME: LazyLock<Arc<str>> = LazyLock::new(|| OTHER.into());
 
-/// The first so many names of a sort, which stand for themselves; all later ones are [`OTHER`].
-/// Names are never dropped: a total that was shown must not vanish.
+/// The first names of a kind, up to a limit. All later ones become [`OTHER`]. Names are never dropped,
+/// because an exposed total must not disappear.
 #[derive(Debug)]
 pub struct Names {
     limit: usize,
@@ -19,16 +19,16 @@ pub struct Names {
 }
 
 impl Names {
-    /// No name yet, and at most `limit`.
+    /// An empty set for up to `limit` names.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self { limit, known: Mutex::default() }
     }
 
-    /// The name, or [`OTHER`] when there is no room for it.
+    /// The name, or [`OTHER`] beyond the limit.
     #[must_use]
     pub fn fold(&self, name: &str) -> Arc<str> {
-        // A set is whole between two calls of its methods.
+        // A set is consistent between two calls of its methods.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(name) = known.get(name) {
             return name.clone();
@@ -41,7 +41,7 @@ impl Names {
         name
     }
 
-    /// Takes up a name that was shown before, room or not.
+    /// Adds a name that was exposed before, even beyond the limit.
     pub fn remember(&self, name: &str) {
         if name != OTHER {
             self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into());

@@ -20,21 +20,21 @@ use crate::{
     tasks::{self, Row},
 };
 
-/// Queues, and kinds, that metrics name where nothing else is said.
+/// Default maximum number of queues, and of kinds, that metrics name.
 const NAMES: usize = 200;
 
-/// How a commit failed.
+/// The kinds of failed commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommitError {
-    /// There was no room.
+    /// The store was full.
     Full,
-    /// The store could not be reached or refused.
+    /// The store was unreachable, or refused.
     Unavailable,
-    /// It was not known whether it landed.
+    /// The outcome was unknown.
     Ambiguous,
-    /// Another node leads.
+    /// Another node is the leader.
     Fenced,
-    /// It will never land.
+    /// The store is unusable.
     Broken,
 }
 
@@ -50,12 +50,12 @@ impl CommitError {
     }
 }
 
-/// Which connections to other nodes a request takes.
+/// The connections to other nodes that a request uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForwardLane {
-    /// Those of requests that are answered at once.
+    /// For requests that are answered at once.
     Short,
-    /// Those of long polls and streams.
+    /// For long polls and streams.
     Long,
 }
 
@@ -68,10 +68,10 @@ impl ForwardLane {
     }
 }
 
-/// Why another node did not answer a request.
+/// Why forwarding a request failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForwardLoss {
-    /// It could not be connected to, or did not take the request.
+    /// The other node was unreachable, or did not accept the request.
     Unreachable,
     /// All streams to it were in use.
     NoRoom,
@@ -94,7 +94,7 @@ impl ForwardLoss {
     }
 }
 
-/// What the API holds in memory.
+/// The memory budgets of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InFlight {
     /// Request bodies.
@@ -103,43 +103,43 @@ pub enum InFlight {
     Answers,
 }
 
-/// One request to the API.
+/// A request to the API.
 #[derive(Debug, Clone, Copy)]
 pub struct ApiCall<'a> {
     /// `rest` or `grpc`.
     pub protocol: &'static str,
-    /// The template of its route; of few values, whatever clients send.
+    /// Template of its route, from a limited set.
     pub route: &'a str,
-    /// The HTTP status, or the gRPC code's name.
+    /// HTTP status, or name of the gRPC code.
     pub code: &'a str,
-    /// How long the head of the answer took; `None` for a stream.
+    /// Time until the headers of the answer. `None` for a stream.
     pub took: Option<Duration>,
 }
 
-/// What a node has seen of leaders.
+/// The leaders that a node has seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Standing {
-    /// The newest leadership.
+    /// Number of the newest leadership.
     pub epoch: u64,
-    /// Changes of leader after the first.
+    /// Number of changes of leader after the first.
     pub changes: u64,
-    /// Time without one.
+    /// Time without a leader.
     pub leaderless: Duration,
-    /// Whether one is known now.
+    /// Whether a leader is known now.
     pub known: bool,
 }
 
 #[derive(Debug)]
 struct Leaders {
     standing: Standing,
-    /// Since when none is known.
+    /// Since when no leader is known.
     without_since: Option<Instant>,
 }
 
 type HistogramFamily<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
 
-/// The metrics of a node: what engine and API count, and the registry that shows it. Cheap to clone;
-/// all clones are the same.
+/// The metrics of a node: counts of the engine and the API, and the registry. Cheap to clone; all clones
+/// share the metrics.
 #[derive(Debug, Clone)]
 pub struct NodeMetrics(Arc<Inner>);
 
@@ -183,7 +183,7 @@ fn by_answer() -> Histogram {
 }
 
 fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that is done under these locks can leave their contents half changed.
+    // No code under these locks can panic halfway through a change.
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -194,10 +194,10 @@ impl Default for NodeMetrics {
 }
 
 impl NodeMetrics {
-    /// Metrics of a node of that version, which name so many queues and so many kinds.
+    /// Metrics of a node of this version, which name up to this many queues and kinds.
     ///
     /// # Panics
-    /// Never: what is registered is what is declared, which a test sees to.
+    /// Never: a test checks that all registered metrics are declared.
     #[must_use]
     pub fn new(version: &'static str, names: usize) -> Self {
         let mut registry = Registry::default();
@@ -238,7 +238,7 @@ impl NodeMetrics {
             registry,
         };
         inner.registry.register_collector(Box::new(shown));
-        // They are there from the start, so that their first step is seen as one.
+        // Created at the start, so that the first increment is visible as one.
         for kind in ["full", "unavailable", "ambiguous", "fenced", "broken"] {
             inner.store_errors.get_or_create_owned(&Labels::new(&all::STORE_ERRORS, [kind]));
         }
@@ -274,39 +274,39 @@ impl NodeMetrics {
         &self.0.kinds
     }
 
-    /// The most queues, kinds and workers that are named.
+    /// Maximum number of queues, of kinds and of workers that are named.
     #[must_use]
     pub fn names_max(&self) -> usize {
         self.0.names
     }
 
-    /// The histogram of waits in a queue. Seconds.
+    /// The histogram of waits in a queue, in seconds.
     #[must_use]
     pub fn schedule_to_start(&self, queue: &str) -> Histogram {
         let labels = Labels::new(&all::SCHEDULE_TO_START, [queue]);
         self.0.schedule_to_start.get_or_create_owned(&labels)
     }
 
-    /// The histogram of execution times in a queue. Seconds.
+    /// The histogram of execution times in a queue, in seconds.
     #[must_use]
     pub fn execution(&self, queue: &str) -> Histogram {
         self.0.execution.get_or_create_owned(&Labels::new(&all::EXECUTION, [queue]))
     }
 
-    /// The histogram of timers' lateness. Seconds.
+    /// The histogram of the lateness of timers, in seconds.
     #[must_use]
     pub fn timer_lateness(&self) -> &Histogram {
         &self.0.timer_lateness
     }
 
-    /// A batch with so many changes landed after that time.
+    /// Counts a committed batch with its number of changes and its duration.
     pub fn committed(&self, mutations: usize, took: Duration) {
         self.0.batches.inc();
         self.0.batch_mutations.observe(f64::from(u32::try_from(mutations).unwrap_or(u32::MAX)));
         self.0.commit.observe(took.as_secs_f64());
     }
 
-    /// A commit failed, perhaps to be tried again.
+    /// Counts a failed commit, which may be retried.
     pub fn commit_failed(&self, error: CommitError) {
         let labels = Labels::new(&all::STORE_ERRORS, [error.as_str()]);
         self.0.store_errors.get_or_create(&labels).inc();
@@ -315,29 +315,29 @@ impl NodeMetrics {
         }
     }
 
-    /// A report was refused because its lease was over.
+    /// Counts a report that was refused because its lease had ended.
     pub fn stale_report(&self) {
         self.0.stale_reports.inc();
     }
 
-    /// A record of one task cannot be read.
+    /// Counts an unreadable record of a task.
     pub fn damaged_record(&self, space: &'static str) {
         let labels = Labels::new(&all::DAMAGED_RECORDS, [space]);
         self.0.damaged_records.get_or_create(&labels).inc();
     }
 
-    /// A session was opened or taken up again.
+    /// Counts a session that was opened or resumed.
     pub fn session_opened(&self) {
         self.0.sessions_opened.inc();
     }
 
-    /// A session ended: `closed` or `expired`.
+    /// Counts an ended session: `closed` or `expired`.
     pub fn session_ended(&self, reason: &'static str) {
         let labels = Labels::new(&all::SESSIONS_ENDED, [reason]);
         self.0.sessions_ended.get_or_create(&labels).inc();
     }
 
-    /// A request was answered.
+    /// Counts an answered request.
     pub fn answered(&self, call: ApiCall<'_>) {
         let ApiCall { protocol, route, code, took } = call;
         let labels = Labels::new(&all::API_REQUESTS, [protocol, route, code]);
@@ -348,7 +348,7 @@ impl NodeMetrics {
         }
     }
 
-    /// The API holds so many bytes more, or less.
+    /// Changes the bytes that the API holds.
     pub fn in_flight(&self, what: InFlight, bytes: i64) {
         match what {
             InFlight::Bodies => self.0.api_bodies.inc_by(bytes),
@@ -356,7 +356,7 @@ impl NodeMetrics {
         };
     }
 
-    /// The connections of a lane to one other node were `before`, and are `now`.
+    /// Changes the number of connections of a lane to one node.
     pub fn forward_connections(&self, lane: ForwardLane, before: usize, now: usize) {
         let labels = Labels::new(&all::FORWARD_CONNECTIONS, [lane.as_str()]);
         let step =
@@ -364,20 +364,19 @@ impl NodeMetrics {
         self.0.forward_connections.get_or_create(&labels).inc_by(step);
     }
 
-    /// A request to another node begins, or ends.
+    /// Counts the start or end of a request to another node.
     pub fn forwarding(&self, lane: ForwardLane, begins: bool) {
         let labels = Labels::new(&all::FORWARD_STREAMS, [lane.as_str()]);
         self.0.forward_streams.get_or_create(&labels).inc_by(if begins { 1 } else { -1 });
     }
 
-    /// Another node did not answer a request.
+    /// Counts a failed forwarding.
     pub fn forward_lost(&self, loss: ForwardLoss) {
         let labels = Labels::new(&all::FORWARD_FAILURES, [loss.as_str()]);
         self.0.forward_failures.get_or_create(&labels).inc();
     }
 
-    /// Sets totals of tasks that have landed, by their place in the list; a place at its end adds a
-    /// row.
+    /// Sets durable totals of tasks, by their index in the list. The next free index adds a row.
     pub fn set_totals(&self, rows: impl IntoIterator<Item = (usize, Row)>) {
         let mut totals = locked(&self.0.totals);
         for (place, row) in rows {
@@ -389,12 +388,12 @@ impl NodeMetrics {
         }
     }
 
-    /// This node leads no more: the totals are for the next leader to show.
+    /// Stops showing totals, because this node is no longer the leader.
     pub fn clear_totals(&self) {
         locked(&self.0.totals).clear();
     }
 
-    /// Who leads has become known (the leadership's number) or unknown.
+    /// Records that the leader became known (with the number of the leadership) or unknown.
     pub fn leader_seen(&self, epoch: Option<u64>) {
         let mut leaders = locked(&self.0.leaders);
         let now = Instant::now();
@@ -412,7 +411,7 @@ impl NodeMetrics {
         }
     }
 
-    /// What this node has seen of leaders so far.
+    /// The leaders that this node has seen so far.
     #[must_use]
     pub fn standing(&self) -> Standing {
         let leaders = locked(&self.0.leaders);
@@ -422,13 +421,13 @@ impl NodeMetrics {
         Standing { leaderless, known: without.is_none(), ..leaders.standing }
     }
 
-    /// Shows all: what was counted, the totals of tasks, and `snapshot`, which was looked up now.
+    /// Exposes all metrics: counts, totals of tasks, and the current values in `snapshot`.
     #[must_use]
     pub fn show(&self, mut snapshot: Snapshot, format: Format) -> Exposition {
         tasks::show(&locked(&self.0.totals), &mut snapshot);
         self.show_standing(&mut snapshot);
         snapshot.set(&all::BUILD, [self.0.version], 1.0);
-        process::observe(&mut snapshot);
+        process::collect(&mut snapshot);
         self.0.shown.replace(snapshot);
         exposition::write(&self.0.registry, format)
     }

@@ -1,11 +1,11 @@
-//! What the operating system says of this process. Known on Linux; elsewhere nothing is shown.
+//! Metrics of the process from the operating system. Only on Linux.
 
 use crate::snapshot::Snapshot;
 
-/// Adds what is known.
+/// Adds the metrics of the process.
 #[cfg(target_os = "linux")]
 #[expect(clippy::cast_precision_loss, reason = "the exposition format has no other numbers")]
-pub(crate) fn observe(snapshot: &mut Snapshot) {
+pub(crate) fn collect(snapshot: &mut Snapshot) {
     use procfs::{WithCurrentSystemInfo, process::Process};
 
     use crate::catalogue as all;
@@ -29,6 +29,6 @@ pub(crate) fn observe(snapshot: &mut Snapshot) {
     }
 }
 
-/// Nothing is known here.
+/// Adds nothing on this system.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn observe(_: &mut Snapshot) {}
+pub(crate) fn collect(_: &mut Snapshot) {}

@@ -1,4 +1,4 @@
-//! The reference page, made from the catalogue.
+//! Generates the reference page from the catalogue.
 
 use std::fmt::Write;
 

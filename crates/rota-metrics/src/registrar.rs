@@ -1,4 +1,4 @@
-//! Registration: nothing enters a registry but what the catalogue declares.
+//! Registration of declared metrics.
 
 use prometheus_client::{
     encoding::{DescriptorEncoder, MetricEncoder},
@@ -11,10 +11,10 @@ use prometheus_client::{
 
 use crate::catalogue::{Buckets, Metric, Shape};
 
-/// Native buckets of one histogram at most; with more, they are joined into wider ones.
+/// Maximum number of native buckets of a histogram. Beyond it, they are merged into wider ones.
 const NATIVE_BUCKETS: usize = 160;
 
-/// The type that the library has for it.
+/// The library's type of a metric.
 pub(crate) fn kind(metric: &Metric) -> MetricType {
     match metric.shape {
         Shape::Counter => MetricType::Counter,
@@ -23,15 +23,15 @@ pub(crate) fn kind(metric: &Metric) -> MetricType {
     }
 }
 
-/// Its name as the library wants it: it adds `_total` itself.
+/// The name for the library, which adds `_total` itself.
 fn stem(metric: &Metric) -> &'static str {
     metric.name.strip_suffix("_total").unwrap_or(metric.name)
 }
 
-/// Registers a metric under its declaration, and gives it back.
+/// Registers a metric under its declaration, and returns it.
 ///
 /// # Panics
-/// When the metric is of another type than declared: a mistake of the program.
+/// When the metric has another type than declared, which is a bug.
 pub(crate) fn register<M>(registry: &mut Registry, metric: &'static Metric, value: M) -> M
 where
     M: Registered + TypedMetric + Clone,
@@ -41,7 +41,7 @@ where
     value
 }
 
-/// Begins to show a metric that is not registered itself.
+/// Starts encoding a metric that is not registered itself.
 pub(crate) fn describe<'s>(
     encoder: &'s mut DescriptorEncoder<'_>,
     metric: &'static Metric,

@@ -1,4 +1,4 @@
-//! What is not counted as it happens but looked up when someone asks.
+//! Metrics that are read at the time of a scrape.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use crate::{
     registrar::{describe, kind},
 };
 
-/// Values looked up at one time.
+/// Values at one time.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     families: BTreeMap<&'static str, Family>,
@@ -32,7 +32,7 @@ impl Snapshot {
     /// Sets a counter or gauge.
     ///
     /// # Panics
-    /// When the labels are not as many as declared: a mistake of the program.
+    /// When the number of labels differs from the declaration, which is a bug.
     pub fn set<const N: usize>(
         &mut self,
         metric: &'static Metric,
@@ -45,12 +45,12 @@ impl Snapshot {
         family.samples.push((labels.map(Into::into).into(), value));
     }
 
-    /// Sets one without labels.
+    /// Sets a metric without labels.
     pub fn put(&mut self, metric: &'static Metric, value: f64) {
         self.set::<0>(metric, [] as [&str; 0], value);
     }
 
-    /// Sets one without labels where it is known.
+    /// Sets a metric without labels, if its value is known.
     pub fn put_known(&mut self, metric: &'static Metric, value: Option<f64>) {
         if let Some(value) = value {
             self.put(metric, value);
@@ -89,7 +89,7 @@ fn encode_value(encoder: &mut MetricEncoder<'_>, metric: &Metric, value: f64) ->
     }
 }
 
-/// The snapshot that a registry shows.
+/// The snapshot in a registry.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shown(Arc<Mutex<Snapshot>>);
 
@@ -105,7 +105,7 @@ impl Collector for Shown {
     }
 }
 
-/// Labels whose names are declared and whose values are of two sorts.
+/// Labels with declared names and values of two types.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Labels<const N: usize> {
     pub(crate) names: &'static [&'static str],
@@ -114,7 +114,7 @@ pub(crate) struct Labels<const N: usize> {
 
 impl<const N: usize> Labels<N> {
     /// # Panics
-    /// When the labels are not as many as declared: a mistake of the program.
+    /// When the number of labels differs from the declaration, which is a bug.
     pub(crate) fn new(metric: &'static Metric, values: [&str; N]) -> Self {
         assert_eq!(metric.labels.len(), N, "{}", metric.name);
         Self { names: metric.labels, values: values.map(Into::into) }

@@ -1,4 +1,4 @@
-//! Totals of tasks by queue and kind: what they are, and how they are shown.
+//! Totals of tasks by queue and kind, and their exposition.
 
 use std::sync::Arc;
 
@@ -7,45 +7,45 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// What is counted of tasks. The numbers are kept in the store: they never change their meaning, and
-/// new ones go to the end.
+/// The counts of tasks. Their numbers are in the store, so they never change their meaning, and new ones are
+/// added at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Count {
-    /// Created.
+    /// Tasks created.
     Submitted = 0,
-    /// Made live again.
+    /// Ended tasks that run again.
     Revived = 1,
-    /// Attempts given to a worker.
+    /// Attempts leased to a worker.
     Started = 2,
-    /// Attempts given back.
+    /// Attempts returned unprocessed.
     Released = 3,
-    /// Attempts that another follows.
+    /// Failed attempts that are retried.
     Retried = 4,
-    /// Attempts that ended with their worker.
+    /// Attempts whose worker was lost.
     Lost = 5,
-    /// Ended well.
+    /// Tasks that completed.
     Completed = 6,
-    /// Ended as failed, by an error.
+    /// Tasks that failed, by an error.
     FailedError = 7,
-    /// Ended as failed, for good.
+    /// Tasks that failed, by a permanent error.
     FailedPermanent = 8,
-    /// Ended as failed, by a timeout.
+    /// Tasks that failed, by a timeout.
     FailedTimeout = 9,
-    /// Ended as failed, with too many workers lost.
+    /// Tasks that failed, because too many workers were lost.
     FailedWorkerLost = 10,
-    /// Cancelled.
+    /// Tasks that were cancelled.
     Cancelled = 11,
-    /// Expired.
+    /// Tasks that expired.
     Expired = 12,
-    /// Attempts whose handlers put the task off.
+    /// Attempts whose handler snoozed the task.
     Snoozed = 13,
 }
 
-/// How many there are.
+/// Number of counts.
 pub const COUNTS: usize = 14;
 
-/// How often each happened, by [`Count`].
+/// The totals, by [`Count`].
 pub type Counts = [u64; COUNTS];
 
 /// The totals of one queue and kind.
@@ -55,7 +55,7 @@ pub struct Row {
     pub queue: Arc<str>,
     /// The kind, or `other`.
     pub kind: Arc<str>,
-    /// How often each happened since the store's beginning.
+    /// The totals since the creation of the store.
     pub counts: Counts,
 }
 
@@ -79,7 +79,7 @@ const BY_REASON: [(Count, &str); 4] = [
     (Count::FailedWorkerLost, "worker_lost"),
 ];
 
-/// Shows all totals.
+/// Exposes all totals.
 #[expect(clippy::cast_precision_loss, reason = "the exposition format has no other numbers")]
 pub(crate) fn show(rows: &[Row], snapshot: &mut Snapshot) {
     for Row { queue, kind, counts } in rows {

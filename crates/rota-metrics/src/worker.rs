@@ -22,20 +22,20 @@ use crate::{
     snapshot::{Labels, Shown, Snapshot},
 };
 
-/// How an attempt ended on a worker.
+/// The outcome of an attempt on a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptEnd {
-    /// Well.
+    /// The handler succeeded.
     Completed,
-    /// Badly.
+    /// The handler failed.
     Failed,
-    /// Stopped, as a client asked.
+    /// Stopped, because a client cancelled the task.
     Cancelled,
-    /// Put off by its handler.
+    /// Snoozed by the handler.
     Snoozed,
-    /// Given back unharmed.
+    /// Returned unprocessed.
     Released,
-    /// The lease was over: nobody is told.
+    /// The lease had ended, so nothing was reported.
     Dropped,
 }
 
@@ -61,8 +61,8 @@ impl AttemptEnd {
     }
 }
 
-/// What is counted of one kind, found once: making labels for each attempt would cost more than all else
-/// that is counted of it.
+/// The metrics of one kind, looked up once, because building labels for each attempt would cost more than the
+/// counting.
 #[derive(Debug)]
 struct Attempts {
     /// By [`AttemptEnd`].
@@ -72,8 +72,8 @@ struct Attempts {
 
 type HistogramFamily = Family<Labels<1>, Histogram, fn() -> Histogram>;
 
-/// The metrics of a worker. Cheap to clone; all clones are the same. Its labels name the kinds that
-/// the worker has handlers for, and so are bounded.
+/// The metrics of a worker. Cheap to clone; all clones share the metrics. The label `kind` has only kinds
+/// with a handler, so its values are limited.
 #[derive(Debug, Clone)]
 pub struct WorkerMetrics(Arc<Inner>);
 
@@ -99,7 +99,7 @@ impl Default for WorkerMetrics {
 }
 
 impl WorkerMetrics {
-    /// Metrics of a worker of that version.
+    /// Metrics of a worker of this version.
     #[must_use]
     pub fn new(version: &'static str) -> Self {
         let mut registry = Registry::default();
@@ -131,12 +131,12 @@ impl WorkerMetrics {
         Self(Arc::new(inner))
     }
 
-    /// It has so many slots.
+    /// Sets the number of slots.
     pub fn set_slots(&self, slots: u32) {
         self.0.slots.set(slots.into());
     }
 
-    /// It has a session, or has lost its connection.
+    /// Records that the worker is connected, or not.
     pub fn set_connected(&self, connected: bool) {
         self.0.connected.set(connected.into());
         if connected {
@@ -144,23 +144,23 @@ impl WorkerMetrics {
         }
     }
 
-    /// A server, or a proxy in front of it, refused the worker or what it sent.
+    /// Counts a refusal of the worker or its messages by a server, or by a proxy in front of it.
     pub fn refused(&self) {
         self.0.refusals.inc();
     }
 
-    /// Whether it has a session.
+    /// Whether the worker is connected.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.0.connected.get() > 0
     }
 
-    /// An attempt begins.
+    /// Counts the start of an attempt.
     pub fn began(&self) {
         self.0.used.inc();
     }
 
-    /// An attempt ended after that time.
+    /// Counts the end of an attempt, with its duration.
     pub fn ended(&self, kind: &str, end: AttemptEnd, took: Duration) {
         self.0.used.inner().fetch_sub(1, Ordering::Relaxed);
         let attempts = self.attempts(kind);
@@ -169,7 +169,7 @@ impl WorkerMetrics {
     }
 
     fn attempts(&self, kind: &str) -> Arc<Attempts> {
-        // A map is whole between two calls of its methods.
+        // A map is consistent between two calls of its methods.
         let known = self.0.kinds.read().unwrap_or_else(PoisonError::into_inner).get(kind).cloned();
         known.unwrap_or_else(|| {
             let labels = |end: AttemptEnd| Labels::new(&all::WORKER_ATTEMPTS, [kind, end.as_str()]);
@@ -184,12 +184,12 @@ impl WorkerMetrics {
         })
     }
 
-    /// Shows all.
+    /// Exposes all metrics.
     #[must_use]
     pub fn show(&self, format: Format) -> Exposition {
         let mut snapshot = Snapshot::default();
         snapshot.set(&all::BUILD, [self.0.version], 1.0);
-        process::observe(&mut snapshot);
+        process::collect(&mut snapshot);
         self.0.shown.replace(snapshot);
         exposition::write(&self.0.registry, format)
     }

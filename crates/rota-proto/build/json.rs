@@ -9,12 +9,12 @@ use tonic_prost_build::Builder;
 
 use crate::table::{ALWAYS_SHOWN, READ, READ_BACK, RENAMED, SCHEMA, SERDE, SHOWN, SKIPPED, WORDS};
 
-/// Everything that the table says of one key.
+/// All entries of the table for one key.
 fn said<'a>(table: &'a [(&str, &str)], key: &str) -> Option<&'a str> {
     table.iter().find(|(known, _)| *known == key).map(|(_, said)| *said)
 }
 
-/// What is done with a message in JSON.
+/// Whether a message is read from JSON, shown as JSON, or both.
 #[derive(Clone, Copy)]
 struct Use {
     shown: bool,
@@ -22,7 +22,7 @@ struct Use {
     read_back: bool,
 }
 
-/// Has each message with a JSON form derive it.
+/// Adds derives to each message with a JSON form.
 ///
 /// # Panics
 /// When the table names a message or a field that does not exist.
@@ -71,7 +71,7 @@ fn of_message(name: &str, its: Use) -> String {
     text
 }
 
-/// Whether a field may be absent.
+/// Whether a field can be absent.
 fn is_option(field: &FieldDescriptorProto) -> bool {
     let message = field.r#type() == Type::Message && field.label() != Label::Repeated;
     message || field.proto3_optional()
@@ -86,7 +86,7 @@ fn is_map(field: &FieldDescriptorProto) -> bool {
     field.type_name().ends_with("Entry")
 }
 
-/// The type of a field's words, as the generated code names it.
+/// The generated type of an enumeration field.
 fn words_of(field: &FieldDescriptorProto) -> Option<String> {
     let (.., name) = field.type_name().rsplit_once('.')?;
     let words = WORDS.iter().find(|(path, ..)| *path == field.type_name());
@@ -140,7 +140,8 @@ fn serde(message: &str, field: &FieldDescriptorProto, its: Use) -> String {
         if let Some(with) = with {
             all.push(format!("deserialize_with = \"crate::json::{with}\""));
         }
-        // A list of objects is what its message is about; all else that may be empty may be left out.
+        // A list of objects is required, because it is the content of its message. Other empty fields can be
+        // omitted.
         let list =
             field.label() == Label::Repeated && (field.r#type() != Type::Message || is_map(field));
         if option || list || field.r#type() == Type::Bool {
@@ -167,7 +168,7 @@ fn schema(message: &str, field: &FieldDescriptorProto, its: Use) -> String {
     if always {
         let of = match field.type_name() {
             ".google.protobuf.Timestamp" => "crate::Date",
-            ".google.protobuf.Duration" => "crate::Span",
+            ".google.protobuf.Duration" => "crate::TimeSpan",
             name => name.rsplit('.').next().unwrap_or_default(),
         };
         all.push(format!("value_type = {of}"));
@@ -179,7 +180,7 @@ fn schema(message: &str, field: &FieldDescriptorProto, its: Use) -> String {
     all.join(", ")
 }
 
-/// All messages by their paths.
+/// All messages by path.
 fn messages(files: &FileDescriptorSet) -> Vec<(String, &DescriptorProto)> {
     let mut all = Vec::new();
     for file in &files.file {
@@ -193,7 +194,7 @@ fn messages(files: &FileDescriptorSet) -> Vec<(String, &DescriptorProto)> {
     all
 }
 
-/// A mistake in the table must not go unnoticed: each field that it names exists.
+/// Checks that each field that the table names exists.
 fn check(messages: &[(String, &DescriptorProto)]) {
     let tables = RENAMED.iter().chain(SERDE).chain(SCHEMA).map(|(key, _)| key);
     for key in tables.chain(SKIPPED).chain(ALWAYS_SHOWN) {

@@ -1,6 +1,6 @@
 //! The messages that have a JSON form, and the fields whose form does not follow from their type.
 
-/// Messages in answers of REST, and what their schemas are called where it is not their name.
+/// Messages in answers of REST, and the names of their schemas if they differ.
 pub(crate) const SHOWN: &[(&str, &str)] = &[
     (".rota.v1.Task", ""),
     (".rota.v1.RetryPolicy", ""),
@@ -26,7 +26,7 @@ pub(crate) const SHOWN: &[(&str, &str)] = &[
     (".rota.node.v1.LogFilter", ""),
 ];
 
-/// Messages in requests of REST, and what their schemas are called where it is not their name.
+/// Messages in requests of REST, and the names of their schemas if they differ.
 pub(crate) const READ: &[(&str, &str)] = &[
     (".rota.v1.NewTask", ""),
     (".rota.v1.RetryPolicy", ""),
@@ -46,8 +46,7 @@ pub(crate) const READ: &[(&str, &str)] = &[
     (".rota.node.v1.SetLogFilterRequest", "LogFilterRequest"),
 ];
 
-/// Answers that other nodes and tests read back. Members that an older or newer version does not know
-/// are no error.
+/// Answers that other nodes and tests parse. Unknown members, from another version, are not an error.
 pub(crate) const READ_BACK: &[&str] = &[
     ".rota.v1.Queue",
     ".rota.v1.ListQueuesResponse",
@@ -58,7 +57,7 @@ pub(crate) const READ_BACK: &[&str] = &[
     ".rota.v1.StoreState",
 ];
 
-/// Enumerations that have words in JSON, and what their schemas are called.
+/// Enumerations that have words in JSON, and the names of their schemas.
 pub(crate) const WORDS: &[(&str, &str, &str)] = &[
     (".rota.v1.TaskStatus", "v1::TaskStatus", "TaskStatus"),
     (".rota.v1.Jitter", "v1::Jitter", "Jitter"),
@@ -94,7 +93,7 @@ pub(crate) const RENAMED: &[(&str, &str)] = &[
     ("Lease.task_id", "id"),
 ];
 
-/// Messages that answers always have, although protobuf lets each message be absent.
+/// Message fields that are always present in answers, although protobuf treats every message as optional.
 pub(crate) const ALWAYS_SHOWN: &[&str] = &[
     "Task.created_at",
     "Task.run_at",

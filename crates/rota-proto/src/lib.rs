@@ -1,10 +1,12 @@
 //! The public contract of Rota: the messages, their JSON form, and the schemas of OpenAPI. All three are
-//! generated from the files under `proto`; what a message means is checked by the server.
+//! generated from the files under `proto`. The server validates messages.
 //!
 //! [`v1`] and [`node_v1`] are the messages, with serde and utoipa derived on them. [`json`] has the functions
-//! that the derived code calls, and the few shapes that differ from their messages. [`Date`] and [`Span`]
+//! that the derived code calls, and the few shapes that differ from their messages. [`Date`] and [`TimeSpan`]
 //! stand for the times of protobuf, in JSON and in flags as well. [`operations`] lists what can be asked for,
 //! and [`Reason`] why it may be refused. [`FILE_DESCRIPTOR_SET`] is the contract for gRPC reflection.
+
+#![warn(missing_docs)]
 
 pub mod json;
 pub mod operations;
@@ -13,7 +15,7 @@ mod time;
 
 pub use prost_types::FieldMask;
 pub use reason::{Reason, RetryHint};
-pub use time::{Date, ScalarError, Span};
+pub use time::{Date, ScalarError, TimeSpan};
 
 /// Version 1 of the contract, generated; `proto/rota/v1/rota.proto` documents it.
 pub mod v1 {
@@ -33,7 +35,7 @@ pub mod v1 {
     tonic::include_proto!("rota.v1");
 }
 
-/// What a node says of itself alone, generated; `proto/rota/node/v1/node.proto` documents it.
+/// The contract of operations on one node, generated; `proto/rota/node/v1/node.proto` documents it.
 pub mod node_v1 {
     #![allow(
         missing_docs,
@@ -51,6 +53,6 @@ pub mod node_v1 {
     tonic::include_proto!("rota.node.v1");
 }
 
-/// The compiled contract, as gRPC reflection serves it.
+/// The compiled contract for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/rota_descriptor.bin"));

@@ -1,15 +1,15 @@
-//! The table of operations: everything that a client can ask of a server, one row each.
+//! The table of operations: one row for each operation of the API.
 //!
-//! What the rest of the program knows about an operation comes from its row: the routes of REST, which requests a
-//! follower forwards, which need a token, which the client repeats, and the routes that metrics name. Tests hold the
-//! OpenAPI document and the gRPC descriptors against it.
+//! All other code takes its knowledge of an operation from its row: the REST routes, which requests a
+//! follower forwards, which need a token, which the client can retry, and the routes in metrics. Tests
+//! compare the OpenAPI document and the gRPC descriptors with the table.
 
 use std::{collections::HashMap, sync::LazyLock};
 
 /// An HTTP method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Method {
-    /// `GET`; it answers `HEAD` as well.
+    /// `GET`, and `HEAD`.
     Get,
     /// `POST`.
     Post,
@@ -36,22 +36,22 @@ impl Method {
     }
 }
 
-/// What a second time does after the first was carried out.
+/// The effect of a repeat after the first request was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Repeat {
-    /// Nothing: the operation only reads.
+    /// None: the operation only reads.
     Read,
-    /// Nothing more, and the answer is the same.
+    /// None, and the answer is the same.
     Idempotent,
-    /// As [`Idempotent`](Self::Idempotent) where every task has an id or an idempotency key; else as
+    /// As [`Idempotent`](Self::Idempotent) if every task has an id or an idempotency key, otherwise as
     /// [`Once`](Self::Once).
     IfNamed,
-    /// Something more, or the answer is another one.
+    /// A further effect, or another answer.
     Once,
 }
 
 impl Repeat {
-    /// The same, knowing whether every task of the request has an id or an idempotency key.
+    /// The effect for a request, given whether every task in it has an id or an idempotency key.
     #[must_use]
     pub const fn of_tasks(self, all_named: bool) -> Self {
         match self {
@@ -61,39 +61,40 @@ impl Repeat {
         }
     }
 
-    /// Whether the request can be sent again though it may have been carried out. Tasks without names are assumed.
+    /// Whether a repeat is safe after an unknown outcome. Assumes tasks without ids and keys.
     #[must_use]
     pub const fn is_safe(self) -> bool {
         matches!(self, Self::Read | Self::Idempotent)
     }
 }
 
-/// Which node carries an operation out.
+/// The node that carries out an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum By {
     /// The leader: other nodes forward the request.
     Leader,
-    /// The node that is asked.
+    /// The node that receives the request.
     AnyNode,
 }
 
-/// How long an operation takes.
+/// The form and duration of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Form {
-    /// One request, answered at once.
+    /// A request with an immediate answer.
     Call,
-    /// One request, answered when something happens or the wait that it asks for is over.
+    /// A request whose answer comes when something happens or its wait is over.
     LongPoll,
-    /// Messages until one side ends it.
+    /// A stream of messages until one side ends it.
     Stream,
 }
 
-/// Who can call an operation. A token opens all of them today, and those that need none are open to everyone.
+/// The callers of an operation. Today one token gives access to all operations, and the first two roles need
+/// none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Anyone, from any address and under any host name: load balancers and probes.
+    /// Load balancers and probes. Open to everyone, under any host name.
     Probe,
-    /// Anyone who may reach the server: the description of the API.
+    /// Readers of the API documentation. Open to everyone who can reach the server.
     Public,
     /// Scrapers of metrics.
     Metrics,
@@ -103,21 +104,21 @@ pub enum Role {
     Submit,
     /// Workers.
     Work,
-    /// Operators: those who change what becomes of tasks, queues and workers.
+    /// Operators, who manage tasks, queues and workers.
     Operate,
     /// Administrators of nodes.
     Admin,
 }
 
 impl Role {
-    /// Whether callers must show a token where the server has some.
+    /// Whether callers must present a token if the server has tokens.
     #[must_use]
     pub const fn needs_token(self) -> bool {
         !matches!(self, Self::Probe | Self::Public)
     }
 }
 
-/// Where REST has an operation.
+/// The REST route of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Http {
     /// The method.
@@ -151,7 +152,7 @@ macro_rules! operations {
         $op:ident $name:literal [$($method:ident $path:literal)?] [$($grpc:literal)?]
         $repeat:ident $by:ident $form:ident $role:ident [$($tag:literal)?];
     )*) => {
-        /// Everything that a client can ask of a server.
+        /// An operation of the API.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Operation {
             $(#[doc = concat!("`", $name, "`.")] $op,)*
@@ -179,7 +180,7 @@ macro_rules! operations {
     };
 }
 
-// Operation, its name, REST, gRPC, repeat, by which node, form, role, tag in the description of the API.
+// Operation, name, REST, gRPC, repeat, node, form, role, tag in the OpenAPI document.
 operations! {
     CreateTask       "create_task"       [Post "/v1/tasks"]                 ["/rota.v1.TaskService/CreateTask"]      IfNamed    Leader Call Submit ["tasks"];
     CreateTasks      "create_tasks"      [Post "/v1/tasks/batch"]           ["/rota.v1.TaskService/CreateTasks"]     IfNamed    Leader Call Submit ["tasks"];
@@ -219,7 +220,7 @@ operations! {
     GetNode            "get_node"            [Get "/v1/node"]              ["/rota.v1.ServerService/GetNode"]            Read AnyNode Call Read ["server"];
     TransferLeadership "transfer_leadership" [Post "/v1/cluster/transfer"] ["/rota.v1.ServerService/TransferLeadership"] Once Leader  Call Admin ["server"];
     GetLogFilter       "get_log_filter"      [Get "/node/log-filter"]      ["/rota.node.v1.NodeService/GetLogFilter"]    Read AnyNode Call Operate ["node"];
-    // Another node would be changed as well, if it was sent again there.
+    // A retry at another node would change that node, too.
     SetLogFilter       "set_log_filter"      [Put "/node/log-filter"]      ["/rota.node.v1.NodeService/SetLogFilter"]    Once AnyNode Call Admin ["node"];
 
     IsAlive           "healthz"                  [Get "/healthz"]      [] Read AnyNode Call Probe ["server"];
@@ -236,43 +237,43 @@ operations! {
 }
 
 impl Operation {
-    /// Its name: the `operationId` of OpenAPI, where that describes it.
+    /// Its name, which is also its `operationId` in the OpenAPI document.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.row().name
     }
 
-    /// Where REST has it.
+    /// Its REST route.
     #[must_use]
     pub const fn http(self) -> Option<Http> {
         self.row().http
     }
 
-    /// Its path in gRPC, `/package.Service/Method`.
+    /// Its gRPC path, `/package.Service/Method`.
     #[must_use]
     pub const fn grpc(self) -> Option<&'static str> {
         self.row().grpc
     }
 
-    /// What a second time does.
+    /// The effect of a repeat.
     #[must_use]
     pub const fn repeat(self) -> Repeat {
         self.row().repeat
     }
 
-    /// Whether it changes nothing.
+    /// Whether it only reads.
     #[must_use]
     pub const fn reads(self) -> bool {
         matches!(self.repeat(), Repeat::Read)
     }
 
-    /// Whether only the leader carries it out. Other nodes forward the request.
+    /// Whether only the leader can carry it out. Other nodes forward the request.
     #[must_use]
     pub const fn needs_leader(self) -> bool {
         matches!(self.row().by, By::Leader)
     }
 
-    /// How long it takes.
+    /// Its form and duration.
     #[must_use]
     pub const fn form(self) -> Form {
         self.row().form
@@ -284,13 +285,13 @@ impl Operation {
         self.row().role
     }
 
-    /// Its group in the OpenAPI document. `None` for operations that the document leaves out.
+    /// Its group in the OpenAPI document. `None` for operations that are not in the document.
     #[must_use]
     pub const fn tag(self) -> Option<&'static str> {
         self.row().tag
     }
 
-    /// The operation at this path of gRPC.
+    /// The operation at this gRPC path.
     #[must_use]
     pub fn of_grpc(path: &str) -> Option<Self> {
         static PATHS: LazyLock<HashMap<&'static str, Operation>> = LazyLock::new(|| {
@@ -300,7 +301,7 @@ impl Operation {
     }
 }
 
-/// A path of REST and what it offers.
+/// A REST path and its operations.
 #[derive(Debug)]
 pub struct Route {
     template: &'static str,
@@ -308,7 +309,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// The route that this path takes.
+    /// The route of this path.
     #[must_use]
     pub fn of(path: &str) -> Option<&'static Self> {
         static ROUTES: LazyLock<matchit::Router<Route>> = LazyLock::new(routes);
@@ -338,7 +339,7 @@ fn routes() -> matchit::Router<Route> {
     }
     let mut router = matchit::Router::new();
     for (template, operations) in by_path {
-        // Templates that collide fail the test below.
+        // Colliding templates fail the test below.
         let _ = router.insert(template, Route { template, operations });
     }
     router

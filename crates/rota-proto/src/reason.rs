@@ -1,6 +1,6 @@
-//! Why a request was refused: the stable words of the API, and all that follows from each of them.
+//! The stable reasons for refusals, with the status, code and retry hint of each.
 //!
-//! One row for each reason. The server dresses its errors from it, the client decides from it whether to try
+//! One row for each reason. The server makes its errors from it, the client decides from it whether to try
 //! again, the command line its exit code and the worker what becomes of a report.
 
 use std::fmt;
@@ -20,18 +20,19 @@ mod code {
     pub(super) const UNAUTHENTICATED: i32 = 16;
 }
 
-/// Whether the same request can succeed when it is sent again.
+/// Whether a retry of the same request can succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RetryHint {
-    /// Nothing was changed. Another node can do it now, or this one soon.
+    /// Nothing was changed. A retry can succeed at another node now, or at this one soon.
     Elsewhere,
-    /// Nothing was changed. The same node can do it soon.
+    /// Nothing was changed. A retry at the same node can succeed soon.
     Soon,
-    /// Nothing was changed. It succeeds after somebody makes room, so clients leave the retry to their caller.
+    /// Nothing was changed. A retry succeeds only after somebody makes room, so clients leave it to their
+    /// caller.
     AfterRoom,
-    /// It may have been carried out. Only requests that can be repeated safely are sent again.
+    /// The request may have been carried out. Clients retry it only if a repeat is safe.
     IfRepeatable,
-    /// The answer stays the same.
+    /// A retry gets the same answer.
     Never,
 }
 
@@ -45,7 +46,7 @@ struct Row {
 
 macro_rules! reasons {
     ($($name:ident $word:literal $status:literal $code:ident $retry:ident $title:literal;)*) => {
-        /// Why a request was refused. Servers add reasons: a word that is not here is a newer server's.
+        /// A reason for a refusal. Newer servers can send reasons that are not listed here.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Reason {
@@ -83,8 +84,8 @@ macro_rules! reasons {
 // Name, word, HTTP status, gRPC code, whether a retry helps, title.
 reasons! {
     Invalid              "invalid"                400 INVALID_ARGUMENT    Never        "The request is not valid";
-    Unauthenticated      "unauthenticated"        401 UNAUTHENTICATED     Never        "Authentication is needed";
-    Forbidden            "forbidden"              403 PERMISSION_DENIED   Never        "Not allowed";
+    Unauthenticated      "unauthenticated"        401 UNAUTHENTICATED     Never        "Authentication is required";
+    Forbidden            "forbidden"              403 PERMISSION_DENIED   Never        "Forbidden";
     NotFound             "not_found"              404 NOT_FOUND           Never        "Not found";
     UnknownTask          "unknown_task"           404 NOT_FOUND           Never        "No such task";
     UnknownSession       "unknown_session"        404 NOT_FOUND           Never        "No such session";
@@ -92,29 +93,29 @@ reasons! {
     UnknownWorker        "unknown_worker"         404 NOT_FOUND           Never        "No such worker";
     MethodNotAllowed     "method_not_allowed"     405 UNIMPLEMENTED       Never        "Method not allowed";
     RequestTimeout       "request_timeout"        408 DEADLINE_EXCEEDED   IfRepeatable "The request took too long";
-    Conflict             "conflict"               409 ALREADY_EXISTS      Never        "It already exists with different content";
-    IllegalState         "illegal_state"          409 FAILED_PRECONDITION Never        "The task's state does not allow it";
+    Conflict             "conflict"               409 ALREADY_EXISTS      Never        "Already exists with different content";
+    IllegalState         "illegal_state"          409 FAILED_PRECONDITION Never        "The status of the task does not allow this";
     StaleLease           "stale_lease"            409 FAILED_PRECONDITION Never        "The lease is no longer valid";
-    ForeignSession       "foreign_session"        409 FAILED_PRECONDITION Never        "The session is another worker's";
-    Unreadable           "unreadable"             409 FAILED_PRECONDITION Never        "The task's record cannot be read";
-    VersionConflict      "version_conflict"       412 FAILED_PRECONDITION Never        "The task was changed meanwhile";
+    ForeignSession       "foreign_session"        409 FAILED_PRECONDITION Never        "The session belongs to another worker";
+    Unreadable           "unreadable"             409 FAILED_PRECONDITION Never        "The record of the task cannot be read";
+    VersionConflict      "version_conflict"       412 FAILED_PRECONDITION Never        "The task has been changed in the meantime";
     TooLarge             "too_large"              413 INVALID_ARGUMENT    Never        "The request is too large";
-    UriTooLong           "uri_too_long"           414 INVALID_ARGUMENT    Never        "The address is too long";
+    UriTooLong           "uri_too_long"           414 INVALID_ARGUMENT    Never        "The URL is too long";
     UnsupportedMediaType "unsupported_media_type" 415 INVALID_ARGUMENT    Never        "The body must be JSON";
     QueueFull            "queue_full"             429 RESOURCE_EXHAUSTED  AfterRoom    "The queue is full";
-    TooMany              "too_many"               429 RESOURCE_EXHAUSTED  AfterRoom    "Too many of these";
-    Overloaded           "overloaded"             429 RESOURCE_EXHAUSTED  Soon         "Too much at once";
-    HeadTooLarge         "head_too_large"         431 INVALID_ARGUMENT    Never        "The head is too large";
+    TooMany              "too_many"               429 RESOURCE_EXHAUSTED  AfterRoom    "A limit on a number was reached";
+    Overloaded           "overloaded"             429 RESOURCE_EXHAUSTED  Soon         "Too many requests";
+    HeadTooLarge         "head_too_large"         431 INVALID_ARGUMENT    Never        "The request headers are too large";
     Internal             "internal"               500 INTERNAL            Never        "Internal error";
-    LeadershipLost       "leadership_lost"        503 UNAVAILABLE         IfRepeatable "The outcome is not known";
-    NotLeader            "not_leader"             503 UNAVAILABLE         Elsewhere    "Another node leads";
-    Unavailable          "unavailable"            503 UNAVAILABLE         Elsewhere    "Not available now";
-    OutcomeUnknown       "outcome_unknown"        503 UNAVAILABLE         IfRepeatable "It may have been done or not";
+    LeadershipLost       "leadership_lost"        503 UNAVAILABLE         IfRepeatable "The outcome is unknown";
+    NotLeader            "not_leader"             503 UNAVAILABLE         Elsewhere    "Another node is the leader";
+    Unavailable          "unavailable"            503 UNAVAILABLE         Elsewhere    "Temporarily unavailable";
+    OutcomeUnknown       "outcome_unknown"        503 UNAVAILABLE         IfRepeatable "The outcome is unknown";
     StoreFull            "store_full"             507 RESOURCE_EXHAUSTED  AfterRoom    "The store is full";
 }
 
 impl Reason {
-    /// The stable word, as answers carry it.
+    /// The stable word in answers.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         self.row().word
@@ -138,7 +139,7 @@ impl Reason {
         self.row().title
     }
 
-    /// Whether the same request can succeed when it is sent again.
+    /// Whether a retry of the same request can succeed.
     #[must_use]
     pub const fn retry(self) -> RetryHint {
         self.row().retry

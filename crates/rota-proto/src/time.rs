@@ -1,5 +1,6 @@
-//! Dates and durations: one type each on the wire, in JSON and in flags. On the wire they are
-//! `google.protobuf.Timestamp` and `google.protobuf.Duration`, which can also hold what is out of range.
+//! Dates and durations: one type each for the wire, JSON and flags. On the wire they are
+//! `google.protobuf.Timestamp` and `google.protobuf.Duration`, which can also hold values that are out of
+//! range.
 
 use std::{
     borrow::Cow,
@@ -18,13 +19,13 @@ use utoipa::{
     },
 };
 
-/// A duration: `250ms`, `30s`, `1m30s`, `2h`, `7d`.
+/// A span of time: `250ms`, `30s`, `1m30s`, `2h`, `7d`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Message)]
-pub struct Span {
+pub struct TimeSpan {
     /// Whole seconds.
     #[prost(int64, tag = "1")]
     pub seconds: i64,
-    /// Nanoseconds beyond them, below 1,000,000,000.
+    /// Additional nanoseconds, below 1,000,000,000.
     #[prost(int32, tag = "2")]
     pub nanos: i32,
 }
@@ -35,24 +36,24 @@ pub struct Date {
     /// Whole seconds since 1970.
     #[prost(int64, tag = "1")]
     pub seconds: i64,
-    /// Nanoseconds beyond them, from 0 and below 1,000,000,000.
+    /// Additional nanoseconds, from 0 and below 1,000,000,000.
     #[prost(int32, tag = "2")]
     pub nanos: i32,
 }
 
-impl Span {
-    /// The duration. A negative one is zero; nanoseconds that fill a second are cut.
+impl TimeSpan {
+    /// The duration. A negative one becomes zero. Nanoseconds of a second or more are cut to just below it.
     #[must_use]
     pub fn duration(self) -> Duration {
-        // Not `Duration::try_from`: it panics at the smallest number there is.
+        // Not `Duration::try_from`, which panics for the smallest integer.
         let secs = u64::try_from(self.seconds).unwrap_or(0);
         let nanos = u32::try_from(self.nanos).unwrap_or(0).min(999_999_999);
         Duration::new(secs, nanos)
     }
 }
 
-impl From<Duration> for Span {
-    /// A duration that protobuf cannot hold becomes its longest.
+impl From<Duration> for TimeSpan {
+    /// A duration beyond the range of protobuf becomes its maximum.
     fn from(duration: Duration) -> Self {
         Self {
             seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
@@ -62,7 +63,7 @@ impl From<Duration> for Span {
 }
 
 impl Date {
-    /// The time by a calendar; 1970 for a date that no calendar has.
+    /// The date as a timestamp; 1970 if it is out of range.
     #[must_use]
     pub fn timestamp(self) -> Timestamp {
         Timestamp::new(self.seconds, self.nanos).unwrap_or(Timestamp::UNIX_EPOCH)
@@ -76,7 +77,7 @@ impl From<Timestamp> for Date {
 }
 
 impl From<Date> for SystemTime {
-    /// 1970 for a date that no calendar has.
+    /// 1970 if the date is out of range.
     fn from(date: Date) -> Self {
         date.timestamp().into()
     }
@@ -100,7 +101,7 @@ impl From<SystemTime> for Date {
     }
 }
 
-/// A text is not a date or a duration.
+/// The text is not a date or a duration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScalarError(String);
 
@@ -112,7 +113,7 @@ impl fmt::Display for ScalarError {
 
 impl std::error::Error for ScalarError {}
 
-/// Longest text that is looked at.
+/// Maximum length of a text to parse.
 const TEXT_MAX: usize = 64;
 const DAY: u64 = 24 * 3600;
 
@@ -124,7 +125,7 @@ fn shown(text: &str) -> Cow<'_, str> {
     }
 }
 
-impl FromStr for Span {
+impl FromStr for TimeSpan {
     type Err = ScalarError;
 
     fn from_str(text: &str) -> Result<Self, ScalarError> {
@@ -138,11 +139,9 @@ impl FromStr for Span {
             return Err(wrong());
         }
         if !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()) {
-            return Err(ScalarError(format!(
-                "{text:?} has no unit: write \"{text}s\" for seconds"
-            )));
+            return Err(ScalarError(format!("{text:?} has no unit; use \"{text}s\" for seconds")));
         }
-        // Days are not of fixed length everywhere; here they have 24 hours.
+        // A day always counts as 24 hours.
         let (days, rest) = match text.split_once('d') {
             Some((days, rest)) if !days.is_empty() && days.bytes().all(|c| c.is_ascii_digit()) => {
                 (days.parse::<u64>().map_err(|_| wrong())?, rest)
@@ -161,7 +160,7 @@ impl FromStr for Span {
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for TimeSpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let duration = self.duration();
         let secs = duration.as_secs();
@@ -195,7 +194,7 @@ impl FromStr for Date {
         }
         text.parse::<Timestamp>().map(Self::from).map_err(|_| {
             let pieces = Pieces::parse(text);
-            // All that a date needs, and still none: it is beyond what can be counted.
+            // The syntax is right, so the date is out of range.
             if pieces.is_ok_and(|it| it.time().is_some() && it.offset().is_some()) {
                 let text = shown(text);
                 ScalarError(format!(
@@ -219,7 +218,7 @@ fn parse<'de, T: FromStr<Err = ScalarError>, D: Deserializer<'de>>(de: D) -> Res
     text.parse().map_err(D::Error::custom)
 }
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for TimeSpan {
     fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
         parse(de)
     }
@@ -231,7 +230,7 @@ impl<'de> Deserialize<'de> for Date {
     }
 }
 
-impl Serialize for Span {
+impl Serialize for TimeSpan {
     fn serialize<S: Serializer>(&self, ser: S) -> Result<S::Ok, S::Error> {
         ser.collect_str(self)
     }
@@ -243,7 +242,7 @@ impl Serialize for Date {
     }
 }
 
-impl PartialSchema for Span {
+impl PartialSchema for TimeSpan {
     fn schema() -> RefOr<Schema> {
         ObjectBuilder::new()
             .schema_type(SchemaType::new(Type::String))
@@ -256,7 +255,12 @@ impl PartialSchema for Span {
     }
 }
 
-impl ToSchema for Span {}
+impl ToSchema for TimeSpan {
+    // Programs are generated from the OpenAPI document: the name of the schema stays what it was.
+    fn name() -> Cow<'static, str> {
+        "Span".into()
+    }
+}
 
 impl PartialSchema for Date {
     fn schema() -> RefOr<Schema> {
@@ -277,6 +281,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn schemas_keep_their_names() {
+        assert_eq!([TimeSpan::name(), Date::name()], ["Span", "Date"]);
+    }
+
+    #[test]
     fn spans_round_trip() {
         for (text, millis) in [
             ("250ms", 250),
@@ -287,20 +296,23 @@ mod tests {
             ("1d12h", 129_600_000),
             ("0s", 0),
         ] {
-            let span: Span = text.parse().expect(text);
+            let span: TimeSpan = text.parse().expect(text);
             assert_eq!(span.duration(), Duration::from_millis(millis), "{text}");
             assert_eq!(span.to_string(), text);
         }
         assert_eq!(
-            "1.5s".parse::<Span>().expect("a fraction").duration(),
+            "1.5s".parse::<TimeSpan>().expect("a fraction").duration(),
             Duration::from_millis(1500)
         );
-        assert_eq!("PT1M".parse::<Span>().expect("ISO 8601").duration(), Duration::from_secs(60));
+        assert_eq!(
+            "PT1M".parse::<TimeSpan>().expect("ISO 8601").duration(),
+            Duration::from_secs(60)
+        );
     }
 
     #[test]
     fn spans_come_from_protobuf_whatever_it_says() {
-        let span = |seconds, nanos| Span { seconds, nanos }.duration();
+        let span = |seconds, nanos| TimeSpan { seconds, nanos }.duration();
         assert_eq!(span(1, 500_000_000), Duration::from_millis(1500));
         assert_eq!(span(i64::MIN, i32::MIN), Duration::ZERO);
         assert_eq!(span(i64::MAX, i32::MAX), Duration::new(u64::MAX >> 1, 999_999_999));
@@ -318,14 +330,14 @@ mod tests {
     #[test]
     fn what_is_no_span_is_refused() {
         for text in ["", "30", "-5s", "1x", "99999999999999999999s", "d", "١s", &"1".repeat(100)] {
-            assert!(text.parse::<Span>().is_err(), "{text}");
+            assert!(text.parse::<TimeSpan>().is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_number_without_a_unit_is_told_how_to_write_it() {
-        let error = "5".parse::<Span>().unwrap_err().to_string();
-        assert_eq!(error, "\"5\" has no unit: write \"5s\" for seconds");
+        let error = "5".parse::<TimeSpan>().unwrap_err().to_string();
+        assert_eq!(error, "\"5\" has no unit; use \"5s\" for seconds");
     }
 
     #[test]

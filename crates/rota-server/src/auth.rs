@@ -1,5 +1,5 @@
-//! Who may ask: bearer tokens where the operator set them, and, without, a guard against pages in
-//! a browser that reach for a server on the same machine.
+//! Authentication: bearer tokens if the operator has set some; otherwise a guard against web pages that try
+//! to reach a server on the same machine as the browser.
 
 use std::{fmt, net::SocketAddr};
 
@@ -9,10 +9,10 @@ use subtle::ConstantTimeEq;
 
 use crate::failure::{Failure, Reason};
 
-/// Shortest token that is accepted from the operator.
+/// Minimum length of a token.
 const TOKEN_BYTES_MIN: usize = 16;
 
-/// Tokens that open the API. Never shown.
+/// API tokens. They are never shown.
 #[derive(Clone, Default)]
 pub struct Tokens(Vec<Box<str>>);
 
@@ -22,13 +22,13 @@ impl fmt::Debug for Tokens {
     }
 }
 
-/// A token is too short to protect anything.
+/// A token is too short to be secure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an API token must have at least {TOKEN_BYTES_MIN} characters")]
 pub struct WeakToken;
 
 impl Tokens {
-    /// These tokens, each of which opens the API.
+    /// Makes tokens, each of which gives access to the API.
     ///
     /// # Errors
     /// When one is shorter than 16 characters.
@@ -40,32 +40,32 @@ impl Tokens {
         Ok(Self(tokens))
     }
 
-    /// Whether there are none: everybody may ask.
+    /// Whether there are none, so that everyone has access.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     pub(crate) fn open(&self, given: &str) -> bool {
-        // All are compared, whichever fits, so that time tells nothing.
+        // Compares with all tokens, so that the time does not depend on which one matches.
         let fits = |token: &str| token.as_bytes().ct_eq(given.as_bytes());
         let any = self.0.iter().fold(subtle::Choice::from(0), |any, token| any | fits(token));
         any.into()
     }
 }
 
-/// What opens what.
+/// The access rules of a server.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Access {
-    /// Opens everything; none: everybody who reaches the server may use it.
+    /// Tokens for everything. Without any, everyone who reaches the server can use it.
     pub(crate) tokens: Tokens,
-    /// Opens `/metrics` and nothing else.
+    /// Tokens for `/metrics` only.
     pub(crate) metrics: Tokens,
-    /// `/metrics` is open to all.
+    /// Whether `/metrics` needs no token.
     pub(crate) metrics_open: bool,
 }
 
-/// Whether a request for an operation of this role may pass. One for no operation needs a token like any other.
+/// Checks a request for an operation of this role. A request for no known operation needs a token, too.
 pub(crate) fn check<B>(
     access: &Access,
     role: Option<Role>,
@@ -93,23 +93,24 @@ pub(crate) fn check<B>(
     match given.map(|(_, token)| token) {
         Some(given) if tokens.open(given.trim()) => Ok(()),
         Some(given) if for_metrics && access.metrics.open(given.trim()) => Ok(()),
-        Some(_) => Err(Failure::new(Reason::Unauthenticated, "the bearer token is not known")),
-        None => {
-            Err(Failure::new(Reason::Unauthenticated, "send the header authorization: Bearer …"))
-        }
+        Some(_) => Err(Failure::new(Reason::Unauthenticated, "the bearer token is not valid")),
+        None => Err(Failure::new(
+            Reason::Unauthenticated,
+            "no API token; set the header authorization: Bearer TOKEN",
+        )),
     }
 }
 
-/// A page of some other site must not be able to submit commands to a server that trusts its own
-/// machine: refuse what a browser says comes from elsewhere, and names that are not this machine's.
+/// Protects a server without tokens from web pages of other sites, which could submit commands: refuses a
+/// foreign origin, and host names that do not belong to this machine.
 fn check_browser<B>(request: &Request<B>, local: SocketAddr) -> Result<(), Failure> {
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    // An address with a host counts whatever the header says (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
+    // A host in the URL overrides the header (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
     let host = request.uri().authority().map(Authority::as_str).or_else(|| text(header::HOST));
     if let (Some(origin), false) = (text(header::ORIGIN), request.method().is_safe()) {
         let same = origin.split_once("://").map(|(_, rest)| rest) == host;
         if !same {
-            let detail = "requests from pages of other sites are refused (header origin)";
+            let detail = "requests from web pages of other sites are not allowed (header origin)";
             return Err(Failure::new(Reason::Forbidden, detail));
         }
     }
@@ -125,7 +126,7 @@ fn check_browser<B>(request: &Request<B>, local: SocketAddr) -> Result<(), Failu
 }
 
 fn names_this_machine(host: &str) -> bool {
-    // What comes before it is no part of the host.
+    // User information before the @ is not part of the host.
     if host.contains('@') {
         return false;
     }

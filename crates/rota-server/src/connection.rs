@@ -1,4 +1,4 @@
-//! Connections: how many, how long they may take, and what one that is one too many is told.
+//! Connections: their maximum number, their timeouts, and the answer to connections beyond the limit.
 
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
@@ -17,30 +17,29 @@ use tracing::{debug, warn};
 
 use crate::{
     failure::Failure,
+    http_stream::{HttpStream, Late, Times},
     limits::Limits,
-    line::{Late, Line, Times},
     net::{BoxedStream, Listen},
     rest,
 };
 
-/// After a failed accept (out of file descriptors, say) it rests so long.
+/// Pause after a failed accept, for example without free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Connections at once that are told that there are too many; further ones are closed without.
+/// Maximum number of refused connections that get an answer at the same time. Further ones are just closed.
 const TURNED_AWAY: usize = 64;
-/// How long one that is turned away may take to read why.
+/// Time for a refused connection to read the answer.
 const TURNED_AWAY_FOR: Duration = Duration::from_secs(1);
-/// An HTTP/2 connection is pinged when nothing came for so long, and closed when it stays silent
-/// for as long again.
+/// Silence after which an HTTP/2 connection is pinged. It is closed after the same time without an answer.
 const PING: Duration = Duration::from_secs(20);
-/// Bytes that a connection of HTTP/1 reads ahead, and that a head may have.
+/// Bytes that an HTTP/1 connection reads ahead, and maximum size of request headers.
 const BUFFER_BYTES: usize = 128 << 10;
-/// Bytes that one stream of HTTP/2 may send before they are asked for: what waits for room lies there.
+/// Window of an HTTP/2 stream. A body that waits for memory waits in this window.
 const STREAM_WINDOW: u32 = 64 << 10;
-/// Bytes of answers that wait in each stream of HTTP/2 for a client that does not read.
+/// Bytes of answers that each HTTP/2 stream buffers for a client that does not read.
 const SEND_BYTES: usize = 64 << 10;
-/// Bytes that all streams of a connection may; HTTP/2 has no larger number.
+/// Window of an HTTP/2 connection: the maximum of the protocol.
 const WINDOW_MAX: u32 = (1 << 31) - 1;
-/// What a connection of HTTP/2 begins with.
+/// The first bytes of an HTTP/2 connection.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// All connections of a server.
@@ -50,11 +49,11 @@ pub(crate) struct Connections {
     places: Arc<Semaphore>,
     turned_away: Arc<Semaphore>,
     tasks: TaskTracker,
-    /// The server stops: connections that have not begun are of no use any more.
+    /// Cancelled when the server stops. Connections without a request are closed then.
     stop: CancellationToken,
-    /// Ends the connections that did not end by themselves.
+    /// Ends the connections that did not end in time.
     end: CancellationToken,
-    /// Asks connections to end when the requests under way are answered, in the order in which they came.
+    /// Asks connections, oldest first, to end when their requests are answered.
     drain: CancellationToken,
     date_header: bool,
 }
@@ -88,7 +87,7 @@ impl Connections {
                 Err(_) => self.turn_away(stream),
             },
             Err(error) => {
-                warn!(%error, "accepting a connection failed");
+                warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -122,7 +121,7 @@ impl Connections {
                     if ended.is_some_and(hyper::Error::is_timeout) {
                         late.set();
                     }
-                    debug!(error, "a connection ended badly");
+                    debug!(error, "connection failed");
                 }
             };
             tokio::select! {
@@ -134,32 +133,32 @@ impl Connections {
         });
     }
 
-    /// Says that there are too many connections, to as many as it can at once.
+    /// Answers that there are too many connections, to a limited number of connections at once.
     fn turn_away(&self, stream: BoxedStream) {
         let Ok(place) = self.turned_away.clone().try_acquire_owned() else { return };
         let limit = self.limits.connections;
         self.tasks.spawn(async move {
-            // A connection that fails now is gone all the same.
+            // The connection closes anyway, so an error does not matter.
             let _ = tokio::time::timeout(TURNED_AWAY_FOR, say_too_many(stream, limit)).await;
             drop(place);
         });
     }
 
-    /// Asks all connections to end, and ends those that have not within the time.
+    /// Asks all connections to end, and ends the rest after a timeout.
     pub(crate) async fn shut_down(self, within: Duration) {
         self.drain.cancel();
         self.tasks.close();
         if tokio::time::timeout(within, self.tasks.wait()).await.is_err() {
-            warn!("requests were still under way when the server stopped");
+            warn!("some requests were still in progress when the server stopped");
         }
         self.end.cancel();
         self.tasks.wait().await;
     }
 }
 
-/// Waits for as many bytes as tell the version of HTTP, so that the wait can be bounded: the server
-/// of connections waits for them without end.
-async fn begin(mut stream: BoxedStream, times: Times) -> io::Result<(Line, Late)> {
+/// Waits for the bytes that tell the version of HTTP, within a timeout. The HTTP server would wait for them
+/// forever.
+async fn begin(mut stream: BoxedStream, times: Times) -> io::Result<(HttpStream, Late)> {
     let within = times.head;
     let mut first = Vec::with_capacity(PREFACE.len());
     let read = tokio::time::timeout(within, read_first(&mut stream, &mut first)).await;
@@ -169,7 +168,7 @@ async fn begin(mut stream: BoxedStream, times: Times) -> io::Result<(Line, Late)
     }
     read??;
     let (late, plain) = (Late::default(), first != PREFACE);
-    Ok((Line::new(first, stream, plain, late.clone(), times), late))
+    Ok((HttpStream::new(first, stream, plain, late.clone(), times), late))
 }
 
 async fn read_first(stream: &mut BoxedStream, first: &mut Vec<u8>) -> io::Result<()> {
@@ -188,7 +187,7 @@ async fn read_first(stream: &mut BoxedStream, first: &mut Vec<u8>) -> io::Result
 async fn say_too_many(mut stream: BoxedStream, limit: usize) -> io::Result<()> {
     stream.write_all(&rest::too_many_connections(limit)).await?;
     stream.shutdown().await?;
-    // Closing with something unread would make the peer lose what was said.
+    // Closing with unread bytes would reset the connection, and the peer could lose the answer.
     tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
     Ok(())
 }
@@ -216,8 +215,8 @@ fn builder(limits: &Limits, date_header: bool) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// The windows of a stream and of its connection. All streams together never use up that of the connection:
-/// however many are held back, a worker is heard on the next one.
+/// The windows of a stream and of its connection. All streams together never use up the window of the
+/// connection, so a heartbeat of a worker gets through even if all other streams are held back.
 fn windows(streams: u32) -> (u32, u32) {
     let stream = STREAM_WINDOW.min(WINDOW_MAX / streams.max(1));
     (stream, stream.saturating_mul(streams.max(1)).max(STREAM_WINDOW))

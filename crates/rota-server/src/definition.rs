@@ -1,12 +1,12 @@
-//! What a client says about a task: from the wire to the engine, with every check, and back again.
+//! Maps the definition of a task from the wire to the engine, with all checks, and back.
 //!
-//! Both directions take apart each type that they map, field by field: a new field does not compile until this file
-//! treats it. `validate` has the checks that other requests share; `wire` shows the state of a task.
+//! Both directions destructure each type exhaustively, so a new field does not compile until this file
+//! handles it. `validate` has the checks that other requests share; `wire` maps the state of a task.
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use rota_core::{
-    Binds, Definition, Jitter, Name, Policy, Priority, RetryPolicy, TaskId, TaskSpec, WallTime,
+    ClientKeys, Definition, Jitter, Name, Policy, Priority, RetryPolicy, TaskId, TaskSpec, WallTime,
 };
 use rota_engine::{Dispatched, LeftOut, LeftOutOfRetry, NewTask, RunAt, TaskEdit, TaskView};
 use rota_proto::v1;
@@ -14,22 +14,22 @@ use rota_proto::v1;
 use crate::{
     failure::Failure,
     limits::{BACKOFF, Limits, RETENTION, TIMEOUT},
-    validate::{Check, Place, is_odd_json},
+    validate::{Check, FieldPrefix, is_odd_json},
     wire::{date, failure, span, status, waiting},
 };
 
-/// Ids that the paths of REST use themselves.
+/// Ids that would collide with REST paths.
 const RESERVED: [&str; 2] = ["batch", "bulk"];
 
-/// A new task, and where it stands in its request. Also what its client left out of it.
+/// Checks a new task. `place` is its place in the request.
 pub(crate) fn new_task(
     task: v1::NewTask,
-    place: Place,
+    prefix: FieldPrefix,
     limits: &Limits,
     now: impl Fn() -> WallTime,
 ) -> Result<(NewTask, LeftOut), Failure> {
     let left_out = left_out(&task);
-    Ok((checked(task, place, limits, now)?, left_out))
+    Ok((checked(task, prefix, limits, now)?, left_out))
 }
 
 fn left_out(task: &v1::NewTask) -> LeftOut {
@@ -52,7 +52,7 @@ fn left_out(task: &v1::NewTask) -> LeftOut {
 
 fn checked(
     task: v1::NewTask,
-    place: Place,
+    prefix: FieldPrefix,
     limits: &Limits,
     now: impl Fn() -> WallTime,
 ) -> Result<NewTask, Failure> {
@@ -72,28 +72,28 @@ fn checked(
         idempotency_key,
         retention,
     } = task;
-    let mut check = Check::at(place).naming(limits);
+    let mut check = Check::at(prefix).naming(limits);
     let queue = match check.given("queue", queue) {
         Some(queue) => check.name_in_path("queue", &queue),
         None => check.name_in_path("queue", "default"),
     };
     let kind = check.name_in_path("kind", &kind);
     check.at_most("payload", "bytes", payload.len(), ("payload_bytes", limits.payload_bytes));
-    // What is not JSON is shown in base 64, and may be anything.
+    // Other bytes are shown in base64, and need no check.
     if is_odd_json(&payload, limits) {
         check.json("payload", &payload, limits);
     }
     let labels = check.labels(labels, limits);
     let description = description_of(&mut check, description);
-    let binds = binds(&mut check, id, idempotency_key, limits);
+    let client_keys = client_keys(&mut check, id, idempotency_key, limits);
     let priority = match priority {
         Some(level) => check.priority(level),
         None => Some(Priority::default()),
     };
     let run_at = check.run_at(run_at, delay);
     let expires_at = check.date("expires_at", expires_at);
-    // One that names itself may repeat a task that was in time when it came. The engine knows.
-    if binds.is_empty() {
+    // A task with an id or key can repeat a submission that was in time. The engine checks it.
+    if client_keys.is_empty() {
         due_before_expiry(&mut check, run_at, expires_at, now);
     }
     let timeout = check.span("timeout", timeout, (Duration::from_millis(1), TIMEOUT));
@@ -105,12 +105,12 @@ fn checked(
         let trace = None;
         let definition =
             Definition { queue, kind, payload, labels, description, expires_at, policy, trace };
-        NewTask { binds, definition, priority, run_at }
+        NewTask { client_keys, definition, priority, run_at }
     });
     check.finish(made)
 }
 
-/// What becomes of a waiting task by a change of the parts that the mask names.
+/// Applies a change to a waiting task: the parts that the mask names.
 pub(crate) fn edit(
     view: &TaskView,
     change: &v1::TaskChange,
@@ -125,7 +125,7 @@ pub(crate) fn edit(
     }
     let names = |part: &str| mask.iter().any(|named| named == part);
     let (has_priority, has_time) = (names("priority"), names("run_at") || names("delay"));
-    let NewTask { definition, priority, run_at, .. } = checked(new, Place::Top, limits, now)?;
+    let NewTask { definition, priority, run_at, .. } = checked(new, FieldPrefix::Top, limits, now)?;
     let mut spec = TaskSpec::clone(&view.spec);
     let trace = spec.definition.trace.take();
     spec.definition = Definition { trace, ..definition };
@@ -137,7 +137,7 @@ pub(crate) fn edit(
     })
 }
 
-/// The parts that a change sets.
+/// The parts that a change sets, for a request without a mask.
 fn parts_of(change: &v1::TaskChange) -> Vec<String> {
     let v1::TaskChange {
         description,
@@ -166,7 +166,7 @@ fn parts_of(change: &v1::TaskChange) -> Vec<String> {
     parts.into_iter().filter(|(_, set)| *set).map(|(name, _)| name.to_owned()).collect()
 }
 
-/// A submission that would make the task as it is, but for its names and its time.
+/// The task as a submission, without its id, key and time.
 fn as_new(view: &TaskView) -> v1::NewTask {
     let task = task(view);
     v1::NewTask {
@@ -187,7 +187,7 @@ fn as_new(view: &TaskView) -> v1::NewTask {
     }
 }
 
-/// Takes one part over from a change; what the change does not set is reset.
+/// Copies a part from a change. If the change does not set it, resets it to its default.
 fn replace(new: &mut v1::NewTask, change: &v1::TaskChange, part: &str) -> Result<(), Failure> {
     match part {
         "description" => new.description.clone_from(&change.description),
@@ -219,10 +219,7 @@ fn replace(new: &mut v1::NewTask, change: &v1::TaskChange, part: &str) -> Result
                 "max_lost" => retry.max_lost = given.max_lost,
                 "max_snoozes" => retry.max_snoozes = given.max_snoozes,
                 _ => {
-                    return Err(Failure::field(
-                        part,
-                        "is not a part of a task that can be changed",
-                    ));
+                    return Err(Failure::field(part, "is not a changeable part of a task"));
                 }
             }
         }
@@ -250,40 +247,46 @@ fn due_before_expiry(
 ) {
     let Some(expires) = expires_at else { return };
     let (due, what) = match run_at {
-        RunAt::Now => (now(), "the present"),
-        RunAt::At(date) => (date.max(now()), "run_at and the present"),
+        RunAt::Now => (now(), "now"),
+        RunAt::At(date) => (date.max(now()), "run_at and now"),
         RunAt::After(delay) => (now() + delay, "the end of delay"),
     };
     if expires <= due {
         let message =
-            format_args!("is not after {what}: the task would expire before it could run");
+            format_args!("must be after {what}; otherwise the task expires before it can run");
         check.wrong("expires_at", message);
     }
 }
 
-fn binds(check: &mut Check, id: Option<String>, key: Option<String>, limits: &Limits) -> Binds {
+fn client_keys(
+    check: &mut Check,
+    id: Option<String>,
+    key: Option<String>,
+    limits: &Limits,
+) -> ClientKeys {
     let id = check.given("id", id).and_then(|id| {
         if TaskId::from_str(&id).is_ok() || looks_generated(&id) {
-            check.wrong("id", "looks like an id that Rota generates; choose one of another form");
+            check.wrong("id", "has the form of generated ids (t_…); choose another id");
             None
         } else if RESERVED.contains(&id.as_str()) {
-            check.wrong("id", "is a word that paths of the API use; choose another one");
+            check.wrong("id", "is reserved for paths of the API; choose another id");
             None
         } else {
             check.name_in_path("id", &id)
         }
     });
-    let Some(key) = check.given("idempotency_key", key) else { return Binds { id, key: None } };
+    let Some(key) = check.given("idempotency_key", key) else {
+        return ClientKeys { id, key: None };
+    };
     let limit = ("idempotency_key_bytes", limits.idempotency_key_bytes);
     check.at_most("idempotency_key", "bytes", key.len(), limit);
     if key.chars().any(char::is_control) {
         check.wrong("idempotency_key", "must not contain control characters");
     }
-    Binds { id, key: Some(key.into()) }
+    ClientKeys { id, key: Some(key.into()) }
 }
 
-/// Whether an id has the form of those that Rota generates. No task has the one of zeros alone, but
-/// nobody could tell.
+/// Whether an id has the form of generated ids.
 fn looks_generated(id: &str) -> bool {
     let digits = id.strip_prefix("t_").unwrap_or_default().as_bytes();
     let is_digit = |c: &u8| {
@@ -301,7 +304,10 @@ fn checked_retry(check: &mut Check, given: v1::RetryPolicy) -> RetryPolicy {
         Ok(v1::Jitter::None) => Jitter::None,
         Ok(v1::Jitter::Full | v1::Jitter::Unspecified) => Jitter::Full,
         Err(_) => {
-            check.wrong("retry.jitter", format_args!("is {number}, which is not a jitter"));
+            check.wrong(
+                "retry.jitter",
+                format_args!("is {number}; it must be a value of the enum Jitter"),
+            );
             Jitter::Full
         }
     };
@@ -310,7 +316,10 @@ fn checked_retry(check: &mut Check, given: v1::RetryPolicy) -> RetryPolicy {
     let max = check.span("retry.max", max, range).unwrap_or(default.max);
     if initial.is_some_and(|initial| initial > max) {
         let longest = span(max);
-        check.wrong("retry.initial", format_args!("is above retry.max, which is {longest}"));
+        check.wrong(
+            "retry.initial",
+            format_args!("must not be above retry.max, which is {longest}"),
+        );
     }
     let multiplier = multiplier.unwrap_or(default.multiplier);
     if !(1.0..=100.0).contains(&multiplier) {
@@ -356,10 +365,10 @@ fn texts(labels: &[(Name, Box<str>)]) -> BTreeMap<String, String> {
     labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
-/// A task as clients see it.
+/// Maps a task to the wire.
 pub(crate) fn task(view: &TaskView) -> v1::Task {
     let spec = &view.spec;
-    // Clients do not see the trace: it is for workers.
+    // Only workers get the trace, not clients.
     let Definition { queue, kind, payload, labels, description, expires_at, policy, trace: _ } =
         &spec.definition;
     let Policy { retry: retries, timeout, retention } = policy;
@@ -377,7 +386,7 @@ pub(crate) fn task(view: &TaskView) -> v1::Task {
         expires_at: expires_at.map(date),
         timeout: Some(span(*timeout)),
         retry: Some(retry(retries)),
-        idempotency_key: spec.binds.key.as_deref().map(str::to_owned),
+        idempotency_key: spec.client_keys.key.as_deref().map(str::to_owned),
         retention: retention.map(span),
         attempt: view.attempt,
         lost: view.lost,
@@ -396,10 +405,10 @@ pub(crate) fn task(view: &TaskView) -> v1::Task {
     }
 }
 
-/// What a worker is to do. The task is named by the id that Rota gave it, which reports repeat.
+/// Maps a task for a worker. Reports use the id that Rota gave the task.
 pub(crate) fn dispatch(task: Dispatched) -> v1::Dispatch {
     let spec = task.spec;
-    // Of the policy, a worker needs what concerns its attempt. Once started, nothing expires.
+    // A worker needs only the parts of the policy that concern its attempt. A started task does not expire.
     let Definition { queue, kind, payload, labels, description, expires_at: _, policy, trace } =
         &spec.definition;
     let Policy { retry, timeout, retention: _ } = policy;
@@ -433,7 +442,7 @@ mod tests {
 
     fn made(task: v1::NewTask) -> Result<NewTask, Vec<String>> {
         let task = v1::NewTask { kind: "k".to_owned(), ..task };
-        new_task(task, Place::Top, &Limits::default(), || NOW)
+        new_task(task, FieldPrefix::Top, &Limits::default(), || NOW)
             .map(|(task, _)| task)
             .map_err(|failure| failure.violations.into_iter().map(|wrong| wrong.field).collect())
     }
@@ -449,7 +458,7 @@ mod tests {
         assert_eq!(task.priority, Priority::default());
         assert_eq!(task.run_at, RunAt::Now);
         assert_eq!(task.definition.policy, Policy::default());
-        assert!(task.binds.is_empty());
+        assert!(task.client_keys.is_empty());
     }
 
     #[test]
@@ -462,7 +471,7 @@ mod tests {
         let given = v1::RetryPolicy { jitter: Some(7), ..Default::default() };
         assert_eq!(wrong(retry(given)), ["retry.jitter"]);
         let delay = |seconds, nanos| v1::NewTask {
-            delay: Some(rota_proto::Span { seconds, nanos }),
+            delay: Some(rota_proto::TimeSpan { seconds, nanos }),
             ..v1::NewTask::default()
         };
         assert_eq!(made(delay(1, 500_000_000)).unwrap().run_at, RunAt::After(Millis(1500)));
@@ -473,7 +482,7 @@ mod tests {
     #[test]
     fn a_task_must_be_due_before_it_expires() {
         let task = |seconds: i64| v1::NewTask {
-            delay: Some(rota_proto::Span { seconds: 60, nanos: 0 }),
+            delay: Some(rota_proto::TimeSpan { seconds: 60, nanos: 0 }),
             expires_at: Some(date(WallTime(NOW.0 + seconds * 1000))),
             ..v1::NewTask::default()
         };
@@ -534,7 +543,7 @@ mod tests {
     fn a_violation_names_its_limit() {
         let payload = bytes::Bytes::from(vec![0; (1 << 20) + 1]);
         let task = v1::NewTask { payload, ..v1::NewTask::default() };
-        let failure = new_task(task, Place::Task(7), &Limits::default(), || NOW).unwrap_err();
+        let failure = new_task(task, FieldPrefix::Task(7), &Limits::default(), || NOW).unwrap_err();
         let payload = &failure.violations[1];
         assert_eq!(payload.field, "tasks[7].payload");
         assert_eq!(payload.message, "has 1048577 bytes; the limit is 1048576");

@@ -1,6 +1,6 @@
-//! Why a request is not answered as asked: one type for both protocols, and how each dresses it.
+//! Why a request is not answered as asked: one type for both protocols, and the form of the error in each.
 //!
-//! The reasons, with the statuses of both protocols, are `rota_proto::Reason`.
+//! `rota_proto::Reason` has the reasons with their HTTP statuses and gRPC codes.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -12,33 +12,33 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::limits::millis;
 
-/// Set on the answer of a node that could not answer because it does not lead, or no longer.
+/// Header on the answer of a node that is not the leader, or no longer.
 pub(crate) const LEADER_LOST: &str = "rota-leader-lost";
-/// Nothing was changed: whatever was asked may be asked elsewhere.
+/// Nothing was changed: every request can be retried at another node.
 pub(crate) const BEFORE: &str = "before";
-/// Something may have been changed: what only reads may be asked elsewhere.
+/// Something may have been changed: only reads can be retried at another node.
 pub(crate) const DURING_CALL: &str = "amidst";
 
-/// Something wrong with one field of a request.
+/// An error of a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Violation {
-    /// The field's path, such as `tasks[3].retry.initial`.
+    /// Path of the field, such as `tasks[3].retry.initial`.
     pub(crate) field: String,
-    /// What is wrong.
+    /// Error message.
     pub(crate) message: String,
-    /// The limit that it exceeds, where that is what is wrong.
+    /// Limit that the field exceeds, if it exceeds one.
     pub(crate) limit: Option<LimitName>,
 }
 
-/// A limit on what clients send, by the name it has in `GET /v1/info`. In the configuration it has
-/// the same name; there, times are without the `_ms`.
+/// A limit on requests, by its name in `GET /v1/info`. It has the same name in the configuration, without the
+/// suffix `_ms` of times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LimitName {
     pub(crate) name: &'static str,
     pub(crate) max: u64,
 }
 
-/// The value of [`LEADER_LOST`], where that is why there is no answer.
+/// The value of [`LEADER_LOST`], if the node is not the leader.
 pub(crate) fn leader_lost(reason: Reason) -> Option<&'static str> {
     match reason {
         Reason::NotLeader => Some(BEFORE),
@@ -47,7 +47,7 @@ pub(crate) fn leader_lost(reason: Reason) -> Option<&'static str> {
     }
 }
 
-/// Why a request is not answered as asked.
+/// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) reason: Reason,
@@ -61,7 +61,7 @@ impl Failure {
         Self { reason, detail: detail.into(), violations: Vec::new(), retry_after: None }
     }
 
-    /// Fields that are wrong; at least one.
+    /// A failure of fields, at least one.
     pub(crate) fn invalid(violations: Vec<Violation>) -> Self {
         let shown: Vec<String> =
             violations.iter().take(3).map(|v| format!("{} {}", v.field, v.message)).collect();
@@ -73,19 +73,19 @@ impl Failure {
         Self { violations, ..Self::new(Reason::Invalid, detail) }
     }
 
-    /// One field that is wrong.
+    /// A failure of one field.
     pub(crate) fn field(field: &str, message: impl Into<String>) -> Self {
         Self::invalid(vec![violation(field, message)])
     }
 
-    /// Something exceeds a limit, for a reason of its own.
+    /// A failure with its own reason, because a field exceeds a limit.
     fn beyond(reason: Reason, field: &str, message: String, limit: LimitName) -> Self {
         let detail = format!("{field} {message} (limit {})", limit.name);
         let violation = Violation { field: field.to_owned(), message, limit: Some(limit) };
         Self { violations: vec![violation], ..Self::new(reason, detail) }
     }
 
-    /// The body has too many bytes.
+    /// The body is too large.
     pub(crate) fn too_large(max: usize) -> Self {
         let limit = LimitName { name: "request_bytes", max: max as u64 };
         Self::beyond(Reason::TooLarge, "body", format!("is larger than {max} bytes"), limit)
@@ -98,21 +98,21 @@ impl Failure {
         Self::beyond(Reason::RequestTimeout, "body", message, limit)
     }
 
-    /// The head of a request took too long.
+    /// The headers took too long.
     pub(crate) fn header_timeout(within: Duration) -> Self {
         let limit = LimitName { name: "header_timeout_ms", max: millis(within) };
         let message = format!("did not arrive within {within:?}");
         Self::beyond(Reason::RequestTimeout, "head", message, limit)
     }
 
-    /// The first limit that is exceeded.
+    /// The first exceeded limit.
     pub(crate) fn limit(&self) -> Option<LimitName> {
         self.violations.iter().find_map(|violation| violation.limit)
     }
 }
 
 impl Failure {
-    /// After how many whole seconds to try again.
+    /// Time to wait before a retry, in whole seconds.
     pub(crate) fn retry_seconds(&self) -> Option<u64> {
         let millis = self.retry_after?.as_millis();
         u64::try_from(millis.div_ceil(1000).max(1)).ok()
@@ -123,17 +123,17 @@ fn violation(field: &str, message: impl Into<String>) -> Violation {
     Violation { field: field.to_owned(), message: message.into(), limit: None }
 }
 
-/// What to do instead of what the task's state does not allow.
+/// What to do instead of an action that the status does not allow.
 fn instead(illegal: IllegalTransition) -> &'static str {
     use TaskStatus::{Cancelled, Completed, Expired, Failed};
     match (illegal.action, illegal.from) {
-        (Action::Cancel, Failed | Cancelled | Expired) => "it has ended: retry or delete it",
-        (Action::Cancel, _) => "it has ended: read its result, or delete it",
-        (_, Completed) => "it is already completed; create a new task",
-        (_, Failed | Cancelled | Expired) => "it has ended: retry it first",
-        (Action::Retry, _) => "it has not ended: wait until it has, or cancel it first",
-        (Action::Delete, _) => "it has not ended: cancel it first",
-        _ => "a worker has it: cancel it first, then retry it",
+        (Action::Cancel, Failed | Cancelled | Expired) => "retry or delete it",
+        (Action::Cancel, _) => "read its result or delete it",
+        (_, Completed) => "create a new task",
+        (_, Failed | Cancelled | Expired) => "retry it first",
+        (Action::Retry, _) => "wait until it has ended, or cancel it first",
+        (Action::Delete, _) => "cancel it first",
+        _ => "cancel it first, and then retry it",
     }
 }
 
@@ -173,11 +173,11 @@ impl From<Refusal> for Failure {
             Refusal::VersionConflict { .. } => Self::new(Reason::VersionConflict, detail),
             Refusal::ExpiresBeforeDue { .. } => Self::field(
                 "expires_at",
-                "is not after the time the task is due: it would expire before it could run",
+                "must be after the time at which the task is due; otherwise it expires before it can run",
             ),
             Refusal::DueAfterExpiry { field, .. } => Self::field(
                 field,
-                "is not before expires_at: the task would expire before it could run",
+                "must be before expires_at; otherwise the task expires before it can run",
             ),
             Refusal::UnknownSession => Self::new(Reason::UnknownSession, detail),
             Refusal::ForeignSession => Self::new(Reason::ForeignSession, detail),
@@ -203,7 +203,7 @@ impl From<EngineError> for Failure {
                 ..Self::new(Reason::StoreFull, reason)
             },
             EngineError::Store(error) => {
-                tracing::warn!(%error, "reading the store failed");
+                tracing::warn!(%error, "cannot read from the store");
                 Self {
                     retry_after: Some(Duration::from_secs(1)),
                     ..Self::new(Reason::Unavailable, "the store did not answer")
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn every_error_of_the_engine_is_dressed_for_both_protocols() {
+    fn every_error_of_the_engine_has_a_form_in_both_protocols() {
         for (error, reason, http, code, hint, field) in rows() {
             let failure = Failure::from(error);
             let found = failure.reason;

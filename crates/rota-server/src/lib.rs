@@ -1,25 +1,25 @@
-//! The API of a Rota node: REST, gRPC, health and docs on one port.
+//! The API of a Rota node: REST, gRPC, health checks and docs on one port.
 //!
 //! This crate listens, authenticates, bounds and validates what clients send, maps it to the
-//! engine and dresses the answers. It holds no transitions and does not know which store is behind
-//! the engine. A request's way: `connection` → `door` (authentication, which protocol) → `rest` or
+//! engine and forms the answers. It holds no transitions and does not know which store is behind
+//! the engine. A request's way: `connection` → `gateway` (authentication, which protocol) → `rest` or
 //! `grpc` → `operations` → `validate` or `definition` → engine → `definition` or `wire`, or `failure`.
 
 mod auth;
 mod connection;
-mod count;
 mod definition;
-mod door;
 mod failure;
 mod forward;
+mod gateway;
 mod grpc;
+mod http_stream;
 mod limits;
-mod line;
 mod log;
 mod net;
 mod operations;
 mod protocol;
-mod requests;
+mod request_metrics;
+mod request_scanner;
 mod rest;
 mod room;
 mod serve;

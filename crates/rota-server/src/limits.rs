@@ -1,69 +1,68 @@
-//! Bounds on what a client can send. Each has a name, which its error mentions.
+//! Limits on requests of clients. Each has a name, which its error mentions.
 
 use std::time::Duration;
 
-/// What a client can send at most.
+/// Limits on requests of clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a task's payload.
+    /// Maximum bytes of a payload.
     pub payload_bytes: usize,
-    /// Bytes of a result.
+    /// Maximum bytes of a result.
     pub result_bytes: usize,
-    /// Bytes of output kept of an attempt; longer output is cut at its front.
+    /// Bytes of output that are kept for an attempt. Longer output loses its beginning.
     pub output_tail_bytes: usize,
-    /// Tasks in one request.
+    /// Maximum number of tasks in one request.
     pub batch: usize,
-    /// Bytes of one request.
+    /// Maximum bytes of one request.
     pub request_bytes: usize,
-    /// Bytes of all request bodies that the server holds at once.
+    /// Maximum bytes of all request bodies that the server holds at once.
     pub bodies_in_flight_bytes: usize,
-    /// Bytes of all large answers that the server holds at once.
+    /// Maximum bytes of all large answers that the server holds at once.
     pub answers_in_flight_bytes: usize,
-    /// Levels of lists and objects in a payload or result that is JSON.
+    /// Maximum depth of nested lists and objects in a payload or result that is JSON.
     pub json_depth: usize,
-    /// Labels of a task.
+    /// Maximum number of labels of a task.
     pub labels: usize,
-    /// Bytes of a label's value.
+    /// Maximum bytes of a label's value.
     pub label_value_bytes: usize,
-    /// Tasks on one page.
+    /// Maximum number of tasks on one page.
     pub page_size: usize,
-    /// The longest wait of a long poll.
+    /// Maximum wait of a long poll.
     pub wait: Duration,
-    /// Time for the head of a request to arrive. An idle HTTP/1 connection is closed after it too.
+    /// Time for the headers of a request to arrive. An idle HTTP/1 connection is closed after the same time.
     pub header_timeout: Duration,
     /// Time for the body of a request to arrive.
     pub body_timeout: Duration,
-    /// Open connections.
+    /// Maximum number of open connections.
     pub connections: usize,
-    /// Concurrent streams of one HTTP/2 connection.
+    /// Maximum number of concurrent streams of an HTTP/2 connection.
     pub streams_per_connection: u32,
-    /// Slots of a worker.
+    /// Maximum number of slots of a worker.
     pub worker_slots: u32,
-    /// Characters of a name that is given to something new: at most [`rota_core::Name::LEN_MAX`],
-    /// which holds whatever is said here.
+    /// Maximum characters of a new name, up to [`rota_core::Name::LEN_MAX`].
     pub name_characters: usize,
-    /// Bytes of an idempotency key.
+    /// Maximum bytes of an idempotency key.
     pub idempotency_key_bytes: usize,
 }
 
-/// What the engine may take to answer a call, beyond what the client takes and asked to wait.
+/// Time for the engine to answer a call, beyond the time for the body and the requested wait.
 pub(crate) const ANSWER: Duration = Duration::from_secs(30);
-/// Bytes of a progress message.
+/// Maximum bytes of a progress message.
 pub(crate) const PROGRESS_BYTES: usize = 1024;
-/// Queues or kinds that one worker names.
+/// Maximum number of queues, and of kinds, that a worker names.
 pub(crate) const SERVED_NAMES: usize = 1000;
-/// Reports in one message of a worker.
+/// Maximum number of reports in one message of a worker.
 pub(crate) const REPORTS: usize = 10_000;
-/// Longest timeout of an attempt.
+/// Maximum timeout of an attempt.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Longest delay between attempts.
+/// Maximum delay between attempts.
 pub(crate) const BACKOFF: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Longest delay of a task's first attempt.
+/// Maximum delay of the first attempt.
 pub(crate) const DELAY: Duration = Duration::from_secs(400 * 366 * 24 * 3600);
-/// Longest retention.
+/// Maximum retention.
 pub(crate) const RETENTION: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
-/// What a task's records take beside what has a limit: names, policy, messages of errors.
+/// Bytes of a task's records without the parts that have limits: names, policy, error messages.
 const RECORD_BYTES: usize = 32 << 10;
 
 impl Default for Limits {
@@ -73,7 +72,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The limits where the operator sets none: of this type's default, and of the settings of the `rota` binary.
+    /// The default limits, also of the settings of the `rota` binary.
     pub const DEFAULT: Self = Self {
         payload_bytes: 1 << 20,
         result_bytes: 1 << 20,
@@ -96,7 +95,7 @@ impl Limits {
         idempotency_key_bytes: 256,
     };
 
-    /// Bytes that one step of one task may come to under these limits.
+    /// Maximum bytes of one step of one task under these limits.
     pub(crate) fn task_bytes(&self) -> usize {
         let label = rota_core::Name::LEN_MAX.saturating_add(self.label_value_bytes);
         let given = self.payload_bytes.saturating_add(self.labels.saturating_mul(label));
@@ -104,7 +103,7 @@ impl Limits {
         given.max(made).saturating_add(RECORD_BYTES)
     }
 
-    /// The limits by name, as `GET /v1/info` shows them.
+    /// The limits by name, for `GET /v1/info`.
     #[must_use]
     pub fn named(&self) -> Vec<(&'static str, u64)> {
         vec![
@@ -134,7 +133,7 @@ impl Limits {
     }
 }
 
-/// A time as limits are told: in milliseconds.
+/// A time in milliseconds.
 pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

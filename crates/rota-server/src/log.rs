@@ -1,24 +1,23 @@
-//! The log as clients see it: what is logged, and changing that. Logging itself belongs to the
-//! process around the node.
+//! The log filter as part of the API. The process that embeds the node does the logging.
 
 use std::fmt;
 
-/// Longest filter that is accepted, in bytes.
+/// Maximum bytes of a filter.
 pub(crate) const FILTER_BYTES_MAX: usize = 1024;
 
-/// A text that is not a filter, and why.
+/// The text is not a valid filter, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct WrongFilter(pub String);
 
-/// What a process logs, changeable while it runs.
+/// The log filter of a process.
 pub trait LogControl: fmt::Debug + Send + Sync {
     /// The filter in force.
     fn filter(&self) -> String;
 
-    /// Puts another one in force, until the process ends.
+    /// Sets another filter, until the process ends.
     ///
     /// # Errors
-    /// When the text is not a filter; then the former one stays.
+    /// When the text is not a valid filter. Then the filter stays unchanged.
     fn set_filter(&self, filter: &str) -> Result<(), WrongFilter>;
 }

@@ -1,5 +1,5 @@
-//! Byte streams between this node and everybody else: how it accepts them, and how it connects to
-//! other nodes. TCP is the default. A simulator puts a network in memory in its place.
+//! The network of a node: it accepts byte streams, and connects to other nodes. TCP is the default. A
+//! simulator uses a network in memory.
 
 use std::{fmt, future::Future, io, net::SocketAddr, pin::Pin, time::Duration};
 
@@ -12,15 +12,15 @@ use tokio::{
 use tower::ServiceExt;
 use tracing::debug;
 
-/// Bytes in both directions.
+/// A byte stream in both directions.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
-/// Any byte stream.
+/// A boxed byte stream.
 pub type BoxedStream = Box<dyn ByteStream>;
 
-/// An operation of a network under way.
+/// A pending operation of a network.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
 
 /// Accepts byte streams from clients and from other nodes.
@@ -28,16 +28,16 @@ pub trait Listen: Send {
     /// The address that clients connect to.
     ///
     /// # Errors
-    /// When the listener has none.
+    /// When the listener has no address.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
-    /// The next stream, and the address of its other end. Must be cancel safe.
+    /// Accepts the next stream. Returns it with the address of the peer. Must be cancel safe.
     fn accept(&mut self) -> Pending<'_, (BoxedStream, SocketAddr)>;
 }
 
 /// Connects to other nodes.
 pub trait Connect: fmt::Debug + Send + Sync {
-    /// A stream to the node at this address, such as `http://10.0.0.7:7420`.
+    /// Opens a stream to the node at this address, such as `http://10.0.0.7:7420`.
     fn connect(&self, address: &Uri) -> Pending<'_, BoxedStream>;
 }
 
@@ -60,7 +60,7 @@ impl Listen for TcpListener {
 pub struct TcpConnect(HttpConnector);
 
 impl TcpConnect {
-    /// Gives up on an address after this time.
+    /// Timeout for one address.
     #[must_use]
     pub fn within(limit: Duration) -> Self {
         let mut connector = HttpConnector::new();
@@ -81,9 +81,9 @@ impl Connect for TcpConnect {
     }
 }
 
-/// Small messages must not wait for more.
+/// Small messages must be sent without delay.
 fn without_delay(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "a connection was gone at once");
+        debug!(%error, "connection closed at once");
     }
 }

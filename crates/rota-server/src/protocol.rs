@@ -1,25 +1,25 @@
-//! What a request asks for, told by its head alone: its protocol, and the operation by the table of operations.
+//! Determines the protocol and the operation of a request from its headers and path.
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use rota_metrics::OTHER;
 use rota_proto::operations::{Form, Operation, Role, Route};
 
-/// Whether it is gRPC; else it is REST.
+/// Whether the request is gRPC. Otherwise it is REST.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// What a request asks for.
+/// The protocol and the operation of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked {
     pub(crate) is_grpc: bool,
-    /// `None`: this version knows no such operation.
+    /// The operation. `None` if this version does not know it.
     pub(crate) operation: Option<Operation>,
-    /// The template of its path, for metrics: one of few, whatever clients send.
+    /// The template of the path, for metrics. The number of templates is bounded.
     pub(crate) template: &'static str,
-    /// The path is one of version 1 of the API, known here or not.
+    /// Whether the path belongs to version 1 of the API, known here or not.
     is_versioned: bool,
     is_safe: bool,
 }
@@ -44,28 +44,29 @@ impl Asked {
         }
     }
 
-    /// Whether only the leader can answer. What this version does not know, a leader of a newer one may.
+    /// Whether the leader must answer. A leader of a newer version may know operations that this one does
+    /// not.
     pub(crate) fn is_for_leader(&self) -> bool {
         self.operation.map_or(self.is_versioned, Operation::needs_leader)
     }
 
-    /// Whether it changes nothing, so that it may be asked twice.
+    /// Whether it only reads, so that a retry is safe.
     pub(crate) fn reads(&self) -> bool {
         self.operation.map_or(self.is_safe, Operation::reads)
     }
 
-    /// Whether the answer takes part in the room for answers. How the node is must be told above all when there
-    /// is none.
+    /// Whether the answer counts against the memory for answers. Probes do not, because they must work when
+    /// memory is short.
     pub(crate) fn needs_room(&self) -> bool {
         self.is_versioned && self.reads()
     }
 
-    /// Whether it is a stream, which lasts.
+    /// Whether it is a stream.
     pub(crate) fn is_stream(&self) -> bool {
         self.operation.is_some_and(|operation| operation.form() == Form::Stream)
     }
 
-    /// Who may call it. `None` where there is no such operation.
+    /// The role that can call it. `None` if there is no such operation.
     pub(crate) fn role(&self) -> Option<Role> {
         self.operation.map(Operation::role)
     }

@@ -1,4 +1,4 @@
-//! The server: what it needs to run, where it listens, and how it stops.
+//! The server: its options, start, and shutdown.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -10,23 +10,23 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::{Access, Tokens},
     connection::Connections,
-    door,
     forward::Forwarder,
+    gateway,
     limits::Limits,
     log::LogControl,
     net::{Connect, Listen, TcpConnect},
     services::Services,
 };
 
-/// When the server stops, requests under way get so long to end.
+/// Time for requests in progress to end when the server stops.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
-/// Another node that cannot be reached by TCP within this time is tried again.
+/// Timeout of a TCP connection to another node.
 const CONNECT: Duration = Duration::from_secs(1);
 
-/// Why the server does not run.
+/// Why the server cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address cannot be listened on.
+    /// The server cannot listen on the address.
     #[error("cannot listen on {address}: {source}")]
     Bind {
         /// The address.
@@ -34,54 +34,54 @@ pub enum ServeError {
         /// The underlying error.
         source: io::Error,
     },
-    /// The address can be reached from elsewhere and nothing protects it.
+    /// Other machines can reach the address, and no API token protects it.
     #[error(
-        "{0} can be reached from other machines, and no API token is set: set one, or say that \
-         this is meant"
+        "other machines can reach {0}, and no API token is set; set a token, or allow this explicitly"
     )]
     Unprotected(SocketAddr),
-    /// Clients may send more than the store takes.
+    /// The limits allow more than the store accepts.
     #[error(
-        "a task may come to {wanted} bytes by the limits (payload_bytes and labels, or result_bytes and \
-         output_tail_bytes), and the store takes {taken}"
+        "the limits (payload_bytes and labels, or result_bytes and output_tail_bytes) allow tasks of {wanted} bytes,\
+                 but the store accepts at most {taken}"
     )]
     LimitsTooLarge {
-        /// By the limits.
+        /// Bytes of a task that the limits allow.
         wanted: usize,
-        /// By the store.
+        /// Bytes of a task that the store accepts.
         taken: usize,
     },
-    /// Clients may send longer idempotency keys than the store takes.
-    #[error("idempotency_key_bytes is {0}, and a store takes {IDEMPOTENCY_KEY_BYTES_MAX}")]
+    /// The limits allow longer idempotency keys than the store accepts.
+    #[error(
+        "idempotency_key_bytes is {0}, but a store accepts at most {IDEMPOTENCY_KEY_BYTES_MAX}"
+    )]
     KeysTooLong(usize),
-    /// The parts do not fit together.
+    /// The setup of the server failed.
     #[error("cannot set up the server: {0}")]
     Setup(String),
 }
 
-/// How a server is to run.
+/// Options of a server.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// Where it listens.
+    /// Address to listen on.
     pub listen: SocketAddr,
-    /// What clients can send.
+    /// Limits on requests.
     pub limits: Limits,
-    /// Tokens that open the API; none: everybody who reaches it may use it.
+    /// API tokens. Without any, everyone who reaches the server can use it.
     pub tokens: Tokens,
-    /// The operator said in plain words that a server without tokens may be reached from other
-    /// machines.
+    /// Allows a server without tokens to listen on addresses that other machines can reach.
     pub insecure_no_auth: bool,
-    /// Through which clients see and change what is logged; without, they cannot.
+    /// Lets clients show and change the log filter. Without it, they cannot.
     pub log: Option<Arc<dyn LogControl>>,
-    /// Writes spans of submissions and waits.
+    /// Tracer for spans of submissions and waits.
     pub tracer: Tracer,
-    /// Tokens that open `/metrics` and nothing else.
+    /// Tokens for `/metrics` only.
     pub metrics_tokens: Tokens,
-    /// `/metrics` is open to everybody who reaches the port.
+    /// Serves `/metrics` without a token.
     pub metrics_open: bool,
     /// Connects to other nodes.
     pub connect: Arc<dyn Connect>,
-    /// Responses carry the date.
+    /// Adds the header `date` to responses.
     pub date_header: bool,
 }
 
@@ -102,7 +102,7 @@ impl Default for ServerOptions {
     }
 }
 
-/// A server that listens, and serves once [`run`](Server::run).
+/// A server that listens. [`run`](Server::run) serves.
 pub struct Server {
     listener: Box<dyn Listen>,
     local: SocketAddr,
@@ -111,11 +111,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Begins to listen.
+    /// Starts listening.
     ///
     /// # Errors
-    /// When the address is taken or not this machine's, or when it can be reached from elsewhere
-    /// and nothing protects it.
+    /// When the server cannot listen on the address, or when other machines can reach it and no token
+    /// protects it.
     pub async fn bind(engine: Engine, options: ServerOptions) -> Result<Self, ServeError> {
         let address = options.listen;
         Self::check(&engine, &options, address)?;
@@ -124,7 +124,7 @@ impl Server {
         Self::on(Box::new(listener), engine, options)
     }
 
-    /// Serves what comes through this listener. `options.listen` has no meaning then.
+    /// Serves connections of this listener. Ignores `options.listen`.
     ///
     /// # Errors
     /// As [`Server::bind`].
@@ -140,7 +140,7 @@ impl Server {
         Ok(Self { listener, local, options, engine })
     }
 
-    /// Whether a server may run so at this address.
+    /// Checks the options for this address.
     fn check(
         engine: &Engine,
         options: &ServerOptions,
@@ -160,17 +160,18 @@ impl Server {
         Ok(())
     }
 
-    /// Where it listens: the port that was chosen, if 0 was asked for.
+    /// The address it listens on, with the actual port.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
-    /// Serves until `stop` is cancelled; then requests under way get some time to end, and after it
-    /// are ended. The engine is to stop after the server, so that they are still answered. Not cancel safe: dropped, it leaves the connections it has.
+    /// Serves until `stop` is cancelled. Then requests in progress have some time to end. Stop the engine
+    /// after the server, so that they still get answers. Not cancel safe: if dropped, it leaves its
+    /// connections open.
     ///
     /// # Errors
-    /// When the parts do not fit together. What goes wrong with one connection ends that one.
+    /// When the setup of the server failed. An error of one connection ends only that connection.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), ServeError> {
         let limits = Arc::new(self.options.limits);
         let engine = self.engine;
@@ -191,7 +192,7 @@ impl Server {
             tracer: self.options.tracer,
             contract: Arc::default(),
         };
-        let app = door::app(services, access, self.local).await;
+        let app = gateway::app(services, access, self.local).await;
         let app = app.map_err(|error| ServeError::Setup(error.to_string()))?;
         if let Some(peers) = peers {
             tokio::spawn(async move { peers.watch().await });

@@ -1,4 +1,4 @@
-//! What the services of both protocols work with.
+//! The shared parts of the services of both protocols.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,30 +9,30 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{forward::Forwarder, limits::Limits, log::LogControl};
 
-/// What every service needs.
+/// The shared parts of all services.
 #[derive(Clone)]
 pub(crate) struct Services {
     pub(crate) engine: Engine,
     pub(crate) limits: Arc<Limits>,
-    /// The way to other nodes, where there may be some.
+    /// Connections to other nodes, in a cluster.
     pub(crate) peers: Option<Arc<Forwarder>>,
-    /// Ends the streams of workers, so that they go elsewhere.
+    /// Ends the streams of workers, so that they reconnect to other nodes.
     pub(crate) stop: CancellationToken,
     pub(crate) log: Option<Arc<dyn LogControl>>,
     pub(crate) tracer: Tracer,
-    /// The OpenAPI document with the limits of this server, made when it is first asked for.
+    /// The OpenAPI document with the limits of this server, built on first use.
     pub(crate) contract: Arc<OnceLock<Bytes>>,
 }
 
 impl Services {
-    /// How this node is: its engine, and its way to the leader.
+    /// The checks of this node: those of the engine, and forwarding.
     pub(crate) fn health(&self) -> Health {
         let mut health = self.engine.health();
         health.checks.extend(self.forwarding());
         health
     }
 
-    /// Whether requests get through to the leader, where there may be other nodes.
+    /// Whether forwarding to the leader works, in a cluster.
     pub(crate) fn forwarding(&self) -> Option<Check> {
         let peers = self.peers.as_ref()?;
         Some(Check::needed("forwarding", peers.problem()))

@@ -1,5 +1,5 @@
-//! Where tasks belong in traces: read from requests, kept with the task, and the spans that a node
-//! writes: one for a submission, one for each wait for a worker.
+//! Traces: reads the trace context of requests, which is stored with the task, and writes the spans of a
+//! node: `submit` for each submission, `wait` for each wait for a worker.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use rota_core::{Trace, WallTime};
 use rota_engine::{Dispatched, LeftOut, NewTask};
 use rota_trace::{Role, Span, TraceContext, Tracer};
 
-/// What a request says of where it belongs.
+/// The trace context of a request.
 pub(crate) fn of_headers(headers: &HeaderMap) -> Option<TraceContext> {
     let parent = headers.get("traceparent")?.to_str().ok()?;
     let states = headers.get_all("tracestate").iter().filter_map(as_text);
@@ -19,12 +19,12 @@ fn as_text(value: &HeaderValue) -> Option<&str> {
     value.to_str().ok()
 }
 
-/// A place in a trace, as tasks keep it.
+/// A trace context in its stored form.
 pub(crate) fn kept(trace: &TraceContext) -> Box<Trace> {
     Box::new(Trace { parent: trace.traceparent().into(), state: trace.tracestate().into() })
 }
 
-/// Notes in the span of a submission what is submitted.
+/// Adds the submitted tasks to the span of a submission.
 pub(crate) fn describe(span: &mut Span, tasks: &[(NewTask, LeftOut)]) {
     span.note_number("rota.tasks", tasks.len() as u64);
     if let Some((first, _)) = tasks.first() {
@@ -32,13 +32,13 @@ pub(crate) fn describe(span: &mut Span, tasks: &[(NewTask, LeftOut)]) {
     }
 }
 
-/// Writes how long a task waited for a worker: from when it was due until now, where it goes to one.
+/// Writes the span of a wait for a worker: from the due time until the dispatch, which is now.
 pub(crate) fn waited(tracer: &Tracer, task: &Dispatched) {
     let Some(trace) = task.spec.definition.trace.as_deref().filter(|_| tracer.is_on()) else {
         return;
     };
     let Some(above) = TraceContext::parse(&trace.parent, &trace.state) else { return };
-    // What was to run before it was created waits since then.
+    // A due time before the creation counts from the creation.
     let since = date(task.run_at.max(task.spec.created_at));
     let Some(mut span) = tracer.start("wait", Role::Internal, Some(&above), since) else { return };
     span.note_task(

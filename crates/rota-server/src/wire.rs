@@ -1,11 +1,12 @@
-//! From the engine to the wire: all but what a client says about a task, which `definition` maps both ways.
+//! Maps types of the engine to the wire, except the definition of a task, which `definition` maps in both
+//! directions.
 
 use rota_core::{
-    AttemptRecord, Failure, FailureReason, HeldLease, Millis, Name, QueueCounts, SessionView,
-    Status, StopReason, Waiting, WallTime,
+    AttemptRecord, Failure, FailureReason, LeaseId, Millis, Name, QueueCounts, SessionView, Status,
+    StopReason, Waiting, WallTime,
 };
 use rota_engine::{BulkOutcome, Health, Info, StopOrder, TaskView};
-use rota_proto::{Date, Span, v1};
+use rota_proto::{Date, TimeSpan, v1};
 
 use crate::{failure::Failure as Refused, limits::Limits};
 
@@ -16,7 +17,7 @@ pub(crate) fn date(at: WallTime) -> Date {
     }
 }
 
-pub(crate) fn span(span: Millis) -> Span {
+pub(crate) fn span(span: Millis) -> TimeSpan {
     span.as_duration().into()
 }
 
@@ -59,12 +60,12 @@ pub(crate) fn failure(failure: &Failure) -> v1::TaskError {
     v1::TaskError { reason: reason.into(), message: failure.message.to_string() }
 }
 
-/// How many go before it, in words.
+/// The number of tasks that start first, in words.
 fn place(ahead: u64) -> String {
     match ahead {
-        0 => "it is next".to_owned(),
-        1 => "1 task goes first".to_owned(),
-        more => format!("{more} tasks go first"),
+        0 => "this task is next".to_owned(),
+        1 => "1 task is ahead".to_owned(),
+        more => format!("{more} tasks are ahead"),
     }
 }
 
@@ -81,13 +82,13 @@ pub(crate) fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
             wire.until = Some(date(at));
             wire.attempt = Some(attempt);
             let at = date(at);
-            (Reason::BackingOff, format!("attempt {attempt} failed; tried again at {at}"))
+            (Reason::BackingOff, format!("attempt {attempt} failed; next attempt at {at}"))
         }
         Waiting::Snoozed { attempt, until: at } => {
             wire.until = Some(date(at));
             wire.attempt = Some(attempt);
             let at = date(at);
-            (Reason::Snoozed, format!("attempt {attempt} snoozed it until {at}"))
+            (Reason::Snoozed, format!("attempt {attempt} snoozed the task until {at}"))
         }
         Waiting::QueuePaused => (Reason::QueuePaused, format!("queue {queue} is paused")),
         Waiting::NoWorker => {
@@ -105,7 +106,7 @@ pub(crate) fn waiting(waiting: Waiting, view: &TaskView) -> v1::Waiting {
         Waiting::NotAsked { ahead } => {
             wire.ahead = Some(ahead);
             let message = format!(
-                "workers that serve kind {kind} in queue {queue} have room but have not asked for \
+                "workers that serve kind {kind} in queue {queue} have free slots but have not asked for \
                  tasks; {}",
                 place(ahead)
             );
@@ -164,10 +165,11 @@ pub(crate) fn queue(counts: &QueueCounts, now: WallTime) -> v1::Queue {
 
 pub(crate) fn worker(view: &SessionView) -> v1::Worker {
     let names = |names: &[Name]| names.iter().map(ToString::to_string).collect();
-    let task = |(id, binds): &(rota_core::TaskId, rota_core::Binds)| match &binds.id {
-        Some(name) => name.to_string(),
-        None => id.to_string(),
-    };
+    let task =
+        |(id, client_keys): &(rota_core::TaskId, rota_core::ClientKeys)| match &client_keys.id {
+            Some(name) => name.to_string(),
+            None => id.to_string(),
+        };
     v1::Worker {
         session: view.id.to_string(),
         name: view.worker.to_string(),
@@ -182,7 +184,7 @@ pub(crate) fn worker(view: &SessionView) -> v1::Worker {
     }
 }
 
-pub(crate) fn lease(lease: &HeldLease) -> v1::Lease {
+pub(crate) fn lease(lease: &LeaseId) -> v1::Lease {
     v1::Lease { task_id: lease.task.to_string(), lease_token: lease.token.0 }
 }
 
@@ -194,7 +196,7 @@ pub(crate) fn stop_reason(reason: StopReason) -> v1::stop::Reason {
     }
 }
 
-/// An attempt to be stopped, for a worker that asks call by call.
+/// An attempt that a worker without a stream must stop.
 pub(crate) fn stop(order: StopOrder) -> v1::Stop {
     v1::Stop {
         task_id: order.task.to_string(),
@@ -204,7 +206,7 @@ pub(crate) fn stop(order: StopOrder) -> v1::Stop {
     }
 }
 
-/// All problems in one line.
+/// All problems on one line.
 pub(crate) fn problem(health: &Health) -> Option<String> {
     let problems: Vec<String> = health
         .checks

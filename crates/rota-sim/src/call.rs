@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rota_core::{HeldLease, Report};
+use rota_core::{LeaseId, Report};
 use rota_engine::{Engine, EngineError};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     audit::{Begun, Heard, Op, Told},
-    world::{Inner, Place, World},
+    world::{Endpoint, Inner, World},
 };
 
 /// A node that does not answer so often is left.
@@ -70,9 +70,9 @@ impl CallError {
 #[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) world: World,
-    pub(crate) me: Place,
+    pub(crate) me: Endpoint,
     /// The nodes.
-    pub(crate) nodes: Arc<[Place]>,
+    pub(crate) nodes: Arc<[Endpoint]>,
     /// Index of the node to ask.
     pub(crate) at: usize,
     /// Calls to it without an answer, one after the other.
@@ -83,8 +83,8 @@ pub(crate) struct Caller {
 pub(crate) struct Served {
     pub(crate) engine: Engine,
     pub(crate) world: World,
-    pub(crate) node: Place,
-    pub(crate) caller: Place,
+    pub(crate) node: Endpoint,
+    pub(crate) caller: Endpoint,
 }
 
 impl Served {
@@ -93,7 +93,7 @@ impl Served {
         let mut inner = self.world.lock();
         let listened_us = inner.sites[self.node.0].listened_us;
         let ttl_us = u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX);
-        let heard = Heard { place: self.node, listened_us, worker: self.caller, ttl_us };
+        let heard = Heard { endpoint: self.node, listened_us, worker: self.caller, ttl_us };
         inner.audit.heard(session, heard);
     }
 
@@ -116,7 +116,7 @@ impl Caller {
     /// Notes operations that begin, for the check of histories, each with the number of its report.
     pub(crate) fn begin_reports(
         &self,
-        reports: &[(HeldLease, Report)],
+        reports: &[(LeaseId, Report)],
         operation: impl Fn(&Report) -> Option<Op>,
     ) -> Vec<(usize, Begun)> {
         let mut inner = self.world.lock();
@@ -143,7 +143,7 @@ impl Caller {
     }
 
     /// The node that is asked.
-    pub(crate) fn node(&self) -> Place {
+    pub(crate) fn node(&self) -> Endpoint {
         self.nodes[self.at % self.nodes.len()]
     }
 
@@ -226,8 +226,8 @@ where
 /// One direction of a stream: messages in order, and an end when it breaks.
 pub(crate) struct Flow<T> {
     world: World,
-    from: Place,
-    to: Place,
+    from: Endpoint,
+    to: Endpoint,
     sender: mpsc::UnboundedSender<T>,
 }
 

@@ -17,11 +17,11 @@ use crate::{
     machine::Machine,
     seed::Seed,
     store::{Central, SimStore, StoreLimits, tell_observers, tell_watchers},
-    world::{Inner, Latency, Net, Place, Site, World},
+    world::{Endpoint, Inner, Latency, Net, Site, World},
 };
 
 /// The process that uses the store.
-const USER: Place = Place(1);
+const USER: Endpoint = Endpoint(1);
 
 struct Factory(World);
 

@@ -5,7 +5,7 @@ use crate::{
     plan::{Fault, Planned, Ways},
     run::{Run, store_place},
     store::depose,
-    world::{Inner, Latency, Place},
+    world::{Endpoint, Inner, Latency},
 };
 
 /// How slow a slow network is.
@@ -13,6 +13,8 @@ const SLOW: Latency = Latency { min_us: 20_000, max_us: 150_000 };
 /// What is wrong with machines and the network may cost leases for so long after its end.
 const AFTERMATH_US: u64 = 30_000_000;
 const DAY_MS: i64 = 24 * 3_600_000;
+/// Bytes of payloads in a flood: more than a step may take, and not too much for the machine that simulates.
+const FLOOD_BYTES: usize = 48 << 20;
 /// Answers lost of a thousand.
 const LOSES_ANSWERS: u32 = 200;
 const LOSES_REQUESTS: u32 = 100;
@@ -50,7 +52,7 @@ impl Run {
     }
 
     fn begin(&mut self, planned: Planned) {
-        let leader = self.world.lock().store.leader_place().map_or(0, |place| place.0 - 1);
+        let leader = self.world.lock().store.leader_place().map_or(0, |endpoint| endpoint.0 - 1);
         let planned = Planned { fault: planned.fault.aimed(self.nodes(), leader), ..planned };
         let Planned { fault, for_us, .. } = planned;
         self.world.lock().note(format_args!("fault {fault:?} for {for_us}"));
@@ -91,6 +93,7 @@ impl Run {
             }
             Fault::WorkerCrashes(at) => self.crash(self.worker(at)),
             Fault::WorkerPauses(at) => self.halt(self.worker(at), Running::Paused),
+            Fault::ClientsFlood => self.world.lock().flood_bytes = FLOOD_BYTES,
             Fault::NetIsSlow => self.world.lock().net.slow = Some(SLOW),
             Fault::NetIsThin(per_ms) => self.world.lock().net.bytes_per_ms = Some(per_ms),
         }
@@ -121,12 +124,12 @@ impl Run {
                 self.boot(self.node(at));
             }
             Fault::NodePauses(at) | Fault::NodeSuspends(at) => {
-                let place = self.node(at);
-                self.machines[place.0].resume();
+                let endpoint = self.node(at);
+                self.machines[endpoint.0].resume();
             }
             Fault::NodeClockJumps(at, _) | Fault::NodeClockLeaps(at, _) => {
-                let place = self.node(at);
-                self.machines[place.0].set_right();
+                let endpoint = self.node(at);
+                self.machines[endpoint.0].set_right();
             }
             Fault::NodeLosesStore(at, ways) => self.heal(self.node(at), store_place(), ways),
             Fault::WorkerLosesNode(worker, node, ways) => {
@@ -134,32 +137,33 @@ impl Run {
             }
             Fault::WorkerCrashes(at) => self.boot(self.worker(at)),
             Fault::WorkerPauses(at) => {
-                let place = self.worker(at);
-                self.machines[place.0].resume();
+                let endpoint = self.worker(at);
+                self.machines[endpoint.0].resume();
             }
+            Fault::ClientsFlood => self.world.lock().flood_bytes = 0,
             Fault::NetIsSlow => self.world.lock().net.slow = None,
             Fault::NetIsThin(_) => self.world.lock().net.bytes_per_ms = None,
         }
     }
 
-    fn jump(&mut self, place: Place, by_ms: i64) {
-        self.machines[place.0].jump(by_ms);
-        let skew_ms = self.machines[place.0].skew_ms();
+    fn jump(&mut self, endpoint: Endpoint, by_ms: i64) {
+        self.machines[endpoint.0].jump(by_ms);
+        let skew_ms = self.machines[endpoint.0].skew_ms();
         let audit = &mut self.world.lock().audit;
         audit.ahead_ms = audit.ahead_ms.max(skew_ms);
         audit.behind_ms = audit.behind_ms.max(-skew_ms);
     }
 
-    fn halt(&mut self, place: Place, how: Running) {
-        self.machines[place.0].stop(how);
+    fn halt(&mut self, endpoint: Endpoint, how: Running) {
+        self.machines[endpoint.0].stop(how);
     }
 
-    fn cut(&mut self, from: Place, to: Place, ways: Ways) {
+    fn cut(&mut self, from: Endpoint, to: Endpoint, ways: Ways) {
         let cut = &mut self.world.lock().net.cut;
         cut.extend(directions(from, to, ways));
     }
 
-    fn heal(&mut self, from: Place, to: Place, ways: Ways) {
+    fn heal(&mut self, from: Endpoint, to: Endpoint, ways: Ways) {
         let cut = &mut self.world.lock().net.cut;
         for way in directions(from, to, ways) {
             cut.remove(&way);
@@ -176,7 +180,7 @@ fn damage(inner: &mut Inner) {
     }
 }
 
-fn directions(from: Place, to: Place, ways: Ways) -> Vec<(Place, Place)> {
+fn directions(from: Endpoint, to: Endpoint, ways: Ways) -> Vec<(Endpoint, Endpoint)> {
     match ways {
         Ways::Both => vec![(from, to), (to, from)],
         Ways::There => vec![(from, to)],

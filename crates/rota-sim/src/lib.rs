@@ -37,7 +37,7 @@ mod world;
 pub use audit::{Counts, Rule, Violation};
 pub use minimise::minimise;
 pub use plan::{Fault, Planned, Ways};
-pub use run::{Options, Outcome, run};
+pub use run::{Options, RunOutcome, run};
 
 #[cfg(test)]
 mod conformance_tests;

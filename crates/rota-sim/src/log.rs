@@ -10,15 +10,15 @@ use rustc_hash::FxHasher;
 /// Lines that are kept to be shown when a rule is broken.
 const KEPT: usize = 400;
 
-/// What a line says after its time.
-enum Said {
+/// An entry of the log, after its time.
+enum Entry {
     /// Text that was written out.
     Text(String),
-    /// Something that went from a place to a place.
+    /// Something that went from an endpoint to an endpoint.
     Went { what: &'static str, from: usize, to: usize },
 }
 
-impl fmt::Display for Said {
+impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => f.write_str(text),
@@ -31,7 +31,7 @@ impl fmt::Display for Said {
 pub(crate) struct Log {
     hash: FxHasher,
     lines: u64,
-    recent: VecDeque<(u64, Said)>,
+    recent: VecDeque<(u64, Entry)>,
     /// Everything, where asked for.
     all: Option<String>,
     keeps: bool,
@@ -53,14 +53,14 @@ impl Log {
     pub(crate) fn write(&mut self, at_us: u64, what: fmt::Arguments<'_>) {
         let text = what.to_string();
         self.hash.write(text.as_bytes());
-        self.add(at_us, Said::Text(text));
+        self.add(at_us, Entry::Text(text));
     }
 
-    /// Adds a line about something that went from a place to a place.
+    /// Adds a line about something that went from an endpoint to an endpoint.
     pub(crate) fn went(&mut self, at_us: u64, what: &'static str, from: usize, to: usize) {
         self.hash.write(what.as_bytes());
         self.hash.write_usize(from << 32 | to);
-        self.add(at_us, Said::Went { what, from, to });
+        self.add(at_us, Entry::Went { what, from, to });
     }
 
     /// Takes an event into the hash. Only a whole log has a line for each.
@@ -73,18 +73,18 @@ impl Log {
         }
     }
 
-    fn add(&mut self, at_us: u64, said: Said) {
+    fn add(&mut self, at_us: u64, entry: Entry) {
         self.hash.write_u64(at_us);
         self.lines += 1;
         if let Some(all) = &mut self.all {
             // Writing to a string cannot fail.
-            let _ = writeln!(all, "{}", Line(at_us, &said));
+            let _ = writeln!(all, "{}", ShownEntry(at_us, &entry));
         }
         if self.keeps {
             if self.recent.len() == KEPT {
                 self.recent.pop_front();
             }
-            self.recent.push_back((at_us, said));
+            self.recent.push_back((at_us, entry));
         }
     }
 
@@ -102,16 +102,16 @@ impl Log {
     }
 
     pub(crate) fn recent(&self) -> Vec<String> {
-        self.recent.iter().map(|(at_us, said)| Line(*at_us, said).to_string()).collect()
+        self.recent.iter().map(|(at_us, entry)| ShownEntry(*at_us, entry).to_string()).collect()
     }
 }
 
-/// A line as a reader sees it.
-struct Line<'a>(u64, &'a Said);
+/// An entry as a reader sees it.
+struct ShownEntry<'a>(u64, &'a Entry);
 
-impl fmt::Display for Line<'_> {
+impl fmt::Display for ShownEntry<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(at_us, said) = self;
-        write!(f, "{}.{:03} {said}", at_us / 1000, at_us % 1000)
+        let Self(at_us, entry) = self;
+        write!(f, "{}.{:03} {entry}", at_us / 1000, at_us % 1000)
     }
 }

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rota_sim::{Options, Outcome, Rule, minimise, run};
+use rota_sim::{Options, Rule, RunOutcome, minimise, run};
 
 use crate::record::{Record, Totals};
 
@@ -32,7 +32,7 @@ Runs Rota's engine in a simulated world. Prints the seed first, so that a run ca
   --runs R       Number of runs, with the seeds N, N+1, ... [default: 1]
   --for TIME     Go on with the next seeds for this long, such as 90s, 10m or 2h
   --total E      Go on with the next seeds until all runs have come to E events
-  --excuse RULE  Rule that is not checked; can be repeated
+  --extend_deadlines RULE  Rule that is not checked; can be repeated
   --only LIST    Numbers of the only faults of the plan to use, such as 3,8,21
   --wire         Run the shipped server, worker and client over byte streams
   --log FILE     Write the whole log to this file
@@ -124,7 +124,7 @@ fn set(parsed: &mut Arguments, flag: &str, value: String) -> Result<(), String> 
         }
         "--record" => parsed.record = Some(value),
         "--label" => parsed.label = value,
-        "--excuse" => {
+        "--extend_deadlines" => {
             let rule = Rule::ALL.into_iter().find(|rule| format!("{rule:?}") == value);
             let rule = rule.ok_or_else(|| format!("no rule {value}: {:?}", Rule::ALL))?;
             parsed.options.excused.push(rule);
@@ -248,7 +248,7 @@ fn main() -> ExitCode {
     if totals.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn show(outcome: &Outcome, took: Duration) {
+fn show(outcome: &RunOutcome, took: Duration) {
     println!(
         "{:.1?} simulated in {took:.1?}, {} faults, hash {:016x}\n{:?}",
         outcome.simulated,
@@ -259,7 +259,7 @@ fn show(outcome: &Outcome, took: Duration) {
 }
 
 /// Says what was broken and how to repeat it with as few faults as it takes.
-fn explain(options: &Options, outcome: &Outcome) {
+fn explain(options: &Options, outcome: &RunOutcome) {
     if outcome.violations.is_empty() {
         return;
     }

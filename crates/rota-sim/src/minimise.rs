@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::run::{Options, Outcome, run};
+use crate::run::{Options, RunOutcome, run};
 
 /// The faults that it takes, of those that began in a failing run: fewer, where fewer still break the
 /// same rule. Makes at most so many runs.
 #[must_use]
-pub fn minimise(options: &Options, failed: &Outcome, runs_max: usize) -> BTreeSet<usize> {
+pub fn minimise(options: &Options, failed: &RunOutcome, runs_max: usize) -> BTreeSet<usize> {
     let mut needed: Vec<usize> = failed.faults.iter().map(|planned| planned.number).collect();
     let Some(rule) = failed.violations.first().map(|violation| violation.rule) else {
         return needed.into_iter().collect();

@@ -52,6 +52,8 @@ pub enum Fault {
     NetIsSlow,
     /// Links carry so many bytes in a millisecond.
     NetIsThin(u64),
+    /// Clients submit large payloads, all at the same time.
+    ClientsFlood,
 }
 
 /// Which ways between two places are cut.
@@ -87,10 +89,19 @@ pub(crate) struct Plan {
     at_us: u64,
     left_out: BTreeSet<usize>,
     only: Option<BTreeSet<usize>>,
+    /// The only kinds of faults that there are, which come together again and again; none for all kinds.
+    kinds: &'static [Fault],
 }
 
+/// Stands for whoever leads when a fault begins.
+#[cfg(feature = "planted-faults")]
+pub(crate) const LEADER: usize = usize::MAX;
+/// Where there are only some kinds of faults: the gap before they come, and the one between them.
+const GAP_US: std::ops::Range<u64> = 2_000_000..9_000_000;
+const GAP_WITHIN_US: std::ops::Range<u64> = 10_000..400_000;
+
 impl Fault {
-    /// Whether it is the store's alone: machines and the network are well.
+    /// Whether it is the store's or the clients' alone: machines and the network are well.
     pub(crate) fn is_of_the_store(self) -> bool {
         matches!(
             self,
@@ -102,6 +113,7 @@ impl Fault {
                 | Self::Compact
                 | Self::StoreHoldsNews
                 | Self::StoreDamages
+                | Self::ClientsFlood
         )
     }
 
@@ -130,7 +142,14 @@ impl Plan {
         only: Option<BTreeSet<usize>>,
     ) -> Self {
         let rng = seed.rng("plan", 0);
-        Self { rng, nodes, workers, number: 0, at_us: 500_000, left_out: BTreeSet::new(), only }
+        let (left_out, kinds) = (BTreeSet::new(), &[][..]);
+        Self { rng, nodes, workers, number: 0, at_us: 500_000, left_out, only, kinds }
+    }
+
+    /// From now on only these faults come, in this order.
+    #[cfg(feature = "planted-faults")]
+    pub(crate) fn keep_to(&mut self, kinds: &'static [Fault]) {
+        self.kinds = kinds;
     }
 
     /// The next fault that is not left out; nothing where no more are to come.
@@ -157,7 +176,11 @@ impl Plan {
             15..19 => rng.u64(500_000..3_000_000),
             _ => rng.u64(4_000_000..12_000_000),
         };
-        self.at_us += gap_us;
+        self.at_us += match self.number.checked_rem(self.kinds.len()) {
+            None => gap_us,
+            Some(0) => rng.u64(GAP_US),
+            Some(_) => rng.u64(GAP_WITHIN_US),
+        };
         let for_us = match rng.u32(..10) {
             0..3 => rng.u64(5_000..300_000),
             3..7 => rng.u64(300_000..2_500_000),
@@ -171,10 +194,11 @@ impl Plan {
         let jump_ms = rng.i64(-20_000..20_000);
         let days = rng.u32(2..60);
         let (long_pause, pause_us) = (rng.bool(), rng.u64(1_000_000..3_500_000));
-        let fault = match rng.u32(..107) {
+        let fault = match rng.u32(..109) {
             100 | 101 => Fault::StoreHoldsNews,
             102 | 103 => Fault::StoreDamages,
             104..107 => Fault::NodeClockLeaps(node, days),
+            107..109 => Fault::ClientsFlood,
             0..11 => Fault::StoreStalls,
             11..16 => Fault::StoreIsSlow(slow_us),
             16..20 => Fault::StoreIsAway,
@@ -194,6 +218,8 @@ impl Plan {
             96 | 97 => Fault::NetIsThin(thin),
             _ => Fault::NetIsSlow,
         };
+        let kind = self.number.checked_rem(self.kinds.len()).map(|at| self.kinds[at]);
+        let fault = kind.unwrap_or(fault);
         let for_us = match fault {
             // Long enough for history to be looked through.
             Fault::NodeClockLeaps(..) => for_us + 6_000_000,

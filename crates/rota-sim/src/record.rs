@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rota_sim::{Options, Outcome};
+use rota_sim::{Options, RunOutcome};
 
 /// What runs came to.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    pub(crate) fn add(&mut self, outcome: &Outcome) {
+    pub(crate) fn add(&mut self, outcome: &RunOutcome) {
         self.runs += 1;
         self.events += outcome.events;
         self.failed += u64::from(!outcome.violations.is_empty());
@@ -57,7 +57,7 @@ impl Record {
         &mut self,
         label: &str,
         options: &Options,
-        outcome: &Outcome,
+        outcome: &RunOutcome,
     ) -> Result<(), String> {
         let way = if options.wire { "wire" } else { "calls" };
         let result = match outcome.violations.first() {

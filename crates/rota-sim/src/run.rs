@@ -23,7 +23,7 @@ use crate::{
     store::{Central, SimStore, tell_observers, tell_watchers},
     wire::{self, User, WorkerPlan},
     worker::{StreamWorker, queue_names},
-    world::{Inner, Net, Place, STORE, Site, World},
+    world::{Endpoint, Inner, Net, STORE, Site, World},
 };
 
 /// How much time passes at once.
@@ -52,6 +52,13 @@ pub struct Options {
     /// A mistake that is planted.
     #[cfg(feature = "planted-faults")]
     pub planted: Option<crate::planted::Mistake>,
+    /// The only faults in the plan, which come again and again in this order; none for all kinds.
+    #[cfg(feature = "planted-faults")]
+    pub kinds: &'static [crate::plan::Fault],
+    /// Milliseconds without a message after which a session ends, and without a renewal after which a leadership does;
+    /// `None` draws them.
+    #[cfg(feature = "planted-faults")]
+    pub ttls_ms: Option<(u64, u64)>,
     /// Only these faults of the plan, by number.
     pub only: Option<BTreeSet<usize>>,
 }
@@ -68,6 +75,10 @@ impl Options {
             wire: false,
             #[cfg(feature = "planted-faults")]
             planted: None,
+            #[cfg(feature = "planted-faults")]
+            kinds: &[],
+            #[cfg(feature = "planted-faults")]
+            ttls_ms: None,
             only: None,
         }
     }
@@ -83,7 +94,7 @@ impl Options {
             command += " --wire";
         }
         for rule in &self.excused {
-            command += &format!(" --excuse {rule:?}");
+            command += &format!(" --extend_deadlines {rule:?}");
         }
         if let Some(only) = only {
             let numbers: Vec<_> = only.iter().map(ToString::to_string).collect();
@@ -97,7 +108,7 @@ impl Options {
 
 /// What a run came to.
 #[derive(Debug, Clone)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// Events that happened.
     pub events: u64,
     /// Simulated time that passed.
@@ -129,10 +140,10 @@ pub(crate) enum Purpose {
 /// A run under way.
 pub(crate) struct Run {
     pub(crate) world: World,
-    /// By place; the first stands for the store and never boots.
+    /// By endpoint; the first stands for the store and never boots.
     pub(crate) machines: Vec<Machine>,
     purposes: Vec<Option<Purpose>>,
-    nodes: Arc<[Place]>,
+    nodes: Arc<[Endpoint]>,
     seed: Seed,
     scenario: Scenario,
     queues: Arc<[Name]>,
@@ -153,7 +164,7 @@ pub(crate) struct Run {
 /// # Panics
 /// When a runtime cannot be made.
 #[must_use]
-pub fn run(options: &Options) -> Outcome {
+pub fn run(options: &Options) -> RunOutcome {
     // tokio numbers the tasks of a whole process: a run beside this one would change the order in which
     // a runtime drops them.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -165,7 +176,7 @@ pub fn run(options: &Options) -> Outcome {
     #[cfg(feature = "planted-faults")]
     crate::planted::plant(options.planted, &run.world);
     for at in 1..run.machines.len() {
-        run.boot(Place(at));
+        run.boot(Endpoint(at));
     }
     while run.world.lock().happened < options.events && run.is_content() {
         run.work_plan();
@@ -180,7 +191,16 @@ pub fn run(options: &Options) -> Outcome {
 impl Run {
     fn new(options: &Options) -> Self {
         let seed = Seed(options.seed);
-        let scenario = Scenario::draw(seed, options.wire);
+        #[cfg_attr(
+            not(feature = "planted-faults"),
+            expect(unused_mut, reason = "changed for planted faults")
+        )]
+        let mut scenario = Scenario::draw(seed, options.wire);
+        #[cfg(feature = "planted-faults")]
+        if let Some((session_ms, leader_ms)) = options.ttls_ms {
+            scenario.session_ttl = Duration::from_millis(session_ms);
+            scenario.store.leader_ttl_us = leader_ms * 1000;
+        }
         let mut purposes = vec![None];
         purposes.extend((0..scenario.nodes).map(|at| Some(Purpose::Node(at))));
         purposes.extend((0..scenario.workers).map(|at| Some(Purpose::Worker(at))));
@@ -194,13 +214,15 @@ impl Run {
         audit.begin(&scenario);
         let log = Log::new(options.log, true);
         let mut plan = Plan::new(seed, scenario.nodes, scenario.workers, options.only.clone());
+        #[cfg(feature = "planted-faults")]
+        plan.keep_to(options.kinds);
         let next_fault = plan.next();
         let world = World::new(Inner::new(net, sites, central, audit, log));
         Self {
             machines: (0..places).map(|_| Machine::new(world.rest().clone())).collect(),
             world,
             purposes,
-            nodes: (1..=scenario.nodes).map(Place).collect(),
+            nodes: (1..=scenario.nodes).map(Endpoint).collect(),
             seed,
             queues: queue_names(scenario.queues),
             scenario,
@@ -215,7 +237,7 @@ impl Run {
         }
     }
 
-    pub(crate) fn node(&self, at: usize) -> Place {
+    pub(crate) fn node(&self, at: usize) -> Endpoint {
         self.nodes[at]
     }
 
@@ -223,8 +245,8 @@ impl Run {
         self.nodes.len()
     }
 
-    pub(crate) fn worker(&self, at: usize) -> Place {
-        Place(1 + self.scenario.nodes + at)
+    pub(crate) fn worker(&self, at: usize) -> Endpoint {
+        Endpoint(1 + self.scenario.nodes + at)
     }
 
     /// Lets all work be done. Ends where nothing more is done though work is left.
@@ -284,37 +306,37 @@ impl Run {
     }
 
     /// Starts the process of a machine.
-    pub(crate) fn boot(&mut self, place: Place) {
-        let Some(purpose) = self.purposes[place.0] else { return };
-        if self.machines[place.0].is_up() {
+    pub(crate) fn boot(&mut self, endpoint: Endpoint) {
+        let Some(purpose) = self.purposes[endpoint.0] else { return };
+        if self.machines[endpoint.0].is_up() {
             return;
         }
         let incarnation = {
             let mut inner = self.world.lock();
-            inner.note(format_args!("boot {}", place.0));
-            let site = &mut inner.sites[place.0];
+            inner.note(format_args!("boot {}", endpoint.0));
+            let site = &mut inner.sites[endpoint.0];
             site.incarnation += 1;
             site.up = true;
             site.incarnation
         };
-        let clock = self.machines[place.0].clock.clone();
-        let runtime = self.machines[place.0]
-            .boot(self.now_us, self.seed.rng("tokio", place.0 as u64).u64(..))
+        let clock = self.machines[endpoint.0].clock.clone();
+        let runtime = self.machines[endpoint.0]
+            .boot(self.now_us, self.seed.rng("tokio", endpoint.0 as u64).u64(..))
             .expect("a runtime can be made");
         let handle = runtime.handle().clone();
         let inside = handle.enter();
-        let number = (place.0 as u64) << 32 | u64::from(incarnation);
-        let engine = self.populate(place, purpose, number, clock);
+        let number = (endpoint.0 as u64) << 32 | u64::from(incarnation);
+        let engine = self.populate(endpoint, purpose, number, clock);
         drop(inside);
         let mut inner = self.world.lock();
-        inner.sites[place.0].handle = Some(handle);
-        inner.sites[place.0].engine = engine;
+        inner.sites[endpoint.0].handle = Some(handle);
+        inner.sites[endpoint.0].engine = engine;
     }
 
     /// Starts what runs on a machine, within its runtime. Gives the engine that others may call.
     fn populate(
         &mut self,
-        place: Place,
+        endpoint: Endpoint,
         purpose: Purpose,
         number: u64,
         clock: Arc<SimClock>,
@@ -326,31 +348,32 @@ impl Run {
                 let random = Arc::new(SimRandom::new(self.seed.rng("host", number)));
                 let host = Host::new(clock, random, Parallel::Inline);
                 let stop = CancellationToken::new();
-                let store = SimStore::connect(&self.world, place);
+                let store = SimStore::connect(&self.world, endpoint);
                 let options = EngineOptions {
                     node: format!("n{at}"),
-                    address: Some(wire::url(place)),
+                    address: Some(wire::url(endpoint)),
                     session_ttl: self.scenario.session_ttl,
+                    payload_cache_bytes: self.scenario.cache_bytes,
                     call_timeout: self.scenario.call_timeout,
                     ..EngineOptions::default()
                 };
                 let started = Engine::start(host, store, options, stop.clone());
                 if self.by_wire {
                     let (world, engine) = (self.world.clone(), started.clone());
-                    handle.spawn(wire::serve(world, place, engine, stop.clone()));
+                    handle.spawn(wire::serve(world, endpoint, engine, stop.clone()));
                 } else {
                     engine = Some(started);
                 }
-                self.stops.insert(place.0, stop);
+                self.stops.insert(endpoint.0, stop);
             }
             Purpose::Worker(at) => {
                 for session in 0..self.scenario.sessions {
                     let mut rng = self.seed.rng("worker", number << 8 | session as u64);
                     if self.by_wire {
-                        handle.spawn(wire::work(self.wire_worker(place, at, session, rng)));
+                        handle.spawn(wire::work(self.wire_worker(endpoint, at, session, rng)));
                     } else {
                         let pulls = rng.u32(..100) < self.scenario.behaviours.pulls;
-                        let worker = self.stream_worker(place, at, session, rng);
+                        let worker = self.stream_worker(endpoint, at, session, rng);
                         if pulls {
                             handle.spawn(worker.into_pull().run());
                         } else {
@@ -364,9 +387,9 @@ impl Run {
                     let number = number << 8 | client as u64;
                     let rng = self.seed.rng("client", number);
                     if self.by_wire {
-                        handle.spawn(self.user(place, client, rng).run());
+                        handle.spawn(self.user(endpoint, client, rng).run());
                     } else {
-                        handle.spawn(self.client(place, client, rng).run());
+                        handle.spawn(self.client(endpoint, client, rng).run());
                     }
                 }
             }
@@ -374,10 +397,10 @@ impl Run {
         engine
     }
 
-    fn caller(&self, place: Place, at: usize) -> Caller {
+    fn caller(&self, endpoint: Endpoint, at: usize) -> Caller {
         Caller {
             world: self.world.clone(),
-            me: place,
+            me: endpoint,
             nodes: self.nodes.clone(),
             at,
             unanswered: 0,
@@ -386,7 +409,7 @@ impl Run {
 
     fn stream_worker(
         &self,
-        place: Place,
+        endpoint: Endpoint,
         at: usize,
         session: usize,
         rng: fastrand::Rng,
@@ -396,25 +419,26 @@ impl Run {
             0 => Vec::new(),
             rest => self.queues.iter().skip(rest - 1).cloned().collect(),
         };
-        let caller = self.caller(place, at + session);
+        let caller = self.caller(endpoint, at + session);
         let name = Name::new(&format!("w{at}-{session}")).expect("a name");
         let Scenario { slots, session_ttl, behaviours, .. } = self.scenario;
         let mut worker = StreamWorker::new(caller, rng, name, queues, slots, session_ttl);
         worker.leaves = behaviours.drains;
+        worker.snoozes(behaviours.snoozes);
         worker
     }
 
     fn wire_worker(
         &self,
-        place: Place,
+        endpoint: Endpoint,
         at: usize,
         session: usize,
         rng: fastrand::Rng,
     ) -> WorkerPlan {
-        let worker = self.stream_worker(place, at, session, rng);
+        let worker = self.stream_worker(endpoint, at, session, rng);
         WorkerPlan {
             world: self.world.clone(),
-            at: place,
+            at: endpoint,
             nodes: self.nodes.clone(),
             name: worker.name.to_string(),
             queues: worker.queues.iter().map(ToString::to_string).collect(),
@@ -423,52 +447,44 @@ impl Run {
         }
     }
 
-    fn user(&self, place: Place, at: usize, rng: fastrand::Rng) -> User {
-        let number = (place.0 as u64) << 8 | at as u64;
+    fn user(&self, endpoint: Endpoint, at: usize, rng: fastrand::Rng) -> User {
+        let number = (endpoint.0 as u64) << 8 | at as u64;
         let (queues, pause_ms) = (self.scenario.queues, self.scenario.client_pause_ms);
-        User::new((&self.world, place, &self.nodes), rng, queues, number, pause_ms)
+        User::new((&self.world, endpoint, &self.nodes), rng, queues, number, pause_ms)
     }
 
-    fn client(&self, place: Place, at: usize, rng: fastrand::Rng) -> Client {
-        Client {
-            caller: self.caller(place, at),
-            rng,
-            queues: self.queues.clone(),
-            number: (place.0 as u64) << 8 | at as u64,
-            submitted: 0,
-            tasks: Vec::new(),
-            open: Vec::new(),
-            pause_ms: self.scenario.client_pause_ms,
-            behaviours: self.scenario.behaviours,
-        }
+    fn client(&self, endpoint: Endpoint, at: usize, rng: fastrand::Rng) -> Client {
+        let number = (endpoint.0 as u64) << 8 | at as u64;
+        let caller = self.caller(endpoint, at);
+        Client::new(caller, rng, self.queues.clone(), number, &self.scenario)
     }
 
     /// Ends the process of a machine at once.
-    pub(crate) fn crash(&mut self, place: Place) {
+    pub(crate) fn crash(&mut self, endpoint: Endpoint) {
         // What its tasks do as they are dropped must reach nobody.
         let engine = {
             let mut inner = self.world.lock();
-            inner.note(format_args!("crash {}", place.0));
-            inner.audit.crashed(place);
-            wire::break_all(&mut inner, place);
-            let site = &mut inner.sites[place.0];
+            inner.note(format_args!("crash {}", endpoint.0));
+            inner.audit.crashed(endpoint);
+            wire::break_all(&mut inner, endpoint);
+            let site = &mut inner.sites[endpoint.0];
             site.up = false;
             site.handle = None;
             site.engine.take()
         };
         drop(engine);
-        let runtime: Option<Runtime> = self.machines[place.0].crash();
+        let runtime: Option<Runtime> = self.machines[endpoint.0].crash();
         drop(runtime);
     }
 
     /// Tells a node to stop.
-    pub(crate) fn stop(&mut self, place: Place) {
-        if let Some(stop) = self.stops.get(&place.0) {
+    pub(crate) fn stop(&mut self, endpoint: Endpoint) {
+        if let Some(stop) = self.stops.get(&endpoint.0) {
             stop.cancel();
         }
     }
 
-    fn finish(mut self) -> Outcome {
+    fn finish(mut self) -> RunOutcome {
         let now_us = self.now_us;
         let outcome = {
             let mut inner = self.world.lock();
@@ -477,7 +493,7 @@ impl Run {
             }
             let violations = inner.audit.violations().to_vec();
             let recent = if violations.is_empty() { Vec::new() } else { inner.log.recent() };
-            Outcome {
+            RunOutcome {
                 events: inner.happened,
                 simulated: Duration::from_micros(now_us),
                 hash: inner.log.hash(),
@@ -490,7 +506,7 @@ impl Run {
             }
         };
         for at in 1..self.machines.len() {
-            self.crash(Place(at));
+            self.crash(Endpoint(at));
         }
         // Much of it holds the world, which would hold itself for ever.
         let left = self.world.lock().empty();
@@ -500,6 +516,6 @@ impl Run {
 }
 
 /// Where the store is, for faults.
-pub(crate) const fn store_place() -> Place {
+pub(crate) const fn store_place() -> Endpoint {
     STORE
 }

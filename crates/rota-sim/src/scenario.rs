@@ -23,6 +23,10 @@ pub(crate) struct Behaviours {
     pub(crate) drains: bool,
     /// Leadership is handed over.
     pub(crate) transfers: bool,
+    /// Waiting tasks are edited.
+    pub(crate) edits: bool,
+    /// Of a thousand attempts, so many are snoozed.
+    pub(crate) snoozes: u32,
     /// Of a hundred sessions, so many have no stream.
     pub(crate) pulls: u32,
 }
@@ -34,7 +38,8 @@ impl Behaviours {
         let (expiry, large, gives_up) = (does(), does(), does());
         let (bulk_delete, drains, transfers) = (does(), does(), does());
         let pulls = [0, 30, 50, 100][rng.usize(..4)];
-        Self { expiry, large, gives_up, bulk_delete, drains, transfers, pulls }
+        let (edits, snoozes) = (rng.u32(..4) > 0, [0, 20, 40, 120][rng.usize(..4)]);
+        Self { edits, snoozes, expiry, large, gives_up, bulk_delete, drains, transfers, pulls }
     }
 }
 
@@ -59,6 +64,8 @@ pub(crate) struct Scenario {
     pub(crate) patience_us: u64,
     /// A call is waited for so long by a node.
     pub(crate) call_timeout: Duration,
+    /// Bytes of definitions that a leader keeps of tasks that are about to run. It reads the others from the store.
+    pub(crate) cache_bytes: usize,
     pub(crate) behaviours: Behaviours,
 }
 
@@ -87,6 +94,7 @@ impl Scenario {
             },
             patience_us: 60_000_000,
             call_timeout: Duration::from_millis([1_500, 5_000, 15_000][rng.usize(..3)]),
+            cache_bytes: [64 << 20, 64 << 20, 20_000, 0][seed.rng("cache", 0).usize(..4)],
             behaviours: Behaviours::draw(seed.rng("behaviours", 0)),
         }
     }

@@ -23,14 +23,14 @@ use crate::{
     wire::Connections,
 };
 
-/// A place that messages come from and go to.
+/// An end of the simulated network: the store, a node, a worker or a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Place(pub(crate) usize);
+pub(crate) struct Endpoint(pub(crate) usize);
 
 /// Where the store is.
-pub(crate) const STORE: Place = Place(0);
+pub(crate) const STORE: Endpoint = Endpoint(0);
 
-/// A message to a place that cannot be reached is silent for so long, then its sender is told.
+/// A message to an endpoint that cannot be reached is silent for so long, then its sender is told.
 const SILENCE_US: u64 = 20_000_000;
 
 /// Events that may happen within a tick. A sound run has some thousands.
@@ -50,7 +50,7 @@ struct Event {
 /// Who is to get a message: the process that ran there when it was sent, or a later one.
 #[derive(Debug, Clone, Copy)]
 struct Receiver {
-    place: Place,
+    endpoint: Endpoint,
     incarnation: u32,
 }
 
@@ -105,7 +105,7 @@ pub(crate) struct Net {
     /// While links are thin: what each carries in a millisecond.
     pub(crate) bytes_per_ms: Option<u64>,
     /// Ways that carry nothing; each direction for itself.
-    pub(crate) cut: FxHashSet<(Place, Place)>,
+    pub(crate) cut: FxHashSet<(Endpoint, Endpoint)>,
     /// When the last message on each way arrives: none overtakes another.
     last: Vec<u64>,
     places: usize,
@@ -124,12 +124,12 @@ impl Net {
         }
     }
 
-    pub(crate) fn carries(&self, from: Place, to: Place) -> bool {
+    pub(crate) fn carries(&self, from: Endpoint, to: Endpoint) -> bool {
         !self.cut.contains(&(from, to))
     }
 
     /// When a message of so many bytes that is sent now arrives.
-    fn arrival(&mut self, now_us: u64, from: Place, to: Place, bytes: usize) -> u64 {
+    fn arrival(&mut self, now_us: u64, from: Endpoint, to: Endpoint, bytes: usize) -> u64 {
         let Latency { min_us, max_us } = self.slow.unwrap_or(self.latency);
         let delay = self.rng.u64(min_us..=max_us);
         let last = &mut self.last[from.0 * self.places + to.0];
@@ -154,6 +154,8 @@ pub(crate) struct Inner {
     pub(crate) audit: Auditor,
     pub(crate) log: Log,
     pub(crate) wires: Connections,
+    /// Bytes of large payloads that clients are to submit at once.
+    pub(crate) flood_bytes: usize,
     /// Whether clients are to ask for nothing new.
     pub(crate) quiet: bool,
 }
@@ -177,6 +179,7 @@ impl Inner {
             audit,
             log,
             wires: Connections::default(),
+            flood_bytes: 0,
             quiet: false,
         }
     }
@@ -193,12 +196,18 @@ impl Inner {
 
     /// Sends a message. What it is to do is done when it arrives, if the receiver is up by then; a
     /// message that does not arrive is dropped, sooner or later.
-    pub(crate) fn send(&mut self, from: Place, to: Place, action: Action) {
+    pub(crate) fn send(&mut self, from: Endpoint, to: Endpoint, action: Action) {
         self.send_bytes(from, to, 0, action);
     }
 
     /// The same, of a message whose size counts.
-    pub(crate) fn send_bytes(&mut self, from: Place, to: Place, bytes: usize, action: Action) {
+    pub(crate) fn send_bytes(
+        &mut self,
+        from: Endpoint,
+        to: Endpoint,
+        bytes: usize,
+        action: Action,
+    ) {
         let sender_down = from != STORE && !self.sites[from.0].up;
         if sender_down {
             return;
@@ -209,7 +218,7 @@ impl Inner {
         }
         let arrives = self.net.arrival(self.now_us, from, to, bytes);
         let incarnation = self.sites[to.0].incarnation;
-        let receiver = (to != STORE).then_some(Receiver { place: to, incarnation });
+        let receiver = (to != STORE).then_some(Receiver { endpoint: to, incarnation });
         self.schedule(arrives, receiver, action);
     }
 
@@ -227,8 +236,8 @@ impl Inner {
                 return self.audit.broken(Rule::Rest, self.now_us, what);
             }
             let Some(event) = self.events.pop() else { return };
-            let reaches = event.to.is_none_or(|Receiver { place, incarnation }| {
-                let site = &self.sites[place.0];
+            let reaches = event.to.is_none_or(|Receiver { endpoint, incarnation }| {
+                let site = &self.sites[endpoint.0];
                 site.up && site.incarnation >= incarnation
             });
             if !reaches {
@@ -240,8 +249,8 @@ impl Inner {
         }
     }
 
-    /// Notes something that went from a place to a place: cheaper than a text.
-    pub(crate) fn note_way(&mut self, what: &'static str, from: Place, to: Place) {
+    /// Notes something that went from an endpoint to an endpoint: cheaper than a text.
+    pub(crate) fn note_way(&mut self, what: &'static str, from: Endpoint, to: Endpoint) {
         self.log.went(self.now_us, what, from.0, to.0);
     }
 

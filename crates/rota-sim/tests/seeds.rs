@@ -1,7 +1,7 @@
 //! Runs of a few seeds, and what a run promises of itself.
 
 use rota_engine::Planted;
-use rota_sim::{Options, Outcome, Rule, minimise, planted::Mistake, run};
+use rota_sim::{Options, Rule, RunOutcome, minimise, planted::Mistake, run};
 
 /// Events are small pieces of memory that come and go.
 #[global_allocator]
@@ -23,7 +23,7 @@ fn options(seed: u64, events: u64) -> Options {
 }
 
 /// Fails with what was broken, and with the command that repeats it with as few faults as it takes.
-fn content(options: &Options, outcome: &Outcome) {
+fn content(options: &Options, outcome: &RunOutcome) {
     if outcome.violations.is_empty() {
         return;
     }

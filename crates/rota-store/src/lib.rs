@@ -1,9 +1,8 @@
-//! Where Rota's truth is kept: ordered keys and values behind one trait.
+//! The store of Rota: ordered keys and values behind one trait.
 //!
-//! This crate owns the [`Store`] trait with its law (read the trait's own page first), one
-//! module per backend (the only place where a driver is named) and `conformance` (a feature), the list
-//! of obligations that every backend passes. It does not know what a task is: it keeps keys,
-//! values, revisions and fences.
+//! This crate owns the [`Store`] trait and its contract (read the page of the trait first), one module for
+//! each backend (only these know a driver), and the feature `conformance`, a test suite that every backend
+//! passes. It does not know what a task is: it has keys, values, revisions and fences.
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -1,4 +1,4 @@
-//! The values that pass between a store and its user: spaces, keys, batches, fences.
+//! The types in the interface of a store: spaces, keys, batches, fences.
 
 use std::fmt;
 
@@ -6,18 +6,18 @@ use bytes::Bytes;
 
 /// A named region of the key space, declared when a store is opened.
 ///
-/// Keys are ordered within a space; nothing orders keys of different spaces. An embedded backend
-/// may give each space its own tree, a remote one makes the name a prefix of the key
-/// (`<prefix>/<name>/…`), so names are short, lower case and never change once data exists.
+/// Keys are ordered within a space. Keys of different spaces have no order. An embedded backend can use a
+/// tree for each space. A remote one makes the name a prefix of the key (`<prefix>/<name>/…`), so names are
+/// short, lower case, and never change once data exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Space {
     /// Stable name, `[a-z]{1,16}`.
     pub name: &'static str,
-    /// What to expect of the values, so that a backend can lay them out well.
+    /// The expected shape of the values, so that a backend can choose a layout.
     pub shape: SpaceShape,
 }
 
-/// What a space's values are like. A hint for layout; it never changes what a store promises.
+/// The shape of a space's values. It is a hint for the layout, and never changes the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SpaceShape {
     /// Small values (tens to hundreds of bytes), rewritten and deleted often.
@@ -26,81 +26,81 @@ pub enum SpaceShape {
     Large,
 }
 
-/// A position in the store's history. Grows with every commit; comparable within one store only.
+/// A position in the history of a store. It grows with every commit, and can only be compared within one
+/// store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Revision(pub u64);
 
-/// The number of a leadership: grows with every leader elected, for the life of the store's data.
+/// The number of a leadership. It grows with every election, for the life of the store's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Epoch(pub u64);
 
-/// The number of a batch. It is its predecessor's plus one, but the first batch of a leadership may carry any
-/// number above its predecessor's. The first batch ever committed is 1 unless it makes use of that.
+/// The number of a batch: its predecessor plus one. The first batch of a leadership can have any larger number.
+/// The first batch of a store is 1, unless its leadership uses this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct BatchSeq(pub u64);
 
 impl BatchSeq {
-    /// The number after this one.
+    /// The next number.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
-/// What the head key says: the last batch that landed, and in whose epoch.
+/// The head: the last durable batch, and its epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Head {
     /// Epoch of the leader that committed the last batch.
     pub epoch: Epoch,
-    /// Number of that batch; 0 where none was ever committed.
+    /// Number of that batch. 0 if there is none.
     pub seq: BatchSeq,
 }
 
 impl Head {
-    /// Whether a batch with that number, written in that epoch, may land on top of this head: it is the next
-    /// number, or a higher one where it is the first batch of its epoch.
+    /// Whether a batch with this number and epoch can follow this head: it has the next number, or a higher one if
+    /// it is the first batch of its epoch.
     #[must_use]
     pub fn admits(self, epoch: Epoch, seq: BatchSeq) -> bool {
         if epoch > self.epoch { seq > self.seq } else { self.seq.0.checked_add(1) == Some(seq.0) }
     }
 }
 
-/// Proof of leadership that every batch carries. Got from [`crate::Store::campaign`].
+/// The proof of leadership in every batch. [`crate::Store::campaign`] returns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fence {
     /// The epoch of the leadership under which the batch is written.
     pub epoch: Epoch,
 }
 
-/// A node, as the others see it.
+/// A node of a cluster, for other nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Member {
-    /// Its name: unique among the nodes of one store, for people and for naming a successor.
+    /// Name of the node, unique among the nodes of a store.
     pub name: String,
-    /// Where other nodes reach its API, such as `http://10.0.0.7:7420`; `None` where no other can.
+    /// URL at which other nodes reach its API, such as `http://10.0.0.7:7420`. `None` if they cannot.
     pub address: Option<String>,
-    /// The feature level that it knows. The store only tells others of it; 0 for a node from before there were
-    /// levels.
+    /// Highest feature level that it supports. The store only passes it on. 0 for versions without levels.
     pub level: u32,
-    /// The leadership from which it is ready to take over at once, as it [announced](crate::Store::announce_ready);
-    /// 0 for none.
+    /// The leadership from which it is ready to take over at once, as
+    /// [announced](crate::Store::announce_ready). 0 for none.
     pub ready_for: Epoch,
 }
 
 impl Member {
-    /// A node that no other node can reach.
+    /// A node that other nodes cannot reach.
     #[must_use]
     pub fn alone(name: impl Into<String>) -> Self {
         Self { name: name.into(), address: None, level: 0, ready_for: Epoch(0) }
     }
 }
 
-/// The leader's seat, taken.
+/// The leader, and its leadership.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seat {
-    /// Who has it.
+    /// The leader.
     pub member: Member,
-    /// Since when: the number of this leadership.
+    /// The number of the leadership.
     pub epoch: Epoch,
 }
 
@@ -109,16 +109,14 @@ pub struct Seat {
 pub enum Mutation {
     /// Sets the value, whether or not the key exists.
     Put {
-        /// The region the key belongs to.
         space: Space,
         /// The key within its space, 1 to [`KEY_BYTES_MAX`] bytes.
         key: Bytes,
         /// The value, up to [`VALUE_BYTES_MAX`] bytes.
         value: Bytes,
     },
-    /// Removes the key; no error where it does not exist.
+    /// Removes the key. A missing key is not an error.
     Delete {
-        /// The region the key belongs to.
         space: Space,
         /// The key within its space.
         key: Bytes,
@@ -126,21 +124,21 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    /// The region that it changes.
+    /// The space of the change.
     #[must_use]
     pub fn space(&self) -> Space {
         let (Self::Put { space, .. } | Self::Delete { space, .. }) = self;
         *space
     }
 
-    /// The key that it changes.
+    /// The key of the change.
     #[must_use]
     pub fn key(&self) -> &Bytes {
         let (Self::Put { key, .. } | Self::Delete { key, .. }) = self;
         key
     }
 
-    /// Bytes of its key and value together.
+    /// Bytes of key and value.
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
@@ -150,23 +148,23 @@ impl Mutation {
     }
 }
 
-/// Changes that land together or not at all.
+/// Changes that become durable together, or not at all.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
-    /// This batch's number; see [`Head::admits`].
+    /// The number of the batch; see [`Head::admits`].
     pub seq: BatchSeq,
-    /// The changes, applied in order (a later change to the same key wins).
+    /// The changes, in order. A later change to the same key wins.
     pub mutations: Vec<Mutation>,
 }
 
 impl Batch {
-    /// An empty batch with that number.
+    /// An empty batch with this number.
     #[must_use]
     pub fn new(seq: BatchSeq) -> Self {
         Self { seq, mutations: Vec::new() }
     }
 
-    /// Bytes of keys and values together, as [`BatchLimits::take`] has them.
+    /// Bytes of all keys and values, for [`BatchLimits::take`].
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.mutations.iter().map(Mutation::bytes).sum()
@@ -183,25 +181,25 @@ impl Batch {
     }
 }
 
-/// The longest key that every backend takes, in bytes. The shortest has one byte.
+/// Maximum bytes of a key in every backend. The minimum is one byte.
 pub const KEY_BYTES_MAX: usize = 512;
 
-/// The longest value that every backend takes, in bytes, unless its [`BatchLimits`] say less.
+/// Maximum bytes of a value in every backend, unless its [`BatchLimits`] are lower.
 pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// What one batch may hold; see [`crate::Store::limits`].
+/// The limits of a batch; see [`crate::Store::limits`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimits {
-    /// The most mutations.
+    /// Maximum number of mutations.
     pub mutations_max: usize,
-    /// The most bytes of keys and values together, with `mutation_bytes` more for each mutation.
+    /// Maximum bytes of keys and values, plus `mutation_bytes` for each mutation.
     pub bytes_max: usize,
-    /// What a mutation takes beside its key and value.
+    /// Overhead of a mutation in bytes.
     pub mutation_bytes: usize,
 }
 
 impl BatchLimits {
-    /// Whether one batch may hold so many mutations with so many [bytes](Batch::bytes).
+    /// Whether a batch can have this many mutations with this many [bytes](Batch::bytes).
     #[must_use]
     pub fn take(self, mutations: usize, bytes: usize) -> bool {
         let all = mutations.saturating_mul(self.mutation_bytes).saturating_add(bytes);
@@ -212,22 +210,22 @@ impl BatchLimits {
 /// A half-open range of keys within one space.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRange {
-    /// The region.
+    /// The space.
     pub space: Space,
-    /// First key of the range (inclusive); empty means from the first key of the space.
+    /// First key of the range, inclusive. Empty means the first key of the space.
     pub start: Bytes,
-    /// End of the range (exclusive); `None` means to the end of the space.
+    /// End of the range, exclusive. `None` means the end of the space.
     pub end: Option<Bytes>,
 }
 
 impl KeyRange {
-    /// The whole of a space.
+    /// All keys of a space.
     #[must_use]
     pub fn all(space: Space) -> Self {
         Self { space, start: Bytes::new(), end: None }
     }
 
-    /// Every key that starts with `prefix`.
+    /// All keys that start with `prefix`.
     #[must_use]
     pub fn prefix(space: Space, prefix: impl Into<Bytes>) -> Self {
         let start: Bytes = prefix.into();
@@ -242,7 +240,7 @@ impl KeyRange {
     }
 }
 
-/// Which way a scan walks.
+/// The direction of a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// Smallest key first.
@@ -251,12 +249,12 @@ pub enum Direction {
     Descending,
 }
 
-/// One page of a scan.
+/// A page of a scan.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
-    /// Keys and values, in the direction asked for.
+    /// Keys and values, in the requested direction.
     pub entries: Vec<(Bytes, Bytes)>,
-    /// Whether the range holds more than this page shows.
+    /// Whether the range has more entries.
     pub more: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The trait itself. Its prose is law: a backend that breaks a sentence of it has a bug.
+//! The trait [`Store`] and its contract. A backend that breaks a sentence of the contract has a bug.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -16,125 +16,123 @@ use crate::{
 
 /// An ordered, durable, fenced key-value store.
 ///
-/// # The law
+/// # Contract
 ///
 /// 1. **Durable.** When [`commit`](Store::commit) returns `Ok`, the batch survives the loss of
 ///    this process and of this machine's power (embedded: fsync returned; etcd: a quorum has it).
-/// 2. **Atomic.** A batch lands whole or not at all, for every reader and through every crash.
-/// 3. **Ordered.** Batch *n + 1* lands only on top of batch *n*: a commit whose `seq` is not the
-///    head's plus one changes nothing and says [`CommitError::OutOfOrder`]. One exception: the first
-///    batch of a leadership may carry any number above the head ([`Head::admits`]), so that numbers
-///    also grow where a store has lost its newest batches, and where data came from another store.
-/// 4. **Fenced.** A batch lands only while its fence's epoch is the newest one that
-///    [`campaign`](Store::campaign) ever gave out and that leadership has not been given up.
-///    Otherwise it changes nothing and says [`CommitError::Fenced`]. Once a later epoch exists, no
-///    batch of an earlier one lands, ever, however long it was delayed on its way.
-/// 5. **Never guessed.** Where the store cannot know whether a batch landed, it says
-///    [`CommitError::Ambiguous`]; [`head`](Store::head) then tells. All other errors mean that the
-///    batch did not land and will not land later, but for [`CommitError::Full`].
-/// 6. **Linearizable.** [`get`](Store::get), [`head`](Store::head) and the moment at which
-///    [`snapshot`](Store::snapshot) is taken see every batch whose commit returned before the call.
-/// 7. **Consistent.** All that one `get` or one [`Snapshot`] returns is of one revision.
-/// 8. **Watched in order.** [`watch`](Store::watch) yields every batch that lands after its
-///    starting revision, whole, once, in order of revision; where it can't (history was compacted,
-///    the reader was too slow) it ends with [`StoreError::Compacted`] rather than leave one out.
+/// 2. **Atomic.** A batch is applied completely or not at all, for every reader and through every crash.
+/// 3. **Ordered.** Batch *n + 1* is applied only after batch *n*: a commit whose `seq` is not the number of
+///    the head plus one changes nothing and returns [`CommitError::OutOfOrder`]. Exception: the first batch of a
+///    leadership can have any number above the head ([`Head::admits`]), so that numbers also grow if a store
+///    has lost its newest batches, or its data came from another store.
+/// 4. **Fenced.** A batch is applied only while the epoch of its fence is the newest one that
+///    [`campaign`](Store::campaign) has ever returned, and that leadership has not been given up. Otherwise
+///    it changes nothing and returns [`CommitError::Fenced`]. Once a later epoch exists, a batch of an
+///    earlier one is never applied, however long it was delayed.
+/// 5. **Never guessed.** If the store cannot know whether a batch was applied, it returns
+///    [`CommitError::Ambiguous`], and [`head`](Store::head) then tells. All other errors except
+///    [`CommitError::Full`] mean that the batch was not applied and will not be applied later.
+/// 6. **Linearizable.** [`get`](Store::get), [`head`](Store::head) and [`snapshot`](Store::snapshot) see
+///    every batch whose commit returned before the call.
+/// 7. **Consistent.** Everything that one `get` or one [`Snapshot`] returns is from one revision.
+/// 8. **Watched in order.** [`watch`](Store::watch) yields every batch after its starting revision, complete,
+///    once, and in the order of revisions. If it cannot (history was compacted, the reader was too slow), it
+///    ends with [`StoreError::Compacted`] instead of omitting a batch.
 /// 9. **Cancel safe.** Dropping the future of a read changes nothing. Dropping the future of a
-///    commit leaves it ambiguous, as in 5.
+///    commit leaves its outcome unknown, as in 5.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Writes one batch under a fence. At most one commit is in flight at a time per leadership;
-    /// a second call waits for the first.
+    /// Writes a batch under a fence. At most one commit of a leadership is in flight at a time; a second call
+    /// waits for the first.
     async fn commit(&self, fence: Fence, batch: Batch) -> Result<Revision, CommitError>;
 
-    /// The values of these keys at one revision, in the order asked for.
+    /// Reads the values of these keys at one revision, in the given order.
     async fn get(&self, keys: &[(Space, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError>;
 
-    /// The last batch that landed.
+    /// Reads the last durable batch.
     async fn head(&self) -> Result<Head, StoreError>;
 
-    /// The store as it is now, to be read page by page while it changes.
+    /// A snapshot of the store, to read page by page while the store changes.
     async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, StoreError>;
 
-    /// Batches as they land, from the first one after `after`.
+    /// A stream of batches as they become durable, from the first one after `after`.
     async fn watch(&self, after: Revision) -> Result<ChangeStream, StoreError>;
 
-    /// Waits until this process is the leader, and is a member until it wins, fails or is dropped;
-    /// then its leadership is. Cancel safe: a dropped campaign leaves no leader behind.
+    /// Waits until this process is the leader. The process is a member during the campaign, and then during
+    /// its leadership. Cancel safe: a dropped campaign leaves no leader behind.
     ///
-    /// Where several processes share the store, a name that another living member has is refused with
-    /// [`StoreError::NameTaken`], and that member stays. One that came back after a crash waits until
-    /// the store has let go of its former self.
+    /// If several processes share the store, a name that another live member uses is refused with
+    /// [`StoreError::NameTaken`], and that member stays. A process that restarts after a crash waits until
+    /// the store has released its former entry.
     async fn campaign(&self, me: &Member) -> Result<Box<dyn Leadership>, StoreError>;
 
-    /// Who leads, as far as this process knows; `None` while nobody does or nothing is known. It
-    /// may lag behind the truth, so it serves to find the leader, never to prove who that is.
+    /// The leader, as far as this process knows. `None` while there is none, or nothing is known. It can be
+    /// out of date, so it helps to find the leader, but never proves who it is.
     fn leader(&self) -> watch::Receiver<Option<Seat>>;
 
-    /// Who campaigns or leads now, by name.
+    /// The members that campaign or lead now, by name.
     async fn members(&self) -> Result<Vec<Member>, StoreError>;
 
-    /// Has the other members see that this one is ready to take over from that leadership at once
-    /// ([`Member::ready_for`]). Returns immediately. An announcement may be late or get lost, and it ends with the
-    /// campaign of that name, so nothing may depend on it but time.
+    /// Announces to other members that this one is ready to take over from this leadership at once
+    /// ([`Member::ready_for`]). Returns immediately. An announcement can be late or lost, and ends with the
+    /// campaign of this name, so only the speed of a takeover may depend on it.
     fn announce_ready(&self, name: &str, leadership: Epoch);
 
-    /// How the store is: never fails, and answers within a second or so, because an operator asks
-    /// when things are bad.
+    /// The status of the store. Never fails, and answers within about a second, because operators need it
+    /// during problems.
     async fn status(&self) -> StoreStatus;
 
-    /// What one batch may hold, for a caller to cut its batches to. It stays as it is while a
-    /// leadership lasts, but the next one may find less: where a backend turns out to take less than
-    /// it was said to, the batch that showed it is [fenced](CommitError::Fenced), for its leadership
-    /// has ended. So ask for it anew after each campaign.
+    /// The limits of a batch. They do not change during a leadership, but the next one can have lower limits:
+    /// if a backend turns out to accept less than configured, the batch that showed it is
+    /// [fenced](CommitError::Fenced), because its leadership has ended. So read them again after each
+    /// campaign.
     fn limits(&self) -> BatchLimits;
 
-    /// Ends background work and releases what the backend holds (files, locks, connections). Later
-    /// calls fail with [`StoreError::Unavailable`].
+    /// Ends background work, and releases files, locks and connections. Later calls fail with
+    /// [`StoreError::Unavailable`].
     async fn close(&self);
 }
 
 /// A won election.
 #[async_trait]
 pub trait Leadership: Send + Sync {
-    /// What batches of this leadership carry.
+    /// The fence for batches of this leadership.
     fn fence(&self) -> Fence;
 
-    /// The least number that the first batch of this leadership may carry. It is above every number that the
-    /// store can have given out before, also in batches that it has lost since. The head's plus one is enough
-    /// for a store that never loses a batch, so that is what 0 stands for.
+    /// The minimum number of the first batch of this leadership. It is above every number that the store may have
+    /// given out before, including batches that it has lost since. 0 stands for the number of the head plus one,
+    /// which is enough for a store that never loses a batch.
     fn seq_floor(&self) -> BatchSeq {
         BatchSeq(0)
     }
 
-    /// Whether this leadership can be relied on at this moment: no other can have begun. Answers at once,
-    /// by the clock where it is a matter of time, so it can be asked before something is said that no
-    /// commit vouches for.
+    /// Whether this leadership certainly holds at this moment, so that no other can have begun. Answers at
+    /// once, by the clock if it depends on time. Check it before sending an answer that no commit covers.
     fn is_held(&self) -> bool;
 
-    /// Resolves when this leadership can no longer be relied on (it expired, it was taken, the
-    /// backend closed). Until then it is held.
+    /// Resolves when this leadership may be lost: it expired, another one began, or the backend closed. Until
+    /// then it is held.
     async fn lost(&self);
 
-    /// Gives leadership up at once, so that another node need not wait for it to expire. Where a
-    /// successor is named, other members let it go first for a moment (seconds); one that does not
-    /// exist or does not come delays the election by no more.
+    /// Gives up leadership at once, so that another node need not wait for it to expire. If a successor is
+    /// named, other members wait a few seconds for it. A successor that does not exist or does not campaign
+    /// delays the election by no more than that.
     async fn resign(self: Box<Self>, successor: Option<&str>);
 }
 
-/// A frozen view of the store. Reading it never blocks commits. Holding one for long may cost the
-/// backend disk space, so drop it when done.
+/// A consistent view of the store. Reading it never blocks commits. Holding it for long can cost the backend
+/// disk space, so drop it when done.
 #[async_trait]
 pub trait Snapshot: Send + Sync {
-    /// The revision that this view shows.
+    /// The revision of this view.
     fn revision(&self) -> Revision;
 
-    /// The values of these keys, in the order asked for.
+    /// Reads the values of these keys, in the given order.
     async fn get(&self, keys: &[(Space, Bytes)]) -> Result<Vec<Option<Bytes>>, StoreError>;
 
-    /// Up to `limit` entries of `range` (from its start or, descending, from its end). A backend may
-    /// end a page earlier where values are big, but a page of a range that holds anything is never
-    /// empty unless `limit` is 0. To go on while [`Page::more`] is set, narrow the range behind the
-    /// last key returned.
+    /// Reads up to `limit` entries of `range`, from its start or, descending, from its end. A backend can end
+    /// a page earlier if values are large, but the page of a non-empty range is never empty unless `limit` is
+    /// 0. To continue while [`Page::more`] is set, narrow the range to after the last key.
     async fn scan(
         &self,
         range: KeyRange,
@@ -143,74 +141,72 @@ pub trait Snapshot: Send + Sync {
     ) -> Result<Page, StoreError>;
 }
 
-/// One batch that landed, as a watcher sees it.
+/// A durable batch, for watchers.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// The revision it made.
+    /// The revision of the batch.
     pub revision: Revision,
-    /// Who wrote it, and its number.
+    /// The epoch and number of the batch.
     pub head: Head,
-    /// What it changed. The delete of a key that was not there may be missing, for it changed
-    /// nothing.
+    /// The changes. The delete of a missing key can be omitted, because it changed nothing.
     pub mutations: Arc<Vec<Mutation>>,
 }
 
-/// Batches in order; see law 8.
+/// A stream of batches in order; see rule 8.
 pub type ChangeStream = Pin<Box<dyn Stream<Item = Result<Change, StoreError>> + Send>>;
 
-/// What an operator wants to know of a store.
+/// The status of a store, for operators.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreStatus {
-    /// `embedded`, `etcd`, …
+    /// Kind of the store, such as `embedded` or `etcd`.
     pub backend: &'static str,
-    /// Where it is: a directory, endpoints. Never with credentials in it.
+    /// Location: a directory or endpoints. It never contains credentials.
     pub location: String,
-    /// Bytes used, where known.
+    /// Bytes used, if known.
     pub bytes_used: Option<u64>,
-    /// Bytes it may grow to (quota or free disk plus used), where known.
+    /// Bytes to which it can grow (quota, or free disk space plus used space), if known.
     pub bytes_max: Option<u64>,
-    /// The newest epoch this process knows of.
+    /// The newest epoch that this process knows.
     pub epoch: Epoch,
-    /// The revision of the last commit this process knows of.
+    /// The revision of the last commit that this process knows.
     pub revision: Revision,
-    /// Why it cannot take writes now; `None` while it can.
+    /// Why it cannot accept writes now. `None` while it can.
     pub problem: Option<String>,
-    /// Why it should get no new work, though it still takes what lets running work end.
+    /// Why it should get no new tasks, although it still accepts the changes by which running tasks end.
     pub pressure: Option<String>,
 }
 
-/// Why a batch was not acknowledged.
+/// Why a commit failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// Another leadership exists or this one ended. It did not land and never will.
+    /// Another leadership exists, or this one has ended. The batch was not applied and never will be.
     #[error("refused by the fence: epoch {ours} is no longer the newest")]
     Fenced {
-        /// The epoch the batch carried.
+        /// The epoch of the batch.
         ours: Epoch,
     },
-    /// The batch's number does not follow the head (law 3). It did not land.
+    /// The number of the batch does not follow the head (rule 3). The batch was not applied.
     #[error("batch {got} does not follow the head, which is {head:?}")]
     OutOfOrder {
-        /// The number the batch carried.
+        /// The number of the batch.
         got: BatchSeq,
-        /// Where the store is.
+        /// The head of the store.
         head: Head,
     },
-    /// There is no room (disk full, quota). The same batch may be tried again, and nothing else before:
-    /// etcd can have taken the very batch by which the quota was passed. Then it lands no second time,
-    /// but is [out of order](Self::OutOfOrder), and the head tells.
+    /// The store is full (disk, quota). Retry the same batch before any other: etcd may have accepted the
+    /// batch that exceeded the quota. Then the retry is [out of order](Self::OutOfOrder), and the head tells.
     #[error("the store is full: {0}")]
     Full(String),
-    /// The batch breaks a limit of the store. It did not land and trying again won't help.
-    #[error("the batch is not acceptable: {0}")]
+    /// The batch exceeds a limit of the store. It was not applied, and a retry cannot help.
+    #[error("invalid batch: {0}")]
     Invalid(String),
-    /// The store can't be reached or refused for a passing reason. It did not land; try again.
+    /// The store is unreachable, or refused for a temporary reason. The batch was not applied; retry.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// It is not known whether the batch landed. Ask [`Store::head`].
-    #[error("the outcome of the commit is not known: {0}")]
+    /// The outcome is unknown. Read [`Store::head`].
+    #[error("the outcome of the commit is unknown: {0}")]
     Ambiguous(String),
-    /// The data is damaged in a way that may not be passed over.
+    /// The data is damaged.
     #[error("the store is corrupt: {0}")]
     Corrupt(String),
 }
@@ -218,51 +214,51 @@ pub enum CommitError {
 /// Why a read failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// It can't be reached, or is closed. Passing: try again.
+    /// The store is unreachable or closed. Retry.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// The revision asked for is no longer kept.
-    #[error("the revision is no longer kept; read a new snapshot")]
+    /// The requested revision has been compacted.
+    #[error("the revision has been compacted; read a new snapshot")]
     Compacted,
-    /// The data is damaged; the message names the place.
+    /// The data is damaged. The message names the place.
     #[error("the store is corrupt: {0}")]
     Corrupt(String),
-    /// Opening failed because another process has it.
+    /// Opening failed because another process uses the store.
     #[error("{location} is in use by another process{}", pid.map(|p| format!(" (pid {p})")).unwrap_or_default())]
     Locked {
-        /// What was to be opened.
+        /// The store to open.
         location: String,
-        /// Who has it, where known.
+        /// The other process, if known.
         pid: Option<u32>,
     },
-    /// The data was written in a format that this version does not read.
-    #[error("{location} has data format {found}; this version reads {supported}")]
+    /// This version does not support the format of the data.
+    #[error("{location} has data format {found}, but this version supports {supported}")]
     Format {
-        /// What was to be opened.
+        /// The store to open.
         location: String,
-        /// The version found.
+        /// The format of the data.
         found: String,
-        /// The version this build reads.
+        /// The format that this version supports.
         supported: u32,
     },
-    /// The call took longer than allowed.
+    /// The call timed out.
     #[error("the store did not answer within {0:?}")]
     Timeout(Duration),
-    /// A campaign under a name that another node has, which is alive.
+    /// Another live node has the same name.
     #[error(
-        "another node{} is named `{name}`; give each node its own name",
+        "another node{} has the same name, `{name}`; give each node its own name",
         address.as_ref().map(|address| format!(" at {address}")).unwrap_or_default()
     )]
     NameTaken {
         /// The name.
         name: String,
-        /// Where other nodes reach the node that has it.
+        /// The address of the other node.
         address: Option<String>,
     },
-    /// The caller broke a rule of the trait, such as naming a space that was not declared.
-    #[error("the request is not acceptable: {0}")]
+    /// The caller broke a rule of the trait, for example with an undeclared space.
+    #[error("invalid request: {0}")]
     Invalid(String),
-    /// Opening failed for another reason (permission, not a directory, …).
+    /// Opening failed for another reason, such as missing permission.
     #[error("{0}")]
     Open(String),
 }

@@ -1,8 +1,8 @@
-//! A value that others watch, which wakes those who wait in the order in which they came.
+//! A watched value that wakes its waiters in the order in which they came.
 //!
-//! tokio's channel of that name draws at random whom it wakes first, to spread many waiters over several
-//! locks, and the draw cannot be seeded. The simulator must be able to repeat a run to the byte, so what it
-//! runs watches by this one. The names are tokio's.
+//! tokio's `watch` channel wakes waiters in a random order, to spread them over several locks, and its
+//! randomness cannot be seeded. The simulator must repeat runs exactly, so code in the simulator uses this
+//! type. The names are those of tokio.
 
 use std::{
     ops::Deref,
@@ -16,9 +16,9 @@ use std::{
 use thiserror::Error;
 use tokio::sync::Notify;
 
-/// The value will not change any more: everybody who could change it is gone.
+/// The value will not change any more, because all senders are gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the watched value has no owner any more")]
+#[error("the watched value has no sender any more")]
 pub struct Closed;
 
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct Shared<T> {
 
 impl<T> Shared<T> {
     fn read(&self) -> RwLockReadGuard<'_, State<T>> {
-        // A writer that panicked has left a value that was whole before.
+        // A writer that panicked leaves the previous, consistent value.
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -51,7 +51,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// Tells those who wait that nobody can change the value any more.
+/// The sender. Dropping it tells waiters that the value will not change any more.
 #[derive(Debug)]
 struct Owners<T>(Arc<Shared<T>>);
 
@@ -78,7 +78,7 @@ impl<T: Default> Default for Sender<T> {
     }
 }
 
-/// Sees the value, and waits for it to change. Knows the version that it saw last.
+/// A receiver. It reads the value, waits for changes, and remembers the last version that it has seen.
 #[derive(Debug)]
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
@@ -97,7 +97,7 @@ impl<T> Drop for Receiver<T> {
     }
 }
 
-/// The value as it is now. Nobody can change it while this lives, so it must not live long.
+/// A reference to the current value. It blocks changes while it exists, so keep it only for a short time.
 #[derive(Debug)]
 pub struct Ref<'a, T>(RwLockReadGuard<'a, State<T>>);
 
@@ -109,7 +109,7 @@ impl<T> Deref for Ref<'_, T> {
     }
 }
 
-/// A value, and someone who has seen it.
+/// A sender, and a receiver that has seen the value.
 pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
     let sender = Sender::new(value);
     let receiver = sender.subscribe();
@@ -117,30 +117,30 @@ pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
 }
 
 impl<T> Sender<T> {
-    /// Begins with that value.
+    /// A sender with this value.
     pub fn new(value: T) -> Self {
         let state = RwLock::new(State { value, version: 0, closed: false });
         let shared = Shared { state, changed: Notify::new(), receivers: AtomicUsize::new(0) };
         Self(Arc::new(Owners(Arc::new(shared))))
     }
 
-    /// Someone who has seen the value as it is now.
+    /// A receiver that has seen the current value.
     pub fn subscribe(&self) -> Receiver<T> {
         let version = self.0.0.read().version;
         self.0.0.receiver(version)
     }
 
-    /// Whether nobody watches.
+    /// Whether there are no receivers.
     pub fn is_closed(&self) -> bool {
         self.0.0.receivers.load(Ordering::Relaxed) == 0
     }
 
-    /// The value as it is now.
+    /// The current value.
     pub fn borrow(&self) -> Ref<'_, T> {
         Ref(self.0.0.read())
     }
 
-    /// Changes the value, and wakes those who wait if `modify` says that it did.
+    /// Changes the value. Wakes waiters if `modify` returns true.
     pub fn send_if_modified(&self, modify: impl FnOnce(&mut T) -> bool) -> bool {
         let modified = {
             let mut state = self.0.0.write();
@@ -162,7 +162,7 @@ impl<T> Sender<T> {
         });
     }
 
-    /// Puts another value in its place, and gives the former one back.
+    /// Replaces the value, and returns the former one.
     pub fn send_replace(&self, mut value: T) -> T {
         self.send_modify(|known| std::mem::swap(known, &mut value));
         value
@@ -170,31 +170,31 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// The value as it is now, which need not count as seen.
+    /// The current value, without marking it as seen.
     pub fn borrow(&self) -> Ref<'_, T> {
         Ref(self.shared.read())
     }
 
-    /// The value as it is now, which counts as seen.
+    /// The current value, marked as seen.
     pub fn borrow_and_update(&mut self) -> Ref<'_, T> {
         let state = self.shared.read();
         self.seen = state.version;
         Ref(state)
     }
 
-    /// What the value is now counts as seen.
+    /// Marks the current value as seen.
     pub fn mark_unchanged(&mut self) {
         self.seen = self.shared.read().version;
     }
 
-    /// Resolves when the value is not the one that was seen last, which it then is. Cancel safe.
+    /// Resolves when the value differs from the last seen one, and marks it as seen. Cancel safe.
     ///
     /// # Errors
     /// [`Closed`]
     pub async fn changed(&mut self) -> Result<(), Closed> {
         loop {
             let mut changed = pin!(self.shared.changed.notified());
-            // It waits from here on, so no change after the look at the version is missed.
+            // Registers first, so that no change after the check of the version is missed.
             changed.as_mut().enable();
             {
                 let state = self.shared.read();
@@ -210,7 +210,7 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Resolves when the value is as wanted, which it may be already; it counts as seen. Cancel safe.
+    /// Resolves when the value satisfies the condition, possibly at once, and marks it as seen. Cancel safe.
     ///
     /// # Errors
     /// [`Closed`]

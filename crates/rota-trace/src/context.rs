@@ -1,13 +1,13 @@
-//! W3C trace context: the two texts by which one process tells another where its work belongs.
+//! W3C trace context: the headers `traceparent` and `tracestate`.
 
-/// Longest `tracestate` that is passed on, in bytes: what every implementation must keep at least.
+/// Maximum bytes of `tracestate`: the minimum that every implementation must support.
 const STATE_BYTES_MAX: usize = 512;
-/// Most members of it.
+/// Maximum number of its members.
 const STATE_MEMBERS_MAX: usize = 32;
-/// The flags that version 00 knows: sampled, and random trace id.
+/// The flags of version 00: sampled, and random trace id.
 pub(crate) const FLAGS_KNOWN: u8 = 0b11;
 
-/// A place in a trace: a span that what follows belongs under.
+/// A trace context: the parent of further spans.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceContext {
     pub(crate) trace: u128,
@@ -17,14 +17,14 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Reads the headers `traceparent` and `tracestate`, or what stands for them elsewhere. `None`:
-    /// there is no context, or one that the standard says to ignore. A state that is not one, or is
-    /// longer than 512 bytes, is left out.
+    /// Parses the headers `traceparent` and `tracestate`, or the equivalent fields. `None` if there is no
+    /// context, or one that the standard tells to ignore. An invalid state, or one of more than 512 bytes, is
+    /// omitted.
     #[must_use]
     pub fn parse(parent: &str, state: &str) -> Option<Self> {
         let version = number(parent.get(..2)?)?;
         let known = version == 0 && parent.len() == 55;
-        // Later versions may say more behind what we know of.
+        // Later versions can append fields.
         let later = (1..255).contains(&version)
             && (parent.len() == 55 || parent.as_bytes().get(55) == Some(&b'-'));
         if !known && !later {
@@ -44,26 +44,26 @@ impl TraceContext {
         (trace != 0 && span != 0).then(|| Self { trace, span, flags, state: checked(state) })
     }
 
-    /// As the header `traceparent`.
+    /// The header `traceparent`.
     #[must_use]
     pub fn traceparent(&self) -> String {
         format!("00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
     }
 
-    /// As the header `tracestate`; empty for none.
+    /// The header `tracestate`. Empty for none.
     #[must_use]
     pub fn tracestate(&self) -> &str {
         &self.state
     }
 }
 
-/// Lower-case hexadecimal digits, as the standard wants them.
+/// Parses lower-case hexadecimal digits, as the standard requires.
 fn number(digits: &str) -> Option<u64> {
     let lower = digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
     u64::from_str_radix(digits, 16).ok().filter(|_| lower)
 }
 
-/// The state, if it is one that may be passed on.
+/// The state, if it is valid.
 pub(crate) fn checked(state: &str) -> Box<str> {
     let state = state.trim();
     let members = || state.split(',').map(str::trim).filter(|member| !member.is_empty());

@@ -1,10 +1,11 @@
-//! Traces: the context that links them ([`TraceContext`]) and the spans that nodes and workers write
-//! ([`Tracer`]).
+//! Traces: the context ([`TraceContext`]) and the spans that nodes and workers write ([`Tracer`]).
 //!
-//! Clients hand a context in, it is kept with the task, and workers hand it on, whether or not
-//! anybody here writes spans. Where spans go is the choice of whoever makes the [`Tracer`]: this
-//! crate knows the API of OpenTelemetry and no exporter. Without the feature `spans`, it does not need
-//! that API either: contexts are still passed on, and no span is written.
+//! Clients send a context, Rota stores it with the task, and workers pass it on, whether or not spans are
+//! written. The program that makes the [`Tracer`] chooses the exporter: this crate uses only the API of
+//! OpenTelemetry. Without the feature `spans` it does not even need that API: contexts are still passed on,
+//! but no spans are written.
+
+#![warn(missing_docs)]
 
 mod context;
 #[cfg(not(feature = "spans"))]

@@ -1,21 +1,21 @@
-//! Stands in for spans where the feature `spans` is off: a tracer that writes nothing.
+//! Replaces spans if the feature `spans` is off: a tracer that writes nothing.
 
 use std::{convert::Infallible, time::SystemTime};
 
 use crate::{Role, TraceContext};
 
-/// Writes no spans: the feature `spans` is off.
+/// A tracer that writes no spans, because the feature `spans` is off.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tracer(());
 
 impl Tracer {
-    /// False: the feature `spans` is off.
+    /// Always false, because the feature `spans` is off.
     #[must_use]
     pub fn is_on(&self) -> bool {
         false
     }
 
-    /// `None`: the feature `spans` is off.
+    /// Always `None`, because the feature `spans` is off.
     #[must_use]
     pub fn start(
         &self,
@@ -28,7 +28,7 @@ impl Tracer {
     }
 }
 
-/// A span that is never begun.
+/// A span that never exists.
 #[derive(Debug)]
 pub struct Span(Infallible);
 

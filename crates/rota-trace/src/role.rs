@@ -1,12 +1,12 @@
-//! The part of a span in the life of a task.
+//! The role of a span in the life of a task.
 
-/// What a span's part in a task's life is.
+/// The role of a span in the life of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Takes a task in.
+    /// The submission of a task.
     Submit,
-    /// Something within a node.
+    /// Work within a node.
     Internal,
-    /// Runs a task.
+    /// An attempt of a task.
     Attempt,
 }

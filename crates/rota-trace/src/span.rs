@@ -1,4 +1,4 @@
-//! Spans: written where somebody collects them, and nothing at all elsewhere.
+//! Spans, if they are collected.
 
 use std::{fmt, str::FromStr, sync::Arc, time::SystemTime};
 
@@ -16,7 +16,7 @@ use crate::{
     context::{FLAGS_KNOWN, checked},
 };
 
-/// Writes spans. Off by default; then it costs the look at one pointer.
+/// Writes spans. Off by default; then it costs only the check of a pointer.
 #[derive(Clone, Default)]
 pub struct Tracer(Option<Arc<BoxedTracer>>);
 
@@ -27,20 +27,20 @@ impl fmt::Debug for Tracer {
 }
 
 impl Tracer {
-    /// One that writes.
+    /// A tracer that writes spans.
     #[must_use]
     pub fn new(tracer: BoxedTracer) -> Self {
         Self(Some(Arc::new(tracer)))
     }
 
-    /// Whether it writes.
+    /// Whether it writes spans.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Begins a span at that time, under `parent` or as the first of a trace. `None`: nobody will
-    /// see it, because this is off or the trace is not sampled.
+    /// Begins a span at this time, under `parent` or as the root of a trace. `None` if it would not be
+    /// recorded, because this is off or the trace is not sampled.
     #[must_use]
     pub fn start(
         &self,
@@ -73,7 +73,7 @@ impl Tracer {
     }
 }
 
-/// A span that has begun. Ends when it is dropped, at the latest.
+/// A started span. It ends when it is dropped, at the latest.
 pub struct Span(BoxedSpan);
 
 impl fmt::Debug for Span {
@@ -83,14 +83,14 @@ impl fmt::Debug for Span {
 }
 
 impl Span {
-    /// Where that belongs which follows from it.
+    /// The trace context for child spans.
     #[must_use]
     pub fn context(&self) -> TraceContext {
         TraceContext::of(self.0.span_context())
     }
 
-    /// Says which task it is about, in Rota's words and in those of OpenTelemetry's conventions for
-    /// messaging. A span about several tasks has no id.
+    /// Sets the attributes of the task, in Rota's names and those of OpenTelemetry's conventions for
+    /// messaging. A span of several tasks has no id.
     pub fn note_task(&mut self, id: Option<&str>, queue: &str, kind: &str) {
         self.note("rota.queue", queue);
         self.note("rota.kind", kind);
@@ -102,17 +102,17 @@ impl Span {
         }
     }
 
-    /// Says something of it.
+    /// Sets an attribute.
     pub fn note(&mut self, key: &'static str, value: &str) {
         self.0.set_attribute(KeyValue::new(key, value.to_owned()));
     }
 
-    /// Says a number of it.
+    /// Sets a numeric attribute.
     pub fn note_number(&mut self, key: &'static str, value: u64) {
         self.0.set_attribute(KeyValue::new(key, i64::try_from(value).unwrap_or(i64::MAX)));
     }
 
-    /// Says that it went wrong: the sort of error, and what of it people can read.
+    /// Marks it as failed, with the type of the error and its message.
     pub fn fail(&mut self, sort: &'static str, reason: &str) {
         self.note("error.type", sort);
         self.0.set_status(Status::error(reason.to_owned()));
@@ -124,7 +124,7 @@ impl Span {
     }
 }
 
-/// The same place in the words of OpenTelemetry.
+/// The same context in types of OpenTelemetry.
 impl TraceContext {
     pub(crate) fn of(span: &SpanContext) -> Self {
         Self {

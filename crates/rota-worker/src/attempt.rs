@@ -1,4 +1,4 @@
-//! One attempt: runs a handler, and ends it when it must end.
+//! Runs a handler for one attempt, and ends it at a timeout or a request to stop.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -15,15 +15,14 @@ use tracing::{debug, field::debug, info};
 
 use crate::{
     context::{StopReason, TaskContext},
-    handler::{Again, Handler, HandlerError, Outcome},
-    session::Event,
+    event::Event,
+    handler::{Again, Handler, HandlerError, HandlerResult},
 };
 
-/// A handler that is told to stop gets so long to do so before it is dropped. Shorter than what the
-/// server grants the worker.
+/// Time for a handler to stop before it is dropped. Shorter than the time that the server grants the worker.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(8);
 
-/// Runs the handler and says how it went.
+/// Runs the handler, and returns the outcome.
 pub(crate) async fn run(
     handler: Handler,
     context: TaskContext,
@@ -34,7 +33,7 @@ pub(crate) async fn run(
 ) {
     let _guard = ReportOnDrop { context: &context, started_at, events: &events };
     let (task, queue, attempt) = (context.task_id(), context.queue(), context.attempt());
-    debug!(task, queue, kind = context.kind(), attempt, "started");
+    debug!(task, queue, kind = context.kind(), attempt, "attempt started");
     let outcome = supervise(handler, &context, payload).await;
     if let Some(span) = span {
         end(span, &outcome, context.stop_reason());
@@ -45,7 +44,7 @@ pub(crate) async fn run(
 fn say(
     context: &TaskContext,
     started_at: SystemTime,
-    outcome: Outcome,
+    outcome: HandlerResult,
     events: &mpsc::UnboundedSender<Event>,
 ) {
     note(context, &outcome);
@@ -62,8 +61,8 @@ fn say(
     let _ = events.send(Event::Ended(report));
 }
 
-/// A handler can panic where nobody catches it: when it is dropped. Without a word of its end it
-/// would hold its slot for ever.
+/// Reports the end of an attempt whose handler panics when it is dropped. Nothing catches that panic, and
+/// without a report the attempt would hold its slot forever.
 struct ReportOnDrop<'a> {
     context: &'a TaskContext,
     started_at: SystemTime,
@@ -72,7 +71,7 @@ struct ReportOnDrop<'a> {
 
 impl Drop for ReportOnDrop<'_> {
     fn drop(&mut self) {
-        // Dropped without a panic: the runtime ends, and the worker with it.
+        // Dropped without a panic: the runtime is shutting down, and so is the worker.
         if std::thread::panicking() {
             let error = HandlerError::new("the handler panicked when it was dropped");
             say(self.context, self.started_at, Err(error), self.events);
@@ -80,21 +79,21 @@ impl Drop for ReportOnDrop<'_> {
     }
 }
 
-/// One line of the log on how it went.
-fn note(context: &TaskContext, outcome: &Outcome) {
+/// Logs the outcome.
+fn note(context: &TaskContext, outcome: &HandlerResult) {
     let (task, queue, attempt) = (context.task_id(), context.queue(), context.attempt());
     let kind = context.kind();
     match outcome {
         Ok(_) => debug!(task, queue, kind, attempt, "done"),
         Err(error) => {
             let (error, stopped) = (&error.message, context.stop_reason().map(debug));
-            info!(task, queue, kind, attempt, stopped, error, "an attempt did not succeed");
+            info!(task, queue, kind, attempt, stopped, error, "attempt failed");
         }
     }
 }
 
-/// Begins the span of an attempt, and says what the handler belongs under. Only for a task that
-/// belongs to a trace: nobody asked to see the others.
+/// Begins the span of an attempt, and returns the trace context for the handler. Only for tasks that belong
+/// to a trace.
 pub(crate) fn span(
     tracer: &Tracer,
     task: &v1::Dispatch,
@@ -113,18 +112,18 @@ pub(crate) fn span(
     (Some(span.context()), Some(span))
 }
 
-fn end(mut span: Span, outcome: &Outcome, stopped: Option<StopReason>) {
+fn end(mut span: Span, outcome: &HandlerResult, stopped: Option<StopReason>) {
     if let Some(reason) = stopped {
         span.note("rota.stopped", &format!("{reason:?}"));
     }
     match (outcome, stopped) {
-        // Neither is a mistake of the handler's, nor of anybody's.
+        // Neither of these is an error.
         (Ok(_), _) | (Err(_), Some(StopReason::Cancelled | StopReason::Draining)) => {}
         (Err(_), Some(StopReason::Timeout)) => {
-            span.fail("timeout", "it took longer than its timeout");
+            span.fail("timeout", "the attempt exceeded its timeout");
         }
         (Err(_), Some(StopReason::LeaseLost)) => {
-            span.fail("lease_lost", "its lease was lost");
+            span.fail("lease_lost", "the lease was lost");
         }
         (Err(error), None) => {
             let sort = if error.again == Again::Never { "permanent" } else { "error" };
@@ -134,15 +133,15 @@ fn end(mut span: Span, outcome: &Outcome, stopped: Option<StopReason>) {
     span.end();
 }
 
-/// Drives the handler to its end, at the latest a grace after it was told to stop.
-async fn supervise(handler: Handler, context: &TaskContext, payload: Bytes) -> Outcome {
+/// Runs the handler to its end, or until a grace period after a request to stop.
+async fn supervise(handler: Handler, context: &TaskContext, payload: Bytes) -> HandlerResult {
     let timeout = context.timeout();
     let call = std::panic::catch_unwind(AssertUnwindSafe(|| handler(context.clone(), payload)));
     let Ok(call) = call else { return Err(HandlerError::new("the handler panicked")) };
     let mut call = pin!(AssertUnwindSafe(call).catch_unwind());
     let ended = tokio::select! {
         biased;
-        // Done is done, though it should have stopped.
+        // The handler finished although it should have stopped. Its outcome counts.
         ended = &mut call => Some(ended),
         _ = context.stopped() => None,
         () = tokio::time::sleep(timeout) => {
@@ -157,23 +156,25 @@ async fn supervise(handler: Handler, context: &TaskContext, payload: Bytes) -> O
     match ended {
         Some(Ok(outcome)) => outcome,
         Some(Err(panic)) => Err(HandlerError::new(panic_message(panic.as_ref()))),
-        None => Err(HandlerError::new("the handler did not stop when told to and was dropped")),
+        None => Err(HandlerError::new(
+            "the handler did not stop within the grace period and was dropped",
+        )),
     }
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let words = panic.downcast_ref::<String>().map(String::as_str);
     let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("the handler panicked: {}", words.unwrap_or("without words"))
+    format!("the handler panicked: {}", words.unwrap_or("no message"))
 }
 
-/// What the server is told; `None`: nothing, for the lease is over.
-fn report(outcome: Outcome, stopped: Option<StopReason>) -> (Option<Wire>, Bytes) {
+/// The report to the server. `None` if the lease has ended.
+fn report(outcome: HandlerResult, stopped: Option<StopReason>) -> (Option<Wire>, Bytes) {
     if stopped == Some(StopReason::LeaseLost) {
         return (None, Bytes::new());
     }
     let error = match outcome {
-        // It was done before it noticed that it should stop: done is done.
+        // It finished before it noticed the request to stop. Its outcome counts.
         Ok(done) => {
             return (
                 Some(Wire::Completed(v1::Completed { result: done.result })),
@@ -190,7 +191,7 @@ fn report(outcome: Outcome, stopped: Option<StopReason>) -> (Option<Wire>, Bytes
         Some(StopReason::Cancelled) => Wire::Cancelled(v1::Cancelled {}),
         Some(StopReason::Draining) => Wire::Released(v1::Released {}),
         Some(StopReason::Timeout) => {
-            let message = format!("the attempt took longer than its timeout ({})", error.message);
+            let message = format!("the attempt exceeded its timeout ({})", error.message);
             failed(v1::FailureReason::Timeout, message, Again::ByPolicy)
         }
         Some(StopReason::LeaseLost) | None => {

@@ -1,21 +1,20 @@
-//! Why a stream ended, as far as it says something about what was sent over it.
+//! Classifies why a stream ended, as far as this concerns the messages sent over it.
 
 use rota_proto::Reason;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-/// The limit on the size of a message, as the server names it.
+/// The server's name of the limit on the size of a message.
 const LIMIT: &str = "request_bytes";
 
 /// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Break {
-    /// The network or the node failed. Says nothing about the messages, unless it happens again and
-    /// again.
+    /// The network or the node failed. This says nothing about the messages, unless it happens repeatedly.
     Lost,
-    /// A message was larger than the server accepts: more than so many bytes, where it says.
+    /// A message was larger than the server accepts, with the limit in bytes if the server sent it.
     TooLarge(Option<usize>),
-    /// Somebody refused, with these words: the server, or a proxy in front of it.
+    /// The server or a proxy refused it, with this message.
     Refused(String),
 }
 
@@ -28,14 +27,14 @@ impl Break {
         let reason = info.as_ref().and_then(|info| Reason::parse(&info.reason));
         match status.code() {
             _ if reason == Some(Reason::TooLarge) => Self::TooLarge(max),
-            // gRPC libraries say so with a code of their own, a proxy with a status of HTTP.
+            // gRPC libraries use a code of their own for this, proxies an HTTP status.
             Code::OutOfRange => Self::TooLarge(None),
             Code::ResourceExhausted if status.message().contains("larger") => Self::TooLarge(None),
             Code::Unknown if status.message().contains("413") => Self::TooLarge(None),
-            // A reset stream says no more than that: a follower resets it when leadership changes or the leader
-            // is gone, and so does a proxy. The server's own words for a fault of its own have a reason.
+            // A reset stream has no further meaning: a follower resets it when leadership changes or the
+            // leader is gone, and so does a proxy. An internal error of the server has a reason.
             Code::Internal if info.is_none() => Self::Lost,
-            // The server has no room now (`overloaded`): the report may be taken later.
+            // The server has no memory now (`overloaded`). It may accept the report later.
             Code::ResourceExhausted => Self::Lost,
             Code::Ok
             | Code::Cancelled
@@ -49,8 +48,8 @@ impl Break {
     }
 }
 
-/// Whether the server itself refuses the worker as it is: its token, its name. A proxy that answers
-/// in the server's place gives no reason of Rota's.
+/// Whether the server refuses the worker itself, because of its token or name. An answer of a proxy has no
+/// reason of Rota.
 pub(crate) fn refuses_worker(status: &Status) -> bool {
     let by_rota = status.get_details_error_info().is_some_and(|info| !info.reason.is_empty());
     let code = matches!(

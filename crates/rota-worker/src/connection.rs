@@ -1,10 +1,10 @@
-//! A stream to a node: how it is opened with a hello and closed with a goodbye. What is said in
-//! between is the session's.
+//! A stream to a node: opens it with a hello, and closes it with a goodbye. The session handles the messages
+//! in between.
 
 use std::time::Duration;
 
 use rota_client::Client;
-use rota_proto::Span;
+use rota_proto::TimeSpan;
 use rota_proto::v1::{
     self, server_message::Message as Down, worker_message::Message as Up,
     worker_service_client::WorkerServiceClient,
@@ -17,17 +17,17 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use tracing::info;
 
-/// Messages on their way into the stream: the unanswered reports, heartbeats and credit.
+/// Maximum number of outgoing messages in the channel: unanswered reports, heartbeats and credit.
 pub(crate) const OUTGOING: usize = 64;
 /// Time for a node to answer the first message.
 pub(crate) const WELCOME: Duration = Duration::from_secs(5);
-/// When all is done, the server gets so long to end the stream.
+/// Time for the server to end the stream after the goodbye.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
-/// The TTL of a session whose server does not say.
+/// The TTL of a session if the server does not send one.
 const TTL: Duration = Duration::from_secs(10);
 const TTL_MIN: Duration = Duration::from_millis(100);
-/// Largest message that is accepted: a server may allow payloads of 1 GiB, and a smaller bound here
-/// would break each connection that brings one.
+/// Maximum size of a message. A server can allow payloads of 1 GiB, and a smaller limit here would break each
+/// connection that carries one.
 const MESSAGE_BYTES: usize = (1 << 30) + (16 << 20);
 
 /// An open stream.
@@ -35,12 +35,12 @@ pub(crate) struct Connection {
     pub(crate) up: mpsc::Sender<v1::WorkerMessage>,
     pub(crate) down: Streaming<v1::ServerMessage>,
     pub(crate) ttl: Duration,
-    /// The server says so when a heartbeat arrived.
+    /// Whether the server acknowledges heartbeats.
     pub(crate) acknowledges: bool,
 }
 
-/// Opens a stream on the node that the client is at, which gets so long to welcome the worker, and
-/// never longer than [`WELCOME`].
+/// Opens a stream to the client's current node. The node must welcome the worker within the given time, at
+/// most [`WELCOME`].
 pub(crate) async fn open(
     client: &Client,
     hello: v1::Hello,
@@ -48,11 +48,11 @@ pub(crate) async fn open(
 ) -> Result<(Connection, v1::Welcome), Status> {
     let until = Instant::now() + patience.min(WELCOME);
     let (up, outgoing) = mpsc::channel(OUTGOING);
-    // The channel is empty: there is room.
+    // The channel is still empty, so this does not block.
     let _ = up.try_send(message(Up::Hello(hello)));
     let mut service =
         WorkerServiceClient::new(client.connection()).max_decoding_message_size(MESSAGE_BYTES);
-    let late = |_| Status::unavailable("the server did not answer in time");
+    let late = |_| Status::unavailable("the server did not answer within the timeout");
     let answer = timeout_at(until, service.work(ReceiverStream::new(outgoing)));
     let mut down = answer.await.map_err(late)??.into_inner();
     let first = timeout_at(until, down.message()).await.map_err(late)??;
@@ -60,18 +60,18 @@ pub(crate) async fn open(
         return Err(Status::unavailable("the server did not welcome the worker"));
     };
     info!(session = welcome.session, node = welcome.node, "connected");
-    let ttl = welcome.ttl.map_or(TTL, Span::duration);
+    let ttl = welcome.ttl.map_or(TTL, TimeSpan::duration);
     let acknowledges = welcome.acknowledges_heartbeats;
     Ok((Connection { up, down, ttl: ttl.max(TTL_MIN), acknowledges }, welcome))
 }
 
 impl Connection {
-    /// Ends the session; what it still holds goes to others.
+    /// Ends the session. Other workers get the tasks that it still holds.
     pub(crate) async fn close(mut self) {
         let ended = async {
             let _ = self.up.send(message(Up::Goodbye(v1::Goodbye {}))).await;
             drop(self.up);
-            // The server ends the stream when it has ended the session.
+            // The server ends the stream after the session.
             while let Ok(Some(_)) = self.down.message().await {}
         };
         let _ = timeout(LAST_WORDS, ended).await;

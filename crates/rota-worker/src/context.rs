@@ -1,4 +1,4 @@
-//! What a handler knows of its task, and can say.
+//! The context of a handler: its task, progress, and requests to stop.
 
 use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -10,9 +10,9 @@ use rota_trace::TraceContext;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::session::Event;
+use crate::event::Event;
 
-/// Bytes of a progress message.
+/// Maximum bytes of a progress message.
 const PROGRESS_BYTES: usize = 1024;
 
 /// The reason to stop an attempt.
@@ -20,9 +20,9 @@ const PROGRESS_BYTES: usize = 1024;
 pub enum StopReason {
     /// A client cancelled the task.
     Cancelled,
-    /// The attempt took longer than its timeout.
+    /// The attempt exceeded its timeout.
     Timeout,
-    /// This worker no longer has the lease. The outcome of the handler is dropped.
+    /// This worker no longer holds the lease. The outcome of the handler is ignored.
     LeaseLost,
     /// The drain timeout of the worker is over. The task goes to another worker and loses no attempt.
     Draining,
@@ -41,7 +41,7 @@ struct Inner {
     trace: Option<TraceContext>,
     stop: CancellationToken,
     reason: OnceLock<StopReason>,
-    /// What the handler last said and the session has not taken yet.
+    /// The last progress message, until the session takes it.
     progress: Mutex<Option<String>>,
     events: mpsc::UnboundedSender<Event>,
 }
@@ -139,12 +139,12 @@ impl TaskContext {
         if said.replace(message).is_none() {
             let task_id = self.inner.task.task_id.clone();
             let token = self.inner.task.lease_token;
-            // A worker that has stopped takes no more words.
+            // A stopped worker accepts no more messages.
             let _ = self.inner.events.send(Event::Progress { task_id, token });
         }
     }
 
-    /// What the handler last said, once.
+    /// Takes the last progress message.
     pub(crate) fn take_progress(&self) -> Option<String> {
         self.inner.progress.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -162,7 +162,7 @@ impl TaskContext {
     }
 
     pub(crate) fn stop(&self, reason: StopReason) {
-        // The first reason stands.
+        // The first reason counts.
         let _ = self.inner.reason.set(reason);
         self.inner.stop.cancel();
     }
@@ -172,7 +172,7 @@ impl TaskContext {
     }
 }
 
-/// Cuts a text at a character's boundary, so that it has at most so many bytes.
+/// Cuts a text at a character boundary to a maximum number of bytes.
 pub(crate) fn cut(text: &mut String, bytes_max: usize) {
     let mut end = text.len().min(bytes_max);
     while !text.is_char_boundary(end) {

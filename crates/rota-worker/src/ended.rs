@@ -1,28 +1,28 @@
-//! Which leases have ended here. A server may send a task more than once over one stream: as it was
-//! assigned and, when the session is resumed, because the worker did not name it.
+//! Remembers the leases that have ended here. A server can send a task twice over one stream: when it is
+//! assigned, and when the session is resumed and the worker did not claim it.
 //!
-//! How much later the second one comes depends on the store, so leases are remembered by number and
-//! not by time: a server sends again only what the session held when it was resumed, and a session
-//! holds no more tasks than slots.
+//! The delay of the second one depends on the store, so the number of remembered leases is limited, not their
+//! age: a server sends again only leases that the session held when it was resumed, and a session holds no
+//! more tasks than slots.
 
 use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
-/// Leases that are remembered at least: some megabytes at most.
+/// Minimum number of leases to remember. They take a few megabytes at most.
 const REMEMBERED: usize = 1 << 16;
 
-/// The leases that ended last.
+/// The last ended leases.
 #[derive(Debug)]
 pub(crate) struct Ended {
     room: usize,
-    /// The highest token of each task that ended here.
+    /// The highest token of each task whose lease ended here.
     tokens: FxHashMap<Box<str>, u64>,
     order: VecDeque<(Box<str>, u64)>,
 }
 
 impl Ended {
-    /// Remembers the last ones of a worker with so many slots.
+    /// Remembers the last leases of a worker with this many slots.
     pub(crate) fn new(slots: u32) -> Self {
         let room = REMEMBERED.max(slots as usize * 2);
         Self { room, tokens: FxHashMap::default(), order: VecDeque::new() }
@@ -42,7 +42,7 @@ impl Ended {
         self.order.push_back((task_id.into(), token));
     }
 
-    /// Whether that lease has ended here, or a later one of the same task.
+    /// Whether this lease, or a later one of the same task, has ended here.
     pub(crate) fn has(&self, task_id: &str, token: u64) -> bool {
         self.tokens.get(task_id).is_some_and(|ended| *ended >= token)
     }

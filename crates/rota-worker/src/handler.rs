@@ -1,4 +1,4 @@
-//! What runs a task: functions of the user's, made alike.
+//! Handlers: the functions of users, behind a common interface.
 
 use std::{
     fmt,
@@ -14,16 +14,16 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::context::TaskContext;
 
-/// What a handler returns when all went well.
+/// The outcome of a successful handler.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Done {
-    /// Kept with the task; empty for nothing.
+    /// Result of the task. Empty for none.
     pub result: Bytes,
-    /// The end of what was printed; shown with the attempt.
+    /// End of the output, shown with the attempt.
     pub output_tail: Bytes,
 }
 
-/// What a handler returns when it failed. Anything that is an error becomes one that is tried again.
+/// The error of a handler. Any error type converts to it, and is retried.
 #[derive(Debug, Clone)]
 pub struct HandlerError {
     pub(crate) message: String,
@@ -31,68 +31,68 @@ pub struct HandlerError {
     pub(crate) output_tail: Bytes,
 }
 
-/// Whether a failed attempt is followed by another.
+/// Whether and when a failed attempt is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Again {
-    /// As the task's policy says.
+    /// By the policy of the task.
     ByPolicy,
-    /// At that time, if the task has attempts left.
+    /// At this time, if the task has attempts left.
     At(SystemTime),
-    /// After that time, and no attempt of the task's budget is spent.
+    /// After this time, without spending an attempt.
     Snoozed(Duration),
-    /// No.
+    /// Never.
     Never,
 }
 
 impl HandlerError {
-    /// The attempt failed; the task's policy says whether and when it is tried again.
+    /// A failure. The policy of the task says whether and when Rota retries it.
     pub fn new(message: impl fmt::Display) -> Self {
         let message = message.to_string();
         Self { message, again: Again::ByPolicy, output_tail: Bytes::new() }
     }
 
-    /// The attempt failed, and trying again is useless.
+    /// A failure that a retry cannot fix.
     pub fn permanent(message: impl fmt::Display) -> Self {
         Self { again: Again::Never, ..Self::new(message) }
     }
 
-    /// The attempt failed, and is to be tried again at that time.
+    /// A failure, with the time of the retry.
     pub fn retry_at(message: impl fmt::Display, at: SystemTime) -> Self {
         Self { again: Again::At(at), ..Self::new(message) }
     }
 
-    /// The attempt failed, and is to be tried again that long from now.
+    /// A failure, with the delay of the retry from now.
     pub fn retry_after(message: impl fmt::Display, after: Duration) -> Self {
         Self::retry_at(message, SystemTime::now() + after)
     }
 
-    /// Not now: the task waits for that long, and no attempt of its retry policy is spent. The
-    /// policy's `max_snoozes` bounds how often.
+    /// Snoozes the task: it waits for this time, without spending an attempt of its retry policy. The policy
+    /// limits this with `max_snoozes`.
     #[must_use]
     pub fn snooze(delay: Duration) -> Self {
         let message = format!("snoozed for {delay:?}");
         Self { again: Again::Snoozed(delay), ..Self::new(message) }
     }
 
-    /// How long the task is to wait, where the handler snoozed it.
+    /// The delay, if the handler snoozed the task.
     #[must_use]
     pub fn snoozed_for(&self) -> Option<Duration> {
         if let Again::Snoozed(delay) = self.again { Some(delay) } else { None }
     }
 
-    /// What went wrong.
+    /// The error message.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Whether trying again is useless.
+    /// Whether a retry cannot fix it.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         self.again == Again::Never
     }
 
-    /// When to try again, where the handler said so.
+    /// The time of the retry, if the handler set it.
     #[must_use]
     pub fn again_at(&self) -> Option<SystemTime> {
         if let Again::At(at) = self.again { Some(at) } else { None }
@@ -104,7 +104,7 @@ impl HandlerError {
         &self.output_tail
     }
 
-    /// Adds the end of what was printed.
+    /// Adds the end of the output.
     #[must_use]
     pub fn with_output(mut self, output_tail: Bytes) -> Self {
         self.output_tail = output_tail;
@@ -124,18 +124,19 @@ impl<E: std::error::Error> From<E> for HandlerError {
     }
 }
 
-/// What a handler comes to.
-pub(crate) type Outcome = Result<Done, HandlerError>;
+/// The outcome of a handler.
+pub(crate) type HandlerResult = Result<Done, HandlerError>;
 
-/// A handler of any sort.
-pub(crate) type Handler =
-    Arc<dyn Fn(TaskContext, Bytes) -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync>;
+/// A handler of any type.
+pub(crate) type Handler = Arc<
+    dyn Fn(TaskContext, Bytes) -> Pin<Box<dyn Future<Output = HandlerResult> + Send>> + Send + Sync,
+>;
 
-/// A handler that takes and gives bytes.
+/// A handler that takes and returns bytes.
 pub(crate) fn raw<F, Fut>(handler: F) -> Handler
 where
     F: Fn(TaskContext, Bytes) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Outcome> + Send + 'static,
+    Fut: Future<Output = HandlerResult> + Send + 'static,
 {
     Arc::new(move |context, payload| Box::pin(handler(context, payload)))
 }
@@ -150,8 +151,7 @@ where
     typed(move |context, job| handler(job, context))
 }
 
-/// The rest of the way of an attempt, in the hands of a [wrapper](crate::Builder::wrap): the inner wrappers and
-/// the handler.
+/// The rest of an attempt, for a [wrapper](crate::Builder::wrap): the inner wrappers and the handler.
 pub struct Next {
     handler: Handler,
     payload: Bytes,
@@ -186,7 +186,7 @@ pub(crate) type Wrapper = Box<dyn Fn(Handler) -> Handler + Send + Sync>;
 pub(crate) fn wrapper<F, Fut>(around: F) -> Wrapper
 where
     F: Fn(TaskContext, Next) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Outcome> + Send + 'static,
+    Fut: Future<Output = HandlerResult> + Send + 'static,
 {
     let around = Arc::new(around);
     Box::new(move |handler| {
@@ -195,7 +195,7 @@ where
     })
 }
 
-/// A handler that takes and gives values with a JSON form.
+/// A handler that takes and returns values with a JSON form.
 pub(crate) fn typed<P, R, F, Fut>(handler: F) -> Handler
 where
     P: DeserializeOwned + Send + 'static,
@@ -207,7 +207,7 @@ where
     raw(move |context, payload: Bytes| {
         let handler = handler.clone();
         async move {
-            // No payload is the same as null.
+            // An absent payload is the same as null.
             let json: &[u8] = if payload.is_empty() { b"null" } else { &payload };
             let payload = serde_json::from_slice(json).map_err(|error| {
                 HandlerError::permanent(format!("the payload does not fit the handler: {error}"))

@@ -47,6 +47,8 @@
 //! | `metrics` | `Builder::metrics_listen` and `Worker::metrics`: Prometheus metrics and probes |
 //! | `trace` | `Worker::traced`: an OpenTelemetry span for each attempt |
 
+#![warn(missing_docs)]
+
 // The runtime talks to the API alone, through `rota-client`: never to a store or to the engine. A task's way:
 // `session` (stream, reconnects, reports) → `attempt` (timeout, cancellation, panics) → a handler or an `executor`.
 // What `session` counts is shown by `scrape`.
@@ -55,9 +57,10 @@ mod attempt;
 mod breaks;
 mod connection;
 mod context;
-mod count;
 mod ended;
+mod event;
 mod handler;
+mod metrics;
 mod outbox;
 mod pulse;
 #[cfg(feature = "metrics")]

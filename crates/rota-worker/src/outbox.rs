@@ -1,8 +1,8 @@
-//! Reports on their way to the server: each is kept until it was answered.
+//! The outbox: keeps each report until the server has answered it.
 //!
-//! A message that the server does not take must not hold up the reports behind it. So the outbox
-//! learns from each connection that breaks how much it may put into one message (`pace`), until the
-//! report that cannot be taken is alone; that one alone becomes a failure of its attempt.
+//! A message that the server does not accept must not block later reports. So the outbox learns from each
+//! broken connection how much to put into one message (`pace`), until the report at fault is alone. Only that
+//! report becomes a failure of its attempt.
 
 mod pace;
 
@@ -18,14 +18,14 @@ use tracing::warn;
 use self::pace::{Pace, Verdict};
 use crate::{breaks::Break, context::cut as cut_text};
 
-/// Bytes of an error that are sent; the server keeps fewer.
+/// Maximum bytes of an error message to send. The server keeps fewer.
 const MESSAGE_BYTES: usize = 8 << 10;
-/// Bytes of an error that is too large with all its words.
+/// Bytes of an error message that was cut because the report was too large.
 const SHORT_MESSAGE_BYTES: usize = 256;
-/// Bytes that a report takes in a message beyond its own.
+/// Overhead of a report in a message, in bytes.
 const FRAME_BYTES: usize = 8;
 
-/// Reports that wait to be sent, and those that wait for their answer.
+/// Reports that wait to be sent, and reports that wait for their answer.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     waiting: VecDeque<v1::Report>,
@@ -42,7 +42,7 @@ fn size_of_all(message: &v1::Reports) -> usize {
     message.reports.iter().map(size_of).sum()
 }
 
-/// Whether the server cannot take the report, though the lease may hold.
+/// Whether the server cannot accept the report although the lease may be valid.
 pub(crate) fn is_unacceptable(refusal: &v1::ReportRefusal) -> bool {
     matches!(Reason::parse(&refusal.reason), Some(Reason::Invalid | Reason::TooLarge))
 }
@@ -52,7 +52,7 @@ fn is_end(report: &v1::Report) -> bool {
     !matches!(report.outcome, Some(Outcome::Started(_) | Outcome::Progress(_)) | None)
 }
 
-/// What the server takes; larger reports would be refused, or end the stream.
+/// The limits of the server. Larger reports would be refused, or end the stream.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) result_bytes: usize,
@@ -60,9 +60,9 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    /// As the server said when it welcomed the worker.
+    /// The limits from the welcome of the server.
     pub(crate) fn of(welcome: &v1::Welcome) -> Self {
-        // Nothing said: nothing known.
+        // Zero means that the server sent no limit.
         let bound = |bytes| match usize::try_from(bytes) {
             Ok(bytes @ 1..) => bytes,
             _ => usize::MAX,
@@ -73,15 +73,15 @@ impl Bounds {
         }
     }
 
-    /// Makes a report one that the server takes. A result that is too large makes a failure, which
-    /// the next attempt would only repeat.
+    /// Makes a report fit the limits of the server. A result that is too large becomes a permanent failure,
+    /// because the next attempt would only repeat it.
     fn fit(self, report: &mut v1::Report) {
         let cut = report.output_tail.len().saturating_sub(self.output_tail_bytes);
         report.output_tail = report.output_tail.slice(cut..);
         match &mut report.outcome {
             Some(Outcome::Completed(done)) if done.result.len() > self.result_bytes => {
                 let message = format!(
-                    "the handler returned {} bytes, and the server takes {} (limit result_bytes)",
+                    "the handler returned {} bytes, but the server accepts at most {} (limit result_bytes)",
                     done.result.len(),
                     self.result_bytes
                 );
@@ -98,7 +98,7 @@ fn failed_for_good(message: String) -> Outcome {
     Outcome::Failed(v1::Failed { reason, message, retry_at: None })
 }
 
-/// Makes a report smaller that the server does not take. False: there is nothing left to leave out.
+/// Makes a report smaller that the server does not accept. Returns false if nothing can be omitted.
 fn reduce(report: &mut v1::Report, why: &str) -> bool {
     match &mut report.outcome {
         Some(Outcome::Completed(_)) => report.outcome = Some(failed_for_good(why.to_owned())),
@@ -111,12 +111,12 @@ fn reduce(report: &mut v1::Report, why: &str) -> bool {
     true
 }
 
-/// Makes a report fit into one message. False: it cannot.
+/// Makes a report fit into one message. Returns false if this is impossible.
 fn reduce_to(report: &mut v1::Report, bytes_max: usize) -> bool {
     let bytes = size_of(report);
     while size_of(report) > bytes_max {
         let why = format!(
-            "the result was lost: the report of this attempt takes {bytes} bytes, more than the \
+            "the result was lost: the report of this attempt has {bytes} bytes, more than the \
              server accepts in one message (limit request_bytes)"
         );
         if !reduce(report, &why) {
@@ -127,13 +127,13 @@ fn reduce_to(report: &mut v1::Report, bytes_max: usize) -> bool {
 }
 
 impl Outbox {
-    /// Takes a report, made to fit what the server accepts.
+    /// Adds a report, after making it fit the limits of the server.
     pub(crate) fn push(&mut self, mut report: v1::Report, bounds: Bounds) {
         bounds.fit(&mut report);
         self.keep(report);
     }
 
-    /// Puts a report behind the others, if the server can take it.
+    /// Adds a report at the end, if the server can accept it.
     fn keep(&mut self, mut report: v1::Report) {
         if reduce_to(&mut report, self.pace.report_bytes_max) {
             self.waiting.push_back(report);
@@ -147,7 +147,7 @@ impl Outbox {
         self.waiting.is_empty() && self.unanswered.is_empty()
     }
 
-    /// The next message, if there is something to send and not too much is unanswered.
+    /// The next message, if there are reports to send and not too many are unanswered.
     pub(crate) fn next(&mut self) -> Option<v1::Reports> {
         if self.waiting.is_empty() || self.unanswered.len() >= self.pace.messages {
             return None;
@@ -167,7 +167,7 @@ impl Outbox {
         Some(message)
     }
 
-    /// The server answered: what it did not refuse is durable.
+    /// Processes an answer. All reports that the server did not refuse are durable.
     pub(crate) fn answered(&mut self, results: &v1::ReportResults) {
         while self.unanswered.front().is_some_and(|message| message.seq <= results.seq) {
             let Some(message) = self.unanswered.pop_front() else { break };
@@ -178,8 +178,8 @@ impl Outbox {
         }
     }
 
-    /// The stream broke, and what was not answered is sent again: in another way, if it may be what
-    /// broke it.
+    /// Processes a broken stream. Unanswered reports are sent again, in smaller messages if they may have
+    /// broken it.
     pub(crate) fn broken(&mut self, why: &Break) {
         let largest = self.unanswered.iter().max_by_key(|message| size_of_all(message));
         let Some(largest) = largest else { return };
@@ -188,7 +188,7 @@ impl Outbox {
             reports: largest.reports.len(),
             messages: self.unanswered.len(),
         };
-        // What is soft is not sent again, and so does no more harm.
+        // Soft reports are not sent again, so they do no more harm.
         let suspect = largest.reports.first().filter(|report| sent.is_alone() && is_end(report));
         let suspected = suspect.is_some();
         self.rewind();
@@ -198,7 +198,7 @@ impl Outbox {
                 self.keep(report);
             }
         }
-        // What was alone is the first again.
+        // The report that was alone is the first again.
         let first = if suspected { self.waiting.pop_front() } else { None };
         match (verdict, why, first) {
             (Verdict::Guilty, Break::Refused(said), Some(mut report)) => {
@@ -215,8 +215,8 @@ impl Outbox {
         }
     }
 
-    /// A report that the server cannot take although the lease holds: without another one the task
-    /// would lie there until its timeout.
+    /// Handles a report that the server cannot accept although the lease is valid. Without a replacement, the
+    /// task would stay leased until its timeout.
     fn replace<'a>(
         &mut self,
         mut sent: impl Iterator<Item = &'a v1::Report>,
@@ -232,18 +232,18 @@ impl Outbox {
         });
         let Some(report) = meant else { return };
         if matches!(report.outcome, Some(Outcome::Completed(_))) {
-            let message = format!("the server did not take the result: {}", refusal.message);
+            let message = format!("the server did not accept the result: {}", refusal.message);
             let outcome = Some(failed_for_good(message));
             self.waiting.push_back(v1::Report { outcome, ..report.clone() });
         }
     }
 
-    /// Whether what is pushed now is sent soon.
+    /// Whether a report that is added now is sent soon.
     pub(crate) fn has_room(&self) -> bool {
         self.waiting.is_empty() && self.unanswered.len() < self.pace.messages
     }
 
-    /// The stream broke: what was not answered is sent again. What is soft is not worth it.
+    /// Queues unanswered reports again, without soft ones.
     fn rewind(&mut self) {
         while let Some(message) = self.unanswered.pop_back() {
             for report in message.reports.into_iter().rev().filter(is_end) {
@@ -252,7 +252,7 @@ impl Outbox {
         }
     }
 
-    /// The leases that reports in here end.
+    /// The leases that reports in the outbox end.
     pub(crate) fn leases(&self) -> impl Iterator<Item = v1::Lease> {
         let unanswered = self.unanswered.iter().flat_map(|message| &message.reports);
         unanswered.chain(&self.waiting).filter(|report| is_end(report)).map(|report| v1::Lease {
@@ -261,7 +261,7 @@ impl Outbox {
         })
     }
 
-    /// The lease is over: its reports are not wanted.
+    /// Drops the reports of an ended lease.
     pub(crate) fn forget(&mut self, task_id: &str, token: u64) {
         self.waiting.retain(|report| report.lease_token != token || report.task_id != task_id);
     }
@@ -269,7 +269,10 @@ impl Outbox {
 
 fn warn_dropped(report: &v1::Report) {
     let (task, token) = (&report.task_id, report.lease_token);
-    warn!(task, token, "the server takes no report of this attempt; it ends with its timeout");
+    warn!(
+        task,
+        token, "the server accepts no report of this attempt; it will end with its timeout"
+    );
 }
 
 #[cfg(test)]
@@ -381,7 +384,7 @@ mod tests {
                 assert_eq!(failed.reason(), v1::FailureReason::Permanent);
                 assert_eq!(
                     failed.message,
-                    "the handler returned 11 bytes, and the server takes 10 (limit result_bytes)"
+                    "the handler returned 11 bytes, but the server accepts at most 10 (limit result_bytes)"
                 );
             }
             other => panic!("not a failure: {other:?}"),

@@ -1,27 +1,26 @@
-//! The pulse of a connection: when a heartbeat is due, and when a server that does not acknowledge them
-//! is no longer waited for.
+//! The pulse of a connection: when to send heartbeats, and when to give up a connection without
+//! acknowledgements.
 //!
-//! A node may stand still, or a network may carry nothing, without the connection breaking. The worker
-//! has to be back by way of another node before its session's TTL is over. Time is counted in ticks, of
-//! which one is lost at most when this process itself stands still: what it could not hear in that time
-//! is not held against the server.
+//! A node can stall, or a network drop all packets, without breaking the connection. The worker must
+//! reconnect through another node before the TTL of its session is over. Time is counted in ticks, and a
+//! pause of this process counts as at most one tick, so that the server is not blamed for it.
 
 use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior};
 
-/// Ticks in a TTL.
+/// Number of ticks in a TTL.
 const TICKS: u32 = 8;
-/// A heartbeat is sent every so many ticks: four in a TTL.
+/// Number of ticks between heartbeats: four heartbeats in a TTL.
 const HEARTBEAT_EVERY: u32 = 2;
-/// Ticks that an acknowledgement may take at first: a quarter of the TTL.
+/// Maximum ticks for an acknowledgement at first: a quarter of the TTL.
 const PATIENCE_MIN: u32 = 2;
-/// The same on connections that turned out to be slow: more than any message takes. A large payload on a thin
-/// line delays what is behind it, and giving up in the middle would only have it sent again. A node that
-/// stands still is then noticed by the pings of HTTP/2.
+/// The same on slow connections: more than any message takes. A large payload on a slow link delays the
+/// messages behind it, and giving up would only send it again. Then the pings of HTTP/2 detect a stalled
+/// node.
 const PATIENCE_MAX: u32 = 512 * TICKS;
 
-/// How long acknowledgements may take, which is learnt from one connection to the next.
+/// The maximum time for acknowledgements, learned from one connection to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Patience(u32);
 
@@ -32,26 +31,26 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// A connection was given up because it was silent: the next one gets more time, since the way may
+    /// Records that a silent connection was given up. The next one gets more time, because the network may
     /// just be slow.
     pub(crate) fn grow(&mut self) {
         self.0 = (self.0 * 2).min(PATIENCE_MAX);
     }
 
-    /// How long a node may take to welcome a worker whose session has that TTL and waits for it.
+    /// Time for a node to welcome a worker whose session has this TTL.
     pub(crate) fn of(self, ttl: Duration) -> Duration {
         ttl / TICKS * self.0
     }
 }
 
-/// What a tick asks for.
+/// The action of a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Beat {
-    /// A heartbeat is to be sent.
+    /// Send a heartbeat.
     Send,
-    /// Nothing.
+    /// Do nothing.
     Rest,
-    /// Heartbeats were not acknowledged in time: the connection is to be given up.
+    /// Give up the connection, because heartbeats were not acknowledged in time.
     Silent,
 }
 
@@ -63,20 +62,20 @@ pub(crate) struct Pulse {
 }
 
 impl Pulse {
-    /// Begins with a heartbeat. Silence is judged only where the server acknowledges heartbeats.
+    /// Begins with a heartbeat. Silence counts only if the server acknowledges heartbeats.
     pub(crate) fn new(ttl: Duration, patience: Option<Patience>) -> Self {
         let mut ticks = tokio::time::interval(ttl / TICKS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { ticks, judge: Judge::new(patience) }
     }
 
-    /// Waits for the next tick. Nothing is lost when this is dropped before.
+    /// Waits for the next tick. Cancel safe.
     pub(crate) async fn tick(&mut self) -> Beat {
         self.ticks.tick().await;
         self.judge.tick()
     }
 
-    /// The server said something.
+    /// Records a message of the server.
     pub(crate) fn heard(&mut self) {
         self.judge.unanswered = None;
     }
@@ -87,7 +86,7 @@ struct Judge {
     patience: Option<Patience>,
     /// Ticks until the next heartbeat.
     rest: u32,
-    /// Ticks since the oldest heartbeat after which nothing was heard.
+    /// Ticks since the oldest heartbeat without a later message of the server.
     unanswered: Option<u32>,
 }
 

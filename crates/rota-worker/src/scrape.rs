@@ -1,5 +1,5 @@
-//! What a worker shows of itself: `/metrics` for Prometheus, `/healthz` and `/readyz` for probes,
-//! on a port of its own. What is counted is counted by `session`.
+//! The HTTP port of a worker: `/metrics` for Prometheus, `/healthz` and `/readyz` for probes. The module
+//! `session` counts.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -16,16 +16,16 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-/// Connections at once: a few probes and scrapers. Others wait.
+/// Maximum number of connections, for a few probes and scrapers. Others wait.
 const CONNECTIONS: usize = 32;
-/// The head of a request must arrive within this time; a connection without one is closed.
+/// Time for the headers of a request to arrive. Then the connection is closed.
 const HEAD: Duration = Duration::from_secs(10);
-/// A connection lives no longer, so that those that are never used do not hold their places.
+/// Maximum lifetime of a connection, so that idle ones do not use up the limit.
 const CONNECTION: Duration = Duration::from_secs(600);
-/// After a failed accept it rests so long.
+/// Pause after a failed accept.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A port that is listened on.
+/// A listening port.
 #[derive(Debug)]
 pub(crate) struct Scrape {
     listener: TcpListener,
@@ -37,12 +37,12 @@ impl Scrape {
         Ok(Self { listener: TcpListener::bind(address).await?, metrics })
     }
 
-    /// Where it listens: the port that was chosen, if 0 was asked for.
+    /// The address it listens on, with the actual port.
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Answers. Never returns; dropped, it ends all connections.
+    /// Serves. Never returns. Dropping it ends all connections.
     pub(crate) async fn serve(self) {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         let mut connections = JoinSet::new();
@@ -54,13 +54,13 @@ impl Scrape {
                     connections.spawn(async move {
                         let served = tokio::time::timeout(CONNECTION, connection(stream, metrics));
                         if let Ok(Err(error)) = served.await {
-                            debug!(%error, "a scrape ended badly");
+                            debug!(%error, "scrape connection failed");
                         }
                         drop(place);
                     });
                 }
                 Err(error) => {
-                    warn!(%error, "accepting a scrape failed");
+                    warn!(%error, "cannot accept a scrape connection");
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -90,7 +90,7 @@ fn answer(
     const TEXT: &str = "text/plain; charset=utf-8";
     let (status, kind, body) = match path {
         "/metrics" | "/healthz" | "/readyz" if !method.is_safe() => {
-            (StatusCode::METHOD_NOT_ALLOWED, TEXT, Bytes::from_static(b"only GET\n"))
+            (StatusCode::METHOD_NOT_ALLOWED, TEXT, Bytes::from_static(b"use GET\n"))
         }
         "/metrics" => {
             let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
@@ -105,7 +105,7 @@ fn answer(
             let body = Bytes::from_static(b"not connected to a node\n");
             (StatusCode::SERVICE_UNAVAILABLE, TEXT, body)
         }
-        _ => (StatusCode::NOT_FOUND, TEXT, Bytes::from_static(b"no such page\n")),
+        _ => (StatusCode::NOT_FOUND, TEXT, Bytes::from_static(b"no such path\n")),
     };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;

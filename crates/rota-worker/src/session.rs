@@ -1,8 +1,8 @@
-//! The worker's session: one task that owns the stream, what runs, and what is to be reported.
+//! The session of a worker: one task that owns the stream, the running attempts and the reports.
 //!
-//! It comes back with the same session when the stream breaks, on whichever node answers, with the
-//! leases it still holds; what runs goes on meanwhile. It never waits for room to send: what cannot
-//! be sent now stays in the outbox, so that it always hears what the server says.
+//! When the stream breaks, it reconnects to any node with the same session and the leases that it still
+//! holds. Running attempts continue meanwhile. It never waits to send: unsent reports stay in the outbox, so
+//! that it always receives messages of the server.
 
 mod reconnect;
 
@@ -25,31 +25,23 @@ use crate::{
     attempt,
     connection::{self, Connection, OUTGOING, message},
     context::{StopReason, TaskContext},
-    count::AttemptEnd,
     ended::Ended,
+    event::Event,
+    metrics::AttemptEnd,
     outbox::{self, Bounds, Outbox},
     pulse::{Beat, Patience, Pulse},
     worker::Worker,
 };
 
-/// A task that still runs after so long is reported as started; quicker ones only as ended.
+/// Time after which a running task is reported as started. Shorter ones are only reported as ended.
 const STARTED_AFTER: Duration = Duration::from_millis(20);
-/// With a server, what was told to stop gets so long to do so and to be reported: longer than an
-/// attempt gets.
+/// Time for stopped attempts to end and be reported to the server. Longer than the grace period of an
+/// attempt.
 const ENDING: Duration = attempt::STOP_GRACE.saturating_add(connection::LAST_WORDS);
-/// Events taken at a time.
+/// Maximum number of events to process at a time.
 const EVENTS: usize = 1024;
 
-/// What attempts say to the session.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// A handler said how far it is; its context has the words.
-    Progress { task_id: String, token: u64 },
-    /// An attempt ended; without an outcome nothing is to be reported.
-    Ended(v1::Report),
-}
-
-/// A task that runs.
+/// A running task.
 struct Running {
     token: u64,
     context: TaskContext,
@@ -61,38 +53,38 @@ pub(crate) struct Session {
     worker: Worker,
     id: String,
     running: FxHashMap<String, Running>,
-    /// Tasks that were not reported as started yet, oldest first.
+    /// Tasks that have not been reported as started, oldest first.
     silent: VecDeque<(Instant, String)>,
-    /// Tasks whose handlers said something that was not taken yet; each is in here once.
+    /// Tasks with an untaken progress message. Each is included once.
     talking: VecDeque<(String, u64)>,
     outbox: Outbox,
-    /// What the server takes, as it said last.
+    /// The last limits of the server.
     bounds: Bounds,
     events: mpsc::UnboundedReceiver<Event>,
     events_sender: mpsc::UnboundedSender<Event>,
     attempts: TaskTracker,
     phase: Phase,
     credit_sent: bool,
-    /// Leases that have ended here: the server may send a task twice.
+    /// Leases that have ended here, because the server can send a task twice.
     ended: Ended,
-    /// A server has welcomed this worker. It knows the token and the name then, and what refuses them
-    /// later is a fault in between that may pass.
+    /// Whether a server has welcomed this worker. Then its token and name are valid, and a later refusal is a
+    /// temporary problem.
     welcomed: bool,
-    /// Nodes in a row that refused the worker.
+    /// Number of consecutive nodes that refused the worker.
     refusals: usize,
-    /// The server gave or answered something over the last connection.
+    /// Whether the server sent tasks or answers over the last connection.
     is_useful: bool,
-    /// How long a silent connection is waited for.
+    /// The patience with silent connections.
     patience: Patience,
 }
 
-/// How far the worker is with its life.
+/// The phase of the worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Serving,
-    /// Takes no more; what runs may go on until then.
+    /// Takes no more tasks. Running attempts can continue until this time.
     Draining(Instant),
-    /// What ran was told to stop.
+    /// Running attempts were told to stop.
     Ending(Instant),
 }
 
@@ -101,7 +93,7 @@ impl Phase {
         if let Self::Draining(until) = self { Some(until) } else { None }
     }
 
-    /// When what still has not ended is left behind.
+    /// Time at which unended attempts are abandoned.
     fn gives_up(self) -> Option<Instant> {
         if let Self::Ending(since) = self { Some(since + ENDING) } else { None }
     }
@@ -109,17 +101,17 @@ impl Phase {
 
 /// Why a connection ended.
 enum Lost {
-    /// Try again.
+    /// Reconnect.
     Broken(Status),
-    /// Nothing was heard after a heartbeat: try another way.
+    /// No acknowledgement of a heartbeat. Reconnect to another node.
     Silent,
-    /// All is done.
+    /// Everything is done.
     Drained,
 }
 
 impl Session {
     pub(crate) fn new(worker: Worker) -> Self {
-        // Bounded by what runs: each attempt sends its end, and of its progress a word until that was
+        // Bounded by the running attempts: each sends its end, and one notice of progress until that is
         // taken.
         let (events_sender, events) = mpsc::unbounded_channel();
         let ended = Ended::new(worker.slots);
@@ -144,7 +136,7 @@ impl Session {
         }
     }
 
-    /// Serves a stream until it breaks or all is done.
+    /// Serves a stream until it breaks or everything is done.
     async fn serve(&mut self, mut connection: Connection) -> Lost {
         let patience = connection.acknowledges.then_some(self.patience);
         let mut pulse = Pulse::new(connection.ttl, patience);
@@ -154,12 +146,12 @@ impl Session {
             let drain = self.worker.drain.clone();
             tokio::select! {
                 biased;
-                // What is due comes first, since it is rare: neither the server nor the handlers can
-                // hold up a heartbeat or a drain.
+                // Rare events come first, so that neither the server nor handlers can delay a heartbeat or a
+                // drain.
                 beat = pulse.tick() => match beat {
                     Beat::Rest => continue,
                     Beat::Silent => return Lost::Silent,
-                    // A full channel says that the server does not read: the stream will break.
+                    // A full channel means that the server does not read, so the stream will break.
                     Beat::Send => drop(connection.up.try_send(message(Up::Heartbeat(v1::Heartbeat {})))),
                 },
                 () = drain.gently.cancelled(), if self.phase == Phase::Serving => self.start_drain(),
@@ -167,7 +159,7 @@ impl Session {
                 () = maybe(self.phase.patience_ends()) => self.end_drain(),
                 () = maybe(self.phase.gives_up()) => {
                     let (running, unsaid) = (self.running.len(), !self.outbox.is_empty());
-                    warn!(running, unsaid, "stopping with what could not be ended");
+                    warn!(running, unsaid, "stopping with unfinished attempts or unsent reports");
                     return goodbye(connection).await;
                 }
                 () = maybe(started_due) => self.report_started(),
@@ -179,7 +171,7 @@ impl Session {
                     Ok(None) => return Lost::Broken(Status::unavailable("the server closed the stream")),
                     Err(status) => return Lost::Broken(status),
                 },
-                // Last: the server sends no more than the slots before it hears of their ends.
+                // Last, because the server sends at most as many tasks as slots before it gets reports.
                 count = self.events.recv_many(&mut events, EVENTS) => {
                     debug_assert!(count > 0, "the session holds a sender itself");
                     events.drain(..).for_each(|event| self.note(event));
@@ -194,7 +186,7 @@ impl Session {
 
     fn hear(&mut self, message: Option<Down>) {
         let Some(message) = message else {
-            debug!("the server said something that this version does not know");
+            debug!("ignored a message of an unknown kind from the server");
             return;
         };
         self.is_useful |= matches!(message, Down::Dispatches(_) | Down::ReportResults(_));
@@ -209,7 +201,7 @@ impl Session {
                         token = refusal.lease_token,
                         reason = refusal.reason,
                         said = refusal.message,
-                        "a report was refused"
+                        "report refused"
                     );
                     // A report that the server cannot read says nothing about the lease.
                     if outbox::is_unacceptable(refusal) {
@@ -222,23 +214,23 @@ impl Session {
             Down::Stop(stop) => {
                 let reason = match stop.reason() {
                     v1::stop::Reason::Cancelled => StopReason::Cancelled,
-                    // The server has given up on the attempt already.
+                    // The server has already ended the attempt.
                     _ => StopReason::LeaseLost,
                 };
                 self.stop(&stop.task_id, stop.lease_token, reason);
             }
             Down::Drain(_) => {
                 if self.phase == Phase::Serving {
-                    info!("the server asks this worker to drain");
+                    info!("draining at the request of the server");
                     self.start_drain();
                 }
             }
-            Down::Welcome(_) => debug!("welcomed again"),
+            Down::Welcome(_) => debug!("ignored a repeated welcome"),
             Down::HeartbeatAck(_) => {}
         }
     }
 
-    /// Starts an attempt, unless it is one that we have: a task may be sent again when a session is
+    /// Starts an attempt, unless it already runs here, because a task can be sent again when a session is
     /// resumed.
     fn start(&mut self, task: v1::Dispatch) {
         let (task_id, token) = (task.task_id.clone(), task.lease_token);
@@ -249,7 +241,7 @@ impl Session {
             running.context.stop(StopReason::LeaseLost);
         }
         if self.ended.has(&task_id, token) {
-            debug!(task = task_id, token, "the server sent a task again that has ended here");
+            debug!(task = task_id, token, "ignored a repeated task whose attempt has ended here");
             return;
         }
         if self.phase != Phase::Serving {
@@ -276,7 +268,7 @@ impl Session {
         self.attempts.spawn(attempt::run(handler, context, payload, events, span, started_at));
     }
 
-    /// Gives a task back that was not begun.
+    /// Returns a task that was not started.
     fn release(&mut self, task: &v1::Dispatch) {
         self.report(v1::Report {
             task_id: task.task_id.clone(),
@@ -319,8 +311,8 @@ impl Session {
         self.worker.metrics.ended(running.context.kind(), end, running.since.elapsed());
     }
 
-    /// Reports what handlers said last of their progress. Only while it can be sent soon: what they
-    /// say meanwhile replaces it.
+    /// Reports the last progress messages of handlers, while they can be sent soon. Otherwise newer messages
+    /// replace them.
     fn report_progress(&mut self) {
         if !self.outbox.has_room() {
             return;
@@ -330,7 +322,7 @@ impl Session {
             let Some(message) = running.and_then(|task| task.context.take_progress()) else {
                 continue;
             };
-            // Who speaks has begun.
+            // A handler with progress has started.
             self.report_start(&task_id);
             self.report(v1::Report {
                 task_id,
@@ -341,7 +333,7 @@ impl Session {
         }
     }
 
-    /// Reports what has run for a while as started.
+    /// Reports attempts as started that have run for a while.
     fn report_started(&mut self) {
         let now = Instant::now();
         while let Some((since, _)) = self.silent.front()
@@ -377,7 +369,7 @@ impl Session {
         self.phase = Phase::Draining(Instant::now() + self.worker.drain_timeout);
     }
 
-    /// Patience is over: what still runs is handed back.
+    /// Ends the drain timeout: running attempts are stopped and returned.
     fn end_drain(&mut self) {
         for running in self.running.values() {
             running.context.stop(StopReason::Draining);
@@ -385,7 +377,7 @@ impl Session {
         self.phase = Phase::Ending(Instant::now());
     }
 
-    /// Sends what can be sent without waiting.
+    /// Sends everything that can be sent without waiting.
     fn flush(&mut self, up: &mpsc::Sender<v1::WorkerMessage>) {
         if self.phase != Phase::Serving && !self.credit_sent {
             let credit = message(Up::Credit(v1::Credit { slots: 0 }));
@@ -400,13 +392,13 @@ impl Session {
         while up.capacity() > OUTGOING / 2
             && let Some(reports) = self.outbox.next()
         {
-            // The capacity was looked at, and nobody else sends.
+            // The capacity was checked, and there is no other sender.
             let _ = up.try_send(message(Up::Reports(reports)));
         }
     }
 }
 
-/// A worker that is dropped, or refused, leaves nothing running that nobody hears of.
+/// Stops all attempts of a worker that is dropped or refused.
 impl Drop for Session {
     fn drop(&mut self) {
         for running in self.running.values() {
@@ -415,8 +407,8 @@ impl Drop for Session {
     }
 }
 
-/// A name for a session, chosen here so that the first connection can be repeated as any other: the
-/// node may have opened the session, and given it tasks, though its welcome did not arrive.
+/// A session id, chosen here so that the first connection can be retried, too: the node may have opened the
+/// session and sent tasks although its welcome was lost.
 fn new_session() -> String {
     const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let digits = (0..12).map(|_| char::from(DIGITS[fastrand::usize(..DIGITS.len())]));
@@ -434,7 +426,7 @@ fn end_of(outcome: Option<&Outcome>) -> AttemptEnd {
     }
 }
 
-/// Resolves at that time; never where there is none.
+/// Resolves at this time. Never resolves for `None`.
 async fn maybe(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,

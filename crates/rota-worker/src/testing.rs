@@ -1,4 +1,4 @@
-//! For tests of handlers: a task in their hands without a server or a session.
+//! Tests of handlers: gives a handler a task without a server or a session.
 //!
 //! ```
 //! use rota_worker::{StopReason, testing::TestTask};
@@ -21,17 +21,17 @@ use tokio::sync::mpsc;
 
 use crate::{
     context::{StopReason, TaskContext},
-    session::Event,
+    event::Event,
 };
 
-/// A task to be set up for a test.
+/// A task for a test.
 #[derive(Debug, Clone)]
 pub struct TestTask {
     dispatch: v1::Dispatch,
 }
 
 impl TestTask {
-    /// A task of that kind: the first of three attempts, lease token 1, a timeout of 30 minutes.
+    /// A task of this kind: the first of three attempts, lease token 1, a timeout of 30 minutes.
     #[must_use]
     pub fn new(kind: impl Into<String>) -> Self {
         let timeout = Duration::from_secs(30 * 60);
@@ -63,22 +63,21 @@ impl TestTask {
         self
     }
 
-    /// The number of the attempt.
+    /// Sets the number of the attempt.
     #[must_use]
     pub fn attempt(mut self, attempt: u32) -> Self {
         self.dispatch.attempt = attempt;
         self
     }
 
-    /// The fencing token.
+    /// Sets the fencing token.
     #[must_use]
     pub fn lease_token(mut self, token: u64) -> Self {
         self.dispatch.lease_token = token;
         self
     }
 
-    /// What the handler sees as its timeout. Nothing stops it then: a test calls
-    /// [`stop`](TestAttempt::stop).
+    /// Sets the timeout that the handler sees. It has no effect; a test calls [`stop`](TestAttempt::stop).
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.dispatch.timeout = Some(timeout.into());
@@ -92,7 +91,7 @@ impl TestTask {
         self
     }
 
-    /// Where it belongs in a trace, as `traceparent` and `tracestate` say it.
+    /// Sets the trace context, as the headers `traceparent` and `tracestate`.
     #[must_use]
     pub fn trace(mut self, parent: impl Into<String>, state: impl Into<String>) -> Self {
         (self.dispatch.traceparent, self.dispatch.tracestate) =
@@ -100,7 +99,7 @@ impl TestTask {
         self
     }
 
-    /// The task, given to a worker.
+    /// Starts an attempt of the task.
     #[must_use]
     pub fn begin(self) -> TestAttempt {
         let (sender, events) = mpsc::unbounded_channel();
@@ -114,23 +113,23 @@ impl TestTask {
 #[derive(Debug)]
 pub struct TestAttempt {
     context: TaskContext,
-    // What would go to the session.
+    // The messages to the session.
     _events: mpsc::UnboundedReceiver<Event>,
 }
 
 impl TestAttempt {
-    /// What the handler is given.
+    /// The context for the handler.
     #[must_use]
     pub fn context(&self) -> TaskContext {
         self.context.clone()
     }
 
-    /// Tells the handler to stop, as the worker would.
+    /// Tells the handler to stop, like the worker.
     pub fn stop(&self, reason: StopReason) {
         self.context.stop(reason);
     }
 
-    /// What the handler said last of its progress, unless it was asked for already.
+    /// Takes the last progress message of the handler.
     #[must_use]
     pub fn progress(&self) -> Option<String> {
         self.context.take_progress()

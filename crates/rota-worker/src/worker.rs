@@ -1,4 +1,4 @@
-//! A worker, from its settings to its end.
+//! The worker: its settings, its run, and its drain.
 
 use std::{
     future::Future,
@@ -21,12 +21,12 @@ use tracing::info;
 use crate::scrape::Scrape;
 use crate::{
     context::TaskContext,
-    count::WorkerMetrics,
     handler::{self, Done, Handler, HandlerError, Next, Wrapper},
+    metrics::WorkerMetrics,
     session::Session,
 };
 
-/// Tells the date.
+/// Returns the date.
 pub(crate) type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// The reason why a worker cannot run.
@@ -37,7 +37,7 @@ pub enum WorkerError {
     #[error("a worker needs at least one handler")]
     NoHandler,
     /// The list of queues is empty.
-    #[error("the list of queues is empty; name at least one, or leave it out to serve all")]
+    #[error("the list of queues is empty; add at least one, or omit the list to serve all queues")]
     NoQueue,
     /// The worker has no slot.
     #[error("a worker needs at least one slot")]
@@ -81,7 +81,7 @@ impl Drain {
 pub struct Builder {
     client: Client,
     name: Option<String>,
-    /// `None`: all.
+    /// `None` means all.
     queues: Option<Vec<String>>,
     slots: u32,
     drain_timeout: Duration,
@@ -89,7 +89,7 @@ pub struct Builder {
     metrics_listen: Option<SocketAddr>,
     wall_clock: WallClock,
     handlers: FxHashMap<String, Handler>,
-    /// The outermost first.
+    /// Outermost first.
     wrappers: Vec<Wrapper>,
 }
 
@@ -138,8 +138,8 @@ impl Builder {
         self
     }
 
-    /// Address for `/metrics` (for Prometheus), `/healthz` and `/readyz` (connected to a node). Anyone who can reach
-    /// the address can read them. Default: off.
+    /// Address for `/metrics` (for Prometheus), and `/healthz` and `/readyz` (for probes). Anyone who can
+    /// reach the address can read them. Default: off.
     #[cfg(feature = "metrics")]
     #[must_use]
     pub fn metrics_listen(mut self, address: SocketAddr) -> Self {
@@ -147,7 +147,7 @@ impl Builder {
         self
     }
 
-    /// Clock for the start of attempts. Default: that of the system.
+    /// Clock for the start of attempts. Default: the system clock.
     #[must_use]
     pub fn wall_clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.wall_clock = Arc::new(clock);
@@ -257,7 +257,7 @@ impl Builder {
         if self.slots == 0 {
             return Err(WorkerError::NoSlot);
         }
-        // An empty list is what tells the server that all are served.
+        // For the server, an empty list means all queues.
         let queues = match self.queues {
             Some(queues) if queues.is_empty() => return Err(WorkerError::NoQueue),
             queues => queues.unwrap_or_default(),
@@ -284,7 +284,7 @@ impl Builder {
     }
 }
 
-/// The host's name and this process's number, in the alphabet of names.
+/// The host name and the process id, in the alphabet of names.
 fn default_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host: String =
@@ -359,11 +359,11 @@ impl Worker {
     async fn run_with_metrics(self, address: SocketAddr) -> Result<(), WorkerError> {
         let refused = |source| WorkerError::Listen { address, source };
         let scrape = Scrape::bind(address, self.metrics.clone()).await.map_err(refused)?;
-        info!(address = %scrape.local_addr().map_err(refused)?, "showing metrics");
+        info!(address = %scrape.local_addr().map_err(refused)?, "serving metrics");
         tokio::select! {
             biased;
             ended = Session::new(self).run() => ended,
-            () = scrape.serve() => unreachable!("it serves for as long as it is asked to"),
+            () = scrape.serve() => unreachable!("serving never ends"),
         }
     }
 }

@@ -1,9 +1,8 @@
-//! How the program ends: exit codes, and errors that say what to do next.
+//! Exit codes, and errors with hints.
 
 use std::fmt;
 
-use rota_client::{ClientError, Reason};
-use tonic::Code;
+use rota_client::{ClientError, ErrorKind, Reason};
 
 /// Exit codes, the same for every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,18 +21,18 @@ pub(crate) enum Exit {
 
 /// The codes, as `--help` shows them.
 pub(crate) const HELP: &str = "\
-Exit codes: 0 done; 1 failed; 2 wrong usage; 3 not found; 4 refused (conflict, state, limit);
-5 no server reached or not available; 6 the task ended otherwise than completed (wait);
-7 the server wants a token, or another one; 124 the wait timed out; 130 interrupted (create --file).
-With -o json, errors are JSON on standard error: error, hint, reason, code.";
+Exit codes: 0 success; 1 failure; 2 usage error; 3 not found; 4 refused (conflict, state, limit);
+5 server unavailable; 6 the task failed, expired or was cancelled (wait);
+7 missing or wrong API token; 124 the wait timed out; 130 interrupted (create --file).
+With -o json, errors are JSON objects on standard error: error, hint, reason, code.";
 
-/// Why the program fails.
+/// An error that ends the program.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     message: String,
     hint: Option<String>,
-    /// The server's stable word.
+    /// Stable reason from the server.
     reason: Option<String>,
 }
 
@@ -42,7 +41,7 @@ impl Failure {
         Self { exit, message: message.into(), hint: None, reason: None }
     }
 
-    /// For programs: what is wrong, what to do, the server's word for it, and the exit code.
+    /// The JSON form: error, hint, stable reason and exit code.
     pub(crate) fn json(&self) -> serde_json::Value {
         let mut json = serde_json::json!({ "error": self.message, "code": self.exit as u8 });
         for (name, text) in [("hint", &self.hint), ("reason", &self.reason)] {
@@ -61,13 +60,13 @@ impl Failure {
         Self::new(Exit::Failure, message.to_string())
     }
 
-    /// The same failure, after what it put an end to.
+    /// Adds what the failure interrupted.
     pub(crate) fn after(mut self, what: &str) -> Self {
         self.message = format!("{what}: {}", self.message);
         self
     }
 
-    /// The same failure, with a further hint.
+    /// Adds a hint to those that the failure has.
     pub(crate) fn and_hint(self, more: &str) -> Self {
         let hint = match &self.hint {
             Some(hint) => format!("{hint}\n  {more}"),
@@ -94,30 +93,30 @@ impl fmt::Display for Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let exit = match error.code() {
-            Code::InvalidArgument => Exit::Usage,
-            Code::NotFound => Exit::NotFound,
-            Code::AlreadyExists | Code::FailedPrecondition | Code::ResourceExhausted => {
-                Exit::Refused
-            }
-            Code::Unavailable | Code::DeadlineExceeded => Exit::Unavailable,
-            Code::Unauthenticated => Exit::Denied,
+        let exit = match error.kind() {
+            ErrorKind::InvalidRequest => Exit::Usage,
+            ErrorKind::NotFound => Exit::NotFound,
+            ErrorKind::AlreadyExists
+            | ErrorKind::FailedPrecondition
+            | ErrorKind::ResourceExhausted => Exit::Refused,
+            ErrorKind::Unavailable | ErrorKind::Timeout => Exit::Unavailable,
+            ErrorKind::Unauthenticated => Exit::Denied,
             _ => Exit::Failure,
         };
-        let hint = match (&error, error.code(), error.reason()) {
-            (ClientError::Unreachable { .. }, ..) => {
-                Some("is a server running? start one with `rota dev`, or name it with --url")
-            }
-            (ClientError::OutcomeUnknown { .. }, ..) => Some(
-                "look before you do it again; --id or --idempotency-key makes creating safe to repeat",
+        let hint = match (&error, error.kind(), error.reason()) {
+            (ClientError::Unreachable { .. }, ..) => Some(
+                "is a server running? start one with `rota dev`, or set its address with --url",
             ),
-            (_, Code::Unauthenticated, _) => {
-                Some("name one of the server's api_tokens with ROTA_TOKEN, or as token in the file")
-            }
+            (ClientError::OutcomeUnknown { .. }, ..) => Some(
+                "check the state before you repeat it; with --id or --idempotency-key, creating is safe to repeat",
+            ),
+            (_, ErrorKind::Unauthenticated, _) => Some(
+                "set ROTA_TOKEN, or token in the configuration file, to one of the server's api_tokens",
+            ),
             (_, _, Some(Reason::UnknownTask)) => Some("see `rota task list`"),
             (_, _, Some(Reason::UnknownWorker)) => Some("see `rota workers list`"),
             (_, _, Some(Reason::Conflict)) => {
-                Some("choose another id or idempotency key, or send the same body")
+                Some("use another id or idempotency key, or send the same content")
             }
             (_, _, Some(Reason::QueueFull)) => {
                 Some("try again later, or raise limits.queue_length")

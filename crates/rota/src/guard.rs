@@ -1,17 +1,14 @@
-//! Keeps a worker's secrets from the programs that it runs.
+//! Keeps the secrets of a worker from the programs that it runs.
 //!
-//! A program that runs as the worker's user, and every program of root, can look into the worker:
+//! A program that runs as the worker's user or as root can look into the worker:
 //!
-//! - `/proc/PID/environ` shows the variables that a process was started with, whatever became of them
-//!   since. So a worker starts itself anew without its secret variables, and hands them over in a file
-//!   that exists in memory alone.
-//! - Its memory, its open files and what is left of its environment can be read by the same user
-//!   unless it is not dumpable. Root can still read them: run programs as another user, or the worker
-//!   without `CAP_SYS_PTRACE`.
-//! - Open files that the worker inherited itself would be inherited by programs as well. So it closes
-//!   them.
+//! - `/proc/PID/environ` shows the variables that a process was started with, even if it has removed them. So
+//!   a worker re-executes itself without its secret variables, and passes them in an in-memory file.
+//! - Other processes of the same user can read its memory, open files and remaining environment, unless it is
+//!   not dumpable. Root always can: run programs as another user, or the worker without `CAP_SYS_PTRACE`.
+//! - Programs would inherit the open files that the worker has inherited. So it closes them.
 //!
-//! The programs' own environment is the executor's matter.
+//! The executor sets the environment of the programs.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -20,25 +17,26 @@ use crate::{
     exit::Failure,
 };
 
-/// The variable that names the file with the secrets: the number of a descriptor.
+/// The variable with the descriptor number of the file that holds the secrets.
 pub(crate) const HANDED_OVER: &str = "ROTA_SECRETS_FD";
 
-/// Secret variables and their values, which are not in the environment any more.
+/// Secret variables that were removed from the environment, and their values.
 #[derive(Debug, Default)]
 pub(crate) struct Secrets(BTreeMap<String, String>);
 
 impl Secrets {
-    /// A variable's value: one of these, or the environment's.
+    /// The value of a variable, from here or else from the environment.
     pub(crate) fn variable(&self, name: &str) -> Option<String> {
         self.0.get(name).cloned().or_else(|| std::env::var(name).ok())
     }
 }
 
-/// Takes the secrets out of the environment. That starts this program anew, so it returns in the second
-/// one; in the first only if there is no secret variable, or it cannot be done, which is said.
+/// Removes the secrets from the environment by re-executing the program. The re-executed program returns the
+/// secrets. The first one returns only if there is no secret variable, or if it cannot re-execute itself;
+/// then it prints a warning.
 ///
 /// # Errors
-/// When what was handed over cannot be read.
+/// When the passed secrets cannot be read.
 pub(crate) fn take_secrets() -> Result<Secrets, Failure> {
     if let Some(secrets) = platform::handed_over()? {
         return Ok(secrets);
@@ -51,31 +49,31 @@ pub(crate) fn take_secrets() -> Result<Secrets, Failure> {
     if !found.is_empty() {
         let error = platform::start_anew(&found);
         crate::output::note(&format!(
-            "warning: the secret variables stay in this process's environment, where programs of root \
-             can read them: {error}"
+            "warning: the secret variables stay in the environment of this process, where programs of root \
+                         can read them: {error}"
         ));
     }
     Ok(Secrets(found))
 }
 
-/// Open files that this process was started with, beside the three standard ones. To be asked before
-/// it opens any itself.
+/// The open files that this process inherited, except the three standard ones. Call it before opening any
+/// file.
 pub(crate) fn inherited_files() -> Vec<i32> {
     let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let mut numbers: Vec<i32> = numbers.filter(|number| *number > 2).collect();
-    // One of them was the list itself.
+    // One of them was the directory handle of the listing.
     numbers.retain(|number| Path::new(&format!("/proc/self/fd/{number}")).is_symlink());
     numbers
 }
 
-/// Closes these files, and keeps other processes of the same user out of this one's memory.
+/// Closes these files, and keeps other processes of the same user from reading this one's memory.
 ///
 /// # Errors
 /// When the system refuses.
 pub(crate) fn close_up(inherited: &[i32]) -> Result<(), Failure> {
     for number in inherited {
-        // One that was closed meanwhile is closed.
+        // A file may already be closed.
         let _ = nix::unistd::close(*number);
     }
     platform::forbid_looking_in()
@@ -114,17 +112,17 @@ mod platform {
         Ok(Some(Secrets(secrets)))
     }
 
-    /// Starts this program anew, as the same process. Returns why it could not.
+    /// Re-executes this program in the same process. Returns only on failure, with the reason.
     pub(super) fn start_anew(secrets: &BTreeMap<String, String>) -> std::io::Error {
         let started = || -> std::io::Result<std::io::Error> {
-            // Inherited by the program that takes this one's place.
+            // The re-executed program inherits the descriptor.
             let file = memfd_create(NAME, MFdFlags::empty())?;
             let number = file.as_raw_fd();
             let mut file = fs::File::from(file);
             file.write_all(serde_json::to_string(secrets)?.as_bytes())?;
             let mut args = std::env::args_os();
             let program = std::env::current_exe().ok().filter(|program| program.exists());
-            // The file may have been replaced since.
+            // The file of the program may have been replaced since it started.
             let program = program.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
             let mut command = Command::new(program);
             if let Some(name) = args.next() {

@@ -1,5 +1,4 @@
-//! The `rota` binary: CLI verbs and configuration, and the one place where parts are put together.
-//! It decides nothing about tasks.
+//! The `rota` binary: commands, configuration, and the assembly of all parts. It decides nothing about tasks.
 
 mod bench;
 mod config;
@@ -38,61 +37,62 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// The configuration file; by default ./rota.toml, then the user's, then /etc/rota/rota.toml.
+    /// Configuration file [default: the first of ./rota.toml, ~/.config/rota/rota.toml and
+    /// /etc/rota/rota.toml].
     #[arg(long, global = true, env = "ROTA_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// How to print: table for people, json for programs.
+    /// Output format: table for people, json for programs.
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
     output: Format,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run a server and a worker in one process: for development.
+    /// Run a server and a worker in one process, for development.
     Dev,
     /// Run a server.
     Server,
     /// Run a worker.
     Worker {
-        /// Nothing: who wants to list workers is told how.
+        /// Catches `rota worker list`, to point to `rota workers list`.
         #[arg(hide = true)]
         words: Vec<String>,
     },
-    /// Create, read and manage tasks.
+    /// Create, show and manage tasks.
     #[command(subcommand, visible_alias = "tasks")]
     Task(manage::task::TaskVerb),
-    /// See, pause and resume queues.
+    /// List, pause and resume queues.
     #[command(subcommand, visible_alias = "queues")]
     Queue(manage::queue::QueueVerb),
-    /// See and drain workers.
+    /// List and drain workers.
     #[command(subcommand)]
     Workers(manage::workers::WorkersVerb),
-    /// See the nodes, their leader and their store; hand leadership over.
+    /// Show the nodes, the leader and the store; transfer leadership.
     Cluster(manage::cluster::ClusterArgs),
-    /// Watch throughput, queues, workers, errors and nodes.
+    /// Watch throughput, queues, workers, errors and nodes live.
     Top,
-    /// About the server: version, leader, store, limits.
+    /// Show the version, leader, store and limits of a server.
     Info,
-    /// See or change what a node logs.
+    /// Show or change the log filter of a node.
     Log {
-        /// What it is to log until it ends: a level, levels by module, or both
-        /// (info,rota_engine=debug). Without, shows what it logs.
+        /// New filter: a level, levels by module, or both (info,rota_engine=debug). It holds until the node
+        /// restarts. Without it, the command shows the current filter.
         #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
         filter: Option<String>,
     },
-    /// Show the settings in force and where each comes from.
+    /// Show the effective settings and the source of each.
     Config,
-    /// Measure a server: throughput, latency, lateness.
+    /// Measure the throughput, latency and lateness of a server.
     #[command(subcommand)]
     Bench(bench::BenchVerb),
-    /// Print completions for a shell.
+    /// Print a completion script for a shell.
     Completions {
-        /// The shell.
+        /// Shell to print the script for.
         shell: Shell,
     },
 }
 
-/// The settings that a verb has flags for.
+/// The settings that a command has flags for.
 fn scopes(verb: &str) -> &'static [Scope] {
     match verb {
         "dev" => &[Scope::Common, Scope::Server, Scope::Limits, Scope::Worker],
@@ -104,7 +104,7 @@ fn scopes(verb: &str) -> &'static [Scope] {
     }
 }
 
-/// The command line with a flag for each setting, on the verbs that heed it.
+/// The command line, with a flag for each setting on the commands that use it.
 fn command() -> clap::Command {
     let mut command = Cli::command();
     let verbs: Vec<String> =
@@ -137,7 +137,7 @@ fn main() -> ExitCode {
         Err(error) if error.use_stderr() && wants_json(&args) => {
             (Format::Json, Err(unreadable(&error)))
         }
-        // What was typed is part of the message, and may have come from somebody else.
+        // The message repeats the arguments, which may hold control characters from somebody else.
         Err(error)
             if error.use_stderr() && text::lines(&error.to_string()) != error.to_string() =>
         {
@@ -155,14 +155,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reads the command line. The matches are those of the last subcommand: where the flags of settings are.
+/// Parses the command line. Returns the matches of the innermost subcommand, which has the flags of settings.
 fn parse(args: &[OsString]) -> Result<(Cli, clap::ArgMatches), clap::Error> {
     let mut matches = command().try_get_matches_from(args)?;
     let leaf = leaf(&matches).clone();
     Ok((Cli::from_arg_matches_mut(&mut matches)?, leaf))
 }
 
-/// What is wrong with the command line, and what to do.
+/// Splits clap's message into an error and a hint.
 fn unreadable(error: &clap::Error) -> Failure {
     let text = error.to_string();
     let text = text.trim().trim_start_matches("error: ");
@@ -172,7 +172,7 @@ fn unreadable(error: &clap::Error) -> Failure {
     }
 }
 
-/// Whether JSON was asked for on a command line that cannot be read otherwise.
+/// Whether a command line that cannot be parsed asks for JSON.
 fn wants_json(args: &[OsString]) -> bool {
     let args: Vec<_> = args.iter().take_while(|arg| *arg != "--").collect();
     let apart =
@@ -190,9 +190,9 @@ fn leaf(matches: &clap::ArgMatches) -> &clap::ArgMatches {
 fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
     config::check_variables(std::env::vars_os())?;
     let runs_programs = matches!(cli.verb, Verb::Dev | Verb::Worker { .. });
-    // A server's too: a worker beside it may run programs as the same user.
+    // Servers too: a worker on the same machine may run programs as the same user.
     let hides_secrets = runs_programs || matches!(cli.verb, Verb::Server);
-    // Before anything is read or opened: this program may start itself anew.
+    // Before anything is read or opened, because this may re-execute the program.
     let secrets = if hides_secrets { guard::take_secrets()? } else { guard::Secrets::default() };
     let inherited = if runs_programs { guard::inherited_files() } else { Vec::new() };
     let (named, leaf) = (cli.common.config.clone(), leaf.clone());
@@ -254,7 +254,7 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
     })
 }
 
-/// Starts the log of a process, and tells what the environment has that is of no use.
+/// Starts the log of the process, and warns of unknown `ROTA_*` variables.
 fn start_log(
     settings: &Settings,
     read: impl Fn() -> Result<Settings, Failure> + Send + 'static,
@@ -273,17 +273,19 @@ fn no_words(words: &[String]) -> Result<(), Failure> {
         None => Ok(()),
         Some("list" | "ls" | "drain") => {
             let words = words.join(" ");
-            Err(Failure::usage("`rota worker` runs a worker, and does nothing with others")
-                .hint(format!("say `rota workers {words}`")))
+            Err(Failure::usage("`rota worker` runs a worker; it does not manage other workers")
+                .hint(format!("use `rota workers {words}`")))
         }
-        Some(word) => Err(Failure::usage(format!("`rota worker` knows nothing of {word:?}"))),
+        Some(word) => {
+            Err(Failure::usage(format!("unexpected argument {word:?} for `rota worker`")))
+        }
     }
 }
 
-/// Where the system gives huge pages unasked, the first touch of one clears two megabytes and holds every
-/// task up for milliseconds. Not for workers: the programs that they start would inherit it.
+/// Turns transparent huge pages off: the first access to one clears two megabytes, which delays every task by
+/// milliseconds. Workers keep them, because the programs that they start would inherit the setting.
 fn without_huge_pages() {
-    // A kernel that refuses costs latency, and nothing else.
+    // If the kernel refuses, only latency suffers.
     #[cfg(target_os = "linux")]
     nix::sys::prctl::set_thp_disable(true).unwrap_or_default();
 }
@@ -343,7 +345,7 @@ mod tests {
         command().debug_assert();
     }
 
-    /// The words of each verb without verbs below it, and its definition.
+    /// Each command without subcommands: its words and its definition.
     fn verbs(above: &[String], command: &clap::Command) -> Vec<(Vec<String>, clap::Command)> {
         let below: Vec<_> = command
             .get_subcommands()
@@ -376,7 +378,7 @@ mod tests {
                     (None, false) => line.push(OsString::from_vec(vec![0xff])),
                 }
                 tried += 1;
-                // Files may have any name: whether one is there shows when it is opened.
+                // Paths can have any bytes; opening the file shows whether it exists.
                 let is_path = arg.get_value_parser().type_id() == std::any::TypeId::of::<PathBuf>();
                 match parse(&line) {
                     Ok(_) => assert!(is_path, "{line:?}"),

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
-use rota_proto::{Date, Span};
+use rota_proto::{Date, TimeSpan};
 use serde::Serialize;
 
 use crate::{exit::Failure, text};
@@ -17,8 +17,7 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Writes bytes to standard output as they are: for programs. A reader that went away (`| head`) is no
-/// failure.
+/// Writes bytes to standard output unchanged. A closed pipe (`| head`) is not an error.
 pub(crate) fn verbatim(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
@@ -27,7 +26,7 @@ pub(crate) fn verbatim(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// Writes text for people, of one line or several.
+/// Writes text for people.
 pub(crate) fn text(text: &str) -> Result<(), Failure> {
     verbatim(text::lines(text).as_bytes())
 }
@@ -37,7 +36,7 @@ pub(crate) fn line(line: &str) -> Result<(), Failure> {
     text(&format!("{line}\n"))
 }
 
-/// Writes what a task returned: as it is for a program, without harm on a terminal.
+/// Writes the result of a task: unchanged to a pipe or file, escaped on a terminal.
 pub(crate) fn result(bytes: &[u8]) -> Result<(), Failure> {
     if io::stdout().is_terminal() {
         return text(&text::of_bytes(bytes));
@@ -51,7 +50,7 @@ pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<(), Failure> {
     verbatim(format!("{}\n", text::json(document)).as_bytes())
 }
 
-/// Writes an error, to standard error.
+/// Writes an error to standard error.
 pub(crate) fn error(failure: &Failure, format: Format) {
     match format {
         Format::Json => json_note(&failure.json()),
@@ -59,9 +58,9 @@ pub(crate) fn error(failure: &Failure, format: Format) {
     }
 }
 
-/// Writes to standard error: a line, or several.
+/// Writes lines to standard error.
 pub(crate) fn note(text: &str) {
-    // There is nowhere left to complain.
+    // An error of standard error cannot be reported anywhere.
     let _ = writeln!(io::stderr(), "{}", text::lines(text));
 }
 
@@ -71,12 +70,12 @@ pub(crate) fn json_note(value: &serde_json::Value) {
     let _ = writeln!(io::stderr(), "{}", text::json(value.to_string()));
 }
 
-/// Whether a person is there to be asked.
+/// Whether the command can ask a person.
 pub(crate) fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Asks yes or no.
+/// Asks a yes-or-no question.
 pub(crate) fn confirm(question: &str) -> Result<bool, Failure> {
     write!(io::stderr(), "{} [y/N] ", text::lines(question))?;
     let mut answer = String::new();
@@ -84,7 +83,7 @@ pub(crate) fn confirm(question: &str) -> Result<bool, Failure> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// Columns of text, aligned.
+/// Aligned columns of text.
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }
@@ -123,7 +122,7 @@ impl Table {
     }
 }
 
-/// A date as people see it: how long ago or ahead.
+/// A date relative to now, such as "5s ago".
 pub(crate) fn relative(date: Date) -> String {
     let away = date.timestamp().duration_since(Timestamp::now());
     let short = |duration: SignedDuration| coarse(duration.unsigned_abs());
@@ -139,7 +138,7 @@ pub(crate) fn coarse(duration: std::time::Duration) -> String {
         3600..86_400 => std::time::Duration::from_secs(secs / 60 * 60),
         _ => std::time::Duration::from_secs(secs / 3600 * 3600),
     };
-    Span::from(rounded).to_string()
+    TimeSpan::from(rounded).to_string()
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ fn signals() -> Result<Signals, Failure> {
     Ok(Signals { first, second })
 }
 
-/// A server and what it stands on.
+/// A server and the parts below it.
 struct Node {
     store: Arc<dyn Store>,
     engine: Engine,
@@ -85,8 +85,8 @@ impl Node {
                         "set ROTA_API_TOKENS, or add --insecure-no-auth, or listen on 127.0.0.1"
                     }
                     ServeError::LimitsTooLarge { .. } => {
-                        "lower these limits; over etcd, or raise --max-request-bytes there and \
-                         --store-request-bytes-max here"
+                        "lower these limits; with etcd, you can instead raise its --max-request-bytes and \
+                                                  --store-request-bytes-max here"
                     }
                     ServeError::KeysTooLong(_) => "lower --limits-idempotency-key-bytes",
                     ServeError::Bind { .. } | ServeError::Setup(_) => {
@@ -103,9 +103,8 @@ impl Node {
         format!("http://{}", self.server.local_addr())
     }
 
-    /// Serves until it is told to stop; then ends requests, the engine and the store, in that order.
-    /// A node with others beside it lets go of leadership first: what it is still asked is carried
-    /// to the new leader.
+    /// Serves until it is told to stop. Then it ends requests, the engine and the store, in this order. A
+    /// node with peers gives up leadership first, and forwards remaining requests to the new leader.
     async fn run(self) -> Result<(), Failure> {
         let stop_server = CancellationToken::new();
         let (engine, stop_engine) = (self.engine.clone(), self.stop_engine.clone());
@@ -126,7 +125,7 @@ impl Node {
     }
 }
 
-/// This node's name.
+/// The name of this node.
 fn node_name(settings: &Settings) -> Result<String, Failure> {
     match settings.text("node") {
         "" if store::is_shared(settings) => {
@@ -138,20 +137,20 @@ fn node_name(settings: &Settings) -> Result<String, Failure> {
     }
 }
 
-/// Where other nodes reach this one, where there may be some.
+/// The URL at which other nodes reach this one, if the store can be shared.
 fn address(settings: &Settings) -> Result<Option<String>, Failure> {
     if !store::is_shared(settings) {
         return Ok(None);
     }
     let listen: SocketAddr = settings.get("listen")?;
     match settings.text("advertise") {
-        "" if listen.ip().is_unspecified() => {
-            Err(Failure::usage(format!("{listen} does not tell other nodes where this one is"))
-                .hint("say it with --advertise http://HOST:PORT"))
-        }
+        "" if listen.ip().is_unspecified() => Err(Failure::usage(format!(
+            "other nodes cannot reach this one at the listen address {listen}"
+        ))
+        .hint("set the URL of this node with --advertise http://HOST:PORT")),
         "" => Ok(Some(format!("http://{listen}"))),
         url if url.starts_with("http://") => Ok(Some(url.to_owned())),
-        url => Err(Failure::usage(format!("advertise = {url:?} does not begin with http://"))),
+        url => Err(Failure::usage(format!("advertise = {url:?} must begin with http://"))),
     }
 }
 
@@ -216,11 +215,11 @@ fn server_options(settings: &Settings) -> Result<ServerOptions, Failure> {
     })
 }
 
-/// A client as the settings say. Run within a trace, as a task of a worker is, what it creates
-/// belongs to that: `TRACEPARENT` and `TRACESTATE` say so.
+/// Builds a client from the settings. It continues the trace in `TRACEPARENT` and `TRACESTATE`, which a
+/// worker sets for the programs that it runs.
 ///
 /// # Errors
-/// When an address is not one.
+/// When an address is invalid.
 pub(crate) fn client(settings: &Settings) -> Result<Client, Failure> {
     let client = client_of(settings, settings.list("url"))?;
     let set = |variable: &str| std::env::var(variable).unwrap_or_default();
@@ -263,11 +262,11 @@ fn worker(settings: &Settings, client: Client) -> Result<Worker, Failure> {
     builder.build().map_err(Failure::failed)
 }
 
-/// What tasks may run. Warns of secrets that their programs can read.
+/// The policy for programs. Warns of secrets that programs can read.
 fn command_policy(settings: &Settings) -> Result<command::CommandPolicy, Failure> {
     let user = match settings.text("command_user") {
         "" if matches!(settings.source("command_user"), Source::Default) => None,
-        // A variable whose value got lost must not make programs run as the worker's user.
+        // A variable that lost its value must not make programs run as the worker's user.
         "" => {
             let source = settings.source("command_user");
             return Err(Failure::usage(format!(
@@ -299,7 +298,7 @@ fn command_policy(settings: &Settings) -> Result<command::CommandPolicy, Failure
     })
 }
 
-/// How a worker's error ends the program: a refusal with the code of what was refused.
+/// The failure for a worker's error. A refusal keeps its exit code.
 fn ended_badly(error: WorkerError) -> Failure {
     match error {
         WorkerError::Refused(error) => error.into(),
@@ -310,7 +309,7 @@ fn ended_badly(error: WorkerError) -> Failure {
 /// `rota server`.
 ///
 /// # Errors
-/// When it cannot start, or serving fails.
+/// When the server cannot start, or serving fails.
 pub(crate) async fn server(settings: &Settings, log: Log) -> Result<(), Failure> {
     let signals = signals()?;
     let node = Node::start(settings, log).await?;
@@ -322,16 +321,16 @@ pub(crate) async fn server(settings: &Settings, log: Log) -> Result<(), Failure>
 /// `rota worker`.
 ///
 /// # Errors
-/// When it cannot start, or the server refuses it.
+/// When the worker cannot start, or the server refuses it.
 pub(crate) async fn run_worker(settings: &Settings, log: Log) -> Result<(), Failure> {
     let signals = signals()?;
-    // Workers are many and stay: each begins with another node, so that they spread.
+    // Workers keep their connections. Each starts with a random node, so that they spread.
     let mut addresses = settings.list("url");
     fastrand::shuffle(&mut addresses);
     let worker = worker(settings, client_of(settings, addresses)?)?;
     log.write_as("worker", worker.name());
     let traces = trace::start(settings, "rota-worker", worker.name())?;
-    info!("worker");
+    info!("starting worker");
     drain_with(&signals, worker.drain());
     let ended = worker.traced(traces.tracer()).run().await;
     traces.end().await;
@@ -354,12 +353,12 @@ pub(crate) async fn dev(settings: &Settings, log: Log) -> Result<(), Failure> {
     let worker = worker(settings, builder.build()?)?.traced(node.traces.tracer());
     drain_with(&signals, worker.drain());
     let stop = node.stop.clone();
-    // The worker needs the server to hand back what it holds: the server stops after it.
+    // The server stops after the worker, which needs it to return its tasks.
     let work = async {
         let ended = worker.run().await;
         if ended.is_ok() && !signals.first.is_cancelled() {
-            // A client had it drained, as it may with any worker.
-            info!("the worker has drained; the server goes on without it");
+            // A client drained this worker, as it can drain any worker.
+            info!("the worker has drained; the server continues");
             signals.first.cancelled().await;
         }
         stop.cancel();
@@ -374,7 +373,7 @@ fn announce(url: &str, settings: &Settings) {
     info!(url, store = settings.text("store"), docs = format!("{url}/docs"), "serving");
     let exposed: bool = settings.get("insecure_no_auth").unwrap_or(false);
     if exposed && settings.text("api_tokens").is_empty() {
-        warn!("no API token is set: everybody who reaches this port can run tasks");
+        warn!("no API token is set; everyone who reaches this port can run tasks");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The one place that picks the store.
+//! Opens the store that the settings name.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -12,7 +12,7 @@ use crate::{config::Settings, exit::Failure};
 /// Opens the store that the settings name.
 ///
 /// # Errors
-/// When the URL names none, or it cannot be opened.
+/// When the URL is invalid, or the store cannot be opened.
 pub(crate) async fn open(settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
     let url = settings.text("store");
     match url.split_once(':') {
@@ -30,7 +30,7 @@ pub(crate) async fn open(settings: &Settings) -> Result<Arc<dyn Store>, Failure>
             Ok(Arc::new(store))
         }
         Some(("etcd", _)) => Ok(Arc::new(etcd(settings)?)),
-        _ => Err(Failure::usage(format!("store = {url:?} is not a store that Rota knows"))
+        _ => Err(Failure::usage(format!("store = {url:?} is not a supported store"))
             .hint("use file:DIRECTORY, such as file:./rota-data, or etcd://HOST:PORT/PREFIX")),
     }
 }
@@ -72,9 +72,13 @@ fn explain(error: StoreError) -> Failure {
         StoreError::Locked { .. } => {
             "stop the other process, or choose another directory with --store file:DIRECTORY"
         }
-        StoreError::Format { .. } => "use the version of Rota that wrote it, or another directory",
-        StoreError::Corrupt(_) => "restore the directory from a backup; nothing was changed",
-        _ => "check the directory named by --store and its permissions",
+        StoreError::Format { .. } => {
+            "use the version of Rota that wrote the directory, or choose another directory"
+        }
+        StoreError::Corrupt(_) => {
+            "restore the directory from a backup; this start changed nothing in it"
+        }
+        _ => "check the directory in --store and its permissions",
     };
     Failure::failed(error).hint(hint)
 }

@@ -1,16 +1,16 @@
-//! Text that others wrote, made safe for people to read: on a terminal and in a log.
+//! Makes text from others safe to show on a terminal and in a log.
 //!
-//! Names, labels, errors and output of tasks come from whoever may use the server. A control character in
-//! them could move the cursor, set the title or type into the terminal, and a mark that changes the direction
-//! of text shows another text than the one that is there. Both are shown escaped, as `\u{1b}`. Text for
-//! programs (JSON) keeps its value: see [`json`].
+//! Names, labels, errors and output of tasks come from everyone who can use the server. A control character
+//! in them could move the cursor, set the title or type into the terminal. A mark that changes the direction
+//! of text could make it read as something else. Both are shown as escapes such as `\u{1b}`. JSON keeps its
+//! value: see [`json`].
 
 use std::{
     borrow::Cow,
     fmt::{self, Write},
 };
 
-/// Whether a character could leave its place on a line, or hide or reorder what is there.
+/// Whether a character could move the cursor, or hide or reorder text.
 pub(crate) fn is_harmful(c: char) -> bool {
     c.is_control()
         // Separators of lines and paragraphs.
@@ -18,7 +18,7 @@ pub(crate) fn is_harmful(c: char) -> bool {
         // Marks, embeddings, overrides and isolates of direction.
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}')
-        // Without width. Joiners are left: scripts and emoji need them.
+        // Zero width. Joiners are allowed, because scripts and emoji need them.
         || matches!(c, '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
         || matches!(c, '\u{e0000}'..='\u{e007f}')
 }
@@ -34,12 +34,12 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// A text in one line, as [`Escaped`] shows it.
+/// Text on one line, as [`Escaped`] shows it.
 pub(crate) fn line(text: &str) -> String {
     Escaped(text).to_string()
 }
 
-/// A text of several lines: line breaks and tabs stay.
+/// Text of several lines. Line breaks and tabs stay.
 pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     let stays = |c: char| matches!(c, '\n' | '\t') || !is_harmful(c);
     if text.chars().all(stays) {
@@ -52,7 +52,7 @@ pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Bytes that should be text. What is not UTF-8 in them is shown as `\xff`.
+/// Bytes as text. Bytes that are not UTF-8 are shown as `\xff`.
 pub(crate) fn of_bytes(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -64,9 +64,9 @@ pub(crate) fn of_bytes(bytes: &[u8]) -> String {
     text
 }
 
-/// A document in JSON with the same value, in which harmful characters are escaped as JSON does it.
+/// A JSON document of the same value, with harmful characters in JSON escapes.
 pub(crate) fn json(document: String) -> String {
-    // Outside of strings, JSON has no other than these.
+    // Outside strings, JSON has only these control characters.
     let stays = |c: char| matches!(c, '\n' | '\r' | '\t') || !is_harmful(c);
     if document.chars().all(stays) {
         return document;
@@ -88,7 +88,7 @@ pub(crate) fn json(document: String) -> String {
 mod tests {
     use super::*;
 
-    /// What must never reach a terminal as it is.
+    /// Text that must never reach a terminal unescaped.
     const HARM: [&str; 12] = [
         "\u{1b}]0;x\u{7}",
         "\u{9b}2J",

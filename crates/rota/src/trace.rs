@@ -1,8 +1,8 @@
-//! Where spans go: to a collector by OTLP, if one is named, and nowhere else.
+//! Sends spans to a collector by OTLP, if one is configured.
 //!
-//! The standard variables of OpenTelemetry are heeded: `OTEL_EXPORTER_OTLP_ENDPOINT` and its kin for
-//! where and how, `OTEL_TRACES_SAMPLER` for how many, `OTEL_SERVICE_NAME` and
-//! `OTEL_RESOURCE_ATTRIBUTES` for who, `OTEL_SDK_DISABLED` and `OTEL_TRACES_EXPORTER` for not at all.
+//! It follows the standard variables of OpenTelemetry: `OTEL_EXPORTER_OTLP_ENDPOINT` and the related ones set
+//! the collector and the protocol, `OTEL_TRACES_SAMPLER` the sampling, `OTEL_SERVICE_NAME` and
+//! `OTEL_RESOURCE_ATTRIBUTES` the resource; `OTEL_SDK_DISABLED` and `OTEL_TRACES_EXPORTER` turn it off.
 
 use std::time::Duration;
 
@@ -16,20 +16,20 @@ use crate::{config::Settings, exit::Failure};
 
 const PLAIN: &str = "http://";
 
-/// What is still to be sent gets so long when the process ends.
+/// Time to send the remaining spans when the process ends.
 const LAST_SPANS: Duration = Duration::from_secs(5);
 
-/// The traces of this process. To be [ended](Traces::end), so that the last spans are sent.
+/// The traces of this process. Call [`Traces::end`] to send the last spans.
 pub(crate) struct Traces {
     provider: Option<SdkTracerProvider>,
 }
 
-/// Begins to send spans, as that service (`rota-node`, `rota-worker`) and as a node or worker of that
-/// name, if the settings or the environment name
-/// a collector. Connects with the first spans; within a tokio runtime.
+/// Starts sending spans if the settings or the environment name a collector. `service` is `rota-node` or
+/// `rota-worker`, `name` the name of the node or worker. Connects with the first spans. Needs a tokio
+/// runtime.
 ///
 /// # Errors
-/// When the address is not one.
+/// When the address is invalid.
 pub(crate) fn start(
     settings: &Settings,
     service: &'static str,
@@ -41,13 +41,17 @@ pub(crate) fn start(
         set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or_else(|| set("OTEL_EXPORTER_OTLP_ENDPOINT"));
     let disabled = set("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
         || set("OTEL_TRACES_EXPORTER").is_some_and(|value| value != "otlp");
-    // What the surroundings say is meant for all programs alike: one that cannot follow it runs on.
+    // The environment is meant for all programs, so an unusable value is not an error.
     let standard = standard.filter(|endpoint| {
         let protocol = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
         let protocol = protocol.into_iter().find_map(set).unwrap_or_else(|| "grpc".to_owned());
         let usable = protocol == "grpc" && endpoint.starts_with(PLAIN);
         if !usable && configured.is_none() && !disabled {
-            warn!(endpoint, protocol, "no traces are sent: only grpc to http://… is spoken");
+            warn!(
+                endpoint,
+                protocol,
+                "not sending traces: only the protocol grpc to an http:// endpoint is supported"
+            );
         }
         usable
     });
@@ -56,10 +60,10 @@ pub(crate) fn start(
     };
     let wrong = |error: &dyn std::fmt::Display| {
         Failure::usage(format!("otlp_endpoint = {endpoint:?}: {error}"))
-            .hint("name a collector's gRPC port, such as http://127.0.0.1:4317")
+            .hint("use the gRPC port of a collector, such as http://127.0.0.1:4317")
     };
     if !endpoint.starts_with(PLAIN) {
-        return Err(wrong(&"it must begin with http://"));
+        return Err(wrong(&"must begin with http://"));
     }
     let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint.clone()).build();
     let exporter = exporter.map_err(|error| wrong(&error))?;
@@ -79,14 +83,14 @@ pub(crate) fn start(
 }
 
 impl Traces {
-    /// What writes spans; off without a collector.
+    /// The tracer. It does nothing without a collector.
     pub(crate) fn tracer(&self) -> Tracer {
         self.provider.as_ref().map_or_else(Tracer::default, |provider| {
             Tracer::new(BoxedTracer::new(Box::new(provider.tracer("rota"))))
         })
     }
 
-    /// Sends what is left, for as long as that takes up to 5 s.
+    /// Sends the remaining spans. Waits up to 5 s.
     pub(crate) async fn end(self) {
         let Some(provider) = self.provider else { return };
         let ended =

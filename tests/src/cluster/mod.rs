@@ -24,7 +24,7 @@ use tokio::{
 pub use self::hosted::Process;
 use crate::{
     audit::Effect,
-    excuse::Excuses,
+    expected_losses::ExpectedLosses,
     history::Revision,
     net::{Host, Network},
     process::{LOOK, PATIENCE, rota},
@@ -68,7 +68,7 @@ pub struct Cluster {
     /// Workers that run, by name.
     pub workers: BTreeMap<String, Process>,
     /// Workers that may have lost what they ran, and when.
-    pub excuses: Excuses,
+    pub expected_losses: ExpectedLosses,
     /// When what went wrong last was no longer so.
     pub healed: Instant,
     /// What was written to etcd, from the beginning.
@@ -117,7 +117,7 @@ impl Cluster {
             etcd,
             nodes,
             workers: BTreeMap::new(),
-            excuses: Excuses::default(),
+            expected_losses: ExpectedLosses::default(),
             workers_started: 0,
             program: worker.to_owned(),
             home,
@@ -265,7 +265,7 @@ impl Cluster {
     /// # Panics
     /// When there is no such worker.
     pub async fn kill_worker(&mut self, name: &str) {
-        self.excuses.killed(name, self.history.last_batch());
+        self.expected_losses.killed(name, self.history.last_batch());
         self.workers.remove(name).expect("a worker").kill().await;
     }
 
@@ -274,11 +274,11 @@ impl Cluster {
     ///
     /// # Panics
     /// When etcd does not answer.
-    pub async fn close_excuses(&mut self) {
-        if let Some(moment) = self.excuses.closes_at() {
+    pub async fn close_expected_losses(&mut self) {
+        if let Some(moment) = self.expected_losses.closes_at() {
             sleep_until(moment).await;
             self.history_until_now().await;
-            self.excuses.close(self.history.last_batch());
+            self.expected_losses.close(self.history.last_batch());
         }
     }
 

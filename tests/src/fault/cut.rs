@@ -95,7 +95,7 @@ pub(super) async fn from_workers(cluster: &mut Cluster, leader: usize, cut: Cut,
         seen_from_worker.strike(worker, &leader).await;
     }
     // They find another way, by the other nodes; but one may be too late for its session.
-    excuse_all(cluster);
+    expect_losses(cluster);
     wait(hold).await;
     healed(cluster);
     for worker in &workers {
@@ -104,14 +104,14 @@ pub(super) async fn from_workers(cluster: &mut Cluster, leader: usize, cut: Cut,
 }
 
 /// All workers are cut off from where they were connected.
-fn excuse_all(cluster: &mut Cluster) {
+fn expect_losses(cluster: &mut Cluster) {
     let last = cluster.history.last_batch();
-    cluster.excuses.cut_off(cluster.workers.keys(), last);
+    cluster.expected_losses.cut_off(cluster.workers.keys(), last);
 }
 
 fn healed(cluster: &mut Cluster) {
     cluster.healed = Instant::now();
-    cluster.excuses.healed(cluster.healed + SESSION_TTL + CONNECTS);
+    cluster.expected_losses.healed(cluster.healed + SESSION_TTL + CONNECTS);
 }
 
 pub(super) async fn from_followers(cluster: &mut Cluster, leader: usize, hold: Duration) {
@@ -122,7 +122,7 @@ pub(super) async fn from_followers(cluster: &mut Cluster, leader: usize, hold: D
         .collect();
     Cut::Both.strike(&node, &others).await;
     // Workers that came by way of a follower have to find the leader itself.
-    excuse_all(cluster);
+    expect_losses(cluster);
     wait(hold).await;
     healed(cluster);
     Cut::Both.heal(&node, &others);

@@ -169,7 +169,7 @@ impl Fault {
     /// When it did not strike, or the cluster did not do what it must meanwhile: elect another
     /// leader, above all.
     pub async fn inflict(self, cluster: &mut Cluster, hold: Duration, random: &mut fastrand::Rng) {
-        cluster.close_excuses().await;
+        cluster.close_expected_losses().await;
         let leader = cluster.leader().await;
         let follower = (leader + 1 + random.usize(..cluster.nodes.len() - 1)) % cluster.nodes.len();
         let member = random.usize(..cluster.etcd.len());

@@ -8,7 +8,7 @@ mod rig;
 use std::time::Duration;
 
 use rig::{Cut, Node, nobody};
-use rota_client::{Client, ClientError, Job, Reason, task, v1};
+use rota_client::{Client, ClientError, ErrorKind, Job, Reason, task, v1};
 use rota_server::Limits;
 use tonic::Code;
 
@@ -41,7 +41,10 @@ async fn an_answer_cut_off_leaves_a_nameless_task_unknown_and_is_not_repeated() 
     let client = client([&cut.url(), &node.url()], PATIENCE);
     let error = client.create_task(task("k")).await.unwrap_err();
     assert!(matches!(error, ClientError::OutcomeUnknown { .. }), "{error:?}");
-    assert_eq!((error.code(), error.reason()), (Code::Unavailable, Some(Reason::OutcomeUnknown)));
+    assert_eq!(
+        (error.kind(), error.reason()),
+        (ErrorKind::Unavailable, Some(Reason::OutcomeUnknown))
+    );
     // It was carried out in this case; a repeat would have made two.
     assert_eq!(count(&client).await, 1);
     node.stop().await;

@@ -1,16 +1,16 @@
-//! Who gets what: the roster's turn of the handle at the end of each step.
+//! Assigns waiting tasks to sessions at the end of each step.
 
 use super::{
-    Credit, Effect, Happened, Lease, Leased, Machine, TIMEOUT_GRACE, TaskIndex,
+    Assignment, Credit, Effect, Happened, Lease, Machine, TIMEOUT_GRACE, TaskIndex,
     index::{SessionIndex, SubscriptionIndex},
 };
 use crate::lifecycle::Action;
 
-/// Assignments in one step at most, so that a batch stays small and others get their turn.
+/// Maximum number of assignments in one step, so that batches stay small.
 const ASSIGNMENTS_MAX: usize = 4096;
 
 impl Machine {
-    /// Gives waiting tasks to sessions with room: subscriptions, queues and sessions each in turn.
+    /// Leases waiting tasks to sessions with free slots. Subscriptions, queues and sessions each take turns.
     pub(super) fn assign(&mut self) {
         for _ in 0..ASSIGNMENTS_MAX {
             let Some(subscription) = self.roster.next_active() else { return };
@@ -19,8 +19,8 @@ impl Machine {
         self.unfinished |= self.roster.is_active();
     }
 
-    /// Gives one task to one session of the subscription, if there are both. Then the queue, the
-    /// session and the subscription go to the end of their rings. Who got nothing keeps its turn.
+    /// Leases one task to one session of the subscription, if it has both. Then the queue, the session and
+    /// the subscription go to the end of their rings. A session that got nothing keeps its place.
     fn assign_one(&mut self, subscription: SubscriptionIndex) {
         let Some(session) = self.next_idle(subscription) else { return };
         while let Some(queue) = self.roster.next_ready(subscription) {
@@ -40,13 +40,12 @@ impl Machine {
         self.roster.keep_turn(subscription, session);
     }
 
-    /// The gate between a task whose turn it is and its lease: what can still hold a task back is
-    /// asked here. One that does not pass has left its lane.
+    /// The last check between a task's turn and its lease. A task that does not pass has left its lane.
     fn may_start(&mut self, task: TaskIndex) -> bool {
         !self.expire_if_over(task)
     }
 
-    /// The session whose turn it is, if one has room.
+    /// The session whose turn it is, if one has a free slot.
     fn next_idle(&mut self, subscription: SubscriptionIndex) -> Option<SessionIndex> {
         while let Some(index) = self.roster.next_idle(subscription) {
             let session = self.sessions.get_mut(index);
@@ -70,7 +69,7 @@ impl Machine {
         }
         let deadline = self.now.mono + self.policies.at(task.policy).timeout + TIMEOUT_GRACE;
         self.deadlines.insert(deadline.0, index);
-        let leased = Leased {
+        let assignment = Assignment {
             session: held.id,
             task: task.id,
             token: self.token,
@@ -88,6 +87,6 @@ impl Machine {
         };
         self.leases.insert(index, lease);
         self.touch(index);
-        self.step.effects.push(Effect::Dispatch(leased));
+        self.step.effects.push(Effect::Dispatch(assignment));
     }
 }

@@ -1,42 +1,41 @@
-//! What time does: tasks become due, expire, run too long; sessions end.
+//! Effects of time: tasks become due, expire or time out, and sessions end.
 
 use super::{
-    Effect, EndReason, Flags, Happened, Machine, StopReason, TaskIndex, finish::AttemptEnd,
-    index::SessionIndex, session::Session,
+    Effect, EndReason, Flags, Happened, Machine, StopReason, TaskIndex, index::SessionIndex,
+    live::AttemptEnd, session::Session,
 };
 use crate::{
     Failure, FailureReason, Millis, MonoTime, Now, Status, WallTime, lifecycle::Action,
     wheel::Wheel,
 };
 
-/// Timers that fire, and tasks that lose their lease, in one step at most, but for those of one
-/// session: so that a batch stays small and others get their turn.
+/// Maximum number of timers that fire, and of tasks that lose their lease, in one step, so that batches stay
+/// small. The tasks of one session can exceed it.
 const FIRED_MAX: usize = 4096;
-/// The wall clock may be set back so far before the timers are set anew.
+/// How far the wall clock can be set back before all timers are set again.
 const SET_BACK_TOLERATED: u64 = 1000;
-/// Idle timers are tolerated up to this many beyond four for each that may be needed.
+/// Number of idle timers that are tolerated, in addition to four for each task.
 const IDLE_TIMERS: usize = 100_000;
 
-/// What a timer of the wall clock wakes.
+/// The target of a wall-clock timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wakes {
     /// A task that is due, or that expires.
     Task(TaskIndex),
 }
 
-/// A date as the wheel takes it.
+/// A date in the units of the wheel.
 pub(super) fn date(time: WallTime) -> u64 {
     u64::try_from(time.0).unwrap_or(0)
 }
 
-/// Whether so many timers are set that it is worth setting anew those of so many tasks.
+/// Whether there are so many timers that rebuilding those of this many tasks is worth it.
 fn are_mostly_idle(timers: usize, tasks: usize) -> bool {
     timers > 4 * tasks + IDLE_TIMERS
 }
 
 impl Machine {
-    /// How long the caller may wait, without commands, before it begins the next step.
-    /// `None`: for ever.
+    /// How long the caller can wait for commands before it begins the next step. `None` means forever.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Millis> {
         if self.unfinished {
@@ -55,10 +54,10 @@ impl Machine {
         .min()
     }
 
-    /// Does what is due. Called once in a step, before or after the commands.
+    /// Processes timers that are due. Call it once in a step, before or after the commands.
     ///
-    /// All that workers sent before `heard` has been applied. Sessions and attempts are judged by that
-    /// moment, so that what a worker sent in time counts, however long the caller took to come to it.
+    /// All messages that workers sent before `heard` have been applied. Timeouts of sessions and attempts are
+    /// judged by that moment, so a message that was sent in time counts even if the caller processed it late.
     pub fn tick(&mut self, heard: MonoTime) {
         self.unfinished = false;
         let heard = heard.min(self.now.mono);
@@ -90,8 +89,8 @@ impl Machine {
         }
     }
 
-    /// Sets the timers that are needed and no others. The wall clock may have been set back: what is
-    /// due by the new time is not what was due by the old.
+    /// Rebuilds the timers: only those that are needed. After the wall clock was set back, other timers are
+    /// due than before.
     fn set_timers_anew(&mut self) {
         self.dates = Wheel::new(date(self.now.wall));
         for (index, task) in self.live.iter() {
@@ -104,8 +103,8 @@ impl Machine {
         }
     }
 
-    /// A timer of the wall clock fired. The index may have been vacated or taken by another task
-    /// since it was set; what matters is what the task there has to do now.
+    /// Processes a wall-clock timer. The index may be vacant or belong to another task by now, so this checks
+    /// what the task at the index needs now.
     fn date_reached(&mut self, index: TaskIndex) {
         if self.live.get(index).is_none() {
             return;
@@ -124,7 +123,7 @@ impl Machine {
         }
     }
 
-    /// A scheduled task's time has come. Nothing is written: its record says when that is.
+    /// Makes a scheduled task due. Nothing is written, because its record has the due time.
     pub(super) fn make_due(&mut self, index: TaskIndex) {
         self.backoffs.remove(index);
         let flags = &mut self.live.at_mut(index).flags;
@@ -155,7 +154,7 @@ impl Machine {
         }
     }
 
-    /// A timer may be one of a lease that has ended, or that was given more time.
+    /// Processes the timer of a lease. The lease may have ended, or got more time.
     fn end_overdue_leases(&mut self, heard: MonoTime) {
         let mut fired = Vec::new();
         self.deadlines.advance(heard.0, FIRED_MAX, &mut fired);
@@ -178,15 +177,17 @@ impl Machine {
             reason: StopReason::Timeout,
         });
         if task.flags.has(Flags::CANCEL_REQUESTED) {
-            let message = "cancelled; the worker did not say that it stopped";
+            let message = "cancelled; the worker did not confirm that it stopped";
             let failure = Failure::new(FailureReason::Cancelled, message);
             self.finish(index, Action::Cancel, Some(failure), Some(AttemptEnd::default()));
             return;
         }
         let timeout = self.policies.at(task.policy).timeout;
-        let message = format!("no end was reported within {timeout} and the grace after it");
+        let message = format!(
+            "the worker did not report an end within the timeout of {timeout} and a grace period"
+        );
         let failure = Failure::new(FailureReason::Timeout, &message);
-        // Spread by what is at hand: this is not where many tasks fail at once.
+        // A simple value spreads the delays well enough, because few tasks time out at once here.
         let random = task.id.as_u64().wrapping_mul(0x9E37_79B9_7F4A_7C15);
         self.fail_attempt(index, failure, None, AttemptEnd::default(), random);
     }
@@ -196,7 +197,7 @@ impl Machine {
             self.set_timers_anew();
         }
         if are_mostly_idle(self.deadlines.len(), self.leases.len()) {
-            // Where it stands, not now: what workers sent since then may not have been heard yet.
+            // The time of the wheel, not now: later messages of workers may not have been applied yet.
             self.deadlines = Wheel::new(self.deadlines.now());
             let mut deadlines: Vec<_> =
                 self.leases.iter().map(|(index, lease)| (lease.deadline, *index)).collect();

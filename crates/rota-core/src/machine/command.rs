@@ -1,4 +1,4 @@
-//! What goes into the machine and what comes out: commands, replies, mutations, effects.
+//! Input and output of the machine: commands, replies, mutations, effects.
 
 use std::sync::Arc;
 
@@ -10,516 +10,440 @@ use crate::{
     lifecycle::{IllegalTransition, Status},
 };
 
-/// Everything that can be asked of the machine. Clients, workers and time all enter here.
+/// A command of a client, a worker or retention.
 #[derive(Debug, Clone)]
 pub enum Command {
-    /// A client wants a task done.
+    /// Creates a task.
     Submit(Box<Submit>),
-    /// A client wants it stopped.
+    /// Cancels a task.
     Cancel {
-        /// The task.
         task: TaskId,
-        /// Its record, where it is not live.
+        /// The stored record, if the task is not live.
         stored: Stored,
     },
-    /// A client wants an ended task tried again.
+    /// Runs an ended task again.
     Retry {
-        /// The task.
         task: TaskId,
-        /// Its record and definition, where it is not live.
+        /// The stored record, if the task is not live.
         stored: Stored,
-        /// Its definition, which holds the policy; `None` where there is none.
+        /// The stored definition, which has the policy. `None` if there is none.
         spec: Option<Arc<TaskSpec>>,
     },
-    /// A client wants it at another time.
+    /// Changes the due time of a task.
     Reschedule {
-        /// The task.
         task: TaskId,
-        /// Not before.
         run_at: WallTime,
-        /// Its record, where it is not live.
+        /// The stored record, if the task is not live.
         stored: Stored,
     },
-    /// A client wants it sooner or later than others.
+    /// Changes the priority of a task.
     SetPriority {
-        /// The task.
         task: TaskId,
-        /// The new one.
         priority: Priority,
-        /// Its record, where it is not live.
+        /// The stored record, if the task is not live.
         stored: Stored,
     },
-    /// A client changes the definition of a waiting task.
+    /// Changes the definition of a waiting task.
     Edit {
-        /// What is to become of it.
         edit: Box<Edit>,
-        /// Its record, where it is not live.
+        /// The stored record, if the task is not live.
         stored: Stored,
     },
-    /// A client wants it gone.
+    /// Deletes a task.
     Delete {
-        /// The task.
         task: TaskId,
-        /// Its record, where it is not live.
+        /// The stored record, if the task is not live.
         stored: Stored,
     },
-    /// Retention: remove it if it ended and its time is over; otherwise leave it.
+    /// Retention: removes the task if it has ended and its retention time is over.
     Purge {
-        /// The task.
         task: TaskId,
-        /// Its record, where it is not live.
+        /// The stored record, if the task is not live.
         stored: Stored,
     },
-    /// A client stops or restarts the flow of a queue.
-    PauseQueue {
-        /// The queue.
-        queue: Name,
-        /// Stop or go.
-        paused: bool,
-    },
-    /// A worker comes, or comes back.
+    /// Pauses or resumes a queue.
+    PauseQueue { queue: Name, paused: bool },
+    /// Opens the session of a worker, or resumes it.
     OpenSession(Box<OpenSession>),
-    /// A worker lives.
+    /// A heartbeat of a worker.
     Heartbeat {
-        /// The session.
         session: SessionId,
-        /// The connection it came by, `None` for any. Nothing happens if the worker has come back on
-        /// another since.
+        /// The connection of the heartbeat, `None` for any. Ignored if the worker has reconnected since.
         connection: Option<u64>,
-        /// When it was heard, which may be some time ago.
+        /// When it was received, which may be some time ago.
         at: MonoTime,
     },
-    /// A worker says how many tasks it is ready for.
+    /// The number of tasks that a worker is ready for.
     SetCredit {
-        /// The session.
         session: SessionId,
-        /// As in `Heartbeat`.
+        /// See `Heartbeat`.
         connection: Option<u64>,
-        /// From now on.
         credit: Credit,
     },
-    /// A worker's connection broke. It is given nothing more until it comes back, and what it holds
-    /// stays its own until its TTL is over.
+    /// The connection of a worker broke. The session gets no tasks until the worker reconnects, and keeps its
+    /// leases until its TTL is over.
     Detach {
-        /// The session.
         session: SessionId,
-        /// Which of its connections; nothing happens if it has come back on another since.
+        /// The broken connection. Ignored if the worker has reconnected since.
         connection: u64,
     },
-    /// A worker is to take no more.
-    Drain {
-        /// The session.
-        session: SessionId,
-    },
-    /// A worker goes.
+    /// Drains a session: it gets no more tasks.
+    Drain { session: SessionId },
+    /// Closes a session.
     CloseSession {
-        /// The session.
         session: SessionId,
-        /// As in `Heartbeat`.
+        /// See `Heartbeat`.
         connection: Option<u64>,
     },
-    /// A worker reports on a task.
+    /// A report of a worker on a task.
     Report {
-        /// Which task.
         task: TaskId,
-        /// By which lease.
         token: LeaseToken,
-        /// What happened.
         report: Report,
-        /// The hash of all that the report says, made by the caller: the same for a repeat, another
-        /// for another report.
+        /// A hash of the report from the caller, to distinguish a repeat from another report.
         fingerprint: u64,
-        /// Drawn at random by the caller, for the jitter of a backoff.
+        /// A random number from the caller, for the jitter of a backoff.
         random: u64,
-        /// Its record, where it is not live: to acknowledge a repeated report again.
+        /// The stored record, if the task is not live, to acknowledge a repeated report again.
         stored: Stored,
     },
 }
 
-/// What the store has of a task that a command is about. The caller reads it where the machine
-/// [says so](crate::Machine::wants_stored).
+/// The stored record of a command's task. The caller reads it if the machine [needs
+/// it](crate::Machine::wants_stored).
 pub type Stored = Option<Arc<DoneRecord>>;
 
 /// A new task.
 #[derive(Debug, Clone)]
 pub struct Submit {
-    /// Definition of the task, with its id and names.
+    /// The definition, with id, client id and idempotency key.
     pub spec: Arc<TaskSpec>,
-    /// Who goes first.
     pub priority: Priority,
-    /// Not before; a time that is over means now.
+    /// Earliest start time. A time in the past means now.
     pub run_at: WallTime,
-    /// Whom the store knows by the names that the task gives itself.
-    pub bindings: Bindings,
+    /// Owners of its client keys in the store.
+    pub key_owners: KeyOwners,
 }
 
 /// A change of a waiting task.
 #[derive(Debug, Clone)]
 pub struct Edit {
-    /// The whole definition as it is to be. Id, names, queue and kind stay what they are.
+    /// The complete new definition. Id, names, queue and kind do not change.
     pub spec: Arc<TaskSpec>,
-    /// How often the task had been changed when the new definition was made from the old one: another
-    /// number is a conflict.
+    /// The number of earlier changes on which the new definition is based. Another number is a conflict.
     pub edits: u32,
-    /// Another priority; `None` leaves it.
+    /// New priority. `None` keeps the old one.
     pub priority: Option<Priority>,
-    /// Another time; `None` leaves it, and a backoff as well.
+    /// New due time. `None` keeps the old one, and a backoff.
     pub run_at: Option<WallTime>,
 }
 
-/// Whom the store knows by a new task's names.
+/// Who owns the client keys of a new task, as the store has it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Bindings {
-    /// By its id.
-    pub id: Option<Binding>,
-    /// By its idempotency key.
-    pub key: Option<Binding>,
+pub struct KeyOwners {
+    pub id: Option<KeyOwner>,
+    pub key: Option<KeyOwner>,
 }
 
-/// A name is taken, by this task.
+/// The task that owns a client key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Binding {
-    /// The task.
+pub struct KeyOwner {
     pub task: TaskId,
-    /// The hash of what its client asked for.
+    /// The fingerprint of its submission.
     pub fingerprint: u64,
 }
 
-/// A worker that comes or comes back.
+/// A worker that opens or resumes a session.
 #[derive(Debug, Clone)]
 pub struct OpenSession {
-    /// New and drawn at random, or the one it had.
+    /// A new random id, or that of the session to resume.
     pub session: SessionId,
-    /// For people.
     pub worker: Name,
-    /// Served queues; empty means all.
+    /// Queues to serve. Empty means all.
     pub queues: Vec<Name>,
-    /// Served kinds; empty means all.
+    /// Kinds to serve. Empty means all.
     pub kinds: Vec<Name>,
-    /// The most tasks it holds at once.
+    /// Maximum number of tasks that it holds.
     pub slots: u32,
-    /// The tasks it is ready for from now on.
+    /// The number of tasks that it is ready for.
     pub credit: Credit,
-    /// Without a heartbeat for so long, it is gone.
+    /// Time without a heartbeat after which the session ends.
     pub ttl: Millis,
-    /// Tells this connection from its others.
+    /// The connection of the worker.
     pub connection: u64,
-    /// The leases that it says it still holds; those it should hold and does not name are sent
-    /// again. `None`: it cannot say, so nothing is sent again.
-    pub held: Option<Vec<HeldLease>>,
+    /// The leases that the worker still holds. Other leases of the session are sent again. `None` if the
+    /// worker cannot say, so nothing is sent again.
+    pub held: Option<Vec<LeaseId>>,
 }
 
-/// How many tasks a worker is ready for. Its slots bound it in any case.
+/// The number of tasks that a worker is ready for, limited by its slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credit {
-    /// To hold so many at once, those it holds included: what it ends makes room for more.
+    /// A number to hold, including those that it holds. Ended tasks are replaced.
     Hold(u32),
-    /// To be given so many more, whatever it ends meanwhile.
+    /// A number of additional tasks. Ended tasks are not replaced.
     Take(u32),
 }
 
-/// A lease that a worker says it holds.
+/// Names one lease of one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct HeldLease {
-    /// The task.
+pub struct LeaseId {
     pub task: TaskId,
-    /// The lease.
     pub token: LeaseToken,
 }
 
-/// What a worker says of a task it has.
+/// A report of a worker on a task that it holds.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Report {
-    /// The handler begins. Soft: known to this leader alone.
-    Started {
-        /// By the worker's clock.
-        at: WallTime,
-    },
-    /// How far the handler is. Soft.
-    Progress {
-        /// In the handler's words.
-        message: Arc<str>,
-    },
+    /// The handler started. Soft state: only this leader knows it.
+    Started { at: WallTime },
+    /// Progress of the handler. Soft state.
+    Progress { message: Arc<str> },
     /// The attempt ended.
     Ended {
-        /// When the handler began, by the worker's clock.
+        /// Start of the handler, by the worker's clock.
         started_at: Option<WallTime>,
-        /// The end of what it printed.
+        /// The end of its output.
         output_tail: Bytes,
-        /// The outcome.
-        outcome: Outcome,
+        outcome: AttemptOutcome,
     },
-    /// The worker gives it back unharmed.
+    /// The worker returns the task unprocessed.
     Released,
-    /// This version cannot read its definition, because a newer one wrote it: the task waits, and nothing is done to
-    /// it, until a leader takes it up that can. Said by the engine, never by a worker.
+    /// This version cannot read the definition, because a newer one wrote it. The task waits for a leader
+    /// that can. Sent by the engine, not by workers.
     SetAside,
 }
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
-    /// Well.
+pub enum AttemptOutcome {
+    /// The handler succeeded.
     Completed {
-        /// What the handler returns; empty for nothing.
+        /// The result of the handler. Empty for none.
         result: Bytes,
     },
-    /// Badly.
+    /// The handler failed.
     Failed {
-        /// Why. [`FailureReason::Permanent`](crate::FailureReason::Permanent) is not tried again.
+        /// The failure. [`FailureReason::Permanent`](crate::FailureReason::Permanent) is not retried.
         failure: Failure,
-        /// When to try again, instead of the backoff.
+        /// Time of the next attempt, instead of the backoff.
         retry_at: Option<WallTime>,
     },
-    /// Put off: the task is to wait, and no attempt of its budget is spent.
+    /// The handler put the task off. This spends no attempt.
     Snoozed {
         /// Time until which it waits.
         until: RunAt,
     },
-    /// Stopped, as the server asked.
+    /// The attempt was stopped, as the server asked.
     Cancelled,
 }
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
-    /// Done; nothing to tell.
+    /// Done, without further information.
     Done,
-    /// Retention has to wait: the task is kept until then.
+    /// Retention must wait.
     Kept {
-        /// When it may be removed.
+        /// Time at which the task can be removed.
         until: WallTime,
     },
     /// The task exists.
     Submitted {
-        /// It, or the one it repeats.
+        /// The new task, or the one that it repeats.
         task: TaskId,
         /// Whether it is new.
         created: bool,
     },
-    /// Its state after the command.
-    Task {
-        /// The task.
-        task: TaskId,
-        /// The state.
-        status: Status,
-    },
+    /// The status of the task after the command.
+    Task { task: TaskId, status: Status },
     /// The state of a queue after the command.
     Queue(Box<super::QueueCounts>),
     /// A session is open.
     Session {
-        /// The session.
         session: SessionId,
-        /// Of the leases that the worker named, those that are not its any more.
-        revoked: Vec<HeldLease>,
+        /// The leases in `held` that the session no longer has.
+        revoked: Vec<LeaseId>,
     },
 }
 
-/// Why a command changed nothing.
+/// Why a command was refused. A refused command changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// There is no such task.
     #[error("no such task")]
     UnknownTask,
-    /// The task's state does not allow it.
+    /// The status of the task does not allow the action.
     #[error(transparent)]
     Illegal(#[from] IllegalTransition),
-    /// The name belongs to another task with another body.
+    /// The client id or idempotency key belongs to a task with different content.
     #[error("this {field} belongs to a task with different content")]
     Conflict {
         /// `id` or `idempotency_key`.
         field: &'static str,
-        /// The task it belongs to.
+        /// The existing task.
         task: TaskId,
     },
-    /// The queue holds as many live tasks as it may.
-    #[error("queue {queue} is full: it holds {limit} tasks, the limit")]
-    QueueFull {
-        /// The queue.
-        queue: Name,
-        /// The limit.
-        limit: u64,
-    },
-    /// There are as many queues and kinds as there may be.
-    #[error("too many different {what}: the limit is {limit}")]
+    /// The queue has reached its limit of live tasks.
+    #[error("queue {queue} is full: it has {limit} tasks, which is the limit")]
+    QueueFull { queue: Name, limit: u64 },
+    /// A limit on the number of queues, kinds or sessions is reached.
+    #[error("too many {what}: the limit is {limit}")]
     TooManyNames {
         /// `queues`, `kinds`, …
         what: &'static str,
-        /// The limit.
         limit: u64,
     },
-    /// The lease ended, or the task went to another, or it was cancelled.
+    /// The lease has ended, or the task has another lease.
     #[error("the lease {token} on the task is no longer valid")]
     StaleLease {
-        /// What the report carried.
+        /// The token of the report.
         token: LeaseToken,
     },
     /// The task was changed since the client last read it.
-    #[error("the task was changed meanwhile: its version is {version}")]
+    #[error("the task has another version now: {version}")]
     VersionConflict {
-        /// Its version: 1 for a task that was never changed.
+        /// The current version. 1 for a task that was never changed.
         version: u32,
     },
     /// The new task would expire before it could run.
     #[error(
-        "expires_at is not after the time the task is due: it would expire before it could run"
+        "expires_at must be after the time at which the task is due; otherwise it expires before it can run"
     )]
     ExpiresBeforeDue {
-        /// When the task would expire.
+        /// The requested start deadline.
         expires_at: WallTime,
     },
     /// The task would expire before its new time.
-    #[error("{field} is not before expires_at: the task would expire before it could run")]
+    #[error("{field} must be before expires_at; otherwise the task expires before it can run")]
     DueAfterExpiry {
-        /// `run_at` or `delay`, as the client calls it.
+        /// `run_at` or `delay`.
         field: &'static str,
-        /// When the task expires.
+        /// The start deadline of the task.
         expires_at: WallTime,
     },
-    /// There is no such session, or it ended.
+    /// The session does not exist, or has ended.
     #[error("no such session, or it has ended")]
     UnknownSession,
-    /// The session exists and belongs to a worker of another name.
+    /// The session belongs to a worker with another name.
     #[error("the session belongs to another worker")]
     ForeignSession,
-    /// The store does not take so much of one task at once.
-    #[error("{what} of {bytes} bytes is too large: the store takes {limit} at present")]
+    /// The store does not accept records of this size.
+    #[error("{what} of {bytes} bytes is too large: the store currently accepts {limit}")]
     TooLarge {
         /// `a task`, `a result with its output`.
         what: &'static str,
-        /// Size in bytes.
         bytes: u64,
-        /// The limit.
         limit: u64,
     },
-    /// A record that the command needs cannot be read. It is left alone, and other tasks are not concerned.
+    /// A record that the command needs cannot be read. It stays unchanged, and other tasks are not affected.
     #[error(
-        "the stored record {record} cannot be read: it is damaged, or a newer version wrote it; it is left as it is"
+        "cannot read the stored record {record}: it is damaged, or a newer version wrote it; it stays unchanged"
     )]
     Unreadable {
-        /// Its place in the store.
+        /// The key of the record.
         record: String,
     },
 }
 
 impl Refusal {
-    /// The record of a task that has not ended cannot be read.
+    /// The refusal for an unreadable record of a live task.
     #[must_use]
     pub fn unreadable_live(task: TaskId) -> Self {
         Self::Unreadable { record: format!("live/{task}") }
     }
 }
 
-/// A change to be made durable. One step's mutations form (part of) one batch.
+/// A change to make durable. The mutations of a step form one batch, or several.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Mutation {
-    /// Writes a definition, and its names.
+    /// Writes a definition, and its client id and idempotency key.
     PutSpec(Arc<TaskSpec>),
-    /// Writes a live task's state.
+    /// Writes the record of a live task.
     PutLive(Box<LiveRecord>),
-    /// Removes a live task's state: it ended.
+    /// Removes the record of a live task, because it ended.
     DeleteLive(TaskId),
-    /// Writes an ended task's state.
+    /// Writes the record of an ended task.
     PutDone(Arc<DoneRecord>),
-    /// Removes an ended task's state: it lives again.
+    /// Removes the record of an ended task, because it runs again.
     DeleteDone(Arc<DoneRecord>),
-    /// Writes one attempt of the history.
+    /// Writes an attempt of the history.
     PutAttempt(TaskId, Box<AttemptRecord>),
     /// Writes a result.
     PutResult(TaskId, Bytes),
-    /// Removes an ended task with all that is kept of it: definition, names, attempts, result.
+    /// Removes an ended task with all its records: definition, names, attempts, result.
     DeleteTask(Arc<DoneRecord>),
-    /// Writes a queue's settings.
+    /// Writes the settings of a queue.
     PutQueue(Name, QueueRecord),
-    /// Removes a queue's settings: they are the default again.
+    /// Removes the settings of a queue, because they are the default.
     DeleteQueue(Name),
 }
 
-/// Something to do once the mutations of the same step are durable, and not before.
+/// An effect to release only after the mutations of the same step are durable.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// Send a task to a worker.
-    Dispatch(Leased),
+    Dispatch(Assignment),
     /// Tell a worker to stop an attempt.
-    Stop {
-        /// The session.
-        session: SessionId,
-        /// Which task.
-        task: TaskId,
-        /// Which lease.
-        token: LeaseToken,
-        /// The reason.
-        reason: StopReason,
-    },
-    /// A task ended: wake those who wait for it.
-    Finished {
-        /// The task.
-        task: TaskId,
-        /// The status.
-        status: Status,
-    },
+    Stop { session: SessionId, task: TaskId, token: LeaseToken, reason: StopReason },
+    /// A task ended: wake clients that wait for it.
+    Finished { task: TaskId, status: Status },
     /// Tell a worker to drain.
-    Drain {
-        /// The session.
-        session: SessionId,
-    },
-    /// A session is open on this connection. What goes down to it by later effects goes there; what
-    /// goes down by earlier ones, of this step or one before, belongs to its former connection.
-    SessionOpened {
-        /// The session.
-        session: SessionId,
-        /// The connection.
-        connection: u64,
-    },
-    /// A session is over.
+    Drain { session: SessionId },
+    /// A session is open on this connection. Later effects for the session go to this connection; earlier
+    /// effects, of this step or an earlier one, go to its former connection.
+    SessionOpened { session: SessionId, connection: u64 },
+    /// A session ended.
     SessionEnded(SessionEnd),
 }
 
-/// A task that a session has been given.
+/// A task that a session has been given to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Leased {
-    /// The session.
+pub struct Assignment {
     pub session: SessionId,
-    /// Which task.
     pub task: TaskId,
-    /// What its reports must carry.
+    /// The token for its reports.
     pub token: LeaseToken,
-    /// The attempt's number.
+    /// The number of the attempt.
     pub attempt: u32,
     /// When it became due.
     pub run_at: WallTime,
 }
 
-/// Why an attempt is to be stopped.
+impl Assignment {
+    /// The lease that it began.
+    #[must_use]
+    pub fn lease_id(&self) -> LeaseId {
+        LeaseId { task: self.task, token: self.token }
+    }
+}
+
+/// Why a worker must stop an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
-    /// A client asked; the worker is to report the end.
+    /// A client cancelled the task. The worker must report the end.
     Cancelled,
-    /// The lease is over; no report will be accepted.
+    /// The lease ended. No report will be accepted.
     LeaseLost,
-    /// The attempt took longer than allowed and the worker did not end it; no report will be
-    /// accepted.
+    /// The attempt exceeded its timeout, and the worker did not end it. No report will be accepted.
     Timeout,
 }
 
 /// The end of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionEnd {
-    /// The session.
     pub session: SessionId,
-    /// The worker.
     pub worker: Name,
-    /// The reason.
     pub reason: EndReason,
-    /// Tasks that were taken from it.
+    /// Number of tasks that it held.
     pub tasks: u32,
 }
 
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndReason {
-    /// The worker said goodbye.
+    /// The worker closed it.
     Closed,
-    /// It was not heard of for its TTL.
+    /// The worker was silent for its TTL.
     Expired,
 }

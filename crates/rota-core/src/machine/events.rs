@@ -1,102 +1,95 @@
-//! What happened in a step, task by task, for those who count. The machine writes this down and
-//! never reads it.
+//! Events of a step for each task, for metrics and logs. The machine writes them and never reads them.
 
 use std::sync::Arc;
 
 use super::{Flags, Machine, TaskIndex};
 use crate::{FailureReason, Millis, Name, Status, TaskId};
 
-/// Where a task waits and what runs it. One value for all tasks of a queue and kind, cheap to share.
+/// The queue and kind of a task. One shared value for all tasks of a queue and kind.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LaneName {
-    /// The queue.
     pub queue: Name,
-    /// The kind.
     pub kind: Name,
 }
 
-/// Something that happened to a task.
+/// An event of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// The task.
     pub task: TaskId,
-    /// Its queue and kind.
     pub lane: Arc<LaneName>,
-    /// What happened.
     pub what: Happened,
 }
 
-/// What can happen to a task, as far as it is counted. Durations are by this machine's clock alone.
+/// The kinds of events. All durations are by the clock of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Happened {
-    /// It was created.
+    /// The task was created.
     Submitted,
-    /// A client made it live again after it had ended.
+    /// A client ran the ended task again.
     Revived,
-    /// A timer made it due.
+    /// A timer made the task due.
     Due {
-        /// By how much the timer was late.
+        /// Delay of the timer.
         late: Millis,
     },
-    /// An attempt was given to a session.
+    /// The task was leased to a session.
     Started {
-        /// Since it was due. `None` where it was due before, and came back from a worker.
+        /// Time since the task was due. `None` if it came back from a worker.
         waited: Option<Millis>,
     },
     /// An attempt failed, and another will follow.
     Retried {
-        /// From being given to a worker to the end.
+        /// Time from the lease to the end.
         ran: Millis,
     },
-    /// A handler put the task off.
+    /// The handler put the task off.
     Snoozed {
-        /// From being given to a worker to the end.
+        /// Time from the lease to the end.
         ran: Millis,
     },
-    /// An attempt ended with its worker.
+    /// The worker of an attempt was lost.
     Lost,
-    /// A worker gave it back unharmed.
+    /// A worker returned the task unprocessed.
     Released,
-    /// It ended well.
+    /// The task completed.
     Completed {
-        /// From being given to a worker to the end.
+        /// Time from the lease to the end.
         ran: Millis,
     },
-    /// It ended badly.
+    /// The task failed.
     Failed {
-        /// The reason.
         reason: FailureReason,
-        /// As in `Completed`. `None` where the worker was lost.
+        /// As in `Completed`. `None` if the worker was lost.
         ran: Option<Millis>,
-        /// The last attempt's number.
+        /// The number of the last attempt.
         attempt: u32,
     },
-    /// It was cancelled.
+    /// The task was cancelled.
     Cancelled,
-    /// It was not started in time.
+    /// The task expired.
     Expired,
 }
 
 impl Machine {
-    /// Writes down what happened to a live task.
+    /// Records an event of a live task.
     pub(super) fn note(&mut self, index: TaskIndex, what: Happened) {
         let task = self.live.at(index);
         let lane = self.roster.lanes[task.lane].name.clone();
         self.step.events.push(Event { task: task.id, lane, what });
     }
 
-    /// How long a leased task's attempt has taken.
+    /// The duration of a leased task's attempt so far.
     pub(super) fn ran(&self, index: TaskIndex) -> Option<Millis> {
         self.leases.get(&index).map(|lease| self.now.wall.since(lease.assigned_at))
     }
 
-    /// Since when a task waits for a worker; `None` where it came back from one.
+    /// Since when a task waits for a worker. `None` if it came back from one.
     pub(super) fn waited(&self, index: TaskIndex) -> Option<Millis> {
         let task = self.live.at(index);
         (!task.flags.has(Flags::CAME_BACK)).then(|| self.now.wall.since(task.run_at))
     }
 
-    /// A task ended as `status`, with this reason if it failed; the attempt took so long.
+    /// Records that a task ended as `status`, with the reason if it failed and the duration of the attempt.
     pub(super) fn note_end(
         &mut self,
         index: TaskIndex,

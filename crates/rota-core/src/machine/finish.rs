@@ -7,27 +7,15 @@ use bytes::Bytes;
 use super::{
     Effect, Flags, Happened, Lease, Machine, Mutation, TaskIndex,
     clock::{self, Wakes},
+    live::AttemptEnd,
 };
 use crate::{
     AttemptRecord, DoneRecord, Failure, FailureReason, LeaseEnd, RunAt, Status, WallTime,
     lifecycle::Action,
 };
 
-/// What is known of an attempt when it ends.
-#[derive(Debug, Clone, Default)]
-pub(super) struct AttemptEnd {
-    pub(super) started_at: Option<WallTime>,
-    pub(super) output_tail: Bytes,
-    /// How its worker reported it; `None` where it did not.
-    pub(super) reported: Option<LeaseEnd>,
-    pub(super) result: Bytes,
-    /// Time to which the handler put the task off.
-    pub(super) snoozed_until: Option<WallTime>,
-}
-
 impl Machine {
-    /// Ends the task for good. `attempt` is what is known of the attempt that this ends, if it was
-    /// leased.
+    /// Ends the task for good. `attempt` is the end of its attempt, if it was leased.
     pub(super) fn finish(
         &mut self,
         index: TaskIndex,
@@ -63,7 +51,7 @@ impl Machine {
         self.backoffs.remove(index);
         self.expiries.remove(index);
         self.last_failures.remove(index);
-        let binds = self.binds.remove(index).unwrap_or_default();
+        let client_keys = self.client_keys.remove(index).unwrap_or_default();
         let edits = self.edits.remove(index).unwrap_or(0);
         let unknown = self.unknown.remove(index);
         let task = self.live.remove(index);
@@ -90,7 +78,7 @@ impl Machine {
             last_end,
             has_result,
             has_output,
-            binds,
+            client_keys,
             unknown,
         });
         self.roster.drop_task(task.lane);
@@ -100,7 +88,7 @@ impl Machine {
         self.step.effects.push(Effect::Finished { task: task.id, status });
     }
 
-    /// The attempt failed: the task backs off, or ends when it has no attempts left.
+    /// Fails the attempt. The task backs off, or ends if it has no attempts left.
     pub(super) fn fail_attempt(
         &mut self,
         index: TaskIndex,
@@ -138,8 +126,7 @@ impl Machine {
         self.wait_again(index);
     }
 
-    /// The handler puts the task off: it waits, and no attempt of its budget is spent. One that was
-    /// put off too often has failed instead.
+    /// Puts the task off, which spends no attempt. An attempt beyond the limit of snoozes fails instead.
     pub(super) fn snooze_attempt(
         &mut self,
         index: TaskIndex,
@@ -155,8 +142,7 @@ impl Machine {
         }
         let most = self.policies.at(task.policy).retry.max_snoozes;
         if u32::from(task.snoozes) >= most {
-            let message =
-                format!("snoozed more often than retry.max_snoozes allows, which is {most}");
+            let message = format!("snoozed more than retry.max_snoozes ({most}) times");
             let failure = Failure::new(FailureReason::Error, &message);
             self.fail_attempt(index, failure, None, end, random);
             return;
@@ -172,7 +158,7 @@ impl Machine {
         self.wait_again(index);
     }
 
-    /// The worker went away: the task goes to another, unless it has lost too many.
+    /// Handles a lost worker. The task goes to another worker, unless it has lost too many.
     pub(super) fn lose_attempt(&mut self, index: TaskIndex, message: &str) {
         self.note(index, Happened::Lost);
         let failure = Failure::new(FailureReason::WorkerLost, message);
@@ -193,7 +179,7 @@ impl Machine {
         self.wait_again(index);
     }
 
-    /// The worker gives the task back unharmed.
+    /// Takes the task back unprocessed.
     pub(super) fn release_attempt(&mut self, index: TaskIndex) {
         if self.live.at(index).flags.has(Flags::CANCEL_REQUESTED) {
             let failure = Failure::new(FailureReason::Cancelled, "cancelled before it started");
@@ -212,7 +198,7 @@ impl Machine {
         self.wait_again(index);
     }
 
-    /// Ends an attempt of a task that lives on.
+    /// Ends an attempt of a task that stays live.
     fn end_attempt(&mut self, index: TaskIndex, end: &AttemptEnd, failure: Option<Failure>) {
         let lease = self.take_lease(index);
         if let Some(reported) = end.reported {
@@ -248,7 +234,7 @@ impl Machine {
         }
     }
 
-    /// Takes the lease off a task and gives its session the room back.
+    /// Removes the lease of a task, and frees the slot of its session.
     fn take_lease(&mut self, index: TaskIndex) -> Lease {
         let lease = self.leases.remove(&index).expect("a leased task has a lease");
         self.sessions.at_mut(lease.session).tasks.remove(&index);
@@ -256,7 +242,7 @@ impl Machine {
         lease
     }
 
-    /// A task waits again. The timer of its expiry may have fired while a worker had it.
+    /// Makes a task wait again. The timer of its start deadline may have fired while a worker held it.
     fn wait_again(&mut self, index: TaskIndex) {
         if let Some(date) = self.expiries.get(index) {
             self.dates.insert(clock::date(*date), Wakes::Task(index));
@@ -264,7 +250,7 @@ impl Machine {
         }
     }
 
-    /// Expires a waiting task whose date is over; says whether it did.
+    /// Expires a waiting task if its start deadline is over. Returns whether it did.
     pub(super) fn expire_if_over(&mut self, index: TaskIndex) -> bool {
         let over = self.expiries.get(index).is_some_and(|date| *date <= self.now.wall);
         let waits = matches!(self.live.at(index).status, Status::Scheduled | Status::Pending);

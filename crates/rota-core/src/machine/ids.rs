@@ -1,26 +1,26 @@
-//! Where a live task sits, by its id.
+//! Maps ids of live tasks to their indices.
 //!
-//! Ids grow with time, and tasks that are used together were mostly created together. So this keeps
-//! neighbours together, in leaves of a tree: the leaves in use stay in the processor's cache however
-//! many others there are. A hash table of ten million ids costs two misses for each task instead.
+//! Ids grow with time, and tasks that are used together were mostly created together. So this tree keeps
+//! neighbouring ids together in its leaves, and the leaves in use stay in the processor's cache. A hash table
+//! of ten million ids would cost two cache misses for each task.
 
 use std::{collections::BTreeMap, ops::Bound};
 
 use super::index::TaskIndex;
 use crate::TaskId;
 
-/// Ids of one leaf at most.
+/// Maximum number of ids in a leaf.
 const LEAF: usize = 128;
 
 /// A map of ids to indices.
 #[derive(Debug, Default)]
 pub(super) struct IdIndex {
-    /// By an id that is not larger than any in the leaf, and larger than any in the leaf before.
+    /// The key of a leaf is not larger than any id in it, and larger than all ids in the leaf before.
     leaves: BTreeMap<TaskId, Leaf>,
     len: usize,
 }
 
-/// In the order of ids; not empty.
+/// Sorted by id. Not empty.
 type Leaf = Vec<(TaskId, TaskIndex)>;
 
 impl IdIndex {
@@ -34,7 +34,7 @@ impl IdIndex {
         Some(leaf[at].1)
     }
 
-    /// Ids smaller than `before`, the largest first.
+    /// Ids below `before`, in descending order.
     pub(super) fn below(
         &self,
         before: Option<TaskId>,
@@ -48,7 +48,7 @@ impl IdIndex {
     }
 
     /// # Panics
-    /// When the id is there already.
+    /// When the id is already present.
     pub(super) fn insert(&mut self, id: TaskId, index: TaskIndex) {
         self.len += 1;
         let Some((_, leaf)) = self.leaves.range_mut(..=id).next_back() else {
@@ -61,7 +61,7 @@ impl IdIndex {
             leaf.insert(at, (id, index));
             return;
         }
-        // Behind the last id, as almost always, the full leaf stays full.
+        // After the last id, which is the common case, the full leaf stays full.
         let mut right = leaf.split_off(if at == LEAF { LEAF } else { LEAF / 2 });
         if at < leaf.len() {
             leaf.insert(at, (id, index));
@@ -83,7 +83,7 @@ impl IdIndex {
         Some(index)
     }
 
-    /// A leaf has become small: it joins the one before it, if that has room for it.
+    /// Merges a small leaf with the one before it, if that has room.
     fn thin_out(&mut self, key: TaskId) {
         let leaf = self.leaves.get_mut(&key).expect("the caller found it");
         if leaf.is_empty() {

@@ -1,19 +1,19 @@
-//! Places in the machine's tables. Each table has a type of its own for them, so that the place of a
-//! queue cannot be used to look for a lane.
+//! Indices into the tables of the machine. Each table has its own index type, so that the index of a queue
+//! cannot be used for a lane.
 
 use std::{fmt, ops};
 
 use crate::sharded::ShardKey;
 
-/// The place of an entry in a table: a number of 32 bits, used again after the entry has gone.
+/// The index of an entry in a table: a 32-bit number, which is reused after the entry is gone.
 pub(super) trait Index: Copy + Ord + fmt::Debug {
-    /// The place at that distance from the start.
+    /// The index at this position.
     ///
     /// # Panics
-    /// When it is 2^32 or more: limits keep every table smaller.
+    /// When it is 2^32 or more, which limits prevent.
     fn new(at: usize) -> Self;
 
-    /// Distance from the start.
+    /// The position.
     fn at(self) -> usize;
 }
 
@@ -45,23 +45,23 @@ macro_rules! index {
 }
 
 index! {
-    /// Place of a live task.
+    /// Index of a live task.
     TaskIndex;
-    /// Place of a policy that live tasks share.
+    /// Index of a policy that live tasks share.
     PolicyIndex;
-    /// Place of a queue.
+    /// Index of a queue.
     QueueIndex;
-    /// Place of a kind.
+    /// Index of a kind.
     KindIndex;
-    /// Place of a lane.
+    /// Index of a lane.
     LaneIndex;
-    /// Place of a subscription.
+    /// Index of a subscription.
     SubscriptionIndex;
-    /// Place of a session.
+    /// Index of a session.
     SessionIndex;
 }
 
-/// Entries by their places. An entry that is released stays until its place is used again.
+/// A table of entries by index. A released entry stays until its index is reused.
 #[derive(Debug)]
 pub(super) struct Table<I, T> {
     entries: Vec<T>,
@@ -75,7 +75,7 @@ impl<I, T> Default for Table<I, T> {
 }
 
 impl<I: Index, T> Table<I, T> {
-    /// Puts an entry where one was released, or else at the end.
+    /// Adds an entry at a released index, or at the end.
     pub(super) fn insert(&mut self, entry: T) -> I {
         if let Some(index) = self.free.pop() {
             self[index] = entry;
@@ -85,7 +85,7 @@ impl<I: Index, T> Table<I, T> {
         I::new(self.entries.len() - 1)
     }
 
-    /// An entry that was released, as it was left, or else a new one at the end.
+    /// Reuses a released entry in its last state, or adds a new one at the end.
     pub(super) fn reuse(&mut self, new: impl FnOnce() -> T) -> I {
         self.free.pop().unwrap_or_else(|| {
             self.entries.push(new());
@@ -93,28 +93,28 @@ impl<I: Index, T> Table<I, T> {
         })
     }
 
-    /// Nothing refers to the entry any more: its place may be used again.
+    /// Releases an entry to which nothing refers any more, so that its index can be reused.
     pub(super) fn release(&mut self, index: I) {
         self.free.push(index);
     }
 
-    /// Places, released ones included.
+    /// Number of indices, including released ones.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// All entries with their places, released ones included.
+    /// All entries with their indices, including released ones.
     pub(super) fn iter(&self) -> impl Iterator<Item = (I, &T)> {
         self.entries.iter().enumerate().map(|(at, entry)| (I::new(at), entry))
     }
 
-    /// All entries, released ones included.
+    /// All entries, including released ones.
     pub(super) fn values(&self) -> impl Iterator<Item = &T> {
         self.entries.iter()
     }
 
-    /// All entries, released ones included.
+    /// All entries, including released ones.
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.entries.iter_mut()
     }

@@ -1,4 +1,4 @@
-//! A lane: what waits of one kind in one queue, by priority and then in order of arrival.
+//! A lane: the waiting tasks of one kind in one queue, by priority and then by order of arrival.
 
 use std::{cmp::Reverse, sync::Arc};
 
@@ -8,36 +8,36 @@ use super::{
 };
 use crate::{Priority, fifo::Fifo};
 
-/// A task's turn: the highest priority first, then who came first. Orders are never the same twice.
+/// The sort key of waiting tasks: highest priority first, then order of arrival, which is unique.
 pub(super) type Turn = (Reverse<Priority>, u64);
 
-/// What waits of one kind in one queue.
+/// The waiting tasks of one kind in one queue.
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) queue: QueueIndex,
     pub(super) kind: KindIndex,
     pub(super) name: Arc<LaneName>,
-    /// Its live tasks, in whatever state.
+    /// Number of its live tasks in any status.
     pub(super) tasks: u64,
-    /// Those of them that wait here.
+    /// Number of its waiting tasks.
     pub(super) waiting: u64,
-    /// By priority, highest first. A place is void when its task is not pending or has another
-    /// order; the first place of a level is never void.
-    pub(super) levels: Vec<(Priority, Fifo<Place>)>,
-    /// The turn of the first.
+    /// By priority, highest first. An entry is void when its task is not pending or has another
+    /// order; the first entry of a level is never void.
+    pub(super) levels: Vec<(Priority, Fifo<LaneEntry>)>,
+    /// The sort key of the first waiting task.
     pub(super) head: Option<Turn>,
-    /// Who serves it; who was given one of its tasks longest ago comes first.
+    /// The subscriptions that serve it. The one that got a task longest ago comes first.
     pub(super) subscriptions: Vec<SubscriptionIndex>,
 }
 
-/// A task's place in a lane.
+/// A task in a lane.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct LaneEntry {
     pub(super) order: u64,
     pub(super) task: TaskIndex,
 }
 
-/// Void places that a lane may keep, however few wait.
+/// Number of void entries that a lane can always keep.
 const VOID_MAX: u64 = 64;
 
 impl Lane {
@@ -52,8 +52,8 @@ impl Lane {
         Self { queue, kind, name, tasks: 0, waiting: 0, levels, head: None, subscriptions }
     }
 
-    /// Puts a task behind those of its priority.
-    pub(super) fn push(&mut self, priority: Priority, place: Place) {
+    /// Adds a task after those of the same priority.
+    pub(super) fn push(&mut self, priority: Priority, entry: LaneEntry) {
         let level = match self.levels.binary_search_by(|(level, _)| priority.cmp(level)) {
             Ok(level) => level,
             Err(level) => {
@@ -61,38 +61,38 @@ impl Lane {
                 level
             }
         };
-        self.levels[level].1.push_back(place);
+        self.levels[level].1.push_back(entry);
         self.waiting += 1;
     }
 
-    /// A task left. Void places are dropped from the front, and from everywhere when they are too
-    /// many. `valid` tells a void place.
-    pub(super) fn left(&mut self, valid: impl Fn(Place) -> bool) {
+    /// Removes a task. Drops void entries at the front, and everywhere if there are too many. `valid` tells
+    /// whether an entry is not void.
+    pub(super) fn left(&mut self, valid: impl Fn(LaneEntry) -> bool) {
         self.waiting -= 1;
-        let mut places = 0;
+        let mut entries = 0;
         for (_, level) in &mut self.levels {
-            while level.front().is_some_and(|place| !valid(*place)) {
+            while level.front().is_some_and(|entry| !valid(*entry)) {
                 level.pop_front();
             }
-            places += level.len() as u64;
+            entries += level.len() as u64;
         }
-        if places > self.waiting * 2 + VOID_MAX {
+        if entries > self.waiting * 2 + VOID_MAX {
             for (_, level) in &mut self.levels {
-                level.retain(|place| valid(*place));
+                level.retain(|entry| valid(*entry));
             }
         }
     }
 
-    /// Places that take memory, void ones included.
-    pub(super) fn places(&self) -> usize {
+    /// Number of entries in memory, including void ones.
+    pub(super) fn entries(&self) -> usize {
         self.levels.iter().map(|(_, level)| level.len()).sum()
     }
 
-    /// Whose turn it is, and when that is.
+    /// The next task, and its sort key.
     pub(super) fn first(&self) -> Option<(Turn, TaskIndex)> {
         self.levels.iter().find_map(|(priority, level)| {
-            let place = level.front()?;
-            Some(((Reverse(*priority), place.order), place.task))
+            let entry = level.front()?;
+            Some(((Reverse(*priority), entry.order), entry.task))
         })
     }
 }
@@ -109,20 +109,20 @@ mod tests {
         let mut lane = Lane::new(QueueIndex::new(0), KindIndex::new(0), name, Vec::new());
         for task in 0..200 {
             let order = task as u64 + 1;
-            lane.push(Priority::default(), Place { order, task: TaskIndex::new(task) });
+            lane.push(Priority::default(), LaneEntry { order, task: TaskIndex::new(task) });
         }
         // All but the first leave, the last first.
         let mut most = 200;
         for left in (1..200).rev() {
-            lane.left(|place| place.task.at() < left);
+            lane.left(|entry| entry.task.at() < left);
             if most > 2 * left + 64 {
                 most = left;
             }
-            assert_eq!((lane.waiting, lane.places()), (left as u64, most));
+            assert_eq!((lane.waiting, lane.entries()), (left as u64, most));
         }
         assert_eq!(lane.first(), Some(((Reverse(Priority::default()), 1), TaskIndex::new(0))));
         // Those at the front go at once.
         lane.left(|_| false);
-        assert_eq!((lane.waiting, lane.places(), lane.first()), (0, 0, None));
+        assert_eq!((lane.waiting, lane.entries(), lane.first()), (0, 0, None));
     }
 }

@@ -1,18 +1,21 @@
-//! The table of live tasks: compact records, found by id or by index.
+//! The table of live tasks: compact records by id or index.
+
+use bytes::Bytes;
 
 use super::{
     ids::IdIndex,
     index::{Index, LaneIndex, PolicyIndex, TaskIndex},
 };
-use crate::{Binds, LeaseEnd, Name, Policy, Priority, Status, TaskId, UnknownFields, WallTime};
+use crate::{
+    ClientKeys, LeaseEnd, Name, Policy, Priority, Status, TaskId, UnknownFields, WallTime,
+};
 
-/// A live task. Everything that only some tasks have is kept in maps beside the table.
+/// A live task. Properties that only some tasks have are in separate maps.
 #[derive(Debug, Clone)]
 pub(super) struct LiveTask {
     pub(super) id: TaskId,
     pub(super) run_at: WallTime,
-    /// Its place in its lane; changes each time it is queued, so that an older place is known to
-    /// be void.
+    /// Its order in its lane. It changes each time the task is queued, so that older entries are void.
     pub(super) order: u64,
     pub(super) lane: LaneIndex,
     pub(super) policy: PolicyIndex,
@@ -25,7 +28,7 @@ pub(super) struct LiveTask {
     pub(super) flags: Flags,
 }
 
-/// A task that is to become live: new, made live again, or read from the store.
+/// A task that becomes live: new, retried, or read from the store.
 pub(super) struct Admission<'a> {
     pub(super) id: TaskId,
     pub(super) queue: &'a Name,
@@ -38,30 +41,29 @@ pub(super) struct Admission<'a> {
     pub(super) failures: u32,
     pub(super) snoozes: u32,
     pub(super) edits: u32,
-    pub(super) binds: &'a Binds,
+    pub(super) client_keys: &'a ClientKeys,
     pub(super) expires_at: Option<WallTime>,
     pub(super) last_end: Option<LeaseEnd>,
     pub(super) unknown: Option<Box<UnknownFields>>,
 }
 
-/// Facts about a live task that take one bit each.
+/// Flags of a live task.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Flags(u8);
 
 impl Flags {
-    /// Its record changed in this step.
     pub(super) const DIRTY: Self = Self(1);
     /// `run_at` is the end of a backoff.
     pub(super) const BACKING_OFF: Self = Self(2);
-    /// A client asked for it to be stopped.
+    /// A client asked to cancel it.
     pub(super) const CANCEL_REQUESTED: Self = Self(4);
     /// It has an entry in the map of expiry dates.
     pub(super) const EXPIRES: Self = Self(8);
     /// It has an entry in the map of names.
     pub(super) const NAMED: Self = Self(16);
-    /// It is pending because a worker lost it or gave it back.
+    /// It is pending because its worker was lost or returned it.
     pub(super) const CAME_BACK: Self = Self(32);
-    /// `run_at` is the time to which a handler put it off.
+    /// `run_at` is the end of a snooze.
     pub(super) const SNOOZED: Self = Self(64);
 
     pub(super) fn has(self, flag: Self) -> bool {
@@ -77,7 +79,7 @@ impl Flags {
     }
 }
 
-/// Slots of one chunk: growing never moves what is there.
+/// Slots of one chunk. Growing adds chunks, so entries never move.
 const CHUNK: usize = 4096;
 
 /// All live tasks.
@@ -85,12 +87,12 @@ const CHUNK: usize = 4096;
 pub(super) struct LiveTable {
     chunks: Vec<Chunk>,
     free: Vec<TaskIndex>,
-    /// A chunk without tasks whose memory is kept, as it is likely to be used again at once.
+    /// An empty chunk whose memory is kept, because it is likely to be used again soon.
     spare: Option<usize>,
     index: IdIndex,
 }
 
-/// Slots up to the last that was used; none where their memory was given back.
+/// Slots up to the last used one. Empty if their memory was freed.
 #[derive(Debug, Default)]
 struct Chunk {
     slots: Vec<Option<LiveTask>>,
@@ -102,13 +104,13 @@ impl LiveTable {
         self.index.len()
     }
 
-    /// Slots that take memory, free ones included.
+    /// Number of slots in memory, including free ones.
     pub(super) fn capacity(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.slots.capacity()).sum()
     }
 
     /// # Panics
-    /// When there is such a task already, or there are 2^32 of them.
+    /// When the task is already present, or there are 2^32 tasks.
     pub(super) fn insert(&mut self, task: LiveTask) -> TaskIndex {
         let index = self.free.pop().unwrap_or_else(|| {
             let first = self.chunks.len() * CHUNK;
@@ -148,7 +150,7 @@ impl LiveTable {
         self.index.find(id)
     }
 
-    /// The task at an index that may have been vacated.
+    /// The task at an index that may be vacant.
     pub(super) fn get(&self, index: TaskIndex) -> Option<&LiveTask> {
         self.chunks[index.at() / CHUNK].slots.get(index.at() % CHUNK)?.as_ref()
     }
@@ -166,7 +168,7 @@ impl LiveTable {
         chunk.slots[index.at() % CHUNK].as_mut().expect("an index in use")
     }
 
-    /// Those older than `before`, newest first.
+    /// Tasks older than `before`, newest first.
     pub(super) fn below(
         &self,
         before: Option<TaskId>,
@@ -180,6 +182,18 @@ impl LiveTable {
             slots.filter_map(|(at, slot)| Some((TaskIndex::new(at), slot.as_ref()?)))
         })
     }
+}
+
+/// What is known of an attempt when it ends.
+#[derive(Debug, Clone, Default)]
+pub(super) struct AttemptEnd {
+    pub(super) started_at: Option<WallTime>,
+    pub(super) output_tail: Bytes,
+    /// How its worker reported it; `None` where it did not.
+    pub(super) reported: Option<LeaseEnd>,
+    pub(super) result: Bytes,
+    /// Time to which the handler put the task off.
+    pub(super) snoozed_until: Option<WallTime>,
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What clients do to tasks and queues that exist.
+//! Commands of clients on existing tasks and queues.
 
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ impl Machine {
         Ok(Reply::Task { task, status: Status::Pending })
     }
 
-    /// Makes an ended task live again, with fresh budgets and without an expiry date.
+    /// Runs an ended task again, with new budgets and without a start deadline.
     fn revive(&mut self, done: &Arc<DoneRecord>, policy: Policy, spec: Option<&TaskSpec>) {
         let index = self.admit(Admission {
             id: done.id,
@@ -78,7 +78,7 @@ impl Machine {
             failures: 0,
             snoozes: 0,
             edits: done.edits,
-            binds: &done.binds,
+            client_keys: &done.client_keys,
             expires_at: None,
             last_end: done.last_end,
             unknown: unknown_fields(done, spec),
@@ -102,7 +102,7 @@ impl Machine {
         let index = self.find_live(task, Action::Postpone, stored)?;
         transition(self.live.at(index).status, Action::Postpone)?;
         let expires_at = self.expiries.get(index).copied();
-        // One that expires at this moment may still be asked to run now.
+        // A task that expires at this moment can still be rescheduled to now.
         if let Some(expires_at) = expires_at.filter(|at| *at <= run_at && run_at > self.now.wall) {
             return Err(Refusal::DueAfterExpiry { field: "run_at", expires_at });
         }
@@ -132,8 +132,8 @@ impl Machine {
         Ok(Reply::Task { task, status: self.live.at(index).status })
     }
 
-    /// Changes the definition of a waiting task. It keeps its place in its queue, unless its priority
-    /// or its time changes.
+    /// Changes the definition of a waiting task. It keeps its place in its queue unless its priority or due
+    /// time changes.
     pub(super) fn edit(&mut self, edit: Edit, stored: Stored) -> Result<Reply, Refusal> {
         let Edit { spec, edits, priority, run_at } = edit;
         let task = spec.id;
@@ -211,11 +211,11 @@ impl Machine {
                 let record = QueueRecord { paused, unknown };
                 self.step.mutations.push(Mutation::PutQueue(name.clone(), record));
             } else {
-                // A record that says nothing would hold the queue's name for ever.
+                // A record with only defaults would keep the name of the queue forever.
                 self.step.mutations.push(Mutation::DeleteQueue(name.clone()));
             }
             if !paused {
-                self.roster.loosened += 1;
+                self.roster.reclaimable += 1;
                 self.roster.wake_queue(queue);
             }
         }
@@ -249,7 +249,7 @@ impl Machine {
     }
 }
 
-/// What a newer version wrote of an ended task. The record of one that ended does not hold its policy.
+/// Unknown fields of an ended task that a newer version wrote. Its record does not have the policy.
 fn unknown_fields(done: &DoneRecord, spec: Option<&TaskSpec>) -> Option<Box<UnknownFields>> {
     let of_policy = spec.map(|spec| &spec.unknown_policy).filter(|fields| !fields.is_empty());
     let mut unknown = done.unknown.clone();

@@ -1,9 +1,9 @@
-//! The state machine: `begin` a step at a time, `apply` commands, `seal` it.
+//! The state machine: `begin` a step at a given time, `apply` commands, `seal` the step.
 //!
-//! This file holds the machine's parts and the one place where a task changes state
-//! (`Machine::advance`). What commands do is in the files beside it, by who gives them: clients in
-//! `submit` and `manage`, workers in `session` and `report`, time in `clock`, the store in
-//! `restore`; `assign` decides who gets what, `look` answers questions.
+//! This file has the parts of the machine, and the only place where a task changes its status
+//! (`Machine::advance`). The other files implement the commands: of clients in `submit` and `manage`, of
+//! workers in `session` and `report`. `clock` has the effects of time, `restore` loads records, `assign`
+//! leases tasks, and `look` has the reads.
 
 mod assign;
 mod clock;
@@ -14,19 +14,19 @@ mod ids;
 mod index;
 mod lane;
 mod live;
-mod look;
 mod manage;
 mod page;
 mod policies;
+mod queries;
 mod reclaim;
 mod report;
 mod restore;
 mod roster;
 mod session;
 mod settling;
+mod stats;
 mod submit;
 mod subscription;
-mod survey;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -36,18 +36,18 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use command::{
-    Binding, Bindings, Command, Credit, Edit, Effect, EndReason, HeldLease, Leased, Mutation,
-    OpenSession, Outcome, Refusal, Reply, Report, SessionEnd, StopReason, Stored, Submit,
+    Assignment, AttemptOutcome, Command, Credit, Edit, Effect, EndReason, KeyOwner, KeyOwners,
+    LeaseId, Mutation, OpenSession, Refusal, Reply, Report, SessionEnd, StopReason, Stored, Submit,
 };
 pub use events::{Event, Happened, LaneName};
 pub use page::{LiveFilter, LivePage};
-pub use survey::{QueueSurvey, SessionState, SessionSurvey, Survey};
-pub use view::{LeaseView, LiveView, Orders, QueueCounts, SessionView, Waiting};
+pub use stats::{MachineStats, QueueCounts, QueueStats, SessionState, SessionStats};
+pub use view::{LeaseView, LiveView, Orders, SessionView, Waiting};
 
 use self::{
     clock::Wakes,
     index::{SessionIndex, TaskIndex},
-    lane::Place,
+    lane::LaneEntry,
     live::{Admission, Flags, LiveTable, LiveTask},
     policies::PolicyTable,
     roster::Roster,
@@ -55,8 +55,8 @@ use self::{
     settling::Settling,
 };
 use crate::{
-    Binds, LeaseEnd, LeaseToken, Millis, MonoTime, Now, Retention, Status, TaskId, UnknownFields,
-    WallTime,
+    ClientKeys, LeaseEnd, LeaseToken, Millis, MonoTime, Now, Retention, Status, TaskId,
+    UnknownFields, WallTime,
     lifecycle::{Action, IllegalTransition, transition},
     sharded::Sharded,
     wheel::Wheel,
@@ -141,7 +141,7 @@ pub struct Machine {
     expiries: Sharded<TaskIndex, WallTime>,
     /// Why the last attempt failed, of tasks that may expire before the next one.
     last_failures: Sharded<TaskIndex, Arc<str>>,
-    binds: Sharded<TaskIndex, Binds>,
+    client_keys: Sharded<TaskIndex, ClientKeys>,
     last_ends: Sharded<TaskIndex, LeaseEnd>,
     /// Live tasks whose records cannot be read: they keep their ids and names, and nothing is done to them.
     unreadable: FxHashSet<TaskId>,
@@ -178,7 +178,7 @@ impl Machine {
             backoffs: Sharded::default(),
             expiries: Sharded::default(),
             last_failures: Sharded::default(),
-            binds: Sharded::default(),
+            client_keys: Sharded::default(),
             last_ends: Sharded::default(),
             unreadable: FxHashSet::default(),
             edits: Sharded::default(),
@@ -202,7 +202,7 @@ impl Machine {
     /// than that of the last step that had any; leases given in this step carry it as their token.
     ///
     /// A caller that commits batch *n - 1* while it prepares step *n* must have read what it hands
-    /// over as [`Stored`] and [`Bindings`] after batch *n - 2* was durable.
+    /// over as [`Stored`] and [`KeyOwners`] after batch *n - 2* was durable.
     pub fn begin(&mut self, now: Now, batch: u64) {
         if self.token != LeaseToken(batch) {
             self.settling.turn();
@@ -294,8 +294,9 @@ impl Machine {
     /// goes on from there by [`Machine::advance`].
     fn admit(&mut self, admission: Admission<'_>) -> TaskIndex {
         let Admission { id, queue, kind, policy, priority, run_at, .. } = admission;
-        let Admission { attempt, lost, failures, snoozes, binds, expires_at, last_end, .. } =
-            admission;
+        let Admission {
+            attempt, lost, failures, snoozes, client_keys, expires_at, last_end, ..
+        } = admission;
         let narrow = |count: u32| u16::try_from(count).unwrap_or(u16::MAX);
         let queue = self.roster.queue(queue);
         let kind = self.roster.kind(kind);
@@ -316,9 +317,9 @@ impl Machine {
             priority,
             flags: Flags::default(),
         });
-        if !binds.is_empty() {
+        if !client_keys.is_empty() {
             self.live.at_mut(index).flags.set(Flags::NAMED);
-            self.binds.insert(index, binds.clone());
+            self.client_keys.insert(index, client_keys.clone());
         }
         if let Some(end) = last_end {
             self.last_ends.insert(index, end);
@@ -360,7 +361,7 @@ impl Machine {
             task.order = roster.enqueue(lane, task.priority, index);
         }
         if from == Status::Pending {
-            roster.withdraw(lane, |place| is_waiting(live, place));
+            roster.withdraw(lane, |entry| is_waiting(live, entry));
         }
         Ok(to)
     }
@@ -375,8 +376,8 @@ impl Machine {
     }
 }
 
-/// Whether the place is still that of a task which waits in it.
-fn is_waiting(live: &LiveTable, place: Place) -> bool {
-    live.get(place.task)
-        .is_some_and(|task| task.status == Status::Pending && task.order == place.order)
+/// Whether the entry is still that of a task which waits in it.
+fn is_waiting(live: &LiveTable, entry: LaneEntry) -> bool {
+    live.get(entry.task)
+        .is_some_and(|task| task.status == Status::Pending && task.order == entry.order)
 }

@@ -1,33 +1,31 @@
-//! Pages of live tasks, newest first. A page looks at a bounded number of tasks, so a list holds up
-//! the machine's other work for no longer than that.
+//! Pages of live tasks, newest first. A page examines a bounded number of tasks, so a list delays other work
+//! of the machine only for a bounded time.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use super::{LiveTask, LiveView, Machine, TaskIndex};
 use crate::{Name, Status, TaskId, WallTime};
 
-/// Live tasks that one page looks at.
+/// Maximum number of live tasks that one page examines.
 const LOOKED_AT_MAX: usize = 10_000;
-/// Tasks looked at one by one to say how many go before a task of a page.
+/// Number of lane entries that are checked to count the tasks ahead of a task on a page.
 const COUNTED_EXACTLY: usize = 64;
 
-/// Which live tasks a page shows. All that is set must hold.
+/// A filter of live tasks. All set fields must match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LiveFilter {
-    /// In one of these states; empty means any.
+    /// Statuses. Empty means any.
     pub statuses: Vec<Status>,
-    /// In this queue.
     pub queue: Option<Name>,
-    /// Of this kind.
     pub kind: Option<Name>,
-    /// Due at or after.
+    /// Due at this time or later.
     pub run_at_from: Option<WallTime>,
-    /// Due before.
+    /// Due before this time.
     pub run_at_to: Option<WallTime>,
 }
 
 impl LiveFilter {
-    /// Whether it selects a task of this state, queue and kind that is due then.
+    /// Whether it matches a task with this status, queue, kind and due time.
     #[must_use]
     pub fn selects(&self, status: Status, queue: &Name, kind: &Name, run_at: WallTime) -> bool {
         (self.statuses.is_empty() || self.statuses.contains(&status))
@@ -43,13 +41,13 @@ impl LiveFilter {
 pub struct LivePage {
     /// Newest first.
     pub tasks: Vec<LiveView>,
-    /// The oldest task that was looked at, where older ones may follow.
+    /// The oldest examined task, if older ones may follow.
     pub down_to: Option<TaskId>,
 }
 
 impl Machine {
-    /// Up to `limit` live tasks that the filter selects and that are older than `before`. May be fewer
-    /// although more follow.
+    /// Up to `limit` live tasks that match the filter and are older than `before`. Can be fewer even if more
+    /// follow.
     #[must_use]
     pub fn live_page(&self, filter: &LiveFilter, before: Option<TaskId>, limit: usize) -> LivePage {
         let leased = |status: &Status| status.is_leased();
@@ -63,14 +61,14 @@ impl Machine {
         LivePage { tasks: tasks.collect(), down_to }
     }
 
-    /// Leased tasks are few beside those that wait, so they are looked through instead of all.
+    /// Examines only leased tasks, which are few compared with waiting ones.
     fn leased_page(
         &self,
         filter: &LiveFilter,
         before: Option<TaskId>,
         limit: usize,
     ) -> (Vec<TaskIndex>, Option<TaskId>) {
-        // The newest so far, the oldest of them first.
+        // The newest tasks so far, oldest first.
         let mut newest = BinaryHeap::new();
         let mut more = false;
         for index in self.leases.keys() {

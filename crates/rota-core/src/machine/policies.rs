@@ -1,4 +1,4 @@
-//! The policies of live tasks. Most tasks share a few, so each is kept once and counted.
+//! The policies of live tasks. Most tasks share a few policies, so each is kept once with a reference count.
 
 use rustc_hash::FxHashMap;
 
@@ -18,7 +18,7 @@ struct Slot {
     tasks: u64,
 }
 
-/// All of a policy's fields; the multiplier by its bits, which compare.
+/// All fields of a policy. The multiplier is in bits, which can be compared.
 type Key = ((u32, u32, u32, Jitter), (u64, u64, u64), u64, Option<u64>);
 
 fn key_of(policy: &Policy) -> Key {
@@ -34,7 +34,7 @@ fn key_of(policy: &Policy) -> Key {
 }
 
 impl PolicyTable {
-    /// Counts one more task with that policy.
+    /// Adds a reference to a policy.
     pub(super) fn take(&mut self, policy: Policy) -> PolicyIndex {
         let key = key_of(&policy);
         if let Some(index) = self.index.get(&key) {
@@ -46,7 +46,7 @@ impl PolicyTable {
         index
     }
 
-    /// Counts one task less.
+    /// Removes a reference.
     pub(super) fn release(&mut self, index: PolicyIndex) {
         let slot = &mut self.slots[index];
         slot.tasks -= 1;

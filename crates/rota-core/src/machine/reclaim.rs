@@ -1,36 +1,36 @@
-//! Room for new names: queues, kinds and lanes that nothing needs any more are dropped.
+//! Drops unused queues, kinds and lanes to make room for new names.
 //!
-//! They are kept while they are few, so that a queue's totals and its place in lists stay. They are
-//! looked through only when enough has changed since the last time to make that worth it.
+//! Unused names are kept while they are few, so that the totals of a queue and its place in lists stay. A
+//! sweep runs only when enough has changed since the last one.
 
 use rustc_hash::FxHashSet;
 
 use super::{index::LaneIndex, roster::Roster};
 use crate::{Millis, MonoTime};
 
-/// Lanes without tasks that are kept, beyond as many as have some.
+/// Number of lanes without tasks to keep, in addition to as many as have tasks.
 const IDLE_LANES_MAX: usize = 1024;
-/// Names are looked through at once when one in so many of the limit may have become free.
+/// A sweep runs at once when this fraction of the limit may have become free.
 const WORTHWHILE: usize = 64;
-/// When fewer may have, names are looked through at most this often: it takes time in proportion to
-/// their number, and whoever asks for new names must not be able to cause it without end.
+/// Otherwise, sweeps have at least this interval. Their cost grows with the number of names, and requests for
+/// new names must not be able to cause them all the time.
 const SWEEP_PAUSE: Millis = Millis::from_secs(1);
 
 impl Roster {
-    /// A task lives in the lane from now on.
+    /// Counts a task of the lane that became live.
     pub(super) fn add_task(&mut self, lane: LaneIndex) {
         let tasks = &mut self.lanes[lane].tasks;
         self.idle_lanes -= usize::from(*tasks == 0);
         *tasks += 1;
     }
 
-    /// A task of the lane has ended.
+    /// Counts a task of the lane that ended.
     pub(super) fn drop_task(&mut self, lane: LaneIndex) {
         let tasks = &mut self.lanes[lane].tasks;
         *tasks -= 1;
         if *tasks == 0 {
             self.idle_lanes += 1;
-            self.loosened += 1;
+            self.reclaimable += 1;
             let busy = self.lane_index.len() - self.idle_lanes;
             if self.idle_lanes > busy + IDLE_LANES_MAX {
                 self.sweep_lanes();
@@ -38,15 +38,14 @@ impl Roster {
         }
     }
 
-    /// Drops names that nothing needs, if there may be any. `limit` is that of the names for which
-    /// there is no room.
+    /// Drops unused names, if there may be any. `limit` is the limit that was reached.
     pub(super) fn make_room(&mut self, limit: u32, now: MonoTime) {
-        let many = self.loosened > limit as usize / WORTHWHILE;
+        let many = self.reclaimable > limit as usize / WORTHWHILE;
         let rested = self.swept_at.is_none_or(|swept| now.since(swept) >= SWEEP_PAUSE);
-        if self.loosened == 0 || !(many || rested) {
+        if self.reclaimable == 0 || !(many || rested) {
             return;
         }
-        self.loosened = 0;
+        self.reclaimable = 0;
         self.swept_at = Some(now);
         self.sweep_subscriptions();
         self.sweep_lanes();
@@ -146,9 +145,9 @@ mod tests {
         let lane = add_task(&mut roster, "q", "k");
         add_task(&mut roster, "q", "k");
         roster.drop_task(lane);
-        assert_eq!((roster.idle_lanes, roster.loosened), (0, 0));
+        assert_eq!((roster.idle_lanes, roster.reclaimable), (0, 0));
         roster.drop_task(lane);
-        assert_eq!((roster.idle_lanes, roster.loosened), (1, 1));
+        assert_eq!((roster.idle_lanes, roster.reclaimable), (1, 1));
         add_task(&mut roster, "q", "k");
         assert_eq!(roster.idle_lanes, 0);
     }
@@ -156,7 +155,7 @@ mod tests {
     #[test]
     fn names_are_looked_through_when_it_is_worth_it() {
         const LAST: MonoTime = MonoTime(5000);
-        for (loosened, last, passed, looks) in [
+        for (reclaimable, last, passed, looks) in [
             // At once if one in 64 of the limit of 640 may have become free.
             (11, Some(LAST), 0, true),
             (10, Some(LAST), 999, false),
@@ -168,13 +167,13 @@ mod tests {
         ] {
             let mut roster = Roster::default();
             roster.queue(&name("free"));
-            (roster.loosened, roster.swept_at) = (loosened, last);
+            (roster.reclaimable, roster.swept_at) = (reclaimable, last);
             let now = LAST + Millis(passed);
             roster.make_room(640, now);
-            let case = (loosened, passed);
+            let case = (reclaimable, passed);
             assert_eq!(roster.find_queue("free").is_none(), looks, "{case:?}");
-            let after = if looks { (0, Some(now)) } else { (loosened, last) };
-            assert_eq!((roster.loosened, roster.swept_at), after, "{case:?}");
+            let after = if looks { (0, Some(now)) } else { (reclaimable, last) };
+            assert_eq!((roster.reclaimable, roster.swept_at), after, "{case:?}");
         }
     }
 
@@ -192,7 +191,7 @@ mod tests {
         let served = roster.subscription(&[name("served")], &[name("served")]);
         roster.attach(served);
         roster.subscription(&[name("was-served")], &[name("was-served")]);
-        roster.loosened = 1;
+        roster.reclaimable = 1;
         roster.make_room(1000, MonoTime(0));
         let queues: Vec<_> = roster.queue_names.iter().map(Name::as_str).collect();
         assert_eq!(queues, ["has-tasks", "paused", "served", "unknown", "unreadable"]);

@@ -1,8 +1,8 @@
-//! What workers say of the tasks they have.
+//! Reports of workers on their tasks.
 
 use super::{
-    Flags, Machine, Mutation, Outcome, Refusal, Reply, Report, Stored, TIMEOUT_GRACE, TaskIndex,
-    finish::AttemptEnd,
+    AttemptOutcome, Flags, Machine, Mutation, Refusal, Reply, Report, Stored, TIMEOUT_GRACE,
+    TaskIndex, live::AttemptEnd,
 };
 use crate::{
     EndKind, Failure, FailureReason, LeaseEnd, LeaseToken, Status, TaskId, lifecycle::Action,
@@ -43,11 +43,11 @@ impl Machine {
         Ok(Reply::Done)
     }
 
-    /// Its record says that it waits, for whoever leads next and can read its definition.
+    /// Writes the task as waiting, for a later leader that can read its definition.
     fn release_and_set_aside(&mut self, index: TaskIndex) {
         let task = self.live.at(index).id;
         self.release_attempt(index);
-        // One that was to be cancelled, or has expired, has ended.
+        // A task that was to be cancelled, or has expired, ends here.
         let Some(index) = self.live.find(task) else { return };
         let record = Box::new(self.record_of(index));
         let queue = record.queue.clone();
@@ -71,22 +71,24 @@ impl Machine {
         }
     }
 
-    fn end(&mut self, index: TaskIndex, outcome: Outcome, end: AttemptEnd, random: u64) {
+    fn end(&mut self, index: TaskIndex, outcome: AttemptOutcome, end: AttemptEnd, random: u64) {
         match outcome {
-            Outcome::Completed { result } => {
+            AttemptOutcome::Completed { result } => {
                 self.finish(index, Action::Complete, None, Some(AttemptEnd { result, ..end }));
             }
-            Outcome::Failed { failure, retry_at } => {
+            AttemptOutcome::Failed { failure, retry_at } => {
                 self.fail_attempt(index, failure, retry_at, end, random);
             }
-            Outcome::Snoozed { until } => self.snooze_attempt(index, until, end, random),
-            Outcome::Cancelled => {
+            AttemptOutcome::Snoozed { until } => self.snooze_attempt(index, until, end, random),
+            AttemptOutcome::Cancelled => {
                 if self.live.at(index).flags.has(Flags::CANCEL_REQUESTED) {
                     let failure = Failure::new(FailureReason::Cancelled, "cancelled");
                     self.finish(index, Action::Cancel, Some(failure), Some(end));
                 } else {
-                    let failure =
-                        Failure::new(FailureReason::Error, "the worker stopped it unasked");
+                    let failure = Failure::new(
+                        FailureReason::Error,
+                        "the worker stopped the attempt without a request to cancel",
+                    );
                     self.fail_attempt(index, failure, None, end, random);
                 }
             }
@@ -95,7 +97,7 @@ impl Machine {
 }
 
 impl Report {
-    /// How the lease ends by this report; `None` where it does not.
+    /// The end of the lease by this report. `None` if the report does not end it.
     pub(super) fn end(&self, token: LeaseToken, fingerprint: u64) -> Option<LeaseEnd> {
         match self {
             Self::Ended { outcome, .. } => {
@@ -107,18 +109,18 @@ impl Report {
     }
 }
 
-impl Outcome {
+impl AttemptOutcome {
     fn kind(&self) -> EndKind {
         match self {
             Self::Completed { .. } => EndKind::Completed,
-            // The fingerprint tells them apart. Versions from before there was snoozing know no other.
+            // The fingerprint distinguishes them. Versions without snoozing know no other kind.
             Self::Failed { .. } | Self::Snoozed { .. } => EndKind::Failed,
             Self::Cancelled => EndKind::Cancelled,
         }
     }
 }
 
-/// A report on a lease that is over is accepted again when it says what was accepted before.
+/// Accepts a report on an ended lease if it repeats the accepted report.
 fn accept_repeated(
     token: LeaseToken,
     said: Option<LeaseEnd>,

@@ -1,4 +1,4 @@
-//! From records to a machine and back: what a new leader starts from.
+//! Loads records into the machine of a new leader or a follower, and writes records.
 
 use super::{
     Admission, CANCEL_GRACE, Flags, Lease, Machine, Mutation, TIMEOUT_GRACE, TaskIndex,
@@ -7,10 +7,10 @@ use super::{
 use crate::{LeaseRecord, LiveRecord, Name, QueueRecord, Status, TaskId, lifecycle::Action};
 
 impl Machine {
-    /// Takes up a queue's settings. Before the first step.
+    /// Loads the settings of a queue. Only before the first step.
     pub fn restore_queue(&mut self, name: &Name, record: QueueRecord) {
         if !record.paused && record.unknown.is_empty() {
-            // Written by a version that kept such records, which hold a name for nothing.
+            // Older versions wrote records with only defaults.
             self.step.mutations.push(Mutation::DeleteQueue(name.clone()));
             return;
         }
@@ -19,8 +19,8 @@ impl Machine {
         self.roster.queues[queue].unknown = record.unknown;
     }
 
-    /// Takes up a live task. Before the first step; tasks that wait keep the order in which they come. A session
-    /// that holds one has its TTL from now to come back.
+    /// Loads a live task. Only before the first step. Waiting tasks keep the order in which they are loaded.
+    /// A session that holds a task has its TTL from now to reconnect.
     pub fn restore_task(&mut self, record: &LiveRecord) {
         let index = self.admit(Admission {
             id: record.id,
@@ -34,7 +34,7 @@ impl Machine {
             failures: record.failures,
             snoozes: record.snoozes,
             edits: record.edits,
-            binds: &record.binds,
+            client_keys: &record.client_keys,
             expires_at: record.expires_at,
             last_end: record.last_end,
             unknown: record.unknown.clone(),
@@ -49,14 +49,14 @@ impl Machine {
         match &record.lease {
             Some(lease) => self.restore_lease(index, lease),
             None if record.backing_off => self.restore_backoff(index),
-            // It was due once: another clock, which is behind, does not take that back.
+            // The task was already due. A clock that is behind does not change that.
             None if record.status == Status::Pending => self.make_due(index),
             None => self.wait_until(index, record.run_at),
         }
     }
 
-    /// Takes back what [`Machine::restore_task`] took up, because the task's record has changed or is gone since.
-    /// Nothing is written.
+    /// Undoes [`Machine::restore_task`], because the record of the task has changed or is gone. Nothing is
+    /// written.
     pub fn forget_task(&mut self, task: TaskId) {
         let Some(index) = self.live.find(task) else { return };
         if let Some(lease) = self.leases.remove(&index) {
@@ -68,7 +68,7 @@ impl Machine {
         self.backoffs.remove(index);
         self.expiries.remove(index);
         self.last_failures.remove(index);
-        self.binds.remove(index);
+        self.client_keys.remove(index);
         self.last_ends.remove(index);
         self.edits.remove(index);
         self.unknown.remove(index);
@@ -79,7 +79,7 @@ impl Machine {
         self.roster.drop_task(task.lane);
     }
 
-    /// A restored session was there for its leases alone.
+    /// Removes a restored session that has no more leases.
     fn forget_lease(&mut self, index: TaskIndex, session: SessionIndex) {
         let held = self.sessions.at_mut(session);
         held.tasks.remove(&index);
@@ -89,8 +89,7 @@ impl Machine {
         }
     }
 
-    /// Leaves a live task alone whose record cannot be read. Its queue counts it where that much could be
-    /// read.
+    /// Registers a live task whose record cannot be read. Its queue counts it, if the queue is known.
     pub fn set_aside(&mut self, task: TaskId, queue: Option<&Name>) {
         self.unreadable.insert(task);
         if let Some(queue) = queue {
@@ -99,8 +98,7 @@ impl Machine {
         }
     }
 
-    /// What was left of a backoff when it was written is measured on the clock that does not jump
-    /// from here on.
+    /// The rest of a backoff at the time of the record is measured with the monotonic clock from here on.
     fn restore_backoff(&mut self, index: TaskIndex) {
         let left = self.live.at(index).run_at.since(self.now.wall);
         let due = self.now.mono + left;
@@ -135,7 +133,7 @@ impl Machine {
     /// The session that holds a restored lease.
     fn await_session(&mut self, record: &LeaseRecord) -> SessionIndex {
         if let Some(index) = self.sessions.find(record.session) {
-            // It may have come back with another one between two of its tasks.
+            // The worker may have reconnected with another TTL between two of its tasks.
             let session = self.sessions.at_mut(index);
             session.ttl = session.ttl.max(record.session_ttl);
             return index;
@@ -148,7 +146,7 @@ impl Machine {
         index
     }
 
-    /// The task as it is to be written.
+    /// The record of the task.
     pub(super) fn record_of(&self, index: TaskIndex) -> LiveRecord {
         let task = self.live.at(index);
         let lane = &self.roster.lanes[task.lane];
@@ -184,7 +182,7 @@ impl Machine {
             cancel_requested: task.flags.has(Flags::CANCEL_REQUESTED),
             last_end: self.last_ends.get(index).copied(),
             policy: *self.policies.at(task.policy),
-            binds: self.binds.get(index).cloned().unwrap_or_default(),
+            client_keys: self.client_keys.get(index).cloned().unwrap_or_default(),
             unknown: self.unknown.get(index).cloned(),
         }
     }

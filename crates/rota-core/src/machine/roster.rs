@@ -1,7 +1,7 @@
-//! Who waits where: queues, kinds and lanes, each by name and by index.
+//! Queues, kinds and lanes, each by name and by index.
 //!
-//! A queue knows the first of each of its lanes, in the order of their turns, so that whose turn it
-//! is costs the same however many kinds and tasks wait in it.
+//! A queue keeps its lanes ordered by their first tasks, so the cost of finding the next task does not depend
+//! on the number of kinds and tasks.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use super::{
     events::LaneName,
     index::{KindIndex, LaneIndex, QueueIndex, SubscriptionIndex, Table, TaskIndex},
-    lane::{Lane, Place, Turn},
+    lane::{Lane, LaneEntry, Turn},
     subscription::Subscription,
 };
 use crate::{MonoTime, Name, Priority};
@@ -21,10 +21,10 @@ use crate::{MonoTime, Name, Priority};
 pub(super) struct Queue {
     pub(super) name: Name,
     pub(super) paused: bool,
-    /// What a newer version wrote of its settings.
+    /// Unknown settings that a newer version wrote.
     pub(super) unknown: Bytes,
     pub(super) lanes: Vec<LaneIndex>,
-    /// Lanes in which something waits, by whose turn it is.
+    /// Lanes with waiting tasks, by the order of their first tasks.
     pub(super) heads: BTreeMap<Turn, LaneIndex>,
     pub(super) scheduled: u64,
     pub(super) pending: u64,
@@ -56,29 +56,28 @@ impl Queue {
     }
 }
 
-/// Queues, kinds, lanes and subscriptions, each by name and by index. Indices of what was dropped
-/// are used again.
+/// Queues, kinds, lanes and subscriptions, each by name and by index. Indices of dropped entries are reused.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     pub(super) queues: Table<QueueIndex, Queue>,
     pub(super) queue_index: FxHashMap<Name, QueueIndex>,
-    /// The same names in order, for lists.
+    /// The names in order, for lists.
     pub(super) queue_names: BTreeSet<Name>,
     pub(super) kinds: Table<KindIndex, Name>,
     pub(super) kind_index: FxHashMap<Name, KindIndex>,
     pub(super) lanes: Table<LaneIndex, Lane>,
     pub(super) lane_index: FxHashMap<(QueueIndex, KindIndex), LaneIndex>,
-    /// Lanes in the index that have no tasks.
+    /// Number of lanes in the index without tasks.
     pub(super) idle_lanes: usize,
     pub(super) subscriptions: Table<SubscriptionIndex, Subscription>,
     pub(super) subscription_index: FxHashMap<(Vec<QueueIndex>, Vec<KindIndex>), SubscriptionIndex>,
-    /// Subscriptions in the index that lost their last session since they were last swept.
+    /// Number of subscriptions that lost their last session since the last sweep.
     pub(super) unused_subscriptions: usize,
-    /// Subscriptions that may have both something to do and someone to do it.
+    /// Subscriptions that may have both a waiting task and a free session.
     pub(super) active: VecDeque<SubscriptionIndex>,
-    /// How many names may have become free since they were last looked through.
-    pub(super) loosened: usize,
-    /// When they were.
+    /// Number of names that may have become unused since the last sweep.
+    pub(super) reclaimable: usize,
+    /// Time of the last sweep.
     pub(super) swept_at: Option<MonoTime>,
     last_order: u64,
 }
@@ -88,7 +87,7 @@ impl Roster {
         self.queue_index.get(name).copied()
     }
 
-    /// The queue of that name; a new one if there is none.
+    /// The queue of this name, which is created if necessary.
     pub(super) fn queue(&mut self, name: &Name) -> QueueIndex {
         if let Some(index) = self.queue_index.get(name) {
             return *index;
@@ -103,7 +102,7 @@ impl Roster {
         self.kind_index.contains_key(name)
     }
 
-    /// The kind of that name; a new one if there is none.
+    /// The kind of this name, which is created if necessary.
     pub(super) fn kind(&mut self, name: &Name) -> KindIndex {
         if let Some(index) = self.kind_index.get(name) {
             return *index;
@@ -113,7 +112,7 @@ impl Roster {
         index
     }
 
-    /// The lane of that queue and kind; a new one if there is none.
+    /// The lane of this queue and kind, which is created if necessary.
     pub(super) fn lane(&mut self, queue: QueueIndex, kind: KindIndex) -> LaneIndex {
         if let Some(index) = self.lane_index.get(&(queue, kind)) {
             return *index;
@@ -133,23 +132,23 @@ impl Roster {
         index
     }
 
-    /// Puts a task at the end of its lane and tells those who serve it. Returns its order.
+    /// Adds a task to the end of its lane, and activates the subscriptions that serve it. Returns its order.
     pub(super) fn enqueue(&mut self, index: LaneIndex, priority: Priority, task: TaskIndex) -> u64 {
         self.last_order += 1;
         let order = self.last_order;
-        self.lanes[index].push(priority, Place { order, task });
+        self.lanes[index].push(priority, LaneEntry { order, task });
         self.note_head(index);
         self.wake_lane(index);
         order
     }
 
-    /// A task left its lane. `valid` tells a void place.
-    pub(super) fn withdraw(&mut self, index: LaneIndex, valid: impl Fn(Place) -> bool) {
+    /// A task left its lane. `valid` tells a void entry.
+    pub(super) fn withdraw(&mut self, index: LaneIndex, valid: impl Fn(LaneEntry) -> bool) {
         self.lanes[index].left(valid);
         self.note_head(index);
     }
 
-    /// Keeps the queue's order of lanes true to who is first in one.
+    /// Updates the position of a lane in its queue after its first task changed.
     fn note_head(&mut self, index: LaneIndex) {
         let lane = &mut self.lanes[index];
         let head = lane.first().map(|(turn, _)| turn);
@@ -174,7 +173,7 @@ impl Roster {
         }
     }
 
-    /// Tells those who serve a queue that it has something again.
+    /// Activates the subscriptions that serve a queue, because it has a task again.
     pub(super) fn wake_queue(&mut self, queue: QueueIndex) {
         let lanes: Vec<_> = self.queues[queue].heads.values().copied().collect();
         for lane in lanes {
@@ -182,7 +181,7 @@ impl Roster {
         }
     }
 
-    /// Whether a session that is open serves the lane.
+    /// Whether an open session serves the lane.
     pub(super) fn is_served(&self, lane: LaneIndex) -> bool {
         self.lanes[lane]
             .subscriptions
@@ -190,7 +189,7 @@ impl Roster {
             .any(|subscription| self.subscriptions[*subscription].serving > 0)
     }
 
-    /// Whether one of the sessions that serve the lane has room and has not asked for tasks.
+    /// Whether a session that serves the lane has a free slot but has not asked for tasks.
     pub(super) fn is_rested(&self, lane: LaneIndex) -> bool {
         self.lanes[lane]
             .subscriptions
@@ -198,7 +197,7 @@ impl Roster {
             .any(|subscription| self.subscriptions[*subscription].resting > 0)
     }
 
-    /// The task whose turn it is among those of `queue` that the subscription serves.
+    /// The next task of `queue` that the subscription serves.
     pub(super) fn first(
         &self,
         subscription: SubscriptionIndex,
@@ -211,7 +210,7 @@ impl Roster {
         let heads = &self.queues[queue].heads;
         let lane = match serves.kinds() {
             None => heads.values().next().copied(),
-            // Whichever are fewer are looked at one by one.
+            // Iterates over whichever are fewer, the kinds or the lanes.
             Some(kinds) if kinds.len() < heads.len() => kinds
                 .iter()
                 .filter_map(|kind| self.lane_index.get(&(queue, *kind)))

@@ -1,9 +1,9 @@
-//! Workers' sessions: who serves what, who lives, who holds which tasks.
+//! Sessions of workers: what they serve, their heartbeats, and the tasks that they hold.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    CANCEL_GRACE, Credit, Effect, EndReason, Flags, HeldLease, Leased, Machine, OpenSession,
+    Assignment, CANCEL_GRACE, Credit, Effect, EndReason, Flags, LeaseId, Machine, OpenSession,
     Refusal, Reply, SessionEnd, StopReason, TaskIndex,
     index::{Index as _, SessionIndex, SubscriptionIndex},
 };
@@ -19,25 +19,25 @@ pub(super) struct Session {
     pub(super) subscription: SubscriptionIndex,
     pub(super) slots: u32,
     pub(super) credit: Credit,
-    /// How many tasks its worker last asked for, if it asks call by call.
+    /// Number of tasks that its worker last asked for, if the worker has no stream.
     pub(super) asked: u32,
-    /// It has room and has not asked for tasks: counted by its subscription.
+    /// Whether its subscription counts it as having a free slot without having asked for tasks.
     pub(super) resting: bool,
     pub(super) tasks: FxHashSet<TaskIndex>,
     pub(super) ttl: Millis,
     pub(super) heard_at: MonoTime,
-    /// How much of that was given to it by [`Machine::excuse_waiting`] since it was last heard.
-    pub(super) excused: Millis,
+    /// How much of that was given to it by [`Machine::extend_waiting`] since it was last heard.
+    pub(super) extended: Millis,
     pub(super) opened_at: WallTime,
     pub(super) draining: bool,
-    /// Its last connection.
+    /// Last connection.
     pub(super) connection: u64,
-    /// Its worker has not come back yet, after its connection broke or another node led.
+    /// Its worker has not reconnected yet, after its connection broke or the leader changed.
     pub(super) awaited: bool,
 }
 
 impl Session {
-    /// A session whose worker is awaited: it serves nothing until the worker says what.
+    /// A session that waits for its worker. It serves nothing until the worker reconnects.
     pub(super) fn new(
         id: SessionId,
         worker: Name,
@@ -57,7 +57,7 @@ impl Session {
             tasks: FxHashSet::default(),
             ttl: Millis(0),
             heard_at: now.mono,
-            excused: Millis(0),
+            extended: Millis(0),
             opened_at: now.wall,
             draining: false,
             connection: 0,
@@ -74,7 +74,7 @@ impl Session {
         self.serves() && self.tasks.len() < bound as usize
     }
 
-    /// Whether that is its last connection; `None` stands for any.
+    /// Whether this is its last connection. `None` stands for any.
     fn is_on(&self, connection: Option<u64>) -> bool {
         connection.is_none_or(|connection| connection == self.connection)
     }
@@ -87,8 +87,8 @@ impl Session {
         u32::try_from(self.tasks.len()).expect("slots are a 32-bit number")
     }
 
-    /// The slots as people see them. A worker that asks call by call never said how many it has: it
-    /// is taken to have as many as it last asked for, or holds.
+    /// The number of slots to show. For a worker without a stream, it is the number that it last asked for,
+    /// or holds.
     pub(super) fn shown_slots(&self) -> u32 {
         match self.credit {
             Credit::Hold(_) => self.slots,
@@ -96,7 +96,7 @@ impl Session {
         }
     }
 
-    /// Whether its worker asks call by call, has room, and does not ask now.
+    /// Whether its worker has no stream and a free slot, and does not ask for tasks now.
     pub(super) fn rests(&self) -> bool {
         let room = self.asked.max(1).min(self.slots);
         self.serves() && self.credit == Credit::Take(0) && self.held() < room
@@ -116,7 +116,7 @@ pub(super) struct Sessions {
     slots: Vec<Option<Session>>,
     free: Vec<SessionIndex>,
     index: FxHashMap<SessionId, SessionIndex>,
-    /// No session ends by its TTL before this.
+    /// Earliest time at which a session can end by its TTL.
     pub(super) due: MonoTime,
 }
 
@@ -214,7 +214,7 @@ impl Machine {
         session.ttl = open.ttl;
         session.connection = open.connection;
         session.awaited = false;
-        // Before all else that goes down to it, so that this goes to the new connection.
+        // Before all other effects for the session, so that they go to the new connection.
         let opened = Effect::SessionOpened { session: open.session, connection: open.connection };
         self.step.effects.push(opened);
         if session.draining {
@@ -229,7 +229,7 @@ impl Machine {
         Ok(Reply::Session { session: open.session, revoked })
     }
 
-    /// Names that a session serves count as queues and kinds, so they are bounded as those are.
+    /// Checks the limits: the names that a session serves count as queues and kinds.
     fn check_served_names(&mut self, open: &OpenSession) -> Result<(), Refusal> {
         let (queues_max, kinds_max) = (self.limits.queues_max, self.limits.kinds_max);
         if self.queues_with(open) > queues_max as usize {
@@ -247,20 +247,20 @@ impl Machine {
         Ok(())
     }
 
-    /// As many queues as there would be.
+    /// The number of queues that there would be.
     fn queues_with(&self, open: &OpenSession) -> usize {
         let new = open.queues.iter().filter(|name| self.roster.find_queue(name).is_none());
         self.roster.queue_index.len() + new.count()
     }
 
-    /// As many kinds as there would be.
+    /// The number of kinds that there would be.
     fn kinds_with(&self, open: &OpenSession) -> usize {
         let new = open.kinds.iter().filter(|name| !self.roster.has_kind(name));
         self.roster.kind_index.len() + new.count()
     }
 
-    /// Leases know how long their worker may be silent, for whoever leads next; and a worker that is
-    /// there again gets no more than the usual grace to stop what is cancelled.
+    /// Updates the TTL in the leases, which a later leader needs. A worker that has reconnected gets only the
+    /// usual grace period to stop cancelled attempts.
     fn renew_leases(&mut self, index: SessionIndex) {
         let session = self.sessions.at(index);
         let (ttl, stop_by) = (session.ttl, self.now.mono + CANCEL_GRACE);
@@ -282,9 +282,9 @@ impl Machine {
         }
     }
 
-    /// Compares what a worker says it holds with what it should hold: names what is not its any
-    /// more, and sends again what never reached it.
-    fn reconcile(&mut self, index: SessionIndex, held: &[HeldLease]) -> Vec<HeldLease> {
+    /// Compares the leases that a worker claims with those of its session: returns those that it no longer
+    /// has, and sends those again that it did not get.
+    fn reconcile(&mut self, index: SessionIndex, held: &[LeaseId]) -> Vec<LeaseId> {
         let mut named = FxHashSet::default();
         let mut revoked = Vec::new();
         for lease in held {
@@ -307,7 +307,7 @@ impl Machine {
             let (token, session) = (lease.token, self.sessions.at(index).id);
             let live = self.live.at(task);
             if !named.contains(&task) {
-                self.step.effects.push(Effect::Dispatch(Leased {
+                self.step.effects.push(Effect::Dispatch(Assignment {
                     session,
                     task: live.id,
                     token,
@@ -382,7 +382,7 @@ impl Machine {
         Ok(Reply::Done)
     }
 
-    /// Takes all tasks from a session and forgets it.
+    /// Takes all tasks from a session, and removes it.
     pub(super) fn end_session(&mut self, index: SessionIndex, reason: EndReason) {
         self.stop_serving(index);
         self.sessions.at_mut(index).draining = true;
@@ -391,9 +391,9 @@ impl Machine {
         let mut tasks: Vec<_> = session.tasks.iter().copied().collect();
         tasks.sort_unstable_by_key(|task| self.live.at(*task).id);
         let message = match reason {
-            EndReason::Closed => format!("worker {} left", session.worker),
+            EndReason::Closed => format!("worker {} closed its session", session.worker),
             EndReason::Expired => {
-                format!("worker {} was not heard of for {}", session.worker, session.ttl)
+                format!("worker {} sent no heartbeat for {}", session.worker, session.ttl)
             }
         };
         for task in &tasks {
@@ -411,10 +411,9 @@ impl Machine {
         self.step.effects.push(Effect::SessionEnded(end));
     }
 
-    /// Nobody could be heard for so long, because whoever drives the machine stood still: that time
-    /// does not count for sessions nor for leases, whose workers may have reported meanwhile. Their
-    /// timers find out when they fire.
-    pub fn excuse(&mut self, pause: Millis) {
+    /// Excludes a time in which the caller did not run and could receive nothing. It does not count against
+    /// sessions and leases, because their workers may have sent messages. Timers check this when they fire.
+    pub fn extend_deadlines(&mut self, pause: Millis) {
         for session in self.sessions.slots.iter_mut().flatten() {
             session.heard_at = session.heard_at + pause;
         }
@@ -423,35 +422,35 @@ impl Machine {
         }
     }
 
-    /// No call could be answered for so long until now, since a commit took that long. A worker without a stream may
-    /// have waited for its answer, and one that was cut off for being taken up again: neither could say
-    /// that it lives. They get that time again, but no more than `most` between two signs of life: no call
-    /// waits longer, and one that is gone must be found out though every commit is slow.
-    pub fn excuse_waiting(&mut self, now: MonoTime, pause: Millis, most: Millis) {
+    /// Grants sessions the time in which no call could be answered, because a commit took so long. Workers
+    /// without a stream may have waited for an answer, and reconnecting workers for their session, so neither
+    /// could send heartbeats. A session gets at most `most` of such time between two heartbeats. No call
+    /// waits longer, and a lost worker must be detected even if every commit is slow.
+    pub fn extend_waiting(&mut self, now: MonoTime, pause: Millis, most: Millis) {
         for session in self.sessions.slots.iter_mut().flatten() {
             if session.awaited || matches!(session.credit, Credit::Take(_)) {
-                let pause = pause.min(Millis(most.0.saturating_sub(session.excused.0)));
-                session.excused = Millis(session.excused.0 + pause.0);
+                let pause = pause.min(Millis(most.0.saturating_sub(session.extended.0)));
+                session.extended = Millis(session.extended.0 + pause.0);
                 session.heard_at = session.heard_at.max((session.heard_at + pause).min(now));
             }
         }
     }
 
-    /// The worker lives.
+    /// Processes a heartbeat.
     pub(super) fn heard_of(&mut self, index: SessionIndex) {
         self.heard_of_at(index, self.now.mono);
     }
 
-    /// The worker lived then.
+    /// Processes a heartbeat of that time.
     fn heard_of_at(&mut self, index: SessionIndex, at: MonoTime) {
         let session = self.sessions.at_mut(index);
         session.heard_at = session.heard_at.max(at);
-        session.excused = Millis(0);
+        session.extended = Millis(0);
         let due = session.heard_at + session.ttl;
         self.sessions.due = self.sessions.due.min(due);
     }
 
-    /// The session may have room: it joins the ring of those that do.
+    /// Adds the session to the ring of sessions with free slots, if it has some.
     pub(super) fn note_idle(&mut self, index: SessionIndex) {
         let session = self.sessions.at_mut(index);
         let rests = session.rests();

@@ -1,14 +1,14 @@
-//! What the last two steps ended, removed or named: the store may not show it yet.
+//! Changes of the last two steps that the store may not show yet.
 //!
-//! A caller reads records for step *n* when batch *n - 2* is durable and batch *n - 1* may still be
-//! on its way. What the steps *n - 1* and *n* did is therefore known from here.
+//! A caller reads records for step *n* when batch *n - 2* is durable, and batch *n - 1* may still be in
+//! flight. So this keeps the changes of the steps *n - 1* and *n*.
 
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::{Binding, Stored};
-use crate::{Binds, DoneRecord, Name, Policy, TaskId};
+use super::{KeyOwner, Stored};
+use crate::{ClientKeys, DoneRecord, Name, Policy, TaskId};
 
 #[derive(Debug, Default)]
 pub(super) struct Settling {
@@ -19,20 +19,20 @@ pub(super) struct Settling {
 #[derive(Debug)]
 struct Ended {
     done: Arc<DoneRecord>,
-    /// Its definition may not be in the store yet either.
+    /// The policy of its definition, which may not be in the store yet either.
     policy: Policy,
 }
 
 #[derive(Debug, Default)]
 struct Generation {
-    /// Tasks that ended, and (`None`) those that were removed.
+    /// Ended tasks, and removed tasks (`None`).
     done: FxHashMap<TaskId, Option<Ended>>,
-    ids: FxHashMap<Name, Binding>,
-    keys: FxHashMap<Arc<str>, Binding>,
+    ids: FxHashMap<Name, KeyOwner>,
+    keys: FxHashMap<Arc<str>, KeyOwner>,
 }
 
 impl Settling {
-    /// A new step begins: what the one before the last did is in the store by now.
+    /// Begins a step. The store has the changes of the step before the last one.
     pub(super) fn turn(&mut self) {
         std::mem::swap(&mut self.current, &mut self.previous);
         self.current.done.clear();
@@ -48,16 +48,16 @@ impl Settling {
         self.current.done.insert(task, None);
     }
 
-    pub(super) fn bound(&mut self, binds: &Binds, binding: Binding) {
-        if let Some(id) = &binds.id {
-            self.current.ids.insert(id.clone(), binding);
+    pub(super) fn claimed(&mut self, client_keys: &ClientKeys, owner: KeyOwner) {
+        if let Some(id) = &client_keys.id {
+            self.current.ids.insert(id.clone(), owner);
         }
-        if let Some(key) = &binds.key {
-            self.current.keys.insert(key.clone(), binding);
+        if let Some(key) = &client_keys.key {
+            self.current.keys.insert(key.clone(), owner);
         }
     }
 
-    /// The record of a task that is not live: what the last steps know, else what the store said.
+    /// The record of a task that is not live, from the last steps or else from the store.
     pub(super) fn done(&self, task: TaskId, stored: Stored) -> Stored {
         match self.find(task) {
             Some(ended) => ended.as_ref().map(|ended| ended.done.clone()),
@@ -65,7 +65,7 @@ impl Settling {
         }
     }
 
-    /// The policy of a task that ended lately.
+    /// The policy of a task that ended recently.
     pub(super) fn policy(&self, task: TaskId) -> Option<Policy> {
         self.find(task)?.as_ref().map(|ended| ended.policy)
     }
@@ -74,16 +74,16 @@ impl Settling {
         self.find(task).is_some()
     }
 
-    /// Whom an id belongs to: what the last steps know, else what the store said.
-    pub(super) fn by_id(&self, id: &Name, stored: Option<Binding>) -> Option<Binding> {
+    /// The task with a client id, from the last steps or else from the store.
+    pub(super) fn by_id(&self, id: &Name, stored: Option<KeyOwner>) -> Option<KeyOwner> {
         let recent = self.current.ids.get(id).or_else(|| self.previous.ids.get(id));
-        recent.copied().or(stored).filter(|binding| !self.is_removed(binding.task))
+        recent.copied().or(stored).filter(|owner| !self.is_removed(owner.task))
     }
 
-    /// Whom an idempotency key belongs to, likewise.
-    pub(super) fn by_key(&self, key: &Arc<str>, stored: Option<Binding>) -> Option<Binding> {
+    /// The task with an idempotency key, from the last steps or else from the store.
+    pub(super) fn by_key(&self, key: &Arc<str>, stored: Option<KeyOwner>) -> Option<KeyOwner> {
         let recent = self.current.keys.get(key).or_else(|| self.previous.keys.get(key));
-        recent.copied().or(stored).filter(|binding| !self.is_removed(binding.task))
+        recent.copied().or(stored).filter(|owner| !self.is_removed(owner.task))
     }
 
     fn find(&self, task: TaskId) -> Option<&Option<Ended>> {

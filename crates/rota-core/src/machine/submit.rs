@@ -1,7 +1,7 @@
-//! New tasks.
+//! Submission of tasks.
 
 use super::{
-    Admission, Binding, Flags, Happened, Machine, Mutation, Refusal, Reply, Submit, TaskIndex,
+    Admission, Flags, Happened, KeyOwner, Machine, Mutation, Refusal, Reply, Submit, TaskIndex,
     clock::{self, Wakes},
 };
 use crate::{Name, WallTime};
@@ -12,7 +12,7 @@ impl Machine {
         if let Some(known) = self.repeated(submit)? {
             return Ok(Reply::Submitted { task: known.task, created: false });
         }
-        // A date that is over means now: nobody has waited since then.
+        // A date in the past means now.
         let run_at = submit.run_at.max(self.now.wall);
         let expires_at = spec.definition.expires_at;
         if let Some(expires_at) = expires_at.filter(|expires_at| *expires_at <= run_at) {
@@ -31,15 +31,15 @@ impl Machine {
             failures: 0,
             snoozes: 0,
             edits: 0,
-            binds: &spec.binds,
+            client_keys: &spec.client_keys,
             expires_at: spec.definition.expires_at,
             last_end: None,
             unknown: None,
         });
         self.wait_until(index, run_at);
-        if !spec.binds.is_empty() {
-            let binding = Binding { task: spec.id, fingerprint: spec.fingerprint };
-            self.settling.bound(&spec.binds, binding);
+        if !spec.client_keys.is_empty() {
+            let owner = KeyOwner { task: spec.id, fingerprint: spec.fingerprint };
+            self.settling.claimed(&spec.client_keys, owner);
         }
         self.note(index, Happened::Submitted);
         self.touch(index);
@@ -47,18 +47,21 @@ impl Machine {
         Ok(Reply::Submitted { task: submit.spec.id, created: true })
     }
 
-    /// Whether its names belong to a task already, so that submitting it creates none.
+    /// Whether a task with its names already exists, so that the submission creates none.
     #[must_use]
     pub fn is_repeat(&self, submit: &Submit) -> bool {
         !matches!(self.repeated(submit), Ok(None))
     }
 
     /// The task that this one repeats, if any.
-    fn repeated(&self, submit: &Submit) -> Result<Option<Binding>, Refusal> {
-        let binds = &submit.spec.binds;
-        let by_id = binds.id.as_ref().and_then(|id| self.settling.by_id(id, submit.bindings.id));
-        let by_key =
-            binds.key.as_ref().and_then(|key| self.settling.by_key(key, submit.bindings.key));
+    fn repeated(&self, submit: &Submit) -> Result<Option<KeyOwner>, Refusal> {
+        let client_keys = &submit.spec.client_keys;
+        let by_id =
+            client_keys.id.as_ref().and_then(|id| self.settling.by_id(id, submit.key_owners.id));
+        let by_key = client_keys
+            .key
+            .as_ref()
+            .and_then(|key| self.settling.by_key(key, submit.key_owners.key));
         for (field, known) in [("id", by_id), ("idempotency_key", by_key)] {
             if let Some(known) = known {
                 if known.fingerprint != submit.spec.fingerprint {
@@ -70,7 +73,7 @@ impl Machine {
         Ok(None)
     }
 
-    /// Whether one more task may live there.
+    /// Checks that the queue has room for one more task.
     pub(super) fn check_room(&mut self, queue: &Name, kind: &Name) -> Result<(), Refusal> {
         match self.roster.find_queue(queue) {
             Some(index) => {
@@ -84,7 +87,7 @@ impl Machine {
         if self.roster.has_kind(kind) { Ok(()) } else { self.check_new_kind() }
     }
 
-    /// Whether there may be one more queue.
+    /// Checks that there is room for one more queue.
     pub(super) fn check_new_queue(&mut self) -> Result<(), Refusal> {
         let limit = self.limits.queues_max;
         if self.roster.queue_index.len() >= limit as usize {
@@ -107,7 +110,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Has a scheduled task wait for a date; if that is over, it is due at once.
+    /// Sets the timer of a scheduled task. If the date is over, the task is due at once.
     pub(super) fn wait_until(&mut self, index: TaskIndex, run_at: WallTime) {
         self.live.at_mut(index).run_at = run_at;
         if run_at <= self.now.wall {

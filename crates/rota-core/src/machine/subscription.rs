@@ -1,8 +1,7 @@
-//! Who serves what: a *subscription* is a set of queues and kinds that one or more sessions serve.
+//! Subscriptions: a *subscription* is a set of queues and kinds that one or more sessions serve.
 //!
-//! It knows which queues have something for it and which of its sessions have room, each in a ring,
-//! so that neither a queue nor a worker is preferred. Subscriptions that have both stand in a ring
-//! themselves.
+//! It has a ring of queues with tasks for it, and a ring of its sessions with free slots, so that all queues
+//! and workers take turns. Subscriptions that have both are in a ring themselves.
 
 use std::{collections::VecDeque, hash::Hash};
 
@@ -14,32 +13,32 @@ use super::{
 };
 use crate::Name;
 
-/// Subscriptions without sessions that are kept, beyond as many as have some: a worker that comes
-/// back finds its own.
+/// Number of subscriptions without sessions to keep, in addition to as many as have some, so that
+/// reconnecting workers find theirs.
 const UNUSED_MAX: usize = 64;
 
 /// A set of queues and kinds, and the sessions that serve it.
 #[derive(Debug, Default)]
 pub(super) struct Subscription {
-    /// `None`: all.
+    /// `None` means all.
     queues: Option<FxHashSet<QueueIndex>>,
-    /// `None`: all.
+    /// `None` means all.
     kinds: Option<FxHashSet<KindIndex>>,
-    /// Queues that may have something for it.
+    /// Queues that may have tasks for it.
     ready: Ring<QueueIndex>,
-    /// Sessions that may have room.
+    /// Sessions that may have free slots.
     idle: Ring<SessionIndex>,
-    /// It stands in the ring of those that have both.
+    /// Whether it is in the ring of subscriptions that have both.
     active: bool,
-    /// Open sessions.
+    /// Number of open sessions.
     pub(super) sessions: u32,
-    /// Open sessions that take tasks.
+    /// Number of open sessions that take tasks.
     pub(super) serving: u32,
-    /// Of these, those whose workers ask call by call, have room, and do not ask now.
+    /// Number of these whose workers have no stream and a free slot, and do not ask for tasks now.
     pub(super) resting: u32,
 }
 
-/// Who comes next: each at most once.
+/// A ring. Each entry occurs at most once.
 #[derive(Debug)]
 struct Ring<T> {
     order: VecDeque<T>,
@@ -89,12 +88,12 @@ impl Subscription {
         self.kinds.as_ref().is_none_or(|set| set.contains(&kind))
     }
 
-    /// The kinds it names; `None` for all.
+    /// The kinds. `None` for all.
     pub(super) fn kinds(&self) -> Option<&FxHashSet<KindIndex>> {
         self.kinds.as_ref()
     }
 
-    /// The queues it names.
+    /// The queues.
     pub(super) fn queues(&self) -> Option<&FxHashSet<QueueIndex>> {
         self.queues.as_ref()
     }
@@ -108,14 +107,14 @@ impl Subscription {
         self.sessions > 0
     }
 
-    /// Serves nothing from now on. It may still stand in the ring of those that have something to do.
+    /// Stops serving. It may stay in the ring of active subscriptions.
     fn retire(&mut self) {
         *self = Self { queues: Some(FxHashSet::default()), active: self.active, ..Self::default() };
     }
 }
 
 impl Roster {
-    /// The subscription to those queues and kinds; empty means all.
+    /// The subscription to these queues and kinds. Empty means all.
     pub(super) fn subscription(&mut self, queues: &[Name], kinds: &[Name]) -> SubscriptionIndex {
         let mut queues: Vec<_> = queues.iter().map(|name| self.queue(name)).collect();
         let mut kinds: Vec<_> = kinds.iter().map(|name| self.kind(name)).collect();
@@ -126,7 +125,7 @@ impl Roster {
         if let Some(index) = self.subscription_index.get(&(queues.clone(), kinds.clone())) {
             return *index;
         }
-        // One that was retired may still stand in the ring of those that are active.
+        // A retired subscription may still be in the ring of active ones.
         let index = self.subscriptions.reuse(Subscription::default);
         let subscription = &mut self.subscriptions[index];
         subscription.queues = (!queues.is_empty()).then(|| queues.iter().copied().collect());
@@ -144,21 +143,21 @@ impl Roster {
         index
     }
 
-    /// A session is open for it.
+    /// Counts a session that opened.
     pub(super) fn attach(&mut self, subscription: SubscriptionIndex) {
         self.subscriptions[subscription].sessions += 1;
     }
 
-    /// A session is not open for it any more.
+    /// Counts a session that ended.
     pub(super) fn detach(&mut self, subscription: SubscriptionIndex) {
         let held = &mut self.subscriptions[subscription];
         held.sessions -= 1;
         if held.sessions == 0 {
             let queues = held.queues.as_ref().map_or(0, FxHashSet::len);
             let kinds = held.kinds.as_ref().map_or(0, FxHashSet::len);
-            self.loosened += 1 + queues + kinds;
+            self.reclaimable += 1 + queues + kinds;
             self.unused_subscriptions += 1;
-            // Some of them may be in use again; sweeping counts anew.
+            // Some of them may be in use again; the sweep counts again.
             let used = self.subscription_index.len().saturating_sub(self.unused_subscriptions);
             if self.unused_subscriptions > used + UNUSED_MAX {
                 self.sweep_subscriptions();
@@ -166,7 +165,7 @@ impl Roster {
         }
     }
 
-    /// Drops subscriptions that no open session is for.
+    /// Drops subscriptions without open sessions.
     pub(super) fn sweep_subscriptions(&mut self) {
         let Self { subscriptions, subscription_index, lanes, .. } = self;
         let is_used = |index: SubscriptionIndex| subscriptions[index].is_used();
@@ -178,8 +177,7 @@ impl Roster {
             }
             keep
         });
-        // Lanes list in the order in which subscriptions came; who is free next is the same in every
-        // run.
+        // Lanes keep the order in which subscriptions came, so the order is the same in every run.
         swept.sort_unstable();
         for lane in lanes.values_mut() {
             lane.subscriptions.retain(|index| is_used(*index));
@@ -191,35 +189,35 @@ impl Roster {
         self.unused_subscriptions = 0;
     }
 
-    /// The queue may have something for the subscription.
+    /// Adds a queue that may have tasks for the subscription.
     pub(super) fn note_ready(&mut self, subscription: SubscriptionIndex, queue: QueueIndex) {
         self.subscriptions[subscription].ready.join(queue);
         self.activate(subscription);
     }
 
-    /// The session may have room.
+    /// Adds a session that may have a free slot.
     pub(super) fn note_idle(&mut self, subscription: SubscriptionIndex, session: SessionIndex) {
         self.subscriptions[subscription].idle.join(session);
         self.activate(subscription);
     }
 
-    /// Takes the next queue of the subscription's ring.
+    /// Takes the next queue from the ring of the subscription.
     pub(super) fn next_ready(&mut self, subscription: SubscriptionIndex) -> Option<QueueIndex> {
         self.subscriptions[subscription].ready.leave_first()
     }
 
-    /// Takes the next session of the subscription's ring.
+    /// Takes the next session from the ring of the subscription.
     pub(super) fn next_idle(&mut self, subscription: SubscriptionIndex) -> Option<SessionIndex> {
         self.subscriptions[subscription].idle.leave_first()
     }
 
-    /// A session that was next got nothing and stays next.
+    /// Puts a session that got nothing back to the front.
     pub(super) fn keep_turn(&mut self, subscription: SubscriptionIndex, session: SessionIndex) {
         self.subscriptions[subscription].idle.join_first(session);
         self.activate(subscription);
     }
 
-    /// A subscription was given a task of the lane: next time, the others are told first.
+    /// Moves a subscription that got a task of the lane to the end of its list.
     pub(super) fn note_served(&mut self, lane: LaneIndex, subscription: SubscriptionIndex) {
         let told = &mut self.lanes[lane].subscriptions;
         if let Some(at) = told.iter().position(|other| *other == subscription) {
@@ -227,14 +225,14 @@ impl Roster {
         }
     }
 
-    /// Takes the next subscription that has both something to do and someone to do it.
+    /// Takes the next subscription that has both a task and a free session.
     pub(super) fn next_active(&mut self) -> Option<SubscriptionIndex> {
         let next = self.active.pop_front()?;
         self.subscriptions[next].active = false;
         Some(next)
     }
 
-    /// Whether there may be a next one.
+    /// Whether there may be another one.
     pub(super) fn is_active(&self) -> bool {
         !self.active.is_empty()
     }
@@ -295,10 +293,10 @@ mod tests {
         roster.attach(subscription);
         roster.detach(subscription);
         assert!(roster.subscriptions[subscription].is_used());
-        assert_eq!(roster.loosened, 0);
+        assert_eq!(roster.reclaimable, 0);
         roster.detach(subscription);
         assert!(!roster.subscriptions[subscription].is_used());
-        assert_eq!(roster.loosened, 6, "itself, two queues and three kinds");
+        assert_eq!(roster.reclaimable, 6, "itself, two queues and three kinds");
     }
 
     #[test]

@@ -1,162 +1,119 @@
-//! What the machine tells of itself to those who only look.
+//! Views: the state of tasks, queues and sessions for reads.
 
-use super::{Credit, HeldLease};
+use super::{Credit, LeaseId};
 use crate::{
-    Binds, LeaseToken, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
+    ClientKeys, LeaseToken, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
 };
 use std::sync::Arc;
 
-/// A live task as it stands.
+/// The view of a live task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LiveView {
-    /// The id.
     pub id: TaskId,
-    /// Where it waits.
     pub queue: Name,
-    /// Which handler runs it.
     pub kind: Name,
-    /// State of the task.
     pub status: Status,
-    /// Who goes first.
     pub priority: Priority,
-    /// Not before.
     pub run_at: WallTime,
-    /// Attempts begun.
+    /// Number of attempts so far.
     pub attempt: u32,
-    /// How many of them lost their worker.
+    /// Number of attempts that lost their worker.
     pub lost: u32,
     /// Failures that count against `max_attempts`.
     pub failures: u32,
-    /// How many attempts were put off by their handler.
+    /// Number of attempts that their handler snoozed.
     pub snoozes: u32,
-    /// How often clients changed its definition.
+    /// Number of changes of its definition by clients.
     pub edits: u32,
-    /// Whether a client asked for it to be stopped.
+    /// Whether a client asked to cancel it.
     pub cancel_requested: bool,
-    /// What it asks for.
     pub policy: Policy,
-    /// The client's names for it.
-    pub binds: Binds,
-    /// The lease it is under.
+    /// Client id and idempotency key.
+    pub client_keys: ClientKeys,
+    /// The current lease.
     pub lease: Option<LeaseView>,
-    /// Why it does not run; set while it waits.
+    /// Why it does not run. Set while it waits.
     pub waiting: Option<Waiting>,
 }
 
-/// A lease as it stands.
+/// The view of a lease.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeaseView {
-    /// The session.
     pub session: SessionId,
-    /// The worker's name.
     pub worker: Name,
-    /// The lease token.
     pub token: LeaseToken,
-    /// Time of the assignment.
     pub assigned_at: WallTime,
-    /// When the handler began, where the worker said so.
+    /// Start of the handler, if the worker has reported it.
     pub started_at: Option<WallTime>,
-    /// What the handler last said.
+    /// The last progress message.
     pub progress: Option<Arc<str>>,
 }
 
 /// Why a task does not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waiting {
-    /// It is due at a time.
-    DueLater {
-        /// Time at which it ends.
-        until: WallTime,
-    },
-    /// It failed and waits before it is tried again.
+    /// It is not due yet.
+    DueLater { until: WallTime },
+    /// An attempt failed, and the task backs off.
     BackingOff {
-        /// The attempt that failed.
+        /// Number of the failed attempt.
         attempt: u32,
-        /// When it is due again.
         until: WallTime,
     },
-    /// Its handler put it off.
+    /// Its handler snoozed it.
     Snoozed {
-        /// Number of the attempt that did.
+        /// Number of the snoozed attempt.
         attempt: u32,
-        /// Time at which it is due again.
         until: WallTime,
     },
-    /// Its queue is paused.
+    /// The queue is paused.
     QueuePaused,
     /// No open session serves its queue and kind.
     NoWorker,
-    /// Sessions serve it and all their slots are taken.
+    /// All slots of the sessions that serve it are in use.
     SlotsBusy {
-        /// Tasks of its queue and kind that go before it.
+        /// Number of tasks of its queue and kind ahead of it.
         ahead: u64,
     },
-    /// Sessions serve it, and some have room and have not asked for tasks: their workers ask call by
-    /// call.
+    /// Sessions without a stream serve it and have free slots, but have not asked for tasks.
     NotAsked {
-        /// Tasks of its queue and kind that go before it.
+        /// Number of tasks of its queue and kind ahead of it.
         ahead: u64,
     },
 }
 
-/// What a worker is to do beside its tasks.
+/// Orders for a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Orders {
-    /// Attempts that a client asked to be stopped, and whose end was not reported yet.
-    pub stop: Vec<HeldLease>,
-    /// Whether it is to take no more.
+    /// Attempts to stop, because a client cancelled their tasks, until the worker reports their end.
+    pub stop: Vec<LeaseId>,
+    /// Whether the worker must drain.
     pub draining: bool,
 }
 
-/// A queue as it stands.
-#[derive(Debug, Clone, PartialEq)]
-pub struct QueueCounts {
-    /// The name.
-    pub name: Name,
-    /// Whether none of its tasks starts.
-    pub paused: bool,
-    /// Tasks that wait for their time.
-    pub scheduled: u64,
-    /// Tasks that wait for a worker.
-    pub pending: u64,
-    /// Tasks that a worker has.
-    pub leased: u64,
-    /// Live tasks whose records the leader cannot read: nothing is done to them.
-    pub unreadable: u64,
-    /// Ended well since this machine was made.
-    pub completed_total: u64,
-    /// Ended as failed since this machine was made.
-    pub failed_total: u64,
-    /// Since when the pending task that is due longest has been due.
-    pub oldest_pending: Option<WallTime>,
-}
-
-/// A session as it stands.
+/// The view of a session.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionView {
-    /// The id.
     pub id: SessionId,
-    /// The worker's name.
     pub worker: Name,
-    /// Served queues; empty means all.
+    /// Queues to serve. Empty means all.
     pub queues: Vec<Name>,
-    /// Served kinds; empty means all.
+    /// Kinds to serve. Empty means all.
     pub kinds: Vec<Name>,
-    /// The most tasks it holds; of a worker that asks call by call, as many as it last asked for, or
-    /// holds.
+    /// Maximum number of tasks that it holds. For a worker without a stream: the number that it last asked
+    /// for, or holds.
     pub slots: u32,
-    /// Tasks it is ready for.
+    /// Number of tasks that it is ready for.
     pub credit: Credit,
-    /// Tasks it holds.
+    /// Number of tasks that it holds.
     pub held: u32,
-    /// Up to 1,000 of them.
-    pub tasks: Vec<(TaskId, Binds)>,
-    /// When it was opened.
+    /// Up to 1,000 of the tasks that it holds.
+    pub tasks: Vec<(TaskId, ClientKeys)>,
     pub opened_at: WallTime,
-    /// How long ago it was last heard of.
+    /// Time since its last heartbeat.
     pub heartbeat_age: Millis,
-    /// Whether it takes no more.
+    /// Whether it drains.
     pub draining: bool,
-    /// Whether its worker has not come back yet after a change of leader or a restart.
+    /// Whether its worker has not reconnected yet after a change of leader or a restart.
     pub awaited: bool,
 }

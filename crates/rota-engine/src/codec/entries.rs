@@ -1,8 +1,8 @@
-//! Records that are not of one task: queues, names, totals, and the log of what may be removed.
+//! Records that do not belong to one task: queues, names, totals, and the retention log.
 
 use bytes::Bytes;
 use prost::Message;
-use rota_core::{Binding, QueueRecord, TaskId};
+use rota_core::{KeyOwner, QueueRecord, TaskId};
 use rota_metrics::Counts;
 
 use super::{
@@ -17,7 +17,7 @@ struct QueueMessage {
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
-struct BindingMessage {
+struct KeyOwnerMessage {
     #[prost(fixed64, tag = "1")]
     task: u64,
     #[prost(fixed64, tag = "2")]
@@ -44,7 +44,7 @@ impl Known for TotalMessage {
     const LAST: u32 = 1;
 }
 
-/// What only a newer version counts: kept, and written again beside what this one counts.
+/// Counts that only a newer version knows. They are kept, and written again with the others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ForeignCounts {
     counts: Vec<u64>,
@@ -58,7 +58,7 @@ pub(crate) fn encode_total(counts: &Counts, foreign: &ForeignCounts) -> Bytes {
     bytes.into()
 }
 
-/// What this version counts and the record's did not is zero.
+/// A count that the version of the record did not know is zero.
 pub(crate) fn decode_total(bytes: &Bytes) -> Decoded<(Counts, ForeignCounts)> {
     let mut found = parse::<TotalMessage>(bytes)?.counts.into_iter();
     let mut counts = Counts::default();
@@ -80,13 +80,13 @@ pub(crate) fn decode_queue(bytes: &Bytes) -> Decoded<QueueRecord> {
     Ok(QueueRecord { paused: message.paused, unknown: unknown::of::<QueueMessage>(bytes) })
 }
 
-pub(crate) fn encode_binding(binding: Binding) -> Bytes {
-    bytes_of(&BindingMessage { task: binding.task.as_u64(), fingerprint: binding.fingerprint })
+pub(crate) fn encode_key_owner(owner: KeyOwner) -> Bytes {
+    bytes_of(&KeyOwnerMessage { task: owner.task.as_u64(), fingerprint: owner.fingerprint })
 }
 
-pub(crate) fn decode_binding(bytes: &Bytes) -> Decoded<Binding> {
-    let message: BindingMessage = parse(bytes)?;
-    Ok(Binding { task: task_id(message.task)?, fingerprint: message.fingerprint })
+pub(crate) fn decode_key_owner(bytes: &Bytes) -> Decoded<KeyOwner> {
+    let message: KeyOwnerMessage = parse(bytes)?;
+    Ok(KeyOwner { task: task_id(message.task)?, fingerprint: message.fingerprint })
 }
 
 pub(crate) fn encode_retain(tasks: &[TaskId]) -> Bytes {

@@ -1,11 +1,11 @@
-//! A task's definition: written once, and again when a client changes it.
+//! The record of a task's definition, written once, and again when a client changes it.
 
 use bytes::Bytes;
 use prost::Message;
 use rota_core::{Definition, Name, TaskSpec, Trace, WallTime};
 
 use super::{
-    Decoded, PolicyMessage, binds, client_id, idempotency_key, name, parse, policy, task_id,
+    Decoded, PolicyMessage, client_id, client_keys, idempotency_key, name, parse, policy, task_id,
     unknown::{self, Known},
 };
 
@@ -72,7 +72,8 @@ pub(crate) fn encode_spec(spec: &TaskSpec) -> Bytes {
         parent: trace.parent.to_string(),
         state: trace.state.to_string(),
     };
-    let TaskSpec { id, definition, created_at, binds, fingerprint, unknown, unknown_policy } = spec;
+    let TaskSpec { id, definition, created_at, client_keys, fingerprint, unknown, unknown_policy } =
+        spec;
     let Definition { queue, kind, payload, labels, description, expires_at, policy, trace } =
         definition;
     let message = SpecMessage {
@@ -84,8 +85,8 @@ pub(crate) fn encode_spec(spec: &TaskSpec) -> Bytes {
         created_at_ms: created_at.0,
         expires_at_ms: expires_at.map(|at| at.0),
         policy: Some(policy.into()),
-        client_id: client_id(binds),
-        idempotency_key: idempotency_key(binds),
+        client_id: client_id(client_keys),
+        idempotency_key: idempotency_key(client_keys),
         fingerprint: *fingerprint,
         trace: trace.as_deref().map(trace_message),
         description: description.as_deref().map(str::to_owned),
@@ -119,7 +120,7 @@ pub(crate) fn decode_spec(bytes: &Bytes) -> Decoded<TaskSpec> {
         id: task_id(message.id)?,
         definition,
         created_at: WallTime(message.created_at_ms),
-        binds: binds(message.client_id, message.idempotency_key)?,
+        client_keys: client_keys(message.client_id, message.idempotency_key)?,
         fingerprint: message.fingerprint,
         unknown: unknown.into(),
         unknown_policy: unknown::of::<PolicyMessage>(&unknown::content(bytes, 8)),

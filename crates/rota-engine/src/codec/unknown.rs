@@ -1,8 +1,9 @@
-//! Fields that a newer version wrote: found in a record's bytes, and written again where they stood.
+//! Unknown fields that a newer version wrote: extracted from the bytes of a record, and written again at the
+//! same place.
 //!
-//! prost drops fields that it does not know. An older node that rewrites a record would so destroy what
-//! a newer one put there. What is kept here are the bytes of those fields as they came, tag included:
-//! appended to the fields that this version writes, they are the record that the newer one expects.
+//! prost drops unknown fields, so an older node that rewrites a record would destroy the data of a newer one.
+//! This module keeps the bytes of those fields unchanged, including the tags. Appended to the fields that
+//! this version writes, they form the record that the newer version expects.
 
 use bytes::{Buf, Bytes};
 use rota_core::{LeaseToken, UnknownFields};
@@ -17,13 +18,13 @@ pub(super) trait Known {
 /// One field of a message.
 struct Field<'a> {
     number: u32,
-    /// All of it, with its tag.
+    /// All bytes, including the tag.
     whole: &'a [u8],
-    /// What is in it, where it is a message, bytes or text.
+    /// The content, if it is a message, bytes or text.
     content: &'a [u8],
 }
 
-/// The fields of a message in the order in which they stand. Ends early where the bytes are none.
+/// The fields of a message in order. Ends early at invalid bytes.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
@@ -38,21 +39,21 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// The fields of a message that this version does not know, as they stand. In memory of their own: the
-/// message may be a piece of something large.
+/// The unknown fields of a message, unchanged. They are copied, because the message may be a slice of a large
+/// buffer.
 pub(super) fn of<M: Known>(message: &[u8]) -> Bytes {
     let unknown = Fields(message).filter(|field| field.number > M::LAST);
     unknown.flat_map(|field| field.whole).copied().collect()
 }
 
-/// What is in the message that is field `number` of another. One that stands there twice is merged, which for
-/// bytes means to put them one behind the other.
+/// The content of the message in field `number`. Protobuf merges repeated occurrences, which for encoded
+/// messages means concatenation.
 pub(super) fn content(message: &[u8], number: u32) -> Vec<u8> {
     let found = Fields(message).filter(|field| field.number == number);
     found.flat_map(|field| field.content).copied().collect()
 }
 
-/// Where a record has the messages of which newer versions may write more.
+/// The messages of a record to which newer versions can add fields.
 #[derive(Default)]
 pub(super) struct Places {
     pub(super) policy: Option<u32>,
@@ -60,7 +61,7 @@ pub(super) struct Places {
     pub(super) last_end: Option<(u32, LeaseToken)>,
 }
 
-/// What a newer version wrote of a task. One pass: a new leader does this for each task that lives.
+/// The unknown fields of a task's record. One pass, because a new leader does this for each live task.
 pub(super) fn of_task<M: Known>(record: &[u8], places: &Places) -> Option<Box<UnknownFields>> {
     let (mut task, mut policy) = (Vec::new(), Vec::new());
     let (mut lease, mut last_end) = (Vec::new(), Vec::new());
@@ -92,7 +93,7 @@ pub(super) fn of_task<M: Known>(record: &[u8], places: &Places) -> Option<Box<Un
     }))
 }
 
-/// Writes them behind a record, each where it belongs, if what it is about is still the same.
+/// Appends them to a record, each at its place, if the lease or end that they belong to is still the same.
 pub(super) fn put_of_task(record: &mut Vec<u8>, unknown: &UnknownFields, places: &Places) {
     record.extend_from_slice(&unknown.task);
     if let Some(number) = places.policy {
@@ -107,15 +108,14 @@ pub(super) fn put_of_task(record: &mut Vec<u8>, unknown: &UnknownFields, places:
     }
 }
 
-/// Puts fields into the message that is field `number` of another: a field that stands there again is
-/// merged with the first.
+/// Adds fields to the message in field `number`. Protobuf merges a repeated message with the first.
 pub(super) fn put_within(record: &mut Vec<u8>, number: u32, fields: &Bytes) {
     if !fields.is_empty() {
         prost::encoding::bytes::encode(number, fields, record);
     }
 }
 
-/// Takes one field off the front: its number and what is in it.
+/// Takes the first field: its number and its content.
 fn take_field<'a>(rest: &mut &'a [u8]) -> Option<(u32, &'a [u8])> {
     let key = varint(rest)?;
     let number = u32::try_from(key >> 3).ok().filter(|number| *number > 0)?;
@@ -134,7 +134,7 @@ fn take_field<'a>(rest: &mut &'a [u8]) -> Option<(u32, &'a [u8])> {
     Some((number, content))
 }
 
-/// Skips to the end of a group, a form of messages that is long out of use.
+/// Skips to the end of a group, an obsolete form of messages.
 fn skip_group(rest: &mut &[u8], number: u32) -> Option<()> {
     let mut open = vec![number];
     while let Some(innermost) = open.last() {
@@ -168,8 +168,9 @@ fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use rota_core::{
-        AttemptRecord, Binds, DoneRecord, EndKind, Failure, FailureReason, LeaseEnd, LeaseRecord,
-        LiveRecord, Millis, Name, Policy, Priority, SessionId, Status, TaskId, WallTime,
+        AttemptRecord, ClientKeys, DoneRecord, EndKind, Failure, FailureReason, LeaseEnd,
+        LeaseRecord, LiveRecord, Millis, Name, Policy, Priority, SessionId, Status, TaskId,
+        WallTime,
     };
 
     use super::*;
@@ -248,13 +249,13 @@ mod tests {
             cancel_requested: true,
             last_end: end(),
             policy,
-            binds: Binds { id: Some(name("mine")), key: Some("key".into()) },
+            client_keys: ClientKeys { id: Some(name("mine")), key: Some("key".into()) },
             unknown: None,
         }
     }
 
     fn done() -> DoneRecord {
-        let LiveRecord { id, queue, kind, priority, run_at, binds, .. } = live();
+        let LiveRecord { id, queue, kind, priority, run_at, client_keys, .. } = live();
         DoneRecord {
             id,
             queue: queue.clone(),
@@ -285,7 +286,7 @@ mod tests {
             last_end: end(),
             has_result: true,
             has_output: true,
-            binds,
+            client_keys,
             unknown: None,
         }
     }

@@ -1,55 +1,56 @@
-//! Reads of payloads for workers: bounded in number, each with a deadline. The payloads of a portion
-//! that fails are read again one by one, so that what cannot be read holds up nothing else.
+//! Reads of payloads for workers, bounded in number and each with a deadline. If a portion fails, its
+//! payloads are read again one by one, so that an unreadable payload does not block others.
 
 use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use rota_core::{Leased, TaskId};
+use rota_core::{Assignment, TaskId};
 use rota_store::{Store, StoreError};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     planted::Planted,
-    specs::{self, Found, PORTION},
+    records::{self, Found, Spec},
+    specs::{FoundSpec, PORTION},
 };
 
-/// Payloads that are read at once, at most.
+/// Maximum number of payloads that are read at once.
 const WINDOW_MAX: usize = 128;
-/// Portions that failed before and are read at once: the others' reads are not to wait for them.
+/// Maximum number of failed portions that are read at once, so that other reads do not wait for them.
 const AGAIN_MAX: usize = 4;
-/// A read that takes longer has failed. One payload alone gets more time.
+/// Timeout of a read. A single payload gets more time.
 const PORTION_DEADLINE: Duration = Duration::from_secs(3);
 const ALONE_DEADLINE: Duration = Duration::from_secs(10);
-/// Between two tries to read.
+/// Pause between retries.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// A payload that could not be read for so long, alone, is given up.
+/// Time after which a single payload that cannot be read is given up.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(30);
 
 /// Tasks whose payloads are read in one call.
 pub(super) struct Portion {
-    pub(super) leases: Vec<Leased>,
-    /// When it failed first, and the pause before the next try; it is one task then.
+    pub(super) assignments: Vec<Assignment>,
+    /// Time of the first failure, and the pause before the next retry. Set only for a single task.
     failed: Option<(Instant, Duration)>,
 }
 
-/// What came of something that went on beside the dispatcher.
+/// The result of a concurrent operation of the dispatcher.
 pub(super) enum Work {
-    Read(Portion, Result<Vec<Found>, StoreError>),
-    /// A portion that failed may be read again.
+    Read(Portion, Result<Vec<FoundSpec>, StoreError>),
+    /// A failed portion can be read again.
     Rested(Portion),
-    /// The coordinator was told something.
+    /// A report to the coordinator was sent.
     Told,
 }
 
-/// What goes on beside the dispatcher.
+/// The concurrent operations of the dispatcher.
 pub(super) struct Reads {
     store: Arc<dyn Store>,
     work: FuturesUnordered<Pin<Box<dyn Future<Output = Work> + Send>>>,
-    /// Payloads that may be read at once. It shrinks when reads fail and grows when they succeed.
+    /// Number of payloads that can be read at once. It shrinks when reads fail, and grows when they succeed.
     window: usize,
     in_flight: usize,
-    /// Portions that failed before and may be read now.
+    /// Failed portions that can be read now.
     again: VecDeque<Portion>,
     again_in_flight: usize,
 }
@@ -66,18 +67,18 @@ impl Reads {
         }
     }
 
-    /// The next thing that is done. Never resolves while there is nothing to do. Cancel safe.
+    /// The next result. Never resolves without operations. Cancel safe.
     pub(super) async fn next(&mut self) -> Work {
         match self.work.next().await {
             Some(work) => {
                 if let Work::Read(portion, result) = &work {
                     let leaks = Planted::LeaksReads.is_made() && result.is_err();
-                    let count = if leaks { 0 } else { portion.leases.len() };
+                    let count = if leaks { 0 } else { portion.assignments.len() };
                     self.in_flight -= count;
                     self.again_in_flight -= usize::from(portion.failed.is_some());
                     self.window = match result {
                         Ok(_) => (self.window + count).min(WINDOW_MAX),
-                        // What failed before and fails again says nothing of the others.
+                        // A repeated failure tells nothing about other reads.
                         Err(_) if portion.failed.is_some() => self.window,
                         Err(_) => (self.window / 2).max(1),
                     };
@@ -88,7 +89,7 @@ impl Reads {
         }
     }
 
-    /// How many payloads the next portion may have; `None` while no more may be read.
+    /// Maximum number of payloads of the next portion. `None` while no more can be read.
     pub(super) fn room(&mut self) -> Option<usize> {
         while self.again_in_flight < AGAIN_MAX
             && let Some(portion) = self.again.pop_front()
@@ -96,32 +97,33 @@ impl Reads {
             self.begin(portion);
         }
         let size = (self.window / 8).clamp(1, PORTION);
-        // A portion that failed before is one payload, and has a place of its own.
+        // A failed portion is a single payload, and has its own limit.
         let first = self.in_flight - self.again_in_flight;
         (first == 0 || first + size <= self.window).then_some(size)
     }
 
-    pub(super) fn start(&mut self, leases: Vec<Leased>) {
-        self.begin(Portion { leases, failed: None });
+    pub(super) fn start(&mut self, assignments: Vec<Assignment>) {
+        self.begin(Portion { assignments, failed: None });
     }
 
-    /// Reads a portion that failed before, when it is its turn.
+    /// Reads the next failed portion.
     pub(super) fn again(&mut self, portion: Portion) {
-        if !portion.leases.is_empty() {
+        if !portion.assignments.is_empty() {
             self.again.push_back(portion);
         }
     }
 
     fn begin(&mut self, portion: Portion) {
-        self.in_flight += portion.leases.len();
+        self.in_flight += portion.assignments.len();
         self.again_in_flight += usize::from(portion.failed.is_some());
         let store = self.store.clone();
         self.work.push(Box::pin(async move {
-            let tasks: Vec<TaskId> = portion.leases.iter().map(|leased| leased.task).collect();
+            let tasks: Vec<TaskId> =
+                portion.assignments.iter().map(|assignment| assignment.task).collect();
             let deadline = if portion.failed.is_some() { ALONE_DEADLINE } else { PORTION_DEADLINE };
-            let read = timeout(deadline, specs::read(store.as_ref(), &tasks)).await;
+            let read = timeout(deadline, records::get::<Spec>(store.as_ref(), &tasks)).await;
             let read = read.unwrap_or(Err(StoreError::Timeout(deadline)));
-            // One that the store itself finds damaged is like one that cannot be decoded.
+            // A record that the store finds damaged counts like one that cannot be decoded.
             let read = match read {
                 Err(StoreError::Corrupt(reason)) if tasks.len() == 1 => {
                     Ok(vec![Found::Damaged(reason)])
@@ -132,12 +134,12 @@ impl Reads {
         }));
     }
 
-    /// What to read again of a portion that failed, each alone, and what is given up.
+    /// The payloads of a failed portion to read again one by one, and those to give up.
     pub(super) fn failed(
         &self,
         portion: Portion,
         error: &StoreError,
-    ) -> (Vec<Portion>, Vec<Leased>) {
+    ) -> (Vec<Portion>, Vec<Assignment>) {
         if Planted::RepeatsUnreadable.is_made() {
             return (vec![portion], Vec::new());
         }
@@ -147,16 +149,16 @@ impl Reads {
             Some((since, pause)) => {
                 let over = now.duration_since(since) >= GIVEN_UP_AFTER;
                 if over || matches!(error, StoreError::Invalid(_)) {
-                    return (Vec::new(), portion.leases);
+                    return (Vec::new(), portion.assignments);
                 }
                 (since, (pause * 2).min(PAUSE_MAX))
             }
         };
-        let alone = |leased| Portion { leases: vec![leased], failed: Some(failed) };
-        (portion.leases.into_iter().map(alone).collect(), Vec::new())
+        let alone = |assignment| Portion { assignments: vec![assignment], failed: Some(failed) };
+        (portion.assignments.into_iter().map(alone).collect(), Vec::new())
     }
 
-    /// Waits before these are read again.
+    /// Schedules another read of these after a pause.
     pub(super) fn rest(&mut self, portions: Vec<Portion>) {
         for portion in portions {
             let pause = portion.failed.map_or(PAUSE_MIN, |(_, pause)| pause);
@@ -167,7 +169,7 @@ impl Reads {
         }
     }
 
-    /// Does something else beside the dispatcher.
+    /// Runs another concurrent operation.
     pub(super) fn tell(&mut self, telling: impl Future<Output = ()> + Send + 'static) {
         self.work.push(Box::pin(async move {
             telling.await;

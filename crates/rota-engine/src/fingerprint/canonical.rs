@@ -1,24 +1,24 @@
-//! JSON with its keys in order and without white space, so that two texts of the same value hash
-//! alike. How numbers and strings are written is the business of [`super::scalar`].
+//! Canonical JSON: keys sorted and no white space, so that two texts of the same value have the same hash.
+//! [`super::scalar`] writes numbers and strings.
 
 use std::borrow::Cow;
 
 use super::scalar;
 
-/// Values within values that are looked into.
+/// Maximum depth of nested values.
 const DEPTH_MAX: usize = 64;
 
-/// How numbers and strings are compared.
+/// How numbers and strings are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scalars {
-    /// As they are written. An earlier version compared them so.
+    /// Unchanged, as in an earlier version.
     AsWritten,
     /// By value: `2.50` is `2.5`, and `"\u0061"` is `"a"`.
     ByValue,
 }
 
-/// The canonical text of a JSON text. `None` where it is none, or nests too deeply: then its bytes are
-/// what counts.
+/// The canonical form of a JSON text. `None` if it is not valid JSON, or nested too deeply. Then its bytes
+/// count.
 pub(super) fn canonical(text: &[u8], scalars: Scalars) -> Option<Vec<u8>> {
     let mut reader = Reader { text, at: 0, scalars };
     let mut out = Vec::with_capacity(text.len());
@@ -40,7 +40,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next byte that is no white space.
+    /// The next byte that is not white space.
     fn peek(&mut self) -> Option<u8> {
         self.space();
         self.text.get(self.at).copied()
@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
             is_over = self.take(b'}');
             (is_over || self.take(b',')).then_some(())?;
         }
-        // Of a key that is there twice, the order stays.
+        // Repeated keys keep their order.
         members.sort_by(|(one, _), (other, _)| one.cmp(other));
         out.push(b'{');
         for (at, (key, value)) in members.iter().enumerate() {
@@ -116,7 +116,7 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
-    /// A string with its quotes, written as strings are compared.
+    /// Writes a string with its quotes, in canonical form.
     fn canonical_string(&mut self) -> Option<Cow<'a, [u8]>> {
         let string = self.string()?;
         match self.scalars {
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A string with its quotes.
+    /// Reads a string with its quotes.
     fn string(&mut self) -> Option<&'a [u8]> {
         let start = self.at;
         if self.text.get(self.at) != Some(&b'"') {
@@ -144,7 +144,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A number or a word.
+    /// Reads a number or a literal.
     fn scalar(&mut self) -> Option<&'a [u8]> {
         let start = self.at;
         let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);

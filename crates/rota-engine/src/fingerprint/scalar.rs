@@ -1,12 +1,13 @@
-//! Numbers and strings of JSON, written one way for each value. Nothing is rounded: numbers that differ in any digit
-//! stay apart. What most programs write is its own canonical form, so its hash is that of earlier versions.
+//! Canonical forms of JSON numbers and strings: one form for each value. Nothing is rounded, so numbers that
+//! differ in any digit stay different. The form that most programs write is canonical, so its hash is the
+//! same as in earlier versions.
 
 use std::borrow::Cow;
 
-/// A number with zeros for its exponent is written out up to so many digits.
+/// Maximum number of digits up to which a number is written without an exponent.
 const DIGITS_MAX: i64 = 40;
 
-/// The canonical form of a number. Anything else stays as it is.
+/// The canonical form of a number. Other text stays unchanged.
 pub(super) fn number(token: &[u8]) -> Cow<'_, [u8]> {
     decimal(token).map_or(Cow::Borrowed(token), |text| Cow::Owned(text.into_bytes()))
 }
@@ -36,7 +37,7 @@ fn decimal(token: &[u8]) -> Option<String> {
     let exponent = exponent.checked_sub(i64::try_from(fraction.len()).ok()?)?;
     let exponent = exponent.checked_add(dropped)?;
     let digits = shorter.trim_start_matches('0');
-    // Zero keeps its sign: some readers tell it.
+    // Zero keeps its sign, which some parsers distinguish.
     Some(if digits.is_empty() {
         format!("{sign}0")
     } else {
@@ -44,17 +45,17 @@ fn decimal(token: &[u8]) -> Option<String> {
     })
 }
 
-/// An exponent. `None` where it is none, or beyond all sense: then the number stays as it is written.
+/// Parses an exponent. `None` if it is invalid or absurdly large. Then the number stays unchanged.
 fn whole(text: &str) -> Option<i64> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let is_whole = !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit());
     is_whole.then(|| text.parse().ok()).flatten()
 }
 
-/// Digits without zeros at either end, times ten to that power.
+/// Digits without zeros at either end, times a power of ten.
 fn shown(digits: &str, exponent: i64) -> Option<String> {
     let count = i64::try_from(digits.len()).ok()?;
-    // Where the point stands, from the first digit.
+    // The position of the point after the first digit.
     let point = count.checked_add(exponent)?;
     if exponent == 0 {
         return Some(digits.to_owned());
@@ -74,7 +75,7 @@ fn shown(digits: &str, exponent: i64) -> Option<String> {
     Some(format!("{digits}e{exponent}"))
 }
 
-/// The canonical form of a string with its quotes: escaped is only what must be. `None` where an escape is none.
+/// The canonical form of a string with its quotes: only necessary escapes. `None` if an escape is invalid.
 pub(super) fn string(quoted: &[u8]) -> Option<Cow<'_, [u8]>> {
     if !quoted.contains(&b'\\') {
         return Some(Cow::Borrowed(quoted));
@@ -141,7 +142,7 @@ fn write(unit: u16, out: &mut Vec<u8>) {
         (None, Some(c)) if c >= ' ' => {
             out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
         }
-        // A control character, or half a character.
+        // A control character, or a lone surrogate.
         _ => out.extend_from_slice(format!("\\u{unit:04x}").as_bytes()),
     }
 }

@@ -1,4 +1,4 @@
-//! Ended tasks as the store has them, merged by id, newest first.
+//! Ended tasks in the store, merged by id, newest first.
 
 use std::sync::Arc;
 
@@ -6,36 +6,40 @@ use bytes::Bytes;
 use rota_core::{DoneRecord, Status, TaskId};
 use rota_store::{Direction, KeyRange, Snapshot, Space, StoreError};
 
-use crate::{api::TaskFilter, codec, engine::Engine, layout, specs::SpecReads};
+use crate::{
+    api::TaskFilter,
+    engine::Engine,
+    layout,
+    records::{Done, Entry, RecordReads, Scan},
+};
 
-/// Records read from one space at a time.
+/// Number of records to read from one space at a time.
 const PAGE: usize = 256;
 
-/// A walk over the ended tasks that a filter may select, as far as their records tell.
+/// An iterator over ended tasks that may match a filter, as far as their records tell.
 pub(super) struct EndedWalk<'a> {
     filter: &'a TaskFilter,
-    reads: &'a SpecReads,
+    reads: &'a RecordReads,
     snapshot: Option<Arc<dyn Snapshot>>,
     sources: Vec<Source>,
     next: Option<DoneRecord>,
     looked_at: Option<TaskId>,
 }
 
-/// The oldest id that the filter may select: an id is no older than its task.
+/// The oldest id that may match the filter, because an id is not older than its task.
 pub(super) fn oldest(filter: &TaskFilter) -> Option<TaskId> {
     TaskId::first_at(filter.created.from?)
 }
 
-/// One space, read page by page.
+/// A space, read page by page.
 struct Source {
-    range: KeyRange,
-    /// Entries in hand, the newest last.
-    entries: Vec<(Bytes, Bytes)>,
-    more: bool,
+    scan: Scan<Done>,
+    /// Entries that were read, newest last.
+    entries: Vec<Entry<Done>>,
 }
 
 impl<'a> EndedWalk<'a> {
-    /// Those older than `before`, and no older than `down_to`.
+    /// Tasks older than `before`, down to `down_to`.
     pub(super) async fn open(
         engine: &'a Engine,
         filter: &'a TaskFilter,
@@ -47,35 +51,32 @@ impl<'a> EndedWalk<'a> {
             filter.statuses.is_empty() || filter.statuses.iter().any(home)
         };
         let start = down_to.max(oldest(filter)).map(layout::task).unwrap_or_default();
-        let source = |space: Space| Source {
-            range: KeyRange { space, start: start.clone(), end: before.map(layout::task) },
-            entries: Vec::new(),
-            more: true,
+        let source = |space: Space| {
+            let range = KeyRange { space, start: start.clone(), end: before.map(layout::task) };
+            Source { scan: Scan::new(range, Direction::Descending, PAGE), entries: Vec::new() }
         };
         let spaces = [layout::DONE, layout::DEAD].into_iter().filter(|space| is_wanted(*space));
         let sources: Vec<_> = spaces.map(source).collect();
         let snapshot =
             if sources.is_empty() { None } else { Some(engine.inner.store.snapshot().await?) };
-        let reads = &engine.inner.shared.specs;
+        let reads = &engine.inner.shared.records;
         Ok(Self { filter, reads, snapshot, sources, next: None, looked_at: None })
     }
 
-    /// The oldest one that was looked at.
+    /// The oldest examined task.
     pub(super) fn looked_at(&self) -> Option<TaskId> {
         self.looked_at
     }
 
-    /// The next one that the filter may select; `None` at the end, or when the budget is used up.
+    /// The next task that may match. `None` at the end, or when the budget is used up.
     pub(super) async fn peek(&mut self, budget: &mut usize) -> Result<Option<TaskId>, StoreError> {
         while self.next.is_none() && *budget > 0 {
-            let Some((space, id, value)) = self.advance().await? else { return Ok(None) };
+            let Some((id, entry)) = self.advance().await? else { return Ok(None) };
             *budget -= 1;
             self.looked_at = Some(id);
-            match codec::decode_done(&value) {
-                Ok(record) => self.next = Some(record).filter(|record| self.selects(record)),
-                // Somebody has to mend it; the others can be listed all the same.
-                Err(error) => self.reads.damaged(space.name, id, &error.to_string()),
-            }
+            // Somebody has to mend one that cannot be read; the others can be listed all the same.
+            let record = self.reads.read(&entry, &id).record();
+            self.next = record.filter(|record| self.selects(record));
         }
         Ok(self.next.as_ref().map(|record| record.id))
     }
@@ -93,36 +94,33 @@ impl<'a> EndedWalk<'a> {
     }
 
     /// The newest entry of all sources.
-    async fn advance(&mut self) -> Result<Option<(Space, TaskId, Bytes)>, StoreError> {
+    async fn advance(&mut self) -> Result<Option<(TaskId, Entry<Done>)>, StoreError> {
         let Some(snapshot) = &self.snapshot else { return Ok(None) };
         for source in &mut self.sources {
             source.refill(snapshot.as_ref()).await?;
         }
         let newest = self.sources.iter_mut().max_by(|one, other| one.head().cmp(&other.head()));
         let Some(source) = newest else { return Ok(None) };
-        let Some((key, value)) = source.entries.pop() else { return Ok(None) };
-        let id = layout::parse_task(&key).ok_or_else(|| {
-            let key = String::from_utf8_lossy(&key);
-            StoreError::Corrupt(format!("{}/{key}: not a task id", source.range.space.name))
+        let Some(entry) = source.entries.pop() else { return Ok(None) };
+        let id = entry.typed_key().ok_or_else(|| {
+            let key = String::from_utf8_lossy(&entry.key);
+            StoreError::Corrupt(format!("{}/{key}: not a task id", source.scan.space().name))
         })?;
-        Ok(Some((source.range.space, id, value)))
+        Ok(Some((id, entry)))
     }
 }
 
 impl Source {
     fn head(&self) -> Option<&Bytes> {
-        self.entries.last().map(|(key, _)| key)
+        self.entries.last().map(|entry| &entry.key)
     }
 
-    /// Reads a page if none is in hand.
+    /// Reads a page if there are no entries left.
     async fn refill(&mut self, snapshot: &dyn Snapshot) -> Result<(), StoreError> {
-        if self.entries.is_empty() && self.more {
-            let page = snapshot.scan(self.range.clone(), Direction::Descending, PAGE).await?;
-            self.more = page.more;
-            if let Some((last, _)) = page.entries.last() {
-                self.range.end = Some(last.clone());
-            }
-            self.entries = page.entries;
+        if self.entries.is_empty()
+            && let Some(page) = self.scan.next(snapshot).await?
+        {
+            self.entries = page;
             self.entries.reverse();
         }
         Ok(())

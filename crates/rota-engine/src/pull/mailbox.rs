@@ -1,18 +1,19 @@
-//! What came down to a worker without a stream, until one of its calls tells it.
+//! The mailbox of a worker without a stream: tasks and orders until one of its calls returns them.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use rota_core::{HeldLease, Name, SessionId, StopReason};
+use rota_core::{LeaseId, Name, SessionId, StopReason};
 use rota_store::watch;
 use rustc_hash::FxHashSet;
 use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 
 use super::held::{Leases, NamedLease};
 use crate::{
-    api::{Dispatched, SessionEvent, SessionStream},
+    api::{Dispatched, SessionEvent},
+    down::SessionStream,
     down::size_of,
 };
 
@@ -20,29 +21,29 @@ use crate::{
 pub(super) struct PullSession {
     pub(super) id: SessionId,
     pub(super) worker: Name,
-    /// The number of the newest call. One with another number gives up.
+    /// The number of the newest call. Calls with other numbers give up.
     pub(super) turn: watch::Sender<u64>,
-    /// Held by the one call that waits for tasks.
+    /// The mailbox, held by the call that waits for tasks.
     pub(super) mailbox: AsyncMutex<Mailbox>,
     pub(super) notices: Mutex<Notices>,
 }
 
-/// What came down to the worker.
+/// The contents of a mailbox.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
-    /// `None`: it is not open.
+    /// The channel. `None` if the session is not open.
     pub(super) stream: Option<SessionStream>,
-    /// Those it had before. What is in them is its own as well.
+    /// Former channels. The tasks in them belong to the session, too.
     pub(super) former: Vec<SessionStream>,
     pub(super) serves: Serves,
-    /// Tasks that the worker was not told of yet.
+    /// Tasks that the worker has not got yet.
     pub(super) left: Vec<Dispatched>,
-    /// Tasks that the worker is not to be told of, and that are still its own.
-    pub(super) unwanted: Vec<HeldLease>,
+    /// Tasks that the worker must not get, and that the session still holds.
+    pub(super) unwanted: Vec<LeaseId>,
     pub(super) draining: bool,
 }
 
-/// What a session was opened with.
+/// The properties with which a session was opened.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Serves {
     pub(super) queues: Vec<Name>,
@@ -50,21 +51,21 @@ pub(super) struct Serves {
     pub(super) ttl: Duration,
 }
 
-/// What the worker is to know beside its tasks, for whichever call answers next.
+/// Orders for the worker, for the next call that answers.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
-    /// Something came up since the last answer.
+    /// Whether there is news since the last answer.
     pub(super) news: bool,
-    /// Leases that were ended without the worker. The machine does not know them any more, so they
-    /// are said until then.
-    pub(super) ended: Vec<(HeldLease, StopReason, Instant)>,
-    /// Leases that the worker said it has, and that the session does not hold: said until it says
-    /// again what it has.
+    /// Leases that ended without a report of the worker. The machine no longer knows them, so they are
+    /// repeated until the worker has been told.
+    pub(super) ended: Vec<(LeaseId, StopReason, Instant)>,
+    /// Leases that the worker claims but the session does not hold. They are repeated until the worker sends
+    /// its leases again.
     pub(super) lost: Vec<NamedLease>,
 }
 
-pub(super) fn lease_of(task: &Dispatched) -> HeldLease {
-    HeldLease { task: task.spec.id, token: task.token }
+pub(super) fn lease_of(task: &Dispatched) -> LeaseId {
+    LeaseId { task: task.spec.id, token: task.token }
 }
 
 impl PullSession {
@@ -78,7 +79,7 @@ impl PullSession {
         }
     }
 
-    /// A call begins; those before it give up.
+    /// Begins a call. Earlier calls give up.
     pub(super) fn take_turn(&self) -> u64 {
         let mut turn = 0;
         self.turn.send_modify(|newest| {
@@ -91,7 +92,7 @@ impl PullSession {
     /// Resolves when a newer call has begun.
     pub(super) async fn overtaken(&self, turn: u64) {
         let mut newest = self.turn.subscribe();
-        // The sender lives as long as this does.
+        // The sender exists as long as this does.
         let _ = newest.wait_for(|newest| *newest != turn).await;
     }
 
@@ -101,8 +102,8 @@ impl PullSession {
 }
 
 impl Notices {
-    /// The worker has leases that are not its own. It is news once: a call that waits does not come
-    /// back for it again.
+    /// Records leases that the worker does not hold. They count as news only once, so that a waiting call
+    /// does not return for them again.
     pub(super) fn note_lost(&mut self, lost: Vec<NamedLease>) {
         let told = Leases::named(&self.lost);
         self.news |= !lost.iter().all(|lease| told.names(lease));
@@ -119,16 +120,17 @@ impl Mailbox {
         self.stream.is_some() || !self.former.is_empty()
     }
 
-    /// What was found to be untold may come down as well: it is told once, and not to who has it.
+    /// Removes duplicates: a task that was found to be missing at the worker may also come through the
+    /// channel.
     pub(super) fn drop_known(&mut self, held: &Leases) {
         let mut seen = FxHashSet::default();
         self.left.retain(|task| {
             let lease = lease_of(task);
-            seen.insert((lease.task, lease.token)) && !held.has(lease, &task.spec.binds)
+            seen.insert((lease.task, lease.token)) && !held.has(lease, &task.spec.client_keys)
         });
     }
 
-    /// How many of its tasks fit into an answer of so many tasks and bytes; at least one, if any.
+    /// The number of its tasks that fit into an answer with these limits, at least one if there are any.
     pub(super) fn fitting(&self, tasks_max: usize, bytes_max: usize) -> usize {
         let mut bytes = 0;
         let fits = self.left.iter().take(tasks_max).take_while(|task| {
@@ -153,7 +155,7 @@ impl Mailbox {
         match event {
             SessionEvent::Dispatches(tasks) => self.left.extend(tasks),
             SessionEvent::Stop { task, token, reason } => {
-                self.stop(HeldLease { task, token }, reason, entry);
+                self.stop(LeaseId { task, token }, reason, entry);
             }
             SessionEvent::Drain => {
                 self.draining = true;
@@ -163,12 +165,12 @@ impl Mailbox {
         }
     }
 
-    pub(super) fn stop(&mut self, lease: HeldLease, reason: StopReason, entry: &PullSession) {
+    pub(super) fn stop(&mut self, lease: LeaseId, reason: StopReason, entry: &PullSession) {
         let before = self.left.len();
         self.left.retain(|left| lease_of(left) != lease);
         let cancelled = reason == StopReason::Cancelled;
         if self.left.len() < before {
-            // The worker never hears of it.
+            // The worker never got it.
             self.unwanted.extend(cancelled.then_some(lease));
             return;
         }
@@ -202,8 +204,8 @@ mod tests {
         let mut mailbox = Mailbox { serves, ..Mailbox::default() };
         let tasks = [1, 2, 3].map(dispatched);
         let leases = tasks.each_ref().map(lease_of);
-        let stop = |lease: HeldLease, reason| {
-            let HeldLease { task, token } = lease;
+        let stop = |lease: LeaseId, reason| {
+            let LeaseId { task, token } = lease;
             SessionEvent::Stop { task, token, reason }
         };
         mailbox.take(SessionEvent::Dispatches(tasks.to_vec()), &entry);

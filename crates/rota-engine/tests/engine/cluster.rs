@@ -223,7 +223,11 @@ async fn a_node_that_has_the_leaders_name_says_so() {
     let second = Node::start_on(store.clone(), options);
     let checks = second.engine.health().checks;
     let problem = checks.into_iter().find(|check| check.name == "leader").unwrap().problem.unwrap();
-    assert!(problem.contains("another node of this name, `first`, leads at http://first:7420"));
+    assert!(
+        problem.contains(
+            "another node with the same name, `first`, is the leader at http://first:7420"
+        )
+    );
     second.leave().await;
     first.stop().await;
 }

@@ -1,7 +1,7 @@
 //! Changes of waiting tasks, and tasks that their handlers put off.
 
 use bytes::Bytes;
-use rota_core::{Binds, Millis, Outcome, Refusal, RunAt, Status, WallTime};
+use rota_core::{AttemptOutcome, ClientKeys, Millis, Refusal, RunAt, Status, WallTime};
 use rota_engine::{EngineError, NewTask, TaskEdit, TaskView};
 
 use crate::support::{Node, completed, defined, name, task};
@@ -44,7 +44,7 @@ async fn a_repeat_is_compared_with_what_was_first_submitted() {
     let directory = tempfile::tempdir().expect("a directory");
     let node = Node::start(&directory.path().join("data"));
     let mine = |payload: &'static str| NewTask {
-        binds: Binds { id: Some(name("mine")), key: None },
+        client_keys: ClientKeys { id: Some(name("mine")), key: None },
         run_at: RunAt::After(Millis::from_secs(3600)),
         ..defined(task("k"), |it| it.payload = Bytes::from_static(payload.as_bytes()))
     };
@@ -65,12 +65,12 @@ async fn a_task_that_is_put_off_keeps_its_attempt_and_says_until_when_it_waits()
     let id = node.submit(task("k")).await;
     let leased = node.lease(1).await;
     let until = WallTime(4_000_000_000_000);
-    assert!(node.report(&leased[0], Outcome::Snoozed { until: RunAt::At(until) }).await);
+    assert!(node.report(&leased[0], AttemptOutcome::Snoozed { until: RunAt::At(until) }).await);
     assert!(
-        node.report(&leased[0], Outcome::Snoozed { until: RunAt::At(until) }).await,
+        node.report(&leased[0], AttemptOutcome::Snoozed { until: RunAt::At(until) }).await,
         "a repeat"
     );
-    let other = Outcome::Snoozed { until: RunAt::At(WallTime(until.0 + 1)) };
+    let other = AttemptOutcome::Snoozed { until: RunAt::At(WallTime(until.0 + 1)) };
     assert!(!node.report(&leased[0], other).await, "that is no repeat");
     node.stop().await;
 

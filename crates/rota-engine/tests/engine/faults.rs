@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use rota_core::{HeldLease, Outcome, Refusal, Report, Status};
+use rota_core::{AttemptOutcome, LeaseId, Refusal, Report, Status};
 use rota_engine::{
     BulkAction, EngineError, EngineOptions, SessionEvent, SessionRequest, TaskFilter,
 };
@@ -139,10 +139,10 @@ async fn what_the_store_takes_no_more_is_refused_alone() {
     let results = node.engine.submit(tasks).await.expect("an answer");
     assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
     assert!(matches!(results[1], Err(Refusal::TooLarge { .. })), "{results:?}");
-    let lease = HeldLease { task: leased[0].spec.id, token: leased[0].token };
+    let lease = LeaseId { task: leased[0].spec.id, token: leased[0].token };
     let ended = |result: usize| {
         let result = Bytes::from(vec![b'1'; result]);
-        let (output_tail, outcome) = (Bytes::new(), Outcome::Completed { result });
+        let (output_tail, outcome) = (Bytes::new(), AttemptOutcome::Completed { result });
         (lease, Report::Ended { started_at: None, output_tail, outcome })
     };
     let refused = node.engine.report(vec![ended(300_000)]).await.expect("an answer");
@@ -239,7 +239,7 @@ async fn a_commit_that_hangs_makes_a_node_unready_and_the_check_names_the_store(
     let stuck = tokio::spawn(async move { engine.submit(vec![task("while")]).await });
     until(|| failing() == ["store"]).await;
     // Whoever asks for metrics still gets them, and sees the same.
-    let shown = node.engine.metrics().show(node.engine.observe().await, Format::Text);
+    let shown = node.engine.metrics().show(node.engine.collect_metrics().await, Format::Text);
     let shown = String::from_utf8(shown.body).expect("text");
     let value = |name: &str| {
         let line = shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

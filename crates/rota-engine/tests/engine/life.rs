@@ -2,7 +2,9 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use rota_core::{Binds, Failure, FailureReason, Millis, Outcome, Refusal, Retention, Status};
+use rota_core::{
+    AttemptOutcome, ClientKeys, Failure, FailureReason, Millis, Refusal, Retention, Status,
+};
 use rota_engine::{EngineError, EngineOptions, NewTask, RunAt, TaskRef};
 
 use crate::support::{MoodyStore, Node, completed, name, task};
@@ -56,7 +58,7 @@ async fn nothing_that_was_acknowledged_is_lost_by_a_restart() {
     assert_eq!(leased.len(), 2);
     let failed = |message: &str| {
         let failure = Failure::new(FailureReason::Error, message);
-        Outcome::Failed { failure, retry_at: None }
+        AttemptOutcome::Failed { failure, retry_at: None }
     };
     assert!(node.report(&leased[0], failed("broken")).await);
     node.stop().await;
@@ -84,8 +86,10 @@ async fn nothing_that_was_acknowledged_is_lost_by_a_restart() {
 async fn a_name_is_one_tasks_and_a_repeat_is_known_in_flight_and_after_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().join("data");
-    let named =
-        |kind: &str| NewTask { binds: Binds { id: Some(name("mine")), key: None }, ..task(kind) };
+    let named = |kind: &str| NewTask {
+        client_keys: ClientKeys { id: Some(name("mine")), key: None },
+        ..task(kind)
+    };
     let node = Node::start(&data);
     let both = node.engine.submit(vec![named("k"), named("k"), named("other")]).await;
     let both = both.expect("an answer");

@@ -3,9 +3,11 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use rota_core::{Credit, HeldLease, Outcome, Report, SessionId, SessionView, Status, StopReason};
+use rota_core::{
+    AttemptOutcome, Credit, LeaseId, Report, SessionId, SessionView, Status, StopReason,
+};
 use rota_engine::{
-    Dispatched, EngineOptions, Instructions, LeaseRequest, LeasedTasks, StopOrder, TaskRef,
+    Dispatched, EngineOptions, Instructions, LeaseRequest, LeaseResponse, StopOrder, TaskRef,
     WorkerRef,
 };
 use tempfile::TempDir;
@@ -80,13 +82,13 @@ impl World {
         self.node.engine.workers().await.expect("an answer").iter().map(|view| view.held).sum()
     }
 
-    async fn lease(&self, request: LeaseRequest) -> LeasedTasks {
+    async fn lease(&self, request: LeaseRequest) -> LeaseResponse {
         let leased = timeout(PATIENCE, self.node.engine.lease(request)).await;
         leased.expect("in time").expect("the engine answers")
     }
 
     /// A call that waits longer than the test does. Returns when it has asked.
-    async fn waits(&self, request: LeaseRequest) -> JoinHandle<LeasedTasks> {
+    async fn waits(&self, request: LeaseRequest) -> JoinHandle<LeaseResponse> {
         let (engine, max) = (self.node.engine.clone(), request.max);
         let call = tokio::spawn(async move { engine.lease(request).await.expect("an answer") });
         self.until(|workers| workers.iter().any(|view| view.credit == Credit::Take(max))).await;
@@ -119,24 +121,24 @@ impl World {
     }
 
     async fn report(&self, task: &Dispatched, report: Report) {
-        let lease = HeldLease { task: task.spec.id, token: task.token };
+        let lease = LeaseId { task: task.spec.id, token: task.token };
         let results = self.node.engine.report(vec![(lease, report)]).await.expect("an answer");
         assert_eq!(results, [Ok(())]);
     }
 }
 
-async fn answered(call: JoinHandle<LeasedTasks>) -> LeasedTasks {
+async fn answered(call: JoinHandle<LeaseResponse>) -> LeaseResponse {
     timeout(PATIENCE, call).await.expect("in time").expect("no panic")
 }
 
 fn completed() -> Report {
     let (output_tail, result) = (bytes::Bytes::new(), bytes::Bytes::new());
-    Report::Ended { started_at: None, output_tail, outcome: Outcome::Completed { result } }
+    Report::Ended { started_at: None, output_tail, outcome: AttemptOutcome::Completed { result } }
 }
 
 fn cancelled() -> Report {
     let output_tail = bytes::Bytes::new();
-    Report::Ended { started_at: None, output_tail, outcome: Outcome::Cancelled }
+    Report::Ended { started_at: None, output_tail, outcome: AttemptOutcome::Cancelled }
 }
 
 #[tokio::test]
@@ -237,8 +239,8 @@ async fn what_is_handed_over_runs_since_then() {
 #[tokio::test]
 async fn a_worker_is_told_what_to_stop_until_it_did() {
     let world = World::new();
-    let named = rota_core::Binds { id: Some(name("mine")), key: None };
-    let id = world.node.submit(rota_engine::NewTask { binds: named, ..task("k") }).await;
+    let named = rota_core::ClientKeys { id: Some(name("mine")), key: None };
+    let id = world.node.submit(rota_engine::NewTask { client_keys: named, ..task("k") }).await;
     let leased = world.lease(asks(Some(7), 1, 60)).await.tasks.remove(0);
     assert_eq!(world.heartbeat(7).await, Instructions::default());
     let call = world.waits(asks(Some(7), 1, 60)).await;
@@ -385,9 +387,9 @@ async fn an_engine_that_stops_waits_for_no_one_who_gave_up() {
 #[tokio::test]
 async fn a_worker_that_was_silent_for_too_long_is_told_that_its_leases_are_lost() {
     let world = World::new();
-    let mine = rota_core::Binds { id: Some(name("mine")), key: None };
-    for binds in [rota_core::Binds::default(), mine] {
-        world.node.submit(rota_engine::NewTask { binds, ..task("k") }).await;
+    let mine = rota_core::ClientKeys { id: Some(name("mine")), key: None };
+    for client_keys in [rota_core::ClientKeys::default(), mine] {
+        world.node.submit(rota_engine::NewTask { client_keys, ..task("k") }).await;
     }
     let lost = world.lease(asks(Some(7), 2, 60)).await.tasks;
     world.falls_silent(7).await;
@@ -395,7 +397,7 @@ async fn a_worker_that_was_silent_for_too_long_is_told_that_its_leases_are_lost(
     let others = world.lease(asks(Some(8), 2, 60)).await.tasks;
     assert_eq!((lost.len(), others.len()), (2, 2));
     // It is heard of again, and calls its tasks what it likes.
-    let called = |task: &Dispatched| match &task.spec.binds.id {
+    let called = |task: &Dispatched| match &task.spec.client_keys.id {
         Some(name) => (TaskRef::Named(name.clone()), task.token),
         None => (TaskRef::Id(task.spec.id), task.token),
     };
@@ -424,8 +426,9 @@ async fn a_worker_that_was_silent_for_too_long_is_told_that_its_leases_are_lost(
 #[tokio::test]
 async fn what_is_cancelled_is_not_lost_and_what_ended_meanwhile_may_be_reported_again() {
     let world = World::new();
-    let mine = rota_core::Binds { id: Some(name("mine")), key: None };
-    let id = world.node.submit(rota_engine::NewTask { binds: mine.clone(), ..task("k") }).await;
+    let mine = rota_core::ClientKeys { id: Some(name("mine")), key: None };
+    let id =
+        world.node.submit(rota_engine::NewTask { client_keys: mine.clone(), ..task("k") }).await;
     let stopped = world.lease(asks(Some(7), 1, 60)).await.tasks.remove(0);
     world.node.submit(task("k")).await;
     let ended = world.lease(asks(Some(7), 1, 60)).await.tasks.remove(0);

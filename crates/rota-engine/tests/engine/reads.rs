@@ -6,8 +6,8 @@ use std::{sync::atomic::Ordering, time::Duration};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use rota_core::{
-    Failure, FailureReason, HeldLease, Millis, Outcome, Policy, Report, RetryPolicy, SessionId,
-    Status,
+    AttemptOutcome, Failure, FailureReason, LeaseId, Millis, Policy, Report, RetryPolicy,
+    SessionId, Status,
 };
 use rota_engine::{
     BulkAction, Dispatched, EngineError, EngineOptions, LeaseRequest, NewTask, SessionEvent,
@@ -126,7 +126,7 @@ async fn a_task_whose_definition_a_newer_version_wrote_waits_for_one_that_can_re
     assert_eq!((counts.pending, counts.leased, counts.failed_total), (0, 0, 0));
     let unreadable = node.engine.health().checks.into_iter().find(|check| check.name == "records");
     let problem = unreadable.expect("there is such a check").problem.expect("it says so");
-    assert!(problem.starts_with("1 record cannot be read"), "{problem}");
+    assert!(problem.starts_with("cannot read 1 record "), "{problem}");
     // It keeps nobody from working, nor does the pull interface give it out.
     node.submit(task("k")).await;
     assert_eq!(receive(&mut worker, 1).await.len(), 1);
@@ -152,9 +152,9 @@ async fn attempts_are_shown_within_a_bound_of_bytes() {
     let id = node.submit(defined(task("k"), |it| it.policy = policy)).await;
     for _ in 0..8 {
         let leased = node.lease(1).await;
-        let lease = HeldLease { task: leased[0].spec.id, token: leased[0].token };
+        let lease = LeaseId { task: leased[0].spec.id, token: leased[0].token };
         let failure = Failure::new(FailureReason::Error, "no");
-        let outcome = Outcome::Failed { failure, retry_at: None };
+        let outcome = AttemptOutcome::Failed { failure, retry_at: None };
         let output_tail = Bytes::from(vec![b'o'; 900_000]);
         let report = Report::Ended { started_at: None, output_tail, outcome };
         assert_eq!(node.engine.report(vec![(lease, report)]).await.expect("an answer"), [Ok(())]);
@@ -453,7 +453,7 @@ async fn json_that_is_written_otherwise_is_a_repeat() {
     let directory = tempfile::tempdir().expect("a directory");
     let node = Node::start(&directory.path().join("data"));
     let named = |payload: &'static str| NewTask {
-        binds: rota_core::Binds { id: None, key: Some("order-1".into()) },
+        client_keys: rota_core::ClientKeys { id: None, key: Some("order-1".into()) },
         ..defined(task("k"), |it| it.payload = Bytes::from_static(payload.as_bytes()))
     };
     let submit = async |task: NewTask| {

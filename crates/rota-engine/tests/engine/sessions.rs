@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use rota_core::{Binds, HeldLease, Report, SessionId, Status};
+use rota_core::{ClientKeys, LeaseId, Report, SessionId, Status};
 use rota_engine::{EngineOptions, LeaseRequest, NewTask, SessionEvent};
 use tokio::time::{Instant, interval, timeout};
 
@@ -30,8 +30,8 @@ async fn hold_a_commit(node: &Node) {
 async fn block_the_loop(node: &Node) {
     node.store.hold_names(true);
     let engine = node.engine.clone();
-    let binds = Binds { id: Some(name("mine")), key: None };
-    let named = NewTask { binds, ..task("other") };
+    let client_keys = ClientKeys { id: Some(name("mine")), key: None };
+    let named = NewTask { client_keys, ..task("other") };
     tokio::spawn(async move { engine.submit(vec![named]).await });
     // The loop takes it at once.
     assert!(timeout(Duration::from_millis(200), node.engine.queues()).await.is_err());
@@ -83,7 +83,7 @@ async fn a_worker_that_speaks_and_reports_is_heard_while_the_loop_waits() {
     beat(&node, stream.session, stream.connection).await;
     // Its report was sent in time, and is read long after.
     let engine = node.engine.clone();
-    let lease = HeldLease { task: tasks[0].spec.id, token: tasks[0].token };
+    let lease = LeaseId { task: tasks[0].spec.id, token: tasks[0].token };
     let (started_at, output_tail) = (None, bytes::Bytes::new());
     let report = Report::Ended { started_at, output_tail, outcome: completed("") };
     let reported = tokio::spawn(async move { engine.report(vec![(lease, report)]).await });
@@ -211,7 +211,7 @@ async fn a_worker_whose_heartbeat_or_report_waits_for_the_store_keeps_its_sessio
     };
     node.submit(task("k")).await;
     let leased = node.engine.lease(request).await.expect("opened");
-    let lease = HeldLease { task: leased.tasks[0].spec.id, token: leased.tasks[0].token };
+    let lease = LeaseId { task: leased.tasks[0].spec.id, token: leased.tasks[0].token };
     for reports in [false, true] {
         hold_a_commit(&node).await;
         let engine = node.engine.clone();
@@ -282,7 +282,7 @@ async fn a_step_is_bounded_by_what_is_in_its_requests() {
         tokio::task::yield_now().await;
     }
     let waiting = || async {
-        let shown = node.engine.observe().await;
+        let shown = node.engine.collect_metrics().await;
         let shown = node.engine.metrics().show(shown, rota_metrics::Format::Text);
         let shown = String::from_utf8(shown.body).expect("text");
         let line = shown.lines().find_map(|line| line.strip_prefix("rota_inbox_requests "));

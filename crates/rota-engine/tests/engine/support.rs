@@ -13,7 +13,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use rota_core::{
-    Binds, Definition, HeldLease, MonoTime, Name, Now, Outcome, Priority, Report, WallTime,
+    AttemptOutcome, ClientKeys, Definition, LeaseId, MonoTime, Name, Now, Priority, Report,
+    WallTime,
 };
 use rota_engine::{
     Clock, Dispatched, Engine, EngineOptions, Host, LeaseRequest, NewTask, Parallel, Random, RunAt,
@@ -446,17 +447,22 @@ impl Node {
         self.engine.lease(request).await.expect("the engine answers").tasks
     }
 
-    pub(crate) async fn report(&self, task: &Dispatched, outcome: Outcome) -> bool {
+    pub(crate) async fn report(&self, task: &Dispatched, outcome: AttemptOutcome) -> bool {
         self.report_with(task, outcome, "out").await
     }
 
     /// Reports an end without output.
-    pub(crate) async fn report_silently(&self, task: &Dispatched, outcome: Outcome) -> bool {
+    pub(crate) async fn report_silently(&self, task: &Dispatched, outcome: AttemptOutcome) -> bool {
         self.report_with(task, outcome, "").await
     }
 
-    async fn report_with(&self, task: &Dispatched, outcome: Outcome, output: &'static str) -> bool {
-        let lease = HeldLease { task: task.spec.id, token: task.token };
+    async fn report_with(
+        &self,
+        task: &Dispatched,
+        outcome: AttemptOutcome,
+        output: &'static str,
+    ) -> bool {
+        let lease = LeaseId { task: task.spec.id, token: task.token };
         let output_tail = Bytes::from_static(output.as_bytes());
         let report = Report::Ended { started_at: None, output_tail, outcome };
         let results = self.engine.report(vec![(lease, report)]).await.expect("the engine answers");
@@ -473,8 +479,8 @@ pub(crate) fn task(kind: &str) -> NewTask {
     let mut definition = Definition::new(name("q"), name(kind));
     definition.payload = Bytes::from_static(b"{}");
     definition.policy.retry.max_attempts = 1;
-    let (binds, priority, run_at) = (Binds::default(), Priority::default(), RunAt::Now);
-    NewTask { binds, definition, priority, run_at }
+    let (client_keys, priority, run_at) = (ClientKeys::default(), Priority::default(), RunAt::Now);
+    NewTask { client_keys, definition, priority, run_at }
 }
 
 /// The same task with another definition.
@@ -483,13 +489,13 @@ pub(crate) fn defined(mut task: NewTask, change: impl FnOnce(&mut Definition)) -
     task
 }
 
-pub(crate) fn completed(result: &'static str) -> Outcome {
-    Outcome::Completed { result: Bytes::from_static(result.as_bytes()) }
+pub(crate) fn completed(result: &'static str) -> AttemptOutcome {
+    AttemptOutcome::Completed { result: Bytes::from_static(result.as_bytes()) }
 }
 
 /// A worker with a stream that serves everything.
 pub(crate) fn worker(held: &[Dispatched]) -> SessionRequest {
-    let lease = |task: &Dispatched| HeldLease { task: task.spec.id, token: task.token };
+    let lease = |task: &Dispatched| LeaseId { task: task.spec.id, token: task.token };
     SessionRequest {
         session: None,
         worker: name("w"),

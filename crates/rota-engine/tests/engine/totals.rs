@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use rota_core::{Failure, FailureReason, HeldLease, Millis, Outcome, Report, RetryPolicy, Status};
+use rota_core::{
+    AttemptOutcome, Failure, FailureReason, LeaseId, Millis, Report, RetryPolicy, Status,
+};
 use rota_engine::{
     Dispatched, Engine, EngineError, EngineOptions, LeaseRequest, Role, RunAt, TaskRef,
 };
@@ -115,12 +117,12 @@ impl Shift<'_> {
     }
 
     async fn report(&mut self, task: &Dispatched, report: Report) {
-        let lease = HeldLease { task: task.spec.id, token: task.token };
+        let lease = LeaseId { task: task.spec.id, token: task.token };
         let results = self.engine.report(vec![(lease, report)]).await.expect("an answer");
         assert!(results[0].is_ok(), "{results:?}");
     }
 
-    async fn end(&mut self, task: &Dispatched, outcome: Outcome) {
+    async fn end(&mut self, task: &Dispatched, outcome: AttemptOutcome) {
         let report = Report::Ended { started_at: None, output_tail: bytes::Bytes::new(), outcome };
         self.report(task, report).await;
     }
@@ -128,7 +130,7 @@ impl Shift<'_> {
     async fn fail(&mut self, task: &Dispatched, reason: FailureReason) {
         let failure = Failure::new(reason, "as its kind says");
         let retry_at = Some(rota_core::WallTime(1));
-        self.end(task, Outcome::Failed { failure, retry_at }).await;
+        self.end(task, AttemptOutcome::Failed { failure, retry_at }).await;
     }
 
     /// Does what the kind says. `false`: its worker is to be lost.
@@ -324,7 +326,7 @@ async fn totals_go_on_where_the_last_leader_ended_and_only_the_leader_shows_them
 
 /// Every value of a label, in all that a node shows.
 async fn values(engine: &Engine, label: &str) -> BTreeSet<String> {
-    let shown = engine.metrics().show(engine.observe().await, Format::Text);
+    let shown = engine.metrics().show(engine.collect_metrics().await, Format::Text);
     let text = String::from_utf8(shown.body).expect("text");
     let begin = format!("{label}=\"");
     let found = text
@@ -395,7 +397,7 @@ async fn a_paused_queue_does_not_hide_others_that_share_its_name() {
     }
     for (queue, unserved, paused) in [("paused", 1, 0), ("waits", 0, 1)] {
         node.engine.set_paused(&name(queue), true).await.expect("an answer");
-        let shown = node.engine.metrics().show(node.engine.observe().await, Format::Text);
+        let shown = node.engine.metrics().show(node.engine.collect_metrics().await, Format::Text);
         let shown = String::from_utf8(shown.body).expect("text");
         for line in [
             "rota_tasks{queue=\"other\",state=\"pending\"} 3".to_owned(),

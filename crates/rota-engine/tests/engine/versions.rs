@@ -4,7 +4,9 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use rota_core::{Binds, Failure, FailureReason, Millis, Outcome, Refusal, Retention, Status};
+use rota_core::{
+    AttemptOutcome, ClientKeys, Failure, FailureReason, Millis, Refusal, Retention, Status,
+};
 use rota_engine::{
     BulkAction, EngineError, EngineOptions, NewTask, Role, SPACES, TaskFilter, TaskRef,
 };
@@ -82,9 +84,9 @@ async fn kept<'a>(data: &Path, name: &str, texts: &[&'a str]) -> Vec<&'a str> {
     texts.iter().copied().filter(|text| holds(&record, text)).collect()
 }
 
-fn failed() -> Outcome {
+fn failed() -> AttemptOutcome {
     let failure = Failure::new(FailureReason::Permanent, "broken");
-    Outcome::Failed { failure, retry_at: None }
+    AttemptOutcome::Failed { failure, retry_at: None }
 }
 
 #[tokio::test]
@@ -216,7 +218,8 @@ fn is_unreadable<T>(answer: &Result<T, EngineError>) -> bool {
 /// A store with one task whose record this version cannot read.
 async fn with_unreadable_task(data: &Path, fields: &[u8]) -> (TaskRef, Bytes) {
     let node = Node::start(data);
-    let named = NewTask { binds: Binds { id: Some(name("mine")), key: None }, ..task("k") };
+    let named =
+        NewTask { client_keys: ClientKeys { id: Some(name("mine")), key: None }, ..task("k") };
     let id = node.submit(named).await;
     node.stop().await;
     let store = Records::open(data).await;
@@ -236,7 +239,7 @@ async fn leaves_it_alone(node: &Node, id: &TaskRef) {
     node.engine.queues().await.expect("it leads");
     assert!(node.engine.health().is_ready(), "{:?}", node.engine.health());
     let problem = problem(node).expect("it says so");
-    assert!(problem.starts_with("1 record cannot be read"), "{problem}");
+    assert!(problem.starts_with("cannot read 1 record "), "{problem}");
     assert!(is_unreadable(&node.engine.task(id).await));
     assert!(is_unreadable(&node.engine.task(&"mine".parse().expect("a name")).await));
     assert!(is_unreadable(&node.engine.wait(id, Duration::from_millis(1)).await));
@@ -244,7 +247,8 @@ async fn leaves_it_alone(node: &Node, id: &TaskRef) {
     assert!(is_unreadable(&node.engine.cancel(id).await));
     assert!(is_unreadable(&node.engine.retry(id).await));
     assert!(is_unreadable(&node.engine.delete(id).await));
-    let named = NewTask { binds: Binds { id: Some(name("mine")), key: None }, ..task("k") };
+    let named =
+        NewTask { client_keys: ClientKeys { id: Some(name("mine")), key: None }, ..task("k") };
     let again = node.engine.submit(vec![named]).await.expect("an answer");
     assert!(!again[0].as_ref().expect("a repeat").created, "its name is not free");
     let queue = node.engine.queue(&name("q")).await.expect("an answer").expect("known");
@@ -311,7 +315,7 @@ async fn damaged_settings_pause_their_queue_until_it_is_resumed() {
     let node = Node::start(&data);
     let queue = node.engine.queue(&name("q")).await.expect("an answer").expect("known");
     assert_eq!((queue.paused, queue.pending), (true, 1));
-    assert!(problem(&node).expect("it says so").starts_with("2 records"));
+    assert!(problem(&node).expect("it says so").starts_with("cannot read 2 records "));
     node.engine.set_paused(&name("q"), false).await.expect("an answer");
     assert_eq!(node.lease(1).await.len(), 1);
     node.stop().await;
@@ -413,11 +417,11 @@ async fn a_node_that_knows_less_than_the_cluster_uses_forwards_and_does_not_lead
         let said = checks.filter_map(|check| Some(format!("{}: {}", check.name, check.problem?)));
         said.collect::<Vec<_>>().join("; ")
     };
-    let reason = "this node knows feature level 2 and the cluster uses 3, so the node does not lead and only \
+    let reason = "this node supports feature level 2, but the cluster uses 3; the node does not lead and only \
                   forwards; upgrade it";
     assert_eq!(problems(&old), format!("version: {reason}"));
     new.leave().await;
-    until(|| problems(&old).contains("no node leads")).await;
+    until(|| problems(&old).contains("there is no leader")).await;
     assert!(!old.engine.health().is_ready() && old.engine.role() == Role::Unknown);
     let again = knows("again", 3, &store);
     until(|| old.engine.health().is_ready() && again.engine.role() == Role::Leader).await;

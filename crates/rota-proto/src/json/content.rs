@@ -1,4 +1,4 @@
-//! Bytes of users: JSON by convention, any bytes by right.
+//! Payloads, results and outputs of users: usually JSON, but any bytes are allowed.
 
 use std::{borrow::Cow, fmt};
 
@@ -20,12 +20,12 @@ use utoipa::{
 
 use super::surrogate::has_lone_surrogate;
 
-/// How bytes are shown.
+/// The form in which bytes are shown.
 #[derive(Debug)]
 pub enum Content<'a> {
-    /// As the JSON that they are, as it was written. Every reader takes it.
+    /// JSON, unchanged, and valid for every parser.
     Json(&'a RawValue),
-    /// Not as JSON: in base 64.
+    /// Bytes that are not JSON, shown in base64.
     Bytes(&'a [u8]),
 }
 
@@ -49,7 +49,7 @@ impl<'a> Content<'a> {
 struct Payload {
     /// Parameters of the task. Absent in lists.
     payload: Option<serde_json::Value>,
-    /// Parameters that are not JSON, in base 64. Instead of `payload`.
+    /// Parameters that are not JSON, in base64. Instead of `payload`.
     payload_base64: Option<String>,
 }
 
@@ -69,13 +69,13 @@ pub(crate) fn show_json<S: Serializer>(bytes: &Bytes, ser: S) -> Result<S::Ok, S
     members.end()
 }
 
-/// The members that show what an attempt printed.
+/// The members that show the output of an attempt.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
 struct Output {
     /// End of the attempt's output as text. Bytes that are not UTF-8 are replaced.
     output_tail: Option<String>,
-    /// End of the attempt's output in base 64. Only when it is not UTF-8.
+    /// End of the attempt's output in base64. Only when it is not UTF-8.
     output_tail_base64: Option<String>,
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn show_text<S: Serializer>(bytes: &Bytes, ser: S) -> Result<S::Ok, S
     if !bytes.is_empty() {
         let text = String::from_utf8_lossy(bytes);
         members.serialize_entry("output_tail", &text)?;
-        // It is borrowed where nothing was replaced.
+        // The text is owned only if bytes were replaced.
         if let Cow::Owned(_) = text {
             members.serialize_entry("output_tail_base64", &BASE64.encode(bytes))?;
         }
@@ -96,7 +96,7 @@ pub(crate) fn show_text<S: Serializer>(bytes: &Bytes, ser: S) -> Result<S::Ok, S
     members.end()
 }
 
-/// Reads any JSON, as it was written. `null` is nothing.
+/// Reads any JSON unchanged. `null` counts as absent.
 pub(crate) fn read_json<'de, D: Deserializer<'de>>(de: D) -> Result<Bytes, D::Error> {
     json(de).map(|json| json.map(Bytes::from).unwrap_or_default())
 }
@@ -109,15 +109,15 @@ pub(super) fn json<'de, D: Deserializer<'de>>(de: D) -> Result<Option<Vec<u8>>, 
 pub(super) fn base64<'de, D: Deserializer<'de>>(de: D) -> Result<Option<Vec<u8>>, D::Error> {
     let text = Option::<Cow<'_, str>>::deserialize(de)?;
     let bytes = text.map(|text| BASE64.decode(&*text)).transpose();
-    bytes.map_err(|error| D::Error::custom(format_args!("is not base 64: {error}")))
+    bytes.map_err(|error| D::Error::custom(format_args!("is not base64: {error}")))
 }
 
-/// Reads a text. `null` is nothing.
+/// Reads a string. `null` counts as absent.
 pub(crate) fn read_text<'de, D: Deserializer<'de>>(de: D) -> Result<Bytes, D::Error> {
     Option::<String>::deserialize(de).map(|text| text.map(Bytes::from).unwrap_or_default())
 }
 
-/// Reads bytes that [`super::Object`] has taken from JSON or from base 64.
+/// Reads bytes that [`super::Object`] has taken from JSON or from base64.
 pub(crate) fn read<'de, D: Deserializer<'de>>(de: D) -> Result<Bytes, D::Error> {
     struct Read;
 
@@ -136,8 +136,8 @@ pub(crate) fn read<'de, D: Deserializer<'de>>(de: D) -> Result<Bytes, D::Error> 
     de.deserialize_byte_buf(Read)
 }
 
-/// Completes schemas that have members for content: a new task has a second member for its payload, and
-/// what shows content has its members beside its others.
+/// Completes schemas with members for content: adds the member `payload_base64` to new tasks, and flattens
+/// the members of content into the schemas that show it.
 pub fn complete_schemas(components: &mut Components) {
     let pattern = "^([A-Za-z0-9+/]{4})*\
                    ([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$";
@@ -158,7 +158,7 @@ pub fn complete_schemas(components: &mut Components) {
                 let base64 = ObjectBuilder::new()
                     .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
                     .description(Some(
-                        "Parameters that are not JSON, in base 64. Instead of `payload`.",
+                        "Parameters that are not JSON, in base64. Instead of `payload`.",
                     ))
                     .pattern(Some(pattern));
                 task.properties.insert("payload_base64".to_owned(), base64.into());

@@ -1,4 +1,4 @@
-//! Filters of tasks. JSON writes a range of times as two members.
+//! Filters of tasks. In JSON, a time range is two members.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub struct TaskFilter {
     #[schema(schema_with = schema::some_name)]
     #[serde(default)]
     pub queue: Option<String>,
-    /// States of the tasks. At least one, when given.
+    /// Statuses of the tasks. At least one, if present.
     #[schema(min_items = 1)]
     #[serde(default, rename = "status", deserialize_with = "strict::some")]
     pub statuses: Vec<v1::TaskStatus>,
@@ -24,7 +24,7 @@ pub struct TaskFilter {
     #[schema(schema_with = schema::some_name)]
     #[serde(default)]
     pub kind: Option<String>,
-    /// Labels that the tasks all have.
+    /// Labels of the tasks. All must match.
     #[schema(schema_with = schema::labels)]
     #[serde(default, deserialize_with = "strict::labels")]
     pub labels: BTreeMap<String, String>,

@@ -1,13 +1,13 @@
-//! Schemas that have no words in attributes of a field. They repeat the description of their fields.
+//! Schemas that attributes of fields cannot express. They repeat the description of their fields.
 
 use utoipa::openapi::{
     ArrayBuilder, ObjectBuilder,
     schema::{AdditionalProperties, Schema, SchemaType, Type},
 };
 
-/// A name's alphabet.
+/// The characters of a name.
 const NAME: &str = "^[A-Za-z0-9._:/-]+$";
-/// The same, with a character besides dots: paths cannot name `.` and `..`.
+/// The same, with at least one character that is not a dot, because paths cannot contain `.` and `..`.
 const NAME_IN_PATH: &str = "^[A-Za-z0-9._:/-]*[A-Za-z0-9_:/-][A-Za-z0-9._:/-]*$";
 
 fn text(pattern: &str, absent: bool) -> ObjectBuilder {
@@ -23,7 +23,7 @@ fn text(pattern: &str, absent: bool) -> ObjectBuilder {
         .pattern(Some(pattern))
 }
 
-/// A task's id, as its client may choose it.
+/// A task id that a client chooses.
 pub(crate) fn task_id() -> Schema {
     let words = "Your own id for the task, unique among all tasks. Generated when absent. Not `batch` or \
                  `bulk`, and not of the form of generated ids (`t_…`).";
@@ -37,11 +37,11 @@ pub(crate) fn task_id() -> Schema {
     id.extensions(Some([("not", taken)].into_iter().collect())).into()
 }
 
-/// A lease's number.
+/// A lease token.
 pub(crate) fn lease_token() -> Schema {
     ObjectBuilder::new()
         .schema_type(SchemaType::new(Type::Integer))
-        .description(Some("Fencing token from the lease, a whole number of 64 bits."))
+        .description(Some("Fencing token from the lease, a 64-bit integer."))
         .minimum(Some(0_u32))
         .maximum(Some(u64::MAX))
         .into()
@@ -49,14 +49,14 @@ pub(crate) fn lease_token() -> Schema {
 
 /// A name that may be absent.
 pub(super) fn some_name() -> Schema {
-    text(NAME, true).description(Some("Selects tasks with this name only.")).into()
+    text(NAME, true).description(Some("Only tasks with this name.")).into()
 }
 
-/// Names that a worker serves.
+/// The queues or kinds that a worker serves.
 pub(crate) fn served() -> Schema {
     let name = text(NAME, false);
     let array = ArrayBuilder::new().items(name).max_items(Some(1000));
-    array.description(Some("Names served; empty means all.")).into()
+    array.description(Some("Names to serve. Empty means all.")).into()
 }
 
 /// Labels.
@@ -66,7 +66,7 @@ pub(crate) fn labels() -> Schema {
     let value = value.pattern(Some(r"^[^\u0000]*$"));
     ObjectBuilder::new()
         .schema_type(SchemaType::new(Type::Object))
-        .description(Some("Labels for people and filters: up to 32 texts by name."))
+        .description(Some("Labels for people and filters: up to 32 strings by name."))
         .property_names(Some(Schema::from(text(NAME, false))))
         .additional_properties(Some(AdditionalProperties::from(Schema::from(value))))
         .max_properties(Some(32))

@@ -1,4 +1,4 @@
-//! Shapes that differ from their messages.
+//! JSON shapes that differ from their messages.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{schema, whole};
-use crate::{Date, Reason, Span, v1};
+use crate::{Date, Reason, TimeSpan, v1};
 
 /// Results of a batch, in the order of the request.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -19,7 +19,7 @@ pub struct NewTaskBatchResult {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum BatchResult {
-    /// The task exists now.
+    /// The task was created or already existed.
     Created(v1::create_tasks_response::Created),
     /// The task was refused.
     Refused {
@@ -31,11 +31,11 @@ pub enum BatchResult {
 /// The error of one item of a batch.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ItemError {
-    /// HTTP status that the same request for this item alone would get.
+    /// HTTP status that a request for this item alone would get.
     pub status: u16,
     /// Stable reason, as in a problem document.
     pub reason: String,
-    /// Field that is wrong.
+    /// Field at fault.
     #[schema(value_type = String, required = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
@@ -44,15 +44,15 @@ pub struct ItemError {
     /// Limit that was exceeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<ExceededLimit>,
-    /// Time after which to retry, in seconds, where a retry helps.
+    /// Time to wait before a retry in seconds, if a retry can help.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
 }
 
-/// A limit on requests; `GET /v1/info` shows them all.
+/// A limit on requests. `GET /v1/info` shows all limits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ExceededLimit {
-    /// Name of the limit, as in the configuration; there, times are without the `_ms`.
+    /// Name of the limit, as in the configuration. Limits on times have the suffix `_ms` here.
     #[schema(example = "payload_bytes")]
     pub name: Cow<'static, str>,
     /// Value of the limit.
@@ -88,7 +88,7 @@ impl From<v1::ItemError> for ItemError {
 }
 
 /// Seconds to wait before a retry: at least one.
-fn whole_seconds(span: Span) -> u64 {
+fn whole_seconds(span: TimeSpan) -> u64 {
     let seconds = span.duration().as_millis().div_ceil(1000);
     u64::try_from(seconds.max(1)).unwrap_or(u64::MAX)
 }
@@ -98,14 +98,14 @@ fn whole_seconds(span: Span) -> u64 {
 pub struct BulkResult {
     /// Number of tasks that were changed.
     pub changed: u32,
-    /// Number of tasks whose state did not allow the change.
+    /// Number of matching tasks whose status did not allow the action.
     pub skipped: u32,
     /// Number of tasks left unchanged for another reason, such as a full queue.
     pub refused: u32,
     /// Reason of the first refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<BulkRefusal>,
-    /// Cursor to go on from; absent when the filter selects no more.
+    /// Cursor to continue from. Absent when no more tasks match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
 }
@@ -139,13 +139,13 @@ impl From<v1::BulkTasksResponse> for BulkResult {
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FailRequest {
-    /// Fencing token from the lease, a whole number of 64 bits.
+    /// Fencing token from the lease, a 64-bit integer.
     #[schema(schema_with = schema::lease_token)]
     #[serde(deserialize_with = "whole::number")]
     pub lease_token: u64,
     /// Error message for people.
     pub error: String,
-    /// True when no retry can mend the error. Default: false.
+    /// True when a retry cannot fix the error. Default: false.
     #[serde(default)]
     pub permanent: bool,
     /// Time of the next attempt, instead of the backoff.
@@ -157,7 +157,7 @@ pub struct FailRequest {
 }
 
 impl From<FailRequest> for v1::FailRequest {
-    /// The id of the task is part of the path.
+    /// The message, without the task id, which is part of the path.
     fn from(request: FailRequest) -> Self {
         let reason =
             if request.permanent { v1::FailureReason::Permanent } else { v1::FailureReason::Error };

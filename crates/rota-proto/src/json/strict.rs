@@ -1,8 +1,8 @@
-//! Reading objects as objects: serde would also take a list for a structure, by position, and the
-//! last of several members with the same name. Neither is what a client means.
+//! Reads JSON objects strictly. By default, serde accepts a list in place of an object, and the last of
+//! several members with the same name.
 //!
-//! A field that the derived code knows by the names `x` and `x_base64` holds bytes of users: the first
-//! member is JSON, the second bytes in base 64, and only one of them may be given.
+//! A field that the derived code knows by the names `x` and `x_base64` holds content of users: `x` as JSON or
+//! `x_base64` as bytes in base64, but not both.
 
 use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
@@ -16,7 +16,7 @@ use serde::{
 
 use super::content;
 
-/// A `T` that is written as an object.
+/// A `T` that must be a JSON object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Object<T>(pub T);
 
@@ -40,7 +40,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-/// The two names of a field for content, as the derived code has them.
+/// The two member names of a field for content.
 #[derive(Debug, Clone, Copy)]
 struct Names {
     json: &'static str,
@@ -51,9 +51,9 @@ struct Names {
 struct Members<A> {
     map: A,
     content: Option<Names>,
-    /// The member with content that was there before.
+    /// The content member that was already read.
     given: Option<&'static str>,
-    /// The content that is to be handed over next.
+    /// The content to pass on next.
     read: Option<Vec<u8>>,
 }
 
@@ -103,7 +103,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<A> {
             }
             let is_base64 = member == names.base64;
             let read = self.map.next_value_seed(ContentSeed { is_base64, other: self.given })?;
-            // What is null is not given.
+            // `null` counts as absent.
             if let Some(read) = read
                 && let Some(seed) = seed.take()
             {
@@ -122,8 +122,8 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<A> {
     }
 }
 
-/// Hands a key on, unless it is a member with content. While the key is read, so that the path of an error
-/// names it.
+/// Passes a key on, unless it is a content member. It does so while the key is read, so that the path of an
+/// error includes the key.
 struct KeySeed<'a, K> {
     seed: &'a mut Option<K>,
     names: Names,
@@ -161,7 +161,7 @@ impl<'de, K: DeserializeSeed<'de>> Visitor<'de> for KeySeed<'_, K> {
     }
 }
 
-/// Reads content. While the value is read, so that the path of an error names its member.
+/// Reads content while the value is read, so that the path of an error includes its member.
 struct ContentSeed {
     is_base64: bool,
     other: Option<&'static str>,
@@ -181,7 +181,7 @@ impl<'de> DeserializeSeed<'de> for ContentSeed {
     }
 }
 
-/// Hands bytes over.
+/// Passes bytes on.
 struct ByteBuf<E>(Vec<u8>, PhantomData<E>);
 
 impl<'de, E: serde::de::Error> Deserializer<'de> for ByteBuf<E> {
@@ -231,21 +231,18 @@ pub(crate) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     de.deserialize_seq(Items(PhantomData))
 }
 
-/// A list that, where it is given, has at least one item: what selects by it would else select
-/// everything.
+/// A list that must not be empty if it is present. An empty filter would select everything.
 pub(crate) fn some<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     de: D,
 ) -> Result<Vec<T>, D::Error> {
     let items = Vec::deserialize(de)?;
     if items.is_empty() {
-        return Err(D::Error::custom(
-            "must not be an empty list: leave it out, or name at least one",
-        ));
+        return Err(D::Error::custom("must not be an empty list; omit it, or list at least one"));
     }
     Ok(items)
 }
 
-/// Texts by name, each name once.
+/// Strings by name. Each name can occur once.
 pub(crate) fn labels<'de, D: Deserializer<'de>>(
     de: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
@@ -255,7 +252,7 @@ pub(crate) fn labels<'de, D: Deserializer<'de>>(
         type Value = BTreeMap<String, String>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object of texts")
+            f.write_str("an object of strings")
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
@@ -268,8 +265,8 @@ pub(crate) fn labels<'de, D: Deserializer<'de>>(
         }
     }
 
-    /// A text, unless there was one of that name. It complains while it reads the value, so that
-    /// the error's path names it.
+    /// A string, unless its name occurred before. The error is raised while the value is read, so that its
+    /// path includes the name.
     struct Once {
         again: bool,
     }
@@ -327,7 +324,7 @@ mod tests {
             (r#"{"a":1,"d":{}}"#, "expected a list of objects"),
             (r#"{"a":1,"a":2}"#, "duplicate field `a`"),
             (r#"{"a":1,"c":{"x":"1","x":"2"}}"#, "given more than once"),
-            (r#"{"a":1,"c":[]}"#, "expected an object of texts"),
+            (r#"{"a":1,"c":[]}"#, "expected an object of strings"),
             (r#"{"a":1,"e":2}"#, "unknown field `e`"),
         ] {
             let error = read(text).unwrap_err();
@@ -356,7 +353,7 @@ mod tests {
             (r#"{"payload":1,"payload_base64":"AA=="}"#, "cannot be given together with payload"),
             (r#"{"payload_base64":"AA==","payload":1}"#, "given together with payload_base64"),
             (r#"{"payload":1,"payload":2}"#, "duplicate field `payload`"),
-            (r#"{"payload_base64":"?"}"#, "is not base 64: Invalid symbol"),
+            (r#"{"payload_base64":"?"}"#, "is not base64: Invalid symbol"),
             (r#"{"payload_base64":1}"#, "expected a string"),
             (r#"{"payload":}"#, "expected value"),
             (r#"{"pay":1}"#, "`payload`, `payload_base64`, `labels`"),

@@ -1,7 +1,7 @@
-//! Halves of characters. JSON writes a character beyond U+FFFF as two escapes, a surrogate pair. One
-//! of them alone is no character: strict readers refuse the whole document.
+//! Finds lone surrogates. JSON writes a character beyond U+FFFF as two escapes, a surrogate pair. One of them
+//! alone is not a character, and strict parsers refuse the whole document.
 
-/// Whether valid JSON has an escape for half a character in one of its texts or names.
+/// Whether valid JSON has the escape of a lone surrogate in a string or name.
 #[must_use]
 pub fn has_lone_surrogate(json: &[u8]) -> bool {
     let mut at = 0;
@@ -22,7 +22,7 @@ pub fn has_lone_surrogate(json: &[u8]) -> bool {
     false
 }
 
-/// The number of the escape `\uXXXX` that stands there, if it is one.
+/// The code unit of an escape `\uXXXX`, if there is one.
 fn unit(json: &[u8], at: usize) -> Option<u16> {
     let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()

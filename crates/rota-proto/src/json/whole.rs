@@ -1,4 +1,4 @@
-//! Whole numbers however JSON writes them: `2`, `2.0` and `2e0` are the same integer there.
+//! Reads whole numbers in every JSON notation: `2`, `2.0` and `2e0` are the same integer.
 
 use std::{fmt, marker::PhantomData};
 
@@ -7,7 +7,7 @@ use serde::{
     de::{Error, Unexpected, Visitor},
 };
 
-/// Above this not every whole number has a floating-point number of its own.
+/// Above this, floating-point numbers cannot represent every whole number.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// A whole number from 0 to the largest of `T`.
@@ -17,7 +17,7 @@ impl<T: TryFrom<u64>> Visitor<'_> for Whole<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a whole number of {} bits, not negative", size_of::<T>() * 8)
+        write!(f, "a whole number from 0 that fits {} bits", size_of::<T>() * 8)
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {

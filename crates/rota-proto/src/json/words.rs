@@ -1,5 +1,5 @@
-//! Words for the values of enumerations: the end of the value's name in protobuf, in lower case. A value
-//! that this version does not know is shown as `unknown`, and nothing can be asked for by that word.
+//! The words of enumerations in JSON: the end of the value's name in protobuf, in lower case. A value that
+//! this version does not know is shown as `unknown`. Requests cannot use that word.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -17,17 +17,17 @@ use utoipa::{
 
 /// An enumeration with words.
 pub trait Words: Copy + Into<i32> + TryFrom<i32> + 'static {
-    /// All its values, with their words.
+    /// All values with their words.
     const VALUES: &'static [(i32, &'static str)];
-    /// The words alone.
+    /// All words.
     const WORDS: &'static [&'static str];
 
-    /// The word of a value.
+    /// The word of this value.
     fn word(self) -> &'static str {
         word_of::<Self>(self.into())
     }
 
-    /// The value of a word.
+    /// The value of this word.
     ///
     /// # Errors
     /// When there is no such word.
@@ -43,7 +43,7 @@ fn word_of<T: Words>(number: i32) -> &'static str {
     found.map_or("unknown", |(_, word)| word)
 }
 
-/// Gives an enumeration its words, and its form in JSON.
+/// Implements the words and the JSON form of an enumeration.
 macro_rules! words {
     ($rust:ty, $name:literal, $about:literal, [$(($number:literal, $word:literal), )*]) => {
         impl Words for $rust {
@@ -83,7 +83,7 @@ macro_rules! words {
 
 include!(concat!(env!("OUT_DIR"), "/words.rs"));
 
-/// A word, to be read.
+/// Reads a word.
 struct Word<T>(PhantomData<T>);
 
 impl<T: Words> Visitor<'_> for Word<T> {
@@ -98,7 +98,7 @@ impl<T: Words> Visitor<'_> for Word<T> {
     }
 }
 
-// Fields of messages hold numbers. These show and read them; serde passes references.
+// Fields of messages hold numbers. These functions show and read them. Serde passes references.
 
 pub(crate) fn show_plain<T: Words, S: Serializer>(number: &i32, ser: S) -> Result<S::Ok, S::Error> {
     ser.serialize_str(word_of::<T>(*number))
@@ -126,7 +126,7 @@ pub(crate) fn read_optional<'de, T: Words + Deserialize<'de>, D: Deserializer<'d
     Ok(Option::<T>::deserialize(de)?.map(Into::into))
 }
 
-/// As another version showed it: a word that is not known here is no value.
+/// Reads an answer of another version: an unknown word becomes the unspecified value.
 pub(crate) fn read_back_plain<'de, T: Words, D: Deserializer<'de>>(de: D) -> Result<i32, D::Error> {
     let word = Cow::<str>::deserialize(de)?;
     Ok(T::of_word::<D::Error>(&word).map_or(0, Into::into))

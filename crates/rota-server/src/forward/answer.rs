@@ -1,4 +1,4 @@
-//! Answers of another node on their way to the client.
+//! Passes answers of another node on to the client.
 
 use std::error::Error;
 
@@ -17,7 +17,7 @@ use crate::{
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// An answer, and the stream on which it comes.
+/// An answer, and the stream that carries it.
 pub(super) struct Held {
     answer: Response<Incoming>,
     slot: Slot,
@@ -29,11 +29,11 @@ impl Held {
     }
 }
 
-/// The most that an answer has which is known to be small.
+/// Maximum bytes of an answer that is known to be small.
 const SMALL: usize = 64 << 10;
 
-/// The answer to a call, read to its end before any of it goes on: a client that reads slowly holds room
-/// of this node, and no stream to the leader. The failure says that there is no room.
+/// Reads the answer to a call completely before it passes any of it on. A slow client then holds memory of
+/// this node, but no stream to the leader. Fails if there is no memory for it.
 pub(super) async fn whole(
     held: Held,
     answers: &Answers,
@@ -50,7 +50,7 @@ pub(super) async fn whole(
     }
 }
 
-/// An answer that is known to be small, read to its end.
+/// Reads an answer that is known to be small.
 pub(super) async fn small(held: Held, until: Instant) -> Result<Response<Body>, Lost> {
     let Held { answer, slot: _slot } = held;
     let (head, body) = answer.into_parts();
@@ -61,14 +61,14 @@ pub(super) async fn small(held: Held, until: Instant) -> Result<Response<Body>, 
     }
 }
 
-/// The answer of a stream, which breaks off when `left` resolves.
+/// The answer of a stream. It is cut off when `left` resolves.
 pub(super) fn until(held: Held, left: impl Future<Output = ()> + Send + 'static) -> Response<Body> {
     let Held { answer, slot } = held;
     let (head, body) = answer.into_parts();
     if body.is_end_stream() {
         return Response::from_parts(head, Body::empty());
     }
-    let why = "another node leads now, or this one stops";
+    let why = "another node became the leader, or this node stops";
     let over = || futures_util::stream::once(async move { Err(why.into()) });
     let frames = BodyStream::new(body)
         .map(move |frame| {
@@ -76,6 +76,6 @@ pub(super) fn until(held: Held, left: impl Future<Output = ()> + Send + 'static)
             frame.map_err(BoxError::from)
         })
         .take_until(Box::pin(left));
-    // Behind the end of the answer nothing more is read; behind its interruption, this is.
+    // Nothing is read after the end of the answer, but this error is read after an interruption.
     Response::from_parts(head, Body::new(StreamBody::new(frames.chain(over()))))
 }

@@ -1,5 +1,4 @@
-//! What a request says of itself that tells how it is carried: how long it waits, and until when its
-//! client wants an answer.
+//! Reads from a request how to forward it: its wait, and the deadline of its client.
 
 use std::time::Duration;
 
@@ -7,20 +6,20 @@ use axum::extract::Query;
 use bytes::Bytes;
 use http::{HeaderMap, Uri};
 use prost::Message;
-use rota_proto::{Span, operations::Operation, v1};
+use rota_proto::{TimeSpan, operations::Operation, v1};
 use serde::Deserialize;
 
 use crate::protocol::Asked;
 
-/// How long the answer may be held back because the client asked for that. The node that answers
-/// checks what was asked: what cannot be read here waits for nothing.
+/// The wait that the client requested. The leader validates it, so a wait that cannot be parsed counts as
+/// zero here.
 pub(super) fn wait(asked: Asked, uri: &Uri, body: &Bytes) -> Duration {
     let Some(operation @ (Operation::GetTask | Operation::LeaseTasks)) = asked.operation else {
         return Duration::ZERO;
     };
     let takes_task = operation == Operation::GetTask;
     let wait = if asked.is_grpc {
-        // Before the message there are a flag and its length. A compressed one cannot be read.
+        // A flag and the length precede the message. A compressed message cannot be parsed here.
         let message = body.get(5..).filter(|_| body[0] == 0).unwrap_or_default();
         if takes_task {
             v1::GetTaskRequest::decode(message).ok().and_then(|request| request.wait)
@@ -36,20 +35,20 @@ pub(super) fn wait(asked: Asked, uri: &Uri, body: &Bytes) -> Duration {
         #[derive(Deserialize)]
         struct Lease {
             #[serde(default)]
-            wait: Option<Span>,
+            wait: Option<TimeSpan>,
         }
         serde_json::from_slice::<Lease>(body).ok().and_then(|lease| lease.wait)
     };
-    wait.map(Span::duration).unwrap_or_default()
+    wait.map(TimeSpan::duration).unwrap_or_default()
 }
 
-/// How long the client of a gRPC call waits, where it says so.
+/// The deadline of a gRPC call, if the client set one.
 pub(super) fn patience(headers: &HeaderMap) -> Option<Duration> {
     let asked = headers.get("grpc-timeout").and_then(|value| value.to_str().ok());
     asked.and_then(grpc_timeout)
 }
 
-/// A deadline as gRPC writes it: up to eight digits and a unit.
+/// Parses a gRPC timeout: up to eight digits and a unit.
 fn grpc_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let count: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
@@ -104,7 +103,7 @@ mod tests {
 
         let framed = |message: Vec<u8>| [vec![0; 5], message].concat();
         let grpc = "application/grpc";
-        let wait = Some(Span { seconds: 60, nanos: 0 });
+        let wait = Some(TimeSpan { seconds: 60, nanos: 0 });
         let get = v1::GetTaskRequest { wait, ..Default::default() };
         let path = "/rota.v1.TaskService/GetTask";
         assert_eq!(secs(head("POST", path, grpc), &framed(get.encode_to_vec())), 60);

@@ -1,12 +1,12 @@
-//! From a node that does not lead to the one that does: what only the leader can answer is carried
-//! there as it came, whichever protocol it speaks, and held while nobody leads.
+//! Forwards requests that only the leader can answer, unchanged and in both protocols. Holds them while there
+//! is no leader.
 //!
-//! What was surely not carried out is tried again: nobody led, the leader could not be reached, or
-//! it said that it no longer leads. What may have been carried out is tried again only where that
-//! changes nothing; otherwise the client is told that the outcome is not known.
+//! A request that was certainly not carried out is retried: there was no leader, the leader was unreachable,
+//! or it answered that it is no longer the leader. A request that may have been carried out is retried only
+//! if it only reads; otherwise the client is told that the outcome is unknown.
 //!
-//! `pool` has the connections, `answer` what comes back on them, `watch` knows whether requests get
-//! through, and `call` reads what a request says of itself.
+//! `pool` has the connections, `answer` passes answers on, `watch` checks whether requests get through, and
+//! `call` reads the deadline of a request.
 
 mod answer;
 mod call;
@@ -35,46 +35,46 @@ use crate::{
     room::{Answers, Bounds, read_body},
 };
 
-/// Set on what another node carried here, so that it goes no further.
+/// Header on forwarded requests, so that they are not forwarded again.
 const FORWARDED: HeaderName = HeaderName::from_static("rota-forwarded");
-/// A request waits so long for a leader, unless its own deadline is earlier.
+/// Time to wait for a leader, unless the deadline of the request is earlier.
 const HOLD: Duration = Duration::from_secs(10);
-/// A request waits so long for a stream to the leader while all are in use.
+/// Time to wait for a stream to the leader while all are in use.
 const ROOM: Duration = Duration::from_secs(2);
-/// Between two tries where nothing tells of a change.
+/// Pause between retries if no change wakes them.
 const PAUSE: Duration = Duration::from_millis(50);
-/// After which time a client is told to try again.
+/// Value of the header Retry-After.
 const RETRY: Duration = Duration::from_secs(1);
-/// What gRPC adds to a message, and some more.
+/// Bytes that gRPC adds to a message, with a margin.
 const FRAME_BYTES: usize = 1024;
 
-/// This node's own answers.
+/// The service of this node.
 pub(crate) trait Here: Sync {
     fn answer(&self, request: Request, asked: Asked)
     -> impl Future<Output = Response<Body>> + Send;
 
-    /// The room for answers, those of other nodes among them.
+    /// The memory for answers, including those of other nodes.
     fn answers(&self) -> &Answers;
 }
 
-/// The way to the leader.
+/// Connections to other nodes.
 pub(crate) struct Forwarder {
     engine: Engine,
     pool: Pool,
     metrics: NodeMetrics,
     bounds: Bounds,
-    /// The head of a stream's answer comes once its first message did.
+    /// The headers of a stream's answer come only with its first message.
     stream_within: Duration,
     trouble: Trouble,
-    /// This node stops: what it carries is to find another way while there is one.
+    /// Cancelled when this node stops, so that forwarded streams reconnect to another node.
     stop: CancellationToken,
 }
 
-/// How a request travels.
+/// How a request is forwarded.
 #[derive(Debug, Clone, Copy)]
 struct Travel {
     lane: Lane,
-    /// Until when the head of its answer is to be there.
+    /// Deadline for the headers of the answer.
     until: Instant,
 }
 
@@ -101,7 +101,7 @@ impl Forwarder {
         }
     }
 
-    /// Has the leader answer, be it this node (`here`) or another.
+    /// Lets the leader answer: this node (`here`) or another one.
     pub(crate) async fn answer(
         &self,
         request: Request,
@@ -167,8 +167,8 @@ impl Forwarder {
         }
     }
 
-    /// A stream is carried once: its client opens another when it breaks. It breaks when the node
-    /// at its other end no longer leads, or this one stops.
+    /// Forwards a stream, without retries: its client reconnects. The stream breaks when the other node is no
+    /// longer the leader, or this node stops.
     async fn stream(
         &self,
         request: Request,
@@ -205,8 +205,7 @@ impl Forwarder {
         Ok(answer::until(answer, left))
     }
 
-    /// Asks another node for what it knows itself, within a time. `None`: it did not answer, or not
-    /// with yes.
+    /// Sends a request to another node, with a timeout. `None` if it did not answer, or not with success.
     pub(crate) async fn ask(
         &self,
         address: &str,
@@ -219,8 +218,8 @@ impl Forwarder {
         answer.status().is_success().then_some(answer)
     }
 
-    /// Has another node answer a call, and reads its whole answer. The failure says that there is no room
-    /// for it here.
+    /// Forwards a call to another node, and reads the complete answer. Fails if there is no memory for it
+    /// here.
     async fn carry(
         &self,
         address: &str,
@@ -247,12 +246,12 @@ impl Forwarder {
     ) -> Result<answer::Held, Lost> {
         let to = address.trim_end_matches('/').parse::<Uri>();
         let (Ok(to), Some(uri)) = (to, join(address, request.uri())) else {
-            return Err(Lost::NotSent(format!("{address:?} is no address")));
+            return Err(Lost::NotSent(format!("{address:?} is not a valid address")));
         };
         *request.uri_mut() = uri;
         *request.version_mut() = Version::HTTP_2;
         let headers = request.headers_mut();
-        // Those of this connection; and who may ask from where was settled here.
+        // These headers concern only this connection, or access rules that this node has already checked.
         for name in [header::HOST, header::CONNECTION, header::TRANSFER_ENCODING, header::ORIGIN] {
             headers.remove(name);
         }
@@ -269,10 +268,10 @@ impl Forwarder {
         self.noted(address, sent)
     }
 
-    /// Counts and logs what was lost on the way.
+    /// Counts and logs a failed forwarding.
     fn noted<T>(&self, address: &str, sent: Result<T, Lost>) -> Result<T, Lost> {
         if let Err(lost) = &sent {
-            debug!(address, ?lost, "a request did not get to the leader and back");
+            debug!(address, ?lost, "forwarding a request failed");
             self.metrics.forward_lost(match lost {
                 Lost::NotSent(_) => ForwardLoss::Unreachable,
                 Lost::NoRoom => ForwardLoss::NoRoom,
@@ -283,7 +282,7 @@ impl Forwarder {
         sent
     }
 
-    /// Waits until it may be worth another try. `why` the last one failed, where that is known.
+    /// Waits until a retry can succeed. `why` is the reason of the last failure, if known.
     async fn wait(
         &self,
         changes: &mut RoleChanges,
@@ -299,12 +298,12 @@ impl Forwarder {
     }
 }
 
-/// That time from now; at least a year is for ever.
+/// The instant after this time. A year or more counts as forever.
 fn after(time: Duration) -> Instant {
     Instant::now() + time.min(Duration::from_secs(365 * 24 * 3600))
 }
 
-/// Whether the request may be answered elsewhere, and does no harm there.
+/// Whether another node can answer the request safely.
 fn is_worth_another(answer: &Response<Body>, reads: bool) -> bool {
     let lost = answer.headers().get(LEADER_LOST).map(HeaderValue::as_bytes);
     lost == Some(BEFORE.as_bytes()) || (reads && lost == Some(DURING_CALL.as_bytes()))
@@ -313,21 +312,20 @@ fn is_worth_another(answer: &Response<Body>, reads: bool) -> bool {
 fn not_leader() -> Failure {
     Failure {
         retry_after: Some(RETRY),
-        ..Failure::new(Reason::NotLeader, "this node does not lead")
+        ..Failure::new(Reason::NotLeader, "this node is not the leader")
     }
 }
 
 fn no_leader(why: Option<String>) -> Failure {
     let detail = match why {
-        None => "no node leads now; nothing was changed".to_owned(),
+        None => "there is no leader now; nothing was changed".to_owned(),
         Some(why) => format!("this node cannot reach the leader ({why}); nothing was changed"),
     };
     Failure { retry_after: Some(RETRY), ..Failure::new(Reason::Unavailable, detail) }
 }
 
 fn no_room() -> Failure {
-    let detail = "this node has as many requests with the leader as its connections carry; nothing \
-                  was changed";
+    let detail = "all connections of this node to the leader are in use; nothing was changed";
     Failure { retry_after: Some(RETRY), ..Failure::new(Reason::Unavailable, detail) }
 }
 
@@ -337,14 +335,14 @@ fn late(within: Duration) -> Failure {
 }
 
 fn late_change(within: Duration) -> Failure {
-    let detail = format!("the leader did not answer within {within:?}; the outcome is not known");
+    let detail = format!("the leader did not answer within {within:?}; the outcome is unknown");
     Failure { retry_after: Some(RETRY), ..Failure::new(Reason::OutcomeUnknown, detail) }
 }
 
 fn unknown_outcome() -> Failure {
     Failure {
         retry_after: Some(RETRY),
-        ..Failure::new(Reason::LeadershipLost, "the leader was lost; the outcome is not known")
+        ..Failure::new(Reason::LeadershipLost, "the leader was lost; the outcome is unknown")
     }
 }
 

@@ -1,8 +1,8 @@
-//! Connections to other nodes, and which of them a request takes.
+//! Connections to other nodes, and the choice of one for each request.
 //!
-//! A connection of HTTP/2 carries as many streams as the node at its other end allows. When all of
-//! them are in use, another connection is opened, up to a bound. Requests that wait and streams that
-//! last use connections of their own, so that they never take the place of a short request.
+//! An HTTP/2 connection carries as many streams as the other node allows. When all are in use, another
+//! connection is opened, up to a limit. Long polls and long-lived streams use separate connections, so that
+//! they never block a short request.
 
 use std::{
     collections::BTreeMap,
@@ -27,28 +27,28 @@ use tracing::debug;
 
 use crate::net::Connect;
 
-/// A node that cannot be connected to within this time is tried again.
+/// Timeout for connecting to a node.
 const CONNECT: Duration = Duration::from_secs(1);
-/// A connection is pinged so often, and given up when no answer comes for as long.
+/// Interval of pings. A connection without an answer for the same time is closed.
 const PING: Duration = Duration::from_secs(2);
-/// A connection beyond the first that carries nothing for so long is closed.
+/// Idle time after which a connection beyond the first is closed.
 const IDLE: Duration = Duration::from_secs(60);
-/// Bytes that all streams of a connection may have unread.
+/// Window of a connection.
 const WINDOW: u32 = 8 << 20;
-/// Between two looks at whether the other end has said how many streams it allows.
+/// Interval to check whether the peer has announced its limit on streams.
 const SETTINGS: Duration = Duration::from_millis(1);
 
-/// Which connections a request takes.
+/// The connections that a request uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// Those of requests that are answered at once.
+    /// For calls that are answered at once.
     Short,
-    /// Those of long polls and streams.
+    /// For long polls and streams.
     Long,
 }
 
 impl Lane {
-    /// Connections to one node.
+    /// Maximum number of connections to one node.
     fn connections_max(self) -> usize {
         match self {
             Self::Short => 16,
@@ -56,20 +56,20 @@ impl Lane {
         }
     }
 
-    /// Streams on one connection, if the other end allows so many.
+    /// Maximum number of streams on one connection, if the peer allows as many.
     fn streams_max(self) -> usize {
         match self {
             Self::Short => usize::MAX,
-            // However many workers read nothing, others of the connection are sent what is theirs.
+            // Workers that read nothing do not block other workers on the same connection.
             Self::Long => (WINDOW / self.stream_window()) as usize,
         }
     }
 
-    /// Bytes that one stream may have unread.
+    /// Window of a stream.
     fn stream_window(self) -> u32 {
         match self {
-            // Answers are read at once. Those that wait for room are so few (`room::Answers`) that half of the
-            // connection's window is left.
+            // Answers are read at once. The few that wait for memory (`room::Answers`) leave half of the
+            // window of the connection.
             Self::Short => 128 << 10,
             Self::Long => 64 << 10,
         }
@@ -85,16 +85,16 @@ impl From<Lane> for ForwardLane {
     }
 }
 
-/// Why a request was not sent, or was not answered.
+/// Why forwarding a request failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Lost {
-    /// The other node has not got the request.
+    /// The other node did not receive the request.
     NotSent(String),
-    /// All streams to it were in use until the time was over. It has not got the request.
+    /// All streams to it were in use until the timeout. It did not receive the request.
     NoRoom,
-    /// It has got the request, and did not answer in time.
+    /// It received the request, and did not answer in time.
     Late,
-    /// It may have got the request.
+    /// It may have received the request.
     Unknown,
 }
 
@@ -112,7 +112,7 @@ struct Road {
     connect: Arc<dyn Connect>,
     metrics: NodeMetrics,
     state: Mutex<State>,
-    /// A stream ended, or an attempt to connect did.
+    /// Notified when a stream or an attempt to connect ends.
     changed: Notify,
 }
 
@@ -120,29 +120,29 @@ struct Road {
 struct State {
     open: Vec<Arc<Connection>>,
     opening: bool,
-    /// Attempts to connect that failed, and why the last one did.
+    /// Number of failed attempts to connect, and the last error.
     failures: u64,
     failure: String,
 }
 
 struct Connection {
     sender: http2::SendRequest<Body>,
-    /// Streams that the other end allows.
+    /// Number of streams that the peer allows.
     room: usize,
-    /// Streams in use, and since when that is so. Under the lock of the road's state.
+    /// Number of streams in use, and the time of its last change. Guarded by the lock of the state.
     used: Mutex<(usize, Instant)>,
-    /// A request found it closed.
+    /// Whether a request found it closed.
     broken: AtomicBool,
 }
 
-/// The right to one stream, until it is dropped.
+/// The permit for one stream. Dropping it releases the stream.
 pub(super) struct Slot {
     connection: Arc<Connection>,
     road: Arc<Road>,
 }
 
 fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that is done under these locks can leave their contents half changed.
+    // No code under these locks can panic halfway through a change.
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -151,7 +151,7 @@ impl Pool {
         Self { connect, metrics, roads: Mutex::default() }
     }
 
-    /// A stream to the node at that address, as soon as there is one.
+    /// Waits for a stream to the node at this address.
     pub(super) async fn slot(
         &self,
         address: &Uri,
@@ -165,7 +165,7 @@ impl Pool {
         }
     }
 
-    /// Closes connections that carried nothing for a while, and forgets nodes that nothing is sent to.
+    /// Closes idle connections, and forgets unused nodes.
     pub(super) fn prune(&self) {
         let mut roads = locked(&self.roads);
         roads.retain(|_, road| !road.is_idle());
@@ -193,7 +193,7 @@ impl Road {
         !state.opening && state.open.iter().all(|connection| connection.is_idle())
     }
 
-    /// Gives up connections that are closed, or beyond the first and idle.
+    /// Removes closed connections, and idle ones beyond the first.
     fn prune(&self, state: &mut State) {
         let before = state.open.len();
         let mut first = true;
@@ -213,7 +213,7 @@ impl Road {
         }
     }
 
-    /// A stream, if there is one; else a connection is on its way, or all are in use.
+    /// A free stream. If there is none, starts a connection unless the limit is reached.
     fn take(self: &Arc<Self>, failures: u64) -> Result<Option<Slot>, String> {
         let mut state = locked(&self.state);
         self.prune(&mut state);
@@ -230,7 +230,7 @@ impl Road {
         }
         if !state.opening && state.open.len() < self.lane.connections_max() {
             state.opening = true;
-            // Apart from who asked first: others wait for it too.
+            // In its own task, because several requests can wait for it.
             tokio::spawn(self.clone().open());
         }
         Ok(None)
@@ -239,7 +239,7 @@ impl Road {
     async fn open(self: Arc<Self>) {
         let opened = match timeout(CONNECT, self.handshake()).await {
             Ok(opened) => opened,
-            Err(_) => Err(format!("it did not answer within {CONNECT:?}")),
+            Err(_) => Err(format!("no answer within {CONNECT:?}")),
         };
         let mut state = locked(&self.state);
         state.opening = false;
@@ -250,7 +250,7 @@ impl Road {
                 self.metrics.forward_connections(self.lane.into(), before, before + 1);
             }
             Err(why) => {
-                debug!(address = %self.address, why, "another node cannot be reached");
+                debug!(address = %self.address, why, "cannot reach another node");
                 state.failures += 1;
                 state.failure = why;
             }
@@ -269,14 +269,14 @@ impl Road {
             .keep_alive_while_idle(true)
             .initial_stream_window_size(self.lane.stream_window())
             .initial_connection_window_size(WINDOW)
-            // None until the other end has said how many.
+            // No stream until the peer has announced its limit.
             .initial_max_send_streams(0)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| said(&error))?;
         while connection.current_max_send_streams() == 0 {
             if sender.is_closed() {
-                return Err("it closed the connection".to_owned());
+                return Err("the connection was closed".to_owned());
             }
             sleep(SETTINGS).await;
         }
@@ -284,7 +284,7 @@ impl Road {
         let road = Arc::downgrade(self);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                debug!(error = &error as &dyn Error, "a connection to another node ended");
+                debug!(error = &error as &dyn Error, "connection to another node ended");
             }
             if let Some(road) = road.upgrade() {
                 road.changed.notify_waiters();
@@ -314,7 +314,8 @@ impl Connection {
 }
 
 impl Slot {
-    /// The head of the answer. The stream is in use until the answer's end: keep the slot till then.
+    /// Sends the request and returns the headers of the answer. Keep the slot until the end of the answer,
+    /// because the stream is in use until then.
     pub(super) async fn send(
         &self,
         request: Request,
@@ -327,7 +328,7 @@ impl Slot {
             Err(_) => return Err(Lost::Late),
         };
         let unsent = error.take_message().is_some() || was_refused(error.error());
-        debug!(error = error.error() as &dyn Error, unsent, "another node did not answer");
+        debug!(error = error.error() as &dyn Error, unsent, "request to another node failed");
         if unsent {
             self.connection.broken.store(true, Ordering::Relaxed);
             return Err(Lost::NotSent(said(error.error())));
@@ -348,7 +349,7 @@ impl Drop for Slot {
     }
 }
 
-/// Whether the other end said that it has not looked at the request.
+/// Whether the peer said that it did not process the request.
 fn was_refused(error: &hyper::Error) -> bool {
     let mut source = error.source();
     while let Some(error) = source {
@@ -360,7 +361,7 @@ fn was_refused(error: &hyper::Error) -> bool {
     false
 }
 
-/// An error with all that caused it.
+/// An error with its causes.
 fn said(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

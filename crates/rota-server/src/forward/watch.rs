@@ -1,5 +1,5 @@
-//! Whether requests get from here to the leader. A short request is sent every second, by the way
-//! that clients' requests take, so that a node which forwards in vain says that it is not ready.
+//! Checks whether forwarding to the leader works. Sends a short request every second in the same way as
+//! requests of clients, so that a node whose forwarding fails becomes unready.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -12,14 +12,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{Forwarder, Travel, after, answer, pool::Lane, pool::Lost};
 
-/// How often the way is tried.
+/// Interval of the checks.
 const PERIOD: Duration = Duration::from_secs(1);
-/// A try that has no answer by then failed.
+/// Timeout of a check.
 const WITHIN: Duration = Duration::from_secs(2);
-/// The way may be closed for so long, as it is while leadership changes, before that is a problem.
+/// Time of failures before they count as a problem. A change of leadership takes less.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Since when nothing gets through, and why.
+/// Since when checks fail, and why.
 #[derive(Debug, Default)]
 pub(super) struct Trouble(Mutex<Option<(Instant, String)>>);
 
@@ -31,17 +31,17 @@ impl Trouble {
 }
 
 impl Forwarder {
-    /// Why requests do not get through to the leader, if they have not for a while.
+    /// The problem, if checks have failed for a while.
     pub(crate) fn problem(&self) -> Option<String> {
         let trouble = self.trouble.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, why) = trouble.as_ref()?;
         let passed = since.elapsed();
         let secs = passed.as_secs();
         (passed >= PATIENCE)
-            .then(|| format!("requests have not got through to the leader for {secs} s: {why}"))
+            .then(|| format!("forwarding to the leader has failed for {secs} s: {why}"))
     }
 
-    /// Tries the way to the leader until the server stops, and closes connections that are of no use.
+    /// Checks the connection to the leader until the server stops, and closes unused connections.
     pub(crate) async fn watch(&self) {
         let mut period = interval(PERIOD);
         period.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -61,12 +61,12 @@ impl Forwarder {
         }
     }
 
-    /// Why a request to the leader fails now, if it does.
+    /// Sends a check. Returns the error if it fails.
     async fn try_the_way(&self) -> Option<String> {
         let Role::Follower(seat) = self.engine.role() else { return None };
         let address = seat.member.address.as_deref()?;
-        // Everybody may ask for this, and any answer shows that the way is open. Its body shows more than its
-        // head does: bodies share the window of a connection.
+        // This path needs no token, and any answer shows that forwarding works. The body is read too, because
+        // bodies share the window of a connection.
         let request = Request::get("/healthz").body(Body::empty()).ok()?;
         let travel = Travel { lane: Lane::Short, until: after(WITHIN) };
         let answer = match self.send(address, request, travel).await {
@@ -77,7 +77,7 @@ impl Forwarder {
             Ok(_) => return None,
             Err(Lost::NotSent(why)) => why,
             Err(Lost::NoRoom) => "all streams to it are in use".to_owned(),
-            Err(Lost::Late) => format!("it did not answer within {WITHIN:?}"),
+            Err(Lost::Late) => format!("no answer within {WITHIN:?}"),
             Err(Lost::Unknown) => "the connection broke".to_owned(),
         };
         Some(format!("{} ({address}): {why}", seat.member.name))

@@ -1,6 +1,6 @@
-//! The calls of gRPC: which method of which service asks for which operation.
+//! The unary gRPC methods, and the operation that each calls.
 //!
-//! `TaskService`, `QueueService`, `ServerService` and `NodeService` have nothing but calls. `work` has
+//! `TaskService`, `QueueService`, `ServerService` and `NodeService` have only unary methods. `work` has
 //! `WorkerService`, because of its stream.
 
 use rota_proto::{
@@ -17,12 +17,12 @@ use crate::{
     services::Services,
 };
 
-/// Who sent a request.
+/// The caller of a request.
 pub(super) fn caller<T>(request: &Request<T>) -> Caller {
     Caller::of_headers(request.metadata().as_ref(), Results::Bytes)
 }
 
-/// Implements a service: `method(request) -> response = operation`, and what else its trait needs.
+/// Implements a service: `method(request) -> response = operation`, and the other items of its trait.
 macro_rules! calls {
     (
         $service:ident {

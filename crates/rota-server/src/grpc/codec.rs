@@ -1,7 +1,7 @@
-//! Messages that cannot be read: what tonic says of them, in our words.
+//! Errors of messages that cannot be decoded: replaces the statuses of tonic.
 //!
-//! By gRPC's own table such a call ends as `INTERNAL` or `OUT_OF_RANGE`. To a client that reads as
-//! the server's fault, so it becomes `INVALID_ARGUMENT` with the field named where it is known.
+//! tonic ends such a call with `INTERNAL` or `OUT_OF_RANGE`, which looks like a fault of the server. Here it
+//! becomes `INVALID_ARGUMENT`, with the field if it is known.
 
 use axum::body::Body;
 use http::Response;
@@ -9,10 +9,10 @@ use tonic::{Code, Status};
 
 use crate::failure::{Failure, Reason};
 
-/// How prost begins what it says of a message that it cannot read.
+/// The prefix of prost's decoding errors.
 const UNREADABLE: &str = "failed to decode Protobuf message: ";
 
-/// The answer of a service, where it may be tonic's own.
+/// Replaces an answer of tonic.
 pub(crate) fn answered(response: Response<Body>) -> Response<Body> {
     match Status::from_header_map(response.headers()).as_ref().and_then(unreadable) {
         Some(failure) => Status::from(failure).into_http(),
@@ -20,7 +20,7 @@ pub(crate) fn answered(response: Response<Body>) -> Response<Body> {
     }
 }
 
-/// What is wrong with the message, if that is what the status says. Our own statuses have details.
+/// The failure, if the status is a decoding error of tonic. Statuses of this crate have details.
 pub(super) fn unreadable(status: &Status) -> Option<Failure> {
     if !status.details().is_empty() {
         return None;
@@ -31,7 +31,7 @@ pub(super) fn unreadable(status: &Status) -> Option<Failure> {
             Some(Failure::field(&field, message))
         }
         Code::OutOfRange => {
-            // Its last words are the limit: `found 7 bytes, the limit is: 5 bytes`.
+            // The message ends with the limit: `found 7 bytes, the limit is: 5 bytes`.
             let limit = status.message().rsplit(": ").next();
             let limit = limit.and_then(|limit| limit.strip_suffix(" bytes")?.parse().ok());
             Some(limit.map_or_else(
@@ -43,8 +43,8 @@ pub(super) fn unreadable(status: &Status) -> Option<Failure> {
     }
 }
 
-/// The field's path and what is wrong with it. Prost names the innermost field first, each with its
-/// message: `NewTask.kind: CreateTaskRequest.task: invalid string value`.
+/// The path of the field, and the error. Prost lists the innermost field first, each with its message:
+/// `NewTask.kind: CreateTaskRequest.task: invalid string value`.
 fn place(message: &str) -> (String, String) {
     let Some(mut rest) = message.strip_prefix(UNREADABLE) else {
         return ("message".to_owned(), message.to_owned());
@@ -59,7 +59,7 @@ fn place(message: &str) -> (String, String) {
     }
     path.reverse();
     let field = if path.is_empty() { "message".to_owned() } else { path.join(".") };
-    (field, format!("cannot be read: {rest}"))
+    (field, format!("cannot be decoded: {rest}"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! gRPC: the four services of `rota.v1`, and that of `rota.node.v1` about this node alone.
+//! gRPC: the four services of `rota.v1`, and the service of `rota.node.v1` for one node.
 //!
-//! `calls` says which operation each method asks for; `work` serves the streams of workers.
+//! `calls` maps each method to its operation; `work` serves the streams of workers.
 
 mod calls;
 mod codec;
@@ -18,10 +18,10 @@ use crate::services::Services;
 
 pub(crate) use codec::answered;
 
-/// All services, reflection and health among them.
+/// All services, including reflection and health.
 ///
 /// # Errors
-/// When the descriptions that reflection is to show do not fit together.
+/// When the descriptors for reflection are inconsistent.
 pub(crate) async fn routes(services: Services) -> Result<Routes, ReflectionError> {
     let most = services.limits.request_bytes;
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -32,7 +32,7 @@ pub(crate) async fn routes(services: Services) -> Result<Routes, ReflectionError
             .register_encoded_file_descriptor_set(rota_proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    // Older clients know the second name alone.
+    // Older clients know only the second name.
     let (reflection, alpha) = (described().build_v1()?, described().build_v1alpha()?);
     tokio::spawn(follow_health(services.clone(), health));
     let mut routes = Routes::builder();
@@ -48,7 +48,7 @@ pub(crate) async fn routes(services: Services) -> Result<Routes, ReflectionError
     Ok(routes.routes())
 }
 
-/// Keeps what the standard health service says true to the engine, until the server stops.
+/// Updates the standard health service from the engine, until the server stops.
 async fn follow_health(services: Services, health: tonic_health::server::HealthReporter) {
     let mut period = tokio::time::interval(std::time::Duration::from_secs(1));
     loop {

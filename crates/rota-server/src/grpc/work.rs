@@ -1,8 +1,8 @@
-//! A worker's stream: tasks flow down as far as its credit allows, reports flow up.
+//! The stream of a worker: it receives tasks up to its credit, and sends reports.
 //!
-//! Two tasks serve a stream. One reads what the worker says and asks the engine; several messages of
-//! reports may be on their way at once. The other writes what the session's channel and the answers
-//! give it. When the stream breaks the session lives on until its TTL is over.
+//! Two tasks serve a stream. One reads messages of the worker and calls the engine, with several messages of
+//! reports in flight at once. The other writes messages of the session and the answers. When the stream
+//! breaks, the session stays open until its TTL is over.
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -36,39 +36,39 @@ use crate::{
     trace, validate, wire,
 };
 
-/// Messages that wait to be written: each may have as many bytes as the largest payload and some.
+/// Maximum number of messages that wait to be written. Each can be slightly larger than the largest payload.
 const OUTGOING: usize = 4;
-/// Messages of reports that may be on their way to the engine at once.
+/// Maximum number of messages of reports in flight.
 const REPORTS_IN_FLIGHT: usize = 8;
-/// Messages of all sorts that may be.
+/// Maximum number of messages of all kinds in flight.
 const IN_FLIGHT: usize = 64;
-/// Bytes of reports; beyond, further messages are not read.
+/// Bytes of reports in flight above which no further messages are read.
 const REPORT_BYTES_IN_FLIGHT: usize = 32 << 20;
-/// Tasks put into one message.
+/// Maximum number of tasks in one message.
 const DISPATCHES_A_MESSAGE: usize = 512;
-/// Bytes put into one message beyond its last task: it must stay below what clients accept, which is
-/// 4 MiB where they do not say more.
+/// Maximum bytes of a message without its last task. A message must stay below the limit of clients, which is
+/// 4 MiB by default.
 const DISPATCHED_BYTES_A_MESSAGE: usize = 1 << 20;
 
 type DownStream = Pin<Box<dyn Stream<Item = Result<v1::ServerMessage, Status>> + Send>>;
 
-/// The way to the worker.
+/// The sending side of the stream.
 struct Outgoing {
     sender: mpsc::Sender<Answer>,
-    /// A worker that reads nothing for so long is as good as gone, though it may say that it lives:
-    /// what is to be said to it would pile up. As long as one may be silent.
+    /// Time after which a worker that reads nothing counts as lost, even if it sends heartbeats, because
+    /// messages to it would pile up. The same as the session TTL.
     patience: Duration,
-    /// Writes how long tasks waited.
+    /// Tracer for the waits of tasks.
     tracer: Tracer,
 }
 
 impl Outgoing {
-    /// Says something. False: nobody listens.
+    /// Sends a message. Returns false if the worker is gone.
     async fn send(&self, answer: Answer) -> bool {
         self.sender.send_timeout(answer, self.patience).await.is_ok()
     }
 
-    /// Tells the worker that it is heard. Where other messages wait to be sent, those tell it.
+    /// Acknowledges a heartbeat, unless other messages wait to be sent, which serve as acknowledgement.
     fn acknowledge(&self) {
         let _ = self.sender.try_send(Ok(down(Down::HeartbeatAck(v1::HeartbeatAck {}))));
     }
@@ -96,7 +96,7 @@ calls! {
         ) -> Result<Response<v1::Worker>, Status> {
             let caller = caller(&request);
             let sessions = self.drain_worker(caller, request.into_inner()).await?;
-            // Of several sessions, the first.
+            // gRPC returns only the first of several sessions.
             Ok(Response::new(sessions.workers.into_iter().next().unwrap_or_default()))
         }
 
@@ -110,7 +110,7 @@ calls! {
 }
 
 impl Services {
-    /// Opens the session of a worker, and serves its stream in tasks of their own.
+    /// Opens the session of a worker, and serves its stream in separate tasks.
     async fn serve_stream(
         &self,
         request: Request<Streaming<v1::WorkerMessage>>,
@@ -119,18 +119,21 @@ impl Services {
         room.keep();
         let mut incoming = request.into_inner();
         let first = tokio::time::timeout(self.limits.header_timeout, incoming.message()).await;
-        let first =
-            first.map_err(|_| Failure::new(Reason::RequestTimeout, "hello did not come"))?;
+        let first = first.map_err(|_| {
+            Failure::new(Reason::RequestTimeout, "the first message, hello, did not arrive in time")
+        })?;
         let first = first.map_err(|status| unreadable(&status).map_or(status, Status::from))?;
         let Some(v1::WorkerMessage { message: Some(Up::Hello(hello)) }) = first else {
-            return Err(Failure::field("message", "the first one must be hello").into());
+            return Err(
+                Failure::field("message", "must be hello, because it is the first one").into()
+            );
         };
         let wanted = validate::hello(&hello, &self.limits)?;
         drop((hello, room.take()));
         let session = self.engine.open_session(wanted).await.map_err(Failure::from)?;
         let (sender, outgoing) = mpsc::channel(OUTGOING);
         let welcome = self.welcome(&session);
-        // The channel is empty: there is room.
+        // The channel is still empty, so this does not block.
         let _ = sender.try_send(Ok(welcome));
         let (id, connection, ttl) = (session.session, session.connection, session.ttl);
         let tracer = self.tracer.clone();
@@ -154,15 +157,15 @@ impl Services {
             let end = tokio::select! {
                 biased;
                 end = reader.run(&mut incoming) => end,
-                // The session is over, or its worker does not read.
-                _ = &mut writing => End::Gone,
+                // The session has ended, or its worker does not read.
+                _ = &mut writing => StreamEnd::Gone,
             };
             writing.abort();
-            // The session may have ended by itself.
+            // The session may already have ended.
             let _ = match end {
-                // The stream goes on until then.
-                End::Goodbye => engine.close_session(id, Some(connection)).await,
-                End::Gone => engine.detach_session(id, connection).await,
+                // The stream continues until then.
+                StreamEnd::Goodbye => engine.close_session(id, Some(connection)).await,
+                StreamEnd::Gone => engine.detach_session(id, connection).await,
             };
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
@@ -185,22 +188,22 @@ fn down(message: Down) -> v1::ServerMessage {
     v1::ServerMessage { message: Some(message) }
 }
 
-/// Writes what the session's channel gives, until it ends, the worker goes or does not read, or the
-/// server stops.
+/// Writes messages of the session until it ends, the worker is gone or does not read, or the server stops.
 async fn write(mut session: SessionStream, outgoing: &Outgoing, stop: CancellationToken) {
     loop {
         let event = tokio::select! {
             biased;
             () = stop.cancelled() => {
-                outgoing.send(Err(Status::unavailable("the server stops"))).await;
+                outgoing.send(Err(Status::unavailable("the server is stopping"))).await;
                 return;
             }
             event = session.events.recv() => event,
         };
         let sent = match event {
             None => {
-                let gone =
-                    Status::unavailable("the session is served elsewhere or leadership changed");
+                let gone = Status::unavailable(
+                    "the session has another stream, or the leader has changed",
+                );
                 outgoing.send(Err(gone)).await;
                 return;
             }
@@ -209,8 +212,8 @@ async fn write(mut session: SessionStream, outgoing: &Outgoing, stop: Cancellati
                 return;
             }
             Some(SessionEvent::Dispatches(mut tasks)) => {
-                // What came meanwhile goes along, up to a message: what is taken out of the channel no longer
-                // counts in the bound of the node.
+                // Adds waiting messages, up to the size of one message. Messages that leave the channel no
+                // longer count against the limit of the node.
                 let mut rest = None;
                 let mut bytes = bytes_of(&tasks);
                 while tasks.len() < DISPATCHES_A_MESSAGE
@@ -284,57 +287,57 @@ async fn write_event(event: SessionEvent, outgoing: &Outgoing) -> bool {
     outgoing.send(Ok(down(message))).await
 }
 
-/// How a stream ends.
+/// How a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// The worker said so, and its session ends with it.
+enum StreamEnd {
+    /// The worker said goodbye, which ends its session.
     Goodbye,
-    /// The worker may come back.
+    /// The worker may reconnect.
     Gone,
 }
 
-/// Reads what a worker says.
+/// Reads messages of a worker.
 struct Reader {
     engine: Engine,
     limits: Arc<Limits>,
     session: SessionId,
     connection: u64,
     outgoing: Outgoing,
-    /// Messages on their way. They reach the engine, and are answered, in order.
+    /// Messages in flight. They reach the engine and are answered in order.
     in_flight: FuturesOrdered<Answering>,
     reports_in_flight: usize,
     bytes_in_flight: usize,
-    /// What the messages hold of the memory for what clients send.
+    /// Memory for request bodies that the messages hold.
     room: StreamRoom,
     ttl: Duration,
 }
 
 type Answer = Result<v1::ServerMessage, Status>;
 
-/// What became of a message.
+/// The outcome of a message.
 enum Heard {
-    /// The answer to reports of so many bytes.
+    /// The answer to reports, with their bytes.
     Reports(usize, Answer),
-    /// There is no answer to this.
+    /// No answer.
     Noted,
-    /// The session does not take it: the stream ends.
+    /// The session refused it, which ends the stream.
     Refused(Failure),
 }
 
-/// A message on its way.
+/// A message in flight.
 type Answering = Pin<Box<dyn Future<Output = Heard> + Send>>;
 
 impl Reader {
-    /// Until the worker goes, nobody reads, or the worker said what it must not.
-    async fn run(&mut self, incoming: &mut Streaming<v1::WorkerMessage>) -> End {
+    /// Runs until the worker is gone or does not read, or sends an invalid message.
+    async fn run(&mut self, incoming: &mut Streaming<v1::WorkerMessage>) -> StreamEnd {
         let mut vouch = tokio::time::interval((self.ttl / 8).max(Duration::from_millis(1)));
         vouch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let may_read = self.may_read();
             tokio::select! {
                 biased;
-                () = self.outgoing.sender.closed() => return End::Gone,
-                // Answers first: they make room for what is read next.
+                () = self.outgoing.sender.closed() => return StreamEnd::Gone,
+                // Answers first: they free memory for the next messages.
                 Some(heard) = self.in_flight.next() => {
                     if let Some(end) = self.answer(heard).await {
                         return end;
@@ -350,14 +353,14 @@ impl Reader {
                         if let Some(failure) = unreadable(&status) {
                             self.outgoing.send(Err(failure.into())).await;
                         }
-                        return End::Gone;
+                        return StreamEnd::Gone;
                     }
                     None => {
                         self.finish().await;
-                        return End::Gone;
+                        return StreamEnd::Gone;
                     }
                 },
-                // Nothing is read from the worker, so it cannot be heard: that is not its fault.
+                // The server reads nothing from the worker now, so its silence is not its fault.
                 _ = vouch.tick() => {
                     if !may_read || self.room.is_throttled() {
                         self.beat();
@@ -373,23 +376,23 @@ impl Reader {
             && self.in_flight.len() < IN_FLIGHT
     }
 
-    /// Says what became of a message; how the stream ends, if it does.
-    async fn answer(&mut self, heard: Heard) -> Option<End> {
+    /// Sends the outcome of a message. Returns how the stream ended, if it did.
+    async fn answer(&mut self, heard: Heard) -> Option<StreamEnd> {
         match heard {
             Heard::Noted => None,
             Heard::Reports(bytes, answer) => {
                 self.reports_in_flight -= 1;
                 self.bytes_in_flight -= bytes;
-                (!self.outgoing.send(answer).await).then_some(End::Gone)
+                (!self.outgoing.send(answer).await).then_some(StreamEnd::Gone)
             }
             Heard::Refused(failure) => {
                 self.outgoing.send(Err(failure.into())).await;
-                Some(End::Gone)
+                Some(StreamEnd::Gone)
             }
         }
     }
 
-    /// Answers the reports that are on their way.
+    /// Answers all reports in flight.
     async fn finish(&mut self) {
         while let Some(heard) = self.in_flight.next().await {
             if self.answer(heard).await.is_some() {
@@ -398,9 +401,8 @@ impl Reader {
         }
     }
 
-    /// The worker lives, and is told that it was heard. What the engine answers is not waited for: it may
-    /// come with a commit, and a slow commit must not keep the next sign of life from being heard, nor the
-    /// worker from knowing that its connection works.
+    /// Processes and acknowledges a heartbeat, without waiting for the engine. The answer of the engine can
+    /// depend on a commit, and a slow commit must delay neither the next heartbeat nor the acknowledgement.
     fn beat(&mut self) {
         self.outgoing.acknowledge();
         if self.in_flight.len() < IN_FLIGHT {
@@ -411,8 +413,8 @@ impl Reader {
         }
     }
 
-    /// Takes in one message; how the stream ends, if it does.
-    async fn hear(&mut self, message: Option<Up>) -> Option<End> {
+    /// Processes one message. Returns how the stream ended, if it did.
+    async fn hear(&mut self, message: Option<Up>) -> Option<StreamEnd> {
         let room = self.room.take();
         match message {
             Some(Up::Heartbeat(_)) => self.beat(),
@@ -435,18 +437,18 @@ impl Reader {
                 }));
             }
             Some(Up::Goodbye(_)) => {
-                // The answers to its last reports come before the end of its session.
+                // Answers the last reports before the session ends.
                 self.finish().await;
-                return Some(End::Goodbye);
+                return Some(StreamEnd::Goodbye);
             }
             None => {
-                // A newer worker must not lose its stream for it.
-                debug!(session = %self.session, "ignored a message of a kind that this version does not know");
+                // The stream of a newer worker must stay open.
+                debug!(session = %self.session, "ignored a message of an unknown kind");
             }
             Some(Up::Hello(_)) => {
-                let wrong = Failure::field("message", "is not one that a session expects");
+                let wrong = Failure::field("message", "is not allowed at this point of a session");
                 self.outgoing.send(Err(wrong.into())).await;
-                return Some(End::Gone);
+                return Some(StreamEnd::Gone);
             }
         }
         None

@@ -1,4 +1,4 @@
-//! Operations on the server and on the nodes of its cluster. One node asks all others how they are.
+//! Operations on the server and its cluster. The node that answers asks all others for their state.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use rota_proto::v1;
 use super::Caller;
 use crate::{failure::Failure, services::Services, validate, wire};
 
-/// Another node is to say how it is within this time.
+/// Timeout for the state of another node.
 const ANSWER: Duration = Duration::from_secs(1);
-/// No node says more of itself.
+/// Maximum bytes of a node's state.
 const ANSWER_BYTES: usize = 64 << 10;
 
 impl Services {
-    /// The server: its version, leader, store and limits.
+    /// Gets the version, leader, store and limits of the server.
     pub(crate) async fn get_server_info(
         &self,
         _: Caller,
@@ -28,7 +28,7 @@ impl Services {
         Ok(wire::info(self.engine.info(), store.backend, &health, &self.limits))
     }
 
-    /// This node, as it sees itself.
+    /// Gets the state of this node.
     pub(crate) async fn get_node(
         &self,
         _: Caller,
@@ -58,7 +58,7 @@ impl Services {
         }
     }
 
-    /// All nodes. The caller's credentials open the others to it as well.
+    /// Gets all nodes. Uses the credentials of the caller for requests to other nodes.
     pub(crate) async fn get_cluster(
         &self,
         caller: Caller,
@@ -75,7 +75,7 @@ impl Services {
         });
         let mut nodes = futures_util::future::join_all(nodes).await;
         if !nodes.iter().any(|node| node.name == this.name) {
-            // The store does not know of it: it says so itself.
+            // The store does not know this node yet, so it is added here.
             nodes.push(this);
         }
         let (leader, epoch) = match view.leader {
@@ -103,7 +103,7 @@ impl Services {
             ..v1::Node::default()
         };
         let (Some(peers), Some(address)) = (&self.peers, &member.address) else {
-            return silent("it has no address for other nodes");
+            return silent("the node has no address for other nodes");
         };
         let mut request = Request::get("/v1/node");
         if let Some(value) = authorization {
@@ -116,14 +116,14 @@ impl Services {
             serde_json::from_slice::<v1::Node>(&body.to_bytes()).ok()
         };
         match tokio::time::timeout(ANSWER, answer).await {
-            // What it is called is settled by the store.
+            // The store has the authoritative name.
             Ok(Some(node)) => v1::Node { name: member.name.clone(), ..node },
-            Ok(None) => silent("it cannot be reached"),
-            Err(_) => silent("it did not answer within a second"),
+            Ok(None) => silent("the node is unreachable"),
+            Err(_) => silent("the node did not answer within 1 s"),
         }
     }
 
-    /// Hands leadership to another node.
+    /// Transfers leadership to another node.
     pub(crate) async fn transfer_leadership(
         &self,
         _: Caller,

@@ -1,9 +1,9 @@
-//! The operations of the API, each written once, whatever protocol asks.
+//! The operations of the API, each written once for both protocols.
 //!
-//! `Services` has a method for each call in the table of operations (`rota_proto::operations`), by its name there. It
-//! takes a message of the contract, checks it with `validate` or `definition`, asks the engine, and answers with a
-//! message of the contract. Errors name fields as the messages do. `rest` and `grpc` read requests and write answers.
-//! The stream of a worker is not a call: `grpc/work.rs` has it.
+//! `Services` has a method for each call in the table of operations (`rota_proto::operations`), with the same
+//! name. It takes a message of the contract, checks it with `validate` or `definition`, calls the engine, and
+//! answers with a message of the contract. Errors use the field names of the messages. `rest` and `grpc` read
+//! requests and write answers. The stream of a worker is not a call; it is in `grpc/work.rs`.
 
 mod cluster;
 mod node;
@@ -18,12 +18,12 @@ use rota_trace::TraceContext;
 
 use crate::{failure::Failure, trace};
 
-/// Who calls an operation.
+/// The caller of an operation.
 #[derive(Debug)]
 pub(crate) struct Caller {
-    /// Place of the request in a trace.
+    /// Trace context of the request.
     trace: Option<TraceContext>,
-    /// Credentials of the request. Other nodes accept them as well.
+    /// Credentials of the request. Other nodes accept them, too.
     authorization: Option<HeaderValue>,
     results: Results,
 }
@@ -33,12 +33,12 @@ pub(crate) struct Caller {
 pub(crate) enum Results {
     /// Any bytes.
     Bytes,
-    /// JSON, which other readers of JSON must accept.
+    /// JSON that every parser accepts.
     Json,
 }
 
 impl Caller {
-    /// The caller whose request has these headers.
+    /// The caller, from the headers of a request.
     pub(crate) fn of_headers(headers: &HeaderMap, results: Results) -> Self {
         Self {
             trace: trace::of_headers(headers),
@@ -48,7 +48,7 @@ impl Caller {
     }
 }
 
-/// The task, or that there is none.
+/// The task, or a failure if there is none.
 fn known<T>(task: Option<T>) -> Result<T, Failure> {
     task.ok_or_else(|| Refusal::UnknownTask.into())
 }

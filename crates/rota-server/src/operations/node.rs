@@ -1,4 +1,4 @@
-//! Operations on the node that is asked, whoever leads.
+//! Operations on the node that receives the request.
 
 use rota_proto::node_v1;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Services {
-    /// What this node logs.
+    /// Gets the log filter.
     pub(crate) async fn get_log_filter(
         &self,
         _: Caller,
@@ -19,7 +19,7 @@ impl Services {
         self.log_filter()
     }
 
-    /// Sets what this node logs.
+    /// Sets the log filter.
     pub(crate) async fn set_log_filter(
         &self,
         _: Caller,
@@ -33,7 +33,7 @@ impl Services {
         let log = self.log_control()?;
         let before = log.filter();
         log.set_filter(filter).map_err(|wrong| Failure::field("filter", wrong.to_string()))?;
-        tracing::warn!(before, now = filter, "a client changed what is logged");
+        tracing::warn!(before, now = filter, "log filter changed by a client");
         self.log_filter()
     }
 

@@ -1,6 +1,6 @@
-//! Operations of workers: the calls of those without a stream, and the reports of all.
+//! Operations of workers: calls of workers without a stream, and reports of all workers.
 
-use rota_core::{HeldLease, LeaseToken};
+use rota_core::{LeaseId, LeaseToken};
 use rota_engine::Engine;
 use rota_proto::v1::{self, report::Outcome};
 
@@ -14,20 +14,20 @@ use crate::{
 };
 
 impl Services {
-    /// Leases tasks, waiting for the first as long as the worker says or the server runs.
+    /// Leases tasks. Waits for the first as long as the worker requests, or until the server stops.
     pub(crate) async fn lease_tasks(
         &self,
         _: Caller,
         request: v1::LeaseRequest,
     ) -> Result<v1::LeaseResponse, Failure> {
         let asked = validate::lease_request(&request, &self.limits)?;
-        // It may wait for long, and what it holds is not needed.
+        // The call can wait for long, and does not need the memory of its body.
         drop(request);
         let leased = tokio::select! {
             biased;
             leased = self.engine.lease(asked) => leased?,
             () = self.stop.cancelled() => {
-                return Err(Failure::new(Reason::Unavailable, "the server stops"));
+                return Err(Failure::new(Reason::Unavailable, "the server is stopping"));
             }
         };
         leased.tasks.iter().for_each(|task| trace::waited(&self.tracer, task));
@@ -65,7 +65,7 @@ impl Services {
         Ok(v1::CloseSessionResponse {})
     }
 
-    /// The attempt succeeded.
+    /// Reports that the attempt succeeded.
     pub(crate) async fn complete_task(
         &self,
         caller: Caller,
@@ -83,7 +83,7 @@ impl Services {
         Ok(v1::CompleteResponse {})
     }
 
-    /// The attempt failed.
+    /// Reports that the attempt failed.
     pub(crate) async fn fail_task(
         &self,
         _: Caller,
@@ -99,7 +99,7 @@ impl Services {
         Ok(v1::FailResponse {})
     }
 
-    /// The attempt was stopped.
+    /// Reports that the attempt was stopped.
     pub(crate) async fn report_cancelled(
         &self,
         _: Caller,
@@ -114,7 +114,7 @@ impl Services {
         Ok(v1::ReportCancelledResponse {})
     }
 
-    /// The handler puts the task off.
+    /// Puts the task off.
     pub(crate) async fn snooze_task(
         &self,
         _: Caller,
@@ -130,7 +130,7 @@ impl Services {
         Ok(v1::SnoozeResponse {})
     }
 
-    /// The task is given back.
+    /// Returns the task unprocessed.
     pub(crate) async fn release_task(
         &self,
         _: Caller,
@@ -142,7 +142,7 @@ impl Services {
         Ok(v1::ReleaseResponse {})
     }
 
-    /// The handler says how far it is.
+    /// Reports the progress of the handler.
     pub(crate) async fn report_progress(
         &self,
         _: Caller,
@@ -154,12 +154,12 @@ impl Services {
         Ok(v1::ReportProgressResponse {})
     }
 
-    /// One report on a task that is named by either of its ids. Returns when it is durable.
+    /// Takes one report, by either id of the task. Returns when it is durable.
     async fn report_one(&self, id: &str, token: u64, said: v1::Report) -> Result<(), Failure> {
         let task = validate::task_ref(id)?;
         let report = validate::report(said, &self.limits)?;
         let task = known(self.engine.find(&task).await?)?;
-        let lease = HeldLease { task, token: LeaseToken(token) };
+        let lease = LeaseId { task, token: LeaseToken(token) };
         for result in self.engine.report(vec![(lease, report)]).await? {
             result?;
         }
@@ -167,7 +167,7 @@ impl Services {
     }
 }
 
-/// Takes in the reports of one message. Those that are not refused are durable when it returns.
+/// Takes the reports of one message. When it returns, all reports that were not refused are durable.
 pub(crate) async fn report(
     engine: &Engine,
     reports: v1::Reports,
@@ -202,7 +202,7 @@ pub(crate) async fn report(
     Ok(v1::ReportResults { seq: reports.seq, refused })
 }
 
-fn refused_lease(lease: HeldLease, failure: Failure) -> v1::ReportRefusal {
+fn refused_lease(lease: LeaseId, failure: Failure) -> v1::ReportRefusal {
     refusal(lease.task.to_string(), lease.token.0, failure)
 }
 

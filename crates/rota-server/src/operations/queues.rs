@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Services {
-    /// A page of queues, by name.
+    /// Lists a page of queues, by name.
     pub(crate) async fn list_queues(
         &self,
         _: Caller,
@@ -19,7 +19,7 @@ impl Services {
     ) -> Result<v1::ListQueuesResponse, Failure> {
         let after = validate::queue_token(&request.page_token)?;
         let page = ListPage::new(request.page_size, after, &self.limits)?;
-        // One more tells whether the list goes on.
+        // One more entry shows whether another page follows.
         let mut list = self.engine.queues_after(page.after.as_ref(), page.size + 1).await?;
         let goes_on = list.queues.len() > page.size;
         list.queues.truncate(page.size);
@@ -31,7 +31,7 @@ impl Services {
         Ok(v1::ListQueuesResponse { queues, as_of, next_page_token })
     }
 
-    /// One queue.
+    /// Gets a queue.
     pub(crate) async fn get_queue(
         &self,
         _: Caller,
@@ -43,7 +43,7 @@ impl Services {
         Ok(wire::queue(&counts, self.engine.info().now))
     }
 
-    /// Starts no more tasks of a queue.
+    /// Pauses a queue.
     pub(crate) async fn pause_queue(
         &self,
         _: Caller,
@@ -52,7 +52,7 @@ impl Services {
         self.set_paused(&request.queue, true).await
     }
 
-    /// Starts tasks of a queue again.
+    /// Resumes a queue.
     pub(crate) async fn resume_queue(
         &self,
         _: Caller,

@@ -13,18 +13,18 @@ use crate::{
     failure::{Failure, Reason},
     services::Services,
     trace,
-    validate::{self, Place},
+    validate::{self, FieldPrefix},
     wire,
 };
 
-/// Tasks on a page where the client does not say.
+/// Default number of tasks on a page.
 const PAGE: u32 = 50;
 
-/// A change that is not meant for one version is made up anew so often when others are quicker.
+/// Maximum number of tries of a change without an expected version, when other changes come first.
 const EDIT_TRIES: u32 = 5;
 
 impl Services {
-    /// Creates one task. Returns when it is durable.
+    /// Creates a task. Returns when it is durable.
     pub(crate) async fn create_task(
         &self,
         caller: Caller,
@@ -32,7 +32,7 @@ impl Services {
     ) -> Result<v1::CreateTaskResponse, Failure> {
         let task = request.task.ok_or_else(|| Failure::field("task", "is missing"))?;
         let now = || self.engine.info().now;
-        let task = definition::new_task(task, Place::Top, &self.limits, now)?;
+        let task = definition::new_task(task, FieldPrefix::Top, &self.limits, now)?;
         let results = self.submit(vec![task], caller.trace).await?;
         let submitted = results.into_iter().next();
         let submitted =
@@ -49,7 +49,7 @@ impl Services {
         Ok(answer(&known(view)?))
     }
 
-    /// Creates tasks that may each be refused for itself.
+    /// Creates tasks. Each is accepted or refused independently.
     pub(crate) async fn create_tasks(
         &self,
         caller: Caller,
@@ -61,7 +61,7 @@ impl Services {
         let mut accepted = Vec::with_capacity(tasks.len());
         let now = || self.engine.info().now;
         for (at, task) in tasks.into_iter().enumerate() {
-            match definition::new_task(task, Place::Task(at), &self.limits, now) {
+            match definition::new_task(task, FieldPrefix::Task(at), &self.limits, now) {
                 Ok(task) => {
                     accepted.push(task);
                     results.push(None);
@@ -80,15 +80,15 @@ impl Services {
         Ok(v1::CreateTasksResponse { results })
     }
 
-    /// Submits tasks of one request, which belong under the request's span where there is one, and
-    /// else where the client said.
+    /// Submits the tasks of one request. Their trace parent is the span of the request if there is one,
+    /// otherwise the context that the client sent.
     async fn submit(
         &self,
         mut tasks: Vec<(NewTask, LeftOut)>,
         above: Option<TraceContext>,
     ) -> Result<Vec<Result<Submitted, Refusal>>, Failure> {
         let begin = || self.tracer.start("submit", Role::Submit, above.as_ref(), SystemTime::now());
-        // The clock is read for spans alone.
+        // Only spans need this clock.
         let mut span = if self.tracer.is_on() { begin() } else { None };
         if let Some(span) = &mut span {
             trace::describe(span, &tasks);
@@ -117,7 +117,7 @@ impl Services {
         submitted
     }
 
-    /// One task. With a wait, returns when it has ended or the wait is over.
+    /// Gets a task. With a wait, returns when it has ended or the wait is over.
     pub(crate) async fn get_task(
         &self,
         _: Caller,
@@ -128,7 +128,7 @@ impl Services {
             Some(wait) => tokio::select! {
                 biased;
                 view = self.engine.wait(&task, wait) => view,
-                // The server stops: say how it stands rather than hold the client.
+                // The server is stopping: return the current state instead of waiting.
                 () = self.stop.cancelled() => self.engine.task(&task).await,
             },
             None => self.engine.task(&task).await,
@@ -136,14 +136,14 @@ impl Services {
         Ok(definition::task(&known(view?)?))
     }
 
-    /// A page of the tasks that a filter selects.
+    /// Lists a page of the tasks that match a filter.
     pub(crate) async fn list_tasks(
         &self,
         _: Caller,
         request: v1::ListTasksRequest,
     ) -> Result<v1::ListTasksResponse, Failure> {
         let filter = request.filter.unwrap_or_default();
-        let filter = validate::filter(filter, Place::Filter, &self.limits)?;
+        let filter = validate::filter(filter, FieldPrefix::Filter, &self.limits)?;
         let size = validate::page_size(request.page_size, PAGE, &self.limits)?;
         let after = validate::cursor(&request.page_token)?;
         let page = self.engine.list(&filter, size, after).await?;
@@ -153,7 +153,7 @@ impl Services {
         })
     }
 
-    /// Asks for a task to be stopped.
+    /// Cancels a task.
     pub(crate) async fn cancel_task(
         &self,
         _: Caller,
@@ -163,7 +163,7 @@ impl Services {
         Ok(definition::task(&view))
     }
 
-    /// Makes a task that ended without success pending again.
+    /// Runs a task again that ended without success.
     pub(crate) async fn retry_task(
         &self,
         _: Caller,
@@ -173,7 +173,7 @@ impl Services {
         Ok(definition::task(&view))
     }
 
-    /// Sets when a waiting task is due, which must be before it expires.
+    /// Changes when a waiting task is due, which must be before it expires.
     pub(crate) async fn reschedule_task(
         &self,
         _: Caller,
@@ -182,7 +182,7 @@ impl Services {
         let task = validate::task_ref(&request.id)?;
         let run_at = validate::reschedule(request.run_at, request.delay)?;
         let view = known(self.engine.task(&task).await?)?;
-        // Of others the engine says why they cannot be rescheduled.
+        // For tasks in other statuses, the engine gives the reason.
         if matches!(view.status, TaskStatus::Scheduled | TaskStatus::Pending) {
             let now = self.engine.info().now;
             validate::before_expiry(run_at, view.spec.definition.expires_at, now)?;
@@ -225,7 +225,7 @@ impl Services {
             let edit = definition::edit(&view, &change, &mask, &self.limits, now)?;
             tries -= 1;
             match self.engine.edit(edit).await {
-                // Another client was quicker. This one did not say that it minds.
+                // Another change came first, and this one accepts any version.
                 Err(EngineError::Refused(Refusal::VersionConflict { .. }))
                     if request.expected_version.is_none() && tries > 0 => {}
                 result => return Ok(definition::task(&result?)),
@@ -233,7 +233,7 @@ impl Services {
         }
     }
 
-    /// Removes a task that has ended.
+    /// Deletes an ended task.
     pub(crate) async fn delete_task(
         &self,
         _: Caller,
@@ -243,7 +243,7 @@ impl Services {
         Ok(v1::DeleteTaskResponse {})
     }
 
-    /// Cancels, retries or deletes the tasks that a filter selects.
+    /// Cancels, retries or deletes the tasks that match a filter.
     pub(crate) async fn bulk_tasks(
         &self,
         _: Caller,
@@ -259,13 +259,13 @@ impl Services {
         };
         let after = validate::cursor(request.page_token())?;
         let filter = request.filter.unwrap_or_default();
-        let filter = validate::filter(filter, Place::Filter, &self.limits)?;
+        let filter = validate::filter(filter, FieldPrefix::Filter, &self.limits)?;
         validate::selection(&filter, request.all)?;
         let limit = validate::bulk_limit(request.limit, &self.limits)?;
         Ok(wire::bulk_outcome(self.engine.bulk(action, &filter, limit, after).await?))
     }
 
-    /// The attempts of a task, oldest first.
+    /// Lists the attempts of a task, oldest first.
     pub(crate) async fn list_attempts(
         &self,
         _: Caller,
@@ -276,7 +276,7 @@ impl Services {
         Ok(v1::ListAttemptsResponse { attempts })
     }
 
-    /// The result of a task; empty when it has none.
+    /// Gets the result of a task. Empty if it has none.
     pub(crate) async fn get_result(
         &self,
         _: Caller,

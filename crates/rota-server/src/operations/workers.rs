@@ -1,4 +1,4 @@
-//! Operations on workers, for those who watch and steer them.
+//! Operations on workers, for operators.
 
 use rota_core::NameError;
 use rota_engine::{WorkerList, WorkerRef};
@@ -12,11 +12,11 @@ use crate::{
     wire,
 };
 
-/// Ids of tasks that a worker in a list names.
+/// Maximum number of task ids of a worker in a list.
 const TASKS_NAMED: usize = 1000;
 
 impl Services {
-    /// A page of the sessions of workers, by name.
+    /// Lists a page of sessions of workers, by name.
     pub(crate) async fn list_workers(
         &self,
         _: Caller,
@@ -37,8 +37,8 @@ impl Services {
         })
     }
 
-    /// Asks the sessions of a worker to drain. Returns all of them, and at least one; the answer of gRPC has room for
-    /// the first.
+    /// Drains the sessions of a worker. Returns all of them, at least one. The gRPC answer has only the
+    /// first.
     pub(crate) async fn drain_worker(
         &self,
         _: Caller,

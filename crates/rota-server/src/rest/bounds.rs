@@ -1,6 +1,6 @@
-//! The limits in force, in the contract: what the settings of a server bound, its OpenAPI document bounds alike.
+//! Writes the limits in force into the OpenAPI document of a server.
 //!
-//! The schemas are generated with the defaults. Each rule says which limit bounds which place of the document.
+//! The schemas are generated with the defaults. Each rule says which limit bounds which location of the document.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use utoipa::{
 
 use crate::limits::Limits;
 
-/// A place in the document.
+/// A location in the document.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum Location {
     /// A member of a schema.
     Member(&'static str, &'static str),
     /// A parameter of an operation.
@@ -27,47 +27,55 @@ enum Place {
     Summary(Operation),
 }
 
-/// What a limit bounds there.
+/// What a limit bounds at a place.
 #[derive(Debug, Clone, Copy)]
 enum Bound {
-    /// Characters of a text.
+    /// Characters of a string.
     Length,
     /// Items of a list.
     Items,
     /// Members of an object.
     Members,
-    /// Characters of the names of its members.
+    /// Characters of member names.
     NameLength,
-    /// Characters of the values of its members.
+    /// Characters of member values.
     ValueLength,
     /// A number.
     Maximum,
-    /// Nothing that a schema can say.
+    /// Nothing that a schema can express; only the description changes.
     WordsOnly,
 }
 
-/// One limit at one place: the place, the limit by its name, what it bounds, and the description that tells it.
-type Rule = (Place, &'static str, Bound, Option<fn(u64) -> String>);
+/// One limit at one location: the location, the limit by its name, what it bounds, and the description that tells it.
+type Rule = (Location, &'static str, Bound, Option<fn(u64) -> String>);
 
 fn rules() -> Vec<Rule> {
     use Bound::{Items, Length, Maximum, Members, NameLength, ValueLength, WordsOnly};
-    use Place::{Member, Parameter, Summary};
+    use Location::{Member, Parameter, Summary};
     let key = |max| {
-        format!("A repeat with the same key and body returns the same task. Up to {max} bytes.")
+        format!("A repeat with the same key and content returns the same task. Up to {max} bytes.")
     };
-    let labels = |max| format!("For people and filters: up to {max} texts by name.");
-    let filtered = |max| format!("All of these labels: up to {max} texts by name.");
-    let selected = |max: u64| format!("To how many at most. Default: {}.", max.min(1000));
-    let tasks = |max: u64| format!("1 to {max}; default {}", max.min(50));
-    let others = |max: u64| format!("1 to {max}; default {}", max.min(1000));
-    let wait = |ms| format!("Up to {:?}", Duration::from_millis(ms));
+    let labels = |max| format!("Labels for people and filters: up to {max} strings by name.");
+    let filtered = |max| format!("Labels of the tasks. All must match. Up to {max}.");
+    let selected =
+        |max: u64| format!("Maximum number of tasks to change. Default: {}.", max.min(1000));
+    let tasks =
+        |max: u64| format!("Maximum number of tasks, 1 to {max}. Default: {}.", max.min(50));
+    let others =
+        |max: u64| format!("Maximum number of entries, 1 to {max}. Default: {}.", max.min(1000));
+    let wait = |ms| {
+        format!(
+            "Maximum time to wait for the end of the task, up to {:?}.",
+            Duration::from_millis(ms)
+        )
+    };
     let lease_wait = |ms| {
         let most = Duration::from_millis(ms);
-        format!("How long to wait for the first one. Default: 0s; at most {most:?}.")
+        format!("Maximum time to wait for the first task, up to {most:?}. Default: 0s.")
     };
     let batch = |max| {
         format!(
-            "Creates up to {max} tasks, each for itself: the answer has a result for each, in order."
+            "Creates up to {max} tasks independently. The answer has a result for each, in order."
         )
     };
     vec![
@@ -89,7 +97,12 @@ fn rules() -> Vec<Rule> {
         (Member("TaskChange", "labels"), "label_value_bytes", ValueLength, None),
         (Member("TaskFilter", "labels"), "labels", Members, Some(filtered)),
         (Member("TaskFilter", "labels"), "label_value_bytes", ValueLength, None),
-        (Member("NewTaskBatch", "tasks"), "batch", Items, Some(|max| format!("Up to {max}."))),
+        (
+            Member("NewTaskBatch", "tasks"),
+            "batch",
+            Items,
+            Some(|max| format!("New tasks, up to {max}.")),
+        ),
         (Summary(Operation::CreateTasks), "batch", WordsOnly, Some(batch)),
         (Member("BulkRequest", "limit"), "page_size", Maximum, Some(selected)),
         (Parameter(Operation::ListTasks, "limit"), "page_size", Maximum, Some(tasks)),
@@ -102,18 +115,18 @@ fn rules() -> Vec<Rule> {
     ]
 }
 
-/// Writes the limits into the document. Returns the rules that found nothing to bound: mistakes of the program.
+/// Writes the limits into the document. Returns the rules whose place does not exist, which is a bug.
 pub(super) fn apply(contract: &mut OpenApi, limits: &Limits) -> Vec<String> {
     let named = limits.named();
     let mut unplaced = Vec::new();
-    for (place, name, bound, words) in rules() {
+    for (location, name, bound, words) in rules() {
         let limit = named.iter().find(|(other, _)| *other == name).map(|(_, limit)| *limit);
         let placed = limit.and_then(|limit| {
             let words = words.map(|words| words(limit));
-            at(contract, place, bound, usize::try_from(limit).unwrap_or(usize::MAX), words)
+            at(contract, location, bound, usize::try_from(limit).unwrap_or(usize::MAX), words)
         });
         if placed.is_none() {
-            unplaced.push(format!("{place:?} {name} {bound:?}"));
+            unplaced.push(format!("{location:?} {name} {bound:?}"));
         }
     }
     unplaced
@@ -121,13 +134,13 @@ pub(super) fn apply(contract: &mut OpenApi, limits: &Limits) -> Vec<String> {
 
 fn at(
     contract: &mut OpenApi,
-    place: Place,
+    location: Location,
     bound: Bound,
     limit: usize,
     words: Option<String>,
 ) -> Option<()> {
-    match place {
-        Place::Member(schema, member) => {
+    match location {
+        Location::Member(schema, member) => {
             let schemas = &mut contract.components.as_mut()?.schemas;
             let RefOr::T(Schema::Object(object)) = schemas.get_mut(schema)? else { return None };
             let member = object.properties.get_mut(member)?;
@@ -136,7 +149,7 @@ fn at(
             }
             set(member, bound, limit)
         }
-        Place::Parameter(operation, name) => {
+        Location::Parameter(operation, name) => {
             let parameters = described(contract, operation)?.parameters.as_mut()?;
             let parameter = parameters.iter_mut().find_map(|parameter| match parameter {
                 RefOr::T(parameter) if parameter.name == name => Some(parameter),
@@ -147,14 +160,14 @@ fn at(
             }
             set(parameter.schema.as_mut()?, bound, limit)
         }
-        Place::Summary(operation) => {
+        Location::Summary(operation) => {
             described(contract, operation)?.summary = words;
             Some(())
         }
     }
 }
 
-/// What the document says of an operation.
+/// The entry of an operation in the document.
 pub(super) fn described(contract: &mut OpenApi, operation: Operation) -> Option<&mut Described> {
     let Http { method, path } = operation.http()?;
     let item = contract.paths.paths.get_mut(path)?;

@@ -1,4 +1,4 @@
-//! The nodes of the cluster, and the hand-over of leadership.
+//! REST handlers for the cluster: its nodes, and transfer of leadership.
 
 use axum::{Json, extract::State};
 use rota_proto::v1;
@@ -6,7 +6,7 @@ use rota_proto::v1;
 use super::{extract::Body, problem::Problem};
 use crate::{failure::Failure, operations::Caller, services::Services};
 
-/// The nodes, who leads them, and the store that they share. Any node answers, without a leader too.
+/// Gets the nodes, the leader and the store. Any node answers, even without a leader.
 #[utoipa::path(get, path = "/v1/cluster", operation_id = "get_cluster", tag = "server", responses(
     (status = 200, description = "The cluster", body = v1::Cluster),
 ))]
@@ -17,7 +17,7 @@ pub(crate) async fn get(
     Ok(Json(services.get_cluster(caller, v1::GetClusterRequest {}).await?))
 }
 
-/// What the asked node says of itself.
+/// Gets the state of the node that answers.
 #[utoipa::path(get, path = "/v1/node", operation_id = "get_node", tag = "server", responses(
     (status = 200, description = "The node", body = v1::Node),
 ))]
@@ -28,11 +28,11 @@ pub(crate) async fn node(
     Ok(Json(services.get_node(caller, v1::GetNodeRequest {}).await?))
 }
 
-/// Hands leadership to another node. What the leader was asked before is done before.
+/// Transfers leadership to another node. The leader completes earlier requests first.
 #[utoipa::path(post, path = "/v1/cluster/transfer", operation_id = "transfer_leadership", tag = "server",
     request_body = v1::TransferLeadershipRequest, responses(
-    (status = 200, description = "Leadership is being handed over", body = v1::TransferLeadershipResponse),
-    (status = 400, description = "No such node is there", body = Problem, content_type = "application/problem+json"),
+    (status = 200, description = "The transfer has begun", body = v1::TransferLeadershipResponse),
+    (status = 400, description = "No such node can take over", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn transfer(
     State(services): State<Services>,

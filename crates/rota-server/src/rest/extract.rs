@@ -1,4 +1,4 @@
-//! From requests to values: callers, bodies and parts of paths, with errors that name the field.
+//! Extracts callers, bodies and path parameters from requests. Errors name the field.
 
 use std::convert::Infallible;
 
@@ -58,12 +58,12 @@ fn check_content_type(headers: &HeaderMap, types: &[&str]) -> Result<(), Failure
         Some(kind) if types.iter().any(|known| kind.eq_ignore_ascii_case(known)) => Ok(()),
         _ => Err(Failure::new(
             Reason::UnsupportedMediaType,
-            "send the header content-type: application/json",
+            "set the header content-type to application/json",
         )),
     }
 }
 
-/// Reads an object in JSON; the error names the field's path.
+/// Parses a JSON object. An error names the path of the field.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
@@ -75,10 +75,9 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     Ok(value)
 }
 
-/// The field that an error is about. That one is missing, or there twice, is said of the object
-/// around it.
+/// The field at fault. Serde reports a missing or duplicate field at the object around it.
 fn place(path: &str, message: &str) -> String {
-    // What could not be read to its name is a part of what is around it.
+    // If the error occurred before a name was read, the object around it is the field.
     let path = path.trim_end_matches('?').trim_end_matches('.');
     let named = message.strip_prefix("missing field `");
     let named = named.or_else(|| message.strip_prefix("duplicate field `"));
@@ -90,12 +89,12 @@ fn place(path: &str, message: &str) -> String {
     }
 }
 
-/// A text that a client had a part in, cut to a length that a person reads.
+/// A message that can include text from a client, cut to a readable length.
 fn readable(text: &str) -> String {
     text.chars().take(300).collect()
 }
 
-/// One part of the path, percent-decoded.
+/// A path parameter, percent-decoded.
 pub(crate) struct Part(pub(crate) String);
 
 impl<S: Sync + Send> FromRequestParts<S> for Part {
@@ -111,7 +110,7 @@ impl<S: Sync + Send> FromRequestParts<S> for Part {
                 },
                 _ => "path",
             };
-            Failure::field(field, "is not readable: it must be percent-encoded UTF-8")
+            Failure::field(field, "must be percent-encoded UTF-8")
         })
     }
 }

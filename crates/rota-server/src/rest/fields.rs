@@ -1,22 +1,22 @@
-//! Names of fields that differ in REST: operations name fields as the messages do.
+//! Translates field names in errors: operations use the names of the messages, and REST renames some of them.
 
 use crate::failure::{Failure, Reason, Violation};
 
-/// Fields of messages, and their names in bodies and queries.
+/// Fields of messages, and their names in REST.
 const RENAMED: [(&str, &str); 2] = [("page_size", "limit"), ("page_token", "cursor")];
-/// The part of a message that the parameters of a query fill in.
+/// The part of a message that query parameters fill in.
 const IN_QUERY: &str = "filter.";
 
-/// A failure that names the members of a body.
+/// A failure with the names of body members.
 pub(crate) fn in_body(failure: Failure) -> Failure {
     rename(failure, |field| of_body(&field))
 }
 
-/// A failure that names the parameters of a query.
+/// A failure with the names of query parameters.
 pub(crate) fn in_query(failure: Failure) -> Failure {
     rename(failure, |field| {
         let field = field.strip_prefix(IN_QUERY).unwrap_or(&field);
-        // Each label is a parameter of its own.
+        // Each label is its own parameter.
         if field.split('.').next() == Some("labels") {
             return "label".to_owned();
         }

@@ -1,4 +1,4 @@
-//! For probes: whether the process lives, and whether it can serve.
+//! Probes: liveness and readiness.
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Serialize;
@@ -6,33 +6,33 @@ use utoipa::ToSchema;
 
 use crate::services::Services;
 
-/// Whether the node can serve.
+/// The readiness of a node.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Readiness {
-    /// Whether all checks hold that the node needs to serve: all but `records` and `version`.
+    /// True when the node can serve: all checks pass except possibly `records` and `version`.
     ready: bool,
-    /// Each check.
+    /// All checks.
     checks: Vec<ReadinessCheck>,
 }
 
-/// One thing that must hold, or should.
+/// A check of the node.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ReadinessCheck {
-    /// `store`, `leader`, `backlog`, `engine`, `forwarding` where there may be other nodes, `records` or
-    /// `version`. The last two do not make a node unready: the leader leaves records alone that it cannot read
-    /// and serves all others; a node that does not know the cluster's feature level only forwards.
+    /// Name of the check: `store`, `leader`, `backlog`, `engine`, `forwarding` (in a cluster), `records` or
+    /// `version`. The last two do not make a node unready: the leader skips records that it cannot read and
+    /// serves all others, and a node that does not support the feature level of the cluster only forwards.
     name: &'static str,
-    /// Whether it holds.
+    /// True when the check passes.
     ok: bool,
-    /// What is wrong.
+    /// Problem that the check found.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
 }
 
-/// The process lives: it answers, and its engine is not stuck for good.
+/// Checks whether the process is alive: it answers, and its engine is not stuck.
 #[utoipa::path(get, path = "/healthz", operation_id = "healthz", tag = "server", responses(
-    (status = 200, description = "It lives", body = String, content_type = "text/plain"),
-    (status = 503, description = "Its engine is stuck: only a restart can help", body = String,
+    (status = 200, description = "Alive", body = String, content_type = "text/plain"),
+    (status = 503, description = "The engine is stuck; restart the node", body = String,
         content_type = "text/plain"),
 ))]
 pub(crate) async fn alive(State(services): State<Services>) -> (StatusCode, String) {
@@ -42,10 +42,10 @@ pub(crate) async fn alive(State(services): State<Services>) -> (StatusCode, Stri
     }
 }
 
-/// The node can serve: store reachable, leader known, backlog loaded, engine moving.
+/// Checks whether the node can serve: store reachable, leader known, backlog loaded, engine running.
 #[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "server", responses(
-    (status = 200, description = "It can", body = Readiness),
-    (status = 503, description = "It cannot; says which check fails", body = Readiness),
+    (status = 200, description = "Ready", body = Readiness),
+    (status = 503, description = "Not ready; the body names the failed check", body = Readiness),
 ))]
 pub(crate) async fn ready(State(services): State<Services>) -> (StatusCode, Json<Readiness>) {
     let health = services.health();

@@ -1,4 +1,4 @@
-//! JSON merge patches (RFC 7396): which members a body names, and what it sets them to.
+//! JSON merge patches (RFC 7396): the members that a body names, and their new values.
 
 use std::{collections::HashSet, fmt};
 
@@ -12,17 +12,17 @@ use serde_json::value::RawValue;
 use super::extract::{parse, read_json};
 use crate::{failure::Failure, services::Services};
 
-/// Members whose own members are merged one by one.
+/// Members that are merged member by member.
 const MERGED: [&str; 2] = ["labels", "retry"];
-/// Types of a body that is a merge patch.
+/// Content types of a merge patch.
 const TYPES: [&str; 2] = ["application/merge-patch+json", "application/json"];
 
 /// A merge patch of a `T`.
 #[derive(Debug)]
 pub(crate) struct MergePatch<T> {
-    /// What is set. Members that are `null` in the patch are left out.
+    /// The new values, without members that are `null` in the patch.
     pub(crate) value: T,
-    /// Members that the patch names; those of merged objects as `labels.NAME`.
+    /// The members that the patch names. Members of merged objects are `labels.NAME`.
     pub(crate) parts: Vec<String>,
 }
 
@@ -50,14 +50,14 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<MergePatch<T>, Failure> {
         if text != "null" {
             set.push((name.clone(), text.to_owned()));
         }
-        // The payload has two forms.
+        // The payload has two member names.
         parts.push(if name == "payload_base64" { "payload".to_owned() } else { name });
     }
     let value = parse(object(&set).as_bytes())?;
     Ok(MergePatch { value, parts })
 }
 
-/// An error of a member's own member, named by its place in the body.
+/// An error in a merged object, with the path from the top of the body.
 fn within(name: &str, mut failure: Failure) -> Failure {
     for violation in &mut failure.violations {
         violation.field = format!("{name}.{}", violation.field);
@@ -65,7 +65,7 @@ fn within(name: &str, mut failure: Failure) -> Failure {
     failure
 }
 
-/// An object of the members that are not `null`.
+/// An object with the members that are not `null`.
 fn object<V: AsText>(members: &[(String, V)]) -> String {
     let mut text = String::from("{");
     for (name, value) in members.iter().filter(|(_, value)| value.as_text() != "null") {
@@ -93,7 +93,7 @@ impl AsText for Box<RawValue> {
     }
 }
 
-/// The members of an object as they were written, each name once.
+/// The members of an object, unchanged. Each name can occur once.
 struct Members(Vec<(String, Box<RawValue>)>);
 
 impl<'de> Deserialize<'de> for Members {

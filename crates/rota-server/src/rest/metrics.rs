@@ -1,4 +1,4 @@
-//! For Prometheus: what this node counts.
+//! The metrics of this node, for Prometheus.
 
 use axum::{
     extract::State,
@@ -9,18 +9,17 @@ use rota_metrics::{Format, catalogue::READY};
 
 use crate::services::Services;
 
-/// What this node counts and sees, for Prometheus: OpenMetrics text, or protobuf where it is asked
-/// for first.
+/// Gets the metrics of the node: OpenMetrics text, or protobuf if the Accept header prefers it.
 #[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "server", responses(
     (status = 200, description = "The metrics", body = String,
         content_type = "application/openmetrics-text"),
-    (status = 401, description = "Authentication is needed"),
-    (status = 403, description = "Not allowed"),
+    (status = 401, description = "Authentication is required"),
+    (status = 403, description = "Forbidden"),
 ))]
 pub(crate) async fn show(State(services): State<Services>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    let mut snapshot = services.engine.observe().await;
-    // The engine's own checks are there already.
+    let mut snapshot = services.engine.collect_metrics().await;
+    // The checks of the engine are already included.
     if let Some(check) = services.forwarding() {
         let holds = if check.problem.is_none() { 1.0 } else { 0.0 };
         snapshot.set(&READY, [check.name], holds);

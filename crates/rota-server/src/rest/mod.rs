@@ -1,7 +1,8 @@
-//! REST: routes under `/v1`, those about this node alone under `/node`, health, and the contract at `/openapi.json` and `/docs`.
+//! REST: the API under `/v1`, operations on one node under `/node`, probes, and the contract at
+//! `/openapi.json` and `/docs`.
 //!
-//! A handler makes a message of the contract from the path, the query and the body, calls the operation, and shows its
-//! answer as JSON. It adds statuses and headers, and leaves every check to the operation.
+//! A handler builds a message of the contract from the path, query and body, calls the operation, and returns
+//! its answer as JSON. It adds statuses and headers. The operation makes all checks.
 
 mod bounds;
 mod cluster;
@@ -33,7 +34,7 @@ use crate::{failure::Failure, services::Services};
 pub use openapi::openapi_json;
 pub(crate) use problem::{too_many_connections, whole_answer};
 
-/// All routes: those of the table of operations.
+/// All routes of the table of operations.
 pub(crate) fn routes(services: Services) -> Router {
     let (mut api, mut around) = (Router::new(), Router::new());
     for operation in Operation::ALL {
@@ -50,7 +51,7 @@ pub(crate) fn routes(services: Services) -> Router {
         .with_state(services)
 }
 
-/// Refuses parameters where the contract describes none. Where it does, the handler reads them.
+/// Refuses query parameters if the contract describes none. Otherwise the handler reads them.
 async fn strict(request: Request, next: Next) -> Result<Response, Failure> {
     let route = Route::of(request.uri().path());
     let operation = route.and_then(|route| route.operation(request.method().as_str()));
@@ -72,7 +73,7 @@ fn filter(method: Method) -> MethodFilter {
     }
 }
 
-/// What answers an operation over REST, for those that REST has.
+/// The REST handler of an operation, if it has a route.
 fn handler(operation: Operation, at: MethodFilter) -> Option<MethodRouter<Services>> {
     use Operation as O;
     Some(match operation {

@@ -1,4 +1,4 @@
-//! This node alone.
+//! REST handlers for one node.
 
 use axum::{Json, extract::State};
 use rota_proto::node_v1::{GetLogFilterRequest, LogFilter, SetLogFilterRequest};
@@ -6,10 +6,10 @@ use rota_proto::node_v1::{GetLogFilterRequest, LogFilter, SetLogFilterRequest};
 use super::{extract::Body, problem::Problem};
 use crate::{failure::Failure, operations::Caller, services::Services};
 
-/// What the node that is asked logs. Never passed on to another node.
+/// Gets the log filter of the node that answers. Never forwarded to another node.
 #[utoipa::path(get, path = "/node/log-filter", operation_id = "get_log_filter", tag = "node", responses(
-    (status = 200, description = "The filter in force", body = LogFilter),
-    (status = 404, description = "The node's log filter cannot be changed here", body = Problem, content_type = "application/problem+json"),
+    (status = 200, description = "The log filter in force", body = LogFilter),
+    (status = 404, description = "This node's log filter cannot be changed here", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn log_filter(
     State(services): State<Services>,
@@ -18,11 +18,11 @@ pub(crate) async fn log_filter(
     Ok(Json(services.get_log_filter(caller, GetLogFilterRequest {}).await?))
 }
 
-/// Changes what the node that is asked logs, until it is changed again or the node ends.
+/// Sets the log filter of the node that answers, until the next change or a restart of the node.
 #[utoipa::path(put, path = "/node/log-filter", operation_id = "set_log_filter", tag = "node",
     request_body = SetLogFilterRequest, responses(
-    (status = 200, description = "The filter in force", body = LogFilter),
-    (status = 404, description = "The node's log filter cannot be changed here", body = Problem, content_type = "application/problem+json"),
+    (status = 200, description = "The log filter in force", body = LogFilter),
+    (status = 404, description = "This node's log filter cannot be changed here", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn set_log_filter(
     State(services): State<Services>,

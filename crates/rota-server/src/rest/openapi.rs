@@ -1,4 +1,4 @@
-//! The contract, generated from the code, and a page that shows it without the internet.
+//! The OpenAPI document, generated from the code, and a page that shows it without access to the internet.
 
 use std::sync::LazyLock;
 
@@ -24,8 +24,8 @@ use crate::{limits::Limits, services::Services};
 #[openapi(
     info(
         title = "Rota",
-        description = "Create, watch and manage tasks; be a worker. Errors are problem documents \
-            (RFC 9457) with a stable `reason`. A 2xx means that what it says is durable.",
+        description = "Create, watch and manage tasks, and run them as a worker. Errors are problem documents\
+                    (RFC 9457) with a stable `reason`. A 2xx answer means that the change is durable.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     paths(
@@ -71,22 +71,22 @@ use crate::{limits::Limits, services::Services};
 )]
 struct Contract;
 
-/// What any path under `/v1` and `/node` may answer, beyond what it says itself.
+/// Answers that every path under `/v1` and `/node` can have.
 const COMMON: [(&str, &str); 11] = [
-    ("400", "The request is not valid; `errors` names the fields"),
-    ("401", "Authentication is needed"),
-    ("403", "Not allowed"),
+    ("400", "The request is not valid; `errors` lists the fields at fault"),
+    ("401", "Authentication is required"),
+    ("403", "Forbidden"),
     ("408", "The request took too long (limits body_timeout_ms and header_timeout_ms)"),
     ("413", "The request is too large (limit request_bytes)"),
-    ("414", "The address is too long; over HTTP/2 the stream is refused instead"),
+    ("414", "The URL is too long; over HTTP/2 the stream is refused instead"),
     ("415", "The body must be JSON"),
-    ("429", "Too much at once; see Retry-After"),
-    ("431", "The head of the request is too large; over HTTP/2 without a body"),
-    ("503", "Not available now; see Retry-After"),
+    ("429", "Too many requests; see Retry-After"),
+    ("431", "The request headers are too large; over HTTP/2 the answer has no body"),
+    ("503", "Temporarily unavailable; see Retry-After"),
     ("507", "The store is full"),
 ];
 
-/// The document, with these limits in it.
+/// The document with these limits.
 pub(crate) fn contract(limits: &Limits) -> String {
     let mut contract = Contract::openapi();
     let unplaced = bounds::apply(&mut contract, limits);
@@ -119,12 +119,12 @@ pub(crate) fn contract(limits: &Limits) -> String {
     contract.to_pretty_json().expect("the contract is always JSON")
 }
 
-/// Whether a path is one of the API proper: its answers follow common rules, and its parameters are checked.
+/// Whether a path follows the common rules of the API for errors and parameters.
 pub(crate) fn is_api(path: &str) -> bool {
     path.starts_with("/v1/") || path.starts_with("/node/")
 }
 
-/// Whether the contract describes parameters in the query of an operation.
+/// Whether the contract describes query parameters of an operation.
 pub(crate) fn has_query(operation: Operation) -> bool {
     static WITH_QUERY: LazyLock<Vec<Operation>> = LazyLock::new(|| {
         let mut contract = Contract::openapi();
@@ -139,10 +139,10 @@ pub(crate) fn has_query(operation: Operation) -> bool {
     WITH_QUERY.contains(&operation)
 }
 
-/// Members that cannot be given together, or must be: generated schemas have no words for it.
+/// Adds rules for members that exclude or require each other, which generated schemas cannot express.
 ///
 /// # Panics
-/// When there is no such schema: a mistake of the program.
+/// When there is no such schema, which is a bug.
 fn say_what_excludes_what(contract: &mut openapi::OpenApi) {
     let both = |one: &str, other: &str| {
         let given = json!({ "not": { "type": "null" } });
@@ -180,7 +180,7 @@ fn say_what_excludes_what(contract: &mut openapi::OpenApi) {
     }
 }
 
-/// The OpenAPI document of a server with default limits, as text. A server gives out its own limits.
+/// The OpenAPI document with default limits, as text. A server returns the document with its own limits.
 #[must_use]
 pub fn openapi_json() -> &'static str {
     static DOCUMENT: LazyLock<String> = LazyLock::new(|| contract(&Limits::DEFAULT));

@@ -15,33 +15,33 @@ use crate::failure::{Failure, LEADER_LOST, LimitName, Reason, Violation, leader_
 /// A problem document (RFC 9457), `application/problem+json`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Problem {
-    /// Names the class of problem: `urn:rota:problem:` and the reason.
+    /// Type of the problem: `urn:rota:problem:` and the reason.
     #[serde(rename = "type")]
     #[schema(example = "urn:rota:problem:invalid")]
     kind: String,
-    /// The class in words.
+    /// Title of the type, for people.
     title: &'static str,
-    /// The HTTP status.
+    /// HTTP status.
     status: u16,
-    /// This case in words.
+    /// Description of this error, for people.
     detail: String,
-    /// A stable word for the class.
+    /// Stable reason, for programs.
     #[schema(example = "invalid")]
     reason: &'static str,
-    /// The fields that are wrong.
+    /// Fields at fault.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldProblem>,
 }
 
-/// Something wrong with one field.
+/// An error of a field.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FieldProblem {
     /// Path of the field in the request.
     #[schema(example = "retry.max_attempts")]
     field: String,
-    /// What is wrong.
+    /// Error message, for people.
     message: String,
-    /// The limit that it exceeds, where that is what is wrong.
+    /// Limit that the field exceeds, if it exceeds one.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<ExceededLimit>,
 }
@@ -70,7 +70,7 @@ fn document(failure: Failure) -> Vec<u8> {
         reason: reason.as_str(),
         errors: failure.violations.into_iter().map(Into::into).collect(),
     };
-    serde_json::to_vec(&problem).expect("a problem is always JSON")
+    serde_json::to_vec(&problem).expect("a problem document is valid JSON")
 }
 
 fn response(failure: Failure) -> Response {
@@ -92,21 +92,24 @@ fn response(failure: Failure) -> Response {
     response
 }
 
-/// A whole answer for a connection that is one too many, to be written as it is.
+/// The complete answer for a connection beyond the limit, as bytes to write.
 pub(crate) fn too_many_connections(max: usize) -> Vec<u8> {
     let violation = Violation {
         field: "connection".to_owned(),
-        message: "is one too many".to_owned(),
+        message: "exceeds the limit on open connections".to_owned(),
         limit: Some(LimitName { name: "connections", max: max as u64 }),
     };
     whole_answer(Failure {
         violations: vec![violation],
         retry_after: Some(Duration::from_secs(1)),
-        ..Failure::new(Reason::Unavailable, format!("there are {max} connections, the limit"))
+        ..Failure::new(
+            Reason::Unavailable,
+            format!("the server has {max} open connections, which is the limit"),
+        )
     })
 }
 
-/// A whole answer of HTTP/1, to be written as it is. It is the connection's last.
+/// A complete HTTP/1 answer as bytes to write. It is the last of its connection.
 pub(crate) fn whole_answer(failure: Failure) -> Vec<u8> {
     let answer = response(failure.clone());
     let body = document(failure);
@@ -130,9 +133,9 @@ impl IntoResponse for Failure {
 
 pub(crate) async fn not_found(uri: Uri) -> Failure {
     let path: String = uri.path().chars().take(200).collect();
-    Failure::new(Reason::NotFound, format!("there is nothing at {path}; see /docs"))
+    Failure::new(Reason::NotFound, format!("no such path: {path}; see /docs"))
 }
 
 pub(crate) async fn method_not_allowed() -> Failure {
-    Failure::new(Reason::MethodNotAllowed, "this method is not for this path; see /docs")
+    Failure::new(Reason::MethodNotAllowed, "this path does not support this method; see /docs")
 }

@@ -1,4 +1,4 @@
-//! Being a worker without a stream: `curl` and a shell script are enough.
+//! REST handlers for workers without a stream. A shell script with `curl` is enough to be one.
 
 use axum::{Json, extract::State, http::StatusCode};
 use rota_proto::{
@@ -16,14 +16,14 @@ use super::{
 };
 use crate::{failure::Failure, operations::Caller, services::Services};
 
-/// Leases up to `max` tasks, waiting for the first. The first call opens a session.
+/// Leases up to `max` tasks, and waits for the first. The first call opens a session.
 ///
-/// Tasks that are handed over count as running. A newer call of the same session makes one that still
-/// waits return without tasks; one that is given up (its connection is closed) takes none.
+/// Leased tasks count as running. A newer call of the same session makes a waiting one return without tasks.
+/// A call whose connection is closed leases no tasks.
 #[utoipa::path(post, path = "/v1/leases", operation_id = "lease_tasks", tag = "Worker API", request_body = LeaseRequest, responses(
-    (status = 200, description = "The tasks; none when the wait was over", body = LeaseResponse),
+    (status = 200, description = "Leased tasks; empty when the wait is over", body = LeaseResponse),
     (status = 404, description = "The session has ended", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "The session is another worker's", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "The session belongs to another worker", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn lease(
     State(services): State<Services>,
@@ -33,11 +33,11 @@ pub(crate) async fn lease(
     Ok(Json(services.lease_tasks(caller, request).await?))
 }
 
-/// The worker lives, and so does all it runs. The answer says what it is to stop.
+/// Keeps a session and its leases alive. Returns the attempts that the worker must stop.
 #[utoipa::path(post, path = "/v1/sessions/{session}/heartbeat", operation_id = "heartbeat", tag = "Worker API",
-    params(("session" = String, Path, description = "The session", pattern = "^s_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$")), responses(
-    (status = 200, description = "It lives on", body = HeartbeatResponse),
-    (status = 404, description = "It has ended", body = Problem, content_type = "application/problem+json"),
+    params(("session" = String, Path, description = "Session id", pattern = "^s_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$")), responses(
+    (status = 200, description = "The session is alive", body = HeartbeatResponse),
+    (status = 404, description = "The session has ended", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn heartbeat(
     State(services): State<Services>,
@@ -47,11 +47,11 @@ pub(crate) async fn heartbeat(
     Ok(Json(services.heartbeat(caller, HeartbeatRequest { session }).await?))
 }
 
-/// Ends a session; what it held goes to others.
+/// Ends a session. Other workers get the tasks that it held.
 #[utoipa::path(delete, path = "/v1/sessions/{session}", operation_id = "close_session", tag = "Worker API",
-    params(("session" = String, Path, description = "The session", pattern = "^s_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$")), responses(
+    params(("session" = String, Path, description = "Session id", pattern = "^s_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$")), responses(
     (status = 204, description = "Ended"),
-    (status = 404, description = "It had ended", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "The session has already ended", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn close(
     State(services): State<Services>,
@@ -62,104 +62,49 @@ pub(crate) async fn close(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The attempt succeeded.
-#[utoipa::path(post, path = "/v1/tasks/{id}/complete", operation_id = "complete_task", tag = "Worker API", request_body = CompleteRequest,
-    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 204, description = "It is durable"),
-    (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),
-))]
-pub(crate) async fn complete(
-    State(services): State<Services>,
-    caller: Caller,
-    Part(id): Part,
-    Body(request): Body<CompleteRequest>,
-) -> Result<StatusCode, Failure> {
-    services.complete_task(caller, CompleteRequest { id, ..request }).await?;
-    Ok(StatusCode::NO_CONTENT)
+/// Handlers for the reports of a worker about a task that it holds. Each takes a task id and a message with the lease,
+/// and answers without content. The JSON form of a message has the same name.
+macro_rules! reports {
+    ($(
+        $(#[doc = $summary:tt])+
+        $handler:ident: $path:tt as $id:tt, $message:ident to $operation:ident, $done:tt;
+    )+) => {$(
+        $(#[doc = $summary])+
+        #[utoipa::path(post, path = $path, operation_id = $id, tag = "Worker API", request_body = $message,
+            params(("id" = String, Path, description = "Task id", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
+            (status = 204, description = $done),
+            (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
+            (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),
+        ))]
+        pub(crate) async fn $handler(
+            State(services): State<Services>,
+            caller: Caller,
+            Part(id): Part,
+            Body(request): Body<$message>,
+        ) -> Result<StatusCode, Failure> {
+            services.$operation(caller, v1::$message { id, ..request.into() }).await?;
+            Ok(StatusCode::NO_CONTENT)
+        }
+    )+};
 }
 
-/// The attempt failed: the task backs off or, when it has no attempts left, fails.
-#[utoipa::path(post, path = "/v1/tasks/{id}/fail", operation_id = "fail_task", tag = "Worker API", request_body = FailRequest,
-    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 204, description = "It is durable"),
-    (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),
-))]
-pub(crate) async fn fail(
-    State(services): State<Services>,
-    caller: Caller,
-    Part(id): Part,
-    Body(request): Body<FailRequest>,
-) -> Result<StatusCode, Failure> {
-    services.fail_task(caller, v1::FailRequest { id, ..request.into() }).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// The attempt was stopped, as the server asked. Unasked, it counts as failed.
-#[utoipa::path(post, path = "/v1/tasks/{id}/cancelled", operation_id = "report_cancelled", tag = "Worker API", request_body = ReportCancelledRequest,
-    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 204, description = "It is durable"),
-    (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),
-))]
-pub(crate) async fn cancelled(
-    State(services): State<Services>,
-    caller: Caller,
-    Part(id): Part,
-    Body(request): Body<ReportCancelledRequest>,
-) -> Result<StatusCode, Failure> {
-    services.report_cancelled(caller, ReportCancelledRequest { id, ..request }).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// Puts the task off until a time that the handler names. No attempt of `retry.max_attempts` is spent.
-#[utoipa::path(post, path = "/v1/tasks/{id}/snooze", operation_id = "snooze_task", tag = "Worker API", request_body = SnoozeRequest,
-    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 204, description = "It is durable"),
-    (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),
-))]
-pub(crate) async fn snooze(
-    State(services): State<Services>,
-    caller: Caller,
-    Part(id): Part,
-    Body(request): Body<SnoozeRequest>,
-) -> Result<StatusCode, Failure> {
-    services.snooze_task(caller, SnoozeRequest { id, ..request }).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// Gives the task back unharmed: no attempt is spent.
-#[utoipa::path(post, path = "/v1/tasks/{id}/release", operation_id = "release_task", tag = "Worker API", request_body = ReleaseRequest,
-    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 204, description = "It is durable"),
-    (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),
-))]
-pub(crate) async fn release(
-    State(services): State<Services>,
-    caller: Caller,
-    Part(id): Part,
-    Body(request): Body<ReleaseRequest>,
-) -> Result<StatusCode, Failure> {
-    services.release_task(caller, ReleaseRequest { id, ..request }).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// Says how far the handler is, and that it lives.
-#[utoipa::path(post, path = "/v1/tasks/{id}/progress", operation_id = "report_progress", tag = "Worker API", request_body = ReportProgressRequest,
-    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 204, description = "Noted"),
-    (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "The lease is no longer valid", body = Problem, content_type = "application/problem+json"),
-))]
-pub(crate) async fn progress(
-    State(services): State<Services>,
-    caller: Caller,
-    Part(id): Part,
-    Body(request): Body<ReportProgressRequest>,
-) -> Result<StatusCode, Failure> {
-    services.report_progress(caller, ReportProgressRequest { id, ..request }).await?;
-    Ok(StatusCode::NO_CONTENT)
+reports! {
+    /// Reports that the attempt succeeded.
+    complete: "/v1/tasks/{id}/complete" as "complete_task",
+        CompleteRequest to complete_task, "The report is durable";
+    /// Reports that the attempt failed. The task backs off, or fails if it has no attempts left.
+    fail: "/v1/tasks/{id}/fail" as "fail_task",
+        FailRequest to fail_task, "The report is durable";
+    /// Reports that the attempt was stopped, as the server asked. Otherwise it counts as failed.
+    cancelled: "/v1/tasks/{id}/cancelled" as "report_cancelled",
+        ReportCancelledRequest to report_cancelled, "The report is durable";
+    /// Puts the task off until a time. This spends no attempt of `retry.max_attempts`.
+    snooze: "/v1/tasks/{id}/snooze" as "snooze_task",
+        SnoozeRequest to snooze_task, "The report is durable";
+    /// Returns the task unprocessed. This spends no attempt of `retry.max_attempts`.
+    release: "/v1/tasks/{id}/release" as "release_task",
+        ReleaseRequest to release_task, "The report is durable";
+    /// Reports the progress of the handler, which also keeps the session alive.
+    progress: "/v1/tasks/{id}/progress" as "report_progress",
+        ReportProgressRequest to report_progress, "Noted";
 }

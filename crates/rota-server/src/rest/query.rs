@@ -1,11 +1,11 @@
-//! What stands behind the `?`: each parameter is known, and given once unless it may be repeated.
+//! Parses query parameters. Unknown parameters are refused, and so are repeated ones unless they allow it.
 
 use axum::{
     extract::{FromRequestParts, Query},
     http::request::Parts,
 };
 use rota_proto::{
-    Date, ScalarError, Span,
+    Date, ScalarError, TimeSpan,
     json::{TaskFilter, Words},
     v1::TaskStatus,
 };
@@ -20,12 +20,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Pairs {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let pairs = Query::<Vec<(String, String)>>::from_request_parts(parts, state);
-        let pairs = pairs.await.map_err(|_| Failure::field("query", "is not readable"))?;
+        let pairs = pairs.await.map_err(|_| Failure::field("query", "cannot be parsed"))?;
         Ok(Self(pairs.0))
     }
 }
 
-/// Which part of a list.
+/// The parameters of a page.
 #[derive(Debug, Default)]
 pub(crate) struct Page {
     limit: Option<u32>,
@@ -33,7 +33,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// The size of the page. A message cannot tell zero from none.
+    /// The size of the page. A message cannot distinguish zero from absent.
     pub(crate) fn size(&self, limits: &Limits) -> Result<u32, Failure> {
         if self.limit == Some(0) {
             let wrong = format!("is 0; it must be from 1 to {}", limits.page_size);
@@ -42,16 +42,16 @@ impl Page {
         Ok(self.limit.unwrap_or_default())
     }
 
-    /// Where the page begins.
+    /// The cursor of the page.
     pub(crate) fn token(self) -> String {
         self.cursor.unwrap_or_default()
     }
 
-    /// Whether the parameter is one of these.
+    /// Reads the parameter if it is one of these, and returns whether it is.
     fn take(&mut self, name: &str, value: &str) -> Result<bool, Failure> {
         match name {
             "limit" => once(name, &mut self.limit, number(name, value)?)?,
-            // A message cannot tell an empty one from none.
+            // A message cannot distinguish an empty cursor from an absent one.
             "cursor" if value.is_empty() => return Err(Failure::field(name, "must not be empty")),
             "cursor" => once(name, &mut self.cursor, value.to_owned())?,
             _ => return Ok(false),
@@ -61,13 +61,13 @@ impl Page {
 }
 
 impl Pairs {
-    /// That there are none.
+    /// Refuses all parameters.
     pub(crate) fn none(self) -> Result<(), Failure> {
         self.0.first().map_or(Ok(()), |(name, _)| Err(unknown(name)))
     }
 
-    /// The only parameter there may be: how long to wait.
-    pub(crate) fn wait(self) -> Result<Option<Span>, Failure> {
+    /// The parameter `wait`, which must be the only one.
+    pub(crate) fn wait(self) -> Result<Option<TimeSpan>, Failure> {
         let mut wait = None;
         for (name, value) in self.0 {
             match name.as_str() {
@@ -78,7 +78,7 @@ impl Pairs {
         Ok(wait)
     }
 
-    /// Which part of a list.
+    /// The parameters of a page.
     pub(crate) fn page(self) -> Result<Page, Failure> {
         let mut page = Page::default();
         for (name, value) in self.0 {
@@ -89,7 +89,7 @@ impl Pairs {
         Ok(page)
     }
 
-    /// Which tasks to list.
+    /// The parameters of a list of tasks.
     pub(crate) fn list(self) -> Result<(TaskFilter, Page), Failure> {
         let (mut filter, mut page) = (TaskFilter::default(), Page::default());
         for (name, value) in self.0 {
@@ -102,7 +102,7 @@ impl Pairs {
                     }
                 }
                 "label" => {
-                    // Names have no equals sign, values may.
+                    // Values can have an equals sign, names cannot.
                     let wrong = || Failure::field("label", "must be name=value");
                     let (name, value) = value.split_once('=').ok_or_else(wrong)?;
                     let before = filter.labels.insert(name.to_owned(), value.to_owned());
@@ -130,7 +130,7 @@ fn once<T>(name: &str, place: &mut Option<T>, value: T) -> Result<(), Failure> {
 }
 
 fn repeated(name: &str) -> Failure {
-    Failure::field(name, "is given more than once")
+    Failure::field(name, "occurs more than once")
 }
 
 fn unknown(name: &str) -> Failure {

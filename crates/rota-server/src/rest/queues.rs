@@ -1,4 +1,4 @@
-//! Queues.
+//! REST handlers for queues.
 
 use axum::{Json, extract::State};
 use rota_proto::v1::{ListQueuesRequest, ListQueuesResponse, Queue, QueueRequest};
@@ -6,12 +6,12 @@ use rota_proto::v1::{ListQueuesRequest, ListQueuesResponse, Queue, QueueRequest}
 use super::{extract::Part, fields::in_query, problem::Problem, query::Pairs};
 use crate::{failure::Failure, operations::Caller, services::Services};
 
-/// Queues, by name.
+/// Lists queues, by name.
 #[utoipa::path(get, path = "/v1/queues", operation_id = "list_queues", tag = "queues", params(
-    ("limit" = Option<u32>, Query, description = "1 to 1000; default 1000", minimum = 1, maximum = 1000),
-    ("cursor" = Option<String>, Query, description = "next_cursor of the page before", pattern = "^[A-Za-z0-9._:/-]{1,128}$"),
+    ("limit" = Option<u32>, Query, description = "Maximum number of entries, 1 to 1000. Default: 1000.", minimum = 1, maximum = 1000),
+    ("cursor" = Option<String>, Query, description = "next_cursor of the previous page", pattern = "^[A-Za-z0-9._:/-]{1,128}$"),
 ), responses(
-    (status = 200, description = "A page", body = ListQueuesResponse),
+    (status = 200, description = "A page of queues", body = ListQueuesResponse),
 ))]
 pub(crate) async fn list(
     State(services): State<Services>,
@@ -24,11 +24,11 @@ pub(crate) async fn list(
     Ok(Json(services.list_queues(caller, request).await.map_err(in_query)?))
 }
 
-/// One queue.
+/// Gets a queue.
 #[utoipa::path(get, path = "/v1/queues/{queue}", operation_id = "get_queue", tag = "queues",
-    params(("queue" = String, Path, description = "The queue", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]*[A-Za-z0-9_:/-][A-Za-z0-9._:/-]*$")), responses(
+    params(("queue" = String, Path, description = "Queue name", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]*[A-Za-z0-9_:/-][A-Za-z0-9._:/-]*$")), responses(
     (status = 200, description = "The queue", body = Queue),
-    (status = 404, description = "Nothing has named it", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "No such queue", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn get(
     State(services): State<Services>,
@@ -38,10 +38,10 @@ pub(crate) async fn get(
     Ok(Json(services.get_queue(caller, QueueRequest { queue }).await?))
 }
 
-/// No task of a paused queue starts; those running go on.
+/// Pauses a queue: none of its tasks starts. Running tasks continue.
 #[utoipa::path(post, path = "/v1/queues/{queue}/pause", operation_id = "pause_queue", tag = "queues",
-    params(("queue" = String, Path, description = "The queue", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]*[A-Za-z0-9_:/-][A-Za-z0-9._:/-]*$")), responses(
-    (status = 200, description = "The queue as it is now", body = Queue),
+    params(("queue" = String, Path, description = "Queue name", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]*[A-Za-z0-9_:/-][A-Za-z0-9._:/-]*$")), responses(
+    (status = 200, description = "The queue after the change", body = Queue),
 ))]
 pub(crate) async fn pause(
     State(services): State<Services>,
@@ -51,10 +51,10 @@ pub(crate) async fn pause(
     Ok(Json(services.pause_queue(caller, QueueRequest { queue }).await?))
 }
 
-/// Tasks of the queue start again.
+/// Resumes a paused queue.
 #[utoipa::path(post, path = "/v1/queues/{queue}/resume", operation_id = "resume_queue", tag = "queues",
-    params(("queue" = String, Path, description = "The queue", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]*[A-Za-z0-9_:/-][A-Za-z0-9._:/-]*$")), responses(
-    (status = 200, description = "The queue as it is now", body = Queue),
+    params(("queue" = String, Path, description = "Queue name", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]*[A-Za-z0-9_:/-][A-Za-z0-9._:/-]*$")), responses(
+    (status = 200, description = "The queue after the change", body = Queue),
 ))]
 pub(crate) async fn resume(
     State(services): State<Services>,

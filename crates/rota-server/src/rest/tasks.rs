@@ -1,4 +1,4 @@
-//! Tasks.
+//! REST handlers for tasks.
 
 use axum::{
     Json,
@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use rota_proto::{
-    Date, FieldMask, Span,
+    Date, FieldMask, TimeSpan,
     json::{BulkResult, Content, NewTaskBatchResult},
     v1::{
         BulkTasksRequest, CreateTaskRequest, CreateTaskResponse, CreateTasksRequest,
@@ -30,24 +30,24 @@ use crate::{
     services::Services,
 };
 
-/// The header that can be given instead of the field `idempotency_key`.
+/// The header that can replace the field `idempotency_key`.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// The task with the key from the header, if one is there.
+/// The task with the key from the header, if there is one.
 fn keyed(mut task: NewTask, headers: &HeaderMap) -> Result<NewTask, Failure> {
     let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = given.next() else { return Ok(task) };
     let wrong = |message: &str| Err(Failure::field(IDEMPOTENCY_KEY, message));
     if given.next().is_some() {
-        return wrong("is given more than once");
+        return wrong("occurs more than once");
     }
-    let Ok(key) = value.to_str() else { return wrong("has characters other than those of ASCII") };
-    // Some clients write it as a string of structured fields, in quotes.
+    let Ok(key) = value.to_str() else { return wrong("must be ASCII") };
+    // Some clients write it in quotes, as a string of structured fields (RFC 9651).
     let quoted = key.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let key = quoted.unwrap_or(key);
     match task.idempotency_key.as_deref() {
         _ if key.is_empty() => wrong("must not be empty"),
-        Some(other) if other != key => wrong("is not the same as the field idempotency_key"),
+        Some(other) if other != key => wrong("differs from the field idempotency_key"),
         _ => {
             task.idempotency_key = Some(key.to_owned());
             Ok(task)
@@ -55,13 +55,13 @@ fn keyed(mut task: NewTask, headers: &HeaderMap) -> Result<NewTask, Failure> {
     }
 }
 
-/// Creates one task. Answers when it is durable.
+/// Creates a task. Answers when it is durable.
 #[utoipa::path(post, path = "/v1/tasks", operation_id = "create_task", tag = "tasks", request_body = NewTask, params(
-    ("idempotency-key" = Option<String>, Header, description = "The same as the field idempotency_key", min_length = 1, max_length = 256, pattern = "^[ -~]+$"),
+    ("idempotency-key" = Option<String>, Header, description = "Alternative to the field idempotency_key", min_length = 1, max_length = 256, pattern = "^[ -~]+$"),
 ), responses(
     (status = 201, description = "Created", body = Task, headers(("location" = String))),
-    (status = 200, description = "It existed: a repeat by id or idempotency key", body = Task),
-    (status = 409, description = "It already exists with different content", body = Problem, content_type = "application/problem+json"),
+    (status = 200, description = "Already existed: a repeat by id or idempotency key", body = Task),
+    (status = 409, description = "Already exists with different content", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn create(
     State(services): State<Services>,
@@ -79,9 +79,9 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(task)).into_response())
 }
 
-/// Creates up to 1,000 tasks, each for itself: the answer has a result for each, in order.
+/// Creates up to 1,000 tasks independently. The answer has a result for each, in order.
 #[utoipa::path(post, path = "/v1/tasks/batch", operation_id = "create_tasks", tag = "tasks", request_body = CreateTasksRequest, responses(
-    (status = 200, description = "A result for each", body = NewTaskBatchResult),
+    (status = 200, description = "A result for each task, in the order of the request", body = NewTaskBatchResult),
 ))]
 pub(crate) async fn create_batch(
     State(services): State<Services>,
@@ -90,20 +90,21 @@ pub(crate) async fn create_batch(
     Body(request): Body<CreateTasksRequest>,
 ) -> Result<Json<NewTaskBatchResult>, Failure> {
     if headers.contains_key(IDEMPOTENCY_KEY) {
-        let wrong = "names one task; in a batch, give each task the field idempotency_key";
+        let wrong =
+            "identifies a single task; in a batch, set the field idempotency_key of each task";
         return Err(Failure::field(IDEMPOTENCY_KEY, wrong));
     }
     Ok(Json(services.create_tasks(caller, request).await?.into()))
 }
 
-/// One task. With `wait`, answers when it has ended or the wait is over.
+/// Gets a task. With `wait`, answers when it has ended or the wait is over.
 #[utoipa::path(get, path = "/v1/tasks/{id}", operation_id = "get_task", tag = "tasks", params(
-    ("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
-    ("wait" = Option<Span>, Query, description = "Up to 60s"),
+    ("id" = String, Path, description = "Task id", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
+    ("wait" = Option<TimeSpan>, Query, description = "Maximum time to wait for the end of the task, up to 60s."),
 ), responses(
     (status = 200, description = "The task", body = Task),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "This node cannot read the task's record", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "This node cannot read the record of the task", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn get(
     State(services): State<Services>,
@@ -115,19 +116,19 @@ pub(crate) async fn get(
     Ok(Json(services.get_task(caller, request).await?))
 }
 
-/// Tasks, newest first, without payloads.
+/// Lists tasks, newest first, without payloads.
 #[utoipa::path(get, path = "/v1/tasks", operation_id = "list_tasks", tag = "tasks", params(
-    ("queue" = Option<String>, Query, description = "In this queue", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
-    ("status" = Option<Vec<TaskStatus>>, Query, description = "In one of these states; may be repeated or separated by commas"),
-    ("kind" = Option<String>, Query, description = "Of this kind", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
-    ("label" = Option<Vec<String>>, Query, description = "name=value; may be repeated, and all must match", pattern = "^[A-Za-z0-9._:/-]{1,128}=[^\\u0000]*$"),
-    ("created_from" = Option<Date>, Query, description = "Created at or after"),
-    ("created_to" = Option<Date>, Query, description = "Created before"),
-    ("run_at_from" = Option<Date>, Query, description = "Due at or after"),
-    ("run_at_to" = Option<Date>, Query, description = "Due before"),
-    ("limit" = Option<u32>, Query, description = "1 to 1000; default 50", minimum = 1, maximum = 1000),
-    ("cursor" = Option<String>, Query, description = "next_cursor of the page before", pattern = "^t_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$"),
-), responses((status = 200, description = "A page", body = ListTasksResponse)))]
+    ("queue" = Option<String>, Query, description = "Only tasks in this queue", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
+    ("status" = Option<Vec<TaskStatus>>, Query, description = "Only tasks with one of these statuses. Can be repeated or separated by commas."),
+    ("kind" = Option<String>, Query, description = "Only tasks of this kind", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
+    ("label" = Option<Vec<String>>, Query, description = "Only tasks with this label, as name=value. Can be repeated; all must match.", pattern = "^[A-Za-z0-9._:/-]{1,128}=[^\\u0000]*$"),
+    ("created_from" = Option<Date>, Query, description = "Only tasks created at this time or later"),
+    ("created_to" = Option<Date>, Query, description = "Only tasks created before this time"),
+    ("run_at_from" = Option<Date>, Query, description = "Only tasks due at this time or later"),
+    ("run_at_to" = Option<Date>, Query, description = "Only tasks due before this time"),
+    ("limit" = Option<u32>, Query, description = "Maximum number of tasks, 1 to 1000. Default: 50.", minimum = 1, maximum = 1000),
+    ("cursor" = Option<String>, Query, description = "next_cursor of the previous page", pattern = "^t_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$"),
+), responses((status = 200, description = "A page of tasks", body = ListTasksResponse)))]
 pub(crate) async fn list(
     State(services): State<Services>,
     caller: Caller,
@@ -142,12 +143,14 @@ pub(crate) async fn list(
     Ok(Json(services.list_tasks(caller, request).await.map_err(in_query)?))
 }
 
-/// Asks for a task to be stopped. A running attempt is told; its end shows as `cancelled`.
+/// Cancels a task.
+///
+/// If an attempt is running, its worker is asked to stop it, and then the task becomes `cancelled`.
 #[utoipa::path(post, path = "/v1/tasks/{id}/cancel", operation_id = "cancel_task", tag = "tasks",
-    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 200, description = "The task as it is now", body = Task),
+    params(("id" = String, Path, description = "Task id", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
+    (status = 200, description = "The task after the change", body = Task),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "It has ended otherwise", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "The task has ended with another status", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn cancel(
     State(services): State<Services>,
@@ -157,12 +160,12 @@ pub(crate) async fn cancel(
     Ok(Json(services.cancel_task(caller, TaskRequest { id }).await?))
 }
 
-/// Makes a failed, cancelled or expired task pending again, with a fresh budget of attempts.
+/// Runs a failed, cancelled or expired task again, with a new budget of attempts.
 #[utoipa::path(post, path = "/v1/tasks/{id}/retry", operation_id = "retry_task", tag = "tasks",
-    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 200, description = "The task as it is now", body = Task),
+    params(("id" = String, Path, description = "Task id", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
+    (status = 200, description = "The task after the change", body = Task),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "It has not ended, or it completed", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "The task has not ended, or it completed", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn retry(
     State(services): State<Services>,
@@ -172,12 +175,12 @@ pub(crate) async fn retry(
     Ok(Json(services.retry_task(caller, TaskRequest { id }).await?))
 }
 
-/// Changes when a waiting task is due.
+/// Changes the earliest start time of a waiting task.
 #[utoipa::path(post, path = "/v1/tasks/{id}/reschedule", operation_id = "reschedule_task", tag = "tasks", request_body = RescheduleTaskRequest,
-    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 200, description = "The task as it is now", body = Task),
+    params(("id" = String, Path, description = "Task id", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
+    (status = 200, description = "The task after the change", body = Task),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "It does not wait", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "The task is not waiting", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn reschedule(
     State(services): State<Services>,
@@ -189,12 +192,12 @@ pub(crate) async fn reschedule(
     Ok(Json(services.reschedule_task(caller, request).await?))
 }
 
-/// Changes a waiting task's priority.
+/// Changes the priority of a waiting task.
 #[utoipa::path(post, path = "/v1/tasks/{id}/priority", operation_id = "set_task_priority", tag = "tasks", request_body = SetTaskPriorityRequest,
-    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 200, description = "The task as it is now", body = Task),
+    params(("id" = String, Path, description = "Task id", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
+    (status = 200, description = "The task after the change", body = Task),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "It does not wait", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "The task is not waiting", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn set_priority(
     State(services): State<Services>,
@@ -206,20 +209,20 @@ pub(crate) async fn set_priority(
     Ok(Json(services.set_task_priority(caller, request).await?))
 }
 
-/// Changes the definition of a waiting task: a JSON merge patch (RFC 7396).
+/// Changes the definition of a waiting task, by a JSON merge patch (RFC 7396).
 ///
-/// Members that are left out stay as they are, and `null` resets one to its default. Labels and the retry
-/// policy are merged, the payload is replaced whole. A repeat of the submission is still compared with what was
-/// first submitted.
+/// Absent members stay unchanged, and `null` resets a member to its default. Labels and the retry policy are
+/// merged; the payload is replaced as a whole. A repeat of the submission is still compared with the first
+/// submission.
 #[utoipa::path(patch, path = "/v1/tasks/{id}", operation_id = "update_task", tag = "tasks",
     request_body(content((TaskChange = "application/merge-patch+json"), (TaskChange = "application/json"))), params(
-    ("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
-    ("if-match" = Option<String>, Header, description = "Version that the change is meant for, in quotes or not", pattern = r#"^(\*|"?[0-9]{1,20}"?)$"#),
+    ("id" = String, Path, description = "Task id", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
+    ("if-match" = Option<String>, Header, description = "Version that the task must have, with or without quotes", pattern = r#"^(\*|"?[0-9]{1,20}"?)$"#),
 ), responses(
-    (status = 200, description = "The task as it is now", body = Task),
+    (status = 200, description = "The task after the change", body = Task),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "It does not wait", body = Problem, content_type = "application/problem+json"),
-    (status = 412, description = "It has another version", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "The task is not waiting", body = Problem, content_type = "application/problem+json"),
+    (status = 412, description = "The task has another version", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn update(
     State(services): State<Services>,
@@ -229,7 +232,7 @@ pub(crate) async fn update(
     MergePatch { value, parts }: MergePatch<TaskChange>,
 ) -> Result<Json<Task>, Failure> {
     if parts.is_empty() {
-        return Err(Failure::field("body", "changes nothing: name at least one member"));
+        return Err(Failure::field("body", "must have at least one member to change"));
     }
     let request = UpdateTaskRequest {
         id,
@@ -240,7 +243,7 @@ pub(crate) async fn update(
     Ok(Json(services.update_task(caller, request).await?))
 }
 
-/// The version that `If-Match` names, if any.
+/// The version in `If-Match`, if any.
 fn expected_version(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim();
@@ -248,15 +251,17 @@ fn expected_version(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
         return Ok(None);
     }
     let version = text.trim_matches('"').parse();
-    version.map(Some).map_err(|_| Failure::field("if-match", "is not the version of a task"))
+    version
+        .map(Some)
+        .map_err(|_| Failure::field("if-match", "must be the version of a task: a whole number"))
 }
 
-/// Removes a finished task with all that is kept of it.
+/// Deletes an ended task with all its records.
 #[utoipa::path(delete, path = "/v1/tasks/{id}", operation_id = "delete_task", tag = "tasks",
-    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 204, description = "Removed"),
+    params(("id" = String, Path, description = "Task id", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
+    (status = 204, description = "Deleted"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "It has not ended", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "The task has not ended", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn delete(
     State(services): State<Services>,
@@ -267,9 +272,9 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Cancels, retries or deletes the tasks that a filter selects.
+/// Cancels, retries or deletes the tasks that match a filter.
 #[utoipa::path(post, path = "/v1/tasks/bulk", operation_id = "bulk_tasks", tag = "tasks", request_body = BulkTasksRequest, responses(
-    (status = 200, description = "What became of them", body = BulkResult),
+    (status = 200, description = "Number of tasks by result", body = BulkResult),
 ))]
 pub(crate) async fn bulk(
     State(services): State<Services>,
@@ -279,12 +284,12 @@ pub(crate) async fn bulk(
     Ok(Json(services.bulk_tasks(caller, request).await.map_err(in_body)?.into()))
 }
 
-/// The history of a task's attempts, oldest first.
+/// Lists the attempts of a task, oldest first.
 #[utoipa::path(get, path = "/v1/tasks/{id}/attempts", operation_id = "list_attempts", tag = "tasks",
-    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 200, description = "Its attempts", body = ListAttemptsResponse),
+    params(("id" = String, Path, description = "Task id", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
+    (status = 200, description = "The attempts of the task", body = ListAttemptsResponse),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "This node cannot read the task's record", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "This node cannot read the record of the task", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn attempts(
     State(services): State<Services>,
@@ -294,15 +299,15 @@ pub(crate) async fn attempts(
     Ok(Json(services.list_attempts(caller, TaskRequest { id }).await?))
 }
 
-/// What the task's handler returned, as it returned it.
+/// Gets the result that the handler returned, unchanged.
 #[utoipa::path(get, path = "/v1/tasks/{id}/result", operation_id = "get_result", tag = "tasks",
-    params(("id" = String, Path, description = "The task", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 200, description = "JSON where it is JSON, else bytes", content(
+    params(("id" = String, Path, description = "Task id", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
+    (status = 200, description = "The result, as JSON if it is valid JSON, otherwise as bytes", content(
         (serde_json::Value = "application/json"), (serde_json::Value = "application/octet-stream"),
     )),
-    (status = 204, description = "It returned nothing, or has not ended"),
+    (status = 204, description = "The handler returned no result, or the task has not ended"),
     (status = 404, description = "No such task", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "This node cannot read the task's record", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "This node cannot read the record of the task", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn result(
     State(services): State<Services>,

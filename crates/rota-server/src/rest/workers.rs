@@ -1,4 +1,4 @@
-//! Workers, and the server itself.
+//! REST handlers for workers, and for the server itself.
 
 use axum::{Json, extract::State};
 use rota_proto::v1::{
@@ -8,12 +8,12 @@ use rota_proto::v1::{
 use super::{extract::Part, fields::in_query, problem::Problem, query::Pairs};
 use crate::{failure::Failure, operations::Caller, services::Services};
 
-/// Workers, by name.
+/// Lists sessions of workers, by name.
 #[utoipa::path(get, path = "/v1/workers", operation_id = "list_workers", tag = "workers", params(
-    ("limit" = Option<u32>, Query, description = "1 to 1000; default 1000", minimum = 1, maximum = 1000),
-    ("cursor" = Option<String>, Query, description = "next_cursor of the page before", pattern = "^s_[0-9a-f][0-9a-hjkmnp-tv-z]{12}[.][A-Za-z0-9._:/-]{1,128}$"),
+    ("limit" = Option<u32>, Query, description = "Maximum number of entries, 1 to 1000. Default: 1000.", minimum = 1, maximum = 1000),
+    ("cursor" = Option<String>, Query, description = "next_cursor of the previous page", pattern = "^s_[0-9a-f][0-9a-hjkmnp-tv-z]{12}[.][A-Za-z0-9._:/-]{1,128}$"),
 ), responses(
-    (status = 200, description = "A page", body = ListWorkersResponse),
+    (status = 200, description = "A page of workers", body = ListWorkersResponse),
 ))]
 pub(crate) async fn list(
     State(services): State<Services>,
@@ -26,10 +26,10 @@ pub(crate) async fn list(
     Ok(Json(services.list_workers(caller, request).await.map_err(in_query)?))
 }
 
-/// Asks a worker to take no more tasks, finish what it runs and end its session.
+/// Drains a worker: it takes no more tasks, finishes those that it runs, and ends its session.
 #[utoipa::path(post, path = "/v1/workers/{worker}/drain", operation_id = "drain_worker", tag = "workers",
-    params(("worker" = String, Path, description = "A session, or a name: then all its sessions", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
-    (status = 200, description = "The workers meant", body = ListWorkersResponse),
+    params(("worker" = String, Path, description = "Session id, or the name of a worker for all its sessions", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")), responses(
+    (status = 200, description = "The drained sessions", body = ListWorkersResponse),
     (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn drain(
@@ -40,7 +40,7 @@ pub(crate) async fn drain(
     Ok(Json(services.drain_worker(caller, DrainWorkerRequest { worker }).await?))
 }
 
-/// About the server: version, leader, store, limits.
+/// Gets the version, leader, store and limits of the server.
 #[utoipa::path(get, path = "/v1/info", operation_id = "get_server_info", tag = "server", responses(
     (status = 200, description = "The server", body = ServerInfo),
 ))]

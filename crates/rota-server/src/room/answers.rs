@@ -1,7 +1,8 @@
-//! Room for large answers, from when they are built, or come from another node, until the client has read them.
+//! The memory budget for large answers, from when they are built or arrive from another node until the client
+//! has read them.
 //!
-//! An answer that only tells something is refused when there is no room for it. One that says what
-//! was done is always given. The rest of an answer that its client does not read is dropped.
+//! Without free memory, the answer to a read is refused. The answer to a change is always sent. If a client
+//! does not read an answer, the rest of it is dropped.
 
 use std::{
     pin::Pin,
@@ -31,20 +32,20 @@ use crate::{
     limits::Limits,
 };
 
-/// An answer up to so many bytes is not counted: it takes hardly more than its stream does anyway. A client of
-/// HTTP/2 that reads nothing can have one for each of its streams. A large one is handed on in parts of so many
-/// bytes, since a part that a connection holds is not counted any more.
+/// Answers up to this size do not count, because they are hardly larger than the buffers of their stream.
+/// Larger answers are passed on in parts of this size, because a part in a connection's buffer no longer
+/// counts.
 const LARGE: usize = 4 << 10;
-/// Large answers that may wait for room at once; further ones are refused.
+/// Maximum number of large answers that wait for memory. Further ones are refused.
 const WAITING: usize = 32;
 
-/// All room for answers.
+/// The memory budget for answers.
 #[derive(Debug)]
 pub(crate) struct Answers {
     budget: Budget,
     waiting: Semaphore,
     limit: LimitName,
-    /// An answer of which the client reads nothing for so long is dropped.
+    /// Time after which an answer is dropped if the client reads nothing of it.
     stall: Duration,
 }
 
@@ -60,7 +61,7 @@ impl Answers {
         }
     }
 
-    /// An answer of this node, or that there is no room for it. `reads`: it only tells something.
+    /// An answer of this node, or a refusal if there is no memory for it. `reads`: the operation only reads.
     pub(crate) async fn count(
         &self,
         answer: Response<Body>,
@@ -76,13 +77,13 @@ impl Answers {
             Ok(answer) => answer,
             Err(Broken::NoRoom(failure)) => answer_with(failure, grpc),
             Err(Broken::Off | Broken::Late) => {
-                answer_with(Failure::new(Reason::Internal, "the answer broke off"), grpc)
+                answer_with(Failure::new(Reason::Internal, "the answer was interrupted"), grpc)
             }
         }
     }
 
-    /// The answer once all of it is here, so that who made it is done with it however slowly its client
-    /// reads. A small one must be here `until` then; a large one must not stand still for too long.
+    /// Buffers a complete answer, so that a slow client does not hold up its sender. A small answer must
+    /// arrive by `until`; a large one must not stall for too long.
     pub(crate) async fn whole<B>(
         &self,
         answer: Response<B>,
@@ -94,7 +95,7 @@ impl Answers {
         B: HttpBody<Data = Bytes> + Unpin,
     {
         let (head, mut body) = answer.into_parts();
-        // An answer that ends with its head must go on as one: gRPC tells errors so.
+        // An answer without a body must stay one, because gRPC reports errors in this way.
         if body.is_end_stream() {
             return Ok(Response::from_parts(head, Body::empty()));
         }
@@ -110,7 +111,7 @@ impl Answers {
                 }
             };
             if grpc && have == 0 {
-                // A message says its length before it.
+                // The length of a message precedes it.
                 expected = expected.max(framing::announced(&frame));
             }
             have += frame.len();
@@ -140,7 +141,7 @@ impl Answers {
         if have <= LARGE { until } else { Instant::now() + self.stall }
     }
 
-    /// Makes room for the part of an answer that is here, and as far as is known for what is to come.
+    /// Takes memory for the part of an answer that has arrived, and for the rest if its length is known.
     async fn make_room(
         &self,
         rooms: &mut Rooms,
@@ -152,7 +153,7 @@ impl Answers {
         if wanted <= LARGE || wanted <= rooms.bytes {
             return Ok(());
         }
-        // By doubling, so that an answer of unknown length asks a few times only.
+        // Doubles the amount, so that an answer of unknown length takes memory only a few times.
         let wanted = if expected < have { have.next_power_of_two() } else { expected };
         let more = wanted - rooms.bytes;
         let room = if reads {
@@ -175,13 +176,13 @@ impl Answers {
     }
 }
 
-/// Why there is no whole answer.
+/// Why an answer is incomplete.
 #[derive(Debug)]
 pub(crate) enum Broken {
     NoRoom(Failure),
-    /// It stood still for too long.
+    /// It stalled for too long.
     Late,
-    /// It broke off.
+    /// It was interrupted.
     Off,
 }
 
@@ -191,7 +192,7 @@ impl From<tokio::time::error::Elapsed> for Broken {
     }
 }
 
-/// The room that an answer has so far.
+/// The memory that an answer holds so far.
 #[derive(Debug, Default)]
 struct Rooms {
     bytes: usize,
@@ -208,11 +209,11 @@ struct Rest {
     _rooms: Vec<Room>,
 }
 
-/// An answer that is given out in parts.
+/// An answer that is sent in parts.
 #[derive(Debug)]
 struct Large {
     rest: Arc<Mutex<Option<Rest>>>,
-    /// Parts that were given out.
+    /// The parts that were sent.
     given: Arc<AtomicUsize>,
     left: usize,
     trailers: Option<HeaderMap>,
@@ -224,7 +225,7 @@ impl Large {
         let left = data.len();
         let rest = Arc::new(Mutex::new(Some(Rest { data, _rooms: rooms })));
         let given = Arc::new(AtomicUsize::new(0));
-        // The body itself is not asked while its client reads nothing.
+        // The body is not polled while its client reads nothing.
         let watch = {
             let (rest, given) = (rest.clone(), given.clone());
             tokio::spawn(drop_when_stalled(rest, given, stall)).abort_handle()
@@ -276,7 +277,7 @@ impl HttpBody for Large {
         };
         let part = data.split_to(data.len().min(LARGE));
         this.left = data.len();
-        // A copy: what waits in a connection's buffers must not keep all of the answer.
+        // A copy, so that a part in a connection's buffer does not keep the whole answer in memory.
         let part = Bytes::copy_from_slice(&part);
         this.given.fetch_add(1, Ordering::Relaxed);
         if this.left == 0 {

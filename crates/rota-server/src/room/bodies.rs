@@ -1,11 +1,10 @@
-//! Room for request bodies.
+//! The memory budget for request bodies.
 //!
-//! A body takes room as it arrives, so a client holds at most twice what it has sent, and 4 KiB; whatever
-//! length it announces. It has `body_timeout` for all of it.
+//! A body takes memory as it arrives. So a client holds at most twice what it has sent, plus 4 KiB, whatever
+//! length it announces. The whole body must arrive within `body_timeout`.
 //!
-//! Small bodies have a part of the budget to themselves, so that large ones which arrive
-//! slowly do not keep them out; and so have workers' streams, which must be heard whatever clients
-//! send.
+//! Small bodies have their own part of the budget, so that slow large ones do not block them. So do the
+//! streams of workers, which must get through whatever clients send.
 
 use std::{
     future::Future,
@@ -34,17 +33,17 @@ use crate::{
     limits::Limits,
 };
 
-/// A body up to so many bytes is a small one.
+/// Maximum size of a small body.
 pub(super) const SMALL: usize = 64 << 10;
-/// Room that a body asks for first.
+/// Memory that a body takes first.
 const FIRST: usize = 4 << 10;
-/// Bodies that may wait for room at once; further ones are refused. What waits is in the buffers of its
-/// connection: 64 KiB of a stream of HTTP/2, 128 KiB of HTTP/1.
+/// Maximum number of bodies that wait for memory. Further ones are refused. A waiting body stays in the
+/// buffers of its connection: 64 KiB for an HTTP/2 stream, 128 KiB for HTTP/1.
 const WAITING: usize = 1024;
-/// A message of a worker up to so many bytes is not counted: a sign of life must not wait.
+/// Messages of a worker up to this size do not count, because a heartbeat must not wait.
 const FREE: usize = 4 << 10;
 
-/// All room for request bodies.
+/// The memory budget for request bodies.
 #[derive(Debug)]
 pub(crate) struct Bodies {
     small: Share,
@@ -56,7 +55,7 @@ pub(crate) struct Bodies {
     body_timeout: Duration,
 }
 
-/// What a request holds of it, until it is answered.
+/// The memory that a request holds until it is answered.
 #[derive(Debug, Default)]
 pub(crate) struct Held(Mutex<Vec<Room>>);
 
@@ -70,40 +69,39 @@ impl Held {
     }
 }
 
-/// The room of a stream's messages, for whoever reads them.
+/// The memory of a stream's messages, for their reader.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StreamRoom(Arc<Stream>);
 
 #[derive(Debug, Default)]
 struct Stream {
     throttled: AtomicBool,
-    /// Whoever reads the messages keeps their room. Else it is free when a message is whole.
+    /// Whether the reader keeps the memory of messages. Otherwise it is released when a message is complete.
     kept: AtomicBool,
     held: Arc<Held>,
 }
 
 impl StreamRoom {
-    /// Whether nothing is read from the stream because there is no room, so that its worker cannot
-    /// be heard.
+    /// Whether the stream waits for memory, so that the server cannot receive heartbeats of its worker.
     pub(crate) fn is_throttled(&self) -> bool {
         self.0.throttled.load(Ordering::Relaxed)
     }
 
-    /// From now on, [`take`](Self::take) is called for each message.
+    /// Announces that [`take`](Self::take) will be called for each message.
     pub(crate) fn keep(&self) {
         self.0.kept.store(true, Ordering::Relaxed);
     }
 
-    /// The room of the messages that came last, to be kept while they are worked on.
+    /// Takes the memory of the last messages, to be held while they are processed.
     pub(crate) fn take(&self) -> Vec<Room> {
         self.0.held.take()
     }
 }
 
-/// Which sort of body it is.
+/// The kind of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sort {
-    /// JSON: its length is said before it, or found as it arrives.
+    /// JSON, with a declared length or none.
     Plain,
     /// The message of a gRPC call.
     Call,
@@ -126,8 +124,8 @@ impl Bodies {
         }
     }
 
-    /// The request with a body that waits for room, and what it holds: to be kept until the request
-    /// is answered.
+    /// Wraps the body of a request so that it waits for memory. Keep the returned memory until the request is
+    /// answered.
     pub(crate) fn count(
         self: &Arc<Self>,
         request: Request,
@@ -173,32 +171,32 @@ impl Bodies {
 
 type Waiting = Pin<Box<dyn Future<Output = Option<(Room, usize)>> + Send>>;
 
-/// A body that is read only as far as there is room for it.
+/// A body that is read only as far as it has memory.
 struct Counted {
     inner: Body,
     bodies: Arc<Bodies>,
     held: Arc<Held>,
     sort: Sort,
     framing: Framing,
-    /// Bytes that it comes to by its own account; 0 where it does not say.
+    /// Declared length, 0 if unknown.
     expected: usize,
-    /// Bytes for which there must be room before more is read.
+    /// Bytes of memory to take before more is read.
     wanted: usize,
     arrived: usize,
-    /// Bytes for which there is room.
+    /// Bytes of memory that it holds.
     taken: usize,
     waiting: Option<Waiting>,
-    /// There was no room.
+    /// Whether there was no memory.
     refused: bool,
-    /// What was read and has no room yet.
+    /// Bytes that were read, but have no memory yet.
     parked: Option<Frame<Bytes>>,
-    /// When the message under way must be there.
+    /// Deadline for the current message.
     late: Option<Pin<Box<Sleep>>>,
     stream: Arc<Stream>,
 }
 
 impl Counted {
-    /// Waits until there is room for what is wanted.
+    /// Waits for the wanted memory.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         loop {
             if self.refused || self.wanted <= self.taken {
@@ -213,7 +211,7 @@ impl Counted {
             let waiting = self.waiting.get_or_insert_with(|| {
                 let (share, places) = (share.clone(), self.bodies.waiting.clone());
                 let more = self.wanted - self.taken;
-                // A worker's stream is held back instead: it is not refused for what others send.
+                // The stream of a worker waits instead, because it is not refused for what others send.
                 let within = self.bodies.body_timeout;
                 let within = if self.sort == Sort::Stream { within } else { patience(within) };
                 Box::pin(async move {
@@ -228,7 +226,7 @@ impl Counted {
             let taken = ready!(waiting.as_mut().poll(cx));
             self.stream.throttled.store(false, Ordering::Relaxed);
             let Some((room, bytes)) = taken else {
-                // The rest can be read, by whoever throws it away.
+                // The caller can read the rest, to discard it.
                 self.refused = true;
                 self.parked = None;
                 self.held.take();
@@ -240,7 +238,7 @@ impl Counted {
         }
     }
 
-    /// Notes what arrived, and for how much there must be room before it goes on.
+    /// Counts the bytes that arrived, and the memory to take before more is read.
     fn arrive(&mut self, data: &Bytes) {
         self.arrived += data.len();
         match self.sort {
@@ -251,7 +249,7 @@ impl Counted {
             }
             Sort::Call => {
                 let announced = self.framing.see(data);
-                // What is too long is refused by whoever reads it.
+                // The reader refuses a body that is too long.
                 if announced <= self.bodies.request_bytes {
                     self.expected += announced;
                 }
@@ -264,12 +262,12 @@ impl Counted {
                 let length = self.framing.under_way();
                 let counts = length > FREE && length <= self.bodies.request_bytes;
                 if self.framing.take_ended() {
-                    // Its last part did not wait, but it counts.
+                    // The last part did not wait, but counts.
                     let rest = self.expected.saturating_sub(self.taken);
                     let rest = self.bodies.streams.try_take(rest).filter(|_| rest > 0);
                     rest.into_iter().for_each(|(room, _)| self.held.add(room));
                     self.taken = 0;
-                    // The next message has a time of its own.
+                    // The next message has its own deadline.
                     self.late = None;
                     if !self.stream.kept.load(Ordering::Relaxed) {
                         self.held.take();
@@ -281,8 +279,8 @@ impl Counted {
         }
     }
 
-    /// For how many bytes there must be room when so many have arrived: it doubles, so that a large body asks
-    /// a few times only.
+    /// The memory to take after this many bytes have arrived. It doubles, so that a large body takes memory
+    /// only a few times.
     fn step(&self, arrived: usize) -> usize {
         let step = arrived.next_power_of_two().max(FIRST);
         let most = if self.expected > 0 { self.expected } else { self.bodies.request_bytes };
@@ -335,8 +333,9 @@ impl HttpBody for Counted {
                     if let Some(data) = frame.data_ref() {
                         this.arrive(data);
                     }
-                    // The end of one message and the beginning of the next may be in one frame: the room of the
-                    // first is only given back when its reader has it, so this must not wait for the second's.
+                    // A frame can have the end of one message and the start of the next. The memory of the
+                    // first is released only by its reader, so the frame must not wait for the memory of the
+                    // second.
                     if this.sort == Sort::Stream {
                         return Poll::Ready(Some(Ok(frame)));
                     }
@@ -363,7 +362,7 @@ impl HttpBody for Counted {
     }
 }
 
-/// How long a request waits for room.
+/// Time that a request waits for memory.
 pub(super) fn patience(body_timeout: Duration) -> Duration {
     ROOM.min(body_timeout / 2)
 }

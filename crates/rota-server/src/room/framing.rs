@@ -1,10 +1,10 @@
-//! Where messages of gRPC begin and end in the bytes of a body: each has a flag and its length before
-//! it.
+//! Tracks where gRPC messages begin and end in the bytes of a body. A flag and the length precede each
+//! message.
 
-/// Bytes before a message.
+/// Bytes of the prefix of a message.
 const HEADER: usize = 5;
 
-/// How long the message at the beginning of a body is by its own account, with what is before it.
+/// The declared length of the first message of a body, including its prefix.
 pub(super) fn announced(first: &[u8]) -> usize {
     match first {
         [_, a, b, c, d, ..] => HEADER + u32::from_be_bytes([*a, *b, *c, *d]) as usize,
@@ -12,20 +12,20 @@ pub(super) fn announced(first: &[u8]) -> usize {
     }
 }
 
-/// The place in a body.
+/// The position in a body.
 #[derive(Debug, Default)]
 pub(super) struct Framing {
     header: [u8; HEADER],
-    /// How much of it is there.
+    /// Number of bytes of it so far.
     have: usize,
-    /// The length of the message that is under way, and how much of it is still to come.
+    /// The length of the current message, and the bytes still to come.
     message: Option<(usize, usize)>,
-    /// A message ended since that was asked.
+    /// Whether a message has ended since the last call of `ended`.
     ended: bool,
 }
 
 impl Framing {
-    /// Takes in the next bytes; the lengths of messages that begin in them.
+    /// Processes the next bytes. Returns the lengths of messages that begin in them.
     pub(super) fn see(&mut self, mut bytes: &[u8]) -> usize {
         let mut announced = 0;
         while !bytes.is_empty() {
@@ -57,12 +57,12 @@ impl Framing {
         announced
     }
 
-    /// The length of the message that is under way; 0 between messages.
+    /// The length of the current message; 0 between messages.
     pub(super) fn under_way(&self) -> usize {
         self.message.map_or(0, |(length, _)| length)
     }
 
-    /// How much of the message that is under way has come.
+    /// Bytes of the current message so far.
     pub(super) fn arrived(&self) -> usize {
         self.message.map_or(0, |(length, left)| length - left)
     }

@@ -1,8 +1,8 @@
-//! Room in memory for what clients send and for what they are sent: budgets in bytes, so that many
-//! legal requests at once cannot take all the memory of a node.
+//! Memory budgets for request bodies and answers, so that many valid requests at once cannot use up the
+//! memory of a node.
 //!
-//! `bodies` counts request bodies, from their arrival until the request is answered, in the order that `share`
-//! has; `whole` reads them. `answers` counts answers that are large, until the client has read them.
+//! `bodies` counts request bodies, from their arrival until the request is answered, in the order that
+//! `share` keeps; `whole` reads them. `answers` counts large answers until the client has read them.
 
 mod answers;
 mod bodies;
@@ -24,12 +24,12 @@ pub(crate) use whole::{Bounds, read_body};
 
 /// Bytes that one permit stands for.
 const UNIT: usize = 1024;
-/// A request waits so long for room.
+/// Time that a request waits for memory.
 pub(crate) const ROOM: Duration = Duration::from_secs(5);
-/// After which time a client is told to try again.
+/// Value of the header Retry-After.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Some bytes of memory, handed out and given back.
+/// A budget of memory in bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct Budget {
     free: Arc<Semaphore>,
@@ -37,14 +37,14 @@ pub(crate) struct Budget {
     shown: Shown,
 }
 
-/// How much of it is shown to be in use.
+/// The metric of its use.
 #[derive(Debug, Clone)]
 struct Shown {
     metrics: NodeMetrics,
     what: InFlight,
 }
 
-/// Memory in use, until it is dropped.
+/// Memory in use. Dropping it releases the memory.
 #[derive(Debug)]
 pub(crate) struct Room {
     permit: OwnedSemaphorePermit,
@@ -58,22 +58,22 @@ impl Budget {
         Self { free: Arc::new(Semaphore::new(units)), units, shown }
     }
 
-    /// All of it.
+    /// The whole budget, in bytes.
     fn bytes(&self) -> usize {
         self.units * UNIT
     }
 
-    /// More than all of it counts as all of it.
+    /// An amount above the budget counts as the whole budget.
     fn units(&self, bytes: usize) -> u32 {
         u32::try_from(bytes.div_ceil(UNIT).min(self.units)).unwrap_or(u32::MAX)
     }
 
-    /// Room for so many bytes, as soon as there is.
+    /// Waits for memory of this many bytes.
     async fn take(self, bytes: usize) -> Room {
         let units = self.units(bytes);
         match self.free.acquire_many_owned(units).await {
             Ok(permit) => Room::new(permit, self.shown),
-            // It is never closed.
+            // The semaphore is never closed.
             Err(_) => std::future::pending().await,
         }
     }
@@ -83,7 +83,7 @@ impl Budget {
         Some(Room::new(permit, self.shown.clone()))
     }
 
-    /// As much of it as there is now, up to so many bytes.
+    /// Takes the free memory, up to this many bytes.
     fn take_some(&self, bytes: usize) -> Option<Room> {
         self.try_take(bytes.min(self.free.available_permits() * UNIT))
     }
@@ -106,11 +106,10 @@ fn bytes(permit: &OwnedSemaphorePermit) -> i64 {
     i64::try_from(permit.num_permits() * UNIT).unwrap_or(i64::MAX)
 }
 
-/// There was no room.
+/// There is no free memory.
 fn no_room(what: &str, limit: LimitName) -> Failure {
     let message = format!(
-        "found no room: the node holds as many bytes of these as it may; nothing was changed; try \
-         again (limit {})",
+        "exceeds the free memory of this node for bodies and answers; nothing was changed; retry (limit {})",
         limit.name
     );
     Failure {
@@ -124,8 +123,7 @@ fn no_room(what: &str, limit: LimitName) -> Failure {
     }
 }
 
-/// Why the rest of a body is not read. In the words of gRPC it is its own source, so that whoever
-/// reads the body there answers with it.
+/// Why the rest of a body is not read. It is its own source as a gRPC status, so that tonic answers with it.
 #[derive(Debug)]
 struct Refused {
     failure: Failure,
@@ -150,7 +148,7 @@ impl Error for Refused {
     }
 }
 
-/// Why a body was refused, if that is why it could not be read.
+/// The failure of a body that was refused, found in the error of its reader.
 fn refused(error: &(dyn Error + 'static)) -> Option<Failure> {
     let mut error = Some(error);
     while let Some(this) = error {

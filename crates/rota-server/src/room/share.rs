@@ -1,13 +1,13 @@
-//! A share of the room for request bodies, and the order in which bodies get to their end when it is full.
+//! A share of the memory for request bodies, and the order in which bodies complete when it is full.
 
 use rota_metrics::{InFlight, NodeMetrics};
 
 use super::{Budget, Room};
 
-/// The room for bodies of one sort.
+/// The memory for bodies of one kind.
 ///
-/// A part of it is for one body at a time, which then has all that it needs. Else bodies that all have some
-/// room could wait for more until none of them is taken.
+/// A part of it is reserved for one body at a time, which then gets all that it needs. Otherwise bodies that
+/// all hold some memory could wait for more forever.
 #[derive(Debug, Clone)]
 pub(super) struct Share {
     pub(super) common: Budget,
@@ -15,19 +15,19 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// `body`: the largest one there may be.
+    /// `body` is the maximum size of a body.
     pub(super) fn of(bytes: usize, body: usize, metrics: &NodeMetrics) -> Self {
         let last = body.min(bytes / 4);
         let part = |bytes| Budget::of(bytes, InFlight::Bodies, metrics);
         Self { common: part(bytes - last), last: part(last) }
     }
 
-    /// Room for so many bytes more, if there is; and for how many.
+    /// Takes memory for this many more bytes, if it is free. Returns the amount.
     pub(super) fn try_take(&self, more: usize) -> Option<(Room, usize)> {
         Some((self.common.try_take(more)?, more))
     }
 
-    /// Room for so many bytes more, or for all that there can be.
+    /// Waits for memory for this many more bytes, up to the maximum.
     pub(super) async fn take(self, more: usize) -> (Room, usize) {
         let all = self.last.bytes();
         tokio::select! {

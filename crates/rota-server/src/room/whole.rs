@@ -1,4 +1,4 @@
-//! Reads a request body as a whole, within its bounds.
+//! Reads complete request bodies, within their limits.
 
 use std::time::Duration;
 
@@ -14,20 +14,20 @@ use super::{
 };
 use crate::failure::{Failure, Reason};
 
-/// Bytes of a refused body that are read.
+/// Maximum bytes of a refused body to read.
 const DISCARD: usize = 64 << 20;
 
-/// The bounds of a body that is read as a whole.
+/// The limits of a body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// Bytes of a request.
+    /// Maximum bytes of a request.
     pub(crate) request_bytes: usize,
-    /// What its protocol may add.
+    /// Bytes that the protocol can add.
     pub(crate) extra: usize,
     pub(crate) within: Duration,
 }
 
-/// A whole body, within its bounds.
+/// Reads a complete body, within its limits.
 pub(crate) async fn read_body(mut body: Body, bounds: Bounds) -> Result<Bytes, Failure> {
     let Bounds { request_bytes, extra, within } = bounds;
     let read = collect(&mut body, request_bytes.saturating_add(extra));
@@ -38,24 +38,24 @@ pub(crate) async fn read_body(mut body: Body, bounds: Bounds) -> Result<Bytes, F
             Some(failure) if failure.reason == Reason::Overloaded => failure,
             Some(failure) => return Err(failure),
             None => {
-                return Err(Failure::new(Reason::Invalid, "the body could not be read to its end"));
+                return Err(Failure::new(Reason::Invalid, "the body is incomplete"));
             }
         },
         Err(_) => return Err(Failure::body_timeout(within)),
     };
-    // A client that still writes when the connection is closed does not get to read why.
+    // A client that still writes when the connection closes cannot read the answer.
     let _ = timeout(patience(within), discard(&mut body)).await;
     Err(failure)
 }
 
-/// The body, if it has no more bytes than that. Its parts are put together as they come, so that it
-/// is never there twice.
+/// Reads the body, up to this many bytes. Joins its parts as they arrive, so that it is never in memory
+/// twice.
 async fn collect(body: &mut Body, most: usize) -> Result<Option<Bytes>, axum::Error> {
     let least = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if least > most {
         return Ok(None);
     }
-    // No more for a client that announces much and sends nothing.
+    // Not more, because a client can announce much and send nothing.
     let mut all = BytesMut::with_capacity(least.min(SMALL));
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
@@ -70,7 +70,7 @@ async fn collect(body: &mut Body, most: usize) -> Result<Option<Bytes>, axum::Er
     Ok(Some(all.freeze()))
 }
 
-/// Reads what is left of a body, as far as a client may mean well, and throws it away.
+/// Reads and discards the rest of a body, up to a limit.
 async fn discard(body: &mut Body) {
     let mut bytes = 0;
     while let Some(Ok(frame)) = body.frame().await {

@@ -1,19 +1,19 @@
-//! Filters: which tasks are meant.
+//! Checks of filters.
 
 use rota_core::Status;
 use rota_engine::{TaskFilter, TimeRange};
 use rota_proto::v1;
 
-use super::{Check, Place};
+use super::{Check, FieldPrefix};
 use crate::{failure::Failure, limits::Limits};
 
-/// Which tasks are meant, and where that stands in the request.
+/// Checks a filter. `place` is its place in the request.
 pub(crate) fn filter(
     filter: v1::TaskFilter,
-    place: Place,
+    prefix: FieldPrefix,
     limits: &Limits,
 ) -> Result<TaskFilter, Failure> {
-    let mut check = Check::at(place);
+    let mut check = Check::at(prefix);
     let queue = check.given("queue", filter.queue).and_then(|text| check.name("queue", &text));
     let kind = check.given("kind", filter.kind).and_then(|text| check.name("kind", &text));
     let labels = check.labels(filter.labels, limits);
@@ -23,7 +23,10 @@ pub(crate) fn filter(
             Some(status) if statuses.contains(&status) => {}
             Some(status) => statuses.push(status),
             None => {
-                check.wrong("statuses", format_args!("has {number}, which is not a status"));
+                check.wrong(
+                    "statuses",
+                    format_args!("has {number}; it must be a value of the enum TaskStatus"),
+                );
             }
         }
     }
@@ -36,14 +39,14 @@ pub(crate) fn filter(
     check.finish(Some(TaskFilter { queue, statuses, kind, labels, created, run_at }))
 }
 
-/// Whether it was said that all tasks are meant, where all are selected, and only there.
+/// Checks that `all` is set if the filter selects all tasks, and only then.
 pub(crate) fn selection(filter: &TaskFilter, all: bool) -> Result<(), Failure> {
     match (*filter == TaskFilter::default(), all) {
         (true, false) => Err(Failure::field(
             "all",
-            "must be true where the filter selects every task; or give a filter that selects fewer",
+            "must be true to select every task; or use a filter that selects fewer tasks",
         )),
-        (false, true) => Err(Failure::field("all", "cannot be given together with a filter")),
+        (false, true) => Err(Failure::field("all", "cannot be combined with a filter")),
         _ => Ok(()),
     }
 }

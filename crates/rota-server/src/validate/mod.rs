@@ -1,7 +1,7 @@
-//! From the wire to the engine: every check of what a client sends, for both protocols.
+//! Validates requests for both protocols, and maps them to types of the engine.
 //!
-//! This file has the checks that many requests share; `filter`, `page` and `worker` those of one
-//! subject, and `definition` those of a new task.
+//! This file has the shared checks; `filter`, `page` and `worker` have those of one subject, and the module
+//! `definition` those of a task.
 
 mod filter;
 mod page;
@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use rota_core::{Millis, Name, Priority, SessionId, TaskId, WallTime};
 use rota_engine::{Cursor, RunAt, TaskRef};
-use rota_proto::{Date, Span, json::has_lone_surrogate};
+use rota_proto::{Date, TimeSpan, json::has_lone_surrogate};
 use serde::de::IgnoredAny;
 
 use crate::{
@@ -23,24 +23,24 @@ pub(crate) use filter::{filter, selection};
 pub(crate) use page::{ListPage, queue_token, worker_place, worker_token};
 pub(crate) use worker::{hello, lease_request, report, reported_lease, reports_size};
 
-/// What is wrong with JSON that has half a character.
-const LONE_SURROGATE: &str = "has an escape for half a character (\\ud800 to \\udfff without its other \
-                              half), which many readers of JSON refuse";
-/// Violations that one answer names at most.
+/// The error of JSON with a lone surrogate.
+const LONE_SURROGATE: &str = "has a lone surrogate (\\ud800 to \\udfff without its other half), which many JSON parsers \
+ refuse";
+/// Maximum number of errors in one answer.
 const VIOLATIONS: usize = 20;
 
-/// Where in a request something stands.
+/// A place in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// At its top.
+pub(crate) enum FieldPrefix {
+    /// At the top level.
     Top,
-    /// In this one of its tasks.
+    /// In the task at this index.
     Task(usize),
-    /// In its filter.
+    /// In the filter.
     Filter,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FieldPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Top => Ok(()),
@@ -50,24 +50,24 @@ impl fmt::Display for Place {
     }
 }
 
-/// Collects what is wrong with a request, so that a client learns of all at once.
+/// Collects the errors of a request, so that a client sees all at once.
 pub(crate) struct Check {
-    place: Place,
-    /// Characters of a name.
+    prefix: FieldPrefix,
+    /// Maximum characters of a name.
     name_max: usize,
     violations: Vec<Violation>,
 }
 
 impl Check {
     pub(crate) fn new() -> Self {
-        Self::at(Place::Top)
+        Self::at(FieldPrefix::Top)
     }
 
-    pub(crate) fn at(place: Place) -> Self {
-        Self { place, name_max: Name::LEN_MAX, violations: Vec::new() }
+    pub(crate) fn at(prefix: FieldPrefix) -> Self {
+        Self { prefix, name_max: Name::LEN_MAX, violations: Vec::new() }
     }
 
-    /// With names as short as new ones must be.
+    /// With the limit for new names.
     pub(crate) fn naming(self, limits: &Limits) -> Self {
         Self { name_max: limits.name_characters.min(Name::LEN_MAX), ..self }
     }
@@ -83,12 +83,12 @@ impl Check {
         limit: Option<LimitName>,
     ) {
         if self.violations.len() < VIOLATIONS {
-            let field = format!("{}{field}", self.place);
+            let field = format!("{}{field}", self.prefix);
             self.violations.push(Violation { field, message: message.to_string(), limit });
         }
     }
 
-    /// Checks valid JSON that is passed on as it is.
+    /// Checks valid JSON that is stored unchanged.
     pub(crate) fn json(&mut self, field: &str, json: &[u8], limits: &Limits) {
         let max = limits.json_depth;
         if is_deeper(json, max) {
@@ -111,7 +111,7 @@ impl Check {
         }
         let mut labels = Vec::with_capacity(given.len());
         for (name, value) in given {
-            // A name that is wrong may be long as well.
+            // An invalid name can be long.
             let place = format_args!("labels.{name:.32}");
             let limit = ("label_value_bytes", limits.label_value_bytes);
             self.at_most(place, "bytes", value.len(), limit);
@@ -130,7 +130,7 @@ impl Check {
         result.map_err(|error| self.wrong(field, error)).ok()
     }
 
-    /// Whether there are at most so many of something.
+    /// Checks a maximum.
     pub(crate) fn at_most(
         &mut self,
         field: impl fmt::Display,
@@ -145,7 +145,7 @@ impl Check {
         found <= max
     }
 
-    /// A text that may be absent, and is not empty where it is there.
+    /// An optional text that must not be empty.
     pub(crate) fn given(&mut self, field: &str, text: Option<String>) -> Option<String> {
         if text.as_deref() == Some("") {
             self.wrong(field, "must not be empty");
@@ -160,10 +160,10 @@ impl Check {
         Name::new(text).map_err(|error| self.wrong(field, error)).ok()
     }
 
-    /// A name that stands in paths as well: these cannot have a part of dots alone.
+    /// A name that can also be in paths, which cannot have a part of only dots.
     pub(crate) fn name_in_path(&mut self, field: &str, text: &str) -> Option<Name> {
         if !text.is_empty() && text.bytes().all(|c| c == b'.') {
-            self.wrong(field, "must have a character besides dots");
+            self.wrong(field, "must not consist of dots only");
             return None;
         }
         self.name(field, text)
@@ -188,29 +188,29 @@ impl Check {
     pub(crate) fn span(
         &mut self,
         field: &str,
-        span: Option<Span>,
+        span: Option<TimeSpan>,
         (least, most): (Duration, Duration),
     ) -> Option<Millis> {
         let span = span?;
-        // Not `Duration::try_from`: it panics at the smallest number there is.
+        // Not `Duration::try_from`, which panics for the smallest integer.
         let secs = u64::try_from(span.seconds).ok();
         let nanos = u32::try_from(span.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
         match secs.zip(nanos).map(|(secs, nanos)| Duration::new(secs, nanos)) {
             Some(span) if least <= span && span <= most => Some(Millis::from_duration(span)),
             _ => {
-                let most = Span::from(most);
-                let least = Span::from(least);
+                let most = TimeSpan::from(most);
+                let least = TimeSpan::from(least);
                 self.wrong(field, format_args!("must be from {least} to {most}"));
                 None
             }
         }
     }
 
-    /// A time from zero to a limit with a name.
+    /// A time from zero to a named limit.
     fn span_within(
         &mut self,
         field: &str,
-        span: Option<Span>,
+        span: Option<TimeSpan>,
         (name, most): (&'static str, Duration),
     ) -> Option<Millis> {
         let before = self.violations.len();
@@ -241,7 +241,7 @@ impl Check {
         }
     }
 
-    /// A number from 1 to a limit with a name.
+    /// A number from 1 to a named limit.
     fn number_within(
         &mut self,
         field: &str,
@@ -257,24 +257,24 @@ impl Check {
         number
     }
 
-    /// Names the limit in what was found wrong since.
+    /// Adds the limit to the errors found since.
     fn limited(&mut self, since: usize, limit: LimitName) {
         self.violations.iter_mut().skip(since).for_each(|wrong| wrong.limit = Some(limit));
     }
 
-    pub(crate) fn run_at(&mut self, at: Option<Date>, delay: Option<Span>) -> RunAt {
+    pub(crate) fn run_at(&mut self, at: Option<Date>, delay: Option<TimeSpan>) -> RunAt {
         self.time("run_at", at, delay)
     }
 
-    /// A time in the field of that name, or a delay instead.
+    /// A time in this field, or a delay instead.
     pub(crate) fn time(
         &mut self,
         field: &'static str,
         at: Option<Date>,
-        delay: Option<Span>,
+        delay: Option<TimeSpan>,
     ) -> RunAt {
         if at.is_some() && delay.is_some() {
-            self.wrong("delay", format_args!("cannot be given together with {field}"));
+            self.wrong("delay", format_args!("cannot be combined with {field}"));
         }
         let delay = self.span("delay", delay, (Duration::ZERO, DELAY));
         match (self.date(field, at), delay) {
@@ -292,7 +292,7 @@ impl Check {
         priority
     }
 
-    /// What was made of the request, if nothing is wrong with it.
+    /// The result, if there are no errors.
     pub(crate) fn finish<T>(self, made: Option<T>) -> Result<T, Failure> {
         match made {
             Some(made) if self.violations.is_empty() => Ok(made),
@@ -301,7 +301,7 @@ impl Check {
     }
 }
 
-/// How many tasks come in one request.
+/// Checks the number of tasks in a request.
 pub(crate) fn batch_size(count: usize, limits: &Limits) -> Result<(), Failure> {
     let mut check = Check::new();
     if count == 0 {
@@ -311,7 +311,7 @@ pub(crate) fn batch_size(count: usize, limits: &Limits) -> Result<(), Failure> {
     check.finish(Some(()))
 }
 
-/// A task's id, as a client gives it.
+/// Parses the id of a task.
 pub(crate) fn task_ref(text: &str) -> Result<TaskRef, Failure> {
     match text.parse::<TaskId>() {
         Ok(id) => Ok(TaskRef::Id(id)),
@@ -319,31 +319,31 @@ pub(crate) fn task_ref(text: &str) -> Result<TaskRef, Failure> {
     }
 }
 
-/// A name, such as that of a queue.
+/// Checks a name, such as that of a queue.
 pub(crate) fn name(field: &str, text: &str) -> Result<Name, Failure> {
     let mut check = Check::new();
     let name = check.name(field, text);
     check.finish(name)
 }
 
-/// The name of a queue or a worker that need not exist yet: one that paths can name.
+/// Checks the name of a queue or worker that need not exist yet. Paths must be able to contain it.
 pub(crate) fn name_in_path(field: &str, text: &str, limits: &Limits) -> Result<Name, Failure> {
     let mut check = Check::new().naming(limits);
     let name = check.name_in_path(field, text);
     check.finish(name)
 }
 
-/// Another time for a task.
-pub(crate) fn reschedule(at: Option<Date>, delay: Option<Span>) -> Result<RunAt, Failure> {
+/// Checks the new time of a task.
+pub(crate) fn reschedule(at: Option<Date>, delay: Option<TimeSpan>) -> Result<RunAt, Failure> {
     let mut check = Check::new();
     if at.is_none() && delay.is_none() {
-        check.wrong("run_at", "is missing: give run_at or delay");
+        check.wrong("run_at", "is missing; set run_at or delay");
     }
     let run_at = check.run_at(at, delay);
     check.finish(Some(run_at))
 }
 
-/// Whether a waiting task that is given this time can still start before it expires.
+/// Checks that a task that gets this time can start before it expires.
 pub(crate) fn before_expiry(
     run_at: RunAt,
     expires_at: Option<WallTime>,
@@ -360,33 +360,33 @@ pub(crate) fn before_expiry(
         check.wrong(
             field,
             format_args!(
-                "is not before expires_at, which is {expires}: the task would expire before it could run"
+                "must be before expires_at, which is {expires}; otherwise the task expires before it can run"
             ),
         );
     }
     check.finish(Some(()))
 }
 
-/// A priority.
+/// Checks a priority.
 pub(crate) fn priority(level: u32) -> Result<Priority, Failure> {
     let mut check = Check::new();
     let priority = check.priority(level);
     check.finish(priority)
 }
 
-/// How long to wait.
-pub(crate) fn wait(wait: Option<Span>, limits: &Limits) -> Result<Option<Duration>, Failure> {
+/// Checks a wait.
+pub(crate) fn wait(wait: Option<TimeSpan>, limits: &Limits) -> Result<Option<Duration>, Failure> {
     let mut check = Check::new();
     let wait = check.span_within("wait", wait, ("wait_ms", limits.wait));
     check.finish(Some(wait.map(Millis::as_duration)))
 }
 
-/// How many on a page. Zero leaves it to the server.
+/// Checks the size of a page. Zero means the default.
 pub(crate) fn page_size(given: u32, default: u32, limits: &Limits) -> Result<usize, Failure> {
     up_to_a_page("page_size", (given > 0).then_some(given), default, limits)
 }
 
-/// How many tasks one request changes.
+/// Checks the maximum number of tasks to change.
 pub(crate) fn bulk_limit(given: Option<u32>, limits: &Limits) -> Result<usize, Failure> {
     up_to_a_page("limit", given, 1000, limits)
 }
@@ -403,23 +403,24 @@ fn up_to_a_page(
     check.finish(Some(size as usize))
 }
 
-/// Where a list goes on.
+/// Checks the cursor of a list.
 pub(crate) fn cursor(text: &str) -> Result<Option<Cursor>, Failure> {
     if text.is_empty() {
         return Ok(None);
     }
-    let before = TaskId::from_str(text)
-        .map_err(|_| Failure::field("page_token", "is not a cursor that this server gave out"))?;
+    let before = TaskId::from_str(text).map_err(|_| {
+        Failure::field("page_token", "is not a valid cursor; use the one from the previous page")
+    })?;
     Ok(Some(Cursor { before }))
 }
 
-/// A session, as a worker names it.
+/// Parses a session id.
 pub(crate) fn session(text: &str) -> Result<SessionId, Failure> {
     SessionId::from_str(text).map_err(|error| Failure::field("session", error.to_string()))
 }
 
-/// JSON that is passed on as it is must still be such that everybody can read it: not nested without
-/// end, and without halves of characters.
+/// Checks JSON that is stored unchanged: every parser must accept it, so nesting is limited and lone
+/// surrogates are refused.
 pub(crate) fn json(field: &str, json: &[u8], limits: &Limits) -> Result<(), Failure> {
     let mut check = Check::new();
     check.json(field, json, limits);
@@ -428,16 +429,16 @@ pub(crate) fn json(field: &str, json: &[u8], limits: &Limits) -> Result<(), Fail
 
 /// Whether these bytes are JSON, however deeply nested.
 fn is_json(bytes: &[u8]) -> bool {
-    // Nothing is kept of what is read, so it need not recurse; nor does it look whether text is UTF-8.
+    // `IgnoredAny` keeps nothing, so it does not recurse. It does not check UTF-8 either.
     std::str::from_utf8(bytes).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
-/// Whether these bytes are JSON that not everybody can read. Only then are they parsed.
+/// Whether these bytes are JSON that some parsers refuse. Parses them only if they can be.
 pub(crate) fn is_odd_json(bytes: &[u8], limits: &Limits) -> bool {
     (is_deeper(bytes, limits.json_depth) || has_lone_surrogate(bytes)) && is_json(bytes)
 }
 
-/// Whether JSON has more levels of lists and objects than that. Of other bytes the answer says nothing.
+/// Whether JSON is nested deeper than this. For other bytes, the result means nothing.
 fn is_deeper(json: &[u8], max: usize) -> bool {
     let mut depth = 0_usize;
     let mut bytes = json.iter();
@@ -507,7 +508,7 @@ mod tests {
 
     #[test]
     fn an_answer_names_a_bounded_number_of_violations() {
-        let mut check = Check::at(Place::Task(3));
+        let mut check = Check::at(FieldPrefix::Task(3));
         for at in 0..10_000 {
             check.wrong(format_args!("labels.{at}"), "is wrong");
         }
@@ -542,7 +543,7 @@ mod tests {
         let span = |seconds, nanos| {
             let mut check = Check::new();
             let range = (Duration::from_millis(1), Duration::from_secs(60));
-            let span = check.span("wait", Some(Span { seconds, nanos }), range);
+            let span = check.span("wait", Some(TimeSpan { seconds, nanos }), range);
             check.finish(span)
         };
         assert_eq!(span(60, 0), Ok(Millis(60_000)));

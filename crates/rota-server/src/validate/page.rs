@@ -1,4 +1,4 @@
-//! Pages of lists: how many on one, and where they go on.
+//! Checks of pages: size and cursor.
 
 use std::str::FromStr;
 
@@ -7,29 +7,29 @@ use rota_core::{Name, SessionId};
 use super::page_size;
 use crate::{failure::Failure, limits::Limits};
 
-/// Queues or workers on a page where the client does not say.
+/// Default number of queues or workers on a page.
 const DEFAULT: u32 = 1000;
 
-/// Which part of a list is asked for.
+/// A requested page.
 #[derive(Debug)]
 pub(crate) struct ListPage<T> {
-    /// The last one of the page before.
+    /// The last entry of the previous page.
     pub(crate) after: Option<T>,
     pub(crate) size: usize,
 }
 
 impl<T> ListPage<T> {
-    /// A size of zero leaves it to the server.
+    /// A size of zero means the default.
     pub(crate) fn new(size: u32, after: Option<T>, limits: &Limits) -> Result<Self, Failure> {
         Ok(Self { after, size: page_size(size, DEFAULT, limits)? })
     }
 }
 
 fn foreign() -> Failure {
-    Failure::field("page_token", "is not a cursor that this server gave out")
+    Failure::field("page_token", "is not a valid cursor; use the one from the previous page")
 }
 
-/// Where a list of queues goes on: after that name.
+/// The cursor of a list of queues: the last name.
 pub(crate) fn queue_token(text: &str) -> Result<Option<Name>, Failure> {
     if text.is_empty() {
         return Ok(None);
@@ -37,12 +37,12 @@ pub(crate) fn queue_token(text: &str) -> Result<Option<Name>, Failure> {
     Name::new(text).map(Some).map_err(|_| foreign())
 }
 
-/// How a place in the list of workers is written.
+/// Writes the cursor of a list of workers.
 pub(crate) fn worker_token(worker: &Name, session: SessionId) -> String {
     format!("{session}.{worker}")
 }
 
-/// Where a list of workers goes on.
+/// Parses the cursor of a list of workers.
 pub(crate) fn worker_place(text: &str) -> Result<Option<(Name, SessionId)>, Failure> {
     if text.is_empty() {
         return Ok(None);

@@ -1,11 +1,11 @@
-//! What workers say.
+//! Checks of messages and calls of workers.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use rota_core::{
-    Failure as TaskFailure, FailureReason, HeldLease, LeaseToken, Millis, Name, Outcome, Report,
-    SessionId,
+    AttemptOutcome, Failure as TaskFailure, FailureReason, LeaseId, LeaseToken, Millis, Name,
+    Report, SessionId,
 };
 use rota_engine::{LeaseRequest, SessionRequest, TaskRef};
 use rota_proto::v1;
@@ -16,7 +16,7 @@ use crate::{
     limits::{Limits, PROGRESS_BYTES, REPORTS, SERVED_NAMES},
 };
 
-/// The names that a worker serves.
+/// Checks the queues or kinds that a worker serves.
 pub(crate) fn served(field: &str, names: &[String]) -> Result<Vec<Name>, Failure> {
     let mut check = Check::new();
     if !check.at_most(field, "names", names.len(), ("served_names", SERVED_NAMES)) {
@@ -30,7 +30,7 @@ pub(crate) fn served(field: &str, names: &[String]) -> Result<Vec<Name>, Failure
     check.finish(Some(names))
 }
 
-/// A worker's first words.
+/// Checks the first message of a worker.
 pub(crate) fn hello(hello: &v1::Hello, limits: &Limits) -> Result<SessionRequest, Failure> {
     let mut check = Check::new().naming(limits);
     let slots = ("worker_slots", limits.worker_slots);
@@ -47,16 +47,16 @@ pub(crate) fn hello(hello: &v1::Hello, limits: &Limits) -> Result<SessionRequest
         queues: served("queues", &hello.queues)?,
         kinds: served("kinds", &hello.kinds)?,
         slots,
-        // A text that is no id names no lease of ours.
+        // A text that is not an id cannot name a lease.
         held: hello.held.iter().filter_map(|held| lease(&held.task_id, held.lease_token)).collect(),
     })
 }
 
-/// How long a session without a stream may be silent: at least, by default, at most.
+/// TTL of a session without a stream: minimum, default, maximum.
 const PULL_TTL: [Duration; 3] =
     [Duration::from_secs(5), Duration::from_secs(60), Duration::from_secs(3600)];
 
-/// A worker without a stream asks for tasks.
+/// Checks a request for tasks of a worker without a stream.
 pub(crate) fn lease_request(
     request: &v1::LeaseRequest,
     limits: &Limits,
@@ -84,7 +84,7 @@ pub(crate) fn lease_request(
     })
 }
 
-/// Leases by whatever their worker calls the tasks.
+/// Checks leases by any id of their tasks.
 fn named_leases(field: &str, leases: &[v1::Lease]) -> Result<Vec<(TaskRef, LeaseToken)>, Failure> {
     let mut check = Check::new();
     if !check.at_most(field, "leases", leases.len(), ("reports", REPORTS)) {
@@ -98,19 +98,19 @@ fn named_leases(field: &str, leases: &[v1::Lease]) -> Result<Vec<(TaskRef, Lease
     check.finish(Some(named))
 }
 
-/// A lease as workers name it: by the id that Rota gave the task.
-pub(crate) fn lease(task: &str, token: u64) -> Option<HeldLease> {
-    Some(HeldLease { task: task.parse().ok()?, token: LeaseToken(token) })
+/// A lease, by the id that Rota gave the task.
+pub(crate) fn lease(task: &str, token: u64) -> Option<LeaseId> {
+    Some(LeaseId { task: task.parse().ok()?, token: LeaseToken(token) })
 }
 
-/// How many reports come in one message.
+/// Checks the number of reports in a message.
 pub(crate) fn reports_size(count: usize) -> Result<(), Failure> {
     let mut check = Check::new();
     check.at_most("reports", "reports", count, ("reports", REPORTS));
     check.finish(Some(()))
 }
 
-/// What a worker says of a task it has.
+/// Checks a report of a worker.
 pub(crate) fn report(report: v1::Report, limits: &Limits) -> Result<Report, Failure> {
     use v1::report::Outcome as Wire;
     let mut check = Check::new();
@@ -119,7 +119,7 @@ pub(crate) fn report(report: v1::Report, limits: &Limits) -> Result<Report, Fail
     let ended = |outcome| Report::Ended { started_at, output_tail, outcome };
     let made = match report.outcome {
         None => {
-            check.wrong("outcome", "is missing, or of a kind that this version does not know");
+            check.wrong("outcome", "is missing, or of an unknown kind");
             None
         }
         Some(Wire::Started(_)) => Some(Report::Started { at: started_at.unwrap_or_default() }),
@@ -131,7 +131,7 @@ pub(crate) fn report(report: v1::Report, limits: &Limits) -> Result<Report, Fail
         Some(Wire::Completed(done)) => {
             let limit = ("result_bytes", limits.result_bytes);
             check.at_most("result", "bytes", done.result.len(), limit);
-            Some(ended(Outcome::Completed { result: done.result }))
+            Some(ended(AttemptOutcome::Completed { result: done.result }))
         }
         Some(Wire::Failed(failed)) => {
             let reason = match failed.reason() {
@@ -141,28 +141,28 @@ pub(crate) fn report(report: v1::Report, limits: &Limits) -> Result<Report, Fail
             };
             let retry_at = check.date("retry_at", failed.retry_at);
             let failure = TaskFailure::new(reason, &failed.message);
-            Some(ended(Outcome::Failed { failure, retry_at }))
+            Some(ended(AttemptOutcome::Failed { failure, retry_at }))
         }
         Some(Wire::Snoozed(snoozed)) => {
             if snoozed.until.is_none() && snoozed.delay.is_none() {
-                check.wrong("until", "is missing: give until or delay");
+                check.wrong("until", "is missing; set until or delay");
             }
             let until = check.time("until", snoozed.until, snoozed.delay);
-            Some(ended(Outcome::Snoozed { until }))
+            Some(ended(AttemptOutcome::Snoozed { until }))
         }
         Some(Wire::Released(_)) => Some(Report::Released),
-        Some(Wire::Cancelled(_)) => Some(ended(Outcome::Cancelled)),
+        Some(Wire::Cancelled(_)) => Some(ended(AttemptOutcome::Cancelled)),
     };
     check.finish(made)
 }
 
-/// The lease of a report, or that there is no such task.
-pub(crate) fn reported_lease(report: &v1::Report) -> Result<HeldLease, Failure> {
+/// The lease of a report, or a failure if there is no such task.
+pub(crate) fn reported_lease(report: &v1::Report) -> Result<LeaseId, Failure> {
     lease(&report.task_id, report.lease_token)
         .ok_or_else(|| Failure::new(Reason::UnknownTask, "no such task"))
 }
 
-/// The end of what a handler printed: too much is cut at its front.
+/// The end of an output. Cuts the beginning if it is too long.
 fn output_tail(output: &Bytes, limits: &Limits) -> Bytes {
     output.slice(output.len().saturating_sub(limits.output_tail_bytes)..)
 }

@@ -452,15 +452,15 @@ async fn illegal_transitions_are_conflicts() {
     let cancelled = node.create(&json!({ "kind": "waits" })).await;
     node.post(&format!("/v1/tasks/{cancelled}/cancel"), "").await;
     let cases = [
-        (&waiting, "retry", Value::Null, "it has not ended: wait until it has, or cancel it first"),
-        (&running, "retry", Value::Null, "it has not ended: wait until it has, or cancel it first"),
-        (&running, "reschedule", later.clone(), "a worker has it: cancel it first, then retry it"),
-        (&running, "priority", json!({ "priority": 1 }), "a worker has it: cancel it first"),
-        (&done, "cancel", Value::Null, "it has ended: read its result, or delete it"),
-        (&done, "retry", Value::Null, "it is already completed; create a new task"),
-        (&done, "reschedule", later.clone(), "it is already completed; create a new task"),
-        (&done, "priority", json!({ "priority": 1 }), "it is already completed; create a new task"),
-        (&cancelled, "reschedule", later, "it has ended: retry it first"),
+        (&waiting, "retry", Value::Null, "; wait until it has ended, or cancel it first"),
+        (&running, "retry", Value::Null, "; wait until it has ended, or cancel it first"),
+        (&running, "reschedule", later.clone(), "; cancel it first, and then retry it"),
+        (&running, "priority", json!({ "priority": 1 }), "; cancel it first, and then retry it"),
+        (&done, "cancel", Value::Null, "; read its result or delete it"),
+        (&done, "retry", Value::Null, "; create a new task"),
+        (&done, "reschedule", later.clone(), "; create a new task"),
+        (&done, "priority", json!({ "priority": 1 }), "; create a new task"),
+        (&cancelled, "reschedule", later, "; retry it first"),
     ];
     for (id, verb, body, instead) in cases {
         let answer = node.post_json(&format!("/v1/tasks/{id}/{verb}"), &body).await;

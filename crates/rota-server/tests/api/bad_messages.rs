@@ -151,7 +151,7 @@ async fn ids_and_names_are_checked_as_in_rest() {
     assert_eq!(fields, ["filter.kind", "filter.statuses", "filter.statuses"]);
     let list = v1::ListTasksRequest { page_size: 1001, ..Default::default() };
     assert_eq!(told(&tasks.list_tasks(list).await.unwrap_err()).2, ["page_size"]);
-    let wait = Some(rota_proto::Span { seconds: 61, nanos: 0 });
+    let wait = Some(rota_proto::TimeSpan { seconds: 61, nanos: 0 });
     let get = v1::GetTaskRequest { id: "x".to_owned(), wait };
     assert_eq!(told(&tasks.get_task(get).await.unwrap_err()).2, ["wait"]);
     let mut queues = QueueServiceClient::new(channel);

@@ -43,10 +43,10 @@ async fn tasks_are_created_read_and_managed() {
     let made = create(&mut client, new).await;
     assert_eq!((made.priority, &made.payload[..]), (9, &b"\0\x01"[..]));
 
-    let wait = Some(rota_proto::Span { seconds: 0, nanos: 1_000_000 });
+    let wait = Some(rota_proto::TimeSpan { seconds: 0, nanos: 1_000_000 });
     let read = client.get_task(v1::GetTaskRequest { id: made.id.clone(), wait }).await.unwrap();
     assert_eq!(read.into_inner().labels, made.labels);
-    let delay = Some(rota_proto::Span { seconds: 3600, nanos: 0 });
+    let delay = Some(rota_proto::TimeSpan { seconds: 3600, nanos: 0 });
     let later = v1::RescheduleTaskRequest { id: made.id.clone(), run_at: None, delay };
     let later = client.reschedule_task(later).await.unwrap().into_inner();
     assert_eq!(later.status(), v1::TaskStatus::Scheduled);

@@ -69,13 +69,13 @@ async fn a_node_whose_engine_stands_still_is_not_ready_and_at_length_not_alive()
         let text = std::str::from_utf8(&metrics.body).unwrap();
         assert!(text.contains("rota_ready{check=\"engine\"} 0"), "{text}");
 
-        until(&node, "/healthz", 503, "the engine has done nothing for").await;
+        until(&node, "/healthz", 503, "the engine has made no progress for").await;
         // When the store is to blame, a restart does not help.
         store.set_problem(Some("away (test)"));
         until(&node, "/healthz", 200, "ok").await;
         assert_eq!(probe(&node, "/readyz").await.1, ["store"], "one trouble is told once");
         store.set_problem(None);
-        until(&node, "/healthz", 503, "the engine has done nothing for").await;
+        until(&node, "/healthz", 503, "the engine has made no progress for").await;
         drop(lets_go);
     };
     let (id, ()) = tokio::join!(node.create(&task), check);

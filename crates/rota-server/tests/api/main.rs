@@ -3,12 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod access;
 mod bad_input;
 mod bad_messages;
 mod cluster;
 mod connection;
 mod contract;
-mod doors;
 mod edges;
 mod grpc;
 mod harness;

@@ -193,11 +193,11 @@ mod wire {
         #[prost(sint32, tag = "5")]
         pub(super) schema: i32,
         #[prost(message, repeated, tag = "12")]
-        pub(super) positive_spans: Vec<Span>,
+        pub(super) positive_spans: Vec<BucketSpan>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Span {
+    pub(super) struct BucketSpan {
         #[prost(uint32, tag = "2")]
         pub(super) length: u32,
     }

@@ -7,7 +7,7 @@ use http::{Request, uri::PathAndQuery};
 use http_body_util::Full;
 use prost::Message;
 use rota_proto::{
-    Span,
+    TimeSpan,
     json::{BulkResult, NewTaskBatchResult},
     node_v1,
     operations::{Form, Method, Operation},
@@ -68,7 +68,7 @@ impl Twin {
 
 /// What came of a request.
 #[derive(Debug, PartialEq)]
-enum Outcome {
+enum CallResult {
     Answered(Value),
     Refused { reason: String, detail: String, fields: Vec<String> },
 }
@@ -109,7 +109,7 @@ fn renamed(operation: Operation, text: &str) -> String {
 }
 
 /// Asks over REST. The arguments are parts of the path, and then the query or the body.
-async fn over_rest(node: &Node, operation: Operation, twin: &Twin, given: Value) -> Outcome {
+async fn over_rest(node: &Node, operation: Operation, twin: &Twin, given: Value) -> CallResult {
     let http = operation.http().unwrap();
     let mut given: Map<String, Value> = given.as_object().cloned().unwrap_or_default();
     let mut path = http.path.to_owned();
@@ -136,12 +136,12 @@ async fn over_rest(node: &Node, operation: Operation, twin: &Twin, given: Value)
     let request = request.header("content-type", "application/json");
     let answer = node.send(request.body(Full::from(body)).unwrap()).await;
     match answer.status {
-        204 => Outcome::Answered(Value::Null),
-        200..300 => Outcome::Answered(answer.json()),
+        204 => CallResult::Answered(Value::Null),
+        200..300 => CallResult::Answered(answer.json()),
         _ => {
             let text = |name: &str| answer.problem()[name].as_str().unwrap().to_owned();
             let (reason, detail) = (text("reason"), text("detail"));
-            Outcome::Refused { reason, detail, fields: answer.fields() }
+            CallResult::Refused { reason, detail, fields: answer.fields() }
         }
     }
 }
@@ -152,7 +152,7 @@ async fn over_grpc<Q, A>(
     operation: Operation,
     message: Q,
     show: impl Fn(A) -> Value,
-) -> Outcome
+) -> CallResult
 where
     Q: Message + 'static,
     A: Message + Default + 'static,
@@ -164,10 +164,10 @@ where
     let answer: Result<tonic::Response<A>, Status> =
         grpc.unary(tonic::Request::new(message), path, codec).await;
     match answer {
-        Ok(answer) => Outcome::Answered(show(answer.into_inner())),
+        Ok(answer) => CallResult::Answered(show(answer.into_inner())),
         Err(status) => {
             let (_, reason, fields) = told(&status);
-            Outcome::Refused {
+            CallResult::Refused {
                 reason,
                 detail: renamed(operation, status.message()),
                 fields: fields.iter().map(|field| renamed(operation, field)).collect(),
@@ -203,7 +203,7 @@ impl Parity {
         let rest = over_rest(&self.node, operation, &one, given(&one)).await;
         let grpc = over_grpc(&self.channel, operation, message(&other), show).await;
         match (rest, grpc) {
-            (Outcome::Answered(rest), Outcome::Answered(grpc)) => {
+            (CallResult::Answered(rest), CallResult::Answered(grpc)) => {
                 assert_eq!(masked(rest.clone()), masked(grpc.clone()), "{operation:?}");
                 self.answered.push(operation);
                 [rest, grpc]
@@ -226,7 +226,7 @@ impl Parity {
         let show = |_: v1::Task| Value::Null;
         let grpc = over_grpc(&self.channel, operation, message, show).await;
         assert_eq!(rest, grpc, "{operation:?}");
-        let Outcome::Refused { fields, .. } = rest else {
+        let CallResult::Refused { fields, .. } = rest else {
             panic!("{operation:?} was answered: {rest:?}")
         };
         assert_eq!(fields.first().map_or("", String::as_str), field, "{operation:?}");
@@ -273,7 +273,7 @@ async fn submissions(both: &mut Parity) {
         payload: r#"{"a":1}"#.into(),
         labels: [("l".to_owned(), "v".to_owned())].into(),
         retry: Some(v1::RetryPolicy { max_attempts: Some(1), ..Default::default() }),
-        timeout: Some(Span { seconds: 60, nanos: 0 }),
+        timeout: Some(TimeSpan { seconds: 60, nanos: 0 }),
         ..Default::default()
     };
     let create = |twin: &Twin| v1::CreateTaskRequest { task: Some(task(twin)) };
@@ -304,7 +304,7 @@ async fn submissions(both: &mut Parity) {
 async fn management(both: &mut Parity) {
     use Operation as O;
     let given = |_: &Twin| json!({ "wait": "1ms" });
-    let wait = Some(Span { seconds: 0, nanos: 1_000_000 });
+    let wait = Some(TimeSpan { seconds: 0, nanos: 1_000_000 });
     let message = |twin: &Twin| v1::GetTaskRequest { id: twin.id(), wait };
     both.same(O::GetTask, given, message, shown::<v1::Task>).await;
     let given = |twin: &Twin| json!({ "queue": twin.name, "label": "l=v", "limit": 9 });
@@ -314,7 +314,7 @@ async fn management(both: &mut Parity) {
         v1::ListTasksRequest { filter: Some(filter), page_size: 9, ..Default::default() }
     };
     both.same(O::ListTasks, given, message, shown::<v1::ListTasksResponse>).await;
-    let delay = Some(Span { seconds: 3600, nanos: 0 });
+    let delay = Some(TimeSpan { seconds: 3600, nanos: 0 });
     let message = |twin: &Twin| v1::RescheduleTaskRequest { id: twin.id(), run_at: None, delay };
     both.same(O::RescheduleTask, |_| json!({ "delay": "1h" }), message, shown::<v1::Task>).await;
     let message = |twin: &Twin| v1::SetTaskPriorityRequest { id: twin.id(), priority: 7 };
@@ -371,7 +371,7 @@ async fn work(both: &mut Parity) {
     let message = |twin: &Twin| v1::SnoozeRequest {
         id: twin.id(),
         lease_token: twin.token,
-        delay: Some(Span { seconds: 0, nanos: 0 }),
+        delay: Some(TimeSpan { seconds: 0, nanos: 0 }),
         ..Default::default()
     };
     both.same(O::SnoozeTask, given, message, nothing::<v1::SnoozeResponse>).await;
@@ -468,7 +468,7 @@ async fn bad_tasks(both: &mut Parity) {
             both.refused(operation, given.clone(), message.clone(), field).await;
         }
     }
-    let wait = Some(Span { seconds: 61, nanos: 0 });
+    let wait = Some(TimeSpan { seconds: 61, nanos: 0 });
     let message = v1::GetTaskRequest { id: "none".to_owned(), wait };
     both.refused(O::GetTask, json!({ "wait": "61s" }), message, "wait").await;
     let message = v1::RescheduleTaskRequest { id: "none".to_owned(), ..Default::default() };
@@ -546,7 +546,7 @@ async fn bad_others(both: &mut Parity) {
         let message = v1::SnoozeRequest {
             id: id.to_owned(),
             lease_token: 1,
-            delay: Some(Span { seconds: 1, nanos: 0 }),
+            delay: Some(TimeSpan { seconds: 1, nanos: 0 }),
             ..Default::default()
         };
         both.refused(O::SnoozeTask, given, message, field).await;

@@ -30,7 +30,7 @@ impl Puller {
             session: Some(self.session.clone()).filter(|session| !session.is_empty()),
             kinds: vec!["k".to_owned()],
             max: Some(max),
-            wait: Some(rota_proto::Span { seconds: wait_seconds, nanos: 0 }),
+            wait: Some(rota_proto::TimeSpan { seconds: wait_seconds, nanos: 0 }),
             ..v1::LeaseRequest::default()
         }
     }
@@ -149,7 +149,7 @@ async fn what_is_wrong_is_named() {
     let channel = node.channel().await;
     let mut puller = Puller::new(&channel);
     let good = puller.asks(1, 0);
-    let seconds = |seconds| Some(rota_proto::Span { seconds, nanos: 0 });
+    let seconds = |seconds| Some(rota_proto::TimeSpan { seconds, nanos: 0 });
     for (request, field) in [
         (v1::LeaseRequest { worker: String::new(), ..good.clone() }, "worker"),
         (v1::LeaseRequest { session: Some("me".to_owned()), ..good.clone() }, "session"),

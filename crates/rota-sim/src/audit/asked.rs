@@ -2,7 +2,7 @@
 
 use super::{
     Rule,
-    records::{Done, ERROR, FAILED, Live, TIMEOUT},
+    records::{Done, ERROR, FAILED, Live, SNOOZES_UNSAID, Spec, TIMEOUT},
     task::Judged,
 };
 
@@ -19,6 +19,7 @@ pub(crate) struct Intent {
     pub(crate) run_at_ms: i64,
     pub(crate) expires_at_ms: Option<i64>,
     pub(crate) max_attempts: u32,
+    pub(crate) max_snoozes: u32,
     /// The delay after the first failure, which doubles with each, and the longest.
     pub(crate) initial_ms: i64,
     pub(crate) longest_ms: i64,
@@ -45,12 +46,28 @@ pub(super) struct Moment {
 }
 
 impl Moment {
-    fn slack_ms(&self) -> i64 {
+    pub(super) fn slack_ms(&self) -> i64 {
         ROUNDING_MS + if self.jumped { SET_BACK_MS } else { 0 }
     }
 }
 
 impl Intent {
+    /// A definition is written.
+    pub(super) fn check_definition(&self, spec: &Spec) -> Option<String> {
+        let policy = spec.policy.unwrap_or_default();
+        let millis = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        let max_snoozes = policy.max_snoozes.unwrap_or(SNOOZES_UNSAID);
+        let written = (policy.max_attempts, max_snoozes, !policy.no_jitter);
+        let backoff = (millis(policy.initial_ms), millis(policy.max_ms));
+        let same = written == (self.max_attempts, self.max_snoozes, self.jitters)
+            && backoff == (self.initial_ms, self.longest_ms)
+            && spec.expires_at_ms == self.expires_at_ms;
+        (!same).then(|| {
+            let expires_at_ms = spec.expires_at_ms;
+            format!("its definition has {policy:?} and expires at {expires_at_ms:?}, not {self:?}")
+        })
+    }
+
     /// A task appears.
     pub(super) fn check_new(&self, live: &Live, at: &Moment, judged: &mut Judged) {
         let mut broken = |what: String| judged.broken.push((Rule::Asked, what));
@@ -78,7 +95,10 @@ impl Intent {
         judged: &mut Judged,
     ) {
         let mut broken = |rule, what: String| judged.broken.push((rule, what));
-        if let Some(live) = now.filter(|live| live.failures >= self.max_attempts) {
+        // An edit may have lowered the budget below what was spent before.
+        let spends = |live: &&Live| before.is_none_or(|before| live.failures > before.failures);
+        let spent = now.filter(spends);
+        if let Some(live) = spent.filter(|live| live.failures >= self.max_attempts) {
             let what = format!("failed {} of {} times and lives", live.failures, self.max_attempts);
             broken(Rule::Asked, what);
         }

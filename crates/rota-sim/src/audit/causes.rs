@@ -75,7 +75,7 @@ impl Causes {
     }
 
     /// Whether somebody may have caused that.
-    fn may(&self, id: u64, queue: &str, op: Op) -> bool {
+    pub(super) fn may(&self, id: u64, queue: &str, op: Op) -> bool {
         self.counts.contains_key(&Subject::Task(id, op))
             || self.counts.contains_key(&Subject::Tasks(queue.to_owned(), op))
     }
@@ -131,7 +131,7 @@ impl Auditor {
                 task.and_then(|task| task.lacks(*op, call.since_us))
             }
             Subject::Queue(name, paused) => {
-                let stood = self.lines.was_paused(name, *paused, call.since_us);
+                let stood = self.queues.was_paused(name, *paused, call.since_us);
                 (!stood).then_some("the queue does not stand so")
             }
             Subject::Tasks(..) => None,

@@ -31,6 +31,7 @@ pub(crate) enum Op {
     Retry,
     Postpone,
     Priority,
+    Edit,
     Delete,
     /// A worker says that it is done.
     Complete,
@@ -281,7 +282,7 @@ fn done(from: States, op: Op) -> States {
     };
     match op {
         Op::Create => leads(ABSENT, LIVE),
-        Op::Get | Op::Postpone | Op::Priority => to = from & LIVE,
+        Op::Get | Op::Postpone | Op::Priority | Op::Edit => to = from & LIVE,
         Op::Cancel => {
             leads(LIVE, STOPPING | CANCELLED);
             leads(STOPPING, STOPPING);

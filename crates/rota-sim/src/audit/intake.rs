@@ -2,7 +2,7 @@
 
 use rota_store::Mutation;
 
-use super::{Auditor, Rule, Task, records, tag_of};
+use super::{Auditor, Rule, Task, records, stamp_of, tag_of};
 
 impl Auditor {
     pub(super) fn take_in(&mut self, now_us: u64, mutation: &Mutation) {
@@ -28,14 +28,23 @@ impl Auditor {
                 let value = value.cloned();
                 self.change(now_us, id, |task| task.result = value);
             }
+            "attempt" => {
+                // The key is the task's, and the number of the attempt.
+                let of = key.iter().position(|byte| *byte == b'/');
+                let id = of.and_then(|at| self.keys.get(&key[..at]).copied());
+                let attempt = value.map(read::<records::Attempt>);
+                if let Some(task) = id.and_then(|id| self.tasks.get_mut(&id)) {
+                    task.attempted = attempt.or(task.attempted);
+                }
+            }
             "queue" => {
                 let paused = value.is_some_and(|value| read::<records::Queue>(value).paused);
                 let queue = String::from_utf8_lossy(key);
-                if self.lines.set_paused(now_us, &queue, paused) {
+                if self.queues.set_paused(now_us, &queue, paused) {
                     self.queue_changed(now_us, &queue, paused);
                 }
             }
-            "name" => self.take_name(key, value.map(read::<records::Binding>)),
+            "name" => self.take_name(key, value.map(read::<records::KeyOwner>)),
             _ => {}
         }
     }
@@ -48,12 +57,20 @@ impl Auditor {
         };
         let spec: records::Spec = read(value);
         self.keys.insert(key.clone(), spec.id);
+        let stamp = stamp_of(&spec.description);
         let tag = tag_of(&spec.payload);
         let intent = tag.and_then(|tag| self.intents.remove(&tag));
+        let wrong = intent.as_ref().and_then(|intent| intent.check_definition(&spec));
         let task = self.tasks.entry(spec.id).or_default();
         task.has_spec = true;
-        task.intent = intent.map(Box::new);
         self.touched.push(spec.id);
+        if stamp > 0 {
+            return self.take_edited(now_us, &spec, stamp);
+        }
+        task.intent = intent.map(Box::new);
+        if let Some(wrong) = wrong {
+            self.broken(Rule::Asked, now_us, format!("task {:x}: {wrong}", spec.id));
+        }
         let Some(tag) = tag else { return };
         if self.never.contains(&tag) {
             let what =
@@ -70,8 +87,8 @@ impl Auditor {
     }
 
     /// A name stands for a task, or for none.
-    fn take_name(&mut self, key: &bytes::Bytes, binding: Option<records::Binding>) {
-        let task = binding.map(|binding| binding.task);
+    fn take_name(&mut self, key: &bytes::Bytes, owner: Option<records::KeyOwner>) {
+        let task = owner.map(|owner| owner.task);
         let former = match task {
             Some(task) => self.bound.insert(key.clone(), task),
             None => self.bound.remove(key),

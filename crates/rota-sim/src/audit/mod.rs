@@ -6,12 +6,14 @@
 
 mod asked;
 mod causes;
+mod edits;
 mod histories;
 mod intake;
-mod lines;
+mod queues;
 mod records;
 mod rules;
 mod sessions;
+mod snoozes;
 mod task;
 mod weather;
 
@@ -24,20 +26,26 @@ pub use self::rules::{Rule, Violation};
 pub(crate) use self::{
     asked::Intent,
     causes::Subject,
+    edits::{Answer, Edit, stamp_of},
     histories::{Begun, Histories, Op, Told},
     sessions::Heard,
+    snoozes::Snooze,
     task::{Class, tag_of},
     weather::Weather,
 };
 use self::{
     asked::Moment,
     causes::Causes,
-    lines::Lines,
+    edits::Edits,
+    queues::QueueStates,
     sessions::{Sent, Session},
     task::Task,
 };
-use crate::{machine::WALL_AT_START, scenario::Scenario, world::Place};
+use crate::{machine::WALL_AT_START, scenario::Scenario, world::Endpoint};
 
+/// Bytes of a step: a step takes requests of 8 MiB, and ends with the one that passes this bound. What it says of
+/// tasks beside their payloads is small.
+const STEP_BYTES_MAX: usize = 12 << 20;
 /// Batches that a step may be cut into.
 const PARTS_MAX: usize = 64;
 /// What is due later than this is not waited for at the end of a run.
@@ -58,18 +66,19 @@ pub(crate) struct Auditor {
     sessions: FxHashMap<u64, Session>,
     sent: FxHashMap<(u64, u64), Sent>,
     /// The newest batches that each node sent.
-    last_sent: FxHashMap<Place, VecDeque<Sent>>,
+    last_sent: FxHashMap<Endpoint, VecDeque<Sent>>,
     epoch: u64,
     /// The last batch that landed.
     seq: u64,
     /// Since when somebody leads.
     elected_us: u64,
     /// Which node surely leads, since when without a gap, and until when.
-    held: Option<(Place, u64, u64)>,
+    held: Option<(Endpoint, u64, u64)>,
     /// What clients are about to ask for.
     intents: FxHashMap<u64, Intent>,
     causes: Causes,
-    lines: Lines,
+    edits: Edits,
+    queues: QueueStates,
     /// Names of the store's, and whom they stand for.
     bound: FxHashMap<bytes::Bytes, u64>,
     pub(crate) histories: Histories,
@@ -116,6 +125,12 @@ pub struct Counts {
     pub lost_unheard: u64,
     /// Those of them whose worker was silent for half its TTL.
     pub lost_silent: u64,
+    /// Attempts that were snoozed.
+    pub snoozed: u64,
+    /// Edits of tasks that were made.
+    pub edits: u64,
+    /// Edits that were refused because they were made up for another version.
+    pub conflicts: u64,
     /// Changes of leadership.
     pub elections: u64,
     /// Reads that were checked.
@@ -163,18 +178,18 @@ impl Auditor {
     }
 
     /// A node knows that its leadership is held until then.
-    pub(crate) fn holds(&mut self, now_us: u64, place: Place, until_us: u64) {
+    pub(crate) fn holds(&mut self, now_us: u64, endpoint: Endpoint, until_us: u64) {
         self.held = match self.held {
-            Some((held, since_us, until)) if held == place && now_us < until => {
-                Some((place, since_us, until_us))
+            Some((held, since_us, until)) if held == endpoint && now_us < until => {
+                Some((endpoint, since_us, until_us))
             }
-            _ => Some((place, now_us, until_us)),
+            _ => Some((endpoint, now_us, until_us)),
         };
     }
 
     /// A node gives its leadership up, which takes as long as the store does.
-    pub(crate) fn lets_go(&mut self, place: Place) {
-        self.held = self.held.filter(|(held, ..)| *held != place);
+    pub(crate) fn lets_go(&mut self, endpoint: Endpoint) {
+        self.held = self.held.filter(|(held, ..)| *held != endpoint);
     }
 
     /// The epoch of the newest leader.
@@ -185,7 +200,7 @@ impl Auditor {
     /// A node sends a batch to the store. The first time counts.
     pub(crate) fn sent(
         &mut self,
-        place: Place,
+        endpoint: Endpoint,
         seq: u64,
         epoch: u64,
         (at_us, listened_us): (u64, u64),
@@ -193,7 +208,7 @@ impl Auditor {
         if self.sent.contains_key(&(epoch, seq)) {
             return;
         }
-        let last = self.last_sent.entry(place).or_default();
+        let last = self.last_sent.entry(endpoint).or_default();
         if last.back().is_some_and(|last| last.epoch != epoch) {
             last.clear();
         }
@@ -213,7 +228,7 @@ impl Auditor {
     }
 
     /// A batch landed.
-    pub(crate) fn landed(&mut self, now_us: u64, place: Place, change: &Change) {
+    pub(crate) fn landed(&mut self, now_us: u64, endpoint: Endpoint, change: &Change) {
         self.counts.batches += 1;
         let (epoch, seq) = (change.head.epoch.0, change.head.seq.0);
         if epoch != self.epoch {
@@ -221,6 +236,12 @@ impl Auditor {
             self.broken(Rule::Fences, now_us, what);
         }
         self.seq = seq;
+        let bytes: usize = change.mutations.iter().map(rota_store::Mutation::bytes).sum();
+        if bytes > STEP_BYTES_MAX {
+            let what =
+                format!("batch {seq} has {bytes} bytes; a step has {STEP_BYTES_MAX} at most");
+            self.broken(Rule::Bounds, now_us, what);
+        }
         let sent = self.sent.remove(&(epoch, seq));
         let at = self.moment(now_us, seq, sent);
         self.touched.clear();
@@ -231,7 +252,7 @@ impl Auditor {
         touched.sort_unstable();
         touched.dedup();
         for id in &touched {
-            self.judge(&at, *id, place, sent);
+            self.judge(&at, *id, endpoint, sent);
         }
         self.touched = touched;
         self.check_step(now_us);
@@ -265,11 +286,11 @@ impl Auditor {
         }
         self.check_slots(now_us);
         for (queue, priority) in given {
-            if self.lines.is_paused(&queue) {
+            if self.queues.is_paused(&queue) {
                 let what = format!("a task of {queue} was given away while it is paused");
                 self.broken(Rule::Order, now_us, what);
             }
-            if self.lines.waits_above(&queue, priority) {
+            if self.queues.waits_above(&queue, priority) {
                 let what = format!(
                     "a task of {queue} at priority {priority} was given away before a higher one"
                 );
@@ -279,7 +300,7 @@ impl Auditor {
     }
 
     /// Checks a task after a batch that changed it.
-    fn judge(&mut self, at: &Moment, id: u64, place: Place, sent: Option<Sent>) {
+    fn judge(&mut self, at: &Moment, id: u64, endpoint: Endpoint, sent: Option<Sent>) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let lived = task.lived();
         let judged = task.settle(at);
@@ -289,32 +310,38 @@ impl Auditor {
         let queue = task.queue.clone();
         let given = task.live.as_ref().filter(|_| judged.leased);
         self.given.extend(given.map(|live| (live.queue.clone(), live.priority)));
-        self.lines.moved(&counted, &waits);
-        self.lines.lives(at.now_us, at.seq, &queue, (lived, lives));
+        self.queues.moved(&counted, &waits);
+        self.queues.lives(at.now_us, at.seq, &queue, (lived, lives));
         if judged.appeared {
             if let Some(intent) = &task.intent {
                 self.histories.sample(id, &queue, intent.is_short_lived, at.now_us);
             }
-            self.lines.add_task(&queue, id);
+            self.queues.add_task(&queue, id);
         }
         if judged.vanished {
-            self.lines.drop_task(&queue, id);
+            self.queues.drop_task(&queue, id);
         }
         self.counts.leases += u64::from(judged.leased);
         self.counts.ended += u64::from(judged.ended);
+        self.counts.snoozed += u64::from(judged.snoozed);
         for (rule, what) in judged.broken {
             self.broken(rule, at.now_us, format!("task {id:x}: {what}"));
+        }
+        for (ops, rule, what) in judged.doubted {
+            if !ops.iter().any(|op| self.causes.may(id, &queue, *op)) {
+                self.broken(rule, at.now_us, format!("task {id:x}: {what}"));
+            }
         }
         for op in judged.asked {
             self.changed(at.now_us, id, &queue, op);
         }
-        self.lease_moved(at.now_us, judged.lease_moved, judged.token, place);
+        self.lease_moved(at.now_us, judged.lease_moved, judged.token, endpoint);
         if let Some(session) = judged.taken_from {
             self.check_taken(at.now_us, id, session);
         }
         if let Some(session) = judged.lost_by {
             self.counts.lost += 1;
-            self.check_loss(at.now_us, id, session, place, sent);
+            self.check_loss(at.now_us, id, session, endpoint, sent);
         }
     }
 

@@ -10,7 +10,40 @@ pub(super) struct Spec {
     pub(super) id: u64,
     #[prost(bytes = "bytes", tag = "4")]
     pub(super) payload: Bytes,
+    #[prost(message, repeated, tag = "5")]
+    pub(super) labels: Vec<Label>,
+    #[prost(int64, optional, tag = "7")]
+    pub(super) expires_at_ms: Option<i64>,
+    #[prost(message, optional, tag = "8")]
+    pub(super) policy: Option<Policy>,
+    #[prost(string, tag = "13")]
+    pub(super) description: String,
 }
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Label {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "2")]
+    pub(super) value: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Policy {
+    #[prost(uint32, tag = "1")]
+    pub(super) max_attempts: u32,
+    #[prost(uint64, tag = "2")]
+    pub(super) initial_ms: u64,
+    #[prost(uint64, tag = "4")]
+    pub(super) max_ms: u64,
+    #[prost(bool, tag = "5")]
+    pub(super) no_jitter: bool,
+    #[prost(uint32, optional, tag = "9")]
+    pub(super) max_snoozes: Option<u32>,
+}
+
+/// `max_snoozes` of a policy that does not say it.
+pub(super) const SNOOZES_UNSAID: u32 = 1000;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Lease {
@@ -21,7 +54,7 @@ pub(super) struct Lease {
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct End {
+pub(super) struct LastEnd {
     #[prost(uint64, tag = "1")]
     pub(super) token: u64,
     #[prost(uint32, tag = "2")]
@@ -53,13 +86,21 @@ pub(super) struct Live {
     #[prost(bool, tag = "13")]
     pub(super) cancel_requested: bool,
     #[prost(message, optional, tag = "17")]
-    pub(super) last_end: Option<End>,
+    pub(super) last_end: Option<LastEnd>,
+    #[prost(uint32, tag = "18")]
+    pub(super) snoozes: u32,
+    #[prost(uint32, tag = "21")]
+    pub(super) edits: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(super) struct Attempt {
+    #[prost(uint32, tag = "1")]
+    pub(super) attempt: u32,
     #[prost(uint64, tag = "2")]
     pub(super) token: u64,
+    #[prost(int64, optional, tag = "9")]
+    pub(super) snoozed_until_ms: Option<i64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -79,7 +120,9 @@ pub(super) struct Done {
     #[prost(bool, tag = "13")]
     pub(super) has_result: bool,
     #[prost(message, optional, tag = "16")]
-    pub(super) last_end: Option<End>,
+    pub(super) last_end: Option<LastEnd>,
+    #[prost(uint32, tag = "21")]
+    pub(super) edits: u32,
 }
 
 /// Why an attempt did not complete, as far as it says whether another is due.
@@ -98,7 +141,7 @@ pub(super) const RELEASED: u32 = 4;
 
 /// Whom a name stands for.
 #[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct Binding {
+pub(super) struct KeyOwner {
     #[prost(fixed64, tag = "1")]
     pub(super) task: u64,
 }

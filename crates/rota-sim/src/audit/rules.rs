@@ -34,6 +34,8 @@ pub enum Rule {
     Unchanged,
     /// A read tells how a task or a queue stood between the question and the answer, and a list leaves none out.
     Reads,
+    /// A definition changes only by an edit of its newest version, and each edit raises the version by one.
+    Versions,
     /// A name stands for one task, and is free when that is gone.
     Names,
     /// What clients and workers were told of one task is linearizable.
@@ -46,7 +48,8 @@ pub enum Rule {
     Order,
     /// A session that drains gets no task.
     Drain,
-    /// No session holds more than its slots, and no call gets more than it asked for.
+    /// No session holds more than its slots, no call gets more than it asked for, and no step takes more bytes than
+    /// it may.
     Bounds,
     /// Who waits for the end of a task is told when it ends.
     Wakes,
@@ -58,7 +61,7 @@ pub enum Rule {
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Lost,
         Self::Ends,
         Self::Tokens,
@@ -69,6 +72,7 @@ impl Rule {
         Self::Progress,
         Self::Unchanged,
         Self::Reads,
+        Self::Versions,
         Self::Names,
         Self::Linear,
         Self::Asked,
@@ -173,7 +177,7 @@ impl Auditor {
 
     /// A client asks for tasks of a queue to be deleted.
     pub(crate) fn may_all_go(&mut self, queue: &str) {
-        for id in self.lines.newest(queue, 0) {
+        for id in self.queues.newest(queue, 0) {
             if let Some(task) = self.tasks.get_mut(&id) {
                 task.may_go = true;
             }
@@ -255,11 +259,11 @@ impl Auditor {
     ) {
         self.counts.reads += 1;
         // What a step that was cut stood at between its batches is not known.
-        if self.whole_steps && !self.lines.so_many_lived(queue, live, (from_us, to_us)) {
+        if self.whole_steps && !self.queues.so_many_lived(queue, live, (from_us, to_us)) {
             let what = format!("{queue} was told to have {live} live tasks, and never had");
             self.broken(Rule::Reads, to_us, what);
         }
-        if !self.lines.was_paused(queue, paused, from_us) {
+        if !self.queues.was_paused(queue, paused, from_us) {
             let what = format!("{queue} was told to stand at paused {paused}, and never did");
             self.broken(Rule::Reads, to_us, what);
         }
@@ -277,7 +281,7 @@ impl Auditor {
         for (id, class) in told {
             self.read(*id, *class, from_us, to_us);
         }
-        let newest = self.lines.newest(queue, down_to.unwrap_or(0)).take(LISTED_MAX);
+        let newest = self.queues.newest(queue, down_to.unwrap_or(0)).take(LISTED_MAX);
         let left_out = newest.filter(|id| {
             let there = self.tasks.get(id).is_some_and(|task| task.rests_since(from_us));
             there && !told.iter().any(|(other, _)| other == id)

@@ -1,7 +1,7 @@
 //! What the auditor knows of workers' sessions, and the rules that protect healthy workers.
 
-use super::{Auditor, Rule};
-use crate::world::Place;
+use super::{Auditor, Rule, Snooze};
+use crate::{machine::WALL_AT_START, world::Endpoint};
 
 /// What is known of a session's worker.
 #[derive(Debug, Default)]
@@ -10,7 +10,7 @@ pub(super) struct Session {
     heard: Vec<Contact>,
     ttl_us: u64,
     /// Where its worker runs.
-    worker: Option<Place>,
+    worker: Option<Endpoint>,
     /// It said goodbye, or gave up.
     over: bool,
     /// The most tasks that it holds.
@@ -18,7 +18,7 @@ pub(super) struct Session {
     /// Those that it holds.
     held: u32,
     /// In which epoch it was opened last, by which node, and for how long that one had listened.
-    opened: Option<(u64, Place, u64)>,
+    opened: Option<(u64, Endpoint, u64)>,
     /// In which epoch it was told to take no more, and after which batch.
     drained: Option<Drained>,
 }
@@ -35,7 +35,7 @@ struct Drained {
 /// How one node hears of a worker. Times are those in which the node could listen.
 #[derive(Debug, Clone, Copy)]
 struct Contact {
-    place: Place,
+    endpoint: Endpoint,
     last_us: u64,
     /// Since when no silence was longer than half the TTL.
     steady_since_us: u64,
@@ -45,9 +45,9 @@ struct Contact {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Heard {
     /// By which node, and for how long that one had listened by then.
-    pub(crate) place: Place,
+    pub(crate) endpoint: Endpoint,
     pub(crate) listened_us: u64,
-    pub(crate) worker: Place,
+    pub(crate) worker: Endpoint,
     pub(crate) ttl_us: u64,
 }
 
@@ -64,19 +64,19 @@ pub(super) struct Sent {
 }
 
 impl Session {
-    fn contact(&self, place: Place) -> Option<&Contact> {
-        self.heard.iter().find(|contact| contact.place == place)
+    fn contact(&self, endpoint: Endpoint) -> Option<&Contact> {
+        self.heard.iter().find(|contact| contact.endpoint == endpoint)
     }
 }
 
 impl Auditor {
     /// A worker's message was handed to the engine of a node.
     pub(crate) fn heard(&mut self, session: u64, heard: Heard) {
-        let Heard { place, worker, ttl_us, listened_us } = heard;
+        let Heard { endpoint, worker, ttl_us, listened_us } = heard;
         let session = self.sessions.entry(session).or_default();
         session.ttl_us = ttl_us;
         session.worker = Some(worker);
-        match session.heard.iter_mut().find(|contact| contact.place == place) {
+        match session.heard.iter_mut().find(|contact| contact.endpoint == endpoint) {
             Some(contact) => {
                 if listened_us - contact.last_us > ttl_us / 2 {
                     contact.steady_since_us = listened_us;
@@ -84,7 +84,7 @@ impl Auditor {
                 contact.last_us = listened_us;
             }
             None => session.heard.push(Contact {
-                place,
+                endpoint,
                 last_us: listened_us,
                 steady_since_us: listened_us,
             }),
@@ -92,19 +92,19 @@ impl Auditor {
     }
 
     /// A session with a stream was opened, just after its worker was heard of there.
-    pub(crate) fn opened(&mut self, id: u64, place: Place, slots: u32) {
+    pub(crate) fn opened(&mut self, id: u64, endpoint: Endpoint, slots: u32) {
         let epoch = self.epoch;
         let session = self.sessions.entry(id).or_default();
         session.slots = Some(slots);
-        let listened_us = session.contact(place).map_or(u64::MAX, |contact| contact.last_us);
-        session.opened = Some((epoch, place, listened_us));
+        let listened_us = session.contact(endpoint).map_or(u64::MAX, |contact| contact.last_us);
+        session.opened = Some((epoch, endpoint, listened_us));
     }
 
     /// A machine's process ended: what it heard is gone, and so are the sessions of its workers.
-    pub(crate) fn crashed(&mut self, place: Place) {
+    pub(crate) fn crashed(&mut self, endpoint: Endpoint) {
         for session in self.sessions.values_mut() {
-            session.heard.retain(|contact| contact.place != place);
-            session.over |= session.worker == Some(place);
+            session.heard.retain(|contact| contact.endpoint != endpoint);
+            session.over |= session.worker == Some(endpoint);
         }
     }
 
@@ -130,7 +130,7 @@ impl Auditor {
         now_us: u64,
         (from, to): (Option<u64>, Option<u64>),
         token: u64,
-        place: Place,
+        endpoint: Endpoint,
     ) {
         if from == to {
             return;
@@ -148,8 +148,8 @@ impl Auditor {
             return;
         };
         // One that was silent meanwhile may have ended and been opened anew.
-        let steady = session.opened.is_some_and(|(at, by, _)| at == epoch && by == place)
-            && session.contact(place).map(|contact| contact.steady_since_us) == steady_since_us;
+        let steady = session.opened.is_some_and(|(at, by, _)| at == epoch && by == endpoint)
+            && session.contact(endpoint).map(|contact| contact.steady_since_us) == steady_since_us;
         if in_epoch == epoch && token > after + 1 && steady && !session.over {
             let what = format!("session {to:x} drains since batch {after} and got lease {token}");
             self.broken(Rule::Drain, now_us, what);
@@ -198,13 +198,28 @@ impl Auditor {
         }
     }
 
+    /// The handler of a task is about to snooze it for so long.
+    pub(crate) fn snoozes_for(&mut self, now_us: u64, tag: u64, token: u64, delay_ms: i64) {
+        let Some(id) = self.by_tag.get(&tag).copied() else { return };
+        let until_ms = WALL_AT_START + (now_us / 1000).cast_signed() + delay_ms;
+        self.snoozes(id, Snooze { token, until_ms, by_delay: true });
+    }
+
+    /// A worker is about to snooze a task. What it asked for first counts.
+    pub(crate) fn snoozes(&mut self, id: u64, snooze: Snooze) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        if task.snoozing.as_ref().is_none_or(|known| known.token != snooze.token) {
+            task.snoozing = Some(Box::new(snooze));
+        }
+    }
+
     /// No healthy worker loses a lease.
     pub(super) fn check_loss(
         &mut self,
         now_us: u64,
         id: u64,
         session: u64,
-        place: Place,
+        endpoint: Endpoint,
         sent: Option<Sent>,
     ) {
         if self.by_wire {
@@ -222,7 +237,7 @@ impl Auditor {
             self.counts.lost_over += 1;
             return;
         };
-        let (Some(contact), Some(sent)) = (known.contact(place), sent) else {
+        let (Some(contact), Some(sent)) = (known.contact(endpoint), sent) else {
             self.counts.lost_unheard += 1;
             return;
         };
@@ -245,19 +260,25 @@ impl Auditor {
 
     /// A heartbeat of a session with a stream was not answered at once. That is right only where the
     /// node may not know whether it leads, or does not have the session open.
-    pub(crate) fn late_sign(&mut self, now_us: u64, session: u64, place: Place, since_us: u64) {
+    pub(crate) fn late_sign(
+        &mut self,
+        now_us: u64,
+        session: u64,
+        endpoint: Endpoint,
+        since_us: u64,
+    ) {
         let Some(known) = self.sessions.get(&session).filter(|known| !known.over) else { return };
         let Some((epoch, by, opened_us)) = known.opened else { return };
         let steady =
-            known.contact(place).is_some_and(|contact| contact.steady_since_us <= opened_us);
-        let in_epoch = epoch == self.epoch && by == place;
+            known.contact(endpoint).is_some_and(|contact| contact.steady_since_us <= opened_us);
+        let in_epoch = epoch == self.epoch && by == endpoint;
         let held = self.held.is_some_and(|(held, from_us, until_us)| {
-            held == place && from_us <= since_us && now_us < until_us
+            held == endpoint && from_us <= since_us && now_us < until_us
         });
         if steady && in_epoch && held {
             let what = format!(
                 "a heartbeat of session {session:x} waits since {since_us} µs, though node {} leads",
-                place.0
+                endpoint.0
             );
             self.broken(Rule::Signs, now_us, what);
         }

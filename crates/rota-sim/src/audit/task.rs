@@ -7,9 +7,11 @@ use bytes::Bytes;
 use super::{
     Op,
     asked::{Intent, Moment, check_dates},
-    lines::Waits,
-    records::{CANCELLED, COMPLETED, Done, Live, PENDING, RELEASED},
+    edits::Edited,
+    queues::Waits,
+    records::{Attempt, CANCELLED, COMPLETED, Done, Live, PENDING, RELEASED},
     rules::Rule,
+    snoozes::Snooze,
 };
 
 /// Changes of a task that are remembered, to judge reads by.
@@ -42,7 +44,7 @@ pub(super) struct Task {
     dead: Option<Done>,
     pub(super) result: Option<Bytes>,
     /// As it was after the last batch.
-    was_live: Option<Live>,
+    pub(super) was_live: Option<Live>,
     was_done: Option<Done>,
     token_max: u64,
     /// Leases that are known to have ended, by whom it held.
@@ -57,6 +59,12 @@ pub(super) struct Task {
     pub(super) accepted: bool,
     /// The lease that its worker gave back last.
     pub(super) given_back: Option<u64>,
+    /// What its worker asked for when it snoozed it last.
+    pub(super) snoozing: Option<Box<Snooze>>,
+    /// The attempt whose record is written in the batch at hand.
+    pub(super) attempted: Option<Attempt>,
+    /// What edits made of it, if there were any.
+    pub(super) edited: Option<Box<Edited>>,
     /// What its client asked for, where that is known.
     pub(super) intent: Option<Box<Intent>>,
     /// When it appeared, and when it was last tried again.
@@ -74,8 +82,11 @@ pub(super) struct Task {
 #[derive(Debug, Default)]
 pub(super) struct Judged {
     pub(super) broken: Vec<(Rule, String)>,
+    /// The same, unless somebody may have asked for one of these within the batch.
+    pub(super) doubted: Vec<(&'static [Op], Rule, String)>,
     pub(super) leased: bool,
     pub(super) ended: bool,
+    pub(super) snoozed: bool,
     /// The session that lost its lease on it.
     pub(super) lost_by: Option<u64>,
     /// The session from which it was taken back, if its worker did not give it back.
@@ -103,7 +114,7 @@ impl Task {
         self.live.is_some() || self.ended().is_some()
     }
 
-    fn ended(&self) -> Option<Done> {
+    pub(super) fn ended(&self) -> Option<Done> {
         self.done.or(self.dead)
     }
 
@@ -189,7 +200,10 @@ impl Task {
         self.check_place(&mut judged);
         self.check_lease(&mut judged, at);
         self.check_end(&mut judged);
-        self.check_asked(&mut judged, at);
+        self.check_snooze(&mut judged, at);
+        self.attempted = None;
+        let edits = self.check_edits(&mut judged, at);
+        self.check_asked(&mut judged, at, edits);
         self.note_appearance(&mut judged, at.now_us);
         let class = self.class();
         if self.changed.len() == HISTORY {
@@ -224,7 +238,7 @@ impl Task {
     }
 
     /// What must have been asked for, and whether what came of it is that.
-    fn check_asked(&mut self, judged: &mut Judged, at: &Moment) {
+    fn check_asked(&mut self, judged: &mut Judged, at: &Moment, edits: u32) {
         let ended = self.ended();
         let (before, now) = (self.was_live.as_ref(), self.live.as_ref());
         let stopping = |live: Option<&Live>| live.is_some_and(|live| live.cancel_requested);
@@ -244,22 +258,65 @@ impl Task {
         {
             judged.asked.push(Op::Delete);
         }
+        // Of several edits within a batch, only the last one can be seen.
+        let edited = self.edited.as_deref().filter(|_| edits > 0);
+        let by_edit = |asks: fn(&Edited) -> bool| edited.is_some_and(|one| edits > 1 || asks(one));
         if let (Some(before), Some(now)) = (before, now) {
-            if before.priority != now.priority {
+            if before.priority != now.priority && !by_edit(|edited| edited.priority.is_some()) {
                 judged.asked.push(Op::Priority);
             }
             let waits = before.lease.is_none() && now.lease.is_none();
             let same = before.failures == now.failures && before.attempt == now.attempt;
-            if waits && same && before.run_at_ms != now.run_at_ms {
+            let moved = before.run_at_ms != now.run_at_ms;
+            if waits && same && moved && !by_edit(|edited| edited.run_at_ms.is_some()) {
                 judged.asked.push(Op::Postpone);
             }
         }
+        judged.asked.extend(std::iter::repeat_n(Op::Edit, edits as usize));
         let Some(intent) = &self.intent else { return };
         let is_new = self.was_live.is_none() && self.was_done.is_none();
         if let Some(live) = now.filter(|_| is_new) {
             intent.check_new(live, at, judged);
         }
-        intent.check_attempts(before, now, ended, at, judged);
+        // An edit may have lowered the budget below what is spent.
+        if edits == 0 {
+            intent.check_attempts(before, now, ended, at, judged);
+        }
+    }
+
+    /// Checks what edits made of it. Says how many the batch made.
+    fn check_edits(&mut self, judged: &mut Judged, at: &Moment) -> u32 {
+        let live = self.live.as_ref().map(|live| live.edits);
+        let now = live.or_else(|| self.ended().map(|done| done.edits));
+        if self.edited.is_none() && now.unwrap_or(0) == 0 {
+            return 0;
+        }
+        let edited = self.edited.get_or_insert_default();
+        let edits = edited.settle(now, at, judged);
+        let Some(live) = self.live.as_ref().filter(|_| edits > 0) else { return edits };
+        let leased = |live: &Live| live.lease.as_ref().map(|lease| lease.token);
+        let had = self.was_live.as_ref().and_then(leased);
+        if had.is_some() && had == leased(live) {
+            let what = "was edited while a worker had it".to_owned();
+            judged.broken.push((Rule::Versions, what));
+        }
+        if edited.priority.is_some_and(|priority| priority != live.priority) {
+            let what =
+                format!("was edited to priority {:?}, not {}", edited.priority, live.priority);
+            judged.doubted.push((&[Op::Priority, Op::Retry], Rule::Asked, what));
+        }
+        let early_ms = at.behind_ms + at.slack_ms();
+        if edited.run_at_ms.is_some_and(|asked_ms| live.run_at_ms < asked_ms - early_ms) {
+            let what =
+                format!("was edited to run at {:?}, not {}", edited.run_at_ms, live.run_at_ms);
+            judged.doubted.push((&[Op::Postpone, Op::Retry], Rule::Dates, what));
+        }
+        let asked = self.intent.as_ref().map(|intent| intent.expires_at_ms);
+        if asked.is_some_and(|expires_at_ms| expires_at_ms != live.expires_at_ms) {
+            let what = format!("was edited to expire at {asked:?}, not {:?}", live.expires_at_ms);
+            judged.doubted.push((&[Op::Retry], Rule::Asked, what));
+        }
+        edits
     }
 
     /// It is in one place, and leaves it as it may.

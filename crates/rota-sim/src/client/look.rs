@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use rota_core::{Name, TaskId};
-use rota_engine::{EngineError, TaskFilter, TaskRef, TaskView};
+use rota_engine::{EngineError, TaskFilter, TaskRef};
 
-use super::{CALL_WAIT, Client, told_by};
+use super::{CALL_WAIT, Client, edit::version, of, told_by};
 use crate::{
     audit::{Class, Op, Told},
     call::{CallError, Served},
@@ -89,6 +89,9 @@ async fn read(served: Served, id: TaskId, wait: Duration) -> Result<Class, Engin
     let class = view.as_ref().map_or(Class::Absent, of);
     served.with(|inner, now_us| {
         inner.audit.read(id.as_u64(), class, from_us, now_us);
+        if let Some(view) = &view {
+            inner.audit.read_version(id.as_u64(), version(view), (from_us, now_us));
+        }
         if !wait.is_zero() && matches!(class, Class::Ended(_)) {
             inner.audit.waited(id.as_u64(), from_us, now_us);
         }
@@ -110,8 +113,4 @@ async fn count(served: &Served, queue: &Name) -> Result<(), EngineError> {
         served.with(|inner, to_us| inner.audit.counted(queue, told, (from_us, to_us)));
     }
     Ok(())
-}
-
-fn of(view: &TaskView) -> Class {
-    super::class(view.status)
 }

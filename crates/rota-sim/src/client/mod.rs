@@ -1,5 +1,6 @@
 //! Simulated clients: each keeps a ledger of what it asked for and what it was told.
 
+mod edit;
 mod look;
 mod manage;
 mod submit;
@@ -7,13 +8,15 @@ mod submit;
 use std::{sync::Arc, time::Duration};
 
 use rota_core::{Name, Refusal, Status, TaskId};
-use rota_engine::{EngineError, NewTask};
+use rota_engine::{EngineError, NewTask, TaskView};
 use tokio::time::sleep;
 
+use self::edit::Known;
 use crate::{
     audit::{Class, Told},
     call::{CallError, Caller},
-    scenario::Behaviours,
+    machine::WALL_AT_START,
+    scenario::{Behaviours, Scenario},
     seed::per_mille,
 };
 
@@ -24,21 +27,49 @@ const REMEMBERED: usize = 64;
 
 /// A client.
 pub(crate) struct Client {
-    pub(crate) caller: Caller,
-    pub(crate) rng: fastrand::Rng,
-    pub(crate) queues: Arc<[Name]>,
+    caller: Caller,
+    rng: fastrand::Rng,
+    queues: Arc<[Name]>,
     /// Tells its submissions from those of others.
-    pub(crate) number: u64,
-    pub(crate) submitted: u64,
+    number: u64,
+    submitted: u64,
     /// Its newest tasks that were accepted.
-    pub(crate) tasks: Vec<TaskId>,
+    tasks: Vec<TaskId>,
     /// Named submissions whose outcome is not known.
-    pub(crate) open: Vec<NewTask>,
-    pub(crate) pause_ms: u64,
-    pub(crate) behaviours: Behaviours,
+    open: Vec<NewTask>,
+    /// Those of them that were delayed.
+    delayed: Vec<TaskId>,
+    /// How many edits it made up, and what it knows of the task that it edited last.
+    edited: u64,
+    known: Option<Known>,
+    pause_ms: u64,
+    behaviours: Behaviours,
 }
 
 impl Client {
+    pub(crate) fn new(
+        caller: Caller,
+        rng: fastrand::Rng,
+        queues: Arc<[Name]>,
+        number: u64,
+        scenario: &Scenario,
+    ) -> Self {
+        Self {
+            caller,
+            rng,
+            queues,
+            number,
+            submitted: 0,
+            tasks: Vec::new(),
+            open: Vec::new(),
+            delayed: Vec::new(),
+            edited: 0,
+            known: None,
+            pause_ms: scenario.client_pause_ms,
+            behaviours: scenario.behaviours,
+        }
+    }
+
     pub(crate) async fn run(mut self) {
         loop {
             sleep(Duration::from_millis(self.rng.u64(0..=self.pause_ms))).await;
@@ -72,7 +103,8 @@ impl Client {
     async fn act(&mut self) {
         match self.rng.u32(..1000) {
             0..550 => {
-                let task = self.new_task();
+                let mut task = self.new_task();
+                self.flood(&mut task);
                 self.submit(vec![task]).await;
             }
             550..600 => {
@@ -87,7 +119,8 @@ impl Client {
             }
             650..815 => self.look().await,
             815..850 => self.wait().await,
-            850..982 => self.manage().await,
+            850..905 => self.manage().await,
+            905..982 => self.edit().await,
             982..990 => self.list().await,
             990..993 => {
                 let queue = self.queue();
@@ -146,6 +179,15 @@ fn told_by(error: &CallError) -> Told {
         error if error.nothing_changed() => Told::Nothing,
         _ => Told::Unknown,
     }
+}
+
+/// The wall clock of a machine whose clock is right.
+fn wall(now_us: u64) -> i64 {
+    WALL_AT_START + (now_us / 1000).cast_signed()
+}
+
+fn of(view: &TaskView) -> Class {
+    class(view.status)
 }
 
 /// A state in the auditor's terms.

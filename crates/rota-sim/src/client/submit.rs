@@ -2,17 +2,22 @@
 
 use bytes::Bytes;
 use rota_core::{
-    Binds, Definition, Jitter, Millis, Name, Policy, Priority, Refusal, RetryPolicy, WallTime,
+    ClientKeys, Definition, Jitter, Millis, Name, Policy, Priority, Refusal, RetryPolicy, WallTime,
 };
 use rota_engine::{EngineError, NewTask, RunAt, Submitted};
 
-use super::{CALL_WAIT, Client, REMEMBERED};
+use super::{CALL_WAIT, Client, REMEMBERED, wall};
 use crate::{
     audit::Intent,
     call::{CallError, Served},
-    machine::WALL_AT_START,
     seed::per_mille,
 };
+
+/// A task with this delay waits for long enough to be changed.
+const DELAYED: Millis = Millis(500);
+
+/// Sizes of payloads in a flood.
+const FLOOD: std::ops::Range<usize> = 300_000..600_000;
 
 type Submits = Vec<Result<Submitted, Refusal>>;
 
@@ -27,10 +32,10 @@ impl Client {
         if self.behaviours.large && per_mille(&mut self.rng, 3) {
             payload.resize(self.rng.usize(100_000..600_000), b'x');
         }
-        let mut binds = Binds::default();
+        let mut client_keys = ClientKeys::default();
         match self.rng.u32(..10) {
-            0..3 => binds.id = Name::new(&format!("c{tag:x}")).ok(),
-            3 => binds.key = Some(format!("key {tag:x}").into()),
+            0..3 => client_keys.id = Name::new(&format!("c{tag:x}")).ok(),
+            3 => client_keys.key = Some(format!("key {tag:x}").into()),
             _ => {}
         }
         let run_at = match self.rng.u32(..10) {
@@ -64,7 +69,19 @@ impl Client {
             ..Definition::new(queue, kind)
         };
         let priority = Priority::new(self.rng.u32(0..10)).unwrap_or_default();
-        NewTask { binds, definition, priority, run_at }
+        NewTask { client_keys, definition, priority, run_at }
+    }
+
+    /// Makes a task large while clients flood the nodes.
+    pub(super) fn flood(&mut self, task: &mut NewTask) {
+        let bytes = &mut self.caller.world.lock().flood_bytes;
+        if *bytes == 0 {
+            return;
+        }
+        let mut payload = task.definition.payload.to_vec();
+        payload.resize(self.rng.usize(FLOOD), b'z');
+        *bytes = bytes.saturating_sub(payload.len());
+        task.definition.payload = Bytes::from(payload);
     }
 
     pub(super) async fn submit(&mut self, tasks: Vec<NewTask>) {
@@ -72,15 +89,20 @@ impl Client {
         let answer = self.caller.ask("submit", CALL_WAIT, move |served| give(served, tasks));
         match answer.await {
             Ok(results) => {
-                let ids = results.into_iter().flatten().map(|submitted| submitted.task);
-                self.tasks.extend(ids);
+                for (task, result) in asked.iter().zip(results) {
+                    let Ok(Submitted { task: id, .. }) = result else { continue };
+                    self.tasks.push(id);
+                    if matches!(task.run_at, RunAt::After(delay) if delay >= DELAYED) {
+                        self.delayed(id);
+                    }
+                }
                 let surplus = self.tasks.len().saturating_sub(REMEMBERED);
                 self.tasks.drain(..surplus);
             }
             Err(error) => {
                 self.note("submit", &error);
                 // Only what has a name can be asked for again without being done twice.
-                let named = asked.into_iter().filter(|task| !task.binds.is_empty());
+                let named = asked.into_iter().filter(|task| !task.client_keys.is_empty());
                 self.open.extend(named);
                 self.rest(&error).await;
             }
@@ -93,7 +115,8 @@ async fn give(served: Served, tasks: Vec<NewTask>) -> Result<Submits, EngineErro
     let facts: Vec<_> = tasks.iter().map(|task| (tag(task), name(task))).collect();
     served.with(|inner, now_us| {
         for task in &tasks {
-            inner.audit.intends(tag(task), intent(task, wall(now_us)));
+            let intent = intent(&task.definition, task.priority, task.run_at, wall(now_us));
+            inner.audit.intends(tag(task), intent);
         }
     });
     let result = served.engine.submit(tasks).await;
@@ -127,29 +150,27 @@ async fn give(served: Served, tasks: Vec<NewTask>) -> Result<Submits, EngineErro
     result
 }
 
-/// The wall clock of a machine whose clock is right.
-fn wall(now_us: u64) -> i64 {
-    WALL_AT_START + (now_us / 1000).cast_signed()
-}
-
 /// What the auditor holds the engine to, if this reaches it now.
-fn intent(task: &NewTask, now_ms: i64) -> Intent {
+pub(super) fn intent(
+    definition: &Definition,
+    priority: Priority,
+    run_at: RunAt,
+    now_ms: i64,
+) -> Intent {
     let millis = |millis: Millis| i64::try_from(millis.0).unwrap_or(i64::MAX);
-    let RetryPolicy { max_attempts, initial, max, jitter, .. } = task.definition.policy.retry;
+    let Policy { retry, retention, .. } = definition.policy;
+    let RetryPolicy { max_attempts, initial, max, jitter, max_snoozes, .. } = retry;
     Intent {
-        queue: task.definition.queue.to_string(),
-        priority: task.priority.level().into(),
-        run_at_ms: match task.run_at {
-            RunAt::Now => now_ms,
-            RunAt::At(date) => date.0,
-            RunAt::After(delay) => now_ms + millis(delay),
-        },
-        expires_at_ms: task.definition.expires_at.map(|date| date.0),
+        queue: definition.queue.to_string(),
+        priority: priority.level().into(),
+        run_at_ms: run_at.resolve(WallTime(now_ms)).0,
+        expires_at_ms: definition.expires_at.map(|date| date.0),
         max_attempts,
+        max_snoozes,
         initial_ms: millis(initial),
         longest_ms: millis(max),
         jitters: jitter == Jitter::Full,
-        is_short_lived: task.definition.policy.retention.is_some(),
+        is_short_lived: retention.is_some(),
     }
 }
 
@@ -158,6 +179,6 @@ fn tag(task: &NewTask) -> u64 {
 }
 
 fn name(task: &NewTask) -> Option<String> {
-    let id = task.binds.id.as_ref().map(|id| format!("id {id}"));
-    id.or_else(|| task.binds.key.as_ref().map(|key| format!("key {key}")))
+    let id = task.client_keys.id.as_ref().map(|id| format!("id {id}"));
+    id.or_else(|| task.client_keys.key.as_ref().map(|key| format!("key {key}")))
 }

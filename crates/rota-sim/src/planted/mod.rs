@@ -12,6 +12,7 @@ use rota_engine::Planted;
 
 use crate::{
     audit::Rule,
+    plan::Fault,
     run::{Options, run},
     world::World,
 };
@@ -49,6 +50,10 @@ pub struct Find {
     pub breaks: &'static [Rule],
     /// Whether faults are needed to find it.
     pub needs_faults: bool,
+    /// Where it takes rare faults, or some at a time: the only ones that there are, in their order.
+    pub kinds: &'static [Fault],
+    /// Where it takes rare times: the TTLs of sessions and of leadership, in milliseconds.
+    pub ttls_ms: Option<(u64, u64)>,
 }
 
 /// Events of one run in which a mistake is looked for.
@@ -63,22 +68,35 @@ const UNFOUND_EVENTS: u64 = 5_000_000;
 
 /// What the engine does wrong in any run.
 const fn plain(planted: Planted, within: u64, breaks: &'static [Rule]) -> Find {
-    Find { mistake: Mistake::Engine(planted), within, run: SHORT_RUN, breaks, needs_faults: false }
+    let needs_faults = false;
+    Find { needs_faults, ..faulty(planted, within, breaks) }
 }
 
 /// What the engine does wrong when something else goes wrong.
 const fn faulty(planted: Planted, within: u64, breaks: &'static [Rule]) -> Find {
-    Find { mistake: Mistake::Engine(planted), within, run: SHORT_RUN, breaks, needs_faults: true }
+    let mistake = Mistake::Engine(planted);
+    Find { mistake, within, run: SHORT_RUN, breaks, needs_faults: true, kinds: &[], ttls_ms: None }
 }
 
 /// What the engine does wrong when something rare goes wrong.
 const fn rare(planted: Planted, within: u64, breaks: &'static [Rule]) -> Find {
-    Find { mistake: Mistake::Engine(planted), within, run: LONG_RUN, breaks, needs_faults: true }
+    Find { run: LONG_RUN, ..faulty(planted, within, breaks) }
+}
+
+/// What the engine does wrong when things of these kinds go wrong.
+const fn when(
+    planted: Planted,
+    kinds: &'static [Fault],
+    within: u64,
+    breaks: &'static [Rule],
+) -> Find {
+    Find { run: LONG_RUN, kinds, ..faulty(planted, within, breaks) }
 }
 
 /// What the store does wrong.
 const fn store(mistake: StoreMistake, within: u64, breaks: &'static [Rule]) -> Find {
-    Find { mistake: Mistake::Store(mistake), within, run: SHORT_RUN, breaks, needs_faults: true }
+    let mistake = Mistake::Store(mistake);
+    Find { mistake, within, run: SHORT_RUN, breaks, needs_faults: true, kinds: &[], ttls_ms: None }
 }
 
 impl Find {
@@ -98,23 +116,11 @@ pub fn list() -> impl Iterator<Item = &'static Find> {
 }
 
 /// Mistakes that the simulator was not seen to find, each with the likely reason.
-pub const NOT_FOUND: &[(Planted, &str)] = &[
-    (
-        Planted::ClockRunsWhileLoading,
-        "what workers sent while the backlog was loaded is read before anybody is judged, so it takes \
+pub const NOT_FOUND: &[(Planted, &str)] = &[(
+    Planted::ClockRunsWhileLoading,
+    "what workers sent while the backlog was loaded is read before anybody is judged, so it takes \
          a load longer than a TTL with silent workers, who are no longer healthy then",
-    ),
-    (
-        Planted::CountsPauses,
-        "a pause must be longer than a session lives and shorter than a leadership, and strike a leader \
-         whose workers were steady before: not once in three million events",
-    ),
-    (Planted::LeaksReads, "most definitions are at hand, so few reads fail"),
-    (
-        Planted::StepsWithoutBound,
-        "work costs no time in the simulated world, and its clients ask for too little at once",
-    ),
-];
+)];
 
 /// Those of [`NOT_FOUND`], to be looked for all the same.
 pub fn unfound() -> impl Iterator<Item = Find> {
@@ -129,6 +135,8 @@ pub fn find(find: &Find, first: u64) -> Option<(u64, u64, Rule)> {
     for seed in first.. {
         let mut options = Options::new(seed, find.run);
         options.planted = Some(find.mistake);
+        options.kinds = find.kinds;
+        options.ttls_ms = find.ttls_ms;
         if !find.needs_faults {
             options.only = Some([].into());
         }

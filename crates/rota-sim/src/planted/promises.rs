@@ -3,8 +3,8 @@
 
 use rota_engine::Planted as P;
 
-use super::{Find, faulty, plain, rare};
-use crate::audit::Rule as R;
+use super::{Find, faulty, plain, rare, when};
+use crate::{audit::Rule as R, plan::Fault as F};
 
 pub(super) const LIST: &[Find] = &[
     plain(P::ReleasesEarly, 20_000, &[R::Lost, R::Dispatch, R::Reports, R::Reads]),
@@ -21,10 +21,17 @@ pub(super) const LIST: &[Find] = &[
     plain(P::RunsExpired, 20_000, &[R::Asked]),
     plain(P::IgnoresBackoff, 20_000, &[R::Dates]),
     plain(P::RunsEarly, 20_000, &[R::Dates]),
+    plain(P::SnoozesSpend, 200_000, &[R::Asked]),
+    plain(P::SnoozesEndEarly, 200_000, &[R::Dates]),
+    plain(P::SnoozesLeaveNoRecord, 200_000, &[R::Lost]),
+    plain(P::EditsIgnoreVersions, 200_000, &[R::Versions]),
+    faulty(P::AnswersEditsEarly, 1_000_000, &[R::Lost, R::Versions, R::Unchanged]),
+    plain(P::KeepsOldDefinitions, 200_000, &[R::Dispatch]),
     plain(P::DropsTimers, 50_000, &[R::Rest]),
     plain(P::LosesWakeUps, 200_000, &[R::Wakes]),
     plain(P::ListsLeaveOut, 200_000, &[R::Reads]),
     faulty(P::LiesAboutTimeouts, 800_000, &[R::Unchanged, R::Lost]),
+    when(P::StepsWithoutBound, &[F::StoreStalls, F::ClientsFlood], 2_000_000, &[R::Bounds]),
     plain(P::LiesAboutChanges, 20_000, &[R::Unchanged]),
     plain(P::LiesAboutBulk, 100_000, &[R::Unchanged]),
 ];

@@ -2,8 +2,11 @@
 
 use rota_engine::Planted as P;
 
-use super::{Find, StoreMistake, faulty, rare, store};
-use crate::audit::Rule as R;
+use super::{Find, StoreMistake, faulty, store, when};
+use crate::{
+    audit::Rule as R,
+    plan::{Fault as F, LEADER},
+};
 
 pub(super) const LIST: &[Find] = &[
     faulty(P::KeepsEndedInCopy, 200_000, &[R::Ends, R::Lost, R::Dispatch, R::Reads, R::Bounds]),
@@ -26,7 +29,7 @@ pub(super) const LIST: &[Find] = &[
     faulty(P::TakesUnknownForLanded, 300_000, &[R::Lost, R::Dispatch, R::Reports, R::Reads]),
     faulty(P::TakesUnknownForLost, 3_000_000, &[R::Progress]),
     faulty(P::IgnoresFences, 1_000_000, &[R::Lost, R::Dispatch, R::Reports, R::Reads]),
-    rare(P::BelievesJumps, 20_000_000, &[R::Lost]),
+    when(P::BelievesJumps, &[F::NodeClockLeaps(LEADER, 40)], 2_000_000, &[R::Lost]),
     store(StoreMistake::IgnoresFences, 600_000, &[R::Fences]),
     store(
         StoreMistake::DropsWrites,

@@ -2,8 +2,11 @@
 
 use rota_engine::Planted as P;
 
-use super::{Find, faulty, plain};
-use crate::audit::Rule as R;
+use super::{Find, faulty, plain, when};
+use crate::{
+    audit::Rule as R,
+    plan::{Fault as F, LEADER, Ways},
+};
 
 pub(super) const LIST: &[Find] = &[
     plain(P::IgnoresHeartbeats, 500_000, &[R::Healthy]),
@@ -15,5 +18,16 @@ pub(super) const LIST: &[Find] = &[
     faulty(P::ForgetsHeld, 200_000, &[R::Dispatch]),
     plain(P::LeasesTwice, 200_000, &[R::Dispatch]),
     plain(P::DropsDispatches, 400_000, &[R::Progress]),
-    faulty(P::RepeatsUnreadable, 10_000_000, &[R::Progress]),
+    Find {
+        // A pause that is longer than a session lives and shorter than a leadership, in which a worker is cut off.
+        ttls_ms: Some((1_200, 6_000)),
+        ..when(
+            P::CountsPauses,
+            &[F::NodePauses(LEADER), F::WorkerLosesNode(0, LEADER, Ways::There)],
+            2_000_000,
+            &[R::Healthy],
+        )
+    },
+    when(P::RepeatsUnreadable, &[F::StoreDamages], 2_000_000, &[R::Progress]),
+    when(P::LeaksReads, &[F::StoreIsAway, F::StoreLosesAnswers], 2_000_000, &[R::Progress]),
 ];

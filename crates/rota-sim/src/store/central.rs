@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::election::Election;
-use crate::world::{Action, Place};
+use crate::world::{Action, Endpoint};
 
 /// Bytes of values after which a page ends.
 const PAGE_BYTES: usize = 1 << 20;
@@ -53,7 +53,7 @@ struct Keys {
 
 /// A watcher.
 pub(super) struct Subscription {
-    pub(super) place: Place,
+    pub(super) endpoint: Endpoint,
     pub(super) incarnation: u32,
     pub(super) next: u64,
     pub(super) sender: mpsc::UnboundedSender<Result<Change, StoreError>>,
@@ -113,7 +113,7 @@ impl Central {
     }
 
     /// Where the leader runs.
-    pub(crate) fn leader_place(&self) -> Option<Place> {
+    pub(crate) fn leader_place(&self) -> Option<Endpoint> {
         self.election.leader_place()
     }
 

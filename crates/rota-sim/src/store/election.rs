@@ -3,7 +3,7 @@
 use rota_store::{Epoch, Member, Seat, watch};
 use tokio::sync::oneshot;
 
-use crate::world::{Inner, Place, STORE};
+use crate::world::{Endpoint, Inner, STORE};
 
 /// A named successor is waited for so long.
 const PREFERENCE_US: u64 = 1_000_000;
@@ -12,7 +12,7 @@ const PREFERENCE_US: u64 = 1_000_000;
 struct Candidate {
     number: u64,
     member: Member,
-    place: Place,
+    endpoint: Endpoint,
     expires_us: u64,
     /// Told when it wins.
     won: Option<oneshot::Sender<Epoch>>,
@@ -20,7 +20,7 @@ struct Candidate {
 
 /// A process that wants to know who leads.
 struct Observer {
-    place: Place,
+    endpoint: Endpoint,
     incarnation: u32,
     told: Option<Seat>,
     sender: watch::Sender<Option<Seat>>,
@@ -55,9 +55,9 @@ impl Election {
         self.seat.map(|_| self.newest)
     }
 
-    pub(super) fn leader_place(&self) -> Option<Place> {
+    pub(super) fn leader_place(&self) -> Option<Endpoint> {
         let number = self.seat?;
-        self.candidates.iter().find(|one| one.number == number).map(|one| one.place)
+        self.candidates.iter().find(|one| one.number == number).map(|one| one.endpoint)
     }
 
     pub(super) fn newest(&self) -> Epoch {
@@ -71,8 +71,8 @@ impl Election {
         members
     }
 
-    pub(super) fn announce_ready(&mut self, place: Place, name: &str, leadership: Epoch) {
-        let mine = |one: &&mut Candidate| one.place == place && one.member.name == name;
+    pub(super) fn announce_ready(&mut self, endpoint: Endpoint, name: &str, leadership: Epoch) {
+        let mine = |one: &&mut Candidate| one.endpoint == endpoint && one.member.name == name;
         for one in self.candidates.iter_mut().filter(mine) {
             one.member.ready_for = leadership;
         }
@@ -97,11 +97,11 @@ impl Election {
 
     pub(super) fn observe(
         &mut self,
-        place: Place,
+        endpoint: Endpoint,
         incarnation: u32,
         sender: watch::Sender<Option<Seat>>,
     ) {
-        self.observers.push(Observer { place, incarnation, told: None, sender });
+        self.observers.push(Observer { endpoint, incarnation, told: None, sender });
     }
 
     /// The number for a new candidate.
@@ -114,14 +114,14 @@ impl Election {
 /// A candidate comes.
 pub(super) fn enter(
     inner: &mut Inner,
-    place: Place,
+    endpoint: Endpoint,
     number: u64,
     member: Member,
     won: oneshot::Sender<Epoch>,
 ) {
     let expires_us = inner.now_us + inner.store.limits.leader_ttl_us;
     let election = &mut inner.store.election;
-    election.candidates.push(Candidate { number, member, place, expires_us, won: Some(won) });
+    election.candidates.push(Candidate { number, member, endpoint, expires_us, won: Some(won) });
     inner.at(expires_us, Box::new(move |inner| expire(inner, number)));
     elect(inner);
 }
@@ -183,15 +183,15 @@ fn elect(inner: &mut Inner) {
             election.newest = Epoch(election.newest.0 + 1);
             election.seat = Some(chosen.number);
             election.preferred = None;
-            let (place, won, epoch) = (chosen.place, chosen.won.take(), election.newest);
-            inner.note(format_args!("store epoch {} to {}", epoch.0, place.0));
+            let (endpoint, won, epoch) = (chosen.endpoint, chosen.won.take(), election.newest);
+            inner.note(format_args!("store epoch {} to {}", epoch.0, endpoint.0));
             inner.audit.elected(now_us, epoch.0);
             if let Some(won) = won {
                 let tell = move |_: &mut Inner| {
                     // One who gave up meanwhile has sent word of that.
                     let _ = won.send(epoch);
                 };
-                inner.send(STORE, place, Box::new(tell));
+                inner.send(STORE, endpoint, Box::new(tell));
             }
         }
     }
@@ -203,11 +203,11 @@ pub(crate) fn tell_observers(inner: &mut Inner) {
     let seat = inner.store.election.now_seated();
     let mut observers = std::mem::take(&mut inner.store.election.observers);
     observers.retain(|observer| {
-        let site = &inner.sites[observer.place.0];
+        let site = &inner.sites[observer.endpoint.0];
         site.up && site.incarnation == observer.incarnation && !observer.sender.is_closed()
     });
     for observer in &mut observers {
-        if observer.told == seat || !inner.net.carries(STORE, observer.place) {
+        if observer.told == seat || !inner.net.carries(STORE, observer.endpoint) {
             continue;
         }
         observer.told.clone_from(&seat);
@@ -219,7 +219,7 @@ pub(crate) fn tell_observers(inner: &mut Inner) {
                 changed
             });
         };
-        inner.send(STORE, observer.place, Box::new(tell));
+        inner.send(STORE, observer.endpoint, Box::new(tell));
     }
     inner.store.election.observers = observers;
 }

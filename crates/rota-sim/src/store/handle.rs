@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{central::Subscription, leadership, reads};
 use crate::{
     seed::per_mille,
-    world::{Action, Inner, Place, STORE, World},
+    world::{Action, Endpoint, Inner, STORE, World},
 };
 
 /// A read gets so long.
@@ -34,7 +34,7 @@ pub(crate) struct SimStore {
 #[derive(Clone)]
 pub(super) struct Link {
     pub(super) world: World,
-    pub(super) place: Place,
+    pub(super) endpoint: Endpoint,
     pub(super) incarnation: u32,
     pub(super) closed: CancellationToken,
 }
@@ -65,19 +65,19 @@ impl Link {
             return Err(Lost::Closed);
         }
         let (answer, answered) = oneshot::channel();
-        let place = self.place;
+        let endpoint = self.endpoint;
         self.tell(move |inner| {
             let said = work(inner);
             let loses = inner.store.mood.loses_answers;
             if per_mille(&mut inner.store.rng, loses) {
-                inner.note(format_args!("store answer to {} lost", place.0));
+                inner.note(format_args!("store answer to {} lost", endpoint.0));
                 return;
             }
             let bring = move |_: &mut Inner| {
                 // One who no longer waits needs no answer.
                 let _ = answer.send(said);
             };
-            inner.send(STORE, place, Box::new(bring));
+            inner.send(STORE, endpoint, Box::new(bring));
         });
         tokio::select! {
             biased;
@@ -91,11 +91,11 @@ impl Link {
 
     /// Sends word to the central state.
     pub(super) fn tell(&self, work: impl FnOnce(&mut Inner) + Send + 'static) {
-        let place = self.place;
+        let endpoint = self.endpoint;
         let arrive = move |inner: &mut Inner| {
             let loses = inner.store.mood.loses_requests;
             if per_mille(&mut inner.store.rng, loses) {
-                inner.note(format_args!("store request of {} lost", place.0));
+                inner.note(format_args!("store request of {} lost", endpoint.0));
                 return;
             }
             let slow_us = inner.store.mood.slow_us;
@@ -107,7 +107,7 @@ impl Link {
                 do_in_turn(inner, Box::new(work));
             }
         };
-        self.world.lock().send(place, STORE, Box::new(arrive));
+        self.world.lock().send(endpoint, STORE, Box::new(arrive));
     }
 }
 
@@ -138,17 +138,20 @@ fn go_on(inner: &mut Inner) {
 }
 
 impl SimStore {
-    /// A handle for the process that runs at `place` now.
-    pub(crate) fn connect(world: &World, place: Place) -> Arc<Self> {
+    /// A handle for the process that runs at `endpoint` now.
+    pub(crate) fn connect(world: &World, endpoint: Endpoint) -> Arc<Self> {
         let (sender, leader) = watch::channel(None);
         let incarnation = {
             let mut inner = world.lock();
-            let incarnation = inner.sites[place.0].incarnation;
-            inner.store.election.observe(place, incarnation, sender);
+            let incarnation = inner.sites[endpoint.0].incarnation;
+            inner.store.election.observe(endpoint, incarnation, sender);
             incarnation
         };
         let closed = CancellationToken::new();
-        Arc::new(Self { link: Link { world: world.clone(), place, incarnation, closed }, leader })
+        Arc::new(Self {
+            link: Link { world: world.clone(), endpoint, incarnation, closed },
+            leader,
+        })
     }
 
     async fn read<T: Send + 'static>(
@@ -166,13 +169,13 @@ pub(crate) fn tell_watchers(inner: &mut Inner) {
     }
     let mut subscriptions = std::mem::take(&mut inner.store.subscriptions);
     subscriptions.retain_mut(|subscription| {
-        let place = subscription.place;
-        let site = &inner.sites[place.0];
+        let endpoint = subscription.endpoint;
+        let site = &inner.sites[endpoint.0];
         let gone = !site.up || site.incarnation != subscription.incarnation;
         if gone || subscription.sender.is_closed() {
             return false;
         }
-        if !inner.net.carries(STORE, place) || subscription.next > inner.store.revision {
+        if !inner.net.carries(STORE, endpoint) || subscription.next > inner.store.revision {
             return true;
         }
         let changes: Option<Vec<_>> =
@@ -190,7 +193,7 @@ pub(crate) fn tell_watchers(inner: &mut Inner) {
                 let _ = sender.send(change);
             }
         };
-        inner.send(STORE, place, Box::new(bring));
+        inner.send(STORE, endpoint, Box::new(bring));
         goes_on
     });
     inner.store.subscriptions = subscriptions;
@@ -199,25 +202,25 @@ pub(crate) fn tell_watchers(inner: &mut Inner) {
 #[async_trait]
 impl Store for SimStore {
     async fn commit(&self, fence: Fence, batch: Batch) -> Result<Revision, CommitError> {
-        let place = self.link.place;
+        let endpoint = self.link.endpoint;
         {
             let mut inner = self.link.world.lock();
-            let listened_us = inner.sites[place.0].listened_us;
+            let listened_us = inner.sites[endpoint.0].listened_us;
             let at = (inner.now_us, listened_us);
-            inner.audit.sent(place, batch.seq.0, fence.epoch.0, at);
+            inner.audit.sent(endpoint, batch.seq.0, fence.epoch.0, at);
         }
         let work = move |inner: &mut Inner| {
             let (seq, count) = (batch.seq.0, batch.mutations.len());
             let landed = inner.store.commit(fence, batch);
             match &landed {
                 Ok(change) => {
-                    inner.note(format_args!("store batch {seq} of {} lands: {count}", place.0));
+                    inner.note(format_args!("store batch {seq} of {} lands: {count}", endpoint.0));
                     let now_us = inner.now_us;
-                    inner.audit.landed(now_us, place, change);
+                    inner.audit.landed(now_us, endpoint, change);
                     tell_watchers(inner);
                 }
                 Err(error) => {
-                    inner.note(format_args!("store batch {seq} of {}: {error}", place.0));
+                    inner.note(format_args!("store batch {seq} of {}: {error}", endpoint.0));
                 }
             }
             landed.map(|change| change.revision)
@@ -248,11 +251,11 @@ impl Store for SimStore {
 
     async fn watch(&self, after: Revision) -> Result<ChangeStream, StoreError> {
         let (sender, changes) = mpsc::unbounded_channel();
-        let (place, incarnation) = (self.link.place, self.link.incarnation);
+        let (endpoint, incarnation) = (self.link.endpoint, self.link.incarnation);
         let next = after.0 + 1;
         let subscribe = move |inner: &mut Inner| {
             inner.store.readable(u64::MAX)?;
-            let subscription = Subscription { place, incarnation, next, sender };
+            let subscription = Subscription { endpoint, incarnation, next, sender };
             inner.store.subscriptions.push(subscription);
             tell_watchers(inner);
             Ok(())
@@ -279,8 +282,9 @@ impl Store for SimStore {
     }
 
     fn announce_ready(&self, name: &str, leadership: Epoch) {
-        let (place, name) = (self.link.place, name.to_owned());
-        self.link.tell(move |inner| inner.store.election.announce_ready(place, &name, leadership));
+        let (endpoint, name) = (self.link.endpoint, name.to_owned());
+        self.link
+            .tell(move |inner| inner.store.election.announce_ready(endpoint, &name, leadership));
     }
 
     async fn status(&self) -> StoreStatus {

@@ -75,9 +75,9 @@ pub(super) async fn campaign(link: &Link, me: &Member) -> Result<Box<dyn Leaders
         let number = link.world.lock().store.election.number();
         let candidacy = Candidacy { link: link.clone(), number, successor: None };
         let (won, mut wins) = oneshot::channel();
-        let (place, member) = (link.place, me.clone());
+        let (endpoint, member) = (link.endpoint, me.clone());
         let (mut heard, mut listens) = (Instant::now(), true);
-        link.tell(move |inner| election::enter(inner, place, number, member, won));
+        link.tell(move |inner| election::enter(inner, endpoint, number, member, won));
         let epoch = loop {
             tokio::select! {
                 biased;
@@ -116,7 +116,7 @@ fn hold(link: &Link, until: Instant) {
     let mut inner = link.world.lock();
     let now_us = inner.now_us;
     let until_us = now_us + u64::try_from(left).unwrap_or(u64::MAX);
-    inner.audit.holds(now_us, link.place, until_us);
+    inner.audit.holds(now_us, link.endpoint, until_us);
 }
 
 fn lead(candidacy: Candidacy, epoch: Epoch, until: Instant, ttl: Duration) -> SimLeadership {
@@ -180,7 +180,7 @@ impl Leadership for SimLeadership {
         self.candidacy.successor = successor.map(str::to_owned);
         let Self { candidacy, .. } = *self;
         let link = candidacy.link.clone();
-        link.world.lock().audit.lets_go(link.place);
+        link.world.lock().audit.lets_go(link.endpoint);
         drop(candidacy);
         // Resolves when the store has it, or soon.
         let _ = link.call(Duration::from_secs(1), |_| ()).await;

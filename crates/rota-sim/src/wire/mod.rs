@@ -16,24 +16,24 @@ pub(crate) use self::{
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::world::Place;
+use crate::world::Endpoint;
 
 /// Where a node listens.
-fn address(place: Place) -> SocketAddr {
-    let last = u8::try_from(place.0).unwrap_or(u8::MAX);
+fn address(endpoint: Endpoint) -> SocketAddr {
+    let last = u8::try_from(endpoint.0).unwrap_or(u8::MAX);
     SocketAddr::from((Ipv4Addr::new(10, 0, 0, last), 7420))
 }
 
 /// The node with that address, `10.0.0.3:7420`.
-fn place(authority: &str) -> Option<Place> {
+fn endpoint(authority: &str) -> Option<Endpoint> {
     let address: SocketAddr = authority.parse().ok()?;
     match address.ip() {
-        std::net::IpAddr::V4(ip) => Some(Place(ip.octets()[3].into())),
+        std::net::IpAddr::V4(ip) => Some(Endpoint(ip.octets()[3].into())),
         std::net::IpAddr::V6(_) => None,
     }
 }
 
 /// A node's address as a URL.
-pub(crate) fn url(place: Place) -> String {
-    format!("http://{}", address(place))
+pub(crate) fn url(endpoint: Endpoint) -> String {
+    format!("http://{}", address(endpoint))
 }

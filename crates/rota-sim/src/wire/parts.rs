@@ -13,17 +13,17 @@ use rota_server::{Server, ServerOptions};
 use rota_worker::{Done, HandlerError, TaskContext, Worker};
 use tokio_util::sync::CancellationToken;
 
-use super::{place, stream, url};
+use super::{endpoint, stream, url};
 use crate::{
     machine::WALL_AT_START,
-    world::{Place, World},
+    world::{Endpoint, World},
 };
 
-/// Makes connections from one place.
+/// Makes connections from one endpoint.
 #[derive(Clone)]
 pub(super) struct Dial {
     pub(super) world: World,
-    pub(super) from: Place,
+    pub(super) from: Endpoint,
 }
 
 impl fmt::Debug for Dial {
@@ -35,7 +35,7 @@ impl fmt::Debug for Dial {
 impl Dial {
     async fn open(self, authority: String) -> std::io::Result<stream::SimStream> {
         let unknown = || std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
-        let to = place(&authority).ok_or_else(unknown)?;
+        let to = endpoint(&authority).ok_or_else(unknown)?;
         stream::connect(self.world, self.from, to).await
     }
 }
@@ -55,15 +55,15 @@ impl rota_client::Connect for Dial {
     }
 }
 
-/// A client at that place, of all nodes.
-pub(super) fn client(world: &World, at: Place, nodes: &[Place], seed: u64) -> Client {
+/// A client at that endpoint, of all nodes.
+pub(super) fn client(world: &World, at: Endpoint, nodes: &[Endpoint], seed: u64) -> Client {
     let dial = Dial { world: world.clone(), from: at };
     let built = Client::builder(nodes.iter().map(|node| url(*node))).connector(dial).seed(seed);
     built.build().expect("simulated addresses are addresses")
 }
 
 /// Serves the API of a node until `stop`.
-pub(crate) async fn serve(world: World, at: Place, engine: Engine, stop: CancellationToken) {
+pub(crate) async fn serve(world: World, at: Endpoint, engine: Engine, stop: CancellationToken) {
     let listener = stream::listen(&world, at);
     let options = ServerOptions {
         insecure_no_auth: true,
@@ -81,8 +81,8 @@ pub(crate) async fn serve(world: World, at: Place, engine: Engine, stop: Cancell
 /// What a worker is.
 pub(crate) struct WorkerPlan {
     pub(crate) world: World,
-    pub(crate) at: Place,
-    pub(crate) nodes: Arc<[Place]>,
+    pub(crate) at: Endpoint,
+    pub(crate) nodes: Arc<[Endpoint]>,
     pub(crate) name: String,
     pub(crate) queues: Vec<String>,
     pub(crate) slots: u32,
@@ -144,7 +144,14 @@ async fn handle(
     match rng.u32(..1000) {
         0..50 => Err(HandlerError::new("simulated")),
         50..60 => Err(HandlerError::permanent("simulated")),
-        60..500 => Ok(Done::default()),
+        60..90 => {
+            let delay_ms = rng.u32(0..3000);
+            let mut inner = world.lock();
+            let now_us = inner.now_us;
+            inner.audit.snoozes_for(now_us, tag, token, delay_ms.into());
+            Err(HandlerError::snooze(Duration::from_millis(delay_ms.into())))
+        }
+        90..500 => Ok(Done::default()),
         _ => Ok(Done { result: format!("{tag:016x}").into(), ..Done::default() }),
     }
 }

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::address;
-use crate::world::{Inner, Place, World};
+use crate::world::{Endpoint, Inner, World};
 
 /// Bytes that may be on their way or wait to be read; then the writer waits.
 const WINDOW: usize = 256 * 1024;
@@ -28,8 +28,8 @@ const RETRY_US: u64 = 50_000;
 
 /// One direction.
 struct Pipe {
-    from: Place,
-    to: Place,
+    from: Endpoint,
+    to: Endpoint,
     /// Written, and not sent yet.
     outbox: VecDeque<Bytes>,
     /// Arrived, and not read yet.
@@ -46,7 +46,7 @@ struct Pipe {
 }
 
 impl Pipe {
-    fn new(from: Place, to: Place) -> Shared {
+    fn new(from: Endpoint, to: Endpoint) -> Shared {
         Arc::new(Mutex::new(Self {
             from,
             to,
@@ -77,15 +77,15 @@ fn open(pipe: &Shared) -> MutexGuard<'_, Pipe> {
 #[derive(Default)]
 pub(crate) struct Connections {
     number: u64,
-    alive: BTreeMap<u64, (Place, Place, Shared, Shared)>,
-    listeners: BTreeMap<Place, mpsc::UnboundedSender<(SimStream, SocketAddr)>>,
+    alive: BTreeMap<u64, (Endpoint, Endpoint, Shared, Shared)>,
+    listeners: BTreeMap<Endpoint, mpsc::UnboundedSender<(SimStream, SocketAddr)>>,
 }
 
-/// Breaks all connections of a place, and what listens there.
-pub(crate) fn break_all(inner: &mut Inner, place: Place) {
-    inner.wires.listeners.remove(&place);
+/// Breaks all connections of an endpoint, and what listens there.
+pub(crate) fn break_all(inner: &mut Inner, endpoint: Endpoint) {
+    inner.wires.listeners.remove(&endpoint);
     inner.wires.alive.retain(|_, (a, b, there, back)| {
-        let breaks = *a == place || *b == place;
+        let breaks = *a == endpoint || *b == endpoint;
         if breaks {
             for pipe in [there, back] {
                 let mut pipe = open(pipe);
@@ -244,14 +244,14 @@ impl AsyncWrite for SimStream {
 }
 
 /// A node begins to listen.
-pub(super) fn listen(world: &World, at: Place) -> Listener {
+pub(super) fn listen(world: &World, at: Endpoint) -> Listener {
     let (sender, streams) = mpsc::unbounded_channel();
     world.lock().wires.listeners.insert(at, sender);
     Listener { at, streams }
 }
 
-/// Connects one place to another.
-pub(super) async fn connect(world: World, from: Place, to: Place) -> io::Result<SimStream> {
+/// Connects one endpoint to another.
+pub(super) async fn connect(world: World, from: Endpoint, to: Endpoint) -> io::Result<SimStream> {
     let (answer, answered) = oneshot::channel();
     let shared = world.clone();
     let arrive = move |inner: &mut Inner| {
@@ -289,7 +289,7 @@ pub(super) async fn connect(world: World, from: Place, to: Place) -> io::Result<
 
 /// What a node accepts connections from.
 pub(super) struct Listener {
-    at: Place,
+    at: Endpoint,
     streams: mpsc::UnboundedReceiver<(SimStream, SocketAddr)>,
 }
 

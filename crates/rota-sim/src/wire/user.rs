@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use super::parts;
 use crate::{
     seed::per_mille,
-    world::{Place, World},
+    world::{Endpoint, World},
 };
 
 /// Tasks that are remembered.
@@ -38,7 +38,7 @@ pub(crate) struct User {
 
 impl User {
     pub(crate) fn new(
-        (world, at, nodes): (&World, Place, &Arc<[Place]>),
+        (world, at, nodes): (&World, Endpoint, &Arc<[Endpoint]>),
         mut rng: fastrand::Rng,
         queues: usize,
         number: u64,

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use rota_core::{HeldLease, Outcome, Report, StopReason};
+use rota_core::{AttemptOutcome, LeaseId, Report, StopReason, WallTime};
 use rota_engine::Dispatched;
 use rustc_hash::FxHashSet;
 use tokio::time::Instant;
@@ -21,24 +21,28 @@ const ENDED_MAX: usize = 4096;
 /// A task that runs.
 struct Running {
     ends_at: Instant,
-    lease: HeldLease,
+    lease: LeaseId,
     tag: u64,
+    due: WallTime,
 }
 
 /// What a worker has in hand.
 pub(super) struct Hands {
     rng: fastrand::Rng,
+    /// Of a thousand attempts, so many are snoozed.
+    pub(super) snoozes: u32,
     running: BTreeMap<u64, Running>,
-    outbox: Vec<(HeldLease, Report)>,
+    outbox: Vec<(LeaseId, Report)>,
     /// Leases whose end was acknowledged, oldest first.
-    ended: VecDeque<HeldLease>,
-    known: FxHashSet<HeldLease>,
+    ended: VecDeque<LeaseId>,
+    known: FxHashSet<LeaseId>,
 }
 
 impl Hands {
     pub(super) fn new(rng: fastrand::Rng) -> Self {
         Self {
             rng,
+            snoozes: 0,
             running: BTreeMap::new(),
             outbox: Vec::new(),
             ended: VecDeque::new(),
@@ -56,7 +60,7 @@ impl Hands {
     }
 
     /// The leases that it has.
-    pub(super) fn held(&self) -> Vec<HeldLease> {
+    pub(super) fn held(&self) -> Vec<LeaseId> {
         let mut held: Vec<_> = self.running.values().map(|task| task.lease).collect();
         held.extend(self.outbox.iter().map(|(lease, _)| *lease));
         held.sort_unstable_by_key(|lease| (lease.task, lease.token));
@@ -70,7 +74,7 @@ impl Hands {
 
     /// Begins a task. False: it had that lease before.
     pub(super) fn begin(&mut self, task: &Dispatched) -> bool {
-        let lease = HeldLease { task: task.spec.id, token: task.token };
+        let lease = LeaseId { task: task.spec.id, token: task.token };
         let id = lease.task.as_u64();
         let runs = self.running.get(&id).is_some_and(|task| task.lease == lease);
         if runs || self.known.contains(&lease) || self.outbox.iter().any(|(one, _)| *one == lease) {
@@ -83,7 +87,7 @@ impl Hands {
         };
         let tag = crate::audit::tag_of(&task.spec.definition.payload).unwrap_or_default();
         let ends_at = Instant::now() + takes;
-        self.running.insert(id, Running { ends_at, lease, tag });
+        self.running.insert(id, Running { ends_at, lease, tag, due: task.run_at });
         if takes > Duration::from_millis(40) {
             self.outbox.push((lease, Report::Started { at: task.run_at }));
         }
@@ -91,7 +95,7 @@ impl Hands {
     }
 
     /// Lets go of a lease. Says whether it ran.
-    pub(super) fn drop_task(&mut self, lease: HeldLease) -> bool {
+    pub(super) fn drop_task(&mut self, lease: LeaseId) -> bool {
         let id = lease.task.as_u64();
         let had = self.running.get(&id).is_some_and(|task| task.lease == lease);
         if had {
@@ -102,13 +106,13 @@ impl Hands {
     }
 
     /// It is told to stop a task.
-    pub(super) fn stop(&mut self, lease: HeldLease, reason: StopReason) {
+    pub(super) fn stop(&mut self, lease: LeaseId, reason: StopReason) {
         let runs = self.running.get(&lease.task.as_u64()).is_some_and(|task| task.lease == lease);
         if reason != StopReason::Cancelled {
             self.drop_task(lease);
         } else if runs {
             self.drop_task(lease);
-            self.outbox.push((lease, ended(Outcome::Cancelled)));
+            self.outbox.push((lease, ended(AttemptOutcome::Cancelled)));
         }
     }
 
@@ -120,14 +124,14 @@ impl Hands {
         let count = due.len();
         for id in due {
             let Some(task) = self.running.remove(&id) else { continue };
-            let report = outcome(&mut self.rng, task.tag);
+            let report = outcome(&mut self.rng, task.tag, self.snoozes, task.due);
             self.outbox.push((task.lease, report));
         }
         count
     }
 
     /// The reports that are to be sent now. What is not answered is sent again.
-    pub(super) fn reports(&self) -> Vec<(HeldLease, Report)> {
+    pub(super) fn reports(&self) -> Vec<(LeaseId, Report)> {
         self.outbox.iter().take(REPORTS_MAX).cloned().collect()
     }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use rota_core::{HeldLease, Name, Refusal, SessionId};
-use rota_engine::{EngineError, Instructions, LeaseRequest, LeasedTasks, TaskRef};
+use rota_core::{LeaseId, Name, Refusal, SessionId};
+use rota_engine::{EngineError, Instructions, LeaseRequest, LeaseResponse, TaskRef};
 use tokio::time::{Instant, interval, sleep, sleep_until};
 
-use super::{Hands, give_report, operation};
+use super::{Hands, give_report, hand_out, operation};
 use crate::{
     call::{CallError, Caller, Served},
     seed::per_mille,
@@ -113,7 +113,7 @@ impl PullWorker {
     fn obey(&mut self, instructions: Instructions) {
         for order in instructions.stop {
             let TaskRef::Id(task) = order.task else { continue };
-            self.hands.stop(HeldLease { task, token: order.token }, order.reason);
+            self.hands.stop(LeaseId { task, token: order.token }, order.reason);
         }
         self.draining = instructions.draining;
     }
@@ -181,7 +181,7 @@ impl PullWorker {
 }
 
 /// On the node: the engine vouches for a worker whose call waits there, so it counts as heard of.
-async fn lease(served: Served, request: LeaseRequest) -> Result<LeasedTasks, EngineError> {
+async fn lease(served: Served, request: LeaseRequest) -> Result<LeaseResponse, EngineError> {
     let (known, ttl, max) = (request.session, request.ttl, request.max);
     let leasing = served.engine.lease(request);
     let mut leasing = std::pin::pin!(leasing);
@@ -199,10 +199,7 @@ async fn lease(served: Served, request: LeaseRequest) -> Result<LeasedTasks, Eng
     served.with(|inner, now_us| {
         let session = leased.session.0;
         inner.audit.leased(now_us, session, leased.tasks.len(), max);
-        for task in &leased.tasks {
-            let (id, token) = (task.spec.id.as_u64(), task.token.0);
-            inner.audit.dispatched(now_us, id, token, Some(session));
-        }
+        hand_out(inner, now_us, session, &leased.tasks);
     });
     Ok(leased)
 }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use rota_core::{HeldLease, Name, Refusal, SessionId};
+use rota_core::{LeaseId, Name, Refusal, SessionId};
 use rota_engine::{EngineError, SessionEvent, SessionRequest};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use super::{Hands, PullWorker, give_report, operation};
+use super::{Hands, PullWorker, give_report, hand_out, operation};
 use crate::{
     call::{CallError, Caller, Flow, Served},
     seed::per_mille,
@@ -61,6 +61,11 @@ impl StreamWorker {
         Self { caller, rng, name, queues, slots, ttl, session, hands, draining, leaves }
     }
 
+    /// Of a thousand attempts, it snoozes so many.
+    pub(crate) fn snoozes(&mut self, snoozes: u32) {
+        self.hands.snoozes = snoozes;
+    }
+
     /// The same without a stream.
     pub(crate) fn into_pull(self) -> PullWorker {
         let Self { caller, rng, name, queues, slots, ttl, hands, .. } = self;
@@ -108,8 +113,8 @@ impl StreamWorker {
             }
             let stream = served.engine.open_session(request).await?;
             served.heard(stream.session.0, ttl);
-            let place = served.node;
-            served.with(|inner, _| inner.audit.opened(stream.session.0, place, slots));
+            let endpoint = served.node;
+            served.with(|inner, _| inner.audit.opened(stream.session.0, endpoint, slots));
             let said = (stream.session, stream.connection, stream.revoked.clone());
             let flow = Flow::new(&served, sender);
             tokio::spawn(carry(served, stream, flow));
@@ -191,9 +196,9 @@ impl StreamWorker {
             match timeout(SIGN_WAIT, &mut beat).await {
                 Ok(said) => said,
                 Err(_) => {
-                    let place = served.node;
+                    let endpoint = served.node;
                     served.with(|inner, now_us| {
-                        inner.audit.late_sign(now_us, session.0, place, since_us);
+                        inner.audit.late_sign(now_us, session.0, endpoint, since_us);
                     });
                     beat.await
                 }
@@ -220,7 +225,7 @@ impl StreamWorker {
                 None
             }
             SessionEvent::Stop { task, token, reason } => {
-                self.hands.stop(HeldLease { task, token }, reason);
+                self.hands.stop(LeaseId { task, token }, reason);
                 None
             }
             SessionEvent::Drain => {
@@ -265,12 +270,7 @@ async fn carry(served: Served, mut stream: rota_engine::SessionStream, flow: Flo
         };
         let Some(event) = event else { break };
         if let SessionEvent::Dispatches(tasks) = &event {
-            served.with(|inner, now_us| {
-                for task in tasks {
-                    let (id, token) = (task.spec.id.as_u64(), task.token.0);
-                    inner.audit.dispatched(now_us, id, token, Some(session));
-                }
-            });
+            served.with(|inner, now_us| hand_out(inner, now_us, session, tasks));
         }
         if !flow.send(event) {
             break;

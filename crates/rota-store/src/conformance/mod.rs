@@ -1,16 +1,14 @@
-//! The obligations of a store, one by one: what the law of [`Store`] means in practice, for every
-//! backend to pass.
+//! The conformance suite: tests of the contract of [`Store`] that every backend passes.
 //!
-//! A backend's tests say how to open it and get one test for each obligation:
+//! The tests of a backend provide a way to open it, and get one test for each obligation:
 //!
 //! ```ignore
 //! rota_store::conformance_tests!(MyFactory::new().await);
 //! ```
 //!
-//! [`SlowStore`] is for tests of those who use a store: it stands still by a plan, or when it is told.
+//! [`SlowStore`] is for tests of users of a store: it stalls by a plan, or on request.
 //!
-//! An obligation is broken when it panics. It owns the data of the factory that it was given, so
-//! each needs a factory of its own.
+//! An obligation that panics is broken. It owns the data of its factory, so each one needs its own factory.
 
 #![expect(
     clippy::unwrap_used,
@@ -35,18 +33,18 @@ pub use self::{
 };
 use crate::store::Store;
 
-/// Opens a backend on data of its own.
+/// Opens a backend on its own data.
 #[async_trait]
 pub trait StoreFactory: Send + Sync {
-    /// A store with [`SPACES`] on this factory's data: empty the first time, later with what
-    /// earlier ones left there. The one before is closed by then.
+    /// Opens a store with [`SPACES`] on the data of this factory: empty at first, later with the data of
+    /// earlier stores, which are closed by then.
     async fn open(&self) -> Arc<dyn Store>;
 }
 
-/// One obligation, running.
+/// A running obligation.
 pub type Check<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-/// One obligation: its name and what checks it.
+/// An obligation: its name, and the function that checks it.
 pub type Obligation = (&'static str, fn(&dyn StoreFactory) -> Check<'_>);
 
 /// Calls a macro with the name of every obligation, by module.
@@ -110,8 +108,7 @@ macro_rules! __obligation_tests {
     };
 }
 
-/// One `#[tokio::test]` for each obligation; the expression makes a fresh [`StoreFactory`] and may
-/// await.
+/// Makes a `#[tokio::test]` for each obligation. The expression makes a new [`StoreFactory`], and can await.
 #[macro_export]
 macro_rules! conformance_tests {
     ($factory:expr) => {
@@ -121,11 +118,11 @@ macro_rules! conformance_tests {
 
 crate::for_each_obligation! { __obligation_list! }
 
-/// Checks the obligation of that name.
+/// Checks the obligation with this name.
 ///
 /// # Panics
 ///
-/// When the backend breaks it, or there is none of that name.
+/// When the backend breaks it, or there is no such obligation.
 pub async fn check(name: &str, factory: &dyn StoreFactory) {
     let obligation = OBLIGATIONS.iter().find(|(known, _)| *known == name);
     obligation.unwrap_or_else(|| panic!("no obligation `{name}`")).1(factory).await;

@@ -1,4 +1,4 @@
-//! A store that stands still at planned times, for tests and benchmarks of service under a bad store.
+//! A store that stalls at planned times, for tests and benchmarks with a bad store.
 
 use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},
@@ -20,31 +20,31 @@ use crate::{
 /// What stands still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stalled {
-    /// Reads: they begin when the stall is over.
+    /// Reads begin when the stall is over.
     Reads,
-    /// Commits: they begin when the stall is over.
+    /// Commits begin when the stall is over.
     Commits,
-    /// Answers of commits: they land at once, and nobody hears of it before the stall is over.
+    /// Commits are applied at once, but answered only when the stall is over.
     CommitAnswers,
     /// Reads and commits.
     All,
 }
 
-/// A time in which something stands still.
+/// A stall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stall {
     /// What stands still.
     pub what: Stalled,
-    /// When it begins, from when the store was wrapped.
+    /// Its start, counted from the wrapping of the store.
     pub begins: Duration,
-    /// How long it lasts.
+    /// Its duration.
     pub lasts: Duration,
-    /// How often it begins again; `None` for once.
+    /// Its period. `None` for a single stall.
     pub every: Option<Duration>,
 }
 
 impl Stall {
-    /// When the stall is over in which that moment is, if it is in one.
+    /// The end of the stall at this time, if there is one.
     fn over(&self, now: Duration) -> Option<Duration> {
         let since = now.checked_sub(self.begins)?;
         let round = self.every.filter(|every| !every.is_zero()).map_or(Duration::ZERO, |every| {
@@ -55,8 +55,7 @@ impl Stall {
     }
 }
 
-/// A store that does what another does, but stands still by a plan. Elections, watches and questions
-/// after its state go on meanwhile.
+/// A wrapper of a store that stalls by a plan. Elections, watches and reads of the status continue meanwhile.
 pub struct SlowStore {
     inner: Arc<dyn Store>,
     plan: Arc<Plan>,
@@ -64,7 +63,7 @@ pub struct SlowStore {
     problem: Mutex<Option<String>>,
 }
 
-/// Holds the thread of whoever asks for the limits of a batch, as long as it is closed.
+/// Blocks the thread of callers of `limits` while it is closed.
 #[derive(Default)]
 struct Trap {
     closed: Mutex<bool>,
@@ -77,22 +76,21 @@ struct Plan {
 }
 
 impl SlowStore {
-    /// Wraps a store. The times of the plan count from now.
+    /// Wraps a store. The plan starts now.
     #[must_use]
     pub fn new(inner: Arc<dyn Store>, stalls: Vec<Stall>) -> Self {
         let plan = Arc::new(Plan { wrapped: Instant::now(), stalls });
         Self { inner, plan, trap: Trap::default(), problem: Mutex::default() }
     }
 
-    /// From now on whoever asks for the limits does not come back, until that is over: an engine asks between
-    /// two steps, so its loop stands still and nothing else of it does. Nothing can stop a thread in it, so a test
-    /// must end this however it ends.
+    /// Blocks callers of `limits` until the end of the block. An engine calls it between two steps, so only
+    /// its loop stalls. Nothing else can stop the blocked thread, so a test must always end the block.
     pub fn hold_limits(&self, hold: bool) {
         *self.trap.closed.lock().unwrap_or_else(PoisonError::into_inner) = hold;
         self.trap.opened.notify_all();
     }
 
-    /// What the store says of itself from now on; `None`: what is true.
+    /// Sets the status to return from now on. `None` returns the true one.
     pub fn set_problem(&self, problem: Option<&str>) {
         let problem = problem.map(ToOwned::to_owned);
         *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
@@ -100,7 +98,7 @@ impl SlowStore {
 }
 
 impl Plan {
-    /// Waits while any of these stands still.
+    /// Waits while any of these stalls.
     async fn pass(&self, of: &[Stalled]) {
         loop {
             let now = self.wrapped.elapsed();

@@ -1,9 +1,9 @@
-//! A note, beside the engine's files, of a batch that was acknowledged.
+//! A separate record of the last batch that is known to be acknowledged.
 //!
-//! The journal alone cannot tell a last batch that was never finished from one that was finished,
-//! acknowledged and damaged later, nor notice that its last file is gone. So now and then, and
-//! when the store closes, the writer notes how far it has come; data that ends before the note is
-//! damaged. The note is written in place: that needs no room on a full disk.
+//! The journal alone cannot distinguish an unfinished last batch from one that was acknowledged and damaged
+//! later, and cannot show that its last file is missing. So the writer records its progress at intervals and
+//! when the store closes. Data that ends before this record is damaged. The record is overwritten in place,
+//! which needs no space on a full disk.
 
 use std::{
     fs::{File, OpenOptions},
@@ -20,7 +20,7 @@ const NAME: &str = "acknowledged";
 /// Epoch, number, and the checksum of both.
 const LENGTH: usize = 24;
 
-/// The note of one data directory.
+/// The record of a data directory.
 #[derive(Debug)]
 pub(super) struct Acknowledged {
     file: File,
@@ -28,28 +28,28 @@ pub(super) struct Acknowledged {
 }
 
 impl Acknowledged {
-    /// Whether there is a note.
+    /// Whether there is a record.
     pub(super) fn is_there(dir: &Path) -> bool {
         dir.join(NAME).exists()
     }
 
-    /// Opens the note; creates it where there is none.
+    /// Opens the record, or creates it.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         let path = dir.join(NAME);
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let mut content = Vec::new();
         file.read_to_end(&mut content)?;
-        // One that is not whole was being written when the power failed; it says nothing then.
+        // An incomplete record was being written when the power failed. It is ignored.
         Ok(Self { file, noted: decode(&content).unwrap_or_default() })
     }
 
-    /// The last batch that the note tells of.
+    /// The last recorded batch.
     pub(super) fn noted(&self) -> Head {
         self.noted
     }
 
-    /// Notes that this batch was acknowledged. Durable when it returns.
+    /// Records that this batch was acknowledged. Durable when it returns.
     pub(super) fn note(&mut self, head: Head) -> io::Result<()> {
         if head == self.noted {
             return Ok(());

@@ -1,7 +1,7 @@
-//! The most recent batches, kept in memory for those who watch.
+//! The most recent batches, kept in memory for watchers.
 //!
-//! One bounded log serves all watchers: each reads it at its own pace and is told when it fell
-//! behind the log's oldest entry. Nothing here ever waits for a watcher.
+//! One bounded log serves all watchers. Each reads it at its own pace, and gets an error if it falls behind
+//! the oldest entry. Nothing here waits for a watcher.
 
 use std::{
     collections::VecDeque,
@@ -16,18 +16,18 @@ use crate::{
     store::{Change, ChangeStream, StoreError},
 };
 
-/// However small they are, no more batches than this are kept.
+/// Maximum number of batches in the log.
 const CHANGES_MAX: usize = 4096;
 
 pub(super) struct ChangeLog {
     retained: Mutex<Retained>,
-    /// The newest revision; dropped (by [`ChangeLog::close`]) when no more will come.
+    /// The newest revision. [`ChangeLog::close`] drops it when no more will come.
     newest: Mutex<Option<watch::Sender<Revision>>>,
     bytes_max: usize,
 }
 
 struct Retained {
-    /// Every batch after `forgotten`, in order. The numbers of revisions may have gaps.
+    /// The batches after `forgotten`, in order. The numbers of revisions can have gaps.
     changes: VecDeque<(Change, usize)>,
     bytes: usize,
     newest: Revision,
@@ -42,7 +42,7 @@ enum Next {
 }
 
 impl ChangeLog {
-    /// An empty log of a store that is at that revision.
+    /// An empty log of a store at this revision.
     pub(super) fn new(newest: Revision, bytes_max: usize) -> Self {
         Self {
             retained: Mutex::new(Retained {
@@ -56,7 +56,7 @@ impl ChangeLog {
         }
     }
 
-    /// Adds the batch that just landed.
+    /// Adds a batch that has just become durable.
     pub(super) fn push(&self, change: Change) {
         let bytes = change.mutations.iter().map(Mutation::bytes).sum();
         let revision = change.revision;
@@ -65,7 +65,7 @@ impl ChangeLog {
             retained.newest = revision;
             retained.bytes += bytes;
             retained.changes.push_back((change, bytes));
-            // The newest stays whatever its size, or nobody could ever see a large batch.
+            // The newest batch always stays. Otherwise nobody could see a very large one.
             while retained.changes.len() > 1
                 && (retained.bytes > self.bytes_max || retained.changes.len() > CHANGES_MAX)
             {
@@ -85,7 +85,7 @@ impl ChangeLog {
         lock(&self.newest).take();
     }
 
-    /// Every change from the first one after `after`.
+    /// All changes after `after`.
     pub(super) fn watch(self: &Arc<Self>, after: Revision) -> Result<ChangeStream, StoreError> {
         let Some(newest) = lock(&self.newest).as_ref().map(watch::Sender::subscribe) else {
             return Err(closed());
@@ -94,7 +94,7 @@ impl ChangeLog {
         Ok(Box::pin(stream::unfold(watcher, async |watcher| {
             let (log, mut newest, after) = watcher?;
             loop {
-                // Marked seen before looking, so that what lands meanwhile wakes us again.
+                // Marks the revision as seen before reading, so that a later batch wakes this again.
                 newest.mark_unchanged();
                 match log.next(after) {
                     Next::Here(change) => {
@@ -130,7 +130,7 @@ fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".to_owned())
 }
 
-/// Nothing panics while holding these locks; if something did, what they guard is still whole.
+/// Nothing panics under these locks, and even then their data would be consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

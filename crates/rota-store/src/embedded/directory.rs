@@ -1,10 +1,10 @@
-//! The data directory: who may use it, what format it has, how much room its disk has left.
+//! The data directory: its lock, its format, and the free space of its disk.
 //!
 //! ```text
-//! <dir>/lock           held while a process uses the directory; holds that process's id
+//! <dir>/lock           locked while a process uses the directory; contains its process id
 //! <dir>/format         "rota-embedded 1": the version of everything below
-//! <dir>/acknowledged   how far the data has come at least
-//! <dir>/db/            the engine's own files
+//! <dir>/acknowledged   the last batch that is known to be acknowledged
+//! <dir>/db/            the files of the storage engine
 //! ```
 
 use std::{
@@ -15,20 +15,20 @@ use std::{
 
 use crate::store::StoreError;
 
-/// The only version of the layout so far.
+/// The version of the layout.
 const FORMAT: u32 = 1;
 const FORMAT_NAME: &str = "rota-embedded";
 
-/// A locked directory of the right format. Dropping it releases the lock.
+/// A locked directory with a supported format. Dropping it releases the lock.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    /// Held for its lock alone.
+    /// Kept open only for its lock.
     _lock: File,
 }
 
 impl Directory {
-    /// Locks the directory and checks its format; creates both where nothing is there yet.
+    /// Locks the directory and checks its format. Creates both if the directory is new.
     pub(super) fn acquire(path: &Path) -> Result<Self, StoreError> {
         let failed = |what: &str, error: &io::Error| {
             StoreError::Open(format!("cannot {what} {}: {error}", path.display()))
@@ -50,13 +50,13 @@ impl Directory {
         &self.path
     }
 
-    /// Where the engine keeps its files.
+    /// The directory of the storage engine.
     pub(super) fn database(&self) -> PathBuf {
         self.path.join("db")
     }
 }
 
-/// Bytes that may still be written to the disk that holds `path`.
+/// Free bytes of the disk with `path`.
 pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
     let disk = nix::sys::statvfs::statvfs(path)?;
     #[expect(
@@ -66,7 +66,7 @@ pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(u64::from(disk.blocks_available()).saturating_mul(u64::from(disk.fragment_size())))
 }
 
-/// A directory with files in it but no format was not written by us; leave it as it is.
+/// Refuses a directory with files but without `format`, because Rota did not write it.
 fn refuse_foreign(path: &Path) -> Result<(), StoreError> {
     if path.join("format").exists() {
         return Ok(());
@@ -76,8 +76,8 @@ fn refuse_foreign(path: &Path) -> Result<(), StoreError> {
     let ours = ["lock", "format.new"];
     if entries.flatten().any(|entry| !ours.iter().any(|name| entry.file_name() == *name)) {
         return Err(StoreError::Open(format!(
-            "{} holds files but no `format`, so it is not a data directory of Rota; name an empty \
-             or a new one",
+            "{} has files but no file `format`, so it is not a data directory of Rota; use an empty \\
+                          or a new directory",
             path.display()
         )));
     }
@@ -107,7 +107,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
         }
         Err(TryLockError::Error(error)) => return Err(failed(&error)),
     }
-    // On a full disk the id cannot be written; the lock holds without it.
+    // On a full disk the process id cannot be written, but the lock is still valid.
     let _ = file
         .set_len(0)
         .and_then(|()| file.rewind())

@@ -1,5 +1,5 @@
-//! Who leads. One process holds the directory, so an election is among the callers within it: the
-//! seat is free or taken, and each one who takes it gets the next epoch.
+//! Elections. One process holds the directory, so an election is among callers within the process. The seat
+//! of the leader is free or taken, and each one who takes it gets the next epoch.
 
 use std::{
     collections::BTreeMap,
@@ -17,32 +17,32 @@ use crate::{
     watch,
 };
 
-/// For so long others let a named successor go first.
+/// Time that other candidates wait for a named successor.
 const DEFERENCE: Duration = Duration::from_secs(1);
 
-/// The seat and who sits on it.
+/// The seat of the leader.
 pub(super) struct Election {
     seat: Arc<Semaphore>,
     current: Mutex<Current>,
     leader: watch::Sender<Option<Seat>>,
-    /// Those who campaign or lead, each with how often it does.
+    /// Members that campaign or lead, each with the number of its campaigns.
     members: Mutex<BTreeMap<String, (Member, usize)>>,
-    /// Who is to go first, if anybody was named.
+    /// The named successor, if any.
     successor: watch::Sender<Option<String>>,
-    /// Set once, when the store closes or its writer dies.
+    /// Set once, when the store closes or its writer ends.
     over: watch::Sender<bool>,
 }
 
 #[derive(Clone, Copy)]
 struct Current {
-    /// The newest epoch ever given out.
+    /// The newest epoch.
     epoch: Epoch,
-    /// Whether its holder still has it.
+    /// Whether its holder still leads.
     held: bool,
 }
 
 impl Election {
-    /// Of a store whose newest epoch is that.
+    /// The seat of a store with this newest epoch.
     pub(super) fn new(epoch: Epoch) -> Self {
         Self {
             seat: Arc::new(Semaphore::new(1)),
@@ -67,33 +67,33 @@ impl Election {
                 return Ok(seat);
             }
             drop(seat);
-            // The one who was named clears this when it has the seat.
+            // The successor clears this when it has the seat.
             if tokio::time::timeout(DEFERENCE, successor.changed()).await.is_err() {
                 self.successor.send_replace(None);
             }
         }
     }
 
-    /// Makes `me` a member for as long as the value lives.
+    /// Makes `me` a member while the returned value exists.
     pub(super) fn join(self: &Arc<Self>, me: &Member) -> Joined {
         let mut members = self.members();
         members.entry(me.name.clone()).or_insert_with(|| (me.clone(), 0)).1 += 1;
         Joined { election: Arc::clone(self), member: me.clone() }
     }
 
-    /// Who campaigns or leads, by name.
+    /// Members that campaign or lead, by name.
     pub(super) fn joined(&self) -> Vec<Member> {
         self.members().values().map(|(member, _)| member.clone()).collect()
     }
 
-    /// Has the others see that this member is ready.
+    /// Announces that this member is ready.
     pub(super) fn announce_ready(&self, name: &str, leadership: Epoch) {
         if let Some((member, _)) = self.members().get_mut(name) {
             member.ready_for = leadership;
         }
     }
 
-    /// Who leads.
+    /// The leader.
     pub(super) fn leader(&self) -> watch::Receiver<Option<Seat>> {
         self.leader.subscribe()
     }
@@ -102,18 +102,18 @@ impl Election {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The newest epoch ever given out.
+    /// The newest epoch.
     pub(super) fn epoch(&self) -> Epoch {
         self.current().epoch
     }
 
-    /// Puts the holder of the permit on the seat, with an epoch that is already durable.
+    /// Gives the seat to the holder of the permit, with an epoch that is already durable.
     pub(super) fn install(self: &Arc<Self>, seat: OwnedSemaphorePermit, epoch: Epoch) -> Held {
         *self.current() = Current { epoch, held: true };
         Held { election: Arc::clone(self), epoch, _seat: seat }
     }
 
-    /// Whether a batch with this fence may land now.
+    /// Whether a batch with this fence can be applied now.
     pub(super) fn admit(&self, fence: Fence) -> Result<(), CommitError> {
         let current = *self.current();
         if current.held && current.epoch == fence.epoch {
@@ -123,7 +123,7 @@ impl Election {
         }
     }
 
-    /// Ends the present leadership and every campaign.
+    /// Ends the current leadership and all campaigns.
     pub(super) fn close(&self) {
         self.current().held = false;
         self.leader.send_replace(None);
@@ -136,7 +136,7 @@ impl Election {
     }
 }
 
-/// The seat, taken. Dropping it, wherever it has got to, frees the seat.
+/// The taken seat. Dropping it frees the seat.
 pub(super) struct Held {
     election: Arc<Election>,
     epoch: Epoch,
@@ -171,7 +171,7 @@ impl Drop for Joined {
     }
 }
 
-/// A won election, as its winner holds it.
+/// The leadership of the winner.
 pub(super) struct EmbeddedLeadership {
     held: Held,
     joined: Joined,
@@ -199,7 +199,7 @@ impl Leadership for EmbeddedLeadership {
     }
 
     async fn lost(&self) {
-        // An error means that the store is gone, and the leadership with it.
+        // An error means that the store is gone, and with it the leadership.
         let _ = self.over.clone().wait_for(|over| *over).await;
     }
 
@@ -208,7 +208,7 @@ impl Leadership for EmbeddedLeadership {
         joined.election.successor.send_replace(successor.map(str::to_owned));
         drop(joined);
         drop(held);
-        // A batch that was already with the writer may still land; wait until none can.
+        // The writer may still apply a batch that it already has. Wait until none is left.
         let _ = requests.head().await;
     }
 }

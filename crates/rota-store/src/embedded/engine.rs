@@ -1,10 +1,10 @@
-//! The storage engine, opened: lays spaces out on the engine's trees and turns a batch into one
-//! durable write. It decides nothing about who may write.
+//! The open storage engine: maps spaces to trees, and writes a batch as one durable write. It does not decide
+//! who can write.
 //!
-//! All small records share one tree, all large ones another, each space under a prefix of one
-//! byte. Two trees rather than one for each space: the journal can only be cut off behind what
-//! *every* tree has written out, so a tree that is rarely written to keeps it long, and a long
-//! journal makes the next start slow. The head is among the small records for the same reason.
+//! All small records share one tree, and all large ones another. Each space has a prefix of one byte. There
+//! are two trees instead of one for each space, because the journal can only be truncated up to the point
+//! that *every* tree has flushed. A rarely written tree would keep the journal long, and a long journal makes
+//! the next start slow. The head is in the tree of small records for the same reason.
 
 use std::{
     fs,
@@ -21,30 +21,30 @@ use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use super::{fault::Fault, options::EmbeddedOptions};
 use crate::model::{Batch, BatchSeq, Epoch, Head, KEY_BYTES_MAX, Mutation, Space, SpaceShape};
 
-/// The prefix of what is kept about the store itself; those of spaces follow.
+/// The prefix of records about the store itself. The prefixes of spaces follow.
 const META: u8 = 0;
-/// Where the head is kept: its epoch and its number.
+/// The key of the head: its epoch and number.
 pub(super) const HEAD_KEY: &[u8] = b"\0head";
 const EPOCH_KEY: &[u8] = b"\0epoch";
-/// Followed by a space's name: its tree and its prefix.
+/// The prefix of keys for spaces, followed by the name. The value has the tree and the prefix.
 const SPACE_KEY: &[u8] = b"\0space/";
 
 const MIB: u64 = 1024 * 1024;
-/// What a tree collects in memory before it writes it out. Larger costs memory and a longer start,
-/// smaller costs more merging.
+/// Bytes that a tree collects in memory before it flushes. More costs memory and a longer start, less costs
+/// more merging.
 const MEMORY_TABLE_BYTES: u64 = 16 * MIB;
-/// The journal's length at which trees are told to write out what keeps it from being cut off.
+/// Length of the journal at which trees must flush so that it can be truncated.
 const JOURNAL_BYTES: u64 = 128 * MIB;
-/// Values of the tree of large ones are kept apart from their keys from this size on, so that
-/// merging moves them no more.
+/// Minimum size of values of the large tree that are stored separately from their keys, so that merging does
+/// not move them.
 const SEPARATE_BYTES: u32 = 4096;
-/// Open files of the engine; a process rarely may have more than 1,024.
+/// Maximum number of open files of the engine. The usual limit of a process is 1,024.
 const CACHED_FILES_MAX: usize = 400;
 
-/// Writes wait while a tree has this many memory tables still to be written to disk. The engine's
-/// own limit is 4, and it would wait there forever when the thread that writes them has failed.
+/// Number of unflushed memory tables of a tree at which writes wait. The limit of the engine is 4, where it
+/// would wait forever if its flush thread has failed.
 const SEALED_TABLES_MAX: usize = 3;
-/// The same for tables on disk that are still to be merged; the engine's own limit is 30.
+/// The same for unmerged tables on disk. The limit of the engine is 30.
 const UNMERGED_TABLES_MAX: usize = 26;
 
 /// The engine on one directory.
@@ -52,28 +52,28 @@ pub(super) struct Engine {
     database: Database,
     hot: Keyspace,
     large: Keyspace,
-    places: FxHashMap<&'static str, Place>,
-    /// How often the engine was opened before in this process; views of an earlier one are void.
+    placements: FxHashMap<&'static str, SpacePlacement>,
+    /// Number of earlier openings in this process. Views of an earlier one are invalid.
     generation: u64,
 }
 
-/// Where a space is: fixed when it is first declared, for the life of the data.
+/// The place of a space, which never changes after its first declaration.
 #[derive(Clone, Copy)]
-struct Place {
+struct SpacePlacement {
     shape: SpaceShape,
     prefix: u8,
 }
 
-/// What an engine found when it opened.
+/// The state of an engine when it opened.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Found {
     pub(super) head: Head,
-    /// The newest epoch ever given out.
+    /// The newest epoch.
     pub(super) epoch: Epoch,
 }
 
 impl Engine {
-    /// Opens the engine's directory; creates it, with all spaces in it or not at all.
+    /// Opens the directory of the engine, or creates it atomically with all spaces.
     pub(super) fn open(
         path: &Path,
         spaces: &[Space],
@@ -84,7 +84,7 @@ impl Engine {
             if !path.exists() {
                 create(path, options)?;
             } else if !path.join("version").exists() {
-                // The engine would take it for a new one.
+                // The engine would treat it as a new one.
                 return Err(Fault::Damaged("the file `version` is missing".to_owned()));
             }
             Self::open_at(path, spaces, options, generation)
@@ -101,44 +101,45 @@ impl Engine {
         generation: u64,
     ) -> Result<(Self, Found), Fault> {
         let (database, hot, large) = open_trees(path, options)?;
-        let mut engine = Self { database, hot, large, places: FxHashMap::default(), generation };
-        engine.place(spaces)?;
+        let mut engine =
+            Self { database, hot, large, placements: FxHashMap::default(), generation };
+        engine.load_placements(spaces)?;
         let view = engine.view();
         let epoch = view.get(&engine.hot, EPOCH_KEY)?.map_or(0, |value| read_u64(&value, 0));
         let found = Found { head: engine.head(&view)?, epoch: Epoch(epoch) };
         Ok((engine, found))
     }
 
-    /// Looks up where each space is; gives those that are new a place.
-    fn place(&mut self, spaces: &[Space]) -> Result<(), Fault> {
+    /// Looks up where each space is; gives new ones a placement.
+    fn load_placements(&mut self, spaces: &[Space]) -> Result<(), Fault> {
         let mut taken = FxHashMap::default();
         let mut last = META;
         for entry in self.hot.prefix(SPACE_KEY) {
             let (key, value) = Guard::into_inner(entry)?;
             let (&[shape, prefix], name) = (&value[..], &key[SPACE_KEY.len()..]) else {
-                return Err(Fault::Damaged("a record of a space has a wrong length".to_owned()));
+                return Err(Fault::Damaged("the record of a space has a wrong length".to_owned()));
             };
             let shape = if shape == 0 { SpaceShape::Hot } else { SpaceShape::Large };
-            taken.insert(name.to_vec(), Place { shape, prefix });
+            taken.insert(name.to_vec(), SpacePlacement { shape, prefix });
             last = last.max(prefix);
         }
         let mut write = self.new_write(spaces.len());
         for space in spaces {
             let known = taken.get(space.name.as_bytes()).copied();
-            let place = match known {
-                Some(place) => place,
+            let placement = match known {
+                Some(placement) => placement,
                 None => {
                     last = last
                         .checked_add(1)
                         .filter(|prefix| *prefix < u8::MAX)
-                        .ok_or_else(|| Fault::Io("there are more than 254 spaces".to_owned()))?;
+                        .ok_or_else(|| Fault::Io("more than 254 spaces".to_owned()))?;
                     let shape = u8::from(space.shape == SpaceShape::Large);
                     let key = [SPACE_KEY, space.name.as_bytes()].concat();
                     write.insert(&self.hot, key, [shape, last]);
-                    Place { shape: space.shape, prefix: last }
+                    SpacePlacement { shape: space.shape, prefix: last }
                 }
             };
-            self.places.insert(space.name, place);
+            self.placements.insert(space.name, placement);
         }
         Ok(write.commit()?)
     }
@@ -147,10 +148,10 @@ impl Engine {
         self.generation
     }
 
-    /// The tree that holds a space, and the prefix of its keys there, if the space was declared.
+    /// The tree of a space and the prefix of its keys, if the space was declared.
     pub(super) fn find(&self, space: Space) -> Option<(&Keyspace, u8)> {
-        let place = self.places.get(space.name)?;
-        Some((self.tree(place.shape), place.prefix))
+        let placement = self.placements.get(space.name)?;
+        Some((self.tree(placement.shape), placement.prefix))
     }
 
     fn tree(&self, shape: SpaceShape) -> &Keyspace {
@@ -160,23 +161,23 @@ impl Engine {
         }
     }
 
-    /// All trees as they are now.
+    /// A view of all trees.
     pub(super) fn view(&self) -> Snapshot {
         self.database.snapshot()
     }
 
-    /// The head that a view shows.
+    /// The head in a view.
     pub(super) fn head(&self, view: &Snapshot) -> Result<Head, Fault> {
         Ok(view.get(&self.hot, HEAD_KEY)?.map_or_else(Head::default, |value| read_head(&value)))
     }
 
-    /// Writes a batch and its head. Durable when it returns `Ok`; where it fails, only opening the
-    /// engine anew tells whether it landed.
+    /// Writes a batch and its head. Durable when it returns `Ok`. After a failure, only opening the engine
+    /// again tells whether the batch was written.
     pub(super) fn write(&self, batch: &Batch, head: Head) -> Result<(), Fault> {
         let mut write = self.new_write(batch.mutations.len() + 1);
         write.insert(&self.hot, HEAD_KEY, head_record(head));
-        // The engine gives all changes of a batch one sequence number, so it cannot tell which of
-        // two to the same key came later: only the last one may get there.
+        // The engine gives all changes of a batch the same sequence number, so it cannot order two changes of
+        // the same key. Only the last one is passed on.
         let mut seen = FxHashSet::with_capacity_and_hasher(batch.mutations.len(), FxBuildHasher);
         let mut key = Vec::with_capacity(KEY_BYTES_MAX + 1);
         for mutation in batch.mutations.iter().rev() {
@@ -198,21 +199,21 @@ impl Engine {
         Ok(write.commit()?)
     }
 
-    /// Makes an epoch the newest. Durable when it returns.
+    /// Sets the newest epoch. Durable when it returns.
     pub(super) fn write_epoch(&self, epoch: Epoch) -> Result<(), Fault> {
         let mut write = self.new_write(1);
         write.insert(&self.hot, EPOCH_KEY, epoch.0.to_be_bytes());
         Ok(write.commit()?)
     }
 
-    /// `SyncData` is enough to survive the loss of power: it also writes what is needed to find the
-    /// data again, the file's new length included.
+    /// `SyncData` is enough to survive a loss of power, because it also writes the metadata to find the data
+    /// again, such as the new length of the file.
     fn new_write(&self, capacity: usize) -> OwnedWriteBatch {
         OwnedWriteBatch::with_capacity(self.database.clone(), capacity)
             .durability(Some(PersistMode::SyncData))
     }
 
-    /// Whether background work has fallen so far behind that a write has to wait.
+    /// Whether background work is so far behind that a write must wait.
     pub(super) fn is_behind(&self) -> bool {
         [&self.hot, &self.large].into_iter().any(|tree| {
             tree.sealed_memtable_count() >= SEALED_TABLES_MAX
@@ -220,12 +221,12 @@ impl Engine {
         })
     }
 
-    /// Fails once a write or a background thread has failed; nothing can be written from then on.
+    /// Fails once a write or a background thread has failed. Then nothing can be written any more.
     pub(super) fn check(&self) -> Result<(), Fault> {
         Ok(self.database.persist(PersistMode::Buffer)?)
     }
 
-    /// Reads everything, to find out whether and where something is damaged.
+    /// Reads all data, to find damage.
     pub(super) fn verify(&self) -> Result<(), Fault> {
         for (name, tree) in [("hot", &self.hot), ("large", &self.large)] {
             let mut last = UserKey::from(&b""[..]);
@@ -242,9 +243,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Where the files of a space are.
+    /// The directory of a space, for messages.
     pub(super) fn place_of(&self, space: Space) -> String {
-        let tree = match self.places.get(space.name).map(|place| place.shape) {
+        let tree = match self.placements.get(space.name).map(|placement| placement.shape) {
             Some(SpaceShape::Large) => "large",
             _ => "hot",
         };
@@ -262,7 +263,7 @@ impl Engine {
     }
 }
 
-/// Creates the directory under another name first, so that it is never found half made.
+/// Creates the directory under another name first, so that it never appears half created.
 fn create(path: &Path, options: &EmbeddedOptions) -> Result<(), Fault> {
     let new = path.with_extension("new");
     let io = |error| Fault::from_io(&error);
@@ -304,13 +305,12 @@ pub(super) fn read_head(record: &[u8]) -> Head {
     Head { epoch: Epoch(read_u64(record, 0)), seq: BatchSeq(read_u64(record, 8)) }
 }
 
-/// Eight bytes of a record of this module. A shorter record cannot come from here: its checksum
-/// was verified when it was read.
+/// Eight bytes of a record of this module. It cannot be shorter, because its checksum was verified.
 fn read_u64(record: &[u8], at: usize) -> u64 {
     record.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes)
 }
 
-/// A key of a tree, readable, for a message.
+/// A key as text, for messages.
 fn show(key: &[u8]) -> String {
     String::from_utf8_lossy(key).escape_debug().to_string()
 }

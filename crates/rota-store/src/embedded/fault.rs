@@ -1,4 +1,4 @@
-//! What went wrong in the engine, sorted by what can be done about it.
+//! Failures of the engine, classified by the possible reaction.
 
 use std::{any::Any, io};
 
@@ -7,18 +7,18 @@ use crate::store::{CommitError, StoreError};
 /// A failure of the engine.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// The disk has no room.
+    /// The disk is full.
     Full(String),
-    /// The system refused or failed an operation on a file.
+    /// A file operation failed.
     Io(String),
-    /// A file does not hold what was written to it.
+    /// The content of a file is not what was written to it.
     Damaged(String),
-    /// An earlier failure made the engine stop taking writes.
+    /// The engine accepts no more writes after an earlier failure.
     Stopped,
 }
 
 impl Fault {
-    /// The same, with the place where it happened in front.
+    /// The same, with the place of the failure.
     pub(super) fn at(self, place: &str) -> Self {
         match self {
             Self::Full(why) => Self::Full(format!("{place}: {why}")),
@@ -34,7 +34,7 @@ impl Fault {
             Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => {
                 Self::Full(error.to_string())
             }
-            // A file that the engine knows to be there is gone or ends too early.
+            // A file of the engine is missing or truncated.
             Kind::NotFound | Kind::UnexpectedEof | Kind::InvalidData => {
                 Self::Damaged(error.to_string())
             }
@@ -42,11 +42,11 @@ impl Fault {
         }
     }
 
-    /// From a panic of the engine: it gives up that way where a file holds what it cannot be.
+    /// From a panic of the engine, which it raises for impossible file contents.
     pub(super) fn from_panic(panic: &(dyn Any + Send)) -> Self {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        Self::Damaged(format!("the engine gave up: {}", text.unwrap_or_default()))
+        Self::Damaged(format!("the storage engine panicked: {}", text.unwrap_or_default()))
     }
 }
 
@@ -57,7 +57,7 @@ impl From<fjall::Error> for Fault {
                 Self::from_io(&error)
             }
             fjall::Error::Poisoned => Self::Stopped,
-            fjall::Error::Locked => Self::Io("the engine's own lock is held".to_owned()),
+            fjall::Error::Locked => Self::Io("the lock of the storage engine is held".to_owned()),
             error => Self::Damaged(error.to_string()),
         }
     }
@@ -67,12 +67,12 @@ impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Full(why) | Self::Io(why) | Self::Damaged(why) => f.write_str(why),
-            Self::Stopped => f.write_str("the engine stopped after a failure in the background"),
+            Self::Stopped => f.write_str("the storage engine stopped after a background failure"),
         }
     }
 }
 
-/// For a read.
+/// The error of a read.
 impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault {
@@ -82,7 +82,7 @@ impl From<Fault> for StoreError {
     }
 }
 
-/// For a batch of which it is known that it did not land.
+/// The error of a batch that was certainly not written.
 impl From<Fault> for CommitError {
     fn from(fault: Fault) -> Self {
         match fault {

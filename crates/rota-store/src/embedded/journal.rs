@@ -1,13 +1,12 @@
 //! Checks the engine's journal before the engine opens it.
 //!
-//! Where the engine finds something in its journal that is no batch, it takes that for the end and
-//! cuts the file there, or it refuses to open, depending on the bytes. Both can be wrong: damage in
-//! the middle must not silently drop the acknowledged batches behind it, and a batch that was being
-//! written when the power failed must not keep the store from opening. The two can be told apart,
-//! because a batch is synced before the next one is begun: an unfinished batch is the last thing in
-//! the last file, so damage with a whole batch after it, or in an earlier file, is damage to
-//! something that was acknowledged. What this cannot tell apart is damage to the very last batch;
-//! see [`super::acknowledged`] for that.
+//! If the engine finds something in its journal that is not a batch, it either truncates the file there or
+//! refuses to open, depending on the bytes. Both can be wrong: damage in the middle must not silently drop
+//! acknowledged batches after it, and an unfinished batch after a power failure must not prevent opening. The
+//! two cases can be distinguished, because a batch is synced before the next one begins. An unfinished batch
+//! is at the end of the last file. So damage before a complete batch, or in an earlier file, is damage to
+//! acknowledged data. Damage to the very last batch cannot be distinguished in this way; see
+//! [`super::acknowledged`].
 //!
 //! The format (of fjall 3), all numbers little-endian:
 //!
@@ -39,17 +38,17 @@ const END: u8 = 3;
 const CLEAR: u8 = 4;
 const TRAILER: &[u8] = b"FJL\x03";
 
-/// A number that no store reaches; a larger one was never written.
+/// A number that no store reaches. Larger ones were never written.
 const SEQUENCE_MAX: u64 = 1 << 56;
 
-/// What the journal holds.
+/// The content of the journal.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
-    /// The last whole batch that has a head.
+    /// The last complete batch with a head.
     last: Option<Last>,
-    /// The sequence of the last whole batch, in whatever file.
+    /// The sequence of the last complete batch in any file.
     sequence: Option<u64>,
-    /// Where the last file holds something else than batches, up to its end.
+    /// The position from which the last file has no more batches.
     unfinished: Option<(PathBuf, u64)>,
 }
 
@@ -65,7 +64,7 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// [`Fault::Damaged`], with file and position, where something acknowledged is not whole.
+    /// [`Fault::Damaged`], with file and position, if acknowledged data is damaged.
     pub(super) fn inspect(dir: &Path) -> Result<Self, Fault> {
         let files = files(dir).map_err(|error| Fault::from_io(&error))?;
         let mut journal = Self::default();
@@ -78,7 +77,7 @@ impl Journal {
     fn inspect_file(&mut self, file: &Path, is_last: bool) -> Result<(), Fault> {
         let content = fs::read(file)
             .map_err(|error| Fault::from_io(&error).at(&file.display().to_string()))?;
-        // The engine sets a file's length before it fills it.
+        // The engine sets the length of a file before it fills it.
         let filled = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let damaged =
             |at: usize, why: &str| Fault::Damaged(format!("{}, byte {at}: {why}", file.display()));
@@ -89,13 +88,13 @@ impl Journal {
                 return match later {
                     Some(later) => Err(damaged(
                         at,
-                        &format!("not a batch, though a whole one follows at byte {later}"),
+                        &format!("not a batch, although a complete one follows at byte {later}"),
                     )),
                     None if is_last => {
                         self.unfinished = Some((file.to_owned(), at as u64));
                         Ok(())
                     }
-                    None => Err(damaged(at, "not a batch, though a later file follows")),
+                    None => Err(damaged(at, "not a batch, although a later file follows")),
                 };
             };
             if self.sequence.is_some_and(|before| batch.sequence <= before) {
@@ -110,26 +109,26 @@ impl Journal {
         Ok(())
     }
 
-    /// Whether a whole batch begins here that can have come after those before.
+    /// Whether a complete batch begins here that can follow the ones before.
     fn follows(&self, content: &[u8]) -> bool {
         content.first() == Some(&START)
             && parse(content)
                 .is_some_and(|batch| self.sequence.is_none_or(|before| batch.sequence > before))
     }
 
-    /// Cuts off what was not acknowledged: an unfinished batch at the end, and a whole one with the
-    /// head of `failed`, if that is the last one.
+    /// Truncates unacknowledged data: an unfinished batch at the end, and a complete last batch with the head
+    /// of `failed`.
     ///
     /// # Errors
     ///
-    /// [`Fault::Damaged`] where the unfinished batch, going by its neighbour, is one that was
-    /// acknowledged. Nothing is cut then.
+    /// [`Fault::Damaged`] if the number of the unfinished batch shows that it was acknowledged. Then nothing
+    /// is truncated.
     pub(super) fn cut(&self, failed: Option<Head>, acknowledged: Head) -> Result<(), Fault> {
         if let Some((file, at)) = &self.unfinished {
             let last = self.last.as_ref().map(|last| last.head.seq);
             if last.is_some_and(|last| last < acknowledged.seq) {
                 return Err(Fault::Damaged(format!(
-                    "{}, byte {at}: not a batch, though batch {} was acknowledged",
+                    "{}, byte {at}: not a batch, although batch {} was acknowledged",
                     file.display(),
                     acknowledged.seq
                 )));
@@ -145,7 +144,7 @@ impl Journal {
 
 fn cut(file: &Path, at: u64) -> Result<(), Fault> {
     let bytes = file.metadata().map_or(0, |metadata| metadata.len().saturating_sub(at));
-    tracing::warn!(file = %file.display(), at, bytes, "cutting off what is not a whole batch");
+    tracing::warn!(file = %file.display(), at, bytes, "truncating an incomplete batch");
     OpenOptions::new()
         .write(true)
         .open(file)
@@ -156,14 +155,14 @@ fn cut(file: &Path, at: u64) -> Result<(), Fault> {
         .map_err(|error| Fault::from_io(&error).at(&file.display().to_string()))
 }
 
-/// A whole batch.
+/// A complete batch.
 struct Parsed {
     sequence: u64,
     length: usize,
     head: Option<Head>,
 }
 
-/// The batch that `content` begins with, if it is whole.
+/// The batch at the start of `content`, if it is complete.
 fn parse(content: &[u8]) -> Option<Parsed> {
     let mut rest = content;
     if byte(&mut rest)? != START {
@@ -225,7 +224,7 @@ fn files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "jnl") {
             let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
-            // The engine refuses a name that is not a number; it says so better than we could.
+            // The engine refuses a name that is not a number, with a better error.
             files.push((number.unwrap_or(u64::MAX), path));
         }
     }
@@ -233,8 +232,8 @@ fn files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(files)
 }
 
-/// Whether this process still has a file of the journal in `dir` open. The engine's threads let go
-/// of it a moment after the engine is dropped, and may write to it until then.
+/// Whether this process still has a file of the journal in `dir` open. The threads of the engine close it
+/// shortly after the engine is dropped, and can write to it until then.
 pub(super) fn is_open(dir: &Path) -> bool {
     let Ok(descriptors) = fs::read_dir("/proc/self/fd") else { return false };
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());

@@ -1,9 +1,9 @@
-//! Keeps the engine going: brings it up, finds out what became of a failed write, opens it again
-//! after a full disk, and refuses to go on over damage.
+//! Keeps the engine running: opens it, resolves failed writes, opens it again after a full disk, and refuses
+//! to continue with damaged data.
 //!
-//! A failed write leaves the engine unusable, and its bytes may or may not be in the journal. The
-//! keeper closes the engine, cuts those bytes off and opens it again; from then on it is certain
-//! that the batch did not land. Only where that is not possible, the outcome stays open.
+//! A failed write leaves the engine unusable, and its bytes may or may not be in the journal. The keeper
+//! closes the engine, truncates those bytes, and opens it again. Then it is certain that the batch was not
+//! written. Only if this fails, the outcome stays unknown.
 
 use std::{
     sync::Arc,
@@ -25,20 +25,20 @@ use crate::{
     store::CommitError,
 };
 
-/// How long to wait before looking again at something that takes a moment.
+/// Interval of checks.
 const PAUSE: Duration = Duration::from_millis(1);
-/// How long the engine's threads may take to let go of the journal.
+/// Timeout for the threads of the engine to close the journal.
 const RELEASE_MAX: Duration = Duration::from_secs(10);
-/// How often the note of what was acknowledged is brought up to date.
+/// Interval at which the record of acknowledged batches is updated.
 const NOTE_INTERVAL: Duration = Duration::from_secs(2);
-/// An engine that fails again within this time after it was opened is checked for damage.
+/// An engine that fails again within this time after opening is checked for damage.
 const RECENT: Duration = Duration::from_secs(60);
-/// After a write that found no room the disk counts as full until there is at least this much.
+/// Minimum free space after a full disk before writes are tried again.
 const WANTED_MIN: u64 = 1 << 20;
-/// How often in a row the engine is opened again for one write.
+/// Maximum number of consecutive openings for one write.
 const ATTEMPTS_MAX: u32 = 2;
 
-/// The engine and all that is needed to open it again.
+/// The engine, and the data to open it again.
 pub(super) struct Keeper {
     shared: Option<Arc<Shared>>,
     directory: Directory,
@@ -46,22 +46,22 @@ pub(super) struct Keeper {
     options: EmbeddedOptions,
     acknowledged: Acknowledged,
     noted: Instant,
-    /// `None` while it could not be opened again.
+    /// The engine. `None` while it cannot be opened.
     engine: Option<Arc<Engine>>,
     opened: Instant,
     generation: u64,
-    /// The last batch that landed.
+    /// The last durable batch.
     head: Head,
     /// A batch whose write failed and that may still be in the journal.
     unsettled: Option<Head>,
-    /// Bytes that a write needed which found no room; 0 once one did.
+    /// Bytes that a write needed on a full disk. 0 after a successful write.
     wanted: u64,
-    /// What is damaged: there is no way on from there.
+    /// The damage, if there is some. The store cannot continue then.
     damage: Option<String>,
 }
 
 impl Keeper {
-    /// Opens the engine on a directory and checks that nothing acknowledged is missing.
+    /// Opens the engine on a directory, and checks that no acknowledged batch is missing.
     pub(super) fn open(
         directory: Directory,
         spaces: &[Space],
@@ -69,7 +69,8 @@ impl Keeper {
     ) -> Result<(Self, Found), Fault> {
         let at = || directory.path().display().to_string();
         if directory.database().exists() && !Acknowledged::is_there(directory.path()) {
-            let why = "the note of what was acknowledged is missing, so nothing tells what else is";
+            let why =
+                "the file `acknowledged` is missing, so other missing data cannot be detected";
             return Err(Fault::Damaged(format!("{}: {why}", at())));
         }
         let acknowledged = Acknowledged::open(directory.path())
@@ -95,7 +96,7 @@ impl Keeper {
         Ok((keeper, found))
     }
 
-    /// Lets readers have the engine, now and whenever it is opened again.
+    /// Gives readers the engine, now and after each opening.
     pub(super) fn share(&mut self, shared: &Arc<Shared>) {
         shared.set_engine(self.engine.clone());
         self.shared = Some(Arc::clone(shared));
@@ -105,12 +106,12 @@ impl Keeper {
         self.spaces.iter().any(|space| space.name == name)
     }
 
-    /// The last batch that landed.
+    /// The last durable batch.
     pub(super) fn head(&self) -> Head {
         self.head
     }
 
-    /// The same, once it is certain that no failed write changes it any more.
+    /// The same, once no failed write can change it any more.
     pub(super) fn settled_head(&mut self) -> Result<Head, Fault> {
         if self.unsettled.is_some() {
             self.reopen()?;
@@ -118,14 +119,15 @@ impl Keeper {
         Ok(self.head)
     }
 
-    /// Writes a batch. Any error but an ambiguous one means that it did not and will not land.
+    /// Writes a batch. All errors except an ambiguous one mean that it was not written and never will be.
     pub(super) fn write(&mut self, batch: &Batch, head: Head) -> Result<(), CommitError> {
         let outcome = self.try_write(batch, head);
         match &outcome {
             Ok(()) => {
                 self.wanted = 0;
                 self.head = head;
-                // The first batch of all is noted at once: from then on an empty journal is a loss.
+                // The first batch is recorded at once, so that an empty journal counts as a loss from then
+                // on.
                 if self.acknowledged.noted() == Head::default() {
                     self.note();
                 }
@@ -142,14 +144,14 @@ impl Keeper {
         let Err(fault) = engine.write(batch, head) else { return Ok(()) };
         drop(engine);
         self.unsettled = Some(head);
-        tracing::warn!(%fault, batch = head.seq.0, "a write failed");
+        tracing::warn!(%fault, batch = head.seq.0, "write failed");
         Err(match self.reopen() {
             Ok(()) => fault.into(),
             Err(then) => CommitError::Ambiguous(format!("{fault}; then: {then}")),
         })
     }
 
-    /// Makes an epoch the newest. Where it fails, the epoch may be taken or not; nobody has it.
+    /// Sets the newest epoch. After a failure the epoch may be used up, but nobody has it.
     pub(super) fn write_epoch(&mut self, epoch: Epoch) -> Result<(), Fault> {
         let engine = self.writable()?;
         let outcome = engine.write_epoch(epoch);
@@ -160,8 +162,8 @@ impl Keeper {
         outcome
     }
 
-    /// Looks after the engine and says how it is.
-    pub(super) fn look(&mut self) {
+    /// Maintains the engine, and returns its state.
+    pub(super) fn maintain(&mut self) {
         let room = self.check_room(self.wanted);
         if room.is_ok() {
             self.wanted = 0;
@@ -171,7 +173,7 @@ impl Keeper {
             None => Err(Fault::Stopped),
         };
         let health = match healthy {
-            // Opening it again on a full disk would only make it fail again.
+            // On a full disk it would only fail again.
             Err(_) if room.is_ok() => self.revive(),
             health => health,
         };
@@ -188,13 +190,13 @@ impl Keeper {
         }
     }
 
-    /// Closes the engine and notes where it ended.
+    /// Closes the engine, and records the last batch.
     pub(super) fn close(mut self) {
         self.release_engine();
         self.note();
     }
 
-    /// The engine, once it can take a write.
+    /// The engine, once it can accept a write.
     fn writable(&mut self) -> Result<Arc<Engine>, Fault> {
         let mut attempts = 0;
         loop {
@@ -214,7 +216,7 @@ impl Keeper {
         }
     }
 
-    /// Opens an engine again that stopped by itself.
+    /// Opens an engine again that stopped after a failure.
     fn revive(&mut self) -> Result<(), Fault> {
         if let Some(damage) = &self.damage {
             return Err(Fault::Damaged(damage.clone()));
@@ -222,7 +224,7 @@ impl Keeper {
         if self.opened.elapsed() < RECENT
             && let Some(engine) = &self.engine
         {
-            tracing::warn!("the engine fails again and again; reading all data to find out why");
+            tracing::warn!("storage engine fails repeatedly; reading all data to find damage");
             let outcome = engine.verify();
             self.note_damage(outcome)?;
         }
@@ -231,7 +233,7 @@ impl Keeper {
 
     fn note_damage<T>(&mut self, outcome: Result<T, Fault>) -> Result<T, Fault> {
         if let Err(Fault::Damaged(damage)) = &outcome {
-            tracing::error!(%damage, "the data is damaged");
+            tracing::error!(%damage, "data is damaged");
             self.damage = Some(damage.clone());
         }
         outcome
@@ -239,7 +241,7 @@ impl Keeper {
 
     /// Closes the engine, if it is open, and opens it again.
     fn reopen(&mut self) -> Result<(), Fault> {
-        tracing::info!("opening the engine again");
+        tracing::info!("reopening the storage engine");
         self.release_engine();
         let outcome = self.open_engine();
         let found = self.note_damage(outcome)?;
@@ -251,8 +253,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Opens the engine behind the last batch that landed: what came after it is cut off, that
-    /// something before it is missing means damage.
+    /// Opens the engine after the last durable batch. Later data is truncated, and missing earlier data means
+    /// damage.
     fn open_engine(&mut self) -> Result<Found, Fault> {
         let path = self.directory.database();
         if path.exists() {
@@ -274,8 +276,8 @@ impl Keeper {
         Ok(found)
     }
 
-    /// Closes the engine once the reads that use it are done, and waits until its threads can no
-    /// longer write to the journal.
+    /// Closes the engine when its reads are done, and waits until its threads can no longer write to the
+    /// journal.
     fn release_engine(&mut self) {
         if let Some(shared) = &self.shared {
             shared.set_engine(None);
@@ -294,13 +296,14 @@ impl Keeper {
         }
     }
 
-    /// New work is to stop while there is still as much again as the reserve, for running work to end.
+    /// Why new tasks must be refused: less than twice the reserve is free. The rest is for running tasks to
+    /// end.
     fn pressure(&self, free: u64) -> Option<String> {
         let wanted = self.options.reserve_bytes.saturating_mul(2);
         let path = self.directory.path().display();
         (free < wanted).then(|| {
             format!(
-                "the disk of {path} is nearly full: {free} bytes are free, and new work needs {wanted}"
+                "the disk of {path} is nearly full: {free} bytes are free, but new tasks need {wanted}"
             )
         })
     }
@@ -308,12 +311,12 @@ impl Keeper {
     fn check_room(&self, bytes: u64) -> Result<(), String> {
         let path = self.directory.path().display();
         let free = free_bytes(self.directory.path())
-            .map_err(|error| format!("cannot tell the free space of {path}: {error}"))?;
+            .map_err(|error| format!("cannot read the free space of {path}: {error}"))?;
         let reserve = self.options.reserve_bytes;
         if free < reserve.saturating_add(bytes) {
             return Err(format!(
-                "{free} bytes are free on the disk of {path}; {reserve} must stay free, and the next \
-                 batch takes up to {bytes}"
+                "the disk of {path} is full: {free} bytes are free, {reserve} must stay free, and the next \
+                              batch needs up to {bytes}"
             ));
         }
         Ok(())
@@ -322,7 +325,7 @@ impl Keeper {
     fn note(&mut self) {
         self.noted = Instant::now();
         if let Err(error) = self.acknowledged.note(self.head) {
-            tracing::debug!(%error, "cannot note what was acknowledged");
+            tracing::debug!(%error, "cannot record the acknowledged batch");
         }
     }
 }

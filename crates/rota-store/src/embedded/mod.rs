@@ -1,13 +1,12 @@
-//! The store in a directory of one machine: an embedded engine (fjall, a log-structured merge
-//! tree with a journal) behind the trait, for one process at a time.
+//! The embedded backend: a directory on one machine with a storage engine (fjall, a log-structured merge tree
+//! with a journal), for one process at a time.
 //!
-//! Writes go through one thread, [`writer`]; each batch is one atomic write with its head in it,
-//! synced before it is acknowledged. Reads go past the writer, to a view of the engine. What other
-//! nodes would do over the network happens within the process: an election is among its callers,
-//! watchers read a bounded log of the latest batches.
+//! Writes go through one thread, [`writer`]. Each batch is one atomic write that includes its head, and is
+//! synced before it is acknowledged. Reads use a view of the engine, without the writer. Elections are among
+//! callers within the process, and watchers read a bounded log of recent batches.
 //!
-//! The epoch of a batch is compared by the writer thread and the newest one is durable before
-//! anybody holds it, so a leadership that ended cannot write even in the next process.
+//! The writer thread compares the epoch of a batch, and a new epoch is durable before anybody holds it. So an
+//! ended leadership cannot write, not even in the next process.
 
 mod acknowledged;
 mod changes;
@@ -49,31 +48,30 @@ use crate::{
     },
 };
 
-/// A commit that takes longer than this is told to operators: the disk may hang.
+/// Duration of a commit after which the status reports a problem, because the disk may hang.
 const SLOW_COMMIT: Duration = Duration::from_secs(5);
 
 /// The embedded backend. Reads need a running tokio runtime.
 ///
-/// [`close`](Store::close) it to release the directory; dropping it does so too, but later, when
-/// its thread gets to it.
+/// [`close`](Store::close) it to release the directory. Dropping it releases the directory a little later.
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
     requests: Requests,
 }
 
-/// What the writer thread and the callers have in common.
+/// The state that the writer thread and the callers share.
 struct Shared {
     location: String,
-    /// `None` while it is opened anew, and once the store is closed.
+    /// The engine. `None` while it is reopened, and after the store is closed.
     engine: RwLock<Option<Arc<Engine>>>,
-    /// As many turns as there may be reads at the same time.
+    /// The semaphore of concurrent reads.
     reads: Arc<Semaphore>,
     election: Arc<Election>,
     changes: Arc<ChangeLog>,
     condition: Mutex<Condition>,
 }
 
-/// What [`Store::status`] tells, kept here so that asking never waits for the disk.
+/// The data for [`Store::status`], which must never wait for the disk.
 #[derive(Default)]
 struct Condition {
     revision: Revision,
@@ -82,11 +80,11 @@ struct Condition {
     problem: Option<String>,
     pressure: Option<String>,
     closed: bool,
-    /// When the commit began that is being written now.
+    /// Start of the current commit.
     busy_since: Option<Instant>,
 }
 
-/// What the writer saw when it looked around.
+/// The last observations of the writer.
 struct Observed {
     used: Option<u64>,
     free: Option<u64>,
@@ -95,14 +93,14 @@ struct Observed {
 }
 
 impl EmbeddedStore {
-    /// Opens the data directory `dir`, or creates it, with these spaces. Blocks until earlier data
-    /// is recovered, for up to seconds; call it before serving, or on a blocking thread.
+    /// Opens or creates the data directory `dir` with these spaces. It blocks while it recovers earlier data,
+    /// possibly for seconds. Call it before serving, or on a blocking thread.
     ///
     /// # Errors
     ///
-    /// - [`StoreError::Locked`]: another process (or another value in this one) has it.
-    /// - [`StoreError::Format`]: it was written by a version with another format.
-    /// - [`StoreError::Corrupt`]: something that was acknowledged is damaged or missing.
+    /// - [`StoreError::Locked`]: another process, or another store in this process, uses it.
+    /// - [`StoreError::Format`]: a version with another format wrote it.
+    /// - [`StoreError::Corrupt`]: acknowledged data is damaged or missing.
     /// - [`StoreError::Open`]: anything else, such as missing permission.
     pub fn open(
         dir: &Path,
@@ -122,7 +120,7 @@ impl EmbeddedStore {
             condition: Mutex::new(Condition { revision, ..Condition::default() }),
         });
         keeper.share(&shared);
-        keeper.look();
+        keeper.maintain();
         let writer = Writer { shared: Arc::clone(&shared), keeper };
         Ok(Self { requests: writer.start()?, shared })
     }
@@ -189,13 +187,13 @@ impl Store for EmbeddedStore {
     }
 
     async fn close(&self) {
-        // An error means that it was closed before.
+        // An error means that it is already closed.
         let _ = self.requests.close().await;
     }
 }
 
 impl Shared {
-    /// The engine for a read.
+    /// The engine, for a read.
     fn engine(&self) -> Result<Arc<Engine>, StoreError> {
         let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
         engine
@@ -211,18 +209,18 @@ impl Shared {
         self.condition.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a commit began or ended.
+    /// Records the start or end of a commit.
     fn busy(&self, busy: bool) {
         self.condition().busy_since = busy.then(Instant::now);
     }
 
-    /// Notes a batch that is durable.
+    /// Records a durable batch.
     fn landed(&self, change: Change) {
         self.condition().revision = change.revision;
         self.changes.push(change);
     }
 
-    /// Notes what the writer saw when it looked around.
+    /// Records the observations of the writer.
     fn observed(&self, observed: Observed) {
         let Observed { used, free, problem, pressure } = observed;
         let mut condition = self.condition();
@@ -232,7 +230,7 @@ impl Shared {
         condition.pressure = pressure;
     }
 
-    /// Ends everything but the engine itself.
+    /// Ends everything except the engine.
     fn end(&self) {
         self.condition().closed = true;
         self.election.close();
@@ -265,7 +263,7 @@ impl Shared {
     }
 }
 
-/// What a failure of the engine means to who opens the directory.
+/// The error of a failure during opening.
 fn open_error(fault: Fault) -> StoreError {
     match fault {
         Fault::Damaged(why) => StoreError::Corrupt(why),

@@ -1,28 +1,27 @@
-//! What can be set about the embedded backend, with defaults that fit a machine of two cores.
+//! The options of the embedded backend. The defaults fit a machine with two cores.
 
 use crate::model::BatchLimits;
 
 const MIB: u64 = 1024 * 1024;
 
-/// The most that one batch may hold, whatever the options say.
+/// The limits of a batch. They do not depend on the options.
 pub(super) const LIMITS: BatchLimits =
     BatchLimits { mutations_max: 100_000, bytes_max: 64 * 1024 * 1024, mutation_bytes: 0 };
 
-/// Settings of [`crate::EmbeddedStore`]. None of them is part of the data: a directory may be opened
-/// with other settings than it was written with.
+/// Options of [`crate::EmbeddedStore`]. They are not part of the data: a directory can be opened with other
+/// options than it was written with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbeddedOptions {
-    /// Bytes of memory for blocks read from disk, shared by all spaces.
+    /// Memory in bytes to cache blocks from disk, shared by all spaces.
     pub cache_bytes: u64,
-    /// Commits are refused as [`crate::CommitError::Full`] while fewer bytes than this are free on
-    /// the disk. The room that is left lets background work finish, which is what frees space. Below
-    /// twice as many there is [pressure](crate::StoreStatus::pressure): new tasks are refused, so that
-    /// running ones can end.
+    /// Disk space in bytes to keep free. Below it, commits are refused with [`crate::CommitError::Full`], and
+    /// background work can still finish and free space. Below twice as much, there is
+    /// [pressure](crate::StoreStatus::pressure): new tasks are refused, so that running ones can end.
     pub reserve_bytes: u64,
-    /// Bytes of recent batches kept in memory for watchers. One that falls further behind is told
+    /// Bytes of recent batches to keep in memory for watchers. A watcher that falls further behind gets
     /// [`crate::StoreError::Compacted`].
     pub watch_bytes: usize,
-    /// Threads that move data from memory to disk and merge it there. At least 1.
+    /// Number of threads that flush data to disk and merge it there. At least 1.
     pub background_threads: usize,
 }
 

@@ -1,7 +1,7 @@
-//! Reading: values and pages out of one view of the engine.
+//! Reads of values and pages from a view of the engine.
 //!
-//! A read that finds its blocks in memory takes microseconds, one that does not waits for the disk,
-//! and nobody knows beforehand; so all of it happens on tokio's blocking threads.
+//! A read takes microseconds if its blocks are in memory, and otherwise waits for the disk. This is not known
+//! beforehand, so all reads run on tokio's blocking threads.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -19,14 +19,14 @@ use crate::{
     store::{Snapshot, StoreError},
 };
 
-/// A page ends when it holds this many bytes of keys and values, whatever its limit.
+/// Maximum bytes of keys and values of a page.
 const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Reads at the same time, at most: a disk that hangs must not take a thread for each, and each may
-/// hold a page. More wait for their turn.
+/// Maximum number of concurrent reads, because a hanging disk must not occupy a thread for each, and each can
+/// hold a page. Others wait.
 pub(super) const READS_MAX: usize = 64;
 
-/// A frozen view of one opening of the engine.
+/// A view of one opening of the engine.
 pub(super) struct EmbeddedSnapshot {
     shared: Arc<Shared>,
     generation: u64,
@@ -35,7 +35,7 @@ pub(super) struct EmbeddedSnapshot {
 }
 
 impl EmbeddedSnapshot {
-    /// The engine as it is now.
+    /// A view of the current state.
     pub(super) fn take(shared: &Arc<Shared>) -> Result<Self, StoreError> {
         let engine = shared.engine()?;
         let view = engine.view();
@@ -48,8 +48,8 @@ impl EmbeddedSnapshot {
         })
     }
 
-    /// The engine, if it is still the one that this view was taken of: once it was opened anew
-    /// (after a full disk), earlier views are gone.
+    /// The engine, if it is still the same opening. After a reopening (for example after a full disk),
+    /// earlier views are invalid.
     fn engine(&self) -> Result<Arc<Engine>, StoreError> {
         let engine = self.shared.engine()?;
         if engine.generation() == self.generation { Ok(engine) } else { Err(StoreError::Compacted) }
@@ -79,14 +79,14 @@ impl Snapshot for EmbeddedSnapshot {
     }
 }
 
-/// Runs a read where it may wait for the disk. The engine may panic over a damaged file.
+/// Runs a read on a blocking thread. The engine can panic if a file is damaged.
 pub(super) async fn blocking<T: Send + 'static>(
     reads: &Arc<Semaphore>,
     read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     let turn = Arc::clone(reads).acquire_owned().await;
     let guarded = move || {
-        // Held until the thread is free, even if nobody waits for the answer any more.
+        // Held until the read ends, even if nobody waits for the answer any more.
         let _turn = turn;
         catch_unwind(AssertUnwindSafe(read))
             .unwrap_or_else(|panic| Err(Fault::from_panic(&*panic).into()))
@@ -96,7 +96,7 @@ pub(super) async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|_| Err(StoreError::Unavailable("the process is ending".to_owned())))
 }
 
-/// The values of these keys in one view.
+/// The values of these keys in a view.
 pub(super) fn values(
     engine: &Engine,
     view: &fjall::Snapshot,

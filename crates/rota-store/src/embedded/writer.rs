@@ -1,5 +1,5 @@
-//! The one thread that writes: it takes requests in order, checks each against fence and head,
-//! and answers when the disk has it. How the engine is kept going is the keeper's business.
+//! The writer thread: it takes requests in order, checks each against the fence and the head, and answers
+//! when it is on disk. The keeper keeps the engine running.
 
 use std::{
     sync::{
@@ -18,9 +18,9 @@ use crate::{
     store::{Change, CommitError, StoreError},
 };
 
-/// Requests that may wait for the writer; more wait their turn outside.
+/// Maximum number of queued requests. Further callers wait.
 const QUEUE_MAX: usize = 64;
-/// How often the writer looks at disk and engine when nothing else makes it.
+/// Interval at which an idle writer checks the disk and the engine.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 enum Request {
@@ -32,11 +32,11 @@ enum Request {
 
 struct Queued {
     request: Request,
-    /// Its place in the queue, free again once the request is done.
+    /// Its slot in the queue, which is free again when the request is done.
     _place: Option<OwnedSemaphorePermit>,
 }
 
-/// The way to the writer.
+/// A handle to the writer.
 #[derive(Clone)]
 pub(super) struct Requests {
     queue: mpsc::Sender<Queued>,
@@ -52,7 +52,7 @@ impl Requests {
         answer.await.unwrap_or_else(|_| Err(CommitError::Ambiguous("the writer ended".to_owned())))
     }
 
-    /// The head once every request before this one is done.
+    /// The head after all earlier requests.
     pub(super) async fn head(&self) -> Result<Head, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Head { reply }).await.map_err(|Closed| closed())?;
@@ -65,11 +65,11 @@ impl Requests {
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Asks the writer to end when it has done what came before; resolves when it has released the
-    /// directory. Does not wait for a place in the queue.
+    /// Asks the writer to end after all earlier requests. Resolves when it has released the directory. Does
+    /// not wait for a slot in the queue.
     pub(super) fn close(&self) -> oneshot::Receiver<()> {
         let (reply, closed) = oneshot::channel();
-        // An error means that the writer has ended, and so does the dropped reply.
+        // An error, or a dropped reply, means that the writer has ended.
         let _ = self.queue.send(Queued { request: Request::Close { reply }, _place: None });
         closed
     }
@@ -88,7 +88,7 @@ fn closed() -> StoreError {
     StoreError::Unavailable(CLOSED.to_owned())
 }
 
-/// What the writer thread owns.
+/// The state of the writer thread.
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) keeper: Keeper,
@@ -107,7 +107,7 @@ impl Writer {
     }
 
     fn run(mut self, requests: &mpsc::Receiver<Queued>) {
-        // Whatever way this thread ends, nobody may go on believing that it leads.
+        // However this thread ends, no caller must still believe that it leads.
         let _over = Over(Arc::clone(&self.shared));
         let mut next_look = Instant::now() + CHECK_INTERVAL;
         let closed = loop {
@@ -121,7 +121,7 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => break None,
             }
             if Instant::now() >= next_look {
-                self.keeper.look();
+                self.keeper.maintain();
                 next_look = Instant::now() + CHECK_INTERVAL;
             }
         };
@@ -132,21 +132,21 @@ impl Writer {
         }
     }
 
-    /// Does one request; returns whom to tell when it was the last one.
+    /// Processes a request. Returns whom to answer if it was the last one.
     fn serve(&mut self, request: Request) -> Option<oneshot::Sender<()>> {
         match request {
             Request::Commit { fence, batch, reply } => {
                 self.shared.busy(true);
                 let outcome = self.commit(fence, batch);
                 self.shared.busy(false);
-                // Nobody waits for it where the caller's future was dropped.
+                // The caller's future may be dropped.
                 let _ = reply.send(outcome);
             }
             Request::Head { reply } => {
                 let _ = reply.send(self.keeper.settled_head().map_err(StoreError::from));
             }
             Request::Campaign { seat, reply } => {
-                // Where the caller is gone, this drops what it won, and with it the leadership.
+                // If the caller is gone, this drops the leadership that it won.
                 let _ = reply.send(self.campaign(seat));
             }
             Request::Close { reply } => return Some(reply),
@@ -168,15 +168,15 @@ impl Writer {
         Ok(revision)
     }
 
-    /// Refuses a batch that breaks a limit.
+    /// Refuses a batch that exceeds a limit.
     fn check(&self, batch: &Batch) -> Result<(), CommitError> {
         let invalid = |why: String| Err(CommitError::Invalid(why));
         let (count, bytes) = (batch.mutations.len(), batch.bytes());
         if count > LIMITS.mutations_max {
-            return invalid(format!("{count} mutations; at most {}", LIMITS.mutations_max));
+            return invalid(format!("{count} mutations; the limit is {}", LIMITS.mutations_max));
         }
         if bytes > LIMITS.bytes_max {
-            return invalid(format!("{bytes} bytes; at most {}", LIMITS.bytes_max));
+            return invalid(format!("{bytes} bytes; the limit is {}", LIMITS.bytes_max));
         }
         for mutation in &batch.mutations {
             let space = mutation.space().name;
@@ -185,13 +185,15 @@ impl Writer {
             }
             let key = mutation.key().len();
             if key == 0 || key > KEY_BYTES_MAX {
-                return invalid(format!("a key of {key} bytes; 1 to {KEY_BYTES_MAX}"));
+                return invalid(format!("a key of {key} bytes; it must have 1 to {KEY_BYTES_MAX}"));
             }
             if let Mutation::Put { value, .. } = mutation
                 && value.len() > VALUE_BYTES_MAX
             {
                 let length = value.len();
-                return invalid(format!("a value of {length} bytes; at most {VALUE_BYTES_MAX}"));
+                return invalid(format!(
+                    "a value of {length} bytes; the limit is {VALUE_BYTES_MAX}"
+                ));
             }
         }
         Ok(())
@@ -204,7 +206,7 @@ impl Writer {
     }
 }
 
-/// Ends the store for its users when the writer thread ends, be it by a panic.
+/// Ends the store for its users when the writer thread ends, also by a panic.
 struct Over(Arc<Shared>);
 
 impl Drop for Over {

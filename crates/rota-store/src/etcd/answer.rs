@@ -1,9 +1,9 @@
-//! Waiting for one answer: how long, and what it means when none comes.
+//! Timeouts of answers, and the meaning of a missing answer.
 //!
-//! The duration of a large answer says nothing about the member that sends it. So a request fails
-//! when nothing arrives for a while, not when the whole answer takes long. And before a member that
-//! sends nothing is called silent, which makes every connection leave it, it is asked a small
-//! question on another connection: a member that is busy with a large request answers that one.
+//! The duration of a large answer says nothing about the health of a member. So a request fails when nothing
+//! arrives for a while, not when the whole answer takes long. Before a member without answers is marked as
+//! silent, which makes all connections leave it, it gets a small request on another connection. A member that
+//! is busy with a large request answers that one.
 
 use std::{
     pin::pin,
@@ -23,18 +23,18 @@ use tonic::{
     transport::Channel,
 };
 
-/// The slowest connection for which large requests get enough time, in bytes per second.
+/// Minimum speed of connections for which large requests get enough time, in bytes per second.
 const SLOWEST_LINE: u64 = 128 * 1024;
 
-/// An answer of unknown size may take this many times the timeout in all, as long as it keeps coming.
+/// Maximum duration of an answer of unknown size that keeps arriving, as a multiple of the timeout.
 const LARGE_ANSWER: u32 = 10;
 
-/// How long one request may take.
+/// The timeouts of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Patience {
-    /// The longest time in which nothing of the answer arrives.
+    /// Maximum time in which nothing of the answer arrives.
     pub(super) quiet: Duration,
-    /// The longest time in all.
+    /// Maximum total time.
     pub(super) all: Duration,
 }
 
@@ -44,37 +44,37 @@ impl Patience {
         Self { quiet: timeout, all: timeout }
     }
 
-    /// For a request of that many bytes, with a small answer.
+    /// For a request of this many bytes, with a small answer.
     pub(super) fn for_request(timeout: Duration, bytes: usize) -> Self {
         let sending = Duration::from_millis(bytes as u64 * 1000 / SLOWEST_LINE);
         Self::brief(timeout + sending)
     }
 
-    /// For an answer that may be large.
+    /// For an answer that can be large.
     pub(super) fn for_answer(timeout: Duration) -> Self {
         Self { quiet: timeout, all: timeout * LARGE_ANSWER }
     }
 
-    /// For a range: etcd walks its index for seconds before it sends the first byte.
+    /// For a range: etcd can walk its index for seconds before it sends the first byte.
     pub(super) fn for_range(timeout: Duration) -> Self {
         Self { quiet: timeout * 3, all: timeout * LARGE_ANSWER }
     }
 }
 
-/// Why there is no answer.
+/// Why an answer is missing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Missing {
-    /// The member answers nothing.
+    /// The member does not answer at all.
     Silent,
     /// The member answers, but not this request in time.
     Slow,
 }
 
-/// Time is counted in slices of that length, each once, however late its end comes: time in which this
-/// process stood still is none in which it could have heard an answer.
+/// Length of a slice of time. Each slice counts once, however late it ends, because a paused process cannot
+/// receive answers.
 const SLICE: Duration = Duration::from_millis(250);
 
-/// Awaits it for that long, as far as this process could listen.
+/// Awaits a future with a timeout, without counting pauses of this process.
 pub(super) async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
     let mut left = time;
     let mut future = pin!(future);
@@ -88,8 +88,8 @@ pub(super) async fn within<T>(time: Duration, future: impl Future<Output = T>) -
     None
 }
 
-/// Awaits an answer whose bytes are told to `pulse`. When nothing is heard for half the `timeout`,
-/// asks with `lives` whether the member answers at all, which has the other half.
+/// Awaits an answer whose bytes `pulse` counts. When nothing arrives for half of the `timeout`, checks with
+/// `lives` whether the member answers at all, within the other half.
 pub(super) async fn receive<T, L: Future<Output = bool>>(
     answer: impl Future<Output = T>,
     pulse: &Pulse,
@@ -100,8 +100,8 @@ pub(super) async fn receive<T, L: Future<Output = bool>>(
     let half = timeout / 2;
     let mut answer = pin!(answer);
     let mut beats = pulse.beats();
-    // Since the beginning, since something of the answer came, and since the member was last known
-    // to live.
+    // Time since the start, since the last bytes of the answer, and since the member was last known to be
+    // alive.
     let [mut all, mut quiet, mut unknown] = [Duration::ZERO; 3];
     while all < patience.all && quiet < patience.quiet {
         let left = (patience.all - all).min(patience.quiet - quiet);
@@ -134,7 +134,7 @@ pub(super) async fn receive<T, L: Future<Output = bool>>(
     Err(Missing::Slow)
 }
 
-/// Counts what arrives of an answer.
+/// Counts the bytes of an answer.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pulse(Arc<AtomicU64>);
 
@@ -148,7 +148,7 @@ impl Pulse {
     }
 }
 
-/// A channel that tells a pulse of every byte that arrives.
+/// A channel that reports all received bytes to a pulse.
 #[derive(Clone)]
 pub(super) struct Heard {
     pub(super) channel: Channel,

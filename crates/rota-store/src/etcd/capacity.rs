@@ -1,9 +1,9 @@
-//! What etcd takes in one transaction: as the options say, until it turns out to be less.
+//! The limits of etcd for one transaction: those of the options, until they turn out to be lower.
 //!
-//! Nothing asks etcd for its limits, each member has its own, and a later version may count otherwise.
-//! So when a member refuses a batch as too large, the writer finds out what it does take, by
-//! transactions of that shape which are never carried out. What is known only becomes less; a restart
-//! begins with the options again.
+//! etcd does not report its limits, each member has its own, and later versions may count differently. So
+//! when a member refuses a batch as too large, the writer finds the actual limits, with transactions of the
+//! same shape that are never carried out. Known limits only decrease; a restart begins with the options
+//! again.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -19,41 +19,40 @@ use super::{
 };
 use crate::model::BatchLimits;
 
-/// What protobuf adds to the key and value of an operation, at most.
+/// Maximum overhead of protobuf for an operation.
 const OPERATION_OVERHEAD: usize = 40;
 
-/// What a transaction holds beside its operations: compares, the head, the read of what is there, and
-/// the wrapping of transactions within it.
+/// Overhead of a transaction without its operations: compares, the head, reads, and nested transactions.
 const TRANSACTION_OVERHEAD: usize = 4096;
 
-/// A batch holds no more changes than these, unless more fit into a transaction that holds no others:
-/// larger ones gain nothing, and others wait for them.
+/// Maximum number of changes in a batch that needs nested transactions. Larger batches gain nothing and delay
+/// others.
 const MUTATIONS_MAX: usize = 2048;
 
-/// A batch must be able to hold this much, or nothing useful fits.
+/// Minimum size of a batch that is useful.
 pub(super) const BATCH_BYTES_MIN: usize = 64 * 1024;
 pub(super) const OPERATIONS_MIN: usize = 8;
 
-/// So exactly the bytes that a request may have are found out.
+/// Precision with which the limit of bytes is determined.
 const BYTES_STEP: usize = 64 * 1024;
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug)]
 pub(super) struct Capacity(Mutex<Takes>);
 
-/// What one member takes in one transaction.
+/// The limits of a member for one transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Takes {
-    /// Operations in one transaction.
+    /// Maximum number of operations in one transaction.
     operations: usize,
-    /// Whether a transaction may hold others, each with operations of its own.
+    /// Whether transactions can be nested, each with its own operations.
     nests: bool,
-    /// Bytes in one request.
+    /// Maximum bytes of one request.
     bytes: usize,
 }
 
 impl Capacity {
-    /// What the options say.
+    /// The limits of the options.
     pub(super) fn new(options: &EtcdOptions) -> Self {
         Self(Mutex::new(Takes::said(options)))
     }
@@ -66,7 +65,8 @@ impl Capacity {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = takes;
     }
 
-    /// Finds out what the member takes that refused a batch within the limits. False where so little is left that nothing useful fits.
+    /// Determines the actual limits of a member that refused a batch. Returns false if nothing useful would
+    /// fit.
     pub(super) async fn lower(
         &self,
         link: &Link,
@@ -85,7 +85,7 @@ impl Capacity {
     }
 }
 
-/// What was too much about a batch.
+/// The limit that a batch exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
     Mutations,
@@ -98,8 +98,8 @@ impl Takes {
         Self { operations, nests: true, bytes }
     }
 
-    /// What fits into one transaction and one request: the head takes one operation, and each operation
-    /// some bytes beside its key and value.
+    /// The limits of a batch that fits into one transaction and request. The head needs one operation, and
+    /// each operation has some overhead in bytes.
     pub(super) fn limits(self, layout: &Layout) -> BatchLimits {
         let nested = self.nested_max() * self.nested_max().saturating_sub(1);
         let nested = if self.nests { nested.min(MUTATIONS_MAX) } else { 0 };
@@ -110,14 +110,14 @@ impl Takes {
         }
     }
 
-    /// How many operations a transaction within the transaction may hold, so that there may be as many
-    /// of those, less one for the head. etcd (3.4 to 3.7, `checkTxnRequest`) allows each of them what
-    /// its own number leaves of the limit, and does not add them up.
+    /// Number of operations of each nested transaction, so that there can be as many nested transactions,
+    /// minus one for the head. etcd (3.4 to 3.7, `checkTxnRequest`) checks each of them against the limit
+    /// minus its nesting, and does not add them up.
     fn nested_max(self) -> usize {
         self.operations / 2
     }
 
-    /// The operations of a transaction that does this first, and then all of those.
+    /// The operations of a transaction that does this first, and then all others.
     pub(super) fn arrange(self, first: RequestOp, writes: &[Write]) -> Vec<RequestOp> {
         let perform = |(key, value): &Write| match value {
             Some(value) => wire::put(key, value.clone(), 0),
@@ -134,7 +134,7 @@ impl Takes {
         operations
     }
 
-    /// The same with the most operations that are taken, where so many are not.
+    /// The same limits with the actual maximum number of operations, which is below this number.
     async fn with_operations(self, probe: &Probe<'_>) -> Result<Option<Self>, Fault> {
         let mut operations = self.operations;
         while operations >= OPERATIONS_MIN {
@@ -150,7 +150,7 @@ impl Takes {
         Ok(None)
     }
 
-    /// The same with the most bytes that are taken, where so many in a batch are not.
+    /// The same limits with the actual maximum bytes, which are below this number.
     async fn with_bytes(self, probe: &Probe<'_>, refused: usize) -> Result<Option<Self>, Fault> {
         let with = |bytes: usize| Self { bytes, ..self };
         let is_taken = async |bytes: usize| {
@@ -175,7 +175,7 @@ impl Takes {
     }
 }
 
-/// Tries what etcd takes, without an effect.
+/// Tests the limits of etcd without an effect.
 struct Probe<'a> {
     link: &'a Link,
     layout: &'a Layout,
@@ -196,7 +196,7 @@ impl Probe<'_> {
         let size = |(_, value): &Write| value.as_ref().map_or(0, Bytes::len);
         let bytes = writes.iter().map(size).sum();
         let request = |client: Client| {
-            // Never carried out: the head is there, and it is not.
+            // Never carried out, because its conditions contradict each other.
             let compare = vec![wire::exists(head), wire::created_at(head, 0)];
             let success = takes.arrange(wire::delete(head), writes);
             let transaction = TxnRequest { compare, success, failure: Vec::new() };

@@ -1,10 +1,10 @@
-//! Batches as they land: one watch of etcd on everything below the prefix, taken up again from the
-//! last revision seen whenever it breaks.
+//! The stream of durable batches: a watch of etcd on everything below the prefix, which is resumed from the
+//! last seen revision when it breaks.
 //!
-//! All events of one revision are one transaction. etcd cuts a long answer in fragments, anywhere, so
-//! the last revision of a fragment may not be complete; it is handed on, and counts as seen, only when
-//! the next revision begins or the answer ends. What came before it is handed on at once, for one answer
-//! can hold a thousand revisions.
+//! All events of one revision are one transaction. etcd splits a long answer into fragments at any point, so
+//! the last revision of a fragment may be incomplete. It is passed on, and counts as seen, only when the next
+//! revision begins or the answer ends. Earlier revisions are passed on at once, because one answer can have a
+//! thousand of them.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -25,7 +25,7 @@ use crate::{
     store::{Change, ChangeStream, StoreError},
 };
 
-/// Every batch from the first one after that revision. The stream connects when it is first asked.
+/// All batches after this revision. The stream connects when it is first polled.
 pub(super) fn watch(shared: &Arc<Shared>, after: Revision) -> Result<ChangeStream, StoreError> {
     shared.check_open()?;
     let watcher = Watcher {
@@ -52,12 +52,12 @@ pub(super) fn watch(shared: &Arc<Shared>, after: Revision) -> Result<ChangeStrea
 
 struct Watcher {
     shared: Arc<Shared>,
-    /// A connection of its own: a slow reader holds up nobody else.
+    /// Its own connection, so that a slow reader does not block others.
     link: Link,
-    /// The last revision of which everything is handed on.
+    /// The last revision that was passed on completely.
     seen: i64,
     events: Option<Subscription>,
-    /// Events of answers that are to be continued.
+    /// Events of incomplete answers.
     partial: Vec<Event>,
     ready: VecDeque<Change>,
     backoff: Backoff,
@@ -79,14 +79,18 @@ impl Watcher {
                 Fault::Compacted(to) => self.jump(to).await?,
                 Fault::Corrupt(why) => return Err(StoreError::Corrupt(why)),
                 fault => {
-                    tracing::debug!(reason = fault.reason(), after = self.seen, "watches anew");
+                    tracing::debug!(
+                        reason = fault.reason(),
+                        after = self.seen,
+                        "restarting the watch"
+                    );
                     self.backoff.wait().await;
                 }
             }
         }
     }
 
-    /// Takes one answer of etcd.
+    /// Processes an answer of etcd.
     async fn receive(&mut self) -> Result<(), Fault> {
         if self.events.is_none() {
             let root = self.shared.layout.root();
@@ -105,7 +109,7 @@ impl Watcher {
         self.complete(whole)
     }
 
-    /// Makes changes of these events, which are whole revisions.
+    /// Converts these events, which are complete revisions, to changes.
     fn complete(&mut self, events: Vec<Event>) -> Result<(), Fault> {
         let mut events = events.into_iter().peekable();
         while let Some(first) = events.next() {
@@ -115,7 +119,7 @@ impl Watcher {
             while let Some(event) = events.next_if(|event| revision(event) == current) {
                 gathered.add(&self.shared, event)?;
             }
-            // The same revision again can only come of a watch that was taken up too early.
+            // A revision can repeat only if the watch was resumed too early.
             if current > self.seen {
                 self.seen = current;
                 let revision = Revision(layout::unsigned(current));
@@ -126,8 +130,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// Goes on from the oldest revision that is kept, if no batch before it was missed: then only
-    /// others have written.
+    /// Continues from the oldest kept revision, if no batch before it was missed.
     async fn jump(&mut self, kept: i64) -> Result<(), StoreError> {
         match read::head(&self.link, &self.shared.layout, kept).await {
             Ok((head, _)) if head.as_ref().map_or(0, |head| head.mod_revision) <= self.seen => {
@@ -135,7 +138,7 @@ impl Watcher {
                 Ok(())
             }
             Ok(_) => Err(StoreError::Compacted),
-            // It was compacted further, or etcd could not be reached: subscribing again will tell.
+            // It was compacted further, or etcd is unreachable. The next subscription will tell.
             Err(Fault::Compacted(_)) => Ok(()),
             Err(fault) if fault.is_passing() => {
                 self.backoff.wait().await;
@@ -150,7 +153,7 @@ fn revision(event: &Event) -> i64 {
     event.kv.as_ref().map_or(0, |key| key.mod_revision)
 }
 
-/// Takes the events of the last revision out.
+/// Removes the events of the last revision.
 fn split_last_revision(events: &mut Vec<Event>) -> Vec<Event> {
     let Some(last) = events.last().map(revision) else { return Vec::new() };
     let before = events.iter().rposition(|event| revision(event) != last);
@@ -180,7 +183,7 @@ impl Gathered {
         Ok(())
     }
 
-    /// The batch, if it was one.
+    /// The batch, if the revision is one.
     fn change(self, revision: Revision) -> Option<Change> {
         let head = self.head?;
         Some(Change { revision, head, mutations: Arc::new(self.mutations) })

@@ -1,10 +1,9 @@
 //! Finding the upper end of a range without reading the range.
 //!
-//! etcd sorts downwards by fetching every value of the range, so a single entry at the end of a
-//! million would cost a million. But it counts cheaply, by its index alone. So the range is cut in
-//! halves, by the bytes of the keys, until what is left holds little more than what is wanted. Each
-//! question returns the first key behind the cut as well; going on from there, the search skips what
-//! all keys have in common.
+//! For descending order, etcd fetches all values of the range, so one entry at the end of a million would
+//! cost a million. But it counts cheaply, from its index. So the range is halved by the bytes of the keys
+//! until the rest has little more than the wanted entries. Each request also returns the first key after the
+//! cut. Continuing from there, the search skips the common prefix of all keys.
 
 use bytes::Bytes;
 
@@ -15,11 +14,11 @@ use super::{
 };
 use crate::model::Direction;
 
-/// So few entries are sorted as they are.
+/// Maximum number of entries to sort directly.
 const FEW: usize = 64;
 
-/// A start within the range behind which at least `wanted` entries are, if there are so many, and
-/// not many more; and how many there are in the whole range.
+/// A start within the range after which there are at least `wanted` entries, if the range has as many, and
+/// not many more; and the number of entries of the whole range.
 pub(super) async fn narrow(
     snapshot: &EtcdSnapshot,
     (start, end): (Bytes, Bytes),
@@ -44,8 +43,8 @@ pub(super) async fn narrow(
     Ok((low, all))
 }
 
-/// A key above `low` and below `high`, about half way, if there is one: the keys are read as
-/// fractions to the base 256.
+/// A key about halfway between `low` and `high`, if there is one. Keys are interpreted as fractions with base
+/// 256.
 fn between(low: &[u8], high: &[u8]) -> Option<Bytes> {
     let length = low.len().max(high.len()) + 1;
     let digit = |key: &[u8], index: usize| u16::from(key.get(index).copied().unwrap_or(0));

@@ -1,9 +1,9 @@
-//! Campaigns and what is won by them.
+//! Campaigns and leaderships.
 //!
-//! A campaign is a task of its own with a lease of its own. While it waits, its node is among the
-//! members; when the leader's key is gone it tries to create it, which only one can. The task goes
-//! on through the leadership and ends by revoking the lease, whatever became of those who wait for
-//! it: that is how a dropped campaign leaves no leader behind.
+//! A campaign is a task with its own lease. While it waits, its node is among the members. When the leader's
+//! key is gone, it tries to create it, which only one node can. The task continues during the leadership, and
+//! ends by revoking the lease, even if nobody waits for it any more. So a dropped campaign leaves no leader
+//! behind.
 
 use std::{
     pin::{Pin, pin},
@@ -32,17 +32,17 @@ use crate::{
     store::{Leadership, StoreError},
 };
 
-/// For so long others let a named successor go first.
+/// Time that other candidates wait for a named successor.
 const DEFERENCE: Duration = Duration::from_secs(2);
 
-/// How long giving up the seat may take; then it is left to the lease.
+/// Timeout for giving up the seat. Then the lease must expire.
 const RESIGNATION: Duration = Duration::from_secs(1);
 
-/// How often a leader looks whether its lease expired while the machine was suspended.
+/// Interval at which a leader checks whether its lease expired while the machine was suspended.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Where the outcome of a campaign goes.
-type Outcome = oneshot::Sender<Result<EtcdLeadership, StoreError>>;
+/// Where the result of a campaign goes.
+type CampaignReply = oneshot::Sender<Result<EtcdLeadership, StoreError>>;
 
 /// Waits for the seat. Cancel safe.
 pub(super) async fn campaign(
@@ -50,14 +50,14 @@ pub(super) async fn campaign(
     me: &Member,
 ) -> Result<EtcdLeadership, StoreError> {
     shared.check_open()?;
-    let (outcome, answer) = oneshot::channel();
+    let (reply, answer) = oneshot::channel();
     let dropped = CancellationToken::new();
     let campaign =
         Campaign { shared: Arc::clone(shared), me: me.clone(), dropped: dropped.clone() };
     let guard = dropped.drop_guard();
-    shared.spawn_control(campaign.run(outcome));
+    shared.spawn_control(campaign.run(reply));
     let leadership = answer.await.map_err(|_| shared.closed())??;
-    // From here on the leadership's own guard holds.
+    // From here on the guard of the leadership is in charge.
     guard.disarm();
     Ok(leadership)
 }
@@ -65,31 +65,31 @@ pub(super) async fn campaign(
 struct Campaign {
     shared: Arc<Shared>,
     me: Member,
-    /// Cancelled when nobody waits for the outcome or holds the leadership any more.
+    /// Cancelled when nobody waits for the result or holds the leadership any more.
     dropped: CancellationToken,
 }
 
-/// How a lease's time ended.
-enum End {
-    /// There is nothing more to do.
+/// How the time of a lease ended.
+enum CampaignRound {
+    /// The campaign is finished.
     Over,
-    /// The campaign begins anew with another lease.
+    /// The campaign begins again with another lease.
     Again(Fault),
 }
 
 impl Campaign {
-    async fn run(self, outcome: Outcome) {
-        let mut outcome = Some(outcome);
+    async fn run(self, reply: CampaignReply) {
+        let mut reply = Some(reply);
         let mut backoff = Backoff::default();
         let mut warned = false;
         while let Some(lease) = self.unless_over(Lease::grant(&self.shared)).await {
             let fault = match lease {
                 Ok(lease) => {
-                    let end = self.with_lease(&lease, &mut outcome).await;
+                    let end = self.with_lease(&lease, &mut reply).await;
                     lease.revoke().await;
                     match end {
-                        End::Over => return,
-                        End::Again(fault) => fault,
+                        CampaignRound::Over => return,
+                        CampaignRound::Again(fault) => fault,
                     }
                 }
                 Err(fault) => fault,
@@ -100,13 +100,17 @@ impl Campaign {
             };
             if let Err(error) = hopeless {
                 self.shared.note_trouble(Some(error.to_string()));
-                if let Some(outcome) = outcome.take() {
-                    let _ = outcome.send(Err(error));
+                if let Some(reply) = reply.take() {
+                    let _ = reply.send(Err(error));
                 }
                 return;
             }
             if !warned {
-                tracing::warn!(node = self.me.name, reason = fault.reason(), "cannot campaign yet");
+                tracing::warn!(
+                    node = self.me.name,
+                    reason = fault.reason(),
+                    "cannot campaign yet; retrying"
+                );
                 warned = true;
             }
             self.shared.note_trouble(Some(fault.reason()));
@@ -116,7 +120,7 @@ impl Campaign {
         }
     }
 
-    /// Awaits it unless the store closes or nobody wants the outcome any more.
+    /// Awaits it unless the store closes or nobody wants the result any more.
     async fn unless_over<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
@@ -126,11 +130,11 @@ impl Campaign {
         }
     }
 
-    async fn with_lease(&self, lease: &Lease, outcome: &mut Option<Outcome>) -> End {
+    async fn with_lease(&self, lease: &Lease, reply: &mut Option<CampaignReply>) -> CampaignRound {
         let mut kept = pin!(lease.keep());
         let competing = async {
             registration::enter(&self.shared, &self.me, lease.id).await?;
-            // What hindered it before is over.
+            // Earlier problems are over.
             self.shared.note_trouble(None);
             tokio::select! {
                 biased;
@@ -147,29 +151,29 @@ impl Campaign {
                 }
             })
             .await;
-        match (won, outcome.take()) {
-            (Some(Ok(epoch)), Some(outcome)) => {
-                self.lead(epoch, lease, kept, outcome).await;
-                End::Over
+        match (won, reply.take()) {
+            (Some(Ok(epoch)), Some(reply)) => {
+                self.lead(epoch, lease, kept, reply).await;
+                CampaignRound::Over
             }
             (Some(Err(fault)), waiting) => {
-                *outcome = waiting;
-                End::Again(fault)
+                *reply = waiting;
+                CampaignRound::Again(fault)
             }
-            _ => End::Over,
+            _ => CampaignRound::Over,
         }
     }
 
-    /// Waits until the seat is free and takes it.
+    /// Waits until the seat is free, and takes it.
     async fn compete(&self, lease: &Lease) -> Result<Epoch, Fault> {
         let mut seen = self.shared.seen.subscribe();
-        // The revision at which a successor was named whom we need not wait for (any more).
+        // The revision of a named successor for which we no longer wait.
         let mut ignored = 0;
         let mut deferring: Option<(i64, Instant)> = None;
         loop {
             let tried = match seat::take(&self.shared, &self.me, lease.id, ignored).await {
-                // Without room there is no taking the seat, but there is coming again: who gave its
-                // lease up now would get no other.
+                // A full etcd does not allow taking the seat, but the campaign continues, because it would
+                // not get another lease.
                 Err(Fault::Full(_)) => {
                     sleep(self.shared.options.leader_ttl).await;
                     continue;
@@ -181,7 +185,7 @@ impl Campaign {
                 Try::Occupied { revision } => {
                     let free =
                         seen.wait_for(|seen| seen.revision > revision && seen.seat.is_none());
-                    // Tried again after a while even if nothing was seen: it costs one read.
+                    // Retries after a while even without a notification, at the cost of one read.
                     let _ = timeout(self.shared.options.leader_ttl, free).await;
                 }
                 Try::Promised { to, named, .. } if to == self.me.name => ignored = named,
@@ -204,13 +208,13 @@ impl Campaign {
         }
     }
 
-    /// Leads until that is lost or given up.
+    /// Leads until leadership is lost or given up.
     async fn lead(
         &self,
         epoch: Epoch,
         lease: &Lease,
         kept: Pin<&mut impl Future<Output = Fault>>,
-        outcome: Outcome,
+        reply: CampaignReply,
     ) {
         let (resign, mut resignation) = oneshot::channel::<Resignation>();
         let (over, is_over) = watch::channel(false);
@@ -225,8 +229,8 @@ impl Campaign {
             _guard: self.dropped.clone().drop_guard(),
         };
         tracing::debug!(node = self.me.name, epoch = epoch.0, "leading");
-        // If nobody takes it, its guard ends this at once.
-        let _ = outcome.send(Ok(leadership));
+        // If nobody takes the leadership, its guard ends this at once.
+        let _ = reply.send(Ok(leadership));
         let ended = self
             .unless_over(async {
                 tokio::select! {
@@ -247,15 +251,15 @@ impl Campaign {
             match timeout(RESIGNATION, given_up).await {
                 Ok(Ok(())) => tracing::debug!(epoch = epoch.0, successor, "resigned"),
                 Ok(Err(fault)) => {
-                    tracing::warn!(reason = fault.reason(), "could not give up the seat");
+                    tracing::warn!(reason = fault.reason(), "cannot give up the seat");
                 }
-                Err(_) => tracing::warn!("could not give up the seat in time"),
+                Err(_) => tracing::warn!("cannot give up the seat within the timeout"),
             }
             let _ = done.send(());
         }
     }
 
-    /// Waits until the store itself gives the leadership up.
+    /// Waits until the store itself gives up the leadership.
     async fn abandoned(&self, epoch: Epoch) {
         let mut newest = self.shared.abandoned.subscribe();
         if newest.wait_for(|newest| *newest >= epoch).await.is_err() {
@@ -263,7 +267,7 @@ impl Campaign {
         }
     }
 
-    /// Waits until the seat is seen to be free or another's.
+    /// Waits until the seat is free, or belongs to another node.
     async fn replaced(&self, epoch: Epoch) {
         let mut seen = self.shared.seen.subscribe();
         let ours = super::layout::signed(epoch.0);
@@ -271,19 +275,19 @@ impl Campaign {
             seen.revision > ours && seen.seat.as_ref().is_none_or(|seat| seat.epoch != epoch)
         });
         if other.await.is_err() {
-            // Nobody observes any more, so there is nothing to be seen.
+            // The observer has ended, so there will be no more news.
             std::future::pending::<()>().await;
         }
     }
 }
 
-/// The wish to give the seat up.
+/// A request to give up the seat.
 struct Resignation {
     successor: Option<String>,
     done: oneshot::Sender<()>,
 }
 
-/// A won election, as its winner holds it.
+/// The leadership of the winner.
 pub(super) struct EtcdLeadership {
     shared: Arc<Shared>,
     epoch: Epoch,
@@ -311,14 +315,14 @@ impl Leadership for EtcdLeadership {
             if expiry.has_passed_at(Moment::now()) {
                 return;
             }
-            // Timers stand still while the machine is suspended, so it is looked now and then.
+            // Timers stop while the machine is suspended, so this checks at intervals.
             let look = expiry.running.min(Instant::now() + LOOK);
             tokio::select! {
                 biased;
-                // An error means that the campaign's task has ended.
+                // An error means that the task of the campaign has ended.
                 _ = is_over.wait_for(|over| *over) => return,
                 renewed = until.changed() => if renewed.is_err() { return },
-                // Counted here as well, should the other thread not come to it.
+                // Also recorded here, in case the other thread does not get to it.
                 () = sleep_until(look) => {}
             }
         }
@@ -326,11 +330,11 @@ impl Leadership for EtcdLeadership {
 
     async fn resign(self: Box<Self>, successor: Option<&str>) {
         let Self { shared, epoch, resign, _guard: guard, .. } = *self;
-        // Batches that come from now on need not be sent.
+        // Later batches need not be sent.
         shared.end(epoch);
         let (done, answer) = oneshot::channel();
         if resign.send(Resignation { successor: successor.map(str::to_owned), done }).is_ok() {
-            // An error means that the task ended for another reason.
+            // An error means that the task has ended for another reason.
             let _ = answer.await;
         }
         drop(guard);

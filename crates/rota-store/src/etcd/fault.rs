@@ -1,7 +1,6 @@
-//! What an error of etcd or of the way to it means: above all, whether the request may have had an
-//! effect.
+//! Classifies errors of etcd and of the connection: above all, whether the request may have had an effect.
 //!
-//! Whatever is not known here to have had none counts as unknown.
+//! Errors that are not known here count as an unknown effect.
 
 use std::{error::Error, time::Duration};
 
@@ -12,40 +11,40 @@ use crate::{
     store::{CommitError, StoreError},
 };
 
-/// Why a request to etcd got no answer that can be used.
+/// Why a request to etcd failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// It had no effect, for a passing reason: etcd was not reached, or has no leader now.
+    /// No effect, for a temporary reason: etcd is unreachable, or has no leader now.
     Refused(String),
-    /// It had no effect: who we are must be proved anew.
+    /// No effect: the authentication must be renewed.
     Stranger(String),
-    /// It had no effect: we are not allowed to. Passing, as far as an operator changes it.
+    /// No effect: permission denied. An operator can change this.
     Forbidden(String),
-    /// It may have had an effect.
+    /// The effect is unknown.
     Unknown(String),
-    /// It may have had an effect: the member answered nothing in that time.
+    /// The effect is unknown: the member did not answer at all within this time.
     Silent(Duration),
-    /// It may have had an effect: the member lives, but this answer was not there in that time.
+    /// The effect is unknown: the member is alive, but did not answer within this time.
     Slow(Duration),
-    /// The answer has more bytes than are taken.
+    /// The answer is too large.
     Large(String),
-    /// It had no effect: there is no room.
+    /// No effect: etcd is full.
     Full(String),
-    /// It had no effect and never will.
+    /// No effect, and a retry cannot help.
     Invalid(String),
-    /// It had no effect and never will: this member takes no requests with so many operations or bytes.
+    /// No effect, and a retry cannot help: the request has more operations or bytes than this member accepts.
     TooMuch(String),
-    /// It asked for a revision that is compacted. Readable is what is at or after this one, where
-    /// that is told (a watch is told, a read is not: 0).
+    /// The requested revision has been compacted. The value is the oldest readable revision for a watch, and
+    /// 0 for a read, which does not get it.
     Compacted(i64),
-    /// etcd says that its data is damaged.
+    /// etcd reports damaged data.
     Corrupt(String),
-    /// It had no effect: another node that lives has this node's name.
+    /// No effect: another live node has the same name.
     Namesake(Member),
 }
 
 impl Fault {
-    /// Whether another attempt may go better, at once and perhaps elsewhere.
+    /// Whether a retry can succeed, at once and possibly at another member.
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Refused(_)
@@ -64,12 +63,12 @@ impl Fault {
         }
     }
 
-    /// Whether the request may have been carried out all the same, or will yet be.
+    /// Whether the request may have been carried out, or may still be.
     pub(super) fn may_have_had_effect(&self) -> bool {
         matches!(self, Self::Unknown(_) | Self::Silent(_) | Self::Slow(_) | Self::Large(_))
     }
 
-    /// For people.
+    /// The reason, for people.
     pub(super) fn reason(&self) -> String {
         match self {
             Self::Refused(why)
@@ -84,12 +83,12 @@ impl Fault {
             Self::Silent(waited) | Self::Slow(waited) => {
                 format!("etcd did not answer within {waited:?}")
             }
-            Self::Compacted(_) => "the revision is compacted".to_owned(),
+            Self::Compacted(_) => "the revision has been compacted".to_owned(),
             Self::Namesake(_) => StoreError::from(self.clone()).to_string(),
         }
     }
 
-    /// What this means to a commit of that epoch.
+    /// The error of a commit in this epoch.
     pub(super) fn of_commit(self, ours: Epoch) -> CommitError {
         let reason = self.reason();
         match self {
@@ -123,11 +122,11 @@ impl From<Fault> for StoreError {
     }
 }
 
-/// What etcd says of a transaction with more operations than it takes.
+/// The message of etcd about too many operations.
 const TOO_MANY: &str = "too many operations";
 
 impl Fault {
-    /// Whether it was the operations that were too many, not the bytes.
+    /// Whether the request had too many operations, not too many bytes.
     pub(super) fn is_too_many(&self) -> bool {
         matches!(self, Self::TooMuch(why) if why.contains(TOO_MANY))
     }
@@ -142,14 +141,14 @@ impl From<Status> for Fault {
         match status.code() {
             Code::Unauthenticated => Self::Stranger(why),
             _ if says("invalid auth token") || says("auth store is old") => Self::Stranger(why),
-            Code::PermissionDenied => {
-                Self::Forbidden(format!("{why}: the user needs to read and write the prefix"))
-            }
-            // The name or the password is wrong, or there is none.
+            Code::PermissionDenied => Self::Forbidden(format!(
+                "{why}: the user needs permission to read and write the prefix"
+            )),
+            // The user name or password is wrong or missing.
             Code::InvalidArgument if says("authentication failed") => Self::Forbidden(why),
-            Code::InvalidArgument if says("user name is empty") => {
-                Self::Forbidden("etcd asks for a user and password".to_owned())
-            }
+            Code::InvalidArgument if says("user name is empty") => Self::Forbidden(
+                "etcd requires a user and a password; set store_user and store_password".to_owned(),
+            ),
             Code::ResourceExhausted if says("database space exceeded") => Self::Full(why),
             Code::ResourceExhausted if says("too many requests") => Self::Refused(why),
             Code::OutOfRange if says("decoded message length too large") => Self::Large(why),
@@ -175,13 +174,13 @@ impl From<Status> for Fault {
     }
 }
 
-/// Whether the transport failed before there was a connection to send the request over.
+/// Whether the transport failed before there was a connection for the request.
 fn never_sent(status: &Status) -> bool {
     status.message().starts_with("Service was not ready")
         || causes(status).any(<dyn Error>::is::<tonic::ConnectError>)
 }
 
-/// An error with all that is behind it: on its own, a transport's says nothing.
+/// An error with its causes, because the message of the transport alone says nothing.
 pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut texts = Vec::<String>::new();
     for error in causes(error) {
@@ -193,7 +192,7 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     texts.join(": ")
 }
 
-/// An error, what caused it, and so on.
+/// An error and its causes.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| <dyn Error>::source(*error))
 }

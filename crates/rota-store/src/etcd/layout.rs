@@ -1,4 +1,4 @@
-//! Which keys there are in etcd, and how what is in them is written.
+//! The keys in etcd, and the encoding of their values.
 //!
 //! | key | value | lease |
 //! |---|---|---|
@@ -9,7 +9,7 @@
 //! | `<prefix>/head` | `<epoch>/<number>` of the last batch | |
 //! | `<prefix>/s/<space>/<key>` | the data | |
 //!
-//! All of it is text but the data, which is as its owner writes it.
+//! All values are text, except the data.
 
 use bytes::Bytes;
 use rustc_hash::FxHashSet;
@@ -24,7 +24,7 @@ use crate::{
 /// The version of the layout that this build reads and writes.
 pub(super) const FORMAT: u32 = 1;
 
-/// Said of a head that was written again to shut out a batch that may still be on its way.
+/// Marks a head that was written again to exclude a batch that may still be in flight.
 const SEALED: &str = " sealed";
 
 /// The names of all keys of one cluster.
@@ -39,13 +39,13 @@ pub(super) struct Layout {
     pub(super) head: Bytes,
 }
 
-/// A node as it is written down.
+/// The JSON form of a node.
 #[derive(Serialize, Deserialize)]
 struct Node {
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     address: Option<String>,
-    /// Nodes from before there were levels write none.
+    /// Absent for versions without levels.
     #[serde(default, skip_serializing_if = "is_zero")]
     level: u32,
     #[serde(default, skip_serializing_if = "is_none")]
@@ -62,7 +62,7 @@ fn is_none(epoch: &u64) -> bool {
     *epoch == 0
 }
 
-/// What one transaction is to do to one key: put or, with `None`, delete.
+/// The change of a key in a transaction: a put, or with `None` a delete.
 pub(super) type Write = (Bytes, Option<Bytes>);
 
 impl Layout {
@@ -78,17 +78,17 @@ impl Layout {
         }
     }
 
-    /// What every key begins with.
+    /// The prefix of all keys.
     pub(super) fn root(&self) -> Bytes {
         self.root.clone().into()
     }
 
-    /// The key of the node of that name; with an empty name, what all of them begin with.
+    /// The key of the node with this name. With an empty name, the prefix of all nodes.
     pub(super) fn node(&self, name: &str) -> Bytes {
         format!("{}nodes/{name}", self.root).into()
     }
 
-    /// What the keys of a space begin with.
+    /// The prefix of the keys of a space.
     pub(super) fn space(&self, space: Space) -> Result<Vec<u8>, StoreError> {
         if self.spaces.contains(&space) {
             Ok(format!("{}s/{}/", self.root, space.name).into_bytes())
@@ -98,14 +98,14 @@ impl Layout {
         }
     }
 
-    /// The key in etcd of a key of a space.
+    /// The key in etcd for a key of a space.
     pub(super) fn key(&self, space: Space, key: &[u8]) -> Result<Bytes, StoreError> {
         let mut whole = self.space(space)?;
         whole.extend_from_slice(key);
         Ok(whole.into())
     }
 
-    /// The space and key behind a key in etcd; nothing for keys that hold no data.
+    /// The space and key for a key in etcd. `None` for keys without data.
     pub(super) fn parse(&self, key: &Bytes) -> Option<(Space, Bytes)> {
         let rest = key.strip_prefix(self.root.as_bytes())?.strip_prefix(b"s/")?;
         let end = rest.iter().position(|byte| *byte == b'/')?;
@@ -118,14 +118,14 @@ impl Layout {
         format!("{}probe/{number}", self.root).into()
     }
 
-    /// The most bytes that stand before a key of a space.
+    /// Maximum bytes of the prefix of a key.
     pub(super) fn prefix_bytes_max(&self) -> usize {
         const SPACE_NAME_MAX: usize = 16;
         self.root.len() + "s//".len() + SPACE_NAME_MAX
     }
 
-    /// What a batch does, with the last change to each key only: etcd refuses to change a key twice
-    /// in one transaction.
+    /// The changes of a batch, with only the last change of each key, because etcd refuses two changes of a
+    /// key in one transaction.
     pub(super) fn writes(&self, batch: &Batch) -> Result<Vec<Write>, String> {
         let mut seen = FxHashSet::default();
         let mut writes = Vec::with_capacity(batch.mutations.len());
@@ -147,17 +147,17 @@ impl Layout {
     }
 }
 
-/// What is written at the head.
+/// The value of the head.
 pub(super) fn encode_head(head: Head) -> String {
     format!("{}/{}", head.epoch, head.seq)
 }
 
-/// The same, saying that it was written again without a batch.
+/// The same for a head that is written again without a batch.
 pub(super) fn encode_sealed_head(head: Head) -> String {
     encode_head(head) + SEALED
 }
 
-/// What the head says, and whether a batch wrote it.
+/// Decodes the head, and whether a batch wrote it.
 pub(super) fn decode_head(value: &[u8]) -> Result<(Head, bool), Fault> {
     let parse = || {
         let text = std::str::from_utf8(value).ok()?;
@@ -169,20 +169,19 @@ pub(super) fn decode_head(value: &[u8]) -> Result<(Head, bool), Fault> {
         let head = Head { epoch: Epoch(epoch.parse().ok()?), seq: BatchSeq(seq.parse().ok()?) };
         Some((head, by_batch))
     };
-    parse().ok_or_else(|| {
-        Fault::Corrupt(format!("the head says `{}`", String::from_utf8_lossy(value)))
-    })
+    parse()
+        .ok_or_else(|| Fault::Corrupt(format!("invalid head `{}`", String::from_utf8_lossy(value))))
 }
 
-/// A node, as it is written at `leader` and below `nodes/`.
+/// Encodes a node, for `leader` and `nodes/`.
 pub(super) fn encode_member(member: &Member) -> Vec<u8> {
     let Member { name, address, level, ready_for } = member.clone();
     let node = Node { name, address, level, ready_for: ready_for.0 };
     serde_json::to_vec(&node).expect("text is always JSON")
 }
 
-/// Reads what [`encode_member`] wrote. Whoever can write there can write anything, so what makes no
-/// sense is shown as a node of that name rather than refused.
+/// Decodes what [`encode_member`] wrote. An invalid value, which anyone with access can write, is shown as a
+/// node with this name instead of refused.
 pub(super) fn decode_member(value: &[u8]) -> Member {
     match serde_json::from_slice::<Node>(value) {
         Ok(Node { name, address, level, ready_for }) => {
@@ -192,17 +191,17 @@ pub(super) fn decode_member(value: &[u8]) -> Member {
     }
 }
 
-/// A number of etcd's (revisions and sizes are signed there, but never negative) as one of ours.
+/// Converts a number of etcd, whose revisions and sizes are signed but never negative.
 pub(super) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
-/// The other way round. No revision gets that far.
+/// The reverse. No revision is large enough to overflow.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The first key behind all that begin with `prefix`, which does not end in 0xff.
+/// The first key after all keys with this prefix, which does not end with 0xff.
 pub(super) fn behind(prefix: &[u8]) -> Bytes {
     let mut end = prefix.to_vec();
     if let Some(last) = end.last_mut() {

@@ -1,9 +1,8 @@
-//! The lease that a node's keys hang on: granted, kept alive, revoked.
+//! The lease of a node's keys: granting, renewal and revocation.
 //!
-//! How long it lasts is counted here, suspension of the machine included, from the moment at which a
-//! renewal was *sent*. etcd counts from a later one, so it never lets the lease expire before this node has
-//! ceased to believe in it; a fifth of its time is kept as a margin, for the clocks' rates and for
-//! what a change of etcd's own leader may cost.
+//! Its time is counted here from when a renewal was *sent*, including suspension of the machine. etcd counts
+//! from a later moment, so the lease never expires before this node stops relying on it. A fifth of the time
+//! is a margin for clock drift and for changes of etcd's leader.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,10 +26,10 @@ use super::{
 };
 use crate::remote::{backoff::Backoff, moment::Moment};
 
-/// Renewals in the time for which a lease can be relied on: all of them but one may fail.
+/// Number of renewals in the reliable time of a lease. All but one can fail.
 const RENEWALS: u32 = 4;
 
-/// Who revokes waits no longer for it.
+/// Timeout of a revocation.
 const REVOCATION: Duration = Duration::from_secs(1);
 
 /// See the module.
@@ -38,12 +37,12 @@ pub(super) struct Lease {
     shared: Arc<Shared>,
     pub(super) id: i64,
     ttl: Duration,
-    /// Until when it surely lasts.
+    /// Until when it is certainly valid.
     until: watch::Sender<Moment>,
 }
 
 impl Lease {
-    /// A new lease.
+    /// Grants a new lease.
     pub(super) async fn grant(shared: &Arc<Shared>) -> Result<Self, Fault> {
         let seconds = shared.options.leader_ttl.as_millis().div_ceil(1000);
         let ttl = i64::try_from(seconds).unwrap_or(i64::MAX);
@@ -51,25 +50,25 @@ impl Lease {
         let request = |client: Client| async move {
             client.lease().lease_grant(LeaseGrantRequest { ttl }).await
         };
-        // One that is granted without our knowing has no keys, and expires.
+        // A lease whose grant was not received has no keys, and expires.
         let granted = shared.control.call(Effect::Harmless, request).await?;
         let ttl = Duration::from_secs(layout::unsigned(granted.ttl));
         let until = watch::Sender::new(asked.plus(reliable(ttl)));
         Ok(Self { shared: Arc::clone(shared), id: granted.id, ttl, until })
     }
 
-    /// Until when it surely lasts, as that moves on.
+    /// A receiver of the time until which it is certainly valid.
     pub(super) fn until(&self) -> watch::Receiver<Moment> {
         self.until.subscribe()
     }
 
-    /// Keeps it alive. Returns when it can no longer be relied on, with the reason.
+    /// Keeps it alive. Returns the reason when it is no longer reliable.
     pub(super) async fn keep(&self) -> Fault {
         let fault = loop {
             let expiry = *self.until.borrow();
             let renewing = timeout_at(expiry.running, self.renew_until_a_fault());
             let Ok(fault) = renewing.await else {
-                // It may have been renewed in the meantime.
+                // It may have been renewed meanwhile.
                 if !self.until.borrow().has_passed_at(Moment::now()) {
                     continue;
                 }
@@ -78,12 +77,12 @@ impl Lease {
             if !fault.is_passing() {
                 break fault;
             }
-            tracing::warn!(reason = fault.reason(), "could not renew the lease");
-            // Where etcd answers at once that it can't, asking without end would not help it.
+            tracing::warn!(reason = fault.reason(), "cannot renew the lease");
+            // If etcd refuses at once, endless requests would not help.
             let pause = Instant::now() + self.interval() / 8;
             sleep_until(pause.min(expiry.running)).await;
         };
-        tracing::warn!(reason = fault.reason(), "the lease is lost");
+        tracing::warn!(reason = fault.reason(), "lease lost");
         fault
     }
 
@@ -94,7 +93,7 @@ impl Lease {
         }
     }
 
-    /// Renews it again and again over one stream.
+    /// Renews it repeatedly over one stream.
     async fn renew(&self) -> Result<Never, Fault> {
         let sent = Moment::now();
         let (mut renewals, used) = self.open().await?;
@@ -116,7 +115,7 @@ impl Lease {
             let answer = timeout(interval, answers.message()).await;
             let answer = answer.map_err(|_| Fault::Silent(interval))??.ok_or_else(ended)?;
             self.renewed(sent, answer.ttl)?;
-            // Not an interval of tokio's: after a pause of the process, one renewal is enough.
+            // Not a tokio interval, because one renewal is enough after a pause of the process.
             sleep_until(Instant::now() + interval).await;
             sent = Moment::now();
             requests.try_send(self.request()).map_err(|_| ended())?;
@@ -135,7 +134,7 @@ impl Lease {
                 Ok(answers.map(|answers| (requests, answers)))
             }
         };
-        // A member that is silent must not take the time in which another can be asked.
+        // A silent member must not use up the time for trying another one.
         self.shared.control.open(Patience::brief(self.interval()), Effect::Harmless, request).await
     }
 
@@ -156,13 +155,15 @@ impl Lease {
         self.ttl / (RENEWALS + 1)
     }
 
-    /// Gives it back, and with it all keys that hang on it. Where etcd cannot be reached now, that is
-    /// done as soon as it can: when its members come back, they give each lease its whole time anew.
+    /// Revokes the lease, and with it all its keys. If etcd is unreachable now, this is done later, because
+    /// returning members restart the time of each lease.
     pub(super) async fn revoke(self) {
         match timeout(REVOCATION, self.try_revoke()).await {
             Ok(Ok(())) => return,
-            Ok(Err(fault)) => tracing::debug!(reason = fault.reason(), "a lease is revoked later"),
-            Err(_) => tracing::debug!("a lease is revoked later"),
+            Ok(Err(fault)) => {
+                tracing::debug!(reason = fault.reason(), "lease will be revoked later");
+            }
+            Err(_) => tracing::debug!("lease will be revoked later"),
         }
         let shared = Arc::clone(&self.shared);
         let later = async move {
@@ -187,14 +188,14 @@ impl Lease {
             client.lease().lease_revoke(LeaseRevokeRequest { id }).await
         };
         match self.shared.control.call(Effect::Harmless, request).await {
-            // Revoked before, or expired.
+            // Already revoked, or expired.
             Ok(_) | Err(Fault::Invalid(_)) => Ok(()),
             Err(fault) => Err(fault),
         }
     }
 }
 
-/// How much time another's lease has left; `None` when it has expired.
+/// The remaining time of another node's lease. `None` if it has expired.
 pub(super) async fn time_left(shared: &Shared, id: i64) -> Result<Option<Duration>, Fault> {
     let request = |client: Client| async move {
         client.lease().lease_time_to_live(LeaseTimeToLiveRequest { id }).await
@@ -208,10 +209,10 @@ pub(super) async fn time_left(shared: &Shared, id: i64) -> Result<Option<Duratio
 
 enum Never {}
 
-/// Where renewals go, and where the answers to them come from.
+/// The stream of renewals and of their answers.
 type Renewals = (mpsc::Sender<LeaseKeepAliveRequest>, Streaming<LeaseKeepAliveResponse>);
 
-/// What of a lease's time can be relied on.
+/// The reliable part of a lease's time.
 fn reliable(ttl: Duration) -> Duration {
     ttl - ttl / 5
 }

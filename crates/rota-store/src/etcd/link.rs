@@ -1,7 +1,7 @@
-//! A connection to one member of etcd at a time, replaced by one to the next member when it fails.
+//! A connection to one member of etcd at a time, with failover to the next member.
 //!
-//! Each purpose has a link of its own (commits, reads, the lease, each watch), so that none waits
-//! behind another's data. All of them leave a member that one of them finds silent (`members`).
+//! Each purpose has its own link (commits, reads, the lease, each watch), so that none waits behind another's
+//! data. All links leave a member that one of them finds silent (`members`).
 
 use std::{
     future::Future,
@@ -28,30 +28,29 @@ use super::{
     },
 };
 
-/// etcd refuses pings that come more often than every 5 s.
+/// Interval of pings. etcd refuses more than one every 5 s.
 const PING_INTERVAL: Duration = Duration::from_secs(6);
 
-/// The most bytes that one answer may have. Requests aim far below it; one that meets it is divided.
+/// Maximum bytes of an answer. Requests aim far below it. A request whose answer exceeds it is divided.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// Bytes that a member may send ahead on one stream, and on one connection. Small, so that a large
-/// answer does not fill a slow line for long: renewals of the lease use the same line.
+/// Windows of a stream and of a connection. They are small, so that a large answer does not block a slow
+/// network for long, which lease renewals use, too.
 const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = 512 * 1024;
 
-/// Whether trying again could do something twice.
+/// Whether a retry could carry out a request twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// It reads, or doing it twice is the same as once: tried again after any passing fault.
+    /// A read or an idempotent request. Retried after any temporary fault.
     Harmless,
-    /// It reads as much as it was told to: as `Harmless`, but when it was too slow, less is asked for
-    /// instead of the same again.
+    /// A read of a variable amount. As `Harmless`, but after a timeout the caller requests less.
     Portion,
-    /// It is tried again only after faults that surely had no effect.
+    /// Retried only after faults that certainly had no effect.
     Once,
 }
 
-/// The connection that a stream is on.
+/// The connection of a stream.
 pub(super) struct Used(Arc<Connection>);
 
 /// See the module.
@@ -59,17 +58,17 @@ pub(super) struct Link {
     purpose: &'static str,
     options: Arc<EtcdOptions>,
     members: Arc<Members>,
-    /// The time for one attempt, unless a call says otherwise.
+    /// Default timeout of one attempt.
     patience: Duration,
-    /// Whether requests are so small that one without an answer shows that the member is silent.
-    /// Otherwise the member is asked before it is called so.
+    /// Whether requests are so small that a missing answer shows that the member is silent. Otherwise the
+    /// member is checked first.
     small: bool,
-    /// Whether it stays with its member, whatever happens.
+    /// Whether it always stays with its member.
     fixed: bool,
     current: Mutex<Arc<Connection>>,
 }
 
-/// A connection that is there, as requests use it.
+/// A connection for requests.
 #[derive(Clone)]
 pub(super) struct Client {
     heard: Heard,
@@ -99,15 +98,14 @@ impl Client {
         MaintenanceClient::new(self.stamped())
     }
 
-    /// The same, telling that pulse of what arrives.
+    /// The same, reporting received bytes to this pulse.
     fn heard_by(&self, pulse: Pulse) -> Self {
         let channel = self.heard.channel.clone();
         Self { heard: Heard { channel, pulse }, stamp: self.stamp.clone() }
     }
 }
 
-/// What goes with each request: who we are, and that a member without a leader is to say so at once
-/// rather than let us wait.
+/// The metadata of each request: the token, and that a member without a leader must refuse at once.
 #[derive(Clone)]
 pub(super) struct Stamp {
     token: Option<MetadataValue<Ascii>>,
@@ -124,7 +122,7 @@ impl Interceptor for Stamp {
     }
 }
 
-/// One connection, made when it is first used.
+/// A connection, opened on first use.
 struct Connection {
     endpoint: usize,
     since: Instant,
@@ -138,7 +136,7 @@ impl Connection {
 }
 
 impl Link {
-    /// A link that connects when it is first used, in the runtime that uses it then.
+    /// A link that connects on first use, in the runtime of that use.
     pub(super) fn new(
         purpose: &'static str,
         options: &Arc<EtcdOptions>,
@@ -155,18 +153,18 @@ impl Link {
         }
     }
 
-    /// The same link for small requests only, with that much time for each attempt. A member that
-    /// takes longer is called silent.
+    /// The same link for small requests only, with this timeout for each attempt. A member that takes longer
+    /// counts as silent.
     pub(super) fn for_small_requests(self, patience: Duration) -> Self {
         Self { patience, small: true, ..self }
     }
 
-    /// The same link, to that member alone.
+    /// The same link, only to this member.
     pub(super) fn fixed_to(self, member: usize) -> Self {
         Self { fixed: true, current: Mutex::new(Connection::to(member)), ..self }
     }
 
-    /// Makes a request, with the link's time for each attempt.
+    /// Makes a request, with the link's timeout for each attempt.
     pub(super) async fn call<T, F>(
         &self,
         effect: Effect,
@@ -178,7 +176,7 @@ impl Link {
         self.call_within(Patience::brief(self.patience), effect, request).await
     }
 
-    /// Makes a request, with that much time for each attempt.
+    /// Makes a request, with this timeout for each attempt.
     pub(super) async fn call_within<T, F>(
         &self,
         patience: Patience,
@@ -191,7 +189,7 @@ impl Link {
         self.open(patience, effect, request).await.map(|(answer, _)| answer)
     }
 
-    /// Replaces the connection after something went wrong with a stream on it.
+    /// Replaces the connection after a failure of a stream on it.
     pub(super) fn renew(&self, used: &Used, fault: &Fault) {
         if matches!(fault, Fault::Silent(_)) {
             self.members.found_silent(used.0.endpoint);
@@ -199,14 +197,14 @@ impl Link {
         self.replace(&used.0, fault);
     }
 
-    /// Resolves when the member that a stream is on was found silent by somebody. Cancel safe.
+    /// Resolves when any link finds the member of a stream silent. Cancel safe.
     pub(super) async fn suspected(&self, used: &Used) {
         self.members.suspected(used.0.endpoint, used.0.since).await;
     }
 
-    /// Makes a request that opens a stream, with that much time for each attempt; also tells on which
-    /// connection it is, for [`renew`](Self::renew). There is one attempt for each member and at
-    /// least two, but no further one after two that took their time.
+    /// Makes a request that opens a stream, with this timeout for each attempt. Also returns its connection,
+    /// for [`renew`](Self::renew). There is one attempt for each member and at least two, but none after two
+    /// that timed out.
     pub(super) async fn open<T, F>(
         &self,
         patience: Patience,
@@ -245,8 +243,8 @@ impl Link {
         }
     }
 
-    /// Makes a request once, on that connection. What it awaits is boxed: nested as they are, these
-    /// futures would come to more than the stack of a thread.
+    /// Makes a request once, on this connection. Its futures are boxed, because nested they would exceed the
+    /// stack of a thread.
     async fn attempt<T, F>(
         &self,
         connection: &Connection,
@@ -292,29 +290,29 @@ impl Link {
         }
     }
 
-    /// The client of that connection, which is made when it is first used.
+    /// The client of this connection, created on first use.
     async fn client<'a>(&self, connection: &'a Connection) -> Result<&'a Client, Fault> {
         let connected = connection.client.get_or_try_init(|| Box::pin(self.connect(connection)));
         let connected = connected.await;
-        // A request that was never sent had no effect, whatever connecting had.
+        // A request that was never sent had no effect.
         connected.map_err(|fault| match fault {
             fault if fault.may_have_had_effect() => Fault::Refused(fault.reason()),
             fault => fault,
         })
     }
 
-    /// Whether that member answers a small question at all.
+    /// Whether this member answers a small request at all.
     async fn answers(&self, endpoint: usize) -> bool {
         let Ok(channel) = self.channel(endpoint).await else { return false };
         match MaintenanceClient::new(channel).status(StatusRequest {}).await {
             Ok(_) => true,
-            // Words of etcd's, even if they are a refusal.
+            // An answer of etcd, even if it is a refusal.
             Err(status) => !matches!(Fault::from(status), Fault::Unknown(_) | Fault::Refused(_)),
         }
     }
 
-    /// Goes on with a new connection: to the next member, or to the same one where only the
-    /// authentication is to blame. Nothing happens if that was done already.
+    /// Changes to a new connection: to the next member, or to the same one if only the authentication failed.
+    /// Does nothing if this was already done.
     fn replace(&self, failed: &Arc<Connection>, fault: &Fault) {
         let mut current = self.current();
         if !Arc::ptr_eq(&current, failed) {
@@ -331,11 +329,11 @@ impl Link {
             from = self.options.endpoints[failed.endpoint],
             to = self.options.endpoints[endpoint],
             reason = fault.reason(),
-            "connects to etcd anew"
+            "reconnecting to etcd"
         );
     }
 
-    /// The connection to use now: not one to a member that was found silent since it was made.
+    /// The connection to use now, not to a member that was found silent since the connection was opened.
     fn trusted(&self) -> Arc<Connection> {
         let mut current = self.current();
         if !self.fixed && self.members.is_suspect(current.endpoint, current.since) {
@@ -362,11 +360,11 @@ impl Link {
         };
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
             .map_err(invalid)?
-            // Less than a request has, so that not having connected is told from having no answer.
+            // Less than the timeout of a request, to distinguish a missing connection from a missing answer.
             .connect_timeout(self.options.timeout / 2)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            // etcd closes connections that ping without having a stream.
+            // etcd closes connections that ping without a stream.
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(self.options.timeout)
             .keep_alive_while_idle(false);
@@ -381,11 +379,12 @@ impl Link {
     }
 }
 
-/// A token for this user. etcd forgets it after a while without use, and when it is started anew.
+/// Gets a token for this user. etcd forgets it after a while without use, and at a restart.
 async fn authenticate(channel: Channel, user: &EtcdUser) -> Result<MetadataValue<Ascii>, Fault> {
     let request = AuthenticateRequest { name: user.name.clone(), password: user.password.clone() };
     let answer = AuthClient::new(channel).authenticate(request).await?.into_inner();
-    let unusable = |_| Fault::Refused("etcd gave a token that cannot be sent".to_owned());
+    let unusable =
+        |_| Fault::Refused("etcd returned a token that is not valid in a header".to_owned());
     answer.token.parse().map_err(unusable)
 }
 

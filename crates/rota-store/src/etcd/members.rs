@@ -1,8 +1,8 @@
-//! What all connections know of etcd's members together: who was found silent, and when; and who
-//! answered when it was asked whether it lives.
+//! The shared knowledge of all connections about the members of etcd: which were found silent, and which
+//! answered a check.
 //!
-//! A machine that loses its power or its network closes no connection: each connection to it would
-//! find out by itself, one timeout after the other. So the first one that does has the others leave.
+//! A machine that loses its power or network closes no connections, so each connection to it would need its
+//! own timeout to notice. So the first one that notices makes the others leave.
 
 use std::{
     sync::{PoisonError, RwLock},
@@ -14,23 +14,23 @@ use tokio::{
     time::Instant,
 };
 
-/// Who was found silent is not chosen anew for so long, unless all were.
+/// Time for which a silent member is not chosen again, unless all are silent.
 const AVOIDED: Duration = Duration::from_secs(10);
 
-/// See the module. Members are named by their place among the endpoints.
+/// See the module documentation. Members are identified by their index in the endpoints.
 #[derive(Debug)]
 pub(super) struct Members {
-    /// When each was last found silent.
+    /// When each member was last found silent.
     silent: watch::Sender<Vec<Option<Instant>>>,
     questions: Vec<Question>,
 }
 
-/// The question whether a member lives.
+/// The liveness check of a member.
 #[derive(Debug)]
 struct Question {
-    /// Many requests that wait for one member ask once.
+    /// Shares one check among many waiting requests.
     turn: Semaphore,
-    /// When it last answered.
+    /// Time of the last answer.
     answered: RwLock<Option<Instant>>,
 }
 
@@ -47,8 +47,7 @@ impl Members {
         self.questions.len()
     }
 
-    /// Whether the member answers `ask`, or another who asked it, after this call began.
-    /// Cancel safe.
+    /// Whether the member answers this check, or a concurrent one, after the start of this call. Cancel safe.
     pub(super) async fn lives(&self, member: usize, ask: impl Future<Output = bool>) -> bool {
         let began = Instant::now();
         let Question { turn, answered } = &self.questions[member];
@@ -64,12 +63,12 @@ impl Members {
         lives
     }
 
-    /// This member did not answer in time: what is connected to it is to go elsewhere.
+    /// Marks this member as silent, so that all connections leave it.
     pub(super) fn found_silent(&self, member: usize) {
         self.silent.send_modify(|silent| silent[member] = Some(Instant::now()));
     }
 
-    /// Whether the member was found silent after that moment, and there is another.
+    /// Whether the member was found silent after this moment, and there is another member.
     pub(super) fn is_suspect(&self, member: usize, since: Instant) -> bool {
         let silent = self.silent.borrow();
         silent.len() > 1 && silent[member].is_some_and(|found| found >= since)
@@ -85,7 +84,7 @@ impl Members {
         }
     }
 
-    /// Where to go on after that member: to the next one that was not found silent lately.
+    /// The next member after this one that was not found silent recently.
     pub(super) fn after(&self, member: usize) -> usize {
         self.after_at(member, Instant::now())
     }

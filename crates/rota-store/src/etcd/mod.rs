@@ -1,48 +1,53 @@
-//! The store over etcd, version 3: for many nodes, of which one leads.
+//! The etcd backend, for clusters of nodes with one leader.
 //!
 //! # Layout
 //!
-//! The table of keys is in `layout.rs`; `etcdctl get --prefix rota/` shows them. A batch is one
-//! transaction, so all that it changes has one revision, and that is the [`Revision`] of the commit.
+//! `layout.rs` has the table of keys; `etcdctl get --prefix rota/` shows them. A batch is one transaction, so
+//! all its changes have the same revision, which is the [`Revision`] of the commit.
 //!
 //! # Fencing
 //!
-//! The leader's key exists while somebody leads. It hangs on a lease, and the revision that created
-//! it is the [`Epoch`]: etcd's revisions only grow, so epochs do, for the life of the data. Each
-//! batch compares that revision in its own transaction. Once the key is deleted (by its holder, or
-//! by etcd when the lease expired) no batch of that epoch can land, however long it was on its way,
-//! because a key that is created again has another creation revision.
+//! The leader's key exists while there is a leader. It has a lease, and the revision that created it is the
+//! [`Epoch`]. etcd's revisions only grow, so epochs do, too, for the life of the data. Each batch compares
+//! this revision in its own transaction. Once the key is deleted (by its holder, or by etcd when the lease
+//! expires), no batch of that epoch can be applied, however long it was delayed, because a key that is
+//! created again has another creation revision.
 //!
-//! So that a leader also *stops* in time, it counts its lease from when a renewal was sent, by clocks
-//! of which one counts the time in which the machine was suspended (`lease.rs`, `remote/moment.rs`). The lease, the observation of the leader's key and the upkeep have
-//! a thread and a connection of their own, so that no load of the node delays them.
+//! A leader must also *stop* in time. So it counts its lease from when a renewal was sent, with two clocks,
+//! one of which includes suspension of the machine (`lease.rs`, `remote/moment.rs`). The lease, the observation of
+//! the leader's key and the upkeep have their own thread and connection, so that the load of the node does
+//! not delay them.
 //!
-//! # Batches that got no answer
+//! # Batches without an answer
 //!
-//! `writer.rs` tells how it is made certain whether they landed.
+//! `writer.rs` describes how their outcome is determined.
 //!
-//! # What errors mean
+//! # Errors
 //!
-//! | error | what happened | what to do |
+//! | error | meaning | reaction |
 //! |---|---|---|
-//! | [`CommitError::Fenced`] | the leader's key is not the one of this leadership, or etcd takes less in a transaction than the options say | step down; the next leadership has limits that etcd takes |
+//! | [`CommitError::Fenced`] | the leader's key does not belong to this leadership, or etcd accepts less in a
+//! transaction than configured | step down; the next leadership has limits that etcd accepts |
 //! | [`CommitError::OutOfOrder`] | the head is not the batch before this one | a bug, or two writers in one process |
-//! | [`CommitError::Ambiguous`] | no answer in time, or the connection broke | ask for the head, which makes certain |
-//! | [`CommitError::Unavailable`] | not sent, or refused before etcd did anything | try again |
-//! | [`CommitError::Full`] | etcd's quota is used up; the batch that passed it may have landed | compact, defragment, disarm the alarm; then it goes on by itself |
-//! | [`CommitError::Invalid`] | more operations or bytes than the limits | cut batches by [`Store::limits`] |
+//! | [`CommitError::Ambiguous`] | no answer in time, or the connection broke | read the head, which
+//! determines the outcome |
+//! | [`CommitError::Unavailable`] | not sent, or refused without an effect | retry |
+//! | [`CommitError::Full`] | etcd's quota is used up; the batch that exceeded it may have been applied |
+//! compact, defragment, disarm the alarm; then Rota continues |
+//! | [`CommitError::Invalid`] | more operations or bytes than the limits | split batches by [`Store::limits`]
+//! |
 //! | [`StoreError::NameTaken`] | another node has this name and renews its lease | give each node its own name |
-//! | [`StoreError::Compacted`] | the revision is older than the history that is kept | take a new snapshot |
-//! | [`StoreError::Timeout`], [`StoreError::Unavailable`] | etcd was not reached | try again |
+//! | [`StoreError::Compacted`] | the revision has been compacted | take a new snapshot |
+//! | [`StoreError::Timeout`], [`StoreError::Unavailable`] | etcd was unreachable | retry |
 //!
-//! # What etcd must be
+//! # Requirements
 //!
-//! Version 3.4 or later. `--max-txn-ops` and `--quota-backend-bytes` must be at least what the
-//! options say. With authentication, the user needs to read and write the prefix. etcd's own
-//! automatic compaction is not needed: the leader compacts.
+//! etcd 3.4 or later. Its `--max-txn-ops` and `--quota-backend-bytes` must be at least the values in the
+//! options. With authentication, the user needs permission to read and write the prefix. Automatic compaction
+//! of etcd is not needed, because the leader compacts.
 //!
-//! A backup that is restored takes revisions back, and so epochs and lease tokens: restore it while
-//! no node runs.
+//! Restoring a backup sets revisions back, and so epochs and lease tokens. Restore it only while no node
+//! runs.
 
 mod answer;
 mod capacity;
@@ -100,67 +105,65 @@ use crate::{
     watch,
 };
 
-/// How long closing waits for what is on its way.
+/// Time that closing waits for requests in flight.
 const CLOSING: Duration = Duration::from_secs(2);
 
 /// The etcd backend.
 ///
-/// [`close`](Store::close) it to give up a leadership at once; dropping it does so too, in the
-/// background.
+/// [`close`](Store::close) it to give up a leadership at once. Dropping it does the same in the background.
 pub struct EtcdStore {
     shared: Arc<Shared>,
     requests: Requests,
 }
 
-/// What all parts have in common.
+/// The shared state of all parts.
 struct Shared {
     options: Arc<EtcdOptions>,
     layout: Layout,
-    /// What one transaction may hold.
+    /// The limits of a transaction.
     capacity: Capacity,
     members: Arc<Members>,
-    /// For reads that callers ask for.
+    /// The link for reads of callers.
     reads: Link,
-    /// How much of single keys and of ranges one request asks for.
+    /// The sizes of requests for single keys and for ranges.
     portions: Portions,
     scans: Portions,
-    /// For the lease, the election and the upkeep: used on the control thread alone.
+    /// The link for the lease, the election and the upkeep, only for the control thread.
     control: Link,
-    /// For questions after etcd's health, which must not wait for anything.
+    /// The links for the status of etcd, which must not wait for anything.
     inquiries: Inquiries,
-    /// Where the control thread's tasks run.
+    /// The runtime of the control thread.
     control_runtime: Handle,
     tasks: TaskTracker,
     /// Cancelled when the store closes.
     stop: CancellationToken,
     seen: watch::Sender<Seen>,
     leader: watch::Sender<Option<Seat>>,
-    /// The newest epoch that is known.
+    /// The newest known epoch.
     epoch: AtomicU64,
-    /// The newest epoch of this store that has ended.
+    /// The newest ended epoch of this store.
     ended: AtomicU64,
-    /// The newest epoch that this store gave up by itself.
+    /// The newest epoch that this store has given up by itself.
     abandoned: watch::Sender<Epoch>,
-    /// Which campaign announced that it is ready to take over, and from which leadership.
+    /// The campaign that announced that it is ready to take over, and from which leadership.
     ready: watch::Sender<(String, Epoch)>,
-    /// The newest revision of a commit that is known.
+    /// The newest known revision of a commit.
     revision: AtomicU64,
-    /// The format of the data, once it was found to be another than ours.
+    /// The format of the data, if it is not supported.
     foreign_format: OnceLock<String>,
-    /// Why the last commit or campaign did not work.
+    /// Why the last commit or campaign failed.
     trouble: Mutex<Option<String>>,
 }
 
 impl EtcdStore {
-    /// A store in etcd with these spaces. Must be called within a tokio runtime.
+    /// Opens a store in etcd with these spaces. Must be called within a tokio runtime.
     ///
-    /// It neither waits for etcd nor needs it to be there, so that nodes and etcd can be started in
-    /// any order: until it can be reached, reads and commits fail with `Unavailable`, campaigns and
-    /// watches wait.
+    /// It does not wait for etcd, so that nodes and etcd can start in any order. Until etcd is reachable,
+    /// reads and commits fail with `Unavailable`, and campaigns and watches wait.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Open`] when the options cannot work, or there is no thread to be had.
+    /// [`StoreError::Open`] when the options are invalid, or no thread can be started.
     pub fn open(options: EtcdOptions, spaces: &[Space]) -> Result<Self, StoreError> {
         options.check()?;
         let options = Arc::new(options);
@@ -260,14 +263,14 @@ impl Store for EtcdStore {
     async fn close(&self) {
         self.shared.stop();
         if timeout(CLOSING, self.shared.tasks.wait()).await.is_err() {
-            tracing::debug!("closed the store with requests on their way");
+            tracing::debug!("closed the store with requests in flight");
         }
         self.shared.leader.send_replace(None);
     }
 }
 
 impl Shared {
-    /// Starts a task that no load of the process delays.
+    /// Starts a task on the control thread, where the load of the process does not delay it.
     fn spawn_control(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn_on(task, &self.control_runtime);
     }
@@ -296,11 +299,11 @@ impl Shared {
         StoreError::Unavailable("the store is closed".to_owned())
     }
 
-    /// Takes note of the data's format.
+    /// Records the format of the data.
     fn check_format(&self, found: &[u8]) {
         let found = String::from_utf8_lossy(found);
         if found != FORMAT.to_string() && self.foreign_format.set(found.to_string()).is_ok() {
-            tracing::error!(%found, supported = FORMAT, "the data in etcd has another format");
+            tracing::error!(%found, supported = FORMAT, "unsupported data format in etcd");
         }
     }
 
@@ -312,12 +315,12 @@ impl Shared {
         Epoch(self.epoch.load(Ordering::Acquire))
     }
 
-    /// Notes that a leadership of this store is over.
+    /// Records that a leadership of this store has ended.
     fn end(&self, epoch: Epoch) {
         self.ended.fetch_max(epoch.0, Ordering::AcqRel);
     }
 
-    /// Gives a leadership of this store up that can't go on.
+    /// Gives up a leadership of this store that cannot continue.
     fn abandon(&self, epoch: Epoch) {
         self.end(epoch);
         self.abandoned.send_if_modified(|newest| {
@@ -327,7 +330,7 @@ impl Shared {
         });
     }
 
-    /// Whether it is known without asking etcd that nothing of that epoch can land.
+    /// Whether it is certain, without asking etcd, that no batch of this epoch can be applied.
     fn has_ended(&self, epoch: Epoch) -> bool {
         epoch.0 <= self.ended.load(Ordering::Acquire)
     }
@@ -340,10 +343,10 @@ impl Shared {
         Revision(self.revision.load(Ordering::Acquire))
     }
 
-    /// Keeps what operators are to know of a commit.
+    /// Records a problem of a commit, for the status.
     fn note_commit(&self, outcome: &Result<Revision, CommitError>) {
         match outcome {
-            // One that had landed before is answered so: etcd is well.
+            // A batch that was already applied gets this answer, so etcd works.
             Ok(_) | Err(CommitError::OutOfOrder { .. }) => self.note_trouble(None),
             Err(
                 error @ (CommitError::Full(_)

@@ -1,6 +1,6 @@
-//! Who leads, as seen from here: a watch on the leader's key, on every node for as long as the store
-//! is open. It tells campaigns when the seat is free, leaders that they were replaced, and everyone
-//! else whom to forward to.
+//! Observes the leader: a watch on the leader's key, on every node while the store is open. It tells
+//! campaigns when the seat is free, leaders that they were replaced, and other nodes where to forward
+//! requests.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ use crate::{
     remote::backoff::Backoff,
 };
 
-/// The leader's key at some moment.
+/// The leader's key at a revision.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// The revision of that moment; 0 before anything is known.
+    /// The revision. 0 before anything is known.
     pub(super) revision: i64,
-    /// Who has the seat.
+    /// The leader.
     pub(super) seat: Option<Seat>,
 }
 
@@ -34,7 +34,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             biased;
             () = shared.stop.cancelled() => return,
             fault = observe(&shared, &mut backoff) => {
-                tracing::debug!(reason = fault.reason(), "looks for the leader anew");
+                tracing::debug!(reason = fault.reason(), "restarting the observation of the leader");
             }
         }
         tokio::select! {
@@ -45,7 +45,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Reads the key, then follows it until something goes wrong.
+/// Reads the key, and then follows it until an error.
 async fn observe(shared: &Shared, backoff: &mut Backoff) -> Fault {
     match follow(shared, backoff).await {
         Ok(never) => match never {},
@@ -73,7 +73,7 @@ async fn follow(shared: &Shared, backoff: &mut Backoff) -> Result<Never, Fault> 
     }
 }
 
-/// Reads the key and checks the format. Returns the revision of this moment.
+/// Reads the key and checks the format. Returns the revision of the read.
 async fn read(shared: &Shared) -> Result<i64, Fault> {
     let layout = &shared.layout;
     let request = |client: Client| {
@@ -97,7 +97,7 @@ fn seat(value: &[u8], created: i64) -> Seat {
     Seat { member: layout::decode_member(value), epoch: Epoch(layout::unsigned(created)) }
 }
 
-/// Tells it to all who wait for it; time does not go back, even where a member of etcd lags behind.
+/// Publishes the state. Ignores older revisions, which a lagging member of etcd can return.
 fn publish(shared: &Shared, seen: &Seen) {
     shared.seen.send_if_modified(|last| {
         let newer = seen.revision > last.revision;

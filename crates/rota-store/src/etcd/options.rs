@@ -1,4 +1,4 @@
-//! What can be set about the etcd backend.
+//! The options of the etcd backend.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -8,51 +8,50 @@ use super::{
 };
 use crate::store::StoreError;
 
-/// A member of etcd that is merely busy answers within this time.
+/// Time within which a busy member of etcd answers.
 const CONTROL_PATIENCE_MIN: Duration = Duration::from_secs(1);
 
 const MIB: usize = 1024 * 1024;
 
-/// Settings of [`crate::etcd::EtcdStore`]. All nodes of a cluster share `endpoints` and `prefix`.
+/// Options of [`crate::etcd::EtcdStore`]. All nodes of a cluster share `endpoints` and `prefix`.
 #[derive(Debug, Clone)]
 pub struct EtcdOptions {
-    /// The members of etcd, each as `host:port`. Every connection goes to the first of them and moves
-    /// on to the next when that fails; so nodes that name them in another order share the load out.
+    /// The members of etcd, each as `host:port`. Every connection goes to the first one, and to the next when
+    /// that fails. To share the load, list them in another order on each node.
     pub endpoints: Vec<String>,
-    /// What all keys begin with, without slashes at its ends; `rota` makes keys like
-    /// `rota/leader`. Several clusters of Rota can share one etcd under different prefixes.
+    /// Prefix of all keys, without slashes at its ends; `rota` makes keys such as `rota/leader`. Several
+    /// clusters of Rota can share one etcd with different prefixes.
     pub prefix: String,
-    /// TLS towards etcd; `None` for plain TCP.
+    /// TLS for connections to etcd. `None` for plain TCP.
     pub tls: Option<EtcdTls>,
-    /// Whom to authenticate as, where etcd has authentication enabled.
+    /// User, if etcd has authentication enabled.
     pub user: Option<EtcdUser>,
-    /// The operations that etcd takes in one transaction: its `--max-txn-ops`, 128 unless set.
+    /// Maximum number of operations in one transaction: etcd's `--max-txn-ops`, 128 by default.
     pub txn_ops_max: usize,
-    /// The bytes that etcd takes in one request: its `--max-request-bytes`, 1.5 MiB unless set.
+    /// Maximum bytes of one request: etcd's `--max-request-bytes`, 1.5 MiB by default.
     pub request_bytes_max: usize,
-    /// How long old revisions are kept before the leader has etcd compact them away. Near the quota
-    /// they are kept for seconds only.
+    /// Age at which the leader makes etcd compact old revisions. Near the quota they are kept only for
+    /// seconds.
     pub history: Duration,
-    /// The size to which etcd's database may grow: its `--quota-backend-bytes`, 2 GiB unless set.
-    /// etcd before 3.6 does not tell, so it must be said here as well.
+    /// Maximum size of etcd's database: its `--quota-backend-bytes`, 2 GiB by default. etcd before 3.6 does
+    /// not report it, so it must be set here, too.
     pub quota_bytes: u64,
-    /// How long after its death a leader's seat becomes free. Whole seconds; etcd raises it to the
-    /// least that it can keep (about 2 s).
+    /// Time after which the seat of a dead leader becomes free, in whole seconds. etcd raises it to its
+    /// minimum of about 2 s.
     pub leader_ttl: Duration,
-    /// How long etcd has for one answer. A call takes at most about twice as long, when it is tried
-    /// again at another member.
+    /// Timeout of one request to etcd. A call takes at most about twice as long, if it is retried at another
+    /// member.
     pub timeout: Duration,
 }
 
-/// TLS towards etcd. The files are read anew for each connection, so they can be replaced.
+/// TLS for connections to etcd. The files are read again for each connection, so they can be replaced.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EtcdTls {
-    /// PEM file with the authorities that may have signed etcd's certificates; `None` for those of
-    /// the system.
+    /// PEM file with the CA certificates for etcd. `None` for those of the system.
     pub ca_file: Option<PathBuf>,
-    /// PEM file with this node's own certificate chain. Goes with `key_file`.
+    /// PEM file with the client certificate chain of this node. Requires `key_file`.
     pub cert_file: Option<PathBuf>,
-    /// PEM file with the private key of that certificate.
+    /// PEM file with the private key of the client certificate.
     pub key_file: Option<PathBuf>,
 }
 
@@ -61,7 +60,7 @@ pub struct EtcdTls {
 pub struct EtcdUser {
     /// Name of the user.
     pub name: String,
-    /// Its password. Not shown by `Debug`.
+    /// Password. `Debug` does not show it.
     pub password: String,
 }
 
@@ -72,7 +71,7 @@ impl fmt::Debug for EtcdUser {
 }
 
 impl EtcdOptions {
-    /// These endpoints and this prefix; everything else as etcd is unless it was set up otherwise.
+    /// Options with these endpoints and this prefix, and the defaults of etcd for everything else.
     #[must_use]
     pub fn new(endpoints: Vec<String>, prefix: impl Into<String>) -> Self {
         Self {
@@ -89,47 +88,47 @@ impl EtcdOptions {
         }
     }
 
-    /// Options from an address such as `etcd://10.0.0.1:2379,10.0.0.2:2379/rota`. The port is 2379
-    /// and the prefix `rota` unless given.
+    /// Options from an address such as `etcd://10.0.0.1:2379,10.0.0.2:2379/rota`. The default port is 2379,
+    /// and the default prefix is `rota`.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Open`] when it is not such an address. A user and password in it are refused,
-    /// because addresses are shown and logged.
+    /// [`StoreError::Open`] when the address is invalid. A user in it is refused, because addresses are shown
+    /// and logged.
     pub fn from_url(url: &str) -> Result<Self, StoreError> {
         let refused = |why: &str| StoreError::Open(format!("the address of etcd {why}"));
-        let rest = url.strip_prefix("etcd://").ok_or_else(|| refused("begins with etcd://"))?;
+        let rest = url.strip_prefix("etcd://").ok_or_else(|| refused("must begin with etcd://"))?;
         let (hosts, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if hosts.contains('@') {
-            return Err(refused("must not hold a user; set it apart"));
+            return Err(refused("must not contain a user; set the user separately"));
         }
         let endpoint = |host: &str| match host.rsplit_once(':') {
             Some((_, port)) if port.parse::<u16>().is_ok() => Ok(host.to_owned()),
             None if !host.is_empty() => Ok(format!("{host}:2379")),
             _ if host.ends_with(']') => Ok(format!("{host}:2379")),
-            _ => Err(refused(&format!("has no host and port in `{host}`"))),
+            _ => Err(refused(&format!("has an invalid host and port: `{host}`"))),
         };
         let endpoints = hosts.split(',').map(endpoint).collect::<Result<_, _>>()?;
         let prefix = prefix.trim_matches('/');
         Ok(Self::new(endpoints, if prefix.is_empty() { "rota" } else { prefix }))
     }
 
-    /// Refuses what cannot work.
+    /// Validates the options.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let tls = self.tls.clone().unwrap_or_default();
         let layout = Layout::new(&self.prefix, &[]);
         let problem = if self.endpoints.is_empty() {
-            "no endpoint is given"
+            "at least one endpoint is required"
         } else if self.prefix.is_empty() || self.prefix.trim_matches('/') != self.prefix {
-            "the prefix must not be empty nor begin or end with a slash"
+            "the prefix must not be empty, and must not begin or end with a slash"
         } else if self.txn_ops_max < OPERATIONS_MIN {
-            "etcd must take at least 8 operations in a transaction"
+            "the maximum number of operations in a transaction must be at least 8"
         } else if Takes::said(self).limits(&layout).bytes_max < BATCH_BYTES_MIN {
-            "etcd must take requests of at least 68 KiB"
+            "the maximum size of a request must be at least 68 KiB"
         } else if tls.cert_file.is_some() != tls.key_file.is_some() {
-            "a certificate and its key are given together or not at all"
+            "a client certificate and its private key must be set together"
         } else if self.leader_ttl < Duration::from_secs(1) {
-            "the leader's time to live must be at least a second"
+            "the TTL of the leader must be at least 1 s"
         } else if self.timeout.is_zero() {
             "the timeout must not be zero"
         } else {
@@ -138,13 +137,13 @@ impl EtcdOptions {
         Err(StoreError::Open(format!("etcd at {}: {problem}", self.location())))
     }
 
-    /// How long etcd has for one answer about leadership. Less than for others: a request that a member
-    /// took while etcd had no leader is answered late or never, and the next one at once.
+    /// Timeout of requests about leadership. It is shorter than others, because a request that a member
+    /// accepted while etcd had no leader is answered late or never, and the next one at once.
     pub(super) fn control_patience(&self) -> Duration {
         (self.leader_ttl / 5).max(CONTROL_PATIENCE_MIN).min(self.timeout)
     }
 
-    /// Endpoints and prefix, for people.
+    /// Endpoints and prefix as text.
     pub(super) fn location(&self) -> String {
         format!("{}/{}", self.endpoints.join(","), self.prefix)
     }
@@ -195,9 +194,9 @@ mod tests {
             (EtcdOptions { prefix: String::new(), ..good() }, "prefix"),
             (EtcdOptions { prefix: "/rota".to_owned(), ..good() }, "prefix"),
             (EtcdOptions { txn_ops_max: 1, ..good() }, "operations"),
-            (EtcdOptions { request_bytes_max: 60_000, ..good() }, "requests"),
+            (EtcdOptions { request_bytes_max: 60_000, ..good() }, "request"),
             (EtcdOptions { tls: Some(cert), ..good() }, "certificate"),
-            (EtcdOptions { leader_ttl: Duration::ZERO, ..good() }, "time to live"),
+            (EtcdOptions { leader_ttl: Duration::ZERO, ..good() }, "TTL"),
             (EtcdOptions { timeout: Duration::ZERO, ..good() }, "timeout"),
         ] {
             let refused = options.check().expect_err(word).to_string();

@@ -1,41 +1,41 @@
-//! How many keys or entries one request asks for, so that its answer has a fair size.
+//! The number of keys or entries of one request, so that its answer has a suitable size.
 //!
-//! etcd does not tell the size of a value before it sends it, and values of one space can differ by
-//! a factor of ten thousand. So the sizes that came are remembered, and after an answer that was too
-//! slow or too large half as many are asked for, down to one. What comes in time lets it grow again.
+//! etcd does not report the size of a value before it sends it, and values of one space can differ by a
+//! factor of ten thousand. So the sizes of earlier values are remembered. After an answer that was too slow
+//! or too large, the number is halved, down to one. Answers in time let it grow again.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::model::{Space, SpaceShape};
 
-/// Values of a space of large ones have that many bytes as long as nothing is known.
+/// Assumed bytes of a value in a space of large values.
 const LARGE_GUESS: usize = 128 * 1024;
 const HOT_GUESS: usize = 1024;
 
-/// The most bytes that an answer may have by the limits alone, whatever the sizes are guessed to be.
+/// Maximum bytes of an answer by the limits alone, independent of estimated sizes.
 const ANSWER_BYTES: usize = 48 << 20;
 
-/// The sizes of one kind of requests, for either shape of spaces.
+/// The sizes of one kind of requests, for both shapes of spaces.
 #[derive(Debug)]
 pub(super) struct Portions {
     hot: Portion,
     large: Portion,
-    /// What the answer to one request aims at.
+    /// Target bytes of an answer.
     bytes: usize,
 }
 
 #[derive(Debug)]
 struct Portion {
-    /// Bytes of an entry, guessed from what came.
+    /// Estimated bytes of an entry.
     entry_bytes: AtomicUsize,
-    /// The most entries to ask for.
+    /// Maximum number of entries to request.
     entries: AtomicUsize,
     entries_max: usize,
 }
 
 impl Portions {
-    /// Of requests that aim at that many bytes and ask for so many entries at most, where a value has
-    /// up to `value_bytes_max` bytes.
+    /// For requests with this target of bytes and maximum number of entries, with values of up to
+    /// `value_bytes_max` bytes.
     pub(super) fn new(bytes: usize, entries_max: usize, value_bytes_max: usize) -> Self {
         let large = (ANSWER_BYTES / value_bytes_max.max(1)).clamp(1, entries_max);
         Self {
@@ -45,16 +45,16 @@ impl Portions {
         }
     }
 
-    /// How many entries of that space to ask for.
+    /// The number of entries of this space to request.
     pub(super) fn of(&self, space: Space) -> usize {
         let portion = self.portion(space);
         let entries = portion.entries.load(Ordering::Relaxed);
         (self.bytes / portion.entry_bytes.load(Ordering::Relaxed).max(1)).clamp(1, entries)
     }
 
-    /// How many of these keys to ask for, beginning with the first.
+    /// The number of these keys to request, from the first.
     pub(super) fn first_of(&self, mut spaces: impl Iterator<Item = Space>) -> usize {
-        // Each takes its share of what one request may ask for.
+        // Each key uses its share of a request.
         let mut share = 0.0;
         let fits = |space: &Space| {
             #[expect(clippy::cast_precision_loss, reason = "a small number")]
@@ -66,11 +66,11 @@ impl Portions {
         spaces.by_ref().take_while(fits).count().max(1)
     }
 
-    /// Notes that an answer with so many entries came in time.
+    /// Records an answer in time with this many entries.
     pub(super) fn came(&self, space: Space, count: usize, bytes: usize) {
         let portion = self.portion(space);
         if let Some(average) = bytes.checked_div(count) {
-            // Large ones are forgotten slowly: the next large one may not be far.
+            // Large sizes are forgotten slowly, because the next large one may come soon.
             let before = portion.entry_bytes.load(Ordering::Relaxed);
             portion.entry_bytes.store((average + 1).max(before / 4 * 3), Ordering::Relaxed);
         }
@@ -78,7 +78,7 @@ impl Portions {
         portion.entries.store(grown.min(portion.entries_max), Ordering::Relaxed);
     }
 
-    /// Notes that the answer with so many was too slow or too large.
+    /// Records that an answer with this many entries was too slow or too large.
     pub(super) fn was_too_much(&self, space: Space, count: usize) {
         let portion = self.portion(space);
         portion.entries.fetch_min((count / 2).max(1), Ordering::Relaxed);

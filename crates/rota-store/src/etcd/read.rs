@@ -1,7 +1,6 @@
 //! Reading single keys.
 //!
-//! What is read first is linearizable and tells the revision; everything after it names that
-//! revision.
+//! The first read is linearizable and returns the revision; all further reads use that revision.
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -19,19 +18,19 @@ use crate::{
     store::StoreError,
 };
 
-/// Keys that are read by one request, at most; less where etcd takes fewer operations.
+/// Maximum number of keys in one request. Lower if etcd accepts fewer operations.
 pub(super) const KEYS_MAX: usize = 64;
 
-/// Bytes at which one request aims.
+/// Target bytes of one request.
 pub(super) const PART_BYTES: usize = 1 << 20;
 
-/// Requests for parts of one answer that are on their way together.
+/// Number of concurrent requests for parts of one answer.
 const PARTS: usize = 4;
 
-/// A key, and the space that it is of.
+/// A key and its space.
 type Key = (Space, Bytes);
 
-/// The values of these keys at one revision: that one, or the newest.
+/// The values of these keys at one revision: the given one, or the newest.
 pub(super) async fn values(
     shared: &Shared,
     keys: &[(Space, Bytes)],
@@ -40,7 +39,7 @@ pub(super) async fn values(
     shared.check_open()?;
     let key = |(space, key): &Key| Ok((*space, shared.layout.key(*space, key)?));
     let keys = keys.iter().map(key).collect::<Result<Vec<_>, StoreError>>()?;
-    // Cut when there is room for the next one, with what is known of sizes by then.
+    // Split when the next request can start, with the sizes known by then.
     let mut rest = &keys[..];
     let mut parts = std::iter::from_fn(|| {
         let count = shared.portions.first_of(rest.iter().map(|(space, _)| *space));
@@ -57,8 +56,8 @@ pub(super) async fn values(
     Ok(values)
 }
 
-/// The values of these keys at that revision or, with 0, the newest; and which that was. Asks for all
-/// of them at once, unless that takes too long.
+/// The values of these keys at this revision, or with 0 at the newest, and that revision. Requests all of
+/// them at once, unless that takes too long.
 async fn part(
     shared: &Shared,
     keys: Vec<Key>,
@@ -78,7 +77,11 @@ async fn part(
             Err(fault @ (Fault::Slow(_) | Fault::Large(_) | Fault::TooMuch(_)))
                 if asked.len() > 1 =>
             {
-                tracing::debug!(keys = asked.len(), reason = fault.reason(), "reads fewer at once");
+                tracing::debug!(
+                    keys = asked.len(),
+                    reason = fault.reason(),
+                    "reading fewer keys at once"
+                );
                 for (space, _) in asked {
                     shared.portions.was_too_much(*space, asked.len());
                 }
@@ -90,7 +93,7 @@ async fn part(
     Ok((values, at))
 }
 
-/// Notes the sizes of what came, by shape.
+/// Records the sizes of the values, by shape.
 fn note_sizes(shared: &Shared, keys: &[Key], values: &[Option<Bytes>]) {
     for shape in [SpaceShape::Hot, SpaceShape::Large] {
         let of_shape = |((space, _), value): (&Key, &Option<Bytes>)| {
@@ -125,7 +128,7 @@ async fn ask(
     Ok((wire::found(answer).map(|key| key.map(|key| key.value)).collect(), at))
 }
 
-/// The head as it was at that revision or, with 0, as it is: its key, and the newest revision.
+/// The head at this revision, or with 0 the current one: its key, and the newest revision.
 pub(super) async fn head(
     link: &Link,
     layout: &layout::Layout,

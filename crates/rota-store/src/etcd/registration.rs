@@ -1,9 +1,9 @@
-//! A node's entry among the members: one node for each name, and for as long as its lease lasts.
+//! The entry of a node among the members: one node for each name, while its lease lasts.
 //!
-//! A name that another node holds is refused, or the second one would take the entry of the first
-//! away when it leaves. The entry of a node that crashed stays until its lease expires. A node that comes
-//! back at the same address replaces it at once; at another address it waits, since a lease that is
-//! renewed meanwhile has an owner who lives.
+//! A name that another node uses is refused. Otherwise the second node would remove the entry of the first
+//! one when it leaves. The entry of a crashed node stays until its lease expires. A node that restarts at the
+//! same address replaces it at once. At another address it waits, because a lease that is renewed meanwhile
+//! has a live owner.
 
 use std::time::Duration;
 
@@ -19,16 +19,16 @@ use super::{
 };
 use crate::{model::Member, remote::backoff::Backoff};
 
-/// So many renewals of another's lease show that its owner lives. A change of etcd's own leader gives
-/// each lease its whole time anew, which looks like one.
+/// Number of renewals of another node's lease that show that its owner is alive. A change of etcd's leader
+/// restarts the time of each lease, which looks like one renewal.
 const RENEWALS: u32 = 2;
 
-/// How often a node looks whether its entry is still there.
+/// Interval at which a node checks its entry.
 const LOOK_MAX: Duration = Duration::from_secs(1);
 
 pub(super) enum Never {}
 
-/// Enters this node under its name. Waits while the lease of a former holder runs out.
+/// Registers this node under its name. Waits while the lease of a former holder expires.
 pub(super) async fn enter(shared: &Shared, me: &Member, lease: i64) -> Result<(), Fault> {
     let mut backoff = Backoff::default();
     let mut holder: Option<Holder> = None;
@@ -41,7 +41,7 @@ pub(super) async fn enter(shared: &Shared, me: &Member, lease: i64) -> Result<()
             let now = Instant::now();
             let known = holder.take().filter(|known| known.lease == other);
             let mut known = known.unwrap_or_else(|| Holder::new(other, now, left));
-            known.look(now, left);
+            known.observe_ttl(now, left);
             if known.renewals >= RENEWALS {
                 return Err(Fault::Namesake(member));
             }
@@ -51,7 +51,8 @@ pub(super) async fn enter(shared: &Shared, me: &Member, lease: i64) -> Result<()
     }
 }
 
-/// Enters this node again whenever its entry is gone, and writes what it announces into its entry. Cancel safe.
+/// Registers this node again whenever its entry is gone, and writes its announcements into the entry. Cancel
+/// safe.
 pub(super) async fn stay(shared: &Shared, me: &Member, lease: i64) -> Never {
     let mut ready = shared.ready.subscribe();
     let mut me = me.clone();
@@ -59,7 +60,7 @@ pub(super) async fn stay(shared: &Shared, me: &Member, lease: i64) -> Never {
     loop {
         let announced = tokio::select! {
             biased;
-            // An error cannot be: the sender is in `shared`.
+            // This cannot fail, because the sender is in `shared`.
             _ = ready.changed() => true,
             () = sleep((shared.options.leader_ttl / 4).min(LOOK_MAX)) => false,
         };
@@ -70,7 +71,7 @@ pub(super) async fn stay(shared: &Shared, me: &Member, lease: i64) -> Never {
                 if let Err(fault) = seat::join(shared, &me, lease).await {
                     tracing::debug!(
                         reason = fault.reason(),
-                        "could not announce that this node is ready"
+                        "cannot announce that this node is ready"
                     );
                 }
             }
@@ -83,7 +84,7 @@ pub(super) async fn stay(shared: &Shared, me: &Member, lease: i64) -> Never {
                 if matches!(joined, Join::Entered) {
                     tracing::warn!(
                         node = me.name,
-                        "entry among the members was gone; entered again"
+                        "entry among the members was missing; registered again"
                     );
                 }
             }),
@@ -97,22 +98,19 @@ pub(super) async fn stay(shared: &Shared, me: &Member, lease: i64) -> Never {
                     tracing::warn!(
                         node = me.name,
                         address,
-                        "another node uses the name of this one"
+                        "another node uses the name of this node"
                     );
                 }
                 troubled = true;
             }
             Err(fault) => {
-                tracing::debug!(
-                    reason = fault.reason(),
-                    "could not look for the entry of this node"
-                );
+                tracing::debug!(reason = fault.reason(), "cannot read the entry of this node");
             }
         }
     }
 }
 
-/// Whether this node's entry is there, with its lease.
+/// Whether the entry of this node exists with its lease.
 async fn is_there(shared: &Shared, me: &Member, lease: i64) -> Result<bool, Fault> {
     let request = |client: Client| {
         let key = shared.layout.node(&me.name);
@@ -123,10 +121,10 @@ async fn is_there(shared: &Shared, me: &Member, lease: i64) -> Result<bool, Faul
     Ok(found.kvs.first().is_some_and(|entry| entry.lease == lease))
 }
 
-/// Who holds a name, by its lease.
+/// The holder of a name, by its lease.
 struct Holder {
     lease: i64,
-    /// When the lease expires at the latest, unless it is renewed.
+    /// Latest time at which the lease expires, unless it is renewed.
     expiry: Instant,
     renewals: u32,
 }
@@ -136,8 +134,8 @@ impl Holder {
         Self { lease, expiry: latest(now, left), renewals: 0 }
     }
 
-    /// Looks again, with that much time left to the lease.
-    fn look(&mut self, now: Instant, left: Duration) {
+    /// Notes that this much time is left to the lease.
+    fn observe_ttl(&mut self, now: Instant, left: Duration) {
         if now + left > self.expiry {
             self.renewals += 1;
             self.expiry = latest(now, left);
@@ -145,7 +143,7 @@ impl Holder {
     }
 }
 
-/// etcd tells whole seconds, and leaves out the rest.
+/// etcd returns whole seconds, rounded down.
 fn latest(now: Instant, left: Duration) -> Instant {
     now + left + Duration::from_secs(1)
 }
@@ -165,12 +163,12 @@ mod tests {
         let at = |millis| begin + Duration::from_millis(millis);
         let mut running_out = Holder::new(1, begin, told(4900));
         for passed in (0..4900).step_by(100) {
-            running_out.look(at(passed), told(4900 - passed));
+            running_out.observe_ttl(at(passed), told(4900 - passed));
         }
         assert_eq!(running_out.renewals, 0);
         let mut kept = Holder::new(1, begin, told(4900));
         for passed in (0..3000).step_by(100) {
-            kept.look(at(passed), told(5000 - (100 + passed) % 1000));
+            kept.observe_ttl(at(passed), told(5000 - (100 + passed) % 1000));
         }
         assert!(kept.renewals >= RENEWALS, "{}", kept.renewals);
     }

@@ -1,4 +1,4 @@
-//! The transactions by which nodes join, take the leader's seat and give it up.
+//! The transactions by which nodes join, take the leader's seat, and give it up.
 
 use super::{
     Shared,
@@ -9,50 +9,48 @@ use super::{
 };
 use crate::model::{Epoch, Member};
 
-/// What came of trying to take the seat.
+/// The result of trying to take the seat.
 pub(super) enum Try {
-    /// It is ours, with that epoch.
+    /// Taken, with this epoch.
     Taken(Epoch),
-    /// Another has it, at that revision.
+    /// Another node has it, at this revision.
     Occupied {
-        /// When this was so.
+        /// The revision of this result.
         revision: i64,
     },
     /// It is free, but a successor is named.
     Promised {
-        /// Who is to go first.
+        /// The named successor.
         to: String,
-        /// The revision at which it was named.
+        /// The revision at which the successor was named.
         named: i64,
-        /// When this was so.
+        /// The revision of this result.
         revision: i64,
     },
-    /// It is free, but who is to go first has changed meanwhile: try again.
+    /// It is free, but the successor has changed meanwhile. Retry.
     Changed,
 }
 
-/// What came of entering a node among the members.
+/// The result of registering a node.
 pub(super) enum Join {
-    /// It is there, with its lease.
+    /// Registered, with its lease.
     Entered,
     /// Another lease holds the name.
     Taken {
-        /// The node that entered with it.
+        /// The node of that lease.
         member: Member,
-        /// That lease.
         lease: i64,
     },
 }
 
-/// Lets this node be seen among the members as `me` says, unless its name is taken; the first one to come
-/// writes the format.
+/// Registers this node as `me`, unless its name is taken. The first node writes the format.
 pub(super) async fn join(shared: &Shared, me: &Member, lease: i64) -> Result<Join, Fault> {
     let layout = &shared.layout;
     let node = layout.node(&me.name);
     let value = layout::encode_member(me);
     let entry = wire::put(&node, value.clone(), lease);
     let format = FORMAT.to_string();
-    // What is there, as far as is known: nothing at first.
+    // The known state. Nothing is known at first.
     let mut known: [Option<KeyValue>; 2] = [None, None];
     loop {
         let revision = |key: &Option<KeyValue>| key.as_ref().map_or(0, |key| key.mod_revision);
@@ -80,10 +78,11 @@ pub(super) async fn join(shared: &Shared, me: &Member, lease: i64) -> Result<Joi
         }
         match &known[1] {
             Some(key) if key.lease == lease && key.value == value => return Ok(Join::Entered),
-            // An entry without a lease is no node's; one with this lease says what this node said before.
+            // An entry without a lease belongs to no node. An entry with this lease is an earlier one of this
+            // node.
             Some(key) if key.lease != 0 && key.lease != lease => {
                 let member = layout::decode_member(&key.value);
-                // Nobody else can serve at this node's address: a former process of it wrote the entry.
+                // An entry with the same address is from a former process of this node.
                 if member.address.is_none() || member.address != me.address {
                     return Ok(Join::Taken { member, lease: key.lease });
                 }
@@ -93,7 +92,7 @@ pub(super) async fn join(shared: &Shared, me: &Member, lease: i64) -> Result<Joi
     }
 }
 
-/// Tries to take the seat, past a successor who was named at the revision `ignored` (0 for none).
+/// Tries to take the seat. Ignores a successor that was named at the revision `ignored` (0 for none).
 pub(super) async fn take(
     shared: &Shared,
     me: &Member,
@@ -120,7 +119,7 @@ pub(super) async fn take(
         return Ok(Try::Taken(epoch(revision)));
     }
     Ok(match keys(answer) {
-        // By an earlier attempt whose answer did not arrive.
+        // By an earlier attempt whose answer was lost.
         [Some(leader), _] if leader.lease == lease => Try::Taken(epoch(leader.create_revision)),
         [Some(_), _] => Try::Occupied { revision },
         [None, Some(successor)] if successor.mod_revision != ignored => Try::Promised {
@@ -132,7 +131,7 @@ pub(super) async fn take(
     })
 }
 
-/// Gives the seat up. A successor is named only if it is there to hear of it.
+/// Gives up the seat. Names a successor only if it is present.
 pub(super) async fn give_up(
     shared: &Shared,
     epoch: Epoch,
@@ -153,14 +152,14 @@ pub(super) async fn give_up(
             return Ok(());
         }
     }
-    // Where the seat is not ours any more, that is just as well.
+    // If this node no longer has the seat, there is nothing to do.
     let transaction =
         TxnRequest { compare: vec![ours], success: vec![vacate], failure: Vec::new() };
     transact(shared, transaction).await.map(drop)
 }
 
-/// Each of these transactions can be done twice: the second time its condition fails, and what is
-/// there shows what the first one did.
+/// Each of these transactions can be repeated: the second time its condition fails, and the state shows the
+/// effect of the first.
 async fn transact(shared: &Shared, transaction: TxnRequest) -> Result<TxnResponse, Fault> {
     let request = |client: Client| {
         let transaction = transaction.clone();
@@ -169,7 +168,7 @@ async fn transact(shared: &Shared, transaction: TxnRequest) -> Result<TxnRespons
     shared.control.call(Effect::Harmless, request).await
 }
 
-/// What was read, one key for each question.
+/// The values that were read, in the order of the keys.
 fn keys<const N: usize>(answer: TxnResponse) -> [Option<KeyValue>; N] {
     let mut keys = wire::found(answer);
     std::array::from_fn(|_| keys.next().flatten())

@@ -1,10 +1,9 @@
-//! Reading ranges, page by page, at one revision: it is taken when the snapshot is, and each request
-//! names it. So a snapshot costs etcd nothing, and lasts until the revision is compacted.
+//! Reads of ranges, page by page, at one revision. The snapshot records the revision, and each request uses
+//! it. So a snapshot costs etcd nothing, and is valid until the revision is compacted.
 //!
-//! etcd 3.4 walks its index over the whole rest of a range for each request, however few entries are
-//! asked for. So whoever reads page after page gets them out of ever larger parts that were read
-//! ahead. And it sorts downwards by fetching the whole range; [`descend`] says how
-//! that is avoided.
+//! For each request, etcd 3.4 walks its index over the whole rest of a range, even for a few entries. So
+//! consecutive pages come from increasingly large parts that are read ahead. For descending order etcd would
+//! fetch the whole range; [`descend`] avoids this.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,13 +25,13 @@ use crate::{
     store::{Snapshot, StoreError},
 };
 
-/// A page ends when it holds this many bytes of keys and values, whatever its limit.
+/// Maximum bytes of keys and values of a page.
 const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// What one request aims at.
+/// Target bytes of one request.
 pub(super) const PART_BYTES: usize = 4 * 1024 * 1024;
 
-/// Entries that one request asks for, at most.
+/// Maximum number of entries of one request.
 pub(super) const PART_MAX: usize = 50_000;
 
 /// The store at one revision.
@@ -40,25 +39,25 @@ pub(super) struct EtcdSnapshot {
     shared: Arc<Shared>,
     /// The revision of the last commit.
     revision: Revision,
-    /// The revision to read at: the newest when this was taken, for the one of the last commit may
-    /// long be compacted.
+    /// The revision to read at: the newest one, because the revision of the last commit may already be
+    /// compacted.
     pinned: i64,
     ahead: Mutex<Ahead>,
 }
 
-/// Entries behind the last page upwards, in case the next one is asked for.
+/// Entries after the last ascending page, for the next one.
 #[derive(Default)]
 struct Ahead {
-    /// Where the next page begins and its range ends.
+    /// The start of the next page, and the end of its range.
     range: (Bytes, Bytes),
     entries: std::vec::IntoIter<KeyValue>,
-    /// Whether the range holds more than these.
+    /// Whether the range has more entries.
     more: bool,
-    /// How many entries to ask for next.
+    /// Number of entries to request next.
     grown: usize,
 }
 
-/// What a range shows.
+/// A part of a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Show {
     Values,
@@ -66,7 +65,7 @@ pub(super) enum Show {
 }
 
 impl EtcdSnapshot {
-    /// The store as it is now.
+    /// A snapshot of the current state.
     pub(super) async fn take(shared: &Arc<Shared>) -> Result<Self, StoreError> {
         shared.check_open()?;
         let (head, pinned) = read::head(&shared.reads, &shared.layout, 0).await?;
@@ -76,7 +75,7 @@ impl EtcdSnapshot {
         Ok(Self { shared: Arc::clone(shared), revision, pinned, ahead: Mutex::default() })
     }
 
-    /// Up to `limit` entries of a range of etcd's keys; fewer where so many take too long.
+    /// Up to `limit` entries of a range of etcd's keys, or fewer if they take too long.
     async fn part(
         &self,
         space: Space,
@@ -93,7 +92,11 @@ impl EtcdSnapshot {
                     return Ok(part);
                 }
                 Err(fault @ (Fault::Slow(_) | Fault::Large(_))) if limit > 1 => {
-                    tracing::debug!(limit, reason = fault.reason(), "reads fewer at once");
+                    tracing::debug!(
+                        limit,
+                        reason = fault.reason(),
+                        "reading fewer entries at once"
+                    );
                     self.shared.scans.was_too_much(space, limit);
                     limit /= 2;
                 }
@@ -131,14 +134,14 @@ impl EtcdSnapshot {
         self.shared.reads.call_within(patience, effect, request).await
     }
 
-    /// A page upwards.
+    /// An ascending page.
     async fn ascend(
         &self,
         space: Space,
         (mut start, end): (Bytes, Bytes),
         limit: usize,
     ) -> Result<(Vec<KeyValue>, bool), Fault> {
-        // Taken out, so that pages of other ranges asked for meanwhile find nothing of it.
+        // Taken out, so that concurrent pages of other ranges do not use it.
         let mut ahead = std::mem::take(&mut *self.ahead());
         if ahead.range != (start.clone(), end.clone()) {
             ahead = Ahead { more: true, ..Ahead::default() };
@@ -167,7 +170,7 @@ impl EtcdSnapshot {
         Ok((entries, more))
     }
 
-    /// A page downwards.
+    /// A descending page.
     async fn descend(
         &self,
         space: Space,
@@ -201,7 +204,7 @@ fn size(entry: &KeyValue) -> usize {
     entry.key.len() + entry.value.len()
 }
 
-/// The key that comes next after this one.
+/// The next possible key after this one.
 fn behind(key: &[u8]) -> Bytes {
     [key, b"\0"].concat().into()
 }

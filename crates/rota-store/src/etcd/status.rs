@@ -1,4 +1,4 @@
-//! How etcd is, asked of each of its members when somebody wants to know.
+//! The status of etcd, read from each member on request.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -23,15 +23,15 @@ use super::{
 };
 use crate::store::StoreStatus;
 
-/// How long one member of etcd has for its answer.
+/// Timeout of the answer of a member.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long who wants to know waits. The questions go on without them, so that a connection that
-/// takes longer to make is there for the next one.
+/// Time that a caller waits. Requests continue afterwards, so that a slow connection is ready for the next
+/// call.
 const LIMIT: Duration = Duration::from_millis(900);
 
-/// When one member that is well has answered, the others have so long. One that is away must not
-/// make every look last.
+/// Time for other members after the answer of a healthy one, so that an unavailable member does not delay
+/// every call.
 const OTHERS: Duration = Duration::from_millis(100);
 
 pub(super) async fn status(shared: &Arc<Shared>) -> StoreStatus {
@@ -48,7 +48,7 @@ pub(super) async fn status(shared: &Arc<Shared>) -> StoreStatus {
         return status;
     }
     let answers = shared.inquiries.put(shared).await;
-    // What is known from before does not tell how full it is now, if nobody answers.
+    // Without an answer, earlier values do not tell how full it is now.
     if answers.iter().any(Result::is_ok)
         && let Some(fullness) = shared.inquiries.fullness(&shared.options)
     {
@@ -63,16 +63,16 @@ pub(super) async fn status(shared: &Arc<Shared>) -> StoreStatus {
     status
 }
 
-/// Asks the members how they are.
+/// Reads the status of the members.
 pub(super) struct Inquiries {
     members: Vec<Inquiry>,
     usage: Mutex<Usage>,
 }
 
-/// The question to one member.
+/// The request to one member.
 struct Inquiry {
     link: Link,
-    /// The question that is being asked, which all share who want to know meanwhile.
+    /// The request in flight, which concurrent callers share.
     current: Mutex<Option<watch::Receiver<Answer>>>,
 }
 
@@ -91,13 +91,13 @@ impl Inquiries {
         }
     }
 
-    /// How full etcd is, as far as is known.
+    /// The usage of etcd, as far as known.
     pub(super) fn fullness(&self, options: &EtcdOptions) -> Option<Fullness> {
         let usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         usage.fullness(options.quota_bytes)
     }
 
-    /// What those members say who answer in time.
+    /// The answers of members that answer in time.
     pub(super) async fn put(&self, shared: &Arc<Shared>) -> Vec<Result<StatusResponse, Fault>> {
         let asked = (0..self.members.len()).map(|member| {
             let mut answer = self.ask(shared, member);
@@ -130,7 +130,7 @@ impl Inquiries {
         }
     }
 
-    /// Asks a member, unless it is being asked.
+    /// Sends a request to a member, unless one is in flight.
     fn ask(&self, shared: &Arc<Shared>, member: usize) -> watch::Receiver<Answer> {
         let mut current =
             self.members[member].current.lock().unwrap_or_else(PoisonError::into_inner);
@@ -160,7 +160,7 @@ impl Inquiries {
     }
 }
 
-/// What the member says of itself to which the link goes.
+/// Reads the status of the member of this link.
 async fn ask(link: &Link) -> Result<StatusResponse, Fault> {
     let request =
         |client: Client| async move { client.maintenance().status(StatusRequest {}).await };
@@ -171,8 +171,8 @@ fn is_well(answer: &Result<StatusResponse, Fault>) -> bool {
     answer.as_ref().is_ok_and(|answer| answer.leader != 0)
 }
 
-/// What hinders etcd, by the answers of the members that gave one. A member that is away, or has no
-/// leader, hinders nothing while another has one; an alarm of any member counts.
+/// The problem of etcd, from the answers of its members. A member that is unavailable or has no leader does
+/// not matter while another one has a leader. An alarm of any member counts.
 fn problem(answers: &[Result<StatusResponse, Fault>]) -> Option<String> {
     let told = || answers.iter().flatten();
     let errors = |leads: bool| {
@@ -182,7 +182,7 @@ fn problem(answers: &[Result<StatusResponse, Fault>]) -> Option<String> {
     let has_leader = told().any(|answer| answer.leader != 0);
     if errors(has_leader).any(|error| error.contains("NOSPACE")) {
         Some(
-            "etcd is full (alarm NOSPACE): compact and defragment it or raise its quota, then \
+            "etcd is full (alarm NOSPACE); compact and defragment it or raise its quota, then \
              `etcdctl alarm disarm`"
                 .to_owned(),
         )

@@ -1,4 +1,4 @@
-//! One watch of etcd, as it comes: answers until something breaks it.
+//! A watch of etcd: answers until it breaks.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use super::{
     wire::{self, WatchCreateRequest, WatchResponse},
 };
 
-/// See the module. Dropping it ends the watch.
+/// A watch. Dropping it ends the watch.
 pub(super) struct Subscription {
     answers: Streaming<WatchResponse>,
     used: Used,
 }
 
 impl Subscription {
-    /// Watches a key, or with an end all keys before that, from the revision `from` on.
+    /// Watches a key, or with an end all keys before it, from the revision `from` on.
     pub(super) async fn open(
         link: &Link,
         patience: Duration,
@@ -35,7 +35,7 @@ impl Subscription {
             fragment: true,
         };
         let request = |client: Client| {
-            // The stream of requests stays open: its end would be the end of the watch.
+            // The stream of requests stays open, because its end would end the watch.
             let create = wire::watch(create.clone());
             let requests = stream::iter([create]).chain(stream::pending());
             async move { client.watch().watch(requests).await }
@@ -45,7 +45,7 @@ impl Subscription {
         Ok(Self { answers, used })
     }
 
-    /// The next answer. One that ends the watch is a fault, and the link is renewed after it.
+    /// The next answer. The end of the watch is a fault, after which the link is renewed.
     pub(super) async fn next(&mut self, link: &Link) -> Result<WatchResponse, Fault> {
         let answer = tokio::select! {
             biased;
@@ -69,7 +69,7 @@ async fn receive(answers: &mut Streaming<WatchResponse>) -> Result<WatchResponse
     if answer.compact_revision > 0 {
         Err(Fault::Compacted(answer.compact_revision))
     } else if answer.canceled {
-        // Among the reasons is a token that has expired; etcd does not tell it from others.
+        // One possible reason is an expired token, which etcd does not distinguish from others.
         Err(Fault::Stranger(format!("etcd: {}", answer.cancel_reason)))
     } else {
         Ok(answer)

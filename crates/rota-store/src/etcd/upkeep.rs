@@ -1,9 +1,8 @@
-//! What the leader does for etcd: has it forget old revisions, which nothing else needs and which
-//! would fill it.
+//! Maintenance of etcd by the leader: compaction of old revisions, which would fill it.
 //!
-//! Revisions are compacted up to a commit that is as old as the options say. Only commits are taken
-//! as such points: so whoever reads or watches from the last commit finds it kept, however long ago
-//! it was. When the database gets full, history is kept for seconds only.
+//! Revisions are compacted up to a commit of the age in the options. Only commits are used as compaction
+//! points, so the last commit always stays readable, however old it is. When the database gets full, history
+//! is kept only for seconds.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -17,27 +16,27 @@ use super::{
     wire::CompactionRequest,
 };
 
-/// Under pressure, followers that are behind or read a snapshot get this long.
+/// Age of kept revisions under pressure, for followers that lag or read a snapshot.
 const HISTORY_MIN: Duration = Duration::from_secs(15);
 
-/// How often there is something to compact, at least.
+/// Maximum interval between compactions.
 const STEP_MAX: Duration = Duration::from_secs(5);
 
-/// The part of the quota, one of so many, beyond which there is pressure.
+/// Pressure begins at one part of the quota in this many.
 const PRESSURE: u64 = 2;
 
 pub(super) enum Never {}
 
-/// Compacts again and again. Cancel safe.
+/// Compacts at intervals. Cancel safe.
 pub(super) async fn run(shared: &Arc<Shared>) -> Never {
     let mut commits = Commits::default();
-    // Not the one for small requests: etcd may take its time to compact.
+    // Not the link for small requests, because compaction can take long.
     let link = Link::new("upkeep", &shared.options, &shared.members);
     let step = (shared.options.history / 20).clamp(Duration::from_millis(100), STEP_MAX);
     loop {
         sleep(step).await;
         if let Err(fault) = compact(shared, &link, &mut commits).await {
-            tracing::debug!(reason = fault.reason(), "could not compact");
+            tracing::debug!(reason = fault.reason(), "cannot compact etcd");
         }
     }
 }
@@ -58,14 +57,14 @@ async fn compact(shared: &Arc<Shared>, link: &Link, commits: &mut Commits) -> Re
     match link.call(Effect::Harmless, request).await {
         // Somebody else has compacted further.
         Ok(_) | Err(Fault::Compacted(_)) => {
-            tracing::debug!(revision, pressed, "compacted");
+            tracing::debug!(revision, pressed, "compacted etcd");
             Ok(())
         }
         Err(fault) => Err(fault),
     }
 }
 
-/// When the head was at which revision, oldest first.
+/// The revisions of the head over time, oldest first.
 #[derive(Default)]
 struct Commits(VecDeque<(Instant, i64)>);
 
@@ -76,7 +75,7 @@ impl Commits {
         }
     }
 
-    /// The newest one that is as old as that; it and what is older is forgotten.
+    /// The newest revision of at least this age. Removes it and older ones.
     fn older_than(&mut self, now: Instant, age: Duration) -> Option<i64> {
         let mut found = None;
         while let Some((at, revision)) = self.0.front().copied() {

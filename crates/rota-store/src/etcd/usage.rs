@@ -1,9 +1,8 @@
-//! How full etcd is, by what all of its members say of their databases.
+//! The usage of etcd, from the databases of all members.
 //!
-//! etcd takes no more writes as soon as *any* member finds its file at the quota. The files of the
-//! members differ by megabytes, and pages that are free within a file do not count as room. So the
-//! largest one counts, and there is pressure while there is still room for what can be written until
-//! the next look.
+//! etcd accepts no more writes as soon as *any* member finds its file at the quota. The files of members
+//! differ by megabytes, and free pages within a file do not count as space. So the largest file counts, and
+//! pressure begins while there is still space for the writes until the next check.
 
 use std::time::Duration;
 
@@ -13,30 +12,28 @@ use super::{layout, wire::StatusResponse};
 
 const MIB: u64 = 1024 * 1024;
 
-/// The room that a file is to have, as a part of the quota within bounds: members write what they
-/// got in steps, and tell of it later.
+/// The margin of a file, as a part of the quota within limits. Members write in steps, and report later.
 const MARGIN_PART: u64 = 8;
 const MARGIN_MIN: u64 = 32 * MIB;
 const MARGIN_MAX: u64 = 128 * MIB;
 
-/// The room for a file that does not grow, and has much room within that is used first. Without this,
-/// a file that was once large would end all new work until somebody defragments it.
+/// The margin of a file that does not grow and has much free space inside, which is used first. Otherwise a
+/// file that was once large would block new tasks until somebody defragments it.
 const MARGIN_AT_REST: u64 = 16 * MIB;
 
-/// Bytes per second below which a file counts as one that does not grow.
+/// Growth in bytes per second below which a file counts as not growing.
 const AT_REST: u64 = MIB / 4;
 
-/// So much room within a file is much, as a part of the quota.
+/// Free space inside a file that counts as much, as a part of the quota.
 const FREE_PART: u64 = 4;
 
-/// However fast a file grows, the margin is no larger part of the quota than this.
+/// Maximum margin, as a part of the quota.
 const MARGIN_PART_MAX: u64 = 4;
 
-/// What is written in this time has to fit into the margin as well: a look every second, one of which
-/// comes too late.
+/// Time whose writes must fit into the margin: checks run every second, and one can be late.
 const AHEAD: u64 = 2;
 
-/// For so long it counts how fast a file once grew.
+/// Time for which an earlier growth rate counts.
 const REMEMBERED: Duration = Duration::from_secs(30);
 
 /// See the module.
@@ -45,35 +42,35 @@ pub(super) struct Usage {
     members: Vec<Option<Database>>,
 }
 
-/// The database of one member, as it last told.
+/// The last reported database of a member.
 #[derive(Debug, Clone, Copy)]
 struct Database {
     told: Instant,
     file: u64,
     in_use: u64,
-    /// etcd tells since 3.6.
+    /// Reported by etcd 3.6 and later.
     quota: Option<u64>,
-    /// Bytes per second by which the file grows, or lately did.
+    /// Recent growth of the file in bytes per second.
     growth: u64,
 }
 
-/// How full etcd is.
+/// The usage of etcd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fullness {
     /// Bytes that count towards the quota.
     pub(super) used: u64,
     pub(super) quota: u64,
-    /// Whether it is so near to the quota that it should get no new work.
+    /// Whether it is so near to the quota that it should get no new tasks.
     pub(super) is_near: bool,
 }
 
 impl Usage {
-    /// Of so many members that have told nothing yet.
+    /// For this number of members, without reports yet.
     pub(super) fn new(members: usize) -> Self {
         Self { members: vec![None; members] }
     }
 
-    /// Notes what a member says of itself.
+    /// Records the report of a member.
     pub(super) fn note(&mut self, member: usize, answer: &StatusResponse) {
         self.note_at(member, answer, Instant::now());
     }
@@ -89,8 +86,8 @@ impl Usage {
         self.members[member] = Some(Database { told: now, file, in_use, quota, growth });
     }
 
-    /// How full the fullest member is; a member that does not answer counts as it was. `None` while
-    /// nothing is known. The quota is `said` where etcd does not tell.
+    /// The usage of the fullest member. A member that does not answer keeps its last report. `None` while
+    /// nothing is known. `said` is the quota if etcd does not report it.
     pub(super) fn fullness(&self, said: u64) -> Option<Fullness> {
         let of_member = |database: &Database| database.fullness(said);
         let all = self.members.iter().flatten().map(of_member);
@@ -103,11 +100,11 @@ impl Usage {
 }
 
 impl Database {
-    /// How fast it grows, if the file is of that size now.
+    /// The growth rate, if the file has this size now.
     fn growth_to(&self, file: u64, now: Instant) -> u64 {
         let elapsed = now.duration_since(self.told);
         let grown = file.saturating_sub(self.file);
-        // A step within a moment says nothing of the second.
+        // A change within a very short time says nothing about the rate per second.
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let rate = grown.saturating_mul(1000) / millis(elapsed.max(Duration::from_secs(1)));
         let left = millis(REMEMBERED.saturating_sub(elapsed));

@@ -1,5 +1,5 @@
-//! etcd's API as far as it is used, generated from `proto/etcd.proto`, and short ways to say what
-//! the store asks for.
+//! The used part of etcd's API, generated from `proto/etcd.proto`, and constructors for the requests of the
+//! store.
 
 use bytes::Bytes;
 
@@ -36,7 +36,7 @@ mod generated {
     tonic::include_proto!("etcdserverpb");
 }
 
-/// An operation that sets a key; `lease` is 0 for one that stays.
+/// An operation that sets a key. `lease` is 0 for a key without a lease.
 pub(super) fn put(key: &Bytes, value: impl Into<Bytes>, lease: i64) -> RequestOp {
     let put = PutRequest { key: key.clone(), value: value.into(), lease };
     RequestOp { request: Some(Request::RequestPut(put)) }
@@ -48,19 +48,19 @@ pub(super) fn delete(key: &Bytes) -> RequestOp {
     RequestOp { request: Some(Request::RequestDeleteRange(delete)) }
 }
 
-/// An operation that performs these: a transaction within the transaction.
+/// An operation that performs these operations: a nested transaction.
 pub(super) fn nested(operations: Vec<RequestOp>) -> RequestOp {
     let nested = TxnRequest { success: operations, ..TxnRequest::default() };
     RequestOp { request: Some(Request::RequestTxn(nested)) }
 }
 
-/// An operation that reads a key, as it was at that revision or, with 0, as it is.
+/// An operation that reads a key at this revision, or with 0 at the newest.
 pub(super) fn get(key: &Bytes, revision: i64) -> RequestOp {
     let range = RangeRequest { key: key.clone(), revision, ..RangeRequest::default() };
     RequestOp { request: Some(Request::RequestRange(range)) }
 }
 
-/// The condition that a key was created by that revision; 0 where it must not exist.
+/// The condition that a key was created by this revision. 0 means that it must not exist.
 pub(super) fn created_at(key: &Bytes, revision: i64) -> Compare {
     compare(key, CompareResult::Equal, TargetUnion::CreateRevision(revision))
 }
@@ -70,7 +70,7 @@ pub(super) fn exists(key: &Bytes) -> Compare {
     compare(key, CompareResult::Greater, TargetUnion::CreateRevision(0))
 }
 
-/// The condition that a key was last changed by that revision; 0 where it must not exist.
+/// The condition that a key was last changed by this revision. 0 means that it must not exist.
 pub(super) fn changed_at(key: &Bytes, revision: i64) -> Compare {
     compare(key, CompareResult::Equal, TargetUnion::ModRevision(revision))
 }
@@ -88,12 +88,12 @@ fn compare(key: &Bytes, result: CompareResult, union: TargetUnion) -> Compare {
     }
 }
 
-/// A watch from that revision on.
+/// A watch from this revision on.
 pub(super) fn watch(create: WatchCreateRequest) -> WatchRequest {
     WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }
 }
 
-/// What a transaction's reads found, in order; nothing for operations that don't read.
+/// The results of a transaction's reads, in order, without other operations.
 pub(super) fn found(answer: TxnResponse) -> impl Iterator<Item = Option<KeyValue>> {
     answer.responses.into_iter().map(|answer| match answer.response {
         Some(Response::ResponseRange(range)) => range.kvs.into_iter().next(),
@@ -101,7 +101,7 @@ pub(super) fn found(answer: TxnResponse) -> impl Iterator<Item = Option<KeyValue
     })
 }
 
-/// The revision of the moment at which etcd answered.
+/// The revision at which etcd answered.
 pub(super) fn revision(header: Option<&ResponseHeader>) -> i64 {
     header.map_or(0, |header| header.revision)
 }

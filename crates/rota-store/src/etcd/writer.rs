@@ -1,19 +1,17 @@
-//! Commits, one after another, by one task: so a commit whose caller went away is still carried to
-//! its end, and a question for the head waits until it is there.
+//! Commits, one after another, in one task. So a commit whose caller is gone is still completed, and a read
+//! of the head waits for it.
 //!
-//! A batch is one transaction. It compares the revision that created the leader's key with the
-//! fence, and the revision that last changed the head with the one known here; where both hold, it
-//! writes the head and the mutations, else it reads both keys, which tells why.
+//! A batch is one transaction. It compares the revision that created the leader's key with the fence, and the
+//! revision that last changed the head with the known one. If both match, it writes the head and the
+//! mutations. Otherwise it reads both keys, to tell the reason.
 //!
-//! Where the mutations are more than etcd takes in a transaction, they are divided among transactions
-//! within the one (`capacity.rs`): etcd applies all of it at once, and holds its limit against each of
-//! them alone.
+//! If a batch has more mutations than etcd accepts in a transaction, they are divided among nested
+//! transactions (`capacity.rs`): etcd applies all of them at once, and checks its limit for each separately.
 //!
-//! Where no answer came, the batch may still be on its way and land at any later time. Before
-//! anything else is done, the head is *sealed*: written again with the same value under the same
-//! two compares. Either that succeeds, and the late batch will find that the head has changed; or it
-//! fails, because the batch has landed or another node leads. In each case what the head says is
-//! final.
+//! Without an answer, the batch may still be in flight and be applied at any later time. Before anything
+//! else, the head is *sealed*: written again with the same value under the same two compares. Either this
+//! succeeds, and the late batch will find that the head has changed, or it fails, because the batch was
+//! applied or another node leads. In both cases the head is final.
 
 use std::sync::Arc;
 
@@ -33,10 +31,10 @@ use crate::{
     store::{CommitError, StoreError},
 };
 
-/// How often one commit is tried on a head that turns out to be another than was known.
+/// Maximum number of tries of a commit when the head differs from the known one.
 const ATTEMPTS: usize = 4;
 
-/// Requests that wait for the writer, at most.
+/// Maximum number of requests that wait for the writer.
 const QUEUE: usize = 64;
 
 enum Request {
@@ -44,7 +42,7 @@ enum Request {
     Head { reply: oneshot::Sender<Result<Head, StoreError>> },
 }
 
-/// How to reach the writer.
+/// A handle to the writer.
 #[derive(Clone)]
 pub(super) struct Requests(mpsc::Sender<Request>);
 
@@ -53,8 +51,9 @@ impl Requests {
         let closed = || CommitError::Unavailable("the store is closed".to_owned());
         let (reply, answer) = oneshot::channel();
         self.0.send(Request::Commit { fence, batch, reply }).await.map_err(|_| closed())?;
-        // The writer finishes what it has taken up, unless it is dropped with its runtime.
-        let dropped = || CommitError::Ambiguous("the store was closed meanwhile".to_owned());
+        // The writer completes accepted requests, unless it is dropped with its runtime.
+        let dropped =
+            || CommitError::Ambiguous("the store was closed during the commit".to_owned());
         answer.await.map_err(|_| dropped())?
     }
 
@@ -70,35 +69,35 @@ impl Requests {
 pub(super) struct Writer {
     shared: Arc<Shared>,
     link: Link,
-    /// Where the head is, as far as is known from what was read or written last.
+    /// The known head, from the last read or write.
     known: Option<Position>,
-    /// The commit that got no answer, until it is settled.
+    /// The commit without an answer, until its outcome is determined.
     unsettled: Option<Unsettled>,
 }
 
-/// What the head says, and the revision that made it say so: 0 where it was never written.
+/// The head, and the revision that wrote it. 0 if it was never written.
 #[derive(Debug, Clone, Copy, Default)]
 struct Position {
     head: Head,
     changed: i64,
 }
 
-/// A commit that may have landed on this position, and may yet.
+/// A commit that may have been applied at this position, or may still be.
 #[derive(Debug, Clone, Copy)]
 struct Unsettled {
     fence: Fence,
     before: Position,
 }
 
-/// What a transaction finds.
+/// The result of a failed condition.
 struct Found {
     /// The epoch of the leader.
     leader: Option<Epoch>,
     position: Position,
 }
 
-/// What became of a transaction.
-enum Outcome {
+/// The result of a transaction.
+enum TxnOutcome {
     Landed(Revision),
     Refused(Found),
 }
@@ -125,7 +124,7 @@ impl Writer {
                 () = shared.stop.cancelled() => return,
                 request = requests.recv() => request,
             };
-            // Who went away does not want to know; the outcome is kept for the next one.
+            // The caller may be gone; the outcome is kept for the next one.
             match request {
                 Some(Request::Commit { fence, batch, reply }) => {
                     let outcome = self.commit(fence, &batch).await;
@@ -152,24 +151,24 @@ impl Writer {
             let position = match self.known {
                 Some(known) if known.head.admits(fence.epoch, batch.seq) => known,
                 _ => {
-                    let found = self.look().await.map_err(|fault| unavailable(&fault))?;
+                    let found = self.read_head().await.map_err(|fault| unavailable(&fault))?;
                     judge(&found, fence, batch.seq)?;
                     found.position
                 }
             };
             match self.write(fence, batch.seq, takes, &writes, position).await {
-                Ok(Outcome::Landed(revision)) => return Ok(revision),
-                Ok(Outcome::Refused(found)) => judge(&found, fence, batch.seq)?,
+                Ok(TxnOutcome::Landed(revision)) => return Ok(revision),
+                Ok(TxnOutcome::Refused(found)) => judge(&found, fence, batch.seq)?,
                 Err(fault @ Fault::TooMuch(_)) => {
                     return Err(self.lower(fence, takes, batch, &writes, fault).await);
                 }
                 Err(fault) => return Err(fault.of_commit(fence.epoch)),
             }
         }
-        Err(CommitError::Unavailable("the head changes under every attempt".to_owned()))
+        Err(CommitError::Unavailable("the head changed during every attempt".to_owned()))
     }
 
-    /// What the batch writes, if it keeps the limits.
+    /// The changes of a batch, if it is within the limits.
     fn check(&self, takes: Takes, batch: &Batch) -> Result<Vec<Write>, String> {
         let limits = takes.limits(&self.shared.layout);
         let BatchLimits { mutations_max, bytes_max, .. } = limits;
@@ -179,7 +178,7 @@ impl Writer {
             || !limits.take(writes.len(), batch.bytes())
         {
             return Err(format!(
-                "{} keys are changed, with {} bytes; one transaction takes {mutations_max} and \
+                "the batch changes {} keys with {} bytes; the limits of a transaction are {mutations_max} and \
                  {bytes_max}; see what etcd allows (--max-txn-ops, --max-request-bytes)",
                 writes.len(),
                 batch.bytes()
@@ -188,9 +187,9 @@ impl Writer {
         Ok(writes)
     }
 
-    /// etcd does not take a batch that keeps the limits: finds out what it does take, and ends the
-    /// leadership, for batches that are cut already may be too large as well. Who leads next, most
-    /// likely this node, cuts them by what is known then.
+    /// Handles a batch within the limits that etcd refused as too large: determines the actual limits, and
+    /// ends the leadership, because already split batches may be too large, too. The next leader, probably
+    /// this node, splits batches by the new limits.
     async fn lower(
         &self,
         fence: Fence,
@@ -213,7 +212,7 @@ impl Writer {
                     reason = fault.reason(),
                     mutations_max,
                     bytes_max,
-                    "etcd takes less in one transaction than the settings say; leading anew with less"
+                    "etcd accepts less in one transaction than configured; starting a new leadership with lower limits"
                 );
                 self.shared.abandon(fence.epoch);
                 CommitError::Fenced { ours: fence.epoch }
@@ -230,7 +229,7 @@ impl Writer {
         takes: Takes,
         writes: &[Write],
         position: Position,
-    ) -> Result<Outcome, Fault> {
+    ) -> Result<TxnOutcome, Fault> {
         let head = Head { epoch: fence.epoch, seq };
         let Shared { layout, options, .. } = self.shared.as_ref();
         let transaction =
@@ -240,11 +239,11 @@ impl Writer {
         let patience = Patience::for_request(options.timeout, bytes);
         let outcome = self.attempt(fence, position, patience, transaction).await;
         match &outcome {
-            Ok(Outcome::Landed(revision)) => {
+            Ok(TxnOutcome::Landed(revision)) => {
                 self.known = Some(Position { head, changed: layout::signed(revision.0) });
                 self.shared.saw_revision(*revision);
             }
-            Ok(Outcome::Refused(found)) => self.known = Some(found.position),
+            Ok(TxnOutcome::Refused(found)) => self.known = Some(found.position),
             Err(fault) if fault.may_have_had_effect() => {
                 self.known = None;
                 self.unsettled = Some(Unsettled { fence, before: position });
@@ -254,14 +253,14 @@ impl Writer {
         outcome
     }
 
-    /// One transaction on the condition that this fence and this position hold.
+    /// A transaction under the condition that this fence and this position are current.
     async fn attempt(
         &self,
         fence: Fence,
         position: Position,
         patience: Patience,
         operations: impl Fn() -> Vec<RequestOp> + Send + Sync,
-    ) -> Result<Outcome, Fault> {
+    ) -> Result<TxnOutcome, Fault> {
         let layout = &self.shared.layout;
         let request = |client: Client| {
             let epoch = layout::signed(fence.epoch.0);
@@ -278,14 +277,14 @@ impl Writer {
         let answer = self.link.call_within(patience, Effect::Once, request).await?;
         if answer.succeeded {
             let revision = wire::revision(answer.header.as_ref());
-            Ok(Outcome::Landed(Revision(layout::unsigned(revision))))
+            Ok(TxnOutcome::Landed(Revision(layout::unsigned(revision))))
         } else {
-            read_answers(answer).map(Outcome::Refused)
+            read_answers(answer).map(TxnOutcome::Refused)
         }
     }
 
-    /// Reads the leader and the head, as they are now.
-    async fn look(&mut self) -> Result<Found, Fault> {
+    /// Reads the current leader and head.
+    async fn read_head(&mut self) -> Result<Found, Fault> {
         let request = |client: Client| {
             let success = self.questions();
             let transaction = TxnRequest { success, ..TxnRequest::default() };
@@ -301,17 +300,17 @@ impl Writer {
         vec![wire::get(&layout.leader, 0), wire::get(&layout.head, 0)]
     }
 
-    /// Makes sure that no commit without an answer can land any more; see the module.
+    /// Makes sure that no commit without an answer can be applied any more; see the module documentation.
     async fn settle(&mut self) -> Result<(), Fault> {
         let Some(Unsettled { fence, before }) = self.unsettled else { return Ok(()) };
         let head = &self.shared.layout.head;
         let seal = || vec![wire::put(head, layout::encode_sealed_head(before.head), 0)];
         let patience = Patience::brief(self.shared.options.timeout);
         self.known = match self.attempt(fence, before, patience, seal).await? {
-            Outcome::Landed(revision) => {
+            TxnOutcome::Landed(revision) => {
                 Some(Position { head: before.head, changed: layout::signed(revision.0) })
             }
-            Outcome::Refused(found) => Some(found.position),
+            TxnOutcome::Refused(found) => Some(found.position),
         };
         self.unsettled = None;
         Ok(())
@@ -320,13 +319,13 @@ impl Writer {
     async fn head(&mut self) -> Result<Head, StoreError> {
         self.shared.check_open()?;
         self.settle().await?;
-        let found = self.look().await?;
+        let found = self.read_head().await?;
         self.shared.saw_revision(Revision(layout::unsigned(found.position.changed)));
         Ok(found.position.head)
     }
 }
 
-/// Says why a batch cannot land on what was found, if it can't.
+/// Why a batch cannot be applied to the found state, if it cannot.
 fn judge(found: &Found, fence: Fence, seq: BatchSeq) -> Result<(), CommitError> {
     if found.leader != Some(fence.epoch) {
         Err(CommitError::Fenced { ours: fence.epoch })
@@ -337,7 +336,7 @@ fn judge(found: &Found, fence: Fence, seq: BatchSeq) -> Result<(), CommitError> 
     }
 }
 
-/// A fault before the batch itself was sent: nothing landed, whatever it was.
+/// The error of a fault before the batch was sent. Nothing was applied.
 fn unavailable(fault: &Fault) -> CommitError {
     match fault {
         Fault::Corrupt(why) => CommitError::Corrupt(why.clone()),

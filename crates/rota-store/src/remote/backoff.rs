@@ -1,12 +1,12 @@
-//! How long to wait before what failed is tried again.
+//! Pauses between retries.
 
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_millis(500);
 
-/// Pauses that double, up to half a second: who comes back is to be noticed soon, and to ask costs
-/// little. Not random: each node of the few has its own moments.
+/// Pauses that double, up to half a second, because a recovery should be noticed soon and a retry is cheap.
+/// They are not random, because there are only a few nodes.
 #[derive(Debug)]
 pub(crate) struct Backoff(Duration);
 
@@ -23,7 +23,7 @@ impl Backoff {
         self.0 = (self.0 * 2).min(LONGEST);
     }
 
-    /// Begins with short pauses again: it went well.
+    /// Resets the pauses after a success.
     pub(crate) fn reset(&mut self) {
         self.0 = FIRST;
     }

@@ -1,15 +1,16 @@
-//! Moments that a suspended machine does not stretch.
+//! Moments in time that include suspension of the machine.
 //!
-//! The monotonic clock of Linux stands still while the machine is suspended, and a server elsewhere counts on: by
-//! it alone, a leader that was suspended for an hour would believe in its lease when it wakes. So the
-//! clock that counts suspension as well is read beside it, and what has passed by either has passed.
+//! The monotonic clock of Linux stops while the machine is suspended, and a server's clock does not. With this
+//! clock alone, a leader that was suspended for an hour would still rely on its lease when it wakes. So a
+//! second clock, which includes suspension, is read too, and a time has passed if it has passed by either
+//! clock.
 
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
-/// Counts on during suspension; other systems' monotonic clock does so by itself.
+/// The clock that includes suspension. On other systems the monotonic clock does.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const WITH_SUSPENSION: ClockId = ClockId::CLOCK_BOOTTIME;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -18,20 +19,20 @@ const WITH_SUSPENSION: ClockId = ClockId::CLOCK_MONOTONIC;
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Moment {
-    /// By the clock that timers go by.
+    /// By the clock of timers.
     pub(crate) running: Instant,
-    /// By the clock that counts suspension, since some moment before.
+    /// By the clock that includes suspension, since an arbitrary origin.
     with_suspension: Duration,
 }
 
 impl Moment {
     pub(crate) fn now() -> Self {
-        // A system without that clock leaves it at zero, so that only the other one counts.
+        // Without this clock it stays zero, so that only the other one counts.
         let with_suspension = clock_gettime(WITH_SUSPENSION).map(Duration::from);
         Self { running: Instant::now(), with_suspension: with_suspension.unwrap_or_default() }
     }
 
-    /// So much later.
+    /// This moment plus a duration.
     pub(crate) fn plus(self, time: Duration) -> Self {
         Self {
             running: self.running + time,
@@ -39,7 +40,7 @@ impl Moment {
         }
     }
 
-    /// Whether it has passed at that other moment.
+    /// Whether it has passed at the other moment.
     pub(crate) fn has_passed_at(self, now: Self) -> bool {
         now.running >= self.running || now.with_suspension >= self.with_suspension
     }

@@ -43,12 +43,12 @@ pub(crate) struct Proxy {
 
 /// What all connections have in common where the network is slow: the bytes that pass in a second,
 /// and when the next one may.
-struct Line {
+struct Throttle {
     rate: u32,
     free: Mutex<Instant>,
 }
 
-impl Line {
+impl Throttle {
     /// Waits as long as so many bytes take.
     async fn carry(&self, bytes: usize) {
         let mut free = self.free.lock().await;
@@ -69,11 +69,11 @@ impl Proxy {
     /// A network in front of that address that carries so many bytes in a second each way, over all
     /// connections together.
     pub(crate) async fn slow(etcd: String, rate: u32) -> Self {
-        let line = || Arc::new(Line { rate, free: Mutex::new(Instant::now()) });
-        Self::over(etcd, Some([line(), line()])).await
+        let throttle = || Arc::new(Throttle { rate, free: Mutex::new(Instant::now()) });
+        Self::over(etcd, Some([throttle(), throttle()])).await
     }
 
-    async fn over(etcd: String, lines: Option<[Arc<Line>; 2]>) -> Self {
+    async fn over(etcd: String, throttles: Option<[Arc<Throttle>; 2]>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let network = watch::Sender::new((State::Whole, 0));
@@ -93,7 +93,7 @@ impl Proxy {
                     born: network.borrow().1,
                     network: network.subscribe(),
                     answers: answers.clone(),
-                    lines: lines.clone(),
+                    throttles: throttles.clone(),
                     carried: carried.clone(),
                 };
                 connections.send_modify(|connections| *connections += 1);
@@ -148,7 +148,7 @@ struct Connection {
     network: watch::Receiver<Network>,
     answers: watch::Sender<usize>,
     /// To etcd and to the node; `None` where the network is as fast as can be.
-    lines: Option<[Arc<Line>; 2]>,
+    throttles: Option<[Arc<Throttle>; 2]>,
     carried: watch::Sender<u64>,
 }
 
@@ -158,7 +158,8 @@ impl Connection {
         node.set_nodelay(true).unwrap();
         etcd.set_nodelay(true).unwrap();
         let ((from_node, to_node), (from_etcd, to_etcd)) = (node.into_split(), etcd.into_split());
-        let [up, down] = self.lines.clone().map_or([None, None], |lines| lines.map(Some));
+        let [up, down] =
+            self.throttles.clone().map_or([None, None], |throttles| throttles.map(Some));
         tokio::join!(
             self.clone().pass(from_node, to_etcd, up, |_| {}),
             self.pass(from_etcd, to_node, down, |answers| *answers += 1)
@@ -170,7 +171,7 @@ impl Connection {
         mut self,
         mut from: OwnedReadHalf,
         mut to: OwnedWriteHalf,
-        line: Option<Arc<Line>>,
+        throttle: Option<Arc<Throttle>>,
         count: fn(&mut usize),
     ) {
         let mut buffer = vec![0; 16 * 1024];
@@ -191,8 +192,8 @@ impl Connection {
                 Ok(network) => released = network.0 == State::Released,
                 Err(_) => return,
             }
-            if let Some(line) = &line {
-                line.carry(read).await;
+            if let Some(throttle) = &throttle {
+                throttle.carry(read).await;
             }
             self.carried.send_modify(|carried| *carried += read as u64);
             if read == 0 || to.write_all(&buffer[..read]).await.is_err() {

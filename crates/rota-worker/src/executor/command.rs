@@ -1,36 +1,33 @@
 //! Runs programs.
 //!
-//! The payload says what to run:
+//! The payload describes the program:
 //!
 //! ```json
 //! {"argv": ["convert", "in.png", "out.jpg"], "env": {"LC_ALL": "C"}, "cwd": "/srv", "stdin": "…"}
 //! ```
 //!
-//! `launch` makes the program from it, `output` keeps what it prints; this module runs it to its end.
+//! `launch` builds the command, `output` keeps its output, and this module runs it to its end.
 //!
-//! - No shell is involved unless `"shell": "sh"` (or `bash`) asks for it by name; then `argv` is one
-//!   script and its arguments.
-//! - The environment is not this worker's: `PATH`, `HOME`, `LANG` and `TZ` of the worker, what the
-//!   payload adds, and `ROTA_TASK_ID`, `ROTA_QUEUE`, `ROTA_KIND`, `ROTA_ATTEMPT` and
-//!   `ROTA_LEASE_TOKEN` (the fencing token); `TRACEPARENT` and `TRACESTATE` for a task that belongs
-//!   to a trace.
-//! - Exit code 0 is done; 75 (`EX_TEMPFAIL`) and every other one is a failed attempt, tried again as
-//!   the task's policy says. A program that cannot be found, is not allowed or not executable fails the
-//!   task for good; one that the machine cannot start now is tried again.
-//! - `"snooze": {"exit_code": 99, "delay": "5m"}` puts the task off by that long when the program ends
-//!   with that code. No attempt is spent.
-//! - The result is `{"exit_code": 0, "stdout": "…", "stdout_truncated": false}`, with
-//!   `"stdout_encoding": "base64"` if the output is not UTF-8; the end of both outputs is kept with
-//!   the attempt.
+//! - A shell is used only with `"shell": "sh"` (or `bash`). Then `argv` is a script and its arguments.
+//! - The program does not inherit the worker's environment. It gets `PATH`, `HOME`, `LANG` and `TZ` of the
+//!   worker, the variables of the payload, and `ROTA_TASK_ID`, `ROTA_QUEUE`, `ROTA_KIND`, `ROTA_ATTEMPT` and
+//!   `ROTA_LEASE_TOKEN` (the fencing token). For a task that belongs to a trace, it also gets `TRACEPARENT`
+//!   and `TRACESTATE`.
+//! - Exit code 0 is success. Every other code, such as 75 (`EX_TEMPFAIL`), is a failed attempt, which the
+//!   task's policy can retry. A program that is not found, not allowed or not executable fails the task for
+//!   good. A program that the machine cannot start now is retried.
+//! - `"snooze": {"exit_code": 99, "delay": "5m"}` puts the task off for this time when the program ends with
+//!   this code. This spends no attempt.
+//! - The result is `{"exit_code": 0, "stdout": "…", "stdout_truncated": false}`, with `"stdout_encoding":
+//!   "base64"` if the output is not UTF-8. The end of both outputs is kept with the attempt.
 //! - Standard output and standard error are two pipes, so their order is lost.
 //!   `"merge_stderr": true` gives the program one pipe for both.
-//! - A program that runs as the same user can read what the worker's process shows of itself, its
-//!   environment among it: `rota worker` takes its secrets out of there, and so should other programs
-//!   that use this executor.
-//! - A program is named by what `PATH` finds under its name, or by an absolute path.
-//! - When the program ends, so does whatever it left running in its process group.
-//! - On cancel and timeout the whole process group gets SIGTERM and, 5 s later, SIGKILL. A worker that
-//!   is killed itself cannot do that: run workers under a supervisor that kills the control group.
+//! - A program that runs as the same user can read the environment of the worker's process. `rota worker`
+//!   removes its secrets from there, and other programs that use this executor should, too.
+//! - A program is found by its name in `PATH`, or by an absolute path.
+//! - When the program ends, the rest of its process group is killed.
+//! - On cancellation and timeout, the whole process group gets SIGTERM, and SIGKILL 5 s later. A worker that
+//!   is killed cannot do this, so run workers under a supervisor that kills the control group.
 
 mod launch;
 mod output;
@@ -50,7 +47,7 @@ use tokio::{
 
 use self::{
     launch::{Launch, Payload},
-    output::{Head, Tail, copy},
+    output::{OutputHead, OutputTail, copy},
 };
 use super::keep::keep;
 use crate::{
@@ -62,9 +59,9 @@ pub use launch::{CommandPolicy, CommandUser, CommandUserError};
 
 /// The kind of task that this executor runs.
 pub const KIND: &str = "command";
-/// A process group gets so long between SIGTERM and SIGKILL.
+/// Time between SIGTERM and SIGKILL.
 const KILL_GRACE: Duration = Duration::from_secs(5);
-/// When a program has ended, what it printed may come for so long.
+/// Time to read the remaining output after a program has ended.
 const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Serialize)]
@@ -76,10 +73,10 @@ struct CommandResult {
     stdout_truncated: bool,
 }
 
-/// Runs the program that a task asks for.
+/// Runs the program of a task.
 ///
 /// # Errors
-/// When it is not allowed, cannot be started, or does not end with 0.
+/// When the program is not allowed, cannot be started, or does not exit with 0.
 pub async fn run(
     policy: Arc<CommandPolicy>,
     context: TaskContext,
@@ -90,13 +87,13 @@ pub async fn run(
     })?;
     let Launch { mut command, merged } = launch::prepare(&policy, &context, &payload)?;
     let mut child = command.spawn().map_err(|error| launch::not_started(&payload, &error))?;
-    // It has the other end of the pipe, which would never come to its end.
+    // The command holds the other end of the pipe, so reading would never end.
     drop(command);
     let group = Group::of(&child);
     let feed = feed(child.stdin.take(), payload.stdin.as_deref());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let tail = tokio::sync::Mutex::new(Tail::default());
-    let mut head = Head::default();
+    let tail = tokio::sync::Mutex::new(OutputTail::default());
+    let mut head = OutputHead::default();
     let outputs = async {
         match merged {
             Some(both) => {
@@ -110,7 +107,8 @@ pub async fn run(
     let status = supervise(&mut child, &group, outputs, &context).await;
     group.forget();
     let output_tail: Bytes = tail.into_inner().into_bytes().into();
-    let status = status.map_err(|error| HandlerError::new(format!("waiting failed: {error}")))?;
+    let status = status
+        .map_err(|error| HandlerError::new(format!("cannot wait for the program: {error}")))?;
     if let Some(snooze) = payload.snooze.filter(|snooze| status.code() == Some(snooze.exit_code)) {
         return Err(HandlerError::snooze(snooze.delay.duration()).with_output(output_tail));
     }
@@ -126,17 +124,19 @@ pub async fn run(
             let message = format!("exit code {code}: the shell could not run the program");
             Err(HandlerError::permanent(message).with_output(output_tail))
         }
-        Some(75) => Err(HandlerError::new("exit code 75: try again").with_output(output_tail)),
+        Some(75) => {
+            Err(HandlerError::new("exit code 75 (temporary failure)").with_output(output_tail))
+        }
         Some(code) => Err(HandlerError::new(format!("exit code {code}")).with_output(output_tail)),
         None => {
             let signal = std::os::unix::process::ExitStatusExt::signal(&status).unwrap_or(0);
-            Err(HandlerError::new(format!("ended by signal {signal}")).with_output(output_tail))
+            Err(HandlerError::new(format!("killed by signal {signal}")).with_output(output_tail))
         }
     }
 }
 
-/// Waits for the program to end, and ends it when the task is to stop. Then whatever it left running
-/// in its group ends with it, and what was printed is read to its end.
+/// Waits for the program to end, and stops it if the task must stop. Then kills the rest of its process
+/// group, and reads the remaining output.
 async fn supervise(
     child: &mut Child,
     group: &Group,
@@ -177,7 +177,7 @@ async fn supervise(
     }
     group.signal(Signal::SIGKILL);
     if !read {
-        // Whoever left the group may hold the output open still, and is not waited for.
+        // A process that left the group may still hold the output open, so this has a timeout.
         let _ = tokio::time::timeout(OUTPUT_GRACE, outputs).await;
     }
     status
@@ -185,7 +185,7 @@ async fn supervise(
 
 async fn feed(stdin: Option<ChildStdin>, text: Option<&str>) {
     if let (Some(mut stdin), Some(text)) = (stdin, text) {
-        // A program that does not read to the end of its input may be quite right.
+        // A program need not read all of its input.
         let _ = stdin.write_all(text.as_bytes()).await;
     }
 }
@@ -201,12 +201,12 @@ impl Group {
 
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.0 {
-            // It may be gone already.
+            // The group may already be gone.
             let _ = killpg(group, signal);
         }
     }
 
-    /// It has ended: its number may become another's.
+    /// The child has ended, so its process id may be reused.
     fn forget(mut self) {
         self.0 = None;
     }

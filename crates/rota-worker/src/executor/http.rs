@@ -1,26 +1,26 @@
 //! Makes HTTP requests.
 //!
-//! The payload says which:
+//! The payload describes the request:
 //!
 //! ```json
 //! {"method": "POST", "url": "https://example.org/hook", "headers": {"x-key": "v"}, "body": {"any": "JSON"}}
 //! ```
 //!
-//! - `method` is `GET` by default, or `POST` with a body. A body that is a text is sent as it is,
-//!   anything else as JSON.
-//! - The request carries `Rota-Task-Id`, `Rota-Attempt`, `Rota-Lease-Token` (the fencing token) and,
+//! - `method` is `GET` by default, or `POST` with a body. A body that is a string is sent unchanged, anything
+//!   else as JSON.
+//! - The request has the headers `Rota-Task-Id`, `Rota-Attempt`, `Rota-Lease-Token` (the fencing token) and,
 //!   unless set, `Idempotency-Key` with the task's id, and `traceparent` and `tracestate` for a task
 //!   that belongs to a trace.
-//! - 2xx is done. 408, 429 and 5xx are tried again, at the time that `Retry-After` names if it does.
-//!   Every other answer fails the task for good, and so does an address that is refused.
+//! - 2xx is success. 408, 429 and 5xx are retried, at the time in `Retry-After` if it is present. Every other
+//!   status, and an address that is not allowed, fails the task for good.
 //! - The result is `{"status": 200, "headers": {…}, "body": "…", "body_truncated": false}`, with
-//!   `"body_encoding": "base64"` if the body is not UTF-8. A body is kept as it came, compressed or not;
-//!   `content-encoding` is among the headers.
-//! - Up to five redirects are followed. What the task and the worker put into the request (headers, body,
-//!   lease token) goes to the origin of the task's `url` alone: to another scheme, host or port a `GET`
-//!   or `HEAD` goes on without it, and every other request fails.
-//! - Addresses that are private, loopback, link-local or otherwise not public are refused when the
-//!   connection is made, redirects included, unless the worker allows them.
+//!   `"body_encoding": "base64"` if the body is not UTF-8. A compressed body stays compressed; the headers
+//!   include `content-encoding`.
+//! - Up to five redirects are followed. The headers, body and lease token go only to the origin of the task's
+//!   `url`. A redirect to another scheme, host or port drops them from a `GET` or `HEAD`, and fails every
+//!   other request.
+//! - Private, loopback, link-local and other non-public addresses are refused when the connection is opened,
+//!   also for redirects, unless the worker allows them.
 
 mod address;
 mod redirect;
@@ -49,16 +49,16 @@ use crate::{
 
 /// The kind of task that this executor runs.
 pub const KIND: &str = "http";
-/// Redirects followed.
+/// Maximum number of redirects.
 const REDIRECTS: usize = 5;
-/// Bytes of the answer's body kept in the result: as JSON they may become six times as many, and the
-/// whole is to stay below what servers take by default (1 MiB).
+/// Maximum bytes of the body in the result. As JSON they can become six times as many, and the result must
+/// stay below the default limit of servers (1 MiB).
 const BODY_BYTES: usize = 160 << 10;
-/// Time for a connection to come about.
+/// Timeout for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest `Retry-After` that is honoured.
+/// Maximum `Retry-After`.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
-/// Headers of the answer kept in the result.
+/// Headers of the answer that the result includes.
 const KEPT_HEADERS: [&str; 6] =
     ["content-type", "content-encoding", "content-length", "etag", "location", "date"];
 
@@ -82,15 +82,15 @@ struct HttpResult {
     body_truncated: bool,
 }
 
-/// Makes the requests that tasks ask for.
+/// Makes the requests of tasks.
 #[derive(Debug, Clone)]
 pub struct HttpExecutor {
     client: reqwest::Client,
     policy: Arc<AddressPolicy>,
 }
 
-/// Headers that say where a request ends, or what its connection is used for: they follow from the rest,
-/// and wrong ones would let a task speak for others on the same connection.
+/// Headers that determine the end of a request or the use of its connection. Tasks cannot set them, because
+/// wrong ones could affect other requests on the same connection.
 const FRAMING: [&str; 9] = [
     "connection",
     "content-length",
@@ -104,12 +104,12 @@ const FRAMING: [&str; 9] = [
 ];
 
 impl HttpExecutor {
-    /// An executor that reaches what the policy allows.
+    /// An executor for the addresses that the policy allows.
     ///
     /// # Errors
     /// When the machine's root certificates cannot be loaded.
     pub fn new(policy: AddressPolicy) -> Result<Self, reqwest::Error> {
-        // Another part of the program may have chosen a provider already: fine.
+        // Another part of the program may already have chosen a provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let policy = Arc::new(policy);
         let client = reqwest::Client::builder()
@@ -117,16 +117,16 @@ impl HttpExecutor {
             .no_proxy()
             .user_agent(concat!("rota/", env!("CARGO_PKG_VERSION")))
             .dns_resolver(address::Resolver::new(policy.clone()))
-            // What may go along depends on where a redirect leads: see `redirect`.
+            // `redirect` decides what a redirected request can include.
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
         Ok(Self { client, policy })
     }
 
-    /// Makes the request that a task asks for.
+    /// Makes the request of a task.
     ///
     /// # Errors
-    /// When the answer is not 2xx, or there is none.
+    /// When the answer is not 2xx, or there is no answer.
     pub async fn run(self, context: TaskContext, payload: Bytes) -> Result<Done, HandlerError> {
         let payload: Payload = serde_json::from_slice(&payload).map_err(|error| {
             HandlerError::permanent(format!("the payload is not an HTTP request: {error}"))
@@ -139,11 +139,11 @@ impl HttpExecutor {
         tokio::select! {
             biased;
             done = exchange => done,
-            _ = context.stopped() => Err(HandlerError::new("the request was given up")),
+            _ = context.stopped() => Err(HandlerError::new("the request was stopped")),
         }
     }
 
-    /// Makes a request, and those that it is redirected to.
+    /// Makes a request, and follows redirects.
     async fn follow(&self, mut request: reqwest::Request) -> Result<Response, HandlerError> {
         for _ in 0..=REDIRECTS {
             let again = request.try_clone();
@@ -151,7 +151,7 @@ impl HttpExecutor {
             let Some(to) = redirect::target(&answer) else { return Ok(answer) };
             let refused = |refused| HandlerError::permanent(format!("redirect: {refused}"));
             self.policy.check_url(&to).map_err(refused)?;
-            // The body is in memory, so there is a copy of each request.
+            // The body is in memory, so the request can be cloned.
             let Some(before) = again else { return Ok(answer) };
             request = redirect::next(before, answer.status(), to)?;
         }
@@ -179,7 +179,7 @@ impl HttpExecutor {
             Ok(())
         };
         add("idempotency-key", context.task_id())?;
-        // A place of the task's own stands by itself: ours must not be mixed into it.
+        // A trace context of the task must not be mixed with the worker's.
         let own = payload.headers.keys().any(|name| name.eq_ignore_ascii_case("traceparent"));
         if let Some(trace) = context.trace().filter(|_| !own) {
             add("traceparent", &trace.traceparent())?;
@@ -192,7 +192,7 @@ impl HttpExecutor {
         }
         for (name, value) in &payload.headers {
             if FRAMING.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
-                let why = "it belongs to the connection, not to the task";
+                let why = "tasks cannot set headers of the connection";
                 return Err(wrong("header", &format_args!("{name}: {why}")));
             }
             add(name, value)?;
@@ -210,7 +210,7 @@ impl HttpExecutor {
     }
 }
 
-/// What an answer comes to.
+/// The outcome of an answer.
 async fn finish(answer: Response) -> Result<Done, HandlerError> {
     let status = answer.status();
     let retry_after = retry_after(answer.headers());
@@ -226,7 +226,7 @@ async fn finish(answer: Response) -> Result<Done, HandlerError> {
         let json = serde_json::to_vec(&result).map_err(HandlerError::from)?;
         return Ok(Done { result: json.into(), output_tail: Bytes::new() });
     }
-    let message = format!("the answer was {status}");
+    let message = format!("the answer has the status {status}");
     let again = status.is_server_error()
         || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
     let error = match (again, retry_after) {
@@ -237,7 +237,7 @@ async fn finish(answer: Response) -> Result<Done, HandlerError> {
     Err(error.with_output(body.into()))
 }
 
-/// A header's value. What is not UTF-8 is ISO 8859-1, as HTTP has it.
+/// The value of a header. A value that is not UTF-8 is read as ISO 8859-1, as HTTP defines.
 fn text_of(value: &HeaderValue) -> String {
     let bytes = value.as_bytes();
     let latin = || bytes.iter().map(|byte| char::from(*byte)).collect();
@@ -258,7 +258,7 @@ async fn read_body(answer: Response) -> Result<(Vec<u8>, bool), HandlerError> {
     Ok((body, false))
 }
 
-/// How long the server asks to wait: seconds or a date.
+/// Parses `Retry-After`: seconds or a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let after = match text.parse::<u64>() {
@@ -271,7 +271,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(after.min(RETRY_AFTER_MAX))
 }
 
-/// An error with its causes in words; a refused address is not tried again.
+/// An error with its causes. A refused address is not retried.
 fn refine(error: &reqwest::Error) -> HandlerError {
     let mut message = error.to_string();
     let mut refused = false;

@@ -1,13 +1,13 @@
-//! How bytes are kept in a result of JSON: as text if they are UTF-8, else in base64, so that nothing
-//! is replaced by U+FFFD.
+//! Bytes in a JSON result: as text if they are UTF-8, otherwise in base64, so that nothing is replaced by
+//! U+FFFD.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-/// The text, and how it stands for the bytes where it is not they.
+/// The text, and its encoding unless it is plain.
 pub(super) fn keep(mut bytes: Vec<u8>, truncated: bool) -> (String, Option<&'static str>) {
     if truncated
         && let Err(error) = std::str::from_utf8(&bytes)
-        // The last character is not whole because of the cut.
+        // The last character is incomplete because of the cut.
         && error.error_len().is_none()
     {
         bytes.truncate(error.valid_up_to());

@@ -1,4 +1,4 @@
-//! Executors: tasks that need no handler of their own.
+//! Executors: handlers for commands and HTTP requests.
 
 #[cfg(feature = "command")]
 pub mod command;

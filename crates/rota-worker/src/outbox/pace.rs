@@ -1,21 +1,21 @@
-//! How much goes into one message of reports: less after a connection broke, more after an answer.
+//! The size of messages of reports: smaller after a broken connection, larger after an answer.
 
 use crate::breaks::Break;
 
-/// Messages of reports that may be unanswered at once. The server takes more.
+/// Maximum number of unanswered messages. The server accepts more.
 pub(super) const MESSAGES_MAX: usize = 4;
-/// Reports put into one message.
+/// Maximum number of reports in one message.
 pub(super) const REPORTS_MAX: usize = 1000;
-/// Bytes put into one message that has more than one report.
+/// Maximum bytes of a message with more than one report.
 pub(super) const BYTES_MAX: usize = 4 << 20;
-/// Bytes of a message beyond its reports.
+/// Overhead of a message in bytes.
 const ENVELOPE_BYTES: usize = 64;
-/// A network may fail so often in a row before what was sent is suspected.
+/// Number of consecutive network failures before the sent messages are suspected.
 const UNSUSPICIOUS: u32 = 3;
-/// A report that is alone in its message is refused so often before it is given up.
+/// Number of refusals of a single report before it is given up.
 const TRIES_ALONE: u32 = 3;
 
-/// What was on its way when the connection broke: of the largest message, and how many there were.
+/// The messages in flight when the connection broke: the largest one, and their number.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sent {
     pub(super) bytes: usize,
@@ -24,34 +24,34 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    /// Whether it was one report, so that no other can be meant.
+    /// Whether it was a single report, so that no other can be at fault.
     pub(super) fn is_alone(self) -> bool {
         self.messages == 1 && self.reports == 1
     }
 }
 
-/// What to do about it.
+/// The reaction to a broken connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Send it again.
+    /// Send the reports again.
     Again,
-    /// No report may be larger than `report_bytes_max`.
+    /// Limit reports to `report_bytes_max`.
     Smaller,
-    /// The report that was alone is the one that cannot be taken.
+    /// Give up the single report, which the server cannot accept.
     Guilty,
 }
 
-/// How much goes into a message.
+/// The current size of messages.
 #[derive(Debug)]
 pub(super) struct Pace {
     pub(super) messages: usize,
     pub(super) reports: usize,
     pub(super) bytes: usize,
-    /// The server takes no larger report; unknown at first.
+    /// Maximum bytes of a report that the server accepts. Unknown at first.
     pub(super) report_bytes_max: usize,
-    /// Connections that broke since the last answer.
+    /// Number of connections that broke since the last answer.
     breaks: u32,
-    /// Those with a report alone.
+    /// Number of these with a single report in flight.
     alone: u32,
 }
 
@@ -69,14 +69,14 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// A message was answered.
+    /// Processes an answer.
     pub(super) fn answered(&mut self) {
         (self.breaks, self.alone) = (0, 0);
         self.messages = (self.messages + 1).min(MESSAGES_MAX);
         self.reports = (self.reports * 2).min(REPORTS_MAX);
     }
 
-    /// The connection broke with this on its way.
+    /// Processes a broken connection with these messages in flight.
     pub(super) fn broken(&mut self, why: &Break, sent: Sent) -> Verdict {
         self.breaks += 1;
         match why {
@@ -103,7 +103,7 @@ impl Pace {
         }
     }
 
-    /// Sends fewer reports at a time, down to one.
+    /// Halves the number of reports in a message, down to one.
     fn narrow(&mut self, sent: Sent) -> Verdict {
         self.messages = 1;
         self.reports = (sent.reports / 2).max(1);

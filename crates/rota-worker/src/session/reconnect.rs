@@ -1,5 +1,5 @@
-//! How a session comes back: one connection after the other, on whichever node answers. What runs goes
-//! on between two connections. What is said over one is the session's.
+//! Reconnects a session: one connection after the other, to any node that answers. Attempts continue between
+//! two connections. The session handles the messages of each.
 
 use std::time::Duration;
 
@@ -20,13 +20,13 @@ use crate::{
 
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// The same for a worker that is refused, and whose leases are over by now.
+/// The same for a worker that is refused, and whose leases have ended.
 const PAUSE_REFUSED: Duration = Duration::from_secs(10);
-/// A connection that lasted so long was a good one.
+/// Duration after which a connection counts as good.
 const LASTING: Duration = Duration::from_secs(5);
-/// As long as there is no connection, that is said so often.
+/// Interval of warnings while there is no connection.
 const SAID_AGAIN: Duration = Duration::from_secs(30);
-/// Without a server, a worker whose patience is over waits for one for so long.
+/// Time that a draining worker waits for a server after its drain timeout.
 const UNHEARD: Duration = Duration::from_secs(5);
 
 impl Session {
@@ -34,12 +34,12 @@ impl Session {
         let mut pause = PAUSE_MIN;
         let mut tried: usize = 0;
         let mut said: Option<Instant> = None;
-        // When the server's patience with this session begins.
+        // The start of the session's TTL.
         let mut heard = Instant::now();
         let mut ttl = Duration::MAX;
         let mut tried_since = 0;
         loop {
-            // While the session waits for its worker, a node that stands still must not use up its time.
+            // While the session waits for its worker, a stalled node must not use up the TTL.
             let is_awaited = tried_since < self.worker.client.node_count() && heard.elapsed() < ttl;
             let patience = if is_awaited { self.patience.of(ttl) } else { connection::WELCOME };
             let lost = match self.connect(patience).await {
@@ -60,23 +60,23 @@ impl Session {
                 Lost::Drained => return Ok(()),
                 Lost::Broken(status) => status,
                 Lost::Silent => {
-                    Status::deadline_exceeded("the server acknowledged no heartbeat in time")
+                    Status::deadline_exceeded("the server did not acknowledge a heartbeat in time")
                 }
             };
             let refused = matches!(Break::of(&status), Break::Refused(_) | Break::TooLarge(_));
             self.judge(&status, refused)?;
             let (error, code, running) = (status.message(), status.code(), self.running.len());
             if said.is_none_or(|at| at.elapsed() >= SAID_AGAIN) {
-                warn!(error, ?code, running, "not connected; trying again");
+                warn!(error, ?code, running, "not connected; retrying");
                 said = Some(Instant::now());
             } else {
-                debug!(error, ?code, running, "not connected; trying again");
+                debug!(error, ?code, running, "not connected; retrying");
             }
             self.worker.client.next_node();
             tried += 1;
             tried_since += 1;
             let mut until = Instant::now();
-            // Each node is tried once before there is a pause: the session waits for so long only.
+            // Each node is tried once before a pause, because the session waits only for its TTL.
             if tried.is_multiple_of(self.worker.client.node_count()) {
                 until += pause.mul_f64(0.5 + fastrand::f64() / 2.0);
                 let is_over = refused && heard.elapsed() > ttl;
@@ -88,8 +88,8 @@ impl Session {
         }
     }
 
-    /// Whether the worker is to end: only before it was ever welcomed, when each node refuses it as it
-    /// is. Later it would end what runs and lose what is done, for a fault that may pass.
+    /// Whether the worker must end: only before its first welcome, when each node refuses it. Later it would
+    /// lose running attempts and reports because of a temporary problem.
     fn judge(&mut self, status: &Status, refused: bool) -> Result<(), WorkerError> {
         if refused {
             self.worker.metrics.refused();
@@ -121,8 +121,7 @@ impl Session {
         lost
     }
 
-    /// Opens the stream and takes up the session. What the server no longer counts as ours is
-    /// stopped.
+    /// Opens the stream, and opens or resumes the session. Stops attempts whose leases have ended.
     async fn connect(&mut self, patience: Duration) -> Result<Connection, Status> {
         let held = self.running.iter().map(|(task_id, running)| v1::Lease {
             task_id: task_id.clone(),
@@ -151,7 +150,8 @@ impl Session {
         Ok(connection)
     }
 
-    /// Between two connections: what runs goes on. True: the worker drained and gives up.
+    /// Waits between two connections, while attempts continue. Returns true if the worker has drained and
+    /// gives up.
     async fn wait_unconnected(&mut self, until: Instant) -> bool {
         let drain = self.worker.drain.clone();
         loop {
@@ -160,7 +160,7 @@ impl Session {
                 () = drain.gently.cancelled(), if self.phase == Phase::Serving => self.start_drain(),
                 () = drain.at_once.cancelled(), if self.phase.patience_ends().is_some() => self.end_drain(),
                 () = maybe(self.phase.patience_ends()) => self.end_drain(),
-                // Before it is judged what is left. They are few: nothing begins now.
+                // Before checking what is left. There are few events, because nothing starts now.
                 Some(event) = self.events.recv() => self.note(event),
                 () = sleep_until(until) => {
                     let idle = self.running.is_empty() && self.outbox.is_empty();
@@ -170,7 +170,7 @@ impl Session {
                         Phase::Ending(since) => idle || since.elapsed() > UNHEARD,
                     };
                     if over {
-                        warn!("stopping without the server: what it was not told costs an attempt");
+                        warn!("stopping without a connection; each unreported task loses an attempt");
                         return true;
                     }
                     return false;

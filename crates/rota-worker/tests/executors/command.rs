@@ -136,9 +136,9 @@ async fn no_shell_is_involved_unless_it_is_asked_for_by_name() {
 async fn exit_codes_say_what_became_of_it() {
     for (script, permanent, message) in [
         ("exit 1", false, "exit code 1"),
-        ("exit 75", false, "exit code 75: try again"),
+        ("exit 75", false, "exit code 75 (temporary failure)"),
         ("exit 255", false, "exit code 255"),
-        ("kill -9 $$", false, "ended by signal 9"),
+        ("kill -9 $$", false, "killed by signal 9"),
         (
             "exec no-such-program-anywhere",
             true,
@@ -175,14 +175,14 @@ async fn what_cannot_be_run_fails_for_good_and_says_why() {
         (json!({"argv": [text]}), "ermission denied"),
         (json!({"argv": ["bin/true"]}), "must be a name or an absolute path"),
         (json!({"argv": ["../bin/true"], "cwd": "/usr/bin"}), "must be a name or an absolute path"),
-        (json!({"argv": []}), "must name a program"),
-        (json!({"argv": [""]}), "must name a program"),
+        (json!({"argv": []}), "must have at least a program"),
+        (json!({"argv": [""]}), "must have at least a program"),
         (json!({"argv": ["printf", "a\0b"]}), "NUL"),
         (json!({"argv": ["pr\0intf"]}), "NUL"),
         (json!({"argv": ["env"], "env": {"A": "\0"}}), "NUL"),
         (json!({"argv": ["env"], "env": {"A\0": ""}}), "NUL"),
-        (json!({"argv": ["env"], "env": {"A=B": ""}}), "is not a name"),
-        (json!({"argv": ["env"], "env": {"": "x"}}), "is not a name"),
+        (json!({"argv": ["env"], "env": {"A=B": ""}}), "is not a valid variable name"),
+        (json!({"argv": ["env"], "env": {"": "x"}}), "is not a valid variable name"),
         (json!({"argv": ["pwd"], "cwd": "/no/such/directory"}), "cwd: "),
         (json!({"argv": ["pwd"], "cwd": "/tmp\0"}), "NUL"),
         (json!({"argv": "pwd"}), "the payload is not a command"),
@@ -252,7 +252,7 @@ async fn names_of_variables_are_names() {
         let error = run_one(payload).await.unwrap_err();
         assert!(error.is_permanent());
         let said = error.message();
-        assert!(said.contains("is not a name") && said.len() < 500, "{said}");
+        assert!(said.contains("is not a valid variable name") && said.len() < 500, "{said}");
         assert!(!said.contains(['\n', '\u{1b}']), "{said:?}");
     }
     let most = "N".repeat(256);
@@ -433,7 +433,7 @@ async fn a_group_that_does_not_listen_is_killed_grandchildren_too() {
         assert_eq!(witness.hear().await, None, "nobody of the group is left");
     };
     let (outcome, ()) = tokio::join!(running, watch);
-    assert_eq!(outcome.unwrap_err().message(), "ended by signal 9");
+    assert_eq!(outcome.unwrap_err().message(), "killed by signal 9");
     assert!(began.elapsed().as_secs() >= 5, "it was asked first, and given its time");
 }
 

@@ -15,7 +15,7 @@ use crate::in_time;
 /// The kind of task that lands here.
 pub(crate) const KIND: &str = "desk";
 
-type Outcome = Result<Value, HandlerError>;
+type HandlerResult = Result<Value, HandlerError>;
 
 pub(crate) struct Desk {
     attempts: mpsc::UnboundedReceiver<Attempt>,
@@ -26,7 +26,7 @@ pub(crate) struct Desk {
 /// An attempt whose handler waits for the test.
 pub(crate) struct Attempt {
     pub(crate) context: TaskContext,
-    answer: oneshot::Sender<Outcome>,
+    answer: oneshot::Sender<HandlerResult>,
 }
 
 impl Desk {
@@ -82,7 +82,7 @@ impl Desk {
 }
 
 impl Attempt {
-    pub(crate) fn end(self, outcome: Outcome) {
+    pub(crate) fn end(self, outcome: HandlerResult) {
         // The handler may have been dropped.
         let _ = self.answer.send(outcome);
     }

@@ -1,4 +1,4 @@
-//! With a backlog: lateness of delayed tasks, memory, and the time a restart takes.
+//! Measures the lateness of delayed tasks, the memory and the time of a restart with a backlog.
 
 use std::{
     sync::Arc,
@@ -21,19 +21,19 @@ use crate::exit::Failure;
 const QUEUE: &str = "bench-delay";
 const BACKLOG: &str = "bench-backlog";
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Delayed tasks are due this long after they begin to be submitted.
+/// Time from the start of submission until the first delayed task is due.
 const LEAD: Duration = Duration::from_secs(5);
 
 /// The load.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DelayLoad {
-    /// Delayed tasks.
+    /// Number of delayed tasks.
     #[arg(long, default_value_t = 5000)]
     tasks: u64,
-    /// Tasks pending for tomorrow.
+    /// Number of tasks in the backlog, all due tomorrow.
     #[arg(long, default_value_t = 1_000_000)]
     pub(super) backlog: u64,
-    /// The delayed tasks are due within.
+    /// Time span over which the delayed tasks are due.
     #[arg(long, default_value = "10s", value_parser = super::span)]
     spread: Duration,
 }
@@ -44,7 +44,7 @@ impl Default for DelayLoad {
     }
 }
 
-/// Submits tasks for tomorrow. What they cost the server.
+/// Submits tasks for tomorrow. Returns their cost for the server.
 async fn fill(subject: &Subject, backlog: u64) -> Result<Value, Failure> {
     let before = subject.child.as_ref().and_then(super::Child::usage);
     let began = Instant::now();
@@ -76,7 +76,7 @@ pub(super) async fn delay(subject: &Subject, load: &DelayLoad) -> Result<Value, 
     let ledger = Arc::new(Ledger::new(load.tasks));
     let noted = ledger.clone();
     let workers = Workers::start(&nodes, QUEUE, 1, 1000, move |context, payload| {
-        // The server's clock is this machine's.
+        // The server runs on this machine, so both times are from the same clock.
         let late = SystemTime::now().duration_since(context.run_at()).unwrap_or_default();
         noted.note(index_of(payload), micros(late));
     })?;
@@ -104,12 +104,14 @@ fn fraction(index: u64, of: u64) -> f64 {
     index as f64 / of.max(1) as f64
 }
 
-/// From SIGKILL and start with a backlog to the first task run.
+/// Measures a restart with a backlog: from SIGKILL and start to the first task.
 pub(super) async fn restart(mut subject: Subject, backlog: u64) -> Result<Value, Failure> {
     let filled = fill(&subject, backlog).await?;
     let nodes = subject.nodes.clone();
     let Some(child) = &mut subject.child else {
-        return Err(Failure::usage("a restart can only be measured with a server of its own"));
+        return Err(Failure::usage(
+            "cannot measure the restart of a running server; omit --url to start one",
+        ));
     };
     let began = Instant::now();
     let ready = child.restart().await?;

@@ -15,26 +15,26 @@ use tokio::process::{Child as Process, Command};
 
 use crate::exit::Failure;
 
-/// A server gets so long to load its backlog.
+/// Time for a server to load its backlog.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
-/// A running server, killed when this is dropped.
+/// A running server. Dropping this kills it.
 pub(super) struct Child {
     process: Process,
     url: String,
     data: PathBuf,
-    /// Removed when this is dropped.
+    /// The temporary directory. Dropping this removes it.
     _temporary: Option<TempDir>,
 }
 
-/// What a server used.
+/// Resources that a server used.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct Usage {
     /// Resident memory.
     pub(super) resident_bytes: u64,
-    /// Of it, what is not backed by files.
+    /// Resident memory that no file backs.
     pub(super) anonymous_bytes: u64,
-    /// Processor time since it began.
+    /// CPU time since the start.
     pub(super) cpu_seconds: f64,
 }
 
@@ -59,8 +59,7 @@ impl Child {
         &self.url
     }
 
-    /// Kills the server as a power cut would, and starts another on the same data. How long the
-    /// new one took until it could serve.
+    /// Kills the server, and starts another on the same data. Returns the time until the new one was ready.
     pub(super) async fn restart(&mut self) -> Result<Duration, Failure> {
         self.process.kill().await?;
         let started = Instant::now();
@@ -94,7 +93,7 @@ impl Child {
             line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()
         };
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The fields behind the program's name, which may hold blanks; ticks of 10 ms.
+        // The fields after the program's name, which can have spaces. Ticks are 10 ms.
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
         let user: f64 = fields.next()?.parse().ok()?;
         let system: f64 = fields.next()?.parse().ok()?;

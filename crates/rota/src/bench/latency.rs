@@ -1,5 +1,5 @@
-//! From submission to the start of the handler, in an open loop: a slow answer does not delay the
-//! next submission, and latency counts from when a task should have been sent.
+//! Measures the latency from submission to the start of the handler, in an open loop: a slow answer does not
+//! delay the next submission, and latency counts from the planned time of submission.
 
 use std::{
     sync::Arc,
@@ -21,19 +21,19 @@ use super::{
 use crate::exit::Failure;
 
 const QUEUE: &str = "bench-latency";
-/// Tasks that warm things up and are not counted.
+/// Warm-up tasks, which are not counted.
 const WARM_UP: u64 = 500;
 
 /// The load.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Load {
-    /// Tasks a second.
+    /// Tasks per second.
     #[arg(long, default_value_t = 500)]
     rate: u64,
-    /// For how long.
+    /// Duration of the measurement.
     #[arg(long, default_value = "20s", value_parser = super::span)]
     duration: Duration,
-    /// Bytes of a payload.
+    /// Payload size in bytes.
     #[arg(long, default_value_t = 256)]
     payload_bytes: usize,
 }
@@ -51,7 +51,7 @@ pub(super) async fn run(subject: &Subject, load: &Load) -> Result<Value, Failure
     let tasks = WARM_UP + counted;
     let ledger = Arc::new(Ledger::new(counted));
     let warm = Arc::new(Ledger::new(WARM_UP));
-    // Both clocks are this process's: the handler runs here too.
+    // The handler runs in this process, so both times are from the same clock.
     let began = Instant::now() + Duration::from_millis(200);
     let gap = Duration::from_secs(1) / u32::try_from(rate).unwrap_or(u32::MAX);
     let due = move |index: u64| began + gap * u32::try_from(index).unwrap_or(u32::MAX);
@@ -64,8 +64,7 @@ pub(super) async fn run(subject: &Subject, load: &Load) -> Result<Value, Failure
     let client = Client::connect(nodes)?;
     client.get_server_info(rota_client::v1::GetServerInfoRequest {}).await?;
     let (runtime, payload_bytes) = (Handle::current(), load.payload_bytes);
-    // On a thread of its own: the runtime's timers are a millisecond coarse, which would be counted
-    // as latency.
+    // On its own thread: the timers of the runtime have a resolution of 1 ms, which would count as latency.
     let sent = spawn_blocking(move || {
         let send = |index| {
             sleep(due(index).saturating_duration_since(Instant::now()));

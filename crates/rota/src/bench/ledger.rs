@@ -1,4 +1,4 @@
-//! Who ran what: to verify that each task ran, and was completed, exactly once.
+//! Verifies that each task ran and completed exactly once.
 
 use std::sync::Mutex;
 
@@ -10,7 +10,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::exit::Failure;
 
-/// What the handlers did.
+/// The runs of all handlers.
 pub(super) struct Ledger {
     state: Mutex<State>,
     enough: Notify,
@@ -34,7 +34,7 @@ impl Ledger {
         Self { state: Mutex::new(state), enough: Notify::new(), expected }
     }
 
-    /// A handler ran this task, so late.
+    /// Records that a handler ran this task, with its latency.
     pub(super) fn note(&self, task: u64, micros: u64) {
         let mut state = self.state.lock().expect("no holder panics");
         *state.runs.entry(task).or_default() += 1;
@@ -45,15 +45,15 @@ impl Ledger {
         }
     }
 
-    /// Resolves when every task ran.
+    /// Resolves when every task has run.
     pub(super) async fn complete(&self) {
         self.enough.notified().await;
     }
 
-    /// The latencies noted, and when the last task ran.
+    /// The recorded latencies, and the time of the last run.
     ///
     /// # Errors
-    /// When a task ran not at all or more than once.
+    /// When a task did not run, or ran more than once.
     pub(super) fn verify(&self) -> Result<(Histogram<u64>, std::time::Instant), Failure> {
         let state = self.state.lock().expect("no holder panics");
         let twice = state.runs.values().filter(|runs| **runs > 1).count();
@@ -65,7 +65,7 @@ impl Ledger {
     }
 }
 
-/// Workers within this process, each with a connection of its own.
+/// Workers within this process, each with its own connection.
 pub(super) struct Workers {
     drains: Vec<Drain>,
     running: Vec<JoinHandle<Result<(), rota_worker::WorkerError>>>,
@@ -101,7 +101,7 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Ends them; their last reports are durable then.
+    /// Stops the workers. Afterwards their last reports are durable.
     pub(super) async fn end(self) -> Result<(), Failure> {
         self.drains.iter().for_each(Drain::start);
         for running in self.running {
@@ -111,7 +111,7 @@ impl Workers {
     }
 }
 
-/// Submits tasks in portions, from several clients at once.
+/// Submits tasks in batches, from several clients at once.
 pub(super) async fn submit(
     nodes: &[String],
     clients: u32,
@@ -142,10 +142,10 @@ pub(super) async fn submit(
     Ok(())
 }
 
-/// Asks the server how many tasks of the bench's queue are left.
+/// Checks how many tasks are left in the queue of the benchmark.
 ///
 /// # Errors
-/// When it is not as many as there should be.
+/// When the number is not the expected one.
 pub(super) async fn verify_left(client: &Client, queue: &str, left: u64) -> Result<(), Failure> {
     let list = client.all_queues().await?;
     let found = list.queues.into_iter().find(|found| found.name == queue);
@@ -153,6 +153,6 @@ pub(super) async fn verify_left(client: &Client, queue: &str, left: u64) -> Resu
     if live == left {
         Ok(())
     } else {
-        Err(Failure::failed(format!("{live} tasks are left in queue {queue}, not {left}")))
+        Err(Failure::failed(format!("{live} tasks are left in queue {queue}; expected {left}")))
     }
 }

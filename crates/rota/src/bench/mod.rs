@@ -1,8 +1,7 @@
 //! `rota bench`: measures a server over its public API, with real workers.
 //!
-//! Unless told to use a running server, it starts one of its own as a child process, on a free port,
-//! with its data in a temporary directory and every commit on disk. Each measurement verifies that
-//! every task completed exactly once, and fails if one did not.
+//! Without `--url` it starts a server as a child process, on a free port, with data in a temporary directory
+//! and every commit on disk. Each measurement fails unless every task completed exactly once.
 
 mod backlog;
 mod child;
@@ -15,7 +14,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use hdrhistogram::Histogram;
 use rota_client::Client;
-use rota_proto::Span;
+use rota_proto::TimeSpan;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -26,59 +25,59 @@ use crate::{
     output::{self, Format},
 };
 
-/// What can be measured.
+/// Measurements.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchVerb {
-    /// Tasks a second, from submission to completion.
+    /// Measure tasks per second, from submission to completion.
     Throughput {
         #[command(flatten)]
         target: Target,
         #[command(flatten)]
         load: throughput::Load,
     },
-    /// From submission to the start of the handler, at a given rate (open loop).
+    /// Measure the latency from submission to the start of the handler, at a fixed rate (open loop).
     Latency {
         #[command(flatten)]
         target: Target,
         #[command(flatten)]
         load: latency::Load,
     },
-    /// Lateness of delayed tasks, with a backlog of pending ones.
+    /// Measure the lateness of delayed tasks, with a backlog.
     Delay {
         #[command(flatten)]
         target: Target,
         #[command(flatten)]
         load: backlog::DelayLoad,
     },
-    /// From the start of a killed server with a backlog to the first task it runs.
+    /// Measure the time from the restart of a killed server with a backlog to its first task.
     Restart {
         #[command(flatten)]
         target: Target,
-        /// Tasks pending for tomorrow.
+        /// Number of tasks in the backlog, all due tomorrow.
         #[arg(long, default_value_t = 1_000_000)]
         backlog: u64,
     },
-    /// All of them.
+    /// Run all measurements.
     All {
         #[command(flatten)]
         target: Target,
     },
 }
 
-/// What is measured.
+/// The server to measure.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Target {
-    /// A running server, or several nodes; by default one of its own.
+    /// URL of a running server, or of several nodes [default: start a server].
     #[arg(long, value_delimiter = ',')]
     url: Vec<String>,
-    /// Where its own server keeps its data; by default a temporary directory.
+    /// Data directory of the server that it starts [default: a temporary directory].
     #[arg(long, value_name = "DIRECTORY")]
     data: Option<PathBuf>,
 }
 
-/// A server to be measured.
+/// The server that is measured.
 pub(crate) struct Subject {
-    /// Where it is reached.
+    /// URLs of the nodes.
     nodes: Vec<String>,
     client: Client,
     child: Option<Child>,
@@ -97,7 +96,7 @@ impl Subject {
         Ok(Self { nodes, client, child })
     }
 
-    /// Memory and processor time of its own server.
+    /// Memory and CPU time of the server, if the benchmark started it.
     fn usage(&self) -> Value {
         let usage = self.child.as_ref().and_then(Child::usage);
         usage.map_or(Value::Null, |usage| json!(usage))
@@ -115,7 +114,7 @@ struct Quantiles {
     max_ms: f64,
 }
 
-/// Of values in microseconds.
+/// Makes them from values in microseconds.
 #[expect(clippy::cast_precision_loss, reason = "microseconds of hours fit 52 bits")]
 fn quantiles(histogram: &Histogram<u64>) -> Quantiles {
     let at = |quantile: f64| histogram.value_at_quantile(quantile) as f64 / 1000.0;
@@ -138,7 +137,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Runs the verb and prints what it found.
+/// Runs the command and prints the result.
 pub(crate) async fn run(verb: BenchVerb, format: Format) -> Result<(), Failure> {
     let found = match verb {
         BenchVerb::Throughput { target, load } => {
@@ -192,7 +191,7 @@ fn flatten(prefix: &str, value: &Value, table: &mut output::Table) {
     }
 }
 
-/// A duration in a flag.
+/// Parses a duration.
 fn span(text: &str) -> Result<Duration, String> {
-    text.parse::<Span>().map(Span::duration).map_err(|error| error.to_string())
+    text.parse::<TimeSpan>().map(TimeSpan::duration).map_err(|error| error.to_string())
 }

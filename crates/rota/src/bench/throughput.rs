@@ -1,4 +1,4 @@
-//! Tasks a second, from the first submission to the last completion.
+//! Measures tasks per second, from the first submission to the last completion.
 
 use std::{sync::Arc, time::Instant};
 
@@ -10,33 +10,33 @@ use super::{
     Subject,
     ledger::{Ledger, Workers, submit, verify_left},
 };
-use crate::{exit::Failure, manage::create::fresh_key};
+use crate::{exit::Failure, manage::fresh_key};
 
 const QUEUE: &str = "bench-throughput";
 
 /// The load.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Load {
-    /// Tasks.
+    /// Number of tasks.
     #[arg(long, default_value_t = 300_000)]
     tasks: u64,
-    /// Bytes of a payload.
+    /// Payload size in bytes.
     #[arg(long, default_value_t = 256)]
     payload_bytes: usize,
-    /// Clients that submit at once.
+    /// Number of concurrent clients.
     #[arg(long, default_value_t = 2)]
     clients: u32,
-    /// Tasks in one request.
+    /// Number of tasks in one request.
     #[arg(long, default_value_t = 500)]
     batch: usize,
-    /// Workers.
+    /// Number of workers.
     #[arg(long, default_value_t = 2)]
     workers: u32,
-    /// Slots of each worker.
+    /// Number of slots of each worker.
     #[arg(long, default_value_t = 2000)]
     slots: u32,
-    /// Give each task an idempotency key, so that submitting goes on when nodes fail meanwhile. Costs a
-    /// record more for each.
+    /// Give each task an idempotency key, so that submission survives failures of nodes. This adds a record
+    /// for each task.
     #[arg(long)]
     keys: bool,
 }
@@ -55,14 +55,14 @@ impl Default for Load {
     }
 }
 
-/// A payload that begins with the task's number.
+/// A payload that begins with the number of the task.
 pub(super) fn payload(index: u64, bytes: usize) -> Vec<u8> {
     let mut payload = index.to_le_bytes().to_vec();
     payload.resize(bytes.max(8), b'x');
     payload
 }
 
-/// The number of the task that a payload begins with.
+/// The number of the task at the start of a payload.
 pub(super) fn index_of(payload: &[u8]) -> u64 {
     payload.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes))
 }

@@ -1,4 +1,4 @@
-//! Whether the values in force are such as their keys take: asked before anything is done with them.
+//! Checks the effective values against the allowed ones, before anything uses them.
 
 use std::{
     ffi::OsString,
@@ -6,14 +6,13 @@ use std::{
 };
 
 use rota_core::Name;
-use rota_proto::Span;
+use rota_proto::TimeSpan;
 use rota_server::Tokens;
 
 use super::{KEYS, Key, Scope, Settings, Source, Takes, file::nearest};
 use crate::{exit::Failure, guard};
 
-/// Variables that are no settings and may be there: of the command line itself, and those that a
-/// program of a task is given.
+/// Known variables that are not settings: of the command line, and those set for programs of tasks.
 const NO_SETTINGS: [&str; 7] = [
     "ROTA_CONFIG",
     "ROTA_TASK_ID",
@@ -23,7 +22,7 @@ const NO_SETTINGS: [&str; 7] = [
     "ROTA_LEASE_TOKEN",
     guard::HANDED_OVER,
 ];
-/// What those of tests, measurements and scripts begin with.
+/// Prefixes of variables for tests, measurements and scripts.
 const TOOLS: [&str; 5] = [
     "ROTA_TEST_",
     "ROTA_FAIL_POINT",
@@ -35,8 +34,7 @@ const TOOLS: [&str; 5] = [
 /// Checks the keys of these scopes.
 ///
 /// # Errors
-/// When a value is not one that its key takes: each is named, with where it comes from and what is
-/// allowed.
+/// When a value is not allowed. The message names each such key, its source and the allowed values.
 pub(crate) fn check(settings: &Settings, scopes: &[Scope]) -> Result<(), Failure> {
     let keys = KEYS.iter().filter(|key| scopes.contains(&key.scope));
     let mut wrong: Vec<String> = keys.filter_map(|key| problem(settings, key)).collect();
@@ -44,8 +42,7 @@ pub(crate) fn check(settings: &Settings, scopes: &[Scope]) -> Result<(), Failure
         let set = COMMAND_KEYS.iter().filter(|key| *settings.source(key) != Source::Default);
         wrong.extend(set.map(|key| {
             format!(
-                "{key} ({}) is of no use without allow_command: no program would be run; add \
-                 --allow-command",
+                "{key} ({}) has no effect without allow_command; add --allow-command to run programs",
                 settings.source(key)
             )
         }));
@@ -53,11 +50,11 @@ pub(crate) fn check(settings: &Settings, scopes: &[Scope]) -> Result<(), Failure
     if wrong.is_empty() { Ok(()) } else { Err(Failure::usage(wrong.join("\n"))) }
 }
 
-/// Keys that say how programs are run.
+/// Settings for running programs.
 const COMMAND_KEYS: [&str; 3] = ["allowed_programs", "allowed_env", "command_user"];
 
-/// Lists that mean everything when they are not set. So an empty one, such as that of a variable whose
-/// value got lost, must not: for each, what to do instead.
+/// Lists that mean "all" when they are not set, and what to do instead of setting them to empty. An empty
+/// list is refused, because it may come from a variable that lost its value.
 const NEVER_EMPTY: [(&str, &str); 4] = [
     ("allowed_programs", "name programs, or unset it to allow all of them"),
     ("queues", "name queues, or unset it to serve all of them"),
@@ -65,7 +62,7 @@ const NEVER_EMPTY: [(&str, &str); 4] = [
     ("metrics_tokens", "set a token, or unset it"),
 ];
 
-/// What is wrong with the parts of a list.
+/// What is wrong with the elements of a list.
 fn wrong_part(settings: &Settings, key: &str) -> Option<String> {
     let parts = settings.list(key);
     let empty = NEVER_EMPTY.iter().find(|(name, _)| *name == key && parts.is_empty());
@@ -83,9 +80,9 @@ fn wrong_part(settings: &Settings, key: &str) -> Option<String> {
         "allowed_programs" => parts
             .iter()
             .find(no_program)
-            .map(|part| format!("{part:?} must be a program's name or its absolute path")),
+            .map(|part| format!("{part:?} must be the name of a program or its absolute path")),
         "http_allowed_hosts" => parts.iter().find(no_host).map(|part| {
-            format!("{part:?} must be a host's name or address, without scheme, port and path")
+            format!("{part:?} must be a host name or address, without scheme, port and path")
         }),
         "allowed_env" => parts
             .iter()
@@ -95,7 +92,7 @@ fn wrong_part(settings: &Settings, key: &str) -> Option<String> {
     }
 }
 
-/// What is wrong with a value, with all that there is to say of it.
+/// What is wrong with a value: key, source and reason.
 fn problem(settings: &Settings, key: &Key) -> Option<String> {
     let text = settings.text(key.name);
     let source = settings.source(key.name);
@@ -114,7 +111,7 @@ fn problem(settings: &Settings, key: &Key) -> Option<String> {
     Some(format!("{} = {text:?} ({source}): {wanted}", key.name))
 }
 
-/// What is allowed, if the text is not.
+/// The allowed values, if the text is not one.
 fn wanted(takes: Takes, text: &str) -> Option<String> {
     match takes {
         Takes::Text => None,
@@ -137,28 +134,28 @@ fn wanted(takes: Takes, text: &str) -> Option<String> {
             (!is_one).then(|| format!("must be a whole number from {least} to {most}"))
         }
         Takes::Time(least, most) => {
-            let range = format!("must be a time from {least} to {most}");
-            match (text.parse::<Span>(), least.parse::<Span>(), most.parse::<Span>()) {
+            let range = format!("must be a duration from {least} to {most}");
+            match (text.parse::<TimeSpan>(), least.parse::<TimeSpan>(), most.parse::<TimeSpan>()) {
                 (Ok(time), Ok(first), Ok(last)) if first <= time && time <= last => None,
-                (Err(error), ..) => Some(format!("{error}; it {range}")),
+                (Err(error), ..) => Some(format!("{error}; the value {range}")),
                 _ => Some(range),
             }
         }
     }
 }
 
-/// Checks that every `ROTA_*` variable is UTF-8. A setting that cannot be read must not count as one
-/// that is absent: a server would serve without its tokens, a worker would run every program.
+/// Checks that every `ROTA_*` variable is UTF-8. An unreadable setting must not count as absent: a server
+/// would serve without its tokens, and a worker would run every program.
 ///
 /// # Errors
-/// When one is not; all of them are named, and no value is shown, since it may be a secret.
+/// When one is not UTF-8. The message names all of them, without values, which may be secrets.
 pub(crate) fn check_variables(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<(), Failure> {
     let wrong: Vec<String> = variables
         .into_iter()
         .filter(|(name, _)| name.as_encoded_bytes().starts_with(b"ROTA_"))
-        // A path may have any bytes.
+        // A path can have any bytes.
         .filter(|(name, _)| name != "ROTA_CONFIG")
         .filter_map(|(name, value)| match (name.to_str(), value.to_str()) {
             (Some(_), Some(_)) => None,
@@ -172,7 +169,7 @@ pub(crate) fn check_variables(
     Err(Failure::usage(wrong.join("\n")).hint("set it to text in UTF-8, or unset it"))
 }
 
-/// What is wrong with the names of variables: those that look like settings and are none.
+/// Warnings for `ROTA_*` variables that are not settings.
 pub(crate) fn unknown_variables(names: impl IntoIterator<Item = String>) -> Vec<String> {
     let is_known = |name: &str| {
         NO_SETTINGS.contains(&name)
@@ -182,7 +179,7 @@ pub(crate) fn unknown_variables(names: impl IntoIterator<Item = String>) -> Vec<
     let names = names.into_iter().filter(|name| name.starts_with("ROTA_") && !is_known(name));
     let said = |name: String| {
         let key = name.trim_start_matches("ROTA_").to_lowercase();
-        // Only the first part of a name in a table is apart from the rest.
+        // The first underscore may stand for the dot after a table.
         let near = nearest(&key).or_else(|| nearest(&key.replacen('_', ".", 1)));
         let near = KEYS.iter().find(|key| Some(key.name) == near).map(Key::variable);
         let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
@@ -213,9 +210,9 @@ mod tests {
         assert_eq!(wanted(time, "1h"), None);
         for text in ["500ms", "2h", "5", "soon", "-5s"] {
             let told = wanted(time, text).expect(text);
-            assert!(told.ends_with("must be a time from 1s to 1h"), "{told}");
+            assert!(told.ends_with("must be a duration from 1s to 1h"), "{told}");
         }
-        assert!(wanted(time, "5").is_some_and(|told| told.contains("write \"5s\"")));
+        assert!(wanted(time, "5").is_some_and(|told| told.contains("use \"5s\"")));
         assert!(
             wanted(Takes::OneOf(&["a", "b"]), "c").is_some_and(|told| told == "must be a or b")
         );

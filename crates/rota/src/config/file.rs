@@ -1,4 +1,4 @@
-//! `rota.toml`.
+//! Reads `rota.toml`.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,7 @@ use std::{
 use super::keys::KEYS;
 use crate::exit::Failure;
 
-/// What a file says: values by key, with the line.
+/// The values of a file by key, each with its line.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigFile {
     values: BTreeMap<String, (String, String)>,
@@ -19,7 +19,7 @@ impl ConfigFile {
         self.values.get(key).cloned()
     }
 
-    /// Reads a file's text. `shown` is the name under which errors know it.
+    /// Parses the text of a file. `shown` is its name in errors.
     pub(crate) fn parse(text: &str, shown: &str) -> Result<Self, Failure> {
         let table: toml::Spanned<BTreeMap<toml::Spanned<String>, toml::Spanned<toml::Value>>> =
             toml::from_str(text).map_err(|error| Failure::usage(format!("{shown}: {error}")))?;
@@ -42,7 +42,7 @@ impl ConfigFile {
     }
 }
 
-/// That a table of that name has keys.
+/// Checks that there is a table of this name.
 fn known_table(name: &str, place: &str) -> Result<(), Failure> {
     let tables = || KEYS.iter().filter_map(|key| key.name.split_once('.').map(|(table, _)| table));
     if tables().any(|table| table == name) {
@@ -50,7 +50,7 @@ fn known_table(name: &str, place: &str) -> Result<(), Failure> {
     }
     let near = tables().find(|table| distance(name, table) <= 3);
     let near = near.map(|near| format!("; did you mean [{near}]?")).unwrap_or_default();
-    Err(Failure::usage(format!("{place}: there is no table [{name}]{near}")))
+    Err(Failure::usage(format!("{place}: unknown table [{name}]{near}")))
 }
 
 /// The line of a field within the table that begins at `from`.
@@ -73,17 +73,18 @@ fn insert(
     if !KEYS.iter().any(|key| key.name == name) {
         let near = nearest(&name).map(|near| format!("; did you mean {near}?"));
         let near = near.unwrap_or_default();
-        return Err(Failure::usage(format!("{place}: there is no key {name}{near}")));
+        return Err(Failure::usage(format!("{place}: unknown key {name}{near}")));
     }
     if let toml::Value::Array(parts) = value
         && let Some(part) = parts.iter().filter_map(toml::Value::as_str).find(|p| p.contains(','))
     {
-        // It would be read as two.
+        // Lists are joined by commas, so it would be read as two values.
         let wrong = format!("{place}: {name}: {part:?} must not contain a comma");
         return Err(Failure::usage(wrong));
     }
-    let text = text_of(value)
-        .ok_or_else(|| Failure::usage(format!("{place}: {name} must be a text, number or list")))?;
+    let text = text_of(value).ok_or_else(|| {
+        Failure::usage(format!("{place}: {name} must be a string, a number, a boolean or a list"))
+    })?;
     values.insert(name, (text, place));
     Ok(())
 }
@@ -101,14 +102,14 @@ fn text_of(value: &toml::Value) -> Option<String> {
     }
 }
 
-/// The key whose name is most like this one, if any is alike.
+/// The key with the most similar name, if any is similar.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
     let distance = |key: &&str| distance(name, key);
     let near = KEYS.iter().map(|key| key.name).min_by_key(distance)?;
     (distance(&near) <= 3).then_some(near)
 }
 
-/// Levenshtein's distance.
+/// The Levenshtein distance.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -124,7 +125,7 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// Reads the file that is named, or the first one that there is.
+/// Reads the named file, or the first default one that exists.
 pub(super) fn find(named: Option<&Path>) -> Result<ConfigFile, Failure> {
     let read = |path: &Path| {
         std::fs::read_to_string(path)
@@ -155,21 +156,18 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named_with_its_nearest() {
         let error = ConfigFile::parse("\nlisen = \"x\"\n", "rota.toml").expect_err("a typo");
-        assert_eq!(error.to_string(), "rota.toml:2: there is no key lisen; did you mean listen?");
+        assert_eq!(error.to_string(), "rota.toml:2: unknown key lisen; did you mean listen?");
         let error = ConfigFile::parse("[limits]\nbacth = 1\n", "f").expect_err("a typo");
-        assert_eq!(
-            error.to_string(),
-            "f:2: there is no key limits.bacth; did you mean limits.batch?"
-        );
+        assert_eq!(error.to_string(), "f:2: unknown key limits.bacth; did you mean limits.batch?");
         assert!(ConfigFile::parse("listen = ", "f").is_err());
     }
 
     #[test]
     fn an_unknown_table_is_named_though_it_is_empty() {
         let error = ConfigFile::parse("\n[limit]\n", "f").expect_err("a typo");
-        assert_eq!(error.to_string(), "f:2: there is no table [limit]; did you mean [limits]?");
+        assert_eq!(error.to_string(), "f:2: unknown table [limit]; did you mean [limits]?");
         let error = ConfigFile::parse("slots = {}\n", "f").expect_err("no table");
-        assert_eq!(error.to_string(), "f:1: there is no table [slots]");
+        assert_eq!(error.to_string(), "f:1: unknown table [slots]");
         assert!(ConfigFile::parse("[limits]\n", "f").is_ok());
     }
 

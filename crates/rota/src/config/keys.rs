@@ -1,11 +1,11 @@
-//! The table of keys.
+//! The table of settings: name, default, allowed values and help text of each.
 
 use std::{borrow::Cow, time::Duration};
 
 use rota_core::Name;
 use rota_engine::IDEMPOTENCY_KEY_BYTES_MAX;
 
-/// Which processes and commands a key is for.
+/// The processes and commands that use a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
     Common,
@@ -18,41 +18,40 @@ pub(crate) enum Scope {
 /// A setting.
 #[derive(Debug)]
 pub(crate) struct Key {
-    /// Its name in the file; a dot stands for a table.
+    /// Name in the file. A dot separates the table from the key.
     pub(crate) name: &'static str,
     pub(crate) scope: Scope,
     pub(crate) default: DefaultValue,
     pub(crate) value_name: &'static str,
     pub(crate) help: &'static str,
-    /// Which values it takes.
     pub(crate) takes: Takes,
-    /// Never shown.
+    /// Whether the value is a secret, which is never shown.
     pub(crate) secret: bool,
 }
 
-/// The value of a key that is not set.
+/// The value of a setting that is not set.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum DefaultValue {
-    /// As one would write it.
+    /// In the form in which users write it.
     Text(&'static str),
     Number(u64),
     Time(Duration),
 }
 
-/// Which values a key takes.
+/// The allowed values of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Takes {
-    /// Any text; who uses it knows more.
+    /// Any text. The code that uses the setting checks it.
     Text,
-    /// A name, or names separated by commas; or nothing.
+    /// Names separated by commas, or empty.
     Names,
     /// One of these words.
     OneOf(&'static [&'static str]),
-    /// A host's address and a port; or nothing, where that is the default.
+    /// An IP address and a port, or empty if that is the default.
     Address,
-    /// A whole number from the first to the last.
+    /// A whole number within these bounds.
     Number(u64, u64),
-    /// A time from the first to the last.
+    /// A duration within these bounds.
     Time(&'static str, &'static str),
 }
 
@@ -65,7 +64,7 @@ impl Key {
         format!("ROTA_{}", self.name.replace(['.', '-'], "_").to_uppercase())
     }
 
-    /// The value where it is not set, as one would write it.
+    /// The default, in the form in which users write it.
     pub(crate) fn default(&self) -> Cow<'static, str> {
         match self.default {
             DefaultValue::Text(text) => text.into(),
@@ -74,7 +73,7 @@ impl Key {
         }
     }
 
-    /// Whether its flag needs no value.
+    /// Whether the flag can stand without a value.
     pub(crate) fn is_switch(&self) -> bool {
         matches!(self.default, DefaultValue::Text("false"))
     }
@@ -120,7 +119,7 @@ const fn time(
     key(scope, name, default, "TIME", Takes::Time(least, most), help)
 }
 
-/// A limit on what clients send, whose default the server has.
+/// A limit on requests of clients. Its default is `rota_server::Limits::DEFAULT`.
 const fn limit(
     name: &'static str,
     default: usize,
@@ -134,7 +133,7 @@ const fn limit(
     }
 }
 
-/// The same, for a time.
+/// The same for a duration.
 const fn limit_time(
     name: &'static str,
     default: Duration,
@@ -167,7 +166,7 @@ use Scope::{Client, Common, Limits, Server, Worker};
 
 const LIMITS: rota_server::Limits = rota_server::Limits::DEFAULT;
 
-/// Every key.
+/// All settings.
 pub(crate) const KEYS: &[Key] = &[
     key(
         Common,
@@ -175,7 +174,7 @@ pub(crate) const KEYS: &[Key] = &[
         "info",
         "FILTER",
         Takes::Text,
-        "What to log: error, warn, info, debug, or per module (rota_engine=debug)",
+        "Log filter: error, warn, info or debug, or a level per module (rota_engine=debug)",
     ),
     key(
         Common,
@@ -183,7 +182,7 @@ pub(crate) const KEYS: &[Key] = &[
         "auto",
         "FORMAT",
         Takes::OneOf(&["auto", "text", "json"]),
-        "auto (text on a terminal, else json), text or json",
+        "Log format: text, json, or auto (text on a terminal, otherwise json)",
     ),
     key(
         Common,
@@ -191,8 +190,8 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "URL",
         Takes::Text,
-        "Where to send traces, by OTLP over gRPC, such as http://127.0.0.1:4317; by default what \
-         OTEL_EXPORTER_OTLP_ENDPOINT says, or nowhere",
+        "Collector for traces, by OTLP over gRPC, such as http://127.0.0.1:4317. Default: the value \
+                 of OTEL_EXPORTER_OTLP_ENDPOINT; if that is not set, no traces are sent",
     ),
     key(
         Server,
@@ -200,7 +199,7 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "NAME",
         Takes::Names,
-        "This node's name, unique in its cluster; by default the host's with etcd, else rota",
+        "Name of this node, unique in the cluster. Default: the host name with etcd, otherwise rota",
     ),
     key(
         Server,
@@ -208,16 +207,21 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "URL",
         Takes::Text,
-        "Where other nodes reach this one; with etcd by default http:// and where it listens",
+        "URL at which other nodes reach this one. Default with etcd: http:// and the listen address",
     ),
-    address(Server, "listen", "127.0.0.1:7420", "Where to listen, for REST, gRPC, health and docs"),
+    address(
+        Server,
+        "listen",
+        "127.0.0.1:7420",
+        "Address to listen on for REST, gRPC, health checks and docs",
+    ),
     key(
         Server,
         "store",
         "file:./rota-data",
         "URL",
         Takes::Text,
-        "Where state is kept: file:DIRECTORY, or etcd://HOST:PORT,HOST:PORT/PREFIX",
+        "Store for all state: file:DIRECTORY, or etcd://HOST:PORT,HOST:PORT/PREFIX",
     ),
     key(
         Server,
@@ -225,34 +229,34 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "NAME",
         Takes::Text,
-        "The user at etcd; its password is store_password",
+        "User name for etcd. Set the password with store_password",
     ),
-    secret(Server, "store_password", "The password at etcd"),
-    switch(Server, "store_tls", "Speak TLS with etcd, also without any of the files"),
+    secret(Server, "store_password", "Password for etcd"),
+    switch(Server, "store_tls", "Use TLS with etcd even if none of the three files is set"),
     key(
         Server,
         "store_ca_file",
         "",
         "FILE",
         Takes::Text,
-        "Who may have signed etcd's certificates (PEM)",
+        "CA certificates that etcd's certificate must be signed by (PEM)",
     ),
+    key(Server, "store_cert_file", "", "FILE", Takes::Text, "Client certificate for etcd (PEM)"),
     key(
         Server,
-        "store_cert_file",
+        "store_key_file",
         "",
         "FILE",
         Takes::Text,
-        "This node's certificate for etcd (PEM)",
+        "Private key of the client certificate (PEM)",
     ),
-    key(Server, "store_key_file", "", "FILE", Takes::Text, "The key of that certificate (PEM)"),
     number(
         Server,
         "store_txn_ops_max",
         "128",
         "N",
         (8, 100_000),
-        "Operations in one transaction: etcd's --max-txn-ops",
+        "Maximum number of operations in one transaction; the same as etcd's --max-txn-ops",
     ),
     number(
         Server,
@@ -260,7 +264,7 @@ pub(crate) const KEYS: &[Key] = &[
         "1572864",
         "BYTES",
         (64 << 10, 1 << 30),
-        "One request: etcd's --max-request-bytes",
+        "Maximum size of one request; the same as etcd's --max-request-bytes",
     ),
     number(
         Server,
@@ -268,71 +272,68 @@ pub(crate) const KEYS: &[Key] = &[
         "2147483648",
         "BYTES",
         (16 << 20, 1 << 50),
-        "Size of etcd's database: its --quota-backend-bytes. New work is refused before it is full",
+        "Maximum size of etcd's database; the same as its --quota-backend-bytes. Rota refuses new \
+                 tasks before the database is full",
     ),
     time(
         Server,
         "store_history",
         "10m",
         ("1s", "30d"),
-        "How long etcd keeps old revisions before the leader has it compact them",
+        "Age at which the leader makes etcd compact old revisions",
     ),
     time(
         Server,
         "leader_ttl",
         "5s",
         ("1s", "1h"),
-        "A leader that is silent for so long is replaced by another node",
+        "Silence of a leader after which another node replaces it",
     ),
     secret(
         Server,
         "api_tokens",
-        "Tokens that open the API, separated by commas; none: everybody who reaches it may use it",
+        "API tokens, separated by commas. Without any, everyone who reaches the port can use the API",
     ),
     switch(
         Server,
         "insecure_no_auth",
-        "Listen beyond this machine without any token. Everybody who reaches the port can run tasks",
+        "Listen beyond this machine without an API token. Everyone who reaches the port can run tasks",
     ),
     secret(
         Server,
         "metrics_tokens",
-        "Tokens that open /metrics and nothing else, separated by commas",
+        "Tokens that give access to /metrics only, separated by commas",
     ),
-    switch(
-        Server,
-        "metrics_open",
-        "Let everybody who reaches the port read /metrics, whatever tokens there are",
-    ),
+    switch(Server, "metrics_open", "Serve /metrics without a token"),
     number(
         Server,
         "metrics_names",
         "200",
         "N",
         (0, 100_000),
-        "Queues, kinds and workers that metrics name; all further ones are counted as other",
+        "Maximum number of queues, of kinds and of workers that metrics name. Further ones count as other",
     ),
     time(
         Server,
         "session_ttl",
         "10s",
         ("1s", "1h"),
-        "A worker that is silent for so long is taken for gone",
+        "Silence of a worker after which it counts as lost",
     ),
-    time(Server, "retention_completed", "1d", ("0s", "3660d"), "How long completed tasks are kept"),
+    time(Server, "retention_completed", "1d", ("0s", "3660d"), "Time to keep completed tasks"),
     time(
         Server,
         "retention_other",
         "7d",
         ("0s", "3660d"),
-        "How long failed, cancelled and expired tasks are kept",
+        "Time to keep failed, cancelled and expired tasks",
     ),
     time(
         Server,
         "retention_clock_grace",
         "1h",
         ("0s", "30d"),
-        "How long no finished task is removed after the wall clock jumped forward",
+        "Time without removal of ended tasks after the wall clock has jumped forward",
     ),
     number(
         Server,
@@ -340,7 +341,7 @@ pub(crate) const KEYS: &[Key] = &[
         "67108864",
         "BYTES",
         (0, 1 << 50),
-        "Memory for payloads of tasks about to run",
+        "Memory to cache payloads of tasks that will run soon",
     ),
     number(
         Server,
@@ -348,7 +349,7 @@ pub(crate) const KEYS: &[Key] = &[
         "67108864",
         "BYTES",
         (0, 1 << 50),
-        "Memory for data read from the embedded store",
+        "Memory to cache data of the embedded store",
     ),
     number(
         Server,
@@ -356,7 +357,7 @@ pub(crate) const KEYS: &[Key] = &[
         "268435456",
         "BYTES",
         (0, 1 << 50),
-        "Disk space to keep free; new tasks are refused below twice as much, all changes below this",
+        "Disk space to keep free. Below it, Rota refuses all changes; below twice as much, new tasks",
     ),
     number(
         Limits,
@@ -364,93 +365,136 @@ pub(crate) const KEYS: &[Key] = &[
         "20000000",
         "N",
         (1, 1_000_000_000),
-        "Live tasks in one queue",
+        "Maximum number of live tasks in one queue",
     ),
-    number(Limits, "limits.queues", "100000", "N", (1, 10_000_000), "Different queues"),
-    number(Limits, "limits.kinds", "100000", "N", (1, 10_000_000), "Different kinds"),
-    number(Limits, "limits.sessions", "10000", "N", (1, 1_000_000), "Connected workers"),
-    limit("limits.payload_bytes", LIMITS.payload_bytes, "BYTES", (1, 1 << 30), "A task's payload"),
-    limit("limits.result_bytes", LIMITS.result_bytes, "BYTES", (1, 1 << 30), "A task's result"),
+    number(Limits, "limits.queues", "100000", "N", (1, 10_000_000), "Maximum number of queues"),
+    number(Limits, "limits.kinds", "100000", "N", (1, 10_000_000), "Maximum number of kinds"),
+    number(
+        Limits,
+        "limits.sessions",
+        "10000",
+        "N",
+        (1, 1_000_000),
+        "Maximum number of connected workers",
+    ),
+    limit(
+        "limits.payload_bytes",
+        LIMITS.payload_bytes,
+        "BYTES",
+        (1, 1 << 30),
+        "Maximum size of a payload",
+    ),
+    limit(
+        "limits.result_bytes",
+        LIMITS.result_bytes,
+        "BYTES",
+        (1, 1 << 30),
+        "Maximum size of a result",
+    ),
     limit(
         "limits.output_tail_bytes",
         LIMITS.output_tail_bytes,
         "BYTES",
         (0, 1 << 30),
-        "Output kept of an attempt",
+        "Size of the end of an attempt's output that is kept",
     ),
-    limit("limits.batch", LIMITS.batch, "N", (1, 100_000), "Tasks in one request"),
-    limit("limits.request_bytes", LIMITS.request_bytes, "BYTES", (1024, 1 << 30), "One request"),
+    limit(
+        "limits.batch",
+        LIMITS.batch,
+        "N",
+        (1, 100_000),
+        "Maximum number of tasks in one request",
+    ),
+    limit(
+        "limits.request_bytes",
+        LIMITS.request_bytes,
+        "BYTES",
+        (1024, 1 << 30),
+        "Maximum size of a request",
+    ),
     limit(
         "limits.bodies_in_flight_bytes",
         LIMITS.bodies_in_flight_bytes,
         "BYTES",
         (1 << 20, 1 << 40),
-        "Memory for the bodies of all requests that the server works on",
+        "Maximum memory for the bodies of all requests in progress",
     ),
     limit(
         "limits.answers_in_flight_bytes",
         LIMITS.answers_in_flight_bytes,
         "BYTES",
         (1 << 20, 1 << 40),
-        "Memory for all large answers that clients have not read yet",
+        "Maximum memory for all large answers that clients have not read yet",
     ),
-    limit("limits.labels", LIMITS.labels, "N", (0, 1000), "Labels of a task"),
+    limit("limits.labels", LIMITS.labels, "N", (0, 1000), "Maximum number of labels of a task"),
     limit(
         "limits.label_value_bytes",
         LIMITS.label_value_bytes,
         "BYTES",
         (0, 65_536),
-        "A label's value",
+        "Maximum size of a label's value",
     ),
-    limit("limits.page_size", LIMITS.page_size, "N", (1, 10_000), "Tasks on one page"),
-    limit_time("limits.wait", LIMITS.wait, ("0s", "1h"), "A long poll"),
+    limit(
+        "limits.page_size",
+        LIMITS.page_size,
+        "N",
+        (1, 10_000),
+        "Maximum number of tasks on a page",
+    ),
+    limit_time("limits.wait", LIMITS.wait, ("0s", "1h"), "Maximum duration of a long poll"),
     limit_time(
         "limits.header_timeout",
         LIMITS.header_timeout,
         ("100ms", "1h"),
-        "The head of a request must arrive within",
+        "Time within which the headers of a request must arrive",
     ),
     limit_time(
         "limits.body_timeout",
         LIMITS.body_timeout,
         ("100ms", "1h"),
-        "The body of a request must arrive within",
+        "Time within which the body of a request must arrive",
     ),
-    limit("limits.connections", LIMITS.connections, "N", (1, 1_000_000), "Open connections"),
+    limit(
+        "limits.connections",
+        LIMITS.connections,
+        "N",
+        (1, 1_000_000),
+        "Maximum number of open connections",
+    ),
     limit(
         "limits.json_depth",
         LIMITS.json_depth,
         "N",
         (1, 127),
-        "Levels of lists and objects in a payload or result",
+        "Maximum depth of nested lists and objects in a payload or result",
     ),
     limit(
         "limits.name_characters",
         LIMITS.name_characters,
         "N",
         (1, Name::LEN_MAX as u64),
-        "Characters of a new name: of a queue, kind, label, worker or task",
+        "Maximum length in characters of a new name of a queue, kind, label, worker or task",
     ),
     limit(
         "limits.idempotency_key_bytes",
         LIMITS.idempotency_key_bytes,
         "BYTES",
         (1, IDEMPOTENCY_KEY_BYTES_MAX as u64),
-        "An idempotency key",
+        "Maximum size of an idempotency key",
     ),
     limit(
         "limits.streams_per_connection",
         LIMITS.streams_per_connection as usize,
         "N",
         (1, 1_000_000),
-        "Requests at once over one connection of HTTP/2",
+        "Maximum number of concurrent requests on one HTTP/2 connection",
     ),
     limit(
         "limits.worker_slots",
         LIMITS.worker_slots as usize,
         "N",
         (1, 1_000_000),
-        "Slots of a worker",
+        "Maximum number of slots of a worker",
     ),
     key(
         Client,
@@ -458,16 +502,16 @@ pub(crate) const KEYS: &[Key] = &[
         "http://127.0.0.1:7420",
         "URL",
         Takes::Text,
-        "The server; several, separated by commas, for failover",
+        "Server URL, or several separated by commas for failover",
     ),
-    secret(Client, "token", "The token for the API"),
+    secret(Client, "token", "API token"),
     key(
         Worker,
         "name",
         "",
         "NAME",
         Takes::Names,
-        "The worker's name; by default the host's and the process's number",
+        "Name of the worker. Default: the host name and the process id",
     ),
     key(
         Worker,
@@ -475,31 +519,30 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "NAMES",
         Takes::Names,
-        "Served queues, separated by commas; by default all",
+        "Queues to serve, separated by commas. Default: all",
     ),
-    number(Worker, "slots", "10", "N", (1, 1_000_000), "Tasks run at once"),
+    number(Worker, "slots", "10", "N", (1, 1_000_000), "Number of tasks to run at once"),
     time(
         Worker,
         "drain_timeout",
         "30s",
         ("0s", "7d"),
-        "How long running tasks may go on after SIGTERM",
+        "Time that running tasks have to finish after SIGTERM",
     ),
     address(
         Worker,
         "metrics_listen",
         "",
-        "Where the worker shows /metrics, /healthz and /readyz, such as 127.0.0.1:7421; by default \
-         nowhere",
+        "Address to serve /metrics, /healthz and /readyz on, such as 127.0.0.1:7421. Default: not served",
     ),
-    switch(Worker, "allow_command", "Run programs that tasks ask for (kind command)"),
+    switch(Worker, "allow_command", "Let tasks of kind command run programs on this machine"),
     key(
         Worker,
         "allowed_programs",
         "",
         "NAMES",
         Takes::Text,
-        "The only programs that may be run, separated by commas: names, or absolute paths; by default all",
+        "Programs that tasks can run, separated by commas: names or absolute paths. Default: all",
     ),
     key(
         Worker,
@@ -507,8 +550,8 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "NAMES",
         Takes::Text,
-        "The only variables that tasks may set for programs, separated by commas; by default all, or \
-         none if allowed_programs is set",
+        "Environment variables that tasks can set for programs, separated by commas. Default: all, or \
+                 none if allowed_programs is set",
     ),
     key(
         Worker,
@@ -516,7 +559,7 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "NAME",
         Takes::Text,
-        "The user that programs run as, for a worker that runs as root; by default the worker's",
+        "User to run programs as; the worker must run as root. Default: the worker's user",
     ),
     switch(
         Worker,
@@ -529,6 +572,6 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "HOSTS",
         Takes::Text,
-        "Hosts that tasks of kind http may reach whatever their address, separated by commas",
+        "Hosts that tasks of kind http can reach at any address, separated by commas",
     ),
 ];

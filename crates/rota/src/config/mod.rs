@@ -1,7 +1,7 @@
-//! Settings: one table of keys, and where each value comes from.
+//! Settings: the table of keys, and the value and source of each.
 //!
-//! Flags go over `ROTA_*` variables, these over `rota.toml`, that over defaults; a key has the same
-//! name in all of them: `--limits-batch`, `ROTA_LIMITS_BATCH`, and `batch` under `[limits]`.
+//! A flag overrides a `ROTA_*` variable, which overrides `rota.toml`, which overrides the default. A key has
+//! the same name in all of them: `--limits-batch`, `ROTA_LIMITS_BATCH`, and `batch` under `[limits]`.
 
 mod check;
 mod file;
@@ -18,7 +18,7 @@ pub(crate) use keys::{KEYS, Key, Scope};
 
 use crate::exit::Failure;
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
     Default,
@@ -38,7 +38,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// The values in force.
+/// The effective values.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     values: BTreeMap<&'static str, (String, Source)>,
@@ -46,7 +46,7 @@ pub(crate) struct Settings {
 
 /// The flags for the keys of these scopes.
 pub(crate) fn flags(scopes: &[Scope]) -> Vec<Arg> {
-    // A secret on the command line would show in the list of processes.
+    // A secret on the command line would be visible in the list of processes.
     let keys = KEYS.iter().filter(|key| scopes.contains(&key.scope) && !key.secret);
     keys.map(flag).collect()
 }
@@ -54,9 +54,9 @@ pub(crate) fn flags(scopes: &[Scope]) -> Vec<Arg> {
 fn flag(key: &'static Key) -> Arg {
     let default = key.default();
     let help = if default.is_empty() || key.is_switch() {
-        format!("{} [variable: {}]", key.help, key.variable())
+        format!("{} [env: {}]", key.help, key.variable())
     } else {
-        format!("{} [default: {default}] [variable: {}]", key.help, key.variable())
+        format!("{} [default: {default}] [env: {}]", key.help, key.variable())
     };
     let arg = Arg::new(key.name).long(key.flag()).help(help);
     if key.is_switch() {
@@ -66,7 +66,7 @@ fn flag(key: &'static Key) -> Arg {
             .require_equals(true)
             .default_missing_value("true")
     } else {
-        // What is below zero is to be refused with the range, not taken for another flag.
+        // A negative number must be refused with the range, not parsed as another flag.
         let below = matches!(key.takes, Takes::Number(..) | Takes::Time(..));
         arg.value_name(key.value_name).allow_hyphen_values(below)
     }
@@ -99,10 +99,10 @@ impl Settings {
         Self { values: KEYS.iter().map(|key| (key.name, value(key))).collect() }
     }
 
-    /// A value as text; empty for one that is not set.
+    /// A value as text. Empty if it is not set.
     ///
     /// # Panics
-    /// When there is no such key: a mistake of the program.
+    /// When there is no such key, which is a bug.
     pub(crate) fn text(&self, key: &str) -> &str {
         &self.values.get(key).expect("a key of the table").0
     }
@@ -111,10 +111,10 @@ impl Settings {
         &self.values.get(key).expect("a key of the table").1
     }
 
-    /// A value of a type.
+    /// A parsed value.
     ///
     /// # Errors
-    /// When the text does not say one; the message names the key and where the text came from.
+    /// When the text cannot be parsed. The message names the key and the source of the text.
     pub(crate) fn get<T: FromStr>(&self, key: &str) -> Result<T, Failure>
     where
         T::Err: fmt::Display,
@@ -131,25 +131,25 @@ impl Settings {
     /// # Errors
     /// As [`Settings::get`].
     pub(crate) fn span(&self, key: &str) -> Result<std::time::Duration, Failure> {
-        self.get::<rota_proto::Span>(key).map(rota_proto::Span::duration)
+        self.get::<rota_proto::TimeSpan>(key).map(rota_proto::TimeSpan::duration)
     }
 
-    /// Values separated by commas, if the key is set: then an empty list is one.
+    /// Values separated by commas, or `None` if the key is not set. An empty list that was set is `Some`.
     pub(crate) fn list_if_set(&self, key: &str) -> Option<Vec<String>> {
         (*self.source(key) != Source::Default).then(|| self.list(key))
     }
 
-    /// Values separated by commas; none for an empty text.
+    /// Values separated by commas. Empty for an empty text.
     pub(crate) fn list(&self, key: &str) -> Vec<String> {
         let parts = self.text(key).split(',').map(str::trim).filter(|part| !part.is_empty());
         parts.map(str::to_owned).collect()
     }
 }
 
-/// Reads the file that is named, or the first one that there is.
+/// Reads the named file, or the first default one that exists.
 ///
 /// # Errors
-/// When a named one cannot be read, or one has a key that does not exist.
+/// When the named file cannot be read, or a file has an unknown key.
 pub(crate) fn find_file(named: Option<&Path>) -> Result<ConfigFile, Failure> {
     file::find(named)
 }

@@ -1,9 +1,9 @@
-//! The process's log: where it goes, what is let through, and changing that while it runs.
+//! The log of the process, and its filter, which can change while it runs.
 //!
 //! One line an event, on standard error: text for people on a terminal, JSON for programs. How a
-//! line looks is in `line`.
+//! line looks is in `formatter`.
 
-mod line;
+mod formatter;
 
 use std::{
     fmt,
@@ -19,9 +19,9 @@ use tracing_subscriber::{
 };
 
 use crate::{config::Settings, exit::Failure};
-use line::{Line, Shape};
+use formatter::{LogFormatter, Shape};
 
-/// Who writes: a node or a worker, and its name. Said on every line as soon as it is known.
+/// The node or worker that writes the log. Each line has it, as soon as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Writer {
     /// `node` or `worker`.
@@ -48,11 +48,11 @@ impl fmt::Debug for Log {
     }
 }
 
-/// Starts logging, within a tokio runtime. Once in the life of a process. At SIGHUP, `read` tells the
-/// filter anew.
+/// Starts logging, once in a process and within a tokio runtime. On SIGHUP, reads the filter again with
+/// `read`.
 ///
 /// # Errors
-/// When the filter or format is not one, or the signal cannot be listened to.
+/// When the filter or format is invalid, or the signal handler cannot be installed.
 pub(crate) fn start(
     settings: &Settings,
     read: impl Fn() -> Result<Settings, Failure> + Send + 'static,
@@ -65,12 +65,16 @@ pub(crate) fn start(
         "auto" if !terminal => Shape::Json,
         "auto" | "text" => Shape::Text { colours },
         "json" => Shape::Json,
-        other => return Err(Failure::usage(format!("log_format = {other:?}: auto, text or json"))),
+        other => {
+            return Err(Failure::usage(format!(
+                "log_format = {other:?}: must be auto, text or json"
+            )));
+        }
     };
     let writer = Arc::new(OnceLock::new());
     let (filter, handle) = reload::Layer::new(filter);
     let lines = tracing_subscriber::fmt::layer()
-        .event_format(Line::new(shape, writer.clone()))
+        .event_format(LogFormatter::new(shape, writer.clone()))
         .with_writer(std::io::stderr);
     tracing_subscriber::registry().with(filter).with(lines).init();
     let log = Log { inner: Arc::new(Inner { filter: handle, text: Mutex::new(text), writer }) };
@@ -83,7 +87,7 @@ fn parse(text: &str) -> Result<EnvFilter, WrongFilter> {
 }
 
 impl Log {
-    /// Puts the filter that `read` finds in force whenever the process is sent SIGHUP.
+    /// On each SIGHUP, applies the filter that `read` returns.
     fn follow(
         &self,
         read: impl Fn() -> Result<Settings, Failure> + Send + 'static,
@@ -97,15 +101,17 @@ impl Log {
                     log.set_filter(settings.text("log")).map_err(|error| Failure::usage(error.0))
                 };
                 match read().and_then(put) {
-                    Ok(()) => info!(filter = log.filter(), "the log's filter was read anew"),
-                    Err(error) => warn!(%error, "the log's filter stays as it was"),
+                    Ok(()) => info!(filter = log.filter(), "log filter reloaded"),
+                    Err(error) => {
+                        warn!(%error, "reloading the log filter failed; the filter is unchanged")
+                    }
                 }
             }
         });
         Ok(())
     }
 
-    /// Says who writes, from here on. The first one stands.
+    /// Sets the writer of the following lines. Only the first call has an effect.
     pub(crate) fn write_as(&self, role: &'static str, name: &str) {
         let _ = self.inner.writer.set(Writer { role, name: name.to_owned() });
     }
@@ -118,7 +124,7 @@ impl LogControl for Log {
 
     fn set_filter(&self, filter: &str) -> Result<(), WrongFilter> {
         let parsed = parse(filter)?;
-        // Held over the change, so that what is said is what is in force.
+        // Held during the change, so that the text always matches the filter in force.
         let mut text = self.inner.text.lock().unwrap_or_else(PoisonError::into_inner);
         self.inner.filter.reload(parsed).map_err(|error| WrongFilter(error.to_string()))?;
         filter.clone_into(&mut text);

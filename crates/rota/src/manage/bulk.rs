@@ -1,5 +1,4 @@
-//! One thing done to many tasks: `rota task cancel`, `retry` and `delete`, of one task or of those that a
-//! filter selects.
+//! `rota task cancel`, `retry` and `delete`, for one task or for all tasks that match a filter.
 
 use clap::{Args, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
@@ -14,23 +13,23 @@ use crate::{
     output::{self, Format},
 };
 
-/// One task, or those of a filter.
+/// Selects one task, or the tasks of a filter.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
-    /// The task.
+    /// Task id.
     #[arg(value_parser = Text::new(), required_unless_present_any = FILTERS.into_iter().chain(["all"]), conflicts_with_all = FILTERS)]
     id: Option<String>,
     #[command(flatten)]
     filter: FilterArgs,
-    /// All tasks, instead of a filter.
+    /// Select all tasks.
     #[arg(long, conflicts_with = "id", conflicts_with_all = FILTERS)]
     all: bool,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
 }
 
-/// Does one thing to one task or to those of a filter.
+/// Applies an action to one task or to the tasks of a filter.
 pub(super) async fn change(
     client: &Client,
     which: Which,
@@ -55,11 +54,13 @@ pub(super) async fn change(
     let filter = filter(&which.filter)?;
     if !which.yes {
         if !output::is_interactive() {
-            return Err(Failure::usage(format!("to {verb} many tasks, add --yes")));
+            return Err(Failure::usage(format!(
+                "cannot ask for confirmation without a terminal; add --yes to {verb} many tasks"
+            )));
         }
-        let which = if which.all { "there are" } else { "the filter selects" };
-        if !output::confirm(&format!("{verb} all tasks that {which}?"))? {
-            return Err(Failure::new(Exit::Failure, "nothing was changed"));
+        let which = if which.all { "" } else { " that match the filter" };
+        if !output::confirm(&format!("{verb} all tasks{which}?"))? {
+            return Err(Failure::new(Exit::Failure, "no task was changed"));
         }
     }
     let request = v1::BulkTasksRequest {
@@ -74,7 +75,7 @@ pub(super) async fn change(
     tell(&total, stopped, verb, format)
 }
 
-/// Changes page after page. What was changed, and what put an end to it before the last one.
+/// Changes page after page. Returns the counts, and the failure that stopped it before the last page.
 async fn page_by_page(
     mut request: v1::BulkTasksRequest,
     ask: impl AsyncFn(v1::BulkTasksRequest) -> Result<v1::BulkTasksResponse, ClientError>,
@@ -103,7 +104,7 @@ async fn page_by_page(
     }
 }
 
-/// Tells what was changed, however it ended.
+/// Prints what was changed, also after a failure.
 fn tell(
     total: &BulkResult,
     stopped: Option<Failure>,
@@ -118,7 +119,7 @@ fn tell(
         Format::Json => output::json(total)?,
         Format::Table => {
             let mut line = format!(
-                "{} changed, {} skipped because of their state",
+                "{} changed, {} skipped because of their status",
                 total.changed, total.skipped
             );
             if let Some(refusal) = &total.refusal {
@@ -129,10 +130,10 @@ fn tell(
         }
     }
     match stopped {
-        // Some were changed: how many is said, and that is no failure.
+        // The command made progress, and the counts are printed: not a failure.
         None if total.changed > 0 || total.refused == 0 => Ok(()),
-        None => Err(Failure::new(Exit::Refused, "nothing was changed").hint("try again later")),
-        Some(failure) => Err(failure.after(&format!("{verb} stopped before the rest"))),
+        None => Err(Failure::new(Exit::Refused, "no task was changed").hint("try again later")),
+        Some(failure) => Err(failure.after(&format!("{verb} stopped early"))),
     }
 }
 
@@ -140,13 +141,13 @@ fn tell(
 mod tests {
     use std::sync::Mutex;
 
-    use tonic::Code;
+    use rota_client::ErrorKind;
 
     use super::*;
 
-    type Answer = Result<(u32, &'static str), Code>;
+    type Answer = Result<(u32, &'static str), ErrorKind>;
 
-    /// What comes of these answers, and the cursors that were asked for.
+    /// The outcome of these answers, and the cursors of the requests.
     async fn after(answers: &[Answer]) -> (BulkResult, Option<Failure>, Vec<String>) {
         let asked = Mutex::new(Vec::new());
         let ask = async |request: v1::BulkTasksRequest| {
@@ -160,7 +161,13 @@ mod tests {
                     next_page_token: Some(next.to_owned()).filter(|next| !next.is_empty()),
                     ..Default::default()
                 })
-                .map_err(|code| tonic::Status::new(code, "queue mail is full").into())
+                .map_err(|kind| ClientError::Refused {
+                    kind,
+                    message: "queue mail is full".to_owned(),
+                    reason: String::new(),
+                    violations: Vec::new(),
+                    retry_after: None,
+                })
         };
         let (total, stopped) = page_by_page(v1::BulkTasksRequest::default(), ask).await;
         (total, stopped, asked.into_inner().unwrap())
@@ -176,14 +183,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_changed_before_a_refusal_is_kept() {
-        let (total, stopped, _) = after(&[Ok((5, "a")), Err(Code::ResourceExhausted)]).await;
+        let (total, stopped, _) = after(&[Ok((5, "a")), Err(ErrorKind::ResourceExhausted)]).await;
         assert_eq!((total.changed, total.next_cursor.as_deref()), (5, Some("a")));
         assert_eq!(stopped.as_ref().map(|failure| failure.exit), Some(Exit::Refused));
         let told = tell(&total, stopped, "retry", Format::Table).expect_err("it is not all");
         let told = told.to_string();
-        assert!(told.starts_with("retry stopped before the rest: queue mail is full"), "{told}");
-        // Nothing was changed: the refusal is all there is to say.
-        let (total, stopped, _) = after(&[Err(Code::ResourceExhausted)]).await;
+        assert!(told.starts_with("retry stopped early: queue mail is full"), "{told}");
+        // No task was changed: only the refusal is printed.
+        let (total, stopped, _) = after(&[Err(ErrorKind::ResourceExhausted)]).await;
         let told = tell(&total, stopped, "retry", Format::Table).expect_err("refused");
         assert!(told.to_string().starts_with("queue mail is full"), "{told}");
     }

@@ -12,7 +12,7 @@ use crate::{
     text,
 };
 
-/// Without a verb: the nodes, who leads them, and their store.
+/// Without a subcommand: shows the nodes, the leader and the store.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct ClusterArgs {
@@ -20,18 +20,18 @@ pub(crate) struct ClusterArgs {
     verb: Option<ClusterVerb>,
 }
 
-/// What can be done with a cluster.
+/// Commands for the cluster.
 #[derive(Debug, Subcommand)]
 enum ClusterVerb {
-    /// Hand leadership to another node.
+    /// Transfer leadership to another node.
     Transfer {
-        /// To which; by default any other.
+        /// Name of the node that is to lead [default: any other node].
         #[arg(long, value_name = "NODE", value_parser = Text::new())]
         to: Option<String>,
     },
 }
 
-/// Runs the verb.
+/// Runs the command.
 pub(crate) async fn run(args: ClusterArgs, client: &Client, format: Format) -> Result<(), Failure> {
     match args.verb {
         None => {
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: ClusterArgs, client: &Client, format: Format) -> R
             if format == Format::Json {
                 return output::json(&answer);
             }
-            output::line(&format!("leadership goes to {}", text::line(&answer.to)))
+            output::line(&format!("leadership is transferred to {}", text::line(&answer.to)))
         }
     }
 }
@@ -79,7 +79,7 @@ fn text(cluster: &Cluster) -> String {
     format!("{}\n{}", about.text(), nodes.text())
 }
 
-/// A role, as people read it.
+/// The text for a role.
 pub(crate) fn role(role: NodeRole) -> &'static str {
     match role {
         NodeRole::Leader => "leader",
@@ -89,7 +89,7 @@ pub(crate) fn role(role: NodeRole) -> &'static str {
     }
 }
 
-/// Whether a node serves, and why not.
+/// Whether a node is ready, or its problem.
 pub(crate) fn state(node: &Node) -> String {
     match &node.problem {
         Some(problem) => problem.clone(),
@@ -98,13 +98,13 @@ pub(crate) fn state(node: &Node) -> String {
     }
 }
 
-/// How many revisions of the store a node's copy of the live tasks is behind; a leader has none.
+/// How many revisions of the store the node's copy of the live tasks is behind. None for a leader.
 pub(crate) fn lag(cluster: &Cluster, node: &Node) -> Option<u64> {
     let store = cluster.store.as_ref()?;
     Some(store.revision.saturating_sub(node.revision?))
 }
 
-/// Bytes used, of those allowed.
+/// Bytes used of the bytes allowed.
 pub(crate) fn size(used: Option<u64>, max: Option<u64>) -> String {
     match (used, max) {
         (None, _) => "-".to_owned(),
@@ -113,7 +113,7 @@ pub(crate) fn size(used: Option<u64>, max: Option<u64>) -> String {
     }
 }
 
-/// Bytes in the largest unit of which there are ten at least.
+/// Bytes in the largest unit that gives at least two digits.
 fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let unit = (1..UNITS.len()).rev().find(|unit| count >> (10 * unit) >= 10).unwrap_or(0);

@@ -1,8 +1,7 @@
-//! `rota task create`: one task from flags; many are left to `import`.
+//! `rota task create`: creates one task from flags. The module `import` creates many.
 
 use std::{
     fs::File,
-    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::{self, Read},
     path::PathBuf,
 };
@@ -10,136 +9,113 @@ use std::{
 use bytes::Bytes;
 use clap::{Args, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
-    Client, ClientError, Date, NewTask, Span,
+    Client, ClientError, Date, NewTask, TimeSpan,
     v1::{self, Task},
 };
 use serde_json::{json, value::RawValue};
 
-use super::{import, labels, lines::BYTE_ORDER_MARK};
+use super::{
+    fresh_key, import, labels,
+    lines::BYTE_ORDER_MARK,
+    retry::{self, RetryArgs},
+};
 use crate::{exit::Failure, output::Format};
 
-/// A task in flags.
+/// The flags of a task.
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
-    /// The handler that runs it.
+    /// Kind of the task. Workers with a handler for this kind run it.
     #[arg(long, value_parser = Text::new(), required_unless_present_any = ["file", "command", "http"])]
     kind: Option<String>,
-    /// The queue in which it waits [default: default].
+    /// Queue of the task [default: default].
     #[arg(long, value_parser = Text::new())]
     queue: Option<String>,
-    /// Parameters: JSON, @FILE, or - for standard input.
+    /// Payload for the handler: JSON, @FILE, or - for standard input.
     #[arg(long, value_name = "JSON", conflicts_with_all = ["command", "http"])]
     payload: Option<String>,
-    /// Run a program. Its name and arguments follow --: everything after -- is passed to the program, so put
-    /// the options of this command before it.
+    /// Run a program. Everything after -- is the program and its arguments, so put the options of this
+    /// command before it.
     #[arg(long, conflicts_with = "http", requires = "argv")]
     command: bool,
-    /// Request a URL, such as `https://example.org`.
+    /// Request a URL, such as https://example.org.
     #[arg(long, value_name = "URL", value_parser = parse_url, conflicts_with = "argv")]
     http: Option<String>,
-    /// The program and its arguments.
+    /// Program and its arguments.
     #[arg(last = true, value_name = "ARGV", requires = "command")]
     argv: Vec<String>,
-    /// A name of your own for the task.
+    /// Task id [default: chosen by the server].
     #[arg(long, value_parser = Text::new())]
     id: Option<String>,
-    /// A repeat with the same key and body returns the same task [default: one of its own, unless there is
-    /// an --id]. With --file, each line without a key or an id gets this key and its number.
+    /// Key that makes a repeat safe: with the same key and content, you get the same task [default: a random
+    /// key, unless --id is given]. With --file, each line without a key or id gets this key and its line number.
     #[arg(long, value_name = "KEY", value_parser = Text::new())]
     idempotency_key: Option<String>,
-    /// A label; may be repeated.
+    /// Label of the task. Can be repeated.
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
-    /// Text for people, up to 256 characters.
+    /// Description for people, up to 256 characters.
     #[arg(long, value_name = "TEXT", value_parser = Text::new())]
     description: Option<String>,
-    /// 0 to 9, higher first [default: 5].
+    /// Priority, 0 to 9. Tasks with a higher priority run first [default: 5].
     #[arg(long, allow_negative_numbers = true)]
     priority: Option<u32>,
-    /// Not before that long from now, such as 30s or 2h.
+    /// Delay before the task is due, such as 30s or 2h.
     #[arg(long, value_name = "TIME", conflicts_with = "run_at")]
-    delay: Option<Span>,
-    /// Not before that date, such as 2026-01-31T12:00:00Z.
+    delay: Option<TimeSpan>,
+    /// Earliest start time, such as 2026-01-31T12:00:00Z.
     #[arg(long, value_name = "DATE")]
     run_at: Option<Date>,
-    /// Not started by then: it expires.
+    /// Start deadline. The task expires if it has not started by then.
     #[arg(long, value_name = "DATE")]
     expires_at: Option<Date>,
-    /// Longest time for one attempt [default: 30m].
+    /// Maximum duration of one attempt [default: 30m].
     #[arg(long, value_name = "TIME")]
-    timeout: Option<Span>,
-    /// Attempts before it fails for good [default: 25].
-    #[arg(long, value_name = "N")]
-    max_attempts: Option<u32>,
-    /// Times it may lose its worker [default: 3].
-    #[arg(long, value_name = "N")]
-    max_lost: Option<u32>,
-    /// Times the handler may snooze the task [default: 1000].
-    #[arg(long, value_name = "N")]
-    max_snoozes: Option<u32>,
-    /// Delay after the first failure [default: 1s].
+    timeout: Option<TimeSpan>,
+    #[command(flatten)]
+    retry: RetryArgs,
+    /// Time to keep the task after it has ended.
     #[arg(long, value_name = "TIME")]
-    backoff_initial: Option<Span>,
-    /// Growth of the delay with each failure, 1 to 100 [default: 2].
-    #[arg(long, value_name = "FACTOR")]
-    backoff_multiplier: Option<f64>,
-    /// Longest delay [default: 1h].
-    #[arg(long, value_name = "TIME")]
-    backoff_max: Option<Span>,
-    /// Wait for the whole delay; by default for a part of it, drawn at random.
-    #[arg(long)]
-    no_jitter: bool,
-    /// How long it is kept when it has ended.
-    #[arg(long, value_name = "TIME")]
-    retention: Option<Span>,
-    /// Wait until it has ended.
+    retention: Option<TimeSpan>,
+    /// Wait until the task has ended, and print its output and result.
     #[arg(long, conflicts_with = "file")]
     pub(crate) wait: bool,
-    /// Many tasks: a file with one task in JSON on each line, or - for standard input. Each line says all of
-    /// its task: of the other flags, only --idempotency-key goes with it.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ONE_TASK)]
+    /// Create many tasks from a file with one task in JSON on each line, or from standard input with -. Of the
+    /// other flags for tasks, only --idempotency-key can be combined with it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = one_task())]
     file: Option<PathBuf>,
 }
 
-/// The flags that say what one task is.
-const ONE_TASK: [&str; 22] = [
-    "kind",
-    "queue",
-    "payload",
-    "command",
-    "http",
-    "argv",
-    "id",
-    "labels",
-    "description",
-    "priority",
-    "delay",
-    "run_at",
-    "expires_at",
-    "timeout",
-    "max_attempts",
-    "max_lost",
-    "max_snoozes",
-    "backoff_initial",
-    "backoff_multiplier",
-    "backoff_max",
-    "no_jitter",
-    "retention",
-];
+/// The flags that describe one task.
+fn one_task() -> Vec<&'static str> {
+    let own = [
+        "kind",
+        "queue",
+        "payload",
+        "command",
+        "http",
+        "argv",
+        "id",
+        "labels",
+        "description",
+        "priority",
+        "delay",
+        "run_at",
+        "expires_at",
+        "timeout",
+        "retention",
+    ];
+    own.into_iter().chain(retry::FLAGS).collect()
+}
 
 fn parse_url(text: &str) -> Result<String, String> {
     let is_one = ["http://", "https://"].iter().any(|scheme| {
         let rest = text.get(scheme.len()..).filter(|rest| !rest.is_empty());
         rest.is_some() && text[..scheme.len()].eq_ignore_ascii_case(scheme)
     });
-    if is_one {
-        Ok(text.to_owned())
-    } else {
-        Err("it must begin with http:// or https://".to_owned())
-    }
+    if is_one { Ok(text.to_owned()) } else { Err("must begin with http:// or https://".to_owned()) }
 }
 
-/// Creates what the flags say. The task, where it was one.
+/// Creates what the flags describe. Returns the task if it was a single one.
 pub(crate) async fn run(
     args: CreateArgs,
     client: &Client,
@@ -154,7 +130,7 @@ pub(crate) async fn run(
     match (client.create_task(NewTask::from(task)).await, key) {
         (Ok(created), _) => Ok(Some(created)),
         (Err(error @ ClientError::OutcomeUnknown { .. }), Some(key)) => {
-            let again = "run it again with this key to get the task, whether it was created or not";
+            let again = "repeat the command with this key; you get the same task if it was created";
             Err(Failure::from(error).hint(format!("{again}: --idempotency-key {key}")))
         }
         (Err(error), _) => Err(error.into()),
@@ -162,7 +138,6 @@ pub(crate) async fn run(
 }
 
 fn from_flags(args: CreateArgs) -> Result<v1::NewTask, Failure> {
-    let retry = retry(&args);
     let (kind, payload) = if args.command {
         ("command".to_owned(), Some(json!({ "argv": args.argv }).to_string()))
     } else if let Some(url) = args.http {
@@ -188,13 +163,13 @@ fn from_flags(args: CreateArgs) -> Result<v1::NewTask, Failure> {
         delay: args.delay,
         expires_at: args.expires_at,
         timeout: args.timeout,
-        retry,
+        retry: args.retry.policy(),
         idempotency_key,
         retention: args.retention,
     })
 }
 
-/// What `--payload` says, is in its file, or comes by standard input.
+/// The text of `--payload`, of its file, or of standard input.
 fn text_of(payload: String) -> Result<String, Failure> {
     match payload.strip_prefix('@') {
         _ if payload == "-" => {
@@ -211,36 +186,14 @@ fn text_of(payload: String) -> Result<String, Failure> {
 fn json_of(text: &str) -> Result<Bytes, Failure> {
     let json: &RawValue = serde_json::from_str(text).map_err(|error| {
         Failure::usage(format!("--payload is not JSON: {error}"))
-            .hint("texts need quotes of their own: --payload '\"text\"'")
+            .hint("put a string in double quotes: --payload '\"text\"'")
     })?;
     Ok(Bytes::copy_from_slice(json.get().as_bytes()))
 }
 
-/// The payload that `--payload` names.
+/// The payload of `--payload`.
 pub(super) fn payload_of(payload: String) -> Result<Bytes, Failure> {
     json_of(&text_of(payload)?)
-}
-
-/// When to try again, if anything is said of it.
-fn retry(args: &CreateArgs) -> Option<v1::RetryPolicy> {
-    let policy = v1::RetryPolicy {
-        max_attempts: args.max_attempts,
-        initial: args.backoff_initial,
-        multiplier: args.backoff_multiplier,
-        max: args.backoff_max,
-        jitter: args.no_jitter.then_some(v1::Jitter::None.into()),
-        max_lost: args.max_lost,
-        max_snoozes: args.max_snoozes,
-    };
-    (policy != v1::RetryPolicy::default()).then_some(policy)
-}
-
-/// An idempotency key that nobody else has. With it the client may send a task again whose answer was
-/// lost, as when a node fails or leadership changes.
-pub(crate) fn fresh_key() -> String {
-    // Keyed by the system's randomness, unlike a generator that is seeded from the time.
-    let random = RandomState::new().build_hasher().finish();
-    format!("cli-{}-{random:016x}", jiff::Timestamp::now().as_millisecond())
 }
 
 fn read_all(mut input: impl Read) -> io::Result<String> {
@@ -262,14 +215,14 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Line {
+    struct Cli {
         #[command(flatten)]
         args: CreateArgs,
     }
 
     fn key(flags: &[&str]) -> Option<String> {
         let line = ["create", "--kind", "mail"].iter().chain(flags);
-        from_flags(Line::parse_from(line).args).expect("the flags are sound").idempotency_key
+        from_flags(Cli::parse_from(line).args).expect("the flags are sound").idempotency_key
     }
 
     #[test]

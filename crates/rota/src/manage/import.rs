@@ -1,5 +1,5 @@
-//! `rota task create --file`: creates a task for each line, through failures of servers, and says at the end
-//! what was done, however it ends.
+//! `rota task create --file`: creates a task for each line, retries while servers are unavailable, and always
+//! prints a summary at the end.
 
 use std::{
     fs::File,
@@ -9,18 +9,16 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use rota_client::{Client, ClientError, Created, NewTask, RetryHint, v1};
+use rota_client::{Client, ClientError, Created, ErrorKind, NewTask, RetryHint, v1};
 use serde_json::json;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
     time::{Instant, sleep},
 };
-use tonic::Code;
 
 use super::{
-    create::fresh_key,
-    is_passing,
+    fresh_key, is_passing,
     lines::{self, Chunk},
 };
 use crate::{
@@ -28,42 +26,42 @@ use crate::{
     output::{self, Format},
 };
 
-/// How long servers may be away before an import ends.
+/// How long servers can be unavailable before an import gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Between tries.
+/// Pause between retries.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What became of the lines.
+/// Counts of the lines by result.
 #[derive(Debug, Default, serde::Serialize)]
 struct Summary {
     created: u64,
     existed: u64,
     refused: u64,
-    /// Exist; an answer was lost, so it is not known whether this import created them.
+    /// The tasks exist, but an answer was lost: this import or an earlier one created them.
     unclear: u64,
-    /// Sent to a server that did not answer: created or not.
+    /// Sent to a server that did not answer, so they may exist or not.
     unknown: u64,
 }
 
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { created, existed, refused, unclear, unknown } = self;
-        write!(f, "{created} created, {existed} existed already, {refused} refused")?;
+        write!(f, "{created} created, {existed} already existed, {refused} refused")?;
         if *unclear > 0 {
-            write!(f, ", {unclear} created now or before (an answer was lost)")?;
+            write!(f, ", {unclear} created now or earlier (an answer was lost)")?;
         }
         if *unknown > 0 {
-            write!(f, ", {unknown} created or not (sent, and not answered)")?;
+            write!(f, ", {unknown} unknown (sent, but not answered)")?;
         }
         Ok(())
     }
 }
 
-/// Creates a task for each line of a file, or of standard input for `-`. Tasks without a name get an
-/// idempotency key that begins with `key`. A line that is refused is reported and the rest goes on.
+/// Creates a task for each line of a file, or of standard input for `-`. Tasks without an id or key get an
+/// idempotency key that begins with `key`. A refused line is reported, and the import continues.
 ///
 /// # Errors
-/// When lines were refused, or it ended early; the summary is printed before.
+/// When lines were refused, or the import ended early. The summary is printed first.
 pub(super) async fn run(
     file: &Path,
     key: Option<String>,
@@ -76,10 +74,10 @@ pub(super) async fn run(
     let fresh_key = key.is_none().then(fresh_key);
     let key = key.or_else(|| fresh_key.clone()).unwrap_or_default();
     let prefix = key.clone();
-    // Ends with the input, or when this function does. It is not waited for: standard input may be silent.
+    // Ends with the input or with this function. It is not joined, because standard input may stay silent.
     std::thread::spawn(move || lines::read(BufReader::new(input), &prefix, &sender));
     let mut import = Import {
-        // Tries are repeated here, to know which lines are in doubt.
+        // This module retries itself, to know the lines without an answer.
         client: client.with_patience(Duration::ZERO),
         summary: Summary::default(),
         bar: progress(bytes),
@@ -104,7 +102,9 @@ pub(super) async fn run(
         1 => String::new(),
         line => format!("lines before {line} are done; "),
     };
-    let again = format!("{done}run it again with --idempotency-key {key} to create no line twice");
+    let again = format!(
+        "{done}repeat the command with --idempotency-key {key}, and no task is created twice"
+    );
     ended.map_err(|failure| failure.and_hint(&again))?;
     match import.summary.refused {
         0 => Ok(()),
@@ -113,7 +113,7 @@ pub(super) async fn run(
     }
 }
 
-/// The input and its size, 0 where that is not known.
+/// The input and its size, 0 if unknown.
 fn open(file: &Path) -> Result<(Box<dyn Read + Send>, u64), Failure> {
     if file.as_os_str() == "-" {
         return Ok((Box::new(io::stdin()), 0));
@@ -130,7 +130,7 @@ fn open(file: &Path) -> Result<(Box<dyn Read + Send>, u64), Failure> {
 fn progress(bytes: u64) -> ProgressBar {
     let style = "{bar:40} {bytes}/{total_bytes}, {eta} left";
     let bar = if bytes > 0 { ProgressBar::new(bytes) } else { ProgressBar::new_spinner() };
-    // The template is a constant, and sound.
+    // The template is a valid constant.
     match ProgressStyle::with_template(style) {
         Ok(style) if bytes > 0 => bar.with_style(style),
         _ => bar,
@@ -144,11 +144,11 @@ struct Import {
     summary: Summary,
     bar: ProgressBar,
     format: Format,
-    /// What the keys of this import begin with, where nobody else can have the same.
+    /// The unique prefix of the keys of this import, unless the user chose a key.
     fresh_key: Option<String>,
     /// Lines before this one are done.
     next_line: usize,
-    /// Lines that a server was sent and has not answered for.
+    /// Lines that were sent to a server without an answer yet.
     in_doubt: u64,
 }
 
@@ -176,7 +176,7 @@ impl Import {
         Ok(())
     }
 
-    /// Whether a task has a key that only this import knows.
+    /// Whether a task has a key that only this import uses.
     fn is_ours(&self, task: &v1::NewTask) -> bool {
         let key = task.idempotency_key();
         self.fresh_key.as_deref().is_some_and(|fresh| task.id.is_none() && key.starts_with(fresh))
@@ -190,8 +190,8 @@ impl Import {
         });
     }
 
-    /// Sends tasks. Where a server refuses a request as a whole, its halves are sent, so that one task that
-    /// is too large, or too many at once, cost no other task.
+    /// Sends tasks. If a server refuses a request as a whole, sends its halves, so that one oversized task,
+    /// or a batch over the limit, does not fail other tasks.
     async fn send(&mut self, tasks: Tasks) -> Result<(), Failure> {
         let mut parts = vec![tasks];
         while let Some(mut part) = parts.pop() {
@@ -212,8 +212,8 @@ impl Import {
         Ok(())
     }
 
-    /// Creates tasks in one request, and goes on with those that a server could not take at that time, until
-    /// all are answered for. Each has a name: repeating it creates nothing twice.
+    /// Creates tasks in one request, and retries those that the server could not take yet, until all are
+    /// answered. Each has an id or a key, so a retry creates nothing twice.
     async fn create(&mut self, tasks: &mut Tasks) -> Result<(), ClientError> {
         let mut outage = None;
         let mut repeated = false;
@@ -233,14 +233,14 @@ impl Import {
             };
             repeated |= leaves_open(&error);
             self.in_doubt = if repeated { tasks.len() as u64 } else { 0 };
-            if !is_passing(error.code(), error.reason()) {
+            if !is_passing(&error) {
                 return Err(error);
             }
             if tasks.len() < before {
                 outage = None;
             }
             let since = *outage.get_or_insert_with(|| {
-                let told = format!("{error}; trying again for {} s", PATIENCE.as_secs());
+                let told = format!("{error}; retrying for {} s", PATIENCE.as_secs());
                 self.bar.suspend(|| match self.format {
                     Format::Table => output::note(&told),
                     Format::Json => output::json_note(&json!({ "note": told })),
@@ -254,7 +254,8 @@ impl Import {
         }
     }
 
-    /// Counts what was answered. Tasks that a server could not take at that time stay, and why is returned.
+    /// Counts the answers. Tasks that the server could not take yet stay in the list; their error is
+    /// returned.
     fn count(
         &mut self,
         tasks: &mut Tasks,
@@ -266,34 +267,34 @@ impl Import {
         for (line, task) in std::mem::take(tasks) {
             match answers.next() {
                 Some(Ok(answered)) if answered.created => self.summary.created += 1,
-                // Nobody else has this key: one of the tries before created it.
+                // Nobody else has this key, so an earlier try created the task.
                 Some(Ok(_)) if repeated && self.is_ours(&task) => self.summary.created += 1,
                 Some(Ok(_)) if repeated => self.summary.unclear += 1,
                 Some(Ok(_)) => self.summary.existed += 1,
-                Some(Err(error)) if is_passing(error.code(), error.reason()) => {
+                Some(Err(error)) if is_passing(&error) => {
                     tasks.push((line, task));
                     later = Some(error);
                 }
                 Some(Err(error)) => self.refuse(line, without_place(&error.to_string())),
-                None => self.refuse(line, "the server did not answer for it"),
+                None => self.refuse(line, "the server's answer does not include this task"),
             }
         }
         later
     }
 }
 
-/// Whether what was asked may have been done all the same.
+/// Whether the request may have taken effect despite the error.
 fn leaves_open(error: &ClientError) -> bool {
     matches!(error, ClientError::OutcomeUnknown { .. })
         || error.reason().is_some_and(|reason| reason.retry() == RetryHint::IfRepeatable)
 }
 
-/// Whether a request was refused for what it holds or how large it is: a part of it may be taken.
+/// Whether a request was refused for its content or size. A part of it may be accepted.
 fn is_of_the_request(error: &ClientError) -> bool {
-    matches!(error.code(), Code::InvalidArgument | Code::OutOfRange)
+    matches!(error.kind(), ErrorKind::InvalidRequest | ErrorKind::TooLarge)
 }
 
-/// A message without the place in the request: the line is what is of interest.
+/// The message without the index in the request; the line number replaces it.
 fn without_place(message: &str) -> &str {
     match message.strip_prefix("tasks[") {
         Some(rest) => rest.split_once("].").map_or(rest, |(_, field)| field),

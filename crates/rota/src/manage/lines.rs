@@ -1,5 +1,5 @@
-//! The lines of a file with one task on each: read on a thread of their own, checked, and handed over in
-//! chunks. What cannot be read is told with its line, and the lines after it are read all the same.
+//! Reads a file with one task on each line, on its own thread, and passes the tasks on in chunks. An
+//! unreadable line is reported with its number, and reading continues.
 
 use std::{
     io::{self, BufRead},
@@ -12,25 +12,25 @@ use tokio::sync::mpsc;
 
 /// Tasks in a chunk.
 const TASKS: usize = 1000;
-/// Bytes of lines after which a chunk is handed over, full or not.
+/// Maximum bytes of lines in a chunk.
 const CHUNK_BYTES: u64 = 4 << 20;
-/// Longest line that is read. No server takes a task of this size.
+/// Longest line that is read. No server accepts a task of this size.
 const LINE_BYTES: usize = 64 << 20;
 
-/// Lines that were read.
+/// A chunk of lines.
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
     /// Tasks, with the numbers of their lines.
     pub(super) tasks: Vec<(usize, v1::NewTask)>,
-    /// Lines that are no tasks: their number, and why not.
+    /// Lines that are not tasks, with their numbers and the reasons.
     pub(super) refused: Vec<(usize, String)>,
     pub(super) bytes: u64,
-    /// Why nothing comes after this chunk, although the file has not ended.
+    /// Why reading stopped before the end of the file.
     pub(super) broken: Option<String>,
 }
 
-/// Reads everything, until it ends or nobody receives any more. Tasks without a name of their own get
-/// `key` and the number of their line as idempotency key.
+/// Reads until the input ends or the receiver is gone. Tasks without an id or key get `key` and their line
+/// number as idempotency key.
 pub(super) fn read(input: impl BufRead, key: &str, chunks: &mpsc::Sender<Chunk>) {
     let mut chunk = Chunk::default();
     for line in Lines::of(input) {
@@ -41,7 +41,7 @@ pub(super) fn read(input: impl BufRead, key: &str, chunks: &mpsc::Sender<Chunk>)
                 break;
             }
         };
-        // A long line goes alone: refused for its size, it takes no others along.
+        // A long line is sent alone, so that other lines are not refused for its size.
         let is_full = chunk.bytes > 0 && chunk.bytes + line.bytes > CHUNK_BYTES;
         if is_full && chunks.blocking_send(mem::take(&mut chunk)).is_err() {
             return;
@@ -64,27 +64,27 @@ pub(super) fn read(input: impl BufRead, key: &str, chunks: &mpsc::Sender<Chunk>)
             return;
         }
     }
-    // Nobody may be there any more.
+    // The receiver may be gone.
     let _ = chunks.blocking_send(chunk);
 }
 
-/// The task on a line; none on an empty one.
+/// The task on a line, or none if the line is empty.
 fn task_of(line: &str) -> Result<Option<v1::NewTask>, String> {
     if line.trim().is_empty() {
         return Ok(None);
     }
     let read = serde_json::from_str(line).map(|Object(task)| Some(task));
-    // The line is known better outside.
+    // The caller adds the line number in the file.
     read.map_err(|error| error.to_string().replace(" at line 1 column ", ", at column "))
 }
 
-/// A line, without what ends it.
+/// A line without its line break.
 #[derive(Debug)]
-struct Line {
+struct InputLine {
     number: usize,
-    /// Bytes that it takes in the file.
+    /// Bytes in the file, with the line break.
     bytes: u64,
-    /// Or why it cannot be read.
+    /// The text, or why it cannot be read.
     text: Result<String, String>,
 }
 
@@ -99,7 +99,7 @@ impl<R: BufRead> Lines<R> {
         Self { input, number: 0 }
     }
 
-    /// The bytes of the next line, or nothing where it is too long; with how many there were.
+    /// The byte count of the next line, and its bytes unless it is too long.
     fn bytes(&mut self) -> io::Result<(u64, Option<Vec<u8>>)> {
         let (mut count, mut line) = (0, Some(Vec::new()));
         loop {
@@ -124,7 +124,7 @@ impl<R: BufRead> Lines<R> {
 }
 
 impl<R: BufRead> Iterator for Lines<R> {
-    type Item = io::Result<Line>;
+    type Item = io::Result<InputLine>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let (bytes, line) = match self.bytes() {
@@ -136,7 +136,7 @@ impl<R: BufRead> Iterator for Lines<R> {
         let text = match line {
             None => Err(format!("longer than {} MiB", LINE_BYTES >> 20)),
             Some(line) if self.number == 1 && is_utf_16(&line) => {
-                let convert = "it is UTF-16; convert it with `iconv -f UTF-16 -t UTF-8`";
+                let convert = "the file is UTF-16; convert it with `iconv -f UTF-16 -t UTF-8`";
                 return Some(Err(io::Error::new(io::ErrorKind::InvalidData, convert)));
             }
             Some(mut line) => {
@@ -149,11 +149,11 @@ impl<R: BufRead> Iterator for Lines<R> {
                 })
             }
         };
-        Some(Ok(Line { number: self.number, bytes, text }))
+        Some(Ok(InputLine { number: self.number, bytes, text }))
     }
 }
 
-/// What some editors put before UTF-8.
+/// The byte order mark that some editors write before UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 fn is_utf_16(start: &[u8]) -> bool {

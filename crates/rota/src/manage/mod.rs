@@ -1,4 +1,4 @@
-//! Verbs that ask a server: tasks, queues, workers, the server itself.
+//! Commands that call the API of a server: tasks, queues, workers, cluster, server.
 
 mod bulk;
 pub(crate) mod cluster;
@@ -6,40 +6,53 @@ pub(crate) mod create;
 mod import;
 mod lines;
 pub(crate) mod queue;
+mod retry;
 pub(crate) mod task;
 mod update;
 mod wait;
 pub(crate) mod workers;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+};
 
-use rota_client::{Client, Reason, RetryHint, node_v1, v1};
-use tonic::Code;
+use rota_client::{Client, ClientError, ErrorKind, Reason, RetryHint, node_v1, v1};
 
 use crate::{
     exit::Failure,
     output::{self, Format, Table},
 };
 
-/// Whether an error may pass by itself: no server is reached, or the one that is cannot answer now.
-fn is_passing(code: Code, reason: Option<Reason>) -> bool {
-    match reason.map(Reason::retry) {
+/// Whether a retry can succeed: no server is reachable, or the server cannot answer now.
+fn is_passing(error: &ClientError) -> bool {
+    match error.reason().map(Reason::retry) {
         Some(retry) => {
             matches!(retry, RetryHint::Elsewhere | RetryHint::Soon | RetryHint::IfRepeatable)
         }
-        None => matches!(code, Code::Unavailable | Code::DeadlineExceeded),
+        None => matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
     }
 }
 
-/// Labels as flags say them: each name once.
+/// An idempotency key that nobody else has. With it the client may send a task again whose answer was
+/// lost, as when a node fails or leadership changes.
+pub(crate) fn fresh_key() -> String {
+    // Keyed by the system's randomness, unlike a generator that is seeded from the time.
+    let random = RandomState::new().build_hasher().finish();
+    format!("cli-{}-{random:016x}", jiff::Timestamp::now().as_millisecond())
+}
+
+/// Parses labels. Each name can occur once.
 fn labels(flags: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     let mut labels = BTreeMap::new();
     for flag in flags {
-        let (name, value) = flag
-            .split_once('=')
-            .ok_or_else(|| Failure::usage(format!("--label {flag}: must be NAME=VALUE")))?;
+        let (name, value) = flag.split_once('=').ok_or_else(|| {
+            Failure::usage(format!("invalid value {flag:?} for --label: must be NAME=VALUE"))
+        })?;
         if labels.insert(name.to_owned(), value.to_owned()).is_some() {
-            return Err(Failure::usage(format!("--label {flag}: {name} is given twice")));
+            return Err(Failure::usage(format!(
+                "invalid value {flag:?} for --label: the label {name} is given twice"
+            )));
         }
     }
     Ok(labels)
@@ -61,7 +74,7 @@ pub(crate) async fn info(client: &Client, format: Format) -> Result<(), Failure>
     row("Started", output::relative(info.started_at.unwrap_or_default()));
     row("Live tasks", info.live_tasks.to_string());
     let (known, used) = (info.feature_level, info.cluster_feature_level);
-    row("Feature level", format!("{used} (this node knows {known})"));
+    row("Feature level", format!("{used} (this node supports {known})"));
     row("Ready", info.problem.unwrap_or_else(|| "yes".to_owned()));
     for (name, value) in info.limits {
         row(&format!("Limit {name}"), value.to_string());
@@ -69,7 +82,7 @@ pub(crate) async fn info(client: &Client, format: Format) -> Result<(), Failure>
     output::text(table.text().trim_start())
 }
 
-/// `rota log`: changes what the node logs if there is a filter, and shows what it does.
+/// `rota log`: sets the log filter if one is given, and shows the filter in force.
 pub(crate) async fn log_filter(
     filter: Option<String>,
     client: &Client,

@@ -11,7 +11,7 @@ use crate::{
     output::{self, Format, Table},
 };
 
-/// What can be done with queues.
+/// Commands for queues.
 #[derive(Debug, Subcommand)]
 pub(crate) enum QueueVerb {
     /// List all queues.
@@ -19,25 +19,25 @@ pub(crate) enum QueueVerb {
     List,
     /// Show one queue.
     Get {
-        /// The queue.
+        /// Queue name.
         #[arg(value_parser = Text::new())]
         queue: String,
     },
-    /// Let no task of a queue start; those running go on.
+    /// Stop starting tasks of a queue. Running tasks continue.
     Pause {
-        /// The queue.
+        /// Queue name.
         #[arg(value_parser = Text::new())]
         queue: String,
     },
-    /// Let tasks of a queue start again.
+    /// Start tasks of a paused queue again.
     Resume {
-        /// The queue.
+        /// Queue name.
         #[arg(value_parser = Text::new())]
         queue: String,
     },
 }
 
-/// Runs the verb.
+/// Runs the command.
 pub(crate) async fn run(verb: QueueVerb, client: &Client, format: Format) -> Result<(), Failure> {
     let one: Queue = match verb {
         QueueVerb::List => {
@@ -47,7 +47,7 @@ pub(crate) async fn run(verb: QueueVerb, client: &Client, format: Format) -> Res
         QueueVerb::Get { queue } => {
             let found = client.all_queues().await?.queues.into_iter().find(|one| one.name == queue);
             found.ok_or_else(|| {
-                Failure::new(Exit::NotFound, format!("nothing has named queue {queue}"))
+                Failure::new(Exit::NotFound, format!("no such queue: {queue}"))
                     .hint("see `rota queue list`")
             })?
         }

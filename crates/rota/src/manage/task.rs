@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
-    Client, ClientError, Date, Span,
+    Client, ClientError, Date, TimeSpan,
     v1::{
         self, Attempt, BulkAction, FailureReason, ListAttemptsResponse, ListTasksResponse, Task,
         TaskError, TaskFilter, TaskStatus, TimeRange,
@@ -23,7 +23,7 @@ use crate::{
     text,
 };
 
-/// What can be done with tasks.
+/// Commands for tasks.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TaskVerb {
     /// Create a task from flags, or many from a file.
@@ -38,92 +38,92 @@ pub(crate) enum TaskVerb {
     List {
         #[command(flatten)]
         filter: FilterArgs,
-        /// The most tasks to list.
+        /// Maximum number of tasks to show.
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
-    /// Show one task: its state, why it is not running, its attempts.
+    /// Show a task: its status, why it is not running, and its attempts.
     Get {
-        /// The task.
+        /// Task id.
         #[arg(value_parser = Text::new())]
         id: String,
     },
-    /// Wait until a task has ended, and print what it said. Fails when it did not complete.
+    /// Wait until a task has ended, and print its output and result. Fails if the task did not complete.
     Wait {
-        /// The task.
+        /// Task id.
         #[arg(value_parser = Text::new())]
         id: String,
-        /// Give up after so long.
+        /// Time to wait before giving up, such as 30s [default: no limit].
         #[arg(long, value_name = "TIME")]
-        timeout: Option<Span>,
+        timeout: Option<TimeSpan>,
     },
-    /// Print what a task's handler returned.
+    /// Print the result that the handler returned.
     Result {
-        /// The task.
+        /// Task id.
         #[arg(value_parser = Text::new())]
         id: String,
     },
-    /// Show the history of a task's attempts.
+    /// List the attempts of a task.
     Attempts {
-        /// The task.
+        /// Task id.
         #[arg(value_parser = Text::new())]
         id: String,
     },
-    /// Stop tasks: one, or all that the filter selects.
+    /// Cancel one task, or all tasks that match a filter.
     Cancel(Which),
-    /// Try ended tasks again: one, or all that the filter selects.
+    /// Run one ended task again, or all ended tasks that match a filter.
     Retry(Which),
-    /// Remove finished tasks: one, or all that the filter selects.
+    /// Delete one ended task, or all ended tasks that match a filter.
     Delete(Which),
-    /// Change when a waiting task is due.
+    /// Change the earliest start time of a waiting task.
     Reschedule {
-        /// The task.
+        /// Task id.
         #[arg(value_parser = Text::new())]
         id: String,
-        /// Not before that long from now.
+        /// Delay from now before the task is due, such as 30s or 2h.
         #[arg(long, value_name = "TIME", required_unless_present = "run_at")]
-        delay: Option<Span>,
-        /// Not before that date.
+        delay: Option<TimeSpan>,
+        /// Earliest start time, such as 2026-01-31T12:00:00Z.
         #[arg(long, value_name = "DATE", conflicts_with = "delay")]
         run_at: Option<Date>,
     },
-    /// Change parts of a waiting task; what is not named stays as it is.
+    /// Change parts of a waiting task. Parts that you do not name stay unchanged.
     Update(Box<update::UpdateArgs>),
-    /// Change a waiting task's priority.
+    /// Change the priority of a waiting task.
     Priority {
-        /// The task.
+        /// Task id.
         #[arg(value_parser = Text::new())]
         id: String,
-        /// 0 to 9, higher first.
+        /// New priority, 0 to 9. Tasks with a higher priority run first.
         priority: u32,
     },
 }
 
-/// Which tasks a list shows.
+/// Selects tasks.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FilterArgs {
-    /// In this queue.
+    /// Only tasks in this queue.
     #[arg(long, value_parser = Text::new())]
     queue: Option<String>,
-    /// In one of these states, separated by commas.
+    /// Only tasks with one of these statuses, separated by commas.
     #[arg(long, value_delimiter = ',', value_parser = parse_status)]
     status: Vec<TaskStatus>,
-    /// Of this kind.
+    /// Only tasks of this kind.
     #[arg(long, value_parser = Text::new())]
     kind: Option<String>,
-    /// With this label; may be repeated, and all must match.
+    /// Only tasks with this label. Can be repeated; all labels must match.
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
-    /// Created at or after.
+    /// Only tasks created at this time or later.
     #[arg(long, value_name = "DATE")]
     created_from: Option<Date>,
-    /// Created before.
+    /// Only tasks created before this time.
     #[arg(long, value_name = "DATE")]
     created_to: Option<Date>,
-    /// Due at or after.
+    /// Only tasks due at this time or later.
     #[arg(long, value_name = "DATE")]
     run_at_from: Option<Date>,
-    /// Due before.
+    /// Only tasks due before this time.
     #[arg(long, value_name = "DATE")]
     run_at_to: Option<Date>,
 }
@@ -134,7 +134,8 @@ pub(super) const FILTERS: [&str; 8] =
 
 fn parse_status(word: &str) -> Result<TaskStatus, String> {
     TaskStatus::of_word(word).map_err(|_: serde::de::value::Error| {
-        "scheduled, pending, assigned, running, completed, failed, cancelled or expired".to_owned()
+        "must be scheduled, pending, assigned, running, completed, failed, cancelled or expired"
+            .to_owned()
     })
 }
 
@@ -149,14 +150,14 @@ pub(super) fn filter(args: &FilterArgs) -> Result<TaskFilter, Failure> {
     })
 }
 
-/// Runs the verb.
+/// Runs the command.
 pub(crate) async fn run(verb: TaskVerb, client: &Client, format: Format) -> Result<(), Failure> {
     match verb {
         TaskVerb::Create(args) => {
             let wait = args.wait;
             match create::run(*args, client, format).await? {
                 Some(task) if wait => {
-                    // At once: who interrupts the wait must know what goes on without it.
+                    // Before the wait: the task goes on if the user interrupts the wait.
                     match format {
                         Format::Table => output::note(&task.id),
                         Format::Json => output::json_note(&serde_json::json!({ "id": task.id })),
@@ -172,14 +173,14 @@ pub(crate) async fn run(verb: TaskVerb, client: &Client, format: Format) -> Resu
         TaskVerb::List { filter: args, limit } => list(client, filter(&args)?, limit, format).await,
         TaskVerb::Get { id } => get(client, &id, format).await,
         TaskVerb::Wait { id, timeout } => {
-            let wait = Wait { id, timeout: timeout.map(Span::duration), known: false };
+            let wait = Wait { id, timeout: timeout.map(TimeSpan::duration), known: false };
             wait::until_ended(client, wait, format).await
         }
         TaskVerb::Result { id } => {
             let result = client.get_result(&id).await?;
             match format {
                 Format::Json if result.is_empty() => output::json(&serde_json::Value::Null),
-                // What a handler returned is JSON in most cases, and is not to be changed for a program.
+                // Unchanged, because a program reads it. Most results are JSON.
                 Format::Json => output::result(&result),
                 Format::Table if result.is_empty() => {
                     output::note(&format!("{id} has no result"));
@@ -231,7 +232,7 @@ async fn list(
             client.list_tasks(v1::ListTasksRequest { filter, page_size, page_token })
         };
         let page = match ask(size).await {
-            // The server's pages are smaller: it is asked for one as it makes them.
+            // The server's limit is lower: ask for a page of its default size.
             Err(error) if is_about(&error, "page_size") => {
                 let page = ask(0).await?;
                 page_size_max = u32::try_from(page.tasks.len()).unwrap_or(1).max(1);
@@ -242,7 +243,7 @@ async fn list(
         all.tasks.extend(page.tasks);
         all.next_page_token.clone_from(&page.next_page_token);
         match page.next_page_token {
-            // A cursor that does not move would be followed for ever.
+            // A cursor that does not move would make this loop endless.
             Some(next) if next != page_token => page_token = next,
             _ => break,
         }
@@ -274,7 +275,7 @@ async fn list(
     Ok(())
 }
 
-/// Whether a request was refused for one of its fields.
+/// Whether a request was refused because of this field.
 fn is_about(error: &ClientError, name: &str) -> bool {
     match error {
         ClientError::Refused { violations, .. } => {
@@ -284,7 +285,7 @@ fn is_about(error: &ClientError, name: &str) -> bool {
     }
 }
 
-/// What a person wants to know of a task beyond its state.
+/// The column NOTE: why the task waits, its error or its progress.
 fn note(task: &Task) -> String {
     let text = match (&task.waiting, &task.error, &task.progress) {
         (Some(waiting), ..) => waiting.message.clone(),
@@ -319,7 +320,7 @@ async fn get(client: &Client, id: &str, format: Format) -> Result<(), Failure> {
     output::text(&text)
 }
 
-/// The end of what a task printed, indented.
+/// The last lines of an output, indented.
 pub(super) fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().rev().take(20).collect();
     lines.into_iter().rev().map(|line| format!("  {}\n", text::line(line))).collect()
@@ -378,7 +379,7 @@ fn describe(task: &Task) -> String {
             row("Payload", if short.len() < text.len() { format!("{short}…") } else { short });
         }
         Some(Content::Bytes(_)) => {
-            row("Payload", "not JSON; -o json shows it as base64".to_owned());
+            row("Payload", "not JSON; use -o json to see it as base64".to_owned());
         }
     }
     row(
@@ -388,7 +389,7 @@ fn describe(task: &Task) -> String {
     table.text()
 }
 
-/// What went wrong; its class where that says more than that it did.
+/// The error message, with its reason if that adds something.
 fn fault(error: &TaskError) -> String {
     let message = error.message.as_str();
     let reason = error.reason();

@@ -2,41 +2,45 @@
 
 use clap::{Args, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
-    Client, Date, FieldMask, Span,
-    v1::{RetryPolicy, Task, TaskChange, UpdateTaskRequest},
+    Client, Date, FieldMask, TimeSpan,
+    v1::{Task, TaskChange, UpdateTaskRequest},
 };
 
-use super::{create::payload_of, labels};
+use super::{
+    create::payload_of,
+    labels,
+    retry::{self, RetryArgs},
+};
 use crate::exit::Failure;
 
 /// The new values.
 #[derive(Debug, Args)]
 pub(crate) struct UpdateArgs {
-    /// The task.
+    /// Task id.
     #[arg(value_parser = Text::new())]
     id: String,
-    /// Text for people, up to 256 characters; empty to remove it.
+    /// Description for people, up to 256 characters. An empty text removes it.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// Parameters: JSON, @FILE, or - for standard input.
+    /// Payload for the handler: JSON, @FILE, or - for standard input.
     #[arg(long, value_name = "JSON")]
     payload: Option<String>,
-    /// Label to set; can be repeated.
+    /// Label to set. Can be repeated.
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
-    /// Label to remove; can be repeated.
+    /// Label to remove. Can be repeated.
     #[arg(long = "remove-label", value_name = "NAME")]
     remove_labels: Vec<String>,
-    /// Priority, 0 to 9. Higher values run first.
+    /// Priority, 0 to 9. Tasks with a higher priority run first.
     #[arg(long)]
     priority: Option<u32>,
     /// Delay before the task is due, such as 30s or 2h.
     #[arg(long, value_name = "TIME", conflicts_with = "run_at")]
-    delay: Option<Span>,
+    delay: Option<TimeSpan>,
     /// Earliest start time, such as 2026-01-31T12:00:00Z.
     #[arg(long, value_name = "DATE")]
     run_at: Option<Date>,
-    /// Start deadline.
+    /// Start deadline. The task expires if it has not started by then.
     #[arg(long, value_name = "DATE", conflicts_with = "never_expires")]
     expires_at: Option<Date>,
     /// Remove the start deadline.
@@ -44,28 +48,12 @@ pub(crate) struct UpdateArgs {
     never_expires: bool,
     /// Maximum duration of one attempt.
     #[arg(long, value_name = "TIME")]
-    timeout: Option<Span>,
-    /// Attempts before the task fails for good.
-    #[arg(long, value_name = "N")]
-    max_attempts: Option<u32>,
-    /// Times the task may lose its worker.
-    #[arg(long, value_name = "N")]
-    max_lost: Option<u32>,
-    /// Times the handler may snooze the task.
-    #[arg(long, value_name = "N")]
-    max_snoozes: Option<u32>,
-    /// Delay after the first failure.
-    #[arg(long, value_name = "TIME")]
-    backoff_initial: Option<Span>,
-    /// Growth of the delay with each failure, 1 to 100.
-    #[arg(long, value_name = "FACTOR")]
-    backoff_multiplier: Option<f64>,
-    /// Longest delay.
-    #[arg(long, value_name = "TIME")]
-    backoff_max: Option<Span>,
+    timeout: Option<TimeSpan>,
+    #[command(flatten)]
+    retry: RetryArgs,
     /// Time to keep the task after it has ended.
     #[arg(long, value_name = "TIME")]
-    retention: Option<Span>,
+    retention: Option<TimeSpan>,
     /// Change the task only if it has this version.
     #[arg(long, value_name = "N")]
     if_version: Option<u64>,
@@ -87,12 +75,8 @@ pub(crate) async fn run(args: UpdateArgs, client: &Client) -> Result<Task, Failu
     names("expires_at", args.expires_at.is_some() || args.never_expires);
     names("timeout", args.timeout.is_some());
     names("retention", args.retention.is_some());
-    names("retry.max_attempts", args.max_attempts.is_some());
-    names("retry.max_lost", args.max_lost.is_some());
-    names("retry.max_snoozes", args.max_snoozes.is_some());
-    names("retry.initial", args.backoff_initial.is_some());
-    names("retry.multiplier", args.backoff_multiplier.is_some());
-    names("retry.max", args.backoff_max.is_some());
+    let retry = args.retry.policy();
+    parts.extend(retry.iter().flat_map(retry::paths).map(str::to_owned));
     let labels = labels(&args.labels)?;
     parts.extend(labels.keys().chain(&args.remove_labels).map(|name| format!("labels.{name}")));
     if parts.is_empty() {
@@ -110,15 +94,7 @@ pub(crate) async fn run(args: UpdateArgs, client: &Client) -> Result<Task, Failu
         delay: args.delay,
         expires_at: args.expires_at,
         timeout: args.timeout,
-        retry: Some(RetryPolicy {
-            max_attempts: args.max_attempts,
-            initial: args.backoff_initial,
-            multiplier: args.backoff_multiplier,
-            max: args.backoff_max,
-            jitter: None,
-            max_lost: args.max_lost,
-            max_snoozes: args.max_snoozes,
-        }),
+        retry: Some(retry.unwrap_or_default()),
         retention: args.retention,
     };
     let request = UpdateTaskRequest {

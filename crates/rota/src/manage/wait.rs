@@ -1,9 +1,9 @@
-//! Waiting for a task's end, and what there is to say meanwhile and then.
+//! Waits for the end of a task. Prints why it waits, and at the end its output and result.
 
 use std::time::Duration;
 
 use rota_client::{
-    Client, ClientError, Span,
+    Client, ClientError, TimeSpan,
     v1::{Task, TaskStatus, waiting},
 };
 use rota_proto::json::Words as _;
@@ -19,29 +19,29 @@ use crate::{
     text,
 };
 
-/// How often it is looked whether there is something to say.
+/// Interval between checks for news.
 const LOOK: Duration = Duration::from_secs(1);
-/// Characters of a result that are printed; `rota task result` prints all.
+/// Maximum number of characters of a result to print. `rota task result` prints all.
 const RESULT: usize = 2000;
 
-/// How long an answer may take beyond the end of the wait.
+/// How long an answer can take beyond the timeout of the wait.
 const GRACE: Duration = Duration::from_secs(1);
-/// Between tries while no server can be reached.
+/// Pause between retries while no server is reachable.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What is waited for.
+/// The task to wait for, and for how long.
 pub(super) struct Wait {
     pub(super) id: String,
     pub(super) timeout: Option<Duration>,
-    /// Whether a server has answered for the task before. If none has, and there is no timeout, a server
-    /// that cannot be reached is more likely the wrong address than one that comes back.
+    /// Whether a server has answered for this task before. If not, and without a timeout, an unreachable
+    /// server is more likely a wrong address than an outage.
     pub(super) known: bool,
 }
 
-/// Waits until a task has ended, and prints what it printed and returned.
+/// Waits until a task has ended, and prints its output and result.
 ///
 /// # Errors
-/// When it did not complete, or the time is over.
+/// When the task did not complete, or the wait timed out.
 pub(super) async fn until_ended(
     client: &Client,
     wait: Wait,
@@ -54,8 +54,8 @@ pub(super) async fn until_ended(
     if format == Format::Table {
         match said(client, &task).await {
             Ok(said) => output::text(&said)?,
-            // How it ended is known, and decides how this does.
-            Err(error) => output::note(&format!("its output cannot be read: {error}")),
+            // The status of the task is known, and decides the exit code.
+            Err(error) => output::note(&format!("cannot read the output of the task: {error}")),
         }
     }
     if status == TaskStatus::Completed {
@@ -63,10 +63,10 @@ pub(super) async fn until_ended(
     }
     let why = error.map(|error| format!(": {}", error.message)).unwrap_or_default();
     Err(Failure::new(Exit::TaskFailed, format!("{id} {}{why}", status.word()))
-        .hint(format!("see its attempts with `rota task get {id}`")))
+        .hint(format!("see the attempts with `rota task get {id}`")))
 }
 
-/// The task once it has ended. Meanwhile, what keeps it is told on standard error.
+/// Returns the task once it has ended. Prints to standard error why it waits.
 async fn ended(client: &Client, wait: Wait, format: Format) -> Result<Task, Failure> {
     let Wait { id, timeout, mut known } = wait;
     let until = timeout.map(|timeout| Instant::now() + timeout);
@@ -92,13 +92,12 @@ async fn ended(client: &Client, wait: Wait, format: Format) -> Result<Task, Fail
                 }
             }
             Some(Err(error)) => {
-                let goes_on =
-                    is_passing(error.code(), error.reason()) && (known || until.is_some());
+                let goes_on = is_passing(&error) && (known || until.is_some());
                 if !goes_on {
                     return Err(error.into());
                 }
                 if away.is_none() && format == Format::Table {
-                    output::note(&format!("{error}; waiting for it to come back"));
+                    output::note(&format!("{error}; retrying"));
                 }
                 away = Some(error);
                 sleep(left.min(PAUSE)).await;
@@ -113,9 +112,9 @@ async fn ended(client: &Client, wait: Wait, format: Format) -> Result<Task, Fail
     }
 }
 
-/// The time is over. Without any answer, what is wrong is the server.
+/// The error of a wait that timed out. If no server ever answered, the server is the problem.
 fn over(id: &str, timeout: Duration, known: bool, away: Option<ClientError>) -> Failure {
-    let waited = Span::from(timeout);
+    let waited = TimeSpan::from(timeout);
     match away {
         Some(error) if !known => error.into(),
         None if !known => Failure::new(Exit::Unavailable, format!("no answer within {waited}")),
@@ -141,7 +140,7 @@ pub(super) fn is_ended(task: &Task) -> bool {
     }
 }
 
-/// Why it does not run, in words; the same reason of the same attempt is the same news.
+/// Why the task does not run. The same reason of the same attempt counts as the same news.
 fn news(task: &Task) -> Option<News> {
     let waiting = task.waiting.as_ref()?;
     let error = task.error.as_ref().filter(|_| waiting.reason() == waiting::Reason::BackingOff);
@@ -150,7 +149,7 @@ fn news(task: &Task) -> Option<News> {
     Some(News { attempt: task.attempt, reason: waiting.reason(), text })
 }
 
-/// What there is to say.
+/// A line to print.
 #[derive(Debug, Clone)]
 struct News {
     attempt: u32,
@@ -164,13 +163,13 @@ impl PartialEq for News {
     }
 }
 
-/// What an ended task printed and returned.
+/// The output and result of an ended task.
 async fn said(client: &Client, task: &Task) -> Result<String, Failure> {
     let attempts = client.list_attempts(&task.id).await?;
     let tail = attempts.last().map(|attempt| text::of_bytes(&attempt.output_tail));
     let tail = tail.filter(|tail| !tail.is_empty());
     let mut text = tail.map(|tail| format!("Output:\n{}", last_lines(&tail))).unwrap_or_default();
-    // A program's result is its output once more.
+    // The result of a command is its output, which is printed already.
     if task.has_result && task.kind != "command" {
         let result = client.get_result(&task.id).await?;
         let result = text::of_bytes(&result);
@@ -203,9 +202,9 @@ mod tests {
 
     #[test]
     fn each_failed_attempt_is_news_once() {
-        let first = news(&waits(1, "attempt 1 failed; tried again at noon")).expect("news");
-        assert_eq!(first.text, "t: attempt 1 failed; tried again at noon (exit code 3)");
-        assert_eq!(Some(first.clone()), news(&waits(1, "attempt 1 failed; tried again later")));
+        let first = news(&waits(1, "attempt 1 failed; next attempt at noon")).expect("news");
+        assert_eq!(first.text, "t: attempt 1 failed; next attempt at noon (exit code 3)");
+        assert_eq!(Some(first.clone()), news(&waits(1, "attempt 1 failed; next attempt later")));
         assert_ne!(Some(first), news(&waits(2, "attempt 2 failed")));
         let mut running = waits(1, "");
         running.waiting = None;

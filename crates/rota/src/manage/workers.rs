@@ -11,21 +11,21 @@ use crate::{
     output::{self, Format, Table},
 };
 
-/// What can be done with workers.
+/// Commands for workers.
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorkersVerb {
     /// List connected workers.
     #[command(visible_alias = "ls")]
     List,
-    /// Ask a worker to take no more tasks, finish what it runs and end.
+    /// Drain a worker: it takes no more tasks, finishes those that it runs, and exits.
     Drain {
-        /// Its name, or one session of it.
+        /// Name of the worker, or the id of one of its sessions.
         #[arg(value_parser = Text::new())]
         worker: String,
     },
 }
 
-/// Runs the verb.
+/// Runs the command.
 pub(crate) async fn run(verb: WorkersVerb, client: &Client, format: Format) -> Result<(), Failure> {
     let workers = match verb {
         WorkersVerb::List => client.all_workers().await?,

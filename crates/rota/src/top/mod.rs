@@ -1,7 +1,7 @@
-//! `rota top`: a live view of a cluster, by the public API alone.
+//! `rota top`: a live view of a cluster. It uses only the public API.
 //!
-//! Three parts: `sample` asks, `state` remembers and hears the keys, `view` draws. This file moves
-//! between them: answers come from one task, keys from one thread, and each change is drawn.
+//! Three parts: `sample` calls the API, `state` keeps samples and handles keys, `view` draws. This file
+//! connects them: a task brings samples, a thread brings keys, and each change is drawn.
 
 mod sample;
 mod state;
@@ -34,24 +34,24 @@ use sample::Sample;
 use state::{Flow, Pane, State};
 use view::Paint;
 
-/// Between two questions to the server.
+/// Interval between samples.
 const EVERY: Duration = Duration::from_secs(1);
-/// The keyboard is listened to for so long at a time, so that its thread ends with the rest.
+/// Time of one poll of the keyboard. It bounds how long its thread outlives the view.
 const LISTEN: Duration = Duration::from_millis(200);
 
-/// Shows the cluster until it is told to quit.
+/// Shows the cluster until the user quits.
 ///
 /// # Errors
-/// When there is no terminal, or it cannot be drawn on.
+/// When there is no terminal, or drawing fails.
 pub(crate) async fn run(client: Client) -> Result<(), Failure> {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         return Err(Failure::usage("rota top needs a terminal").hint(
-            "for programs there are `rota cluster`, `rota queue list` and `rota workers list` with -o json",
+            "in scripts, use `rota cluster`, `rota queue list` and `rota workers list` with -o json",
         ));
     }
     let paint = Paint(std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()));
     let mut term = signal(SignalKind::terminate())?;
-    // Gives the terminal back if this panics, too.
+    // Restores the terminal after a panic, too.
     let mut terminal = ratatui::try_init()?;
     let shown = tokio::select! {
         biased;
@@ -84,7 +84,7 @@ async fn show(terminal: &mut DefaultTerminal, client: Client, paint: Paint) -> R
                         ticks.reset_immediately();
                     }
                 }
-                // Drawn anew at its new size, or with the next change.
+                // The loop redraws at the new size.
                 Some(_) => {}
                 None => return Ok(()),
             },
@@ -97,7 +97,7 @@ async fn show(terminal: &mut DefaultTerminal, client: Client, paint: Paint) -> R
                     asking = true;
                     let (client, answered) = (client.clone(), answered.clone());
                     let failures = state.pane == Pane::Errors;
-                    // Ends with its answer; who quit meanwhile does not hear it.
+                    // Ends with its answer. After a quit, nobody receives it.
                     tokio::spawn(async move {
                         let answer = Sample::take(&client, failures).await;
                         let _ = answered.send(answer).await;
@@ -108,7 +108,7 @@ async fn show(terminal: &mut DefaultTerminal, client: Client, paint: Paint) -> R
     }
 }
 
-/// Reads the keyboard, on a thread of its own that ends when this is dropped.
+/// Reads the keyboard on its own thread, which ends when this is dropped.
 struct Keyboard {
     events: mpsc::Receiver<Event>,
     _stop: StopOnDrop,
@@ -129,7 +129,7 @@ impl Keyboard {
         let stopped = stop.clone();
         std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                // A terminal that cannot be read any more is one that was closed: the end.
+                // The terminal was closed.
                 match event::poll(LISTEN) {
                     Ok(false) => continue,
                     Ok(true) => {}

@@ -1,5 +1,4 @@
-//! What is shown: answers of the API taken at one time, and what two of them say of the time
-//! between.
+//! Samples: the answers of the API at one time, and the rates between two samples.
 
 use std::{
     collections::BTreeMap,
@@ -12,22 +11,22 @@ use rota_client::{
 };
 use tokio::time::timeout;
 
-/// What has not come by then is said to be missing, though a client would wait longer.
+/// Time after which an answer counts as missing. A client would wait longer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Answers of one time.
+/// The answers at one time.
 #[derive(Debug, Clone)]
 pub(super) struct Sample {
     pub(super) at: Instant,
     pub(super) cluster: Cluster,
     pub(super) queues: Vec<Queue>,
     pub(super) workers: Vec<Worker>,
-    /// The newest failed tasks; asked for only while they are looked at.
+    /// The newest failed tasks. Requested only while their pane is shown.
     pub(super) failures: Option<Vec<Task>>,
 }
 
-/// Why there is no whole sample, and what there is all the same: a node tells how the cluster is when
-/// nobody can tell how the tasks are.
+/// Why the sample is incomplete, and the part that there is. Each node can describe the cluster, even when no
+/// leader can describe the tasks.
 #[derive(Debug, Clone)]
 pub(super) struct Missing {
     pub(super) reason: String,
@@ -35,13 +34,13 @@ pub(super) struct Missing {
 }
 
 impl Sample {
-    /// Asks for everything that is shown. Takes [`PATIENCE`] at most.
+    /// Requests everything that is shown. Takes at most [`PATIENCE`].
     pub(super) async fn take(client: &Client, failures: bool) -> Result<Self, Missing> {
         let filter = v1::TaskFilter {
             statuses: vec![v1::TaskStatus::Failed.into()],
             ..v1::TaskFilter::default()
         };
-        // A page as the server makes it: 50, or fewer where it is told so.
+        // A page of the server's default size: 50, or its limit if that is lower.
         let page = v1::ListTasksRequest { filter: Some(filter), ..v1::ListTasksRequest::default() };
         let failed = async {
             if !failures {
@@ -73,7 +72,7 @@ impl Sample {
     }
 }
 
-/// The answer, or why there is none.
+/// The answer, or why it is missing.
 async fn within<T>(answer: impl Future<Output = Result<T, ClientError>>) -> Result<T, String> {
     match timeout(PATIENCE, answer).await {
         Ok(answer) => answer.map_err(|error| error.to_string()),
@@ -81,21 +80,21 @@ async fn within<T>(answer: impl Future<Output = Result<T, ClientError>>) -> Resu
     }
 }
 
-/// Ends of tasks a second.
+/// Tasks that ended, per second.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Rate {
     pub(super) completed: f64,
     pub(super) failed: f64,
 }
 
-/// What happened between two samples, by queue.
+/// Rates between two samples, by queue.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Rates {
     queues: BTreeMap<String, Rate>,
 }
 
 impl Rates {
-    /// `None`: nothing can be said, because another node leads, whose totals begin anew.
+    /// `None` if another node became the leader, because its totals start again.
     pub(super) fn between(before: &Sample, after: &Sample) -> Option<Self> {
         let seconds = after.at.saturating_duration_since(before.at).as_secs_f64();
         if before.cluster.epoch != after.cluster.epoch || seconds <= 0.0 {

@@ -1,4 +1,4 @@
-//! What the view remembers: samples, what is looked at, and what the keys change.
+//! The state of the view: samples, the chosen pane, and the effect of keys.
 
 use std::{
     collections::VecDeque,
@@ -10,10 +10,10 @@ use rota_client::v1::{Queue, Task, Worker};
 
 use super::sample::{Missing, Rate, Rates, Sample};
 
-/// Seconds of throughput that are remembered.
+/// Seconds of throughput to keep.
 const HISTORY: usize = 200;
 
-/// What is looked at.
+/// A pane of the view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pane {
     Queues,
@@ -39,7 +39,7 @@ impl Pane {
         Self::ALL[(at + by) % Self::ALL.len()]
     }
 
-    /// By what its rows can be sorted; by the first one at the beginning.
+    /// The possible sort orders of its rows. The first is the default.
     pub(super) fn orders(self) -> &'static [&'static str] {
         match self {
             Self::Queues => &["name", "pending", "done/s", "failed/s"],
@@ -50,26 +50,26 @@ impl Pane {
     }
 }
 
-/// Whether to go on.
+/// Whether to continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
     GoOn,
     Quit,
 }
 
-/// Everything that is drawn.
+/// Everything that the view draws.
 pub(super) struct State {
     pub(super) address: String,
     pub(super) pane: Pane,
     pub(super) paused: bool,
-    /// The first row that is shown.
+    /// Index of the first visible row.
     pub(super) scroll: usize,
     sort: usize,
     pub(super) sample: Option<Sample>,
     pub(super) rates: Option<Rates>,
-    /// Completed tasks a second, newest last.
+    /// Completed tasks per second, newest last.
     pub(super) history: VecDeque<u64>,
-    /// Since when what is shown was not confirmed, and why.
+    /// Since when the shown sample is out of date, and why.
     pub(super) trouble: Option<(Instant, String)>,
 }
 
@@ -88,7 +88,7 @@ impl State {
         }
     }
 
-    /// Takes in an answer, or that there was none.
+    /// Processes a sample, or its absence.
     pub(super) fn learn(&mut self, answer: Result<Sample, Missing>) {
         let sample = match answer {
             Ok(sample) => sample,
@@ -122,7 +122,7 @@ impl State {
         self.sample = Some(sample);
     }
 
-    /// How long what is shown has been so.
+    /// Age of the shown sample.
     pub(super) fn silence(&self, now: Instant) -> Option<Duration> {
         let (since, _) = self.trouble.as_ref()?;
         Some(now.saturating_duration_since(*since))
@@ -157,7 +157,7 @@ impl State {
         (self.sort, self.scroll) = (0, 0);
     }
 
-    /// What the rows are sorted by.
+    /// The sort order of the rows.
     pub(super) fn order(&self) -> &'static str {
         self.pane.orders()[self.sort]
     }
@@ -176,7 +176,7 @@ impl State {
         self.rates.as_ref().map(|rates| rates.of(queue))
     }
 
-    /// The queues in the order asked for.
+    /// The queues in the chosen order.
     pub(super) fn queues(&self) -> Vec<&Queue> {
         let mut queues: Vec<_> = self.sample.iter().flat_map(|sample| &sample.queues).collect();
         let rate = |queue: &Queue| self.rate(&queue.name).unwrap_or_default();
@@ -189,7 +189,7 @@ impl State {
         queues
     }
 
-    /// The workers in the order asked for.
+    /// The workers in the chosen order.
     pub(super) fn workers(&self) -> Vec<&Worker> {
         let mut workers: Vec<_> = self.sample.iter().flat_map(|sample| &sample.workers).collect();
         match self.order() {
@@ -200,7 +200,7 @@ impl State {
         workers
     }
 
-    /// The newest failed tasks in the order asked for.
+    /// The newest failed tasks in the chosen order.
     pub(super) fn failures(&self) -> Vec<&Task> {
         let sample = self.sample.iter();
         let mut tasks: Vec<_> = sample.filter_map(|s| s.failures.as_ref()).flatten().collect();

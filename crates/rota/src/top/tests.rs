@@ -118,7 +118,7 @@ fn a_node_that_answers_is_believed_on_the_cluster_when_nobody_knows_the_tasks() 
     state.learn(missing("no answer within 3 s", Some(cluster)));
     let text = screen(&state, 80, 24, now).to_string();
     let first = text.lines().next().unwrap();
-    assert!(first.contains("NOT CONFIRMED") && first.contains("no leader"), "{first}");
+    assert!(first.contains("OUT OF DATE") && first.contains("no leader"), "{first}");
     assert!(text.contains("PENDING"), "what was known stays");
 }
 

@@ -1,4 +1,4 @@
-//! How it looks: a title, throughput, one table, and the keys. Fits 80 columns and 24 rows.
+//! Draws the view: a title, throughput, one table, and the keys. It fits 80 columns and 24 rows.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use crate::{
     text::line as printable,
 };
 
-/// Colours, or none.
+/// Colours, unless they are turned off.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Paint(pub(super) bool);
 
@@ -77,7 +77,7 @@ fn title_line<'a>(state: &'a State, paint: Paint) -> Line<'a> {
     };
     let cluster = &sample.cluster;
     if state.trouble.is_some() {
-        parts.push(Span::styled(" NOT CONFIRMED ", paint.bad()));
+        parts.push(Span::styled(" OUT OF DATE ", paint.bad()));
     }
     parts.push(match &cluster.leader {
         Some(leader) => Span::raw(format!(" leader {}", printable(leader))),
@@ -169,7 +169,7 @@ fn key_line<'a>(state: &State, paint: Paint, now: Instant) -> Line<'a> {
     Line::styled(keys, paint.dim())
 }
 
-/// A number in few digits.
+/// A rate with few digits.
 fn per_second(rate: f64) -> String {
     if rate == 0.0 {
         "0".to_owned()
@@ -289,7 +289,7 @@ fn draw_errors(frame: &mut Frame<'_>, state: &State, paint: Paint, area: Rect) {
     draw_table(frame, area, &head, widths, rows, state.scroll);
 }
 
-/// The time of a day, in UTC.
+/// The time of day in UTC.
 fn time_of(date: Date) -> String {
     date.timestamp().strftime("%H:%M:%S").to_string()
 }

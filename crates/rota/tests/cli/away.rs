@@ -45,7 +45,7 @@ fn a_wait_goes_on_while_the_server_is_away() {
     until_said(&mut errors, "a: ");
     server.kill();
     // Said when the client has tried in vain for as long as it does.
-    until_said(&mut errors, "waiting for it to come back");
+    until_said(&mut errors, "; retrying");
     server.start_again();
     server.shell().quietly(&["task", "cancel", "a"]);
     let (code, out, rest) = ended(waits, errors);
@@ -86,7 +86,7 @@ fn an_import_goes_on_after_a_restart_and_counts_each_task_once() {
     server.kill();
     input.write_all(lines(1500).as_bytes()).unwrap();
     drop(input);
-    until_said(&mut errors, "trying again");
+    until_said(&mut errors, "retrying for");
     server.start_again();
     let (code, out, rest) = ended(import, errors);
     assert_eq!(code, Some(0), "{out}{rest}");
@@ -114,7 +114,7 @@ fn an_import_that_is_interrupted_says_what_it_did_and_can_be_run_again() {
     drop(input);
     assert_eq!(code, Some(130), "{out}{rest}");
     // Whether the answer came before the interruption is a matter of luck.
-    let said = ["1000 created, 0 existed already, 0 refused\n", "0 refused, 1000 created or not"];
+    let said = ["1000 created, 0 already existed, 0 refused\n", "0 refused, 1000 unknown"];
     assert!(said.iter().any(|said| out.contains(said)), "{out}");
     assert!(rest.contains("--idempotency-key import-7"), "{rest}");
     let again = start(&server, &create);
@@ -123,5 +123,5 @@ fn an_import_that_is_interrupted_says_what_it_did_and_can_be_run_again() {
     let errors = again.stderr.take().unwrap();
     let (code, out, rest) = ended(again, errors);
     assert_eq!(code, Some(0), "{rest}");
-    assert_eq!(out, "200 created, 1000 existed already, 0 refused\n");
+    assert_eq!(out, "200 created, 1000 already existed, 0 refused\n");
 }

@@ -145,7 +145,7 @@ fn flags_that_would_have_no_effect_are_refused() {
     std::fs::write(dir.path().join("f"), "").unwrap();
     let one_task = "--kind=k|--queue=q|--payload=1|--http=http://x|--id=a|--label=a=b|--priority=1|--delay=1s|\
         --run-at=2030-01-01T00:00:00Z|--expires-at=2030-01-01T00:00:00Z|--timeout=1s|--max-attempts=1|\
-        --max-lost=1|--backoff-initial=1s|--backoff-multiplier=2|--backoff-max=1s|--no-jitter|--retention=1s|\
+        --max-lost=1|--backoff-initial=1s|--backoff-multiplier=2|--backoff-max=1s|--no-jitter|--jitter|--retention=1s|\
         --wait";
     for flag in one_task.split('|').map(str::trim) {
         let ended =
@@ -178,7 +178,7 @@ fn the_lines_of_a_file_fail_each_for_itself() {
     );
     input.extend(good("last").as_bytes());
     let ended = run(&server, &["task", "create", "--file", "-"], &input);
-    assert_eq!(text(&ended.stdout), "301 created, 0 existed already, 2 refused\n");
+    assert_eq!(text(&ended.stdout), "301 created, 0 already existed, 2 refused\n");
     let said = text(&ended.stderr);
     assert!(said.contains("line 301: not UTF-8 at byte"), "{said}");
     assert!(said.contains("line 302: "), "{said}");
@@ -196,7 +196,7 @@ fn the_lines_of_a_file_fail_each_for_itself() {
     let ended = run(&server, &["task", "create", "--file", "-"], b"\xff\xfe{\0");
     assert_eq!(
         (text(&ended.stdout), ended.status.code()),
-        ("0 created, 0 existed already, 0 refused\n", Some(2))
+        ("0 created, 0 already existed, 0 refused\n", Some(2))
     );
     assert!(text(&ended.stderr).contains("UTF-16"), "{}", text(&ended.stderr));
     let ended = run(&server, &["task", "create", "--file", "."], b"");

@@ -34,7 +34,7 @@ fn a_worker_with_a_wrong_token_ends_with_the_code_for_it() {
     let args = ["worker", "--log", "error"];
     let (code, stdout, stderr) = server.shell().run(&args, "", &[("ROTA_TOKEN", "another")]);
     assert_eq!((code, stdout.as_str()), (7, ""), "{stderr}");
-    assert!(stderr.contains("the bearer token is not known"), "{stderr}");
+    assert!(stderr.contains("the bearer token is not valid"), "{stderr}");
 }
 
 #[test]

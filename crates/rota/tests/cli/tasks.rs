@@ -136,6 +136,28 @@ fn who_waits_is_told_of_retries_and_of_what_was_printed() {
 }
 
 #[test]
+fn the_retry_policy_of_a_waiting_task_can_be_changed_in_all_its_parts() {
+    let server = Server::start().ready();
+    let mut shell = server.shell();
+    let create = ["task", "create", "--kind", "nobody", "--id", "mine", "--max-attempts", "2"];
+    shell.quietly(&create);
+    let mut changed = |flags: &[&str]| {
+        let update = [&["task", "update", "mine", "-o", "json"], flags].concat();
+        let task: serde_json::Value = serde_json::from_str(&shell.quietly(&update)).unwrap();
+        task["retry"].clone()
+    };
+    let all = ["--no-jitter", "--max-lost", "1", "--max-snoozes", "4", "--backoff-initial", "2s"];
+    let more = ["--backoff-multiplier", "1.5", "--backoff-max", "3s"];
+    let retry = serde_json::json!({
+        "max_attempts": 2, "initial": "2s", "multiplier": 1.5, "max": "3s", "jitter": "none",
+        "max_lost": 1, "max_snoozes": 4,
+    });
+    assert_eq!(changed(&[&all[..], &more].concat()), retry);
+    let jitter = changed(&["--jitter"]);
+    assert_eq!((&jitter["jitter"], &jitter["initial"]), (&"full".into(), &"2s".into()));
+}
+
+#[test]
 fn many_tasks_come_from_a_file() {
     let server = Server::start().ready();
     let lines = [

@@ -9,8 +9,8 @@ use super::{
     world::{World, leases_in},
 };
 use crate::{
-    Action, Command, Effect, EndReason, LeaseToken, Machine, Millis, MonoTime, Mutation, Name,
-    Outcome, Priority, Report, SessionId, Status, TaskId, lifecycle::transition,
+    Action, AttemptOutcome, Command, Effect, EndReason, LeaseToken, Machine, Millis, MonoTime,
+    Mutation, Name, Priority, Report, SessionId, Status, TaskId, lifecycle::transition,
 };
 
 // ---- who may do what
@@ -83,7 +83,7 @@ impl Scope {
                     Report::Released | Report::SetAside => {
                         &[(LEASED, &[S::Pending, S::Expired, S::Cancelled])]
                     }
-                    Report::Ended { outcome: Outcome::Completed { .. }, .. } => {
+                    Report::Ended { outcome: AttemptOutcome::Completed { .. }, .. } => {
                         &[(LEASED, &[S::Completed])]
                     }
                     Report::Ended { .. } => &[(

@@ -22,7 +22,7 @@ pub(super) fn recount(machine: &Machine) {
         machine.leases.keys().copied().collect::<Vec<_>>(),
         machine.backoffs.iter().map(|(index, _)| index).collect(),
         machine.expiries.iter().map(|(index, _)| index).collect(),
-        machine.binds.iter().map(|(index, _)| index).collect(),
+        machine.client_keys.iter().map(|(index, _)| index).collect(),
         machine.last_ends.iter().map(|(index, _)| index).collect(),
     ];
     for (which, side) in sides.iter().enumerate() {
@@ -37,7 +37,7 @@ pub(super) fn recount(machine: &Machine) {
 fn recount_task(machine: &Machine, index: TaskIndex, task: &LiveTask) {
     let has = |flag| task.flags.has(flag);
     assert_eq!(machine.expiries.contains(index), has(Flags::EXPIRES));
-    assert_eq!(machine.binds.contains(index), has(Flags::NAMED));
+    assert_eq!(machine.client_keys.contains(index), has(Flags::NAMED));
     assert_eq!(machine.leases.contains_key(&index), task.status.is_leased());
     if has(Flags::BACKING_OFF) || machine.backoffs.contains(index) {
         assert!(has(Flags::BACKING_OFF) && task.status == Status::Scheduled, "{task:?}");
@@ -67,23 +67,23 @@ fn recount_queues(machine: &Machine, live: &[(TaskIndex, &LiveTask)]) {
             .collect();
         assert_eq!(lane.waiting, waiting.len() as u64);
         let mut placed = Vec::new();
-        for (priority, places) in &lane.levels {
+        for (priority, entries) in &lane.levels {
             let mut last = 0;
-            for place in places.iter() {
-                assert!(place.order > last, "places are in order");
-                last = place.order;
-                if is_waiting(&machine.live, *place) {
-                    assert_eq!(machine.live.at(place.task).priority, *priority);
-                    placed.push(place.task);
+            for entry in entries.iter() {
+                assert!(entry.order > last, "entries are in order");
+                last = entry.order;
+                if is_waiting(&machine.live, *entry) {
+                    assert_eq!(machine.live.at(entry.task).priority, *priority);
+                    placed.push(entry.task);
                 }
             }
         }
         placed.sort_unstable();
-        assert_eq!(placed, waiting, "each pending task has one place");
+        assert_eq!(placed, waiting, "each pending task has one entry");
         let tasks = live.iter().filter(|(_, task)| here(task)).count();
         assert_eq!(lane.tasks, tasks as u64);
-        assert!(lane.levels.iter().all(|(_, places)| {
-            places.front().is_none_or(|place| is_waiting(&machine.live, *place))
+        assert!(lane.levels.iter().all(|(_, entries)| {
+            entries.front().is_none_or(|entry| is_waiting(&machine.live, *entry))
         }));
         assert_eq!(lane.head, lane.first().map(|(turn, _)| turn));
         let entry = lane.head.and_then(|head| roster.queues[lane.queue].heads.get(&head));
@@ -178,7 +178,7 @@ impl Machine {
         let sides = [
             self.backoffs.len(),
             self.expiries.len(),
-            self.binds.len(),
+            self.client_keys.len(),
             self.last_ends.len(),
             self.last_failures.len(),
             self.unknown.len(),
@@ -186,8 +186,8 @@ impl Machine {
         assert_eq!(sides, [0; 6]);
         assert!(self.policies.is_empty(), "a policy is still counted");
         for lane in self.roster.lanes.values() {
-            let places: usize = lane.levels.iter().map(|(_, places)| places.len()).sum();
-            assert!(places <= 64, "{places} void places");
+            let entries: usize = lane.levels.iter().map(|(_, entries)| entries.len()).sum();
+            assert!(entries <= 64, "{entries} void entries");
         }
     }
 }

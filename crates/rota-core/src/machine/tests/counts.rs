@@ -5,8 +5,8 @@ use super::{
     world::World,
 };
 use crate::{
-    Command, Failure, FailureReason, Happened, Jitter, Leased, Millis, Outcome, Report, SessionId,
-    TaskId,
+    Assignment, AttemptOutcome, Command, Failure, FailureReason, Happened, Jitter, Millis, Report,
+    SessionId, TaskId,
 };
 
 /// Lets time pass, then ends a step.
@@ -16,7 +16,7 @@ fn after(world: &mut World, span: u64) -> Vec<Happened> {
 }
 
 /// A worker that has had one task for 400 ms.
-fn with_one(task: Task) -> (World, SessionId, Leased) {
+fn with_one(task: Task) -> (World, SessionId, Assignment) {
     let mut world = World::new();
     let session = world.open(1, &[], &[]);
     world.submit(task);
@@ -72,19 +72,19 @@ fn a_task_that_came_back_does_not_count_as_waiting() {
 
 #[test]
 fn each_end_is_counted_as_what_it_was() {
-    fn fail_for_good(world: &mut World, lease: Leased) {
+    fn fail_for_good(world: &mut World, lease: Assignment) {
         let failure = Failure::new(FailureReason::Permanent, "never");
-        world.end(lease, Outcome::Failed { failure, retry_at: None });
+        world.end(lease, AttemptOutcome::Failed { failure, retry_at: None });
     }
-    fn cancel(world: &mut World, lease: Leased) {
+    fn cancel(world: &mut World, lease: Assignment) {
         world.cancel(lease.task).unwrap();
-        world.end(lease, Outcome::Cancelled);
+        world.end(lease, AttemptOutcome::Cancelled);
     }
-    type End = fn(&mut World, Leased);
+    type EndOfAttempt = fn(&mut World, Assignment);
     let ran = Some(Millis(400));
     let permanent = Happened::Failed { reason: FailureReason::Permanent, ran, attempt: 1 };
     let lost = Happened::Failed { reason: FailureReason::WorkerLost, ran: None, attempt: 1 };
-    let cases: [(End, &[Happened]); 4] = [
+    let cases: [(EndOfAttempt, &[Happened]); 4] = [
         (|world, lease| world.end(lease, completed()), &[Happened::Completed { ran: Millis(400) }]),
         (fail_for_good, &[permanent]),
         (cancel, &[Happened::Cancelled]),

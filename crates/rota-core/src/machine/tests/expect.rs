@@ -119,7 +119,7 @@ impl World {
     }
 
     fn expected_of_submit(&self, submit: &Submit) -> Expected {
-        let known = self.newest.bindings(&submit.spec.binds);
+        let known = self.newest.key_owners(&submit.spec.client_keys);
         match known.id.or(known.key) {
             Some(known) if known.fingerprint == submit.spec.fingerprint => {
                 Expected::Repeat(known.task)

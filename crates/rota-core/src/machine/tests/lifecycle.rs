@@ -9,9 +9,9 @@ use super::{
     world::{START, World},
 };
 use crate::{
-    Command, Effect, Failure, FailureReason, Jitter, Leased, Machine, MachineLimits, Millis,
-    Mutation, Outcome, Refusal, Reply, Report, Retention, RetryPolicy, RunAt, Status, StopReason,
-    TaskId, UnknownFields, Waiting, WallTime,
+    Assignment, AttemptOutcome, Command, Effect, Failure, FailureReason, Jitter, Machine,
+    MachineLimits, Millis, Mutation, Refusal, Reply, Report, Retention, RetryPolicy, RunAt, Status,
+    StopReason, TaskId, UnknownFields, Waiting, WallTime,
 };
 
 /// Retries of which each comes after exactly twice the time of the one before: 1 s, 2 s, 4 s.
@@ -22,7 +22,7 @@ fn steady(task: Task, max_attempts: u32) -> Task {
 }
 
 /// A world in which one worker has one task.
-fn running(task: Task) -> (World, TaskId, Leased) {
+fn running(task: Task) -> (World, TaskId, Assignment) {
     let mut world = World::new();
     let session = world.open(10, &[], &[]);
     let id = world.submit(task);
@@ -42,7 +42,7 @@ fn completes_with_its_result_and_its_last_attempt() {
     let (mut world, task, lease) = running(Task::new("q", "k"));
     assert_eq!(world.status(task), Some(Status::Running));
     let started_at = Some(WallTime(START.wall.0 - 1));
-    let outcome = Outcome::Completed { result: Bytes::from_static(b"42") };
+    let outcome = AttemptOutcome::Completed { result: Bytes::from_static(b"42") };
     let output_tail = Bytes::from_static(b"out");
     world.report(lease, Report::Ended { started_at, output_tail, outcome }).unwrap();
     world.settle();
@@ -109,7 +109,7 @@ fn a_permanent_failure_is_not_tried_again() {
     let (mut world, task, lease) = running(Task::new("q", "k"));
     let failure = Failure::new(FailureReason::Permanent, "never");
     let retry_at = Some(world.now.wall + Millis(10));
-    world.end(lease, Outcome::Failed { failure, retry_at });
+    world.end(lease, AttemptOutcome::Failed { failure, retry_at });
     world.settle();
     assert_eq!(end_of(&world, task), (Status::Failed, Some(FailureReason::Permanent), 1, 0));
 }
@@ -120,7 +120,7 @@ fn a_handler_may_say_when_to_try_again() {
         let (mut world, task, lease) = running(Task::new("q", "k"));
         let failure = Failure::new(FailureReason::Error, "busy");
         let retry_at = WallTime(world.now.wall.0 + delay);
-        world.end(lease, Outcome::Failed { failure, retry_at: Some(retry_at) });
+        world.end(lease, AttemptOutcome::Failed { failure, retry_at: Some(retry_at) });
         world.settle();
         if waits {
             let waiting = Waiting::BackingOff { attempt: 1, until: retry_at };
@@ -153,7 +153,9 @@ fn lost_workers_have_a_budget_of_their_own() {
         }
     }
     assert_eq!(end_of(&world, task), (Status::Failed, Some(FailureReason::WorkerLost), 3, 3));
-    assert!(world.stored(task).unwrap().failure.as_ref().unwrap().message.contains("not heard of"));
+    assert!(
+        world.stored(task).unwrap().failure.as_ref().unwrap().message.contains("sent no heartbeat")
+    );
 }
 
 #[test]
@@ -217,7 +219,7 @@ fn snoozing_spends_no_attempt_and_keeps_its_record() {
     for attempt in 1..=3 {
         assert_eq!(lease.attempt, attempt);
         let until = world.now.wall + Millis(2000);
-        world.end(lease, Outcome::Snoozed { until: RunAt::At(until) });
+        world.end(lease, AttemptOutcome::Snoozed { until: RunAt::At(until) });
         world.settle();
         let view = world.view(task);
         assert_eq!((view.status, view.run_at), (Status::Scheduled, until));
@@ -243,9 +245,9 @@ fn snoozing_spends_no_attempt_and_keeps_its_record() {
 fn who_snoozes_too_often_has_failed() {
     let few = steady(Task::new("q", "k"), 1).policy(|policy| policy.retry.max_snoozes = 1);
     let (mut world, task, lease) = running(few);
-    world.end(lease, Outcome::Snoozed { until: RunAt::Now });
+    world.end(lease, AttemptOutcome::Snoozed { until: RunAt::Now });
     world.settle();
-    world.end(world.has_one(lease.session), Outcome::Snoozed { until: RunAt::Now });
+    world.end(world.has_one(lease.session), AttemptOutcome::Snoozed { until: RunAt::Now });
     world.settle();
     assert_eq!(end_of(&world, task), (Status::Failed, Some(FailureReason::Error), 2, 0));
     let message =
@@ -258,7 +260,7 @@ fn a_task_that_is_to_be_cancelled_cannot_be_snoozed() {
     let (mut world, task, lease) = running(Task::new("q", "k"));
     world.cancel(task).unwrap();
     let until = world.now.wall + Millis(60_000);
-    world.end(lease, Outcome::Snoozed { until: RunAt::At(until) });
+    world.end(lease, AttemptOutcome::Snoozed { until: RunAt::At(until) });
     world.settle();
     assert_eq!(end_of(&world, task), (Status::Cancelled, Some(FailureReason::Cancelled), 1, 0));
 }
@@ -266,7 +268,7 @@ fn a_task_that_is_to_be_cancelled_cannot_be_snoozed() {
 #[test]
 fn a_worker_that_stops_unasked_has_failed() {
     let (mut world, task, lease) = running(steady(Task::new("q", "k"), 1));
-    world.end(lease, Outcome::Cancelled);
+    world.end(lease, AttemptOutcome::Cancelled);
     world.settle();
     assert_eq!(end_of(&world, task), (Status::Failed, Some(FailureReason::Error), 1, 0));
 }
@@ -287,7 +289,7 @@ fn what_waits_is_cancelled_at_once() {
     }
 }
 
-fn is_told_to_stop(world: &mut World, lease: Leased, why: StopReason) -> bool {
+fn is_told_to_stop(world: &mut World, lease: Assignment, why: StopReason) -> bool {
     world.effects().contains(&Effect::Stop {
         session: lease.session,
         task: lease.task,
@@ -298,7 +300,7 @@ fn is_told_to_stop(world: &mut World, lease: Leased, why: StopReason) -> bool {
 
 #[test]
 fn what_runs_is_stopped_by_its_worker() {
-    let ends = [ended(Outcome::Cancelled), ended(failed("killed")), Report::Released];
+    let ends = [ended(AttemptOutcome::Cancelled), ended(failed("killed")), Report::Released];
     for report in ends {
         let (mut world, task, lease) = running(Task::new("q", "k"));
         assert_eq!(world.cancel(task), Ok(Reply::Task { task, status: Status::Running }));
@@ -473,7 +475,7 @@ fn only_what_ended_badly_is_retried_and_with_fresh_budgets() {
     world.settle();
     let lease = world.has_one(lease.session);
     let view = world.view(task);
-    assert_eq!((lease.attempt, view.binds.id.as_deref()), (2, Some("mine")));
+    assert_eq!((lease.attempt, view.client_keys.id.as_deref()), (2, Some("mine")));
     assert!(world.durable.attempts.contains_key(&(task, 1)), "the history is kept");
     world.end(lease, completed());
     world.settle();

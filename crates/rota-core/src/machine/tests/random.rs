@@ -11,8 +11,8 @@ use super::{
     world::World,
 };
 use crate::{
-    Command, Credit, Edit, Failure, FailureReason, HeldLease, Jitter, LeaseToken, Leased,
-    MachineLimits, Millis, OpenSession, Outcome, Policy, Priority, Report, RetryPolicy, RunAt,
+    Assignment, AttemptOutcome, Command, Credit, Edit, Failure, FailureReason, Jitter, LeaseId,
+    LeaseToken, MachineLimits, Millis, OpenSession, Policy, Priority, Report, RetryPolicy, RunAt,
     SessionId, TaskId, TaskSpec, WallTime,
 };
 
@@ -284,18 +284,18 @@ impl Saying {
             Self::Progress => (Report::Progress { message: "half".into() }, 0),
             Self::Completed(result) => {
                 let result = Bytes::from_static(if result { b"42" } else { b"" });
-                (ended(Outcome::Completed { result }, false), 0)
+                (ended(AttemptOutcome::Completed { result }, false), 0)
             }
             Self::Failed { reason, retry_in, output, random } => {
                 let failure = Failure::new(reason, "broken");
                 let retry_at = retry_in.map(|span| WallTime(world.now.wall.0.max(2000) + span));
-                (ended(Outcome::Failed { failure, retry_at }, output), random)
+                (ended(AttemptOutcome::Failed { failure, retry_at }, output), random)
             }
             Self::Snoozed(span) => {
                 let until = WallTime(world.now.wall.0.max(2000) + span);
-                (ended(Outcome::Snoozed { until: RunAt::At(until) }, false), 0)
+                (ended(AttemptOutcome::Snoozed { until: RunAt::At(until) }, false), 0)
             }
-            Self::Cancelled => (ended(Outcome::Cancelled, false), 0),
+            Self::Cancelled => (ended(AttemptOutcome::Cancelled, false), 0),
             Self::Released => (Report::Released, 0),
         }
     }
@@ -312,7 +312,7 @@ fn pick_session(world: &World, index: Index) -> Option<SessionId> {
     (!sessions.is_empty()).then(|| sessions[index.index(sessions.len())])
 }
 
-fn report(world: &mut World, lease: Leased, saying: Saying) {
+fn report(world: &mut World, lease: Assignment, saying: Saying) {
     let (report, random) = saying.build(world);
     let _ = world.apply(reported(lease, report, random));
 }
@@ -334,7 +334,7 @@ fn open(world: &mut World, any: &AnyOpening) {
     let has = world.workers.get(&opening.session).map(|worker| worker.has.clone());
     let has = has.unwrap_or_default().into_iter();
     let mut held: Vec<_> =
-        has.map(|lease| HeldLease { task: lease.task, token: lease.token }).collect();
+        has.map(|lease| LeaseId { task: lease.task, token: lease.token }).collect();
     opening.held = match any.says {
         Says::Nothing => None,
         Says::Truth => Some(held),
@@ -344,8 +344,8 @@ fn open(world: &mut World, any: &AnyOpening) {
         }
         Says::Nonsense => {
             for lease in world.leases.iter().rev().take(3) {
-                held.push(HeldLease { task: lease.task, token: LeaseToken(lease.token.0 + 1) });
-                held.push(HeldLease { task: lease.task, token: lease.token });
+                held.push(LeaseId { task: lease.task, token: LeaseToken(lease.token.0 + 1) });
+                held.push(LeaseId { task: lease.task, token: lease.token });
             }
             Some(held)
         }
@@ -440,7 +440,7 @@ fn happen(world: &mut World, event: Event) {
             if let Some(task) = pick(world, task) {
                 let (session, run_at) = (SessionId(1), WallTime(0));
                 let token = LeaseToken(token);
-                report(world, Leased { session, task, token, attempt: 1, run_at }, saying);
+                report(world, Assignment { session, task, token, attempt: 1, run_at }, saying);
             }
         }
         Event::Pass(span) => world.pass(Millis(span)),

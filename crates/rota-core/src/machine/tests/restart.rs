@@ -7,20 +7,20 @@ use super::{
     world::{TTL, World},
 };
 use crate::{
-    Command, Effect, FailureReason, HeldLease, Jitter, Leased, Machine, Millis, OpenSession,
-    Outcome, Refusal, Reply, Report, SessionId, Status, StopReason, Waiting,
+    Assignment, AttemptOutcome, Command, Effect, FailureReason, Jitter, LeaseId, Machine, Millis,
+    OpenSession, Refusal, Reply, Report, SessionId, Status, StopReason, Waiting,
 };
 
-fn open_again(world: &mut World, session: SessionId, leases: &[Leased]) {
+fn open_again(world: &mut World, session: SessionId, leases: &[Assignment]) {
     let opening = world.opening(10, &[], &[]);
     let worker = world.workers[&session].name.clone();
-    let held = leases.iter().map(|lease| HeldLease { task: lease.task, token: lease.token });
+    let held = leases.iter().map(|lease| LeaseId { task: lease.task, token: lease.token });
     let opening = OpenSession { session, worker, held: Some(held.collect()), ..opening };
     world.apply(Command::OpenSession(Box::new(opening))).unwrap();
 }
 
 /// A worker runs one task; then another process takes over.
-fn taken_over(task: Task) -> (World, Leased) {
+fn taken_over(task: Task) -> (World, Assignment) {
     let mut world = World::new();
     let session = world.open(10, &[], &[]);
     world.submit(task);
@@ -77,7 +77,7 @@ fn a_longer_time_to_come_back_holds_for_what_a_session_has_already() {
     world.settle();
     let lease = world.has_one(session);
     opening.ttl = Millis(60_000);
-    opening.held = Some(vec![HeldLease { task, token: lease.token }]);
+    opening.held = Some(vec![LeaseId { task, token: lease.token }]);
     world.apply(Command::OpenSession(Box::new(opening))).unwrap();
     world.settle();
     world.crash(true, Millis(2000));
@@ -236,7 +236,7 @@ fn a_stop_is_asked_for_again_and_does_not_wait_for_the_timeout() {
     world.after(1000);
     let done = world.stored(task).unwrap();
     assert_eq!(done.failure.as_ref().unwrap().reason, FailureReason::Cancelled);
-    assert!(world.report(lease, ended(Outcome::Cancelled)).is_err());
+    assert!(world.report(lease, ended(AttemptOutcome::Cancelled)).is_err());
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn order_and_names_and_counts_are_as_before() {
     world.submit(Task::new("later", "k").delay(60_000));
     world.settle();
     world.crash(true, Millis(10));
-    assert_eq!(world.view(tasks[1]).binds.id, Some(name("b")));
+    assert_eq!(world.view(tasks[1]).client_keys.id, Some(name("b")));
     let counts = world.machine.queues();
     let counts: Vec<_> = counts.iter().map(|q| (&*q.name, q.scheduled, q.pending)).collect();
     assert_eq!(counts, [("later", 1, 0), ("q", 0, 3)]);

@@ -10,8 +10,9 @@ use rustc_hash::FxHasher;
 
 use super::world::{TTL, World};
 use crate::{
-    Binds, Command, Credit, Definition, Failure, FailureReason, Leased, Name, OpenSession, Outcome,
-    Policy, Priority, Refusal, Reply, Report, SessionId, Submit, TaskId, TaskSpec, WallTime,
+    Assignment, AttemptOutcome, ClientKeys, Command, Credit, Definition, Failure, FailureReason,
+    Name, OpenSession, Policy, Priority, Refusal, Reply, Report, SessionId, Submit, TaskId,
+    TaskSpec, WallTime,
 };
 
 /// A task to be submitted.
@@ -23,7 +24,7 @@ pub(super) struct Task {
     pub(super) delay: i64,
     pub(super) expires_in: Option<i64>,
     pub(super) policy: Policy,
-    pub(super) binds: Binds,
+    pub(super) client_keys: ClientKeys,
     pub(super) body: u64,
 }
 
@@ -40,7 +41,7 @@ impl Task {
             delay: 0,
             expires_in: None,
             policy: Policy::default(),
-            binds: Binds::default(),
+            client_keys: ClientKeys::default(),
             body: 0,
         }
     }
@@ -64,13 +65,13 @@ impl Task {
     }
 
     pub(super) fn id(self, id: &str) -> Self {
-        let binds = Binds { id: Some(name(id)), ..self.binds };
-        Self { binds, ..self }
+        let client_keys = ClientKeys { id: Some(name(id)), ..self.client_keys };
+        Self { client_keys, ..self }
     }
 
     pub(super) fn key(self, key: &str) -> Self {
-        let binds = Binds { key: Some(key.into()), ..self.binds };
-        Self { binds, ..self }
+        let client_keys = ClientKeys { key: Some(key.into()), ..self.client_keys };
+        Self { client_keys, ..self }
     }
 
     pub(super) fn body(self, body: u64) -> Self {
@@ -78,16 +79,16 @@ impl Task {
     }
 }
 
-pub(super) fn failed(message: &str) -> Outcome {
+pub(super) fn failed(message: &str) -> AttemptOutcome {
     let failure = Failure::new(FailureReason::Error, message);
-    Outcome::Failed { failure, retry_at: None }
+    AttemptOutcome::Failed { failure, retry_at: None }
 }
 
-pub(super) fn completed() -> Outcome {
-    Outcome::Completed { result: Bytes::new() }
+pub(super) fn completed() -> AttemptOutcome {
+    AttemptOutcome::Completed { result: Bytes::new() }
 }
 
-pub(super) fn ended(outcome: Outcome) -> Report {
+pub(super) fn ended(outcome: AttemptOutcome) -> Report {
     Report::Ended { started_at: None, output_tail: Bytes::new(), outcome }
 }
 
@@ -104,8 +105,8 @@ pub(super) fn is_end(report: &Report) -> bool {
 }
 
 /// A worker's report.
-pub(super) fn reported(lease: Leased, report: Report, random: u64) -> Command {
-    let (Leased { task, token, .. }, fingerprint) = (lease, fingerprint(&report));
+pub(super) fn reported(lease: Assignment, report: Report, random: u64) -> Command {
+    let (Assignment { task, token, .. }, fingerprint) = (lease, fingerprint(&report));
     Command::Report { task, token, report, fingerprint, random, stored: None }
 }
 
@@ -119,7 +120,7 @@ impl World {
             ..Definition::new(task.queue, task.kind)
         };
         let spec = TaskSpec {
-            binds: task.binds,
+            client_keys: task.client_keys,
             fingerprint: task.body,
             ..TaskSpec::new(id, definition, self.now.wall)
         };
@@ -127,7 +128,7 @@ impl World {
             spec: Arc::new(spec),
             priority: Priority::new(task.priority).unwrap(),
             run_at: at(task.delay),
-            bindings: crate::Bindings::default(),
+            key_owners: crate::KeyOwners::default(),
         }))
     }
 
@@ -191,11 +192,11 @@ impl World {
         self.apply(Command::Heartbeat { session, connection: None, at: self.now.mono }).unwrap();
     }
 
-    pub(super) fn report(&mut self, lease: Leased, report: Report) -> Result<Reply, Refusal> {
+    pub(super) fn report(&mut self, lease: Assignment, report: Report) -> Result<Reply, Refusal> {
         self.apply(reported(lease, report, u64::MAX))
     }
 
-    pub(super) fn end(&mut self, lease: Leased, outcome: Outcome) {
+    pub(super) fn end(&mut self, lease: Assignment, outcome: AttemptOutcome) {
         self.report(lease, ended(outcome)).unwrap();
     }
 }

@@ -5,13 +5,13 @@ use super::{
     world::{TTL, World},
 };
 use crate::{
-    Command, Credit, Effect, EndReason, HeldLease, Leased, MachineLimits, Millis, MonoTime,
-    Mutation, Orders, Outcome, Refusal, Reply, Report, SessionEnd, SessionId, Status, StopReason,
+    Assignment, AttemptOutcome, Command, Credit, Effect, EndReason, LeaseId, MachineLimits, Millis,
+    MonoTime, Mutation, Orders, Refusal, Reply, Report, SessionEnd, SessionId, Status, StopReason,
     TaskId,
 };
 
 /// A worker that has some of some tasks.
-fn with_tasks(count: usize) -> (World, SessionId, Vec<Leased>) {
+fn with_tasks(count: usize) -> (World, SessionId, Vec<Assignment>) {
     let mut world = World::new();
     let session = world.open(10, &[], &[]);
     for _ in 0..count {
@@ -24,12 +24,12 @@ fn with_tasks(count: usize) -> (World, SessionId, Vec<Leased>) {
     (world, session, leases)
 }
 
-fn held(leases: &[Leased]) -> Vec<HeldLease> {
-    leases.iter().map(|lease| HeldLease { task: lease.task, token: lease.token }).collect()
+fn held(leases: &[Assignment]) -> Vec<LeaseId> {
+    leases.iter().map(|lease| LeaseId { task: lease.task, token: lease.token }).collect()
 }
 
 /// The worker comes back and says what it holds.
-fn come_back(world: &mut World, session: SessionId, says: Option<&[Leased]>) -> Vec<HeldLease> {
+fn come_back(world: &mut World, session: SessionId, says: Option<&[Assignment]>) -> Vec<LeaseId> {
     let mut opening = world.opening(10, &[], &[]);
     opening.worker = world.workers[&session].name.clone();
     opening.session = session;
@@ -40,7 +40,7 @@ fn come_back(world: &mut World, session: SessionId, says: Option<&[Leased]>) -> 
     }
 }
 
-fn dispatched(world: &mut World) -> Vec<Leased> {
+fn dispatched(world: &mut World) -> Vec<Assignment> {
     let effects = world.effects().into_iter();
     let leases = effects.filter_map(|effect| match effect {
         Effect::Dispatch(leased) => Some(leased),
@@ -79,8 +79,8 @@ fn what_is_not_a_workers_any_more_is_revoked() {
     let (mut world, session, leases) = with_tasks(4);
     world.report(leases[0], Report::Released).unwrap();
     world.end(leases[1], completed());
-    let never = Leased { task: TaskId::from_u64(7).unwrap(), ..leases[2] };
-    let older = Leased { token: crate::LeaseToken(0), ..leases[3] };
+    let never = Assignment { task: TaskId::from_u64(7).unwrap(), ..leases[2] };
+    let older = Assignment { token: crate::LeaseToken(0), ..leases[3] };
     let says = [leases[0], leases[1], leases[2], never, older];
     let revoked = come_back(&mut world, session, Some(&says));
     assert_eq!(revoked, held(&[leases[0], leases[1], never, older]));
@@ -93,7 +93,7 @@ fn what_is_not_a_workers_any_more_is_revoked() {
 #[test]
 fn a_stop_that_did_not_arrive_is_sent_again() {
     let (mut world, session, leases) = with_tasks(1);
-    let Leased { task, token, .. } = leases[0];
+    let Assignment { task, token, .. } = leases[0];
     world.cancel(task).unwrap();
     world.settle();
     world.effects();
@@ -135,7 +135,7 @@ fn coming_back_may_change_what_is_served() {
 fn time_in_which_nobody_could_be_heard_does_not_count() {
     let (mut world, session, leases) = with_tasks(1);
     world.pass(Millis(3_600_000));
-    world.machine.excuse(Millis(3_600_000));
+    world.machine.extend_deadlines(Millis(3_600_000));
     world.settle();
     assert!(world.machine.session(session).is_some());
     world.report(leases[0], ended(completed())).unwrap();
@@ -153,7 +153,7 @@ fn who_could_not_be_answered_gets_the_time_again_and_who_is_gone_is_found_out() 
     let most = Millis(15_000);
     // A commit took longer than the TTL of ten seconds.
     world.pass(Millis(12_000));
-    world.machine.excuse_waiting(world.now.mono, Millis(12_000), most);
+    world.machine.extend_waiting(world.now.mono, Millis(12_000), most);
     world.settle();
     assert!(world.machine.session(session).is_some());
     let at = world.now.mono;
@@ -162,7 +162,7 @@ fn who_could_not_be_answered_gets_the_time_again_and_who_is_gone_is_found_out() 
     let mut lived = 0;
     while world.machine.session(session).is_some() {
         world.pass(Millis(1_000));
-        world.machine.excuse_waiting(world.now.mono, Millis(1_000), most);
+        world.machine.extend_waiting(world.now.mono, Millis(1_000), most);
         world.settle();
         lived += 1;
     }
@@ -170,15 +170,15 @@ fn who_could_not_be_answered_gets_the_time_again_and_who_is_gone_is_found_out() 
     // One with a stream can say that it lives whatever the store does.
     let (mut world, session, _) = with_tasks(1);
     world.pass(Millis(12_000));
-    world.machine.excuse_waiting(world.now.mono, Millis(12_000), most);
+    world.machine.extend_waiting(world.now.mono, Millis(12_000), most);
     world.settle();
     assert!(world.machine.session(session).is_none());
 }
 
 #[test]
-fn only_who_waits_for_an_answer_is_excused() {
+fn only_who_waits_for_an_answer_gets_more_time() {
     let most = Millis(5000);
-    for (credit, detached, pauses, excused) in [
+    for (credit, detached, pauses, extended) in [
         // A worker with a stream can say that it lives.
         (Credit::Hold(3), false, &[4000][..], 0),
         (Credit::Hold(3), true, &[4000], 4000),
@@ -199,20 +199,20 @@ fn only_who_waits_for_an_answer_is_excused() {
         world.pass(Millis(6000));
         world.machine.begin(world.now, world.batch);
         for pause in pauses {
-            world.machine.excuse_waiting(world.now.mono, Millis(*pause), most);
+            world.machine.extend_waiting(world.now.mono, Millis(*pause), most);
         }
         let age = world.machine.session(session).unwrap().heartbeat_age;
-        assert_eq!(age, Millis(6000 - excused), "{credit:?} {detached} {pauses:?}");
+        assert_eq!(age, Millis(6000 - extended), "{credit:?} {detached} {pauses:?}");
     }
 }
 
 #[test]
-fn nobody_is_excused_into_the_future() {
+fn nobody_gets_time_into_the_future() {
     let (mut world, session, _) = with_tasks(0);
     let credit = Credit::Take(0);
     world.apply(Command::SetCredit { session, connection: None, credit }).unwrap();
     world.pass(Millis(100));
-    world.machine.excuse_waiting(world.now.mono, Millis(7000), Millis(15_000));
+    world.machine.extend_waiting(world.now.mono, Millis(7000), Millis(15_000));
     world.after(9_999);
     assert!(world.machine.session(session).is_some());
     world.after(1);
@@ -321,7 +321,7 @@ fn a_worker_that_goes_gives_back_what_it_had_not_begun() {
 
 #[test]
 fn a_repeated_report_is_acknowledged_and_a_stale_one_refused() {
-    let other_result = Outcome::Completed { result: bytes::Bytes::from_static(b"2") };
+    let other_result = AttemptOutcome::Completed { result: bytes::Bytes::from_static(b"2") };
     let reports = [
         ended(completed()),
         ended(other_result),
@@ -366,7 +366,7 @@ fn a_repeat_is_known_although_the_task_has_gone_to_another() {
 
 #[test]
 fn the_end_of_what_was_to_be_stopped_is_acknowledged_again() {
-    for report in [Report::Released, ended(Outcome::Cancelled), ended(failed("killed"))] {
+    for report in [Report::Released, ended(AttemptOutcome::Cancelled), ended(failed("killed"))] {
         let (mut world, _, leases) = with_tasks(1);
         world.cancel(leases[0].task).unwrap();
         for steps in 0..4 {
@@ -387,7 +387,7 @@ fn what_a_worker_is_to_do_is_said_until_it_is_done() {
     }
     world.settle();
     assert_eq!(orders(&world).stop, held(&leases[..2]));
-    world.end(leases[0], Outcome::Cancelled);
+    world.end(leases[0], AttemptOutcome::Cancelled);
     assert_eq!(orders(&world).stop, held(&leases[1..2]));
     world.apply(Command::Drain { session }).unwrap();
     assert!(orders(&world).draining);

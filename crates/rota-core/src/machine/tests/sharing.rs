@@ -231,8 +231,8 @@ fn a_task_says_when_workers_with_room_have_not_asked() {
     };
     let slots = |world: &World| {
         let view = world.machine.session(session).unwrap();
-        let survey = world.machine.survey().sessions.remove(0);
-        assert_eq!((view.slots, view.held), (survey.slots, survey.held));
+        let stats = world.machine.stats().sessions.remove(0);
+        assert_eq!((view.slots, view.held), (stats.slots, stats.held));
         (view.slots, view.held)
     };
     let tasks = [0, 1, 2].map(|_| world.submit(Task::new("q", "k")));

@@ -4,8 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
-use super::super::{Binding, Bindings, Mutation};
-use crate::{AttemptRecord, Binds, DoneRecord, LiveRecord, Name, QueueRecord, TaskId, TaskSpec};
+use super::super::{KeyOwner, KeyOwners, Mutation};
+use crate::{
+    AttemptRecord, ClientKeys, DoneRecord, LiveRecord, Name, QueueRecord, TaskId, TaskSpec,
+};
 
 /// What is kept, by key.
 #[derive(Debug, Clone, Default)]
@@ -15,8 +17,8 @@ pub(super) struct ModelStore {
     pub(super) done: BTreeMap<TaskId, Arc<DoneRecord>>,
     pub(super) attempts: BTreeMap<(TaskId, u32), AttemptRecord>,
     pub(super) results: BTreeMap<TaskId, Bytes>,
-    pub(super) ids: BTreeMap<Name, Binding>,
-    pub(super) keys: BTreeMap<Arc<str>, Binding>,
+    pub(super) ids: BTreeMap<Name, KeyOwner>,
+    pub(super) keys: BTreeMap<Arc<str>, KeyOwner>,
     pub(super) queues: BTreeMap<Name, QueueRecord>,
 }
 
@@ -60,18 +62,21 @@ impl ModelStore {
 
     fn put_spec(&mut self, spec: &Arc<TaskSpec>) {
         if let Some(known) = self.specs.get_mut(&spec.id) {
-            assert_eq!((&known.binds, known.fingerprint), (&spec.binds, spec.fingerprint));
+            assert_eq!(
+                (&known.client_keys, known.fingerprint),
+                (&spec.client_keys, spec.fingerprint)
+            );
             *known = spec.clone();
             return;
         }
-        let binding = Binding { task: spec.id, fingerprint: spec.fingerprint };
-        if let Some(id) = &spec.binds.id {
-            let owner = self.ids.insert(id.clone(), binding);
-            assert_eq!(owner, None, "the id {id} is taken from its owner");
+        let owner = KeyOwner { task: spec.id, fingerprint: spec.fingerprint };
+        if let Some(id) = &spec.client_keys.id {
+            let former = self.ids.insert(id.clone(), owner);
+            assert_eq!(former, None, "the id {id} is taken from its owner");
         }
-        if let Some(key) = &spec.binds.key {
-            let owner = self.keys.insert(key.clone(), binding);
-            assert_eq!(owner, None, "the key {key} is taken from its owner");
+        if let Some(key) = &spec.client_keys.key {
+            let former = self.keys.insert(key.clone(), owner);
+            assert_eq!(former, None, "the key {key} is taken from its owner");
         }
         assert!(self.specs.insert(spec.id, spec.clone()).is_none(), "{} exists", spec.id);
     }
@@ -81,7 +86,10 @@ impl ModelStore {
         assert!(!self.done.contains_key(&id), "{id} is done and live");
         let spec = self.specs.get(&id).expect("a live task has a spec");
         assert_eq!((&record.queue, &record.kind), (&spec.definition.queue, &spec.definition.kind));
-        assert_eq!((&record.policy, &record.binds), (&spec.definition.policy, &spec.binds));
+        assert_eq!(
+            (&record.policy, &record.client_keys),
+            (&spec.definition.policy, &spec.client_keys)
+        );
         assert_eq!(record.lease.is_some(), record.status.is_leased(), "{record:?}");
         assert!(record.lost + record.failures + record.snoozes <= record.attempt, "{record:?}");
         self.live.insert(id, record.clone());
@@ -92,10 +100,10 @@ impl ModelStore {
         assert_eq!(known.as_ref(), Some(done), "another record than the one that is kept");
         self.specs.remove(&done.id);
         assert_eq!(self.results.remove(&done.id).is_some(), done.has_result);
-        if let Some(id) = &done.binds.id {
+        if let Some(id) = &done.client_keys.id {
             assert_eq!(self.ids.remove(id).map(|owner| owner.task), Some(done.id));
         }
-        if let Some(key) = &done.binds.key {
+        if let Some(key) = &done.client_keys.key {
             assert_eq!(self.keys.remove(key).map(|owner| owner.task), Some(done.id));
         }
         let ends = (done.id, 0)..=(done.id, u32::MAX);
@@ -106,10 +114,10 @@ impl ModelStore {
     }
 
     /// Whom the store knows by these names.
-    pub(super) fn bindings(&self, binds: &Binds) -> Bindings {
-        Bindings {
-            id: binds.id.as_ref().and_then(|id| self.ids.get(id).copied()),
-            key: binds.key.as_ref().and_then(|key| self.keys.get(key).copied()),
+    pub(super) fn key_owners(&self, client_keys: &ClientKeys) -> KeyOwners {
+        KeyOwners {
+            id: client_keys.id.as_ref().and_then(|id| self.ids.get(id).copied()),
+            key: client_keys.key.as_ref().and_then(|key| self.keys.get(key).copied()),
         }
     }
 
@@ -125,8 +133,8 @@ impl ModelStore {
         for (id, attempt) in self.attempts.keys() {
             assert!(self.specs.contains_key(id), "attempt {attempt} of {id} was left behind");
         }
-        for binding in self.ids.values().chain(self.keys.values()) {
-            assert!(self.specs.contains_key(&binding.task), "a name outlived {}", binding.task);
+        for owner in self.ids.values().chain(self.keys.values()) {
+            assert!(self.specs.contains_key(&owner.task), "a name outlived {}", owner.task);
         }
     }
 }

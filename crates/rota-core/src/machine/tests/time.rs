@@ -329,7 +329,7 @@ fn a_date_long_over_means_now() {
     let leases = world.has(session);
     let failure = crate::Failure::new(FailureReason::Error, "no");
     let retry_at = Some(WallTime(1));
-    world.end(leases[0], crate::Outcome::Failed { failure, retry_at });
+    world.end(leases[0], crate::AttemptOutcome::Failed { failure, retry_at });
     assert_eq!(world.view(leases[0].task).run_at, world.now.wall);
     assert_eq!(world.machine.queue("q").unwrap().oldest_pending, Some(world.now.wall));
 }

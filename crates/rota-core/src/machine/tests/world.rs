@@ -12,7 +12,7 @@ use super::{
     store::ModelStore,
 };
 use crate::{
-    Command, Credit, Effect, EndKind, Event, Happened, HeldLease, LeaseEnd, LeaseToken, Leased,
+    Assignment, Command, Credit, Effect, EndKind, Event, Happened, LeaseEnd, LeaseId, LeaseToken,
     LiveView, Machine, MachineLimits, Millis, MonoTime, Mutation, Name, Now, Refusal, Reply,
     Report, Retention, SessionId, Status, Stored, TaskId, TaskIdSequence, WallTime,
 };
@@ -40,7 +40,7 @@ pub(super) struct Worker {
     pub(super) credit: Credit,
     pub(super) slots: u32,
     /// What was sent to it and not reported on.
-    pub(super) has: Vec<Leased>,
+    pub(super) has: Vec<Assignment>,
 }
 
 /// A report that was accepted and ended a lease.
@@ -96,7 +96,7 @@ pub(super) struct World {
     effects: Vec<Effect>,
     pub(super) workers: BTreeMap<SessionId, Worker>,
     /// Every lease that was ever sent to anybody.
-    pub(super) leases: Vec<Leased>,
+    pub(super) leases: Vec<Assignment>,
     /// The last end that was accepted for a task.
     pub(super) accepted: BTreeMap<TaskId, Accepted>,
     pub(super) snapshot: Snapshot,
@@ -171,7 +171,7 @@ impl World {
     fn fill(&self, command: &mut Command) {
         let store = if self.reads_ahead { &self.landed } else { &self.durable };
         if let Command::Submit(submit) = command {
-            submit.bindings = store.bindings(&submit.spec.binds);
+            submit.key_owners = store.key_owners(&submit.spec.client_keys);
         }
         if let Command::Retry { task, spec, .. } = command {
             *spec = store.specs.get(task).cloned();
@@ -212,7 +212,7 @@ impl World {
                 entry.credit = open.credit;
                 entry.slots = open.slots;
                 entry.has.retain(|has| {
-                    let held = HeldLease { task: has.task, token: has.token };
+                    let held = LeaseId { task: has.task, token: has.token };
                     open.held.as_ref().is_none_or(|named| named.contains(&held))
                         && !revoked.contains(&held)
                 });
@@ -503,12 +503,12 @@ impl World {
     }
 
     /// What a worker has been sent and has not reported on.
-    pub(super) fn has(&self, session: SessionId) -> Vec<Leased> {
+    pub(super) fn has(&self, session: SessionId) -> Vec<Assignment> {
         self.workers[&session].has.clone()
     }
 
     /// The one task that a worker has.
-    pub(super) fn has_one(&self, session: SessionId) -> Leased {
+    pub(super) fn has_one(&self, session: SessionId) -> Assignment {
         match self.has(session)[..] {
             [lease] => lease,
             ref other => panic!("{other:?}"),

@@ -1,5 +1,5 @@
-//! From a task's payload to a program that is started: what the policy allows, which file is run,
-//! with which environment, and why it cannot be started.
+//! Starts the program of a task: checks the policy, finds the file, sets the environment, and explains
+//! failures to start.
 
 use std::{
     collections::BTreeMap,
@@ -19,26 +19,26 @@ use crate::{
     handler::HandlerError,
 };
 
-/// Variables of the worker that programs see.
+/// Variables of the worker that programs get.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
-/// Characters of the name of a variable.
+/// Maximum characters of a variable's name.
 const NAME_BYTES: usize = 256;
-/// Bytes of a text of the task's that are repeated in an error.
+/// Maximum bytes of a task's text in an error.
 const SHOWN_BYTES: usize = 200;
-/// Bytes that Linux takes in one argument or variable, on most machines.
+/// Maximum bytes of one argument or variable on Linux, on most machines.
 const ARGUMENT_BYTES: usize = (128 << 10) - 1;
 
-/// What tasks may run, and as whom.
+/// The programs that tasks can run, and the user that runs them.
 #[derive(Debug, Clone, Default)]
 pub struct CommandPolicy {
-    /// Names or absolute paths; `None`: every program. A name allows what the worker's own `PATH`
-    /// finds under it, and nothing else. A path allows the program under that path; another link to
-    /// the same file is another program, since some programs do what their name says.
+    /// Names or absolute paths. `None` allows every program. A name allows only the program that the worker's
+    /// `PATH` has under it. A path allows only the program at that path; another link to the same file is
+    /// another program, because some programs act by their name.
     pub allowed_programs: Option<Vec<String>>,
-    /// Variables that tasks may set. `None`: all if every program is allowed, and none if only some
-    /// are, since variables such as `PATH`, `LD_PRELOAD` or `BASH_ENV` make one program run another.
+    /// Variables that tasks can set. `None` allows all if every program is allowed, and none otherwise,
+    /// because variables such as `PATH`, `LD_PRELOAD` or `BASH_ENV` can make one program run another.
     pub allowed_env: Option<Vec<String>>,
-    /// The user that programs run as; `None`: the worker's.
+    /// The user that programs run as. `None` means the worker's user.
     pub user: Option<CommandUser>,
 }
 
@@ -60,27 +60,27 @@ pub struct CommandUser {
     home: PathBuf,
 }
 
-/// Why programs cannot run as a user.
+/// Why programs cannot run as this user.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandUserError {
     /// There is no such user.
-    #[error("there is no user {0:?} on this machine")]
+    #[error("no such user on this machine: {0:?}")]
     Unknown(String),
     /// The machine's list of users cannot be read.
-    #[error("looking up the user {name:?} failed: {source}")]
+    #[error("cannot look up the user {name:?}: {source}")]
     Lookup {
-        /// The user's name.
+        /// Name of the user.
         name: String,
         /// The underlying error.
         source: io::Error,
     },
-    /// Only root may run programs as somebody else.
-    #[error("only a worker that runs as root can run programs as the user {0:?}")]
+    /// Only root can run programs as another user.
+    #[error("cannot run programs as the user {0:?}: the worker must run as root")]
     NotRoot(String),
 }
 
 impl CommandUser {
-    /// The user of that name, for a worker that runs as root.
+    /// The user with this name, for a worker that runs as root.
     ///
     /// # Errors
     /// When there is no such user, or this process is not root.
@@ -90,7 +90,7 @@ impl CommandUser {
             source: error.into(),
         })?;
         let found = found.ok_or_else(|| CommandUserError::Unknown(name.to_owned()))?;
-        // A capability alone would be inherited by the programs, which could take it back to the worker.
+        // Programs would inherit a capability, and could use it to attack the worker.
         if !nix::unistd::geteuid().is_root() {
             return Err(CommandUserError::NotRoot(name.to_owned()));
         }
@@ -103,7 +103,7 @@ impl CommandUser {
     }
 }
 
-/// What is to be run.
+/// The payload.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Payload {
@@ -118,29 +118,29 @@ pub(super) struct Payload {
     pub(super) snooze: Option<Snooze>,
 }
 
-/// By which exit code a program puts its task off, and for how long.
+/// The exit code by which a program snoozes its task, and the delay.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Snooze {
     pub(super) exit_code: i32,
-    pub(super) delay: rota_client::Span,
+    pub(super) delay: rota_client::TimeSpan,
 }
 
 /// A command, ready to be started.
 pub(super) struct Launch {
     pub(super) command: Command,
-    /// The one pipe of both outputs, where the task wants their order.
+    /// The common pipe of both outputs, if the task needs their order.
     pub(super) merged: Option<pipe::Receiver>,
 }
 
-/// Makes the command that the payload asks for.
+/// Builds the command of the payload.
 pub(super) fn prepare(
     policy: &CommandPolicy,
     context: &TaskContext,
     payload: &Payload,
 ) -> Result<Launch, HandlerError> {
     let Some(program) = payload.argv.first().filter(|program| !program.is_empty()) else {
-        return Err(HandlerError::permanent("argv must name a program"));
+        return Err(HandlerError::permanent("argv must have at least a program"));
     };
     let texts = payload.argv.iter().chain(payload.env.keys()).chain(payload.env.values());
     if texts.chain(&payload.shell).chain(&payload.cwd).any(|text| text.contains('\0')) {
@@ -190,7 +190,7 @@ fn merge(command: &mut Command) -> io::Result<pipe::Receiver> {
     pipe::Receiver::from_owned_fd(reader.into())
 }
 
-/// The environment: nothing of the worker's but what is listed above.
+/// Sets the environment: only the listed variables of the worker.
 fn set_env(
     command: &mut Command,
     policy: &CommandPolicy,
@@ -224,7 +224,7 @@ fn check_env(policy: &CommandPolicy, env: &BTreeMap<String, String>) -> Result<(
             && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'=');
         if !is_name {
             let message = format!(
-                "env: {} is not a name of a variable: 1 to {NAME_BYTES} visible characters of \
+                "env: {} is not a valid variable name; use 1 to {NAME_BYTES} visible characters of \
                  ASCII, without =",
                 shown(&format!("{name:?}"))
             );
@@ -232,7 +232,7 @@ fn check_env(policy: &CommandPolicy, env: &BTreeMap<String, String>) -> Result<(
         }
         if !policy.allows_variable(name) {
             let message = format!(
-                "env: this worker does not allow {name}; its operator can with allowed_env"
+                "env: this worker does not allow {name}; the operator can allow it with allowed_env"
             );
             return Err(HandlerError::permanent(message));
         }
@@ -240,12 +240,12 @@ fn check_env(policy: &CommandPolicy, env: &BTreeMap<String, String>) -> Result<(
     Ok(())
 }
 
-/// The absolute path of a program: looked up on the worker's own `PATH`, whatever the task sets.
+/// The absolute path of a program, looked up in the worker's `PATH`, whatever the task sets.
 fn resolve(policy: &CommandPolicy, program: &str) -> Result<PathBuf, HandlerError> {
     let path = if program.starts_with('/') {
         PathBuf::from(program)
     } else if program.contains('/') {
-        // It would be another one in each directory.
+        // A relative path would depend on the working directory.
         let message = format!("{}: must be a name or an absolute path", shown(program));
         return Err(HandlerError::permanent(message));
     } else {
@@ -264,23 +264,23 @@ fn resolve(policy: &CommandPolicy, program: &str) -> Result<PathBuf, HandlerErro
         }
     };
     match place.clone().filter(|_| allowed.iter().any(fits)) {
-        // What was compared is what is run, whatever becomes of the links on the way to it.
+        // Runs the path that was compared, even if links change afterwards.
         Some(place) => Ok(place),
         None => {
-            let message = format!("{}: this worker does not allow it", shown(program));
+            let message = format!("{}: this worker does not allow this program", shown(program));
             Err(HandlerError::permanent(message))
         }
     }
 }
 
-/// Finds a program as a shell does, but not in directories that depend on where it is run.
+/// Finds a program like a shell, but not in relative directories.
 fn look_up(program: &str, paths: &OsString) -> Option<PathBuf> {
     let dirs = std::env::split_paths(paths).filter(|dir| dir.is_absolute());
     dirs.map(|dir| dir.join(program)).find(|path| is_executable(path))
 }
 
-/// Where a program is: links to directories are followed, since `/bin` may be one to `/usr/bin`. A
-/// link to the program itself is not: under another name, the same file may be another program.
+/// Resolves the path of a program. Follows links to directories, because `/bin` may link to `/usr/bin`, but
+/// not a link to the program, because the same file may act differently under another name.
 fn place_of(path: &Path) -> Option<PathBuf> {
     match path.components().next_back() {
         Some(Component::Normal(name)) => Some(path.parent()?.canonicalize().ok()?.join(name)),
@@ -293,13 +293,13 @@ fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
-/// Why a program was not started, and what to do; what may pass is tried again.
+/// Explains why a program could not be started. A temporary problem is retried.
 pub(super) fn not_started(payload: &Payload, error: &io::Error) -> HandlerError {
     let program = payload.shell.as_deref().or(payload.argv.first().map(String::as_str));
     let program = shown(program.unwrap_or_default());
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::E2BIG) => HandlerError::permanent(format!("{program}: {}", too_long(payload))),
-        // The machine is short of something now.
+        // The machine is short of a resource now.
         Some(
             Errno::EAGAIN
             | Errno::ENOMEM
@@ -308,7 +308,7 @@ pub(super) fn not_started(payload: &Payload, error: &io::Error) -> HandlerError 
             | Errno::ETXTBSY
             | Errno::EIO
             | Errno::EINTR,
-        ) => HandlerError::new(format!("{program} could not be started: {error}")),
+        ) => HandlerError::new(format!("cannot start {program}: {error}")),
         _ => HandlerError::permanent(format!("{program}: {error}")),
     }
 }
@@ -324,7 +324,7 @@ fn too_long(payload: &Payload) -> String {
     });
     let longest = arguments.chain(variables).max_by_key(|(_, bytes)| *bytes);
     let Some((what, bytes)) = longest.filter(|(_, bytes)| *bytes > ARGUMENT_BYTES) else {
-        return "argv and env together are longer than the system takes; hand the data over on \
+        return "argv and env together are longer than the system allows; pass the data on \
                 standard input (stdin) or in a file"
             .to_owned();
     };
@@ -333,14 +333,14 @@ fn too_long(payload: &Payload) -> String {
             "run it from standard input: {{\"argv\": [\"{shell}\", \"-s\", \"ARGUMENT\"], \
              \"stdin\": \"SCRIPT\"}}, or from a file"
         ),
-        _ => "hand it over on standard input (stdin) or in a file".to_owned(),
+        _ => "pass it on standard input (stdin) or in a file".to_owned(),
     };
     format!(
-        "{what} has {bytes} bytes, and the system takes {ARGUMENT_BYTES} in one argument; {instead}"
+        "{what} has {bytes} bytes, but the system allows {ARGUMENT_BYTES} for one argument; {instead}"
     )
 }
 
-/// As much of a text as belongs into an error.
+/// A text, cut to a length for errors.
 fn shown(text: &str) -> String {
     let mut short = text.to_owned();
     cut(&mut short, SHOWN_BYTES);

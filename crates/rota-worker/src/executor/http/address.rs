@@ -1,5 +1,5 @@
-//! Which addresses a request may reach: checked where the connection is made, so that neither a
-//! name that resolves to a private address nor a redirect gets around it.
+//! Checks the address of a request when the connection is opened, so that neither a name that resolves to a
+//! private address nor a redirect can bypass it.
 
 use std::{
     fmt,
@@ -12,17 +12,16 @@ use reqwest::{
     dns::{Addrs, Name, Resolve, Resolving},
 };
 
-/// Which addresses may be reached beside public ones.
+/// The addresses that can be reached in addition to public ones.
 #[derive(Debug, Clone, Default)]
 pub struct AddressPolicy {
-    /// All of them. For workers whose tasks come from people who may reach the network anyway.
+    /// Allows all addresses. For workers whose tasks come from people who can reach the network anyway.
     pub allow_private: bool,
-    /// Hosts (names or addresses, as they stand in URLs) that may be reached whatever they resolve
-    /// to.
+    /// Hosts (names or addresses, as in URLs) that can be reached at any address.
     pub allowed_hosts: Vec<String>,
 }
 
-/// An address that may not be reached.
+/// An address that is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refused(String);
 
@@ -42,13 +41,13 @@ impl std::error::Error for Refused {}
 
 impl AddressPolicy {
     fn allows_host(&self, host: &str) -> bool {
-        // An address of version 6 stands in brackets in a URL, and maybe not in the list.
+        // An IPv6 address has brackets in a URL, but maybe not in the list.
         let bare = |host: &'_ str| host.trim_matches(['[', ']']).to_ascii_lowercase();
         self.allow_private || self.allowed_hosts.iter().any(|allowed| bare(allowed) == bare(host))
     }
 
-    /// Checks what can be told from a URL: the scheme, and the address if it has one instead of a
-    /// name. Names are checked when they are resolved.
+    /// Checks a URL: the scheme, and the address if the host is one. Names are checked when they are
+    /// resolved.
     pub(super) fn check_url(&self, url: &Url) -> Result<(), Refused> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(Refused(format!("scheme {} is not http or https", url.scheme())));
@@ -64,12 +63,12 @@ impl AddressPolicy {
 
 fn refused(address: IpAddr) -> Refused {
     Refused(format!(
-        "{address} is not a public address, and this worker does not allow it; its operator can with \
+        "{address} is not a public address, and this worker does not allow it; the operator can allow it with \
          http_allowed_hosts or http_allow_private"
     ))
 }
 
-/// Resolves names, and leaves out what may not be reached.
+/// Resolves names, without addresses that are not allowed.
 pub(super) struct Resolver {
     policy: Arc<AddressPolicy>,
 }
@@ -100,7 +99,7 @@ impl Resolve for Resolver {
     }
 }
 
-/// Whether the address is one of the public internet (IANA's special-purpose registries).
+/// Whether the address is public, by IANA's special-purpose registries.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -132,7 +131,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     }
     let [a, b, c, d, e, f, ..] = address.segments();
     if [a, b, c, d, e, f] == [0x64, 0xff9b, 0, 0, 0, 0] || a == 0x2002 {
-        // Addresses that stand for one of version 4 (NAT64, 6to4) are judged by that.
+        // Addresses that embed an IPv4 address (NAT64, 6to4) are judged by it.
         let [.., g, h] = address.segments();
         let (high, low) = if a == 0x2002 { (b, c) } else { (g, h) };
         let [w, x] = high.to_be_bytes();

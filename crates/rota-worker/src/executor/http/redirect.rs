@@ -1,5 +1,5 @@
-//! Where an answer redirects to, and what goes along: what is meant for one origin must not reach
-//! another, which nobody chose but the first.
+//! Follows redirects. The headers and body for one origin must not reach another origin, which only the first
+//! one has chosen.
 
 use reqwest::{
     Method, Request, Response, StatusCode, Url,
@@ -8,23 +8,23 @@ use reqwest::{
 
 use crate::handler::HandlerError;
 
-/// Where the answer redirects to, if it does.
+/// The target of a redirect, if the answer is one.
 pub(super) fn target(answer: &Response) -> Option<Url> {
     let is_redirect = matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308);
     let location = answer.headers().get(LOCATION).filter(|_| is_redirect)?;
     answer.url().join(location.to_str().ok()?).ok()
 }
 
-/// The request that follows one that was redirected.
+/// The request after a redirect.
 ///
 /// # Errors
-/// When it would take a body or a method that changes something to another origin.
+/// When it would send a body, or a method other than a read, to another origin.
 pub(super) fn next(
     mut request: Request,
     status: StatusCode,
     to: Url,
 ) -> Result<Request, HandlerError> {
-    // As browsers do it, and HTTP allows: only 307 and 308 repeat a request that is not a read.
+    // Like browsers, as HTTP allows: only 307 and 308 repeat a request that is not a read.
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let becomes_get = match status.as_u16() {
         301 | 302 => *request.method() == Method::POST,
@@ -45,13 +45,13 @@ pub(super) fn next(
     Ok(request)
 }
 
-/// Takes out what is not for another origin.
+/// Removes everything that must not reach another origin.
 fn leave(request: &mut Request, to: &Url) -> Result<(), HandlerError> {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     if !reads || request.body().is_some() {
         return Err(HandlerError::permanent(format!(
             "{} redirects this {} to another origin, {}, which must not get its body and headers; \
-             name that address in the task if it is right",
+             use that address in the task if it is correct",
             request.url().origin().ascii_serialization(),
             request.method(),
             to.origin().ascii_serialization(),

@@ -1,5 +1,5 @@
-//! Both protocols behind one door: who may pass, which protocol it is, what is logged, and what
-//! becomes of a panic.
+//! The gateway of all requests of both protocols: authentication, choice of the protocol, logging, and
+//! handling of panics.
 
 use std::{any::Any, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -14,19 +14,18 @@ use tracing::{Level, debug, enabled, error};
 
 use crate::{
     auth::{self, Access},
-    count,
     failure::{Failure, Reason},
     forward::{Forwarder, Here},
     grpc,
     limits::ANSWER,
     protocol::Asked,
-    rest,
+    request_metrics, rest,
     room::{Answers, Bodies},
     services::Services,
 };
 
-/// What every request meets first.
-struct Door<G, R> {
+/// What every request passes before its handler: access, limits, forwarding, logs and metrics.
+struct Gateway<G, R> {
     grpc: G,
     rest: R,
     access: Access,
@@ -34,13 +33,13 @@ struct Door<G, R> {
     local: SocketAddr,
     bodies: Arc<Bodies>,
     answers: Answers,
-    /// The way to the leader, where this node has others beside it.
+    /// Forwards requests to the leader, in a cluster.
     forwarder: Option<Arc<Forwarder>>,
-    /// The longest that a gRPC call may take which is not a stream.
+    /// Maximum duration of a gRPC call that is not a stream.
     call: Duration,
 }
 
-/// The whole API as one service.
+/// The API as one service.
 pub(crate) async fn app(
     services: Services,
     access: Access,
@@ -53,10 +52,10 @@ pub(crate) async fn app(
     let bodies = Arc::new(Bodies::new(&services.limits, &metrics));
     let answers = Answers::new(&services.limits, &metrics);
     let rest = rest::routes(services);
-    Ok(guarded(Door { grpc, rest, access, metrics, local, bodies, answers, forwarder, call }))
+    Ok(guarded(Gateway { grpc, rest, access, metrics, local, bodies, answers, forwarder, call }))
 }
 
-fn guarded<G, R>(door: Door<G, R>) -> Router
+fn guarded<G, R>(gateway: Gateway<G, R>) -> Router
 where
     G: Service<Request, Response = Response<Body>, Error = Infallible>,
     G: Clone + Send + Sync + 'static,
@@ -65,20 +64,20 @@ where
     R: Clone + Send + Sync + 'static,
     R::Future: Send,
 {
-    let Door { grpc, rest, access, metrics, local, bodies, answers, forwarder, call } = door;
+    let Gateway { grpc, rest, access, metrics, local, bodies, answers, forwarder, call } = gateway;
     let grpc = ServiceBuilder::new().layer(CatchPanicLayer::custom(grpc_panicked)).service(grpc);
     let rest = ServiceBuilder::new().layer(CatchPanicLayer::custom(rest_panicked)).service(rest);
-    let door = Door { grpc, rest, access, metrics, local, bodies, answers, forwarder, call };
-    // Shared, not copied: a request clones no more than a pointer and what it uses.
-    let door = Arc::new(door);
+    let gateway = Gateway { grpc, rest, access, metrics, local, bodies, answers, forwarder, call };
+    // Shared, so that a request clones only a pointer.
+    let gateway = Arc::new(gateway);
     let service = tower::service_fn(move |request: Request| {
-        let door = door.clone();
-        async move { Ok::<_, Infallible>(door.logged(request).await) }
+        let gateway = gateway.clone();
+        async move { Ok::<_, Infallible>(gateway.logged(request).await) }
     });
     Router::new().fallback_service(service)
 }
 
-impl<G, R> Door<G, R>
+impl<G, R> Gateway<G, R>
 where
     G: Service<Request, Error = Infallible> + Clone + Send + Sync,
     G::Response: IntoResponse,
@@ -92,7 +91,7 @@ where
         let asked = Asked::of(request.method(), request.uri().path(), request.headers());
         if !enabled!(Level::DEBUG) {
             let response = self.admitted(request, asked).await;
-            count::answered(&self.metrics, &asked, &response, began.elapsed());
+            request_metrics::record(&self.metrics, &asked, &response, began.elapsed());
             return response;
         }
         let method = request.method().clone();
@@ -100,8 +99,8 @@ where
         let response = self.admitted(request, asked).await;
         let status = response.status().as_u16();
         let took = began.elapsed();
-        count::answered(&self.metrics, &asked, &response, took);
-        debug!(%method, path, status, ?took, "answered");
+        request_metrics::record(&self.metrics, &asked, &response, took);
+        debug!(%method, path, status, ?took, "request answered");
         response
     }
 
@@ -124,8 +123,8 @@ where
         }
     }
 
-    /// A call that is no stream gets a deadline, so that a client that never ends its message does
-    /// not hold a place for ever. Streams are watched by pings.
+    /// Sets a deadline on calls that are not streams, so that a client cannot hold resources forever with an
+    /// unfinished message. Pings watch streams.
     async fn grpc_call(&self, request: Request, is_stream: bool) -> Response<Body> {
         let limit = if is_stream { Duration::MAX } else { self.call };
         match tokio::time::timeout(limit, self.grpc.clone().oneshot(request)).await {
@@ -138,7 +137,7 @@ where
     }
 }
 
-impl<G, R> Here for Door<G, R>
+impl<G, R> Here for Gateway<G, R>
 where
     G: Service<Request, Error = Infallible> + Clone + Send + Sync,
     G::Response: IntoResponse,
@@ -168,33 +167,33 @@ where
     }
 }
 
-/// A request that names no host, or two, may mean something else to a proxy in between (RFC 9112,
-/// section 3.2). HTTP/2 names it in the address, or in the header as HTTP/1.1 does.
+/// Requires exactly one host: a proxy could interpret a request without one, or with two, in another way (RFC
+/// 9112, section 3.2). HTTP/2 has the host in the URL or in the header.
 fn check_host(request: &Request) -> Result<(), Failure> {
     let address = request.uri().authority();
     let is_http_2 = request.version() == Version::HTTP_2;
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let message = match (hosts.next(), hosts.next()) {
-        (Some(_), Some(_)) => "is given more than once",
+        (Some(_), Some(_)) => "occurs more than once",
         (None, _) if request.version() == Version::HTTP_11 => "is missing",
         (None, _) if is_http_2 && address.is_none() => "is missing",
-        (Some(host), _) if !is_host(host) => "is not a host, or a host and a port",
+        (Some(host), _) if !is_host(host) => "must be a host, or a host and a port",
         _ if address.is_some_and(|address| address.as_str().contains('@')) => {
-            "is not a host, or a host and a port"
+            "must be a host, or a host and a port"
         }
         _ => return Ok(()),
     };
     Err(Failure::field("host", message))
 }
 
-/// Nothing, where the address has no host, or a host with or without a port.
+/// Whether the text is empty, or a host with or without a port.
 fn is_host(value: &HeaderValue) -> bool {
     let host = value.as_bytes();
     let authority = Authority::try_from(host);
     host.is_empty() || (authority.is_ok() && !host.contains(&b'@'))
 }
 
-/// What a browser must know of every answer: it is to be taken for what it says it is.
+/// Tells browsers to use the declared content type of each answer.
 fn with_rest_headers(mut response: Response<Body>) -> Response<Body> {
     let nosniff = HeaderValue::from_static("nosniff");
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
@@ -204,8 +203,8 @@ fn with_rest_headers(mut response: Response<Body>) -> Response<Body> {
 fn note_panic(panic: &(dyn Any + Send)) -> Failure {
     let words = panic.downcast_ref::<String>().map(String::as_str);
     let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
-    error!(panic = words.unwrap_or("without words"), "a request handler panicked");
-    Failure::new(Reason::Internal, "something went wrong here; it is in the log")
+    error!(panic = words.unwrap_or("no message"), "request handler panicked");
+    Failure::new(Reason::Internal, "internal error; see the log of the server")
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
@@ -224,8 +223,8 @@ mod tests {
 
     use super::*;
 
-    /// A door in front of what panics and of what never answers.
-    fn door() -> Router {
+    /// A gateway in front of a service that panics, and of one that never answers.
+    fn gateway() -> Router {
         let panics = tower::service_fn(|request: Request| async move {
             assert!(request.uri().path() == "/never", "the words of a panic");
             std::future::pending::<Result<Response<Body>, Infallible>>().await
@@ -237,7 +236,7 @@ mod tests {
         let bodies = Arc::new(Bodies::new(&limits, &metrics));
         let answers = Answers::new(&limits, &metrics);
         let (grpc, rest, forwarder) = (panics, panics, None);
-        guarded(Door { grpc, rest, access, metrics, local, bodies, answers, forwarder, call })
+        guarded(Gateway { grpc, rest, access, metrics, local, bodies, answers, forwarder, call })
     }
 
     fn request(path: &str, kind: &str) -> Request {
@@ -280,13 +279,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_answer_that_tells_nothing() {
-        let answer = door().oneshot(request("/", "application/json")).await.unwrap();
+        let answer = gateway().oneshot(request("/", "application/json")).await.unwrap();
         assert_eq!(answer.status(), 500);
         assert_eq!(answer.headers()["content-type"], "application/problem+json");
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         assert!(!String::from_utf8_lossy(&body).contains("the words"));
 
-        let answer = door().oneshot(request("/", "application/grpc")).await.unwrap();
+        let answer = gateway().oneshot(request("/", "application/grpc")).await.unwrap();
         assert_eq!(
             (answer.status(), &answer.headers()["grpc-status"]),
             (200.try_into().unwrap(), &"13".parse().unwrap())
@@ -295,7 +294,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_call_that_is_no_stream_has_a_deadline() {
-        let answer = door().oneshot(request("/never", "application/grpc")).await.unwrap();
+        let answer = gateway().oneshot(request("/never", "application/grpc")).await.unwrap();
         assert_eq!(answer.headers()["grpc-status"], "4");
     }
 }

@@ -1,6 +1,5 @@
-//! A connection's bytes, and its last words: what is wrong with a request before there is one (its
-//! head came too slowly, is too large or is none) is said as a problem document too. The server of
-//! HTTP says of that a number alone, or nothing.
+//! The byte stream of a connection. It answers with a problem document when request headers are too slow, too
+//! large or invalid, for which the HTTP server would send a bare status or nothing.
 
 use std::{
     io::{self, IoSlice},
@@ -21,11 +20,11 @@ use tokio::{
 use crate::{
     failure::{Failure, Reason},
     net::BoxedStream,
-    requests::Requests,
+    request_scanner::RequestScanner,
     rest::whole_answer,
 };
 
-/// Whether a connection ends because a head took too long; said by whoever sees it end.
+/// Whether a connection ends because headers took too long.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Late(Arc<AtomicBool>);
 
@@ -35,38 +34,38 @@ impl Late {
     }
 }
 
-/// Bytes that no head has: whoever reads them answers 400.
+/// Bytes that are not a valid request, so that the HTTP server answers 400.
 const NO_HEAD: &[u8] = b"\0\r\n\r\n";
 
-/// How long a connection may stand still.
+/// Timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
-    /// The time that a head has.
+    /// Time for the headers of a request to arrive.
     pub(crate) head: Duration,
-    /// The longest time in which the peer takes no byte of what is written.
+    /// Maximum time in which the peer reads nothing of what was written.
     pub(crate) write: Duration,
 }
 
-/// A connection that speaks HTTP.
-pub(crate) struct Line {
-    /// Bytes that were read to tell the protocol, and are still to be given out.
+/// An HTTP connection.
+pub(crate) struct HttpStream {
+    /// Bytes that were read to detect the protocol, and are still to be passed on.
     first: Vec<u8>,
-    /// How many of them were given out.
+    /// Number of these bytes that were passed on.
     given: usize,
-    /// Where its requests begin and end, until one is refused.
-    requests: Option<Requests>,
+    /// Finds where its requests begin and end, until one is refused.
+    scanner: Option<RequestScanner>,
     stream: BoxedStream,
-    /// It speaks HTTP/1: only there can words be put in between.
+    /// Whether it speaks HTTP/1. Only there can an answer be inserted.
     plain: bool,
-    /// Something came since the last answer.
+    /// Whether bytes arrived since the last answer.
     begun: bool,
     late: Late,
     times: Times,
-    /// The peer takes nothing: when it has not for too long.
+    /// The timeout of a peer that reads nothing.
     stuck: Option<Pin<Box<Sleep>>>,
 }
 
-impl Line {
+impl HttpStream {
     pub(crate) fn new(
         first: Vec<u8>,
         stream: BoxedStream,
@@ -74,11 +73,11 @@ impl Line {
         late: Late,
         times: Times,
     ) -> Self {
-        let requests = plain.then(Requests::default);
-        Self { first, given: 0, requests, stream, plain, begun: false, late, times, stuck: None }
+        let scanner = plain.then(RequestScanner::default);
+        Self { first, given: 0, scanner, stream, plain, begun: false, late, times, stuck: None }
     }
 
-    /// What was written, or that the peer has taken nothing for too long: its place is for others.
+    /// The result of a write, or a timeout if the peer has read nothing for too long.
     fn unless_stuck(
         &mut self,
         cx: &mut Context<'_>,
@@ -94,29 +93,29 @@ impl Line {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Writes the words instead of an answer that has none.
+    /// Writes a problem document in place of an answer without a body.
     fn instead(&mut self, cx: &mut Context<'_>, answer: &[u8]) -> Option<Poll<io::Result<usize>>> {
         let words = whole_answer(wordless(answer).filter(|_| self.plain)?);
-        // It is the last that is written here, and less than any buffer holds.
+        // It is the last write of the connection, and fits every send buffer.
         let written = Pin::new(&mut self.stream).poll_write(cx, &words);
         Some(written.map(|written| written.map(|_| answer.len())))
     }
 }
 
-/// What an answer without words means, if it is one: the service behind always has words for these.
+/// The failure of an answer of the HTTP server without a body. Answers of the service always have a body.
 fn wordless(answer: &[u8]) -> Option<Failure> {
     let has = |what: &[u8]| answer.windows(what.len()).any(|part| part == what);
     let status = answer.strip_prefix(b"HTTP/1.")?.get(2..5)?;
     let (reason, detail) = match status {
-        b"400" => (Reason::Invalid, "this is not a request of HTTP"),
-        b"414" => (Reason::UriTooLong, "the address of the request is too long"),
-        b"431" => (Reason::HeadTooLarge, "the head of the request is too large"),
+        b"400" => (Reason::Invalid, "the request is not valid HTTP"),
+        b"414" => (Reason::UriTooLong, "the URL of the request is too long"),
+        b"431" => (Reason::HeadTooLarge, "the headers of the request are too large"),
         _ => return None,
     };
     (has(b"content-length: 0\r\n") && !has(b"content-type")).then(|| Failure::new(reason, detail))
 }
 
-impl Drop for Line {
+impl Drop for HttpStream {
     fn drop(&mut self) {
         if self.plain && self.begun && self.late.0.load(Ordering::Relaxed) {
             // A connection that fails now is gone all the same.
@@ -127,34 +126,34 @@ impl Drop for Line {
     }
 }
 
-impl AsyncRead for Line {
+impl AsyncRead for HttpStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let line = &mut *self;
+        let this = &mut *self;
         let before = buf.filled().len();
-        if let Some(rest) = line.first.get(line.given..).filter(|rest| !rest.is_empty()) {
+        if let Some(rest) = this.first.get(this.given..).filter(|rest| !rest.is_empty()) {
             let count = rest.len().min(buf.remaining());
             buf.put_slice(&rest[..count]);
-            line.given += count;
+            this.given += count;
         } else {
-            ready!(Pin::new(&mut line.stream).poll_read(cx, buf))?;
+            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
         }
-        line.begun |= buf.filled().len() > before;
-        let requests = line.requests.as_mut();
-        if let Some(at) = requests.and_then(|requests| requests.see(&buf.filled()[before..])) {
-            // The requests before it are answered.
+        this.begun |= buf.filled().len() > before;
+        let scanner = this.scanner.as_mut();
+        if let Some(at) = scanner.and_then(|scanner| scanner.see(&buf.filled()[before..])) {
+            // Earlier requests have been answered.
             buf.set_filled(before + at);
             buf.put_slice(&NO_HEAD[..NO_HEAD.len().min(buf.remaining())]);
-            line.requests = None;
+            this.scanner = None;
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Line {
+impl AsyncWrite for HttpStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -208,20 +207,20 @@ mod tests {
     async fn a_connection_whose_peer_takes_nothing_ends() {
         let (ours, mut theirs) = duplex(1024);
         let times = Times { head: Duration::from_secs(10), write: Duration::from_secs(30) };
-        let mut line = Line::new(Vec::new(), Box::new(ours), true, Late::default(), times);
+        let mut stream = HttpStream::new(Vec::new(), Box::new(ours), true, Late::default(), times);
         let began = Instant::now();
-        line.write_all(&[1; 1024]).await.unwrap();
+        stream.write_all(&[1; 1024]).await.unwrap();
         // A slow one is served.
         for _ in 0..4 {
             let read = async {
                 advance(Duration::from_secs(25)).await;
                 theirs.read_exact(&mut [0; 256]).await.unwrap();
             };
-            let (written, ()) = tokio::join!(line.write_all(&[2; 256]), read);
+            let (written, ()) = tokio::join!(stream.write_all(&[2; 256]), read);
             written.unwrap();
         }
         assert_eq!(began.elapsed(), Duration::from_secs(100));
-        let error = line.write_all(&[3; 1]).await.unwrap_err();
+        let error = stream.write_all(&[3; 1]).await.unwrap_err();
         assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, 130));
     }
 

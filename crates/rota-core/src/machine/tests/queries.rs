@@ -1,5 +1,5 @@
 //! What those who look are told: sessions and what they hold, repeats, whether something can be
-//! assigned, the survey.
+//! assigned, the stats.
 
 use super::{
     super::{Lease, live::LiveTask},
@@ -7,7 +7,8 @@ use super::{
     world::{START, World},
 };
 use crate::{
-    Binds, Command, LeaseToken, Millis, Now, Priority, Report, SessionId, SessionState, WallTime,
+    ClientKeys, Command, LeaseToken, Millis, Now, Priority, Report, SessionId, SessionState,
+    WallTime,
 };
 
 /// Opens a session of a worker of that name.
@@ -59,8 +60,8 @@ fn a_session_is_told_what_it_holds_and_need_not_stop() {
     world.settle();
     world.cancel(cancelled).unwrap();
     let leases = world.has(session);
-    let named = Binds { id: Some(name("order-1")), key: Some("a".into()) };
-    let expected = vec![(leases[0], Binds::default()), (leases[2], named)];
+    let named = ClientKeys { id: Some(name("order-1")), key: Some("a".into()) };
+    let expected = vec![(leases[0], ClientKeys::default()), (leases[2], named)];
     assert_eq!(world.machine.held(session), Some(expected));
     assert_eq!(world.machine.held(SessionId(99)), None);
 }
@@ -163,8 +164,8 @@ fn the_survey_tells_what_sessions_do_and_what_nobody_serves() {
     world.settle();
     world.pass(Millis(300));
     world.machine.begin(world.now, world.batch);
-    let survey = world.machine.survey();
-    let mut queues: Vec<_> = survey
+    let stats = world.machine.stats();
+    let mut queues: Vec<_> = stats
         .queues
         .iter()
         .map(|queue| (queue.counts.name.as_str(), queue.counts.pending, queue.unserved))
@@ -172,7 +173,7 @@ fn the_survey_tells_what_sessions_do_and_what_nobody_serves() {
     queues.sort_unstable();
     assert_eq!(queues, [("a", 2, 2), ("b", 1, 1)]);
     let told = |world: &World| {
-        let session = world.machine.survey().sessions.remove(0);
+        let session = world.machine.stats().sessions.remove(0);
         (session.state, session.slots, session.held, session.heartbeat_age)
     };
     assert_eq!(told(&world), (SessionState::Serving, 3, 1, Millis(300)));
@@ -184,7 +185,7 @@ fn the_survey_tells_what_sessions_do_and_what_nobody_serves() {
 
 #[test]
 fn memory_is_told_by_what_there_is_of_each_sort() {
-    let memory = |world: &World| world.machine.survey().memory_bytes;
+    let memory = |world: &World| world.machine.stats().memory_bytes;
     let mut world = World::bare();
     assert_eq!(memory(&world), 0);
     // A whole chunk of the table.

@@ -1,5 +1,5 @@
-//! How a line of the log looks. What users wrote stays within its line and its quotes: control
-//! characters, line breaks and marks that turn the direction of text around are escaped.
+//! Formats a line of the log. Text from users stays within its line and its quotes: control characters, line
+//! breaks and marks that change the direction of text are escaped.
 
 use std::{
     fmt::{self, Write},
@@ -21,7 +21,7 @@ use tracing_subscriber::{
 use super::Writer;
 use crate::text::{self, Escaped, is_harmful};
 
-/// The form of the lines.
+/// The format of the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     Text { colours: bool },
@@ -29,18 +29,18 @@ pub(super) enum Shape {
 }
 
 /// Writes events.
-pub(super) struct Line {
+pub(super) struct LogFormatter {
     shape: Shape,
     writer: Arc<OnceLock<Writer>>,
 }
 
-impl Line {
+impl LogFormatter {
     pub(super) fn new(shape: Shape, writer: Arc<OnceLock<Writer>>) -> Self {
         Self { shape, writer }
     }
 }
 
-impl<S, N> FormatEvent<S, N> for Line
+impl<S, N> FormatEvent<S, N> for LogFormatter
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -53,7 +53,7 @@ where
     ) -> fmt::Result {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let line = Said {
+        let line = LogRecord {
             at: Timestamp::now(),
             level: *event.metadata().level(),
             target: event.metadata().target(),
@@ -68,8 +68,8 @@ where
     }
 }
 
-/// What one event says.
-struct Said<'a> {
+/// The content of one event.
+struct LogRecord<'a> {
     at: Timestamp,
     level: Level,
     target: &'a str,
@@ -77,7 +77,7 @@ struct Said<'a> {
     fields: Fields,
 }
 
-impl Said<'_> {
+impl LogRecord<'_> {
     fn write_text(&self, out: &mut dyn Write, colours: bool) -> fmt::Result {
         let paint = |code: &'static str| if colours { code } else { "" };
         let (dim, end) = (paint("\x1b[2m"), paint("\x1b[0m"));
@@ -128,7 +128,7 @@ impl Said<'_> {
     }
 }
 
-/// The fields of an event, in their order.
+/// The fields of an event, in order.
 #[derive(Debug, Default)]
 struct Fields {
     message: String,
@@ -170,7 +170,7 @@ impl Visit for Fields {
     }
 }
 
-/// Text without harm, in quotes where its end would not be seen.
+/// Escaped text, in quotes if it is empty or has spaces, quotes or other special characters.
 struct Quoted<'a>(&'a str);
 
 impl fmt::Display for Quoted<'_> {
@@ -196,7 +196,8 @@ mod tests {
     fn said(fields: &[(&'static str, Value)], writer: Option<&Writer>) -> (String, Value) {
         let at = "2026-01-02T03:04:05.678901Z".parse().unwrap();
         let fields = Fields { message: "was\nsaid".to_owned(), others: fields.to_vec() };
-        let said = Said { at, level: Level::INFO, target: "rota_engine::task", writer, fields };
+        let said =
+            LogRecord { at, level: Level::INFO, target: "rota_engine::task", writer, fields };
         let mut text = String::new();
         said.write_text(&mut text, false).unwrap();
         let json = said.json();

@@ -9,30 +9,30 @@ use tokio::time::Instant;
 
 /// A span of batches, inclusive. Without an end it goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Span {
+struct BatchRange {
     from: u64,
     to: Option<u64>,
 }
 
 /// See the module.
 #[derive(Debug, Clone, Default)]
-pub struct Excuses {
-    spans: BTreeMap<String, Vec<Span>>,
+pub struct ExpectedLosses {
+    spans: BTreeMap<String, Vec<BatchRange>>,
     /// Workers that were cut off, whose span is to be closed, and the moment from which they lose nothing
     /// more by it.
     open: Vec<String>,
     closes_at: Option<Instant>,
 }
 
-impl Excuses {
+impl ExpectedLosses {
     /// The worker was killed when this batch was the last one.
     pub fn killed(&mut self, worker: &str, at: u64) {
-        let span = Span { from: at, to: None };
+        let span = BatchRange { from: at, to: None };
         self.spans.entry(worker.to_owned()).or_default().push(span);
     }
 
-    /// The workers were cut off when this batch was the last one. They are excused until
-    /// [`Excuses::close`].
+    /// The workers were cut off when this batch was the last one. Losses are expected until
+    /// [`ExpectedLosses::close`].
     pub fn cut_off<'a>(&mut self, workers: impl IntoIterator<Item = &'a String>, at: u64) {
         for worker in workers {
             self.killed(worker, at);
@@ -77,26 +77,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_killed_worker_is_excused_from_then_on_and_nobody_else() {
-        let mut excuses = Excuses::default();
-        excuses.killed("w1", 10);
-        assert!(excuses.covers("w1", 9, Some(11)), "it held the lease when it was killed");
-        assert!(!excuses.covers("w1", 5, Some(9)), "the lease was lost before that");
-        assert!(!excuses.covers("w2", 9, Some(11)));
+    fn losses_are_expected_of_a_killed_worker_from_then_on_and_of_nobody_else() {
+        let mut expected_losses = ExpectedLosses::default();
+        expected_losses.killed("w1", 10);
+        assert!(expected_losses.covers("w1", 9, Some(11)), "it held the lease when it was killed");
+        assert!(!expected_losses.covers("w1", 5, Some(9)), "the lease was lost before that");
+        assert!(!expected_losses.covers("w2", 9, Some(11)));
     }
 
     #[test]
-    fn who_was_cut_off_is_excused_for_that_while() {
-        let mut excuses = Excuses::default();
-        excuses.cut_off([&"w1".to_owned()], 10);
-        excuses.healed(Instant::now());
-        assert!(excuses.closes_at().is_some() && excuses.covers("w1", 30, Some(40)));
-        excuses.close(20);
-        assert!(excuses.closes_at().is_none());
+    fn losses_are_expected_of_who_was_cut_off_for_that_while() {
+        let mut expected_losses = ExpectedLosses::default();
+        expected_losses.cut_off([&"w1".to_owned()], 10);
+        expected_losses.healed(Instant::now());
+        assert!(
+            expected_losses.closes_at().is_some() && expected_losses.covers("w1", 30, Some(40))
+        );
+        expected_losses.close(20);
+        assert!(expected_losses.closes_at().is_none());
         for (from, to, covered) in [(5, 9, false), (5, 11, true), (15, 16, true), (21, 25, false)] {
-            assert_eq!(excuses.covers("w1", from, Some(to)), covered, "{from}..{to}");
+            assert_eq!(expected_losses.covers("w1", from, Some(to)), covered, "{from}..{to}");
         }
-        excuses.killed("w1", 50);
-        assert!(excuses.covers("w1", 45, None));
+        expected_losses.killed("w1", 50);
+        assert!(expected_losses.covers("w1", 45, None));
     }
 }

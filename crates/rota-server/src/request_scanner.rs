@@ -1,43 +1,43 @@
-//! Where the requests of an HTTP/1 connection begin and end in its bytes, so that each head is looked at and
-//! no body is.
+//! Tracks where requests begin and end in the bytes of an HTTP/1 connection, so that headers are checked and
+//! bodies are not.
 //!
-//! It need not judge what is wrong: the server of HTTP refuses that and ends the connection. It must see the same
-//! lengths as that server in everything which the server takes.
+//! It does not validate: the HTTP server refuses invalid requests and closes the connection. It must find the
+//! same lengths as that server in every request that the server accepts.
 
-/// The place in the bytes of a connection.
+/// Position in the bytes of a connection.
 #[derive(Debug)]
-pub(crate) struct Requests(Place);
+pub(crate) struct RequestScanner(ScanState);
 
 #[derive(Debug)]
-enum Place {
-    Head(Head),
-    /// In a body, with so many bytes to come.
+enum ScanState {
+    Head(HeadScan),
+    /// In a body, with this many bytes to come.
     Body(u64),
-    /// In the line that says how long the next chunk is.
-    Size(Size),
-    /// In a chunk, with so many bytes to come, the end of its line among them.
+    /// In the line with the length of the next chunk.
+    ChunkSize(ChunkSizeScan),
+    /// In a chunk, with this many bytes to come, including its line end.
     Chunk(u64),
-    /// Behind the last chunk.
+    /// After the last chunk.
     Trailers(Lines),
 }
 
-/// What ends the lines of a head decides where a proxy and this server see its end. Only CR LF is taken, though
-/// HTTP lets a server take less.
+/// The state of header lines. Only CR LF ends a line, although HTTP allows a server to accept a bare LF,
+/// because a proxy and this server must agree on the end of the headers.
 #[derive(Debug, Default)]
 struct Lines {
     after_cr: bool,
-    /// Bytes of the line so far.
+    /// Number of bytes of the line so far.
     line: usize,
 }
 
-/// What a byte does to the lines.
+/// The effect of a byte on the lines.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
     Within,
     Ends,
-    /// The line that ended was empty.
+    /// An empty line ended.
     EndsEmpty,
-    /// The line ends with LF alone.
+    /// The line ended with a bare LF.
     BareLf,
 }
 
@@ -60,24 +60,24 @@ impl Lines {
     }
 }
 
-/// The names of the fields that say how long a body is.
+/// The headers that determine the length of a body.
 const LENGTH: &[u8] = b"content-length";
 const ENCODING: &[u8] = b"transfer-encoding";
 
 #[derive(Debug, Default)]
-struct Head {
+struct HeadScan {
     lines: Lines,
-    /// Lines that ended. Empty ones before the first are none.
+    /// Number of lines so far. Empty lines before the first do not count.
     ended: usize,
-    /// The name of the field in this line, as far as it has come, in small letters.
+    /// The name of the header in this line so far, in lower case.
     name: Vec<u8>,
     named: bool,
-    /// What the fields say.
+    /// The length from the headers.
     length: u64,
     chunked: bool,
 }
 
-impl Head {
+impl HeadScan {
     fn step(&mut self, byte: u8) -> Step {
         let step = self.lines.step(byte);
         match step {
@@ -100,7 +100,7 @@ impl Head {
             self.named = byte == b':';
             if self.named {
                 self.chunked |= self.name == ENCODING;
-                // The last one counts: those that differ are refused.
+                // The last one counts; the HTTP server refuses differing ones.
                 self.length = if self.name == LENGTH { 0 } else { self.length };
             } else if self.name.len() <= ENCODING.len() {
                 self.name.push(byte.to_ascii_lowercase());
@@ -112,52 +112,55 @@ impl Head {
 }
 
 #[derive(Debug, Default)]
-struct Size {
+struct ChunkSizeScan {
     bytes: u64,
-    /// What follows is not of the number.
+    /// The rest is not part of the number.
     named: bool,
     lines: Lines,
 }
 
-impl Default for Requests {
+impl Default for RequestScanner {
     fn default() -> Self {
-        Self(Place::Head(Head::default()))
+        Self(ScanState::Head(HeadScan::default()))
     }
 }
 
-impl Requests {
-    /// Takes in the next bytes. Where a line of a head ends with LF alone, if one does.
+impl RequestScanner {
+    /// Processes the next bytes. Returns the position of a header line that ends with a bare LF, if any.
     pub(crate) fn see(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             match &mut self.0 {
-                Place::Body(left) | Place::Chunk(left) => {
+                ScanState::Body(left) | ScanState::Chunk(left) => {
                     let count = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len() - at);
                     *left -= count as u64;
                     at += count;
                     if *left == 0 {
-                        let chunked = matches!(self.0, Place::Chunk(_));
-                        self.0 =
-                            if chunked { Place::Size(Size::default()) } else { Self::default().0 };
+                        let chunked = matches!(self.0, ScanState::Chunk(_));
+                        self.0 = if chunked {
+                            ScanState::ChunkSize(ChunkSizeScan::default())
+                        } else {
+                            Self::default().0
+                        };
                     }
                     continue;
                 }
-                Place::Head(head) => match head.step(byte) {
+                ScanState::Head(head) => match head.step(byte) {
                     Step::BareLf => return Some(at),
                     Step::EndsEmpty if head.ended > 0 => self.0 = Self::behind(head),
                     Step::EndsEmpty | Step::Ends | Step::Within => {}
                 },
-                Place::Size(size) => match size.lines.step(byte) {
+                ScanState::ChunkSize(size) => match size.lines.step(byte) {
                     Step::BareLf => return Some(at),
                     Step::Within => size.read(byte),
                     Step::Ends | Step::EndsEmpty => {
                         self.0 = match size.bytes {
-                            0 => Place::Trailers(Lines::default()),
-                            bytes => Place::Chunk(bytes.saturating_add(2)),
+                            0 => ScanState::Trailers(Lines::default()),
+                            bytes => ScanState::Chunk(bytes.saturating_add(2)),
                         };
                     }
                 },
-                Place::Trailers(lines) => match lines.step(byte) {
+                ScanState::Trailers(lines) => match lines.step(byte) {
                     Step::BareLf => return Some(at),
                     Step::EndsEmpty => self.0 = Self::default().0,
                     Step::Ends | Step::Within => {}
@@ -168,17 +171,17 @@ impl Requests {
         None
     }
 
-    /// What comes behind a head.
-    fn behind(head: &Head) -> Place {
+    /// The part of the request after the headers.
+    fn behind(head: &HeadScan) -> ScanState {
         match head.length {
-            _ if head.chunked => Place::Size(Size::default()),
+            _ if head.chunked => ScanState::ChunkSize(ChunkSizeScan::default()),
             0 => Self::default().0,
-            length => Place::Body(length),
+            length => ScanState::Body(length),
         }
     }
 }
 
-impl Size {
+impl ChunkSizeScan {
     fn read(&mut self, byte: u8) {
         match char::from(byte).to_digit(16) {
             Some(digit) if !self.named => {
@@ -195,11 +198,11 @@ mod tests {
 
     /// Where the first line of a head is that ends with LF alone, however the bytes are cut.
     fn bare_lf(text: &str) -> Option<usize> {
-        let whole = Requests::default().see(text.as_bytes());
+        let whole = RequestScanner::default().see(text.as_bytes());
         for size in 1..text.len() {
-            let mut requests = Requests::default();
+            let mut scanner = RequestScanner::default();
             let mut parts = text.as_bytes().chunks(size).enumerate();
-            let found = parts.find_map(|(at, part)| Some(at * size + requests.see(part)?));
+            let found = parts.find_map(|(at, part)| Some(at * size + scanner.see(part)?));
             assert_eq!(found, whole, "{text:?} in parts of {size}");
         }
         whole

@@ -1,4 +1,4 @@
-//! What is looked up of the engine when someone asks for its metrics.
+//! Metrics that are read from the engine when somebody scrapes it.
 
 use std::{
     collections::BTreeMap,
@@ -6,21 +6,21 @@ use std::{
     time::Duration,
 };
 
-use rota_core::{Machine, Millis, SessionState, Survey, WallTime};
+use rota_core::{Machine, MachineStats, Millis, SessionState, WallTime};
 use rota_metrics::{NodeMetrics, OTHER, Snapshot, catalogue as all};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{api::Role, engine::Engine, shared::Shared};
 
-/// An answer is not waited for longer than this: metrics are needed most when things are bad.
+/// Timeout for an answer of the machine, because metrics are most needed during problems.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The last survey that the machine gave, for when it gives none.
+/// The last stats of the machine, for when it does not answer.
 #[derive(Debug, Default)]
-pub(crate) struct LastSurvey(tokio::sync::Mutex<Option<(u64, Instant, Arc<Survey>)>>);
+pub(crate) struct LastStats(tokio::sync::Mutex<Option<(u64, Instant, Arc<MachineStats>)>>);
 
-/// Numbers as the exposition format has them.
+/// A number for the exposition format.
 #[expect(clippy::cast_precision_loss, reason = "the exposition format has no other numbers")]
 fn number(value: impl TryInto<u64>) -> f64 {
     value.try_into().map_or(0.0, |value: u64| value as f64)
@@ -37,13 +37,13 @@ impl Engine {
         &self.inner.options.metrics
     }
 
-    /// What is not counted as it happens, as it is now. Costs grow with queues and sessions, never
-    /// with tasks. Answers within about a second, whatever else goes on.
-    pub async fn observe(&self) -> Snapshot {
-        let (survey, status) =
-            tokio::join!(self.survey(), timeout(PATIENCE, self.inner.store.status()));
+    /// The current values of metrics that are not counted continuously. The cost grows with queues and
+    /// sessions, not with tasks. Answers within about a second in any case.
+    pub async fn collect_metrics(&self) -> Snapshot {
+        let (stats, status) =
+            tokio::join!(self.stats(), timeout(PATIENCE, self.inner.store.status()));
         let mut snapshot = Snapshot::default();
-        self.observe_node(&mut snapshot);
+        self.collect_node(&mut snapshot);
         if let Ok(status) = status {
             snapshot.put_known(&all::STORE_BYTES, status.bytes_used.map(number));
             snapshot.put_known(&all::STORE_LIMIT, status.bytes_max.map(number));
@@ -52,33 +52,33 @@ impl Engine {
         } else {
             snapshot.put(&all::STORE_UP, 0.0);
         }
-        if let Some((taken, survey)) = survey {
+        if let Some((taken, stats)) = stats {
             let age = taken.elapsed();
             snapshot.put(&all::QUEUE_VIEW_AGE, age.as_secs_f64());
-            snapshot.put(&all::LIVE_BYTES, number(survey.memory_bytes));
+            snapshot.put(&all::LIVE_BYTES, number(stats.memory_bytes));
             let now = self.inner.shared.host.now().wall;
-            observe_queues(&mut snapshot, self.metrics(), &survey, now);
-            observe_sessions(&mut snapshot, self.metrics(), &survey, Millis::from_duration(age));
+            collect_queues(&mut snapshot, self.metrics(), &stats, now);
+            collect_sessions(&mut snapshot, self.metrics(), &stats, Millis::from_duration(age));
         }
         snapshot
     }
 
-    /// The machine at a glance, and when that was. `None` where this node does not lead.
-    async fn survey(&self) -> Option<(Instant, Arc<Survey>)> {
+    /// Figures of the machine, and their time. `None` if this node is not the leader.
+    async fn stats(&self) -> Option<(Instant, Arc<MachineStats>)> {
         if self.role() != Role::Leader {
             return None;
         }
         let epoch = self.inner.shared.epoch.load(Ordering::Relaxed);
-        // One at a time, however many ask.
-        let mut last = self.inner.survey.0.lock().await;
-        if let Ok(Ok(survey)) = timeout(PATIENCE, self.look(Machine::survey)).await {
-            *last = Some((epoch, Instant::now(), Arc::new(survey)));
+        // One survey at a time for all scrapers.
+        let mut last = self.inner.stats.0.lock().await;
+        if let Ok(Ok(stats)) = timeout(PATIENCE, self.query(Machine::stats)).await {
+            *last = Some((epoch, Instant::now(), Arc::new(stats)));
         }
-        let (of, taken, survey) = last.as_ref()?;
-        (*of == epoch).then(|| (*taken, survey.clone()))
+        let (of, taken, stats) = last.as_ref()?;
+        (*of == epoch).then(|| (*taken, stats.clone()))
     }
 
-    fn observe_node(&self, snapshot: &mut Snapshot) {
+    fn collect_node(&self, snapshot: &mut Snapshot) {
         let shared = &self.inner.shared;
         let leads = self.role() == Role::Leader;
         snapshot.put(&all::LEADER, flag(leads));
@@ -109,13 +109,18 @@ struct QueueSum {
     unserved: u64,
     oldest: Option<WallTime>,
     paused: bool,
-    /// Something waits that is not held up by a pause.
+    /// Whether tasks wait in a queue that is not paused.
     waits: bool,
 }
 
-fn observe_queues(snapshot: &mut Snapshot, metrics: &NodeMetrics, survey: &Survey, now: WallTime) {
+fn collect_queues(
+    snapshot: &mut Snapshot,
+    metrics: &NodeMetrics,
+    stats: &MachineStats,
+    now: WallTime,
+) {
     let mut sums: BTreeMap<Arc<str>, QueueSum> = BTreeMap::new();
-    for queue in &survey.queues {
+    for queue in &stats.queues {
         let counts = &queue.counts;
         let name = metrics.queues().fold(&counts.name);
         let alone = *name != *OTHER;
@@ -123,8 +128,8 @@ fn observe_queues(snapshot: &mut Snapshot, metrics: &NodeMetrics, survey: &Surve
         sum.scheduled += counts.scheduled;
         sum.pending += counts.pending;
         sum.leased += counts.leased;
-        // Alerts pass over queues that somebody paused. Among those that share a name, one that is paused
-        // must not silence them for the others: it is left out of what they look at.
+        // Alerts ignore paused queues. If several queues share a label, a paused one must not silence alerts
+        // for the others, so it is excluded from the metrics of alerts.
         if alone || !counts.paused {
             sum.unserved += queue.unserved;
             sum.oldest = [sum.oldest, counts.oldest_pending].into_iter().flatten().min();
@@ -152,10 +157,15 @@ struct WorkerSum {
     silent: Millis,
 }
 
-fn observe_sessions(snapshot: &mut Snapshot, metrics: &NodeMetrics, survey: &Survey, age: Millis) {
+fn collect_sessions(
+    snapshot: &mut Snapshot,
+    metrics: &NodeMetrics,
+    stats: &MachineStats,
+    age: Millis,
+) {
     let mut states = BTreeMap::from([("serving", 0u64), ("draining", 0), ("awaited", 0)]);
     let mut by_worker: BTreeMap<&str, WorkerSum> = BTreeMap::new();
-    for session in &survey.sessions {
+    for session in &stats.sessions {
         let state = match session.state {
             SessionState::Serving => "serving",
             SessionState::Draining => "draining",
@@ -180,7 +190,7 @@ fn observe_sessions(snapshot: &mut Snapshot, metrics: &NodeMetrics, survey: &Sur
     }
 }
 
-/// Counts leaders as they come and go, until `stop` is cancelled.
+/// Counts changes of leader, until `stop` is cancelled.
 pub(crate) async fn follow_leaders(shared: Arc<Shared>, stop: CancellationToken) {
     let mut changes = shared.standing_changes();
     loop {

@@ -1,5 +1,5 @@
-//! Requests, counted by route and code. Whatever clients send, the values of labels are few: routes
-//! are those of the table of operations, and everything else is `other`.
+//! Counts requests by route and code. The number of label values is bounded: routes come from the table of
+//! operations, and everything else is `other`.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tonic::Code;
 use crate::protocol::Asked;
 
 /// Counts the answer to a request.
-pub(crate) fn answered(
+pub(crate) fn record(
     metrics: &NodeMetrics,
     asked: &Asked,
     response: &Response<Body>,
@@ -27,7 +27,7 @@ pub(crate) fn answered(
     });
 }
 
-/// An error comes in the head of the answer; what comes without began well.
+/// The gRPC code from the headers of an answer. An answer without a status there has not failed.
 fn grpc_code(headers: &HeaderMap) -> String {
     let code =
         headers.get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));

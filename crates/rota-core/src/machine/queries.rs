@@ -1,26 +1,26 @@
-//! Answers to those who only look. Nothing here changes anything.
+//! Queries of the machine: the state of tasks, queues and sessions. Nothing here changes it.
 
 use std::ops::Bound;
 
 use super::{
-    Command, Flags, HeldLease, LeaseView, Leased, LiveView, Machine, Orders, QueueCounts,
+    Assignment, Command, Flags, LeaseId, LeaseView, LiveView, Machine, Orders, QueueCounts,
     SessionView, TaskIndex, Waiting,
     index::QueueIndex,
     is_waiting,
-    lane::{Lane, Place},
+    lane::{Lane, LaneEntry},
     session::Session,
 };
-use crate::{Binds, Name, SessionId, Status, TaskId, WallTime};
+use crate::{ClientKeys, Name, SessionId, Status, TaskId, WallTime};
 
-/// Places looked at one by one to say how many tasks go first; beyond, the count may include some
-/// that were withdrawn lately.
+/// Number of lane entries that are checked one by one to count the tasks ahead. Beyond it, the count can
+/// include void entries.
 const COUNTED_EXACTLY: usize = 10_000;
-/// Tasks that a session's view names.
+/// Maximum number of tasks in the view of a session.
 const TASKS_NAMED: usize = 1000;
 
 impl Machine {
-    /// The task whose record the caller must read from the store before it applies the command:
-    /// one that is not live, and that the last steps did not touch.
+    /// The task whose record the caller must read from the store before it applies the command: one that is
+    /// not live, and that the last steps did not change.
     #[must_use]
     pub fn wants_stored(&self, command: &Command) -> Option<TaskId> {
         let task = match command {
@@ -37,13 +37,13 @@ impl Machine {
         (self.live.find(task).is_none() && !self.settling.knows(task)).then_some(task)
     }
 
-    /// A live task as it stands; `None` where it is not live.
+    /// The view of a live task. `None` if it is not live.
     #[must_use]
     pub fn task(&self, id: TaskId) -> Option<LiveView> {
         self.live.find(id).map(|index| self.view(index, COUNTED_EXACTLY))
     }
 
-    /// A live task as it stands. `exactly` bounds the work to say how many go before it.
+    /// The view of a live task. `exactly` bounds the work of counting the tasks ahead.
     pub(super) fn view(&self, index: TaskIndex, exactly: usize) -> LiveView {
         let task = self.live.at(index);
         let id = task.id;
@@ -73,19 +73,19 @@ impl Machine {
             edits: self.edits.get(index).copied().unwrap_or(0),
             cancel_requested: task.flags.has(Flags::CANCEL_REQUESTED),
             policy: *self.policies.at(task.policy),
-            binds: self.binds.get(index).cloned().unwrap_or_default(),
+            client_keys: self.client_keys.get(index).cloned().unwrap_or_default(),
             lease,
             waiting: self.waiting(index, exactly),
         }
     }
 
-    /// Whether it is a live task whose record could not be read.
+    /// Whether the task is live, but its record could not be read.
     #[must_use]
     pub fn is_set_aside(&self, task: TaskId) -> bool {
         self.unreadable.contains(&task)
     }
 
-    /// Why a task does not run; `None` where it does.
+    /// Why a task does not run. `None` if it runs.
     fn waiting(&self, index: TaskIndex, exactly: usize) -> Option<Waiting> {
         let task = self.live.at(index);
         let lane = &self.roster.lanes[task.lane];
@@ -107,19 +107,19 @@ impl Machine {
         }
     }
 
-    /// How many of its lane go before a task.
+    /// The number of tasks ahead in its lane.
     fn ahead(&self, lane: &Lane, index: TaskIndex, exactly: usize) -> u64 {
         let task = self.live.at(index);
         let mut ahead = 0;
-        for (priority, places) in &lane.levels {
+        for (priority, entries) in &lane.levels {
             let before = if *priority == task.priority {
-                places.partition_point(|place| place.order < task.order)
+                entries.partition_point(|entry| entry.order < task.order)
             } else {
-                places.len()
+                entries.len()
             };
             ahead += if before <= exactly {
-                let valid = |place: &&Place| is_waiting(&self.live, **place);
-                places.iter().take(before).filter(valid).count()
+                let valid = |entry: &&LaneEntry| is_waiting(&self.live, **entry);
+                entries.iter().take(before).filter(valid).count()
             } else {
                 before
             };
@@ -139,8 +139,7 @@ impl Machine {
         queues
     }
 
-    /// The queues whose names come after `after`, in order, at most `most` of them. Costs nothing for
-    /// those before and behind.
+    /// Up to `most` queues with names after `after`, in order. The cost does not depend on other queues.
     #[must_use]
     pub fn queues_after(&self, after: Option<&Name>, most: usize) -> Vec<QueueCounts> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -148,7 +147,7 @@ impl Machine {
         names.filter_map(|name| self.queue(name)).collect()
     }
 
-    /// One queue; `None` where nothing has named it.
+    /// A queue. `None` if no task or pause has named it.
     #[must_use]
     pub fn queue(&self, name: &str) -> Option<QueueCounts> {
         self.roster.find_queue(name).map(|index| self.counts(index))
@@ -170,13 +169,13 @@ impl Machine {
         }
     }
 
-    /// When the first task of each priority was due; the earliest of these.
+    /// The earliest due time of the first tasks of all priorities.
     fn oldest(&self, lane: &Lane) -> Option<WallTime> {
-        let firsts = lane.levels.iter().filter_map(|(_, places)| places.front());
-        firsts.map(|place| self.live.at(place.task).run_at).min()
+        let firsts = lane.levels.iter().filter_map(|(_, entries)| entries.front());
+        firsts.map(|entry| self.live.at(entry.task).run_at).min()
     }
 
-    /// All sessions, by worker's name.
+    /// All sessions, by worker name.
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionView> {
         let mut sessions: Vec<_> = self
@@ -188,8 +187,8 @@ impl Machine {
         sessions
     }
 
-    /// The sessions that come after `after` in the order of workers' names, at most `most` of them,
-    /// each with up to `tasks` of those it holds.
+    /// Up to `most` sessions after `after` in the order of worker names, each with up to `tasks` of its
+    /// tasks.
     #[must_use]
     pub fn sessions_after(
         &self,
@@ -210,7 +209,7 @@ impl Machine {
         keys.into_iter().map(view).collect()
     }
 
-    /// The sessions of the workers of that name, by id.
+    /// The sessions of the workers with this name, by id.
     #[must_use]
     pub fn sessions_of(&self, worker: &Name) -> Vec<SessionView> {
         let theirs = self.sessions.iter().filter(|(_, session)| session.worker == *worker);
@@ -220,26 +219,26 @@ impl Machine {
         sessions
     }
 
-    /// Ids and last connections of all sessions, in no order.
+    /// Ids and last connections of all sessions, in any order.
     pub fn session_ids(&self) -> impl Iterator<Item = (SessionId, u64)> {
         self.sessions.iter().map(|(_, session)| (session.id, session.connection))
     }
 
-    /// One session; `None` where it is not open.
+    /// A session. `None` if it is not open.
     #[must_use]
     pub fn session(&self, id: SessionId) -> Option<SessionView> {
         let index = self.sessions.find(id)?;
         Some(self.session_view(self.sessions.at(index), TASKS_NAMED))
     }
 
-    /// What a session's worker is to do beside its tasks; `None` where it is not open. The same until
-    /// the worker has done it, so that an answer that was lost does no harm.
+    /// Orders for a session's worker: attempts to stop, and draining. `None` if the session is not open. They
+    /// stay the same until the worker has followed them, so a lost answer does no harm.
     #[must_use]
     pub fn orders(&self, id: SessionId) -> Option<Orders> {
         let session = self.sessions.at(self.sessions.find(id)?);
         let tasks = session.tasks.iter();
         let to_stop = tasks.filter(|task| self.live.at(**task).flags.has(Flags::CANCEL_REQUESTED));
-        let lease = |task: &TaskIndex| HeldLease {
+        let lease = |task: &TaskIndex| LeaseId {
             task: self.live.at(*task).id,
             token: self.leases[task].token,
         };
@@ -248,32 +247,32 @@ impl Machine {
         Some(Orders { stop, draining: session.draining })
     }
 
-    /// What a session holds and is not to stop, with what clients call the tasks; `None` where it is not
-    /// open.
+    /// The leases of a session without those to stop, with the client ids of the tasks. `None` if the session
+    /// is not open.
     #[must_use]
-    pub fn held(&self, id: SessionId) -> Option<Vec<(Leased, Binds)>> {
+    pub fn held(&self, id: SessionId) -> Option<Vec<(Assignment, ClientKeys)>> {
         let session = self.sessions.at(self.sessions.find(id)?);
         let held = session.tasks.iter().filter_map(|index| {
             let (task, lease) = (self.live.at(*index), &self.leases[index]);
-            let leased = Leased {
+            let assignment = Assignment {
                 session: id,
                 task: task.id,
                 token: lease.token,
                 attempt: task.attempt,
                 run_at: task.run_at,
             };
-            let binds = || self.binds.get(*index).cloned().unwrap_or_default();
-            (!task.flags.has(Flags::CANCEL_REQUESTED)).then(|| (leased, binds()))
+            let client_keys = || self.client_keys.get(*index).cloned().unwrap_or_default();
+            (!task.flags.has(Flags::CANCEL_REQUESTED)).then(|| (assignment, client_keys()))
         });
         let mut held: Vec<_> = held.collect();
-        held.sort_unstable_by_key(|(leased, _)| leased.task);
+        held.sort_unstable_by_key(|(assignment, _)| assignment.task);
         Some(held)
     }
 
     fn session_view(&self, session: &Session, tasks: usize) -> SessionView {
         let named = session.tasks.iter().take(tasks).map(|index| {
-            let binds = self.binds.get(*index).cloned().unwrap_or_default();
-            (self.live.at(*index).id, binds)
+            let client_keys = self.client_keys.get(*index).cloned().unwrap_or_default();
+            (self.live.at(*index).id, client_keys)
         });
         let mut tasks: Vec<_> = named.collect();
         tasks.sort_unstable_by_key(|(id, _)| *id);

@@ -1,4 +1,4 @@
-//! What the session counts. Without the feature `metrics`, nothing is counted.
+//! The counts of a session. Without the feature `metrics`, nothing is counted.
 
 #[cfg(feature = "metrics")]
 pub(crate) use rota_metrics::{AttemptEnd, WorkerMetrics};
@@ -6,7 +6,7 @@ pub(crate) use rota_metrics::{AttemptEnd, WorkerMetrics};
 #[cfg(not(feature = "metrics"))]
 pub(crate) use off::{AttemptEnd, WorkerMetrics};
 
-/// The same names, without effect.
+/// The same functions, without effect.
 #[cfg(not(feature = "metrics"))]
 mod off {
     use std::time::Duration;

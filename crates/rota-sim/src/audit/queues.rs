@@ -10,7 +10,7 @@ const HISTORY: usize = 64;
 const LEVELS: usize = 10;
 
 #[derive(Debug, Default)]
-struct Line {
+struct QueueState {
     /// Tasks that are ready and wait for a worker, by priority.
     waiting: [u32; LEVELS],
     paused: bool,
@@ -35,25 +35,25 @@ struct Counted {
 
 /// All queues, by name.
 #[derive(Debug, Default)]
-pub(super) struct Lines(FxHashMap<String, Line>);
+pub(super) struct QueueStates(FxHashMap<String, QueueState>);
 
 /// Where a task waits: in which queue, at which priority.
 pub(super) type Waits = Option<(String, u32)>;
 
-impl Lines {
-    fn line(&mut self, queue: &str) -> &mut Line {
+impl QueueStates {
+    fn state(&mut self, queue: &str) -> &mut QueueState {
         if !self.0.contains_key(queue) {
-            self.0.insert(queue.to_owned(), Line::default());
+            self.0.insert(queue.to_owned(), QueueState::default());
         }
         self.0.entry(queue.to_owned()).or_default()
     }
 
     pub(super) fn add_task(&mut self, queue: &str, id: u64) {
-        self.line(queue).tasks.insert(id);
+        self.state(queue).tasks.insert(id);
     }
 
     pub(super) fn drop_task(&mut self, queue: &str, id: u64) {
-        self.line(queue).tasks.remove(&id);
+        self.state(queue).tasks.remove(&id);
     }
 
     /// A batch changed a task of the queue, which lived before it or does now.
@@ -64,15 +64,15 @@ impl Lines {
         queue: &str,
         (before, now): (bool, bool),
     ) {
-        let line = self.line(queue);
-        let last = line.live.back().copied().unwrap_or_default();
+        let state = self.state(queue);
+        let last = state.live.back().copied().unwrap_or_default();
         let mut counted = Counted { at_us: now_us, ..last };
         if last.seq == seq {
-            line.live.pop_back();
+            state.live.pop_back();
         } else {
             counted = Counted { seq, low: last.count, high: last.count, ..counted };
-            if line.live.len() == HISTORY {
-                line.live.pop_front();
+            if state.live.len() == HISTORY {
+                state.live.pop_front();
             }
         }
         if before {
@@ -82,7 +82,7 @@ impl Lines {
             counted.high += 1;
             counted.count += u64::from(now);
         }
-        line.live.push_back(counted);
+        state.live.push_back(counted);
     }
 
     /// Whether so many tasks of the queue may have lived at some moment between these two. Unknown counts as yes.
@@ -92,16 +92,16 @@ impl Lines {
         told: u64,
         (from_us, to_us): (u64, u64),
     ) -> bool {
-        let Some(line) = self.0.get(queue) else { return told == 0 };
+        let Some(state) = self.0.get(queue) else { return told == 0 };
         let mut until_us = u64::MAX;
-        for Counted { at_us, low, high, .. } in line.live.iter().rev() {
+        for Counted { at_us, low, high, .. } in state.live.iter().rev() {
             if *at_us <= to_us && until_us >= from_us && (*low..=*high).contains(&told) {
                 return true;
             }
             until_us = *at_us;
         }
         // Before the first change that is remembered.
-        until_us >= from_us && (told == 0 || line.live.len() == HISTORY)
+        until_us >= from_us && (told == 0 || state.live.len() == HISTORY)
     }
 
     /// A task waits there no more, and here from now on.
@@ -110,47 +110,47 @@ impl Lines {
             return;
         }
         if let Some((queue, priority)) = from {
-            let count = &mut self.line(queue).waiting[*priority as usize % LEVELS];
+            let count = &mut self.state(queue).waiting[*priority as usize % LEVELS];
             *count = count.saturating_sub(1);
         }
         if let Some((queue, priority)) = to {
-            self.line(queue).waiting[*priority as usize % LEVELS] += 1;
+            self.state(queue).waiting[*priority as usize % LEVELS] += 1;
         }
     }
 
     /// Whether something of a higher priority waits in the queue.
     pub(super) fn waits_above(&self, queue: &str, priority: u32) -> bool {
         let above = (priority as usize + 1).min(LEVELS);
-        self.0.get(queue).is_some_and(|line| line.waiting[above..].iter().any(|count| *count > 0))
+        self.0.get(queue).is_some_and(|state| state.waiting[above..].iter().any(|count| *count > 0))
     }
 
     pub(super) fn is_paused(&self, queue: &str) -> bool {
-        self.0.get(queue).is_some_and(|line| line.paused)
+        self.0.get(queue).is_some_and(|state| state.paused)
     }
 
     /// Sets whether a queue is paused. Says whether that is a change.
     pub(super) fn set_paused(&mut self, now_us: u64, queue: &str, paused: bool) -> bool {
-        let line = self.line(queue);
-        if line.paused == paused {
+        let state = self.state(queue);
+        if state.paused == paused {
             return false;
         }
-        line.paused = paused;
-        if line.changes.len() == HISTORY {
-            line.changes.pop_front();
+        state.paused = paused;
+        if state.changes.len() == HISTORY {
+            state.changes.pop_front();
         }
-        line.changes.push_back((now_us, paused));
+        state.changes.push_back((now_us, paused));
         true
     }
 
     /// Whether the queue stood so at some moment since then.
     pub(super) fn was_paused(&self, queue: &str, paused: bool, since_us: u64) -> bool {
-        let Some(line) = self.0.get(queue) else { return !paused };
-        line.paused == paused || line.changes.iter().any(|(at_us, _)| *at_us >= since_us)
+        let Some(state) = self.0.get(queue) else { return !paused };
+        state.paused == paused || state.changes.iter().any(|(at_us, _)| *at_us >= since_us)
     }
 
     /// The newest tasks of a queue, down to this one.
     pub(super) fn newest(&self, queue: &str, down_to: u64) -> impl Iterator<Item = u64> {
-        let tasks = self.0.get(queue).map(|line| line.tasks.range(down_to..));
+        let tasks = self.0.get(queue).map(|state| state.tasks.range(down_to..));
         tasks.into_iter().flatten().rev().copied()
     }
 }
@@ -161,21 +161,21 @@ mod tests {
 
     #[test]
     fn a_queue_is_counted_as_it_stood_within_the_step_and_no_further() {
-        let mut lines = Lines::default();
+        let mut queues = QueueStates::default();
         for _ in 0..3 {
-            lines.lives(1_000, 1, "q", (false, true));
+            queues.lives(1_000, 1, "q", (false, true));
         }
         // One ends and two begin, in an order that nobody knows.
-        lines.lives(5_000, 2, "q", (true, false));
-        lines.lives(5_000, 2, "q", (false, true));
-        lines.lives(5_000, 2, "q", (false, true));
+        queues.lives(5_000, 2, "q", (true, false));
+        queues.lives(5_000, 2, "q", (false, true));
+        queues.lives(5_000, 2, "q", (false, true));
         let counted = |from_us, to_us| -> Vec<u64> {
-            (0..10).filter(|told| lines.so_many_lived("q", *told, (from_us, to_us))).collect()
+            (0..10).filter(|told| queues.so_many_lived("q", *told, (from_us, to_us))).collect()
         };
         assert_eq!(counted(2_000, 4_000), [0, 1, 2, 3]);
         assert_eq!(counted(6_000, 7_000), [2, 3, 4, 5]);
         assert_eq!(counted(4_000, 7_000), [0, 1, 2, 3, 4, 5]);
-        assert!(lines.so_many_lived("other", 0, (0, 9_000)));
-        assert!(!lines.so_many_lived("other", 1, (0, 9_000)));
+        assert!(queues.so_many_lived("other", 0, (0, 9_000)));
+        assert!(!queues.so_many_lived("other", 1, (0, 9_000)));
     }
 }

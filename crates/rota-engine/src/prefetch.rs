@@ -1,0 +1,131 @@
+//! Reads what the core must know of the store before it decides: records of tasks that are not live, and
+//! owners of names. One call reads for many commands.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rota_core::{
+    ClientKeys, Command, KeyOwner, KeyOwners, Machine, Refusal, Stored, TaskId, TaskSpec,
+};
+use rota_store::{Space, Store, StoreError};
+use rustc_hash::FxHashMap;
+
+use crate::{
+    layout::ClientKey,
+    planted::Planted,
+    records::{self, Done, Found, Kind, Owner, Spec},
+    request::{Request, Submission},
+};
+
+#[derive(Debug, Default)]
+pub(crate) struct Prefetched {
+    values: FxHashMap<(&'static str, Bytes), Bytes>,
+}
+
+/// The keys to read before these requests can be carried out.
+pub(crate) fn keys<'a>(
+    machine: &Machine,
+    requests: impl Iterator<Item = &'a Request>,
+) -> Vec<(Space, Bytes)> {
+    let mut keys: Vec<(Space, Bytes)> = Vec::new();
+    for request in requests {
+        match request {
+            Request::Submit { tasks, .. } => {
+                for submission in tasks {
+                    for key in client_keys(&submission.task.client_keys) {
+                        keys.extend(records::keys_of::<Owner>(&key));
+                    }
+                }
+            }
+            Request::Commands { commands, .. } => {
+                for command in commands {
+                    keys.extend(
+                        machine
+                            .wants_stored(command)
+                            .into_iter()
+                            .flat_map(|task| records::keys_of::<Done>(&task)),
+                    );
+                    if let Command::Retry { task, spec: None, .. } = command {
+                        keys.extend(records::keys_of::<Spec>(task));
+                    }
+                }
+            }
+            Request::Purge { tasks, .. } => {
+                keys.extend(tasks.iter().flat_map(records::keys_of::<Done>));
+            }
+            Request::OpenSession { .. }
+            | Request::RaiseLevel { .. }
+            | Request::Query(_)
+            | Request::Prepare { .. }
+            | Request::Resign { .. } => {}
+        }
+    }
+    keys
+}
+
+/// Reads the keys in one call, if there are any.
+pub(crate) async fn read(
+    store: &dyn Store,
+    keys: Vec<(Space, Bytes)>,
+) -> Result<Prefetched, StoreError> {
+    if keys.is_empty() {
+        return Ok(Prefetched::default());
+    }
+    let found = store.get(&keys).await?;
+    let values = keys.into_iter().zip(found);
+    let values = values.filter_map(|((space, key), value)| Some(((space.name, key), value?)));
+    Ok(Prefetched { values: values.collect() })
+}
+
+/// The keys that a client chose.
+fn client_keys(chosen: &ClientKeys) -> impl Iterator<Item = ClientKey> {
+    let ClientKeys { id, key } = chosen;
+    let id = id.clone().map(ClientKey::Id);
+    id.into_iter().chain(key.clone().map(ClientKey::Idempotency))
+}
+
+impl Prefetched {
+    fn found<K: Kind>(&self, key: &K::Key) -> Found<K::Record> {
+        let values = records::keys_of::<K>(key);
+        let values = values.map(|(space, key)| self.values.get(&(space.name, key)));
+        records::found_in::<K>(key, values)
+    }
+
+    /// A record. One that cannot be read refuses the command that needs it.
+    fn record<K: Kind>(&self, key: &K::Key) -> Result<Option<K::Record>, Refusal> {
+        self.found::<K>(key).or_refuse::<K>(key)
+    }
+
+    /// The record of an ended task.
+    pub(crate) fn stored(&self, task: TaskId) -> Result<Stored, Refusal> {
+        Ok(self.record::<Done>(&task)?.map(Arc::new))
+    }
+
+    /// The definition of an ended task.
+    pub(crate) fn spec(&self, task: TaskId) -> Result<Option<Arc<TaskSpec>>, Refusal> {
+        self.record::<Spec>(&task)
+    }
+
+    /// The owners of a new task's client keys. Translates the fingerprint that an earlier version stored for
+    /// the same task.
+    pub(crate) fn key_owners(&self, submission: &Submission) -> Result<KeyOwners, Refusal> {
+        let Submission { task, fingerprint } = submission;
+        let owner = |key: ClientKey| -> Result<Option<KeyOwner>, Refusal> {
+            if Planted::ForgetsNames.is_made()
+                && !matches!(self.found::<Owner>(&key), Found::Missing)
+            {
+                return Ok(None);
+            }
+            let owner = self.record::<Owner>(&key)?;
+            Ok(owner.map(|owner| {
+                let is_former = fingerprint.former.contains(&owner.fingerprint);
+                let kept = if is_former { fingerprint.kept } else { owner.fingerprint };
+                KeyOwner { fingerprint: kept, ..owner }
+            }))
+        };
+        let ClientKeys { id, key } = task.client_keys.clone();
+        let id = id.map(|id| owner(ClientKey::Id(id)));
+        let key = key.map(|key| owner(ClientKey::Idempotency(key)));
+        Ok(KeyOwners { id: id.transpose()?.flatten(), key: key.transpose()?.flatten() })
+    }
+}
