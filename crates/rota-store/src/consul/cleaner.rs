@@ -18,10 +18,10 @@ use std::{sync::Arc, time::Duration};
 use super::{
     fault::Fault,
     layout::Tip,
+    pen::{Pen, Written},
     piece::{Kind, Piece},
     replica,
     txn::{OPERATIONS_MAX, Operation},
-    writer::{Writer, Written},
 };
 
 /// What one step rewrites, unless a single piece has more.
@@ -47,10 +47,10 @@ enum Excess {
     Much,
 }
 
-fn excess(writer: &Writer) -> Excess {
-    let min = writer.shared.options.log_bytes_min;
-    let max = writer.shared.options.size_bytes_max;
-    let excess = writer.shared.replica.with(|state| {
+fn excess(pen: &Pen) -> Excess {
+    let min = pen.shared.options.log_bytes_min;
+    let max = pen.shared.options.size_bytes_max;
+    let excess = pen.shared.replica.with(|state| {
         // Near the limit of the size, more is rewritten to keep it.
         let aim = (2 * state.live()).max(min).min(max / 10 * 8);
         let (bytes, pieces) = (state.bytes(), state.pieces());
@@ -66,14 +66,14 @@ fn excess(writer: &Writer) -> Excess {
 }
 
 /// Makes a step if there is nothing else to do, or as many as it takes if the log is much too long.
-pub(super) async fn clean(writer: &mut Writer, is_idle: bool) -> Result<(), Fault> {
+pub(super) async fn clean(pen: &mut Pen, is_idle: bool) -> Result<(), Fault> {
     for _ in 0..STEPS_MAX {
-        let is_due = match excess(writer) {
+        let is_due = match excess(pen) {
             Excess::None => false,
             Excess::Some => is_idle,
             Excess::Much => true,
         };
-        if !is_due || !step(writer).await? || is_idle {
+        if !is_due || !step(pen).await? || is_idle {
             return Ok(());
         }
     }
@@ -81,8 +81,8 @@ pub(super) async fn clean(writer: &mut Writer, is_idle: bool) -> Result<(), Faul
 }
 
 /// Waits until the next step, if there is anything to do.
-pub(super) async fn pause(writer: &Writer) {
-    if matches!(excess(writer), Excess::None) || writer.certain().is_none() {
+pub(super) async fn pause(pen: &Pen) {
+    if matches!(excess(pen), Excess::None) || pen.certain().is_none() {
         std::future::pending::<()>().await;
     }
     tokio::time::sleep(PAUSE).await;
@@ -94,11 +94,11 @@ pub(super) fn helps(held: u64, live: u64, max: u64) -> bool {
 }
 
 /// Lets the oldest pieces go. Says whether any went.
-pub(super) async fn step(writer: &mut Writer) -> Result<bool, Fault> {
-    let Some(known) = writer.known.filter(|_| writer.certain().is_some()) else {
+pub(super) async fn step(pen: &mut Pen) -> Result<bool, Fault> {
+    let Some(known) = pen.known.filter(|_| pen.certain().is_some()) else {
         return Ok(false);
     };
-    let shared = Arc::clone(&writer.shared);
+    let shared = Arc::clone(&pen.shared);
     let (layout, replica) = (&shared.layout, &shared.replica);
     let Some(oldest) = replica.with(|state| choose(state.oldest())) else { return Ok(false) };
     if oldest.is_empty() {
@@ -108,7 +108,7 @@ pub(super) async fn step(writer: &mut Writer) -> Result<bool, Fault> {
     let living: Vec<u64> =
         oldest.iter().filter(|piece| piece.is_live).map(|piece| piece.number).collect();
     for number in living {
-        let fetched = replica::fetch_pieces(&writer.link, layout, vec![number], 0).await?;
+        let fetched = replica::fetch_pieces(&pen.link, layout, vec![number], 0).await?;
         for fetched in fetched {
             replica.with(|state| state.keep(number, &fetched.piece, &mut kept));
         }
@@ -132,7 +132,7 @@ pub(super) async fn step(writer: &mut Writer) -> Result<bool, Fault> {
         let encoded = kept.encode();
         (kept, encoded)
     });
-    let written = writer.write(known, tip, kept, &deletes).await?;
+    let written = pen.write(known, tip, kept, &deletes).await?;
     Ok(matches!(written, Written::Landed(_)))
 }
 

@@ -67,6 +67,7 @@ mod layout;
 mod link;
 mod observer;
 mod options;
+mod pen;
 mod piece;
 mod registration;
 mod replica;
@@ -100,10 +101,11 @@ use self::{
     layout::{FORMAT, Layout},
     link::Link,
     observer::Seen,
+    pen::Certain,
     replica::Replica,
     snapshot::ConsulSnapshot,
     state::View,
-    writer::{Certain, Requests, Writer},
+    writer::{Requests, Writer},
 };
 use crate::{
     model::{Batch, BatchLimits, Epoch, Fence, Head, Member, Revision, Seat, Space},

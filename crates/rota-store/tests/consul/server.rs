@@ -1,11 +1,12 @@
 //! Servers of Consul for tests, each on free ports and data of its own.
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    sync::{Mutex, mpsc},
+    time::Duration,
 };
 
 use nix::{
@@ -23,6 +24,8 @@ pub(crate) struct Consul {
     dir: TempDir,
     ports: Ports,
     process: Child,
+    /// Told when it has entered itself into the catalog, for which it needs a leader.
+    entered: Mutex<mpsc::Receiver<()>>,
     /// What tests ask with.
     token: Option<&'static str>,
 }
@@ -67,16 +70,12 @@ impl Consul {
                 .map(|own| {
                     let dir = tempfile::tempdir().unwrap();
                     configure(dir.path(), *own, &ports, fields);
-                    let process = spawn(dir.path());
-                    Self { dir, ports: *own, process, token }
+                    let (process, entered) = spawn(dir.path());
+                    Self { dir, ports: *own, process, entered: Mutex::new(entered), token }
                 })
                 .collect();
-            let begin = Instant::now();
-            while begin.elapsed() < START {
-                if servers.iter().all(Self::serves) {
-                    return servers;
-                }
-                std::thread::sleep(Duration::from_millis(20));
+            if servers.iter().all(Self::serves) {
+                return servers;
             }
         }
         panic!("Consul does not start; is it there? (tests/install.sh)");
@@ -97,12 +96,9 @@ impl Consul {
         ConsulOptions::new(vec![self.endpoint()], "rota")
     }
 
-    /// Whether it knows a leader and takes sessions.
+    /// Waits until it serves; false if it does not.
     fn serves(&self) -> bool {
-        let leader = self.ask("GET", "status/leader", "");
-        let nodes = self.ask("GET", "catalog/nodes", "");
-        leader.is_some_and(|leader| leader.contains(':'))
-            && nodes.is_some_and(|nodes| nodes.contains(&format!("n{}", self.ports.server)))
+        self.entered.lock().unwrap().recv_timeout(START).is_ok()
     }
 
     /// Whether it is the leader of the servers.
@@ -145,16 +141,13 @@ impl Consul {
     /// Starts it again on its data, and waits until it serves.
     pub(crate) fn restart(&mut self) {
         self.begin();
-        let begin = Instant::now();
-        while !self.serves() {
-            assert!(begin.elapsed() < START, "Consul does not start again");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        assert!(self.serves(), "Consul does not start again");
     }
 
     /// Starts it again on its data.
     pub(crate) fn begin(&mut self) {
-        self.process = spawn(self.dir.path());
+        let (process, entered) = spawn(self.dir.path());
+        (self.process, self.entered) = (process, Mutex::new(entered));
     }
 
     /// Stops it in its tracks; connections stay open and nothing answers.
@@ -182,7 +175,7 @@ fn configure(dir: &Path, own: Ports, all: &[Ports], fields: &str) {
             "data_dir": "{}", "server": true, "bootstrap_expect": {}, "node_name": "n{server}",
             "bind_addr": "127.0.0.1", "client_addr": "127.0.0.1", "retry_join": [{}],
             "retry_interval": "1s", "session_ttl_min": "1s", "disable_update_check": true,
-            "performance": {{ "raft_multiplier": 1 }}, "log_level": "warn",
+            "performance": {{ "raft_multiplier": 1 }}, "log_level": "debug",
             "ports": {{ "http": {http}, "https": {https}, "serf_lan": {serf}, "server": {server},
                         "dns": -1, "grpc": -1, "serf_wan": -1 }}
         }}"#,
@@ -193,16 +186,26 @@ fn configure(dir: &Path, own: Ports, all: &[Ports], fields: &str) {
     std::fs::write(dir.join("consul.json"), configuration).unwrap();
 }
 
-fn spawn(dir: &Path) -> Child {
-    let log = std::fs::File::create(dir.join("log")).unwrap();
-    Command::new(program())
+fn spawn(dir: &Path) -> (Child, mpsc::Receiver<()>) {
+    let mut process = Command::new(program())
         .arg("agent")
         .arg(format!("-config-file={}", dir.join("consul.json").display()))
         .stdin(Stdio::null())
-        .stdout(log)
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .expect("Consul starts; is it there? (tests/install.sh)")
+        .expect("Consul starts; is it there? (tests/install.sh)");
+    let stdout = process.stdout.take().unwrap();
+    let (entered, has_entered) = mpsc::channel();
+    std::thread::spawn(move || {
+        // Read to its end, or Consul would block when the pipe is full.
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if line.contains("Synced node info") || line.contains("Node info in sync") {
+                let _ = entered.send(());
+            }
+        }
+    });
+    (process, has_entered)
 }
 
 /// Consul 1.8, as `tests/servers.sh` unpacked it.
