@@ -186,9 +186,14 @@ const FENCES: &[Fence] = &[
         because: "a store's driver is named in rota-store alone, so that a backend can be changed",
     },
     Fence {
-        crates: &["axum", "h2", "http", "hyper", "hyper-util", "reqwest", "tower", "tower-http"],
+        crates: &["axum", "h2", "http", "hyper", "hyper-util", "tower", "tower-http"],
         rooms: Rooms::AllBut(&["rota-core", "rota-engine", "rota-store"]),
         because: "HTTP ends at the server; what decides and keeps does not speak it",
+    },
+    Fence {
+        crates: &["reqwest"],
+        rooms: Rooms::AllBut(&["rota-core", "rota-engine"]),
+        because: "requests over HTTP begin outside what decides; Consul has no other API",
     },
     Fence {
         crates: &["tonic", "tonic-prost"],

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "consul")]
+pub mod consul;
 #[cfg(feature = "embedded")]
 mod embedded;
 #[cfg(feature = "etcd")]
@@ -13,7 +15,7 @@ pub mod etcd;
 mod model;
 #[cfg(feature = "redis")]
 pub mod redis;
-#[cfg(any(feature = "etcd", feature = "redis"))]
+#[cfg(any(feature = "consul", feature = "etcd", feature = "redis"))]
 mod remote;
 mod store;
 pub mod watch;

@@ -226,6 +226,10 @@ impl Store for RedisStore {
         writer::LIMITS
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn close(&self) {
         self.shared.stop();
         if timeout(CLOSING, self.shared.tasks.wait()).await.is_err() {

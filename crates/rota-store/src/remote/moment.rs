@@ -1,6 +1,6 @@
 //! Moments in time that include suspension of the machine.
 //!
-//! The monotonic clock of Linux stops while the machine is suspended, and etcd's clock does not. With this
+//! The monotonic clock of Linux stops while the machine is suspended, and a server's clock does not. With this
 //! clock alone, a leader that was suspended for an hour would still rely on its lease when it wakes. So a
 //! second clock, which includes suspension, is read too, and a time has passed if it has passed by either
 //! clock.

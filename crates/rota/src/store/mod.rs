@@ -2,7 +2,9 @@
 //!
 //! One file for each remote store: it maps the keys of the store's own table to the driver's options.
 
+mod consul;
 mod etcd;
+mod redis;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -22,6 +24,8 @@ pub(crate) async fn open(settings: &Settings) -> Result<Arc<dyn Store>, Failure>
     match table_of(url) {
         Some("embedded") => embedded(url, settings).await,
         Some("etcd") => etcd::open(url, settings),
+        Some("redis") => redis::open(url, settings),
+        Some("consul") => consul::open(url, settings),
         _ => Err(unknown(url)),
     }
 }
