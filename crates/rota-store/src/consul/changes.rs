@@ -54,6 +54,10 @@ impl ChangeLog {
     /// Begins anew: what comes next is everything after that revision.
     pub(super) fn restart(&self, forgotten: Revision) {
         *lock(&self.retained) = Retained { newest: forgotten, forgotten, ..Retained::default() };
+        // Who waits for the next batch may have missed it.
+        if let Some(newest) = lock(&self.newest).as_ref() {
+            newest.send_replace(forgotten);
+        }
     }
 
     /// Adds the batch that just landed.
@@ -133,4 +137,35 @@ fn closed() -> StoreError {
 /// Nothing panics while holding these locks; if something did, what they guard is still whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use futures_util::{StreamExt, poll};
+
+    use super::*;
+    use crate::model::Head;
+
+    fn change(revision: u64) -> Change {
+        Change { revision: Revision(revision), head: Head::default(), mutations: Arc::default() }
+    }
+
+    /// A reader that waits when the log begins anew hears of it, also if no batch follows.
+    #[tokio::test]
+    async fn a_waiting_watch_is_told_of_a_gap() {
+        let log = Arc::new(ChangeLog::new());
+        let mut behind = log.watch(Revision(3)).expect("it is open");
+        let mut ahead = log.watch(Revision(9)).expect("it is open");
+        assert!(poll!(behind.next()).is_pending());
+        log.restart(Revision(7));
+        let end = poll!(behind.next());
+        assert!(matches!(end, Poll::Ready(Some(Err(StoreError::Compacted)))), "{end:?}");
+        log.push(change(9));
+        assert!(poll!(ahead.next()).is_pending(), "a batch that was seen before");
+        log.push(change(10));
+        let next = poll!(ahead.next());
+        assert!(matches!(next, Poll::Ready(Some(Ok(change))) if change.revision == Revision(10)));
+    }
 }

@@ -23,7 +23,7 @@ use super::{
     fault::Fault,
     observer::Seen,
     registration,
-    seat::{self, Try},
+    seat::{self, Taken, Try},
     session::Session,
     upkeep,
 };
@@ -155,8 +155,8 @@ impl Campaign {
             })
             .await;
         match (won, outcome.take()) {
-            (Some(Ok(epoch)), Some(outcome)) => {
-                self.lead(epoch, session, kept, outcome).await;
+            (Some(Ok(taken)), Some(outcome)) => {
+                self.lead(taken, session, kept, outcome).await;
                 End::Over
             }
             (Some(Err(fault)), waiting) => {
@@ -168,7 +168,7 @@ impl Campaign {
     }
 
     /// Waits until the seat is free and takes it.
-    async fn compete(&self, session: &Session) -> Result<Epoch, Fault> {
+    async fn compete(&self, session: &Session) -> Result<Taken, Fault> {
         let mut seen = self.shared.seen.subscribe();
         // The index at which a successor was named whom we need not wait for (any more).
         let mut ignored = 0;
@@ -176,7 +176,7 @@ impl Campaign {
         loop {
             seen.mark_unchanged();
             match seat::take(&self.shared, &self.me, &session.id, ignored).await? {
-                Try::Taken(epoch) => return Ok(epoch),
+                Try::Taken(taken) => return Ok(taken),
                 Try::Occupied => {
                     let free = until(&mut seen, |seen| seen.seat.is_none());
                     // Tried again after a while even if nothing was seen: it costs one read.
@@ -203,7 +203,7 @@ impl Campaign {
     /// Leads until that is lost or given up.
     async fn lead(
         &self,
-        epoch: Epoch,
+        Taken { epoch, index }: Taken,
         session: &Session,
         kept: Pin<&mut impl Future<Output = Fault>>,
         outcome: Outcome,
@@ -230,7 +230,7 @@ impl Campaign {
                     biased;
                     asked = &mut resignation => asked.ok(),
                     _ = kept => None,
-                    () = self.replaced(epoch) => None,
+                    () = self.replaced(epoch, index) => None,
                     never = upkeep::run(&self.shared, epoch) => match never {},
                     never = registration::stay(&self.shared, &self.me, &session.id) => match never {},
                 }
@@ -254,18 +254,17 @@ impl Campaign {
         }
     }
 
-    /// Waits until the seat is seen to be free or another's.
-    async fn replaced(&self, epoch: Epoch) {
+    /// Waits until the seat, which was taken at that index, is seen to be free or another's.
+    async fn replaced(&self, epoch: Epoch, index: u64) {
         let mut seen = self.shared.seen.subscribe();
-        let mut was_seen = false;
-        // What was seen before this leadership says nothing about it.
-        until(&mut seen, |seen| {
+        let other = seen.wait_for(|seen| {
             let is_ours = seen.seat.as_ref().is_some_and(|seat| seat.epoch == epoch);
-            let newer = seen.seat.as_ref().is_some_and(|seat| seat.epoch > epoch);
-            was_seen |= is_ours;
-            newer || was_seen && !is_ours
-        })
-        .await;
+            seen.index >= index && !is_ours
+        });
+        if other.await.is_err() {
+            // Nobody observes any more, so there is nothing to be seen.
+            std::future::pending::<()>().await;
+        }
     }
 }
 

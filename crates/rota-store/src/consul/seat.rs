@@ -16,8 +16,8 @@ use crate::model::{Epoch, Member};
 
 /// What came of trying to take the seat.
 pub(super) enum Try {
-    /// It is ours, with that epoch.
-    Taken(Epoch),
+    /// It is ours.
+    Taken(Taken),
     /// Another has it.
     Occupied,
     /// It is free, but a successor is named.
@@ -29,6 +29,14 @@ pub(super) enum Try {
     },
     /// It is free, but something has changed meanwhile: try again.
     Changed,
+}
+
+/// A seat that was taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taken {
+    pub(super) epoch: Epoch,
+    /// The index at which it was. What is seen of the leader's key from then on is newer.
+    pub(super) index: u64,
 }
 
 /// What came of entering a node among the members.
@@ -93,7 +101,8 @@ pub(super) async fn take(
     if let Some(leader) = found.key(&layout.leader).filter(|leader| leader.session.is_some()) {
         // By an earlier attempt whose answer did not arrive.
         return Ok(if leader.session.as_deref() == Some(session) {
-            Try::Taken(layout::decode_seat(&leader.value()?).epoch)
+            let epoch = layout::decode_seat(&leader.value()?).epoch;
+            Try::Taken(Taken { epoch, index: leader.modify_index })
         } else {
             Try::Occupied
         });
@@ -120,7 +129,7 @@ pub(super) async fn take(
     let value = layout::encode_member(me, Some(epoch));
     operations.push(Operation::lock(&layout.leader, &value, session));
     Ok(match perform(shared, &operations).await? {
-        Outcome::Done(_) => Try::Taken(epoch),
+        Outcome::Done(done) => Try::Taken(Taken { epoch, index: index(done.key(&layout.leader)) }),
         Outcome::Refused(_) => Try::Changed,
     })
 }
