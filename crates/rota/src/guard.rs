@@ -12,7 +12,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use crate::{config, exit::Failure};
+use crate::exit::Failure;
 
 /// The variable with the descriptor number of the file that holds the secrets.
 pub(crate) const HANDED_OVER: &str = "ROTA_SECRETS_FD";
@@ -28,18 +28,18 @@ impl Secrets {
     }
 }
 
-/// Removes the secrets from the environment by re-executing the program. The re-executed program returns the
+/// Removes these secret variables from the environment by re-executing the program. The re-executed program returns the
 /// secrets. The first one returns only if there is no secret variable, or if it cannot re-execute itself;
 /// then it prints a warning.
 ///
 /// # Errors
 /// When the passed secrets cannot be read.
-pub(crate) fn take_secrets() -> Result<Secrets, Failure> {
+pub(crate) fn take_secrets(variables: impl Iterator<Item = String>) -> Result<Secrets, Failure> {
     if let Some(secrets) = platform::handed_over()? {
         return Ok(secrets);
     }
     let secret = |name: String| std::env::var(&name).ok().map(|value| (name, value));
-    let found: BTreeMap<_, _> = config::secret_variables().filter_map(secret).collect();
+    let found: BTreeMap<_, _> = variables.filter_map(secret).collect();
     if !found.is_empty() {
         let error = platform::start_anew(&found);
         crate::output::note(&format!(

@@ -193,7 +193,11 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
     // Servers too: a worker on the same machine may run programs as the same user.
     let hides_secrets = runs_programs || matches!(cli.verb, Verb::Server);
     // Before anything is read or opened, because this may re-execute the program.
-    let secrets = if hides_secrets { guard::take_secrets()? } else { guard::Secrets::default() };
+    let secrets = if hides_secrets {
+        guard::take_secrets(config::secret_variables())?
+    } else {
+        guard::Secrets::default()
+    };
     let inherited = if runs_programs { guard::inherited_files() } else { Vec::new() };
     let (named, leaf) = (cli.common.config.clone(), leaf.clone());
     let read = move || {

@@ -9,7 +9,7 @@ use rota_core::Name;
 use rota_proto::TimeSpan;
 use rota_server::Tokens;
 
-use super::{Key, Scope, Settings, Source, Takes, file::nearest, keys, variable_of};
+use super::{Key, Scope, Settings, Source, Takes, file::nearest, table::keys, variable_of};
 use crate::{exit::Failure, guard};
 
 /// Known variables that are not settings: of the command line, and those set for programs of tasks.

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::keys::{Key, keys};
+use super::{keys::Key, table::keys};
 use crate::exit::Failure;
 
 /// The values of a file by key, each with its line.

@@ -184,13 +184,8 @@ use Scope::{Client, Common, Limits, Server, Worker};
 
 const LIMITS: rota_server::Limits = rota_server::Limits::DEFAULT;
 
-/// All settings, in the order in which they are shown.
-pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
-    [BEFORE_STORES, super::store_keys::STORE_KEYS, AFTER_STORES].into_iter().flatten()
-}
-
 /// What comes before the tables of stores.
-const BEFORE_STORES: &[Key] = &[
+pub(super) const BEFORE_STORES: &[Key] = &[
     key(
         Common,
         "log",
@@ -250,7 +245,7 @@ const BEFORE_STORES: &[Key] = &[
 ];
 
 /// What comes after them.
-const AFTER_STORES: &[Key] = &[
+pub(super) const AFTER_STORES: &[Key] = &[
     time(
         Server,
         "leader_ttl",

@@ -8,6 +8,7 @@ mod file;
 mod keys;
 mod store_keys;
 mod store_url;
+mod table;
 
 use std::{collections::BTreeMap, fmt, path::Path, str::FromStr};
 
@@ -15,9 +16,10 @@ use clap::{Arg, ArgAction, ArgMatches, parser::ValueSource};
 
 pub(crate) use check::{check, check_variables, unknown_variables};
 pub(crate) use file::ConfigFile;
-pub(crate) use keys::{Key, Scope, keys, variable_of};
+pub(crate) use keys::{Key, Scope, variable_of};
 use keys::{Takes, flag_of};
 pub(crate) use store_url::table_of;
+pub(crate) use table::keys;
 
 use crate::exit::Failure;
 

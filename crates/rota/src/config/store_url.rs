@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Source, keys::keys};
+use super::{Source, table::keys};
 use crate::exit::Failure;
 
 /// Values by key, with their sources.
