@@ -18,6 +18,7 @@ pub(crate) const SHOWN: &[(&str, &str)] = &[
     (".rota.v1.Cluster", ""),
     (".rota.v1.Node", ""),
     (".rota.v1.StoreState", ""),
+    (".rota.v1.StoreLoss", ""),
     (".rota.v1.TransferLeadershipResponse", "TransferResponse"),
     (".rota.v1.LeaseResponse", ""),
     (".rota.v1.HeartbeatResponse", ""),
@@ -55,6 +56,7 @@ pub(crate) const READ_BACK: &[&str] = &[
     ".rota.v1.Cluster",
     ".rota.v1.Node",
     ".rota.v1.StoreState",
+    ".rota.v1.StoreLoss",
 ];
 
 /// Enumerations that have words in JSON, and the names of their schemas.

@@ -89,6 +89,11 @@ impl Services {
             bytes_used: view.store.bytes_used,
             bytes_max: view.store.bytes_max,
             problem: view.store.problem.or(view.store.pressure),
+            weakness: view.store.weakness,
+            lost: view.store.lost.map(|lost| v1::StoreLoss {
+                batches: lost.batches,
+                since: lost.since.map(Into::into),
+            }),
         };
         let feature_level = self.engine.info().cluster_feature_level;
         Ok(v1::Cluster { leader, epoch, nodes, store: Some(store), feature_level })

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
     Client,
-    v1::{self, Cluster, Node, NodeRole},
+    v1::{self, Cluster, Node, NodeRole, StoreState},
 };
 
 use crate::{
@@ -62,7 +62,7 @@ fn text(cluster: &Cluster) -> String {
         format!("{} {}", store.backend, store.location),
         store.revision.to_string(),
         size(store.bytes_used, store.bytes_max),
-        store.problem.unwrap_or_else(|| "ok".to_owned()),
+        store.problem.clone().unwrap_or_else(|| "ok".to_owned()),
     ]);
     let mut nodes = Table::new(&["NODE", "ROLE", "STATE", "EPOCH", "LIVE", "LAG", "ADDRESS"]);
     for node in &cluster.nodes {
@@ -76,7 +76,20 @@ fn text(cluster: &Cluster) -> String {
             node.address.clone().unwrap_or_else(|| "-".to_owned()),
         ]);
     }
-    format!("{}\n{}", about.text(), nodes.text())
+    format!("{}{}\n{}", about.text(), warnings(&store), nodes.text())
+}
+
+/// What the store has lost, and what it does not promise. A line for each.
+fn warnings(store: &StoreState) -> String {
+    let lost = store.lost.as_ref().map(|lost| {
+        let count =
+            lost.batches.map_or("an unknown number of".to_owned(), |count| count.to_string());
+        let since = lost.since.map(|since| format!(", all after {since}")).unwrap_or_default();
+        format!("The store has lost {count} acknowledged batches of changes{since}.")
+    });
+    let weakness = store.weakness.as_ref().map(|weakness| format!("The store is weak: {weakness}"));
+    let lines = lost.into_iter().chain(weakness);
+    lines.map(|told| format!("warning: {}\n", text::line(&told))).collect()
 }
 
 /// The text for a role.
@@ -140,6 +153,24 @@ mod tests {
                        "bytes_used": 52_428_800, "bytes_max": 2_147_483_648_u64 },
         });
         insta::assert_snapshot!(text(&serde_json::from_value(cluster).unwrap()));
+    }
+
+    #[test]
+    fn what_a_store_has_lost_is_told() {
+        let store = serde_json::json!({
+            "backend": "redis", "location": "r1:6379/0/rota", "revision": 1, "weakness": "it may lose writes",
+            "lost": { "batches": 3, "since": "2026-11-27T03:00:00Z" },
+        });
+        let mut store: StoreState = serde_json::from_value(store).unwrap();
+        assert_eq!(
+            warnings(&store),
+            "warning: The store has lost 3 acknowledged batches of changes, all after 2026-11-27T03:00:00.000Z.\n\
+             warning: The store is weak: it may lose writes\n"
+        );
+        store.lost = Some(v1::StoreLoss::default());
+        let told = warnings(&store);
+        assert!(told.contains("an unknown number of acknowledged batches"), "{told}");
+        assert_eq!(warnings(&StoreState::default()), "");
     }
 
     #[test]
