@@ -19,8 +19,8 @@ release: ## Build the rota binary in release mode: target/release/rota
 demo: ## Run the demo: real tasks on real processes; DIR=… sets the documents, KEEP=1 keeps the server running
 	@demo/run.sh
 
-cluster: ## Start a cluster on this machine: three members of etcd, three nodes, three workers
-	@deploy/local/cluster.sh up
+cluster: ## Start a cluster on this machine: a store, three nodes, three workers; STORE=redis or consul instead of etcd
+	@STORE="$(STORE)" deploy/local/cluster.sh up
 
 cluster-down: ## Stop the cluster; data and logs stay in cluster-data
 	@deploy/local/cluster.sh down
