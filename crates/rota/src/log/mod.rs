@@ -103,7 +103,7 @@ impl Log {
                 match read().and_then(put) {
                     Ok(()) => info!(filter = log.filter(), "log filter reloaded"),
                     Err(error) => {
-                        warn!(%error, "reloading the log filter failed; the filter is unchanged")
+                        warn!(%error, "reloading the log filter failed; the filter is unchanged");
                     }
                 }
             }

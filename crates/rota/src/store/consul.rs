@@ -14,7 +14,7 @@ use crate::{
 };
 
 pub(super) fn open(url: &str, settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
-    let defaults = ConsulOptions::from_url(url).map_err(invalid)?;
+    let defaults = ConsulOptions::from_url(url).map_err(|error| invalid(&error))?;
     let tls = ConsulTls {
         ca_file: file(settings, "store.consul.ca_file"),
         cert_file: file(settings, "store.consul.cert_file"),

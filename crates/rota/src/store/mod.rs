@@ -65,7 +65,7 @@ fn text(settings: &Settings, key: &str) -> Option<String> {
 }
 
 /// An address that a driver refuses.
-fn invalid(error: StoreError) -> Failure {
+fn invalid(error: &StoreError) -> Failure {
     Failure::usage(format!("store: {error}"))
 }
 

@@ -11,7 +11,7 @@ use super::{explain, file, invalid, text};
 use crate::{config::Settings, exit::Failure};
 
 pub(super) fn open(url: &str, settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
-    let defaults = RedisOptions::from_url(url).map_err(invalid)?;
+    let defaults = RedisOptions::from_url(url).map_err(|error| invalid(&error))?;
     let files = RedisTls {
         ca_file: file(settings, "store.redis.ca_file"),
         cert_file: file(settings, "store.redis.cert_file"),
