@@ -32,7 +32,7 @@ Runs Rota's engine in a simulated world. Prints the seed first, so that a run ca
   --runs R       Number of runs, with the seeds N, N+1, ... [default: 1]
   --for TIME     Go on with the next seeds for this long, such as 90s, 10m or 2h
   --total E      Go on with the next seeds until all runs have come to E events
-  --extend_deadlines RULE  Rule that is not checked; can be repeated
+  --ignore RULE  Rule that is not checked; can be repeated
   --only LIST    Numbers of the only faults of the plan to use, such as 3,8,21
   --wire         Run the shipped server, worker and client over byte streams
   --log FILE     Write the whole log to this file
@@ -124,7 +124,7 @@ fn set(parsed: &mut Arguments, flag: &str, value: String) -> Result<(), String> 
         }
         "--record" => parsed.record = Some(value),
         "--label" => parsed.label = value,
-        "--extend_deadlines" => {
+        "--ignore" => {
             let rule = Rule::ALL.into_iter().find(|rule| format!("{rule:?}") == value);
             let rule = rule.ok_or_else(|| format!("no rule {value}: {:?}", Rule::ALL))?;
             parsed.options.excused.push(rule);

@@ -94,7 +94,7 @@ impl Options {
             command += " --wire";
         }
         for rule in &self.excused {
-            command += &format!(" --extend_deadlines {rule:?}");
+            command += &format!(" --ignore {rule:?}");
         }
         if let Some(only) = only {
             let numbers: Vec<_> = only.iter().map(ToString::to_string).collect();

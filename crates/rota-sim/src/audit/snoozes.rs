@@ -3,7 +3,7 @@
 use super::{
     Op, Rule, Task,
     asked::Moment,
-    records::{COMPLETED, FAILED, Live},
+    records::{COMPLETED, FAILED, Live, RELEASED},
     task::Judged,
 };
 
@@ -52,9 +52,12 @@ impl Task {
                 let failed = live.as_ref().is_some_and(|live| live.failures > before.failures);
                 let status = self.ended().map_or(0, |done| done.status);
                 let what = format!("an attempt that was snoozed came to {live:?}, {status}");
+                // A worker that leaves gives its tasks back, also one whose report is still on its way.
+                let released = live.as_ref().and_then(|live| live.last_end);
+                let released = released.is_some_and(|end| end.kind == RELEASED);
                 if is_left && (failed || status == FAILED) || status == COMPLETED {
                     judged.broken.push((Rule::Asked, what));
-                } else if live.is_some() && !failed {
+                } else if live.is_some() && !failed && !released {
                     // It was cancelled, and tried again.
                     judged.doubted.push((&[Op::Retry], Rule::Asked, what));
                 }
