@@ -1,5 +1,5 @@
 //! Circles of modules: files of a crate that name one another, directly or by way of others, cannot be read one by
-//! one. Those that stand, with the reason for each, are in `xtask/circles.txt`; [`uses`](crate::uses) finds which file
+//! one. Those that stand, with the reason for each, are in `xtask/circles.txt`; [`crate::uses`] finds which file
 //! names which.
 
 use std::{
