@@ -37,7 +37,6 @@ pub struct Stall {
     pub what: Stalled,
     /// Its start, counted from the wrapping of the store.
     pub begins: Duration,
-    /// Its duration.
     pub lasts: Duration,
     /// Its period. `None` for a single stall.
     pub every: Option<Duration>,

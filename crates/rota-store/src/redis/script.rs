@@ -51,7 +51,6 @@ impl Script {
         Self::Probe,
     ];
 
-    /// Its text.
     pub(super) fn source(self) -> String {
         let (begin, body) = match self {
             Self::Commit => (WRITES, include_str!("scripts/commit.lua")),
