@@ -7,8 +7,14 @@
 mod conformance;
 mod elections;
 mod log;
+#[path = "../shared/node.rs"]
 mod node;
 mod outages;
+#[path = "../shared/proxy.rs"]
+#[expect(dead_code, reason = "tests of other backends use more of it")]
 mod proxy;
 mod security;
 mod server;
+
+// What the files in `shared` open.
+use rota_store::consul::{ConsulOptions as Options, ConsulStore as Backend};

@@ -3,15 +3,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says so by a panic when it fails")]
 
-#[path = "../etcd/certificates.rs"]
+#[path = "../shared/certificates.rs"]
 mod certificates;
 mod conformance;
 mod limits;
 mod losses;
+#[path = "../shared/node.rs"]
 mod node;
 mod outages;
-#[path = "../etcd/proxy.rs"]
+#[path = "../shared/proxy.rs"]
 #[expect(dead_code, reason = "tests of other backends use more of it")]
 mod proxy;
 mod server;
 mod settings;
+
+// What the files in `shared` open.
+use rota_store::redis::{RedisOptions as Options, RedisStore as Backend};

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use rota_store::{
     Batch, BatchSeq, CommitError, Fence, Leadership, Member, Revision, Space, SpaceShape, Store,
     StoreError,
-    consul::{ConsulOptions, ConsulStore},
 };
+
+use crate::{Backend, Options};
 
 pub(crate) const HOT: Space = Space { name: "hot", shape: SpaceShape::Hot };
 pub(crate) const LARGE: Space = Space { name: "large", shape: SpaceShape::Large };
@@ -19,13 +20,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(crate) struct Node {
     pub(crate) me: Member,
-    pub(crate) store: Arc<ConsulStore>,
+    pub(crate) store: Arc<Backend>,
 }
 
 impl Node {
-    pub(crate) fn new(name: &str, options: ConsulOptions) -> Self {
+    pub(crate) fn new(name: &str, options: Options) -> Self {
         let address = Some(format!("http://{name}:7420"));
-        let store = ConsulStore::open(options, &[HOT, LARGE]).expect("the options work");
+        let store = Backend::open(options, &[HOT, LARGE]).expect("the options work");
         Self { me: Member { address, ..Member::alone(name) }, store: Arc::new(store) }
     }
 

@@ -1,4 +1,4 @@
-//! A network between a node and Consul that can be cut and mended, or is slow. Connections stay open
+//! A network between a node and its store that can be cut and mended, or is slow. Connections stay open
 //! meanwhile, and what was sent waits on the way.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -33,18 +33,22 @@ type Network = (State, u64);
 pub(crate) struct Proxy {
     address: SocketAddr,
     network: watch::Sender<Network>,
-    /// How often consul said something on a connection that was held.
+    /// How often server said something on a connection that was held.
     answers: watch::Sender<usize>,
+    /// How many connections were made.
+    connections: watch::Sender<usize>,
+    /// Bytes that have passed.
+    carried: watch::Sender<u64>,
 }
 
 /// What all connections have in common where the network is slow: the bytes that pass in a second,
 /// and when the next one may.
-struct Line {
+struct Throttle {
     rate: u32,
     free: Mutex<Instant>,
 }
 
-impl Line {
+impl Throttle {
     /// Waits as long as so many bytes take.
     async fn carry(&self, bytes: usize) {
         let mut free = self.free.lock().await;
@@ -58,32 +62,42 @@ impl Line {
 
 impl Proxy {
     /// A whole network in front of that address.
-    pub(crate) async fn to(consul: String) -> Self {
-        Self::over(consul, None).await
+    pub(crate) async fn to(server: String) -> Self {
+        Self::over(server, None).await
     }
 
     /// A network in front of that address that carries so many bytes in a second each way, over all
     /// connections together.
-    pub(crate) async fn slow(consul: String, rate: u32) -> Self {
-        let line = || Arc::new(Line { rate, free: Mutex::new(Instant::now()) });
-        Self::over(consul, Some([line(), line()])).await
+    pub(crate) async fn slow(server: String, rate: u32) -> Self {
+        let throttle = || Arc::new(Throttle { rate, free: Mutex::new(Instant::now()) });
+        Self::over(server, Some([throttle(), throttle()])).await
     }
 
-    async fn over(consul: String, lines: Option<[Arc<Line>; 2]>) -> Self {
+    async fn over(server: String, throttles: Option<[Arc<Throttle>; 2]>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let network = watch::Sender::new((State::Whole, 0));
         let answers = watch::Sender::new(0);
-        let proxy = Self { address, network: network.clone(), answers: answers.clone() };
+        let connections = watch::Sender::new(0);
+        let carried = watch::Sender::new(0);
+        let proxy = Self {
+            address,
+            network: network.clone(),
+            answers: answers.clone(),
+            connections: connections.clone(),
+            carried: carried.clone(),
+        };
         tokio::spawn(async move {
             while let Ok((node, _)) = listener.accept().await {
                 let connection = Connection {
                     born: network.borrow().1,
                     network: network.subscribe(),
                     answers: answers.clone(),
-                    lines: lines.clone(),
+                    throttles: throttles.clone(),
+                    carried: carried.clone(),
                 };
-                tokio::spawn(connection.run(node, consul.clone()));
+                connections.send_modify(|connections| *connections += 1);
+                tokio::spawn(connection.run(node, server.clone()));
             }
         });
         proxy
@@ -91,6 +105,16 @@ impl Proxy {
 
     pub(crate) fn endpoint(&self) -> String {
         self.address.to_string()
+    }
+
+    /// How many connections were made until now.
+    pub(crate) fn connections(&self) -> usize {
+        *self.connections.borrow()
+    }
+
+    /// Waits until so many bytes have passed.
+    pub(crate) async fn carried(&self, bytes: u64) {
+        self.carried.subscribe().wait_for(|carried| *carried >= bytes).await.unwrap();
     }
 
     /// Lets nothing through.
@@ -108,7 +132,7 @@ impl Proxy {
         self.network.send_modify(|network| *network = (State::Held, network.1 + 1));
     }
 
-    /// Lets arrive what was sent first after that, and waits until consul has answered it.
+    /// Lets arrive what was sent first after that, and waits until server has answered it.
     pub(crate) async fn release(&self) {
         let mut answers = self.answers.subscribe();
         answers.mark_unchanged();
@@ -123,21 +147,23 @@ struct Connection {
     born: u64,
     network: watch::Receiver<Network>,
     answers: watch::Sender<usize>,
-    /// To consul and to the node; `None` where the network is as fast as can be.
-    lines: Option<[Arc<Line>; 2]>,
+    /// To server and to the node; `None` where the network is as fast as can be.
+    throttles: Option<[Arc<Throttle>; 2]>,
+    carried: watch::Sender<u64>,
 }
 
 impl Connection {
-    async fn run(self, node: TcpStream, consul: String) {
-        let Ok(consul) = TcpStream::connect(consul).await else { return };
+    async fn run(self, node: TcpStream, server: String) {
+        let Ok(server) = TcpStream::connect(server).await else { return };
         node.set_nodelay(true).unwrap();
-        consul.set_nodelay(true).unwrap();
-        let ((from_node, to_node), (from_consul, to_consul)) =
-            (node.into_split(), consul.into_split());
-        let [up, down] = self.lines.clone().map_or([None, None], |lines| lines.map(Some));
+        server.set_nodelay(true).unwrap();
+        let ((from_node, to_node), (from_server, to_server)) =
+            (node.into_split(), server.into_split());
+        let [up, down] =
+            self.throttles.clone().map_or([None, None], |throttles| throttles.map(Some));
         tokio::join!(
-            self.clone().pass(from_node, to_consul, up, |_| {}),
-            self.pass(from_consul, to_node, down, |answers| *answers += 1)
+            self.clone().pass(from_node, to_server, up, |_| {}),
+            self.pass(from_server, to_node, down, |answers| *answers += 1)
         );
     }
 
@@ -146,7 +172,7 @@ impl Connection {
         mut self,
         mut from: OwnedReadHalf,
         mut to: OwnedWriteHalf,
-        line: Option<Arc<Line>>,
+        throttle: Option<Arc<Throttle>>,
         count: fn(&mut usize),
     ) {
         let mut buffer = vec![0; 16 * 1024];
@@ -167,9 +193,10 @@ impl Connection {
                 Ok(network) => released = network.0 == State::Released,
                 Err(_) => return,
             }
-            if let Some(line) = &line {
-                line.carry(read).await;
+            if let Some(throttle) = &throttle {
+                throttle.carry(read).await;
             }
+            self.carried.send_modify(|carried| *carried += read as u64);
             if read == 0 || to.write_all(&buffer[..read]).await.is_err() {
                 let _ = to.shutdown().await;
                 return;
