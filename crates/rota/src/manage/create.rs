@@ -37,8 +37,8 @@ pub(crate) struct CreateArgs {
     /// command before it.
     #[arg(long, conflicts_with = "http", requires = "argv")]
     command: bool,
-    /// Request a URL, such as `https://example.org`.
-    #[arg(long, value_name = "URL", value_parser = parse_url, conflicts_with = "argv")]
+    /// Request a URL.
+    #[arg(long, value_name = "URL", help = "Request a URL, such as https://example.org", value_parser = parse_url, conflicts_with = "argv")]
     http: Option<String>,
     /// Program and its arguments.
     #[arg(last = true, value_name = "ARGV", requires = "command")]
