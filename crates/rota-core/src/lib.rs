@@ -11,6 +11,7 @@ mod machine;
 mod name;
 mod policy;
 mod record;
+mod schedule;
 mod sharded;
 mod task;
 mod time;
@@ -19,17 +20,22 @@ mod wheel;
 pub use id::{LeaseToken, ParseIdError, SessionId, TaskId, TaskIdSequence};
 pub use lifecycle::{Action, IllegalTransition, Status};
 pub use machine::{
-    Assignment, AttemptOutcome, Command, Credit, Edit, Effect, EndReason, Event, Happened,
+    Assignment, AttemptOutcome, Change, Command, Credit, Edit, Effect, EndReason, Event, Happened,
     KeyOwner, KeyOwners, LaneName, LeaseId, LeaseView, LiveFilter, LivePage, LiveView, Machine,
-    MachineLimits, MachineStats, Mutation, OpenSession, Orders, QueueCounts, QueueStats, Refusal,
-    Reply, Report, SessionEnd, SessionState, SessionStats, SessionView, Step, StopReason, Stored,
-    Submit, Waiting,
+    MachineLimits, MachineStats, Mutation, OpenSession, Orders, PutSchedule, QueueCounts, QueueStats, Refusal,
+    Reply, Report, ScheduleView, SessionEnd, SessionState, SessionStats, SessionView, Step, StopReason, Stored,
+    Submit, TickEvent, TickOwners, Waiting,
 };
 pub use name::{Name, NameError};
 pub use policy::{Jitter, Policy, Retention, RetryPolicy};
 pub use record::{
     AttemptRecord, DoneRecord, EndKind, Failure, FailureReason, LeaseEnd, LeaseRecord, LiveRecord,
     QueueRecord, UnknownFields,
+};
+pub use schedule::{
+    CatchUp, Outcome, Overlap, Pause, RefusedReason, Run, SCHEDULE_NAME_LEN_MAX,
+    ScheduleDefinition, ScheduleFingerprints, ScheduleRecord, ScheduleState, SkipReason, Template,
+    TickContext, TickRecord, TickRules, manual_id, schedule_of, tick_id,
 };
 pub use task::{ClientKeys, Definition, Priority, RunAt, TaskSpec, Trace};
 pub use time::{Millis, MonoTime, Now, WallTime};

@@ -47,6 +47,8 @@ pub struct LiveRecord {
     pub client_keys: ClientKeys,
     /// Unknown fields that a newer version wrote.
     pub unknown: Option<Box<UnknownFields>>,
+    /// The nominal time, if a tick of a schedule created the task.
+    pub nominal: Option<WallTime>,
 }
 
 /// Fields of a task's record that this version does not know, because a newer one wrote them. They are kept
@@ -147,6 +149,8 @@ pub struct DoneRecord {
     pub client_keys: ClientKeys,
     /// Unknown fields that a newer version wrote.
     pub unknown: Option<Box<UnknownFields>>,
+    /// The nominal time, if a tick of a schedule created the task.
+    pub nominal: Option<WallTime>,
 }
 
 impl DoneRecord {

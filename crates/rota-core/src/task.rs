@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{Millis, Name, Policy, TaskId, WallTime};
+use crate::{Millis, Name, Policy, TaskId, TickContext, WallTime};
 
 /// What a client says about a task, except its id, idempotency key, due time and priority.
 ///
@@ -66,6 +66,8 @@ pub struct TaskSpec {
     pub client_keys: ClientKeys,
     /// A hash of the first submission, to distinguish a repeat from a conflict. 0 without names.
     pub fingerprint: u64,
+    /// The tick that created it, or the schedule that a client triggered.
+    pub tick: Option<Box<TickContext>>,
     /// Unknown fields that a newer version wrote, kept for when the definition is written again.
     pub unknown: Bytes,
     /// Unknown fields of the policy that a newer version wrote, kept for when the definition is written again
@@ -134,6 +136,7 @@ impl TaskSpec {
             created_at,
             client_keys: ClientKeys::default(),
             fingerprint: 0,
+            tick: None,
             unknown: Bytes::new(),
             unknown_policy: Bytes::new(),
         }

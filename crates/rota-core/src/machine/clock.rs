@@ -1,7 +1,7 @@
 //! Effects of time: tasks become due, expire or time out, and sessions end.
 
 use super::{
-    Effect, EndReason, Flags, Happened, Machine, StopReason, TaskIndex, index::SessionIndex,
+    Effect, EndReason, Flags, Happened, Machine, StopReason, TaskIndex, index::{ScheduleIndex, SessionIndex},
     live::AttemptEnd, session::Session,
 };
 use crate::{
@@ -22,6 +22,8 @@ const IDLE_TIMERS: usize = 100_000;
 pub(super) enum Wakes {
     /// A task that is due, or that expires.
     Task(TaskIndex),
+    /// A schedule with a tick that is due.
+    Schedule(ScheduleIndex),
 }
 
 /// A date in the units of the wheel.
@@ -68,6 +70,7 @@ impl Machine {
         for wakes in reached {
             match wakes {
                 Wakes::Task(index) => self.date_reached(index),
+                Wakes::Schedule(index) => self.schedules.wake(index),
             }
         }
         let mut over = Vec::new();
@@ -101,6 +104,7 @@ impl Machine {
         for (index, expires_at) in self.expiries.iter() {
             self.dates.insert(date(*expires_at), Wakes::Task(index));
         }
+        self.schedules.wake_all();
     }
 
     /// Processes a wall-clock timer. The index may be vacant or belong to another task by now, so this checks
@@ -193,7 +197,7 @@ impl Machine {
     }
 
     fn drop_idle_timers(&mut self) {
-        if are_mostly_idle(self.dates.len(), self.live.len()) {
+        if are_mostly_idle(self.dates.len(), self.live.len() + self.schedules.len()) {
             self.set_timers_anew();
         }
         if are_mostly_idle(self.deadlines.len(), self.leases.len()) {

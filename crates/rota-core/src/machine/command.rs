@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::schedules::{Change, PutSchedule};
+
 use crate::{
-    AttemptRecord, DoneRecord, Failure, LeaseToken, LiveRecord, Millis, MonoTime, Name, Priority,
-    QueueRecord, RunAt, SessionId, TaskId, TaskSpec, WallTime,
+    AttemptRecord, DoneRecord, Failure, LeaseToken, LiveRecord, Millis, MonoTime, Name, Pause,
+    Priority, QueueRecord, RefusedReason, RunAt, ScheduleRecord, ScheduleState, SessionId, TaskId,
+    TaskSpec, TickRecord, WallTime,
     lifecycle::{IllegalTransition, Status},
 };
 
@@ -63,6 +66,18 @@ pub enum Command {
     },
     /// Pauses or resumes a queue.
     PauseQueue { queue: Name, paused: bool },
+    /// Creates a schedule, or replaces its definition.
+    PutSchedule(Box<PutSchedule>),
+    /// Deletes a schedule. Its tasks and the records of its ticks stay.
+    DeleteSchedule {
+        schedule: Name,
+        /// The version that the client saw last. Another one is a conflict.
+        if_version: Option<u32>,
+    },
+    /// Pauses a schedule, or resumes it (`None`).
+    PauseSchedule { schedule: Name, pause: Option<Pause> },
+    /// Skips a coming tick, or takes that back.
+    SkipTick { schedule: Name, nominal: WallTime, skip: bool },
     /// Opens the session of a worker, or resumes it.
     OpenSession(Box<OpenSession>),
     /// A heartbeat of a worker.
@@ -259,6 +274,8 @@ pub enum Reply {
     Task { task: TaskId, status: Status },
     /// The state of a queue after the command.
     Queue(Box<super::QueueCounts>),
+    /// The schedule is as the command says.
+    Schedule { version: u32, change: Change },
     /// A session is open.
     Session {
         session: SessionId,
@@ -322,6 +339,26 @@ pub enum Refusal {
         /// The start deadline of the task.
         expires_at: WallTime,
     },
+    /// There is no such schedule.
+    #[error("no such schedule")]
+    UnknownSchedule,
+    /// The schedule was changed since the client last read it.
+    #[error("the schedule has another version now: {version}, not {wanted}")]
+    ScheduleVersion {
+        /// The version that the client saw last.
+        wanted: u32,
+        /// The current version. 0 if there is no such schedule.
+        version: u32,
+    },
+    /// The recurrence names a calendar that does not exist.
+    #[error("there is no calendar {calendar}")]
+    UnknownCalendar { calendar: Box<str> },
+    /// The schedule has no coming tick at this time.
+    #[error("the schedule has no coming tick at this time")]
+    NoSuchTick { nominal: WallTime },
+    /// The schedule cannot create a task now.
+    #[error("the schedule cannot create a task now: {}", .reason.as_str())]
+    CannotTrigger { reason: RefusedReason },
     /// The session does not exist, or has ended.
     #[error("no such session, or it has ended")]
     UnknownSession,
@@ -377,6 +414,19 @@ pub enum Mutation {
     PutQueue(Name, QueueRecord),
     /// Removes the settings of a queue, because they are the default.
     DeleteQueue(Name),
+    /// Writes the definition of a schedule.
+    PutSchedule(Arc<ScheduleRecord>),
+    /// Writes the state of a schedule.
+    PutScheduleState {
+        schedule: Name,
+        state: Box<ScheduleState>,
+        /// Tasks whose changes in this step must become durable together with it.
+        with: Vec<TaskId>,
+    },
+    /// Removes the definition and the state of a schedule.
+    DeleteSchedule(Name),
+    /// Writes the outcome of a tick, together with the state of its schedule.
+    PutTick(Box<TickRecord>),
 }
 
 /// An effect to release only after the mutations of the same step are durable.

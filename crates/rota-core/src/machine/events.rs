@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Flags, Machine, TaskIndex};
-use crate::{FailureReason, Millis, Name, Status, TaskId};
+use crate::{FailureReason, Millis, Name, Outcome, Status, TaskId, WallTime};
 
 /// The queue and kind of a task. One shared value for all tasks of a queue and kind.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -18,6 +18,16 @@ pub struct Event {
     pub task: TaskId,
     pub lane: Arc<LaneName>,
     pub what: Happened,
+}
+
+/// A tick that was decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TickEvent {
+    pub schedule: Name,
+    pub nominal: WallTime,
+    pub outcome: Outcome,
+    /// Time since the tick was due, jitter included.
+    pub late: Millis,
 }
 
 /// The kinds of events. All durations are by the clock of this machine.

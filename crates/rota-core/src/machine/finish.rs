@@ -54,6 +54,7 @@ impl Machine {
         let client_keys = self.client_keys.remove(index).unwrap_or_default();
         let edits = self.edits.remove(index).unwrap_or(0);
         let unknown = self.unknown.remove(index);
+        let nominal = self.nominals.remove(index);
         let task = self.live.remove(index);
         let policy = *self.policies.at(task.policy);
         let retention = policy.retention.unwrap_or_else(|| self.retention.of(status));
@@ -80,8 +81,12 @@ impl Machine {
             has_output,
             client_keys,
             unknown,
+            nominal,
         });
         self.roster.drop_task(task.lane);
+        if let Some(nominal) = nominal {
+            self.tick_ended(task.id, done.client_keys.id.as_ref(), nominal, status);
+        }
         self.settling.ended(done.clone(), policy);
         self.step.mutations.push(Mutation::DeleteLive(task.id));
         self.step.mutations.push(Mutation::PutDone(done));

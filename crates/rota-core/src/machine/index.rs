@@ -59,6 +59,8 @@ index! {
     SubscriptionIndex;
     /// Index of a session.
     SessionIndex;
+    /// Index of a schedule.
+    ScheduleIndex;
 }
 
 /// A table of entries by index. A released entry stays until its index is reused.

@@ -45,6 +45,8 @@ pub(super) struct Admission<'a> {
     pub(super) expires_at: Option<WallTime>,
     pub(super) last_end: Option<LeaseEnd>,
     pub(super) unknown: Option<Box<UnknownFields>>,
+    /// The nominal time, if a tick created it.
+    pub(super) nominal: Option<WallTime>,
 }
 
 /// Flags of a live task.

@@ -82,6 +82,7 @@ impl Machine {
             expires_at: None,
             last_end: done.last_end,
             unknown: unknown_fields(done, spec),
+            nominal: done.nominal,
         });
         self.make_due(index);
         self.note(index, Happened::Revived);

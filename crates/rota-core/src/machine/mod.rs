@@ -22,6 +22,7 @@ mod reclaim;
 mod report;
 mod restore;
 mod roster;
+mod schedules;
 mod session;
 mod settling;
 mod stats;
@@ -39,8 +40,9 @@ pub use command::{
     Assignment, AttemptOutcome, Command, Credit, Edit, Effect, EndReason, KeyOwner, KeyOwners,
     LeaseId, Mutation, OpenSession, Refusal, Reply, Report, SessionEnd, StopReason, Stored, Submit,
 };
-pub use events::{Event, Happened, LaneName};
+pub use events::{Event, Happened, LaneName, TickEvent};
 pub use page::{LiveFilter, LivePage};
+pub use schedules::{Change, PutSchedule, ScheduleView, TickOwners};
 pub use stats::{MachineStats, QueueCounts, QueueStats, SessionState, SessionStats};
 pub use view::{LeaseView, LiveView, Orders, SessionView, Waiting};
 
@@ -51,6 +53,7 @@ use self::{
     live::{Admission, Flags, LiveTable, LiveTask},
     policies::PolicyTable,
     roster::Roster,
+    schedules::Schedules,
     session::Sessions,
     settling::Settling,
 };
@@ -73,6 +76,8 @@ pub struct MachineLimits {
     pub kinds_max: u32,
     /// Open sessions.
     pub sessions_max: u32,
+    /// Schedules.
+    pub schedules_max: u32,
 }
 
 impl Default for MachineLimits {
@@ -82,6 +87,7 @@ impl Default for MachineLimits {
             queues_max: 100_000,
             kinds_max: 100_000,
             sessions_max: 10_000,
+            schedules_max: 2_000_000,
         }
     }
 }
@@ -96,6 +102,8 @@ pub struct Step {
     pub effects: Vec<Effect>,
     /// What happened, to be counted once it is durable.
     pub events: Vec<Event>,
+    /// Ticks that were decided, to be counted once that is durable.
+    pub ticks: Vec<TickEvent>,
 }
 
 /// A worker gets so long after the timeout to end an attempt and report it, before the machine does
@@ -153,6 +161,9 @@ pub struct Machine {
     dates: Wheel<Wakes>,
     /// Ends of backoffs.
     delays: Wheel<TaskIndex>,
+    schedules: Schedules,
+    /// The nominal times of tasks that ticks created.
+    nominals: Sharded<TaskIndex, WallTime>,
     settling: Settling,
     dirty: Vec<TaskIndex>,
     step: Step,
@@ -185,6 +196,8 @@ impl Machine {
             unknown: Sharded::default(),
             dates: Wheel::new(clock::date(now.wall)),
             delays: Wheel::new(now.mono.0),
+            schedules: Schedules::default(),
+            nominals: Sharded::default(),
             settling: Settling::default(),
             dirty: Vec::new(),
             step: Step::default(),
@@ -228,6 +241,14 @@ impl Machine {
             Command::Delete { task, stored } => self.delete(task, stored),
             Command::Purge { task, stored } => Ok(self.purge(task, stored)),
             Command::PauseQueue { queue, paused } => self.pause_queue(&queue, paused),
+            Command::PutSchedule(put) => self.put_schedule(*put),
+            Command::DeleteSchedule { schedule, if_version } => {
+                self.delete_schedule(&schedule, if_version)
+            }
+            Command::PauseSchedule { schedule, pause } => self.pause_schedule(&schedule, pause),
+            Command::SkipTick { schedule, nominal, skip } => {
+                self.skip_tick(&schedule, nominal, skip)
+            }
             Command::OpenSession(open) => self.open_session(*open),
             Command::Heartbeat { session, connection, at } => {
                 self.heartbeat(session, connection, at)
@@ -260,6 +281,7 @@ impl Machine {
                 self.step.mutations.push(Mutation::PutLive(record));
             }
         }
+        self.seal_schedules();
         let step = std::mem::take(&mut self.step);
         // The next step is about as large; growing bit by bit would copy all that is there.
         self.step.events.reserve(step.events.len());
@@ -323,6 +345,9 @@ impl Machine {
         }
         if let Some(end) = last_end {
             self.last_ends.insert(index, end);
+        }
+        if let Some(nominal) = admission.nominal {
+            self.nominals.insert(index, nominal);
         }
         if admission.edits > 0 {
             self.edits.insert(index, admission.edits);

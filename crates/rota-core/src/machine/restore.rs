@@ -38,6 +38,7 @@ impl Machine {
             expires_at: record.expires_at,
             last_end: record.last_end,
             unknown: record.unknown.clone(),
+            nominal: record.nominal,
         });
         for (flag, set) in
             [(Flags::CANCEL_REQUESTED, record.cancel_requested), (Flags::SNOOZED, record.snoozed)]
@@ -72,6 +73,7 @@ impl Machine {
         self.last_ends.remove(index);
         self.edits.remove(index);
         self.unknown.remove(index);
+        self.nominals.remove(index);
         let task = self.live.remove(index);
         self.policies.release(task.policy);
         let queue = self.roster.lanes[task.lane].queue;
@@ -184,6 +186,7 @@ impl Machine {
             policy: *self.policies.at(task.policy),
             client_keys: self.client_keys.get(index).cloned().unwrap_or_default(),
             unknown: self.unknown.get(index).cloned(),
+            nominal: self.nominals.get(index).copied(),
         }
     }
 }

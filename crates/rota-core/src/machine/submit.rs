@@ -1,10 +1,12 @@
 //! Submission of tasks.
 
+use std::sync::Arc;
+
 use super::{
     Admission, Flags, Happened, KeyOwner, Machine, Mutation, Refusal, Reply, Submit, TaskIndex,
     clock::{self, Wakes},
 };
-use crate::{Name, WallTime};
+use crate::{Name, Priority, TaskSpec, WallTime};
 
 impl Machine {
     pub(super) fn submit(&mut self, submit: &Submit) -> Result<Reply, Refusal> {
@@ -19,12 +21,18 @@ impl Machine {
             return Err(Refusal::ExpiresBeforeDue { expires_at });
         }
         self.check_room(&spec.definition.queue, &spec.definition.kind)?;
+        self.create(spec.clone(), submit.priority, run_at);
+        Ok(Reply::Submitted { task: spec.id, created: true })
+    }
+
+    /// Creates a task. The caller has checked its names, its dates and the room for it.
+    pub(super) fn create(&mut self, spec: Arc<TaskSpec>, priority: Priority, run_at: WallTime) {
         let index = self.admit(Admission {
             id: spec.id,
             queue: &spec.definition.queue,
             kind: &spec.definition.kind,
             policy: spec.definition.policy,
-            priority: submit.priority,
+            priority,
             run_at,
             attempt: 0,
             lost: 0,
@@ -35,6 +43,7 @@ impl Machine {
             expires_at: spec.definition.expires_at,
             last_end: None,
             unknown: None,
+            nominal: spec.tick.as_ref().and_then(|tick| tick.nominal),
         });
         self.wait_until(index, run_at);
         if !spec.client_keys.is_empty() {
@@ -43,8 +52,7 @@ impl Machine {
         }
         self.note(index, Happened::Submitted);
         self.touch(index);
-        self.step.mutations.push(Mutation::PutSpec(submit.spec.clone()));
-        Ok(Reply::Submitted { task: submit.spec.id, created: true })
+        self.step.mutations.push(Mutation::PutSpec(spec));
     }
 
     /// Whether a task with its names already exists, so that the submission creates none.
