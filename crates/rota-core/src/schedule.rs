@@ -7,14 +7,16 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use rota_cron::Recurrence;
+use rota_cron::{Recurrence, RecurrenceSpec};
 
 use crate::{Definition, Millis, Name, Priority, TaskId, WallTime};
 
 /// What a client says about a schedule, except its name.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ScheduleDefinition {
-    /// The nominal times.
+    /// The nominal times, as the client wrote them.
+    pub times: Arc<RecurrenceSpec>,
+    /// The same, as the machine uses them.
     pub recurrence: Arc<Recurrence>,
     /// What each tick does.
     pub rules: TickRules,
@@ -97,7 +99,7 @@ pub enum CatchUp {
 }
 
 /// The stored definition of a schedule.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ScheduleRecord {
     pub name: Name,
     pub definition: ScheduleDefinition,
@@ -355,7 +357,7 @@ pub const SCHEDULE_NAME_LEN_MAX: usize = 90;
 /// The client id of the task of a tick.
 #[must_use]
 pub fn tick_id(schedule: &Name, nominal: WallTime) -> Name {
-    let text = format!("{schedule}/{}", rota_cron::format_utc(nominal.0));
+    let text = format!("{schedule}/{}", rota_cron::Timestamp(nominal.0));
     Name::new(&text).expect("the name of a schedule leaves room for a date")
 }
 
