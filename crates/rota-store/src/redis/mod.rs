@@ -98,7 +98,10 @@ use self::{
 use crate::{
     model::{Batch, BatchLimits, Epoch, Fence, Head, Member, Revision, Seat, Space},
     remote::thread,
-    store::{ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus},
+    store::{
+        ChangeStream, CommitError, Leadership, LostBatches, Snapshot, Store, StoreError,
+        StoreStatus,
+    },
     watch,
 };
 
@@ -220,6 +223,10 @@ impl Store for RedisStore {
 
     async fn status(&self) -> StoreStatus {
         status::status(&self.shared).await
+    }
+
+    fn lost(&self) -> Option<LostBatches> {
+        self.shared.server.lineage.lost()
     }
 
     fn limits(&self) -> BatchLimits {

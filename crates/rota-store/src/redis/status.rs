@@ -34,7 +34,6 @@ pub(super) async fn status(shared: &Shared) -> StoreStatus {
         return status;
     }
     let asked = within(LIMIT, inspect(shared)).await.unwrap_or(Err(Fault::Silent(LIMIT)));
-    status.lost = server.lineage.lost();
     match asked {
         Ok(inspection) => {
             status.problem = inspection.problem(&server.options).or_else(|| shared.trouble());

@@ -194,7 +194,7 @@ async fn a_commit_that_a_crash_cuts_off_is_told_by_the_head() {
         // The seat is as durable as the data, so the same leadership goes on.
         a.put(fence, last.next(), &last.next().to_string()).await.unwrap();
     }
-    assert_eq!(a.store.status().await.lost, None);
+    assert_eq!(a.store.lost(), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
