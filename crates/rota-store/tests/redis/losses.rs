@@ -105,11 +105,20 @@ async fn data_that_is_flushed_under_a_connection_is_told_as_lost() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_to_a_replica_that_was_behind_is_told_with_the_number_of_missing_batches() {
-    let mut master = Redis::start();
+    fails_over_to_a_replica_that_was_behind(Redis::with).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_of_valkey_is_told_with_the_number_of_missing_batches() {
+    fails_over_to_a_replica_that_was_behind(Redis::valkey_with).await;
+}
+
+async fn fails_over_to_a_replica_that_was_behind(start: fn(&[&str]) -> Redis) {
+    let mut master = start(&[]);
     let proxy = Proxy::to(master.endpoint()).await;
     let (_, port) =
         proxy.endpoint().rsplit_once(':').map(|(h, p)| (h.to_owned(), p.to_owned())).unwrap();
-    let replica = Redis::with(&["--replicaof", &format!("127.0.0.1 {port}")]);
+    let replica = start(&["--replicaof", &format!("127.0.0.1 {port}")]);
     let sentinel = Sentinel::watching(&master, &replica);
     let servers =
         RedisServers::Sentinel { sentinels: vec![sentinel.endpoint()], master: "rota".to_owned() };
@@ -175,10 +184,22 @@ async fn a_node_that_comes_after_a_failover_says_that_a_loss_is_unknown() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_waits_for_the_replicas_that_are_asked_for() {
-    let master = Redis::start();
+    let master = waits_for_a_replica(Redis::with).await;
+    assert!(master.cli(&["INFO", "commandstats"]).contains("cmdstat_wait:"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_in_valkey_waits_for_the_files_of_replicas() {
+    let master = waits_for_a_replica(Redis::valkey_with).await;
+    let asked = master.cli(&["INFO", "commandstats"]);
+    assert!(asked.contains("cmdstat_waitaof:") && !asked.contains("cmdstat_wait:"), "{asked}");
+}
+
+async fn waits_for_a_replica(start: fn(&[&str]) -> Redis) -> Redis {
+    let master = start(&[]);
     let proxy = Proxy::to(master.endpoint()).await;
     let port = proxy.endpoint().rsplit(':').next().unwrap().to_owned();
-    let replica = Redis::with(&["--replicaof", &format!("127.0.0.1 {port}")]);
+    let replica = start(&["--replicaof", &format!("127.0.0.1 {port}")]);
     while !replica.cli(&["INFO", "replication"]).contains("master_link_status:up") {
         tokio::task::yield_now().await;
     }
@@ -201,6 +222,7 @@ async fn a_commit_waits_for_the_replicas_that_are_asked_for() {
     assert_eq!(a.next_when_reached().await, seq);
     assert_eq!(a.value().await.unwrap(), "2");
     assert_eq!(replica.cli(&["HGET", "{rota}:s:hot", "a"]), "2");
+    master
 }
 
 /// Two replicas, of which one must have each batch: Sentinel promotes the one that is further.

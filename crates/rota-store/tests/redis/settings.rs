@@ -57,6 +57,24 @@ async fn a_server_that_evicts_keys_is_refused_in_any_case() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_of_a_redis_cluster_is_refused_in_any_case() {
+    for cluster in [
+        Redis::with(&["--cluster-enabled", "yes"]),
+        Redis::valkey_with(&["--cluster-enabled", "yes"]),
+    ] {
+        let alone = RedisOptions { durability: RedisDurability::Async, ..cluster.options() };
+        for options in [cluster.options(), alone] {
+            let why = refusal(options).await;
+            assert!(why.contains("cluster mode"), "{why}");
+        }
+        // It serves no slot, as a member to which keys have not been assigned yet; with all of them it is no other.
+        cluster.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+        let why = refusal(cluster.options()).await;
+        assert!(why.contains("cluster mode"), "{why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_needs_the_commands_and_the_prefix_alone() {
     let redis = Redis::start();
     redis.cli(&[
