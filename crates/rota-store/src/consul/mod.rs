@@ -59,9 +59,9 @@
 //! A backup that is restored takes the log back: restore it while no node runs. A session that an operator destroys ends a leadership without its holder's knowing for a moment: writes stay fenced,
 //! but that node may answer reads from before.
 
+mod candidate;
 mod changes;
 mod cleaner;
-mod election;
 mod fault;
 mod layout;
 mod link;
@@ -97,6 +97,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::options::{ConsulOptions, ConsulTls, ConsulToken};
 use self::{
+    candidate::ConsulCandidate,
     fault::Fault,
     layout::{FORMAT, Layout},
     link::Link,
@@ -109,7 +110,7 @@ use self::{
 };
 use crate::{
     model::{Batch, BatchLimits, Epoch, Fence, Head, Member, Revision, Seat, Space},
-    remote::{moment::Moment, thread},
+    remote::{election, moment::Moment, thread},
     store::{ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus},
     watch,
 };
@@ -249,7 +250,8 @@ impl Store for ConsulStore {
     }
 
     async fn campaign(&self, me: &Member) -> Result<Box<dyn Leadership>, StoreError> {
-        Ok(Box::new(election::campaign(&self.shared, me).await?))
+        let shared = Arc::clone(&self.shared);
+        election::campaign(ConsulCandidate { shared, me: me.clone() }).await
     }
 
     fn leader(&self) -> watch::Receiver<Option<Seat>> {

@@ -50,10 +50,10 @@
 //! runs.
 
 mod answer;
+mod candidate;
 mod capacity;
 mod changes;
 mod descend;
-mod election;
 mod fault;
 mod layout;
 mod lease;
@@ -88,6 +88,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::options::{EtcdOptions, EtcdTls, EtcdUser};
 use self::{
+    candidate::EtcdCandidate,
     capacity::Capacity,
     layout::{FORMAT, Layout},
     link::Link,
@@ -100,7 +101,7 @@ use self::{
 };
 use crate::{
     model::{Batch, BatchLimits, Epoch, Fence, Head, Member, Revision, Seat, Space},
-    remote::thread,
+    remote::{election, thread},
     store::{ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus},
     watch,
 };
@@ -237,7 +238,8 @@ impl Store for EtcdStore {
     }
 
     async fn campaign(&self, me: &Member) -> Result<Box<dyn Leadership>, StoreError> {
-        Ok(Box::new(election::campaign(&self.shared, me).await?))
+        let shared = Arc::clone(&self.shared);
+        election::campaign(EtcdCandidate { shared, me: me.clone() }).await
     }
 
     fn leader(&self) -> watch::Receiver<Option<Seat>> {

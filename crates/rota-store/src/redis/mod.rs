@@ -58,9 +58,9 @@
 //! | [`StoreError::Timeout`], [`StoreError::Unavailable`] | Redis was not reached | try again |
 
 mod answer;
+mod candidate;
 mod changes;
 mod connection;
-mod election;
 mod fault;
 mod fitness;
 mod layout;
@@ -89,6 +89,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::options::{RedisDurability, RedisOptions, RedisServers, RedisTls, RedisUser};
 use self::{
+    candidate::RedisCandidate,
     layout::{FORMAT, Layout},
     link::Link,
     server::Server,
@@ -97,7 +98,7 @@ use self::{
 };
 use crate::{
     model::{Batch, BatchLimits, Epoch, Fence, Head, Member, Revision, Seat, Space},
-    remote::thread,
+    remote::{election, thread},
     store::{
         ChangeStream, CommitError, Leadership, LostBatches, Snapshot, Store, StoreError,
         StoreStatus,
@@ -206,7 +207,7 @@ impl Store for RedisStore {
     }
 
     async fn campaign(&self, me: &Member) -> Result<Box<dyn Leadership>, StoreError> {
-        Ok(Box::new(election::campaign(&self.shared, me).await?))
+        election::campaign(RedisCandidate::new(&self.shared, me)).await
     }
 
     fn leader(&self) -> watch::Receiver<Option<Seat>> {
