@@ -128,11 +128,11 @@ impl Session {
             };
             tokio::select! {
                 biased;
-                () = self.shared.stop.cancelled() => {}
+                () = self.shared.background.stop.cancelled() => {}
                 () = destroyed => {}
             }
         };
-        shared.spawn_control(later);
+        shared.background.spawn_control(later);
     }
 
     async fn try_destroy(&self) -> Result<(), Fault> {

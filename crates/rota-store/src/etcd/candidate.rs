@@ -4,7 +4,6 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::{
     Shared,
@@ -18,6 +17,7 @@ use super::{
 use crate::{
     model::{Epoch, Member},
     remote::{
+        background::Background,
         election::{Candidate, Remote, becomes},
         moment::Moment,
     },
@@ -29,20 +29,12 @@ use crate::{
 const DEFERENCE: Duration = Duration::from_secs(2);
 
 impl Remote for Shared {
-    fn stopped(&self) -> &CancellationToken {
-        &self.stop
+    fn background(&self) -> &Background {
+        &self.background
     }
 
     fn check_open(&self) -> Result<(), StoreError> {
         self.check_open()
-    }
-
-    fn spawn_control(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.spawn_control(task);
-    }
-
-    fn note_trouble(&self, trouble: Option<String>) {
-        self.note_trouble(trouble);
     }
 
     fn end(&self, epoch: Epoch) {

@@ -178,11 +178,11 @@ impl Lease {
             };
             tokio::select! {
                 biased;
-                () = self.shared.stop.cancelled() => {}
+                () = self.shared.background.stop.cancelled() => {}
                 () = revoked => {}
             }
         };
-        shared.spawn_control(later);
+        shared.background.spawn_control(later);
     }
 
     async fn try_revoke(&self) -> Result<(), Fault> {

@@ -59,7 +59,7 @@ pub(super) async fn status(shared: &Arc<Shared>) -> StoreStatus {
             format!("etcd's database is near its quota: {used} of {quota} bytes are used")
         });
     }
-    status.problem = problem(&answers).or_else(|| shared.trouble());
+    status.problem = problem(&answers).or_else(|| shared.background.trouble());
     status
 }
 
@@ -143,11 +143,11 @@ impl Inquiries {
         let (answer, asked) = watch::channel(None);
         *current = Some(asked.clone());
         let shared = Arc::clone(shared);
-        shared.clone().tasks.spawn(async move {
+        shared.clone().background.tasks.spawn(async move {
             let inquiries = &shared.inquiries;
             let told = tokio::select! {
                 biased;
-                () = shared.stop.cancelled() => return,
+                () = shared.background.stop.cancelled() => return,
                 told = ask(&inquiries.members[member].link) => told,
             };
             if let Ok(told) = &told {

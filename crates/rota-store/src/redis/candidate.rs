@@ -7,7 +7,6 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::{
     Shared,
@@ -18,6 +17,7 @@ use super::{
 use crate::{
     model::{BatchSeq, Epoch, Member},
     remote::{
+        background::Background,
         backoff::Backoff,
         election::{Candidate, RESIGNATION, Remote},
         moment::Moment,
@@ -33,20 +33,12 @@ const RENEWALS: u32 = 2;
 const RATE: u32 = 5;
 
 impl Remote for Shared {
-    fn stopped(&self) -> &CancellationToken {
-        &self.stop
+    fn background(&self) -> &Background {
+        &self.background
     }
 
     fn check_open(&self) -> Result<(), StoreError> {
         self.check_open()
-    }
-
-    fn spawn_control(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.spawn_control(task);
-    }
-
-    fn note_trouble(&self, trouble: Option<String>) {
-        self.note_trouble(trouble);
     }
 
     fn end(&self, epoch: Epoch) {
@@ -275,11 +267,11 @@ impl Candidate for RedisCandidate {
             };
             tokio::select! {
                 biased;
-                () = shared.stop.cancelled() => {}
+                () = shared.background.stop.cancelled() => {}
                 _ = timeout(shared.server.options.leader_ttl, left) => {}
             }
         };
-        self.shared.spawn_control(later);
+        self.shared.background.spawn_control(later);
     }
 }
 

@@ -19,7 +19,11 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{backoff::Backoff, moment::Moment};
+use super::{
+    background::{Background, closed},
+    backoff::Backoff,
+    moment::Moment,
+};
 use crate::{
     model::{BatchSeq, Epoch, Fence, Member},
     store::{Leadership, StoreError},
@@ -34,17 +38,10 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// What a campaign needs of the store that it is for.
 pub(crate) trait Remote: Send + Sync + 'static {
-    /// Cancelled when the store closes.
-    fn stopped(&self) -> &CancellationToken;
+    fn background(&self) -> &Background;
 
     /// Whether the store can be used at all.
     fn check_open(&self) -> Result<(), StoreError>;
-
-    /// Starts a task on the control thread, where the load of the process does not delay it.
-    fn spawn_control(&self, task: impl Future<Output = ()> + Send + 'static);
-
-    /// Records why the last commit or campaign failed, for the status.
-    fn note_trouble(&self, trouble: Option<String>);
 
     /// Records that a leadership of this store has ended.
     fn end(&self, epoch: Epoch);
@@ -140,9 +137,8 @@ pub(crate) async fn campaign<C: Candidate>(
     let dropped = CancellationToken::new();
     let campaign = Campaign { candidate: Arc::clone(&candidate), dropped: dropped.clone() };
     let guard = dropped.drop_guard();
-    candidate.store().spawn_control(campaign.run(reply));
-    let closed = |_| StoreError::Unavailable("the store is closed".to_owned());
-    let leadership = answer.await.map_err(closed)??;
+    candidate.store().background().spawn_control(campaign.run(reply));
+    let leadership = answer.await.map_err(|_| closed())??;
     // From here on the guard of the leadership is in charge.
     guard.disarm();
     Ok(Box::new(leadership))
@@ -177,7 +173,7 @@ impl<C: Candidate> Campaign<C> {
                 None => store.check_open(),
             };
             if let Err(error) = hopeless {
-                store.note_trouble(Some(error.to_string()));
+                store.background().note_trouble(Some(error.to_string()));
                 if let Some(reply) = reply.take() {
                     let _ = reply.send(Err(error));
                 }
@@ -192,7 +188,7 @@ impl<C: Candidate> Campaign<C> {
                 );
                 warned = true;
             }
-            store.note_trouble(Some(reason));
+            store.background().note_trouble(Some(reason));
             if self.unless_over(backoff.wait()).await.is_none() {
                 break;
             }
@@ -204,7 +200,7 @@ impl<C: Candidate> Campaign<C> {
     async fn unless_over<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
-            () = self.candidate.store().stopped().cancelled() => None,
+            () = self.candidate.store().background().stop.cancelled() => None,
             () = self.dropped.cancelled() => None,
             value = future => Some(value),
         }
@@ -227,7 +223,7 @@ impl<C: Candidate> Campaign<C> {
         let competing = async {
             candidate.enter(hold).await?;
             // Earlier problems are over.
-            candidate.store().note_trouble(None);
+            candidate.store().background().note_trouble(None);
             tokio::select! {
                 biased;
                 won = candidate.compete(hold) => won,
@@ -268,7 +264,7 @@ impl<C: Candidate> Campaign<C> {
         let (epoch, node) = (C::epoch(taken), &candidate.me().name);
         let (resign, mut resignation) = oneshot::channel::<Resignation>();
         let (over, is_over) = watch::channel(false);
-        candidate.store().note_trouble(None);
+        candidate.store().background().note_trouble(None);
         candidate.begin(hold, taken);
         let leadership = RemoteLeadership {
             candidate: Arc::clone(candidate),
