@@ -7,6 +7,7 @@
 #[path = "../shared/certificates.rs"]
 mod certificates;
 mod conformance;
+#[path = "../shared/elections.rs"]
 mod elections;
 mod history;
 mod limits;
@@ -15,6 +16,7 @@ mod node;
 mod outages;
 #[path = "../shared/proxy.rs"]
 mod proxy;
+mod seats;
 mod security;
 mod server;
 mod slow;
@@ -24,3 +26,4 @@ const SERVERS: Option<&str> = None;
 
 // What the files in `shared` open.
 use rota_store::etcd::{EtcdOptions as Options, EtcdStore as Backend};
+use server::Etcd as Server;

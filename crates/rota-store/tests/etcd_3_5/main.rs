@@ -7,7 +7,7 @@
 mod certificates;
 #[path = "../etcd/conformance.rs"]
 mod conformance;
-#[path = "../etcd/elections.rs"]
+#[path = "../shared/elections.rs"]
 mod elections;
 #[path = "../etcd/history.rs"]
 mod history;
@@ -20,6 +20,8 @@ mod outages;
 #[path = "../shared/proxy.rs"]
 #[expect(dead_code, reason = "tests of slow connections use more of it")]
 mod proxy;
+#[path = "../etcd/seats.rs"]
+mod seats;
 #[path = "../etcd/security.rs"]
 mod security;
 #[path = "../etcd/server.rs"]
@@ -30,3 +32,4 @@ const SERVERS: Option<&str> = Some("etcd-3.5");
 
 // What the files in `shared` open.
 use rota_store::etcd::{EtcdOptions as Options, EtcdStore as Backend};
+use server::Etcd as Server;

@@ -128,17 +128,6 @@ async fn clusters_share_a_server_under_prefixes() {
     assert_eq!(b.value().await.unwrap(), "2");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn data_of_another_format_is_left_alone() {
-    let redis = Redis::start();
-    redis.cli(&["SET", "{rota}:format", "2"]);
-    let a = Node::new("a", redis.options());
-    let refused = within(a.store.campaign(&a.me)).await.map(drop);
-    assert!(matches!(refused, Err(StoreError::Format { .. })), "{refused:?}");
-    let problem = a.store.status().await.problem.unwrap();
-    assert!(problem.contains("format 2"), "{problem}");
-}
-
 /// The layout that people see, as `layout.rs` describes it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_layout_can_be_read_with_redis_cli() {
