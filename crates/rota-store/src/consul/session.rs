@@ -52,7 +52,8 @@ impl Session {
         let body = serde_json::json!({
             "Name": format!("{}: {name}", shared.options.prefix),
             "TTL": format!("{}ms", ttl.as_millis()),
-            "LockDelay": "0s",
+            // Documentation of later versions asks for more than nothing. Below a microsecond, Consul takes seconds.
+            "LockDelay": "1us",
             "Behavior": "delete",
             "NodeChecks": [],
             "Checks": [],
