@@ -105,6 +105,11 @@ async fn copy_held(
     let to = match written {
         Ok(to) => to,
         Err(error) => {
+            if matches!(error, TransferError::Differs { .. }) {
+                // So that the next run begins anew. If this fails too, that one finds the same.
+                let mark = Unfinished { checksum: None, ..plan.mark() };
+                writer.begin(mark, Vec::new()).await.unwrap_or_default();
+            }
             writer.abandon().await;
             return Err(error);
         }

@@ -7,7 +7,7 @@ mod files;
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -43,6 +43,8 @@ struct Fragile {
     turns_out: AtomicUsize,
     /// Commits that are left.
     left: AtomicI64,
+    /// Loses the next record of this kind.
+    loses: Mutex<Option<&'static str>>,
     /// Whether the commit after which it is gone lands.
     lands: bool,
 }
@@ -57,7 +59,8 @@ impl Fragile {
         let inner = EmbeddedStore::open(directory, SPACES, options).expect("a directory");
         let (left, mutations_max) = (AtomicI64::new(commits), AtomicUsize::new(12));
         let (bytes_max, turns_out) = (AtomicUsize::new(64 << 20), AtomicUsize::new(0));
-        Arc::new(Self { inner, mutations_max, bytes_max, turns_out, left, lands })
+        let loses = Mutex::new(None);
+        Arc::new(Self { loses, inner, mutations_max, bytes_max, turns_out, left, lands })
     }
 
     /// Once it has no commits left, it turns out to take no more than that.
@@ -93,8 +96,15 @@ impl Fragile {
 
 #[async_trait]
 impl Store for Fragile {
-    async fn commit(&self, fence: Fence, batch: Batch) -> Result<Revision, CommitError> {
+    async fn commit(&self, fence: Fence, mut batch: Batch) -> Result<Revision, CommitError> {
         assert!(batch.mutations.len() <= self.limits().mutations_max, "a batch is too large");
+        let mut loses = self.loses.lock().expect("nobody panics with it").take();
+        if loses.is_some() {
+            batch
+                .mutations
+                .retain(|change| loses.take_if(|lost| *lost == change.space().name).is_none());
+            *self.loses.lock().expect("nobody panics with it") = loses;
+        }
         let left = self.left.fetch_sub(1, Ordering::SeqCst);
         if left == 0 && self.turns_out.load(Ordering::SeqCst) > 0 {
             self.mutations_max.store(self.turns_out.load(Ordering::SeqCst), Ordering::SeqCst);

@@ -293,3 +293,20 @@ async fn the_first_batch_has_at_least_the_number_of_the_source() {
     let copied = try_copy(&from, &to, FRESH).await.expect("it is copied");
     assert!(copied.to_head.0 > 1 << 40, "{}", copied.to_head);
 }
+
+#[tokio::test]
+async fn a_destination_that_loses_a_record_is_not_used_and_the_next_copy_begins_anew() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let from_dir = directory.path().join("from");
+    fill(&from_dir).await;
+    let from = Fragile::open(&from_dir);
+    let to = Fragile::open(&directory.path().join("to"));
+    *to.loses.lock().expect("nobody panics with it") = Some("spec");
+    let differs = try_copy(&from, &to, FRESH).await;
+    let Err(TransferError::Differs { spaces }) = differs else { panic!("{differs:?}") };
+    assert_eq!(spaces, ["spec (16 and 15 records)"]);
+    let half = copy(&to.side("to"), &from.side("from"), FRESH, &quietly).await;
+    assert!(matches!(half, Err(TransferError::Unfinished { .. })), "{half:?}");
+    try_copy(&from, &to, FRESH).await.expect("it is copied");
+    assert_eq!(from.records().await, to.records().await);
+}
