@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use rota_core::Status;
 use rota_engine::{
-    Role,
+    Role, TaskRef,
     transfer::{
         CopyOptions, FileHeader, FilePortion, FileReader, Imported, Side, TransferError, copy,
         export, import,
@@ -13,7 +14,7 @@ use rota_store::Store;
 use tokio::sync::mpsc;
 
 use super::{Fragile, clean, fill, quietly, space};
-use crate::support::{Node, until};
+use crate::support::{Node, name, task, until};
 
 async fn exported(side: &Side) -> Result<Vec<u8>, TransferError> {
     let mut file = Vec::new();
@@ -175,4 +176,30 @@ async fn a_record_that_cannot_be_read_is_carried_as_it_is() {
     let to = Fragile::open(&directory.path().join("to"));
     imported(&file, &to).await.expect("it is imported");
     assert_eq!(from.records().await, to.records().await);
+}
+
+/// What commit f2ef810 of Rota wrote: tasks in every state, with the history and the settings of a queue.
+const OLDER: &str = include_str!("older-version.jsonl");
+
+#[tokio::test]
+async fn the_records_of_an_older_version_are_read_checked_and_run() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (first, second) = (directory.path().join("first"), directory.path().join("second"));
+    let from = Fragile::open(&first);
+    imported(OLDER.as_bytes(), &from).await.expect("it is imported");
+    let contents = clean(&from).await;
+    assert_eq!(contents.records, 34);
+    let to = Fragile::open(&second);
+    let copied = copy(&from.side("from"), &to.side("to"), CopyOptions::default(), &quietly).await;
+    assert_eq!(copied.expect("it is copied").to, contents);
+    to.close().await;
+    let node = Node::start(&second);
+    let held = TaskRef::Named(name("held"));
+    let held = node.engine.task(&held).await.expect("an answer").expect("it is there");
+    assert_eq!(held.status, Status::Assigned);
+    node.submit(task("more")).await;
+    // The last lease of the older version had the token 16.
+    assert!(node.lease(1).await[0].token.0 > 17);
+    node.stop().await;
+    clean(&Fragile::open(&second)).await;
 }
