@@ -394,7 +394,11 @@ mod tests {
                             OsString::from_vec(vec![0xff]),
                         ]);
                     }
-                    (None, false) => line.push(OsString::from_vec(vec![0xff])),
+                    (None, false) => {
+                        let before = arg.get_index().map_or(0, |index| index - 1);
+                        line.extend(std::iter::repeat_n(OsString::from("x"), before));
+                        line.push(OsString::from_vec(vec![0xff]));
+                    }
                 }
                 tried += 1;
                 // Paths can have any bytes; opening the file shows whether it exists.
