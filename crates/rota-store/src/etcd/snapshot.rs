@@ -2,8 +2,9 @@
 //! it. So a snapshot costs etcd nothing, and is valid until the revision is compacted.
 //!
 //! For each request, etcd 3.4 walks its index over the whole rest of a range, even for a few entries. So
-//! consecutive pages come from increasingly large parts that are read ahead. For descending order etcd would
-//! fetch the whole range; [`descend`] avoids this.
+//! consecutive pages come from increasingly large parts that are read ahead, or where values can be large, from
+//! short ranges ([`segments`](super::segments)). For descending order etcd would fetch the whole range; [`descend`]
+//! avoids this.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,10 +19,11 @@ use super::{
     layout,
     link::{Client, Effect},
     read,
+    segments::Segments,
     wire::{KeyValue, RangeRequest, RangeResponse, SortOrder},
 };
 use crate::{
-    model::{Direction, KeyRange, Page, Revision, Space},
+    model::{Direction, KeyRange, Page, Revision, Space, SpaceShape},
     store::{Snapshot, StoreError},
 };
 
@@ -55,6 +57,7 @@ struct Ahead {
     more: bool,
     /// Number of entries to request next.
     grown: usize,
+    segments: Segments,
 }
 
 /// A part of a range.
@@ -156,13 +159,35 @@ impl EtcdSnapshot {
             } else if ahead.more {
                 let missing = limit - entries.len();
                 let wanted = missing.max(ahead.grown).min(self.shared.scans.of(space));
-                let part = self.part(space, (&start, &end), Direction::Ascending, wanted).await?;
+                // The first part is the last one of most walks.
+                let is_long = ahead.grown > 0 && space.shape == SpaceShape::Large;
                 ahead.grown = wanted.saturating_mul(4);
-                ahead.more = part.more;
+                if !is_long {
+                    let all = (&start, &end);
+                    let part = self.part(space, all, Direction::Ascending, wanted).await?;
+                    ahead.more = part.more;
+                    ahead.entries = part.kvs.into_iter();
+                    continue;
+                }
+                let wanted = self.shared.scans.of_walk(space);
+                let Some((from, until)) = ahead.segments.next(self, &start, &end).await? else {
+                    ahead.more = false;
+                    break;
+                };
+                let part = self.part(space, (&from, &until), Direction::Ascending, wanted).await?;
+                if let Some(done) = ahead.segments.read(part.more)
+                    && part.kvs.is_empty()
+                {
+                    start = done;
+                }
                 ahead.entries = part.kvs.into_iter();
             } else {
                 break;
             }
+        }
+        let is_rest_unknown = ahead.more && ahead.grown > 0 && space.shape == SpaceShape::Large;
+        if is_rest_unknown && ahead.entries.as_slice().is_empty() && !ahead.segments.is_open() {
+            ahead.more = ahead.segments.next(self, &start, &end).await?.is_some();
         }
         let more = ahead.more || !ahead.entries.as_slice().is_empty();
         ahead.range = (start, end);
