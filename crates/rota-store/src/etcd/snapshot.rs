@@ -44,10 +44,13 @@ pub(super) struct EtcdSnapshot {
     /// The revision to read at: the newest one, because the revision of the last commit may already be
     /// compacted.
     pinned: i64,
-    ahead: Mutex<Ahead>,
+    ahead: Mutex<Vec<Ahead>>,
 }
 
-/// Entries after the last ascending page, for the next one.
+/// Number of walks at a time for which entries are kept.
+const WALKS_MAX: usize = 16;
+
+/// Entries after the last ascending page of a walk, for the next one.
 #[derive(Default)]
 struct Ahead {
     /// The start of the next page, and the end of its range.
@@ -144,11 +147,7 @@ impl EtcdSnapshot {
         (mut start, end): (Bytes, Bytes),
         limit: usize,
     ) -> Result<(Vec<KeyValue>, bool), Fault> {
-        // Taken out, so that concurrent pages of other ranges do not use it.
-        let mut ahead = std::mem::take(&mut *self.ahead());
-        if ahead.range != (start.clone(), end.clone()) {
-            ahead = Ahead { more: true, ..Ahead::default() };
-        }
+        let mut ahead = self.ahead_of((&start, &end));
         let mut entries = Vec::new();
         let mut bytes = 0;
         while entries.len() < limit && bytes < PAGE_BYTES_MAX {
@@ -190,8 +189,14 @@ impl EtcdSnapshot {
             ahead.more = ahead.segments.next(self, &start, &end).await?.is_some();
         }
         let more = ahead.more || !ahead.entries.as_slice().is_empty();
-        ahead.range = (start, end);
-        *self.ahead() = ahead;
+        if more {
+            ahead.range = (start, end);
+            let mut others = self.ahead();
+            if others.len() >= WALKS_MAX {
+                others.remove(0);
+            }
+            others.push(ahead);
+        }
         Ok((entries, more))
     }
 
@@ -220,7 +225,15 @@ impl EtcdSnapshot {
         }
     }
 
-    fn ahead(&self) -> MutexGuard<'_, Ahead> {
+    /// Takes what was read ahead of this range. Concurrent pages of other ranges have their own.
+    fn ahead_of(&self, range: (&Bytes, &Bytes)) -> Ahead {
+        let mut all = self.ahead();
+        let found = all.iter().position(|ahead| (&ahead.range.0, &ahead.range.1) == range);
+        let new = || Ahead { more: true, ..Ahead::default() };
+        found.map_or_else(new, |found| all.remove(found))
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Vec<Ahead>> {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
