@@ -16,6 +16,7 @@ pub mod expected_losses;
 pub mod fault;
 pub mod history;
 pub mod load;
+pub mod local_stores;
 pub mod net;
 pub mod older;
 pub mod process;

@@ -59,6 +59,7 @@ mod store_monitor;
 mod take;
 mod tasks;
 mod timekeeper;
+pub mod transfer;
 mod troubles;
 mod unreadable;
 mod view;
