@@ -59,10 +59,18 @@ pub(super) async fn record(place: Place, book: Arc<Book>) {
     }
 }
 
+/// The answer to a command; an error of the server, which may be loading its data, is one.
+async fn ask(connection: &mut Connection, command: &[&str]) -> io::Result<Value> {
+    match connection.ask(command).await? {
+        Value::Error(error) => Err(io::Error::other(error)),
+        answer => Ok(answer),
+    }
+}
+
 async fn connected(place: &Place, book: &Book) -> io::Result<(String, Connection)> {
     let server = place.master().await.ok_or(io::ErrorKind::NotFound)?;
     let mut connection = Connection::to(&server).await?;
-    let role = connection.ask(&["ROLE"]).await?;
+    let role = ask(&mut connection, &["ROLE"]).await?;
     if role.list().first().and_then(Value::text) != Some("master") {
         return Err(io::ErrorKind::NotFound.into());
     }
@@ -75,12 +83,12 @@ async fn compare(connection: &mut Connection, book: &Book) -> io::Result<()> {
     let Some(last) = book.last() else { return Ok(()) };
     let head = last.head.expect("every entry has one");
     let id = format!("{}-0", head.seq);
-    let same = connection.ask(&["XRANGE", LOG, &id, &id]).await?;
+    let same = ask(connection, &["XRANGE", LOG, &id, &id]).await?;
     let same = same.list().first().map(revision).transpose()?;
     if same.is_some_and(|same| same.head == last.head && same.number == last.number) {
         return Ok(());
     }
-    let before = connection.ask(&["XREVRANGE", LOG, &format!("({id}"), "-", "COUNT", "1"]).await?;
+    let before = ask(connection, &["XREVRANGE", LOG, &format!("({id}"), "-", "COUNT", "1"]).await?;
     let before = before.list().first().map(revision).transpose()?;
     book.lose_after(before.map_or(0, |before| before.number));
     Ok(())
@@ -91,7 +99,7 @@ async fn compare(connection: &mut Connection, book: &Book) -> io::Result<()> {
 /// # Errors
 /// When it does not answer.
 pub async fn log_of(server: &str) -> io::Result<Vec<Revision>> {
-    let log = Connection::to(server).await?.ask(&["XRANGE", LOG, "-", "+"]).await?;
+    let log = ask(&mut Connection::to(server).await?, &["XRANGE", LOG, "-", "+"]).await?;
     log.list().iter().map(revision).collect()
 }
 
@@ -99,7 +107,7 @@ pub async fn log_of(server: &str) -> io::Result<Vec<Revision>> {
 async fn read(connection: &mut Connection, book: &Book) -> io::Result<()> {
     let from = format!("{}-0", book.last().and_then(|last| last.head).map_or(0, |head| head.seq));
     let command = ["XREAD", "COUNT", ENTRIES, "BLOCK", BLOCKS_MS, "STREAMS", LOG, &from];
-    let answer = connection.ask(&command).await?;
+    let answer = ask(connection, &command).await?;
     let [stream] = answer.list() else { return Ok(()) };
     let entries = stream.list().get(1).map(Value::list).unwrap_or_default();
     let revisions = entries.iter().map(revision).collect::<io::Result<Vec<_>>>()?;
@@ -111,7 +119,7 @@ async fn read(connection: &mut Connection, book: &Book) -> io::Result<()> {
 
 /// Reads who took the seat.
 async fn read_seats(connection: &mut Connection, book: &Book, from: &mut String) -> io::Result<()> {
-    let answer = connection.ask(&["XREAD", "STREAMS", SEATS, from]).await?;
+    let answer = ask(connection, &["XREAD", "STREAMS", SEATS, from]).await?;
     let [stream] = answer.list() else { return Ok(()) };
     for entry in stream.list().get(1).map(Value::list).unwrap_or_default() {
         let [id, fields] = entry.list() else { return Err(invalid()) };
