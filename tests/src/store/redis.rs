@@ -110,7 +110,12 @@ pub async fn master(sentinels: &[String]) -> Option<(String, u64)> {
     let mut newest: Option<(String, u64)> = None;
     for sentinel in sentinels {
         let told = watched(sentinel).await;
-        let Some((ip, port)) = told.get("ip").zip(told.get("port")) else { continue };
+        // The address that `SENTINEL MASTER` tells is the former one for a while.
+        let place = ask(sentinel, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER]).await;
+        let place = place.as_ref().map(Value::list).unwrap_or_default();
+        let [Some(ip), Some(port)] = [place.first(), place.get(1)].map(|part| part?.text()) else {
+            continue;
+        };
         let epoch = told.get("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
         if newest.as_ref().is_none_or(|(_, newest)| *newest < epoch) {
             newest = Some((format!("{ip}:{port}"), epoch));
