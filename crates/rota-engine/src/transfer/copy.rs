@@ -19,7 +19,7 @@ use super::{
     seat::{self, Held},
     side::{OnProgress, Progress, Side, Stage},
     unfinished::{Position, Unfinished, What},
-    walk::{Level, Walk, patiently},
+    walk::{self, Level, Walk, patiently},
     writer::{self, Writer},
 };
 use crate::{layout, level::FEATURE_LEVEL};
@@ -174,9 +174,8 @@ async fn plan(
     {
         return Err(not_empty(destination, *kind, key));
     }
-    let walk = Walk::fenced(source.store()).await.map_err(read())?;
     let told = |done| progress(Progress { stage: Stage::Reading, done, total: None });
-    let digest = walk.ahead().digest(Level::Stored, told).await.map_err(read())?;
+    let digest = walk::digest(source.store(), Level::Stored, told).await.map_err(read())?;
     let (bytes, kind, key) = digest.largest();
     if !writer::fits(destination, *bytes) {
         return Err(writer::too_large(destination, *kind, key, *bytes));
@@ -187,13 +186,11 @@ async fn plan(
         Found::Mark(mark) => start(source, destination, options, mark, &contents)?,
         // An earlier run may have finished this copy before it could say so.
         Found::Data(kind, key) => {
-            let walk = Walk::fenced(destination.store()).await;
-            let walk = walk.map_err(TransferError::read(&destination.side.name))?;
             let told = |done| {
                 let total = Some(contents.records);
                 progress(Progress { stage: Stage::Verifying, done, total });
             };
-            let there = walk.ahead().digest(Level::Stored, told).await;
+            let there = walk::digest(destination.store(), Level::Stored, told).await;
             let there = there.map_err(TransferError::read(&destination.side.name))?.finish();
             if there != contents {
                 return Err(not_empty(destination, kind, &key));
@@ -373,10 +370,10 @@ pub(super) async fn verify(
     progress: OnProgress<'_>,
 ) -> Result<Contents, TransferError> {
     let read = || TransferError::read(&destination.side.name);
-    let walk = Walk::fenced(destination.store()).await.map_err(read())?;
     let total = Some(wanted.records);
     let told = |done| progress(Progress { stage: Stage::Verifying, done, total });
-    let digest = walk.ahead().digest(Level::Instead(level), told).await.map_err(read())?;
+    let digest = walk::digest(destination.store(), Level::Instead(level), told).await;
+    let digest = digest.map_err(read())?;
     let found = digest.finish();
     if found == *wanted {
         return Ok(found);

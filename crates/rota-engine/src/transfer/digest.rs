@@ -81,6 +81,18 @@ impl Digest {
         }
     }
 
+    /// Takes over the spaces that the other has records of, and this one has not.
+    pub(super) fn join(&mut self, other: Self) {
+        for (mine, theirs) in self.spaces.iter_mut().zip(other.spaces) {
+            if theirs.records > 0 {
+                *mine = theirs;
+            }
+        }
+        if other.largest.0 > self.largest.0 {
+            self.largest = other.largest;
+        }
+    }
+
     pub(super) fn records(&self) -> u64 {
         self.spaces.iter().map(|space| space.records).sum()
     }

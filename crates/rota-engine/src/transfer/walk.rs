@@ -1,8 +1,15 @@
 //! Reads all records of a store in the order of the table of [`kinds`](super::kinds).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use rota_store::{Direction, KeyRange, Snapshot, Store, StoreError};
 use tokio::{
     sync::mpsc,
@@ -21,6 +28,8 @@ use crate::records::behind;
 /// Records read at a time, and portions that are read ahead.
 const PAGE: usize = 4_000;
 const AHEAD: usize = 3;
+/// Spaces to sum up at the same time.
+const SPACES_AT_ONCE: usize = 4;
 /// Time for which a failing read is retried.
 const PATIENCE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(500);
@@ -134,10 +143,10 @@ impl Ahead {
     }
 
     /// Sums up everything that is left.
-    pub(super) async fn digest(
+    async fn digest(
         mut self,
         level: Level<'_>,
-        told: impl Fn(u64),
+        more: impl Fn(usize),
     ) -> Result<Digest, StoreError> {
         let mut digest = Digest::new();
         while let Some(portion) = self.next().await? {
@@ -151,10 +160,34 @@ impl Ahead {
                     _ => digest.add(portion.kind, key, value),
                 }
             }
-            told(digest.records());
+            more(portion.entries.len());
         }
         Ok(digest)
     }
+}
+
+/// Sums up a store that only the caller can write to. Tells how many records were read.
+pub(super) async fn digest(
+    store: &Arc<dyn Store>,
+    level: Level<'_>,
+    told: impl Fn(u64),
+) -> Result<Digest, StoreError> {
+    let done = AtomicU64::new(0);
+    let more = |records: usize| {
+        let records = records as u64;
+        told(done.fetch_add(records, Ordering::Relaxed) + records);
+    };
+    let space = |kind| {
+        let more = &more;
+        async move { Walk::fenced(store).await?.within(kind).ahead().digest(level, more).await }
+    };
+    // Several spaces at a time, because a remote store answers one request while it works on another.
+    let mut spaces = stream::iter((0..KINDS.len()).map(space)).buffer_unordered(SPACES_AT_ONCE);
+    let mut whole = Digest::new();
+    while let Some(digest) = spaces.next().await {
+        whole.join(digest?);
+    }
+    Ok(whole)
 }
 
 /// What counts as the feature level of a store.

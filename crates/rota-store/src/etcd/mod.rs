@@ -65,6 +65,7 @@ mod portion;
 mod read;
 mod registration;
 mod seat;
+mod segments;
 mod snapshot;
 mod status;
 mod subscription;
