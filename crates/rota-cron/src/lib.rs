@@ -25,6 +25,6 @@ pub use jitter::jitter;
 pub use recurrence::{
     CalendarRule, ExcludedBy, ExclusionSpec, Fold, Gap, IntervalSpec, Kind, MAX_CALENDARS,
     MAX_DATES, MAX_EXPRESSIONS, MAX_INTERVALS, MAX_UPCOMING, Occurrence, OnHoliday, Recurrence,
-    RecurrenceError, RecurrenceSpec, Skip, Upcoming,
+    RecurrenceError, RecurrenceSpec, Skip, Upcoming, Warning,
 };
 pub use zone::{UnknownZone, Zone, rules_version};

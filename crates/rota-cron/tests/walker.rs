@@ -103,7 +103,8 @@ impl Cron {
     }
 
     fn matches(&self, local: DateTime) -> bool {
-        let has = |field: &Field, value: i8| field.values.contains(&(value as u32));
+        let has =
+            |field: &Field, value: i8| field.values.contains(&u32::from(value.unsigned_abs()));
         let day = has(&self.day, local.day());
         let weekday = has(&self.weekday, local.weekday().to_sunday_zero_offset());
         let date = if self.day.star || self.weekday.star { day && weekday } else { day || weekday };

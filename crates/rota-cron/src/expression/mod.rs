@@ -3,6 +3,7 @@
 //! An expression knows nothing of time zones, clocks that change and holidays: it matches local times. The module
 //! [`parse`] reads the text, [`normal`] writes it back.
 
+mod describe;
 mod field;
 mod hash;
 mod normal;
