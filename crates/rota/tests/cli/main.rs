@@ -12,5 +12,6 @@ mod queues;
 mod secrets;
 mod settings;
 mod shell;
+mod stores;
 mod tasks;
 mod workers;

@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 
 /// What differs from run to run, and the word for it. Applied in order.
-const FILTERS: [(&str, &str); 12] = [
+const FILTERS: [(&str, &str); 17] = [
     (r"\bt_[0-9a-z]{13}\b", "[task]"),
     (r"\bs_[0-9a-z]+\b", "[session]"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[date]"),
@@ -19,6 +19,11 @@ const FILTERS: [(&str, &str); 12] = [
     (r"\bin \d[0-9msh. ]*[msh]\b", "in [while]"),
     (r#""lease_token": \d+"#, r#""lease_token": [token]"#),
     (r#""(heartbeat_age|oldest_pending_age)": "[^"]+""#, r#""$1": "[while]""#),
+    (r"file:/[^ ]*/", "file:[directory]/"),
+    (r#""head": \d+"#, r#""head": [batch]"#),
+    (r"\b[0-9a-f]{32}\b", "[checksum]"),
+    (r#""fingerprint": "[0-9a-f]{16}""#, r#""fingerprint": "[fingerprint]""#),
+    (r"fingerprint: [0-9a-f]{16}", "fingerprint: [fingerprint]"),
     // Columns are as wide as what was replaced in them.
     (r" {4,}", "   "),
     (r"   \d+m?s   ", "   [while]   "),
