@@ -7,6 +7,7 @@ mod guard;
 mod log;
 mod manage;
 mod output;
+mod schedule;
 mod serve;
 mod store;
 mod store_commands;
@@ -73,6 +74,9 @@ enum Verb {
     /// Copy, check, back up and read a store, without a server.
     #[command(subcommand)]
     Store(store_commands::StoreVerb),
+    /// Preview cron expressions and other recurrences, and read crontabs, without a server.
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleVerb),
     /// Watch throughput, queues, workers, errors and nodes live.
     Top,
     /// Show the version, leader, store and limits of a server.
@@ -111,7 +115,7 @@ fn scopes(verb: &str) -> &'static [Scope] {
             Scope::Client,
             Scope::Worker,
         ],
-        "bench" | "completions" => &[],
+        "bench" | "completions" | "schedule" => &[],
         _ => &[Scope::Client],
     }
 }
@@ -252,6 +256,7 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
                 manage::cluster::run(args, &serve::client(&settings)?, format).await
             }
             Verb::Store(verb) => store_commands::run(verb, &settings, format).await,
+            Verb::Schedule(verb) => schedule::run(verb, format),
             Verb::Top => top::run(serve::client(&settings)?).await,
             Verb::Info => manage::info(&serve::client(&settings)?, format).await,
             Verb::Log { filter } => {

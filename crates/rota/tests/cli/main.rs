@@ -9,6 +9,7 @@ mod away;
 mod errors;
 mod hostile;
 mod queues;
+mod schedule;
 mod secrets;
 mod settings;
 mod shell;

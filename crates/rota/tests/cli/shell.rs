@@ -220,12 +220,21 @@ impl Shell {
 
     /// Compares the transcript with the one that is kept.
     pub(crate) fn matches(&self, name: &str) {
+        self.compare(name, &FILTERS);
+    }
+
+    /// Compares the transcript with the one that is kept, dates and durations included.
+    pub(crate) fn matches_exactly(&self, name: &str) {
+        self.compare(name, &[]);
+    }
+
+    fn compare(&self, name: &str, filters: &[(&str, &str)]) {
         let mut settings = insta::Settings::clone_current();
         settings.set_prepend_module_to_snapshot(false);
         settings.set_snapshot_path("snapshots");
         settings.set_omit_expression(true);
-        for (pattern, word) in FILTERS {
-            settings.add_filter(pattern, word);
+        for (pattern, word) in filters {
+            settings.add_filter(pattern, *word);
         }
         settings.add_filter(&self.dir.display().to_string(), "[dir]");
         settings.bind(|| insta::assert_snapshot!(name, self.text));
