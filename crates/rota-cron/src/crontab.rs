@@ -123,15 +123,14 @@ fn unquoted(text: &str) -> &str {
 
 fn note(name: &str) -> Option<&'static str> {
     match name {
-        "MAILTO" | "MAILFROM" => Some(
-            "Rota sends no mail: read the output with `rota task`, and alert on failures with \
-             RotaScheduleFailing",
-        ),
+        "MAILTO" | "MAILFROM" => {
+            Some("Rota sends no mail; `rota task wait` prints the output of a task")
+        }
         "CRON_TZ" => Some(
             "sets the time zone of the lines below; Debian's cron ignores it, cronie follows it",
         ),
         "TZ" => Some("sets the time zone of the commands; cron does not read the times in it"),
-        "RANDOM_DELAY" => Some("use the jitter of a schedule instead"),
+        "RANDOM_DELAY" => Some("Rota does not read it; H in an expression spreads times"),
         "SHELL" => Some("names the shell that runs the commands"),
         _ => None,
     }

@@ -79,7 +79,7 @@ fn recurrences_that_are_refused_name_the_flag_and_the_field() {
 #[test]
 fn a_crontab_is_explained_line_by_line() {
     let dir = tempfile::tempdir().unwrap();
-    let crontab = "# Backups\nSHELL=/bin/sh\n30 2 * * * root backup --all\n@reboot root start\n\
+    let crontab = "# Backups\nSHELL=/bin/sh\n0,30 2 * * * root backup --all\n@reboot root start\n\
                    */5 * * * FRI#2 app report\n61 * * * * root never\n";
     std::fs::write(dir.path().join("crontab"), crontab).unwrap();
     let mut shell = Shell::alone(dir.path());
