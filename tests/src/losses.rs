@@ -231,10 +231,12 @@ impl Losses {
         }
     }
 
-    /// The same of what the judge of the history found. A lease that was given back is not told as an attempt.
+    /// The same of what the judge of the history found. A lease that was given back is not told as an attempt, and the
+    /// next one has its number.
     #[must_use]
     pub fn excuse_written(&self, fault: &history::Fault) -> bool {
-        matches!(fault, history::Fault::Told(task) if self.tasks.contains(task))
+        use history::Fault;
+        matches!(fault, Fault::Told(task) | Fault::Overlap(_, task) if self.tasks.contains(task))
     }
 
     /// The same of what a user complains of.
