@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     audit::{self, Ack},
     cluster::Cluster,
-    history::{self, Revision},
+    history::{self, Loss, Revision},
     process::{LOOK, PATIENCE},
     recorder,
     store::redis::{Value, ask},
@@ -32,15 +32,6 @@ use crate::{
 /// A batch that was on its way when the master died may be in its file, and nobody has heard of it. Whether nodes have is
 /// waited for that long.
 const HEARS_WITHIN: Duration = Duration::from_secs(5);
-
-/// What was lost at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loss {
-    /// The batches that the former master had and the present one has not.
-    pub batches: Vec<Revision>,
-    /// The most that a node tells.
-    pub told: u64,
-}
 
 /// How it was before something happened that may lose changes.
 #[derive(Debug)]
