@@ -22,6 +22,7 @@ use rota_tests::{
     load::{self, BATCH, Kind, Load},
     older::{Use, older},
     process::{LOOK, PATIENCE, Server, command, rota},
+    store::Backend,
 };
 use tokio::{process::Command, time::timeout};
 
@@ -98,7 +99,7 @@ async fn the_embedded_store_of_an_older_version_is_copied() {
 
 /// Exchanges the nodes of a cluster under load, one after the other; nothing is lost and nothing ends twice.
 async fn roll(from: &Path, to: &Path) -> Cluster {
-    let shape = Shape { etcd: 1, nodes: 3, workers: 2 };
+    let shape = Shape { backend: Backend::Etcd, servers: 1, nodes: 3, workers: 2 };
     let mut cluster = Cluster::start_as(from, shape, worker()).await;
     let first_keys: Vec<String> = (1_000_000..1_000_050).map(|key| format!("k{key}")).collect();
     let first = load::submit(&cluster.client(0), Kind::Effect, &first_keys).await;

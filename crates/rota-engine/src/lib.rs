@@ -80,4 +80,4 @@ pub use options::EngineOptions;
 #[cfg(feature = "planted-faults")]
 pub use planted::Planted;
 pub use rota_core::RunAt;
-pub use rota_store::{Member, Seat};
+pub use rota_store::{LostBatches, Member, Seat, StoreStatus};

@@ -105,7 +105,7 @@ impl Writer {
             log: Log::new(options.history, options.history_bytes),
             shared: Arc::clone(shared),
         };
-        shared.tasks.spawn(writer.run(receiver));
+        shared.background.tasks.spawn(writer.run(receiver));
         Requests(sender)
     }
 
@@ -114,14 +114,14 @@ impl Writer {
         loop {
             let request = tokio::select! {
                 biased;
-                () = shared.stop.cancelled() => return,
+                () = shared.background.stop.cancelled() => return,
                 request = requests.recv() => request,
             };
             // A caller that went away does not want to know; the outcome is kept for the next one.
             match request {
                 Some(Request::Commit { fence, batch, reply }) => {
                     let outcome = self.commit(fence, &batch).await;
-                    self.shared.note_commit(&outcome);
+                    self.shared.background.note_commit(&outcome);
                     let _ = reply.send(outcome);
                 }
                 Some(Request::Head { reply }) => {
