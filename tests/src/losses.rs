@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     audit::{self, Ack},
     cluster::Cluster,
-    history::{Revision, TaskWrite},
+    history::{self, Revision},
     process::{LOOK, PATIENCE},
     recorder,
     store::redis::{Value, ask},
@@ -184,8 +184,6 @@ async fn log_in(kept: &Path) -> Vec<Revision> {
 pub struct Losses {
     /// Tasks that a lost batch wrote, by the ids of Rota and of clients.
     tasks: BTreeSet<String>,
-    /// Leases that a lost batch gave.
-    leases: BTreeSet<(String, u64)>,
     /// Lost batches.
     pub batches: usize,
     /// Times.
@@ -209,19 +207,14 @@ impl Losses {
         }
         for batch in losses.iter().flat_map(|loss| &loss.batches).chain(dropped) {
             all.tasks.extend(batch.ids.iter().cloned());
-            for write in &batch.tasks {
-                all.tasks.insert(write.task().to_owned());
-                if let TaskWrite::Live { task, lease: Some(lease) } = write {
-                    all.leases.insert((task.clone(), lease.token));
-                }
-            }
+            all.tasks.extend(batch.tasks.iter().map(|write| write.task().to_owned()));
         }
         all
     }
 
     /// Nothing that was acknowledged may be lost, whatever was.
     pub fn excuse_nothing(&mut self) {
-        (self.tasks, self.leases) = Default::default();
+        self.tasks.clear();
     }
 
     /// Whether what the judge of the record found may be because of that.
@@ -232,9 +225,16 @@ impl Losses {
             Fault::Missing(task) | Fault::LostByNobody(task, _) | Fault::EffectTwice(task, _) => {
                 self.tasks.contains(task)
             }
-            Fault::Stray(effect) => self.leases.contains(&(effect.id.clone(), effect.token)),
+            // The lease is lost, or its end is: then the worker gave it back.
+            Fault::Stray(effect) => self.tasks.contains(&effect.id),
             _ => false,
         }
+    }
+
+    /// The same of what the judge of the history found. A lease that was given back is not told as an attempt.
+    #[must_use]
+    pub fn excuse_written(&self, fault: &history::Fault) -> bool {
+        matches!(fault, history::Fault::Told(task) if self.tasks.contains(task))
     }
 
     /// The same of what a user complains of.

@@ -69,7 +69,8 @@ impl Report {
         let late = alive(&probes, within);
         let seen = done.faults.iter().chain(&late).filter(|fault| !losses.excuse(fault));
         let seen = seen.map(|fault| (of_done(fault), format!("{fault:?}")));
-        let read = written.faults.iter().map(|fault| (of_written(fault), format!("{fault:?}")));
+        let read = written.faults.iter().filter(|fault| !losses.excuse_written(fault));
+        let read = read.map(|fault| (of_written(fault), format!("{fault:?}")));
         let mut breaches: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let told = experience.complaints.iter();
         let told = told.filter(|complaint| !losses.excuse_complaint(complaint));

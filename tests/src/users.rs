@@ -78,6 +78,14 @@ impl Experience {
     }
 }
 
+/// Cancels what was cancelled before and lives again, because the store lost that.
+pub async fn cancel_again(client: &Client, experience: &Experience) {
+    for id in experience.book.keys().filter(|id| id.starts_with(CANCELLED)) {
+        // Refused if it has ended, or is lost as a whole.
+        let _ = client.cancel_task(id).await;
+    }
+}
+
 /// Users at work, until they are told to stop.
 #[derive(Debug)]
 pub struct Users {

@@ -193,6 +193,9 @@ async fn hurt(backend: Backend, mut plan: Plan) {
     let mut acks = load.end().await;
     acks.extend(pulled.end().await);
     let experience = users.end().await;
+    if backend == Backend::Redis {
+        users::cancel_again(&cluster.client(0), &experience).await;
+    }
     load::settle(&cluster.client(0)).await;
     cluster.close_expected_losses().await;
     let pulled = pull_worker.end().await;

@@ -23,8 +23,14 @@ struct Room {
 
 const ROOMS: &[Room] = &[
     Room {
-        name: "rota-core",
+        name: "rota-cron",
         may: &[],
+        tests_may: &[],
+        because: "when something recurs is a question of text, calendars and time zones alone",
+    },
+    Room {
+        name: "rota-core",
+        may: &["rota-cron"],
         tests_may: &[],
         because: "the core is pure: it knows neither who asks nor what is kept",
     },
@@ -60,7 +66,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "rota-server",
-        may: &["rota-core", "rota-engine", "rota-metrics", "rota-proto", "rota-trace"],
+        may: &["rota-core", "rota-cron", "rota-engine", "rota-metrics", "rota-proto", "rota-trace"],
         tests_may: &["rota-store"],
         because: "the server sees the engine alone; which store is behind it is the binary's choice",
     },
@@ -96,6 +102,7 @@ const ROOMS: &[Room] = &[
         may: &[
             "rota-client",
             "rota-core",
+            "rota-cron",
             "rota-engine",
             "rota-metrics",
             "rota-proto",

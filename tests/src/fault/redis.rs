@@ -57,9 +57,10 @@ pub(super) async fn pause_master(cluster: &mut Cluster) {
     let master = cluster.store.leader().await;
     cluster.store.servers[master].signal(Signal::SIGSTOP);
     another_is_master(cluster, master).await;
-    cluster.healed = Instant::now();
     cluster.store.servers[master].signal(Signal::SIGCONT);
+    // Work goes on meanwhile, but who asks the former master is told to wait.
     is_replica(cluster, master).await;
+    cluster.healed = Instant::now();
 }
 
 /// An operator has Sentinel fail over while all is well.
@@ -77,8 +78,8 @@ pub(super) async fn fail_over(cluster: &mut Cluster) {
     };
     timeout(PATIENCE, begun).await.expect("Sentinel begins a failover");
     another_is_master(cluster, master).await;
-    cluster.healed = Instant::now();
     is_replica(cluster, master).await;
+    cluster.healed = Instant::now();
 }
 
 /// Replicas hear nothing of the master for a while, then it dies: one that is behind is promoted.
