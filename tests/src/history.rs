@@ -42,6 +42,15 @@ pub struct Revision {
     pub ids: Vec<String>,
 }
 
+/// What a store lost at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// The batches that the former master had and the present one has not.
+    pub batches: Vec<Revision>,
+    /// The most that a node tells.
+    pub told: u64,
+}
+
 /// What the head says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadWrite {

@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     audit::{self, Ack},
     cluster::Cluster,
-    history::{self, Revision},
+    history::{self, Loss, Revision},
     process::{LOOK, PATIENCE},
     recorder,
     store::redis::{Value, ask},
@@ -32,15 +32,6 @@ use crate::{
 /// A batch that was on its way when the master died may be in its file, and nobody has heard of it. Whether nodes have is
 /// waited for that long.
 const HEARS_WITHIN: Duration = Duration::from_secs(5);
-
-/// What was lost at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loss {
-    /// The batches that the former master had and the present one has not.
-    pub batches: Vec<Revision>,
-    /// The most that a node tells.
-    pub told: u64,
-}
 
 /// How it was before something happened that may lose changes.
 #[derive(Debug)]
@@ -231,10 +222,12 @@ impl Losses {
         }
     }
 
-    /// The same of what the judge of the history found. A lease that was given back is not told as an attempt.
+    /// The same of what the judge of the history found. A lease that was given back is not told as an attempt, and the
+    /// next one has its number.
     #[must_use]
     pub fn excuse_written(&self, fault: &history::Fault) -> bool {
-        matches!(fault, history::Fault::Told(task) if self.tasks.contains(task))
+        use history::Fault;
+        matches!(fault, Fault::Told(task) | Fault::Overlap(_, task) if self.tasks.contains(task))
     }
 
     /// The same of what a user complains of.

@@ -144,7 +144,7 @@ async fn hurt_in_every_way_nothing_is_lost_and_nothing_ends_twice() {
 /// Each commit waits for a replica.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hurt_in_every_way_nothing_is_lost_on_redis_with_replicas() {
-    let short = [Fault::PauseMaster, Fault::PauseLeader, Fault::TearFile];
+    let short = [Fault::KillStoreLeader, Fault::PauseLeader, Fault::TearFile];
     hurt(Backend::ReplicatedRedis, Plan::read(Some(SHORT_SEED), &short)).await;
 }
 

@@ -21,8 +21,7 @@ pub use self::hosted::Process;
 use crate::{
     audit::Effect,
     expected_losses::ExpectedLosses,
-    history::Revision,
-    losses::Loss,
+    history::{Loss, Revision},
     net::Network,
     process::{LOOK, PATIENCE, rota},
     recorder::Recorder,

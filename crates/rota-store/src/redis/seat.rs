@@ -98,6 +98,13 @@ pub(super) async fn take(shared: &Shared, me: &Member, holder: &str) -> Result<T
     let mut next = || parts.next().unwrap_or(Value::Nil);
     match answer::text(next())?.as_str() {
         "taken" => {
+            // A former master that lives on has no replicas. Who led there would refuse what it does not know.
+            if let Err(fault) = connected.replicated(options, patience).await {
+                let why = format!("the seat was not taken: {}", fault.reason());
+                let fault = Fault::Refused(why);
+                shared.control.failed(&connected, &fault).await;
+                return Err(fault);
+            }
             let epoch = Epoch(answer::number(next())?);
             let found = Position::read(next())?;
             let written_in = answer::number(next())?;

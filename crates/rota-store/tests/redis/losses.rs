@@ -225,6 +225,27 @@ async fn waits_for_a_replica(start: fn(&[&str]) -> Redis) -> Redis {
     master
 }
 
+/// A former master that was paused and goes on has no replicas, and whoever led there would refuse what it does not know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seat_is_not_taken_where_no_replica_hears_of_it() {
+    let master = Redis::start();
+    let a = Node::new("a", RedisOptions { replicas: 1, ..master.options() });
+    let campaign = {
+        let a = a.clone();
+        tokio::spawn(async move { a.lead().await })
+    };
+    let says = |problem: String| problem.contains("the seat was not taken");
+    within(async {
+        while !a.store.status().await.problem.is_some_and(says) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(!campaign.is_finished());
+    let _replica = Redis::with(&["--replicaof", &format!("127.0.0.1 {}", master.port())]);
+    within(campaign).await.unwrap();
+}
+
 /// Two replicas, of which one must have each batch: Sentinel promotes the one that is further.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_under_load_loses_nothing_where_commits_wait_for_a_replica() {
