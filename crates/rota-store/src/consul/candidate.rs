@@ -116,10 +116,15 @@ impl Candidate for ConsulCandidate {
                         _ => Instant::now(),
                     };
                     deferring = Some((named, since));
+                    let over = since + DEFERENCE;
                     tokio::select! {
                         biased;
                         () = until(&mut seen, |seen| seen.seat.is_some()) => {}
-                        () = sleep_until(since + DEFERENCE) => ignored = named,
+                        // A leadership that begins and ends at once may go unseen, so it looks again meanwhile.
+                        () = sleep_until(over.min(Instant::now() + DEFERENCE / 4)) => {}
+                    }
+                    if Instant::now() >= over {
+                        ignored = named;
                     }
                 }
                 Try::Changed => ignored = 0,

@@ -122,10 +122,15 @@ impl Candidate for EtcdCandidate {
                     deferring = Some((named, since));
                     let taken =
                         seen.wait_for(|seen| seen.revision > revision && seen.seat.is_some());
+                    let over = since + DEFERENCE;
                     tokio::select! {
                         biased;
                         _ = taken => {}
-                        () = sleep_until(since + DEFERENCE) => ignored = named,
+                        // A leadership that begins and ends at once may go unseen, so it looks again meanwhile.
+                        () = sleep_until(over.min(Instant::now() + DEFERENCE / 4)) => {}
+                    }
+                    if Instant::now() >= over {
+                        ignored = named;
                     }
                 }
                 Try::Changed => ignored = 0,
