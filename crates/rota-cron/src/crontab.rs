@@ -32,7 +32,7 @@ pub enum Content {
     Entry(Box<Entry>),
     /// A variable of the environment.
     Assignment {
-        /// Its name.
+        /// The variable, such as `MAILTO`.
         name: String,
         /// Its value, without quotes.
         value: String,

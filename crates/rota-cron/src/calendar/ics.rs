@@ -22,7 +22,7 @@ pub enum IcsError {
     Event {
         /// The line on which the event begins, from 1.
         line: usize,
-        /// Its summary.
+        /// The `SUMMARY` line of the event.
         event: String,
         /// The fault.
         reason: String,

@@ -39,7 +39,7 @@ pub enum Warning {
     },
     /// A calendar does not exist.
     UnknownCalendar {
-        /// Its name.
+        /// The calendar that the recurrence names.
         name: String,
     },
 }
