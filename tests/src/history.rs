@@ -82,6 +82,8 @@ pub enum TaskWrite {
         task: String,
         /// Who has it.
         lease: Option<Lease>,
+        /// The lease that its worker gave back unprocessed, if the last end of a lease was that.
+        released: Option<u64>,
     },
     /// It no longer lives.
     NoLonger {
@@ -213,6 +215,8 @@ struct Task {
     lease: Option<Lease>,
     /// All leases that it ever had: attempt and token.
     leases: Vec<(u32, u64)>,
+    /// The token of the last lease that was given back unprocessed.
+    given_back: u64,
     ended: bool,
 }
 
@@ -256,11 +260,11 @@ impl Judge {
         };
         for write in &revision.tasks {
             match write {
-                TaskWrite::Live { task, lease } => {
+                TaskWrite::Live { task, lease, released } => {
                     if undone(task) {
                         self.tasks.entry(task.clone()).or_default().ended = false;
                     }
-                    self.lives(number, task, *lease);
+                    self.lives(number, task, *lease, *released);
                 }
                 TaskWrite::EndUndone { .. } => {}
                 TaskWrite::NoLonger { task } if !ends(task) => {
@@ -288,15 +292,20 @@ impl Judge {
         self.verdict.leaderships += usize::from(is_first);
     }
 
-    fn lives(&mut self, number: i64, name: &str, lease: Option<Lease>) {
+    fn lives(&mut self, number: i64, name: &str, lease: Option<Lease>, released: Option<u64>) {
         let seq = self.head.map_or(0, |head| head.seq);
         let task = self.tasks.entry(name.to_owned()).or_default();
         if task.ended {
             self.verdict.faults.push(Fault::EndsTwice(number, name.to_owned()));
         }
+        // An attempt that was given back unprocessed does not count, but no token comes again.
+        if let Some((_, token)) = task.leases.pop_if(|(_, token)| released == Some(*token)) {
+            task.given_back = token;
+        }
         let before = std::mem::replace(&mut task.lease, lease);
         let Some(lease) = lease.filter(|_| before != lease) else { return };
         let (attempt, token) = task.leases.last().copied().unwrap_or_default();
+        let token = token.max(task.given_back);
         if lease.attempt != attempt + 1 || lease.token <= token {
             self.verdict.faults.push(Fault::Overlap(number, name.to_owned()));
         }
@@ -343,7 +352,7 @@ mod tests {
     }
 
     fn live(task: &str, lease: Option<Lease>) -> TaskWrite {
-        TaskWrite::Live { task: task.into(), lease }
+        TaskWrite::Live { task: task.into(), lease, released: None }
     }
 
     fn end(task: &str, under: (u32, u64)) -> [TaskWrite; 2] {
@@ -459,6 +468,18 @@ mod tests {
         assert_eq!(overlap(lease(3, 4)), [Fault::Overlap(9, b())]);
         assert_eq!(overlap(lease(2, 1)), [Fault::Overlap(9, b())]);
         assert_eq!(overlap(lease(2, 5)), [Fault::Early(9, b())]);
+        // An attempt that was given back is the next one's number again. Only the last lease can be given back.
+        let given_back = |released, lease| {
+            let (mut history, _) = right();
+            let task = "b".to_owned();
+            history[7].tasks = vec![TaskWrite::Live { task, lease, released: Some(released) }];
+            history.truncate(8);
+            judge(&history, &[]).faults
+        };
+        assert_eq!(given_back(1, lease(1, 4)), []);
+        assert_eq!(given_back(2, lease(1, 4)), [Fault::Overlap(9, b())]);
+        assert_eq!(given_back(1, lease(2, 4)), [Fault::Overlap(9, b())]);
+        assert_eq!(given_back(1, lease(1, 1)), [Fault::Overlap(9, b())]);
         // The same lease in two sessions' hands.
         let stolen = faults(|history| {
             let session = 99;

@@ -135,8 +135,8 @@ mod tests {
     #[test]
     fn lines_of_etcdctl_become_revisions() {
         let lease = LeaseMessage { session: 5, token: 9 };
-        let record =
-            LiveMessage { attempt: 1, lease: Some(lease), client_id: None }.encode_to_vec();
+        let record = LiveMessage { attempt: 1, lease: Some(lease), ..LiveMessage::default() }
+            .encode_to_vec();
         let last = AttemptMessage { attempt: 1, token: 9 };
         let end =
             EndedMessage { last: Some(last), client_id: Some("mine".to_owned()) }.encode_to_vec();
@@ -163,7 +163,7 @@ mod tests {
             Revision {
                 head: head(false),
                 data: true,
-                tasks: vec![TaskWrite::Live { task: task(), lease }],
+                tasks: vec![TaskWrite::Live { task: task(), lease, released: None }],
                 ..revision(3)
             },
             Revision { head: head(true), ..revision(4) },

@@ -31,7 +31,21 @@ pub(super) struct LiveMessage {
     pub(super) lease: Option<LeaseMessage>,
     #[prost(string, optional, tag = "15")]
     pub(super) client_id: Option<String>,
+    #[prost(message, optional, tag = "17")]
+    pub(super) last_end: Option<LeaseEndMessage>,
 }
+
+/// How a lease ended, as its worker reported it.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct LeaseEndMessage {
+    #[prost(uint64, tag = "1")]
+    pub(super) token: u64,
+    #[prost(uint32, tag = "2")]
+    pub(super) kind: u32,
+}
+
+/// The kind of an end by which a worker gives a task back unprocessed.
+const RELEASED: u32 = 4;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct LeaseMessage {
@@ -70,7 +84,8 @@ fn live(task: String, value: &[u8]) -> TaskWrite {
     let message = LiveMessage::decode(value).expect("a record of `live`");
     let attempt = message.attempt;
     let lease = |LeaseMessage { session, token }| Lease { attempt, token, session };
-    TaskWrite::Live { task, lease: message.lease.map(lease) }
+    let released = message.last_end.filter(|end| end.kind == RELEASED).map(|end| end.token);
+    TaskWrite::Live { task, lease: message.lease.map(lease), released }
 }
 
 fn ended(task: String, value: &[u8], completed: bool) -> TaskWrite {
