@@ -3,7 +3,7 @@
 //!
 //! It reads as an operator can: `etcdctl watch`, the stream of batches in Redis, the log in Consul. It knows no more of
 //! the inside than the documented layout, and of the records in it the few fields that say who has a task and how it
-//! ended ([`records`]).
+//! ended (`records`).
 
 mod consul;
 mod etcd;
