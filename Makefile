@@ -39,9 +39,9 @@ test-all: ## Run everything that tests Rota: test, upgrade, planted, and five mi
 	@$(MAKE) --no-print-directory planted
 	@$(MAKE) --no-print-directory chaos DURATION=$(or $(DURATION),5m)
 
-chaos: ## Inject every kind of fault into a cluster under load; SEED=… repeats a plan, DURATION=10m sets the time, FAULTS=Kill,Cut selects faults
+chaos: ## Inject every kind of fault into a cluster under load; STORE=redis or consul instead of etcd, SEED=… repeats a plan, DURATION=10m sets the time, FAULTS=Kill,Cut selects faults
 	@tests/install.sh
-	@tests/chaos.sh "$(SEED)" "$(DURATION)" "$(FAULTS)"
+	@tests/chaos.sh "$(STORE)" "$(SEED)" "$(DURATION)" "$(FAULTS)"
 
 sim: ## Run the simulator over new seeds; SEED=… sets the first one, DURATION=10m the time, WIRE=1 includes the server
 	$(CARGO) run --profile sim --package rota-sim -- $(if $(SEED),--seed $(SEED)) --for $(or $(DURATION),1m) \

@@ -1,13 +1,13 @@
 //! The judge of what was written: whether every write was the leader's, and every task one worker's
 //! at a time.
 //!
-//! It hears a single witness, which nobody can contradict: etcd's own history, revision by revision.
+//! It hears a single witness, which nobody can contradict: the store's own history, revision by revision.
 //! It holds it to this:
 //!
 //! - What is written below `s/` is written by a batch: the head changes in the same revision, and
-//!   its number is the one after the last. No batch is missing, none is there twice.
-//! - A batch carries the epoch of who leads at that revision: the revision at which the leader's key
-//!   was created, and the key is still there. So no accepted write is a former leader's.
+//!   its number is the one after the last, or a larger one if it is the first of its leadership. No batch is
+//!   missing, none is there twice.
+//! - A batch carries the epoch of who leads at that revision. So no accepted write is a former leader's.
 //! - A task's leases follow one another: the attempt's number grows by one, the token grows and is no
 //!   younger than the batch that writes it. A lease is one session's, from the revision that gives it
 //!   to the revision that takes it, and no two overlap.
@@ -17,7 +17,7 @@
 //!   the revision in which it lives again.
 //! - What the API tells of a task's attempts is what was written of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::audit::Record;
 
@@ -26,6 +26,8 @@ use crate::audit::Record;
 pub struct Revision {
     /// Its number.
     pub number: i64,
+    /// When it was written, as the store tells time; 0 where `number` says it already.
+    pub at: i64,
     /// What it wrote at the head.
     pub head: Option<HeadWrite>,
     /// What became of the leader's key.
@@ -34,6 +36,19 @@ pub struct Revision {
     pub data: bool,
     /// What it wrote of tasks.
     pub tasks: Vec<TaskWrite>,
+    /// Tasks that it created.
+    pub created: Vec<String>,
+    /// Ids that clients gave the tasks of which it wrote.
+    pub ids: Vec<String>,
+}
+
+/// What a store lost at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// The batches that the former master had and the present one has not.
+    pub batches: Vec<Revision>,
+    /// The most that a node tells.
+    pub told: u64,
 }
 
 /// What the head says.
@@ -41,8 +56,10 @@ pub struct Revision {
 pub struct HeadWrite {
     /// Whose batch it was.
     pub epoch: i64,
-    /// The seq.
+    /// The number of the batch.
     pub seq: u64,
+    /// The number of the batch that it follows.
+    pub prev: u64,
     /// Whether it was written again without a batch, to shut one out.
     pub sealed: bool,
 }
@@ -50,7 +67,7 @@ pub struct HeadWrite {
 /// What became of the leader's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SeatChange {
-    /// It is there, created at this revision.
+    /// Somebody has it, in this epoch.
     Held(i64),
     /// It is gone.
     Left,
@@ -65,6 +82,8 @@ pub enum TaskWrite {
         task: String,
         /// Who has it.
         lease: Option<Lease>,
+        /// The lease that its worker gave back unprocessed, if the last end of a lease was that.
+        released: Option<u64>,
     },
     /// It no longer lives.
     NoLonger {
@@ -85,6 +104,19 @@ pub enum TaskWrite {
         /// The task.
         task: String,
     },
+}
+
+impl TaskWrite {
+    /// The task.
+    #[must_use]
+    pub fn task(&self) -> &str {
+        match self {
+            Self::Live { task, .. }
+            | Self::NoLonger { task }
+            | Self::Ended { task, .. }
+            | Self::EndUndone { task } => task,
+        }
+    }
 }
 
 /// Who has a task.
@@ -121,6 +153,8 @@ pub enum Fault {
     Vanished(i64, String),
     /// The API tells other attempts than were written.
     Told(String),
+    /// A number of a batch, and so of a lease, was given out before by a batch that was lost.
+    Recurs(u64),
 }
 
 /// What the judge found.
@@ -136,6 +170,18 @@ pub struct Verdict {
     pub leases: usize,
     /// Tasks that ended.
     pub ended: usize,
+}
+
+/// The numbers of batches that are there, and that a lost batch had before.
+#[must_use]
+pub fn recurring<'a>(
+    history: &[Revision],
+    lost: impl IntoIterator<Item = &'a Revision>,
+) -> Vec<Fault> {
+    let numbers = |revision: &Revision| revision.head.map(|head| head.seq);
+    let lost: BTreeSet<_> = lost.into_iter().filter_map(numbers).collect();
+    let there = history.iter().filter_map(numbers);
+    there.filter(|number| lost.contains(number)).map(Fault::Recurs).collect()
 }
 
 /// Judges a history from its beginning, and what the API tells in the end: `told` may leave tasks out.
@@ -156,7 +202,7 @@ pub fn judge(history: &[Revision], told: &[Record]) -> Verdict {
 
 #[derive(Default)]
 struct Judge {
-    /// The revision that created the leader's key, while it is there.
+    /// The epoch of who leads, while somebody does.
     leader: Option<i64>,
     head: Option<HeadWrite>,
     tasks: BTreeMap<String, Task>,
@@ -169,6 +215,8 @@ struct Task {
     lease: Option<Lease>,
     /// All leases that it ever had: attempt and token.
     leases: Vec<(u32, u64)>,
+    /// The token of the last lease that was given back unprocessed.
+    given_back: u64,
     ended: bool,
 }
 
@@ -212,11 +260,11 @@ impl Judge {
         };
         for write in &revision.tasks {
             match write {
-                TaskWrite::Live { task, lease } => {
+                TaskWrite::Live { task, lease, released } => {
                     if undone(task) {
                         self.tasks.entry(task.clone()).or_default().ended = false;
                     }
-                    self.lives(number, task, *lease);
+                    self.lives(number, task, *lease, *released);
                 }
                 TaskWrite::EndUndone { .. } => {}
                 TaskWrite::NoLonger { task } if !ends(task) => {
@@ -235,22 +283,29 @@ impl Judge {
             self.verdict.faults.push(Fault::OldEpoch(number));
         }
         let last = self.head.replace(head);
-        if head.seq != last.map_or(0, |last| last.seq) + 1 {
+        let is_first = last.map(|last| last.epoch) != Some(head.epoch);
+        let follows = head.prev == last.map_or(0, |last| last.seq) && head.seq > head.prev;
+        if !follows || (head.seq > head.prev + 1 && !is_first) {
             self.verdict.faults.push(Fault::Gap(number));
         }
         self.verdict.batches += 1;
-        self.verdict.leaderships += usize::from(last.map(|last| last.epoch) != Some(head.epoch));
+        self.verdict.leaderships += usize::from(is_first);
     }
 
-    fn lives(&mut self, number: i64, name: &str, lease: Option<Lease>) {
+    fn lives(&mut self, number: i64, name: &str, lease: Option<Lease>, released: Option<u64>) {
         let seq = self.head.map_or(0, |head| head.seq);
         let task = self.tasks.entry(name.to_owned()).or_default();
         if task.ended {
             self.verdict.faults.push(Fault::EndsTwice(number, name.to_owned()));
         }
+        // An attempt that was given back unprocessed does not count, but no token comes again.
+        if let Some((_, token)) = task.leases.pop_if(|(_, token)| released == Some(*token)) {
+            task.given_back = token;
+        }
         let before = std::mem::replace(&mut task.lease, lease);
         let Some(lease) = lease.filter(|_| before != lease) else { return };
         let (attempt, token) = task.leases.last().copied().unwrap_or_default();
+        let token = token.max(task.given_back);
         if lease.attempt != attempt + 1 || lease.token <= token {
             self.verdict.faults.push(Fault::Overlap(number, name.to_owned()));
         }
@@ -297,7 +352,7 @@ mod tests {
     }
 
     fn live(task: &str, lease: Option<Lease>) -> TaskWrite {
-        TaskWrite::Live { task: task.into(), lease }
+        TaskWrite::Live { task: task.into(), lease, released: None }
     }
 
     fn end(task: &str, under: (u32, u64)) -> [TaskWrite; 2] {
@@ -313,14 +368,14 @@ mod tests {
     }
 
     fn batch(number: i64, epoch: i64, seq: u64, tasks: impl Into<Vec<TaskWrite>>) -> Revision {
-        let head = Some(HeadWrite { epoch, seq, sealed: false });
+        let head = Some(HeadWrite { epoch, seq, prev: seq.saturating_sub(1), sealed: false });
         Revision { number, head, data: true, tasks: tasks.into(), ..Revision::default() }
     }
 
     /// Leader 2 gives `a` and `b` to workers; `a` ends. Leader 6 finds the worker of `b` lost, gives `b`
     /// to another, and it ends.
     fn right() -> (Vec<Revision>, Vec<Record>) {
-        let sealed = Some(HeadWrite { epoch: 2, seq: 2, sealed: true });
+        let sealed = Some(HeadWrite { epoch: 2, seq: 2, prev: 1, sealed: true });
         let history = vec![
             seat(2, SeatChange::Held(2)),
             batch(3, 2, 1, [live("a", lease(1, 1)), live("b", lease(1, 1))]),
@@ -364,8 +419,9 @@ mod tests {
 
     #[test]
     fn a_write_of_a_former_leader_is_found() {
-        let late =
-            faults(|history| history[6].head = Some(HeadWrite { epoch: 2, seq: 3, sealed: false }));
+        let late = faults(|history| {
+            history[6].head = Some(HeadWrite { epoch: 2, seq: 3, prev: 2, sealed: false });
+        });
         assert_eq!(late, [Fault::OldEpoch(8)]);
         let between = faults(|history| {
             let seat = history.remove(4);
@@ -390,8 +446,8 @@ mod tests {
         let missing = faults(|history| drop(history.remove(6)));
         assert_eq!(missing, [Fault::Gap(9)]);
         for head in [
-            HeadWrite { epoch: 2, seq: 1, sealed: true },
-            HeadWrite { epoch: 6, seq: 2, sealed: true },
+            HeadWrite { epoch: 2, seq: 1, prev: 0, sealed: true },
+            HeadWrite { epoch: 6, seq: 2, prev: 1, sealed: true },
         ] {
             assert_eq!(faults(|history| history[5].head = Some(head)), [Fault::Unsealed(7)]);
         }
@@ -412,6 +468,18 @@ mod tests {
         assert_eq!(overlap(lease(3, 4)), [Fault::Overlap(9, b())]);
         assert_eq!(overlap(lease(2, 1)), [Fault::Overlap(9, b())]);
         assert_eq!(overlap(lease(2, 5)), [Fault::Early(9, b())]);
+        // An attempt that was given back is the next one's number again. Only the last lease can be given back.
+        let given_back = |released, lease| {
+            let (mut history, _) = right();
+            let task = "b".to_owned();
+            history[7].tasks = vec![TaskWrite::Live { task, lease, released: Some(released) }];
+            history.truncate(8);
+            judge(&history, &[]).faults
+        };
+        assert_eq!(given_back(1, lease(1, 4)), []);
+        assert_eq!(given_back(2, lease(1, 4)), [Fault::Overlap(9, b())]);
+        assert_eq!(given_back(1, lease(2, 4)), [Fault::Overlap(9, b())]);
+        assert_eq!(given_back(1, lease(1, 1)), [Fault::Overlap(9, b())]);
         // The same lease in two sessions' hands.
         let stolen = faults(|history| {
             let session = 99;

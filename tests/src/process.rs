@@ -218,6 +218,16 @@ impl Server {
         end(&mut self.child).await
     }
 
+    /// The same, and moves its data there.
+    ///
+    /// # Panics
+    /// When it does not end, or the data cannot be moved.
+    pub async fn stop_and_keep(mut self, data: &Path) -> ExitStatus {
+        let status = end(&mut self.child).await;
+        std::fs::rename(self.home.path().join("data"), data).expect("on the same disk");
+        status
+    }
+
     /// All that its processes logged.
     #[must_use]
     pub fn logs(&self) -> String {

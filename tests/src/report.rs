@@ -1,4 +1,4 @@
-//! What a run of faults comes to: which faults struck, and which of the four promises held.
+//! What a run of faults comes to: which faults struck, and which of the promises held.
 //!
 //! | promise | what it says | who judges |
 //! |---|---|---|
@@ -6,12 +6,17 @@
 //! | ONCE | a task is one task, and ends once | the same |
 //! | FENCE | a write is the leader's, a lease one worker's, an end the valid attempt's | the same |
 //! | LIVE | work goes on soon after a fault is healed | [`crate::audit::alive`] |
+//! | TOLD | what Redis lost of what it had acknowledged is told with its number | [`crate::losses`] |
+//!
+//! Where Redis acknowledges before its replicas have a change, a failover loses some. Then what may come of that, and
+//! only that, breaks no other promise.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use crate::{
     audit::{self, Probe, alive},
     history,
+    losses::Losses,
     users::{Complaint, Experience},
 };
 
@@ -26,9 +31,12 @@ pub enum Promise {
     Fence,
     /// Work goes on soon after a fault is healed.
     Live,
+    /// What was lost is told.
+    Told,
 }
 
-const PROMISES: [Promise; 4] = [Promise::Lost, Promise::Once, Promise::Fence, Promise::Live];
+const PROMISES: [Promise; 5] =
+    [Promise::Lost, Promise::Once, Promise::Fence, Promise::Live, Promise::Told];
 
 /// At most so many breaches of a promise are shown.
 const SHOWN: usize = 5;
@@ -41,6 +49,9 @@ pub struct Report {
     written: history::Verdict,
     /// Tasks that users cancelled, retried and read.
     changed: usize,
+    losses: Losses,
+    /// What was found and is excused by what was lost.
+    excused: usize,
     breaches: BTreeMap<Promise, Vec<String>>,
 }
 
@@ -53,18 +64,26 @@ impl Report {
         done: audit::Verdict,
         written: history::Verdict,
         experience: &Experience,
+        losses: Losses,
     ) -> Self {
         let late = alive(&probes, within);
-        let seen = done.faults.iter().chain(&late);
+        let seen = done.faults.iter().chain(&late).filter(|fault| !losses.excuse(fault));
         let seen = seen.map(|fault| (of_done(fault), format!("{fault:?}")));
-        let read = written.faults.iter().map(|fault| (of_written(fault), format!("{fault:?}")));
+        let read = written.faults.iter().filter(|fault| !losses.excuse_written(fault));
+        let read = read.map(|fault| (of_written(fault), format!("{fault:?}")));
         let mut breaches: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let told = experience.complaints.iter();
+        let told = told.filter(|complaint| !losses.excuse_complaint(complaint));
         let told = told.map(|complaint| (of_told(complaint), format!("{complaint:?}")));
-        for (promise, breach) in seen.chain(read).chain(told) {
+        let untold = losses.untold.iter();
+        let untold =
+            untold.map(|task| (Promise::Told, format!("{task} was lost, and nobody knows")));
+        for (promise, breach) in seen.chain(read).chain(told).chain(untold) {
             breaches.entry(promise).or_default().push(breach);
         }
-        Self { probes, done, written, changed: experience.book.len(), breaches }
+        let excused = done.faults.iter().filter(|fault| losses.excuse(fault)).count();
+        let changed = experience.book.len();
+        Self { probes, done, written, changed, losses, excused, breaches }
     }
 
     /// The promises that were broken.
@@ -97,6 +116,10 @@ impl Report {
                     slowest.unwrap_or_default()
                 )
             }
+            Promise::Told => format!(
+                "{} batches were lost in {} failovers and crashes; {} tasks are missing or were repeated for that",
+                self.losses.batches, self.losses.times, self.excused
+            ),
         }
     }
 }
@@ -155,7 +178,8 @@ fn of_written(fault: &history::Fault) -> Promise {
     match fault {
         Fault::Vanished(..) => Promise::Lost,
         Fault::EndsTwice(..) | Fault::Told(_) => Promise::Once,
-        Fault::Unfenced(_)
+        Fault::Recurs(_)
+        | Fault::Unfenced(_)
         | Fault::OldEpoch(_)
         | Fault::Gap(_)
         | Fault::Unsealed(_)
@@ -186,7 +210,7 @@ mod tests {
         ];
         let done = audit::Verdict { faults: done.to_vec(), tasks: 7, ..Default::default() };
         let written = history::Verdict { faults: written.to_vec(), ..Default::default() };
-        Report::new(probes, WITHIN, done, written, &Experience::default())
+        Report::new(probes, WITHIN, done, written, &Experience::default(), Losses::default())
     }
 
     #[test]

@@ -78,6 +78,14 @@ impl Experience {
     }
 }
 
+/// Cancels what was cancelled before and lives again, because the store lost that.
+pub async fn cancel_again(client: &Client, experience: &Experience) {
+    for id in experience.book.keys().filter(|id| id.starts_with(CANCELLED)) {
+        // Refused if it has ended, or is lost as a whole.
+        let _ = client.cancel_task(id).await;
+    }
+}
+
 /// Users at work, until they are told to stop.
 #[derive(Debug)]
 pub struct Users {
@@ -173,7 +181,7 @@ impl User {
 
     async fn retry_one(&mut self) {
         let id = self.create(RETRIED, task("fails-first")).await;
-        let mut status = self.ended(&id).await;
+        let Some(mut status) = self.ended(&id).await else { return };
         // Its first attempt may have lost its worker; the second succeeds.
         if status == TaskStatus::Failed {
             self.experience.book.insert(id.clone(), None);
@@ -203,18 +211,33 @@ impl User {
             if ask(self, id.to_owned()).await.is_ok() {
                 break;
             }
-            let seen = until_answered(|| self.client.get_task(id)).await.status();
-            if seen == wanted {
+            let Some(seen) = self.seen(id).await else { return wanted };
+            if seen.status() == wanted {
                 break;
             }
         }
-        self.ended(id).await
+        self.ended(id).await.unwrap_or(wanted)
     }
 
-    /// How a task ended, when it has.
-    async fn ended(&mut self, id: &str) -> TaskStatus {
-        let status = until_answered(|| self.client.wait_task(id)).await.status();
-        self.experience.book.insert(id.to_owned(), Some(status));
+    /// A task as it is now. Nothing, and a complaint: nobody knows it.
+    async fn seen(&mut self, id: &str) -> Option<Task> {
+        let client = self.client.clone();
+        let seen = until_known(|| client.get_task(id)).await;
+        if seen.is_none() {
+            self.experience.complaints.push(Complaint::NotFound(id.to_owned()));
+        }
+        seen
+    }
+
+    /// How a task ended, when it has. Nothing, and a complaint: nobody knows it.
+    async fn ended(&mut self, id: &str) -> Option<TaskStatus> {
+        let client = self.client.clone();
+        let status = until_known(|| client.wait_task(id)).await.map(|task| task.status());
+        if let Some(status) = status {
+            self.experience.book.insert(id.to_owned(), Some(status));
+        } else {
+            self.experience.complaints.push(Complaint::NotFound(id.to_owned()));
+        }
         status
     }
 
@@ -229,24 +252,26 @@ impl User {
 
     async fn read(&mut self, id: &str) {
         let known = self.experience.book[id];
-        let mut look = interval(LOOK);
-        loop {
-            look.tick().await;
-            match self.client.get_task(id).await {
-                Ok(seen) => {
-                    let changed = known.filter(|known| *known != seen.status());
-                    let complaint = changed
-                        .map(|known| Complaint::Changed(id.to_owned(), known, seen.status()));
-                    self.experience.complaints.extend(complaint);
-                    return;
-                }
-                Err(error) if error.reason() == Some(Reason::UnknownTask) => {
-                    self.experience.complaints.push(Complaint::NotFound(id.to_owned()));
-                    return;
-                }
-                // Nobody answers, for now.
-                Err(_) => {}
-            }
+        let Some(seen) = self.seen(id).await else { return };
+        let changed = known.filter(|known| *known != seen.status());
+        let complaint =
+            changed.map(|known| Complaint::Changed(id.to_owned(), known, seen.status()));
+        self.experience.complaints.extend(complaint);
+    }
+}
+
+/// Asks for a task until it is answered. Nothing: nobody knows it.
+async fn until_known<F: Future<Output = Result<Task, ClientError>>>(
+    ask: impl Fn() -> F,
+) -> Option<Task> {
+    let mut look = interval(LOOK);
+    loop {
+        look.tick().await;
+        match ask().await {
+            Ok(task) => return Some(task),
+            Err(error) if error.reason() == Some(Reason::UnknownTask) => return None,
+            // Nobody answers, for now.
+            Err(_) => {}
         }
     }
 }

@@ -23,6 +23,7 @@ use rota_tests::{
     expected_losses::ExpectedLosses,
     load::{self, Kind, Load},
     process::{LOOK, Server},
+    store::Backend,
 };
 use tokio::{
     process::{Child, Command},
@@ -77,7 +78,7 @@ impl Service {
     }
 
     async fn etcd() -> Self {
-        let shape = Shape { etcd: 1, nodes: 1, workers: 1 };
+        let shape = Shape { backend: Backend::Etcd, servers: 1, nodes: 1, workers: 1 };
         let worker = Path::new(env!("CARGO_BIN_EXE_effect-worker"));
         Self::Etcd(Box::new(Cluster::start_with(shape, worker, SESSION_TTL).await))
     }
@@ -109,9 +110,9 @@ impl Service {
                 fs::remove_file(stall_file(server.home())).expect("removed");
             }
             Self::Etcd(cluster) => {
-                cluster.etcd[0].signal(Signal::SIGSTOP);
+                cluster.store.servers[0].signal(Signal::SIGSTOP);
                 sleep_until(until).await;
-                cluster.etcd[0].signal(Signal::SIGCONT);
+                cluster.store.servers[0].signal(Signal::SIGCONT);
             }
         }
     }

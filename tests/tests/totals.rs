@@ -10,6 +10,7 @@ use rota_tests::{
     load::{self, Kind, Load},
     process::{LOOK, PATIENCE, Server},
     scrape::{hold_totals, scrape, sum, values},
+    store::Backend,
 };
 use tokio::time::timeout;
 
@@ -35,7 +36,7 @@ enum LeaderChange {
 /// Needs root: each process runs on a network of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn totals_are_exact_through_changes_of_leader() {
-    let shape = Shape { etcd: 1, nodes: 3, workers: 2 };
+    let shape = Shape { backend: Backend::Etcd, servers: 1, nodes: 3, workers: 2 };
     let mut cluster = Cluster::start(shape, Path::new(env!("CARGO_BIN_EXE_effect-worker"))).await;
     let clients = (0..CLIENTS).map(|first| cluster.client(first)).collect();
     let load = Load::start(clients, Kind::Effect, PERIOD);

@@ -21,7 +21,8 @@ use rota_tests::{
     history,
     load::{self, BATCH, Kind, Load},
     older::{Use, older},
-    process::{LOOK, PATIENCE, Server, rota},
+    process::{LOOK, PATIENCE, Server, command, rota},
+    store::Backend,
 };
 use tokio::{process::Command, time::timeout};
 
@@ -74,9 +75,31 @@ async fn the_embedded_store_is_opened_by_an_older_version() {
     carry_over(&rota(), &to).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "builds an older version: make upgrade"]
+async fn the_embedded_store_of_an_older_version_is_copied() {
+    let Some(from) = older(Use::UpgradeFrom) else { return };
+    let server = Server::start_as(&from, &[]).await;
+    server.ready().await;
+    for task in named() {
+        server.client().create_task(task).await.expect("accepted");
+    }
+    let home = tempfile::tempdir().expect("a directory");
+    let data = home.path().join("data");
+    // The server's own directory goes with it.
+    let moved = server.stop_and_keep(&data).await;
+    assert!(moved.success());
+    for arguments in [["check", "file:data"].as_slice(), &["copy", "file:data", "file:copy"]] {
+        let arguments = [&["store"], arguments].concat();
+        let output = command(&arguments, home.path()).output().await.expect("it starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+    }
+}
+
 /// Exchanges the nodes of a cluster under load, one after the other; nothing is lost and nothing ends twice.
 async fn roll(from: &Path, to: &Path) -> Cluster {
-    let shape = Shape { etcd: 1, nodes: 3, workers: 2 };
+    let shape = Shape { backend: Backend::Etcd, servers: 1, nodes: 3, workers: 2 };
     let mut cluster = Cluster::start_as(from, shape, worker()).await;
     let first_keys: Vec<String> = (1_000_000..1_000_050).map(|key| format!("k{key}")).collect();
     let first = load::submit(&cluster.client(0), Kind::Effect, &first_keys).await;

@@ -10,6 +10,7 @@
 
 pub mod calendar;
 mod civil;
+pub mod crontab;
 mod dates;
 mod expression;
 mod interval;
@@ -17,7 +18,7 @@ mod jitter;
 mod recurrence;
 mod zone;
 
-pub use calendar::{Calendar, CalendarEntry, CalendarError, CalendarLookup};
+pub use calendar::{Calendar, CalendarEntry, CalendarError, CalendarLookup, IcsError};
 pub use civil::{LocalDate, LocalTime, Timestamp};
 pub use expression::{Expression, ExpressionError, Parsed, Rule, parse};
 pub use interval::{Interval, IntervalError};
@@ -25,6 +26,6 @@ pub use jitter::jitter;
 pub use recurrence::{
     CalendarRule, ExcludedBy, ExclusionSpec, Fold, Gap, IntervalSpec, Kind, MAX_CALENDARS,
     MAX_DATES, MAX_EXPRESSIONS, MAX_INTERVALS, MAX_UPCOMING, Occurrence, OnHoliday, Recurrence,
-    RecurrenceError, RecurrenceSpec, Skip, Upcoming,
+    RecurrenceError, RecurrenceSpec, Skip, Upcoming, Warning,
 };
 pub use zone::{UnknownZone, Zone, rules_version};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rota_core::{Machine, TaskId, TaskIdSequence};
-use rota_store::{Epoch, Leadership, Member, Store, StoreError, StoreStatus};
+use rota_store::{Epoch, Leadership, LostBatches, Member, Store, StoreError, StoreStatus};
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, mpsc},
@@ -172,6 +172,12 @@ impl Engine {
             cluster_feature_level: shared.cluster_level.load(Ordering::Relaxed),
             limits,
         }
+    }
+
+    /// Acknowledged batches that the store has lost, as far as this node knows.
+    #[must_use]
+    pub fn store_lost(&self) -> Option<LostBatches> {
+        self.inner.store.lost()
     }
 
     /// The state of the store.

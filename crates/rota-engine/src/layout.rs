@@ -12,6 +12,7 @@
 //! | `queue` | queue | its settings |
 //! | `total` | queue, space, kind | counts of events of tasks, since the beginning |
 //! | `cluster` | `level` | the [feature level](crate::level) of the cluster, as text |
+//! | `cluster` | `unfinished` | the [transfer](crate::transfer) that has written only a part of the store, as JSON |
 //! | `mark` | `marks` | the newest task id, the last trusted date |
 //! | `mark` | `successor` | the node that a leader last asked to prepare to take over |
 //! | `retain` | date `/` batch | tasks that can be removed from this date on |
@@ -49,8 +50,11 @@ pub(crate) const MARK: Space = hot("mark");
 pub const SPACES: &[Space] =
     &[LIVE, DONE, DEAD, SPEC, RESULT, ATTEMPT, CLIENT_KEY, QUEUE, RETAIN, TOTAL, CLUSTER, MARK];
 
-/// The only key of `cluster`.
+/// The key of the feature level in `cluster`.
 pub(crate) const FEATURE_LEVEL: Bytes = Bytes::from_static(b"level");
+
+/// The mark in `cluster` of a store that holds half of a transfer.
+pub(crate) const UNFINISHED: Bytes = Bytes::from_static(b"unfinished");
 
 /// The length of the time spans of `retain` entries, so that a batch writes few entries.
 const RETAIN_SPAN_MS: i64 = 10_000;
@@ -136,6 +140,12 @@ pub(crate) fn retain(span: i64, batch: BatchSeq) -> Bytes {
 /// The span of a key of `retain`.
 pub(crate) fn parse_retain_span(key: &[u8]) -> Option<i64> {
     std::str::from_utf8(key).ok()?.split_once('/')?.0.parse().ok()
+}
+
+/// The span and the batch of a key of `retain`.
+pub(crate) fn parse_retain(key: &[u8]) -> Option<(i64, BatchSeq)> {
+    let (span, batch) = std::str::from_utf8(key).ok()?.split_once('/')?;
+    Some((span.parse().ok()?, BatchSeq(batch.parse().ok()?)))
 }
 
 /// The key of [`crate::marks`].

@@ -34,16 +34,31 @@ pub(crate) const FEATURE_LEVEL: u32 = 1;
 /// Interval of checks of the nodes and the level of the cluster.
 pub(crate) const PERIOD: Duration = Duration::from_secs(2);
 
+/// Counts as the level of a store with half of a copy or of an import in it. No version supports it.
+const UNFINISHED: u32 = u32::MAX - 1;
+
 /// The level of a cluster, from its record. 0 without a record. An invalid record counts as a future level.
 pub(crate) async fn of_cluster(store: &dyn Store) -> Result<u32, StoreError> {
-    let found = store.get(&[(layout::CLUSTER, layout::FEATURE_LEVEL)]).await?;
-    let Some(record) = found.into_iter().next().flatten() else { return Ok(0) };
+    let keys = [layout::FEATURE_LEVEL, layout::UNFINISHED].map(|key| (layout::CLUSTER, key));
+    let mut found = store.get(&keys).await?.into_iter();
+    let (level, unfinished) = (found.next().flatten(), found.next().flatten());
+    if unfinished.is_some() {
+        return Ok(UNFINISHED);
+    }
+    let Some(record) = level else { return Ok(0) };
     let level = std::str::from_utf8(&record).ok().and_then(|text| text.parse().ok());
     Ok(level.unwrap_or(u32::MAX))
 }
 
 /// The problem of a node that does not support the level of the cluster.
 pub(crate) fn outdated(known: u32, cluster: u32) -> Option<String> {
+    if cluster == UNFINISHED {
+        return Some(
+            "the store holds an unfinished copy or import, so this node does not lead; run the same `rota store copy` \
+             or `rota store import` again"
+                .to_owned(),
+        );
+    }
     (known < cluster).then(|| {
         format!(
             "this node supports feature level {known}, but the cluster uses {cluster}; the node does not lead and \

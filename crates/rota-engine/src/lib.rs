@@ -59,6 +59,7 @@ mod store_monitor;
 mod take;
 mod tasks;
 mod timekeeper;
+pub mod transfer;
 mod troubles;
 mod unreadable;
 mod view;
@@ -79,4 +80,4 @@ pub use options::EngineOptions;
 #[cfg(feature = "planted-faults")]
 pub use planted::Planted;
 pub use rota_core::RunAt;
-pub use rota_store::{Member, Seat};
+pub use rota_store::{LostBatches, Member, Seat, StoreStatus};

@@ -36,14 +36,15 @@ impl Marks {
     pub(crate) async fn load(snapshot: &dyn Snapshot) -> Result<Self, StoreError> {
         let found = snapshot.get(&[(layout::MARK, layout::marks())]).await?;
         let Some(bytes) = found.into_iter().next().flatten() else { return Ok(Self::default()) };
-        let message = match MarksMessage::decode(bytes) {
-            Ok(message) => message,
-            Err(error) => {
-                // It only guards against rare problems, so the engine continues and writes it again.
-                error!(%error, "cannot read the record mark/marks");
-                return Ok(Self::default());
-            }
-        };
+        Ok(Self::decode(bytes).unwrap_or_else(|error| {
+            // It only guards against rare problems, so the engine continues and writes it again.
+            error!(%error, "cannot read the record mark/marks");
+            Self::default()
+        }))
+    }
+
+    pub(crate) fn decode(bytes: Bytes) -> Result<Self, prost::DecodeError> {
+        let message = MarksMessage::decode(bytes)?;
         let written = Some(WallTime(message.written_ms)).filter(|date| date.0 > 0);
         Ok(Self { newest: TaskId::from_u64(message.newest), written })
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use rota_core::{Machine, MachineStats, Millis, SessionState, WallTime};
@@ -49,6 +49,8 @@ impl Engine {
             snapshot.put_known(&all::STORE_LIMIT, status.bytes_max.map(number));
             snapshot.put(&all::STORE_REVISION, number(status.revision.0));
             snapshot.put(&all::STORE_UP, flag(status.problem.is_none()));
+            let weakness = status.weakness.unwrap_or_default();
+            snapshot.set(&all::STORE_INFO, [status.backend, &weakness], 1.0);
         } else {
             snapshot.put(&all::STORE_UP, 0.0);
         }
@@ -98,6 +100,13 @@ impl Engine {
         snapshot.put(&all::INBOX, number(waiting));
         snapshot.put(&all::INBOX_LIMIT, number(limit));
         snapshot.put(&all::CLOCK_DOUBTED, flag(shared.timekeeper.doubts()));
+        let lost = self.store_lost();
+        let batches = lost.as_ref().and_then(|lost| lost.batches);
+        snapshot.put(&all::STORE_LOST, number(batches.unwrap_or(0)));
+        let maybe_more = lost.as_ref().is_some_and(|lost| lost.maybe_more);
+        snapshot.put(&all::STORE_LOST_MORE, flag(maybe_more));
+        let noticed = lost.and_then(|lost| lost.noticed.duration_since(UNIX_EPOCH).ok());
+        snapshot.put_known(&all::STORE_LOSS_TIME, noticed.map(|at| at.as_secs_f64()));
     }
 }
 

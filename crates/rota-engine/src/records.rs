@@ -62,7 +62,7 @@ pub(crate) enum Found<T> {
 }
 
 impl<T> Found<T> {
-    fn decoded(decoded: Result<T, CodecError>) -> Self {
+    pub(crate) fn decoded(decoded: Result<T, CodecError>) -> Self {
         match decoded {
             Ok(record) => Self::Record(record),
             Err(error @ CodecError::Damaged(_)) => Self::Damaged(error.to_string()),
@@ -299,7 +299,7 @@ impl<K: Kind> Entry<K> {
 }
 
 /// The first key after this one.
-fn behind(key: &Bytes) -> Bytes {
+pub(crate) fn behind(key: &Bytes) -> Bytes {
     let mut next = Vec::with_capacity(key.len() + 1);
     next.extend_from_slice(key);
     next.push(0);

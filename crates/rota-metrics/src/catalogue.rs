@@ -218,6 +218,17 @@ catalogue! {
         "Newest revision of the store that this node knows of";
     STORE_UP: Gauge, Node, "rota_store_up", NONE,
         "1 while the store accepts writes";
+    STORE_INFO: Gauge, Node, "rota_store_info", &["backend", "weakness"],
+        "1, with the kind of the store, and the promise that it does not keep because the operator \
+         accepted that; an empty weakness if it keeps all";
+    STORE_LOST: Counter, Node, "rota_store_lost_batches_total", NONE,
+        "Acknowledged batches that this node has seen in the store and that are missing from it now";
+    STORE_LOST_MORE: Gauge, Node, "rota_store_lost_batches_unknown", NONE,
+        "1 if more batches may be missing than rota_store_lost_batches_total counts, because the \
+         store went back at a time when this node did not know its newest batch";
+    STORE_LOSS_TIME: Gauge, Node, "rota_store_loss_timestamp_seconds", NONE,
+        "Unix time at which this node noticed that the store has lost batches, or may have; \
+         absent while it knows of no loss";
     // The API.
     API_REQUESTS: Counter, Node, "rota_api_requests_total", &["protocol", "route", "code"],
         "Requests answered, by route template and by HTTP status or gRPC code. Forwarded \

@@ -5,7 +5,7 @@ use rota_core::{
     AttemptRecord, Failure, FailureReason, LeaseId, Millis, Name, QueueCounts, SessionView, Status,
     StopReason, Waiting, WallTime,
 };
-use rota_engine::{BulkOutcome, Health, Info, StopOrder, TaskView};
+use rota_engine::{BulkOutcome, Health, Info, LostBatches, StopOrder, StoreStatus, TaskView};
 use rota_proto::{Date, TimeSpan, v1};
 
 use crate::{failure::Failure as Refused, limits::Limits};
@@ -216,14 +216,20 @@ pub(crate) fn problem(health: &Health) -> Option<String> {
     (!problems.is_empty()).then(|| problems.join("; "))
 }
 
-pub(crate) fn info(info: Info, store: &str, health: &Health, limits: &Limits) -> v1::ServerInfo {
+pub(crate) fn info(
+    info: Info,
+    store: StoreStatus,
+    lost: Option<&LostBatches>,
+    health: &Health,
+    limits: &Limits,
+) -> v1::ServerInfo {
     let named = limits.named().into_iter().chain(info.limits);
     v1::ServerInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node: info.node,
         leader: info.leader,
         epoch: info.epoch,
-        store: store.to_owned(),
+        store: store.backend.to_owned(),
         started_at: Some(date(info.started_at)),
         now: Some(date(info.now)),
         live_tasks: info.live_tasks,
@@ -232,5 +238,15 @@ pub(crate) fn info(info: Info, store: &str, health: &Health, limits: &Limits) ->
         feature_level: info.feature_level,
         cluster_feature_level: info.cluster_feature_level,
         limits: named.map(|(name, value)| (name.to_owned(), value)).collect(),
+        store_weakness: store.weakness,
+        store_lost: lost.map(loss),
+    }
+}
+
+pub(crate) fn loss(lost: &LostBatches) -> v1::StoreLoss {
+    v1::StoreLoss {
+        batches: lost.batches,
+        since: lost.since.map(Into::into),
+        maybe_more: lost.maybe_more,
     }
 }

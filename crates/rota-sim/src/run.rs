@@ -481,6 +481,7 @@ impl Run {
     pub(crate) fn stop(&mut self, endpoint: Endpoint) {
         if let Some(stop) = self.stops.get(&endpoint.0) {
             stop.cancel();
+            self.world.lock().audit.stopping(endpoint);
         }
     }
 

@@ -1,6 +1,10 @@
 //! The trait [`Store`] and its contract. A backend that breaks a sentence of the contract has a bug.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -81,6 +85,12 @@ pub trait Store: Send + Sync + 'static {
     /// The status of the store. Never fails, and answers within about a second, because operators need it
     /// during problems.
     async fn status(&self) -> StoreStatus;
+
+    /// Acknowledged batches that this process has seen in the store and that are missing from it now. Answers at
+    /// once. `None` for a store that keeps the law.
+    fn lost(&self) -> Option<LostBatches> {
+        None
+    }
 
     /// The limits of a batch. They do not change during a leadership, but the next one can have lower limits:
     /// if a backend turns out to accept less than configured, the batch that showed it is
@@ -180,8 +190,6 @@ pub struct StoreStatus {
     /// In which way it keeps less than the law promises, because its operator accepted that; `None`
     /// where it keeps the whole law.
     pub weakness: Option<String>,
-    /// Acknowledged batches that this process has seen in it and that are missing from it now.
-    pub lost: Option<LostBatches>,
 }
 
 /// Batches that were acknowledged and are gone, or may be.
@@ -190,8 +198,13 @@ pub struct LostBatches {
     /// How many; `None` where the store went back before this process knew it, so that nobody can tell whether
     /// batches are missing and how many.
     pub batches: Option<u64>,
+    /// Whether more than that may be missing, because the store also went back at a time when this process did not
+    /// know it. Always set without a number.
+    pub maybe_more: bool,
     /// When the last batch landed that is left; `None` where none is.
-    pub since: Option<std::time::SystemTime>,
+    pub since: Option<SystemTime>,
+    /// When this process noticed the loss.
+    pub noticed: SystemTime,
 }
 
 /// Why a commit failed.

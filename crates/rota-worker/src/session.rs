@@ -241,7 +241,7 @@ impl Session {
             running.context.stop(StopReason::LeaseLost);
         }
         if self.ended.has(&task_id, token) {
-            debug!(task = task_id, token, "ignored a repeated task whose attempt has ended here");
+            self.decline(&task);
             return;
         }
         if self.phase != Phase::Serving {
@@ -266,6 +266,25 @@ impl Session {
         let events = self.events_sender.clone();
         let started_at = (self.worker.wall_clock)();
         self.attempts.spawn(attempt::run(handler, context, payload, events, span, started_at));
+    }
+
+    /// Does not start a task whose attempt has ended here. If its report is on its way, the server learns that from it.
+    /// If the server has answered the report and still has the lease, its store has lost the report; then the lease is
+    /// given back. Otherwise the task would keep its slot as long as the session lasts. The server refuses that where the
+    /// report is only newer than the task that it sent.
+    fn decline(&mut self, task: &v1::Dispatch) {
+        let (task_id, token) = (&task.task_id, task.lease_token);
+        let is_said = self
+            .outbox
+            .leases()
+            .any(|lease| lease.task_id == *task_id && lease.lease_token == token);
+        debug!(
+            task = task_id,
+            token, is_said, "ignored a repeated task whose attempt has ended here"
+        );
+        if !is_said {
+            self.release(task);
+        }
     }
 
     /// Returns a task that was not started.

@@ -15,6 +15,7 @@ pub(crate) enum Exit {
     Unavailable = 5,
     TaskFailed = 6,
     Denied = 7,
+    Faulty = 8,
     TimedOut = 124,
     Interrupted = 130,
 }
@@ -23,7 +24,8 @@ pub(crate) enum Exit {
 pub(crate) const HELP: &str = "\
 Exit codes: 0 success; 1 failure; 2 usage error; 3 not found; 4 refused (conflict, state, limit);
 5 server unavailable; 6 the task failed, expired or was cancelled (wait);
-7 missing or wrong API token; 124 the wait timed out; 130 interrupted (create --file).
+7 missing or wrong API token; 8 the store has faults (store check); 124 the wait timed out;
+130 interrupted (create --file, store).
 With -o json, errors are JSON objects on standard error: error, hint, reason, code.";
 
 /// An error that ends the program.

@@ -7,8 +7,10 @@ mod guard;
 mod log;
 mod manage;
 mod output;
+mod schedule;
 mod serve;
 mod store;
+mod store_commands;
 mod text;
 mod top;
 mod trace;
@@ -69,6 +71,12 @@ enum Verb {
     Workers(manage::workers::WorkersVerb),
     /// Show the nodes, the leader and the store; transfer leadership.
     Cluster(manage::cluster::ClusterArgs),
+    /// Copy, check, back up and read a store, without a server.
+    #[command(subcommand)]
+    Store(store_commands::StoreVerb),
+    /// Preview cron expressions and other recurrences, and read crontabs, without a server.
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleVerb),
     /// Watch throughput, queues, workers, errors and nodes live.
     Top,
     /// Show the version, leader, store and limits of a server.
@@ -95,11 +103,19 @@ enum Verb {
 /// The settings that a command has flags for.
 fn scopes(verb: &str) -> &'static [Scope] {
     match verb {
-        "dev" => &[Scope::Common, Scope::Server, Scope::Limits, Scope::Worker],
-        "server" => &[Scope::Common, Scope::Server, Scope::Limits],
+        "dev" => &[Scope::Common, Scope::Server, Scope::Store, Scope::Limits, Scope::Worker],
+        "server" => &[Scope::Common, Scope::Server, Scope::Store, Scope::Limits],
+        "store" => &[Scope::Store],
         "worker" => &[Scope::Common, Scope::Client, Scope::Worker],
-        "config" => &[Scope::Common, Scope::Server, Scope::Limits, Scope::Client, Scope::Worker],
-        "bench" | "completions" => &[],
+        "config" => &[
+            Scope::Common,
+            Scope::Server,
+            Scope::Store,
+            Scope::Limits,
+            Scope::Client,
+            Scope::Worker,
+        ],
+        "bench" | "completions" | "schedule" => &[],
         _ => &[Scope::Client],
     }
 }
@@ -239,6 +255,8 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
             Verb::Cluster(args) => {
                 manage::cluster::run(args, &serve::client(&settings)?, format).await
             }
+            Verb::Store(verb) => store_commands::run(verb, &settings, format).await,
+            Verb::Schedule(verb) => schedule::run(verb, format),
             Verb::Top => top::run(serve::client(&settings)?).await,
             Verb::Info => manage::info(&serve::client(&settings)?, format).await,
             Verb::Log { filter } => {
@@ -381,7 +399,11 @@ mod tests {
                             OsString::from_vec(vec![0xff]),
                         ]);
                     }
-                    (None, false) => line.push(OsString::from_vec(vec![0xff])),
+                    (None, false) => {
+                        let before = arg.get_index().map_or(0, |index| index - 1);
+                        line.extend(std::iter::repeat_n(OsString::from("x"), before));
+                        line.push(OsString::from_vec(vec![0xff]));
+                    }
                 }
                 tried += 1;
                 // Paths can have any bytes; opening the file shows whether it exists.

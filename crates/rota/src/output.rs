@@ -19,10 +19,16 @@ pub(crate) enum Format {
 
 /// Writes bytes to standard output unchanged. A closed pipe (`| head`) is not an error.
 pub(crate) fn verbatim(bytes: &[u8]) -> Result<(), Failure> {
+    stream(bytes).map(drop)
+}
+
+/// Writes bytes to standard output unchanged. Returns whether somebody still reads it.
+pub(crate) fn stream(bytes: &[u8]) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => Ok(result?),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(true),
     }
 }
 

@@ -414,7 +414,8 @@ mod tests {
 
     #[test]
     fn without_settings_the_parts_have_their_own_defaults() {
-        let command = clap::Command::new("rota").args(flags(&[Scope::Server, Scope::Limits]));
+        let command =
+            clap::Command::new("rota").args(flags(&[Scope::Server, Scope::Store, Scope::Limits]));
         let matches = command.get_matches_from(["rota"]);
         let settings = Settings::resolve(&matches, |_| None, &ConfigFile::default());
         let settings = settings.expect("no contradiction");

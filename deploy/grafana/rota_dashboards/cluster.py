@@ -234,6 +234,21 @@ def _store():
             "{{instance}}",
             says(_0=("down", RED), _1=("up", GREEN)),
         ),
+        graph(
+            "Lost batches",
+            "Acknowledged batches that each node has seen in the store and that are missing from it now. The series "
+            "'unknown' is 1 if more may be missing than the node counts. Anything above 0 is a loss of tasks.",
+            (f"rota_store_lost_batches_total{{{NODE}}}", "{{instance}}"),
+            (f"max(rota_store_lost_batches_unknown{{{CLUSTER}}})", "unknown"),
+            colors=steps(GREY, (1, RED)),
+        ),
+        table(
+            "Promises of the store",
+            "Kind of the store, and the promise that it does not keep because the operator accepted that. Empty if it "
+            "keeps all.",
+            "weakness",
+            [("Nodes", "none", f"count by (backend, weakness) (rota_store_info{{{CLUSTER}}})")],
+        ),
     ]
 
 

@@ -4,7 +4,6 @@ use std::{
     fs::{self, File},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::Stdio,
 };
 
 use nix::{
@@ -20,7 +19,7 @@ use crate::{net::Host, process::PATIENCE};
 pub struct Process {
     /// Where it runs.
     pub host: Host,
-    pub(super) name: String,
+    pub(crate) name: String,
     program: PathBuf,
     arguments: Vec<String>,
     log: PathBuf,
@@ -29,7 +28,7 @@ pub struct Process {
 
 impl Process {
     /// A process that does not run yet, whose log will be in `home`.
-    pub(super) fn new(
+    pub(crate) fn new(
         host: Host,
         name: &str,
         program: &Path,
@@ -58,7 +57,7 @@ impl Process {
         let log = File::options().append(true).create(true).open(&self.log).expect("a log");
         let mut command = self.host.command(&self.program);
         command.args(&self.arguments).envs(variables.iter().copied());
-        command.stdout(Stdio::null()).stderr(log);
+        command.stdout(log.try_clone().expect("a log")).stderr(log);
         self.child = Some(command.spawn().expect("it can be started"));
     }
 

@@ -1,5 +1,5 @@
-//! A cluster of real processes, each on a host of its own: members of etcd, nodes, and workers that
-//! write down what they ran.
+//! A cluster of real processes, each on a host of its own: the servers of a shared store, nodes, and workers
+//! that write down what they ran.
 
 mod hosted;
 
@@ -7,7 +7,6 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
@@ -16,42 +15,34 @@ use rota_client::{
     v1::{GetServerInfoRequest, ServerInfo},
 };
 use tempfile::TempDir;
-use tokio::{
-    io::AsyncWriteExt,
-    time::{Instant, sleep_until, timeout},
-};
+use tokio::time::{Instant, sleep_until, timeout};
 
 pub use self::hosted::Process;
 use crate::{
     audit::Effect,
     expected_losses::ExpectedLosses,
-    history::Revision,
-    net::{Host, Network},
+    history::{Loss, Revision},
+    net::Network,
     process::{LOOK, PATIENCE, rota},
     recorder::Recorder,
+    store::{Backend, Store, consul, etcd, redis},
 };
 
-/// Where members of etcd serve clients, and each other.
-pub const ETCD_PORT: u16 = 2379;
-const ETCD_PEER_PORT: u16 = 2380;
 /// Where nodes serve.
 pub const NODE_PORT: u16 = 7420;
-/// A leader that is gone is replaced after so long.
-pub const LEADER_TTL: Duration = Duration::from_secs(3);
 /// A worker that is not heard of for so long loses what it has.
 pub const SESSION_TTL: Duration = Duration::from_secs(5);
 /// Of so many keys (`k7`, `k135` and so on), one is of a task that runs for seven seconds: longer than a
 /// session lives without its worker.
 const LONG_EVERY: usize = 128;
-/// What etcd may grow to: far more than a run of some hundred thousand tasks needs, and little enough
-/// to be filled within seconds.
-const QUOTA_BYTES: u64 = 256 << 20;
 
 /// What a cluster is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
-    /// Members of etcd.
-    pub etcd: usize,
+    /// The store that the nodes share.
+    pub backend: Backend,
+    /// Servers of the store.
+    pub servers: usize,
     /// Nodes.
     pub nodes: usize,
     /// Workers.
@@ -61,17 +52,19 @@ pub struct Shape {
 /// The cluster. All of it is gone when this is dropped.
 #[derive(Debug)]
 pub struct Cluster {
-    /// Members of etcd.
-    pub etcd: Vec<Process>,
+    /// The store that the nodes share.
+    pub store: Store,
     /// Nodes.
     pub nodes: Vec<Process>,
     /// Workers that run, by name.
     pub workers: BTreeMap<String, Process>,
     /// Workers that may have lost what they ran, and when.
     pub expected_losses: ExpectedLosses,
+    /// What the store lost.
+    pub losses: Vec<Loss>,
     /// When what went wrong last was no longer so.
     pub healed: Instant,
-    /// What was written to etcd, from the beginning.
+    /// What was written to the store, from the beginning.
     pub history: Recorder,
     workers_started: usize,
     program: PathBuf,
@@ -108,22 +101,24 @@ impl Cluster {
 
     async fn start_all(program: &Path, shape: Shape, worker: &Path, session_ttl: Duration) -> Self {
         let (mut network, home) = (Network::new(), tempfile::tempdir().expect("a directory"));
-        let etcd = members(&mut network, shape.etcd, home.path());
-        let nodes = nodes(program, &mut network, shape.nodes, &etcd, session_ttl, home.path());
-        let history = Recorder::start(&etcd_addresses(&etcd));
+        let store = Store::new(shape.backend, &mut network, shape.servers, home.path());
+        let nodes = nodes(program, &mut network, shape.nodes, &store, session_ttl, home.path());
+        let history = Recorder::start(&store);
         let mut cluster = Self {
             healed: Instant::now(),
             history,
-            etcd,
+            store,
             nodes,
             workers: BTreeMap::new(),
             expected_losses: ExpectedLosses::default(),
+            losses: Vec::new(),
             workers_started: 0,
             program: worker.to_owned(),
             home,
             network,
         };
-        cluster.etcd.iter_mut().chain(&mut cluster.nodes).for_each(Process::start);
+        cluster.store.start().await;
+        cluster.nodes.iter_mut().for_each(Process::start);
         for node in 0..shape.nodes {
             cluster.ready(node).await;
         }
@@ -273,7 +268,7 @@ impl Cluster {
     /// the last by which somebody may have.
     ///
     /// # Panics
-    /// When etcd does not answer.
+    /// When the store does not answer.
     pub async fn close_expected_losses(&mut self) {
         if let Some(moment) = self.expected_losses.closes_at() {
             sleep_until(moment).await;
@@ -282,52 +277,19 @@ impl Cluster {
         }
     }
 
-    /// All that was written to etcd until now.
+    /// All that was written to the store until now, and that it still has.
     ///
     /// # Panics
-    /// When etcd does not answer, or history was lost.
+    /// When the store does not answer, or history was lost.
     pub async fn history_until_now(&self) -> Vec<Revision> {
-        let head = self.etcdctl(0, &["get", "rota/head", "-w", "json"]).await.expect("the head");
-        let head: serde_json::Value = serde_json::from_str(&head).expect("JSON");
-        self.history.has_read(head["kvs"][0]["mod_revision"].as_i64().expect("a revision")).await;
-        self.history.revisions()
-    }
-
-    /// Whether a member of etcd answers, asked by this process.
-    pub async fn etcd_answers(&self, member: usize) -> bool {
-        self.etcdctl(member, &["endpoint", "health"]).await.is_some()
-    }
-
-    /// Runs `etcdctl` against one member; what it said, if it succeeded within two seconds.
-    pub async fn etcdctl(&self, member: usize, arguments: &[&str]) -> Option<String> {
-        self.etcdctl_within(Duration::from_secs(2), member, arguments, None).await
-    }
-
-    /// The same, with so much time, and this to read.
-    pub async fn etcdctl_within(
-        &self,
-        patience: Duration,
-        member: usize,
-        arguments: &[&str],
-        input: Option<&str>,
-    ) -> Option<String> {
-        let endpoint = format!("{}:{ETCD_PORT}", self.etcd[member].host.address());
-        let command_timeout = format!("{}ms", patience.as_millis() / 2);
-        let mut command = tokio::process::Command::new("etcdctl");
-        command.env("ETCDCTL_API", "3").args(["--endpoints", &endpoint]);
-        command.args(["--command-timeout", &command_timeout, "--dial-timeout", "1s"]);
-        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-        command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
-        let run = async {
-            let mut child = command.spawn().ok()?;
-            if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
-                stdin.write_all(input.as_bytes()).await.ok()?;
-            }
-            child.wait_with_output().await.ok()
+        let leader = self.store.address(self.store.leader().await);
+        let head = match self.store.backend {
+            Backend::Etcd | Backend::Etcd35 => etcd::head(&leader).await.1,
+            Backend::Redis | Backend::ReplicatedRedis => redis::head(&leader).await,
+            Backend::Consul | Backend::ConsulWithShortSessions => consul::head(&leader).await,
         };
-        let output = timeout(patience, run).await.ok()??;
-        let text = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then_some(text)
+        self.history.has_read(head).await;
+        self.history.revisions()
     }
 }
 
@@ -355,45 +317,14 @@ pub fn node_name(node: usize) -> String {
     format!("n{}", node + 1)
 }
 
-fn members(network: &mut Network, count: usize, home: &Path) -> Vec<Process> {
-    let hosts: Vec<_> = (0..count).map(|_| network.host()).collect();
-    let peer = |host: &Host| format!("http://{}:{ETCD_PEER_PORT}", host.address());
-    let all: Vec<_> = (1..).zip(&hosts).map(|(at, host)| format!("e{at}={}", peer(host))).collect();
-    let member = |(at, host): (usize, Host)| {
-        let name = format!("e{at}");
-        let client = format!("http://{}:{ETCD_PORT}", host.address());
-        let arguments = [
-            ("--name", name.clone()),
-            ("--data-dir", home.join(&name).display().to_string()),
-            ("--listen-client-urls", client.clone()),
-            ("--advertise-client-urls", client),
-            ("--listen-peer-urls", peer(&host)),
-            ("--initial-advertise-peer-urls", peer(&host)),
-            ("--initial-cluster", all.join(",")),
-            ("--quota-backend-bytes", QUOTA_BYTES.to_string()),
-        ];
-        let arguments =
-            arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
-        Process::new(host, &name, Path::new("etcd"), arguments, home)
-    };
-    (1..).zip(hosts).map(member).collect()
-}
-
-/// Where all members of etcd are.
-fn etcd_addresses(etcd: &[Process]) -> String {
-    let address = |member: &Process| format!("{}:{ETCD_PORT}", member.host.address());
-    etcd.iter().map(address).collect::<Vec<_>>().join(",")
-}
-
 fn nodes(
     program: &Path,
     network: &mut Network,
     count: usize,
-    etcd: &[Process],
+    store: &Store,
     session_ttl: Duration,
     home: &Path,
 ) -> Vec<Process> {
-    let store = format!("etcd://{}/rota", etcd_addresses(etcd));
     let node = |at: usize| {
         let (host, name) = (network.host(), node_name(at));
         let arguments = [
@@ -401,16 +332,13 @@ fn nodes(
             "--insecure-no-auth".to_owned(),
             format!("--node={name}"),
             format!("--listen={}:{NODE_PORT}", host.address()),
-            format!("--store={store}"),
-            format!("--store-etcd-quota-bytes={QUOTA_BYTES}"),
-            format!("--leader-ttl={}s", LEADER_TTL.as_secs()),
             format!("--session-ttl={}s", session_ttl.as_secs()),
         ];
         let log = std::env::var("ROTA_TEST_LOG")
             .ok()
             .filter(|filter| !filter.is_empty())
             .map(|filter| format!("--log={filter}"));
-        let arguments = arguments.into_iter().chain(log).collect();
+        let arguments = arguments.into_iter().chain(store.options()).chain(log).collect();
         Process::new(host, &name, program, arguments, home)
     };
     (0..count).map(node).collect()

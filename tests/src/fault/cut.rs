@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{node::another_leads, wait};
 use crate::{
-    cluster::{Cluster, ETCD_PORT, LEADER_TTL, NODE_PORT, SESSION_TTL},
+    cluster::{Cluster, NODE_PORT, SESSION_TTL},
     net::Host,
 };
 
@@ -53,31 +53,28 @@ impl Cut {
     }
 }
 
-fn etcd(cluster: &Cluster) -> Vec<(Host, u16)> {
-    cluster.etcd.iter().map(|member| (member.host.clone(), ETCD_PORT)).collect()
-}
-
-pub(super) async fn leader_from_etcd(
+pub(super) async fn leader_from_store(
     cluster: &mut Cluster,
     leader: usize,
     cut: Cut,
     hold: Duration,
 ) {
-    let (node, etcd) = (cluster.nodes[leader].host.clone(), etcd(cluster));
-    cut.strike(&node, &etcd).await;
-    another_leads(cluster, leader, LEADER_TTL + TAKEOVER, Instant::now()).await;
+    let (node, store) = (cluster.nodes[leader].host.clone(), cluster.store.places());
+    cut.strike(&node, &store).await;
+    let within = cluster.store.backend.seat_is_free_within() + TAKEOVER;
+    another_leads(cluster, leader, within, Instant::now()).await;
     wait(hold).await;
     cluster.healed = Instant::now();
-    cut.heal(&node, &etcd);
+    cut.heal(&node, &store);
     cluster.ready(leader).await;
 }
 
-pub(super) async fn follower_from_etcd(cluster: &mut Cluster, follower: usize, hold: Duration) {
-    let (node, etcd) = (cluster.nodes[follower].host.clone(), etcd(cluster));
-    Cut::Both.strike(&node, &etcd).await;
+pub(super) async fn follower_from_store(cluster: &mut Cluster, follower: usize, hold: Duration) {
+    let (node, store) = (cluster.nodes[follower].host.clone(), cluster.store.places());
+    Cut::Both.strike(&node, &store).await;
     wait(hold).await;
     cluster.healed = Instant::now();
-    Cut::Both.heal(&node, &etcd);
+    Cut::Both.heal(&node, &store);
     cluster.ready(follower).await;
 }
 

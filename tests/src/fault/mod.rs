@@ -8,27 +8,40 @@
 //! | SIGTERM of the leader | [`EndLeader`] |
 //! | a worker is asked to drain | [`DrainWorker`] |
 //! | SIGSTOP of the leader past its lease, then SIGCONT | [`PauseLeader`] |
-//! | partition of leader and etcd, both ways and each way | [`CutLeaderFromEtcd`], [`DeafenEtcdToLeader`], [`DeafenLeaderToEtcd`] |
+//! | partition of leader and store, both ways and each way | [`CutLeaderFromStore`], [`DeafenStoreToLeader`], [`DeafenLeaderToStore`] |
 //! | partition of leader and workers, both ways and each way | [`CutLeaderFromWorkers`], [`DeafenLeaderToWorkers`], [`DeafenWorkersToLeader`] |
-//! | partition of followers, from etcd and from the leader | [`CutFollowerFromEtcd`], [`CutLeaderFromFollowers`] |
-//! | SIGKILL of a member of etcd, of the one that leads etcd | [`KillEtcdMember`], [`KillEtcdLeader`] |
-//! | loss of etcd's quorum; restart of all of etcd | [`LoseQuorum`], [`RestartEtcd`] |
-//! | slow etcd: SIGSTOP in slices | [`SlowEtcd`] |
-//! | compaction past who watches | [`CompactPastFollower`] |
-//! | etcd is full: NOSPACE | [`FillEtcd`] |
+//! | partition of followers, from the store and from the leader | [`CutFollowerFromStore`], [`CutLeaderFromFollowers`] |
+//! | SIGKILL of a server of the store, of the one that leads it | [`KillStoreServer`], [`KillStoreLeader`] |
+//! | restart of the whole store | [`RestartStore`] |
+//! | a slow store, a slow agent: SIGSTOP in slices | [`SlowStore`], [`SlowAgent`] |
+//! | loss of quorum (etcd, Consul) | [`LoseQuorum`] |
+//! | etcd: compaction past who watches | [`CompactPastFollower`] |
+//! | the store is full: NOSPACE of etcd, `maxmemory` of Redis | [`FillStore`] |
+//! | Redis: a failover by an operator, of a master that stands still, to a replica that is behind | [`FailOver`], [`PauseMaster`], [`PromoteBehind`] |
+//! | Redis: a crash in the middle of a write; the end of the file is gone | [`TearFile`], [`CutFile`] |
+//! | Redis: a command or script that takes long | [`BlockStore`] |
+//! | Redis: no replica has what commits wait for | [`LoseReplicas`] |
+//! | Consul: payloads at their limit | [`LargeValues`] |
 //! | the leader's wall clock jumps, forth and back | [`JumpClock`] |
+//!
+//! After each of them on Redis, what the former master had and the present one has not is held against what the nodes
+//! tell of it ([`crate::losses`]).
 
 mod clock;
+mod consul;
 mod cut;
 mod etcd;
+mod full;
 mod node;
+mod redis;
+mod store;
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
 use self::cut::Cut;
-use crate::cluster::Cluster;
+use crate::{cluster::Cluster, losses::Before, store::Backend};
 
 /// One way in which a cluster can be hurt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,37 +60,54 @@ pub enum Fault {
     DrainWorker,
     /// The leader stands still until another one leads, and then goes on as if nothing had been.
     PauseLeader,
-    /// No packet passes between the leader and etcd.
-    CutLeaderFromEtcd,
-    /// What the leader sends does not reach etcd, but what etcd sends reaches it.
-    DeafenEtcdToLeader,
-    /// What etcd sends does not reach the leader, but what the leader sends reaches etcd.
-    DeafenLeaderToEtcd,
+    /// No packet passes between the leader and the store.
+    CutLeaderFromStore,
+    /// What the leader sends does not reach the store, but what the store sends reaches it.
+    DeafenStoreToLeader,
+    /// What the store sends does not reach the leader, but what the leader sends reaches the store.
+    DeafenLeaderToStore,
     /// No packet passes between the leader and the workers; the other nodes are there.
     CutLeaderFromWorkers,
     /// What workers send does not reach the leader, but what it sends reaches them.
     DeafenLeaderToWorkers,
     /// What the leader sends does not reach the workers, but what they send reaches it.
     DeafenWorkersToLeader,
-    /// No packet passes between a follower and etcd.
-    CutFollowerFromEtcd,
+    /// No packet passes between a follower and the store.
+    CutFollowerFromStore,
     /// No packet passes between the leader and the other nodes.
     CutLeaderFromFollowers,
-    /// One member of etcd gets SIGKILL, and comes back later.
-    KillEtcdMember,
-    /// The member that leads etcd gets SIGKILL, and comes back later.
-    KillEtcdLeader,
-    /// Most members of etcd stand still, so that it can decide nothing.
+    /// One server of the store gets SIGKILL, and comes back later.
+    KillStoreServer,
+    /// The server that leads the store gets SIGKILL, and comes back later.
+    KillStoreLeader,
+    /// All servers of the store get SIGKILL, and come back.
+    RestartStore,
+    /// All servers of the store stand still for a part of every moment.
+    SlowStore,
+    /// The server that the leader asks first stands still for most of the time.
+    SlowAgent,
+    /// Most servers of the store stand still, so that it can decide nothing.
     LoseQuorum,
-    /// All of etcd gets SIGKILL, and comes back.
-    RestartEtcd,
-    /// All members of etcd stand still for a part of every moment.
-    SlowEtcd,
     /// History is compacted up to now, while a follower that needs it stands still.
     CompactPastFollower,
-    /// Somebody else fills etcd to its quota, so that it takes no more writes until it is emptied
-    /// and its alarm is disarmed.
-    FillEtcd,
+    /// The store is filled to its limit, so that it takes no more writes until there is room again.
+    FillStore,
+    /// An operator has Sentinel fail over.
+    FailOver,
+    /// The master stands still until Sentinel has promoted a replica, and then goes on as if nothing had been.
+    PauseMaster,
+    /// The master dies when its replicas have heard nothing of it for a while.
+    PromoteBehind,
+    /// The master crashes in the middle of a write, and is back at once.
+    TearFile,
+    /// The master crashes, and the end of its file is gone.
+    CutFile,
+    /// One command keeps the master from doing anything else.
+    BlockStore,
+    /// All replicas stand still.
+    LoseReplicas,
+    /// Tasks have payloads as large as can be.
+    LargeValues,
     /// The leader's wall clock goes an hour forward, then two hours back.
     JumpClock,
 }
@@ -101,15 +131,16 @@ pub enum Point {
 }
 
 use Fault::{
-    CompactPastFollower, CutFollowerFromEtcd, CutLeaderFromEtcd, CutLeaderFromFollowers,
-    CutLeaderFromWorkers, DeafenEtcdToLeader, DeafenLeaderToEtcd, DeafenLeaderToWorkers,
-    DeafenWorkersToLeader, DrainWorker, EndLeader, FillEtcd, JumpClock, KillAt, KillEtcdLeader,
-    KillEtcdMember, KillFollower, KillLeader, KillWorker, LoseQuorum, PauseLeader, RestartEtcd,
-    SlowEtcd,
+    BlockStore, CompactPastFollower, CutFile, CutFollowerFromStore, CutLeaderFromFollowers,
+    CutLeaderFromStore, CutLeaderFromWorkers, DeafenLeaderToStore, DeafenLeaderToWorkers,
+    DeafenStoreToLeader, DeafenWorkersToLeader, DrainWorker, EndLeader, FailOver, FillStore,
+    JumpClock, KillAt, KillFollower, KillLeader, KillStoreLeader, KillStoreServer, KillWorker,
+    LargeValues, LoseQuorum, LoseReplicas, PauseLeader, PauseMaster, PromoteBehind, RestartStore,
+    SlowAgent, SlowStore, TearFile,
 };
 use Point::{AfterAnswer, AfterCommit, AfterElection, BeforeAnswer, BeforeCommit, BeforeDispatch};
 
-/// All faults. Those in one row are much alike: a short run takes one of each row.
+/// Faults of every store. Those in one row are much alike: a short run takes one of each row.
 const ROWS: &[&[Fault]] = &[
     &[KillLeader],
     &[KillAt(BeforeCommit), KillAt(AfterCommit), KillAt(AfterElection)],
@@ -119,32 +150,77 @@ const ROWS: &[&[Fault]] = &[
     &[KillWorker],
     &[DrainWorker],
     &[PauseLeader],
-    &[CutLeaderFromEtcd, DeafenEtcdToLeader, DeafenLeaderToEtcd],
+    &[CutLeaderFromStore, DeafenStoreToLeader, DeafenLeaderToStore],
     &[CutLeaderFromWorkers, DeafenLeaderToWorkers, DeafenWorkersToLeader],
-    &[CutFollowerFromEtcd, CutLeaderFromFollowers],
-    &[KillEtcdMember, KillEtcdLeader],
-    &[LoseQuorum],
-    &[RestartEtcd],
-    &[SlowEtcd, CompactPastFollower],
-    &[FillEtcd],
+    &[CutFollowerFromStore, CutLeaderFromFollowers],
+    &[KillStoreServer, KillStoreLeader],
+    &[RestartStore],
     &[JumpClock],
 ];
+/// Those of one store only.
+const ETCD: &[&[Fault]] = &[&[LoseQuorum], &[SlowStore, CompactPastFollower], &[FillStore]];
+const REDIS: &[&[Fault]] = &[
+    &[PromoteBehind],
+    &[CutFile],
+    &[TearFile],
+    &[FailOver, PauseMaster],
+    &[SlowStore, BlockStore],
+    &[FillStore],
+];
+/// Without a failover of a master that lives on: it loses what only replicas confirm that still follow it.
+const REPLICATED_REDIS: &[&[Fault]] =
+    &[&[TearFile], &[SlowStore, BlockStore], &[FillStore], &[LoseReplicas]];
+const CONSUL: &[&[Fault]] = &[&[LoseQuorum], &[SlowStore, SlowAgent], &[LargeValues]];
 
 impl Fault {
-    /// All there are, in an order of this generator's.
+    fn rows(backend: Backend) -> Vec<&'static [Self]> {
+        let own = match backend {
+            Backend::Etcd | Backend::Etcd35 => ETCD,
+            Backend::Redis => REDIS,
+            Backend::ReplicatedRedis => REPLICATED_REDIS,
+            Backend::Consul | Backend::ConsulWithShortSessions => CONSUL,
+        };
+        [ROWS, own].concat()
+    }
+
+    /// All there are for that store, in an order of this generator's.
     #[must_use]
-    pub fn all(random: &mut fastrand::Rng) -> Vec<Self> {
-        let mut faults = ROWS.concat();
+    pub fn all(backend: Backend, random: &mut fastrand::Rng) -> Vec<Self> {
+        let mut faults = Self::rows(backend).concat();
         random.shuffle(&mut faults);
         faults
     }
 
     /// Some of each sort, by choice of this generator.
     #[must_use]
-    pub fn selection(random: &mut fastrand::Rng) -> Vec<Self> {
-        let mut faults: Vec<_> = ROWS.iter().map(|row| row[random.usize(..row.len())]).collect();
+    pub fn selection(backend: Backend, random: &mut fastrand::Rng) -> Vec<Self> {
+        let rows = Self::rows(backend).into_iter();
+        let mut faults: Vec<_> = rows.map(|row| row[random.usize(..row.len())]).collect();
         random.shuffle(&mut faults);
         faults
+    }
+
+    /// Whether it strikes the store; Redis can lose something by each of them.
+    fn is_of_store(self) -> bool {
+        matches!(
+            self,
+            KillStoreServer
+                | KillStoreLeader
+                | RestartStore
+                | SlowStore
+                | FillStore
+                | FailOver
+                | PauseMaster
+                | PromoteBehind
+                | TearFile
+                | CutFile
+                | BlockStore
+                | LoseReplicas
+                | LoseQuorum
+                | SlowAgent
+                | CompactPastFollower
+                | LargeValues
+        )
     }
 
     /// Whether it cuts links, which not every [`crate::net::Network`] has.
@@ -152,14 +228,15 @@ impl Fault {
     pub fn cuts(self) -> bool {
         matches!(
             self,
-            CutLeaderFromEtcd
-                | DeafenEtcdToLeader
-                | DeafenLeaderToEtcd
+            CutLeaderFromStore
+                | DeafenStoreToLeader
+                | DeafenLeaderToStore
                 | CutLeaderFromWorkers
                 | DeafenLeaderToWorkers
                 | DeafenWorkersToLeader
-                | CutFollowerFromEtcd
+                | CutFollowerFromStore
                 | CutLeaderFromFollowers
+                | PromoteBehind
         )
     }
 
@@ -170,9 +247,23 @@ impl Fault {
     /// leader, above all.
     pub async fn inflict(self, cluster: &mut Cluster, hold: Duration, random: &mut fastrand::Rng) {
         cluster.close_expected_losses().await;
+        if self.is_of_store() {
+            let before = match cluster.store.backend.is_redis() {
+                true => Some(Before::keep(cluster).await),
+                false => None,
+            };
+            self.strike_store(cluster, hold, random).await;
+            if let Some(before) = before {
+                before.compare(cluster).await;
+            }
+        } else {
+            self.strike_nodes(cluster, hold, random).await;
+        }
+    }
+
+    async fn strike_nodes(self, cluster: &mut Cluster, hold: Duration, random: &mut fastrand::Rng) {
         let leader = cluster.leader().await;
         let follower = (leader + 1 + random.usize(..cluster.nodes.len() - 1)) % cluster.nodes.len();
-        let member = random.usize(..cluster.etcd.len());
         match self {
             KillLeader => node::kill_leader(cluster, leader).await,
             KillAt(point) => node::kill_at(cluster, follower, point, random).await,
@@ -181,28 +272,57 @@ impl Fault {
             KillWorker => node::kill_worker(cluster, random).await,
             DrainWorker => node::drain_worker(cluster, random).await,
             PauseLeader => node::pause_leader(cluster, leader, hold).await,
-            CutLeaderFromEtcd => cut::leader_from_etcd(cluster, leader, Cut::Both, hold).await,
-            DeafenEtcdToLeader => cut::leader_from_etcd(cluster, leader, Cut::Out, hold).await,
-            DeafenLeaderToEtcd => cut::leader_from_etcd(cluster, leader, Cut::In, hold).await,
+            CutLeaderFromStore => cut::leader_from_store(cluster, leader, Cut::Both, hold).await,
+            DeafenStoreToLeader => cut::leader_from_store(cluster, leader, Cut::Out, hold).await,
+            DeafenLeaderToStore => cut::leader_from_store(cluster, leader, Cut::In, hold).await,
             CutLeaderFromWorkers => cut::from_workers(cluster, leader, Cut::Both, hold).await,
             DeafenWorkersToLeader => cut::from_workers(cluster, leader, Cut::Out, hold).await,
             DeafenLeaderToWorkers => cut::from_workers(cluster, leader, Cut::In, hold).await,
-            CutFollowerFromEtcd => cut::follower_from_etcd(cluster, follower, hold).await,
+            CutFollowerFromStore => cut::follower_from_store(cluster, follower, hold).await,
             CutLeaderFromFollowers => cut::from_followers(cluster, leader, hold).await,
-            KillEtcdMember => etcd::restart(cluster, &[member], hold).await,
-            KillEtcdLeader => {
-                let member = etcd::leader(cluster).await;
-                etcd::restart(cluster, &[member], hold).await;
-            }
-            RestartEtcd => {
-                let all: Vec<_> = (0..cluster.etcd.len()).collect();
-                etcd::restart(cluster, &all, hold).await;
-            }
-            LoseQuorum => etcd::lose_quorum(cluster, hold).await,
-            SlowEtcd => etcd::slow(cluster, hold).await,
-            CompactPastFollower => etcd::compact_past(cluster, follower, hold).await,
-            FillEtcd => etcd::fill(cluster, leader).await,
             JumpClock => clock::jump(cluster, follower, hold).await,
+            _ => unreachable!("a fault of the store"),
+        }
+    }
+
+    async fn strike_store(self, cluster: &mut Cluster, hold: Duration, random: &mut fastrand::Rng) {
+        let leader = cluster.leader().await;
+        let is_redis = cluster.store.backend.is_redis();
+        match self {
+            KillStoreServer if is_redis => redis::kill_replica(cluster, hold, random).await,
+            KillStoreServer => {
+                let server = random.usize(..cluster.store.servers.len());
+                store::restart(cluster, &[server], hold).await;
+            }
+            KillStoreLeader if is_redis => redis::kill_master(cluster).await,
+            KillStoreLeader => {
+                let server = cluster.store.leader().await;
+                store::restart(cluster, &[server], hold).await;
+            }
+            RestartStore => {
+                let all: Vec<_> = (0..cluster.store.servers.len()).collect();
+                store::restart(cluster, &all, hold).await;
+            }
+            SlowStore => store::slow(cluster, hold).await,
+            // All nodes name the servers in this order.
+            SlowAgent => store::slow_one(cluster, 0, hold).await,
+            LoseQuorum => store::lose_quorum(cluster, hold).await,
+            CompactPastFollower => {
+                let others = cluster.nodes.len() - 1;
+                let follower = (leader + 1 + random.usize(..others)) % cluster.nodes.len();
+                etcd::compact_past(cluster, follower, hold).await;
+            }
+            FillStore if is_redis => redis::fill(cluster, leader).await,
+            FillStore => etcd::fill(cluster, leader).await,
+            FailOver => redis::fail_over(cluster).await,
+            PauseMaster => redis::pause_master(cluster).await,
+            PromoteBehind => redis::promote_behind(cluster, hold).await,
+            TearFile => redis::tear_file(cluster).await,
+            CutFile => redis::cut_file(cluster, random).await,
+            BlockStore => redis::block(cluster, random).await,
+            LoseReplicas => redis::lose_replicas(cluster, hold).await,
+            LargeValues => consul::large_values(cluster, random).await,
+            _ => unreachable!("a fault of nodes"),
         }
     }
 }

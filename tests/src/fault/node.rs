@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{Point, wait};
 use crate::{
-    cluster::{Cluster, LEADER_TTL, node_name},
+    cluster::{Cluster, node_name},
     process::{LOOK, PATIENCE},
 };
 
@@ -17,7 +17,13 @@ const TAKEOVER: Duration = Duration::from_secs(1);
 
 pub(super) async fn kill_leader(cluster: &mut Cluster, leader: usize) {
     cluster.nodes[leader].kill().await;
-    another_leads(cluster, leader, LEADER_TTL + TAKEOVER, Instant::now()).await;
+    another_leads(
+        cluster,
+        leader,
+        cluster.store.backend.seat_is_free_within() + TAKEOVER,
+        Instant::now(),
+    )
+    .await;
     cluster.healed = Instant::now();
     cluster.nodes[leader].start();
     cluster.ready(leader).await;
@@ -35,7 +41,13 @@ pub(super) async fn kill_at(
     let armed = format!("{}:{time}", point.name());
     lead_with(cluster, node, &[("ROTA_FAIL_POINT", &armed)]).await;
     cluster.nodes[node].dies_of(Signal::SIGABRT).await;
-    another_leads(cluster, node, LEADER_TTL + TAKEOVER, Instant::now()).await;
+    another_leads(
+        cluster,
+        node,
+        cluster.store.backend.seat_is_free_within() + TAKEOVER,
+        Instant::now(),
+    )
+    .await;
     cluster.healed = Instant::now();
     cluster.nodes[node].start();
     cluster.ready(node).await;
@@ -100,7 +112,13 @@ pub(super) async fn drain_worker(cluster: &mut Cluster, random: &mut fastrand::R
 
 pub(super) async fn pause_leader(cluster: &mut Cluster, leader: usize, hold: Duration) {
     cluster.nodes[leader].signal(Signal::SIGSTOP);
-    another_leads(cluster, leader, LEADER_TTL + TAKEOVER, Instant::now()).await;
+    another_leads(
+        cluster,
+        leader,
+        cluster.store.backend.seat_is_free_within() + TAKEOVER,
+        Instant::now(),
+    )
+    .await;
     wait(hold).await;
     cluster.healed = Instant::now();
     cluster.nodes[leader].signal(Signal::SIGCONT);

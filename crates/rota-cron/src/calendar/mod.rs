@@ -1,6 +1,10 @@
 //! Calendars: sets of days such as public holidays, which schedules share.
 
+mod ics;
+
 use std::collections::BTreeMap;
+
+pub use self::ics::{IcsError, MAX_ICS};
 
 use crate::{
     civil::{LocalDate, days_in_month},

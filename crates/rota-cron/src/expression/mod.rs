@@ -1,8 +1,9 @@
 //! A cron expression as sets of bits, and the search for the next date and time that it matches.
 //!
 //! An expression knows nothing of time zones, clocks that change and holidays: it matches local times. The module
-//! [`parse`] reads the text, [`normal`] writes it back.
+//! `parse` reads the text, `normal` writes it back.
 
+mod describe;
 mod field;
 mod hash;
 mod normal;

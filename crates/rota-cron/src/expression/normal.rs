@@ -83,7 +83,7 @@ impl Expression {
     }
 }
 
-fn year_text(years: &[u64; 4]) -> String {
+pub(super) fn year_text(years: &[u64; 4]) -> String {
     let mut text = String::new();
     let has = |index: i32| {
         usize::try_from(index)

@@ -9,6 +9,7 @@ mod preview;
 mod search;
 mod spec;
 mod walk;
+mod warnings;
 
 use std::{fmt, sync::Arc};
 
@@ -17,6 +18,7 @@ pub use self::spec::{
     CalendarRule, ExclusionSpec, IntervalSpec, MAX_CALENDARS, MAX_DATES, MAX_EXPRESSIONS,
     MAX_INTERVALS, RecurrenceError, RecurrenceSpec,
 };
+pub use self::warnings::Warning;
 use crate::{
     civil::{LocalDate, LocalTime, Timestamp},
     dates::Moment,

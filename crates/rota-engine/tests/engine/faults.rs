@@ -1,12 +1,15 @@
 //! What the engine makes of a store that is slow, full, unsure or taken.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use rota_core::{AttemptOutcome, LeaseId, Refusal, Report, Status};
 use rota_engine::{
-    BulkAction, EngineError, EngineOptions, SessionEvent, SessionRequest, TaskFilter,
+    BulkAction, EngineError, EngineOptions, LostBatches, SessionEvent, SessionRequest, TaskFilter,
 };
 use rota_metrics::Format;
 
@@ -239,12 +242,8 @@ async fn a_commit_that_hangs_makes_a_node_unready_and_the_check_names_the_store(
     let stuck = tokio::spawn(async move { engine.submit(vec![task("while")]).await });
     until(|| failing() == ["store"]).await;
     // Whoever asks for metrics still gets them, and sees the same.
-    let shown = node.engine.metrics().show(node.engine.collect_metrics().await, Format::Text);
-    let shown = String::from_utf8(shown.body).expect("text");
-    let value = |name: &str| {
-        let line = shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|value| value.parse::<f64>().ok()).expect(name)
-    };
+    let shown = shown(&node).await;
+    let value = |name| value(&shown, name).expect(name);
     assert!(value("rota_engine_pulse_age_seconds") > 2.0, "{shown}");
     assert!(value("rota_ready{check=\"store\"}") < 0.5, "{shown}");
     assert!(value("rota_ready{check=\"engine\"}") > 0.5, "one trouble is told once: {shown}");
@@ -252,5 +251,36 @@ async fn a_commit_that_hangs_makes_a_node_unready_and_the_check_names_the_store(
     node.store.set(Mood::Well);
     assert!(stuck.await.expect("no panic").expect("an answer")[0].is_ok());
     until(|| failing().is_empty()).await;
+    node.stop().await;
+}
+
+/// The metrics of a node, as Prometheus gets them.
+async fn shown(node: &Node) -> String {
+    let shown = node.engine.metrics().show(node.engine.collect_metrics().await, Format::Text);
+    String::from_utf8(shown.body).expect("text")
+}
+
+fn value(shown: &str, name: &str) -> Option<f64> {
+    let line = shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|value| value.parse().ok())
+}
+
+#[tokio::test]
+async fn batches_that_a_store_has_lost_are_in_the_metrics() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    let told = async || {
+        let shown = shown(&node).await;
+        let names = ["lost_batches_total", "lost_batches_unknown", "loss_timestamp_seconds"];
+        names.map(|name| value(&shown, &format!("rota_store_{name}")))
+    };
+    assert_eq!(told().await, [Some(0.0), Some(0.0), None]);
+    let noticed = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+    let unknown = LostBatches { batches: None, maybe_more: true, since: None, noticed };
+    let counted = LostBatches { batches: Some(3), maybe_more: false, ..unknown.clone() };
+    *node.store.lost.lock().expect("nobody panics with it") = Some(unknown);
+    assert_eq!(told().await, [Some(0.0), Some(1.0), Some(1_000.0)]);
+    *node.store.lost.lock().expect("nobody panics with it") = Some(counted);
+    assert_eq!(told().await, [Some(3.0), Some(0.0), Some(1_000.0)]);
     node.stop().await;
 }

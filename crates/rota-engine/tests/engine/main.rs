@@ -11,4 +11,5 @@ mod reads;
 mod sessions;
 mod support;
 mod totals;
+mod transfer;
 mod versions;

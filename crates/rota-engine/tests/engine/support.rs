@@ -22,8 +22,8 @@ use rota_engine::{
 };
 use rota_store::{
     Batch, BatchLimits, BatchSeq, ChangeStream, CommitError, EmbeddedOptions, EmbeddedStore, Epoch,
-    Fence, Head, Leadership, Member, Revision, Seat, Snapshot, Space, Store, StoreError,
-    StoreStatus, watch,
+    Fence, Head, Leadership, LostBatches, Member, Revision, Seat, Snapshot, Space, Store,
+    StoreError, StoreStatus, watch,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -81,6 +81,8 @@ pub(crate) struct MoodyStore {
     /// Whether states of ended tasks cannot be read until they can again, and reads that wait for that.
     holds_ended: watch::Sender<bool>,
     pub(crate) ended_waiting: AtomicUsize,
+    /// Batches that it has lost.
+    pub(crate) lost: Mutex<Option<LostBatches>>,
     /// Whether no snapshot is given until it is again, which stops a leader that loads.
     holds_snapshots: watch::Sender<bool>,
     /// Snapshots that were asked for.
@@ -127,6 +129,7 @@ impl MoodyStore {
             announced: Mutex::default(),
             holds_announcements: AtomicBool::new(false),
             seq_floor: AtomicU64::new(0),
+            lost: Mutex::default(),
             holds_campaigns: watch::Sender::new(false),
         })
     }
@@ -310,6 +313,10 @@ impl Store for MoodyStore {
         self.lapsed.store(false, Ordering::Relaxed);
         let seq_floor = BatchSeq(self.seq_floor.load(Ordering::Relaxed));
         Ok(Box::new(MoodyLeadership { inner, lapsed: self.lapsed.clone(), seq_floor }))
+    }
+
+    fn lost(&self) -> Option<LostBatches> {
+        self.lost.lock().expect("nobody panics with it").clone()
     }
 
     fn leader(&self) -> watch::Receiver<Option<Seat>> {

@@ -25,7 +25,8 @@ impl Services {
     ) -> Result<v1::ServerInfo, Failure> {
         let store = self.engine.store_status().await;
         let health = self.health();
-        Ok(wire::info(self.engine.info(), store.backend, &health, &self.limits))
+        let lost = self.engine.store_lost();
+        Ok(wire::info(self.engine.info(), store, lost.as_ref(), &health, &self.limits))
     }
 
     /// Gets the state of this node.
@@ -55,6 +56,7 @@ impl Services {
             live_tasks: info.live_tasks,
             feature_level: info.feature_level,
             revision: (role != v1::NodeRole::Leader).then_some(info.revision),
+            lost: self.engine.store_lost().as_ref().map(wire::loss),
         }
     }
 
@@ -82,6 +84,7 @@ impl Services {
             Some(seat) => (Some(seat.member.name), seat.epoch.0),
             None => (None, self.engine.info().epoch),
         };
+        let losses = nodes.iter().filter_map(|node| node.lost);
         let store = v1::StoreState {
             backend: view.store.backend.to_owned(),
             location: view.store.location,
@@ -90,10 +93,8 @@ impl Services {
             bytes_max: view.store.bytes_max,
             problem: view.store.problem.or(view.store.pressure),
             weakness: view.store.weakness,
-            lost: view.store.lost.map(|lost| v1::StoreLoss {
-                batches: lost.batches,
-                since: lost.since.map(Into::into),
-            }),
+            // A node that was there knows more than one that came later.
+            lost: losses.max_by_key(|lost| lost.batches),
         };
         let feature_level = self.engine.info().cluster_feature_level;
         Ok(v1::Cluster { leader, epoch, nodes, store: Some(store), feature_level })

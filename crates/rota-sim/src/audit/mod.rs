@@ -17,7 +17,7 @@ mod snoozes;
 mod task;
 mod weather;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use rota_store::Change;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -74,6 +74,8 @@ pub(crate) struct Auditor {
     elected_us: u64,
     /// Which node surely leads, since when without a gap, and until when.
     held: Option<(Endpoint, u64, u64)>,
+    /// Nodes that were told to stop, until their process ends.
+    stopping: BTreeSet<Endpoint>,
     /// What clients are about to ask for.
     intents: FxHashMap<u64, Intent>,
     causes: Causes,

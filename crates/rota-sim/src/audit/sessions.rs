@@ -100,8 +100,14 @@ impl Auditor {
         session.opened = Some((epoch, endpoint, listened_us));
     }
 
+    /// A node was told to stop: it gives up its leadership, and answers no more.
+    pub(crate) fn stopping(&mut self, endpoint: Endpoint) {
+        self.stopping.insert(endpoint);
+    }
+
     /// A machine's process ended: what it heard is gone, and so are the sessions of its workers.
     pub(crate) fn crashed(&mut self, endpoint: Endpoint) {
+        self.stopping.remove(&endpoint);
         for session in self.sessions.values_mut() {
             session.heard.retain(|contact| contact.endpoint != endpoint);
             session.over |= session.worker == Some(endpoint);
@@ -259,7 +265,7 @@ impl Auditor {
     }
 
     /// A heartbeat of a session with a stream was not answered at once. That is right only where the
-    /// node may not know whether it leads, or does not have the session open.
+    /// node may not know whether it leads, does not have the session open, or was told to stop.
     pub(crate) fn late_sign(
         &mut self,
         now_us: u64,
@@ -275,7 +281,7 @@ impl Auditor {
         let held = self.held.is_some_and(|(held, from_us, until_us)| {
             held == endpoint && from_us <= since_us && now_us < until_us
         });
-        if steady && in_epoch && held {
+        if steady && in_epoch && held && !self.stopping.contains(&endpoint) {
             let what = format!(
                 "a heartbeat of session {session:x} waits since {since_us} µs, though node {} leads",
                 endpoint.0

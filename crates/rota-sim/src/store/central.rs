@@ -350,7 +350,6 @@ impl Central {
             problem,
             pressure: None,
             weakness: None,
-            lost: None,
         }
     }
 }

@@ -143,6 +143,20 @@ mod tests {
             (403, "Permission denied", false),
             (413, "Request body(~524289 bytes) too large", false),
             (400, "Bad request", false),
+            // Of later versions, as far as their sources tell.
+            (429, "rate limit exceeded, try again later or against a different server", false),
+            (
+                503,
+                "rate limit exceeded for operation that can only be performed by the leader, try again later",
+                false,
+            ),
+            (
+                403,
+                "Permission denied: token with AccessorID 'a' lacks permission 'key:write' on \"r\"",
+                false,
+            ),
+            (400, "Invalid key in transaction: invalid key name, must not begin with '/'", false),
+            (413, "Request body(524289 bytes) too large, max size: 524288 bytes", false),
             (500, "leadership lost while committing log", true),
             (500, "rpc error making call: EOF", true),
             (500, "rpc error making call: stream closed", true),

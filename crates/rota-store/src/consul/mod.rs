@@ -59,9 +59,9 @@
 //! A backup that is restored takes the log back: restore it while no node runs. A session that an operator destroys ends a leadership without its holder's knowing for a moment: writes stay fenced,
 //! but that node may answer reads from before.
 
+mod candidate;
 mod changes;
 mod cleaner;
-mod election;
 mod fault;
 mod layout;
 mod link;
@@ -92,11 +92,11 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::{runtime::Handle, time::timeout};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::time::timeout;
 
 pub use self::options::{ConsulOptions, ConsulTls, ConsulToken};
 use self::{
+    candidate::ConsulCandidate,
     fault::Fault,
     layout::{FORMAT, Layout},
     link::Link,
@@ -109,13 +109,10 @@ use self::{
 };
 use crate::{
     model::{Batch, BatchLimits, Epoch, Fence, Head, Member, Revision, Seat, Space},
-    remote::{moment::Moment, thread},
+    remote::{background::Background, election, moment::Moment},
     store::{ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus},
     watch,
 };
-
-/// How long closing waits for what is on its way.
-const CLOSING: Duration = Duration::from_secs(2);
 
 /// How often it is looked whether a leadership has expired.
 const LOOK: Duration = Duration::from_millis(500);
@@ -144,11 +141,7 @@ struct Shared {
     control: Link,
     /// For questions after Consul's health, which must not wait for anything.
     inquiries: Link,
-    /// Where the control thread's tasks run.
-    control_runtime: Handle,
-    tasks: TaskTracker,
-    /// Cancelled when the store closes.
-    stop: CancellationToken,
+    background: Background,
     replica: Arc<Replica>,
     /// In which epoch the replica is surely the newest.
     certain: Certain,
@@ -167,8 +160,6 @@ struct Shared {
     revision: AtomicU64,
     /// The format of the data, once it was found to be another than ours.
     foreign_format: OnceLock<String>,
-    /// Why the last commit or campaign did not work.
-    trouble: Mutex<Option<String>>,
 }
 
 impl ConsulStore {
@@ -185,9 +176,7 @@ impl ConsulStore {
         options.check()?;
         let link = Link::new(&options)?;
         let control = Link::new(&options)?;
-        let stop = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let control_runtime = thread::start("consul", stop.clone(), tasks.clone())?;
+        let background = Background::start("consul")?;
         let shared = Arc::new(Shared {
             layout: Layout::new(&options.prefix, spaces),
             name: format!("{:016x}", RandomState::new().build_hasher().finish()),
@@ -196,9 +185,7 @@ impl ConsulStore {
             inquiries: link,
             control,
             options: Arc::new(options),
-            control_runtime,
-            tasks,
-            stop,
+            background,
             replica: Arc::new(Replica::new()),
             certain: Certain::default(),
             staging: Mutex::default(),
@@ -210,10 +197,9 @@ impl ConsulStore {
             ready: watch::Sender::default(),
             revision: AtomicU64::new(0),
             foreign_format: OnceLock::new(),
-            trouble: Mutex::new(None),
         });
-        shared.spawn_control(observer::run(Arc::clone(&shared)));
-        shared.tasks.spawn(replica::run(Arc::clone(&shared)));
+        shared.background.spawn_control(observer::run(Arc::clone(&shared)));
+        shared.background.tasks.spawn(replica::run(Arc::clone(&shared)));
         Ok(Self { requests: Writer::start(&shared), shared })
     }
 }
@@ -249,7 +235,8 @@ impl Store for ConsulStore {
     }
 
     async fn campaign(&self, me: &Member) -> Result<Box<dyn Leadership>, StoreError> {
-        Ok(Box::new(election::campaign(&self.shared, me).await?))
+        let shared = Arc::clone(&self.shared);
+        election::campaign(ConsulCandidate { shared, me: me.clone() }).await
     }
 
     fn leader(&self) -> watch::Receiver<Option<Seat>> {
@@ -278,38 +265,24 @@ impl Store for ConsulStore {
 
     async fn close(&self) {
         self.shared.stop();
-        if timeout(CLOSING, self.shared.tasks.wait()).await.is_err() {
-            tracing::debug!("closed the store with requests on their way");
-        }
+        self.shared.background.ended().await;
         self.shared.leader.send_replace(None);
     }
 }
 
 impl Shared {
-    /// Starts a task that no load of the process delays.
-    fn spawn_control(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn_on(task, &self.control_runtime);
-    }
-
     fn stop(&self) {
-        self.stop.cancel();
-        self.tasks.close();
+        self.background.stop();
         self.replica.changes.close();
     }
 
     /// Whether the store can be used at all.
     fn check_open(&self) -> Result<(), StoreError> {
-        if self.stop.is_cancelled() {
-            return Err(self.closed());
-        }
+        self.background.check_open()?;
         match self.foreign_format.get() {
             Some(found) => Err(self.foreign(found)),
             None => Ok(()),
         }
-    }
-
-    fn closed(&self) -> StoreError {
-        StoreError::Unavailable("the store is closed".to_owned())
     }
 
     fn foreign(&self, found: &str) -> StoreError {
@@ -395,28 +368,5 @@ impl Shared {
 
     fn revision(&self) -> Revision {
         Revision(self.revision.load(Ordering::Acquire))
-    }
-
-    /// Keeps what operators are to know of a commit.
-    fn note_commit(&self, outcome: &Result<Revision, CommitError>) {
-        match outcome {
-            // One that had landed before is answered so: Consul is well.
-            Ok(_) | Err(CommitError::OutOfOrder { .. }) => self.note_trouble(None),
-            Err(
-                error @ (CommitError::Full(_)
-                | CommitError::Unavailable(_)
-                | CommitError::Ambiguous(_)
-                | CommitError::Corrupt(_)),
-            ) => self.note_trouble(Some(error.to_string())),
-            Err(_) => {}
-        }
-    }
-
-    fn note_trouble(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
-    }
-
-    fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -23,7 +23,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         let followed = tokio::select! {
             biased;
-            () = shared.stop.cancelled() => return,
+            () = shared.background.stop.cancelled() => return,
             followed = follow(&shared, index) => followed,
         };
         match followed {
@@ -36,7 +36,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 index = 0;
                 tokio::select! {
                     biased;
-                    () = shared.stop.cancelled() => return,
+                    () = shared.background.stop.cancelled() => return,
                     () = backoff.wait() => {}
                 }
             }

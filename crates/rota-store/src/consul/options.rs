@@ -126,6 +126,9 @@ impl ConsulOptions {
             "no agent is given"
         } else if self.prefix.is_empty() || self.prefix.trim_matches('/') != self.prefix {
             "the prefix must not be empty nor begin or end with a slash"
+        } else if self.prefix.contains("..") {
+            // From 1.21.5 on, Consul refuses such keys.
+            "the prefix must not have two dots in a row"
         } else if self.prefix.len() > PREFIX_BYTES_MAX || !self.prefix.split('/').all(is_name) {
             "the prefix has at most 64 letters, digits, `-`, `_`, `.` and slashes"
         } else if !named(&self.datacenter) || !named(&self.namespace) {
@@ -202,6 +205,7 @@ mod tests {
             (ConsulOptions { prefix: String::new(), ..good() }, "prefix"),
             (ConsulOptions { prefix: "a//b".to_owned(), ..good() }, "prefix"),
             (ConsulOptions { prefix: "a?b".to_owned(), ..good() }, "prefix"),
+            (ConsulOptions { prefix: "a/../b".to_owned(), ..good() }, "prefix"),
             (ConsulOptions { datacenter: Some("a&b".to_owned()), ..good() }, "datacenter"),
             (ConsulOptions { tls: Some(cert), ..good() }, "certificate"),
             (ConsulOptions { leader_ttl: Duration::ZERO, ..good() }, "time to live"),

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     model::{Revision, Space},
-    remote::backoff::Backoff,
+    remote::{background, backoff::Backoff},
     store::{Change, StoreError},
 };
 
@@ -277,7 +277,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         let followed = tokio::select! {
             biased;
-            () = shared.stop.cancelled() => return,
+            () = shared.background.stop.cancelled() => return,
             followed = follow(&shared, index) => followed,
         };
         match followed {
@@ -291,7 +291,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 index = 0;
                 tokio::select! {
                     biased;
-                    () = shared.stop.cancelled() => return,
+                    () = shared.background.stop.cancelled() => return,
                     () = backoff.wait() => {}
                 }
             }
@@ -323,5 +323,5 @@ pub(super) async fn newest(shared: &Shared) -> Result<View, StoreError> {
     let caught_up = shared.replica.catch_up(&shared.reads, &shared.layout, tip).await;
     caught_up.map_err(|fault| shared.explain(fault))?;
     shared.saw_revision(Revision(tip.revision));
-    shared.replica.view().ok_or_else(|| shared.closed())
+    shared.replica.view().ok_or_else(background::closed)
 }

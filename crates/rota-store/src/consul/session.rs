@@ -52,7 +52,8 @@ impl Session {
         let body = serde_json::json!({
             "Name": format!("{}: {name}", shared.options.prefix),
             "TTL": format!("{}ms", ttl.as_millis()),
-            "LockDelay": "0s",
+            // Documentation of later versions asks for more than nothing. Below a microsecond, Consul takes seconds.
+            "LockDelay": "1us",
             "Behavior": "delete",
             "NodeChecks": [],
             "Checks": [],
@@ -128,11 +129,11 @@ impl Session {
             };
             tokio::select! {
                 biased;
-                () = self.shared.stop.cancelled() => {}
+                () = self.shared.background.stop.cancelled() => {}
                 () = destroyed => {}
             }
         };
-        shared.spawn_control(later);
+        shared.background.spawn_control(later);
     }
 
     async fn try_destroy(&self) -> Result<(), Fault> {

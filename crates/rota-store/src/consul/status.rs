@@ -29,7 +29,7 @@ pub(super) async fn status(shared: &Shared) -> StoreStatus {
             format!("the store is near its limit in Consul: {live} bytes are live of {max}")
         });
     }
-    status.problem = problem(shared).await.or_else(|| shared.trouble());
+    status.problem = problem(shared).await.or_else(|| shared.background.trouble());
     status
 }
 

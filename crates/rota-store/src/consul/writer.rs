@@ -83,7 +83,7 @@ impl Writer {
     pub(super) fn start(shared: &Arc<Shared>) -> Requests {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let writer = Self { pen: Pen::new(shared), shared: Arc::clone(shared) };
-        shared.tasks.spawn(writer.run(receiver));
+        shared.background.tasks.spawn(writer.run(receiver));
         Requests(sender)
     }
 
@@ -98,7 +98,7 @@ impl Writer {
             }
             let request = tokio::select! {
                 biased;
-                () = shared.stop.cancelled() => return,
+                () = shared.background.stop.cancelled() => return,
                 request = requests.recv() => request,
                 () = cleaner::pause(&self.pen) => {
                     is_idle = true;
@@ -111,7 +111,7 @@ impl Writer {
                 Some(Request::Commit { fence, batch, reply }) => {
                     let outcome = self.commit(fence, &batch).await;
                     self.pen.note_certain();
-                    self.shared.note_commit(&outcome);
+                    self.shared.background.note_commit(&outcome);
                     let _ = reply.send(outcome);
                 }
                 Some(Request::Head { reply }) => {

@@ -264,7 +264,6 @@ impl Shared {
             problem,
             pressure: condition.pressure.clone(),
             weakness: None,
-            lost: None,
         }
     }
 }

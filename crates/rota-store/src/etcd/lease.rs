@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::mpsc,
     time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -24,7 +24,10 @@ use super::{
         LeaseTimeToLiveRequest,
     },
 };
-use crate::remote::{backoff::Backoff, moment::Moment};
+use crate::{
+    remote::{backoff::Backoff, moment::Moment},
+    watch,
+};
 
 /// Number of renewals in the reliable time of a lease. All but one can fail.
 const RENEWALS: u32 = 4;
@@ -175,11 +178,11 @@ impl Lease {
             };
             tokio::select! {
                 biased;
-                () = self.shared.stop.cancelled() => {}
+                () = self.shared.background.stop.cancelled() => {}
                 () = revoked => {}
             }
         };
-        shared.spawn_control(later);
+        shared.background.spawn_control(later);
     }
 
     async fn try_revoke(&self) -> Result<(), Fault> {

@@ -50,10 +50,10 @@
 //! runs.
 
 mod answer;
+mod candidate;
 mod capacity;
 mod changes;
 mod descend;
-mod election;
 mod fault;
 mod layout;
 mod lease;
@@ -65,6 +65,7 @@ mod portion;
 mod read;
 mod registration;
 mod seat;
+mod segments;
 mod snapshot;
 mod status;
 mod subscription;
@@ -73,21 +74,17 @@ mod usage;
 mod wire;
 mod writer;
 
-use std::{
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::{runtime::Handle, time::timeout};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::options::{EtcdOptions, EtcdTls, EtcdUser};
 use self::{
+    candidate::EtcdCandidate,
     capacity::Capacity,
     layout::{FORMAT, Layout},
     link::Link,
@@ -100,13 +97,10 @@ use self::{
 };
 use crate::{
     model::{Batch, BatchLimits, Epoch, Fence, Head, Member, Revision, Seat, Space},
-    remote::thread,
+    remote::{background::Background, election},
     store::{ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus},
     watch,
 };
-
-/// Time that closing waits for requests in flight.
-const CLOSING: Duration = Duration::from_secs(2);
 
 /// The etcd backend.
 ///
@@ -132,11 +126,7 @@ struct Shared {
     control: Link,
     /// The links for the status of etcd, which must not wait for anything.
     inquiries: Inquiries,
-    /// The runtime of the control thread.
-    control_runtime: Handle,
-    tasks: TaskTracker,
-    /// Cancelled when the store closes.
-    stop: CancellationToken,
+    background: Background,
     seen: watch::Sender<Seen>,
     leader: watch::Sender<Option<Seat>>,
     /// The newest known epoch.
@@ -151,8 +141,6 @@ struct Shared {
     revision: AtomicU64,
     /// The format of the data, if it is not supported.
     foreign_format: OnceLock<String>,
-    /// Why the last commit or campaign failed.
-    trouble: Mutex<Option<String>>,
 }
 
 impl EtcdStore {
@@ -168,9 +156,7 @@ impl EtcdStore {
         options.check()?;
         let options = Arc::new(options);
         let members = Arc::new(Members::new(options.endpoints.len()));
-        let stop = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let control_runtime = thread::start("etcd", stop.clone(), tasks.clone())?;
+        let background = Background::start("etcd")?;
         let shared = Arc::new(Shared {
             layout: Layout::new(&options.prefix, spaces),
             capacity: Capacity::new(&options),
@@ -190,9 +176,7 @@ impl EtcdStore {
                 options.request_bytes_max,
             ),
             options,
-            control_runtime,
-            tasks,
-            stop,
+            background,
             seen: watch::Sender::default(),
             leader: watch::Sender::default(),
             epoch: AtomicU64::new(0),
@@ -201,16 +185,15 @@ impl EtcdStore {
             ready: watch::Sender::default(),
             revision: AtomicU64::new(0),
             foreign_format: OnceLock::new(),
-            trouble: Mutex::new(None),
         });
-        shared.spawn_control(observer::run(Arc::clone(&shared)));
+        shared.background.spawn_control(observer::run(Arc::clone(&shared)));
         Ok(Self { requests: Writer::start(&shared), shared })
     }
 }
 
 impl Drop for EtcdStore {
     fn drop(&mut self) {
-        self.shared.stop();
+        self.shared.background.stop();
     }
 }
 
@@ -237,7 +220,8 @@ impl Store for EtcdStore {
     }
 
     async fn campaign(&self, me: &Member) -> Result<Box<dyn Leadership>, StoreError> {
-        Ok(Box::new(election::campaign(&self.shared, me).await?))
+        let shared = Arc::clone(&self.shared);
+        election::campaign(EtcdCandidate { shared, me: me.clone() }).await
     }
 
     fn leader(&self) -> watch::Receiver<Option<Seat>> {
@@ -265,30 +249,16 @@ impl Store for EtcdStore {
     }
 
     async fn close(&self) {
-        self.shared.stop();
-        if timeout(CLOSING, self.shared.tasks.wait()).await.is_err() {
-            tracing::debug!("closed the store with requests in flight");
-        }
+        self.shared.background.stop();
+        self.shared.background.ended().await;
         self.shared.leader.send_replace(None);
     }
 }
 
 impl Shared {
-    /// Starts a task on the control thread, where the load of the process does not delay it.
-    fn spawn_control(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn_on(task, &self.control_runtime);
-    }
-
-    fn stop(&self) {
-        self.stop.cancel();
-        self.tasks.close();
-    }
-
     /// Whether the store can be used at all.
     fn check_open(&self) -> Result<(), StoreError> {
-        if self.stop.is_cancelled() {
-            return Err(self.closed());
-        }
+        self.background.check_open()?;
         match self.foreign_format.get() {
             Some(found) => Err(StoreError::Format {
                 location: self.options.location(),
@@ -297,10 +267,6 @@ impl Shared {
             }),
             None => Ok(()),
         }
-    }
-
-    fn closed(&self) -> StoreError {
-        StoreError::Unavailable("the store is closed".to_owned())
     }
 
     /// Records the format of the data.
@@ -345,28 +311,5 @@ impl Shared {
 
     fn revision(&self) -> Revision {
         Revision(self.revision.load(Ordering::Acquire))
-    }
-
-    /// Records a problem of a commit, for the status.
-    fn note_commit(&self, outcome: &Result<Revision, CommitError>) {
-        match outcome {
-            // A batch that was already applied gets this answer, so etcd works.
-            Ok(_) | Err(CommitError::OutOfOrder { .. }) => self.note_trouble(None),
-            Err(
-                error @ (CommitError::Full(_)
-                | CommitError::Unavailable(_)
-                | CommitError::Ambiguous(_)
-                | CommitError::Corrupt(_)),
-            ) => self.note_trouble(Some(error.to_string())),
-            Err(_) => {}
-        }
-    }
-
-    fn note_trouble(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
-    }
-
-    fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

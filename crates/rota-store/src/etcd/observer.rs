@@ -32,14 +32,14 @@ pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             biased;
-            () = shared.stop.cancelled() => return,
+            () = shared.background.stop.cancelled() => return,
             fault = observe(&shared, &mut backoff) => {
                 tracing::debug!(reason = fault.reason(), "restarting the observation of the leader");
             }
         }
         tokio::select! {
             biased;
-            () = shared.stop.cancelled() => return,
+            () = shared.background.stop.cancelled() => return,
             () = backoff.wait() => {}
         }
     }

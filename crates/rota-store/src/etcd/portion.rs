@@ -15,6 +15,9 @@ const HOT_GUESS: usize = 1024;
 /// Maximum bytes of an answer by the limits alone, independent of estimated sizes.
 const ANSWER_BYTES: usize = 48 << 20;
 
+/// How many times as many entries a request can have in the middle of a long walk.
+const WALK: usize = 4;
+
 /// The sizes of one kind of requests, for both shapes of spaces.
 #[derive(Debug)]
 pub(super) struct Portions {
@@ -49,6 +52,15 @@ impl Portions {
     pub(super) fn of(&self, space: Space) -> usize {
         let portion = self.portion(space);
         let entries = portion.entries.load(Ordering::Relaxed);
+        (self.bytes / portion.entry_bytes.load(Ordering::Relaxed).max(1)).clamp(1, entries)
+    }
+
+    /// The number of entries of this space to request in the middle of a long walk. The sizes just seen count for more
+    /// there, so it can be larger: a run of the largest values after small ones costs etcd a few times as much memory
+    /// for one request.
+    pub(super) fn of_walk(&self, space: Space) -> usize {
+        let portion = self.portion(space);
+        let entries = portion.entries.load(Ordering::Relaxed).saturating_mul(WALK);
         (self.bytes / portion.entry_bytes.load(Ordering::Relaxed).max(1)).clamp(1, entries)
     }
 

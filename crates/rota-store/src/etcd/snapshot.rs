@@ -2,8 +2,9 @@
 //! it. So a snapshot costs etcd nothing, and is valid until the revision is compacted.
 //!
 //! For each request, etcd 3.4 walks its index over the whole rest of a range, even for a few entries. So
-//! consecutive pages come from increasingly large parts that are read ahead. For descending order etcd would
-//! fetch the whole range; [`descend`] avoids this.
+//! consecutive pages come from increasingly large parts that are read ahead, or where values can be large, from
+//! short ranges ([`segments`](super::segments)). For descending order etcd would fetch the whole range; [`descend`]
+//! avoids this.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,10 +19,11 @@ use super::{
     layout,
     link::{Client, Effect},
     read,
+    segments::Segments,
     wire::{KeyValue, RangeRequest, RangeResponse, SortOrder},
 };
 use crate::{
-    model::{Direction, KeyRange, Page, Revision, Space},
+    model::{Direction, KeyRange, Page, Revision, Space, SpaceShape},
     store::{Snapshot, StoreError},
 };
 
@@ -42,10 +44,13 @@ pub(super) struct EtcdSnapshot {
     /// The revision to read at: the newest one, because the revision of the last commit may already be
     /// compacted.
     pinned: i64,
-    ahead: Mutex<Ahead>,
+    ahead: Mutex<Vec<Ahead>>,
 }
 
-/// Entries after the last ascending page, for the next one.
+/// Number of walks at a time for which entries are kept.
+const WALKS_MAX: usize = 16;
+
+/// Entries after the last ascending page of a walk, for the next one.
 #[derive(Default)]
 struct Ahead {
     /// The start of the next page, and the end of its range.
@@ -55,6 +60,7 @@ struct Ahead {
     more: bool,
     /// Number of entries to request next.
     grown: usize,
+    segments: Segments,
 }
 
 /// A part of a range.
@@ -141,11 +147,7 @@ impl EtcdSnapshot {
         (mut start, end): (Bytes, Bytes),
         limit: usize,
     ) -> Result<(Vec<KeyValue>, bool), Fault> {
-        // Taken out, so that concurrent pages of other ranges do not use it.
-        let mut ahead = std::mem::take(&mut *self.ahead());
-        if ahead.range != (start.clone(), end.clone()) {
-            ahead = Ahead { more: true, ..Ahead::default() };
-        }
+        let mut ahead = self.ahead_of((&start, &end));
         let mut entries = Vec::new();
         let mut bytes = 0;
         while entries.len() < limit && bytes < PAGE_BYTES_MAX {
@@ -156,17 +158,45 @@ impl EtcdSnapshot {
             } else if ahead.more {
                 let missing = limit - entries.len();
                 let wanted = missing.max(ahead.grown).min(self.shared.scans.of(space));
-                let part = self.part(space, (&start, &end), Direction::Ascending, wanted).await?;
+                // The first part is the last one of most walks.
+                let is_long = ahead.grown > 0 && space.shape == SpaceShape::Large;
                 ahead.grown = wanted.saturating_mul(4);
-                ahead.more = part.more;
+                if !is_long {
+                    let all = (&start, &end);
+                    let part = self.part(space, all, Direction::Ascending, wanted).await?;
+                    ahead.more = part.more;
+                    ahead.entries = part.kvs.into_iter();
+                    continue;
+                }
+                let wanted = self.shared.scans.of_walk(space);
+                let Some((from, until)) = ahead.segments.next(self, &start, &end).await? else {
+                    ahead.more = false;
+                    break;
+                };
+                let part = self.part(space, (&from, &until), Direction::Ascending, wanted).await?;
+                if let Some(done) = ahead.segments.read(part.more)
+                    && part.kvs.is_empty()
+                {
+                    start = done;
+                }
                 ahead.entries = part.kvs.into_iter();
             } else {
                 break;
             }
         }
+        let is_rest_unknown = ahead.more && ahead.grown > 0 && space.shape == SpaceShape::Large;
+        if is_rest_unknown && ahead.entries.as_slice().is_empty() && !ahead.segments.is_open() {
+            ahead.more = ahead.segments.next(self, &start, &end).await?.is_some();
+        }
         let more = ahead.more || !ahead.entries.as_slice().is_empty();
-        ahead.range = (start, end);
-        *self.ahead() = ahead;
+        if more {
+            ahead.range = (start, end);
+            let mut others = self.ahead();
+            if others.len() >= WALKS_MAX {
+                others.remove(0);
+            }
+            others.push(ahead);
+        }
         Ok((entries, more))
     }
 
@@ -195,7 +225,15 @@ impl EtcdSnapshot {
         }
     }
 
-    fn ahead(&self) -> MutexGuard<'_, Ahead> {
+    /// Takes what was read ahead of this range. Concurrent pages of other ranges have their own.
+    fn ahead_of(&self, range: (&Bytes, &Bytes)) -> Ahead {
+        let mut all = self.ahead();
+        let found = all.iter().position(|ahead| (&ahead.range.0, &ahead.range.1) == range);
+        let new = || Ahead { more: true, ..Ahead::default() };
+        found.map_or_else(new, |found| all.remove(found))
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Vec<Ahead>> {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

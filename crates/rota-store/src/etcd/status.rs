@@ -59,7 +59,7 @@ pub(super) async fn status(shared: &Arc<Shared>) -> StoreStatus {
             format!("etcd's database is near its quota: {used} of {quota} bytes are used")
         });
     }
-    status.problem = problem(&answers).or_else(|| shared.trouble());
+    status.problem = problem(&answers).or_else(|| shared.background.trouble());
     status
 }
 
@@ -143,11 +143,11 @@ impl Inquiries {
         let (answer, asked) = watch::channel(None);
         *current = Some(asked.clone());
         let shared = Arc::clone(shared);
-        shared.clone().tasks.spawn(async move {
+        shared.clone().background.tasks.spawn(async move {
             let inquiries = &shared.inquiries;
             let told = tokio::select! {
                 biased;
-                () = shared.stop.cancelled() => return,
+                () = shared.background.stop.cancelled() => return,
                 told = ask(&inquiries.members[member].link) => told,
             };
             if let Ok(told) = &told {
@@ -192,6 +192,10 @@ fn problem(answers: &[Result<StatusResponse, Fault>]) -> Option<String> {
         None
     } else if told().next().is_some() {
         Some("etcd has no leader".to_owned())
+    } else if answers.iter().any(|answer| matches!(answer, Err(Fault::Forbidden(_)))) {
+        // Some versions tell their status to the role root only, and serve all else. If the user may do nothing at
+        // all, the campaign reports it.
+        None
     } else {
         let faults = answers.iter().filter_map(|answer| answer.as_ref().err());
         let reasons = faults.map(Fault::reason).next();
@@ -218,6 +222,7 @@ mod tests {
         assert!(says(&[told(1, &["alarm:CORRUPT"])]).contains("CORRUPT"));
         assert!(says(&[told(0, &[]), away()]).contains("no leader"));
         assert!(says(&[away(), away()]).contains("away"));
+        assert_eq!(problem(&[away(), Err(Fault::Forbidden("permission denied".to_owned()))]), None);
         assert!(says(&[]).contains("did not answer"));
     }
 }

@@ -33,10 +33,21 @@ pub(super) async fn run(shared: &Arc<Shared>) -> Never {
     // Not the link for small requests, because compaction can take long.
     let link = Link::new("upkeep", &shared.options, &shared.members);
     let step = (shared.options.history / 20).clamp(Duration::from_millis(100), STEP_MAX);
+    let mut warned = false;
     loop {
         sleep(step).await;
-        if let Err(fault) = compact(shared, &link, &mut commits).await {
-            tracing::debug!(reason = fault.reason(), "cannot compact etcd");
+        match compact(shared, &link, &mut commits).await {
+            Ok(()) => {}
+            // From 3.4.42, 3.5.28 and 3.6.9 on, etcd lets only the role root compact.
+            Err(Fault::Forbidden(why)) if !warned => {
+                warned = true;
+                tracing::warn!(
+                    %why,
+                    "etcd does not let its user compact the history, which fills it; start etcd with \
+                     --auto-compaction-retention=10m, or grant the user the role root"
+                );
+            }
+            Err(fault) => tracing::debug!(reason = fault.reason(), "cannot compact etcd"),
         }
     }
 }

@@ -112,7 +112,7 @@ impl Writer {
             known: None,
             unsettled: None,
         };
-        shared.tasks.spawn(writer.run(receiver));
+        shared.background.tasks.spawn(writer.run(receiver));
         Requests(sender)
     }
 
@@ -121,14 +121,14 @@ impl Writer {
         loop {
             let request = tokio::select! {
                 biased;
-                () = shared.stop.cancelled() => return,
+                () = shared.background.stop.cancelled() => return,
                 request = requests.recv() => request,
             };
             // The caller may be gone; the outcome is kept for the next one.
             match request {
                 Some(Request::Commit { fence, batch, reply }) => {
                     let outcome = self.commit(fence, &batch).await;
-                    self.shared.note_commit(&outcome);
+                    self.shared.background.note_commit(&outcome);
                     let _ = reply.send(outcome);
                 }
                 Some(Request::Head { reply }) => {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     model::{BatchSeq, Epoch, Head, Revision},
-    remote::backoff::Backoff,
+    remote::{background, backoff::Backoff},
     store::{Change, ChangeStream, StoreError},
 };
 
@@ -47,7 +47,7 @@ pub(super) fn watch(shared: &Arc<Shared>, after: Revision) -> Result<ChangeStrea
         let shared = Arc::clone(&watcher.shared);
         let next = tokio::select! {
             biased;
-            () = shared.stop.cancelled() => Err(shared.closed()),
+            () = shared.background.stop.cancelled() => Err(background::closed()),
             next = watcher.next() => next,
         };
         let watcher = next.is_ok().then_some(watcher);

@@ -9,8 +9,9 @@ use redis::{
 use tokio::time::timeout;
 
 use super::{
+    answer,
     fault::Fault,
-    options::{RedisOptions, RedisTls, RedisUser, split_port},
+    options::{RedisDurability, RedisOptions, RedisTls, RedisUser, split_port},
     script::Script,
 };
 
@@ -38,6 +39,34 @@ impl Connected {
         let mut connection = self.connection.clone();
         let answer = within(patience, command.query_async(&mut connection)).await;
         Ok(answer.ok_or(Fault::Silent(patience))??)
+    }
+
+    /// Waits until as many replicas as the options say have what was written on this connection.
+    pub(super) async fn replicated(
+        &self,
+        options: &RedisOptions,
+        patience: Duration,
+    ) -> Result<(), Fault> {
+        if options.replicas == 0 {
+            return Ok(());
+        }
+        let timeout = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        let reached = if self.has_waitaof {
+            let local = u8::from(options.durability == RedisDurability::Always);
+            let mut wait = redis::cmd("WAITAOF");
+            wait.arg(local).arg(options.replicas).arg(timeout);
+            let [_, replicas] = answer::exactly(self.send(&wait, patience * 2).await?)?;
+            answer::number(replicas)?
+        } else {
+            let mut wait = redis::cmd("WAIT");
+            wait.arg(options.replicas).arg(timeout);
+            answer::number(self.send(&wait, patience * 2).await?)?
+        };
+        if reached >= u64::from(options.replicas) {
+            return Ok(());
+        }
+        let wanted = options.replicas;
+        Err(Fault::Unknown(format!("only {reached} of {wanted} replicas have it")))
     }
 }
 

@@ -93,6 +93,13 @@ impl Inspection {
         if (major, minor) < VERSION_MIN {
             return Some(format!("Redis {major}.{minor} is too old; use 7.0 or later"));
         }
+        if self.number("cluster_enabled") != 0 {
+            return Some(
+                "Redis runs in cluster mode, which Rota does not support: there it could not notice a failover that \
+                 loses acknowledged changes; use a server with cluster-enabled no, alone or with Sentinel"
+                    .to_owned(),
+            );
+        }
         let policy = self.text("maxmemory_policy");
         if policy != "noeviction" {
             return Some(format!(

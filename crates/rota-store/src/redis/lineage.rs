@@ -103,8 +103,13 @@ impl Lineage {
 
     /// Takes note of a failover before which this process saw nothing of the store.
     pub(super) fn may_have_lost(&self, at: u64) {
-        let since = moment(at);
-        self.state().lost.get_or_insert(LostBatches { batches: None, since });
+        let unknown = LostBatches {
+            batches: None,
+            maybe_more: true,
+            since: moment(at),
+            noticed: SystemTime::now(),
+        };
+        self.state().lost.get_or_insert(unknown).maybe_more = true;
     }
 
     /// Judges the answer of `compare.lua` to the question for `sought`. Returns what is newly found to be missing.
@@ -138,12 +143,24 @@ impl Lineage {
             self.saw(here);
             return Ok(None);
         };
-        let before = state.lost.as_ref().and_then(|lost| lost.batches).unwrap_or(0);
-        let missing = sought.count.saturating_sub(left);
-        let since = moment(at);
+        let missing = LostBatches {
+            batches: Some(sought.count.saturating_sub(left)),
+            maybe_more: false,
+            since: moment(at),
+            noticed: SystemTime::now(),
+        };
         state.newest = here;
-        state.lost = Some(LostBatches { batches: Some(before + missing), since });
-        Ok(Some(LostBatches { batches: Some(missing), since }))
+        let before = state.lost.take();
+        state.lost = Some(LostBatches {
+            batches: before
+                .iter()
+                .chain([&missing])
+                .filter_map(|lost| lost.batches)
+                .reduce(|a, b| a + b),
+            maybe_more: before.as_ref().is_some_and(|lost| lost.maybe_more),
+            ..missing.clone()
+        });
+        Ok(Some(missing))
     }
 }
 
@@ -215,5 +232,20 @@ mod tests {
         assert!(lineage.compare(lineage.newest(), told(landed(3, 94, 84), "", "83")).is_ok());
         assert_eq!(lineage.lost().and_then(|lost| lost.batches), Some(6));
         assert_eq!(lineage.highest(), BatchSeq(100));
+    }
+
+    #[test]
+    fn a_number_is_a_minimum_where_an_unknown_loss_came_before() {
+        let lineage = Lineage::default();
+        lineage.may_have_lost(9);
+        let lost = lineage.lost().expect("a loss");
+        assert_eq!((lost.batches, lost.maybe_more), (None, true));
+        let sought = landed(3, 100, 90);
+        lineage.saw(sought);
+        let answer = told(landed(3, 95, 85), "", "84");
+        let found = lineage.compare(sought, answer).expect("it is read").expect("a loss");
+        assert_eq!((found.batches, found.maybe_more), (Some(5), false));
+        let lost = lineage.lost().expect("a loss");
+        assert_eq!((lost.batches, lost.maybe_more), (Some(5), true));
     }
 }

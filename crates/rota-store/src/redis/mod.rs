@@ -36,8 +36,8 @@
 //! Redis replicates after it acknowledges. A replica that is promoted can lack acknowledged batches, unless
 //! [`RedisOptions::replicas`] has each commit wait for replicas. Rota detects such a loss (`lineage.rs`): a process that has
 //! seen a newer batch than the store has gives up its leadership, logs an error with the number of missing batches and keeps
-//! it in [`StoreStatus::lost`]. A failover ends the leadership in any case. The next one begins its epoch and
-//! its batches at `config-epoch × 2^32` of Sentinel, so that numbers grow although the store went back.
+//! it in [`Store::lost`]. A failover ends the leadership in any case. The next one begins its epoch
+//! and its batches at `config-epoch × 2^32` of Sentinel, so that numbers grow although the store went back.
 //!
 //! A master that is cut off from its Sentinels serves reads and, without `replicas`, commits until the leader notices (within
 //! a second where it reaches a Sentinel). Those reads can be stale and those commits are lost, and told as lost.
@@ -58,9 +58,9 @@
 //! | [`StoreError::Timeout`], [`StoreError::Unavailable`] | Redis was not reached | try again |
 
 mod answer;
+mod candidate;
 mod changes;
 mod connection;
-mod election;
 mod fault;
 mod fitness;
 mod layout;
@@ -77,18 +77,14 @@ mod snapshot;
 mod status;
 mod writer;
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::{runtime::Handle, time::timeout};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::options::{RedisDurability, RedisOptions, RedisServers, RedisTls, RedisUser};
 use self::{
+    candidate::RedisCandidate,
     layout::{FORMAT, Layout},
     link::Link,
     server::Server,
@@ -97,13 +93,13 @@ use self::{
 };
 use crate::{
     model::{Batch, BatchLimits, Epoch, Fence, Head, Member, Revision, Seat, Space},
-    remote::thread,
-    store::{ChangeStream, CommitError, Leadership, Snapshot, Store, StoreError, StoreStatus},
+    remote::{background::Background, election},
+    store::{
+        ChangeStream, CommitError, Leadership, LostBatches, Snapshot, Store, StoreError,
+        StoreStatus,
+    },
     watch,
 };
-
-/// How long closing waits for what is on its way.
-const CLOSING: Duration = Duration::from_secs(2);
 
 /// The Redis backend.
 ///
@@ -122,18 +118,12 @@ struct Shared {
     control: Link,
     /// For questions after the server's health.
     inquiries: Link,
-    /// Where the control thread's tasks run.
-    control_runtime: Handle,
-    tasks: TaskTracker,
-    /// Cancelled when the store closes.
-    stop: CancellationToken,
+    background: Background,
     leader: watch::Sender<Option<Seat>>,
     /// Who leads, as each look of the observer finds it.
     seen: tokio::sync::watch::Sender<Option<Seat>>,
     /// Which campaign announced that it is ready to take over, and from which leadership.
     ready: tokio::sync::watch::Sender<(String, Epoch)>,
-    /// Why the last commit or campaign did not work.
-    trouble: Mutex<Option<String>>,
 }
 
 impl RedisStore {
@@ -150,25 +140,20 @@ impl RedisStore {
         let by_sentinel = matches!(options.servers, RedisServers::Sentinel { .. });
         let layout = Layout::new(&options.prefix, spaces);
         let server = Arc::new(Server::new(options, layout));
-        let stop = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let control_runtime = thread::start("redis", stop.clone(), tasks.clone())?;
+        let background = Background::start("redis")?;
         let shared = Arc::new(Shared {
             reads: Link::new(&server),
             control: Link::new(&server),
             inquiries: Link::new(&server),
             server,
-            control_runtime,
-            tasks,
-            stop,
+            background,
             leader: watch::Sender::default(),
             seen: tokio::sync::watch::Sender::default(),
             ready: tokio::sync::watch::Sender::default(),
-            trouble: Mutex::new(None),
         });
-        shared.spawn_control(observer::run(Arc::clone(&shared)));
+        shared.background.spawn_control(observer::run(Arc::clone(&shared)));
         if by_sentinel {
-            shared.spawn_control(observer::follow_sentinels(Arc::clone(&shared)));
+            shared.background.spawn_control(observer::follow_sentinels(Arc::clone(&shared)));
         }
         Ok(Self { requests: Writer::start(&shared), shared })
     }
@@ -176,7 +161,7 @@ impl RedisStore {
 
 impl Drop for RedisStore {
     fn drop(&mut self) {
-        self.shared.stop();
+        self.shared.background.stop();
     }
 }
 
@@ -203,7 +188,7 @@ impl Store for RedisStore {
     }
 
     async fn campaign(&self, me: &Member) -> Result<Box<dyn Leadership>, StoreError> {
-        Ok(Box::new(election::campaign(&self.shared, me).await?))
+        election::campaign(RedisCandidate::new(&self.shared, me)).await
     }
 
     fn leader(&self) -> watch::Receiver<Option<Seat>> {
@@ -222,6 +207,10 @@ impl Store for RedisStore {
         status::status(&self.shared).await
     }
 
+    fn lost(&self) -> Option<LostBatches> {
+        self.shared.server.lineage.lost()
+    }
+
     fn limits(&self) -> BatchLimits {
         writer::LIMITS
     }
@@ -231,30 +220,16 @@ impl Store for RedisStore {
     }
 
     async fn close(&self) {
-        self.shared.stop();
-        if timeout(CLOSING, self.shared.tasks.wait()).await.is_err() {
-            tracing::debug!("closed the store with requests on their way");
-        }
+        self.shared.background.stop();
+        self.shared.background.ended().await;
         self.shared.leader.send_replace(None);
     }
 }
 
 impl Shared {
-    /// Starts a task that no load of the process delays.
-    fn spawn_control(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn_on(task, &self.control_runtime);
-    }
-
-    fn stop(&self) {
-        self.stop.cancel();
-        self.tasks.close();
-    }
-
     /// Whether the store can be used at all.
     fn check_open(&self) -> Result<(), StoreError> {
-        if self.stop.is_cancelled() {
-            return Err(self.closed());
-        }
+        self.background.check_open()?;
         match self.server.foreign_format() {
             Some(found) => Err(StoreError::Format {
                 location: self.server.options.location(),
@@ -263,32 +238,5 @@ impl Shared {
             }),
             None => Ok(()),
         }
-    }
-
-    fn closed(&self) -> StoreError {
-        StoreError::Unavailable("the store is closed".to_owned())
-    }
-
-    /// Keeps what operators are to know of a commit.
-    fn note_commit(&self, outcome: &Result<Revision, CommitError>) {
-        match outcome {
-            // One that had landed before is answered so: Redis is well.
-            Ok(_) | Err(CommitError::OutOfOrder { .. }) => self.note_trouble(None),
-            Err(
-                error @ (CommitError::Full(_)
-                | CommitError::Unavailable(_)
-                | CommitError::Ambiguous(_)
-                | CommitError::Corrupt(_)),
-            ) => self.note_trouble(Some(error.to_string())),
-            Err(_) => {}
-        }
-    }
-
-    fn note_trouble(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
-    }
-
-    fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -34,7 +34,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         let observed = tokio::select! {
             biased;
-            () = shared.stop.cancelled() => return,
+            () = shared.background.stop.cancelled() => return,
             observed = observe(&shared, &link) => observed,
         };
         match observed {
@@ -43,7 +43,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 tracing::debug!(reason = fault.reason(), "could not look for the leader");
                 tokio::select! {
                     biased;
-                    () = shared.stop.cancelled() => return,
+                    () = shared.background.stop.cancelled() => return,
                     () = backoff.wait() => {}
                 }
             }
@@ -95,12 +95,12 @@ pub(super) async fn follow_sentinels(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             biased;
-            () = shared.stop.cancelled() => return,
+            () = shared.background.stop.cancelled() => return,
             () = tokio::time::sleep(SENTINELS) => {}
         }
         let found = tokio::select! {
             biased;
-            () = shared.stop.cancelled() => return,
+            () = shared.background.stop.cancelled() => return,
             found = shared.server.find() => found,
         };
         if let Err(fault) = found {

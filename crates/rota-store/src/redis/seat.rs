@@ -81,6 +81,9 @@ pub(super) async fn stay(
     }
 }
 
+/// Upper bound of the batches of one step, which a leader can write before it hears of the first.
+const UNDER_WAY_MAX: u64 = 1 << 16;
+
 /// Tries to take the seat.
 pub(super) async fn take(shared: &Shared, me: &Member, holder: &str) -> Result<Try, Fault> {
     let Server { options, layout, lineage, .. } = shared.server.as_ref();
@@ -98,15 +101,23 @@ pub(super) async fn take(shared: &Shared, me: &Member, holder: &str) -> Result<T
     let mut next = || parts.next().unwrap_or(Value::Nil);
     match answer::text(next())?.as_str() {
         "taken" => {
+            // A former master that lives on has no replicas. Who led there would refuse what it does not know.
+            if let Err(fault) = connected.replicated(options, patience).await {
+                let why = format!("the seat was not taken: {}", fault.reason());
+                let fault = Fault::Refused(why);
+                shared.control.failed(&connected, &fault).await;
+                return Err(fault);
+            }
             let epoch = Epoch(answer::number(next())?);
             let found = Position::read(next())?;
             let written_in = answer::number(next())?;
             shared.server.judge_failover(connected.term, written_in, &found);
             lineage.saw(Landed { head: found.head, count: found.count });
             let mut least = Server::floor(connected.term);
-            // Batches that were lost keep their numbers for themselves.
+            // Batches that were lost keep their numbers for themselves, and so do those that were under way, of which
+            // no node knows.
             if lineage.highest() > found.head.seq {
-                least = least.max(lineage.highest().0 + 1);
+                least = least.max(lineage.highest().0 + 1 + UNDER_WAY_MAX);
             }
             let least = if least > found.head.seq.0 + 1 { BatchSeq(least) } else { BatchSeq(0) };
             Ok(Try::Taken(Held { epoch, holder: holder.to_owned(), term: connected.term, least }))

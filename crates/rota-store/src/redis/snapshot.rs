@@ -69,9 +69,10 @@ impl RedisSnapshot {
         shared.server.check_format(&answer::text(format)?)?;
         shared.server.lineage.saw(Landed { head, count });
         let ended = CancellationToken::new();
-        shared
-            .tasks
-            .spawn_on(keep(Arc::clone(shared), id.clone(), ended.clone()), &shared.control_runtime);
+        shared.background.tasks.spawn_on(
+            keep(Arc::clone(shared), id.clone(), ended.clone()),
+            &shared.background.control,
+        );
         let guard = ended.drop_guard();
         Ok(Self { shared: Arc::clone(shared), id, revision: Revision(head.seq.0), _guard: guard })
     }
@@ -113,7 +114,7 @@ async fn keep(shared: Arc<Shared>, id: String, ended: CancellationToken) {
         tokio::select! {
             biased;
             () = ended.cancelled() => break,
-            () = shared.stop.cancelled() => break,
+            () = shared.background.stop.cancelled() => break,
             () = sleep(TTL / RATE) => {}
         }
         // Whether it is still there is found out by the next read.

@@ -34,10 +34,10 @@ pub(super) async fn status(shared: &Shared) -> StoreStatus {
         return status;
     }
     let asked = within(LIMIT, inspect(shared)).await.unwrap_or(Err(Fault::Silent(LIMIT)));
-    status.lost = server.lineage.lost();
     match asked {
         Ok(inspection) => {
-            status.problem = inspection.problem(&server.options).or_else(|| shared.trouble());
+            status.problem =
+                inspection.problem(&server.options).or_else(|| shared.background.trouble());
             status.weakness = inspection.weakness(&server.options);
             let (used, max) = (inspection.bytes_used(), inspection.bytes_max());
             status.bytes_used = Some(max.map_or(used, |max| used.min(max)));

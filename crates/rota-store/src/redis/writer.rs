@@ -24,7 +24,6 @@ use super::{
     layout::{self, Group},
     lineage::{Landed, Position},
     link::{Effect, Link},
-    options::RedisDurability,
     script::Script,
     server::{Held, NUMBER_MAX},
 };
@@ -105,7 +104,7 @@ impl Writer {
             log: Log::new(options.history, options.history_bytes),
             shared: Arc::clone(shared),
         };
-        shared.tasks.spawn(writer.run(receiver));
+        shared.background.tasks.spawn(writer.run(receiver));
         Requests(sender)
     }
 
@@ -114,14 +113,14 @@ impl Writer {
         loop {
             let request = tokio::select! {
                 biased;
-                () = shared.stop.cancelled() => return,
+                () = shared.background.stop.cancelled() => return,
                 request = requests.recv() => request,
             };
             // A caller that went away does not want to know; the outcome is kept for the next one.
             match request {
                 Some(Request::Commit { fence, batch, reply }) => {
                     let outcome = self.commit(fence, &batch).await;
-                    self.shared.note_commit(&outcome);
+                    self.shared.background.note_commit(&outcome);
                     let _ = reply.send(outcome);
                 }
                 Some(Request::Head { reply }) => {
@@ -235,30 +234,7 @@ impl Writer {
         }
         let (answer, connected) = self.link.request(patience, Effect::Once, command).await?;
         let options = &server.options;
-        if options.replicas == 0 {
-            return Ok(answer);
-        }
-        let timeout = u64::try_from(options.timeout.as_millis()).unwrap_or(u64::MAX);
-        let replicated = async {
-            let reached = if connected.has_waitaof {
-                let local = u8::from(options.durability == RedisDurability::Always);
-                let mut wait = redis::cmd("WAITAOF");
-                wait.arg(local).arg(options.replicas).arg(timeout);
-                let answer = connected.send(&wait, options.timeout * 2).await?;
-                let [_, replicas] = answer::exactly(answer)?;
-                answer::number(replicas)?
-            } else {
-                let mut wait = redis::cmd("WAIT");
-                wait.arg(options.replicas).arg(timeout);
-                answer::number(connected.send(&wait, options.timeout * 2).await?)?
-            };
-            if reached >= u64::from(options.replicas) {
-                return Ok(());
-            }
-            let wanted = options.replicas;
-            Err(Fault::Unknown(format!("only {reached} of {wanted} replicas have it")))
-        };
-        if let Err(fault) = replicated.await {
+        if let Err(fault) = connected.replicated(options, options.timeout).await {
             // The script was carried out, so whatever the fault says of itself, the effect is not known.
             let fault = Fault::Unknown(fault.reason());
             self.link.failed(&connected, &fault).await;

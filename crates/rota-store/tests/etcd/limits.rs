@@ -233,3 +233,42 @@ async fn a_long_range_is_read_from_both_ends() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_walk_over_large_values_finds_each_key_once_and_in_order() {
+    let etcd = Etcd::start();
+    let a = Node::new("a", etcd.options());
+    let leading = a.lead().await;
+    // Runs of neighbours, keys that begin others, and some that stand alone.
+    let numbered = (0..3000).map(|number| format!("t_{:05}", number * 7 % 30_011));
+    let nested = (0..1500).map(|number| format!("u/{}/{number}", "x".repeat(number % 3)));
+    let mut keys: Vec<String> =
+        numbered.chain(nested).chain(["a", "z", "zz"].map(Into::into)).collect();
+    for part in keys.chunks(1500) {
+        let mut batch = Batch::new(a.next().await);
+        for key in part {
+            batch.put(LARGE, key.clone(), vec![7; key.len() * 10]);
+        }
+        within(a.store.commit(leading.fence(), batch)).await.unwrap();
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    let snapshot = within(a.store.snapshot()).await.unwrap();
+    for limit in [5000, 700, 33] {
+        let mut range = KeyRange::all(LARGE);
+        let mut found = Vec::new();
+        loop {
+            let page =
+                within(snapshot.scan(range.clone(), Direction::Ascending, limit)).await.unwrap();
+            assert!(!page.entries.is_empty() && page.entries.len() <= limit);
+            found.extend(
+                page.entries.iter().map(|(key, _)| String::from_utf8(key.to_vec()).unwrap()),
+            );
+            if !page.more {
+                break;
+            }
+            range.start = [found.last().unwrap().as_bytes(), b"\0"].concat().into();
+        }
+        assert!(found == keys, "{} of {} keys in pages of {limit}", found.len(), keys.len());
+    }
+}

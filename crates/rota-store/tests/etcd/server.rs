@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
     time::Duration,
@@ -140,7 +140,7 @@ impl Etcd {
 
     /// What etcd's own tool says to that.
     pub(crate) fn ctl(&self, arguments: &[&str]) -> String {
-        let output = Command::new("etcdctl")
+        let output = Command::new(program("etcdctl"))
             .env("ETCDCTL_API", "3")
             .arg(format!("--endpoints={}://{}", self.scheme, self.endpoint()))
             .args(arguments)
@@ -151,13 +151,22 @@ impl Etcd {
     }
 }
 
+/// A program of the release that is tested.
+fn program(name: &str) -> PathBuf {
+    let Some(servers) = crate::SERVERS else { return name.into() };
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let program = target.join("tools/servers").join(servers).join("usr/bin").join(name);
+    assert!(program.exists(), "{} is missing; run tests/install.sh", program.display());
+    program
+}
+
 /// A process that may come to serve.
 pub(crate) type Starting = (Child, mpsc::Receiver<()>);
 
 fn spawn(dir: &Path, scheme: &str, (client, peer): (u16, u16), arguments: &[String]) -> Starting {
     let clients = format!("{scheme}://127.0.0.1:{client}");
     let peers = format!("http://127.0.0.1:{peer}");
-    let mut process = Command::new("etcd")
+    let mut process = Command::new(program("etcd"))
         .arg("--data-dir")
         .arg(dir.join("data"))
         .args(["--name", &format!("m{peer}")])

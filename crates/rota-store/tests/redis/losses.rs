@@ -18,8 +18,8 @@ async fn finds(node: &Node, batches: u64) {
         loop {
             // Whatever it says, it makes a connection.
             let _ = node.store.head().await;
-            if let Some(lost) = node.store.status().await.lost {
-                assert_eq!(lost.batches, Some(batches));
+            if let Some(lost) = node.store.lost() {
+                assert_eq!((lost.batches, lost.maybe_more), (Some(batches), false));
                 return;
             }
         }
@@ -65,7 +65,7 @@ async fn a_file_that_is_cut_off_is_told_with_the_number_of_missing_batches() {
     assert!(matches!(end, Err(StoreError::Compacted)), "{end:?}");
     let leading = goes_on(&a, BatchSeq(10), &*old).await;
     finds(&b, 3).await;
-    assert!(a.store.status().await.lost.unwrap().since.is_some());
+    assert!(a.store.lost().unwrap().since.is_some());
     leading.resign(None).await;
 }
 
@@ -81,12 +81,12 @@ async fn a_server_that_comes_back_without_its_file_is_told_with_all_batches() {
     redis.remove_data();
     redis.restart();
     finds(&a, 5).await;
-    assert_eq!(a.store.status().await.lost.unwrap().since, None);
+    assert_eq!(a.store.lost().unwrap().since, None);
     within(old.lost()).await;
     goes_on(&a, BatchSeq(5), &*old).await.resign(None).await;
     // A node that knew nothing of the batches misses none.
     fresh.next().await;
-    assert_eq!(fresh.store.status().await.lost, None);
+    assert_eq!(fresh.store.lost(), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,11 +105,20 @@ async fn data_that_is_flushed_under_a_connection_is_told_as_lost() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_to_a_replica_that_was_behind_is_told_with_the_number_of_missing_batches() {
-    let mut master = Redis::start();
+    fails_over_to_a_replica_that_was_behind(Redis::with).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_of_valkey_is_told_with_the_number_of_missing_batches() {
+    fails_over_to_a_replica_that_was_behind(Redis::valkey_with).await;
+}
+
+async fn fails_over_to_a_replica_that_was_behind(start: fn(&[&str]) -> Redis) {
+    let mut master = start(&[]);
     let proxy = Proxy::to(master.endpoint()).await;
     let (_, port) =
         proxy.endpoint().rsplit_once(':').map(|(h, p)| (h.to_owned(), p.to_owned())).unwrap();
-    let replica = Redis::with(&["--replicaof", &format!("127.0.0.1 {port}")]);
+    let replica = start(&["--replicaof", &format!("127.0.0.1 {port}")]);
     let sentinel = Sentinel::watching(&master, &replica);
     let servers =
         RedisServers::Sentinel { sentinels: vec![sentinel.endpoint()], master: "rota".to_owned() };
@@ -153,7 +162,7 @@ async fn a_node_that_comes_after_a_failover_says_that_a_loss_is_unknown() {
     let options = RedisOptions::new(servers);
     let a = Node::new("a", options.clone());
     let leading = a.lead().await;
-    assert_eq!(a.store.status().await.lost, None);
+    assert_eq!(a.store.lost(), None);
     a.put(leading.fence(), BatchSeq(1), "1").await.unwrap();
     while replica.cli(&["HGET", "{rota}:head", "seq"]) != "1" {
         tokio::task::yield_now().await;
@@ -163,22 +172,34 @@ async fn a_node_that_comes_after_a_failover_says_that_a_loss_is_unknown() {
     master.kill();
     let b = Node::new("b", options.clone());
     let leading = b.lead().await;
-    let lost = b.store.status().await.lost.unwrap();
-    assert!(lost.batches.is_none() && lost.since.is_some(), "{lost:?}");
+    let lost = b.store.lost().unwrap();
+    assert!(lost.batches.is_none() && lost.maybe_more && lost.since.is_some(), "{lost:?}");
     b.put(leading.fence(), leading.seq_floor(), "2").await.unwrap();
     leading.resign(None).await;
     // Whoever comes later finds batches of after the failover.
     let c = Node::new("c", options);
     drop(c.lead().await);
-    assert_eq!(c.store.status().await.lost, None);
+    assert_eq!(c.store.lost(), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_waits_for_the_replicas_that_are_asked_for() {
-    let master = Redis::start();
+    let master = waits_for_a_replica(Redis::with).await;
+    assert!(master.cli(&["INFO", "commandstats"]).contains("cmdstat_wait:"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_in_valkey_waits_for_the_files_of_replicas() {
+    let master = waits_for_a_replica(Redis::valkey_with).await;
+    let asked = master.cli(&["INFO", "commandstats"]);
+    assert!(asked.contains("cmdstat_waitaof:") && !asked.contains("cmdstat_wait:"), "{asked}");
+}
+
+async fn waits_for_a_replica(start: fn(&[&str]) -> Redis) -> Redis {
+    let master = start(&[]);
     let proxy = Proxy::to(master.endpoint()).await;
     let port = proxy.endpoint().rsplit(':').next().unwrap().to_owned();
-    let replica = Redis::with(&["--replicaof", &format!("127.0.0.1 {port}")]);
+    let replica = start(&["--replicaof", &format!("127.0.0.1 {port}")]);
     while !replica.cli(&["INFO", "replication"]).contains("master_link_status:up") {
         tokio::task::yield_now().await;
     }
@@ -201,6 +222,28 @@ async fn a_commit_waits_for_the_replicas_that_are_asked_for() {
     assert_eq!(a.next_when_reached().await, seq);
     assert_eq!(a.value().await.unwrap(), "2");
     assert_eq!(replica.cli(&["HGET", "{rota}:s:hot", "a"]), "2");
+    master
+}
+
+/// A former master that was paused and goes on has no replicas, and whoever led there would refuse what it does not know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seat_is_not_taken_where_no_replica_hears_of_it() {
+    let master = Redis::start();
+    let a = Node::new("a", RedisOptions { replicas: 1, ..master.options() });
+    let campaign = {
+        let a = a.clone();
+        tokio::spawn(async move { a.lead().await })
+    };
+    let says = |problem: String| problem.contains("the seat was not taken");
+    within(async {
+        while !a.store.status().await.problem.is_some_and(says) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(!campaign.is_finished());
+    let _replica = Redis::with(&["--replicaof", &format!("127.0.0.1 {}", master.port())]);
+    within(campaign).await.unwrap();
 }
 
 /// Two replicas, of which one must have each batch: Sentinel promotes the one that is further.
@@ -235,7 +278,7 @@ async fn a_failover_under_load_loses_nothing_where_commits_wait_for_a_replica() 
     let new = a.lead().await;
     let value = String::from_utf8(a.value().await.unwrap().to_vec()).unwrap();
     assert!(value.parse::<u64>().unwrap() >= last, "{value} after {last} was acknowledged");
-    assert_eq!(a.store.status().await.lost, None);
+    assert_eq!(a.store.lost(), None);
     // The other replica follows the new master, so commits go on.
     let mut seq = new.seq_floor();
     within(async {

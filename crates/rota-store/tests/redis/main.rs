@@ -6,6 +6,8 @@
 #[path = "../shared/certificates.rs"]
 mod certificates;
 mod conformance;
+#[path = "../shared/elections.rs"]
+mod elections;
 mod limits;
 mod losses;
 #[path = "../shared/node.rs"]
@@ -14,8 +16,10 @@ mod outages;
 #[path = "../shared/proxy.rs"]
 #[expect(dead_code, reason = "tests of other backends use more of it")]
 mod proxy;
+mod seats;
 mod server;
 mod settings;
 
 // What the files in `shared` open.
 use rota_store::redis::{RedisOptions as Options, RedisStore as Backend};
+use server::Redis as Server;

@@ -44,10 +44,15 @@ impl Redis {
 
     /// Starts Valkey as Rota wants it.
     pub(crate) fn valkey() -> Self {
+        Self::valkey_with(&[])
+    }
+
+    /// Starts Valkey with these arguments after the usual ones.
+    pub(crate) fn valkey_with(arguments: &[&str]) -> Self {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
         let program = target.join("tools/servers/valkey-8/usr/bin/valkey-server");
         assert!(program.exists(), "{} is missing; run tests/install.sh", program.display());
-        Self::launch(program, &DURABLE)
+        Self::launch(program, &[&DURABLE[..], arguments].concat())
     }
 
     fn launch(program: PathBuf, arguments: &[&str]) -> Self {
@@ -134,7 +139,7 @@ impl Redis {
     }
 }
 
-/// A Sentinel that watches one master under the name `rota`, and alone decides about its failover. Killed when dropped.
+/// A Sentinel of the master's kind that watches it under the name `rota`, and alone decides about its failover. Killed when dropped.
 pub(crate) struct Sentinel {
     _dir: TempDir,
     port: u16,
@@ -151,7 +156,7 @@ impl Sentinel {
             "sentinel down-after-milliseconds rota 500\nsentinel failover-timeout rota 10000";
         std::fs::write(&file, format!("{watch}\n{settings}\n")).unwrap();
         let arguments = [file.to_string_lossy().into_owned(), "--sentinel".to_owned()];
-        let starting = spawn(Path::new("redis-server"), dir.path(), port, &arguments);
+        let starting = spawn(&master.program, dir.path(), port, &arguments);
         let process = serving(starting).expect("Sentinel starts");
         let sentinel = Self { _dir: dir, port, process };
         sentinel.knows(replica);

@@ -57,20 +57,58 @@ async fn a_server_that_evicts_keys_is_refused_in_any_case() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_needs_the_commands_and_the_prefix_alone() {
+async fn a_member_of_a_redis_cluster_is_refused_in_any_case() {
+    for cluster in [
+        Redis::with(&["--cluster-enabled", "yes"]),
+        Redis::valkey_with(&["--cluster-enabled", "yes"]),
+    ] {
+        let alone = RedisOptions { durability: RedisDurability::Async, ..cluster.options() };
+        for options in [cluster.options(), alone] {
+            let why = refusal(options).await;
+            assert!(why.contains("cluster mode"), "{why}");
+        }
+        // It serves no slot, as a member to which keys have not been assigned yet; with all of them it is no other.
+        cluster.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+        let why = refusal(cluster.options()).await;
+        assert!(why.contains("cluster mode"), "{why}");
+    }
+}
+
+/// The rules that the documentation gives to the user of Rota, after its name and password.
+fn documented_rules() -> Vec<&'static str> {
+    let page = include_str!("../../../../docs/stores.md");
+    let rules = page.split("user rota on >PASSWORD ").nth(1).unwrap();
+    rules.split("```").next().unwrap().split_whitespace().collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_needs_the_documented_commands_and_the_prefix_alone() {
+    for redis in [Redis::start(), Redis::valkey()] {
+        redis
+            .cli(&[&["ACL", "SETUSER", "rota", "on", ">secret"], &documented_rules()[..]].concat());
+        redis.cli(&["ACL", "SETUSER", "default", "off"]);
+        let user = Some(RedisUser { name: "rota".to_owned(), password: "secret".to_owned() });
+        let options = RedisOptions { user, ..redis.options() };
+        let (a, b) = (Node::new("a", options.clone()), Node::new("b", options));
+        let leading = a.lead().await;
+        let mut changes = b.store.watch(rota_store::Revision(0)).await.unwrap();
+        a.put(leading.fence(), a.next().await, "1").await.unwrap();
+        within(futures_util::StreamExt::next(&mut changes)).await.unwrap().unwrap();
+        let snapshot = within(b.store.snapshot()).await.unwrap();
+        a.put(leading.fence(), a.next().await, "2").await.unwrap();
+        let before = snapshot.get(&[(crate::node::HOT, "a".into())]).await.unwrap();
+        assert_eq!(before[0].as_deref(), Some(&b"1"[..]));
+        let standing = b.stand().await;
+        leading.resign(None).await;
+        within(standing).await.unwrap();
+        assert_eq!(b.store.status().await.problem, None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_may_too_little_is_told_what_is_missing() {
     let redis = Redis::start();
-    redis.cli(&[
-        "ACL",
-        "SETUSER",
-        "rota",
-        "on",
-        ">secret",
-        "~{rota}:*",
-        "+@all",
-        "-@dangerous",
-        "+info",
-        "+config|get",
-    ]);
+    redis.cli(&[&["ACL", "SETUSER", "rota", "on", ">secret"], &documented_rules()[..]].concat());
     redis.cli(&["ACL", "SETUSER", "blind", "on", ">secret", "~{rota}:*", "+@all", "-config"]);
     redis.cli(&["ACL", "SETUSER", "weak", "on", ">secret", "~{rota}:*", "+@all", "-hdel"]);
     redis.cli(&["ACL", "SETUSER", "default", "off"]);
@@ -108,17 +146,6 @@ async fn clusters_share_a_server_under_prefixes() {
     b.put(second.fence(), b.next().await, "2").await.unwrap();
     assert_eq!(a.value().await.unwrap(), "1");
     assert_eq!(b.value().await.unwrap(), "2");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn data_of_another_format_is_left_alone() {
-    let redis = Redis::start();
-    redis.cli(&["SET", "{rota}:format", "2"]);
-    let a = Node::new("a", redis.options());
-    let refused = within(a.store.campaign(&a.me)).await.map(drop);
-    assert!(matches!(refused, Err(StoreError::Format { .. })), "{refused:?}");
-    let problem = a.store.status().await.problem.unwrap();
-    assert!(problem.contains("format 2"), "{problem}");
 }
 
 /// The layout that people see, as `layout.rs` describes it.

@@ -43,6 +43,26 @@ async fn a_lease_that_ended_here_is_not_begun_again_whenever_it_is_sent_again() 
     assert!(session.running.contains_key("t"), "another attempt");
 }
 
+/// A store that lost the report of a lease has it still. Ignored, it would keep its slot and its task for ever.
+#[tokio::test]
+async fn a_lease_that_is_sent_again_after_its_report_was_answered_is_given_back() {
+    let mut session = session();
+    dispatch(&mut session, task("t", 7));
+    end(&mut session, "t", 7);
+    dispatch(&mut session, task("t", 7));
+    let sent = session.outbox.next().expect("the report");
+    assert_eq!(sent.reports.len(), 1, "its report is on its way");
+    session.hear(Some(Down::ReportResults(v1::ReportResults { seq: sent.seq, refused: vec![] })));
+    dispatch(&mut session, task("t", 7));
+    assert!(session.running.is_empty(), "it ran here once");
+    let sent = session.outbox.next().expect("another report");
+    let [report] = sent.reports.as_slice() else { panic!("{sent:?}") };
+    assert_eq!((report.task_id.as_str(), report.lease_token), ("t", 7));
+    assert!(matches!(report.outcome, Some(Outcome::Released(_))), "{report:?}");
+    dispatch(&mut session, task("t", 7));
+    assert!(session.outbox.next().is_none(), "it is being given back");
+}
+
 #[tokio::test]
 async fn a_report_that_cannot_be_read_does_not_stop_what_runs() {
     let mut session = session();

@@ -10,6 +10,8 @@ use rota_engine::IDEMPOTENCY_KEY_BYTES_MAX;
 pub(crate) enum Scope {
     Common,
     Server,
+    /// The store, for servers and for commands that work on stores themselves.
+    Store,
     Limits,
     Client,
     Worker,
@@ -180,7 +182,7 @@ pub(super) const fn secret(scope: Scope, name: &'static str, help: &'static str)
     Key { name, scope, default, value_name: "TOKEN", help, takes, secret: true, formerly: None }
 }
 
-use Scope::{Client, Common, Limits, Server, Worker};
+use Scope::{Client, Common, Limits, Server, Store, Worker};
 
 const LIMITS: rota_server::Limits = rota_server::Limits::DEFAULT;
 
@@ -234,7 +236,7 @@ pub(super) const BEFORE_STORES: &[Key] = &[
         "Address to listen on for REST, gRPC, health checks and docs",
     ),
     key(
-        Server,
+        Store,
         "store",
         "file:./rota-data",
         "URL",
@@ -247,7 +249,7 @@ pub(super) const BEFORE_STORES: &[Key] = &[
 /// What comes after them.
 pub(super) const AFTER_STORES: &[Key] = &[
     time(
-        Server,
+        Store,
         "leader_ttl",
         "5s",
         ("1s", "1h"),

@@ -18,6 +18,7 @@ pub(crate) use check::{check, check_variables, unknown_variables};
 pub(crate) use file::ConfigFile;
 pub(crate) use keys::{Key, Scope, variable_of};
 use keys::{Takes, flag_of};
+use store_url::Query;
 pub(crate) use store_url::table_of;
 pub(crate) use table::keys;
 
@@ -30,6 +31,8 @@ pub(crate) enum Source {
     File(String),
     Variable(String),
     Flag(String),
+    /// A positional argument, by its name.
+    Argument(&'static str),
     /// The query of the store's URL.
     StoreUrl,
 }
@@ -41,6 +44,7 @@ impl fmt::Display for Source {
             Self::File(place) => f.write_str(place),
             Self::Variable(name) => write!(f, "variable {name}"),
             Self::Flag(name) => write!(f, "flag {name}"),
+            Self::Argument(name) => write!(f, "argument {name}"),
             Self::StoreUrl => f.write_str("URL in store"),
         }
     }
@@ -127,7 +131,7 @@ impl Settings {
             };
             values.insert(key.name, value);
         }
-        store_url::take_query(&mut values)?;
+        store_url::take_query(&mut values, Query::Contradicts)?;
         Ok(Self { values, notes })
     }
 
@@ -146,6 +150,18 @@ impl Settings {
 
     pub(crate) fn source(&self, key: &str) -> &Source {
         &self.values.get(key).expect("a key of the table").1
+    }
+
+    /// The same settings for the store at this URL, which is the argument `name` of the command. A setting in its query
+    /// goes over every other source.
+    ///
+    /// # Errors
+    /// When the query has a setting that the store does not have, or a secret.
+    pub(crate) fn for_store(&self, url: &str, name: &'static str) -> Result<Self, Failure> {
+        let mut settings = self.clone();
+        settings.values.insert("store", (url.to_owned(), Source::Argument(name)));
+        store_url::take_query(&mut settings.values, Query::Overrides)?;
+        Ok(settings)
     }
 
     /// A parsed value.
@@ -202,7 +218,8 @@ mod tests {
     use super::*;
 
     fn resolve(args: &[&str], variables: &[(&str, &str)], file: &str) -> Settings {
-        let command = clap::Command::new("rota").args(flags(&[Scope::Server, Scope::Limits]));
+        let command =
+            clap::Command::new("rota").args(flags(&[Scope::Server, Scope::Store, Scope::Limits]));
         let matches = command.get_matches_from(args);
         let file = ConfigFile::parse(file, "rota.toml").expect("a file");
         let variable = |name: &str| {
@@ -231,7 +248,7 @@ mod tests {
     }
 
     fn told(args: &[&str], variables: &[(&str, &str)], file: &str) -> String {
-        let command = clap::Command::new("rota").args(flags(&[Scope::Server]));
+        let command = clap::Command::new("rota").args(flags(&[Scope::Server, Scope::Store]));
         let matches = command.get_matches_from(args);
         let file = ConfigFile::parse(file, "rota.toml").expect("a file");
         let variable = |name: &str| {

@@ -1,9 +1,9 @@
 //! The keys of each store's own table.
 
-use super::keys::{Key, Scope::Server, Takes, key, number, secret, switch, time};
+use super::keys::{Key, Scope::Store, Takes, key, number, secret, switch, time};
 
 const fn text(name: &'static str, value_name: &'static str, help: &'static str) -> Key {
-    key(Server, name, "", value_name, Takes::Text, help)
+    key(Store, name, "", value_name, Takes::Text, help)
 }
 
 const fn file(name: &'static str, help: &'static str) -> Key {
@@ -11,7 +11,7 @@ const fn file(name: &'static str, help: &'static str) -> Key {
 }
 
 const fn bytes(name: &'static str, default: &'static str, least: u64, help: &'static str) -> Key {
-    number(Server, name, default, "BYTES", (least, 1 << 50), help)
+    number(Store, name, default, "BYTES", (least, 1 << 50), help)
 }
 
 const CA: &str = "CA certificates that must have signed the certificate of the store (PEM)";
@@ -31,14 +31,15 @@ pub(super) const STORE_KEYS: &[Key] = &[
     .formerly("store_reserve_bytes"),
     text("store.etcd.user", "NAME", "User name for etcd. Set the password with store.etcd.password")
         .formerly("store_user"),
-    secret(Server, "store.etcd.password", "Password for etcd").formerly("store_password"),
-    switch(Server, "store.etcd.tls", "Use TLS with etcd even if none of the three files is set")
+    secret(Store, "store.etcd.password", "Password for etcd").formerly("store_password"),
+    file("store.etcd.password_file", "File with the password for etcd"),
+    switch(Store, "store.etcd.tls", "Use TLS with etcd even if none of the three files is set")
         .formerly("store_tls"),
     file("store.etcd.ca_file", CA).formerly("store_ca_file"),
     file("store.etcd.cert_file", CERT).formerly("store_cert_file"),
     file("store.etcd.key_file", PRIVATE_KEY).formerly("store_key_file"),
     number(
-        Server,
+        Store,
         "store.etcd.txn_ops_max",
         "128",
         "N",
@@ -47,7 +48,7 @@ pub(super) const STORE_KEYS: &[Key] = &[
     )
     .formerly("store_txn_ops_max"),
     number(
-        Server,
+        Store,
         "store.etcd.request_bytes_max",
         "1572864",
         "BYTES",
@@ -64,7 +65,7 @@ pub(super) const STORE_KEYS: &[Key] = &[
     )
     .formerly("store_quota_bytes"),
     time(
-        Server,
+        Store,
         "store.etcd.history",
         "10m",
         ("1s", "30d"),
@@ -72,14 +73,16 @@ pub(super) const STORE_KEYS: &[Key] = &[
     )
     .formerly("store_history"),
     text("store.redis.user", "NAME", "ACL user for Redis. Default: the user `default` if a password is set"),
-    secret(Server, "store.redis.password", "Password for Redis"),
+    secret(Store, "store.redis.password", "Password for Redis"),
+    file("store.redis.password_file", "File with the password for Redis"),
     text("store.redis.sentinel_user", "NAME", "ACL user for the Sentinels"),
-    secret(Server, "store.redis.sentinel_password", "Password for the Sentinels"),
+    secret(Store, "store.redis.sentinel_password", "Password for the Sentinels"),
+    file("store.redis.sentinel_password_file", "File with the password for the Sentinels"),
     file("store.redis.ca_file", CA),
     file("store.redis.cert_file", CERT),
     file("store.redis.key_file", PRIVATE_KEY),
     key(
-        Server,
+        Store,
         "store.redis.durability",
         "always",
         "MODE",
@@ -88,7 +91,7 @@ pub(super) const STORE_KEYS: &[Key] = &[
          writes can be lost",
     ),
     number(
-        Server,
+        Store,
         "store.redis.replicas",
         "0",
         "N",
@@ -96,14 +99,15 @@ pub(super) const STORE_KEYS: &[Key] = &[
         "Number of replicas that must have a change before it is acknowledged",
     ),
     time(
-        Server,
+        Store,
         "store.redis.history",
         "10m",
         ("1s", "30d"),
         "How long Redis keeps changes for the nodes that follow them",
     ),
-    switch(Server, "store.consul.tls", "Use TLS with Consul even if none of the three files is set"),
-    secret(Server, "store.consul.token", "ACL token for Consul"),
+    switch(Store, "store.consul.tls", "Use TLS with Consul even if none of the three files is set"),
+    secret(Store, "store.consul.token", "ACL token for Consul"),
+    file("store.consul.token_file", "File with the ACL token for Consul"),
     file("store.consul.ca_file", CA),
     file("store.consul.cert_file", CERT),
     file("store.consul.key_file", PRIVATE_KEY),

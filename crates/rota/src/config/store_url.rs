@@ -21,11 +21,21 @@ pub(crate) fn table_of(url: &str) -> Option<&'static str> {
     })
 }
 
+/// What a setting in the query does to one that has another value elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Query {
+    /// It contradicts it.
+    Contradicts,
+    /// It goes over it, because the command names several stores.
+    Overrides,
+}
+
 /// Moves the settings from the query of the store's URL to their keys.
 ///
 /// # Errors
 /// When the query names a key that the store does not have, a secret, or a key that has another value elsewhere.
-pub(super) fn take_query(values: &mut Values) -> Result<(), Failure> {
+pub(super) fn take_query(values: &mut Values, query: Query) -> Result<(), Failure> {
+    let overrides = query == Query::Overrides;
     let Some((url, source)) = values.get("store").cloned() else { return Ok(()) };
     let Some((address, query)) = url.split_once('?') else { return Ok(()) };
     let Some(table) = table_of(address) else { return Ok(()) };
@@ -40,12 +50,14 @@ pub(super) fn take_query(values: &mut Values) -> Result<(), Failure> {
             return Err(wrong(format!("there is no setting {field:?}; use {}", known.join(", "))));
         };
         if key.secret {
-            return Err(wrong(format!("{field} must not be in it, because URLs are shown"))
-                .hint(format!("set the variable {} instead", key.variable())));
+            return Err(wrong(format!("{field} must not be in it, because URLs are shown")).hint(
+                format!("set the variable {}, or {field}_file to a file with it", key.variable()),
+            ));
         }
         if let Some((given, place)) = values.get(key.name)
             && *place != Source::Default
             && *given != text
+            && !overrides
         {
             let twice = format!("{field}={text} contradicts {name} = {given:?} ({place})");
             return Err(wrong(twice).hint("remove one of them"));

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
     Client,
-    v1::{self, Cluster, Node, NodeRole, StoreState},
+    v1::{self, Cluster, Node, NodeRole, StoreLoss},
 };
 
 use crate::{
@@ -76,18 +76,21 @@ fn text(cluster: &Cluster) -> String {
             node.address.clone().unwrap_or_else(|| "-".to_owned()),
         ]);
     }
-    format!("{}{}\n{}", about.text(), warnings(&store), nodes.text())
+    format!("{}{}\n{}", about.text(), warnings(store.lost, store.weakness.as_deref()), nodes.text())
 }
 
 /// What the store has lost, and what it does not promise. A line for each.
-fn warnings(store: &StoreState) -> String {
-    let lost = store.lost.as_ref().map(|lost| {
-        let count =
-            lost.batches.map_or("an unknown number of".to_owned(), |count| count.to_string());
+pub(super) fn warnings(lost: Option<StoreLoss>, weakness: Option<&str>) -> String {
+    let lost = lost.map(|lost| {
+        let count = match lost.batches {
+            Some(count) if lost.maybe_more => format!("at least {count}"),
+            Some(count) => count.to_string(),
+            None => "an unknown number of".to_owned(),
+        };
         let since = lost.since.map(|since| format!(", all after {since}")).unwrap_or_default();
         format!("The store has lost {count} acknowledged batches of changes{since}.")
     });
-    let weakness = store.weakness.as_ref().map(|weakness| format!("The store is weak: {weakness}"));
+    let weakness = weakness.map(|weakness| format!("The store is weak: {weakness}"));
     let lines = lost.into_iter().chain(weakness);
     lines.map(|told| format!("warning: {}\n", text::line(&told))).collect()
 }
@@ -157,20 +160,18 @@ mod tests {
 
     #[test]
     fn what_a_store_has_lost_is_told() {
-        let store = serde_json::json!({
-            "backend": "redis", "location": "r1:6379/0/rota", "revision": 1, "weakness": "it may lose writes",
-            "lost": { "batches": 3, "since": "2026-11-27T03:00:00Z" },
-        });
-        let mut store: StoreState = serde_json::from_value(store).unwrap();
+        let lost = serde_json::json!({ "batches": 3, "since": "2026-11-27T03:00:00Z" });
+        let lost: StoreLoss = serde_json::from_value(lost).unwrap();
         assert_eq!(
-            warnings(&store),
+            warnings(Some(lost), Some("it may lose writes")),
             "warning: The store has lost 3 acknowledged batches of changes, all after 2026-11-27T03:00:00.000Z.\n\
              warning: The store is weak: it may lose writes\n"
         );
-        store.lost = Some(v1::StoreLoss::default());
-        let told = warnings(&store);
+        let told = warnings(Some(StoreLoss { maybe_more: true, ..lost }), None);
+        assert!(told.contains("at least 3 acknowledged batches"), "{told}");
+        let told = warnings(Some(StoreLoss::default()), None);
         assert!(told.contains("an unknown number of acknowledged batches"), "{told}");
-        assert_eq!(warnings(&StoreState::default()), "");
+        assert_eq!(warnings(None, None), "");
     }
 
     #[test]

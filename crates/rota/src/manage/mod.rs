@@ -79,7 +79,8 @@ pub(crate) async fn info(client: &Client, format: Format) -> Result<(), Failure>
     for (name, value) in info.limits {
         row(&format!("Limit {name}"), value.to_string());
     }
-    output::text(table.text().trim_start())
+    let warnings = cluster::warnings(info.store_lost, info.store_weakness.as_deref());
+    output::text(&format!("{}{warnings}", table.text().trim_start()))
 }
 
 /// `rota log`: sets the log filter if one is given, and shows the filter in force.

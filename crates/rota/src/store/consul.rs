@@ -7,7 +7,7 @@ use rota_store::{
     consul::{ConsulOptions, ConsulStore, ConsulTls, ConsulToken},
 };
 
-use super::{explain, file, invalid, text};
+use super::{explain, file, invalid, secret, text};
 use crate::{
     config::{Settings, Source},
     exit::Failure,
@@ -26,9 +26,10 @@ pub(super) fn open(url: &str, settings: &Settings) -> Result<Arc<dyn Store>, Fai
         Source::Default => defaults.leader_ttl,
         _ => settings.span("leader_ttl")?,
     };
+    let token = secret(settings, "store.consul.token")?;
     let options = ConsulOptions {
         tls: wanted.then_some(tls),
-        token: text(settings, "store.consul.token").map(ConsulToken),
+        token: Some(token).filter(|token| !token.is_empty()).map(ConsulToken),
         datacenter: text(settings, "store.consul.datacenter"),
         namespace: text(settings, "store.consul.namespace"),
         size_bytes_max: settings.get("store.consul.size_bytes_max")?,

@@ -7,7 +7,7 @@ use rota_store::{
     etcd::{EtcdOptions, EtcdStore, EtcdTls, EtcdUser},
 };
 
-use super::{explain, file, invalid, text};
+use super::{explain, file, invalid, secret, text};
 use crate::{config::Settings, exit::Failure};
 
 pub(super) fn open(url: &str, settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
@@ -18,10 +18,10 @@ pub(super) fn open(url: &str, settings: &Settings) -> Result<Arc<dyn Store>, Fai
         key_file: file(settings, "store.etcd.key_file"),
     };
     let wanted = settings.get("store.etcd.tls")? || tls != EtcdTls::default();
-    let password = || settings.text("store.etcd.password").to_owned();
+    let password = secret(settings, "store.etcd.password")?;
     let options = EtcdOptions {
         tls: wanted.then_some(tls),
-        user: text(settings, "store.etcd.user").map(|name| EtcdUser { name, password: password() }),
+        user: text(settings, "store.etcd.user").map(|name| EtcdUser { name, password }),
         txn_ops_max: settings.get("store.etcd.txn_ops_max")?,
         request_bytes_max: settings.get("store.etcd.request_bytes_max")?,
         history: settings.span("store.etcd.history")?,

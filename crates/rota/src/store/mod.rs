@@ -11,7 +11,7 @@ use std::{path::PathBuf, sync::Arc};
 use rota_store::{EmbeddedOptions, EmbeddedStore, Store, StoreError};
 
 use crate::{
-    config::{Settings, table_of},
+    config::{Settings, Source, table_of},
     exit::Failure,
 };
 
@@ -37,12 +37,15 @@ fn unknown(url: &str) -> Failure {
     )
 }
 
+/// The directory of an embedded store with this URL.
+pub(crate) fn directory(url: &str) -> Option<PathBuf> {
+    let directory = url.strip_prefix("file:")?;
+    let directory = directory.strip_prefix("//").unwrap_or(directory);
+    (!directory.is_empty()).then(|| directory.into())
+}
+
 async fn embedded(url: &str, settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
-    let directory = url.strip_prefix("file:").unwrap_or(url);
-    let directory = PathBuf::from(directory.strip_prefix("//").unwrap_or(directory));
-    if directory.as_os_str().is_empty() {
-        return Err(unknown(url));
-    }
+    let Some(directory) = directory(url) else { return Err(unknown(url)) };
     let options = EmbeddedOptions {
         cache_bytes: settings.get("store.embedded.cache_bytes")?,
         reserve_bytes: settings.get("store.embedded.reserve_bytes")?,
@@ -62,6 +65,31 @@ fn file(settings: &Settings, key: &str) -> Option<PathBuf> {
 /// The text of a key, if it is set.
 fn text(settings: &Settings, key: &str) -> Option<String> {
     Some(settings.text(key)).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// The secret of a key, which can also be in a file. Empty if neither is set.
+fn secret(settings: &Settings, key: &'static str) -> Result<String, Failure> {
+    let (text, file_key) = (settings.text(key), format!("{key}_file"));
+    let path = settings.text(&file_key);
+    if path.is_empty() {
+        return Ok(text.to_owned());
+    }
+    // In the query of a store's URL, it is for that store alone.
+    let both = !text.is_empty() && *settings.source(&file_key) != Source::StoreUrl;
+    if both {
+        return Err(
+            Failure::usage(format!("{key} and {file_key} are both set")).hint("remove one of them")
+        );
+    }
+    let failed = |why: String| {
+        Failure::usage(format!("{file_key} = {path:?} ({}): {why}", settings.source(&file_key)))
+    };
+    let read = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let secret = read.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() {
+        return Err(failed("the file is empty".to_owned()));
+    }
+    Ok(secret.to_owned())
 }
 
 /// An address that a driver refuses.

@@ -7,7 +7,7 @@ use rota_store::{
     redis::{RedisDurability, RedisOptions, RedisStore, RedisTls, RedisUser},
 };
 
-use super::{explain, file, invalid, text};
+use super::{explain, file, invalid, secret, text};
 use crate::{config::Settings, exit::Failure};
 
 pub(super) fn open(url: &str, settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
@@ -23,8 +23,12 @@ pub(super) fn open(url: &str, settings: &Settings) -> Result<Arc<dyn Store>, Fai
     }
     let options = RedisOptions {
         tls: defaults.tls.is_some().then_some(files),
-        user: user(settings, "store.redis.user", "store.redis.password"),
-        sentinel_user: user(settings, "store.redis.sentinel_user", "store.redis.sentinel_password"),
+        user: user(settings, "store.redis.user", "store.redis.password")?,
+        sentinel_user: user(
+            settings,
+            "store.redis.sentinel_user",
+            "store.redis.sentinel_password",
+        )?,
         durability: match settings.text("store.redis.durability") {
             "async" => RedisDurability::Async,
             _ => RedisDurability::Always,
@@ -38,8 +42,12 @@ pub(super) fn open(url: &str, settings: &Settings) -> Result<Arc<dyn Store>, Fai
 }
 
 /// A user. One with a password and no name is Redis' own `default`.
-fn user(settings: &Settings, name: &str, password: &str) -> Option<RedisUser> {
-    let password = settings.text(password).to_owned();
+fn user(
+    settings: &Settings,
+    name: &str,
+    password: &'static str,
+) -> Result<Option<RedisUser>, Failure> {
+    let password = secret(settings, password)?;
     let nameless = (!password.is_empty()).then(|| "default".to_owned());
-    text(settings, name).or(nameless).map(|name| RedisUser { name, password })
+    Ok(text(settings, name).or(nameless).map(|name| RedisUser { name, password }))
 }

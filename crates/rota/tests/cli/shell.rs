@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 
 /// What differs from run to run, and the word for it. Applied in order.
-const FILTERS: [(&str, &str); 12] = [
+const FILTERS: [(&str, &str); 17] = [
     (r"\bt_[0-9a-z]{13}\b", "[task]"),
     (r"\bs_[0-9a-z]+\b", "[session]"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[date]"),
@@ -19,6 +19,11 @@ const FILTERS: [(&str, &str); 12] = [
     (r"\bin \d[0-9msh. ]*[msh]\b", "in [while]"),
     (r#""lease_token": \d+"#, r#""lease_token": [token]"#),
     (r#""(heartbeat_age|oldest_pending_age)": "[^"]+""#, r#""$1": "[while]""#),
+    (r"file:/[^ ]*/", "file:[directory]/"),
+    (r#""head": \d+"#, r#""head": [batch]"#),
+    (r"\b[0-9a-f]{32}\b", "[checksum]"),
+    (r#""fingerprint": "[0-9a-f]{16}""#, r#""fingerprint": "[fingerprint]""#),
+    (r"fingerprint: [0-9a-f]{16}", "fingerprint: [fingerprint]"),
     // Columns are as wide as what was replaced in them.
     (r" {4,}", "   "),
     (r"   \d+m?s   ", "   [while]   "),
@@ -215,12 +220,21 @@ impl Shell {
 
     /// Compares the transcript with the one that is kept.
     pub(crate) fn matches(&self, name: &str) {
+        self.compare(name, &FILTERS);
+    }
+
+    /// Compares the transcript with the one that is kept, dates and durations included.
+    pub(crate) fn matches_exactly(&self, name: &str) {
+        self.compare(name, &[]);
+    }
+
+    fn compare(&self, name: &str, filters: &[(&str, &str)]) {
         let mut settings = insta::Settings::clone_current();
         settings.set_prepend_module_to_snapshot(false);
         settings.set_snapshot_path("snapshots");
         settings.set_omit_expression(true);
-        for (pattern, word) in FILTERS {
-            settings.add_filter(pattern, word);
+        for (pattern, word) in filters {
+            settings.add_filter(pattern, *word);
         }
         settings.add_filter(&self.dir.display().to_string(), "[dir]");
         settings.bind(|| insta::assert_snapshot!(name, self.text));

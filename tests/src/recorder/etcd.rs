@@ -1,88 +1,30 @@
-//! A recorder of all that is written to etcd below the cluster's prefix, from the first revision on
-//! and before anything is compacted away: what the judge of [`crate::history`] hears.
-//!
-//! It is `etcdctl watch`, and knows no more of the inside than the layout that every operator can
-//! see, and of the records in it the few fields that say who has a task and how it ended.
+//! Reads all that is written to etcd below the cluster's prefix with `etcdctl watch`, before anything is compacted away.
 
-use std::{
-    process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{process::Stdio, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use prost::Message;
 use serde::Deserialize;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,
-    sync::watch,
-    task::JoinHandle,
-    time::timeout,
 };
 
+use super::{Book, records};
 use crate::{
-    history::{HeadWrite, Lease, Revision, SeatChange, TaskWrite},
-    process::{LOOK, PATIENCE},
+    history::{HeadWrite, Revision, SeatChange},
+    process::LOOK,
 };
 
 /// What all keys of the cluster begin with.
 const PREFIX: &str = "rota/";
 
-/// See the module. It ends when this is dropped.
-#[derive(Debug)]
-pub struct Recorder {
-    revisions: Arc<Mutex<Vec<Revision>>>,
-    read: watch::Receiver<i64>,
-    task: JoinHandle<()>,
-}
-
-impl Recorder {
-    /// Starts to record; `endpoints` are those of all members, which need not be there yet.
-    #[must_use]
-    pub fn start(endpoints: &str) -> Self {
-        let revisions: Arc<Mutex<Vec<Revision>>> = Arc::default();
-        let (seen, read) = watch::channel(0);
-        let task = tokio::spawn(record(endpoints.to_owned(), Arc::clone(&revisions), seen));
-        Self { revisions, read, task }
-    }
-
-    /// Waits until it has read so far.
-    ///
-    /// # Panics
-    /// When it does not within a minute: what was missed would not be judged.
-    pub async fn has_read(&self, revision: i64) {
-        let mut read = self.read.clone();
-        let come = timeout(PATIENCE, read.wait_for(|read| *read >= revision)).await;
-        assert!(matches!(come, Ok(Ok(_))), "history stopped before revision {revision}");
-    }
-
-    /// The number of the last batch that it has read; 0 for none.
-    #[must_use]
-    pub fn last_batch(&self) -> u64 {
-        let revisions = self.revisions.lock().unwrap_or_else(PoisonError::into_inner);
-        revisions.iter().rev().find_map(|revision| revision.head).map_or(0, |head| head.seq)
-    }
-
-    /// What was written so far, in order.
-    #[must_use]
-    pub fn revisions(&self) -> Vec<Revision> {
-        self.revisions.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl Drop for Recorder {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 /// Watches until etcd says that something can no longer be read; then nobody is told of any further
 /// revision, and who waits for one fails.
-async fn record(endpoints: String, revisions: Arc<Mutex<Vec<Revision>>>, seen: watch::Sender<i64>) {
+pub(super) async fn record(endpoints: String, book: Arc<Book>) {
     let mut look = tokio::time::interval(LOOK);
     loop {
         look.tick().await;
-        let from = (*seen.borrow() + 1).to_string();
+        let from = (*book.read.borrow() + 1).to_string();
         let mut command = Command::new("etcdctl");
         command.env("ETCDCTL_API", "3").args(["--endpoints", &endpoints]);
         command.args(["watch", "--prefix", PREFIX, "--rev", &from, "-w", "json"]);
@@ -96,8 +38,7 @@ async fn record(endpoints: String, revisions: Arc<Mutex<Vec<Revision>>>, seen: w
             }
             let read = read(answer);
             let Some(last) = read.last().map(|revision| revision.number) else { continue };
-            revisions.lock().unwrap_or_else(PoisonError::into_inner).extend(read);
-            seen.send_replace(last);
+            book.add(read, last);
         }
     }
 }
@@ -158,16 +99,7 @@ fn note(revision: &mut Revision, event: &Event) {
             else {
                 return;
             };
-            revision.data = true;
-            let task = task.to_owned();
-            match (space, gone) {
-                ("live", false) => revision.tasks.push(live(task, &value())),
-                ("live", true) => revision.tasks.push(TaskWrite::NoLonger { task }),
-                ("done", false) => revision.tasks.push(ended(task, &value(), true)),
-                ("dead", false) => revision.tasks.push(ended(task, &value(), false)),
-                ("done" | "dead", true) => revision.tasks.push(TaskWrite::EndUndone { task }),
-                _ => {}
-            }
+            records::note(revision, space, task, (!gone).then(value).as_deref());
         }
     }
 }
@@ -179,57 +111,19 @@ fn head(value: &[u8]) -> HeadWrite {
         text.strip_suffix(" sealed").map_or((text, false), |numbers| (numbers, true));
     let (epoch, seq) = numbers.split_once('/').expect("two numbers");
     let epoch = epoch.parse().expect("a number");
-    HeadWrite { epoch, seq: seq.parse().expect("a number"), sealed }
-}
-
-/// What interests here of a record in `live`.
-#[derive(Clone, PartialEq, Message)]
-struct LiveMessage {
-    #[prost(uint32, tag = "8")]
-    attempt: u32,
-    #[prost(message, optional, tag = "12")]
-    lease: Option<LeaseMessage>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct LeaseMessage {
-    #[prost(fixed64, tag = "1")]
-    session: u64,
-    #[prost(uint64, tag = "2")]
-    token: u64,
-}
-
-/// What interests here of a record in `done` or `dead`.
-#[derive(Clone, PartialEq, Message)]
-struct EndedMessage {
-    #[prost(message, optional, tag = "11")]
-    last: Option<AttemptMessage>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct AttemptMessage {
-    #[prost(uint32, tag = "1")]
-    attempt: u32,
-    #[prost(uint64, tag = "2")]
-    token: u64,
-}
-
-fn live(task: String, value: &[u8]) -> TaskWrite {
-    let message = LiveMessage::decode(value).expect("a record of `live`");
-    let attempt = message.attempt;
-    let lease = |LeaseMessage { session, token }| Lease { attempt, token, session };
-    TaskWrite::Live { task, lease: message.lease.map(lease) }
-}
-
-fn ended(task: String, value: &[u8], completed: bool) -> TaskWrite {
-    let message = EndedMessage::decode(value).expect("a record of `done` or `dead`");
-    let under = message.last.map(|last| (last.attempt, last.token));
-    TaskWrite::Ended { task, completed, under }
+    let seq: u64 = seq.parse().expect("a number");
+    HeadWrite { epoch, seq, prev: seq.saturating_sub(1), sealed }
 }
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+
     use super::*;
+    use crate::{
+        history::{Lease, TaskWrite},
+        recorder::records::{AttemptMessage, EndedMessage, LeaseMessage, LiveMessage},
+    };
 
     fn event(key: &str, value: &[u8], revision: i64) -> String {
         let (key, value) = (BASE64_STANDARD.encode(key), BASE64_STANDARD.encode(value));
@@ -241,9 +135,11 @@ mod tests {
     #[test]
     fn lines_of_etcdctl_become_revisions() {
         let lease = LeaseMessage { session: 5, token: 9 };
-        let record = LiveMessage { attempt: 1, lease: Some(lease) }.encode_to_vec();
+        let record = LiveMessage { attempt: 1, lease: Some(lease), ..LiveMessage::default() }
+            .encode_to_vec();
         let last = AttemptMessage { attempt: 1, token: 9 };
-        let end = EndedMessage { last: Some(last) }.encode_to_vec();
+        let end =
+            EndedMessage { last: Some(last), client_id: Some("mine".to_owned()) }.encode_to_vec();
         let gone = BASE64_STANDARD.encode("rota/leader");
         let events = [
             event("rota/leader", b"{}", 2),
@@ -258,7 +154,7 @@ mod tests {
             r#"{{"Header":{{"revision":6}},"Events":[{}],"CompactRevision":0,"Canceled":false}}"#,
             events.join(",")
         );
-        let head = |sealed| Some(HeadWrite { epoch: 2, seq: 1, sealed });
+        let head = |sealed| Some(HeadWrite { epoch: 2, seq: 1, prev: 0, sealed });
         let task = || "t".to_owned();
         let lease = Some(Lease { attempt: 1, token: 9, session: 5 });
         let revision = |number| Revision { number, ..Revision::default() };
@@ -267,7 +163,7 @@ mod tests {
             Revision {
                 head: head(false),
                 data: true,
-                tasks: vec![TaskWrite::Live { task: task(), lease }],
+                tasks: vec![TaskWrite::Live { task: task(), lease, released: None }],
                 ..revision(3)
             },
             Revision { head: head(true), ..revision(4) },
@@ -278,6 +174,8 @@ mod tests {
                     completed: true,
                     under: Some((1, 9)),
                 }],
+                created: vec![task()],
+                ids: vec!["mine".to_owned()],
                 ..revision(5)
             },
             Revision { seat: Some(SeatChange::Left), ..revision(6) },

@@ -1,0 +1,114 @@
+//! The background work of a store: its tasks, a thread for those that no load of the process must delay (the lease, the
+//! election, the observation of the leader), and the trouble that operators are to hear of.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use tokio::{
+    runtime::{Builder, Handle},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    model::Revision,
+    store::{CommitError, StoreError},
+};
+
+/// Time for tasks to end after `stop`.
+const ENDING: Duration = Duration::from_secs(3);
+
+/// Time that closing waits for requests in flight.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// See the module.
+pub(crate) struct Background {
+    /// The runtime of the control thread.
+    pub(crate) control: Handle,
+    pub(crate) tasks: TaskTracker,
+    /// Cancelled when the store closes.
+    pub(crate) stop: CancellationToken,
+    /// Why the last commit or campaign failed.
+    trouble: Mutex<Option<String>>,
+}
+
+impl Background {
+    /// Starts the control thread. It ends when the store has stopped and all tasks have ended, or a few seconds have
+    /// passed.
+    pub(crate) fn start(backend: &str) -> Result<Self, StoreError> {
+        let failed = |error: std::io::Error| {
+            StoreError::Open(format!("cannot start the control thread of {backend}: {error}"))
+        };
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let control = runtime.handle().clone();
+        let work = {
+            let (stop, tasks) = (stop.clone(), tasks.clone());
+            async move {
+                stop.cancelled().await;
+                // Tasks that do not end in time are dropped with the runtime.
+                let _ = timeout(ENDING, tasks.wait()).await;
+            }
+        };
+        thread::Builder::new()
+            .name(format!("rota-{backend}"))
+            .spawn(move || runtime.block_on(work))
+            .map_err(failed)?;
+        Ok(Self { control, tasks, stop, trouble: Mutex::default() })
+    }
+
+    /// Starts a task on the control thread.
+    pub(crate) fn spawn_control(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, &self.control);
+    }
+
+    /// Tells all tasks to end.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+    }
+
+    /// Waits a while for the tasks that were told to end.
+    pub(crate) async fn ended(&self) {
+        if timeout(CLOSING, self.tasks.wait()).await.is_err() {
+            tracing::debug!("closed the store with requests in flight");
+        }
+    }
+
+    /// Fails once the store has been closed.
+    pub(crate) fn check_open(&self) -> Result<(), StoreError> {
+        if self.stop.is_cancelled() { Err(closed()) } else { Ok(()) }
+    }
+
+    /// Records the outcome of a commit.
+    pub(crate) fn note_commit(&self, outcome: &Result<Revision, CommitError>) {
+        match outcome {
+            // A batch that was already applied gets this answer, so the store works.
+            Ok(_) | Err(CommitError::OutOfOrder { .. }) => self.note_trouble(None),
+            Err(
+                error @ (CommitError::Full(_)
+                | CommitError::Unavailable(_)
+                | CommitError::Ambiguous(_)
+                | CommitError::Corrupt(_)),
+            ) => self.note_trouble(Some(error.to_string())),
+            Err(_) => {}
+        }
+    }
+
+    /// Records why the last commit or campaign failed, or that none did.
+    pub(crate) fn note_trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The error of calls after the end.
+pub(crate) fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".to_owned())
+}

@@ -1,0 +1,127 @@
+//! `rota schedule read-crontab`: what the lines of a crontab mean. It only reads.
+
+use rota_cron::{
+    Recurrence, RecurrenceSpec, Timestamp, Zone,
+    crontab::{Content, Entry, Line, MAX_CRONTAB, parse},
+};
+use serde::Serialize;
+
+use super::{args::CrontabArgs, dates};
+use crate::{
+    exit::Failure,
+    output::{self, Format},
+};
+
+/// A line, and what is to be said about it.
+#[derive(Serialize)]
+struct Explained {
+    line: usize,
+    text: String,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_run: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// What Debian's cron does differently, and what becomes of variables.
+    notes: Vec<String>,
+}
+
+pub(super) fn run(args: &CrontabArgs, format: Format) -> Result<(), Failure> {
+    let zone = Zone::find(&args.time_zone)
+        .map_err(|error| Failure::usage(format!("--time-zone: {error}")))?;
+    let from = dates::from(args.from.as_deref(), &zone)?;
+    let text = dates::text_of(&args.file, MAX_CRONTAB)?;
+    let lines: Vec<Explained> =
+        parse(&text, args.system).iter().map(|line| explained(line, &zone, from)).collect();
+    match format {
+        Format::Json => output::json(&lines),
+        Format::Table => print(&lines),
+    }
+}
+
+fn explained(line: &Line, zone: &Zone, from: Timestamp) -> Explained {
+    let mut explained = Explained {
+        line: line.number,
+        text: line.text.clone(),
+        kind: "entry",
+        description: None,
+        next_run: None,
+        user: None,
+        command: None,
+        reason: None,
+        notes: Vec::new(),
+    };
+    match &line.content {
+        Content::Entry(entry) => explain(&mut explained, entry, zone, from),
+        Content::Assignment { name, value, note } => {
+            explained.kind = "variable";
+            let shown = if value.is_empty() { "empty" } else { value };
+            explained.description = Some(format!("Variable {name}: {shown}"));
+            explained.notes.extend(note.map(str::to_owned));
+        }
+        Content::NotCarriedOver { reason } => {
+            explained.kind = "not_carried_over";
+            explained.reason = Some(reason.clone());
+        }
+        Content::Invalid { reason } => {
+            explained.kind = "invalid";
+            explained.reason = Some(reason.clone());
+        }
+    }
+    explained
+}
+
+fn explain(explained: &mut Explained, entry: &Entry, zone: &Zone, from: Timestamp) {
+    let spec = RecurrenceSpec {
+        expressions: vec![entry.expression.clone()],
+        time_zone: Some(entry.zone.clone().unwrap_or_else(|| zone.name().to_owned())),
+        ..RecurrenceSpec::default()
+    };
+    match Recurrence::new(&spec, "") {
+        Ok(recurrence) => {
+            explained.description = Some(recurrence.describe());
+            let next = recurrence.upcoming(dates::just_before(from), 1, &());
+            explained.next_run = next.last().map(ToString::to_string);
+        }
+        // The parser checks expressions, so only a zone can be wrong.
+        Err(error) => {
+            explained.kind = "invalid";
+            explained.reason = Some(error.to_string());
+        }
+    }
+    explained.user.clone_from(&entry.user);
+    explained.command = Some(entry.command.clone());
+    explained.notes.extend(entry.beyond_debian.clone());
+    explained
+        .notes
+        .extend(entry.differences(zone, from).into_iter().map(|difference| difference.text));
+}
+
+fn print(lines: &[Explained]) -> Result<(), Failure> {
+    for line in lines {
+        output::line(&format!("{}: {}", line.line, line.text.trim()))?;
+        let reason = line.reason.as_ref().map(|reason| match line.kind {
+            "invalid" => format!("cannot be read: {reason}"),
+            _ => reason.clone(),
+        });
+        let next = line.next_run.as_ref().map(|next| format!("Next run: {next}"));
+        let told = line.description.clone().into_iter().chain(next).chain(reason);
+        for text in told.chain(line.notes.iter().map(|note| format!("note: {note}"))) {
+            output::line(&format!("    {text}"))?;
+        }
+    }
+    let count = |kind: &str| lines.iter().filter(|line| line.kind == kind).count();
+    output::line(&format!(
+        "{} entries, {} variables, {} lines not carried over, {} invalid lines. Nothing was created.",
+        count("entry"),
+        count("variable"),
+        count("not_carried_over"),
+        count("invalid")
+    ))
+}

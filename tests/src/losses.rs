@@ -1,0 +1,240 @@
+//! What Redis lost of what it had, and what the nodes tell of it.
+//!
+//! The truth is in the file of the former master: a copy of it is served by a server of its own, and whatever its log has
+//! and that of the present master has not is lost. Where Redis acknowledged changes that were lost, tasks may be missing
+//! and may have run twice, but the nodes must tell how many batches it was.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use rota_client::v1::GetClusterRequest;
+use tokio::{
+    process::Command,
+    time::{Instant, timeout},
+};
+
+use crate::{
+    audit::{self, Ack},
+    cluster::Cluster,
+    history::{self, Loss, Revision},
+    process::{LOOK, PATIENCE},
+    recorder,
+    store::redis::{Value, ask},
+    users::Complaint,
+};
+
+/// A batch that was on its way when the master died may be in its file, and nobody has heard of it. Whether nodes have is
+/// waited for that long.
+const HEARS_WITHIN: Duration = Duration::from_secs(5);
+
+/// How it was before something happened that may lose changes.
+#[derive(Debug)]
+pub(crate) struct Before {
+    /// The files of the master.
+    kept: PathBuf,
+    /// What each node tells.
+    told: Vec<u64>,
+    /// How often another server was made the master.
+    switches: usize,
+}
+
+impl Before {
+    /// Keeps the files of the master, which goes on writing to them.
+    pub(crate) async fn keep(cluster: &Cluster) -> Self {
+        let master = cluster.store.leader().await;
+        let kept = cluster.file(&format!("kept-{}", cluster.losses.len()));
+        let files = cluster.file(&format!("r{}", master + 1)).join("appendonlydir");
+        // A file may be replaced meanwhile.
+        while link(&files, &kept.join("appendonlydir")).is_err() {
+            fs::remove_dir_all(&kept).expect("removed");
+        }
+        Self { kept, told: told(cluster).await, switches: switches(cluster) }
+    }
+
+    /// Finds out what was lost since, and what the nodes tell of it.
+    ///
+    /// # Panics
+    /// When nodes tell of more than was lost, or do not tell of it.
+    #[expect(clippy::print_stdout, reason = "what was lost belongs to the report of a run")]
+    pub(crate) async fn compare(self, cluster: &mut Cluster) {
+        let former = log_in(&self.kept).await;
+        let master = cluster.store.address(cluster.store.leader().await);
+        let present = recorder::log_of(&master).await.expect("the log of the master");
+        let have: BTreeMap<_, _> = present.iter().filter_map(key).collect();
+        let first = have.keys().next().copied().unwrap_or(0);
+        let is_lost = |revision: &Revision| {
+            key(revision).is_some_and(|(seq, epoch)| seq >= first && have.get(&seq) != Some(&epoch))
+        };
+        let batches: Vec<_> = former.into_iter().filter(is_lost).collect();
+        if switches(cluster) > self.switches + 1 {
+            // A master in between lost something as well, and its file is gone.
+            println!("    Sentinel failed over twice: what is told is not compared");
+            return;
+        }
+        let told = self.hear(cluster, batches.len() as u64).await;
+        if !batches.is_empty() {
+            println!("    {} batches were lost; the nodes tell of {told}", batches.len());
+            cluster.losses.push(Loss { batches, told });
+        }
+    }
+
+    /// What the nodes tell of so many lost batches.
+    async fn hear(&self, cluster: &Cluster, lost: u64) -> u64 {
+        let (began, mut look) = (Instant::now(), tokio::time::interval(LOOK));
+        loop {
+            look.tick().await;
+            let now = told(cluster).await.into_iter().zip(&self.told);
+            let newly = now.map(|(now, before)| now - before).max().unwrap_or(0);
+            assert!(newly <= lost, "{lost} batches were lost, and a node tells of {newly}");
+            let unheard = began.elapsed() > HEARS_WITHIN && newly + 1 == lost;
+            if newly == lost || unheard {
+                return newly;
+            }
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{lost} batches were lost, and nodes tell of {newly}"
+            );
+        }
+    }
+}
+
+fn key(revision: &Revision) -> Option<(u64, i64)> {
+    revision.head.map(|head| (head.seq, head.epoch))
+}
+
+/// How often another server was made the master, as a Sentinel has it that knows it all.
+fn switches(cluster: &Cluster) -> usize {
+    let switches = cluster.store.sentinels.iter().map(|one| one.said("+switch-master"));
+    switches.max().unwrap_or(0)
+}
+
+/// How many lost batches each node tells of, all in all.
+async fn told(cluster: &Cluster) -> Vec<u64> {
+    let mut all = Vec::new();
+    for node in 0..cluster.nodes.len() {
+        let (client, mut look) = (cluster.client_of(node), tokio::time::interval(LOOK));
+        let told = async {
+            loop {
+                if let Ok(told) = client.get_cluster(GetClusterRequest {}).await {
+                    break told;
+                }
+                look.tick().await;
+            }
+        };
+        let told = timeout(PATIENCE, told).await.expect("every node answers");
+        let lost = told.store.and_then(|store| store.lost);
+        all.push(lost.map_or(0, |lost| lost.batches.expect("some node knows how many")));
+    }
+    all
+}
+
+fn link(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for file in fs::read_dir(from)? {
+        let file = file?;
+        fs::hard_link(file.path(), to.join(file.file_name()))?;
+    }
+    Ok(())
+}
+
+/// The log in those files, as a server finds it that has a copy of them.
+async fn log_in(kept: &Path) -> Vec<Revision> {
+    let copy = kept.join("copy");
+    let files = copy.join("appendonlydir");
+    fs::create_dir_all(&files).expect("a directory");
+    for file in fs::read_dir(kept.join("appendonlydir")).expect("files").flatten() {
+        fs::copy(file.path(), files.join(file.file_name())).expect("copied");
+    }
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    let port = port.expect("a free port").port().to_string();
+    let mut server = Command::new("redis-server");
+    server.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
+    server.arg("--dir").arg(&copy).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut server = server.kill_on_drop(true).spawn().expect("redis-server is installed");
+    let (address, mut look) = (format!("127.0.0.1:{port}"), tokio::time::interval(LOOK));
+    let answers = async {
+        while !matches!(ask(&address, &["PING"]).await, Ok(Value::Bytes(_))) {
+            look.tick().await;
+        }
+    };
+    timeout(PATIENCE, answers).await.expect("the copy is served");
+    let log = recorder::log_of(&address).await.expect("the log of the copy");
+    server.kill().await.expect("killed");
+    fs::remove_dir_all(kept).expect("removed");
+    log
+}
+
+/// What was lost in a whole run: what may be missing or repeated because of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Tasks that a lost batch wrote, by the ids of Rota and of clients.
+    tasks: BTreeSet<String>,
+    /// Lost batches.
+    pub batches: usize,
+    /// Times.
+    pub times: usize,
+    /// Tasks that were acknowledged, and were created by a lost batch that no node tells of.
+    pub untold: Vec<String>,
+}
+
+impl Losses {
+    /// Reads what was lost, and holds it against what was acknowledged. `dropped` is what the recorder has read of it.
+    #[must_use]
+    pub fn new(losses: &[Loss], dropped: &[Revision], acks: &[Ack]) -> Self {
+        let mut all = Self { times: losses.len(), ..Self::default() };
+        let acknowledged: BTreeSet<_> = acks.iter().map(|ack| ack.id.as_str()).collect();
+        for Loss { batches, told } in losses {
+            all.batches += batches.len();
+            let told = usize::try_from(*told).unwrap_or(usize::MAX);
+            let untold = batches.iter().skip(told).flat_map(|batch| &batch.created);
+            let untold = untold.filter(|task| acknowledged.contains(task.as_str()));
+            all.untold.extend(untold.cloned());
+        }
+        for batch in losses.iter().flat_map(|loss| &loss.batches).chain(dropped) {
+            all.tasks.extend(batch.ids.iter().cloned());
+            all.tasks.extend(batch.tasks.iter().map(|write| write.task().to_owned()));
+        }
+        all
+    }
+
+    /// Nothing that was acknowledged may be lost, whatever was.
+    pub fn excuse_nothing(&mut self) {
+        self.tasks.clear();
+    }
+
+    /// Whether what the judge of the record found may be because of that.
+    #[must_use]
+    pub fn excuse(&self, fault: &audit::Fault) -> bool {
+        use audit::Fault;
+        match fault {
+            Fault::Missing(task) | Fault::LostByNobody(task, _) | Fault::EffectTwice(task, _) => {
+                self.tasks.contains(task)
+            }
+            // The lease is lost, or its end is: then the worker gave it back.
+            Fault::Stray(effect) => self.tasks.contains(&effect.id),
+            _ => false,
+        }
+    }
+
+    /// The same of what the judge of the history found. A lease that was given back is not told as an attempt, and the
+    /// next one has its number.
+    #[must_use]
+    pub fn excuse_written(&self, fault: &history::Fault) -> bool {
+        use history::Fault;
+        matches!(fault, Fault::Told(task) | Fault::Overlap(_, task) if self.tasks.contains(task))
+    }
+
+    /// The same of what a user complains of.
+    #[must_use]
+    pub fn excuse_complaint(&self, complaint: &Complaint) -> bool {
+        let (Complaint::NotFound(id) | Complaint::Changed(id, ..) | Complaint::EndedAs(id, _)) =
+            complaint;
+        self.tasks.contains(id)
+    }
+}
