@@ -22,9 +22,9 @@ pub use lifecycle::{Action, IllegalTransition, Status};
 pub use machine::{
     Assignment, AttemptOutcome, Change, Command, Credit, Edit, Effect, EndReason, Event, Happened,
     KeyOwner, KeyOwners, LaneName, LeaseId, LeaseView, LiveFilter, LivePage, LiveView, Machine,
-    MachineLimits, MachineStats, Mutation, OpenSession, Orders, PutSchedule, QueueCounts, QueueStats, Refusal,
-    Reply, Report, ScheduleView, SessionEnd, SessionState, SessionStats, SessionView, Step, StopReason, Stored,
-    Submit, TickEvent, TickOwners, Waiting,
+    MachineLimits, MachineStats, Mutation, OpenSession, Orders, PutSchedule, QueueCounts,
+    QueueStats, Refusal, Reply, Report, ScheduleView, SessionEnd, SessionState, SessionStats,
+    SessionView, Step, StopReason, Stored, Submit, TickEvent, TickOwners, Waiting,
 };
 pub use name::{Name, NameError};
 pub use policy::{Jitter, Policy, Retention, RetryPolicy};
@@ -33,9 +33,10 @@ pub use record::{
     QueueRecord, UnknownFields,
 };
 pub use schedule::{
-    CatchUp, Outcome, Overlap, Pause, RefusedReason, Run, SCHEDULE_NAME_LEN_MAX,
-    ScheduleDefinition, ScheduleFingerprints, ScheduleRecord, ScheduleState, SkipReason, Template,
-    TickContext, TickRecord, TickRules, manual_id, schedule_of, tick_id,
+    Backfill, BackfillOrder, BackfillScope, CalendarRecord, CatchUp, Outcome, Overlap, Pause,
+    RefusedReason, Run, SCHEDULE_NAME_LEN_MAX, ScheduleDefinition, ScheduleFingerprints,
+    ScheduleRecord, ScheduleState, SkipReason, Template, TickContext, TickRecord, TickRules,
+    backfill_id, manual_id, schedule_of, tick_id,
 };
 pub use task::{ClientKeys, Definition, Priority, RunAt, TaskSpec, Trace};
 pub use time::{Millis, MonoTime, Now, WallTime};

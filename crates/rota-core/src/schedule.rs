@@ -7,7 +7,7 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use rota_cron::{Recurrence, RecurrenceSpec};
+use rota_cron::{Calendar, Recurrence, RecurrenceSpec};
 
 use crate::{Definition, Millis, Name, Priority, TaskId, WallTime};
 
@@ -151,6 +151,8 @@ pub struct ScheduleState {
     pub to_skip: Vec<WallTime>,
     /// The last outcome, as long as ticks with the same outcome extend its record.
     pub open_run: Option<Run>,
+    /// The backfill that is under way.
+    pub backfill: Option<Box<Backfill>>,
     /// Unknown fields that a newer version wrote.
     pub unknown: Bytes,
 }
@@ -178,9 +180,75 @@ impl ScheduleState {
             queued: Vec::new(),
             to_skip: Vec::new(),
             open_run: None,
+            backfill: None,
             unknown: Bytes::new(),
         }
     }
+}
+
+/// Creates the tasks of past ticks. The cursor of the schedule and its overlap policy play no part in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backfill {
+    /// The first nominal time.
+    pub from: WallTime,
+    /// The last nominal time.
+    pub to: WallTime,
+    /// The last nominal time that was decided.
+    pub cursor: WallTime,
+    /// Priority of the tasks. `None`: that of the template.
+    pub priority: Option<Priority>,
+    /// Whether tasks may run beside each other.
+    pub order: BackfillOrder,
+    /// Least time between two tasks.
+    pub interval: Millis,
+    /// Earliest time of the next task.
+    pub next_at: WallTime,
+    /// Which ticks get a task.
+    pub scope: BackfillScope,
+    /// The last task that it created.
+    pub last_task: Option<TaskId>,
+    /// Number of tasks that it created.
+    pub created: u32,
+    /// Number of ticks that it left out, because they have a task.
+    pub present: u32,
+    /// Number of ticks whose task could not be created.
+    pub refused: u32,
+}
+
+/// Whether the tasks of a backfill run beside each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum BackfillOrder {
+    /// Each task is created when the one before it has ended.
+    #[default]
+    OneByOne,
+    /// Tasks run beside each other.
+    Parallel,
+}
+
+/// Which ticks a backfill creates tasks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum BackfillScope {
+    /// Those without a task. A task that retention has removed counts as missing.
+    #[default]
+    Missing,
+    /// All.
+    All,
+}
+
+/// A stored calendar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CalendarRecord {
+    pub name: Name,
+    pub calendar: Arc<Calendar>,
+    /// Description for people.
+    pub description: Option<Box<str>>,
+    pub created_at: WallTime,
+    /// Time of the last change.
+    pub updated_at: WallTime,
+    /// Number of the content, from 1.
+    pub version: u32,
+    /// Unknown fields that a newer version wrote.
+    pub unknown: Bytes,
 }
 
 /// Why a schedule is paused.
@@ -315,8 +383,7 @@ impl SkipReason {
 
 impl RefusedReason {
     /// All reasons.
-    pub const ALL: [Self; 4] =
-        [Self::Conflict, Self::QueueFull, Self::TooManyNames, Self::Expired];
+    pub const ALL: [Self; 4] = [Self::Conflict, Self::QueueFull, Self::TooManyNames, Self::Expired];
 
     /// The word on the wire, in metrics and in logs.
     #[must_use]
@@ -351,13 +418,20 @@ pub struct TickContext {
     pub last_success: Option<WallTime>,
 }
 
-/// The name of a schedule: at most this many characters, so that the ids of its tasks are names as well.
+/// The name of a schedule has at most this many characters, so that the ids of its tasks are names as well.
 pub const SCHEDULE_NAME_LEN_MAX: usize = 90;
 
 /// The client id of the task of a tick.
 #[must_use]
 pub fn tick_id(schedule: &Name, nominal: WallTime) -> Name {
     let text = format!("{schedule}/{}", rota_cron::Timestamp(nominal.0));
+    Name::new(&text).expect("the name of a schedule leaves room for a date")
+}
+
+/// The client id of the task of a backfilled tick.
+#[must_use]
+pub fn backfill_id(schedule: &Name, nominal: WallTime) -> Name {
+    let text = format!("{schedule}/backfill-{}", rota_cron::Timestamp(nominal.0));
     Name::new(&text).expect("the name of a schedule leaves room for a date")
 }
 

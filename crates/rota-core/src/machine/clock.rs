@@ -1,8 +1,10 @@
 //! Effects of time: tasks become due, expire or time out, and sessions end.
 
 use super::{
-    Effect, EndReason, Flags, Happened, Machine, StopReason, TaskIndex, index::{ScheduleIndex, SessionIndex},
-    live::AttemptEnd, session::Session,
+    Effect, EndReason, Flags, Happened, Machine, StopReason, TaskIndex,
+    index::{ScheduleIndex, SessionIndex},
+    live::AttemptEnd,
+    session::Session,
 };
 use crate::{
     Failure, FailureReason, Millis, MonoTime, Now, Status, WallTime, lifecycle::Action,

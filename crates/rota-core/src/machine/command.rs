@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::schedules::{Change, PutSchedule};
 
 use crate::{
-    AttemptRecord, DoneRecord, Failure, LeaseToken, LiveRecord, Millis, MonoTime, Name, Pause,
-    Priority, QueueRecord, RefusedReason, RunAt, ScheduleRecord, ScheduleState, SessionId, TaskId,
-    TaskSpec, TickRecord, WallTime,
+    AttemptRecord, Backfill, CalendarRecord, DoneRecord, Failure, LeaseToken, LiveRecord, Millis,
+    MonoTime, Name, Pause, Priority, QueueRecord, RefusedReason, RunAt, ScheduleRecord,
+    ScheduleState, SessionId, TaskId, TaskSpec, TickRecord, WallTime,
     lifecycle::{IllegalTransition, Status},
 };
 
@@ -78,6 +78,21 @@ pub enum Command {
     PauseSchedule { schedule: Name, pause: Option<Pause> },
     /// Skips a coming tick, or takes that back.
     SkipTick { schedule: Name, nominal: WallTime, skip: bool },
+    /// Begins a backfill, or cancels the one that is under way (`None`).
+    Backfill { schedule: Name, backfill: Option<Box<Backfill>> },
+    /// Creates a calendar, or replaces it.
+    PutCalendar {
+        /// The new record. The machine sets its version and its times.
+        record: Box<CalendarRecord>,
+        /// The version that the client saw last. Another one is a conflict. 0 means that there must be none.
+        if_version: Option<u32>,
+    },
+    /// Deletes a calendar that no schedule uses.
+    DeleteCalendar {
+        calendar: Name,
+        /// The version that the client saw last. Another one is a conflict.
+        if_version: Option<u32>,
+    },
     /// Opens the session of a worker, or resumes it.
     OpenSession(Box<OpenSession>),
     /// A heartbeat of a worker.
@@ -274,7 +289,7 @@ pub enum Reply {
     Task { task: TaskId, status: Status },
     /// The state of a queue after the command.
     Queue(Box<super::QueueCounts>),
-    /// The schedule is as the command says.
+    /// The schedule or the calendar is as the command says.
     Schedule { version: u32, change: Change },
     /// A session is open.
     Session {
@@ -342,14 +357,40 @@ pub enum Refusal {
     /// There is no such schedule.
     #[error("no such schedule")]
     UnknownSchedule,
-    /// The schedule was changed since the client last read it.
-    #[error("the schedule has another version now: {version}, not {wanted}")]
+    /// The schedule or the calendar was changed since the client last read it.
+    #[error("it has another version now: {version}, not {wanted}")]
     ScheduleVersion {
         /// The version that the client saw last.
         wanted: u32,
-        /// The current version. 0 if there is no such schedule.
+        /// The current version. 0 if there is no such schedule or calendar.
         version: u32,
     },
+    /// A schedule uses the calendar.
+    #[error("the schedule {schedule} uses this calendar")]
+    CalendarInUse {
+        /// One of the schedules.
+        schedule: Name,
+    },
+    /// A backfill of the schedule is under way.
+    #[error("a backfill of this schedule is under way")]
+    BackfillUnderWay,
+    /// No backfill of the schedule is under way.
+    #[error("no backfill of this schedule is under way")]
+    NoBackfill,
+    /// A node of an older version could not go on with schedules.
+    #[error(
+        "schedules need feature level {needed}, and the cluster has {level} so far: it has just started, or a node \
+         has an older version"
+    )]
+    FeatureLevel {
+        /// The level that schedules need.
+        needed: u32,
+        /// The level of the cluster.
+        level: u32,
+    },
+    /// There is no such calendar.
+    #[error("no such calendar")]
+    NoSuchCalendar,
     /// The recurrence names a calendar that does not exist.
     #[error("there is no calendar {calendar}")]
     UnknownCalendar { calendar: Box<str> },
@@ -427,6 +468,12 @@ pub enum Mutation {
     DeleteSchedule(Name),
     /// Writes the outcome of a tick, together with the state of its schedule.
     PutTick(Box<TickRecord>),
+    /// Removes the records of ticks whose retention is over.
+    DeleteTick { schedule: Name, first: WallTime },
+    /// Writes a calendar.
+    PutCalendar(Arc<CalendarRecord>),
+    /// Removes a calendar.
+    DeleteCalendar(Name),
 }
 
 /// An effect to release only after the mutations of the same step are durable.

@@ -78,6 +78,8 @@ pub struct MachineLimits {
     pub sessions_max: u32,
     /// Schedules.
     pub schedules_max: u32,
+    /// Calendars.
+    pub calendars_max: u32,
 }
 
 impl Default for MachineLimits {
@@ -88,6 +90,7 @@ impl Default for MachineLimits {
             kinds_max: 100_000,
             sessions_max: 10_000,
             schedules_max: 2_000_000,
+            calendars_max: 1_000,
         }
     }
 }
@@ -248,6 +251,11 @@ impl Machine {
             Command::PauseSchedule { schedule, pause } => self.pause_schedule(&schedule, pause),
             Command::SkipTick { schedule, nominal, skip } => {
                 self.skip_tick(&schedule, nominal, skip)
+            }
+            Command::Backfill { schedule, backfill } => self.backfill(&schedule, backfill),
+            Command::PutCalendar { record, if_version } => self.put_calendar(*record, if_version),
+            Command::DeleteCalendar { calendar, if_version } => {
+                self.delete_calendar(&calendar, if_version)
             }
             Command::OpenSession(open) => self.open_session(*open),
             Command::Heartbeat { session, connection, at } => {

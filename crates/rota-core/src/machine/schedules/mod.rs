@@ -3,6 +3,8 @@
 //! `ticks` decides the nominal times that have come, `fire` creates their tasks, and `ends` learns how those
 //! tasks ended.
 
+mod backfill;
+mod calendars;
 mod ends;
 mod fire;
 mod ticks;
@@ -10,7 +12,6 @@ mod view;
 
 use std::{collections::VecDeque, sync::Arc};
 
-use rota_cron::Calendar;
 use rustc_hash::FxHashMap;
 
 pub use ticks::TickOwners;
@@ -22,8 +23,8 @@ use super::{
     index::{ScheduleIndex, Table},
 };
 use crate::{
-    Name, Pause, ScheduleFingerprints, ScheduleRecord, ScheduleState, TaskId, Template,
-    TickRules, WallTime,
+    CalendarRecord, Name, Pause, ScheduleFingerprints, ScheduleRecord, ScheduleState, TaskId,
+    Template, TickRules, WallTime,
 };
 
 /// A schedule, as far as its ticks need it. The rest is in its stored record.
@@ -56,7 +57,7 @@ pub(super) struct Entry {
 pub(super) struct Schedules {
     entries: Table<ScheduleIndex, Option<Entry>>,
     by_name: FxHashMap<Name, ScheduleIndex>,
-    calendars: FxHashMap<Name, Arc<Calendar>>,
+    calendars: FxHashMap<Name, Arc<CalendarRecord>>,
     /// Schedules to look at, in the order in which their timers fired.
     due: VecDeque<ScheduleIndex>,
     /// Schedules that are behind. They come after those that are due, and fewer at a time.
@@ -117,8 +118,20 @@ impl Schedules {
         !self.due.is_empty() || !self.behind.is_empty()
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &Name> {
-        self.by_name.keys()
+    /// The schedules that use the calendar.
+    fn users_of(&self, calendar: &Name) -> impl Iterator<Item = ScheduleIndex> {
+        let uses = |index: &ScheduleIndex| {
+            self.at(*index).recurrence.calendars().any(|name| name == calendar.as_str())
+        };
+        self.by_name.values().copied().filter(uses)
+    }
+
+    /// Has the schedules that use the calendar looked at, because their next ticks may be other ones now.
+    fn calendar_changed(&mut self, calendar: &Name) {
+        for index in self.users_of(calendar).collect::<Vec<_>>() {
+            self.at_mut(index).next = None;
+            self.wake(index);
+        }
     }
 }
 

@@ -73,7 +73,7 @@ enum Verdict {
 
 impl CalendarLookup for Schedules {
     fn calendar(&self, name: &str) -> Option<&rota_cron::Calendar> {
-        self.calendars.get(name).map(AsRef::as_ref)
+        self.calendars.get(name).map(|record| record.calendar.as_ref())
     }
 }
 
@@ -183,12 +183,7 @@ impl Machine {
 
     /// Decides the ticks that have come by `now`. Call it once in a step, after [`Machine::tick`]. `now` may be
     /// earlier than the time of the step, if its wall clock is not trusted.
-    pub fn decide_ticks(
-        &mut self,
-        now: WallTime,
-        ids: &mut TaskIdSequence,
-        owners: &TickOwners,
-    ) {
+    pub fn decide_ticks(&mut self, now: WallTime, ids: &mut TaskIdSequence, owners: &TickOwners) {
         let mut deciding = Deciding { now, ids, owners, bytes: 0 };
         for _ in 0..self.schedules.due.len().min(DECIDED_MAX) {
             if deciding.bytes > BYTES_MAX {
@@ -289,9 +284,11 @@ impl Machine {
 
     /// Whether the task of the last tick that created one has not ended.
     pub(super) fn is_running(&self, index: ScheduleIndex) -> bool {
-        self.schedules.at(index).state.last_task.is_some_and(|task| {
-            self.live.find(task).is_some() || self.unreadable.contains(&task)
-        })
+        self.schedules
+            .at(index)
+            .state
+            .last_task
+            .is_some_and(|task| self.live.find(task).is_some() || self.unreadable.contains(&task))
     }
 
     fn judge(
@@ -430,8 +427,7 @@ impl Machine {
     /// Writes the record of a run. A run that goes on in the same step is written once.
     fn write_run(&mut self, index: ScheduleIndex, run: Run) {
         let retention = self.retention.completed.max(self.retention.other);
-        let retain_until =
-            (run.outcome != Outcome::Queued).then_some(self.now.wall + retention);
+        let retain_until = (run.outcome != Outcome::Queued).then_some(self.now.wall + retention);
         let schedule = self.schedules.at(index).name.clone();
         let record = TickRecord { schedule, run, decided_at: self.now.wall, retain_until };
         match self.step.mutations.last_mut() {
