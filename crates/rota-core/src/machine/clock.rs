@@ -42,7 +42,7 @@ impl Machine {
     /// How long the caller can wait for commands before it begins the next step. `None` means forever.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Millis> {
-        if self.unfinished {
+        if self.unfinished || self.schedules.are_due() {
             return Some(Millis(0));
         }
         let until = |due: u64, now: u64| Millis(due.saturating_sub(now));

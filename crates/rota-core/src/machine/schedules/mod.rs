@@ -7,6 +7,7 @@ mod backfill;
 mod calendars;
 mod ends;
 mod fire;
+mod retention;
 mod ticks;
 mod view;
 

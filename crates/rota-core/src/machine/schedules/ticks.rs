@@ -201,7 +201,6 @@ impl Machine {
             self.schedules.at_mut(index).is_due = false;
             self.decide(index, &mut deciding);
         }
-        self.unfinished |= self.schedules.are_due();
     }
 
     /// Decides the ticks of one schedule, in order. At most one of them creates a task.
