@@ -42,7 +42,7 @@ impl Machine {
     /// How long the caller can wait for commands before it begins the next step. `None` means forever.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Millis> {
-        if self.unfinished {
+        if self.unfinished || self.schedules.are_due() {
             return Some(Millis(0));
         }
         let until = |due: u64, now: u64| Millis(due.saturating_sub(now));
@@ -106,7 +106,7 @@ impl Machine {
         for (index, expires_at) in self.expiries.iter() {
             self.dates.insert(date(*expires_at), Wakes::Task(index));
         }
-        self.schedules.wake_all();
+        self.arm_schedules();
     }
 
     /// Processes a wall-clock timer. The index may be vacant or belong to another task by now, so this checks
