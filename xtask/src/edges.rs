@@ -60,7 +60,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "rota-engine",
-        may: &["rota-core", "rota-metrics", "rota-store"],
+        may: &["rota-core", "rota-cron", "rota-metrics", "rota-store"],
         tests_may: &[],
         because: "the engine speaks no HTTP and no gRPC; the server maps the wire to it",
     },

@@ -110,8 +110,6 @@ pub struct ScheduleRecord {
     pub version: u32,
     /// Hashes of the definition.
     pub fingerprints: ScheduleFingerprints,
-    /// Unknown fields that a newer version wrote.
-    pub unknown: Bytes,
 }
 
 /// Hashes of a definition, to tell whether a client says something else than before.
@@ -247,8 +245,6 @@ pub struct CalendarRecord {
     pub updated_at: WallTime,
     /// Number of the content, from 1.
     pub version: u32,
-    /// Unknown fields that a newer version wrote.
-    pub unknown: Bytes,
 }
 
 /// Why a schedule is paused.
@@ -420,6 +416,12 @@ pub struct TickContext {
 
 /// The name of a schedule has at most this many characters, so that the ids of its tasks are names as well.
 pub const SCHEDULE_NAME_LEN_MAX: usize = 90;
+
+/// A nominal time as text, such as `2026-03-08T07:00:00Z`.
+#[must_use]
+pub fn nominal_text(nominal: WallTime) -> String {
+    rota_cron::Timestamp(nominal.0).to_string()
+}
 
 /// The client id of the task of a tick.
 #[must_use]

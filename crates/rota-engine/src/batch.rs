@@ -1,25 +1,28 @@
 //! Turns the changes of a step into batches of the store.
 //!
 //! A step is one batch if the store accepts it as a whole. Otherwise (some stores accept only about a hundred
-//! changes at a time) it is cut between tasks, never within one. Tasks do not depend on each other, so every
+//! changes at a time) it is cut between tasks and schedules, never within one. A task whose tick is decided, or
+//! whose end its schedule notes, goes with the schedule. Otherwise they do not depend on each other, so every
 //! prefix of the batches is a state that the core could have had.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rota_core::{DoneRecord, Event, KeyOwner, Mutation, Name, Refusal, TaskId};
+use rota_core::{DoneRecord, Event, KeyOwner, Mutation, Name, Refusal, TaskId, TickRecord};
 use rota_metrics::{Count, Counts};
 use rota_store::{Batch, BatchLimits, BatchSeq, Space, VALUE_BYTES_MAX};
 use rustc_hash::FxHashMap;
 
 use crate::{
-    codec, layout,
+    codec::{self, Expiring},
+    layout,
     ledger::{Ledger, TotalIndex},
     planted::Planted,
 };
 
-/// Maximum bytes that one task adds to an entry of the retention log, and an entry to a batch.
+/// Maximum bytes that one task or tick adds to an entry of the retention log, and an entry to a batch.
 const RETAIN_TASK_BYTES: usize = 12;
+const RETAIN_TICK_BYTES: usize = 128;
 const RETAIN_ENTRY_BYTES: usize = 64;
 /// Maximum bytes that a total adds to a batch.
 const TOTAL_BYTES: usize = 512;
@@ -129,18 +132,19 @@ impl Changes {
         let mut places: FxHashMap<Subject<'_>, usize> = FxHashMap::default();
         let mut pieces: Vec<Piece> = Vec::new();
         let mut attempts = Piece::default();
+        let schedules = self.schedules_of_tasks();
         for mutation in &self.mutations {
             // Early attempts can be many. The other records of the task are valid without them, so they can
             // be removed first, each in its own group.
             attempts.delete_early_attempts(mutation);
-            let place = *places.entry(Subject::of(mutation)).or_insert_with(|| {
+            let place = *places.entry(Subject::of(mutation, &schedules)).or_insert_with(|| {
                 pieces.push(Piece::default());
                 pieces.len() - 1
             });
             pieces[place].add(mutation);
         }
         for event in events {
-            if let Some(place) = places.get(&Subject::Task(event.task)) {
+            if let Some(place) = places.get(&Subject::of_task(event.task, &schedules)) {
                 pieces[*place].count(ledger.count(event));
             }
         }
@@ -149,12 +153,20 @@ impl Changes {
             piece.delete(layout::RETAIN, entry.clone());
             pieces.push(piece);
         }
-        if self.level.is_some() {
-            let mut level = Piece::default();
-            level.set_level(self.level);
-            pieces.push(level);
-        }
-        attempts.split().chain(pieces).collect()
+        // What needs the level must not be durable before it.
+        let mut level = Piece::default();
+        level.set_level(self.level);
+        let level = self.level.map(|_| level).into_iter();
+        level.chain(attempts.split()).chain(pieces).collect()
+    }
+
+    /// The schedules of tasks that must be in the batch of their schedule.
+    fn schedules_of_tasks(&self) -> FxHashMap<TaskId, &Name> {
+        let linked = self.mutations.iter().filter_map(|mutation| match mutation {
+            Mutation::PutScheduleState { schedule, with, .. } => Some((schedule, with)),
+            _ => None,
+        });
+        linked.flat_map(|(schedule, with)| with.iter().map(move |task| (*task, schedule))).collect()
     }
 }
 
@@ -163,21 +175,34 @@ impl Changes {
 enum Subject<'a> {
     Task(TaskId),
     Queue(&'a Name),
+    Schedule(&'a Name),
+    Calendar(&'a Name),
 }
 
 impl<'a> Subject<'a> {
-    fn of(mutation: &'a Mutation) -> Self {
+    fn of(mutation: &'a Mutation, schedules: &FxHashMap<TaskId, &'a Name>) -> Self {
         match mutation {
-            Mutation::PutSpec(spec) => Self::Task(spec.id),
-            Mutation::PutLive(record) => Self::Task(record.id),
+            Mutation::PutSpec(spec) => Self::of_task(spec.id, schedules),
+            Mutation::PutLive(record) => Self::of_task(record.id, schedules),
             Mutation::DeleteLive(task)
             | Mutation::PutAttempt(task, _)
-            | Mutation::PutResult(task, _) => Self::Task(*task),
+            | Mutation::PutResult(task, _) => Self::of_task(*task, schedules),
             Mutation::PutDone(record)
             | Mutation::DeleteDone(record)
-            | Mutation::DeleteTask(record) => Self::Task(record.id),
+            | Mutation::DeleteTask(record) => Self::of_task(record.id, schedules),
             Mutation::PutQueue(name, _) | Mutation::DeleteQueue(name) => Self::Queue(name),
+            Mutation::PutSchedule(record) => Self::Schedule(&record.name),
+            Mutation::PutTick(record) => Self::Schedule(&record.schedule),
+            Mutation::PutScheduleState { schedule, .. }
+            | Mutation::DeleteSchedule(schedule)
+            | Mutation::DeleteTick { schedule, .. } => Self::Schedule(schedule),
+            Mutation::PutCalendar(record) => Self::Calendar(&record.name),
+            Mutation::DeleteCalendar(name) => Self::Calendar(name),
         }
+    }
+
+    fn of_task(task: TaskId, schedules: &FxHashMap<TaskId, &'a Name>) -> Self {
+        schedules.get(&task).map_or(Self::Task(task), |schedule| Self::Schedule(schedule))
     }
 }
 
@@ -186,8 +211,8 @@ impl<'a> Subject<'a> {
 struct Piece {
     batch: Batch,
     bytes: usize,
-    /// Tasks to remove later, by the end of the span in which their retention ends.
-    retain: BTreeMap<i64, Vec<TaskId>>,
+    /// Tasks and ticks to remove later, by the end of the span in which their retention ends.
+    retain: BTreeMap<i64, Expiring>,
     /// Additions to the totals.
     totals: BTreeMap<TotalIndex, Counts>,
 }
@@ -216,9 +241,14 @@ impl Piece {
         let new_totals =
             other.totals.keys().filter(|total| !self.totals.contains_key(total)).count();
         let totals = self.totals.len() + new_totals;
-        let tasks: usize = self.retain.values().chain(other.retain.values()).map(Vec::len).sum();
+        let (mut tasks, mut ticks) = (0, 0);
+        for expiring in self.retain.values().chain(other.retain.values()) {
+            tasks += expiring.tasks.len();
+            ticks += expiring.ticks.len();
+        }
         let count = self.batch.mutations.len() + other.batch.mutations.len() + entries + totals;
-        let retain_bytes = entries * RETAIN_ENTRY_BYTES + tasks * RETAIN_TASK_BYTES;
+        let retain_bytes =
+            entries * RETAIN_ENTRY_BYTES + tasks * RETAIN_TASK_BYTES + ticks * RETAIN_TICK_BYTES;
         let bytes = self.bytes + other.bytes + retain_bytes + totals * TOTAL_BYTES;
         limits.take(count, bytes)
             || (self.batch.mutations.is_empty() && !other.batch.mutations.is_empty())
@@ -227,8 +257,10 @@ impl Piece {
     fn join(&mut self, other: Self) {
         self.batch.mutations.extend(other.batch.mutations);
         self.bytes += other.bytes;
-        for (span, tasks) in other.retain {
-            self.retain.entry(span).or_default().extend(tasks);
+        for (span, expiring) in other.retain {
+            let entry = self.retain.entry(span).or_default();
+            entry.tasks.extend(expiring.tasks);
+            entry.ticks.extend(expiring.ticks);
         }
         for (total, counts) in other.totals {
             let sums = self.totals.entry(total).or_default();
@@ -255,8 +287,8 @@ impl Piece {
 
     fn finish(mut self, seq: BatchSeq, ledger: &mut Ledger) -> Batch {
         self.batch.seq = seq;
-        for (span, tasks) in std::mem::take(&mut self.retain) {
-            self.put(layout::RETAIN, layout::retain(span, seq), codec::encode_retain(&tasks));
+        for (span, expiring) in std::mem::take(&mut self.retain) {
+            self.put(layout::RETAIN, layout::retain(span, seq), codec::encode_retain(&expiring));
         }
         for (total, counts) in std::mem::take(&mut self.totals) {
             let (key, value) = ledger.add(total, &counts);
@@ -288,7 +320,7 @@ impl Piece {
                 let space = layout::ended(record.status);
                 self.put(space, layout::task(record.id), codec::encode_done(record));
                 let span = layout::retain_span(record.retain_until);
-                self.retain.entry(span).or_default().push(record.id);
+                self.retain.entry(span).or_default().tasks.push(record.id);
             }
             Mutation::DeleteDone(record) => {
                 self.delete(layout::ended(record.status), layout::task(record.id));
@@ -308,6 +340,38 @@ impl Piece {
             Mutation::PutQueue(name, record) => {
                 self.put(layout::QUEUE, name.to_string(), codec::encode_queue(record));
             }
+            Mutation::PutSchedule(record) => {
+                let value = codec::encode_schedule(record);
+                self.put(layout::SCHEDULE, layout::named(&record.name), value);
+            }
+            Mutation::PutScheduleState { schedule, state, .. } => {
+                let value = codec::encode_schedule_state(state);
+                self.put(layout::CURSOR, layout::named(schedule), value);
+            }
+            Mutation::DeleteSchedule(name) => {
+                self.delete(layout::SCHEDULE, layout::named(name));
+                self.delete(layout::CURSOR, layout::named(name));
+            }
+            Mutation::PutTick(record) => self.put_tick(record),
+            Mutation::DeleteTick { schedule, first } => {
+                self.delete(layout::TICK, layout::tick(schedule, *first));
+            }
+            Mutation::PutCalendar(record) => {
+                let value = codec::encode_calendar(record);
+                self.put(layout::CALENDAR, layout::named(&record.name), value);
+            }
+            Mutation::DeleteCalendar(name) => {
+                self.delete(layout::CALENDAR, layout::named(name));
+            }
+        }
+    }
+
+    fn put_tick(&mut self, record: &TickRecord) {
+        let key = layout::tick(&record.schedule, record.run.first);
+        self.put(layout::TICK, key, codec::encode_tick(record));
+        if let Some(until) = record.retain_until {
+            let entry = self.retain.entry(layout::retain_span(until)).or_default();
+            entry.ticks.push((record.schedule.clone(), record.run.first));
         }
     }
 

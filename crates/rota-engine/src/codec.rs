@@ -6,7 +6,9 @@
 //! in both: an older node copies it from one to the other by its number.
 
 mod entries;
+mod schedule;
 mod spec;
+mod tick;
 mod unknown;
 
 use bytes::Bytes;
@@ -18,10 +20,15 @@ use rota_core::{
 };
 
 pub(crate) use self::entries::{
-    ForeignCounts, decode_key_owner, decode_queue, decode_retain, decode_total, encode_key_owner,
-    encode_queue, encode_retain, encode_total,
+    Expiring, ForeignCounts, decode_key_owner, decode_queue, decode_retain, decode_total,
+    encode_key_owner, encode_queue, encode_retain, encode_total,
+};
+pub(crate) use self::schedule::{
+    decode_calendar_of, decode_schedule_of, decode_schedule_state, encode_calendar,
+    encode_schedule, encode_schedule_state, fingerprints,
 };
 pub(crate) use self::spec::{decode_spec, encode_spec};
+pub(crate) use self::tick::{decode_tick, encode_tick};
 use self::unknown::{Known, Places};
 
 /// The bytes of a record cannot be decoded.
@@ -141,10 +148,12 @@ struct LiveMessage {
     snoozed: bool,
     #[prost(uint32, tag = "21")]
     edits: u32,
+    #[prost(int64, optional, tag = "22")]
+    nominal_ms: Option<i64>,
 }
 
 impl Known for LiveMessage {
-    const LAST: u32 = 21;
+    const LAST: u32 = 22;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -227,10 +236,12 @@ struct DoneMessage {
     failures: u32,
     #[prost(uint32, tag = "21")]
     edits: u32,
+    #[prost(int64, optional, tag = "22")]
+    nominal_ms: Option<i64>,
 }
 
 impl Known for DoneMessage {
-    const LAST: u32 = 21;
+    const LAST: u32 = 22;
 }
 
 fn bytes_of(message: &impl Message) -> Bytes {
@@ -429,6 +440,7 @@ pub(crate) fn encode_live(record: &LiveRecord) -> Bytes {
         snoozes: record.snoozes,
         edits: record.edits,
         snoozed: record.snoozed,
+        nominal_ms: record.nominal.map(|at| at.0),
     };
     let mut bytes = message.encode_to_vec();
     if let Some(unknown) = &record.unknown {
@@ -476,6 +488,7 @@ pub(crate) fn decode_live(bytes: &Bytes) -> Decoded<LiveRecord> {
         last_end: message.last_end.map(end).transpose()?,
         policy: policy(message.policy)?,
         client_keys: client_keys(message.client_id, message.idempotency_key)?,
+        nominal: message.nominal_ms.map(WallTime),
         unknown: None,
     };
     record.unknown = unknown::of_task::<LiveMessage>(bytes, &live_places(&record));
@@ -525,6 +538,7 @@ pub(crate) fn encode_done(record: &DoneRecord) -> Bytes {
         snoozes: record.snoozes,
         edits: record.edits,
         failures: record.failures,
+        nominal_ms: record.nominal.map(|at| at.0),
     };
     let mut bytes = message.encode_to_vec();
     if let Some(unknown) = &record.unknown {
@@ -562,6 +576,7 @@ pub(crate) fn decode_done(bytes: &Bytes) -> Decoded<DoneRecord> {
         has_result: message.has_result,
         has_output: message.has_output,
         client_keys: client_keys(message.client_id, message.idempotency_key)?,
+        nominal: message.nominal_ms.map(WallTime),
         unknown: None,
     };
     record.unknown = unknown::of_task::<DoneMessage>(bytes, &done_places(&record));

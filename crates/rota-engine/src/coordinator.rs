@@ -12,6 +12,7 @@ use std::{
 
 use rota_core::{
     Effect, EndReason, Machine, Millis, MonoTime, Mutation, Now, TaskIdSequence, TaskSpec,
+    TickEvent,
 };
 use rota_store::{BatchSeq, Fence, Leadership, Store};
 use tokio::{sync::mpsc, time::Instant};
@@ -72,6 +73,7 @@ struct PostCommit {
     opened: VecDeque<DownSender>,
     releases: Vec<Release>,
     counted: Landing,
+    ticks: Vec<TickEvent>,
     /// `None` if the released answers belong to no step of their own.
     lists: Option<LandingLists>,
 }
@@ -95,6 +97,8 @@ impl PostCommit {
 pub(crate) struct Books {
     pub(crate) ledger: Ledger,
     pub(crate) marks: Marks,
+    /// The feature level to which the cluster can be raised.
+    pub(crate) level: Option<u32>,
 }
 
 /// The single writer of task state during its leadership.
@@ -113,6 +117,8 @@ pub(crate) struct Coordinator<'a> {
     pub(crate) marks: Marks,
     /// The new feature level of the cluster, until it is in flight.
     pub(crate) level: Option<u32>,
+    /// The level that is in flight or durable because of this leader.
+    pub(crate) raised_to: u32,
     /// A requested transfer of leadership, to this node if one is named.
     pub(crate) resigning: Option<Option<String>>,
     /// The last time that the machine got.
@@ -167,7 +173,7 @@ impl<'a> Coordinator<'a> {
         books: Books,
         workers: &'a mpsc::Sender<ToWorkers>,
     ) -> Self {
-        let Books { ledger, marks } = books;
+        let Books { ledger, marks, level } = books;
         Self {
             store,
             shared,
@@ -180,7 +186,8 @@ impl<'a> Coordinator<'a> {
             workers,
             step: Open::default(),
             marks,
-            level: None,
+            level,
+            raised_to: 0,
             resigning: None,
             begun: MonoTime(0),
             doubted: false,
@@ -272,6 +279,7 @@ impl<'a> Coordinator<'a> {
                 }
                 if !Planted::DropsTimers.is_made() {
                     self.machine.tick(self.heard);
+                    self.decide_ticks(leadership).await;
                 }
                 let (flight, post_commit) = self.seal(now);
                 in_flight = flight;
@@ -335,6 +343,7 @@ impl<'a> Coordinator<'a> {
             effects: step.effects,
             opened: open.opened,
             releases: open.releases,
+            ticks: step.ticks,
             lists: Some(lists),
             ..PostCommit::default()
         };
@@ -347,6 +356,7 @@ impl<'a> Coordinator<'a> {
         };
         if open.level_alone || !changes.is_empty() {
             changes.level = self.level.take();
+            self.raised_to = self.raised_to.max(changes.level.unwrap_or(0));
         }
         if changes.is_empty() {
             post_commit.counted = self.ledger.landing(step.events);
@@ -398,6 +408,7 @@ impl<'a> Coordinator<'a> {
         let epoch = self.fence.epoch.0;
         log::ends(&post_commit.counted.events, epoch);
         self.ledger.landed(post_commit.counted);
+        log::ticks(&post_commit.ticks, epoch);
         if let Some(lists) = post_commit.lists.take() {
             self.shared.landed.keep(lists);
         }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use rota_core::{LeaseId, SessionId, TaskSpec};
+use rota_core::{LeaseId, ScheduleDefinition, SessionId, TaskSpec};
 use tokio::sync::{
     Notify,
     mpsc::{self, error::TryRecvError},
@@ -49,6 +49,15 @@ pub(crate) fn size_of(spec: &TaskSpec) -> usize {
     let labels: usize =
         spec.definition.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
     spec.definition.payload.len() + labels + OVERHEAD_BYTES
+}
+
+/// Approximate bytes of a schedule in memory and in its record.
+pub(crate) fn size_of_schedule(schedule: &ScheduleDefinition) -> usize {
+    let times = &schedule.times;
+    let exclude = &times.exclude;
+    let texts = [&times.expressions, &times.dates, &exclude.expressions, &exclude.dates];
+    let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+    schedule.template.definition.payload.len() + texts + OVERHEAD_BYTES
 }
 
 /// The bytes in all channels of a node.

@@ -468,9 +468,11 @@ impl Leader {
             let snapshot = self.store.snapshot().await?;
             let metrics = self.shared.metrics.clone();
             let ledger = Ledger::load(snapshot.as_ref(), metrics, &mut loaded.unreadable).await?;
-            Ok::<_, StoreError>((loaded, ledger, Marks::load(snapshot.as_ref()).await?))
+            let level = self.shared.cluster_level.load(Ordering::Relaxed);
+            let level = level::above(self.store.as_ref(), &self.shared, level).await?;
+            Ok::<_, StoreError>((loaded, ledger, Marks::load(snapshot.as_ref()).await?, level))
         };
-        let (mut loaded, ledger, marks) = tokio::select! {
+        let (mut loaded, ledger, marks, level) = tokio::select! {
             biased;
             () = leadership.lost() => return Ok(LeadershipEnd::Deposed),
             loaded = loading => loaded?,
@@ -499,7 +501,7 @@ impl Leader {
             Term { fence, seq_floor },
             loaded,
             cache,
-            Books { ledger, marks },
+            Books { ledger, marks, level },
             &self.workers,
         );
         let mut ready = None;

@@ -15,7 +15,11 @@
 //! | `cluster` | `unfinished` | the [transfer](crate::transfer) that has written only a part of the store, as JSON |
 //! | `mark` | `marks` | the newest task id, the last trusted date |
 //! | `mark` | `successor` | the node that a leader last asked to prepare to take over |
-//! | `retain` | date `/` batch | tasks that can be removed from this date on |
+//! | `retain` | date `/` batch | tasks and ticks that can be removed from this date on |
+//! | `schedule` | name | definition of a schedule |
+//! | `cursor` | name of a schedule | its state: the last nominal time that was decided, and more |
+//! | `tick` | schedule, nominal time | what became of a tick, or of a run of ticks |
+//! | `calendar` | name | days that schedules share |
 //!
 //! Keys are text, so that the tools of the store can show them. Ids sort by creation.
 
@@ -46,9 +50,16 @@ pub(crate) const TOTAL: Space = hot("total");
 pub(crate) const CLUSTER: Space = hot("cluster");
 pub(crate) const MARK: Space = hot("mark");
 
+pub(crate) const SCHEDULE: Space = large("schedule");
+pub(crate) const CURSOR: Space = hot("cursor");
+pub(crate) const TICK: Space = hot("tick");
+pub(crate) const CALENDAR: Space = large("calendar");
+
 /// All spaces of the engine, with which a store must be opened.
-pub const SPACES: &[Space] =
-    &[LIVE, DONE, DEAD, SPEC, RESULT, ATTEMPT, CLIENT_KEY, QUEUE, RETAIN, TOTAL, CLUSTER, MARK];
+pub const SPACES: &[Space] = &[
+    LIVE, DONE, DEAD, SPEC, RESULT, ATTEMPT, CLIENT_KEY, QUEUE, RETAIN, TOTAL, CLUSTER, MARK,
+    SCHEDULE, CURSOR, TICK, CALENDAR,
+];
 
 /// The key of the feature level in `cluster`.
 pub(crate) const FEATURE_LEVEL: Bytes = Bytes::from_static(b"level");
@@ -128,6 +139,37 @@ pub(crate) fn parse_total(key: &[u8]) -> Option<(&str, &str)> {
     std::str::from_utf8(key).ok()?.split_once(' ')
 }
 
+/// The key of a schedule, of its state, or of a calendar.
+pub(crate) fn named(name: &Name) -> Bytes {
+    name.as_str().to_owned().into()
+}
+
+/// The name that a key is.
+pub(crate) fn parse_name(key: &[u8]) -> Option<Name> {
+    Name::new(std::str::from_utf8(key).ok()?).ok()
+}
+
+/// The key of a tick as text. Names contain no spaces. Dates sort.
+pub(crate) fn tick_text(schedule: &Name, first: WallTime) -> String {
+    format!("{schedule} {}", rota_core::nominal_text(first))
+}
+
+pub(crate) fn tick(schedule: &Name, first: WallTime) -> Bytes {
+    tick_text(schedule, first).into()
+}
+
+/// The prefix of all keys of a schedule's ticks.
+pub(crate) fn ticks(schedule: &Name) -> Bytes {
+    format!("{schedule} ").into()
+}
+
+/// The schedule and the first nominal time of a key of `tick`.
+pub(crate) fn parse_tick(key: &[u8]) -> Option<(Name, WallTime)> {
+    let (schedule, first) = std::str::from_utf8(key).ok()?.split_once(' ')?;
+    let first: jiff::Timestamp = first.parse().ok()?;
+    Some((Name::new(schedule).ok()?, WallTime(first.as_millisecond())))
+}
+
 /// The end of the span that contains the date.
 pub(crate) fn retain_span(date: WallTime) -> i64 {
     date.0.div_euclid(RETAIN_SPAN_MS).saturating_add(1).saturating_mul(RETAIN_SPAN_MS)
@@ -178,6 +220,16 @@ mod tests {
         for other in ["", "mine", "id/", "other/mine"] {
             assert_eq!(parse_client_key(other.as_bytes()), None, "{other}");
         }
+    }
+
+    #[test]
+    fn the_keys_of_ticks_sort_by_date_and_schedules_are_kept_apart() {
+        let (nightly, below) = (Name::new("a").unwrap(), Name::new("a/b").unwrap());
+        let first = WallTime(1_700_000_000_000);
+        assert_eq!(parse_tick(&tick(&below, first)), Some((below.clone(), first)));
+        assert_eq!(tick(&nightly, first), "a 2023-11-14T22:13:20Z");
+        assert!(tick(&nightly, first) < tick(&nightly, WallTime(first.0 + 1000)));
+        assert!(!tick(&below, first).starts_with(&ticks(&nightly)));
     }
 
     #[test]

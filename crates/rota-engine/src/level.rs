@@ -10,6 +10,7 @@
 //! | level | adds |
 //! |---|---|
 //! | 1 | nodes have feature levels, and keep unknown fields of records |
+//! | 2 | schedules and calendars |
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -29,7 +30,10 @@ use crate::{
 };
 
 /// The highest level that this version supports.
-pub(crate) const FEATURE_LEVEL: u32 = 1;
+pub(crate) const FEATURE_LEVEL: u32 = 2;
+
+/// The level from which on schedules can be used.
+pub(crate) const SCHEDULES: u32 = 2;
 
 /// Interval of checks of the nodes and the level of the cluster.
 pub(crate) const PERIOD: Duration = Duration::from_secs(2);
@@ -101,7 +105,19 @@ async fn wanted(store: &dyn Store, shared: &Shared) -> Result<Option<u32>, Store
     if before != level {
         info!(level, "feature level of the cluster changed");
     }
-    if *shared.phase.borrow() != Phase::Leading || shared.known_level <= level {
+    if *shared.phase.borrow() != Phase::Leading {
+        return Ok(None);
+    }
+    above(store, shared, level).await
+}
+
+/// The level that all present nodes support, if it is above this one.
+pub(crate) async fn above(
+    store: &dyn Store,
+    shared: &Shared,
+    level: u32,
+) -> Result<Option<u32>, StoreError> {
+    if shared.known_level <= level {
         return Ok(None);
     }
     let members = store.members().await?;

@@ -51,6 +51,8 @@ mod records;
 mod request;
 mod retention;
 mod rounds;
+mod schedule_records;
+mod schedules;
 mod shared;
 mod signs;
 mod specs;
@@ -58,6 +60,7 @@ mod standby;
 mod store_monitor;
 mod take;
 mod tasks;
+mod ticks;
 mod timekeeper;
 pub mod transfer;
 mod troubles;
@@ -81,3 +84,7 @@ pub use options::EngineOptions;
 pub use planted::Planted;
 pub use rota_core::RunAt;
 pub use rota_store::{LostBatches, Member, Seat, StoreStatus};
+pub use schedules::{
+    BACKFILL_COUNTED_MAX, BackfillCount, ScheduleFilter, SchedulePage, ScheduleRead,
+    ScheduleStatus, TickPage,
+};

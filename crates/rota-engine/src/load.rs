@@ -1,4 +1,5 @@
-//! Loads the backlog of a new leader: the live tasks and the settings of queues, read at one revision.
+//! Loads the backlog of a new leader: the live tasks, the settings of queues, and the schedules, read at one
+//! revision.
 
 use std::{
     collections::{BTreeMap, btree_map},
@@ -19,6 +20,7 @@ use crate::{
     layout,
     planted::Planted,
     records::{Entry, Kind, Live, Queue, Scan, Spec},
+    schedule_records::ScheduleRecords,
     unreadable::Unreadable,
 };
 
@@ -64,6 +66,8 @@ pub(crate) async fn load(
         None => unreadable.add(layout::LIVE, &entry.key, &"the key is not a task id"),
     })
     .await?;
+    let schedules = ScheduleRecords::read(snapshot).await?;
+    schedules.restore(&mut machine, &mut unreadable);
     let ids = TaskIdSequence::after(newest_task(snapshot).await?);
     Ok(Loaded { machine, ids, head, unreadable })
 }
@@ -75,6 +79,7 @@ pub(crate) type LiveRecords = Arc<BTreeMap<TaskId, Bytes>>;
 pub(crate) struct Records {
     pub(crate) queues: BTreeMap<Bytes, Bytes>,
     pub(crate) live: LiveRecords,
+    pub(crate) schedules: Arc<ScheduleRecords>,
     pub(crate) newest: Option<TaskId>,
     /// The last batch that they include.
     pub(crate) head: BatchSeq,
@@ -87,7 +92,7 @@ pub(crate) fn restore(
     now: Now,
     parallel: Parallel,
 ) -> Loaded {
-    let Records { queues, live, newest, head } = records;
+    let Records { queues, live, schedules, newest, head } = records;
     let mut machine = Machine::new(options.limits, options.retention, now);
     let mut unreadable = Unreadable::default();
     for (key, value) in queues {
@@ -103,6 +108,7 @@ pub(crate) fn restore(
         Parallel::Inline => decoded.by_ref().for_each(restore),
         Parallel::Threads => beside(decoded, restore),
     }
+    schedules.restore(&mut machine, &mut unreadable);
     Loaded { machine, ids: TaskIdSequence::after(*newest), head: *head, unreadable }
 }
 

@@ -1,8 +1,8 @@
 //! Log messages about tasks, once their changes are durable, and about sessions. Failures and sessions are
 //! `INFO`, the rest is `DEBUG`.
 
-use rota_core::{Event, Happened, OpenSession, SessionEnd, SessionId};
-use tracing::{debug, info};
+use rota_core::{Event, Happened, OpenSession, Outcome, SessionEnd, SessionId, TickEvent};
+use tracing::{debug, info, warn};
 
 /// Logs the ends of tasks.
 pub(crate) fn ends(events: &[Event], epoch: u64) {
@@ -32,4 +32,22 @@ pub(crate) fn session_ended(end: &SessionEnd, epoch: u64) {
     let SessionEnd { session, worker, reason, tasks } = end;
     let worker = worker.as_str();
     info!(%session, worker, ?reason, tasks, epoch, "session ended");
+}
+
+/// Logs decided ticks. Those that should have created a task, and did not, are warnings: one for each schedule
+/// and outcome.
+pub(crate) fn ticks(ticks: &[TickEvent], epoch: u64) {
+    let mut last = None;
+    for TickEvent { schedule, nominal, outcome, late, was_queued: _ } in ticks {
+        if last.replace((schedule, outcome)) == Some((schedule, outcome)) {
+            continue;
+        }
+        let nominal = rota_core::nominal_text(*nominal);
+        match outcome {
+            Outcome::Missed | Outcome::Refused(_) => {
+                warn!(%schedule, nominal, %outcome, %late, epoch, "a tick created no task");
+            }
+            _ => debug!(%schedule, nominal, %outcome, %late, epoch, "tick decided"),
+        }
+    }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rota_core::{
-    ClientKeys, Command, KeyOwner, KeyOwners, Machine, Refusal, Stored, TaskId, TaskSpec,
+    ClientKeys, Command, KeyOwner, KeyOwners, Machine, Name, Refusal, Stored, TaskId, TaskSpec,
+    TickRecord, WallTime,
 };
 use rota_store::{Space, Store, StoreError};
 use rustc_hash::FxHashMap;
@@ -13,7 +14,7 @@ use rustc_hash::FxHashMap;
 use crate::{
     layout::ClientKey,
     planted::Planted,
-    records::{self, Done, Found, Kind, Owner, Spec},
+    records::{self, Done, Found, Kind, Owner, Spec, Tick},
     request::{Request, Submission},
 };
 
@@ -50,8 +51,12 @@ pub(crate) fn keys<'a>(
                     }
                 }
             }
-            Request::Purge { tasks, .. } => {
-                keys.extend(tasks.iter().flat_map(records::keys_of::<Done>));
+            Request::Purge { expiring, .. } => {
+                keys.extend(expiring.tasks.iter().flat_map(records::keys_of::<Done>));
+                keys.extend(expiring.ticks.iter().flat_map(records::keys_of::<Tick>));
+            }
+            Request::Trigger { schedule, .. } => {
+                keys.extend(owner_keys(&machine.manual_ids(schedule)));
             }
             Request::OpenSession { .. }
             | Request::RaiseLevel { .. }
@@ -61,6 +66,11 @@ pub(crate) fn keys<'a>(
         }
     }
     keys
+}
+
+/// The keys with the owners of client ids.
+pub(crate) fn owner_keys(ids: &[Name]) -> impl Iterator<Item = (Space, Bytes)> {
+    ids.iter().flat_map(|id| records::keys_of::<Owner>(&ClientKey::Id(id.clone())))
 }
 
 /// Reads the keys in one call, if there are any.
@@ -104,6 +114,23 @@ impl Prefetched {
     /// The definition of an ended task.
     pub(crate) fn spec(&self, task: TaskId) -> Result<Option<Arc<TaskSpec>>, Refusal> {
         self.record::<Spec>(&task)
+    }
+
+    /// The record of a tick.
+    pub(crate) fn tick(&self, tick: &(Name, WallTime)) -> Result<Option<TickRecord>, Refusal> {
+        self.record::<Tick>(tick)
+    }
+
+    /// The owner of the client id of a schedule's task. A record that cannot be read counts as that of another
+    /// task, so that the tick is refused and nothing is overwritten.
+    pub(crate) fn owner_of(&self, id: &Name) -> Option<KeyOwner> {
+        match self.found::<Owner>(&ClientKey::Id(id.clone())) {
+            Found::Record(owner) => Some(owner),
+            Found::Missing => None,
+            Found::Damaged(_) | Found::Newer(_) => {
+                TaskId::from_u64(u64::MAX).map(|task| KeyOwner { task, fingerprint: 0 })
+            }
+        }
     }
 
     /// The owners of a new task's client keys. Translates the fingerprint that an earlier version stored for

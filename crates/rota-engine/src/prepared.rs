@@ -25,6 +25,7 @@ use crate::{
     layout,
     load::{self, Loaded, MachineOptions, Records},
     records::{Kind, Live},
+    schedule_records::ScheduleRecords,
 };
 
 /// Time after which an unused machine is dropped.
@@ -39,6 +40,8 @@ pub(crate) struct Prepared {
     made: Option<Loaded>,
     /// Tasks whose records have changed since the build began.
     changed: BTreeSet<TaskId>,
+    /// Keys of schedules whose records have changed since.
+    changed_schedules: BTreeSet<Bytes>,
     spoilt: bool,
 }
 
@@ -62,6 +65,7 @@ impl Prepared {
             making: Some(Box::pin(making)),
             made: None,
             changed: BTreeSet::new(),
+            changed_schedules: BTreeSet::new(),
             spoilt: false,
         }
     }
@@ -79,10 +83,14 @@ impl Prepared {
 
     /// Records a change that the machine does not include.
     pub(crate) fn note(&mut self, mutation: &Mutation) {
-        if mutation.space() == layout::QUEUE {
+        let space = mutation.space();
+        if space == layout::QUEUE || space == layout::CALENDAR {
             self.spoilt = true;
         }
-        if mutation.space() == layout::LIVE {
+        if space == layout::SCHEDULE || space == layout::CURSOR {
+            self.changed_schedules.insert(mutation.key().clone());
+        }
+        if space == layout::LIVE {
             self.changed.extend(layout::parse_task(mutation.key()));
         }
     }
@@ -91,6 +99,7 @@ impl Prepared {
     pub(crate) async fn finish(
         mut self,
         live: &BTreeMap<TaskId, Bytes>,
+        schedules: &ScheduleRecords,
         newest: Option<TaskId>,
         head: BatchSeq,
     ) -> Option<Loaded> {
@@ -106,6 +115,12 @@ impl Prepared {
             if let Some(value) = live.get(&task) {
                 loaded.machine.restore_task(&Live::decode(&task, value).ok()?);
             }
+        }
+        for key in self.changed_schedules {
+            if let Some(name) = layout::parse_name(&key) {
+                loaded.machine.forget_schedule(&name);
+            }
+            schedules.restore_one(&key, &mut loaded.machine).ok()?;
         }
         loaded.ids = TaskIdSequence::after(newest);
         loaded.head = head;

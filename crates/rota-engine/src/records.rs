@@ -16,7 +16,9 @@ use rota_metrics::NodeMetrics;
 use rota_store::{Direction, KeyRange, Snapshot, Space, Store, StoreError};
 use tracing::error;
 
-pub(crate) use self::kinds::{Attempt, Done, Live, Owner, Queue, Retain, Spec, Total};
+pub(crate) use self::kinds::{
+    Attempt, Calendar, Cursor, Done, Live, Owner, Queue, Retain, Schedule, Spec, Tick, Total,
+};
 use crate::codec::CodecError;
 
 /// A kind of records.

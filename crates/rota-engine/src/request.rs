@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rota_core::{AttemptOutcome, Command, Machine, Refusal, Reply, Report, TaskId};
+use rota_core::{AttemptOutcome, Command, Machine, Name, Refusal, Reply, Report};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
     api::{EngineError, NewTask, Submitted},
-    down::{DownSender, size_of},
+    codec::Expiring,
+    down::{DownSender, size_of, size_of_schedule},
     fingerprint::Fingerprint,
 };
 
@@ -110,9 +111,11 @@ pub(crate) enum Request {
         events: DownSender,
         answer: Answer<CommandResult>,
     },
-    /// Retention: removes these tasks of an entry of the log if their time is over. The answer tells whether
-    /// all were removed.
-    Purge { tasks: Vec<TaskId>, entry: PurgeEntry, answer: Answer<bool> },
+    /// Retention: removes these tasks and ticks of an entry of the log if their time is over. The answer tells
+    /// whether all were removed.
+    Purge { expiring: Expiring, entry: PurgeEntry, answer: Answer<bool> },
+    /// Creates a task of a schedule now.
+    Trigger { schedule: Name, answer: Answer<CommandResult> },
     /// Raises the feature level of the cluster with the next batch, which is written only for this if
     /// necessary.
     RaiseLevel { level: u32, alone: bool },
@@ -132,6 +135,7 @@ impl Request {
             Self::Submit { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
             Self::Commands { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
             Self::OpenSession { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
+            Self::Trigger { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
             Self::Purge { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
             Self::Prepare { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
             Self::Resign { answer, .. } => drop(answer.send(Err(EngineError::NotLeader))),
@@ -154,8 +158,9 @@ impl Request {
                 (commands.len(), commands.iter().map(bytes_of).sum())
             }
             Self::OpenSession { open, .. } => (1 + open.held.as_ref().map_or(0, Vec::len), 0),
-            Self::Purge { tasks, .. } => (tasks.len(), 0),
+            Self::Purge { expiring, .. } => (expiring.len(), 0),
             Self::Query(_)
+            | Self::Trigger { .. }
             | Self::Prepare { .. }
             | Self::Resign { .. }
             | Self::RaiseLevel { .. } => (1, 0),
@@ -203,6 +208,7 @@ pub(crate) fn bytes_of(command: &Command) -> usize {
             (output_tail, outcome)
         }
         Command::Edit { edit, .. } => return size_of(&edit.spec),
+        Command::PutSchedule(put) => return size_of_schedule(&put.record.definition),
         _ => return 0,
     };
     let result = if let AttemptOutcome::Completed { result } = outcome { result.len() } else { 0 };

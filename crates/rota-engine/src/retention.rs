@@ -1,9 +1,8 @@
-//! Removes ended tasks after their retention, in small portions, by requests to the coordinator.
+//! Removes ended tasks and the records of ticks after their retention, in small portions, by requests to the coordinator.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use rota_core::TaskId;
 use rota_store::{Direction, KeyRange, Store, StoreError};
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
@@ -11,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::{
+    codec::Expiring,
     inbox::InboxSender,
     layout,
     records::{Retain, Scan},
@@ -25,12 +25,12 @@ const PERIOD: Duration = Duration::from_secs(5);
 const ENTRIES: usize = 16;
 /// Time that a request waits for a place in the inbox. Then the rest is left to the next pass.
 const INBOX_WAIT: Duration = Duration::from_secs(10);
-/// Maximum number of tasks to remove in one request.
-const TASKS: usize = 500;
+/// Maximum number of tasks and ticks to remove in one request.
+const REMOVED: usize = 500;
 /// Maximum pause before an entry is retried whose tasks could not all be removed.
 const REST_MAX: Duration = Duration::from_secs(3600);
 
-/// Entries whose tasks could not all be removed, because a record is damaged or the clock was set back. The
+/// Entries of which not all could be removed, because a record is damaged or the clock was set back. The
 /// pause before a retry doubles each time.
 #[derive(Debug, Default)]
 struct Resting(FxHashMap<Bytes, (Instant, Duration)>);
@@ -97,33 +97,37 @@ async fn pass(
                 let entry = String::from_utf8_lossy(key);
                 debug!(%entry, error, "retention entry skipped: this version cannot read it");
             }
-            let Some(tasks) = found.record() else {
+            let Some(expiring) = found.record() else {
                 resting.looked_at(key, false, now);
                 continue;
             };
-            debug!(tasks = tasks.len(), "removing old tasks");
-            let Some(done) = remove(shared, inbox, &tasks, key).await else { return Ok(()) };
+            debug!(
+                tasks = expiring.tasks.len(),
+                ticks = expiring.ticks.len(),
+                "removing old tasks"
+            );
+            let Some(done) = remove(shared, inbox, &expiring, key).await else { return Ok(()) };
             resting.looked_at(key, done, now);
         }
     }
     Ok(())
 }
 
-/// Removes the tasks of an entry, and then the entry, unless a task must be kept because the wall clock was
-/// set back. Returns whether all were removed. `None` if the engine did not answer, which ends the pass.
+/// Removes the tasks and ticks of an entry, and then the entry, unless one must be kept because the wall clock
+/// was set back. Returns whether all were removed. `None` if the engine did not answer, which ends the pass.
 async fn remove(
     shared: &Shared,
     inbox: &InboxSender,
-    tasks: &[TaskId],
+    expiring: &Expiring,
     entry: &Bytes,
 ) -> Option<bool> {
-    let chunks = tasks.len().div_ceil(TASKS).max(1);
-    let mut done = true;
-    for at in 0..chunks {
-        let tasks = tasks.chunks(TASKS).nth(at).unwrap_or_default().to_vec();
-        let entry = PurgeEntry { key: entry.clone(), is_last: done && at + 1 == chunks };
+    let mut portions: Vec<_> = portions_of(expiring).collect();
+    portions.extend(portions.is_empty().then(Expiring::default));
+    let (last, mut done) = (portions.len() - 1, true);
+    for (at, expiring) in portions.into_iter().enumerate() {
+        let entry = PurgeEntry { key: entry.clone(), is_last: done && at == last };
         let (answer, answered) = Answer::new(None);
-        let request = Request::Purge { tasks, entry, answer };
+        let request = Request::Purge { expiring, entry, answer };
         if inbox.send(request, shared.host.now().mono, INBOX_WAIT).await.is_err() {
             return None;
         }
@@ -137,6 +141,13 @@ async fn remove(
         }
     }
     Some(done)
+}
+
+fn portions_of(expiring: &Expiring) -> impl Iterator<Item = Expiring> {
+    let tasks = expiring.tasks.chunks(REMOVED);
+    let tasks = tasks.map(|tasks| Expiring { tasks: tasks.to_vec(), ..Expiring::default() });
+    let ticks = expiring.ticks.chunks(REMOVED);
+    tasks.chain(ticks.map(|ticks| Expiring { ticks: ticks.to_vec(), ..Expiring::default() }))
 }
 
 #[cfg(test)]

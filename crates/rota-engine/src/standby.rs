@@ -26,6 +26,7 @@ use crate::{
     planted::Planted,
     prepared::Prepared,
     records::{Entry, Live, Queue},
+    schedule_records::ScheduleRecords,
     shared::Shared,
 };
 
@@ -41,6 +42,7 @@ const CATCH_UP: Duration = Duration::from_secs(1);
 pub(crate) struct Standby {
     live: LiveRecords,
     queues: BTreeMap<Bytes, Bytes>,
+    schedules: Arc<ScheduleRecords>,
     newest: Option<TaskId>,
     /// The last batch that it certainly includes.
     seq: BatchSeq,
@@ -125,16 +127,16 @@ impl Standby {
         if !self.catch_up(store.as_ref(), head).await {
             return load::load(store, options, host.now()).await;
         }
-        let Self { live, queues, newest, prepared, .. } = self;
+        let Self { live, queues, schedules, newest, prepared, .. } = self;
         if let Some(prepared) = prepared
-            && let Some(loaded) = prepared.finish(&live, newest, head.seq).await
+            && let Some(loaded) = prepared.finish(&live, &schedules, newest, head.seq).await
         {
             info!(live = live.len(), "taking over with a prepared machine");
-            host.discard((live, queues));
+            host.discard((live, queues, schedules));
             return Ok(loaded);
         }
         info!(live = live.len(), "taking over with the copy of the backlog");
-        let records = Records { queues, live, newest, head: head.seq };
+        let records = Records { queues, live, schedules, newest, head: head.seq };
         let (now, parallel) = (host.now(), host.parallel());
         let restore = move || (load::restore(&records, options, now, parallel), records);
         let (loaded, records) = host.block_on(restore).await;
@@ -149,7 +151,8 @@ impl Standby {
         let Some((asked_by, successor)) = self.asked.take() else { return };
         if successor == name.as_bytes() {
             let (queues, live) = (self.queues.clone(), self.live.clone());
-            let records = Records { queues, live, newest: self.newest, head: self.seq };
+            let (schedules, newest, head) = (self.schedules.clone(), self.newest, self.seq);
+            let records = Records { queues, live, schedules, newest, head };
             self.prepared = Some(Prepared::begin(asked_by, records, options, host));
         }
     }
@@ -204,12 +207,14 @@ impl Standby {
             }
         })
         .await?;
+        let schedules = Arc::new(ScheduleRecords::read(snapshot.as_ref()).await?);
         let newest = load::newest_task(snapshot.as_ref()).await?;
         let revision = snapshot.revision();
         let changes = Some(store.watch(revision).await?);
         // The copy may include later batches; then the next batch of the watch shows it.
         let (seq, live) = (head.seq, Arc::new(live));
-        *self = Self { live, queues, newest, seq, revision, changes, asked: None, prepared: None };
+        let (asked, prepared) = (None, None);
+        *self = Self { live, queues, schedules, newest, seq, revision, changes, asked, prepared };
         Ok(())
     }
 
@@ -250,6 +255,9 @@ impl Standby {
                 }
                 Mutation::Delete { key, .. } if space == layout::QUEUE => {
                     self.queues.remove(key);
+                }
+                _ if ScheduleRecords::holds(space) => {
+                    Arc::make_mut(&mut self.schedules).apply(mutation);
                 }
                 Mutation::Put { key, .. } if space == layout::SPEC => {
                     self.newest = self.newest.max(layout::parse_task(key));

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 use crate::{
     api::{EngineError, NewTask, Submitted},
     batch,
+    codec::Expiring,
     coordinator::{Coordinator, Created},
     down::size_of,
     inbox::{Budget, Sent},
@@ -36,7 +37,7 @@ const TAKEN_COMMANDS_MAX: usize = 2_000;
 /// Time for applying requests in one go. The rest follows in the next.
 const APPLIED_FOR: Duration = Duration::from_millis(20);
 /// Timeout of reads of the store, because the loop does nothing else meanwhile.
-const PREFETCH_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const PREFETCH_WAIT: Duration = Duration::from_secs(5);
 
 impl Coordinator<'_> {
     /// The budget for the next requests.
@@ -101,8 +102,12 @@ impl Coordinator<'_> {
                 }
                 self.answer_later(answer, Ok(result));
             }
-            Request::Purge { tasks, entry, answer } => {
-                let result = self.purge(&tasks, entry, prefetched);
+            Request::Trigger { schedule, answer } => {
+                let result = self.trigger(&schedule, prefetched);
+                self.answer_later(answer, result);
+            }
+            Request::Purge { expiring, entry, answer } => {
+                let result = self.purge(&expiring, entry, prefetched);
                 self.answer_later(answer, result);
             }
             Request::RaiseLevel { level, alone } => {
@@ -251,6 +256,10 @@ impl Coordinator<'_> {
             {
                 edit.edits = self.machine.task(edit.spec.id).map_or(edit.edits, |task| task.edits);
             }
+            if let Err(refusal) = self.check_level(&command) {
+                results.push(Err(refusal));
+                continue;
+            }
             let bytes = request::bytes_of(&command);
             let set_aside = match &command {
                 Command::Report { task, report: Report::SetAside, .. } => Some(*task),
@@ -258,6 +267,8 @@ impl Coordinator<'_> {
             };
             let what = match &command {
                 Command::Edit { .. } => "a task",
+                Command::PutSchedule(_) => "a schedule",
+                Command::PutCalendar { .. } => "a calendar",
                 _ => "a result with its output",
             };
             let checked = batch::check_size(what, bytes, self.store.limits());
@@ -315,26 +326,26 @@ impl Coordinator<'_> {
         Ok(())
     }
 
-    /// Removes tasks whose retention is over. Returns true if all were removed, so that the entry of the log
-    /// is removed, too.
+    /// Removes tasks and ticks whose retention is over. Returns true if all were removed, so that the entry of
+    /// the log is removed, too.
     ///
     /// An entry can name a task that has ended again since and must be kept for longer, so the machine
     /// compares its date with the current time. If the clock has jumped since the log was read, this
     /// comparison would be wrong, so nothing is removed.
     fn purge(
         &mut self,
-        tasks: &[TaskId],
+        expiring: &Expiring,
         entry: PurgeEntry,
         prefetched: &Result<Prefetched, StoreError>,
     ) -> Result<bool, EngineError> {
         let prefetched = prefetched.as_ref().map_err(|error| EngineError::Store(error.clone()))?;
-        self.step.commands += tasks.len();
+        self.step.commands += expiring.len();
         if self.doubted {
             return Ok(false);
         }
         let span = layout::parse_retain_span(&entry.key);
         let mut done = true;
-        for task in tasks {
+        for task in &expiring.tasks {
             let stored = match prefetched.stored(*task) {
                 Ok(stored) => stored,
                 // The task and its entry stay, but other tasks must not wait until somebody repairs it.
@@ -354,6 +365,9 @@ impl Coordinator<'_> {
             if let Ok(Reply::Kept { until }) = reply {
                 done &= Some(layout::retain_span(until)) != span;
             }
+        }
+        for tick in &expiring.ticks {
+            done &= self.purge_tick(tick, span, prefetched);
         }
         if done && entry.is_last {
             self.step.entries.push(entry.key);

@@ -27,6 +27,10 @@ const STOOD_STILL: Millis = Millis::from_secs(3);
 const JUMP: Millis = Millis::from_secs(300);
 /// Maximum distance of the wall clock from the last date in the store when a leader begins.
 const IDLE: Millis = Millis::from_secs(24 * 3600);
+/// Time for which a jump of the wall clock holds up the ticks of schedules. A jump that is a mistake is often
+/// corrected within this time. After a real one, such as that of a virtual machine that was suspended, ticks must
+/// not wait for long.
+const HOLD: Millis = Millis::from_secs(60);
 
 /// The state of the clocks.
 #[derive(Debug)]
@@ -50,6 +54,8 @@ struct Doubt {
     until: MonoTime,
     /// How far it is ahead.
     ahead: Millis,
+    /// Until then the ticks of schedules go by the clock as it was before the jump.
+    held_until: MonoTime,
 }
 
 impl Seen {
@@ -100,6 +106,7 @@ impl Timekeeper {
             doubt.ahead = Millis(total);
             if ahead > JUMP {
                 doubt.until = now.mono + self.grace;
+                doubt.held_until = now.mono + HOLD;
             }
             if total <= JUMP.0 {
                 info!("the wall clock is right again");
@@ -109,7 +116,7 @@ impl Timekeeper {
                 seen.doubt = None;
             }
         } else if ahead > JUMP {
-            self.begin_to_doubt(seen, now, ahead, "the wall clock jumped forward");
+            self.begin_to_doubt(seen, now, ahead, HOLD, "the wall clock jumped forward");
         }
     }
 
@@ -119,19 +126,32 @@ impl Timekeeper {
         let mut seen = self.seen();
         if ahead > IDLE && seen.doubt.is_none() {
             let what = "the wall clock is far ahead of the last date in the store";
-            self.begin_to_doubt(&mut seen, now, ahead, what);
+            // It was probably down, so its ticks do not wait.
+            self.begin_to_doubt(&mut seen, now, ahead, Millis(0), what);
         }
     }
 
-    fn begin_to_doubt(&self, seen: &mut Seen, now: Now, ahead: Millis, what: &str) {
+    fn begin_to_doubt(&self, seen: &mut Seen, now: Now, ahead: Millis, hold: Millis, what: &str) {
         let grace = self.grace;
         warn!(%ahead, %grace, "{what}; no ended task is removed during the grace period");
-        seen.doubt = Some(Doubt { until: now.mono + grace, ahead });
+        let (until, held_until) = (now.mono + grace, now.mono + hold);
+        seen.doubt = Some(Doubt { until, ahead, held_until });
     }
 
     /// Whether the wall clock is not trusted.
     pub(crate) fn doubts(&self) -> bool {
         self.seen().is_in_doubt()
+    }
+
+    /// The date by which the ticks of schedules are decided: for a while after a jump of the wall clock, the date
+    /// without the jump.
+    pub(crate) fn believed(&self, now: Now) -> WallTime {
+        match self.seen().doubt {
+            Some(doubt) if now.mono < doubt.held_until => {
+                WallTime(now.wall.0.saturating_sub_unsigned(doubt.ahead.0))
+            }
+            _ => now.wall,
+        }
     }
 
     /// The time since the last call in which nothing could be received.
@@ -196,6 +216,30 @@ mod tests {
         // Nor is a clock doubted that goes back: everything looks younger then.
         keeper.check(Now { wall: WallTime(1), mono: MonoTime(5400) });
         assert!(!keeper.doubts());
+    }
+
+    #[test]
+    fn ticks_go_by_the_former_clock_for_a_minute_after_a_jump() {
+        let keeper = keeper();
+        let jumped = at(8 * DAY, 100);
+        keeper.check(jumped);
+        assert_eq!(keeper.believed(jumped), at(100, 100).wall);
+        let later = at(8 * DAY + 59_900, 60_000);
+        keeper.check(later);
+        assert_eq!(keeper.believed(later), at(60_000, 60_000).wall);
+        let behind = at(8 * DAY + 60_100, 60_200);
+        keeper.check(behind);
+        assert_eq!(keeper.believed(behind), behind.wall);
+        assert!(keeper.doubts(), "retention waits for longer");
+    }
+
+    #[test]
+    fn the_ticks_of_a_leader_that_was_down_do_not_wait() {
+        let keeper = keeper();
+        let now = at(8 * DAY, 100);
+        keeper.compare(Some(at(0, 0).wall), now);
+        assert!(keeper.doubts());
+        assert_eq!(keeper.believed(now), now.wall);
     }
 
     #[test]

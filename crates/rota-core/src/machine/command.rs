@@ -66,6 +66,14 @@ pub enum Command {
     },
     /// Pauses or resumes a queue.
     PauseQueue { queue: Name, paused: bool },
+    /// Removes the record of a tick, if its retention is over.
+    PurgeTick {
+        schedule: Name,
+        /// The nominal time in the key of the record.
+        first: WallTime,
+        /// The end of its retention, as stored. `None` while the tick waits for its turn.
+        retain_until: Option<WallTime>,
+    },
     /// Creates a schedule, or replaces its definition.
     PutSchedule(Box<PutSchedule>),
     /// Deletes a schedule. Its tasks and the records of its ticks stay.

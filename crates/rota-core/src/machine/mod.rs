@@ -244,6 +244,9 @@ impl Machine {
             Command::Delete { task, stored } => self.delete(task, stored),
             Command::Purge { task, stored } => Ok(self.purge(task, stored)),
             Command::PauseQueue { queue, paused } => self.pause_queue(&queue, paused),
+            Command::PurgeTick { schedule, first, retain_until } => {
+                Ok(self.purge_tick(schedule, first, retain_until))
+            }
             Command::PutSchedule(put) => self.put_schedule(*put),
             Command::DeleteSchedule { schedule, if_version } => {
                 self.delete_schedule(&schedule, if_version)

@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use prost::Message;
-use rota_core::{KeyOwner, QueueRecord, TaskId};
+use rota_core::{KeyOwner, Name, QueueRecord, TaskId, WallTime};
 use rota_metrics::Counts;
 
 use super::{
-    Decoded, bytes_of, parse, task_id,
+    Decoded, bad, bytes_of, parse, task_id,
     unknown::{self, Known},
 };
+use crate::layout;
 
 #[derive(Clone, Copy, PartialEq, Message)]
 struct QueueMessage {
@@ -28,6 +29,23 @@ struct KeyOwnerMessage {
 struct RetainMessage {
     #[prost(fixed64, repeated, tag = "1")]
     tasks: Vec<u64>,
+    /// Keys of the space `tick`.
+    #[prost(string, repeated, tag = "2")]
+    ticks: Vec<String>,
+}
+
+/// What can be removed from a date on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Expiring {
+    pub(crate) tasks: Vec<TaskId>,
+    /// The schedule and the first nominal time of each record.
+    pub(crate) ticks: Vec<(Name, WallTime)>,
+}
+
+impl Expiring {
+    pub(crate) fn len(&self) -> usize {
+        self.tasks.len() + self.ticks.len()
+    }
 }
 
 impl Known for QueueMessage {
@@ -89,11 +107,22 @@ pub(crate) fn decode_key_owner(bytes: &Bytes) -> Decoded<KeyOwner> {
     Ok(KeyOwner { task: task_id(message.task)?, fingerprint: message.fingerprint })
 }
 
-pub(crate) fn encode_retain(tasks: &[TaskId]) -> Bytes {
-    bytes_of(&RetainMessage { tasks: tasks.iter().map(|task| task.as_u64()).collect() })
+pub(crate) fn encode_retain(expiring: &Expiring) -> Bytes {
+    let Expiring { tasks, ticks } = expiring;
+    let key = |(schedule, first): &(Name, WallTime)| layout::tick_text(schedule, *first);
+    bytes_of(&RetainMessage {
+        tasks: tasks.iter().map(|task| task.as_u64()).collect(),
+        ticks: ticks.iter().map(key).collect(),
+    })
 }
 
-pub(crate) fn decode_retain(bytes: &Bytes) -> Decoded<Vec<TaskId>> {
-    let message: RetainMessage = parse(bytes)?;
-    message.tasks.into_iter().map(task_id).collect()
+pub(crate) fn decode_retain(bytes: &Bytes) -> Decoded<Expiring> {
+    let RetainMessage { tasks, ticks } = parse(bytes)?;
+    let key = |key: String| {
+        layout::parse_tick(key.as_bytes()).ok_or_else(|| bad("the key of a tick cannot be read"))
+    };
+    Ok(Expiring {
+        tasks: tasks.into_iter().map(task_id).collect::<Decoded<_>>()?,
+        ticks: ticks.into_iter().map(key).collect::<Decoded<_>>()?,
+    })
 }

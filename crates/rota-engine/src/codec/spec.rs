@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message;
-use rota_core::{Definition, Name, TaskSpec, Trace, WallTime};
+use rota_core::{Definition, Name, TaskSpec, TickContext, Trace, WallTime};
 
 use super::{
     Decoded, PolicyMessage, client_id, client_keys, idempotency_key, name, parse, policy, task_id,
@@ -18,7 +18,7 @@ struct LabelMessage {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct SpecMessage {
+pub(super) struct SpecMessage {
     #[prost(fixed64, tag = "1")]
     id: u64,
     #[prost(string, tag = "2")]
@@ -45,6 +45,20 @@ struct SpecMessage {
     trace: Option<TraceMessage>,
     #[prost(string, optional, tag = "13")]
     description: Option<String>,
+    #[prost(message, optional, tag = "14")]
+    tick: Option<TickMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TickMessage {
+    #[prost(string, tag = "1")]
+    schedule: String,
+    #[prost(int64, optional, tag = "2")]
+    nominal_ms: Option<i64>,
+    #[prost(int64, optional, tag = "3")]
+    previous_ms: Option<i64>,
+    #[prost(int64, optional, tag = "4")]
+    last_success_ms: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -55,15 +69,45 @@ struct TraceMessage {
     state: String,
 }
 
+impl SpecMessage {
+    pub(super) fn leave_out_trace(&mut self) {
+        self.trace = None;
+    }
+}
+
 impl Known for SpecMessage {
-    const LAST: u32 = 13;
+    const LAST: u32 = 14;
 }
 
 impl Known for TraceMessage {
     const LAST: u32 = 2;
 }
 
-pub(crate) fn encode_spec(spec: &TaskSpec) -> Bytes {
+impl Known for TickMessage {
+    const LAST: u32 = 4;
+}
+
+fn tick_message(tick: &TickContext) -> TickMessage {
+    let TickContext { schedule, nominal, previous, last_success } = tick;
+    TickMessage {
+        schedule: schedule.to_string(),
+        nominal_ms: nominal.map(|at| at.0),
+        previous_ms: previous.map(|at| at.0),
+        last_success_ms: last_success.map(|at| at.0),
+    }
+}
+
+fn tick(message: TickMessage) -> Decoded<Box<TickContext>> {
+    Ok(Box::new(TickContext {
+        schedule: name(&message.schedule)?,
+        nominal: message.nominal_ms.map(WallTime),
+        previous: message.previous_ms.map(WallTime),
+        last_success: message.last_success_ms.map(WallTime),
+    }))
+}
+
+/// The fields of a definition. Those of a task are empty.
+pub(super) fn definition_message(definition: &Definition) -> SpecMessage {
     let label = |(name, value): &(Name, Box<str>)| LabelMessage {
         name: name.to_string(),
         value: value.to_string(),
@@ -72,38 +116,28 @@ pub(crate) fn encode_spec(spec: &TaskSpec) -> Bytes {
         parent: trace.parent.to_string(),
         state: trace.state.to_string(),
     };
-    let TaskSpec { id, definition, created_at, client_keys, fingerprint, unknown, unknown_policy } =
-        spec;
     let Definition { queue, kind, payload, labels, description, expires_at, policy, trace } =
         definition;
-    let message = SpecMessage {
-        id: id.as_u64(),
+    SpecMessage {
         queue: queue.to_string(),
         kind: kind.to_string(),
         payload: payload.clone(),
         labels: labels.iter().map(label).collect(),
-        created_at_ms: created_at.0,
         expires_at_ms: expires_at.map(|at| at.0),
         policy: Some(policy.into()),
-        client_id: client_id(client_keys),
-        idempotency_key: idempotency_key(client_keys),
-        fingerprint: *fingerprint,
         trace: trace.as_deref().map(trace_message),
         description: description.as_deref().map(str::to_owned),
-    };
-    let mut bytes = message.encode_to_vec();
-    bytes.extend_from_slice(unknown);
-    unknown::put_within(&mut bytes, 8, unknown_policy);
-    bytes.into()
+        ..SpecMessage::default()
+    }
 }
 
-pub(crate) fn decode_spec(bytes: &Bytes) -> Decoded<TaskSpec> {
-    let message: SpecMessage = parse(bytes)?;
+/// The definition in the fields of a message.
+pub(super) fn definition(message: SpecMessage) -> Decoded<Definition> {
     let label = |label: LabelMessage| Ok((name(&label.name)?, label.value.into_boxed_str()));
     let trace = |trace: TraceMessage| {
         Box::new(Trace { parent: trace.parent.into(), state: trace.state.into() })
     };
-    let definition = Definition {
+    Ok(Definition {
         queue: name(&message.queue)?,
         kind: name(&message.kind)?,
         payload: message.payload,
@@ -112,16 +146,51 @@ pub(crate) fn decode_spec(bytes: &Bytes) -> Decoded<TaskSpec> {
         expires_at: message.expires_at_ms.map(WallTime),
         policy: policy(message.policy)?,
         trace: message.trace.map(trace),
+    })
+}
+
+pub(crate) fn encode_spec(spec: &TaskSpec) -> Bytes {
+    let TaskSpec {
+        id,
+        definition,
+        created_at,
+        client_keys,
+        fingerprint,
+        tick,
+        unknown,
+        unknown_policy,
+    } = spec;
+    let message = SpecMessage {
+        id: id.as_u64(),
+        created_at_ms: created_at.0,
+        client_id: client_id(client_keys),
+        idempotency_key: idempotency_key(client_keys),
+        fingerprint: *fingerprint,
+        tick: tick.as_deref().map(tick_message),
+        ..definition_message(definition)
     };
+    let mut bytes = message.encode_to_vec();
+    bytes.extend_from_slice(unknown);
+    unknown::put_within(&mut bytes, 8, unknown_policy);
+    bytes.into()
+}
+
+pub(crate) fn decode_spec(bytes: &Bytes) -> Decoded<TaskSpec> {
+    let mut message: SpecMessage = parse(bytes)?;
     let mut unknown = unknown::of::<SpecMessage>(bytes).to_vec();
-    let of_trace = unknown::of::<TraceMessage>(&unknown::content(bytes, 12));
-    unknown::put_within(&mut unknown, 12, &of_trace);
+    for (number, of) in [
+        (12, unknown::of::<TraceMessage>(&unknown::content(bytes, 12))),
+        (14, unknown::of::<TickMessage>(&unknown::content(bytes, 14))),
+    ] {
+        unknown::put_within(&mut unknown, number, &of);
+    }
     Ok(TaskSpec {
         id: task_id(message.id)?,
-        definition,
         created_at: WallTime(message.created_at_ms),
-        client_keys: client_keys(message.client_id, message.idempotency_key)?,
+        client_keys: client_keys(message.client_id.take(), message.idempotency_key.take())?,
         fingerprint: message.fingerprint,
+        tick: message.tick.take().map(tick).transpose()?,
+        definition: definition(message)?,
         unknown: unknown.into(),
         unknown_policy: unknown::of::<PolicyMessage>(&unknown::content(bytes, 8)),
     })
@@ -145,7 +214,14 @@ mod tests {
             trace: Some(Box::new(trace)),
             ..Definition::new(name("q"), name("k"))
         };
-        TaskSpec { fingerprint: 3, ..TaskSpec::new(id, definition, WallTime(1)) }
+        let tick = TickContext {
+            schedule: name("s"),
+            nominal: Some(WallTime(4)),
+            previous: Some(WallTime(5)),
+            last_success: Some(WallTime(6)),
+        };
+        let tick = Some(Box::new(tick));
+        TaskSpec { fingerprint: 3, tick, ..TaskSpec::new(id, definition, WallTime(1)) }
     }
 
     /// A field that was added without raising `LAST` would be taken for a newer version's.
@@ -157,11 +233,11 @@ mod tests {
 
     #[test]
     fn what_a_newer_version_wrote_stays_with_a_definition_that_is_changed() {
-        // Fields 1000 of the definition, of its policy and of its trace.
+        // Fields 1000 of the definition, of its policy, of its trace and of its tick.
         let field = [0xC2, 0x3E, 1, b'x'];
         let mut newer = encode_spec(&spec()).to_vec();
         newer.extend_from_slice(&field);
-        for number in [8, 12] {
+        for number in [8, 12, 14] {
             unknown::put_within(&mut newer, number, &Bytes::copy_from_slice(&field));
         }
         let mut read = decode_spec(&newer.into()).expect("it can be read");

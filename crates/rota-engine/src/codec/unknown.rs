@@ -250,6 +250,7 @@ mod tests {
             last_end: end(),
             policy,
             client_keys: ClientKeys { id: Some(name("mine")), key: Some("key".into()) },
+            nominal: Some(WallTime(8)),
             unknown: None,
         }
     }
@@ -287,6 +288,7 @@ mod tests {
             has_result: true,
             has_output: true,
             client_keys,
+            nominal: Some(WallTime(8)),
             unknown: None,
         }
     }

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rota_core::{
-    AttemptRecord, DoneRecord, KeyOwner, LiveRecord, Name, QueueRecord, TaskId, TaskSpec,
+    AttemptRecord, CalendarRecord, DoneRecord, KeyOwner, LiveRecord, Name, QueueRecord,
+    ScheduleRecord, ScheduleState, TaskId, TaskSpec, TickRecord, WallTime,
 };
 use rota_metrics::Counts;
 use rota_store::Space;
 
 use super::Kind;
 use crate::{
-    codec::{self, CodecError, ForeignCounts},
+    codec::{self, CodecError, Expiring, ForeignCounts},
     layout::{self, ClientKey},
 };
 
@@ -191,12 +192,12 @@ impl Kind for Total {
     }
 }
 
-/// Tasks that can be removed from a date on. Its key is used unchanged.
+/// Tasks and ticks that can be removed from a date on. Its key is used unchanged.
 pub(crate) struct Retain;
 
 impl Kind for Retain {
     type Key = Bytes;
-    type Record = Vec<TaskId>;
+    type Record = Expiring;
     const NAME: &'static str = layout::RETAIN.name;
     const SPACES: &'static [Space] = &[layout::RETAIN];
 
@@ -208,7 +209,95 @@ impl Kind for Retain {
         Some(key.clone())
     }
 
-    fn decode(_: &Bytes, value: &Bytes) -> Result<Vec<TaskId>, CodecError> {
+    fn decode(_: &Bytes, value: &Bytes) -> Result<Expiring, CodecError> {
         codec::decode_retain(value)
+    }
+}
+
+/// Definition of a schedule.
+pub(crate) struct Schedule;
+
+impl Kind for Schedule {
+    type Key = Name;
+    type Record = ScheduleRecord;
+    const NAME: &'static str = layout::SCHEDULE.name;
+    const SPACES: &'static [Space] = &[layout::SCHEDULE];
+
+    fn encode_key(name: &Name) -> Bytes {
+        layout::named(name)
+    }
+
+    fn decode_key(key: &Bytes) -> Option<Name> {
+        layout::parse_name(key)
+    }
+
+    fn decode(name: &Name, value: &Bytes) -> Result<ScheduleRecord, CodecError> {
+        codec::decode_schedule_of(name, value)
+    }
+}
+
+/// State of a schedule.
+pub(crate) struct Cursor;
+
+impl Kind for Cursor {
+    type Key = Name;
+    type Record = ScheduleState;
+    const NAME: &'static str = layout::CURSOR.name;
+    const SPACES: &'static [Space] = &[layout::CURSOR];
+
+    fn encode_key(name: &Name) -> Bytes {
+        layout::named(name)
+    }
+
+    fn decode_key(key: &Bytes) -> Option<Name> {
+        layout::parse_name(key)
+    }
+
+    fn decode(_: &Name, value: &Bytes) -> Result<ScheduleState, CodecError> {
+        codec::decode_schedule_state(value)
+    }
+}
+
+/// Days that schedules share.
+pub(crate) struct Calendar;
+
+impl Kind for Calendar {
+    type Key = Name;
+    type Record = CalendarRecord;
+    const NAME: &'static str = layout::CALENDAR.name;
+    const SPACES: &'static [Space] = &[layout::CALENDAR];
+
+    fn encode_key(name: &Name) -> Bytes {
+        layout::named(name)
+    }
+
+    fn decode_key(key: &Bytes) -> Option<Name> {
+        layout::parse_name(key)
+    }
+
+    fn decode(name: &Name, value: &Bytes) -> Result<CalendarRecord, CodecError> {
+        codec::decode_calendar_of(name, value)
+    }
+}
+
+/// What became of a tick, or of a run of ticks that begins with it.
+pub(crate) struct Tick;
+
+impl Kind for Tick {
+    type Key = (Name, WallTime);
+    type Record = TickRecord;
+    const NAME: &'static str = layout::TICK.name;
+    const SPACES: &'static [Space] = &[layout::TICK];
+
+    fn encode_key((schedule, first): &(Name, WallTime)) -> Bytes {
+        layout::tick(schedule, *first)
+    }
+
+    fn decode_key(key: &Bytes) -> Option<(Name, WallTime)> {
+        layout::parse_tick(key)
+    }
+
+    fn decode((schedule, _): &(Name, WallTime), value: &Bytes) -> Result<TickRecord, CodecError> {
+        codec::decode_tick(schedule, value)
     }
 }

@@ -322,11 +322,12 @@ impl Known {
 
     fn retained(&mut self, key: &Bytes, value: &Bytes) {
         self.sort();
-        let (Some(span), Ok(tasks)) = (layout::parse_retain_span(key), Retain::decode(key, value))
+        let (Some(span), Ok(expiring)) =
+            (layout::parse_retain_span(key), Retain::decode(key, value))
         else {
             return;
         };
-        for task in tasks {
+        for task in expiring.tasks {
             // A task that was retried or deleted leaves its entry behind.
             if let Ok(at) = self.ended.binary_search_by_key(&task, |(task, ..)| *task) {
                 self.ended[at].2 |= self.ended[at].1 == span;

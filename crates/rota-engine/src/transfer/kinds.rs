@@ -5,11 +5,14 @@ use rota_core::TaskId;
 use rota_store::Space;
 use serde_json::{Value, json};
 
-use super::readable;
+use super::{readable, schedules};
 use crate::{
     codec::CodecError,
     layout,
-    records::{Attempt, Done, Kind, Live, Owner, Queue, Retain, Spec, Total},
+    records::{
+        Attempt, Calendar, Cursor, Done, Kind, Live, Owner, Queue, Retain, Schedule, Spec, Tick,
+        Total,
+    },
 };
 
 /// A space, and what its records mean to a transfer.
@@ -67,6 +70,10 @@ pub(super) const KINDS: &[SpaceKind] = &[
         by_itself: |key| key == layout::marks() || key == layout::SUCCESSOR,
         ..kind(layout::MARK, mark)
     },
+    kind(layout::SCHEDULE, |key, value| read::<Schedule>(key, value, schedules::schedule)),
+    kind(layout::CURSOR, |key, value| read::<Cursor>(key, value, schedules::state)),
+    kind(layout::TICK, |key, value| read::<Tick>(key, value, schedules::tick)),
+    kind(layout::CALENDAR, |key, value| read::<Calendar>(key, value, schedules::calendar)),
 ];
 
 // A space without a row would be lost by every copy and every export.
@@ -130,6 +137,9 @@ fn read<K: Kind>(key: &Bytes, value: &Bytes, show: fn(K::Record) -> Value) -> Re
         return Readable::Foreign(match K::NAME {
             "name" => "`id/` or `key/` and a client's key",
             "queue" => "the name of a queue",
+            "schedule" | "cursor" => "the name of a schedule",
+            "tick" => "a schedule and a nominal time",
+            "calendar" => "the name of a calendar",
             "attempt" => "a task id and the number of an attempt",
             _ => "a task id",
         });
@@ -189,7 +199,7 @@ mod tests {
         assert!(covers(layout::SPACES, KINDS));
         assert!(!covers(layout::SPACES, &KINDS[1..]));
         assert!(!covers(&layout::SPACES[1..], KINDS));
-        let other = Space { name: "schedule", ..layout::LIVE };
+        let other = Space { name: "other", ..layout::LIVE };
         assert!(!covers(&[&layout::SPACES[1..], &[other]].concat(), KINDS));
     }
 }

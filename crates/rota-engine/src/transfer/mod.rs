@@ -21,6 +21,7 @@ mod file;
 mod import;
 mod kinds;
 mod readable;
+mod schedules;
 mod seat;
 mod side;
 mod unfinished;

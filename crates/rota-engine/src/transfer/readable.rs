@@ -5,11 +5,14 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use rota_core::{
     AttemptRecord, ClientKeys, Definition, DoneRecord, EndKind, Failure, Jitter, KeyOwner,
-    LeaseEnd, LeaseRecord, LiveRecord, Policy, QueueRecord, RetryPolicy, TaskId, TaskSpec, Trace,
-    WallTime,
+    LeaseEnd, LeaseRecord, LiveRecord, Name, Policy, QueueRecord, RetryPolicy, TaskId, TaskSpec,
+    Trace, WallTime,
 };
 use rota_metrics::{COUNTS, Counts};
 use serde_json::{Map, Value, json};
+
+use super::schedules;
+use crate::{codec::Expiring, layout};
 
 /// The names of the totals, by their number.
 const COUNT_NAMES: [&str; COUNTS] = [
@@ -62,13 +65,13 @@ pub(super) fn content(bytes: &[u8]) -> Value {
 }
 
 /// An object without the fields that have nothing to say.
-fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+pub(super) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
     let says = |value: &Value| !matches!(value, Value::Null | Value::Bool(false));
     let fields = fields.into_iter().filter(|(_, value)| says(value));
     Value::Object(fields.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
 }
 
-fn newer_fields(bytes: usize) -> Value {
+pub(super) fn newer_fields(bytes: usize) -> Value {
     if bytes == 0 { Value::Null } else { bytes.into() }
 }
 
@@ -93,6 +96,7 @@ pub(super) fn live(record: LiveRecord) -> Value {
         last_end,
         policy,
         client_keys,
+        nominal,
         unknown,
     } = record;
     object([
@@ -115,6 +119,7 @@ pub(super) fn live(record: LiveRecord) -> Value {
         ("last_end", last_end.map_or(Value::Null, end)),
         ("policy", policy_json(policy)),
         ("client_keys", keys(client_keys)),
+        ("nominal_time", nominal.map_or(Value::Null, date)),
         ("has_newer_fields", unknown.is_some().into()),
     ])
 }
@@ -140,6 +145,7 @@ pub(super) fn done(record: DoneRecord) -> Value {
         has_result,
         has_output,
         client_keys,
+        nominal,
         unknown,
     } = record;
     object([
@@ -162,13 +168,22 @@ pub(super) fn done(record: DoneRecord) -> Value {
         ("has_result", has_result.into()),
         ("has_output", has_output.into()),
         ("client_keys", keys(client_keys)),
+        ("nominal_time", nominal.map_or(Value::Null, date)),
         ("has_newer_fields", unknown.is_some().into()),
     ])
 }
 
 pub(super) fn spec(record: &TaskSpec) -> Value {
-    let TaskSpec { id, definition, created_at, client_keys, fingerprint, unknown, unknown_policy } =
-        record;
+    let TaskSpec {
+        id,
+        definition,
+        created_at,
+        client_keys,
+        fingerprint,
+        tick,
+        unknown,
+        unknown_policy,
+    } = record;
     let Definition { queue, kind, payload, labels, description, expires_at, policy, trace } =
         definition;
     let labels: Map<_, _> =
@@ -189,6 +204,7 @@ pub(super) fn spec(record: &TaskSpec) -> Value {
         ("trace", trace.unwrap_or(Value::Null)),
         ("client_keys", keys(client_keys.clone())),
         ("fingerprint", format!("{fingerprint:016x}").into()),
+        ("tick", tick.as_deref().map_or(Value::Null, schedules::tick_context)),
         ("newer_fields_bytes", newer_fields(unknown.len() + unknown_policy.len())),
     ])
 }
@@ -234,8 +250,13 @@ pub(super) fn queue(record: QueueRecord) -> Value {
     queue
 }
 
-pub(super) fn retain(tasks: &[TaskId]) -> Value {
-    json!({ "tasks": tasks.iter().map(ToString::to_string).collect::<Vec<_>>() })
+pub(super) fn retain(Expiring { tasks, ticks }: &Expiring) -> Value {
+    let mut expiring = json!({ "tasks": tasks.iter().map(TaskId::to_string).collect::<Vec<_>>() });
+    if !ticks.is_empty() {
+        let key = |(schedule, first): &(Name, WallTime)| layout::tick_text(schedule, *first);
+        expiring["ticks"] = ticks.iter().map(key).collect();
+    }
+    expiring
 }
 
 pub(super) fn total(counts: &Counts) -> Value {
@@ -278,7 +299,7 @@ fn keys(ClientKeys { id, key }: ClientKeys) -> Value {
     ])
 }
 
-fn policy_json(Policy { retry, timeout, retention }: Policy) -> Value {
+pub(super) fn policy_json(Policy { retry, timeout, retention }: Policy) -> Value {
     let RetryPolicy { max_attempts, initial, multiplier, max, jitter, max_lost, max_snoozes } =
         retry;
     object([

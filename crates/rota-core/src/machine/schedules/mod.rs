@@ -11,6 +11,7 @@ mod ends;
 mod fire;
 mod judge;
 mod kept;
+mod retention;
 mod ticks;
 mod times;
 mod view;

@@ -1,0 +1,94 @@
+//! The coordinator's part in schedules: it reads what the core must know before it decides ticks.
+
+use std::sync::atomic::Ordering;
+
+use rota_core::{Command, Name, Refusal, Reply, TickOwners, WallTime};
+use rota_store::{Leadership, StoreError};
+use tokio::time::timeout;
+
+use crate::{
+    api::EngineError,
+    coordinator::Coordinator,
+    layout,
+    level::SCHEDULES,
+    prefetch::{self, Prefetched},
+    records::Tick,
+    request::CommandResult,
+    take::PREFETCH_WAIT,
+};
+
+impl Coordinator<'_> {
+    /// Decides the ticks that are due. Call it once in a step, after the timers. Ticks whose ids cannot be
+    /// looked up now are decided in a later step.
+    pub(crate) async fn decide_ticks(&mut self, leadership: &dyn Leadership) {
+        let now = self.shared.timekeeper.believed(self.shared.host.now());
+        let ids = self.machine.due_tick_ids(now);
+        let mut owners = TickOwners::default();
+        if !ids.is_empty() {
+            let keys = prefetch::owner_keys(&ids).collect();
+            let read = timeout(PREFETCH_WAIT, prefetch::read(self.store.as_ref(), keys));
+            let read = tokio::select! {
+                biased;
+                read = read => read,
+                () = leadership.lost() => return,
+            };
+            if let Ok(Ok(prefetched)) = read {
+                for id in ids {
+                    let owner = prefetched.owner_of(&id);
+                    owners.insert(id, owner);
+                }
+            }
+        }
+        self.machine.decide_ticks(now, &mut self.ids, &owners);
+    }
+
+    /// Creates a task of a schedule now.
+    pub(crate) fn trigger(
+        &mut self,
+        schedule: &Name,
+        prefetched: &Result<Prefetched, StoreError>,
+    ) -> Result<CommandResult, EngineError> {
+        let prefetched = prefetched.as_ref().map_err(|error| EngineError::Store(error.clone()))?;
+        self.step.commands += 1;
+        let owner_of = |id: &Name| prefetched.owner_of(id);
+        Ok(self.machine.trigger(schedule, &mut self.ids, owner_of))
+    }
+
+    /// Removes the record of a tick whose retention is over. Returns whether its entry of the log, of this
+    /// span, is dealt with.
+    pub(crate) fn purge_tick(
+        &mut self,
+        tick: &(Name, WallTime),
+        span: Option<i64>,
+        prefetched: &Prefetched,
+    ) -> bool {
+        let record = match prefetched.tick(tick) {
+            Ok(Some(record)) => record,
+            Ok(None) => return true,
+            Err(refusal) => {
+                self.shared.records.tell::<Tick>(tick, &refusal.to_string());
+                return false;
+            }
+        };
+        let (schedule, first) = tick.clone();
+        let command = Command::PurgeTick { schedule, first, retain_until: record.retain_until };
+        match self.machine.apply(command) {
+            // A run that went on has another entry.
+            Ok(Reply::Kept { until }) => Some(layout::retain_span(until)) != span,
+            _ => true,
+        }
+    }
+
+    /// Refuses to create what a node of an older version would lose.
+    pub(crate) fn check_level(&self, command: &Command) -> Result<(), Refusal> {
+        // A new level is in the same batch as the first change that needs it.
+        let durable = self.shared.cluster_level.load(Ordering::Relaxed);
+        let level = self.level.unwrap_or(0).max(self.raised_to).max(durable);
+        match command {
+            Command::PutSchedule(_) | Command::PutCalendar { .. } if level < SCHEDULES => {
+                Err(Refusal::FeatureLevel { needed: SCHEDULES, level })
+            }
+            _ => Ok(()),
+        }
+    }
+}
