@@ -116,6 +116,7 @@ impl Scope {
             | Command::PauseSchedule { .. }
             | Command::SkipTick { .. }
             | Command::Backfill { .. }
+            | Command::PurgeTick { .. }
             | Command::PutCalendar { .. }
             | Command::DeleteCalendar { .. } => Self::new(Who::Nobody, &[]),
         }
