@@ -117,7 +117,8 @@ impl Scope {
             | Command::SkipTick { .. }
             | Command::Backfill { .. }
             | Command::PutCalendar { .. }
-            | Command::DeleteCalendar { .. } => Self::new(Who::Nobody, &[]),
+            | Command::DeleteCalendar { .. }
+            | Command::PurgeTick { .. } => Self::new(Who::Nobody, &[]),
         }
     }
 

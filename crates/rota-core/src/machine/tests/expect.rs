@@ -122,6 +122,7 @@ impl World {
             | Command::Backfill { .. }
             | Command::PutCalendar { .. }
             | Command::DeleteCalendar { .. }
+            | Command::PurgeTick { .. }
             | Command::PauseQueue { .. }
             | Command::OpenSession(_) => Expected::Anything,
         }

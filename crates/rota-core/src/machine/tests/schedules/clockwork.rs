@@ -98,7 +98,6 @@ impl Plan {
                 whole: hash(format!("{self:?}")),
                 times: hash(format!("{:?}", self.spec)),
             },
-            unknown: bytes::Bytes::new(),
         }
     }
 }
