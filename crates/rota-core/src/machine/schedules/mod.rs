@@ -185,10 +185,10 @@ impl Schedules {
     }
 
     /// Forgets a plan that no other schedule has.
-    fn release(&mut self, plan: Arc<Plan>) {
-        // One is in the set, and one is here.
-        if Arc::strong_count(&plan) == 2 {
-            self.plans.remove(&plan);
+    fn release(&mut self, plan: &Arc<Plan>) {
+        // One is in the set, and the caller has one.
+        if Arc::strong_count(plan) == 2 {
+            self.plans.remove(plan);
         }
     }
 
@@ -220,7 +220,7 @@ impl Schedules {
         self.by_name.remove(&entry.name);
         self.uncount(index, &entry);
         self.progress.remove(&index);
-        self.release(entry.plan);
+        self.release(&entry.plan);
         self.entries.release(index);
     }
 
@@ -234,7 +234,7 @@ impl Schedules {
         entry.version = record.version;
         entry.fingerprints = record.fingerprints;
         entry.next = None;
-        self.release(former);
+        self.release(&former);
     }
 }
 

@@ -47,6 +47,10 @@ impl Schedules {
     }
 
     fn find_after(&self, entry: &Entry, after: WallTime) -> Option<(WallTime, Option<SkipReason>)> {
+        // The search does not take dates without bound.
+        if after >= WallTime::MAX {
+            return None;
+        }
         let found = entry.plan.recurrence.next_after(Timestamp(after.0), self)?;
         let skip = match found.kind {
             Kind::Fires => None,
