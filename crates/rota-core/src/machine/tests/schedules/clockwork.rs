@@ -95,7 +95,6 @@ impl Plan {
                 whole: hash(format!("{self:?}")),
                 times: hash(format!("{:?}", self.spec)),
             },
-            unknown: bytes::Bytes::new(),
         }
     }
 }
