@@ -13,10 +13,9 @@ use rota_proto::{TimeSpan, v1};
 
 use super::{description_of, template, texts};
 use crate::{
-    choices,
     failure::Failure,
     limits::{CATCH_UP_WINDOW, INTERVAL, JITTER, Limits, SCHEDULE_BYTES},
-    validate::{Check, FieldPrefix},
+    validate::{Check, FieldPrefix, choices},
     wire::span,
 };
 
@@ -278,7 +277,7 @@ fn fault(times: &RecurrenceSpec, error: &RecurrenceError) -> (String, String) {
 }
 
 /// Maps a definition to the wire.
-pub(crate) fn shown(name: &Name, definition: &ScheduleDefinition) -> v1::ScheduleDefinition {
+pub(super) fn shown(name: &Name, definition: &ScheduleDefinition) -> v1::ScheduleDefinition {
     // The recurrence is the same as the times.
     let ScheduleDefinition { times, recurrence: _, rules, template, labels, description, max_runs } =
         definition;
