@@ -68,6 +68,7 @@ impl Schedules {
         }
         let next = self.occurrence_after(index, entry.state.cursor);
         self.at_mut(index).next = Some(next);
+        self.count(index);
         next
     }
 

@@ -118,7 +118,8 @@ impl Scope {
             | Command::Backfill { .. }
             | Command::PurgeTick { .. }
             | Command::PutCalendar { .. }
-            | Command::DeleteCalendar { .. } => Self::new(Who::Nobody, &[]),
+            | Command::DeleteCalendar { .. }
+            | Command::PurgeTick { .. } => Self::new(Who::Nobody, &[]),
         }
     }
 

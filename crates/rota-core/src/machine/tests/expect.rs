@@ -123,6 +123,7 @@ impl World {
             | Command::PurgeTick { .. }
             | Command::PutCalendar { .. }
             | Command::DeleteCalendar { .. }
+            | Command::PurgeTick { .. }
             | Command::PauseQueue { .. }
             | Command::OpenSession(_) => Expected::Anything,
         }

@@ -2,6 +2,7 @@
 //! tables for what each rule promises, and random lives against a walker by brute force.
 
 mod backfills;
+mod census;
 mod clockwork;
 mod commands;
 mod crashes;
