@@ -175,6 +175,7 @@ fn engine_options(settings: &Settings, is_shared: bool) -> Result<EngineOptions,
             queues_max: settings.get("limits.queues")?,
             kinds_max: settings.get("limits.kinds")?,
             sessions_max: settings.get("limits.sessions")?,
+            ..MachineLimits::default()
         },
         session_ttl: settings.span("session_ttl")?,
         retention: Retention {
