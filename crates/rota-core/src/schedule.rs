@@ -41,7 +41,7 @@ pub struct Template {
 }
 
 /// How ticks are decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TickRules {
     /// What happens to a tick while the task of the tick before has not ended.
     pub overlap: Overlap,
@@ -435,6 +435,12 @@ pub fn tick_id(schedule: &Name, nominal: WallTime) -> Name {
 pub fn backfill_id(schedule: &Name, nominal: WallTime) -> Name {
     let text = format!("{schedule}/backfill-{}", rota_cron::Timestamp(nominal.0));
     Name::new(&text).expect("the name of a schedule leaves room for a date")
+}
+
+/// Whether this is the client id of the task of a backfilled tick.
+#[must_use]
+pub fn is_backfill_id(id: &Name) -> bool {
+    id.rsplit_once('/').is_some_and(|(_, tick)| tick.starts_with("backfill-"))
 }
 
 /// The client id of a task that a client triggered.

@@ -38,7 +38,7 @@ pub(crate) fn session_ended(end: &SessionEnd, epoch: u64) {
 /// and outcome.
 pub(crate) fn ticks(ticks: &[TickEvent], epoch: u64) {
     let mut last = None;
-    for TickEvent { schedule, nominal, outcome, late } in ticks {
+    for TickEvent { schedule, nominal, outcome, late, was_queued: _ } in ticks {
         if last.replace((schedule, outcome)) == Some((schedule, outcome)) {
             continue;
         }

@@ -106,7 +106,7 @@ impl Machine {
         for (index, expires_at) in self.expiries.iter() {
             self.dates.insert(date(*expires_at), Wakes::Task(index));
         }
-        self.schedules.wake_all();
+        self.arm_schedules();
     }
 
     /// Processes a wall-clock timer. The index may be vacant or belong to another task by now, so this checks

@@ -28,6 +28,8 @@ pub struct TickEvent {
     pub outcome: Outcome,
     /// Time since the tick was due, jitter included.
     pub late: Millis,
+    /// Whether the tick waited for its turn, so that `late` says nothing about the scheduler.
+    pub was_queued: bool,
 }
 
 /// The kinds of events. All durations are by the clock of this machine.

@@ -8,6 +8,7 @@ use super::{
     Effect, Flags, Happened, Lease, Machine, Mutation, TaskIndex,
     clock::{self, Wakes},
     live::AttemptEnd,
+    schedules::TickEnd,
 };
 use crate::{
     AttemptRecord, DoneRecord, Failure, FailureReason, LeaseEnd, RunAt, Status, WallTime,
@@ -85,7 +86,15 @@ impl Machine {
         });
         self.roster.drop_task(task.lane);
         if let Some(nominal) = nominal {
-            self.tick_ended(task.id, done.client_keys.id.as_ref(), nominal, status);
+            // The counts of a retried task begin anew, but its attempts go on.
+            let counted = done.lost + done.failures + done.snoozes;
+            self.tick_ended(&TickEnd {
+                task: task.id,
+                id: done.client_keys.id.as_ref(),
+                nominal,
+                status,
+                was_retried: status == Status::Failed && done.attempt > counted,
+            });
         }
         self.settling.ended(done.clone(), policy);
         self.step.mutations.push(Mutation::DeleteLive(task.id));

@@ -8,6 +8,7 @@ mod life;
 mod lists;
 mod pull;
 mod reads;
+mod schedules;
 mod sessions;
 mod support;
 mod totals;

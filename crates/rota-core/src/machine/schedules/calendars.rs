@@ -2,8 +2,28 @@
 
 use std::sync::Arc;
 
-use super::{Change, Machine, Mutation, Refusal, Reply};
+use super::{Change, Entry, Machine, Mutation, Refusal, Reply, ScheduleIndex, Schedules};
 use crate::{CalendarRecord, Name};
+
+impl Schedules {
+    /// The schedules that use the calendar.
+    fn users_of(&self, calendar: &Name) -> impl Iterator<Item = (ScheduleIndex, &Entry)> {
+        let entries = self.entries.iter();
+        let used = entries.filter_map(|(index, entry)| Some((index, entry.as_deref()?)));
+        used.filter(move |(_, entry)| {
+            entry.plan.recurrence.calendars().any(|name| name == calendar.as_str())
+        })
+    }
+
+    /// Has the schedules that use the calendar looked at, because their next ticks may be other ones now.
+    fn calendar_changed(&mut self, calendar: &Name) {
+        let users: Vec<_> = self.users_of(calendar).map(|(index, _)| index).collect();
+        for index in users {
+            self.at_mut(index).next = None;
+            self.wake(index);
+        }
+    }
+}
 
 impl Machine {
     pub(in crate::machine) fn put_calendar(
@@ -54,8 +74,8 @@ impl Machine {
         if let Some(wanted) = if_version.filter(|wanted| *wanted != version) {
             return Err(Refusal::ScheduleVersion { wanted, version });
         }
-        if let Some(index) = self.schedules.users_of(name).next() {
-            let schedule = self.schedules.at(index).name.clone();
+        if let Some((_, user)) = self.schedules.users_of(name).next() {
+            let schedule = user.name.clone();
             return Err(Refusal::CalendarInUse { schedule });
         }
         self.schedules.calendars.remove(name);

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::{Machine, ticks::Deciding};
 use crate::{
-    ClientKeys, Definition, KeyOwner, Name, Outcome, Refusal, RefusedReason, TaskId,
+    ClientKeys, Definition, KeyOwner, Name, Outcome, Priority, Refusal, RefusedReason, TaskId,
     TaskIdSequence, TaskSpec, TickContext, WallTime,
     machine::{Reply, index::ScheduleIndex},
     manual_id, tick_id,
 };
 
 /// Number of ids that are tried for a triggered task, if other tasks own some.
-const MANUAL_IDS: u32 = 4;
+const MANUAL_IDS: u32 = 8;
 
 /// What came of creating the task of a tick.
 pub(super) enum Fired {
@@ -19,6 +19,21 @@ pub(super) enum Fired {
     Refused(RefusedReason),
     /// The owner of its id must be read from the store first.
     WantsOwner,
+}
+
+/// The task of a tick, as far as it differs from the template.
+pub(super) struct NewTick {
+    pub(super) id: Name,
+    /// `None` for a task that a client triggered.
+    pub(super) nominal: Option<WallTime>,
+    /// The nominal time of the tick before.
+    pub(super) previous: Option<WallTime>,
+    /// The owner of the id in the store.
+    pub(super) owner: Option<KeyOwner>,
+    /// `None`: that of the template.
+    pub(super) priority: Option<Priority>,
+    /// The time from which `expires_after` counts.
+    pub(super) expires_from: WallTime,
 }
 
 impl Machine {
@@ -29,12 +44,29 @@ impl Machine {
         nominal: WallTime,
         deciding: &mut Deciding<'_>,
     ) -> Fired {
-        let fired = self.create_for_tick(index, nominal, deciding);
-        if let Fired::Task(_) = fired {
-            let state = &mut self.schedules.at_mut(index).state;
-            state.runs_left = state.runs_left.map(|left| left.saturating_sub(1));
+        let entry = self.schedules.at(index);
+        let id = tick_id(&entry.name, nominal);
+        let Some(owner) = deciding.owners.get(&id) else {
+            self.schedules.progress.entry(index).or_default().wants = Some(nominal);
+            return Fired::WantsOwner;
+        };
+        let tick = NewTick {
+            id,
+            nominal: Some(nominal),
+            previous: entry.state.last_fired(),
+            owner,
+            priority: None,
+            expires_from: nominal,
+        };
+        match self.create_scheduled(index, tick, deciding.ids) {
+            Ok(task) => {
+                let entry = self.schedules.at_mut(index);
+                entry.state.fired(nominal, task);
+                deciding.bytes += entry.template.definition.payload.len();
+                Fired::Task(task)
+            }
+            Err(reason) => Fired::Refused(reason),
         }
-        fired
     }
 
     /// Creates the task of the oldest tick that waits for its turn. Returns false if it must wait for the next
@@ -44,65 +76,40 @@ impl Machine {
         index: ScheduleIndex,
         deciding: &mut Deciding<'_>,
     ) -> bool {
-        let nominal = self.schedules.at(index).state.queued[0];
-        let outcome = match self.create_for_tick(index, nominal, deciding) {
+        let nominal = self.schedules.at(index).state.rare().queued[0];
+        let outcome = match self.fire(index, nominal, deciding) {
             Fired::Task(task) => Outcome::Fired(task),
             Fired::Refused(reason) => Outcome::Refused(reason),
             Fired::WantsOwner => return false,
         };
-        self.schedules.at_mut(index).state.queued.remove(0);
-        self.end_queued(index, nominal, outcome);
+        self.end_queued(index, outcome);
         true
     }
 
-    fn create_for_tick(
-        &mut self,
-        index: ScheduleIndex,
-        nominal: WallTime,
-        deciding: &mut Deciding<'_>,
-    ) -> Fired {
-        let id = tick_id(&self.schedules.at(index).name, nominal);
-        let Some(owner) = deciding.owners.get(&id) else {
-            self.schedules.at_mut(index).wants = Some(nominal);
-            return Fired::WantsOwner;
-        };
-        match self.create_scheduled(index, id, Some(nominal), owner, deciding.ids) {
-            Ok(task) => {
-                let entry = self.schedules.at_mut(index);
-                entry.state.last_task = Some(task);
-                entry.state.last_fired = Some(nominal);
-                deciding.bytes += entry.template.definition.payload.len();
-                Fired::Task(task)
-            }
-            Err(reason) => Fired::Refused(reason),
-        }
-    }
-
     /// Creates a task from the template of the schedule.
-    fn create_scheduled(
+    pub(super) fn create_scheduled(
         &mut self,
         index: ScheduleIndex,
-        id: Name,
-        nominal: Option<WallTime>,
-        owner: Option<KeyOwner>,
+        tick: NewTick,
         ids: &mut TaskIdSequence,
     ) -> Result<TaskId, RefusedReason> {
-        if self.settling.by_id(&id, owner).is_some() {
+        if self.settling.by_id(&tick.id, tick.owner).is_some() {
             return Err(RefusedReason::Conflict);
         }
         let now = self.now.wall;
         let entry = self.schedules.at(index);
         let template = entry.template.clone();
-        let counted_from = nominal.unwrap_or(now);
-        let expires_at = template.expires_after.map(|after| counted_from + after);
+        let expires_at = template.expires_after.map(|after| tick.expires_from + after);
         if expires_at.is_some_and(|expires_at| expires_at <= now) {
             return Err(RefusedReason::Expired);
         }
-        let tick = TickContext {
+        // A task of a past tick is not told of what came after it.
+        let is_past = |at: &WallTime| tick.nominal.is_none_or(|nominal| *at < nominal);
+        let context = TickContext {
             schedule: entry.name.clone(),
-            nominal,
-            previous: entry.state.last_fired,
-            last_success: entry.state.last_success,
+            nominal: tick.nominal,
+            previous: tick.previous,
+            last_success: entry.state.last_success().filter(is_past),
         };
         let (queue, kind) = (&template.definition.queue, &template.definition.kind);
         self.check_room(queue, kind).map_err(|refusal| match refusal {
@@ -112,11 +119,11 @@ impl Machine {
         let task = ids.next(now);
         let definition = Definition { expires_at, ..template.definition.clone() };
         let spec = TaskSpec {
-            client_keys: ClientKeys { id: Some(id), key: None },
-            tick: Some(Box::new(tick)),
+            client_keys: ClientKeys { id: Some(tick.id), key: None },
+            tick: Some(Box::new(context)),
             ..TaskSpec::new(task, definition, now)
         };
-        self.create(Arc::new(spec), template.priority, now);
+        self.create(Arc::new(spec), tick.priority.unwrap_or(template.priority), now);
         self.schedules.links.push((index, task));
         self.schedules.touch(index);
         Ok(task)
@@ -126,7 +133,7 @@ impl Machine {
     #[must_use]
     pub fn manual_ids(&self, schedule: &Name) -> Vec<Name> {
         let Some(index) = self.schedules.find(schedule) else { return Vec::new() };
-        let next = self.schedules.at(index).state.manual.saturating_add(1);
+        let next = self.schedules.at(index).state.rare().manual.saturating_add(1);
         (next..next.saturating_add(MANUAL_IDS)).map(|number| manual_id(schedule, number)).collect()
     }
 
@@ -140,16 +147,28 @@ impl Machine {
         ids: &mut TaskIdSequence,
         owner_of: impl Fn(&Name) -> Option<KeyOwner>,
     ) -> Result<Reply, Refusal> {
-        let index = self.schedules.find(schedule).ok_or(Refusal::UnknownSchedule)?;
-        let next = self.schedules.at(index).state.manual.saturating_add(1);
+        let index = self.find_schedule(schedule, None)?;
+        let entry = self.schedules.at(index);
+        let previous = entry.state.last_fired();
+        let next = entry.state.rare().manual.saturating_add(1);
         for number in next..next.saturating_add(MANUAL_IDS) {
             let id = manual_id(schedule, number);
-            let owner = owner_of(&id);
-            match self.create_scheduled(index, id, None, owner, ids) {
-                Ok(task) => {
-                    self.schedules.at_mut(index).state.manual = number;
-                    return Ok(Reply::Submitted { task, created: true });
-                }
+            let tick = NewTick {
+                owner: owner_of(&id),
+                id,
+                nominal: None,
+                previous,
+                priority: None,
+                expires_from: self.now.wall,
+            };
+            let created = self.create_scheduled(index, tick, ids);
+            if let Ok(_) | Err(RefusedReason::Conflict) = created {
+                // The ids of tasks of a deleted schedule with this name are passed over for good.
+                self.schedules.at_mut(index).state.rare_mut().manual = number;
+                self.schedules.touch(index);
+            }
+            match created {
+                Ok(task) => return Ok(Reply::Submitted { task, created: true }),
                 Err(RefusedReason::Conflict) => {}
                 Err(reason) => return Err(Refusal::CannotTrigger { reason }),
             }

@@ -14,7 +14,7 @@ impl Machine {
         // The end of a tick that waits writes another entry of the log.
         let Some(until) = retain_until else { return Reply::Done };
         let index = self.schedules.find(&schedule);
-        let open_run = index.and_then(|index| self.schedules.at(index).state.open_run);
+        let open_run = index.and_then(|index| self.schedules.at(index).state.rare().open_run);
         if until > self.now.wall || open_run.is_some_and(|run| run.first == first) {
             return Reply::Kept { until };
         }

@@ -5,14 +5,17 @@
 //! cursor, and goes into the batch of the step with the record of the outcome and with the task, if there is
 //! one. So no tick is decided twice and none is left out, whatever happens between two steps.
 
-use rota_cron::{CalendarLookup, Kind, Skip, Timestamp};
 use rustc_hash::FxHashMap;
 
-use super::{Machine, Mutation, Schedules, fire::Fired};
+use super::{
+    DRIFT_TOLERATED, Machine, Mutation,
+    fire::Fired,
+    judge::{Situation, Verdict},
+    times::Next,
+};
 use crate::{
-    CatchUp, KeyOwner, Millis, Name, Outcome, Overlap, Run, ScheduleState, SkipReason,
-    TaskIdSequence, TickRecord, WallTime, machine::TickEvent, machine::index::ScheduleIndex,
-    tick_id,
+    KeyOwner, Millis, Name, Outcome, Overlap, Run, SkipReason, TaskId, TaskIdSequence, TickRecord,
+    WallTime, machine::TickEvent, machine::index::ScheduleIndex, tick_id,
 };
 
 /// Maximum number of schedules to look at in one step, so that batches stay small.
@@ -20,13 +23,14 @@ const DECIDED_MAX: usize = 4096;
 /// Maximum number of schedules that are behind, in one step.
 const BEHIND_MAX: usize = 256;
 /// Maximum number of ticks of one schedule in one step.
-const WALKED_MAX: usize = 1000;
+pub(super) const WALKED_MAX: usize = 1000;
+/// Number of mutations after which a step does no more for a schedule. They must fit into one batch of any
+/// store, with those of a task that ends in the same step.
+pub(super) const WRITTEN_MAX: usize = 16;
 /// Maximum bytes of payloads of tasks that ticks create in one step.
 const BYTES_MAX: usize = 8 << 20;
 /// A tick that is later than this is subject to `catch_up`. Changes of the leader usually take less.
-const LATE: Millis = Millis::from_secs(10);
-/// Interval at which a paused schedule writes the ticks that it skips.
-const PAUSED_PERIOD: Millis = Millis::from_secs(60);
+pub(super) const LATE: Millis = Millis::from_secs(10);
 
 /// The tasks that own the ids of coming ticks, as the store has it. The caller reads them for
 /// [`Machine::due_tick_ids`]. A tick whose id is not among them waits for the next step.
@@ -54,129 +58,39 @@ pub(super) struct Deciding<'a> {
     pub(super) bytes: usize,
 }
 
-/// An occurrence, as far as a decision needs it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Next {
-    pub(super) nominal: WallTime,
-    /// Set if it creates no task, whatever the state of the schedule is.
-    pub(super) skip: Option<SkipReason>,
-}
-
-/// What to do with a tick.
-enum Verdict {
-    Fire,
-    Queue,
-    Outcome(Outcome),
-    /// No more ticks may create tasks.
-    Completed,
-}
-
-impl CalendarLookup for Schedules {
-    fn calendar(&self, name: &str) -> Option<&rota_cron::Calendar> {
-        self.calendars.get(name).map(|record| record.calendar.as_ref())
-    }
-}
-
-impl Schedules {
-    /// The first occurrence after a date.
-    pub(super) fn occurrence_after(&self, index: ScheduleIndex, after: WallTime) -> Option<Next> {
-        let found = self.at(index).recurrence.next_after(Timestamp(after.0), self)?;
-        let skip = match found.kind {
-            Kind::Fires => None,
-            Kind::Skipped(Skip::Gap { .. }) => Some(SkipReason::Gap),
-            Kind::Skipped(Skip::Excluded { .. }) => Some(SkipReason::Excluded),
-        };
-        Some(Next { nominal: WallTime(found.at.0), skip })
-    }
-
-    /// The occurrence after the cursor.
-    pub(super) fn next(&mut self, index: ScheduleIndex) -> Option<Next> {
-        let entry = self.at(index);
-        if let Some(known) = entry.next {
-            return known;
-        }
-        let next = self.occurrence_after(index, entry.state.cursor);
-        self.at_mut(index).next = Some(next);
-        next
-    }
-
-    /// When the tick may create its task: its nominal time and its jitter.
-    fn due_at(&self, index: ScheduleIndex, nominal: WallTime) -> WallTime {
-        let entry = self.at(index);
-        let most = entry.rules.jitter;
-        if most == Millis(0) {
-            return nominal;
-        }
-        let following = self.occurrence_after(index, nominal);
-        let room = following.map_or(most, |next| next.nominal.since(nominal));
-        let most = most.min(Millis(room.0.saturating_sub(1)));
-        let delay = rota_cron::jitter(&entry.name, Timestamp(nominal.0), most.as_duration());
-        nominal + Millis::from_duration(delay)
-    }
-
-    /// The next occurrence after `nominal` that is not skipped, if it is due by `now`. Looks at a bounded
-    /// number.
-    fn is_followed(&self, index: ScheduleIndex, nominal: WallTime, now: WallTime) -> bool {
-        let mut after = nominal;
-        for _ in 0..WALKED_MAX {
-            match self.occurrence_after(index, after) {
-                Some(next) if next.nominal > now => return false,
-                Some(next) if next.skip.is_none() => {
-                    return self.due_at(index, next.nominal) <= now;
-                }
-                Some(next) => after = next.nominal,
-                None => return false,
-            }
-        }
-        false
-    }
-
-    /// The first of the last `count` occurrences up to `now`, no earlier than `from`.
-    fn last_of(
-        &self,
-        index: ScheduleIndex,
-        count: usize,
-        from: WallTime,
-        now: WallTime,
-    ) -> WallTime {
-        let mut span = 60_000;
-        loop {
-            let begin = WallTime(from.0.max(now.0 - span));
-            let mut found = Vec::new();
-            let mut after = begin;
-            while let Some(next) = self.occurrence_after(index, after) {
-                if next.nominal > now {
-                    break;
-                }
-                after = next.nominal;
-                found.push(next.nominal);
-            }
-            if found.len() > count {
-                return found[found.len() - count];
-            }
-            if begin == from {
-                return from;
-            }
-            span *= 4;
-        }
-    }
+/// What is left to do for a schedule.
+enum Left {
+    /// Nothing until the next tick is due.
+    Wait(WallTime),
+    /// Nothing: there are no more ticks.
+    Nothing,
+    /// More, in the next step.
+    More,
 }
 
 impl Machine {
-    /// The ids of ticks that may create tasks in this step. The caller reads their owners from the store, and
+    /// The ids of tasks that ticks may create in this step. The caller reads their owners from the store, and
     /// passes them to [`Machine::decide_ticks`].
     #[must_use]
     pub fn due_tick_ids(&mut self, now: WallTime) -> Vec<Name> {
-        let due: Vec<_> = self.schedules.due.iter().take(DECIDED_MAX).copied().collect();
-        let behind = self.schedules.behind.iter().take(BEHIND_MAX).copied();
-        let mut ids = Vec::new();
-        for index in due.into_iter().chain(behind.collect::<Vec<_>>()) {
-            let next = self.schedules.next(index);
+        let mut due: Vec<_> = self.schedules.due.iter().take(DECIDED_MAX).copied().collect();
+        due.extend(self.schedules.behind.iter().take(BEHIND_MAX));
+        let mut ids = Vec::with_capacity(due.len());
+        for index in due {
+            // It may have been removed since.
+            if self.schedules.get(index).is_none_or(|entry| !entry.is_due) {
+                continue;
+            }
+            let next = self.schedules.next(index).filter(|next| next.due_at <= now);
             let entry = self.schedules.at(index);
-            let queued = entry.state.queued.first().copied();
-            let next = next.map(|next| next.nominal).filter(|nominal| *nominal <= now);
-            let candidates = [entry.wants, queued, next];
+            let rare = entry.state.rare();
+            let wants = self.schedules.progress.get(&index).and_then(|progress| progress.wants);
+            let next = next.map(|next| next.nominal).filter(|next| wants != Some(*next));
+            let candidates = [wants, rare.queued.first().copied(), next];
             ids.extend(candidates.into_iter().flatten().map(|at| tick_id(&entry.name, at)));
+            if rare.backfill.is_some() {
+                self.backfill_ids(index, now, &mut ids);
+            }
         }
         ids
     }
@@ -184,243 +98,223 @@ impl Machine {
     /// Decides the ticks that have come by `now`. Call it once in a step, after [`Machine::tick`]. `now` may be
     /// earlier than the time of the step, if its wall clock is not trusted.
     pub fn decide_ticks(&mut self, now: WallTime, ids: &mut TaskIdSequence, owners: &TickOwners) {
+        self.schedules.ahead = self.now.wall.since(now);
+        if self.schedules.ahead.0.abs_diff(self.schedules.ahead_of_timers.0) > DRIFT_TOLERATED {
+            self.arm_schedules();
+        }
         let mut deciding = Deciding { now, ids, owners, bytes: 0 };
+        // What is put there meanwhile is for the next step.
+        let behind = self.schedules.behind.len().min(BEHIND_MAX);
         for _ in 0..self.schedules.due.len().min(DECIDED_MAX) {
             if deciding.bytes > BYTES_MAX {
                 break;
             }
             let Some(index) = self.schedules.due.pop_front() else { break };
-            self.schedules.at_mut(index).is_due = false;
-            self.decide(index, &mut deciding);
+            if self.is_taken_up(index) {
+                if self.is_behind(index, now) {
+                    self.schedules.put_behind(index);
+                } else {
+                    self.decide(index, &mut deciding);
+                }
+            }
         }
-        for _ in 0..self.schedules.behind.len().min(BEHIND_MAX) {
+        for _ in 0..behind {
             if deciding.bytes > BYTES_MAX {
                 break;
             }
             let Some(index) = self.schedules.behind.pop_front() else { break };
-            self.schedules.at_mut(index).is_due = false;
-            self.decide(index, &mut deciding);
+            if self.is_taken_up(index) {
+                self.decide(index, &mut deciding);
+            }
+        }
+    }
+
+    /// Whether a schedule from a queue is still to be looked at. It may have been removed since.
+    fn is_taken_up(&mut self, index: ScheduleIndex) -> bool {
+        let entry = self.schedules.entries[index].as_deref_mut();
+        entry.is_some_and(|entry| std::mem::take(&mut entry.is_due))
+    }
+
+    /// Whether the next tick is late.
+    fn is_behind(&mut self, index: ScheduleIndex, now: WallTime) -> bool {
+        !self.schedules.at(index).state.completed
+            && self.schedules.next(index).is_some_and(|next| now.since(next.due_at) > LATE)
+    }
+
+    fn decide(&mut self, index: ScheduleIndex, deciding: &mut Deciding<'_>) {
+        match self.decide_due(index, deciding) {
+            Left::More if self.is_behind(index, deciding.now) => {
+                return self.schedules.put_behind(index);
+            }
+            Left::More => return self.schedules.wake(index),
+            Left::Wait(due_at) => self.await_tick(index, due_at),
+            Left::Nothing => {}
+        }
+        if !self.schedules.progress.is_empty() {
+            self.schedules.progress.remove(&index);
+        }
+        // A backfill comes behind the ticks that are due.
+        if self.backfill_ticks(index, deciding) {
+            self.schedules.put_behind(index);
         }
     }
 
     /// Decides the ticks of one schedule, in order. At most one of them creates a task.
-    fn decide(&mut self, index: ScheduleIndex, deciding: &mut Deciding<'_>) {
+    fn decide_due(&mut self, index: ScheduleIndex, deciding: &mut Deciding<'_>) -> Left {
+        let written = self.step.mutations.len();
         let mut has_fired = false;
-        let mut catch_up_from = None;
         for _ in 0..WALKED_MAX {
             let entry = self.schedules.at(index);
-            if entry.had_end {
-                return self.look_again(index, deciding.now);
+            // Its next task is created in a later step than that in which one ends, so that the records of both
+            // need not fit into one batch.
+            if entry.ends > 0 || self.step.mutations.len() >= written + WRITTEN_MAX {
+                return Left::More;
             }
-            let is_paused = entry.state.pause.is_some();
-            if !is_paused && !entry.state.queued.is_empty() && !self.is_running(index) {
-                if has_fired || !self.fire_queued(index, deciding) {
-                    return self.look_again(index, deciding.now);
+            let rare = entry.state.rare();
+            if !rare.queued.is_empty() {
+                if rare.pause.is_some() {
+                    self.end_queued(index, Outcome::Skipped(SkipReason::Paused));
+                    continue;
                 }
-                has_fired = true;
+                if rare.runs_left == Some(0) {
+                    self.end_queued(index, Outcome::Skipped(SkipReason::ByRequest));
+                    continue;
+                }
+                if entry.plan.rules.overlap == Overlap::Allow || !self.is_running(index) {
+                    if has_fired || !self.fire_queued(index, deciding) {
+                        return Left::More;
+                    }
+                    has_fired = true;
+                    continue;
+                }
             }
-            let entry = self.schedules.at(index);
             if entry.state.completed {
-                return;
+                return Left::Nothing;
             }
-            let Some(next) = self.schedules.next(index) else { return self.complete(index) };
-            let due_at = self.schedules.due_at(index, next.nominal);
-            if due_at > deciding.now {
-                return self.await_tick(index, due_at, deciding.now);
+            let next = self
+                .schedules
+                .next(index)
+                .filter(|_| self.schedules.at(index).state.rare().runs_left != Some(0));
+            let Some(next) = next else {
+                self.schedules.at_mut(index).state.completed = true;
+                self.schedules.touch(index);
+                return Left::Nothing;
+            };
+            if next.due_at > deciding.now {
+                return Left::Wait(next.due_at);
             }
-            let late = deciding.now.since(due_at);
-            let outcome = match self.judge(index, next, late, deciding.now, &mut catch_up_from) {
-                Verdict::Completed => return self.complete(index),
+            let outcome = match self.judge(index, &next, deciding.now) {
                 Verdict::Outcome(outcome) => outcome,
                 Verdict::Queue => {
-                    self.queue_tick(index, next.nominal);
+                    self.schedules.at_mut(index).state.rare_mut().queued.push(next.nominal);
                     Outcome::Queued
                 }
-                Verdict::Fire if has_fired => return self.look_again(index, deciding.now),
+                Verdict::Replace => {
+                    if !self.schedules.at(index).state.rare().queued.is_empty() {
+                        // The tick takes the place of those that wait.
+                        self.end_queued(index, Outcome::Skipped(SkipReason::Overlap));
+                        continue;
+                    }
+                    self.cancel_running(index);
+                    self.schedules.at_mut(index).state.rare_mut().queued.push(next.nominal);
+                    Outcome::Queued
+                }
+                Verdict::Fire if has_fired => return Left::More,
                 Verdict::Fire => match self.fire(index, next.nominal, deciding) {
                     Fired::Task(task) => {
                         has_fired = true;
                         Outcome::Fired(task)
                     }
                     Fired::Refused(reason) => Outcome::Refused(reason),
-                    Fired::WantsOwner => return self.look_again(index, deciding.now),
+                    Fired::WantsOwner => return Left::More,
                 },
             };
-            self.settle(index, next.nominal, outcome, late);
+            self.settle(index, &next, outcome, deciding.now);
         }
-        self.look_again(index, deciding.now);
+        Left::More
     }
 
-    /// Has the schedule looked at in the next step. One that is far behind comes after all others.
-    fn look_again(&mut self, index: ScheduleIndex, now: WallTime) {
-        let next = self.schedules.next(index);
-        let is_behind = next.is_some_and(|next| now.since(next.nominal) > LATE);
-        let entry = self.schedules.at_mut(index);
-        if !entry.is_due {
-            entry.is_due = true;
-            let queue =
-                if is_behind { &mut self.schedules.behind } else { &mut self.schedules.due };
-            queue.push_back(index);
-        }
+    fn judge(&mut self, index: ScheduleIndex, next: &Next, now: WallTime) -> Verdict {
+        let entry = self.schedules.at(index);
+        let rare = entry.state.rare();
+        let situation = Situation {
+            skip: next.skip,
+            is_paused: self.is_paused_at(index, next.nominal),
+            is_to_skip: rare.to_skip.binary_search(&next.nominal).is_ok(),
+            overlap: entry.plan.rules.overlap,
+            is_running: self.is_running(index),
+            queued: rare.queued.len(),
+            runs_left: rare.runs_left,
+        };
+        situation.judge(|| self.schedules.lateness(index, next, now))
     }
 
-    /// Sets the timer of the next tick. `date` is by `now`, which may be behind the clock of the timers.
-    fn await_tick(&mut self, index: ScheduleIndex, date: WallTime, now: WallTime) {
-        let mut left = date.since(now);
-        if self.schedules.at(index).state.pause.is_some() {
-            left = left.max(PAUSED_PERIOD);
-        }
-        self.wake_schedule_at(index, self.now.wall + left);
-    }
-
-    fn complete(&mut self, index: ScheduleIndex) {
-        let entry = self.schedules.at_mut(index);
-        if !entry.state.completed {
-            entry.state.completed = true;
-            self.schedules.touch(index);
-        }
+    /// Whether the schedule is paused, or was paused at that time.
+    pub(super) fn is_paused_at(&self, index: ScheduleIndex, nominal: WallTime) -> bool {
+        let rare = self.schedules.at(index).state.rare();
+        rare.pause.is_some() || nominal <= rare.paused_until
     }
 
     /// Whether the task of the last tick that created one has not ended.
     pub(super) fn is_running(&self, index: ScheduleIndex) -> bool {
-        self.schedules
-            .at(index)
-            .state
-            .last_task
-            .is_some_and(|task| self.live.find(task).is_some() || self.unreadable.contains(&task))
+        let last_task = self.schedules.at(index).state.last_task;
+        last_task.is_some_and(|task| self.is_live(task))
     }
 
-    fn judge(
-        &mut self,
-        index: ScheduleIndex,
-        next: Next,
-        late: Millis,
-        now: WallTime,
-        catch_up_from: &mut Option<WallTime>,
-    ) -> Verdict {
-        if let Some(reason) = next.skip {
-            return Verdict::Outcome(Outcome::Skipped(reason));
-        }
-        let entry = self.schedules.at_mut(index);
-        let state = &mut entry.state;
-        if state.pause.is_some() || next.nominal <= state.paused_until {
-            return Verdict::Outcome(Outcome::Skipped(SkipReason::Paused));
-        }
-        if let Ok(at) = state.to_skip.binary_search(&next.nominal) {
-            state.to_skip.remove(at);
-            return Verdict::Outcome(Outcome::Skipped(SkipReason::ByRequest));
-        }
-        if state.runs_left == Some(0) {
-            return Verdict::Completed;
-        }
-        if let Some(outcome) = self.judge_late(index, next.nominal, late, now, catch_up_from) {
-            return Verdict::Outcome(outcome);
-        }
-        self.judge_overlap(index)
+    /// Whether a task has not ended, as far as it is known.
+    pub(super) fn is_live(&self, task: TaskId) -> bool {
+        self.live.find(task).is_some() || self.unreadable.contains(&task)
     }
 
-    /// What becomes of a tick that comes late. `None` if it is as good as one in time.
-    fn judge_late(
-        &self,
-        index: ScheduleIndex,
-        nominal: WallTime,
-        late: Millis,
-        now: WallTime,
-        catch_up_from: &mut Option<WallTime>,
-    ) -> Option<Outcome> {
-        let entry = self.schedules.at(index);
-        let rules = entry.rules;
-        let coalesces = entry.state.open_run.is_some_and(|run| run.outcome == Outcome::Coalesced);
-        if late <= LATE && !coalesces {
-            return None;
-        }
-        if late > LATE.max(rules.catch_up_window) {
-            return Some(Outcome::Missed);
-        }
-        match rules.catch_up {
-            CatchUp::None if late > LATE => Some(Outcome::Missed),
-            CatchUp::Last if self.schedules.is_followed(index, nominal, now) => {
-                Some(Outcome::Coalesced)
-            }
-            CatchUp::All if late > LATE => {
-                let from = *catch_up_from.get_or_insert_with(|| {
-                    let most = rules.catch_up_max as usize;
-                    let oldest = WallTime(now.0.saturating_sub_unsigned(rules.catch_up_window.0));
-                    self.schedules.last_of(index, most, oldest, now)
-                });
-                (nominal < from).then_some(Outcome::Missed)
-            }
-            CatchUp::None | CatchUp::Last | CatchUp::All => None,
-        }
-    }
-
-    fn judge_overlap(&mut self, index: ScheduleIndex) -> Verdict {
-        let skipped = Verdict::Outcome(Outcome::Skipped(SkipReason::Overlap));
-        let queued = self.schedules.at(index).state.queued.len();
-        if queued == 0 && !self.is_running(index) {
-            return Verdict::Fire;
-        }
-        match self.schedules.at(index).rules.overlap {
-            Overlap::Allow => Verdict::Fire,
-            Overlap::Skip => skipped,
-            Overlap::QueueOne if queued == 0 => Verdict::Queue,
-            Overlap::QueueAll if queued < ScheduleState::QUEUED_MAX => Verdict::Queue,
-            Overlap::QueueOne | Overlap::QueueAll => skipped,
-            Overlap::CancelRunning => {
-                self.cancel_running(index);
-                Verdict::Queue
-            }
-        }
-    }
-
-    /// Cancels the task of the last tick, and skips ticks that wait for it, because a newer one takes their
-    /// place.
     fn cancel_running(&mut self, index: ScheduleIndex) {
-        let entry = self.schedules.at_mut(index);
-        let replaced = std::mem::take(&mut entry.state.queued);
-        let last_task = entry.state.last_task;
-        for nominal in replaced {
-            self.end_queued(index, nominal, Outcome::Skipped(SkipReason::Overlap));
-        }
+        let last_task = self.schedules.at(index).state.last_task;
         if let Some(task) = last_task.filter(|task| self.live.find(*task).is_some()) {
             self.cancel(task, None).expect("a live task can be cancelled");
+            self.schedules.links.push((index, task));
         }
-    }
-
-    fn queue_tick(&mut self, index: ScheduleIndex, nominal: WallTime) {
-        let state = &mut self.schedules.at_mut(index).state;
-        state.queued.push(nominal);
-        state.runs_left = state.runs_left.map(|left| left.saturating_sub(1));
     }
 
     /// Writes the outcome of the tick after the cursor, and moves the cursor.
-    fn settle(&mut self, index: ScheduleIndex, nominal: WallTime, outcome: Outcome, late: Millis) {
+    pub(super) fn settle(
+        &mut self,
+        index: ScheduleIndex,
+        next: &Next,
+        outcome: Outcome,
+        now: WallTime,
+    ) {
+        let nominal = next.nominal;
         let entry = self.schedules.at_mut(index);
-        entry.state.cursor = nominal;
-        entry.next = None;
-        entry.wants = None;
-        let alone = Run { outcome, first: nominal, last: nominal, count: 1 };
-        let run = match entry.state.open_run {
+        let open_run = entry.state.rare().open_run;
+        let run = match open_run {
             Some(run) if run.outcome == outcome => {
                 Run { last: nominal, count: run.count + 1, ..run }
             }
-            _ => alone,
+            _ => Run { outcome, first: nominal, last: nominal, count: 1 },
         };
-        entry.state.open_run = Some(run).filter(|_| outcome.folds());
+        if outcome.folds() || open_run.is_some() {
+            entry.state.rare_mut().open_run = Some(run).filter(|_| outcome.folds());
+        }
+        entry.state.move_cursor(nominal);
+        entry.next = None;
+        if let Some(progress) = self.schedules.progress.get_mut(&index) {
+            progress.wants = None;
+        }
         self.write_run(index, run);
-        self.schedules.touch(index);
         let schedule = self.schedules.at(index).name.clone();
-        self.step.ticks.push(TickEvent { schedule, nominal, outcome, late });
+        let late = now.since(next.due_at);
+        self.step.ticks.push(TickEvent { schedule, nominal, outcome, late, was_queued: false });
+        self.schedules.touch(index);
     }
 
-    /// Writes the final outcome of a tick that was queued.
-    pub(super) fn end_queued(&mut self, index: ScheduleIndex, nominal: WallTime, outcome: Outcome) {
-        let run = Run { outcome, first: nominal, last: nominal, count: 1 };
-        self.write_run(index, run);
+    /// Writes the final outcome of the oldest tick that waits.
+    pub(super) fn end_queued(&mut self, index: ScheduleIndex, outcome: Outcome) {
+        let entry = self.schedules.at_mut(index);
+        let nominal = entry.state.rare_mut().queued.remove(0);
+        let schedule = entry.name.clone();
+        self.write_run(index, Run { outcome, first: nominal, last: nominal, count: 1 });
+        let late = self.trusted_date().since(nominal);
+        self.step.ticks.push(TickEvent { schedule, nominal, outcome, late, was_queued: true });
         self.schedules.touch(index);
-        let schedule = self.schedules.at(index).name.clone();
-        let late = self.now.wall.since(nominal);
-        self.step.ticks.push(TickEvent { schedule, nominal, outcome, late });
     }
 
     /// Writes the record of a run. A run that goes on in the same step is written once.

@@ -110,7 +110,14 @@ impl Scope {
             | Command::Heartbeat { .. }
             | Command::SetCredit { .. }
             | Command::Detach { .. }
-            | Command::Drain { .. } => Self::new(Who::Nobody, &[]),
+            | Command::Drain { .. }
+            | Command::PutSchedule(_)
+            | Command::DeleteSchedule { .. }
+            | Command::PauseSchedule { .. }
+            | Command::SkipTick { .. }
+            | Command::Backfill { .. }
+            | Command::PutCalendar { .. }
+            | Command::DeleteCalendar { .. } => Self::new(Who::Nobody, &[]),
         }
     }
 

@@ -13,6 +13,7 @@ mod queries;
 mod random;
 mod restart;
 mod say;
+mod schedules;
 mod sessions;
 mod sharing;
 mod store;

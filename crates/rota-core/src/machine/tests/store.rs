@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::super::{KeyOwner, KeyOwners, Mutation};
 use crate::{
-    AttemptRecord, ClientKeys, DoneRecord, LiveRecord, Name, QueueRecord, TaskId, TaskSpec,
+    AttemptRecord, CalendarRecord, ClientKeys, DoneRecord, LiveRecord, Name, Outcome, QueueRecord,
+    ScheduleRecord, ScheduleState, TaskId, TaskSpec, TickRecord, WallTime,
 };
 
 /// What is kept, by key.
@@ -20,6 +21,10 @@ pub(super) struct ModelStore {
     pub(super) ids: BTreeMap<Name, KeyOwner>,
     pub(super) keys: BTreeMap<Arc<str>, KeyOwner>,
     pub(super) queues: BTreeMap<Name, QueueRecord>,
+    pub(super) schedules: BTreeMap<Name, Arc<ScheduleRecord>>,
+    pub(super) states: BTreeMap<Name, ScheduleState>,
+    pub(super) ticks: BTreeMap<(Name, WallTime), TickRecord>,
+    pub(super) calendars: BTreeMap<Name, Arc<CalendarRecord>>,
 }
 
 impl ModelStore {
@@ -57,6 +62,44 @@ impl ModelStore {
             Mutation::PutQueue(name, record) => {
                 self.queues.insert(name.clone(), record.clone());
             }
+            Mutation::PutSchedule(record) => {
+                self.schedules.insert(record.name.clone(), record.clone());
+            }
+            Mutation::PutScheduleState { schedule, state, .. } => {
+                assert!(self.schedules.contains_key(schedule), "a state without a definition");
+                let former = self.states.insert(schedule.clone(), (**state).clone());
+                let former = former.map(|former| former.cursor);
+                assert!(former <= Some(state.cursor), "the cursor of {schedule} went back");
+            }
+            Mutation::DeleteSchedule(name) => {
+                self.schedules.remove(name);
+                self.states.remove(name);
+            }
+            Mutation::PutTick(record) => self.put_tick(record),
+            Mutation::DeleteTick { schedule, first } => {
+                self.ticks.remove(&(schedule.clone(), *first));
+            }
+            Mutation::PutCalendar(record) => {
+                self.calendars.insert(record.name.clone(), record.clone());
+            }
+            Mutation::DeleteCalendar(name) => {
+                self.calendars.remove(name);
+            }
+        }
+    }
+
+    fn put_tick(&mut self, record: &TickRecord) {
+        let run = record.run;
+        let waits = run.outcome == Outcome::Queued;
+        assert_eq!(record.retain_until.is_none(), waits, "{record:?}");
+        let key = (record.schedule.clone(), run.first);
+        if let Some(former) = self.ticks.insert(key, record.clone()).map(|former| former.run) {
+            let goes_on = run.outcome == former.outcome
+                && run.outcome.folds()
+                && run.last > former.last
+                && run.count > former.count;
+            let ends = former.outcome == Outcome::Queued && !waits && run.count == 1;
+            assert!(goes_on || ends, "a tick is decided again: {former:?}, then {run:?}");
         }
     }
 

@@ -1,0 +1,6 @@
+//! The tests of schedules: a [`clockwork::Clockwork`] that drives the machine over dates, crashes and ends of tasks,
+//! tables for what each rule promises, and random lives against a walker by brute force.
+
+mod clockwork;
+mod random;
+mod walker;
