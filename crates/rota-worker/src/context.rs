@@ -128,7 +128,7 @@ impl TaskContext {
 
     /// Time at which the task was due.
     #[must_use]
-    pub fn run_at(&self) -> std::time::SystemTime {
+    pub fn run_at(&self) -> SystemTime {
         let at = self.inner.task.run_at.unwrap_or_default();
         at.into()
     }

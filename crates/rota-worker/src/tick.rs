@@ -39,13 +39,15 @@ impl Tick {
     /// `._:/-`, so they need no quotes in a shell, in JSON or in a URL.
     #[cfg(any(feature = "command", feature = "http"))]
     pub(crate) fn parts(&self) -> [(Part, Option<String>); 5] {
-        let text = |time: SystemTime| Date::from(time).to_string();
+        // Nominal times are whole seconds.
+        let text = |time: SystemTime| Date::from(time).timestamp().to_string();
+        let actual = Date::from(self.actual_time).to_string();
         [
             (Part::SCHEDULE, Some(self.schedule.clone())),
             (Part::NOMINAL_TIME, self.nominal_time.map(text)),
             (Part::PREVIOUS_TIME, self.previous_time.map(text)),
             (Part::LAST_SUCCESS_TIME, self.last_success_time.map(text)),
-            (Part::ACTUAL_TIME, Some(text(self.actual_time))),
+            (Part::ACTUAL_TIME, Some(actual)),
         ]
     }
 }
