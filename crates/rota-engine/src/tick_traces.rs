@@ -6,7 +6,8 @@ use std::{fmt, sync::Arc};
 use rota_core::{Event, Happened, Mutation, TaskId, TaskSpec, Trace};
 use rustc_hash::FxHashSet;
 
-use crate::request::Release;
+/// Called when a task is durable.
+type WhenDurable = Box<dyn FnOnce() + Send>;
 
 /// Begins a trace for each task that a schedule creates.
 pub trait TickTraces: fmt::Debug + Send + Sync {
@@ -14,7 +15,7 @@ pub trait TickTraces: fmt::Debug + Send + Sync {
     ///
     /// The closure is called when the task is durable. If that fails, it is dropped without a call, and another
     /// leader decides the tick again.
-    fn begin(&self, task: &TaskSpec) -> Option<(Trace, Box<dyn FnOnce() + Send>)>;
+    fn begin(&self, task: &TaskSpec) -> Option<(Trace, WhenDurable)>;
 }
 
 /// Begins traces for the tasks that schedules create in a step. The result is for when the step is durable.
@@ -22,7 +23,7 @@ pub(crate) fn begin(
     traces: Option<&Arc<dyn TickTraces>>,
     mutations: &mut [Mutation],
     events: &[Event],
-) -> Vec<Release> {
+) -> Vec<WhenDurable> {
     let Some(traces) = traces else { return Vec::new() };
     let mut created: Option<FxHashSet<TaskId>> = None;
     let mut releases = Vec::new();
