@@ -147,6 +147,7 @@ pub(super) fn filter(args: &FilterArgs) -> Result<TaskFilter, Failure> {
         labels: labels(&args.labels)?,
         created: Some(TimeRange { from: args.created_from, to: args.created_to }),
         run_at: Some(TimeRange { from: args.run_at_from, to: args.run_at_to }),
+        schedule: None,
     })
 }
 

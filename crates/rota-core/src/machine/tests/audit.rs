@@ -116,6 +116,7 @@ impl Scope {
             | Command::PauseSchedule { .. }
             | Command::SkipTick { .. }
             | Command::Backfill { .. }
+            | Command::PurgeTick { .. }
             | Command::PutCalendar { .. }
             | Command::DeleteCalendar { .. }
             | Command::PurgeTick { .. } => Self::new(Who::Nobody, &[]),

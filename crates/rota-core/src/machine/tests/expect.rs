@@ -120,6 +120,7 @@ impl World {
             | Command::PauseSchedule { .. }
             | Command::SkipTick { .. }
             | Command::Backfill { .. }
+            | Command::PurgeTick { .. }
             | Command::PutCalendar { .. }
             | Command::DeleteCalendar { .. }
             | Command::PurgeTick { .. }

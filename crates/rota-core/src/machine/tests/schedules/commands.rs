@@ -252,7 +252,6 @@ fn calendar(days: &str) -> Command {
         created_at: WallTime(0),
         updated_at: WallTime(0),
         version: 0,
-        unknown: bytes::Bytes::new(),
     };
     Command::PutCalendar { record: Box::new(record), if_version: None }
 }
