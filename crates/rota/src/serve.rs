@@ -179,6 +179,8 @@ fn engine_options(settings: &Settings, is_shared: bool) -> Result<EngineOptions,
             queues_max: settings.get("limits.queues")?,
             kinds_max: settings.get("limits.kinds")?,
             sessions_max: settings.get("limits.sessions")?,
+            schedules_max: settings.get("limits.schedules")?,
+            calendars_max: settings.get("limits.calendars")?,
         },
         session_ttl: settings.span("session_ttl")?,
         retention: Retention {
