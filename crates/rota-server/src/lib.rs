@@ -35,3 +35,4 @@ pub use log::{LogControl, WrongFilter};
 pub use net::{BoxedStream, ByteStream, Connect, Listen, Pending, TcpConnect};
 pub use rest::openapi_json;
 pub use serve::{ServeError, Server, ServerOptions};
+pub use trace::TickSpans;
