@@ -11,7 +11,7 @@ pub(super) const WALKED_MAX: usize = 1000;
 pub(super) const WRITTEN_MAX: usize = 16;
 
 /// The tasks that own the ids of coming ticks, as the store has it. The caller reads them for
-/// [`Machine::due_tick_ids`]. A tick whose id is not among them waits for the next step.
+/// [`Machine::due_tick_ids`](crate::Machine::due_tick_ids). A tick whose id is not among them waits for the next step.
 #[derive(Debug, Default)]
 pub struct TickOwners(FxHashMap<Name, Option<KeyOwner>>);
 
