@@ -402,18 +402,6 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// The tick of a task: what its handler is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TickContext {
-    pub schedule: Name,
-    /// The nominal time. `None` for a task that a client triggered.
-    pub nominal: Option<WallTime>,
-    /// The nominal time of the tick before that created a task.
-    pub previous: Option<WallTime>,
-    /// The nominal time of the last tick whose task completed.
-    pub last_success: Option<WallTime>,
-}
-
 /// The name of a schedule has at most this many characters, so that the ids of its tasks are names as well.
 pub const SCHEDULE_NAME_LEN_MAX: usize = 90;
 

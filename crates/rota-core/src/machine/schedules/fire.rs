@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Machine, ticks::Deciding};
+use super::{Machine, deciding::Deciding};
 use crate::{
     ClientKeys, Definition, KeyOwner, Name, Outcome, Priority, Refusal, RefusedReason, TaskId,
     TaskIdSequence, TaskSpec, TickContext, WallTime,

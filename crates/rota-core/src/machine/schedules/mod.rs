@@ -8,6 +8,7 @@ mod backfill;
 mod calendars;
 mod census;
 mod commands;
+mod deciding;
 mod ends;
 mod fire;
 mod judge;
@@ -22,15 +23,17 @@ use std::{collections::VecDeque, sync::Arc};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use census::ScheduleStats;
-pub use commands::{Change, PutSchedule};
-pub use ticks::TickOwners;
+pub use deciding::TickOwners;
 pub use view::ScheduleView;
 
 pub(super) use ends::TickEnd;
 
-use self::{kept::Kept, ticks::LATE, times::Next};
+use self::{
+    kept::Kept,
+    times::{LATE, Next},
+};
 use super::{
-    Machine, Mutation, Refusal, Reply,
+    Change, Machine, Mutation, PutSchedule, Refusal, Reply,
     clock::{self, Wakes},
     index::{ScheduleIndex, Table},
 };

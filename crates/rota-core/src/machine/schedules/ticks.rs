@@ -5,61 +5,24 @@
 //! cursor, and goes into the batch of the step with the record of the outcome and with the task, if there is
 //! one. So no tick is decided twice and none is left out, whatever happens between two steps.
 
-use rustc_hash::FxHashMap;
-
 use super::{
     DRIFT_TOLERATED, Machine, Mutation,
+    deciding::{Deciding, TickOwners, WALKED_MAX, WRITTEN_MAX},
     fire::Fired,
     judge::{Situation, Verdict},
-    times::Next,
+    times::{LATE, Next},
 };
 use crate::{
-    KeyOwner, Millis, Name, Outcome, Overlap, Run, SkipReason, TaskId, TaskIdSequence, TickRecord,
-    WallTime, machine::TickEvent, machine::index::ScheduleIndex, schedule::write_tick_id,
+    Name, Outcome, Overlap, Run, SkipReason, TaskId, TaskIdSequence, TickRecord, WallTime,
+    machine::TickEvent, machine::index::ScheduleIndex, schedule::write_tick_id,
 };
 
 /// Maximum number of schedules to look at in one step, so that batches stay small.
 const DECIDED_MAX: usize = 4096;
 /// Maximum number of schedules that are behind, in one step.
 const BEHIND_MAX: usize = 256;
-/// Maximum number of ticks of one schedule in one step.
-pub(super) const WALKED_MAX: usize = 1000;
-/// Number of mutations after which a step does no more for a schedule. They must fit into one batch of any
-/// store, with those of a task that ends in the same step.
-pub(super) const WRITTEN_MAX: usize = 16;
 /// Maximum bytes of payloads of tasks that ticks create in one step.
 const BYTES_MAX: usize = 8 << 20;
-/// A tick that is later than this is subject to `catch_up`. Changes of the leader usually take less.
-pub(super) const LATE: Millis = Millis::from_secs(10);
-
-/// The tasks that own the ids of coming ticks, as the store has it. The caller reads them for
-/// [`Machine::due_tick_ids`]. A tick whose id is not among them waits for the next step.
-#[derive(Debug, Default)]
-pub struct TickOwners(FxHashMap<Name, Option<KeyOwner>>);
-
-impl TickOwners {
-    /// Adds what the store has for an id.
-    pub fn insert(&mut self, id: Name, owner: Option<KeyOwner>) {
-        self.0.insert(id, owner);
-    }
-
-    /// The id with this text and its owner, if it was looked up.
-    pub(super) fn get(&self, id: &str) -> Option<(Name, Option<KeyOwner>)> {
-        self.0.get_key_value(id).map(|(id, owner)| (id.clone(), *owner))
-    }
-}
-
-/// What decisions of a step need.
-pub(super) struct Deciding<'a> {
-    /// The date by which ticks are judged.
-    pub(super) now: WallTime,
-    pub(super) ids: &'a mut TaskIdSequence,
-    pub(super) owners: &'a TickOwners,
-    /// Bytes of payloads so far.
-    pub(super) bytes: usize,
-    /// Room for the text of an id.
-    pub(super) text: String,
-}
 
 /// What is left to do for a schedule.
 enum Left {
