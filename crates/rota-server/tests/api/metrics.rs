@@ -130,8 +130,15 @@ async fn a_leader_shows_all_that_is_declared_and_nothing_else() {
         .filter(|metric| !shown.iter().any(|name| name == metric.name))
         .map(|metric| metric.name)
         .collect();
-    // Without a limit, and without a loss, there is nothing to show.
-    let optional = ["process_max_fds", "rota_store_loss_timestamp_seconds"];
+    // Without a limit, a loss and schedules, there is nothing to show.
+    let optional = [
+        "process_max_fds",
+        "rota_store_loss_timestamp_seconds",
+        "rota_schedule_next_tick_timestamp_seconds",
+        "rota_schedule_failures",
+        "rota_schedule_missed_total",
+        "rota_schedule_missed_timestamp_seconds",
+    ];
     missing.retain(|name| !optional.contains(name));
     assert_eq!(missing, [""; 0]);
     assert!(shown.iter().all(|name| ALL.iter().any(|metric| metric.name == name)), "{shown:?}");
