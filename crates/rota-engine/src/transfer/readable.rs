@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use rota_core::{
     AttemptRecord, ClientKeys, Definition, DoneRecord, EndKind, Failure, Jitter, KeyOwner,
     LeaseEnd, LeaseRecord, LiveRecord, Name, Policy, QueueRecord, RetryPolicy, TaskId, TaskSpec,
-    Trace, WallTime,
+    TickContext, Trace, WallTime,
 };
 use rota_metrics::{COUNTS, Counts};
 use serde_json::{Map, Value, json};

@@ -19,6 +19,7 @@ mod network;
 mod parity;
 mod pull;
 mod rest;
+mod schedule_vectors;
 mod schedules;
 mod slow_clients;
 mod work;
