@@ -35,8 +35,8 @@ pub use record::{
 pub use schedule::{
     Backfill, BackfillOrder, BackfillScope, CalendarRecord, CatchUp, Outcome, Overlap, Pause,
     RefusedReason, Run, SCHEDULE_NAME_LEN_MAX, ScheduleDefinition, ScheduleFingerprints,
-    ScheduleRecord, ScheduleState, SkipReason, Template, TickContext, TickRecord, TickRules,
-    backfill_id, is_backfill_id, manual_id, nominal_text, schedule_of, tick_id,
+    ScheduleRecord, ScheduleState, SkipReason, Template, TickRecord, TickRules, backfill_id,
+    is_backfill_id, manual_id, nominal_text, schedule_of, tick_id,
 };
-pub use task::{ClientKeys, Definition, Priority, RunAt, TaskSpec, Trace};
+pub use task::{ClientKeys, Definition, Priority, RunAt, TaskSpec, TickContext, Trace};
 pub use time::{Millis, MonoTime, Now, WallTime};

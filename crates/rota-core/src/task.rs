@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{Millis, Name, Policy, TaskId, TickContext, WallTime};
+use crate::{Millis, Name, Policy, TaskId, WallTime};
 
 /// What a client says about a task, except its id, idempotency key, due time and priority.
 ///
@@ -73,6 +73,18 @@ pub struct TaskSpec {
     /// Unknown fields of the policy that a newer version wrote, kept for when the definition is written again
     /// or the task is retried.
     pub unknown_policy: Bytes,
+}
+
+/// The tick of a task: what its handler is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TickContext {
+    pub schedule: Name,
+    /// The nominal time. `None` for a task that a client triggered.
+    pub nominal: Option<WallTime>,
+    /// The nominal time of the tick before that created a task.
+    pub previous: Option<WallTime>,
+    /// The nominal time of the last tick whose task completed.
+    pub last_success: Option<WallTime>,
 }
 
 /// A time in a request.

@@ -120,6 +120,8 @@ pub(crate) struct Coordinator<'a> {
     pub(crate) level: Option<u32>,
     /// The level that is in flight or durable because of this leader.
     pub(crate) raised_to: u32,
+    /// Until then no ticks are decided, because the store could not be read.
+    pub(crate) ticks_paused_until: Option<Instant>,
     /// A requested transfer of leadership, to this node if one is named.
     pub(crate) resigning: Option<Option<String>>,
     /// The last time that the machine got.
@@ -189,6 +191,7 @@ impl<'a> Coordinator<'a> {
             marks,
             level,
             raised_to: 0,
+            ticks_paused_until: None,
             resigning: None,
             begun: MonoTime(0),
             doubted: false,
@@ -301,6 +304,7 @@ impl<'a> Coordinator<'a> {
         let stale = self.shared.host.now().mono.since(self.begun).as_duration();
         let wakeup = self.machine.next_wakeup().map_or(PULSE, Millis::as_duration);
         let wakeup = wakeup.min(PULSE).saturating_sub(stale);
+        let wakeup = self.ticks_pause().map_or(wakeup, |pause| wakeup.max(pause));
         match self.step.since {
             None => wakeup,
             Some(_) if self.step.hurried || self.machine.has_assignments() => Duration::ZERO,

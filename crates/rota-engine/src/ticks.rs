@@ -1,10 +1,10 @@
 //! The coordinator's part in schedules: it reads what the core must know before it decides ticks.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use rota_core::{Command, Name, Refusal, Reply, TickOwners, WallTime};
 use rota_store::{Leadership, StoreError};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     api::EngineError,
@@ -17,10 +17,16 @@ use crate::{
     take::PREFETCH_WAIT,
 };
 
+/// Pause after the owners of ids could not be read.
+const PAUSE: Duration = Duration::from_millis(250);
+
 impl Coordinator<'_> {
     /// Decides the ticks that are due. Call it once in a step, after the timers. Ticks whose ids cannot be
     /// looked up now are decided in a later step.
     pub(crate) async fn decide_ticks(&mut self, leadership: &dyn Leadership) {
+        if self.ticks_pause().is_some() {
+            return;
+        }
         let now = self.shared.timekeeper.believed(self.shared.host.now());
         let ids = self.machine.due_tick_ids(now);
         let mut owners = TickOwners::default();
@@ -32,14 +38,23 @@ impl Coordinator<'_> {
                 read = read => read,
                 () = leadership.lost() => return,
             };
-            if let Ok(Ok(prefetched)) = read {
-                for id in ids {
-                    let owner = prefetched.owner_of(&id);
-                    owners.insert(id, owner);
-                }
+            let Ok(Ok(prefetched)) = read else {
+                // Otherwise the loop would try again at once.
+                self.ticks_paused_until = Some(Instant::now() + PAUSE);
+                return;
+            };
+            for id in ids {
+                let owner = prefetched.owner_of(&id);
+                owners.insert(id, owner);
             }
         }
         self.machine.decide_ticks(now, &mut self.ids, &owners);
+    }
+
+    /// How long ticks are not decided, because the store could not be read.
+    pub(crate) fn ticks_pause(&self) -> Option<Duration> {
+        let until = self.ticks_paused_until?;
+        Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 
     /// Creates a task of a schedule now.

@@ -86,9 +86,8 @@ mod tests {
         let metrics = NodeMetrics::default();
         metrics.ticks().decided("fired", "", 0);
         assert!(
-            lines(&metrics).contains(
-                &"rota_schedule_ticks_total{outcome=\"fired\",reason=\"\"} 0".to_owned()
-            )
+            lines(&metrics)
+                .contains(&"rota_schedule_ticks_total{outcome=\"fired\",reason=\"\"} 0".to_owned())
         );
         metrics.ticks().decided("fired", "", 2);
         metrics.ticks().decided("skipped", "overlap", 7);

@@ -6,7 +6,6 @@
 //! `grpc` → `operations` → `validate` or `definition` → engine → `definition` or `wire`, or `failure`.
 
 mod auth;
-mod choices;
 mod connection;
 mod definition;
 mod failure;

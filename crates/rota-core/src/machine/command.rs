@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::schedules::{Change, PutSchedule};
-
 use crate::{
     AttemptRecord, Backfill, CalendarRecord, DoneRecord, Failure, LeaseToken, LiveRecord, Millis,
     MonoTime, Name, Pause, Priority, QueueRecord, RefusedReason, RunAt, ScheduleRecord,
@@ -189,6 +187,24 @@ pub struct KeyOwner {
     pub task: TaskId,
     /// The fingerprint of its submission.
     pub fingerprint: u64,
+}
+
+/// A schedule to create or replace.
+#[derive(Debug, Clone)]
+pub struct PutSchedule {
+    /// The new record. The machine sets its version and its times.
+    pub record: ScheduleRecord,
+    /// The version that the client saw last. Another one is a conflict. 0 means that there must be none.
+    pub if_version: Option<u32>,
+}
+
+/// What a command came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Created,
+    Replaced,
+    /// The schedule was already so.
+    None,
 }
 
 /// A worker that opens or resumes a session.

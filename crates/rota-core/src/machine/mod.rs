@@ -37,12 +37,13 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use command::{
-    Assignment, AttemptOutcome, Command, Credit, Edit, Effect, EndReason, KeyOwner, KeyOwners,
-    LeaseId, Mutation, OpenSession, Refusal, Reply, Report, SessionEnd, StopReason, Stored, Submit,
+    Assignment, AttemptOutcome, Change, Command, Credit, Edit, Effect, EndReason, KeyOwner,
+    KeyOwners, LeaseId, Mutation, OpenSession, PutSchedule, Refusal, Reply, Report, SessionEnd,
+    StopReason, Stored, Submit,
 };
 pub use events::{Event, Happened, LaneName, TickEvent};
 pub use page::{LiveFilter, LivePage};
-pub use schedules::{Change, PutSchedule, ScheduleStats, ScheduleView, TickOwners};
+pub use schedules::{ScheduleStats, ScheduleView, TickOwners};
 pub use stats::{MachineStats, QueueCounts, QueueStats, SessionState, SessionStats};
 pub use view::{LeaseView, LiveView, Orders, SessionView, Waiting};
 

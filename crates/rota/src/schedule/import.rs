@@ -237,8 +237,8 @@ impl Import<'_> {
 
 /// Whether lines of this file name a user.
 fn is_system(file: &Path) -> bool {
-    file == Path::new("/etc/crontab")
-        || file.parent().and_then(Path::file_name).is_some_and(|dir| dir == "cron.d")
+    let dir = file.parent().and_then(Path::file_name);
+    dir.is_some_and(|dir| dir == "cron.d") || file.ends_with("etc/crontab")
 }
 
 /// Whether Debian's cron ignores a file of a directory because of its name.

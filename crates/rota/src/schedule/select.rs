@@ -8,7 +8,7 @@ use crate::{exit::Failure, manage::labels};
 
 // No doc comment: clap would show it as the description of the command.
 #[derive(Debug, Clone, Default, Args)]
-pub(super) struct SelectArgs {
+pub(crate) struct SelectArgs {
     /// Only schedules with this label. Can be repeated; all labels must match.
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,

@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use saphyr::{
-    LoadableYamlNode as _, Mapping, MarkedYaml, Scalar, Yaml, YamlData, YamlEmitter, YamlLoader,
-};
+use saphyr::{Mapping, MarkedYaml, Scalar, Yaml, YamlData, YamlEmitter, YamlLoader};
 use saphyr_parser::{Parser, ScalarStyle};
 use serde::{
     Deserialize, Deserializer,

@@ -4,10 +4,10 @@
 //! overlap policy of the schedule alone. It also leaves the outcomes of the ticks alone: a tick that was missed was
 //! missed, whatever is made up for later.
 
-use super::{Change, Machine, Refusal, Reply, ScheduleIndex, fire::NewTick, ticks::Deciding};
+use super::{Change, Machine, Refusal, Reply, ScheduleIndex, deciding::Deciding, fire::NewTick};
 use crate::{
     Backfill, BackfillOrder, BackfillScope, Millis, Name, RefusedReason, WallTime, backfill_id,
-    machine::schedules::ticks::{WALKED_MAX, WRITTEN_MAX},
+    machine::schedules::deciding::{WALKED_MAX, WRITTEN_MAX},
     tick_id,
 };
 
@@ -148,7 +148,7 @@ impl Machine {
         let rare = entry.state.rare();
         let backfill = rare.backfill.as_ref().expect("the caller found it");
         let (id, usual_id) = (backfill_id(&entry.name, nominal), tick_id(&entry.name, nominal));
-        let (Some(owner), Some(usual_owner)) =
+        let (Some((_, owner)), Some((_, usual_owner))) =
             (deciding.owners.get(&id), deciding.owners.get(&usual_id))
         else {
             return Backfilled::WantsOwners;

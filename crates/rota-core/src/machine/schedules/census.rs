@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Entry, Machine, Schedules, ticks::LATE};
+use super::{Entry, Machine, Schedules, times::LATE};
 use crate::{Millis, Name, WallTime, machine::index::ScheduleIndex};
 
 /// Maximum number of failing schedules in [`ScheduleStats`].

@@ -2,26 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Machine, Mutation, Refusal, Reply, ScheduleIndex, ticks::WALKED_MAX};
+use super::{
+    Change, Machine, Mutation, PutSchedule, Refusal, Reply, ScheduleIndex, deciding::WALKED_MAX,
+};
 use crate::{Name, Outcome, Pause, ScheduleRecord, ScheduleState, SkipReason, WallTime};
-
-/// A schedule to create or replace.
-#[derive(Debug, Clone)]
-pub struct PutSchedule {
-    /// The new record. The machine sets its version and its times.
-    pub record: ScheduleRecord,
-    /// The version that the client saw last. Another one is a conflict. 0 means that there must be none.
-    pub if_version: Option<u32>,
-}
-
-/// What a command came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    Created,
-    Replaced,
-    /// The schedule was already so.
-    None,
-}
 
 impl Machine {
     pub(in crate::machine) fn put_schedule(&mut self, put: PutSchedule) -> Result<Reply, Refusal> {

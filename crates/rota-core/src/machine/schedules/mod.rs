@@ -8,6 +8,7 @@ mod backfill;
 mod calendars;
 mod census;
 mod commands;
+mod deciding;
 mod ends;
 mod fire;
 mod judge;
@@ -22,15 +23,17 @@ use std::{collections::VecDeque, sync::Arc};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use census::ScheduleStats;
-pub use commands::{Change, PutSchedule};
-pub use ticks::TickOwners;
+pub use deciding::TickOwners;
 pub use view::ScheduleView;
 
 pub(super) use ends::TickEnd;
 
-use self::{kept::Kept, ticks::LATE, times::Next};
+use self::{
+    kept::Kept,
+    times::{LATE, Next},
+};
 use super::{
-    Machine, Mutation, Refusal, Reply,
+    Change, Machine, Mutation, PutSchedule, Refusal, Reply,
     clock::{self, Wakes},
     index::{ScheduleIndex, Table},
 };
@@ -324,10 +327,8 @@ impl Machine {
 
     /// Writes what the step changed. Call it at the end of the step.
     pub(super) fn seal_schedules(&mut self) {
-        let mut links: FxHashMap<ScheduleIndex, Vec<TaskId>> = FxHashMap::default();
-        for (index, task) in self.schedules.links.drain(..) {
-            links.entry(index).or_default().push(task);
-        }
+        let mut links = std::mem::take(&mut self.schedules.links);
+        links.sort_by_key(|(index, _)| *index);
         for index in std::mem::take(&mut self.schedules.dirty) {
             // It may have been removed in this step.
             let Some(entry) = self.schedules.entries[index].as_deref_mut() else { continue };
@@ -339,7 +340,11 @@ impl Machine {
             self.step.mutations.push(Mutation::PutScheduleState {
                 schedule: entry.name.clone(),
                 state: Box::new((&entry.state).into()),
-                with: links.remove(&index).unwrap_or_default(),
+                with: {
+                    let begin = links.partition_point(|(linked, _)| *linked < index);
+                    let own = links[begin..].iter().take_while(|(linked, _)| *linked == index);
+                    own.map(|(_, task)| *task).collect()
+                },
             });
             self.schedules.count(index);
         }

@@ -5,58 +5,24 @@
 //! cursor, and goes into the batch of the step with the record of the outcome and with the task, if there is
 //! one. So no tick is decided twice and none is left out, whatever happens between two steps.
 
-use rustc_hash::FxHashMap;
-
 use super::{
     DRIFT_TOLERATED, Machine, Mutation,
+    deciding::{Deciding, TickOwners, WALKED_MAX, WRITTEN_MAX},
     fire::Fired,
     judge::{Situation, Verdict},
-    times::Next,
+    times::{LATE, Next},
 };
 use crate::{
-    KeyOwner, Millis, Name, Outcome, Overlap, Run, SkipReason, TaskId, TaskIdSequence, TickRecord,
-    WallTime, machine::TickEvent, machine::index::ScheduleIndex, tick_id,
+    Name, Outcome, Overlap, Run, SkipReason, TaskId, TaskIdSequence, TickRecord, WallTime,
+    machine::TickEvent, machine::index::ScheduleIndex, schedule::write_tick_id,
 };
 
 /// Maximum number of schedules to look at in one step, so that batches stay small.
 const DECIDED_MAX: usize = 4096;
 /// Maximum number of schedules that are behind, in one step.
 const BEHIND_MAX: usize = 256;
-/// Maximum number of ticks of one schedule in one step.
-pub(super) const WALKED_MAX: usize = 1000;
-/// Number of mutations after which a step does no more for a schedule. They must fit into one batch of any
-/// store, with those of a task that ends in the same step.
-pub(super) const WRITTEN_MAX: usize = 16;
 /// Maximum bytes of payloads of tasks that ticks create in one step.
 const BYTES_MAX: usize = 8 << 20;
-/// A tick that is later than this is subject to `catch_up`. Changes of the leader usually take less.
-pub(super) const LATE: Millis = Millis::from_secs(10);
-
-/// The tasks that own the ids of coming ticks, as the store has it. The caller reads them for
-/// [`Machine::due_tick_ids`]. A tick whose id is not among them waits for the next step.
-#[derive(Debug, Default)]
-pub struct TickOwners(FxHashMap<Name, Option<KeyOwner>>);
-
-impl TickOwners {
-    /// Adds what the store has for an id.
-    pub fn insert(&mut self, id: Name, owner: Option<KeyOwner>) {
-        self.0.insert(id, owner);
-    }
-
-    pub(super) fn get(&self, id: &Name) -> Option<Option<KeyOwner>> {
-        self.0.get(id).copied()
-    }
-}
-
-/// What decisions of a step need.
-pub(super) struct Deciding<'a> {
-    /// The date by which ticks are judged.
-    pub(super) now: WallTime,
-    pub(super) ids: &'a mut TaskIdSequence,
-    pub(super) owners: &'a TickOwners,
-    /// Bytes of payloads so far.
-    pub(super) bytes: usize,
-}
 
 /// What is left to do for a schedule.
 enum Left {
@@ -76,6 +42,7 @@ impl Machine {
         let mut due: Vec<_> = self.schedules.due.iter().take(DECIDED_MAX).copied().collect();
         due.extend(self.schedules.behind.iter().take(BEHIND_MAX));
         let mut ids = Vec::with_capacity(due.len());
+        let mut text = String::with_capacity(Name::LEN_MAX);
         for index in due {
             // It may have been removed since.
             if self.schedules.get(index).is_none_or(|entry| !entry.is_due) {
@@ -87,7 +54,10 @@ impl Machine {
             let wants = self.schedules.progress.get(&index).and_then(|progress| progress.wants);
             let next = next.map(|next| next.nominal).filter(|next| wants != Some(*next));
             let candidates = [wants, rare.queued.first().copied(), next];
-            ids.extend(candidates.into_iter().flatten().map(|at| tick_id(&entry.name, at)));
+            for at in candidates.into_iter().flatten() {
+                write_tick_id(&mut text, &entry.name, at);
+                ids.push(Name::new(&text).expect("the name of a schedule leaves room for a date"));
+            }
             if rare.backfill.is_some() {
                 self.backfill_ids(index, now, &mut ids);
             }
@@ -102,7 +72,8 @@ impl Machine {
         if self.schedules.ahead.0.abs_diff(self.schedules.ahead_of_timers.0) > DRIFT_TOLERATED {
             self.arm_schedules();
         }
-        let mut deciding = Deciding { now, ids, owners, bytes: 0 };
+        let text = String::with_capacity(Name::LEN_MAX);
+        let mut deciding = Deciding { now, ids, owners, bytes: 0, text };
         // What is put there meanwhile is for the next step.
         let behind = self.schedules.behind.len().min(BEHIND_MAX);
         for _ in 0..self.schedules.due.len().min(DECIDED_MAX) {

@@ -2,9 +2,11 @@
 
 use rota_cron::{CalendarLookup, Kind, Skip, Timestamp};
 
-use super::{Entry, Schedules, judge::Lateness, ticks::LATE};
+use super::{Entry, Schedules, judge::Lateness};
 use crate::{CatchUp, Millis, Outcome, SkipReason, WallTime, machine::index::ScheduleIndex};
 
+/// A tick that is later than this is subject to `catch_up`. Changes of the leader usually take less.
+pub(super) const LATE: Millis = Millis::from_secs(10);
 /// Maximum number of occurrences to look at for the next one that is not skipped.
 const LOOKED_AT: usize = 1000;
 /// Maximum number of late ticks that are caught up on, whatever `catch_up_max` is, so that looking for the first

@@ -118,8 +118,7 @@ impl Scope {
             | Command::Backfill { .. }
             | Command::PurgeTick { .. }
             | Command::PutCalendar { .. }
-            | Command::DeleteCalendar { .. }
-            | Command::PurgeTick { .. } => Self::new(Who::Nobody, &[]),
+            | Command::DeleteCalendar { .. } => Self::new(Who::Nobody, &[]),
         }
     }
 

@@ -123,7 +123,6 @@ impl World {
             | Command::PurgeTick { .. }
             | Command::PutCalendar { .. }
             | Command::DeleteCalendar { .. }
-            | Command::PurgeTick { .. }
             | Command::PauseQueue { .. }
             | Command::OpenSession(_) => Expected::Anything,
         }
