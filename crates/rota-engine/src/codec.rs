@@ -5,8 +5,10 @@
 //! field of `LiveMessage` or `DoneMessage` must have a number that neither of them uses, and the same meaning
 //! in both: an older node copies it from one to the other by its number.
 
+mod calendar;
 mod entries;
 mod schedule;
+mod schedule_state;
 mod spec;
 mod tick;
 mod unknown;
@@ -19,14 +21,13 @@ use rota_core::{
     Status, TaskId, WallTime,
 };
 
+pub(crate) use self::calendar::{decode_calendar_of, encode_calendar};
 pub(crate) use self::entries::{
     Expiring, ForeignCounts, decode_key_owner, decode_queue, decode_retain, decode_total,
     encode_key_owner, encode_queue, encode_retain, encode_total,
 };
-pub(crate) use self::schedule::{
-    decode_calendar_of, decode_schedule_of, decode_schedule_state, encode_calendar,
-    encode_schedule, encode_schedule_state, fingerprints,
-};
+pub(crate) use self::schedule::{decode_schedule_of, encode_schedule, fingerprints};
+pub(crate) use self::schedule_state::{decode_schedule_state, encode_schedule_state};
 pub(crate) use self::spec::{decode_spec, encode_spec};
 pub(crate) use self::tick::{decode_tick, encode_tick};
 use self::unknown::{Known, Places};

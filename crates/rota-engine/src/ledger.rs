@@ -14,8 +14,7 @@ use rustc_hash::FxHashMap;
 use crate::{
     codec::{self, ForeignCounts},
     layout,
-    load::each,
-    records::{self, Entry},
+    records::{self, Entry, each},
     unreadable::Unreadable,
 };
 

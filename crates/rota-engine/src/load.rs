@@ -19,13 +19,11 @@ use crate::{
     host::Parallel,
     layout,
     planted::Planted,
-    records::{Entry, Kind, Live, Queue, Scan, Spec},
+    records::{Entry, Kind, Live, Queue, Scan, Spec, each},
     schedule_records::ScheduleRecords,
     unreadable::Unreadable,
 };
 
-/// Records read at a time.
-const PAGE: usize = 10_000;
 /// Number of records to decode at a time, and number of such portions that can wait to be loaded.
 const DECODED: usize = 1_000;
 const DECODED_AHEAD: usize = 16;
@@ -173,18 +171,4 @@ pub(crate) async fn newest_task(snapshot: &dyn Snapshot) -> Result<Option<TaskId
     let mut scan = Scan::<Spec>::new(KeyRange::all(layout::SPEC), Direction::Descending, 1);
     let newest = scan.next(snapshot).await?.unwrap_or_default();
     Ok(newest.first().and_then(Entry::typed_key))
-}
-
-/// Visits all records of a space.
-pub(crate) async fn each<K: Kind>(
-    snapshot: &dyn Snapshot,
-    mut visit: impl FnMut(&Entry<K>),
-) -> Result<(), StoreError> {
-    for space in K::SPACES {
-        let mut scan = Scan::new(KeyRange::all(*space), Direction::Ascending, PAGE);
-        while let Some(page) = scan.next(snapshot).await? {
-            page.iter().for_each(&mut visit);
-        }
-    }
-    Ok(())
 }

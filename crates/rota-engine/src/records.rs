@@ -240,6 +240,23 @@ pub(crate) struct Scan<K> {
     kind: PhantomData<fn() -> K>,
 }
 
+/// Records that a visit of a whole space reads at a time.
+const EACH_PAGE: usize = 10_000;
+
+/// Visits all records of a space.
+pub(crate) async fn each<K: Kind>(
+    snapshot: &dyn Snapshot,
+    mut visit: impl FnMut(&Entry<K>),
+) -> Result<(), StoreError> {
+    for space in K::SPACES {
+        let mut scan = Scan::new(KeyRange::all(*space), Direction::Ascending, EACH_PAGE);
+        while let Some(page) = scan.next(snapshot).await? {
+            page.iter().for_each(&mut visit);
+        }
+    }
+    Ok(())
+}
+
 /// An entry of a scan. It is decoded only on request.
 pub(crate) struct Entry<K> {
     space: Space,

@@ -8,8 +8,7 @@ use rota_store::{Mutation, Snapshot, Space, StoreError};
 
 use crate::{
     layout,
-    load::each,
-    records::{Calendar, Cursor, Entry, Found, Kind, Schedule},
+    records::{Calendar, Cursor, Entry, Found, Kind, Schedule, each},
     unreadable::Unreadable,
 };
 

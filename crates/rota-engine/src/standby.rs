@@ -25,7 +25,7 @@ use crate::{
     load::{self, LiveRecords, Loaded, MachineOptions, Records},
     planted::Planted,
     prepared::Prepared,
-    records::{Entry, Live, Queue},
+    records::{self, Entry, Live, Queue},
     schedule_records::ScheduleRecords,
     shared::Shared,
 };
@@ -197,11 +197,11 @@ impl Standby {
         let head = store.head().await?;
         let snapshot = store.snapshot().await?;
         let (mut live, mut queues) = (BTreeMap::new(), BTreeMap::new());
-        load::each(snapshot.as_ref(), |entry: &Entry<Queue>| {
+        records::each(snapshot.as_ref(), |entry: &Entry<Queue>| {
             queues.insert(own(&entry.key), own(&entry.value));
         })
         .await?;
-        load::each(snapshot.as_ref(), |entry: &Entry<Live>| {
+        records::each(snapshot.as_ref(), |entry: &Entry<Live>| {
             if let Some(task) = entry.typed_key() {
                 live.insert(task, own(&entry.value));
             }

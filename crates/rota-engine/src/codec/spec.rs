@@ -189,7 +189,7 @@ pub(crate) fn decode_spec(bytes: &Bytes) -> Decoded<TaskSpec> {
         created_at: WallTime(message.created_at_ms),
         client_keys: client_keys(message.client_id.take(), message.idempotency_key.take())?,
         fingerprint: message.fingerprint,
-        tick: message.tick.take().as_ref().map(tick).transpose()?,
+        tick: message.tick.as_ref().map(tick).transpose()?,
         definition: definition(message)?,
         unknown: unknown.into(),
         unknown_policy: unknown::of::<PolicyMessage>(&unknown::content(bytes, 8)),

@@ -6,12 +6,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use rota_core::{
     AttemptRecord, ClientKeys, Definition, DoneRecord, EndKind, Failure, Jitter, KeyOwner,
     LeaseEnd, LeaseRecord, LiveRecord, Name, Policy, QueueRecord, RetryPolicy, TaskId, TaskSpec,
-    Trace, WallTime,
+    TickContext, Trace, WallTime,
 };
 use rota_metrics::{COUNTS, Counts};
 use serde_json::{Map, Value, json};
 
-use super::schedules;
 use crate::{codec::Expiring, layout};
 
 /// The names of the totals, by their number.
@@ -204,8 +203,18 @@ pub(super) fn spec(record: &TaskSpec) -> Value {
         ("trace", trace.unwrap_or(Value::Null)),
         ("client_keys", keys(client_keys.clone())),
         ("fingerprint", format!("{fingerprint:016x}").into()),
-        ("tick", tick.as_deref().map_or(Value::Null, schedules::tick_context)),
+        ("tick", tick.as_deref().map_or(Value::Null, tick_context)),
         ("newer_fields_bytes", newer_fields(unknown.len() + unknown_policy.len())),
+    ])
+}
+
+fn tick_context(context: &TickContext) -> Value {
+    let TickContext { schedule, nominal, previous, last_success } = context;
+    object([
+        ("schedule", schedule.as_str().into()),
+        ("nominal_time", nominal.map_or(Value::Null, date)),
+        ("previous_time", previous.map_or(Value::Null, date)),
+        ("last_success_time", last_success.map_or(Value::Null, date)),
     ])
 }
 

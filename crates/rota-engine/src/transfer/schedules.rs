@@ -2,8 +2,8 @@
 
 use rota_core::{
     Backfill, BackfillOrder, BackfillScope, CalendarRecord, CatchUp, Definition, Name, Outcome,
-    Overlap, Pause, Run, ScheduleDefinition, ScheduleRecord, ScheduleState, Template, TickContext,
-    TickRecord, TickRules, WallTime,
+    Overlap, Pause, Run, ScheduleDefinition, ScheduleRecord, ScheduleState, Template, TickRecord,
+    TickRules, WallTime,
 };
 use rota_cron::{
     CalendarEntry, CalendarRule, ExclusionSpec, Fold, Gap, IntervalSpec, OnHoliday, RecurrenceSpec,
@@ -29,16 +29,6 @@ fn labels_json(labels: &[(Name, Box<str>)]) -> Value {
     let labels: Map<_, _> =
         labels.iter().map(|(name, value)| (name.to_string(), (**value).into())).collect();
     if labels.is_empty() { Value::Null } else { labels.into() }
-}
-
-pub(super) fn tick_context(context: &TickContext) -> Value {
-    let TickContext { schedule, nominal, previous, last_success } = context;
-    object([
-        ("schedule", schedule.as_str().into()),
-        ("nominal_time", some_date(*nominal)),
-        ("previous_time", some_date(*previous)),
-        ("last_success_time", some_date(*last_success)),
-    ])
 }
 
 pub(super) fn schedule(record: ScheduleRecord) -> Value {

@@ -31,7 +31,7 @@ use tokio::{
 
 use crate::exit::Failure;
 use sample::Sample;
-use state::{Flow, Pane, State};
+use state::{Flow, State};
 use view::Paint;
 
 /// Interval between samples.
@@ -96,10 +96,10 @@ async fn show(terminal: &mut DefaultTerminal, client: Client, paint: Paint) -> R
                 if !asking && !state.paused {
                     asking = true;
                     let (client, answered) = (client.clone(), answered.clone());
-                    let failures = state.pane == Pane::Errors;
+                    let extra = state.pane.extra();
                     // Ends with its answer. After a quit, nobody receives it.
                     tokio::spawn(async move {
-                        let answer = Sample::take(&client, failures).await;
+                        let answer = Sample::take(&client, extra).await;
                         let _ = answered.send(answer).await;
                     });
                 }

@@ -7,7 +7,7 @@ use std::{
 
 use rota_client::{
     Client, ClientError,
-    v1::{self, Cluster, Queue, Task, Worker},
+    v1::{self, Cluster, Queue, Schedule, Task, Worker},
 };
 use tokio::time::timeout;
 
@@ -23,6 +23,18 @@ pub(super) struct Sample {
     pub(super) workers: Vec<Worker>,
     /// The newest failed tasks. Requested only while their pane is shown.
     pub(super) failures: Option<Vec<Task>>,
+    /// The first schedules by name. Requested only while their pane is shown.
+    pub(super) schedules: Option<Vec<Schedule>>,
+    /// Whether there are more schedules.
+    pub(super) has_more_schedules: bool,
+}
+
+/// What is requested for one pane only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extra {
+    Nothing,
+    Failures,
+    Schedules,
 }
 
 /// Why the sample is incomplete, and the part that there is. Each node can describe the cluster, even when no
@@ -35,7 +47,7 @@ pub(super) struct Missing {
 
 impl Sample {
     /// Requests everything that is shown. Takes at most [`PATIENCE`].
-    pub(super) async fn take(client: &Client, failures: bool) -> Result<Self, Missing> {
+    pub(super) async fn take(client: &Client, extra: Extra) -> Result<Self, Missing> {
         let filter = v1::TaskFilter {
             statuses: vec![v1::TaskStatus::Failed.into()],
             ..v1::TaskFilter::default()
@@ -43,15 +55,23 @@ impl Sample {
         // A page of the server's default size: 50, or its limit if that is lower.
         let page = v1::ListTasksRequest { filter: Some(filter), ..v1::ListTasksRequest::default() };
         let failed = async {
-            if !failures {
+            if extra != Extra::Failures {
                 return Ok(None);
             }
             client.list_tasks(page).await.map(Some)
         };
-        let tasks = async { tokio::try_join!(client.all_queues(), client.all_workers(), failed,) };
+        let schedules = async {
+            if extra != Extra::Schedules {
+                return Ok(None);
+            }
+            client.list_schedules(v1::ListSchedulesRequest::default()).await.map(Some)
+        };
+        let tasks = async {
+            tokio::try_join!(client.all_queues(), client.all_workers(), failed, schedules)
+        };
         let (cluster, tasks) =
             tokio::join!(within(client.get_cluster(v1::GetClusterRequest {})), within(tasks),);
-        let (cluster, (queues, workers, failed)) = match (cluster, tasks) {
+        let (cluster, (queues, workers, failed, schedules)) = match (cluster, tasks) {
             (Ok(cluster), Ok(tasks)) => (cluster, tasks),
             (Ok(cluster), Err(reason)) => {
                 return Err(Missing { reason, cluster: Some(Box::new(cluster)) });
@@ -64,6 +84,10 @@ impl Sample {
             queues: queues.queues,
             workers: workers.workers,
             failures: failed.map(|page| page.tasks),
+            has_more_schedules: schedules
+                .as_ref()
+                .is_some_and(|page| page.next_page_token.is_some()),
+            schedules: schedules.map(|page| page.schedules),
         })
     }
 

@@ -6,9 +6,9 @@ use std::{
 };
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use rota_client::v1::{Queue, Task, Worker};
+use rota_client::v1::{Queue, Schedule, Task, Worker};
 
-use super::sample::{Missing, Rate, Rates, Sample};
+use super::sample::{Extra, Missing, Rate, Rates, Sample};
 
 /// Seconds of throughput to keep.
 const HISTORY: usize = 200;
@@ -18,19 +18,31 @@ const HISTORY: usize = 200;
 pub(super) enum Pane {
     Queues,
     Workers,
+    Schedules,
     Errors,
     Nodes,
 }
 
 impl Pane {
-    pub(super) const ALL: [Self; 4] = [Self::Queues, Self::Workers, Self::Errors, Self::Nodes];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Queues, Self::Workers, Self::Schedules, Self::Errors, Self::Nodes];
 
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::Queues => "Queues",
             Self::Workers => "Workers",
+            Self::Schedules => "Schedules",
             Self::Errors => "Errors",
             Self::Nodes => "Nodes",
+        }
+    }
+
+    /// What is requested for it only.
+    pub(super) fn extra(self) -> Extra {
+        match self {
+            Self::Errors => Extra::Failures,
+            Self::Schedules => Extra::Schedules,
+            Self::Queues | Self::Workers | Self::Nodes => Extra::Nothing,
         }
     }
 
@@ -44,6 +56,7 @@ impl Pane {
         match self {
             Self::Queues => &["name", "pending", "done/s", "failed/s"],
             Self::Workers => &["name", "used", "silence"],
+            Self::Schedules => &["name", "next", "failed"],
             Self::Errors => &["newest", "queue"],
             Self::Nodes => &["name"],
         }
@@ -167,6 +180,7 @@ impl State {
         match self.pane {
             Pane::Queues => sample.queues.len(),
             Pane::Workers => sample.workers.len(),
+            Pane::Schedules => sample.schedules.as_ref().map_or(0, Vec::len),
             Pane::Errors => sample.failures.as_ref().map_or(0, Vec::len),
             Pane::Nodes => sample.cluster.nodes.len(),
         }
@@ -198,6 +212,20 @@ impl State {
             _ => workers.sort_by(|a, b| a.name.cmp(&b.name)),
         }
         workers
+    }
+
+    /// The first schedules in the chosen order.
+    pub(super) fn schedules(&self) -> Vec<&Schedule> {
+        let sample = self.sample.iter();
+        let mut schedules: Vec<_> =
+            sample.filter_map(|sample| sample.schedules.as_ref()).flatten().collect();
+        match self.order() {
+            // Those without a next run come last.
+            "next" => schedules.sort_by_key(|one| (one.next_time.is_none(), one.next_time)),
+            "failed" => schedules.sort_by_key(|one| std::cmp::Reverse(one.failures_in_a_row)),
+            _ => schedules.sort_by(|a, b| a.name.cmp(&b.name)),
+        }
+        schedules
     }
 
     /// The newest failed tasks in the chosen order.

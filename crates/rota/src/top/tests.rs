@@ -10,14 +10,15 @@ use ratatui::{
     crossterm::event::{KeyCode, KeyEvent},
 };
 use rota_client::v1::{
-    Cluster, FailureReason, ListQueuesResponse, ListWorkersResponse, Task, TaskError, TaskStatus,
+    Cluster, FailureReason, ListQueuesResponse, ListWorkersResponse, Schedule, SchedulePause,
+    ScheduleState, Task, TaskError, TaskStatus,
 };
 
 use rota_proto::json::Words;
 
 use super::{
     sample::{Missing, Rates, Sample},
-    state::{Flow, State},
+    state::{Flow, Pane, State},
     view::{Paint, draw},
 };
 
@@ -44,6 +45,35 @@ fn failures() -> Vec<Task> {
     all["tasks"].as_array().unwrap().iter().map(task).collect()
 }
 
+fn schedules() -> Vec<Schedule> {
+    let at = |text: &str| Some(text.parse().unwrap());
+    let schedule = |name: &str, state: ScheduleState| Schedule {
+        name: name.to_owned(),
+        state: state.into(),
+        ..Schedule::default()
+    };
+    vec![
+        Schedule {
+            next_time: at("2026-11-28T01:30:00Z"),
+            last_fired_time: at("2026-11-27T01:30:00Z"),
+            last_success_time: at("2026-11-25T01:30:00Z"),
+            failures_in_a_row: 2,
+            ..schedule("backup", ScheduleState::Active)
+        },
+        Schedule {
+            last_fired_time: at("2026-11-27T10:00:00Z"),
+            failures_in_a_row: 5,
+            pause: Some(SchedulePause { on_failure: true, ..SchedulePause::default() }),
+            ..schedule("import", ScheduleState::Paused)
+        },
+        schedule("once", ScheduleState::Completed),
+        Schedule {
+            next_time: at("2026-11-27T11:00:00Z"),
+            ..schedule("reports/hourly", ScheduleState::Active)
+        },
+    ]
+}
+
 fn sample(at: Instant) -> Sample {
     fn read<T: serde::de::DeserializeOwned>(text: &str) -> T {
         serde_json::from_str(text).unwrap()
@@ -56,6 +86,8 @@ fn sample(at: Instant) -> Sample {
         queues: queues.queues,
         workers: workers.workers,
         failures: Some(failures()),
+        schedules: Some(schedules()),
+        has_more_schedules: false,
     }
 }
 
@@ -98,7 +130,7 @@ fn every_pane_fits_a_small_terminal() {
     let now = Instant::now();
     let mut state = busy(now);
     let mut shown = Vec::new();
-    for _ in 0..4 {
+    for _ in Pane::ALL {
         shown.push(screen(&state, 80, 24, now).to_string());
         press(&mut state, &[KeyCode::Tab]);
     }
@@ -184,6 +216,22 @@ fn keys_sort_scroll_pause_and_quit() {
 }
 
 #[test]
+fn schedules_are_sorted_by_their_next_run_or_their_failures() {
+    let mut state = busy(Instant::now());
+    press(&mut state, &[KeyCode::Tab, KeyCode::Tab, KeyCode::Char('s')]);
+    let names =
+        |state: &State| state.schedules().iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&state), ["reports/hourly", "backup", "import", "once"]);
+    press(&mut state, &[KeyCode::Char('s')]);
+    assert_eq!(names(&state)[..2], ["import", "backup"]);
+    let mut sample = state.sample.clone().unwrap();
+    sample.has_more_schedules = true;
+    state.learn(Ok(sample));
+    let text = screen(&state, 80, 24, Instant::now()).to_string();
+    assert!(text.contains("more exist"), "{text}");
+}
+
+#[test]
 fn no_text_of_others_reaches_the_terminal_as_it_is() {
     let harm = "\u{1b}[2J\u{202e}";
     let now = Instant::now();
@@ -202,6 +250,9 @@ fn no_text_of_others_reaches_the_terminal_as_it_is() {
         poison(&mut worker.name);
         worker.queues.push(harm.to_owned());
         worker.kinds.push(harm.to_owned());
+    }
+    for schedule in sample.schedules.iter_mut().flatten() {
+        poison(&mut schedule.name);
     }
     for task in sample.failures.iter_mut().flatten() {
         poison(&mut task.id);
@@ -222,7 +273,7 @@ fn no_text_of_others_reaches_the_terminal_as_it_is() {
     clean(&state);
     for sample in [sample, troubled] {
         state.learn(Ok(sample));
-        for _ in 0..4 {
+        for _ in Pane::ALL {
             assert!(clean(&state).contains(r"\u{202e}"));
             press(&mut state, &[KeyCode::Tab]);
         }

@@ -9,7 +9,10 @@ use ratatui::{
     text::{Line, Span},
     widgets::{Block, Borders, Cell, Paragraph, Row, Sparkline, Table},
 };
-use rota_client::{Date, v1::NodeRole};
+use rota_client::{
+    Date,
+    v1::{NodeRole, ScheduleState},
+};
 use rota_proto::json::Words;
 
 use super::{
@@ -63,6 +66,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State, paint: Paint, now: Inst
         (None, _) => frame.render_widget(Line::styled(" no answer yet", paint.dim()), table),
         (Some(_), Pane::Queues) => draw_queues(frame, state, paint, table),
         (Some(_), Pane::Workers) => draw_workers(frame, state, paint, table),
+        (Some(sample), Pane::Schedules) => draw_schedules(frame, state, sample, paint, table),
         (Some(_), Pane::Errors) => draw_errors(frame, state, paint, table),
         (Some(sample), Pane::Nodes) => draw_nodes(frame, sample, paint, table),
     }
@@ -261,6 +265,40 @@ fn draw_workers(frame: &mut Frame<'_>, state: &State, paint: Paint, area: Rect) 
         Constraint::Length(14),
     ];
     draw_table(frame, area, &head, widths, rows, state.scroll);
+}
+
+fn draw_schedules(frame: &mut Frame<'_>, state: &State, sample: &Sample, paint: Paint, area: Rect) {
+    let day_of = |date: Option<Date>| {
+        let text = date.map(|date| date.timestamp().strftime("%m-%d %H:%M:%S").to_string());
+        Cell::from(text.unwrap_or_else(|| "-".to_owned()))
+    };
+    let rows =
+        state.schedules().into_iter().map(|schedule| {
+            let stopped = schedule.pause.as_ref().is_some_and(|pause| pause.on_failure);
+            let style = match schedule.state() {
+                _ if stopped => paint.bad(),
+                ScheduleState::Paused => paint.fg(Color::Yellow),
+                ScheduleState::Completed => paint.dim(),
+                ScheduleState::Active | ScheduleState::Unspecified => Style::new(),
+            };
+            Row::new([
+                Cell::from(printable(&schedule.name)),
+                Cell::from(schedule.state().word()).style(style),
+                day_of(schedule.next_time),
+                day_of(schedule.last_fired_time),
+                day_of(schedule.last_success_time),
+                number(schedule.failures_in_a_row.into())
+                    .style(if schedule.failures_in_a_row > 0 { paint.bad() } else { Style::new() }),
+            ])
+        });
+    let note = sample.has_more_schedules.then(|| {
+        let note = "more exist: `rota schedule list` shows all";
+        Row::new([Cell::from(note)]).style(paint.dim())
+    });
+    let head = ["SCHEDULE", "STATE", "NEXT (UTC)", "LAST RUN", "LAST SUCCESS", "FAILED"];
+    let mut widths = vec![Constraint::Min(16)];
+    widths.extend([9, 14, 14, 14, 6].map(Constraint::Length));
+    draw_table(frame, area, &head, widths, note.into_iter().chain(rows), state.scroll);
 }
 
 fn draw_errors(frame: &mut Frame<'_>, state: &State, paint: Paint, area: Rect) {
