@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 use rota_core::{
     ClientKeys, Definition, Failure, LeaseId, LeaseToken, Name, NameError, Priority, QueueCounts,
     Refusal, RunAt, SessionId, SessionView, Status, StopReason, TaskId, TaskSpec, Waiting,
-    WallTime,
+    WallTime, schedule_of,
 };
 use rota_store::{Member, Seat, StoreError, StoreStatus};
 
@@ -146,6 +146,17 @@ pub struct TaskFilter {
     pub labels: Vec<(Name, Box<str>)>,
     pub created: TimeRange,
     pub run_at: TimeRange,
+    /// The schedule that created the tasks.
+    pub schedule: Option<Name>,
+}
+
+impl TaskFilter {
+    /// Whether the schedule of the filter can have created a task with this client id.
+    pub(crate) fn can_be_of_schedule(&self, id: Option<&Name>) -> bool {
+        self.schedule.as_ref().is_none_or(|schedule| {
+            id.and_then(schedule_of).is_some_and(|name| name == schedule.as_str())
+        })
+    }
 }
 
 /// A range of dates.

@@ -11,7 +11,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rota_core::{
-    AttemptRecord, Command, Definition, DoneRecord, LiveFilter, LivePage, LiveView, Policy,
+    AttemptRecord, Command, Definition, DoneRecord, LiveFilter, LivePage, LiveView, Name, Policy,
     Refusal, Status, TaskId, TaskSpec,
 };
 use rota_store::{Direction, KeyRange};
@@ -48,6 +48,13 @@ impl State {
         match self {
             Self::Live(view) => view.id,
             Self::Ended(record) => record.id,
+        }
+    }
+
+    fn client_id(&self) -> Option<&Name> {
+        match self {
+            Self::Live(view) => view.client_keys.id.as_ref(),
+            Self::Ended(record) => record.client_keys.id.as_ref(),
         }
     }
 
@@ -92,7 +99,9 @@ impl Engine {
         let mut budget = LOOKED_AT_MAX;
         loop {
             let wanted = (page_size - page.tasks.len()).min(LIVE_PAGE);
-            let part = self.part(filter, before, wanted, &mut budget).await?;
+            let mut part = self.part(filter, before, wanted, &mut budget).await?;
+            // Their definitions need not be read.
+            part.states.retain(|state| filter.can_be_of_schedule(state.client_id()));
             let views = self.views(part.states).await?;
             page.tasks.extend(views.into_iter().filter(|view| selects_view(filter, view)));
             before = part.down_to.filter(|down_to| oldest < Some(*down_to));
@@ -314,6 +323,9 @@ impl Engine {
 
 /// Checks the parts of a filter that need the definition.
 fn selects_view(filter: &TaskFilter, view: &TaskView) -> bool {
+    let of_schedule =
+        |schedule: &Name| view.spec.tick.as_ref().is_some_and(|tick| tick.schedule == *schedule);
     filter.created.contains(view.spec.created_at)
+        && filter.schedule.as_ref().is_none_or(of_schedule)
         && filter.labels.iter().all(|label| view.spec.definition.labels.contains(label))
 }

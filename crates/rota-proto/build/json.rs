@@ -81,9 +81,11 @@ fn is_time(field: &FieldDescriptorProto) -> bool {
     field.type_name().starts_with(".google.protobuf.")
 }
 
-/// A map is a list of entries in a descriptor.
+/// A map is a list of entries in a descriptor. The type of the entries is inside of a message.
 fn is_map(field: &FieldDescriptorProto) -> bool {
-    field.type_name().ends_with("Entry")
+    let Some((outside, name)) = field.type_name().rsplit_once('.') else { return false };
+    let outside = outside.rsplit('.').next().unwrap_or_default();
+    name.ends_with("Entry") && outside.starts_with(char::is_uppercase)
 }
 
 /// The generated type of an enumeration field.
@@ -110,6 +112,11 @@ fn serde(message: &str, field: &FieldDescriptorProto, its: Use) -> String {
     let option = is_option(field);
     if its.shown && option {
         all.push(r#"skip_serializing_if = "Option::is_none""#.to_owned());
+    }
+    // What people write is short when it is shown, too.
+    if its.shown && its.read && field.label() == Label::Repeated {
+        let kind = if is_map(field) { "std::collections::BTreeMap" } else { "Vec" };
+        all.push(format!("skip_serializing_if = \"{kind}::is_empty\""));
     }
     let kind = if option { "optional" } else { "plain" };
     let words = (field.r#type() == Type::Enum).then(|| words_of(field)).flatten();
@@ -156,8 +163,8 @@ fn schema(message: &str, field: &FieldDescriptorProto, its: Use) -> String {
     if SKIPPED.contains(&key.as_str()) {
         return String::new();
     }
-    let said = SCHEMA.iter().filter(|(known, _)| *known == key);
-    let mut all: Vec<String> = said.map(|(_, said)| (*said).to_owned()).collect();
+    let attributes = SCHEMA.iter().filter(|(known, _)| *known == key);
+    let mut all: Vec<String> = attributes.map(|(_, said)| (*said).to_owned()).collect();
     let always = ALWAYS_SHOWN.contains(&key.as_str());
     if field.r#type() == Type::Enum
         && let Some(words) = words_of(field)
@@ -174,7 +181,9 @@ fn schema(message: &str, field: &FieldDescriptorProto, its: Use) -> String {
         all.push(format!("value_type = {of}"));
     }
     let plain = !is_option(field) && field.r#type() != Type::Bytes;
-    if its.shown && (always || plain) {
+    let is_list_to_write = its.read && field.label() == Label::Repeated;
+    let is_left_out = said(SERDE, &key).unwrap_or_default().contains("Vec::is_empty");
+    if its.shown && (always || plain) && !is_list_to_write && !is_left_out {
         all.push("required".to_owned());
     }
     all.join(", ")

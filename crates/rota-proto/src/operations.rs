@@ -104,7 +104,7 @@ pub enum Role {
     Submit,
     /// Workers.
     Work,
-    /// Operators, who manage tasks, queues and workers.
+    /// Operators, who manage tasks, queues, schedules and workers.
     Operate,
     /// Administrators of nodes.
     Admin,
@@ -200,6 +200,27 @@ operations! {
     GetQueue    "get_queue"    [Get "/v1/queues/{queue}"]         []                                    Read       Leader Call Read ["queues"];
     PauseQueue  "pause_queue"  [Post "/v1/queues/{queue}/pause"]  ["/rota.v1.QueueService/PauseQueue"]  Idempotent Leader Call Operate ["queues"];
     ResumeQueue "resume_queue" [Post "/v1/queues/{queue}/resume"] ["/rota.v1.QueueService/ResumeQueue"] Idempotent Leader Call Operate ["queues"];
+
+    PutSchedule       "put_schedule"       [Put "/v1/schedules/{name}"]              ["/rota.v1.ScheduleService/PutSchedule"]       Idempotent Leader Call Operate ["schedules"];
+    GetSchedule       "get_schedule"       [Get "/v1/schedules/{name}"]              ["/rota.v1.ScheduleService/GetSchedule"]       Read       Leader Call Read ["schedules"];
+    ListSchedules     "list_schedules"     [Get "/v1/schedules"]                     ["/rota.v1.ScheduleService/ListSchedules"]     Read       Leader Call Read ["schedules"];
+    DeleteSchedule    "delete_schedule"    [Delete "/v1/schedules/{name}"]           ["/rota.v1.ScheduleService/DeleteSchedule"]    Once       Leader Call Operate ["schedules"];
+    PauseSchedule     "pause_schedule"     [Post "/v1/schedules/{name}/pause"]       ["/rota.v1.ScheduleService/PauseSchedule"]     Idempotent Leader Call Operate ["schedules"];
+    ResumeSchedule    "resume_schedule"    [Post "/v1/schedules/{name}/resume"]      ["/rota.v1.ScheduleService/ResumeSchedule"]    Idempotent Leader Call Operate ["schedules"];
+    PauseSchedules    "pause_schedules"    [Post "/v1/schedules/pause"]              ["/rota.v1.ScheduleService/PauseSchedules"]    Once       Leader Call Operate ["schedules"];
+    ResumeSchedules   "resume_schedules"   [Post "/v1/schedules/resume"]             ["/rota.v1.ScheduleService/ResumeSchedules"]   Once       Leader Call Operate ["schedules"];
+    TriggerSchedule   "trigger_schedule"   [Post "/v1/schedules/{name}/trigger"]     ["/rota.v1.ScheduleService/TriggerSchedule"]   Once       Leader Call Operate ["schedules"];
+    SkipTick          "skip_tick"          [Post "/v1/schedules/{name}/skip"]        ["/rota.v1.ScheduleService/SkipTick"]          Idempotent Leader Call Operate ["schedules"];
+    BackfillSchedule  "backfill_schedule"  [Post "/v1/schedules/{name}/backfill"]    ["/rota.v1.ScheduleService/BackfillSchedule"]  Once       Leader Call Operate ["schedules"];
+    CancelBackfill    "cancel_backfill"    [Delete "/v1/schedules/{name}/backfill"]  ["/rota.v1.ScheduleService/CancelBackfill"]    Once       Leader Call Operate ["schedules"];
+    ListTicks         "list_ticks"         [Get "/v1/schedules/{name}/ticks"]        ["/rota.v1.ScheduleService/ListTicks"]         Read       Leader Call Read ["schedules"];
+    PreviewDefinition "preview_definition" [Post "/v1/schedules/preview"]            ["/rota.v1.ScheduleService/PreviewDefinition"] Idempotent Leader Call Read ["schedules"];
+    PreviewSchedule   "preview_schedule"   [Get "/v1/schedules/{name}/preview"]      ["/rota.v1.ScheduleService/PreviewSchedule"]   Read       Leader Call Read ["schedules"];
+
+    ListCalendars  "list_calendars"  [Get "/v1/calendars"]           ["/rota.v1.CalendarService/ListCalendars"]  Read       Leader Call Read ["calendars"];
+    GetCalendar    "get_calendar"    [Get "/v1/calendars/{name}"]    ["/rota.v1.CalendarService/GetCalendar"]    Read       Leader Call Read ["calendars"];
+    PutCalendar    "put_calendar"    [Put "/v1/calendars/{name}"]    ["/rota.v1.CalendarService/PutCalendar"]    Idempotent Leader Call Operate ["calendars"];
+    DeleteCalendar "delete_calendar" [Delete "/v1/calendars/{name}"] ["/rota.v1.CalendarService/DeleteCalendar"] Once       Leader Call Operate ["calendars"];
 
     ListWorkers "list_workers" [Get "/v1/workers"]                 ["/rota.v1.WorkerService/ListWorkers"] Read       Leader Call Read ["workers"];
     DrainWorker "drain_worker" [Post "/v1/workers/{worker}/drain"] ["/rota.v1.WorkerService/DrainWorker"] Idempotent Leader Call Operate ["workers"];

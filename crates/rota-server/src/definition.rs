@@ -1,7 +1,11 @@
 //! Maps the definition of a task from the wire to the engine, with all checks, and back.
 //!
 //! Both directions destructure each type exhaustively, so a new field does not compile until this file
-//! handles it. `validate` has the checks that other requests share; `wire` maps the state of a task.
+//! handles it. `schedule` and `template` do the same for schedules. `validate` has the checks that other requests
+//! share; `wire` maps the state of a task.
+
+mod schedule;
+mod template;
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
@@ -15,8 +19,10 @@ use crate::{
     failure::Failure,
     limits::{BACKOFF, Limits, RETENTION, TIMEOUT},
     validate::{Check, FieldPrefix, is_odd_json},
-    wire::{date, failure, span, status, waiting},
+    wire::{date, failure, span, status, tick, waiting},
 };
+
+pub(crate) use schedule::{Planned, planned, schedule, shown as shown_schedule};
 
 /// Ids that would collide with REST paths.
 const RESERVED: [&str; 2] = ["batch", "bulk"];
@@ -402,6 +408,7 @@ pub(crate) fn task(view: &TaskView) -> v1::Task {
         cancel_requested: view.cancel_requested,
         progress: view.progress.as_deref().map(str::to_owned),
         has_result: view.has_result,
+        tick: spec.tick.as_deref().map(tick),
     }
 }
 
@@ -429,6 +436,7 @@ pub(crate) fn dispatch(task: Dispatched) -> v1::Dispatch {
         shown_id: spec.shown_id(),
         traceparent: trace.map(|trace| trace.parent.to_string()),
         tracestate: trace.map(|trace| trace.state.to_string()).filter(|state| !state.is_empty()),
+        tick: spec.tick.as_deref().map(tick),
     }
 }
 

@@ -179,6 +179,33 @@ impl From<Refusal> for Failure {
                 field,
                 "must be before expires_at; otherwise the task expires before it can run",
             ),
+            Refusal::UnknownSchedule => Self::new(Reason::UnknownSchedule, detail),
+            Refusal::NoSuchCalendar => Self::new(Reason::UnknownCalendar, detail),
+            Refusal::ScheduleVersion { wanted, version } => {
+                let detail = match (wanted, version) {
+                    (_, 0) => "it does not exist".to_owned(),
+                    (0, _) => format!("it exists already; its version is {version}"),
+                    _ => detail,
+                };
+                Self::new(Reason::VersionConflict, detail)
+            }
+            Refusal::UnknownCalendar { calendar } => Self::field(
+                "exclude.calendars",
+                format!("names the calendar {calendar}, which does not exist; create it first"),
+            ),
+            Refusal::CalendarInUse { .. } => Self::new(Reason::CalendarInUse, detail),
+            Refusal::BackfillUnderWay => Self::new(Reason::BackfillUnderWay, detail),
+            Refusal::NoBackfill => Self::new(Reason::NoBackfill, detail),
+            Refusal::NoSuchTick { .. } => Self {
+                violations: vec![violation("nominal_time", &detail)],
+                ..Self::new(Reason::NoSuchTick, detail)
+            },
+            Refusal::CannotTrigger { .. } => Self::new(Reason::CannotTrigger, detail),
+            Refusal::FeatureLevel { .. } => Self {
+                // The leader raises the level a moment after all nodes have this version.
+                retry_after: Some(Duration::from_secs(2)),
+                ..Self::new(Reason::Unavailable, detail)
+            },
             Refusal::UnknownSession => Self::new(Reason::UnknownSession, detail),
             Refusal::ForeignSession => Self::new(Reason::ForeignSession, detail),
             Refusal::TooLarge { .. } => Self::new(Reason::TooLarge, detail),

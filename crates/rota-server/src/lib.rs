@@ -6,6 +6,7 @@
 //! `grpc` → `operations` → `validate` or `definition` → engine → `definition` or `wire`, or `failure`.
 
 mod auth;
+mod choices;
 mod connection;
 mod definition;
 mod failure;
@@ -25,6 +26,7 @@ mod room;
 mod serve;
 mod services;
 mod trace;
+mod upcoming;
 mod validate;
 mod wire;
 

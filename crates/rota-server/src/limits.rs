@@ -62,6 +62,24 @@ pub(crate) const DELAY: Duration = Duration::from_secs(400 * 366 * 24 * 3600);
 /// Maximum retention.
 pub(crate) const RETENTION: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
+/// Maximum start deadline of the tasks of a schedule, after their nominal time.
+pub(crate) const EXPIRES_AFTER: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+/// Maximum jitter of a schedule.
+pub(crate) const JITTER: Duration = Duration::from_secs(24 * 3600);
+/// Age at which ticks are missed. A shorter time than the minimum would miss ticks at each change of leader.
+pub(crate) const CATCH_UP_WINDOW: (Duration, Duration) =
+    (Duration::from_secs(10), Duration::from_secs(366 * 24 * 3600));
+/// Maximum bytes of the expressions, dates and exclusions of a schedule.
+pub(crate) const SCHEDULE_BYTES: usize = 64 << 10;
+/// Maximum time between two tasks of a backfill.
+pub(crate) const BACKFILL_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// Maximum characters of a note.
+pub(crate) const NOTE_CHARS: usize = 256;
+/// Maximum characters of the author of a pause.
+pub(crate) const AUTHOR_CHARS: usize = 128;
+/// Maximum number of runs in a preview.
+pub(crate) const PREVIEW_RUNS: u32 = 100;
+
 /// Bytes of a task's records without the parts that have limits: names, policy, error messages.
 const RECORD_BYTES: usize = 32 << 10;
 
@@ -129,6 +147,10 @@ impl Limits {
             ("progress_bytes", PROGRESS_BYTES as u64),
             ("served_names", SERVED_NAMES as u64),
             ("reports", REPORTS as u64),
+            ("schedule_name_characters", rota_core::SCHEDULE_NAME_LEN_MAX as u64),
+            ("schedule_bytes", SCHEDULE_BYTES as u64),
+            ("preview_runs", PREVIEW_RUNS.into()),
+            ("calendar_entries", rota_cron::calendar::MAX_ENTRIES as u64),
         ]
     }
 }

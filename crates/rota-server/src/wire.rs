@@ -1,5 +1,7 @@
 //! Maps types of the engine to the wire, except the definition of a task, which `definition` maps in both
-//! directions.
+//! directions. `schedule` has schedules, their ticks, and calendars.
+
+mod schedule;
 
 use rota_core::{
     AttemptRecord, Failure, FailureReason, LeaseId, Millis, Name, QueueCounts, SessionView, Status,
@@ -9,6 +11,8 @@ use rota_engine::{BulkOutcome, Health, Info, LostBatches, StopOrder, StoreStatus
 use rota_proto::{Date, TimeSpan, v1};
 
 use crate::{failure::Failure as Refused, limits::Limits};
+
+pub(crate) use schedule::{calendar, calendar_in_list, schedule, tick, tick_record};
 
 pub(crate) fn date(at: WallTime) -> Date {
     Date {
@@ -240,6 +244,7 @@ pub(crate) fn info(
         limits: named.map(|(name, value)| (name.to_owned(), value)).collect(),
         store_weakness: store.weakness,
         store_lost: lost.map(loss),
+        time_zone_rules: rota_cron::rules_version().to_owned(),
     }
 }
 

@@ -91,6 +91,7 @@ impl<'a> EndedWalk<'a> {
             && filter.queue.as_ref().is_none_or(|wanted| *wanted == record.queue)
             && filter.kind.as_ref().is_none_or(|wanted| *wanted == record.kind)
             && filter.run_at.contains(record.run_at)
+            && filter.can_be_of_schedule(record.client_keys.id.as_ref())
     }
 
     /// The newest entry of all sources.

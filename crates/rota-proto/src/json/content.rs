@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use serde::{
-    Deserialize, Deserializer, Serializer,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{Error, Visitor},
     ser::SerializeMap,
 };
@@ -19,6 +19,7 @@ use utoipa::{
 };
 
 use super::surrogate::has_lone_surrogate;
+use crate::v1;
 
 /// The form in which bytes are shown.
 #[derive(Debug)]
@@ -67,6 +68,22 @@ pub(crate) fn show_json<S: Serializer>(bytes: &Bytes, ser: S) -> Result<S::Ok, S
         None => {}
     }
     members.end()
+}
+
+/// Shows the template of a schedule with its payload.
+pub(crate) fn show_template<S: Serializer>(
+    template: &Option<v1::TaskTemplate>,
+    ser: S,
+) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        #[serde(flatten)]
+        template: &'a v1::TaskTemplate,
+        #[serde(flatten, serialize_with = "show_json")]
+        payload: &'a Bytes,
+    }
+    let shown = template.as_ref().map(|template| Shown { template, payload: &template.payload });
+    shown.serialize(ser)
 }
 
 /// The members that show the output of an attempt.
@@ -136,7 +153,7 @@ pub(crate) fn read<'de, D: Deserializer<'de>>(de: D) -> Result<Bytes, D::Error> 
     de.deserialize_byte_buf(Read)
 }
 
-/// Completes schemas with members for content: adds the member `payload_base64` to new tasks, and flattens
+/// Completes schemas with members for content: adds the member `payload_base64` to new tasks and templates, and flattens
 /// the members of content into the schemas that show it.
 pub fn complete_schemas(components: &mut Components) {
     let pattern = "^([A-Za-z0-9+/]{4})*\
@@ -154,7 +171,9 @@ pub fn complete_schemas(components: &mut Components) {
                 }
                 *schema = RefOr::T(Schema::Object(whole));
             }
-            RefOr::T(Schema::Object(task)) if name == "NewTask" => {
+            RefOr::T(Schema::Object(task))
+                if ["NewTask", "TaskTemplate"].contains(&name.as_str()) =>
+            {
                 let base64 = ObjectBuilder::new()
                     .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
                     .description(Some(
@@ -171,7 +190,6 @@ pub fn complete_schemas(components: &mut Components) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::v1;
 
     #[test]
     fn json_stays_as_it_was_written_and_other_bytes_are_encoded() {
@@ -194,6 +212,30 @@ mod tests {
             assert!(text.contains(&format!(r#""payload_base64":"{encoded}","attempt""#)), "{text}");
         }
         assert!(!shown(b"").contains("payload"));
+    }
+
+    #[test]
+    fn a_definition_is_shown_as_it_can_be_written() {
+        let written = r#"{"name":"nightly","expressions":["30 2 * * *"],"intervals":[{"every":"1h30m"}],
+            "exclude":{"calendars":[{"name":"holidays","on_holiday":"before"}]},"gap":"skip","jitter":"30s",
+            "max_runs":3,"template":{"kind":"report","labels":{"a":"b"},"payload":{"x": 1}}}"#;
+        let read: super::super::Object<v1::ScheduleDefinition> =
+            serde_json::from_str(written).expect("a definition");
+        assert_eq!(read.0.gap, Some(v1::Gap::Skip.into()));
+        let shown = serde_json::to_string(&read.0).expect("JSON");
+        let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+        assert_eq!(value(&shown), value(written));
+        assert!(shown.contains(r#""payload":{"x": 1}"#), "{shown}");
+
+        let refused = |text: &str| {
+            let read = serde_json::from_str::<super::super::Object<v1::ScheduleDefinition>>(text);
+            read.expect_err(text).to_string()
+        };
+        let error = refused(r#"{"template":{"kind":"k","run_at":"2026-01-01T00:00:00Z"}}"#);
+        assert!(error.contains("unknown field `run_at`"), "{error}");
+        let error = refused(r#"{"gap":"end","gap":"end"}"#);
+        assert!(error.contains("duplicate field `gap`"), "{error}");
+        assert!(refused(r#"{"overlap":"queue"}"#).contains("`queue_one`"));
     }
 
     #[test]

@@ -40,6 +40,10 @@ pub struct TaskFilter {
     /// Latest due time, exclusive.
     #[serde(default)]
     pub run_at_to: Option<Date>,
+    /// Name of the schedule that created the tasks.
+    #[schema(schema_with = schema::some_name)]
+    #[serde(default)]
+    pub schedule: Option<String>,
 }
 
 impl From<TaskFilter> for v1::TaskFilter {
@@ -51,6 +55,7 @@ impl From<TaskFilter> for v1::TaskFilter {
             labels: filter.labels,
             created: Some(v1::TimeRange { from: filter.created_from, to: filter.created_to }),
             run_at: Some(v1::TimeRange { from: filter.run_at_from, to: filter.run_at_to }),
+            schedule: filter.schedule,
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The unary gRPC methods, and the operation that each calls.
 //!
-//! `TaskService`, `QueueService`, `ServerService` and `NodeService` have only unary methods. `work` has
-//! `WorkerService`, because of its stream.
+//! All services but `WorkerService` have only unary methods. `work` has `WorkerService`, because of its stream.
 
 use rota_proto::{
     node_v1::{self, node_service_server::NodeService},
     v1::{
-        self, queue_service_server::QueueService, server_service_server::ServerService,
+        self, calendar_service_server::CalendarService, queue_service_server::QueueService,
+        schedule_service_server::ScheduleService, server_service_server::ServerService,
         task_service_server::TaskService,
     },
 };
@@ -71,6 +71,38 @@ calls! {
         list_queues(v1::ListQueuesRequest) -> v1::ListQueuesResponse = list_queues;
         pause_queue(v1::QueueRequest) -> v1::Queue = pause_queue;
         resume_queue(v1::QueueRequest) -> v1::Queue = resume_queue;
+    }
+}
+
+calls! {
+    ScheduleService {
+        put_schedule(v1::PutScheduleRequest) -> v1::PutScheduleResponse = put_schedule;
+        get_schedule(v1::ScheduleRequest) -> v1::Schedule = get_schedule;
+        list_schedules(v1::ListSchedulesRequest) -> v1::ListSchedulesResponse = list_schedules;
+        delete_schedule(v1::DeleteScheduleRequest) -> v1::DeleteScheduleResponse = delete_schedule;
+        pause_schedule(v1::PauseScheduleRequest) -> v1::Schedule = pause_schedule;
+        resume_schedule(v1::ScheduleRequest) -> v1::Schedule = resume_schedule;
+        pause_schedules(v1::PauseSchedulesRequest) -> v1::BulkSchedulesResponse = pause_schedules;
+        resume_schedules(v1::ResumeSchedulesRequest) -> v1::BulkSchedulesResponse
+            = resume_schedules;
+        trigger_schedule(v1::ScheduleRequest) -> v1::Task = trigger_schedule;
+        skip_tick(v1::SkipTickRequest) -> v1::Schedule = skip_tick;
+        backfill_schedule(v1::BackfillScheduleRequest) -> v1::BackfillScheduleResponse
+            = backfill_schedule;
+        cancel_backfill(v1::ScheduleRequest) -> v1::Schedule = cancel_backfill;
+        list_ticks(v1::ListTicksRequest) -> v1::ListTicksResponse = list_ticks;
+        preview_definition(v1::PreviewDefinitionRequest) -> v1::SchedulePreview
+            = preview_definition;
+        preview_schedule(v1::PreviewScheduleRequest) -> v1::SchedulePreview = preview_schedule;
+    }
+}
+
+calls! {
+    CalendarService {
+        list_calendars(v1::ListCalendarsRequest) -> v1::ListCalendarsResponse = list_calendars;
+        get_calendar(v1::CalendarRequest) -> v1::Calendar = get_calendar;
+        put_calendar(v1::PutCalendarRequest) -> v1::PutCalendarResponse = put_calendar;
+        delete_calendar(v1::DeleteCalendarRequest) -> v1::DeleteCalendarResponse = delete_calendar;
     }
 }
 

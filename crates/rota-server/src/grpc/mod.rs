@@ -1,4 +1,4 @@
-//! gRPC: the four services of `rota.v1`, and the service of `rota.node.v1` for one node.
+//! gRPC: the services of `rota.v1`, and the service of `rota.node.v1` for one node.
 //!
 //! `calls` maps each method to its operation; `work` serves the streams of workers.
 
@@ -8,7 +8,8 @@ mod work;
 
 use rota_proto::node_v1::node_service_server::NodeServiceServer;
 use rota_proto::v1::{
-    queue_service_server::QueueServiceServer, server_service_server::ServerServiceServer,
+    calendar_service_server::CalendarServiceServer, queue_service_server::QueueServiceServer,
+    schedule_service_server::ScheduleServiceServer, server_service_server::ServerServiceServer,
     task_service_server::TaskServiceServer, worker_service_server::WorkerServiceServer,
 };
 use tonic::service::Routes;
@@ -39,6 +40,8 @@ pub(crate) async fn routes(services: Services) -> Result<Routes, ReflectionError
     routes
         .add_service(TaskServiceServer::new(services.clone()).max_decoding_message_size(most))
         .add_service(QueueServiceServer::new(services.clone()).max_decoding_message_size(most))
+        .add_service(ScheduleServiceServer::new(services.clone()).max_decoding_message_size(most))
+        .add_service(CalendarServiceServer::new(services.clone()).max_decoding_message_size(most))
         .add_service(WorkerServiceServer::new(services.clone()).max_decoding_message_size(most))
         .add_service(ServerServiceServer::new(services.clone()).max_decoding_message_size(most))
         .add_service(NodeServiceServer::new(services).max_decoding_message_size(most))

@@ -5,10 +5,13 @@
 //! answers with a message of the contract. Errors use the field names of the messages. `rest` and `grpc` read
 //! requests and write answers. The stream of a worker is not a call; it is in `grpc/work.rs`.
 
+mod calendars;
 mod cluster;
 mod node;
+mod previews;
 pub(crate) mod pull;
 mod queues;
+mod schedules;
 mod tasks;
 mod workers;
 
@@ -45,6 +48,12 @@ impl Caller {
             authorization: headers.get(header::AUTHORIZATION).cloned(),
             results,
         }
+    }
+
+    /// The caller of a further operation that serves the same request.
+    pub(crate) fn of_same(other: &Self) -> Self {
+        let Self { trace, authorization, results } = other;
+        Self { trace: trace.clone(), authorization: authorization.clone(), results: *results }
     }
 }
 

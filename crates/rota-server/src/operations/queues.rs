@@ -17,7 +17,7 @@ impl Services {
         _: Caller,
         request: v1::ListQueuesRequest,
     ) -> Result<v1::ListQueuesResponse, Failure> {
-        let after = validate::queue_token(&request.page_token)?;
+        let after = validate::name_place(&request.page_token)?;
         let page = ListPage::new(request.page_size, after, &self.limits)?;
         // One more entry shows whether another page follows.
         let mut list = self.engine.queues_after(page.after.as_ref(), page.size + 1).await?;

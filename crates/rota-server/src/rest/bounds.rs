@@ -63,6 +63,13 @@ fn rules() -> Vec<Rule> {
         |max: u64| format!("Maximum number of tasks, 1 to {max}. Default: {}.", max.min(50));
     let others =
         |max: u64| format!("Maximum number of entries, 1 to {max}. Default: {}.", max.min(1000));
+    let schedules =
+        |max: u64| format!("Maximum number of schedules, 1 to {max}. Default: {}.", max.min(50));
+    let ticks =
+        |max: u64| format!("Maximum number of entries, 1 to {max}. Default: {}.", max.min(50));
+    let filtered_schedules = |max| format!("Labels of the schedules. All must match. Up to {max}.");
+    let selected_schedules =
+        |max: u64| format!("Maximum number of schedules to change. Default: {}.", max.min(1000));
     let wait = |ms| {
         format!(
             "Maximum time to wait for the end of the task, up to {:?}.",
@@ -104,10 +111,25 @@ fn rules() -> Vec<Rule> {
             Some(|max| format!("New tasks, up to {max}.")),
         ),
         (Summary(Operation::CreateTasks), "batch", WordsOnly, Some(batch)),
+        (Member("TaskTemplate", "queue"), "name_characters", Length, None),
+        (Member("TaskTemplate", "kind"), "name_characters", Length, None),
+        (Member("TaskTemplate", "labels"), "labels", Members, Some(labels)),
+        (Member("TaskTemplate", "labels"), "name_characters", NameLength, None),
+        (Member("TaskTemplate", "labels"), "label_value_bytes", ValueLength, None),
+        (Member("ScheduleDefinition", "labels"), "labels", Members, Some(labels)),
+        (Member("ScheduleDefinition", "labels"), "name_characters", NameLength, None),
+        (Member("ScheduleDefinition", "labels"), "label_value_bytes", ValueLength, None),
+        (Member("ScheduleFilter", "labels"), "labels", Members, Some(filtered_schedules)),
+        (Member("ScheduleFilter", "labels"), "label_value_bytes", ValueLength, None),
+        (Member("BulkPauseRequest", "limit"), "page_size", Maximum, Some(selected_schedules)),
+        (Member("BulkResumeRequest", "limit"), "page_size", Maximum, Some(selected_schedules)),
         (Member("BulkRequest", "limit"), "page_size", Maximum, Some(selected)),
         (Parameter(Operation::ListTasks, "limit"), "page_size", Maximum, Some(tasks)),
         (Parameter(Operation::ListQueues, "limit"), "page_size", Maximum, Some(others)),
         (Parameter(Operation::ListWorkers, "limit"), "page_size", Maximum, Some(others)),
+        (Parameter(Operation::ListSchedules, "limit"), "page_size", Maximum, Some(schedules)),
+        (Parameter(Operation::ListTicks, "limit"), "page_size", Maximum, Some(ticks)),
+        (Parameter(Operation::ListCalendars, "limit"), "page_size", Maximum, Some(others)),
         (Parameter(Operation::GetTask, "wait"), "wait_ms", WordsOnly, Some(wait)),
         (Member("LeaseRequest", "worker"), "name_characters", Length, None),
         (Member("LeaseRequest", "max"), "page_size", Maximum, None),

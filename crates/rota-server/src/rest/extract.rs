@@ -9,6 +9,7 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 use bytes::Bytes;
+use hyper::body::Body as _;
 use rota_proto::json::Object;
 use serde::de::DeserializeOwned;
 
@@ -51,16 +52,35 @@ pub(super) async fn read_json(
     read_body(request.into_body(), bounds).await
 }
 
-fn check_content_type(headers: &HeaderMap, types: &[&str]) -> Result<(), Failure> {
+/// A JSON body, or none, which means the default.
+pub(crate) struct OptionalBody<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Default> FromRequest<Services> for OptionalBody<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, services: &Services) -> Result<Self, Failure> {
+        // A body of unknown length is not empty for certain.
+        if request.body().is_end_stream() {
+            return Ok(Self(T::default()));
+        }
+        let Body(value) = Body::from_request(request, services).await?;
+        Ok(Self(value))
+    }
+}
+
+/// Whether the body has one of these types.
+pub(super) fn has_type(headers: &HeaderMap, types: &[&str]) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim());
-    match kind {
-        Some(kind) if types.iter().any(|known| kind.eq_ignore_ascii_case(known)) => Ok(()),
-        _ => Err(Failure::new(
-            Reason::UnsupportedMediaType,
-            "set the header content-type to application/json",
-        )),
+    kind.is_some_and(|kind| types.iter().any(|known| kind.eq_ignore_ascii_case(known)))
+}
+
+fn check_content_type(headers: &HeaderMap, types: &[&str]) -> Result<(), Failure> {
+    if has_type(headers, types) {
+        return Ok(());
     }
+    let detail = "set the header content-type to application/json";
+    Err(Failure::new(Reason::UnsupportedMediaType, detail))
 }
 
 /// Parses a JSON object. An error names the path of the field.

@@ -5,6 +5,7 @@
 //! its answer as JSON. It adds statuses and headers. The operation makes all checks.
 
 mod bounds;
+mod calendars;
 mod cluster;
 mod extract;
 mod fields;
@@ -17,7 +18,10 @@ mod problem;
 mod pull;
 mod query;
 mod queues;
+mod schedule_runs;
+mod schedules;
 mod tasks;
+mod versions;
 mod workers;
 
 use axum::{
@@ -94,6 +98,25 @@ fn handler(operation: Operation, at: MethodFilter) -> Option<MethodRouter<Servic
         O::GetQueue => on(at, queues::get),
         O::PauseQueue => on(at, queues::pause),
         O::ResumeQueue => on(at, queues::resume),
+        O::PutSchedule => on(at, schedules::put),
+        O::GetSchedule => on(at, schedules::get),
+        O::ListSchedules => on(at, schedules::list),
+        O::DeleteSchedule => on(at, schedules::delete),
+        O::PauseSchedule => on(at, schedules::pause),
+        O::ResumeSchedule => on(at, schedules::resume),
+        O::PauseSchedules => on(at, schedules::pause_many),
+        O::ResumeSchedules => on(at, schedules::resume_many),
+        O::TriggerSchedule => on(at, schedules::trigger),
+        O::SkipTick => on(at, schedule_runs::skip),
+        O::BackfillSchedule => on(at, schedule_runs::backfill),
+        O::CancelBackfill => on(at, schedule_runs::cancel_backfill),
+        O::ListTicks => on(at, schedule_runs::ticks),
+        O::PreviewDefinition => on(at, schedule_runs::preview_definition),
+        O::PreviewSchedule => on(at, schedule_runs::preview),
+        O::ListCalendars => on(at, calendars::list),
+        O::GetCalendar => on(at, calendars::get),
+        O::PutCalendar => on(at, calendars::put),
+        O::DeleteCalendar => on(at, calendars::delete),
         O::ListWorkers => on(at, workers::list),
         O::DrainWorker => on(at, workers::drain),
         O::LeaseTasks => on(at, pull::lease),

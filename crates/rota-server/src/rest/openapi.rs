@@ -17,7 +17,10 @@ use utoipa::{
     },
 };
 
-use super::{bounds, cluster, health, metrics, node, problem, pull, queues, tasks, workers};
+use super::{
+    bounds, calendars, cluster, health, metrics, node, problem, pull, queues, schedule_runs,
+    schedules, tasks, workers,
+};
 use crate::{limits::Limits, services::Services};
 
 #[derive(OpenApi)]
@@ -46,6 +49,25 @@ use crate::{limits::Limits, services::Services};
         queues::get,
         queues::pause,
         queues::resume,
+        schedules::put,
+        schedules::get,
+        schedules::list,
+        schedules::delete,
+        schedules::pause,
+        schedules::resume,
+        schedules::pause_many,
+        schedules::resume_many,
+        schedules::trigger,
+        schedule_runs::skip,
+        schedule_runs::backfill,
+        schedule_runs::cancel_backfill,
+        schedule_runs::ticks,
+        schedule_runs::preview_definition,
+        schedule_runs::preview,
+        calendars::list,
+        calendars::get,
+        calendars::put,
+        calendars::delete,
         workers::list,
         workers::drain,
         workers::info,
@@ -165,8 +187,12 @@ fn say_what_excludes_what(contract: &mut openapi::OpenApi) {
     let some = json!({ "properties": { "filter": selects }, "not": all });
     let every = json!({ "allOf": [with("filter", &json!({ "not": selects })), all] });
     let payloads = both("payload", "payload_base64");
+    let (some_schedules, every_schedule) = schedules_of_bulk();
     for (name, word, says) in [
         ("NewTask", "not", json!({ "anyOf": [times, payloads] })),
+        ("TaskTemplate", "not", payloads.clone()),
+        ("BulkPauseRequest", "anyOf", json!([some_schedules, every_schedule])),
+        ("BulkResumeRequest", "anyOf", json!([some_schedules, every_schedule])),
         ("RescheduleRequest", "oneOf", one_time),
         ("BulkRequest", "anyOf", json!([some, every])),
     ] {
@@ -178,6 +204,20 @@ fn say_what_excludes_what(contract: &mut openapi::OpenApi) {
             _ => panic!("{name} is an object of the contract"),
         }
     }
+}
+
+/// A filter of schedules that selects some and no `all`, and the other way round.
+fn schedules_of_bulk() -> (Value, Value) {
+    let given = json!({ "not": { "type": "null" } });
+    let with =
+        |name: &str, schema: &Value| json!({ "required": [name], "properties": { name: schema } });
+    let labels = with("labels", &json!({ "minProperties": 1 }));
+    let selects = json!({ "anyOf": [with("prefix", &given), with("state", &given), labels] });
+    let all = with("all", &json!({ "const": true }));
+    let some = json!({ "required": ["filter"], "properties": { "filter": selects }, "not": all });
+    // An absent filter selects everything.
+    let none = json!({ "properties": { "filter": { "not": selects } } });
+    (some, json!({ "allOf": [none, all] }))
 }
 
 /// The OpenAPI document with default limits, as text. A server returns the document with its own limits.
@@ -211,9 +251,22 @@ mod tests {
 
     #[test]
     fn only_operations_that_read_have_a_query() {
-        use Operation::{GetTask, ListQueues, ListTasks, ListWorkers};
+        use Operation::{
+            GetTask, ListCalendars, ListQueues, ListSchedules, ListTasks, ListTicks, ListWorkers,
+            PreviewSchedule,
+        };
         let with_query: Vec<_> =
             Operation::ALL.iter().copied().filter(|operation| has_query(*operation)).collect();
-        assert_eq!(with_query, [GetTask, ListTasks, ListQueues, ListWorkers]);
+        let expected = [
+            GetTask,
+            ListTasks,
+            ListQueues,
+            ListSchedules,
+            ListTicks,
+            PreviewSchedule,
+            ListCalendars,
+            ListWorkers,
+        ];
+        assert_eq!(with_query, expected);
     }
 }

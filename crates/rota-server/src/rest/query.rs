@@ -1,5 +1,7 @@
 //! Parses query parameters. Unknown parameters are refused, and so are repeated ones unless they allow it.
 
+use std::collections::BTreeMap;
+
 use axum::{
     extract::{FromRequestParts, Query},
     http::request::Parts,
@@ -7,7 +9,7 @@ use axum::{
 use rota_proto::{
     Date, ScalarError, TimeSpan,
     json::{TaskFilter, Words},
-    v1::TaskStatus,
+    v1::{ScheduleFilter, ScheduleState, TaskStatus, TimeRange},
 };
 
 use crate::{failure::Failure, limits::Limits};
@@ -97,29 +99,78 @@ impl Pairs {
                 "queue" => once(&name, &mut filter.queue, value)?,
                 "kind" => once(&name, &mut filter.kind, value)?,
                 "status" => {
-                    for word in value.split(',') {
-                        filter.statuses.push(status(word)?);
+                    for one in value.split(',') {
+                        filter.statuses.push(word::<TaskStatus>(&name, one)?);
                     }
                 }
-                "label" => {
-                    // Values can have an equals sign, names cannot.
-                    let wrong = || Failure::field("label", "must be name=value");
-                    let (name, value) = value.split_once('=').ok_or_else(wrong)?;
-                    let before = filter.labels.insert(name.to_owned(), value.to_owned());
-                    if before.is_some() {
-                        return Err(repeated("label"));
-                    }
-                }
+                "label" => label(&mut filter.labels, &value)?,
                 "created_from" => once(&name, &mut filter.created_from, date(&name, &value)?)?,
                 "created_to" => once(&name, &mut filter.created_to, date(&name, &value)?)?,
                 "run_at_from" => once(&name, &mut filter.run_at_from, date(&name, &value)?)?,
                 "run_at_to" => once(&name, &mut filter.run_at_to, date(&name, &value)?)?,
+                "schedule" => once(&name, &mut filter.schedule, value)?,
                 _ if page.take(&name, &value)? => {}
                 _ => return Err(unknown(&name)),
             }
         }
         Ok((filter, page))
     }
+
+    /// The parameters of a list of schedules.
+    pub(crate) fn schedules(self) -> Result<(ScheduleFilter, Page), Failure> {
+        let (mut filter, mut page) = (ScheduleFilter::default(), Page::default());
+        for (name, value) in self.0 {
+            match name.as_str() {
+                "prefix" => once(&name, &mut filter.prefix, value)?,
+                "label" => label(&mut filter.labels, &value)?,
+                "state" => {
+                    let state = word::<ScheduleState>(&name, &value)?;
+                    once(&name, &mut filter.state, state.into())?;
+                }
+                _ if page.take(&name, &value)? => {}
+                _ => return Err(unknown(&name)),
+            }
+        }
+        Ok((filter, page))
+    }
+
+    /// The parameters of a list of ticks.
+    pub(crate) fn ticks(self) -> Result<(TimeRange, Page), Failure> {
+        let (mut range, mut page) = (TimeRange::default(), Page::default());
+        for (name, value) in self.0 {
+            match name.as_str() {
+                "from" => once(&name, &mut range.from, date(&name, &value)?)?,
+                "to" => once(&name, &mut range.to, date(&name, &value)?)?,
+                _ if page.take(&name, &value)? => {}
+                _ => return Err(unknown(&name)),
+            }
+        }
+        Ok((range, page))
+    }
+
+    /// The parameters of a preview: the number of runs, and the start.
+    pub(crate) fn preview(self) -> Result<(Option<u32>, Option<Date>), Failure> {
+        let (mut count, mut from) = (None, None);
+        for (name, value) in self.0 {
+            match name.as_str() {
+                "count" => once(&name, &mut count, number(&name, &value)?)?,
+                "from" => once(&name, &mut from, date(&name, &value)?)?,
+                _ => return Err(unknown(&name)),
+            }
+        }
+        Ok((count, from))
+    }
+}
+
+/// Adds a label, which each name can have once.
+fn label(labels: &mut BTreeMap<String, String>, text: &str) -> Result<(), Failure> {
+    // Values can have an equals sign, names cannot.
+    let wrong = || Failure::field("label", "must be name=value");
+    let (name, value) = text.split_once('=').ok_or_else(wrong)?;
+    if labels.insert(name.to_owned(), value.to_owned()).is_some() {
+        return Err(repeated("label"));
+    }
+    Ok(())
 }
 
 fn once<T>(name: &str, place: &mut Option<T>, value: T) -> Result<(), Failure> {
@@ -150,9 +201,9 @@ fn number(name: &str, text: &str) -> Result<u32, Failure> {
     text.parse().map_err(|_| Failure::field(name, "is not a number from 0 to 4294967295"))
 }
 
-fn status(text: &str) -> Result<TaskStatus, Failure> {
-    TaskStatus::of_word(text).map_err(|error: serde::de::value::Error| {
-        Failure::field("status", error.to_string().chars().take(200).collect::<String>())
+fn word<W: Words>(name: &str, text: &str) -> Result<W, Failure> {
+    W::of_word(text).map_err(|error: serde::de::value::Error| {
+        Failure::field(name, error.to_string().chars().take(200).collect::<String>())
     })
 }
 

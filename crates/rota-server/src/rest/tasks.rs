@@ -23,6 +23,7 @@ use super::{
     merge_patch::MergePatch,
     problem::Problem,
     query::Pairs,
+    versions::Expected,
 };
 use crate::{
     failure::{Failure, Reason},
@@ -126,6 +127,7 @@ pub(crate) async fn get(
     ("created_to" = Option<Date>, Query, description = "Only tasks created before this time"),
     ("run_at_from" = Option<Date>, Query, description = "Only tasks due at this time or later"),
     ("run_at_to" = Option<Date>, Query, description = "Only tasks due before this time"),
+    ("schedule" = Option<String>, Query, description = "Only tasks that this schedule created", min_length = 1, max_length = 90, pattern = "^[A-Za-z0-9._:/-]+$"),
     ("limit" = Option<u32>, Query, description = "Maximum number of tasks, 1 to 1000. Default: 50.", minimum = 1, maximum = 1000),
     ("cursor" = Option<String>, Query, description = "next_cursor of the previous page", pattern = "^t_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$"),
 ), responses((status = 200, description = "A page of tasks", body = ListTasksResponse)))]
@@ -238,22 +240,9 @@ pub(crate) async fn update(
         id,
         change: Some(value),
         update_mask: Some(FieldMask { paths: parts }),
-        expected_version: expected_version(&headers)?,
+        expected_version: Expected::of_existing(&headers)?,
     };
     Ok(Json(services.update_task(caller, request).await?))
-}
-
-/// The version in `If-Match`, if any.
-fn expected_version(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default().trim();
-    if text == "*" {
-        return Ok(None);
-    }
-    let version = text.trim_matches('"').parse();
-    version
-        .map(Some)
-        .map_err(|_| Failure::field("if-match", "must be the version of a task: a whole number"))
 }
 
 /// Deletes an ended task with all its records.

@@ -17,6 +17,8 @@ pub(crate) fn filter(
     let queue = check.given("queue", filter.queue).and_then(|text| check.name("queue", &text));
     let kind = check.given("kind", filter.kind).and_then(|text| check.name("kind", &text));
     let labels = check.labels(filter.labels, limits);
+    let schedule = check.given("schedule", filter.schedule);
+    let schedule = schedule.and_then(|text| check.name("schedule", &text));
     let mut statuses = Vec::new();
     for number in filter.statuses {
         match v1::TaskStatus::try_from(number).ok().and_then(status) {
@@ -36,7 +38,7 @@ pub(crate) fn filter(
     };
     let created = range("created_from", "created_to", filter.created);
     let run_at = range("run_at_from", "run_at_to", filter.run_at);
-    check.finish(Some(TaskFilter { queue, statuses, kind, labels, created, run_at }))
+    check.finish(Some(TaskFilter { queue, statuses, kind, labels, created, run_at, schedule }))
 }
 
 /// Checks that `all` is set if the filter selects all tasks, and only then.

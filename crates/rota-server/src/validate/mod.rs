@@ -1,10 +1,11 @@
 //! Validates requests for both protocols, and maps them to types of the engine.
 //!
-//! This file has the shared checks; `filter`, `page` and `worker` have those of one subject, and the module
+//! This file has the shared checks; `filter`, `page`, `schedule` and `worker` have those of one subject, and the module
 //! `definition` those of a task.
 
 mod filter;
 mod page;
+mod schedule;
 mod worker;
 
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
@@ -20,7 +21,11 @@ use crate::{
 };
 
 pub(crate) use filter::{filter, selection};
-pub(crate) use page::{ListPage, queue_token, worker_place, worker_token};
+pub(crate) use page::{ListPage, name_place, worker_place, worker_token};
+pub(crate) use schedule::{
+    backfill, calendar, nominal_time, pause, preview, schedule_filter, schedule_name,
+    schedule_selection, tick_place, tick_range, tick_token, version,
+};
 pub(crate) use worker::{hello, lease_request, report, reported_lease, reports_size};
 
 /// The error of JSON with a lone surrogate.
@@ -38,6 +43,8 @@ pub(crate) enum FieldPrefix {
     Task(usize),
     /// In the filter.
     Filter,
+    /// In a part of the request: its name and a dot.
+    Within(&'static str),
 }
 
 impl fmt::Display for FieldPrefix {
@@ -46,6 +53,7 @@ impl fmt::Display for FieldPrefix {
             Self::Top => Ok(()),
             Self::Task(at) => write!(f, "tasks[{at}]."),
             Self::Filter => f.write_str("filter."),
+            Self::Within(part) => f.write_str(part),
         }
     }
 }
@@ -86,6 +94,15 @@ impl Check {
             let field = format!("{}{field}", self.prefix);
             self.violations.push(Violation { field, message: message.to_string(), limit });
         }
+    }
+
+    /// Takes over the errors of a part that was checked by itself.
+    pub(crate) fn also<T>(&mut self, part: Result<T, Failure>) -> Option<T> {
+        part.map_err(|failure| {
+            let room = VIOLATIONS.saturating_sub(self.violations.len());
+            self.violations.extend(failure.violations.into_iter().take(room));
+        })
+        .ok()
     }
 
     /// Checks valid JSON that is stored unchanged.

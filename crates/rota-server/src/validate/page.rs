@@ -7,7 +7,7 @@ use rota_core::{Name, SessionId};
 use super::page_size;
 use crate::{failure::Failure, limits::Limits};
 
-/// Default number of queues or workers on a page.
+/// Default number of queues, workers or calendars on a page.
 const DEFAULT: u32 = 1000;
 
 /// A requested page.
@@ -25,12 +25,12 @@ impl<T> ListPage<T> {
     }
 }
 
-fn foreign() -> Failure {
+pub(super) fn foreign() -> Failure {
     Failure::field("page_token", "is not a valid cursor; use the one from the previous page")
 }
 
-/// The cursor of a list of queues: the last name.
-pub(crate) fn queue_token(text: &str) -> Result<Option<Name>, Failure> {
+/// The cursor of a list by name: the last name.
+pub(crate) fn name_place(text: &str) -> Result<Option<Name>, Failure> {
     if text.is_empty() {
         return Ok(None);
     }

@@ -1,0 +1,158 @@
+//! Maps schedules, their ticks, and calendars to the wire.
+
+use rota_core::{
+    Backfill, CalendarRecord, Outcome, Pause, RefusedReason, Run, ScheduleRecord, ScheduleView,
+    SkipReason, TickContext, TickRecord, WallTime,
+};
+use rota_engine::{ScheduleRead, ScheduleStatus};
+use rota_proto::{Date, v1};
+
+use super::{date, span};
+use crate::{choices, definition};
+
+/// Maps a schedule.
+pub(crate) fn schedule(read: &ScheduleRead) -> v1::Schedule {
+    let ScheduleRead { record, view } = read;
+    let ScheduleRecord { name, definition, created_at, updated_at, .. } = record;
+    let ScheduleView { version, state, running, next } = view;
+    let recurrence = &definition.recurrence;
+    let its = state_of(read.status());
+    v1::Schedule {
+        name: name.to_string(),
+        definition: Some(definition::shown_schedule(name, definition)),
+        version: (*version).into(),
+        created_at: Some(date(*created_at)),
+        updated_at: Some(date(*updated_at)),
+        state: its.into(),
+        sentence: recurrence.describe(),
+        normal_form: recurrence.normal_form(),
+        time_zone: recurrence.zone().to_string(),
+        // The ticks of a paused schedule create no tasks.
+        next_time: next.filter(|_| its == v1::ScheduleState::Active).map(date),
+        decided_until: Some(date(state.cursor)),
+        last_fired_time: state.last_fired.map(date),
+        last_success_time: state.last_success.map(date),
+        running_task: running.map(|task| task.to_string()),
+        queued_times: dates(&state.queued),
+        skip_times: dates(&state.to_skip),
+        remaining_runs: state.runs_left,
+        failures_in_a_row: state.failures,
+        pause: state.pause.as_deref().map(pause),
+        backfill: state.backfill.as_deref().map(backfill),
+        warnings: Vec::new(),
+    }
+}
+
+fn state_of(status: ScheduleStatus) -> v1::ScheduleState {
+    match status {
+        ScheduleStatus::Active => v1::ScheduleState::Active,
+        ScheduleStatus::Paused => v1::ScheduleState::Paused,
+        ScheduleStatus::Completed => v1::ScheduleState::Completed,
+    }
+}
+
+fn dates(times: &[WallTime]) -> Vec<Date> {
+    times.iter().copied().map(date).collect()
+}
+
+fn pause(pause: &Pause) -> v1::SchedulePause {
+    let Pause { at, by, note, on_failure } = pause;
+    v1::SchedulePause {
+        at: Some(date(*at)),
+        by: by.to_string(),
+        note: note.to_string(),
+        on_failure: *on_failure,
+    }
+}
+
+fn backfill(backfill: &Backfill) -> v1::Backfill {
+    v1::Backfill {
+        from: Some(date(backfill.from)),
+        to: Some(date(backfill.to)),
+        // The cursor is just before the start at first.
+        decided_until: Some(date(backfill.cursor)),
+        order: choices::show_backfill_order(backfill.order),
+        scope: choices::show_backfill_scope(backfill.scope),
+        priority: backfill.priority.map(|priority| priority.level().into()),
+        interval: Some(span(backfill.interval)),
+        created: backfill.created,
+        present: backfill.present,
+        refused: backfill.refused,
+    }
+}
+
+/// Maps the tick of a task.
+pub(crate) fn tick(tick: &TickContext) -> v1::TickContext {
+    let TickContext { schedule, nominal, previous, last_success } = tick;
+    v1::TickContext {
+        schedule: schedule.to_string(),
+        nominal_time: nominal.map(date),
+        previous_time: previous.map(date),
+        last_success_time: last_success.map(date),
+    }
+}
+
+/// Maps the record of a tick, or of a run of ticks.
+pub(crate) fn tick_record(record: &TickRecord) -> v1::Tick {
+    let TickRecord { schedule: _, run, decided_at, retain_until: _ } = record;
+    let Run { outcome, first, last, count } = *run;
+    let (outcome, reason, task) = match outcome {
+        Outcome::Fired(task) => (v1::TickOutcome::Fired, None, Some(task)),
+        Outcome::Queued => (v1::TickOutcome::Queued, None, None),
+        Outcome::Skipped(reason) => (v1::TickOutcome::Skipped, Some(skipped(reason)), None),
+        Outcome::Coalesced => (v1::TickOutcome::Coalesced, None, None),
+        Outcome::Missed => (v1::TickOutcome::Missed, None, None),
+        Outcome::Refused(reason) => (v1::TickOutcome::Refused, Some(refused(reason)), None),
+    };
+    v1::Tick {
+        nominal_time: Some(date(first)),
+        last_nominal_time: (last != first).then(|| date(last)),
+        count,
+        outcome: outcome.into(),
+        reason: reason.map(Into::into),
+        task_id: task.map(|task| task.to_string()),
+        decided_at: Some(date(*decided_at)),
+    }
+}
+
+fn skipped(reason: SkipReason) -> v1::TickReason {
+    match reason {
+        SkipReason::Overlap => v1::TickReason::Overlap,
+        SkipReason::Paused => v1::TickReason::Paused,
+        SkipReason::Excluded => v1::TickReason::Exclusion,
+        SkipReason::Gap => v1::TickReason::Gap,
+        SkipReason::ByRequest => v1::TickReason::ByRequest,
+    }
+}
+
+fn refused(reason: RefusedReason) -> v1::TickReason {
+    match reason {
+        RefusedReason::Conflict => v1::TickReason::Conflict,
+        RefusedReason::QueueFull => v1::TickReason::QueueFull,
+        RefusedReason::TooManyNames => v1::TickReason::TooManyNames,
+        RefusedReason::Expired => v1::TickReason::Expired,
+    }
+}
+
+/// Maps a calendar without its entries.
+pub(crate) fn calendar_in_list(record: &CalendarRecord) -> v1::Calendar {
+    let entries = record.calendar.entries().len();
+    v1::Calendar {
+        name: record.name.to_string(),
+        entries: Vec::new(),
+        entry_count: u32::try_from(entries).unwrap_or(u32::MAX),
+        description: record.description.as_deref().map(str::to_owned),
+        version: record.version.into(),
+        created_at: Some(date(record.created_at)),
+        updated_at: Some(date(record.updated_at)),
+    }
+}
+
+/// Maps a calendar.
+pub(crate) fn calendar(record: &CalendarRecord) -> v1::Calendar {
+    let entries = record.calendar.entries().into_iter().map(|entry| v1::CalendarEntry {
+        days: entry.days,
+        note: (!entry.note.is_empty()).then_some(entry.note),
+    });
+    v1::Calendar { entries: entries.collect(), ..calendar_in_list(record) }
+}
