@@ -110,6 +110,11 @@ impl Machine {
                 return false;
             }
             let nominal = match self.past_tick(index, backfill.cursor, deciding.now) {
+                // The clock was set back.
+                Past::Tick(nominal) if nominal > deciding.now => {
+                    self.wake_schedule_in(index, nominal.since(deciding.now));
+                    return false;
+                }
                 Past::Tick(nominal) => nominal,
                 Past::Skipped(until) => {
                     self.change_backfill(index, |backfill| backfill.cursor = until);
@@ -123,8 +128,7 @@ impl Machine {
             };
             match self.backfill_tick(index, nominal, deciding) {
                 Backfilled::None => {}
-                Backfilled::Task => return true,
-                Backfilled::WantsOwners => return true,
+                Backfilled::Task | Backfilled::WantsOwners => return true,
                 Backfilled::QueueFull => {
                     self.wake_schedule_in(index, FULL_PERIOD);
                     return false;

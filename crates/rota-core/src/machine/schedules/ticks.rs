@@ -181,6 +181,11 @@ impl Machine {
                     continue;
                 }
                 if entry.plan.rules.overlap == Overlap::Allow || !self.is_running(index) {
+                    // The clock may have been set back since the tick was due.
+                    let nominal = rare.queued[0];
+                    if nominal > deciding.now {
+                        return Left::Wait(nominal);
+                    }
                     if has_fired || !self.fire_queued(index, deciding) {
                         return Left::More;
                     }

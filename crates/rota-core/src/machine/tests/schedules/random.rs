@@ -104,7 +104,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Pause),
         1 => Just(Event::SkipNext),
         1 => Just(Event::Trigger),
-        1 => (0i64..50_000, order, scope, interval).prop_map(|(back, order, scope, interval)| {
+        1 => (0i64..2000, order, scope, interval).prop_map(|(back, order, scope, interval)| {
             Event::Backfill { back, order, scope, interval }
         }),
         1 => Just(Event::CancelBackfill),
