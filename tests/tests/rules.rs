@@ -229,7 +229,8 @@ fn all_that_is_asked_for_exists() {
 fn dashboards_explain_themselves_and_lead_to_each_other() {
     let boards = Dashboard::all();
     let uids: BTreeSet<_> = boards.iter().map(|board| board.uid.clone()).collect();
-    let expected = ["rota-cluster", "rota-overview", "rota-queues", "rota-workers"];
+    let expected =
+        ["rota-cluster", "rota-overview", "rota-queues", "rota-schedules", "rota-workers"];
     assert_eq!(uids, expected.map(ToOwned::to_owned).into());
     for board in &boards {
         assert!(board.variables.iter().any(|(name, ..)| name == "cluster"), "{}", board.uid);

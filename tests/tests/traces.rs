@@ -13,11 +13,14 @@ use opentelemetry_proto::tonic::{
     common::v1::{KeyValue, any_value::Value},
     trace::v1::{Span, status::StatusCode},
 };
-use rota_client::{task, v1::TaskStatus};
+use rota_client::{
+    task,
+    v1::{self, TaskStatus, schedule_service_client::ScheduleServiceClient},
+};
 use rota_tests::process::{PATIENCE, Server, command, end};
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, transport::Endpoint};
 
 /// Receives spans as a collector does.
 struct Collector(mpsc::UnboundedSender<ExportTraceServiceRequest>);
@@ -167,6 +170,89 @@ async fn one_trace_shows_the_life_of_a_task_that_was_tried_again() {
 
     let [other] = &others[..] else { panic!("{others:?}") };
     assert_eq!((other.span.name.as_str(), other.span.parent_span_id.len()), ("submit", 0));
+}
+
+/// Creates a schedule that creates one task, in the next second.
+async fn schedule_once(server: &Server, name: &str) {
+    let channel = Endpoint::from_shared(server.url()).unwrap().connect().await.unwrap();
+    let template = v1::TaskTemplate {
+        kind: "command".to_owned(),
+        payload: serde_json::json!({ "argv": ["true"] }).to_string().into(),
+        ..v1::TaskTemplate::default()
+    };
+    let definition = v1::ScheduleDefinition {
+        name: Some(name.to_owned()),
+        expressions: vec!["* * * * * *".to_owned()],
+        template: Some(template),
+        max_runs: Some(1),
+        ..v1::ScheduleDefinition::default()
+    };
+    let put = v1::PutScheduleRequest { definition: Some(definition), expected_version: None };
+    let mut schedules = ScheduleServiceClient::new(channel);
+    // The first batch of the leader raises the feature level that schedules need.
+    let mut look = tokio::time::interval(Duration::from_millis(50));
+    let created = async {
+        while schedules.put_schedule(put.clone()).await.is_err() {
+            look.tick().await;
+        }
+    };
+    timeout(PATIENCE, created).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_trace_of_a_tick_names_the_schedule_and_the_nominal_time() {
+    let (address, mut received) = collector().await;
+    let endpoint = format!("http://{address}");
+    let server = Server::start(&["--node", "n1", "--otlp-endpoint", &endpoint]).await;
+    server.ready().await;
+    let url = server.url();
+    let options = ["worker", "--url", &url, "--name", "w1", "--allow-command"];
+    let mut worker = command(&options, server.home())
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)
+        .spawn()
+        .unwrap();
+    schedule_once(&server, "often").await;
+    let client = server.client();
+    let filter = v1::TaskFilter {
+        schedule: Some("often".to_owned()),
+        statuses: vec![TaskStatus::Completed.into()],
+        ..v1::TaskFilter::default()
+    };
+    let page = v1::ListTasksRequest { filter: Some(filter), ..v1::ListTasksRequest::default() };
+    let mut look = tokio::time::interval(Duration::from_millis(50));
+    let completed = async {
+        loop {
+            look.tick().await;
+            let found = client.list_tasks(page.clone()).await.unwrap().tasks;
+            if let [task] = &found[..] {
+                return task.id.clone();
+            }
+        }
+    };
+    let id = timeout(PATIENCE, completed).await.unwrap();
+    end(&mut worker).await;
+    server.stop().await;
+
+    let seen = all(&mut received);
+    let named = |name: &str| {
+        let found: Vec<_> = seen.iter().filter(|seen| seen.span.name == name).collect();
+        let [one] = found[..] else { panic!("{name}: {seen:?}") };
+        one
+    };
+    let tick = named("tick");
+    let says = |key: &str| match value(&tick.span.attributes, key) {
+        Some(Value::StringValue(text)) => text.clone(),
+        other => panic!("{key}: {other:?}"),
+    };
+    assert_eq!((says("rota.task.id"), says("rota.schedule").as_str()), (id.clone(), "often"));
+    assert_eq!(id, format!("often/{}", says("rota.nominal_time")));
+    assert!(tick.span.parent_span_id.is_empty() && !tick.failed(), "{tick:?}");
+    for (name, process) in [("wait", "n1"), ("attempt", "w1")] {
+        let child = named(name);
+        assert_eq!(child.process, process);
+        assert_eq!(child.span.trace_id, tick.span.trace_id);
+        assert_eq!(child.span.parent_span_id, tick.span.span_id);
+    }
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use crate::{
 /// Duration of one long poll.
 const POLL: Duration = Duration::from_secs(30);
 /// Maximum size of an answer.
-const ANSWER_BYTES: usize = 64 << 20;
+pub(crate) const ANSWER_BYTES: usize = 64 << 20;
 
 /// A client of the API. Cheap to clone; clones share connections.
 ///
@@ -116,7 +116,7 @@ macro_rules! calls {
                         let request = request.clone();
                         async move {
                             $service::new(connection)
-                                .max_decoding_message_size(ANSWER_BYTES)
+                                .max_decoding_message_size($crate::client::ANSWER_BYTES)
                                 .$name(request)
                                 .await
                         }
@@ -127,6 +127,7 @@ macro_rules! calls {
         }
     };
 }
+pub(crate) use calls;
 
 calls! {
     /// Lists a page of tasks, newest first.
@@ -312,7 +313,7 @@ impl Client {
 }
 
 /// The token of the next page, unless it is the token of this page.
-fn some_other(next: Option<String>, this: &str) -> Option<String> {
+pub(crate) fn some_other(next: Option<String>, this: &str) -> Option<String> {
     next.filter(|next| next != this)
 }
 

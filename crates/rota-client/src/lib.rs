@@ -31,6 +31,8 @@
 //! - [`Client::submit_all`] submits many jobs in few requests, with one result each.
 //! - [`TaskHandle`] waits for the result, shows the task and cancels it. [`ResultError`] says why there is no result.
 //! - [`ClientError::reason`] says why a call was refused, and whether a retry helps.
+//! - [`Client::schedule`] defines a schedule, which submits a job again and again: by cron expressions, intervals and
+//!   dates.
 //! - The crate `rota-worker` runs jobs.
 //!
 //! # Tasks of any kind
@@ -56,7 +58,8 @@
 #![warn(missing_docs)]
 
 // A call's way: `client` (what it is, whether it may be repeated) → `nodes` (which node, how often) → `links` (which
-// of its connections) → `fault` (what a failed try says). `submit` and `handle` bind calls to the type of a job.
+// of its connections) → `fault` (what a failed try says). `submit` and `handle` bind calls to the type of a job,
+// `schedule_draft` and `schedule_handle` those for schedules.
 mod builder;
 mod client;
 mod connect;
@@ -69,6 +72,9 @@ mod links;
 mod new_task;
 mod nodes;
 mod retry;
+mod schedule_draft;
+mod schedule_handle;
+mod schedules;
 mod submit;
 
 pub use builder::Builder;
@@ -82,9 +88,12 @@ pub use new_task::{NewTask, task};
 pub use nodes::{CallInterceptor, Connection};
 pub use retry::Retry;
 pub use rota_proto::v1::{
-    Attempt, FailureReason, Task, TaskError, TaskStatus, Waiting, create_tasks_response::Created,
+    Attempt, CatchUp, FailureReason, Fold, Gap, OnHoliday, Overlap, Schedule, Task, TaskError,
+    TaskStatus, Tick, TickOutcome, Waiting, create_tasks_response::Created,
 };
 pub use rota_proto::{Date, FieldMask, Reason, RetryHint, TimeSpan, node_v1, v1};
+pub use schedule_draft::{PutSchedule, ScheduleDraft};
+pub use schedule_handle::{Backfill, ScheduleHandle};
 pub use submit::{Batch, Submission};
 
 /// The examples of the readme compile.

@@ -23,8 +23,8 @@ pub use machine::{
     Assignment, AttemptOutcome, Change, Command, Credit, Edit, Effect, EndReason, Event, Happened,
     KeyOwner, KeyOwners, LaneName, LeaseId, LeaseView, LiveFilter, LivePage, LiveView, Machine,
     MachineLimits, MachineStats, Mutation, OpenSession, Orders, PutSchedule, QueueCounts,
-    QueueStats, Refusal, Reply, Report, ScheduleView, SessionEnd, SessionState, SessionStats,
-    SessionView, Step, StopReason, Stored, Submit, TickEvent, TickOwners, Waiting,
+    QueueStats, Refusal, Reply, Report, ScheduleStats, ScheduleView, SessionEnd, SessionState,
+    SessionStats, SessionView, Step, StopReason, Stored, Submit, TickEvent, TickOwners, Waiting,
 };
 pub use name::{Name, NameError};
 pub use policy::{Jitter, Policy, Retention, RetryPolicy};

@@ -4,7 +4,7 @@
 //! A *tick* is one nominal time of a schedule. The crate `rota-cron` computes nominal times. The machine decides
 //! each tick exactly once, and keeps what it decided as the tick's *outcome*.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, fmt::Write as _, sync::Arc};
 
 use bytes::Bytes;
 use rota_cron::{Calendar, Recurrence, RecurrenceSpec};
@@ -426,8 +426,18 @@ pub fn nominal_text(nominal: WallTime) -> String {
 /// The client id of the task of a tick.
 #[must_use]
 pub fn tick_id(schedule: &Name, nominal: WallTime) -> Name {
-    let text = format!("{schedule}/{}", rota_cron::Timestamp(nominal.0));
+    let mut text = String::with_capacity(Name::LEN_MAX);
+    write_tick_id(&mut text, schedule, nominal);
     Name::new(&text).expect("the name of a schedule leaves room for a date")
+}
+
+/// Writes [`tick_id`] in place of what the text holds.
+pub(crate) fn write_tick_id(text: &mut String, schedule: &Name, nominal: WallTime) {
+    text.clear();
+    text.push_str(schedule);
+    text.push('/');
+    // Writing to a string cannot fail.
+    let _ = write!(text, "{}", rota_cron::Timestamp(nominal.0));
 }
 
 /// The client id of the task of a backfilled tick.

@@ -55,7 +55,11 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let local = LocalTime(self.seconds());
         match self.0.rem_euclid(1000) {
-            0 => write!(f, "{local}Z"),
+            // Ids of tasks have it, tens of thousands a second.
+            0 => match local.digits() {
+                Some(digits) => f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?),
+                None => write!(f, "{local}Z"),
+            },
             millis => write!(f, "{local}.{millis:03}Z"),
         }
     }
@@ -149,6 +153,27 @@ impl LocalTime {
         u32::try_from(self.0.rem_euclid(DAY)).unwrap_or(0)
     }
 
+    /// The text with a `Z` behind it, if the year has four digits.
+    fn digits(self) -> Option<[u8; 20]> {
+        let (year, month, day) = self.date().parts();
+        let year = u32::try_from(year).ok().filter(|year| *year < 10_000)?;
+        let (hour, minute, second) = self.clock();
+        let mut text = *b"0000-00-00T00:00:00Z";
+        for (at, number) in [
+            (0, year / 100),
+            (2, year % 100),
+            (5, month),
+            (8, day),
+            (11, hour),
+            (14, minute),
+            (17, second),
+        ] {
+            text[at] += u8::try_from(number / 10).ok()?;
+            text[at + 1] += u8::try_from(number % 10).ok()?;
+        }
+        Some(text)
+    }
+
     /// Hour, minute and second.
     #[must_use]
     pub fn clock(self) -> (u32, u32, u32) {
@@ -205,5 +230,14 @@ mod tests {
         assert_eq!(LocalDate::new(2026, 2, 29), None);
         assert_eq!(friday.at(9_005).to_string(), "2026-11-27T02:30:05");
         assert_eq!(Timestamp(1_500).to_string(), "1970-01-01T00:00:01.500Z");
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (1_795_770_059_000, "2026-11-27T09:00:59Z"),
+            (253_402_300_799_000, "9999-12-31T23:59:59Z"),
+            (253_402_300_800_000, "10000-01-01T00:00:00Z"),
+            (-62_135_596_800_000, "0001-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(Timestamp(millis).to_string(), text);
+        }
     }
 }

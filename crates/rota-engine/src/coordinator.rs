@@ -34,6 +34,7 @@ use crate::{
     planted::Planted,
     request::{Answer, Release, SubmitResults},
     shared::{PULSE, Shared},
+    tick_counts, tick_traces,
     view::live_view,
 };
 
@@ -362,6 +363,9 @@ impl<'a> Coordinator<'a> {
             post_commit.counted = self.ledger.landing(step.events);
             return (None, post_commit);
         }
+        let traces = self.shared.tick_traces.as_ref();
+        let begun = tick_traces::begin(traces, &mut changes.mutations, &step.events);
+        post_commit.releases.extend(begun);
         for mutation in &changes.mutations {
             if let Mutation::PutSpec(spec) = mutation {
                 self.cache.offer(spec);
@@ -393,6 +397,15 @@ impl<'a> Coordinator<'a> {
         flight.post_commit
     }
 
+    /// Logs and counts decided ticks.
+    fn release_ticks(&self, ticks: &[TickEvent]) {
+        if !ticks.is_empty() {
+            log::ticks(ticks, self.fence.epoch.0);
+            let now = self.shared.timekeeper.believed(self.shared.host.now());
+            tick_counts::count(self.shared.metrics.ticks(), ticks, now);
+        }
+    }
+
     /// Releases the effects and answers. Returns false if the answers are no longer valid.
     async fn release(
         &mut self,
@@ -408,7 +421,7 @@ impl<'a> Coordinator<'a> {
         let epoch = self.fence.epoch.0;
         log::ends(&post_commit.counted.events, epoch);
         self.ledger.landed(post_commit.counted);
-        log::ticks(&post_commit.ticks, epoch);
+        self.release_ticks(&post_commit.ticks);
         if let Some(lists) = post_commit.lists.take() {
             self.shared.landed.keep(lists);
         }

@@ -158,6 +158,8 @@ impl Engine {
             ("queues", machine.queues_max.into()),
             ("kinds", machine.kinds_max.into()),
             ("sessions", machine.sessions_max.into()),
+            ("schedules", machine.schedules_max.into()),
+            ("calendars", machine.calendars_max.into()),
         ]);
         Info {
             node: options.node.clone(),

@@ -60,6 +60,8 @@ mod standby;
 mod store_monitor;
 mod take;
 mod tasks;
+mod tick_counts;
+mod tick_traces;
 mod ticks;
 mod timekeeper;
 pub mod transfer;
@@ -88,3 +90,4 @@ pub use schedules::{
     BACKFILL_COUNTED_MAX, BackfillCount, ScheduleFilter, SchedulePage, ScheduleRead,
     ScheduleStatus, TickPage,
 };
+pub use tick_traces::TickTraces;

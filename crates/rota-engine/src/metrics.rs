@@ -6,7 +6,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use rota_core::{Machine, MachineStats, Millis, SessionState, WallTime};
+use rota_core::{Machine, MachineStats, Millis, ScheduleStats, SessionState, WallTime};
 use rota_metrics::{NodeMetrics, OTHER, Snapshot, catalogue as all};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -58,9 +58,11 @@ impl Engine {
             let age = taken.elapsed();
             snapshot.put(&all::QUEUE_VIEW_AGE, age.as_secs_f64());
             snapshot.put(&all::LIVE_BYTES, number(stats.memory_bytes));
-            let now = self.inner.shared.host.now().wall;
-            collect_queues(&mut snapshot, self.metrics(), &stats, now);
+            let now = self.inner.shared.host.now();
+            collect_queues(&mut snapshot, self.metrics(), &stats, now.wall);
             collect_sessions(&mut snapshot, self.metrics(), &stats, Millis::from_duration(age));
+            let believed = self.inner.shared.timekeeper.believed(now);
+            collect_schedules(&mut snapshot, self.metrics(), &stats.schedules, believed);
         }
         snapshot
     }
@@ -196,6 +198,38 @@ fn collect_sessions(
         snapshot.set(&all::SESSION_SLOTS_USED, [worker], number(sum.held));
         let silent = sum.silent.as_duration().as_secs_f64();
         snapshot.set(&all::SESSION_HEARTBEAT_AGE, [worker], silent);
+    }
+}
+
+/// Adds the figures of schedules. `now` is the date by which ticks are decided.
+fn collect_schedules(
+    snapshot: &mut Snapshot,
+    metrics: &NodeMetrics,
+    stats: &ScheduleStats,
+    now: WallTime,
+) {
+    let ScheduleStats { active, paused, completed, next_due, behind, failing, failing_beyond } =
+        stats;
+    for (state, count) in [("active", active), ("paused", paused), ("completed", completed)] {
+        snapshot.set(&all::SCHEDULES, [state], number(*count));
+    }
+    snapshot.put(&all::SCHEDULES_BEHIND, number(*behind));
+    snapshot.put_known(
+        &all::SCHEDULE_NEXT,
+        next_due.map(|due| due.since(WallTime(0)).as_duration().as_secs_f64()),
+    );
+    let overdue = next_due.map(|due| now.since(due).as_duration()).unwrap_or_default();
+    snapshot.put(&all::SCHEDULE_OVERDUE, overdue.as_secs_f64());
+    let mut beyond = *failing_beyond;
+    for (at, (schedule, failures)) in failing.iter().enumerate() {
+        if at < metrics.names_max() {
+            snapshot.set(&all::SCHEDULE_FAILURES, [schedule.as_str()], number(*failures));
+        } else {
+            beyond = beyond.max(Some(*failures));
+        }
+    }
+    if let Some(failures) = beyond {
+        snapshot.set(&all::SCHEDULE_FAILURES, [OTHER], number(failures));
     }
 }
 

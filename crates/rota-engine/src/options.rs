@@ -1,11 +1,11 @@
 //! The options of an engine.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rota_core::{MachineLimits, Retention};
 use rota_metrics::NodeMetrics;
 
-use crate::level::FEATURE_LEVEL;
+use crate::{level::FEATURE_LEVEL, tick_traces::TickTraces};
 
 /// Options of an engine.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub struct EngineOptions {
     pub feature_level: u32,
     /// Metrics of the node.
     pub metrics: NodeMetrics,
+    /// Begins traces of tasks that schedules create. `None`: such tasks belong to no trace.
+    pub tick_traces: Option<Arc<dyn TickTraces>>,
 }
 
 impl Default for EngineOptions {
@@ -49,6 +51,7 @@ impl Default for EngineOptions {
             stalled_after: Duration::from_secs(10),
             feature_level: FEATURE_LEVEL,
             metrics: NodeMetrics::default(),
+            tick_traces: None,
         }
     }
 }

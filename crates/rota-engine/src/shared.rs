@@ -26,6 +26,8 @@ use crate::{
     request::Room,
     signs::Signs,
     specs::{PayloadSizes, SpecReads},
+    tick_counts,
+    tick_traces::TickTraces,
     timekeeper::Timekeeper,
     unreadable,
 };
@@ -74,6 +76,7 @@ pub(crate) struct Shared {
     pub(crate) leader: watch::Receiver<Option<Seat>>,
     pub(crate) started_at: WallTime,
     pub(crate) metrics: NodeMetrics,
+    pub(crate) tick_traces: Option<Arc<dyn TickTraces>>,
     /// The bytes in the channels to workers.
     pub(crate) downstream: Arc<Downstream>,
     /// The recent average size of payloads.
@@ -184,6 +187,7 @@ impl Shared {
         leader: watch::Receiver<Option<Seat>>,
     ) -> Self {
         let records = RecordReads::new(options.metrics.clone());
+        tick_counts::declare(options.metrics.ticks());
         Self {
             phase: watch::Sender::new(Phase::Campaigning),
             live_tasks: AtomicUsize::new(0),
@@ -200,6 +204,7 @@ impl Shared {
             started_at: host.now().wall,
             host,
             metrics: options.metrics.clone(),
+            tick_traces: options.tick_traces.clone(),
             downstream: Arc::default(),
             payloads: PayloadSizes::default(),
             room: Room::default(),

@@ -144,6 +144,32 @@ catalogue! {
     QUEUE_VIEW_AGE: Gauge, Leader, "rota_queue_view_age_seconds", NONE,
         "Age of the counts by queue and worker in this answer. More than a second or two means \
          that the engine did not answer in time";
+    // Schedules.
+    SCHEDULES: Gauge, Leader, "rota_schedules", &["state"],
+        "Schedules, by state: active, paused or completed";
+    SCHEDULE_NEXT: Gauge, Leader, "rota_schedule_next_tick_timestamp_seconds", NONE,
+        "Unix time, in whole seconds, of the earliest tick of all active schedules that is not \
+         decided; absent if no tick will come";
+    SCHEDULE_OVERDUE: Gauge, Leader, "rota_schedule_overdue_seconds", NONE,
+        "Time since that tick was due; 0 while it is still to come";
+    SCHEDULES_BEHIND: Gauge, Leader, "rota_schedules_behind", NONE,
+        "Active schedules with a tick that has been due for more than ten seconds and is not \
+         decided";
+    SCHEDULE_FAILURES: Gauge, Leader, "rota_schedule_failures", &["schedule"],
+        "Tasks of a schedule that failed or expired since one completed; only schedules with \
+         such tasks, without those that somebody paused";
+    SCHEDULE_TICKS: Counter, Node, "rota_schedule_ticks_total", &["outcome", "reason"],
+        "Decided ticks of schedules, by outcome (fired, queued, skipped, coalesced, missed or \
+         refused) and, if it has one, by reason. A tick that was queued counts again with its \
+         final outcome; counted by the node that led";
+    SCHEDULE_LATENESS: Histogram(Buckets::Task), Node, "rota_schedule_lateness_seconds", NONE,
+        "Time from when a tick was due, jitter included, until it created its task, without \
+         ticks that waited for an earlier task; counted by the node that led";
+    SCHEDULE_MISSED: Counter, Node, "rota_schedule_missed_total", &["schedule"],
+        "Ticks of a schedule that should have created a task and did not, with the outcome \
+         missed or refused; only schedules with such ticks; counted by the node that led";
+    SCHEDULE_MISSED_TIME: Gauge, Node, "rota_schedule_missed_timestamp_seconds", &["schedule"],
+        "Unix time at which the last of these ticks was decided";
     // Workers, from the view of the leader.
     SESSIONS: Gauge, Leader, "rota_sessions", &["state"],
         "Sessions of workers, by state: serving, draining, or awaited (not back yet after a \

@@ -16,11 +16,12 @@ use crate::{
     names::Names,
     process,
     registrar::{histogram, register},
+    schedules::Ticks,
     snapshot::{Labels, Shown, Snapshot},
     tasks::{self, Row},
 };
 
-/// Default maximum number of queues, and of kinds, that metrics name.
+/// Default maximum number of queues, and of kinds, workers and schedules, that metrics name.
 const NAMES: usize = 200;
 
 /// The kinds of failed commits.
@@ -156,6 +157,7 @@ struct Inner {
     schedule_to_start: HistogramFamily<1>,
     execution: HistogramFamily<1>,
     timer_lateness: Histogram,
+    ticks: Ticks,
     batches: Counter,
     batch_mutations: Histogram,
     commit: Histogram,
@@ -194,7 +196,7 @@ impl Default for NodeMetrics {
 }
 
 impl NodeMetrics {
-    /// Metrics of a node of this version, which name up to this many queues and kinds.
+    /// Metrics of a node of this version, which name up to this many queues, kinds, workers and schedules.
     ///
     /// # Panics
     /// Never: a test checks that all registered metrics are declared.
@@ -218,6 +220,7 @@ impl NodeMetrics {
             schedule_to_start: register(r, &all::SCHEDULE_TO_START, tasks()),
             execution: register(r, &all::EXECUTION, tasks()),
             timer_lateness: register(r, &all::TIMER_LATENESS, by_task()),
+            ticks: Ticks::register(r, names),
             batches: register(r, &all::BATCHES, Counter::default()),
             batch_mutations: register(r, &all::BATCH_MUTATIONS, histogram(Buckets::Size)),
             commit: register(r, &all::COMMIT, by_answer()),
@@ -274,7 +277,7 @@ impl NodeMetrics {
         &self.0.kinds
     }
 
-    /// Maximum number of queues, of kinds and of workers that are named.
+    /// Maximum number of queues, of kinds, of workers and of schedules that are named.
     #[must_use]
     pub fn names_max(&self) -> usize {
         self.0.names
@@ -297,6 +300,12 @@ impl NodeMetrics {
     #[must_use]
     pub fn timer_lateness(&self) -> &Histogram {
         &self.0.timer_lateness
+    }
+
+    /// The counts of the ticks of schedules.
+    #[must_use]
+    pub fn ticks(&self) -> &Ticks {
+        &self.0.ticks
     }
 
     /// Counts a committed batch with its number of changes and its duration.

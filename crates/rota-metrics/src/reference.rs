@@ -19,7 +19,8 @@ in [`deploy/prometheus`](../../deploy/prometheus), dashboards in [`deploy/grafan
   (`max by (queue, kind) (rota_tasks_completed_total)`). For a rate, record this `max` and apply `rate` to it. A sum of
   rates over the nodes would count twice what happened while another node led.
 - **Labels are bounded.** The first `metrics_names` queues and kinds (default 200) have their own label values. All
-  others are `other`. The same limit applies to workers.
+  others are `other`. The same limit applies to workers and to schedules with a problem. Schedules without a problem
+  have no series of their own.
 - All other metrics count since the start of their process.
 ";
 

@@ -5,6 +5,7 @@
 //! share; `wire` maps the state of a task.
 
 mod schedule;
+mod schedule_view;
 mod template;
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
@@ -22,7 +23,8 @@ use crate::{
     wire::{date, failure, span, status, tick, waiting},
 };
 
-pub(crate) use schedule::{Planned, planned, schedule, shown as shown_schedule};
+pub(crate) use schedule::{Planned, planned, schedule};
+pub(crate) use schedule_view::shown_schedule;
 
 /// Ids that would collide with REST paths.
 const RESERVED: [&str; 2] = ["batch", "bulk"];

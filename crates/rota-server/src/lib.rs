@@ -6,7 +6,6 @@
 //! `grpc` → `operations` → `validate` or `definition` → engine → `definition` or `wire`, or `failure`.
 
 mod auth;
-mod choices;
 mod connection;
 mod definition;
 mod failure;
@@ -36,3 +35,4 @@ pub use log::{LogControl, WrongFilter};
 pub use net::{BoxedStream, ByteStream, Connect, Listen, Pending, TcpConnect};
 pub use rest::openapi_json;
 pub use serve::{ServeError, Server, ServerOptions};
+pub use trace::TickSpans;

@@ -64,6 +64,8 @@ pub(crate) const RETENTION: Duration = Duration::from_secs(10 * 366 * 24 * 3600)
 
 /// Maximum start deadline of the tasks of a schedule, after their nominal time.
 pub(crate) const EXPIRES_AFTER: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+/// Maximum interval of a schedule.
+pub(crate) const INTERVAL: Duration = Duration::from_secs(3660 * 24 * 3600);
 /// Maximum jitter of a schedule.
 pub(crate) const JITTER: Duration = Duration::from_secs(24 * 3600);
 /// Age at which ticks are missed. A shorter time than the minimum would miss ticks at each change of leader.

@@ -1,11 +1,12 @@
 //! Traces: reads the trace context of requests, which is stored with the task, and writes the spans of a
-//! node: `submit` for each submission, `wait` for each wait for a worker.
+//! node: `submit` for each submission, `tick` for each task that a schedule creates, `wait` for each wait for a
+//! worker.
 
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue};
-use rota_core::{Trace, WallTime};
-use rota_engine::{Dispatched, LeftOut, NewTask};
+use rota_core::{TaskSpec, Trace, WallTime, nominal_text};
+use rota_engine::{Dispatched, LeftOut, NewTask, TickTraces};
 use rota_trace::{Role, Span, TraceContext, Tracer};
 
 /// The trace context of a request.
@@ -22,6 +23,56 @@ fn as_text(value: &HeaderValue) -> Option<&str> {
 /// A trace context in its stored form.
 pub(crate) fn kept(trace: &TraceContext) -> Box<Trace> {
     Box::new(Trace { parent: trace.traceparent().into(), state: trace.tracestate().into() })
+}
+
+/// Begins the traces of tasks that schedules create.
+#[derive(Debug)]
+pub struct TickSpans(Tracer);
+
+impl TickSpans {
+    /// `None` if the tracer writes no spans. Then such tasks belong to no trace.
+    #[must_use]
+    pub fn new(tracer: Tracer) -> Option<Self> {
+        tracer.is_on().then_some(Self(tracer))
+    }
+}
+
+impl TickTraces for TickSpans {
+    fn begin(&self, task: &TaskSpec) -> Option<(Trace, Box<dyn FnOnce() + Send>)> {
+        let tick = task.tick.as_deref()?;
+        let mut span = self.0.start("tick", Role::Submit, None, date(task.created_at))?;
+        span.note_task(Some(&task.shown_id()), &task.definition.queue, &task.definition.kind);
+        span.note("rota.schedule", &tick.schedule);
+        if let Some(nominal) = tick.nominal {
+            span.note("rota.nominal_time", &nominal_text(nominal));
+        }
+        let trace = kept(&span.context());
+        let span = UntilDurable(Some(span));
+        Some((*trace, Box::new(move || span.end())))
+    }
+}
+
+/// A span that has failed unless it is ended.
+struct UntilDurable(Option<Span>);
+
+impl UntilDurable {
+    fn end(mut self) {
+        if let Some(span) = self.0.take() {
+            span.end();
+        }
+    }
+}
+
+impl Drop for UntilDurable {
+    fn drop(&mut self) {
+        if let Some(mut span) = self.0.take() {
+            span.fail(
+                "leadership_lost",
+                "the leader was lost before the task was known to be durable",
+            );
+            span.end();
+        }
+    }
 }
 
 /// Adds the submitted tasks to the span of a submission.

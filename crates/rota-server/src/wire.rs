@@ -1,5 +1,5 @@
 //! Maps types of the engine to the wire, except the definition of a task, which `definition` maps in both
-//! directions. `schedule` has schedules, their ticks, and calendars.
+//! directions, as well as the state of schedules. `schedule` has ticks and calendars.
 
 mod schedule;
 
@@ -12,7 +12,7 @@ use rota_proto::{Date, TimeSpan, v1};
 
 use crate::{failure::Failure as Refused, limits::Limits};
 
-pub(crate) use schedule::{calendar, calendar_in_list, schedule, tick, tick_record};
+pub(crate) use schedule::{calendar, calendar_in_list, tick, tick_record};
 
 pub(crate) fn date(at: WallTime) -> Date {
     Date {

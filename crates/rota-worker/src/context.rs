@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use rota_proto::v1;
@@ -10,7 +10,7 @@ use rota_trace::TraceContext;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::event::Event;
+use crate::{event::Event, tick::Tick};
 
 /// Maximum bytes of a progress message.
 const PROGRESS_BYTES: usize = 1024;
@@ -39,6 +39,7 @@ struct Inner {
     task: v1::Dispatch,
     worker: Arc<str>,
     trace: Option<TraceContext>,
+    tick: Option<Tick>,
     stop: CancellationToken,
     reason: OnceLock<StopReason>,
     /// The last progress message, until the session takes it.
@@ -55,7 +56,9 @@ impl TaskContext {
     ) -> Self {
         let stop = CancellationToken::new();
         let (reason, progress) = (OnceLock::new(), Mutex::default());
-        Self { inner: Arc::new(Inner { task, worker, trace, stop, reason, progress, events }) }
+        let tick = task.tick.as_ref().map(|tick| Tick::of(tick, SystemTime::now()));
+        let inner = Inner { task, worker, trace, tick, stop, reason, progress, events };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Id of the task, as clients see it.
@@ -125,9 +128,15 @@ impl TaskContext {
 
     /// Time at which the task was due.
     #[must_use]
-    pub fn run_at(&self) -> std::time::SystemTime {
+    pub fn run_at(&self) -> SystemTime {
         let at = self.inner.task.run_at.unwrap_or_default();
         at.into()
+    }
+
+    /// Tick of the schedule that created the task: its nominal time, and what was before. `None` if no schedule did.
+    #[must_use]
+    pub fn tick(&self) -> Option<&Tick> {
+        self.inner.tick.as_ref()
     }
 
     /// Reports progress, shown with the task. At most 1 KiB is kept. Call it as often as you like: a new message

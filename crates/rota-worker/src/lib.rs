@@ -32,6 +32,7 @@
 //! - [`Builder::job`] adds a handler of a [`Job`]. [`Builder::handler`] adds one for a kind by name.
 //! - [`HandlerError`] says whether and when Rota retries the attempt.
 //! - [`TaskContext`] has the attempt and the lease token, reports progress and tells a handler to stop.
+//! - [`TaskContext::tick`] tells the schedule that created the task, and the nominal time.
 //! - [`Builder::wrap`] runs a function around every handler.
 //! - [`Worker::drain`] stops a worker without losing attempts.
 //! - [`testing`] gives a handler a task without a server.
@@ -66,6 +67,7 @@ mod pulse;
 #[cfg(feature = "metrics")]
 mod scrape;
 mod session;
+mod tick;
 mod worker;
 
 #[cfg(any(feature = "command", feature = "http"))]
@@ -80,6 +82,7 @@ pub use rota_metrics::WorkerMetrics;
 pub use rota_trace::TraceContext;
 #[cfg(feature = "trace")]
 pub use rota_trace::Tracer;
+pub use tick::Tick;
 pub use worker::{Builder, Drain, Worker, WorkerError};
 
 /// The examples of the readme compile.

@@ -13,7 +13,7 @@
 //! # }
 //! ```
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rota_proto::v1;
 use rota_trace::TraceContext;
@@ -96,6 +96,24 @@ impl TestTask {
     pub fn trace(mut self, parent: impl Into<String>, state: impl Into<String>) -> Self {
         (self.dispatch.traceparent, self.dispatch.tracestate) =
             (Some(parent.into()), Some(state.into()));
+        self
+    }
+
+    /// Makes the task one of a schedule, with the nominal time of its tick.
+    #[must_use]
+    pub fn tick(mut self, schedule: impl Into<String>, nominal_time: SystemTime) -> Self {
+        let tick = self.dispatch.tick.get_or_insert_default();
+        tick.schedule = schedule.into();
+        tick.nominal_time = Some(nominal_time.into());
+        self
+    }
+
+    /// Sets the nominal times of the tick before, and of the last one whose task completed.
+    #[must_use]
+    pub fn earlier_ticks(mut self, previous: SystemTime, last_success: SystemTime) -> Self {
+        let tick = self.dispatch.tick.get_or_insert_default();
+        tick.previous_time = Some(previous.into());
+        tick.last_success_time = Some(last_success.into());
         self
     }
 

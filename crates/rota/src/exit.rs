@@ -117,6 +117,8 @@ impl From<ClientError> for Failure {
             ),
             (_, _, Some(Reason::UnknownTask)) => Some("see `rota task list`"),
             (_, _, Some(Reason::UnknownWorker)) => Some("see `rota workers list`"),
+            (_, _, Some(Reason::UnknownSchedule)) => Some("see `rota schedule list`"),
+            (_, _, Some(Reason::UnknownCalendar)) => Some("see `rota calendar list`"),
             (_, _, Some(Reason::Conflict)) => {
                 Some("use another id or idempotency key, or send the same content")
             }

@@ -1,6 +1,7 @@
 //! The `rota` binary: commands, configuration, and the assembly of all parts. It decides nothing about tasks.
 
 mod bench;
+mod calendar;
 mod config;
 mod exit;
 mod guard;
@@ -74,9 +75,12 @@ enum Verb {
     /// Copy, check, back up and read a store, without a server.
     #[command(subcommand)]
     Store(store_commands::StoreVerb),
-    /// Preview cron expressions and other recurrences, and read crontabs, without a server.
-    #[command(subcommand)]
+    /// Create, show and manage recurring schedules; preview expressions; import crontabs.
+    #[command(subcommand, visible_alias = "schedules")]
     Schedule(schedule::ScheduleVerb),
+    /// List, show, create and delete calendars: sets of days that schedules share.
+    #[command(subcommand, visible_alias = "calendars")]
+    Calendar(calendar::CalendarVerb),
     /// Watch throughput, queues, workers, errors and nodes live.
     Top,
     /// Show the version, leader, store and limits of a server.
@@ -115,7 +119,7 @@ fn scopes(verb: &str) -> &'static [Scope] {
             Scope::Client,
             Scope::Worker,
         ],
-        "bench" | "completions" | "schedule" => &[],
+        "bench" | "completions" => &[],
         _ => &[Scope::Client],
     }
 }
@@ -256,7 +260,8 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
                 manage::cluster::run(args, &serve::client(&settings)?, format).await
             }
             Verb::Store(verb) => store_commands::run(verb, &settings, format).await,
-            Verb::Schedule(verb) => schedule::run(verb, format),
+            Verb::Schedule(verb) => schedule::run(verb, || serve::client(&settings), format).await,
+            Verb::Calendar(verb) => calendar::run(verb, &serve::client(&settings)?, format).await,
             Verb::Top => top::run(serve::client(&settings)?).await,
             Verb::Info => manage::info(&serve::client(&settings)?, format).await,
             Verb::Log { filter } => {

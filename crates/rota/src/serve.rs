@@ -4,9 +4,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use rota_client::Client;
 use rota_core::{MachineLimits, Millis, Retention};
-use rota_engine::{Engine, EngineOptions, Host};
+use rota_engine::{Engine, EngineOptions, Host, TickTraces};
 use rota_metrics::NodeMetrics;
-use rota_server::{Limits, ServeError, Server, ServerOptions, Tokens};
+use rota_server::{Limits, ServeError, Server, ServerOptions, TickSpans, Tokens};
 use rota_store::Store;
 use rota_trace::Tracer;
 use rota_worker::{
@@ -82,7 +82,11 @@ impl Node {
             tracer: traces.tracer(),
             ..server_options(settings)?
         };
-        let engine_options = engine_options(settings, store.is_shared())?;
+        let tick_spans = TickSpans::new(traces.tracer());
+        let engine_options = EngineOptions {
+            tick_traces: tick_spans.map(|spans| Arc::new(spans) as Arc<dyn TickTraces>),
+            ..engine_options(settings, store.is_shared())?
+        };
         let (stop, stop_engine) = (CancellationToken::new(), CancellationToken::new());
         let engine =
             Engine::start(Host::system(), store.clone(), engine_options, stop_engine.clone());
@@ -175,6 +179,8 @@ fn engine_options(settings: &Settings, is_shared: bool) -> Result<EngineOptions,
             queues_max: settings.get("limits.queues")?,
             kinds_max: settings.get("limits.kinds")?,
             sessions_max: settings.get("limits.sessions")?,
+            schedules_max: settings.get("limits.schedules")?,
+            calendars_max: settings.get("limits.calendars")?,
         },
         session_ttl: settings.span("session_ttl")?,
         retention: Retention {

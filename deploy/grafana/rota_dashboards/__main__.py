@@ -6,11 +6,12 @@ import sys
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from . import cluster, overview, queues, workers
+from . import cluster, overview, queues, schedules, workers
 
 DASHBOARDS = {
     "overview": overview.dashboard,
     "queues": queues.dashboard,
+    "schedules": schedules.dashboard,
     "workers": workers.dashboard,
     "cluster": cluster.dashboard,
 }

@@ -42,7 +42,7 @@ pub use command::{
 };
 pub use events::{Event, Happened, LaneName, TickEvent};
 pub use page::{LiveFilter, LivePage};
-pub use schedules::{Change, PutSchedule, ScheduleView, TickOwners};
+pub use schedules::{Change, PutSchedule, ScheduleStats, ScheduleView, TickOwners};
 pub use stats::{MachineStats, QueueCounts, QueueStats, SessionState, SessionStats};
 pub use view::{LeaseView, LiveView, Orders, SessionView, Waiting};
 

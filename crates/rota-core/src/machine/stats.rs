@@ -1,8 +1,8 @@
 //! Figures of the machine, for metrics. Their cost grows with the number of queues, lanes and sessions, not
-//! of tasks.
+//! of tasks or schedules.
 
 use super::{
-    Lease, Machine,
+    Lease, Machine, ScheduleStats,
     index::{LaneIndex, QueueIndex},
     live::LiveTask,
 };
@@ -30,13 +30,14 @@ pub struct QueueCounts {
     pub oldest_pending: Option<WallTime>,
 }
 
-/// A summary of all queues and sessions.
+/// A summary of all queues, sessions and schedules.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MachineStats {
     /// All queues, in any order.
     pub queues: Vec<QueueStats>,
     /// All sessions, in any order.
     pub sessions: Vec<SessionStats>,
+    pub schedules: ScheduleStats,
     /// Estimated bytes of live tasks in memory, without the overhead of the allocator.
     pub memory_bytes: u64,
 }
@@ -79,7 +80,7 @@ pub enum SessionState {
 const ENTRY: usize = 16;
 
 impl Machine {
-    /// All queues and sessions.
+    /// All queues and sessions, and the figures of schedules.
     #[must_use]
     pub fn stats(&self) -> MachineStats {
         let indices = self.roster.queue_index.values();
@@ -95,7 +96,12 @@ impl Machine {
                 _ => SessionState::Serving,
             },
         });
-        MachineStats { queues, sessions: sessions.collect(), memory_bytes: self.memory_bytes() }
+        MachineStats {
+            queues,
+            sessions: sessions.collect(),
+            schedules: self.schedule_stats(),
+            memory_bytes: self.memory_bytes(),
+        }
     }
 
     fn queue_stats(&self, index: QueueIndex) -> QueueStats {

@@ -1,14 +1,24 @@
 //! Schedules through the engine: ticks become tasks, once, through restarts, hand-overs and clocks that jump.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use rota_core::{
-    Change, Definition, Millis, Outcome, Pause, Priority, Refusal, Retention, ScheduleDefinition,
-    SkipReason, Template, TickRecord, TickRules, WallTime,
+    AttemptOutcome, Change, Definition, Failure, FailureReason, Millis, Outcome, Pause, Priority,
+    Refusal, Retention, ScheduleDefinition, SkipReason, TaskSpec, Template, TickRecord, TickRules,
+    Trace, WallTime,
 };
 use rota_cron::{Calendar, CalendarEntry, CalendarRule, ExclusionSpec, Recurrence, RecurrenceSpec};
-use rota_engine::{EngineError, EngineOptions, ScheduleFilter, ScheduleStatus, TaskRef, TimeRange};
+use rota_engine::{
+    EngineError, EngineOptions, ScheduleFilter, ScheduleStatus, TaskRef, TickTraces, TimeRange,
+};
+use rota_metrics::Format;
 
 use crate::support::{MoodyStore, Node, SetClock, completed, name, time_passes, until};
 
@@ -143,7 +153,7 @@ async fn a_tick_is_whole_in_a_store_that_takes_few_changes_at_a_time() {
     let store = MoodyStore::open(&directory.path().join("data"));
     let node = Node::start_on(store.clone(), EngineOptions::default());
     until(|| node.engine.health().is_ready()).await;
-    store.mutations_max.store(12, std::sync::atomic::Ordering::Relaxed);
+    store.mutations_max.store(12, Ordering::Relaxed);
     for number in 0..20 {
         let name = name(&format!("s{number}"));
         node.engine.put_schedule(name, schedule(EACH_SECOND), None).await.expect("accepted");
@@ -359,5 +369,110 @@ async fn a_cluster_with_a_node_that_knows_no_schedules_takes_none() {
     let refused = node.engine.put_schedule(name("s"), schedule(NEVER_SOON), None).await;
     let level = Refusal::FeatureLevel { needed: 2, level: 1 };
     assert_eq!(refusal(refused), Some(level));
+    node.stop().await;
+}
+
+/// What the node shows to Prometheus, line by line.
+async fn metrics(node: &Node) -> Vec<String> {
+    let shown = node.engine.metrics().show(node.engine.collect_metrics().await, Format::Text);
+    let text = String::from_utf8(shown.body).expect("text");
+    text.lines().map(str::to_owned).collect()
+}
+
+/// The value of a series of whole numbers.
+fn value(metrics: &[String], series: &str) -> Option<f64> {
+    let line = metrics.iter().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.map(|value| value.parse().expect("a number"))
+}
+
+#[tokio::test]
+async fn metrics_count_ticks_and_name_only_schedules_with_a_problem() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"));
+    until(|| node.engine.health().is_ready()).await;
+    let before = metrics(&node).await;
+    assert_eq!(value(&before, "rota_schedules{state=\"active\"}"), Some(0.0));
+    assert_eq!(value(&before, "rota_schedule_next_tick_timestamp_seconds"), None);
+    let fired = "rota_schedule_ticks_total{outcome=\"fired\",reason=\"\"}";
+    assert_eq!(value(&before, fired), Some(0.0));
+
+    let mut failing = schedule(EACH_SECOND);
+    let mut refused = schedule(EACH_SECOND);
+    refused.template =
+        Arc::new(Template { expires_after: Some(Millis(0)), ..Template::clone(&refused.template) });
+    let template = Arc::make_mut(&mut failing.template);
+    template.definition.policy.retry.max_attempts = 1;
+    for (schedule, definition) in
+        [("fails", failing), ("refused", refused), ("well", schedule(NEVER_SOON))]
+    {
+        node.engine.put_schedule(name(schedule), definition, None).await.expect("it is accepted");
+    }
+    let leased = node.lease(1).await;
+    let failure = Failure::new(FailureReason::Permanent, "broken");
+    let failed = AttemptOutcome::Failed { failure, retry_at: None };
+    assert!(node.report(&leased[0], failed).await);
+    let mut period = tokio::time::interval(Duration::from_millis(50));
+    let shown = loop {
+        period.tick().await;
+        let shown = metrics(&node).await;
+        if value(&shown, "rota_schedule_missed_total{schedule=\"refused\"}") > Some(1.0) {
+            break shown;
+        }
+    };
+    assert!(value(&shown, fired) >= Some(1.0), "{shown:#?}");
+    let lateness = value(&shown, "rota_schedule_lateness_seconds_count");
+    assert_eq!(lateness, value(&shown, fired));
+    let expired = "rota_schedule_ticks_total{outcome=\"refused\",reason=\"expired\"}";
+    let missed = "rota_schedule_missed_total{schedule=\"refused\"}";
+    assert_eq!(value(&shown, expired), value(&shown, missed));
+    let missed_at = value(&shown, "rota_schedule_missed_timestamp_seconds{schedule=\"refused\"}");
+    let next = value(&shown, "rota_schedule_next_tick_timestamp_seconds");
+    assert!(missed_at.zip(next).is_some_and(|(missed_at, next)| next - missed_at < 60.0));
+    assert_eq!(value(&shown, "rota_schedule_failures{schedule=\"fails\"}"), Some(1.0));
+    assert_eq!(value(&shown, "rota_schedules{state=\"active\"}"), Some(3.0));
+    assert_eq!(value(&shown, "rota_schedules_behind"), Some(0.0));
+    assert!(!shown.iter().any(|line| line.contains("schedule=\"well\"")), "{shown:#?}");
+    node.stop().await;
+}
+
+/// Gives each task of a schedule a trace, and notes those that are durable.
+#[derive(Debug, Default)]
+struct Traces {
+    begun: AtomicU64,
+    durable: Arc<AtomicU64>,
+}
+
+impl TickTraces for Traces {
+    fn begin(&self, task: &TaskSpec) -> Option<(Trace, Box<dyn FnOnce() + Send>)> {
+        let number = self.begun.fetch_add(1, Ordering::Relaxed);
+        let tick = task.tick.as_ref().expect("only tasks of schedules");
+        let trace =
+            Trace { parent: format!("trace {number}").into(), state: (&*tick.schedule).into() };
+        let durable = self.durable.clone();
+        Some((
+            trace,
+            Box::new(move || {
+                durable.fetch_add(1, Ordering::Relaxed);
+            }),
+        ))
+    }
+}
+
+#[tokio::test]
+async fn the_task_of_a_tick_begins_a_trace() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let traces = Arc::new(Traces::default());
+    let options = EngineOptions { tick_traces: Some(traces.clone()), ..EngineOptions::default() };
+    let store = MoodyStore::open(&directory.path().join("data"));
+    let node = Node::start_on(store, options);
+    put(&node, schedule(EACH_SECOND)).await;
+    node.engine.trigger_schedule(&name("s")).await.expect("a task");
+    for number in 0..2 {
+        let leased = node.lease(1).await;
+        let trace = leased[0].spec.definition.trace.as_deref().expect("a trace");
+        assert_eq!((&*trace.parent, &*trace.state), (format!("trace {number}").as_str(), "s"));
+        assert!(node.report(&leased[0], completed("")).await);
+    }
+    assert!(traces.durable.load(Ordering::Relaxed) >= 2);
     node.stop().await;
 }

@@ -288,9 +288,9 @@ async fn a_damaged_record_sets_its_task_aside_at_a_takeover_too() {
     let data = directory.path().join("data");
     let (id, _) = with_unreadable_task(&data, &STATUS).await;
     let store = MoodyStore::open(&data);
-    let first = knows("first", 1, &store);
+    let first = knows("first", 2, &store);
     first.engine.queues().await.expect("it leads");
-    let second = knows("second", 1, &store);
+    let second = knows("second", 2, &store);
     until(|| second.engine.health().is_ready()).await;
     assert_eq!(problem(&second), None, "the leader says it");
     first.leave().await;

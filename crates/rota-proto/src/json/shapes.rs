@@ -174,3 +174,10 @@ impl From<FailRequest> for v1::FailRequest {
         }
     }
 }
+
+impl From<v1::ScheduleDefinition> for v1::PutScheduleRequest {
+    /// The message, without the version, which is in a header.
+    fn from(definition: v1::ScheduleDefinition) -> Self {
+        Self { definition: Some(definition), expected_version: None }
+    }
+}

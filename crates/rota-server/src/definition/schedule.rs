@@ -13,10 +13,9 @@ use rota_proto::{TimeSpan, v1};
 
 use super::{description_of, template, texts};
 use crate::{
-    choices,
     failure::Failure,
-    limits::{CATCH_UP_WINDOW, JITTER, Limits, SCHEDULE_BYTES},
-    validate::{Check, FieldPrefix},
+    limits::{CATCH_UP_WINDOW, INTERVAL, JITTER, Limits, SCHEDULE_BYTES},
+    validate::{Check, FieldPrefix, choices},
     wire::span,
 };
 
@@ -188,8 +187,8 @@ fn intervals_of(check: &mut Check, intervals: Vec<v1::Interval>) -> Option<Vec<I
     let mut read = Vec::with_capacity(count);
     for (at, v1::Interval { every, phase }) in intervals.into_iter().enumerate() {
         let mut duration = |part: &str, span: Option<TimeSpan>| {
-            // The interval checks its limits itself, which are narrower.
-            let range = (Duration::ZERO, Duration::from_secs(u32::MAX.into()));
+            // The interval checks its limits itself. This one keeps the time within its type.
+            let range = (Duration::ZERO, INTERVAL);
             let field = format!("intervals[{at}].{part}");
             let exact = span.is_none_or(|span| span.nanos % 1_000_000 == 0);
             if !exact {
@@ -278,7 +277,7 @@ fn fault(times: &RecurrenceSpec, error: &RecurrenceError) -> (String, String) {
 }
 
 /// Maps a definition to the wire.
-pub(crate) fn shown(name: &Name, definition: &ScheduleDefinition) -> v1::ScheduleDefinition {
+pub(super) fn shown(name: &Name, definition: &ScheduleDefinition) -> v1::ScheduleDefinition {
     // The recurrence is the same as the times.
     let ScheduleDefinition { times, recurrence: _, rules, template, labels, description, max_runs } =
         definition;
@@ -324,5 +323,118 @@ fn shown_exclusions(exclude: &ExclusionSpec) -> v1::Exclusions {
         expressions: expressions.clone(),
         dates: dates.clone(),
         calendars: calendars.iter().map(rule).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rota_core::{CatchUp, Overlap};
+
+    use super::*;
+
+    fn minutes(minutes: i64) -> Option<TimeSpan> {
+        Some(TimeSpan { seconds: minutes * 60, nanos: 0 })
+    }
+
+    fn full() -> v1::ScheduleDefinition {
+        let on_holiday = Some(v1::OnHoliday::Before.into());
+        v1::ScheduleDefinition {
+            name: Some("team/nightly".to_owned()),
+            expressions: vec!["30 2 * * *".to_owned(), "H 9 * * 1-5".to_owned()],
+            intervals: vec![v1::Interval { every: minutes(90), phase: minutes(10) }],
+            dates: vec!["2030-12-24T18:00".to_owned()],
+            exclude: Some(v1::Exclusions {
+                expressions: vec!["* 2 1 * *".to_owned()],
+                dates: vec!["2030-12-24..2030-12-26".to_owned()],
+                calendars: vec![v1::CalendarRule { name: "holidays".to_owned(), on_holiday }],
+            }),
+            start: Some("2030-01-01T00:00:00Z".to_owned()),
+            end: Some("2031-01-01T00:00".to_owned()),
+            time_zone: Some("America/New_York".to_owned()),
+            gap: Some(v1::Gap::Shift.into()),
+            fold: Some(v1::Fold::Both.into()),
+            jitter: minutes(5),
+            overlap: Some(v1::Overlap::CancelRunning.into()),
+            catch_up: Some(v1::CatchUp::All.into()),
+            catch_up_window: minutes(600),
+            catch_up_max: Some(7),
+            pause_on_failure: Some(3),
+            max_runs: Some(1000),
+            labels: [("team".to_owned(), "a".to_owned())].into(),
+            description: Some("d".to_owned()),
+            template: Some(v1::TaskTemplate {
+                queue: Some("q".to_owned()),
+                kind: "k".to_owned(),
+                payload: r#"{"a": 1}"#.into(),
+                labels: [("l".to_owned(), "v".to_owned())].into(),
+                priority: Some(7),
+                expires_after: minutes(60),
+                timeout: minutes(1),
+                retry: Some(v1::RetryPolicy {
+                    max_attempts: Some(3),
+                    initial: minutes(1),
+                    multiplier: Some(1.5),
+                    max: minutes(2),
+                    jitter: Some(v1::Jitter::None.into()),
+                    max_lost: Some(1),
+                    max_snoozes: Some(2),
+                }),
+                retention: minutes(9),
+                description: Some("t".to_owned()),
+            }),
+        }
+    }
+
+    fn read(definition: v1::ScheduleDefinition) -> (Name, ScheduleDefinition) {
+        schedule(definition, &Limits::default()).expect("a definition")
+    }
+
+    #[test]
+    fn each_field_comes_back_as_it_was_said() {
+        let (name, definition) = read(full());
+        assert_eq!(shown(&name, &definition), full());
+        assert_eq!(definition.rules.overlap, Overlap::CancelRunning);
+        assert_eq!(definition.rules.catch_up, CatchUp::All);
+        assert_eq!(definition.template.expires_after, Some(Millis::from_secs(3600)));
+        assert_eq!(definition.template.definition.expires_at, None);
+    }
+
+    #[test]
+    fn what_is_absent_has_its_default_and_says_the_same_when_it_is_written() {
+        let given = v1::ScheduleDefinition {
+            name: Some("s".to_owned()),
+            expressions: vec!["CRON_TZ=Asia/Tokyo 0 9 * * *".to_owned()],
+            template: Some(v1::TaskTemplate { kind: "k".to_owned(), ..Default::default() }),
+            ..Default::default()
+        };
+        let (name, definition) = read(given);
+        assert_eq!(definition.rules, TickRules::default());
+        assert_eq!(definition.recurrence.zone().name(), "Asia/Tokyo");
+        assert_eq!(read(shown(&name, &definition)), (name, definition));
+    }
+
+    #[test]
+    fn a_preview_needs_neither_name_nor_template() {
+        let definition =
+            v1::ScheduleDefinition { expressions: vec!["@daily".to_owned()], ..Default::default() };
+        let planned = planned(definition, &Limits::default()).expect("a plan");
+        assert_eq!((planned.name.as_str(), planned.is_named), (UNNAMED, false));
+    }
+
+    #[test]
+    fn times_that_only_protobuf_can_say_are_refused() {
+        let interval = |seconds, nanos| {
+            let every = Some(TimeSpan { seconds, nanos });
+            let intervals = vec![v1::Interval { every, phase: None }];
+            let given = v1::ScheduleDefinition { intervals, ..full() };
+            let refused = schedule(given, &Limits::default()).expect_err("a wrong interval");
+            refused.violations[0].field.clone()
+        };
+        assert_eq!(interval(i64::MAX, 0), "intervals[0].every");
+        assert_eq!(interval(-1, 0), "intervals[0].every");
+        assert_eq!(interval(60, i32::MIN), "intervals[0].every");
+        assert_eq!(interval(60, 1), "intervals[0].every");
+        assert_eq!(interval(60, 1_000_000), "intervals[0]");
+        assert_eq!(interval(3660 * 86_400 + 1, 0), "intervals[0].every");
     }
 }

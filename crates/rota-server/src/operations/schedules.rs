@@ -23,7 +23,7 @@ impl Services {
         let (read, change) = self.engine.put_schedule(name, definition, expected).await?;
         let warnings = self.warnings(&read).await?;
         Ok(v1::PutScheduleResponse {
-            schedule: Some(v1::Schedule { warnings, ..wire::schedule(&read) }),
+            schedule: Some(v1::Schedule { warnings, ..definition::shown_schedule(&read) }),
             created: change == Change::Created,
             changed: change != Change::None,
         })
@@ -36,7 +36,7 @@ impl Services {
         request: v1::ScheduleRequest,
     ) -> Result<v1::Schedule, Failure> {
         let name = validate::schedule_name(&request.name)?;
-        Ok(wire::schedule(&self.known_schedule(&name).await?))
+        Ok(definition::shown_schedule(&self.known_schedule(&name).await?))
     }
 
     /// The schedule, or a failure if there is none.
@@ -57,7 +57,7 @@ impl Services {
         let after = validate::name_place(&request.page_token)?;
         let page = self.engine.schedules(&filter, after.as_ref(), size).await?;
         let without_payload = |read: &ScheduleRead| {
-            let mut schedule = wire::schedule(read);
+            let mut schedule = definition::shown_schedule(read);
             let definition = schedule.definition.as_mut();
             if let Some(template) = definition.and_then(|its| its.template.as_mut()) {
                 template.payload.clear();
@@ -90,7 +90,7 @@ impl Services {
     ) -> Result<v1::Schedule, Failure> {
         let name = validate::schedule_name(&request.name)?;
         let pause = validate::pause(request.note, request.by, self.engine.info().now)?;
-        Ok(wire::schedule(&self.engine.pause_schedule(&name, Some(pause)).await?))
+        Ok(definition::shown_schedule(&self.engine.pause_schedule(&name, Some(pause)).await?))
     }
 
     /// Resumes a schedule.
@@ -100,7 +100,7 @@ impl Services {
         request: v1::ScheduleRequest,
     ) -> Result<v1::Schedule, Failure> {
         let name = validate::schedule_name(&request.name)?;
-        Ok(wire::schedule(&self.engine.pause_schedule(&name, None).await?))
+        Ok(definition::shown_schedule(&self.engine.pause_schedule(&name, None).await?))
     }
 
     /// Pauses the schedules that match a filter.
@@ -157,7 +157,7 @@ impl Services {
         let name = validate::schedule_name(&request.name)?;
         let nominal = validate::nominal_time(request.nominal_time)?;
         let read = self.engine.skip_tick(&name, nominal, !request.undo).await?;
-        Ok(wire::schedule(&read))
+        Ok(definition::shown_schedule(&read))
     }
 
     /// Begins a backfill, or counts its ticks.
@@ -178,7 +178,7 @@ impl Services {
             None
         } else {
             let read = self.engine.backfill_schedule(&name, Some(Box::new(backfill))).await?;
-            Some(wire::schedule(&read))
+            Some(definition::shown_schedule(&read))
         };
         Ok(v1::BackfillScheduleResponse {
             occurrences: counted.occurrences,
@@ -197,7 +197,7 @@ impl Services {
         request: v1::ScheduleRequest,
     ) -> Result<v1::Schedule, Failure> {
         let name = validate::schedule_name(&request.name)?;
-        Ok(wire::schedule(&self.engine.backfill_schedule(&name, None).await?))
+        Ok(definition::shown_schedule(&self.engine.backfill_schedule(&name, None).await?))
     }
 
     /// Lists a page of the decided ticks of a schedule, newest first.

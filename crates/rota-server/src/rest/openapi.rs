@@ -178,7 +178,8 @@ fn say_what_excludes_what(contract: &mut openapi::OpenApi) {
     ]);
     let with =
         |name: &str, schema: &Value| json!({ "required": [name], "properties": { name: schema } });
-    let scalars = ["queue", "kind", "created_from", "created_to", "run_at_from", "run_at_to"];
+    let scalars =
+        ["queue", "kind", "created_from", "created_to", "run_at_from", "run_at_to", "schedule"];
     let mut selects: Vec<Value> = scalars.into_iter().map(|name| with(name, &given)).collect();
     selects.push(with("status", &json!({ "minItems": 1 })));
     selects.push(with("labels", &json!({ "minProperties": 1 })));

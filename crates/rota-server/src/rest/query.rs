@@ -211,9 +211,8 @@ fn word<W: Words>(name: &str, text: &str) -> Result<W, Failure> {
 mod tests {
     use super::*;
 
-    fn list(pairs: &[(&str, &str)]) -> Result<(TaskFilter, Page), Failure> {
-        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        Pairs(pairs.iter().map(own).collect()).list()
+    fn list(given: &[(&str, &str)]) -> Result<(TaskFilter, Page), Failure> {
+        pairs(given).list()
     }
 
     #[test]
@@ -232,6 +231,32 @@ mod tests {
         assert_eq!(filter.labels["x:y"], "z");
         assert_eq!(page.limit, Some(7));
         assert_eq!(filter.created_from.unwrap().to_string(), "2026-01-31T12:00:00.000Z");
+    }
+
+    fn pairs(pairs: &[(&str, &str)]) -> Pairs {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Pairs(pairs.iter().map(own).collect())
+    }
+
+    #[test]
+    fn schedules_ticks_and_previews_are_asked_for() {
+        let asked = [("prefix", "a/"), ("label", "x=1"), ("state", "paused"), ("cursor", "a/b")];
+        let (filter, page) = pairs(&asked).schedules().unwrap();
+        assert_eq!((filter.prefix.as_deref(), filter.state()), (Some("a/"), ScheduleState::Paused));
+        assert_eq!((filter.labels["x"].as_str(), page.token().as_str()), ("1", "a/b"));
+        let (range, _) = pairs(&[("to", "2026-01-31T12:00:00Z")]).ticks().unwrap();
+        assert_eq!((range.from, range.to.is_some()), (None, true));
+        assert_eq!(pairs(&[("count", "7")]).preview().unwrap(), (Some(7), None));
+        for (refused, field) in [
+            (pairs(&[("state", "unknown")]).schedules().err(), "state"),
+            (pairs(&[("state", "paused"), ("state", "active")]).schedules().err(), "state"),
+            (pairs(&[("queue", "q")]).schedules().err(), "queue"),
+            (pairs(&[("from", "yesterday")]).ticks().err(), "from"),
+            (pairs(&[("limit", "1")]).preview().err(), "limit"),
+            (pairs(&[("count", "-1")]).preview().err(), "count"),
+        ] {
+            assert_eq!(refused.unwrap().violations[0].field, field);
+        }
     }
 
     #[test]

@@ -64,14 +64,14 @@ pub(crate) async fn put(
     caller: Caller,
     Part(name): Part,
     headers: HeaderMap,
-    definition: Result<Body<ScheduleDefinition>, Failure>,
+    body: Result<Body<ScheduleDefinition>, Failure>,
 ) -> Result<Response, Failure> {
-    let Body(mut definition) = definition.map_err(of_template)?;
-    match &definition.name {
+    let Body(mut given) = body.map_err(of_template)?;
+    match &given.name {
         Some(other) if *other != name => {
             return Err(Failure::field("name", "differs from the name in the path"));
         }
-        _ => definition.name = Some(name.clone()),
+        _ => given.name = Some(name.clone()),
     }
     let expected_version = match Expected::of_headers(&headers)? {
         Expected::Any => None,
@@ -83,7 +83,7 @@ pub(crate) async fn put(
             Some(found.map_err(|failure| missing(failure, Reason::UnknownSchedule))?.version)
         }
     };
-    let request = PutScheduleRequest { definition: Some(definition), expected_version };
+    let request = PutScheduleRequest { expected_version, ..given.into() };
     let PutScheduleResponse { schedule, created, .. } =
         services.put_schedule(caller, request).await?;
     let schedule = schedule.ok_or_else(|| Failure::new(Reason::Internal, "no answer"))?;

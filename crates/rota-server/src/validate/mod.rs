@@ -1,8 +1,9 @@
 //! Validates requests for both protocols, and maps them to types of the engine.
 //!
-//! This file has the shared checks; `filter`, `page`, `schedule` and `worker` have those of one subject, and the module
-//! `definition` those of a task.
+//! This file has the shared checks, and `choices` those of enumerations. `filter`, `page`, `schedule` and `worker` have
+//! those of one subject, and the module `definition` those of a task.
 
+pub(crate) mod choices;
 mod filter;
 mod page;
 mod schedule;

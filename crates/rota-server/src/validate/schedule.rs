@@ -7,9 +7,8 @@ use rota_cron::{Calendar, CalendarEntry, CalendarError, calendar::MAX_ENTRIES};
 use rota_engine::{ScheduleFilter, ScheduleStatus, TimeRange};
 use rota_proto::{Date, v1};
 
-use super::{Check, FieldPrefix, page::foreign};
+use super::{Check, FieldPrefix, choices, page::foreign};
 use crate::{
-    choices,
     failure::Failure,
     limits::{AUTHOR_CHARS, BACKFILL_INTERVAL, Limits, NOTE_CHARS, PREVIEW_RUNS},
 };

@@ -114,7 +114,9 @@ fn what_is_refused_by_its_form_is_refused_by_the_contract() {
             let schema = &parameter["schema"];
             let name = parameter["name"].as_str().unwrap();
             let free = ["status", "limit", "wait", "created_from", "created_to"];
-            let free = free.contains(&name) || name.starts_with("run_at_");
+            let of_schedules = ["state", "count", "from", "to"];
+            let free =
+                free.contains(&name) || of_schedules.contains(&name) || name.starts_with("run_at_");
             let text = schema.to_string();
             assert!(free || text.contains("pattern"), "{verb} {path} {name}: {schema}");
         }
@@ -124,7 +126,11 @@ fn what_is_refused_by_its_form_is_refused_by_the_contract() {
     assert!(task.contains(r#"["run_at","delay"]"#), "{task}");
     assert!(task.contains(r#"["payload","payload_base64"]"#), "{task}");
     assert!(schema("RescheduleRequest")["oneOf"].is_array());
-    assert!(schema("BulkRequest")["anyOf"].is_array());
+    for bulk in ["BulkRequest", "BulkPauseRequest", "BulkResumeRequest"] {
+        assert!(schema(bulk)["anyOf"].is_array(), "{bulk}");
+    }
+    let template = schema("TaskTemplate")["not"].to_string();
+    assert!(template.contains(r#"["payload","payload_base64"]"#), "{template}");
     for request in ["CompleteRequest", "FailRequest", "LeaseTokenRequest", "ProgressRequest"] {
         let token = schema(request)["properties"]["lease_token"].clone();
         assert_eq!((&token["type"], &token["minimum"]), (&"integer".into(), &0.into()), "{token}");
@@ -173,6 +179,8 @@ fn what_is_always_shown_is_required_and_enumerations_list_their_words() {
     ];
     assert_eq!(required("Task"), always);
     assert_eq!(required("NewTask"), ["kind"]);
+    assert_eq!(required("TaskTemplate"), ["kind"]);
+    assert_eq!(schema("ScheduleDefinition")["required"], Value::Null);
     assert_eq!(required("BulkRequest"), ["action", "filter"]);
     let shown = schema("Task")["properties"].clone();
     for member in ["payload", "payload_base64", "lease_token", "progress"] {
@@ -302,6 +310,16 @@ async fn the_contract_that_a_server_gives_out_shows_its_own_limits() {
         ("128", "/components/schemas/LeaseRequest/properties/queues"),
         ("128", "/components/schemas/LeaseRequest/properties/kinds"),
         ("128", "/paths/"),
+        ("128", "/components/schemas/CalendarRule"),
+        ("128", "/components/schemas/ScheduleFilter"),
+        ("128", "/components/schemas/PauseRequest"),
+        ("128", "/components/schemas/BulkPauseRequest"),
+        ("256", "/components/schemas/PauseRequest"),
+        ("256", "/components/schemas/BulkPauseRequest"),
+        ("256", "/components/schemas/CalendarContent"),
+        ("256", "/components/schemas/TaskTemplate/properties/description"),
+        ("256", "/components/schemas/ScheduleDefinition/properties/description"),
+        ("1000", "/components/schemas/ScheduleDefinition"),
         // Names that a worker serves, tasks that are shown of a worker, and the policy of retries.
         ("1000", "/components/schemas/LeaseRequest/properties/queues"),
         ("1000", "/components/schemas/LeaseRequest/properties/kinds"),

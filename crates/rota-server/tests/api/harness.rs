@@ -181,6 +181,18 @@ impl Node {
         Channel::from_shared(address).unwrap().connect().await.unwrap()
     }
 
+    /// Waits until the cluster uses this feature level.
+    pub(crate) async fn has_feature_level(&self, level: u64) {
+        let reached = async {
+            let mut pause = tokio::time::interval(Duration::from_millis(20));
+            let shown = || async { self.get("/v1/info").await.json() };
+            while shown().await["cluster_feature_level"].as_u64() < Some(level) {
+                pause.tick().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached).await.expect("the leader raises the level");
+    }
+
     /// Creates a task and answers its id.
     pub(crate) async fn create(&self, task: &Value) -> String {
         let answer = self.post_json("/v1/tasks", task).await;

@@ -19,5 +19,6 @@ mod network;
 mod parity;
 mod pull;
 mod rest;
+mod schedules;
 mod slow_clients;
 mod work;

@@ -3,6 +3,8 @@
 //!
 //! Two tasks, queues and workers of like names are the twins: REST works on one, gRPC on the other.
 
+mod schedules;
+
 use http::{Request, uri::PathAndQuery};
 use http_body_util::Full;
 use prost::Message;
@@ -21,9 +23,12 @@ use crate::{grpc::told, harness::Node};
 /// Members that differ from one request to the next.
 const VOLATILE: &[&str] = &[
     "assigned_at",
+    "at",
+    "backfill",
     "bytes_used",
     "connected_at",
     "created_at",
+    "decided_until",
     "ended_at",
     "until",
     "finished_at",
@@ -33,8 +38,10 @@ const VOLATILE: &[&str] = &[
     "oldest_pending_age",
     "revision",
     "run_at",
+    "running_task",
     "session",
     "started_at",
+    "updated_at",
 ];
 
 const REST: &str = "over-rest";
@@ -113,7 +120,7 @@ async fn over_rest(node: &Node, operation: Operation, twin: &Twin, given: Value)
     let http = operation.http().unwrap();
     let mut given: Map<String, Value> = given.as_object().cloned().unwrap_or_default();
     let mut path = http.path.to_owned();
-    let own = [("id", twin.name), ("queue", twin.name), ("worker", twin.name)];
+    let own = ["id", "name", "queue", "worker"].map(|part| (part, twin.name));
     for (part, own) in own.into_iter().chain([("session", twin.session)]) {
         let place = format!("{{{part}}}");
         if path.contains(&place) {
@@ -568,9 +575,12 @@ async fn both_protocols_answer_and_refuse_alike() {
     management(&mut both).await;
     work(&mut both).await;
     ends(&mut both).await;
+    schedules::definitions(&mut both).await;
+    schedules::runs(&mut both).await;
     server(&mut both).await;
     bad_tasks(&mut both).await;
     bad_others(&mut both).await;
+    schedules::refused(&mut both).await;
 
     use Operation as O;
     // There is no other node to lead, and the log of this one belongs to its tests.

@@ -12,7 +12,12 @@
 //! - The program does not inherit the worker's environment. It gets `PATH`, `HOME`, `LANG` and `TZ` of the
 //!   worker, the variables of the payload, and `ROTA_TASK_ID`, `ROTA_QUEUE`, `ROTA_KIND`, `ROTA_ATTEMPT` and
 //!   `ROTA_LEASE_TOKEN` (the fencing token). For a task that belongs to a trace, it also gets `TRACEPARENT`
-//!   and `TRACESTATE`.
+//!   and `TRACESTATE`. For a task of a schedule, it also gets `ROTA_SCHEDULE`, `ROTA_NOMINAL_TIME`,
+//!   `ROTA_PREVIOUS_TIME`, `ROTA_LAST_SUCCESS_TIME` and `ROTA_ACTUAL_TIME` (the start of the attempt). A time that there
+//!   is none of is not set.
+//! - In the payload of a task of a schedule, `{{schedule}}`, `{{nominal_time}}`, `{{previous_time}}`,
+//!   `{{last_success_time}}` and `{{actual_time}}` stand for the same values, or for nothing if there is none. Other text
+//!   in braces stays as it is.
 //! - Exit code 0 is success. Every other code, such as 75 (`EX_TEMPFAIL`), is a failed attempt, which the
 //!   task's policy can retry. A program that is not found, not allowed or not executable fails the task for
 //!   good. A program that the machine cannot start now is retried.
@@ -49,7 +54,7 @@ use self::{
     launch::{Launch, Payload},
     output::{OutputHead, OutputTail, copy},
 };
-use super::keep::keep;
+use super::{keep::keep, template::fill};
 use crate::{
     context::TaskContext,
     handler::{Done, HandlerError},
@@ -82,6 +87,7 @@ pub async fn run(
     context: TaskContext,
     payload: Bytes,
 ) -> Result<Done, HandlerError> {
+    let payload = fill(&context, payload);
     let payload: Payload = serde_json::from_slice(&payload).map_err(|error| {
         HandlerError::permanent(format!("the payload is not a command: {error}"))
     })?;

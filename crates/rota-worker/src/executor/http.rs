@@ -10,7 +10,12 @@
 //!   else as JSON.
 //! - The request has the headers `Rota-Task-Id`, `Rota-Attempt`, `Rota-Lease-Token` (the fencing token) and,
 //!   unless set, `Idempotency-Key` with the task's id, and `traceparent` and `tracestate` for a task
-//!   that belongs to a trace.
+//!   that belongs to a trace. For a task of a schedule, it also has `Rota-Schedule`, `Rota-Nominal-Time`,
+//!   `Rota-Previous-Time`, `Rota-Last-Success-Time` and `Rota-Actual-Time` (the start of the attempt). A header without a
+//!   value is left out.
+//! - In the payload of a task of a schedule, `{{schedule}}`, `{{nominal_time}}`, `{{previous_time}}`,
+//!   `{{last_success_time}}` and `{{actual_time}}` stand for the same values, or for nothing if there is none. Other text
+//!   in braces stays as it is.
 //! - 2xx is success. 408, 429 and 5xx are retried, at the time in `Retry-After` if it is present. Every other
 //!   status, and an address that is not allowed, fails the task for good.
 //! - The result is `{"status": 200, "headers": {…}, "body": "…", "body_truncated": false}`, with
@@ -41,10 +46,11 @@ use serde::{Deserialize, Serialize};
 
 pub use address::AddressPolicy;
 
-use super::keep::keep;
+use super::{keep::keep, template::fill};
 use crate::{
     context::TaskContext,
     handler::{Done, HandlerError},
+    tick::Tick,
 };
 
 /// The kind of task that this executor runs.
@@ -128,6 +134,7 @@ impl HttpExecutor {
     /// # Errors
     /// When the answer is not 2xx, or there is no answer.
     pub async fn run(self, context: TaskContext, payload: Bytes) -> Result<Done, HandlerError> {
+        let payload = fill(&context, payload);
         let payload: Payload = serde_json::from_slice(&payload).map_err(|error| {
             HandlerError::permanent(format!("the payload is not an HTTP request: {error}"))
         })?;
@@ -200,6 +207,11 @@ impl HttpExecutor {
         add("rota-task-id", context.task_id())?;
         add("rota-attempt", &context.attempt().to_string())?;
         add("rota-lease-token", &context.lease_token().to_string())?;
+        for (part, value) in context.tick().into_iter().flat_map(Tick::parts) {
+            if let Some(value) = value {
+                add(part.header, &value)?;
+            }
+        }
         let mut request = self.client.request(method, url).headers(headers);
         request = match payload.body {
             None => request,

@@ -4,8 +4,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
-    time::Instant,
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use rota_worker::{
@@ -115,6 +114,46 @@ async fn the_environment_is_the_tasks_and_not_the_workers() {
             "TZ=UTC",
         ]
     );
+}
+
+#[tokio::test]
+async fn a_program_of_a_schedule_learns_its_times() {
+    let at = |hours: u64| UNIX_EPOCH + Duration::from_secs(1_772_953_200 + hours * 3600);
+    let first = TestTask::new("command").tick("backups/daily", at(24));
+    let payload = json!({"argv": ["env"], "env": {
+        "ROTA_NOMINAL_TIME": "mine", "OF": "{{nominal_time}} {{last_success_time}}", "GO": "{{.Names}}",
+    }});
+    let mut seen = Vec::new();
+    for test in [first.clone(), first.earlier_ticks(at(0), at(0))] {
+        let printed = run_as(CommandPolicy::default(), &test.begin(), &payload).await.unwrap();
+        let printed = stdout(&printed);
+        let times = |line: &&str| {
+            let (name, _) = line.split_once('=').expect("a variable");
+            matches!(name, "OF" | "GO" | "ROTA_SCHEDULE") || name.ends_with("_TIME")
+        };
+        let mut lines: Vec<String> = printed.lines().filter(times).map(str::to_owned).collect();
+        lines.sort_unstable();
+        let actual = lines.iter().position(|line| line.starts_with("ROTA_ACTUAL_TIME=20"));
+        lines.remove(actual.expect("the start of the attempt"));
+        seen.push(lines);
+    }
+    let (nominal, before) = ("2026-03-09T07:00:00Z", "2026-03-08T07:00:00Z");
+    let expected = [
+        "GO={{.Names}}".to_owned(),
+        format!("OF={nominal} "),
+        format!("ROTA_NOMINAL_TIME={nominal}"),
+        "ROTA_SCHEDULE=backups/daily".to_owned(),
+    ];
+    assert_eq!(seen[0], expected);
+    let expected = [
+        "GO={{.Names}}".to_owned(),
+        format!("OF={nominal} {before}"),
+        format!("ROTA_LAST_SUCCESS_TIME={before}"),
+        format!("ROTA_NOMINAL_TIME={nominal}"),
+        format!("ROTA_PREVIOUS_TIME={before}"),
+        "ROTA_SCHEDULE=backups/daily".to_owned(),
+    ];
+    assert_eq!(seen[1], expected);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Requests: what the target is sent, what its answers come to, and where requests may not go.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rota_worker::{
     Done, HandlerError, StopReason,
@@ -78,6 +78,32 @@ async fn a_target_learns_where_the_request_belongs_in_a_trace() {
     assert!(said(&requests[0], "tracestate: vendor=1"), "{}", requests[0]);
     assert!(said(&requests[1], &format!("traceparent: {own}")), "the task's own goes over it");
     assert!(!requests[1].contains("tracestate"), "{}", requests[1]);
+}
+
+#[tokio::test]
+async fn a_target_learns_the_times_of_a_schedule() {
+    let target = Target::saying("200 OK", "", "").await;
+    let nominal = UNIX_EPOCH + Duration::from_secs(1_772_953_200);
+    let attempt = TestTask::new("http").tick("hooks/daily", nominal).begin();
+    let payload = json!({
+        "url": target.url("x?at={{nominal_time}}"),
+        "headers": {"rota-nominal-time": "mine"},
+        "body": {"for": "{{schedule}}", "since": "{{last_success_time}}"},
+    });
+    let executor = HttpExecutor::new(open()).expect("roots");
+    in_time(executor.run(attempt.context(), payload.to_string().into())).await.unwrap();
+    let requests = target.requests();
+    let (head, body) = requests[0].split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("post /x?at=2026-03-08t07:00:00z http/1.1\r\n"), "{head}");
+    let times = head.lines().filter(|line| line.contains("-time:") || line.contains("-schedule:"));
+    let mut times: Vec<&str> = times.collect();
+    times.sort_unstable();
+    assert!(times[0].starts_with("rota-actual-time: 20"), "{head}");
+    assert_eq!(
+        times[1..],
+        ["rota-nominal-time: 2026-03-08t07:00:00z", "rota-schedule: hooks/daily"]
+    );
+    assert_eq!(body, r#"{"for":"hooks/daily","since":""}"#);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod node;
 mod proxy;
 mod refusals;
 mod returning;
+mod scheduled;
 mod scrape;
 mod typed;
 

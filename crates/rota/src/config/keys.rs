@@ -327,6 +327,15 @@ pub(super) const AFTER_STORES: &[Key] = &[
         (1, 1_000_000),
         "Maximum number of connected workers",
     ),
+    number(
+        Limits,
+        "limits.schedules",
+        "2000000",
+        "N",
+        (1, 10_000_000),
+        "Maximum number of schedules",
+    ),
+    number(Limits, "limits.calendars", "1000", "N", (1, 100_000), "Maximum number of calendars"),
     limit(
         "limits.payload_bytes",
         LIMITS.payload_bytes,

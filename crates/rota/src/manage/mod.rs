@@ -9,7 +9,8 @@ pub(crate) mod queue;
 mod retry;
 pub(crate) mod task;
 mod update;
-mod wait;
+pub(crate) mod wait;
+pub(crate) mod work;
 pub(crate) mod workers;
 
 use std::{
@@ -43,7 +44,7 @@ pub(crate) fn fresh_key() -> String {
 }
 
 /// Parses labels. Each name can occur once.
-fn labels(flags: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+pub(crate) fn labels(flags: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     let mut labels = BTreeMap::new();
     for flag in flags {
         let (name, value) = flag.split_once('=').ok_or_else(|| {

@@ -114,6 +114,9 @@ pub(crate) struct FilterArgs {
     /// Only tasks with this label. Can be repeated; all labels must match.
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
+    /// Only tasks of this schedule.
+    #[arg(long, value_name = "NAME", value_parser = Text::new())]
+    schedule: Option<String>,
     /// Only tasks created at this time or later.
     #[arg(long, value_name = "DATE")]
     created_from: Option<Date>,
@@ -129,8 +132,17 @@ pub(crate) struct FilterArgs {
 }
 
 /// The flags of [`FilterArgs`].
-pub(super) const FILTERS: [&str; 8] =
-    ["queue", "status", "kind", "labels", "created_from", "created_to", "run_at_from", "run_at_to"];
+pub(super) const FILTERS: [&str; 9] = [
+    "queue",
+    "status",
+    "kind",
+    "labels",
+    "schedule",
+    "created_from",
+    "created_to",
+    "run_at_from",
+    "run_at_to",
+];
 
 fn parse_status(word: &str) -> Result<TaskStatus, String> {
     TaskStatus::of_word(word).map_err(|_: serde::de::value::Error| {
@@ -147,6 +159,7 @@ pub(super) fn filter(args: &FilterArgs) -> Result<TaskFilter, Failure> {
         labels: labels(&args.labels)?,
         created: Some(TimeRange { from: args.created_from, to: args.created_to }),
         run_at: Some(TimeRange { from: args.run_at_from, to: args.run_at_to }),
+        schedule: args.schedule.clone(),
     })
 }
 
@@ -339,6 +352,11 @@ fn describe(task: &Task) -> String {
     }
     row("Kind", task.kind.clone());
     row("Queue", format!("{} (priority {})", task.queue, task.priority));
+    if let Some(tick) = &task.tick {
+        let nominal = tick.nominal_time.map(|at| format!(" at {}", at.timestamp()));
+        let nominal = nominal.unwrap_or_else(|| " (triggered)".to_owned());
+        row("Schedule", format!("{}{nominal}", tick.schedule));
+    }
     let retry = task.retry.unwrap_or_default();
     row("Attempt", format!("{} of {}", task.attempt, retry.max_attempts()));
     if let Some(description) = &task.description {

@@ -7,9 +7,9 @@ use rota_client::{
 };
 
 use super::{
-    create::payload_of,
     labels,
     retry::{self, RetryArgs},
+    work::payload_of,
 };
 use crate::exit::Failure;
 

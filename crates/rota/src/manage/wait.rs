@@ -30,19 +30,19 @@ const GRACE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The task to wait for, and for how long.
-pub(super) struct Wait {
-    pub(super) id: String,
-    pub(super) timeout: Option<Duration>,
+pub(crate) struct Wait {
+    pub(crate) id: String,
+    pub(crate) timeout: Option<Duration>,
     /// Whether a server has answered for this task before. If not, and without a timeout, an unreachable
     /// server is more likely a wrong address than an outage.
-    pub(super) known: bool,
+    pub(crate) known: bool,
 }
 
 /// Waits until a task has ended, and prints its output and result.
 ///
 /// # Errors
 /// When the task did not complete, or the wait timed out.
-pub(super) async fn until_ended(
+pub(crate) async fn until_ended(
     client: &Client,
     wait: Wait,
     format: Format,

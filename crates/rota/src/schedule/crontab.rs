@@ -13,23 +13,26 @@ use crate::{
 };
 
 /// A line, and what is to be said about it.
-#[derive(Serialize)]
-struct Explained {
-    line: usize,
-    text: String,
-    kind: &'static str,
+#[derive(Debug, Serialize)]
+pub(super) struct Explained {
+    pub(super) line: usize,
+    pub(super) text: String,
+    pub(super) kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<String>,
+    pub(super) description: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_run: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<String>,
+    pub(super) user: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    command: Option<String>,
+    pub(super) command: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// What Debian's cron does differently, and what becomes of variables.
-    notes: Vec<String>,
+    pub(super) notes: Vec<String>,
+    /// Whether Debian's cron does something else when the clock changes.
+    #[serde(skip)]
+    pub(super) differs: bool,
 }
 
 pub(super) fn run(args: &CrontabArgs, format: Format) -> Result<(), Failure> {
@@ -45,7 +48,8 @@ pub(super) fn run(args: &CrontabArgs, format: Format) -> Result<(), Failure> {
     }
 }
 
-fn explained(line: &Line, zone: &Zone, from: Timestamp) -> Explained {
+/// What a line means.
+pub(super) fn explained(line: &Line, zone: &Zone, from: Timestamp) -> Explained {
     let mut explained = Explained {
         line: line.number,
         text: line.text.clone(),
@@ -56,6 +60,7 @@ fn explained(line: &Line, zone: &Zone, from: Timestamp) -> Explained {
         command: None,
         reason: None,
         notes: Vec::new(),
+        differs: false,
     };
     match &line.content {
         Content::Entry(entry) => explain(&mut explained, entry, zone, from),
@@ -98,9 +103,9 @@ fn explain(explained: &mut Explained, entry: &Entry, zone: &Zone, from: Timestam
     explained.user.clone_from(&entry.user);
     explained.command = Some(entry.command.clone());
     explained.notes.extend(entry.beyond_debian.clone());
-    explained
-        .notes
-        .extend(entry.differences(zone, from).into_iter().map(|difference| difference.text));
+    let differences = entry.differences(zone, from);
+    explained.differs = !differences.is_empty();
+    explained.notes.extend(differences.into_iter().map(|difference| difference.text));
 }
 
 fn print(lines: &[Explained]) -> Result<(), Failure> {

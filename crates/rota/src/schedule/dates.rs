@@ -5,6 +5,7 @@ use std::{
     path::Path,
 };
 
+use rota_client::{Client, Date, v1};
 use rota_cron::{LocalDate, Recurrence, RecurrenceError, RecurrenceSpec, Timestamp, Zone};
 
 use super::refused;
@@ -12,9 +13,14 @@ use crate::exit::Failure;
 
 /// The instant of `--from`, or now.
 pub(super) fn from(text: Option<&str>, zone: &Zone) -> Result<Timestamp, Failure> {
-    let Some(text) = text else {
-        return Ok(Timestamp(jiff::Timestamp::now().as_millisecond()));
-    };
+    match text {
+        None => Ok(Timestamp(jiff::Timestamp::now().as_millisecond())),
+        Some(text) => moment("--from", text, zone),
+    }
+}
+
+/// A date with a time, as a local time in the zone or with an offset.
+pub(super) fn moment(flag: &str, text: &str, zone: &Zone) -> Result<Timestamp, Failure> {
     // A start is the same kind of date, so the same reader serves both.
     let spec = RecurrenceSpec {
         expressions: vec!["* * * * *".to_owned()],
@@ -26,10 +32,42 @@ pub(super) fn from(text: Option<&str>, zone: &Zone) -> Result<Timestamp, Failure
         Ok(recurrence) => Ok(recurrence.start().unwrap_or_default()),
         Err(error @ RecurrenceError::Date { .. }) => {
             let text = error.to_string();
-            Err(Failure::usage(format!("--from{}", text.strip_prefix("start").unwrap_or(&text))))
+            Err(Failure::usage(format!("{flag}{}", text.strip_prefix("start").unwrap_or(&text))))
         }
         Err(error) => Err(refused::recurrence(&error)),
     }
+}
+
+/// The begin of a range: a date with a time, or the begin of a day.
+pub(super) fn begin(flag: &str, text: &str, zone: &Zone) -> Result<Date, Failure> {
+    let whole = if is_day(text) { format!("{text}T00:00") } else { text.to_owned() };
+    moment(flag, &whole, zone).map(date)
+}
+
+/// The end of a range: a date with a time, or the end of a day.
+pub(super) fn end(flag: &str, text: &str, zone: &Zone) -> Result<Date, Failure> {
+    let whole = if is_day(text) { format!("{text}T23:59:59") } else { text.to_owned() };
+    moment(flag, &whole, zone).map(date)
+}
+
+/// Whether a text looks like `2026-12-24`.
+fn is_day(text: &str) -> bool {
+    text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+}
+
+/// The same instant for the API.
+pub(super) fn date(at: Timestamp) -> Date {
+    jiff::Timestamp::from_millisecond(at.0).unwrap_or_default().into()
+}
+
+/// The time zone of a schedule on the server.
+pub(super) async fn zone_of(client: &Client, name: &str) -> Result<Zone, Failure> {
+    let schedule = client.get_schedule(v1::ScheduleRequest { name: name.to_owned() }).await?;
+    // A newer server may know zones that this program does not know.
+    Zone::find(&schedule.time_zone).map_err(|error| {
+        Failure::usage(format!("the time zone of the schedule: {error}"))
+            .hint("use dates with an offset, such as 2026-12-24T17:00:00Z")
+    })
 }
 
 /// The instant before this one, because a search gives what comes after.
@@ -42,8 +80,18 @@ pub(super) fn weekday(date: LocalDate) -> &'static str {
     NAMES[date.weekday() as usize % 7]
 }
 
+/// The weekday of a local time such as `2026-03-08T03:00:00-04:00`. Empty for another text.
+pub(super) fn weekday_of(local: &str) -> &'static str {
+    let date = || {
+        let mut parts = local.split('T').next()?.splitn(3, '-');
+        let year = parts.next()?.parse().ok()?;
+        LocalDate::new(year, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?)
+    };
+    date().map_or("", weekday)
+}
+
 /// The text of a file, or of standard input for `-`. Reads one byte beyond the limit, so that the caller sees an excess.
-pub(super) fn text_of(file: &Path, limit: usize) -> Result<String, Failure> {
+pub(crate) fn text_of(file: &Path, limit: usize) -> Result<String, Failure> {
     let failed = |error: io::Error| Failure::usage(format!("{}: {error}", file.display()));
     let mut bytes = Vec::new();
     let most = limit as u64 + 1;

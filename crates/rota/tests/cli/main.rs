@@ -6,10 +6,12 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod away;
+mod crontabs;
 mod errors;
 mod hostile;
 mod queues;
 mod schedule;
+mod schedules;
 mod secrets;
 mod settings;
 mod shell;

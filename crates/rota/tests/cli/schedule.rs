@@ -1,4 +1,4 @@
-//! `rota schedule`: previews and crontabs, without a server. The zone of the host must not matter.
+//! `rota schedule` without a server: previews, crontabs and help texts. The zone of the host must not matter.
 
 use crate::shell::Shell;
 
@@ -92,11 +92,33 @@ fn a_crontab_is_explained_line_by_line() {
 }
 
 #[test]
-fn help_says_that_the_commands_only_read() {
+fn every_verb_has_a_help() {
     let dir = tempfile::tempdir().unwrap();
-    Shell::alone(dir.path())
-        .say(&["schedule", "--help"])
-        .say(&["schedule", "preview", "--help"])
-        .say(&["schedule", "read-crontab", "--help"])
-        .matches_exactly("schedule_help");
+    let mut shell = Shell::alone(dir.path());
+    shell.say(&["schedule", "--help"]);
+    for verb in [
+        "create",
+        "apply",
+        "get",
+        "list",
+        "preview",
+        "ticks",
+        "why",
+        "pause",
+        "resume",
+        "trigger",
+        "skip",
+        "backfill",
+        "delete",
+        "export",
+        "import-crontab",
+        "read-crontab",
+    ] {
+        shell.say(&["schedule", verb, "--help"]);
+    }
+    shell.say(&["calendar", "--help"]);
+    for verb in ["list", "get", "put", "import-ics", "delete"] {
+        shell.say(&["calendar", verb, "--help"]);
+    }
+    shell.matches_exactly("schedule_help");
 }

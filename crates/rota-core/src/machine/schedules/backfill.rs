@@ -148,7 +148,7 @@ impl Machine {
         let rare = entry.state.rare();
         let backfill = rare.backfill.as_ref().expect("the caller found it");
         let (id, usual_id) = (backfill_id(&entry.name, nominal), tick_id(&entry.name, nominal));
-        let (Some(owner), Some(usual_owner)) =
+        let (Some((_, owner)), Some((_, usual_owner))) =
             (deciding.owners.get(&id), deciding.owners.get(&usual_id))
         else {
             return Backfilled::WantsOwners;

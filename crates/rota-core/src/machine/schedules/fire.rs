@@ -7,7 +7,8 @@ use crate::{
     ClientKeys, Definition, KeyOwner, Name, Outcome, Priority, Refusal, RefusedReason, TaskId,
     TaskIdSequence, TaskSpec, TickContext, WallTime,
     machine::{Reply, index::ScheduleIndex},
-    manual_id, tick_id,
+    manual_id,
+    schedule::write_tick_id,
 };
 
 /// Number of ids that are tried for a triggered task, if other tasks own some.
@@ -45,8 +46,8 @@ impl Machine {
         deciding: &mut Deciding<'_>,
     ) -> Fired {
         let entry = self.schedules.at(index);
-        let id = tick_id(&entry.name, nominal);
-        let Some(owner) = deciding.owners.get(&id) else {
+        write_tick_id(&mut deciding.text, &entry.name, nominal);
+        let Some((id, owner)) = deciding.owners.get(&deciding.text) else {
             self.schedules.progress.entry(index).or_default().wants = Some(nominal);
             return Fired::WantsOwner;
         };

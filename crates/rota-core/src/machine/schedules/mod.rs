@@ -2,10 +2,11 @@
 //!
 //! `commands` and `calendars` have what clients change. `times` finds the next nominal time, `judge` says what
 //! becomes of a tick, `ticks` decides the ticks that have come, `fire` creates their tasks, and `ends` learns how
-//! those tasks ended. `backfill` creates the tasks of past ticks.
+//! those tasks ended. `backfill` creates the tasks of past ticks. `census` counts all schedules.
 
 mod backfill;
 mod calendars;
+mod census;
 mod commands;
 mod ends;
 mod fire;
@@ -20,6 +21,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+pub use census::ScheduleStats;
 pub use commands::{Change, PutSchedule};
 pub use ticks::TickOwners;
 pub use view::ScheduleView;
@@ -62,6 +64,8 @@ pub(super) struct Entry {
     is_dirty: bool,
     /// Number of its tasks that ended in this step.
     ends: u8,
+    /// What the census has of it.
+    counted: Option<census::Counted>,
 }
 
 /// When a schedule has ticks and how they are decided. Schedules with an equal plan share it.
@@ -92,6 +96,7 @@ pub(super) struct Schedules {
     plans: FxHashSet<Arc<Plan>>,
     calendars: FxHashMap<Name, Arc<CalendarRecord>>,
     progress: FxHashMap<ScheduleIndex, Progress>,
+    census: census::Census,
     /// Schedules to look at, in the order in which their timers fired. Schedules that were removed since, or
     /// were looked at, can still be in it: `is_due` says which are.
     due: VecDeque<ScheduleIndex>,
@@ -180,10 +185,10 @@ impl Schedules {
     }
 
     /// Forgets a plan that no other schedule has.
-    fn release(&mut self, plan: Arc<Plan>) {
-        // One is in the set, and one is here.
-        if Arc::strong_count(&plan) == 2 {
-            self.plans.remove(&plan);
+    fn release(&mut self, plan: &Arc<Plan>) {
+        // One is in the set, and the caller has one.
+        if Arc::strong_count(plan) == 2 {
+            self.plans.remove(plan);
         }
     }
 
@@ -201,9 +206,11 @@ impl Schedules {
             is_due: false,
             is_dirty: false,
             ends: 0,
+            counted: None,
         });
         let index = self.entries.insert(Some(entry));
         self.by_name.insert(record.name.clone(), index);
+        self.count(index);
         index
     }
 
@@ -211,8 +218,9 @@ impl Schedules {
     fn remove(&mut self, index: ScheduleIndex) {
         let entry = self.entries[index].take().expect("an index in use");
         self.by_name.remove(&entry.name);
+        self.uncount(index, &entry);
         self.progress.remove(&index);
-        self.release(entry.plan);
+        self.release(&entry.plan);
         self.entries.release(index);
     }
 
@@ -226,7 +234,7 @@ impl Schedules {
         entry.version = record.version;
         entry.fingerprints = record.fingerprints;
         entry.next = None;
-        self.release(former);
+        self.release(&former);
     }
 }
 
@@ -316,10 +324,8 @@ impl Machine {
 
     /// Writes what the step changed. Call it at the end of the step.
     pub(super) fn seal_schedules(&mut self) {
-        let mut links: FxHashMap<ScheduleIndex, Vec<TaskId>> = FxHashMap::default();
-        for (index, task) in self.schedules.links.drain(..) {
-            links.entry(index).or_default().push(task);
-        }
+        let mut links = std::mem::take(&mut self.schedules.links);
+        links.sort_by_key(|(index, _)| *index);
         for index in std::mem::take(&mut self.schedules.dirty) {
             // It may have been removed in this step.
             let Some(entry) = self.schedules.entries[index].as_deref_mut() else { continue };
@@ -331,8 +337,13 @@ impl Machine {
             self.step.mutations.push(Mutation::PutScheduleState {
                 schedule: entry.name.clone(),
                 state: Box::new((&entry.state).into()),
-                with: links.remove(&index).unwrap_or_default(),
+                with: {
+                    let begin = links.partition_point(|(linked, _)| *linked < index);
+                    let own = links[begin..].iter().take_while(|(linked, _)| *linked == index);
+                    own.map(|(_, task)| *task).collect()
+                },
             });
+            self.schedules.count(index);
         }
     }
 }

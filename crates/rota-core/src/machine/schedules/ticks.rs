@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     KeyOwner, Millis, Name, Outcome, Overlap, Run, SkipReason, TaskId, TaskIdSequence, TickRecord,
-    WallTime, machine::TickEvent, machine::index::ScheduleIndex, tick_id,
+    WallTime, machine::TickEvent, machine::index::ScheduleIndex, schedule::write_tick_id,
 };
 
 /// Maximum number of schedules to look at in one step, so that batches stay small.
@@ -43,8 +43,9 @@ impl TickOwners {
         self.0.insert(id, owner);
     }
 
-    pub(super) fn get(&self, id: &Name) -> Option<Option<KeyOwner>> {
-        self.0.get(id).copied()
+    /// The id with this text and its owner, if it was looked up.
+    pub(super) fn get(&self, id: &str) -> Option<(Name, Option<KeyOwner>)> {
+        self.0.get_key_value(id).map(|(id, owner)| (id.clone(), *owner))
     }
 }
 
@@ -56,6 +57,8 @@ pub(super) struct Deciding<'a> {
     pub(super) owners: &'a TickOwners,
     /// Bytes of payloads so far.
     pub(super) bytes: usize,
+    /// Room for the text of an id.
+    pub(super) text: String,
 }
 
 /// What is left to do for a schedule.
@@ -76,6 +79,7 @@ impl Machine {
         let mut due: Vec<_> = self.schedules.due.iter().take(DECIDED_MAX).copied().collect();
         due.extend(self.schedules.behind.iter().take(BEHIND_MAX));
         let mut ids = Vec::with_capacity(due.len());
+        let mut text = String::with_capacity(Name::LEN_MAX);
         for index in due {
             // It may have been removed since.
             if self.schedules.get(index).is_none_or(|entry| !entry.is_due) {
@@ -87,7 +91,10 @@ impl Machine {
             let wants = self.schedules.progress.get(&index).and_then(|progress| progress.wants);
             let next = next.map(|next| next.nominal).filter(|next| wants != Some(*next));
             let candidates = [wants, rare.queued.first().copied(), next];
-            ids.extend(candidates.into_iter().flatten().map(|at| tick_id(&entry.name, at)));
+            for at in candidates.into_iter().flatten() {
+                write_tick_id(&mut text, &entry.name, at);
+                ids.push(Name::new(&text).expect("the name of a schedule leaves room for a date"));
+            }
             if rare.backfill.is_some() {
                 self.backfill_ids(index, now, &mut ids);
             }
@@ -102,7 +109,8 @@ impl Machine {
         if self.schedules.ahead.0.abs_diff(self.schedules.ahead_of_timers.0) > DRIFT_TOLERATED {
             self.arm_schedules();
         }
-        let mut deciding = Deciding { now, ids, owners, bytes: 0 };
+        let text = String::with_capacity(Name::LEN_MAX);
+        let mut deciding = Deciding { now, ids, owners, bytes: 0, text };
         // What is put there meanwhile is for the next step.
         let behind = self.schedules.behind.len().min(BEHIND_MAX);
         for _ in 0..self.schedules.due.len().min(DECIDED_MAX) {

@@ -47,6 +47,10 @@ impl Schedules {
     }
 
     fn find_after(&self, entry: &Entry, after: WallTime) -> Option<(WallTime, Option<SkipReason>)> {
+        // The search does not take dates without bound.
+        if after >= WallTime::MAX {
+            return None;
+        }
         let found = entry.plan.recurrence.next_after(Timestamp(after.0), self)?;
         let skip = match found.kind {
             Kind::Fires => None,
@@ -64,6 +68,7 @@ impl Schedules {
         }
         let next = self.occurrence_after(index, entry.state.cursor);
         self.at_mut(index).next = Some(next);
+        self.count(index);
         next
     }
 

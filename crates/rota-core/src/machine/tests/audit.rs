@@ -116,8 +116,10 @@ impl Scope {
             | Command::PauseSchedule { .. }
             | Command::SkipTick { .. }
             | Command::Backfill { .. }
+            | Command::PurgeTick { .. }
             | Command::PutCalendar { .. }
-            | Command::DeleteCalendar { .. } => Self::new(Who::Nobody, &[]),
+            | Command::DeleteCalendar { .. }
+            | Command::PurgeTick { .. } => Self::new(Who::Nobody, &[]),
         }
     }
 

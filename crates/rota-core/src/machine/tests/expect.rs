@@ -120,8 +120,10 @@ impl World {
             | Command::PauseSchedule { .. }
             | Command::SkipTick { .. }
             | Command::Backfill { .. }
+            | Command::PurgeTick { .. }
             | Command::PutCalendar { .. }
             | Command::DeleteCalendar { .. }
+            | Command::PurgeTick { .. }
             | Command::PauseQueue { .. }
             | Command::OpenSession(_) => Expected::Anything,
         }

@@ -17,6 +17,7 @@ use tokio::{net::unix::pipe, process::Command};
 use crate::{
     context::{TaskContext, cut},
     handler::HandlerError,
+    tick::Tick,
 };
 
 /// Variables of the worker that programs get.
@@ -213,6 +214,11 @@ fn set_env(
         .env("ROTA_KIND", context.kind())
         .env("ROTA_ATTEMPT", context.attempt().to_string())
         .env("ROTA_LEASE_TOKEN", context.lease_token().to_string());
+    for (part, value) in context.tick().into_iter().flat_map(Tick::parts) {
+        if let Some(value) = value {
+            command.env(part.variable, value);
+        }
+    }
     if let Some(trace) = context.trace() {
         command.env("TRACEPARENT", trace.traceparent()).env("TRACESTATE", trace.tracestate());
     }

@@ -32,8 +32,6 @@ pub(super) struct Plan {
     pub(super) max_runs: Option<u64>,
     pub(super) expires_after: Option<Millis>,
     pub(super) queue: Name,
-    /// A hash of the rest.
-    pub(super) body: u64,
 }
 
 impl Plan {
@@ -49,7 +47,6 @@ impl Plan {
             max_runs: None,
             expires_after: None,
             queue: name("q"),
-            body: 0,
         }
     }
 
@@ -98,7 +95,6 @@ impl Plan {
                 whole: hash(format!("{self:?}")),
                 times: hash(format!("{:?}", self.spec)),
             },
-            unknown: bytes::Bytes::new(),
         }
     }
 }
@@ -123,9 +119,8 @@ pub(super) struct Clockwork {
     in_flight: Option<Vec<Mutation>>,
     /// Leases that were sent to the worker. It reports on them when a test says so.
     leases: Vec<Assignment>,
-    /// Called for each mutation that becomes durable.
-    pub(super) history: Vec<Mutation>,
-    pub(super) keeps_history: bool,
+    /// Whether the worker stops cancelled tasks.
+    pub(super) obeys: bool,
 }
 
 impl Clockwork {
@@ -145,8 +140,7 @@ impl Clockwork {
             durable: ModelStore::default(),
             in_flight: None,
             leases: Vec::new(),
-            history: Vec::new(),
-            keeps_history: false,
+            obeys: true,
         };
         clockwork.open_worker();
         clockwork
@@ -246,9 +240,6 @@ impl Clockwork {
     pub(super) fn land(&mut self) {
         for mutation in self.in_flight.take().into_iter().flatten() {
             self.durable.apply(&mutation);
-            if self.keeps_history {
-                self.history.push(mutation);
-            }
         }
     }
 
@@ -269,7 +260,7 @@ impl Clockwork {
         for effect in &step.effects {
             match effect {
                 Effect::Dispatch(lease) => self.leases.push(*lease),
-                Effect::Stop { task, .. } => {
+                Effect::Stop { task, .. } if self.obeys => {
                     // The worker obeys at once.
                     let cancelled = self.leases.iter().find(|lease| lease.task == *task).copied();
                     if let Some(lease) = cancelled {

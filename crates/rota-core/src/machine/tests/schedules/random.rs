@@ -139,10 +139,10 @@ struct Life {
 }
 
 impl Life {
-    fn new(nominal: Nominal, rules: TickRules, max_runs: Option<u64>) -> Self {
+    fn new(nominal: &Nominal, rules: TickRules, max_runs: Option<u64>) -> Self {
         let mut life =
             Self { clockwork: Clockwork::new(), segments: BTreeMap::new(), may_overlap: false };
-        life.put(&nominal, rules, max_runs, false);
+        life.put(nominal, rules, max_runs, false);
         life.clockwork.step();
         life.clockwork.land();
         life
@@ -352,7 +352,7 @@ proptest! {
         max_runs in prop::option::weighted(0.2, 1u64..20),
         events in prop::collection::vec(any_event(), 1..60),
     ) {
-        let mut life = Life::new(nominal, rules, max_runs);
+        let mut life = Life::new(&nominal, rules, max_runs);
         for event in &events {
             life.happens(event);
         }

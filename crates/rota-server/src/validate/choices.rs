@@ -4,7 +4,7 @@ use rota_core::{BackfillOrder, BackfillScope, CatchUp, Overlap};
 use rota_cron::{Fold, Gap, OnHoliday};
 use rota_proto::v1;
 
-use crate::validate::Check;
+use super::Check;
 
 macro_rules! choices {
     ($($read:ident $show:ident $name:ident { $($value:ident)* })*) => {$(

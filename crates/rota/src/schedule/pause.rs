@@ -1,0 +1,151 @@
+//! `rota schedule pause` and `resume`, for one schedule or for all that match a filter.
+
+use clap::{Args, builder::NonEmptyStringValueParser as Text};
+use nix::unistd::{User, gethostname, getuid};
+use rota_client::{
+    Client,
+    v1::{
+        BulkSchedulesResponse, PauseScheduleRequest, PauseSchedulesRequest, ResumeSchedulesRequest,
+        ScheduleRequest,
+    },
+};
+use serde_json::json;
+
+use super::{
+    select::{FILTERS, SelectArgs},
+    show::state,
+};
+use crate::{
+    exit::{Exit, Failure},
+    output::{self, Format},
+};
+
+/// Schedules to change in one request.
+const LIMIT: u32 = 1000;
+/// Longest name of an author that a server takes.
+const BY: usize = 128;
+
+/// Selects one schedule, or the schedules of a filter.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// Name of the schedule.
+    #[arg(value_parser = Text::new(), required_unless_present_any = FILTERS.into_iter().chain(["all"]), conflicts_with_all = FILTERS)]
+    name: Option<String>,
+    #[command(flatten)]
+    select: SelectArgs,
+    /// Select all schedules.
+    #[arg(long, conflicts_with = "name", conflicts_with_all = FILTERS)]
+    all: bool,
+    /// Do not ask for confirmation.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Who pauses what, and why.
+#[derive(Debug, Args)]
+pub(crate) struct PauseArgs {
+    #[command(flatten)]
+    which: Which,
+    /// Reason for people, up to 256 characters.
+    #[arg(long, value_name = "TEXT", value_parser = Text::new())]
+    note: Option<String>,
+    /// Author of the pause. Servers do not verify it [default: user@host].
+    #[arg(long, value_name = "NAME", value_parser = Text::new())]
+    by: Option<String>,
+}
+
+/// The user of this process at this host.
+fn author() -> Option<String> {
+    let user = User::from_uid(getuid()).ok().flatten().map(|user| user.name);
+    let host = gethostname().ok().and_then(|host| host.into_string().ok());
+    let author = [user, host].into_iter().flatten().collect::<Vec<_>>().join("@");
+    (!author.is_empty() && author.len() <= BY).then_some(author)
+}
+
+/// Pauses schedules.
+pub(super) async fn pause(args: PauseArgs, client: &Client, format: Format) -> Result<(), Failure> {
+    let PauseArgs { which, note, by } = args;
+    let by = by.or_else(author);
+    if let Some(name) = which.name {
+        let schedule = client.pause_schedule(PauseScheduleRequest { name, note, by }).await?;
+        return match format {
+            Format::Json => output::json(&schedule),
+            Format::Table => output::line(&format!("{} {}", schedule.name, state(&schedule))),
+        };
+    }
+    confirm(&which, "pause")?;
+    let request = PauseSchedulesRequest {
+        filter: Some(which.select.filter()?),
+        all: which.all,
+        limit: Some(LIMIT),
+        note,
+        by,
+    };
+    let ask = async || client.pause_schedules(request.clone()).await;
+    page_by_page(ask, "paused", format).await
+}
+
+/// Resumes schedules.
+pub(super) async fn resume(which: Which, client: &Client, format: Format) -> Result<(), Failure> {
+    if let Some(name) = which.name {
+        let schedule = client.resume_schedule(ScheduleRequest { name }).await?;
+        return match format {
+            Format::Json => output::json(&schedule),
+            Format::Table => output::line(&format!("{} {}", schedule.name, state(&schedule))),
+        };
+    }
+    confirm(&which, "resume")?;
+    let request = ResumeSchedulesRequest {
+        filter: Some(which.select.filter()?),
+        all: which.all,
+        limit: Some(LIMIT),
+    };
+    let ask = async || client.resume_schedules(request.clone()).await;
+    page_by_page(ask, "resumed", format).await
+}
+
+fn confirm(which: &Which, verb: &str) -> Result<(), Failure> {
+    if which.yes {
+        return Ok(());
+    }
+    if !output::is_interactive() {
+        return Err(Failure::usage(format!(
+            "cannot ask for confirmation without a terminal; add --yes to {verb} many schedules"
+        )));
+    }
+    let those = if which.all { "" } else { " that match the filter" };
+    if output::confirm(&format!("{verb} all schedules{those}?"))? {
+        Ok(())
+    } else {
+        Err(Failure::new(Exit::Failure, "no schedule was changed"))
+    }
+}
+
+/// Repeats the request until it changes less than its limit.
+async fn page_by_page(
+    ask: impl AsyncFn() -> Result<BulkSchedulesResponse, rota_client::ClientError>,
+    done: &str,
+    format: Format,
+) -> Result<(), Failure> {
+    let mut total = 0_u64;
+    let stopped = loop {
+        match ask().await {
+            Ok(BulkSchedulesResponse { changed }) => {
+                total += u64::from(changed);
+                // Those that were changed are not selected again.
+                if changed < LIMIT {
+                    break None;
+                }
+            }
+            Err(error) => break Some(Failure::from(error)),
+        }
+    };
+    match stopped {
+        Some(failure) if total == 0 => return Err(failure),
+        _ => match format {
+            Format::Json => output::json(&json!({ "changed": total }))?,
+            Format::Table => output::line(&format!("{total} {done}"))?,
+        },
+    }
+    stopped.map_or(Ok(()), |failure| Err(failure.after("stopped early")))
+}

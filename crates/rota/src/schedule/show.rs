@@ -1,0 +1,177 @@
+//! `rota schedule get` and `list`: schedules as tables.
+
+use rota_client::{
+    Client, Date,
+    v1::{
+        self, ListSchedulesRequest, ListSchedulesResponse, Schedule, ScheduleDefinition,
+        ScheduleState,
+    },
+};
+use rota_proto::json::Words as _;
+
+use super::{normal, select::SelectArgs, upcoming};
+use crate::{
+    exit::Failure,
+    output::{self, Format, Table},
+};
+
+/// Number of coming runs that `get` shows.
+const RUNS: u32 = 3;
+/// Maximum number of characters of a sentence in a list.
+const SENTENCE: usize = 60;
+/// Largest page of a server with its default settings.
+const PAGE: u32 = 1000;
+
+/// A nominal time, which has no fraction of a second.
+pub(super) fn time(date: Date) -> String {
+    date.timestamp().to_string()
+}
+
+/// A time, and how far away it is.
+pub(super) fn coming(date: Date) -> String {
+    format!("{} ({})", time(date), output::relative(date))
+}
+
+/// Shows one schedule.
+pub(super) async fn get(client: &Client, name: &str, format: Format) -> Result<(), Failure> {
+    let schedule = client.get_schedule(v1::ScheduleRequest { name: name.to_owned() }).await?;
+    if format == Format::Json {
+        return output::json(&schedule);
+    }
+    let request =
+        v1::PreviewScheduleRequest { name: name.to_owned(), count: Some(RUNS), from: None };
+    let preview = client.preview_schedule(request).await?;
+    output::text(&describe(&schedule).text())?;
+    if !preview.upcoming.is_empty() {
+        output::line("")?;
+        upcoming::table(&preview.upcoming).print()?;
+    }
+    output::line("\nDefinition:")?;
+    let definition = normal::yaml(schedule.definition.unwrap_or_default())?;
+    definition.lines().try_for_each(|line| output::line(&format!("  {line}")))
+}
+
+fn describe(schedule: &Schedule) -> Table {
+    let mut table = Table::new(&["Schedule", &schedule.name]);
+    let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
+    row("State", state(schedule));
+    row("Runs", schedule.sentence.clone());
+    let definition = schedule.definition.clone().unwrap_or_default();
+    if let Some(description) = definition.description {
+        row("Description", description);
+    }
+    for (name, value) in &definition.labels {
+        row("Label", format!("{name}={value}"));
+    }
+    let last = schedule.last_fired_time.map_or_else(|| "never".to_owned(), coming);
+    row("Last run", last);
+    let success = schedule.last_success_time.map_or_else(|| "never".to_owned(), coming);
+    row("Last success", success);
+    if let Some(task) = &schedule.running_task {
+        row("Running task", task.clone());
+    }
+    if schedule.failures_in_a_row > 0 {
+        row("Failures", format!("{} in a row", schedule.failures_in_a_row));
+    }
+    if let Some(left) = schedule.remaining_runs {
+        row("Runs left", left.to_string());
+    }
+    for at in &schedule.queued_times {
+        row("Queued", time(*at));
+    }
+    for at in &schedule.skip_times {
+        row("Skips", coming(*at));
+    }
+    if let Some(backfill) = &schedule.backfill {
+        row("Backfill", super::backfill::progress(backfill));
+    }
+    row("Version", schedule.version.to_string());
+    table
+}
+
+/// The state, and who paused it.
+pub(super) fn state(schedule: &Schedule) -> String {
+    let word = schedule.state().word();
+    let Some(pause) = &schedule.pause else { return word.to_owned() };
+    let by = match (pause.on_failure, pause.by.as_str()) {
+        (true, _) => " because its tasks failed".to_owned(),
+        (false, "") => String::new(),
+        (false, by) => format!(" by {by}"),
+    };
+    let at = output::relative(pause.at.unwrap_or_default());
+    let note = if pause.note.is_empty() { String::new() } else { format!(": {}", pause.note) };
+    format!("{word}{by} {at}{note}")
+}
+
+/// Lists schedules.
+pub(super) async fn list(
+    client: &Client,
+    select: &SelectArgs,
+    limit: u32,
+    format: Format,
+) -> Result<(), Failure> {
+    let all = page(client, select, limit).await?;
+    if format == Format::Json {
+        return output::json(&all);
+    }
+    let mut table = Table::new(&["NAME", "STATE", "NEXT RUN", "LAST RUN", "RUNS"]);
+    for schedule in &all.schedules {
+        let next = match (schedule.state(), schedule.next_time) {
+            (ScheduleState::Active, Some(next)) => output::relative(next),
+            _ => "-".to_owned(),
+        };
+        let last = schedule.last_fired_time.map_or_else(|| "never".to_owned(), output::relative);
+        let cells = [schedule.name.clone(), schedule.state().word().to_owned(), next, last];
+        table.row(cells.into_iter().chain([short(schedule)]));
+    }
+    table.print()?;
+    if all.schedules.is_empty() {
+        output::note("no schedules");
+    }
+    if all.next_page_token.is_some() {
+        output::note(&format!("showing the first {limit} schedules; use --limit to see more"));
+    }
+    Ok(())
+}
+
+fn short(schedule: &Schedule) -> String {
+    let sentence = &schedule.sentence;
+    if sentence.chars().count() <= SENTENCE {
+        return sentence.clone();
+    }
+    // An expression says more than half of a sentence.
+    let ScheduleDefinition { expressions, .. } = schedule.definition.clone().unwrap_or_default();
+    match expressions.as_slice() {
+        [one] => format!("{one} ({})", schedule.time_zone),
+        _ => sentence.chars().take(SENTENCE - 1).chain(['…']).collect(),
+    }
+}
+
+async fn page(
+    client: &Client,
+    select: &SelectArgs,
+    limit: u32,
+) -> Result<ListSchedulesResponse, Failure> {
+    let filter = select.filter()?;
+    let mut all = ListSchedulesResponse::default();
+    let mut page_token = String::new();
+    loop {
+        let left = limit.saturating_sub(u32::try_from(all.schedules.len()).unwrap_or(limit));
+        if left == 0 {
+            return Ok(all);
+        }
+        let request = ListSchedulesRequest {
+            filter: Some(filter.clone()),
+            page_size: left.min(PAGE),
+            page_token: page_token.clone(),
+        };
+        let page = client.list_schedules(request).await?;
+        all.schedules.extend(page.schedules);
+        all.next_page_token.clone_from(&page.next_page_token);
+        match page.next_page_token {
+            // A cursor that does not move would make this loop endless.
+            Some(next) if next != page_token => page_token = next,
+            _ => return Ok(all),
+        }
+    }
+}
