@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use rota_core::{Command, Name, Refusal, Reply, TickOwners, WallTime};
+use rota_core::{Command, Name, Now, Refusal, Reply, TickOwners, WallTime};
 use rota_store::{Leadership, StoreError};
 use tokio::time::timeout;
 
@@ -20,8 +20,8 @@ use crate::{
 impl Coordinator<'_> {
     /// Decides the ticks that are due. Call it once in a step, after the timers. Ticks whose ids cannot be
     /// looked up now are decided in a later step.
-    pub(crate) async fn decide_ticks(&mut self, leadership: &dyn Leadership) {
-        let now = self.shared.timekeeper.believed(self.shared.host.now());
+    pub(crate) async fn decide_ticks(&mut self, now: Now, leadership: &dyn Leadership) {
+        let now = self.shared.timekeeper.believed(now);
         let ids = self.machine.due_tick_ids(now);
         let mut owners = TickOwners::default();
         if !ids.is_empty() {
