@@ -11,7 +11,7 @@
 //! - No tick has a date that is still to come.
 //! - What the API tells of ticks is what was written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::OccupiedEntry};
 
 use crate::{
     history::{Revision, ScheduleWrite, Ticks},
@@ -77,9 +77,16 @@ pub fn judge(history: &[Revision], told: &Told, end_s: i64) -> Verdict {
         if last_ms > end_s * SECOND_MS {
             verdict.fault(0, name, format!("{} is still to come", text_of(last_ms)));
         }
-        let written: BTreeMap<_, _> =
+        let mut written: BTreeMap<_, _> =
             schedule.ticks.iter().map(|(first, ticks)| (*first, as_told(*ticks))).collect();
-        let told = told.get(name).cloned().unwrap_or_default();
+        let mut told = told.get(name).cloned().unwrap_or_default();
+        // A paused schedule writes its last record, and goes on with it, after it was told.
+        for records in [&mut written, &mut told] {
+            records
+                .last_entry()
+                .filter(|last| last.get().outcome != FIRED)
+                .map(OccupiedEntry::remove);
+        }
         if written != told {
             let differs = written.iter().find(|(first, ticks)| told.get(first) != Some(ticks));
             let what =
