@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 case ${1:-etcd} in
-    etcd) runs=(hurt_in_every_way_nothing_is_lost_and_nothing_ends_twice) ;;
+    etcd) runs=(hurt_in_every_way_nothing_is_lost_and_nothing_ends_twice hurt_in_every_way_each_tick_of_a_schedule_is_decided_once) ;;
     redis) runs=(hurt_in_every_way_nothing_is_lost_on_redis_with_replicas hurt_in_every_way_each_loss_of_redis_is_told) ;;
     consul) runs=(hurt_in_every_way_nothing_is_lost_on_consul) ;;
     *)

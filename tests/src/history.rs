@@ -40,6 +40,8 @@ pub struct Revision {
     pub created: Vec<String>,
     /// Ids that clients gave the tasks of which it wrote.
     pub ids: Vec<String>,
+    /// What it wrote of schedules.
+    pub schedules: Vec<ScheduleWrite>,
 }
 
 /// What a store lost at once.
@@ -117,6 +119,61 @@ impl TaskWrite {
             | Self::EndUndone { task } => task,
         }
     }
+}
+
+/// A write about one schedule. Dates are in milliseconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScheduleWrite {
+    /// Its ticks up to this date are decided.
+    Cursor {
+        /// The schedule.
+        schedule: String,
+        /// The date.
+        until_ms: i64,
+    },
+    /// Ticks have this outcome.
+    Outcome(String, Ticks),
+    /// A tick created a task.
+    Task {
+        /// The schedule.
+        schedule: String,
+        /// The number of the task.
+        task: u64,
+        /// Its id.
+        id: String,
+        /// The date of the tick.
+        nominal_ms: i64,
+    },
+    /// A record of ticks is gone. It has this key.
+    Removed(String),
+}
+
+impl ScheduleWrite {
+    /// The schedule. A key begins with it.
+    #[must_use]
+    pub fn schedule(&self) -> &str {
+        match self {
+            Self::Cursor { schedule, .. }
+            | Self::Outcome(schedule, _)
+            | Self::Task { schedule, .. } => schedule,
+            Self::Removed(key) => key.split(' ').next().unwrap_or_default(),
+        }
+    }
+}
+
+/// Ticks in a row with the same outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticks {
+    /// The outcome: 1 for a tick that fired.
+    pub outcome: u32,
+    /// The task of one that fired.
+    pub task: Option<u64>,
+    /// The dates of the first and the last.
+    pub first_ms: i64,
+    /// See there.
+    pub last_ms: i64,
+    /// How many there are.
+    pub count: u64,
 }
 
 /// Who has a task.

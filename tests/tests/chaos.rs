@@ -28,7 +28,9 @@ use rota_tests::{
     process::LOOK,
     pull_worker::PullWorker,
     report::Report,
+    schedules::{self, Schedules},
     store::Backend,
+    ticks,
     users::{self, Experience, Users},
 };
 use tokio::time::timeout;
@@ -50,6 +52,12 @@ const CLIENTS: usize = 3;
 const USERS: usize = 3;
 const PERIOD: Duration = Duration::from_millis(400);
 const TASKS_MAX: usize = 150_000;
+/// Schedules with a tick each second, in a short run and at most. A longer run has so many that their ticks are no more
+/// than `TASKS_MAX`.
+const FEW_SCHEDULES: usize = 20;
+const MANY_SCHEDULES: usize = 1000;
+/// A run that strikes each fault once takes about so long.
+const ROUND: Duration = Duration::from_secs(150);
 /// The plan of a short run.
 const SHORT_SEED: u64 = 1;
 /// What the ids of probes begin with.
@@ -118,6 +126,15 @@ impl Plan {
         }
     }
 
+    fn schedules(&self) -> usize {
+        if let Some(count) = env::var("ROTA_TEST_SCHEDULES").ok().filter(|text| !text.is_empty()) {
+            return count.parse().expect("a number");
+        }
+        let Some(duration) = self.duration else { return FEW_SCHEDULES };
+        let seconds = duration.max(ROUND).as_secs();
+        MANY_SCHEDULES.min(TASKS_MAX / usize::try_from(seconds).expect("a short time"))
+    }
+
     fn period(&self) -> Duration {
         let batches = u32::try_from(TASKS_MAX / BATCH / CLIENTS).expect("few batches");
         PERIOD.max(self.duration.unwrap_or_default() / batches)
@@ -159,6 +176,57 @@ async fn hurt_in_every_way_each_loss_of_redis_is_told() {
 async fn hurt_in_every_way_nothing_is_lost_on_consul() {
     let short = [Fault::KillStoreLeader, Fault::LargeValues, Fault::LoseQuorum];
     hurt(Backend::ConsulWithShortSessions, Plan::read(Some(SHORT_SEED), &short)).await;
+}
+
+/// Schedules with a tick each second, while leaders are killed, stand still, are cut off and hand over, and while their
+/// clocks are wrong.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hurt_in_every_way_each_tick_of_a_schedule_is_decided_once() {
+    let short = [Fault::PauseLeader, Fault::SetClock, Fault::EndLeader];
+    let mut plan = Plan::read(Some(SHORT_SEED), &short);
+    println!("ROTA_TEST_SEED={} repeats this plan", plan.seed);
+    let shape = Shape { backend: Backend::Etcd, servers: 3, nodes: 3, workers: 2 };
+    let mut cluster = Cluster::start(shape, Path::new(env!("CARGO_BIN_EXE_effect-worker"))).await;
+    cluster.leader().await;
+    let schedules = Schedules::create(&cluster.url(0), "effect", plan.schedules()).await;
+    let began = Instant::now();
+    loop {
+        for fault in plan.round(&cluster) {
+            // It waits for the end of all work near the quota, and ticks create more until the store is full.
+            if fault == Fault::FillStore {
+                continue;
+            }
+            println!("{:6.1} s: {fault:?}", began.elapsed().as_secs_f64());
+            let hold = plan.hold(fault);
+            fault.inflict(&mut cluster, hold, &mut plan.random).await;
+            let decided_after = schedules.catch_up(&cluster.url(1)).await;
+            println!("    all ticks are decided after {decided_after:.1?}");
+        }
+        if plan.duration.is_none_or(|duration| began.elapsed() >= duration) {
+            break;
+        }
+    }
+    schedules.pause(&cluster.url(0)).await;
+    load::settle(&cluster.client(0)).await;
+    let (told, records) =
+        (schedules.told(&cluster.url(0)).await, load::records(&cluster.client(0)).await);
+    let history = cluster.history_until_now().await;
+    let verdict = ticks::judge(&history, &told, schedules::now_s());
+    println!(
+        "{} schedules: {} ticks decided, {} fired",
+        verdict.schedules, verdict.ticks, verdict.fired
+    );
+    let mut shown = verdict.faults.clone();
+    shown.truncate(10);
+    assert_eq!(shown, [], "{} promises were broken", verdict.faults.len());
+    assert_eq!(verdict.schedules, plan.schedules());
+    // Each tick that fired has one task, which is there in the end.
+    let theirs = records.iter().map(|record| record.id.clone());
+    let theirs: std::collections::BTreeSet<_> =
+        theirs.filter(|id| schedules::is_theirs(id)).collect();
+    assert_eq!(theirs.symmetric_difference(&verdict.ids).next(), None);
+    // Leaders wrote as they may.
+    assert_eq!(history::judge(&history, &[]).faults, []);
 }
 
 #[expect(clippy::print_stdout, reason = "what struck belongs to the report of a run")]

@@ -75,6 +75,7 @@ const ROOMS: &[Room] = &[
         may: &[
             "rota-client",
             "rota-core",
+            "rota-cron",
             "rota-engine",
             "rota-metrics",
             "rota-proto",

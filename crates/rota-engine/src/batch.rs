@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rota_core::{DoneRecord, Event, KeyOwner, Mutation, Name, Refusal, TaskId, TickRecord};
+use rota_core::{
+    DoneRecord, Event, KeyOwner, Mutation, Name, Outcome, Refusal, TaskId, TickRecord,
+};
 use rota_metrics::{Count, Counts};
 use rota_store::{Batch, BatchLimits, BatchSeq, Space, VALUE_BYTES_MAX};
 use rustc_hash::FxHashMap;
@@ -352,6 +354,9 @@ impl Piece {
                 self.delete(layout::SCHEDULE, layout::named(name));
                 self.delete(layout::CURSOR, layout::named(name));
             }
+            Mutation::PutTick(record)
+                if matches!(record.run.outcome, Outcome::Missed | Outcome::Coalesced)
+                    && Planted::LosesMissedTicks.is_made() => {}
             Mutation::PutTick(record) => self.put_tick(record),
             Mutation::DeleteTick { schedule, first } => {
                 self.delete(layout::TICK, layout::tick(schedule, *first));

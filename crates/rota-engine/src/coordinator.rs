@@ -31,7 +31,7 @@ use crate::{
     ledger::{Landing, Ledger},
     log,
     marks::Marks,
-    planted::Planted,
+    planted::{self, Planted},
     request::{Answer, Release, SubmitResults},
     shared::{PULSE, Shared},
     tick_counts, tick_traces,
@@ -122,6 +122,8 @@ pub(crate) struct Coordinator<'a> {
     pub(crate) raised_to: u32,
     /// Until then no ticks are decided, because the store could not be read.
     pub(crate) ticks_paused_until: Option<Instant>,
+    /// Planted faults: states of schedules that belong to the last step.
+    late_cursors: Vec<Mutation>,
     /// A requested transfer of leadership, to this node if one is named.
     pub(crate) resigning: Option<Option<String>>,
     /// The last time that the machine got.
@@ -192,6 +194,7 @@ impl<'a> Coordinator<'a> {
             level,
             raised_to: 0,
             ticks_paused_until: None,
+            late_cursors: Vec::new(),
             resigning: None,
             begun: MonoTime(0),
             doubted: false,
@@ -283,7 +286,7 @@ impl<'a> Coordinator<'a> {
                 }
                 if !Planted::DropsTimers.is_made() {
                     self.machine.tick(self.heard);
-                    self.decide_ticks(leadership).await;
+                    self.decide_ticks(now, leadership).await;
                 }
                 let (flight, post_commit) = self.seal(now);
                 in_flight = flight;
@@ -322,6 +325,7 @@ impl<'a> Coordinator<'a> {
         }
         let early = if Planted::RunsEarly.is_made() { Millis::from_secs(3) } else { Millis(0) };
         self.machine.begin(Now { wall: now.wall + early, ..now }, self.seq.0);
+        self.machine.trust(self.shared.timekeeper.believed(now));
         self.begun = now.mono;
         self.hear();
         now
@@ -330,7 +334,8 @@ impl<'a> Coordinator<'a> {
     /// Ends the open step. A step without changes needs no commit. It is returned, to be released after the
     /// step in flight.
     fn seal(&mut self, now: Now) -> (Option<InFlight>, PostCommit) {
-        let step = self.machine.seal();
+        let mut step = self.machine.seal();
+        planted::spoil_ticks(&mut step.mutations, &mut self.late_cursors);
         let mut open = std::mem::take(&mut self.step);
         for Created { spec, mut results, answer } in open.created {
             let live = self.machine.task(spec.id);

@@ -4,6 +4,10 @@
 //! `Planted::plant` on the same thread. In other builds `Planted::is_made` is false, and the faulty code is
 //! not compiled in.
 
+use std::sync::Arc;
+
+use rota_core::{Mutation, WallTime, tick_id};
+
 macro_rules! mistakes {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
         /// A planted fault.
@@ -118,6 +122,16 @@ mistakes! {
     TrustsOldCopy,
     /// A new leader forgets some of the tasks that it loads.
     ForgetsTasks,
+    /// The copy of the backlog ignores the states of schedules.
+    ForgetsCursors,
+    /// The state of a schedule is written in the step after the one that decides its ticks.
+    WritesCursorsLate,
+    /// The id and the nominal time of a tick's task are those of the present second.
+    NamesTicksByClock,
+    /// Ticks that are missed, or stood for by later ones, leave no outcome.
+    LosesMissedTicks,
+    /// Ticks are decided by a wall clock that jumped forward as soon as it jumped.
+    DecidesByJumps,
     /// A commit with an unknown outcome counts as durable.
     TakesUnknownForLanded,
     /// A commit with an unknown outcome counts as failed.
@@ -156,6 +170,29 @@ impl Planted {
     pub fn plant(planted: Option<Self>) {
         MADE.set(planted);
         COUNT.set(0);
+    }
+}
+
+/// Planted faults: changes what a step writes of schedules. `late` is kept from one step to the next.
+pub(crate) fn spoil_ticks(mutations: &mut Vec<Mutation>, late: &mut Vec<Mutation>) {
+    if Planted::WritesCursorsLate.is_made() {
+        let is_cursor =
+            |mutation: &mut Mutation| matches!(mutation, Mutation::PutScheduleState { .. });
+        let former = std::mem::take(late);
+        *late = mutations.extract_if(.., is_cursor).collect();
+        mutations.extend(former);
+    }
+    if Planted::NamesTicksByClock.is_made() {
+        for mutation in mutations {
+            let Mutation::PutSpec(spec) = mutation else { continue };
+            let spec = Arc::make_mut(spec);
+            let Some(tick) = spec.tick.as_mut().filter(|tick| tick.nominal.is_some()) else {
+                continue;
+            };
+            let second = WallTime(spec.created_at.0.div_euclid(1000) * 1000);
+            spec.client_keys.id = Some(tick_id(&tick.schedule, second));
+            tick.nominal = Some(second);
+        }
     }
 }
 

@@ -237,6 +237,8 @@ impl Standby {
                 _ if Planted::MissesChanges.is_made_once_in(20) => {}
                 Mutation::Put { .. } | Mutation::Delete { .. }
                     if space == layout::QUEUE && Planted::ForgetsPauses.is_made() => {}
+                Mutation::Put { .. }
+                    if space == layout::CURSOR && Planted::ForgetsCursors.is_made() => {}
                 Mutation::Put { key, value, .. } if space == layout::LIVE => {
                     if let Some(task) = layout::parse_task(key) {
                         Arc::make_mut(&mut self.live).insert(task, own(value));

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use rota_core::{Command, Name, Refusal, Reply, TickOwners, WallTime};
+use rota_core::{Command, Name, Now, Refusal, Reply, TickOwners, WallTime};
 use rota_store::{Leadership, StoreError};
 use tokio::time::{Instant, timeout};
 
@@ -23,11 +23,11 @@ const PAUSE: Duration = Duration::from_millis(250);
 impl Coordinator<'_> {
     /// Decides the ticks that are due. Call it once in a step, after the timers. Ticks whose ids cannot be
     /// looked up now are decided in a later step.
-    pub(crate) async fn decide_ticks(&mut self, leadership: &dyn Leadership) {
+    pub(crate) async fn decide_ticks(&mut self, now: Now, leadership: &dyn Leadership) {
         if self.ticks_pause().is_some() {
             return;
         }
-        let now = self.shared.timekeeper.believed(self.shared.host.now());
+        let now = self.shared.timekeeper.believed(now);
         let ids = self.machine.due_tick_ids(now);
         let mut owners = TickOwners::default();
         if !ids.is_empty() {

@@ -147,7 +147,7 @@ impl Timekeeper {
     /// without the jump.
     pub(crate) fn believed(&self, now: Now) -> WallTime {
         match self.seen().doubt {
-            Some(doubt) if now.mono < doubt.held_until => {
+            Some(doubt) if now.mono < doubt.held_until && !Planted::DecidesByJumps.is_made() => {
                 WallTime(now.wall.0.saturating_sub_unsigned(doubt.ahead.0))
             }
             _ => now.wall,

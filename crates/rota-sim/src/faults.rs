@@ -130,6 +130,7 @@ impl Run {
             Fault::NodeClockJumps(at, _) | Fault::NodeClockLeaps(at, _) => {
                 let endpoint = self.node(at);
                 self.machines[endpoint.0].set_right();
+                self.tell_clock(endpoint, false);
             }
             Fault::NodeLosesStore(at, ways) => self.heal(self.node(at), store_place(), ways),
             Fault::WorkerLosesNode(worker, node, ways) => {
@@ -148,10 +149,17 @@ impl Run {
 
     fn jump(&mut self, endpoint: Endpoint, by_ms: i64) {
         self.machines[endpoint.0].jump(by_ms);
+        self.tell_clock(endpoint, false);
         let skew_ms = self.machines[endpoint.0].skew_ms();
         let audit = &mut self.world.lock().audit;
         audit.ahead_ms = audit.ahead_ms.max(skew_ms);
         audit.behind_ms = audit.behind_ms.max(-skew_ms);
+    }
+
+    /// Tells the auditor how far a clock is off, and whether a process begins with it.
+    pub(crate) fn tell_clock(&mut self, endpoint: Endpoint, starts: bool) {
+        let skew_ms = self.machines[endpoint.0].skew_ms();
+        self.world.lock().audit.clocks.set(self.now_us, endpoint, skew_ms, starts);
     }
 
     fn halt(&mut self, endpoint: Endpoint, how: Running) {

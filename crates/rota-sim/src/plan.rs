@@ -93,6 +93,8 @@ pub(crate) struct Plan {
     kinds: &'static [Fault],
 }
 
+/// How far some clocks are set back.
+const SET_BACK_MS: i64 = -300_000;
 /// Stands for whoever leads when a fault begins.
 #[cfg(feature = "planted-faults")]
 pub(crate) const LEADER: usize = usize::MAX;
@@ -191,8 +193,8 @@ impl Plan {
         let thin = rng.u64(20..500);
         let slow_us = rng.u64(5_000..400_000);
         let ways = [Ways::Both, Ways::There, Ways::Back][rng.usize(..3)];
-        let jump_ms = rng.i64(-20_000..20_000);
-        let days = rng.u32(2..60);
+        let jump_ms = if rng.u32(..4) == 0 { SET_BACK_MS } else { rng.i64(-20_000..20_000) };
+        let days = if rng.bool() { 1 } else { rng.u32(2..60) };
         let (long_pause, pause_us) = (rng.bool(), rng.u64(1_000_000..3_500_000));
         let fault = match rng.u32(..109) {
             100 | 101 => Fault::StoreHoldsNews,

@@ -33,6 +33,10 @@ const TICK_US: u64 = 1000;
 const RETELL_US: u64 = 50_000;
 /// A wall clock that is ahead by no more than this may be believed.
 const BELIEVED_MS: i64 = 300_000;
+/// Schedules create tasks until clients have paused them, which takes no longer than this.
+const SCHEDULES_REST_US: u64 = 300_000_000;
+/// So often it is checked that the ticks of schedules are decided in time.
+const TICKS_CHECKED_US: u64 = 1_000_000;
 /// History that the store keeps, in batches.
 const HISTORY: usize = 2_000;
 
@@ -251,14 +255,20 @@ impl Run {
 
     /// Lets all work be done. Ends where nothing more is done though work is left.
     fn work_off(&mut self) {
-        let (mut done, mut since_us) = (0, self.now_us);
+        let (mut done, mut since_us, began_us) = (0, self.now_us, self.now_us);
         while self.is_content() && !self.is_done() {
             let counts = self.world.lock().audit.counts;
             if counts.leases + counts.ended != done {
                 (done, since_us) = (counts.leases + counts.ended, self.now_us);
             }
-            if self.now_us - since_us > self.scenario.patience_us {
+            // A backoff that was loaded by a clock that was behind takes so much longer.
+            let behind_us = self.world.lock().audit.behind_ms.unsigned_abs() * 1000;
+            if self.now_us - since_us > self.scenario.patience_us + behind_us {
                 return;
+            }
+            if self.now_us - began_us > SCHEDULES_REST_US && !self.world.lock().schedules_rest {
+                let what = "schedules cannot be paused".to_owned();
+                return self.world.lock().audit.broken(Rule::Progress, self.now_us, what);
             }
             for _ in 0..200 {
                 self.tick();
@@ -271,7 +281,9 @@ impl Run {
     }
 
     fn is_done(&self) -> bool {
-        self.world.lock().audit.unended(0).0 == 0
+        let inner = self.world.lock();
+        let rests = inner.schedules_rest || self.scenario.schedules == 0;
+        rests && inner.audit.unended(0).0 == 0
     }
 
     fn tick(&mut self) {
@@ -289,6 +301,9 @@ impl Run {
             if self.now_us.is_multiple_of(RETELL_US) {
                 tell_observers(&mut inner);
                 tell_watchers(&mut inner);
+            }
+            if self.now_us.is_multiple_of(TICKS_CHECKED_US) {
+                inner.audit.check_ticks(self.now_us);
             }
             inner.store.compact_at_times(HISTORY);
             for (site, machine) in inner.sites.iter_mut().zip(&self.machines) {
@@ -319,6 +334,11 @@ impl Run {
             site.up = true;
             site.incarnation
         };
+        // A machine that starts asks for the time. One that does not would take the days for an outage.
+        if self.machines[endpoint.0].skew_ms() > BELIEVED_MS {
+            self.machines[endpoint.0].set_right();
+        }
+        self.tell_clock(endpoint, true);
         let clock = self.machines[endpoint.0].clock.clone();
         let runtime = self.machines[endpoint.0]
             .boot(self.now_us, self.seed.rng("tokio", endpoint.0 as u64).u64(..))
@@ -491,6 +511,8 @@ impl Run {
             let mut inner = self.world.lock();
             if inner.audit.is_content() {
                 inner.audit.finish(now_us);
+                let keys = inner.store.keys("tick");
+                inner.audit.check_tick_keys(now_us, &keys);
             }
             let violations = inner.audit.violations().to_vec();
             let recent = if violations.is_empty() { Vec::new() } else { inner.log.recent() };

@@ -57,6 +57,8 @@ pub(crate) struct Scenario {
     /// The longest pause of a client between two calls.
     pub(crate) client_pause_ms: u64,
     pub(crate) queues: usize,
+    /// Names of schedules.
+    pub(crate) schedules: usize,
     pub(crate) session_ttl: Duration,
     pub(crate) latency: Latency,
     pub(crate) store: StoreLimits,
@@ -86,6 +88,12 @@ impl Scenario {
             clients_each,
             client_pause_ms: [5, 20, 60, 200][rng.usize(..4)],
             queues: rng.usize(1..8),
+            // The API has none yet.
+            schedules: if by_wire {
+                0
+            } else {
+                [0, 4, 12, 30][seed.rng("schedules", 0).usize(..4)]
+            },
             session_ttl: Duration::from_millis(rng.u64(1_000..6_000)),
             latency: Latency { min_us: 100, max_us: latency_us },
             store: StoreLimits {

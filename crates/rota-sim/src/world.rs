@@ -158,6 +158,8 @@ pub(crate) struct Inner {
     pub(crate) flood_bytes: usize,
     /// Whether clients are to ask for nothing new.
     pub(crate) quiet: bool,
+    /// Whether all schedules are paused after that.
+    pub(crate) schedules_rest: bool,
 }
 
 impl Inner {
@@ -181,6 +183,7 @@ impl Inner {
             wires: Connections::default(),
             flood_bytes: 0,
             quiet: false,
+            schedules_rest: false,
         }
     }
 

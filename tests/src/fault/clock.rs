@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{node, wait};
 use crate::{
@@ -18,6 +18,8 @@ use crate::{
 
 /// How far it jumps, either way.
 const JUMP_S: i64 = 3600;
+/// How far it is set wrong: back, and ahead.
+const WRONG_S: [i64; 2] = [-300, 86_400];
 /// Dates are alike when they differ by no more.
 const ALIKE_S: i64 = 30;
 
@@ -31,6 +33,38 @@ fn library() -> PathBuf {
 /// A node whose clock can be set leads; its clock goes forward and far back; then a node with a right
 /// clock takes over from it.
 pub(super) async fn jump(cluster: &mut Cluster, node: usize, hold: Duration) {
+    let offset = lead(cluster, node).await;
+    let (_, epoch) = leads_since(cluster, node).await;
+    for seconds in [JUMP_S, -JUMP_S] {
+        set(&offset, seconds);
+        shows(cluster, node, seconds).await;
+        wait(hold / 2).await;
+        leads_on(cluster, node, epoch).await;
+    }
+    // What it wrote with a date far ahead is the business of one with another clock.
+    set(&offset, JUMP_S);
+    shows(cluster, node, JUMP_S).await;
+    wait(hold / 2).await;
+    node::kill_leader(cluster, node).await;
+}
+
+/// A node whose clock can be set leads; its clock is wrong for a while, and right again, in each of two ways.
+pub(super) async fn set_wrong(cluster: &mut Cluster, node: usize, hold: Duration) {
+    let offset = lead(cluster, node).await;
+    let (_, epoch) = leads_since(cluster, node).await;
+    for seconds in WRONG_S {
+        set(&offset, seconds);
+        shows(cluster, node, seconds).await;
+        wait(hold / 2).await;
+        set(&offset, 0);
+        shows(cluster, node, 0).await;
+        leads_on(cluster, node, epoch).await;
+    }
+    cluster.healed = Instant::now();
+}
+
+/// A node whose clock can be set leads. Gives the file that sets it.
+async fn lead(cluster: &mut Cluster, node: usize) -> PathBuf {
     let (library, offset) = (library(), cluster.file(&format!("clock-{node}")));
     set(&offset, 0);
     let variables = [
@@ -49,19 +83,12 @@ pub(super) async fn jump(cluster: &mut Cluster, node: usize, hold: Duration) {
     };
     timeout(PATIENCE, led).await.expect("the node leads");
     shows(cluster, node, 0).await;
-    let (_, epoch) = leads_since(cluster, node).await;
-    for seconds in [JUMP_S, -JUMP_S] {
-        set(&offset, seconds);
-        shows(cluster, node, seconds).await;
-        wait(hold / 2).await;
-        let now = leads_since(cluster, node).await;
-        assert_eq!(now, (true, epoch), "a jump of the wall clock cost leadership");
-    }
-    // What it wrote with a date far ahead is the business of one with another clock.
-    set(&offset, JUMP_S);
-    shows(cluster, node, JUMP_S).await;
-    wait(hold / 2).await;
-    node::kill_leader(cluster, node).await;
+    offset
+}
+
+async fn leads_on(cluster: &Cluster, node: usize, epoch: u64) {
+    let now = leads_since(cluster, node).await;
+    assert_eq!(now, (true, epoch), "a jump of the wall clock cost leadership");
 }
 
 /// In one step, for it may be read at any time.

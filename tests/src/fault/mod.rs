@@ -22,7 +22,7 @@
 //! | Redis: a command or script that takes long | [`BlockStore`] |
 //! | Redis: no replica has what commits wait for | [`LoseReplicas`] |
 //! | Consul: payloads at their limit | [`LargeValues`] |
-//! | the leader's wall clock jumps, forth and back | [`JumpClock`] |
+//! | the leader's wall clock jumps, forth and back; it is set back five minutes, and a day ahead | [`JumpClock`], [`SetClock`] |
 //!
 //! After each of them on Redis, what the former master had and the present one has not is held against what the nodes
 //! tell of it ([`crate::losses`]).
@@ -110,6 +110,8 @@ pub enum Fault {
     LargeValues,
     /// The leader's wall clock goes an hour forward, then two hours back.
     JumpClock,
+    /// The leader's wall clock is set back by five minutes and set right, and then a day ahead and set right.
+    SetClock,
 }
 
 /// A moment in a node's life at which it can be made to crash: the names are the node's own, see
@@ -136,7 +138,7 @@ use Fault::{
     DeafenStoreToLeader, DeafenWorkersToLeader, DrainWorker, EndLeader, FailOver, FillStore,
     JumpClock, KillAt, KillFollower, KillLeader, KillStoreLeader, KillStoreServer, KillWorker,
     LargeValues, LoseQuorum, LoseReplicas, PauseLeader, PauseMaster, PromoteBehind, RestartStore,
-    SlowAgent, SlowStore, TearFile,
+    SetClock, SlowAgent, SlowStore, TearFile,
 };
 use Point::{AfterAnswer, AfterCommit, AfterElection, BeforeAnswer, BeforeCommit, BeforeDispatch};
 
@@ -155,7 +157,7 @@ const ROWS: &[&[Fault]] = &[
     &[CutFollowerFromStore, CutLeaderFromFollowers],
     &[KillStoreServer, KillStoreLeader],
     &[RestartStore],
-    &[JumpClock],
+    &[JumpClock, SetClock],
 ];
 /// Those of one store only.
 const ETCD: &[&[Fault]] = &[&[LoseQuorum], &[SlowStore, CompactPastFollower], &[FillStore]];
@@ -281,6 +283,7 @@ impl Fault {
             CutFollowerFromStore => cut::follower_from_store(cluster, follower, hold).await,
             CutLeaderFromFollowers => cut::from_followers(cluster, leader, hold).await,
             JumpClock => clock::jump(cluster, follower, hold).await,
+            SetClock => clock::set_wrong(cluster, follower, hold).await,
             _ => unreachable!("a fault of the store"),
         }
     }

@@ -6,6 +6,7 @@ mod edits;
 mod faults;
 mod life;
 mod lists;
+mod nights;
 mod pull;
 mod reads;
 mod schedules;

@@ -210,6 +210,8 @@ async fn the_same_definition_changes_nothing_and_another_version_is_refused() {
     assert_eq!(refusal(refused), Some(version));
     let (other, change) = put(schedule("0 1 1 1 *"), Some(1)).await.expect("another");
     assert_eq!((other.record.version, change), (2, Change::Replaced));
+    let (again, change) = put(schedule("0 1 1 1 *"), Some(1)).await.expect("a repeat");
+    assert_eq!((again.record.version, change), (2, Change::None));
     assert!(other.view.state.cursor > cursor, "it begins anew");
     node.engine.delete_schedule(&name("s"), None).await.expect("it was there");
     assert_eq!(node.engine.schedule(&name("s")).await.expect("an answer"), None);

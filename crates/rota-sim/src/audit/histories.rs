@@ -94,7 +94,14 @@ pub(crate) struct Histories {
 
 impl Histories {
     /// A new task is durable: begins its history, if it is one of the sample.
-    pub(super) fn sample(&mut self, task: u64, queue: &str, is_short_lived: bool, now_us: u64) {
+    /// A task of a schedule can be cancelled at any time, because the next tick is due.
+    pub(super) fn sample(
+        &mut self,
+        task: u64,
+        queue: &str,
+        (is_short_lived, of_schedule): (bool, bool),
+        now_us: u64,
+    ) {
         let chosen = (task.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32).is_multiple_of(ONE_IN);
         if !chosen || self.tasks.len() >= HISTORIES_MAX {
             return;
@@ -104,6 +111,9 @@ impl Histories {
         let queue = queue.to_owned();
         let serial = self.serial;
         let mut operations = vec![created];
+        if of_schedule {
+            operations.push(Operation { op: Op::Cancel, call_us: 0, told: None });
+        }
         self.many.retain(|(since_us, ..)| since_us + MANY_US > now_us);
         for (_, _, op) in self.many.iter().filter(|(_, other, _)| *other == queue) {
             if !operations.iter().any(|operation| operation.op == *op) {

@@ -45,6 +45,15 @@ impl Auditor {
                 }
             }
             "name" => self.take_name(key, value.map(read::<records::KeyOwner>)),
+            "schedule" => {
+                let name = String::from_utf8_lossy(key);
+                self.take_schedule(now_us, &name, value.map(read::<records::Schedule>));
+            }
+            "cursor" => {
+                let name = String::from_utf8_lossy(key);
+                self.take_cursor(now_us, &name, value.map(read::<records::Cursor>));
+            }
+            "tick" => self.take_tick(now_us, key, value.map(read::<records::TickRecord>)),
             _ => {}
         }
     }
@@ -59,10 +68,15 @@ impl Auditor {
         self.keys.insert(key.clone(), spec.id);
         let stamp = stamp_of(&spec.description);
         let tag = tag_of(&spec.payload);
-        let intent = tag.and_then(|tag| self.intents.remove(&tag));
+        let intent = match tag {
+            Some(tag) => self.intents.remove(&tag),
+            None if stamp == 0 => self.take_task_of(now_us, &spec),
+            None => None,
+        };
         let wrong = intent.as_ref().and_then(|intent| intent.check_definition(&spec));
         let task = self.tasks.entry(spec.id).or_default();
         task.has_spec = true;
+        task.of_schedule = spec.tick.is_some();
         self.touched.push(spec.id);
         if stamp > 0 {
             return self.take_edited(now_us, &spec, stamp);

@@ -6,15 +6,18 @@
 
 mod asked;
 mod causes;
+mod clocks;
 mod edits;
 mod histories;
 mod intake;
 mod queues;
 mod records;
 mod rules;
+mod schedules;
 mod sessions;
 mod snoozes;
 mod task;
+mod ticks;
 mod weather;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -28,6 +31,7 @@ pub(crate) use self::{
     causes::Subject,
     edits::{Answer, Edit, stamp_of},
     histories::{Begun, Histories, Op, Told},
+    schedules::Timetable,
     sessions::Heard,
     snoozes::Snooze,
     task::{Class, tag_of},
@@ -36,8 +40,10 @@ pub(crate) use self::{
 use self::{
     asked::Moment,
     causes::Causes,
+    clocks::Clocks,
     edits::Edits,
     queues::QueueStates,
+    schedules::Schedules,
     sessions::{Sent, Session},
     task::Task,
 };
@@ -85,6 +91,8 @@ pub(crate) struct Auditor {
     bound: FxHashMap<bytes::Bytes, u64>,
     pub(crate) histories: Histories,
     pub(crate) weather: Weather,
+    schedules: Schedules,
+    pub(crate) clocks: Clocks,
     /// A step is one batch, so rules on all of a step can be checked.
     whole_steps: bool,
     /// Sessions that gained a lease in the batch at hand, and what was given away, from which queue at
@@ -139,6 +147,8 @@ pub struct Counts {
     pub reads: u64,
     /// Histories of single tasks that were checked.
     pub histories: u64,
+    /// Ticks of schedules that were decided.
+    pub ticks: u64,
 }
 
 impl Auditor {
@@ -250,6 +260,8 @@ impl Auditor {
         for mutation in change.mutations.iter() {
             self.take_in(now_us, mutation);
         }
+        let decided_us = sent.map_or((now_us, now_us), |sent| (sent.former_us, sent.at_us));
+        self.judge_schedules(&at, endpoint, decided_us);
         let mut touched = std::mem::take(&mut self.touched);
         touched.sort_unstable();
         touched.dedup();
@@ -316,7 +328,8 @@ impl Auditor {
         self.queues.lives(at.now_us, at.seq, &queue, (lived, lives));
         if judged.appeared {
             if let Some(intent) = &task.intent {
-                self.histories.sample(id, &queue, intent.is_short_lived, at.now_us);
+                let kind = (intent.is_short_lived, task.of_schedule);
+                self.histories.sample(id, &queue, kind, at.now_us);
             }
             self.queues.add_task(&queue, id);
         }
@@ -335,7 +348,9 @@ impl Auditor {
             }
         }
         for op in judged.asked {
-            self.changed(at.now_us, id, &queue, op);
+            if op != Op::Cancel || !self.is_replaced(id) {
+                self.changed(at.now_us, id, &queue, op);
+            }
         }
         self.lease_moved(at.now_us, judged.lease_moved, judged.token, endpoint);
         if let Some(session) = judged.taken_from {

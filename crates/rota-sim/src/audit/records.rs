@@ -16,8 +16,23 @@ pub(super) struct Spec {
     pub(super) expires_at_ms: Option<i64>,
     #[prost(message, optional, tag = "8")]
     pub(super) policy: Option<Policy>,
+    #[prost(string, tag = "9")]
+    pub(super) client_id: String,
     #[prost(string, tag = "13")]
     pub(super) description: String,
+    #[prost(message, optional, tag = "14")]
+    pub(super) tick: Option<TickOfTask>,
+}
+
+/// The tick that a task was created for.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TickOfTask {
+    #[prost(string, tag = "1")]
+    pub(super) schedule: String,
+    #[prost(int64, optional, tag = "2")]
+    pub(super) nominal_ms: Option<i64>,
+    #[prost(int64, optional, tag = "3")]
+    pub(super) previous_ms: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -157,3 +172,78 @@ pub(super) struct Queue {
     #[prost(bool, tag = "1")]
     pub(super) paused: bool,
 }
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Schedule {
+    #[prost(string, tag = "13")]
+    pub(super) description: String,
+    #[prost(int64, tag = "15")]
+    pub(super) created_at_ms: i64,
+    #[prost(int64, tag = "16")]
+    pub(super) updated_at_ms: i64,
+    #[prost(uint32, tag = "17")]
+    pub(super) version: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Pause {
+    #[prost(string, tag = "3")]
+    pub(super) note: String,
+}
+
+/// The state of a schedule.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Cursor {
+    #[prost(int64, tag = "1")]
+    pub(super) cursor_ms: i64,
+    #[prost(bool, tag = "2")]
+    pub(super) completed: bool,
+    #[prost(message, optional, tag = "3")]
+    pub(super) pause: Option<Pause>,
+    #[prost(int64, optional, tag = "4")]
+    pub(super) paused_until_ms: Option<i64>,
+    #[prost(uint64, optional, tag = "5")]
+    pub(super) runs_left: Option<u64>,
+    #[prost(int64, repeated, tag = "11")]
+    pub(super) queued_ms: Vec<i64>,
+}
+
+/// What became of ticks in a row.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Run {
+    #[prost(uint32, tag = "1")]
+    pub(super) outcome: u32,
+    #[prost(uint32, tag = "2")]
+    pub(super) reason: u32,
+    #[prost(fixed64, optional, tag = "3")]
+    pub(super) task: Option<u64>,
+    #[prost(int64, tag = "4")]
+    pub(super) first_ms: i64,
+    #[prost(int64, tag = "5")]
+    pub(super) last_ms: i64,
+    #[prost(uint64, tag = "6")]
+    pub(super) count: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct TickRecord {
+    #[prost(message, optional, tag = "1")]
+    pub(super) run: Option<Run>,
+    #[prost(int64, optional, tag = "3")]
+    pub(super) retain_until_ms: Option<i64>,
+}
+
+/// Numbers of outcomes in the store, and of reasons.
+pub(super) const FIRED: u32 = 1;
+pub(super) const QUEUED: u32 = 2;
+pub(super) const SKIPPED: u32 = 3;
+pub(super) const COALESCED: u32 = 4;
+pub(super) const MISSED: u32 = 5;
+pub(super) const REFUSED: u32 = 6;
+pub(super) const OVERLAP: u32 = 1;
+pub(super) const PAUSED: u32 = 2;
+pub(super) const EXCLUDED: u32 = 3;
+pub(super) const GAP: u32 = 4;
+pub(super) const BY_REQUEST: u32 = 5;
+pub(super) const CONFLICT: u32 = 1;
+pub(super) const EXPIRED: u32 = 4;

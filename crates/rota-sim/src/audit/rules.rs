@@ -28,7 +28,7 @@ pub enum Rule {
     Reports,
     /// A worker that is heard of within half its TTL loses no lease.
     Healthy,
-    /// When all faults are healed, every task that can run does, within a stated time.
+    /// When all faults are healed, every task that can run does and every tick is decided, within a stated time.
     Progress,
     /// "Nothing was changed" is true, and nothing changes that nobody asked for.
     Unchanged,
@@ -42,7 +42,7 @@ pub enum Rule {
     Linear,
     /// A task is what its client asked for, and is tried as often as it asked.
     Asked,
-    /// No task runs before it is due, nor after it expired.
+    /// No task runs before it is due, nor after it expired, and no tick is decided before its time.
     Dates,
     /// Within a queue the highest priority goes first, and nothing starts while the queue is paused.
     Order,
@@ -55,13 +55,16 @@ pub enum Rule {
     Wakes,
     /// A heartbeat of an open session is answered at once, whatever the store does.
     Signs,
+    /// Each instant of a schedule has one outcome, in the batch that moves the cursor over it, and one that fires has
+    /// one task.
+    Ticks,
     /// A machine has done all that it can do at a moment, sooner or later.
     Rest,
 }
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Lost,
         Self::Ends,
         Self::Tokens,
@@ -82,6 +85,7 @@ impl Rule {
         Self::Bounds,
         Self::Wakes,
         Self::Signs,
+        Self::Ticks,
         Self::Rest,
     ];
 }

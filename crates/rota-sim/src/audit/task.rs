@@ -39,6 +39,8 @@ pub(crate) fn tag_of(payload: &[u8]) -> Option<u64> {
 #[derive(Debug, Default)]
 pub(super) struct Task {
     pub(super) has_spec: bool,
+    /// A schedule created it.
+    pub(super) of_schedule: bool,
     pub(super) live: Option<Live>,
     done: Option<Done>,
     dead: Option<Done>,
@@ -112,6 +114,11 @@ impl Task {
 
     pub(super) fn exists(&self) -> bool {
         self.live.is_some() || self.ended().is_some()
+    }
+
+    /// Whether it is removed soon after its end.
+    pub(super) fn is_brief(&self) -> bool {
+        self.intent.as_ref().is_some_and(|intent| intent.is_short_lived)
     }
 
     pub(super) fn ended(&self) -> Option<Done> {

@@ -3,6 +3,7 @@
 mod edit;
 mod look;
 mod manage;
+mod schedule;
 mod submit;
 
 use std::{sync::Arc, time::Duration};
@@ -22,6 +23,8 @@ use crate::{
 
 /// A call of a client gets so long.
 const CALL_WAIT: Duration = Duration::from_secs(20);
+/// Of a thousand things that a client does, so many concern schedules.
+const SCHEDULING: u32 = 40;
 /// Tasks that a client remembers.
 const REMEMBERED: usize = 64;
 
@@ -44,6 +47,11 @@ pub(crate) struct Client {
     known: Option<Known>,
     pause_ms: u64,
     behaviours: Behaviours,
+    /// What it does to schedules is drawn apart.
+    schedule_rng: fastrand::Rng,
+    schedules: usize,
+    /// How many changes of schedules it made up.
+    rescheduled: u64,
 }
 
 impl Client {
@@ -54,7 +62,11 @@ impl Client {
         number: u64,
         scenario: &Scenario,
     ) -> Self {
+        let mut rng = rng;
         Self {
+            schedule_rng: rng.fork(),
+            schedules: scenario.schedules,
+            rescheduled: 0,
             caller,
             rng,
             queues,
@@ -82,7 +94,11 @@ impl Client {
                 self.go_quiet().await;
                 return;
             }
-            self.act().await;
+            if self.schedules > 0 && per_mille(&mut self.schedule_rng, SCHEDULING) {
+                self.schedule().await;
+            } else {
+                self.act().await;
+            }
         }
     }
 
@@ -98,6 +114,7 @@ impl Client {
             self.submit(vec![task]).await;
             sleep(Duration::from_millis(50)).await;
         }
+        self.rest_schedules().await;
     }
 
     async fn act(&mut self) {

@@ -32,6 +32,8 @@ pub(super) const LIST: &[Find] = &[
     plain(P::ListsLeaveOut, 200_000, &[R::Reads]),
     faulty(P::LiesAboutTimeouts, 800_000, &[R::Unchanged, R::Lost]),
     when(P::StepsWithoutBound, &[F::StoreStalls, F::ClientsFlood], 2_000_000, &[R::Bounds]),
+    plain(P::WritesCursorsLate, 200_000, &[R::Ticks]),
+    faulty(P::NamesTicksByClock, 200_000, &[R::Ticks]),
     plain(P::LiesAboutChanges, 20_000, &[R::Unchanged]),
     plain(P::LiesAboutBulk, 100_000, &[R::Unchanged]),
 ];

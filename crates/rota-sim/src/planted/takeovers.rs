@@ -30,6 +30,9 @@ pub(super) const LIST: &[Find] = &[
     faulty(P::TakesUnknownForLost, 3_000_000, &[R::Progress]),
     faulty(P::IgnoresFences, 1_000_000, &[R::Lost, R::Dispatch, R::Reports, R::Reads]),
     when(P::BelievesJumps, &[F::NodeClockLeaps(LEADER, 40)], 2_000_000, &[R::Lost]),
+    faulty(P::ForgetsCursors, 200_000, &[R::Ticks]),
+    when(P::LosesMissedTicks, &[F::NodeClockJumps(LEADER, 20_000)], 1_000_000, &[R::Ticks]),
+    when(P::DecidesByJumps, &[F::NodeClockLeaps(LEADER, 1)], 1_000_000, &[R::Dates, R::Ticks]),
     store(StoreMistake::IgnoresFences, 600_000, &[R::Fences]),
     store(
         StoreMistake::DropsWrites,

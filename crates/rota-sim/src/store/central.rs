@@ -287,6 +287,14 @@ impl Central {
         found.map(|keys| &keys.by_key).ok_or_else(undeclared)
     }
 
+    /// The keys that a space has now, in order.
+    pub(crate) fn keys(&self, space: &str) -> Vec<Bytes> {
+        let keys = self.spaces.iter().find(|keys| keys.name == space);
+        let keys = keys.into_iter().flat_map(|keys| &keys.by_key);
+        let there = |versions: &Versions| matches!(versions.last(), Some((_, Some(_))));
+        keys.filter(|(_, versions)| there(versions)).map(|(key, _)| key.clone()).collect()
+    }
+
     /// Whether that revision can still be read.
     pub(super) fn readable(&self, revision: u64) -> Result<(), StoreError> {
         if self.mood.away {

@@ -65,6 +65,12 @@ impl Machine {
         ids
     }
 
+    /// Sets the date by which schedules begin, are changed and are resumed. It is earlier than the time of the step,
+    /// if the wall clock is not trusted. Call it after [`Machine::begin`].
+    pub fn trust(&mut self, date: WallTime) {
+        self.schedules.ahead = self.now.wall.since(date);
+    }
+
     /// Decides the ticks that have come by `now`. Call it once in a step, after [`Machine::tick`]. `now` may be
     /// earlier than the time of the step, if its wall clock is not trusted.
     pub fn decide_ticks(&mut self, now: WallTime, ids: &mut TaskIdSequence, owners: &TickOwners) {

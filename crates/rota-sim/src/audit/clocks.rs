@@ -1,0 +1,105 @@
+//! What nodes may believe of their wall clocks, to judge whether a tick was decided early.
+//!
+//! A clock that goes back, or forward by up to five minutes, is believed at once, and so is that of a process that
+//! starts. One that jumps forward by more decides no ticks for a minute. In this minute the date is the one without
+//! the jump.
+
+use rustc_hash::FxHashMap;
+
+use crate::world::Endpoint;
+
+/// A larger step forward is a jump.
+const JUMP_MS: i64 = 300_000;
+/// A jump is not believed for so long.
+const HELD_US: u64 = 60_000_000;
+/// Settings of a clock that are remembered.
+const SETTINGS: usize = 32;
+
+/// How a clock was set.
+#[derive(Debug, Clone, Copy, Default)]
+struct Setting {
+    since_us: u64,
+    /// How far it is off.
+    skew_ms: i64,
+    /// From when on that is believed, and what is until then.
+    believed_us: u64,
+    before_ms: i64,
+}
+
+impl Setting {
+    fn believed_at(&self, at_us: u64) -> i64 {
+        if at_us >= self.believed_us { self.skew_ms } else { self.before_ms }
+    }
+}
+
+/// The settings of the clocks of all machines, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Clocks(FxHashMap<Endpoint, Vec<Setting>>);
+
+impl Clocks {
+    /// The clock of a machine is so far off from now on.
+    pub(crate) fn set(&mut self, now_us: u64, endpoint: Endpoint, skew_ms: i64, starts: bool) {
+        let settings = self.0.entry(endpoint).or_default();
+        let last = settings.last().copied().unwrap_or_default();
+        let before_ms = last.believed_at(now_us);
+        let believed_us = if starts || skew_ms - before_ms <= JUMP_MS {
+            now_us
+        } else if skew_ms - last.skew_ms > JUMP_MS {
+            now_us + HELD_US
+        } else {
+            last.believed_us.max(now_us)
+        };
+        if settings.len() == SETTINGS {
+            settings.remove(0);
+        }
+        settings.push(Setting { since_us: now_us, skew_ms, believed_us, before_ms });
+    }
+
+    /// Whether a node may not have believed its clock at some time between these moments.
+    pub(super) fn was_in_doubt(&self, endpoint: Endpoint, from_us: u64, to_us: u64) -> bool {
+        let within = self.within(endpoint, from_us, to_us);
+        within.into_iter().any(|setting| setting.believed_us > from_us.max(setting.since_us))
+    }
+
+    /// How far ahead the date may have been by which a node decided ticks between these moments.
+    pub(super) fn ahead_ms(&self, endpoint: Endpoint, from_us: u64, to_us: u64) -> i64 {
+        let within = self.within(endpoint, from_us, to_us).into_iter();
+        let believed = within.flat_map(|setting| {
+            [setting.believed_at(from_us.max(setting.since_us)), setting.believed_at(to_us)]
+        });
+        believed.max().unwrap_or(0).max(0)
+    }
+
+    /// The settings that held at some time between these moments.
+    fn within(&self, endpoint: Endpoint, from_us: u64, to_us: u64) -> Vec<&Setting> {
+        let settings = self.0.get(&endpoint).map_or(&[][..], Vec::as_slice);
+        let after = settings.iter().map(|setting| setting.since_us).skip(1).chain([u64::MAX]);
+        let within = settings.iter().zip(after);
+        let within = within.filter(|(setting, end)| setting.since_us <= to_us && *end >= from_us);
+        within.map(|(setting, _)| setting).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY_MS: i64 = 24 * 3_600_000;
+    const NODE: Endpoint = Endpoint(1);
+
+    #[test]
+    fn a_step_is_believed_at_once_and_a_jump_after_a_minute() {
+        let mut clocks = Clocks::default();
+        assert_eq!(clocks.ahead_ms(NODE, 0, 10), 0);
+        clocks.set(100, NODE, 20_000, false);
+        assert_eq!(clocks.ahead_ms(NODE, 0, 99), 0);
+        assert_eq!(clocks.ahead_ms(NODE, 0, 100), 20_000);
+        clocks.set(200, NODE, 20_000 + DAY_MS, false);
+        assert_eq!(clocks.ahead_ms(NODE, 200, 300), 20_000);
+        assert_eq!(clocks.ahead_ms(NODE, 200, 200 + HELD_US), 20_000 + DAY_MS);
+        clocks.set(400, NODE, 0, false);
+        assert_eq!(clocks.ahead_ms(NODE, 401, 1000), 0);
+        clocks.set(500, NODE, DAY_MS, true);
+        assert_eq!(clocks.ahead_ms(NODE, 501, 1000), DAY_MS);
+    }
+}
