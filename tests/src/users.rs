@@ -17,7 +17,7 @@ use std::{
 
 use rota_client::{
     Client, ClientError, NewTask, Reason, task,
-    v1::{Task, TaskStatus},
+    v1::{ListTasksRequest, Task, TaskFilter, TaskStatus},
 };
 use tokio::{
     task::JoinHandle,
@@ -29,6 +29,8 @@ use crate::{audit::Record, process::LOOK};
 /// What the ids of their tasks begin with.
 const CANCELLED: &str = "cancelled-";
 const RETRIED: &str = "retried-";
+/// The kind of the tasks that they cancel, which run until then.
+const LINGERS: &str = "linger";
 /// How often each of them does something.
 const PERIOD: Duration = Duration::from_millis(250);
 
@@ -78,11 +80,29 @@ impl Experience {
     }
 }
 
-/// Cancels what was cancelled before and lives again, because the store lost that.
-pub async fn cancel_again(client: &Client, experience: &Experience) {
-    for id in experience.book.keys().filter(|id| id.starts_with(CANCELLED)) {
-        // Refused if it has ended, or is lost as a whole.
-        let _ = client.cancel_task(id).await;
+/// Cancels what lives of the tasks that users cancel: one whose cancellation the store lost runs until somebody does. A
+/// user who is about to cancel such a task finds that done.
+///
+/// # Panics
+/// When nobody tells which these are within the client's patience.
+pub async fn cancel_again(client: &Client) {
+    let alive =
+        [TaskStatus::Scheduled, TaskStatus::Pending, TaskStatus::Assigned, TaskStatus::Running];
+    let filter = TaskFilter {
+        kind: Some(LINGERS.to_owned()),
+        statuses: alive.map(i32::from).to_vec(),
+        ..TaskFilter::default()
+    };
+    let mut request =
+        ListTasksRequest { filter: Some(filter), page_size: 1000, ..Default::default() };
+    loop {
+        let page = client.list_tasks(request.clone()).await.expect("a page");
+        for task in page.tasks {
+            // Refused if it has ended meanwhile.
+            let _ = client.cancel_task(&task.id).await;
+        }
+        let Some(next) = page.next_page_token else { return };
+        request.page_token = next;
     }
 }
 
@@ -164,7 +184,7 @@ impl User {
     }
 
     async fn cancel_one(&mut self) {
-        let id = self.create(CANCELLED, task("linger")).await;
+        let id = self.create(CANCELLED, task(LINGERS)).await;
         if self.random.bool() {
             // Let a worker have it, if one is free.
             let _ = self.client.wait_task_for(&id, LOOK * 2).await;

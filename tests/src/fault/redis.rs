@@ -19,6 +19,7 @@ use crate::{
     cluster::Cluster,
     process::{LOOK, PATIENCE},
     store::redis,
+    users,
 };
 
 /// How long a blocked server does nothing else.
@@ -190,7 +191,8 @@ pub(super) async fn fill(cluster: &mut Cluster, leader: usize) {
     };
     let refused = timeout(PATIENCE, refused).await.expect("new work is refused");
     assert!(refused.contains("nearly full"), "new work is refused because: {refused}");
-    // What was accepted can still run and end.
+    // What was accepted can still run and end. A task whose cancellation was lost runs until it is cancelled again.
+    users::cancel_again(&cluster.client(leader)).await;
     drained(cluster, leader).await;
     set(used().await / 2).await;
     let refused = redis::ask(&server, &["SET", "{rota}:filler", "x"]).await;
