@@ -25,7 +25,7 @@ use crate::{
     history::{self, Loss, Revision},
     process::{LOOK, PATIENCE},
     recorder,
-    store::redis::{Value, ask},
+    store::redis::{self, Value, ask},
     users::Complaint,
 };
 
@@ -48,6 +48,14 @@ impl Before {
     /// Keeps the files of the master, which goes on writing to them.
     pub(crate) async fn keep(cluster: &Cluster) -> Self {
         let master = cluster.store.leader().await;
+        let address = cluster.store.address(master);
+        let mut look = tokio::time::interval(LOOK);
+        let same_files = async {
+            while redis::writes_its_file_anew(&address).await {
+                look.tick().await;
+            }
+        };
+        timeout(PATIENCE, same_files).await.expect("the master goes on with the files that it has");
         let kept = cluster.file(&format!("kept-{}", cluster.losses.len()));
         let files = cluster.file(&format!("r{}", master + 1)).join("appendonlydir");
         // A file may be replaced meanwhile.

@@ -207,9 +207,12 @@ pub(super) async fn fill(cluster: &mut Cluster, leader: usize) {
 fn append_only_file(cluster: &Cluster, server: usize) -> PathBuf {
     let directory = cluster.file(&format!("r{}", server + 1)).join("appendonlydir");
     let entries = fs::read_dir(directory).expect("it has files").flatten();
-    let grows =
-        entries.map(|entry| entry.path()).filter(|path| path.to_string_lossy().contains(".incr."));
-    grows.max().expect("it has one")
+    let grows = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let number: u32 = name.strip_suffix(".incr.aof")?.rsplit('.').next()?.parse().ok()?;
+        Some((number, entry.path()))
+    });
+    grows.max().expect("it has one").1
 }
 
 /// Waits until the Sentinels have made another server the master.

@@ -31,6 +31,8 @@
 //! Redis must run with `appendonly yes`, `appendfsync always` and `no-appendfsync-on-rewrite no`, and each connection asks
 //! for it. [`RedisDurability::Async`] accepts less, and [`StoreStatus::weakness`] says so.
 //!
+//! A torn file is written anew after a restart (`torn.rs`).
+//!
 //! # Failover
 //!
 //! Redis replicates after it acknowledges. A replica that is promoted can lack acknowledged batches, unless
@@ -75,6 +77,7 @@ mod sentinel;
 mod server;
 mod snapshot;
 mod status;
+mod torn;
 mod writer;
 
 use std::sync::Arc;

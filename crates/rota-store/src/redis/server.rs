@@ -18,6 +18,7 @@ use super::{
     options::{RedisOptions, RedisServers},
     script::Script,
     sentinel::{self, Place},
+    torn::TornFile,
 };
 use crate::model::{BatchSeq, Epoch};
 
@@ -32,6 +33,7 @@ pub(super) struct Server {
     pub(super) options: RedisOptions,
     pub(super) layout: Layout,
     pub(super) lineage: Lineage,
+    torn_file: TornFile,
     /// The newest term that is known.
     term: AtomicU64,
     /// The term in which this process first reached the master.
@@ -67,6 +69,7 @@ impl Server {
             options,
             layout,
             lineage: Lineage::default(),
+            torn_file: TornFile::default(),
             term: AtomicU64::new(0),
             first_term: OnceLock::new(),
             epoch: AtomicU64::new(0),
@@ -103,6 +106,7 @@ impl Server {
             return Err(Fault::Unfit(unfit));
         }
         inspection.check_role()?;
+        self.torn_file.replace(&mut connection, &inspection).await;
         let mut hashes = Vec::with_capacity(Script::ALL.len());
         let mut load = redis::pipe();
         for script in Script::ALL {
