@@ -14,8 +14,9 @@ use super::{
     fault::Fault,
     fitness,
     layout::{FORMAT, Layout},
-    lineage::{Landed, Lineage, Position},
+    lineage::Lineage,
     options::{RedisOptions, RedisServers},
+    position::Position,
     script::Script,
     sentinel::{self, Place},
     torn::TornFile,
@@ -127,25 +128,27 @@ impl Server {
                 )));
             }
         }
-        self.compare(&connected).await?;
+        self.compare(&connected, true).await?;
         self.first_term.get_or_init(|| term);
         Ok(connected)
     }
 
-    /// Looks for the newest batch that was seen.
-    async fn compare(&self, connected: &Connected) -> Result<(), Fault> {
-        let sought = self.lineage.newest();
-        if sought == Landed::default() {
-            return Ok(());
-        }
-        let mut question = connected.call(Script::Compare, &self.layout.root);
-        question.arg(sought.head.seq.0);
-        let answer = connected.send(&question, self.options.timeout).await?;
-        if let Some(lost) = self.lineage.compare(sought, answer)? {
+    /// Looks whether the store has what was seen in it: everything, or what was not looked for yet.
+    pub(super) async fn compare(
+        &self,
+        connected: &Connected,
+        everything: bool,
+    ) -> Result<(), Fault> {
+        let question = self.lineage.question(connected.term, everything);
+        let mut call = connected.call(Script::Compare, &self.layout.root);
+        call.arg(question.from().0);
+        let answer = connected.send(&call, self.options.timeout).await?;
+        let (newest, _) = self.lineage.newest();
+        if let Some(lost) = self.lineage.compare(&question, answer)? {
             tracing::error!(
                 batches = ?lost.batches,
                 since = ?lost.since,
-                newest = sought.head.seq.0,
+                newest = newest.seq.0,
                 "acknowledged batches are missing from Redis after a failover or a crash"
             );
             self.abandon(self.epoch());

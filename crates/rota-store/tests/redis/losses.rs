@@ -106,6 +106,30 @@ async fn data_that_is_flushed_under_a_connection_is_told_as_lost() {
     goes_on(&a, BatchSeq(5), &*old).await;
 }
 
+/// No connection breaks, and the new head is larger than the one that is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_loss_is_told_although_others_have_written_more_since() {
+    let redis = Redis::start();
+    let (a, b) = (Node::new("a", redis.options()), Node::new("b", redis.options()));
+    let old = a.lead().await;
+    let mut changes = b.store.watch(Revision(0)).await.unwrap();
+    for number in 1..=5 {
+        a.put(old.fence(), BatchSeq(number), "1").await.unwrap();
+        within(changes.next()).await.unwrap().unwrap();
+    }
+    redis.cli(&["FLUSHALL"]);
+    let fresh = Node::new("fresh", redis.options());
+    let new = fresh.lead().await;
+    for number in 0..10 {
+        fresh.put(new.fence(), BatchSeq(number + 1), "2").await.unwrap();
+    }
+    finds(&a, 5).await;
+    finds(&b, 5).await;
+    assert_eq!(fresh.store.lost(), None);
+    let end = within(changes.next()).await.unwrap();
+    assert!(matches!(end, Err(StoreError::Compacted)), "{end:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_to_a_replica_that_was_behind_is_told_with_the_number_of_missing_batches() {
     fails_over_to_a_replica_that_was_behind(Redis::with).await;
