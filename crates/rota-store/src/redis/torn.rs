@@ -9,17 +9,23 @@
 //! one was written since. If Redis crashes before the new file is complete, it may refuse to start once; its next start
 //! succeeds, because the first one has cut the torn transaction off.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use redis::{Value, aio::MultiplexedConnection};
 
 use super::{fault::Fault, fitness::Inspection};
 
+/// So many runs are remembered: a former master that lives on alternates with the new one for a moment.
+const RUNS: usize = 16;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct TornFile {
-    /// The run of the server that needs no more of it.
-    settled: Mutex<String>,
+    /// The runs of servers that need no more of it, the latest last.
+    settled: Mutex<VecDeque<String>>,
 }
 
 impl TornFile {
@@ -54,11 +60,19 @@ impl TornFile {
         self.settle(inspection.run());
     }
 
+    fn settled(&self) -> MutexGuard<'_, VecDeque<String>> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_settled(&self, run: &str) -> bool {
-        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) == run
+        self.settled().iter().any(|settled| settled == run)
     }
 
     fn settle(&self, run: &str) {
-        run.clone_into(&mut self.settled.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut settled = self.settled();
+        settled.push_back(run.to_owned());
+        if settled.len() > RUNS {
+            settled.pop_front();
+        }
     }
 }
