@@ -21,7 +21,7 @@ use rota_client::{
 };
 use tokio::{
     task::JoinHandle,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 use crate::{audit::Record, process::LOOK};
@@ -33,6 +33,8 @@ const RETRIED: &str = "retried-";
 const LINGERS: &str = "linger";
 /// How often each of them does something.
 const PERIOD: Duration = Duration::from_millis(250);
+/// How long one waits for the end of a task before the change that leads to it is asked for again.
+const ASKS_AGAIN: Duration = Duration::from_secs(5);
 
 /// Something that a user was told and that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -228,15 +230,17 @@ impl User {
         let mut look = interval(LOOK);
         loop {
             look.tick().await;
-            if ask(self, id.to_owned()).await.is_ok() {
-                break;
+            if ask(self, id.to_owned()).await.is_err() {
+                let Some(seen) = self.seen(id).await else { return wanted };
+                if seen.status() != wanted {
+                    continue;
+                }
             }
-            let Some(seen) = self.seen(id).await else { return wanted };
-            if seen.status() == wanted {
-                break;
+            // A store that loses the change has the task live on.
+            if let Ok(ended) = timeout(ASKS_AGAIN, self.ended(id)).await {
+                return ended.unwrap_or(wanted);
             }
         }
-        self.ended(id).await.unwrap_or(wanted)
     }
 
     /// A task as it is now. Nothing, and a complaint: nobody knows it.
