@@ -16,6 +16,7 @@ use std::{
 use rota_client::v1::GetClusterRequest;
 use tokio::{
     process::Command,
+    task::JoinHandle,
     time::{Instant, timeout},
 };
 
@@ -25,7 +26,7 @@ use crate::{
     history::{self, Loss, Revision},
     process::{LOOK, PATIENCE},
     recorder,
-    store::redis::{Value, ask},
+    store::redis::{self, Value, ask},
     users::Complaint,
 };
 
@@ -38,6 +39,8 @@ const HEARS_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) struct Before {
     /// The files of the master.
     kept: PathBuf,
+    /// Keeps also those that it begins meanwhile.
+    keeps: JoinHandle<()>,
     /// What each node tells.
     told: Vec<u64>,
     /// How often another server was made the master.
@@ -48,13 +51,22 @@ impl Before {
     /// Keeps the files of the master, which goes on writing to them.
     pub(crate) async fn keep(cluster: &Cluster) -> Self {
         let master = cluster.store.leader().await;
+        let address = cluster.store.address(master);
+        let mut look = tokio::time::interval(LOOK);
+        let same_files = async {
+            while redis::writes_its_file_anew(&address).await {
+                look.tick().await;
+            }
+        };
+        timeout(PATIENCE, same_files).await.expect("the master goes on with the files that it has");
         let kept = cluster.file(&format!("kept-{}", cluster.losses.len()));
         let files = cluster.file(&format!("r{}", master + 1)).join("appendonlydir");
         // A file may be replaced meanwhile.
         while link(&files, &kept.join("appendonlydir")).is_err() {
             fs::remove_dir_all(&kept).expect("removed");
         }
-        Self { kept, told: told(cluster).await, switches: switches(cluster) }
+        let keeps = tokio::spawn(keep_on(files, kept.join("appendonlydir")));
+        Self { kept, keeps, told: told(cluster).await, switches: switches(cluster) }
     }
 
     /// Finds out what was lost since, and what the nodes tell of it.
@@ -63,6 +75,7 @@ impl Before {
     /// When nodes tell of more than was lost, or do not tell of it.
     #[expect(clippy::print_stdout, reason = "what was lost belongs to the report of a run")]
     pub(crate) async fn compare(self, cluster: &mut Cluster) {
+        self.keeps.abort();
         let former = log_in(&self.kept).await;
         let master = cluster.store.address(cluster.store.leader().await);
         let present = recorder::log_of(&master).await.expect("the log of the master");
@@ -143,6 +156,42 @@ fn link(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Keeps each file that a server begins: it goes on in another one while it writes its file anew.
+async fn keep_on(from: PathBuf, to: PathBuf) {
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        look.tick().await;
+        let Ok(files) = fs::read_dir(&from) else { continue };
+        for file in files.flatten().filter(|file| number(&file.path(), GROWS).is_some()) {
+            // It is kept already, or gone again.
+            let _ = fs::hard_link(file.path(), to.join(file.file_name()));
+        }
+    }
+}
+
+/// How the names of files end from which a server begins, and of those to which it adds.
+const BEGINS: &str = ".base.rdb";
+const GROWS: &str = ".incr.aof";
+
+/// The number in the name of a file that ends like this.
+fn number(file: &Path, end: &str) -> Option<u32> {
+    file.file_name()?.to_str()?.strip_suffix(end)?.rsplit('.').next()?.parse().ok()
+}
+
+/// Has a server read all files in that directory, one after another.
+fn list(files: &Path) {
+    let all: Vec<_> =
+        fs::read_dir(files).expect("files").flatten().map(|file| file.path()).collect();
+    let mut lines = Vec::new();
+    for (end, kind) in [(BEGINS, 'b'), (GROWS, 'i')] {
+        let of_kind = all.iter().filter_map(|file| Some((number(file, end)?, file.file_name()?)));
+        for (number, name) in of_kind.collect::<BTreeSet<_>>() {
+            lines.push(format!("file {} seq {number} type {kind}\n", name.display()));
+        }
+    }
+    fs::write(files.join("appendonly.aof.manifest"), lines.concat()).expect("written");
+}
+
 /// The log in those files, as a server finds it that has a copy of them.
 async fn log_in(kept: &Path) -> Vec<Revision> {
     let copy = kept.join("copy");
@@ -151,15 +200,21 @@ async fn log_in(kept: &Path) -> Vec<Revision> {
     for file in fs::read_dir(kept.join("appendonlydir")).expect("files").flatten() {
         fs::copy(file.path(), files.join(file.file_name())).expect("copied");
     }
+    list(&files);
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
     let port = port.expect("a free port").port().to_string();
     let mut server = Command::new("redis-server");
     server.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
     server.arg("--dir").arg(&copy).stdin(Stdio::null()).stdout(Stdio::null());
-    let mut server = server.kill_on_drop(true).spawn().expect("redis-server is installed");
+    let mut start = || server.kill_on_drop(true).spawn().expect("redis-server is installed");
+    let mut server = start();
     let (address, mut look) = (format!("127.0.0.1:{port}"), tokio::time::interval(LOOK));
     let answers = async {
         while !matches!(ask(&address, &["PING"]).await, Ok(Value::Bytes(_))) {
+            // Where a file before the last one is torn, it cuts that off and ends.
+            if server.try_wait().expect("a process").is_some() {
+                server = start();
+            }
             look.tick().await;
         }
     };

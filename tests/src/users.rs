@@ -17,11 +17,11 @@ use std::{
 
 use rota_client::{
     Client, ClientError, NewTask, Reason, task,
-    v1::{Task, TaskStatus},
+    v1::{ListTasksRequest, Task, TaskFilter, TaskStatus},
 };
 use tokio::{
     task::JoinHandle,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 use crate::{audit::Record, process::LOOK};
@@ -29,8 +29,12 @@ use crate::{audit::Record, process::LOOK};
 /// What the ids of their tasks begin with.
 const CANCELLED: &str = "cancelled-";
 const RETRIED: &str = "retried-";
+/// The kind of the tasks that they cancel, which run until then.
+const LINGERS: &str = "linger";
 /// How often each of them does something.
 const PERIOD: Duration = Duration::from_millis(250);
+/// How long one waits for the end of a task before the change that leads to it is asked for again.
+const ASKS_AGAIN: Duration = Duration::from_secs(5);
 
 /// Something that a user was told and that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,11 +82,29 @@ impl Experience {
     }
 }
 
-/// Cancels what was cancelled before and lives again, because the store lost that.
-pub async fn cancel_again(client: &Client, experience: &Experience) {
-    for id in experience.book.keys().filter(|id| id.starts_with(CANCELLED)) {
-        // Refused if it has ended, or is lost as a whole.
-        let _ = client.cancel_task(id).await;
+/// Cancels what lives of the tasks that users cancel: one whose cancellation the store lost runs until somebody does. A
+/// user who is about to cancel such a task finds that done.
+///
+/// # Panics
+/// When nobody tells which these are within the client's patience.
+pub async fn cancel_again(client: &Client) {
+    let alive =
+        [TaskStatus::Scheduled, TaskStatus::Pending, TaskStatus::Assigned, TaskStatus::Running];
+    let filter = TaskFilter {
+        kind: Some(LINGERS.to_owned()),
+        statuses: alive.map(i32::from).to_vec(),
+        ..TaskFilter::default()
+    };
+    let mut request =
+        ListTasksRequest { filter: Some(filter), page_size: 1000, ..Default::default() };
+    loop {
+        let page = client.list_tasks(request.clone()).await.expect("a page");
+        for task in page.tasks {
+            // Refused if it has ended meanwhile.
+            let _ = client.cancel_task(&task.id).await;
+        }
+        let Some(next) = page.next_page_token else { return };
+        request.page_token = next;
     }
 }
 
@@ -164,7 +186,7 @@ impl User {
     }
 
     async fn cancel_one(&mut self) {
-        let id = self.create(CANCELLED, task("linger")).await;
+        let id = self.create(CANCELLED, task(LINGERS)).await;
         if self.random.bool() {
             // Let a worker have it, if one is free.
             let _ = self.client.wait_task_for(&id, LOOK * 2).await;
@@ -208,15 +230,17 @@ impl User {
         let mut look = interval(LOOK);
         loop {
             look.tick().await;
-            if ask(self, id.to_owned()).await.is_ok() {
-                break;
+            if ask(self, id.to_owned()).await.is_err() {
+                let Some(seen) = self.seen(id).await else { return wanted };
+                if seen.status() != wanted {
+                    continue;
+                }
             }
-            let Some(seen) = self.seen(id).await else { return wanted };
-            if seen.status() == wanted {
-                break;
+            // A store that loses the change has the task live on.
+            if let Ok(ended) = timeout(ASKS_AGAIN, self.ended(id)).await {
+                return ended.unwrap_or(wanted);
             }
         }
-        self.ended(id).await.unwrap_or(wanted)
     }
 
     /// A task as it is now. Nothing, and a complaint: nobody knows it.

@@ -262,7 +262,7 @@ async fn hurt(backend: Backend, mut plan: Plan) {
     acks.extend(pulled.end().await);
     let experience = users.end().await;
     if backend == Backend::Redis {
-        users::cancel_again(&cluster.client(0), &experience).await;
+        users::cancel_again(&cluster.client(0)).await;
     }
     load::settle(&cluster.client(0)).await;
     cluster.close_expected_losses().await;

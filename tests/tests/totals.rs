@@ -36,7 +36,22 @@ enum LeaderChange {
 /// Needs root: each process runs on a network of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn totals_are_exact_through_changes_of_leader() {
-    let shape = Shape { backend: Backend::Etcd, servers: 1, nodes: 3, workers: 2 };
+    totals_are_exact(Backend::Etcd).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn totals_are_exact_through_changes_of_leader_on_redis() {
+    totals_are_exact(Backend::Redis).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn totals_are_exact_through_changes_of_leader_on_consul() {
+    totals_are_exact(Backend::ConsulWithShortSessions).await;
+}
+
+#[expect(clippy::print_stdout, reason = "the figures belong to the report of a run")]
+async fn totals_are_exact(backend: Backend) {
+    let shape = Shape { backend, servers: 1, nodes: 3, workers: 2 };
     let mut cluster = Cluster::start(shape, Path::new(env!("CARGO_BIN_EXE_effect-worker"))).await;
     let clients = (0..CLIENTS).map(|first| cluster.client(first)).collect();
     let load = Load::start(clients, Kind::Effect, PERIOD);

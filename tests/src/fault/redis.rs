@@ -19,6 +19,7 @@ use crate::{
     cluster::Cluster,
     process::{LOOK, PATIENCE},
     store::redis,
+    users,
 };
 
 /// How long a blocked server does nothing else.
@@ -190,7 +191,8 @@ pub(super) async fn fill(cluster: &mut Cluster, leader: usize) {
     };
     let refused = timeout(PATIENCE, refused).await.expect("new work is refused");
     assert!(refused.contains("nearly full"), "new work is refused because: {refused}");
-    // What was accepted can still run and end.
+    // What was accepted can still run and end. A task whose cancellation was lost runs until it is cancelled again.
+    users::cancel_again(&cluster.client(leader)).await;
     drained(cluster, leader).await;
     set(used().await / 2).await;
     let refused = redis::ask(&server, &["SET", "{rota}:filler", "x"]).await;
@@ -205,9 +207,12 @@ pub(super) async fn fill(cluster: &mut Cluster, leader: usize) {
 fn append_only_file(cluster: &Cluster, server: usize) -> PathBuf {
     let directory = cluster.file(&format!("r{}", server + 1)).join("appendonlydir");
     let entries = fs::read_dir(directory).expect("it has files").flatten();
-    let grows =
-        entries.map(|entry| entry.path()).filter(|path| path.to_string_lossy().contains(".incr."));
-    grows.max().expect("it has one")
+    let grows = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let number: u32 = name.strip_suffix(".incr.aof")?.rsplit('.').next()?.parse().ok()?;
+        Some((number, entry.path()))
+    });
+    grows.max().expect("it has one").1
 }
 
 /// Waits until the Sentinels have made another server the master.

@@ -47,6 +47,8 @@ fn settings(host: &Host, dir: &Path) -> Vec<String> {
         "appendonly yes".to_owned(),
         "appendfsync always".to_owned(),
         "no-appendfsync-on-rewrite no".to_owned(),
+        // Who keeps the file of a master would miss what goes to the next one.
+        "auto-aof-rewrite-percentage 0".to_owned(),
         "save \"\"".to_owned(),
         "enable-debug-command yes".to_owned(),
         "repl-diskless-sync-delay 0".to_owned(),
@@ -98,6 +100,12 @@ pub(super) async fn is_master(server: &str) -> bool {
 /// Whether a server is a replica in step with its master.
 pub async fn follows(server: &str) -> bool {
     info(server).await.contains("master_link_status:up")
+}
+
+/// Whether a server is about to replace its append-only file. Nodes have it do so after a restart.
+pub async fn writes_its_file_anew(server: &str) -> bool {
+    let info = info(server).await;
+    info.contains("aof_rewrite_in_progress:1") || info.contains("aof_rewrite_scheduled:1")
 }
 
 async fn info(server: &str) -> String {

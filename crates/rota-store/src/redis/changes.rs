@@ -1,7 +1,7 @@
 //! Batches as they land, read from the log.
 //!
-//! Each entry of the log names its predecessor. A watcher hands an entry on only if that is the last one it handed on, so none
-//! is ever left out: where the log was cut off before the watcher came so far, or the store lost what the watcher has
+//! Each entry of the log names its predecessor, by its number and the leadership that wrote it. A watcher hands an entry on
+//! only if that is the last one it handed on, so none is ever left out: where the log was cut off before the watcher came so far, or the store lost what the watcher has
 //! seen, it ends.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -13,8 +13,8 @@ use super::{
     Shared, answer,
     connection::Connected,
     fault::{Fault, unexpected},
-    lineage::{Landed, Position},
     link::{Effect, Link},
+    position::{Position, Stretch},
     script::Script,
 };
 use crate::{
@@ -37,6 +37,7 @@ pub(super) fn watch(shared: &Arc<Shared>, after: Revision) -> Result<ChangeStrea
         link: Link::new(&shared.server),
         shared: Arc::clone(shared),
         seen: Head { epoch: Epoch(0), seq: BatchSeq(after.0) },
+        holder: String::new(),
         is_sure: false,
         entry_bytes: ANSWER_BYTES / 8,
         ready: VecDeque::new(),
@@ -61,6 +62,8 @@ struct Watcher {
     link: Link,
     /// The last batch that is read; its epoch is 0 where that is not known.
     seen: Head,
+    /// The leadership that wrote it; empty where that is not known.
+    holder: String,
     /// Whether the store was found to have it, since the connection was made.
     is_sure: bool,
     /// Bytes of an entry, about.
@@ -94,14 +97,15 @@ impl Watcher {
 
     /// Takes one answer of Redis.
     async fn receive(&mut self) -> Result<(), Fault> {
-        let found = self.read().await?;
+        let (found, term) = self.read().await?;
         if found.is_empty() || !self.is_sure {
             // Either nothing has happened, or the store went back behind what was seen.
             let position = Position::read(self.link.call(Script::Look, |_| {}).await?)?;
             let is_other = self.seen.epoch > Epoch(0)
                 && position.head.seq == self.seen.seq
                 && position.head.epoch != self.seen.epoch;
-            if position.head.seq < self.seen.seq || is_other {
+            let is_missing = !self.shared.server.lineage.may_have(self.seen);
+            if position.head.seq < self.seen.seq || is_other || is_missing {
                 return Err(Fault::Gone);
             }
             self.is_sure = true;
@@ -109,14 +113,14 @@ impl Watcher {
         let mut bytes = 0;
         let count = found.len().max(1);
         for entry in found {
-            bytes += self.take(entry)?;
+            bytes += self.take(entry, term)?;
         }
         self.entry_bytes = (bytes / count).max(1);
         Ok(())
     }
 
-    /// The entries behind the last one that was read.
-    async fn read(&self) -> Result<Vec<Value>, Fault> {
+    /// The entries behind the last one that was read, and the term of the master that has them.
+    async fn read(&self) -> Result<(Vec<Value>, u64), Fault> {
         let server = &self.shared.server;
         let entries = (ANSWER_BYTES / self.entry_bytes).clamp(1, ENTRIES_MAX);
         let command = |_: &Connected| {
@@ -131,38 +135,46 @@ impl Watcher {
             read
         };
         let patience = WAIT + server.options.timeout;
-        let (answer, _) = self.link.request(patience, Effect::Once, command).await?;
-        let Some(stream) = answer::list(answer)?.into_iter().next() else { return Ok(Vec::new()) };
+        let (answer, connected) = self.link.request(patience, Effect::Once, command).await?;
+        let Some(stream) = answer::list(answer)?.into_iter().next() else {
+            return Ok((Vec::new(), connected.term));
+        };
         let [_, entries] = answer::exactly(stream)?;
-        answer::list(entries)
+        Ok((answer::list(entries)?, connected.term))
     }
 
     /// Makes a change of an entry. Returns its bytes.
-    fn take(&mut self, entry: Value) -> Result<usize, Fault> {
+    fn take(&mut self, entry: Value, term: u64) -> Result<usize, Fault> {
         let [id, fields] = answer::exactly(entry)?;
         let id = answer::text(id)?;
         let seq = id.strip_suffix("-0").and_then(|seq| seq.parse().ok());
         let seq = BatchSeq(seq.ok_or_else(|| unexpected(&id))?);
-        let (mut prev, mut epoch, mut count) = (None, 0, 0);
+        let (mut prev, mut prev_holder) = (None, String::new());
+        let mut batch = Stretch { last: seq, ..Stretch::default() };
         let (mut index, mut data) = (String::new(), bytes::Bytes::new());
         for (name, value) in answer::pairs(fields)? {
             match name.as_str() {
                 "prev" => prev = Some(answer::number(value)?),
-                "epoch" => epoch = answer::number(value)?,
-                "count" => count = answer::number(value)?,
+                "prev_holder" => prev_holder = answer::text(value)?,
+                "epoch" => batch.epoch = Epoch(answer::number(value)?),
+                "holder" => batch.holder = answer::text(value)?,
+                "begin" => batch.begin = answer::text(value)?.parse().ok(),
+                "count" => batch.count = answer::number(value)?,
+                "at" => batch.at = answer::number(value)?,
                 "index" => index = answer::text(value)?,
                 "data" => data = answer::bytes(value)?.unwrap_or_default(),
                 _ => {}
             }
         }
-        if prev != Some(self.seen.seq.0) {
+        let is_known = !self.holder.is_empty() && !prev_holder.is_empty();
+        if prev != Some(self.seen.seq.0) || (is_known && self.holder != prev_holder) {
             return Err(Fault::Gone);
         }
         let server = &self.shared.server;
-        let head = Head { epoch: Epoch(epoch), seq };
+        let head = Head { epoch: batch.epoch, seq };
         let mutations = Arc::new(server.layout.mutations(&index, &data)?);
-        server.lineage.saw(Landed { head, count });
-        self.seen = head;
+        server.lineage.saw(term, &batch);
+        (self.seen, self.holder) = (head, batch.holder);
         self.ready.push_back(Change { revision: Revision(seq.0), head, mutations });
         Ok(index.len() + data.len())
     }

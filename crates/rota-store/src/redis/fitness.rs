@@ -67,6 +67,20 @@ impl Inspection {
         self.version() >= WAITAOF
     }
 
+    /// The random id of this run of the server.
+    pub(super) fn run(&self) -> &str {
+        self.text("run_id")
+    }
+
+    /// Whether the server goes on with an append-only file that it had when it started, and that is not empty.
+    pub(super) fn may_have_torn_file(&self) -> bool {
+        let is_new = self.text("aof_last_rewrite_time_sec") != "-1"
+            || self.number("aof_rewrite_in_progress") != 0
+            || self.number("aof_rewrite_scheduled") != 0
+            || self.number("aof_current_size") == self.number("aof_base_size");
+        self.number("aof_enabled") != 0 && !is_new
+    }
+
     pub(super) fn bytes_used(&self) -> u64 {
         self.number("used_memory")
     }

@@ -6,10 +6,11 @@
 //! | key | type | holds |
 //! |---|---|---|
 //! | `{rota}:format` | string | the version of this layout |
-//! | `{rota}:head` | hash | `epoch` and `seq` of the last batch, `count` of all batches ever, `at` when it landed (ms), `term` of Sentinel then, `sealed`: see `writer.rs` |
+//! | `{rota}:head` | hash | `epoch` and `seq` of the last batch, `count` of all batches ever, `at` when it landed (ms), `term` of Sentinel then, `sealed`: see `writer.rs`, `by`: epoch and holder of the leadership that wrote that batch, and how many batches came before its first one |
+//! | `{rota}:past` | stream | the last leaderships before that one: entry `EPOCH-0` with `holder`, `begin` (batches before its first one), and `seq`, `count`, `at` of its last batch; see `lineage.rs` |
 //! | `{rota}:s:SPACE` | hash | the data: keys and values of a space |
 //! | `{rota}:k:SPACE` | sorted set | the keys of the space, all with score 0, for their order |
-//! | `{rota}:log` | stream | the latest batches, for watchers: entry `SEQ-0` with `prev`, `epoch`, `count`, `at`, `index`, `data` |
+//! | `{rota}:log` | stream | the latest batches, for watchers: entry `SEQ-0` with `prev`, `prev_holder`, `epoch`, `holder`, `begin`, `count`, `at`, `index`, `data` |
 //! | `{rota}:epoch` | string | the newest epoch ever given out |
 //! | `{rota}:leader` | hash with a time to live | `epoch`, `holder` (a random id), `node` (JSON) |
 //! | `{rota}:successor` | string with a time to live | the name of the node that is to lead next |

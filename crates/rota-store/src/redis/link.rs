@@ -106,12 +106,21 @@ impl Link {
         script: Script,
         arguments: impl Fn(&mut Cmd),
     ) -> Result<Value, Fault> {
+        self.ask(patience, script, arguments).await.map(|(answer, _)| answer)
+    }
+
+    /// The same. Returns the answer and who gave it.
+    pub(super) async fn ask(
+        &self,
+        patience: Duration,
+        script: Script,
+        arguments: impl Fn(&mut Cmd),
+    ) -> Result<(Value, Arc<Connected>), Fault> {
         let command = |connected: &Connected| {
             let mut call = connected.call(script, &self.server.layout.root);
             arguments(&mut call);
             call
         };
-        let (answer, _) = self.request(patience, Effect::Harmless, command).await?;
-        Ok(answer)
+        self.request(patience, Effect::Harmless, command).await
     }
 }

@@ -31,12 +31,14 @@
 //! Redis must run with `appendonly yes`, `appendfsync always` and `no-appendfsync-on-rewrite no`, and each connection asks
 //! for it. [`RedisDurability::Async`] accepts less, and [`StoreStatus::weakness`] says so.
 //!
+//! A torn file is written anew after a restart (`torn.rs`).
+//!
 //! # Failover
 //!
 //! Redis replicates after it acknowledges. A replica that is promoted can lack acknowledged batches, unless
 //! [`RedisOptions::replicas`] has each commit wait for replicas. Rota detects such a loss (`lineage.rs`): a process that has
-//! seen a newer batch than the store has gives up its leadership, logs an error with the number of missing batches and keeps
-//! it in [`Store::lost`]. A failover ends the leadership in any case. The next one begins its epoch
+//! seen batches that the store has not gives up its leadership, logs an error with their number and keeps it in
+//! [`Store::lost`]. A failover ends the leadership in any case. The next one begins its epoch
 //! and its batches at `config-epoch × 2^32` of Sentinel, so that numbers grow although the store went back.
 //!
 //! A master that is cut off from its Sentinels serves reads and, without `replicas`, commits until the leader notices (within
@@ -68,6 +70,7 @@ mod lineage;
 mod link;
 mod observer;
 mod options;
+mod position;
 mod read;
 mod script;
 mod seat;
@@ -75,6 +78,7 @@ mod sentinel;
 mod server;
 mod snapshot;
 mod status;
+mod torn;
 mod writer;
 
 use std::sync::Arc;

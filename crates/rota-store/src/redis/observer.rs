@@ -1,5 +1,6 @@
 //! Who leads, as seen from here: on every node for as long as the store is open. It tells campaigns when the seat is free,
-//! leaders that they were replaced, and everyone else whom to forward to.
+//! leaders that they were replaced, and everyone else whom to forward to. With each look it finds out whether the store
+//! still has what this process saw in it (`lineage.rs`).
 //!
 //! Redis tells nobody that a key expired. So the observer waits for the bell (a stream that gets an entry whenever the seat
 //! is taken or given up), but no longer than the leader's key has left to live.
@@ -66,6 +67,12 @@ async fn observe(shared: &Shared, link: &Link) -> Result<(), Fault> {
         }
         Err(_) => None,
     };
+    // Others may have written so much since a loss that the head does not show it.
+    let connected = link.connected().await?;
+    if let Err(fault) = server.compare(&connected, false).await {
+        link.failed(&connected, &fault).await;
+        return Err(fault);
+    }
     let wait = if seat.is_some() { left.min(WAIT) + Duration::from_millis(2) } else { WAIT };
     publish(shared, seat);
     let last = answer::text(last)?;

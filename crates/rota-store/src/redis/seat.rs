@@ -9,8 +9,8 @@ use super::{
     connection::Connected,
     fault::{Fault, unexpected},
     layout::{self, FORMAT},
-    lineage::{Landed, Position},
     link::Effect,
+    position::Position,
     script::Script,
     server::{Held, Server},
 };
@@ -112,7 +112,7 @@ pub(super) async fn take(shared: &Shared, me: &Member, holder: &str) -> Result<T
             let found = Position::read(next())?;
             let written_in = answer::number(next())?;
             shared.server.judge_failover(connected.term, written_in, &found);
-            lineage.saw(Landed { head: found.head, count: found.count });
+            lineage.saw(connected.term, &found.stretch());
             let mut least = Server::floor(connected.term);
             // Batches that were lost keep their numbers for themselves, and so do those that were under way, of which
             // no node knows.

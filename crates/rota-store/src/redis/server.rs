@@ -14,10 +14,12 @@ use super::{
     fault::Fault,
     fitness,
     layout::{FORMAT, Layout},
-    lineage::{Landed, Lineage, Position},
+    lineage::Lineage,
     options::{RedisOptions, RedisServers},
+    position::Position,
     script::Script,
     sentinel::{self, Place},
+    torn::TornFile,
 };
 use crate::model::{BatchSeq, Epoch};
 
@@ -32,6 +34,7 @@ pub(super) struct Server {
     pub(super) options: RedisOptions,
     pub(super) layout: Layout,
     pub(super) lineage: Lineage,
+    torn_file: TornFile,
     /// The newest term that is known.
     term: AtomicU64,
     /// The term in which this process first reached the master.
@@ -67,6 +70,7 @@ impl Server {
             options,
             layout,
             lineage: Lineage::default(),
+            torn_file: TornFile::default(),
             term: AtomicU64::new(0),
             first_term: OnceLock::new(),
             epoch: AtomicU64::new(0),
@@ -103,6 +107,7 @@ impl Server {
             return Err(Fault::Unfit(unfit));
         }
         inspection.check_role()?;
+        self.torn_file.replace(&mut connection, &inspection).await;
         let mut hashes = Vec::with_capacity(Script::ALL.len());
         let mut load = redis::pipe();
         for script in Script::ALL {
@@ -123,25 +128,27 @@ impl Server {
                 )));
             }
         }
-        self.compare(&connected).await?;
+        self.compare(&connected, true).await?;
         self.first_term.get_or_init(|| term);
         Ok(connected)
     }
 
-    /// Looks for the newest batch that was seen.
-    async fn compare(&self, connected: &Connected) -> Result<(), Fault> {
-        let sought = self.lineage.newest();
-        if sought == Landed::default() {
-            return Ok(());
-        }
-        let mut question = connected.call(Script::Compare, &self.layout.root);
-        question.arg(sought.head.seq.0);
-        let answer = connected.send(&question, self.options.timeout).await?;
-        if let Some(lost) = self.lineage.compare(sought, answer)? {
+    /// Looks whether the store has what was seen in it: everything, or what was not looked for yet.
+    pub(super) async fn compare(
+        &self,
+        connected: &Connected,
+        everything: bool,
+    ) -> Result<(), Fault> {
+        let question = self.lineage.question(connected.term, everything);
+        let mut call = connected.call(Script::Compare, &self.layout.root);
+        call.arg(question.from().0);
+        let answer = connected.send(&call, self.options.timeout).await?;
+        let (newest, _) = self.lineage.newest();
+        if let Some(lost) = self.lineage.compare(&question, answer)? {
             tracing::error!(
                 batches = ?lost.batches,
                 since = ?lost.since,
-                newest = sought.head.seq.0,
+                newest = newest.seq.0,
                 "acknowledged batches are missing from Redis after a failover or a crash"
             );
             self.abandon(self.epoch());

@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{
     Shared, answer,
     fault::{Fault, unexpected},
-    lineage::{Landed, Position},
+    position::Position,
     script::Script,
 };
 use crate::{
@@ -61,20 +61,27 @@ impl RedisSnapshot {
     pub(super) async fn take(shared: &Arc<Shared>) -> Result<Self, StoreError> {
         shared.check_open()?;
         let id = format!("{:032x}", fastrand::u128(..));
-        let opened = shared.reads.call(Script::SnapshotOpen, |call| {
-            call.arg(&id).arg(TTL.as_secs() * 1000);
-        });
-        let [position, format] = answer::exactly(opened.await?)?;
-        let Position { head, count, .. } = Position::read(position)?;
+        let opened =
+            shared.reads.ask(shared.server.options.timeout, Script::SnapshotOpen, |call| {
+                call.arg(&id).arg(TTL.as_secs() * 1000);
+            });
+        let (opened, connected) = opened.await?;
+        let [position, format] = answer::exactly(opened)?;
+        let position = Position::read(position)?;
         shared.server.check_format(&answer::text(format)?)?;
-        shared.server.lineage.saw(Landed { head, count });
+        shared.server.lineage.saw(connected.term, &position.stretch());
         let ended = CancellationToken::new();
         shared.background.tasks.spawn_on(
             keep(Arc::clone(shared), id.clone(), ended.clone()),
             &shared.background.control,
         );
         let guard = ended.drop_guard();
-        Ok(Self { shared: Arc::clone(shared), id, revision: Revision(head.seq.0), _guard: guard })
+        Ok(Self {
+            shared: Arc::clone(shared),
+            id,
+            revision: Revision(position.head.seq.0),
+            _guard: guard,
+        })
     }
 
     /// What a script finds in this snapshot.

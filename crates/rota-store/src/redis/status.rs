@@ -26,7 +26,7 @@ pub(super) async fn status(shared: &Shared) -> StoreStatus {
         backend: "redis",
         location: server.options.location(),
         epoch: server.epoch(),
-        revision: crate::model::Revision(server.lineage.newest().head.seq.0),
+        revision: crate::model::Revision(server.lineage.newest().0.seq.0),
         ..StoreStatus::default()
     };
     if let Err(error) = shared.check_open() {

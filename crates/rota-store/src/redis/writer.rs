@@ -22,8 +22,8 @@ use super::{
     connection::Connected,
     fault::{Fault, unexpected},
     layout::{self, Group},
-    lineage::{Landed, Position},
     link::{Effect, Link},
+    position::{Position, Stretch},
     script::Script,
     server::{Held, NUMBER_MAX},
 };
@@ -195,15 +195,22 @@ impl Writer {
             call
         };
         let answer = self.durably(held, patience, command).await;
-        match answer.and_then(read_outcome) {
-            Ok((Some(count), _)) => {
-                let head = Head { epoch: held.epoch, seq: batch.seq };
-                server.lineage.saw(Landed { head, count });
+        match answer.and_then(Answer::read) {
+            Ok(Answer::Landed { count, begin }) => {
+                let landed = Stretch {
+                    epoch: held.epoch,
+                    holder: held.holder.clone(),
+                    begin: Some(begin),
+                    last: batch.seq,
+                    count,
+                    at: 0,
+                };
+                server.lineage.saw(held.term, &landed);
                 self.log.landed(Instant::now(), batch.seq, (bytes + index.len()) as u64);
-                self.known = Some(Position { head, count, ..position });
+                self.known = Some(position.followed_by(&landed));
                 Ok(Outcome::Landed(Revision(batch.seq.0)))
             }
-            Ok((None, found)) => {
+            Ok(Answer::Refused(found)) => {
                 self.known = Some(found.clone());
                 Ok(Outcome::Refused(found))
             }
@@ -245,13 +252,16 @@ impl Writer {
 
     /// Reads the leader and the head, as they are now.
     async fn look(&mut self) -> Result<Position, Fault> {
-        let found = Position::read(self.link.call(Script::Look, |_| {}).await?)?;
-        let lineage = &self.shared.server.lineage;
-        if found.count < lineage.newest().count {
+        let server = &self.shared.server;
+        let (answer, connected) =
+            self.link.ask(server.options.timeout, Script::Look, |_| {}).await?;
+        let found = Position::read(answer)?;
+        let (_, count) = server.lineage.newest();
+        if found.count < count {
             // The data was changed under a connection that lasted: somebody flushed it, for example.
             self.link.renew().await?;
         }
-        lineage.saw(Landed { head: found.head, count: found.count });
+        server.lineage.saw(connected.term, &found.stretch());
         self.known = Some(found.clone());
         Ok(found)
     }
@@ -296,16 +306,28 @@ fn add_groups(call: &mut Cmd, groups: &[Group<'_>]) {
     }
 }
 
-/// The count of batches if it landed, else what was found.
-fn read_outcome(value: Value) -> Result<(Option<u64>, Position), Fault> {
-    let mut parts = answer::list(value)?.into_iter();
-    let (Some(said), Some(first)) = (parts.next(), parts.next()) else {
-        return Err(unexpected("nothing"));
-    };
-    match answer::text(said)?.as_str() {
-        "landed" => Ok((Some(answer::number(first)?), Position::default())),
-        "refused" => Ok((None, Position::read(first)?)),
-        other => Err(unexpected(other)),
+/// What the script says.
+enum Answer {
+    /// How many batches there are now, and how many came before the first one of this leadership.
+    Landed {
+        count: u64,
+        begin: u64,
+    },
+    Refused(Position),
+}
+
+impl Answer {
+    fn read(value: Value) -> Result<Self, Fault> {
+        let mut parts = answer::list(value)?.into_iter();
+        let mut next = || parts.next().ok_or_else(|| unexpected("nothing"));
+        match answer::text(next()?)?.as_str() {
+            "landed" => {
+                let (count, begin) = (answer::number(next()?)?, answer::number(next()?)?);
+                Ok(Self::Landed { count, begin })
+            }
+            "refused" => Ok(Self::Refused(Position::read(next()?)?)),
+            other => Err(unexpected(other)),
+        }
     }
 }
 

@@ -40,6 +40,9 @@ async fn goes_on(node: &Node, highest: BatchSeq, old: &dyn Leadership) -> Box<dy
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_is_cut_off_is_told_with_the_number_of_missing_batches() {
     let mut redis = Redis::start();
+    // So that no node has it do so while the sizes are taken.
+    redis.cli(&["BGREWRITEAOF"]);
+    redis.has_written_its_file_anew();
     let (a, b) = (Node::new("a", redis.options()), Node::new("b", redis.options()));
     let old = a.lead().await;
     let mut changes = b.store.watch(Revision(0)).await.unwrap();
@@ -101,6 +104,30 @@ async fn data_that_is_flushed_under_a_connection_is_told_as_lost() {
     finds(&a, 5).await;
     within(old.lost()).await;
     goes_on(&a, BatchSeq(5), &*old).await;
+}
+
+/// No connection breaks, and the new head is larger than the one that is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_loss_is_told_although_others_have_written_more_since() {
+    let redis = Redis::start();
+    let (a, b) = (Node::new("a", redis.options()), Node::new("b", redis.options()));
+    let old = a.lead().await;
+    let mut changes = b.store.watch(Revision(0)).await.unwrap();
+    for number in 1..=5 {
+        a.put(old.fence(), BatchSeq(number), "1").await.unwrap();
+        within(changes.next()).await.unwrap().unwrap();
+    }
+    redis.cli(&["FLUSHALL"]);
+    let fresh = Node::new("fresh", redis.options());
+    let new = fresh.lead().await;
+    for number in 0..10 {
+        fresh.put(new.fence(), BatchSeq(number + 1), "2").await.unwrap();
+    }
+    finds(&a, 5).await;
+    finds(&b, 5).await;
+    assert_eq!(fresh.store.lost(), None);
+    let end = within(changes.next()).await.unwrap();
+    assert!(matches!(end, Err(StoreError::Compacted)), "{end:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,6 +19,7 @@ mod proxy;
 mod seats;
 mod server;
 mod settings;
+mod torn;
 
 // What the files in `shared` open.
 use rota_store::redis::{RedisOptions as Options, RedisStore as Backend};

@@ -98,10 +98,22 @@ impl Redis {
     pub(crate) fn append_only_file(&self) -> PathBuf {
         let entries = std::fs::read_dir(self.dir.path().join("appendonlydir")).unwrap();
         let paths = entries.map(|entry| entry.unwrap().path());
-        let mut files: Vec<_> =
-            paths.filter(|path| path.to_string_lossy().contains(".incr.")).collect();
-        assert_eq!(files.len(), 1);
-        files.remove(0)
+        let number = |path: &PathBuf| {
+            let name = path.file_name()?.to_str()?;
+            name.strip_suffix(".incr.aof")?.rsplit('.').next()?.parse::<u32>().ok()
+        };
+        paths.filter_map(|path| Some((number(&path)?, path))).max().unwrap().1
+    }
+
+    /// Waits while the server writes its file anew, if it does.
+    pub(crate) fn has_written_its_file_anew(&self) {
+        let told = || self.cli(&["INFO", "persistence"]);
+        let writes = |told: String| {
+            told.contains("aof_rewrite_in_progress:1") || told.contains("aof_rewrite_scheduled:1")
+        };
+        while writes(told()) {
+            std::thread::yield_now();
+        }
     }
 
     /// Removes all that it has written.

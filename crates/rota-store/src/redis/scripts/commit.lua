@@ -17,8 +17,20 @@ local now = clock()
 local at = text(now)
 local count = text(tonumber(found[4]) + 1)
 
-redis.call('XADD', p .. 'log', seq .. '-0', 'prev', found[2], 'epoch', epoch, 'count', count, 'at', at,
-  'index', index, 'data', table.concat(ARGV, '', first))
+-- The first batch of a leadership says where the one before it ended. A version that does not know of this leaves the
+-- words of an earlier leadership.
+local former, former_begin = string.match(found[8], '^' .. found[1] .. ' (%S+) (%d+)$')
+local begin = string.match(found[8], '^' .. epoch .. ' ' .. holder .. ' (%d+)$')
+if not begin then
+  begin = found[4]
+  if begin ~= '0' then
+    redis.pcall('XADD', p .. 'past', 'MAXLEN', 256, found[1] .. '-0', 'holder', former or '',
+      'begin', former_begin or '', 'seq', found[2], 'count', found[4], 'at', found[5])
+  end
+  redis.call('HSET', p .. 'head', 'by', epoch .. ' ' .. holder .. ' ' .. begin)
+end
+redis.call('XADD', p .. 'log', seq .. '-0', 'prev', found[2], 'prev_holder', former or '', 'epoch', epoch,
+  'holder', holder, 'begin', begin, 'count', count, 'at', at, 'index', index, 'data', table.concat(ARGV, '', first))
 redis.call('HSET', p .. 'head', 'epoch', epoch, 'seq', seq, 'count', count, 'at', at, 'term', term)
 if cut ~= '0' then
   redis.call('XTRIM', p .. 'log', 'MINID', cut .. '-0')
@@ -84,4 +96,4 @@ end
 if kept > 0 and redis.call('INCRBY', p .. 'undo:bytes', kept) > undo_max then
   forget_snapshots()
 end
-return { 'landed', count, at }
+return { 'landed', count, begin }

@@ -12,13 +12,13 @@ local function clock()
 end
 
 -- Epoch and number of the last batch, how often it was sealed, batches ever, when it landed; epoch and holder
--- of the leadership.
+-- of the leadership; epoch and holder of the one that wrote that batch, and how many batches came before its first.
 local function position()
-  local head = redis.call('HMGET', p .. 'head', 'epoch', 'seq', 'sealed', 'count', 'at')
+  local head = redis.call('HMGET', p .. 'head', 'epoch', 'seq', 'sealed', 'count', 'at', 'by')
   local leader = redis.call('HMGET', p .. 'leader', 'epoch', 'holder')
   return {
     head[1] or '0', head[2] or '0', head[3] or '0', head[4] or '0', head[5] or '0',
-    leader[1] or '0', leader[2] or '',
+    leader[1] or '0', leader[2] or '', head[6] or '',
   }
 end
 

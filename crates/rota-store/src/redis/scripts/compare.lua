@@ -1,14 +1,8 @@
--- Looks for a batch that was seen before. ARGV: prefix, its number.
--- Returns the position, the epoch of that batch if the log has it, and the last batch of the log before it.
+-- Tells which leaderships wrote what the store has. ARGV: prefix, an epoch.
+-- Returns the position, and the former leaderships from that epoch on, with the one before them.
 local id = ARGV[2] .. '-0'
-local function fields(entry)
-  local of = {}
-  for i = 1, #entry[2], 2 do
-    of[entry[2][i]] = entry[2][i + 1]
-  end
-  return of
+local past = redis.call('XREVRANGE', p .. 'past', '(' .. id, '-', 'COUNT', 1)
+for _, former in ipairs(redis.call('XRANGE', p .. 'past', id, '+')) do
+  past[#past + 1] = former
 end
-local same = redis.call('XRANGE', p .. 'log', id, id)[1]
-local before = redis.call('XREVRANGE', p .. 'log', '(' .. id, '-', 'COUNT', 1)[1]
-before = before and fields(before) or {}
-return { position(), same and fields(same).epoch or '', before.count or '', before.at or '' }
+return { position(), past }
