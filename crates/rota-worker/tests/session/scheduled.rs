@@ -49,7 +49,10 @@ async fn a_handler_knows_the_tick_of_its_schedule() {
     }
     let [(first, Some(one)), (_, Some(two))] = seen.as_slice() else { panic!("{seen:?}") };
     let Tick { nominal_time, previous_time, last_success_time, actual_time, .. } = one;
-    assert_eq!((one.schedule.as_str(), *previous_time, *last_success_time), ("reports", None, None));
+    assert_eq!(
+        (one.schedule.as_str(), *previous_time, *last_success_time),
+        ("reports", None, None)
+    );
     assert!(nominal_time.is_some_and(|at| at <= *actual_time && *actual_time <= SystemTime::now()));
     assert_eq!(two.previous_time, *nominal_time);
     let result = client.handle::<Report>(first.as_str()).result().await.unwrap();

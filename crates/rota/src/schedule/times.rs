@@ -17,7 +17,7 @@ pub(super) fn coming(date: Date) -> String {
 /// The state of a backfill.
 pub(super) fn progress(backfill: &Backfill) -> String {
     let Backfill { from, to, decided_until, created, present, refused, .. } = backfill;
-    let at = |date: &Option<rota_client::Date>| time(date.unwrap_or_default());
+    let at = |date: &Option<Date>| time(date.unwrap_or_default());
     format!(
         "{} to {}, done until {}: {created} created, {present} present, {refused} refused",
         at(from),

@@ -79,7 +79,8 @@ fn the_program_of_a_tick_learns_its_times() {
     let nominal = fired["nominal_time"].as_str().unwrap().replace(".000Z", "Z");
     assert_eq!((&fired["outcome"], &fired["count"]), (&"fired".into(), &1.into()));
     let id = fired["task_id"].as_str().unwrap();
-    assert_eq!(id, format!("once/{nominal}"));
+    let task = json(&mut shell, &["task", "get", id]);
+    assert_eq!(task["id"], format!("once/{nominal}"));
     let result = shell.quietly(&["task", "result", id]);
     let result: Value = serde_json::from_str(&result).unwrap();
     assert_eq!(result["stdout"], format!("once {nominal} {nominal} once\n"));
