@@ -6,15 +6,13 @@ use bytes::Bytes;
 use rota_proto::v1::{self, Exclusions, TaskTemplate};
 use serde::Serialize;
 
-use crate::{
-    error::ClientError, job::Job, new_task::some, retry::Retry, schedule_handle::ScheduleHandle,
-};
+use crate::{client::Client, error::ClientError, job::Job, new_task::some, retry::Retry};
 
 /// A schedule to create or replace. The defaults of the server apply to options that are not set.
 #[derive(Debug)]
 #[must_use = "a schedule is stored by `put`"]
 pub struct ScheduleDraft {
-    handle: ScheduleHandle,
+    client: Client,
     definition: Result<v1::ScheduleDefinition, ClientError>,
     expected_version: Option<u64>,
 }
@@ -32,13 +30,9 @@ pub struct PutSchedule {
 }
 
 impl ScheduleDraft {
-    pub(crate) fn new(handle: ScheduleHandle) -> Self {
-        Self::with(handle, v1::ScheduleDefinition::default())
-    }
-
-    pub(crate) fn with(handle: ScheduleHandle, definition: v1::ScheduleDefinition) -> Self {
-        let definition = v1::ScheduleDefinition { name: Some(handle.name.clone()), ..definition };
-        Self { handle, definition: Ok(definition), expected_version: None }
+    pub(crate) fn new(client: Client, name: String, definition: v1::ScheduleDefinition) -> Self {
+        let definition = v1::ScheduleDefinition { name: Some(name), ..definition };
+        Self { client, definition: Ok(definition), expected_version: None }
     }
 
     fn edit(mut self, change: impl FnOnce(&mut v1::ScheduleDefinition)) -> Self {
@@ -62,10 +56,10 @@ impl ScheduleDraft {
     /// # Errors
     /// If the job has no JSON form, no node can be reached, or the server refuses the definition.
     pub async fn put(self) -> Result<PutSchedule, ClientError> {
-        let Self { handle, definition, expected_version } = self;
+        let Self { client, definition, expected_version } = self;
         let request = v1::PutScheduleRequest { definition: Some(definition?), expected_version };
         let v1::PutScheduleResponse { schedule, created, changed } =
-            handle.client.put_schedule(request).await?;
+            client.put_schedule(request).await?;
         Ok(PutSchedule { schedule: schedule.unwrap_or_default(), created, changed })
     }
 
@@ -76,7 +70,7 @@ impl ScheduleDraft {
     pub async fn preview(self, count: u32) -> Result<v1::SchedulePreview, ClientError> {
         let definition = Some(self.definition?);
         let request = v1::PreviewDefinitionRequest { definition, count: Some(count), from: None };
-        self.handle.client.preview_definition(request).await
+        self.client.preview_definition(request).await
     }
 
     /// Version that the schedule must have; otherwise [`put`](Self::put) fails. 0 means that it must not exist.
@@ -285,7 +279,6 @@ impl ScheduleDraft {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::Client;
 
     #[derive(serde::Serialize, serde::Deserialize)]
     struct Report {

@@ -49,24 +49,28 @@ impl Client {
 
 /// The begin of a definition.
 impl ScheduleHandle {
+    fn draft(&self) -> ScheduleDraft {
+        self.definition(v1::ScheduleDefinition::default())
+    }
+
     /// Defines the schedule with a cron expression, such as `30 2 * * *`.
     pub fn cron(&self, expression: impl Into<String>) -> ScheduleDraft {
-        ScheduleDraft::new(self.clone()).cron(expression)
+        self.draft().cron(expression)
     }
 
     /// Defines the schedule with an interval, counted from 1970-01-01T00:00:00Z.
     pub fn every(&self, interval: Duration) -> ScheduleDraft {
-        ScheduleDraft::new(self.clone()).every(interval)
+        self.draft().every(interval)
     }
 
     /// Defines the schedule with a single date, such as `2026-12-24T18:00` in its time zone.
     pub fn date(&self, date: impl Into<String>) -> ScheduleDraft {
-        ScheduleDraft::new(self.clone()).date(date)
+        self.draft().date(date)
     }
 
     /// Defines the schedule by a message, with all fields but the name.
     pub fn definition(&self, definition: v1::ScheduleDefinition) -> ScheduleDraft {
-        ScheduleDraft::with(self.clone(), definition)
+        ScheduleDraft::new(self.client.clone(), self.name.clone(), definition)
     }
 }
 

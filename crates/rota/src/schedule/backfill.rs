@@ -4,12 +4,12 @@ use clap::{Args, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
     Client, TimeSpan,
     v1::{
-        Backfill, BackfillOrder, BackfillScheduleRequest, BackfillScheduleResponse, BackfillScope,
+        BackfillOrder, BackfillScheduleRequest, BackfillScheduleResponse, BackfillScope,
         ScheduleRequest,
     },
 };
 
-use super::{dates, show::time};
+use super::dates;
 use crate::{
     exit::{Exit, Failure},
     output::{self, Format},
@@ -115,17 +115,5 @@ fn counted(count: &BackfillScheduleResponse) -> String {
     format!(
         "{occurrences} ticks, {present} have a task, {missing} have none (never had one, or it was removed after its \
          retention): {to_create} tasks to create.{more}"
-    )
-}
-
-/// The state of a backfill.
-pub(super) fn progress(backfill: &Backfill) -> String {
-    let Backfill { from, to, decided_until, created, present, refused, .. } = backfill;
-    let at = |date: &Option<rota_client::Date>| time(date.unwrap_or_default());
-    format!(
-        "{} to {}, done until {}: {created} created, {present} present, {refused} refused",
-        at(from),
-        at(to),
-        at(decided_until)
     )
 }

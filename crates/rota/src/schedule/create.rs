@@ -12,7 +12,7 @@ use rota_client::{
 };
 use rota_proto::json::Words as _;
 
-use super::{args::interval, words};
+use super::{args::interval, times, words};
 use crate::{
     exit::Failure,
     manage::{
@@ -151,7 +151,7 @@ pub(super) async fn run(args: CreateArgs, client: &Client, format: Format) -> Re
     };
     output::line(&format!("{} {what}", schedule.name))?;
     output::line(&schedule.sentence)?;
-    let next = schedule.next_time.map_or_else(|| "none".to_owned(), super::show::coming);
+    let next = schedule.next_time.map_or_else(|| "none".to_owned(), times::coming);
     output::line(&format!("Next run: {next}"))?;
     schedule.warnings.iter().try_for_each(|text| output::line(&format!("warning: {text}")))
 }

@@ -19,7 +19,9 @@ mod refused;
 mod select;
 mod show;
 mod ticks;
+mod times;
 mod upcoming;
+mod verbs;
 mod why;
 mod yaml;
 
@@ -31,7 +33,7 @@ use rota_client::{
 use rota_proto::json::Words;
 use serde_json::json;
 
-pub(crate) use self::{args::ScheduleVerb, dates::text_of};
+pub(crate) use self::{dates::text_of, verbs::ScheduleVerb};
 use crate::{
     exit::{Exit, Failure},
     manage::wait::{self, Wait},
@@ -127,7 +129,7 @@ async fn skip(
         return output::json(&schedule);
     }
     let what = if undo { "runs after all at" } else { "skips" };
-    output::line(&format!("{} {what} {}", schedule.name, show::time(nominal)))?;
-    let next = schedule.next_time.map_or_else(|| "none".to_owned(), show::coming);
+    output::line(&format!("{} {what} {}", schedule.name, times::time(nominal)))?;
+    let next = schedule.next_time.map_or_else(|| "none".to_owned(), times::coming);
     output::line(&format!("Next run: {next}"))
 }

@@ -1,7 +1,7 @@
 //! `rota schedule get` and `list`: schedules as tables.
 
 use rota_client::{
-    Client, Date,
+    Client,
     v1::{
         self, ListSchedulesRequest, ListSchedulesResponse, Schedule, ScheduleDefinition,
         ScheduleState,
@@ -9,7 +9,12 @@ use rota_client::{
 };
 use rota_proto::json::Words as _;
 
-use super::{normal, select::SelectArgs, upcoming};
+use super::{
+    normal,
+    select::SelectArgs,
+    times::{coming, progress, time},
+    upcoming,
+};
 use crate::{
     exit::Failure,
     output::{self, Format, Table},
@@ -21,16 +26,6 @@ const RUNS: u32 = 3;
 const SENTENCE: usize = 60;
 /// Largest page of a server with its default settings.
 const PAGE: u32 = 1000;
-
-/// A nominal time, which has no fraction of a second.
-pub(super) fn time(date: Date) -> String {
-    date.timestamp().to_string()
-}
-
-/// A time, and how far away it is.
-pub(super) fn coming(date: Date) -> String {
-    format!("{} ({})", time(date), output::relative(date))
-}
 
 /// Shows one schedule.
 pub(super) async fn get(client: &Client, name: &str, format: Format) -> Result<(), Failure> {
@@ -83,7 +78,7 @@ fn describe(schedule: &Schedule) -> Table {
         row("Skips", coming(*at));
     }
     if let Some(backfill) = &schedule.backfill {
-        row("Backfill", super::backfill::progress(backfill));
+        row("Backfill", progress(backfill));
     }
     row("Version", schedule.version.to_string());
     table

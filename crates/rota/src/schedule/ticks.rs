@@ -7,7 +7,7 @@ use rota_client::{
 };
 use rota_proto::json::Words as _;
 
-use super::{dates, show::time};
+use super::{dates, times::time};
 use crate::{
     exit::Failure,
     output::{self, Format, Table},

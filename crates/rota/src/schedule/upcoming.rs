@@ -5,7 +5,7 @@ use rota_client::{
     v1::{PreviewScheduleRequest, SchedulePreview, UpcomingRun},
 };
 
-use super::{args::PreviewArgs, dates, show::time};
+use super::{args::PreviewArgs, dates, times::time};
 use crate::{
     exit::Failure,
     output::{self, Format, Table},

@@ -12,8 +12,9 @@ use serde_json::json;
 
 use super::{
     apply::known,
-    show::{coming, state, time},
+    show::state,
     ticks,
+    times::{coming, progress, time},
 };
 use crate::{
     exit::Failure,
@@ -89,7 +90,7 @@ fn sentences(known: &Known) -> Vec<String> {
         lines.push(format!("Waiting for its turn: the tick of {}", time(*at)));
     }
     if let Some(backfill) = &schedule.backfill {
-        lines.push(format!("Backfill: {}", super::backfill::progress(backfill)));
+        lines.push(format!("Backfill: {}", progress(backfill)));
     }
     if schedule.failures_in_a_row > 0 {
         let failures = schedule.failures_in_a_row;

@@ -114,6 +114,9 @@ impl<'a> Node<'a> {
         let YamlData::Representation(text, style, tag) = &self.0.data else {
             return Err(self.fault("tags and this kind of value have no counterpart in JSON"));
         };
+        if let Some(tag) = tag.as_ref().filter(|tag| !tag.is_yaml_core_schema()) {
+            return Err(self.fault(format!("the tag {tag} has no counterpart in JSON")));
+        }
         let scalar = Scalar::parse_from_cow_and_metadata(text.clone(), *style, tag.as_ref());
         let written = match scalar {
             Some(Scalar::Null) => "null".to_owned(),
