@@ -49,7 +49,7 @@ pub(crate) struct PauseArgs {
     /// Reason for people, up to 256 characters.
     #[arg(long, value_name = "TEXT", value_parser = Text::new())]
     note: Option<String>,
-    /// Author of the pause. Servers do not verify it [default: user@host].
+    /// Author of the pause. Servers do not verify it. Default: user@host.
     #[arg(long, value_name = "NAME", value_parser = Text::new())]
     by: Option<String>,
 }
