@@ -3,8 +3,8 @@
 use rota_client::{
     Client, Reason,
     v1::{
-        Overlap, PreviewScheduleRequest, Schedule, ScheduleRequest, ScheduleState, Task, Tick,
-        TickOutcome, TimeRange, UpcomingRun,
+        Overlap, PreviewScheduleRequest, Schedule, ScheduleDefinition, ScheduleRequest,
+        ScheduleState, Task, Tick, TickOutcome, TimeRange, UpcomingRun,
     },
 };
 use rota_proto::json::Words as _;
@@ -116,10 +116,7 @@ fn held_up(schedule: &Schedule, task: &Task) -> String {
     let waiting = task.waiting.as_ref().map(|waiting| format!(": {}", waiting.message));
     let on = task.worker.as_ref().map(|worker| format!(" on {worker}"));
     let since = task.started_at.map(|at| format!(", started {}", output::relative(at)));
-    let overlap = schedule
-        .definition
-        .as_ref()
-        .map_or(Overlap::Skip, rota_client::v1::ScheduleDefinition::overlap);
+    let overlap = schedule.definition.as_ref().map_or(Overlap::Skip, ScheduleDefinition::overlap);
     let effect = match overlap {
         Overlap::QueueOne => "one tick waits for its end, others are skipped",
         Overlap::QueueAll => "ticks wait for its end",
