@@ -8,6 +8,7 @@
 mod documents;
 mod processes;
 mod scenarios;
+mod schedules;
 mod show;
 mod target;
 mod work;
@@ -131,6 +132,7 @@ fn hints(place: &Place, url: &str) -> String {
     let server = if url.ends_with(":7420") { String::new() } else { format!(" --url {url}") };
     format!(
         "  {url}/docs\n  {rota} task list --queue documents{server}\n  {rota} task get orphaned{server}\n  \
+         {rota} schedule ticks greeting{server}\n  \
          {rota} queue list{server}"
     )
 }
@@ -192,11 +194,14 @@ async fn scenarios(stage: &Stage, progress: &Progress) -> Vec<Row> {
         told(progress, "a program that no worker allows", play::forbidden(stage)),
         told(progress, "a task of a kind that nobody serves", play::unserved(stage)),
         told(progress, "a task sent twice", play::repeated(stage)),
+        told(progress, "schedules", schedules::play(stage)),
     );
-    let (hook, stumbling, delayed, slow, cancelled, forbidden, unserved, repeated) = rows;
+    let (hook, stumbling, delayed, slow, cancelled, forbidden, unserved, repeated, scheduled) =
+        rows;
     // A killed worker takes an attempt from whatever it has: the others are to show theirs before.
     let killed = told(progress, "a task whose worker is killed", play::orphaned(stage)).await;
-    [hook, stumbling, delayed, slow, cancelled, killed, forbidden, unserved, repeated].concat()
+    [hook, stumbling, delayed, slow, cancelled, killed, forbidden, unserved, repeated, scheduled]
+        .concat()
 }
 
 /// Plays a scenario, and says what came of it. One that comes to nothing is a row that does not hold.

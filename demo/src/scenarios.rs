@@ -28,6 +28,12 @@ const BEGIN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Trouble(String);
 
+impl Trouble {
+    pub(crate) fn new(words: String) -> Self {
+        Self(words)
+    }
+}
+
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -98,15 +104,25 @@ impl Stage {
 
     /// A task that runs one of the demo's programs.
     pub(crate) fn command(&self, program: &str, arguments: &[&str]) -> NewTask {
+        task("command").payload_json(&json!({ "argv": self.argv(program, arguments) }))
+    }
+
+    /// One of the demo's programs with its arguments.
+    pub(crate) fn argv(&self, program: &str, arguments: &[&str]) -> Vec<String> {
         let program = self.programs.join(program);
         let mut argv = vec![program.to_string_lossy().into_owned()];
         argv.extend(arguments.iter().map(|argument| (*argument).to_owned()));
-        task("command").payload_json(&json!({ "argv": argv }))
+        argv
+    }
+
+    /// A file of the demo.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.place.home.join(name)
     }
 
     /// A command that lingers, and the file that will hold its process number.
     fn lingering(&self, name: &str, seconds: &str) -> (NewTask, PathBuf) {
-        let file = self.place.home.join(format!("{name}.pid"));
+        let file = self.file(&format!("{name}.pid"));
         (self.command("linger", &[seconds, &file.to_string_lossy()]).id(name), file)
     }
 
