@@ -59,7 +59,7 @@ async fn fill(subject: &Subject, backlog: u64) -> Result<Value, Failure> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "bytes and tasks fit 52 bits")]
-fn per_task(before: Option<Usage>, after: Option<Usage>, tasks: u64) -> Value {
+pub(super) fn per_task(before: Option<Usage>, after: Option<Usage>, tasks: u64) -> Value {
     match (before, after) {
         (Some(before), Some(after)) if tasks > 0 => {
             let grown = after.anonymous_bytes.saturating_sub(before.anonymous_bytes);

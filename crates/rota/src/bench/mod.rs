@@ -7,6 +7,7 @@ mod backlog;
 mod child;
 mod latency;
 mod ledger;
+mod schedules;
 mod throughput;
 
 use std::{path::PathBuf, time::Duration};
@@ -57,7 +58,14 @@ pub(crate) enum BenchVerb {
         #[arg(long, default_value_t = 1_000_000)]
         backlog: u64,
     },
-    /// Run all measurements.
+    /// Measure the lateness of ticks from their nominal time to the start of the handler, with many schedules.
+    Schedules {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        load: schedules::ScheduleLoad,
+    },
+    /// Run all measurements of tasks.
     All {
         #[command(flatten)]
         target: Target,
@@ -151,6 +159,9 @@ pub(crate) async fn run(verb: BenchVerb, format: Format) -> Result<(), Failure> 
         }
         BenchVerb::Restart { target, backlog } => {
             backlog::restart(Subject::start(&target).await?, backlog).await?
+        }
+        BenchVerb::Schedules { target, load } => {
+            schedules::run(&Subject::start(&target).await?, &load).await?
         }
         BenchVerb::All { target } => {
             let load = throughput::Load::default();

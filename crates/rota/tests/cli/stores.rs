@@ -20,7 +20,7 @@ fn stored() -> tempfile::TempDir {
     shell.quietly(&["task", "cancel", "cancelled"]);
     shell.quietly(&["queue", "pause", "mail"]);
     // It is raised within seconds, and is one more record.
-    while !shell.quietly(&["info", "-o", "json"]).contains("\"cluster_feature_level\": 1") {}
+    while !shell.quietly(&["info", "-o", "json"]).contains("\"cluster_feature_level\": 2") {}
     server.kill();
     let dir = tempfile::tempdir().unwrap();
     std::fs::rename(server.dir().join("rota-data"), dir.path().join("data")).unwrap();
