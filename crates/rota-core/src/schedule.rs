@@ -326,6 +326,8 @@ pub enum RefusedReason {
     TooManyNames,
     /// The task would have expired before it could start.
     Expired,
+    /// The store has no room for new tasks.
+    StoreFull,
 }
 
 impl Outcome {
@@ -379,7 +381,8 @@ impl SkipReason {
 
 impl RefusedReason {
     /// All reasons.
-    pub const ALL: [Self; 4] = [Self::Conflict, Self::QueueFull, Self::TooManyNames, Self::Expired];
+    pub const ALL: [Self; 5] =
+        [Self::Conflict, Self::QueueFull, Self::TooManyNames, Self::Expired, Self::StoreFull];
 
     /// The word on the wire, in metrics and in logs.
     #[must_use]
@@ -389,6 +392,7 @@ impl RefusedReason {
             Self::QueueFull => "queue_full",
             Self::TooManyNames => "too_many_names",
             Self::Expired => "expired",
+            Self::StoreFull => "store_full",
         }
     }
 }

@@ -48,6 +48,8 @@ impl Coordinator<'_> {
                 owners.insert(id, owner);
             }
         }
+        let is_full = matches!(self.shared.admit(), Err(EngineError::StoreFull(_)));
+        self.machine.note_store_full(is_full);
         self.machine.decide_ticks(now, &mut self.ids, &owners);
     }
 

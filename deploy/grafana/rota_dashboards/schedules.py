@@ -129,7 +129,7 @@ def _ticks():
         graph(
             "Refused by reason",
             "Ticks per second whose task could not be created: conflict (another task has the id), queue_full, "
-            "too_many_names (of queues or kinds) or expired (before it could start).",
+            "too_many_names (of queues or kinds), expired (before it could start) or store_full.",
             (_ticks_per_second("reason", f'{CLUSTER}, outcome="refused"'), "{{reason}}"),
             unit="ops",
         ),

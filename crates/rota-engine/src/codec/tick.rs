@@ -56,6 +56,7 @@ fn numbers(outcome: Outcome) -> (u32, u32) {
                 RefusedReason::QueueFull => 2,
                 RefusedReason::TooManyNames => 3,
                 RefusedReason::Expired => 4,
+                RefusedReason::StoreFull => 5,
             },
         ),
     }

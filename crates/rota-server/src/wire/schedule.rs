@@ -55,6 +55,7 @@ fn refused(reason: RefusedReason) -> v1::TickReason {
         RefusedReason::QueueFull => v1::TickReason::QueueFull,
         RefusedReason::TooManyNames => v1::TickReason::TooManyNames,
         RefusedReason::Expired => v1::TickReason::Expired,
+        RefusedReason::StoreFull => v1::TickReason::StoreFull,
     }
 }
 

@@ -185,7 +185,7 @@ impl Machine {
                 });
                 Backfilled::Task
             }
-            Err(RefusedReason::QueueFull) => Backfilled::QueueFull,
+            Err(RefusedReason::QueueFull | RefusedReason::StoreFull) => Backfilled::QueueFull,
             Err(_) => {
                 self.change_backfill(index, |backfill| {
                     backfill.cursor = nominal;

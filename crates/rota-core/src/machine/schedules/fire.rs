@@ -97,6 +97,9 @@ impl Machine {
         if self.settling.by_id(&tick.id, tick.owner).is_some() {
             return Err(RefusedReason::Conflict);
         }
+        if self.schedules.store_is_full {
+            return Err(RefusedReason::StoreFull);
+        }
         let now = self.now.wall;
         let entry = self.schedules.at(index);
         let template = entry.template.clone();

@@ -93,6 +93,8 @@ struct Progress {
 /// All schedules and calendars.
 #[derive(Debug, Default)]
 pub(super) struct Schedules {
+    /// Whether ticks are refused, because the store has no room for new tasks.
+    store_is_full: bool,
     /// Boxed, because a growing table then moves little.
     entries: Table<ScheduleIndex, Option<Box<Entry>>>,
     by_name: FxHashMap<Name, ScheduleIndex>,

@@ -71,6 +71,11 @@ impl Machine {
         self.schedules.ahead = self.now.wall.since(date);
     }
 
+    /// Tells whether the store has no room for new tasks. Ticks are refused then.
+    pub fn note_store_full(&mut self, is_full: bool) {
+        self.schedules.store_is_full = is_full;
+    }
+
     /// Decides the ticks that have come by `now`. Call it once in a step, after [`Machine::tick`]. `now` may be
     /// earlier than the time of the step, if its wall clock is not trusted.
     pub fn decide_ticks(&mut self, now: WallTime, ids: &mut TaskIdSequence, owners: &TickOwners) {

@@ -216,6 +216,17 @@ fn a_tick_without_room_or_with_a_foreign_id_is_refused() {
 }
 
 #[test]
+fn ticks_are_refused_while_the_store_has_no_room() {
+    let mut clockwork = Clockwork::new();
+    clockwork.put(SCHEDULE, &Plan::cron("* * * * *").overlap(Overlap::Allow)).unwrap();
+    clockwork.machine.note_store_full(true);
+    clockwork.run(130);
+    clockwork.machine.note_store_full(false);
+    clockwork.run(60);
+    expect(&clockwork, &[(60, "store_full x2"), (180, "fired")], "");
+}
+
+#[test]
 fn a_start_deadline_counts_from_the_nominal_time() {
     let mut plan = Plan::cron("* * * * *");
     plan.expires_after = Some(crate::Millis(40_000));
