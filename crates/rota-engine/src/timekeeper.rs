@@ -54,6 +54,8 @@ struct Doubt {
     until: MonoTime,
     /// How far it is ahead.
     ahead: Millis,
+    /// The part of it that jumps have made. The rest are small steps, such as those of a suspended process.
+    jumped: Millis,
     /// Until then the ticks of schedules go by the clock as it was before the jump.
     held_until: MonoTime,
 }
@@ -107,6 +109,9 @@ impl Timekeeper {
             if ahead > JUMP {
                 doubt.until = now.mono + self.grace;
                 doubt.held_until = now.mono + HOLD;
+                doubt.jumped = Millis(doubt.jumped.0 + ahead.0);
+            } else if behind > JUMP {
+                doubt.jumped = Millis(doubt.jumped.0.saturating_sub(behind.0));
             }
             if total <= JUMP.0 {
                 info!("the wall clock is right again");
@@ -135,7 +140,7 @@ impl Timekeeper {
         let grace = self.grace;
         warn!(%ahead, %grace, "{what}; no ended task is removed during the grace period");
         let (until, held_until) = (now.mono + grace, now.mono + hold);
-        seen.doubt = Some(Doubt { until, ahead, held_until });
+        seen.doubt = Some(Doubt { until, ahead, jumped: ahead, held_until });
     }
 
     /// Whether the wall clock is not trusted.
@@ -148,7 +153,7 @@ impl Timekeeper {
     pub(crate) fn believed(&self, now: Now) -> WallTime {
         match self.seen().doubt {
             Some(doubt) if now.mono < doubt.held_until && !Planted::DecidesByJumps.is_made() => {
-                WallTime(now.wall.0.saturating_sub_unsigned(doubt.ahead.0))
+                WallTime(now.wall.0.saturating_sub_unsigned(doubt.jumped.0))
             }
             _ => now.wall,
         }
@@ -231,6 +236,19 @@ mod tests {
         keeper.check(behind);
         assert_eq!(keeper.believed(behind), behind.wall);
         assert!(keeper.doubts(), "retention waits for longer");
+    }
+
+    #[test]
+    fn small_steps_during_a_jump_are_believed() {
+        let keeper = keeper();
+        keeper.check(at(8 * DAY, 100));
+        // A suspended process: only the wall clock goes on.
+        let resumed = at(8 * DAY + 2_200, 200);
+        keeper.check(resumed);
+        assert_eq!(keeper.believed(resumed), at(2_300, 200).wall);
+        let half_way_back = at(4 * DAY + 2_300, 300);
+        keeper.check(half_way_back);
+        assert_eq!(keeper.believed(half_way_back), at(2_400, 300).wall);
     }
 
     #[test]

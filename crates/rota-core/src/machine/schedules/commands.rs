@@ -15,7 +15,7 @@ impl Machine {
         if let Some(wanted) = if_version.filter(|wanted| *wanted != version) {
             // A client that got no answer says the same again.
             let said = found.map(|index| self.schedules.at(index).fingerprints);
-            if version == wanted.wrapping_add(1) && said == Some(record.fingerprints) {
+            if wanted > 0 && version == wanted + 1 && said == Some(record.fingerprints) {
                 return Ok(Reply::Schedule { version, change: Change::None });
             }
             return Err(Refusal::ScheduleVersion { wanted, version });
