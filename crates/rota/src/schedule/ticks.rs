@@ -130,6 +130,7 @@ pub(super) fn outcome(tick: &Tick) -> String {
         Some(R::QueueFull) => "the queue was full",
         Some(R::TooManyNames) => "too many queues or kinds",
         Some(R::Expired) => "the task would have expired",
+        Some(R::StoreFull) => "the store had no room",
     };
     format!("{word}: {reason}")
 }
