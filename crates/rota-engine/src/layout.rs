@@ -139,7 +139,7 @@ pub(crate) fn parse_total(key: &[u8]) -> Option<(&str, &str)> {
     std::str::from_utf8(key).ok()?.split_once(' ')
 }
 
-/// The key of a schedule, of its state, or of a calendar.
+/// The key of a queue, a schedule, its state, or a calendar.
 pub(crate) fn named(name: &Name) -> Bytes {
     name.as_str().to_owned().into()
 }

@@ -317,6 +317,11 @@ impl<K: Kind> Entry<K> {
     }
 }
 
+/// A copy of the bytes, because bytes from a store may be a slice of a large buffer.
+pub(crate) fn own(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}
+
 /// The first key after this one.
 pub(crate) fn behind(key: &Bytes) -> Bytes {
     let mut next = Vec::with_capacity(key.len() + 1);

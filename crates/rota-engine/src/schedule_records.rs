@@ -8,7 +8,7 @@ use rota_store::{Mutation, Snapshot, Space, StoreError};
 
 use crate::{
     layout,
-    records::{Calendar, Cursor, Entry, Found, Kind, Schedule, each},
+    records::{Calendar, Cursor, Entry, Found, Kind, Schedule, each, own},
     unreadable::Unreadable,
 };
 
@@ -18,11 +18,6 @@ pub(crate) struct ScheduleRecords {
     calendars: BTreeMap<Bytes, Bytes>,
     schedules: BTreeMap<Bytes, Bytes>,
     states: BTreeMap<Bytes, Bytes>,
-}
-
-/// A copy of the bytes, because bytes from a store may be a slice of a large buffer.
-fn own(bytes: &Bytes) -> Bytes {
-    Bytes::copy_from_slice(bytes)
 }
 
 impl ScheduleRecords {

@@ -25,7 +25,7 @@ use crate::{
     load::{self, LiveRecords, Loaded, MachineOptions, Records},
     planted::Planted,
     prepared::Prepared,
-    records::{self, Entry, Live, Queue},
+    records::{self, Entry, Live, Queue, own},
     schedule_records::ScheduleRecords,
     shared::Shared,
 };
@@ -302,9 +302,4 @@ async fn receive(
         *changes = None;
     }
     change
-}
-
-/// A copy of the bytes, because bytes from a store may be a slice of a large buffer.
-fn own(bytes: &Bytes) -> Bytes {
-    Bytes::copy_from_slice(bytes)
 }

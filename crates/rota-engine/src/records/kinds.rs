@@ -155,11 +155,11 @@ impl Kind for Queue {
     const SPACES: &'static [Space] = &[layout::QUEUE];
 
     fn encode_key(name: &Name) -> Bytes {
-        name.as_str().to_owned().into()
+        layout::named(name)
     }
 
     fn decode_key(key: &Bytes) -> Option<Name> {
-        Name::new(std::str::from_utf8(key).ok()?).ok()
+        layout::parse_name(key)
     }
 
     fn decode(_: &Name, value: &Bytes) -> Result<QueueRecord, CodecError> {

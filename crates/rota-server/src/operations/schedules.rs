@@ -21,7 +21,8 @@ impl Services {
         let (name, definition) = definition::schedule(given, &self.limits)?;
         let expected = validate::version(request.expected_version);
         let (read, change) = self.engine.put_schedule(name, definition, expected).await?;
-        let warnings = self.warnings(&read).await?;
+        // The change is made, so an error here must not suggest otherwise.
+        let warnings = self.warnings(&read).await.unwrap_or_default();
         Ok(v1::PutScheduleResponse {
             schedule: Some(v1::Schedule { warnings, ..definition::shown_schedule(&read) }),
             created: change == Change::Created,
