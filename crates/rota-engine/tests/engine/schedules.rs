@@ -208,6 +208,8 @@ async fn the_same_definition_changes_nothing_and_another_version_is_refused() {
     let refused = put(schedule("0 1 1 1 *"), Some(0)).await;
     let version = Refusal::ScheduleVersion { wanted: 0, version: 1 };
     assert_eq!(refusal(refused), Some(version));
+    // The cursor is in milliseconds.
+    time_passes(Duration::from_millis(2)).await;
     let (other, change) = put(schedule("0 1 1 1 *"), Some(1)).await.expect("another");
     assert_eq!((other.record.version, change), (2, Change::Replaced));
     let (again, change) = put(schedule("0 1 1 1 *"), Some(1)).await.expect("a repeat");
