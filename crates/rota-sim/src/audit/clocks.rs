@@ -2,7 +2,8 @@
 //!
 //! A clock that goes back, or forward by up to five minutes, is believed at once, and so is that of a process that
 //! starts. One that jumps forward by more decides no ticks for a minute. In this minute the date is the one without
-//! the jump.
+//! the jump. A node that was suspended meanwhile cannot tell the jump from the time that it did not run, so its date
+//! lacks that time as well.
 
 use rustc_hash::FxHashMap;
 
@@ -41,10 +42,12 @@ impl Clocks {
     pub(crate) fn set(&mut self, now_us: u64, endpoint: Endpoint, skew_ms: i64, starts: bool) {
         let settings = self.0.entry(endpoint).or_default();
         let last = settings.last().copied().unwrap_or_default();
-        let before_ms = last.believed_at(now_us);
+        let step_ms = skew_ms - last.skew_ms;
+        let is_small = now_us < last.believed_us && step_ms.abs() <= JUMP_MS;
+        let before_ms = last.believed_at(now_us) + if is_small { step_ms } else { 0 };
         let believed_us = if starts || skew_ms - before_ms <= JUMP_MS {
             now_us
-        } else if skew_ms - last.skew_ms > JUMP_MS {
+        } else if step_ms > JUMP_MS {
             now_us + HELD_US
         } else {
             last.believed_us.max(now_us)
@@ -97,6 +100,8 @@ mod tests {
         clocks.set(200, NODE, 20_000 + DAY_MS, false);
         assert_eq!(clocks.ahead_ms(NODE, 200, 300), 20_000);
         assert_eq!(clocks.ahead_ms(NODE, 200, 200 + HELD_US), 20_000 + DAY_MS);
+        clocks.set(300, NODE, 21_000 + DAY_MS, false);
+        assert_eq!(clocks.ahead_ms(NODE, 300, 399), 21_000);
         clocks.set(400, NODE, 0, false);
         assert_eq!(clocks.ahead_ms(NODE, 401, 1000), 0);
         clocks.set(500, NODE, DAY_MS, true);
