@@ -160,6 +160,7 @@ impl Engine {
             ("sessions", machine.sessions_max.into()),
             ("schedules", machine.schedules_max.into()),
             ("calendars", machine.calendars_max.into()),
+            ("event_listeners", options.events.listeners as u64),
         ]);
         Info {
             node: options.node.clone(),
