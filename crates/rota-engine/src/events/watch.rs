@@ -3,11 +3,7 @@
 use std::time::Duration;
 
 use super::{event::EventId, filter::EventFilter, hub::NoPlace, listener::EventListener};
-use crate::{
-    api::EngineError,
-    engine::{Engine, unavailable},
-    shared::Phase,
-};
+use crate::{api::EngineError, engine::Engine};
 
 /// Time after which a listener that found no place may try again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -24,25 +20,28 @@ impl Engine {
         filter: EventFilter,
         after: Option<EventId>,
     ) -> Result<EventListener, EngineError> {
-        let shared = &self.inner.shared;
-        let opened = shared.events.open(after).map_err(|none| match none {
+        let events = &self.inner.shared.events;
+        let mut opened = events.open(after);
+        if matches!(opened, Err(NoPlace::NotLeading)) {
+            // A call waits for an election, unless another node is the leader.
+            self.query(|_| ()).await?;
+            opened = events.open(after);
+        }
+        let opened = opened.map_err(|none| match none {
+            NoPlace::NotLeading => EngineError::NotLeader,
             NoPlace::Full(limit) => EngineError::Overloaded {
                 reason: format!(
                     "{limit} listeners receive events already, which is the limit (event_listeners)"
                 ),
                 retry_after: RETRY,
             },
-            NoPlace::NotLeading if *shared.phase.borrow() == Phase::Loading => {
-                unavailable("the leader is loading the backlog")
-            }
-            NoPlace::NotLeading => EngineError::NotLeader,
         })?;
         let is_unsettled = opened.is_unsettled;
         let listener = EventListener::new(self.inner.clone(), filter, opened);
         if is_unsettled {
             // Steps in flight were sealed before events were recorded. Answers wait for them.
             self.query(|_| ()).await?;
-            shared.events.settled(listener.place());
+            events.settled(listener.place());
         }
         Ok(listener)
     }
