@@ -8,6 +8,7 @@
 mod away;
 mod crontabs;
 mod errors;
+mod events;
 mod hostile;
 mod queues;
 mod schedule;
