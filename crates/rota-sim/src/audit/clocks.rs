@@ -64,6 +64,12 @@ impl Clocks {
         within.into_iter().any(|setting| setting.believed_us > from_us.max(setting.since_us))
     }
 
+    /// Whether any node may not have believed its clock at some time between these moments. Such a node decides no
+    /// ticks while its date is behind.
+    pub(super) fn was_any_in_doubt(&self, from_us: u64, to_us: u64) -> bool {
+        self.0.keys().any(|endpoint| self.was_in_doubt(*endpoint, from_us, to_us))
+    }
+
     /// How far ahead the date may have been by which a node decided ticks between these moments.
     pub(super) fn ahead_ms(&self, endpoint: Endpoint, from_us: u64, to_us: u64) -> i64 {
         let within = self.within(endpoint, from_us, to_us).into_iter();
@@ -102,7 +108,9 @@ mod tests {
         assert_eq!(clocks.ahead_ms(NODE, 200, 200 + HELD_US), 20_000 + DAY_MS);
         clocks.set(300, NODE, 21_000 + DAY_MS, false);
         assert_eq!(clocks.ahead_ms(NODE, 300, 399), 21_000);
+        assert!(clocks.was_any_in_doubt(300, 399));
         clocks.set(400, NODE, 0, false);
+        assert!(!clocks.was_any_in_doubt(401, 1000));
         assert_eq!(clocks.ahead_ms(NODE, 401, 1000), 0);
         clocks.set(500, NODE, DAY_MS, true);
         assert_eq!(clocks.ahead_ms(NODE, 501, 1000), DAY_MS);

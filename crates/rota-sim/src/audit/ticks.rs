@@ -137,7 +137,9 @@ impl Auditor {
 
     /// Checks that the ticks of all schedules are decided in time, when nothing was wrong for a while.
     pub(crate) fn check_ticks(&mut self, now_us: u64) {
-        if self.by_wire || !self.weather.was_calm(now_us.saturating_sub(CALM_US)) {
+        let since_us = now_us.saturating_sub(CALM_US);
+        let in_doubt = self.clocks.was_any_in_doubt(since_us, now_us);
+        if self.by_wire || in_doubt || !self.weather.was_calm(since_us) {
             return;
         }
         let now_ms = WALL_AT_START + (now_us / 1000).cast_signed();
