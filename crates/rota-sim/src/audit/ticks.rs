@@ -13,6 +13,7 @@ use rota_cron::{Kind, Timestamp, jitter};
 use super::{
     Auditor, Rule,
     asked::Moment,
+    clocks::SUSPENDED_MS,
     records::{
         BY_REQUEST, COALESCED, CONFLICT, Cursor, EXCLUDED, EXPIRED, FIRED, GAP, MISSED, OVERLAP,
         PAUSED, QUEUED, REFUSED, Run, SKIPPED,
@@ -43,9 +44,6 @@ struct Seen {
     /// The node may not have believed its clock.
     in_doubt: bool,
 }
-
-/// The date of a node that was suspended while its clock jumped lacks at most so much.
-const SUSPENDED_MS: i64 = 8_000;
 
 /// Instants that got an outcome: those after `after_ms`, up to the last of the run.
 struct Decided {
