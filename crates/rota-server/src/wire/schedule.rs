@@ -20,13 +20,10 @@ pub(crate) fn tick(tick: &TickContext) -> v1::TickContext {
 pub(crate) fn tick_record(record: &TickRecord) -> v1::Tick {
     let TickRecord { schedule: _, run, decided_at, retain_until: _ } = record;
     let Run { outcome, first, last, count } = *run;
-    let (outcome, reason, task) = match outcome {
-        Outcome::Fired(task) => (v1::TickOutcome::Fired, None, Some(task)),
-        Outcome::Queued => (v1::TickOutcome::Queued, None, None),
-        Outcome::Skipped(reason) => (v1::TickOutcome::Skipped, Some(skipped(reason)), None),
-        Outcome::Coalesced => (v1::TickOutcome::Coalesced, None, None),
-        Outcome::Missed => (v1::TickOutcome::Missed, None, None),
-        Outcome::Refused(reason) => (v1::TickOutcome::Refused, Some(refused(reason)), None),
+    let (outcome, reason) = outcome_of(outcome);
+    let task = match run.outcome {
+        Outcome::Fired(task) => Some(task),
+        _ => None,
     };
     v1::Tick {
         nominal_time: Some(date(first)),
@@ -36,6 +33,18 @@ pub(crate) fn tick_record(record: &TickRecord) -> v1::Tick {
         reason: reason.map(Into::into),
         task_id: task.map(|task| task.to_string()),
         decided_at: Some(date(*decided_at)),
+    }
+}
+
+/// Maps the outcome of a tick, and its reason.
+pub(super) fn outcome_of(outcome: Outcome) -> (v1::TickOutcome, Option<v1::TickReason>) {
+    match outcome {
+        Outcome::Fired(_) => (v1::TickOutcome::Fired, None),
+        Outcome::Queued => (v1::TickOutcome::Queued, None),
+        Outcome::Skipped(reason) => (v1::TickOutcome::Skipped, Some(skipped(reason))),
+        Outcome::Coalesced => (v1::TickOutcome::Coalesced, None),
+        Outcome::Missed => (v1::TickOutcome::Missed, None),
+        Outcome::Refused(reason) => (v1::TickOutcome::Refused, Some(refused(reason))),
     }
 }
 
