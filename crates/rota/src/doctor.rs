@@ -97,22 +97,22 @@ async fn examine(settings: &Settings, report: &mut Report) {
         Ok(client) => client.with_patience(Duration::ZERO),
         Err(failure) => return report.fail("settings", &failure),
     };
-    // A token in a command line's history would be a mistake; its source is what helps.
-    match token_source(settings) {
-        None => report.ok("token", "none is set"),
-        Some(source) => report.ok("token", format!("set ({source})")),
-    }
     reach(settings, report).await;
     let asked = Instant::now();
     let info = match client.get_server_info(v1::GetServerInfoRequest {}).await {
         Ok(info) => info,
-        Err(error) => return report.fail("server", &Failure::from(error)),
+        Err(error) => {
+            let failure = Failure::from(error);
+            let check = if failure.exit == Exit::Denied { "token" } else { "server" };
+            return report.fail(check, &failure);
+        }
     };
     let took = asked.elapsed();
-    report.ok(
-        "server",
-        format!("node {} answers within {} ms, and takes the token", info.node, took.as_millis()),
-    );
+    report.ok("server", format!("node {} answers within {} ms", info.node, took.as_millis()));
+    match token_source(settings) {
+        None => report.ok("token", "the server needs none"),
+        Some(source) => report.ok("token", format!("the server takes it ({source})")),
+    }
     server(&info, took, report);
     match client.get_cluster(v1::GetClusterRequest {}).await {
         Ok(cluster) => nodes(&cluster, report),

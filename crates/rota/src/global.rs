@@ -67,7 +67,9 @@ pub(crate) fn refuse_unused(
     verb: &str,
     leaf: &clap::ArgMatches,
 ) -> Result<(), Failure> {
-    if !LOCAL.contains(&verb) {
+    // A benchmark starts a server of its own, or takes the URL of one.
+    let is_bench = verb == "bench";
+    if !LOCAL.contains(&verb) && !is_bench {
         return Ok(());
     }
     let is_given = |name: &str| {
@@ -75,13 +77,12 @@ pub(crate) fn refuse_unused(
             && leaf.value_source(name) == Some(ValueSource::CommandLine)
     };
     let flags = config::keys().filter(|key| key.scope == Scope::Client && !key.secret);
+    let flags = flags.filter(|key| !(is_bench && key.name == "url"));
     let given = flags.filter(|key| is_given(key.name)).map(config::Key::flag).next();
     let given = given.or_else(|| global.context.as_ref().map(|_| "context".to_owned()));
     match given {
         None => Ok(()),
-        Some(flag) => Err(Failure::usage(format!(
-            "--{flag} has no effect on `rota {verb}`, which connects to no server"
-        ))
-        .hint(format!("leave --{flag} out"))),
+        Some(flag) => Err(Failure::usage(format!("--{flag} has no effect on `rota {verb}`"))
+            .hint(format!("leave --{flag} out"))),
     }
 }

@@ -1,11 +1,14 @@
 //! `rota task cancel`, `retry` and `delete`, for tasks by id or for all tasks that match a filter.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
     Client, ClientError,
-    v1::{self, BulkAction, TaskFilter, TaskStatus},
+    v1::{self, BulkAction, Task, TaskFilter, TaskStatus},
 };
 use rota_proto::json::{BulkResult, Words};
+use serde::Serialize;
 use serde_json::json;
 
 use super::{
@@ -93,6 +96,14 @@ fn changeable(action: BulkAction) -> &'static [TaskStatus] {
     }
 }
 
+/// What became of a task.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Done {
+    Task(Box<Task>),
+    Deleted { id: String, deleted: bool },
+}
+
 /// Applies the action to one task after the other.
 async fn each(
     client: &Client,
@@ -112,18 +123,18 @@ async fn each(
             }
         };
         match changed {
-            Err(error) => failed.tell(error.into(), &named, format)?,
+            Err(error) => failed.tell(id, error.into(), &named, format)?,
             Ok(Some(task)) if named.is_one || !format.is_data() => show(&task, format)?,
             Ok(None) if !format.is_data() => output::line(&format!("{id} deleted"))?,
-            Ok(Some(task)) => done.push(serde_json::to_value(task).map_err(Failure::failed)?),
-            Ok(None) => done.push(json!({ "id": id, "deleted": true })),
+            Ok(Some(task)) => done.push(Done::Task(Box::new(task))),
+            Ok(None) => done.push(Done::Deleted { id: id.clone(), deleted: true }),
         }
     }
     match done.pop() {
         Some(only) if named.is_one => output::data(&only, format)?,
         last if format.is_data() && !named.is_one => {
             done.extend(last);
-            output::list(&json!({ "tasks": done }), "tasks", format)?;
+            output::list(&BTreeMap::from([("tasks", done)]), "tasks", format)?;
         }
         _ => {}
     }

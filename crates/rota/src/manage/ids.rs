@@ -53,6 +53,11 @@ pub(super) fn read(given: Vec<String>) -> Result<Named, Failure> {
     Ok(Named { ids, is_one })
 }
 
+/// The failure with the id that it is about.
+fn named_by(failure: Failure, id: &str) -> Failure {
+    if failure.parts().0.starts_with(id) { failure } else { failure.after(id) }
+}
+
 /// Failures of some of several tasks. Each is told as it happens, and the command goes on.
 #[derive(Debug, Default)]
 pub(super) struct Failed {
@@ -64,6 +69,7 @@ impl Failed {
     /// Tells a failure, or returns it if the command is about one task.
     pub(super) fn tell(
         &mut self,
+        id: &str,
         failure: Failure,
         named: &Named,
         format: output::Format,
@@ -72,11 +78,12 @@ impl Failed {
         if named.is_one || matches!(failure.exit, Exit::Unavailable | Exit::Denied) {
             return Err(failure);
         }
-        output::error(&failure, format);
+        let failed = failure.exit;
+        output::error(&named_by(failure, id), format);
         self.count += 1;
         self.exit = match self.exit {
-            None => Some(failure.exit),
-            Some(exit) if exit == failure.exit => Some(exit),
+            None => Some(failed),
+            Some(exit) if exit == failed => Some(exit),
             Some(_) => Some(Exit::Failure),
         };
         Ok(())

@@ -38,7 +38,7 @@ pub(super) async fn get(client: &Client, ids: Vec<String>, format: Format) -> Re
             Err(error) => Err(error.into()),
         };
         if let Err(failure) = told {
-            failed.tell(failure, &named, format)?;
+            failed.tell(id, failure, &named, format)?;
         }
     }
     if format.is_data() {

@@ -179,9 +179,9 @@ async fn wait_for(
     }
     let mut failed = Failed::default();
     for id in named.ids.clone() {
-        let wait = Wait { id, timeout: timeout.map(TimeSpan::duration), known: false };
+        let wait = Wait { id: id.clone(), timeout: timeout.map(TimeSpan::duration), known: false };
         if let Err(failure) = wait::until_ended(client, wait, format).await {
-            failed.tell(failure, &named, format)?;
+            failed.tell(&id, failure, &named, format)?;
         }
     }
     failed.end(&named)

@@ -1,6 +1,9 @@
 //! Documents in the formats for programs.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
+use serde_json::{Value, value::RawValue};
 
 use super::{
     format::Format,
@@ -42,14 +45,11 @@ fn document<T: Serialize + ?Sized>(
 ) -> Result<String, Failure> {
     let pretty = || serde_json::to_string_pretty(value).map_err(Failure::failed);
     Ok(match format {
-        Format::Jsonl => {
-            let line = serde_json::to_string(value).map_err(Failure::failed)?;
-            format!("{}\n", text::json(line))
+        Format::Jsonl | Format::Template => {
+            let text = serde_json::to_string(value).map_err(Failure::failed)?;
+            item(&text, format, template)?
         }
         Format::Yaml => yaml::of_json(&pretty()?).map_err(Failure::failed)?,
-        Format::Template => {
-            format!("{}\n", template::render(template.unwrap_or_default(), value)?)
-        }
         Format::Json | Format::Table | Format::Wide => format!("{}\n", text::json(pretty()?)),
     })
 }
@@ -63,10 +63,37 @@ fn documents<T: Serialize + ?Sized>(
     if !matches!(format, Format::Jsonl | Format::Template) {
         return document(value, format, template);
     }
-    let whole = serde_json::to_value(value).map_err(Failure::failed)?;
-    let items = whole.get(name).unwrap_or(&whole).as_array();
-    let items = items.map(Vec::as_slice).unwrap_or_default();
-    items.iter().map(|item| document(item, format, template)).collect()
+    // Raw, because a payload can have numbers that no type of this program can hold.
+    let whole = serde_json::to_string(value).map_err(Failure::failed)?;
+    let members: BTreeMap<String, &RawValue> =
+        serde_json::from_str(&whole).map_err(Failure::failed)?;
+    let Some(items) = members.get(name) else { return Ok(String::new()) };
+    let items: Vec<&RawValue> = serde_json::from_str(items.get()).map_err(Failure::failed)?;
+    items.into_iter().map(|one| item(one.get(), format, template)).collect()
+}
+
+/// A document on one line, or the template with its fields.
+fn item(json: &str, format: Format, template: Option<&str>) -> Result<String, Failure> {
+    if format == Format::Template {
+        let value: Value = serde_json::from_str(json).map_err(Failure::failed)?;
+        return Ok(format!("{}\n", template::render(template.unwrap_or_default(), &value)?));
+    }
+    Ok(format!("{}\n", text::json(on_one_line(json))))
+}
+
+/// JSON without line breaks between its parts, which a payload has as its author wrote it.
+fn on_one_line(json: &str) -> String {
+    let (mut is_string, mut is_escaped) = (false, false);
+    let stays = |c: &char| {
+        if is_string {
+            is_string = *c != '"' || is_escaped;
+            is_escaped = *c == '\\' && !is_escaped;
+            return true;
+        }
+        is_string = *c == '"';
+        !c.is_ascii_whitespace()
+    };
+    json.chars().filter(stays).collect()
 }
 
 #[cfg(test)]
@@ -86,5 +113,16 @@ mod tests {
         let yaml = told(Format::Yaml, None);
         assert!(yaml.contains("next_cursor: c\n") && yaml.contains("  - id: a\n"), "{yaml}");
         assert!(told(Format::Json, None).contains("\"next_cursor\": \"c\""));
+    }
+
+    #[test]
+    fn a_payload_keeps_its_value_on_one_line() {
+        let payload = "{\n  \"a \\\"b\": [12345678901234567890123, 1.10],\n  \"c\": \"x  \\\\\"\n}";
+        let payload: &RawValue = serde_json::from_str(payload).expect("JSON");
+        let page = BTreeMap::from([("tasks", vec![BTreeMap::from([("payload", payload)])])]);
+        let line = documents(&page, "tasks", Format::Jsonl, None).expect("it can be written");
+        let expected =
+            "{\"payload\":{\"a \\\"b\":[12345678901234567890123,1.10],\"c\":\"x  \\\\\"}}\n";
+        assert_eq!(line, expected);
     }
 }

@@ -20,7 +20,8 @@ pub(crate) fn when(date: Date) -> String {
 pub(crate) fn time(date: Date) -> String {
     match screen().times {
         Times::Local => dates::local(date),
-        Times::Relative | Times::Utc => date.to_string(),
+        // A nominal time of a schedule has no fraction of a second.
+        Times::Relative | Times::Utc => date.timestamp().to_string(),
     }
 }
 
