@@ -8,6 +8,7 @@ mod config;
 mod context;
 mod dates;
 mod doctor;
+mod events;
 mod exit;
 mod global;
 mod guard;
@@ -80,6 +81,8 @@ enum Verb {
     /// List, show, create and delete calendars: sets of days that schedules share.
     #[command(subcommand, visible_alias = "calendars")]
     Calendar(calendar::CalendarVerb),
+    /// Print changes of tasks, queues, workers and schedules as they happen.
+    Events(events::EventsArgs),
     /// Watch throughput, queues, workers, errors and nodes live.
     Top,
     /// Show the version, leader, store and limits of a server.
@@ -314,6 +317,7 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
             Verb::Store(verb) => store_commands::run(verb, &settings, format).await,
             Verb::Schedule(verb) => schedule::run(verb, || serve::client(&settings), format).await,
             Verb::Calendar(verb) => calendar::run(verb, &serve::client(&settings)?, format).await,
+            Verb::Events(args) => events::run(args, &serve::client(&settings)?, format).await,
             Verb::Top => top::run(serve::client(&settings)?).await,
             Verb::Info => manage::info(&serve::client(&settings)?, format).await,
             Verb::Log { filter } => {

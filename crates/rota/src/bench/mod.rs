@@ -58,7 +58,7 @@ pub(crate) enum BenchVerb {
         #[arg(long, default_value_t = 1_000_000)]
         backlog: u64,
     },
-    /// Measure the lateness of ticks from their nominal time to the start of the handler, with many schedules.
+    /// Measure the lateness of ticks, from when they are due to the start of the handler, with many schedules.
     Schedules {
         #[command(flatten)]
         target: Target,

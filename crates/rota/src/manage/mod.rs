@@ -3,6 +3,7 @@
 mod bulk;
 pub(crate) mod cluster;
 pub(crate) mod create;
+mod follow;
 mod ids;
 mod import;
 mod lines;
@@ -32,7 +33,7 @@ use crate::{
 };
 
 /// Whether a retry can succeed: no server is reachable, or the server cannot answer now.
-fn is_passing(error: &ClientError) -> bool {
+pub(crate) fn is_passing(error: &ClientError) -> bool {
     match error.reason().map(Reason::retry) {
         Some(retry) => {
             matches!(retry, RetryHint::Elsewhere | RetryHint::Soon | RetryHint::IfRepeatable)

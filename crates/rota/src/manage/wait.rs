@@ -10,6 +10,7 @@ use rota_proto::json::Words as _;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
+    follow::Follower,
     is_ended, is_passing,
     show::{last_lines, show},
 };
@@ -19,8 +20,8 @@ use crate::{
     text,
 };
 
-/// Interval between checks for news.
-const LOOK: Duration = Duration::from_secs(1);
+/// Maximum time between checks for news.
+const LOOK: Duration = Duration::from_secs(60);
 /// Maximum number of characters of a result to print. `rota task result` prints all.
 const RESULT: usize = 2000;
 
@@ -72,9 +73,10 @@ async fn ended(client: &Client, wait: Wait, format: Format) -> Result<Task, Fail
     let until = timeout.map(|timeout| Instant::now() + timeout);
     let mut told = None;
     let mut away: Option<ClientError> = None;
+    let mut follower = Follower::new(client, &id);
     loop {
         let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()));
-        let asked = client.wait_task_for(&id, left.min(LOOK));
+        let asked = follower.look(left);
         let answer = match until {
             Some(until) => timeout_at(until + GRACE, asked).await.ok(),
             None => Some(asked.await),

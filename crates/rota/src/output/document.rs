@@ -8,7 +8,7 @@ use serde_json::{Value, value::RawValue};
 use super::{
     format::Format,
     screen::screen,
-    stream::{result, verbatim},
+    stream::{result, stream, verbatim},
     template,
 };
 use crate::{exit::Failure, text, yaml};
@@ -27,6 +27,17 @@ pub(crate) fn list<T: Serialize + ?Sized>(
 ) -> Result<(), Failure> {
     let template = screen().template.as_deref();
     print(&documents(value, name, format, template)?, format)
+}
+
+/// Writes the next document of a stream: one line of JSON, or a YAML document. Returns whether somebody still reads.
+pub(crate) fn next<T: Serialize + ?Sized>(value: &T, format: Format) -> Result<bool, Failure> {
+    let template = screen().template.as_deref();
+    let text = match format {
+        Format::Yaml => format!("---\n{}", document(value, format, None)?),
+        Format::Template => document(value, format, template)?,
+        _ => document(value, Format::Jsonl, None)?,
+    };
+    stream(text::lines(&text).as_bytes())
 }
 
 fn print(text: &str, format: Format) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ mod table;
 mod template;
 mod times;
 
-pub(crate) use document::{data, list};
+pub(crate) use document::{data, list, next};
 pub(crate) use format::{Asked, Colour, Format, Times};
 pub(crate) use screen::set_screen;
 pub(crate) use stream::{
