@@ -24,10 +24,10 @@ pub(crate) struct EventsArgs {
     #[arg(long, value_name = "PREFIX", value_parser = Text::new())]
     task_prefix: Option<String>,
     /// Only events of this queue and its tasks.
-    #[arg(long, value_parser = Text::new())]
+    #[arg(long, value_parser = Text::new(), add = crate::complete::queues())]
     queue: Option<String>,
     /// Only events of tasks of this kind.
-    #[arg(long, value_parser = Text::new())]
+    #[arg(long, value_parser = Text::new(), add = crate::complete::kinds())]
     kind: Option<String>,
     /// Only events of tasks with this label. Can be repeated; all labels must match.
     #[arg(long = "label", value_name = "NAME=VALUE")]
@@ -36,10 +36,10 @@ pub(crate) struct EventsArgs {
     #[arg(long, value_delimiter = ',', value_parser = parse_status)]
     status: Vec<TaskStatus>,
     /// Only events of this schedule and its tasks.
-    #[arg(long, value_name = "NAME", value_parser = Text::new())]
+    #[arg(long, value_name = "NAME", value_parser = Text::new(), add = crate::complete::schedules())]
     schedule: Option<String>,
     /// Only events of this worker and of attempts that it runs.
-    #[arg(long, value_name = "NAME", value_parser = Text::new())]
+    #[arg(long, value_name = "NAME", value_parser = Text::new(), add = crate::complete::workers())]
     worker: Option<String>,
     /// Only events of these types (task.completed) or groups of types (task, queue, worker, schedule), separated
     /// by commas.
@@ -98,9 +98,8 @@ pub(crate) async fn run(args: EventsArgs, client: &Client, format: Format) -> Re
 
 /// Prints one event. Returns whether somebody still reads.
 fn print(event: &Event, format: Format) -> Result<bool, Failure> {
-    if format == Format::Json {
-        let json = serde_json::to_string(event).map_err(Failure::failed)?;
-        return output::stream(format!("{}\n", text::json(json)).as_bytes());
+    if format.is_data() {
+        return output::next(event, format);
     }
     match event.r#type.as_str() {
         "ready" => {

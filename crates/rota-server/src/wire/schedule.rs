@@ -1,6 +1,8 @@
 //! Maps ticks and calendars to the wire.
 
-use rota_core::{CalendarRecord, Outcome, RefusedReason, Run, SkipReason, TickContext, TickRecord};
+use rota_core::{
+    CalendarRecord, Outcome, RefusedReason, Run, SkipReason, TickContext, TickRecord, tick_id,
+};
 use rota_proto::v1;
 
 use super::date;
@@ -18,20 +20,17 @@ pub(crate) fn tick(tick: &TickContext) -> v1::TickContext {
 
 /// Maps the record of a tick, or of a run of ticks.
 pub(crate) fn tick_record(record: &TickRecord) -> v1::Tick {
-    let TickRecord { schedule: _, run, decided_at, retain_until: _ } = record;
+    let TickRecord { schedule, run, decided_at, retain_until: _ } = record;
     let Run { outcome, first, last, count } = *run;
     let (outcome, reason) = outcome_of(outcome);
-    let task = match run.outcome {
-        Outcome::Fired(task) => Some(task),
-        _ => None,
-    };
+    let has_task = matches!(run.outcome, Outcome::Fired(_));
     v1::Tick {
         nominal_time: Some(date(first)),
         last_nominal_time: (last != first).then(|| date(last)),
         count,
         outcome: outcome.into(),
         reason: reason.map(Into::into),
-        task_id: task.map(|task| task.to_string()),
+        task_id: has_task.then(|| tick_id(schedule, first).to_string()),
         decided_at: Some(date(*decided_at)),
     }
 }

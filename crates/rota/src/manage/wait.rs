@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     follow::Follower,
-    is_passing,
-    task::{last_lines, show},
+    is_ended, is_passing,
+    show::{last_lines, show},
 };
 use crate::{
     exit::{Exit, Failure},
@@ -52,7 +52,7 @@ pub(crate) async fn until_ended(
     let task = ended(client, wait, format).await?;
     let (status, error) = (task.status(), task.error.clone());
     show(&task, format)?;
-    if format == Format::Table {
+    if !format.is_data() {
         match said(client, &task).await {
             Ok(said) => output::text(&said)?,
             // The status of the task is known, and decides the exit code.
@@ -88,7 +88,7 @@ async fn ended(client: &Client, wait: Wait, format: Format) -> Result<Task, Fail
                 }
                 (known, away) = (true, None);
                 let news = news(&task);
-                if format == Format::Table && news.is_some() && news != told {
+                if !format.is_data() && news.is_some() && news != told {
                     news.iter().for_each(|news| output::note(&news.text));
                     told = news;
                 }
@@ -98,7 +98,7 @@ async fn ended(client: &Client, wait: Wait, format: Format) -> Result<Task, Fail
                 if !goes_on {
                     return Err(error.into());
                 }
-                if away.is_none() && format == Format::Table {
+                if away.is_none() && !format.is_data() {
                     output::note(&format!("{error}; retrying"));
                 }
                 away = Some(error);
@@ -125,20 +125,6 @@ fn over(id: &str, timeout: Duration, known: bool, away: Option<ClientError>) -> 
             Failure::new(Exit::TimedOut, format!("{id} had not ended after {waited}{why}"))
                 .hint(format!("see why with `rota task get {id}`"))
         }
-    }
-}
-
-pub(super) fn is_ended(task: &Task) -> bool {
-    match task.status() {
-        TaskStatus::Scheduled
-        | TaskStatus::Pending
-        | TaskStatus::Assigned
-        | TaskStatus::Running => false,
-        TaskStatus::Completed
-        | TaskStatus::Failed
-        | TaskStatus::Cancelled
-        | TaskStatus::Expired => true,
-        TaskStatus::Unspecified => task.finished_at.is_some(),
     }
 }
 
