@@ -24,6 +24,7 @@ mod text;
 mod token;
 mod top;
 mod trace;
+mod watch;
 mod yaml;
 
 use std::{ffi::OsString, process::ExitCode};
