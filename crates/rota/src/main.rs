@@ -28,7 +28,7 @@ mod yaml;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::CompleteEnv;
 
 use config::{Scope, Settings};
@@ -208,7 +208,7 @@ fn main() -> ExitCode {
 
 /// Parses the command line. Returns the matches of the innermost subcommand, which has the flags of settings.
 fn parse(args: &[OsString]) -> Result<(Cli, clap::ArgMatches), clap::Error> {
-    let mut matches = command().try_get_matches_from(args)?;
+    let mut matches = command().color(colour(args)).try_get_matches_from(args)?;
     let leaf = leaf(&matches).clone();
     Ok((Cli::from_arg_matches_mut(&mut matches)?, leaf))
 }
@@ -238,6 +238,19 @@ fn wants_json(args: &[OsString]) -> bool {
             .is_some_and(is_json)
     };
     args.windows(2).any(apart) || args.iter().any(joined)
+}
+
+/// The value of `--color`, for help and errors, which are printed before it is parsed.
+fn colour(args: &[OsString]) -> ColorChoice {
+    let args: Vec<_> =
+        args.iter().take_while(|arg| *arg != "--").filter_map(|arg| arg.to_str()).collect();
+    let joined = args.iter().filter_map(|arg| arg.strip_prefix("--color="));
+    let apart = args.windows(2).filter(|pair| pair[0] == "--color").map(|pair| pair[1]);
+    match joined.chain(apart).next() {
+        Some("always") => ColorChoice::Always,
+        Some("never") => ColorChoice::Never,
+        _ => ColorChoice::Auto,
+    }
 }
 
 fn leaf(matches: &clap::ArgMatches) -> &clap::ArgMatches {
