@@ -13,6 +13,7 @@ mod serve;
 mod store;
 mod store_commands;
 mod text;
+mod tls;
 mod top;
 mod trace;
 
@@ -107,20 +108,28 @@ enum Verb {
 /// The settings that a command has flags for.
 fn scopes(verb: &str) -> &'static [Scope] {
     match verb {
-        "dev" => &[Scope::Common, Scope::Server, Scope::Store, Scope::Limits, Scope::Worker],
-        "server" => &[Scope::Common, Scope::Server, Scope::Store, Scope::Limits],
+        "dev" => &[
+            Scope::Common,
+            Scope::Server,
+            Scope::Store,
+            Scope::Limits,
+            Scope::Trust,
+            Scope::Worker,
+        ],
+        "server" => &[Scope::Common, Scope::Server, Scope::Store, Scope::Limits, Scope::Trust],
         "store" => &[Scope::Store],
-        "worker" => &[Scope::Common, Scope::Client, Scope::Worker],
+        "worker" => &[Scope::Common, Scope::Client, Scope::Trust, Scope::Worker],
         "config" => &[
             Scope::Common,
             Scope::Server,
             Scope::Store,
             Scope::Limits,
             Scope::Client,
+            Scope::Trust,
             Scope::Worker,
         ],
         "bench" | "completions" => &[],
-        _ => &[Scope::Client],
+        _ => &[Scope::Client, Scope::Trust],
     }
 }
 

@@ -17,4 +17,5 @@ mod settings;
 mod shell;
 mod stores;
 mod tasks;
+mod tls;
 mod workers;
