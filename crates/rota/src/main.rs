@@ -21,6 +21,7 @@ mod serve;
 mod store;
 mod store_commands;
 mod text;
+mod tls;
 mod token;
 mod top;
 mod trace;
@@ -134,7 +135,8 @@ fn scopes(verb: &str) -> &'static [Scope] {
 /// The settings that a command checks before it starts.
 fn checked(verb: &Verb) -> Vec<Scope> {
     let more: &[Scope] = match verb {
-        Verb::Worker { .. } | Verb::Config => &[Scope::Client],
+        Verb::Worker { .. } | Verb::Config => &config::CLIENT,
+        Verb::Dev | Verb::Server => &[Scope::Trust],
         _ => &[],
     };
     scopes(name(verb)).iter().chain(more).copied().collect()

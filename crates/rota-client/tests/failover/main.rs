@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails should stop where it does")]
 
 mod rig;
+mod tls;
 
 use std::time::Duration;
 

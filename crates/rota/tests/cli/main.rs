@@ -18,4 +18,5 @@ mod shell;
 mod stores;
 mod tasks;
 mod terminal;
+mod tls;
 mod workers;
