@@ -1,11 +1,13 @@
 //! The `rota` binary: commands, configuration, and the assembly of all parts. It decides nothing about tasks.
 
+mod banner;
 mod bench;
 mod calendar;
 mod config;
 mod exit;
 mod guard;
 mod log;
+mod man;
 mod manage;
 mod output;
 mod schedule;
@@ -30,7 +32,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Rota: a distributed task scheduler.
 #[derive(Debug, Parser)]
-#[command(name = "rota", version, after_help = exit::HELP, arg_required_else_help = true)]
+#[command(name = "rota", version = env!("ROTA_VERSION"), after_help = exit::HELP, arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
     common: Common,
@@ -102,6 +104,12 @@ enum Verb {
         /// Shell to print the script for.
         shell: Shell,
     },
+    /// Write the manual pages of all commands into a directory. Packages do that.
+    #[command(hide = true)]
+    Man {
+        /// Directory for the pages, such as /usr/local/share/man/man1.
+        directory: PathBuf,
+    },
 }
 
 /// The settings that a command has flags for.
@@ -119,7 +127,7 @@ fn scopes(verb: &str) -> &'static [Scope] {
             Scope::Client,
             Scope::Worker,
         ],
-        "bench" | "completions" => &[],
+        "bench" | "completions" | "man" => &[],
         _ => &[Scope::Client],
     }
 }
@@ -278,6 +286,7 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
                 clap_complete::generate(shell, &mut command(), "rota", &mut text);
                 output::verbatim(&text)
             }
+            Verb::Man { directory } => man::write(command(), &directory),
         }
     })
 }
