@@ -1,13 +1,13 @@
 # Variables that the scripts in this directory share. A script sources it from the root of the repository.
 # shellcheck shell=bash disable=SC2034 # the scripts use the variables
 #
-# ROTA_DIST_PROFILE   release (default) or dev: the profile of the program. With dev, the scripts package
+# DIST_PROFILE   release (default) or dev: the profile of the program. With dev, the scripts package
 #                     target/debug/rota as it is, to try the packaging without a build of ten minutes.
-# ROTA_DIST_REVISION  revision of the Debian package [default: 1]
+# DIST_REVISION  revision of the Debian package [default: 1]
 
 set -euo pipefail
 target=$(realpath "${CARGO_TARGET_DIR:-target}")
-profile=${ROTA_DIST_PROFILE:-release}
+profile=${DIST_PROFILE:-release}
 version=$(sed -n '/^\[workspace.package\]/,/^\[/ s/^version = "\(.*\)"/\1/p' Cargo.toml)
 case "$(uname -m)" in
     x86_64) machine=x86_64 debian=amd64 oci=amd64 ;;
@@ -17,7 +17,7 @@ esac
 case "$profile" in
     release) built=$target/release/rota out=$target/dist ;;
     dev) built=$target/debug/rota out=$target/dist-dev ;;
-    *) echo "error: ROTA_DIST_PROFILE is $profile; use release or dev" >&2; exit 1 ;;
+    *) echo "error: DIST_PROFILE is $profile; use release or dev" >&2; exit 1 ;;
 esac
 name=rota-$version-$machine-linux-gnu
 # The installed files below one prefix: stage.sh makes them, and all packages hold them.

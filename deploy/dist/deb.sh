@@ -3,7 +3,7 @@
 # what these lines do, and its maintainer scripts would be ours all the same.
 cd "$(dirname "$0")/../.."
 . deploy/dist/common.sh
-revision=${ROTA_DIST_REVISION:-1}
+revision=${DIST_REVISION:-1}
 root=$out/deb
 rm -rf "$root"
 mkdir -p "$root"/{DEBIAN,usr,etc/rota,usr/lib/systemd/system,usr/share/lintian/overrides}

@@ -12,10 +12,13 @@ install -m 0755 "$stage/bin/rota" "$image/usr/bin/rota"
 # The libraries that the program asks for, at the paths where its loader looks.
 ldd "$stage/bin/rota" | grep -oE '/[^ ]+' | sort -u | while read -r library; do
     install -D -m 0755 "$(realpath "$library")" "$image$library"
-    owner=$(dpkg-query -S "$(realpath "$library")" 2>/dev/null | cut -d: -f1 | head -n 1)
+    # The database of dpkg has some files below /lib and some below /usr/lib, which are the same.
+    owner=$(dpkg-query -S "$library" "/usr$library" "$(realpath "$library")" 2>/dev/null | cut -d: -f1 | head -n 1 || true)
     [ -z "$owner" ] || install -D -m 0644 "/usr/share/doc/$owner/copyright" "$image/usr/share/doc/$owner/copyright"
 done
 install -m 0644 /etc/ssl/certs/ca-certificates.crt "$image/etc/ssl/certs/"
+# Container runtimes replace this file; without one, `localhost` would have no address.
+printf '127.0.0.1 localhost\n::1 localhost\n' >"$image/etc/hosts"
 echo 'hosts: files dns' >"$image/etc/nsswitch.conf"
 printf 'root:x:0:0:root:/:/sbin/nologin\nrota:x:65532:65532:Rota:/var/lib/rota:/sbin/nologin\n' >"$image/etc/passwd"
 printf 'root:x:0:\nrota:x:65532:\n' >"$image/etc/group"
@@ -28,7 +31,7 @@ build() {
 }
 container=
 cleanup() {
-    [ -z "$container" ] || umount "$mounted" 2>/dev/null || true
+    kill $(jobs -p) 2>/dev/null || true
     rm -rf "$store"
 }
 trap cleanup EXIT
@@ -54,31 +57,29 @@ mounted=$(build mount "$container")
 [ "$(stat -c '%u:%g %a' "$mounted/var/lib/rota")" = "65532:65532 700" ] || fail "the directory of the state is not private"
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 # As the container would run it, but without namespaces: this also works where none can be made.
-in_image() {
-    chroot --userspec=65532:65532 "$mounted" /usr/bin/rota "$@" </dev/null
-}
+words=(timeout 60 chroot --userspec=65532:65532 "$mounted" /usr/bin/rota)
 export ROTA_API_TOKENS=token-of-this-test-only ROTA_TOKEN=token-of-this-test-only ROTA_URL=http://127.0.0.1:$port
-ROTA_STORE=file:/var/lib/rota/data in_image server --listen "127.0.0.1:$port" >"$store/server.log" 2>&1 &
+ROTA_STORE=file:/var/lib/rota/data "${words[@]}" server --listen "127.0.0.1:$port" >"$store/server.log" 2>&1 </dev/null &
 node=$!
-in_image worker --http-allow-private >"$store/worker.log" 2>&1 &
+"${words[@]}" worker --http-allow-private >"$store/worker.log" 2>&1 </dev/null &
 worker=$!
 stop() {
-    kill "$worker" "$node" 2>/dev/null || true
+    kill "$worker" "$node" 2>/dev/null || true # timeout passes the signal on
     wait "$worker" "$node" 2>/dev/null || true
 }
 for _ in $(seq 200); do
-    in_image info >/dev/null 2>&1 && break
+    "${words[@]}" info >/dev/null 2>&1 && break
     sleep 0.05
 done
 # The health check of the image.
-in_image info >/dev/null || { cat "$store/server.log"; stop; fail "the health check fails"; }
-in_image task create --wait --http "http://localhost:$port/healthz" >"$store/said" 2>&1 || {
+"${words[@]}" info >/dev/null || { cat "$store/server.log"; stop; fail "the health check fails"; }
+"${words[@]}" task create --wait --max-attempts 1 --http "http://localhost:$port/healthz" >"$store/said" 2>&1 || {
     cat "$store"/*.log "$store/said"
     stop
     fail "the first task failed"
 }
 [ -e "$mounted/var/lib/rota/data" ] || fail "the node did not keep its state in the volume"
 stop
-in_image info >/dev/null 2>&1 && fail "the health check passes without a node"
+"${words[@]}" info >/dev/null 2>&1 && fail "the health check passes without a node"
 say "the image has no shell, runs as 65532, its health check works, and a node and a worker in it ran a first task"
 rm -rf "$image" "$out/state"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs deploy/helm/manifests.py with what it needs, in a virtual environment below the build output.
+# Runs deploy/helm/manifests.py with what it needs, in a virtual environment below the build output. With `install`, it
+# only makes the environment.
 set -euo pipefail
 venv=$(realpath "${CARGO_TARGET_DIR:-$(dirname "$0")/../../target}")/tools/kubernetes
 wanted=$(dirname "$0")/../helm/requirements.txt
@@ -10,4 +11,5 @@ if ! cmp -s "$wanted" "$venv/requirements.txt"; then
     "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$wanted"
     cp "$wanted" "$venv/requirements.txt"
 fi
+[ "${1:-}" != install ] || exit 0
 exec "$venv/bin/python" -B "$(dirname "$0")/../helm/manifests.py" "$@"

@@ -86,7 +86,7 @@ inside_with_systemd() {
     chroot "$root" env -i PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 "$@" </dev/null
 }
 upgraded=$out/rota_$version-2_$debian.deb
-quietly env ROTA_DIST_REVISION=2 deploy/dist/deb.sh
+quietly env DIST_REVISION=2 deploy/dist/deb.sh
 mv "$upgraded" "$root/tmp/rota.deb"
 quietly inside_with_systemd dpkg --install /tmp/rota.deb
 expect "the version is the old one" [ "$(inside dpkg-query -W -f '${Version}' rota)" = "$version-2" ]
