@@ -15,7 +15,7 @@ use crate::{
 /// Heading of these options in the help of a command.
 const HEADING: &str = "Global options";
 /// Commands that connect to no server, so the client's settings have no effect on them.
-const LOCAL: [&str; 4] = ["dev", "server", "store", "completions"];
+const LOCAL: [&str; 5] = ["dev", "server", "store", "completions", "man"];
 
 /// The options that are not settings.
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@
 
 mod away;
 mod crontabs;
+mod dev;
 mod errors;
 mod hostile;
 mod queues;
