@@ -9,6 +9,7 @@ mod away;
 mod crontabs;
 mod dev;
 mod errors;
+mod events;
 mod hostile;
 mod queues;
 mod schedule;
