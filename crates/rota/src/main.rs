@@ -1,6 +1,7 @@
 //! The `rota` binary: commands, configuration, and the assembly of all parts. It decides nothing about tasks.
 
 mod ask;
+mod banner;
 mod bench;
 mod calendar;
 mod complete;
@@ -14,6 +15,7 @@ mod global;
 mod guard;
 mod input;
 mod log;
+mod man;
 mod manage;
 mod output;
 mod schedule;
@@ -21,12 +23,13 @@ mod serve;
 mod store;
 mod store_commands;
 mod text;
+mod tls;
 mod token;
 mod top;
 mod trace;
 mod yaml;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::CompleteEnv;
@@ -41,7 +44,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Rota: a distributed task scheduler.
 #[derive(Debug, Parser)]
-#[command(name = "rota", version, after_help = exit::HELP, arg_required_else_help = true)]
+#[command(name = "rota", version = env!("ROTA_VERSION"), after_help = exit::HELP, arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -111,6 +114,12 @@ enum Verb {
         #[arg(value_parser = ["bash", "elvish", "fish", "powershell", "zsh"])]
         shell: String,
     },
+    /// Write the manual pages of all commands into a directory. Packages do that.
+    #[command(hide = true)]
+    Man {
+        /// Directory for the pages, such as /usr/local/share/man/man1.
+        directory: PathBuf,
+    },
 }
 
 const COMPLETIONS_HELP: &str = "\
@@ -134,7 +143,8 @@ fn scopes(verb: &str) -> &'static [Scope] {
 /// The settings that a command checks before it starts.
 fn checked(verb: &Verb) -> Vec<Scope> {
     let more: &[Scope] = match verb {
-        Verb::Worker { .. } | Verb::Config => &[Scope::Client],
+        Verb::Worker { .. } | Verb::Config => &config::CLIENT,
+        Verb::Dev | Verb::Server => &[Scope::Trust],
         _ => &[],
     };
     scopes(name(verb)).iter().chain(more).copied().collect()
@@ -150,6 +160,7 @@ fn name(verb: &Verb) -> &'static str {
         Verb::Config => "config",
         Verb::Bench(_) => "bench",
         Verb::Completions { .. } => "completions",
+        Verb::Man { .. } => "man",
         _ => "",
     }
 }
@@ -283,6 +294,7 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
             | Verb::Store(_)
             | Verb::Context(_)
             | Verb::Completions { .. }
+            | Verb::Man { .. }
             | Verb::Bench(_)
     );
     let context =
@@ -344,6 +356,7 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
             Verb::Bench(verb) => bench::run(verb, format).await,
             Verb::Doctor => doctor::run(&settings, format).await,
             Verb::Completions { shell } => complete::script(&shell),
+            Verb::Man { directory } => man::write(command(), &directory),
             // It is done above, because it needs no settings.
             Verb::Context(_) => Ok(()),
         }
