@@ -27,6 +27,7 @@ mod tls;
 mod token;
 mod top;
 mod trace;
+mod watch;
 mod yaml;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};

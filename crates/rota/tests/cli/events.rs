@@ -72,6 +72,37 @@ fn programs_read_a_json_object_a_line_and_go_on_after_an_id() {
 }
 
 #[test]
+fn a_list_is_shown_again_when_it_changes() {
+    let server = Server::start().ready();
+    let mut child = rota(server.dir())
+        .env("ROTA_URL", server.url())
+        .args(["task", "list", "--status", "pending", "--watch"])
+        .args(["-o", "template={{ id }}"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    // The first view may be empty, or come after the task.
+    server.shell().quietly(&["task", "create", "--id", "first", "--kind", "nobody"]);
+    assert!(lines.any(|line| line == "first"));
+    server.shell().quietly(&["task", "create", "--id", "second", "--kind", "nobody"]);
+    assert!(lines.any(|line| line == "second"));
+    // It leaves the list.
+    server.shell().quietly(&["task", "cancel", "second"]);
+    let mut view = Vec::new();
+    for line in lines {
+        if !line.is_empty() {
+            view.push(line);
+        } else if std::mem::take(&mut view) == ["first"] {
+            break;
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let server = Server::start().ready();
     for (args, said) in [
