@@ -5,6 +5,7 @@
 
 mod events;
 mod rig;
+mod tls;
 
 use std::time::Duration;
 

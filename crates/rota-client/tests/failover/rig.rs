@@ -44,6 +44,10 @@ impl Node {
     }
 
     pub(crate) async fn start_with(limits: Limits) -> Self {
+        Self::serve(ServerOptions { limits, ..ServerOptions::default() }).await
+    }
+
+    pub(crate) async fn serve(options: ServerOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let small = EmbeddedOptions { cache_bytes: 4 << 20, ..EmbeddedOptions::default() };
         let store = EmbeddedStore::open(dir.path(), rota_engine::SPACES, small).unwrap();
@@ -56,7 +60,7 @@ impl Node {
             stop_engine.clone(),
         );
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let options = ServerOptions { listen, limits, ..ServerOptions::default() };
+        let options = ServerOptions { listen, ..options };
         let server = Server::bind(engine.clone(), options).await.unwrap();
         let address = server.local_addr();
         let stopped = stop.clone();

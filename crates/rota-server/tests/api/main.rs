@@ -23,4 +23,5 @@ mod rest;
 mod schedule_vectors;
 mod schedules;
 mod slow_clients;
+mod tls;
 mod work;

@@ -192,7 +192,8 @@ async fn wait_for(
 ) -> Result<(), Failure> {
     let named = ids::read(ids.ids)?;
     if !named.is_one && matches!(format, Format::Json | Format::Yaml) {
-        return Err(Failure::usage("several tasks are several documents").hint("use -o jsonl"));
+        return Err(Failure::usage("cannot print several tasks as one document")
+            .hint("use -o jsonl, which prints one on each line"));
     }
     let mut failed = Failed::default();
     for id in named.ids.clone() {

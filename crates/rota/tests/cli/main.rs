@@ -7,6 +7,7 @@
 
 mod away;
 mod crontabs;
+mod dev;
 mod errors;
 mod events;
 mod hostile;
@@ -19,4 +20,5 @@ mod shell;
 mod stores;
 mod tasks;
 mod terminal;
+mod tls;
 mod workers;
