@@ -3,7 +3,7 @@
 //! It goes to standard output, and the log to standard error. With `log_format = json` a program reads the
 //! output, so there is no banner.
 
-use std::{ffi::OsStr, io::IsTerminal, net::IpAddr, path::Path};
+use std::{ffi::OsStr, net::IpAddr, path::Path};
 
 use crate::{config::Settings, exit::Failure, output, text::line};
 
@@ -51,10 +51,7 @@ enum Style {
 
 impl Style {
     fn of_stdout() -> Self {
-        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let shows = std::io::stdout().is_terminal() && !set("NO_COLOR") && !dumb;
-        if shows { Self::Emphasised } else { Self::Plain }
+        if output::shows_colour() { Self::Emphasised } else { Self::Plain }
     }
 
     fn bold(self, text: &str) -> String {

@@ -22,7 +22,7 @@ use crate::{
     config::{self, Key, Settings, Source},
     exit::Failure,
     log::Log,
-    store,
+    store, token,
     trace::{self, Traces},
 };
 
@@ -244,10 +244,11 @@ pub(crate) fn client(settings: &Settings) -> Result<Client, Failure> {
     Ok(client.traced(&set("TRACEPARENT"), &set("TRACESTATE")))
 }
 
-fn client_of(settings: &Settings, addresses: Vec<String>) -> Result<Client, Failure> {
+/// A client of these addresses.
+pub(crate) fn client_of(settings: &Settings, addresses: Vec<String>) -> Result<Client, Failure> {
     let mut builder = Client::builder(addresses);
-    if !settings.text("token").is_empty() {
-        builder = builder.token(settings.text("token"));
+    if let Some(token) = token::of(settings)? {
+        builder = builder.token(&token);
     }
     Ok(builder.patience(Duration::from_secs(3)).build()?)
 }
@@ -316,6 +317,12 @@ fn command_policy(settings: &Settings) -> Result<command::CommandPolicy, Failure
              or command_user",
             key.name,
             key.variable()
+        );
+    }
+    if user.is_none() && !matches!(settings.text("token_file"), "" | "-") {
+        warn!(
+            place = %settings.source("token_file"),
+            "programs of tasks can read the file in token_file; set the variable ROTA_TOKEN or command_user instead"
         );
     }
     Ok(command::CommandPolicy {
@@ -439,7 +446,7 @@ mod tests {
         let command =
             clap::Command::new("rota").args(flags(&[Scope::Server, Scope::Store, Scope::Limits]));
         let matches = command.get_matches_from(["rota"]);
-        let settings = Settings::resolve(&matches, |_| None, &ConfigFile::default());
+        let settings = Settings::resolve(&matches, |_| None, None, &ConfigFile::default());
         let settings = settings.expect("no contradiction");
         let server = server_options(&settings).expect("options");
         assert_eq!(server.limits, Limits::DEFAULT);

@@ -7,6 +7,7 @@
 mod bounds;
 mod calendars;
 mod cluster;
+mod events;
 mod extract;
 mod fields;
 mod health;
@@ -128,6 +129,7 @@ fn handler(operation: Operation, at: MethodFilter) -> Option<MethodRouter<Servic
         O::SnoozeTask => on(at, pull::snooze),
         O::ReleaseTask => on(at, pull::release),
         O::ReportProgress => on(at, pull::progress),
+        O::WatchEvents => on(at, events::watch),
         O::GetServerInfo => on(at, workers::info),
         O::GetCluster => on(at, cluster::get),
         O::GetNode => on(at, cluster::node),

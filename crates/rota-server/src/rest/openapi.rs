@@ -18,8 +18,8 @@ use utoipa::{
 };
 
 use super::{
-    bounds, calendars, cluster, health, metrics, node, problem, pull, queues, schedule_runs,
-    schedules, tasks, workers,
+    bounds, calendars, cluster, events, health, metrics, node, problem, pull, queues,
+    schedule_runs, schedules, tasks, workers,
 };
 use crate::{limits::Limits, services::Services};
 
@@ -70,6 +70,7 @@ use crate::{limits::Limits, services::Services};
         calendars::delete,
         workers::list,
         workers::drain,
+        events::watch,
         workers::info,
         cluster::get,
         cluster::node,
@@ -254,7 +255,7 @@ mod tests {
     fn only_operations_that_read_have_a_query() {
         use Operation::{
             GetTask, ListCalendars, ListQueues, ListSchedules, ListTasks, ListTicks, ListWorkers,
-            PreviewSchedule,
+            PreviewSchedule, WatchEvents,
         };
         let with_query: Vec<_> =
             Operation::ALL.iter().copied().filter(|operation| has_query(*operation)).collect();
@@ -267,6 +268,7 @@ mod tests {
             PreviewSchedule,
             ListCalendars,
             ListWorkers,
+            WatchEvents,
         ];
         assert_eq!(with_query, expected);
     }

@@ -12,7 +12,7 @@ use super::{
     fresh_key, import, labels, retry,
     work::{self, Work, WorkArgs},
 };
-use crate::{exit::Failure, output::Format};
+use crate::{dates, exit::Failure, output::Format};
 
 /// The flags of a task.
 #[derive(Debug, Args)]
@@ -36,12 +36,15 @@ pub(crate) struct CreateArgs {
     /// Delay before the task is due, such as 30s or 2h.
     #[arg(long, value_name = "TIME", conflicts_with = "run_at")]
     delay: Option<TimeSpan>,
-    /// Earliest start time, such as 2026-01-31T12:00:00Z.
-    #[arg(long, value_name = "DATE")]
+    /// Earliest start time, such as 2026-01-31T12:00:00Z, "tomorrow 09:00" or "in 3h".
+    #[arg(long, value_name = "DATE", value_parser = dates::coming)]
     run_at: Option<Date>,
     /// Start deadline. The task expires if it has not started by then.
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = dates::coming)]
     expires_at: Option<Date>,
+    /// Catches `--cron`, to point to schedules.
+    #[arg(long, hide = true, value_parser = a_schedule_is_meant)]
+    cron: Option<String>,
     /// Wait until the task has ended, and print its output and result.
     #[arg(long, conflicts_with = "file")]
     pub(crate) wait: bool,
@@ -77,6 +80,11 @@ pub(crate) async fn run(
         }
         (Err(error), _) => Err(error.into()),
     }
+}
+
+fn a_schedule_is_meant(_: &str) -> Result<String, String> {
+    Err("a task runs once; create a schedule with `rota schedule create NAME --cron EXPRESSION`"
+        .to_owned())
 }
 
 fn from_flags(args: CreateArgs) -> Result<v1::NewTask, Failure> {

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     exit::{Exit, Failure},
+    input,
     output::{self, Format},
 };
 
@@ -94,9 +95,10 @@ pub(super) async fn run(
     };
     import.bar.finish_and_clear();
     import.summary.unknown = import.in_doubt;
-    match format {
-        Format::Json => output::json(&import.summary)?,
-        Format::Table => output::line(&import.summary.to_string())?,
+    if format.is_data() {
+        output::data(&import.summary, format)?;
+    } else {
+        output::line(&import.summary.to_string())?;
     }
     let done = match import.next_line {
         1 => String::new(),
@@ -116,6 +118,7 @@ pub(super) async fn run(
 /// The input and its size, 0 if unknown.
 fn open(file: &Path) -> Result<(Box<dyn Read + Send>, u64), Failure> {
     if file.as_os_str() == "-" {
+        input::claim("--file -")?;
         return Ok((Box::new(io::stdin()), 0));
     }
     let named = |error| Failure::usage(format!("{}: {error}", file.display()));
@@ -184,9 +187,12 @@ impl Import {
 
     fn refuse(&mut self, line: usize, why: &str) {
         self.summary.refused += 1;
-        self.bar.suspend(|| match self.format {
-            Format::Table => output::note(&format!("line {line}: {why}")),
-            Format::Json => output::json_note(&json!({ "line": line, "error": why })),
+        self.bar.suspend(|| {
+            if self.format.notes_are_json() {
+                output::json_note(&json!({ "line": line, "error": why }));
+            } else {
+                output::note(&format!("line {line}: {why}"));
+            }
         });
     }
 
@@ -241,9 +247,12 @@ impl Import {
             }
             let since = *outage.get_or_insert_with(|| {
                 let told = format!("{error}; retrying for {} s", PATIENCE.as_secs());
-                self.bar.suspend(|| match self.format {
-                    Format::Table => output::note(&told),
-                    Format::Json => output::json_note(&json!({ "note": told })),
+                self.bar.suspend(|| {
+                    if self.format.notes_are_json() {
+                        output::json_note(&json!({ "note": told }));
+                    } else {
+                        output::note(&told);
+                    }
                 });
                 Instant::now()
             });

@@ -8,7 +8,7 @@ use rota_client::{
 
 use crate::{
     exit::Failure,
-    output::{self, Format, Table},
+    output::{self, Column, Format, Table},
 };
 
 /// Commands for workers.
@@ -20,7 +20,7 @@ pub(crate) enum WorkersVerb {
     /// Drain a worker: it takes no more tasks, finishes those that it runs, and exits.
     Drain {
         /// Name of the worker, or the id of one of its sessions.
-        #[arg(value_parser = Text::new())]
+        #[arg(value_parser = Text::new(), add = crate::complete::workers())]
         worker: String,
     },
 }
@@ -34,19 +34,19 @@ pub(crate) async fn run(verb: WorkersVerb, client: &Client, format: Format) -> R
             ListWorkersResponse { workers: vec![drained], as_of: None, next_page_token: None }
         }
     };
-    if format == Format::Json { output::json(&workers) } else { show(workers.workers) }
+    if format.is_data() { output::list(&workers, "workers", format) } else { show(workers.workers) }
 }
 
 fn show(workers: Vec<Worker>) -> Result<(), Failure> {
-    let mut table = Table::new(&[
-        "WORKER",
-        "SESSION",
-        "STATE",
-        "SLOTS",
-        "KINDS",
-        "QUEUES",
-        "CONNECTED",
-        "HEARD",
+    let mut table = Table::new([
+        Column::new("WORKER").keep(),
+        Column::new("SESSION").rank(5).middle(),
+        Column::new("STATE").state(),
+        Column::new("SLOTS"),
+        Column::new("KINDS").rank(2).end(),
+        Column::new("QUEUES").rank(3).end(),
+        Column::new("CONNECTED").rank(4),
+        Column::new("HEARD"),
     ]);
     let names = |names: &[String]| {
         if names.is_empty() { "all".to_owned() } else { names.join(",") }
@@ -59,7 +59,7 @@ fn show(workers: Vec<Worker>) -> Result<(), Failure> {
             format!("{}/{}", worker.slots_used, worker.slots),
             names(&worker.kinds),
             names(&worker.queues),
-            output::relative(worker.connected_at.unwrap_or_default()),
+            output::when(worker.connected_at.unwrap_or_default()),
             format!("{} ago", output::coarse(worker.heartbeat_age.unwrap_or_default().duration())),
         ]);
     }

@@ -18,4 +18,5 @@ mod settings;
 mod shell;
 mod stores;
 mod tasks;
+mod terminal;
 mod workers;
