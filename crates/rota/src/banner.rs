@@ -197,9 +197,9 @@ fn access(url: &str, settings: &Settings, tokens: bool) -> String {
     let local = listen.map_or(url.contains("//127."), |listen| is_local(listen.ip()));
     match (local, tokens) {
         (true, true) => "Programs on this machine that have an API token can connect.",
-        (true, false) => "Only programs on this machine can connect.",
+        (true, false) => "Every program on this machine can connect, without a token.",
         (false, true) => "Everyone who has an API token can connect.",
-        (false, false) => "EVERYONE who reaches the port can connect, and no token is needed.",
+        (false, false) => "EVERYONE who reaches the port can connect, without a token.",
     }
     .to_owned()
 }
@@ -266,7 +266,7 @@ mod tests {
             "Commands  Tasks cannot run programs on this machine.",
             "          To allow it, add --allow-command.",
             "HTTP      Tasks can send requests to public addresses and to this machine.",
-            "Access    Only programs on this machine can connect.",
+            "Access    Every program on this machine can connect, without a token.",
             "API       http://127.0.0.1:7420/docs",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line:?} is missing in:\n{text}");
