@@ -59,6 +59,12 @@ const ROOMS: &[Room] = &[
         because: "spans are written about what others do; where they go is the binary's choice",
     },
     Room {
+        name: "rota-tls",
+        may: &[],
+        tests_may: &[],
+        because: "certificates and handshakes are the same whoever connects, and need to know nothing else",
+    },
+    Room {
         name: "rota-engine",
         may: &["rota-core", "rota-cron", "rota-metrics", "rota-store"],
         tests_may: &[],
@@ -66,7 +72,15 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "rota-server",
-        may: &["rota-core", "rota-cron", "rota-engine", "rota-metrics", "rota-proto", "rota-trace"],
+        may: &[
+            "rota-core",
+            "rota-cron",
+            "rota-engine",
+            "rota-metrics",
+            "rota-proto",
+            "rota-tls",
+            "rota-trace",
+        ],
         tests_may: &["rota-store"],
         because: "the server sees the engine alone; which store is behind it is the binary's choice",
     },
@@ -88,7 +102,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "rota-client",
-        may: &["rota-proto"],
+        may: &["rota-proto", "rota-tls"],
         tests_may: &["rota-engine", "rota-server", "rota-store"],
         because: "a client knows the wire contract and nothing of the server's inside",
     },
@@ -109,6 +123,7 @@ const ROOMS: &[Room] = &[
             "rota-proto",
             "rota-server",
             "rota-store",
+            "rota-tls",
             "rota-trace",
             "rota-worker",
         ],
@@ -207,6 +222,11 @@ const FENCES: &[Fence] = &[
         crates: &["tonic", "tonic-prost"],
         rooms: Rooms::AllBut(&["rota-core", "rota-engine"]),
         because: "gRPC ends at the server, and in the store, whose etcd is spoken to by it",
+    },
+    Fence {
+        crates: &["rustls-native-certs", "tokio-rustls", "yasna"],
+        rooms: Rooms::Only(&["rota-tls"]),
+        because: "handshakes and certificates of Rota's own connections are the business of rota-tls alone",
     },
     Fence {
         crates: &["metrics", "procfs", "prometheus", "prometheus-client"],

@@ -1,8 +1,12 @@
 //! Settings of a client.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use tonic::{metadata::AsciiMetadataValue, transport::Endpoint};
+use rota_tls::{ClientFiles, Connector as Tls};
+use tonic::{
+    metadata::AsciiMetadataValue,
+    transport::{Endpoint, Uri},
+};
 
 use crate::{
     client::Client,
@@ -28,6 +32,7 @@ pub struct Builder {
     request_timeout: Duration,
     patience: Duration,
     connect: Option<Arc<dyn Connect>>,
+    tls: ClientFiles,
     seed: Option<u64>,
 }
 
@@ -38,6 +43,7 @@ impl fmt::Debug for Builder {
             .field("token", &self.token.as_ref().map(|_| "hidden"))
             .field("request_timeout", &self.request_timeout)
             .field("patience", &self.patience)
+            .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
 }
@@ -50,6 +56,7 @@ impl Builder {
             request_timeout: Duration::from_secs(20),
             patience: Duration::from_secs(10),
             connect: None,
+            tls: ClientFiles::default(),
             seed: None,
         }
     }
@@ -79,6 +86,28 @@ impl Builder {
         self
     }
 
+    /// File with the certificates of the authorities to trust, in PEM format, for addresses that begin with `https://`.
+    /// Default: the authorities of the system.
+    ///
+    /// The client looks at this file and those of [`Builder::client_certificate`] before each connection, and uses
+    /// changed ones.
+    #[must_use]
+    pub fn ca_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.tls.ca = Some(file.into());
+        self
+    }
+
+    /// Files with a certificate and its key, in PEM format, for servers that demand certificates of clients.
+    #[must_use]
+    pub fn client_certificate(
+        mut self,
+        cert_file: impl Into<PathBuf>,
+        key_file: impl Into<PathBuf>,
+    ) -> Self {
+        (self.tls.cert, self.tls.key) = (Some(cert_file.into()), Some(key_file.into()));
+        self
+    }
+
     /// Uses `connect` instead of TCP to open connections.
     #[must_use]
     pub fn connector(mut self, connect: impl Connect) -> Self {
@@ -96,7 +125,7 @@ impl Builder {
     /// Builds the client. It connects at the first call.
     ///
     /// # Errors
-    /// If there is no address, an address is not a URL, or the token cannot be sent.
+    /// If there is no address, an address is not a URL, the token cannot be sent, or a file for TLS cannot be used.
     ///
     /// # Panics
     /// Outside of a tokio runtime, to which connections belong.
@@ -104,32 +133,76 @@ impl Builder {
         if self.addresses.is_empty() {
             return Err(wrong("", &"at least one address is required"));
         }
-        let dialer = |address: &String| -> Result<Dialer, ClientError> {
-            Ok(Dialer::new(endpoint(address)?, self.connect.clone()))
+        let endpoints: Result<Vec<_>, _> =
+            self.addresses.iter().map(|address| endpoint(address)).collect();
+        let endpoints = endpoints?;
+        let tls =
+            if endpoints.iter().any(|(_, is_tls)| *is_tls) { Some(self.tls()?) } else { None };
+        let dialer = |(endpoint, is_tls)| {
+            let tls = tls.clone().filter(|_| is_tls);
+            Dialer::new(endpoint, self.connect.clone(), tls)
         };
-        let dialers: Result<Vec<_>, _> = self.addresses.iter().map(dialer).collect();
+        let dialers = endpoints.into_iter().map(dialer).collect();
         let addresses = self.addresses.join(", ");
         let random = self.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
         let headers = CallHeaders::new(self.token.transpose()?);
-        let nodes = Nodes::new(dialers?, addresses, headers, self.patience, random);
+        let nodes = Nodes::new(dialers, addresses, headers, self.patience, random);
         Ok(Client { nodes: Arc::new(nodes), request_timeout: self.request_timeout })
     }
+
+    /// Reads the files for TLS.
+    fn tls(&self) -> Result<Tls, ClientError> {
+        let opened = Tls::open(self.tls.clone());
+        opened.map_err(|error| ClientError::Tls { reason: error.to_string() })
+    }
+}
+
+const HTTP: &str = "http://";
+const HTTPS: &str = "https://";
+
+/// Whether the address has this scheme.
+fn starts_with(address: &str, scheme: &str) -> bool {
+    address.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
 }
 
 fn wrong(address: &str, reason: &dyn fmt::Display) -> ClientError {
     ClientError::Address { address: address.to_owned(), reason: reason.to_string() }
 }
 
-fn endpoint(address: &str) -> Result<Endpoint, ClientError> {
+/// The endpoint of an address, and whether it needs TLS. That is not the business of the endpoint, but of the
+/// [`Dialer`].
+fn endpoint(address: &str) -> Result<(Endpoint, bool), ClientError> {
     let endpoint =
         Endpoint::from_shared(address.to_owned()).map_err(|error| wrong(address, &error))?;
     // Checked in the text, because the transport would accept the address of a Unix socket.
-    let is_http = address.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
-    if !is_http {
-        return Err(wrong(address, &"it must begin with http://"));
+    let is_tls = starts_with(address, HTTPS);
+    if !is_tls && !starts_with(address, HTTP) {
+        return Err(wrong(address, &"it must begin with http:// or https://"));
     }
-    // Calls use only the host and port. Everything else would be ignored.
-    let uri = endpoint.uri();
+    check(address, endpoint.uri())?;
+    let endpoint = if is_tls { under_tls(address, endpoint.uri())? } else { endpoint };
+    let endpoint = endpoint
+        .connect_timeout(CONNECT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_WAIT)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(2 << 20)
+        .initial_connection_window_size(8 << 20);
+    Ok((endpoint, is_tls))
+}
+
+/// The endpoint of an `https` address, for a transport that does not know of the TLS. Requests name the address as it
+/// is.
+fn under_tls(address: &str, uri: &Uri) -> Result<Endpoint, ClientError> {
+    let host = uri.host().unwrap_or_default();
+    let inner = format!("http://{host}:{}", uri.port_u16().unwrap_or(443));
+    let endpoint = Endpoint::from_shared(inner).map_err(|error| wrong(address, &error))?;
+    Ok(endpoint.origin(uri.clone()))
+}
+
+/// Checks that an address has a host and a port, and nothing else. Calls use only these, and the rest would be ignored.
+fn check(address: &str, uri: &Uri) -> Result<(), ClientError> {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     if authority.contains('@') {
         return Err(ClientError::Address {
@@ -150,12 +223,5 @@ fn endpoint(address: &str) -> Result<Endpoint, ClientError> {
     if !matches!(uri.path(), "" | "/") {
         return Err(wrong(address, &"it has a path; use only the host and port"));
     }
-    Ok(endpoint
-        .connect_timeout(CONNECT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_WAIT)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(2 << 20)
-        .initial_connection_window_size(8 << 20))
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Opens the connections of a client, over TCP or by a function of the caller.
+//! Opens the connections of a client: over TCP or by a function of the caller, with or without TLS.
 
 use std::{
     fmt, io,
@@ -7,7 +7,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use hyper_util::rt::TokioIo;
+use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
+use rota_tls::Connector as Tls;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::{
     codegen::Service,
@@ -34,20 +35,27 @@ pub trait Connect: Send + Sync + 'static {
 pub(crate) struct Dialer {
     endpoint: Endpoint,
     connect: Option<Arc<dyn Connect>>,
+    tls: Option<Tls>,
 }
 
 impl Dialer {
-    /// Uses TCP if there is no `connect`.
-    pub(crate) fn new(endpoint: Endpoint, connect: Option<Arc<dyn Connect>>) -> Self {
-        Self { endpoint, connect }
+    /// Uses TCP if there is no `connect`. With `tls`, the endpoint still has an `http` URL, because the transport does
+    /// not know of the TLS.
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        connect: Option<Arc<dyn Connect>>,
+        tls: Option<Tls>,
+    ) -> Self {
+        Self { endpoint, connect, tls }
     }
 
     /// A channel with its own connection, which opens with the first call.
     pub(crate) fn channel(&self) -> Channel {
-        match &self.connect {
-            None => self.endpoint.connect_lazy(),
-            Some(connect) => self.endpoint.connect_with_connector_lazy(Connector(connect.clone())),
+        if self.connect.is_none() && self.tls.is_none() {
+            return self.endpoint.connect_lazy();
         }
+        let connector = Connector { connect: self.connect.clone(), tls: self.tls.clone() };
+        self.endpoint.connect_with_connector_lazy(connector)
     }
 }
 
@@ -57,21 +65,60 @@ impl fmt::Debug for Dialer {
     }
 }
 
-/// A [`Connect`] in the form that the transport needs.
-struct Connector(Arc<dyn Connect>);
+/// A [`Connect`], TLS or both in the form that the transport needs.
+#[derive(Clone)]
+struct Connector {
+    connect: Option<Arc<dyn Connect>>,
+    tls: Option<Tls>,
+}
+
+impl Connector {
+    async fn open(self, address: Uri) -> io::Result<Box<dyn ByteStream>> {
+        let stream = match &self.connect {
+            Some(connect) => {
+                let authority = address.authority().map(ToString::to_string).unwrap_or_default();
+                connect.connect(&authority).await?
+            }
+            None => tcp(address.clone()).await?,
+        };
+        match &self.tls {
+            None => Ok(stream),
+            Some(tls) => {
+                let host = address.host().unwrap_or_default();
+                Ok(Box::new(tls.connect(host, stream).await?))
+            }
+        }
+    }
+}
+
+async fn tcp(address: Uri) -> io::Result<Box<dyn ByteStream>> {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    std::future::poll_fn(|cx| connector.poll_ready(cx)).await.map_err(io::Error::other)?;
+    let stream = connector.call(address).await.map_err(refused)?;
+    Ok(Box::new(TokioIo::into_inner(stream)))
+}
+
+/// The error of the system, so that a refused connection is known as one.
+fn refused(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    let kind = crate::fault::causes(&error)
+        .find_map(|cause| cause.downcast_ref::<io::Error>())
+        .map_or(io::ErrorKind::Other, io::Error::kind);
+    let last = crate::fault::causes(&error).last().map(ToString::to_string);
+    io::Error::new(kind, last.unwrap_or_default())
+}
 
 impl Service<Uri> for Connector {
     type Response = TokioIo<Box<dyn ByteStream>>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, address: Uri) -> Self::Future {
-        let authority = address.authority().map(ToString::to_string).unwrap_or_default();
-        let connecting = self.0.connect(&authority);
-        Box::pin(async move { Ok(TokioIo::new(connecting.await?)) })
+        let this = self.clone();
+        Box::pin(async move { Ok(TokioIo::new(this.open(address).await?)) })
     }
 }

@@ -21,6 +21,12 @@ pub enum ClientError {
     /// The token has a character that a header cannot carry, such as a line break.
     #[error("the token has a character that is not valid in a header, such as a line break")]
     Token,
+    /// A file for TLS cannot be used.
+    #[error("cannot use TLS: {reason}")]
+    Tls {
+        /// The file and its fault.
+        reason: String,
+    },
     /// A job has no JSON form.
     #[error("the job {kind} has no JSON form: {reason}")]
     Payload {
@@ -41,6 +47,15 @@ pub enum ClientError {
         /// The nodes tried.
         addresses: String,
         /// Failure of the last try.
+        reason: String,
+    },
+    /// Client and node do not agree on TLS: one of them does not speak it, or refuses the other's certificate. Nothing
+    /// was changed.
+    #[error("cannot talk to {addresses}: {reason}")]
+    NoTls {
+        /// The nodes tried.
+        addresses: String,
+        /// What does not fit, and what to do.
         reason: String,
     },
     /// The call reached a node, but the answer was lost, so it may have been carried out. The client did not
@@ -138,10 +153,13 @@ impl ClientError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Address { .. } | Self::Token | Self::Payload { .. } => ErrorKind::InvalidRequest,
-            Self::NotSent { .. } | Self::Unreachable { .. } | Self::OutcomeUnknown { .. } => {
-                ErrorKind::Unavailable
+            Self::Address { .. } | Self::Token | Self::Tls { .. } | Self::Payload { .. } => {
+                ErrorKind::InvalidRequest
             }
+            Self::NotSent { .. }
+            | Self::Unreachable { .. }
+            | Self::NoTls { .. }
+            | Self::OutcomeUnknown { .. } => ErrorKind::Unavailable,
             Self::Refused { kind, .. } => *kind,
         }
     }
@@ -161,8 +179,10 @@ impl ClientError {
             Self::OutcomeUnknown { .. } => Reason::OutcomeUnknown.as_str(),
             Self::Address { .. }
             | Self::Token
+            | Self::Tls { .. }
             | Self::Payload { .. }
             | Self::NotSent { .. }
+            | Self::NoTls { .. }
             | Self::Unreachable { .. } => "",
         }
     }

@@ -3,15 +3,22 @@
 use std::{error::Error, io, time::Duration};
 
 use rota_proto::{Reason, RetryHint};
+use rota_tls::Fault as TlsFault;
 use tonic::{Code, ConnectError, Status};
 
 use crate::error::ClientError;
+
+/// Words for a client without TLS whose node speaks it, and ends the connection for that.
+const USE_HTTPS: &str = "the server speaks TLS at this port; use https:// instead of http://";
 
 /// How a try failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// It never reached a node, so nothing was done.
     NotSent,
+    /// The same, because client and node do not agree on TLS. A retry does not help until somebody changes a setting or
+    /// a certificate.
+    NoTls,
     /// A node refused it for now, because there is no leader, or it is overloaded. Nothing was done.
     NotNow {
         /// Whether another node may succeed.
@@ -45,6 +52,9 @@ impl Fault {
     /// Classifies a status without a reason. It comes from the transport on this side, or from a proxy.
     fn without_reason(status: &Status) -> Self {
         if status.source().is_some() {
+            if tls_fault(status).is_some() {
+                return Self::NoTls;
+            }
             return if causes(status).any(never_sent) { Self::NotSent } else { Self::Unknown };
         }
         match status.code() {
@@ -56,11 +66,40 @@ impl Fault {
     /// Whether to fail over to the next node.
     pub(crate) fn leaves_node(self) -> bool {
         match self {
-            Self::NotSent | Self::Unknown => true,
+            Self::NotSent | Self::NoTls | Self::Unknown => true,
             Self::NotNow { elsewhere, .. } => elsewhere,
             Self::Refused => false,
         }
     }
+}
+
+/// Why a call failed on its way, in words for people: the disagreement on TLS if there is one, or else the last cause.
+#[must_use]
+pub fn reason_of(status: &Status) -> String {
+    if let Some(words) = tls_fault(status) {
+        return words;
+    }
+    let last = causes(status).last().map(ToString::to_string);
+    last.filter(|_| status.source().is_some()).unwrap_or_else(|| status.message().to_owned())
+}
+
+/// Why the two ends do not agree on TLS, if that is why the call failed. The node has certainly not started it.
+fn tls_fault(status: &Status) -> Option<String> {
+    causes(status).find_map(|cause| {
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            if let Some(fault) = TlsFault::of(error) {
+                return Some(fault.to_string());
+            }
+            // The transport passes on the text of some errors alone.
+            return Some(error.to_string()).filter(|words| rota_tls::is_refusal(words));
+        }
+        let error = cause.downcast_ref::<h2::Error>()?;
+        if error.is_remote() && error.reason() == Some(h2::Reason::INADEQUATE_SECURITY) {
+            return Some(USE_HTTPS.to_owned());
+        }
+        let words = error.get_io()?.to_string();
+        rota_tls::is_refusal(&words).then_some(words)
+    })
 }
 
 /// An error with its causes.

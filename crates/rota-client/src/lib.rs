@@ -36,6 +36,21 @@
 //! - [`Client::events`] streams changes of tasks, queues, workers and schedules as they become durable.
 //! - The crate `rota-worker` runs jobs.
 //!
+//! # TLS
+//!
+//! Addresses that begin with `https://` use TLS. The client trusts the authorities of the system, or those of
+//! [`Builder::ca_file`]. [`Builder::client_certificate`] is for servers that demand one.
+//!
+//! ```no_run
+//! # fn example() -> Result<(), rota_client::ClientError> {
+//! let client = rota_client::Client::builder(["https://rota.example.org:7420"])
+//!     .ca_file("/etc/rota/ca.pem")
+//!     .token("a token of the server")
+//!     .build()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Tasks of any kind
 //!
 //! [`task`] describes a task whose kind is not a Rust type, such as `command` or `http`:
@@ -84,6 +99,7 @@ pub use client::Client;
 pub use connect::{ByteStream, Connect, Connecting};
 pub use error::{ClientError, ErrorKind, FieldViolation};
 pub use events::{EventFilter, Events};
+pub use fault::reason_of;
 pub use handle::{ResultError, TaskHandle};
 pub use job::Job;
 pub use links::{NodeChannel, ResponseBody};

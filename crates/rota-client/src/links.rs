@@ -350,7 +350,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_node_that_stood_still_once_is_sent_many_calls_again() {
-        let dialer = Dialer::new(Endpoint::from_static("http://localhost:1"), None);
+        let dialer = Dialer::new(Endpoint::from_static("http://localhost:1"), None, None);
         let links = Links::new(dialer);
         assert_eq!(spread(&links, 50), 1);
         stand_still(&links);

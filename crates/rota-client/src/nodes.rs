@@ -23,7 +23,7 @@ use tonic::{
 use crate::{
     connect::Dialer,
     error::ClientError,
-    fault::{Fault, causes},
+    fault::{Fault, reason_of},
     links::{Links, NodeChannel, Ticket},
 };
 
@@ -193,6 +193,8 @@ impl Nodes {
             open |= fault == Fault::Unknown && repeat != Repeat::Read;
             let again = match fault {
                 Fault::NotSent | Fault::NotNow { .. } => true,
+                // Another node may have a certificate that fits.
+                Fault::NoTls => tried < self.links.len(),
                 Fault::Unknown => repeat.is_safe(),
                 Fault::Refused => false,
             };
@@ -225,16 +227,13 @@ impl Nodes {
 
     fn verdict(&self, fault: Fault, open: bool, status: &Status) -> ClientError {
         let addresses = self.addresses.clone();
-        let reason = || {
-            let last = causes(status).last().map(ToString::to_string);
-            last.filter(|_| std::error::Error::source(status).is_some())
-                .unwrap_or_else(|| status.message().to_owned())
-        };
+        let reason = || reason_of(status);
         match fault {
             // A later answer also tells the outcome of an earlier try.
             Fault::Refused => status.clone().into(),
             _ if open => ClientError::OutcomeUnknown { addresses, reason: reason() },
             Fault::NotNow { .. } => status.clone().into(),
+            Fault::NoTls => ClientError::NoTls { addresses, reason: reason() },
             Fault::NotSent | Fault::Unknown => {
                 ClientError::Unreachable { addresses, reason: reason() }
             }

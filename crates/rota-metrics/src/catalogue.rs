@@ -281,6 +281,16 @@ catalogue! {
     FORWARD_FAILURES: Counter, Node, "rota_forward_failures_total", &["reason"],
         "Failed attempts to forward a request, by reason: unreachable, no_room (all streams were \
          in use), late (no answer in time) or unknown (the connection broke)";
+    // TLS on the port of the node. Without TLS, these are absent.
+    TLS_HANDSHAKES: Counter, Node, "rota_tls_handshakes_total", &["outcome"],
+        "TLS handshakes of clients, by outcome: done, failed (no agreement, or the connection broke), \
+         late (not complete in time) or plain (the client does not speak TLS). Absent without TLS";
+    TLS_RELOADS: Counter, Node, "rota_tls_reloads_total", &["outcome"],
+        "Changes of the certificate, its key or the authorities of clients, by outcome: done, or \
+         failed (the new files cannot be used, and the node keeps the old ones). Absent without TLS";
+    TLS_EXPIRY: Gauge, Node, "rota_tls_certificate_expiry_timestamp_seconds", NONE,
+        "Unix time at which the certificate that the node serves expires, or the first one of its \
+         chain. Absent without TLS";
     // Workers, from their own view.
     WORKER_CONNECTED: Gauge, Worker, "rota_worker_connected", NONE,
         "1 while the worker has a session on a node";

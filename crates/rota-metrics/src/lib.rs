@@ -19,6 +19,7 @@ mod registrar;
 mod schedules;
 mod snapshot;
 mod tasks;
+mod tls;
 mod worker;
 
 pub use exposition::{Exposition, Format};
@@ -28,4 +29,5 @@ pub use prometheus_client::metrics::histogram::Histogram;
 pub use schedules::Ticks;
 pub use snapshot::Snapshot;
 pub use tasks::{COUNTS, Count, Counts, Row};
+pub use tls::{Handshake, Tls};
 pub use worker::{AttemptEnd, WorkerMetrics};

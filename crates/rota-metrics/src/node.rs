@@ -19,6 +19,7 @@ use crate::{
     schedules::Ticks,
     snapshot::{Labels, Shown, Snapshot},
     tasks::{self, Row},
+    tls::Tls,
 };
 
 /// Default maximum number of queues, and of kinds, workers and schedules, that metrics name.
@@ -177,6 +178,7 @@ struct Inner {
     forward_connections: Family<Labels<1>, Gauge>,
     forward_streams: Family<Labels<1>, Gauge>,
     forward_failures: Family<Labels<1>, Counter>,
+    tls: Tls,
 }
 
 fn by_task() -> Histogram {
@@ -243,6 +245,7 @@ impl NodeMetrics {
             forward_connections: register(r, &all::FORWARD_CONNECTIONS, Family::default()),
             forward_streams: register(r, &all::FORWARD_STREAMS, Family::default()),
             forward_failures: register(r, &all::FORWARD_FAILURES, Family::default()),
+            tls: Tls::register(r),
             shown: shown.clone(),
             registry,
         };
@@ -410,6 +413,12 @@ impl NodeMetrics {
         self.0.forward_failures.get_or_create(&labels).inc();
     }
 
+    /// The counts of TLS.
+    #[must_use]
+    pub fn tls(&self) -> &Tls {
+        &self.0.tls
+    }
+
     /// Sets durable totals of tasks, by their index in the list. The next free index adds a row.
     pub fn set_totals(&self, rows: impl IntoIterator<Item = (usize, Row)>) {
         let mut totals = locked(&self.0.totals);
@@ -460,6 +469,7 @@ impl NodeMetrics {
     pub fn show(&self, mut snapshot: Snapshot, format: Format) -> Exposition {
         tasks::show(&locked(&self.0.totals), &mut snapshot);
         self.show_standing(&mut snapshot);
+        self.0.tls.show(&mut snapshot);
         snapshot.set(&all::BUILD, [self.0.version], 1.0);
         process::collect(&mut snapshot);
         self.0.shown.replace(snapshot);

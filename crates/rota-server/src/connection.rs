@@ -1,6 +1,6 @@
 //! Connections: their maximum number, their timeouts, and the answer to connections beyond the limit.
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper_util::{
@@ -21,6 +21,7 @@ use crate::{
     limits::Limits,
     net::{BoxedStream, Listen},
     rest,
+    tls::{self, Seldom, Tls},
 };
 
 /// Pause after a failed accept, for example without free file descriptors.
@@ -56,6 +57,10 @@ pub(crate) struct Connections {
     /// Asks connections, oldest first, to end when their requests are answered.
     drain: CancellationToken,
     date_header: bool,
+    /// Without it, connections are plain.
+    tls: Option<Arc<Tls>>,
+    /// Limits warnings of clients that speak TLS to a plain port.
+    hellos: Arc<Seldom>,
 }
 
 impl Connections {
@@ -63,6 +68,7 @@ impl Connections {
         app: Router,
         limits: Arc<Limits>,
         date_header: bool,
+        tls: Option<Arc<Tls>>,
         stop: CancellationToken,
     ) -> Self {
         let places = Arc::new(Semaphore::new(limits.connections));
@@ -76,15 +82,17 @@ impl Connections {
             end: CancellationToken::new(),
             drain: CancellationToken::new(),
             date_header,
+            tls,
+            hellos: Arc::default(),
         }
     }
 
     /// Takes the next connection. Cancel safe.
     pub(crate) async fn accept(&self, listener: &mut dyn Listen) {
         match listener.accept().await {
-            Ok((stream, _)) => match self.places.clone().try_acquire_owned() {
-                Ok(place) => self.serve(stream, place),
-                Err(_) => self.turn_away(stream),
+            Ok((stream, peer)) => match self.places.clone().try_acquire_owned() {
+                Ok(place) => self.serve(stream, peer, place),
+                Err(_) => self.turn_away(stream, peer),
             },
             Err(error) => {
                 warn!(%error, "cannot accept a connection");
@@ -93,19 +101,29 @@ impl Connections {
         }
     }
 
-    fn serve(&self, stream: BoxedStream, place: OwnedSemaphorePermit) {
+    fn serve(&self, stream: BoxedStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
         let builder = builder(&self.limits, self.date_header);
         let service = TowerToHyperService::new(self.app.clone());
         let (drain, stop, end) = (self.drain.clone(), self.stop.clone(), self.end.clone());
         let times = Times { head: self.limits.header_timeout, write: self.limits.body_timeout };
+        let (tls, hellos) = (self.tls.clone(), self.hellos.clone());
         self.tasks.spawn(async move {
             let served = async {
                 let begun = tokio::select! {
                     biased;
                     () = stop.cancelled() => return,
-                    begun = begin(stream, times) => begun,
+                    begun = begin(stream, peer, tls.as_deref(), times) => begun,
                 };
-                let Ok((stream, late)) = begun else { return };
+                let (stream, late) = match begun {
+                    Ok(Some(begun)) => begun,
+                    Ok(None) => {
+                        if hellos.is_due() {
+                            warn!(%peer, "a client speaks TLS to this port without TLS; it must use http://");
+                        }
+                        return;
+                    }
+                    Err(_) => return,
+                };
                 let connection = builder.serve_connection(TokioIo::new(stream), service);
                 let mut connection = pin!(connection.into_owned());
                 let ended = tokio::select! {
@@ -134,10 +152,15 @@ impl Connections {
     }
 
     /// Answers that there are too many connections, to a limited number of connections at once.
-    fn turn_away(&self, stream: BoxedStream) {
+    fn turn_away(&self, stream: BoxedStream, peer: SocketAddr) {
         let Ok(place) = self.turned_away.clone().try_acquire_owned() else { return };
-        let limit = self.limits.connections;
+        let (limit, tls) = (self.limits.connections, self.tls.clone());
         self.tasks.spawn(async move {
+            let stream = match tls {
+                None => Some(stream),
+                Some(tls) => tls.accept(stream, peer, TURNED_AWAY_FOR).await,
+            };
+            let Some(stream) = stream else { return };
             // The connection closes anyway, so an error does not matter.
             let _ = tokio::time::timeout(TURNED_AWAY_FOR, say_too_many(stream, limit)).await;
             drop(place);
@@ -156,10 +179,19 @@ impl Connections {
     }
 }
 
-/// Waits for the bytes that tell the version of HTTP, within a timeout. The HTTP server would wait for them
-/// forever.
-async fn begin(mut stream: BoxedStream, times: Times) -> io::Result<(HttpStream, Late)> {
+/// Makes the handshake of TLS, and waits for the bytes that tell the version of HTTP, each within a timeout. The HTTP
+/// server would wait for them forever. `None` if the client speaks TLS and this port does not.
+async fn begin(
+    mut stream: BoxedStream,
+    peer: SocketAddr,
+    tls: Option<&Tls>,
+    times: Times,
+) -> io::Result<Option<(HttpStream, Late)>> {
     let within = times.head;
+    if let Some(tls) = tls {
+        let accepted = tls.accept(stream, peer, within).await;
+        stream = accepted.ok_or(io::ErrorKind::ConnectionAborted)?;
+    }
     let mut first = Vec::with_capacity(PREFACE.len());
     let read = tokio::time::timeout(within, read_first(&mut stream, &mut first)).await;
     if read.is_err() && !first.is_empty() {
@@ -167,8 +199,12 @@ async fn begin(mut stream: BoxedStream, times: Times) -> io::Result<(HttpStream,
         tokio::time::timeout(TURNED_AWAY_FOR, stream.write_all(&words)).await??;
     }
     read??;
+    if first.first() == Some(&tls::TLS_HELLO) {
+        tls::say_http(stream).await;
+        return Ok(None);
+    }
     let (late, plain) = (Late::default(), first != PREFACE);
-    Ok((HttpStream::new(first, stream, plain, late.clone(), times), late))
+    Ok(Some((HttpStream::new(first, stream, plain, late.clone(), times), late)))
 }
 
 async fn read_first(stream: &mut BoxedStream, first: &mut Vec<u8>) -> io::Result<()> {

@@ -24,6 +24,7 @@ mod rest;
 mod room;
 mod serve;
 mod services;
+mod tls;
 mod trace;
 mod upcoming;
 mod validate;

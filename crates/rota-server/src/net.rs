@@ -65,6 +65,8 @@ impl TcpConnect {
     pub fn within(limit: Duration) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(limit));
+        // `https` is for the TLS above this connection.
+        connector.enforce_http(false);
         Self(connector)
     }
 }

@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rota_engine::{Engine, IDEMPOTENCY_KEY_BYTES_MAX};
+use rota_tls::{ClientFiles, FileError, ServerTls};
 use rota_trace::Tracer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,7 @@ use crate::{
     log::LogControl,
     net::{Connect, Listen, TcpConnect},
     services::Services,
+    tls::{Tls, TlsConnect},
 };
 
 /// Time for requests in progress to end when the server stops.
@@ -34,9 +36,10 @@ pub enum ServeError {
         /// The underlying error.
         source: io::Error,
     },
-    /// Other machines can reach the address, and no API token protects it.
+    /// Other machines can reach the address, and neither API tokens nor certificates of clients protect it.
     #[error(
-        "other machines can reach {0}, and no API token is set; set a token, or allow this explicitly"
+        "other machines can reach {0}, and no API token is set and no client certificate is demanded; set a token or \
+         tls_client_ca_file, or allow this explicitly"
     )]
     Unprotected(SocketAddr),
     /// The limits allow more than the store accepts.
@@ -55,6 +58,9 @@ pub enum ServeError {
         "idempotency_key_bytes is {0}, but a store accepts at most {IDEMPOTENCY_KEY_BYTES_MAX}"
     )]
     KeysTooLong(usize),
+    /// A file for connections to other nodes cannot be used.
+    #[error("cannot connect to other nodes by TLS: {0}")]
+    Tls(#[from] FileError),
     /// The setup of the server failed.
     #[error("cannot set up the server: {0}")]
     Setup(String),
@@ -79,6 +85,10 @@ pub struct ServerOptions {
     pub metrics_tokens: Tokens,
     /// Serves `/metrics` without a token.
     pub metrics_open: bool,
+    /// TLS of the port. Without it, connections are plain.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Files for TLS to other nodes, whose addresses begin with `https://`.
+    pub peer_tls: ClientFiles,
     /// Connects to other nodes.
     pub connect: Arc<dyn Connect>,
     /// Adds the header `date` to responses.
@@ -96,6 +106,8 @@ impl Default for ServerOptions {
             tracer: Tracer::default(),
             metrics_tokens: Tokens::default(),
             metrics_open: false,
+            tls: None,
+            peer_tls: ClientFiles::default(),
             connect: Arc::new(TcpConnect::within(CONNECT)),
             date_header: true,
         }
@@ -146,10 +158,13 @@ impl Server {
         options: &ServerOptions,
         address: SocketAddr,
     ) -> Result<(), ServeError> {
-        let open = options.tokens.is_empty() && !options.insecure_no_auth;
+        // TLS alone lets everyone in. A certificate that it demands of clients does not.
+        let certified = options.tls.as_ref().is_some_and(|tls| tls.demands_certificate());
+        let open = options.tokens.is_empty() && !options.insecure_no_auth && !certified;
         if open && !address.ip().is_loopback() {
             return Err(ServeError::Unprotected(address));
         }
+        TlsConnect::check(&options.peer_tls)?;
         let (wanted, taken) = (options.limits.task_bytes(), engine.task_bytes_max());
         if wanted > taken {
             return Err(ServeError::LimitsTooLarge { wanted, taken });
@@ -180,7 +195,9 @@ impl Server {
             metrics: self.options.metrics_tokens,
             metrics_open: self.options.metrics_open,
         };
-        let connect = self.options.connect;
+        let connect = Arc::new(TlsConnect::new(self.options.connect, self.options.peer_tls));
+        let metrics = engine.metrics().clone();
+        let tls = self.options.tls.map(|tls| Arc::new(Tls::new(tls, metrics)));
         let forwarder = || Forwarder::new(engine.clone(), &limits, connect, stop.clone());
         let peers = engine.has_peers().then(|| Arc::new(forwarder()));
         let services = Services {
@@ -198,7 +215,11 @@ impl Server {
             tokio::spawn(async move { peers.watch().await });
         }
         let date_header = self.options.date_header;
-        let connections = Connections::new(app, limits, date_header, stop.clone());
+        let files = tls.clone().map(|tls| {
+            let stop = stop.clone();
+            tokio::spawn(async move { tls.watch(stop).await })
+        });
+        let connections = Connections::new(app, limits, date_header, tls, stop.clone());
         loop {
             tokio::select! {
                 biased;
@@ -208,6 +229,10 @@ impl Server {
         }
         drop(self.listener);
         connections.shut_down(LAST_REQUESTS).await;
+        if let Some(files) = files {
+            // It ends at the stop. If it panicked, only changes of files went unnoticed.
+            let _ = files.await;
+        }
         Ok(())
     }
 }

@@ -219,10 +219,11 @@ mod tests {
             Scope::Server,
             Scope::Store,
             Scope::Limits,
+            Scope::Trust,
             Scope::Worker,
         ]));
         let matches = command.get_matches_from([&["rota"], args].concat());
-        let settings = Settings::resolve(&matches, |_| None, &ConfigFile::default());
+        let settings = Settings::resolve(&matches, |_| None, None, &ConfigFile::default());
         let settings = settings.expect("no contradiction");
         Banner::new(&settings, url, "rota").expect("valid settings").text(Style::Plain)
     }

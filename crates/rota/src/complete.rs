@@ -12,7 +12,7 @@ use rota_client::{Client, ClientError, v1};
 use rota_proto::json::Words as _;
 
 use crate::{
-    config::{self, Scope, Settings},
+    config::{self, Settings},
     context::file,
     exit::Failure,
     output, serve,
@@ -130,7 +130,7 @@ where
 fn client() -> Option<Client> {
     let words: Vec<String> = std::env::args().collect();
     let command = Command::new("rota")
-        .args(config::flags(&[Scope::Client]))
+        .args(config::flags(&config::CLIENT))
         .args(["context", "config"].map(|name| Arg::new(name).long(name)));
     let flags: Vec<String> =
         command.get_arguments().filter_map(|arg| Some(format!("--{}", arg.get_long()?))).collect();

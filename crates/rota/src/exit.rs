@@ -114,6 +114,10 @@ impl From<ClientError> for Failure {
             (ClientError::Unreachable { .. }, ..) => Some(
                 "is a server running? start one with `rota dev`, or set its address with --url or `rota context`",
             ),
+            (ClientError::NoTls { reason, .. }, ..) if reason.contains("_file") => Some(
+                "these are the flags --ca-file, --cert-file and --key-file, and the variables ROTA_CA_FILE, \
+                      ROTA_CERT_FILE and ROTA_KEY_FILE",
+            ),
             (ClientError::OutcomeUnknown { .. }, ..) => Some(
                 "check the state before you repeat it; with --id or --idempotency-key, creating is safe to repeat",
             ),

@@ -15,7 +15,7 @@ use crate::{
 /// Heading of these options in the help of a command.
 const HEADING: &str = "Global options";
 /// Commands that connect to no server, so the client's settings have no effect on them.
-const LOCAL: [&str; 4] = ["dev", "server", "store", "completions"];
+const LOCAL: [&str; 5] = ["dev", "server", "store", "completions", "man"];
 
 /// The options that are not settings.
 #[derive(Debug, Args)]
@@ -42,16 +42,25 @@ pub(crate) struct Global {
 
 /// Adds the client's settings to the command line as global options.
 pub(crate) fn with_client_settings(command: Command) -> Command {
-    let settings = || {
-        let flags = config::flags(&[Scope::Client]);
+    let settings = |scopes: &[Scope]| {
+        let flags = config::flags(scopes);
         flags.into_iter().map(|flag| flag.global(true).help_heading(HEADING))
     };
-    let mut command = command.args(settings());
+    let mut command = command.args(settings(&config::CLIENT));
     for local in LOCAL {
         // They are known there too, to be refused with a reason, but the help does not list them.
-        command = command.mut_subcommand(local, |local| hide(local, settings()));
+        let unused = settings(unused(local));
+        command = command.mut_subcommand(local, |local| hide(local, unused));
     }
     command
+}
+
+/// The client's settings that have no effect on a command. Nodes connect to each other, so they need whom to trust.
+fn unused(verb: &str) -> &'static [Scope] {
+    match verb {
+        "dev" | "server" | "bench" => &[Scope::Client],
+        _ => &config::CLIENT,
+    }
 }
 
 fn hide(command: Command, settings: impl Iterator<Item = Arg>) -> Command {
@@ -76,7 +85,7 @@ pub(crate) fn refuse_unused(
         matches!(leaf.try_contains_id(name), Ok(true))
             && leaf.value_source(name) == Some(ValueSource::CommandLine)
     };
-    let flags = config::keys().filter(|key| key.scope == Scope::Client && !key.secret);
+    let flags = config::keys().filter(|key| unused(verb).contains(&key.scope) && !key.secret);
     let flags = flags.filter(|key| !(is_bench && key.name == "url"));
     let given = flags.filter(|key| is_given(key.name)).map(config::Key::flag).next();
     let given = given.or_else(|| global.context.as_ref().map(|_| "context".to_owned()));

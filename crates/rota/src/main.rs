@@ -23,14 +23,16 @@ mod serve;
 mod store;
 mod store_commands;
 mod text;
+mod tls;
 mod token;
 mod top;
 mod trace;
+mod watch;
 mod yaml;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::CompleteEnv;
 
 use config::{Scope, Settings};
@@ -142,7 +144,8 @@ fn scopes(verb: &str) -> &'static [Scope] {
 /// The settings that a command checks before it starts.
 fn checked(verb: &Verb) -> Vec<Scope> {
     let more: &[Scope] = match verb {
-        Verb::Worker { .. } | Verb::Config => &[Scope::Client],
+        Verb::Worker { .. } | Verb::Config => &config::CLIENT,
+        Verb::Dev | Verb::Server => &[Scope::Trust],
         _ => &[],
     };
     scopes(name(verb)).iter().chain(more).copied().collect()
@@ -158,6 +161,7 @@ fn name(verb: &Verb) -> &'static str {
         Verb::Config => "config",
         Verb::Bench(_) => "bench",
         Verb::Completions { .. } => "completions",
+        Verb::Man { .. } => "man",
         _ => "",
     }
 }
@@ -216,7 +220,7 @@ fn main() -> ExitCode {
 
 /// Parses the command line. Returns the matches of the innermost subcommand, which has the flags of settings.
 fn parse(args: &[OsString]) -> Result<(Cli, clap::ArgMatches), clap::Error> {
-    let mut matches = command().try_get_matches_from(args)?;
+    let mut matches = command().color(colour(args)).try_get_matches_from(args)?;
     let leaf = leaf(&matches).clone();
     Ok((Cli::from_arg_matches_mut(&mut matches)?, leaf))
 }
@@ -246,6 +250,19 @@ fn wants_json(args: &[OsString]) -> bool {
             .is_some_and(is_json)
     };
     args.windows(2).any(apart) || args.iter().any(joined)
+}
+
+/// The value of `--color`, for help and errors, which are printed before it is parsed.
+fn colour(args: &[OsString]) -> ColorChoice {
+    let args: Vec<_> =
+        args.iter().take_while(|arg| *arg != "--").filter_map(|arg| arg.to_str()).collect();
+    let joined = args.iter().filter_map(|arg| arg.strip_prefix("--color="));
+    let apart = args.windows(2).filter(|pair| pair[0] == "--color").map(|pair| pair[1]);
+    match joined.chain(apart).next() {
+        Some("always") => ColorChoice::Always,
+        Some("never") => ColorChoice::Never,
+        _ => ColorChoice::Auto,
+    }
 }
 
 fn leaf(matches: &clap::ArgMatches) -> &clap::ArgMatches {
@@ -278,6 +295,7 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
             | Verb::Store(_)
             | Verb::Context(_)
             | Verb::Completions { .. }
+            | Verb::Man { .. }
             | Verb::Bench(_)
     );
     let context =
@@ -339,9 +357,9 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
             Verb::Bench(verb) => bench::run(verb, format).await,
             Verb::Doctor => doctor::run(&settings, format).await,
             Verb::Completions { shell } => complete::script(&shell),
+            Verb::Man { directory } => man::write(command(), &directory),
             // It is done above, because it needs no settings.
             Verb::Context(_) => Ok(()),
-            Verb::Man { directory } => man::write(command(), &directory),
         }
     })
 }

@@ -22,7 +22,7 @@ use crate::{
     config::{self, Key, Settings, Source},
     exit::Failure,
     log::Log,
-    store, token,
+    store, tls, token,
     trace::{self, Traces},
 };
 
@@ -58,6 +58,7 @@ struct Node {
     stop: CancellationToken,
     stop_engine: CancellationToken,
     traces: Traces,
+    tls: Option<tls::NodeTls>,
 }
 
 impl Node {
@@ -78,9 +79,12 @@ impl Node {
         let name = node_name(settings, store.is_shared())?;
         log.write_as("node", &name);
         let traces = trace::start(settings, "rota-node", &name)?;
+        let tls = tls::node(settings)?;
         let options = ServerOptions {
             log: Some(Arc::new(log)),
             tracer: traces.tracer(),
+            tls: tls.as_ref().map(|tls| tls.port.clone()),
+            peer_tls: tls::peers(settings, tls.as_ref()),
             ..server_options(settings)?
         };
         let tick_spans = TickSpans::new(traces.tracer());
@@ -98,13 +102,15 @@ impl Node {
                 engine.stopped().await;
                 let hint = match error {
                     ServeError::Unprotected(_) => {
-                        "set ROTA_API_TOKENS, or add --insecure-no-auth, or listen on 127.0.0.1"
+                        "set ROTA_API_TOKENS or --tls-client-ca-file, or add --insecure-no-auth, or listen on \
+                         127.0.0.1"
                     }
                     ServeError::LimitsTooLarge { .. } => {
                         "lower these limits; with etcd, you can instead raise its --max-request-bytes and \
                                                   --store-etcd-request-bytes-max here"
                     }
                     ServeError::KeysTooLong(_) => "lower --limits-idempotency-key-bytes",
+                    ServeError::Tls(_) => "correct --ca-file",
                     ServeError::Bind { .. } | ServeError::Setup(_) => {
                         "choose another address with --listen"
                     }
@@ -112,11 +118,12 @@ impl Node {
                 return Err(Failure::failed(error).hint(hint));
             }
         };
-        Ok(Self { store, engine, server, stop, stop_engine, traces })
+        Ok(Self { store, engine, server, stop, stop_engine, traces, tls })
     }
 
     fn url(&self) -> String {
-        format!("http://{}", self.server.local_addr())
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.server.local_addr())
     }
 
     /// Serves until it is told to stop. Then it ends requests, the engine and the store, in this order. A
@@ -159,14 +166,25 @@ fn address(settings: &Settings, is_shared: bool) -> Result<Option<String>, Failu
         return Ok(None);
     }
     let listen: SocketAddr = settings.get("listen")?;
+    let scheme = tls::scheme(settings)?;
     match settings.text("advertise") {
         "" if listen.ip().is_unspecified() => Err(Failure::usage(format!(
             "other nodes cannot reach this one at the listen address {listen}"
         ))
-        .hint("set the URL of this node with --advertise http://HOST:PORT")),
-        "" => Ok(Some(format!("http://{listen}"))),
-        url if url.starts_with("http://") => Ok(Some(url.to_owned())),
-        url => Err(Failure::usage(format!("advertise = {url:?} must begin with http://"))),
+        .hint(format!("set the URL of this node with --advertise {scheme}://HOST:PORT"))),
+        "" => Ok(Some(format!("{scheme}://{listen}"))),
+        url if ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) => {
+            if !url.starts_with(&format!("{scheme}://")) {
+                warn!(
+                    advertise = url,
+                    "other nodes reach this one by another scheme than {scheme}, which it serves"
+                );
+            }
+            Ok(Some(url.to_owned()))
+        }
+        url => {
+            Err(Failure::usage(format!("advertise = {url:?} must begin with http:// or https://")))
+        }
     }
 }
 
@@ -246,7 +264,7 @@ pub(crate) fn client(settings: &Settings) -> Result<Client, Failure> {
 
 /// A client of these addresses.
 pub(crate) fn client_of(settings: &Settings, addresses: Vec<String>) -> Result<Client, Failure> {
-    let mut builder = Client::builder(addresses);
+    let mut builder = tls::client(Client::builder(addresses), settings)?;
     if let Some(token) = token::of(settings)? {
         builder = builder.token(&token);
     }
@@ -325,6 +343,9 @@ fn command_policy(settings: &Settings) -> Result<command::CommandPolicy, Failure
             "programs of tasks can read the file in token_file; set the variable ROTA_TOKEN or command_user instead"
         );
     }
+    if user.is_none() && !settings.text("key_file").is_empty() {
+        warn!("programs of tasks can read the worker's key_file; set command_user");
+    }
     Ok(command::CommandPolicy {
         allowed_programs: settings.list_if_set("allowed_programs"),
         allowed_env: settings.list_if_set("allowed_env"),
@@ -381,7 +402,7 @@ pub(crate) async fn dev(settings: &Settings, log: Log) -> Result<(), Failure> {
     let node = Node::start(settings, log).await?;
     let url = node.url();
     announce(&url, settings);
-    let mut builder = Client::builder([url.clone()]);
+    let mut builder = tls::own_client(Client::builder([url.clone()]), settings, node.tls.as_ref());
     if let Some(token) = settings.list("api_tokens").first() {
         builder = builder.token(token);
     }

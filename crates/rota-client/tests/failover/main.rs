@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should stop where it does")]
 
+mod events;
 mod rig;
+mod tls;
 
 use std::time::Duration;
 

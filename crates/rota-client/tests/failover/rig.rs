@@ -44,6 +44,10 @@ impl Node {
     }
 
     pub(crate) async fn start_with(limits: Limits) -> Self {
+        Self::serve(ServerOptions { limits, ..ServerOptions::default() }).await
+    }
+
+    pub(crate) async fn serve(options: ServerOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let small = EmbeddedOptions { cache_bytes: 4 << 20, ..EmbeddedOptions::default() };
         let store = EmbeddedStore::open(dir.path(), rota_engine::SPACES, small).unwrap();
@@ -56,7 +60,7 @@ impl Node {
             stop_engine.clone(),
         );
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let options = ServerOptions { listen, limits, ..ServerOptions::default() };
+        let options = ServerOptions { listen, ..options };
         let server = Server::bind(engine.clone(), options).await.unwrap();
         let address = server.local_addr();
         let stopped = stop.clone();
@@ -153,6 +157,43 @@ impl Cut {
 
     pub(crate) fn cuts(&self) -> usize {
         self.cuts.load(Ordering::SeqCst)
+    }
+}
+
+/// A way to a node whose connections can be broken.
+pub(crate) struct Way {
+    address: SocketAddr,
+    breaks: tokio::sync::watch::Sender<()>,
+}
+
+impl Way {
+    pub(crate) async fn to(node: &Node) -> Self {
+        let (listener, address) = listen().await;
+        let (breaks, broken) = tokio::sync::watch::channel(());
+        let to = node.address;
+        tokio::spawn(async move {
+            while let Ok((mut down, _)) = listener.accept().await {
+                let mut broken = broken.clone();
+                broken.mark_unchanged();
+                tokio::spawn(async move {
+                    let mut up = TcpStream::connect(to).await.unwrap();
+                    tokio::select! {
+                        _ = broken.changed() => {}
+                        _ = tokio::io::copy_bidirectional(&mut down, &mut up) => {}
+                    }
+                });
+            }
+        });
+        Self { address, breaks }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Breaks all connections. New ones are let through.
+    pub(crate) fn break_all(&self) {
+        self.breaks.send_replace(());
     }
 }
 

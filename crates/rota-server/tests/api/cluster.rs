@@ -56,7 +56,7 @@ impl Pair {
 }
 
 /// Another may take it before it is used; then the test fails and says so.
-fn free() -> SocketAddr {
+pub(crate) fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 

@@ -65,7 +65,8 @@ impl Session {
             };
             let refused = matches!(Break::of(&status), Break::Refused(_) | Break::TooLarge(_));
             self.judge(&status, refused)?;
-            let (error, code, running) = (status.message(), status.code(), self.running.len());
+            let error = rota_client::reason_of(&status);
+            let (code, running) = (status.code(), self.running.len());
             if said.is_none_or(|at| at.elapsed() >= SAID_AGAIN) {
                 warn!(error, ?code, running, "not connected; retrying");
                 said = Some(Instant::now());

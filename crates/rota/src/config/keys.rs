@@ -14,6 +14,8 @@ pub(crate) enum Scope {
     Store,
     Limits,
     Client,
+    /// Whom to trust, for clients and for nodes among themselves.
+    Trust,
     Worker,
 }
 
@@ -182,7 +184,7 @@ pub(super) const fn secret(scope: Scope, name: &'static str, help: &'static str)
     Key { name, scope, default, value_name: "TOKEN", help, takes, secret: true, formerly: None }
 }
 
-use Scope::{Client, Common, Limits, Server, Store, Worker};
+use Scope::{Client, Common, Limits, Server, Store, Trust, Worker};
 
 const LIMITS: rota_server::Limits = rota_server::Limits::DEFAULT;
 
@@ -227,7 +229,8 @@ pub(super) const BEFORE_STORES: &[Key] = &[
         "",
         "URL",
         Takes::Text,
-        "URL at which other nodes reach this one. Default with a shared store: http:// and the listen address",
+        "URL at which other nodes reach this one. Default with a shared store: the listen address, with https:// if the \
+                 node serves TLS, or else http://",
     ),
     address(
         Server,
@@ -278,6 +281,30 @@ pub(super) const AFTER_STORES: &[Key] = &[
         "N",
         (0, 100_000),
         "Maximum number of queues, of kinds and of workers that metrics name. Further ones count as other",
+    ),
+    key(
+        Server,
+        "tls_cert_file",
+        "",
+        "FILE",
+        Takes::Text,
+        "Certificate to serve TLS with, and its chain, in PEM format. The node reads it anew when it changes. \
+                 Default: no TLS",
+    ),
+    key(Server, "tls_key_file", "", "FILE", Takes::Text, "Key of the certificate, in PEM format"),
+    key(
+        Server,
+        "tls_client_ca_file",
+        "",
+        "FILE",
+        Takes::Text,
+        "Authorities of the certificates of clients, in PEM format. If set, every client, worker and other \
+                 node must present a certificate",
+    ),
+    switch(
+        Server,
+        "tls_self_signed",
+        "Serve TLS with a self-signed certificate, for a first try. It is kept in ./rota-tls",
     ),
     time(
         Server,
@@ -471,6 +498,30 @@ pub(super) const AFTER_STORES: &[Key] = &[
         "FILE",
         Takes::Text,
         "File with the API token, or - for standard input",
+    ),
+    key(
+        Trust,
+        "ca_file",
+        "",
+        "FILE",
+        Takes::Text,
+        "Authorities to trust for https:// addresses, in PEM format. Default: the authorities of the system",
+    ),
+    key(
+        Client,
+        "cert_file",
+        "",
+        "FILE",
+        Takes::Text,
+        "Certificate for servers that demand one of their clients, in PEM format",
+    ),
+    key(
+        Client,
+        "key_file",
+        "",
+        "FILE",
+        Takes::Text,
+        "Key of the client's certificate, in PEM format",
     ),
     key(
         Worker,

@@ -62,6 +62,9 @@ pub(crate) struct Settings {
     notes: Vec<String>,
 }
 
+/// The settings of clients.
+pub(crate) const CLIENT: [Scope; 2] = [Scope::Client, Scope::Trust];
+
 /// The flags for the keys of these scopes.
 pub(crate) fn flags(scopes: &[Scope]) -> Vec<Arg> {
     // A secret on the command line would be visible in the list of processes.
@@ -114,7 +117,7 @@ impl Settings {
         };
         // A token or a certificate of the file is for the server of the file, and must not reach another one.
         let is_replaced = |name: &str| {
-            let is_of_client = |key: &Key| key.scope == Scope::Client && key.name == name;
+            let is_of_client = |key: &Key| CLIENT.contains(&key.scope) && key.name == name;
             context.is_some() && keys().any(is_of_client)
         };
         let given = |name: &'static str| {

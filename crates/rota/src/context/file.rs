@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{self, By, Context, Scope},
+    config::{self, By, Context},
     exit::{Exit, Failure},
 };
 
@@ -32,7 +32,7 @@ pub(super) struct Contexts {
 
 /// The settings that a context can have.
 pub(super) fn keys() -> impl Iterator<Item = &'static config::Key> {
-    config::keys().filter(|key| key.scope == Scope::Client && !key.secret)
+    config::keys().filter(|key| config::CLIENT.contains(&key.scope) && !key.secret)
 }
 
 /// Chooses the context of a command: that of the flag, the variable or `rota context use`.

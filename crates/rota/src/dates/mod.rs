@@ -226,7 +226,9 @@ fn away(text: &str, toward: Toward, now: Timestamp, zone: &Zone) -> Result<Times
             Toward::Past => span = span.negate(),
             Toward::Future => {}
             Toward::Unsaid => {
-                return Err(format!("say \"{text} ago\" or \"in {text}\""));
+                return Err(format!(
+                    "the direction is missing; use \"{text} ago\" or \"in {text}\""
+                ));
             }
         }
     }
@@ -292,7 +294,7 @@ mod tests {
         }
         assert_eq!(told("1h", Toward::Future), "2026-11-25T14:30:00Z");
         assert_eq!(told("wed 08:00", Toward::Future), "2026-12-02T07:00:00Z");
-        assert!(told("1h", Toward::Unsaid).contains("say \"1h ago\" or \"in 1h\""));
+        assert!(told("1h", Toward::Unsaid).contains("use \"1h ago\" or \"in 1h\""));
     }
 
     #[test]

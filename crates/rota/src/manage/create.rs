@@ -52,6 +52,9 @@ pub(crate) struct CreateArgs {
     /// other flags for tasks, only --idempotency-key can be combined with it.
     #[arg(long, value_name = "FILE", conflicts_with_all = one_task())]
     file: Option<PathBuf>,
+    /// Read the file and say which lines are not tasks, and create nothing. The server is not asked.
+    #[arg(long, requires = "file", conflicts_with = "idempotency_key")]
+    dry_run: bool,
 }
 
 /// The flags that describe one task.
@@ -66,6 +69,10 @@ pub(crate) async fn run(
     client: &Client,
     format: Format,
 ) -> Result<Option<Task>, Failure> {
+    if let Some(file) = args.file.as_ref().filter(|_| args.dry_run) {
+        import::dry_run(file, format).await?;
+        return Ok(None);
+    }
     if let Some(file) = &args.file {
         import::run(file, args.idempotency_key.clone(), client, format).await?;
         return Ok(None);

@@ -95,7 +95,10 @@ impl Failed {
             None => Ok(()),
             Some(exit) => {
                 let all = named.ids.len();
-                Err(Failure::new(exit, format!("{} of {all} tasks failed", self.count)))
+                Err(Failure::new(
+                    exit,
+                    format!("the command failed for {} of {all} tasks", self.count),
+                ))
             }
         }
     }

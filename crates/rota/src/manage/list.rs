@@ -2,8 +2,11 @@
 
 use clap::{Args, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
-    Client, ClientError, Date,
-    v1::{ListTasksRequest, ListTasksResponse, Task, TaskFilter, TaskStatus, TimeRange},
+    Client, ClientError, Date, EventFilter,
+    v1::{
+        ListTasksRequest, ListTasksResponse, Task, TaskFilter, TaskStatus, TimeRange,
+        WatchEventsRequest,
+    },
 };
 use rota_proto::json::Words as _;
 
@@ -76,6 +79,13 @@ pub(super) fn filter(args: &FilterArgs) -> Result<TaskFilter, Failure> {
         run_at: Some(TimeRange { from: args.run_at_from, to: args.run_at_to }),
         schedule: args.schedule.clone(),
     })
+}
+
+/// The events that can change the list. A task that leaves the list has another status or due time than the filter.
+pub(super) fn changes(filter: &TaskFilter) -> EventFilter {
+    let filter = TaskFilter { statuses: Vec::new(), run_at: None, ..filter.clone() };
+    let types = vec!["task".to_owned()];
+    WatchEventsRequest { filter: Some(filter), types, ..WatchEventsRequest::default() }.into()
 }
 
 /// Lists tasks, newest first.

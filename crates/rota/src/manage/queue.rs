@@ -2,13 +2,14 @@
 
 use clap::{Subcommand, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
-    Client,
+    Client, EventFilter,
     v1::{self, Queue},
 };
 
 use crate::{
     exit::{Exit, Failure},
     output::{self, Column, Format, Table},
+    watch::{self, WatchArgs},
 };
 
 /// Commands for queues.
@@ -16,7 +17,7 @@ use crate::{
 pub(crate) enum QueueVerb {
     /// List all queues.
     #[command(visible_alias = "ls")]
-    List,
+    List(WatchArgs),
     /// Show one queue.
     Get {
         /// Queue name.
@@ -40,13 +41,9 @@ pub(crate) enum QueueVerb {
 /// Runs the command.
 pub(crate) async fn run(verb: QueueVerb, client: &Client, format: Format) -> Result<(), Failure> {
     let one: Queue = match verb {
-        QueueVerb::List => {
-            let list = client.all_queues().await?;
-            return if format.is_data() {
-                output::list(&list, "queues", format)
-            } else {
-                show(list.queues)
-            };
+        QueueVerb::List(watch) => {
+            let changes = EventFilter::new().types(["task", "queue"]);
+            return watch::shown(watch, client, changes, || list(client, format)).await;
         }
         QueueVerb::Get { queue } => {
             let found = client.all_queues().await?.queues.into_iter().find(|one| one.name == queue);
@@ -68,6 +65,11 @@ pub(crate) async fn run(verb: QueueVerb, client: &Client, format: Format) -> Res
         QueueVerb::Resume { queue } => client.resume_queue(v1::QueueRequest { queue }).await?,
     };
     if format.is_data() { output::data(&one, format) } else { show(vec![one]) }
+}
+
+async fn list(client: &Client, format: Format) -> Result<(), Failure> {
+    let list = client.all_queues().await?;
+    if format.is_data() { output::list(&list, "queues", format) } else { show(list.queues) }
 }
 
 /// Whether no task is known to have been in the queue, so that its name can be a mistake.

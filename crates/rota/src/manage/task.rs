@@ -2,7 +2,7 @@
 
 use clap::{Subcommand, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
-    Client, Date, TimeSpan,
+    Client, Date, EventFilter, TimeSpan,
     v1::{self, BulkAction, ListAttemptsResponse},
 };
 
@@ -19,6 +19,7 @@ use crate::{
     dates,
     exit::Failure,
     output::{self, Format},
+    watch::{self, WatchArgs},
 };
 
 /// Commands for tasks.
@@ -39,12 +40,19 @@ pub(crate) enum TaskVerb {
         /// Maximum number of tasks to show.
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
+        #[command(flatten)]
+        watch: WatchArgs,
     },
     /// Show tasks: their status, why they are not running, and their attempts.
     #[command(after_help = "Examples:\n  \
         rota task get invoice-7\n  \
         rota task list --status failed -o template='{{ id }}' | rota task get -")]
-    Get(Ids),
+    Get {
+        #[command(flatten)]
+        ids: Ids,
+        #[command(flatten)]
+        watch: WatchArgs,
+    },
     /// Wait until tasks have ended, and print their output and result. Fails if a task did not complete.
     Wait {
         #[command(flatten)]
@@ -123,10 +131,19 @@ pub(crate) async fn run(verb: TaskVerb, client: &Client, format: Format) -> Resu
                 None => Ok(()),
             }
         }
-        TaskVerb::List { filter, limit } => {
-            list::list(client, list::filter(&filter)?, limit, format).await
+        TaskVerb::List { filter, limit, watch } => {
+            let filter = list::filter(&filter)?;
+            let show = || list::list(client, filter.clone(), limit, format);
+            watch::shown(watch, client, list::changes(&filter), show).await
         }
-        TaskVerb::Get(ids) => show::get(client, ids.ids, format).await,
+        TaskVerb::Get { ids, watch } => {
+            let Ids { ids } = ids;
+            if watch.watch && ids.iter().any(|id| id == "-") {
+                return Err(Failure::usage("--watch cannot read ids from standard input"));
+            }
+            let changes = ids.iter().fold(EventFilter::new(), EventFilter::task);
+            watch::shown(watch, client, changes, || show::get(client, ids.clone(), format)).await
+        }
         TaskVerb::Wait { ids, timeout } => wait_for(client, ids, timeout, format).await,
         TaskVerb::Result { id } => {
             let result = client.get_result(&id).await?;
@@ -175,7 +192,8 @@ async fn wait_for(
 ) -> Result<(), Failure> {
     let named = ids::read(ids.ids)?;
     if !named.is_one && matches!(format, Format::Json | Format::Yaml) {
-        return Err(Failure::usage("several tasks are several documents").hint("use -o jsonl"));
+        return Err(Failure::usage("cannot print several tasks as one document")
+            .hint("use -o jsonl, which prints one on each line"));
     }
     let mut failed = Failed::default();
     for id in named.ids.clone() {

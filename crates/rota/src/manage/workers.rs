@@ -2,13 +2,14 @@
 
 use clap::{Subcommand, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
-    Client,
+    Client, EventFilter,
     v1::{self, ListWorkersResponse, Worker},
 };
 
 use crate::{
     exit::Failure,
     output::{self, Column, Format, Table},
+    watch::{self, WatchArgs},
 };
 
 /// Commands for workers.
@@ -16,7 +17,7 @@ use crate::{
 pub(crate) enum WorkersVerb {
     /// List connected workers.
     #[command(visible_alias = "ls")]
-    List,
+    List(WatchArgs),
     /// Drain a worker: it takes no more tasks, finishes those that it runs, and exits.
     Drain {
         /// Name of the worker, or the id of one of its sessions.
@@ -27,13 +28,22 @@ pub(crate) enum WorkersVerb {
 
 /// Runs the command.
 pub(crate) async fn run(verb: WorkersVerb, client: &Client, format: Format) -> Result<(), Failure> {
-    let workers = match verb {
-        WorkersVerb::List => client.all_workers().await?,
+    match verb {
+        WorkersVerb::List(watch) => {
+            // Tasks change the slots in use.
+            let changes = EventFilter::new().types(["worker", "task"]);
+            let show = || async { print(client.all_workers().await?, format) };
+            watch::shown(watch, client, changes, show).await
+        }
         WorkersVerb::Drain { worker } => {
             let drained = client.drain_worker(v1::DrainWorkerRequest { worker }).await?;
-            ListWorkersResponse { workers: vec![drained], as_of: None, next_page_token: None }
+            let workers = vec![drained];
+            print(ListWorkersResponse { workers, as_of: None, next_page_token: None }, format)
         }
-    };
+    }
+}
+
+fn print(workers: ListWorkersResponse, format: Format) -> Result<(), Failure> {
     if format.is_data() { output::list(&workers, "workers", format) } else { show(workers.workers) }
 }
 

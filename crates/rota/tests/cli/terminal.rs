@@ -2,7 +2,10 @@
 //!
 //! `script` of util-linux gives the program a terminal.
 
-use std::process::Command;
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -16,6 +19,17 @@ fn on_terminal(
     args: &[&str],
     variables: &[(&str, &str)],
 ) -> String {
+    answering(server, columns, args, variables, "").1
+}
+
+/// The exit code and the output for somebody who types an answer.
+fn answering(
+    server: &Server,
+    columns: usize,
+    args: &[&str],
+    variables: &[(&str, &str)],
+    answer: &str,
+) -> (Option<i32>, String) {
     let program = rota(server.dir());
     let quoted = |arg: &&str| format!("'{}'", arg.replace('\'', r"'\''"));
     let args: Vec<_> = args.iter().map(quoted).collect();
@@ -27,15 +41,20 @@ fn on_terminal(
     let mut script = Command::new("script");
     script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
     script.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let output = script
+    let mut child = script
         .env("ROTA_URL", server.url())
         .env("TERM", "xterm-256color")
         .envs(variables.iter().copied())
         .current_dir(server.dir())
-        .stdin(std::process::Stdio::null())
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
         .expect("script of util-linux runs");
-    String::from_utf8(output.stdout).unwrap().replace("\r\n", "\n")
+    // The program may have ended before it reads.
+    let _ = child.stdin.take().unwrap().write_all(answer.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap().replace("\r\n", "\n");
+    (output.status.code(), text)
 }
 
 /// The text without colours.
@@ -89,7 +108,25 @@ fn lists_fit_each_terminal() {
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?Z *", "[date] ");
+    settings.add_filter(r"due at [0-9T:-]+…", "due at [date]…");
+    settings.add_filter(r" \d+m?s +", " [while] ");
     settings.bind(|| insta::assert_snapshot!("terminal_widths", told));
+}
+
+#[test]
+fn a_question_says_how_many_tasks_it_is_about() {
+    let server = with_tasks();
+    let cancel = ["task", "cancel", "--status", "pending,scheduled"];
+    let (code, text) = answering(&server, 80, &cancel, &[], "n\n");
+    assert!(text.contains("cancel 2 tasks? [y/N]"), "{text}");
+    assert!(text.contains("no task was changed"), "{text}");
+    assert_eq!(code, Some(1));
+    let (code, text) = answering(&server, 80, &cancel, &[], "y\n");
+    assert!(text.ends_with("2 changed\n"), "{text}");
+    assert_eq!(code, Some(0));
+    let (code, text) = answering(&server, 80, &cancel, &[], "");
+    assert!(text.contains("no task matches"), "{text}");
+    assert_eq!(code, Some(0));
 }
 
 #[test]
