@@ -495,8 +495,7 @@ mod tests {
                 }
                 tried += 1;
                 // Paths can have any bytes; opening the file shows whether it exists.
-                let is_path = arg.get_value_parser().type_id()
-                    == std::any::TypeId::of::<std::path::PathBuf>();
+                let is_path = arg.get_value_parser().type_id() == std::any::TypeId::of::<PathBuf>();
                 match parse(&line) {
                     Ok(_) => assert!(is_path, "{line:?}"),
                     Err(error) if is_path => {
