@@ -2,7 +2,7 @@
 # also need Debian packages, which tests/install.sh installs.
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo cluster cluster-down dashboards test test-all chaos sim planted upgrade fmt lint deny doc ci clean
+.PHONY: help build release quick dist manifests demo cluster cluster-down dashboards test test-all chaos sim planted upgrade fmt lint deny doc ci clean
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -15,6 +15,16 @@ build: ## Build the rota binary in development mode
 
 release: ## Build the rota binary in release mode: target/release/rota
 	$(CARGO) build --package rota --release
+
+quick: ## Build an optimised binary in a fraction of the time of a release: target/quick/rota
+	$(CARGO) build --package rota --profile quick
+
+dist: ## Make and test packages, images and manifests of a release in target/dist; needs root, buildah and mmdebstrap
+	@deploy/dist/dist.sh
+
+manifests: ## Render the Kubernetes manifests in deploy/kubernetes from the Helm chart, and check both
+	@deploy/dist/manifests.sh write
+	@deploy/dist/manifests.sh check
 
 demo: ## Run the demo: real tasks on real processes; DIR=… sets the documents, KEEP=1 keeps the server running
 	@demo/run.sh

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the tools that the tests need besides Rust: Debian packages (as root or with sudo), store servers of
-# other Debian releases (servers.sh), and schemathesis, axe-core and the Grafana foundation SDK
+# other Debian releases (servers.sh), and schemathesis, axe-core, the Grafana foundation SDK and Helm's engine
 # below the build output. Installs only what is missing.
 set -eu
 cd "$(dirname "$0")/.."
@@ -75,3 +75,5 @@ if ! cmp -s deploy/grafana/requirements.txt "$venv/requirements.txt"; then
     "$venv/bin/pip" install --quiet --disable-pip-version-check -r deploy/grafana/requirements.txt
     cp deploy/grafana/requirements.txt "$venv/requirements.txt"
 fi
+
+deploy/dist/manifests.sh install

@@ -13,7 +13,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=build");
-    let files = ["rota/v1/rota.proto", "rota/v1/schedule.proto", "rota/node/v1/node.proto"];
+    let files = [
+        "rota/v1/rota.proto",
+        "rota/v1/schedule.proto",
+        "rota/v1/event.proto",
+        "rota/node/v1/node.proto",
+    ];
     let files = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("rota_descriptor.bin"), files.encode_to_vec())?;

@@ -261,6 +261,14 @@ Try:
   kill -9 \$(cat $dir/run/node-1.pid)      # the others continue; make cluster starts it again
   $(store_hint)
 
+Kill the leader between two ticks of a schedule:
+  rota schedule create beat --every 3s --command -- date
+  rota cluster                             # names the leader, such as node-2
+  kill -9 \$(cat $dir/run/node-2.pid)      # another node leads within seconds
+  rota schedule ticks beat                 # each tick has one outcome, also those of the time without a leader
+  rota schedule delete beat
+  make cluster                             # starts the killed node again
+
 Stop it with: make cluster-down
 END
 }

@@ -33,6 +33,7 @@
 //! - [`ClientError::reason`] says why a call was refused, and whether a retry helps.
 //! - [`Client::schedule`] defines a schedule, which submits a job again and again: by cron expressions, intervals and
 //!   dates.
+//! - [`Client::events`] streams changes of tasks, queues, workers and schedules as they become durable.
 //! - The crate `rota-worker` runs jobs.
 //!
 //! # TLS
@@ -80,6 +81,7 @@ mod client;
 mod connect;
 mod create;
 mod error;
+mod events;
 mod fault;
 mod handle;
 mod job;
@@ -96,6 +98,7 @@ pub use builder::Builder;
 pub use client::Client;
 pub use connect::{ByteStream, Connect, Connecting};
 pub use error::{ClientError, ErrorKind, FieldViolation};
+pub use events::{EventFilter, Events};
 pub use fault::reason_of;
 pub use handle::{ResultError, TaskHandle};
 pub use job::Job;
@@ -104,8 +107,8 @@ pub use new_task::{NewTask, task};
 pub use nodes::{CallInterceptor, Connection};
 pub use retry::Retry;
 pub use rota_proto::v1::{
-    Attempt, CatchUp, FailureReason, Fold, Gap, OnHoliday, Overlap, Schedule, Task, TaskError,
-    TaskStatus, Tick, TickOutcome, Waiting, create_tasks_response::Created,
+    Attempt, CatchUp, Event, FailureReason, Fold, Gap, OnHoliday, Overlap, Schedule, Task,
+    TaskError, TaskStatus, Tick, TickOutcome, Waiting, create_tasks_response::Created,
 };
 pub use rota_proto::{Date, FieldMask, Reason, RetryHint, TimeSpan, node_v1, v1};
 pub use schedule_draft::{PutSchedule, ScheduleDraft};

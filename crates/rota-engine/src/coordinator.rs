@@ -11,7 +11,7 @@ use std::{
 };
 
 use rota_core::{
-    Effect, EndReason, Machine, Millis, MonoTime, Mutation, Now, TaskIdSequence, TaskSpec,
+    Effect, EndReason, Machine, Millis, MonoTime, Mutation, Now, Step, TaskIdSequence, TaskSpec,
     TickEvent,
 };
 use rota_store::{BatchSeq, Fence, Leadership, Store};
@@ -25,6 +25,7 @@ use crate::{
     commit::{Refused, commit_until_known},
     dispatch::{ToWorkers, WorkerEffect},
     down::DownSender,
+    events::{Draft, collect::collect},
     fail_point::FailPoint,
     inbox::{Inbox, Sent},
     landed::LandingLists,
@@ -75,6 +76,9 @@ struct PostCommit {
     releases: Vec<Release>,
     counted: Landing,
     ticks: Vec<TickEvent>,
+    /// Events for listeners, and the number of the batch with which they are durable.
+    events: Vec<Draft>,
+    revision: u64,
     /// `None` if the released answers belong to no step of their own.
     lists: Option<LandingLists>,
 }
@@ -90,7 +94,7 @@ enum Voucher {
 
 impl PostCommit {
     fn is_empty(&self) -> bool {
-        self.effects.is_empty() && self.releases.is_empty()
+        self.effects.is_empty() && self.releases.is_empty() && self.events.is_empty()
     }
 }
 
@@ -349,12 +353,14 @@ impl<'a> Coordinator<'a> {
         }
         self.shared.live_tasks.store(self.machine.live_tasks(), Ordering::Relaxed);
         let lists = self.shared.landed.landing(&self.machine, &step);
+        let events = self.events_of(&step, now);
         let mut post_commit = PostCommit {
             effects: step.effects,
             opened: open.opened,
             releases: open.releases,
             ticks: step.ticks,
             lists: Some(lists),
+            events,
             ..PostCommit::default()
         };
         let mut changes = Changes {
@@ -370,6 +376,7 @@ impl<'a> Coordinator<'a> {
         }
         if changes.is_empty() {
             post_commit.counted = self.ledger.landing(step.events);
+            post_commit.revision = self.seq.0.saturating_sub(1);
             return (None, post_commit);
         }
         let traces = self.shared.tick_traces.as_ref();
@@ -386,6 +393,7 @@ impl<'a> Coordinator<'a> {
         let batches = changes.into_batches(&step.events, &mut self.ledger, self.seq, limits);
         post_commit.counted = self.ledger.landing(step.events);
         self.seq = BatchSeq(self.seq.0 + batches.len() as u64);
+        post_commit.revision = self.seq.0 - 1;
         let (store, shared) = (self.store.clone(), self.shared.clone());
         let landed = Box::pin(commit_until_known(store, self.fence, batches, shared));
         if Planted::ReleasesEarly.is_made() {
@@ -393,6 +401,16 @@ impl<'a> Coordinator<'a> {
             return (Some(InFlight { sent: now.mono, landed, post_commit: nothing }), post_commit);
         }
         (Some(InFlight { sent: now.mono, landed, post_commit }), PostCommit::default())
+    }
+
+    /// The events of a step, if they are recorded.
+    fn events_of(&self, step: &Step, now: Now) -> Vec<Draft> {
+        let events = &self.shared.events;
+        if !events.is_active() {
+            return Vec::new();
+        }
+        events.tidy(now.mono);
+        collect(&self.machine, step)
     }
 
     /// Processes a durable batch. Calls of workers that waited for it could not be answered before.
@@ -431,6 +449,10 @@ impl<'a> Coordinator<'a> {
         log::ends(&post_commit.counted.events, epoch);
         self.ledger.landed(post_commit.counted);
         self.release_ticks(&post_commit.ticks);
+        // Before the answers: who has changed something finds the event of it.
+        if !post_commit.events.is_empty() {
+            self.shared.events.publish(post_commit.revision, post_commit.events);
+        }
         if let Some(lists) = post_commit.lists.take() {
             self.shared.landed.keep(lists);
         }

@@ -160,6 +160,7 @@ impl Engine {
             ("sessions", machine.sessions_max.into()),
             ("schedules", machine.schedules_max.into()),
             ("calendars", machine.calendars_max.into()),
+            ("event_listeners", options.events.listeners as u64),
         ]);
         Info {
             node: options.node.clone(),
@@ -493,6 +494,7 @@ impl Leader {
         let seq_floor = leadership.seq_floor();
         // Several owners check whether it is held; this function has the last reference.
         let leadership = Arc::new(leadership);
+        self.shared.events.lead(fence.epoch.0);
         self.shared.signs.begin(leadership.clone(), loaded.machine.session_ids());
         self.shared.phase.send_replace(Phase::Leading);
         let cache = SpecCache::new(self.options.payload_cache_bytes);
@@ -531,6 +533,7 @@ impl Leader {
         self.shared.stands_by.store(false, Ordering::Relaxed);
         self.shared.wake_all();
         self.shared.landed.forget();
+        self.shared.events.end();
         // The channels of this leadership end; sessions reconnect under the next leader.
         let _ = self.workers.send(ToWorkers::DetachAll).await;
         let successor =

@@ -20,6 +20,7 @@ mod coordinator;
 mod dispatch;
 mod down;
 mod engine;
+mod events;
 mod fail_point;
 mod fingerprint;
 mod hand_over;
@@ -79,6 +80,11 @@ pub use api::{
 pub use cluster::RoleChanges;
 pub use down::{SessionEvents, SessionStream};
 pub use engine::Engine;
+pub use events::{
+    EndedReason, Event, EventFilter, EventId, EventIdError, EventLimits, EventListener, EventType,
+    QueueFacts, ResetReason, ScheduleFacts, SpecFacts, Subject, TaskFacts, TickFacts, Told,
+    TypePattern, WorkerFacts,
+};
 pub use host::{Clock, Host, Parallel, Random};
 pub use layout::{IDEMPOTENCY_KEY_BYTES_MAX, SPACES};
 pub use options::EngineOptions;

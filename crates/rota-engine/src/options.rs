@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rota_core::{MachineLimits, Retention};
 use rota_metrics::NodeMetrics;
 
-use crate::{level::FEATURE_LEVEL, tick_traces::TickTraces};
+use crate::{events::EventLimits, level::FEATURE_LEVEL, tick_traces::TickTraces};
 
 /// Options of an engine.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub struct EngineOptions {
     pub metrics: NodeMetrics,
     /// Begins traces of tasks that schedules create. `None`: such tasks belong to no trace.
     pub tick_traces: Option<Arc<dyn TickTraces>>,
+    /// Limits on events and their listeners.
+    pub events: EventLimits,
 }
 
 impl Default for EngineOptions {
@@ -52,6 +54,7 @@ impl Default for EngineOptions {
             feature_level: FEATURE_LEVEL,
             metrics: NodeMetrics::default(),
             tick_traces: None,
+            events: EventLimits::default(),
         }
     }
 }

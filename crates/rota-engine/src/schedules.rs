@@ -14,7 +14,7 @@ use crate::{
     codec,
     engine::Engine,
     layout, prefetch,
-    records::{self, Scan, Schedule, Tick, behind},
+    records::{self, Scan, Schedule, Tick, behind, own},
     request::Request,
 };
 
@@ -121,10 +121,13 @@ impl Engine {
     pub async fn put_schedule(
         &self,
         name: Name,
-        definition: ScheduleDefinition,
+        mut definition: ScheduleDefinition,
         if_version: Option<u32>,
     ) -> Result<(ScheduleRead, Change), EngineError> {
         self.inner.shared.admit()?;
+        // The machine keeps the template. A payload that came with a request may be a slice of a large buffer.
+        let payload = &mut Arc::make_mut(&mut definition.template).definition.payload;
+        *payload = own(payload);
         let now = self.inner.shared.host.now().wall;
         let record = ScheduleRecord {
             name: name.clone(),

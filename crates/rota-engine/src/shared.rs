@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::{
     api::{Check, EngineError, Health, Role},
     down::Downstream,
+    events::hub::EventHub,
     host::Host,
     landed::Landed,
     level,
@@ -89,6 +90,7 @@ pub(crate) struct Shared {
     /// Queues and workers of the last durable step.
     pub(crate) landed: Landed,
     pub(crate) signs: Signs,
+    pub(crate) events: EventHub,
     pub(crate) timekeeper: Timekeeper,
     /// Timeout of a call.
     pub(crate) call_timeout: Duration,
@@ -212,6 +214,7 @@ impl Shared {
             records,
             landed: Landed::default(),
             signs: Signs::default(),
+            events: EventHub::new(options.events, options.metrics.clone()),
             timekeeper: Timekeeper::new(options.clock_grace),
             call_timeout: options.call_timeout,
             stalled_after: options.stalled_after,

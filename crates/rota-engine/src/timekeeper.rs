@@ -107,9 +107,11 @@ impl Timekeeper {
             let total = (doubt.ahead.0 + ahead.0).saturating_sub(behind.0);
             doubt.ahead = Millis(total);
             if ahead > JUMP {
+                // Earlier jumps are believed once their hold is over, whatever comes later.
+                let held = if now.mono < doubt.held_until { doubt.jumped } else { Millis(0) };
                 doubt.until = now.mono + self.grace;
                 doubt.held_until = now.mono + HOLD;
-                doubt.jumped = Millis(doubt.jumped.0 + ahead.0);
+                doubt.jumped = Millis(held.0 + ahead.0);
             } else if behind > JUMP {
                 doubt.jumped = Millis(doubt.jumped.0.saturating_sub(behind.0));
             }
@@ -129,6 +131,8 @@ impl Timekeeper {
     pub(crate) fn compare(&self, written: Option<WallTime>, now: Now) {
         let ahead = written.map_or(Millis(0), |written| now.wall.since(written));
         let mut seen = self.seen();
+        // A jump since the last look is one; the distance from the store must not count it again.
+        self.compare_with_last(&mut seen, now);
         if ahead > IDLE && seen.doubt.is_none() {
             let what = "the wall clock is far ahead of the last date in the store";
             // It was probably down, so its ticks do not wait.
@@ -186,8 +190,12 @@ mod tests {
     const DAY: u64 = 24 * 3_600_000;
 
     fn keeper() -> Timekeeper {
+        started_at(0)
+    }
+
+    fn started_at(wall: u64) -> Timekeeper {
         let keeper = Timekeeper::new(Duration::from_secs(3600));
-        keeper.check(at(0, 0));
+        keeper.check(at(wall, 0));
         keeper
     }
 
@@ -253,11 +261,36 @@ mod tests {
 
     #[test]
     fn the_ticks_of_a_leader_that_was_down_do_not_wait() {
-        let keeper = keeper();
-        let now = at(8 * DAY, 100);
+        let keeper = started_at(8 * DAY);
+        let now = at(8 * DAY + 100, 100);
         keeper.compare(Some(at(0, 0).wall), now);
         assert!(keeper.doubts());
         assert_eq!(keeper.believed(now), now.wall);
+        // The clock that it started with is believed, so only what comes then is a jump.
+        let jumped = at(9 * DAY + 200, 200);
+        keeper.check(jumped);
+        assert_eq!(keeper.believed(jumped), at(8 * DAY + 200, 200).wall);
+    }
+
+    #[test]
+    fn a_jump_while_a_leader_loads_counts_once() {
+        let keeper = keeper();
+        let jumped = at(DAY + 100, 100);
+        keeper.compare(Some(at(0, 0).wall), jumped);
+        assert_eq!(keeper.believed(jumped), at(100, 100).wall);
+        let later = at(DAY + 200, 200);
+        keeper.check(later);
+        assert_eq!(keeper.believed(later), at(200, 200).wall);
+    }
+
+    #[test]
+    fn a_jump_that_was_believed_is_not_held_again_with_the_next_one() {
+        let keeper = keeper();
+        keeper.check(at(DAY, 100));
+        keeper.check(at(DAY + 60_000, 60_100));
+        let again = at(2 * DAY + 60_100, 60_200);
+        keeper.check(again);
+        assert_eq!(keeper.believed(again), at(DAY + 60_100, 60_200).wall);
     }
 
     #[test]
@@ -271,8 +304,8 @@ mod tests {
 
     #[test]
     fn a_leader_doubts_a_clock_far_ahead_of_the_store() {
-        let keeper = keeper();
-        let now = at(8 * DAY, 100);
+        let keeper = started_at(8 * DAY);
+        let now = at(8 * DAY, 0);
         keeper.compare(None, now);
         assert!(!keeper.doubts(), "an empty store says nothing");
         keeper.compare(Some(WallTime(now.wall.0 - 3_600_000)), now);

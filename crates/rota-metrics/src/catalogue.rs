@@ -186,6 +186,13 @@ catalogue! {
     SESSIONS_ENDED: Counter, Node, "rota_sessions_ended_total", &["reason"],
         "Sessions that ended while this node led: closed by their worker, or expired without a \
          heartbeat";
+    EVENT_LISTENERS: Gauge, Node, "rota_event_listeners", NONE,
+        "Listeners that receive events from this node";
+    EVENTS_SENT: Counter, Node, "rota_events_sent_total", NONE,
+        "Events sent to listeners; an event counts once for each";
+    EVENT_RESETS: Counter, Node, "rota_event_resets_total", &["reason"],
+        "Listeners that were told that they have missed events, by reason: leader_changed, \
+         history_gone, too_slow or unknown_id";
     STALE_REPORTS: Counter, Node, "rota_stale_reports_refused_total", NONE,
         "Reports of workers that were refused because their lease had ended";
     // The cluster.

@@ -168,6 +168,9 @@ struct Inner {
     damaged_records: Family<Labels<1>, Counter>,
     sessions_opened: Counter,
     sessions_ended: Family<Labels<1>, Counter>,
+    event_listeners: Gauge,
+    events_sent: Counter,
+    event_resets: Family<Labels<1>, Counter>,
     api_requests: Family<Labels<3>, Counter>,
     api_duration: HistogramFamily<2>,
     api_bodies: Gauge,
@@ -232,6 +235,9 @@ impl NodeMetrics {
             damaged_records: register(r, &all::DAMAGED_RECORDS, Family::default()),
             sessions_opened: register(r, &all::SESSIONS_OPENED, Counter::default()),
             sessions_ended: register(r, &all::SESSIONS_ENDED, Family::default()),
+            event_listeners: register(r, &all::EVENT_LISTENERS, Gauge::default()),
+            events_sent: register(r, &all::EVENTS_SENT, Counter::default()),
+            event_resets: register(r, &all::EVENT_RESETS, Family::default()),
             api_requests: register(r, &all::API_REQUESTS, Family::default()),
             api_duration: register(r, &all::API_DURATION, answers),
             api_bodies: register(r, &all::API_BODIES, Gauge::default()),
@@ -254,6 +260,9 @@ impl NodeMetrics {
         }
         for reason in ["closed", "expired"] {
             inner.sessions_ended.get_or_create_owned(&Labels::new(&all::SESSIONS_ENDED, [reason]));
+        }
+        for reason in ["leader_changed", "history_gone", "too_slow", "unknown_id"] {
+            inner.event_resets.get_or_create_owned(&Labels::new(&all::EVENT_RESETS, [reason]));
         }
         for lane in [ForwardLane::Short, ForwardLane::Long] {
             let labels = |metric| Labels::new(metric, [lane.as_str()]);
@@ -347,6 +356,22 @@ impl NodeMetrics {
     pub fn session_ended(&self, reason: &'static str) {
         let labels = Labels::new(&all::SESSIONS_ENDED, [reason]);
         self.0.sessions_ended.get_or_create(&labels).inc();
+    }
+
+    /// Changes the number of listeners to events.
+    pub fn event_listeners(&self, by: i64) {
+        self.0.event_listeners.inc_by(by);
+    }
+
+    /// Counts an event that a listener was sent.
+    pub fn event_sent(&self) {
+        self.0.events_sent.inc();
+    }
+
+    /// Counts a listener that has missed events, by reason.
+    pub fn event_reset(&self, reason: &'static str) {
+        let labels = Labels::new(&all::EVENT_RESETS, [reason]);
+        self.0.event_resets.get_or_create(&labels).inc();
     }
 
     /// Counts an answered request.

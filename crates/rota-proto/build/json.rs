@@ -182,7 +182,7 @@ fn schema(message: &str, field: &FieldDescriptorProto, its: Use) -> String {
     }
     let plain = !is_option(field) && field.r#type() != Type::Bytes;
     let is_list_to_write = its.read && field.label() == Label::Repeated;
-    let is_left_out = said(SERDE, &key).unwrap_or_default().contains("Vec::is_empty");
+    let is_left_out = said(SERDE, &key).unwrap_or_default().contains("::is_empty");
     if its.shown && (always || plain) && !is_list_to_write && !is_left_out {
         all.push("required".to_owned());
     }

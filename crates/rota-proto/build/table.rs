@@ -43,6 +43,11 @@ pub(crate) const SHOWN: &[(&str, &str)] = &[
     (".rota.v1.Calendar", ""),
     (".rota.v1.CalendarEntry", ""),
     (".rota.v1.ListCalendarsResponse", "CalendarList"),
+    (".rota.v1.Event", ""),
+    (".rota.v1.TaskEvent", ""),
+    (".rota.v1.QueueEvent", ""),
+    (".rota.v1.WorkerEvent", ""),
+    (".rota.v1.ScheduleEvent", ""),
     (".rota.node.v1.LogFilter", ""),
 ];
 
@@ -177,6 +182,8 @@ pub(crate) const ALWAYS_SHOWN: &[&str] = &[
     "Tick.decided_at",
     "UpcomingRun.nominal_time",
     "SchedulePreview.from",
+    "Event.time",
+    "TaskEvent.run_at",
     "Calendar.created_at",
     "Calendar.updated_at",
 ];
@@ -222,6 +229,7 @@ pub(crate) const SERDE: &[(&str, &str)] = &[
     ("ScheduleDefinition.intervals", OPTIONAL_OBJECTS),
     ("Exclusions.calendars", OPTIONAL_OBJECTS),
     ("Calendar.entries", r#"skip_serializing_if = "Vec::is_empty""#),
+    ("TaskEvent.labels", r#"skip_serializing_if = "std::collections::BTreeMap::is_empty""#),
     ("Schedule.warnings", r#"skip_serializing_if = "Vec::is_empty""#),
 ];
 

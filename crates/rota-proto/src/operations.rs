@@ -236,6 +236,8 @@ operations! {
     ReleaseTask     "release_task"     [Post "/v1/tasks/{id}/release"]            ["/rota.v1.WorkerService/Release"]         Idempotent Leader Call Work ["Worker API"];
     ReportProgress  "report_progress"  [Post "/v1/tasks/{id}/progress"]           ["/rota.v1.WorkerService/ReportProgress"]  Idempotent Leader Call Work ["Worker API"];
 
+    WatchEvents "watch_events" [Get "/v1/events"] ["/rota.v1.EventService/WatchEvents"] Read Leader Stream Read ["events"];
+
     GetServerInfo      "get_server_info"     [Get "/v1/info"]              ["/rota.v1.ServerService/GetServerInfo"]      Read AnyNode Call Read ["server"];
     GetCluster         "get_cluster"         [Get "/v1/cluster"]           ["/rota.v1.ServerService/GetCluster"]         Read AnyNode Call Read ["server"];
     GetNode            "get_node"            [Get "/v1/node"]              ["/rota.v1.ServerService/GetNode"]            Read AnyNode Call Read ["server"];

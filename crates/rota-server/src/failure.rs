@@ -56,6 +56,17 @@ pub(crate) struct Failure {
     pub(crate) retry_after: Option<Duration>,
 }
 
+/// Words with which a message continues the name of its field, as in "priority is 12".
+const PREDICATES: [&str; 9] =
+    ["is", "has", "must", "cannot", "can", "needs", "names", "does", "contains"];
+
+/// A field and its message as a sentence. A message that is a sentence of its own stands behind a colon.
+fn about(field: &str, message: &str) -> String {
+    let first = message.split([' ', ',', ';']).next().unwrap_or_default();
+    let link = if PREDICATES.contains(&first) { "" } else { ":" };
+    format!("{field}{link} {message}")
+}
+
 impl Failure {
     pub(crate) fn new(reason: Reason, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into(), violations: Vec::new(), retry_after: None }
@@ -64,7 +75,7 @@ impl Failure {
     /// A failure of fields, at least one.
     pub(crate) fn invalid(violations: Vec<Violation>) -> Self {
         let shown: Vec<String> =
-            violations.iter().take(3).map(|v| format!("{} {}", v.field, v.message)).collect();
+            violations.iter().take(3).map(|v| about(&v.field, &v.message)).collect();
         let more = violations.len().saturating_sub(shown.len());
         let mut detail = shown.join("; ");
         if more > 0 {
@@ -80,7 +91,7 @@ impl Failure {
 
     /// A failure with its own reason, because a field exceeds a limit.
     fn beyond(reason: Reason, field: &str, message: String, limit: LimitName) -> Self {
-        let detail = format!("{field} {message} (limit {})", limit.name);
+        let detail = format!("{} (limit {})", about(field, &message), limit.name);
         let violation = Violation { field: field.to_owned(), message, limit: Some(limit) };
         Self { violations: vec![violation], ..Self::new(reason, detail) }
     }
@@ -285,6 +296,18 @@ mod tests {
     use super::*;
 
     const HINT: Option<u64> = Some(1);
+
+    #[test]
+    fn a_field_and_its_message_are_a_sentence() {
+        for (field, message, expected) in [
+            ("priority", "is 12; it must be from 0 to 9", "priority is 12; it must be from 0 to 9"),
+            ("time_zone", "unknown time zone \"B\"", "time_zone: unknown time zone \"B\""),
+            ("end", "\"x\" is not a date", "end: \"x\" is not a date"),
+        ] {
+            assert_eq!(about(field, message), expected);
+            assert_eq!(Failure::field(field, message).detail, expected);
+        }
+    }
 
     /// What is wrong; its reason, HTTP status, gRPC code, hint and field.
     type Row<T> = (T, &'static str, u16, Code, Option<u64>, Option<&'static str>);

@@ -82,6 +82,11 @@ pub(crate) const AUTHOR_CHARS: usize = 128;
 /// Maximum number of runs in a preview.
 pub(crate) const PREVIEW_RUNS: u32 = 100;
 
+/// Maximum number of tasks that a listener to events names.
+pub(crate) const EVENT_TASKS: usize = 100;
+/// Maximum number of types that a listener to events names.
+pub(crate) const EVENT_TYPES: usize = 64;
+
 /// Bytes of a task's records without the parts that have limits: names, policy, error messages.
 const RECORD_BYTES: usize = 32 << 10;
 
@@ -152,6 +157,8 @@ impl Limits {
             ("schedule_name_characters", rota_core::SCHEDULE_NAME_LEN_MAX as u64),
             ("schedule_bytes", SCHEDULE_BYTES as u64),
             ("preview_runs", PREVIEW_RUNS.into()),
+            ("event_tasks", EVENT_TASKS as u64),
+            ("event_types", EVENT_TYPES as u64),
             ("calendar_entries", rota_cron::calendar::MAX_ENTRIES as u64),
         ]
     }

@@ -1,6 +1,7 @@
 //! Maps types of the engine to the wire, except the definition of a task, which `definition` maps in both
 //! directions, as well as the state of schedules. `schedule` has ticks and calendars.
 
+mod event;
 mod schedule;
 
 use rota_core::{
@@ -12,6 +13,7 @@ use rota_proto::{Date, TimeSpan, v1};
 
 use crate::{failure::Failure as Refused, limits::Limits};
 
+pub(crate) use event::event;
 pub(crate) use schedule::{calendar, calendar_in_list, tick, tick_record};
 
 pub(crate) fn date(at: WallTime) -> Date {

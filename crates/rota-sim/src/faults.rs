@@ -1,6 +1,7 @@
 //! Carries out the plan: begins faults, and ends them.
 
 use crate::{
+    audit::SetWhile,
     machine::Running,
     plan::{Fault, Planned, Ways},
     run::{Run, store_place},
@@ -158,8 +159,14 @@ impl Run {
 
     /// Tells the auditor how far a clock is off, and whether a process begins with it.
     pub(crate) fn tell_clock(&mut self, endpoint: Endpoint, starts: bool) {
-        let skew_ms = self.machines[endpoint.0].skew_ms();
-        self.world.lock().audit.clocks.set(self.now_us, endpoint, skew_ms, starts);
+        let machine = &self.machines[endpoint.0];
+        let (skew_ms, suspended) = (machine.skew_ms(), machine.is_suspended());
+        let during = match starts {
+            true => SetWhile::Starting,
+            false if suspended => SetWhile::Suspended,
+            false => SetWhile::Running,
+        };
+        self.world.lock().audit.clocks.set(self.now_us, endpoint, skew_ms, during);
     }
 
     fn halt(&mut self, endpoint: Endpoint, how: Running) {

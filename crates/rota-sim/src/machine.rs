@@ -88,6 +88,10 @@ impl Machine {
         self.runtime.is_some()
     }
 
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.running == Running::Suspended
+    }
+
     pub(crate) fn runs(&self) -> bool {
         self.is_up() && self.running == Running::Yes
     }

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::{
     exit::Failure,
-    output::{self, Format, Table},
+    output::{self, Column, Format, Table},
     schedule,
 };
 
@@ -85,10 +85,7 @@ pub(crate) async fn run(
         CalendarVerb::List => list(client.all_calendars().await?, format),
         CalendarVerb::Get { name } => {
             let calendar = client.get_calendar(CalendarRequest { name }).await?;
-            match format {
-                Format::Json => output::json(&calendar),
-                Format::Table => show(&calendar),
-            }
+            if format.is_data() { output::data(&calendar, format) } else { show(&calendar) }
         }
         CalendarVerb::Put { name, entries, description } => {
             let request =
@@ -109,9 +106,10 @@ pub(crate) async fn run(
         CalendarVerb::Delete { name } => {
             let request = DeleteCalendarRequest { name: name.clone(), expected_version: None };
             client.delete_calendar(request).await?;
-            match format {
-                Format::Json => output::json(&json!({ "name": name, "deleted": true })),
-                Format::Table => output::line(&format!("{name} deleted")),
+            if format.is_data() {
+                output::data(&json!({ "name": name, "deleted": true }), format)
+            } else {
+                output::line(&format!("{name} deleted"))
             }
         }
     }
@@ -120,8 +118,8 @@ pub(crate) async fn run(
 async fn put(client: &Client, request: PutCalendarRequest, format: Format) -> Result<(), Failure> {
     let PutCalendarResponse { calendar, created, changed } = client.put_calendar(request).await?;
     let calendar = calendar.unwrap_or_default();
-    if format == Format::Json {
-        return output::json(&calendar);
+    if format.is_data() {
+        return output::data(&calendar, format);
     }
     let what = match (created, changed) {
         (true, _) => "created",
@@ -132,16 +130,25 @@ async fn put(client: &Client, request: PutCalendarRequest, format: Format) -> Re
 }
 
 fn list(calendars: Vec<Calendar>, format: Format) -> Result<(), Failure> {
-    if format == Format::Json {
-        return output::json(&ListCalendarsResponse { calendars, next_page_token: None });
+    if format.is_data() {
+        return output::list(
+            &ListCalendarsResponse { calendars, next_page_token: None },
+            "calendars",
+            format,
+        );
     }
     let empty = calendars.is_empty();
-    let mut table = Table::new(&["NAME", "ENTRIES", "CHANGED", "DESCRIPTION"]);
+    let mut table = Table::new([
+        Column::new("NAME").keep(),
+        Column::new("ENTRIES").rank(2),
+        Column::new("CHANGED"),
+        Column::new("DESCRIPTION").end(),
+    ]);
     for calendar in calendars {
         table.row([
             calendar.name,
             calendar.entry_count.to_string(),
-            output::relative(calendar.updated_at.unwrap_or_default()),
+            output::when(calendar.updated_at.unwrap_or_default()),
             calendar.description.unwrap_or_default(),
         ]);
     }
@@ -153,14 +160,14 @@ fn list(calendars: Vec<Calendar>, format: Format) -> Result<(), Failure> {
 }
 
 fn show(calendar: &Calendar) -> Result<(), Failure> {
-    let mut table = Table::new(&["Calendar", &calendar.name]);
+    let mut table = Table::pairs("Calendar", &calendar.name);
     if let Some(description) = &calendar.description {
         table.row(["Description".to_owned(), description.clone()]);
     }
     table.row(["Version".to_owned(), calendar.version.to_string()]);
     table.print()?;
     output::line("")?;
-    let mut table = Table::new(&["DAYS", "NOTE"]);
+    let mut table = Table::new([Column::new("DAYS").keep(), Column::new("NOTE").end()]);
     for entry in &calendar.entries {
         table.row([entry.days.clone(), entry.note.clone().unwrap_or_default()]);
     }

@@ -26,7 +26,7 @@ Exit codes: 0 success; 1 failure; 2 usage error; 3 not found; 4 refused (conflic
 5 server unavailable; 6 the task failed, expired or was cancelled (wait);
 7 missing or wrong API token; 8 the store has faults (store check); 124 the wait timed out;
 130 interrupted (create --file, store).
-With -o json, errors are JSON objects on standard error: error, hint, reason, code.";
+With -o json, jsonl and yaml, errors are JSON objects on standard error: error, hint, reason, code.";
 
 /// An error that ends the program.
 #[derive(Debug)]
@@ -52,6 +52,11 @@ impl Failure {
             }
         }
         json
+    }
+
+    /// The message and the hint.
+    pub(crate) fn parts(&self) -> (&str, Option<&str>) {
+        (&self.message, self.hint.as_deref())
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -107,7 +112,7 @@ impl From<ClientError> for Failure {
         };
         let hint = match (&error, error.kind(), error.reason()) {
             (ClientError::Unreachable { .. }, ..) => Some(
-                "is a server running? start one with `rota dev`, or set its address with --url",
+                "is a server running? start one with `rota dev`, or set its address with --url or `rota context`",
             ),
             (ClientError::NoTls { reason, .. }, ..) if reason.contains("_file") => Some(
                 "these are the flags --ca-file, --cert-file and --key-file, and the variables ROTA_CA_FILE, \
@@ -117,7 +122,7 @@ impl From<ClientError> for Failure {
                 "check the state before you repeat it; with --id or --idempotency-key, creating is safe to repeat",
             ),
             (_, ErrorKind::Unauthenticated, _) => Some(
-                "set ROTA_TOKEN, or token in the configuration file, to one of the server's api_tokens",
+                "set ROTA_TOKEN or --token-file to one of the server's api_tokens; `rota doctor` shows what is set",
             ),
             (_, _, Some(Reason::UnknownTask)) => Some("see `rota task list`"),
             (_, _, Some(Reason::UnknownWorker)) => Some("see `rota workers list`"),

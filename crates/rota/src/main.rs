@@ -1,11 +1,21 @@
 //! The `rota` binary: commands, configuration, and the assembly of all parts. It decides nothing about tasks.
 
+mod ask;
+mod banner;
 mod bench;
 mod calendar;
+mod complete;
 mod config;
+mod context;
+mod dates;
+mod doctor;
+mod events;
 mod exit;
+mod global;
 mod guard;
+mod input;
 mod log;
+mod man;
 mod manage;
 mod output;
 mod schedule;
@@ -14,40 +24,33 @@ mod store;
 mod store_commands;
 mod text;
 mod tls;
+mod token;
 mod top;
 mod trace;
+mod watch;
+mod yaml;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use clap_complete::Shell;
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::CompleteEnv;
 
 use config::{Scope, Settings};
 use exit::{Exit, Failure};
-use output::Format;
+use global::Global;
+use output::{Column, Format, Table};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Rota: a distributed task scheduler.
 #[derive(Debug, Parser)]
-#[command(name = "rota", version, after_help = exit::HELP, arg_required_else_help = true)]
+#[command(name = "rota", version = env!("ROTA_VERSION"), after_help = exit::HELP, arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
-    common: Common,
+    global: Global,
     #[command(subcommand)]
     verb: Verb,
-}
-
-#[derive(Debug, Args)]
-struct Common {
-    /// Configuration file [default: the first of ./rota.toml, ~/.config/rota/rota.toml and
-    /// /etc/rota/rota.toml].
-    #[arg(long, global = true, env = "ROTA_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Output format: table for people, json for programs.
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
-    output: Format,
 }
 
 #[derive(Debug, Subcommand)]
@@ -82,6 +85,8 @@ enum Verb {
     /// List, show, create and delete calendars: sets of days that schedules share.
     #[command(subcommand, visible_alias = "calendars")]
     Calendar(calendar::CalendarVerb),
+    /// Print changes of tasks, queues, workers and schedules as they happen.
+    Events(events::EventsArgs),
     /// Watch throughput, queues, workers, errors and nodes live.
     Top,
     /// Show the version, leader, store and limits of a server.
@@ -98,44 +103,72 @@ enum Verb {
     /// Measure the throughput, latency and lateness of a server.
     #[command(subcommand)]
     Bench(bench::BenchVerb),
-    /// Print a completion script for a shell.
+    /// Keep several clusters by name: list, use, add, remove and show them.
+    #[command(subcommand, visible_alias = "contexts")]
+    Context(context::ContextVerb),
+    /// Check the connection to a server, the token, clocks, versions, the store and workers, and say what to do.
+    Doctor,
+    /// Print a completion script for a shell. It completes ids, queues and kinds from the server.
+    #[command(after_help = COMPLETIONS_HELP)]
     Completions {
         /// Shell to print the script for.
-        shell: Shell,
+        #[arg(value_parser = ["bash", "elvish", "fish", "powershell", "zsh"])]
+        shell: String,
+    },
+    /// Write the manual pages of all commands into a directory. Packages do that.
+    #[command(hide = true)]
+    Man {
+        /// Directory for the pages, such as /usr/local/share/man/man1.
+        directory: PathBuf,
     },
 }
 
-/// The settings that a command has flags for.
+const COMPLETIONS_HELP: &str = "\
+Examples:
+  source <(rota completions bash)          # in ~/.bashrc
+  source <(rota completions zsh)           # in ~/.zshrc
+  rota completions fish | source           # in ~/.config/fish/config.fish";
+
+/// The settings that a command has flags for. Those of clients are global options.
 fn scopes(verb: &str) -> &'static [Scope] {
     match verb {
-        "dev" => &[
-            Scope::Common,
-            Scope::Server,
-            Scope::Store,
-            Scope::Limits,
-            Scope::Trust,
-            Scope::Worker,
-        ],
-        "server" => &[Scope::Common, Scope::Server, Scope::Store, Scope::Limits, Scope::Trust],
+        "dev" => &[Scope::Common, Scope::Server, Scope::Store, Scope::Limits, Scope::Worker],
+        "server" => &[Scope::Common, Scope::Server, Scope::Store, Scope::Limits],
         "store" => &[Scope::Store],
-        "worker" => &[Scope::Common, Scope::Client, Scope::Trust, Scope::Worker],
-        "config" => &[
-            Scope::Common,
-            Scope::Server,
-            Scope::Store,
-            Scope::Limits,
-            Scope::Client,
-            Scope::Trust,
-            Scope::Worker,
-        ],
-        "bench" | "completions" => &[],
-        _ => &[Scope::Client, Scope::Trust],
+        "worker" => &[Scope::Common, Scope::Worker],
+        "config" => &[Scope::Common, Scope::Server, Scope::Store, Scope::Limits, Scope::Worker],
+        _ => &[],
+    }
+}
+
+/// The settings that a command checks before it starts.
+fn checked(verb: &Verb) -> Vec<Scope> {
+    let more: &[Scope] = match verb {
+        Verb::Worker { .. } | Verb::Config => &config::CLIENT,
+        Verb::Dev | Verb::Server => &[Scope::Trust],
+        _ => &[],
+    };
+    scopes(name(verb)).iter().chain(more).copied().collect()
+}
+
+/// The word of a command whose settings are checked, or which refuses global options.
+fn name(verb: &Verb) -> &'static str {
+    match verb {
+        Verb::Dev => "dev",
+        Verb::Server => "server",
+        Verb::Worker { .. } => "worker",
+        Verb::Store(_) => "store",
+        Verb::Config => "config",
+        Verb::Bench(_) => "bench",
+        Verb::Completions { .. } => "completions",
+        Verb::Man { .. } => "man",
+        _ => "",
     }
 }
 
 /// The command line, with a flag for each setting on the commands that use it.
 fn command() -> clap::Command {
-    let mut command = Cli::command();
+    let mut command = global::with_client_settings(Cli::command());
     let verbs: Vec<String> =
         command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
     for verb in verbs {
@@ -160,9 +193,10 @@ fn command() -> clap::Command {
 }
 
 fn main() -> ExitCode {
+    CompleteEnv::with_factory(command).var(complete::VARIABLE).bin("rota").complete();
     let args: Vec<OsString> = std::env::args_os().collect();
     let (format, ended) = match parse(&args) {
-        Ok((cli, leaf)) => (cli.common.output, run(cli, &leaf)),
+        Ok((cli, leaf)) => (cli.global.output.format, run(cli, &leaf)),
         Err(error) if error.use_stderr() && wants_json(&args) => {
             (Format::Json, Err(unreadable(&error)))
         }
@@ -186,7 +220,7 @@ fn main() -> ExitCode {
 
 /// Parses the command line. Returns the matches of the innermost subcommand, which has the flags of settings.
 fn parse(args: &[OsString]) -> Result<(Cli, clap::ArgMatches), clap::Error> {
-    let mut matches = command().try_get_matches_from(args)?;
+    let mut matches = command().color(colour(args)).try_get_matches_from(args)?;
     let leaf = leaf(&matches).clone();
     Ok((Cli::from_arg_matches_mut(&mut matches)?, leaf))
 }
@@ -204,9 +238,31 @@ fn unreadable(error: &clap::Error) -> Failure {
 /// Whether a command line that cannot be parsed asks for JSON.
 fn wants_json(args: &[OsString]) -> bool {
     let args: Vec<_> = args.iter().take_while(|arg| *arg != "--").collect();
-    let apart =
-        |pair: &[&OsString]| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "json";
-    args.windows(2).any(apart) || args.iter().any(|arg| *arg == "-ojson" || *arg == "--output=json")
+    let is_json = |word: &str| matches!(word, "json" | "jsonl" | "yaml");
+    let apart = |pair: &[&OsString]| {
+        (pair[0] == "-o" || pair[0] == "--output") && pair[1].to_str().is_some_and(is_json)
+    };
+    let joined = |arg: &&OsString| {
+        let arg = arg.to_str().unwrap_or_default();
+        arg.strip_prefix("--output=")
+            .or(arg.strip_prefix("-o="))
+            .or(arg.strip_prefix("-o"))
+            .is_some_and(is_json)
+    };
+    args.windows(2).any(apart) || args.iter().any(joined)
+}
+
+/// The value of `--color`, for help and errors, which are printed before it is parsed.
+fn colour(args: &[OsString]) -> ColorChoice {
+    let args: Vec<_> =
+        args.iter().take_while(|arg| *arg != "--").filter_map(|arg| arg.to_str()).collect();
+    let joined = args.iter().filter_map(|arg| arg.strip_prefix("--color="));
+    let apart = args.windows(2).filter(|pair| pair[0] == "--color").map(|pair| pair[1]);
+    match joined.chain(apart).next() {
+        Some("always") => ColorChoice::Always,
+        Some("never") => ColorChoice::Never,
+        _ => ColorChoice::Auto,
+    }
 }
 
 fn leaf(matches: &clap::ArgMatches) -> &clap::ArgMatches {
@@ -228,25 +284,41 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
         guard::Secrets::default()
     };
     let inherited = if runs_programs { guard::inherited_files() } else { Vec::new() };
-    let (named, leaf) = (cli.common.config.clone(), leaf.clone());
+    let global = cli.global;
+    output::set_screen(&global.output, global.color, global.times)?;
+    global::refuse_unused(&global, name(&cli.verb), leaf)?;
+    // A broken file of contexts must not keep servers from starting, nor be beyond repair by its own command.
+    let needs_context = !matches!(
+        cli.verb,
+        Verb::Dev
+            | Verb::Server
+            | Verb::Store(_)
+            | Verb::Context(_)
+            | Verb::Completions { .. }
+            | Verb::Man { .. }
+            | Verb::Bench(_)
+    );
+    let context =
+        if needs_context { context::file::choose(global.context.as_deref())? } else { None };
+    let (named, leaf) = (global.config.clone(), leaf.clone());
+    let flags = leaf.clone();
     let read = move || {
         let file = config::find_file(named.as_deref())?;
-        Settings::resolve(&leaf, |name| secrets.variable(name), &file)
+        Settings::resolve(&leaf, |name| secrets.variable(name), context.as_ref(), &file)
     };
+    let format = global.output.format;
+    if let Verb::Context(verb) = cli.verb {
+        // A client, which checks the addresses, needs a runtime.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let flag = global.context.as_deref();
+        return runtime.block_on(async { context::run(verb, &flags, flag, format) });
+    }
     let settings = read()?;
-    let format = cli.common.output;
-    let checked = match &cli.verb {
-        Verb::Dev => "dev",
-        Verb::Server => "server",
-        Verb::Worker { words } => {
-            no_words(words)?;
-            "worker"
-        }
-        Verb::Config => "config",
-        _ => "",
-    };
-    if !checked.is_empty() {
-        config::check(&settings, scopes(checked))?;
+    if let Verb::Worker { words } = &cli.verb {
+        no_words(words)?;
+    }
+    if matches!(cli.verb, Verb::Dev | Verb::Server | Verb::Worker { .. } | Verb::Config) {
+        config::check(&settings, &checked(&cli.verb))?;
     }
     if runs_programs && settings.get("allow_command")? {
         guard::close_up(&inherited)?;
@@ -271,6 +343,7 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
             Verb::Store(verb) => store_commands::run(verb, &settings, format).await,
             Verb::Schedule(verb) => schedule::run(verb, || serve::client(&settings), format).await,
             Verb::Calendar(verb) => calendar::run(verb, &serve::client(&settings)?, format).await,
+            Verb::Events(args) => events::run(args, &serve::client(&settings)?, format).await,
             Verb::Top => top::run(serve::client(&settings)?).await,
             Verb::Info => manage::info(&serve::client(&settings)?, format).await,
             Verb::Log { filter } => {
@@ -282,11 +355,11 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
                 show_config(&settings, format)
             }
             Verb::Bench(verb) => bench::run(verb, format).await,
-            Verb::Completions { shell } => {
-                let mut text = Vec::new();
-                clap_complete::generate(shell, &mut command(), "rota", &mut text);
-                output::verbatim(&text)
-            }
+            Verb::Doctor => doctor::run(&settings, format).await,
+            Verb::Completions { shell } => complete::script(&shell),
+            Verb::Man { directory } => man::write(command(), &directory),
+            // It is done above, because it needs no settings.
+            Verb::Context(_) => Ok(()),
         }
     })
 }
@@ -333,24 +406,25 @@ fn show_config(settings: &Settings, format: Format) -> Result<(), Failure> {
         let text = settings.text(key.name);
         if key.secret && !text.is_empty() { "(hidden)".to_owned() } else { text.to_owned() }
     };
-    match format {
-        Format::Json => {
-            let keys = config::keys().map(|key| {
-                let value = serde_json::json!({
-                    "value": shown(key), "source": settings.source(key.name).to_string(),
-                });
-                (key.name.to_owned(), value)
+    if format.is_data() {
+        let keys = config::keys().map(|key| {
+            let value = serde_json::json!({
+                "value": shown(key), "source": settings.source(key.name).to_string(),
             });
-            output::json(&serde_json::Value::Object(keys.collect()))
+            (key.name.to_owned(), value)
+        });
+        output::data(&serde_json::Value::Object(keys.collect()), format)
+    } else {
+        let mut table = Table::new([
+            Column::new("KEY").keep(),
+            Column::new("VALUE").middle(),
+            Column::new("SOURCE").end(),
+        ]);
+        for key in config::keys() {
+            let source = settings.source(key.name).to_string();
+            table.row([key.name.to_owned(), shown(key), source]);
         }
-        Format::Table => {
-            let mut table = output::Table::new(&["KEY", "VALUE", "SOURCE"]);
-            for key in config::keys() {
-                let source = settings.source(key.name).to_string();
-                table.row([key.name.to_owned(), shown(key), source]);
-            }
-            table.print()
-        }
+        table.print()
     }
 }
 

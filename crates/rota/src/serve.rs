@@ -18,10 +18,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
+    banner,
     config::{self, Key, Settings, Source},
     exit::Failure,
     log::Log,
-    store, tls,
+    store, tls, token,
     trace::{self, Traces},
 };
 
@@ -261,19 +262,29 @@ pub(crate) fn client(settings: &Settings) -> Result<Client, Failure> {
     Ok(client.traced(&set("TRACEPARENT"), &set("TRACESTATE")))
 }
 
-fn client_of(settings: &Settings, addresses: Vec<String>) -> Result<Client, Failure> {
+/// A client of these addresses.
+pub(crate) fn client_of(settings: &Settings, addresses: Vec<String>) -> Result<Client, Failure> {
     let mut builder = tls::client(Client::builder(addresses), settings)?;
-    if !settings.text("token").is_empty() {
-        builder = builder.token(settings.text("token"));
+    if let Some(token) = token::of(settings)? {
+        builder = builder.token(&token);
     }
     Ok(builder.patience(Duration::from_secs(3)).build()?)
 }
 
-fn worker(settings: &Settings, client: Client) -> Result<Worker, Failure> {
-    let policy = http::AddressPolicy {
+/// The addresses that HTTP tasks can reach.
+fn address_policy(settings: &Settings) -> Result<http::AddressPolicy, Failure> {
+    Ok(http::AddressPolicy {
         allow_private: settings.get("http_allow_private")?,
         allowed_hosts: settings.list("http_allowed_hosts"),
-    };
+        ..http::AddressPolicy::default()
+    })
+}
+
+fn worker(
+    settings: &Settings,
+    client: Client,
+    policy: http::AddressPolicy,
+) -> Result<Worker, Failure> {
     let executor = http::HttpExecutor::new(policy).map_err(Failure::failed)?;
     let mut builder = Worker::builder(client)
         .slots(settings.get("slots")?)
@@ -326,6 +337,12 @@ fn command_policy(settings: &Settings) -> Result<command::CommandPolicy, Failure
             key.variable()
         );
     }
+    if user.is_none() && !matches!(settings.text("token_file"), "" | "-") {
+        warn!(
+            place = %settings.source("token_file"),
+            "programs of tasks can read the file in token_file; set the variable ROTA_TOKEN or command_user instead"
+        );
+    }
     if user.is_none() && !settings.text("key_file").is_empty() {
         warn!("programs of tasks can read the worker's key_file; set command_user");
     }
@@ -365,7 +382,8 @@ pub(crate) async fn run_worker(settings: &Settings, log: Log) -> Result<(), Fail
     // Workers keep their connections. Each starts with a random node, so that they spread.
     let mut addresses = settings.list("url");
     fastrand::shuffle(&mut addresses);
-    let worker = worker(settings, client_of(settings, addresses)?)?;
+    let client = client_of(settings, addresses)?;
+    let worker = worker(settings, client, address_policy(settings)?)?;
     log.write_as("worker", worker.name());
     let traces = trace::start(settings, "rota-worker", worker.name())?;
     info!("starting worker");
@@ -384,11 +402,14 @@ pub(crate) async fn dev(settings: &Settings, log: Log) -> Result<(), Failure> {
     let node = Node::start(settings, log).await?;
     let url = node.url();
     announce(&url, settings);
-    let mut builder = tls::own_client(Client::builder([url]), settings, node.tls.as_ref());
+    let mut builder = tls::own_client(Client::builder([url.clone()]), settings, node.tls.as_ref());
     if let Some(token) = settings.list("api_tokens").first() {
         builder = builder.token(token);
     }
-    let worker = worker(settings, builder.build()?)?.traced(node.traces.tracer());
+    // The service that a developer works on usually listens on this machine.
+    let policy = http::AddressPolicy { allow_loopback: true, ..address_policy(settings)? };
+    let worker = worker(settings, builder.build()?, policy)?.traced(node.traces.tracer());
+    banner::print(settings, &url)?;
     drain_with(&signals, worker.drain());
     let stop = node.stop.clone();
     // The server stops after the worker, which needs it to return its tasks.
@@ -396,7 +417,9 @@ pub(crate) async fn dev(settings: &Settings, log: Log) -> Result<(), Failure> {
         let ended = worker.run().await;
         if ended.is_ok() && !signals.first.is_cancelled() {
             // A client drained this worker, as it can drain any worker.
-            info!("the worker has drained; the server continues");
+            info!(
+                "the worker has drained; the server continues; start another worker with `rota worker`"
+            );
             signals.first.cancelled().await;
         }
         stop.cancel();
@@ -444,7 +467,7 @@ mod tests {
         let command =
             clap::Command::new("rota").args(flags(&[Scope::Server, Scope::Store, Scope::Limits]));
         let matches = command.get_matches_from(["rota"]);
-        let settings = Settings::resolve(&matches, |_| None, &ConfigFile::default());
+        let settings = Settings::resolve(&matches, |_| None, None, &ConfigFile::default());
         let settings = settings.expect("no contradiction");
         let server = server_options(&settings).expect("options");
         assert_eq!(server.limits, Limits::DEFAULT);

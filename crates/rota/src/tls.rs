@@ -131,7 +131,8 @@ mod tests {
         let scopes = [Scope::Server, Scope::Client, Scope::Trust];
         let command = clap::Command::new("rota").args(flags(&scopes));
         let matches = command.get_matches_from([&["rota"], args].concat());
-        Settings::resolve(&matches, |_| None, &ConfigFile::default()).expect("no contradiction")
+        Settings::resolve(&matches, |_| None, None, &ConfigFile::default())
+            .expect("no contradiction")
     }
 
     #[test]

@@ -76,6 +76,13 @@ impl Book {
         self.pages().revisions.last().cloned()
     }
 
+    /// Whether this batch was read, with the same number.
+    fn has(&self, batch: &Revision) -> bool {
+        let revisions = &self.pages().revisions;
+        let found = revisions.binary_search_by_key(&batch.number, |revision| revision.number);
+        found.is_ok_and(|at| revisions[at].head == batch.head)
+    }
+
     /// The store no longer has what comes after that many batches.
     fn lose_after(&self, batches: i64) {
         let mut pages = self.pages();
@@ -190,6 +197,18 @@ mod tests {
             _ => (false, revision.head.expect("a batch").epoch),
         });
         told.collect()
+    }
+
+    #[test]
+    fn a_batch_of_another_branch_is_not_the_one_that_was_read() {
+        let book = Book::default();
+        book.add(vec![batch(1, 1), batch(2, 1), batch(3, 1)], 3);
+        assert!(book.has(&batch(2, 1)));
+        assert!(!book.has(&batch(3, 2)), "another leader wrote it");
+        assert!(!book.has(&batch(4, 1)));
+        book.lose_after(2);
+        assert_eq!(book.last(), Some(batch(2, 1)));
+        assert_eq!(book.pages().dropped, [batch(3, 1)]);
     }
 
     #[test]

@@ -78,20 +78,29 @@ async fn connected(place: &Place, book: &Book) -> io::Result<(String, Connection
     Ok((server, connection))
 }
 
-/// Looks whether the server has what was read.
+/// Looks how much of what was read the server has. It may have gone another way long ago, and be further by now, so
+/// the last batch that both have is looked for.
 async fn compare(connection: &mut Connection, book: &Book) -> io::Result<()> {
     let Some(last) = book.last() else { return Ok(()) };
-    let head = last.head.expect("every entry has one");
-    let id = format!("{}-0", head.seq);
-    let same = ask(connection, &["XRANGE", LOG, &id, &id]).await?;
-    let same = same.list().first().map(revision).transpose()?;
-    if same.is_some_and(|same| same.head == last.head && same.number == last.number) {
-        return Ok(());
+    let mut up_to = format!("{}-0", last.head.expect("every entry has one").seq);
+    let mut before = 0;
+    loop {
+        let answer = ask(connection, &["XREVRANGE", LOG, &up_to, "-", "COUNT", ENTRIES]).await?;
+        for entry in answer.list() {
+            let entry = revision(entry)?;
+            if book.has(&entry) {
+                book.lose_after(entry.number);
+                return Ok(());
+            }
+            before = entry.number - 1;
+            up_to = format!("({}-0", entry.head.expect("every entry has one").seq);
+        }
+        if answer.list().is_empty() {
+            // Older entries are no longer in the log.
+            book.lose_after(before);
+            return Ok(());
+        }
     }
-    let before = ask(connection, &["XREVRANGE", LOG, &format!("({id}"), "-", "COUNT", "1"]).await?;
-    let before = before.list().first().map(revision).transpose()?;
-    book.lose_after(before.map_or(0, |before| before.number));
-    Ok(())
 }
 
 /// All batches in the log of a server of Redis.

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should stop where it does")]
 
+mod events;
 mod rig;
 mod tls;
 

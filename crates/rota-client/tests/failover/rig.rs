@@ -160,6 +160,43 @@ impl Cut {
     }
 }
 
+/// A way to a node whose connections can be broken.
+pub(crate) struct Way {
+    address: SocketAddr,
+    breaks: tokio::sync::watch::Sender<()>,
+}
+
+impl Way {
+    pub(crate) async fn to(node: &Node) -> Self {
+        let (listener, address) = listen().await;
+        let (breaks, broken) = tokio::sync::watch::channel(());
+        let to = node.address;
+        tokio::spawn(async move {
+            while let Ok((mut down, _)) = listener.accept().await {
+                let mut broken = broken.clone();
+                broken.mark_unchanged();
+                tokio::spawn(async move {
+                    let mut up = TcpStream::connect(to).await.unwrap();
+                    tokio::select! {
+                        _ = broken.changed() => {}
+                        _ = tokio::io::copy_bidirectional(&mut down, &mut up) => {}
+                    }
+                });
+            }
+        });
+        Self { address, breaks }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Breaks all connections. New ones are let through.
+    pub(crate) fn break_all(&self) {
+        self.breaks.send_replace(());
+    }
+}
+
 /// The first byte of HTTP/2's frame for headers: what opens an answer.
 const HEADERS: u8 = 1;
 

@@ -32,6 +32,13 @@ pub struct TickEvent {
     pub was_queued: bool,
 }
 
+/// A schedule that was paused or resumed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PauseEvent {
+    pub schedule: Name,
+    pub paused: bool,
+}
+
 /// The kinds of events. All durations are by the clock of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Happened {

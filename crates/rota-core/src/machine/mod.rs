@@ -41,7 +41,7 @@ pub use command::{
     KeyOwners, LeaseId, Mutation, OpenSession, PutSchedule, Refusal, Reply, Report, SessionEnd,
     StopReason, Stored, Submit,
 };
-pub use events::{Event, Happened, LaneName, TickEvent};
+pub use events::{Event, Happened, LaneName, PauseEvent, TickEvent};
 pub use page::{LiveFilter, LivePage};
 pub use schedules::{ScheduleStats, ScheduleView, TickOwners};
 pub use stats::{MachineStats, QueueCounts, QueueStats, SessionState, SessionStats};
@@ -108,6 +108,8 @@ pub struct Step {
     pub events: Vec<Event>,
     /// Ticks that were decided, to be counted once that is durable.
     pub ticks: Vec<TickEvent>,
+    /// Schedules that were paused or resumed.
+    pub pauses: Vec<PauseEvent>,
 }
 
 /// A worker gets so long after the timeout to end an attempt and report it, before the machine does

@@ -10,7 +10,7 @@ use super::{
     lane::{Lane, LaneEntry},
     session::Session,
 };
-use crate::{ClientKeys, Name, SessionId, Status, TaskId, WallTime};
+use crate::{ClientKeys, LiveRecord, Name, SessionId, Status, TaskId, WallTime};
 
 /// Number of lane entries that are checked one by one to count the tasks ahead. Beyond it, the count can
 /// include void entries.
@@ -41,6 +41,18 @@ impl Machine {
     #[must_use]
     pub fn task(&self, id: TaskId) -> Option<LiveView> {
         self.live.find(id).map(|index| self.view(index, COUNTED_EXACTLY))
+    }
+
+    /// The record of a live task, as the open step leaves it. `None` if it is not live.
+    #[must_use]
+    pub fn live_record(&self, id: TaskId) -> Option<LiveRecord> {
+        self.live.find(id).map(|index| self.record_of(index))
+    }
+
+    /// The name of a session's worker. `None` if the session is not open.
+    #[must_use]
+    pub fn worker_of(&self, id: SessionId) -> Option<Name> {
+        self.sessions.find(id).map(|index| self.sessions.at(index).worker.clone())
     }
 
     /// The view of a live task. `exactly` bounds the work of counting the tasks ahead.

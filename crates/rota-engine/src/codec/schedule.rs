@@ -251,6 +251,9 @@ fn decode_schedule(bytes: &Bytes) -> Decoded<ScheduleRecord> {
         .map_err(|error| CodecError::Unknown(format!("times: {error}")))?;
     let label = |label: LabelMessage| Ok((super::name(&label.name)?, label.value.into()));
     let template = message.template.ok_or_else(|| bad("the template is missing"))?;
+    let mut template = definition(template)?;
+    // The machine keeps it, and the rest of the record not.
+    template.payload = Bytes::copy_from_slice(&template.payload);
     Ok(ScheduleRecord {
         name,
         definition: ScheduleDefinition {
@@ -265,7 +268,7 @@ fn decode_schedule(bytes: &Bytes) -> Decoded<ScheduleRecord> {
                 pause_on_failure: message.pause_on_failure,
             },
             template: Arc::new(Template {
-                definition: definition(template)?,
+                definition: template,
                 priority: priority(message.priority)?,
                 expires_after: message.expires_after_ms.map(Millis),
             }),

@@ -3,6 +3,7 @@
 mod clocks;
 mod cluster;
 mod edits;
+mod events;
 mod faults;
 mod life;
 mod lists;

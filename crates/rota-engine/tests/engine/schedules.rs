@@ -59,6 +59,11 @@ async fn put(node: &Node, definition: ScheduleDefinition) {
     node.engine.put_schedule(name("s"), definition, None).await.expect("it is accepted");
 }
 
+/// A schedule `s` with a tick each second.
+pub(crate) async fn put_each_second(node: &Node) {
+    put(node, schedule(EACH_SECOND)).await;
+}
+
 async fn ticks(node: &Node) -> Vec<TickRecord> {
     let range = TimeRange::default();
     node.engine.ticks(&name("s"), range, None, 10_000).await.expect("an answer").ticks

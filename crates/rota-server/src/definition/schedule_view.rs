@@ -1,6 +1,6 @@
 //! Maps a schedule with its state to the wire.
 
-use rota_core::{Backfill, Pause, ScheduleRecord, ScheduleView, WallTime};
+use rota_core::{Backfill, Pause, ScheduleRecord, ScheduleView, WallTime, tick_id};
 use rota_engine::{ScheduleRead, ScheduleStatus};
 use rota_proto::{Date, v1};
 
@@ -32,7 +32,9 @@ pub(crate) fn shown_schedule(read: &ScheduleRead) -> v1::Schedule {
         decided_until: Some(date(state.cursor)),
         last_fired_time: state.last_fired.map(date),
         last_success_time: state.last_success.map(date),
-        running_task: running.map(|task| task.to_string()),
+        running_task: running
+            .and(state.last_fired)
+            .map(|nominal| tick_id(name, nominal).to_string()),
         queued_times: dates(&state.queued),
         skip_times: dates(&state.to_skip),
         remaining_runs: state.runs_left,

@@ -16,6 +16,7 @@ mod watch;
 use std::{sync::Arc, time::Duration};
 
 use axum::{body::Body, extract::Request, response::IntoResponse};
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, Uri, Version, header};
 use rota_engine::{Engine, Role, RoleChanges};
 use rota_metrics::{ForwardLoss, NodeMetrics};
@@ -31,6 +32,7 @@ use crate::{
     failure::{BEFORE, DURING_CALL, Failure, LEADER_LOST, Reason},
     limits::{ANSWER, Limits},
     net::Connect,
+    operations::events,
     protocol::Asked,
     room::{Answers, Bounds, read_body},
 };
@@ -202,7 +204,8 @@ impl Forwarder {
                 }
             }
         };
-        Ok(answer::until(answer, left))
+        let (engine, stop) = (self.engine.clone(), self.stop.clone());
+        Ok(answer::until(answer, left, move || last_event(&engine, stop.is_cancelled())))
     }
 
     /// Sends a request to another node, with a timeout. `None` if it did not answer, or not with success.
@@ -296,6 +299,15 @@ impl Forwarder {
             () = sleep(PAUSE) => Ok(()),
         }
     }
+}
+
+/// The last of server-sent events, which this node adds when the stream to the leader breaks. It has no id, so the
+/// client goes on after the last one that it has.
+fn last_event(engine: &Engine, stops: bool) -> Bytes {
+    let event =
+        events::end(engine, String::new(), if stops { "shutting_down" } else { "leader_changed" });
+    let json = serde_json::to_string(&event).unwrap_or_default();
+    format!("event: {}\ndata: {json}\n\n", event.r#type).into()
 }
 
 /// The instant after this time. A year or more counts as forever.

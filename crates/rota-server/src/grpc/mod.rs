@@ -4,13 +4,15 @@
 
 mod calls;
 mod codec;
+mod events;
 mod work;
 
 use rota_proto::node_v1::node_service_server::NodeServiceServer;
 use rota_proto::v1::{
-    calendar_service_server::CalendarServiceServer, queue_service_server::QueueServiceServer,
-    schedule_service_server::ScheduleServiceServer, server_service_server::ServerServiceServer,
-    task_service_server::TaskServiceServer, worker_service_server::WorkerServiceServer,
+    calendar_service_server::CalendarServiceServer, event_service_server::EventServiceServer,
+    queue_service_server::QueueServiceServer, schedule_service_server::ScheduleServiceServer,
+    server_service_server::ServerServiceServer, task_service_server::TaskServiceServer,
+    worker_service_server::WorkerServiceServer,
 };
 use tonic::service::Routes;
 use tonic_reflection::server::Error as ReflectionError;
@@ -43,6 +45,7 @@ pub(crate) async fn routes(services: Services) -> Result<Routes, ReflectionError
         .add_service(ScheduleServiceServer::new(services.clone()).max_decoding_message_size(most))
         .add_service(CalendarServiceServer::new(services.clone()).max_decoding_message_size(most))
         .add_service(WorkerServiceServer::new(services.clone()).max_decoding_message_size(most))
+        .add_service(EventServiceServer::new(services.clone()).max_decoding_message_size(most))
         .add_service(ServerServiceServer::new(services.clone()).max_decoding_message_size(most))
         .add_service(NodeServiceServer::new(services).max_decoding_message_size(most))
         .add_service(health_service)

@@ -12,8 +12,12 @@ use utoipa::openapi::{RefOr, path::Operation};
 struct Example {
     /// The body of the request.
     request: Option<Value>,
+    /// The same in another format than JSON.
+    request_text: Option<Value>,
     /// The body of the answer.
     answer: Option<Value>,
+    /// The same in another format than JSON.
+    answer_text: Option<Value>,
 }
 
 /// Adds the examples of an operation to its description.
@@ -25,17 +29,22 @@ pub(super) fn apply(operation: &mut Operation) {
     if let Some(RefOr::T(body)) = &mut operation.request_body {
         for (kind, content) in &mut body.content {
             let is_json = kind.ends_with("json");
-            if let (RefOr::T(content), true) = (content, is_json) {
-                content.example.clone_from(&example.request);
+            let body = if is_json { &example.request } else { &example.request_text };
+            if let RefOr::T(content) = content {
+                content.example.clone_from(body);
             }
         }
     }
     for (status, response) in &mut operation.responses.responses {
         let RefOr::T(response) = response else { continue };
-        let success = status.starts_with('2');
-        let content = response.content.get_mut("application/json").filter(|_| success);
-        if let Some(RefOr::T(content)) = content {
-            content.example.clone_from(&example.answer);
+        if !status.starts_with('2') {
+            continue;
+        }
+        for (kind, content) in &mut response.content {
+            let body = if kind.ends_with("json") { &example.answer } else { &example.answer_text };
+            if let RefOr::T(content) = content {
+                content.example.clone_from(body);
+            }
         }
     }
 }

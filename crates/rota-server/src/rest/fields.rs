@@ -16,6 +16,17 @@ pub(crate) fn in_body(failure: Failure) -> Failure {
 pub(crate) fn in_query(failure: Failure) -> Failure {
     rename(failure, |field| {
         let field = field.strip_prefix(IN_QUERY).unwrap_or(&field);
+        // A list is a parameter that can be repeated.
+        for (list, parameter) in [("tasks[", "task"), ("types[", "type")] {
+            if field.starts_with(list) {
+                return parameter.to_owned();
+            }
+        }
+        match field {
+            "tasks" => return "task".to_owned(),
+            "types" => return "type".to_owned(),
+            _ => {}
+        }
         // Each label is its own parameter.
         if field.split('.').next() == Some("labels") {
             return "label".to_owned();

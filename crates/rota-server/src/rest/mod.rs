@@ -8,6 +8,7 @@ mod bounds;
 mod calendars;
 mod cluster;
 mod docs;
+mod events;
 mod examples;
 mod extract;
 mod fields;
@@ -130,6 +131,7 @@ fn handler(operation: Operation, at: MethodFilter) -> Option<MethodRouter<Servic
         O::SnoozeTask => on(at, pull::snooze),
         O::ReleaseTask => on(at, pull::release),
         O::ReportProgress => on(at, pull::progress),
+        O::WatchEvents => on(at, events::watch),
         O::GetServerInfo => on(at, workers::info),
         O::GetCluster => on(at, cluster::get),
         O::GetNode => on(at, cluster::node),

@@ -21,7 +21,7 @@ use utoipa::{
 };
 
 use super::{
-    bounds, calendars, cluster, examples, health, metrics, node, problem, pull, queues,
+    bounds, calendars, cluster, events, examples, health, metrics, node, problem, pull, queues,
     schedule_runs, schedules, tasks, workers,
 };
 use crate::{limits::Limits, services::Services};
@@ -73,6 +73,7 @@ use crate::{limits::Limits, services::Services};
         calendars::delete,
         workers::list,
         workers::drain,
+        events::watch,
         workers::info,
         cluster::get,
         cluster::node,
@@ -112,8 +113,9 @@ const COMMON: [(&str, &str); 11] = [
 ];
 
 /// The groups of operations in the order in which readers need them.
-const TAGS: [(&str, &str); 8] = [
+const TAGS: [(&str, &str); 9] = [
     ("tasks", "Create, watch and manage tasks."),
+    ("events", "Follow changes as they become durable."),
     ("schedules", "Create tasks at recurring times."),
     ("calendars", "Sets of days that schedules share, such as holidays."),
     ("queues", "List, pause and resume queues."),
@@ -283,7 +285,7 @@ mod tests {
     fn only_operations_that_read_have_a_query() {
         use Operation::{
             GetTask, ListCalendars, ListQueues, ListSchedules, ListTasks, ListTicks, ListWorkers,
-            PreviewSchedule,
+            PreviewSchedule, WatchEvents,
         };
         let with_query: Vec<_> =
             Operation::ALL.iter().copied().filter(|operation| has_query(*operation)).collect();
@@ -296,6 +298,7 @@ mod tests {
             PreviewSchedule,
             ListCalendars,
             ListWorkers,
+            WatchEvents,
         ];
         assert_eq!(with_query, expected);
     }

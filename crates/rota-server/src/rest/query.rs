@@ -9,7 +9,7 @@ use axum::{
 use rota_proto::{
     Date, ScalarError, TimeSpan,
     json::{TaskFilter, Words},
-    v1::{ScheduleFilter, ScheduleState, TaskStatus, TimeRange},
+    v1::{ScheduleFilter, ScheduleState, TaskStatus, TimeRange, WatchEventsRequest},
 };
 
 use crate::{failure::Failure, limits::Limits};
@@ -95,25 +95,28 @@ impl Pairs {
     pub(crate) fn list(self) -> Result<(TaskFilter, Page), Failure> {
         let (mut filter, mut page) = (TaskFilter::default(), Page::default());
         for (name, value) in self.0 {
-            match name.as_str() {
-                "queue" => once(&name, &mut filter.queue, value)?,
-                "kind" => once(&name, &mut filter.kind, value)?,
-                "status" => {
-                    for one in value.split(',') {
-                        filter.statuses.push(word::<TaskStatus>(&name, one)?);
-                    }
-                }
-                "label" => label(&mut filter.labels, &value)?,
-                "created_from" => once(&name, &mut filter.created_from, date(&name, &value)?)?,
-                "created_to" => once(&name, &mut filter.created_to, date(&name, &value)?)?,
-                "run_at_from" => once(&name, &mut filter.run_at_from, date(&name, &value)?)?,
-                "run_at_to" => once(&name, &mut filter.run_at_to, date(&name, &value)?)?,
-                "schedule" => once(&name, &mut filter.schedule, value)?,
-                _ if page.take(&name, &value)? => {}
-                _ => return Err(unknown(&name)),
+            if !take_property(&mut filter, &name, &value)? && !page.take(&name, &value)? {
+                return Err(unknown(&name));
             }
         }
         Ok((filter, page))
+    }
+
+    /// The parameters that select events, except `filter`, which is the first value.
+    pub(crate) fn events(self) -> Result<(TaskFilter, WatchEventsRequest), Failure> {
+        let (mut filter, mut request) = (TaskFilter::default(), WatchEventsRequest::default());
+        for (name, value) in self.0 {
+            match name.as_str() {
+                "task" => request.tasks.extend(value.split(',').map(ToOwned::to_owned)),
+                "task_prefix" => once(&name, &mut request.task_prefix, value)?,
+                "worker" => once(&name, &mut request.worker, value)?,
+                "type" => request.types.extend(value.split(',').map(ToOwned::to_owned)),
+                "last_event_id" => once(&name, &mut request.last_event_id, value)?,
+                _ if take_property(&mut filter, &name, &value)? => {}
+                _ => return Err(unknown(&name)),
+            }
+        }
+        Ok((filter, request))
     }
 
     /// The parameters of a list of schedules.
@@ -160,6 +163,27 @@ impl Pairs {
         }
         Ok((count, from))
     }
+}
+
+/// Reads the parameter if it is a property of tasks, and returns whether it is.
+fn take_property(filter: &mut TaskFilter, name: &str, value: &str) -> Result<bool, Failure> {
+    match name {
+        "queue" => once(name, &mut filter.queue, value.to_owned())?,
+        "kind" => once(name, &mut filter.kind, value.to_owned())?,
+        "status" => {
+            for one in value.split(',') {
+                filter.statuses.push(word::<TaskStatus>(name, one)?);
+            }
+        }
+        "label" => label(&mut filter.labels, value)?,
+        "created_from" => once(name, &mut filter.created_from, date(name, value)?)?,
+        "created_to" => once(name, &mut filter.created_to, date(name, value)?)?,
+        "run_at_from" => once(name, &mut filter.run_at_from, date(name, value)?)?,
+        "run_at_to" => once(name, &mut filter.run_at_to, date(name, value)?)?,
+        "schedule" => once(name, &mut filter.schedule, value.to_owned())?,
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 /// Adds a label, which each name can have once.

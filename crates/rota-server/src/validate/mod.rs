@@ -4,6 +4,7 @@
 //! those of one subject, and the module `definition` those of a task.
 
 pub(crate) mod choices;
+mod events;
 mod filter;
 mod page;
 mod schedule;
@@ -21,6 +22,7 @@ use crate::{
     limits::{DELAY, Limits, millis},
 };
 
+pub(crate) use events::watch;
 pub(crate) use filter::{filter, selection};
 pub(crate) use page::{ListPage, name_place, worker_place, worker_token};
 pub(crate) use schedule::{

@@ -1,6 +1,8 @@
 //! Maps ticks and calendars to the wire.
 
-use rota_core::{CalendarRecord, Outcome, RefusedReason, Run, SkipReason, TickContext, TickRecord};
+use rota_core::{
+    CalendarRecord, Outcome, RefusedReason, Run, SkipReason, TickContext, TickRecord, tick_id,
+};
 use rota_proto::v1;
 
 use super::date;
@@ -18,24 +20,30 @@ pub(crate) fn tick(tick: &TickContext) -> v1::TickContext {
 
 /// Maps the record of a tick, or of a run of ticks.
 pub(crate) fn tick_record(record: &TickRecord) -> v1::Tick {
-    let TickRecord { schedule: _, run, decided_at, retain_until: _ } = record;
+    let TickRecord { schedule, run, decided_at, retain_until: _ } = record;
     let Run { outcome, first, last, count } = *run;
-    let (outcome, reason, task) = match outcome {
-        Outcome::Fired(task) => (v1::TickOutcome::Fired, None, Some(task)),
-        Outcome::Queued => (v1::TickOutcome::Queued, None, None),
-        Outcome::Skipped(reason) => (v1::TickOutcome::Skipped, Some(skipped(reason)), None),
-        Outcome::Coalesced => (v1::TickOutcome::Coalesced, None, None),
-        Outcome::Missed => (v1::TickOutcome::Missed, None, None),
-        Outcome::Refused(reason) => (v1::TickOutcome::Refused, Some(refused(reason)), None),
-    };
+    let (outcome, reason) = outcome_of(outcome);
+    let has_task = matches!(run.outcome, Outcome::Fired(_));
     v1::Tick {
         nominal_time: Some(date(first)),
         last_nominal_time: (last != first).then(|| date(last)),
         count,
         outcome: outcome.into(),
         reason: reason.map(Into::into),
-        task_id: task.map(|task| task.to_string()),
+        task_id: has_task.then(|| tick_id(schedule, first).to_string()),
         decided_at: Some(date(*decided_at)),
+    }
+}
+
+/// Maps the outcome of a tick, and its reason.
+pub(super) fn outcome_of(outcome: Outcome) -> (v1::TickOutcome, Option<v1::TickReason>) {
+    match outcome {
+        Outcome::Fired(_) => (v1::TickOutcome::Fired, None),
+        Outcome::Queued => (v1::TickOutcome::Queued, None),
+        Outcome::Skipped(reason) => (v1::TickOutcome::Skipped, Some(skipped(reason))),
+        Outcome::Coalesced => (v1::TickOutcome::Coalesced, None),
+        Outcome::Missed => (v1::TickOutcome::Missed, None),
+        Outcome::Refused(reason) => (v1::TickOutcome::Refused, Some(refused(reason))),
     }
 }
 

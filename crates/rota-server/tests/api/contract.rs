@@ -79,6 +79,10 @@ fn examples_fit_their_schemas() {
         }
     }
     assert!(checked > 60, "{checked}");
+    let stream = &contract["paths"]["/v1/events"]["get"]["responses"]["200"]["content"];
+    assert!(
+        stream["text/event-stream"]["example"].as_str().unwrap().contains("event: task.created")
+    );
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod cluster;
 mod connection;
 mod contract;
 mod edges;
+mod events;
 mod grpc;
 mod harness;
 mod health;

@@ -16,6 +16,17 @@ const HELD_US: u64 = 60_000_000;
 /// Settings of a clock that are remembered.
 const SETTINGS: usize = 32;
 
+/// A suspended node finds, when it goes on, that its clock went ahead by at most so much more.
+pub(super) const SUSPENDED_MS: i64 = 8_000;
+
+/// What the process of a node does while its clock is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SetWhile {
+    Starting,
+    Running,
+    Suspended,
+}
+
 /// How a clock was set.
 #[derive(Debug, Clone, Copy, Default)]
 struct Setting {
@@ -39,13 +50,18 @@ pub(crate) struct Clocks(FxHashMap<Endpoint, Vec<Setting>>);
 
 impl Clocks {
     /// The clock of a machine is so far off from now on.
-    pub(crate) fn set(&mut self, now_us: u64, endpoint: Endpoint, skew_ms: i64, starts: bool) {
+    pub(crate) fn set(&mut self, now_us: u64, endpoint: Endpoint, skew_ms: i64, during: SetWhile) {
         let settings = self.0.entry(endpoint).or_default();
         let last = settings.last().copied().unwrap_or_default();
         let step_ms = skew_ms - last.skew_ms;
         let is_small = now_us < last.believed_us && step_ms.abs() <= JUMP_MS;
         let before_ms = last.believed_at(now_us) + if is_small { step_ms } else { 0 };
-        let believed_us = if starts || skew_ms - before_ms <= JUMP_MS {
+        let starts = during == SetWhile::Starting;
+        let could_be_jump_ms = JUMP_MS - SUSPENDED_MS;
+        let believed_us = if during == SetWhile::Suspended && skew_ms - before_ms > could_be_jump_ms
+        {
+            now_us + SUSPENDED_MS.cast_unsigned() * 1000 + HELD_US
+        } else if starts || skew_ms - before_ms <= JUMP_MS {
             now_us
         } else if step_ms > JUMP_MS {
             now_us + HELD_US
@@ -62,6 +78,12 @@ impl Clocks {
     pub(super) fn was_in_doubt(&self, endpoint: Endpoint, from_us: u64, to_us: u64) -> bool {
         let within = self.within(endpoint, from_us, to_us);
         within.into_iter().any(|setting| setting.believed_us > from_us.max(setting.since_us))
+    }
+
+    /// Whether any node may not have believed its clock at some time between these moments. Such a node decides no
+    /// ticks while its date is behind.
+    pub(super) fn was_any_in_doubt(&self, from_us: u64, to_us: u64) -> bool {
+        self.0.keys().any(|endpoint| self.was_in_doubt(*endpoint, from_us, to_us))
     }
 
     /// How far ahead the date may have been by which a node decided ticks between these moments.
@@ -94,17 +116,21 @@ mod tests {
     fn a_step_is_believed_at_once_and_a_jump_after_a_minute() {
         let mut clocks = Clocks::default();
         assert_eq!(clocks.ahead_ms(NODE, 0, 10), 0);
-        clocks.set(100, NODE, 20_000, false);
+        clocks.set(100, NODE, 20_000, SetWhile::Running);
         assert_eq!(clocks.ahead_ms(NODE, 0, 99), 0);
         assert_eq!(clocks.ahead_ms(NODE, 0, 100), 20_000);
-        clocks.set(200, NODE, 20_000 + DAY_MS, false);
+        clocks.set(200, NODE, 20_000 + DAY_MS, SetWhile::Running);
         assert_eq!(clocks.ahead_ms(NODE, 200, 300), 20_000);
         assert_eq!(clocks.ahead_ms(NODE, 200, 200 + HELD_US), 20_000 + DAY_MS);
-        clocks.set(300, NODE, 21_000 + DAY_MS, false);
+        clocks.set(300, NODE, 21_000 + DAY_MS, SetWhile::Running);
         assert_eq!(clocks.ahead_ms(NODE, 300, 399), 21_000);
-        clocks.set(400, NODE, 0, false);
+        assert!(clocks.was_any_in_doubt(300, 399));
+        clocks.set(400, NODE, 0, SetWhile::Running);
+        assert!(!clocks.was_any_in_doubt(401, 1000));
         assert_eq!(clocks.ahead_ms(NODE, 401, 1000), 0);
-        clocks.set(500, NODE, DAY_MS, true);
+        clocks.set(450, NODE, JUMP_MS, SetWhile::Suspended);
+        assert!(clocks.was_in_doubt(NODE, 451, 460));
+        clocks.set(500, NODE, DAY_MS, SetWhile::Starting);
         assert_eq!(clocks.ahead_ms(NODE, 501, 1000), DAY_MS);
     }
 }

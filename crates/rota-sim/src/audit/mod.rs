@@ -29,6 +29,7 @@ pub use self::rules::{Rule, Violation};
 pub(crate) use self::{
     asked::Intent,
     causes::Subject,
+    clocks::SetWhile,
     edits::{Answer, Edit, stamp_of},
     histories::{Begun, Histories, Op, Told},
     schedules::Timetable,

@@ -13,6 +13,7 @@ use rota_cron::{Kind, Timestamp, jitter};
 use super::{
     Auditor, Rule,
     asked::Moment,
+    clocks::SUSPENDED_MS,
     records::{
         BY_REQUEST, COALESCED, CONFLICT, Cursor, EXCLUDED, EXPIRED, FIRED, GAP, MISSED, OVERLAP,
         PAUSED, QUEUED, REFUSED, Run, SKIPPED,
@@ -43,9 +44,6 @@ struct Seen {
     /// The node may not have believed its clock.
     in_doubt: bool,
 }
-
-/// The date of a node that was suspended while its clock jumped lacks at most so much.
-const SUSPENDED_MS: i64 = 8_000;
 
 /// Instants that got an outcome: those after `after_ms`, up to the last of the run.
 struct Decided {
@@ -137,7 +135,9 @@ impl Auditor {
 
     /// Checks that the ticks of all schedules are decided in time, when nothing was wrong for a while.
     pub(crate) fn check_ticks(&mut self, now_us: u64) {
-        if self.by_wire || !self.weather.was_calm(now_us.saturating_sub(CALM_US)) {
+        let since_us = now_us.saturating_sub(CALM_US);
+        let in_doubt = self.clocks.was_any_in_doubt(since_us, now_us);
+        if self.by_wire || in_doubt || !self.weather.was_calm(since_us) {
             return;
         }
         let now_ms = WALL_AT_START + (now_us / 1000).cast_signed();

@@ -236,6 +236,24 @@ async fn an_allowed_host_is_reached_by_its_name_alone() {
 }
 
 #[tokio::test]
+async fn a_worker_for_development_reaches_its_own_machine_and_no_private_network() {
+    let target = Target::saying("200 OK", "", "").await;
+    let port = target.address.port();
+    let policy = || AddressPolicy { allow_loopback: true, ..AddressPolicy::default() };
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
+        let url = format!("http://{host}:{port}/");
+        let outcome = request_under(policy(), json!({"url": url})).await;
+        assert!(outcome.is_ok(), "{host}: {outcome:?}");
+    }
+    for host in ["10.0.0.1", "169.254.169.254", "[fe80::1]", "0.0.0.0", "[::]"] {
+        let url = format!("http://{host}:{port}/");
+        let error = request_under(policy(), json!({"url": url})).await.unwrap_err();
+        assert!(error.is_permanent(), "{host}: {}", error.message());
+        assert!(error.message().contains("--http-allow-private"), "{}", error.message());
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_leads_nowhere_that_the_task_could_not_go() {
     let inside = Target::saying("200 OK", "", "secret").await;
     let port = inside.address.port();

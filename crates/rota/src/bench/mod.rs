@@ -23,7 +23,7 @@ use child::Child;
 
 use crate::{
     exit::Failure,
-    output::{self, Format},
+    output::{self, Column, Format},
 };
 
 /// Measurements.
@@ -58,7 +58,7 @@ pub(crate) enum BenchVerb {
         #[arg(long, default_value_t = 1_000_000)]
         backlog: u64,
     },
-    /// Measure the lateness of ticks from their nominal time to the start of the handler, with many schedules.
+    /// Measure the lateness of ticks, from when they are due to the start of the handler, with many schedules.
     Schedules {
         #[command(flatten)]
         target: Target,
@@ -174,13 +174,12 @@ pub(crate) async fn run(verb: BenchVerb, format: Format) -> Result<(), Failure> 
             json!({ "throughput": throughput, "latency": latency, "delay": delay, "restart": restart })
         }
     };
-    match format {
-        Format::Json => output::json(&found),
-        Format::Table => {
-            let mut table = output::Table::new(&["MEASURE", "VALUE"]);
-            flatten("", &found, &mut table);
-            table.print()
-        }
+    if format.is_data() {
+        output::data(&found, format)
+    } else {
+        let mut table = output::Table::new([Column::new("MEASURE").keep(), Column::new("VALUE")]);
+        flatten("", &found, &mut table);
+        table.print()
     }
 }
 

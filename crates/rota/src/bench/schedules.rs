@@ -47,10 +47,31 @@ pub(crate) struct ScheduleLoad {
     /// schedules].
     #[arg(long, value_parser = super::span)]
     lead: Option<Duration>,
+    /// Jitter of each schedule, which spreads the ticks of a second. Lateness does not count it. With 0s, all ticks
+    /// of a second are due at its beginning.
+    #[arg(long, default_value = "1s", value_parser = super::span)]
+    jitter: Duration,
+}
+
+impl ScheduleLoad {
+    /// The seconds between two ticks of a schedule.
+    fn period(&self) -> u64 {
+        (self.schedules / self.rate.max(1)).max(1)
+    }
+
+    /// The jitter that a schedule gets. It never reaches the next tick.
+    fn jitter(&self) -> Duration {
+        self.jitter.min(Duration::from_secs(self.period()) - Duration::from_millis(1))
+    }
+}
+
+fn name_of(index: u64) -> String {
+    format!("bench/{index:07}")
 }
 
 /// What was seen of the ticks in the measured seconds.
 struct Seen {
+    jitter: Duration,
     first: u64,
     seconds: u64,
     lateness: Histogram<u64>,
@@ -61,8 +82,10 @@ struct Seen {
 
 impl Seen {
     fn note(&mut self, schedule: u64, nominal: SystemTime) {
-        let late = SystemTime::now().duration_since(nominal).unwrap_or_default();
         let second = nominal.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let instant = rota_cron::Timestamp(i64::try_from(second * 1000).unwrap_or(i64::MAX));
+        let due = nominal + rota_cron::jitter(&name_of(schedule), instant, self.jitter);
+        let late = SystemTime::now().duration_since(due).unwrap_or_default();
         if !(self.first..self.first + self.seconds).contains(&second) {
             return;
         }
@@ -89,23 +112,20 @@ fn expected(schedules: u64, period: u64, first: u64, seconds: u64) -> u64 {
     (first..first + seconds).map(of_second).sum()
 }
 
-async fn create(
-    client: &Client,
-    load: &ScheduleLoad,
-    period: u64,
-    start: &str,
-) -> Result<(), Failure> {
+async fn create(client: &Client, load: &ScheduleLoad, start: &str) -> Result<(), Failure> {
+    let (period, jitter) = (load.period(), load.jitter());
     let mut calls = JoinSet::new();
     for call in 0..CALLS {
         let (client, start, schedules) = (client.clone(), start.to_owned(), load.schedules);
         calls.spawn(async move {
             let mut index = call;
             while index < schedules {
-                let schedule = client.schedule(format!("bench/{index:07}"));
+                let schedule = client.schedule(name_of(index));
                 let phase = Duration::from_secs(index % period);
                 let draft = schedule.definition(ScheduleDefinition::default());
                 let draft = draft.every_from(Duration::from_secs(period), phase);
                 let draft = draft.start(start.clone()).overlap(Overlap::Allow).kind(KIND);
+                let draft = draft.jitter(jitter);
                 draft.queue(KIND).payload(payload(index, 8)).put().await?;
                 index += CALLS;
             }
@@ -119,7 +139,7 @@ async fn create(
 }
 
 pub(super) async fn run(subject: &Subject, load: &ScheduleLoad) -> Result<Value, Failure> {
-    let period = (load.schedules / load.rate.max(1)).max(1);
+    let period = load.period();
     let lead = load.lead.unwrap_or(Duration::from_secs(10 + load.schedules / 4000));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let first = (now + lead).as_secs();
@@ -127,7 +147,7 @@ pub(super) async fn run(subject: &Subject, load: &ScheduleLoad) -> Result<Value,
     let start = start.map_err(Failure::failed)?.to_string();
     let before = subject.child.as_ref().and_then(super::Child::usage);
     let began = Instant::now();
-    create(&subject.client, load, period, &start).await?;
+    create(&subject.client, load, &start).await?;
     let creating = began.elapsed();
     if creating >= lead {
         let took = creating.as_secs();
@@ -138,6 +158,7 @@ pub(super) async fn run(subject: &Subject, load: &ScheduleLoad) -> Result<Value,
     let after = subject.child.as_ref().and_then(super::Child::usage);
     let seconds = load.duration.as_secs().max(1);
     let seen = Arc::new(Mutex::new(Seen {
+        jitter: load.jitter(),
         first,
         seconds,
         lateness: histogram(),

@@ -13,8 +13,9 @@ use super::{Key, Scope, Settings, Source, Takes, file::nearest, table::keys, var
 use crate::{exit::Failure, guard};
 
 /// Known variables that are not settings: of the command line, and those set for programs of tasks.
-const NO_SETTINGS: [&str; 7] = [
+const NO_SETTINGS: [&str; 8] = [
     "ROTA_CONFIG",
+    "ROTA_CONTEXT",
     "ROTA_TASK_ID",
     "ROTA_QUEUE",
     "ROTA_KIND",

@@ -492,6 +492,14 @@ pub(super) const AFTER_STORES: &[Key] = &[
     ),
     secret(Client, "token", "API token"),
     key(
+        Client,
+        "token_file",
+        "",
+        "FILE",
+        Takes::Text,
+        "File with the API token, or - for standard input",
+    ),
+    key(
         Trust,
         "ca_file",
         "",

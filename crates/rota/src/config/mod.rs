@@ -4,6 +4,7 @@
 //! the same name in all of them: `--limits-batch`, `ROTA_LIMITS_BATCH`, and `batch` under `[limits]`.
 
 mod check;
+mod context;
 mod file;
 mod keys;
 mod store_keys;
@@ -15,6 +16,7 @@ use std::{collections::BTreeMap, fmt, path::Path, str::FromStr};
 use clap::{Arg, ArgAction, ArgMatches, parser::ValueSource};
 
 pub(crate) use check::{check, check_variables, unknown_variables};
+pub(crate) use context::{By, Context};
 pub(crate) use file::ConfigFile;
 pub(crate) use keys::{Key, Scope, variable_of};
 use keys::{Takes, flag_of};
@@ -35,6 +37,8 @@ pub(crate) enum Source {
     Argument(&'static str),
     /// The query of the store's URL.
     StoreUrl,
+    /// A context, by its name, and whether a flag names it.
+    Context(String, By),
 }
 
 impl fmt::Display for Source {
@@ -46,6 +50,7 @@ impl fmt::Display for Source {
             Self::Flag(name) => write!(f, "flag {name}"),
             Self::Argument(name) => write!(f, "argument {name}"),
             Self::StoreUrl => f.write_str("URL in store"),
+            Self::Context(name, _) => write!(f, "context {name}"),
         }
     }
 }
@@ -56,6 +61,9 @@ pub(crate) struct Settings {
     values: BTreeMap<&'static str, (String, Source)>,
     notes: Vec<String>,
 }
+
+/// The settings of clients.
+pub(crate) const CLIENT: [Scope; 2] = [Scope::Client, Scope::Trust];
 
 /// The flags for the keys of these scopes.
 pub(crate) fn flags(scopes: &[Scope]) -> Vec<Arg> {
@@ -90,15 +98,28 @@ fn flag(key: &'static Key) -> Arg {
 }
 
 impl Settings {
-    /// Resolves every key from flags, variables, the file and the defaults, in that order.
+    /// Resolves every key from flags, variables, the context, the file and the defaults, in that order. A context that a
+    /// flag names goes over variables.
     ///
     /// # Errors
     /// When two names of one key, or the key and the URL of the store, have different values.
     pub(crate) fn resolve(
         matches: &ArgMatches,
         variable: impl Fn(&str) -> Option<String>,
+        context: Option<&Context>,
         file: &ConfigFile,
     ) -> Result<Self, Failure> {
+        let context = in_force(matches, &variable, context)?;
+        let of_context = |name: &str| {
+            let context = context.filter(|context| context.settings.contains_key(name))?;
+            let source = Source::Context(context.name.clone(), context.by);
+            Some((context.settings[name].clone(), source))
+        };
+        // A token or a certificate of the file is for the server of the file, and must not reach another one.
+        let is_replaced = |name: &str| {
+            let is_of_client = |key: &Key| CLIENT.contains(&key.scope) && key.name == name;
+            context.is_some() && keys().any(is_of_client)
+        };
         let given = |name: &'static str| {
             let is_flag = matches!(
                 matches.try_contains_id(name),
@@ -108,8 +129,14 @@ impl Settings {
             let flag =
                 flag.map(|text| (text.clone(), Source::Flag(format!("--{}", flag_of(name)))));
             let named = variable_of(name);
-            flag.or_else(|| variable(&named).map(|text| (text, Source::Variable(named))))
-                .or_else(|| file.get(name).map(|(text, place)| (text, Source::File(place))))
+            let by_flag = context.is_some_and(|context| context.by == By::Flag);
+            flag.or_else(|| of_context(name).filter(|_| by_flag))
+                .or_else(|| variable(&named).map(|text| (text, Source::Variable(named))))
+                .or_else(|| of_context(name))
+                .or_else(|| {
+                    let found = file.get(name).filter(|_| !is_replaced(name));
+                    found.map(|(text, place)| (text, Source::File(place)))
+                })
         };
         let (mut values, mut notes) = (BTreeMap::new(), Vec::new());
         for key in keys() {
@@ -199,6 +226,31 @@ impl Settings {
     }
 }
 
+/// The context, unless a URL is given beside it: what belongs to one server must not reach another one.
+///
+/// # Errors
+/// When a flag or a variable names both.
+fn in_force<'a>(
+    matches: &ArgMatches,
+    variable: impl Fn(&str) -> Option<String>,
+    context: Option<&'a Context>,
+) -> Result<Option<&'a Context>, Failure> {
+    let Some(context) = context else { return Ok(None) };
+    let by_flag = matches!(matches.try_contains_id("url"), Ok(true))
+        && matches.value_source("url") == Some(ValueSource::CommandLine);
+    let by_variable = variable(&variable_of("url")).is_some();
+    let both = |url: &str, name: &str| {
+        Err(Failure::usage(format!("{url} and {name} name two servers"))
+            .hint(format!("use {url} or {name}")))
+    };
+    match context.by {
+        By::Flag if by_flag => both("--url", "--context"),
+        By::Variable if by_variable && !by_flag => both("ROTA_URL", "ROTA_CONTEXT"),
+        By::Flag => Ok(Some(context)),
+        By::Variable | By::File => Ok(Some(context).filter(|_| !by_flag && !by_variable)),
+    }
+}
+
 /// The variables of all secrets, under former names too.
 pub(crate) fn secret_variables() -> impl Iterator<Item = String> {
     let secrets = keys().filter(|key| key.secret);
@@ -226,7 +278,7 @@ mod tests {
             let found = variables.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        Settings::resolve(&matches, variable, &file).expect("no contradiction")
+        Settings::resolve(&matches, variable, None, &file).expect("no contradiction")
     }
 
     #[test]
@@ -255,7 +307,7 @@ mod tests {
             let found = variables.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        let refused = Settings::resolve(&matches, variable, &file);
+        let refused = Settings::resolve(&matches, variable, None, &file);
         refused.expect_err("a contradiction").to_string()
     }
 
@@ -310,6 +362,48 @@ mod tests {
         );
         let unknown = told(&["rota"], &[("ROTA_STORE", "redis://a?quota_bytes=1")], "");
         assert!(unknown.contains("quota_bytes") && unknown.contains("replicas"), "{unknown}");
+    }
+
+    fn with_context(
+        by: By,
+        args: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Settings, Failure> {
+        let command = clap::Command::new("rota").args(flags(&[Scope::Client]));
+        let matches = command.get_matches_from(args);
+        let file = ConfigFile::parse("url = \"http://file:1\"\ntoken = \"of-file\"\n", "rota.toml");
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let pairs = [("url", "http://prod:1"), ("token_file", "/prod")];
+        let settings = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let context = Context { name: "prod".to_owned(), by, settings };
+        Settings::resolve(&matches, variable, Some(&context), &file.expect("a file"))
+    }
+
+    #[test]
+    fn a_context_is_used_whole_or_not_at_all() {
+        let urls = |by, args: &[&str], variables: &[(&str, &str)]| {
+            let settings = with_context(by, args, variables).expect("no contradiction");
+            let text = |key| settings.text(key).to_owned();
+            [text("url"), text("token_file"), text("token")]
+        };
+        let prod = ["http://prod:1", "/prod", ""];
+        assert_eq!(urls(By::File, &["rota"], &[]), prod);
+        assert_eq!(urls(By::Flag, &["rota"], &[("ROTA_URL", "http://x:1")]), prod);
+        // The token of one server never goes to another.
+        let other = urls(By::File, &["rota", "--url", "http://x:1"], &[]);
+        assert_eq!(other, ["http://x:1", "", "of-file"]);
+        let other = urls(By::File, &["rota"], &[("ROTA_URL", "http://x:1")]);
+        assert_eq!(other, ["http://x:1", "", "of-file"]);
+        for (by, args, variables) in [
+            (By::Flag, &["rota", "--url", "http://x:1"][..], &[][..]),
+            (By::Variable, &["rota"], &[("ROTA_URL", "http://x:1")]),
+        ] {
+            let told = with_context(by, args, variables).expect_err("two servers").to_string();
+            assert!(told.contains("name two servers"), "{told}");
+        }
     }
 
     #[test]

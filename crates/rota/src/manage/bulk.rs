@@ -1,65 +1,74 @@
-//! `rota task cancel`, `retry` and `delete`, for one task or for all tasks that match a filter.
+//! `rota task cancel`, `retry` and `delete`, for tasks by id or for all tasks that match a filter.
+
+use std::collections::BTreeMap;
 
 use clap::{Args, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
     Client, ClientError,
-    v1::{self, BulkAction},
+    v1::{self, BulkAction, Task, TaskFilter, TaskStatus},
 };
 use rota_proto::json::{BulkResult, Words};
+use serde::Serialize;
+use serde_json::json;
 
-use super::task::{FILTERS, FilterArgs, filter, show};
+use super::{
+    ids::{self, Failed},
+    list::{self, FILTERS, FilterArgs, filter},
+    show::show,
+};
 use crate::{
+    ask::{self, Count},
     exit::{Exit, Failure},
     output::{self, Format},
 };
 
-/// Selects one task, or the tasks of a filter.
+/// Tasks that `--dry-run` shows.
+const SHOWN: u32 = 20;
+
+/// Selects tasks by id, or the tasks of a filter.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
-    /// Task id.
-    #[arg(value_parser = Text::new(), required_unless_present_any = FILTERS.into_iter().chain(["all"]), conflicts_with_all = FILTERS)]
-    id: Option<String>,
+    /// Task id. Several can be given; - reads them from standard input, one on each line.
+    #[arg(value_name = "ID", value_parser = Text::new(), required_unless_present_any = FILTERS.into_iter().chain(["all"]), conflicts_with_all = FILTERS, add = crate::complete::tasks())]
+    ids: Vec<String>,
     #[command(flatten)]
     filter: FilterArgs,
     /// Select all tasks.
-    #[arg(long, conflicts_with = "id", conflicts_with_all = FILTERS)]
+    #[arg(long, conflicts_with = "ids", conflicts_with_all = FILTERS)]
     all: bool,
+    /// Show the tasks of the filter and their number, and change nothing.
+    #[arg(long, conflicts_with_all = ["ids", "yes"])]
+    dry_run: bool,
     /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
 }
 
-/// Applies an action to one task or to the tasks of a filter.
+/// Applies an action to tasks.
 pub(super) async fn change(
     client: &Client,
     which: Which,
     action: BulkAction,
     format: Format,
 ) -> Result<(), Failure> {
-    if let Some(id) = which.id {
-        return match action {
-            BulkAction::Cancel => show(&client.cancel_task(&id).await?, format),
-            BulkAction::Retry => show(&client.retry_task(&id).await?, format),
-            BulkAction::Delete | BulkAction::Unspecified => {
-                client.delete_task(&id).await?;
-                if format == Format::Json {
-                    output::json(&serde_json::json!({ "id": id, "deleted": true }))
-                } else {
-                    output::line(&format!("{id} deleted"))
-                }
-            }
-        };
+    if !which.ids.is_empty() {
+        return each(client, which.ids, action, format).await;
     }
     let verb = action.word();
-    let filter = filter(&which.filter)?;
+    let mut filter = filter(&which.filter)?;
+    // Tasks of other states would only be skipped, one by one.
+    if filter.statuses.is_empty() {
+        filter.statuses = changeable(action).iter().map(|status| (*status).into()).collect();
+    }
+    if which.dry_run {
+        return dry_run(client, &filter, verb, format).await;
+    }
     if !which.yes {
-        if !output::is_interactive() {
-            return Err(Failure::usage(format!(
-                "cannot ask for confirmation without a terminal; add --yes to {verb} many tasks"
-            )));
-        }
-        let which = if which.all { "" } else { " that match the filter" };
-        if !output::confirm(&format!("{verb} all tasks{which}?"))? {
+        ask::needs_terminal(verb, "tasks")?;
+        let count = count(client, &filter).await?;
+        if count == Count::Exactly(0) {
+            output::note("no task matches");
+        } else if !output::confirm(&format!("{verb} {}?", count.of("task")))? {
             return Err(Failure::new(Exit::Failure, "no task was changed"));
         }
     }
@@ -68,11 +77,97 @@ pub(super) async fn change(
         filter: Some(filter),
         limit: None,
         page_token: None,
-        all: which.all,
+        all: false,
     };
     let ask = async |request| client.bulk_tasks(request).await;
     let (total, stopped) = page_by_page(request, ask).await;
     tell(&total, stopped, verb, format)
+}
+
+/// The states in which an action changes a task.
+fn changeable(action: BulkAction) -> &'static [TaskStatus] {
+    use TaskStatus::{
+        Assigned, Cancelled, Completed, Expired, Failed, Pending, Running, Scheduled,
+    };
+    match action {
+        BulkAction::Cancel => &[Scheduled, Pending, Assigned, Running],
+        BulkAction::Retry => &[Failed, Cancelled, Expired],
+        BulkAction::Delete | BulkAction::Unspecified => &[Completed, Failed, Cancelled, Expired],
+    }
+}
+
+/// What became of a task.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Done {
+    Task(Box<Task>),
+    Deleted { id: String, deleted: bool },
+}
+
+/// Applies the action to one task after the other.
+async fn each(
+    client: &Client,
+    ids: Vec<String>,
+    action: BulkAction,
+    format: Format,
+) -> Result<(), Failure> {
+    let named = ids::read(ids)?;
+    let mut failed = Failed::default();
+    let mut done = Vec::new();
+    for id in &named.ids {
+        let changed = match action {
+            BulkAction::Cancel => client.cancel_task(id).await.map(Some),
+            BulkAction::Retry => client.retry_task(id).await.map(Some),
+            BulkAction::Delete | BulkAction::Unspecified => {
+                client.delete_task(id).await.map(|()| None)
+            }
+        };
+        match changed {
+            Err(error) => failed.tell(id, error.into(), &named, format)?,
+            Ok(Some(task)) if named.is_one || !format.is_data() => show(&task, format)?,
+            Ok(None) if !format.is_data() => output::line(&format!("{id} deleted"))?,
+            Ok(Some(task)) => done.push(Done::Task(Box::new(task))),
+            Ok(None) => done.push(Done::Deleted { id: id.clone(), deleted: true }),
+        }
+    }
+    match done.pop() {
+        Some(only) if named.is_one => output::data(&only, format)?,
+        last if format.is_data() && !named.is_one => {
+            done.extend(last);
+            output::list(&BTreeMap::from([("tasks", done)]), "tasks", format)?;
+        }
+        _ => {}
+    }
+    failed.end(&named)
+}
+
+/// Shows what the action would change.
+async fn dry_run(
+    client: &Client,
+    filter: &TaskFilter,
+    verb: &str,
+    format: Format,
+) -> Result<(), Failure> {
+    let count = count(client, filter).await?;
+    if format.is_data() {
+        let (number, exact) = count.parts();
+        return output::data(
+            &json!({ "dry_run": true, "action": verb, "count": number, "exact": exact }),
+            format,
+        );
+    }
+    let first = list::read(client, filter, SHOWN).await?;
+    if !first.tasks.is_empty() {
+        list::table(&first.tasks).print()?;
+        output::line("")?;
+    }
+    output::line(&format!("would {verb} {}; nothing was changed", count.of("task")))
+}
+
+/// How many tasks match.
+async fn count(client: &Client, filter: &TaskFilter) -> Result<Count, Failure> {
+    let found = list::read(client, filter, ask::COUNTED).await?;
+    Ok(Count::new(found.tasks.len(), found.next_page_token.is_some()))
 }
 
 /// Changes page after page. Returns the counts, and the failure that stopped it before the last page.
@@ -115,19 +210,18 @@ fn tell(
         Some(failure) if total.changed + total.skipped + total.refused == 0 => return Err(failure),
         stopped => stopped,
     };
-    match format {
-        Format::Json => output::json(total)?,
-        Format::Table => {
-            let mut line = format!(
-                "{} changed, {} skipped because of their status",
-                total.changed, total.skipped
-            );
-            if let Some(refusal) = &total.refusal {
-                let more = format!(", {} refused: {}", total.refused, refusal.message);
-                line.push_str(&more);
-            }
-            output::line(&line)?;
+    if format.is_data() {
+        output::data(total, format)?;
+    } else {
+        let mut line = format!("{} changed", total.changed);
+        if total.skipped > 0 {
+            line.push_str(&format!(", {} skipped because of their status", total.skipped));
         }
+        if let Some(refusal) = &total.refusal {
+            let more = format!(", {} refused: {}", total.refused, refusal.message);
+            line.push_str(&more);
+        }
+        output::line(&line)?;
     }
     match stopped {
         // The command made progress, and the counts are printed: not a failure.

@@ -8,7 +8,7 @@ use rota_client::{
 
 use crate::{
     exit::Failure,
-    output::{self, Format, Table},
+    output::{self, Column, Format, Table},
     text,
 };
 
@@ -36,24 +36,37 @@ pub(crate) async fn run(args: ClusterArgs, client: &Client, format: Format) -> R
     match args.verb {
         None => {
             let cluster = client.get_cluster(v1::GetClusterRequest {}).await?;
-            if format == Format::Json {
-                return output::json(&cluster);
+            if format.is_data() {
+                return output::data(&cluster, format);
             }
-            output::text(&text(&cluster))
+            let (about, nodes) = tables(&cluster);
+            about.print()?;
+            output::text(&warnings_of(&cluster))?;
+            output::line("")?;
+            nodes.print()
         }
         Some(ClusterVerb::Transfer { to }) => {
             let request = v1::TransferLeadershipRequest { to };
             let answer = client.transfer_leadership(request).await?;
-            if format == Format::Json {
-                return output::json(&answer);
+            if format.is_data() {
+                return output::data(&answer, format);
             }
             output::line(&format!("leadership is transferred to {}", text::line(&answer.to)))
         }
     }
 }
 
-fn text(cluster: &Cluster) -> String {
-    let mut about = Table::new(&["LEADER", "EPOCH", "LEVEL", "STORE", "REVISION", "SIZE", "STATE"]);
+/// What the cluster is, and its nodes.
+fn tables(cluster: &Cluster) -> (Table, Table) {
+    let mut about = Table::new([
+        Column::new("LEADER").keep(),
+        Column::new("EPOCH").rank(3),
+        Column::new("LEVEL").rank(4),
+        Column::new("STORE").rank(2).middle(),
+        Column::new("REVISION").rank(5),
+        Column::new("SIZE"),
+        Column::new("STATE").state().end(),
+    ]);
     let store = cluster.store.clone().unwrap_or_default();
     about.row([
         cluster.leader.clone().unwrap_or_else(|| "none".to_owned()),
@@ -64,7 +77,15 @@ fn text(cluster: &Cluster) -> String {
         size(store.bytes_used, store.bytes_max),
         store.problem.clone().unwrap_or_else(|| "ok".to_owned()),
     ]);
-    let mut nodes = Table::new(&["NODE", "ROLE", "STATE", "EPOCH", "LIVE", "LAG", "ADDRESS"]);
+    let mut nodes = Table::new([
+        Column::new("NODE").keep(),
+        Column::new("ROLE").state(),
+        Column::new("STATE").state().end(),
+        Column::new("EPOCH").rank(4),
+        Column::new("LIVE").rank(3),
+        Column::new("LAG"),
+        Column::new("ADDRESS").rank(2).middle(),
+    ]);
     for node in &cluster.nodes {
         nodes.row([
             node.name.clone(),
@@ -76,11 +97,16 @@ fn text(cluster: &Cluster) -> String {
             node.address.clone().unwrap_or_else(|| "-".to_owned()),
         ]);
     }
-    format!("{}{}\n{}", about.text(), warnings(store.lost, store.weakness.as_deref()), nodes.text())
+    (about, nodes)
+}
+
+fn warnings_of(cluster: &Cluster) -> String {
+    let store = cluster.store.clone().unwrap_or_default();
+    warnings(store.lost, store.weakness.as_deref())
 }
 
 /// What the store has lost, and what it does not promise. A line for each.
-pub(super) fn warnings(lost: Option<StoreLoss>, weakness: Option<&str>) -> String {
+pub(crate) fn warnings(lost: Option<StoreLoss>, weakness: Option<&str>) -> String {
     let lost = lost.map(|lost| {
         let count = match lost.batches {
             Some(count) if lost.maybe_more => format!("at least {count}"),
@@ -155,7 +181,10 @@ mod tests {
             "store": { "backend": "etcd", "location": "e1:2379,e2:2379", "revision": 1000,
                        "bytes_used": 52_428_800, "bytes_max": 2_147_483_648_u64 },
         });
-        insta::assert_snapshot!(text(&serde_json::from_value(cluster).unwrap()));
+        let cluster = serde_json::from_value(cluster).unwrap();
+        let (about, nodes) = tables(&cluster);
+        let told = format!("{}{}\n{}", about.text(), warnings_of(&cluster), nodes.text());
+        insta::assert_snapshot!(told);
     }
 
     #[test]

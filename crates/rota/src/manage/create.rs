@@ -12,7 +12,7 @@ use super::{
     fresh_key, import, labels, retry,
     work::{self, Work, WorkArgs},
 };
-use crate::{exit::Failure, output::Format};
+use crate::{dates, exit::Failure, output::Format};
 
 /// The flags of a task.
 #[derive(Debug, Args)]
@@ -36,12 +36,15 @@ pub(crate) struct CreateArgs {
     /// Delay before the task is due, such as 30s or 2h.
     #[arg(long, value_name = "TIME", conflicts_with = "run_at")]
     delay: Option<TimeSpan>,
-    /// Earliest start time, such as 2026-01-31T12:00:00Z.
-    #[arg(long, value_name = "DATE")]
+    /// Earliest start time, such as 2026-01-31T12:00:00Z, "tomorrow 09:00" or "in 3h".
+    #[arg(long, value_name = "DATE", value_parser = dates::coming)]
     run_at: Option<Date>,
     /// Start deadline. The task expires if it has not started by then.
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = dates::coming)]
     expires_at: Option<Date>,
+    /// Catches `--cron`, to point to schedules.
+    #[arg(long, hide = true, value_parser = a_schedule_is_meant)]
+    cron: Option<String>,
     /// Wait until the task has ended, and print its output and result.
     #[arg(long, conflicts_with = "file")]
     pub(crate) wait: bool,
@@ -49,6 +52,9 @@ pub(crate) struct CreateArgs {
     /// other flags for tasks, only --idempotency-key can be combined with it.
     #[arg(long, value_name = "FILE", conflicts_with_all = one_task())]
     file: Option<PathBuf>,
+    /// Read the file and say which lines are not tasks, and create nothing. The server is not asked.
+    #[arg(long, requires = "file", conflicts_with = "idempotency_key")]
+    dry_run: bool,
 }
 
 /// The flags that describe one task.
@@ -63,6 +69,10 @@ pub(crate) async fn run(
     client: &Client,
     format: Format,
 ) -> Result<Option<Task>, Failure> {
+    if let Some(file) = args.file.as_ref().filter(|_| args.dry_run) {
+        import::dry_run(file, format).await?;
+        return Ok(None);
+    }
     if let Some(file) = &args.file {
         import::run(file, args.idempotency_key.clone(), client, format).await?;
         return Ok(None);
@@ -77,6 +87,11 @@ pub(crate) async fn run(
         }
         (Err(error), _) => Err(error.into()),
     }
+}
+
+fn a_schedule_is_meant(_: &str) -> Result<String, String> {
+    Err("a task runs once; create a schedule with `rota schedule create NAME --cron EXPRESSION`"
+        .to_owned())
 }
 
 fn from_flags(args: CreateArgs) -> Result<v1::NewTask, Failure> {

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     exit::{Exit, Failure},
+    input,
     output::{self, Format},
 };
 
@@ -94,9 +95,10 @@ pub(super) async fn run(
     };
     import.bar.finish_and_clear();
     import.summary.unknown = import.in_doubt;
-    match format {
-        Format::Json => output::json(&import.summary)?,
-        Format::Table => output::line(&import.summary.to_string())?,
+    if format.is_data() {
+        output::data(&import.summary, format)?;
+    } else {
+        output::line(&import.summary.to_string())?;
     }
     let done = match import.next_line {
         1 => String::new(),
@@ -108,14 +110,58 @@ pub(super) async fn run(
     ended.map_err(|failure| failure.and_hint(&again))?;
     match import.summary.refused {
         0 => Ok(()),
-        1 => Err(Failure::new(Exit::Refused, "1 line was refused")),
-        lines => Err(Failure::new(Exit::Refused, format!("{lines} lines were refused"))),
+        count => Err(refused_lines(count)),
+    }
+}
+
+/// Reads the lines of a file, and says which are not tasks.
+///
+/// # Errors
+/// When some are not, or the file cannot be read to its end.
+pub(super) async fn dry_run(file: &Path, format: Format) -> Result<(), Failure> {
+    let (input, _) = open(file)?;
+    let (sender, mut chunks) = mpsc::channel(1);
+    // As in `run`.
+    std::thread::spawn(move || lines::read(BufReader::new(input), "dry-run", &sender));
+    let (mut tasks, mut refused, mut broken) = (0, 0, None);
+    while let Some(chunk) = chunks.recv().await {
+        tasks += chunk.tasks.len();
+        refused += chunk.refused.len();
+        chunk.refused.iter().for_each(|(line, why)| tell(*line, why, format));
+        broken = chunk.broken;
+    }
+    if format.is_data() {
+        output::data(&json!({ "dry_run": true, "tasks": tasks, "refused": refused }), format)?;
+    } else {
+        output::line(&format!(
+            "would create {tasks} tasks, {refused} refused; nothing was created"
+        ))?;
+    }
+    match (broken, refused) {
+        (Some(why), _) => Err(Failure::usage(why)),
+        (None, 0) => Ok(()),
+        (None, _) => Err(refused_lines(refused as u64)),
+    }
+}
+
+fn refused_lines(count: u64) -> Failure {
+    let lines = if count == 1 { "1 line was".to_owned() } else { format!("{count} lines were") };
+    Failure::new(Exit::Refused, format!("{lines} refused"))
+}
+
+/// Tells why a line was refused.
+fn tell(line: usize, why: &str, format: Format) {
+    if format.notes_are_json() {
+        output::json_note(&json!({ "line": line, "error": why }));
+    } else {
+        output::note(&format!("line {line}: {why}"));
     }
 }
 
 /// The input and its size, 0 if unknown.
 fn open(file: &Path) -> Result<(Box<dyn Read + Send>, u64), Failure> {
     if file.as_os_str() == "-" {
+        input::claim("--file -")?;
         return Ok((Box::new(io::stdin()), 0));
     }
     let named = |error| Failure::usage(format!("{}: {error}", file.display()));
@@ -184,10 +230,7 @@ impl Import {
 
     fn refuse(&mut self, line: usize, why: &str) {
         self.summary.refused += 1;
-        self.bar.suspend(|| match self.format {
-            Format::Table => output::note(&format!("line {line}: {why}")),
-            Format::Json => output::json_note(&json!({ "line": line, "error": why })),
-        });
+        self.bar.suspend(|| tell(line, why, self.format));
     }
 
     /// Sends tasks. If a server refuses a request as a whole, sends its halves, so that one oversized task,
@@ -241,9 +284,12 @@ impl Import {
             }
             let since = *outage.get_or_insert_with(|| {
                 let told = format!("{error}; retrying for {} s", PATIENCE.as_secs());
-                self.bar.suspend(|| match self.format {
-                    Format::Table => output::note(&told),
-                    Format::Json => output::json_note(&json!({ "note": told })),
+                self.bar.suspend(|| {
+                    if self.format.notes_are_json() {
+                        output::json_note(&json!({ "note": told }));
+                    } else {
+                        output::note(&told);
+                    }
                 });
                 Instant::now()
             });

@@ -3,10 +3,14 @@
 mod bulk;
 pub(crate) mod cluster;
 pub(crate) mod create;
+mod follow;
+mod ids;
 mod import;
 mod lines;
+mod list;
 pub(crate) mod queue;
 mod retry;
+mod show;
 pub(crate) mod task;
 mod update;
 pub(crate) mod wait;
@@ -18,20 +22,38 @@ use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
 };
 
-use rota_client::{Client, ClientError, ErrorKind, Reason, RetryHint, node_v1, v1};
+use rota_client::{
+    Client, ClientError, ErrorKind, Reason, RetryHint, node_v1,
+    v1::{self, Task, TaskStatus},
+};
 
 use crate::{
     exit::Failure,
-    output::{self, Format, Table},
+    output::{self, Column, Format, Table},
 };
 
 /// Whether a retry can succeed: no server is reachable, or the server cannot answer now.
-fn is_passing(error: &ClientError) -> bool {
+pub(crate) fn is_passing(error: &ClientError) -> bool {
     match error.reason().map(Reason::retry) {
         Some(retry) => {
             matches!(retry, RetryHint::Elsewhere | RetryHint::Soon | RetryHint::IfRepeatable)
         }
         None => matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
+    }
+}
+
+/// Whether a task has ended.
+fn is_ended(task: &Task) -> bool {
+    match task.status() {
+        TaskStatus::Scheduled
+        | TaskStatus::Pending
+        | TaskStatus::Assigned
+        | TaskStatus::Running => false,
+        TaskStatus::Completed
+        | TaskStatus::Failed
+        | TaskStatus::Cancelled
+        | TaskStatus::Expired => true,
+        TaskStatus::Unspecified => task.finished_at.is_some(),
     }
 }
 
@@ -62,17 +84,16 @@ pub(crate) fn labels(flags: &[String]) -> Result<BTreeMap<String, String>, Failu
 /// `rota info`.
 pub(crate) async fn info(client: &Client, format: Format) -> Result<(), Failure> {
     let info = client.get_server_info(v1::GetServerInfoRequest {}).await?;
-    if format == Format::Json {
-        return output::json(&info);
+    if format.is_data() {
+        return output::data(&info, format);
     }
-    let mut table = Table::new(&["", ""]);
+    let mut table = Table::pairs("Version", &info.version);
     let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
-    row("Version", info.version);
     row("Node", info.node);
     row("Leader", info.leader.unwrap_or_else(|| "none".to_owned()));
     row("Epoch", info.epoch.to_string());
     row("Store", info.store);
-    row("Started", output::relative(info.started_at.unwrap_or_default()));
+    row("Started", output::time_and_distance(info.started_at.unwrap_or_default()));
     row("Live tasks", info.live_tasks.to_string());
     let (known, used) = (info.feature_level, info.cluster_feature_level);
     row("Feature level", format!("{used} (this node supports {known})"));
@@ -81,7 +102,8 @@ pub(crate) async fn info(client: &Client, format: Format) -> Result<(), Failure>
         row(&format!("Limit {name}"), value.to_string());
     }
     let warnings = cluster::warnings(info.store_lost, info.store_weakness.as_deref());
-    output::text(&format!("{}{warnings}", table.text().trim_start()))
+    table.print()?;
+    output::text(&warnings)
 }
 
 /// `rota log`: sets the log filter if one is given, and shows the filter in force.
@@ -94,10 +116,10 @@ pub(crate) async fn log_filter(
         Some(filter) => client.set_log_filter(node_v1::SetLogFilterRequest { filter }).await?,
         None => client.get_log_filter(node_v1::GetLogFilterRequest {}).await?,
     };
-    if format == Format::Json {
-        return output::json(&now);
+    if format.is_data() {
+        return output::data(&now, format);
     }
-    let mut table = Table::new(&["NODE", "LOG"]);
+    let mut table = Table::new([Column::new("NODE").keep(), Column::new("LOG").end()]);
     table.row([now.node, now.filter]);
     table.print()
 }

@@ -2,13 +2,14 @@
 
 use clap::{Subcommand, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
-    Client,
+    Client, EventFilter,
     v1::{self, Queue},
 };
 
 use crate::{
     exit::{Exit, Failure},
-    output::{self, Format, Table},
+    output::{self, Column, Format, Table},
+    watch::{self, WatchArgs},
 };
 
 /// Commands for queues.
@@ -16,23 +17,23 @@ use crate::{
 pub(crate) enum QueueVerb {
     /// List all queues.
     #[command(visible_alias = "ls")]
-    List,
+    List(WatchArgs),
     /// Show one queue.
     Get {
         /// Queue name.
-        #[arg(value_parser = Text::new())]
+        #[arg(value_parser = Text::new(), add = crate::complete::queues())]
         queue: String,
     },
     /// Stop starting tasks of a queue. Running tasks continue.
     Pause {
         /// Queue name.
-        #[arg(value_parser = Text::new())]
+        #[arg(value_parser = Text::new(), add = crate::complete::queues())]
         queue: String,
     },
     /// Start tasks of a paused queue again.
     Resume {
         /// Queue name.
-        #[arg(value_parser = Text::new())]
+        #[arg(value_parser = Text::new(), add = crate::complete::queues())]
         queue: String,
     },
 }
@@ -40,9 +41,9 @@ pub(crate) enum QueueVerb {
 /// Runs the command.
 pub(crate) async fn run(verb: QueueVerb, client: &Client, format: Format) -> Result<(), Failure> {
     let one: Queue = match verb {
-        QueueVerb::List => {
-            let list = client.all_queues().await?;
-            return if format == Format::Json { output::json(&list) } else { show(list.queues) };
+        QueueVerb::List(watch) => {
+            let changes = EventFilter::new().types(["task", "queue"]);
+            return watch::shown(watch, client, changes, || list(client, format)).await;
         }
         QueueVerb::Get { queue } => {
             let found = client.all_queues().await?.queues.into_iter().find(|one| one.name == queue);
@@ -51,22 +52,42 @@ pub(crate) async fn run(verb: QueueVerb, client: &Client, format: Format) -> Res
                     .hint("see `rota queue list`")
             })?
         }
-        QueueVerb::Pause { queue } => client.pause_queue(v1::QueueRequest { queue }).await?,
+        QueueVerb::Pause { queue } => {
+            let paused = client.pause_queue(v1::QueueRequest { queue }).await?;
+            if is_unused(&paused) {
+                let name = &paused.name;
+                output::note(&format!(
+                    "note: the queue {name} has had no task yet; if the name is wrong, use `rota queue resume {name}`"
+                ));
+            }
+            paused
+        }
         QueueVerb::Resume { queue } => client.resume_queue(v1::QueueRequest { queue }).await?,
     };
-    if format == Format::Json { output::json(&one) } else { show(vec![one]) }
+    if format.is_data() { output::data(&one, format) } else { show(vec![one]) }
+}
+
+async fn list(client: &Client, format: Format) -> Result<(), Failure> {
+    let list = client.all_queues().await?;
+    if format.is_data() { output::list(&list, "queues", format) } else { show(list.queues) }
+}
+
+/// Whether no task is known to have been in the queue, so that its name can be a mistake.
+fn is_unused(queue: &Queue) -> bool {
+    queue.scheduled + queue.pending + queue.running == 0
+        && queue.completed_total + queue.failed_total == 0
 }
 
 fn show(queues: Vec<Queue>) -> Result<(), Failure> {
-    let mut table = Table::new(&[
-        "QUEUE",
-        "STATE",
-        "SCHEDULED",
-        "PENDING",
-        "RUNNING",
-        "OLDEST",
-        "COMPLETED",
-        "FAILED",
+    let mut table = Table::new([
+        Column::new("QUEUE").keep(),
+        Column::new("STATE").state(),
+        Column::new("SCHEDULED").rank(3),
+        Column::new("PENDING"),
+        Column::new("RUNNING"),
+        Column::new("OLDEST").rank(2),
+        Column::new("COMPLETED").rank(4),
+        Column::new("FAILED").rank(2),
     ]);
     for queue in queues {
         let oldest = queue.oldest_pending_age.map(|age| output::coarse(age.duration()));

@@ -11,13 +11,13 @@ use super::{
     retry::{self, RetryArgs},
     work::payload_of,
 };
-use crate::exit::Failure;
+use crate::{dates, exit::Failure};
 
 /// The new values.
 #[derive(Debug, Args)]
 pub(crate) struct UpdateArgs {
     /// Task id.
-    #[arg(value_parser = Text::new())]
+    #[arg(value_parser = Text::new(), add = crate::complete::tasks())]
     id: String,
     /// Description for people, up to 256 characters. An empty text removes it.
     #[arg(long, value_name = "TEXT")]
@@ -37,11 +37,11 @@ pub(crate) struct UpdateArgs {
     /// Delay before the task is due, such as 30s or 2h.
     #[arg(long, value_name = "TIME", conflicts_with = "run_at")]
     delay: Option<TimeSpan>,
-    /// Earliest start time, such as 2026-01-31T12:00:00Z.
-    #[arg(long, value_name = "DATE")]
+    /// Earliest start time, such as 2026-01-31T12:00:00Z, "tomorrow 09:00" or "in 3h".
+    #[arg(long, value_name = "DATE", value_parser = dates::coming)]
     run_at: Option<Date>,
     /// Start deadline. The task expires if it has not started by then.
-    #[arg(long, value_name = "DATE", conflicts_with = "never_expires")]
+    #[arg(long, value_name = "DATE", conflicts_with = "never_expires", value_parser = dates::coming)]
     expires_at: Option<Date>,
     /// Remove the start deadline.
     #[arg(long)]

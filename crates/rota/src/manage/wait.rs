@@ -10,8 +10,9 @@ use rota_proto::json::Words as _;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    is_passing,
-    task::{last_lines, show},
+    follow::Follower,
+    is_ended, is_passing,
+    show::{last_lines, show},
 };
 use crate::{
     exit::{Exit, Failure},
@@ -19,8 +20,8 @@ use crate::{
     text,
 };
 
-/// Interval between checks for news.
-const LOOK: Duration = Duration::from_secs(1);
+/// Maximum time between checks for news.
+const LOOK: Duration = Duration::from_secs(60);
 /// Maximum number of characters of a result to print. `rota task result` prints all.
 const RESULT: usize = 2000;
 
@@ -51,7 +52,7 @@ pub(crate) async fn until_ended(
     let task = ended(client, wait, format).await?;
     let (status, error) = (task.status(), task.error.clone());
     show(&task, format)?;
-    if format == Format::Table {
+    if !format.is_data() {
         match said(client, &task).await {
             Ok(said) => output::text(&said)?,
             // The status of the task is known, and decides the exit code.
@@ -72,9 +73,10 @@ async fn ended(client: &Client, wait: Wait, format: Format) -> Result<Task, Fail
     let until = timeout.map(|timeout| Instant::now() + timeout);
     let mut told = None;
     let mut away: Option<ClientError> = None;
+    let mut follower = Follower::new(client, &id);
     loop {
         let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()));
-        let asked = client.wait_task_for(&id, left.min(LOOK));
+        let asked = follower.look(left);
         let answer = match until {
             Some(until) => timeout_at(until + GRACE, asked).await.ok(),
             None => Some(asked.await),
@@ -86,7 +88,7 @@ async fn ended(client: &Client, wait: Wait, format: Format) -> Result<Task, Fail
                 }
                 (known, away) = (true, None);
                 let news = news(&task);
-                if format == Format::Table && news.is_some() && news != told {
+                if !format.is_data() && news.is_some() && news != told {
                     news.iter().for_each(|news| output::note(&news.text));
                     told = news;
                 }
@@ -96,7 +98,7 @@ async fn ended(client: &Client, wait: Wait, format: Format) -> Result<Task, Fail
                 if !goes_on {
                     return Err(error.into());
                 }
-                if away.is_none() && format == Format::Table {
+                if away.is_none() && !format.is_data() {
                     output::note(&format!("{error}; retrying"));
                 }
                 away = Some(error);
@@ -123,20 +125,6 @@ fn over(id: &str, timeout: Duration, known: bool, away: Option<ClientError>) -> 
             Failure::new(Exit::TimedOut, format!("{id} had not ended after {waited}{why}"))
                 .hint(format!("see why with `rota task get {id}`"))
         }
-    }
-}
-
-pub(super) fn is_ended(task: &Task) -> bool {
-    match task.status() {
-        TaskStatus::Scheduled
-        | TaskStatus::Pending
-        | TaskStatus::Assigned
-        | TaskStatus::Running => false,
-        TaskStatus::Completed
-        | TaskStatus::Failed
-        | TaskStatus::Cancelled
-        | TaskStatus::Expired => true,
-        TaskStatus::Unspecified => task.finished_at.is_some(),
     }
 }
 

@@ -11,16 +11,16 @@ use rota_client::{TimeSpan, v1::RetryPolicy};
 use serde_json::{json, value::RawValue};
 
 use super::{lines::BYTE_ORDER_MARK, retry::RetryArgs};
-use crate::exit::Failure;
+use crate::{exit::Failure, input};
 
 // No doc comment: clap would show it as the description of the command.
 #[derive(Debug, Args)]
 pub(crate) struct WorkArgs {
     /// Kind of the task. Workers with a handler for this kind run it.
-    #[arg(long, value_parser = Text::new())]
+    #[arg(long, value_parser = Text::new(), add = crate::complete::kinds())]
     kind: Option<String>,
     /// Queue of the task [default: default].
-    #[arg(long, value_parser = Text::new())]
+    #[arg(long, value_parser = Text::new(), add = crate::complete::queues())]
     queue: Option<String>,
     /// Payload for the handler: JSON, @FILE, or - for standard input.
     #[arg(long, value_name = "JSON", conflicts_with_all = ["command", "http"])]
@@ -32,6 +32,16 @@ pub(crate) struct WorkArgs {
     /// Request a URL.
     #[arg(long, value_name = "URL", help = "Request a URL, such as https://example.org", value_parser = parse_url, conflicts_with = "argv")]
     http: Option<String>,
+    /// Method of the request [default: GET, or POST with a body].
+    #[arg(long, value_name = "METHOD", requires = "http", value_parser = parse_method)]
+    method: Option<String>,
+    /// Header of the request, such as 'accept: application/json'. Can be repeated.
+    #[arg(long = "header", value_name = "NAME:VALUE", requires = "http", value_parser = parse_header)]
+    headers: Vec<(String, String)>,
+    /// Body of the request: JSON or other text, @FILE, or - for standard input. The value of a JSON body is sent
+    /// without its spaces.
+    #[arg(long, value_name = "TEXT", requires = "http")]
+    body: Option<String>,
     /// Program and its arguments.
     #[arg(last = true, value_name = "ARGV", requires = "command")]
     argv: Vec<String>,
@@ -49,8 +59,20 @@ pub(crate) struct WorkArgs {
 }
 
 /// Ids of the flags, but those of the retry policy.
-pub(super) const FLAGS: [&str; 9] =
-    ["kind", "queue", "payload", "command", "http", "argv", "priority", "timeout", "retention"];
+pub(super) const FLAGS: [&str; 12] = [
+    "kind",
+    "queue",
+    "payload",
+    "command",
+    "http",
+    "method",
+    "headers",
+    "body",
+    "argv",
+    "priority",
+    "timeout",
+    "retention",
+];
 
 /// What the flags say.
 #[derive(Debug)]
@@ -70,9 +92,11 @@ impl WorkArgs {
         let (kind, payload) = if self.command {
             ("command".to_owned(), Some(json!({ "argv": self.argv }).to_string()))
         } else if let Some(url) = self.http {
-            ("http".to_owned(), Some(json!({ "url": url }).to_string()))
+            let body = self.body.map(|body| text_of("--body", body)).transpose()?;
+            let request = request(&url, self.method, self.headers, body)?;
+            ("http".to_owned(), Some(request.to_string()))
         } else {
-            (String::new(), self.payload.map(text_of).transpose()?)
+            (String::new(), self.payload.map(|payload| text_of("--payload", payload)).transpose()?)
         };
         let payload = payload.as_deref().map(json_of).transpose()?.unwrap_or_default();
         Ok(Work {
@@ -87,25 +111,97 @@ impl WorkArgs {
     }
 }
 
+/// Checks a URL as the executor will, so that a mistake is found now and not in each attempt. Text in double braces
+/// stands for a value of the run.
 fn parse_url(text: &str) -> Result<String, String> {
-    let is_one = ["http://", "https://"].iter().any(|scheme| {
-        let rest = text.get(scheme.len()..).filter(|rest| !rest.is_empty());
-        rest.is_some() && text[..scheme.len()].eq_ignore_ascii_case(scheme)
+    let has_scheme = ["http://", "https://"].iter().any(|scheme| {
+        text.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
     });
-    if is_one { Ok(text.to_owned()) } else { Err("must begin with http:// or https://".to_owned()) }
+    if !has_scheme {
+        return Err("must begin with http:// or https://".to_owned());
+    }
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("must not contain spaces; write a space as %20".to_owned());
+    }
+    match url::Url::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("not a URL: {error}")),
+    }
 }
 
-/// The text of `--payload`, of its file, or of standard input.
-fn text_of(payload: String) -> Result<String, Failure> {
-    match payload.strip_prefix('@') {
-        _ if payload == "-" => {
-            read_all(io::stdin()).map_err(|error| Failure::usage(format!("--payload -: {error}")))
+fn is_token(text: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_letter)
+}
+
+fn parse_method(text: &str) -> Result<String, String> {
+    if is_token(text) {
+        Ok(text.to_ascii_uppercase())
+    } else {
+        Err("must be a method such as GET, POST or DELETE".to_owned())
+    }
+}
+
+fn parse_header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("must be NAME:VALUE")?;
+    let value = value.trim();
+    if !is_token(name) {
+        return Err(format!("{name:?} is not the name of a header"));
+    }
+    if value.chars().any(|c| c.is_control() && c != '\t') {
+        return Err("the value must not contain line breaks".to_owned());
+    }
+    Ok((name.to_ascii_lowercase(), value.to_owned()))
+}
+
+/// The payload of a request. JSON in the body stays a value, so that it can be read in the task.
+fn request(
+    url: &str,
+    method: Option<String>,
+    headers: Vec<(String, String)>,
+    body: Option<String>,
+) -> Result<serde_json::Value, Failure> {
+    let mut request = json!({ "url": url });
+    if let Some(method) = method {
+        if body.is_some() && matches!(&*method, "GET" | "HEAD") {
+            return Err(Failure::usage(format!("a {method} request has no body"))
+                .hint("leave --method out to send the body with POST"));
+        }
+        request["method"] = method.into();
+    }
+    let mut named = serde_json::Map::new();
+    for (name, value) in headers {
+        if named.insert(name.clone(), value.into()).is_some() {
+            return Err(Failure::usage(format!("--header: the header {name} is given twice"))
+                .hint("join the values with a comma"));
+        }
+    }
+    if !named.is_empty() {
+        request["headers"] = named.into();
+    }
+    if let Some(body) = body {
+        let is_string = body.trim_start().starts_with('"');
+        request["body"] = match serde_json::from_str::<serde_json::Value>(&body) {
+            // The executor sends a string without its quotes, so one in quotes must stay a text.
+            Ok(value) if !is_string => value,
+            _ => body.into(),
+        };
+    }
+    Ok(request)
+}
+
+/// The text of a flag, of its file, or of standard input.
+fn text_of(flag: &str, text: String) -> Result<String, Failure> {
+    match text.strip_prefix('@') {
+        _ if text == "-" => {
+            input::claim(&format!("{flag} -"))?;
+            read_all(io::stdin()).map_err(|error| Failure::usage(format!("{flag} -: {error}")))
         }
         Some(path) => {
-            let named = |error| Failure::usage(format!("--payload @{path}: {error}"));
+            let named = |error| Failure::usage(format!("{flag} @{path}: {error}"));
             File::open(path).and_then(read_all).map_err(named)
         }
-        None => Ok(payload),
+        None => Ok(text),
     }
 }
 
@@ -119,7 +215,7 @@ fn json_of(text: &str) -> Result<Bytes, Failure> {
 
 /// The payload of `--payload`.
 pub(super) fn payload_of(payload: String) -> Result<Bytes, Failure> {
-    json_of(&text_of(payload)?)
+    json_of(&text_of("--payload", payload)?)
 }
 
 fn read_all(mut input: impl Read) -> io::Result<String> {

@@ -16,11 +16,11 @@ use super::{
     manifest::{self, CalendarContent, Manifest, Placed},
     normal,
     select::SelectArgs,
-    yaml,
 };
 use crate::{
     exit::{Exit, Failure},
     output::{self, Format},
+    yaml,
 };
 
 /// Requests at a time.
@@ -115,7 +115,7 @@ pub(super) async fn apply(
         count(Action::Delete),
         count(Action::None)
     );
-    if format == Format::Table {
+    if !format.is_data() {
         changes.iter().try_for_each(show)?;
         output::line(&plan)?;
     }
@@ -130,13 +130,13 @@ pub(super) async fn apply(
             return Err(Failure::new(Exit::Failure, "nothing was changed"));
         }
     }
-    if format == Format::Json {
+    if format.is_data() {
         let shown: Vec<Value> = changes.iter().map(json_of).collect();
         if !wanted {
-            return output::json(&json!({ "applied": 0, "changes": shown }));
+            return output::data(&json!({ "applied": 0, "changes": shown }), format);
         }
         let applied = send(client, changes, format).await?;
-        return output::json(&json!({ "applied": applied, "changes": shown }));
+        return output::data(&json!({ "applied": applied, "changes": shown }), format);
     }
     if wanted {
         let applied = send(client, changes, format).await?;
@@ -399,7 +399,7 @@ async fn send(client: &Client, changes: Vec<Change>, format: Format) -> Result<u
             return Err(failure.and_hint(&format!("{applied} changes were applied before")));
         }
         applied += 1;
-        if format == Format::Table {
+        if !format.is_data() {
             output::note(&format!("{kind} {name} done"));
         }
     }

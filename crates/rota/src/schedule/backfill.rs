@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct BackfillArgs {
     /// Name of the schedule.
-    #[arg(value_parser = Text::new())]
+    #[arg(value_parser = Text::new(), add = crate::complete::schedules())]
     name: String,
     /// First nominal time, such as 2026-03-01 or 2026-03-01T12:00. A local time is in the time zone of the schedule.
     #[arg(long, value_name = "DATE", value_parser = Text::new(), required_unless_present = "cancel")]
@@ -58,9 +58,10 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     if args.cancel {
         let schedule = client.cancel_backfill(ScheduleRequest { name: args.name }).await?;
-        return match format {
-            Format::Json => output::json(&schedule),
-            Format::Table => output::line(&format!("{} backfill cancelled", schedule.name)),
+        return if format.is_data() {
+            output::data(&schedule, format)
+        } else {
+            output::line(&format!("{} backfill cancelled", schedule.name))
         };
     }
     let zone = dates::zone_of(client, &args.name).await?;
@@ -79,17 +80,18 @@ pub(super) async fn run(
     if args.dry_run || !args.yes {
         let count = client.backfill_schedule(request.clone()).await?;
         if args.dry_run {
-            return match format {
-                Format::Json => output::json(&count),
-                Format::Table => output::line(&counted(&count)),
+            return if format.is_data() {
+                output::data(&count, format)
+            } else {
+                output::line(&counted(&count))
             };
         }
         ask(&count)?;
     }
     request.dry_run = false;
     let begun = client.backfill_schedule(request).await?;
-    if format == Format::Json {
-        return output::json(&begun);
+    if format.is_data() {
+        return output::data(&begun, format);
     }
     output::line(&counted(&begun))?;
     let name = begun.schedule.map(|schedule| schedule.name).unwrap_or_default();

@@ -141,8 +141,8 @@ pub(super) async fn run(args: CreateArgs, client: &Client, format: Format) -> Re
         }
     })?;
     let schedule = schedule.unwrap_or_default();
-    if format == Format::Json {
-        return output::json(&schedule);
+    if format.is_data() {
+        return output::data(&schedule, format);
     }
     let what = match (created, changed) {
         (true, _) => "created",

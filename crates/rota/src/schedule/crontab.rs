@@ -42,10 +42,7 @@ pub(super) fn run(args: &CrontabArgs, format: Format) -> Result<(), Failure> {
     let text = dates::text_of(&args.file, MAX_CRONTAB)?;
     let lines: Vec<Explained> =
         parse(&text, args.system).iter().map(|line| explained(line, &zone, from)).collect();
-    match format {
-        Format::Json => output::json(&lines),
-        Format::Table => print(&lines),
-    }
+    if format.is_data() { output::data(&lines, format) } else { print(&lines) }
 }
 
 /// What a line means.

@@ -6,58 +6,53 @@ use std::{
 };
 
 use rota_client::{Client, Date, v1};
-use rota_cron::{LocalDate, Recurrence, RecurrenceError, RecurrenceSpec, Timestamp, Zone};
+use rota_cron::{LocalDate, Timestamp, Zone};
 
-use super::refused;
-use crate::exit::Failure;
+use crate::{
+    dates::{self, Moment, Toward},
+    exit::Failure,
+    input,
+};
 
 /// The instant of `--from`, or now.
 pub(super) fn from(text: Option<&str>, zone: &Zone) -> Result<Timestamp, Failure> {
     match text {
-        None => Ok(Timestamp(jiff::Timestamp::now().as_millisecond())),
+        None => Ok(dates::now()),
         Some(text) => moment("--from", text, zone),
     }
 }
 
-/// A date with a time, as a local time in the zone or with an offset.
+/// A date with a time or the begin of a day, as a local time in the zone or with an offset.
 pub(super) fn moment(flag: &str, text: &str, zone: &Zone) -> Result<Timestamp, Failure> {
-    // A start is the same kind of date, so the same reader serves both.
-    let spec = RecurrenceSpec {
-        expressions: vec!["* * * * *".to_owned()],
-        time_zone: Some(zone.name().to_owned()),
-        start: Some(text.to_owned()),
-        ..RecurrenceSpec::default()
-    };
-    match Recurrence::new(&spec, "") {
-        Ok(recurrence) => Ok(recurrence.start().unwrap_or_default()),
-        Err(error @ RecurrenceError::Date { .. }) => {
-            let text = error.to_string();
-            Err(Failure::usage(format!("{flag}{}", text.strip_prefix("start").unwrap_or(&text))))
-        }
-        Err(error) => Err(refused::recurrence(&error)),
-    }
+    read(flag, text, zone)?.begin(zone).map_err(|why| wrong(flag, text, &why))
 }
 
 /// The begin of a range: a date with a time, or the begin of a day.
 pub(super) fn begin(flag: &str, text: &str, zone: &Zone) -> Result<Date, Failure> {
-    let whole = if is_day(text) { format!("{text}T00:00") } else { text.to_owned() };
-    moment(flag, &whole, zone).map(date)
+    moment(flag, text, zone).map(date)
 }
 
-/// The end of a range: a date with a time, or the end of a day.
+/// The end of a range, which is in it: a date with a time, or the last second of a day.
 pub(super) fn end(flag: &str, text: &str, zone: &Zone) -> Result<Date, Failure> {
-    let whole = if is_day(text) { format!("{text}T23:59:59") } else { text.to_owned() };
-    moment(flag, &whole, zone).map(date)
+    let moment = read(flag, text, zone)?;
+    let end = moment.end(zone).map_err(|why| wrong(flag, text, &why))?;
+    Ok(date(match moment {
+        Moment::Instant(_) => end,
+        Moment::Day(_) => Timestamp(end.0 - 1000),
+    }))
 }
 
-/// Whether a text looks like `2026-12-24`.
-fn is_day(text: &str) -> bool {
-    text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+fn read(flag: &str, text: &str, zone: &Zone) -> Result<Moment, Failure> {
+    dates::read(text, Toward::Unsaid, dates::now(), zone).map_err(|why| wrong(flag, text, &why))
+}
+
+fn wrong(flag: &str, text: &str, why: &str) -> Failure {
+    Failure::usage(format!("invalid value {text:?} for {flag}: {why}"))
 }
 
 /// The same instant for the API.
 pub(super) fn date(at: Timestamp) -> Date {
-    jiff::Timestamp::from_millisecond(at.0).unwrap_or_default().into()
+    dates::to_date(at)
 }
 
 /// The time zone of a schedule on the server.
@@ -96,6 +91,7 @@ pub(crate) fn text_of(file: &Path, limit: usize) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     let most = limit as u64 + 1;
     if file == Path::new("-") {
+        input::claim("-")?;
         io::stdin().lock().take(most).read_to_end(&mut bytes).map_err(failed)?;
     } else {
         let opened = std::fs::File::open(file).map_err(failed)?;

@@ -57,11 +57,11 @@ pub(super) async fn run(args: ExportArgs, client: &Client, format: Format) -> Re
     }
     let content = Content { calendars, schedules };
     match format {
-        Format::Json => output::json(&content),
-        Format::Table if content.schedules.is_empty() => {
+        _ if format.is_data() => output::data(&content, format),
+        _ if content.schedules.is_empty() => {
             output::note("no schedules");
             Ok(())
         }
-        Format::Table => output::text(&content.yaml()?),
+        _ => output::text(&content.yaml()?),
     }
 }

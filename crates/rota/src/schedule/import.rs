@@ -24,13 +24,13 @@ use super::{
     manifest::{Manifest, Placed},
     normal,
     program::{program, slug},
-    yaml,
 };
 use crate::{
+    dates::zone_of_host,
     exit::{Exit, Failure},
     manage::labels,
     output::{self, Format},
-    text,
+    text, yaml,
 };
 
 /// The longest timeout of an attempt that a server takes: cron has none.
@@ -109,9 +109,10 @@ pub(super) async fn run(
         summary(&lines);
         return create(&args, lines, &client()?, format).await;
     }
-    match format {
-        Format::Json => output::json(&lines)?,
-        Format::Table => output::text(&written(&lines, &zone)?)?,
+    if format.is_data() {
+        output::data(&lines, format)?;
+    } else {
+        output::text(&written(&lines, &zone)?)?;
     }
     summary(&lines);
     let invalid = lines.iter().filter(|its| its.line.kind == "invalid").count();
@@ -129,11 +130,7 @@ fn zone(name: Option<&str>) -> Result<Zone, Failure> {
     let unknown = || {
         Failure::usage("the time zone of this host is not known").hint("set it with --time-zone")
     };
-    // The target of the link, such as /usr/share/zoneinfo/Europe/Berlin.
-    let Ok(target) = std::fs::canonicalize("/etc/localtime") else { return Ok(Zone::utc()) };
-    let target = target.to_string_lossy().into_owned();
-    let (_, name) = target.split_once("/zoneinfo/").ok_or_else(unknown)?;
-    Zone::find(name).map_err(|_| unknown())
+    zone_of_host().ok_or_else(unknown)
 }
 
 /// An import under way.

@@ -12,11 +12,11 @@ use rota_client::v1::{CalendarEntry, PutCalendarRequest, ScheduleDefinition};
 use rota_proto::json::Object;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    dates,
+use super::dates;
+use crate::{
+    exit::Failure,
     yaml::{self, Fault, Node},
 };
-use crate::exit::Failure;
 
 /// The longest file.
 const MAX_FILE: usize = 64 << 20;

@@ -23,7 +23,6 @@ mod times;
 mod upcoming;
 mod verbs;
 mod why;
-mod yaml;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use rota_client::{
@@ -76,9 +75,10 @@ pub(crate) async fn run(
             let request =
                 DeleteScheduleRequest { name: name.clone(), expected_version: if_version };
             client()?.delete_schedule(request).await?;
-            match format {
-                Format::Json => output::json(&json!({ "name": name, "deleted": true })),
-                Format::Table => output::line(&format!("{name} deleted")),
+            if format.is_data() {
+                output::data(&json!({ "name": name, "deleted": true }), format)
+            } else {
+                output::line(&format!("{name} deleted"))
             }
         }
         ScheduleVerb::Export(args) => export::run(args, &client()?, format).await,
@@ -92,17 +92,15 @@ async fn trigger(name: String, wait: bool, client: &Client, format: Format) -> R
     let task = client.trigger_schedule(ScheduleRequest { name }).await?;
     if wait {
         // Before the wait: the task goes on if the user interrupts the wait.
-        match format {
-            Format::Table => output::note(&task.id),
-            Format::Json => output::json_note(&json!({ "id": task.id })),
+        if format.is_data() {
+            output::json_note(&json!({ "id": task.id }));
+        } else {
+            output::note(&task.id);
         }
         let wait = Wait { id: task.id, timeout: None, known: true };
         return wait::until_ended(client, wait, format).await;
     }
-    match format {
-        Format::Json => output::json(&task),
-        Format::Table => output::line(&task.id),
-    }
+    if format.is_data() { output::data(&task, format) } else { output::line(&task.id) }
 }
 
 /// Skips a coming tick, or takes that back.
@@ -125,8 +123,8 @@ async fn skip(
     };
     let request = SkipTickRequest { name, nominal_time: Some(nominal), undo };
     let schedule = client.skip_tick(request).await?;
-    if format == Format::Json {
-        return output::json(&schedule);
+    if format.is_data() {
+        return output::data(&schedule, format);
     }
     let what = if undo { "runs after all at" } else { "skips" };
     output::line(&format!("{} {what} {}", schedule.name, times::time(nominal)))?;

@@ -11,8 +11,7 @@ use rota_client::{
     },
 };
 
-use super::yaml;
-use crate::exit::Failure;
+use crate::{exit::Failure, yaml};
 
 /// The defaults of the server.
 const TIMEOUT: Duration = Duration::from_secs(30 * 60);

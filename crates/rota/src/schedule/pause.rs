@@ -13,9 +13,10 @@ use serde_json::json;
 
 use super::{
     select::{FILTERS, SelectArgs},
-    show::state,
+    show::{page, state},
 };
 use crate::{
+    ask::{self, Count},
     exit::{Exit, Failure},
     output::{self, Format},
 };
@@ -29,13 +30,16 @@ const BY: usize = 128;
 #[derive(Debug, Args)]
 pub(crate) struct Which {
     /// Name of the schedule.
-    #[arg(value_parser = Text::new(), required_unless_present_any = FILTERS.into_iter().chain(["all"]), conflicts_with_all = FILTERS)]
+    #[arg(value_parser = Text::new(), required_unless_present_any = FILTERS.into_iter().chain(["all"]), conflicts_with_all = FILTERS, add = crate::complete::schedules())]
     name: Option<String>,
     #[command(flatten)]
     select: SelectArgs,
     /// Select all schedules.
     #[arg(long, conflicts_with = "name", conflicts_with_all = FILTERS)]
     all: bool,
+    /// Count the schedules of the filter, and change nothing.
+    #[arg(long, conflicts_with_all = ["name", "yes"])]
+    dry_run: bool,
     /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
@@ -68,12 +72,15 @@ pub(super) async fn pause(args: PauseArgs, client: &Client, format: Format) -> R
     let by = by.or_else(author);
     if let Some(name) = which.name {
         let schedule = client.pause_schedule(PauseScheduleRequest { name, note, by }).await?;
-        return match format {
-            Format::Json => output::json(&schedule),
-            Format::Table => output::line(&format!("{} {}", schedule.name, state(&schedule))),
+        return if format.is_data() {
+            output::data(&schedule, format)
+        } else {
+            output::line(&format!("{} {}", schedule.name, state(&schedule)))
         };
     }
-    confirm(&which, "pause")?;
+    if !confirmed(&which, "pause", client, format).await? {
+        return Ok(());
+    }
     let request = PauseSchedulesRequest {
         filter: Some(which.select.filter()?),
         all: which.all,
@@ -89,12 +96,15 @@ pub(super) async fn pause(args: PauseArgs, client: &Client, format: Format) -> R
 pub(super) async fn resume(which: Which, client: &Client, format: Format) -> Result<(), Failure> {
     if let Some(name) = which.name {
         let schedule = client.resume_schedule(ScheduleRequest { name }).await?;
-        return match format {
-            Format::Json => output::json(&schedule),
-            Format::Table => output::line(&format!("{} {}", schedule.name, state(&schedule))),
+        return if format.is_data() {
+            output::data(&schedule, format)
+        } else {
+            output::line(&format!("{} {}", schedule.name, state(&schedule)))
         };
     }
-    confirm(&which, "resume")?;
+    if !confirmed(&which, "resume", client, format).await? {
+        return Ok(());
+    }
     let request = ResumeSchedulesRequest {
         filter: Some(which.select.filter()?),
         all: which.all,
@@ -104,18 +114,34 @@ pub(super) async fn resume(which: Which, client: &Client, format: Format) -> Res
     page_by_page(ask, "resumed", format).await
 }
 
-fn confirm(which: &Which, verb: &str) -> Result<(), Failure> {
+/// Asks, or shows the number for `--dry-run`. Returns whether to go on.
+async fn confirmed(
+    which: &Which,
+    verb: &str,
+    client: &Client,
+    format: Format,
+) -> Result<bool, Failure> {
     if which.yes {
-        return Ok(());
+        return Ok(true);
     }
-    if !output::is_interactive() {
-        return Err(Failure::usage(format!(
-            "cannot ask for confirmation without a terminal; add --yes to {verb} many schedules"
-        )));
+    if !which.dry_run {
+        ask::needs_terminal(verb, "schedules")?;
     }
-    let those = if which.all { "" } else { " that match the filter" };
-    if output::confirm(&format!("{verb} all schedules{those}?"))? {
-        Ok(())
+    let found = page(client, &which.select, ask::COUNTED).await?;
+    let count = Count::new(found.schedules.len(), found.next_page_token.is_some());
+    let told = count.of("schedule");
+    if which.dry_run {
+        if format.is_data() {
+            let (number, exact) = count.parts();
+            let told = json!({ "dry_run": true, "action": verb, "count": number, "exact": exact });
+            output::data(&told, format)?;
+        } else {
+            output::line(&format!("would {verb} {told}; nothing was changed"))?;
+        }
+        return Ok(false);
+    }
+    if output::confirm(&format!("{verb} {told}?"))? {
+        Ok(true)
     } else {
         Err(Failure::new(Exit::Failure, "no schedule was changed"))
     }
@@ -142,10 +168,13 @@ async fn page_by_page(
     };
     match stopped {
         Some(failure) if total == 0 => return Err(failure),
-        _ => match format {
-            Format::Json => output::json(&json!({ "changed": total }))?,
-            Format::Table => output::line(&format!("{total} {done}"))?,
-        },
+        _ => {
+            if format.is_data() {
+                output::data(&json!({ "changed": total }), format)?;
+            } else {
+                output::line(&format!("{total} {done}"))?;
+            }
+        }
     }
     stopped.map_or(Ok(()), |failure| Err(failure.after("stopped early")))
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     exit::Failure,
-    output::{self, Format, Table},
+    output::{self, Column, Format, Table},
 };
 
 /// What the command prints.
@@ -50,10 +50,7 @@ struct Row {
 
 pub(super) fn run(args: &PreviewArgs, format: Format) -> Result<(), Failure> {
     let preview = preview(args)?;
-    match format {
-        Format::Json => output::json(&preview),
-        Format::Table => print(&preview),
-    }
+    if format.is_data() { output::data(&preview, format) } else { print(&preview) }
 }
 
 fn preview(args: &PreviewArgs) -> Result<Preview, Failure> {
@@ -193,7 +190,12 @@ fn print(preview: &Preview) -> Result<(), Failure> {
         output::line(&format!("Normal form: {}", preview.normal_form))?;
     }
     if !preview.upcoming.is_empty() {
-        let mut table = Table::new(&["LOCAL TIME", "DAY", "UTC", "NOTE"]);
+        let mut table = Table::new([
+            Column::new("LOCAL TIME").rank(0),
+            Column::new("DAY").rank(2),
+            Column::new("UTC").rank(3),
+            Column::new("NOTE").end(),
+        ]);
         for row in &preview.upcoming {
             let skipped = row.reason.iter().map(|reason| format!("skipped: {reason}"));
             let moved = row.moved_from.iter().map(|date| format!("moved from {date}"));

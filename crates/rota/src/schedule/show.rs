@@ -2,10 +2,7 @@
 
 use rota_client::{
     Client,
-    v1::{
-        self, ListSchedulesRequest, ListSchedulesResponse, Schedule, ScheduleDefinition,
-        ScheduleState,
-    },
+    v1::{self, ListSchedulesRequest, ListSchedulesResponse, Schedule, ScheduleState},
 };
 use rota_proto::json::Words as _;
 
@@ -17,26 +14,24 @@ use super::{
 };
 use crate::{
     exit::Failure,
-    output::{self, Format, Table},
+    output::{self, Column, Format, Table},
 };
 
 /// Number of coming runs that `get` shows.
 const RUNS: u32 = 3;
-/// Maximum number of characters of a sentence in a list.
-const SENTENCE: usize = 60;
 /// Largest page of a server with its default settings.
 const PAGE: u32 = 1000;
 
 /// Shows one schedule.
 pub(super) async fn get(client: &Client, name: &str, format: Format) -> Result<(), Failure> {
     let schedule = client.get_schedule(v1::ScheduleRequest { name: name.to_owned() }).await?;
-    if format == Format::Json {
-        return output::json(&schedule);
+    if format.is_data() {
+        return output::data(&schedule, format);
     }
     let request =
         v1::PreviewScheduleRequest { name: name.to_owned(), count: Some(RUNS), from: None };
     let preview = client.preview_schedule(request).await?;
-    output::text(&describe(&schedule).text())?;
+    describe(&schedule).print()?;
     if !preview.upcoming.is_empty() {
         output::line("")?;
         upcoming::table(&preview.upcoming).print()?;
@@ -47,7 +42,7 @@ pub(super) async fn get(client: &Client, name: &str, format: Format) -> Result<(
 }
 
 fn describe(schedule: &Schedule) -> Table {
-    let mut table = Table::new(&["Schedule", &schedule.name]);
+    let mut table = Table::pairs("Schedule", &schedule.name);
     let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
     row("State", state(schedule));
     row("Runs", schedule.sentence.clone());
@@ -106,18 +101,24 @@ pub(super) async fn list(
     format: Format,
 ) -> Result<(), Failure> {
     let all = page(client, select, limit).await?;
-    if format == Format::Json {
-        return output::json(&all);
+    if format.is_data() {
+        return output::list(&all, "schedules", format);
     }
-    let mut table = Table::new(&["NAME", "STATE", "NEXT RUN", "LAST RUN", "RUNS"]);
+    let mut table = Table::new([
+        Column::new("NAME").keep(),
+        Column::new("STATE").state(),
+        Column::new("NEXT RUN"),
+        Column::new("LAST RUN").rank(3),
+        Column::new("RUNS").rank(2).end(),
+    ]);
     for schedule in &all.schedules {
         let next = match (schedule.state(), schedule.next_time) {
-            (ScheduleState::Active, Some(next)) => output::relative(next),
+            (ScheduleState::Active, Some(next)) => output::when(next),
             _ => "-".to_owned(),
         };
-        let last = schedule.last_fired_time.map_or_else(|| "never".to_owned(), output::relative);
+        let last = schedule.last_fired_time.map_or_else(|| "never".to_owned(), output::when);
         let cells = [schedule.name.clone(), schedule.state().word().to_owned(), next, last];
-        table.row(cells.into_iter().chain([short(schedule)]));
+        table.row(cells.into_iter().chain([schedule.sentence.clone()]));
     }
     table.print()?;
     if all.schedules.is_empty() {
@@ -129,20 +130,8 @@ pub(super) async fn list(
     Ok(())
 }
 
-fn short(schedule: &Schedule) -> String {
-    let sentence = &schedule.sentence;
-    if sentence.chars().count() <= SENTENCE {
-        return sentence.clone();
-    }
-    // An expression says more than half of a sentence.
-    let ScheduleDefinition { expressions, .. } = schedule.definition.clone().unwrap_or_default();
-    match expressions.as_slice() {
-        [one] => format!("{one} ({})", schedule.time_zone),
-        _ => sentence.chars().take(SENTENCE - 1).chain(['…']).collect(),
-    }
-}
-
-async fn page(
+/// Reads schedules page by page. The answer has a cursor if there are more.
+pub(super) async fn page(
     client: &Client,
     select: &SelectArgs,
     limit: u32,

@@ -10,7 +10,7 @@ use rota_proto::json::Words as _;
 use super::{dates, times::time};
 use crate::{
     exit::Failure,
-    output::{self, Format, Table},
+    output::{self, Column, Format, Table},
 };
 
 /// Largest page of a server with its default settings.
@@ -20,7 +20,7 @@ const PAGE: u32 = 1000;
 #[derive(Debug, Args)]
 pub(crate) struct TicksArgs {
     /// Name of the schedule.
-    #[arg(value_parser = Text::new())]
+    #[arg(value_parser = Text::new(), add = crate::complete::schedules())]
     name: String,
     /// First nominal time. A local time is in the time zone of the schedule.
     #[arg(long, value_name = "DATE", value_parser = Text::new())]
@@ -50,8 +50,8 @@ pub(super) async fn run(args: TicksArgs, client: &Client, format: Format) -> Res
         range.to = args.to.as_ref().map(end).transpose()?;
     }
     let all = read(client, &args.name, range, args.limit).await?;
-    if format == Format::Json {
-        return output::json(&all);
+    if format.is_data() {
+        return output::list(&all, "ticks", format);
     }
     table(&all.ticks).print()?;
     if all.ticks.is_empty() {
@@ -97,7 +97,13 @@ pub(super) async fn read(
 
 /// The ticks as a table.
 pub(super) fn table(ticks: &[Tick]) -> Table {
-    let mut table = Table::new(&["NOMINAL TIME", "TICKS", "OUTCOME", "TASK", "DECIDED"]);
+    let mut table = Table::new([
+        Column::new("NOMINAL TIME").keep(),
+        Column::new("TICKS").rank(3),
+        Column::new("OUTCOME").state().end(),
+        Column::new("TASK").middle(),
+        Column::new("DECIDED").rank(2),
+    ]);
     for tick in ticks {
         let first = time(tick.nominal_time.unwrap_or_default());
         let span = match tick.last_nominal_time {
@@ -109,7 +115,7 @@ pub(super) fn table(ticks: &[Tick]) -> Table {
             tick.count.to_string(),
             outcome(tick),
             tick.task_id.clone().unwrap_or_else(|| "-".to_owned()),
-            output::relative(tick.decided_at.unwrap_or_default()),
+            output::when(tick.decided_at.unwrap_or_default()),
         ]);
     }
     table

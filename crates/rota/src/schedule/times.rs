@@ -6,12 +6,12 @@ use crate::output;
 
 /// A nominal time, which has no fraction of a second.
 pub(super) fn time(date: Date) -> String {
-    date.timestamp().to_string()
+    output::time(date)
 }
 
 /// A time, and how far away it is.
 pub(super) fn coming(date: Date) -> String {
-    format!("{} ({})", time(date), output::relative(date))
+    output::time_and_distance(date)
 }
 
 /// The state of a backfill.

@@ -8,7 +8,7 @@ use rota_client::{
 use super::{args::PreviewArgs, dates, times::time};
 use crate::{
     exit::Failure,
-    output::{self, Format, Table},
+    output::{self, Column, Format, Table},
 };
 
 /// Most runs that a server shows.
@@ -36,10 +36,7 @@ pub(super) async fn preview(
     let request =
         PreviewScheduleRequest { name: name.to_owned(), count: Some(args.count.into()), from };
     let preview = client.preview_schedule(request).await?;
-    match format {
-        Format::Json => output::json(&preview),
-        Format::Table => print(&preview),
-    }
+    if format.is_data() { output::data(&preview, format) } else { print(&preview) }
 }
 
 fn print(preview: &SchedulePreview) -> Result<(), Failure> {
@@ -59,7 +56,12 @@ fn print(preview: &SchedulePreview) -> Result<(), Failure> {
 
 /// The runs, as the preview of an expression shows them.
 pub(super) fn table(upcoming: &[UpcomingRun]) -> Table {
-    let mut table = Table::new(&["LOCAL TIME", "DAY", "UTC", "NOTE"]);
+    let mut table = Table::new([
+        Column::new("LOCAL TIME").rank(0),
+        Column::new("DAY").rank(2),
+        Column::new("UTC").rank(3),
+        Column::new("NOTE").end(),
+    ]);
     for run in upcoming {
         let nominal = run.nominal_time.unwrap_or_default();
         let moved = run.moved_from.iter().map(|date| format!("moved from {date}"));

@@ -26,7 +26,7 @@ pub(crate) enum ScheduleVerb {
     /// Show a schedule: its state, its next runs and its definition.
     Get {
         /// Name of the schedule.
-        #[arg(value_parser = Text::new())]
+        #[arg(value_parser = Text::new(), add = crate::complete::schedules())]
         name: String,
     },
     /// List schedules, by name.
@@ -46,7 +46,7 @@ pub(crate) enum ScheduleVerb {
     /// Explain a schedule: its next run, what holds it up, who paused it, and its last ticks.
     Why {
         /// Name of the schedule.
-        #[arg(value_parser = Text::new())]
+        #[arg(value_parser = Text::new(), add = crate::complete::schedules())]
         name: String,
     },
     /// Pause one schedule, or all schedules that match a filter. Their ticks are skipped.
@@ -56,7 +56,7 @@ pub(crate) enum ScheduleVerb {
     /// Create a task of a schedule now. Its ticks stay as they are.
     Trigger {
         /// Name of the schedule.
-        #[arg(value_parser = Text::new())]
+        #[arg(value_parser = Text::new(), add = crate::complete::schedules())]
         name: String,
         /// Wait until the task has ended, and print its output and result.
         #[arg(long)]
@@ -65,7 +65,7 @@ pub(crate) enum ScheduleVerb {
     /// Skip a coming tick, or take that back.
     Skip {
         /// Name of the schedule.
-        #[arg(value_parser = Text::new())]
+        #[arg(value_parser = Text::new(), add = crate::complete::schedules())]
         name: String,
         /// Nominal time of the tick, such as 2026-12-24T17:00:00Z, or a local time in the time zone of the schedule.
         /// `next` is the next tick, with --undo the next one that is skipped.
@@ -80,7 +80,7 @@ pub(crate) enum ScheduleVerb {
     /// Delete a schedule. Its tasks stay.
     Delete {
         /// Name of the schedule.
-        #[arg(value_parser = Text::new())]
+        #[arg(value_parser = Text::new(), add = crate::complete::schedules())]
         name: String,
         /// Delete the schedule only if it has this version.
         #[arg(long, value_name = "N")]

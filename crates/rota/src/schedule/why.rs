@@ -45,11 +45,14 @@ pub(super) async fn run(name: &str, client: &Client, format: Format) -> Result<(
         None => None,
     };
     let known = Known { schedule, upcoming, ticks, running };
-    if format == Format::Json {
+    if format.is_data() {
         let Known { schedule, upcoming, ticks, running } = known;
-        return output::json(&json!({
-            "schedule": schedule, "upcoming": upcoming, "ticks": ticks, "running_task": running,
-        }));
+        return output::data(
+            &json!({
+                "schedule": schedule, "upcoming": upcoming, "ticks": ticks, "running_task": running,
+            }),
+            format,
+        );
     }
     sentences(&known).iter().try_for_each(|line| output::line(line))?;
     if !known.ticks.is_empty() {
@@ -70,10 +73,7 @@ fn sentences(known: &Known) -> Vec<String> {
         (ScheduleState::Completed, _) | (ScheduleState::Active, None) => {
             "Next run: none; no time remains".to_owned()
         }
-        (ScheduleState::Active, Some(run)) => {
-            let nominal = coming(run.nominal_time.unwrap_or_default());
-            format!("Next run: {} is {nominal}", run.local_time)
-        }
+        (ScheduleState::Active, Some(run)) => next_run(run),
         _ => format!("Next run: none while it is paused; `rota schedule resume {}`", schedule.name),
     });
     let skipped = upcoming.iter().take_while(|run| !run.fires);
@@ -105,6 +105,15 @@ fn sentences(known: &Known) -> Vec<String> {
         lines.push(format!("Last tick without a task: {at}, {}", ticks::outcome(bad)));
     }
     lines
+}
+
+/// The next run in the time zone of the schedule, and in UTC if that is another.
+fn next_run(run: &UpcomingRun) -> String {
+    let nominal = coming(run.nominal_time.unwrap_or_default());
+    if run.local_time.ends_with("+00:00") {
+        return format!("Next run: {nominal}");
+    }
+    format!("Next run: {} is {nominal}", run.local_time)
 }
 
 fn is_bad(tick: &Tick) -> bool {

@@ -27,21 +27,24 @@ pub(super) async fn run(
     let progress = |told| reporter.report(told);
     let mut faults = Vec::new();
     let mut printed = Ok(());
-    let mut tell = |Fault { record, what }: Fault| match format {
-        Format::Json => faults.push(json!({ "record": record, "fault": what })),
-        Format::Table if printed.is_ok() => {
+    let mut tell = |Fault { record, what }: Fault| {
+        if format.is_data() {
+            faults.push(json!({ "record": record, "fault": what }));
+        } else if printed.is_ok() {
             printed = output::line(&format!("{}: {}", text::line(&record), text::line(&what)));
         }
-        Format::Table => {}
     };
     let checked = check(&side, &mut tell, &progress).await;
     reporter.end();
     let report = checked.map_err(|error| explain(&error, "run the command again"))?;
     printed?;
-    if format == Format::Json {
-        output::json(&json!({
-            "contents": report.contents, "head": report.head.0, "faults": faults,
-        }))?;
+    if format.is_data() {
+        output::data(
+            &json!({
+                "contents": report.contents, "head": report.head.0, "faults": faults,
+            }),
+            format,
+        )?;
     } else {
         if report.faults > 0 {
             output::line("")?;
@@ -50,7 +53,7 @@ pub(super) async fn run(
         output::line(&format!("Checksum: {}", report.contents.checksum))?;
     }
     match report.faults {
-        0 if format == Format::Table => output::line("No faults."),
+        0 if !format.is_data() => output::line("No faults."),
         0 => Ok(()),
         1 => Err(Failure::new(Exit::Faulty, "the store has 1 fault")),
         count => Err(Failure::new(Exit::Faulty, format!("the store has {count} faults"))),

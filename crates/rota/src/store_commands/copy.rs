@@ -42,15 +42,18 @@ pub(super) async fn run(
     reporter.end();
     let status = to.store.status().await;
     let copied = copied.map_err(|error| explain(&error, AGAIN))?;
-    if format == Format::Json {
-        return output::json(&json!({
-            "from": copied.from,
-            "to": copied.to,
-            "written": copied.written,
-            "resumed": copied.resumed,
-            "from_head": copied.from_head.0,
-            "to_head": copied.to_head.0,
-        }));
+    if format.is_data() {
+        return output::data(
+            &json!({
+                "from": copied.from,
+                "to": copied.to,
+                "written": copied.written,
+                "resumed": copied.resumed,
+                "from_head": copied.from_head.0,
+                "to_head": copied.to_head.0,
+            }),
+            format,
+        );
     }
     summary::print(&copied.to)?;
     if copied.resumed {

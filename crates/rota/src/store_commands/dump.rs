@@ -49,10 +49,7 @@ async fn dump(
             return Ok(());
         }
         for entry in entries {
-            let shown = match format {
-                Format::Json => line(entry),
-                Format::Table => paragraph(entry),
-            };
+            let shown = if format.is_data() { line(entry) } else { paragraph(entry) };
             if !output::stream(shown.as_bytes())? {
                 return Ok(());
             }

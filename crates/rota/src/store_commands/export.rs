@@ -41,9 +41,9 @@ pub(super) async fn run(
     if target.finish()? {
         return Ok(());
     }
-    if format == Format::Json {
+    if format.is_data() {
         let (contents, head) = (exported.contents, exported.head.0);
-        return output::json(&json!({ "contents": contents, "head": head }));
+        return output::data(&json!({ "contents": contents, "head": head }), format);
     }
     summary::print(&exported.contents)?;
     output::line(&format!("Exported {} to {}.", side.name, file.display()))?;

@@ -52,9 +52,9 @@ pub(super) async fn run(
         TransferError::File { .. } => explain(&error, AGAIN).after(&shown(file)),
         error => explain(&error, AGAIN),
     })?;
-    if format == Format::Json {
+    if format.is_data() {
         let (contents, head) = (imported.contents, imported.head.0);
-        return output::json(&json!({ "contents": contents, "head": head }));
+        return output::data(&json!({ "contents": contents, "head": head }), format);
     }
     summary::print(&imported.contents)?;
     output::line(&format!("Imported {} into {}.", shown(file), side.name))?;

@@ -57,7 +57,7 @@ impl Reporter {
         }
         self.bar.set_position(done);
         let is_due = now.duration_since(lines.last) >= INTERVAL;
-        if self.format == Format::Table && is_due && !std::io::stderr().is_terminal() {
+        if !self.format.is_data() && is_due && !std::io::stderr().is_terminal() {
             lines.last = now;
             let (since, before) = lines.since;
             output::note(&line(progress, done - before.min(done), now.duration_since(since)));

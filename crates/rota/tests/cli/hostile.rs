@@ -42,7 +42,7 @@ fn an_argument_that_is_not_utf_8_is_wrong_usage_and_no_panic() {
     let dir = tempfile::tempdir().unwrap();
     let verbs = "dev|server|worker|task|task create|task list|task get|task wait|task result|task attempts|\
         task cancel|task retry|task delete|task reschedule|task priority|queue|queue list|queue get|\
-        queue pause|queue resume|workers|workers list|workers drain|cluster|cluster transfer|top|info|log|\
+        queue pause|queue resume|workers|workers list|workers drain|cluster|cluster transfer|events|top|info|log|\
         config|bench|bench throughput|completions|nonsense|-o json task get|task create --command -- echo";
     for verb in verbs.split('|').map(str::trim) {
         let bad = OsStr::from_bytes(b"\xff");

@@ -7,7 +7,9 @@
 
 mod away;
 mod crontabs;
+mod dev;
 mod errors;
+mod events;
 mod hostile;
 mod queues;
 mod schedule;
@@ -17,5 +19,6 @@ mod settings;
 mod shell;
 mod stores;
 mod tasks;
+mod terminal;
 mod tls;
 mod workers;

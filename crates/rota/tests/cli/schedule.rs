@@ -60,7 +60,7 @@ fn recurrences_that_are_refused_name_the_flag_and_the_field() {
         "CRON_TZ=Europ/Berlin 0 2 * * *",
         "0 2 * * *|--exclude|* * *",
         "0 2 * * *|--exclude-date|christmas",
-        "0 2 * * *|--from|yesterday",
+        "0 2 * * *|--from|sometime",
         "0 2 * * *|--start|2026-01-02T00:00|--end|2026-01-01T00:00",
         "0 2 * * *|--calendar|empty.ics",
         "0 2 * * *|--calendar|missing.ics=after",

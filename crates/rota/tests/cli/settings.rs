@@ -55,12 +55,9 @@ fn values_that_no_key_takes_are_refused_with_key_source_and_range() {
 #[test]
 fn each_shell_gets_completions() {
     let dir = tempfile::tempdir().unwrap();
-    for (shell, begins) in [("bash", "_rota()"), ("zsh", "#compdef rota"), ("fish", "# Print")] {
+    for shell in ["bash", "zsh", "fish"] {
         let script = Shell::alone(dir.path()).quietly(&["completions", shell]);
-        assert!(script.starts_with(begins), "{shell}: {}", &script[..80]);
-        for word in ["drain", "reschedule", "idempotency-key", "allowed-programs"] {
-            assert!(script.contains(word), "{shell}: {word}");
-        }
+        assert!(script.contains("_ROTA_COMPLETE") && script.contains("rota"), "{shell}: {script}");
     }
 }
 

@@ -9,12 +9,14 @@ use std::{
 use tempfile::TempDir;
 
 /// What differs from run to run, and the word for it. Applied in order.
-const FILTERS: [(&str, &str); 18] = [
+const FILTERS: [(&str, &str); 20] = [
     (r"\bt_[0-9a-z]{13}\b", "[task]"),
     (r"\bs_[0-9a-z]+\b", "[session]"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[date]"),
     (r"http://127\.0\.0\.1:[1-9]\d{4}", "[server]"),
     (r"\bpid \d+", "pid [pid]"),
+    (r"within \d+ ms", "within [while]"),
+    (r"\d+ [KMG]?i?B of \d+ [KMGT]iB", "[size]"),
     (r"\b(\d+(\.\d+)?(ms|[smhd])( )?)+ ago", "[while] ago"),
     (r"\bin \d[0-9dmsh. ]*[dmsh]\b", "in [while]"),
     (r"[\w-]+@[\w.-]+ \[while\] ago", "[author] [while] ago"),

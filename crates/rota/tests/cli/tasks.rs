@@ -176,6 +176,9 @@ fn many_tasks_come_from_a_file() {
         .say_with(&["task", "create", "--file", "-"], &input, &[])
         .say_with(&["task", "create", "--file", "-", "-o", "json"], lines[0], &[])
         .say(&["task", "create", "--file", "no-such-file.jsonl"])
+        .say_with(&["task", "create", "--file", "-", "--dry-run"], &input, &[])
+        .say_with(&["task", "create", "--file", "-", "--dry-run", "-o", "json"], lines[3], &[])
+        .say(&["queue", "list"])
         .matches("task_file");
 }
 

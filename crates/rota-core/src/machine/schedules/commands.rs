@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::{
     Change, Machine, Mutation, PutSchedule, Refusal, Reply, ScheduleIndex, deciding::WALKED_MAX,
 };
-use crate::{Name, Outcome, Pause, ScheduleRecord, ScheduleState, SkipReason, WallTime};
+use crate::{
+    Name, Outcome, Pause, PauseEvent, ScheduleRecord, ScheduleState, SkipReason, WallTime,
+};
 
 impl Machine {
     pub(in crate::machine) fn put_schedule(&mut self, put: PutSchedule) -> Result<Reply, Refusal> {
@@ -114,7 +116,8 @@ impl Machine {
         let now = self.trusted_date();
         let entry = self.schedules.at_mut(index);
         let version = entry.version;
-        match (entry.state.rare().pause.is_some(), pause) {
+        let (was, paused) = (entry.state.rare().pause.is_some(), pause.is_some());
+        match (was, pause) {
             (false, None) => return Ok(Reply::Schedule { version, change: Change::None }),
             (_, Some(pause)) => entry.state.rare_mut().pause = Some(Box::new(pause)),
             (true, None) => {
@@ -123,6 +126,9 @@ impl Machine {
                 rare.pause = None;
                 rare.paused_until = now;
             }
+        }
+        if was != paused {
+            self.step.pauses.push(PauseEvent { schedule: name.clone(), paused });
         }
         self.schedules.touch(index);
         self.schedules.wake(index);

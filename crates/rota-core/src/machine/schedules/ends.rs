@@ -1,7 +1,7 @@
 //! What a schedule learns when one of its tasks ends.
 
 use super::Machine;
-use crate::{Name, Pause, Status, TaskId, WallTime, is_backfill_id, schedule_of};
+use crate::{Name, Pause, PauseEvent, Status, TaskId, WallTime, is_backfill_id, schedule_of};
 
 /// Number of tasks whose ends in one step are written together with the state of their schedule. If more end
 /// at once and the leader is lost between two batches, a failure may be counted twice or not at all.
@@ -53,6 +53,8 @@ impl Machine {
                         note: note.into(),
                         on_failure: true,
                     }));
+                    let schedule = entry.name.clone();
+                    self.step.pauses.push(PauseEvent { schedule, paused: true });
                 }
             }
             _ if !wakes => return,

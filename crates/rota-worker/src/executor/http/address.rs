@@ -17,6 +17,8 @@ use reqwest::{
 pub struct AddressPolicy {
     /// Allows all addresses. For workers whose tasks come from people who can reach the network anyway.
     pub allow_private: bool,
+    /// Allows the worker's own machine: 127.0.0.0/8 and ::1. For development.
+    pub allow_loopback: bool,
     /// Hosts (names or addresses, as in URLs) that can be reached at any address.
     pub allowed_hosts: Vec<String>,
 }
@@ -46,6 +48,10 @@ impl AddressPolicy {
         self.allow_private || self.allowed_hosts.iter().any(|allowed| bare(allowed) == bare(host))
     }
 
+    fn allows(&self, address: IpAddr) -> bool {
+        is_public(address) || (self.allow_loopback && address.to_canonical().is_loopback())
+    }
+
     /// Checks a URL: the scheme, and the address if the host is one. Names are checked when they are
     /// resolved.
     pub(super) fn check_url(&self, url: &Url) -> Result<(), Refused> {
@@ -55,7 +61,9 @@ impl AddressPolicy {
         let host = url.host_str().unwrap_or_default();
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         match literal {
-            Ok(address) if !self.allows_host(host) && !is_public(address) => Err(refused(address)),
+            Ok(address) if !self.allows_host(host) && !self.allows(address) => {
+                Err(refused(address))
+            }
             _ => Ok(()),
         }
     }
@@ -63,8 +71,8 @@ impl AddressPolicy {
 
 fn refused(address: IpAddr) -> Refused {
     Refused(format!(
-        "{address} is not a public address, and this worker does not allow it; the operator can allow it with \
-         http_allowed_hosts or http_allow_private"
+        "{address} is not a public address, and this worker does not allow it; start the worker with \
+         --http-allowed-hosts {address} to allow it, or with --http-allow-private to allow all"
     ))
 }
 
@@ -89,11 +97,11 @@ impl Resolve for Resolver {
             if policy.allows_host(&host) {
                 return Ok(Box::new(found.into_iter()) as Addrs);
             }
-            let public: Vec<_> =
-                found.iter().copied().filter(|address| is_public(address.ip())).collect();
-            match (public.is_empty(), found.first()) {
+            let allowed: Vec<_> =
+                found.iter().copied().filter(|address| policy.allows(address.ip())).collect();
+            match (allowed.is_empty(), found.first()) {
                 (true, Some(address)) => Err(Box::new(refused(address.ip())) as _),
-                _ => Ok(Box::new(public.into_iter()) as Addrs),
+                _ => Ok(Box::new(allowed.into_iter()) as Addrs),
             }
         })
     }

@@ -11,17 +11,17 @@ use serde::{
 
 /// A part of a YAML file.
 #[derive(Debug, Clone)]
-pub(super) struct Node<'a>(MarkedYaml<'a>);
+pub(crate) struct Node<'a>(MarkedYaml<'a>);
 
 /// A fault in a YAML file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) line: usize,
-    pub(super) reason: String,
+pub(crate) struct Fault {
+    pub(crate) line: usize,
+    pub(crate) reason: String,
 }
 
 /// Reads the documents of a file. Empty documents are left out.
-pub(super) fn documents(text: &str) -> Result<Vec<Node<'_>>, Fault> {
+pub(crate) fn documents(text: &str) -> Result<Vec<Node<'_>>, Fault> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut loader = YamlLoader::<MarkedYaml<'_>>::default();
     // Scalars stay as they were written, because the loader would round large numbers.
@@ -46,12 +46,12 @@ pub(super) fn documents(text: &str) -> Result<Vec<Node<'_>>, Fault> {
 
 impl<'a> Node<'a> {
     /// The line of the file, from 1.
-    pub(super) fn line(&self) -> usize {
+    pub(crate) fn line(&self) -> usize {
         self.0.span.start.line()
     }
 
     /// The items, if this is a list.
-    pub(super) fn items(&self) -> Option<Vec<Self>> {
+    pub(crate) fn items(&self) -> Option<Vec<Self>> {
         match &self.0.data {
             YamlData::Sequence(items) => Some(items.iter().cloned().map(Node).collect()),
             _ => None,
@@ -59,7 +59,7 @@ impl<'a> Node<'a> {
     }
 
     /// The members, if this is an object.
-    pub(super) fn members(&self) -> Option<Vec<(String, Self)>> {
+    pub(crate) fn members(&self) -> Option<Vec<(String, Self)>> {
         match &self.0.data {
             YamlData::Mapping(members) => {
                 let member = |(key, value): (&MarkedYaml<'a>, &MarkedYaml<'a>)| match &key.data {
@@ -75,7 +75,7 @@ impl<'a> Node<'a> {
     }
 
     /// The same as JSON.
-    pub(super) fn json(&self) -> Result<String, Fault> {
+    pub(crate) fn json(&self) -> Result<String, Fault> {
         let mut json = String::new();
         self.write(&mut json)?;
         Ok(json)
@@ -140,7 +140,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// Writes JSON as a YAML document, without the line `---`.
-pub(super) fn of_json(json: &str) -> Result<String, serde_json::Error> {
+pub(crate) fn of_json(json: &str) -> Result<String, serde_json::Error> {
     let Ordered(yaml) = serde_json::from_str(json)?;
     let mut text = String::new();
     let mut emitter = YamlEmitter::new(&mut text);

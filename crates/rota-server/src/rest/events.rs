@@ -1,0 +1,103 @@
+//! The stream of events over REST, as server-sent events.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, header},
+    response::{
+        IntoResponse, Response,
+        sse::{Event as Frame, Sse},
+    },
+};
+use futures_util::StreamExt;
+use rota_proto::{
+    Date,
+    v1::{Event, TaskStatus},
+};
+
+use super::{fields::in_query, query::Pairs};
+use crate::{
+    failure::Failure,
+    operations::{Caller, events::HEARTBEAT_TYPE},
+    services::Services,
+};
+
+/// The header with which browsers reconnect.
+const LAST_EVENT_ID: &str = "last-event-id";
+/// The time after which a browser reconnects.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Streams events as server-sent events, as they become durable.
+///
+/// An event matches if it has every property that the parameters name. Each event has an id, a type and an `Event`
+/// as JSON. The stream begins with `ready`, or with `reset` if events were missed. While nothing happens, a comment
+/// and the current id come every 15 seconds. The stream ends with `end`: reconnect then.
+#[utoipa::path(get, path = "/v1/events", operation_id = "watch_events", tag = "events", params(
+    ("task" = Option<Vec<String>>, Query, description = "Only events of these tasks, by id. Can be repeated or separated by commas.", pattern = "^[A-Za-z0-9._:/,-]+$"),
+    ("task_prefix" = Option<String>, Query, description = "Only events of tasks whose id begins like this", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
+    ("queue" = Option<String>, Query, description = "Only events of this queue and its tasks", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
+    ("kind" = Option<String>, Query, description = "Only events of tasks of this kind", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
+    ("status" = Option<Vec<TaskStatus>>, Query, description = "Only events of tasks that have one of these statuses after the change. Can be repeated or separated by commas."),
+    ("label" = Option<Vec<String>>, Query, description = "Only events of tasks with this label, as name=value. Can be repeated; all must match.", pattern = "^[A-Za-z0-9._:/-]{1,128}=[^\\u0000]*$"),
+    ("created_from" = Option<Date>, Query, description = "Only events of tasks created at this time or later"),
+    ("created_to" = Option<Date>, Query, description = "Only events of tasks created before this time"),
+    ("run_at_from" = Option<Date>, Query, description = "Only events of tasks due at this time or later"),
+    ("run_at_to" = Option<Date>, Query, description = "Only events of tasks due before this time"),
+    ("schedule" = Option<String>, Query, description = "Only events of this schedule and its tasks", min_length = 1, max_length = 90, pattern = "^[A-Za-z0-9._:/-]+$"),
+    ("worker" = Option<String>, Query, description = "Only events of this worker and of attempts that it runs", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
+    ("type" = Option<Vec<String>>, Query, description = "Only events of these types, such as task.completed, or groups, such as task. Can be repeated or separated by commas.", pattern = "^[a-z.*,]+$"),
+    ("last_event_id" = Option<String>, Query, description = "Id of the last received event, for clients that cannot set the header. The header wins.", pattern = "^[0-9]{1,20}-[0-9]{1,20}-[0-9]{1,10}$"),
+    ("last-event-id" = Option<String>, Header, description = "Id of the last received event: the stream continues after it", pattern = "^[0-9]{1,20}-[0-9]{1,20}-[0-9]{1,10}$"),
+), responses(
+    (status = 200, description = "The stream of events", body = Event, content_type = "text/event-stream"),
+))]
+pub(crate) async fn watch(
+    State(services): State<Services>,
+    caller: Caller,
+    headers: HeaderMap,
+    pairs: Pairs,
+) -> Result<Response, Failure> {
+    let (filter, mut request) = pairs.events()?;
+    request.filter = Some(filter.into());
+    if let Some(id) = last_event_id(&headers)? {
+        // A browser that reconnects sends the address as it was, and the newer id in the header.
+        request.last_event_id = Some(id);
+    }
+    let events = services.watch_events(caller, request).await.map_err(in_query)?;
+    let mut is_first = true;
+    let frames = events.map(move |event| {
+        let frame = frame(&event);
+        Ok::<_, Infallible>(if std::mem::take(&mut is_first) { frame.retry(RETRY) } else { frame })
+    });
+    let headers = [
+        (header::CACHE_CONTROL, "no-store"),
+        // Some proxies would hold events back to send more at once.
+        (header::HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((headers, Sse::new(frames)).into_response())
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+    let mut given = headers.get_all(LAST_EVENT_ID).iter();
+    let Some(value) = given.next() else { return Ok(None) };
+    match value.to_str() {
+        Ok(_) if given.next().is_some() => {
+            Err(Failure::field(LAST_EVENT_ID, "occurs more than once"))
+        }
+        // Browsers send an empty one after a stream without ids.
+        Ok("") => Ok(None),
+        Ok(id) => Ok(Some(id.to_owned())),
+        Err(_) => Err(Failure::field(LAST_EVENT_ID, "must be ASCII")),
+    }
+}
+
+/// An event as the protocol writes it. A heartbeat is a comment with the id to go on after, which clients do not
+/// take for an event.
+fn frame(event: &Event) -> Frame {
+    if event.r#type == HEARTBEAT_TYPE {
+        return Frame::default().comment("heartbeat").id(&event.id);
+    }
+    let json = serde_json::to_string(event).unwrap_or_default();
+    Frame::default().id(&event.id).event(&event.r#type).data(json)
+}

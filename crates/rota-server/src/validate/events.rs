@@ -1,0 +1,56 @@
+//! Checks of what a listener to events asks for.
+
+use rota_core::Name;
+use rota_engine::{EventFilter, EventId, TaskRef, TypePattern};
+use rota_proto::v1;
+
+use super::{Check, FieldPrefix, filter};
+use crate::{
+    failure::Failure,
+    limits::{EVENT_TASKS, EVENT_TYPES, Limits},
+};
+
+/// Checks the filter of a listener, and the id after which it goes on.
+pub(crate) fn watch(
+    request: v1::WatchEventsRequest,
+    limits: &Limits,
+) -> Result<(EventFilter, Option<EventId>), Failure> {
+    let v1::WatchEventsRequest { filter: properties, tasks, task_prefix, worker, types, .. } =
+        request;
+    let mut check = Check::new();
+    let properties = filter(properties.unwrap_or_default(), FieldPrefix::Filter, limits);
+    let properties = check.also(properties);
+    let mut found = EventFilter::default();
+    if check.at_most("tasks", "ids", tasks.len(), ("event_tasks", EVENT_TASKS)) {
+        for (at, id) in tasks.iter().enumerate() {
+            let place = format!("tasks[{at}]");
+            found.tasks.extend(check.ok(&place, id.parse::<TaskRef>()));
+        }
+    }
+    let prefix = check.given("task_prefix", task_prefix);
+    let prefix = prefix.filter(|prefix| match Name::check(prefix) {
+        Ok(()) => true,
+        Err(error) => {
+            check.wrong("task_prefix", error);
+            false
+        }
+    });
+    found.task_prefix = prefix.map(String::into_boxed_str);
+    let worker = check.given("worker", worker);
+    found.worker = worker.and_then(|text| check.name("worker", &text));
+    if check.at_most("types", "types", types.len(), ("event_types", EVENT_TYPES)) {
+        for (at, text) in types.iter().enumerate() {
+            match text.parse::<TypePattern>() {
+                Ok(pattern) => found.types.push(pattern),
+                Err(_) => check.wrong(
+                    format_args!("types[{at}]"),
+                    "must be a type of events, such as task.completed, or a group: task, queue, worker or schedule",
+                ),
+            }
+        }
+    }
+    let after = request.last_event_id.map(|text| text.parse::<EventId>());
+    let after = after.and_then(|id| check.ok("last_event_id", id));
+    let properties = check.finish(properties)?;
+    Ok((EventFilter { properties, ..found }, after))
+}
