@@ -3,7 +3,7 @@
 //! It goes to standard output, and the log to standard error. With `log_format = json` a program reads the
 //! output, so there is no banner.
 
-use std::{ffi::OsStr, io::IsTerminal, net::IpAddr, path::Path};
+use std::{ffi::OsStr, net::IpAddr, path::Path};
 
 use crate::{config::Settings, exit::Failure, output, text::line};
 
@@ -51,10 +51,7 @@ enum Style {
 
 impl Style {
     fn of_stdout() -> Self {
-        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let shows = std::io::stdout().is_terminal() && !set("NO_COLOR") && !dumb;
-        if shows { Self::Emphasised } else { Self::Plain }
+        if output::shows_colour() { Self::Emphasised } else { Self::Plain }
     }
 
     fn bold(self, text: &str) -> String {
@@ -200,9 +197,9 @@ fn access(url: &str, settings: &Settings, tokens: bool) -> String {
     let local = listen.map_or(url.contains("//127."), |listen| is_local(listen.ip()));
     match (local, tokens) {
         (true, true) => "Programs on this machine that have an API token can connect.",
-        (true, false) => "Only programs on this machine can connect.",
+        (true, false) => "Every program on this machine can connect, without a token.",
         (false, true) => "Everyone who has an API token can connect.",
-        (false, false) => "EVERYONE who reaches the port can connect, and no token is needed.",
+        (false, false) => "EVERYONE who reaches the port can connect, without a token.",
     }
     .to_owned()
 }
@@ -222,6 +219,7 @@ mod tests {
             Scope::Server,
             Scope::Store,
             Scope::Limits,
+            Scope::Trust,
             Scope::Worker,
         ]));
         let matches = command.get_matches_from([&["rota"], args].concat());
@@ -269,7 +267,7 @@ mod tests {
             "Commands  Tasks cannot run programs on this machine.",
             "          To allow it, add --allow-command.",
             "HTTP      Tasks can send requests to public addresses and to this machine.",
-            "Access    Only programs on this machine can connect.",
+            "Access    Every program on this machine can connect, without a token.",
             "API       http://127.0.0.1:7420/docs",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line:?} is missing in:\n{text}");

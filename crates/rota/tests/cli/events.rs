@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use crate::shell::{Server, rota};
 
 /// The command, once it listens, and its output.
-fn listen(server: &Server, args: &[&str]) -> (Child, impl Iterator<Item = String>) {
+fn listen(server: &Server, args: &[&str]) -> (Child, impl Iterator<Item = String> + use<>) {
     let mut child = rota(server.dir())
         .env("ROTA_URL", server.url())
         .args(["events"])
