@@ -129,17 +129,25 @@ verify() {
 }
 
 copy() {
-    mkdir -p "$prefix" 2>/dev/null && [ -w "$prefix" ] ||
+    mkdir -p "$prefix" 2>/dev/null || true
+    [ -w "$prefix" ] ||
         fail "cannot write to $prefix; choose another directory with --prefix, or run as root"
-    : >"$scratch/installed"
-    (cd "$files" && find bin share -type f) >"$scratch/files"
-    while read -r file; do
-        mkdir -p "$prefix/$(dirname "$file")"
-        # A program that runs cannot be written to, but it can be replaced.
-        cp "$files/$file" "$prefix/$file.new"
-        mv -f "$prefix/$file.new" "$prefix/$file"
-        echo "$file" >>"$scratch/installed"
-    done <"$scratch/files"
+    # Everything is written beside its place first, and then renamed: a program that runs cannot be written to, but it
+    # can be replaced.
+    new=$prefix/.rota-install.$$
+    mkdir "$new"
+    trap 'rm -rf "$scratch" "$new"' EXIT
+    cp -R "$files/bin" "$files/share" "$new/"
+    (cd "$new" && find bin share -type f) >"$scratch/installed"
+    (cd "$new" && find bin share -type d) >"$scratch/directories"
+    while read -r directory; do
+        mkdir -p "$prefix/$directory"
+        set --
+        for file in "$new/$directory"/*; do
+            [ ! -f "$file" ] || set -- "$@" "$file"
+        done
+        [ $# = 0 ] || mv -f "$@" "$prefix/$directory/"
+    done <"$scratch/directories"
     # Units for this prefix.
     for unit in "$prefix"/share/rota/systemd/*.service; do
         sed "s#/usr/bin/rota#$prefix/bin/rota#" "$unit" >"$unit.new"
@@ -147,18 +155,16 @@ copy() {
     done
     # Files that only the former version had.
     if [ -f "$list" ]; then
-        while read -r file; do
-            grep -qxF -- "$file" "$scratch/installed" || rm -f -- "${prefix:?}/$file"
-        done <"$list"
+        grep -vxF -f "$scratch/installed" "$list" | while read -r file; do
+            rm -f -- "${prefix:?}/$file"
+        done
     fi
     mv -f "$scratch/installed" "$list"
 }
 
 remove() {
     [ -f "$list" ] || fail "nothing is installed in $prefix"
-    while read -r file; do
-        rm -f -- "${prefix:?}/$file"
-    done <"$list"
+    (cd "$prefix" && xargs rm -f -- <"$list")
     rm -f -- "$list"
     rmdir "$prefix/share/rota/systemd" "$prefix/share/rota" "$prefix/share/doc/rota" 2>/dev/null || true
     echo "Removed Rota from $prefix. State and settings stay where they are."

@@ -15,8 +15,8 @@ from_archive() {
         command -v mmdebstrap >/dev/null || fail "mmdebstrap is missing; install it: apt-get install mmdebstrap"
         mkdir -p "$target/tools"
         say "making an empty root of Debian (about a minute, once)"
-        quietly mmdebstrap --variant=essential --include="${needed// /,}" bookworm "$kept.new"
-        mv "$kept.new" "$kept"
+        quietly mmdebstrap --variant=essential --include="${needed// /,}" bookworm "${kept%.tar}.new.tar"
+        mv "${kept%.tar}.new.tar" "$kept"
     fi
     mkdir -p "$directory"
     tar --extract --file "$kept" --directory "$directory" --numeric-owner

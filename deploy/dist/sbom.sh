@@ -15,7 +15,8 @@ fi
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 # cargo-cyclonedx writes beside the manifests of the workspace. So it works on a copy of them.
-git ls-files -z '*Cargo.toml' Cargo.lock '*.rs' | cpio --quiet -0 -pdm "$scratch"
+find . -path ./target -prune -o -path ./.git -prune -o \( -name Cargo.toml -o -name Cargo.lock -o -name '*.rs' \) -print0 |
+    tar --create --null --files-from - | tar --extract --directory "$scratch"
 (cd "$scratch" && PATH="$target/tools/bin:$PATH" cargo cyclonedx --quiet --format json --spec-version 1.5 \
     --describe binaries --target "$(rustc -vV | sed -n 's/^host: //p')" --no-build-deps \
     --manifest-path crates/rota/Cargo.toml)

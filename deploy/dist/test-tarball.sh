@@ -35,11 +35,16 @@ for file in bin/rota share/man/man1/rota.1 share/bash-completion/completions/rot
     [ -e "$scratch/home/.local/$file" ] || fail "$file was not installed"
 done
 deploy/dist/first-task.sh "$scratch/home" "${words[@]}"
+# Again, over a version that had another file.
+echo share/rota/former >>"$scratch/home/.local/share/rota/installed"
+"${words[@]}" touch "$scratch/home/.local/share/rota/former"
 "${words[@]}" "$scratch/unpacked/$name/install.sh" >/dev/null
+[ ! -e "$scratch/home/.local/share/rota/former" ] || fail "a file of the former version is left"
 "${words[@]}" "$scratch/unpacked/$name/install.sh" --uninstall
 [ -z "$(find "$scratch/home/.local" -type f)" ] || fail "files are left: $(find "$scratch/home/.local" -type f)"
 
 say "as curl … | sh, from a server"
+: >"$scratch/web"
 python3 -u -m http.server --bind 127.0.0.1 --directory "$scratch/release" 0 >"$scratch/web" 2>/dev/null &
 web=$!
 until port=$(grep -oE 'port [0-9]+' "$scratch/web" | cut -d' ' -f2) && [ -n "$port" ]; do sleep 0.02; done

@@ -54,6 +54,7 @@ EVERYTHING = {
         "podAnnotations": {"example.com/a": "b"},
     },
 }
+ENCRYPTED = {**EVERYTHING, "tls": {"existingSecret": "rota-tls"}}
 # Values that the schema of the chart must refuse.
 REFUSED = (
     {"store": {"url": "mysql://db"}},
@@ -193,10 +194,12 @@ def check():
             raise SystemExit(f"error: {file} is not what the chart renders; run `make manifests`")
         total += validate(text, str(file))
         check_references(text, str(file))
-    text = render(EVERYTHING)
-    total += validate(text, "the chart with everything")
-    check_references(text, "the chart with everything")
-    check_monitoring(text)
+    single = {"tls": {"existingSecret": "rota-tls"}}
+    for given, what in ((EVERYTHING, "everything"), (ENCRYPTED, "TLS"), (single, "TLS and an embedded store")):
+        text = render(given)
+        total += validate(text, f"the chart with {what}")
+        check_references(text, f"the chart with {what}")
+    check_monitoring(render(EVERYTHING))
     print(f"{total} objects are valid for Kubernetes {' and '.join(KUBERNETES)}, and the manifests match the chart.")
 
 
@@ -215,7 +218,7 @@ def package(directory):
     (directory / "rota-monitoring.yaml").write_text(yaml.safe_dump_all(chosen, sort_keys=False, width=120))
     # The archive renders the same as the directory.
     archive = next(directory.glob("rota-*.tgz"))
-    for given in [*map(values, SETS), EVERYTHING]:
+    for given in [*map(values, SETS), EVERYTHING, ENCRYPTED]:
         if render(given, archive) != render(given):
             raise SystemExit(f"error: {archive} renders something else than {CHART}")
 

@@ -20,6 +20,9 @@ use crate::{
 
 /// Variable by which the script of a shell asks.
 pub(crate) const VARIABLE: &str = "_ROTA_COMPLETE";
+/// Zsh loads a file of its search path at the first completion, and expects it to complete then, too.
+const ZSH_AUTOLOAD: &[u8] =
+    b"\nif [ \"$funcstack[1]\" = \"_rota\" ]; then\n    _clap_dynamic_completer_rota \"$@\"\nfi\n";
 /// Time for an answer.
 const PATIENCE: Duration = Duration::from_millis(1000);
 /// Candidates to read.
@@ -35,6 +38,9 @@ pub(crate) fn script(shell: &str) -> Result<(), Failure> {
         .ok_or_else(|| Failure::usage(format!("no completion for the shell {shell:?}")))?;
     let mut script = Vec::new();
     shell.write_registration(VARIABLE, "rota", "rota", "rota", &mut script)?;
+    if shell.name() == "zsh" {
+        script.extend(ZSH_AUTOLOAD);
+    }
     output::verbatim(&script)
 }
 

@@ -32,9 +32,9 @@ use crate::{
     failure::{BEFORE, DURING_CALL, Failure, LEADER_LOST, Reason},
     limits::{ANSWER, Limits},
     net::Connect,
-    operations::events,
     protocol::Asked,
     room::{Answers, Bounds, read_body},
+    wire,
 };
 
 /// Header on forwarded requests, so that they are not forwarded again.
@@ -304,8 +304,8 @@ impl Forwarder {
 /// The last of server-sent events, which this node adds when the stream to the leader breaks. It has no id, so the
 /// client goes on after the last one that it has.
 fn last_event(engine: &Engine, stops: bool) -> Bytes {
-    let event =
-        events::end(engine, String::new(), if stops { "shutting_down" } else { "leader_changed" });
+    let reason = if stops { "shutting_down" } else { "leader_changed" };
+    let event = wire::stream_message(String::new(), "end", Some(reason), engine.info().now);
     let json = serde_json::to_string(&event).unwrap_or_default();
     format!("event: {}\ndata: {json}\n\n", event.r#type).into()
 }

@@ -16,22 +16,6 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// The type of the message that shows that the stream is alive.
 pub(crate) const HEARTBEAT_TYPE: &str = "heartbeat";
-/// The last message of a stream.
-pub(crate) fn end(engine: &Engine, id: String, reason: &str) -> v1::Event {
-    message(engine, id, "end", Some(reason))
-}
-
-/// A message about the stream itself.
-fn message(engine: &Engine, id: String, kind: &str, reason: Option<&str>) -> v1::Event {
-    v1::Event {
-        id,
-        r#type: kind.to_owned(),
-        time: Some(wire::date(engine.info().now)),
-        reason: reason.map(ToOwned::to_owned),
-        ..v1::Event::default()
-    }
-}
-
 /// A listener, and what ends it.
 struct Watch {
     listener: EventListener,
@@ -79,10 +63,12 @@ impl Watch {
 
     fn end(&mut self, reason: &str) -> v1::Event {
         self.is_over = true;
-        end(&self.engine, self.listener.position().to_string(), reason)
+        self.message("end", Some(reason))
     }
 
+    /// A message about the stream itself.
     fn message(&self, kind: &str, reason: Option<&str>) -> v1::Event {
-        message(&self.engine, self.listener.position().to_string(), kind, reason)
+        let id = self.listener.position().to_string();
+        wire::stream_message(id, kind, reason, self.engine.info().now)
     }
 }

@@ -1,5 +1,6 @@
 //! Maps events to the wire.
 
+use rota_core::WallTime;
 use rota_engine::{Event, ScheduleFacts, Subject, TaskFacts, WorkerFacts};
 use rota_proto::v1;
 
@@ -28,6 +29,22 @@ pub(crate) fn event(event: &Event) -> v1::Event {
         Subject::Schedule(facts) => wire.schedule = Some(schedule(facts)),
     }
     wire
+}
+
+/// A message about the stream itself.
+pub(crate) fn stream_message(
+    id: String,
+    kind: &str,
+    reason: Option<&str>,
+    now: WallTime,
+) -> v1::Event {
+    v1::Event {
+        id,
+        r#type: kind.to_owned(),
+        time: Some(date(now)),
+        reason: reason.map(ToOwned::to_owned),
+        ..v1::Event::default()
+    }
 }
 
 fn task(facts: &TaskFacts) -> v1::TaskEvent {

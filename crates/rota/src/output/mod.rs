@@ -12,7 +12,7 @@ mod times;
 
 pub(crate) use document::{data, list, next};
 pub(crate) use format::{Asked, Colour, Format, Times};
-pub(crate) use screen::set_screen;
+pub(crate) use screen::{set_screen, shows_colour};
 pub(crate) use stream::{
     confirm, error, is_interactive, json_note, line, note, result, stream, text, verbatim,
 };

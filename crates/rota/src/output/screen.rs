@@ -51,6 +51,11 @@ pub(super) fn screen() -> &'static Screen {
     SCREEN.get_or_init(Screen::default)
 }
 
+/// Whether standard output shows colours and emphasis.
+pub(crate) fn shows_colour() -> bool {
+    screen().colour
+}
+
 /// The columns of the terminal. A terminal that does not know them gets the 80 of old.
 fn width() -> usize {
     terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0)).max(20)

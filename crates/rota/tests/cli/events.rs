@@ -62,7 +62,8 @@ fn programs_read_a_json_object_a_line_and_go_on_after_an_id() {
     child.wait().unwrap();
     server.shell().quietly(&["task", "cancel", "a"]);
     let id = created["id"].as_str().unwrap();
-    let (mut child, mut lines) = listen(&server, &["-o", "json", "--type", "task", "--after", id]);
+    let args = ["-o", "json", "--type", "task", "--after", id];
+    let (mut child, mut lines) = listen(&server, &args);
     let mut next =
         || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap()).unwrap() };
     assert_eq!(next()["type"], "ready");

@@ -58,6 +58,8 @@ fn each_shell_gets_completions() {
     for shell in ["bash", "zsh", "fish"] {
         let script = Shell::alone(dir.path()).quietly(&["completions", shell]);
         assert!(script.contains("_ROTA_COMPLETE") && script.contains("rota"), "{shell}: {script}");
+        // A package puts the script into a file that zsh loads at the first completion.
+        assert_eq!(script.contains("funcstack"), shell == "zsh", "{script}");
     }
 }
 

@@ -28,6 +28,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if hasPrefix "file:" .Values.store.url }}true{{ end }}
 {{- end }}
 
+{{- /* Whether nodes have names of their own: for the volume of an embedded store, or in certificates. */ -}}
+{{- define "rota.named" -}}
+{{- if or (include "rota.embedded" .) .Values.tls.existingSecret }}true{{ end }}
+{{- end }}
+
+{{- define "rota.scheme" -}}
+{{- if .Values.tls.existingSecret }}https{{ else }}http{{ end }}
+{{- end }}
+
 {{- define "rota.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532
@@ -103,9 +112,21 @@ spec:
           valueFrom: {fieldRef: {fieldPath: status.podIP}}
         - name: ROTA_LISTEN
           value: 0.0.0.0:7420
-        {{- if not (include "rota.embedded" .) }}
+        {{- if and .Values.tls.existingSecret (not (include "rota.embedded" .)) }}
+        # A name of the certificate. Other nodes may need half a minute to see the new address of a restarted node.
+        - name: ROTA_ADVERTISE
+          value: https://$(ROTA_NODE).{{ include "rota.name" . }}-nodes.{{ .Release.Namespace }}.svc:7420
+        {{- else if not (include "rota.embedded" .) }}
         - name: ROTA_ADVERTISE
           value: http://$(POD_IP):7420
+        {{- end }}
+        {{- if .Values.tls.existingSecret }}
+        - name: ROTA_TLS_CERT_FILE
+          value: /etc/rota-tls/tls.crt
+        - name: ROTA_TLS_KEY_FILE
+          value: /etc/rota-tls/tls.key
+        - name: ROTA_CA_FILE
+          value: /etc/rota-tls/ca.crt
         {{- end }}
         - name: ROTA_STORE
           value: {{ .Values.store.url | quote }}
@@ -123,12 +144,12 @@ spec:
         - {name: http, containerPort: 7420}
       # A node that loads a large store answers /healthz at once, and /readyz when it has loaded.
       livenessProbe:
-        httpGet: {path: /healthz, port: http}
+        httpGet: {path: /healthz, port: http, scheme: {{ include "rota.scheme" . | upper }}}
         periodSeconds: 10
         timeoutSeconds: 5
         failureThreshold: 6
       readinessProbe:
-        httpGet: {path: /readyz, port: http}
+        httpGet: {path: /readyz, port: http, scheme: {{ include "rota.scheme" . | upper }}}
         periodSeconds: 5
         timeoutSeconds: 5
         failureThreshold: 2
@@ -140,9 +161,16 @@ spec:
         {{- if include "rota.embedded" . }}
         - {name: state, mountPath: /var/lib/rota}
         {{- end }}
+        {{- if .Values.tls.existingSecret }}
+        - {name: tls, mountPath: /etc/rota-tls, readOnly: true}
+        {{- end }}
   volumes:
     - name: config
       configMap: {name: {{ include "rota.name" . }}-node}
     - name: tmp
       emptyDir: {sizeLimit: 64Mi}
+    {{- with .Values.tls.existingSecret }}
+    - name: tls
+      secret: {secretName: {{ . }}, defaultMode: 0440}
+    {{- end }}
 {{- end }}
