@@ -21,6 +21,8 @@ use super::event::{Draft, Event, EventId, SpecFacts, Subject};
 
 /// Maximum number of events that a listener takes at once.
 const PORTION: usize = 256;
+/// Bytes of events after which a listener takes no more at once. It keeps them in memory if it is slow.
+const PORTION_BYTES: usize = 64 << 10;
 /// Maximum bytes of parts of definitions that are kept for filters.
 const KNOWN_BYTES: usize = 8 << 20;
 
@@ -336,7 +338,14 @@ impl EventHub {
             return Read::Lost(ring.last);
         }
         let begin = usize::try_from(place.next - ring.first).unwrap_or(usize::MAX);
-        let events: VecDeque<_> = ring.events.iter().skip(begin).take(PORTION).cloned().collect();
+        let mut bytes = 0;
+        let fits = |event: &&Arc<Event>| {
+            let fits = bytes < PORTION_BYTES;
+            bytes += event.bytes();
+            fits
+        };
+        let portion = ring.events.iter().skip(begin).take(PORTION).take_while(fits);
+        let events: VecDeque<_> = portion.cloned().collect();
         place.next += events.len() as u64;
         if events.is_empty() { Read::Nothing } else { Read::Events(events) }
     }
