@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the tools that the tests need besides Rust: Debian packages (as root or with sudo), store servers of
-# other Debian releases (servers.sh), and schemathesis, the Grafana foundation SDK and Helm's engine in virtual
-# environments below the build output. Installs only what is missing.
+# other Debian releases (servers.sh), and schemathesis, axe-core, the Grafana foundation SDK and Helm's engine
+# below the build output. Installs only what is missing.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -56,6 +56,15 @@ if [ "$("$venv/bin/schemathesis" --version 2>/dev/null | grep -oE '[0-9]+(\.[0-9
     rm -rf "$venv"
     python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$schemathesis"
+fi
+
+# axe-core, which checks pages for accessibility.
+axe=0.1.0
+if [ ! -d "${CARGO_TARGET_DIR:-target}/tools/axe/axe_core_python-$axe.dist-info" ]; then
+    echo "Installing axe-core"
+    rm -rf "${CARGO_TARGET_DIR:-target}/tools/axe"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps \
+        --target "${CARGO_TARGET_DIR:-target}/tools/axe" "axe-core-python==$axe"
 fi
 
 venv="${CARGO_TARGET_DIR:-target}/tools/grafana"

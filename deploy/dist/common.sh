@@ -1,9 +1,10 @@
 # Variables that the scripts in this directory share. A script sources it from the root of the repository.
 # shellcheck shell=bash disable=SC2034 # the scripts use the variables
 #
-# DIST_PROFILE   release (default) or dev: the profile of the program. With dev, the scripts package
-#                     target/debug/rota as it is, to try the packaging without a build of ten minutes.
-# DIST_REVISION  revision of the Debian package [default: 1]
+# DIST_PROFILE    release (default) or dev: the profile of the program. With dev, the scripts package
+#                 target/debug/rota as it is, to try the packaging without a build of ten minutes.
+# DIST_BUILD      no: package the program that is built already
+# DIST_REVISION   revision of the Debian package [default: 1]
 
 set -euo pipefail
 target=$(realpath "${CARGO_TARGET_DIR:-target}")

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 . deploy/dist/common.sh
 
 mkdir -p "$out"
-if [ "$profile" = release ]; then
+if [ "$profile" = release ] && [ "${DIST_BUILD:-yes}" != no ]; then
     commit=$(git rev-parse HEAD 2>/dev/null || echo unknown)
     [ -z "$(git status --porcelain 2>/dev/null)" ] || commit=$commit-dirty
     say "building the release (about ten minutes on two cores)"

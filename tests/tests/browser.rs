@@ -1,9 +1,14 @@
 //! `/` and `/docs` in a real browser, which can reach nothing but the server.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Stdio};
+use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path, process::Stdio, sync::Arc};
 
-use rota_tests::process::{PATIENCE, Server};
-use tokio::{process::Command, time::timeout};
+use rota_tests::process::{PATIENCE, Server, tool};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    process::Command,
+    time::timeout,
+};
 
 /// What the browser showed.
 struct Visit {
@@ -55,11 +60,15 @@ async fn the_contract_can_be_read_without_the_internet() {
     server.ready().await;
     for path in ["/", "/docs"] {
         let Visit { dom, requests } = visit(&server, path).await;
-        for word in ["Rota", "/v1/tasks/{id}/cancel", "/v1/leases", "NewTask", "idempotency_key"] {
+        for word in
+            ["Rota", "/v1/tasks/{id}/cancel", "/v1/leases", "Search operations", "Authorize"]
+        {
             assert!(dom.contains(word), "{path} lacks {word}: {dom}");
         }
+        let at = |word: &str| dom.find(word).expect(word);
+        assert!(at("operations-tag-tasks") < at("operations-tag-schedules"), "tasks come first");
         assert!(!dom.contains("Loading"), "{path} did not come to its end");
-        assert!(!dom.contains("Failed: "), "{path} failed");
+        assert!(!dom.contains("errors-wrapper"), "{path} failed");
         let needed = format!("{}/openapi.json", server.url());
         assert!(requests.contains(&needed), "{requests:?}");
         let elsewhere: Vec<_> =
@@ -79,4 +88,96 @@ async fn the_contract_is_drawn() {
     assert!(picture.starts_with(b"\x89PNG"), "not a picture");
     // An empty page of that size compresses to some 5 kB.
     assert!(picture.len() > 20_000, "{} bytes: nothing was drawn", picture.len());
+}
+
+/// Opens an operation, then writes into the page what axe finds, and how wide the page and the window are.
+const CHECK: &str = r##"
+const look = setInterval(async () => {
+  const operation = document.querySelector("#operations-tasks-create_task .opblock-summary-control");
+  if (!operation) return;
+  clearInterval(look);
+  operation.click();
+  await new Promise((done) => setTimeout(done, 500));
+  const found = await axe.run(document, { runOnly: ["color-contrast", "label", "html-has-lang", "document-title"] });
+  const wrong = found.violations.flatMap((rule) => rule.nodes.map((node) => node.target + ": " + node.failureSummary));
+  const result = document.createElement("pre");
+  result.id = "found";
+  const sizes = [document.documentElement.scrollWidth, window.innerWidth];
+  result.textContent = JSON.stringify({ wrong, sizes, checked: found.passes.flatMap((rule) => rule.nodes).length });
+  document.body.append(result);
+}, 200);
+"##;
+
+/// Serves what the server does, and adds to its page a script that checks it.
+async fn checked(server: SocketAddr) -> SocketAddr {
+    let axe = fs::read_to_string(tool("axe/axe_core_python/axe.min.js")).expect("a script");
+    let script = Arc::new(format!("{axe}\n{CHECK}"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer(stream, server, script.clone()));
+        }
+    });
+    address
+}
+
+async fn answer(mut stream: TcpStream, server: SocketAddr, script: Arc<String>) {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        if stream.read_buf(&mut head).await.unwrap_or_default() == 0 {
+            return;
+        }
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let path = head.split(' ').nth(1).expect("a path");
+    let answer = if path == "/check.js" {
+        let kind = "content-type: text/javascript\r\nconnection: close";
+        format!("HTTP/1.1 200 OK\r\n{kind}\r\n\r\n{script}").into_bytes()
+    } else {
+        let mut upstream = TcpStream::connect(server).await.expect("the server");
+        let ask = format!("GET {path} HTTP/1.1\r\nhost: {server}\r\nconnection: close\r\n\r\n");
+        upstream.write_all(ask.as_bytes()).await.expect("sent");
+        let mut whole = Vec::new();
+        upstream.read_to_end(&mut whole).await.expect("an answer");
+        if path == "/docs" { with_check(&String::from_utf8_lossy(&whole)) } else { whole }
+    };
+    // The browser may have closed the connection.
+    let _ = stream.write_all(&answer).await;
+}
+
+/// The page with the script. Its length is told by the end of the connection.
+fn with_check(page: &str) -> Vec<u8> {
+    let (head, body) = page.split_once("\r\n\r\n").expect("an answer");
+    let head = head.lines().filter(|line| !line.starts_with("content-length"));
+    let head: Vec<_> = head.collect();
+    let body = body.replace("</body>", "<script src=\"/check.js\"></script></body>");
+    format!("{}\r\n\r\n{body}", head.join("\r\n")).into_bytes()
+}
+
+#[tokio::test]
+async fn the_page_can_be_read_by_everyone_and_on_a_telephone() {
+    let server = Server::start(&[]).await;
+    server.ready().await;
+    let address = server.url().trim_start_matches("http://").parse().expect("an address");
+    let url = format!("http://{}/docs", checked(address).await);
+    // A window is at least 500 wide; the layout for telephones begins below 640.
+    for size in ["1280,900", "500,900"] {
+        let show = ["--dump-dom".to_owned(), format!("--window-size={size}")];
+        let show = show.each_ref().map(String::as_str);
+        let dom = String::from_utf8(chromium(server.home(), &url, &show).await).expect("text");
+        let found =
+            dom.split_once("<pre id=\"found\">").and_then(|(_, rest)| rest.split_once("</pre>"));
+        let (found, _) = found.unwrap_or_else(|| panic!("it was not checked: {dom}"));
+        let found = found
+            .replace("&quot;", "\"")
+            .replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&amp;", "&");
+        let found: serde_json::Value = serde_json::from_str(&found).expect("JSON");
+        assert!(found["checked"].as_u64() > Some(100), "{found}");
+        assert_eq!(found["wrong"], serde_json::json!([]), "at {size}");
+        let size = |at: usize| found["sizes"][at].as_u64().expect("a width");
+        assert!(size(0) <= size(1), "the page is wider than the window: {found}");
+    }
 }

@@ -251,7 +251,7 @@ operations! {
     Metrics           "metrics"                  [Get "/metrics"]      [] Read AnyNode Call Metrics ["server"];
     Index             "index"                    [Get "/"]             [] Read AnyNode Call Public [];
     Docs              "docs"                     [Get "/docs"]         [] Read AnyNode Call Public [];
-    DocsScript        "docs_script"              [Get "/docs/docs.js"] [] Read AnyNode Call Public [];
+    DocsFile          "docs_file"                [Get "/docs/{file}"]  [] Read AnyNode Call Public [];
     OpenApi           "openapi"                  [Get "/openapi.json"] [] Read AnyNode Call Public [];
     CheckHealth       "grpc_check_health"        [] ["/grpc.health.v1.Health/Check"] Read AnyNode Call Read [];
     WatchHealth       "grpc_watch_health"        [] ["/grpc.health.v1.Health/Watch"] Read AnyNode Stream Read [];

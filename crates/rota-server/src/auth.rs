@@ -181,7 +181,9 @@ mod tests {
     #[test]
     fn health_and_the_contract_are_open_to_all() {
         let tokens = Tokens::new(["0123456789abcdef".to_owned()]).unwrap();
-        for path in ["/healthz", "/readyz", "/", "/docs", "/docs/docs.js", "/openapi.json"] {
+        for path in
+            ["/healthz", "/readyz", "/", "/docs", "/docs/docs.js", "/docs/x.css", "/openapi.json"]
+        {
             assert!(pass(&tokens, "GET", path, &[]), "{path}");
         }
         for path in ["/v1/info", "/docs/", "/v1/../healthz", "/rota.v1.TaskService/GetTask"] {

@@ -38,8 +38,8 @@ pub enum ServeError {
     },
     /// Other machines can reach the address, and neither API tokens nor certificates of clients protect it.
     #[error(
-        "other machines can reach {0}, and no API token is set and no client certificate is demanded; set a token or \
-         tls_client_ca_file, or allow this explicitly"
+        "other machines can reach {0} without authentication: no API token is set, and no client certificate is \
+         demanded; set api_tokens or tls_client_ca_file, or allow this explicitly"
     )]
     Unprotected(SocketAddr),
     /// The limits allow more than the store accepts.

@@ -3,9 +3,13 @@
 //! It goes to standard output, and the log to standard error. With `log_format = json` a program reads the
 //! output, so there is no banner.
 
-use std::{ffi::OsStr, net::IpAddr, path::Path};
+use std::{
+    ffi::OsStr,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
-use crate::{config::Settings, exit::Failure, output, text::line};
+use crate::{config::Settings, exit::Failure, output, text::line, tls};
 
 /// The width of the column with the names of what is allowed.
 const NAMES: usize = 10;
@@ -87,6 +91,10 @@ impl Banner {
         if !settings.list("url").contains(&url) {
             words.push(format!("--url {}", quoted(url.as_ref())));
         }
+        let secure = url.starts_with("https://");
+        if secure && let Some(file) = authority(settings)? {
+            words.push(format!("--ca-file {}", quoted(file.as_os_str())));
+        }
         if let Some(queue) =
             settings.list_if_set("queues").and_then(|queues| queues.first().cloned())
         {
@@ -94,6 +102,9 @@ impl Banner {
         }
         words.push(if programs.has_echo() {
             "--command -- echo hello".to_owned()
+        } else if secure {
+            // HTTP tasks trust only the authorities of the system.
+            "--http https://example.org".to_owned()
         } else {
             format!("--http {url}/healthz")
         });
@@ -187,6 +198,17 @@ impl Programs {
     }
 }
 
+/// The file with the authority of the node's certificate, if it is not one of the system.
+fn authority(settings: &Settings) -> Result<Option<PathBuf>, Failure> {
+    let file = match settings.text("ca_file") {
+        _ if settings.get("tls_self_signed")? => Path::new(tls::SELF_SIGNED).join("cert.pem"),
+        "" => return Ok(None),
+        named => PathBuf::from(named),
+    };
+    // The other terminal may be in another directory.
+    Ok(Some(std::path::absolute(&file).unwrap_or(file)))
+}
+
 /// The URL for this machine. Nobody can connect to the unspecified address everywhere.
 fn reachable(url: &str) -> String {
     url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
@@ -257,6 +279,18 @@ mod tests {
         ] {
             assert_eq!(lines(&banner(url, args)), [line], "{args:?}");
         }
+    }
+
+    #[test]
+    fn the_line_trusts_the_certificate_of_the_node() {
+        let text = banner("https://127.0.0.1:7420", &["--allow-command", "--tls-self-signed"]);
+        let here = std::env::current_dir().expect("a directory");
+        let wanted = format!(
+            "rota task create --wait --url https://127.0.0.1:7420 --ca-file {}/rota-tls/cert.pem \
+             --command -- echo hello",
+            here.display()
+        );
+        assert!(text.contains(&wanted), "{wanted} is missing in {text}");
     }
 
     #[test]

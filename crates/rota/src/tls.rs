@@ -13,7 +13,7 @@ use tracing::info;
 use crate::{config::Settings, exit::Failure};
 
 /// Directory of the certificate that signs itself.
-const SELF_SIGNED: &str = "rota-tls";
+pub(crate) const SELF_SIGNED: &str = "rota-tls";
 
 /// TLS of a node.
 pub(crate) struct NodeTls {

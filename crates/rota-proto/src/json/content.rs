@@ -154,8 +154,13 @@ pub(crate) fn read<'de, D: Deserializer<'de>>(de: D) -> Result<Bytes, D::Error> 
 }
 
 /// Completes schemas with members for content: adds the member `payload_base64` to new tasks and templates, and flattens
-/// the members of content into the schemas that show it.
+/// the members of content into the schemas that show it. The generator leaves `payload` out of templates, because it is
+/// written in another way than it is read.
 pub fn complete_schemas(components: &mut Components) {
+    let payload = match components.schemas.get("NewTask") {
+        Some(RefOr::T(Schema::Object(task))) => task.properties.get("payload").cloned(),
+        _ => None,
+    };
     let pattern = "^([A-Za-z0-9+/]{4})*\
                    ([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$";
     for (name, schema) in &mut components.schemas {
@@ -180,6 +185,9 @@ pub fn complete_schemas(components: &mut Components) {
                         "Parameters that are not JSON, in base64. Instead of `payload`.",
                     ))
                     .pattern(Some(pattern));
+                if let Some(payload) = &payload {
+                    task.properties.entry("payload".to_owned()).or_insert_with(|| payload.clone());
+                }
                 task.properties.insert("payload_base64".to_owned(), base64.into());
             }
             _ => {}

@@ -7,7 +7,9 @@
 mod bounds;
 mod calendars;
 mod cluster;
+mod docs;
 mod events;
+mod examples;
 mod extract;
 mod fields;
 mod health;
@@ -140,8 +142,8 @@ fn handler(operation: Operation, at: MethodFilter) -> Option<MethodRouter<Servic
         O::IsReady => on(at, health::ready),
         O::Metrics => on(at, metrics::show),
         O::Index => on(at, openapi::index),
-        O::Docs => on(at, openapi::docs),
-        O::DocsScript => on(at, openapi::script),
+        O::Docs => on(at, docs::page),
+        O::DocsFile => on(at, docs::file),
         O::OpenApi => on(at, openapi::document),
         O::Work | O::CheckHealth | O::WatchHealth | O::Reflect | O::ReflectAlpha => return None,
     })

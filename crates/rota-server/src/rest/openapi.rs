@@ -1,24 +1,27 @@
-//! The OpenAPI document, generated from the code, and a page that shows it without access to the internet.
+//! The OpenAPI document, generated from the code.
 
 use std::sync::LazyLock;
 
 use axum::{
     extract::State,
     http::header,
-    response::{Html, IntoResponse, Redirect, Response},
+    response::{IntoResponse, Redirect, Response},
 };
 use rota_proto::{json::complete_schemas, operations::Operation};
 use serde_json::{Value, json};
 use utoipa::{
     OpenApi,
     openapi::{
-        self, ContentBuilder, HeaderBuilder, Ref, RefOr, ResponseBuilder, path::ParameterIn,
+        self, ContentBuilder, HeaderBuilder, Ref, RefOr, ResponseBuilder,
+        path::ParameterIn,
         schema::Schema,
+        security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+        tag::TagBuilder,
     },
 };
 
 use super::{
-    bounds, calendars, cluster, events, health, metrics, node, problem, pull, queues,
+    bounds, calendars, cluster, events, examples, health, metrics, node, problem, pull, queues,
     schedule_runs, schedules, tasks, workers,
 };
 use crate::{limits::Limits, services::Services};
@@ -27,7 +30,7 @@ use crate::{limits::Limits, services::Services};
 #[openapi(
     info(
         title = "Rota",
-        description = "Create, watch and manage tasks, and run them as a worker. Errors are problem documents\
+        description = "Create, watch and manage tasks, and run them as a worker. Errors are problem documents \
                     (RFC 9457) with a stable `reason`. A 2xx answer means that the change is durable.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
@@ -109,18 +112,37 @@ const COMMON: [(&str, &str); 11] = [
     ("507", "The store is full"),
 ];
 
+/// The groups of operations in the order in which readers need them.
+const TAGS: [(&str, &str); 9] = [
+    ("tasks", "Create, watch and manage tasks."),
+    ("events", "Follow changes as they become durable."),
+    ("schedules", "Create tasks at recurring times."),
+    ("calendars", "Sets of days that schedules share, such as holidays."),
+    ("queues", "List, pause and resume queues."),
+    ("workers", "List and drain workers."),
+    ("Worker API", "Run tasks without a stream, call by call."),
+    ("server", "The node, the cluster, health and metrics."),
+    ("node", "Settings of one node."),
+];
+/// Name of the security scheme.
+const TOKEN: &str = "token";
+
 /// The document with these limits.
 pub(crate) fn contract(limits: &Limits) -> String {
     let mut contract = Contract::openapi();
     let unplaced = bounds::apply(&mut contract, limits);
     debug_assert!(unplaced.is_empty(), "rules without a place: {unplaced:?}");
+    order_and_protect(&mut contract);
     for (path, item) in &mut contract.paths.paths {
-        if !is_api(path) {
-            continue;
-        }
         let operations =
             [&mut item.get, &mut item.post, &mut item.delete, &mut item.put, &mut item.patch];
         for operation in operations.into_iter().flatten() {
+            examples::apply(operation);
+            if !is_api(path) {
+                // A probe, or metrics, which have tokens of their own.
+                operation.security = Some(Vec::new());
+                continue;
+            }
             for (status, description) in COMMON {
                 let schema = Ref::from_schema_name("Problem");
                 let content = ContentBuilder::new().schema(Some(RefOr::Ref(schema))).build();
@@ -140,6 +162,23 @@ pub(crate) fn contract(limits: &Limits) -> String {
     }
     say_what_excludes_what(&mut contract);
     contract.to_pretty_json().expect("the contract is always JSON")
+}
+
+/// Adds the order of the groups, and how to send a token. A server without tokens needs none.
+fn order_and_protect(contract: &mut openapi::OpenApi) {
+    let tag =
+        |(name, says): (&str, &str)| TagBuilder::new().name(name).description(Some(says)).build();
+    contract.tags = Some(TAGS.map(tag).into());
+    let scheme = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("One of the server's api_tokens, if it has some."))
+        .build();
+    if let Some(components) = &mut contract.components {
+        components.add_security_scheme(TOKEN, SecurityScheme::Http(scheme));
+    }
+    let none: [&str; 0] = [];
+    contract.security =
+        Some(vec![SecurityRequirement::default(), SecurityRequirement::new(TOKEN, none)]);
 }
 
 /// Whether a path follows the common rules of the API for errors and parameters.
@@ -236,15 +275,6 @@ pub(crate) async fn document(State(services): State<Services>) -> Response {
 
 pub(crate) async fn index() -> Redirect {
     Redirect::temporary("/docs")
-}
-
-pub(crate) async fn docs() -> impl IntoResponse {
-    let policy = "default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'";
-    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(include_str!("docs.html")))
-}
-
-pub(crate) async fn script() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("docs.js"))
 }
 
 #[cfg(test)]

@@ -17,14 +17,85 @@ async fn the_contract_is_served_with_a_page_that_needs_nothing_else() {
     let contract = answer.json();
     assert!(contract["openapi"].as_str().unwrap().starts_with("3.1"));
     let page = node.get("/docs").await;
-    let script = node.get("/docs/docs.js").await;
-    for answer in [&page, &script] {
+    let own = [page, node.get("/docs/docs.js").await, node.get("/docs/docs.css").await];
+    for answer in &own {
         assert_eq!(answer.status, 200);
         let text = String::from_utf8_lossy(&answer.body);
         assert!(!text.contains("http://") && !text.contains("https://"), "loads from elsewhere");
     }
-    assert!(page.header("content-security-policy").contains("default-src 'self'"));
+    // The policy allows nothing but files of this server.
+    let policy = own[0].header("content-security-policy");
+    assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"));
+    assert!(!policy.contains("unsafe"), "{policy}");
+    for (name, kind, encoding) in [
+        ("swagger-ui-bundle.js", "text/javascript; charset=utf-8", "gzip"),
+        ("swagger-ui.css", "text/css; charset=utf-8", "gzip"),
+        ("favicon.svg", "image/svg+xml", ""),
+    ] {
+        let answer = node.get(&format!("/docs/{name}")).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, kind), "{name}");
+        assert_eq!(answer.header("content-encoding"), encoding, "{name}");
+        assert!(String::from_utf8_lossy(&own[0].body).contains(name), "{name} is used");
+    }
+    assert_eq!(node.get("/docs/other.js").await.problem()["status"], 404);
     node.stop().await;
+}
+
+/// Each operation has examples of what it takes and gives, which fit its own schemas.
+#[test]
+fn examples_fit_their_schemas() {
+    let contract: Value = serde_json::from_str(rota_server::openapi_json()).unwrap();
+    let mut compiler = boon::Compiler::new();
+    let mut schemas = boon::Schemas::new();
+    compiler.set_default_draft(boon::Draft::V2020_12);
+    compiler.add_resource("rota.json", contract.clone()).unwrap();
+    let mut checked = 0;
+    let escaped = |part: &str| {
+        part.replace('~', "~0").replace('/', "~1").replace('{', "%7B").replace('}', "%7D")
+    };
+    for (verb, path, operation) in operations(&contract) {
+        let at = format!("/paths/{}/{verb}", escaped(&path));
+        let bodies = operation["requestBody"]["content"].as_object().into_iter().flatten();
+        let bodies = bodies.map(|(kind, body)| (format!("{at}/requestBody"), kind, body));
+        let answers = operation["responses"].as_object().into_iter().flatten();
+        let answers = answers.filter(|(status, _)| status.starts_with('2'));
+        let answers = answers.flat_map(|(status, answer)| {
+            let content = answer["content"].as_object().into_iter().flatten();
+            let place = format!("{at}/responses/{status}");
+            content.map(move |(kind, body)| (place.clone(), kind, body))
+        });
+        for (at, kind, body) in bodies.chain(answers).filter(|(_, kind, _)| kind.ends_with("json"))
+        {
+            let example = &body["example"];
+            assert!(!example.is_null(), "{verb} {path} has no example of {kind} at {at}");
+            let place =
+                format!("rota.json#{at}/content/{}/schema", escaped(kind).replace('+', "%2B"));
+            let schema = compiler
+                .compile(&place, &mut schemas)
+                .unwrap_or_else(|error| panic!("{place}: {error}"));
+            let fits = schemas.validate(example, schema);
+            assert!(fits.is_ok(), "{verb} {path} {kind}: {}", fits.unwrap_err());
+            checked += 1;
+        }
+    }
+    assert!(checked > 60, "{checked}");
+    let stream = &contract["paths"]["/v1/events"]["get"]["responses"]["200"]["content"];
+    assert!(
+        stream["text/event-stream"]["example"].as_str().unwrap().contains("event: task.created")
+    );
+}
+
+#[test]
+fn tasks_come_first_and_every_group_has_its_place() {
+    let contract: Value = serde_json::from_str(rota_server::openapi_json()).unwrap();
+    let order: Vec<_> =
+        contract["tags"].as_array().unwrap().iter().map(|tag| tag["name"].clone()).collect();
+    assert_eq!(order[0], "tasks");
+    for (verb, path, operation) in operations(&contract) {
+        for tag in operation["tags"].as_array().unwrap() {
+            assert!(order.contains(tag), "{verb} {path}: {tag} has no place");
+        }
+    }
 }
 
 fn operations(contract: &Value) -> Vec<(String, String, Value)> {

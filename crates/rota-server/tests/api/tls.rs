@@ -335,7 +335,7 @@ async fn a_follower_forwards_by_tls_with_its_own_certificate() {
     version(channel(nodes[1].address, files)).await.unwrap();
     // Without a certificate, nobody gets as far as HTTP.
     let (done, said) = curl(&authority.ca(), &[], &format!("{follower}/healthz")).await;
-    assert!(!done && said.ends_with("0 000"), "{said}");
+    assert!(!done && said.contains("0 000"), "{said}");
     for node in nodes.into_iter().rev() {
         node.leave().await;
     }
