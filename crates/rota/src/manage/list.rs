@@ -97,14 +97,16 @@ pub(super) async fn list(
 ) -> Result<(), Failure> {
     let all = read(client, &filter, limit).await?;
     if format.is_data() {
-        return output::list(&all, "tasks", format);
-    }
-    table(&all.tasks).print()?;
-    if all.tasks.is_empty() {
-        output::note("no tasks");
+        output::list(&all, "tasks", format)?;
+    } else {
+        table(&all.tasks).print()?;
+        if all.tasks.is_empty() {
+            output::note("no tasks");
+        }
     }
     if all.next_page_token.is_some() {
-        output::note(&format!("showing the first {limit} tasks; use --limit to see more"));
+        let told = format!("showing the first {limit} tasks; use --limit to see more");
+        output::more(&told, format);
     }
     Ok(())
 }

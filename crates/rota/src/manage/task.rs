@@ -46,7 +46,7 @@ pub(crate) enum TaskVerb {
     /// Show tasks: their status, why they are not running, and their attempts.
     #[command(after_help = "Examples:\n  \
         rota task get invoice-7\n  \
-        rota task list --status failed -o template='{{ id }}' | rota task get -")]
+        rota task list --status failed --limit 1000 -o template='{{ id }}' | rota task get -")]
     Get {
         #[command(flatten)]
         ids: Ids,

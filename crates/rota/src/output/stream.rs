@@ -53,6 +53,15 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{}", text::lines(text));
 }
 
+/// Says on standard error that a list has more items than were printed, unless its document has a cursor.
+pub(crate) fn more(told: &str, format: Format) {
+    match format {
+        Format::Json | Format::Yaml => {}
+        Format::Jsonl => json_note(&serde_json::json!({ "note": told })),
+        Format::Table | Format::Wide | Format::Template => note(told),
+    }
+}
+
 /// Writes a line of JSON to standard error.
 pub(crate) fn json_note(value: &serde_json::Value) {
     // As above.

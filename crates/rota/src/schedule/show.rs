@@ -102,30 +102,32 @@ pub(super) async fn list(
 ) -> Result<(), Failure> {
     let all = page(client, select, limit).await?;
     if format.is_data() {
-        return output::list(&all, "schedules", format);
-    }
-    let mut table = Table::new([
-        Column::new("NAME").keep(),
-        Column::new("STATE").state(),
-        Column::new("NEXT RUN"),
-        Column::new("LAST RUN").rank(3),
-        Column::new("RUNS").rank(2).end(),
-    ]);
-    for schedule in &all.schedules {
-        let next = match (schedule.state(), schedule.next_time) {
-            (ScheduleState::Active, Some(next)) => output::when(next),
-            _ => "-".to_owned(),
-        };
-        let last = schedule.last_fired_time.map_or_else(|| "never".to_owned(), output::when);
-        let cells = [schedule.name.clone(), schedule.state().word().to_owned(), next, last];
-        table.row(cells.into_iter().chain([schedule.sentence.clone()]));
-    }
-    table.print()?;
-    if all.schedules.is_empty() {
-        output::note("no schedules");
+        output::list(&all, "schedules", format)?;
+    } else {
+        let mut table = Table::new([
+            Column::new("NAME").keep(),
+            Column::new("STATE").state(),
+            Column::new("NEXT RUN"),
+            Column::new("LAST RUN").rank(3),
+            Column::new("RUNS").rank(2).end(),
+        ]);
+        for schedule in &all.schedules {
+            let next = match (schedule.state(), schedule.next_time) {
+                (ScheduleState::Active, Some(next)) => output::when(next),
+                _ => "-".to_owned(),
+            };
+            let last = schedule.last_fired_time.map_or_else(|| "never".to_owned(), output::when);
+            let cells = [schedule.name.clone(), schedule.state().word().to_owned(), next, last];
+            table.row(cells.into_iter().chain([schedule.sentence.clone()]));
+        }
+        table.print()?;
+        if all.schedules.is_empty() {
+            output::note("no schedules");
+        }
     }
     if all.next_page_token.is_some() {
-        output::note(&format!("showing the first {limit} schedules; use --limit to see more"));
+        let told = format!("showing the first {limit} schedules; use --limit to see more");
+        output::more(&told, format);
     }
     Ok(())
 }

@@ -51,15 +51,17 @@ pub(super) async fn run(args: TicksArgs, client: &Client, format: Format) -> Res
     }
     let all = read(client, &args.name, range, args.limit).await?;
     if format.is_data() {
-        return output::list(&all, "ticks", format);
-    }
-    table(&all.ticks).print()?;
-    if all.ticks.is_empty() {
-        output::note("no ticks were decided yet");
+        output::list(&all, "ticks", format)?;
+    } else {
+        table(&all.ticks).print()?;
+        if all.ticks.is_empty() {
+            output::note("no ticks were decided yet");
+        }
     }
     if all.next_page_token.is_some() {
         let limit = args.limit;
-        output::note(&format!("showing the last {limit} entries; use --limit to see more"));
+        let told = format!("showing the last {limit} entries; use --limit to see more");
+        output::more(&told, format);
     }
     Ok(())
 }

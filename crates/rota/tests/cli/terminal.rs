@@ -154,6 +154,8 @@ fn every_format_can_be_read() {
         .say(&["task", "list", "-o", "wide"])
         .say(&["task", "list", "-o", "jsonl"])
         .say(&["task", "list", "-o", "yaml", "--limit", "1"])
+        .say(&["task", "list", "-o", "jsonl", "--limit", "1"])
+        .say(&["task", "list", "-o", "template={{ id }}", "--limit", "2"])
         .say(&["task", "list", "-o", "template={{ id }} {{ status }} {{ error.message }}"])
         .say(&["task", "get", "bad", "-o", "template={{ attempt }} of {{ retry.max_attempts }}"])
         .say(&["task", "get", "bad", "later", "-o", "template={{ id }}"])
