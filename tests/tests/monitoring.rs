@@ -100,6 +100,11 @@ async fn panels_rules_and_alerts_tell_the_truth() {
     assert_eq!(witness.fired().await, expected, "alerts that fired at any time");
 }
 
+/// Nodes here have no TLS.
+fn is_of_tls(selector: &Selector) -> bool {
+    selector.name.starts_with("rota_tls_")
+}
+
 fn is_of_schedules(selector: &Selector) -> bool {
     OF_SCHEDULES.iter().any(|metric| selector.name.contains(metric))
 }
@@ -384,7 +389,7 @@ impl Witness {
                 queries.push(("annotation", annotation.clone(), false));
             }
             for (title, expression, instant) in queries {
-                if selectors(&expression).iter().any(is_of_schedules) {
+                if selectors(&expression).iter().any(|it| is_of_schedules(it) || is_of_tls(it)) {
                     continue;
                 }
                 let expression = self.substituted(&expression, WINDOW);
@@ -416,7 +421,7 @@ impl Witness {
             // Certificates are another exporter's, nodes here have no TLS, and nothing was lost.
             asked.retain(|selector| {
                 !selector.name.starts_with("probe_")
-                    && !selector.name.starts_with("rota_tls_")
+                    && !is_of_tls(selector)
                     && selector.name != "rota_store_loss_timestamp_seconds"
                     && !is_of_schedules(selector)
             });

@@ -292,6 +292,19 @@ def _api():
             "Failed attempts per second to reach another node, by reason.",
             (f"sum by (reason) (rate(rota_forward_failures_total{{{NODE}}}[{WINDOW}]))", "{{reason}}"),
         ),
+        graph(
+            "TLS handshakes",
+            "TLS handshakes of clients per second, by outcome, and changes of certificate files. Empty without TLS.",
+            (f"sum by (outcome) (rate(rota_tls_handshakes_total{{{NODE}}}[{WINDOW}]))", "{{outcome}}"),
+            (f"sum by (outcome) (rate(rota_tls_reloads_total{{{NODE}}}[{WINDOW}]))", "files changed, {{outcome}}"),
+        ),
+        graph(
+            "Events",
+            "Clients that listen to events, events sent to them per second, and interruptions in which they missed some.",
+            (f"sum(rota_event_listeners{{{NODE}}})", "listeners"),
+            (f"sum(rate(rota_events_sent_total{{{NODE}}}[{WINDOW}]))", "events"),
+            (f"sum(rate(rota_event_resets_total{{{NODE}}}[{WINDOW}]))", "interruptions"),
+        ),
     ]
 
 
