@@ -62,6 +62,7 @@ deploy/dist/first-task.sh /tmp/home "${words[@]}"
 
 say "state and settings are kept in an upgrade"
 mapfile -t words < <(as_user rota:rota)
+: >"$root/tmp/server.log"
 "${words[@]}" sh -c 'cd /var/lib/rota && exec rota server --config /etc/rota/rota.toml --listen 127.0.0.1:0 --log-format json' \
     >/dev/null 2>"$root/tmp/server.log" </dev/null &
 server=$!
