@@ -13,6 +13,7 @@ need() {
 }
 need curl curl
 need jq jq
+need openssl openssl
 need chromium chromium
 need ip iproute2
 need etcd etcd-server
