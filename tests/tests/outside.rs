@@ -36,7 +36,8 @@ fn build() -> PathBuf {
     succeeded(&tree);
     fs::remove_file(lock).expect("it was copied");
     let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
-    for heavy in ["reqwest", "rustls", "opentelemetry", "prometheus-client", "nix"] {
+    // rustls is not among them: addresses with https:// work without further choices.
+    for heavy in ["reqwest", "opentelemetry", "prometheus-client", "nix"] {
         assert!(!tree.contains(&format!("{heavy} v")), "a worker with one handler needs {heavy}");
     }
     target.join("debug/outside")

@@ -15,6 +15,7 @@ use rota_proto::{
     Date,
     v1::{Event, TaskStatus},
 };
+use utoipa::ToSchema;
 
 use super::{fields::in_query, query::Pairs};
 use crate::{
@@ -27,6 +28,20 @@ use crate::{
 const LAST_EVENT_ID: &str = "last-event-id";
 /// The time after which a browser reconnects.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// A server-sent event, as clients read it from the lines of the stream.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it only describes the stream")]
+pub(super) struct ServerSentEvent {
+    /// Id of the event, to continue after it.
+    id: Option<String>,
+    /// Type of the event, such as `task.completed`.
+    event: Option<String>,
+    /// The event: an `Event` as JSON.
+    data: Option<String>,
+    /// Time after which to reconnect, in milliseconds.
+    retry: Option<u64>,
+}
 
 /// Streams events as server-sent events, as they become durable.
 ///
@@ -50,7 +65,7 @@ const RETRY: Duration = Duration::from_secs(1);
     ("last_event_id" = Option<String>, Query, description = "Id of the last received event, for clients that cannot set the header. The header wins.", pattern = "^[0-9]{1,20}-[0-9]{1,20}-[0-9]{1,10}$"),
     ("last-event-id" = Option<String>, Header, description = "Id of the last received event: the stream continues after it", pattern = "^[0-9]{1,20}-[0-9]{1,20}-[0-9]{1,10}$"),
 ), responses(
-    (status = 200, description = "The stream of events", body = Event, content_type = "text/event-stream"),
+    (status = 200, description = "The stream of events", body = ServerSentEvent, content_type = "text/event-stream"),
 ))]
 pub(crate) async fn watch(
     State(services): State<Services>,

@@ -93,7 +93,7 @@ use crate::{limits::Limits, services::Services};
         health::ready,
         metrics::show,
     ),
-    components(schemas(problem::Problem))
+    components(schemas(problem::Problem, rota_proto::v1::Event))
 )]
 struct Contract;
 
