@@ -138,6 +138,12 @@ impl Engine {
         batch::task_bytes_max(self.inner.store.limits())
     }
 
+    /// Time without a heartbeat after which the session of a worker ends.
+    #[must_use]
+    pub fn session_ttl(&self) -> Duration {
+        self.inner.options.session_ttl
+    }
+
     /// Information about the engine. Answers at once.
     #[must_use]
     pub fn info(&self) -> Info {

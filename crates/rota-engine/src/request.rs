@@ -38,6 +38,11 @@ impl<T> Answer<T> {
         (Self { sender, _room: room }, receiver)
     }
 
+    /// Whether the caller no longer waits for the answer.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// Sends the answer. The caller may no longer wait for it.
     pub(crate) fn send(self, result: Result<T, EngineError>) -> Result<(), Result<T, EngineError>> {
         self.sender.send(result)

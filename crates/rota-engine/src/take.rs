@@ -90,6 +90,10 @@ impl Coordinator<'_> {
             Request::Commands { commands, answer } => {
                 self.commands(commands, answer, prefetched, now);
             }
+            // The worker has already gone to another node. It would get tasks over a connection that is closed.
+            Request::OpenSession { answer, .. } if answer.is_abandoned() => {
+                self.step.commands += 1;
+            }
             Request::OpenSession { open, events, answer } => {
                 let session = open.session;
                 self.step.commands += 1 + open.held.as_ref().map_or(0, Vec::len);

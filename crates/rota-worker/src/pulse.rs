@@ -37,9 +37,12 @@ impl Patience {
         self.0 = (self.0 * 2).min(PATIENCE_MAX);
     }
 
-    /// Time for a node to welcome a worker whose session has this TTL.
-    pub(crate) fn of(self, ttl: Duration) -> Duration {
-        ttl / TICKS * self.0
+    /// Time for a node to welcome a worker whose session has this TTL. `rounds` counts how often the worker has
+    /// already tried all nodes in vain, and each round doubles the time: a node without a leader keeps the worker
+    /// waiting and must not use up the TTL, but a slow leader needs the time.
+    pub(crate) fn for_welcome(self, ttl: Duration, rounds: usize) -> Duration {
+        let doubled = 1 << rounds.min(16);
+        (ttl / TICKS).saturating_mul(self.0).saturating_mul(doubled)
     }
 }
 
@@ -151,7 +154,7 @@ mod tests {
         let ttl = Duration::from_secs(8);
         let mut waits = Vec::new();
         for _ in 0..3 {
-            waits.push(patience.of(ttl).as_secs());
+            waits.push(patience.for_welcome(ttl, 0).as_secs());
             patience.grow();
         }
         assert_eq!(waits, [2, 4, 8]);
@@ -162,6 +165,15 @@ mod tests {
         for _ in 0..100 {
             patience.grow();
         }
-        assert_eq!(patience.of(ttl), ttl * 512);
+        assert_eq!(patience.for_welcome(ttl, 0), ttl * 512);
+    }
+
+    #[test]
+    fn nodes_that_do_not_welcome_a_worker_get_twice_the_time_in_each_round() {
+        let (patience, ttl) = (Patience::default(), Duration::from_secs(8));
+        let waits = [0, 1, 2, 3].map(|rounds| patience.for_welcome(ttl, rounds).as_secs());
+        assert_eq!(waits, [2, 4, 8, 16]);
+        // Before the first welcome no TTL is known.
+        assert_eq!(patience.for_welcome(Duration::MAX, usize::MAX), Duration::MAX);
     }
 }

@@ -195,6 +195,23 @@ async fn a_worker_that_comes_back_while_a_commit_is_on_its_way_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_worker_that_has_gone_to_another_node_is_given_nothing_here() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start_with(&directory.path().join("data"), options());
+    let stream = node.engine.open_session(worker(&[])).await.expect("opened");
+    let again = rota_engine::SessionRequest { session: Some(stream.session), ..worker(&[]) };
+    block_the_loop(&node).await;
+    let abandoned = node.engine.open_session(again);
+    assert!(timeout(Duration::ZERO, abandoned).await.is_err(), "it waits for the loop");
+    node.store.hold_names(false);
+    // The connection that the worker still has serves it.
+    node.submit(task("k")).await;
+    let mut stream = stream;
+    assert_eq!(given(&mut stream).await.len(), 1);
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_worker_whose_heartbeat_or_report_waits_for_the_store_keeps_its_session() {
     let directory = tempfile::tempdir().expect("a directory");
     let node = Node::start_with(&directory.path().join("data"), options());

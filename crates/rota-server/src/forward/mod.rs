@@ -20,6 +20,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, Uri, Version, header};
 use rota_engine::{Engine, Role, RoleChanges};
 use rota_metrics::{ForwardLoss, NodeMetrics};
+use rota_proto::operations::Operation;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -41,6 +42,9 @@ use crate::{
 const FORWARDED: HeaderName = HeaderName::from_static("rota-forwarded");
 /// Time to wait for a leader, unless the deadline of the request is earlier.
 const HOLD: Duration = Duration::from_secs(10);
+/// Part of a session's TTL for which a node without a leader holds the stream of a worker. The worker must have time
+/// to find a node that knows the leader, because a new leader waits for it only as long as the TTL.
+const WORKER_HOLD: u32 = 4;
 /// Time to wait for a stream to the leader while all are in use.
 const ROOM: Duration = Duration::from_secs(2);
 /// Pause between retries if no change wakes them.
@@ -177,8 +181,8 @@ impl Forwarder {
         asked: Asked,
         here: &impl Here,
     ) -> Result<Response<Body>, Failure> {
-        let hold = call::patience(request.headers()).map_or(HOLD, |patience| patience.min(HOLD));
-        let hold = Instant::now() + hold;
+        let patience = call::patience(request.headers());
+        let hold = Instant::now() + hold_of(asked, patience, self.engine.session_ttl());
         let mut changes = self.engine.role_changes();
         let seat = loop {
             match self.engine.role() {
@@ -301,6 +305,15 @@ impl Forwarder {
     }
 }
 
+/// Time for which a node without a leader holds a stream.
+fn hold_of(asked: Asked, patience: Option<Duration>, session_ttl: Duration) -> Duration {
+    let most = match asked.operation {
+        Some(Operation::Work) => HOLD.min(session_ttl / WORKER_HOLD),
+        _ => HOLD,
+    };
+    patience.map_or(most, |patience| patience.min(most))
+}
+
 /// The last of server-sent events, which this node adds when the stream to the leader breaks. It has no id, so the
 /// client goes on after the last one that it has.
 fn last_event(engine: &Engine, stops: bool) -> Bytes {
@@ -369,7 +382,29 @@ fn join(address: &str, uri: &Uri) -> Option<Uri> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
+
+    #[test]
+    fn a_worker_is_held_for_less_than_the_life_of_its_session() {
+        let headers = HeaderMap::from_iter([(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/grpc"),
+        )]);
+        let hold = |path: &str, patience: Option<u64>, ttl: u64| {
+            let asked = Asked::of(&http::Method::POST, path, &headers);
+            let patience = patience.map(Duration::from_secs);
+            hold_of(asked, patience, Duration::from_secs(ttl)).as_secs()
+        };
+        let work = "/rota.v1.WorkerService/Work";
+        for (patience, ttl, held) in
+            [(None, 8, 2), (None, 600, 10), (Some(1), 8, 1), (Some(5), 8, 2)]
+        {
+            assert_eq!(hold(work, patience, ttl), held, "{patience:?} {ttl}");
+        }
+        assert_eq!(hold("/rota.v1.EventService/WatchEvents", None, 8), 10);
+    }
 
     #[test]
     fn the_path_and_the_query_stay() {

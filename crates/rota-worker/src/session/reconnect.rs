@@ -39,9 +39,8 @@ impl Session {
         let mut ttl = Duration::MAX;
         let mut tried_since = 0;
         loop {
-            // While the session waits for its worker, a stalled node must not use up the TTL.
-            let is_awaited = tried_since < self.worker.client.node_count() && heard.elapsed() < ttl;
-            let patience = if is_awaited { self.patience.of(ttl) } else { connection::WELCOME };
+            let rounds = tried_since / self.worker.client.node_count();
+            let patience = self.patience.for_welcome(ttl, rounds);
             let lost = match self.connect(patience).await {
                 Ok(connection) => {
                     (ttl, tried_since) = (connection.ttl, 0);
