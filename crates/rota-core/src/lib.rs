@@ -4,6 +4,7 @@
 //! durable. It has no clock, I/O, async, randomness, serialisation format or logging; its caller provides
 //! them. Start reading with the table of transitions in [`lifecycle`], then [`Machine`].
 
+mod error_fingerprint;
 mod fifo;
 mod id;
 pub mod lifecycle;
@@ -17,6 +18,9 @@ mod task;
 mod time;
 mod wheel;
 
+pub use error_fingerprint::{
+    ErrorFingerprint, FOLDED_CHARS_MAX, ParseFingerprintError, fold_error,
+};
 pub use id::{LeaseToken, ParseIdError, SessionId, TaskId, TaskIdSequence};
 pub use lifecycle::{Action, IllegalTransition, Status};
 pub use machine::{
