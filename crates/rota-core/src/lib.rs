@@ -24,12 +24,12 @@ pub use error_fingerprint::{
 pub use id::{LeaseToken, ParseIdError, SessionId, TaskId, TaskIdSequence};
 pub use lifecycle::{Action, IllegalTransition, Status};
 pub use machine::{
-    Assignment, AttemptOutcome, Change, Command, Credit, Edit, Effect, EndReason, Event, Happened,
-    KeyOwner, KeyOwners, LaneName, LeaseId, LeaseView, LiveFilter, LivePage, LiveView, Machine,
-    MachineLimits, MachineStats, Mutation, OpenSession, Orders, PauseEvent, PutSchedule,
-    QueueCounts, QueueStats, Refusal, Reply, Report, ScheduleStats, ScheduleView, SessionEnd,
-    SessionState, SessionStats, SessionView, Step, StopReason, Stored, Submit, TickEvent,
-    TickOwners, Waiting,
+    Assignment, AttemptOutcome, Change, Command, CountPart, Credit, Edit, Effect, EndReason, Event,
+    Happened, KeyOwner, KeyOwners, LaneName, LeaseId, LeaseView, LiveCounts, LiveFilter, LivePage,
+    LiveView, Machine, MachineLimits, MachineStats, Mutation, OpenSession, Orders, PauseEvent,
+    PutSchedule, QueueCounts, QueueStats, Refusal, Reply, Report, ScheduleStats, ScheduleView,
+    SessionEnd, SessionState, SessionStats, SessionView, Step, StopReason, Stored, Submit,
+    TickEvent, TickOwners, Waiting,
 };
 pub use name::{Name, NameError};
 pub use policy::{Jitter, Policy, Retention, RetryPolicy};
