@@ -21,7 +21,12 @@ pub fn fold_error(message: &str) -> String {
     while !line.is_char_boundary(end) {
         end -= 1;
     }
-    let mut folding = Folding { line: &line[..end], ..Folding::default() };
+    let line = &line[..end];
+    let mut folding = Folding { line, ..Folding::default() };
+    if let Some(length) = name_of_lost_worker(line) {
+        folding.replace(LOST_WORKER.len(), LOST_WORKER);
+        folding.replace(length, "<id>");
+    }
     while folding.at < folding.line.len() && folding.chars < FOLDED_CHARS_MAX {
         folding.step();
     }
@@ -29,6 +34,16 @@ pub fn fold_error(message: &str) -> String {
     folding.folded.truncate(cut.unwrap_or(folding.folded.len()));
     folding.folded.truncate(folding.folded.trim_end().len());
     folding.folded
+}
+
+/// The beginning of the messages for tasks of lost workers. The name of the worker follows.
+const LOST_WORKER: &str = "worker ";
+
+/// The length of the name in the message for a task of a lost worker. Names need not have digits.
+fn name_of_lost_worker(line: &str) -> Option<usize> {
+    let (name, what) = line.strip_prefix(LOST_WORKER)?.split_once(' ')?;
+    let is_own = what.starts_with("sent no heartbeat for ") || what == "closed its session";
+    is_own.then_some(name.len())
 }
 
 /// The state of folding a line.
