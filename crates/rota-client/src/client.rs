@@ -138,6 +138,10 @@ calls! {
     set_task_priority(TaskServiceClient, v1::SetTaskPriorityRequest) -> v1::Task, SetTaskPriority;
     /// Changes the definition of a waiting task.
     update_task(TaskServiceClient, v1::UpdateTaskRequest) -> v1::Task, UpdateTask;
+    /// Counts the tasks that match a filter, for a bounded time.
+    count_tasks(TaskServiceClient, v1::CountTasksRequest) -> v1::CountTasksResponse, CountTasks;
+    /// Lists groups of failed tasks with the same kind and the same error, the most recent first.
+    list_failures(TaskServiceClient, v1::ListFailuresRequest) -> v1::ListFailuresResponse, ListFailures;
     /// Cancels, retries or deletes the tasks that match a filter.
     bulk_tasks(TaskServiceClient, v1::BulkTasksRequest) -> v1::BulkTasksResponse, BulkTasks;
     /// Lists a page of queues, by name. [`Client::all_queues`] reads all pages.

@@ -4,6 +4,7 @@
 //! durable. It has no clock, I/O, async, randomness, serialisation format or logging; its caller provides
 //! them. Start reading with the table of transitions in [`lifecycle`], then [`Machine`].
 
+mod error_fingerprint;
 mod fifo;
 mod id;
 pub mod lifecycle;
@@ -17,15 +18,18 @@ mod task;
 mod time;
 mod wheel;
 
+pub use error_fingerprint::{
+    ErrorFingerprint, FOLDED_CHARS_MAX, ParseFingerprintError, fold_error,
+};
 pub use id::{LeaseToken, ParseIdError, SessionId, TaskId, TaskIdSequence};
 pub use lifecycle::{Action, IllegalTransition, Status};
 pub use machine::{
-    Assignment, AttemptOutcome, Change, Command, Credit, Edit, Effect, EndReason, Event, Happened,
-    KeyOwner, KeyOwners, LaneName, LeaseId, LeaseView, LiveFilter, LivePage, LiveView, Machine,
-    MachineLimits, MachineStats, Mutation, OpenSession, Orders, PauseEvent, PutSchedule,
-    QueueCounts, QueueStats, Refusal, Reply, Report, ScheduleStats, ScheduleView, SessionEnd,
-    SessionState, SessionStats, SessionView, Step, StopReason, Stored, Submit, TickEvent,
-    TickOwners, Waiting,
+    Assignment, AttemptOutcome, Change, Command, CountPart, Credit, Edit, Effect, EndReason, Event,
+    Happened, KeyOwner, KeyOwners, LaneName, LeaseId, LeaseView, LiveCounts, LiveFilter, LivePage,
+    LiveView, Machine, MachineLimits, MachineStats, Mutation, OpenSession, Orders, PauseEvent,
+    PutSchedule, QueueCounts, QueueStats, Refusal, Reply, Report, ScheduleStats, ScheduleView,
+    SessionEnd, SessionState, SessionStats, SessionView, Step, StopReason, Stored, Submit,
+    TickEvent, TickOwners, Waiting,
 };
 pub use name::{Name, NameError};
 pub use policy::{Jitter, Policy, Retention, RetryPolicy};

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use rota_core::{
-    ClientKeys, Definition, Failure, LeaseId, LeaseToken, Name, NameError, Priority, QueueCounts,
-    Refusal, RunAt, SessionId, SessionView, Status, StopReason, TaskId, TaskSpec, Waiting,
-    WallTime, schedule_of,
+    ClientKeys, Definition, ErrorFingerprint, Failure, LeaseId, LeaseToken, Name, NameError,
+    Priority, QueueCounts, Refusal, RunAt, SessionId, SessionView, Status, StopReason, TaskId,
+    TaskSpec, Waiting, WallTime, schedule_of,
 };
 use rota_store::{Member, Seat, StoreError, StoreStatus};
 
@@ -148,6 +148,8 @@ pub struct TaskFilter {
     pub run_at: TimeRange,
     /// The schedule that created the tasks.
     pub schedule: Option<Name>,
+    /// The fingerprint of the last error, as [`TaskView::failure`] has it.
+    pub error: Option<ErrorFingerprint>,
 }
 
 impl TaskFilter {
@@ -157,6 +159,17 @@ impl TaskFilter {
             id.and_then(schedule_of).is_some_and(|name| name == schedule.as_str())
         })
     }
+}
+
+/// Whether the error of a task of this kind has the fingerprint.
+pub(crate) fn has_error(
+    wanted: Option<ErrorFingerprint>,
+    kind: &Name,
+    failure: Option<&Failure>,
+) -> bool {
+    wanted.is_none_or(|wanted| {
+        failure.is_some_and(|failure| ErrorFingerprint::of(kind, &failure.message) == wanted)
+    })
 }
 
 /// A range of dates.

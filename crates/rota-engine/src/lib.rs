@@ -87,10 +87,11 @@ pub use events::{
 };
 pub use host::{Clock, Host, Parallel, Random};
 pub use layout::{IDEMPOTENCY_KEY_BYTES_MAX, SPACES};
+pub use list::{FailureFilter, FailureGroup, FailureList, FailureState, TaskCount};
 pub use options::EngineOptions;
 #[cfg(feature = "planted-faults")]
 pub use planted::Planted;
-pub use rota_core::RunAt;
+pub use rota_core::{ErrorFingerprint, RunAt};
 pub use rota_store::{LostBatches, Member, Seat, StoreStatus};
 pub use schedules::{
     BACKFILL_COUNTED_MAX, BackfillCount, ScheduleFilter, SchedulePage, ScheduleRead,

@@ -1,18 +1,22 @@
-//! Lists of tasks, newest first, and actions on many tasks.
+//! Lists of tasks, newest first. `bulk` has actions on many tasks, `count` has counts, and `failures` groups of
+//! failed tasks.
 //!
 //! Live tasks come from the machine, page by page, so the cost of listing running tasks does not depend on
 //! the number of waiting ones. Ended tasks come from the store. Both are merged by id. A call examines a
 //! bounded number of tasks for a bounded time. If a filter matches few tasks, a page is short and has a
 //! cursor. Pages have no payloads.
 
+mod bulk;
+mod count;
 mod ended;
+mod failures;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rota_core::{
-    AttemptRecord, Command, Definition, DoneRecord, LiveFilter, LivePage, LiveView, Name, Policy,
-    Refusal, Status, TaskId, TaskSpec,
+    AttemptRecord, Definition, DoneRecord, LiveFilter, LivePage, LiveView, Name, Policy, Status,
+    TaskId, TaskSpec,
 };
 use rota_store::{Direction, KeyRange};
 use rustc_hash::FxHashMap;
@@ -20,14 +24,18 @@ use tokio::time::Instant;
 
 use self::ended::EndedWalk;
 use crate::{
-    api::{BulkAction, BulkOutcome, Cursor, EngineError, TaskFilter, TaskPage, TaskView},
-    engine::{Engine, Inner, unavailable},
+    api::{Cursor, EngineError, TaskFilter, TaskPage, TaskView, has_error},
+    engine::{Engine, Inner},
     layout,
     planted::Planted,
     records::{Attempt, Entry, Found, Live, Scan},
-    request::Request,
     specs::PORTION,
     view::{done_view, live_view},
+};
+
+pub use self::{
+    count::TaskCount,
+    failures::{FailureFilter, FailureGroup, FailureList, FailureState},
 };
 
 /// Number of live tasks to take from the machine at a time, because a read blocks its loop.
@@ -36,6 +44,25 @@ const LIVE_PAGE: usize = 256;
 const LOOKED_AT_MAX: usize = 20_000;
 /// Time after which a call ends with the tasks that it has found.
 const TIME_MAX: Duration = Duration::from_secs(2);
+
+/// What is left of the bounds of a call.
+struct Bounds {
+    /// Number of ended tasks that it can examine.
+    budget: usize,
+    until: Instant,
+    /// Number of tasks that it has examined.
+    examined: u64,
+}
+
+impl Bounds {
+    fn new(time: Duration) -> Self {
+        Self { budget: LOOKED_AT_MAX, until: Instant::now() + time, examined: 0 }
+    }
+
+    fn are_reached(&self) -> bool {
+        self.budget == 0 || Instant::now() >= self.until
+    }
+}
 
 /// The state of a task, from the machine or from the store.
 enum State {
@@ -92,74 +119,35 @@ impl Engine {
         page_size: usize,
         after: Option<Cursor>,
     ) -> Result<TaskPage, EngineError> {
-        let until = Instant::now() + TIME_MAX;
+        self.list_within(filter, page_size, after, &mut Bounds::new(TIME_MAX)).await
+    }
+
+    async fn list_within(
+        &self,
+        filter: &TaskFilter,
+        page_size: usize,
+        after: Option<Cursor>,
+        bounds: &mut Bounds,
+    ) -> Result<TaskPage, EngineError> {
         let mut page = TaskPage::default();
         let mut before = after.map(|cursor| cursor.before);
         let oldest = ended::oldest(filter);
-        let mut budget = LOOKED_AT_MAX;
         loop {
             let wanted = (page_size - page.tasks.len()).min(LIVE_PAGE);
-            let mut part = self.part(filter, before, wanted, &mut budget).await?;
+            let before_part = bounds.budget;
+            let mut part = self.part(filter, before, wanted, &mut bounds.budget).await?;
+            let live = part.states.iter().filter(|state| matches!(state, State::Live(_))).count();
+            bounds.examined += (live + before_part - bounds.budget) as u64;
             // Their definitions need not be read.
             part.states.retain(|state| filter.can_be_of_schedule(state.client_id()));
-            let views = self.views(part.states).await?;
+            let views = self.views(filter, part.states).await?;
             page.tasks.extend(views.into_iter().filter(|view| selects_view(filter, view)));
             before = part.down_to.filter(|down_to| oldest < Some(*down_to));
             page.next = before.map(|before| Cursor { before });
-            let over = page.tasks.len() >= page_size || budget == 0 || Instant::now() >= until;
-            if over || before.is_none() {
+            if page.tasks.len() >= page_size || bounds.are_reached() || before.is_none() {
                 return Ok(page);
             }
         }
-    }
-
-    /// Applies an action to up to `limit` tasks that match a filter. A refusal for one task, for example
-    /// because a queue is full, is counted and does not affect the others.
-    ///
-    /// # Errors
-    /// As [`Engine::list`], and then nothing was changed; or when the outcome is unknown.
-    pub async fn bulk(
-        &self,
-        action: BulkAction,
-        filter: &TaskFilter,
-        limit: usize,
-        after: Option<Cursor>,
-    ) -> Result<BulkOutcome, EngineError> {
-        self.inner.shared.admit_change()?;
-        let page = self.list(filter, limit, after).await?;
-        let command = |view: TaskView| {
-            let task = view.spec.id;
-            match action {
-                BulkAction::Cancel => Command::Cancel { task, stored: None },
-                // The definition is already read. The coordinator would read it again with its payload. If it
-                // cannot be read, the retry is refused for that reason.
-                BulkAction::Retry => {
-                    let spec = view.is_readable.then_some(view.spec);
-                    Command::Retry { task, stored: None, spec }
-                }
-                BulkAction::Delete => Command::Delete { task, stored: None },
-            }
-        };
-        let mut outcome = BulkOutcome { next: page.next, ..BulkOutcome::default() };
-        let commands: Vec<_> = page.tasks.into_iter().map(command).collect();
-        if commands.is_empty() {
-            return Ok(outcome);
-        }
-        let results = self.ask(|answer| Request::Commands { commands, answer }).await?;
-        if Planted::LiesAboutBulk.is_made_once_in(2) {
-            return Err(unavailable("the engine did not return the outcome"));
-        }
-        for result in results {
-            match result {
-                Ok(_) => outcome.changed += 1,
-                Err(Refusal::UnknownTask | Refusal::Illegal(_)) => outcome.skipped += 1,
-                Err(refusal) => {
-                    outcome.refused += 1;
-                    outcome.refusal.get_or_insert(refusal);
-                }
-            }
-        }
-        Ok(outcome)
     }
 
     /// Up to `wanted` tasks older than `before` that may match the filter, as far as their state tells.
@@ -219,18 +207,18 @@ impl Engine {
         before: Option<TaskId>,
         wanted: usize,
     ) -> Result<LivePage, EngineError> {
-        let is_live = |status: &Status| !status.is_terminal();
-        let statuses: Vec<_> = filter.statuses.iter().copied().filter(is_live).collect();
-        if statuses.is_empty() && !filter.statuses.is_empty() {
-            return Ok(LivePage::default());
+        match live_filter(filter) {
+            Some(live) => self.live_page(&live, before, wanted).await,
+            None => Ok(LivePage::default()),
         }
-        let live = LiveFilter {
-            statuses,
-            queue: filter.queue.clone(),
-            kind: filter.kind.clone(),
-            run_at_from: filter.run_at.from,
-            run_at_to: filter.run_at.to,
-        };
+    }
+
+    async fn live_page(
+        &self,
+        live: &LiveFilter,
+        before: Option<TaskId>,
+        wanted: usize,
+    ) -> Result<LivePage, EngineError> {
         // Then the answer of the machine waits for a commit. The store has everything that is durable.
         if !self.inner.shared.is_full() {
             let asked = live.clone();
@@ -240,7 +228,7 @@ impl Engine {
                 return Ok(page);
             }
         }
-        self.recorded_part(&live, before, wanted).await
+        self.recorded_part(live, before, wanted).await
     }
 
     /// Views of live tasks from their records only.
@@ -262,17 +250,33 @@ impl Engine {
             records.extend(self.inner.shared.records.read(entry, &id).record());
         }
         let mut tasks = self.recorded(&records);
-        tasks.retain(|view| filter.selects(view.status, &view.queue, &view.kind, view.run_at));
+        tasks.retain(|view| filter.selects_view(view));
         tasks.reverse();
         Ok(LivePage { tasks, down_to: last.filter(|_| scan.has_more()) })
     }
 
-    /// The views of these tasks, in the same order. Omits tasks that were deleted meanwhile.
-    async fn views(&self, states: Vec<State>) -> Result<Vec<TaskView>, EngineError> {
+    /// The views of these tasks, in the same order. Omits tasks that were deleted meanwhile, and live tasks whose error
+    /// the filter does not select.
+    async fn views(
+        &self,
+        filter: &TaskFilter,
+        mut states: Vec<State>,
+    ) -> Result<Vec<TaskView>, EngineError> {
+        let live = states.iter().filter_map(|state| match state {
+            State::Live(view) => Some(view.as_ref()),
+            State::Ended(_) => None,
+        });
+        let mut failures = self.last_failures(live).await?;
+        states.retain(|state| match state {
+            State::Live(view) => {
+                let last = failures.get(&view.id).and_then(|last| last.failure.as_ref());
+                has_error(filter.error, &view.kind, last)
+            }
+            State::Ended(_) => true,
+        });
         let ids: Vec<TaskId> = states.iter().map(State::id).collect();
         let Inner { store, shared, .. } = self.inner.as_ref();
         let specs = shared.specs.without_payloads(store.as_ref(), &ids).await?;
-        let mut failures = self.last_failures(&states).await?;
         let mut views = Vec::with_capacity(states.len());
         for (state, found) in states.into_iter().zip(specs) {
             let (spec, is_readable) = match found {
@@ -296,15 +300,10 @@ impl Engine {
     /// The last attempts of tasks that wait for another attempt, without output, which can be large.
     async fn last_failures(
         &self,
-        states: &[State],
+        views: impl Iterator<Item = &LiveView>,
     ) -> Result<FxHashMap<TaskId, AttemptRecord>, EngineError> {
-        let tried = states.iter().filter_map(|state| match state {
-            State::Live(view) if view.attempt > 0 && view.lease.is_none() => {
-                Some((view.id, view.attempt))
-            }
-            _ => None,
-        });
-        let tried: Vec<_> = tried.collect();
+        let tried = views.filter(|view| view.attempt > 0 && view.lease.is_none());
+        let tried: Vec<_> = tried.map(|view| (view.id, view.attempt)).collect();
         let mut failures = FxHashMap::default();
         for portion in tried.chunks(PORTION) {
             let Inner { store, shared, .. } = self.inner.as_ref();
@@ -319,6 +318,24 @@ impl Engine {
         }
         Ok(failures)
     }
+}
+
+/// The filter of live tasks. `None` if the filter selects only ended tasks.
+fn live_filter(filter: &TaskFilter) -> Option<LiveFilter> {
+    let is_live = |status: &Status| !status.is_terminal();
+    let statuses: Vec<_> = filter.statuses.iter().copied().filter(is_live).collect();
+    if statuses.is_empty() && !filter.statuses.is_empty() {
+        return None;
+    }
+    Some(LiveFilter {
+        statuses,
+        queue: filter.queue.clone(),
+        kind: filter.kind.clone(),
+        run_at_from: filter.run_at.from,
+        run_at_to: filter.run_at.to,
+        // A task shows the error of an attempt until the next one.
+        only_tried: filter.error.is_some(),
+    })
 }
 
 /// Checks the parts of a filter that need the definition.

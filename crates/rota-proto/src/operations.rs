@@ -186,6 +186,9 @@ operations! {
     CreateTasks      "create_tasks"      [Post "/v1/tasks/batch"]           ["/rota.v1.TaskService/CreateTasks"]     IfNamed    Leader Call Submit ["tasks"];
     GetTask          "get_task"          [Get "/v1/tasks/{id}"]             ["/rota.v1.TaskService/GetTask"]         Read       Leader LongPoll Read ["tasks"];
     ListTasks        "list_tasks"        [Get "/v1/tasks"]                  ["/rota.v1.TaskService/ListTasks"]       Read       Leader Call Read ["tasks"];
+    // Not below /v1/tasks: a client can have given a task the id `count`.
+    CountTasks       "count_tasks"       [Get "/v1/task-counts"]            ["/rota.v1.TaskService/CountTasks"]      Read       Leader Call Read ["tasks"];
+    ListFailures     "list_failures"     [Get "/v1/failures"]               ["/rota.v1.TaskService/ListFailures"]    Read       Leader Call Read ["tasks"];
     CancelTask       "cancel_task"       [Post "/v1/tasks/{id}/cancel"]     ["/rota.v1.TaskService/CancelTask"]      Idempotent Leader Call Operate ["tasks"];
     RetryTask        "retry_task"        [Post "/v1/tasks/{id}/retry"]      ["/rota.v1.TaskService/RetryTask"]       Once       Leader Call Operate ["tasks"];
     RescheduleTask   "reschedule_task"   [Post "/v1/tasks/{id}/reschedule"] ["/rota.v1.TaskService/RescheduleTask"]  Once       Leader Call Operate ["tasks"];

@@ -8,7 +8,9 @@ use rota_core::{
     AttemptRecord, Failure, FailureReason, LeaseId, Millis, Name, QueueCounts, SessionView, Status,
     StopReason, Waiting, WallTime,
 };
-use rota_engine::{BulkOutcome, Health, Info, LostBatches, StopOrder, StoreStatus, TaskView};
+use rota_engine::{
+    BulkOutcome, FailureGroup, Health, Info, LostBatches, StopOrder, StoreStatus, TaskView,
+};
 use rota_proto::{Date, TimeSpan, v1};
 
 use crate::{failure::Failure as Refused, limits::Limits};
@@ -64,6 +66,20 @@ pub(crate) fn failure(failure: &Failure) -> v1::TaskError {
         FailureReason::Expired => v1::FailureReason::Expired,
     };
     v1::TaskError { reason: reason.into(), message: failure.message.to_string() }
+}
+
+pub(crate) fn failure_group(group: FailureGroup) -> v1::FailureGroup {
+    v1::FailureGroup {
+        kind: group.kind.to_string(),
+        error_fingerprint: group.fingerprint.to_string(),
+        message: group.folded,
+        sample: Some(failure(&group.sample)),
+        queues: group.queues.iter().map(ToString::to_string).collect(),
+        count: group.count,
+        first_at: Some(date(group.first_at)),
+        last_at: Some(date(group.last_at)),
+        tasks: group.tasks,
+    }
 }
 
 /// The number of tasks that start first, in words.

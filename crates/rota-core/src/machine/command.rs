@@ -311,6 +311,8 @@ pub enum Reply {
     },
     /// The status of the task after the command.
     Task { task: TaskId, status: Status },
+    /// The task is as the command asks, and was before: nothing changed.
+    Unchanged { task: TaskId, status: Status },
     /// The state of a queue after the command.
     Queue(Box<super::QueueCounts>),
     /// The schedule or the calendar is as the command says.

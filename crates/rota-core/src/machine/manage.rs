@@ -17,7 +17,7 @@ impl Machine {
         let Some(index) = self.live.find(task) else {
             let done = self.ended(task, stored)?;
             if done.status == Status::Cancelled {
-                return Ok(Reply::Task { task, status: done.status });
+                return Ok(Reply::Unchanged { task, status: done.status });
             }
             return Err(IllegalTransition { from: done.status, action: Action::Cancel }.into());
         };
@@ -27,21 +27,22 @@ impl Machine {
             self.finish(index, Action::Cancel, Some(failure), None);
             return Ok(Reply::Task { task, status: Status::Cancelled });
         }
-        if !self.live.at(index).flags.has(Flags::CANCEL_REQUESTED) {
-            self.live.at_mut(index).flags.set(Flags::CANCEL_REQUESTED);
-            self.touch(index);
-            let deadline = self.now.mono + CANCEL_GRACE;
-            let lease = self.leases.get_mut(&index).expect("a leased task has a lease");
-            lease.deadline = lease.deadline.min(deadline);
-            self.deadlines.insert(lease.deadline.0, index);
-            let stop = Effect::Stop {
-                session: self.sessions.at(lease.session).id,
-                task,
-                token: lease.token,
-                reason: StopReason::Cancelled,
-            };
-            self.step.effects.push(stop);
+        if self.live.at(index).flags.has(Flags::CANCEL_REQUESTED) {
+            return Ok(Reply::Unchanged { task, status });
         }
+        self.live.at_mut(index).flags.set(Flags::CANCEL_REQUESTED);
+        self.touch(index);
+        let deadline = self.now.mono + CANCEL_GRACE;
+        let lease = self.leases.get_mut(&index).expect("a leased task has a lease");
+        lease.deadline = lease.deadline.min(deadline);
+        self.deadlines.insert(lease.deadline.0, index);
+        let stop = Effect::Stop {
+            session: self.sessions.at(lease.session).id,
+            task,
+            token: lease.token,
+            reason: StopReason::Cancelled,
+        };
+        self.step.effects.push(stop);
         Ok(Reply::Task { task, status })
     }
 

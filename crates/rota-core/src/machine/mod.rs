@@ -8,6 +8,7 @@
 mod assign;
 mod clock;
 mod command;
+mod count;
 mod events;
 mod finish;
 mod ids;
@@ -41,6 +42,7 @@ pub use command::{
     KeyOwners, LeaseId, Mutation, OpenSession, PutSchedule, Refusal, Reply, Report, SessionEnd,
     StopReason, Stored, Submit,
 };
+pub use count::{CountPart, LiveCounts};
 pub use events::{Event, Happened, LaneName, PauseEvent, TickEvent};
 pub use page::{LiveFilter, LivePage};
 pub use schedules::{ScheduleStats, ScheduleView, TickOwners};

@@ -7,9 +7,14 @@ use super::{LiveTask, LiveView, Machine, TaskIndex};
 use crate::{Name, Status, TaskId, WallTime};
 
 /// Maximum number of live tasks that one page examines.
-const LOOKED_AT_MAX: usize = 10_000;
+pub(super) const LOOKED_AT_MAX: usize = 10_000;
 /// Number of lane entries that are checked to count the tasks ahead of a task on a page.
 const COUNTED_EXACTLY: usize = 64;
+
+/// Whether a task with this status has had an attempt, and now waits for another.
+pub(super) fn is_tried(status: Status, attempt: u32) -> bool {
+    attempt > 0 && !status.is_leased()
+}
 
 /// A filter of live tasks. All set fields must match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,10 +27,19 @@ pub struct LiveFilter {
     pub run_at_from: Option<WallTime>,
     /// Due before this time.
     pub run_at_to: Option<WallTime>,
+    /// Only tasks that wait for another attempt.
+    pub only_tried: bool,
 }
 
 impl LiveFilter {
-    /// Whether it matches a task with this status, queue, kind and due time.
+    /// Whether it matches a task.
+    #[must_use]
+    pub fn selects_view(&self, view: &LiveView) -> bool {
+        (!self.only_tried || is_tried(view.status, view.attempt))
+            && self.selects(view.status, &view.queue, &view.kind, view.run_at)
+    }
+
+    /// Whether it matches a task with this status, queue, kind and due time, apart from its attempts.
     #[must_use]
     pub fn selects(&self, status: Status, queue: &Name, kind: &Name, run_at: WallTime) -> bool {
         (self.statuses.is_empty() || self.statuses.contains(&status))
@@ -107,7 +121,10 @@ impl Machine {
         (found, None)
     }
 
-    fn selects(&self, filter: &LiveFilter, task: &LiveTask) -> bool {
+    pub(super) fn selects(&self, filter: &LiveFilter, task: &LiveTask) -> bool {
+        if filter.only_tried && !is_tried(task.status, task.attempt) {
+            return false;
+        }
         let lane = &self.roster.lanes[task.lane].name;
         filter.selects(task.status, &lane.queue, &lane.kind, task.run_at)
     }
@@ -133,6 +150,7 @@ mod tests {
             kind: Some(name("k")),
             run_at_from: Some(WallTime(100)),
             run_at_to: Some(WallTime(101)),
+            only_tried: false,
         };
         for (filter, selects) in [
             (any.clone(), true),

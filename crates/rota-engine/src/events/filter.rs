@@ -105,7 +105,8 @@ impl EventFilter {
     }
 
     fn judge_task(&self, task: &TaskFacts) -> Verdict {
-        let TaskFilter { queue, statuses, kind, labels, created, run_at, schedule } =
+        // The server refuses a filter of events that names an error.
+        let TaskFilter { queue, statuses, kind, labels, created, run_at, schedule, error: _ } =
             &self.properties;
         let named = |by: &TaskRef| match by {
             TaskRef::Id(id) => *id == task.id,
@@ -154,7 +155,7 @@ impl EventFilter {
     }
 
     fn properties_named(&self) -> Properties<'_> {
-        let TaskFilter { queue, statuses, kind, labels, created, run_at, schedule: _ } =
+        let TaskFilter { queue, statuses, kind, labels, created, run_at, schedule: _, error: _ } =
             &self.properties;
         let any = TimeRange::default();
         let others = !self.tasks.is_empty()

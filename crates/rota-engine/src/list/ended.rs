@@ -7,7 +7,7 @@ use rota_core::{DoneRecord, Status, TaskId};
 use rota_store::{Direction, KeyRange, Snapshot, Space, StoreError};
 
 use crate::{
-    api::TaskFilter,
+    api::{TaskFilter, has_error},
     engine::Engine,
     layout,
     records::{Done, Entry, RecordReads, Scan},
@@ -48,7 +48,9 @@ impl<'a> EndedWalk<'a> {
     ) -> Result<Self, StoreError> {
         let is_wanted = |space: Space| {
             let home = |status: &Status| status.is_terminal() && layout::ended(*status) == space;
-            filter.statuses.is_empty() || filter.statuses.iter().any(home)
+            // A completed task has no error.
+            let can_have_error = filter.error.is_none() || space != layout::DONE;
+            can_have_error && (filter.statuses.is_empty() || filter.statuses.iter().any(home))
         };
         let start = down_to.max(oldest(filter)).map(layout::task).unwrap_or_default();
         let source = |space: Space| {
@@ -92,6 +94,7 @@ impl<'a> EndedWalk<'a> {
             && filter.kind.as_ref().is_none_or(|wanted| *wanted == record.kind)
             && filter.run_at.contains(record.run_at)
             && filter.can_be_of_schedule(record.client_keys.id.as_ref())
+            && has_error(filter.error, &record.kind, record.failure.as_ref())
     }
 
     /// The newest entry of all sources.

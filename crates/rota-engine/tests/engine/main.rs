@@ -4,6 +4,7 @@ mod clocks;
 mod cluster;
 mod edits;
 mod events;
+mod failures;
 mod faults;
 mod life;
 mod lists;

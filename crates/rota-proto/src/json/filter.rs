@@ -44,6 +44,10 @@ pub struct TaskFilter {
     #[schema(schema_with = schema::some_name)]
     #[serde(default)]
     pub schedule: Option<String>,
+    /// Fingerprint of the error of the tasks, as in a list of failures.
+    #[schema(pattern = "^[0-9a-f]{16}$", min_length = 16, max_length = 16)]
+    #[serde(default)]
+    pub error_fingerprint: Option<String>,
 }
 
 impl From<TaskFilter> for v1::TaskFilter {
@@ -56,6 +60,7 @@ impl From<TaskFilter> for v1::TaskFilter {
             created: Some(v1::TimeRange { from: filter.created_from, to: filter.created_to }),
             run_at: Some(v1::TimeRange { from: filter.run_at_from, to: filter.run_at_to }),
             schedule: filter.schedule,
+            error_fingerprint: filter.error_fingerprint,
         }
     }
 }

@@ -98,7 +98,7 @@ fn whole_seconds(span: TimeSpan) -> u64 {
 pub struct BulkResult {
     /// Number of tasks that were changed.
     pub changed: u32,
-    /// Number of matching tasks whose status did not allow the action.
+    /// Number of matching tasks whose status did not allow the action, or that it had changed before.
     pub skipped: u32,
     /// Number of tasks left unchanged for another reason, such as a full queue.
     pub refused: u32,

@@ -60,6 +60,8 @@ calls! {
         set_task_priority(v1::SetTaskPriorityRequest) -> v1::Task = set_task_priority;
         update_task(v1::UpdateTaskRequest) -> v1::Task = update_task;
         delete_task(v1::TaskRequest) -> v1::DeleteTaskResponse = delete_task;
+        count_tasks(v1::CountTasksRequest) -> v1::CountTasksResponse = count_tasks;
+        list_failures(v1::ListFailuresRequest) -> v1::ListFailuresResponse = list_failures;
         bulk_tasks(v1::BulkTasksRequest) -> v1::BulkTasksResponse = bulk_tasks;
         list_attempts(v1::TaskRequest) -> v1::ListAttemptsResponse = list_attempts;
         get_result(v1::TaskRequest) -> v1::GetResultResponse = get_result;

@@ -9,6 +9,7 @@
 mod calendars;
 mod cluster;
 pub(crate) mod events;
+mod failures;
 mod node;
 mod previews;
 pub(crate) mod pull;

@@ -262,7 +262,12 @@ impl Services {
         let filter = validate::filter(filter, FieldPrefix::Filter, &self.limits)?;
         validate::selection(&filter, request.all)?;
         let limit = validate::bulk_limit(request.limit, &self.limits)?;
-        Ok(wire::bulk_outcome(self.engine.bulk(action, &filter, limit, after).await?))
+        let outcome = if request.dry_run {
+            self.engine.bulk_dry_run(action, &filter, limit, after).await?
+        } else {
+            self.engine.bulk(action, &filter, limit, after).await?
+        };
+        Ok(wire::bulk_outcome(outcome))
     }
 
     /// Lists the attempts of a task, oldest first.

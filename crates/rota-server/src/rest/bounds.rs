@@ -61,6 +61,8 @@ fn rules() -> Vec<Rule> {
         |max: u64| format!("Maximum number of tasks to change. Default: {}.", max.min(1000));
     let tasks =
         |max: u64| format!("Maximum number of tasks, 1 to {max}. Default: {}.", max.min(50));
+    let groups =
+        |max: u64| format!("Maximum number of groups, 1 to {max}. Default: {}.", max.min(50));
     let others =
         |max: u64| format!("Maximum number of entries, 1 to {max}. Default: {}.", max.min(1000));
     let schedules =
@@ -125,6 +127,7 @@ fn rules() -> Vec<Rule> {
         (Member("BulkResumeRequest", "limit"), "page_size", Maximum, Some(selected_schedules)),
         (Member("BulkRequest", "limit"), "page_size", Maximum, Some(selected)),
         (Parameter(Operation::ListTasks, "limit"), "page_size", Maximum, Some(tasks)),
+        (Parameter(Operation::ListFailures, "limit"), "page_size", Maximum, Some(groups)),
         (Parameter(Operation::ListQueues, "limit"), "page_size", Maximum, Some(others)),
         (Parameter(Operation::ListWorkers, "limit"), "page_size", Maximum, Some(others)),
         (Parameter(Operation::ListSchedules, "limit"), "page_size", Maximum, Some(schedules)),

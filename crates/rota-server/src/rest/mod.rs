@@ -11,6 +11,7 @@ mod docs;
 mod events;
 mod examples;
 mod extract;
+mod failures;
 mod fields;
 mod health;
 mod merge_patch;
@@ -88,6 +89,8 @@ fn handler(operation: Operation, at: MethodFilter) -> Option<MethodRouter<Servic
         O::CreateTasks => on(at, tasks::create_batch),
         O::GetTask => on(at, tasks::get),
         O::ListTasks => on(at, tasks::list),
+        O::CountTasks => on(at, failures::count),
+        O::ListFailures => on(at, failures::list),
         O::CancelTask => on(at, tasks::cancel),
         O::RetryTask => on(at, tasks::retry),
         O::RescheduleTask => on(at, tasks::reschedule),

@@ -21,8 +21,8 @@ use utoipa::{
 };
 
 use super::{
-    bounds, calendars, cluster, events, examples, health, metrics, node, problem, pull, queues,
-    schedule_runs, schedules, tasks, workers,
+    bounds, calendars, cluster, events, examples, failures, health, metrics, node, problem, pull,
+    queues, schedule_runs, schedules, tasks, workers,
 };
 use crate::{limits::Limits, services::Services};
 
@@ -39,6 +39,8 @@ use crate::{limits::Limits, services::Services};
         tasks::create_batch,
         tasks::bulk,
         tasks::list,
+        failures::count,
+        failures::list,
         tasks::get,
         tasks::delete,
         tasks::cancel,
@@ -93,7 +95,12 @@ use crate::{limits::Limits, services::Services};
         health::ready,
         metrics::show,
     ),
-    components(schemas(problem::Problem, rota_proto::v1::Event))
+    components(schemas(
+        problem::Problem,
+        rota_proto::v1::Event,
+        // Only a parameter refers to it.
+        rota_proto::v1::FailureState
+    ))
 )]
 struct Contract;
 
@@ -218,8 +225,16 @@ fn say_what_excludes_what(contract: &mut openapi::OpenApi) {
     ]);
     let with =
         |name: &str, schema: &Value| json!({ "required": [name], "properties": { name: schema } });
-    let scalars =
-        ["queue", "kind", "created_from", "created_to", "run_at_from", "run_at_to", "schedule"];
+    let scalars = [
+        "queue",
+        "kind",
+        "created_from",
+        "created_to",
+        "run_at_from",
+        "run_at_to",
+        "schedule",
+        "error_fingerprint",
+    ];
     let mut selects: Vec<Value> = scalars.into_iter().map(|name| with(name, &given)).collect();
     selects.push(with("status", &json!({ "minItems": 1 })));
     selects.push(with("labels", &json!({ "minProperties": 1 })));
@@ -284,14 +299,16 @@ mod tests {
     #[test]
     fn only_operations_that_read_have_a_query() {
         use Operation::{
-            GetTask, ListCalendars, ListQueues, ListSchedules, ListTasks, ListTicks, ListWorkers,
-            PreviewSchedule, WatchEvents,
+            CountTasks, GetTask, ListCalendars, ListFailures, ListQueues, ListSchedules, ListTasks,
+            ListTicks, ListWorkers, PreviewSchedule, WatchEvents,
         };
         let with_query: Vec<_> =
             Operation::ALL.iter().copied().filter(|operation| has_query(*operation)).collect();
         let expected = [
             GetTask,
             ListTasks,
+            CountTasks,
+            ListFailures,
             ListQueues,
             ListSchedules,
             ListTicks,

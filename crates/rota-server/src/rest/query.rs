@@ -9,7 +9,10 @@ use axum::{
 use rota_proto::{
     Date, ScalarError, TimeSpan,
     json::{TaskFilter, Words},
-    v1::{ScheduleFilter, ScheduleState, TaskStatus, TimeRange, WatchEventsRequest},
+    v1::{
+        FailureState, ListFailuresRequest, ScheduleFilter, ScheduleState, TaskStatus, TimeRange,
+        WatchEventsRequest,
+    },
 };
 
 use crate::{failure::Failure, limits::Limits};
@@ -102,6 +105,39 @@ impl Pairs {
         Ok((filter, page))
     }
 
+    /// The parameters of a count: the filter, and the time.
+    pub(crate) fn count(self) -> Result<(TaskFilter, Option<TimeSpan>), Failure> {
+        let (mut filter, mut time_limit) = (TaskFilter::default(), None);
+        for (name, value) in self.0 {
+            match name.as_str() {
+                "time_limit" => once(&name, &mut time_limit, scalar(&name, &value)?)?,
+                _ if take_property(&mut filter, &name, &value)? => {}
+                _ => return Err(unknown(&name)),
+            }
+        }
+        Ok((filter, time_limit))
+    }
+
+    /// The parameters of a list of failures.
+    pub(crate) fn failures(self) -> Result<ListFailuresRequest, Failure> {
+        let (mut request, mut range) = (ListFailuresRequest::default(), TimeRange::default());
+        let mut state = None;
+        for (name, value) in self.0 {
+            match name.as_str() {
+                "queue" => once(&name, &mut request.queue, value)?,
+                "kind" => once(&name, &mut request.kind, value)?,
+                "failed_from" => once(&name, &mut range.from, date(&name, &value)?)?,
+                "failed_to" => once(&name, &mut range.to, date(&name, &value)?)?,
+                "state" => once(&name, &mut state, word::<FailureState>(&name, &value)?)?,
+                "limit" => once(&name, &mut request.limit, number(&name, &value)?)?,
+                _ => return Err(unknown(&name)),
+            }
+        }
+        request.set_state(state.unwrap_or_default());
+        request.failed = Some(range);
+        Ok(request)
+    }
+
     /// The parameters that select events, except `filter`, which is the first value.
     pub(crate) fn events(self) -> Result<(TaskFilter, WatchEventsRequest), Failure> {
         let (mut filter, mut request) = (TaskFilter::default(), WatchEventsRequest::default());
@@ -181,6 +217,7 @@ fn take_property(filter: &mut TaskFilter, name: &str, value: &str) -> Result<boo
         "run_at_from" => once(name, &mut filter.run_at_from, date(name, value)?)?,
         "run_at_to" => once(name, &mut filter.run_at_to, date(name, value)?)?,
         "schedule" => once(name, &mut filter.schedule, value.to_owned())?,
+        "error_fingerprint" => once(name, &mut filter.error_fingerprint, value.to_owned())?,
         _ => return Ok(false),
     }
     Ok(true)

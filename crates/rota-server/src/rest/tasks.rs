@@ -128,6 +128,7 @@ pub(crate) async fn get(
     ("run_at_from" = Option<Date>, Query, description = "Only tasks due at this time or later"),
     ("run_at_to" = Option<Date>, Query, description = "Only tasks due before this time"),
     ("schedule" = Option<String>, Query, description = "Only tasks that this schedule created", min_length = 1, max_length = 90, pattern = "^[A-Za-z0-9._:/-]+$"),
+    ("error_fingerprint" = Option<String>, Query, description = "Only tasks whose error has this fingerprint, as in a list of failures", pattern = "^[0-9a-f]{16}$"),
     ("limit" = Option<u32>, Query, description = "Maximum number of tasks, 1 to 1000. Default: 50.", minimum = 1, maximum = 1000),
     ("cursor" = Option<String>, Query, description = "next_cursor of the previous page", pattern = "^t_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$"),
 ), responses((status = 200, description = "A page of tasks", body = ListTasksResponse)))]

@@ -19,6 +19,8 @@ pub(crate) fn filter(
     let labels = check.labels(filter.labels, limits);
     let schedule = check.given("schedule", filter.schedule);
     let schedule = schedule.and_then(|text| check.name("schedule", &text));
+    let error = check.given("error_fingerprint", filter.error_fingerprint);
+    let error = error.and_then(|text| check.ok("error_fingerprint", text.parse()));
     let mut statuses = Vec::new();
     for number in filter.statuses {
         match v1::TaskStatus::try_from(number).ok().and_then(status) {
@@ -38,7 +40,8 @@ pub(crate) fn filter(
     };
     let created = range("created_from", "created_to", filter.created);
     let run_at = range("run_at_from", "run_at_to", filter.run_at);
-    check.finish(Some(TaskFilter { queue, statuses, kind, labels, created, run_at, schedule }))
+    let filter = TaskFilter { queue, statuses, kind, labels, created, run_at, schedule, error };
+    check.finish(Some(filter))
 }
 
 /// Checks that `all` is set if the filter selects all tasks, and only then.

@@ -5,6 +5,7 @@
 
 pub(crate) mod choices;
 mod events;
+mod failures;
 mod filter;
 mod page;
 mod schedule;
@@ -23,6 +24,7 @@ use crate::{
 };
 
 pub(crate) use events::watch;
+pub(crate) use failures::{count_time, failures};
 pub(crate) use filter::{filter, selection};
 pub(crate) use page::{ListPage, name_place, worker_place, worker_token};
 pub(crate) use schedule::{

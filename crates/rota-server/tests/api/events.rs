@@ -292,6 +292,7 @@ async fn what_makes_no_sense_is_refused_with_its_field() {
         ("?status=none", "status"),
         ("?created_from=soon", "created_from"),
         ("?unknown=1", "unknown"),
+        ("?error_fingerprint=00000000000000ff", "error_fingerprint"),
     ] {
         let answer = node.get(&format!("/v1/events{query}")).await;
         assert_eq!((answer.status, answer.fields()), (400, vec![field.to_owned()]), "{query}");

@@ -3,6 +3,7 @@
 //!
 //! Two tasks, queues and workers of like names are the twins: REST works on one, gRPC on the other.
 
+mod failures;
 mod schedules;
 
 use http::{Request, uri::PathAndQuery};
@@ -30,6 +31,9 @@ const VOLATILE: &[&str] = &[
     "created_at",
     "decided_until",
     "ended_at",
+    "error_fingerprint",
+    "first_at",
+    "last_at",
     "until",
     "finished_at",
     "heartbeat_age",
@@ -110,7 +114,9 @@ fn masked(value: Value) -> Value {
 fn renamed(operation: Operation, text: &str) -> String {
     let text = text.replace("page_size", "limit").replace("page_token", "cursor");
     match operation {
-        Operation::ListTasks => text.replace("filter.labels.a b", "label").replace("filter.", ""),
+        Operation::ListTasks | Operation::CountTasks => {
+            text.replace("filter.labels.a b", "label").replace("filter.", "")
+        }
         _ => text,
     }
 }
@@ -321,6 +327,7 @@ async fn management(both: &mut Parity) {
         v1::ListTasksRequest { filter: Some(filter), page_size: 9, ..Default::default() }
     };
     both.same(O::ListTasks, given, message, shown::<v1::ListTasksResponse>).await;
+    failures::counted(both).await;
     let delay = Some(TimeSpan { seconds: 3600, nanos: 0 });
     let message = |twin: &Twin| v1::RescheduleTaskRequest { id: twin.id(), run_at: None, delay };
     both.same(O::RescheduleTask, |_| json!({ "delay": "1h" }), message, shown::<v1::Task>).await;
@@ -398,6 +405,7 @@ async fn work(both: &mut Parity) {
     };
     both.same(O::FailTask, given, message, nothing::<v1::FailResponse>).await;
     both.on_task(O::ListAttempts, shown::<v1::ListAttemptsResponse>).await;
+    failures::listed(both).await;
     both.on_task(O::RetryTask, shown::<v1::Task>).await;
 
     both.lease().await;
@@ -435,6 +443,7 @@ async fn ends(both: &mut Parity) {
     let message = |twin: &Twin| v1::CloseSessionRequest { session: twin.session.to_owned() };
     both.same(O::CloseSession, |_| Value::Null, message, nothing::<v1::CloseSessionResponse>).await;
     both.on_task(O::DeleteTask, nothing::<v1::DeleteTaskResponse>).await;
+    let dry = failures::dry_run(both).await;
     let given = |twin: &Twin| json!({ "action": "delete", "filter": { "queue": twin.name } });
     let message = |twin: &Twin| v1::BulkTasksRequest {
         action: v1::BulkAction::Delete.into(),
@@ -442,7 +451,8 @@ async fn ends(both: &mut Parity) {
         ..Default::default()
     };
     let show = |answer: v1::BulkTasksResponse| shown(BulkResult::from(answer));
-    both.same(O::BulkTasks, given, message, show).await;
+    let [real, _] = both.same(O::BulkTasks, given, message, show).await;
+    assert_eq!(dry, real, "the dry run changed nothing");
 }
 
 async fn server(both: &mut Parity) {
@@ -495,16 +505,7 @@ async fn bad_tasks(both: &mut Parity) {
     let filter = v1::TaskFilter { kind: Some("a b".to_owned()), labels, ..Default::default() };
     let message = v1::ListTasksRequest { filter: Some(filter), ..list };
     both.refused(O::ListTasks, json!({ "kind": "a b", "label": "a b=c" }), message, "kind").await;
-    let action = v1::BulkAction::Cancel.into();
-    let bulk = v1::BulkTasksRequest { action, ..Default::default() };
-    let given = json!({ "action": "cancel", "filter": {} });
-    both.refused(O::BulkTasks, given, bulk.clone(), "all").await;
-    let given = json!({ "action": "cancel", "filter": {}, "all": true, "limit": 0 });
-    let message = v1::BulkTasksRequest { all: true, limit: Some(0), ..bulk.clone() };
-    both.refused(O::BulkTasks, given, message, "limit").await;
-    let given = json!({ "action": "cancel", "filter": {}, "all": true, "cursor": "?" });
-    let message = v1::BulkTasksRequest { all: true, page_token: Some("?".to_owned()), ..bulk };
-    both.refused(O::BulkTasks, given, message, "cursor").await;
+    failures::refused(both).await;
 }
 
 async fn bad_others(both: &mut Parity) {

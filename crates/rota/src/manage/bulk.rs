@@ -78,6 +78,7 @@ pub(super) async fn change(
         limit: None,
         page_token: None,
         all: false,
+        dry_run: false,
     };
     let ask = async |request| client.bulk_tasks(request).await;
     let (total, stopped) = page_by_page(request, ask).await;

@@ -47,10 +47,13 @@ pub(crate) struct FilterArgs {
     /// Only tasks due before this time. A day such as tomorrow is included.
     #[arg(long, value_name = "DATE", value_parser = dates::to_either)]
     run_at_to: Option<Date>,
+    /// Only tasks whose error has this fingerprint, as in `rota task failures`.
+    #[arg(long, value_name = "FINGERPRINT", value_parser = Text::new())]
+    error_fingerprint: Option<String>,
 }
 
 /// The flags of [`FilterArgs`].
-pub(super) const FILTERS: [&str; 9] = [
+pub(super) const FILTERS: [&str; 10] = [
     "queue",
     "status",
     "kind",
@@ -60,6 +63,7 @@ pub(super) const FILTERS: [&str; 9] = [
     "created_to",
     "run_at_from",
     "run_at_to",
+    "error_fingerprint",
 ];
 
 fn parse_status(word: &str) -> Result<TaskStatus, String> {
@@ -78,12 +82,19 @@ pub(super) fn filter(args: &FilterArgs) -> Result<TaskFilter, Failure> {
         created: Some(TimeRange { from: args.created_from, to: args.created_to }),
         run_at: Some(TimeRange { from: args.run_at_from, to: args.run_at_to }),
         schedule: args.schedule.clone(),
+        error_fingerprint: args.error_fingerprint.clone(),
     })
 }
 
-/// The events that can change the list. A task that leaves the list has another status or due time than the filter.
+/// The events that can change the list. A task that leaves the list has another status, due time or error than the
+/// filter.
 pub(super) fn changes(filter: &TaskFilter) -> EventFilter {
-    let filter = TaskFilter { statuses: Vec::new(), run_at: None, ..filter.clone() };
+    let filter = TaskFilter {
+        statuses: Vec::new(),
+        run_at: None,
+        error_fingerprint: None,
+        ..filter.clone()
+    };
     let types = vec!["task".to_owned()];
     WatchEventsRequest { filter: Some(filter), types, ..WatchEventsRequest::default() }.into()
 }

@@ -3,6 +3,7 @@
 mod bulk;
 pub(crate) mod cluster;
 pub(crate) mod create;
+mod failures;
 mod follow;
 mod ids;
 mod import;

@@ -9,6 +9,7 @@ use rota_client::{
 use super::{
     bulk::{self, Which},
     create,
+    failures::{self, FailuresArgs},
     ids::{self, Failed, Ids},
     list::{self, FilterArgs},
     show::{self, show},
@@ -43,6 +44,17 @@ pub(crate) enum TaskVerb {
         #[command(flatten)]
         watch: WatchArgs,
     },
+    /// Count the tasks that match a filter.
+    Count {
+        #[command(flatten)]
+        filter: FilterArgs,
+    },
+    /// List groups of failed tasks with the same kind and the same error, the most recent first.
+    #[command(after_help = "Examples:\n  \
+        rota task failures --since 1h\n  \
+        rota task list --status failed --error-fingerprint 9c1e24c5f0d2a7b3\n  \
+        rota task retry --error-fingerprint 9c1e24c5f0d2a7b3 --dry-run")]
+    Failures(FailuresArgs),
     /// Show tasks: their status, why they are not running, and their attempts.
     #[command(after_help = "Examples:\n  \
         rota task get invoice-7\n  \
@@ -136,6 +148,8 @@ pub(crate) async fn run(verb: TaskVerb, client: &Client, format: Format) -> Resu
             let show = || list::list(client, filter.clone(), limit, format);
             watch::shown(watch, client, list::changes(&filter), show).await
         }
+        TaskVerb::Count { filter } => failures::count(client, list::filter(&filter)?, format).await,
+        TaskVerb::Failures(args) => failures::list(client, args, format).await,
         TaskVerb::Get { ids, watch } => {
             let Ids { ids } = ids;
             if watch.watch && ids.iter().any(|id| id == "-") {

@@ -183,6 +183,40 @@ fn many_tasks_come_from_a_file() {
 }
 
 #[test]
+fn failures_are_grouped_and_retried_by_their_fingerprint() {
+    let server = Server::start().ready();
+    let mut shell = server.shell();
+    for (id, code) in [("a", "3"), ("b", "4")] {
+        let script = format!("exit {code}");
+        let create = ["task", "create", "--id", id, "--max-attempts", "1", "--command"];
+        shell.quietly(&[&create[..], &["--", "sh", "-c", &script]].concat());
+        shell.say(&["task", "wait", id]);
+    }
+    let error = rota_core::ErrorFingerprint::of("command", "exit code 3").to_string();
+    shell.quietly(&["task", "create", "--id", "c", "--kind", "nobody", "--queue", "mail"]);
+    shell
+        .say(&["task", "failures"])
+        .say(&["task", "failures", "-o", "wide"])
+        .say(&[
+            "task",
+            "failures",
+            "-o",
+            "template={{ count }} {{ message }} {{ error_fingerprint }}",
+        ])
+        .say(&["task", "failures", "--kind", "nobody"])
+        .say(&["task", "failures", "--retrying"])
+        .say(&["task", "count"])
+        .say(&["task", "count", "--status", "pending", "-o", "json"])
+        .say(&["task", "count", "--error-fingerprint", &error])
+        .say(&["task", "list", "--error-fingerprint", "x"])
+        .say(&["task", "list", "--error-fingerprint", &error, "-o", "template={{ id }}"])
+        .say(&["task", "delete", "--error-fingerprint", &error, "--dry-run"])
+        .say(&["task", "delete", "--error-fingerprint", &error, "--yes"])
+        .say(&["task", "failures"])
+        .matches("task_failure_groups");
+}
+
+#[test]
 fn many_tasks_are_changed_by_a_filter_once_that_is_confirmed() {
     let server = Server::start().ready();
     let mut shell = server.shell();

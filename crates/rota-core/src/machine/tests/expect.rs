@@ -35,7 +35,10 @@ impl Expected {
             | (Self::Unknown, Err(Refusal::UnknownTask)) => true,
             (Self::Repeat(known), Ok(Reply::Submitted { task, created: false }))
             | (Self::Conflict(known), Err(Refusal::Conflict { task, .. })) => known == task,
-            (Self::Task(expected), Ok(Reply::Task { status, .. })) => expected == status,
+            (
+                Self::Task(expected),
+                Ok(Reply::Task { status, .. } | Reply::Unchanged { status, .. }),
+            ) => expected == status,
             (Self::Illegal(from, action), Err(Refusal::Illegal(illegal))) => {
                 (*from, *action) == (illegal.from, illegal.action)
             }

@@ -1,10 +1,10 @@
 //! Pages of live tasks: complete, in order, none twice, and bounded work for each.
 
 use super::{
-    say::{Task, name},
+    say::{Task, failed, name},
     world::World,
 };
-use crate::{LiveFilter, Status, TaskId, Waiting};
+use crate::{LiveCounts, LiveFilter, Status, TaskId, Waiting};
 
 fn all(world: &World, filter: &LiveFilter, limit: usize) -> (Vec<TaskId>, usize) {
     let (mut seen, mut before, mut pages) = (Vec::new(), None, 0);
@@ -73,6 +73,57 @@ fn pages_of_leased_tasks_show_each_once_newest_first() {
     }
     assert_eq!(all(&world, &leased(Some("a")), 9).0, newest);
     assert_eq!(all(&world, &leased(Some("b")), 9), (Vec::new(), 1));
+}
+
+/// The count of a filter, and the number of parts.
+fn counted(world: &World, filter: &LiveFilter) -> (u64, u32) {
+    let (mut count, mut before, mut parts) = (0, None, 0);
+    loop {
+        let part = world.machine.count_part(filter, before);
+        parts += 1;
+        count += part.count;
+        match part.down_to {
+            Some(down_to) => before = Some(down_to),
+            None => return (count, parts),
+        }
+    }
+}
+
+#[test]
+fn counts_are_those_of_the_pages_and_need_few_parts() {
+    let mut world = World::bare();
+    world.open(3, &[], &[]);
+    for at in 0..25_000 {
+        let queue = if at % 2 == 0 { "even" } else { "odd" };
+        world.submit(Task::new(queue, if at % 5 == 0 { "five" } else { "k" }));
+    }
+    world.submit(Task::new("even", "k").delay(60_000));
+    world.step_bare();
+    let kind = LiveFilter { kind: Some(name("five")), ..LiveFilter::default() };
+    assert_eq!(counted(&world, &kind), (5_000, 3));
+    let statuses = vec![Status::Assigned, Status::Running];
+    assert_eq!(counted(&world, &LiveFilter { statuses, ..LiveFilter::default() }), (3, 1));
+    let all = world.machine.live_counts(None);
+    assert_eq!((all.scheduled, all.pending, all.leased), (1, 24_997, 3));
+    let odd = world.machine.live_counts(Some(&name("odd")));
+    assert_eq!((odd.scheduled, odd.pending + odd.leased), (0, 12_500));
+    assert_eq!(world.machine.live_counts(Some(&name("none"))), LiveCounts::default());
+}
+
+#[test]
+fn tasks_that_wait_for_another_attempt_are_told_from_new_ones() {
+    let mut world = World::new();
+    let session = world.open(10, &[], &[]);
+    let tried = world.submit(Task::new("q", "k"));
+    world.settle();
+    let lease = world.has_one(session);
+    world.submit(Task::new("q", "k").delay(60_000));
+    let filter = LiveFilter { only_tried: true, ..LiveFilter::default() };
+    assert!(all(&world, &filter, 10).0.is_empty(), "it runs");
+    world.end(lease, failed("no"));
+    world.settle();
+    assert_eq!(all(&world, &filter, 10).0, [tried]);
+    assert!(filter.selects_view(&world.view(tried)));
 }
 
 #[test]

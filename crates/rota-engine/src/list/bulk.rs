@@ -1,0 +1,104 @@
+//! Actions on many tasks, and their dry runs.
+
+use rota_core::{Action, Command, Refusal, Reply, Status, lifecycle::transition};
+
+use crate::{
+    api::{BulkAction, BulkOutcome, Cursor, EngineError, TaskFilter, TaskView},
+    engine::{Engine, unavailable},
+    planted::Planted,
+    records::{Kind, Spec},
+    request::Request,
+};
+
+impl Engine {
+    /// Applies an action to up to `limit` tasks that match a filter. A refusal for one task, for example
+    /// because a queue is full, is counted and does not affect the others.
+    ///
+    /// # Errors
+    /// As [`Engine::list`], and then nothing was changed; or when the outcome is unknown.
+    pub async fn bulk(
+        &self,
+        action: BulkAction,
+        filter: &TaskFilter,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<BulkOutcome, EngineError> {
+        self.inner.shared.admit_change()?;
+        let page = self.list(filter, limit, after).await?;
+        let command = |view: TaskView| {
+            let task = view.spec.id;
+            match action {
+                BulkAction::Cancel => Command::Cancel { task, stored: None },
+                // The definition is already read. The coordinator would read it again with its payload. If it
+                // cannot be read, the retry is refused for that reason.
+                BulkAction::Retry => {
+                    let spec = view.is_readable.then_some(view.spec);
+                    Command::Retry { task, stored: None, spec }
+                }
+                BulkAction::Delete => Command::Delete { task, stored: None },
+            }
+        };
+        let mut outcome = BulkOutcome { next: page.next, ..BulkOutcome::default() };
+        let commands: Vec<_> = page.tasks.into_iter().map(command).collect();
+        if commands.is_empty() {
+            return Ok(outcome);
+        }
+        let results = self.ask(|answer| Request::Commands { commands, answer }).await?;
+        if Planted::LiesAboutBulk.is_made_once_in(2) {
+            return Err(unavailable("the engine did not return the outcome"));
+        }
+        results.into_iter().for_each(|result| outcome.add(result));
+        Ok(outcome)
+    }
+
+    /// The outcome that [`Engine::bulk`] would have, as far as the states of the tasks tell. Changes nothing. Refusals
+    /// for want of room are not foreseen.
+    ///
+    /// # Errors
+    /// As [`Engine::list`].
+    pub async fn bulk_dry_run(
+        &self,
+        action: BulkAction,
+        filter: &TaskFilter,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<BulkOutcome, EngineError> {
+        let page = self.list(filter, limit, after).await?;
+        let mut outcome = BulkOutcome { next: page.next, ..BulkOutcome::default() };
+        page.tasks.iter().for_each(|view| outcome.add(foreseen(action, view)));
+        Ok(outcome)
+    }
+}
+
+impl BulkOutcome {
+    fn add(&mut self, result: Result<Reply, Refusal>) {
+        match result {
+            Ok(Reply::Unchanged { .. }) | Err(Refusal::UnknownTask | Refusal::Illegal(_)) => {
+                self.skipped += 1;
+            }
+            Ok(_) => self.changed += 1,
+            Err(refusal) => {
+                self.refused += 1;
+                self.refusal.get_or_insert(refusal);
+            }
+        }
+    }
+}
+
+/// What the machine would answer to the action.
+fn foreseen(action: BulkAction, view: &TaskView) -> Result<Reply, Refusal> {
+    let (task, status) = (view.spec.id, view.status);
+    match action {
+        BulkAction::Cancel if view.cancel_requested || status == Status::Cancelled => {
+            return Ok(Reply::Unchanged { task, status });
+        }
+        // The machine asks the worker of a leased task to stop, and only then the task is cancelled.
+        BulkAction::Cancel => transition(status, Action::Cancel)?,
+        BulkAction::Retry => transition(status, Action::Retry)?,
+        BulkAction::Delete => transition(status, Action::Delete)?,
+    };
+    if action == BulkAction::Retry && !view.is_readable {
+        return Err(Refusal::Unreadable { record: Spec::record_name(&task) });
+    }
+    Ok(Reply::Done)
+}
