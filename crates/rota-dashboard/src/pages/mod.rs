@@ -4,9 +4,11 @@
 //! navigation (`layout`) if it needs one.
 
 mod attention;
+mod confirm;
 pub(crate) mod login;
 mod overview;
 mod planned;
+mod queues;
 mod tasks;
 
 use crate::{dashboard::Shown, trouble::Trouble, visit::Visit};
@@ -16,12 +18,15 @@ pub(crate) async fn show(visit: &Visit) -> Result<Shown, Trouble> {
     match visit.page.as_str() {
         "" => overview::show(visit).await.map(Shown::from),
         "tasks" => tasks::show(visit).await,
+        "queues" => queues::show(visit).await.map(Shown::from),
         page => planned::show(page).map(Shown::from),
     }
 }
 
 /// Makes the change that a form asks for.
 pub(crate) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
-    let _ = visit;
-    Err(Trouble::NoPage)
+    match visit.page.as_str() {
+        "queues" => queues::act(visit).await,
+        _ => Err(Trouble::NoPage),
+    }
 }

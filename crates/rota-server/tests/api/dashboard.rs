@@ -131,6 +131,9 @@ async fn browsers_are_shown_the_dashboard_and_programs_the_contract() {
     let answer = node.get("/ui/nothing").await;
     assert_eq!(answer.status, 404);
     assert!(check_page("/ui/nothing", &answer).contains("There is no such page"));
+    let answer = node.get("/ui/javascript:alert(1)?a=%22").await;
+    assert_eq!(answer.status, 404);
+    check_page("/ui/javascript:alert(1)", &answer);
     let answer = node.get("/ui/tasks?made_up=1").await;
     assert_eq!(answer.status, 400);
     assert!(check_page("/ui/tasks", &answer).contains("is not a property of tasks"));
@@ -234,6 +237,34 @@ async fn changes_come_from_pages_of_the_dashboard_alone() {
     let answer = post(&node, "/ui/login", &form, &headers).await;
     assert_eq!(answer.status, 303);
     assert!(answer.header("set-cookie").contains("; Secure"), "the browser connects by TLS");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_queue_is_paused_by_a_form_that_asks_first() {
+    let node = Node::start().await;
+    let name = "a/b:c";
+    node.create(&serde_json::json!({ "kind": "k", "queue": name })).await;
+    let paused = || async { node.get("/v1/queues").await.json()["queues"][0]["paused"].clone() };
+    assert_eq!(node.get("/ui/queues?do=pause&name=a%2Fb%3Ac&confirmed=yes").await.status, 200);
+    assert_eq!(paused().await, false, "nothing changes by GET");
+    let form = "do=pause&name=a%2Fb%3Ac";
+    let asked = post(&node, "/ui/queues", form, &[]).await;
+    assert_eq!(asked.status, 200);
+    let page = check_page("/ui/queues", &asked);
+    assert!(page.contains("Pause the queue a/b:c?") && page.contains("value=\"a/b:c\""), "{page}");
+    assert_eq!(paused().await, false);
+    let answer = post(&node, "/ui/queues", &format!("{form}&confirmed=yes"), &[]).await;
+    assert_eq!((answer.status, answer.header("location")), (303, "queues?flash=queue-paused"));
+    assert_eq!(paused().await, true);
+    let page = check_page("/ui/queues", &node.get("/ui/queues?flash=queue-paused").await);
+    assert!(page.contains("The queue is paused.") && page.contains("Resume"), "{page}");
+    let answer = post(&node, "/ui/queues", "do=resume&name=a%2Fb%3Ac", &[]).await;
+    assert_eq!(answer.header("location"), "queues?flash=queue-resumed");
+    assert_eq!(paused().await, false);
+    let answer = post(&node, "/ui/queues", "do=resume&name=a%20b", &[]).await;
+    assert_eq!(answer.status, 400);
+    assert!(check_page("/ui/queues", &answer).contains("The request is not valid"));
     node.stop().await;
 }
 

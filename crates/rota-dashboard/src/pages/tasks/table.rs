@@ -44,7 +44,7 @@ fn row(task: &Task) -> Markup {
                 // In a narrow window, it stands here.
                 span.narrow { (now(task)) }
             }
-            td.wide { a.plain href=(link::to("tasks", [("queue", &task.queue)])) { (name(&task.queue)) } }
+            td.short.wide { a.plain href=(link::to("tasks", [("queue", &task.queue)])) { (name(&task.queue)) } }
             td.number.wide { (attempts(task)) }
             td.wide { (when(task.created_at)) }
             td.now.wide { (now(task)) }
