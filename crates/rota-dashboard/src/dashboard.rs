@@ -132,9 +132,8 @@ impl Dashboard {
         if page == "login" {
             return self.show_login(parts);
         }
-        let token = match self.token(parts) {
-            Ok(token) => token,
-            Err(_) => return answer::see(&to_login(&self.visit(parts, page, None))),
+        let Ok(token) = self.token(parts) else {
+            return answer::see(&to_login(&self.visit(parts, page, None)));
         };
         let visit = self.visit(parts, page, token);
         let (info, shown) = tokio::join!(layout::info(&visit), pages::show(&visit));

@@ -44,7 +44,7 @@ impl Asked {
                 "search" => asked.search = Some(value.clone()),
                 "cursor" => asked.cursor = Some(value.clone()),
                 "limit" => {
-                    asked.limit = value.parse().ok().filter(|limit| (1..=1000).contains(limit))
+                    asked.limit = value.parse().ok().filter(|limit| (1..=1000).contains(limit));
                 }
                 flash::PARAMETER => {}
                 _ => {
