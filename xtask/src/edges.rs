@@ -65,6 +65,12 @@ const ROOMS: &[Room] = &[
         because: "certificates and handshakes are the same whoever connects, and need to know nothing else",
     },
     Room {
+        name: "rota-dashboard",
+        may: &["rota-proto"],
+        tests_may: &[],
+        because: "the dashboard is a client of the API, and can do nothing that the API cannot",
+    },
+    Room {
         name: "rota-engine",
         may: &["rota-core", "rota-cron", "rota-metrics", "rota-store"],
         tests_may: &[],
@@ -75,6 +81,7 @@ const ROOMS: &[Room] = &[
         may: &[
             "rota-core",
             "rota-cron",
+            "rota-dashboard",
             "rota-engine",
             "rota-metrics",
             "rota-proto",

@@ -4,12 +4,13 @@
 //! [`v1`] and [`node_v1`] are the messages, with serde and utoipa derived on them. [`json`] has the functions
 //! that the derived code calls, and the few shapes that differ from their messages. [`Date`] and [`TimeSpan`]
 //! stand for the times of protobuf, in JSON and in flags as well. [`operations`] lists what can be asked for,
-//! and [`Reason`] why it may be refused. [`FILE_DESCRIPTOR_SET`] is the contract for gRPC reflection.
+//! and [`Reason`] why it may be refused. [`query`] reads and writes filters in addresses. [`FILE_DESCRIPTOR_SET`] is the contract for gRPC reflection.
 
 #![warn(missing_docs)]
 
 pub mod json;
 pub mod operations;
+pub mod query;
 mod reason;
 mod time;
 

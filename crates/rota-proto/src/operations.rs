@@ -256,6 +256,15 @@ operations! {
     Docs              "docs"                     [Get "/docs"]         [] Read AnyNode Call Public [];
     DocsFile          "docs_file"                [Get "/docs/{file}"]  [] Read AnyNode Call Public [];
     OpenApi           "openapi"                  [Get "/openapi.json"] [] Read AnyNode Call Public [];
+
+    // The dashboard checks sessions itself. The names of its pages are its own business.
+    DashboardBase   "dashboard_base"   [Get "/ui"]                      [] Read AnyNode Call Public [];
+    DashboardHome   "dashboard_home"   [Get "/ui/"]                     [] Read AnyNode Call Public [];
+    DashboardPage   "dashboard_page"   [Get "/ui/{page}"]               [] Read AnyNode Call Public [];
+    DashboardAction "dashboard_action" [Post "/ui/{page}"]              [] Once AnyNode Call Public [];
+    DashboardLive   "dashboard_live"   [Get "/ui/live"]                 [] Read AnyNode Stream Public [];
+    DashboardAsset  "dashboard_asset"  [Get "/ui/assets/{hash}/{file}"] [] Read AnyNode Call Public [];
+
     CheckHealth       "grpc_check_health"        [] ["/grpc.health.v1.Health/Check"] Read AnyNode Call Read [];
     WatchHealth       "grpc_watch_health"        [] ["/grpc.health.v1.Health/Watch"] Read AnyNode Stream Read [];
     Reflect           "grpc_reflect"             [] ["/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"] Read AnyNode Stream Read [];
@@ -315,6 +324,20 @@ impl Operation {
     #[must_use]
     pub const fn tag(self) -> Option<&'static str> {
         self.row().tag
+    }
+
+    /// Whether the dashboard answers it. Its pages are no part of the API: they are a client of it.
+    #[must_use]
+    pub const fn is_of_dashboard(self) -> bool {
+        matches!(
+            self,
+            Self::DashboardBase
+                | Self::DashboardHome
+                | Self::DashboardPage
+                | Self::DashboardAction
+                | Self::DashboardLive
+                | Self::DashboardAsset
+        )
     }
 
     /// The operation at this gRPC path.

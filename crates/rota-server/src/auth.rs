@@ -46,6 +46,11 @@ impl Tokens {
         self.0.is_empty()
     }
 
+    /// The tokens, for the dashboard, which exchanges one for a session.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|token| &**token)
+    }
+
     pub(crate) fn open(&self, given: &str) -> bool {
         // Compares with all tokens, so that the time does not depend on which one matches.
         let fits = |token: &str| token.as_bytes().ct_eq(given.as_bytes());
@@ -63,6 +68,8 @@ pub(crate) struct Access {
     pub(crate) metrics: Tokens,
     /// Whether `/metrics` needs no token.
     pub(crate) metrics_open: bool,
+    /// The origin by which browsers reach the server through a proxy.
+    pub(crate) public_origin: Option<String>,
 }
 
 /// Checks a request for an operation of this role. A request for no known operation needs a token, too.
@@ -82,7 +89,7 @@ pub(crate) fn check<B>(
     }
     let all_open = tokens.is_empty() && (!for_metrics || access.metrics.is_empty());
     if all_open {
-        return check_browser(request, local);
+        return check_browser(request, local, access.public_origin.as_deref());
     }
     if role.is_some_and(|role| !role.needs_token()) {
         return Ok(());
@@ -103,13 +110,18 @@ pub(crate) fn check<B>(
 
 /// Protects a server without tokens from web pages of other sites, which could submit commands: refuses a
 /// foreign origin, and host names that do not belong to this machine.
-fn check_browser<B>(request: &Request<B>, local: SocketAddr) -> Result<(), Failure> {
+fn check_browser<B>(
+    request: &Request<B>,
+    local: SocketAddr,
+    public: Option<&str>,
+) -> Result<(), Failure> {
+    let public_host = public.and_then(|origin| Some(origin.split_once("://")?.1));
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     // A host in the URL overrides the header (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
     let host = request.uri().authority().map(Authority::as_str).or_else(|| text(header::HOST));
     if let (Some(origin), false) = (text(header::ORIGIN), request.method().is_safe()) {
         let same = origin.split_once("://").map(|(_, rest)| rest) == host;
-        if !same {
+        if !same && public != Some(origin) {
             let detail = "requests from web pages of other sites are not allowed (header origin)";
             return Err(Failure::new(Reason::Forbidden, detail));
         }
@@ -117,6 +129,7 @@ fn check_browser<B>(request: &Request<B>, local: SocketAddr) -> Result<(), Failu
     if local.ip().is_loopback()
         && let Some(host) = host
         && !names_this_machine(host)
+        && public_host != Some(host)
     {
         let detail = "without authentication, the header host must name this machine, such as \
                       localhost or 127.0.0.1; to serve other names, set api_tokens (ROTA_API_TOKENS)";
@@ -242,7 +255,7 @@ mod tests {
         let token = |text: &str| Tokens::new([text.to_owned()]).unwrap();
         let given = |word: &str| format!("Bearer {word}");
         let [api, scrape] = ["0123456789abcdef", "fedcba9876543210"];
-        let access = Access { tokens: token(api), metrics: token(scrape), metrics_open: false };
+        let access = Access { tokens: token(api), metrics: token(scrape), ..Access::default() };
         let pass = |path: &str, word: &str| {
             pass(access.clone(), "GET", path, &[("authorization", &given(word))])
         };

@@ -7,6 +7,7 @@ use std::{collections::HashMap, time::Duration};
 use rota_core::{Action, IllegalTransition, Refusal, Status as TaskStatus};
 use rota_engine::EngineError;
 pub(crate) use rota_proto::Reason;
+use rota_proto::query::QueryError;
 use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -145,6 +146,12 @@ fn instead(illegal: IllegalTransition) -> &'static str {
         (Action::Retry, _) => "wait until it has ended, or cancel it first",
         (Action::Delete, _) => "cancel it first",
         _ => "cancel it first, and then retry it",
+    }
+}
+
+impl From<QueryError> for Failure {
+    fn from(error: QueryError) -> Self {
+        Self::field(&error.parameter, error.message)
     }
 }
 

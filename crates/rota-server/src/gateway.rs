@@ -5,8 +5,11 @@ use std::{any::Any, convert::Infallible, net::SocketAddr, sync::Arc, time::Durat
 
 use axum::{Router, body::Body, extract::Request, response::IntoResponse};
 use http::{HeaderValue, Response, Version, header, uri::Authority};
+use rota_dashboard::{self as dashboard, Dashboard, Inner};
 use rota_metrics::NodeMetrics;
+use rota_proto::operations::Operation;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic_reflection::server::Error as ReflectionError;
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -39,23 +42,35 @@ struct Gateway<G, R> {
     call: Duration,
 }
 
-/// The API as one service.
+/// The API as one service, and the dashboard, which is a client of it.
 pub(crate) async fn app(
     services: Services,
     access: Access,
     local: SocketAddr,
-) -> Result<Router, ReflectionError> {
+    secure: bool,
+) -> Result<(Router, Dashboard), ReflectionError> {
     let call = services.limits.body_timeout + services.limits.wait + ANSWER;
     let grpc = grpc::routes(services.clone()).await?.prepare().into_axum_router();
     let forwarder = services.peers.clone();
     let metrics = services.engine.metrics().clone();
     let bodies = Arc::new(Bodies::new(&services.limits, &metrics));
     let answers = Answers::new(&services.limits, &metrics);
+    let stop = services.stop.clone();
     let rest = rest::routes(services);
-    Ok(guarded(Gateway { grpc, rest, access, metrics, local, bodies, answers, forwarder, call }))
+    let options = dashboard::Options {
+        tokens: access.tokens.all().map(Into::into).collect(),
+        secure,
+        public_origin: access.public_origin.clone(),
+    };
+    let gateway = Gateway { grpc, rest, access, metrics, local, bodies, answers, forwarder, call };
+    Ok(guarded(gateway, options, stop))
 }
 
-fn guarded<G, R>(gateway: Gateway<G, R>) -> Router
+fn guarded<G, R>(
+    gateway: Gateway<G, R>,
+    options: dashboard::Options,
+    stop: CancellationToken,
+) -> (Router, Dashboard)
 where
     G: Service<Request, Response = Response<Body>, Error = Infallible>,
     G: Clone + Send + Sync + 'static,
@@ -70,11 +85,18 @@ where
     let gateway = Gateway { grpc, rest, access, metrics, local, bodies, answers, forwarder, call };
     // Shared, so that a request clones only a pointer.
     let gateway = Arc::new(gateway);
-    let service = tower::service_fn(move |request: Request| {
-        let gateway = gateway.clone();
-        async move { Ok::<_, Infallible>(gateway.logged(request).await) }
+    let inner = gateway.clone();
+    let api = tower::service_fn(move |request: http::Request<tonic::body::Body>| {
+        let gateway = inner.clone();
+        async move { Ok::<_, Infallible>(gateway.called(request.map(Body::new)).await) }
     });
-    Router::new().fallback_service(service)
+    let dashboard = Dashboard::new(Inner::new(api), options, stop);
+    let pages = dashboard.clone();
+    let service = tower::service_fn(move |request: Request| {
+        let (gateway, pages) = (gateway.clone(), pages.clone());
+        async move { Ok::<_, Infallible>(gateway.logged(request, &pages).await) }
+    });
+    (Router::new().fallback_service(service), dashboard)
 }
 
 impl<G, R> Gateway<G, R>
@@ -86,17 +108,17 @@ where
     R::Response: IntoResponse,
     R::Future: Send,
 {
-    async fn logged(&self, request: Request) -> Response<Body> {
+    async fn logged(&self, request: Request, dashboard: &Dashboard) -> Response<Body> {
         let began = Instant::now();
         let asked = Asked::of(request.method(), request.uri().path(), request.headers());
         if !enabled!(Level::DEBUG) {
-            let response = self.admitted(request, asked).await;
+            let response = self.admitted(request, asked, dashboard).await;
             request_metrics::record(&self.metrics, &asked, &response, began.elapsed());
             return response;
         }
         let method = request.method().clone();
         let path: String = request.uri().path().chars().take(200).collect();
-        let response = self.admitted(request, asked).await;
+        let response = self.admitted(request, asked, dashboard).await;
         let status = response.status().as_u16();
         let took = began.elapsed();
         request_metrics::record(&self.metrics, &asked, &response, took);
@@ -104,17 +126,43 @@ where
         response
     }
 
-    async fn admitted(&self, request: Request, asked: Asked) -> Response<Body> {
-        let checked = check_host(&request)
-            .and_then(|()| auth::check(&self.access, asked.role(), &request, self.local));
-        if let Err(failure) = checked {
-            return if asked.is_grpc {
-                tonic::Status::from(failure).into_http()
-            } else {
-                with_rest_headers(failure.into_response())
-            };
+    async fn admitted(
+        &self,
+        request: Request,
+        asked: Asked,
+        dashboard: &Dashboard,
+    ) -> Response<Body> {
+        match check_host(&request) {
+            Ok(()) => self.checked(request, asked, Some(dashboard)).await,
+            Err(failure) => refused(failure, asked),
+        }
+    }
+
+    /// Answers a call of the dashboard in this process. It has no host, because it came through no connection. For
+    /// everything else it is like any call.
+    async fn called(&self, request: Request) -> Response<Body> {
+        let began = Instant::now();
+        let asked = Asked::of(request.method(), request.uri().path(), request.headers());
+        let response = self.checked(request, asked, None).await;
+        request_metrics::record(&self.metrics, &asked, &response, began.elapsed());
+        response
+    }
+
+    async fn checked(
+        &self,
+        request: Request,
+        asked: Asked,
+        dashboard: Option<&Dashboard>,
+    ) -> Response<Body> {
+        if let Err(failure) = auth::check(&self.access, asked.role(), &request, self.local) {
+            return refused(failure, asked);
         }
         let (request, _held) = self.bodies.count(request, asked.is_grpc, asked.is_stream());
+        if let Some(dashboard) = dashboard
+            && asked.operation.is_some_and(Operation::is_of_dashboard)
+        {
+            return dashboard.answer(request).await;
+        }
         match &self.forwarder {
             Some(forwarder) if asked.is_for_leader() => {
                 forwarder.answer(request, asked, self).await
@@ -164,6 +212,14 @@ where
             self.answers.count(answer, asked.needs_room(), is_grpc).await
         };
         if is_grpc { answer } else { with_rest_headers(answer) }
+    }
+}
+
+fn refused(failure: Failure, asked: Asked) -> Response<Body> {
+    if asked.is_grpc {
+        tonic::Status::from(failure).into_http()
+    } else {
+        with_rest_headers(failure.into_response())
     }
 }
 
@@ -236,7 +292,9 @@ mod tests {
         let bodies = Arc::new(Bodies::new(&limits, &metrics));
         let answers = Answers::new(&limits, &metrics);
         let (grpc, rest, forwarder) = (panics, panics, None);
-        guarded(Gateway { grpc, rest, access, metrics, local, bodies, answers, forwarder, call })
+        let gateway =
+            Gateway { grpc, rest, access, metrics, local, bodies, answers, forwarder, call };
+        guarded(gateway, dashboard::Options::default(), CancellationToken::new()).0
     }
 
     fn request(path: &str, kind: &str) -> Request {

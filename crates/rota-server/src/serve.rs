@@ -85,6 +85,8 @@ pub struct ServerOptions {
     pub metrics_tokens: Tokens,
     /// Serves `/metrics` without a token.
     pub metrics_open: bool,
+    /// Origin of the URL by which browsers reach the server through a proxy, such as `https://rota.example.com`.
+    pub public_origin: Option<String>,
     /// TLS of the port. Without it, connections are plain.
     pub tls: Option<Arc<ServerTls>>,
     /// Files for TLS to other nodes, whose addresses begin with `https://`.
@@ -106,6 +108,7 @@ impl Default for ServerOptions {
             tracer: Tracer::default(),
             metrics_tokens: Tokens::default(),
             metrics_open: false,
+            public_origin: None,
             tls: None,
             peer_tls: ClientFiles::default(),
             connect: Arc::new(TcpConnect::within(CONNECT)),
@@ -194,6 +197,7 @@ impl Server {
             tokens: self.options.tokens,
             metrics: self.options.metrics_tokens,
             metrics_open: self.options.metrics_open,
+            public_origin: self.options.public_origin,
         };
         let connect = Arc::new(TlsConnect::new(self.options.connect, self.options.peer_tls));
         let metrics = engine.metrics().clone();
@@ -209,8 +213,9 @@ impl Server {
             tracer: self.options.tracer,
             contract: Arc::default(),
         };
-        let app = gateway::app(services, access, self.local).await;
-        let app = app.map_err(|error| ServeError::Setup(error.to_string()))?;
+        let app = gateway::app(services, access, self.local, tls.is_some()).await;
+        let (app, dashboard) = app.map_err(|error| ServeError::Setup(error.to_string()))?;
+        let pages = tokio::spawn(async move { dashboard.run().await });
         if let Some(peers) = peers {
             tokio::spawn(async move { peers.watch().await });
         }
@@ -229,6 +234,8 @@ impl Server {
         }
         drop(self.listener);
         connections.shut_down(LAST_REQUESTS).await;
+        // It ends at the stop. If it panicked, only open pages went without news.
+        let _ = pages.await;
         if let Some(files) = files {
             // It ends at the stop. If it panicked, only changes of files went unnoticed.
             let _ = files.await;

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use axum::{
     extract::State,
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse, Redirect, Response},
 };
 use rota_proto::{json::complete_schemas, operations::Operation};
@@ -288,8 +288,15 @@ pub(crate) async fn document(State(services): State<Services>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], text.clone()).into_response()
 }
 
-pub(crate) async fn index() -> Redirect {
-    Redirect::temporary("/docs")
+/// Sends browsers to the dashboard, and programs to the contract. The first is relative, so that a proxy can add a
+/// prefix.
+pub(crate) async fn index(headers: HeaderMap) -> Response {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|kinds| kinds.to_str().ok());
+    let is_browser = accepted.flat_map(|kinds| kinds.split(',')).any(|kind| {
+        kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/html"))
+    });
+    let to = if is_browser { "ui/" } else { "/docs" };
+    ([(header::VARY, "accept")], Redirect::temporary(to)).into_response()
 }
 
 #[cfg(test)]

@@ -1,16 +1,15 @@
 //! Parses query parameters. Unknown parameters are refused, and so are repeated ones unless they allow it.
 
-use std::collections::BTreeMap;
-
 use axum::{
     extract::{FromRequestParts, Query},
     http::request::Parts,
 };
 use rota_proto::{
-    Date, ScalarError, TimeSpan,
-    json::{TaskFilter, Words},
+    Date, TimeSpan,
+    json::TaskFilter,
+    query::{date, label, once, scalar, word},
     v1::{
-        FailureState, ListFailuresRequest, ScheduleFilter, ScheduleState, TaskStatus, TimeRange,
+        FailureState, ListFailuresRequest, ScheduleFilter, ScheduleState, TimeRange,
         WatchEventsRequest,
     },
 };
@@ -98,7 +97,7 @@ impl Pairs {
     pub(crate) fn list(self) -> Result<(TaskFilter, Page), Failure> {
         let (mut filter, mut page) = (TaskFilter::default(), Page::default());
         for (name, value) in self.0 {
-            if !take_property(&mut filter, &name, &value)? && !page.take(&name, &value)? {
+            if !filter.take(&name, &value)? && !page.take(&name, &value)? {
                 return Err(unknown(&name));
             }
         }
@@ -111,7 +110,7 @@ impl Pairs {
         for (name, value) in self.0 {
             match name.as_str() {
                 "time_limit" => once(&name, &mut time_limit, scalar(&name, &value)?)?,
-                _ if take_property(&mut filter, &name, &value)? => {}
+                _ if filter.take(&name, &value)? => {}
                 _ => return Err(unknown(&name)),
             }
         }
@@ -148,7 +147,7 @@ impl Pairs {
                 "worker" => once(&name, &mut request.worker, value)?,
                 "type" => request.types.extend(value.split(',').map(ToOwned::to_owned)),
                 "last_event_id" => once(&name, &mut request.last_event_id, value)?,
-                _ if take_property(&mut filter, &name, &value)? => {}
+                _ if filter.take(&name, &value)? => {}
                 _ => return Err(unknown(&name)),
             }
         }
@@ -201,75 +200,19 @@ impl Pairs {
     }
 }
 
-/// Reads the parameter if it is a property of tasks, and returns whether it is.
-fn take_property(filter: &mut TaskFilter, name: &str, value: &str) -> Result<bool, Failure> {
-    match name {
-        "queue" => once(name, &mut filter.queue, value.to_owned())?,
-        "kind" => once(name, &mut filter.kind, value.to_owned())?,
-        "status" => {
-            for one in value.split(',') {
-                filter.statuses.push(word::<TaskStatus>(name, one)?);
-            }
-        }
-        "label" => label(&mut filter.labels, value)?,
-        "created_from" => once(name, &mut filter.created_from, date(name, value)?)?,
-        "created_to" => once(name, &mut filter.created_to, date(name, value)?)?,
-        "run_at_from" => once(name, &mut filter.run_at_from, date(name, value)?)?,
-        "run_at_to" => once(name, &mut filter.run_at_to, date(name, value)?)?,
-        "schedule" => once(name, &mut filter.schedule, value.to_owned())?,
-        "error_fingerprint" => once(name, &mut filter.error_fingerprint, value.to_owned())?,
-        _ => return Ok(false),
-    }
-    Ok(true)
-}
-
-/// Adds a label, which each name can have once.
-fn label(labels: &mut BTreeMap<String, String>, text: &str) -> Result<(), Failure> {
-    // Values can have an equals sign, names cannot.
-    let wrong = || Failure::field("label", "must be name=value");
-    let (name, value) = text.split_once('=').ok_or_else(wrong)?;
-    if labels.insert(name.to_owned(), value.to_owned()).is_some() {
-        return Err(repeated("label"));
-    }
-    Ok(())
-}
-
-fn once<T>(name: &str, place: &mut Option<T>, value: T) -> Result<(), Failure> {
-    if place.replace(value).is_some() {
-        return Err(repeated(name));
-    }
-    Ok(())
-}
-
-fn repeated(name: &str) -> Failure {
-    Failure::field(name, "occurs more than once")
-}
-
 fn unknown(name: &str) -> Failure {
     let name: String = name.chars().take(64).collect();
     Failure::field(&name, "is not a parameter of this path; see /docs")
-}
-
-fn scalar<T: std::str::FromStr<Err = ScalarError>>(name: &str, text: &str) -> Result<T, Failure> {
-    text.parse().map_err(|error: ScalarError| Failure::field(name, error.to_string()))
-}
-
-fn date(name: &str, text: &str) -> Result<Date, Failure> {
-    scalar(name, text)
 }
 
 fn number(name: &str, text: &str) -> Result<u32, Failure> {
     text.parse().map_err(|_| Failure::field(name, "is not a number from 0 to 4294967295"))
 }
 
-fn word<W: Words>(name: &str, text: &str) -> Result<W, Failure> {
-    W::of_word(text).map_err(|error: serde::de::value::Error| {
-        Failure::field(name, error.to_string().chars().take(200).collect::<String>())
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use rota_proto::v1::TaskStatus;
+
     use super::*;
 
     fn list(given: &[(&str, &str)]) -> Result<(TaskFilter, Page), Failure> {

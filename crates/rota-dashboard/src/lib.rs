@@ -1,0 +1,28 @@
+//! The web page of a node. It is a client of the API: it can do nothing that the API cannot.
+//!
+//! [`Dashboard`] answers the requests below `/ui/`. Each page asks the node's own API in process ([`Api`]), through the
+//! same gateway as every other request. So a follower forwards to the leader, and access rules and limits hold here as
+//! well. This crate knows the contract (`rota-proto`), and neither the engine nor the server.
+//!
+//! - `dashboard` finds the page of a request, and checks who asks (`session`, `origin`).
+//! - `pages` has one module for each page, `parts` what pages are made of, and `layout` the frame around them.
+//! - `live` tells open pages what changed.
+//! - `assets` serves the style sheet and the script. Pages work without the script.
+
+mod answer;
+mod api;
+mod assets;
+mod dashboard;
+mod flash;
+mod layout;
+mod link;
+mod live;
+mod origin;
+mod pages;
+mod parts;
+mod session;
+mod trouble;
+mod visit;
+
+pub use api::{Api, Inner};
+pub use dashboard::{Dashboard, Options};

@@ -1,0 +1,32 @@
+//! The pages. A page reads its parameters, asks the API, and makes a [`View`](crate::layout::View).
+//!
+//! To add a page: write a module with `show`, and with `act` if it has forms; name it below; give it a place in the
+//! navigation (`layout`) if it needs one.
+
+mod attention;
+mod confirm;
+pub(crate) mod login;
+mod overview;
+mod planned;
+mod queues;
+mod tasks;
+
+use crate::{dashboard::Shown, trouble::Trouble, visit::Visit};
+
+/// Shows a page.
+pub(crate) async fn show(visit: &Visit) -> Result<Shown, Trouble> {
+    match visit.page.as_str() {
+        "" => overview::show(visit).await.map(Shown::from),
+        "tasks" => tasks::show(visit).await,
+        "queues" => queues::show(visit).await.map(Shown::from),
+        page => planned::show(page).map(Shown::from),
+    }
+}
+
+/// Makes the change that a form asks for.
+pub(crate) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
+    match visit.page.as_str() {
+        "queues" => queues::act(visit).await,
+        _ => Err(Trouble::NoPage),
+    }
+}

@@ -1,0 +1,186 @@
+//! The first page: what needs attention, how much of everything there is, and the busiest queues.
+
+use maud::{Markup, html};
+use rota_proto::v1::{
+    Cluster, GetClusterRequest, ListQueuesRequest, ListQueuesResponse, ListWorkersRequest,
+    ListWorkersResponse, Queue,
+};
+use tonic::{Code, Response, Status};
+
+use super::attention;
+use crate::{
+    layout::View,
+    link,
+    parts::{
+        attention as attention_list, count, empty, failed, name, plural, share, span, state, tile,
+    },
+    trouble::Trouble,
+    visit::Visit,
+};
+
+/// Queues on this page. The page of queues has all.
+const QUEUES: usize = 8;
+
+/// What the API says. A part can fail while others are there.
+pub(super) struct Seen {
+    pub(super) queues: Result<ListQueuesResponse, Status>,
+    pub(super) workers: Result<ListWorkersResponse, Status>,
+    pub(super) cluster: Result<Cluster, Status>,
+}
+
+pub(super) async fn show(visit: &Visit) -> Result<View, Trouble> {
+    let (mut queues, mut workers, mut server) =
+        (visit.api.queues(), visit.api.workers(), visit.api.server());
+    let (queues, workers, cluster) = tokio::join!(
+        queues.list_queues(ListQueuesRequest::default()),
+        workers.list_workers(ListWorkersRequest::default()),
+        server.get_cluster(GetClusterRequest {}),
+    );
+    let seen = Seen {
+        queues: queues.map(Response::into_inner),
+        workers: workers.map(Response::into_inner),
+        cluster: cluster.map(Response::into_inner),
+    };
+    if let Err(status) = &seen.queues
+        && status.code() == Code::Unauthenticated
+    {
+        return Err(Trouble::SignIn);
+    }
+    Ok(View::new("Overview", "", page(&seen)))
+}
+
+fn page(seen: &Seen) -> Markup {
+    html! {
+        div.head { h1 { "Overview" } }
+        section aria-labelledby="attention-title" {
+            h2 #attention-title { "Needs attention" }
+            div #attention data-live="tasks queues workers cluster" {
+                (attention_list(attention::find(seen)))
+            }
+        }
+        @match &seen.queues {
+            Err(status) => (failed(status.clone())),
+            Ok(list) => {
+                section aria-labelledby="tasks-title" {
+                    h2 #tasks-title { "Tasks" }
+                    div #totals.tiles data-live="tasks queues" { (totals(list)) }
+                }
+                div.columns {
+                    section aria-labelledby="queues-title" {
+                        div.section-head {
+                            h2 #queues-title { "Queues" }
+                            a href="queues" { "All queues" }
+                        }
+                        div #queues data-live="tasks queues" { (busiest(list)) }
+                    }
+                    section aria-labelledby="workers-title" {
+                        div.section-head {
+                            h2 #workers-title { "Workers" }
+                            a href="workers" { "All workers" }
+                        }
+                        div #workers data-live="tasks workers" { (hands(&seen.workers)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn totals(list: &ListQueuesResponse) -> Markup {
+    let sum = |of: fn(&Queue) -> u64| count(list.queues.iter().map(of).sum::<u64>());
+    let to = |status: &str| link::to("tasks", [("status", status)]);
+    let since = "since the leader took over";
+    html! {
+        (tile("Scheduled", &sum(|queue| queue.scheduled), "wait for their time", &to("scheduled"), "scheduled"))
+        (tile("Pending", &sum(|queue| queue.pending), "wait for a worker", &to("pending"), "pending"))
+        (tile("Running", &sum(|queue| queue.running), "assigned or running", &to("assigned,running"), "running"))
+        (tile("Completed", &sum(|queue| queue.completed_total), since, &to("completed"), "completed"))
+        (tile("Failed", &sum(|queue| queue.failed_total), since, &to("failed"), "failed"))
+    }
+}
+
+/// The queues with most waiting tasks.
+fn busiest(list: &ListQueuesResponse) -> Markup {
+    let mut queues: Vec<_> = list.queues.iter().collect();
+    queues.sort_by_key(|queue| std::cmp::Reverse((queue.pending, queue.running, queue.scheduled)));
+    html! {
+        @if queues.is_empty() {
+            (empty(
+                "There are no queues yet.",
+                "A queue exists as soon as a task names it. Create one:",
+                Some("rota task create --queue default --command -- echo hello"),
+            ))
+        } @else {
+            div.scroll {
+                table {
+                    thead {
+                        tr {
+                            th scope="col" { "Queue" }
+                            th.number scope="col" { "Pending" }
+                            th.number scope="col" { "Running" }
+                            th.number.wide scope="col" { "Scheduled" }
+                            th.number.wide scope="col" { "Oldest" }
+                        }
+                    }
+                    tbody {
+                        @for queue in queues.iter().take(QUEUES) {
+                            tr {
+                                td {
+                                    a href=(link::to("queue", [("name", &queue.name)])) { (name(&queue.name)) }
+                                    @if queue.paused { " " (state("paused")) }
+                                }
+                                td.number { (count(queue.pending)) }
+                                td.number { (count(queue.running)) }
+                                td.number.wide { (count(queue.scheduled)) }
+                                td.number.wide { (span(queue.oldest_pending_age)) }
+                            }
+                        }
+                    }
+                }
+            }
+            @if queues.len() > QUEUES {
+                p.note { "and " (plural((queues.len() - QUEUES) as u64, "more queue", "more queues")) }
+            }
+        }
+    }
+}
+
+fn hands(workers: &Result<ListWorkersResponse, Status>) -> Markup {
+    let list = match workers {
+        Ok(list) => &list.workers,
+        Err(status) => return failed(status.clone()),
+    };
+    let used: u64 = list.iter().map(|worker| u64::from(worker.slots_used)).sum();
+    let slots: u64 = list.iter().map(|worker| u64::from(worker.slots)).sum();
+    let draining = list.iter().filter(|worker| worker.draining).count();
+    html! {
+        @if list.is_empty() {
+            (empty("No worker is connected.", "Tasks wait until one is. Start one:", Some("rota worker --allow-command")))
+        } @else {
+            p.big {
+                strong { (plural(list.len() as u64, "worker", "workers")) }
+                @if draining > 0 { " · " (count(draining as u64)) " draining" }
+            }
+            (share(used, slots, "Slots in use"))
+            p.note { (count(used)) " of " (plural(slots, "slot", "slots")) " in use" }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_fails_leaves_the_others() {
+        let queue = Queue { name: "a/b&<i>".to_owned(), pending: 1234, ..Queue::default() };
+        let seen = Seen {
+            queues: Ok(ListQueuesResponse { queues: vec![queue], ..ListQueuesResponse::default() }),
+            workers: Err(Status::unavailable("no leader")),
+            cluster: Err(Status::unavailable("no leader")),
+        };
+        let html = page(&seen).into_string();
+        assert!(html.contains("1,234") && html.contains("no leader"), "{html}");
+        assert!(html.contains("queue?name=a%2Fb%26%3Ci%3E") && !html.contains("<i>"), "{html}");
+    }
+}

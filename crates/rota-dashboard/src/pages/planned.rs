@@ -1,0 +1,24 @@
+//! Pages that have a place in the navigation and no content yet, with the command that shows the same.
+
+use maud::html;
+
+use crate::{layout::View, parts::empty, trouble::Trouble};
+
+pub(super) fn show(page: &str) -> Result<View, Trouble> {
+    let (of, title, command) = match page {
+        "task" => ("tasks", "Task", "rota task show ID"),
+        "failures" => ("failures", "Failures", "rota task list --status failed"),
+        "schedules" => ("schedules", "Schedules", "rota schedule list"),
+        "schedule" => ("schedules", "Schedule", "rota schedule show NAME"),
+        "queue" => ("queues", "Queue", "rota queue list"),
+        "workers" => ("workers", "Workers", "rota workers list"),
+        "cluster" => ("cluster", "Cluster", "rota cluster"),
+        "new" => ("new", "New task", "rota task create --command -- echo hello"),
+        _ => return Err(Trouble::NoPage),
+    };
+    let body = html! {
+        div.head { h1 { (title) } }
+        (empty("This page has no content yet.", "The command line shows the same:", Some(command)))
+    };
+    Ok(View::new(title, of, body))
+}

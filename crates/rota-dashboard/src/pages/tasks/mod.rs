@@ -1,0 +1,199 @@
+//! The list of tasks. Its address is the filter, in the language of the API.
+
+mod filter;
+mod table;
+
+use maud::html;
+use rota_proto::{
+    json::TaskFilter,
+    v1::{GetTaskRequest, ListQueuesRequest, ListTasksRequest, ListTasksResponse, Queue},
+};
+use tonic::{Code, Response};
+
+use crate::{
+    dashboard::Shown,
+    flash,
+    layout::View,
+    link,
+    parts::{Pager, empty, failed, pager},
+    trouble::Trouble,
+    visit::Visit,
+};
+
+/// Tasks on a page.
+const PAGE: u32 = 50;
+
+/// The parameters of the page.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    filter: TaskFilter,
+    search: Option<String>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+impl Asked {
+    /// Reads the parameters. Empty ones come from empty fields of the form, and count as absent.
+    fn of(visit: &Visit) -> Result<Self, Trouble> {
+        let mut asked = Self::default();
+        for (name, value) in visit.pairs.0.iter().filter(|(_, value)| !value.is_empty()) {
+            if asked.filter.take(name, value)? {
+                continue;
+            }
+            match name.as_str() {
+                "search" => asked.search = Some(value.clone()),
+                "cursor" => asked.cursor = Some(value.clone()),
+                "limit" => {
+                    asked.limit = value.parse().ok().filter(|limit| (1..=1000).contains(limit));
+                }
+                flash::PARAMETER => {}
+                _ => {
+                    let name: String = name.chars().take(64).collect();
+                    let message = "is not a property of tasks".to_owned();
+                    return Err(Trouble::Parameter { name, message });
+                }
+            }
+        }
+        Ok(asked)
+    }
+
+    /// The parameters of the same list, from its beginning.
+    fn pairs(&self) -> Vec<(&'static str, String)> {
+        let mut pairs = self.filter.pairs();
+        pairs.extend(self.limit.map(|limit| ("limit", limit.to_string())));
+        pairs
+    }
+}
+
+pub(super) async fn show(visit: &Visit) -> Result<Shown, Trouble> {
+    let asked = Asked::of(visit)?;
+    if let Some(search) = &asked.search {
+        return found(visit, search).await;
+    }
+    let request = ListTasksRequest {
+        filter: Some(asked.filter.clone().into()),
+        page_size: asked.limit.unwrap_or(PAGE),
+        page_token: asked.cursor.clone().unwrap_or_default(),
+    };
+    let (mut tasks, mut queues) = (visit.api.tasks(), visit.api.queues());
+    let (listed, queues) =
+        tokio::join!(tasks.list_tasks(request), queues.list_queues(ListQueuesRequest::default()),);
+    // The list without its counts is still a list.
+    let queues = queues.map(|list| list.into_inner().queues).unwrap_or_default();
+    match listed.map(Response::into_inner) {
+        Ok(list) => Ok(view(visit, &asked, &queues, Ok(&list)).into()),
+        Err(status) if status.code() == Code::Unauthenticated => Err(Trouble::SignIn),
+        // The filter stays, so that it can be corrected.
+        Err(status) => Ok(view(visit, &asked, &queues, Err(status)).into()),
+    }
+}
+
+/// Goes to the task of this id, if there is one.
+async fn found(visit: &Visit, search: &str) -> Result<Shown, Trouble> {
+    let search = search.trim();
+    let request = GetTaskRequest { id: search.to_owned(), wait: None };
+    match visit.api.tasks().get_task(request).await {
+        Ok(_) => return Ok(Shown::See(link::to("task", [("id", search)]))),
+        Err(status) if matches!(status.code(), Code::NotFound | Code::InvalidArgument) => {}
+        Err(status) => return Err(status.into()),
+    }
+    let body = html! {
+        div.head { h1 { "Tasks" } }
+        (empty(
+            "No task has this id.",
+            "Ids are written whole and exactly. A task that has ended is deleted after its retention. \
+             Filter the list by queue, kind, label or schedule instead:",
+            None,
+        ))
+        p { a href="tasks" { "All tasks" } }
+    };
+    Ok(View::new("Tasks", "tasks", body).into())
+}
+
+fn view(
+    visit: &Visit,
+    asked: &Asked,
+    queues: &[Queue],
+    list: Result<&ListTasksResponse, tonic::Status>,
+) -> View {
+    let body = html! {
+        div.head { h1 { "Tasks" } }
+        (filter::statuses(asked, queues))
+        (filter::bar(asked))
+        @match list {
+            Err(status) => (failed(status)),
+            Ok(list) => {
+                div #list data-live="tasks" {
+                    @if list.tasks.is_empty() {
+                        (nothing(asked, list.next_page_token.is_some()))
+                    } @else {
+                        (table::table(&list.tasks))
+                    }
+                    (pager(&Pager { visit, next: list.next_page_token.as_deref(), first: "Newest" }))
+                }
+            }
+        }
+    };
+    View::new("Tasks", "tasks", body)
+}
+
+fn nothing(asked: &Asked, more: bool) -> maud::Markup {
+    html! {
+        @if more {
+            (empty("No match on this page.", "The search goes on with the next page.", None))
+        } @else if asked.filter.pairs().is_empty() {
+            (empty(
+                "There are no tasks yet.",
+                "Create a first one from a terminal, or with the button New task:",
+                Some("rota task create --wait --command -- echo hello"),
+            ))
+        } @else {
+            (empty("No task matches this filter.", "Remove a part of the filter to see more tasks.", None))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::Api,
+        visit::{Pairs, Theme},
+    };
+
+    fn visit(query: &str) -> Visit {
+        let nobody = tower::service_fn(|_| async { Ok(http::Response::default()) });
+        Visit {
+            page: "tasks".to_owned(),
+            pairs: Pairs::of(query),
+            api: Api::new(crate::api::Inner::new(nobody)),
+            theme: Theme::System,
+            signed_in: false,
+        }
+    }
+
+    #[test]
+    fn the_address_is_the_filter() {
+        let query = "status=failed%2Cexpired&queue=a%2Fb&kind=&label=x%3D1&label=y%3D&cursor=c&flash=retried";
+        let asked = Asked::of(&visit(query)).expect("a filter");
+        let words: Vec<_> =
+            asked.pairs().iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(words, ["status=failed,expired", "queue=a/b", "label=x=1", "label=y="]);
+        assert_eq!(asked.cursor.as_deref(), Some("c"));
+        for wrong in ["status=unknown", "made_up=1", "created_from=now", "queue=a&queue=b"] {
+            assert!(Asked::of(&visit(wrong)).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_error_keeps_the_filter_on_the_page() {
+        let visit = visit("queue=a%22%3E%3Cscript%3E");
+        let asked = Asked::of(&visit).expect("a filter");
+        let view = view(&visit, &asked, &[], Err(tonic::Status::unavailable("no leader")));
+        let html = view.body.into_string();
+        assert!(
+            html.contains("no leader") && html.contains("value=\"a&quot;&gt;&lt;script&gt;\""),
+            "{html}"
+        );
+    }
+}

@@ -1,0 +1,18 @@
+//! What pages are made of: one function for each part. All text is escaped, and text of users is isolated, so that its
+//! direction cannot change what stands beside it.
+
+#![allow(dead_code, unused_imports, reason = "parts for the pages that follow")]
+
+mod chart;
+mod icons;
+mod panel;
+mod text;
+mod value;
+
+pub(crate) use chart::{share, sparkline};
+pub(crate) use icons::icon;
+pub(crate) use panel::{
+    Attention, Pager, Weight, attention, empty, failed, pager, tile, trouble_panel,
+};
+pub(crate) use text::{copy, count, cut, id, name, plural};
+pub(crate) use value::{duration, facts, labels, span, state, status, status_of, time, when};
