@@ -27,7 +27,8 @@ pub(crate) fn pairs(query: &str) -> Vec<(String, String)> {
 pub(crate) fn checked(link: &str) -> Option<String> {
     let (name, query) = link.split_once('?').unwrap_or((link, ""));
     let name = if name == "./" { "" } else { name };
-    let is_page = name.len() <= 20 && name.bytes().all(|byte| byte.is_ascii_lowercase());
+    let is_page =
+        name.len() <= 20 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
     // Written anew, so that nothing but a page and parameters is left of it.
     is_page.then(|| to(name, pairs(query)))
 }
@@ -59,6 +60,7 @@ mod tests {
             ("./", Some("./")),
             ("", Some("./")),
             ("task?id=a%2Fb", Some("task?id=a%2Fb")),
+            ("schedule-edit?name=a", Some("schedule-edit?name=a")),
             ("tasks?a=\r\nset-cookie: x", Some("tasks?a=%0D%0Aset-cookie%3A+x")),
             ("//evil.example", None),
             ("https://evil.example", None),

@@ -3,11 +3,18 @@
 //! To add a page: write a module with `show`, and with `act` if it has forms; name it below; give it a place in the
 //! navigation (`layout`) if it needs one.
 
+mod ask;
 mod attention;
+mod cluster;
+#[cfg(test)]
+pub(crate) mod fake;
 pub(crate) mod login;
 mod overview;
 mod planned;
+mod queue;
+mod queues;
 mod tasks;
+mod workers;
 
 use crate::{dashboard::Shown, trouble::Trouble, visit::Visit};
 
@@ -16,12 +23,20 @@ pub(crate) async fn show(visit: &Visit) -> Result<Shown, Trouble> {
     match visit.page.as_str() {
         "" => overview::show(visit).await.map(Shown::from),
         "tasks" => tasks::show(visit).await,
+        "cluster" => cluster::show(visit).await.map(Shown::from),
+        "queue" => queue::show(visit).await.map(Shown::from),
+        "queues" => queues::show(visit).await.map(Shown::from),
+        "workers" => workers::show(visit).await.map(Shown::from),
         page => planned::show(page).map(Shown::from),
     }
 }
 
 /// Makes the change that a form asks for.
 pub(crate) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
-    let _ = visit;
-    Err(Trouble::NoPage)
+    match visit.page.as_str() {
+        "cluster" => cluster::act(visit).await,
+        "queue" => queue::act(visit).await,
+        "workers" => workers::act(visit).await,
+        _ => Err(Trouble::NoPage),
+    }
 }
