@@ -13,6 +13,7 @@ mod overview;
 mod planned;
 mod queue;
 mod queues;
+mod schedules;
 mod tasks;
 mod workers;
 
@@ -20,6 +21,9 @@ use crate::{dashboard::Shown, trouble::Trouble, visit::Visit};
 
 /// Shows a page.
 pub(crate) async fn show(visit: &Visit) -> Result<Shown, Trouble> {
+    if let Some(shown) = schedules::show(visit).await {
+        return shown;
+    }
     match visit.page.as_str() {
         "" => overview::show(visit).await.map(Shown::from),
         "tasks" => tasks::show(visit).await,
@@ -33,6 +37,9 @@ pub(crate) async fn show(visit: &Visit) -> Result<Shown, Trouble> {
 
 /// Makes the change that a form asks for.
 pub(crate) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
+    if let Some(done) = schedules::act(visit).await {
+        return done;
+    }
     match visit.page.as_str() {
         "cluster" => cluster::act(visit).await,
         "queue" => queue::act(visit).await,

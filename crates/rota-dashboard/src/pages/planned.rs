@@ -8,8 +8,6 @@ pub(super) fn show(page: &str) -> Result<View, Trouble> {
     let (of, title, command) = match page {
         "task" => ("tasks", "Task", "rota task show ID"),
         "failures" => ("failures", "Failures", "rota task list --status failed"),
-        "schedules" => ("schedules", "Schedules", "rota schedule list"),
-        "schedule" => ("schedules", "Schedule", "rota schedule show NAME"),
         "new" => ("new", "New task", "rota task create --command -- echo hello"),
         _ => return Err(Trouble::NoPage),
     };
