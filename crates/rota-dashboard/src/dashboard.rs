@@ -23,6 +23,8 @@ use crate::{
 
 /// Maximum size of a form. A payload of a new task has up to 1 MiB by default, and its characters up to three bytes.
 const FORM_BYTES: usize = 4 << 20;
+/// The name for a path that cannot be that of a page.
+const NO_PAGE: &str = "none";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// What the server knows and the dashboard needs.
@@ -85,6 +87,7 @@ impl Dashboard {
         let path = parts.uri.path();
         let operation = Route::of(path).and_then(|route| route.operation(parts.method.as_str()));
         let page = path.strip_prefix("/ui/").unwrap_or_default();
+        let page = if link::is_page(page) { page } else { NO_PAGE };
         match operation {
             Some(Operation::DashboardBase) => answer::see("ui/"),
             Some(Operation::DashboardAsset) => asset(&parts),
@@ -140,7 +143,7 @@ impl Dashboard {
             Ok(Shown::See(link)) => answer::see(&link),
             Err(Trouble::SignIn) => answer::see(&to_login(&visit)),
             Err(trouble) => {
-                let view = View::of_trouble(&trouble);
+                let view = View::of_trouble(&visit, &trouble);
                 framed(parts, &visit, &view, info.as_ref(), trouble.status())
             }
         }
@@ -180,7 +183,7 @@ impl Dashboard {
             Ok(response) => response,
             Err(Trouble::SignIn) => answer::see(&link::page("login")),
             Err(trouble) => {
-                let view = View::of_trouble(&trouble);
+                let view = View::of_trouble(&visit, &trouble);
                 // Another site learns nothing about the node.
                 let info = match trouble {
                     Trouble::Foreign => None,

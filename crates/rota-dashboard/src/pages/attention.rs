@@ -83,7 +83,7 @@ fn of_oldest(queue: &Queue) -> Option<Attention> {
     let filter = [("status", "pending"), ("queue", &queue.name)];
     Some(Attention {
         weight: Weight::Warning,
-        what: html! { "The oldest due task waits since " (duration(oldest)) },
+        what: html! { "The oldest due task has waited for " (duration(oldest)) },
         why: html! { "in the queue " (name(&queue.name)) },
         href: link::to("tasks", filter),
         go: "Tasks",

@@ -7,7 +7,7 @@ use rota_proto::v1::{
 };
 use tonic::Response;
 
-use super::ask::{self, Change};
+use super::{change::Change, confirm};
 use crate::{
     dashboard::Shown,
     flash,
@@ -35,7 +35,7 @@ pub(super) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
     let to = visit.pairs.get("to").map(str::to_owned);
     if !visit.is_confirmed() {
         let question = question(to.as_deref());
-        return Ok(ask::question(visit, "cluster", &question, "Transfer", "cluster").into());
+        return Ok(confirm::ask(visit, "cluster", &question).into());
     }
     let request = TransferLeadershipRequest { to };
     visit.api.server().transfer_leadership(request).await?;

@@ -3,9 +3,10 @@
 //! To add a page: write a module with `show`, and with `act` if it has forms; name it below; give it a place in the
 //! navigation (`layout`) if it needs one.
 
-mod ask;
 mod attention;
+mod change;
 mod cluster;
+mod confirm;
 #[cfg(test)]
 pub(crate) mod fake;
 pub(crate) mod login;
@@ -42,7 +43,7 @@ pub(crate) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
     }
     match visit.page.as_str() {
         "cluster" => cluster::act(visit).await,
-        "queue" => queue::act(visit).await,
+        "queue" | "queues" => queue::act(visit).await,
         "workers" => workers::act(visit).await,
         _ => Err(Trouble::NoPage),
     }

@@ -10,7 +10,7 @@ use rota_proto::v1::{
 use tonic::Status;
 
 use super::{
-    ask,
+    confirm,
     queues::{self, pause_question, switch},
     tasks::table::table as task_table,
     workers::{self, Running, serves},
@@ -85,8 +85,11 @@ async fn waiting(visit: &Visit, queue: &str) -> Result<Vec<Task>, Status> {
 
 pub(super) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
     let queue = visit.pairs.need("name")?;
-    let back =
-        |text| Ok(Shown::See(link::to("queue", [("name", queue.to_owned()), flash::pair(text)])));
+    // The form of the list comes back to the list.
+    let back = |text| {
+        let named = (visit.page == "queue").then(|| ("name", queue.to_owned()));
+        Ok(Shown::See(link::to(&visit.page, named.into_iter().chain([flash::pair(text)]))))
+    };
     let request = QueueRequest { queue: queue.to_owned() };
     match visit.pairs.need("do")? {
         "pause" if visit.is_confirmed() => {
@@ -97,8 +100,7 @@ pub(super) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
             let found = find(visit, queue).await?;
             let found =
                 found.unwrap_or_else(|| Queue { name: queue.to_owned(), ..Queue::default() });
-            let way = link::to("queue", [("name", queue)]);
-            Ok(ask::question(visit, "queues", &pause_question(&found), "Pause", &way).into())
+            Ok(confirm::ask(visit, "queues", &pause_question(&found)).into())
         }
         "resume" => {
             visit.api.queues().resume_queue(request).await?;
@@ -117,7 +119,7 @@ fn page(of: &str, seen: &Seen) -> Markup {
             div.actions #switch data-live="queues" {
                 @if queue.paused { (state("paused")) }
                 a.button href=(link::to("tasks", [("queue", of)])) { "Tasks" }
-                (switch(queue, ""))
+                (switch(queue, "queue", ""))
             }
         }
         @if seen.queue.is_none() {
@@ -223,7 +225,7 @@ const fn weight(reason: Reason) -> &'static str {
 fn remedy(queue: &Queue, reason: Reason) -> Markup {
     html! {
         @match reason {
-            Reason::QueuePaused if queue.paused => (switch(queue, "small")),
+            Reason::QueuePaused if queue.paused => (switch(queue, "queue", "small")),
             Reason::NoWorker | Reason::SlotsBusy | Reason::NotAsked => a href="workers" { "Workers" },
             _ => {}
         }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use rota_proto::v1::{ListQueuesRequest, ListQueuesResponse, ListWorkersRequest, Queue, Worker};
 use tonic::Status;
 
-use super::{ask::Change, workers::serves};
+use super::{change::Change, workers::serves};
 use crate::{
     layout::View,
     link,
@@ -94,7 +94,7 @@ fn row(queue: &Queue, workers: Option<&[Worker]>) -> Markup {
             td.number.wide { (number("completed", queue.completed_total)) }
             td.number.wide { (number("failed", queue.failed_total)) }
             td.number.wide { (hands(queue, workers)) }
-            td.number { (switch(queue, "small")) }
+            td.number { (switch(queue, "queues", "small")) }
         }
     }
 }
@@ -118,11 +118,11 @@ pub(super) fn pause_question(queue: &Queue) -> String {
     )
 }
 
-/// The button that pauses or resumes.
-pub(super) fn switch(queue: &Queue, class: &str) -> Markup {
+/// The button that pauses or resumes, on this page.
+pub(super) fn switch(queue: &Queue, page: &str, class: &str) -> Markup {
     let (word, label) = if queue.paused { ("resume", "Resume") } else { ("pause", "Pause") };
     let change = Change {
-        page: "queue",
+        page,
         fields: &[("name", &queue.name), ("do", word)],
         label,
         question: (!queue.paused).then(|| pause_question(queue)),
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_paused_queue_is_resumed_without_a_question() {
-        let html = switch(&Queue { paused: true, ..queue() }, "").into_string();
+        let html = switch(&Queue { paused: true, ..queue() }, "queues", "").into_string();
         assert!(html.contains("value=\"resume\"") && !html.contains("data-confirm"), "{html}");
     }
 

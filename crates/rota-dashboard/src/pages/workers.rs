@@ -9,7 +9,7 @@ use rota_proto::v1::{
 };
 use tonic::Response;
 
-use super::ask::{self, Change};
+use super::{change::Change, confirm};
 use crate::{
     dashboard::Shown,
     flash,
@@ -63,7 +63,7 @@ pub(super) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
     if !visit.is_confirmed() {
         let shown = visit.pairs.get("name").unwrap_or(worker);
         let question = format!("Drain {shown}? It finishes its tasks and takes no more.");
-        return Ok(ask::question(visit, "workers", &question, "Drain", "workers").into());
+        return Ok(confirm::ask(visit, "workers", &question).into());
     }
     let request = DrainWorkerRequest { worker: worker.to_owned() };
     visit.api.workers().drain_worker(request).await.map(Response::into_inner)?;

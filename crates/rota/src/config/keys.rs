@@ -268,6 +268,15 @@ pub(super) const AFTER_STORES: &[Key] = &[
         "insecure_no_auth",
         "Listen beyond this machine without an API token. Everyone who reaches the port can run tasks",
     ),
+    key(
+        Server,
+        "public_url",
+        "",
+        "URL",
+        Takes::Text,
+        "URL by which browsers reach the dashboard, if a proxy changes the host of requests. Default: the host that the \
+                 browser asks for",
+    ),
     secret(
         Server,
         "metrics_tokens",

@@ -6,7 +6,7 @@ use rota_proto::{
 };
 use tonic::Response;
 
-use crate::{dashboard::Shown, flash, link, pages::ask, trouble::Trouble, visit::Visit};
+use crate::{dashboard::Shown, flash, link, pages::confirm, trouble::Trouble, visit::Visit};
 
 /// The question before a task is created by hand.
 pub(super) fn trigger_question(name: &str) -> String {
@@ -26,17 +26,14 @@ pub(super) fn cancel_question(name: &str) -> String {
 pub(super) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
     let pairs = &visit.pairs;
     let name = pairs.need("name")?.to_owned();
-    let to_it = link::to("schedule", [("name", &name)]);
-    let ask = |question: &str, label: &str| {
-        Ok(Shown::from(ask::question(visit, "schedules", question, label, &to_it)))
-    };
+    let ask = |question: &str| Ok(Shown::from(confirm::ask(visit, "schedules", question)));
     let back =
         |text| Ok(Shown::See(link::to("schedule", [("name", name.clone()), flash::pair(text)])));
     let request = || ScheduleRequest { name: name.clone() };
     let mut api = visit.api.schedules();
     let is_sure = visit.is_confirmed();
     match pairs.need("do")? {
-        "trigger" if !is_sure => ask(&trigger_question(&name), "Create the task"),
+        "trigger" if !is_sure => ask(&trigger_question(&name)),
         "trigger" => {
             let task = api.trigger_schedule(request()).await?.into_inner();
             Ok(Shown::See(link::to("task", [("id", task.id), flash::pair("schedule-triggered")])))
@@ -59,13 +56,13 @@ pub(super) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
             api.skip_tick(request).await.map(Response::into_inner)?;
             back(if undo { "tick-kept" } else { "tick-skipped" })
         }
-        "delete" if !is_sure => ask(&delete_question(&name), "Delete"),
+        "delete" if !is_sure => ask(&delete_question(&name)),
         "delete" => {
             let expected_version = version(visit)?;
             api.delete_schedule(DeleteScheduleRequest { name, expected_version }).await?;
             Ok(Shown::See(link::to("schedules", [flash::pair("schedule-deleted")])))
         }
-        "cancel-backfill" if !is_sure => ask(&cancel_question(&name), "Cancel the backfill"),
+        "cancel-backfill" if !is_sure => ask(&cancel_question(&name)),
         "cancel-backfill" => {
             api.cancel_backfill(request()).await?;
             back("backfill-cancelled")

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     layout::View,
     link,
-    pages::ask::Change,
+    pages::change::Change,
     parts::{
         Pager, copy, count, empty, facts, failed, id, labels, name, pager, plural, share, state,
         time, when,

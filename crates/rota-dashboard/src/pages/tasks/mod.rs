@@ -117,10 +117,7 @@ fn view(
     list: Result<&ListTasksResponse, tonic::Status>,
 ) -> View {
     let body = html! {
-        div.head {
-            h1 { "Tasks" }
-            a.button href="new" { "New task" }
-        }
+        div.head { h1 { "Tasks" } }
         (filter::statuses(asked, queues))
         (filter::bar(asked))
         @match list {

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use rota_proto::v1::{SkippedBy, UpcomingRun};
 
 use crate::{
-    pages::ask::Change,
+    pages::change::Change,
     parts::{time, when},
 };
 
