@@ -1,6 +1,7 @@
 //! The schedules: when each runs, what became of its last ticks, and which need attention.
 
 mod act;
+pub(super) mod attention;
 mod backfill;
 mod edit;
 mod one;
