@@ -19,6 +19,7 @@ use rota_proto::{
 use tonic::{Code, Response, Status};
 
 use crate::{
+    api::Api,
     dashboard::Shown,
     flash,
     layout::View,
@@ -110,12 +111,10 @@ impl Asked {
 }
 
 /// The last ticks of a schedule, newest first. Runs of equal ticks are one entry.
-async fn last_ticks(visit: &Visit, schedule: &str) -> Result<Vec<Tick>, Status> {
+async fn last_ticks(api: Api, name: String) -> Result<Vec<Tick>, Status> {
     let page_size = u32::try_from(ticks::SQUARES).unwrap_or(u32::MAX);
-    let request =
-        ListTicksRequest { name: schedule.to_owned(), page_size, ..ListTicksRequest::default() };
-    let list = visit.api.schedules().list_ticks(request).await;
-    list.map(|list| list.into_inner().ticks)
+    let request = ListTicksRequest { name, page_size, ..ListTicksRequest::default() };
+    api.schedules().list_ticks(request).await.map(|list| list.into_inner().ticks)
 }
 
 async fn list(visit: &Visit) -> Result<View, Trouble> {
@@ -132,10 +131,14 @@ async fn list(visit: &Visit) -> Result<View, Trouble> {
         // The filter stays, so that it can be corrected.
         Err(status) => return Ok(view(visit, &asked, Err(status))),
     };
-    let names = listed.schedules.iter().map(|schedule| schedule.name.as_str());
-    let ticks = stream::iter(names).map(|name| last_ticks(visit, name));
+    let names = listed.schedules.iter().map(|schedule| schedule.name.clone());
+    let calls: Vec<_> = names.map(|name| last_ticks(visit.api.clone(), name)).collect();
     // The list without its ticks is still a list.
-    let ticks = ticks.buffered(TOGETHER).map(Result::unwrap_or_default).collect::<Vec<_>>().await;
+    let ticks = stream::iter(calls)
+        .buffered(TOGETHER)
+        .map(Result::unwrap_or_default)
+        .collect::<Vec<_>>()
+        .await;
     Ok(view(visit, &asked, Ok((&listed, &ticks))))
 }
 
