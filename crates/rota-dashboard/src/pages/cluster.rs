@@ -109,11 +109,11 @@ fn nodes(cluster: &Cluster) -> Markup {
                         th scope="col" { "Role" }
                         th scope="col" { "State" }
                         th.wide scope="col" { "Version" }
+                        th.wide scope="col" { "Address" }
                         th.number.wide scope="col" { "Level" }
                         th.number.wide scope="col" { "Leadership" }
                         th.number.wide scope="col" { "Live tasks" }
                         th.number.wide scope="col" { "Lag" }
-                        th.wide scope="col" { "Address" }
                         th scope="col" { span.sr { "Actions" } }
                     }
                 }
@@ -136,18 +136,18 @@ fn row(cluster: &Cluster, node: &Node) -> Markup {
                 }
             }
             td.wide { bdi { (node.version.as_deref().unwrap_or("—")) } }
+            td.wide {
+                @match &node.address {
+                    Some(address) => (name(address)),
+                    None => span.none { "—" },
+                }
+            }
             td.number.wide { (count(node.feature_level)) }
             td.number.wide { (count(node.epoch)) }
             td.number.wide { (count(node.live_tasks)) }
             td.number.wide {
                 @match lag(cluster, node) {
                     Some(lag) => (plural(lag, "revision", "revisions")),
-                    None => span.none { "—" },
-                }
-            }
-            td.wide {
-                @match &node.address {
-                    Some(address) => (name(address)),
                     None => span.none { "—" },
                 }
             }

@@ -113,10 +113,10 @@ pub(super) fn table(workers: &[Worker], running: &Running) -> Markup {
                     tr {
                         th scope="col" { "Worker" }
                         th scope="col" { "State" }
-                        th.number scope="col" { "Slots" }
+                        th scope="col" { "Slots" }
                         th.wide scope="col" { "Runs" }
                         th.wide scope="col" { "Serves" }
-                        th.number.wide scope="col" { "Last heard" }
+                        th.wide scope="col" { "Last heard" }
                         th.wide scope="col" { "Connected" }
                         th scope="col" { span.sr { "Actions" } }
                     }
@@ -136,7 +136,7 @@ fn row(worker: &Worker, running: &Running) -> Markup {
                 span.note title="Session" { code { (worker.session) } }
             }
             td { (state(word(worker))) }
-            td.number {
+            td {
                 (count(worker.slots_used)) span.of { "/" (count(worker.slots)) }
                 (share(worker.slots_used.into(), worker.slots.into(), "Slots in use"))
             }
@@ -154,7 +154,7 @@ fn row(worker: &Worker, running: &Running) -> Markup {
                 }
             }
             td.wide { (served("queue", &worker.queues)) (served("kind", &worker.kinds)) }
-            td.number.wide { (span(worker.heartbeat_age)) }
+            td.wide { (span(worker.heartbeat_age)) @if worker.heartbeat_age.is_some() { " ago" } }
             td.wide { (when(worker.connected_at)) }
             td.number { (drain(worker)) }
         }

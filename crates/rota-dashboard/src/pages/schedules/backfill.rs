@@ -242,6 +242,7 @@ mod tests {
         let run = |day: &str| UpcomingRun {
             nominal_time: Some(format!("{day}T02:30:00Z").parse().expect("a date")),
             local_time: format!("{day}T03:30:00+01:00"),
+            utc_offset_seconds: 3600,
             fires: true,
             ..UpcomingRun::default()
         };

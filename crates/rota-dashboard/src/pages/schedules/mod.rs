@@ -250,7 +250,6 @@ fn table(schedules: &[Schedule], ticks: &[Vec<Tick>]) -> Markup {
                         th scope="col" { "Schedule" }
                         th scope="col" { "State" }
                         th.wide scope="col" { "Next run" }
-                        th.wide scope="col" { "Last tick" }
                         th.wide scope="col" { "Last ticks" }
                     }
                 }
@@ -268,18 +267,15 @@ fn row(schedule: &Schedule, ticks: &[Tick]) -> Markup {
         tr {
             td.task {
                 span.kind { a href=(link::to("schedule", [("name", &schedule.name)])) { (name(&schedule.name)) } }
-                span.note.whole { bdi { (schedule.sentence) } }
+                div.note { bdi { (schedule.sentence) } }
                 @if let Some(definition) = definition { (labels(&definition.labels)) }
             }
             td { (state_of(schedule)) }
             td.wide { (next(schedule)) }
             td.wide {
-                @match ticks.first() {
-                    Some(last) => (ticks::outcome(last)),
-                    None => span.none { "—" },
-                }
+                (ticks::strip(ticks, &ticks::Ended::new()))
+                @if let Some(why) = ticks.first().and_then(ticks::words) { span.why title=(why) { (why) } }
             }
-            td.wide { (ticks::strip(ticks, &ticks::Ended::new())) }
         }
     }
 }

@@ -239,9 +239,9 @@ fn about(schedule: &Schedule) -> Markup {
         (!times.is_empty()).then(|| html! { @for at in times { (time(*at)) br; } })
     };
     html! {
-        p.gap { (state(schedule.state().word())) " " strong { bdi { (schedule.sentence) } } }
+        p.line { (state(schedule.state().word())) " " strong { bdi { (schedule.sentence) } } }
         @if let Some(description) = definition.description.as_ref().filter(|text| !text.is_empty()) {
-            p.gap { bdi { (description) } }
+            p.line { bdi { (description) } }
         }
         (facts([
             ("Next run", Some(next)),
@@ -328,6 +328,7 @@ mod tests {
         let run = |fires| UpcomingRun {
             nominal_time: Some("2026-03-08T07:00:00Z".parse().expect("a date")),
             local_time: "2026-03-08T03:00:00-04:00".to_owned(),
+            utc_offset_seconds: -4 * 3600,
             fires,
             skipped_by: (!fires).then(|| SkippedBy::Request.into()),
             skip_reason: (!fires).then(|| HOSTILE.to_owned()),
@@ -361,6 +362,7 @@ mod tests {
             "1,234 tasks created",
             "2 tasks failed in a row",
             "2026-03-08 03:00:00 -04:00",
+            "2026-03-08 07:00:00<",
             "value=\"skip\"",
             "value=\"keep\"",
             "data-state=\"failed\"",

@@ -42,6 +42,16 @@ pub(super) const fn reason(tick: &Tick) -> Option<&'static str> {
     })
 }
 
+/// What became of a tick without a task, in words.
+pub(super) fn words(tick: &Tick) -> Option<String> {
+    let word = tick.outcome().word();
+    match (tick.outcome(), reason(tick)) {
+        (TickOutcome::Fired, _) => None,
+        (_, Some(reason)) => Some(format!("last {word}: {reason}")),
+        (_, None) => Some(format!("last {word}")),
+    }
+}
+
 /// Whether somebody should look at a tick with this outcome.
 pub(super) const fn is_bad(outcome: TickOutcome) -> bool {
     matches!(outcome, TickOutcome::Missed | TickOutcome::Refused)
@@ -84,14 +94,14 @@ pub(super) fn strip(ticks: &[Tick], ended: &Ended) -> Markup {
         count(bad as u64),
         count(failed as u64)
     );
-    let width = SQUARES * STEP;
+    let width = (squares.len() * STEP).max(1);
     html! {
         @if squares.is_empty() {
             span.none { "no tick yet" }
         } @else {
             svg.strip viewBox=(format!("0 0 {width} {HEIGHT}")) width=(width) height=(HEIGHT) role="img" aria-label=(label) {
                 @for (at, tick) in squares.iter().enumerate() {
-                    rect data-state=(word(tick, ended)) x=((SQUARES - squares.len() + at) * STEP) width=(SIDE)
+                    rect data-state=(word(tick, ended)) x=(at * STEP) width=(SIDE)
                         height=(HEIGHT) rx="1.5" {
                         title { (title(tick, ended)) }
                     }

@@ -1,7 +1,10 @@
 //! Coming runs of a schedule or of a definition.
 
 use maud::{Markup, html};
-use rota_proto::v1::{SkippedBy, UpcomingRun};
+use rota_proto::{
+    Date,
+    v1::{SkippedBy, UpcomingRun},
+};
 
 use crate::{
     pages::change::Change,
@@ -11,25 +14,29 @@ use crate::{
 /// A table of coming runs. With a schedule, its runs can be skipped.
 pub(in crate::pages::schedules) fn table(runs: &[UpcomingRun], schedule: Option<&str>) -> Markup {
     let is_delayed = runs.iter().any(|run| run.due_time.is_some());
+    let is_local = runs.iter().any(|run| run.utc_offset_seconds != 0);
+    let has_notes = runs.iter().any(|run| !run.fires || run.moved_from.is_some());
     html! {
         div.scroll {
             table {
                 thead {
                     tr {
-                        th scope="col" { "Local time" }
-                        th scope="col" { "UTC" }
+                        @if is_local { th scope="col" { "Local time" } }
+                        th.wide[is_local] scope="col" { "UTC" }
+                        th scope="col" { "When" }
                         @if is_delayed { th.wide scope="col" { "Due" } }
-                        th scope="col" { "Runs" }
+                        @if has_notes { th scope="col" { "Note" } }
                         @if schedule.is_some() { th scope="col" { span.sr { "Actions" } } }
                     }
                 }
                 tbody {
                     @for run in runs {
                         tr data-state=[(!run.fires).then_some("skipped")] {
-                            td { (local(&run.local_time)) }
+                            @if is_local { td { (local(&run.local_time)) } }
+                            td.wide[is_local] { (utc(run.nominal_time)) }
                             td { (when(run.nominal_time)) }
                             @if is_delayed { td.wide { (when(run.due_time)) } }
-                            td { (why(run)) }
+                            @if has_notes { td { (why(run)) } }
                             @if let Some(schedule) = schedule { td.number { (switch(run, schedule)) } }
                         }
                     }
@@ -37,6 +44,12 @@ pub(in crate::pages::schedules) fn table(runs: &[UpcomingRun], schedule: Option<
             }
         }
     }
+}
+
+/// A nominal time in UTC, which the script leaves as it is.
+fn utc(at: Option<Date>) -> String {
+    let text = at.map(|at| at.to_string()).unwrap_or_default();
+    text.get(..19).unwrap_or(&text).replace('T', " ")
 }
 
 /// A local time with its offset, such as `2026-03-08 03:00:00 -04:00`.
@@ -50,8 +63,7 @@ fn local(text: &str) -> String {
 fn why(run: &UpcomingRun) -> Markup {
     html! {
         @if run.fires {
-            "yes"
-            @if let Some(day) = &run.moved_from { span.note { ", moved from " bdi { (day) } } }
+            @if let Some(day) = &run.moved_from { span.note { "moved from " bdi { (day) } } }
         } @else {
             span.note.whole { "skipped"
                 @if let Some(reason) = &run.skip_reason { ": " bdi { (reason) } }
@@ -98,9 +110,7 @@ pub(in crate::pages::schedules) fn short(runs: &[UpcomingRun]) -> Markup {
                 li {
                     span.number { (local(&run.local_time)) }
                     @if run.fires {
-                        @if !run.local_time.ends_with("+00:00") && let Some(at) = run.nominal_time {
-                            span.note { (time(at)) }
-                        }
+                        @if let Some(at) = run.nominal_time { span.note { (time(at)) } }
                     } @else { (why(run)) }
                 }
             }
