@@ -25,7 +25,7 @@ pub(crate) fn pairs(query: &str) -> Vec<(String, String)> {
 
 /// Whether this can be the name of a page. Nothing else of a path goes into a link.
 pub(crate) fn is_page(name: &str) -> bool {
-    name.len() <= 20 && name.bytes().all(|byte| byte.is_ascii_lowercase())
+    name.len() <= 20 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
 }
 
 /// A link that came with a request, if it is one to a page of the dashboard.
@@ -63,6 +63,7 @@ mod tests {
             ("./", Some("./")),
             ("", Some("./")),
             ("task?id=a%2Fb", Some("task?id=a%2Fb")),
+            ("schedule-edit?name=a", Some("schedule-edit?name=a")),
             ("tasks?a=\r\nset-cookie: x", Some("tasks?a=%0D%0Aset-cookie%3A+x")),
             ("//evil.example", None),
             ("https://evil.example", None),

@@ -1,6 +1,6 @@
 //! Finds what needs attention in what the API says about queues, workers and the cluster.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use maud::{Markup, html};
 use rota_proto::{
@@ -8,7 +8,7 @@ use rota_proto::{
     v1::{Cluster, NodeRole, Queue, Worker},
 };
 
-use super::overview::Seen;
+use super::{overview::Seen, schedules};
 use crate::{
     link,
     parts::{Attention, Weight, duration, name, plural},
@@ -28,6 +28,7 @@ pub(super) fn find(seen: &Seen) -> Vec<Attention> {
     if let Ok(cluster) = &seen.cluster {
         found.extend(of_cluster(cluster));
     }
+    found.extend(schedules::attention::find(&seen.schedules, SystemTime::now()));
     let queues = seen.queues.as_ref().map(|list| list.queues.as_slice()).unwrap_or_default();
     if let Ok(workers) = &seen.workers {
         let unserved = queues.iter().filter(|queue| !queue.paused && queue.pending > 0);
@@ -197,6 +198,7 @@ mod tests {
             queues: Ok(ListQueuesResponse { queues, ..ListQueuesResponse::default() }),
             workers: Ok(ListWorkersResponse { workers, ..ListWorkersResponse::default() }),
             cluster: Ok(cluster),
+            schedules: Vec::new(),
         };
         find(&seen).into_iter().map(|one| one.href).collect()
     }

@@ -4,29 +4,47 @@
 //! navigation (`layout`) if it needs one.
 
 mod attention;
+mod change;
+mod cluster;
 mod confirm;
+#[cfg(test)]
+pub(crate) mod fake;
 pub(crate) mod login;
 mod overview;
 mod planned;
+mod queue;
 mod queues;
+mod schedules;
 mod tasks;
+mod workers;
 
 use crate::{dashboard::Shown, trouble::Trouble, visit::Visit};
 
 /// Shows a page.
 pub(crate) async fn show(visit: &Visit) -> Result<Shown, Trouble> {
+    if let Some(shown) = schedules::show(visit).await {
+        return shown;
+    }
     match visit.page.as_str() {
         "" => overview::show(visit).await.map(Shown::from),
         "tasks" => tasks::show(visit).await,
+        "cluster" => cluster::show(visit).await.map(Shown::from),
+        "queue" => queue::show(visit).await.map(Shown::from),
         "queues" => queues::show(visit).await.map(Shown::from),
+        "workers" => workers::show(visit).await.map(Shown::from),
         page => planned::show(page).map(Shown::from),
     }
 }
 
 /// Makes the change that a form asks for.
 pub(crate) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
+    if let Some(done) = schedules::act(visit).await {
+        return done;
+    }
     match visit.page.as_str() {
-        "queues" => queues::act(visit).await,
+        "cluster" => cluster::act(visit).await,
+        "queue" | "queues" => queue::act(visit).await,
+        "workers" => workers::act(visit).await,
         _ => Err(Trouble::NoPage),
     }
 }

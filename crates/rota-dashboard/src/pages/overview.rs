@@ -3,11 +3,11 @@
 use maud::{Markup, html};
 use rota_proto::v1::{
     Cluster, GetClusterRequest, ListQueuesRequest, ListQueuesResponse, ListWorkersRequest,
-    ListWorkersResponse, Queue,
+    ListWorkersResponse, Queue, Schedule,
 };
 use tonic::{Code, Response, Status};
 
-use super::attention;
+use super::{attention, schedules};
 use crate::{
     layout::View,
     link,
@@ -26,20 +26,23 @@ pub(super) struct Seen {
     pub(super) queues: Result<ListQueuesResponse, Status>,
     pub(super) workers: Result<ListWorkersResponse, Status>,
     pub(super) cluster: Result<Cluster, Status>,
+    pub(super) schedules: Vec<Schedule>,
 }
 
 pub(super) async fn show(visit: &Visit) -> Result<View, Trouble> {
     let (mut queues, mut workers, mut server) =
         (visit.api.queues(), visit.api.workers(), visit.api.server());
-    let (queues, workers, cluster) = tokio::join!(
+    let (queues, workers, cluster, schedules) = tokio::join!(
         queues.list_queues(ListQueuesRequest::default()),
         workers.list_workers(ListWorkersRequest::default()),
         server.get_cluster(GetClusterRequest {}),
+        schedules::attention::read(visit),
     );
     let seen = Seen {
         queues: queues.map(Response::into_inner),
         workers: workers.map(Response::into_inner),
         cluster: cluster.map(Response::into_inner),
+        schedules,
     };
     if let Err(status) = &seen.queues
         && status.code() == Code::Unauthenticated
@@ -54,7 +57,7 @@ fn page(seen: &Seen) -> Markup {
         div.head { h1 { "Overview" } }
         section aria-labelledby="attention-title" {
             h2 #attention-title { "Needs attention" }
-            div #attention data-live="tasks queues workers cluster" {
+            div #attention data-live="tasks queues workers cluster schedules" {
                 (attention_list(attention::find(seen)))
             }
         }
@@ -178,6 +181,7 @@ mod tests {
             queues: Ok(ListQueuesResponse { queues: vec![queue], ..ListQueuesResponse::default() }),
             workers: Err(Status::unavailable("no leader")),
             cluster: Err(Status::unavailable("no leader")),
+            schedules: Vec::new(),
         };
         let html = page(&seen).into_string();
         assert!(html.contains("1,234") && html.contains("no leader"), "{html}");

@@ -8,11 +8,6 @@ pub(super) fn show(page: &str) -> Result<View, Trouble> {
     let (of, title, command) = match page {
         "task" => ("tasks", "Task", "rota task show ID"),
         "failures" => ("failures", "Failures", "rota task list --status failed"),
-        "schedules" => ("schedules", "Schedules", "rota schedule list"),
-        "schedule" => ("schedules", "Schedule", "rota schedule show NAME"),
-        "queue" => ("queues", "Queue", "rota queue list"),
-        "workers" => ("workers", "Workers", "rota workers list"),
-        "cluster" => ("cluster", "Cluster", "rota cluster"),
         "new" => ("new", "New task", "rota task create --command -- echo hello"),
         _ => return Err(Trouble::NoPage),
     };

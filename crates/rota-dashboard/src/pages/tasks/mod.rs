@@ -1,7 +1,7 @@
 //! The list of tasks. Its address is the filter, in the language of the API.
 
 mod filter;
-mod table;
+pub(super) mod table;
 
 use maud::html;
 use rota_proto::{
