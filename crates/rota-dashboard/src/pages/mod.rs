@@ -11,7 +11,7 @@ mod planned;
 mod queues;
 mod tasks;
 
-use crate::{dashboard::Shown, trouble::Trouble, visit::Visit};
+use crate::{layout::Shown, trouble::Trouble, visit::Visit};
 
 /// Shows a page.
 pub(crate) async fn show(visit: &Visit) -> Result<Shown, Trouble> {

@@ -5,9 +5,8 @@ use rota_proto::v1::{ListQueuesRequest, ListQueuesResponse, Queue, QueueRequest}
 
 use super::confirm;
 use crate::{
-    dashboard::Shown,
     flash,
-    layout::View,
+    layout::{Shown, View},
     link,
     parts::{Pager, count, empty, name, pager, span, state},
     trouble::Trouble,
