@@ -215,7 +215,7 @@ async fn the_dashboard_can_be_read_by_everyone_and_on_a_telephone() {
     let client = server.client();
     for (name, queue) in [("a/b", "mail/out".to_owned()), ("c", "q".repeat(128))] {
         let task = rota_client::task("k").id(name).queue(queue).label("customer", "7");
-        client.submit(task).await.expect("a task");
+        client.create_task(task).await.expect("a task");
     }
     let address = server.url().trim_start_matches("http://").parse().expect("an address");
     let server_of_pages = checked(address, CHECK_DASHBOARD).await;

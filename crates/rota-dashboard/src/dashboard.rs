@@ -12,7 +12,7 @@ use crate::{
     answer,
     api::{Api, Inner},
     assets, flash,
-    layout::{self, View},
+    layout::{self, Shown, View},
     link,
     live::Live,
     origin, pages,
@@ -209,20 +209,6 @@ impl Dashboard {
     fn sign_out(&self) -> Response<Body> {
         let cookie = session::set("", std::time::Duration::ZERO, self.0.secure);
         answer::see_with_cookie(&link::to("login", [flash::pair("signed-out")]), &cookie)
-    }
-}
-
-/// What a request leads to.
-#[derive(Debug)]
-pub(crate) enum Shown {
-    Page(View),
-    /// Another page, by its link.
-    See(String),
-}
-
-impl From<View> for Shown {
-    fn from(view: View) -> Self {
-        Self::Page(view)
     }
 }
 

@@ -11,9 +11,8 @@ use rota_proto::{
 use tonic::{Code, Response};
 
 use crate::{
-    dashboard::Shown,
     flash,
-    layout::View,
+    layout::{Shown, View},
     link,
     parts::{Pager, empty, failed, pager},
     trouble::Trouble,
