@@ -12,7 +12,7 @@ use crate::{
     answer,
     api::{Api, Inner},
     assets, flash,
-    layout::{self, View},
+    layout::{self, Shown, View},
     link,
     live::Live,
     origin, pages,
@@ -132,9 +132,8 @@ impl Dashboard {
         if page == "login" {
             return self.show_login(parts);
         }
-        let token = match self.token(parts) {
-            Ok(token) => token,
-            Err(_) => return answer::see(&to_login(&self.visit(parts, page, None))),
+        let Ok(token) = self.token(parts) else {
+            return answer::see(&to_login(&self.visit(parts, page, None)));
         };
         let visit = self.visit(parts, page, token);
         let (info, shown) = tokio::join!(layout::info(&visit), pages::show(&visit));
@@ -210,20 +209,6 @@ impl Dashboard {
     fn sign_out(&self) -> Response<Body> {
         let cookie = session::set("", std::time::Duration::ZERO, self.0.secure);
         answer::see_with_cookie(&link::to("login", [flash::pair("signed-out")]), &cookie)
-    }
-}
-
-/// What a request leads to.
-#[derive(Debug)]
-pub(crate) enum Shown {
-    Page(View),
-    /// Another page, by its link.
-    See(String),
-}
-
-impl From<View> for Shown {
-    fn from(view: View) -> Self {
-        Self::Page(view)
     }
 }
 

@@ -39,6 +39,20 @@ impl View {
     }
 }
 
+/// What a request leads to.
+#[derive(Debug)]
+pub(crate) enum Shown {
+    Page(View),
+    /// Another page, by its link.
+    See(String),
+}
+
+impl From<View> for Shown {
+    fn from(view: View) -> Self {
+        Self::Page(view)
+    }
+}
+
 /// The pages of the navigation: name, title, key after `g`.
 const NAVIGATION: [(&str, &str, char); 7] = [
     ("", "Overview", 'o'),

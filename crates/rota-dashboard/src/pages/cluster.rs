@@ -9,9 +9,8 @@ use tonic::Response;
 
 use super::{change::Change, confirm};
 use crate::{
-    dashboard::Shown,
     flash,
-    layout::View,
+    layout::{Shown, View},
     link,
     parts::{count, facts, name, plural, share, state, time, when},
     trouble::Trouble,

@@ -18,7 +18,7 @@ mod schedules;
 mod tasks;
 mod workers;
 
-use crate::{dashboard::Shown, trouble::Trouble, visit::Visit};
+use crate::{layout::Shown, trouble::Trouble, visit::Visit};
 
 /// Shows a page.
 pub(crate) async fn show(visit: &Visit) -> Result<Shown, Trouble> {

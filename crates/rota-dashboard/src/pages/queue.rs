@@ -16,9 +16,8 @@ use super::{
     workers::{self, Running, serves},
 };
 use crate::{
-    dashboard::Shown,
     flash,
-    layout::View,
+    layout::{Shown, View},
     link,
     parts::{count, duration, empty, failed, name, plural, state, tile},
     trouble::Trouble,

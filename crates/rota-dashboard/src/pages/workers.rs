@@ -11,9 +11,8 @@ use tonic::Response;
 
 use super::{change::Change, confirm};
 use crate::{
-    dashboard::Shown,
     flash,
-    layout::View,
+    layout::{Shown, View},
     link,
     parts::{Pager, count, empty, id, name, pager, plural, share, span, state, time, when},
     trouble::Trouble,

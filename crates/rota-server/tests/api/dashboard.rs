@@ -7,8 +7,12 @@ use http::{Request, request::Builder};
 use http_body_util::Full;
 use rota_engine::EngineOptions;
 use rota_server::{ServerOptions, Tokens};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::tcp::OwnedReadHalf,
+};
 
-use crate::harness::{Answer, Node};
+use crate::harness::{Answer, Node, PATIENCE};
 
 const TOKEN: &str = "a-token-of-this-test";
 
@@ -43,7 +47,8 @@ fn with(request: Builder, headers: &[(&str, &str)]) -> Builder {
 
 /// The values of an attribute in a page.
 fn attributes(page: &str, name: &str) -> BTreeSet<String> {
-    let parts = page.split(&format!(" {name}=\"")).skip(1);
+    let opening = format!(" {name}=\"");
+    let parts = page.split(&opening).skip(1);
     parts.map(|rest| rest.split('"').next().unwrap().replace("&amp;", "&")).collect()
 }
 
@@ -83,10 +88,8 @@ fn check_page(path: &str, answer: &Answer) -> String {
 #[tokio::test]
 async fn every_link_of_every_page_is_relative_and_leads_somewhere() {
     let node = Node::start().await;
-    let hostile = "a/b%2F..&c".replace(['%', '&'], ".");
-    for (id, queue) in
-        [("x/y:z", "mail/out"), (hostile.as_str(), "q"), (&"n".repeat(128), &"m".repeat(128))]
-    {
+    let long = ["n".repeat(128), "m".repeat(128)];
+    for (id, queue) in [("x/y:z", "mail/out"), ("..x", "q"), (long[0].as_str(), long[1].as_str())] {
         node.create(&serde_json::json!({ "id": id, "kind": "k/1", "queue": queue })).await;
     }
     node.post("/v1/queues/q/pause", "").await;
@@ -279,4 +282,45 @@ async fn without_tokens_only_this_machine_sees_the_pages() {
         "nothing to sign in to"
     );
     node.stop().await;
+}
+
+#[tokio::test]
+async fn open_pages_hear_what_changed_and_nothing_else() {
+    let node = Node::start().await;
+    let stream = tokio::net::TcpStream::connect(node.address).await.unwrap();
+    let (mut reader, mut writer) = stream.into_split();
+    let ask = format!("GET /ui/live HTTP/1.1\r\nhost: {}\r\n\r\n", node.address);
+    writer.write_all(ask.as_bytes()).await.unwrap();
+    let mut heard = Heard { reader: &mut reader, text: String::new() };
+    heard.until("content-type: text/event-stream").await;
+    // The stream of the API has begun: everything may have changed before.
+    heard.until("data: tasks queues workers schedules cluster\n\n").await;
+    node.create(&serde_json::json!({ "id": "a-secret-id", "kind": "k" })).await;
+    heard.until("data: tasks").await;
+    assert!(!heard.text.contains("secret"), "{}", heard.text);
+    // An open stream does not hold up the stop.
+    node.stop().await;
+}
+
+/// What a stream said so far.
+struct Heard<'a> {
+    reader: &'a mut OwnedReadHalf,
+    text: String,
+}
+
+impl Heard<'_> {
+    /// Reads until the text comes, and forgets what came before.
+    async fn until(&mut self, text: &str) {
+        let read = async {
+            let mut chunk = [0; 1024];
+            while !self.text.contains(text) {
+                let length = self.reader.read(&mut chunk).await.unwrap();
+                assert!(length > 0, "the stream ended before {text:?}: {}", self.text);
+                self.text.push_str(&String::from_utf8_lossy(&chunk[..length]));
+            }
+        };
+        tokio::time::timeout(PATIENCE, read).await.expect(text);
+        let end = self.text.find(text).unwrap() + text.len();
+        self.text.drain(..end);
+    }
 }

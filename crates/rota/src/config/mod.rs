@@ -7,6 +7,7 @@ mod check;
 mod context;
 mod file;
 mod keys;
+mod limit_keys;
 mod store_keys;
 mod store_url;
 mod table;

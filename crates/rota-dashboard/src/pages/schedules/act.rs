@@ -6,7 +6,7 @@ use rota_proto::{
 };
 use tonic::Response;
 
-use crate::{dashboard::Shown, flash, link, pages::confirm, trouble::Trouble, visit::Visit};
+use crate::{flash, layout::Shown, link, pages::confirm, trouble::Trouble, visit::Visit};
 
 /// The question before a task is created by hand.
 pub(super) fn trigger_question(name: &str) -> String {

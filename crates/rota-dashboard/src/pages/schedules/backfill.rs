@@ -13,9 +13,8 @@ use tonic::{Code, Response, Status};
 
 use super::edit::upcoming;
 use crate::{
-    dashboard::Shown,
     flash,
-    layout::View,
+    layout::{Shown, View},
     link,
     parts::{count, failed, name, plural},
     trouble::Trouble,

@@ -20,9 +20,8 @@ use tonic::{Code, Response, Status};
 
 use crate::{
     api::Api,
-    dashboard::Shown,
     flash,
-    layout::View,
+    layout::{Shown, View},
     link,
     parts::{Pager, empty, failed, icon, labels, name, pager, plural, state, when},
     trouble::Trouble,

@@ -11,9 +11,8 @@ use rota_proto::{
 use tonic::{Code, Response};
 
 use crate::{
-    dashboard::Shown,
     flash,
-    layout::View,
+    layout::{Shown, View},
     link,
     parts::{Pager, empty, failed, pager},
     trouble::Trouble,
@@ -44,7 +43,7 @@ impl Asked {
                 "search" => asked.search = Some(value.clone()),
                 "cursor" => asked.cursor = Some(value.clone()),
                 "limit" => {
-                    asked.limit = value.parse().ok().filter(|limit| (1..=1000).contains(limit))
+                    asked.limit = value.parse().ok().filter(|limit| (1..=1000).contains(limit));
                 }
                 flash::PARAMETER => {}
                 _ => {

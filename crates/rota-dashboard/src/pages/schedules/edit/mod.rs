@@ -20,7 +20,13 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use self::{fields::Fields, fields::Wrong};
-use crate::{dashboard::Shown, flash, layout::View, link, trouble::Trouble, visit::Visit};
+use crate::{
+    flash,
+    layout::{Shown, View},
+    link,
+    trouble::Trouble,
+    visit::Visit,
+};
 
 /// Coming runs of a preview.
 const RUNS: u32 = 10;
