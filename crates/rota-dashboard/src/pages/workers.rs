@@ -132,7 +132,7 @@ fn row(worker: &Worker, running: &Running) -> Markup {
         tr {
             td {
                 span.kind { (name(&worker.name)) }
-                span.note title="Session" { code { (worker.session) } }
+                span.note.wide title="Session" { code { (worker.session) } }
             }
             td { (state(word(worker))) }
             td {

@@ -71,18 +71,18 @@ pub(super) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
     }
 }
 
-fn wrong(name: &str, message: impl ToString) -> Trouble {
+fn wrong(name: &str, message: &dyn std::fmt::Display) -> Trouble {
     Trouble::Parameter { name: name.to_owned(), message: message.to_string() }
 }
 
 fn time(visit: &Visit) -> Result<Date, Trouble> {
-    visit.pairs.need("time")?.parse().map_err(|error| wrong("time", error))
+    visit.pairs.need("time")?.parse().map_err(|error| wrong("time", &error))
 }
 
 /// The version that the page showed, so that a newer one is not changed by mistake.
 pub(super) fn version(visit: &Visit) -> Result<Option<u64>, Trouble> {
     let given = visit.pairs.get("version").map(str::parse);
-    given.transpose().map_err(|error| wrong("version", error))
+    given.transpose().map_err(|error| wrong("version", &error))
 }
 
 #[cfg(test)]
@@ -139,7 +139,11 @@ mod tests {
         let name = NAME.to_owned();
         let request = ScheduleRequest { name: name.clone() };
         for method in ["TriggerSchedule", "ResumeSchedule", "CancelBackfill"] {
-            assert_eq!(fake.calls::<ScheduleRequest>(method), [request.clone()], "{method}");
+            assert_eq!(
+                fake.calls::<ScheduleRequest>(method),
+                std::slice::from_ref(&request),
+                "{method}"
+            );
         }
         let note = Some("<b>holiday</b>".to_owned());
         let pause = PauseScheduleRequest { name: name.clone(), note, by: None };

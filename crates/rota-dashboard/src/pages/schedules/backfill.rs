@@ -264,10 +264,7 @@ mod tests {
         let html = html.into_string();
         assert!(!html.contains("<script"), "{html}");
         assert!(html.contains("Create 1,234 tasks"), "{html}");
-        assert!(
-            html.contains("2026-01-31 03:30:00 +01:00") && !html.contains("2026-02-01"),
-            "{html}"
-        );
+        assert!(html.contains("2026-01-31 02:30:00<") && !html.contains("2026-02-01"), "{html}");
         let calls: Vec<BackfillScheduleRequest> = fake.calls("BackfillSchedule");
         assert!(calls.iter().all(|call| call.dry_run));
         assert_eq!(calls[0].to, Some("2026-01-31T23:59:59Z".parse().expect("a date")));

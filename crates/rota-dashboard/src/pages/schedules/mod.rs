@@ -267,6 +267,9 @@ fn row(schedule: &Schedule, ticks: &[Tick]) -> Markup {
             td.task {
                 span.kind { a href=(link::to("schedule", [("name", &schedule.name)])) { (name(&schedule.name)) } }
                 div.note { bdi { (schedule.sentence) } }
+                @if schedule.state() == ScheduleState::Active && schedule.next_time.is_some() {
+                    div.note.narrow { "next " (when(schedule.next_time)) }
+                }
                 @if let Some(definition) = definition { (labels(&definition.labels)) }
             }
             td { (state_of(schedule)) }
@@ -281,14 +284,12 @@ fn row(schedule: &Schedule, ticks: &[Tick]) -> Markup {
 
 /// The state, and whether the tasks of the schedule fail.
 fn state_of(schedule: &Schedule) -> Markup {
-    let on_failure = schedule.pause.as_ref().is_some_and(|pause| pause.on_failure);
     let failures = u64::from(schedule.failures_in_a_row);
     html! {
         (state(schedule.state().word()))
         @if failures > 0 {
-            span.why.error {
+            span.why.error.whole {
                 (plural(failures, "failure", "failures")) " in a row"
-                @if on_failure { ", paused" }
             }
         }
     }

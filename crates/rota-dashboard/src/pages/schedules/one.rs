@@ -361,7 +361,7 @@ mod tests {
             "name=\"version\" value=\"9007199254740993\"",
             "1,234 tasks created",
             "2 tasks failed in a row",
-            "2026-03-08 03:00:00 -04:00",
+            ">03:00:00 -04:00<",
             "2026-03-08 07:00:00<",
             "value=\"skip\"",
             "value=\"keep\"",

@@ -27,7 +27,7 @@ pub(super) fn view(draft: &Draft, said: &Said) -> View {
                 }
             }
         }
-        (notice(draft, said))
+        div.said { (notice(draft, said)) }
         div.columns {
             section.card aria-label="Definition" { (form(draft)) }
             section #preview aria-labelledby="preview-title" {

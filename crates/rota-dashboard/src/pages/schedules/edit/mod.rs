@@ -204,12 +204,9 @@ async fn save(
         definition: Some(definition.clone()),
         expected_version: Some(draft.version),
     };
-    let status = match visit.api.schedules().put_schedule(request).await {
-        Ok(_) => {
-            let to = [("name", name), flash::pair("schedule-saved")];
-            return Ok(Shown::See(link::to("schedule", to)));
-        }
-        Err(status) => status,
+    let Err(status) = visit.api.schedules().put_schedule(request).await else {
+        let to = [("name", name), flash::pair("schedule-saved")];
+        return Ok(Shown::See(link::to("schedule", to)));
     };
     if !is_conflict(&status) {
         return Ok(form::view(&draft.with(&definition), &refused(status)?).into());

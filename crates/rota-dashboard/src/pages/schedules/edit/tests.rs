@@ -92,12 +92,9 @@ async fn a_preview_shows_runs_warnings_and_changes_and_saves_nothing() {
         ("payload", r#"{"id":9007199254740993}"#),
     ];
     let html = html(sent(&fake, &form).await);
-    for text in [
-        "2026-03-08 03:00:00 -04:00",
-        "alert(2)",
-        "<dt><bdi>expressions</bdi></dt>",
-        "Save the schedule",
-    ] {
+    for text in
+        [">03:00:00 -04:00<", "alert(2)", "<dt><bdi>expressions</bdi></dt>", "Save the schedule"]
+    {
         assert!(html.contains(text), "{text} is missing in {html}");
     }
     assert!(!html.contains("<dt><bdi>template.payload"), "the payload is the same: {html}");

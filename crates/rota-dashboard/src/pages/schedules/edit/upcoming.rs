@@ -53,11 +53,18 @@ fn utc(at: Option<Date>) -> String {
 }
 
 /// A local time with its offset, such as `2026-03-08 03:00:00 -04:00`.
-fn local(text: &str) -> String {
+fn local_text(text: &str) -> String {
     match text.get(..19).zip(text.get(19..)) {
         Some((time, offset)) => format!("{} {offset}", time.replace('T', " ")),
         None => text.to_owned(),
     }
+}
+
+/// The same. It breaks between the day and the time alone.
+fn local(text: &str) -> Markup {
+    let shown = local_text(text);
+    let (day, time) = shown.split_once(' ').unwrap_or((&shown, ""));
+    html! { span.whole-word { (day) } " " span.whole-word { (time) } }
 }
 
 fn why(run: &UpcomingRun) -> Markup {
@@ -87,7 +94,7 @@ fn switch(run: &UpcomingRun, schedule: &str) -> Markup {
         fields: &fields,
         label,
         class: "small",
-        title: Some(format!("{label}: {}", local(&run.local_time))),
+        title: Some(format!("{label}: {}", local_text(&run.local_time))),
         ..Change::default()
     };
     change.form()
