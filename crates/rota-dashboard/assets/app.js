@@ -36,7 +36,7 @@
   const regions = () => [...document.querySelectorAll("[data-live][id]")];
   const isHeld = (region) => {
     const selection = getSelection();
-    return region.querySelector("tr:hover, li:hover, input:checked, input:focus, select:focus, textarea:focus, details[open]") !== null
+    return region.querySelector("tr:hover, li:hover, input:checked, input:focus, select:focus, textarea:focus, details[open]:not([data-open])") !== null
       || (selection && !selection.isCollapsed && region.contains(selection.anchorNode))
       || document.querySelector("dialog[open]") !== null;
   };
@@ -70,11 +70,14 @@
         const next = fresh.getElementById(region.id);
         if (!next) continue;
         showTimes(next);
-        if (next.isEqualNode(region)) continue;
+        // A region with a stamp is the same as long as the stamp is, whatever its reader has folded.
+        const stamp = next.dataset.stamp;
+        if (stamp !== undefined ? stamp === region.dataset.stamp : next.isEqualNode(region)) continue;
         if (!force && isHeld(region)) { left = true; continue; }
         const focus = document.activeElement;
         const address = region.contains(focus) ? focus.getAttribute("href") : null;
         region.replaceChildren(...document.importNode(next, true).childNodes);
+        if (stamp !== undefined) region.dataset.stamp = stamp;
         if (address) [...region.querySelectorAll("a")].find((link) => link.getAttribute("href") === address)?.focus();
       }
       held = left ? held + 1 : 0;

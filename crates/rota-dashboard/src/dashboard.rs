@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use axum::body::Body;
+use bytes::Bytes;
 use http::{Request, Response, StatusCode, header, request::Parts};
 use maud::Markup;
 use rota_proto::operations::{Operation, Route};
@@ -138,6 +139,7 @@ impl Dashboard {
         match shown {
             Ok(Shown::Page(view)) => framed(parts, &visit, &view, info.as_ref(), StatusCode::OK),
             Ok(Shown::See(link)) => answer::see(&link),
+            Ok(Shown::File { name, content }) => answer::download(name, content),
             Err(Trouble::SignIn) => answer::see(&to_login(&visit)),
             Err(trouble) => {
                 let view = View::of_trouble(&trouble);
@@ -169,6 +171,7 @@ impl Dashboard {
                 "logout" => Ok(self.sign_out()),
                 _ => match pages::act(&visit).await? {
                     Shown::See(link) => Ok(answer::see(&link)),
+                    Shown::File { name, content } => Ok(answer::download(name, content)),
                     Shown::Page(view) => {
                         let info = layout::info(&visit).await;
                         Ok(framed(parts, &visit, &view, info.as_ref(), StatusCode::OK))
@@ -216,6 +219,11 @@ pub(crate) enum Shown {
     Page(View),
     /// Another page, by its link.
     See(String),
+    /// A file to keep, whatever is in it.
+    File {
+        name: &'static str,
+        content: Bytes,
+    },
 }
 
 impl From<View> for Shown {

@@ -4,9 +4,12 @@
 //! navigation (`layout`) if it needs one.
 
 mod attention;
+mod draft;
 pub(crate) mod login;
+mod new;
 mod overview;
 mod planned;
+mod task;
 mod tasks;
 
 use crate::{dashboard::Shown, trouble::Trouble, visit::Visit};
@@ -16,12 +19,20 @@ pub(crate) async fn show(visit: &Visit) -> Result<Shown, Trouble> {
     match visit.page.as_str() {
         "" => overview::show(visit).await.map(Shown::from),
         "tasks" => tasks::show(visit).await,
+        "task" => task::show(visit).await,
+        "edit" => task::show_edit(visit).await,
+        "payload" | "result" => task::content(visit).await,
+        "new" => new::show(visit).await,
         page => planned::show(page).map(Shown::from),
     }
 }
 
 /// Makes the change that a form asks for.
 pub(crate) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
-    let _ = visit;
-    Err(Trouble::NoPage)
+    match visit.page.as_str() {
+        "task" => task::act(visit).await,
+        "edit" => task::edit(visit).await,
+        "new" => new::act(visit).await,
+        _ => Err(Trouble::NoPage),
+    }
 }

@@ -6,7 +6,6 @@ use crate::{layout::View, parts::empty, trouble::Trouble};
 
 pub(super) fn show(page: &str) -> Result<View, Trouble> {
     let (of, title, command) = match page {
-        "task" => ("tasks", "Task", "rota task show ID"),
         "failures" => ("failures", "Failures", "rota task list --status failed"),
         "schedules" => ("schedules", "Schedules", "rota schedule list"),
         "schedule" => ("schedules", "Schedule", "rota schedule show NAME"),
@@ -14,7 +13,6 @@ pub(super) fn show(page: &str) -> Result<View, Trouble> {
         "queue" => ("queues", "Queue", "rota queue list"),
         "workers" => ("workers", "Workers", "rota workers list"),
         "cluster" => ("cluster", "Cluster", "rota cluster"),
-        "new" => ("new", "New task", "rota task create --command -- echo hello"),
         _ => return Err(Trouble::NoPage),
     };
     let body = html! {

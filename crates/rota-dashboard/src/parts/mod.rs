@@ -3,16 +3,20 @@
 
 #![allow(dead_code, unused_imports, reason = "parts for the pages that follow")]
 
+mod ask;
 mod chart;
 mod icons;
 mod panel;
 mod text;
+mod tree;
 mod value;
 
+pub(crate) use ask::{Ask, ask};
 pub(crate) use chart::{share, sparkline};
 pub(crate) use icons::icon;
 pub(crate) use panel::{
     Attention, Pager, Weight, attention, empty, failed, pager, tile, trouble_panel,
 };
 pub(crate) use text::{copy, count, cut, id, name, plural};
+pub(crate) use tree::{rest, size, tree};
 pub(crate) use value::{duration, facts, labels, span, state, status, status_of, time, when};
