@@ -213,6 +213,19 @@
     dialog.showModal();
   });
 
+  // ---- Many tasks: boxes of rows, and a form that goes on by itself
+  const boxes = (name) => [...document.querySelectorAll(`input[type="checkbox"][name="id"][form="${name}"]`)];
+  document.addEventListener("change", ({ target }) => {
+    if (target.dataset?.all) for (const box of boxes(target.dataset.all)) box.checked = target.checked;
+    if (!at("chosen")) return;
+    const number = boxes("bulk").filter((box) => box.checked).length;
+    const all = document.querySelector('[data-all="bulk"]');
+    if (all) { all.checked = number > 0 && number === boxes("bulk").length; all.indeterminate = number > 0 && !all.checked; }
+    at("chosen").textContent = number + " selected";
+  });
+  const auto = document.querySelector("form[data-auto]");
+  if (auto) setTimeout(() => auto.requestSubmit(), 300);
+
   // ---- Keys
   const rows = () => [...document.querySelectorAll("table.rows tbody tr")];
   const move = (by) => {
@@ -242,6 +255,7 @@
       g: () => { afterG = Date.now(); },
       j: () => move(1),
       k: () => move(-1),
+      x: () => document.querySelector("tr[data-current] td.check input")?.click(),
       Enter: () => document.querySelector("tr[data-current] .id a, tr[data-current] a")?.click(),
     };
     if (event.key === "Enter" && event.target !== document.body && event.target.id !== "main") return;

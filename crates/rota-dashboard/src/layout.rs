@@ -201,6 +201,7 @@ fn help() -> Markup {
                 dt { kbd { "g" } " " kbd { "n" } } dd { "New task" }
                 dt { kbd { "j" } " " kbd { "k" } } dd { "Next and previous row" }
                 dt { kbd { "Enter" } } dd { "Open the row" }
+                dt { kbd { "x" } } dd { "Select the row" }
                 dt { kbd { "?" } } dd { "This sheet" }
                 dt { kbd { "Esc" } } dd { "Close" }
             }

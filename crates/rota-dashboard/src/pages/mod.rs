@@ -30,6 +30,7 @@ pub(crate) async fn show(visit: &Visit) -> Result<Shown, Trouble> {
 /// Makes the change that a form asks for.
 pub(crate) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
     match visit.page.as_str() {
+        "tasks" => tasks::act(visit).await,
         "task" => task::act(visit).await,
         "edit" => task::edit(visit).await,
         "new" => new::act(visit).await,
