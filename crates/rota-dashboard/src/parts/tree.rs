@@ -61,7 +61,7 @@ pub(crate) fn size(bytes: usize) -> String {
 
 fn of_json(json: &str) -> Tree {
     let mut budget = Budget { entries: ENTRIES, characters: CHARACTERS, is_cut: false };
-    let shown = html! { div.tree { (value(json, 0, &mut budget)) } };
+    let shown = html! { div.tree { (value(None, json, 0, &mut budget)) } };
     Tree {
         shown,
         copy: (json.len() <= COPIED).then(|| copy(json, "Copy the JSON")),
@@ -144,17 +144,20 @@ fn head(text: &str, most: usize) -> &str {
     &text[..text.floor_char_boundary(most.min(text.len()))]
 }
 
-fn value(json: &str, depth: usize, budget: &mut Budget) -> Markup {
-    let Some(brackets) = Brackets::of(json) else { return scalar(json, budget) };
+fn value(key: Option<&str>, json: &str, depth: usize, budget: &mut Budget) -> Markup {
+    let key = html! { @if let Some(key) = key { span.key { (text(key, budget)) } ": " } };
+    let Some(brackets) = Brackets::of(json) else {
+        return html! { (key) (scalar(json, budget)) };
+    };
     let count = Members::of(json).count();
     if count == 0 {
-        return html! { span.mark { (brackets.open) (brackets.close) } };
+        return html! { (key) span.mark { (brackets.open) (brackets.close) } };
     }
     let (one, many) = brackets.words;
     let told = plural(count as u64, one, many);
     if depth == DEPTH {
         budget.is_cut = true;
-        return html! { span.mark { (brackets.open) "…" (brackets.close) } " " span.count { (told) } };
+        return html! { (key) span.mark { (brackets.open) "…" (brackets.close) } " " span.count { (told) } };
     }
     let mut entries = Vec::new();
     for (key, inner) in Members::of(json) {
@@ -163,18 +166,13 @@ fn value(json: &str, depth: usize, budget: &mut Budget) -> Markup {
             break;
         }
         budget.entries -= 1;
-        entries.push(html! {
-            li {
-                @if let Some(key) = key { span.key { bdi { (budget.take(key)) } } ": " }
-                (value(inner, depth + 1, budget))
-            }
-        });
+        entries.push(html! { li { (value(key, inner, depth + 1, budget)) } });
     }
     let left = count - entries.len();
     let is_open = depth == 0 || depth < 3 && count <= 30;
     html! {
         details open[is_open] data-open[is_open] {
-            summary { span.mark { (brackets.open) } " " span.count { (told) } }
+            summary { (key) span.mark { (brackets.open) } " " span.count { (told) } }
             ul {
                 @for entry in entries { (entry) }
                 @if left > 0 { li.count { "… and " (plural(left as u64, "more", "more")) } }
@@ -190,11 +188,20 @@ fn scalar(json: &str, budget: &mut Budget) -> Markup {
         Some(b't' | b'f' | b'n') => "word",
         _ => "digits",
     };
-    let shown = budget.take(json);
-    let left = json[shown.len()..].chars().count();
+    html! { span class=(kind) { (text(json, budget)) } }
+}
+
+/// A string, a number or a word as it is written. Its quotes are outside of what is isolated, so that they stay in
+/// their places whatever the direction of the text.
+fn text(json: &str, budget: &mut Budget) -> Markup {
+    let inner = json.strip_prefix('"').and_then(|inner| inner.strip_suffix('"'));
+    let quote = if inner.is_some() { "\"" } else { "" };
+    let inner = inner.unwrap_or(json);
+    let shown = budget.take(inner);
+    let left = inner[shown.len()..].chars().count();
     html! {
-        bdi class=(kind) { (shown) }
-        @if left > 0 { span.count { "… and " (plural(left as u64, "more character", "more characters")) } }
+        (quote) bdi { (shown) } (quote)
+        @if left > 0 { " " span.count { "… and " (plural(left as u64, "more character", "more characters")) } }
     }
 }
 
@@ -316,7 +323,10 @@ mod tests {
             "123456789012345678901234567890",
         ];
         for number in numbers {
-            assert!(shown(number).contains(&format!("<bdi class=\"digits\">{number}</bdi>")));
+            assert!(
+                shown(number)
+                    .contains(&format!("<span class=\"digits\"><bdi>{number}</bdi></span>"))
+            );
             let within = shown(&format!("{{ \"a\" : [ {number} ,{number}],\"b\":{number}}}"));
             assert_eq!(within.matches(&format!(">{number}</bdi>")).count(), 3, "{within}");
         }

@@ -83,8 +83,8 @@ fn attempt(attempt: &Attempt, scale: &Scale, is_last: bool) -> Markup {
                     (state(word(attempt)))
                     @if let Some(took) = took { span.took { (duration(took)) } }
                     @if let Some(error) = &attempt.error { span.why.error { bdi { (first_line(&error.message)) } } }
+                    (bar(attempt, scale))
                 }
-                (bar(attempt, scale))
                 (facts([
                     ("Worker", Some(html! { a href=(link::to("workers", [("name", &attempt.worker)])) { (name(&attempt.worker)) } })),
                     ("Assigned", attempt.assigned_at.map(time)),

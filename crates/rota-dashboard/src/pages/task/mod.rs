@@ -10,8 +10,8 @@ use rota_proto::{
     TimeSpan,
     json::Words,
     v1::{
-        Attempt, GetTaskRequest, ListWorkersRequest, RetryPolicy, Task, TaskError, TaskRequest,
-        TaskStatus, Worker,
+        Attempt, FailureReason, GetTaskRequest, ListWorkersRequest, RetryPolicy, Task, TaskError,
+        TaskRequest, TaskStatus, Worker,
     },
 };
 use tonic::{Code, Response, Status};
@@ -171,9 +171,11 @@ fn now(seen: &Seen) -> Markup {
 }
 
 fn what_failed(task: &Task, error: &TaskError) -> String {
-    let class = error.reason().word().replace('_', " ");
-    let whose = if is_ended(task) { "The task ended" } else { "The last attempt failed" };
-    format!("{whose}: {class}")
+    let whose = if is_ended(task) { "The task failed" } else { "The last attempt failed" };
+    match error.reason() {
+        FailureReason::Error => whose.to_owned(),
+        reason => format!("{whose}: {}", reason.word().replace('_', " ")),
+    }
 }
 
 fn properties(task: &Task) -> Markup {

@@ -176,7 +176,7 @@ async fn it_says_why_a_task_waits() {
         (Reason::BackingOff, &["href=\"#attempt-1\"", "The next is due <time"]),
         (Reason::Snoozed, &["put it off in attempt 1"]),
         (Reason::QueuePaused, &["href=\"queue?name=q%2F1\"", "is paused"]),
-        (Reason::NoWorker, &["No connected worker", "2 workers"]),
+        (Reason::NoWorker, &["No connected worker", "2 connected workers"]),
         (
             Reason::SlotsBusy,
             &["1,200 tasks", ">busy<", "4 of 4 slots", "status=assigned%2Crunning&amp;queue=q%2F1"],

@@ -22,17 +22,17 @@ pub(super) fn why(task: &Task, waiting: &Waiting, workers: Option<&[Worker]>) ->
         div.waiting {
             p.what { "Why it waits" }
             @match waiting.reason() {
-                Reason::DueLater => p { (until("It is due")) "." },
+                Reason::DueLater => p { (until("It is due")) },
                 Reason::BackingOff => p {
                     @match waiting.attempt {
                         Some(attempt) => { "Its " a href=(format!("#attempt-{attempt}")) { "attempt " (attempt) } " failed. " }
                         None => { "Its last attempt failed. " }
                     }
-                    (until("The next is due")) "."
+                    (until("The next is due"))
                 },
                 Reason::Snoozed => p {
                     "Its handler put it off" @if let Some(attempt) = waiting.attempt { " in attempt " (attempt) } ". "
-                    (until("It is due again")) "."
+                    (until("It is due again"))
                 },
                 Reason::QueuePaused => p {
                     "Its queue " (queue(task)) " is paused. It starts after the queue is resumed."
@@ -80,18 +80,31 @@ fn ahead(task: &Task, waiting: &Waiting) -> Markup {
 }
 
 fn no_worker(task: &Task, workers: Option<&[Worker]>) -> Markup {
-    let command = format!("rota worker --queue {}", task.queue);
+    // Other kinds have handlers in programs of their users.
+    let command = match task.kind.as_str() {
+        "command" => Some(format!("rota worker --queues {} --allow-command", task.queue)),
+        "http" => Some(format!("rota worker --queues {}", task.queue)),
+        _ => None,
+    };
     html! {
         p {
             "No connected worker serves the queue " (queue(task)) " and the kind " (name(&task.kind)) ". "
             @match workers {
                 Some([]) => "No worker is connected.",
-                Some(all) => { a href="workers" { (plural(all.len() as u64, "worker", "workers")) } " of others " @if all.len() == 1 { "is" } @else { "are" } " connected." }
+                Some(all) => {
+                    "The " a href="workers" { (plural(all.len() as u64, "connected worker", "connected workers")) }
+                    @if all.len() == 1 { " serves" } @else { " serve" } " other queues or kinds."
+                }
                 None => {}
             }
         }
-        p.note { "It starts as soon as a worker with a handler for this kind connects, such as:" }
-        p.command { code { (command) } (copy(&command, "Copy the command")) }
+        @match command {
+            None => p.note { "It starts as soon as a worker with a handler for this kind connects." },
+            Some(command) => {
+                p.note { "It starts as soon as such a worker connects:" }
+                p.command { code { (command) } (copy(&command, "Copy the command")) }
+            }
+        }
     }
 }
 
