@@ -216,7 +216,7 @@ fn confirmation() -> Markup {
         dialog #confirm aria-labelledby="confirm-text" {
             p #confirm-text {}
             form method="dialog" {
-                button type="submit" value="no" autofocus { "Cancel" }
+                button type="submit" value="no" autofocus { "Go back" }
                 button.danger type="submit" value="yes" { "Confirm" }
             }
         }

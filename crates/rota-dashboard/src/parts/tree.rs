@@ -141,7 +141,8 @@ impl Budget {
 
 /// The beginning of a text, up to this number of bytes.
 fn head(text: &str, most: usize) -> &str {
-    &text[..text.floor_char_boundary(most.min(text.len()))]
+    let end = (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    &text[..end.unwrap_or_default()]
 }
 
 fn value(key: Option<&str>, json: &str, depth: usize, budget: &mut Budget) -> Markup {

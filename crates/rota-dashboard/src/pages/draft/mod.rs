@@ -167,7 +167,7 @@ pub(super) fn of_task(task: &Task) -> Pairs {
     let pairs = [
         ("queue", Some(task.queue.clone())),
         ("kind", Some(task.kind.clone())),
-        ("payload", payload.map(|text| lines(&text))),
+        ("payload", payload.map(|text| visible(&lines(&text)))),
         ("labels", Some(labels.join("\n"))),
         ("priority", Some(task.priority.to_string())),
         ("timeout", span(task.timeout)),
@@ -183,6 +183,21 @@ pub(super) fn of_task(task: &Task) -> Pairs {
     ];
     let pairs = pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     Pairs(pairs.collect())
+}
+
+/// JSON with escapes for characters that change the direction of text, because a field of a form cannot isolate a
+/// string. The value is the same.
+fn visible(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                text.push_str(&format!("\\u{:04x}", u32::from(c)));
+            }
+            c => text.push(c),
+        }
+    }
+    text
 }
 
 /// The times that a change can set.

@@ -106,3 +106,9 @@ fn a_task_fills_the_form_and_comes_back() {
     assert!(changed(&of_task(&task), &of_task(&task)).is_empty());
     assert!(!is_editable(&[0, 255]) && !is_editable(&[b'1'; EDITED + 1]) && is_editable(b""));
 }
+
+#[test]
+fn the_direction_of_a_form_cannot_be_changed_by_a_payload() {
+    let task = Task { payload: "{\"a\":\"x\u{202e}y\"}".into(), ..Task::default() };
+    assert_eq!(of_task(&task).get("payload"), Some("{\"a\":\"x\\u202ey\"}"));
+}

@@ -110,7 +110,8 @@ pub(super) async fn act(visit: &Visit, id: &str) -> Result<Shown, Trouble> {
         && !visit.is_confirmed()
     {
         let about = html! { p.id.whole { bdi { (id) } } };
-        let asked = Ask { question, about, go: words, back: &page_of(id) };
+        let go = format!("{words} the task");
+        let asked = Ask { question, about, go: &go, back: &page_of(id) };
         return Ok(View::new(*question, "tasks", ask(visit, &asked)).into());
     }
     let mut tasks = visit.api.tasks();

@@ -172,7 +172,7 @@ fn bar(attempt: &Attempt, scale: &Scale) -> Markup {
     let start = scale.at(attempt.started_at.unwrap_or(assigned));
     let end = scale.at(attempt.ended_at.unwrap_or(scale.to));
     // Wide enough to be seen.
-    let width = (end - start.min(end)).max(6).min(WIDTH);
+    let width = (end - start.min(end)).clamp(6, WIDTH);
     let start = start.min(WIDTH - width);
     html! {
         svg.bar viewBox=(format!("0 0 {WIDTH} 8")) preserveAspectRatio="none" aria-hidden="true" data-state=(word(attempt)) {

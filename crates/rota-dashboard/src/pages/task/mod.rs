@@ -171,10 +171,12 @@ fn now(seen: &Seen) -> Markup {
 }
 
 fn what_failed(task: &Task, error: &TaskError) -> String {
-    let whose = if is_ended(task) { "The task failed" } else { "The last attempt failed" };
-    match error.reason() {
-        FailureReason::Error => whose.to_owned(),
-        reason => format!("{whose}: {}", reason.word().replace('_', " ")),
+    let reason = error.reason().word().replace('_', " ");
+    match (is_ended(task), error.reason()) {
+        (true, FailureReason::Error) => "The task failed".to_owned(),
+        (true, _) => format!("The task ended: {reason}"),
+        (false, FailureReason::Error) => "The last attempt failed".to_owned(),
+        (false, _) => format!("The last attempt failed: {reason}"),
     }
 }
 

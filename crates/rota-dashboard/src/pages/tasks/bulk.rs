@@ -241,7 +241,9 @@ async fn question(visit: &Visit, bulk: &Bulk) -> Result<View, Trouble> {
     let question = format!("{verb} {number}?");
     let mut again = visit.clone();
     again.pairs.0.extend(whole.map(|whole| ("whole".to_owned(), whole.to_string())));
-    let asked = Ask { question: &question, about, go: verb, back: &bulk.back() };
+    // `Cancel` alone could mean the question.
+    let go = format!("{verb} the tasks");
+    let asked = Ask { question: &question, about, go: &go, back: &bulk.back() };
     Ok(View::new(&question, "tasks", ask(&again, &asked)))
 }
 
@@ -306,9 +308,7 @@ async fn matching(visit: &Visit, bulk: &mut Bulk, until: Instant) -> Option<Stat
         done.refused += u64::from(answer.refused);
         done.refusal = done.refusal.take().or(answer.refusal_message);
         let before = std::mem::replace(&mut bulk.cursor, answer.next_page_token);
-        if bulk.cursor.is_none() {
-            return None;
-        }
+        bulk.cursor.as_ref()?;
         if bulk.cursor == before {
             return Some(Status::resource_exhausted("the server cannot change the next task now"));
         }
