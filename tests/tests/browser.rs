@@ -1,4 +1,4 @@
-//! `/` and `/docs` in a real browser, which can reach nothing but the server.
+//! `/docs` and the dashboard in a real browser, which can reach nothing but the server.
 
 use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path, process::Stdio, sync::Arc};
 
@@ -58,7 +58,7 @@ async fn visit(server: &Server, path: &str) -> Visit {
 async fn the_contract_can_be_read_without_the_internet() {
     let server = Server::start(&[]).await;
     server.ready().await;
-    for path in ["/", "/docs"] {
+    for path in ["/docs"] {
         let Visit { dom, requests } = visit(&server, path).await;
         for word in
             ["Rota", "/v1/tasks/{id}/cancel", "/v1/leases", "Search operations", "Authorize"]
@@ -108,10 +108,25 @@ const look = setInterval(async () => {
 }, 200);
 "##;
 
-/// Serves what the server does, and adds to its page a script that checks it.
-async fn checked(server: SocketAddr) -> SocketAddr {
+/// Checks a page of the dashboard by all rules, after its script has heard of a change.
+const CHECK_DASHBOARD: &str = r##"
+const look = setInterval(async () => {
+  if (document.getElementById("dot")?.dataset.state !== "on") return;
+  clearInterval(look);
+  const found = await axe.run(document);
+  const wrong = found.violations.flatMap((rule) => rule.nodes.map((node) => node.target + ": " + node.failureSummary));
+  const result = document.createElement("pre");
+  result.id = "found";
+  const sizes = [document.documentElement.scrollWidth, window.innerWidth];
+  result.textContent = JSON.stringify({ wrong, sizes, checked: found.passes.flatMap((rule) => rule.nodes).length });
+  document.body.append(result);
+}, 200);
+"##;
+
+/// Serves what the server does, and adds to its pages a script that checks them.
+async fn checked(server: SocketAddr, check: &str) -> SocketAddr {
     let axe = fs::read_to_string(tool("axe/axe_core_python/axe.min.js")).expect("a script");
-    let script = Arc::new(format!("{axe}\n{CHECK}"));
+    let script = Arc::new(format!("{axe}\n{check}"));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
@@ -138,9 +153,15 @@ async fn answer(mut stream: TcpStream, server: SocketAddr, script: Arc<String>) 
         let mut upstream = TcpStream::connect(server).await.expect("the server");
         let ask = format!("GET {path} HTTP/1.1\r\nhost: {server}\r\nconnection: close\r\n\r\n");
         upstream.write_all(ask.as_bytes()).await.expect("sent");
+        if path == "/ui/live" {
+            // It has no end.
+            let _ = tokio::io::copy(&mut upstream, &mut stream).await;
+            return;
+        }
         let mut whole = Vec::new();
         upstream.read_to_end(&mut whole).await.expect("an answer");
-        if path == "/docs" { with_check(&String::from_utf8_lossy(&whole)) } else { whole }
+        let is_page = path == "/docs" || (path.starts_with("/ui/") && !path.contains("assets"));
+        if is_page { with_check(&String::from_utf8_lossy(&whole)) } else { whole }
     };
     // The browser may have closed the connection.
     let _ = stream.write_all(&answer).await;
@@ -160,24 +181,52 @@ async fn the_page_can_be_read_by_everyone_and_on_a_telephone() {
     let server = Server::start(&[]).await;
     server.ready().await;
     let address = server.url().trim_start_matches("http://").parse().expect("an address");
-    let url = format!("http://{}/docs", checked(address).await);
+    let url = format!("http://{}/docs", checked(address, CHECK).await);
     // A window is at least 500 wide; the layout for telephones begins below 640.
     for size in ["1280,900", "500,900"] {
-        let show = ["--dump-dom".to_owned(), format!("--window-size={size}")];
-        let show = show.each_ref().map(String::as_str);
-        let dom = String::from_utf8(chromium(server.home(), &url, &show).await).expect("text");
-        let found =
-            dom.split_once("<pre id=\"found\">").and_then(|(_, rest)| rest.split_once("</pre>"));
-        let (found, _) = found.unwrap_or_else(|| panic!("it was not checked: {dom}"));
-        let found = found
-            .replace("&quot;", "\"")
-            .replace("&lt;", "<")
-            .replace("&gt;", ">")
-            .replace("&amp;", "&");
-        let found: serde_json::Value = serde_json::from_str(&found).expect("JSON");
-        assert!(found["checked"].as_u64() > Some(100), "{found}");
-        assert_eq!(found["wrong"], serde_json::json!([]), "at {size}");
-        let size = |at: usize| found["sizes"][at].as_u64().expect("a width");
-        assert!(size(0) <= size(1), "the page is wider than the window: {found}");
+        assert_fit(&server, &url, size, 100).await;
     }
+}
+
+/// Shows a page that checks itself in a window of this size. It must find enough, and nothing wrong.
+async fn assert_fit(server: &Server, url: &str, size: &str, least: u64) {
+    let show = ["--dump-dom".to_owned(), format!("--window-size={size}")];
+    let show = show.each_ref().map(String::as_str);
+    let dom = String::from_utf8(chromium(server.home(), url, &show).await).expect("text");
+    let found =
+        dom.split_once("<pre id=\"found\">").and_then(|(_, rest)| rest.split_once("</pre>"));
+    let (found, _) = found.unwrap_or_else(|| panic!("{url} was not checked: {dom}"));
+    let found = found
+        .replace("&quot;", "\"")
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&amp;", "&");
+    let found: serde_json::Value = serde_json::from_str(&found).expect("JSON");
+    assert!(found["checked"].as_u64() > Some(least), "{found}");
+    assert_eq!(found["wrong"], serde_json::json!([]), "{url} at {size}");
+    let size = |at: usize| found["sizes"][at].as_u64().expect("a width");
+    assert!(size(0) <= size(1), "{url} is wider than the window: {found}");
+}
+
+#[tokio::test]
+async fn the_dashboard_can_be_read_by_everyone_and_on_a_telephone() {
+    let server = Server::start(&[]).await;
+    server.ready().await;
+    let client = server.client();
+    for (name, queue) in [("a/b", "mail/out".to_owned()), ("c", "q".repeat(128))] {
+        let task = rota_client::task("k").id(name).queue(queue).label("customer", "7");
+        client.create_task(task).await.expect("a task");
+    }
+    let address = server.url().trim_start_matches("http://").parse().expect("an address");
+    let server_of_pages = checked(address, CHECK_DASHBOARD).await;
+    for page in ["", "tasks?label=customer%3D7", "queues"] {
+        let url = format!("http://{server_of_pages}/ui/{page}");
+        for size in ["1440,900", "500,900"] {
+            assert_fit(&server, &url, size, 40).await;
+        }
+    }
+    let Visit { requests, .. } = visit(&server, "/").await;
+    let elsewhere: Vec<_> = requests.iter().filter(|url| !url.starts_with(&server.url())).collect();
+    assert_eq!(elsewhere, Vec::<&String>::new(), "the dashboard reaches elsewhere");
+    assert!(requests.iter().any(|url| url.ends_with("/app.css")), "{requests:?}");
 }

@@ -57,6 +57,7 @@ macro_rules! clients {
     ($($name:ident $client:ident;)*) => {
         impl Api {
             $(
+                #[allow(dead_code, reason = "pages that follow use the other services")]
                 #[doc = concat!("A [`", stringify!($client), "`].")]
                 pub(crate) fn $name(&self) -> $client<Self> {
                     $client::new(self.clone()).max_decoding_message_size(ANSWER_BYTES)

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::SystemTime};
 
 use axum::body::Body;
-use bytes::Bytes;
 use http::{Request, Response, StatusCode, header, request::Parts};
 use maud::Markup;
 use rota_proto::operations::{Operation, Route};
@@ -13,7 +12,7 @@ use crate::{
     answer,
     api::{Api, Inner},
     assets, flash,
-    layout::{self, View},
+    layout::{self, Shown, View},
     link,
     live::Live,
     origin, pages,
@@ -24,6 +23,8 @@ use crate::{
 
 /// Maximum size of a form. A payload of a new task has up to 1 MiB by default, and its characters up to three bytes.
 const FORM_BYTES: usize = 4 << 20;
+/// The name for a path that cannot be that of a page.
+const NO_PAGE: &str = "none";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// What the server knows and the dashboard needs.
@@ -86,6 +87,7 @@ impl Dashboard {
         let path = parts.uri.path();
         let operation = Route::of(path).and_then(|route| route.operation(parts.method.as_str()));
         let page = path.strip_prefix("/ui/").unwrap_or_default();
+        let page = if link::is_page(page) { page } else { NO_PAGE };
         match operation {
             Some(Operation::DashboardBase) => answer::see("ui/"),
             Some(Operation::DashboardAsset) => asset(&parts),
@@ -130,9 +132,8 @@ impl Dashboard {
         if page == "login" {
             return self.show_login(parts);
         }
-        let token = match self.token(parts) {
-            Ok(token) => token,
-            Err(_) => return answer::see(&to_login(&self.visit(parts, page, None))),
+        let Ok(token) = self.token(parts) else {
+            return answer::see(&to_login(&self.visit(parts, page, None)));
         };
         let visit = self.visit(parts, page, token);
         let (info, shown) = tokio::join!(layout::info(&visit), pages::show(&visit));
@@ -142,7 +143,7 @@ impl Dashboard {
             Ok(Shown::File { name, content }) => answer::download(name, content),
             Err(Trouble::SignIn) => answer::see(&to_login(&visit)),
             Err(trouble) => {
-                let view = View::of_trouble(&trouble);
+                let view = View::of_trouble(&visit, &trouble);
                 framed(parts, &visit, &view, info.as_ref(), trouble.status())
             }
         }
@@ -183,7 +184,7 @@ impl Dashboard {
             Ok(response) => response,
             Err(Trouble::SignIn) => answer::see(&link::page("login")),
             Err(trouble) => {
-                let view = View::of_trouble(&trouble);
+                let view = View::of_trouble(&visit, &trouble);
                 // Another site learns nothing about the node.
                 let info = match trouble {
                     Trouble::Foreign => None,
@@ -210,25 +211,6 @@ impl Dashboard {
     fn sign_out(&self) -> Response<Body> {
         let cookie = session::set("", std::time::Duration::ZERO, self.0.secure);
         answer::see_with_cookie(&link::to("login", [flash::pair("signed-out")]), &cookie)
-    }
-}
-
-/// What a request leads to.
-#[derive(Debug)]
-pub(crate) enum Shown {
-    Page(View),
-    /// Another page, by its link.
-    See(String),
-    /// A file to keep, whatever is in it.
-    File {
-        name: &'static str,
-        content: Bytes,
-    },
-}
-
-impl From<View> for Shown {
-    fn from(view: View) -> Self {
-        Self::Page(view)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The frame around every page: head, navigation, search, and the state of the live refresh.
 
+use bytes::Bytes;
 use maud::{DOCTYPE, Markup, html};
 use rota_proto::v1::{GetServerInfoRequest, ServerInfo};
 
@@ -24,13 +25,37 @@ impl View {
         Self { title: title.into(), of, body }
     }
 
-    pub(crate) fn of_trouble(trouble: &Trouble) -> Self {
-        let words = trouble.words();
+    /// The page of an error, in the place of the page that was asked for.
+    pub(crate) fn of_trouble(visit: &Visit, trouble: &Trouble) -> Self {
+        let what = trouble.words().what;
+        let of = NAVIGATION.iter().find(|(name, ..)| *name == visit.page);
         let body = html! {
-            div.head { h1 { (words.what) } }
+            div.head { h1 { (what) } }
             (trouble_panel(trouble))
+            @if matches!(trouble, Trouble::Parameter { .. }) {
+                p { a href=(link::page(&visit.page)) { "The page without parameters" } }
+            }
         };
-        Self::new(words.what, "none", body)
+        Self::new(what, of.map_or("none", |(name, ..)| name), body)
+    }
+}
+
+/// What a request leads to.
+#[derive(Debug)]
+pub(crate) enum Shown {
+    Page(View),
+    /// Another page, by its link.
+    See(String),
+    /// A file to keep, whatever is in it.
+    File {
+        name: &'static str,
+        content: Bytes,
+    },
+}
+
+impl From<View> for Shown {
+    fn from(view: View) -> Self {
+        Self::Page(view)
     }
 }
 

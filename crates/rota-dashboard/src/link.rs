@@ -23,13 +23,17 @@ pub(crate) fn pairs(query: &str) -> Vec<(String, String)> {
     parse(query.as_bytes()).into_owned().collect()
 }
 
+/// Whether this can be the name of a page. Nothing else of a path goes into a link.
+pub(crate) fn is_page(name: &str) -> bool {
+    name.len() <= 20 && name.bytes().all(|byte| byte.is_ascii_lowercase())
+}
+
 /// A link that came with a request, if it is one to a page of the dashboard.
 pub(crate) fn checked(link: &str) -> Option<String> {
     let (name, query) = link.split_once('?').unwrap_or((link, ""));
     let name = if name == "./" { "" } else { name };
-    let is_page = name.len() <= 20 && name.bytes().all(|byte| byte.is_ascii_lowercase());
     // Written anew, so that nothing but a page and parameters is left of it.
-    is_page.then(|| to(name, pairs(query)))
+    is_page(name).then(|| to(name, pairs(query)))
 }
 
 #[cfg(test)]

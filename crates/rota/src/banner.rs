@@ -152,6 +152,9 @@ impl Banner {
                 text.push_str(&format!("{:NAMES$}{change}\n", ""));
             }
         }
+        let dashboard =
+            format!("{}{}/\n", style.bold(&format!("{:<NAMES$}", "Page")), line(&self.url));
+        text.push_str(&dashboard);
         let docs =
             format!("{}{}/docs\n", style.bold(&format!("{:<NAMES$}", "API")), line(&self.url));
         text.push_str(&docs);
@@ -302,6 +305,7 @@ mod tests {
             "          To allow it, add --allow-command.",
             "HTTP      Tasks can send requests to public addresses and to this machine.",
             "Access    Every program on this machine can connect, without a token.",
+            "Page      http://127.0.0.1:7420/",
             "API       http://127.0.0.1:7420/docs",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line:?} is missing in:\n{text}");

@@ -17,6 +17,7 @@ mod input;
 mod log;
 mod man;
 mod manage;
+mod open;
 mod output;
 mod schedule;
 mod serve;
@@ -89,6 +90,8 @@ enum Verb {
     Events(events::EventsArgs),
     /// Watch throughput, queues, workers, errors and nodes live.
     Top,
+    /// Open the dashboard of a server in the browser, and print its address.
+    Open,
     /// Show the version, leader, store and limits of a server.
     Info,
     /// Show or change the log filter of a node.
@@ -345,6 +348,7 @@ fn run(cli: Cli, leaf: &clap::ArgMatches) -> Result<(), Failure> {
             Verb::Calendar(verb) => calendar::run(verb, &serve::client(&settings)?, format).await,
             Verb::Events(args) => events::run(args, &serve::client(&settings)?, format).await,
             Verb::Top => top::run(serve::client(&settings)?).await,
+            Verb::Open => open::run(&settings).await,
             Verb::Info => manage::info(&serve::client(&settings)?, format).await,
             Verb::Log { filter } => {
                 manage::log_filter(filter, &serve::client(&settings)?, format).await

@@ -247,6 +247,7 @@ fn server_options(settings: &Settings) -> Result<ServerOptions, Failure> {
         metrics_tokens: Tokens::new(settings.list("metrics_tokens"))
             .map_err(|error| Failure::usage(format!("metrics_tokens: {error}")))?,
         metrics_open: settings.get("metrics_open")?,
+        public_origin: config::origin(settings.text("public_url")),
         ..ServerOptions::default()
     })
 }
@@ -431,7 +432,13 @@ pub(crate) async fn dev(settings: &Settings, log: Log) -> Result<(), Failure> {
 }
 
 fn announce(url: &str, settings: &Settings) {
-    info!(url, store = settings.text("store"), docs = format!("{url}/docs"), "serving");
+    info!(
+        url,
+        store = settings.text("store"),
+        dashboard = format!("{url}/"),
+        docs = format!("{url}/docs"),
+        "serving"
+    );
     let exposed: bool = settings.get("insecure_no_auth").unwrap_or(false);
     if exposed && settings.text("api_tokens").is_empty() {
         warn!("no API token is set; everyone who reaches this port can run tasks");

@@ -5,10 +5,10 @@ use std::time::Duration;
 use maud::{Markup, html};
 use rota_proto::{
     TimeSpan,
-    v1::{Cluster, NodeRole, Queue, Worker},
+    v1::{Cluster, ListQueuesResponse, ListWorkersResponse, NodeRole, Queue, Worker},
 };
+use tonic::Status;
 
-use super::overview::Seen;
 use crate::{
     link,
     parts::{Attention, Weight, duration, name, plural},
@@ -22,6 +22,13 @@ const SILENT: Duration = Duration::from_secs(20);
 const FULL: u64 = 80;
 /// Entries of one kind. The page of the kind has all.
 const EACH: usize = 5;
+
+/// What the API says. A part can fail while others are there.
+pub(super) struct Seen {
+    pub(super) queues: Result<ListQueuesResponse, Status>,
+    pub(super) workers: Result<ListWorkersResponse, Status>,
+    pub(super) cluster: Result<Cluster, Status>,
+}
 
 pub(super) fn find(seen: &Seen) -> Vec<Attention> {
     let mut found = Vec::new();
@@ -83,7 +90,7 @@ fn of_oldest(queue: &Queue) -> Option<Attention> {
     let filter = [("status", "pending"), ("queue", &queue.name)];
     Some(Attention {
         weight: Weight::Warning,
-        what: html! { "The oldest due task waits since " (duration(oldest)) },
+        what: html! { "The oldest due task has waited for " (duration(oldest)) },
         why: html! { "in the queue " (name(&queue.name)) },
         href: link::to("tasks", filter),
         go: "Tasks",
@@ -175,7 +182,7 @@ fn of_cluster(cluster: &Cluster) -> Vec<Attention> {
 
 #[cfg(test)]
 mod tests {
-    use rota_proto::v1::{ListQueuesResponse, ListWorkersResponse, Node, StoreState};
+    use rota_proto::v1::{Node, StoreState};
 
     use super::*;
 

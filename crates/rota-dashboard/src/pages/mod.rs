@@ -4,15 +4,17 @@
 //! navigation (`layout`) if it needs one.
 
 mod attention;
+mod confirm;
 mod draft;
 pub(crate) mod login;
 mod new;
 mod overview;
 mod planned;
+mod queues;
 mod task;
 mod tasks;
 
-use crate::{dashboard::Shown, trouble::Trouble, visit::Visit};
+use crate::{layout::Shown, trouble::Trouble, visit::Visit};
 
 /// Shows a page.
 pub(crate) async fn show(visit: &Visit) -> Result<Shown, Trouble> {
@@ -23,6 +25,7 @@ pub(crate) async fn show(visit: &Visit) -> Result<Shown, Trouble> {
         "edit" => task::show_edit(visit).await,
         "payload" | "result" => task::content(visit).await,
         "new" => new::show(visit).await,
+        "queues" => queues::show(visit).await.map(Shown::from),
         page => planned::show(page).map(Shown::from),
     }
 }
@@ -34,6 +37,7 @@ pub(crate) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
         "task" => task::act(visit).await,
         "edit" => task::edit(visit).await,
         "new" => new::act(visit).await,
+        "queues" => queues::act(visit).await,
         _ => Err(Trouble::NoPage),
     }
 }

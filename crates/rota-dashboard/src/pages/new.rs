@@ -10,9 +10,8 @@ use super::{
     task,
 };
 use crate::{
-    dashboard::Shown,
     flash,
-    layout::View,
+    layout::{Shown, View},
     link,
     parts::{cut, size, trouble_panel},
     trouble::Trouble,

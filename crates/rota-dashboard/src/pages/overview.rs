@@ -2,12 +2,12 @@
 
 use maud::{Markup, html};
 use rota_proto::v1::{
-    Cluster, GetClusterRequest, ListQueuesRequest, ListQueuesResponse, ListWorkersRequest,
+    GetClusterRequest, ListQueuesRequest, ListQueuesResponse, ListWorkersRequest,
     ListWorkersResponse, Queue,
 };
 use tonic::{Code, Response, Status};
 
-use super::attention;
+use super::attention::{self, Seen};
 use crate::{
     layout::View,
     link,
@@ -20,13 +20,6 @@ use crate::{
 
 /// Queues on this page. The page of queues has all.
 const QUEUES: usize = 8;
-
-/// What the API says. A part can fail while others are there.
-pub(super) struct Seen {
-    pub(super) queues: Result<ListQueuesResponse, Status>,
-    pub(super) workers: Result<ListWorkersResponse, Status>,
-    pub(super) cluster: Result<Cluster, Status>,
-}
 
 pub(super) async fn show(visit: &Visit) -> Result<View, Trouble> {
     let (mut queues, mut workers, mut server) =

@@ -9,7 +9,6 @@ pub(super) fn show(page: &str) -> Result<View, Trouble> {
         "failures" => ("failures", "Failures", "rota task list --status failed"),
         "schedules" => ("schedules", "Schedules", "rota schedule list"),
         "schedule" => ("schedules", "Schedule", "rota schedule show NAME"),
-        "queues" => ("queues", "Queues", "rota queue list"),
         "queue" => ("queues", "Queue", "rota queue list"),
         "workers" => ("workers", "Workers", "rota workers list"),
         "cluster" => ("cluster", "Cluster", "rota cluster"),

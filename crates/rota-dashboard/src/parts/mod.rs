@@ -3,7 +3,6 @@
 
 #![allow(dead_code, unused_imports, reason = "parts for the pages that follow")]
 
-mod ask;
 mod chart;
 mod icons;
 mod panel;
@@ -11,7 +10,6 @@ mod text;
 mod tree;
 mod value;
 
-pub(crate) use ask::{Ask, ask};
 pub(crate) use chart::{share, sparkline};
 pub(crate) use icons::icon;
 pub(crate) use panel::{

@@ -9,6 +9,7 @@ mod bad_messages;
 mod cluster;
 mod connection;
 mod contract;
+mod dashboard;
 mod edges;
 mod events;
 mod grpc;

@@ -63,6 +63,13 @@ const NEVER_EMPTY: [(&str, &str); 4] = [
     ("metrics_tokens", "set a token, or unset it"),
 ];
 
+/// The scheme and the host of a URL, as browsers write an origin. `None` if it is not the URL of a page.
+pub(crate) fn origin(url: &str) -> Option<String> {
+    let url = url::Url::parse(url).ok()?;
+    let is_page = matches!(url.scheme(), "http" | "https") && url.username().is_empty();
+    (is_page && url.has_host()).then(|| url.origin().ascii_serialization())
+}
+
 /// What is wrong with the elements of a list.
 fn wrong_part(settings: &Settings, key: &str) -> Option<String> {
     let parts = settings.list(key);
@@ -78,6 +85,11 @@ fn wrong_part(settings: &Settings, key: &str) -> Option<String> {
         !is_address && part.contains(['/', ':', '@', ' '])
     };
     match key {
+        "public_url" => {
+            let text = settings.text(key);
+            let needed = "must be a URL with http:// or https:// and a host, such as https://rota.example.com";
+            (!text.is_empty() && origin(text).is_none()).then(|| format!("{text:?} {needed}"))
+        }
         "allowed_programs" => parts
             .iter()
             .find(no_program)

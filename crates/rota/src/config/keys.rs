@@ -2,9 +2,6 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use rota_core::Name;
-use rota_engine::IDEMPOTENCY_KEY_BYTES_MAX;
-
 /// The processes and commands that use a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
@@ -141,30 +138,6 @@ pub(super) const fn time(
     key(scope, name, default, "TIME", Takes::Time(least, most), help)
 }
 
-/// A limit on requests of clients. Its default is `rota_server::Limits::DEFAULT`.
-const fn limit(
-    name: &'static str,
-    default: usize,
-    value_name: &'static str,
-    range: (u64, u64),
-    help: &'static str,
-) -> Key {
-    Key {
-        default: DefaultValue::Number(default as u64),
-        ..number(Limits, name, "", value_name, range, help)
-    }
-}
-
-/// The same for a duration.
-const fn limit_time(
-    name: &'static str,
-    default: Duration,
-    range: (&'static str, &'static str),
-    help: &'static str,
-) -> Key {
-    Key { default: DefaultValue::Time(default), ..time(Limits, name, "", range, help) }
-}
-
 pub(super) const fn switch(scope: Scope, name: &'static str, help: &'static str) -> Key {
     key(scope, name, "false", "", Takes::OneOf(&["true", "false"]), help)
 }
@@ -184,9 +157,7 @@ pub(super) const fn secret(scope: Scope, name: &'static str, help: &'static str)
     Key { name, scope, default, value_name: "TOKEN", help, takes, secret: true, formerly: None }
 }
 
-use Scope::{Client, Common, Limits, Server, Store, Trust, Worker};
-
-const LIMITS: rota_server::Limits = rota_server::Limits::DEFAULT;
+use Scope::{Client, Common, Server, Store, Trust, Worker};
 
 /// What comes before the tables of stores.
 pub(super) const BEFORE_STORES: &[Key] = &[
@@ -268,6 +239,15 @@ pub(super) const AFTER_STORES: &[Key] = &[
         "insecure_no_auth",
         "Listen beyond this machine without an API token. Everyone who reaches the port can run tasks",
     ),
+    key(
+        Server,
+        "public_url",
+        "",
+        "URL",
+        Takes::Text,
+        "URL by which browsers reach the dashboard, if a proxy changes the host of requests. Default: the host that the \
+                 browser asks for",
+    ),
     secret(
         Server,
         "metrics_tokens",
@@ -336,152 +316,10 @@ pub(super) const AFTER_STORES: &[Key] = &[
         (0, 1 << 50),
         "Memory to cache payloads of tasks that will run soon",
     ),
-    number(
-        Limits,
-        "limits.queue_length",
-        "20000000",
-        "N",
-        (1, 1_000_000_000),
-        "Maximum number of live tasks in one queue",
-    ),
-    number(Limits, "limits.queues", "100000", "N", (1, 10_000_000), "Maximum number of queues"),
-    number(Limits, "limits.kinds", "100000", "N", (1, 10_000_000), "Maximum number of kinds"),
-    number(
-        Limits,
-        "limits.sessions",
-        "10000",
-        "N",
-        (1, 1_000_000),
-        "Maximum number of connected workers",
-    ),
-    number(
-        Limits,
-        "limits.schedules",
-        "2000000",
-        "N",
-        (1, 10_000_000),
-        "Maximum number of schedules",
-    ),
-    number(Limits, "limits.calendars", "1000", "N", (1, 100_000), "Maximum number of calendars"),
-    limit(
-        "limits.payload_bytes",
-        LIMITS.payload_bytes,
-        "BYTES",
-        (1, 1 << 30),
-        "Maximum size of a payload",
-    ),
-    limit(
-        "limits.result_bytes",
-        LIMITS.result_bytes,
-        "BYTES",
-        (1, 1 << 30),
-        "Maximum size of a result",
-    ),
-    limit(
-        "limits.output_tail_bytes",
-        LIMITS.output_tail_bytes,
-        "BYTES",
-        (0, 1 << 30),
-        "Size of the end of an attempt's output that is kept",
-    ),
-    limit(
-        "limits.batch",
-        LIMITS.batch,
-        "N",
-        (1, 100_000),
-        "Maximum number of tasks in one request",
-    ),
-    limit(
-        "limits.request_bytes",
-        LIMITS.request_bytes,
-        "BYTES",
-        (1024, 1 << 30),
-        "Maximum size of a request",
-    ),
-    limit(
-        "limits.bodies_in_flight_bytes",
-        LIMITS.bodies_in_flight_bytes,
-        "BYTES",
-        (1 << 20, 1 << 40),
-        "Maximum memory for the bodies of all requests in progress",
-    ),
-    limit(
-        "limits.answers_in_flight_bytes",
-        LIMITS.answers_in_flight_bytes,
-        "BYTES",
-        (1 << 20, 1 << 40),
-        "Maximum memory for all large answers that clients have not read yet",
-    ),
-    limit("limits.labels", LIMITS.labels, "N", (0, 1000), "Maximum number of labels of a task"),
-    limit(
-        "limits.label_value_bytes",
-        LIMITS.label_value_bytes,
-        "BYTES",
-        (0, 65_536),
-        "Maximum size of a label's value",
-    ),
-    limit(
-        "limits.page_size",
-        LIMITS.page_size,
-        "N",
-        (1, 10_000),
-        "Maximum number of tasks on a page",
-    ),
-    limit_time("limits.wait", LIMITS.wait, ("0s", "1h"), "Maximum duration of a long poll"),
-    limit_time(
-        "limits.header_timeout",
-        LIMITS.header_timeout,
-        ("100ms", "1h"),
-        "Time within which the headers of a request must arrive",
-    ),
-    limit_time(
-        "limits.body_timeout",
-        LIMITS.body_timeout,
-        ("100ms", "1h"),
-        "Time within which the body of a request must arrive",
-    ),
-    limit(
-        "limits.connections",
-        LIMITS.connections,
-        "N",
-        (1, 1_000_000),
-        "Maximum number of open connections",
-    ),
-    limit(
-        "limits.json_depth",
-        LIMITS.json_depth,
-        "N",
-        (1, 127),
-        "Maximum depth of nested lists and objects in a payload or result",
-    ),
-    limit(
-        "limits.name_characters",
-        LIMITS.name_characters,
-        "N",
-        (1, Name::LEN_MAX as u64),
-        "Maximum length in characters of a new name of a queue, kind, label, worker or task",
-    ),
-    limit(
-        "limits.idempotency_key_bytes",
-        LIMITS.idempotency_key_bytes,
-        "BYTES",
-        (1, IDEMPOTENCY_KEY_BYTES_MAX as u64),
-        "Maximum size of an idempotency key",
-    ),
-    limit(
-        "limits.streams_per_connection",
-        LIMITS.streams_per_connection as usize,
-        "N",
-        (1, 1_000_000),
-        "Maximum number of concurrent requests on one HTTP/2 connection",
-    ),
-    limit(
-        "limits.worker_slots",
-        LIMITS.worker_slots as usize,
-        "N",
-        (1, 1_000_000),
-        "Maximum number of slots of a worker",
-    ),
+];
+
+/// What comes after the limits.
+pub(super) const AFTER_LIMITS: &[Key] = &[
     key(
         Client,
         "url",

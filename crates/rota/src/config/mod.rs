@@ -7,6 +7,7 @@ mod check;
 mod context;
 mod file;
 mod keys;
+mod limit_keys;
 mod store_keys;
 mod store_url;
 mod table;
@@ -15,7 +16,7 @@ use std::{collections::BTreeMap, fmt, path::Path, str::FromStr};
 
 use clap::{Arg, ArgAction, ArgMatches, parser::ValueSource};
 
-pub(crate) use check::{check, check_variables, unknown_variables};
+pub(crate) use check::{check, check_variables, origin, unknown_variables};
 pub(crate) use context::{By, Context};
 pub(crate) use file::ConfigFile;
 pub(crate) use keys::{Key, Scope, variable_of};

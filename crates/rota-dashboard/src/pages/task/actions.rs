@@ -7,12 +7,11 @@ use rota_proto::v1::{
 
 use super::{is_ended, page_of};
 use crate::{
-    dashboard::Shown,
     flash,
-    layout::View,
+    layout::Shown,
     link,
-    pages::draft,
-    parts::{Ask, ask, icon},
+    pages::{confirm, draft},
+    parts::icon,
     trouble::Trouble,
     visit::Visit,
 };
@@ -111,8 +110,8 @@ pub(super) async fn act(visit: &Visit, id: &str) -> Result<Shown, Trouble> {
     {
         let about = html! { p.id.whole { bdi { (id) } } };
         let go = format!("{words} the task");
-        let asked = Ask { question, about, go: &go, back: &page_of(id) };
-        return Ok(View::new(*question, "tasks", ask(visit, &asked)).into());
+        let asked = confirm::Question { title: question, about, go: &go, back: &page_of(id) };
+        return Ok(confirm::ask_about(visit, "tasks", &asked).into());
     }
     let mut tasks = visit.api.tasks();
     let task = || TaskRequest { id: id.to_owned() };

@@ -8,9 +8,8 @@ use rota_proto::{
 
 use super::{page_of, read};
 use crate::{
-    dashboard::Shown,
     flash,
-    layout::View,
+    layout::{Shown, View},
     link,
     pages::draft::{self, Faults, Form},
     parts::{cut, size, trouble_panel},

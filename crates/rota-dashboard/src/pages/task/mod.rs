@@ -17,8 +17,7 @@ use rota_proto::{
 use tonic::{Code, Response, Status};
 
 use crate::{
-    dashboard::Shown,
-    layout::View,
+    layout::{Shown, View},
     link,
     parts::{self, copy, duration, facts, failed, labels, name, status_of, time, trouble_panel},
     trouble::Trouble,

@@ -15,11 +15,11 @@ use tonic::{Code, Status};
 
 use super::{Asked, filter};
 use crate::{
-    dashboard::Shown,
     flash,
-    layout::View,
+    layout::{Shown, View},
     link,
-    parts::{Ask, ask, count, plural, share, trouble_panel},
+    pages::confirm,
+    parts::{count, plural, share, trouble_panel},
     trouble::Trouble,
     visit::{Pairs, Visit},
 };
@@ -243,8 +243,8 @@ async fn question(visit: &Visit, bulk: &Bulk) -> Result<View, Trouble> {
     again.pairs.0.extend(whole.map(|whole| ("whole".to_owned(), whole.to_string())));
     // `Cancel` alone could mean the question.
     let go = format!("{verb} the tasks");
-    let asked = Ask { question: &question, about, go: &go, back: &bulk.back() };
-    Ok(View::new(&question, "tasks", ask(&again, &asked)))
+    let asked = confirm::Question { title: &question, about, go: &go, back: &bulk.back() };
+    Ok(confirm::ask_about(&again, "tasks", &asked))
 }
 
 /// Changes one task after the other. Returns those that are left, and why it stopped before the time was over.

@@ -13,9 +13,8 @@ use rota_proto::{
 use tonic::{Code, Response};
 
 use crate::{
-    dashboard::Shown,
     flash,
-    layout::View,
+    layout::{Shown, View},
     link,
     parts::{Pager, empty, failed, pager},
     trouble::Trouble,
@@ -46,7 +45,7 @@ impl Asked {
                 "search" => asked.search = Some(value.clone()),
                 "cursor" => asked.cursor = Some(value.clone()),
                 "limit" => {
-                    asked.limit = value.parse().ok().filter(|limit| (1..=1000).contains(limit))
+                    asked.limit = value.parse().ok().filter(|limit| (1..=1000).contains(limit));
                 }
                 flash::PARAMETER => {}
                 _ => {
@@ -119,10 +118,7 @@ fn view(
     list: Result<&ListTasksResponse, tonic::Status>,
 ) -> View {
     let body = html! {
-        div.head {
-            h1 { "Tasks" }
-            a.button href="new" { "New task" }
-        }
+        div.head { h1 { "Tasks" } }
         (filter::statuses(asked, queues))
         (filter::bar(asked))
         @match list {

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use rota_proto::{
     TimeSpan,
-    v1::{Task, TaskStatus},
+    v1::{Task, TaskStatus, Waiting, waiting::Reason},
 };
 
 use crate::{
@@ -38,7 +38,7 @@ fn of_rows(tasks: &[Task], has_boxes: bool) -> Markup {
                         th.wide scope="col" { "Queue" }
                         th.number.wide scope="col" { "Attempt" }
                         th.wide scope="col" { "Created" }
-                        th scope="col" { "Now" }
+                        th.wide scope="col" { "Now" }
                     }
                 }
                 tbody { @for task in tasks { (row(task, has_boxes)) } }
@@ -62,11 +62,13 @@ fn row(task: &Task, has_box: bool) -> Markup {
                     a href=(link::to("tasks", [("kind", &task.kind)])) { (name(&task.kind)) }
                 }
                 (id(&task.id))
+                // In a narrow window, it stands here.
+                span.narrow { (now(task)) }
             }
-            td.wide { a.plain href=(link::to("tasks", [("queue", &task.queue)])) { (name(&task.queue)) } }
+            td.short.wide { a.plain href=(link::to("tasks", [("queue", &task.queue)])) { (name(&task.queue)) } }
             td.number.wide { (attempts(task)) }
             td.wide { (when(task.created_at)) }
-            td.now { (now(task)) }
+            td.now.wide { (now(task)) }
         }
     }
 }
@@ -88,7 +90,7 @@ fn now(task: &Task) -> Markup {
         @match task.status() {
             TaskStatus::Scheduled | TaskStatus::Pending => {
                 @match &task.waiting {
-                    Some(waiting) => span.why title=(waiting.message) { bdi { (waiting.message) } },
+                    Some(waiting) => (waits(waiting)),
                     None => (when(task.run_at)),
                 }
             }
@@ -105,6 +107,24 @@ fn now(task: &Task) -> Markup {
                     Some(error) => span.why.error title=(error.message) { bdi { (error.message) } },
                     None => (when(task.finished_at)),
                 }
+            }
+        }
+    }
+}
+
+/// Why a task waits. A time is shown as the reader chose, which the sentence of the API cannot be.
+fn waits(waiting: &Waiting) -> Markup {
+    let until = waiting.until;
+    html! {
+        span.why title=(waiting.message) {
+            @match waiting.reason() {
+                Reason::DueLater => { "due " (when(until)) }
+                Reason::BackingOff => {
+                    @if let Some(attempt) = waiting.attempt { "attempt " (attempt) " failed, " }
+                    "next " (when(until))
+                }
+                Reason::Snoozed => { "snoozed, next " (when(until)) }
+                _ => bdi { (waiting.message) },
             }
         }
     }
