@@ -36,7 +36,7 @@
   const regions = () => [...document.querySelectorAll("[data-live][id]")];
   const isHeld = (region) => {
     const selection = getSelection();
-    return region.querySelector("tr:hover, li:hover, input:checked, input:focus, select:focus, textarea:focus, details[open]") !== null
+    return region.querySelector("tr:hover, li:hover, input:checked, input:focus, select:focus, textarea:focus, details[open]:not([data-open])") !== null
       || (selection && !selection.isCollapsed && region.contains(selection.anchorNode))
       || document.querySelector("dialog[open]") !== null;
   };
@@ -70,11 +70,14 @@
         const next = fresh.getElementById(region.id);
         if (!next) continue;
         showTimes(next);
-        if (next.isEqualNode(region)) continue;
+        // A region with a stamp is the same as long as the stamp is, whatever its reader has folded.
+        const stamp = next.dataset.stamp;
+        if (stamp !== undefined ? stamp === region.dataset.stamp : next.isEqualNode(region)) continue;
         if (!force && isHeld(region)) { left = true; continue; }
         const focus = document.activeElement;
         const address = region.contains(focus) ? focus.getAttribute("href") : null;
         region.replaceChildren(...document.importNode(next, true).childNodes);
+        if (stamp !== undefined) region.dataset.stamp = stamp;
         if (address) [...region.querySelectorAll("a")].find((link) => link.getAttribute("href") === address)?.focus();
       }
       held = left ? held + 1 : 0;
@@ -210,6 +213,19 @@
     dialog.showModal();
   });
 
+  // ---- Many tasks: boxes of rows, and a form that goes on by itself
+  const boxes = (name) => [...document.querySelectorAll(`input[type="checkbox"][name="id"][form="${name}"]`)];
+  document.addEventListener("change", ({ target }) => {
+    if (target.dataset?.all) for (const box of boxes(target.dataset.all)) box.checked = target.checked;
+    if (!at("chosen")) return;
+    const number = boxes("bulk").filter((box) => box.checked).length;
+    const all = document.querySelector('[data-all="bulk"]');
+    if (all) { all.checked = number > 0 && number === boxes("bulk").length; all.indeterminate = number > 0 && !all.checked; }
+    at("chosen").textContent = number + " selected";
+  });
+  const auto = document.querySelector("form[data-auto]");
+  if (auto) setTimeout(() => auto.requestSubmit(), 300);
+
   // ---- Keys
   const rows = () => [...document.querySelectorAll("table.rows tbody tr")];
   const move = (by) => {
@@ -239,6 +255,7 @@
       g: () => { afterG = Date.now(); },
       j: () => move(1),
       k: () => move(-1),
+      x: () => document.querySelector("tr[data-current] td.check input")?.click(),
       Enter: () => document.querySelector("tr[data-current] .id a, tr[data-current] a")?.click(),
     };
     if (event.key === "Enter" && event.target !== document.body && event.target.id !== "main") return;

@@ -1,6 +1,7 @@
 //! The answers of the dashboard, with the headers that every page has.
 
 use axum::body::Body;
+use bytes::Bytes;
 use flate2::Compression;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use maud::Markup;
@@ -104,6 +105,19 @@ pub(crate) fn asset(
         return with(StatusCode::OK, &headers, file.gzip.clone());
     }
     with(StatusCode::OK, &headers, file.plain)
+}
+
+/// Bytes of users. No browser shows them as a page.
+pub(crate) fn download(name: &str, content: Bytes) -> Response<Body> {
+    with(
+        StatusCode::OK,
+        &[
+            (header::CONTENT_TYPE, "application/octet-stream"),
+            (header::CONTENT_DISPOSITION, &format!("attachment; filename=\"{name}\"")),
+            (header::CACHE_CONTROL, "no-store"),
+        ],
+        content,
+    )
 }
 
 /// A stream of server-sent events.

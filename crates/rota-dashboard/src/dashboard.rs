@@ -140,6 +140,7 @@ impl Dashboard {
         match shown {
             Ok(Shown::Page(view)) => framed(parts, &visit, &view, info.as_ref(), StatusCode::OK),
             Ok(Shown::See(link)) => answer::see(&link),
+            Ok(Shown::File { name, content }) => answer::download(name, content),
             Err(Trouble::SignIn) => answer::see(&to_login(&visit)),
             Err(trouble) => {
                 let view = View::of_trouble(&visit, &trouble);
@@ -171,6 +172,7 @@ impl Dashboard {
                 "logout" => Ok(self.sign_out()),
                 _ => match pages::act(&visit).await? {
                     Shown::See(link) => Ok(answer::see(&link)),
+                    Shown::File { name, content } => Ok(answer::download(name, content)),
                     Shown::Page(view) => {
                         let info = layout::info(&visit).await;
                         Ok(framed(parts, &visit, &view, info.as_ref(), StatusCode::OK))

@@ -13,6 +13,8 @@ const TEXTS: &[(&str, &str)] = &[
     ("changed", "The task is changed."),
     ("deleted", "The task is deleted."),
     ("created", "The task is created."),
+    ("existed", "This task existed already, with the same content."),
+    ("unchanged", "Nothing was changed."),
     ("tasks-cancelled", "# tasks were cancelled."),
     ("tasks-retried", "# tasks run again."),
     ("tasks-deleted", "# tasks were deleted."),

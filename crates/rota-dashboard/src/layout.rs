@@ -1,5 +1,6 @@
 //! The frame around every page: head, navigation, search, and the state of the live refresh.
 
+use bytes::Bytes;
 use maud::{DOCTYPE, Markup, html};
 use rota_proto::v1::{GetServerInfoRequest, ServerInfo};
 
@@ -45,6 +46,11 @@ pub(crate) enum Shown {
     Page(View),
     /// Another page, by its link.
     See(String),
+    /// A file to keep, whatever is in it.
+    File {
+        name: &'static str,
+        content: Bytes,
+    },
 }
 
 impl From<View> for Shown {
@@ -220,6 +226,7 @@ fn help() -> Markup {
                 dt { kbd { "g" } " " kbd { "n" } } dd { "New task" }
                 dt { kbd { "j" } " " kbd { "k" } } dd { "Next and previous row" }
                 dt { kbd { "Enter" } } dd { "Open the row" }
+                dt { kbd { "x" } } dd { "Select the row" }
                 dt { kbd { "?" } } dd { "This sheet" }
                 dt { kbd { "Esc" } } dd { "Close" }
             }
@@ -234,7 +241,7 @@ fn confirmation() -> Markup {
         dialog #confirm aria-labelledby="confirm-text" {
             p #confirm-text {}
             form method="dialog" {
-                button type="submit" value="no" autofocus { "Cancel" }
+                button type="submit" value="no" autofocus { "Go back" }
                 button.danger type="submit" value="yes" { "Confirm" }
             }
         }

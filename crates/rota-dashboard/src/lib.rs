@@ -13,6 +13,8 @@ mod answer;
 mod api;
 mod assets;
 mod dashboard;
+#[cfg(test)]
+mod fake;
 mod flash;
 mod layout;
 mod link;

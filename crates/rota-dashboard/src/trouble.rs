@@ -11,6 +11,8 @@ pub(crate) enum Trouble {
     Api(Box<Status>),
     /// A parameter of the page is wrong.
     Parameter { name: String, message: String },
+    /// A field of a form is wrong.
+    Field { name: &'static str, message: String },
     /// There is no such page.
     NoPage,
     /// Nobody is signed in.
@@ -63,7 +65,7 @@ impl Trouble {
                 Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             },
-            Self::Parameter { .. } | Self::Form(_) => StatusCode::BAD_REQUEST,
+            Self::Parameter { .. } | Self::Field { .. } | Self::Form(_) => StatusCode::BAD_REQUEST,
             Self::NoPage => StatusCode::NOT_FOUND,
             Self::SignIn => StatusCode::UNAUTHORIZED,
             Self::Foreign => StatusCode::FORBIDDEN,
@@ -86,6 +88,14 @@ impl Trouble {
                     "This address cannot be read",
                     "One of its parameters is not valid.",
                     "Correct the filter, or remove the parameter from the address.",
+                )
+            },
+            Self::Field { name, message } => Words {
+                fields: vec![((*name).to_owned(), message.clone())],
+                ..plain(
+                    "The request is not valid",
+                    "Nothing was changed.",
+                    "Correct the fields below and try again.",
                 )
             },
             Self::NoPage => plain(

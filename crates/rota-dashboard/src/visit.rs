@@ -67,7 +67,7 @@ impl Pairs {
 }
 
 /// A request for a page or for a change.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Visit {
     /// Name of the page, such as `tasks`. Empty for the overview.
     pub(crate) page: String,

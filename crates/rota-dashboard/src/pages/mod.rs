@@ -7,14 +7,17 @@ mod attention;
 mod change;
 mod cluster;
 mod confirm;
+mod draft;
 #[cfg(test)]
 pub(crate) mod fake;
 pub(crate) mod login;
+mod new;
 mod overview;
 mod planned;
 mod queue;
 mod queues;
 mod schedules;
+mod task;
 mod tasks;
 mod workers;
 
@@ -30,6 +33,10 @@ pub(crate) async fn show(visit: &Visit) -> Result<Shown, Trouble> {
         "tasks" => tasks::show(visit).await,
         "cluster" => cluster::show(visit).await.map(Shown::from),
         "queue" => queue::show(visit).await.map(Shown::from),
+        "task" => task::show(visit).await,
+        "edit" => task::show_edit(visit).await,
+        "payload" | "result" => task::content(visit).await,
+        "new" => new::show(visit).await,
         "queues" => queues::show(visit).await.map(Shown::from),
         "workers" => workers::show(visit).await.map(Shown::from),
         page => planned::show(page).map(Shown::from),
@@ -45,6 +52,10 @@ pub(crate) async fn act(visit: &Visit) -> Result<Shown, Trouble> {
         "cluster" => cluster::act(visit).await,
         "queue" | "queues" => queue::act(visit).await,
         "workers" => workers::act(visit).await,
+        "tasks" => tasks::act(visit).await,
+        "task" => task::act(visit).await,
+        "edit" => task::edit(visit).await,
+        "new" => new::act(visit).await,
         _ => Err(Trouble::NoPage),
     }
 }

@@ -6,9 +6,7 @@ use crate::{layout::View, parts::empty, trouble::Trouble};
 
 pub(super) fn show(page: &str) -> Result<View, Trouble> {
     let (of, title, command) = match page {
-        "task" => ("tasks", "Task", "rota task show ID"),
         "failures" => ("failures", "Failures", "rota task list --status failed"),
-        "new" => ("new", "New task", "rota task create --command -- echo hello"),
         _ => return Err(Trouble::NoPage),
     };
     let body = html! {

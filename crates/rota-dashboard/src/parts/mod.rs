@@ -7,6 +7,7 @@ mod chart;
 mod icons;
 mod panel;
 mod text;
+mod tree;
 mod value;
 
 pub(crate) use chart::{share, sparkline};
@@ -15,4 +16,5 @@ pub(crate) use panel::{
     Attention, Pager, Weight, attention, empty, failed, pager, tile, trouble_panel,
 };
 pub(crate) use text::{copy, count, cut, id, name, plural};
+pub(crate) use tree::{rest, size, tree};
 pub(crate) use value::{duration, facts, labels, span, state, status, status_of, time, when};

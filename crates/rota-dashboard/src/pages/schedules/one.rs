@@ -239,9 +239,9 @@ fn about(schedule: &Schedule) -> Markup {
         (!times.is_empty()).then(|| html! { @for at in times { (time(*at)) br; } })
     };
     html! {
-        p.line { (state(schedule.state().word())) " " strong { bdi { (schedule.sentence) } } }
+        p.lead { (state(schedule.state().word())) " " strong { bdi { (schedule.sentence) } } }
         @if let Some(description) = definition.description.as_ref().filter(|text| !text.is_empty()) {
-            p.line { bdi { (description) } }
+            p.lead { bdi { (description) } }
         }
         (facts([
             ("Next run", Some(next)),

@@ -138,6 +138,17 @@ fn parts(asked: &Asked) -> Markup {
     }
 }
 
+/// All parts of a filter, to read.
+pub(super) fn chosen(filter: &TaskFilter) -> Markup {
+    html! {
+        ul.chosen.fixed {
+            @for (name, value) in filter.pairs() {
+                li { span { (name.replace('_', " ")) " " bdi { (value) } } }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,10 @@
 //! The list of tasks. Its address is the filter, in the language of the API.
 
+mod bulk;
 mod filter;
 pub(super) mod table;
 
+pub(super) use bulk::act;
 use maud::html;
 use rota_proto::{
     json::TaskFilter,
@@ -126,10 +128,11 @@ fn view(
                     @if list.tasks.is_empty() {
                         (nothing(asked, list.next_page_token.is_some()))
                     } @else {
-                        (table::table(&list.tasks))
+                        (table::selectable(&list.tasks))
                     }
                     (pager(&Pager { visit, next: list.next_page_token.as_deref(), first: "Newest" }))
                 }
+                @if !list.tasks.is_empty() { (bulk::bar(asked)) }
             }
         }
     };

@@ -12,12 +12,27 @@ use crate::{
 };
 
 /// A table of tasks. Other pages show their tasks with it as well.
+#[allow(dead_code, reason = "for the pages that follow")]
 pub(crate) fn table(tasks: &[Task]) -> Markup {
+    of_rows(tasks, false)
+}
+
+/// The same, and each row has a box that belongs to the form of the changes.
+pub(super) fn selectable(tasks: &[Task]) -> Markup {
+    of_rows(tasks, true)
+}
+
+fn of_rows(tasks: &[Task], has_boxes: bool) -> Markup {
     html! {
         div.scroll {
             table.rows {
                 thead {
                     tr {
+                        @if has_boxes {
+                            th.check scope="col" {
+                                input.scripted type="checkbox" data-all="bulk" aria-label="Select all on this page";
+                            }
+                        }
                         th scope="col" { "Status" }
                         th scope="col" { "Task" }
                         th.wide scope="col" { "Queue" }
@@ -26,15 +41,21 @@ pub(crate) fn table(tasks: &[Task]) -> Markup {
                         th.wide scope="col" { "Now" }
                     }
                 }
-                tbody { @for task in tasks { (row(task)) } }
+                tbody { @for task in tasks { (row(task, has_boxes)) } }
             }
         }
     }
 }
 
-fn row(task: &Task) -> Markup {
+fn row(task: &Task, has_box: bool) -> Markup {
     html! {
         tr {
+            @if has_box {
+                td.check {
+                    input type="checkbox" name="id" value=(task.id) form="bulk" autocomplete="off"
+                        aria-label=(format!("Select {}", task.id));
+                }
+            }
             td { (status_of(task)) }
             td.task {
                 span.kind {

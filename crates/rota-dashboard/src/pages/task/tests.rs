@@ -1,0 +1,259 @@
+//! The page over an API that answers as prepared.
+
+use std::sync::Arc;
+
+use rota_proto::{
+    Date,
+    v1::{
+        AttemptOutcome, DeleteTaskResponse, GetResultResponse, ListAttemptsResponse,
+        ListWorkersResponse, RescheduleTaskRequest, TickContext, UpdateTaskRequest, Waiting,
+        waiting::Reason,
+    },
+};
+
+use super::*;
+use crate::fake::{Fake, visit};
+
+const HOSTILE: &str = "</pre></textarea><script>alert(1)</script>\u{202e}javascript:alert(2)";
+
+fn at(text: &str) -> Option<Date> {
+    Some(text.parse().expect("a date"))
+}
+
+fn task() -> Task {
+    Task {
+        id: "a/b%c&d#e".to_owned(),
+        kind: "mail".to_owned(),
+        queue: "q/1".to_owned(),
+        status: TaskStatus::Failed.into(),
+        created_at: at("2026-01-31T12:00:00Z"),
+        run_at: at("2026-01-31T12:00:00Z"),
+        version: 3,
+        priority: 5,
+        attempt: 1,
+        lease_token: Some(9_007_199_254_740_993),
+        payload: bytes::Bytes::from_static(b"{\"n\":9007199254740993,\"x\":1e400}"),
+        ..Task::default()
+    }
+}
+
+fn fake(task: Task, attempts: Vec<Attempt>) -> Fake {
+    let result = bytes::Bytes::from_static(b"[1.10]");
+    Fake::default()
+        .with("GetTask", move |_: GetTaskRequest| Ok(task.clone()))
+        .with("ListAttempts", move |_: TaskRequest| {
+            Ok(ListAttemptsResponse { attempts: attempts.clone() })
+        })
+        .with("GetResult", move |_: TaskRequest| Ok(GetResultResponse { result: result.clone() }))
+}
+
+async fn html(fake: Fake, query: &str) -> String {
+    match show(&visit(&Arc::new(fake), "task", query)).await.expect("a page") {
+        Shown::Page(view) => view.body.into_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_task_is_shown_with_its_attempts_and_exact_numbers() {
+    let attempt = Attempt {
+        attempt: 1,
+        worker: "w/1".to_owned(),
+        lease_token: 18_446_744_073_709_551_615,
+        outcome: AttemptOutcome::Failed.into(),
+        assigned_at: at("2026-01-31T12:00:01Z"),
+        started_at: at("2026-01-31T12:00:02Z"),
+        ended_at: at("2026-01-31T12:01:32Z"),
+        error: Some(TaskError { message: "first\nsecond line".to_owned(), ..TaskError::default() }),
+        output_tail: bytes::Bytes::from_static(b"the output \xff"),
+        ..Attempt::default()
+    };
+    let page = html(fake(Task { has_result: true, ..task() }, vec![attempt]), "id=a").await;
+    for part in [
+        ">9007199254740993</bdi>",
+        ">1e400</bdi>",
+        "9007199254740993</code>",
+        "18446744073709551615</code>",
+        ">1.10</bdi>",
+        "first\nsecond line</bdi></pre>",
+        "the output \u{fffd}</bdi></pre>",
+        "1 min 30 s",
+        "href=\"workers?name=w%2F1\"",
+        "href=\"queue?name=q%2F1\"",
+        "href=\"new?from=a%2Fb%25c%26d%23e\"",
+        "href=\"payload?id=a%2Fb%25c%26d%23e\"",
+        "value=\"retry\"",
+        "value=\"delete\"",
+    ] {
+        assert!(page.contains(part), "no {part} in {page}");
+    }
+    assert!(!page.contains("value=\"cancel\"") && !page.contains("Reschedule"), "{page}");
+}
+
+#[tokio::test]
+async fn hostile_text_stays_text() {
+    let task = Task {
+        id: HOSTILE.to_owned(),
+        kind: "k".repeat(128),
+        status: TaskStatus::Pending.into(),
+        description: Some(HOSTILE.to_owned()),
+        progress: Some(HOSTILE.to_owned()),
+        idempotency_key: Some(HOSTILE.to_owned()),
+        labels: [("name".to_owned(), HOSTILE.to_owned())].into(),
+        error: Some(TaskError { message: HOSTILE.to_owned(), ..TaskError::default() }),
+        waiting: Some(Waiting { message: HOSTILE.to_owned(), ..Waiting::default() }),
+        tick: Some(TickContext { schedule: HOSTILE.to_owned(), ..TickContext::default() }),
+        payload: HOSTILE.into(),
+        ..task()
+    };
+    let attempt = Attempt {
+        worker: HOSTILE.to_owned(),
+        error: task.error.clone(),
+        output_tail: HOSTILE.into(),
+        ..Attempt::default()
+    };
+    let shared = Arc::new(fake(task, vec![attempt]));
+    for (page, shown) in [
+        ("task", show(&visit(&shared, "task", "id=x")).await),
+        ("edit", show_edit(&visit(&shared, "edit", "id=x")).await),
+    ] {
+        let Ok(Shown::Page(view)) = shown else { panic!("{page}: {shown:?}") };
+        let html = view.body.into_string();
+        assert!(!html.contains("<script") && !html.contains("</pre></textarea>"), "{html}");
+        assert!(!html.contains("href=\"javascript"), "{html}");
+        // Outside of attributes, text that changes the direction is isolated.
+        let outside = html.split('<').filter_map(|part| part.split_once('>'));
+        for (tag, text) in outside.filter(|(_, text)| text.contains('\u{202e}')) {
+            let isolates = tag.starts_with("bdi") || tag.starts_with("textarea");
+            assert!(isolates || tag.starts_with("code"), "{page}: <{tag}>{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_large_payload_is_shown_in_part_and_can_be_kept_whole() {
+    let payload: bytes::Bytes = format!("[{}0]", "\"abcdefgh\",".repeat(100_000)).into();
+    let shared = Arc::new(fake(Task { payload: payload.clone(), ..task() }, Vec::new()));
+    for (page, shown) in [
+        ("task", show(&visit(&shared, "task", "id=x")).await),
+        ("edit", show_edit(&visit(&shared, "edit", "id=x")).await),
+    ] {
+        let Ok(Shown::Page(view)) = shown else { panic!("{page}: {shown:?}") };
+        let html = view.body.into_string();
+        assert!(html.len() < 150_000, "{page} has {} bytes", html.len());
+        assert!(html.contains("1.0 MiB"), "{html}");
+    }
+    match content(&visit(&shared, "payload", "id=x")).await {
+        Ok(Shown::File { name, content }) => {
+            assert_eq!(name, "payload.json");
+            assert_eq!(content, payload);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn it_says_why_a_task_waits() {
+    let waiting = |reason: Reason| {
+        let until = at("2026-01-31T13:00:00Z");
+        Waiting {
+            reason: reason.into(),
+            attempt: Some(1),
+            ahead: Some(1200),
+            until,
+            ..Waiting::default()
+        }
+    };
+    let worker = |name: &str, queue: &str| Worker {
+        name: name.to_owned(),
+        queues: vec![queue.to_owned()],
+        slots: 4,
+        slots_used: 4,
+        ..Worker::default()
+    };
+    for (reason, parts) in [
+        (Reason::DueLater, &["It is due <time"][..]),
+        (Reason::BackingOff, &["href=\"#attempt-1\"", "The next is due <time"]),
+        (Reason::Snoozed, &["put it off in attempt 1"]),
+        (Reason::QueuePaused, &["href=\"queue?name=q%2F1\"", "is paused"]),
+        (Reason::NoWorker, &["No connected worker", "2 connected workers"]),
+        (
+            Reason::SlotsBusy,
+            &["1,200 tasks", ">busy<", "4 of 4 slots", "status=assigned%2Crunning&amp;queue=q%2F1"],
+        ),
+        (Reason::NotAsked, &["have not asked for a task"]),
+    ] {
+        let task =
+            Task { status: TaskStatus::Pending.into(), waiting: Some(waiting(reason)), ..task() };
+        let workers = vec![worker("busy", "q/1"), worker("other", "else")];
+        let fake = fake(task, Vec::new()).with("ListWorkers", move |_: ListWorkersRequest| {
+            Ok(ListWorkersResponse { workers: workers.clone(), ..ListWorkersResponse::default() })
+        });
+        let page = html(fake, "id=x").await;
+        for part in parts {
+            assert!(page.contains(part), "{reason:?}: no {part} in {page}");
+        }
+        assert!(!page.contains(">other<"), "{reason:?}");
+        assert!(page.contains("value=\"reschedule\"") && page.contains("value=\"cancel\""));
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_asked_for_before_it_is_made() {
+    let shared = Arc::new(
+        fake(task(), Vec::new()).with("DeleteTask", |_: TaskRequest| Ok(DeleteTaskResponse {})),
+    );
+    let asked = act(&visit(&shared, "task", "id=a%2Fb&action=delete")).await;
+    let Ok(Shown::Page(view)) = asked else { panic!("{asked:?}") };
+    let html = view.body.into_string();
+    assert!(html.contains("name=\"confirmed\" value=\"yes\"") && html.contains("value=\"a/b\""));
+    assert!(shared.asked::<TaskRequest>("DeleteTask").is_empty());
+    let done = act(&visit(&shared, "task", "id=a%2Fb&action=delete&confirmed=yes")).await;
+    assert!(matches!(done, Ok(Shown::See(link)) if link == "tasks?flash=deleted"));
+    assert_eq!(shared.asked::<TaskRequest>("DeleteTask")[0].id, "a/b");
+}
+
+#[tokio::test]
+async fn a_refused_change_is_told_above_the_task() {
+    let fake = fake(task(), Vec::new()).with("RetryTask", |_: TaskRequest| {
+        Err::<Task, _>(Status::failed_precondition("the task is running"))
+    });
+    let shared = Arc::new(fake);
+    let shown = act(&visit(&shared, "task", "id=x&action=retry&confirmed=yes")).await;
+    let Ok(Shown::Page(view)) = shown else { panic!("{shown:?}") };
+    let html = view.body.into_string();
+    assert!(html.contains("the task is running") && html.contains("Time line"), "{html}");
+    let shown = act(&visit(&shared, "task", "id=x&action=reschedule&delay=5")).await;
+    let Ok(Shown::Page(view)) = shown else { panic!("{shown:?}") };
+    assert!(view.body.into_string().contains("has no unit"));
+    assert!(shared.asked::<RescheduleTaskRequest>("RescheduleTask").is_empty());
+}
+
+#[tokio::test]
+async fn only_what_was_changed_is_sent() {
+    let waits = Task { status: TaskStatus::Scheduled.into(), ..task() };
+    let shared = Arc::new(
+        fake(waits, Vec::new()).with("UpdateTask", |_: UpdateTaskRequest| Ok(Task::default())),
+    );
+    let same = "id=x&version=3&priority=5&description=&labels=&run_at=2026-01-31T12%3A00%3A00.000Z\
+        &payload=%7B%22n%22%3A9007199254740993%2C%22x%22%3A1e400%7D";
+    let shown = edit(&visit(&shared, "edit", same)).await;
+    assert!(matches!(shown, Ok(Shown::See(link)) if link == "task?id=x&flash=unchanged"));
+    let form = "id=x&version=3&priority=7&description=&labels=a%3Db%0D%0Ac%3D%3D&run_at=2026-02-01+12%3A00\
+        &payload=%7B%22n%22%3A9007199254740995%7D%0D%0A&retry.max_attempts=";
+    let shown = edit(&visit(&shared, "edit", form)).await;
+    assert!(matches!(shown, Ok(Shown::See(link)) if link == "task?id=x&flash=changed"));
+    let sent = shared.asked::<UpdateTaskRequest>("UpdateTask").remove(0);
+    assert_eq!(sent.expected_version, Some(3));
+    assert_eq!(
+        sent.update_mask.expect("a mask").paths,
+        ["payload", "labels", "priority", "run_at"]
+    );
+    let change = sent.change.expect("a change");
+    assert_eq!(change.payload, "{\"n\":9007199254740995}");
+    assert_eq!(
+        change.labels,
+        [("a", "b"), ("c", "=")].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+    );
+    assert_eq!(change.run_at, at("2026-02-01T12:00:00Z"));
+}
