@@ -44,6 +44,19 @@ pub struct TaskFilter {
     #[schema(schema_with = schema::some_name)]
     #[serde(default)]
     pub schedule: Option<String>,
+    /// Text in an id, the last error, the payload, the description or the value of a label. Ignores the case of
+    /// ASCII letters. If the text is the whole id of a task, the first page has only that task.
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\u0000]+$")]
+    #[serde(default)]
+    pub search: Option<String>,
+    /// Name of the worker of the current or last attempt.
+    #[schema(schema_with = schema::some_name)]
+    #[serde(default)]
+    pub worker: Option<String>,
+    /// Priorities of the tasks. At least one, if present.
+    #[schema(schema_with = schema::priorities)]
+    #[serde(default, rename = "priority", deserialize_with = "strict::some")]
+    pub priorities: Vec<u32>,
 }
 
 impl From<TaskFilter> for v1::TaskFilter {
@@ -56,6 +69,9 @@ impl From<TaskFilter> for v1::TaskFilter {
             created: Some(v1::TimeRange { from: filter.created_from, to: filter.created_to }),
             run_at: Some(v1::TimeRange { from: filter.run_at_from, to: filter.run_at_to }),
             schedule: filter.schedule,
+            search: filter.search,
+            worker: filter.worker,
+            priorities: filter.priorities,
         }
     }
 }

@@ -218,10 +218,20 @@ fn say_what_excludes_what(contract: &mut openapi::OpenApi) {
     ]);
     let with =
         |name: &str, schema: &Value| json!({ "required": [name], "properties": { name: schema } });
-    let scalars =
-        ["queue", "kind", "created_from", "created_to", "run_at_from", "run_at_to", "schedule"];
+    let scalars = [
+        "queue",
+        "kind",
+        "created_from",
+        "created_to",
+        "run_at_from",
+        "run_at_to",
+        "schedule",
+        "search",
+        "worker",
+    ];
     let mut selects: Vec<Value> = scalars.into_iter().map(|name| with(name, &given)).collect();
     selects.push(with("status", &json!({ "minItems": 1 })));
+    selects.push(with("priority", &json!({ "minItems": 1 })));
     selects.push(with("labels", &json!({ "minProperties": 1 })));
     let selects = json!({ "anyOf": selects });
     let all = with("all", &json!({ "const": true }));

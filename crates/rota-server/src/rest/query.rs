@@ -91,15 +91,19 @@ impl Pairs {
         Ok(page)
     }
 
-    /// The parameters of a list of tasks.
-    pub(crate) fn list(self) -> Result<(TaskFilter, Page), Failure> {
+    /// The parameters of a list of tasks: the filter, the page and the time limit.
+    pub(crate) fn list(self) -> Result<(TaskFilter, Page, Option<TimeSpan>), Failure> {
         let (mut filter, mut page) = (TaskFilter::default(), Page::default());
+        let mut time_limit = None;
         for (name, value) in self.0 {
-            if !take_property(&mut filter, &name, &value)? && !page.take(&name, &value)? {
-                return Err(unknown(&name));
+            match name.as_str() {
+                "time_limit" => once(&name, &mut time_limit, scalar(&name, &value)?)?,
+                _ if take_property(&mut filter, &name, &value)? => {}
+                _ if page.take(&name, &value)? => {}
+                _ => return Err(unknown(&name)),
             }
         }
-        Ok((filter, page))
+        Ok((filter, page, time_limit))
     }
 
     /// The parameters that select events, except `filter`, which is the first value.
@@ -181,6 +185,13 @@ fn take_property(filter: &mut TaskFilter, name: &str, value: &str) -> Result<boo
         "run_at_from" => once(name, &mut filter.run_at_from, date(name, value)?)?,
         "run_at_to" => once(name, &mut filter.run_at_to, date(name, value)?)?,
         "schedule" => once(name, &mut filter.schedule, value.to_owned())?,
+        "search" => once(name, &mut filter.search, value.to_owned())?,
+        "worker" => once(name, &mut filter.worker, value.to_owned())?,
+        "priority" => {
+            for one in value.split(',') {
+                filter.priorities.push(number(name, one)?);
+            }
+        }
         _ => return Ok(false),
     }
     Ok(true)
@@ -235,13 +246,17 @@ fn word<W: Words>(name: &str, text: &str) -> Result<W, Failure> {
 mod tests {
     use super::*;
 
-    fn list(given: &[(&str, &str)]) -> Result<(TaskFilter, Page), Failure> {
+    fn list(given: &[(&str, &str)]) -> Result<(TaskFilter, Page, Option<TimeSpan>), Failure> {
         pairs(given).list()
     }
 
     #[test]
     fn a_list_is_asked_for() {
-        let (filter, page) = list(&[
+        let (filter, page, time_limit) = list(&[
+            ("search", "No route, to = host"),
+            ("priority", "7,9"),
+            ("priority", "0"),
+            ("time_limit", "100ms"),
             ("status", "failed,expired"),
             ("status", "pending"),
             ("label", "a=b=c"),
@@ -254,6 +269,9 @@ mod tests {
         assert_eq!(filter.labels["a"], "b=c");
         assert_eq!(filter.labels["x:y"], "z");
         assert_eq!(page.limit, Some(7));
+        assert_eq!(filter.search.as_deref(), Some("No route, to = host"));
+        assert_eq!(filter.priorities, [7, 9, 0]);
+        assert_eq!(time_limit.unwrap().to_string(), "100ms");
         assert_eq!(filter.created_from.unwrap().to_string(), "2026-01-31T12:00:00.000Z");
     }
 
@@ -291,6 +309,10 @@ mod tests {
             (&[("label", "a")], "label"),
             (&[("cursor", "")], "cursor"),
             (&[("Queue", "a")], "Queue"),
+            (&[("search", "a"), ("search", "b")], "search"),
+            (&[("priority", "high")], "priority"),
+            (&[("priority", "")], "priority"),
+            (&[("time_limit", "soon")], "time_limit"),
             (&[("statuses", "failed")], "statuses"),
         ] {
             assert_eq!(list(pairs).unwrap_err().violations[0].field, field);
