@@ -84,6 +84,11 @@ impl EventFilter {
         self.properties(|properties| properties.statuses.push(status.into()))
     }
 
+    /// Only events of tasks with this priority, or with one of several if it is called again.
+    pub fn priority(self, priority: u32) -> Self {
+        self.properties(|properties| properties.priorities.push(priority))
+    }
+
     /// Only events of this worker and of attempts that it runs.
     pub fn worker(mut self, worker: impl Into<String>) -> Self {
         self.0.worker = Some(worker.into());

@@ -35,6 +35,8 @@ pub struct ParseIdError {
 impl TaskId {
     /// Prefix of the text form.
     pub const PREFIX: &'static str = "t_";
+    /// The largest id. No task gets it before the year 2527.
+    pub const MAX: Self = Self(NonZeroU64::MAX);
 
     /// The id with this number. `None` for 0.
     #[must_use]

@@ -9,6 +9,8 @@ use rota_core::{
 };
 use rota_store::{Member, Seat, StoreError, StoreStatus};
 
+use crate::search::Search;
+
 /// A task to create, validated by the API.
 #[derive(Debug, Clone)]
 pub struct NewTask {
@@ -150,9 +152,48 @@ pub struct TaskFilter {
     pub schedule: Option<Name>,
     /// The fingerprint of the last error, as [`TaskView::failure`] has it.
     pub error: Option<ErrorFingerprint>,
+    /// Text in an id, the last error, the payload, the description or the value of a label.
+    pub search: Option<Search>,
+    /// The worker of the current or last attempt.
+    pub worker: Option<Name>,
+    /// Priorities. Empty means any.
+    pub priorities: Vec<Priority>,
 }
 
 impl TaskFilter {
+    /// Whether the definition of a task can decide. Then few of the tasks that match so far may match in the
+    /// end.
+    pub(crate) fn depends_on_definition(&self) -> bool {
+        self.search.is_some()
+            || self.error.is_some()
+            || self.worker.is_some()
+            || self.schedule.is_some()
+            || !self.labels.is_empty()
+    }
+
+    /// Whether it matches a task, except for the text to search for.
+    pub(crate) fn selects(&self, view: &TaskView) -> bool {
+        let definition = &view.spec.definition;
+        (self.statuses.is_empty() || self.statuses.contains(&view.status))
+            && self.queue.as_ref().is_none_or(|queue| *queue == definition.queue)
+            && self.kind.as_ref().is_none_or(|kind| *kind == definition.kind)
+            && self.run_at.contains(view.run_at)
+            && (self.priorities.is_empty() || self.priorities.contains(&view.priority))
+            && self.selects_view(view)
+    }
+
+    /// Whether it matches a task by what its state alone does not tell, except for the text.
+    pub(crate) fn selects_view(&self, view: &TaskView) -> bool {
+        let of_schedule = |schedule: &Name| {
+            view.spec.tick.as_ref().is_some_and(|tick| tick.schedule == *schedule)
+        };
+        self.created.contains(view.spec.created_at)
+            && self.schedule.as_ref().is_none_or(of_schedule)
+            && self.worker.as_ref().is_none_or(|worker| view.worker.as_ref() == Some(worker))
+            && has_error(self.error, &view.spec.definition.kind, view.failure.as_ref())
+            && self.labels.iter().all(|label| view.spec.definition.labels.contains(label))
+    }
+
     /// Whether the schedule of the filter can have created a task with this client id.
     pub(crate) fn can_be_of_schedule(&self, id: Option<&Name>) -> bool {
         self.schedule.as_ref().is_none_or(|schedule| {
@@ -196,11 +237,24 @@ pub struct Cursor {
     pub before: TaskId,
 }
 
+impl Cursor {
+    /// Continues with the newest task.
+    pub(crate) const NEWEST: Self = Self { before: TaskId::MAX };
+
+    /// The approximate creation time of the last examined task. `None` if the newest task is next.
+    #[must_use]
+    pub fn reached(&self) -> Option<WallTime> {
+        (*self != Self::NEWEST).then(|| self.before.created_at())
+    }
+}
+
 /// A page of a list, newest first.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TaskPage {
     /// The tasks, without payloads. Can be fewer than requested even if more follow.
     pub tasks: Vec<TaskView>,
+    /// Number of tasks that were compared with the filter.
+    pub examined: usize,
     /// Where to continue. `None` at the end.
     pub next: Option<Cursor>,
 }
@@ -227,6 +281,8 @@ pub struct BulkOutcome {
     pub refused: u32,
     /// The reason for the first of these.
     pub refusal: Option<Refusal>,
+    /// Number of tasks that were compared with the filter.
+    pub examined: usize,
     /// Where to continue. `None` when no more tasks match.
     pub next: Option<Cursor>,
 }

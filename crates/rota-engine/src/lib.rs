@@ -54,6 +54,7 @@ mod retention;
 mod rounds;
 mod schedule_records;
 mod schedules;
+mod search;
 mod shared;
 mod signs;
 mod specs;
@@ -97,4 +98,5 @@ pub use schedules::{
     BACKFILL_COUNTED_MAX, BackfillCount, ScheduleFilter, SchedulePage, ScheduleRead,
     ScheduleStatus, TickPage,
 };
+pub use search::Search;
 pub use tick_traces::TickTraces;

@@ -19,6 +19,18 @@ const PORTIONS_AT_ONCE: usize = 4;
 /// The definition of a task in the store. It is missing if the task was deleted, or its record is lost.
 pub(crate) type FoundSpec = Found<Arc<TaskSpec>>;
 
+/// A definition without its payload, and what a look at all of it told.
+pub(crate) struct LookedAt {
+    pub(crate) found: FoundSpec,
+    /// Bytes of the payload.
+    pub(crate) bytes: usize,
+    /// What the look told. False if it cannot be read.
+    pub(crate) matches: bool,
+}
+
+/// A look at a definition with its payload.
+pub(crate) type Look<'a> = &'a (dyn Fn(&TaskSpec) -> bool + Sync);
+
 impl FoundSpec {
     /// The definition of a leased task, or the report that ends the lease because no worker can run the task.
     pub(crate) fn into_runnable(self) -> Result<Arc<TaskSpec>, (String, Report)> {
@@ -71,22 +83,41 @@ impl SpecReads {
         store: &dyn Store,
         tasks: &[TaskId],
     ) -> Result<Vec<FoundSpec>, StoreError> {
-        let mut portions: Vec<BoxFuture<'_, Result<Vec<FoundSpec>, StoreError>>> = Vec::new();
+        let looked_at = self.looked_at(store, tasks, &|_| true).await?;
+        Ok(looked_at.into_iter().map(|looked_at| looked_at.found).collect())
+    }
+
+    /// Looks at definitions with their payloads, and keeps them without. In the given order. Cancel safe.
+    pub(crate) async fn looked_at(
+        &self,
+        store: &dyn Store,
+        tasks: &[TaskId],
+        look: Look<'_>,
+    ) -> Result<Vec<LookedAt>, StoreError> {
+        let mut portions: Vec<BoxFuture<'_, Result<Vec<LookedAt>, StoreError>>> = Vec::new();
         for tasks in tasks.chunks(PORTION) {
-            portions.push(Box::pin(self.portion_without_payloads(store, tasks)));
+            portions.push(Box::pin(self.portion_looked_at(store, tasks, look)));
         }
         Ok(try_join_all(portions).await?.into_iter().flatten().collect())
     }
 
-    async fn portion_without_payloads(
+    async fn portion_looked_at(
         &self,
         store: &dyn Store,
         tasks: &[TaskId],
-    ) -> Result<Vec<FoundSpec>, StoreError> {
+        look: Look<'_>,
+    ) -> Result<Vec<LookedAt>, StoreError> {
         // The semaphore is never closed.
         let _turn = self.turns.acquire().await;
         let found = self.reads.many::<Spec>(store, tasks).await?;
-        Ok(found.into_iter().map(FoundSpec::without_payload).collect())
+        let looked_at = |found: FoundSpec| {
+            let (bytes, matches) = match &found {
+                Found::Record(spec) => (spec.definition.payload.len(), look(spec)),
+                Found::Missing | Found::Damaged(_) | Found::Newer(_) => (0, false),
+            };
+            LookedAt { found: found.without_payload(), bytes, matches }
+        };
+        Ok(found.into_iter().map(looked_at).collect())
     }
 
     /// Passes one definition after the other, with payload, to `take`, until it breaks. Cancel safe.

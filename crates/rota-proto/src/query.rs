@@ -47,6 +47,13 @@ impl TaskFilter {
             "run_at_to" => once(name, &mut self.run_at_to, date(name, value)?)?,
             "schedule" => once(name, &mut self.schedule, value.to_owned())?,
             "error_fingerprint" => once(name, &mut self.error_fingerprint, value.to_owned())?,
+            "search" => once(name, &mut self.search, value.to_owned())?,
+            "worker" => once(name, &mut self.worker, value.to_owned())?,
+            "priority" => {
+                for one in value.split(',') {
+                    self.priorities.push(number(name, one)?);
+                }
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -65,9 +72,15 @@ impl TaskFilter {
             ("kind", &self.kind),
             ("schedule", &self.schedule),
             ("error_fingerprint", &self.error_fingerprint),
+            ("search", &self.search),
+            ("worker", &self.worker),
         ];
         for (name, text) in texts {
             pairs.extend(text.clone().map(|text| (name, text)));
+        }
+        if !self.priorities.is_empty() {
+            let levels: Vec<_> = self.priorities.iter().map(u32::to_string).collect();
+            pairs.push(("priority", levels.join(",")));
         }
         pairs.extend(self.labels.iter().map(|(name, value)| ("label", format!("{name}={value}"))));
         for (name, date) in [
@@ -119,6 +132,14 @@ pub fn scalar<T: FromStr<Err = ScalarError>>(name: &str, text: &str) -> Result<T
     text.parse().map_err(|error: ScalarError| QueryError::new(name, error.to_string()))
 }
 
+/// A number.
+///
+/// # Errors
+/// When the text is not one of 32 bits.
+pub fn number(name: &str, text: &str) -> Result<u32, QueryError> {
+    text.parse().map_err(|_| QueryError::new(name, "is not a number from 0 to 4294967295"))
+}
+
 /// A date.
 ///
 /// # Errors
@@ -155,6 +176,9 @@ mod tests {
             run_at_to: Some("2026-02-02T00:00:00Z".parse().expect("a date")),
             schedule: Some("nightly".to_owned()),
             error_fingerprint: Some("00bada55".to_owned()),
+            search: Some("a=b&c d".to_owned()),
+            worker: Some("w/1".to_owned()),
+            priorities: vec![7, 0],
         };
         let pairs = full.pairs();
         let mut read = TaskFilter::default();

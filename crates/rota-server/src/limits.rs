@@ -82,6 +82,12 @@ pub(crate) const AUTHOR_CHARS: usize = 128;
 /// Maximum number of runs in a preview.
 pub(crate) const PREVIEW_RUNS: u32 = 100;
 
+/// Maximum characters of a text to search for.
+pub(crate) const SEARCH_CHARS: usize = 256;
+/// Minimum and maximum time of one call that lists tasks. The maximum is the default.
+pub(crate) const LIST_TIME: (Duration, Duration) =
+    (Duration::from_millis(10), Duration::from_secs(2));
+
 /// Maximum number of tasks that a listener to events names.
 pub(crate) const EVENT_TASKS: usize = 100;
 /// Maximum number of types that a listener to events names.

@@ -40,6 +40,7 @@ pub(crate) fn bulk_outcome(outcome: BulkOutcome) -> v1::BulkTasksResponse {
         refusal_reason,
         refusal_message,
         next_page_token: outcome.next.map(|next| next.before.to_string()),
+        examined: u32::try_from(outcome.examined).unwrap_or(u32::MAX),
     }
 }
 

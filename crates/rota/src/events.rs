@@ -38,6 +38,9 @@ pub(crate) struct EventsArgs {
     /// Only events of this schedule and its tasks.
     #[arg(long, value_name = "NAME", value_parser = Text::new(), add = crate::complete::schedules())]
     schedule: Option<String>,
+    /// Only events of tasks with one of these priorities, 0 to 9, separated by commas.
+    #[arg(long = "priority", value_name = "N", value_delimiter = ',')]
+    priorities: Vec<u32>,
     /// Only events of this worker and of attempts that it runs.
     #[arg(long, value_name = "NAME", value_parser = Text::new(), add = crate::complete::workers())]
     worker: Option<String>,
@@ -66,6 +69,7 @@ pub(crate) async fn run(args: EventsArgs, client: &Client, format: Format) -> Re
             kind: args.kind,
             labels: labels(&args.labels)?,
             schedule: args.schedule,
+            priorities: args.priorities,
             ..TaskFilter::default()
         }),
         tasks: args.tasks,

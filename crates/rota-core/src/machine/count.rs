@@ -1,7 +1,7 @@
 //! Counts of live tasks: from the counters of queues, or part by part where a filter selects among the tasks of a
 //! queue.
 
-use super::{LiveFilter, Machine, page::LOOKED_AT_MAX};
+use super::{LiveFilter, Machine, TaskIndex, page::LOOKED_AT_MAX};
 use crate::{Name, TaskId};
 
 /// Numbers of live tasks by status.
@@ -51,8 +51,9 @@ impl Machine {
             !filter.statuses.is_empty() && filter.statuses.iter().all(|it| it.is_leased());
         if is_leased && before.is_none() {
             // They are few compared with waiting tasks.
-            let leased = self.leases.keys().map(|index| self.live.at(*index));
-            part.count = leased.filter(|task| self.selects(filter, task)).count() as u64;
+            let is_wanted =
+                |index: &&TaskIndex| self.selects(filter, **index, self.live.at(**index));
+            part.count = self.leases.keys().filter(is_wanted).count() as u64;
             part.examined = self.leases.len() as u64;
             return part;
         }
@@ -64,7 +65,7 @@ impl Machine {
             }
             last = Some(id);
             part.examined += 1;
-            part.count += u64::from(self.selects(filter, self.live.at(index)));
+            part.count += u64::from(self.selects(filter, index, self.live.at(index)));
         }
         part
     }

@@ -4,7 +4,7 @@
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use super::{LiveTask, LiveView, Machine, TaskIndex};
-use crate::{Name, Status, TaskId, WallTime};
+use crate::{Name, Priority, Status, TaskId, WallTime};
 
 /// Maximum number of live tasks that one page examines.
 pub(super) const LOOKED_AT_MAX: usize = 10_000;
@@ -29,14 +29,21 @@ pub struct LiveFilter {
     pub run_at_to: Option<WallTime>,
     /// Only tasks that wait for another attempt.
     pub only_tried: bool,
+    /// Priorities. Empty means any.
+    pub priorities: Vec<Priority>,
+    /// The worker that holds the task. A task that nobody holds matches if it had an attempt, because only the
+    /// record of that attempt names its worker.
+    pub worker: Option<Name>,
 }
 
 impl LiveFilter {
     /// Whether it matches a task.
     #[must_use]
     pub fn selects_view(&self, view: &LiveView) -> bool {
+        let holder = view.lease.as_ref().map(|lease| &lease.worker);
         (!self.only_tried || is_tried(view.status, view.attempt))
             && self.selects(view.status, &view.queue, &view.kind, view.run_at)
+            && self.selects_run(view.priority, holder, view.attempt)
     }
 
     /// Whether it matches a task with this status, queue, kind and due time, apart from its attempts.
@@ -48,6 +55,14 @@ impl LiveFilter {
             && self.run_at_from.is_none_or(|from| from <= run_at)
             && self.run_at_to.is_none_or(|to| run_at < to)
     }
+
+    /// Whether it matches a task with this priority, this holder and this number of attempts.
+    #[must_use]
+    pub fn selects_run(&self, priority: Priority, holder: Option<&Name>, attempt: u32) -> bool {
+        let of_worker = |wanted: &Name| holder.map_or(attempt > 0, |holder| holder == wanted);
+        (self.priorities.is_empty() || self.priorities.contains(&priority))
+            && self.worker.as_ref().is_none_or(of_worker)
+    }
 }
 
 /// A page of live tasks.
@@ -55,6 +70,8 @@ impl LiveFilter {
 pub struct LivePage {
     /// Newest first.
     pub tasks: Vec<LiveView>,
+    /// The examined tasks, newest first.
+    pub examined: Vec<TaskId>,
     /// The oldest examined task, if older ones may follow.
     pub down_to: Option<TaskId>,
 }
@@ -65,29 +82,27 @@ impl Machine {
     #[must_use]
     pub fn live_page(&self, filter: &LiveFilter, before: Option<TaskId>, limit: usize) -> LivePage {
         let leased = |status: &Status| status.is_leased();
-        let (found, down_to) = if !filter.statuses.is_empty() && filter.statuses.iter().all(leased)
-        {
+        let found = if !filter.statuses.is_empty() && filter.statuses.iter().all(leased) {
             self.leased_page(filter, before, limit)
         } else {
             self.walked_page(filter, before, limit)
         };
-        let tasks = found.into_iter().map(|index| self.view(index, COUNTED_EXACTLY));
-        LivePage { tasks: tasks.collect(), down_to }
+        let tasks = found.tasks.iter().map(|index| self.view(*index, COUNTED_EXACTLY));
+        LivePage { tasks: tasks.collect(), examined: found.examined, down_to: found.down_to }
     }
 
     /// Examines only leased tasks, which are few compared with waiting ones.
-    fn leased_page(
-        &self,
-        filter: &LiveFilter,
-        before: Option<TaskId>,
-        limit: usize,
-    ) -> (Vec<TaskIndex>, Option<TaskId>) {
+    fn leased_page(&self, filter: &LiveFilter, before: Option<TaskId>, limit: usize) -> Selection {
         // The newest tasks so far, oldest first.
         let mut newest = BinaryHeap::new();
-        let mut more = false;
+        let (mut examined, mut more) = (Vec::new(), false);
         for index in self.leases.keys() {
             let task = self.live.at(*index);
-            if before.is_some_and(|before| task.id >= before) || !self.selects(filter, task) {
+            if before.is_some_and(|before| task.id >= before) {
+                continue;
+            }
+            examined.push(task.id);
+            if !self.selects(filter, *index, task) {
                 continue;
             }
             newest.push(Reverse((task.id, *index)));
@@ -98,36 +113,50 @@ impl Machine {
         }
         let found: Vec<_> = newest.into_sorted_vec();
         let down_to = found.last().filter(|_| more).map(|Reverse((id, _))| *id);
-        (found.into_iter().map(|Reverse((_, index))| index).collect(), down_to)
+        // Older ones are examined again for the next page.
+        examined.retain(|id| down_to <= Some(*id));
+        examined.sort_unstable_by(|one, other| other.cmp(one));
+        let tasks = found.into_iter().map(|Reverse((_, index))| index).collect();
+        Selection { tasks, examined, down_to }
     }
 
-    fn walked_page(
-        &self,
-        filter: &LiveFilter,
-        before: Option<TaskId>,
-        limit: usize,
-    ) -> (Vec<TaskIndex>, Option<TaskId>) {
-        let mut found = Vec::new();
+    fn walked_page(&self, filter: &LiveFilter, before: Option<TaskId>, limit: usize) -> Selection {
+        let mut found = Selection::default();
         let mut last = None;
-        for (looked_at, (id, index)) in self.live.below(before).enumerate() {
-            if found.len() >= limit || looked_at >= LOOKED_AT_MAX {
-                return (found, last);
+        for (id, index) in self.live.below(before) {
+            if found.tasks.len() >= limit || found.examined.len() >= LOOKED_AT_MAX {
+                found.down_to = last;
+                return found;
             }
             last = Some(id);
-            if self.selects(filter, self.live.at(index)) {
-                found.push(index);
+            found.examined.push(id);
+            if self.selects(filter, index, self.live.at(index)) {
+                found.tasks.push(index);
             }
         }
-        (found, None)
+        found
     }
 
-    pub(super) fn selects(&self, filter: &LiveFilter, task: &LiveTask) -> bool {
+    pub(super) fn selects(&self, filter: &LiveFilter, index: TaskIndex, task: &LiveTask) -> bool {
         if filter.only_tried && !is_tried(task.status, task.attempt) {
             return false;
         }
         let lane = &self.roster.lanes[task.lane].name;
+        let holder = || {
+            let lease = self.leases.get(&index).filter(|_| filter.worker.is_some())?;
+            Some(&self.sessions.at(lease.session).worker)
+        };
         filter.selects(task.status, &lane.queue, &lane.kind, task.run_at)
+            && filter.selects_run(task.priority, holder(), task.attempt)
     }
+}
+
+/// The tasks of a page, as in [`LivePage`].
+#[derive(Debug, Default)]
+struct Selection {
+    tasks: Vec<TaskIndex>,
+    examined: Vec<TaskId>,
+    down_to: Option<TaskId>,
 }
 
 #[cfg(test)]
@@ -150,7 +179,7 @@ mod tests {
             kind: Some(name("k")),
             run_at_from: Some(WallTime(100)),
             run_at_to: Some(WallTime(101)),
-            only_tried: false,
+            ..any.clone()
         };
         for (filter, selects) in [
             (any.clone(), true),
@@ -177,6 +206,28 @@ mod tests {
             let is_selected =
                 filter.selects(Status::Pending, &name("q"), &name("k"), WallTime(100));
             assert_eq!(is_selected, selects, "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_by_worker_leaves_open_who_ran_an_attempt_that_has_ended() {
+        let (mine, other) = (Name::new("mine").unwrap(), Name::new("other").unwrap());
+        let normal = Priority::default();
+        let any = LiveFilter::default();
+        let of_worker = LiveFilter { worker: Some(mine.clone()), ..any.clone() };
+        let urgent = LiveFilter { priorities: vec![Priority::MAX, normal], ..any.clone() };
+        for (filter, priority, holder, attempt, selects) in [
+            (&any, normal, None, 0, true),
+            (&of_worker, normal, Some(&mine), 1, true),
+            (&of_worker, normal, Some(&other), 1, false),
+            (&of_worker, normal, None, 0, false),
+            (&of_worker, normal, None, 1, true),
+            (&urgent, normal, None, 0, true),
+            (&urgent, Priority::MAX, Some(&other), 1, true),
+            (&urgent, Priority::new(1).unwrap(), None, 0, false),
+        ] {
+            let is_selected = filter.selects_run(priority, holder, attempt);
+            assert_eq!(is_selected, selects, "{filter:?} {holder:?} {attempt}");
         }
     }
 }

@@ -5,11 +5,14 @@ use std::time::{Duration, SystemTime};
 use maud::{Markup, html};
 use rota_proto::{
     TimeSpan,
-    v1::{Cluster, ListQueuesResponse, ListWorkersResponse, NodeRole, Queue, Schedule, Worker},
+    v1::{
+        Cluster, FailureGroup, ListQueuesResponse, ListWorkersResponse, NodeRole, Queue, Schedule,
+        Worker,
+    },
 };
 use tonic::Status;
 
-use super::schedules;
+use super::{failures, schedules};
 use crate::{
     link,
     parts::{Attention, Weight, duration, name, plural},
@@ -30,6 +33,8 @@ pub(super) struct Seen {
     pub(super) workers: Result<ListWorkersResponse, Status>,
     pub(super) cluster: Result<Cluster, Status>,
     pub(super) schedules: Vec<Schedule>,
+    /// Groups of the last failures.
+    pub(super) failures: Vec<FailureGroup>,
 }
 
 pub(super) fn find(seen: &Seen) -> Vec<Attention> {
@@ -38,6 +43,7 @@ pub(super) fn find(seen: &Seen) -> Vec<Attention> {
         found.extend(of_cluster(cluster));
     }
     found.extend(schedules::attention::find(&seen.schedules, SystemTime::now()));
+    found.extend(seen.failures.iter().map(failures::attention));
     let queues = seen.queues.as_ref().map(|list| list.queues.as_slice()).unwrap_or_default();
     if let Ok(workers) = &seen.workers {
         let unserved = queues.iter().filter(|queue| !queue.paused && queue.pending > 0);
@@ -208,6 +214,7 @@ mod tests {
             workers: Ok(ListWorkersResponse { workers, ..ListWorkersResponse::default() }),
             cluster: Ok(cluster),
             schedules: Vec::new(),
+            failures: Vec::new(),
         };
         find(&seen).into_iter().map(|one| one.href).collect()
     }

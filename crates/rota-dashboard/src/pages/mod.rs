@@ -8,12 +8,12 @@ mod change;
 mod cluster;
 mod confirm;
 mod draft;
+mod failures;
 #[cfg(test)]
 pub(crate) mod fake;
 pub(crate) mod login;
 mod new;
 mod overview;
-mod planned;
 mod queue;
 mod queues;
 mod schedules;
@@ -37,9 +37,10 @@ pub(crate) async fn show(visit: &Visit) -> Result<Shown, Trouble> {
         "edit" => task::show_edit(visit).await,
         "payload" | "result" => task::content(visit).await,
         "new" => new::show(visit).await,
+        "failures" => failures::show(visit).await.map(Shown::from),
         "queues" => queues::show(visit).await.map(Shown::from),
         "workers" => workers::show(visit).await.map(Shown::from),
-        page => planned::show(page).map(Shown::from),
+        _ => Err(Trouble::NoPage),
     }
 }
 

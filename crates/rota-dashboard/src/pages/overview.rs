@@ -9,7 +9,7 @@ use tonic::{Code, Response, Status};
 
 use super::{
     attention::{self, Seen},
-    schedules,
+    failures, schedules,
 };
 use crate::{
     layout::View,
@@ -27,17 +27,19 @@ const QUEUES: usize = 8;
 pub(super) async fn show(visit: &Visit) -> Result<View, Trouble> {
     let (mut queues, mut workers, mut server) =
         (visit.api.queues(), visit.api.workers(), visit.api.server());
-    let (queues, workers, cluster, schedules) = tokio::join!(
+    let (queues, workers, cluster, schedules, failures) = tokio::join!(
         queues.list_queues(ListQueuesRequest::default()),
         workers.list_workers(ListWorkersRequest::default()),
         server.get_cluster(GetClusterRequest {}),
         schedules::attention::read(visit),
+        failures::recent(visit),
     );
     let seen = Seen {
         queues: queues.map(Response::into_inner),
         workers: workers.map(Response::into_inner),
         cluster: cluster.map(Response::into_inner),
         schedules,
+        failures,
     };
     if let Err(status) = &seen.queues
         && status.code() == Code::Unauthenticated
@@ -177,6 +179,7 @@ mod tests {
             workers: Err(Status::unavailable("no leader")),
             cluster: Err(Status::unavailable("no leader")),
             schedules: Vec::new(),
+            failures: Vec::new(),
         };
         let html = page(&seen).into_string();
         assert!(html.contains("1,234") && html.contains("no leader"), "{html}");

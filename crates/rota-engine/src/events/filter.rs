@@ -105,9 +105,21 @@ impl EventFilter {
     }
 
     fn judge_task(&self, task: &TaskFacts) -> Verdict {
-        // The server refuses a filter of events that names an error.
-        let TaskFilter { queue, statuses, kind, labels, created, run_at, schedule, error: _ } =
-            &self.properties;
+        let TaskFilter {
+            queue,
+            statuses,
+            kind,
+            labels,
+            created,
+            run_at,
+            schedule,
+            worker,
+            priorities,
+            // Events have neither payloads nor whole errors, so the server refuses these before they get here.
+            error: _,
+            search: _,
+        } = &self.properties;
+        let by_worker = |worker: &Name| task.worker.as_ref() == Some(worker);
         let named = |by: &TaskRef| match by {
             TaskRef::Id(id) => *id == task.id,
             TaskRef::Named(name) => task.client_id.as_ref() == Some(name),
@@ -122,7 +134,10 @@ impl EventFilter {
             && (statuses.is_empty() || statuses.contains(&task.status))
             && created.contains(task.id.created_at())
             && run_at.contains(task.run_at)
-            && self.worker.as_ref().is_none_or(|worker| task.worker.as_ref() == Some(worker))
+            && self.worker.as_ref().is_none_or(by_worker)
+            && worker.as_ref().is_none_or(by_worker)
+            && (priorities.is_empty()
+                || priorities.iter().any(|priority| priority.level() == task.priority))
             && self.task_prefix.as_deref().is_none_or(begins);
         if !matches {
             return Verdict::Differs;
@@ -155,8 +170,19 @@ impl EventFilter {
     }
 
     fn properties_named(&self) -> Properties<'_> {
-        let TaskFilter { queue, statuses, kind, labels, created, run_at, schedule: _, error: _ } =
-            &self.properties;
+        let TaskFilter {
+            queue,
+            statuses,
+            kind,
+            labels,
+            created,
+            run_at,
+            worker,
+            priorities,
+            schedule: _,
+            error: _,
+            search: _,
+        } = &self.properties;
         let any = TimeRange::default();
         let others = !self.tasks.is_empty()
             || self.task_prefix.is_some()
@@ -164,7 +190,9 @@ impl EventFilter {
             || kind.is_some()
             || !labels.is_empty()
             || *created != any
-            || *run_at != any;
+            || *run_at != any
+            || worker.is_some()
+            || !priorities.is_empty();
         Properties { queue: queue.as_ref(), others }
     }
 }
@@ -180,7 +208,7 @@ struct Properties<'a> {
 mod tests {
     use std::sync::Arc;
 
-    use rota_core::{SessionId, Status, TaskId, WallTime};
+    use rota_core::{Priority, SessionId, Status, TaskId, WallTime};
 
     use super::{super::event::*, *};
 
@@ -232,6 +260,10 @@ mod tests {
             (filter(|f| f.properties.statuses = vec![Status::Failed]), Differs),
             (filter(|f| f.properties.run_at.from = Some(WallTime(6))), Differs),
             (filter(|f| f.worker = Some(name("w"))), Matches),
+            (filter(|f| f.properties.worker = Some(name("w"))), Matches),
+            (filter(|f| f.properties.worker = Some(other.clone())), Differs),
+            (filter(|f| f.properties.priorities = vec![Priority::MAX]), Differs),
+            (filter(|f| f.properties.priorities = vec![Priority::default()]), Matches),
             (filter(|f| f.worker = Some(other.clone())), Differs),
             (filter(|f| f.tasks = vec![TaskRef::Named(name("nightly/a"))]), Matches),
             (filter(|f| f.tasks = vec![TaskRef::Named(other.clone())]), Differs),
@@ -272,6 +304,9 @@ mod tests {
         let of_schedule = filter(|f| f.properties.schedule = Some(name("nightly")));
         assert_eq!(matches(&of_schedule), [false, false, true]);
         assert_eq!(matches(&filter(|f| f.properties.kind = Some(name("k")))), [false; 3]);
+        assert_eq!(matches(&filter(|f| f.properties.worker = Some(name("w")))), [false; 3]);
+        let urgent = filter(|f| f.properties.priorities = vec![Priority::MAX]);
+        assert_eq!(matches(&urgent), [false; 3]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use rota_core::{Action, Command, Refusal, Reply, Status, lifecycle::transition};
 
 use crate::{
-    api::{BulkAction, BulkOutcome, Cursor, EngineError, TaskFilter, TaskView},
+    api::{BulkAction, BulkOutcome, Cursor, EngineError, TaskFilter, TaskPage, TaskView},
     engine::{Engine, unavailable},
     planted::Planted,
     records::{Kind, Spec},
@@ -38,8 +38,9 @@ impl Engine {
                 BulkAction::Delete => Command::Delete { task, stored: None },
             }
         };
-        let mut outcome = BulkOutcome { next: page.next, ..BulkOutcome::default() };
-        let commands: Vec<_> = page.tasks.into_iter().map(command).collect();
+        let TaskPage { tasks, examined, next } = page;
+        let mut outcome = BulkOutcome { examined, next, ..BulkOutcome::default() };
+        let commands: Vec<_> = tasks.into_iter().map(command).collect();
         if commands.is_empty() {
             return Ok(outcome);
         }
@@ -64,8 +65,9 @@ impl Engine {
         after: Option<Cursor>,
     ) -> Result<BulkOutcome, EngineError> {
         let page = self.list(filter, limit, after).await?;
-        let mut outcome = BulkOutcome { next: page.next, ..BulkOutcome::default() };
-        page.tasks.iter().for_each(|view| outcome.add(foreseen(action, view)));
+        let TaskPage { tasks, examined, next } = page;
+        let mut outcome = BulkOutcome { examined, next, ..BulkOutcome::default() };
+        tasks.iter().for_each(|view| outcome.add(foreseen(action, view)));
         Ok(outcome)
     }
 }

@@ -4,9 +4,12 @@
 use std::time::Duration;
 
 use rota_core::{LiveCounts, LiveFilter, Status};
-use tokio::time::Instant;
 
-use super::{Bounds, LOOKED_AT_MAX, ended::EndedWalk, live_filter};
+use super::{
+    bounds::{Bounds, ENDED_MAX},
+    ended::EndedWalk,
+    part::live_filter,
+};
 use crate::{
     api::{EngineError, TaskFilter, TimeRange},
     engine::Engine,
@@ -16,8 +19,6 @@ use crate::{
 const LIVE_LOOKED_AT_MAX: u64 = 200_000;
 /// Number of tasks to read with their definitions at a time.
 const PAGE: usize = 1000;
-/// Number of ended tasks to examine between two looks at the clock.
-const ENDED_PAGE: usize = 256;
 
 /// The number of tasks that match a filter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -94,7 +95,7 @@ impl Engine {
             if before.is_none() {
                 return Ok(Some(total));
             }
-            if total.examined >= LIVE_LOOKED_AT_MAX || Instant::now() >= bounds.until {
+            if total.examined >= LIVE_LOOKED_AT_MAX || bounds.is_late() {
                 return Ok(Some(TaskCount { at_least: true, ..total }));
             }
         }
@@ -106,25 +107,14 @@ impl Engine {
         filter: &TaskFilter,
         bounds: &mut Bounds,
     ) -> Result<TaskCount, EngineError> {
-        let mut total = TaskCount::default();
         let mut walk = EndedWalk::open(self, filter, None, None).await?;
-        loop {
-            // The clock is looked at where nothing matches, too.
-            let share = bounds.budget.min(ENDED_PAGE);
-            let mut left = share;
-            while walk.peek(&mut left).await?.is_some() {
-                walk.take();
-                total.count += 1;
-            }
-            bounds.budget -= share - left;
-            total.examined += (share - left) as u64;
-            if left > 0 {
-                return Ok(total);
-            }
-            if bounds.are_reached() {
-                return Ok(TaskCount { at_least: true, ..total });
-            }
+        let mut count = 0;
+        while walk.peek(bounds).await?.is_some() {
+            walk.take();
+            count += 1;
         }
+        let at_least = walk.is_cut();
+        Ok(TaskCount { count, at_least, examined: walk.examined().len() as u64 })
     }
 
     /// Counts tasks whose definitions or attempts must be read.
@@ -133,15 +123,14 @@ impl Engine {
         filter: &TaskFilter,
         bounds: &mut Bounds,
     ) -> Result<TaskCount, EngineError> {
-        let (mut count, mut after) = (0, None);
+        let (mut total, mut after) = (TaskCount::default(), None);
         loop {
-            let page = self.list_within(filter, PAGE, after, bounds).await?;
-            count += page.tasks.len() as u64;
+            let page = self.list_bounded(bounds, filter, PAGE, after).await?;
+            total.count += page.tasks.len() as u64;
+            total.examined += page.examined as u64;
             after = page.next;
-            let is_over = bounds.are_reached() || bounds.examined >= LOOKED_AT_MAX as u64;
-            if is_over || after.is_none() {
-                let at_least = after.is_some();
-                return Ok(TaskCount { count, at_least, examined: bounds.examined });
+            if bounds.is_over() || total.examined >= ENDED_MAX as u64 || after.is_none() {
+                return Ok(TaskCount { at_least: after.is_some(), ..total });
             }
         }
     }
@@ -152,7 +141,8 @@ fn needs_views(filter: &TaskFilter, live: Option<&LiveFilter>) -> bool {
     filter.created != TimeRange::default()
         || !filter.labels.is_empty()
         || filter.schedule.is_some()
-        || filter.error.is_some() && live.is_some()
+        || filter.search.is_some()
+        || live.is_some() && (filter.error.is_some() || filter.worker.is_some())
 }
 
 /// Whether the counters of queues suffice for the live tasks of the filter. They do not tell assigned from running
@@ -160,7 +150,10 @@ fn needs_views(filter: &TaskFilter, live: Option<&LiveFilter>) -> bool {
 fn is_counted(filter: &TaskFilter, live: &LiveFilter) -> bool {
     let has = |status| live.statuses.contains(&status);
     let names_both_or_none = has(Status::Assigned) == has(Status::Running);
-    names_both_or_none && filter.kind.is_none() && filter.run_at == TimeRange::default()
+    names_both_or_none
+        && filter.kind.is_none()
+        && filter.priorities.is_empty()
+        && filter.run_at == TimeRange::default()
 }
 
 /// The number of tasks with these statuses. None means any.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use rota_core::{DoneRecord, Status, TaskId};
 use rota_store::{Direction, KeyRange, Snapshot, Space, StoreError};
 
+use super::bounds::Bounds;
 use crate::{
     api::{TaskFilter, has_error},
     engine::Engine,
@@ -15,6 +16,8 @@ use crate::{
 
 /// Number of records to read from one space at a time.
 const PAGE: usize = 256;
+/// Number of records after which to look at the clock.
+const TIMED: usize = 64;
 
 /// An iterator over ended tasks that may match a filter, as far as their records tell.
 pub(super) struct EndedWalk<'a> {
@@ -23,7 +26,10 @@ pub(super) struct EndedWalk<'a> {
     snapshot: Option<Arc<dyn Snapshot>>,
     sources: Vec<Source>,
     next: Option<DoneRecord>,
-    looked_at: Option<TaskId>,
+    /// The examined tasks, newest first.
+    examined: Vec<TaskId>,
+    /// Whether the bounds of the call ended it.
+    is_cut: bool,
 }
 
 /// The oldest id that may match the filter, because an id is not older than its task.
@@ -62,20 +68,43 @@ impl<'a> EndedWalk<'a> {
         let snapshot =
             if sources.is_empty() { None } else { Some(engine.inner.store.snapshot().await?) };
         let reads = &engine.inner.shared.records;
-        Ok(Self { filter, reads, snapshot, sources, next: None, looked_at: None })
+        Ok(Self {
+            filter,
+            reads,
+            snapshot,
+            sources,
+            next: None,
+            examined: Vec::new(),
+            is_cut: false,
+        })
     }
 
     /// The oldest examined task.
     pub(super) fn looked_at(&self) -> Option<TaskId> {
-        self.looked_at
+        self.examined.last().copied()
     }
 
-    /// The next task that may match. `None` at the end, or when the budget is used up.
-    pub(super) async fn peek(&mut self, budget: &mut usize) -> Result<Option<TaskId>, StoreError> {
-        while self.next.is_none() && *budget > 0 {
+    /// The examined tasks, newest first.
+    pub(super) fn examined(self) -> Vec<TaskId> {
+        self.examined
+    }
+
+    /// Whether the bounds of the call ended it. Then older tasks may match.
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// The next task that may match. `None` at the end, or at the bounds of the call. Examines at least one.
+    pub(super) async fn peek(&mut self, bounds: &mut Bounds) -> Result<Option<TaskId>, StoreError> {
+        while self.next.is_none() {
+            let is_timed = !self.examined.is_empty() && self.examined.len().is_multiple_of(TIMED);
+            if bounds.ended == 0 || is_timed && bounds.is_late() {
+                self.is_cut = true;
+                return Ok(None);
+            }
             let Some((id, entry)) = self.advance().await? else { return Ok(None) };
-            *budget -= 1;
-            self.looked_at = Some(id);
+            bounds.ended -= 1;
+            self.examined.push(id);
             // Somebody has to mend one that cannot be read; the others can be listed all the same.
             let record = self.reads.read(&entry, &id).record();
             self.next = record.filter(|record| self.selects(record));
@@ -93,6 +122,10 @@ impl<'a> EndedWalk<'a> {
             && filter.queue.as_ref().is_none_or(|wanted| *wanted == record.queue)
             && filter.kind.as_ref().is_none_or(|wanted| *wanted == record.kind)
             && filter.run_at.contains(record.run_at)
+            && (filter.priorities.is_empty() || filter.priorities.contains(&record.priority))
+            && filter.worker.as_ref().is_none_or(|wanted| {
+                record.last.as_ref().is_some_and(|last| last.worker == *wanted)
+            })
             && filter.can_be_of_schedule(record.client_keys.id.as_ref())
             && has_error(filter.error, &record.kind, record.failure.as_ref())
     }

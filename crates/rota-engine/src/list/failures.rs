@@ -7,7 +7,11 @@ use rota_core::{
 };
 use rustc_hash::FxHashMap;
 
-use super::{Bounds, LIVE_PAGE, TIME_MAX, ended::EndedWalk};
+use super::{
+    PART,
+    bounds::{Bounds, ENDED_MAX, TIME_MAX},
+    ended::EndedWalk,
+};
 use crate::{
     api::{EngineError, TaskFilter, TimeRange},
     engine::Engine,
@@ -21,8 +25,6 @@ const SAMPLE_BYTES_MAX: usize = 1024;
 const QUEUES_MAX: usize = 5;
 /// Maximum number of tasks of a group to name.
 const TASKS_MAX: usize = 3;
-/// Number of ended tasks to examine between two looks at the clock.
-const ENDED_PAGE: usize = 256;
 
 /// The tasks to group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -87,6 +89,8 @@ struct Failed<'a> {
 
 #[derive(Default)]
 struct Groups {
+    /// Number of tasks that were examined.
+    examined: u64,
     by_fingerprint: FxHashMap<ErrorFingerprint, FailureGroup>,
     other: u64,
 }
@@ -105,10 +109,11 @@ impl Engine {
         let mut groups = Groups::default();
         let complete = match filter.state {
             FailureState::Failed => self.group_ended(filter, &mut bounds, &mut groups).await?,
-            FailureState::Retrying => self.group_waiting(filter, &mut bounds, &mut groups).await?,
+            FailureState::Retrying => self.group_waiting(filter, &bounds, &mut groups).await?,
         };
+        let examined = groups.examined;
         let (groups, other) = groups.newest(limit);
-        Ok(FailureList { groups, other, examined: bounds.examined, complete })
+        Ok(FailureList { groups, other, examined, complete })
     }
 
     async fn group_ended(
@@ -121,35 +126,29 @@ impl Engine {
         let wanted =
             TaskFilter { queue, kind, statuses: vec![Status::Failed], ..TaskFilter::default() };
         let mut walk = EndedWalk::open(self, &wanted, None, None).await?;
-        loop {
-            let share = bounds.budget.min(ENDED_PAGE);
-            let mut left = share;
-            while walk.peek(&mut left).await?.is_some() {
-                let Some(record) = walk.take() else { continue };
-                let failed = Failed::of_ended(&record).filter(|it| failed.contains(it.at));
-                failed.into_iter().for_each(|failed| groups.add(&failed));
-            }
-            bounds.budget -= share - left;
-            bounds.examined += (share - left) as u64;
-            if left > 0 || bounds.are_reached() {
-                return Ok(left > 0);
-            }
+        while walk.peek(bounds).await?.is_some() {
+            let Some(record) = walk.take() else { continue };
+            let failed = Failed::of_ended(&record).filter(|it| failed.contains(it.at));
+            failed.into_iter().for_each(|failed| groups.add(&failed));
         }
+        let complete = !walk.is_cut();
+        groups.examined += walk.examined().len() as u64;
+        Ok(complete)
     }
 
     async fn group_waiting(
         &self,
         filter: &FailureFilter,
-        bounds: &mut Bounds,
+        bounds: &Bounds,
         groups: &mut Groups,
     ) -> Result<bool, EngineError> {
         let FailureFilter { queue, kind, failed, .. } = filter.clone();
         let wanted = LiveFilter { queue, kind, only_tried: true, ..LiveFilter::default() };
-        let mut before = None;
+        let (mut before, mut read) = (None, 0);
         loop {
-            let page = self.live_page(&wanted, before, LIVE_PAGE.min(bounds.budget)).await?;
-            bounds.budget -= page.tasks.len().min(bounds.budget);
-            bounds.examined += page.tasks.len() as u64;
+            let page = self.live_page(&wanted, before, PART).await?;
+            read += page.tasks.len();
+            groups.examined += page.examined.len() as u64;
             let last = self.last_failures(page.tasks.iter()).await?;
             for view in &page.tasks {
                 let last = last.get(&view.id);
@@ -159,7 +158,7 @@ impl Engine {
                 }
             }
             before = page.down_to;
-            if before.is_none() || bounds.are_reached() {
+            if before.is_none() || read >= ENDED_MAX || bounds.is_late() {
                 return Ok(before.is_none());
             }
         }

@@ -12,6 +12,7 @@ mod nights;
 mod pull;
 mod reads;
 mod schedules;
+mod search;
 mod sessions;
 mod support;
 mod totals;

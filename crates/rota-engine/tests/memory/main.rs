@@ -47,17 +47,36 @@ async fn what_passes_through_is_bounded_in_bytes() {
     let all = TaskFilter { queue: Some(name("q")), ..TaskFilter::default() };
     // 64 payloads at once.
     let lists = peak(async {
-        let list = |_| node.engine.list(&all, 1000, None);
-        for page in join_all((0..8).map(list)).await {
-            assert_eq!(page.expect("an answer").tasks.len(), TASKS);
+        let list = async |_| {
+            let (mut listed, mut after) = (0, None);
+            loop {
+                let page = node.engine.list(&all, 1000, after).await.expect("an answer");
+                (listed, after) = (listed + page.tasks.len(), page.next);
+                if after.is_none() {
+                    return listed;
+                }
+            }
+        };
+        for listed in join_all((0..8).map(list)).await {
+            assert_eq!(listed, TASKS);
         }
     });
     let lists = lists.await;
     assert!(lists < 160, "{lists} MiB");
     let bulk = peak(async {
-        let retry = |_| node.engine.bulk(BulkAction::Retry, &all, 1000, None);
-        for outcome in join_all((0..8).map(retry)).await {
-            assert_eq!(outcome.expect("an answer").skipped as usize, TASKS);
+        let retry = async |_| {
+            let (mut skipped, mut after) = (0, None);
+            loop {
+                let bulk = node.engine.bulk(BulkAction::Retry, &all, 1000, after).await;
+                let outcome = bulk.expect("an answer");
+                (skipped, after) = (skipped + outcome.skipped as usize, outcome.next);
+                if after.is_none() {
+                    return skipped;
+                }
+            }
+        };
+        for skipped in join_all((0..8).map(retry)).await {
+            assert_eq!(skipped, TASKS);
         }
     });
     let bulk = bulk.await;

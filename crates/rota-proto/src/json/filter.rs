@@ -48,6 +48,19 @@ pub struct TaskFilter {
     #[schema(pattern = "^[0-9a-f]{16}$", min_length = 16, max_length = 16)]
     #[serde(default)]
     pub error_fingerprint: Option<String>,
+    /// Text in an id, the last error, the payload, the description or the value of a label. Ignores the case of
+    /// ASCII letters. If the text is the whole id of a task, the first page has only that task.
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\u0000]+$")]
+    #[serde(default)]
+    pub search: Option<String>,
+    /// Name of the worker of the current or last attempt.
+    #[schema(schema_with = schema::some_name)]
+    #[serde(default)]
+    pub worker: Option<String>,
+    /// Priorities of the tasks. At least one, if present.
+    #[schema(schema_with = schema::priorities)]
+    #[serde(default, rename = "priority", deserialize_with = "strict::some")]
+    pub priorities: Vec<u32>,
 }
 
 impl From<TaskFilter> for v1::TaskFilter {
@@ -61,6 +74,9 @@ impl From<TaskFilter> for v1::TaskFilter {
             run_at: Some(v1::TimeRange { from: filter.run_at_from, to: filter.run_at_to }),
             schedule: filter.schedule,
             error_fingerprint: filter.error_fingerprint,
+            search: filter.search,
+            worker: filter.worker,
+            priorities: filter.priorities,
         }
     }
 }

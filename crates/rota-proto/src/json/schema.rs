@@ -52,6 +52,14 @@ pub(super) fn some_name() -> Schema {
     text(NAME, true).description(Some("Only tasks with this name.")).into()
 }
 
+/// Priorities of tasks to select.
+pub(super) fn priorities() -> Schema {
+    let level = ObjectBuilder::new().schema_type(SchemaType::new(Type::Integer));
+    let level = level.minimum(Some(0_u32)).maximum(Some(9_u32));
+    let array = ArrayBuilder::new().items(level).min_items(Some(1));
+    array.description(Some("Only tasks with one of these priorities.")).into()
+}
+
 /// The queues or kinds that a worker serves.
 pub(crate) fn served() -> Schema {
     let name = text(NAME, false);

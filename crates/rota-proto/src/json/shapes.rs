@@ -108,6 +108,8 @@ pub struct BulkResult {
     /// Cursor to continue from. Absent when no more tasks match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+    /// Number of tasks that this call compared with the filter.
+    pub examined: u32,
 }
 
 /// The reason why a task was left unchanged.
@@ -131,6 +133,7 @@ impl From<v1::BulkTasksResponse> for BulkResult {
             refused: result.refused,
             refusal,
             next_cursor: result.next_page_token,
+            examined: result.examined,
         }
     }
 }

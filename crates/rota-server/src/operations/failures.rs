@@ -19,7 +19,7 @@ impl Services {
     ) -> Result<v1::CountTasksResponse, Failure> {
         let filter = request.filter.unwrap_or_default();
         let filter = validate::filter(filter, FieldPrefix::Filter, &self.limits)?;
-        let time = validate::count_time(request.time_limit)?;
+        let time = validate::time_limit(request.time_limit)?;
         let counted = self.engine.count(&filter, time).await?;
         Ok(v1::CountTasksResponse {
             count: counted.count,

@@ -146,10 +146,13 @@ impl Services {
         let filter = validate::filter(filter, FieldPrefix::Filter, &self.limits)?;
         let size = validate::page_size(request.page_size, PAGE, &self.limits)?;
         let after = validate::cursor(&request.page_token)?;
-        let page = self.engine.list(&filter, size, after).await?;
+        let time_limit = validate::time_limit(request.time_limit)?;
+        let page = self.engine.list_within(time_limit, &filter, size, after).await?;
         Ok(v1::ListTasksResponse {
             tasks: page.tasks.iter().map(definition::task).collect(),
             next_page_token: page.next.map(|next| next.before.to_string()),
+            examined: u32::try_from(page.examined).unwrap_or(u32::MAX),
+            examined_back_to: page.next.and_then(|next| next.reached()).map(wire::date),
         })
     }
 

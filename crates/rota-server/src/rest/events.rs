@@ -17,7 +17,7 @@ use rota_proto::{
 };
 use utoipa::ToSchema;
 
-use super::{fields::in_query, query::Pairs};
+use super::{fields::in_query, query::Pairs, tasks::Level};
 use crate::{
     failure::Failure,
     operations::{Caller, events::HEARTBEAT_TYPE},
@@ -60,6 +60,7 @@ pub(super) struct ServerSentEvent {
     ("run_at_from" = Option<Date>, Query, description = "Only events of tasks due at this time or later"),
     ("run_at_to" = Option<Date>, Query, description = "Only events of tasks due before this time"),
     ("schedule" = Option<String>, Query, description = "Only events of this schedule and its tasks", min_length = 1, max_length = 90, pattern = "^[A-Za-z0-9._:/-]+$"),
+    ("priority" = inline(Option<Vec<Level>>), Query, description = "Only events of tasks with one of these priorities. Can be repeated or separated by commas."),
     ("worker" = Option<String>, Query, description = "Only events of this worker and of attempts that it runs", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
     ("type" = Option<Vec<String>>, Query, description = "Only events of these types, such as task.completed, or groups, such as task. Can be repeated or separated by commas.", pattern = "^[a-z.*,]+$"),
     ("last_event_id" = Option<String>, Query, description = "Id of the last received event, for clients that cannot set the header. The header wins.", pattern = "^[0-9]{1,20}-[0-9]{1,20}-[0-9]{1,10}$"),

@@ -9,7 +9,11 @@ const IN_QUERY: &str = "filter.";
 
 /// A failure with the names of body members.
 pub(crate) fn in_body(failure: Failure) -> Failure {
-    rename(failure, |field| of_body(&field))
+    rename(failure, |field| match field.as_str() {
+        "filter.statuses" => "filter.status".to_owned(),
+        "filter.priorities" => "filter.priority".to_owned(),
+        _ => of_body(&field),
+    })
 }
 
 /// A failure with the names of query parameters.
@@ -25,6 +29,8 @@ pub(crate) fn in_query(failure: Failure) -> Failure {
         match field {
             "tasks" => return "task".to_owned(),
             "types" => return "type".to_owned(),
+            "statuses" => return "status".to_owned(),
+            "priorities" => return "priority".to_owned(),
             _ => {}
         }
         // Each label is its own parameter.
@@ -58,12 +64,15 @@ mod tests {
         let query = |field| in_query(Failure::field(field, "is wrong"));
         assert_eq!(body("page_token").detail, "cursor is wrong");
         assert_eq!(body("filter.labels.a").violations[0].field, "filter.labels.a");
+        assert_eq!(body("filter.priorities").violations[0].field, "filter.priority");
         for (message, rest) in [
             ("page_size", "limit"),
             ("page_token", "cursor"),
             ("filter.labels.a.b", "label"),
             ("filter.labels", "label"),
             ("filter.created_from", "created_from"),
+            ("filter.priorities", "priority"),
+            ("time_limit", "time_limit"),
             ("id", "id"),
         ] {
             let failure = query(message);

@@ -234,9 +234,12 @@ fn say_what_excludes_what(contract: &mut openapi::OpenApi) {
         "run_at_to",
         "schedule",
         "error_fingerprint",
+        "search",
+        "worker",
     ];
     let mut selects: Vec<Value> = scalars.into_iter().map(|name| with(name, &given)).collect();
     selects.push(with("status", &json!({ "minItems": 1 })));
+    selects.push(with("priority", &json!({ "minItems": 1 })));
     selects.push(with("labels", &json!({ "minProperties": 1 })));
     let selects = json!({ "anyOf": selects });
     let all = with("all", &json!({ "const": true }));

@@ -7,7 +7,7 @@ use axum::{
 use rota_proto::{
     Date, TimeSpan,
     json::TaskFilter,
-    query::{date, label, once, scalar, word},
+    query::{date, label, number, once, scalar, word},
     v1::{
         FailureState, ListFailuresRequest, ScheduleFilter, ScheduleState, TimeRange,
         WatchEventsRequest,
@@ -93,15 +93,19 @@ impl Pairs {
         Ok(page)
     }
 
-    /// The parameters of a list of tasks.
-    pub(crate) fn list(self) -> Result<(TaskFilter, Page), Failure> {
+    /// The parameters of a list of tasks: the filter, the page and the time limit.
+    pub(crate) fn list(self) -> Result<(TaskFilter, Page, Option<TimeSpan>), Failure> {
         let (mut filter, mut page) = (TaskFilter::default(), Page::default());
+        let mut time_limit = None;
         for (name, value) in self.0 {
-            if !filter.take(&name, &value)? && !page.take(&name, &value)? {
-                return Err(unknown(&name));
+            match name.as_str() {
+                "time_limit" => once(&name, &mut time_limit, scalar(&name, &value)?)?,
+                _ if filter.take(&name, &value)? => {}
+                _ if page.take(&name, &value)? => {}
+                _ => return Err(unknown(&name)),
             }
         }
-        Ok((filter, page))
+        Ok((filter, page, time_limit))
     }
 
     /// The parameters of a count: the filter, and the time.
@@ -205,23 +209,23 @@ fn unknown(name: &str) -> Failure {
     Failure::field(&name, "is not a parameter of this path; see /docs")
 }
 
-fn number(name: &str, text: &str) -> Result<u32, Failure> {
-    text.parse().map_err(|_| Failure::field(name, "is not a number from 0 to 4294967295"))
-}
-
 #[cfg(test)]
 mod tests {
     use rota_proto::v1::TaskStatus;
 
     use super::*;
 
-    fn list(given: &[(&str, &str)]) -> Result<(TaskFilter, Page), Failure> {
+    fn list(given: &[(&str, &str)]) -> Result<(TaskFilter, Page, Option<TimeSpan>), Failure> {
         pairs(given).list()
     }
 
     #[test]
     fn a_list_is_asked_for() {
-        let (filter, page) = list(&[
+        let (filter, page, time_limit) = list(&[
+            ("search", "No route, to = host"),
+            ("priority", "7,9"),
+            ("priority", "0"),
+            ("time_limit", "100ms"),
             ("status", "failed,expired"),
             ("status", "pending"),
             ("label", "a=b=c"),
@@ -234,6 +238,9 @@ mod tests {
         assert_eq!(filter.labels["a"], "b=c");
         assert_eq!(filter.labels["x:y"], "z");
         assert_eq!(page.limit, Some(7));
+        assert_eq!(filter.search.as_deref(), Some("No route, to = host"));
+        assert_eq!(filter.priorities, [7, 9, 0]);
+        assert_eq!(time_limit.unwrap().to_string(), "100ms");
         assert_eq!(filter.created_from.unwrap().to_string(), "2026-01-31T12:00:00.000Z");
     }
 
@@ -271,6 +278,10 @@ mod tests {
             (&[("label", "a")], "label"),
             (&[("cursor", "")], "cursor"),
             (&[("Queue", "a")], "Queue"),
+            (&[("search", "a"), ("search", "b")], "search"),
+            (&[("priority", "high")], "priority"),
+            (&[("priority", "")], "priority"),
+            (&[("time_limit", "soon")], "time_limit"),
             (&[("statuses", "failed")], "statuses"),
         ] {
             assert_eq!(list(pairs).unwrap_err().violations[0].field, field);

@@ -16,6 +16,7 @@ use rota_proto::{
         UpdateTaskRequest,
     },
 };
+use utoipa::ToSchema;
 
 use super::{
     extract::{Body, Part},
@@ -117,7 +118,16 @@ pub(crate) async fn get(
     Ok(Json(services.get_task(caller, request).await?))
 }
 
+/// A priority in a query.
+#[derive(ToSchema)]
+#[schema(value_type = u32, minimum = 0, maximum = 9)]
+#[expect(dead_code, reason = "it only describes the parameter")]
+pub(super) struct Level(u32);
+
 /// Lists tasks, newest first, without payloads.
+///
+/// A call examines a bounded number of tasks for a bounded time, and `examined` is their number. If few tasks match, a
+/// page is short or empty and has a cursor: ask for the next page to look further.
 #[utoipa::path(get, path = "/v1/tasks", operation_id = "list_tasks", tag = "tasks", params(
     ("queue" = Option<String>, Query, description = "Only tasks in this queue", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
     ("status" = Option<Vec<TaskStatus>>, Query, description = "Only tasks with one of these statuses. Can be repeated or separated by commas."),
@@ -129,6 +139,10 @@ pub(crate) async fn get(
     ("run_at_to" = Option<Date>, Query, description = "Only tasks due before this time"),
     ("schedule" = Option<String>, Query, description = "Only tasks that this schedule created", min_length = 1, max_length = 90, pattern = "^[A-Za-z0-9._:/-]+$"),
     ("error_fingerprint" = Option<String>, Query, description = "Only tasks whose error has this fingerprint, as in a list of failures", pattern = "^[0-9a-f]{16}$"),
+    ("search" = Option<String>, Query, description = "Only tasks with this text in an id, the last error, the payload, the description or the value of a label. Ignores the case of ASCII letters. If the text is the whole id of a task, the first page has only that task.", min_length = 1, max_length = 256, pattern = "^[^\\u0000]+$"),
+    ("worker" = Option<String>, Query, description = "Only tasks whose current or last attempt this worker runs or ran", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$"),
+    ("priority" = inline(Option<Vec<Level>>), Query, description = "Only tasks with one of these priorities. Can be repeated or separated by commas."),
+    ("time_limit" = Option<TimeSpan>, Query, description = "Time after which the server answers with the tasks that it has found, 10ms to 2s. Default: 2s."),
     ("limit" = Option<u32>, Query, description = "Maximum number of tasks, 1 to 1000. Default: 50.", minimum = 1, maximum = 1000),
     ("cursor" = Option<String>, Query, description = "next_cursor of the previous page", pattern = "^t_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$"),
 ), responses((status = 200, description = "A page of tasks", body = ListTasksResponse)))]
@@ -137,8 +151,9 @@ pub(crate) async fn list(
     caller: Caller,
     pairs: Pairs,
 ) -> Result<Json<ListTasksResponse>, Failure> {
-    let (filter, page) = pairs.list()?;
+    let (filter, page, time_limit) = pairs.list()?;
     let request = ListTasksRequest {
+        time_limit,
         filter: Some(filter.into()),
         page_size: page.size(&services.limits)?,
         page_token: page.token(),

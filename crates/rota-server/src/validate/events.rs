@@ -23,6 +23,12 @@ pub(crate) fn watch(
     if properties.as_ref().is_some_and(|properties| properties.error.is_some()) {
         check.wrong("filter.error_fingerprint", "cannot select events");
     }
+    if properties.as_ref().is_some_and(|properties| properties.search.is_some()) {
+        check.wrong(
+            "filter.search",
+            "cannot select events, which have no payloads; search the list of tasks instead",
+        );
+    }
     let mut found = EventFilter::default();
     if check.at_most("tasks", "ids", tasks.len(), ("event_tasks", EVENT_TASKS)) {
         for (at, id) in tasks.iter().enumerate() {

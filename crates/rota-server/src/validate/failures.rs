@@ -1,27 +1,13 @@
 //! Checks of requests for counts and for groups of failures.
 
-use std::time::Duration;
-
 use rota_engine::{FailureFilter, FailureState, TimeRange};
-use rota_proto::{TimeSpan, v1};
+use rota_proto::v1;
 
 use super::Check;
 use crate::{failure::Failure, limits::Limits};
 
-/// Range of the time for a count. The longest is the default.
-const COUNT_TIME: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
 /// Default number of groups.
 const GROUPS: u32 = 50;
-
-/// Checks the time for a count.
-pub(crate) fn count_time(given: Option<TimeSpan>) -> Result<Duration, Failure> {
-    let mut check = Check::new();
-    let time = match given {
-        Some(span) => check.span("time_limit", Some(span), COUNT_TIME).map(|ms| ms.as_duration()),
-        None => Some(COUNT_TIME.1),
-    };
-    check.finish(time)
-}
 
 /// Checks a request for groups of failures. Returns the filter and the maximum number of groups.
 pub(crate) fn failures(

@@ -1,11 +1,16 @@
 //! Checks of filters.
 
-use rota_core::Status;
-use rota_engine::{TaskFilter, TimeRange};
-use rota_proto::v1;
+use std::time::Duration;
+
+use rota_core::{Millis, Priority, Status};
+use rota_engine::{Search, TaskFilter, TimeRange};
+use rota_proto::{TimeSpan, v1};
 
 use super::{Check, FieldPrefix};
-use crate::{failure::Failure, limits::Limits};
+use crate::{
+    failure::Failure,
+    limits::{LIST_TIME, Limits, SEARCH_CHARS},
+};
 
 /// Checks a filter. `place` is its place in the request.
 pub(crate) fn filter(
@@ -21,6 +26,27 @@ pub(crate) fn filter(
     let schedule = schedule.and_then(|text| check.name("schedule", &text));
     let error = check.given("error_fingerprint", filter.error_fingerprint);
     let error = error.and_then(|text| check.ok("error_fingerprint", text.parse()));
+    let search = check.given("search", filter.search).filter(|text| {
+        if text.contains('\0') {
+            check.wrong("search", "must not contain NUL");
+        }
+        check.at_most(
+            "search",
+            "characters",
+            text.chars().count(),
+            ("search_characters", SEARCH_CHARS),
+        )
+    });
+    let worker = check.given("worker", filter.worker).and_then(|text| check.name("worker", &text));
+    let mut priorities = Vec::new();
+    for level in filter.priorities {
+        match Priority::new(level) {
+            Some(priority) if priorities.contains(&priority) => {}
+            Some(priority) => priorities.push(priority),
+            None => check
+                .wrong("priorities", format_args!("has {level}; a priority must be from 0 to 9")),
+        }
+    }
     let mut statuses = Vec::new();
     for number in filter.statuses {
         match v1::TaskStatus::try_from(number).ok().and_then(status) {
@@ -40,8 +66,26 @@ pub(crate) fn filter(
     };
     let created = range("created_from", "created_to", filter.created);
     let run_at = range("run_at_from", "run_at_to", filter.run_at);
-    let filter = TaskFilter { queue, statuses, kind, labels, created, run_at, schedule, error };
-    check.finish(Some(filter))
+    check.finish(Some(TaskFilter {
+        queue,
+        statuses,
+        kind,
+        labels,
+        created,
+        run_at,
+        schedule,
+        error,
+        search: search.as_deref().map(Search::new),
+        worker,
+        priorities,
+    }))
+}
+
+/// Checks the time of one call that lists or counts tasks.
+pub(crate) fn time_limit(given: Option<TimeSpan>) -> Result<Duration, Failure> {
+    let mut check = Check::new();
+    let limit = check.span("time_limit", given, LIST_TIME);
+    check.finish(Some(limit.map_or(LIST_TIME.1, Millis::as_duration)))
 }
 
 /// Checks that `all` is set if the filter selects all tasks, and only then.

@@ -24,8 +24,8 @@ use crate::{
 };
 
 pub(crate) use events::watch;
-pub(crate) use failures::{count_time, failures};
-pub(crate) use filter::{filter, selection};
+pub(crate) use failures::failures;
+pub(crate) use filter::{filter, selection, time_limit};
 pub(crate) use page::{ListPage, name_place, worker_place, worker_token};
 pub(crate) use schedule::{
     backfill, calendar, nominal_time, pause, preview, schedule_filter, schedule_name,

@@ -184,7 +184,8 @@ fn what_is_refused_by_its_form_is_refused_by_the_contract() {
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
             let schema = &parameter["schema"];
             let name = parameter["name"].as_str().unwrap();
-            let free = ["status", "limit", "wait", "time_limit", "created_from", "created_to"];
+            let free =
+                ["status", "priority", "limit", "wait", "time_limit", "created_from", "created_to"];
             let of_schedules = ["state", "count", "from", "to"];
             let free = free.contains(&name)
                 || of_schedules.contains(&name)
@@ -387,6 +388,8 @@ async fn the_contract_that_a_server_gives_out_shows_its_own_limits() {
         ("128", "/components/schemas/ScheduleFilter"),
         ("128", "/components/schemas/PauseRequest"),
         ("128", "/components/schemas/BulkPauseRequest"),
+        ("256", "/components/schemas/TaskFilter/properties/search"),
+        ("256", "/paths//v1/tasks/get/"),
         ("256", "/components/schemas/PauseRequest"),
         ("256", "/components/schemas/BulkPauseRequest"),
         ("256", "/components/schemas/CalendarContent"),

@@ -291,6 +291,8 @@ async fn what_makes_no_sense_is_refused_with_its_field() {
         ("?label=a", "label"),
         ("?status=none", "status"),
         ("?created_from=soon", "created_from"),
+        ("?search=timeout", "search"),
+        ("?priority=10", "priority"),
         ("?unknown=1", "unknown"),
         ("?error_fingerprint=00000000000000ff", "error_fingerprint"),
     ] {
@@ -308,7 +310,11 @@ async fn what_makes_no_sense_is_refused_with_its_field() {
     }
     let mut client = EventServiceClient::new(node.channel().await);
     let request = v1::WatchEventsRequest {
-        filter: Some(v1::TaskFilter { queue: Some(String::new()), ..Default::default() }),
+        filter: Some(v1::TaskFilter {
+            queue: Some(String::new()),
+            search: Some("timeout".to_owned()),
+            ..Default::default()
+        }),
         tasks: vec!["ok".to_owned(), "a b".to_owned()],
         types: vec!["none".to_owned()],
         last_event_id: Some("-1-0-0".to_owned()),

@@ -304,6 +304,39 @@ async fn lists_are_filtered_and_paged() {
 }
 
 #[tokio::test]
+async fn tasks_are_searched_and_pages_say_how_far_they_looked() {
+    let node = Node::start().await;
+    let task =
+        |n: usize| json!({ "kind": "k", "payload": { "to": format!("user{n}@Example.org") } });
+    let tasks: Vec<Value> = (0..20).map(task).collect();
+    node.post_json("/v1/tasks/batch", &json!({ "tasks": tasks })).await;
+    node.create(&json!({ "kind": "k", "id": "order:7", "priority": 9 })).await;
+    let page = node.get("/v1/tasks?search=USER1%40example.org&time_limit=1s").await.json();
+    assert_eq!(page["tasks"].as_array().unwrap().len(), 1);
+    assert_eq!((&page["examined"], page.get("next_cursor")), (&json!(21), None));
+    assert_eq!(page.get("examined_back_to"), None);
+    let page = node.get("/v1/tasks?search=%40example&limit=5").await.json();
+    assert_eq!(page["tasks"].as_array().unwrap().len(), 5);
+    assert_eq!(page["examined"], 6);
+    assert_eq!(page["examined_back_to"].as_str().unwrap().len(), "2026-01-31T12:00:00.000Z".len());
+    assert_eq!(node.get("/v1/tasks?priority=9").await.json()["tasks"][0]["id"], "order:7");
+    let named = node.get("/v1/tasks?search=order:7").await.json();
+    assert_eq!((&named["tasks"][0]["id"], &named["examined"]), (&json!("order:7"), &json!(1)));
+    let next =
+        format!("/v1/tasks?search=order:7&cursor={}", named["next_cursor"].as_str().unwrap());
+    let page = node.get(&next).await.json();
+    assert_eq!((&page["tasks"], &page["examined"]), (&json!([]), &json!(21)));
+    let bulk = json!({ "action": "cancel", "filter": { "search": "user1", "priority": [5] } });
+    let outcome = node.post_json("/v1/tasks/bulk", &bulk).await.json();
+    // user1 and user10 to user19.
+    assert_eq!((&outcome["changed"], &outcome["examined"]), (&json!(11), &json!(21)));
+    node.lease("k").await;
+    let mine = node.get("/v1/tasks?worker=w").await.json();
+    assert_eq!(mine["tasks"].as_array().unwrap().len(), 1, "{mine}");
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn many_are_changed_by_a_filter() {
     let node = Node::start().await;
     let tasks: Vec<Value> = (0..5).map(|_| json!({ "kind": "k", "queue": "bulk-q" })).collect();

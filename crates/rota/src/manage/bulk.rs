@@ -60,6 +60,7 @@ pub(super) async fn change(
     if filter.statuses.is_empty() {
         filter.statuses = changeable(action).iter().map(|status| (*status).into()).collect();
     }
+    list::check_known(client, &filter).await?;
     if which.dry_run {
         return dry_run(client, &filter, verb, format).await;
     }
@@ -185,6 +186,7 @@ async fn page_by_page(
         total.changed += result.changed;
         total.skipped += result.skipped;
         total.refused += result.refused;
+        total.examined = total.examined.saturating_add(result.examined);
         total.refusal = total.refusal.or(result.refusal);
         total.next_cursor.clone_from(&result.next_cursor);
         match result.next_cursor {

@@ -1,19 +1,22 @@
 //! `rota task list`, and the filters of tasks.
 
+use std::time::Duration;
+
 use clap::{Args, builder::NonEmptyStringValueParser as Text};
 use rota_client::{
-    Client, ClientError, Date, EventFilter,
+    Client, ClientError, Date, EventFilter, TimeSpan,
     v1::{
         ListTasksRequest, ListTasksResponse, Task, TaskFilter, TaskStatus, TimeRange,
         WatchEventsRequest,
     },
 };
 use rota_proto::json::Words as _;
+use tokio::time::Instant;
 
 use super::labels;
 use crate::{
     dates,
-    exit::Failure,
+    exit::{Exit, Failure},
     output::{self, Column, Format, Table},
 };
 
@@ -50,10 +53,34 @@ pub(crate) struct FilterArgs {
     /// Only tasks whose error has this fingerprint, as in `rota task failures`.
     #[arg(long, value_name = "FINGERPRINT", value_parser = Text::new())]
     error_fingerprint: Option<String>,
+    /// Only tasks with this text in an id, the last error, the payload, the description or the value of a label.
+    /// Ignores the case of ASCII letters.
+    #[arg(long, value_name = "TEXT", value_parser = Text::new(), allow_hyphen_values = true)]
+    search: Option<String>,
+    /// Only tasks whose current or last attempt this worker runs or ran.
+    #[arg(long, value_name = "NAME", value_parser = Text::new(), add = crate::complete::workers())]
+    worker: Option<String>,
+    /// Only tasks with one of these priorities, 0 to 9, separated by commas.
+    #[arg(long = "priority", value_name = "N", value_delimiter = ',')]
+    priorities: Vec<u32>,
 }
 
+/// How much `rota task list` shows.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct ListArgs {
+    /// Maximum number of tasks to show.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+    /// Time after which to stop looking for more tasks [default: 10s with --search, otherwise no limit].
+    #[arg(long, value_name = "TIME")]
+    time_limit: Option<TimeSpan>,
+}
+
+/// Time after which a search stops. It can have to look at every task that is kept.
+const SEARCH_TIME: Duration = Duration::from_secs(10);
+
 /// The flags of [`FilterArgs`].
-pub(super) const FILTERS: [&str; 10] = [
+pub(super) const FILTERS: [&str; 13] = [
     "queue",
     "status",
     "kind",
@@ -64,6 +91,9 @@ pub(super) const FILTERS: [&str; 10] = [
     "run_at_from",
     "run_at_to",
     "error_fingerprint",
+    "search",
+    "worker",
+    "priorities",
 ];
 
 fn parse_status(word: &str) -> Result<TaskStatus, String> {
@@ -83,16 +113,22 @@ pub(super) fn filter(args: &FilterArgs) -> Result<TaskFilter, Failure> {
         run_at: Some(TimeRange { from: args.run_at_from, to: args.run_at_to }),
         schedule: args.schedule.clone(),
         error_fingerprint: args.error_fingerprint.clone(),
+        search: args.search.clone(),
+        worker: args.worker.clone(),
+        priorities: args.priorities.clone(),
     })
 }
 
-/// The events that can change the list. A task that leaves the list has another status, due time or error than the
-/// filter.
+/// The events that can change the list. A task that leaves the list has another status, due time, error, worker or
+/// priority than the filter, and events cannot be searched.
 pub(super) fn changes(filter: &TaskFilter) -> EventFilter {
     let filter = TaskFilter {
         statuses: Vec::new(),
         run_at: None,
         error_fingerprint: None,
+        search: None,
+        worker: None,
+        priorities: Vec::new(),
         ..filter.clone()
     };
     let types = vec!["task".to_owned()];
@@ -103,10 +139,15 @@ pub(super) fn changes(filter: &TaskFilter) -> EventFilter {
 pub(super) async fn list(
     client: &Client,
     filter: TaskFilter,
-    limit: u32,
+    args: ListArgs,
     format: Format,
 ) -> Result<(), Failure> {
-    let all = read(client, &filter, limit).await?;
+    let ListArgs { limit, time_limit } = args;
+    let time_limit = match time_limit {
+        Some(given) => Some(given.duration()),
+        None => filter.search.as_ref().map(|_| SEARCH_TIME),
+    };
+    let all = read_within(client, &filter, limit, time_limit).await?;
     if format.is_data() {
         output::list(&all, "tasks", format)?;
     } else {
@@ -116,10 +157,23 @@ pub(super) async fn list(
         }
     }
     if all.next_page_token.is_some() {
-        let told = format!("showing the first {limit} tasks; use --limit to see more");
+        let told = if all.tasks.len() < limit as usize {
+            format!("{}; use --time-limit to look further", looked_at(&all))
+        } else {
+            format!("showing the first {limit} tasks; use --limit to see more")
+        };
         output::more(&told, format);
     }
     Ok(())
+}
+
+/// How far a list has looked.
+fn looked_at(list: &ListTasksResponse) -> String {
+    let examined = list.examined;
+    match list.examined_back_to {
+        Some(date) => format!("looked at {examined} tasks, back to {}", output::time(date)),
+        None => format!("looked at {examined} tasks"),
+    }
 }
 
 /// Reads tasks page by page. The answer has a cursor if there are more.
@@ -128,6 +182,17 @@ pub(super) async fn read(
     filter: &TaskFilter,
     limit: u32,
 ) -> Result<ListTasksResponse, Failure> {
+    read_within(client, filter, limit, None).await
+}
+
+/// As [`read`], until the time is over.
+async fn read_within(
+    client: &Client,
+    filter: &TaskFilter,
+    limit: u32,
+    time_limit: Option<Duration>,
+) -> Result<ListTasksResponse, Failure> {
+    let until = time_limit.map(|limit| Instant::now() + limit);
     let mut all = ListTasksResponse::default();
     let mut page_token = String::new();
     let mut page_size_max = 1000;
@@ -139,7 +204,8 @@ pub(super) async fn read(
         let size = left.min(page_size_max);
         let ask = |page_size| {
             let (filter, page_token) = (Some(filter.clone()), page_token.clone());
-            client.list_tasks(ListTasksRequest { filter, page_size, page_token })
+            let page = ListTasksRequest { filter, page_size, page_token, time_limit: None };
+            client.list_tasks(page)
         };
         let page = match ask(size).await {
             // The server's limit is lower: ask for a page of its default size.
@@ -150,8 +216,16 @@ pub(super) async fn read(
             }
             page => page?,
         };
+        if is_new(Some(filter)) {
+            known(&page)?;
+        }
         all.tasks.extend(page.tasks);
         all.next_page_token.clone_from(&page.next_page_token);
+        all.examined = all.examined.saturating_add(page.examined);
+        all.examined_back_to = page.examined_back_to;
+        if until.is_some_and(|until| until <= Instant::now()) {
+            break;
+        }
         match page.next_page_token {
             // A cursor that does not move would make this loop endless.
             Some(next) if next != page_token => page_token = next,
@@ -159,6 +233,37 @@ pub(super) async fn read(
         }
     }
     Ok(all)
+}
+
+/// Checks that the server knows the properties of the filter. An older one ignores those that it does not know, and
+/// would change more tasks than the filter selects.
+///
+/// # Errors
+/// When it does not know them, or gives no answer.
+pub(super) async fn check_known(client: &Client, filter: &TaskFilter) -> Result<(), Failure> {
+    let time_limit = Some(TimeSpan::from(Duration::from_millis(100)));
+    let filter = Some(filter.clone());
+    let request = ListTasksRequest { filter, page_size: 1, time_limit, ..Default::default() };
+    if is_new(request.filter.as_ref()) {
+        known(&client.list_tasks(request).await?)?;
+    }
+    Ok(())
+}
+
+/// Whether the filter has properties that older servers do not know.
+fn is_new(filter: Option<&TaskFilter>) -> bool {
+    filter.is_some_and(|filter| {
+        filter.search.is_some() || filter.worker.is_some() || !filter.priorities.is_empty()
+    })
+}
+
+/// A server that knows the properties says how many tasks it examined.
+fn known(page: &ListTasksResponse) -> Result<(), Failure> {
+    if page.examined == 0 && !page.tasks.is_empty() {
+        let why = "the server is too old to select tasks by text, worker or priority";
+        return Err(Failure::new(Exit::Failure, why).hint("upgrade the server"));
+    }
+    Ok(())
 }
 
 /// Tasks as a table.
@@ -222,4 +327,22 @@ fn note(task: &Task) -> String {
         (None, None, None) => "",
     };
     text.lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_ignores_the_search_is_noticed() {
+        let filter = TaskFilter { search: Some("x".to_owned()), ..TaskFilter::default() };
+        assert!(is_new(Some(&filter)));
+        let filter = TaskFilter { priorities: vec![1], ..TaskFilter::default() };
+        assert!(is_new(Some(&filter)));
+        assert!(!is_new(Some(&TaskFilter::default())));
+        let page = |examined, tasks| ListTasksResponse { examined, tasks, ..Default::default() };
+        assert!(known(&page(0, vec![Task::default()])).is_err());
+        assert!(known(&page(1, vec![Task::default()])).is_ok());
+        assert!(known(&page(0, Vec::new())).is_ok());
+    }
 }

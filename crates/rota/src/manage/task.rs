@@ -11,7 +11,7 @@ use super::{
     create,
     failures::{self, FailuresArgs},
     ids::{self, Failed, Ids},
-    list::{self, FilterArgs},
+    list::{self, FilterArgs, ListArgs},
     show::{self, show},
     update,
     wait::{self, Wait},
@@ -34,13 +34,17 @@ pub(crate) enum TaskVerb {
         rota task create --file tasks.jsonl")]
     Create(Box<create::CreateArgs>),
     /// List tasks, newest first.
-    #[command(visible_alias = "ls")]
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  \
+        rota task list --status failed --since 1h\n  \
+        rota task list --search 'connection timed out' --status failed"
+    )]
     List {
         #[command(flatten)]
         filter: FilterArgs,
-        /// Maximum number of tasks to show.
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-        limit: u32,
+        #[command(flatten)]
+        args: ListArgs,
         #[command(flatten)]
         watch: WatchArgs,
     },
@@ -143,9 +147,9 @@ pub(crate) async fn run(verb: TaskVerb, client: &Client, format: Format) -> Resu
                 None => Ok(()),
             }
         }
-        TaskVerb::List { filter, limit, watch } => {
+        TaskVerb::List { filter, args, watch } => {
             let filter = list::filter(&filter)?;
-            let show = || list::list(client, filter.clone(), limit, format);
+            let show = || list::list(client, filter.clone(), args, format);
             watch::shown(watch, client, list::changes(&filter), show).await
         }
         TaskVerb::Count { filter } => failures::count(client, list::filter(&filter)?, format).await,

@@ -239,3 +239,30 @@ fn many_tasks_are_changed_by_a_filter_once_that_is_confirmed() {
         .say(&["task", "cancel"])
         .matches("task_bulk");
 }
+
+#[test]
+fn tasks_are_found_by_text_worker_and_priority() {
+    let server = Server::start().ready();
+    let mut shell = server.shell();
+    for (id, payload, priority) in [
+        ("order-1", r#"{"to":"Ada@Example.org"}"#, "5"),
+        ("order-2", r#"{"to":"bob@example.org"}"#, "9"),
+        ("order-3", "null", "0"),
+    ] {
+        let task = ["task", "create", "--kind", "nobody", "--queue", "mail", "--id", id];
+        shell.quietly(&[&task[..], &["--payload", payload, "--priority", priority]].concat());
+    }
+    shell
+        .say(&["task", "list", "--search", "ADA@example"])
+        .say(&["task", "list", "--search", "@example.org", "--priority", "9,8"])
+        .say(&["task", "list", "--search", "order-3"])
+        .say(&["task", "list", "--search", "nothing like it"])
+        .say(&["task", "list", "--priority", "0"])
+        .say(&["task", "list", "--worker", "nobody"])
+        .say(&["task", "list", "--priority", "10"])
+        .say(&["task", "list", "--search", ""])
+        .say(&["task", "cancel", "--search", "example", "--dry-run", "-o", "json"])
+        .say(&["task", "cancel", "--search", "example", "--yes", "-o", "json"])
+        .say(&["task", "cancel", "order-1", "--search", "example"])
+        .matches("task_search");
+}

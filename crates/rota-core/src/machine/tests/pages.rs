@@ -138,3 +138,45 @@ fn places_of_those_that_left_do_not_count_as_ahead() {
     let expected = [0, 1, 2, 3].map(|ahead| Some(Waiting::SlotsBusy { ahead }));
     assert_eq!(ahead, expected);
 }
+
+#[test]
+fn the_examined_tasks_of_all_pages_are_as_many_as_there_are() {
+    let mut world = World::new();
+    for number in 0..300 {
+        world.submit(Task::new(if number % 3 == 0 { "rare" } else { "q" }, "k"));
+    }
+    let rare = LiveFilter { queue: Some(name("rare")), ..LiveFilter::default() };
+    let (mut before, mut examined) = (None, 0);
+    loop {
+        let page = world.machine.live_page(&rare, before, 7);
+        assert!(page.examined.is_sorted_by(|a, b| a > b));
+        assert!(page.tasks.iter().all(|view| page.examined.contains(&view.id)));
+        examined += page.examined.len();
+        match page.down_to {
+            Some(down_to) => before = Some(down_to),
+            None => break,
+        }
+    }
+    assert_eq!(examined, 300);
+}
+
+#[test]
+fn a_worker_selects_the_tasks_that_it_holds() {
+    let mut world = World::new();
+    world.open(2, &["a"], &[]);
+    world.open(2, &["b"], &[]);
+    for queue in ["a", "b", "b", "c"] {
+        world.submit(Task::new(queue, "k"));
+    }
+    world.settle();
+    let all = world.machine.live_page(&LiveFilter::default(), None, 10);
+    let holder = all.tasks.iter().find(|view| *view.queue == *"b").unwrap().lease.clone().unwrap();
+    let of_worker = LiveFilter { worker: Some(holder.worker.clone()), ..LiveFilter::default() };
+    let found = world.machine.live_page(&of_worker, None, 10).tasks;
+    let expected = all
+        .tasks
+        .iter()
+        .filter(|view| view.lease.as_ref().is_some_and(|lease| lease.worker == holder.worker));
+    assert_eq!(found, expected.cloned().collect::<Vec<_>>());
+    assert!(found.len() >= 2, "{found:?}");
+}

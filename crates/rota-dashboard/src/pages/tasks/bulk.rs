@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use maud::{Markup, html};
 use rota_proto::{
     json::{TaskFilter, Words},
-    v1::{BulkAction, BulkTasksRequest, ListTasksRequest, TaskRequest, TaskStatus},
+    v1::{BulkAction, BulkTasksRequest, CountTasksRequest, TaskRequest, TaskStatus},
 };
 use tonic::{Code, Status};
 
@@ -30,8 +30,6 @@ const BOUND: Duration = Duration::from_secs(2);
 const PORTION: u32 = 500;
 /// Ids that are shown before a change.
 const SHOWN: usize = 20;
-/// Tasks that are counted at most.
-const COUNTED: u32 = 1000;
 
 /// How many tasks match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,13 +49,9 @@ impl HowMany {
 
 /// Counts the tasks of a filter, up to a bound.
 async fn how_many(visit: &Visit, filter: &TaskFilter) -> Result<HowMany, Trouble> {
-    let request = ListTasksRequest {
-        filter: Some(filter.clone().into()),
-        page_size: COUNTED,
-        page_token: String::new(),
-    };
-    let list = visit.api.tasks().list_tasks(request).await?.into_inner();
-    Ok(HowMany { number: list.tasks.len() as u64, or_more: list.next_page_token.is_some() })
+    let request = CountTasksRequest { filter: Some(filter.clone().into()), time_limit: None };
+    let counted = visit.api.tasks().count_tasks(request).await?.into_inner();
+    Ok(HowMany { number: counted.count, or_more: counted.at_least })
 }
 
 /// What a form asks for.
@@ -296,6 +290,7 @@ async fn matching(visit: &Visit, bulk: &mut Bulk, until: Instant) -> Option<Stat
             all: false,
             limit: Some(PORTION),
             page_token: bulk.cursor.clone(),
+            dry_run: false,
         };
         let answer = match tasks.bulk_tasks(request).await {
             Ok(answer) => answer.into_inner(),

@@ -89,6 +89,8 @@ pub(super) fn bar(asked: &Asked) -> Markup {
             (field("Queue", "queue", filter.queue.as_deref().unwrap_or_default(), "any"))
             (field("Kind", "kind", filter.kind.as_deref().unwrap_or_default(), "any"))
             (field("Schedule", "schedule", filter.schedule.as_deref().unwrap_or_default(), "any"))
+            (field("Worker", "worker", filter.worker.as_deref().unwrap_or_default(), "any"))
+            (field("Text", "search", filter.search.as_deref().unwrap_or_default(), "id, error or payload"))
             (field("Label", "label", "", "name=value"))
             details open[filter.created_from.is_some() || filter.created_to.is_some()] {
                 summary { "Created" }
@@ -105,7 +107,7 @@ pub(super) fn bar(asked: &Asked) -> Markup {
 
 /// Parameters that the form keeps and has no field for.
 fn kept(asked: &Asked) -> Vec<(&'static str, String)> {
-    let fields = ["queue", "kind", "schedule", "created_from", "created_to"];
+    let fields = ["queue", "kind", "schedule", "worker", "search", "created_from", "created_to"];
     let mut pairs = asked.pairs();
     pairs.retain(|(name, _)| !fields.contains(name));
     pairs

@@ -7,6 +7,7 @@ pub(super) mod table;
 pub(super) use bulk::act;
 use maud::html;
 use rota_proto::{
+    TimeSpan,
     json::TaskFilter,
     v1::{GetTaskRequest, ListQueuesRequest, ListTasksRequest, ListTasksResponse, Queue},
 };
@@ -16,19 +17,20 @@ use crate::{
     flash,
     layout::{Shown, View},
     link,
-    parts::{Pager, empty, failed, pager},
+    parts::{Pager, empty, failed, pager, plural, when},
     trouble::Trouble,
     visit::Visit,
 };
 
 /// Tasks on a page.
 const PAGE: u32 = 50;
+/// Time for one page of a search. What is not found by then is for the next page.
+const TIME: TimeSpan = TimeSpan { seconds: 0, nanos: 100_000_000 };
 
 /// The parameters of the page.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     filter: TaskFilter,
-    search: Option<String>,
     cursor: Option<String>,
     limit: Option<u32>,
 }
@@ -42,7 +44,6 @@ impl Asked {
                 continue;
             }
             match name.as_str() {
-                "search" => asked.search = Some(value.clone()),
                 "cursor" => asked.cursor = Some(value.clone()),
                 "limit" => {
                     asked.limit = value.parse().ok().filter(|limit| (1..=1000).contains(limit));
@@ -68,13 +69,17 @@ impl Asked {
 
 pub(super) async fn show(visit: &Visit) -> Result<Shown, Trouble> {
     let asked = Asked::of(visit)?;
-    if let Some(search) = &asked.search {
-        return found(visit, search).await;
+    if let Some(search) = &asked.filter.search
+        && asked.cursor.is_none()
+        && let Some(link) = named(visit, search).await?
+    {
+        return Ok(Shown::See(link));
     }
     let request = ListTasksRequest {
         filter: Some(asked.filter.clone().into()),
         page_size: asked.limit.unwrap_or(PAGE),
         page_token: asked.cursor.clone().unwrap_or_default(),
+        time_limit: Some(TIME),
     };
     let (mut tasks, mut queues) = (visit.api.tasks(), visit.api.queues());
     let (listed, queues) =
@@ -89,26 +94,15 @@ pub(super) async fn show(visit: &Visit) -> Result<Shown, Trouble> {
     }
 }
 
-/// Goes to the task of this id, if there is one.
-async fn found(visit: &Visit, search: &str) -> Result<Shown, Trouble> {
+/// The page of the task with this id, if there is one.
+async fn named(visit: &Visit, search: &str) -> Result<Option<String>, Trouble> {
     let search = search.trim();
     let request = GetTaskRequest { id: search.to_owned(), wait: None };
     match visit.api.tasks().get_task(request).await {
-        Ok(_) => return Ok(Shown::See(link::to("task", [("id", search)]))),
-        Err(status) if matches!(status.code(), Code::NotFound | Code::InvalidArgument) => {}
-        Err(status) => return Err(status.into()),
+        Ok(_) => Ok(Some(link::to("task", [("id", search)]))),
+        Err(status) if matches!(status.code(), Code::NotFound | Code::InvalidArgument) => Ok(None),
+        Err(status) => Err(status.into()),
     }
-    let body = html! {
-        div.head { h1 { "Tasks" } }
-        (empty(
-            "No task has this id.",
-            "Ids are written whole and exactly. A task that has ended is deleted after its retention. \
-             Filter the list by queue, kind, label or schedule instead:",
-            None,
-        ))
-        p { a href="tasks" { "All tasks" } }
-    };
-    Ok(View::new("Tasks", "tasks", body).into())
 }
 
 fn view(
@@ -130,6 +124,7 @@ fn view(
                     } @else {
                         (table::selectable(&list.tasks))
                     }
+                    (looked_at(list))
                     (pager(&Pager { visit, next: list.next_page_token.as_deref(), first: "Newest" }))
                 }
                 @if !list.tasks.is_empty() { (bulk::bar(asked)) }
@@ -137,6 +132,19 @@ fn view(
         }
     };
     View::new("Tasks", "tasks", body)
+}
+
+/// How far the page looked, if it ended before it was full.
+fn looked_at(list: &ListTasksResponse) -> maud::Markup {
+    html! {
+        @if list.next_page_token.is_some() && list.examined as usize > list.tasks.len() {
+            p.note {
+                "Looked at " (plural(list.examined.into(), "task", "tasks"))
+                @if list.examined_back_to.is_some() { ", back to " (when(list.examined_back_to)) }
+                ". The next page goes on from there."
+            }
+        }
+    }
 }
 
 fn nothing(asked: &Asked, more: bool) -> maud::Markup {
