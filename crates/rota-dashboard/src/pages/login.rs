@@ -26,6 +26,8 @@ pub(crate) fn form(visit: &Visit, refused: bool) -> Markup {
                         @if let Some(back) = visit.pairs.get("back") {
                             input type="hidden" name="back" value=(back);
                         }
+                        // Password managers ask for a name. There is none.
+                        input type="text" name="username" value="api-token" autocomplete="username" hidden;
                         label { "API token"
                             input type="password" name="token" required autofocus autocomplete="current-password"
                                 spellcheck="false" maxlength="4096";
