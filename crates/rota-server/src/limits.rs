@@ -82,6 +82,8 @@ pub(crate) const AUTHOR_CHARS: usize = 128;
 /// Maximum number of runs in a preview.
 pub(crate) const PREVIEW_RUNS: u32 = 100;
 
+/// Bytes of output that workers keep of each attempt.
+pub(crate) const OUTPUT_KEPT_BYTES: usize = 64 << 10;
 /// Maximum number of tasks that a listener to events names.
 pub(crate) const EVENT_TASKS: usize = 100;
 /// Maximum number of types that a listener to events names.

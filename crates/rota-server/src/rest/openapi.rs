@@ -21,7 +21,8 @@ use utoipa::{
 };
 
 use super::{
-    bounds, calendars, cluster, events, examples, health, metrics, node, problem, pull, queues,
+    bounds, calendars, cluster, events, examples, health, metrics, node, output, problem, pull,
+    queues,
     schedule_runs, schedules, tasks, workers,
 };
 use crate::{limits::Limits, services::Services};
@@ -74,6 +75,7 @@ use crate::{limits::Limits, services::Services};
         workers::list,
         workers::drain,
         events::watch,
+        output::watch,
         workers::info,
         cluster::get,
         cluster::node,

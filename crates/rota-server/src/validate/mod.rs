@@ -22,14 +22,14 @@ use crate::{
     limits::{DELAY, Limits, millis},
 };
 
-pub(crate) use events::watch;
+pub(crate) use events::{output, watch};
 pub(crate) use filter::{filter, selection};
 pub(crate) use page::{ListPage, name_place, worker_place, worker_token};
 pub(crate) use schedule::{
     backfill, calendar, nominal_time, pause, preview, schedule_filter, schedule_name,
     schedule_selection, tick_place, tick_range, tick_token, version,
 };
-pub(crate) use worker::{hello, lease_request, report, reported_lease, reports_size};
+pub(crate) use worker::{hello, lease, lease_request, report, reported_lease, reports_size};
 
 /// The error of JSON with a lone surrogate.
 const LONE_SURROGATE: &str = "has a lone surrogate (\\ud800 to \\udfff without its other half), which many JSON parsers \
