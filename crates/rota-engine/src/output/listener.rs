@@ -14,7 +14,7 @@ use super::{
 use crate::{engine::Inner, records::Attempt};
 
 /// Time for a worker to send what it has kept, before a listener is told that it has everything that is known.
-const ANSWER: Duration = Duration::from_secs(2);
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// What a listener is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
