@@ -90,8 +90,8 @@ pub use host::{Clock, Host, Parallel, Random};
 pub use layout::{IDEMPOTENCY_KEY_BYTES_MAX, SPACES};
 pub use options::EngineOptions;
 pub use output::{
-    GapReason, OutputEnd, OutputLimits, OutputListener, OutputPlace, OutputPlaceError, OutputRequest,
-    OutputTold,
+    GapReason, OutputEnd, OutputLimits, OutputListener, OutputPlace, OutputPlaceError,
+    OutputRequest, OutputTold,
 };
 #[cfg(feature = "planted-faults")]
 pub use planted::Planted;

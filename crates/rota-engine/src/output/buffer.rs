@@ -62,8 +62,7 @@ impl Buffer {
     /// whether something was new.
     pub(super) fn add(&mut self, at: OutputPlace, bytes: &[u8], limit: usize) -> bool {
         let OutputPlace { lease, mut offset } = at;
-        if self.pieces.back().is_some_and(|piece| piece.lease > lease)
-            || self.dropped.lease > lease
+        if self.pieces.back().is_some_and(|piece| piece.lease > lease) || self.dropped.lease > lease
         {
             return false;
         }

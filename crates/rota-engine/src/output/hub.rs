@@ -370,9 +370,8 @@ impl OutputHub {
         }
         let tasks = self.tasks();
         let current = tasks.by_id.values().filter_map(|watched| watched.current.as_ref());
-        let of_session = current.filter(|current| {
-            current.running.session == session && current.answer != Answer::Over
-        });
+        let of_session = current
+            .filter(|current| current.running.session == session && current.answer != Answer::Over);
         let mut leases: Vec<_> = of_session.map(|current| current.running.lease).collect();
         // The order must not depend on a hash.
         leases.sort_unstable_by_key(|lease| lease.task);

@@ -1,6 +1,6 @@
 //! A listener to the output of a task.
 
-use std::{collections::VecDeque, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rota_core::{AttemptRecord, Name, Status};
@@ -87,7 +87,7 @@ pub(super) struct Beginning {
     /// Number of the attempt of the place.
     pub(super) attempt: u32,
     /// Attempts that have ended before, whose records are to be shown.
-    pub(super) earlier: RangeInclusive<u32>,
+    pub(super) earlier: Range<u32>,
     /// The last attempt, if its record is that of the task.
     pub(super) last: Option<AttemptRecord>,
     /// The status of the task, if it has ended.
@@ -130,12 +130,10 @@ impl Drop for OutputListener {
 impl OutputListener {
     /// Takes the seat at once, so that it is given back whatever follows.
     pub(super) fn new(inner: Arc<Inner>, seat: Seat) -> Self {
-        #[expect(clippy::reversed_empty_ranges, reason = "no attempt is earlier")]
-        let earlier = 1..=0;
         let begin = Beginning {
             place: OutputPlace::default(),
             attempt: 0,
-            earlier,
+            earlier: 0..0,
             last: None,
             ended: None,
             follow: true,
@@ -261,13 +259,13 @@ impl OutputListener {
 
     /// Reads the record of the next earlier attempt.
     async fn read_earlier(&mut self) -> Result<(), StoreError> {
-        let attempt = *self.begin.earlier.start();
+        let attempt = self.begin.earlier.start;
         let Inner { store, shared, .. } = self.inner.as_ref();
         let key = (self.seat.task, attempt);
         // An attempt without output may have no record of its own.
         let stored = shared.records.one::<Attempt>(store.as_ref(), &key).await?.record();
         let last = self.begin.last.take_if(|last| last.attempt == attempt);
-        self.begin.earlier = attempt + 1..=*self.begin.earlier.end();
+        self.begin.earlier.start += 1;
         if let Some(record) = stored.or(last)
             && record.token.0 >= self.place.lease
         {

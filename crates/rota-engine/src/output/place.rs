@@ -85,8 +85,16 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_places() {
-        for text in ["", "1", "1-", "-1", "1--1", "1-+1", "18446744073709551616-1", "1-18446744073709551615"]
-        {
+        for text in [
+            "",
+            "1",
+            "1-",
+            "-1",
+            "1--1",
+            "1-+1",
+            "18446744073709551616-1",
+            "1-18446744073709551615",
+        ] {
             assert_eq!(text.parse::<OutputPlace>(), Err(OutputPlaceError), "{text}");
         }
     }

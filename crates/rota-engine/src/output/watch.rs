@@ -82,7 +82,8 @@ impl Engine {
             (None, done) => done.as_ref().and_then(|done| Some(done.last.as_ref()?.token)),
         };
         // A place that is not of this task is ignored. Without a running attempt its lease is not known here.
-        let after = request.after.filter(|after| newest.is_none_or(|newest| after.lease <= newest.0));
+        let after =
+            request.after.filter(|after| newest.is_none_or(|newest| after.lease <= newest.0));
         let first = match (after, &running) {
             (Some(_), _) => last.saturating_sub(EARLIER_MAX - 1),
             (None, Some(running)) => running.attempt,
@@ -99,7 +100,7 @@ impl Engine {
         Ok(Beginning {
             place,
             attempt,
-            earlier: first.max(1)..=last,
+            earlier: first.max(1)..last.saturating_add(1),
             last: done.and_then(|done| done.last),
             ended,
             follow: request.follow,

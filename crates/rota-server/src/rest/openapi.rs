@@ -22,8 +22,7 @@ use utoipa::{
 
 use super::{
     bounds, calendars, cluster, events, examples, health, metrics, node, output, problem, pull,
-    queues,
-    schedule_runs, schedules, tasks, workers,
+    queues, schedule_runs, schedules, tasks, workers,
 };
 use crate::{limits::Limits, services::Services};
 

@@ -126,7 +126,8 @@ impl Pairs {
             match name.as_str() {
                 "follow" => {
                     let given = value.parse();
-                    let given = given.map_err(|_| Failure::field(&name, "must be true or false"))?;
+                    let given =
+                        given.map_err(|_| Failure::field(&name, "must be true or false"))?;
                     once(&name, &mut follow, given)?;
                 }
                 "last_event_id" => once(&name, &mut last_event_id, value)?,

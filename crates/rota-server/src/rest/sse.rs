@@ -51,7 +51,7 @@ pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<String>, Failu
 }
 
 /// The answer with a stream of messages, of which `parts` are the id and the type.
-pub(super) fn answer<M: Serialize>(
+pub(super) fn answer<M: Serialize + 'static>(
     messages: impl Stream<Item = M> + Send + 'static,
     parts: fn(&M) -> (&str, &str),
 ) -> Response {

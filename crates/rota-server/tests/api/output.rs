@@ -252,10 +252,8 @@ async fn a_follower_carries_the_stream_and_a_client_goes_on_at_the_next_leader()
     until(&pair.leader, |role| matches!(role, Role::Follower(_))).await;
     // The worker comes back with its task, and is asked by the new leader.
     let mut again = logs(&pair.leader, "a", &format!("?last_event_id={last}")).await;
-    let held = v1::Lease {
-        task_id: worker.task.task_id.clone(),
-        lease_token: worker.task.lease_token,
-    };
+    let held =
+        v1::Lease { task_id: worker.task.task_id.clone(), lease_token: worker.task.lease_token };
     let first = v1::Hello { streams_output: true, held: vec![held], ..hello(10) };
     let session = pair.leader.get("/v1/workers").await.json()["workers"][0]["session"].clone();
     let first = v1::Hello { session: session.as_str().unwrap().to_owned(), ..first };

@@ -39,7 +39,12 @@ impl Sse {
         Self::open_with(node, Http::One, query, &[]).await
     }
 
-    pub(crate) async fn open_with(node: &Node, http: Http, query: &str, headers: &[(&str, &str)]) -> Self {
+    pub(crate) async fn open_with(
+        node: &Node,
+        http: Http,
+        query: &str,
+        headers: &[(&str, &str)],
+    ) -> Self {
         Self::open_at(node, http, &format!("/v1/events{query}"), headers).await
     }
 

@@ -127,3 +127,26 @@ async fn output_that_comes_too_fast_leaves_a_gap_and_its_end() {
     desk.kill().await;
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_the_server_neither_loses_nor_repeats_output() {
+    let node = Node::start().await;
+    let mut desk = Desk::open("w", node.client().addresses());
+    let id = node.create(task(KIND)).await;
+    let attempt = desk.next().await;
+    attempt.context.log("one");
+    let mut outputs = node.client().output(&id, true);
+    assert_eq!(until(&mut outputs, "\n").await, "one\n");
+    let stopped = node.stop().await;
+    attempt.context.log("two");
+    let node = stopped.start().await;
+    assert_eq!(until(&mut outputs, "\n").await, "two\n", "it goes on where it was");
+    attempt.complete();
+    let mut last = next(&mut outputs).await;
+    while last.r#type != "end" {
+        assert!(last.output.is_empty(), "{last:?}");
+        last = next(&mut outputs).await;
+    }
+    desk.kill().await;
+    node.stop().await;
+}

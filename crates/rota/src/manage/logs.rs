@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, builder::NonEmptyStringValueParser as Text};
-use rota_client::{
-    Client, ErrorKind, TaskOutput, TaskStatus,
-    v1::Task,
-};
+use rota_client::{Client, ErrorKind, TaskOutput, TaskStatus, v1::Task};
 use tokio::time::sleep;
 
 use super::{
