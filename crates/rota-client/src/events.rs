@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Time without a message after which a connection counts as broken. The server sends one every 15 seconds.
-const SILENCE: Duration = Duration::from_secs(45);
+pub(crate) const SILENCE: Duration = Duration::from_secs(45);
 /// Pause before the stream reconnects. It doubles while connections break at once.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -158,7 +158,7 @@ impl Client {
             stream: None,
             was_ready: false,
             is_over: false,
-            pause: PAUSE_MIN,
+            rest: Rest::default(),
         };
         Events(Box::pin(stream::unfold(watching, |mut watching| async move {
             let event = watching.next().await?;
@@ -174,7 +174,7 @@ struct Watching {
     stream: Option<Streaming<v1::Event>>,
     was_ready: bool,
     is_over: bool,
-    pause: Duration,
+    rest: Rest,
 }
 
 impl Watching {
@@ -192,7 +192,7 @@ impl Watching {
             };
             let Ok(Ok(Some(event))) = timeout(SILENCE, stream.message()).await else {
                 self.client.next_node();
-                self.rest().await;
+                self.reconnect().await;
                 continue;
             };
             if !event.id.is_empty() {
@@ -200,12 +200,12 @@ impl Watching {
             }
             match event.r#type.as_str() {
                 "ready" if std::mem::replace(&mut self.was_ready, true) => {}
-                "heartbeat" => self.pause = PAUSE_MIN,
+                "heartbeat" => self.rest.over(),
                 "end" => {
                     if event.reason.as_deref() == Some("shutting_down") {
                         self.client.next_node();
                     }
-                    self.rest().await;
+                    self.reconnect().await;
                 }
                 "ready" => return Some(Ok(event)),
                 "reset" => {
@@ -213,7 +213,7 @@ impl Watching {
                     return Some(Ok(event));
                 }
                 _ => {
-                    self.pause = PAUSE_MIN;
+                    self.rest.over();
                     return Some(Ok(event));
                 }
             }
@@ -236,15 +236,36 @@ impl Watching {
     }
 
     /// Forgets the connection, and waits before the next one.
-    async fn rest(&mut self) {
+    async fn reconnect(&mut self) {
         self.stream = None;
-        sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        self.rest.take().await;
+    }
+}
+
+/// The pause before a stream reconnects.
+pub(crate) struct Rest(Duration);
+
+impl Default for Rest {
+    fn default() -> Self {
+        Self(PAUSE_MIN)
+    }
+}
+
+impl Rest {
+    /// Waits. The next pause is longer.
+    pub(crate) async fn take(&mut self) {
+        sleep(self.0).await;
+        self.0 = (self.0 * 2).min(PAUSE_MAX);
+    }
+
+    /// The connection works.
+    pub(crate) fn over(&mut self) {
+        self.0 = PAUSE_MIN;
     }
 }
 
 /// Whether no retry can help.
-fn is_final(error: &ClientError) -> bool {
+pub(crate) fn is_final(error: &ClientError) -> bool {
     !matches!(
         error.kind(),
         ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::ResourceExhausted

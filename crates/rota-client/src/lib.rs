@@ -33,6 +33,7 @@
 //! - [`ClientError::reason`] says why a call was refused, and whether a retry helps.
 //! - [`Client::schedule`] defines a schedule, which submits a job again and again: by cron expressions, intervals and
 //!   dates.
+//! - [`Client::output`] streams the output of a task while it runs.
 //! - [`Client::events`] streams changes of tasks, queues, workers and schedules as they become durable.
 //! - The crate `rota-worker` runs jobs.
 //!
@@ -88,6 +89,7 @@ mod job;
 mod links;
 mod new_task;
 mod nodes;
+mod output;
 mod retry;
 mod schedule_draft;
 mod schedule_handle;
@@ -105,10 +107,11 @@ pub use job::Job;
 pub use links::{NodeChannel, ResponseBody};
 pub use new_task::{NewTask, task};
 pub use nodes::{CallInterceptor, Connection};
+pub use output::TaskOutputs;
 pub use retry::Retry;
 pub use rota_proto::v1::{
     Attempt, CatchUp, Event, FailureReason, Fold, Gap, OnHoliday, Overlap, Schedule, Task,
-    TaskError, TaskStatus, Tick, TickOutcome, Waiting, create_tasks_response::Created,
+    TaskError, TaskOutput, TaskStatus, Tick, TickOutcome, Waiting, create_tasks_response::Created,
 };
 pub use rota_proto::{Date, FieldMask, Reason, RetryHint, TimeSpan, node_v1, v1};
 pub use schedule_draft::{PutSchedule, ScheduleDraft};

@@ -339,6 +339,8 @@ pub struct SessionRequest {
     pub slots: u32,
     /// The leases it still holds.
     pub held: Vec<LeaseId>,
+    /// Whether it sends the output of running attempts when it is asked.
+    pub streams_output: bool,
 }
 
 /// A message to a worker.
@@ -348,6 +350,8 @@ pub enum SessionEvent {
     Dispatches(Vec<Dispatched>),
     /// An attempt to stop.
     Stop { task: TaskId, token: LeaseToken, reason: StopReason },
+    /// Send the output of this attempt from now on, or no longer. Sent only to workers that can.
+    WatchOutput { lease: LeaseId, on: bool },
     /// Drain: take no more tasks.
     Drain,
     /// The session has ended.

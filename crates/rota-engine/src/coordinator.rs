@@ -460,6 +460,8 @@ impl<'a> Coordinator<'a> {
         for effect in post_commit.effects {
             match effect {
                 Effect::Dispatch(assignment) => {
+                    let worker = || self.machine.worker_of(assignment.session);
+                    self.shared.output.assigned(&assignment, worker);
                     let spec = self.cache.take(assignment.task);
                     debug!(task = %assignment.task, queue = spec.as_ref().map(|spec| spec.definition.queue.as_str()),
                         attempt = assignment.attempt, session = %assignment.session, epoch, "task assigned");
@@ -468,8 +470,9 @@ impl<'a> Coordinator<'a> {
                 Effect::Stop { session, task, token, reason } => {
                     down.push(WorkerEffect::Stop(session, task, token, reason));
                 }
-                Effect::Finished { task, .. } => {
+                Effect::Finished { task, status } => {
                     self.cache.take(task);
+                    self.shared.output.finished(task, status);
                     self.shared.task_ended(task);
                 }
                 Effect::Drain { session } => down.push(WorkerEffect::Drain(session)),

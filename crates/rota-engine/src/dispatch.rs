@@ -26,6 +26,7 @@ use crate::{
     down::{DownSender, size_of},
     fingerprint,
     inbox::WeakInboxSender,
+    output::hub::{Order, OutputHub},
     planted::Planted,
     records::Spec,
     request::{Answer, Request},
@@ -128,6 +129,8 @@ pub(crate) async fn run(
             () = shared.downstream.freed(), if !dispatcher.blocked.is_empty() => {
                 dispatcher.unblock();
             }
+            // After the effects that came before, so that no order overtakes the dispatch of its task.
+            () = shared.output.ordered() => dispatcher.pass_orders(),
         }
         dispatcher.read_more();
     }
@@ -149,12 +152,15 @@ struct Lane {
     outgoing_bytes: usize,
     /// Callers that wait until nothing more can go into the channel.
     settling: Vec<oneshot::Sender<()>>,
+    /// The tasks whose output somebody listens to.
+    output: Arc<OutputHub>,
 }
 
 impl Lane {
-    fn new(channel: DownSender) -> Self {
+    fn new(channel: DownSender, output: Arc<OutputHub>) -> Self {
         Self {
             channel,
+            output,
             undelivered: FxHashMap::default(),
             unread: std::collections::VecDeque::new(),
             reading: 0,
@@ -178,7 +184,21 @@ impl Lane {
     fn flush(&mut self) {
         if !self.outgoing.is_empty() {
             self.outgoing_bytes = 0;
-            self.channel.send(SessionEvent::Dispatches(std::mem::take(&mut self.outgoing)));
+            let tasks = std::mem::take(&mut self.outgoing);
+            let listened = tasks.iter().filter(|task| self.output.watches(task.spec.id));
+            let listened: Vec<_> =
+                listened.map(|task| LeaseId { task: task.spec.id, token: task.token }).collect();
+            self.channel.send(SessionEvent::Dispatches(tasks));
+            listened.into_iter().for_each(|lease| self.watch_output(lease, true));
+        }
+    }
+
+    /// Asks the worker for the output of an attempt, or no longer.
+    fn watch_output(&self, lease: LeaseId, on: bool) {
+        if self.channel.streams_output {
+            self.channel.send(SessionEvent::WatchOutput { lease, on });
+        } else if on {
+            self.output.comes_at_end(lease);
         }
     }
 
@@ -229,7 +249,7 @@ impl Dispatcher {
         }
         let is_sent_again = channel.is_sent_again;
         let former = self.lanes.remove(&session);
-        let mut lane = Lane::new(channel);
+        let mut lane = Lane::new(channel, self.shared.output.clone());
         if let Some(former) = former.filter(|_| !is_sent_again) {
             lane.unread = former.undelivered.keys().copied().collect();
             lane.unread.make_contiguous().sort_unstable();
@@ -240,7 +260,25 @@ impl Dispatcher {
         // If it is already in the ring, it gets one additional turn.
         lane.in_ring = true;
         self.ring.push_back(session);
+        // The worker sends output over a new connection only if it is asked there.
+        for lease in self.shared.output.wanted_of(session) {
+            if !lane.is_undelivered(lease.task, lease.token) {
+                lane.watch_output(lease, true);
+            }
+        }
         self.lanes.insert(session, lane);
+    }
+
+    /// Passes orders about output on to the sessions. A task that is not sent yet is asked for when it is sent, and
+    /// a session without a connection when it has one.
+    fn pass_orders(&mut self) {
+        for Order { session, lease, on } in self.shared.output.take_orders() {
+            if let Some(lane) = self.lanes.get(&session)
+                && !lane.is_undelivered(lease.task, lease.token)
+            {
+                lane.watch_output(lease, on);
+            }
+        }
     }
 
     fn give_back(&mut self, session: SessionId, when: GiveBack, answer: oneshot::Sender<()>) {

@@ -116,6 +116,8 @@ pub(crate) struct DownSender {
     node: Arc<Downstream>,
     /// Whether the machine sends leases again that the worker does not name when it opens the session.
     pub(crate) is_sent_again: bool,
+    /// Whether the worker sends the output of running attempts when it is asked.
+    pub(crate) streams_output: bool,
 }
 
 impl DownSender {
@@ -166,8 +168,13 @@ impl SessionEvents {
 }
 
 /// A session's channel on this node.
-pub(crate) fn channel(node: &Arc<Downstream>, is_sent_again: bool) -> (DownSender, SessionEvents) {
+pub(crate) fn channel(
+    node: &Arc<Downstream>,
+    is_sent_again: bool,
+    streams_output: bool,
+) -> (DownSender, SessionEvents) {
     let (events, receiver) = mpsc::unbounded_channel();
-    let sender = DownSender { events, bytes: Arc::default(), node: node.clone(), is_sent_again };
+    let (bytes, node) = (Arc::default(), node.clone());
+    let sender = DownSender { events, bytes, node, is_sent_again, streams_output };
     (sender, SessionEvents(receiver))
 }

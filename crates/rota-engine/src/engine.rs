@@ -167,6 +167,8 @@ impl Engine {
             ("schedules", machine.schedules_max.into()),
             ("calendars", machine.calendars_max.into()),
             ("event_listeners", options.events.listeners as u64),
+            ("output_listeners", options.output.listeners as u64),
+            ("output_listeners_per_task", options.output.task_listeners as u64),
         ]);
         Info {
             node: options.node.clone(),
@@ -501,6 +503,7 @@ impl Leader {
         // Several owners check whether it is held; this function has the last reference.
         let leadership = Arc::new(leadership);
         self.shared.events.lead(fence.epoch.0);
+        self.shared.output.lead();
         self.shared.signs.begin(leadership.clone(), loaded.machine.session_ids());
         self.shared.phase.send_replace(Phase::Leading);
         let cache = SpecCache::new(self.options.payload_cache_bytes);
@@ -540,6 +543,7 @@ impl Leader {
         self.shared.wake_all();
         self.shared.landed.forget();
         self.shared.events.end();
+        self.shared.output.end();
         // The channels of this leadership end; sessions reconnect under the next leader.
         let _ = self.workers.send(ToWorkers::DetachAll).await;
         let successor =

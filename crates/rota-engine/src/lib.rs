@@ -36,6 +36,7 @@ mod log;
 mod marks;
 mod metrics;
 mod options;
+mod output;
 #[cfg_attr(
     not(feature = "planted-faults"),
     expect(
@@ -90,6 +91,10 @@ pub use host::{Clock, Host, Parallel, Random};
 pub use layout::{IDEMPOTENCY_KEY_BYTES_MAX, SPACES};
 pub use list::{FailureFilter, FailureGroup, FailureList, FailureState, TaskCount};
 pub use options::EngineOptions;
+pub use output::{
+    GapReason, OutputEnd, OutputLimits, OutputListener, OutputPlace, OutputPlaceError,
+    OutputRequest, OutputTold,
+};
 #[cfg(feature = "planted-faults")]
 pub use planted::Planted;
 pub use rota_core::{ErrorFingerprint, RunAt};

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use rota_core::{MachineLimits, Retention};
 use rota_metrics::NodeMetrics;
 
-use crate::{events::EventLimits, level::FEATURE_LEVEL, tick_traces::TickTraces};
+use crate::{
+    events::EventLimits, level::FEATURE_LEVEL, output::OutputLimits, tick_traces::TickTraces,
+};
 
 /// Options of an engine.
 #[derive(Debug, Clone)]
@@ -37,6 +39,8 @@ pub struct EngineOptions {
     pub tick_traces: Option<Arc<dyn TickTraces>>,
     /// Limits on events and their listeners.
     pub events: EventLimits,
+    /// Limits on the output of running tasks and its listeners.
+    pub output: OutputLimits,
 }
 
 impl Default for EngineOptions {
@@ -55,6 +59,7 @@ impl Default for EngineOptions {
             metrics: NodeMetrics::default(),
             tick_traces: None,
             events: EventLimits::default(),
+            output: OutputLimits::default(),
         }
     }
 }

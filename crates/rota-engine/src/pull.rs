@@ -326,7 +326,7 @@ impl Engine {
             connection: 0,
             held: None,
         };
-        let stream = self.open(open).await?;
+        let stream = self.open(open, false).await?;
         if mailbox.was_open() {
             // Nothing more is sent to the former channels from then on.
             self.flush().await?;

@@ -22,6 +22,7 @@ use crate::{
     landed::Landed,
     level,
     options::EngineOptions,
+    output::hub::OutputHub,
     planted::Planted,
     records::RecordReads,
     request::Room,
@@ -91,6 +92,8 @@ pub(crate) struct Shared {
     pub(crate) landed: Landed,
     pub(crate) signs: Signs,
     pub(crate) events: EventHub,
+    /// Output of running tasks that somebody listens to.
+    pub(crate) output: Arc<OutputHub>,
     pub(crate) timekeeper: Timekeeper,
     /// Timeout of a call.
     pub(crate) call_timeout: Duration,
@@ -215,6 +218,7 @@ impl Shared {
             landed: Landed::default(),
             signs: Signs::default(),
             events: EventHub::new(options.events, options.metrics.clone()),
+            output: Arc::new(OutputHub::new(options.output)),
             timekeeper: Timekeeper::new(options.clock_grace),
             call_timeout: options.call_timeout,
             stalled_after: options.stalled_after,

@@ -177,18 +177,7 @@ impl Engine {
         task: &TaskRef,
     ) -> Result<Option<Vec<AttemptRecord>>, EngineError> {
         let Some(id) = self.resolve(task).await? else { return Ok(None) };
-        let (mut live, mut done) = (None, None);
-        for _ in 0..LOOKS_MAX {
-            live = self.live(id).await?;
-            done = if live.is_none() { self.done(id).await? } else { None };
-            // As in `view`.
-            if live.is_some() || done.is_some() || !self.is_defined(id).await? {
-                break;
-            }
-        }
-        if live.is_none() && done.is_none() {
-            return Ok(None);
-        }
+        let Some((live, done)) = self.state_of(id).await? else { return Ok(None) };
         let mut attempts = self.stored_attempts(id).await?;
         let last = match (live, done) {
             (Some(live), _) => current_attempt(&live),
@@ -341,6 +330,25 @@ impl Engine {
             }
             None => Ok(self.done(id).await?.map(|done| done_view(spec, &done))),
         }
+    }
+
+    /// The state of a task: of a live one, or the record of an ended one. `None` if there is no such task.
+    pub(crate) async fn state_of(
+        &self,
+        id: TaskId,
+    ) -> Result<Option<(Option<LiveView>, Option<DoneRecord>)>, EngineError> {
+        for _ in 0..LOOKS_MAX {
+            let live = self.live(id).await?;
+            let done = if live.is_none() { self.done(id).await? } else { None };
+            if live.is_some() || done.is_some() {
+                return Ok(Some((live, done)));
+            }
+            // As in `view`.
+            if !self.is_defined(id).await? {
+                break;
+            }
+        }
+        Ok(None)
     }
 
     async fn live(&self, id: TaskId) -> Result<Option<LiveView>, EngineError> {

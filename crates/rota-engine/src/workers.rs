@@ -220,13 +220,18 @@ impl Engine {
             connection: self.inner.shared.host.random(),
             held: Some(if Planted::ForgetsHeld.is_made() { Vec::new() } else { request.held }),
         };
-        self.open(open).await
+        self.open(open, request.streams_output).await
     }
 
-    pub(crate) async fn open(&self, open: OpenSession) -> Result<SessionStream, EngineError> {
+    pub(crate) async fn open(
+        &self,
+        open: OpenSession,
+        streams_output: bool,
+    ) -> Result<SessionStream, EngineError> {
         let (ttl, connection) = (open.ttl.as_duration(), open.connection);
         let open = Box::new(open);
-        let (sender, events) = down::channel(&self.inner.shared.downstream, open.held.is_some());
+        let downstream = &self.inner.shared.downstream;
+        let (sender, events) = down::channel(downstream, open.held.is_some(), streams_output);
         let session = open.session;
         let reply = tokio::select! {
             biased;

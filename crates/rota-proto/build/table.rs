@@ -51,6 +51,7 @@ pub(crate) const SHOWN: &[(&str, &str)] = &[
     (".rota.v1.QueueEvent", ""),
     (".rota.v1.WorkerEvent", ""),
     (".rota.v1.ScheduleEvent", ""),
+    (".rota.v1.TaskOutput", ""),
     (".rota.node.v1.LogFilter", ""),
 ];
 
@@ -200,6 +201,7 @@ pub(crate) const SERDE: &[(&str, &str)] = &[
     ("Task.payload", r#"flatten, serialize_with = "crate::json::content::show_json""#),
     ("Dispatch.payload", r#"flatten, serialize_with = "crate::json::content::show_json""#),
     ("Attempt.output_tail", r#"flatten, serialize_with = "crate::json::content::show_text""#),
+    ("TaskOutput.output", r#"flatten, serialize_with = "crate::json::content::show_output""#),
     (
         "NewTask.payload",
         r#"default, alias = "payload_base64", deserialize_with = "crate::json::content::read""#,
@@ -249,6 +251,7 @@ pub(crate) const SCHEMA: &[(&str, &str)] = &[
     ("Task.payload", "schema_with = crate::json::content::payload_schema"),
     ("Dispatch.payload", "schema_with = crate::json::content::payload_schema"),
     ("Attempt.output_tail", "schema_with = crate::json::content::output_schema"),
+    ("TaskOutput.output", "schema_with = crate::json::content::piece_schema"),
     ("NewTask.id", "schema_with = crate::json::schema::task_id"),
     ("NewTask.queue", NAME_IN_PATH),
     ("NewTask.queue", r#"examples("images")"#),

@@ -198,6 +198,7 @@ operations! {
     BulkTasks        "bulk_tasks"        [Post "/v1/tasks/bulk"]            ["/rota.v1.TaskService/BulkTasks"]       Once       Leader Call Operate ["tasks"];
     ListAttempts     "list_attempts"     [Get "/v1/tasks/{id}/attempts"]    ["/rota.v1.TaskService/ListAttempts"]    Read       Leader Call Read ["tasks"];
     GetResult        "get_result"        [Get "/v1/tasks/{id}/result"]      ["/rota.v1.TaskService/GetResult"]       Read       Leader Call Read ["tasks"];
+    WatchOutput    "watch_output"    [Get "/v1/tasks/{id}/logs"]          ["/rota.v1.TaskService/WatchOutput"]    Read       Leader Stream Read ["tasks"];
 
     ListQueues  "list_queues"  [Get "/v1/queues"]                 ["/rota.v1.QueueService/ListQueues"]  Read       Leader Call Read ["queues"];
     GetQueue    "get_queue"    [Get "/v1/queues/{queue}"]         []                                    Read       Leader Call Read ["queues"];

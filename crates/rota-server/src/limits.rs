@@ -88,6 +88,8 @@ pub(crate) const SEARCH_CHARS: usize = 256;
 pub(crate) const LIST_TIME: (Duration, Duration) =
     (Duration::from_millis(10), Duration::from_secs(2));
 
+/// Bytes of output that workers keep of each attempt.
+pub(crate) const OUTPUT_KEPT_BYTES: usize = 64 << 10;
 /// Maximum number of tasks that a listener to events names.
 pub(crate) const EVENT_TASKS: usize = 100;
 /// Maximum number of types that a listener to events names.

@@ -48,7 +48,8 @@ fn say(
     events: &mpsc::UnboundedSender<Event>,
 ) {
     note(context, &outcome);
-    let (outcome, output_tail) = report(outcome, context.stop_reason());
+    let (outcome, own) = report(outcome, context.stop_reason());
+    let (output_tail, output_bytes) = output_of(context, own);
     let dispatch = context.dispatch();
     let report = v1::Report {
         task_id: dispatch.task_id.clone(),
@@ -56,9 +57,23 @@ fn say(
         outcome,
         started_at: Some(started_at.into()),
         output_tail,
+        output_bytes,
     };
     // The session outlives its attempts, unless the worker was dropped.
     let _ = events.send(Event::Ended(report));
+}
+
+/// The end of the output of an attempt, and the number of bytes that were written. `own` is what the handler
+/// returned: the end of the output that it has logged, or something that follows it.
+fn output_of(context: &TaskContext, own: Bytes) -> (Bytes, Option<u64>) {
+    let logged = context.output();
+    if logged.written() == 0 {
+        return (own, None);
+    }
+    if !own.is_empty() && own != logged.tail() {
+        logged.add(&own);
+    }
+    (logged.tail(), Some(logged.written()))
 }
 
 /// Reports the end of an attempt whose handler panics when it is dropped. Nothing catches that panic, and

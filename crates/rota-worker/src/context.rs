@@ -10,7 +10,7 @@ use rota_trace::TraceContext;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{event::Event, tick::Tick};
+use crate::{event::Event, output::Output, tick::Tick};
 
 /// Maximum bytes of a progress message.
 const PROGRESS_BYTES: usize = 1024;
@@ -44,6 +44,7 @@ struct Inner {
     reason: OnceLock<StopReason>,
     /// The last progress message, until the session takes it.
     progress: Mutex<Option<String>>,
+    output: Output,
     events: mpsc::UnboundedSender<Event>,
 }
 
@@ -57,7 +58,8 @@ impl TaskContext {
         let stop = CancellationToken::new();
         let (reason, progress) = (OnceLock::new(), Mutex::default());
         let tick = task.tick.as_ref().map(|tick| Tick::of(tick, SystemTime::now()));
-        let inner = Inner { task, worker, trace, tick, stop, reason, progress, events };
+        let output = Output::default();
+        let inner = Inner { task, worker, trace, tick, stop, reason, progress, output, events };
         Self { inner: Arc::new(inner) }
     }
 
@@ -151,6 +153,31 @@ impl TaskContext {
             // A stopped worker accepts no more messages.
             let _ = self.inner.events.send(Event::Progress { task_id, token });
         }
+    }
+
+    /// Adds a line to the output of the attempt. The output can be followed while the attempt runs, with
+    /// `rota task logs -f`, and its last 64 KiB are kept with the attempt.
+    pub fn log(&self, line: impl AsRef<str>) {
+        let line = line.as_ref();
+        let mut bytes = Vec::with_capacity(line.len() + 1);
+        bytes.extend_from_slice(line.as_bytes());
+        bytes.push(b'\n');
+        self.write(&bytes);
+    }
+
+    /// Adds bytes to the output of the attempt, and tells the session if somebody listens.
+    pub(crate) fn write(&self, bytes: &[u8]) {
+        if self.inner.output.add(bytes) {
+            let task_id = self.inner.task.task_id.clone();
+            let token = self.inner.task.lease_token;
+            // As in `progress`.
+            let _ = self.inner.events.send(Event::Output { task_id, token });
+        }
+    }
+
+    /// The output of the attempt.
+    pub(crate) fn output(&self) -> &Output {
+        &self.inner.output
     }
 
     /// Takes the last progress message.

@@ -63,6 +63,7 @@ mod event;
 mod handler;
 mod metrics;
 mod outbox;
+mod output;
 mod pulse;
 #[cfg(feature = "metrics")]
 mod scrape;

@@ -4,6 +4,7 @@
 //! holds. Running attempts continue meanwhile. It never waits to send: unsent reports stay in the outbox, so
 //! that it always receives messages of the server.
 
+mod listening;
 mod reconnect;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -21,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use tonic::Status;
 use tracing::{debug, info, warn};
 
+use self::listening::Listening;
 use crate::{
     attempt,
     connection::{self, Connection, OUTGOING, message},
@@ -76,6 +78,8 @@ pub(crate) struct Session {
     is_useful: bool,
     /// The patience with silent connections.
     patience: Patience,
+    /// Tasks whose output the server has asked for.
+    listening: Listening,
 }
 
 /// The phase of the worker.
@@ -133,6 +137,7 @@ impl Session {
             refusals: 0,
             is_useful: false,
             patience: Patience::default(),
+            listening: Listening::default(),
         }
     }
 
@@ -163,6 +168,7 @@ impl Session {
                     return goodbye(connection).await;
                 }
                 () = maybe(started_due) => self.report_started(),
+                () = maybe(self.listening.due()) => self.send_output(&connection.up),
                 down = connection.down.message() => match down {
                     Ok(Some(v1::ServerMessage { message })) => {
                         pulse.heard();
@@ -225,6 +231,7 @@ impl Session {
                     self.start_drain();
                 }
             }
+            Down::WatchOutput(watch) => self.watch_output(watch),
             Down::Welcome(_) => debug!("ignored a repeated welcome"),
             Down::HeartbeatAck(_) => {}
         }
@@ -318,11 +325,13 @@ impl Session {
                     self.count(&running, end_of(report.outcome.as_ref()));
                 }
                 self.ended.add(&report.task_id, report.lease_token);
+                self.listening.forget(&report.task_id, report.lease_token);
                 if report.outcome.is_some() {
                     self.report(report);
                 }
             }
             Event::Progress { task_id, token } => self.talking.push_back((task_id, token)),
+            Event::Output { task_id, token } => self.listening.is_told(task_id, token),
         }
     }
 

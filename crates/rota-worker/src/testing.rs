@@ -8,6 +8,8 @@
 //! let context = test.context();
 //! context.progress("half of it");
 //! assert_eq!(test.progress().as_deref(), Some("half of it"));
+//! context.log("resized cat.png");
+//! assert_eq!(test.output(), "resized cat.png\n");
 //! test.stop(StopReason::Cancelled);
 //! assert_eq!(context.stopped().await, StopReason::Cancelled);
 //! # }
@@ -15,6 +17,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use rota_proto::v1;
 use rota_trace::TraceContext;
 use tokio::sync::mpsc;
@@ -145,6 +148,12 @@ impl TestAttempt {
     /// Tells the handler to stop, like the worker.
     pub fn stop(&self, reason: StopReason) {
         self.context.stop(reason);
+    }
+
+    /// The output that the handler has logged, or the end of it.
+    #[must_use]
+    pub fn output(&self) -> Bytes {
+        self.context.output().tail()
     }
 
     /// Takes the last progress message of the handler.

@@ -23,7 +23,7 @@ pub(crate) enum Exit {
 /// The codes, as `--help` shows them.
 pub(crate) const HELP: &str = "\
 Exit codes: 0 success; 1 failure; 2 usage error; 3 not found; 4 refused (conflict, state, limit);
-5 server unavailable; 6 the task failed, expired or was cancelled (wait);
+5 server unavailable; 6 the task failed, expired or was cancelled (wait, logs -f);
 7 missing or wrong API token; 8 the store has faults (store check); 124 the wait timed out;
 130 interrupted (create --file, store).
 With -o json, jsonl and yaml, errors are JSON objects on standard error: error, hint, reason, code.";

@@ -161,7 +161,8 @@ impl Mailbox {
                 self.draining = true;
                 entry.notices().news = true;
             }
-            SessionEvent::Ended => {}
+            // Workers without a stream are not asked for output.
+            SessionEvent::WatchOutput { .. } | SessionEvent::Ended => {}
         }
     }
 

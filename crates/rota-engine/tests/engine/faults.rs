@@ -32,6 +32,7 @@ async fn nothing_leaves_before_its_commit() {
         kinds: Vec::new(),
         slots: 1,
         held: Vec::new(),
+        streams_output: false,
     };
     let mut worker = node.engine.open_session(worker).await.expect("an answer");
     let entered = node.store.entered.load(Ordering::Relaxed);

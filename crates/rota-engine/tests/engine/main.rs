@@ -9,6 +9,7 @@ mod faults;
 mod life;
 mod lists;
 mod nights;
+mod output;
 mod pull;
 mod reads;
 mod schedules;

@@ -41,6 +41,7 @@ async fn stream(node: &Node, worker: &str, slots: u32) -> SessionStream {
         kinds: Vec::new(),
         slots,
         held: Vec::new(),
+        streams_output: false,
     };
     node.engine.open_session(request).await.expect("a session")
 }
@@ -194,6 +195,7 @@ async fn a_worker_that_reads_nothing_holds_bounded_bytes_and_no_other_worker_up(
         kinds: vec![name("quick")],
         slots: 1,
         held: Vec::new(),
+        streams_output: false,
     };
     let held = async || {
         let workers = node.engine.workers().await.expect("an answer");

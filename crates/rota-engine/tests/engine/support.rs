@@ -514,6 +514,7 @@ pub(crate) fn worker(held: &[Dispatched]) -> SessionRequest {
         kinds: Vec::new(),
         slots: 10,
         held: held.iter().map(lease).collect(),
+        streams_output: false,
     }
 }
 

@@ -90,6 +90,7 @@ async fn what_passes_through_is_bounded_in_bytes() {
             kinds: Vec::new(),
             slots: 100,
             held: Vec::new(),
+            streams_output: false,
         };
         let idle = node.engine.open_session(request).await.expect("a session");
         let lease = |_| {

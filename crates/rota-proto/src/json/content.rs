@@ -101,13 +101,40 @@ pub(crate) fn output_schema() -> RefOr<Schema> {
 }
 
 pub(crate) fn show_text<S: Serializer>(bytes: &Bytes, ser: S) -> Result<S::Ok, S::Error> {
+    text_as(["output_tail", "output_tail_base64"], bytes, ser)
+}
+
+/// The members that show a piece of an output.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct Piece {
+    /// A piece of the output as text. Bytes that are not UTF-8 are replaced.
+    output: Option<String>,
+    /// The same in base64. Only when it is not UTF-8.
+    output_base64: Option<String>,
+}
+
+pub(crate) fn piece_schema() -> RefOr<Schema> {
+    Piece::schema()
+}
+
+pub(crate) fn show_output<S: Serializer>(bytes: &Bytes, ser: S) -> Result<S::Ok, S::Error> {
+    text_as(["output", "output_base64"], bytes, ser)
+}
+
+/// Shows bytes as text in the first of two members. If they are not UTF-8, the second has them unchanged.
+fn text_as<S: Serializer>(
+    [as_text, as_base64]: [&str; 2],
+    bytes: &Bytes,
+    ser: S,
+) -> Result<S::Ok, S::Error> {
     let mut members = ser.serialize_map(None)?;
     if !bytes.is_empty() {
         let text = String::from_utf8_lossy(bytes);
-        members.serialize_entry("output_tail", &text)?;
+        members.serialize_entry(as_text, &text)?;
         // The text is owned only if bytes were replaced.
         if let Cow::Owned(_) = text {
-            members.serialize_entry("output_tail_base64", &BASE64.encode(bytes))?;
+            members.serialize_entry(as_base64, &BASE64.encode(bytes))?;
         }
     }
     members.end()

@@ -1,6 +1,12 @@
 //! The unary gRPC methods, and the operation that each calls.
 //!
-//! All services but `WorkerService` have only unary methods. `work` has `WorkerService`, because of its stream.
+//! `work` has `WorkerService`, because of its stream, and `events` has `EventService`. The stream of a task's output is
+//! here, because it belongs to `TaskService`.
+
+use std::pin::Pin;
+
+use futures_core::Stream;
+use futures_util::StreamExt;
 
 use rota_proto::{
     node_v1::{self, node_service_server::NodeService},
@@ -65,6 +71,18 @@ calls! {
         bulk_tasks(v1::BulkTasksRequest) -> v1::BulkTasksResponse = bulk_tasks;
         list_attempts(v1::TaskRequest) -> v1::ListAttemptsResponse = list_attempts;
         get_result(v1::TaskRequest) -> v1::GetResultResponse = get_result;
+    }
+    and {
+        type WatchOutputStream = Pin<Box<dyn Stream<Item = Result<v1::TaskOutput, Status>> + Send>>;
+
+        async fn watch_output(
+            &self,
+            request: Request<v1::WatchOutputRequest>,
+        ) -> Result<Response<Self::WatchOutputStream>, Status> {
+            let caller = caller(&request);
+            let output = self.watch_output(caller, request.into_inner()).await?;
+            Ok(Response::new(Box::pin(output.map(Ok))))
+        }
     }
 }
 

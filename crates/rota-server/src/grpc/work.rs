@@ -278,6 +278,11 @@ async fn write_event(event: SessionEvent, outgoing: &Outgoing) -> bool {
             reason: wire::stop_reason(reason).into(),
             shown_id: String::new(),
         }),
+        SessionEvent::WatchOutput { lease, on } => Down::WatchOutput(v1::WatchOutput {
+            task_id: lease.task.to_string(),
+            lease_token: lease.token.0,
+            on,
+        }),
         SessionEvent::Drain => Down::Drain(v1::Drain {}),
         SessionEvent::Ended => {
             outgoing.send(Err(Status::not_found("the session has ended"))).await;
@@ -435,6 +440,12 @@ impl Reader {
                     drop(room);
                     Heard::Reports(bytes, answer.map_err(Status::from))
                 }));
+            }
+            Some(Up::Output(output)) => {
+                // Nobody answers for output, so one of no lease is left out.
+                if let Some(lease) = validate::lease(&output.task_id, output.lease_token) {
+                    self.engine.output(self.session, lease, output.offset, &output.output);
+                }
             }
             Some(Up::Goodbye(_)) => {
                 // Answers the last reports before the session ends.

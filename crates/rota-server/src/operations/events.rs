@@ -12,10 +12,11 @@ use super::Caller;
 use crate::{failure::Failure, services::Services, validate, wire};
 
 /// Interval of messages that show that the stream is alive.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// The type of the message that shows that the stream is alive.
 pub(crate) const HEARTBEAT_TYPE: &str = "heartbeat";
+
 /// A listener, and what ends it.
 struct Watch {
     listener: EventListener,

@@ -3,14 +3,15 @@
 //! `Services` has a method for each call in the table of operations (`rota_proto::operations`), with the same
 //! name. It takes a message of the contract, checks it with `validate` or `definition`, calls the engine, and
 //! answers with a message of the contract. Errors use the field names of the messages. `rest` and `grpc` read
-//! requests and write answers. The stream of a worker is not a call; it is in `grpc/work.rs`. `events` makes the
-//! stream of events, which both protocols write.
+//! requests and write answers. The stream of a worker is not a call; it is in `grpc/work.rs`. `events`
+//! and `output` make streams, which both protocols write.
 
 mod calendars;
 mod cluster;
 pub(crate) mod events;
 mod failures;
 mod node;
+mod output;
 mod previews;
 pub(crate) mod pull;
 mod queues;

@@ -157,9 +157,10 @@ impl Services {
     /// Takes one report, by either id of the task. Returns when it is durable.
     async fn report_one(&self, id: &str, token: u64, said: v1::Report) -> Result<(), Failure> {
         let task = validate::task_ref(id)?;
-        let report = validate::report(said, &self.limits)?;
+        let report = validate::report(said.clone(), &self.limits)?;
         let task = known(self.engine.find(&task).await?)?;
         let lease = LeaseId { task, token: LeaseToken(token) };
+        note_output(&self.engine, lease, &said);
         for result in self.engine.report(vec![(lease, report)]).await? {
             result?;
         }
@@ -185,6 +186,7 @@ pub(crate) async fn report(
                 continue;
             }
         };
+        note_output(engine, lease, &report);
         match validate::report(report, limits) {
             Ok(report) => {
                 leases.push(lease);
@@ -200,6 +202,16 @@ pub(crate) async fn report(
         }
     }
     Ok(v1::ReportResults { seq: reports.seq, refused })
+}
+
+/// Passes the end of the output of an attempt to those who listen to it.
+fn note_output(engine: &Engine, lease: LeaseId, report: &v1::Report) {
+    let goes_on = matches!(report.outcome, Some(Outcome::Started(_) | Outcome::Progress(_)) | None);
+    if !goes_on && engine.watches_output(lease.task) {
+        let tail = &report.output_tail;
+        let written = report.output_bytes.unwrap_or(tail.len() as u64);
+        engine.output_ends(lease, written, tail);
+    }
 }
 
 fn refused_lease(lease: LeaseId, failure: Failure) -> v1::ReportRefusal {

@@ -1,47 +1,15 @@
 //! The stream of events over REST, as server-sent events.
 
-use std::{convert::Infallible, time::Duration};
+use axum::{extract::State, http::HeaderMap, response::Response};
+use rota_proto::{Date, v1::TaskStatus};
 
-use axum::{
-    extract::State,
-    http::{HeaderMap, header},
-    response::{
-        IntoResponse, Response,
-        sse::{Event as Frame, Sse},
-    },
+use super::{
+    fields::in_query,
+    query::Pairs,
+    sse::{self, ServerSentEvent},
+    tasks::Level,
 };
-use futures_util::StreamExt;
-use rota_proto::{
-    Date,
-    v1::{Event, TaskStatus},
-};
-use utoipa::ToSchema;
-
-use super::{fields::in_query, query::Pairs, tasks::Level};
-use crate::{
-    failure::Failure,
-    operations::{Caller, events::HEARTBEAT_TYPE},
-    services::Services,
-};
-
-/// The header with which browsers reconnect.
-const LAST_EVENT_ID: &str = "last-event-id";
-/// The time after which a browser reconnects.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// A server-sent event, as clients read it from the lines of the stream.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "it only describes the stream")]
-pub(super) struct ServerSentEvent {
-    /// Id of the event, to continue after it.
-    id: Option<String>,
-    /// Type of the event, such as `task.completed`.
-    event: Option<String>,
-    /// The event: an `Event` as JSON.
-    data: Option<String>,
-    /// Time after which to reconnect, in milliseconds.
-    retry: Option<u64>,
-}
+use crate::{failure::Failure, operations::Caller, services::Services};
 
 /// Streams events as server-sent events, as they become durable.
 ///
@@ -76,44 +44,9 @@ pub(crate) async fn watch(
 ) -> Result<Response, Failure> {
     let (filter, mut request) = pairs.events()?;
     request.filter = Some(filter.into());
-    if let Some(id) = last_event_id(&headers)? {
-        // A browser that reconnects sends the address as it was, and the newer id in the header.
+    if let Some(id) = sse::last_event_id(&headers)? {
         request.last_event_id = Some(id);
     }
     let events = services.watch_events(caller, request).await.map_err(in_query)?;
-    let mut is_first = true;
-    let frames = events.map(move |event| {
-        let frame = frame(&event);
-        Ok::<_, Infallible>(if std::mem::take(&mut is_first) { frame.retry(RETRY) } else { frame })
-    });
-    let headers = [
-        (header::CACHE_CONTROL, "no-store"),
-        // Some proxies would hold events back to send more at once.
-        (header::HeaderName::from_static("x-accel-buffering"), "no"),
-    ];
-    Ok((headers, Sse::new(frames)).into_response())
-}
-
-fn last_event_id(headers: &HeaderMap) -> Result<Option<String>, Failure> {
-    let mut given = headers.get_all(LAST_EVENT_ID).iter();
-    let Some(value) = given.next() else { return Ok(None) };
-    match value.to_str() {
-        Ok(_) if given.next().is_some() => {
-            Err(Failure::field(LAST_EVENT_ID, "occurs more than once"))
-        }
-        // Browsers send an empty one after a stream without ids.
-        Ok("") => Ok(None),
-        Ok(id) => Ok(Some(id.to_owned())),
-        Err(_) => Err(Failure::field(LAST_EVENT_ID, "must be ASCII")),
-    }
-}
-
-/// An event as the protocol writes it. A heartbeat is a comment with the id to go on after, which clients do not
-/// take for an event.
-fn frame(event: &Event) -> Frame {
-    if event.r#type == HEARTBEAT_TYPE {
-        return Frame::default().comment("heartbeat").id(&event.id);
-    }
-    let json = serde_json::to_string(event).unwrap_or_default();
-    Frame::default().id(&event.id).event(&event.r#type).data(json)
+    Ok(sse::answer(events, |event| (&event.id, &event.r#type)))
 }

@@ -18,12 +18,14 @@ mod merge_patch;
 mod metrics;
 mod node;
 mod openapi;
+mod output;
 mod problem;
 mod pull;
 mod query;
 mod queues;
 mod schedule_runs;
 mod schedules;
+mod sse;
 mod tasks;
 mod versions;
 mod workers;
@@ -100,6 +102,7 @@ fn handler(operation: Operation, at: MethodFilter) -> Option<MethodRouter<Servic
         O::BulkTasks => on(at, tasks::bulk),
         O::ListAttempts => on(at, tasks::attempts),
         O::GetResult => on(at, tasks::result),
+        O::WatchOutput => on(at, output::watch),
         O::ListQueues => on(at, queues::list),
         O::GetQueue => on(at, queues::get),
         O::PauseQueue => on(at, queues::pause),

@@ -21,7 +21,7 @@ use utoipa::{
 };
 
 use super::{
-    bounds, calendars, cluster, events, examples, failures, health, metrics, node, problem, pull,
+    bounds, calendars, cluster, events, examples, failures, health, metrics, node, output, problem, pull,
     queues, schedule_runs, schedules, tasks, workers,
 };
 use crate::{limits::Limits, services::Services};
@@ -76,6 +76,7 @@ use crate::{limits::Limits, services::Services};
         workers::list,
         workers::drain,
         events::watch,
+        output::watch,
         workers::info,
         cluster::get,
         cluster::node,

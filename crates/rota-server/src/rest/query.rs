@@ -158,6 +158,24 @@ impl Pairs {
         Ok((filter, request))
     }
 
+    /// The parameters of a stream of output: whether to follow it, and the id to continue after.
+    pub(crate) fn output(self) -> Result<(Option<bool>, Option<String>), Failure> {
+        let (mut follow, mut last_event_id) = (None, None);
+        for (name, value) in self.0 {
+            match name.as_str() {
+                "follow" => {
+                    let given = value.parse();
+                    let given =
+                        given.map_err(|_| Failure::field(&name, "must be true or false"))?;
+                    once(&name, &mut follow, given)?;
+                }
+                "last_event_id" => once(&name, &mut last_event_id, value)?,
+                _ => return Err(unknown(&name)),
+            }
+        }
+        Ok((follow, last_event_id))
+    }
+
     /// The parameters of a list of schedules.
     pub(crate) fn schedules(self) -> Result<(ScheduleFilter, Page), Failure> {
         let (mut filter, mut page) = (ScheduleFilter::default(), Page::default());

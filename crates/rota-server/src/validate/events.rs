@@ -1,14 +1,32 @@
-//! Checks of what a listener to events asks for.
+//! Checks of what listeners to events and to output ask for.
 
 use rota_core::Name;
-use rota_engine::{EventFilter, EventId, TaskRef, TypePattern};
+use rota_engine::{EventFilter, EventId, OutputPlace, OutputRequest, TaskRef, TypePattern};
 use rota_proto::v1;
 
 use super::{Check, FieldPrefix, filter};
 use crate::{
     failure::Failure,
-    limits::{EVENT_TASKS, EVENT_TYPES, Limits},
+    limits::{EVENT_TASKS, EVENT_TYPES, Limits, OUTPUT_KEPT_BYTES},
 };
+
+/// Bytes by which a worker can shorten the kept end of an output, so that it begins with a whole character.
+const CHARACTER: usize = 3;
+
+/// Checks a request for the output of a task.
+pub(crate) fn output(
+    request: v1::WatchOutputRequest,
+    limits: &Limits,
+) -> Result<OutputRequest, Failure> {
+    let v1::WatchOutputRequest { id, follow, last_event_id } = request;
+    let mut check = Check::new();
+    let task = check.ok("id", id.parse::<TaskRef>());
+    let after = last_event_id.map(|text| text.parse::<OutputPlace>());
+    let after = after.and_then(|place| check.ok("last_event_id", place));
+    let task = check.finish(task)?;
+    let tail_bytes = limits.output_tail_bytes.min(OUTPUT_KEPT_BYTES).saturating_sub(CHARACTER);
+    Ok(OutputRequest { task, after, follow: follow.unwrap_or(true), tail_bytes })
+}
 
 /// Checks the filter of a listener, and the id after which it goes on.
 pub(crate) fn watch(

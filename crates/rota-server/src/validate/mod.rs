@@ -23,7 +23,7 @@ use crate::{
     limits::{DELAY, Limits, millis},
 };
 
-pub(crate) use events::watch;
+pub(crate) use events::{output, watch};
 pub(crate) use failures::failures;
 pub(crate) use filter::{filter, selection, time_limit};
 pub(crate) use page::{ListPage, name_place, worker_place, worker_token};
@@ -31,7 +31,7 @@ pub(crate) use schedule::{
     backfill, calendar, nominal_time, pause, preview, schedule_filter, schedule_name,
     schedule_selection, tick_place, tick_range, tick_token, version,
 };
-pub(crate) use worker::{hello, lease_request, report, reported_lease, reports_size};
+pub(crate) use worker::{hello, lease, lease_request, report, reported_lease, reports_size};
 
 /// The error of JSON with a lone surrogate.
 const LONE_SURROGATE: &str = "has a lone surrogate (\\ud800 to \\udfff without its other half), which many JSON parsers \

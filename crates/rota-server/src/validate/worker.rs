@@ -49,6 +49,7 @@ pub(crate) fn hello(hello: &v1::Hello, limits: &Limits) -> Result<SessionRequest
         slots,
         // A text that is not an id cannot name a lease.
         held: hello.held.iter().filter_map(|held| lease(&held.task_id, held.lease_token)).collect(),
+        streams_output: hello.streams_output,
     })
 }
 

@@ -2,148 +2,21 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::Request;
-use http_body_util::{BodyExt, Empty, Full};
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http_body_util::Full;
 use rota_engine::{EngineOptions, EventLimits, Role};
 use rota_proto::v1::{self, event_service_client::EventServiceClient};
 use rota_server::{ServerOptions, Tokens};
-use serde_json::{Value, json};
-use tokio::{
-    net::TcpStream,
-    time::{Instant, timeout},
-};
+use serde_json::json;
+use tokio::time::{Instant, timeout};
 use tonic::Code;
 
 use crate::{
     cluster::{Pair, until},
     grpc::told,
     harness::{Node, PATIENCE},
+    sse::{Http, Sse},
 };
-
-/// A version of HTTP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Http {
-    One,
-    Two,
-}
-
-/// What stands between two empty lines.
-#[derive(Debug, Default)]
-struct Block {
-    id: Option<String>,
-    event: String,
-    data: Value,
-    comment: Option<String>,
-    retry: Option<String>,
-}
-
-/// A stream of server-sent events.
-struct Sse {
-    head: http::response::Parts,
-    body: Incoming,
-    text: String,
-}
-
-impl Sse {
-    async fn open(node: &Node, query: &str) -> Self {
-        Self::open_with(node, Http::One, query, &[]).await
-    }
-
-    async fn open_with(node: &Node, http: Http, query: &str, headers: &[(&str, &str)]) -> Self {
-        let io = TokioIo::new(TcpStream::connect(node.address).await.unwrap());
-        let path = format!("/v1/events{query}");
-        let (host, uri) = match http {
-            Http::One => (node.address.to_string(), path),
-            Http::Two => (String::new(), format!("http://{}{path}", node.address)),
-        };
-        let mut request = Request::get(uri);
-        if http == Http::One {
-            request = request.header("host", host);
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Empty::<Bytes>::new()).unwrap();
-        let answer = match http {
-            Http::One => {
-                let (mut sender, connection) =
-                    hyper::client::conn::http1::handshake(io).await.unwrap();
-                tokio::spawn(connection);
-                timeout(PATIENCE, sender.send_request(request)).await
-            }
-            Http::Two => {
-                let executor = TokioExecutor::new();
-                let (mut sender, connection) =
-                    hyper::client::conn::http2::handshake(executor, io).await.unwrap();
-                tokio::spawn(connection);
-                timeout(PATIENCE, sender.send_request(request)).await
-            }
-        };
-        let (head, body) = answer.expect("an answer in time").unwrap().into_parts();
-        assert_eq!(head.status, 200, "{head:?}");
-        Self { head, body, text: String::new() }
-    }
-
-    /// Opens a stream and reads its first event, which is `ready`.
-    async fn ready(node: &Node, query: &str) -> (Self, String) {
-        let mut stream = Self::open(node, query).await;
-        let first = stream.next().await;
-        assert_eq!(first.event, "ready", "{first:?}");
-        (stream, first.id.unwrap())
-    }
-
-    /// The next block. `None` at the end of the stream.
-    async fn block(&mut self) -> Option<Block> {
-        loop {
-            if let Some((block, rest)) = self.text.split_once("\n\n") {
-                let block = parse(block);
-                self.text = rest.to_owned();
-                return Some(block);
-            }
-            let frame = timeout(PATIENCE, self.body.frame()).await.expect("something comes");
-            match frame {
-                Some(frame) => {
-                    let data = frame.unwrap().into_data().unwrap_or_default();
-                    self.text.push_str(std::str::from_utf8(&data).unwrap());
-                }
-                None => {
-                    assert_eq!(self.text, "", "cut off within an event");
-                    return None;
-                }
-            }
-        }
-    }
-
-    async fn next(&mut self) -> Block {
-        self.block().await.expect("the stream goes on")
-    }
-
-    /// The next event that is not about the stream, as its type and the task's id.
-    async fn task(&mut self) -> (String, String) {
-        let block = self.next().await;
-        (block.event, block.data["task"]["id"].as_str().unwrap_or_default().to_owned())
-    }
-}
-
-fn parse(text: &str) -> Block {
-    let mut block = Block::default();
-    for line in text.lines() {
-        let (name, value) = line.split_once(':').unwrap();
-        let value = value.strip_prefix(' ').unwrap_or(value).to_owned();
-        match name {
-            "id" => block.id = Some(value),
-            "event" => block.event = value,
-            "data" => block.data = serde_json::from_str(&value).unwrap(),
-            "retry" => block.retry = Some(value),
-            "" => block.comment = Some(value),
-            other => panic!("{other}"),
-        }
-    }
-    block
-}
 
 #[tokio::test]
 async fn a_task_is_followed_with_curl_alone() {

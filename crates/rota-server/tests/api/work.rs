@@ -17,13 +17,13 @@ use crate::{
     harness::{Node, PATIENCE},
 };
 
-struct Stream {
+pub(crate) struct Stream {
     up: mpsc::Sender<v1::WorkerMessage>,
     down: Streaming<v1::ServerMessage>,
 }
 
 impl Stream {
-    async fn open(channel: &Channel, first: Option<Up>) -> Result<Self, Status> {
+    pub(crate) async fn open(channel: &Channel, first: Option<Up>) -> Result<Self, Status> {
         let (up, messages) = mpsc::channel(64);
         if let Some(first) = first {
             up.send(v1::WorkerMessage { message: Some(first) }).await.unwrap();
@@ -34,11 +34,11 @@ impl Stream {
         Ok(Self { up, down: down.into_inner() })
     }
 
-    async fn say(&self, message: Up) {
+    pub(crate) async fn say(&self, message: Up) {
         self.up.send(v1::WorkerMessage { message: Some(message) }).await.unwrap();
     }
 
-    async fn hear(&mut self) -> Result<Down, Status> {
+    pub(crate) async fn hear(&mut self) -> Result<Down, Status> {
         loop {
             let message = tokio::time::timeout(PATIENCE, self.down.message()).await;
             let message = message.expect("a message in time")?;
@@ -50,14 +50,14 @@ impl Stream {
         }
     }
 
-    async fn welcome(&mut self) -> v1::Welcome {
+    pub(crate) async fn welcome(&mut self) -> v1::Welcome {
         match self.hear().await.unwrap() {
             Down::Welcome(welcome) => welcome,
             other => panic!("not a welcome: {other:?}"),
         }
     }
 
-    async fn dispatched(&mut self, count: usize) -> Vec<v1::Dispatch> {
+    pub(crate) async fn dispatched(&mut self, count: usize) -> Vec<v1::Dispatch> {
         let mut tasks = Vec::new();
         while tasks.len() < count {
             match self.hear().await.unwrap() {
@@ -68,7 +68,7 @@ impl Stream {
         tasks
     }
 
-    async fn results(&mut self) -> v1::ReportResults {
+    pub(crate) async fn results(&mut self) -> v1::ReportResults {
         loop {
             match self.hear().await.unwrap() {
                 Down::ReportResults(results) => return results,
@@ -79,11 +79,11 @@ impl Stream {
     }
 }
 
-fn hello(slots: u32) -> v1::Hello {
+pub(crate) fn hello(slots: u32) -> v1::Hello {
     v1::Hello { name: "w".to_owned(), slots, ..v1::Hello::default() }
 }
 
-fn report(of: &v1::Dispatch, outcome: Outcome) -> v1::Report {
+pub(crate) fn report(of: &v1::Dispatch, outcome: Outcome) -> v1::Report {
     v1::Report {
         task_id: of.task_id.clone(),
         lease_token: of.lease_token,
@@ -92,7 +92,7 @@ fn report(of: &v1::Dispatch, outcome: Outcome) -> v1::Report {
     }
 }
 
-fn done() -> Outcome {
+pub(crate) fn done() -> Outcome {
     Outcome::Completed(v1::Completed { result: "1".into() })
 }
 

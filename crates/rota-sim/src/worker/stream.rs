@@ -104,6 +104,7 @@ impl StreamWorker {
             kinds: Vec::new(),
             slots: self.slots,
             held: self.hands.held(),
+            streams_output: false,
         };
         let (sender, events) = mpsc::unbounded_channel();
         let (known, ttl, slots) = (self.session, self.ttl, self.slots);
@@ -232,6 +233,8 @@ impl StreamWorker {
                 self.draining = true;
                 None
             }
+            // Nobody listens.
+            SessionEvent::WatchOutput { .. } => None,
             SessionEvent::Ended => Some(Broken::Session),
         }
     }

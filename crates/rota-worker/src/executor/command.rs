@@ -24,7 +24,8 @@
 //! - `"snooze": {"exit_code": 99, "delay": "5m"}` puts the task off for this time when the program ends with
 //!   this code. This spends no attempt.
 //! - The result is `{"exit_code": 0, "stdout": "…", "stdout_truncated": false}`, with `"stdout_encoding":
-//!   "base64"` if the output is not UTF-8. The end of both outputs is kept with the attempt.
+//!   "base64"` if the output is not UTF-8. Both outputs can be followed while the program runs, and their end is kept
+//!   with the attempt.
 //! - Standard output and standard error are two pipes, so their order is lost.
 //!   `"merge_stderr": true` gives the program one pipe for both.
 //! - A program that runs as the same user can read the environment of the worker's process. `rota worker`
@@ -52,7 +53,7 @@ use tokio::{
 
 use self::{
     launch::{Launch, Payload},
-    output::{OutputHead, OutputTail, copy},
+    output::{OutputHead, copy},
 };
 use super::{keep::keep, template::fill};
 use crate::{
@@ -98,21 +99,21 @@ pub async fn run(
     let group = Group::of(&child);
     let feed = feed(child.stdin.take(), payload.stdin.as_deref());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let tail = tokio::sync::Mutex::new(OutputTail::default());
     let mut head = OutputHead::default();
     let outputs = async {
         match merged {
             Some(both) => {
-                tokio::join!(feed, copy(Some(both), &tail, Some(&mut head)));
+                tokio::join!(feed, copy(Some(both), &context, Some(&mut head)));
             }
             None => {
-                tokio::join!(feed, copy(stdout, &tail, Some(&mut head)), copy(stderr, &tail, None));
+                let errors = copy(stderr, &context, None);
+                tokio::join!(feed, copy(stdout, &context, Some(&mut head)), errors);
             }
         }
     };
     let status = supervise(&mut child, &group, outputs, &context).await;
     group.forget();
-    let output_tail: Bytes = tail.into_inner().into_bytes().into();
+    let output_tail = context.output().tail();
     let status = status
         .map_err(|error| HandlerError::new(format!("cannot wait for the program: {error}")))?;
     if let Some(snooze) = payload.snooze.filter(|snooze| status.code() == Some(snooze.exit_code)) {

@@ -134,6 +134,7 @@ impl Session {
             slots: self.worker.slots,
             session: self.id.clone(),
             held: held.chain(self.outbox.leases()).collect(),
+            streams_output: true,
         };
         let (connection, welcome) = connection::open(&self.worker.client, hello, patience).await?;
         self.bounds = Bounds::of(&welcome);
@@ -144,7 +145,10 @@ impl Session {
         }
         for running in self.running.values_mut() {
             running.reported = false;
+            // The server asks for it anew.
+            running.context.output().watch(false);
         }
+        self.listening.clear();
         self.silent = self.running.iter().map(|(id, task)| (task.since, id.clone())).collect();
         self.silent.make_contiguous().sort_unstable();
         Ok(connection)

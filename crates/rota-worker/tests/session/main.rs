@@ -9,6 +9,7 @@ mod examples;
 mod gate;
 mod going;
 mod node;
+mod output;
 mod proxy;
 mod refusals;
 mod returning;

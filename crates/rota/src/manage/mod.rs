@@ -9,6 +9,7 @@ mod ids;
 mod import;
 mod lines;
 mod list;
+mod logs;
 pub(crate) mod queue;
 mod retry;
 mod show;

@@ -12,6 +12,7 @@ use super::{
     failures::{self, FailuresArgs},
     ids::{self, Failed, Ids},
     list::{self, FilterArgs, ListArgs},
+    logs::{self, LogsArgs},
     show::{self, show},
     update,
     wait::{self, Wait},
@@ -77,6 +78,12 @@ pub(crate) enum TaskVerb {
         #[arg(long, value_name = "TIME")]
         timeout: Option<TimeSpan>,
     },
+    /// Print the output of the last attempt, also while it runs.
+    #[command(after_help = "Examples:\n  \
+        rota task logs nightly-backup\n  \
+        rota task logs -f nightly-backup\n  \
+        rota task logs -f --tail 20 nightly-backup")]
+    Logs(LogsArgs),
     /// Print the result that the handler returned.
     Result {
         /// Task id.
@@ -163,6 +170,7 @@ pub(crate) async fn run(verb: TaskVerb, client: &Client, format: Format) -> Resu
             watch::shown(watch, client, changes, || show::get(client, ids.clone(), format)).await
         }
         TaskVerb::Wait { ids, timeout } => wait_for(client, ids, timeout, format).await,
+        TaskVerb::Logs(args) => logs::run(args, client, format).await,
         TaskVerb::Result { id } => {
             let result = client.get_result(&id).await?;
             if result.is_empty() && !format.is_data() {

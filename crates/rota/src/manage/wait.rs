@@ -50,7 +50,6 @@ pub(crate) async fn until_ended(
 ) -> Result<(), Failure> {
     let id = wait.id.clone();
     let task = ended(client, wait, format).await?;
-    let (status, error) = (task.status(), task.error.clone());
     show(&task, format)?;
     if !format.is_data() {
         match said(client, &task).await {
@@ -59,16 +58,22 @@ pub(crate) async fn until_ended(
             Err(error) => output::note(&format!("cannot read the output of the task: {error}")),
         }
     }
+    outcome(&id, &task)
+}
+
+/// Fails if the task did not complete.
+pub(super) fn outcome(id: &str, task: &Task) -> Result<(), Failure> {
+    let status = task.status();
     if status == TaskStatus::Completed {
         return Ok(());
     }
-    let why = error.map(|error| format!(": {}", error.message)).unwrap_or_default();
+    let why = task.error.as_ref().map(|error| format!(": {}", error.message)).unwrap_or_default();
     Err(Failure::new(Exit::TaskFailed, format!("{id} {}{why}", status.word()))
         .hint(format!("see the attempts with `rota task get {id}`")))
 }
 
 /// Returns the task once it has ended. Prints to standard error why it waits.
-async fn ended(client: &Client, wait: Wait, format: Format) -> Result<Task, Failure> {
+pub(super) async fn ended(client: &Client, wait: Wait, format: Format) -> Result<Task, Failure> {
     let Wait { id, timeout, mut known } = wait;
     let until = timeout.map(|timeout| Instant::now() + timeout);
     let mut told = None;
@@ -129,7 +134,7 @@ fn over(id: &str, timeout: Duration, known: bool, away: Option<ClientError>) -> 
 }
 
 /// Why the task does not run. The same reason of the same attempt counts as the same news.
-fn news(task: &Task) -> Option<News> {
+pub(super) fn news(task: &Task) -> Option<News> {
     let waiting = task.waiting.as_ref()?;
     let error = task.error.as_ref().filter(|_| waiting.reason() == waiting::Reason::BackingOff);
     let why = error.map(|error| format!(" ({})", text::line(&error.message)));
@@ -139,10 +144,10 @@ fn news(task: &Task) -> Option<News> {
 
 /// A line to print.
 #[derive(Debug, Clone)]
-struct News {
+pub(super) struct News {
     attempt: u32,
     reason: waiting::Reason,
-    text: String,
+    pub(super) text: String,
 }
 
 impl PartialEq for News {

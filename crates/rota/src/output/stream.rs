@@ -38,6 +38,14 @@ pub(crate) fn result(bytes: &[u8]) -> Result<(), Failure> {
     verbatim(bytes)
 }
 
+/// Writes a piece of the output of a task, as [`result`] does. Returns whether somebody still reads it.
+pub(crate) fn piece(bytes: &[u8]) -> Result<bool, Failure> {
+    if io::stdout().is_terminal() {
+        return stream(text::lines(&text::of_bytes(bytes)).as_bytes());
+    }
+    stream(bytes)
+}
+
 /// Writes an error to standard error.
 pub(crate) fn error(failure: &Failure, format: Format) {
     if format.notes_are_json() {

@@ -11,6 +11,7 @@ mod dev;
 mod errors;
 mod events;
 mod hostile;
+mod logs;
 mod queues;
 mod schedule;
 mod schedules;
