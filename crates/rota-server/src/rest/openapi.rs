@@ -21,8 +21,8 @@ use utoipa::{
 };
 
 use super::{
-    bounds, calendars, cluster, events, examples, failures, health, metrics, node, output, problem, pull,
-    queues, schedule_runs, schedules, tasks, workers,
+    bounds, calendars, cluster, events, examples, failures, health, metrics, node, output, problem,
+    pull, queues, schedule_runs, schedules, tasks, workers,
 };
 use crate::{limits::Limits, services::Services};
 

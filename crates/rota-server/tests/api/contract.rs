@@ -184,8 +184,16 @@ fn what_is_refused_by_its_form_is_refused_by_the_contract() {
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
             let schema = &parameter["schema"];
             let name = parameter["name"].as_str().unwrap();
-            let free =
-                ["status", "priority", "limit", "wait", "time_limit", "created_from", "created_to"];
+            let free = [
+                "status",
+                "priority",
+                "limit",
+                "wait",
+                "time_limit",
+                "created_from",
+                "created_to",
+                "follow",
+            ];
             let of_schedules = ["state", "count", "from", "to"];
             let free = free.contains(&name)
                 || of_schedules.contains(&name)

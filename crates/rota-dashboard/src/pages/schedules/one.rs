@@ -348,7 +348,10 @@ mod tests {
             .with("GetSchedule", &schedule)
             .with("PreviewSchedule", &preview)
             .with("ListTicks", &ListTicksResponse { ticks: vec![tick], next_page_token: None })
-            .with("ListTasks", &ListTasksResponse { tasks: vec![task], next_page_token: None })
+            .with(
+                "ListTasks",
+                &ListTasksResponse { tasks: vec![task], ..ListTasksResponse::default() },
+            )
     }
 
     #[tokio::test]

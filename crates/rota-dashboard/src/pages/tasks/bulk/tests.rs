@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rota_proto::v1::{BulkTasksResponse, DeleteTaskResponse, ListTasksResponse, Task};
+use rota_proto::v1::{BulkTasksResponse, CountTasksResponse, DeleteTaskResponse, Task};
 
 use super::*;
 use crate::fake::{Fake, visit};
@@ -18,32 +18,28 @@ fn html(shown: Shown) -> String {
     }
 }
 
-fn listed(number: usize, next: Option<&str>) -> Fake {
-    let next = next.map(str::to_owned);
-    Fake::default().with("ListTasks", move |_: ListTasksRequest| {
-        Ok(ListTasksResponse {
-            tasks: vec![Task::default(); number],
-            next_page_token: next.clone(),
-        })
+fn counted(count: u64, at_least: bool) -> Fake {
+    Fake::default().with("CountTasks", move |_: CountTasksRequest| {
+        Ok(CountTasksResponse { count, at_least, examined: count })
     })
 }
 
 #[tokio::test]
 async fn nothing_is_changed_before_it_is_confirmed_and_the_question_has_a_number() {
-    let fake = Arc::new(listed(1000, Some("next")));
+    let fake = Arc::new(counted(1000, true));
     let page = html(
         acted(&fake, "action=retry&scope=filter&filter=queue%3Da%252Fb%26kind%3D%3Cb%3E").await,
     );
     assert!(page.contains("Retry 1,000 or more tasks?") && page.contains("a/b"), "{page}");
     assert!(page.contains("name=\"confirmed\" value=\"yes\"") && !page.contains("<b>"), "{page}");
-    let asked = fake.asked::<ListTasksRequest>("ListTasks").remove(0).filter.expect("a filter");
+    let asked = fake.asked::<CountTasksRequest>("CountTasks").remove(0).filter.expect("a filter");
     // Those in other statuses are not counted.
     assert_eq!(asked.statuses.len(), 3);
     let page = html(acted(&fake, "action=delete&id=a%2Fb&id=%3Cscript%3E&filter=").await);
     assert!(page.contains("Delete 2 tasks?") && page.contains(">a/b<"), "{page}");
     assert!(!page.contains("<script>"), "{page}");
     assert!(fake.asked::<BulkTasksRequest>("BulkTasks").is_empty());
-    let fake = Arc::new(listed(0, None));
+    let fake = Arc::new(counted(0, false));
     let page = html(acted(&fake, "action=retry&scope=filter&filter=status%3Dcompleted").await);
     assert!(page.contains("Nothing to retry"), "{page}");
     for wrong in
