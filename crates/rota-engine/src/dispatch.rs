@@ -185,9 +185,9 @@ impl Lane {
         if !self.outgoing.is_empty() {
             self.outgoing_bytes = 0;
             let tasks = std::mem::take(&mut self.outgoing);
-            let listened = tasks.iter().filter(|task| self.output.watches(task.spec.id));
-            let listened: Vec<_> =
-                listened.map(|task| LeaseId { task: task.spec.id, token: task.token }).collect();
+            let lease = |task: &Dispatched| LeaseId { task: task.spec.id, token: task.token };
+            let leases = tasks.iter().map(lease);
+            let listened: Vec<_> = leases.filter(|lease| self.output.sent(*lease)).collect();
             self.channel.send(SessionEvent::Dispatches(tasks));
             listened.into_iter().for_each(|lease| self.watch_output(lease, true));
         }

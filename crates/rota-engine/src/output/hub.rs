@@ -105,6 +105,8 @@ enum Answer {
 struct Current {
     running: Running,
     answer: Answer,
+    /// Whether the task went into the channel of its session.
+    is_sent: bool,
 }
 
 #[derive(Debug, Default)]
@@ -191,6 +193,16 @@ impl OutputHub {
         self.tasks().by_id.get_mut(&task).map(with)
     }
 
+    /// Notes that a task went into the channel of its session. Returns whether somebody listens to its output.
+    pub(crate) fn sent(&self, lease: LeaseId) -> bool {
+        let mark = |watched: &mut Watched| {
+            if let Some(current) = watched.holding(lease) {
+                current.is_sent = true;
+            }
+        };
+        self.watched(lease.task, mark).is_some()
+    }
+
     /// Whether somebody listens to the output of this task.
     pub(crate) fn watches(&self, task: TaskId) -> bool {
         self.watched(task, |_| ()).is_some()
@@ -244,7 +256,7 @@ impl OutputHub {
             return;
         }
         let current = tasks.by_id.remove(&seat.task).and_then(|watched| watched.current);
-        if let Some(Current { running, answer: Answer::Awaited | Answer::Sends }) = current {
+        if let Some(Current { running, answer: Answer::Awaited | Answer::Sends, .. }) = current {
             let Running { session, lease, .. } = running;
             tasks.orders.push_back(Order { session, lease, on: false });
             self.ordered.notify_one();
@@ -260,7 +272,10 @@ impl OutputHub {
         let Running { session, lease, .. } = running;
         self.begins(running);
         let is_awaited = self.watched(lease.task, |watched| {
-            watched.holding(lease).is_some_and(|current| current.answer == Answer::Awaited)
+            let Some(current) = watched.holding(lease) else { return false };
+            // If it is not, the dispatcher keeps the order back.
+            current.is_sent = true;
+            current.answer == Answer::Awaited
         });
         if is_awaited == Some(true) {
             self.tasks().orders.push_back(Order { session, lease, on: true });
@@ -293,7 +308,8 @@ impl OutputHub {
                 while watched.attempts.len() > ATTEMPTS_MAX {
                     watched.attempts.pop_front();
                 }
-                watched.current = Some(Current { running, answer: Answer::Awaited });
+                watched.current =
+                    Some(Current { running, answer: Answer::Awaited, is_sent: false });
                 watched.ended = None;
                 watched.progress.send_replace(());
             }
@@ -363,15 +379,17 @@ impl OutputHub {
         std::mem::take(&mut self.tasks().orders)
     }
 
-    /// The leases of a session whose output is awaited: what a new connection must be asked for.
+    /// The leases that a session was sent and whose output is awaited: what a new connection must be asked for.
     pub(crate) fn wanted_of(&self, session: SessionId) -> Vec<LeaseId> {
         if !self.is_active.load(Ordering::Relaxed) {
             return Vec::new();
         }
         let tasks = self.tasks();
         let current = tasks.by_id.values().filter_map(|watched| watched.current.as_ref());
-        let of_session = current
-            .filter(|current| current.running.session == session && current.answer != Answer::Over);
+        let of_session = current.filter(|current| {
+            let is_open = current.is_sent && current.answer != Answer::Over;
+            is_open && current.running.session == session
+        });
         let mut leases: Vec<_> = of_session.map(|current| current.running.lease).collect();
         // The order must not depend on a hash.
         leases.sort_unstable_by_key(|lease| lease.task);

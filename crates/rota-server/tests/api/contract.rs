@@ -184,7 +184,7 @@ fn what_is_refused_by_its_form_is_refused_by_the_contract() {
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
             let schema = &parameter["schema"];
             let name = parameter["name"].as_str().unwrap();
-            let free = ["status", "limit", "wait", "created_from", "created_to"];
+            let free = ["status", "limit", "wait", "created_from", "created_to", "follow"];
             let of_schedules = ["state", "count", "from", "to"];
             let free =
                 free.contains(&name) || of_schedules.contains(&name) || name.starts_with("run_at_");
