@@ -311,7 +311,7 @@ mod tests {
     fn only_operations_that_read_have_a_query() {
         use Operation::{
             CountTasks, GetTask, ListCalendars, ListFailures, ListQueues, ListSchedules, ListTasks,
-            ListTicks, ListWorkers, PreviewSchedule, WatchEvents,
+            ListTicks, ListWorkers, PreviewSchedule, WatchEvents, WatchOutput,
         };
         let with_query: Vec<_> =
             Operation::ALL.iter().copied().filter(|operation| has_query(*operation)).collect();
@@ -320,6 +320,7 @@ mod tests {
             ListTasks,
             CountTasks,
             ListFailures,
+            WatchOutput,
             ListQueues,
             ListSchedules,
             ListTicks,

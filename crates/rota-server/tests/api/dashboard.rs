@@ -155,7 +155,8 @@ async fn the_address_of_the_list_is_its_filter_and_an_id_leads_to_its_task() {
     let answer = node.get("/ui/tasks?search=one").await;
     assert_eq!((answer.status, answer.header("location")), (303, "task?id=one"));
     let page = check_page("/ui/tasks", &node.get("/ui/tasks?search=%3Cscript%3E").await);
-    assert!(page.contains("No task has this id"), "{page}");
+    assert!(page.contains("No task matches this filter"), "{page}");
+    assert!(page.contains("&lt;script&gt;") && !page.contains("<script>"), "{page}");
     node.stop().await;
 }
 

@@ -77,7 +77,7 @@ pub(crate) async fn run(args: LogsArgs, client: &Client, format: Format) -> Resu
                 }
             }
             Some(Err(error)) if error.kind() == ErrorKind::Unsupported => {
-                return kept(client, id, follow, &mut printer).await;
+                return kept(client, &id, follow, &mut printer).await;
             }
             Some(Err(error)) if is_known && is_passing(&error) => {
                 if !format.is_data() {
@@ -106,25 +106,29 @@ async fn result(client: &Client, id: &str, status: TaskStatus) -> Result<(), Fai
 /// Prints what a server keeps that cannot stream output.
 async fn kept(
     client: &Client,
-    id: String,
+    id: &str,
     follow: bool,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
     let mut ended = None;
     if follow {
         output::note("the server is too old to send output while a task runs");
-        let wait = Wait { id: id.clone(), timeout: None, known: true };
+        let wait = Wait { id: id.to_owned(), timeout: None, known: true };
         ended = Some(wait::ended(client, wait, printer.format).await?);
     }
-    let last = client.list_attempts(&id).await?.pop().unwrap_or_default();
-    for kind in ["output", "end"] {
-        let output = if kind == "output" { last.output_tail.clone() } else { Default::default() };
-        let (r#type, attempt) = (kind.to_owned(), last.attempt);
-        if !printer.print(&TaskOutput { r#type, attempt, output, ..TaskOutput::default() })? {
+    let last = client.list_attempts(id).await?.pop().unwrap_or_default();
+    let message = |r#type: &str| TaskOutput {
+        r#type: r#type.to_owned(),
+        attempt: last.attempt,
+        ..TaskOutput::default()
+    };
+    let output = TaskOutput { output: last.output_tail.clone(), ..message("output") };
+    for message in [output, message("end")] {
+        if !printer.print(&message)? {
             return Ok(());
         }
     }
-    ended.map_or(Ok(()), |task| wait::outcome(&id, &task))
+    ended.map_or(Ok(()), |task| wait::outcome(id, &task))
 }
 
 /// Prints messages of a stream of output.

@@ -16,7 +16,7 @@ pub(super) async fn counted(both: &mut Parity) {
     };
     let [counted, _] =
         both.same(O::CountTasks, given, message, shown::<v1::CountTasksResponse>).await;
-    assert_eq!(counted, json!({ "count": 1, "at_least": false, "examined": 2 }));
+    assert_eq!(counted, json!({ "count": 1, "at_least": false, "examined": 4 }));
 }
 
 /// After a task of each twin has failed.
