@@ -51,7 +51,7 @@ pub(super) async fn show(visit: &Visit) -> Result<View, Trouble> {
 
 /// The newest groups of the last day, for the first page. None if the API does not tell.
 pub(super) async fn recent(visit: &Visit) -> Vec<FailureGroup> {
-    let from = Date::try_from(SystemTime::now() - RECENT).ok();
+    let from = Some(Date::from(SystemTime::now() - RECENT));
     let request = ListFailuresRequest {
         failed: Some(TimeRange { from, to: None }),
         limit: Some(NAMED),

@@ -215,7 +215,7 @@ mod tests {
         }
         assert!(buffer.bytes <= 20_000 && buffer.bytes > 1000, "{}", buffer.bytes);
         let Found::Hole(kept) = buffer.after(at(1, 5), false) else { panic!("a hole") };
-        assert_eq!(kept as usize + buffer.bytes, 100_000);
+        assert_eq!(kept + buffer.bytes as u64, 100_000);
         assert!(matches!(buffer.after(at(1, kept), false), Found::Output(_)));
         buffer.add(at(2, 0), &[b'y'; 30_000], 20_000);
         assert_eq!(buffer.after(at(1, 5), false), Found::Hole(100_000), "of the first attempt");

@@ -15,6 +15,7 @@ mod events;
 mod grpc;
 mod harness;
 mod health;
+mod lists;
 mod memory;
 mod metrics;
 mod network;
