@@ -108,11 +108,10 @@ const look = setInterval(async () => {
 }, 200);
 "##;
 
-/// Checks a page of the dashboard by all rules, after its script has heard of a change.
+/// Checks a page of the dashboard by all rules, after its own script.
 const CHECK_DASHBOARD: &str = r##"
-const look = setInterval(async () => {
-  if (document.getElementById("dot")?.dataset.state !== "on") return;
-  clearInterval(look);
+addEventListener("load", async () => {
+  if (!document.documentElement.classList.contains("js")) return;
   const found = await axe.run(document);
   const wrong = found.violations.flatMap((rule) => rule.nodes.map((node) => node.target + ": " + node.failureSummary));
   const result = document.createElement("pre");
@@ -120,7 +119,7 @@ const look = setInterval(async () => {
   const sizes = [document.documentElement.scrollWidth, window.innerWidth];
   result.textContent = JSON.stringify({ wrong, sizes, checked: found.passes.flatMap((rule) => rule.nodes).length });
   document.body.append(result);
-}, 200);
+});
 "##;
 
 /// Serves what the server does, and adds to its pages a script that checks them.
